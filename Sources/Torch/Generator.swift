@@ -1,0 +1,55 @@
+import CTorch
+
+/// A source of random numbers with its own state. Nothing in swift-ltx draws from a global one.
+///
+/// The same seed gives the same numbers on the same kind of device, equal to PyTorch's with a `torch.Generator` there.
+public final class Generator: @unchecked Sendable {
+  let handle: OpaquePointer
+  public let device: Device
+
+  public init(seed: UInt64, device: Device = .cpu) throws {
+    try device.prepare()
+    var handle: OpaquePointer?
+    try check(ct_generator_new(device.c, seed, &handle))
+    self.handle = handle!
+    self.device = device
+  }
+
+  deinit {
+    ct_generator_free(handle)
+  }
+
+  /// Starts over from a seed.
+  public func reseed(_ seed: UInt64) { ct_generator_set_seed(handle, seed) }
+
+  /// The whole state, to be stored in a checkpoint: a uint8 tensor.
+  public func state() throws -> Tensor {
+    try produce { ct_generator_get_state(handle, $0) }
+  }
+
+  /// Continues from a stored state.
+  public func restore(_ state: Tensor) throws {
+    try check(ct_generator_set_state(handle, state.handle))
+  }
+
+  /// Standard normal numbers.
+  public func normal(_ shape: [Int], dtype: DType = .float32) throws -> Tensor {
+    try random(CT_NORMAL, shape, dtype)
+  }
+
+  /// Uniform numbers in [0, 1).
+  public func uniform(_ shape: [Int], dtype: DType = .float32) throws -> Tensor {
+    try random(CT_UNIFORM, shape, dtype)
+  }
+
+  /// The numbers 0 ..< count in random order, int64, on the CPU.
+  public func permutation(_ count: Int) throws -> Tensor {
+    try produce { ct_random_permutation(Int64(count), handle, $0) }
+  }
+
+  private func random(_ distribution: ct_distribution, _ shape: [Int], _ dtype: DType) throws -> Tensor {
+    try withIntegers(shape) { sizes, rank in
+      try produce { ct_random(distribution, sizes, rank, dtype.c, handle, $0) }
+    }
+  }
+}

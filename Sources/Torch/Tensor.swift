@@ -1,0 +1,112 @@
+import CTorch
+
+/// An array of numbers in libtorch's memory.
+///
+/// A tensor owns one handle and frees it with its last reference. Every operation throws: a `TorchError` tells a bad
+/// shape, a bad element type and memory that ran out apart, and one `try` covers a whole expression.
+///
+/// Operations that end in an underscore write to the tensor; all others leave it as it is, though their result may be
+/// a view of the same memory. Reading one tensor from several threads is fine; writing needs a single owner, which is
+/// why the class is `Sendable` by promise and not by proof.
+public final class Tensor: @unchecked Sendable {
+  let handle: OpaquePointer
+
+  init(owning handle: OpaquePointer) {
+    self.handle = handle
+  }
+
+  deinit {
+    ct_tensor_free(handle)
+  }
+
+  /// The size of each dimension.
+  public var shape: [Int] {
+    let rank = Int(ct_tensor_dim(handle))
+    return [Int](unsafeUninitializedCapacity: rank) { buffer, count in
+      buffer.withMemoryRebound(to: Int64.self) { ct_tensor_sizes(handle, $0.baseAddress) }
+      count = rank
+    }
+  }
+
+  /// Elements to step over for each dimension.
+  public var strides: [Int] {
+    let rank = Int(ct_tensor_dim(handle))
+    return [Int](unsafeUninitializedCapacity: rank) { buffer, count in
+      buffer.withMemoryRebound(to: Int64.self) { ct_tensor_strides(handle, $0.baseAddress) }
+      count = rank
+    }
+  }
+
+  /// The number of dimensions.
+  public var rank: Int { Int(ct_tensor_dim(handle)) }
+
+  /// The number of elements.
+  public var count: Int { Int(ct_tensor_numel(handle)) }
+
+  /// The size of one dimension; negative ones count from the end.
+  ///
+  /// - Precondition: the tensor has that dimension.
+  public func size(_ dimension: Int) -> Int {
+    let shape = shape
+    return shape[dimension < 0 ? dimension + shape.count : dimension]
+  }
+
+  /// The type of the elements.
+  public var dtype: DType {
+    guard let dtype = DType(ct_dtype(rawValue: numericCast(ct_tensor_dtype(handle)))) else {
+      preconditionFailure("libtorch made a tensor of an element type that Torch does not offer")
+    }
+    return dtype
+  }
+
+  public var device: Device { Device(ct_tensor_device(handle)) }
+  public var isContiguous: Bool { ct_tensor_is_contiguous(handle) }
+  /// Bytes that the elements take, whether or not other tensors share them.
+  public var byteCount: Int { count * dtype.size }
+  public func sharesStorage(with other: Tensor) -> Bool { ct_tensor_shares_storage(handle, other.handle) }
+
+  /// The same values as another element type; the same tensor where it is that type already.
+  public func to(_ dtype: DType) throws -> Tensor {
+    if self.dtype == dtype { return self }
+    return try produce { ct_tensor_to(handle, dtype.c, device.c, false, false, $0) }
+  }
+
+  /// The same values on another device, and as another element type if one is given.
+  ///
+  /// - Parameter nonBlocking: lets a copy from pinned host memory run while the host goes on.
+  public func to(_ device: Device, _ dtype: DType? = nil, nonBlocking: Bool = false) throws -> Tensor {
+    let target = dtype ?? self.dtype
+    if self.device == device && self.dtype == target { return self }
+    return try produce { ct_tensor_to(handle, target.c, device.c, nonBlocking, false, $0) }
+  }
+}
+
+extension Tensor: CustomStringConvertible {
+  public var description: String { "Tensor(\(shape), \(dtype), \(device))" }
+}
+
+/// A number as an operand: integers stay integers, so that integer tensors stay integer tensors.
+public struct Scalar: ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral, Sendable {
+  let c: ct_scalar
+
+  public init(_ value: Double) { c = ct_scalar(is_integer: false, integer: 0, real: value) }
+  public init(_ value: Int) { c = ct_scalar(is_integer: true, integer: Int64(value), real: 0) }
+  public init(integerLiteral value: Int) { self.init(value) }
+  public init(floatLiteral value: Double) { self.init(value) }
+}
+
+extension Tensor {
+  public static func + (a: Tensor, b: Tensor) throws -> Tensor { try a.adding(b) }
+  public static func - (a: Tensor, b: Tensor) throws -> Tensor { try a.subtracting(b) }
+  public static func * (a: Tensor, b: Tensor) throws -> Tensor { try a.multiplied(by: b) }
+  public static func / (a: Tensor, b: Tensor) throws -> Tensor { try a.divided(by: b) }
+
+  public static func + (a: Tensor, b: Double) throws -> Tensor { try a.adding(Scalar(b)) }
+  public static func - (a: Tensor, b: Double) throws -> Tensor { try a.adding(Scalar(-b)) }
+  public static func * (a: Tensor, b: Double) throws -> Tensor { try a.multiplied(by: Scalar(b)) }
+  public static func / (a: Tensor, b: Double) throws -> Tensor { try a.divided(by: Scalar(b)) }
+  public static func + (a: Double, b: Tensor) throws -> Tensor { try b.adding(Scalar(a)) }
+  public static func - (a: Double, b: Tensor) throws -> Tensor { try b.subtracted(from: Scalar(a)) }
+  public static func * (a: Double, b: Tensor) throws -> Tensor { try b.multiplied(by: Scalar(a)) }
+  public static prefix func - (a: Tensor) throws -> Tensor { try a.negated() }
+}
