@@ -48,3 +48,32 @@ public enum DType: String, Sendable, CaseIterable, CustomStringConvertible {
     self = dtype
   }
 }
+
+extension DType {
+  /// The largest finite value of a floating-point type.
+  public var largestFinite: Double {
+    switch self {
+    case .float64: .greatestFiniteMagnitude
+    case .float32: Double(Float.greatestFiniteMagnitude)
+    case .bfloat16: 3.3895313892515355e38
+    case .float16: 65504
+    case .float8E4M3: 448
+    case .float8E5M2: 57344
+    case .int8, .int16, .int32, .int64, .uint8, .bool:
+      preconditionFailure("\(self) is not a floating-point type")
+    }
+  }
+
+  /// The smallest positive normal value of a floating-point type.
+  public var smallestNormal: Double {
+    switch self {
+    case .float64: .leastNormalMagnitude
+    case .float32, .bfloat16: Double(Float.leastNormalMagnitude)
+    case .float16: 0x1p-14
+    case .float8E4M3: 0x1p-6
+    case .float8E5M2: 0x1p-14
+    case .int8, .int16, .int32, .int64, .uint8, .bool:
+      preconditionFailure("\(self) is not a floating-point type")
+    }
+  }
+}

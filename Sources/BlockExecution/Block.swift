@@ -1,0 +1,23 @@
+import NN
+import Torch
+
+/// Tensors that travel together through a stack of blocks, in a fixed order.
+public protocol TensorBundle: Sendable {
+  /// The tensors that gradients can flow through. Absent parts are left out.
+  var tensors: [Tensor] { get }
+  /// The same bundle with other tensors in the places that `tensors` lists.
+  func replacing(_ tensors: [Tensor]) -> Self
+}
+
+/// One block of an ordered stack.
+public protocol Block: Sendable {
+  /// What a block takes from the one before and hands to the next.
+  associatedtype State: TensorBundle
+  /// What all blocks of a pass read: modulation, text, positions.
+  associatedtype Shared: TensorBundle
+
+  /// The tensors of the block that are trained.
+  var parameters: [Parameter] { get }
+
+  func callAsFunction(_ state: State, _ shared: Shared) throws -> State
+}

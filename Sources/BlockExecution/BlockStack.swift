@@ -1,0 +1,151 @@
+import NN
+import Torch
+
+/// What happens to a block's activations between the forward and the backward pass.
+public enum ActivationPolicy: String, Sendable, CaseIterable {
+  /// The block's graph is kept: the fastest, and the most memory.
+  case keep
+  /// Only the block's input is kept, and its graph is rebuilt in the backward pass (Chen et al., "Training Deep Nets
+  /// with Sublinear Memory Cost", 2016).
+  case recompute
+}
+
+/// Where a block's weights live while they are not in use.
+public enum WeightPlacement: Sendable {
+  /// On the device that computes, for the whole run.
+  case resident
+}
+
+/// How each block of a stack is run. Plans change memory and time, never a number.
+public struct ExecutionPlan: Sendable {
+  public struct Step: Sendable {
+    public var activations: ActivationPolicy
+    public var weights: WeightPlacement
+
+    public init(activations: ActivationPolicy, weights: WeightPlacement = .resident) {
+      self.activations = activations
+      self.weights = weights
+    }
+  }
+
+  public var steps: [Step]
+
+  public init(steps: [Step]) { self.steps = steps }
+
+  /// The same for every block.
+  public init(blocks: Int, activations: ActivationPolicy) {
+    steps = Array(repeating: Step(activations: activations), count: blocks)
+  }
+}
+
+/// An ordered stack of blocks, run forward and backward under a plan.
+public struct BlockStack<B: Block>: Sendable {
+  public let blocks: [B]
+
+  public init(_ blocks: [B]) { self.blocks = blocks }
+
+  /// The plain forward pass, for inference.
+  public func callAsFunction(_ state: B.State, _ shared: B.Shared) throws -> B.State {
+    try blocks.reduce(state) { try $1($0, shared) }
+  }
+
+  /// The forward pass of a training step.
+  ///
+  /// Gradients flow to the tensors of `state` and `shared` that require them, and to the blocks' parameters.
+  ///
+  /// - Precondition: the plan has a step for each block.
+  public func forward(_ state: B.State, _ shared: B.Shared, plan: ExecutionPlan) throws -> StackPass<B> {
+    precondition(plan.steps.count == blocks.count, "a plan needs one step per block")
+    // Each block's graph starts at leaves of its own, so that its backward pass can be run, or rebuilt, alone.
+    let leaves = shared.replacing(try shared.tensors.map { $0.requiresGrad ? try $0.asLeaf() : $0 })
+    var state = state.replacing(try state.tensors.map { $0.requiresGrad ? try $0.asLeaf() : try $0.detach() })
+    var records: [StackPass<B>.Record] = []
+    for (block, step) in zip(blocks, plan.steps) {
+      let isDifferentiated =
+        !block.parameters.isEmpty || leaves.tensors.contains(where: \.requiresGrad)
+        || state.tensors.contains(where: \.requiresGrad)
+      guard isDifferentiated else {  // nothing below this block is trained
+        state = try withoutGrad { try block(state, leaves) }
+        records.append(.init(block: block, input: nil, output: nil))
+        continue
+      }
+      switch step.activations {
+      case .keep:
+        let output = try block(state, leaves)
+        records.append(.init(block: block, input: state, output: output))
+        state = output.replacing(try output.tensors.map { $0.requiresGrad ? try $0.asLeaf() : $0 })
+      case .recompute:
+        let output = try withoutGrad { try block(state, leaves) }
+        records.append(.init(block: block, input: state, output: nil))
+        state = output.replacing(try output.tensors.map { try $0.asLeaf() })
+      }
+    }
+    return StackPass(output: state, shared: leaves, records: records)
+  }
+}
+
+/// A forward pass that waits for its backward pass.
+public final class StackPass<B: Block> {
+  struct Record {
+    let block: B
+    /// The leaves that the block's graph starts from; nil where nothing is differentiated.
+    let input: B.State?
+    /// The block's graph; nil where it is rebuilt.
+    let output: B.State?
+  }
+
+  /// The last block's output: leaves, from which the graph of the loss starts.
+  public let output: B.State
+  private let shared: B.Shared
+  private var records: [Record]
+
+  init(output: B.State, shared: B.Shared, records: [Record]) {
+    self.output = output
+    self.shared = shared
+    self.records = records
+  }
+
+  /// Gradients in the order of the tensors that they belong to; nil where there is none.
+  public struct Gradients {
+    public var state: [Tensor?]
+    public var shared: [Tensor?]
+    /// By the parameter's key.
+    public var parameters: [String: Tensor]
+  }
+
+  /// Walks the blocks in reverse, and lets go of each block's activations as soon as they have served.
+  ///
+  /// - Parameter gradients: with respect to `output.tensors`.
+  /// - Precondition: called once.
+  public func backward(_ gradients: [Tensor?]) throws -> Gradients {
+    precondition(gradients.count == output.tensors.count, "one gradient per output")
+    var result = Gradients(
+      state: gradients, shared: Array(repeating: nil, count: shared.tensors.count), parameters: [:])
+    while let record = records.popLast() {
+      guard let input = record.input else { break }  // below this block nothing is differentiated
+      let outputs = try (record.output ?? withGrad { try record.block(input, shared) }).tensors
+      // Only outputs with a graph and a gradient take part.
+      let active = outputs.indices.filter { outputs[$0].requiresGrad && result.state[$0] != nil }
+      let stateInputs = input.tensors.indices.filter { input.tensors[$0].requiresGrad }
+      let sharedInputs = shared.tensors.indices.filter { shared.tensors[$0].requiresGrad }
+      let parameters = record.block.parameters
+      let inputs =
+        stateInputs.map { input.tensors[$0] } + sharedInputs.map { shared.tensors[$0] } + parameters.map(\.tensor)
+      let found =
+        active.isEmpty || inputs.isEmpty
+        ? Array(repeating: nil, count: inputs.count)
+        : try grad(
+          of: active.map { outputs[$0] }, wrt: inputs, gradOutputs: active.map { result.state[$0]! })
+      result.state = Array(repeating: nil, count: input.tensors.count)
+      for (position, index) in stateInputs.enumerated() { result.state[index] = found[position] }
+      for (position, index) in sharedInputs.enumerated() {
+        guard let gradient = found[stateInputs.count + position] else { continue }
+        result.shared[index] = try result.shared[index].map { try $0 + gradient } ?? gradient
+      }
+      for (parameter, gradient) in zip(parameters, found.suffix(parameters.count)) {
+        result.parameters[parameter.key] = gradient
+      }
+    }
+    return result
+  }
+}

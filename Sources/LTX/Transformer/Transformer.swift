@@ -1,0 +1,244 @@
+// B batch, T tokens, C latent channels, D width, S text tokens, W context width, A axes.
+
+import BlockExecution
+import NN
+import Torch
+
+/// One stream's input to the transformer.
+public struct Modality: Sendable {
+  /// [B, T, C]
+  public var latent: Tensor
+  /// [B, T], or [B, 1] where all tokens of a sample share theirs: sigmas in [0, 1].
+  public var timesteps: Tensor
+  /// [B]: the sample's sigma.
+  public var sigma: Tensor
+  /// [B, A, T, 2]: where each token starts and ends, in seconds and pixels.
+  public var positions: Tensor
+  /// [B, S, W], from the text connectors.
+  public var context: Tensor
+  /// [B, S], 0 where a text token is left out; nil for none.
+  public var contextMask: Tensor?
+  /// [B, T, T] in [0, 1]: how much each token attends to each other; nil for fully.
+  public var selfAttentionMask: Tensor?
+  /// A disabled stream is not updated, but the other one still attends to it.
+  public var isEnabled: Bool
+
+  public init(
+    latent: Tensor, timesteps: Tensor, sigma: Tensor, positions: Tensor, context: Tensor, contextMask: Tensor? = nil,
+    selfAttentionMask: Tensor? = nil, isEnabled: Bool = true
+  ) {
+    self.latent = latent
+    self.timesteps = timesteps
+    self.sigma = sigma
+    self.positions = positions
+    self.context = context
+    self.contextMask = contextMask
+    self.selfAttentionMask = selfAttentionMask
+    self.isEnabled = isEnabled
+  }
+}
+
+/// The joint audio-video diffusion transformer. It predicts the velocity noise - x of each token.
+public struct Transformer: Sendable {
+  public let configuration: TransformerConfiguration
+  public let streams: Streams
+  public let blocks: BlockStack<TransformerBlock>
+  private let video: StreamEnds?
+  private let audio: StreamEnds?
+
+  /// - Parameters:
+  ///   - w: the scope of the transformer in the checkpoint, `model.diffusion_model`.
+  ///   - streams: which of the streams to build; what belongs to the other is not read.
+  public init(_ w: Weights, configuration c: TransformerConfiguration, streams: Streams = .both) throws {
+    configuration = c
+    self.streams = streams
+    let isJoint = streams == .both
+    video =
+      streams.hasVideo
+      ? try StreamEnds(w, stream: c.video, prefix: "", cross: isJoint ? ("video", "a2v") : nil, configuration: c)
+      : nil
+    audio =
+      streams.hasAudio
+      ? try StreamEnds(w, stream: c.audio, prefix: "audio_", cross: isJoint ? ("audio", "v2a") : nil, configuration: c)
+      : nil
+    blocks = BlockStack(
+      try (0..<c.blocks).map {
+        try TransformerBlock(w / "transformer_blocks" / $0, index: $0, configuration: c, streams: streams)
+      })
+  }
+
+  /// The velocity of each stream that is given: [B, T, C].
+  ///
+  /// - Throws: `ModalityError` when a stream is given that the model was not built for, or its sizes don't fit.
+  public func callAsFunction(
+    video: Modality?, audio: Modality?, perturbations: Perturbations = .none
+  ) throws -> (video: Tensor?, audio: Tensor?) {
+    let prepared = try prepare(video: video, audio: audio, perturbations: perturbations)
+    return try finish(blocks(prepared.states, prepared.conditioning), prepared)
+  }
+
+  /// What is computed before the blocks: the way in.
+  public struct Prepared: Sendable {
+    public let states: HiddenStates
+    public let conditioning: Conditioning
+    /// The timesteps' embeddings, [B, T or 1, D], which the way out is modulated by.
+    let videoEmbedding: Tensor?
+    let audioEmbedding: Tensor?
+  }
+
+  public func prepare(video: Modality?, audio: Modality?, perturbations: Perturbations = .none) throws -> Prepared {
+    guard video != nil || audio != nil else { throw ModalityError(problem: "neither video nor audio is given") }
+    if video != nil && self.video == nil { throw ModalityError(problem: "the model was built without video") }
+    if audio != nil && self.audio == nil { throw ModalityError(problem: "the model was built without audio") }
+    let v = try video.flatMap { modality in try self.video?.prepare(modality, other: audio) }
+    let a = try audio.flatMap { modality in try self.audio?.prepare(modality, other: video) }
+    return Prepared(
+      states: HiddenStates(video: v?.hidden, audio: a?.hidden),
+      conditioning: Conditioning(video: v?.conditioning, audio: a?.conditioning, perturbations: perturbations),
+      videoEmbedding: v?.embedding, audioEmbedding: a?.embedding)
+  }
+
+  /// What is computed after the blocks: the way out.
+  public func finish(_ states: HiddenStates, _ prepared: Prepared) throws -> (video: Tensor?, audio: Tensor?) {
+    func end(_ ends: StreamEnds?, _ x: Tensor?, _ embedding: Tensor?) throws -> Tensor? {
+      guard let ends, let x, let embedding else { return nil }
+      return try ends.finish(x, embedding)
+    }
+    return (
+      try end(video, states.video, prepared.videoEmbedding), try end(audio, states.audio, prepared.audioEmbedding)
+    )
+  }
+}
+
+/// Inputs that the transformer can't take.
+public struct ModalityError: Error, CustomStringConvertible, Sendable {
+  public let problem: String
+  public var description: String { problem }
+}
+
+/// The way into and out of the blocks for one stream.
+private struct StreamEnds: Sendable {
+  private let stream: TransformerConfiguration.Stream
+  private let configuration: TransformerConfiguration
+  private let patchify: Linear
+  private let adaLN: AdaLNSingle
+  private let promptAdaLN: AdaLNSingle?
+  private let captionProjection: CaptionProjection?
+  private let crossAdaLN: AdaLNSingle?
+  private let crossGateAdaLN: AdaLNSingle?
+  /// [2, D]: shift and scale.
+  private let table: Tensor
+  private let output: Linear
+
+  /// - Parameter cross: the names of the stream and of the direction towards it in the keys; nil without cross-modal
+  ///   attention.
+  init(
+    _ w: Weights, stream: TransformerConfiguration.Stream, prefix: String,
+    cross: (stream: String, direction: String)?, configuration c: TransformerConfiguration
+  ) throws {
+    self.stream = stream
+    configuration = c
+    let width = stream.width
+    patchify = try Linear(w / "\(prefix)patchify_proj", inputs: stream.inputs, outputs: width)
+    adaLN = try AdaLNSingle(w / "\(prefix)adaln_single", width: width, vectors: c.hasPromptModulation ? 9 : 6)
+    promptAdaLN =
+      c.hasPromptModulation && c.hasPromptAdaLN
+      ? try AdaLNSingle(w / "\(prefix)prompt_adaln_single", width: width, vectors: 2) : nil
+    captionProjection = try c.captionChannels.map {
+      try CaptionProjection(w / "\(prefix)caption_projection", inputs: $0, width: width)
+    }
+    crossAdaLN = try cross.map {
+      try AdaLNSingle(w / "av_ca_\($0.stream)_scale_shift_adaln_single", width: width, vectors: 4)
+    }
+    crossGateAdaLN = try cross.map {
+      try AdaLNSingle(w / "av_ca_\($0.direction)_gate_adaln_single", width: width, vectors: 1)
+    }
+    table = try w.tensor("\(prefix)scale_shift_table", shape: [2, width])
+    output = try Linear(w / "\(prefix)proj_out", inputs: width, outputs: stream.outputs)
+  }
+
+  func prepare(
+    _ m: Modality, other: Modality?
+  ) throws -> (hidden: Tensor, conditioning: StreamConditioning, embedding: Tensor) {
+    let batch = m.latent.size(0)
+    let tokens = m.latent.size(1)
+    try require(m.latent, "latent", [batch, tokens, stream.inputs])
+    try require(m.timesteps, "timesteps", [batch, m.timesteps.size(-1) == 1 ? 1 : tokens])
+    try require(m.sigma, "sigma", [batch])
+    try require(m.positions, "positions", [batch, stream.maxPositions.count, tokens, 2])
+    try require(m.context, "context", [batch, -1, configuration.captionChannels ?? stream.contextWidth])
+    let dtype = m.latent.dtype
+    let scaled = try m.timesteps * configuration.timestepScale
+    let (modulation, embedding) = try adaLN(scaled, dtype: dtype)
+    let prompt = try promptAdaLN?(m.sigma.unsqueeze(-1) * configuration.timestepScale, dtype: dtype).modulation
+    // Scale and shift follow the stream's own timesteps, the gate the other stream's sigma.
+    let crossModulation = other == nil ? nil : try crossAdaLN?(scaled, dtype: dtype).modulation
+    let crossGate = try other.flatMap {
+      try crossGateAdaLN?($0.sigma.unsqueeze(-1) * configuration.crossTimestepScale, dtype: dtype).modulation
+    }
+    let conditioning = StreamConditioning(
+      modulation: modulation,
+      context: try captionProjection?(m.context) ?? m.context,
+      promptModulation: prompt,
+      crossModulation: crossModulation,
+      crossGate: crossGate,
+      contextMask: try m.contextMask.map { try contextBias($0, dtype) },
+      selfAttentionMask: try m.selfAttentionMask.map { try selfAttentionBias($0, dtype) },
+      positions: try rotation(m.positions, width: stream.width, maxPositions: stream.maxPositions, dtype),
+      crossPositions: other == nil
+        ? nil
+        : try rotation(
+          m.positions.slice(1, from: 0, to: 1), width: configuration.crossWidth,
+          maxPositions: [max(configuration.video.maxPositions[0], configuration.audio.maxPositions[0])], dtype),
+      isEnabled: m.isEnabled)
+    return (try patchify(m.latent), conditioning, embedding)
+  }
+
+  func finish(_ x: Tensor, _ embedding: Tensor) throws -> Tensor {
+    let rows = try (embedding.unsqueeze(2) + table.to(x.dtype)).unbind(2)
+    let normed = try x.layerNorm([stream.width], eps: configuration.normEps)
+    return try output(normed.modulated(scale: rows[1], shift: rows[0]))
+  }
+
+  private func rotation(
+    _ positions: Tensor, width: Int, maxPositions: [Double], _ dtype: DType
+  ) throws -> RotaryEmbedding {
+    try RotaryEmbedding(
+      positions: positions, width: width, heads: stream.heads, maxPositions: maxPositions,
+      theta: configuration.ropeTheta, isDoublePrecision: configuration.hasDoublePrecisionFrequencies,
+      layout: configuration.rope, dtype: dtype)
+  }
+
+  /// [B, S] of 0 and 1 to [B, 1, 1, S], 0 and the lowest number.
+  private func contextBias(_ mask: Tensor, _ dtype: DType) throws -> Tensor {
+    try ((mask.to(dtype) - 1) * dtype.largestFinite).unsqueeze(1).unsqueeze(1)
+  }
+
+  /// [B, T, T] in [0, 1] to [B, 1, T, T]: the logarithm, the lowest number for 0.
+  private func selfAttentionBias(_ mask: Tensor, _ dtype: DType) throws -> Tensor {
+    let logarithm = try mask.clamped(min: Scalar(dtype.smallestNormal)).log().to(dtype)
+    return try logarithm.maskedFill(mask.lessOrEqual(than: 0), Scalar(-dtype.largestFinite)).unsqueeze(1)
+  }
+
+  private func require(_ tensor: Tensor, _ name: String, _ shape: [Int]) throws {
+    let found = tensor.shape
+    guard found.count == shape.count, zip(found, shape).allSatisfy({ $1 == -1 || $0 == $1 }) else {
+      throw ModalityError(problem: "\(name) has shape \(found); expected \(shape)")
+    }
+  }
+}
+
+/// Text features to the stream's width: linear, GELU, linear. LTX-2 has it inside the transformer.
+private struct CaptionProjection: Sendable {
+  private let linear1: Linear
+  private let linear2: Linear
+
+  init(_ w: Weights, inputs: Int, width: Int) throws {
+    linear1 = try Linear(w / "linear_1", inputs: inputs, outputs: width)
+    linear2 = try Linear(w / "linear_2", inputs: width, outputs: width)
+  }
+
+  func callAsFunction(_ x: Tensor) throws -> Tensor {
+    try linear2(linear1(x).gelu(approximate: "tanh"))
+  }
+}

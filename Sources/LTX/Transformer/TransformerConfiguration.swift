@@ -1,0 +1,112 @@
+import NN
+
+/// The sizes and variants of the audio-video transformer, from `config.transformer` of the checkpoint's metadata.
+///
+/// Defaults are those of the reference (ltx-core, `model/transformer/model_configurator.py`).
+public struct TransformerConfiguration: Sendable {
+  /// One of the two streams.
+  public struct Stream: Sendable {
+    public let heads: Int
+    public let headWidth: Int
+    /// Latent channels in and out.
+    public let inputs: Int
+    public let outputs: Int
+    /// The width of the text context as the blocks take it.
+    public let contextWidth: Int
+    /// The largest position of each axis: seconds, then pixels.
+    public let maxPositions: [Double]
+    public let feedForwardBias: Bool
+
+    public var width: Int { heads * headWidth }
+  }
+
+  public let blocks: Int
+  public let video: Stream
+  public let audio: Stream
+  /// The width that cross-modal attention spreads its rotary frequencies over.
+  public let crossWidth: Int
+  public let normEps: Double
+  public let rope: RotaryEmbedding.Layout
+  public let ropeTheta: Double
+  /// Whether the rotary frequencies are computed in float64 before they are rounded to float32.
+  public let hasDoublePrecisionFrequencies: Bool
+  public let timestepScale: Double
+  public let crossTimestepScale: Double
+  /// LTX-2.3: a gate per attention head.
+  public let hasGatedAttention: Bool
+  /// LTX-2.3: text cross-attention is modulated by the timestep too.
+  public let hasPromptModulation: Bool
+  public let hasPromptAdaLN: Bool
+  /// LTX-2: text features are projected to the streams' widths inside the transformer; nil where that happens before.
+  public let captionChannels: Int?
+
+  /// - Parameter config: the whole `config` of the checkpoint.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
+  public init(_ config: Configuration) throws {
+    let c = try config.object("transformer")
+    try Self.requireSupported(c)
+    blocks = try c.int("num_layers", default: 48)
+    video = Stream(
+      heads: try c.int("num_attention_heads", default: 32),
+      headWidth: try c.int("attention_head_dim", default: 128),
+      inputs: try c.int("in_channels", default: 128),
+      outputs: try c.int("out_channels", default: 128),
+      contextWidth: try c.int("cross_attention_dim", default: 4096),
+      maxPositions: try c.ints("positional_embedding_max_pos", default: [20, 2048, 2048]).map(Double.init),
+      feedForwardBias: try c.bool("ff_bias", default: true))
+    audio = Stream(
+      heads: try c.int("audio_num_attention_heads", default: 32),
+      headWidth: try c.int("audio_attention_head_dim", default: 64),
+      inputs: try c.int("audio_in_channels", default: 128),
+      outputs: try c.int("audio_out_channels", default: 128),
+      contextWidth: try c.int("audio_cross_attention_dim", default: 2048),
+      maxPositions: try c.ints("audio_positional_embedding_max_pos", default: [20]).map(Double.init),
+      feedForwardBias: try c.bool("audio_ff_bias", default: true))
+    crossWidth = audio.contextWidth
+    normEps = try c.double("norm_eps", default: 1e-6)
+    let layout = try c.string("rope_type", default: "split")
+    guard let rope = RotaryEmbedding.Layout(rawValue: layout) else {
+      throw c.error("rope_type", "is \"\(layout)\"; only split and interleaved exist")
+    }
+    self.rope = rope
+    ropeTheta = try c.double("positional_embedding_theta", default: 10000)
+    hasDoublePrecisionFrequencies = try c.string("frequencies_precision", default: "float32") == "float64"
+    timestepScale = try c.double("timestep_scale_multiplier", default: 1000)
+    crossTimestepScale = try c.double("av_ca_timestep_scale_multiplier", default: 1)
+    hasGatedAttention = try c.bool("apply_gated_attention", default: false)
+    hasPromptModulation = try c.bool("cross_attention_adaln", default: false)
+    hasPromptAdaLN = try c.bool("use_prompt_adaln_single", default: true)
+    captionChannels =
+      try c.bool("caption_proj_before_connector", default: false) ? nil : try c.int("caption_channels")
+    for (name, stream) in [("num_attention_heads", video), ("audio_num_attention_heads", audio)] {
+      guard stream.heads > 0, stream.headWidth > 0, stream.headWidth.isMultiple(of: 2) else {
+        throw c.error(name, "and the width of a head must be positive, and the width even")
+      }
+    }
+    guard video.maxPositions.count == 3, audio.maxPositions.count == 1 else {
+      throw c.error("positional_embedding_max_pos", "must have 3 entries for video and 1 for audio")
+    }
+  }
+
+  /// Variants that no published LTX-2 checkpoint uses and that this code does not compute.
+  private static func requireSupported(_ c: Configuration) throws {
+    let strings = [
+      ("activation_fn", "gelu-approximate"), ("standardization_norm", "rms_norm"), ("qk_norm", "rms_norm"),
+      ("positional_embedding_type", "rope"),
+    ]
+    for (key, value) in strings {
+      let found = try c.string(key, default: value)
+      guard found == value else { throw c.error(key, "is \"\(found)\"; only \"\(value)\" is supported") }
+    }
+    let flags = [
+      ("attention_bias", true), ("cross_attention_norm", true), ("norm_elementwise_affine", false),
+      ("only_cross_attention", false), ("double_self_attention", false), ("share_ff", false),
+      ("use_audio_video_cross_attention", true), ("av_cross_ada_norm", true), ("use_middle_indices_grid", true),
+    ]
+    for (key, value) in flags {
+      guard try c.bool(key, default: value) == value else {
+        throw c.error(key, "is \(!value); only \(value) is supported")
+      }
+    }
+  }
+}

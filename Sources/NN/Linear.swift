@@ -1,0 +1,64 @@
+import Torch
+
+/// y = x W^T + b, plus what low-rank adapters add.
+///
+/// What the layer is made of is decided by the scope that it is built from.
+public struct Linear: Sendable {
+  /// [outputs, inputs]
+  public let weight: Tensor
+  /// [outputs]
+  public let bias: Tensor?
+  public let adapters: [LowRankAdapter]
+
+  /// - Parameters:
+  ///   - inputs, outputs: sizes that the configuration asks for; nil takes the checkpoint's.
+  ///   - bias: whether the layer has one, as the configuration says.
+  public init(_ w: Weights, inputs: Int? = nil, outputs: Int? = nil, bias: Bool = true) throws {
+    weight = try w.tensor("weight", shape: [outputs ?? -1, inputs ?? -1])
+    self.bias = bias ? try w.tensor("bias", shape: [weight.size(0)]) : nil
+    adapters = w.adapters
+    for adapter in adapters {
+      let down = adapter.down.shape
+      let up = adapter.up.shape
+      guard down.count == 2, up.count == 2, down[0] == up[1], down[1] == weight.size(1), up[0] == weight.size(0)
+      else {
+        throw WeightError(
+          file: w.file, key: w.path,
+          problem: "is a layer of \(weight.size(1)) inputs and \(weight.size(0)) outputs, but the LoRA's A is \(down) "
+            + "and its B \(up); the LoRA was made for another model")
+      }
+    }
+  }
+
+  /// - Parameter x: [..., inputs]
+  /// - Returns: [..., outputs]
+  public func callAsFunction(_ x: Tensor) throws -> Tensor {
+    var y = try x.linear(weight, bias)
+    for adapter in adapters {
+      y = try (y + adapter.change(x)).to(y.dtype)
+    }
+    return y
+  }
+}
+
+/// Normalisation by the root mean square over the last dimension, with a learned scale
+/// (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019).
+public struct RMSNorm: Sendable {
+  /// [width]
+  public let weight: Tensor
+  public let eps: Double
+
+  public init(_ w: Weights, width: Int, eps: Double) throws {
+    weight = try w.tensor("weight", shape: [width])
+    self.eps = eps
+  }
+
+  public func callAsFunction(_ x: Tensor) throws -> Tensor {
+    try x.rmsNorm([weight.size(0)], weight: weight, eps: eps)
+  }
+}
+
+extension Tensor {
+  /// Normalisation by the root mean square over the last dimension, without a learned scale.
+  public func rmsNorm(eps: Double) throws -> Tensor { try rmsNorm([size(-1)], eps: eps) }
+}

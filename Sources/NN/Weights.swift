@@ -1,0 +1,171 @@
+import Synchronization
+import TensorFiles
+import Torch
+
+/// A path-scoped view of a checkpoint, from which layers are made: `Linear(weights / "attn1" / "to_q")`.
+///
+/// The view decides what a layer is made of: element type, device, adapters, which tensors are trained. Models don't
+/// know; they read the same whatever the policy. A tensor that is missing or has another shape than the configuration
+/// says throws, and names its key.
+public struct Weights: Sendable {
+  let store: WeightStore
+  /// The prefix of the keys below, without the closing dot; empty at the root.
+  public let path: String
+
+  /// The root of a checkpoint.
+  ///
+  /// - Parameters:
+  ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it.
+  ///   - adapters: low-rank adapters by the path of the module that they modify.
+  public init(
+    _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet()
+  ) {
+    store = WeightStore(source: source, dtype: dtype, device: device, adapters: adapters)
+    path = ""
+  }
+
+  private init(store: WeightStore, path: String) {
+    self.store = store
+    self.path = path
+  }
+
+  public static func / (parent: Weights, child: String) -> Weights {
+    Weights(store: parent.store, path: parent.key(child))
+  }
+
+  public static func / (parent: Weights, child: Int) -> Weights { parent / String(child) }
+
+  func key(_ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
+
+  /// The file that the tensors come from, for messages.
+  public var file: String { store.source.name }
+
+  /// Whether the checkpoint has a tensor of that name here.
+  public func has(_ name: String) -> Bool { store.source.entries[key(name)] != nil }
+
+  /// Whether the checkpoint has anything below here.
+  public var isPresent: Bool {
+    let prefix = path + "."
+    return store.source.entries.keys.contains { $0 == path || $0.hasPrefix(prefix) }
+  }
+
+  /// A tensor of the checkpoint, converted and moved as the policy says.
+  ///
+  /// - Parameter shape: what the configuration says it must be; -1 for a dimension that is free.
+  /// - Throws: `WeightError` when it is missing or shaped otherwise.
+  public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
+    let key = key(name)
+    guard let entry = store.source.entries[key] else {
+      throw WeightError(file: file, key: key, problem: "is missing from the checkpoint")
+    }
+    if let shape {
+      let fits =
+        shape.count == entry.shape.count && zip(shape, entry.shape).allSatisfy { $0 == -1 || $0 == $1 }
+      guard fits else {
+        throw WeightError(
+          file: file, key: key, problem: "has shape \(entry.shape), but its configuration asks for \(shape)")
+      }
+    }
+    store.markUsed(key)
+    let stored = try store.source.tensor(key)
+    return try stored.to(store.device, stored.dtype.isFloatingPoint ? store.dtype : nil)
+  }
+
+  /// As `tensor`, or nil if the checkpoint does not have it.
+  public func optionalTensor(_ name: String, shape: [Int]? = nil) throws -> Tensor? {
+    has(name) ? try tensor(name, shape: shape) : nil
+  }
+
+  /// The size of a stored tensor, without reading it.
+  public func shape(of name: String) throws -> [Int] {
+    guard let entry = store.source.entries[key(name)] else {
+      throw WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
+    }
+    return entry.shape
+  }
+
+  /// The adapters that modify the module here, in the order in which they were added.
+  var adapters: [LowRankAdapter] { store.takeAdapters(path) }
+
+  /// The trained tensors of the modules below here, in a fixed order: those of the adapters that have been built.
+  public var parameters: [Parameter] {
+    let prefix = path.isEmpty ? "" : path + "."
+    return store.adapters.parameters.filter { $0.key.hasPrefix(prefix) }
+  }
+
+  /// Checks, after a model has been built, that every adapter found its module.
+  ///
+  /// - Throws: `WeightError` that names the first target that the model does not have.
+  public func requireAllAdaptersUsed() throws {
+    if let path = store.unusedAdapters().first {
+      throw WeightError(
+        file: file, key: path,
+        problem: "is the target of a LoRA, but the model has no such linear layer; the LoRA was made for another model")
+    }
+  }
+
+  /// Keys below here that no layer has read.
+  public var unusedKeys: [String] {
+    let prefix = path.isEmpty ? "" : path + "."
+    let used = store.usedKeys
+    return store.source.entries.keys.filter { $0.hasPrefix(prefix) && !used.contains($0) }.sorted()
+  }
+}
+
+/// A checkpoint and a model that don't fit.
+public struct WeightError: Error, CustomStringConvertible, Sendable {
+  public let file: String
+  public let key: String
+  public let problem: String
+
+  public init(file: String, key: String, problem: String) {
+    self.file = file
+    self.key = key
+    self.problem = problem
+  }
+
+  public var description: String { "\(file): \(key) \(problem)" }
+}
+
+/// A tensor that training changes, under the key that it is saved by.
+public struct Parameter: Sendable {
+  public let key: String
+  public let tensor: Tensor
+
+  public init(key: String, tensor: Tensor) {
+    self.key = key
+    self.tensor = tensor
+  }
+}
+
+/// The policy behind a tree of views, and the record of what layers have taken.
+final class WeightStore: Sendable {
+  let source: any TensorSource
+  let dtype: DType?
+  let device: Device
+  let adapters: AdapterSet
+  private let used = Mutex<Set<String>>([])
+  private let usedAdapters = Mutex<Set<String>>([])
+
+  init(source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet) {
+    self.source = source
+    self.dtype = dtype
+    self.device = device
+    self.adapters = adapters
+  }
+
+  var usedKeys: Set<String> { used.withLock { $0 } }
+
+  func markUsed(_ key: String) { used.withLock { _ = $0.insert(key) } }
+
+  func takeAdapters(_ path: String) -> [LowRankAdapter] {
+    let found = adapters[path]
+    if !found.isEmpty { usedAdapters.withLock { _ = $0.insert(path) } }
+    return found
+  }
+
+  func unusedAdapters() -> [String] {
+    let taken = usedAdapters.withLock { $0 }
+    return adapters.paths.filter { !taken.contains($0) }
+  }
+}

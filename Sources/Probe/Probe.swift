@@ -1,0 +1,64 @@
+import Foundation
+import TensorFiles
+import Torch
+
+/// Runs one component of the models on given tensors: what `ltx probe` does.
+///
+/// It calls the code that training and generation call, and nothing of its own.
+public struct Probe {
+  /// One `--lora FILE[:STRENGTH]`.
+  public struct LoRA: Sendable {
+    public let path: String
+    public let strength: Double
+
+    public init(path: String, strength: Double) {
+      self.path = path
+      self.strength = strength
+    }
+  }
+
+  public struct Options: Sendable {
+    public var model: String?
+    public var textEncoder: String?
+    public var loras: [LoRA] = []
+    public var config: String?
+    public var inputs: String?
+    public var dtype: DType = .float32
+    public var device: Device = .cpu
+
+    public init() {}
+
+    /// - Throws: `ProbeError` that names the option when it was not given.
+    func requireModel() throws -> String {
+      guard let model else { throw ProbeError("this component needs --model CHECKPOINT") }
+      return model
+    }
+
+    func requireTextEncoder() throws -> String {
+      guard let textEncoder else { throw ProbeError("this component needs --text-encoder FOLDER") }
+      return textEncoder
+    }
+  }
+
+  typealias Component = (Options, ProbeInputs) throws -> [(key: String, tensor: Tensor)]
+
+  private static let components: [(name: String, run: Component)] = [
+    ("transformer", probeTransformer)
+  ]
+
+  public static var componentNames: [String] { components.map(\.name) }
+
+  /// Runs a component and returns its outputs as float32 and int64 on the CPU.
+  public static func run(_ name: String, _ options: Options) throws -> [(key: String, tensor: Tensor)] {
+    guard let component = components.first(where: { $0.name == name }) else {
+      throw ProbeError(
+        "there is no component \(name); the components are \(componentNames.joined(separator: ", "))")
+    }
+    try options.device.prepare()
+    // `tokenize` reads JSON, all others tensors.
+    let inputs = try ProbeInputs(path: name == "tokenize" ? nil : options.inputs)
+    let outputs = try component.run(options, inputs)
+    try inputs.requireAllUsed()
+    return try outputs.map { (key: $0.key, tensor: try $0.tensor.detach().to(.cpu, $0.tensor.dtype.isFloatingPoint ? .float32 : .int64)) }
+  }
+}

@@ -1,0 +1,110 @@
+import Foundation
+import TensorFiles
+import Torch
+
+/// The input tensors of a probe, read by name.
+///
+/// Shapes are given as letters, `"B T C"`: each letter takes its size from the first tensor that has it, and later
+/// tensors must agree. A number stands for itself. What no component has asked for is an error at the end.
+public final class ProbeInputs {
+  private let file: String
+  private let source: (any TensorSource)?
+  private var sizes: [String: Int] = [:]
+  private var known: Set<String> = []
+  /// What the tensors were loaded from, for messages.
+  private var expected: [String] = []
+
+  /// - Parameter path: nil where a component takes no inputs.
+  public init(path: String?) throws {
+    file = path ?? "the inputs"
+    source = try path.map { try SafetensorsFile(path: $0) }
+  }
+
+  public func has(_ name: String) -> Bool { source?.entries[name] != nil }
+
+  /// All names, for components whose names are numbered.
+  public var names: [String] { source.map { $0.entries.keys.sorted() } ?? [] }
+
+  /// A tensor of numbers (F32), read as float32.
+  public func float(_ name: String, _ shape: String) throws -> Tensor {
+    try read(name, shape, .float32, "numbers (F32)")
+  }
+
+  /// A tensor of integers, flags or masks (I64).
+  public func int(_ name: String, _ shape: String) throws -> Tensor {
+    try read(name, shape, .int64, "integers (I64)")
+  }
+
+  public func optionalFloat(_ name: String, _ shape: String) throws -> Tensor? {
+    note(name, shape)
+    return has(name) ? try float(name, shape) : nil
+  }
+
+  public func optionalInt(_ name: String, _ shape: String) throws -> Tensor? {
+    note(name, shape)
+    return has(name) ? try int(name, shape) : nil
+  }
+
+  /// A number on its own: shape [1].
+  public func number(_ name: String, default fallback: Double? = nil) throws -> Double {
+    if let fallback, !has(name) {
+      note(name, "1")
+      return fallback
+    }
+    return try float(name, "1").item()
+  }
+
+  /// An integer on its own: shape [1].
+  public func integer(_ name: String, default fallback: Int? = nil) throws -> Int {
+    if let fallback, !has(name) {
+      note(name, "1")
+      return fallback
+    }
+    return Int(try int(name, "1").item())
+  }
+
+  /// Throws if the file has a tensor that nothing asked for.
+  public func requireAllUsed() throws {
+    guard let stray = names.first(where: { !known.contains($0) }) else { return }
+    throw ProbeError("\(file): there is no input \(stray) here; expected \(expected.joined(separator: ", "))")
+  }
+
+  private func note(_ name: String, _ shape: String) {
+    if known.insert(name).inserted {
+      expected.append("\(name) [\(shape.replacingOccurrences(of: " ", with: ", "))]")
+    }
+  }
+
+  private func read(_ name: String, _ shape: String, _ dtype: DType, _ kind: String) throws -> Tensor {
+    note(name, shape)
+    let wanted = "\(name) [\(shape.replacingOccurrences(of: " ", with: ", "))] of \(kind)"
+    guard let source, let entry = source.entries[name] else {
+      throw ProbeError("\(file): the input \(name) is missing; expected \(wanted)")
+    }
+    guard entry.dtype == dtype else {
+      throw ProbeError("\(file): \(name) has elements of type \(entry.dtype); expected \(wanted)")
+    }
+    let letters = shape.split(separator: " ").map(String.init)
+    guard letters.count == entry.shape.count else {
+      throw ProbeError("\(file): \(name) has shape \(entry.shape); expected \(wanted)")
+    }
+    for (letter, size) in zip(letters, entry.shape) {
+      if let fixed = Int(letter) ?? sizes[letter] {
+        guard fixed == size else {
+          let binding = Int(letter) == nil ? " with \(letter) = \(fixed), as in the inputs before it" : ""
+          throw ProbeError("\(file): \(name) has shape \(entry.shape); expected \(wanted)\(binding)")
+        }
+      } else {
+        sizes[letter] = size
+      }
+    }
+    return try source.tensor(name)
+  }
+}
+
+/// A probe that can't be run as asked.
+public struct ProbeError: Error, CustomStringConvertible, Sendable {
+  public let description: String
+
+  public init(_ description: String) { self.description = description }
+}
