@@ -74,26 +74,42 @@ public struct Conditioning: TensorBundle {
 
 /// Attention that is left out in chosen blocks and samples, for guidance by a worse prediction.
 public struct Perturbations: Sendable {
-  /// Blocks whose self-attention is replaced by its value projection.
-  public var videoSelfAttention: Set<Int> = []
-  public var audioSelfAttention: Set<Int> = []
-  /// Blocks whose cross-modal attention is left out.
-  public var audioToVideo: Set<Int> = []
-  public var videoToAudio: Set<Int> = []
-  /// [B]: the samples that are perturbed; nil for all of them.
-  public var rows: [Bool]?
+  public enum Kind: Sendable {
+    /// Self-attention is replaced by its value projection.
+    case videoSelfAttention, audioSelfAttention
+    /// Cross-modal attention is left out.
+    case audioToVideo, videoToAudio
+  }
+
+  private struct Entry: Sendable {
+    let kind: Kind
+    let blocks: Set<Int>?
+    let rows: [Bool]?
+  }
+
+  private var entries: [Entry] = []
 
   public init() {}
 
   public static let none = Perturbations()
 
-  /// How the given set of blocks applies to one block.
-  func bypass(_ blocks: Set<Int>, block: Int, like x: Tensor) throws -> Attention.Bypass {
-    guard blocks.contains(block) else { return .none }
-    guard let rows else { return .all }
-    if rows.allSatisfy({ $0 }) { return .all }
+  /// - Parameters:
+  ///   - blocks: the blocks that are perturbed; nil for all.
+  ///   - rows: one flag per sample of the batch; nil for all samples.
+  public mutating func add(_ kind: Kind, blocks: Set<Int>? = nil, rows: [Bool]? = nil) {
+    entries.append(Entry(kind: kind, blocks: blocks, rows: rows))
+  }
+
+  /// What one kind of attention does in one block.
+  func bypass(_ kind: Kind, block: Int, like x: Tensor) throws -> Attention.Bypass {
+    let batch = x.size(0)
+    var rows = [Bool](repeating: false, count: batch)
+    for entry in entries where entry.kind == kind && entry.blocks?.contains(block) ?? true {
+      for row in 0..<batch where entry.rows?[row] ?? true { rows[row] = true }
+    }
     if !rows.contains(true) { return .none }
-    let keep = try Tensor(rows.map { $0 ? Float(0) : 1 }, shape: [rows.count, 1, 1])
+    if !rows.contains(false) { return .all }
+    let keep = try Tensor(rows.map { $0 ? Float(0) : 1 }, shape: [batch, 1, 1])
     return .samples(keep: try keep.to(x.device, x.dtype))
   }
 }

@@ -31,21 +31,21 @@ public struct TransformerBlock: Block {
     if let block = video, let c = shared.video, c.isEnabled, let x = v {
       videoModulation = try block.modulation(c)
       v = try block.attend(
-        x, c, videoModulation, bypass: perturbations.bypass(perturbations.videoSelfAttention, block: index, like: x))
+        x, c, videoModulation, bypass: perturbations.bypass(.videoSelfAttention, block: index, like: x))
     }
     if let block = audio, let c = shared.audio, c.isEnabled, let x = a {
       audioModulation = try block.modulation(c)
       a = try block.attend(
-        x, c, audioModulation, bypass: perturbations.bypass(perturbations.audioSelfAttention, block: index, like: x))
+        x, c, audioModulation, bypass: perturbations.bypass(.audioSelfAttention, block: index, like: x))
     }
     if let cross, let cv = shared.video, let ca = shared.audio, let xv = v, let xa = a {
       // Both directions read the streams as they were before either was applied.
       if cv.isEnabled {
-        let bypass = try perturbations.bypass(perturbations.audioToVideo, block: index, like: xv)
+        let bypass = try perturbations.bypass(.audioToVideo, block: index, like: xv)
         v = try cross.audioToVideo(xv, xa, cv, ca, bypass: bypass)
       }
       if ca.isEnabled {
-        let bypass = try perturbations.bypass(perturbations.videoToAudio, block: index, like: xa)
+        let bypass = try perturbations.bypass(.videoToAudio, block: index, like: xa)
         a = try cross.videoToAudio(xv, xa, cv, ca, bypass: bypass)
       }
     }

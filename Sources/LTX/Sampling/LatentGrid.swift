@@ -1,0 +1,107 @@
+// B batch, C latent channels, F H W latent frames, rows, columns, T tokens, Z audio channels.
+
+import Torch
+
+/// How many pixels and pixel frames one latent cell stands for.
+public struct CompressionFactors: Sendable, Equatable {
+  public var time: Int
+  public var height: Int
+  public var width: Int
+
+  public init(time: Int, height: Int, width: Int) {
+    self.time = time
+    self.height = height
+    self.width = width
+  }
+
+  /// What the published LTX-2 checkpoints use.
+  public static let usual = CompressionFactors(time: 8, height: 32, width: 32)
+
+  /// Latent frames of a clip of `8k + 1` pixel frames: the first frame stands alone.
+  public func latentFrames(_ frames: Int) -> Int { (frames - 1) / time + 1 }
+}
+
+/// Video latents as tokens, and where each token lies in time and space (ltx-core, `components/patchifiers.py`).
+public enum VideoTokens {
+  /// [B, C, F, H, W] to [B, F * H * W, C]; columns fastest.
+  public static func patchify(_ latent: Tensor) throws -> Tensor {
+    try latent.flatten(from: 2, through: 4).transpose(1, 2).contiguous()
+  }
+
+  /// [B, F * H * W, C] to [B, C, F, H, W]
+  public static func unpatchify(_ tokens: Tensor, frames: Int, rows: Int, columns: Int) throws -> Tensor {
+    try tokens.transpose(1, 2).unflatten(2, [frames, rows, columns]).contiguous()
+  }
+
+  /// Where tokens start and end, in pixel frames and pixels: [B, 3, T, 2], float32.
+  ///
+  /// - Parameter isCausal: the first latent frame stands for one pixel frame, and the others follow it.
+  static func pixelBounds(
+    batch: Int, frames: Int, rows: Int, columns: Int, factors: CompressionFactors, isCausal: Bool
+  ) throws -> Tensor {
+    func bounds(_ count: Int, _ factor: Int, shift: Int = 0) throws -> Tensor {
+      let start = try Tensor.arange(to: Scalar(count), dtype: .float32)
+      let both = try Tensor.stack([start, start + 1], -1) * Double(factor)
+      return shift == 0 ? both : try (both - Double(shift)).clamped(min: 0)
+    }
+    let t = try bounds(frames, factors.time, shift: isCausal ? factors.time - 1 : 0)
+    let h = try bounds(rows, factors.height)
+    let w = try bounds(columns, factors.width)
+    let grid = [frames, rows, columns, 2]
+    return try Tensor.stack(
+      [
+        t.reshape([frames, 1, 1, 2]).expand(grid), h.reshape([1, rows, 1, 2]).expand(grid),
+        w.reshape([1, 1, columns, 2]).expand(grid),
+      ], 0
+    ).flatten(from: 1, through: 3).unsqueeze(0).expand([batch, 3, frames * rows * columns, 2]).contiguous()
+  }
+
+  /// Positions as the transformer takes them: seconds, pixel rows, pixel columns, [B, 3, T, 2].
+  public static func positions(
+    batch: Int, frames: Int, rows: Int, columns: Int, fps: Double, factors: CompressionFactors
+  ) throws -> Tensor {
+    try pixelBounds(
+      batch: batch, frames: frames, rows: rows, columns: columns, factors: factors, isCausal: true
+    ).scalingTime(by: fps, divides: true)
+  }
+}
+
+extension Tensor {
+  /// Multiplies or divides the time axis of positions [B, 3, T, 2].
+  func scalingTime(by factor: Double, divides: Bool) throws -> Tensor {
+    let time = try slice(1, from: 0, to: 1)
+    return try Tensor.cat([divides ? time / factor : time * factor, slice(1, from: 1)], 1)
+  }
+}
+
+/// Audio latents as tokens, and where each token lies in time.
+public struct AudioTokens: Sendable {
+  public var sampleRate = 16000
+  /// Samples between two frames of the spectrogram.
+  public var hopLength = 160
+  /// Spectrogram frames that one latent frame stands for.
+  public var compression = 4
+
+  public init() {}
+
+  /// [B, Z, T, 16] to [B, T, Z * 16]; frequencies fastest.
+  public static func patchify(_ latent: Tensor) throws -> Tensor {
+    try latent.permute([0, 2, 1, 3]).flatten(from: 2, through: 3)
+  }
+
+  /// [B, T, Z * 16] to [B, Z, T, 16]
+  public static func unpatchify(_ tokens: Tensor, channels: Int) throws -> Tensor {
+    try tokens.unflatten(2, [channels, -1]).permute([0, 2, 1, 3]).contiguous()
+  }
+
+  /// Latent frames per second.
+  public var rate: Double { Double(sampleRate) / Double(hopLength * compression) }
+
+  /// Positions as the transformer takes them: seconds, [B, 1, T, 2].
+  public func positions(batch: Int, frames: Int) throws -> Tensor {
+    let index = try Tensor.arange(to: Scalar(frames + 1), dtype: .float32) * Double(compression)
+    let seconds = try (index + Double(1 - compression)).clamped(min: 0) * Double(hopLength) / Double(sampleRate)
+    let bounds = try Tensor.stack([seconds.slice(0, from: 0, to: frames), seconds.slice(0, from: 1)], -1)
+    return try bounds.unsqueeze(0).unsqueeze(0).expand([batch, 1, frames, 2]).contiguous()
+  }
+}
