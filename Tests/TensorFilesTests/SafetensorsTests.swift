@@ -8,7 +8,10 @@ import Torch
     let folder = try ScratchFolder()
     let values = try Tensor((0..<24).map { Float($0 % 2) }, shape: [2, 3, 4]).to(dtype)
     try writeSafetensors(
-      [("a", values), ("scalar", try values.select(0, 1).select(0, 2).select(0, 3)), ("empty", try .empty([3, 0], dtype: dtype))],
+      [
+        ("a", values), ("scalar", try values.select(0, 1).select(0, 2).select(0, 3)),
+        ("empty", try .empty([3, 0], dtype: dtype)),
+      ],
       to: folder("x.safetensors"))
     let file = try SafetensorsFile(path: folder("x.safetensors"))
     #expect(file.keys == ["a", "empty", "scalar"])
@@ -62,7 +65,8 @@ import Torch
     let metadata = Dictionary(uniqueKeysWithValues: (0..<20).map { ("key \($0)", "\($0)") })
     try writeSafetensors([a, b], metadata: metadata, to: folder("1"))
     try writeSafetensors([b, a], metadata: metadata, to: folder("2"))
-    #expect(FileManager.default.contents(atPath: folder("1")) == FileManager.default.contents(atPath: folder("2")))
+    #expect(
+      FileManager.default.contents(atPath: folder("1")) == FileManager.default.contents(atPath: folder("2")))
   }
 
   @Test func anEmptyFileOfNoTensors() throws {
@@ -94,7 +98,8 @@ import Torch
     let size = 40 << 30
     let bytes = safetensors(
       "{\"a\":{\"dtype\":\"BF16\",\"shape\":[\(size / 4)],\"data_offsets\":[0,\(size / 2)]},"
-        + "\"b\":{\"dtype\":\"F32\",\"shape\":[\(size / 8)],\"data_offsets\":[\(size / 2),\(size)]}}  ", data: 0)
+        + "\"b\":{\"dtype\":\"F32\",\"shape\":[\(size / 8)],\"data_offsets\":[\(size / 2),\(size)]}}  ",
+      data: 0)
     let path = try folder.write(bytes, as: "x")
     #expect(truncate(path, bytes.count + size) == 0)
     let before = try residentBytes()
@@ -113,7 +118,8 @@ import Torch
   }
 
   @Test func unalignedTensorsAreCopied() throws {
-    let header = #"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"I32","shape":[2],"data_offsets":[1,9]}}"#
+    let header =
+      #"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"I32","shape":[2],"data_offsets":[1,9]}}"#
     for padding in 0..<8 {
       let file = try SafetensorsFile(
         name: "x", content: safetensors(header + String(repeating: " ", count: padding), data: 9))
@@ -133,9 +139,18 @@ import Torch
     let accepted = [
       ("{}", 0), (" \n{ } \t", 0),
       (#"{"__metadata__":null}"#, 0), (#"{"__metadata__":{}}"#, 0),
-      (#"{"a":{"shape":[],"dtype":"U8","data_offsets":[0,1],"more":[{"x":[1.5e3,-0,true,null,"\u00e9"]}]}}"#, 1),
-      (#"{"a":{"dtype":"F32","shape":[0,5],"data_offsets":[0,0]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 4),
-      (#"{"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, 3),
+      (
+        #"{"a":{"shape":[],"dtype":"U8","data_offsets":[0,1],"more":[{"x":[1.5e3,-0,true,null,"\u00e9"]}]}}"#,
+        1
+      ),
+      (
+        #"{"a":{"dtype":"F32","shape":[0,5],"data_offsets":[0,0]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+        4
+      ),
+      (
+        #"{"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#,
+        3
+      ),
       (#"{"😀":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, 1),
     ]
     for (header, count) in accepted {
