@@ -68,6 +68,9 @@ let package = Package(
         "Training", "Inference",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+
+    .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+    .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
   ],
   cxxLanguageStandard: .cxx17
 )

@@ -1,0 +1,82 @@
+import Glibc
+import Torch
+
+/// The bytes of a file, mapped into memory or held in it; alive as long as a tensor views them.
+///
+/// A map shows the file as it is on disk. If another process shortens the file while it is mapped, reading the lost
+/// part ends this process with SIGBUS; nothing here guards against it.
+final class FileBytes: @unchecked Sendable {
+  let path: String
+  let bytes: UnsafeRawBufferPointer
+  private let isMapped: Bool
+
+  /// Maps a file. Takes no memory and no time that grows with the file.
+  init(mapping path: String) throws(TensorFileError) {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw openingFailed(path, errno) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw openingFailed(path, errno) }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw TensorFileError(.unreadable, path: path, "this is not a file; name a file")
+    }
+    self.path = path
+    let size = Int(status.st_size)
+    guard size > 0 else {
+      bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+      isMapped = false
+      return
+    }
+    guard let address = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
+      throw openingFailed(path, errno)
+    }
+    bytes = UnsafeRawBufferPointer(start: address, count: size)
+    isMapped = true
+  }
+
+  /// Holds a copy of a file's content.
+  init(name: String, copying content: UnsafeRawBufferPointer) {
+    path = name
+    isMapped = false
+    let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: content.count, alignment: 64)
+    copy.copyMemory(from: content)
+    bytes = UnsafeRawBufferPointer(copy)
+  }
+
+  deinit {
+    if isMapped {
+      munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count)
+    } else {
+      bytes.deallocate()
+    }
+  }
+
+  /// A contiguous tensor of the bytes in `range`, which the caller has checked to be in the file and to fill the shape.
+  func tensor(_ dtype: DType, _ shape: [Int], at range: Range<Int>) throws -> Tensor {
+    guard !range.isEmpty else { return try .empty(shape, dtype: dtype) }
+    let elements = UnsafeRawBufferPointer(rebasing: bytes[range])
+    if dtype == .bool, elements.contains(where: { $0 > 1 }) {
+      // A bool that is neither 0 nor 1 is undefined behaviour; PyTorch takes such bytes for true.
+      return try Tensor(elements.map { $0 != 0 }, shape: shape)
+    }
+    guard UInt(bitPattern: elements.baseAddress) % UInt(dtype.size) == 0 else {
+      return try Tensor(copying: elements, dtype: dtype, shape: shape)
+    }
+    return try .view(of: elements, dtype: dtype, shape: shape, owner: self)
+  }
+}
+
+private func openingFailed(_ path: String, _ code: Int32) -> TensorFileError {
+  guard code == ENOENT || code == ENOTDIR else {
+    return TensorFileError(.unreadable, path: path, "can't be read: \(describe(errno: code))")
+  }
+  return TensorFileError(.notFound, path: path, "there is no such file")
+}
+
+/// The system's words for an error code.
+func describe(errno code: Int32) -> String { String(cString: strerror(code)) }
+
+func isFolder(_ path: String) -> Bool {
+  var status = stat()
+  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+}

@@ -1,0 +1,261 @@
+/// Reads JSON from untrusted bytes, front to back, without building a tree.
+///
+/// A header of 100 MB of brackets must neither exhaust the stack nor take memory by the value, and the largest real
+/// headers (some 5,000 entries) must open in milliseconds: hence not a general decoder.
+struct JSONCursor {
+  /// As deep as `serde_json`, which the reference reader uses, lets values nest.
+  static let maximumDepth = 128
+
+  private let bytes: UnsafeRawBufferPointer
+  private(set) var position = 0
+  private let path: String
+  /// The tensor whose entry is being read, for error messages.
+  var key: String?
+
+  init(_ bytes: UnsafeRawBufferPointer, path: String) {
+    self.bytes = bytes
+    self.path = path
+  }
+
+  /// The next byte that is not white space.
+  mutating func peek() -> UInt8? {
+    while position < bytes.count {
+      let byte = bytes[position]
+      guard byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 else { return byte }
+      position += 1
+    }
+    return nil
+  }
+
+  func isNext(_ character: Unicode.Scalar) -> Bool {
+    var copy = self
+    return copy.peek() == UInt8(ascii: character)
+  }
+
+  /// Whether the very next byte is one of these.
+  private func isAt(_ characters: Unicode.Scalar...) -> Bool {
+    position < bytes.count && characters.contains(Unicode.Scalar(bytes[position]))
+  }
+
+  mutating func skip(_ character: Unicode.Scalar) throws(TensorFileError) {
+    guard peek() == UInt8(ascii: character) else { throw notJSON("'\(character)' is missing") }
+    position += 1
+  }
+
+  mutating func expectEnd() throws(TensorFileError) {
+    guard peek() == nil else { throw notJSON("there is more after the end of the object") }
+  }
+
+  /// Steps to the next member of an object whose `{` has been skipped: its name, or nil after skipping the `}`.
+  mutating func nextKey(isFirst: inout Bool) throws(TensorFileError) -> String? {
+    if peek() == UInt8(ascii: "}") {
+      position += 1
+      return nil
+    }
+    if !isFirst { try skip(",") }
+    isFirst = false
+    let name = try string()
+    try skip(":")
+    return name
+  }
+
+  /// Steps to the next element of an array whose `[` has been skipped; false after skipping the `]`.
+  mutating func nextElement(isFirst: inout Bool) throws(TensorFileError) -> Bool {
+    if peek() == UInt8(ascii: "]") {
+      position += 1
+      return false
+    }
+    if !isFirst { try skip(",") }
+    isFirst = false
+    return true
+  }
+
+  mutating func string() throws(TensorFileError) -> String {
+    try skip("\"")
+    let start = position
+    while position < bytes.count {
+      switch bytes[position] {
+      case UInt8(ascii: "\""):
+        defer { position += 1 }
+        return try text(bytes[start..<position])
+      case UInt8(ascii: "\\"):
+        return try escapedString(from: start)
+      case 0..<0x20:
+        throw notJSON("a control character stands in a string")
+      default:
+        position += 1
+      }
+    }
+    throw notJSON("a string has no end")
+  }
+
+  /// The rest of a string that holds an escape; `start` is where the string began.
+  private mutating func escapedString(from start: Int) throws(TensorFileError) -> String {
+    var decoded = [UInt8](bytes[start..<position])
+    while position < bytes.count {
+      let byte = bytes[position]
+      position += 1
+      switch byte {
+      case UInt8(ascii: "\""): return try text(decoded)
+      case UInt8(ascii: "\\"): decoded += try escape()
+      case 0..<0x20: throw notJSON("a control character stands in a string")
+      default: decoded.append(byte)
+      }
+    }
+    throw notJSON("a string has no end")
+  }
+
+  private mutating func escape() throws(TensorFileError) -> [UInt8] {
+    guard position < bytes.count else { throw notJSON("a string has no end") }
+    let byte = bytes[position]
+    position += 1
+    switch byte {
+    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return [byte]
+    case UInt8(ascii: "b"): return [0x08]
+    case UInt8(ascii: "f"): return [0x0C]
+    case UInt8(ascii: "n"): return [0x0A]
+    case UInt8(ascii: "r"): return [0x0D]
+    case UInt8(ascii: "t"): return [0x09]
+    case UInt8(ascii: "u"):
+      var code = try hexadecimal()
+      if (0xD800..<0xDC00).contains(code) {
+        guard position + 1 < bytes.count, bytes[position] == UInt8(ascii: "\\"),
+          bytes[position + 1] == UInt8(ascii: "u")
+        else { throw notJSON("half a surrogate pair stands in a string") }
+        position += 2
+        let low = try hexadecimal()
+        guard (0xDC00..<0xE000).contains(low) else {
+          throw notJSON("half a surrogate pair stands in a string")
+        }
+        code = 0x10000 + (code - 0xD800) << 10 + (low - 0xDC00)
+      }
+      guard let scalar = Unicode.Scalar(code) else {
+        throw notJSON("half a surrogate pair stands in a string")
+      }
+      return [UInt8](String(Character(scalar)).utf8)
+    default:
+      throw notJSON("there is no such escape in a string")
+    }
+  }
+
+  private mutating func hexadecimal() throws(TensorFileError) -> UInt32 {
+    guard position + 4 <= bytes.count else { throw notJSON("a string has no end") }
+    var code: UInt32 = 0
+    for _ in 0..<4 {
+      let digit: UInt8
+      switch bytes[position] {
+      case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = bytes[position] - UInt8(ascii: "0")
+      case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = bytes[position] - UInt8(ascii: "a") + 10
+      case UInt8(ascii: "A")...UInt8(ascii: "F"): digit = bytes[position] - UInt8(ascii: "A") + 10
+      default: throw notJSON("\\u needs four hexadecimal digits")
+      }
+      code = code << 4 + UInt32(digit)
+      position += 1
+    }
+    return code
+  }
+
+  private func text(_ utf8: some Collection<UInt8>) throws(TensorFileError) -> String {
+    guard let text = String(validating: utf8, as: UTF8.self) else { throw notJSON("a string is not UTF-8") }
+    return text
+  }
+
+  /// A whole number from 0 up, in the range of `Int`; `what` names it in the error.
+  mutating func wholeNumber(_ what: String) throws(TensorFileError) -> Int {
+    guard let first = peek(), (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) else {
+      throw mismatch("\(what) must be whole numbers from 0 up")
+    }
+    let start = position
+    var value = 0
+    var overflow = false
+    while position < bytes.count, case let digit = bytes[position],
+      (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit)
+    {
+      let (tens, tooLarge) = value.multipliedReportingOverflow(by: 10)
+      let (sum, stillTooLarge) = tens.addingReportingOverflow(Int(digit - UInt8(ascii: "0")))
+      overflow = overflow || tooLarge || stillTooLarge
+      value = sum
+      position += 1
+    }
+    if first == UInt8(ascii: "0"), position > start + 1 { throw notJSON("a number begins with 0") }
+    if isAt(".", "e", "E") {
+      position = start
+      throw mismatch("\(what) must be whole numbers from 0 up")
+    }
+    guard !overflow else { throw wrong("\(what) are too large") }
+    return value
+  }
+
+  /// The error for a value of another type than the format asks for; that it is not JSON, where it is none.
+  mutating func mismatch(_ message: String) -> TensorFileError {
+    do throws(TensorFileError) {
+      try skipValue()
+      return wrong(message)
+    } catch {
+      return error
+    }
+  }
+
+  /// Steps over any value.
+  mutating func skipValue(depth: Int = 1) throws(TensorFileError) {
+    guard depth <= Self.maximumDepth else { throw notJSON("values are nested too deeply") }
+    switch peek() {
+    case UInt8(ascii: "{"):
+      position += 1
+      var isFirst = true
+      while try nextKey(isFirst: &isFirst) != nil { try skipValue(depth: depth + 1) }
+    case UInt8(ascii: "["):
+      position += 1
+      var isFirst = true
+      while try nextElement(isFirst: &isFirst) { try skipValue(depth: depth + 1) }
+    case UInt8(ascii: "\""): _ = try string()
+    case UInt8(ascii: "t"): try skipWord("true")
+    case UInt8(ascii: "f"): try skipWord("false")
+    case UInt8(ascii: "n"): try skipWord("null")
+    default: try skipNumber()
+    }
+  }
+
+  mutating func skipWord(_ word: StaticString) throws(TensorFileError) {
+    _ = peek()
+    let rest = bytes[min(position, bytes.count)...].prefix(word.utf8CodeUnitCount)
+    guard rest.elementsEqual(UnsafeBufferPointer(start: word.utf8Start, count: word.utf8CodeUnitCount)) else {
+      throw notJSON("this is no value")
+    }
+    position += word.utf8CodeUnitCount
+  }
+
+  private mutating func skipNumber() throws(TensorFileError) {
+    if isNext("-") { position += 1 }
+    let start = position
+    let whole = skipDigits()
+    guard whole > 0, whole == 1 || bytes[start] != UInt8(ascii: "0") else {
+      throw notJSON("this is no value")
+    }
+    if isAt(".") {
+      position += 1
+      guard skipDigits() > 0 else { throw notJSON("a number ends in a point") }
+    }
+    if isAt("e", "E") {
+      position += 1
+      if isAt("+", "-") { position += 1 }
+      guard skipDigits() > 0 else { throw notJSON("a number has no exponent") }
+    }
+  }
+
+  private mutating func skipDigits() -> Int {
+    let start = position
+    while position < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[position]) {
+      position += 1
+    }
+    return position - start
+  }
+
+  func wrong(_ message: String) -> TensorFileError {
+    TensorFileError(.badEntry, path: path, key: key, message)
+  }
+
+  func notJSON(_ message: String) -> TensorFileError {
+    TensorFileError(.notJSON, path: path, key: key, "not valid JSON at byte \(position): \(message)")
+  }
+}

@@ -1,0 +1,78 @@
+import Torch
+
+/// Writes a safetensors file: to a temporary file in the same folder, tensor by tensor, flushed, then renamed. A reader
+/// sees the old file or the new one; after a failure the old one stays and nothing else does.
+///
+/// The tensors are laid out as the reference writer does it: element types of larger alignment first, then by key, so
+/// that every tensor is aligned and equal content makes equal files. At most one tensor at a time is copied, and only
+/// if it is not contiguous or not on the CPU.
+///
+/// - Throws: `TensorFileError`: `.notWritten` when the disk refuses, `.duplicateKey` and `.badEntry` for keys that the
+///   format has no place for; `TorchError` when a tensor can't be copied to the CPU.
+public func writeSafetensors(
+  _ tensors: [(key: String, tensor: Tensor)], metadata: [String: String] = [:], to path: String
+) throws {
+  let ordered = tensors.sorted {
+    ($1.tensor.dtype.size, $0.key) < ($0.tensor.dtype.size, $1.key)
+  }
+  let header = try safetensorsHeader(ordered, metadata, path)
+  let file = try AtomicFile(path: path)
+  try header.withUnsafeBytes { try file.write($0) }
+  for (_, tensor) in ordered where tensor.count > 0 {
+    try tensor.to(.cpu).contiguous().withUnsafeBytes { try file.write($0) }
+  }
+  try file.commit()
+}
+
+private func safetensorsHeader(
+  _ ordered: [(key: String, tensor: Tensor)], _ metadata: [String: String], _ path: String
+) throws(TensorFileError) -> [UInt8] {
+  var members: [String] = []
+  if !metadata.isEmpty {
+    let pairs = metadata.sorted { $0.key < $1.key }.map { "\(jsonString($0.key)):\(jsonString($0.value))" }
+    members.append("\"__metadata__\":{\(pairs.joined(separator: ","))}")
+  }
+  var keys: Set<String> = []
+  var offset = 0
+  for (key, tensor) in ordered {
+    guard key != "__metadata__" else {
+      throw TensorFileError(.badEntry, path: path, key: key, "the name is reserved; rename the tensor")
+    }
+    guard keys.insert(key).inserted else {
+      throw TensorFileError(.duplicateKey, path: path, key: key, "two tensors of this name can't be written")
+    }
+    let end = offset + tensor.byteCount
+    let shape = tensor.shape.map(String.init).joined(separator: ",")
+    members.append(
+      "\(jsonString(key)):{\"dtype\":\"\(tensor.dtype.safetensorsName)\",\"shape\":[\(shape)],"
+        + "\"data_offsets\":[\(offset),\(end)]}")
+    offset = end
+  }
+  var json = Array("{\(members.joined(separator: ","))}".utf8)
+  // Blanks, so that the tensors are aligned.
+  json += repeatElement(UInt8(ascii: " "), count: (8 - json.count % 8) % 8)
+  guard json.count <= SafetensorsHeader.maximumSize else {
+    throw TensorFileError(
+      .oversizedHeader, path: path,
+      "the header would take \(json.count) bytes, the format allows \(SafetensorsHeader.maximumSize)")
+  }
+  return withUnsafeBytes(of: UInt64(json.count).littleEndian, Array.init) + json
+}
+
+private func jsonString(_ text: String) -> String {
+  var result = "\""
+  for scalar in text.unicodeScalars {
+    switch scalar {
+    case "\"": result += "\\\""
+    case "\\": result += "\\\\"
+    case "\n": result += "\\n"
+    case "\r": result += "\\r"
+    case "\t": result += "\\t"
+    case _ where scalar.value < 0x20:
+      let digits = String(scalar.value, radix: 16)
+      result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+    default: result.unicodeScalars.append(scalar)
+    }
+  }
+  return result + "\""
+}

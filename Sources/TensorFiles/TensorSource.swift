@@ -1,0 +1,78 @@
+import Torch
+
+/// Where a tensor's elements lie in its file.
+public struct TensorEntry: Sendable, Equatable {
+  public let dtype: DType
+  public let shape: [Int]
+  /// The bytes within the file that holds the tensor, counted from its start.
+  public let range: Range<Int>
+
+  public init(dtype: DType, shape: [Int], range: Range<Int>) {
+    self.dtype = dtype
+    self.shape = shape
+    self.range = range
+  }
+
+  public var byteCount: Int { range.count }
+}
+
+/// Where tensors come from: one file, or a set of shards.
+public protocol TensorSource: AnyObject, Sendable {
+  /// The path, for error messages.
+  var name: String { get }
+  var metadata: [String: String] { get }
+  var entries: [String: TensorEntry] { get }
+  /// The tensor on the CPU in the file's element type: a view of the file's memory map, so nothing is read before
+  /// it is used, and nothing may write to it.
+  ///
+  /// - Throws: `TensorFileError` of kind `.missingTensor` when there is none of that name.
+  func tensor(_ key: String) throws -> Tensor
+}
+
+extension TensorSource {
+  /// The names of all tensors in alphabetical order.
+  public var keys: [String] { entries.keys.sorted() }
+
+  public func contains(_ key: String) -> Bool { entries[key] != nil }
+}
+
+/// Opens a safetensors file, or a folder of shards.
+public func openTensors(at path: String) throws -> any TensorSource {
+  isFolder(path) ? try ShardedSafetensors(folder: path) : try SafetensorsFile(path: path)
+}
+
+extension DType {
+  /// The name of the element type in a safetensors header.
+  var safetensorsName: String {
+    switch self {
+    case .float32: "F32"
+    case .float64: "F64"
+    case .float16: "F16"
+    case .bfloat16: "BF16"
+    case .float8E4M3: "F8_E4M3"
+    case .float8E5M2: "F8_E5M2"
+    case .int8: "I8"
+    case .int16: "I16"
+    case .int32: "I32"
+    case .int64: "I64"
+    case .uint8: "U8"
+    case .bool: "BOOL"
+    }
+  }
+
+  init?(safetensorsName name: String) {
+    guard let dtype = DType.allCases.first(where: { $0.safetensorsName == name }) else { return nil }
+    self = dtype
+  }
+
+  /// Bytes that a contiguous tensor takes; nil where its size or one of its strides leaves the range of `Int`.
+  func byteCount(of shape: [Int]) -> Int? {
+    var extent = size  // of the tensor as if it had no empty dimension: its largest stride
+    for length in shape {
+      let (product, overflow) = extent.multipliedReportingOverflow(by: max(length, 1))
+      guard length >= 0, !overflow else { return nil }
+      extent = product
+    }
+    return shape.contains(0) ? 0 : extent
+  }
+}
