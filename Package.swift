@@ -6,10 +6,11 @@ import Foundation
 import PackageDescription
 
 // libtorch is not a Swift package: `Scripts/bootstrap` downloads it once and links it at `.deps/torch`.
-let torch = URL(fileURLWithPath: Context.packageDirectory + "/.deps/torch").resolvingSymlinksInPath().path
+// The link itself is named, not where it leads: SwiftPM caches this manifest, and would not notice a new link.
+let torch = Context.packageDirectory + "/.deps/torch"
 guard FileManager.default.fileExists(atPath: torch + "/lib/libtorch_cpu.so") else {
   FileHandle.standardError.write(
-    Data("error: libtorch is not set up in this clone. Run:  Scripts/bootstrap\n".utf8))
+    Data("error: libtorch is not set up in this clone. Run this, then again:  Scripts/bootstrap\n".utf8))
   exit(1)
 }
 
