@@ -217,7 +217,7 @@ private struct StreamEnds: Sendable {
   /// [B, T, T] in [0, 1] to [B, 1, T, T]: the logarithm, the lowest number for 0.
   private func selfAttentionBias(_ mask: Tensor, _ dtype: DType) throws -> Tensor {
     let logarithm = try mask.clamped(min: Scalar(dtype.smallestNormal)).log().to(dtype)
-    return try logarithm.maskedFill(mask.lessOrEqual(than: 0), Scalar(-dtype.largestFinite)).unsqueeze(1)
+    return try logarithm.maskedFill(mask.lessOrEqual(to: 0), Scalar(-dtype.largestFinite)).unsqueeze(1)
   }
 
   private func require(_ tensor: Tensor, _ name: String, _ shape: [Int]) throws {
