@@ -63,10 +63,11 @@ let package = Package(
     .target(name: "Inference", dependencies: ["LTX", "Media"]),
     .target(
       name: "Training", dependencies: ["Inference", .product(name: "Yams", package: "Yams")]),
+    .target(name: "Probe", dependencies: ["Training"]),
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Training", "Inference",
+        "Probe", "Training", "Inference",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 

@@ -119,6 +119,7 @@ public struct ModalityError: Error, CustomStringConvertible, Sendable {
 /// The way into and out of the blocks for one stream.
 private struct StreamEnds: Sendable {
   private let stream: TransformerConfiguration.Stream
+  private let rotated: TransformerConfiguration.RotatedAttention
   private let configuration: TransformerConfiguration
   private let patchify: Linear
   private let adaLN: AdaLNSingle
@@ -137,6 +138,7 @@ private struct StreamEnds: Sendable {
     cross: (stream: String, direction: String)?, configuration c: TransformerConfiguration
   ) throws {
     self.stream = stream
+    rotated = prefix.isEmpty ? .video : .audio
     configuration = c
     let width = stream.width
     patchify = try Linear(w / "\(prefix)patchify_proj", inputs: stream.inputs, outputs: width)
@@ -184,12 +186,11 @@ private struct StreamEnds: Sendable {
       crossGate: crossGate,
       contextMask: try m.contextMask.map { try contextBias($0, dtype) },
       selfAttentionMask: try m.selfAttentionMask.map { try selfAttentionBias($0, dtype) },
-      positions: try rotation(m.positions, width: stream.width, maxPositions: stream.maxPositions, dtype),
+      positions: try configuration.rotaryEmbedding(rotated, positions: m.positions, dtype: dtype),
       crossPositions: other == nil
         ? nil
-        : try rotation(
-          m.positions.slice(1, from: 0, to: 1), width: configuration.crossWidth,
-          maxPositions: [max(configuration.video.maxPositions[0], configuration.audio.maxPositions[0])], dtype),
+        : try configuration.rotaryEmbedding(
+          .crossModal, positions: m.positions.slice(1, from: 0, to: 1), dtype: dtype),
       isEnabled: m.isEnabled)
     return (try patchify(m.latent), conditioning, embedding)
   }
@@ -198,15 +199,6 @@ private struct StreamEnds: Sendable {
     let rows = try (embedding.unsqueeze(2) + table.to(x.dtype)).unbind(2)
     let normed = try x.layerNorm([stream.width], eps: configuration.normEps)
     return try output(normed.modulated(scale: rows[1], shift: rows[0]))
-  }
-
-  private func rotation(
-    _ positions: Tensor, width: Int, maxPositions: [Double], _ dtype: DType
-  ) throws -> RotaryEmbedding {
-    try RotaryEmbedding(
-      positions: positions, width: width, heads: stream.heads, maxPositions: maxPositions,
-      theta: configuration.ropeTheta, isDoublePrecision: configuration.hasDoublePrecisionFrequencies,
-      layout: configuration.rope, dtype: dtype)
   }
 
   /// [B, S] of 0 and 1 to [B, 1, 1, S], 0 and the lowest number.
