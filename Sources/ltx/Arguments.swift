@@ -27,7 +27,7 @@ enum ComputeDType: String, ExpressibleByArgument, CaseIterable {
   var dtype: DType { self == .float32 ? .float32 : .bfloat16 }
 }
 
-extension Device: @retroactive ExpressibleByArgument {
+extension Device: ExpressibleByArgument {
   public init?(argument: String) {
     do { try self.init(argument) } catch { return nil }
   }
