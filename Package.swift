@@ -65,9 +65,11 @@ let package = Package(
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Training", "Inference",
+        "Training", "Inference", "Media",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+
+    .testTarget(name: "MediaTests", dependencies: ["Media"]),
   ],
   cxxLanguageStandard: .cxx17
 )
