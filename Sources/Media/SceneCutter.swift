@@ -33,8 +33,8 @@ final class SceneCutter {
       if SoundTrack.supports(sampleRate: reader.sampleRate, channelCount: reader.channelCount) {
         sound = SceneSound(reader)
       } else {
-        notes.append(
-          "The scenes have no sound: AAC cannot hold \(reader.channelCount) channels at \(reader.sampleRate) Hz.")
+        let layout = "\(reader.channelCount) channels at \(reader.sampleRate) Hz"
+        notes.append("The scenes have no sound: AAC cannot hold \(layout).")
       }
     } catch {
       notes.append("The scenes have no sound: \(error)")
@@ -64,7 +64,7 @@ final class SceneCutter {
       if let scene = current {
         try scene.writer.append(
           decoded: frame, quarterTurns: video.remainingTurns,
-          seconds: video.hasConstantRate ? nil : seconds - scene.startSeconds)
+          seconds: seconds - scene.startSeconds)
         // Sound follows the pictures up to this frame, so that the muxer need not hoard either.
         try sound?.copy(until: seconds, to: scene.writer)
       }
@@ -98,6 +98,7 @@ final class SceneCutter {
     let digits = max(3, String(count).count)
     let text = String(number)
     let file = "\(stem)-Scene-\(String(repeating: "0", count: digits - text.count))\(text).mp4"
+    // Frames keep their times: on the grid of a constant rate, where frames may be missing, else finely.
     let writer = try VideoWriter(
       path: folder + "/" + file, width: video.width & ~1, height: video.height & ~1,
       frameRate: video.frameRate, timeBase: video.hasConstantRate ? nil : Rational(1, 90_000),

@@ -105,7 +105,8 @@ struct SceneTable {
     let lines = scenes.map { scene in
       let start = String(format: "%.6f", scene.startSeconds)
       let end = String(format: "%.6f", scene.endSeconds)
-      return "\(scene.number),\(scene.scene.start),\(scene.scene.end),\(start),\(end),\(Self.quoted(scene.file))"
+      let place = "\(scene.number),\(scene.scene.start),\(scene.scene.end),\(start),\(end),"
+      return place + Self.quoted(scene.file)
     }
     try AtomicFile.write(Data(([Self.header] + lines).map { $0 + "\n" }.joined().utf8), to: path)
   }

@@ -16,6 +16,8 @@ final class StreamDecoder {
   private(set) var packetsRead = 0
   private(set) var damagedPackets = 0
   private var failuresInARow = 0
+  /// End of the packet that is presented last, in the stream's time base.
+  private var lastStamp: Int64 = .min
   private(set) var readFailure: String?
 
   /// FFmpeg writes its complaints to standard error; errors here are thrown instead.
@@ -165,6 +167,9 @@ final class StreamDecoder {
       }
       guard packet.pointee.stream_index == stream.pointee.index else { continue }
       packetsRead += 1
+      if packet.pointee.pts != cffmpeg_no_timestamp {
+        lastStamp = max(lastStamp, packet.pointee.pts + max(0, packet.pointee.duration))
+      }
       if packet.pointee.flags & AV_PKT_FLAG_CORRUPT != 0 { damagedPackets += 1 }
       let sent = avcodec_send_packet(codec, packet)
       if sent == cffmpeg_out_of_memory { throw outOfMemory(file: file) }
@@ -199,10 +204,32 @@ final class StreamDecoder {
   /// its edit lists keep, the stream's header everything.
   var packetsExpected: Int? {
     let name = format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
-    let count =
-      name.hasPrefix("mov,")
-      ? Int(avformat_index_get_entries_count(stream)) : Int(stream.pointee.nb_frames)
+    let isMP4 = name.hasPrefix("mov,")
+    let count = isMP4 ? Int(avformat_index_get_entries_count(stream)) : Int(stream.pointee.nb_frames)
     return count > 0 ? count : nil
+  }
+
+  /// Whether packets were read up to the length that the container gives. An AVI counts frames that merely repeat
+  /// the one before and have no packet.
+  private var reachesItsEnd: Bool {
+    let length = stream.pointee.duration
+    guard length != cffmpeg_no_timestamp, length > 0, lastStamp != .min else { return false }
+    let start = stream.pointee.start_time == cffmpeg_no_timestamp ? 0 : stream.pointee.start_time
+    return lastStamp - start >= length
+  }
+
+  /// For containers that count no packets: where the stream ends in seconds, as Matroska's tag says, or the whole
+  /// file if it holds nothing else.
+  private var announcedEnd: Double? {
+    if let tag = av_dict_get(stream.pointee.metadata, "DURATION", nil, 0)?.pointee.value {
+      let parts = String(cString: tag).split(separator: ":").compactMap { Double($0) }
+      if parts.count == 3 { return parts[0] * 3600 + parts[1] * 60 + parts[2] }
+    }
+    let whole = format.pointee.duration
+    guard format.pointee.nb_streams == 1, whole != cffmpeg_no_timestamp, whole > 0,
+      format.pointee.duration_estimation_method == AVFMT_DURATION_FROM_STREAM
+    else { return nil }
+    return Double(whole) / Double(AV_TIME_BASE)
   }
 
   /// Time of a frame on the container's clock in seconds; nil where the file has no time stamps.
@@ -224,8 +251,15 @@ final class StreamDecoder {
   /// Whether everything that the container announces has been decoded. Meaningful after `next()` gave nil.
   func ending(decoded: Int) -> Ending {
     var reasons: [String] = []
-    if let expected = packetsExpected, packetsRead < expected {
+    if let expected = packetsExpected, packetsRead < expected, !reachesItsEnd {
       reasons.append("the header announces \(expected) packets, \(packetsRead) are there")
+    }
+    if packetsExpected == nil, let announced = announcedEnd, lastStamp != .min {
+      let reached = Double(lastStamp) * av_q2d(stream.pointee.time_base)
+      if reached < announced - 0.5 {
+        let times = String(format: "%.2f s, it ends at %.2f s", announced, reached)
+        reasons.append("the header announces \(times)")
+      }
     }
     if damagedPackets > 0 { reasons.append("\(damagedPackets) packets are damaged") }
     if let readFailure { reasons.append("the container breaks off (\(readFailure))") }

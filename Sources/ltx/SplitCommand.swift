@@ -8,7 +8,7 @@ struct SplitCommand: ParsableCommand {
     commandName: "split",
     abstract: "Cut a video at its scene changes into files of their own.",
     discussion: """
-      Writes <name>-Scene-001.mp4 and so on (H.264, with the video's sound as AAC) and scenes.csv into the
+      Writes <name>-Scene-001.mp4 and so on (H.264, with the video's sound as AAC) and scenes.csv into the \
       output folder. A video without a cut is written as one scene.
       """)
 
@@ -32,6 +32,15 @@ struct SplitCommand: ParsableCommand {
 
   func run() throws {
     do {
+      guard (0...255).contains(threshold) else {
+        throw MediaError(
+          .badOption, file: "", "a threshold of \(threshold) is not possible", remedy: "Give 0 to 255.")
+      }
+      guard minSceneLength >= 0 else {
+        throw MediaError(
+          .badOption, file: "", "a scene length of \(minSceneLength) is not possible",
+          remedy: "Give 0 or more frames.")
+      }
       let splitter = SceneSplitter(filterShorterThan: try filterShorterThan.map(SceneLength.init))
       let detector = ContentDetector(threshold: threshold, minimumSceneLength: minSceneLength)
       let report = ProgressReport()
