@@ -1,0 +1,31 @@
+extension Tokenizer {
+  /// A prompt in the form that LTX-2's text encoder reads: white space stripped from both ends, `<bos>` in front,
+  /// cut on the right and padded on the LEFT with `<pad>` to `maxLength`. An empty prompt is one `<bos>`.
+  ///
+  /// Source: `LTXGemmaTokenizer` of the reference's `ltx_core.text_encoders.gemma.tokenizer`; 1024 is its pipeline's length.
+  ///
+  /// - Returns: `ids` and `mask`, both [maxLength]; the mask is 1 on tokens and 0 on padding.
+  /// - Throws: `TokenizerError` when the vocabulary lacks `<bos>` or `<pad>` (then `<eos>` pads, and only without it
+  ///   this throws), or when `maxLength` has no room for the template.
+  public func encodePrompt(
+    _ prompt: String, maxLength: Int = 1024
+  ) throws(TokenizerError) -> (ids: [Int], mask: [Int]) {
+    let ids = try framed(Self.stripped(prompt), maxLength: maxLength).map(Int.init)
+    let pad: Int
+    if let id = id(of: "<pad>") ?? id(of: "<eos>") { pad = id } else { pad = Int(try requiredID("<pad>")) }
+    let missing = maxLength - ids.count
+    return (
+      Array(repeating: pad, count: missing) + ids,
+      Array(repeating: 0, count: missing) + Array(repeating: 1, count: ids.count)
+    )
+  }
+
+  /// The text as Python's `str.strip()` leaves it.
+  static func stripped(_ text: String) -> String {
+    let scalars = text.unicodeScalars
+    guard let first = scalars.firstIndex(where: { !$0.isPythonSpace }),
+      let last = scalars.lastIndex(where: { !$0.isPythonSpace })
+    else { return "" }
+    return String(scalars[first...last])
+  }
+}

@@ -1,0 +1,278 @@
+/// A Hugging Face `tokenizer.json`, read into the parts of a `Tokenizer`.
+///
+/// Accepts what the `tokenizers` library accepts for the component kinds that Gemma's files use; anything else is
+/// an error that names it. `truncation` and `padding` are not read: whoever asks for a prompt sets the length.
+struct TokenizerFile {
+  let model: BytePairEncoding
+  let addedTokens: AddedTokens
+  let normalizer: Normalizer
+  let splitters: [Splitter]
+  let template: Template
+  let decoding: [DecodingStep]?
+
+  init(_ bytes: [UInt8], file: String) throws(TokenizerError) {
+    var reader = try JSONReader(bytes, file: file)
+    var parts: [(key: String, value: JSONValue)] = []
+    var model: BytePairEncoding?
+    try reader.forEachMember { (key, reader) throws(TokenizerError) in
+      if key.elementsEqual("model".utf8) {
+        model = try ModelReader(&reader).model
+      } else {
+        parts.append((String(decoding: key, as: UTF8.self), try reader.value()))
+      }
+    }
+    try reader.end()
+    let root = JSONField(value: .object(parts), file: file, key: "")
+    guard let model else { throw root["model"].expected("an object") }
+    if !root["version"].isNull, try root["version"].string() != "1.0" {
+      throw root["version"].unsupported("version \(try root["version"].string())")
+    }
+    self.model = model
+    normalizer = Normalizer(replacements: try Self.normalizer(root["normalizer"]))
+    splitters = try Self.preTokenizer(root["pre_tokenizer"])
+    template = try Self.postProcessor(root["post_processor"])
+    decoding = root["decoder"].isNull ? nil : try Self.decoder(root["decoder"])
+    let list = try Self.addedTokens(root["added_tokens"])
+    do {
+      addedTokens = try AddedTokens(list, vocabulary: model.ids, normalizer: normalizer)
+    } catch {
+      throw root["added_tokens"].invalid("another token looks the same in text as \"\(error.content)\"")
+    }
+  }
+
+  private static func addedTokens(_ field: JSONField) throws(TokenizerError) -> [AddedTokens.Token] {
+    guard !field.isNull else { return [] }
+    var tokens: [AddedTokens.Token] = []
+    for element in try field.elements() {
+      try element.requireObject()
+      // The id must be one, and isn't used: like `tokenizers`, AddedTokens takes the vocabulary's.
+      _ = try element["id"].id()
+      tokens.append(
+        AddedTokens.Token(
+          content: Array(try element["content"].string().utf8),
+          singleWord: try element["single_word"].bool(), leftStrip: try element["lstrip"].bool(),
+          rightStrip: try element["rstrip"].bool(), normalized: try element["normalized"].bool(),
+          special: try element["special"].bool()))
+    }
+    return tokens
+  }
+
+  private static func normalizer(_ field: JSONField) throws(TokenizerError) -> [Replacement] {
+    guard !field.isNull else { return [] }
+    switch try field["type"].string() {
+    case "Replace": return [try replacement(field)]
+    case "Sequence":
+      var steps: [Replacement] = []
+      for element in try field["normalizers"].elements() { steps += try normalizer(element) }
+      return steps
+    case let kind: throw field.unsupported("normalizer \(kind)")
+    }
+  }
+
+  private static func preTokenizer(_ field: JSONField) throws(TokenizerError) -> [Splitter] {
+    guard !field.isNull else { return [] }
+    switch try field["type"].string() {
+    case "Split":
+      let name = try field["behavior"].string()
+      guard let behavior = Splitter.Behavior(rawValue: name) else {
+        throw field["behavior"].unsupported("split behavior \(name)")
+      }
+      return [
+        Splitter(
+          pattern: try pattern(field["pattern"]), behavior: behavior, inverted: try field["invert"].bool())
+      ]
+    case "Sequence":
+      var steps: [Splitter] = []
+      for element in try field["pretokenizers"].elements() { steps += try preTokenizer(element) }
+      return steps
+    case let kind: throw field.unsupported("pre-tokenizer \(kind)")
+    }
+  }
+
+  private static func postProcessor(_ field: JSONField) throws(TokenizerError) -> Template {
+    guard !field.isNull else { return Template() }
+    let kind = try field["type"].string()
+    guard kind == "TemplateProcessing" else { throw field.unsupported("post-processor \(kind)") }
+    var template = Template()
+    var sequences = 0
+    for piece in try field["single"].elements() {
+      try piece.requireObject()
+      if !piece["SpecialToken"].isNull {
+        let name = try piece["SpecialToken"]["id"].string()
+        let special = field["special_tokens"][name]
+        for element in try special["ids"].elements() {
+          let id = try element.id()
+          if sequences == 0 { template.prefix.append(id) } else { template.suffix.append(id) }
+        }
+      } else {
+        let name = try piece["Sequence"]["id"].string()
+        guard name == "A" else { throw piece.invalid("a single text has no sequence \(name)") }
+        sequences += 1
+      }
+    }
+    guard sequences == 1 else {
+      throw field["single"].invalid("the text must stand in it once, and does \(sequences) times")
+    }
+    return template
+  }
+
+  private static func decoder(_ field: JSONField) throws(TokenizerError) -> [DecodingStep] {
+    switch try field["type"].string() {
+    case "Replace": return [.replace(try replacement(field))]
+    case "ByteFallback": return [.byteFallback]
+    case "Fuse": return [.fuse]
+    case "Sequence":
+      var steps: [DecodingStep] = []
+      for element in try field["decoders"].elements() { steps += try decoder(element) }
+      return steps
+    case let kind: throw field.unsupported("decoder \(kind)")
+    }
+  }
+
+  private static func replacement(_ field: JSONField) throws(TokenizerError) -> Replacement {
+    Replacement(
+      pattern: try pattern(field["pattern"]), content: Array(try field["content"].string().utf8))
+  }
+
+  /// A literal pattern, `{"String": "..."}`.
+  private static func pattern(_ field: JSONField) throws(TokenizerError) -> [UInt8] {
+    guard field["Regex"].isNull else { throw field.unsupported("a regular expression") }
+    let pattern = Array(try field["String"].string().utf8)
+    guard !pattern.isEmpty else { throw field["String"].unsupported("an empty pattern") }
+    return pattern
+  }
+}
+
+/// Reads the `model` of a tokenizer file, entry by entry, because its tables are large.
+private struct ModelReader {
+  let model: BytePairEncoding
+
+  init(_ reader: inout JSONReader) throws(TokenizerError) {
+    let file = reader.file
+    var options: [(key: String, value: JSONValue)] = []
+    var ids: [[UInt8]: UInt32]?
+    var merges: BytePairEncoding.Merges?
+    var earlyMerges: JSONField?
+    guard try reader.peek() == UInt8(ascii: "{") else {
+      throw JSONField(value: try reader.value(), file: file, key: "model").expected("an object")
+    }
+    try reader.forEachMember { (key, reader) throws(TokenizerError) in
+      if key.elementsEqual("vocab".utf8), try reader.peek() == UInt8(ascii: "{") {
+        ids = try Self.vocabulary(&reader)
+      } else if key.elementsEqual("merges".utf8), let ids, try reader.peek() == UInt8(ascii: "[") {
+        merges = try Self.merges(&reader, ids: ids)
+      } else if key.elementsEqual("merges".utf8) {
+        earlyMerges = JSONField(value: try reader.value(), file: file, key: "model.merges")
+      } else {
+        options.append((String(decoding: key, as: UTF8.self), try reader.value()))
+      }
+    }
+    let root = JSONField(value: .object(options), file: file, key: "model")
+    let kind = root["type"].isNull ? "BPE" : try root["type"].string()
+    guard kind == "BPE" else { throw root["type"].unsupported("model \(kind)") }
+    guard let ids else { throw root["vocab"].expected("an object of tokens and their ids") }
+    if merges == nil, let earlyMerges { merges = try Self.merges(earlyMerges, ids: ids) }
+    guard let merges else { throw root["merges"].expected("a list") }
+    for name in ["continuing_subword_prefix", "end_of_word_suffix"] where !root[name].isNull {
+      let affix = try root[name].string()
+      guard affix.isEmpty else { throw root[name].unsupported("the affix \"\(affix)\"") }
+    }
+    switch root["dropout"].value {
+    case .null, .integer(0), .double(0): break
+    default: throw root["dropout"].unsupported("dropout, which is for training a tokenizer,")
+    }
+    let byteFallback = try root["byte_fallback"].bool(default: false)
+    var unknownID: UInt32?
+    if !root["unk_token"].isNull {
+      let token = try root["unk_token"].string()
+      unknownID = ids[Array(token.utf8)]
+      // With all 256 byte tokens no scalar is unknown.
+      let isNeeded = !byteFallback || BytePairEncoding.byteTokens.contains { ids[$0] == nil }
+      guard unknownID != nil || !isNeeded else {
+        throw root["unk_token"].invalid("\"\(token)\" is not in the vocabulary")
+      }
+    }
+    model = BytePairEncoding(
+      ids: ids, merges: merges, unknownID: unknownID, byteFallback: byteFallback,
+      fusesUnknown: try root["fuse_unk"].bool(default: false),
+      ignoresMerges: try root["ignore_merges"].bool(default: false))
+  }
+
+  private static func vocabulary(_ reader: inout JSONReader) throws(TokenizerError) -> [[UInt8]: UInt32] {
+    let file = reader.file
+    var ids: [[UInt8]: UInt32] = [:]
+    try reader.forEachMember { (token, reader) throws(TokenizerError) in
+      guard case .integer(let integer) = try reader.value(), let id = UInt32(exactly: integer) else {
+        throw .invalid(
+          file: file, key: "model.vocab.\(String(decoding: token, as: UTF8.self))",
+          problem: "a token id (0 to \(UInt32.max)) is wanted here")
+      }
+      ids[token] = id
+    }
+    return ids
+  }
+
+  /// Merges as the file lists them after the vocabulary: `["a", "b"]`, or `"a b"` in files before 2024.
+  private static func merges(
+    _ reader: inout JSONReader, ids: [[UInt8]: UInt32]
+  ) throws(TokenizerError) -> BytePairEncoding.Merges {
+    let file = reader.file
+    var merges = BytePairEncoding.Merges()
+    var isLegacy: Bool?
+    try reader.forEachElement { (reader) throws(TokenizerError) in
+      var pair: [[UInt8]] = []
+      let first = try reader.peek()
+      if isLegacy ?? (first == UInt8(ascii: "\"")), first == UInt8(ascii: "\"") {
+        isLegacy = true
+        let line = try reader.string()
+        if line.starts(with: "#version".utf8) { return }
+        pair = line.split(separator: 0x20, omittingEmptySubsequences: false).map(Array.init)
+      } else if isLegacy != true, first == UInt8(ascii: "[") {
+        isLegacy = false
+        let key = "model.merges[\(merges.results.count)]"
+        try reader.forEachElement { (reader) throws(TokenizerError) in
+          guard try reader.peek() == UInt8(ascii: "\"") else {
+            throw .invalid(file: file, key: key, problem: "a merge is two strings")
+          }
+          pair.append(try reader.string())
+        }
+      }
+      try append(pair, to: &merges, ids: ids, file: file)
+    }
+    return merges
+  }
+
+  /// Merges that stand before the vocabulary; no known writer makes such a file.
+  private static func merges(
+    _ field: JSONField, ids: [[UInt8]: UInt32]
+  ) throws(TokenizerError) -> BytePairEncoding.Merges {
+    var merges = BytePairEncoding.Merges()
+    for element in try field.elements() {
+      var pair: [[UInt8]] = []
+      if case .string(let line) = element.value {
+        if line.hasPrefix("#version") { continue }
+        pair = line.utf8.split(separator: 0x20, omittingEmptySubsequences: false).map(Array.init)
+      } else {
+        for part in try element.elements() { pair.append(Array(try part.string().utf8)) }
+      }
+      try append(pair, to: &merges, ids: ids, file: field.file)
+    }
+    return merges
+  }
+
+  private static func append(
+    _ pair: [[UInt8]], to merges: inout BytePairEncoding.Merges, ids: [[UInt8]: UInt32], file: String
+  ) throws(TokenizerError) {
+    func invalid(_ problem: String) -> TokenizerError {
+      .invalid(file: file, key: "model.merges[\(merges.results.count)]", problem: problem)
+    }
+    guard pair.count == 2 else { throw invalid("a merge is two tokens, in one form throughout the list") }
+    func id(_ token: [UInt8]) throws(TokenizerError) -> UInt32 {
+      guard let id = ids[token] else {
+        throw invalid("\"\(String(decoding: token, as: UTF8.self))\" is not in the vocabulary")
+      }
+      return id
+    }
+    merges.append(try id(pair[0]), try id(pair[1]), makes: try id(pair[0] + pair[1]))
+  }
+}
