@@ -64,7 +64,7 @@ private func openText(_ options: Probe.Options) throws -> (Weights, TextConfigur
   let path = try options.requireModel()
   let file = try openTensors(at: path)
   guard let config = file.metadata["config"] else {
-    throw ConfigurationError(file: path, key: "config", problem: "is missing from the metadata")
+    throw ProbeError("\(path): the metadata has no config; this is no LTX-2 checkpoint")
   }
   return (
     Weights(file, dtype: options.dtype, device: options.device),

@@ -64,7 +64,7 @@ public struct FeatureExtractor: Sendable {
 
   /// Runs the text encoder on a batch and makes features of what it gives.
   ///
-  /// A prompt takes S * D * L numbers of the encoder's element type while it is worked on: 0.4 GB for the 1024 tokens
+  /// A prompt takes S * D * L numbers of the projection's element type while it is worked on: 0.4 GB for the 1024 tokens
   /// that Gemma 3 12B reads in bfloat16, twice that for a moment in LTX-2.3.
   ///
   /// - Parameters:
@@ -85,7 +85,7 @@ public struct FeatureExtractor: Sendable {
       try observe(layer, state)
       let padding = try isPadding ?? mask.to(state.device).equal(to: 0).unsqueeze(-1)
       isPadding = padding
-      let all = try flat ?? Tensor.empty(state.shape + [hiddenStateCount], dtype: state.dtype, device: state.device)
+      let all = try flat ?? Tensor.empty(state.shape + [hiddenStateCount], dtype: dtype, device: state.device)
       flat = all
       try all.select(3, layer).copy_(normalized(state, isPadding: padding))
     }
@@ -100,6 +100,14 @@ public struct FeatureExtractor: Sendable {
     case .perStream(let video, let audio):
       return TextFeatures(
         video: try video(flat * rescale(video)), audio: try audio(flat * rescale(audio)), mask: mask)
+    }
+  }
+
+  /// The element type of the projections, and so of the features.
+  private var dtype: DType {
+    switch projection {
+    case .shared(let linear): linear.weight.dtype
+    case .perStream(let video, _): video.weight.dtype
     }
   }
 
