@@ -27,19 +27,23 @@ public protocol TextEncoder: Sendable {
 ///
 /// - Parameter dtype: what the weights are converted to; nil keeps the files' own.
 /// - Throws: `TextEncoderError`, `ConfigurationError`, `TensorFileError` or `WeightError`, which name the file.
-public func openTextEncoder(folder: String, dtype: DType? = nil, device: Device = .cpu) throws -> any TextEncoder {
+public func openTextEncoder(
+  folder: String, dtype: DType? = nil, device: Device = .cpu
+) throws -> any TextEncoder {
   let path = "\(folder)/config.json"
   let text: String
   do {
     text = try String(contentsOfFile: path, encoding: .utf8)
   } catch {
     throw TextEncoderError(
-      "\(path) can't be read: \(error.localizedDescription). --text-encoder wants the folder of a Gemma 3 model")
+      "\(path) can't be read: \(error.localizedDescription). --text-encoder wants the folder of a Gemma 3 model"
+    )
   }
   let config = try Configuration(json: text, file: path)
   let kind = try config.string("model_type")
   guard ["gemma3", "gemma3_text"].contains(kind) else {
-    throw config.error("model_type", "is \"\(kind)\"; the text encoders known here are gemma3 and gemma3_text")
+    throw config.error(
+      "model_type", "is \"\(kind)\"; the text encoders known here are gemma3 and gemma3_text")
   }
   let configuration = try Gemma3Configuration(config)
   return try Gemma3Model(

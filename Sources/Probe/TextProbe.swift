@@ -8,7 +8,9 @@ import TensorFiles
 import Torch
 
 /// Prompts to ids and mask.
-func probeTokenize(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probeTokenize(
+  _ options: Probe.Options, _ inputs: ProbeInputs
+) throws -> [(key: String, tensor: Tensor)] {
   guard let path = options.inputs else { throw ProbeError("tokenize needs --inputs PROMPTS.json") }
   let prompts: [String]
   do {
@@ -21,14 +23,17 @@ func probeTokenize(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
 }
 
 /// Ids to all hidden states, and to the features that a dataset's cache stores.
-func probeTextEncoder(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probeTextEncoder(
+  _ options: Probe.Options, _ inputs: ProbeInputs
+) throws -> [(key: String, tensor: Tensor)] {
   let ids = try inputs.int("ids", "N S")
   let mask = try inputs.int("mask", "N S")
   let (checkpoint, configuration) = try openText(options)
   let encoder = try openTextEncoder(
     folder: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
   let extractor = try FeatureExtractor(
-    checkpoint, configuration: configuration, width: encoder.width, hiddenStateCount: encoder.hiddenStateCount)
+    checkpoint, configuration: configuration, width: encoder.width, hiddenStateCount: encoder.hiddenStateCount
+  )
   var states: [Tensor] = []
   let features = try withoutGrad {
     try extractor(encoder, ids: ids, mask: mask) { _, state in
@@ -43,7 +48,9 @@ func probeTextEncoder(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
 }
 
 /// Features to the contexts that the transformer attends to.
-func probeConnectors(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probeConnectors(
+  _ options: Probe.Options, _ inputs: ProbeInputs
+) throws -> [(key: String, tensor: Tensor)] {
   let video = try inputs.float("video_features", "B S Wv")
   let audio = try inputs.optionalFloat("audio_features", "B S Wa") ?? video
   let mask = try inputs.int("mask", "B S")
@@ -55,8 +62,10 @@ func probeConnectors(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> 
         video: video.to(options.device, options.dtype), audio: audio.to(options.device, options.dtype),
         mask: mask.to(options.device)))
   }
-  return [("video_context", contexts.video), ("audio_context", contexts.audio), ("context_mask", contexts.mask)]
-    .compactMap { name, tensor in tensor.map { (key: name, tensor: $0) } }
+  let outputs = [
+    ("video_context", contexts.video), ("audio_context", contexts.audio), ("context_mask", contexts.mask),
+  ]
+  return outputs.compactMap { name, tensor in tensor.map { (key: name, tensor: $0) } }
 }
 
 /// The checkpoint's root and what its metadata says of text.

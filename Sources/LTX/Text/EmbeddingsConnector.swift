@@ -44,7 +44,8 @@ public struct EmbeddingsConnector: Sendable {
     let tokens = features.size(1)
     let count = registers.size(0)
     guard features.size(2) == configuration.width else {
-      throw TextError("text features are \(features.shape); the connector takes a width of \(configuration.width)")
+      throw TextError(
+        "text features are \(features.shape); the connector takes a width of \(configuration.width)")
     }
     guard count > 0, tokens.isMultiple(of: count) else {
       throw TextError("\(tokens) text tokens are no multiple of the connector's \(count) registers")
@@ -65,7 +66,8 @@ public struct EmbeddingsConnector: Sendable {
     return try RotaryEmbedding(
       positions: Tensor.stack([indices, indices], -1).unsqueeze(0).unsqueeze(0), width: configuration.width,
       heads: configuration.heads, maxPositions: [configuration.maxPosition], theta: Self.ropeTheta,
-      isDoublePrecision: configuration.hasDoublePrecisionFrequencies, layout: configuration.rope, dtype: x.dtype)
+      isDoublePrecision: configuration.hasDoublePrecisionFrequencies, layout: configuration.rope,
+      dtype: x.dtype)
   }
 }
 
@@ -88,9 +90,11 @@ public struct TextConnectors: Sendable {
   ///   - streams: which of them to build; the other is not read.
   public init(_ w: Weights, configuration c: TextConfiguration, streams: Streams = .both) throws {
     video =
-      streams.hasVideo ? try EmbeddingsConnector(w / "video_embeddings_connector", configuration: c.video) : nil
+      streams.hasVideo
+      ? try EmbeddingsConnector(w / "video_embeddings_connector", configuration: c.video) : nil
     audio =
-      streams.hasAudio ? try EmbeddingsConnector(w / "audio_embeddings_connector", configuration: c.audio) : nil
+      streams.hasAudio
+      ? try EmbeddingsConnector(w / "audio_embeddings_connector", configuration: c.audio) : nil
   }
 
   /// - Parameter features: padded on either side to a multiple of the registers, 128 in the published files.
@@ -99,14 +103,17 @@ public struct TextConnectors: Sendable {
     let mask = features.mask
     for (name, tensor) in [("video", features.video), ("audio", features.audio)] {
       guard tensor.rank == 3, mask.rank == 2, Array(tensor.shape.prefix(2)) == mask.shape else {
-        throw TextError("the \(name) features are \(tensor.shape) and their mask \(mask.shape); expected [B, S, D] and [B, S]")
+        throw TextError(
+          "the \(name) features are \(tensor.shape) and their mask \(mask.shape); expected [B, S, D] and [B, S]"
+        )
       }
     }
     // Text first, in its own order, then the padding.
     let (isText, order) = try mask.notEqual(to: 0).to(.int64).sort(stable: true, -1, descending: true)
     func connect(_ connector: EmbeddingsConnector?, _ features: Tensor) throws -> Tensor? {
       try connector?(
-        features.gather(1, order.unsqueeze(-1).expand(features.shape)), isText: isText.notEqual(to: 0).unsqueeze(-1))
+        features.gather(1, order.unsqueeze(-1).expand(features.shape)),
+        isText: isText.notEqual(to: 0).unsqueeze(-1))
     }
     return TextContexts(
       video: try connect(video, features.video), audio: try connect(audio, features.audio),

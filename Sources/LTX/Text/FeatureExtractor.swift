@@ -45,7 +45,8 @@ public struct FeatureExtractor: Sendable {
       guard found.last == width * hiddenStateCount else {
         throw WeightError(
           file: w.file, key: "\(w.path).\(name).weight",
-          problem: "has shape \(found), but the text encoder's \(hiddenStateCount) hidden states of width \(width) "
+          problem:
+            "has shape \(found), but the text encoder's \(hiddenStateCount) hidden states of width \(width) "
             + "give \(width * hiddenStateCount) inputs; the checkpoint was made for another text encoder")
       }
       return try Linear(w / name, inputs: width * hiddenStateCount, outputs: outputs, bias: bias)

@@ -24,7 +24,8 @@ public struct PromptEncoder: Sendable {
     tokenizer = try openTokenizer(folder: folder)
     encoder = try openTextEncoder(folder: folder, dtype: dtype, device: device)
     extractor = try FeatureExtractor(
-      checkpoint, configuration: configuration, width: encoder.width, hiddenStateCount: encoder.hiddenStateCount)
+      checkpoint, configuration: configuration, width: encoder.width,
+      hiddenStateCount: encoder.hiddenStateCount)
   }
 
   /// - Parameter prompts: encoded as one batch; what memory a prompt takes is said at `FeatureExtractor`.
@@ -49,7 +50,8 @@ extension Tokenizer {
     let encoded = try prompts.map { try encodePrompt($0) }
     let shape = [prompts.count, encoded[0].ids.count]
     return (
-      ids: try Tensor(encoded.flatMap(\.ids), shape: shape), mask: try Tensor(encoded.flatMap(\.mask), shape: shape)
+      ids: try Tensor(encoded.flatMap(\.ids), shape: shape),
+      mask: try Tensor(encoded.flatMap(\.mask), shape: shape)
     )
   }
 }

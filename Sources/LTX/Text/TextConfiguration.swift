@@ -50,7 +50,8 @@ public struct TextConfiguration: Sendable {
       guard video.width == videoWidth, audio.width == audioWidth else {
         throw c.error(
           "connector_num_attention_heads",
-          "gives connectors \(video.width) and \(audio.width) wide, but the streams are \(videoWidth) and \(audioWidth)")
+          "gives connectors \(video.width) and \(audio.width) wide, but the streams are \(videoWidth) and \(audioWidth)"
+        )
       }
     }
   }
@@ -69,7 +70,8 @@ public struct TextConfiguration: Sendable {
     }
     return .perStream(
       video: try c.int("num_attention_heads", default: 32) * c.int("attention_head_dim", default: 128),
-      audio: try c.int("audio_num_attention_heads", default: 32) * c.int("audio_attention_head_dim", default: 64))
+      audio: try c.int("audio_num_attention_heads", default: 32)
+        * c.int("audio_attention_head_dim", default: 64))
   }
 
   private static func connector(
@@ -77,7 +79,8 @@ public struct TextConfiguration: Sendable {
   ) throws -> Connector {
     guard heads > 0, layers > 0, headWidth > 0, headWidth.isMultiple(of: 2) else {
       throw c.error(
-        "connector_num_attention_heads", "and the connectors' other sizes must be positive, the width of a head even")
+        "connector_num_attention_heads",
+        "and the connectors' other sizes must be positive, the width of a head even")
     }
     let layout = try c.string("rope_type", default: "split")
     guard let rope = RotaryEmbedding.Layout(rawValue: layout) else {
@@ -85,7 +88,8 @@ public struct TextConfiguration: Sendable {
     }
     let maxPositions = try c.ints("connector_positional_embedding_max_pos", default: [1])
     guard maxPositions.count == 1, maxPositions[0] > 0 else {
-      throw c.error("connector_positional_embedding_max_pos", "is \(maxPositions); expected one positive number")
+      throw c.error(
+        "connector_positional_embedding_max_pos", "is \(maxPositions); expected one positive number")
     }
     return Connector(
       heads: heads, headWidth: headWidth, layers: layers, maxPosition: Double(maxPositions[0]), rope: rope,

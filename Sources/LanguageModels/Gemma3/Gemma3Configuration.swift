@@ -48,7 +48,8 @@ public struct Gemma3Configuration: Sendable {
     keyHeads = try Self.positive(c, "num_key_value_heads", 4)
     headWidth = try Self.positive(c, "head_dim", 256)
     guard heads.isMultiple(of: keyHeads) else {
-      throw c.error("num_attention_heads", "is \(heads), which is no multiple of num_key_value_heads, \(keyHeads)")
+      throw c.error(
+        "num_attention_heads", "is \(heads), which is no multiple of num_key_value_heads, \(keyHeads)")
     }
     guard headWidth.isMultiple(of: 2) else {
       throw c.error("head_dim", "is \(headWidth), but rotary positions need an even width")
@@ -83,7 +84,8 @@ public struct Gemma3Configuration: Sendable {
     }
     return try names.map { name in
       guard let kind = LayerKind(rawValue: name) else {
-        throw c.error("layer_types", "has \"\(name)\"; only sliding_attention and full_attention are supported")
+        throw c.error(
+          "layer_types", "has \"\(name)\"; only sliding_attention and full_attention are supported")
       }
       return kind
     }
@@ -107,7 +109,8 @@ public struct Gemma3Configuration: Sendable {
       }
     guard theta > 0 else { throw own.error("rope_theta", "is \(theta); it must be positive") }
     let isOlder = kind == .global && !own.has("rope_type")
-    return Rotation(theta: theta, factor: try factor(isOlder ? c.object("rope_scaling", isOptional: true) : own))
+    return Rotation(
+      theta: theta, factor: try factor(isOlder ? c.object("rope_scaling", isOptional: true) : own))
   }
 
   private static func factor(_ scaling: Configuration) throws -> Double {

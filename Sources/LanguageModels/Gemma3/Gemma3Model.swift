@@ -22,7 +22,9 @@ public struct Gemma3Model: TextEncoder {
     guard let layout = Self.layouts.first(where: { (root / $0).has("embed_tokens.weight") }) else {
       throw WeightError(
         file: root.file, key: "embed_tokens.weight",
-        problem: "is missing below \(Self.layouts.joined(separator: ", ")); this is no Gemma 3 in a layout of transformers")
+        problem:
+          "is missing below \(Self.layouts.joined(separator: ", ")); this is no Gemma 3 in a layout of transformers"
+      )
     }
     let w = root / layout
     configuration = c
@@ -57,7 +59,8 @@ public struct Gemma3Model: TextEncoder {
 
   private func require(ids: Tensor, mask: Tensor) throws {
     guard ids.rank == 2, ids.count > 0, mask.shape == ids.shape else {
-      throw TextEncoderError("ids have shape \(ids.shape) and their mask \(mask.shape); expected [N, S] of both")
+      throw TextEncoderError(
+        "ids have shape \(ids.shape) and their mask \(mask.shape); expected [N, S] of both")
     }
     let lowest = Int(try ids.min().item())
     let highest = Int(try ids.max().item())
