@@ -63,15 +63,21 @@ let package = Package(
     .target(name: "Inference", dependencies: ["LTX", "Media"]),
     .target(
       name: "Training", dependencies: ["Inference", .product(name: "Yams", package: "Yams")]),
+    .target(name: "Probe", dependencies: ["Training"]),
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Training", "Inference",
+        "Probe", "Training", "Inference", "Media",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
+    .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
+    .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
+    .testTarget(name: "MediaTests", dependencies: ["Media"]),
+    .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training"]),
   ],
   cxxLanguageStandard: .cxx17
 )

@@ -99,6 +99,12 @@ public struct ConfigurationError: Error, CustomStringConvertible, Sendable {
   public let key: String
   public let problem: String
 
+  public init(file: String, key: String, problem: String) {
+    self.file = file
+    self.key = key
+    self.problem = problem
+  }
+
   public var description: String { "\(file): \(key) \(problem)" }
 }
 

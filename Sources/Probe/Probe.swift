@@ -40,10 +40,16 @@ public struct Probe {
     }
   }
 
-  typealias Component = (Options, ProbeInputs) throws -> [(key: String, tensor: Tensor)]
+  typealias Component = @Sendable (Options, ProbeInputs) throws -> [(key: String, tensor: Tensor)]
 
   private static let components: [(name: String, run: Component)] = [
-    ("transformer", probeTransformer)
+    ("positions", probePositions),
+    ("rope", probeRope),
+    ("transformer", probeTransformer),
+    ("lora-gradients", probeLoRAGradients),
+    ("sigmas", probeSigmas),
+    ("conditioning", probeConditioning),
+    ("denoise", probeDenoise),
   ]
 
   public static var componentNames: [String] { components.map(\.name) }
@@ -59,6 +65,8 @@ public struct Probe {
     let inputs = try ProbeInputs(path: name == "tokenize" ? nil : options.inputs)
     let outputs = try component.run(options, inputs)
     try inputs.requireAllUsed()
-    return try outputs.map { (key: $0.key, tensor: try $0.tensor.detach().to(.cpu, $0.tensor.dtype.isFloatingPoint ? .float32 : .int64)) }
+    return try outputs.map { key, tensor in
+      (key: key, tensor: try tensor.detach().to(.cpu, tensor.dtype.isFloatingPoint ? .float32 : .int64))
+    }
   }
 }

@@ -43,6 +43,8 @@ public struct Transformer: Sendable {
   public let configuration: TransformerConfiguration
   public let streams: Streams
   public let blocks: BlockStack<TransformerBlock>
+  /// Everything that is trained, blocks and ends, in the order of building.
+  public let parameters: [Parameter]
   private let video: StreamEnds?
   private let audio: StreamEnds?
 
@@ -65,6 +67,7 @@ public struct Transformer: Sendable {
       try (0..<c.blocks).map {
         try TransformerBlock(w / "transformer_blocks" / $0, index: $0, configuration: c, streams: streams)
       })
+    parameters = w.parameters
   }
 
   /// The velocity of each stream that is given: [B, T, C].
@@ -113,12 +116,16 @@ public struct Transformer: Sendable {
 /// Inputs that the transformer can't take.
 public struct ModalityError: Error, CustomStringConvertible, Sendable {
   public let problem: String
+
+  public init(problem: String) { self.problem = problem }
+
   public var description: String { problem }
 }
 
 /// The way into and out of the blocks for one stream.
 private struct StreamEnds: Sendable {
   private let stream: TransformerConfiguration.Stream
+  private let rotated: TransformerConfiguration.RotatedAttention
   private let configuration: TransformerConfiguration
   private let patchify: Linear
   private let adaLN: AdaLNSingle
@@ -137,6 +144,7 @@ private struct StreamEnds: Sendable {
     cross: (stream: String, direction: String)?, configuration c: TransformerConfiguration
   ) throws {
     self.stream = stream
+    rotated = prefix.isEmpty ? .video : .audio
     configuration = c
     let width = stream.width
     patchify = try Linear(w / "\(prefix)patchify_proj", inputs: stream.inputs, outputs: width)
@@ -184,12 +192,11 @@ private struct StreamEnds: Sendable {
       crossGate: crossGate,
       contextMask: try m.contextMask.map { try contextBias($0, dtype) },
       selfAttentionMask: try m.selfAttentionMask.map { try selfAttentionBias($0, dtype) },
-      positions: try rotation(m.positions, width: stream.width, maxPositions: stream.maxPositions, dtype),
+      positions: try configuration.rotaryEmbedding(rotated, positions: m.positions, dtype: dtype),
       crossPositions: other == nil
         ? nil
-        : try rotation(
-          m.positions.slice(1, from: 0, to: 1), width: configuration.crossWidth,
-          maxPositions: [max(configuration.video.maxPositions[0], configuration.audio.maxPositions[0])], dtype),
+        : try configuration.rotaryEmbedding(
+          .crossModal, positions: m.positions.slice(1, from: 0, to: 1), dtype: dtype),
       isEnabled: m.isEnabled)
     return (try patchify(m.latent), conditioning, embedding)
   }
@@ -200,15 +207,6 @@ private struct StreamEnds: Sendable {
     return try output(normed.modulated(scale: rows[1], shift: rows[0]))
   }
 
-  private func rotation(
-    _ positions: Tensor, width: Int, maxPositions: [Double], _ dtype: DType
-  ) throws -> RotaryEmbedding {
-    try RotaryEmbedding(
-      positions: positions, width: width, heads: stream.heads, maxPositions: maxPositions,
-      theta: configuration.ropeTheta, isDoublePrecision: configuration.hasDoublePrecisionFrequencies,
-      layout: configuration.rope, dtype: dtype)
-  }
-
   /// [B, S] of 0 and 1 to [B, 1, 1, S], 0 and the lowest number.
   private func contextBias(_ mask: Tensor, _ dtype: DType) throws -> Tensor {
     try ((mask.to(dtype) - 1) * dtype.largestFinite).unsqueeze(1).unsqueeze(1)
@@ -217,7 +215,7 @@ private struct StreamEnds: Sendable {
   /// [B, T, T] in [0, 1] to [B, 1, T, T]: the logarithm, the lowest number for 0.
   private func selfAttentionBias(_ mask: Tensor, _ dtype: DType) throws -> Tensor {
     let logarithm = try mask.clamped(min: Scalar(dtype.smallestNormal)).log().to(dtype)
-    return try logarithm.maskedFill(mask.lessOrEqual(than: 0), Scalar(-dtype.largestFinite)).unsqueeze(1)
+    return try logarithm.maskedFill(mask.lessOrEqual(to: 0), Scalar(-dtype.largestFinite)).unsqueeze(1)
   }
 
   private func require(_ tensor: Tensor, _ name: String, _ shape: [Int]) throws {

@@ -1,4 +1,5 @@
 import NN
+import Torch
 
 /// The sizes and variants of the audio-video transformer, from `config.transformer` of the checkpoint's metadata.
 ///
@@ -108,5 +109,31 @@ public struct TransformerConfiguration: Sendable {
         throw c.error(key, "is \(!value); only \(value) is supported")
       }
     }
+  }
+}
+
+extension TransformerConfiguration {
+  /// The kinds of attention that rotate their queries and keys.
+  public enum RotatedAttention: Int, Sendable {
+    case video, audio
+    /// Between the streams, over time alone.
+    case crossModal
+  }
+
+  /// The tables as attention of a kind uses them.
+  ///
+  /// - Parameter positions: [B, A, T, 2]; for cross-modal attention the time axis alone, [B, 1, T, 2].
+  public func rotaryEmbedding(
+    _ attention: RotatedAttention, positions: Tensor, dtype: DType
+  ) throws -> RotaryEmbedding {
+    let (width, heads, maxPositions) =
+      switch attention {
+      case .video: (video.width, video.heads, video.maxPositions)
+      case .audio: (audio.width, audio.heads, audio.maxPositions)
+      case .crossModal: (crossWidth, audio.heads, [max(video.maxPositions[0], audio.maxPositions[0])])
+      }
+    return try RotaryEmbedding(
+      positions: positions, width: width, heads: heads, maxPositions: maxPositions, theta: ropeTheta,
+      isDoublePrecision: hasDoublePrecisionFrequencies, layout: rope, dtype: dtype)
   }
 }

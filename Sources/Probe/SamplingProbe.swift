@@ -1,0 +1,128 @@
+import LTX
+import Torch
+
+func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  let shape = try inputs.int("video_shape", "5").array(of: Int.self)
+  let fps = try inputs.number("fps")
+  guard shape.allSatisfy({ $0 > 0 }), fps > 0 else {
+    throw ProbeError("video_shape is \(shape) and fps \(fps); all must be positive")
+  }
+  let video = try VideoTokens.positions(
+    batch: shape[0], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps, factors: .usual)
+  var outputs = [(key: "video_positions", tensor: video)]
+  if inputs.has("audio_frames") {
+    let frames = try inputs.integer("audio_frames")
+    guard frames > 0 else { throw ProbeError("audio_frames is \(frames); it must be positive") }
+    outputs.append(("audio_positions", try AudioTokens().positions(batch: shape[0], frames: frames)))
+  }
+  return outputs
+}
+
+func probeSigmas(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  let kind = try inputs.integer("kind")
+  let tokens = try inputs.integer("tokens", default: 4096)
+  let sigmas: [Float]
+  switch kind {
+  case 0: sigmas = try NoiseSchedule.shifted(steps: inputs.integer("steps"), tokens: tokens)
+  case 1: sigmas = NoiseSchedule.distilled
+  case 2: sigmas = NoiseSchedule.distilledSecondStage
+  default: throw ProbeError("kind is \(kind); expected 0 (LTX-2), 1 (distilled) or 2 (distilled second stage)")
+  }
+  if kind != 0 { _ = try inputs.optionalInt("steps", "1") }
+  return [("sigmas", try Tensor(sigmas))]
+}
+
+func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  let shape = try inputs.int("video_shape", "5").array(of: Int.self)
+  let fps = try inputs.number("fps")
+  guard shape.allSatisfy({ $0 > 0 }), shape[0] == 1, fps > 0 else {
+    throw ProbeError("video_shape is \(shape) and fps \(fps); all must be positive, and the batch 1")
+  }
+  let grid = VideoGrid(
+    batch: 1, channels: shape[1], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps, factors: .usual)
+  var conditions: [VideoCondition] = []
+  while inputs.has("\(conditions.count).latent") || inputs.has("\(conditions.count).kind") {
+    let i = conditions.count
+    let latent = try inputs.float("\(i).latent", "1 C\(i) f\(i) h\(i) w\(i)")
+    let kind = try inputs.integer("\(i).kind")
+    let strength = try inputs.number("\(i).strength", default: 1)
+    let frame = try inputs.integer("\(i).frame", default: 0)
+    let scale = try inputs.optionalInt("\(i).scale", "2")?.array(of: Int.self) ?? [1, 1]
+    switch kind {
+    case 0: conditions.append(.replace(latent: latent, latentFrame: frame, strength: strength))
+    case 1: conditions.append(.keyframe(latent: latent, frame: frame, strength: strength))
+    case 2:
+      conditions.append(
+        .reference(latent: latent, spatialScale: scale[0], temporalScale: scale[1], strength: strength))
+    default: throw ProbeError("\(i).kind is \(kind); expected 0 (in place), 1 (keyframe) or 2 (reference)")
+    }
+  }
+  let sequence = try grid.sequence(conditions)
+  return [
+    ("video.clean", sequence.clean), ("video.denoise_mask", sequence.denoiseMask),
+    ("video.positions", sequence.positions),
+  ]
+}
+
+func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  let sigmas: [Float] = try inputs.float("sigmas", "N").array()
+  guard sigmas.count >= 2, sigmas.dropLast().allSatisfy({ $0 != 0 }) else {
+    throw ProbeError("sigmas are \(sigmas); expected at least two, and none but the last may be 0")
+  }
+  let video = try inputs.sampledStream("video", options)
+  let audio = try inputs.sampledStream("audio", options)
+  guard video != nil || audio != nil else {
+    throw ProbeError("the inputs video.noise and audio.noise are both missing; at least one stream is needed")
+  }
+  let stgBlocks = try inputs.optionalInt("stg_blocks", "n")?.array(of: Int.self)
+  let transformer = try Checkpoint(path: options.requireModel()).transformer(
+    dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
+    streams: video == nil ? .audio : audio == nil ? .video : .both)
+  var outputs: [(key: String, tensor: Tensor)] = []
+  func record(_ prefix: String, _ video: SampledStream?, _ audio: SampledStream?) {
+    if let video { outputs.append(("\(prefix)video.latent", video.latent)) }
+    if let audio { outputs.append(("\(prefix)audio.latent", audio.latent)) }
+  }
+  let sampler = Sampler(transformer: transformer, stgBlocks: stgBlocks.map(Set.init))
+  let result = try withInference {
+    try sampler.sample(video: video, audio: audio, sigmas: sigmas) { step, video, audio in
+      record("step.\(step).", video, audio)
+    }
+  }
+  record("", result.video, result.audio)
+  return outputs
+}
+
+extension ProbeInputs {
+  func sampledStream(_ stream: String, _ options: Probe.Options) throws -> SampledStream? {
+    guard has("\(stream).noise") else { return nil }
+    let isVideo = stream == "video"
+    let (t, c, s, w) = isVideo ? ("T", "C", "S", "W") : ("Ta", "Ca", "Sa", "Wa")
+    func here(_ tensor: Tensor, _ dtype: DType? = nil) throws -> Tensor { try tensor.to(options.device, dtype) }
+    let noise = try here(float("\(stream).noise", "B \(t) \(c)"), options.dtype)
+    let positions = try here(float("\(stream).positions", "B \(isVideo ? 3 : 1) \(t) 2"))
+    let context = try here(float("\(stream).context", "B \(s) \(w)"), options.dtype)
+    let clean = try optionalFloat("\(stream).clean", "B \(t) \(c)").map { try here($0, options.dtype) }
+    let mask = try optionalFloat("\(stream).denoise_mask", "B \(t)").map { try here($0) }
+    var guidance = Guidance()
+    guidance.cfg = try number("\(stream).cfg", default: 1)
+    guidance.stg = try number("\(stream).stg", default: 0)
+    guidance.modality = try number("\(stream).modality", default: 1)
+    guidance.rescale = try number("\(stream).rescale", default: 0)
+    guidance.skipSteps = try integer("\(stream).skip_step", default: 0)
+    guard guidance.skipSteps >= 0 else {
+      throw ProbeError("\(stream).skip_step is \(guidance.skipSteps); it can't be negative")
+    }
+    return try SampledStream(
+      noise: noise,
+      sequence: LatentSequence(
+        clean: clean ?? .zeros(like: noise),
+        denoiseMask: mask ?? .ones([noise.size(0), noise.size(1)], device: options.device), positions: positions),
+      context: context,
+      negativeContext: try optionalFloat("\(stream).negative_context", "B \(s) \(w)").map {
+        try here($0, options.dtype)
+      },
+      guidance: guidance,
+      selfAttentionMask: try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)").map { try here($0) })
+  }
+}

@@ -1,0 +1,103 @@
+import BlockExecution
+import LTX
+import NN
+import Torch
+
+extension ProbeInputs {
+  /// One stream's input to the transformer, or nil where it is left out.
+  ///
+  /// - Parameters:
+  ///   - dtype: of latents and contexts; timesteps, sigmas and positions stay float32.
+  func modality(_ stream: String, latentDType: DType, contextDType: DType) throws -> Modality? {
+    let isVideo = stream == "video"
+    let t = isVideo ? "T" : "Ta"
+    guard has("\(stream).latent") else { return nil }
+    let axes = isVideo ? 3 : 1
+    let c = isVideo ? "C" : "Ca"
+    return Modality(
+      latent: try float("\(stream).latent", "B \(t) \(c)").to(latentDType),
+      timesteps: try float("\(stream).timesteps", "B \(t)"),
+      sigma: try float("\(stream).sigma", "B"),
+      positions: try float("\(stream).positions", "B \(axes) \(t) 2"),
+      context: try float("\(stream).context", "B \(isVideo ? "S W" : "Sa Wa")").to(contextDType),
+      contextMask: try optionalInt("\(stream).context_mask", "B \(isVideo ? "S" : "Sa")"),
+      selfAttentionMask: try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)"),
+      isEnabled: try integer("\(stream).enabled", default: 1) != 0)
+  }
+
+  func modalities(latentDType: DType, contextDType: DType) throws -> (video: Modality?, audio: Modality?) {
+    let video = try modality("video", latentDType: latentDType, contextDType: contextDType)
+    let audio = try modality("audio", latentDType: latentDType, contextDType: contextDType)
+    guard video != nil || audio != nil else {
+      throw ProbeError("the inputs video.latent and audio.latent are both missing; at least one stream is needed")
+    }
+    return (video, audio)
+  }
+}
+
+extension Probe.Options {
+  /// The adapters of all `--lora`, in their order.
+  func adapters(dtype: DType) throws -> AdapterSet {
+    var adapters = AdapterSet()
+    for lora in loras {
+      try LoRAFile(path: lora.path).add(to: &adapters, strength: lora.strength, dtype: dtype, device: device)
+    }
+    return adapters
+  }
+
+  func streams(_ video: Modality?, _ audio: Modality?) -> Streams {
+    video == nil ? .audio : audio == nil ? .video : .both
+  }
+}
+
+extension Modality {
+  func to(_ device: Device) throws -> Modality {
+    var moved = self
+    moved.latent = try latent.to(device)
+    moved.timesteps = try timesteps.to(device)
+    moved.sigma = try sigma.to(device)
+    moved.positions = try positions.to(device)
+    moved.context = try context.to(device)
+    moved.contextMask = try contextMask?.to(device)
+    moved.selfAttentionMask = try selfAttentionMask?.to(device)
+    return moved
+  }
+}
+
+func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  let (video, audio) = try inputs.modalities(latentDType: options.dtype, contextDType: options.dtype)
+  let rows = try inputs.optionalInt("skip.rows", "B").map { try $0.array(of: Int.self).map { $0 != 0 } }
+  var perturbations = Perturbations()
+  let kinds: [(String, Perturbations.Kind)] = [
+    ("skip.video_self_attn", .videoSelfAttention), ("skip.audio_self_attn", .audioSelfAttention),
+    ("skip.a2v", .audioToVideo), ("skip.v2a", .videoToAudio),
+  ]
+  for (number, (name, kind)) in kinds.enumerated() {
+    if let blocks = try inputs.optionalInt(name, "n\(number)")?.array(of: Int.self) {
+      perturbations.add(kind, blocks: Set(blocks), rows: rows)
+    }
+  }
+  let checkpoint = try Checkpoint(path: options.requireModel())
+  // Adapters may also target a stream that these inputs leave out, so both are built.
+  let transformer = try checkpoint.transformer(
+    dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
+    streams: options.loras.isEmpty ? options.streams(video, audio) : .both)
+  let velocity = try withInference {
+    try transformer(
+      video: video?.to(options.device), audio: audio?.to(options.device), perturbations: perturbations)
+  }
+  return [("video.velocity", velocity.video), ("audio.velocity", velocity.audio)]
+    .compactMap { key, tensor in tensor.map { (key, $0) } }
+}
+
+func probeRope(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  let positions = try inputs.float("positions", "B D T 2")
+  let stream = try inputs.integer("stream")
+  let checkpoint = try Checkpoint(path: options.requireModel())
+  let configuration = try TransformerConfiguration(checkpoint.config)
+  guard let attention = TransformerConfiguration.RotatedAttention(rawValue: stream) else {
+    throw ProbeError("stream is \(stream); expected 0 (video), 1 (audio) or 2 (cross-modal)")
+  }
+  let rope = try configuration.rotaryEmbedding(attention, positions: positions, dtype: options.dtype)
+  return [("cos", rope.cos), ("sin", rope.sin)]
+}

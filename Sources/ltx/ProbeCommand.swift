@@ -1,0 +1,54 @@
+import ArgumentParser
+import Probe
+import TensorFiles
+import Torch
+
+struct ProbeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "probe",
+    abstract: "Run one component on given tensors, to compare it with another implementation.",
+    discussion: "Components: \(Probe.componentNames.joined(separator: ", ")).")
+
+  @Argument(help: "The component to run.")
+  var component: String
+
+  @Option(help: "The LTX-2 checkpoint.")
+  var model: String?
+
+  @Option(help: "The folder of the text encoder.")
+  var textEncoder: String?
+
+  @Option(name: .customLong("lora"), help: "A LoRA to apply, FILE[:STRENGTH]; repeatable.")
+  var loras: [LoRAArgument] = []
+
+  @Option(help: "A training configuration.")
+  var config: String?
+
+  @Option(help: "The input tensors, safetensors (for tokenize: a JSON array of strings).")
+  var inputs: String?
+
+  @Option(help: "Where the output tensors go, safetensors.")
+  var output: String
+
+  @Option(help: "Element type of weights and compute: float32 or bfloat16.")
+  var dtype: ComputeDType = .float32
+
+  @Option(help: "cpu, cuda or cuda:N.")
+  var device: Device = .cpu
+
+  @Option(help: "Threads that an operation may use; all cores if left out.")
+  var threads: Int?
+
+  func run() throws {
+    if let threads { Threads.count = threads }
+    var options = Probe.Options()
+    options.model = model
+    options.textEncoder = textEncoder
+    options.loras = loras.map { .init(path: $0.path, strength: $0.strength) }
+    options.config = config
+    options.inputs = inputs
+    options.dtype = dtype.dtype
+    options.device = device
+    try writeSafetensors(Probe.run(component, options), to: output)
+  }
+}

@@ -1,0 +1,248 @@
+"""Small random checkpoints in the layout of the published LTX-2 (2.0) files.
+
+Every parameter is random, norms, tables, biases and registers included, so that nothing can be left out
+unnoticed. Widths, head counts, channels, theta and maximal positions are unlike the published ones.
+"""
+
+import json
+
+import torch
+from ltx_core.model.transformer.model_configurator import LTXModelConfigurator
+from ltx_core.model.video_vae.model_configurator import VideoDecoderConfigurator, VideoEncoderConfigurator
+from ltx_core.text_encoders.gemma.embeddings_connector import (
+    AudioEmbeddings1DConnectorConfigurator,
+    Embeddings1DConnectorConfigurator,
+)
+from safetensors.torch import save_file
+
+from fixtures import MODELS, generator
+
+GEMMA_WIDTH, GEMMA_LAYERS = 40, 7
+
+TRANSFORMER = {
+    "_class_name": "AVTransformer3DModel",
+    "activation_fn": "gelu-approximate",
+    "attention_bias": True,
+    "attention_type": "default",
+    "double_self_attention": False,
+    "dropout": 0.0,
+    "norm_elementwise_affine": False,
+    "norm_eps": 1e-06,
+    "norm_num_groups": 32,
+    "num_embeds_ada_norm": 1000,
+    "num_vector_embeds": None,
+    "only_cross_attention": False,
+    "cross_attention_norm": True,
+    "upcast_attention": False,
+    "use_linear_projection": False,
+    "qk_norm": "rms_norm",
+    "standardization_norm": "rms_norm",
+    "positional_embedding_type": "rope",
+    "positional_embedding_theta": 10000.0,
+    "positional_embedding_max_pos": [20, 2048, 2048],
+    "timestep_scale_multiplier": 1000,
+    "av_ca_timestep_scale_multiplier": 1000.0,
+    "causal_temporal_positioning": True,
+    "use_audio_video_cross_attention": True,
+    "share_ff": False,
+    "audio_positional_embedding_max_pos": [20],
+    "av_cross_ada_norm": True,
+    "use_embeddings_connector": True,
+    "connector_positional_embedding_max_pos": [4096],
+    "connector_num_learnable_registers": 128,
+    "connector_norm_output": True,
+    "use_middle_indices_grid": True,
+    "rope_type": "split",
+    "frequencies_precision": "float64",
+    "num_layers": 3,
+    # Width 50: 8 frequencies on each of 3 axes, so one of the 25 phases is padding.
+    "num_attention_heads": 5,
+    "attention_head_dim": 10,
+    "cross_attention_dim": 50,
+    "in_channels": 12,
+    "out_channels": 12,
+    "caption_channels": GEMMA_WIDTH,
+    "audio_num_attention_heads": 5,
+    "audio_attention_head_dim": 6,
+    "audio_cross_attention_dim": 30,
+    "audio_in_channels": 48,
+    "audio_out_channels": 48,
+    "connector_attention_head_dim": 10,
+    "connector_num_attention_heads": 4,
+    "connector_num_layers": 3,
+}
+
+INTERLEAVED = TRANSFORMER | {
+    "rope_type": "interleaved",
+    "frequencies_precision": "float32",
+    "positional_embedding_theta": 5000.0,
+    "positional_embedding_max_pos": [16, 1024, 1536],
+    "audio_positional_embedding_max_pos": [24],
+    "av_ca_timestep_scale_multiplier": 250.0,
+    "num_layers": 2,
+    # Width 56: 9 frequencies on each axis, so two of the 56 columns are padding. Streams differ in their heads.
+    "num_attention_heads": 4,
+    "attention_head_dim": 14,
+    "cross_attention_dim": 56,
+    "in_channels": 10,
+    "out_channels": 10,
+    "caption_channels": 24,
+    "audio_num_attention_heads": 3,
+    "audio_attention_head_dim": 10,
+    "audio_cross_attention_dim": 30,
+    "audio_in_channels": 32,
+    "audio_out_channels": 32,
+    "connector_attention_head_dim": 12,
+    "connector_num_attention_heads": 2,
+    "connector_num_layers": 1,
+}
+
+
+def _res(layers: int) -> list:
+    return ["res_x", {"num_layers": layers}]
+
+
+def _res_decoder(layers: int) -> list:
+    return ["res_x", {"num_layers": layers, "inject_noise": False}]
+
+
+VAE = {
+    "_class_name": "CausalVideoAutoencoder",
+    "dims": 3,
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 6,
+    "encoder_blocks": [
+        _res(1),
+        ["compress_space_res", {"multiplier": 2}],
+        _res(2),
+        ["compress_time_res", {"multiplier": 2}],
+        _res(1),
+        ["compress_all_res", {"multiplier": 1}],
+        _res(1),
+        ["compress_all_res", {"multiplier": 2}],
+        _res(1),
+    ],
+    "decoder_blocks": [
+        _res_decoder(1),
+        ["compress_all", {"residual": True, "multiplier": 2}],
+        _res_decoder(2),
+        ["compress_all", {"residual": True, "multiplier": 2}],
+        _res_decoder(1),
+        ["compress_all", {"residual": True, "multiplier": 2}],
+        _res_decoder(1),
+    ],
+    "scaling_factor": 1.0,
+    "norm_layer": "pixel_norm",
+    "patch_size": 4,
+    "latent_log_var": "uniform",
+    "use_quant_conv": False,
+    "causal_decoder": False,
+    "timestep_conditioning": False,
+    "normalize_latent_channels": False,
+    "encoder_base_channels": 6,
+    "decoder_base_channels": 4,
+}
+
+
+def random_parameter(key: str, shape: torch.Size, rng: torch.Generator) -> torch.Tensor:
+    draw = torch.randn(shape, generator=rng)
+    if key.endswith("std-of-means"):
+        return 0.5 + torch.rand(shape, generator=rng)
+    if "registers" in key:
+        return torch.rand(shape, generator=rng) * 2 - 1
+    if key.endswith("norm.weight") or "layernorm.weight" in key or "_norm.weight" in key:
+        return 1 + 0.3 * draw
+    if "scale_shift_table" in key:
+        return 0.4 * draw
+    if key.endswith("bias"):
+        return 0.1 * draw
+    if draw.ndim >= 2:
+        return draw / (shape[1:].numel() ** 0.5)
+    return 0.3 * draw
+
+
+def randomise(shapes: dict[str, torch.Size], seed: str) -> dict[str, torch.Tensor]:
+    rng = generator(seed)
+    return {key: random_parameter(key, shapes[key], rng) for key in sorted(shapes)}
+
+
+def shapes_of(module: torch.nn.Module, prefix: str) -> dict[str, torch.Size]:
+    return {prefix + key: value.shape for key, value in module.state_dict().items()}
+
+
+def save_checkpoint(name: str, shapes: dict, config: dict, dtype: torch.dtype) -> None:
+    tensors = {k: v.to(dtype).contiguous() for k, v in randomise(shapes, f"models/{name}").items()}
+    MODELS.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, MODELS / f"{name}.safetensors", metadata={"config": json.dumps(config, sort_keys=True)})
+    size = sum(t.numel() * t.element_size() for t in tensors.values())
+    print(f"  models/{name}: {len(tensors)} tensors, {size / 1e6:.2f} MB")
+
+
+def transformer_shapes(config: dict) -> dict:
+    with torch.device("meta"):
+        transformer = LTXModelConfigurator.from_config(config)
+        video = Embeddings1DConnectorConfigurator.from_config(config)
+        audio = AudioEmbeddings1DConnectorConfigurator.from_config(config)
+    shapes = shapes_of(transformer, "model.diffusion_model.")
+    shapes |= shapes_of(video, "model.diffusion_model.video_embeddings_connector.")
+    shapes |= shapes_of(audio, "model.diffusion_model.audio_embeddings_connector.")
+    width = config["transformer"]["caption_channels"]
+    if width == GEMMA_WIDTH:
+        flat = torch.Size([width, width * (GEMMA_LAYERS + 1)])
+        shapes["text_embedding_projection.aggregate_embed.weight"] = flat
+    return shapes
+
+
+def vae_shapes(config: dict) -> dict:
+    with torch.device("meta"):
+        encoder = shapes_of(VideoEncoderConfigurator.from_config(config), "vae.encoder.")
+        decoder = shapes_of(VideoDecoderConfigurator.from_config(config), "vae.decoder.")
+    merged = {}
+    for key, shape in (encoder | decoder).items():
+        for part in ("encoder", "decoder"):
+            key = key.replace(f"vae.{part}.per_channel_statistics.", "vae.per_channel_statistics.")
+        merged[key] = shape
+    # In the published file, read by nobody.
+    for key in ("channel", "mean-of-stds", "mean-of-stds_over_std-of-means"):
+        merged[f"vae.per_channel_statistics.{key}"] = torch.Size([config["vae"]["latent_channels"]])
+    return merged
+
+
+def make_transformer() -> None:
+    config = {"transformer": TRANSFORMER, "scheduler": {"_class_name": "RectifiedFlowScheduler"}}
+    save_checkpoint("ltx2_transformer", transformer_shapes(config), config, torch.bfloat16)
+    config = {"transformer": INTERLEAVED, "scheduler": {"_class_name": "RectifiedFlowScheduler"}}
+    save_checkpoint("ltx2_interleaved", transformer_shapes(config), config, torch.bfloat16)
+
+
+def make_vae() -> None:
+    config = {"vae": VAE}
+    save_checkpoint("ltx2_vae", vae_shapes(config), config, torch.bfloat16)
+
+
+# The linears that the suffixes to_q, to_k, to_v, to_out.0 match in a block: six attentions.
+LORA_LINEARS = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def make_lora(name: str, rank: int, keep: str = "") -> None:
+    """Adapters on every attention linear of `ltx2_transformer` whose key contains `keep`; float32."""
+    shapes = transformer_shapes({"transformer": TRANSFORMER})
+    prefix = "model.diffusion_model."
+    lora = {}
+    for key, shape in shapes.items():
+        path = key.removeprefix(prefix).removesuffix(".weight")
+        if not path.startswith("transformer_blocks.") or not path.endswith(LORA_LINEARS) or keep not in path:
+            continue
+        if not key.endswith(".weight"):
+            continue
+        lora[f"diffusion_model.{path}.lora_A.weight"] = torch.Size([rank, shape[1]])
+        lora[f"diffusion_model.{path}.lora_B.weight"] = torch.Size([shape[0], rank])
+    tensors = {k: 0.5 * v for k, v in randomise(lora, f"models/{name}").items()}
+    save_file(tensors, MODELS / f"{name}.safetensors")
+    print(f"  models/{name}: {len(tensors)} tensors")
+
+
+def make_loras() -> None:
+    make_lora("lora_all", 3)
+    make_lora("lora_video", 2, keep=".attn")

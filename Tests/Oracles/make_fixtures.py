@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Makes Tests/Fixtures from the reference implementations on PyPI.
+
+    make_fixtures.py                      everything
+    make_fixtures.py --only transformer   one component (the models it needs must be there)
+
+The same packages on the same kind of processor give the same files.
+"""
+
+import argparse
+import os
+import sys
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Nothing here needs audio, and torchaudio (which ltx-core requires) fails to load beside a CPU build of torch.
+sys.modules["torchaudio"] = None
+
+import torch  # noqa: E402
+
+
+def steps() -> dict:
+    import checkpoints
+    import gemma
+    import small_cases
+    import text_cases
+    import transformer_cases
+    import vae_cases
+
+    return {
+        "models": lambda: (checkpoints.make_transformer(), checkpoints.make_vae(), checkpoints.make_loras(), gemma.make()),
+        "transformer": transformer_cases.make_transformer,
+        "video-vae": vae_cases.make,
+        "text-encoder": text_cases.make_text_encoder,
+        "connectors": text_cases.make_connectors,
+        "rope": transformer_cases.make_rope,
+        "lora-gradients": transformer_cases.make_lora_gradients,
+        "denoise": transformer_cases.make_denoise,
+        "positions": small_cases.make_positions,
+        "sigmas": small_cases.make_sigmas,
+        "conditioning": small_cases.make_conditioning,
+    }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    known = steps()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=list(known))
+    for name in parser.parse_args().only or known:
+        print(name, flush=True)
+        known[name]()
+
+
+if __name__ == "__main__":
+    main()
