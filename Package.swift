@@ -75,6 +75,7 @@ let package = Package(
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
+    .testTarget(name: "LTXTests", dependencies: ["LTX"]),
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training"]),
