@@ -67,13 +67,18 @@ let package = Package(
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Probe", "Training", "Inference",
+        "Probe", "Training", "Inference", "Media",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
     .testTarget(name: "LTXTests", dependencies: ["LTX"]),
+    .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
+    .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
+    .testTarget(name: "MediaTests", dependencies: ["Media"]),
+    .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training"]),
   ],
   cxxLanguageStandard: .cxx17
 )
