@@ -73,13 +73,12 @@ let package = Package(
 
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
-    .testTarget(name: "LTXTests", dependencies: ["LTX"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(name: "LTXTests", dependencies: ["LTX"]),
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
-    .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training"]),
+    .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
   ],
   cxxLanguageStandard: .cxx17
 )
