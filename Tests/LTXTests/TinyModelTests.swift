@@ -1,0 +1,225 @@
+import Foundation
+import LanguageModels
+import NN
+import TensorFiles
+import Testing
+import Torch
+
+@testable import LTX
+
+@Suite struct TinyModelTests {
+  /// A folder of its own for a test, removed with the value.
+  private final class Scratch {
+    let url: URL
+
+    init() throws {
+      url = FileManager.default.temporaryDirectory.appendingPathComponent("tiny-model-\(UUID().uuidString)")
+      try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    }
+
+    deinit {
+      do {
+        try FileManager.default.removeItem(at: url)
+      } catch {
+        print("a test's folder remains: \(error)")
+      }
+    }
+
+    var folder: String { url.appendingPathComponent("model").path }
+
+    func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: url.path).sorted() }
+  }
+
+  private static func contents(of folder: String) throws -> [String: Data] {
+    var files: [String: Data] = [:]
+    for name in try FileManager.default.subpathsOfDirectory(atPath: folder) where name.contains(".") {
+      files[name] = try Data(contentsOf: URL(fileURLWithPath: folder).appendingPathComponent(name))
+    }
+    return files
+  }
+
+  /// Keys with `#` for the numbers in them.
+  private static func patterns(_ keys: some Sequence<String>) -> Set<String> {
+    Set(
+      keys.map { key in
+        key.split(separator: ".").map { $0.allSatisfy(\.isNumber) ? "#" : $0 }.joined(separator: ".")
+      })
+  }
+
+  @Test func seedDecidesTheBytes() throws {
+    let (a, b, c) = (try Scratch(), try Scratch(), try Scratch())
+    _ = try TinyModel.write(to: a.folder, seed: 1)
+    _ = try TinyModel.write(to: b.folder, seed: 1)
+    _ = try TinyModel.write(to: c.folder, seed: 2)
+    let first = try Self.contents(of: a.folder)
+    #expect(try first == Self.contents(of: b.folder))
+    let other = try Self.contents(of: c.folder)
+    #expect(first.keys == other.keys)
+    for (name, data) in first {
+      #expect((data == other[name]) == !name.hasSuffix(".safetensors"), "\(name)")
+    }
+    #expect(try a.names() == ["model"])  // nothing beside it
+    #expect(first.values.reduce(0) { $0 + $1.count } < 40_000_000)
+  }
+
+  @Test func aFolderWithContentIsNotTouchedUnlessAsked() throws {
+    let scratch = try Scratch()
+    let kept = URL(fileURLWithPath: scratch.folder).appendingPathComponent("notes.txt")
+    try FileManager.default.createDirectory(atPath: scratch.folder, withIntermediateDirectories: true)
+    try Data("mine".utf8).write(to: kept)
+    let error = #expect(throws: TinyModelError.self) { try TinyModel.write(to: scratch.folder) }
+    #expect(error?.kind == .notEmpty && error?.description.contains("--overwrite") == true)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.folder) == ["notes.txt"])
+
+    let files = try TinyModel.write(to: scratch.folder, isOverwriting: true)
+    #expect(try Data(contentsOf: kept) == Data("mine".utf8))
+    #expect(throws: Never.self) { try Checkpoint(path: files.checkpoint) }
+    #expect(try scratch.names() == ["model"])
+  }
+
+  @Test func aFileIsRefused() throws {
+    let scratch = try Scratch()
+    try Data("a".utf8).write(to: URL(fileURLWithPath: scratch.folder))
+    let error = #expect(throws: TinyModelError.self) {
+      try TinyModel.write(to: scratch.folder, isOverwriting: true)
+    }
+    #expect(error?.kind == .notEmpty)
+  }
+
+  /// The fixtures' keys are those of the reference's modules.
+  @Test func keysAreThoseOfTheReference() throws {
+    let scratch = try Scratch()
+    let ours = try SafetensorsFile(path: TinyModel.write(to: scratch.folder).checkpoint).entries
+    let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .appendingPathComponent("Fixtures/models")
+    for (file, prefixes) in [
+      ("ltx2_transformer", ["model.", "text_embedding_projection."]), ("ltx2_vae", ["vae."]),
+    ] {
+      let theirs = try SafetensorsFile(path: models.appendingPathComponent("\(file).safetensors").path)
+        .entries
+      let mine = ours.keys.filter { key in prefixes.contains { key.hasPrefix($0) } }
+      #expect(Self.patterns(mine) == Self.patterns(theirs.keys))
+    }
+    #expect(ours.values.allSatisfy { $0.dtype == .bfloat16 })
+    // Encoder and decoder share the statistics.
+    #expect(ours.keys.filter { $0.hasPrefix("audio_vae.") }.count == 104 - 2)
+    #expect(ours.keys.filter { $0.hasPrefix("vocoder.") }.count == 194)
+  }
+
+  @Test func everyModelReadsAllThatIsItsOwn() throws {
+    let scratch = try Scratch()
+    let files = try TinyModel.write(to: scratch.folder)
+    let checkpoint = try Checkpoint(path: files.checkpoint)
+    let root = checkpoint.weights()
+    let scope = root / "model" / "diffusion_model"
+    let text = try TextConfiguration(checkpoint.config)
+    _ = try Transformer(scope, configuration: TransformerConfiguration(checkpoint.config))
+    _ = try TextConnectors(scope, configuration: text)
+    _ = try PromptEncoder(checkpoint: root, configuration: text, textEncoder: files.textEncoder)
+    _ = try VideoEncoder(root / "vae", configuration: VideoVAEConfiguration.Encoder(checkpoint.config))
+    _ = try VideoDecoder(root / "vae", configuration: VideoVAEConfiguration.Decoder(checkpoint.config))
+    let unused = root.unusedKeys.filter { !$0.hasPrefix("audio_vae.") && !$0.hasPrefix("vocoder.") }
+    #expect(
+      unused == [
+        "vae.per_channel_statistics.channel", "vae.per_channel_statistics.mean-of-stds",
+        "vae.per_channel_statistics.mean-of-stds_over_std-of-means",
+      ])
+  }
+
+  @Test func noTensorIsConstant() throws {
+    let scratch = try Scratch()
+    let files = try TinyModel.write(to: scratch.folder)
+    let sources: [any TensorSource] = [
+      try SafetensorsFile(path: files.checkpoint), try ShardedSafetensors(folder: files.textEncoder),
+    ]
+    for source in sources {
+      for key in source.entries.keys {
+        let values = try source.tensor(key).to(.float32)
+        #expect(try values.std().item() > 0.003, "\(key)")
+        if key.contains("std-of-means") || key.contains("stds") { #expect(try values.min().item() > 0) }
+      }
+    }
+  }
+
+  @Test(arguments: [DType.float32, .bfloat16])
+  func signalsKeepTheirSize(dtype: DType) throws {
+    let scratch = try Scratch()
+    let files = try TinyModel.write(to: scratch.folder, seed: 3)
+    let checkpoint = try Checkpoint(path: files.checkpoint)
+    let root = checkpoint.weights(dtype: dtype)
+    let scope = root / "model" / "diffusion_model"
+    let text = try TextConfiguration(checkpoint.config)
+    let random = try Generator(seed: 5)
+
+    func expectOrderOne(_ tensor: Tensor, _ what: String) throws {
+      let values = try tensor.to(.float32)
+      #expect(try values.isFinite().all().item() == 1, "\(what)")
+      let deviation = try values.std().item()
+      #expect((0.1...10).contains(deviation), "\(what) \(deviation)")
+    }
+
+    try withoutGrad {
+      let prompts = try PromptEncoder(
+        checkpoint: root, configuration: text, textEncoder: files.textEncoder, dtype: dtype)
+      let features = try prompts(["slow waves of blue light"])
+      try expectOrderOne(features.video.slice(1, from: 1015), "features")
+      let contexts = try TextConnectors(scope, configuration: text)(features)
+      let (videoContext, audioContext) = (try #require(contexts.video), try #require(contexts.audio))
+      try expectOrderOne(videoContext, "context")
+
+      let encoder = try checkpoint.videoEncoder(dtype: dtype)
+      let decoder = try checkpoint.videoDecoder(dtype: dtype)
+      let clip = try (random.uniform([1, 3, 9, 64, 64]) * 2 - 1).to(dtype)
+      let latent = try encoder.encode(clip, tiling: nil)
+      #expect(latent.shape == [1, 16, 2, 2, 2])
+      try expectOrderOne(latent, "latent")
+      let decoded = try decoder.decode(latent)
+      #expect(decoded.shape == clip.shape)
+      try expectOrderOne(decoded, "decoded")
+
+      let transformer = try checkpoint.transformer(dtype: dtype)
+      for sigma in [0.05, 1.0] {
+        let sigmas = try Tensor.full([1], Scalar(sigma))
+        let timesteps = try Tensor.full([1, 1], Scalar(sigma))
+        let video = Modality(
+          latent: try random.normal([1, 8, 16]).to(dtype), timesteps: timesteps, sigma: sigmas,
+          positions: try VideoTokens.positions(
+            batch: 1, frames: 2, rows: 2, columns: 2, fps: 24, factors: .usual),
+          context: try videoContext.to(dtype))
+        let audio = Modality(
+          latent: try random.normal([1, 9, 32]).to(dtype), timesteps: timesteps, sigma: sigmas,
+          positions: try AudioTokens().positions(batch: 1, frames: 9),
+          context: try audioContext.to(dtype))
+        let velocity = try transformer(video: video, audio: audio)
+        try expectOrderOne(try #require(velocity.video), "video velocity at \(sigma)")
+        try expectOrderOne(try #require(velocity.audio), "audio velocity at \(sigma)")
+      }
+    }
+  }
+
+  @Test func tokenizerTakesAnyText() throws {
+    let scratch = try Scratch()
+    let files = try TinyModel.write(to: scratch.folder)
+    let tokenizer = try openTokenizer(folder: files.textEncoder)
+    let rows = TinyTokenizer().embeddingCount
+    for (id, token) in ["<pad>", "<eos>", "<bos>", "<unk>"].enumerated() {
+      #expect(tokenizer.id(of: token) == id)
+    }
+    for byte in [0, 10, 255] { #expect(tokenizer.id(of: String(format: "<0x%02X>", byte)) != nil) }
+    for text in [
+      "A camera moves  slowly.\n\nÜber Köln, кошка: 漢字 😀 \u{0}\u{1F3AC}", "", "\u{301}e\u{301}\t\t\t",
+    ] {
+      let ids = try tokenizer.encode(text, addBOS: true)
+      #expect(tokenizer.decode(ids, skipSpecialTokens: true) == text)
+      #expect(ids.allSatisfy { $0 < rows && $0 != 3 })
+    }
+    // Frequent words are one token.
+    #expect(try tokenizer.encode(" the camera", addBOS: false).count == 2)
+  }
+
+  @Test func mergesAreLearntByFrequency() {
+    let merges = PairMerging.learn(from: ["ab abc", "ab. x ab."], count: 10)
+    // "ab" stands 4 times in it, " ab" twice (at the start of a sentence no blank is before it).
+    #expect(merges == [Merge(left: "a", right: "b"), Merge(left: "\u{2581}", right: "ab")])
+  }
+}
