@@ -1,0 +1,57 @@
+// N prompts, S tokens.
+
+import Foundation
+import LanguageModels
+import NN
+import Torch
+
+/// Prompts to text features: what preprocessing stores, and what generation hands to the connectors.
+public struct PromptEncoder: Sendable {
+  private let tokenizer: Tokenizer
+  private let encoder: any TextEncoder
+  private let extractor: FeatureExtractor
+
+  /// - Parameters:
+  ///   - checkpoint: the root of the LTX-2 checkpoint, for the projection of the features.
+  ///   - configuration: of that checkpoint.
+  ///   - textEncoder: the folder of the language model.
+  ///   - dtype: of the language model's weights; nil keeps the files' own.
+  public init(
+    checkpoint: Weights, configuration: TextConfiguration, textEncoder folder: String, dtype: DType? = nil,
+    device: Device = .cpu
+  ) throws {
+    // The small parts first: what is wrong with them is then told before many gigabytes are read.
+    tokenizer = try openTokenizer(folder: folder)
+    encoder = try openTextEncoder(folder: folder, dtype: dtype, device: device)
+    extractor = try FeatureExtractor(
+      checkpoint, configuration: configuration, width: encoder.width,
+      hiddenStateCount: encoder.hiddenStateCount)
+  }
+
+  /// - Parameter prompts: encoded as one batch; what memory a prompt takes is said at `FeatureExtractor`.
+  /// - Returns: features of N prompts, padded on the left to 1024 tokens.
+  public func callAsFunction(_ prompts: [String]) throws -> TextFeatures {
+    let (ids, mask) = try tokenizer.tensors(prompts)
+    return try withoutGrad { try extractor(encoder, ids: ids, mask: mask) }
+  }
+}
+
+/// The tokenizer in a text encoder's folder.
+public func openTokenizer(folder: String) throws -> Tokenizer {
+  try Tokenizer(contentsOf: URL(fileURLWithPath: folder).appendingPathComponent("tokenizer.json"))
+}
+
+extension Tokenizer {
+  /// Prompts as the text encoder takes them.
+  ///
+  /// - Returns: ids and mask, [N, 1024], int64, padded on the left.
+  public func tensors(_ prompts: [String]) throws -> (ids: Tensor, mask: Tensor) {
+    guard !prompts.isEmpty else { throw TextError("there are no prompts to encode") }
+    let encoded = try prompts.map { try encodePrompt($0) }
+    let shape = [prompts.count, encoded[0].ids.count]
+    return (
+      ids: try Tensor(encoded.flatMap(\.ids), shape: shape),
+      mask: try Tensor(encoded.flatMap(\.mask), shape: shape)
+    )
+  }
+}

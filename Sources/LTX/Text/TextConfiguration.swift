@@ -1,0 +1,100 @@
+import NN
+
+/// What a checkpoint makes of text, from `config.transformer` of its metadata.
+///
+/// Defaults are those of the reference (ltx-core, `text_encoders/gemma`).
+public struct TextConfiguration: Sendable {
+  /// How hidden states of the text encoder become features.
+  public enum Features: Sendable, Equatable {
+    /// LTX-2: normalised over a whole prompt, one projection to the text encoder's width for both streams.
+    case shared
+    /// LTX-2.3: normalised token by token, a projection to the width of each stream.
+    case perStream(video: Int, audio: Int)
+  }
+
+  /// The sizes of one stream's connector.
+  public struct Connector: Sendable {
+    public let heads: Int
+    public let headWidth: Int
+    public let layers: Int
+    /// What token indices are divided by for the rotary embedding.
+    public let maxPosition: Double
+    public let rope: RotaryEmbedding.Layout
+    public let hasDoublePrecisionFrequencies: Bool
+    public let isGated: Bool
+    public let feedForwardBias: Bool
+
+    public var width: Int { heads * headWidth }
+  }
+
+  public let features: Features
+  public let video: Connector
+  public let audio: Connector
+
+  /// - Parameter config: the whole `config` of the checkpoint.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
+  public init(_ config: Configuration) throws {
+    let c = try config.object("transformer")
+    features = try Self.features(c)
+    video = try Self.connector(
+      c, heads: c.int("connector_num_attention_heads", default: 30),
+      headWidth: c.int("connector_attention_head_dim", default: 128),
+      layers: c.int("connector_num_layers", default: 2))
+    // What the audio connector does not say is as in the video connector.
+    audio = try Self.connector(
+      c, heads: c.int("audio_connector_num_attention_heads", default: video.heads),
+      headWidth: c.int("audio_connector_attention_head_dim", default: video.headWidth),
+      layers: c.int("audio_connector_num_layers", default: video.layers))
+    // Features go into the connectors as they are.
+    if case .perStream(let videoWidth, let audioWidth) = features {
+      guard video.width == videoWidth, audio.width == audioWidth else {
+        throw c.error(
+          "connector_num_attention_heads",
+          "gives connectors \(video.width) and \(audio.width) wide, but the streams are \(videoWidth) and \(audioWidth)"
+        )
+      }
+    }
+  }
+
+  /// Four keys together say that text is projected before the connectors; there is no mixture of both ways.
+  private static func features(_ c: Configuration) throws -> Features {
+    let marks = [
+      ("caption_proj_before_connector", true), ("caption_projection_first_linear", false),
+      ("caption_proj_input_norm", false), ("caption_projection_second_linear", false),
+    ]
+    guard marks.contains(where: { c.has($0.0) }) else { return .shared }
+    for (key, value) in marks {
+      guard try c.bool(key) == value else {
+        throw c.error(key, "is \(!value); the only variant that is known has \(value)")
+      }
+    }
+    return .perStream(
+      video: try c.int("num_attention_heads", default: 32) * c.int("attention_head_dim", default: 128),
+      audio: try c.int("audio_num_attention_heads", default: 32)
+        * c.int("audio_attention_head_dim", default: 64))
+  }
+
+  private static func connector(
+    _ c: Configuration, heads: Int, headWidth: Int, layers: Int
+  ) throws -> Connector {
+    guard heads > 0, layers > 0, headWidth > 0, headWidth.isMultiple(of: 2) else {
+      throw c.error(
+        "connector_num_attention_heads",
+        "and the connectors' other sizes must be positive, the width of a head even")
+    }
+    let layout = try c.string("rope_type", default: "split")
+    guard let rope = RotaryEmbedding.Layout(rawValue: layout) else {
+      throw c.error("rope_type", "is \"\(layout)\"; only split and interleaved exist")
+    }
+    let maxPositions = try c.ints("connector_positional_embedding_max_pos", default: [1])
+    guard maxPositions.count == 1, maxPositions[0] > 0 else {
+      throw c.error(
+        "connector_positional_embedding_max_pos", "is \(maxPositions); expected one positive number")
+    }
+    return Connector(
+      heads: heads, headWidth: headWidth, layers: layers, maxPosition: Double(maxPositions[0]), rope: rope,
+      hasDoublePrecisionFrequencies: try c.string("frequencies_precision", default: "float32") == "float64",
+      isGated: try c.bool("connector_apply_gated_attention", default: false),
+      feedForwardBias: try c.bool("connector_ff_bias", default: true))
+  }
+}

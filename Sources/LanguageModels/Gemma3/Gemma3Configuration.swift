@@ -1,0 +1,145 @@
+import NN
+
+/// The sizes of a Gemma 3 language model, from its `config.json`.
+///
+/// Defaults are those of `transformers` (`Gemma3TextConfig`): the published files leave out what equals them.
+public struct Gemma3Configuration: Sendable {
+  /// What a layer attends to, as the configuration spells it.
+  public enum LayerKind: String, Sendable {
+    /// The last `slidingWindow` tokens, itself included.
+    case sliding = "sliding_attention"
+    /// All tokens before, and itself.
+    case global = "full_attention"
+  }
+
+  /// The rotary embedding of one kind of layer.
+  public struct Rotation: Sendable, Equatable {
+    public let theta: Double
+    /// What positions are divided by, to stretch the context that the model was first trained on.
+    public let factor: Double
+  }
+
+  public let vocabulary: Int
+  public let width: Int
+  public let feedForwardWidth: Int
+  public let heads: Int
+  /// Heads of keys and values, each shared by `heads / keyHeads` heads of queries.
+  public let keyHeads: Int
+  public let headWidth: Int
+  public let layers: [LayerKind]
+  public let slidingWindow: Int
+  public let slidingRotation: Rotation
+  public let globalRotation: Rotation
+  /// What scores are multiplied by. It need not be headWidth^-0.5.
+  public let attentionScale: Double
+  public let hasAttentionBias: Bool
+  public let normEps: Double
+
+  /// - Parameter config: the whole file: of a multimodal model, whose sizes are in `text_config`, or of a text model.
+  /// - Throws: `ConfigurationError` for a value that is of the wrong type, impossible, or not supported.
+  public init(_ config: Configuration) throws {
+    let isMultimodal = try config.has("text_config") || config.string("model_type", default: "") == "gemma3"
+    let c = isMultimodal ? try config.object("text_config") : config
+    try Self.requireSupported(c)
+    vocabulary = try Self.positive(c, "vocab_size", 262_208)
+    width = try Self.positive(c, "hidden_size", 2304)
+    feedForwardWidth = try Self.positive(c, "intermediate_size", 9216)
+    heads = try Self.positive(c, "num_attention_heads", 8)
+    keyHeads = try Self.positive(c, "num_key_value_heads", 4)
+    headWidth = try Self.positive(c, "head_dim", 256)
+    guard heads.isMultiple(of: keyHeads) else {
+      throw c.error(
+        "num_attention_heads", "is \(heads), which is no multiple of num_key_value_heads, \(keyHeads)")
+    }
+    guard headWidth.isMultiple(of: 2) else {
+      throw c.error("head_dim", "is \(headWidth), but rotary positions need an even width")
+    }
+    layers = try Self.layers(c)
+    slidingWindow = try Self.positive(c, "sliding_window", 4096)
+    slidingRotation = try Self.rotation(c, .sliding)
+    globalRotation = try Self.rotation(c, .global)
+    let scalar = try c.double("query_pre_attn_scalar", default: 256)
+    guard scalar > 0 else { throw c.error("query_pre_attn_scalar", "is \(scalar); it must be positive") }
+    attentionScale = 1 / scalar.squareRoot()
+    hasAttentionBias = try c.bool("attention_bias", default: false)
+    normEps = try c.double("rms_norm_eps", default: 1e-6)
+  }
+
+  private static func positive(_ c: Configuration, _ key: String, _ fallback: Int) throws -> Int {
+    let value = try c.int(key, default: fallback)
+    guard value > 0 else { throw c.error(key, "is \(value); it must be positive") }
+    return value
+  }
+
+  /// The kinds of the layers: a list, or older, every n-th one global.
+  private static func layers(_ c: Configuration) throws -> [LayerKind] {
+    let count = try positive(c, "num_hidden_layers", 26)
+    guard c.has("layer_types") else {
+      let pattern = try positive(c, "sliding_window_pattern", 6)
+      return (1...count).map { $0.isMultiple(of: pattern) ? .global : .sliding }
+    }
+    let names = try c.strings("layer_types")
+    guard names.count == count else {
+      throw c.error("layer_types", "has \(names.count) entries, but num_hidden_layers is \(count)")
+    }
+    return try names.map { name in
+      guard let kind = LayerKind(rawValue: name) else {
+        throw c.error(
+          "layer_types", "has \"\(name)\"; only sliding_attention and full_attention are supported")
+      }
+      return kind
+    }
+  }
+
+  /// The rotation of a kind of layer: an object each in `rope_parameters`, or older, `rope_local_base_freq` for
+  /// sliding layers, `rope_theta` and `rope_scaling` for global ones.
+  private static func rotation(_ c: Configuration, _ kind: LayerKind) throws -> Rotation {
+    let parameters = try c.object("rope_parameters", isOptional: true)
+    for key in ["rope_theta", "rope_type", "factor"] where parameters.has(key) {
+      throw parameters.error(key, "must stand in sliding_attention or full_attention: they differ in Gemma 3")
+    }
+    let own = try parameters.object(kind.rawValue, isOptional: true)
+    let theta =
+      if own.has("rope_theta") {
+        try own.double("rope_theta")
+      } else if kind == .global {
+        try c.double("rope_theta", default: 1_000_000)
+      } else {
+        try c.double("rope_local_base_freq", default: 10_000)
+      }
+    guard theta > 0 else { throw own.error("rope_theta", "is \(theta); it must be positive") }
+    let isOlder = kind == .global && !own.has("rope_type")
+    return Rotation(
+      theta: theta, factor: try factor(isOlder ? c.object("rope_scaling", isOptional: true) : own))
+  }
+
+  private static func factor(_ scaling: Configuration) throws -> Double {
+    let key = scaling.has("type") && !scaling.has("rope_type") ? "type" : "rope_type"
+    switch try scaling.string(key, default: "default") {
+    case "default": return 1
+    case "linear":
+      let factor = try scaling.double("factor")
+      guard factor > 0 else { throw scaling.error("factor", "is \(factor); it must be positive") }
+      return factor
+    case let other: throw scaling.error(key, "is \"\(other)\"; only default and linear are supported")
+    }
+  }
+
+  /// Variants that no published Gemma 3 uses and that this code does not compute.
+  private static func requireSupported(_ c: Configuration) throws {
+    let kind = try c.string("model_type", default: "gemma3_text")
+    guard kind == "gemma3_text" else {
+      throw c.error("model_type", "is \"\(kind)\"; the language model of Gemma 3 is gemma3_text")
+    }
+    let activation = try c.string("hidden_activation", default: "gelu_pytorch_tanh")
+    guard activation == "gelu_pytorch_tanh" else {
+      throw c.error("hidden_activation", "is \"\(activation)\"; only gelu_pytorch_tanh is supported")
+    }
+    guard !c.has("attn_logit_softcapping") else {
+      throw c.error("attn_logit_softcapping", "is set; scores are not capped in Gemma 3")
+    }
+    guard try !c.bool("use_bidirectional_attention", default: false) else {
+      throw c.error("use_bidirectional_attention", "is true; only causal attention is supported")
+    }
+  }
+}

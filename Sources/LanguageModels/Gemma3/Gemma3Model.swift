@@ -1,0 +1,73 @@
+// N prompts, S tokens, D width.
+
+import BlockExecution
+import NN
+import Torch
+
+/// The language model of Gemma 3 without its last projection ("Gemma 3 Technical Report", 2025; `transformers`,
+/// `models/gemma3/modeling_gemma3.py`). Pictures are not read.
+public struct Gemma3Model: TextEncoder {
+  public let configuration: Gemma3Configuration
+  /// [vocabulary, D]
+  private let embedding: Tensor
+  private let blocks: BlockStack<Gemma3Block>
+  private let norm: Gemma3RMSNorm
+
+  /// Where `transformers` puts the language model: multimodal files old and new, text-only ones.
+  private static let layouts = ["language_model.model", "model.language_model", "model"]
+
+  /// - Parameter root: the root of the checkpoint.
+  /// - Throws: `WeightError` when a tensor is missing or shaped otherwise than the configuration says.
+  public init(_ root: Weights, configuration c: Gemma3Configuration) throws {
+    guard let layout = Self.layouts.first(where: { (root / $0).has("embed_tokens.weight") }) else {
+      throw WeightError(
+        file: root.file, key: "embed_tokens.weight",
+        problem:
+          "is missing below \(Self.layouts.joined(separator: ", ")); this is no Gemma 3 in a layout of transformers"
+      )
+    }
+    let w = root / layout
+    configuration = c
+    embedding = try w.tensor("embed_tokens.weight", shape: [c.vocabulary, c.width])
+    blocks = BlockStack(
+      try c.layers.enumerated().map { try Gemma3Block(w / "layers" / $0, kind: $1, configuration: c) })
+    norm = try Gemma3RMSNorm(w / "norm", width: c.width, eps: c.normEps)
+  }
+
+  public var width: Int { configuration.width }
+
+  public var hiddenStateCount: Int { configuration.layers.count + 1 }
+
+  /// Hidden states in the order of `transformers`: the scaled embeddings, then each layer's output, the last one after
+  /// the final normalisation. Positions count from 0 whatever the padding.
+  ///
+  /// - Throws: `TextEncoderError` when shapes or ids don't fit.
+  public func forEachHiddenState(ids: Tensor, mask: Tensor, _ visit: (Int, Tensor) throws -> Void) throws {
+    try require(ids: ids, mask: mask)
+    let context = try Gemma3Context(
+      mask: mask.to(embedding.device), configuration: configuration, dtype: embedding.dtype)
+    // The scale is rounded to the weights' element type: 62 for sqrt(3840) in bfloat16.
+    let scale = try Tensor.scalar(Double(width).squareRoot(), device: embedding.device).to(embedding.dtype)
+    var state = Gemma3State(hidden: try Tensor.embedding(embedding, ids.to(embedding.device)) * scale)
+    try visit(0, state.hidden)
+    for (index, block) in blocks.blocks.enumerated() {
+      state = try block(state, context)
+      let isLast = index == blocks.blocks.count - 1
+      try visit(index + 1, isLast ? norm(state.hidden) : state.hidden)
+    }
+  }
+
+  private func require(ids: Tensor, mask: Tensor) throws {
+    guard ids.rank == 2, ids.count > 0, mask.shape == ids.shape else {
+      throw TextEncoderError(
+        "ids have shape \(ids.shape) and their mask \(mask.shape); expected [N, S] of both")
+    }
+    let lowest = Int(try ids.min().item())
+    let highest = Int(try ids.max().item())
+    guard lowest >= 0, highest < configuration.vocabulary else {
+      throw TextEncoderError(
+        "there is no token \(lowest < 0 ? lowest : highest) among the model's \(configuration.vocabulary); "
+          + "the tokenizer is another model's")
+    }
+  }
+}

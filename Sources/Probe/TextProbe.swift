@@ -1,0 +1,82 @@
+// N prompts, S tokens, L layers, D width of the text encoder.
+
+import Foundation
+import LTX
+import LanguageModels
+import NN
+import TensorFiles
+import Torch
+
+/// Prompts to ids and mask.
+func probeTokenize(
+  _ options: Probe.Options, _ inputs: ProbeInputs
+) throws -> [(key: String, tensor: Tensor)] {
+  guard let path = options.inputs else { throw ProbeError("tokenize needs --inputs PROMPTS.json") }
+  let prompts: [String]
+  do {
+    prompts = try JSONDecoder().decode([String].self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+  } catch {
+    throw ProbeError("\(path): expected a JSON array of strings: \(error.localizedDescription)")
+  }
+  let (ids, mask) = try openTokenizer(folder: options.requireTextEncoder()).tensors(prompts)
+  return [("ids", ids), ("mask", mask)]
+}
+
+/// Ids to all hidden states, and to the features that a dataset's cache stores.
+func probeTextEncoder(
+  _ options: Probe.Options, _ inputs: ProbeInputs
+) throws -> [(key: String, tensor: Tensor)] {
+  let ids = try inputs.int("ids", "N S")
+  let mask = try inputs.int("mask", "N S")
+  let (checkpoint, configuration) = try openText(options)
+  let encoder = try openTextEncoder(
+    folder: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
+  let extractor = try FeatureExtractor(
+    checkpoint, configuration: configuration, width: encoder.width, hiddenStateCount: encoder.hiddenStateCount
+  )
+  var states: [Tensor] = []
+  let features = try withoutGrad {
+    try extractor(encoder, ids: ids, mask: mask) { _, state in
+      // What the model says of padding means nothing.
+      states.append(try state.maskedFill(mask.to(state.device).equal(to: 0).unsqueeze(-1), 0))
+    }
+  }
+  return [
+    ("hidden_states", try Tensor.stack(states)), ("video_features", features.video),
+    ("audio_features", features.audio),
+  ]
+}
+
+/// Features to the contexts that the transformer attends to.
+func probeConnectors(
+  _ options: Probe.Options, _ inputs: ProbeInputs
+) throws -> [(key: String, tensor: Tensor)] {
+  let video = try inputs.float("video_features", "B S Wv")
+  let audio = try inputs.optionalFloat("audio_features", "B S Wa") ?? video
+  let mask = try inputs.int("mask", "B S")
+  let (checkpoint, configuration) = try openText(options)
+  let connectors = try TextConnectors(checkpoint / "model" / "diffusion_model", configuration: configuration)
+  let contexts = try withoutGrad {
+    try connectors(
+      TextFeatures(
+        video: video.to(options.device, options.dtype), audio: audio.to(options.device, options.dtype),
+        mask: mask.to(options.device)))
+  }
+  let outputs = [
+    ("video_context", contexts.video), ("audio_context", contexts.audio), ("context_mask", contexts.mask),
+  ]
+  return outputs.compactMap { name, tensor in tensor.map { (key: name, tensor: $0) } }
+}
+
+/// The checkpoint's root and what its metadata says of text.
+private func openText(_ options: Probe.Options) throws -> (Weights, TextConfiguration) {
+  let path = try options.requireModel()
+  let file = try openTensors(at: path)
+  guard let config = file.metadata["config"] else {
+    throw ProbeError("\(path): the metadata has no config; this is no LTX-2 checkpoint")
+  }
+  return (
+    Weights(file, dtype: options.dtype, device: options.device),
+    try TextConfiguration(Configuration(json: config, file: path))
+  )
+}
