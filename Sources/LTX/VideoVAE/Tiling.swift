@@ -1,0 +1,166 @@
+import Torch
+
+/// Sizes of the overlapping tiles that a long or large video is encoded or decoded in, blended where they overlap
+/// (ltx-core, `tiling.py`).
+public struct Tiling: Sendable, Equatable {
+  /// Tiles along one axis, in pixels or pixel frames; both numbers are multiples of the model's compression.
+  public struct Axis: Sendable, Equatable {
+    public var size: Int
+    public var overlap: Int
+
+    public init(size: Int, overlap: Int) {
+      self.size = size
+      self.overlap = overlap
+    }
+  }
+
+  /// nil: not tiled along this axis.
+  public var frames: Axis?
+  public var height: Axis?
+  public var width: Axis?
+
+  public init(frames: Axis? = nil, height: Axis? = nil, width: Axis? = nil) {
+    self.frames = frames
+    self.height = height
+    self.width = width
+  }
+
+  /// What ltx-core decodes with unless told otherwise.
+  public static let usual = Tiling(
+    frames: Axis(size: 80, overlap: 24), height: Axis(size: 768, overlap: 64), width: Axis(size: 768, overlap: 64))
+
+  /// Encoding pads at the edges of tiles, which shows unless enough of a tile is blended away.
+  func requireOverlapForEncoding() throws {
+    for (name, axis, least) in [("frames", frames, 16), ("height", height, 64), ("width", width, 64)] {
+      guard let axis, axis.overlap < least else { continue }
+      throw VideoVAEError.tiling(
+        axis: name, problem: "overlap by \(axis.overlap); encoding needs an overlap of at least \(least)")
+    }
+  }
+}
+
+/// What a tile covers along one axis.
+struct TileSpan {
+  var latent: Range<Int>
+  var pixels: Range<Int>
+  /// The weight of each entry of the output in the blend; nil where all are 1. The weights of all spans add up to 1.
+  var weights: [Float]?
+}
+
+/// The tiles of a video, as the product of the spans of its axes.
+struct TileGrid {
+  /// The side that the weights belong to.
+  enum Output { case latent, pixels }
+
+  let frames: [TileSpan]
+  let rows: [TileSpan]
+  let columns: [TileSpan]
+
+  /// - Parameter latent: [.., .., F, H, W]
+  init(_ tiling: Tiling, latent: (frames: Int, rows: Int, columns: Int), _ factors: CompressionFactors, _ output: Output)
+    throws
+  {
+    frames = try Self.spans("frames", tiling.frames, latent.frames, factors.time, output, isTime: true)
+    rows = try Self.spans("height", tiling.height, latent.rows, factors.height, output, isTime: false)
+    columns = try Self.spans("width", tiling.width, latent.columns, factors.width, output, isTime: false)
+  }
+
+  private static func spans(
+    _ name: String, _ axis: Tiling.Axis?, _ length: Int, _ factor: Int, _ output: Output, isTime: Bool
+  ) throws -> [TileSpan] {
+    var pieces = [Piece(cells: 0..<length, left: 0, right: 0)]
+    if let axis {
+      try validate(name, axis, factor)
+      let overlap = axis.overlap / factor
+      pieces = split(length, size: axis.size / factor, overlap: overlap, isTime: isTime)
+    }
+    var weights = pieces.map { ramps($0, factor, output, isTime: isTime) }
+    let spans = pieces.map { piece in
+      let start = piece.cells.lowerBound * factor
+      let end = isTime ? (piece.cells.upperBound - 1) * factor + 1 : piece.cells.upperBound * factor
+      return TileSpan(latent: piece.cells, pixels: start..<end)
+    }
+    guard spans.count > 1 else { return spans }
+    // Ramps of neighbours add up to 1 where two tiles overlap. Short tiles can overlap more than that.
+    let starts = spans.map { output == .latent ? $0.latent.lowerBound : $0.pixels.lowerBound }
+    let total = zip(starts, weights).map { $0 + $1.count }.max() ?? 0
+    var sums = [Float](repeating: 0, count: total)
+    for (start, tile) in zip(starts, weights) {
+      for (index, weight) in tile.enumerated() { sums[start + index] += weight }
+    }
+    for (tile, start) in starts.enumerated() {
+      for index in weights[tile].indices { weights[tile][index] /= max(sums[start + index], 1e-8) }
+    }
+    return zip(spans, weights).map { TileSpan(latent: $0.latent, pixels: $0.pixels, weights: $1) }
+  }
+
+  private static func validate(_ name: String, _ axis: Tiling.Axis, _ factor: Int) throws {
+    func fail(_ problem: String) -> VideoVAEError { .tiling(axis: name, problem: problem) }
+    guard axis.size >= 2 * factor, axis.size.isMultiple(of: factor) else {
+      throw fail("have size \(axis.size); it must be a multiple of \(factor), and at least \(2 * factor)")
+    }
+    guard axis.overlap >= 0, axis.overlap < axis.size, axis.overlap.isMultiple(of: factor) else {
+      throw fail(
+        "overlap by \(axis.overlap); it must be a multiple of \(factor), and less than the size, \(axis.size)")
+    }
+  }
+
+  /// Cells of the latent, and over how many of them a tile fades in and out.
+  private struct Piece {
+    var cells: Range<Int>
+    var left: Int
+    var right: Int
+  }
+
+  private static func split(_ length: Int, size: Int, overlap: Int, isTime: Bool) -> [Piece] {
+    guard length > size else { return [Piece(cells: 0..<length, left: 0, right: 0)] }
+    let step = size - overlap
+    let count = (length + size - 2 * overlap - 1) / step
+    return (0..<count).map { index in
+      let isLast = index == count - 1
+      var piece = Piece(
+        cells: index * step..<(isLast ? length : index * step + size), left: index == 0 ? 0 : overlap,
+        right: isLast ? 0 : overlap)
+      // The first frame of a tile stands for one pixel frame only: later tiles start one latent frame earlier, and give
+      // that frame no weight.
+      if isTime, index > 0 {
+        piece.cells = piece.cells.lowerBound - 1..<piece.cells.upperBound
+        piece.left += 1
+      }
+      return piece
+    }
+  }
+
+  /// A trapezium. In space it rises and falls without reaching 0; in time it rises from 0.
+  private static func ramps(_ piece: Piece, _ factor: Int, _ output: Output, isTime: Bool) -> [Float] {
+    var (length, left, right) = (piece.cells.count, piece.left, piece.right)
+    if output == .pixels {
+      length = isTime ? (length - 1) * factor + 1 : length * factor
+      left = isTime && left > 0 ? (left - 1) * factor + 1 : left * factor
+      right *= factor
+    }
+    var weights = [Float](repeating: 1, count: length)
+    left = min(left, length)
+    right = min(right, length)
+    for index in 0..<left {
+      weights[index] *= isTime ? Float(index) / Float(left) : Float(index + 1) / Float(left + 1)
+    }
+    for index in 0..<right { weights[length - right + index] *= Float(right - index) / Float(right + 1) }
+    return weights
+  }
+}
+
+extension Tensor {
+  /// Multiplies a tile [B, C, F, H, W] in place by the weights of its spans.
+  func weigh_(_ frames: TileSpan, _ rows: TileSpan, _ columns: TileSpan) throws {
+    for (span, shape) in [(frames, [-1, 1, 1]), (rows, [-1, 1]), (columns, [-1])] {
+      guard let weights = span.weights else { continue }
+      try multiply_(by: Tensor(weights).reshape(shape).to(device))
+    }
+  }
+
+  /// The part of a dimension that a range covers, sharing memory.
+  func narrow(_ dimension: Int, _ range: Range<Int>) throws -> Tensor {
+    try narrow(dimension, range.lowerBound, range.count)
+  }
+}

@@ -1,0 +1,60 @@
+import Foundation
+import LTX
+import NN
+import TensorFiles
+import Torch
+
+/// `video-vae-encode`: pixels [B, 3, frames, height, width] to normalised latents.
+func probeVideoVAEEncode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  let (weights, config) = try openVideoVAE(options)
+  let encoder = try VideoEncoder(weights, configuration: VideoVAEConfiguration.Encoder(config))
+  let pixels = try inputs.float("pixels", "B \(encoder.configuration.pixelChannels) frames height width")
+  let tiling = try readTiling(inputs)
+  return try withInference { [("latent", try encoder.encode(pixels.to(options.dtype), tiling: tiling))] }
+}
+
+/// `video-vae-decode`: normalised latents [B, C, F, H, W] to pixels, not clamped.
+func probeVideoVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  let (weights, config) = try openVideoVAE(options)
+  let decoder = try VideoDecoder(weights, configuration: VideoVAEConfiguration.Decoder(config))
+  let latent = try inputs.float("latent", "B \(decoder.configuration.latentChannels) F H W")
+  let tiling = try readTiling(inputs)
+  var timestep = VideoDecoder.usualTimestep
+  var noise: NoiseSource?
+  if decoder.needsNoise {
+    if decoder.configuration.hasTimestepConditioning {
+      timestep = try inputs.number("timestep", default: VideoDecoder.usualTimestep)
+    }
+    // Noise that is injected between layers has two dimensions and is numbered in the order of use.
+    var injected = 0
+    noise = { shape in
+      let sizes = shape.map(String.init).joined(separator: " ")
+      if shape.count == 5 { return try inputs.float("noise", sizes) }
+      defer { injected += 1 }
+      return try inputs.float("inject_noise.\(injected)", sizes)
+    }
+  }
+  return try withInference {
+    [("pixels", try decoder.decode(latent.to(options.dtype), tiling: tiling, timestep: timestep, noise: noise))]
+  }
+}
+
+private func openVideoVAE(_ options: Probe.Options) throws -> (Weights, Configuration) {
+  let path = try options.requireModel()
+  let file = try SafetensorsFile(path: path)
+  guard let json = file.metadata["config"] else {
+    throw ProbeError("\(path): has no \"config\" in its metadata, so it is not an LTX-2 checkpoint")
+  }
+  return (
+    Weights(file, dtype: options.dtype, device: options.device) / "vae", try Configuration(json: json, file: path)
+  )
+}
+
+/// `tile` [3, 2]: rows frames, height, width; columns size and overlap; size 0 for an axis that is not tiled.
+private func readTiling(_ inputs: ProbeInputs) throws -> Tiling? {
+  guard let numbers: [Int] = try inputs.optionalInt("tile", "3 2")?.array() else { return nil }
+  func axis(_ row: Int) -> Tiling.Axis? {
+    numbers[2 * row] == 0 ? nil : Tiling.Axis(size: numbers[2 * row], overlap: numbers[2 * row + 1])
+  }
+  return Tiling(frames: axis(0), height: axis(1), width: axis(2))
+}
