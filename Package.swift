@@ -67,12 +67,13 @@ let package = Package(
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Probe", "Training", "Inference",
+        "Probe", "Training", "Inference", "Media",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
+    .testTarget(name: "MediaTests", dependencies: ["Media"]),
   ],
   cxxLanguageStandard: .cxx17
 )

@@ -1,0 +1,79 @@
+// What Swift cannot import from FFmpeg's headers: macros that are not plain literals, and fields that moved
+// between the library versions 59 (FFmpeg 5.1) and later.
+#ifndef CFFMPEG_SHIM_H
+#define CFFMPEG_SHIM_H
+
+#include <errno.h>
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/avutil.h>
+#include <libavutil/channel_layout.h>
+#include <libavutil/display.h>
+#include <libavutil/error.h>
+#include <libavutil/imgutils.h>
+#include <libavutil/log.h>
+#include <libavutil/opt.h>
+#include <libavutil/pixdesc.h>
+#include <libavutil/samplefmt.h>
+#include <libswresample/swresample.h>
+#include <libswscale/swscale.h>
+#include <math.h>
+
+static const int cffmpeg_again = AVERROR(EAGAIN);
+static const int cffmpeg_end_of_file = AVERROR_EOF;
+static const int cffmpeg_invalid_data = AVERROR_INVALIDDATA;
+static const int cffmpeg_out_of_memory = AVERROR(ENOMEM);
+static const int64_t cffmpeg_no_timestamp = AV_NOPTS_VALUE;
+
+/// Rotation in whole quarter turns, clockwise, that shows the picture upright: 0, 1, 2 or 3. A matrix that
+/// mirrors, or turns by another angle, counts as 0.
+static inline int cffmpeg_quarter_turns(const int32_t *matrix) {
+  double determinant = (double)matrix[0] * matrix[4] - (double)matrix[1] * matrix[3];
+  if (determinant <= 0) return 0;
+  double degrees = -av_display_rotation_get(matrix);
+  if (isnan(degrees)) return 0;
+  double turns = degrees / 90.0;
+  double nearest = round(turns);
+  if (fabs(turns - nearest) > 0.02) return 0;
+  return (((int)nearest % 4) + 4) % 4;
+}
+
+/// The display matrix of a stream as quarter turns (see cffmpeg_quarter_turns).
+static inline int cffmpeg_stream_quarter_turns(const AVStream *stream) {
+#if LIBAVFORMAT_VERSION_MAJOR >= 61
+  const AVPacketSideData *data = av_packet_side_data_get(
+      stream->codecpar->coded_side_data, stream->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
+  if (!data || data->size < 9 * sizeof(int32_t)) return 0;
+  return cffmpeg_quarter_turns((const int32_t *)data->data);
+#else
+  size_t size = 0;
+  const uint8_t *data = av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
+  if (!data || size < 9 * sizeof(int32_t)) return 0;
+  return cffmpeg_quarter_turns((const int32_t *)data);
+#endif
+}
+
+/// The display matrix that a decoder attached to a frame (EXIF orientation of a JPEG), as quarter turns.
+static inline int cffmpeg_frame_quarter_turns(const AVFrame *frame) {
+  const AVFrameSideData *data = av_frame_get_side_data(frame, AV_FRAME_DATA_DISPLAYMATRIX);
+  if (!data || data->size < 9 * sizeof(int32_t)) return 0;
+  return cffmpeg_quarter_turns((const int32_t *)data->data);
+}
+
+/// Turns one plane clockwise by `turns` quarters (1, 2 or 3). `width` and `height` are the source's, in
+/// pixels of `size` bytes. Here, not in Swift, so that a debug build stays quick.
+static inline void cffmpeg_turn_plane(
+    const uint8_t *source, ptrdiff_t source_stride, uint8_t *target, ptrdiff_t target_stride, int width,
+    int height, int size, int turns) {
+  for (int y = 0; y < height; y++) {
+    const uint8_t *from = source + y * source_stride;
+    for (int x = 0; x < width; x++, from += size) {
+      ptrdiff_t row = turns == 1 ? x : turns == 2 ? height - 1 - y : width - 1 - x;
+      ptrdiff_t column = turns == 1 ? height - 1 - y : turns == 2 ? width - 1 - x : y;
+      uint8_t *to = target + row * target_stride + column * size;
+      for (int i = 0; i < size; i++) to[i] = from[i];
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,113 @@
+import CFFmpeg
+
+/// A stretch of sound.
+public struct AudioChunk: Sendable {
+  /// [channel][sample], -1 to 1.
+  public let channels: [[Float]]
+  public let sampleRate: Int
+  /// Place of the first sample on the container's clock, in samples; the video's clock is the same.
+  public let start: Int
+
+  public var sampleCount: Int { channels.first?.count ?? 0 }
+}
+
+/// Decodes the first sound stream of a file to 32-bit floats, in its own rate and channels. Encoder priming is
+/// left out as the container says.
+public final class AudioReader {
+  public let path: String
+  public let sampleRate: Int
+  public let channelCount: Int
+  /// Length in seconds where the container says.
+  public let duration: Double?
+
+  private let decoder: StreamDecoder
+  private var resampler: OpaquePointer?
+  private var sourceFormat: Int32
+  private var decodedFrames = 0
+  /// Where the next chunk starts if the sound goes on without a gap.
+  private var expected: Int?
+
+  /// - Throws: `MediaError` if the file is missing, is no media, or holds no sound that can be decoded.
+  public init(path: String) throws {
+    let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_AUDIO)
+    self.path = path
+    self.decoder = decoder
+    sampleRate = Int(decoder.codec.pointee.sample_rate)
+    channelCount = Int(decoder.codec.pointee.ch_layout.nb_channels)
+    sourceFormat = decoder.codec.pointee.sample_fmt.rawValue
+    duration = decoder.duration
+    guard sampleRate > 0, channelCount > 0 else {
+      throw MediaError(
+        .decoding, file: path, "its sound has no sample rate or no channels",
+        remedy: "Copy or convert the file anew.")
+    }
+  }
+
+  deinit { swr_free(&resampler) }
+
+  /// The next chunk, or nil at the end; then `ending` tells whether the stream was whole.
+  ///
+  /// - Throws: `MediaError` if rate or channels change on the way, or if reading fails.
+  public func next() throws -> AudioChunk? {
+    while let frame = try decoder.next() {
+      decodedFrames += 1
+      let count = Int(frame.pointee.nb_samples)
+      if count == 0 { continue }
+      guard Int(frame.pointee.sample_rate) == sampleRate,
+        Int(frame.pointee.ch_layout.nb_channels) == channelCount
+      else {
+        throw MediaError(
+          .decoding, file: path, "sample rate or channels of the sound change on the way",
+          remedy: "Convert the sound to one rate and layout.")
+      }
+      let channels = try floats(of: frame, count: count)
+      let start = place(of: frame)
+      expected = start + count
+      return AudioChunk(channels: channels, sampleRate: sampleRate, start: start)
+    }
+    return nil
+  }
+
+  /// Whether everything that the container announces has been decoded; known once `next()` gave nil.
+  public var ending: Ending { decoder.ending(decoded: decodedFrames) }
+
+  /// Time stamps may be coarser than samples, so only a jump of more than a tenth of a second is a gap.
+  private func place(of frame: UnsafeMutablePointer<AVFrame>) -> Int {
+    guard let seconds = decoder.seconds(of: frame), abs(seconds) < 1e9 else { return expected ?? 0 }
+    let stamped = Int((seconds * Double(sampleRate)).rounded())
+    if let expected, abs(stamped - expected) < sampleRate / 10 { return expected }
+    return stamped
+  }
+
+  private func floats(of frame: UnsafeMutablePointer<AVFrame>, count: Int) throws -> [[Float]] {
+    if resampler == nil || sourceFormat != frame.pointee.format {
+      sourceFormat = frame.pointee.format
+      try prepare(for: frame)
+    }
+    var planes: [UnsafeMutablePointer<UInt8>?] = []
+    let storage = UnsafeMutablePointer<Float>.allocate(capacity: count * channelCount)
+    defer { storage.deallocate() }
+    for channel in 0..<channelCount {
+      planes.append(
+        UnsafeMutableRawPointer(storage + channel * count).assumingMemoryBound(to: UInt8.self))
+    }
+    let written = frame.pointee.extended_data.withMemoryRebound(
+      to: UnsafePointer<UInt8>?.self, capacity: channelCount
+    ) { swr_convert(resampler, &planes, Int32(count), $0, Int32(count)) }
+    try check(
+      written, .decoding, file: path, "its sound cannot be converted", remedy: "Convert it to AAC or WAV.")
+    return (0..<channelCount).map { channel in
+      Array(UnsafeBufferPointer(start: storage + channel * count, count: Int(written)))
+    }
+  }
+
+  private func prepare(for frame: UnsafeMutablePointer<AVFrame>) throws {
+    swr_free(&resampler)
+    let status = swr_alloc_set_opts2(
+      &resampler, &frame.pointee.ch_layout, AV_SAMPLE_FMT_FLTP, frame.pointee.sample_rate,
+      &frame.pointee.ch_layout, AVSampleFormat(frame.pointee.format), frame.pointee.sample_rate, 0, nil)
+    let remedy = "Convert the sound to AAC or WAV."
+    try check(status, .decoding, file: path, "its sound's layout is unusable", remedy: remedy)
+    try check(swr_init(resampler), .decoding, file: path, "its sound's layout is unusable", remedy: remedy)
+  }
+}

@@ -1,0 +1,223 @@
+import CFFmpeg
+
+/// Converts decoded frames to another pixel layout of the same size by libswscale, and turns them upright.
+///
+/// Matrix and range follow the stream's tags; untagged means BT.601, limited range. Transfer function and
+/// primaries are left alone, as the reference leaves them.
+final class PixelConverter {
+  enum Purpose {
+    /// RGB from videos: the very bytes of PyAV's `to_ndarray(format="rgb24")` and of FFmpeg's command line for
+    /// all 8-bit layouts in use, which the reference trains on.
+    case videoFrames
+    /// RGB from pictures, near to libjpeg's smooth chroma, which the reference's picture reader uses.
+    case pictures
+    /// For the encoder, from RGB by the BT.709 matrix; YUV keeps its own matrix and range.
+    case encoding
+  }
+
+  private struct Source: Equatable {
+    let width: Int32
+    let height: Int32
+    let format: AVPixelFormat
+    let colorspace: AVColorSpace
+    let fullRange: Bool
+    let siting: AVChromaLocation
+  }
+
+  private let file: String
+  private let target: AVPixelFormat
+  private let purpose: Purpose
+  private var source: Source?
+  private var scaler: OpaquePointer?
+  private let output: UnsafeMutablePointer<AVFrame>
+  private let turned: UnsafeMutablePointer<AVFrame>
+
+  init(file: String, to target: AVPixelFormat, for purpose: Purpose) throws {
+    guard let output = av_frame_alloc() else { throw outOfMemory(file: file) }
+    guard let turned = av_frame_alloc() else {
+      var output: UnsafeMutablePointer<AVFrame>? = output
+      av_frame_free(&output)
+      throw outOfMemory(file: file)
+    }
+    self.file = file
+    self.target = target
+    self.purpose = purpose
+    self.output = output
+    self.turned = turned
+  }
+
+  deinit {
+    sws_freeContext(scaler)
+    var output: UnsafeMutablePointer<AVFrame>? = output
+    var turned: UnsafeMutablePointer<AVFrame>? = turned
+    av_frame_free(&output)
+    av_frame_free(&turned)
+  }
+
+  /// The frame in the target's layout, turned clockwise by so many quarters; valid until the next call. A frame
+  /// that needs neither is given back itself.
+  func convert(
+    _ frame: UnsafeMutablePointer<AVFrame>, quarterTurns: Int
+  ) throws -> UnsafeMutablePointer<AVFrame> {
+    var upright = frame
+    if frame.pointee.format != target.rawValue {
+      try prepare(for: frame)
+      try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
+      let rows = withPlanes(of: frame) { data, strides in
+        withMutablePlanes(of: output) { targets, targetStrides in
+          sws_scale(scaler, data, strides, 0, frame.pointee.height, targets, targetStrides)
+        }
+      }
+      try check(
+        rows, .decoding, file: file, "a frame cannot be converted", remedy: "Convert the file to H.264.")
+      upright = output
+    }
+    guard quarterTurns != 0 else { return upright }
+    return try turn(upright, quarterTurns)
+  }
+
+  private func prepare(for frame: UnsafeMutablePointer<AVFrame>) throws {
+    let wanted = Source(
+      width: frame.pointee.width, height: frame.pointee.height,
+      format: AVPixelFormat(frame.pointee.format), colorspace: frame.pointee.colorspace,
+      fullRange: isFullRange(frame), siting: frame.pointee.chroma_location)
+    if source == wanted, scaler != nil { return }
+    sws_freeContext(scaler)
+    scaler = sws_alloc_context()
+    guard let scaler else { throw outOfMemory(file: file) }
+    let context = UnsafeMutableRawPointer(scaler)
+    for (name, value) in [
+      ("srcw", wanted.width), ("srch", wanted.height), ("dstw", wanted.width), ("dsth", wanted.height),
+      ("src_format", wanted.format.rawValue), ("dst_format", target.rawValue),
+    ] { av_opt_set_int(context, name, Int64(value), 0) }
+    applyFlags(to: context, for: wanted)
+    let name = av_get_pix_fmt_name(wanted.format).map { String(cString: $0) } ?? "unknown"
+    try check(
+      sws_init_context(scaler, nil, nil), .decoding, file: file,
+      "frames of \(wanted.width)x\(wanted.height) in the layout \(name) are unusable",
+      remedy: "Convert the file to H.264 with yuv420p.")
+    // Swscale numbers the matrices as the tags do; it takes BT.601 for all that it does not know.
+    let from = sws_getCoefficients(Int32(bitPattern: wanted.colorspace.rawValue))
+    let fromRGB = purpose == .encoding && isRGB(wanted.format)
+    sws_setColorspaceDetails(
+      scaler, from, wanted.fullRange ? 1 : 0, fromRGB ? sws_getCoefficients(SWS_CS_ITU709) : from,
+      purpose == .encoding && wanted.fullRange && !fromRGB ? 1 : 0, 0, 1 << 16, 1 << 16)
+    source = wanted
+  }
+
+  /// FFmpeg 8, which the reference's reader brings along, interpolates subsampled chroma linearly at its place;
+  /// FFmpeg 5 does so only by its bicubic filter, here shaped like a triangle. Plain 8-bit layouts go through
+  /// code of their own in both, with equal bytes.
+  private func applyFlags(to context: UnsafeMutableRawPointer, for source: Source) {
+    let flags: Int32
+    switch purpose {
+    case .videoFrames where !isSubsampled(source.format) || Self.plainLayouts.contains(source.format):
+      flags = SWS_BILINEAR
+    case .encoding:
+      flags = SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP
+    case .videoFrames, .pictures:
+      flags =
+        purpose == .pictures ? SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT : SWS_BICUBIC
+      av_opt_set_double(context, "param0", 0.3, 0)
+      av_opt_set_double(context, "param1", 0.1, 0)
+      if source.siting == AVCHROMA_LOC_LEFT || source.siting == AVCHROMA_LOC_TOPLEFT {
+        av_opt_set_int(context, "src_h_chr_pos", 0, 0)
+        av_opt_set_int(context, "src_v_chr_pos", source.siting == AVCHROMA_LOC_LEFT ? 128 : 0, 0)
+      }
+    }
+    av_opt_set_int(context, "sws_flags", Int64(flags), 0)
+  }
+
+  private static let plainLayouts = [
+    AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVA420P,
+  ]
+
+  private func turn(
+    _ frame: UnsafeMutablePointer<AVFrame>, _ turns: Int
+  ) throws -> UnsafeMutablePointer<AVFrame> {
+    let (width, height) = (frame.pointee.width, frame.pointee.height)
+    let swaps = turns % 2 == 1
+    try allocate(turned, width: swaps ? height : width, height: swaps ? width : height)
+    guard let layout = av_pix_fmt_desc_get(target) else { throw outOfMemory(file: file) }
+    let planes = Int(av_pix_fmt_count_planes(target))
+    withPlanes(of: frame) { data, strides in
+      withMutablePlanes(of: turned) { targets, targetStrides in
+        for plane in 0..<planes {
+          guard let from = data[plane], let to = targets[plane] else { continue }
+          let isChroma = planes > 1 && (plane == 1 || plane == 2)
+          let shiftX = isChroma ? Int32(layout.pointee.log2_chroma_w) : 0
+          let shiftY = isChroma ? Int32(layout.pointee.log2_chroma_h) : 0
+          cffmpeg_turn_plane(
+            from, Int(strides[plane]), to, Int(targetStrides[plane]), -((-width) >> shiftX),
+            -((-height) >> shiftY), planes > 1 ? 1 : 3, Int32(turns))
+        }
+      }
+    }
+    turned.pointee.best_effort_timestamp = frame.pointee.best_effort_timestamp
+    return turned
+  }
+
+  /// Makes the frame hold the target's layout at this size, with rows padded for vector instructions.
+  private func allocate(_ frame: UnsafeMutablePointer<AVFrame>, width: Int32, height: Int32) throws {
+    if frame.pointee.width == width, frame.pointee.height == height, frame.pointee.buf.0 != nil,
+      av_frame_is_writable(frame) > 0
+    {
+      return
+    }
+    av_frame_unref(frame)
+    frame.pointee.format = target.rawValue
+    frame.pointee.width = width
+    frame.pointee.height = height
+    try check(
+      av_frame_get_buffer(frame, 0), .decoding, file: file,
+      "no room for a frame of \(width)x\(height)", remedy: "Use smaller pictures.")
+  }
+}
+
+func isRGB(_ format: AVPixelFormat) -> Bool {
+  guard let layout = av_pix_fmt_desc_get(format) else { return false }
+  return layout.pointee.flags & UInt64(AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL) != 0
+}
+
+private func isSubsampled(_ format: AVPixelFormat) -> Bool {
+  guard let layout = av_pix_fmt_desc_get(format) else { return false }
+  return layout.pointee.log2_chroma_w > 0 || layout.pointee.log2_chroma_h > 0
+}
+
+/// Whether luma runs from 0 to 255; the `yuvj` layouts say so by their name.
+func isFullRange(_ frame: UnsafePointer<AVFrame>) -> Bool {
+  switch AVPixelFormat(frame.pointee.format) {
+  case AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVJ444P, AV_PIX_FMT_YUVJ440P,
+    AV_PIX_FMT_YUVJ411P:
+    return true
+  default:
+    return frame.pointee.color_range == AVCOL_RANGE_JPEG
+  }
+}
+
+/// The plane pointers and strides of a frame as the arrays that libswscale wants.
+func withPlanes<Result>(
+  of frame: UnsafeMutablePointer<AVFrame>,
+  _ body: (UnsafePointer<UnsafePointer<UInt8>?>, UnsafePointer<Int32>) throws -> Result
+) rethrows -> Result {
+  try withUnsafePointer(to: &frame.pointee.data) { data in
+    try withUnsafePointer(to: &frame.pointee.linesize) { strides in
+      try UnsafeRawPointer(data).withMemoryRebound(to: UnsafePointer<UInt8>?.self, capacity: 8) { data in
+        try UnsafeRawPointer(strides).withMemoryRebound(to: Int32.self, capacity: 8) { strides in
+          try body(data, strides)
+        }
+      }
+    }
+  }
+}
+
+func withMutablePlanes<Result>(
+  of frame: UnsafeMutablePointer<AVFrame>,
+  _ body: (UnsafePointer<UnsafeMutablePointer<UInt8>?>, UnsafePointer<Int32>) throws -> Result
+) rethrows -> Result {
+  try withPlanes(of: frame) { data, strides in
+    try UnsafeRawPointer(data).withMemoryRebound(to: UnsafeMutablePointer<UInt8>?.self, capacity: 8) { data in
+      try body(data, strides)
+    }
+  }
+}

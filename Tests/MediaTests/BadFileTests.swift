@@ -1,0 +1,95 @@
+import Foundation
+import Media
+import Testing
+
+@Suite struct BadFileTests {
+  @Test func aMissingFileAndAFolderAreNamed() throws {
+    let folder = try TemporaryFolder()
+    let missing = mediaError { _ = try VideoReader(path: folder.file("no.mp4")) }
+    #expect(missing?.kind == .notReadable)
+    #expect(missing?.file == folder.file("no.mp4"))
+    #expect(missing?.description == "\(folder.file("no.mp4")): no such file. Check the path.")
+    #expect(mediaError { _ = try VideoReader(path: folder.path) }?.kind == .notReadable)
+    #expect(mediaError { _ = try AudioReader(path: folder.file("no.wav")) }?.kind == .notReadable)
+  }
+
+  @Test(arguments: ["", "just some words, not a film\n", "#EXTM3U\nhttp://127.0.0.1:1/a.ts\n"])
+  func whatIsNoMediaIsRefused(text: String) throws {
+    let folder = try TemporaryFolder()
+    for name in ["a.mp4", "a.txt", "a.png", "a.avi", "a.m3u8"] {
+      try Data(text.utf8).write(to: URL(fileURLWithPath: folder.file(name)))
+      let error = mediaError { _ = try VideoReader(path: folder.file(name)) }
+      let refusals: [MediaError.Kind?] = [.notMedia, .noStream, .decoding]
+      #expect(refusals.contains(error?.kind), "\(name): \(String(describing: error))")
+    }
+  }
+
+  @Test func aStreamOfTheOtherKindIsMissing() throws {
+    let folder = try TemporaryFolder()
+    let silent = try write(scenes([3]), to: folder.file("silent.mp4"))
+    #expect(mediaError { _ = try AudioReader(path: silent) }?.kind == .noStream)
+  }
+
+  /// Cut anywhere, the file is refused, or gives fewer frames and says so.
+  @Test(arguments: [10, 500, 900, 1500, 2500, 50, 5000])
+  func aTruncatedFileIsToldApart(keptPerMille: Int) throws {
+    let folder = try TemporaryFolder()
+    let whole = try write(scenes([20, 20], width: 96, height: 96), to: folder.file("whole.mp4"))
+    let data = try Data(contentsOf: URL(fileURLWithPath: whole))
+    let count = keptPerMille > 1000 ? keptPerMille : data.count * keptPerMille / 1000
+    let path = folder.file("cut.mp4")
+    try data.prefix(min(count, data.count - 20)).write(to: URL(fileURLWithPath: path))
+    var frames = 0
+    var ending: Ending?
+    let error = mediaError {
+      let reader = try VideoReader(path: path)
+      while try reader.next() != nil { frames += 1 }
+      ending = reader.ending
+    }
+    if error == nil {
+      #expect(frames <= 40)
+      #expect(ending != nil && ending != .complete)
+    } else {
+      #expect([.notMedia, .decoding, .noStream].contains(error?.kind))
+    }
+  }
+
+  @Test func damageInTheMiddleIsReported() throws {
+    let folder = try TemporaryFolder()
+    let path = try write(scenes([20, 20], width: 96, height: 96), to: folder.file("clip.mp4"))
+    var data = try Data(contentsOf: URL(fileURLWithPath: path))
+    for i in (data.count * 6 / 10)..<(data.count * 8 / 10) { data[i] = 0xFF }
+    try data.write(to: URL(fileURLWithPath: path))
+    let (frames, ending) = try readAll(path)
+    #expect(frames.count < 40)
+    #expect(ending != .complete)
+  }
+
+  /// Random bytes in the headers: whatever comes out, nothing crashes and memory stays sound.
+  @Test func scrambledHeadersDoNotCrash() throws {
+    let folder = try TemporaryFolder()
+    let whole = try write(
+      scenes([6]), to: folder.file("clip.mp4"), audio: .init(sampleRate: 16000, channelCount: 1))
+    let data = try Data(contentsOf: URL(fileURLWithPath: whole))
+    var state: UInt64 = 99
+    var outcomes = 0
+    for _ in 0..<60 {
+      var broken = data
+      for _ in 0..<8 {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        broken[Int(state >> 33) % min(broken.count, 2500)] = UInt8(truncatingIfNeeded: state >> 20)
+      }
+      let path = folder.file("broken.mp4")
+      try broken.write(to: URL(fileURLWithPath: path))
+      do {
+        _ = try readAll(path)
+        let sound = try AudioReader(path: path)
+        while try sound.next() != nil {}
+      } catch let error as MediaError {
+        #expect(!error.what.isEmpty && !error.remedy.isEmpty)
+      }
+      outcomes += 1
+    }
+    #expect(outcomes == 60)
+  }
+}
