@@ -74,6 +74,7 @@ let package = Package(
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training"]),
   ],
   cxxLanguageStandard: .cxx17
 )
