@@ -73,7 +73,10 @@ let package = Package(
 
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
+    .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
+    .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
+    .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training"]),
   ],
   cxxLanguageStandard: .cxx17

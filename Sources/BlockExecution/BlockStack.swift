@@ -29,12 +29,24 @@ public struct ExecutionPlan: Sendable {
   }
 
   public var steps: [Step]
+  /// Mixed precision: blocks run under autocast to this type, also when they are rebuilt; nil for none.
+  public var autocast: DType?
 
-  public init(steps: [Step]) { self.steps = steps }
+  public init(steps: [Step], autocast: DType? = nil) {
+    self.steps = steps
+    self.autocast = autocast
+  }
 
   /// The same for every block.
-  public init(blocks: Int, activations: ActivationPolicy) {
-    steps = Array(repeating: Step(activations: activations), count: blocks)
+  public init(blocks: Int, activations: ActivationPolicy, autocast: DType? = nil) {
+    self.init(steps: Array(repeating: Step(activations: activations), count: blocks), autocast: autocast)
+  }
+
+  /// Runs a forward computation in the plan's precision. Gradients are computed outside of it: they follow the types
+  /// that the forward pass chose.
+  public func inPrecision<R>(on device: Device, _ body: () throws -> R) throws -> R {
+    guard let autocast else { return try body() }
+    return try withAutocast(autocast, on: device, body)
   }
 }
 
@@ -60,27 +72,31 @@ public struct BlockStack<B: Block>: Sendable {
     let leaves = shared.replacing(try shared.tensors.map { $0.requiresGrad ? try $0.asLeaf() : $0 })
     var state = state.replacing(try state.tensors.map { $0.requiresGrad ? try $0.asLeaf() : try $0.detach() })
     var records: [StackPass<B>.Record] = []
+    let device = state.tensors.first?.device ?? .cpu
+    func run(_ block: B, _ state: B.State) throws -> B.State {
+      try plan.inPrecision(on: device) { try block(state, leaves) }
+    }
     for (block, step) in zip(blocks, plan.steps) {
       let isDifferentiated =
         !block.parameters.isEmpty || leaves.tensors.contains(where: \.requiresGrad)
         || state.tensors.contains(where: \.requiresGrad)
       guard isDifferentiated else {  // nothing below this block is trained
-        state = try withoutGrad { try block(state, leaves) }
+        state = try withoutGrad { try run(block, state) }
         records.append(.init(block: block, input: nil, output: nil))
         continue
       }
       switch step.activations {
       case .keep:
-        let output = try block(state, leaves)
+        let output = try run(block, state)
         records.append(.init(block: block, input: state, output: output))
         state = output.replacing(try output.tensors.map { $0.requiresGrad ? try $0.asLeaf() : $0 })
       case .recompute:
-        let output = try withoutGrad { try block(state, leaves) }
+        let output = try withoutGrad { try run(block, state) }
         records.append(.init(block: block, input: state, output: nil))
         state = output.replacing(try output.tensors.map { try $0.asLeaf() })
       }
     }
-    return StackPass(output: state, shared: leaves, records: records)
+    return StackPass(output: state, shared: leaves, plan: plan, device: device, records: records)
   }
 }
 
@@ -97,11 +113,15 @@ public final class StackPass<B: Block> {
   /// The last block's output: leaves, from which the graph of the loss starts.
   public let output: B.State
   private let shared: B.Shared
+  private let plan: ExecutionPlan
+  private let device: Device
   private var records: [Record]
 
-  init(output: B.State, shared: B.Shared, records: [Record]) {
+  init(output: B.State, shared: B.Shared, plan: ExecutionPlan, device: Device, records: [Record]) {
     self.output = output
     self.shared = shared
+    self.plan = plan
+    self.device = device
     self.records = records
   }
 
@@ -123,7 +143,7 @@ public final class StackPass<B: Block> {
       state: gradients, shared: Array(repeating: nil, count: shared.tensors.count), parameters: [:])
     while let record = records.popLast() {
       guard let input = record.input else { break }  // below this block nothing is differentiated
-      let outputs = try (record.output ?? withGrad { try record.block(input, shared) }).tensors
+      let outputs = try (record.output ?? rebuild(record.block, input)).tensors
       // Only outputs with a graph and a gradient take part.
       let active = outputs.indices.filter { outputs[$0].requiresGrad && result.state[$0] != nil }
       let stateInputs = input.tensors.indices.filter { input.tensors[$0].requiresGrad }
@@ -147,5 +167,9 @@ public final class StackPass<B: Block> {
       }
     }
     return result
+  }
+
+  private func rebuild(_ block: B, _ input: B.State) throws -> B.State {
+    try withGrad { try plan.inPrecision(on: device) { try block(input, shared) } }
   }
 }

@@ -16,7 +16,7 @@ public struct Linear: Sendable {
   public init(_ w: Weights, inputs: Int? = nil, outputs: Int? = nil, bias: Bool = true) throws {
     weight = try w.tensor("weight", shape: [outputs ?? -1, inputs ?? -1])
     self.bias = bias ? try w.tensor("bias", shape: [weight.size(0)]) : nil
-    adapters = w.adapters
+    adapters = try w.adapters(inputs: weight.size(1), outputs: weight.size(0))
     for adapter in adapters {
       let down = adapter.down.shape
       let up = adapter.up.shape

@@ -28,8 +28,6 @@ public struct AdapterSet: Sendable {
   private var adapters: [String: [LowRankAdapter]] = [:]
   /// The modified modules, in the order in which they were first added.
   public private(set) var paths: [String] = []
-  /// The adapters' tensors that are trained, in the order of `paths`: A and then B.
-  public private(set) var parameters: [Parameter] = []
 
   public init() {}
 
@@ -37,12 +35,42 @@ public struct AdapterSet: Sendable {
 
   public subscript(path: String) -> [LowRankAdapter] { adapters[path] ?? [] }
 
-  /// Stacks one more adapter on a module.
+  /// Stacks one more adapter on a module. Factors that require gradients are trained.
   public mutating func add(_ adapter: LowRankAdapter, to path: String) {
     if adapters[path] == nil { paths.append(path) }
     adapters[path, default: []].append(adapter)
-    for (name, tensor) in [("lora_A", adapter.down), ("lora_B", adapter.up)] where tensor.requiresGrad {
-      parameters.append(Parameter(key: "\(path).\(name).weight", tensor: tensor))
-    }
+  }
+}
+
+/// New adapters for the linear layers whose names match, to be trained from scratch.
+public struct FreshAdapters: Sendable {
+  /// Names that a layer's path must be, or end in after a dot: `to_q`, `to_out.0`.
+  public let targets: [String]
+  public let rank: Int
+  /// What B A is multiplied by is alpha / rank.
+  public let alpha: Double
+  /// The factors' element type.
+  public let dtype: DType
+  private let generator: Generator
+
+  /// - Parameter generator: where A's random numbers come from, layer by layer in the order of building.
+  public init(targets: [String], rank: Int, alpha: Double, dtype: DType = .float32, generator: Generator) {
+    self.targets = targets
+    self.rank = rank
+    self.alpha = alpha
+    self.dtype = dtype
+    self.generator = generator
+  }
+
+  static func matches(_ path: String, target: String) -> Bool { path == target || path.hasSuffix(".\(target)") }
+
+  func matches(_ path: String) -> Bool { targets.contains { Self.matches(path, target: $0) } }
+
+  /// A uniform in +-1/sqrt(inputs), B zero, so that training starts from the unchanged model.
+  func make(inputs: Int, outputs: Int, device: Device) throws -> LowRankAdapter {
+    let bound = 1 / Double(inputs).squareRoot()
+    let down = try (generator.uniform([rank, inputs]) * (2 * bound) - bound).to(device, dtype).asLeaf()
+    let up = try Tensor.zeros([outputs, rank], dtype: dtype, device: device).asLeaf()
+    return LowRankAdapter(down: down, up: up, scale: alpha / Double(rank))
   }
 }

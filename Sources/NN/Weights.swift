@@ -17,10 +17,13 @@ public struct Weights: Sendable {
   /// - Parameters:
   ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it.
   ///   - adapters: low-rank adapters by the path of the module that they modify.
+  ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
   public init(
-    _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet()
+    _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
+    freshAdapters: FreshAdapters? = nil
   ) {
-    store = WeightStore(source: source, dtype: dtype, device: device, adapters: adapters)
+    store = WeightStore(
+      source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters)
     path = ""
   }
 
@@ -84,13 +87,15 @@ public struct Weights: Sendable {
     return entry.shape
   }
 
-  /// The adapters that modify the module here, in the order in which they were added.
-  var adapters: [LowRankAdapter] { store.takeAdapters(path) }
+  /// The adapters that modify the linear layer here, in the order in which they were added.
+  func adapters(inputs: Int, outputs: Int) throws -> [LowRankAdapter] {
+    try store.adapters(of: path, inputs: inputs, outputs: outputs)
+  }
 
-  /// The trained tensors of the modules below here, in a fixed order: those of the adapters that have been built.
+  /// The trained tensors of the modules that have been built below here, in the order of building.
   public var parameters: [Parameter] {
     let prefix = path.isEmpty ? "" : path + "."
-    return store.adapters.parameters.filter { $0.key.hasPrefix(prefix) }
+    return store.parameters.filter { $0.key.hasPrefix(prefix) }
   }
 
   /// Checks, after a model has been built, that every adapter found its module.
@@ -101,6 +106,12 @@ public struct Weights: Sendable {
       throw WeightError(
         file: file, key: path,
         problem: "is the target of a LoRA, but the model has no such linear layer; the LoRA was made for another model")
+    }
+    if let target = store.unmatchedTargets().first {
+      throw WeightError(
+        file: file, key: target,
+        problem: "is a LoRA target that matches no linear layer; there are layers that end in "
+          + store.linearNames.joined(separator: ", "))
     }
   }
 
@@ -143,29 +154,68 @@ final class WeightStore: Sendable {
   let source: any TensorSource
   let dtype: DType?
   let device: Device
-  let adapters: AdapterSet
-  private let used = Mutex<Set<String>>([])
-  private let usedAdapters = Mutex<Set<String>>([])
+  private let given: AdapterSet
+  private let fresh: FreshAdapters?
+  private let record = Mutex(Record())
 
-  init(source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet) {
+  private struct Record {
+    var usedKeys: Set<String> = []
+    /// Paths of the linear layers that have been built.
+    var linears: [String] = []
+    var parameters: [Parameter] = []
+  }
+
+  init(
+    source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet, freshAdapters: FreshAdapters?
+  ) {
     self.source = source
     self.dtype = dtype
     self.device = device
-    self.adapters = adapters
+    given = adapters
+    fresh = freshAdapters
   }
 
-  var usedKeys: Set<String> { used.withLock { $0 } }
+  var usedKeys: Set<String> { record.withLock { $0.usedKeys } }
+  var parameters: [Parameter] { record.withLock { $0.parameters } }
 
-  func markUsed(_ key: String) { used.withLock { _ = $0.insert(key) } }
+  func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
 
-  func takeAdapters(_ path: String) -> [LowRankAdapter] {
-    let found = adapters[path]
-    if !found.isEmpty { usedAdapters.withLock { _ = $0.insert(path) } }
-    return found
+  func adapters(of path: String, inputs: Int, outputs: Int) throws -> [LowRankAdapter] {
+    var adapters = given[path]
+    if let fresh, fresh.matches(path) {
+      adapters.append(try fresh.make(inputs: inputs, outputs: outputs, device: device))
+    }
+    record.withLock { record in
+      record.linears.append(path)
+      for adapter in adapters {
+        for (name, tensor) in [("lora_A", adapter.down), ("lora_B", adapter.up)] where tensor.requiresGrad {
+          record.parameters.append(Parameter(key: "\(path).\(name).weight", tensor: tensor))
+        }
+      }
+    }
+    return adapters
   }
 
   func unusedAdapters() -> [String] {
-    let taken = usedAdapters.withLock { $0 }
-    return adapters.paths.filter { !taken.contains($0) }
+    let built = Set(record.withLock { $0.linears })
+    return given.paths.filter { !built.contains($0) }
+  }
+
+  func unmatchedTargets() -> [String] {
+    let built = record.withLock { $0.linears }
+    return (fresh?.targets ?? []).filter { target in
+      !built.contains { FreshAdapters.matches($0, target: target) }
+    }
+  }
+
+  /// What the paths of linear layers end in, to suggest targets from.
+  var linearNames: [String] {
+    let names = record.withLock { $0.linears }.map { path in
+      // A numbered layer is named together with what holds it: `to_out.0`.
+      let parts = path.split(separator: ".")
+      let count = parts.last.map { $0.allSatisfy(\.isNumber) } == true ? 2 : 1
+      return parts.suffix(count).joined(separator: ".")
+    }
+    return Set(names).sorted()
   }
 }

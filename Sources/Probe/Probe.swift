@@ -46,6 +46,7 @@ public struct Probe {
     ("positions", probePositions),
     ("rope", probeRope),
     ("transformer", probeTransformer),
+    ("lora-gradients", probeLoRAGradients),
     ("sigmas", probeSigmas),
     ("conditioning", probeConditioning),
     ("denoise", probeDenoise),

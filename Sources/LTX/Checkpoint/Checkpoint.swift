@@ -33,21 +33,25 @@ public struct Checkpoint: Sendable {
   }
 
   /// A view of the whole file.
-  public func weights(dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet()) -> Weights {
-    Weights(source, dtype: dtype, device: device, adapters: adapters)
+  public func weights(
+    dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
+    freshAdapters: FreshAdapters? = nil
+  ) -> Weights {
+    Weights(source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters)
   }
 
   /// The transformer with the given streams and adapters.
   ///
   /// - Throws: besides what building throws, `WeightError` for an adapter whose target the model does not have.
   public func transformer(
-    dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(), streams: Streams = .both
+    dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
+    freshAdapters: FreshAdapters? = nil, streams: Streams = .both
   ) throws -> Transformer {
     guard config.has("transformer") else {
       throw config.error("transformer", "is missing: the checkpoint \(source.name) holds no transformer")
     }
     let configuration = try TransformerConfiguration(config)
-    let root = weights(dtype: dtype, device: device, adapters: adapters)
+    let root = weights(dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters)
     let transformer = try Transformer(
       root / "model" / "diffusion_model", configuration: configuration, streams: streams)
     try root.requireAllAdaptersUsed()

@@ -43,6 +43,8 @@ public struct Transformer: Sendable {
   public let configuration: TransformerConfiguration
   public let streams: Streams
   public let blocks: BlockStack<TransformerBlock>
+  /// Everything that is trained, blocks and ends, in the order of building.
+  public let parameters: [Parameter]
   private let video: StreamEnds?
   private let audio: StreamEnds?
 
@@ -65,6 +67,7 @@ public struct Transformer: Sendable {
       try (0..<c.blocks).map {
         try TransformerBlock(w / "transformer_blocks" / $0, index: $0, configuration: c, streams: streams)
       })
+    parameters = w.parameters
   }
 
   /// The velocity of each stream that is given: [B, T, C].
@@ -113,6 +116,9 @@ public struct Transformer: Sendable {
 /// Inputs that the transformer can't take.
 public struct ModalityError: Error, CustomStringConvertible, Sendable {
   public let problem: String
+
+  public init(problem: String) { self.problem = problem }
+
   public var description: String { problem }
 }
 

@@ -1,0 +1,42 @@
+import BlockExecution
+import LTX
+import NN
+import Torch
+import Training
+
+func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  // Mixed precision as the trainer's: the frozen part and the contexts in bfloat16, all else in float32.
+  let (video, audio) = try inputs.modalities(latentDType: .float32, contextDType: options.dtype)
+  func stream(_ name: String, _ modality: Modality?) throws -> TrainingExample.Stream? {
+    guard let modality else { return nil }
+    let (t, c) = name == "video" ? ("T", "C") : ("Ta", "Ca")
+    let target = try inputs.float("\(name).target", "B \(t)' \(c)")
+    guard target.size(1) <= modality.latent.size(1) else {
+      throw ProbeError("\(name).target has \(target.size(1)) tokens, more than the latent's \(modality.latent.size(1))")
+    }
+    return try TrainingExample.Stream(
+      modality: modality.to(options.device), target: target.to(options.device),
+      lossMask: inputs.int("\(name).loss_mask", "B \(t)").to(options.device))
+  }
+  let example = TrainingExample(video: try stream("video", video), audio: try stream("audio", audio))
+  guard options.loras.count == 1, let lora = options.loras.first else {
+    throw ProbeError("lora-gradients needs exactly one --lora FILE[:STRENGTH]")
+  }
+  var adapters = AdapterSet()
+  let file = try LoRAFile(path: lora.path)
+  try file.add(to: &adapters, strength: lora.strength, dtype: .float32, device: options.device, isTrained: true)
+  // All of the file's adapters are built, also those of a stream that these inputs leave out.
+  let transformer = try Checkpoint(path: options.requireModel()).transformer(
+    dtype: options.dtype, device: options.device, adapters: adapters)
+  let step = TrainingStep(
+    transformer: transformer,
+    plan: ExecutionPlan(
+      blocks: transformer.configuration.blocks, activations: .keep,
+      autocast: options.dtype == .float32 ? nil : options.dtype))
+  let (loss, gradients) = try step(example)
+  return [("loss", loss)]
+    + (try transformer.parameters.map { parameter in
+      // A factor that nothing depends on has a gradient of zero.
+      ("grad.\(LoRAFile.filePath(parameter.key))", try gradients[parameter.key] ?? .zeros(like: parameter.tensor))
+    })
+}
