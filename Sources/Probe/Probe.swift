@@ -43,10 +43,15 @@ public struct Probe {
   typealias Component = @Sendable (Options, ProbeInputs) throws -> [(key: String, tensor: Tensor)]
 
   private static let components: [(name: String, run: Component)] = [
+    ("tokenize", probeTokenize),
+    ("text-encoder", probeTextEncoder),
+    ("connectors", probeConnectors),
     ("positions", probePositions),
     ("rope", probeRope),
     ("transformer", probeTransformer),
     ("lora-gradients", probeLoRAGradients),
+    ("video-vae-encode", probeVideoVAEEncode),
+    ("video-vae-decode", probeVideoVAEDecode),
     ("sigmas", probeSigmas),
     ("conditioning", probeConditioning),
     ("denoise", probeDenoise),

@@ -1,22 +1,23 @@
-import Foundation
 import LTX
-import NN
-import TensorFiles
 import Torch
 
 /// `video-vae-encode`: pixels [B, 3, frames, height, width] to normalised latents.
-func probeVideoVAEEncode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
-  let (weights, config) = try openVideoVAE(options)
-  let encoder = try VideoEncoder(weights, configuration: VideoVAEConfiguration.Encoder(config))
+func probeVideoVAEEncode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
+  let encoder = try Checkpoint(path: options.requireModel())
+    .videoEncoder(dtype: options.dtype, device: options.device)
   let pixels = try inputs.float("pixels", "B \(encoder.configuration.pixelChannels) frames height width")
   let tiling = try readTiling(inputs)
   return try withInference { [("latent", try encoder.encode(pixels.to(options.dtype), tiling: tiling))] }
 }
 
 /// `video-vae-decode`: normalised latents [B, C, F, H, W] to pixels, not clamped.
-func probeVideoVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
-  let (weights, config) = try openVideoVAE(options)
-  let decoder = try VideoDecoder(weights, configuration: VideoVAEConfiguration.Decoder(config))
+func probeVideoVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
+  let decoder = try Checkpoint(path: options.requireModel())
+    .videoDecoder(dtype: options.dtype, device: options.device)
   let latent = try inputs.float("latent", "B \(decoder.configuration.latentChannels) F H W")
   let tiling = try readTiling(inputs)
   var timestep = VideoDecoder.usualTimestep
@@ -35,19 +36,13 @@ func probeVideoVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws
     }
   }
   return try withInference {
-    [("pixels", try decoder.decode(latent.to(options.dtype), tiling: tiling, timestep: timestep, noise: noise))]
+    [
+      (
+        "pixels",
+        try decoder.decode(latent.to(options.dtype), tiling: tiling, timestep: timestep, noise: noise)
+      )
+    ]
   }
-}
-
-private func openVideoVAE(_ options: Probe.Options) throws -> (Weights, Configuration) {
-  let path = try options.requireModel()
-  let file = try SafetensorsFile(path: path)
-  guard let json = file.metadata["config"] else {
-    throw ProbeError("\(path): has no \"config\" in its metadata, so it is not an LTX-2 checkpoint")
-  }
-  return (
-    Weights(file, dtype: options.dtype, device: options.device) / "vae", try Configuration(json: json, file: path)
-  )
 }
 
 /// `tile` [3, 2]: rows frames, height, width; columns size and overlap; size 0 for an axis that is not tiled.

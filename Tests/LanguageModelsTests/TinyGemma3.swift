@@ -13,11 +13,13 @@ final class TinyGemma3 {
   static let vocabulary = 40
 
   /// Three layers, the last one global.
-  static let sizes: [String: Any] = [
-    "model_type": "gemma3_text", "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": 20,
-    "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
-    "query_pre_attn_scalar": 9, "sliding_window": 4, "sliding_window_pattern": 3,
-  ]
+  static var sizes: [String: Any] {
+    [
+      "model_type": "gemma3_text", "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": 20,
+      "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
+      "query_pre_attn_scalar": 9, "sliding_window": 4, "sliding_window_pattern": 3,
+    ]
+  }
 
   /// - Parameters:
   ///   - changes: to the text configuration; NSNull takes a key out.

@@ -20,7 +20,8 @@ public struct CausalConvolution: Sendable {
   ///   - outputs: channels that the checkpoint has.
   ///   - keeping: how many of these, the first ones, are computed; nil for all.
   public init(
-    _ w: Weights, inputs: Int, outputs: Int, keeping: Int? = nil, padding: VideoVAEConfiguration.SpatialPadding,
+    _ w: Weights, inputs: Int, outputs: Int, keeping: Int? = nil,
+    padding: VideoVAEConfiguration.SpatialPadding,
     isCausal: Bool = true, stride: CompressionFactors = CompressionFactors(time: 1, height: 1, width: 1)
   ) throws {
     let w = w / "conv"
@@ -73,7 +74,9 @@ public struct CausalConvolution: Sendable {
     try fillBorder(rows, 3, width)
     try fillBorder(y.narrow(1, before, frames), 2, height)
     for frame in 0..<before { try y.narrow(1, frame, 1).copy_(y.narrow(1, before, 1)) }
-    for frame in (total - after)..<total { try y.narrow(1, frame, 1).copy_(y.narrow(1, total - after - 1, 1)) }
+    for frame in (total - after)..<total {
+      try y.narrow(1, frame, 1).copy_(y.narrow(1, total - after - 1, 1))
+    }
     return y
   }
 

@@ -61,7 +61,8 @@ struct DepthToSpace: VideoVAEBlock {
   private let isResidual: Bool
 
   init(
-    _ w: Weights, inputs: Int, stride: CompressionFactors, multiplier: Int, isResidual: Bool, layout: FeatureLayout
+    _ w: Weights, inputs: Int, stride: CompressionFactors, multiplier: Int, isResidual: Bool,
+    layout: FeatureLayout
   ) throws {
     let cells = stride.time * stride.height * stride.width
     convolution = try layout.convolution(w / "conv", inputs: inputs, outputs: cells * inputs / multiplier)
@@ -104,14 +105,18 @@ struct StridedConvolution: VideoVAEBlock {
 enum PixelPatches {
   /// [B, c, F, H * s, W * s] to [B, F, H, W, c * s * s], the channels in the order (c, column, row).
   static func fold(_ pixels: Tensor, size: Int) throws -> Tensor {
-    try pixels.unflatten(4, [-1, size]).unflatten(3, [-1, size]).permute([0, 2, 3, 5, 1, 6, 4]).flatten(from: 4)
-      .contiguous()
+    try pixels.unflatten(4, [-1, size]).unflatten(3, [-1, size]).permute([0, 2, 3, 5, 1, 6, 4]).flatten(
+      from: 4
+    )
+    .contiguous()
   }
 
   /// The inverse of `fold`.
   static func unfold(_ patches: Tensor, size: Int) throws -> Tensor {
-    try patches.unflatten(-1, [-1, size, size]).permute([0, 4, 1, 2, 6, 3, 5]).flatten(from: 5).flatten(from: 3, through: 4)
-      .contiguous()
+    try patches.unflatten(-1, [-1, size, size]).permute([0, 4, 1, 2, 6, 3, 5]).flatten(from: 5).flatten(
+      from: 3, through: 4
+    )
+    .contiguous()
   }
 }
 

@@ -27,7 +27,8 @@ public struct Tiling: Sendable, Equatable {
 
   /// What ltx-core decodes with unless told otherwise.
   public static let usual = Tiling(
-    frames: Axis(size: 80, overlap: 24), height: Axis(size: 768, overlap: 64), width: Axis(size: 768, overlap: 64))
+    frames: Axis(size: 80, overlap: 24), height: Axis(size: 768, overlap: 64),
+    width: Axis(size: 768, overlap: 64))
 
   /// Encoding pads at the edges of tiles, which shows unless enough of a tile is blended away.
   func requireOverlapForEncoding() throws {
@@ -57,7 +58,10 @@ struct TileGrid {
   let columns: [TileSpan]
 
   /// - Parameter latent: [.., .., F, H, W]
-  init(_ tiling: Tiling, latent: (frames: Int, rows: Int, columns: Int), _ factors: CompressionFactors, _ output: Output)
+  init(
+    _ tiling: Tiling, latent: (frames: Int, rows: Int, columns: Int), _ factors: CompressionFactors,
+    _ output: Output
+  )
     throws
   {
     frames = try Self.spans("frames", tiling.frames, latent.frames, factors.time, output, isTime: true)
@@ -101,7 +105,8 @@ struct TileGrid {
     }
     guard axis.overlap >= 0, axis.overlap < axis.size, axis.overlap.isMultiple(of: factor) else {
       throw fail(
-        "overlap by \(axis.overlap); it must be a multiple of \(factor), and less than the size, \(axis.size)")
+        "overlap by \(axis.overlap); it must be a multiple of \(factor), and less than the size, \(axis.size)"
+      )
     }
   }
 
@@ -152,7 +157,7 @@ struct TileGrid {
 
 extension Tensor {
   /// Multiplies a tile [B, C, F, H, W] in place by the weights of its spans.
-  func weigh_(_ frames: TileSpan, _ rows: TileSpan, _ columns: TileSpan) throws {
+  func applyWeights(_ frames: TileSpan, _ rows: TileSpan, _ columns: TileSpan) throws {
     for (span, shape) in [(frames, [-1, 1, 1]), (rows, [-1, 1]), (columns, [-1])] {
       guard let weights = span.weights else { continue }
       try multiply_(by: Tensor(weights).reshape(shape).to(device))

@@ -39,17 +39,20 @@ public struct VideoDecoder: Sendable {
     let layout = FeatureLayout(padding: configuration.padding, isCausal: configuration.isCausal)
     let hasTimestep = configuration.hasTimestepConditioning
     var width = configuration.bottleneckChannels
-    convolutionIn = try layout.convolution(w / "conv_in", inputs: configuration.latentChannels, outputs: width)
+    convolutionIn = try layout.convolution(
+      w / "conv_in", inputs: configuration.latentChannels, outputs: width)
     blocks = try configuration.blocks.enumerated().map { index, block in
       let w = w / "up_blocks" / index
       let inputs = width
       switch block {
       case .residual(let layers, let injectsNoise):
         return try ResidualStage(
-          w, layers: layers, channels: width, layout: layout, injectsNoise: injectsNoise, hasTimestep: hasTimestep)
+          w, layers: layers, channels: width, layout: layout, injectsNoise: injectsNoise,
+          hasTimestep: hasTimestep)
       case .widening(let multiplier, let injectsNoise):
         width /= multiplier
-        return try ResidualBlock(w, inputs: inputs, outputs: width, layout: layout, injectsNoise: injectsNoise)
+        return try ResidualBlock(
+          w, inputs: inputs, outputs: width, layout: layout, injectsNoise: injectsNoise)
       case .shuffle(let stride, let multiplier, let isResidual):
         width /= multiplier
         return try DepthToSpace(
@@ -97,7 +100,8 @@ public struct VideoDecoder: Sendable {
     let shape = try checked(latent).shape
     let pixels = try Tensor.empty(
       [
-        shape[0], configuration.pixelChannels, (shape[2] - 1) * compression.time + 1, shape[3] * compression.height,
+        shape[0], configuration.pixelChannels, (shape[2] - 1) * compression.time + 1,
+        shape[3] * compression.height,
         shape[4] * compression.width,
       ], dtype: latent.dtype, device: device)
     var done = 0
@@ -140,7 +144,7 @@ public struct VideoDecoder: Sendable {
     let latent = try latent.narrow(2, t.latent)
     if grid.rows.count * grid.columns.count == 1 {
       let tile = try decodeWhole(latent, timestep, noise)
-      try tile.weigh_(t, grid.rows[0], grid.columns[0])
+      try tile.applyWeights(t, grid.rows[0], grid.columns[0])
       return tile
     }
     let shape = latent.shape
@@ -152,7 +156,7 @@ public struct VideoDecoder: Sendable {
     for h in grid.rows {
       for w in grid.columns {
         let tile = try decodeWhole(latent.narrow(3, h.latent).narrow(4, w.latent), timestep, noise)
-        try tile.weigh_(t, h, w)
+        try tile.applyWeights(t, h, w)
         try group.narrow(3, h.pixels).narrow(4, w.pixels).add_(tile)
       }
     }

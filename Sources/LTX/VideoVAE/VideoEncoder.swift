@@ -72,12 +72,13 @@ public struct VideoEncoder: Sendable {
     let grid = try TileGrid(tiling, latent: (frames, rows, columns), compression, .latent)
     guard grid.frames.count * grid.rows.count * grid.columns.count > 1 else { return try encodeWhole(pixels) }
     let latent = try Tensor.zeros(
-      [shape[0], configuration.latentChannels, frames, rows, columns], dtype: convolutionIn.dtype, device: device)
+      [shape[0], configuration.latentChannels, frames, rows, columns], dtype: convolutionIn.dtype,
+      device: device)
     for t in grid.frames {
       for h in grid.rows {
         for w in grid.columns {
           let tile = try encodeWhole(pixels.narrow(2, t.pixels).narrow(3, h.pixels).narrow(4, w.pixels))
-          try tile.weigh_(t, h, w)
+          try tile.applyWeights(t, h, w)
           try latent.narrow(2, t.latent).narrow(3, h.latent).narrow(4, w.latent).add_(tile)
         }
       }

@@ -13,7 +13,7 @@ struct DecodingConditions {
   var timestep: Tensor?
   var noise: NoiseSource?
 
-  static let none = DecodingConditions()
+  static var none: DecodingConditions { DecodingConditions() }
 }
 
 /// One entry of the lists of blocks, as a layer.
@@ -46,7 +46,9 @@ struct TimestepModulation: Sendable {
   /// The rows of a table with a timestep's embedding added: each [B, 1, 1, 1, C].
   static func rows(_ table: Tensor, _ embedding: Tensor) throws -> [Tensor] {
     let shape = table.shape
-    return try (embedding.unflatten(-1, shape) + table).unbind(1).map { try $0.reshape([-1, 1, 1, 1, shape[1]]) }
+    return try (embedding.unflatten(-1, shape) + table).unbind(1).map {
+      try $0.reshape([-1, 1, 1, 1, shape[1]])
+    }
   }
 }
 
@@ -134,7 +136,8 @@ struct ResidualStage: VideoVAEBlock {
   ) throws {
     blocks = try (0..<layers).map {
       try ResidualBlock(
-        w / "res_blocks" / $0, inputs: channels, outputs: channels, layout: layout, injectsNoise: injectsNoise,
+        w / "res_blocks" / $0, inputs: channels, outputs: channels, layout: layout,
+        injectsNoise: injectsNoise,
         hasTimestep: hasTimestep)
     }
     modulation = hasTimestep ? try TimestepModulation(w / "time_embedder", outputs: 4 * channels) : nil
@@ -154,7 +157,8 @@ struct FrameAttention: VideoVAEBlock {
   private let toOut: (weight: Tensor, bias: Tensor)
 
   init(_ w: Weights, channels: Int) throws {
-    scale = try (w / "norm").tensor("gamma", shape: [channels, 1, 1]).flatten() * Double(channels).squareRoot()
+    scale =
+      try (w / "norm").tensor("gamma", shape: [channels, 1, 1]).flatten() * Double(channels).squareRoot()
     toQKV = try Self.pointwise(w / "to_qkv", channels, 3 * channels)
     toOut = try Self.pointwise(w / "proj", channels, channels)
   }
@@ -186,6 +190,7 @@ struct FeatureLayout: Sendable {
     stride: CompressionFactors = CompressionFactors(time: 1, height: 1, width: 1)
   ) throws -> CausalConvolution {
     try CausalConvolution(
-      w, inputs: inputs, outputs: outputs, keeping: keeping, padding: padding, isCausal: isCausal, stride: stride)
+      w, inputs: inputs, outputs: outputs, keeping: keeping, padding: padding, isCausal: isCausal,
+      stride: stride)
   }
 }

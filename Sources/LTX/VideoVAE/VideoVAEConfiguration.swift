@@ -91,7 +91,8 @@ extension VideoVAEConfiguration.Encoder {
     case "per_channel": varianceChannels = latentChannels
     case "uniform", "constant": varianceChannels = 1
     default:
-      throw c.error("latent_log_var", "is \"\(variance)\"; only per_channel, uniform and constant are supported")
+      throw c.error(
+        "latent_log_var", "is \"\(variance)\"; only per_channel, uniform and constant are supported")
     }
     var width = latentChannels
     let key = isNested && c.has("blocks") ? "blocks" : "encoder_blocks"
@@ -102,11 +103,13 @@ extension VideoVAEConfiguration.Encoder {
       case .shuffle(let stride, let multiplier, _):
         let cells = stride.time * stride.height * stride.width
         guard cells.isMultiple(of: multiplier) else {
-          throw entry.error("multiplier", "is \(multiplier), which does not divide the \(cells) cells that are merged")
+          throw entry.error(
+            "multiplier", "is \(multiplier), which does not divide the \(cells) cells that are merged")
         }
         width *= multiplier
         guard width.isMultiple(of: cells) else {
-          throw entry.error("multiplier", "gives \(width) channels, which \(cells) merged cells can't share evenly")
+          throw entry.error(
+            "multiplier", "gives \(width) channels, which \(cells) merged cells can't share evenly")
         }
       case .residual, .attention: break
       }
@@ -122,7 +125,8 @@ extension VideoVAEConfiguration.Decoder {
     let c = try config.object("vae")
     let kind = try c.string("_class_name", default: "CausalVideoAutoencoder")
     guard kind == "CausalVideoAutoencoder" else {
-      throw c.error("_class_name", "is \"\(kind)\"; only the decoder of a CausalVideoAutoencoder is supported")
+      throw c.error(
+        "_class_name", "is \"\(kind)\"; only the decoder of a CausalVideoAutoencoder is supported")
     }
     try requireSupported(c, dimensions: 3)
     pixelChannels = try c.positive("out_channels", default: 3)
@@ -151,7 +155,8 @@ extension VideoVAEConfiguration.Decoder {
       case .shuffle(let stride, let multiplier, let isResidual):
         let cells = stride.time * stride.height * stride.width
         guard !isResidual || (width.isMultiple(of: cells) && cells.isMultiple(of: multiplier)) else {
-          throw entry.error("residual", "needs a width (\(width)) divisible by \(cells) and a multiplier that divides it")
+          throw entry.error(
+            "residual", "needs a width (\(width)) divisible by \(cells) and a multiplier that divides it")
         }
         width /= multiplier
       case .residual, .stridedConvolution, .attention: break
@@ -165,7 +170,9 @@ private func requireSupported(_ c: Configuration, dimensions: Int) throws {
   let dimensions = try c.int("dims", default: dimensions)
   guard dimensions == 3 else { throw c.error("dims", "is \(dimensions); only 3 is supported") }
   let norm = try c.string("norm_layer", default: "pixel_norm")
-  guard norm == "pixel_norm" else { throw c.error("norm_layer", "is \"\(norm)\"; only pixel_norm is supported") }
+  guard norm == "pixel_norm" else {
+    throw c.error("norm_layer", "is \"\(norm)\"; only pixel_norm is supported")
+  }
 }
 
 extension Configuration {
@@ -241,13 +248,16 @@ private struct BlockSettings {
       .shuffle(stride: Self.space, multiplier: try positive("multiplier", default: 1), isResidual: false)
     case "compress_all":
       .shuffle(
-        stride: Self.all, multiplier: try positive("multiplier", default: 1), isResidual: try flag("residual"))
+        stride: Self.all, multiplier: try positive("multiplier", default: 1), isResidual: try flag("residual")
+      )
     case "attn": .attention
     default: throw c.error(key, "is a \"\(name)\", which is not a kind of decoder block")
     }
   }
 
-  func error(_ setting: String, _ problem: String) -> ConfigurationError { c.error("\(key).\(setting)", problem) }
+  func error(_ setting: String, _ problem: String) -> ConfigurationError {
+    c.error("\(key).\(setting)", problem)
+  }
 
   private static let time = CompressionFactors(time: 2, height: 1, width: 1)
   private static let space = CompressionFactors(time: 1, height: 2, width: 2)

@@ -16,11 +16,13 @@ public enum VideoVAEError: Error, Equatable, CustomStringConvertible, Sendable {
     case .shape(let expected, let found):
       return "expected \(expected), but the shape is \(found)"
     case .pixelSize(let height, let width, let multiples):
-      return "a picture of \(height) x \(width) (height x width) can't be encoded: height must be a multiple of "
+      return
+        "a picture of \(height) x \(width) (height x width) can't be encoded: height must be a multiple of "
         + "\(multiples.height) and width one of \(multiples.width); resize or crop it, "
         + "e.g. to \(nearest(height, multiples.height)) x \(nearest(width, multiples.width))"
     case .tooSmallToReflect(let rows, let columns, let compression):
-      return "a latent of \(rows) x \(columns) (rows x columns) is too small for a model with reflection padding, which "
+      return
+        "a latent of \(rows) x \(columns) (rows x columns) is too small for a model with reflection padding, which "
         + "needs 2 x 2: use at least \(2 * compression.height) x \(2 * compression.width) pixels, and tiles that leave no "
         + "smaller rest"
     case .tiling(let axis, let problem):

@@ -1,0 +1,161 @@
+// C latent channels, F H W latent frames, rows, columns, S text tokens, Wv/Wa widths of the text features.
+
+import Foundation
+import LTX
+import TensorFiles
+import Torch
+
+/// What is wrong with a preprocessed dataset.
+public struct DatasetError: Error, CustomStringConvertible, Sendable {
+  public let path: String
+  public let problem: String
+
+  public init(path: String, problem: String) {
+    self.path = path
+    self.problem = problem
+  }
+
+  public var description: String { "\(path): \(problem)" }
+}
+
+/// One sample of a preprocessed dataset.
+public struct CachedSample: Sendable {
+  /// [C, F, H, W], normalised.
+  public let latents: Tensor
+  public let fps: Double
+  /// Before the connectors: [S, Wv].
+  public let videoFeatures: Tensor
+  /// [S, Wa]; nil where they are the video's.
+  public let audioFeatures: Tensor?
+  /// [S], int64, 0 on padding.
+  public let mask: Tensor
+}
+
+/// The cached latents and text features that `ltx preprocess`, or the official trainer's scripts, wrote.
+///
+/// A sample is a file below `latents/` with one of the same relative name below `conditions/`; safetensors or `.pt`.
+public struct PrecomputedDataset: Sendable {
+  struct Entry: Sendable {
+    /// Relative to the folders, without the extension.
+    let name: String
+    let latents: String
+    let conditions: String
+    /// [C, F, H, W]
+    let shape: [Int]
+  }
+
+  public let root: String
+  let entries: [Entry]
+  /// Latents without text features, which are left out.
+  public let unmatchedCount: Int
+
+  /// - Parameters:
+  ///   - root: the dataset's folder, or its `.precomputed`.
+  ///   - latentsFolder: below the root.
+  /// - Throws: `DatasetError` when there is nothing to train on.
+  public init(root: String, latentsFolder: String = "latents") throws {
+    let nested = root + "/.precomputed"
+    self.root = FileManager.default.fileExists(atPath: nested) ? nested : root
+    let latents = try Self.files(below: "\(self.root)/\(latentsFolder)")
+    let conditions = try Self.files(below: "\(self.root)/conditions")
+    var entries: [Entry] = []
+    for (name, path) in latents.sorted(by: { $0.key < $1.key }) {
+      guard let condition = conditions[name] ?? conditions[Self.legacyConditionName(name)] else { continue }
+      let shape = try SampleFile(path: path).tensorShape("latents")
+      guard shape.count == 4 else {
+        throw DatasetError(path: path, problem: "latents have shape \(shape); expected [C, F, H, W]")
+      }
+      entries.append(Entry(name: name, latents: path, conditions: condition, shape: shape))
+    }
+    guard !entries.isEmpty else {
+      throw DatasetError(
+        path: self.root,
+        problem: latents.isEmpty
+          ? "there are no .safetensors or .pt files in \(latentsFolder)/; run `ltx preprocess` first"
+          : "none of the \(latents.count) files in \(latentsFolder)/ has a file of the same name in conditions/")
+    }
+    self.entries = entries
+    unmatchedCount = latents.count - entries.count
+  }
+
+  public var count: Int { entries.count }
+
+  /// Reads a sample into memory.
+  public func sample(_ index: Int) throws -> CachedSample {
+    let entry = entries[index]
+    let latents = try SampleFile(path: entry.latents)
+    let conditions = try SampleFile(path: entry.conditions)
+    let isLegacy = !conditions.has("video_prompt_embeds")
+    return CachedSample(
+      latents: try latents.tensor("latents"),
+      fps: try latents.number("fps") ?? 24,
+      videoFeatures: try conditions.tensor(isLegacy ? "prompt_embeds" : "video_prompt_embeds"),
+      audioFeatures: conditions.has("audio_prompt_embeds") ? try conditions.tensor("audio_prompt_embeds") : nil,
+      mask: try conditions.tensor("prompt_attention_mask").to(.int64))
+  }
+
+  /// Older caches name `latent_7` and `condition_7`.
+  private static func legacyConditionName(_ name: String) -> String {
+    var parts = name.split(separator: "/").map(String.init)
+    if let last = parts.last, last.hasPrefix("latent_") { parts[parts.count - 1] = "condition_" + last.dropFirst(7) }
+    return parts.joined(separator: "/")
+  }
+
+  /// Sample files by their relative name without the extension.
+  private static func files(below folder: String) throws -> [String: String] {
+    guard let found = FileManager.default.enumerator(atPath: folder) else {
+      throw DatasetError(path: folder, problem: "there is no such folder; run `ltx preprocess` first")
+    }
+    var files: [String: String] = [:]
+    for case let relative as String in found {
+      let url = URL(fileURLWithPath: relative)
+      guard ["safetensors", "pt"].contains(url.pathExtension), !url.lastPathComponent.hasPrefix(".") else { continue }
+      files[String(relative.dropLast(url.pathExtension.count + 1))] = "\(folder)/\(relative)"
+    }
+    return files
+  }
+}
+
+/// A file of a sample in either format.
+private struct SampleFile {
+  private enum Content {
+    case safetensors(SafetensorsFile)
+    case torch(TorchFile)
+  }
+
+  private let path: String
+  private let content: Content
+
+  init(path: String) throws {
+    self.path = path
+    content =
+      path.hasSuffix(".pt") ? .torch(try TorchFile(path: path)) : .safetensors(try SafetensorsFile(path: path))
+  }
+
+  func has(_ key: String) -> Bool {
+    switch content {
+    case .safetensors(let file): file.entries[key] != nil
+    case .torch(let file): file.root[key].map { !$0.isNone } ?? false
+    }
+  }
+
+  func tensor(_ key: String) throws -> Tensor {
+    guard has(key) else { throw DatasetError(path: path, problem: "\(key) is missing") }
+    switch content {
+    case .safetensors(let file): return try file.tensor(key)
+    case .torch(let file): return try file.tensor(key)
+    }
+  }
+
+  func tensorShape(_ key: String) throws -> [Int] {
+    if case .safetensors(let file) = content, let entry = file.entries[key] { return entry.shape }
+    return try tensor(key).shape
+  }
+
+  /// A number that is stored as a one-element tensor or, in `.pt`, as it is; nil where it is not there.
+  func number(_ key: String) throws -> Double? {
+    guard has(key) else { return nil }
+    if case .torch(let file) = content, file.root[key]?.tensor == nil { return try file.number(key) }
+    return try tensor(key).item()
+  }
+}
