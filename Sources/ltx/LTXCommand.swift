@@ -6,5 +6,5 @@ struct LTXCommand: AsyncParsableCommand {
     commandName: "ltx",
     abstract: "Fine-tune LTX-2, the open audio-video diffusion transformer.",
     version: "0.1.0",
-    subcommands: [SplitCommand.self, ProbeCommand.self])
+    subcommands: [SplitCommand.self, PreprocessCommand.self, ProbeCommand.self])
 }

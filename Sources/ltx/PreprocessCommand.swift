@@ -1,0 +1,153 @@
+import ArgumentParser
+import Foundation
+import Media
+import Torch
+import Training
+
+/// `ltx preprocess`: parses, plans, runs, prints.
+struct PreprocessCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "preprocess",
+    abstract: "Turn clips and captions into the latents and text features that training reads.",
+    discussion: """
+      The dataset is a JSON list of objects, JSONL or CSV with a column for the media file (video, media_path, …) and \
+      one for the caption; media paths are relative to it. Each clip's first frames are brought to the resolution \
+      bucket nearest to its aspect. The cache, .precomputed beside the dataset, holds latents/ and conditions/, one \
+      safetensors file a clip. A later run encodes only what is missing or has changed.
+
+      Exit status: 0 if every clip is cached, 1 if some could not be, 2 if nothing was begun.
+      """)
+
+  @Argument(help: "The dataset: .json, .jsonl or .csv.", completion: .file())
+  var dataset: String
+
+  @Option(help: ArgumentHelp("Sizes to bring clips to.", valueName: "WxHxF;WxHxF;…"))
+  var resolutionBuckets: String
+
+  @Option(help: "The LTX-2 checkpoint.", completion: .file())
+  var modelPath: String
+
+  @Option(help: "The folder of the text encoder, Gemma 3.", completion: .directory)
+  var textEncoderPath: String
+
+  @Option(help: "The column of the media files, if it is not found by its name.")
+  var videoColumn: String?
+
+  @Option(help: "The column of the captions, if it is not found by its name.")
+  var captionColumn: String?
+
+  @Option(help: "A word to put before each caption, which the LoRA will listen to.")
+  var loraTrigger: String?
+
+  @Option(help: "Where the cache goes; .precomputed beside the dataset if left out.", completion: .directory)
+  var outputDir: String?
+
+  @Flag(help: "Encode everything anew, also what is cached and has not changed.")
+  var overwrite = false
+
+  @Flag(help: "Encode clips of more than 512 pixels a side in tiles, which takes less memory.")
+  var vaeTiling = false
+
+  @Flag(help: "Leave the clips' sound out. This version always does.")
+  var skipAudio = false
+
+  @Option(help: "What models compute in and the cache holds: bfloat16, as the reference, or float32.")
+  var dtype: ComputeDType = .bfloat16
+
+  @Option(help: "cpu, cuda or cuda:N.")
+  var device: Device = .cpu
+
+  @Option(help: "Threads that an operation may use; all cores if left out.")
+  var threads: Int?
+
+  func run() throws {
+    if let threads { Threads.count = threads }
+    let progress = PreprocessingProgress()
+    let summary: PreprocessingSummary
+    do {
+      var options = PreprocessingOptions(
+        dataset: dataset, buckets: try ResolutionBucket.list(resolutionBuckets), modelPath: modelPath,
+        textEncoderPath: textEncoderPath)
+      options.videoColumn = videoColumn
+      options.captionColumn = captionColumn
+      options.loraTrigger = loraTrigger
+      options.outputFolder = outputDir
+      options.overwrite = overwrite
+      options.vaeTiling = vaeTiling
+      options.dtype = dtype.dtype
+      options.device = device
+      summary = try Preprocessor(PreprocessingPlan(options), report: progress.show).run()
+      progress.finish()
+    } catch {
+      progress.finish()
+      for line in "\(error)".split(separator: "\n") { printError("error: \(line)") }
+      if case let error as TorchError = error, error.kind == .outOfMemory {
+        printError("error: memory ran out; try --vae-tiling or smaller buckets. A rerun goes on from here")
+      }
+      throw ExitCode(progress.hasEncoded || (progress.hasBegun && isWriting(error)) ? 1 : 2)
+    }
+    for failure in summary.failures { printError("error: \(failure)") }
+    print(
+      "\(summary.samples) clips: \(summary.clipsEncoded) clips and \(summary.captionsEncoded) captions encoded, "
+        + "\(summary.upToDate) up to date, \(summary.failures.count) failed; cached in \(summary.outputFolder)")
+    if !summary.failures.isEmpty { throw ExitCode(1) }
+  }
+
+  private func isWriting(_ error: any Error) -> Bool { (error as? PreprocessingError)?.kind == .writing }
+}
+
+private func printError(_ line: String) {
+  FileHandle.standardError.write(Data((line + "\n").utf8))
+}
+
+/// One line that is rewritten on a terminal; in a log, a line at the start and the end of each phase and every ten
+/// seconds between.
+private final class PreprocessingProgress {
+  private let isTerminal = isatty(2) == 1
+  private var phaseStart = Date()
+  private var lastShown = Date.distantPast
+  private(set) var hasBegun = false
+  /// Whether any sample has been finished.
+  private(set) var hasEncoded = false
+
+  func show(_ event: PreprocessingEvent) {
+    switch event {
+    case .note(let text):
+      finish()
+      printError("note: \(text)")
+    case .began(let phase, let total):
+      hasBegun = true
+      phaseStart = Date()
+      lastShown = Date()
+      let line = "\(verb(phase)): loading the model for \(total) of them"
+      if isTerminal { rewrite(line) } else { printError(line) }
+    case .advanced(let phase, let done, let total):
+      hasEncoded = true
+      let isLast = done == total
+      guard isLast || -lastShown.timeIntervalSinceNow > (isTerminal ? 0.2 : 10) else { return }
+      lastShown = Date()
+      let seconds = max(-phaseStart.timeIntervalSinceNow, 1e-3)
+      let left = seconds / Double(done) * Double(total - done)
+      let line =
+        "\(verb(phase)): \(done) of \(total), " + String(format: "%.2f/s, ", Double(done) / seconds)
+        + (isLast ? String(format: "%.1f s in all", seconds) : String(format: "%.0f s left", left))
+      if isTerminal { rewrite(line) }
+      if !isTerminal || isLast { printError(isTerminal ? "" : line) }
+    }
+  }
+
+  func finish() {
+    if isTerminal { rewrite("") }
+  }
+
+  private func verb(_ phase: PreprocessingEvent.Phase) -> String {
+    switch phase {
+    case .captions: "Encoding captions"
+    case .clips: "Encoding clips"
+    }
+  }
+
+  private func rewrite(_ line: String) {
+    FileHandle.standardError.write(Data("\r\u{1B}[K\(line)".utf8))
+  }
+}
