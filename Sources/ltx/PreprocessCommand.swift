@@ -96,16 +96,9 @@ struct PreprocessCommand: ParsableCommand {
   private func isWriting(_ error: any Error) -> Bool { (error as? PreprocessingError)?.kind == .writing }
 }
 
-private func printError(_ line: String) {
-  FileHandle.standardError.write(Data((line + "\n").utf8))
-}
-
-/// One line that is rewritten on a terminal; in a log, a line at the start and the end of each phase and every ten
-/// seconds between.
+/// A progress line for each phase.
 private final class PreprocessingProgress {
-  private let isTerminal = isatty(2) == 1
-  private var phaseStart = Date()
-  private var lastShown = Date.distantPast
+  private var line: ProgressLine?
   private(set) var hasBegun = false
   /// Whether any sample has been finished.
   private(set) var hasEncoded = false
@@ -117,37 +110,23 @@ private final class PreprocessingProgress {
       printError("note: \(text)")
     case .began(let phase, let total):
       hasBegun = true
-      phaseStart = Date()
-      lastShown = Date()
-      let line = "\(verb(phase)): loading the model for \(total) of them"
-      if isTerminal { rewrite(line) } else { printError(line) }
-    case .advanced(let phase, let done, let total):
+      finish()
+      switch phase {
+      case .captions:
+        printError("loading the text encoder for \(total) captions")
+        line = ProgressLine("encoding", total: total, unit: "captions")
+      case .clips:
+        printError("loading the video VAE for \(total) clips")
+        line = ProgressLine("encoding", total: total, unit: "clips")
+      }
+    case .advanced(_, let done, _):
       hasEncoded = true
-      let isLast = done == total
-      guard isLast || -lastShown.timeIntervalSinceNow > (isTerminal ? 0.2 : 10) else { return }
-      lastShown = Date()
-      let seconds = max(-phaseStart.timeIntervalSinceNow, 1e-3)
-      let left = seconds / Double(done) * Double(total - done)
-      let line =
-        "\(verb(phase)): \(done) of \(total), " + String(format: "%.2f/s, ", Double(done) / seconds)
-        + (isLast ? String(format: "%.1f s in all", seconds) : String(format: "%.0f s left", left))
-      if isTerminal { rewrite(line) }
-      if !isTerminal || isLast { printError(isTerminal ? "" : line) }
+      line?.update(done)
     }
   }
 
   func finish() {
-    if isTerminal { rewrite("") }
-  }
-
-  private func verb(_ phase: PreprocessingEvent.Phase) -> String {
-    switch phase {
-    case .captions: "Encoding captions"
-    case .clips: "Encoding clips"
-    }
-  }
-
-  private func rewrite(_ line: String) {
-    FileHandle.standardError.write(Data("\r\u{1B}[K\(line)".utf8))
+    line?.finish()
+    line = nil
   }
 }
