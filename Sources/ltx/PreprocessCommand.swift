@@ -62,29 +62,18 @@ struct PreprocessCommand: ParsableCommand {
 
   func run() throws {
     if let threads { Threads.count = threads }
+    let plan = try checkingInput { try PreprocessingPlan(options()) }
     let progress = PreprocessingProgress()
     let summary: PreprocessingSummary
     do {
-      var options = PreprocessingOptions(
-        dataset: dataset, buckets: try ResolutionBucket.list(resolutionBuckets), modelPath: modelPath,
-        textEncoderPath: textEncoderPath)
-      options.videoColumn = videoColumn
-      options.captionColumn = captionColumn
-      options.loraTrigger = loraTrigger
-      options.outputFolder = outputDir
-      options.overwrite = overwrite
-      options.vaeTiling = vaeTiling
-      options.dtype = dtype.dtype
-      options.device = device
-      summary = try Preprocessor(PreprocessingPlan(options), report: progress.show).run()
-      progress.finish()
+      defer { progress.finish() }
+      summary = try Preprocessor(plan, report: progress.show).run()
     } catch {
-      progress.finish()
-      for line in "\(error)".split(separator: "\n") { printError("error: \(line)") }
+      printError("error: \(error)")
       if case let error as TorchError = error, error.kind == .outOfMemory {
-        printError("error: memory ran out; try --vae-tiling or smaller buckets. A rerun goes on from here")
+        printError("memory ran out: try --vae-tiling or smaller buckets; a rerun goes on from here")
       }
-      throw ExitCode(progress.hasEncoded || (progress.hasBegun && isWriting(error)) ? 1 : 2)
+      throw ExitCode(progress.hasEncoded || (error as? PreprocessingError)?.kind == .writing ? 1 : 2)
     }
     for failure in summary.failures { printError("error: \(failure)") }
     print(
@@ -93,32 +82,37 @@ struct PreprocessCommand: ParsableCommand {
     if !summary.failures.isEmpty { throw ExitCode(1) }
   }
 
-  private func isWriting(_ error: any Error) -> Bool { (error as? PreprocessingError)?.kind == .writing }
+  private func options() throws -> PreprocessingOptions {
+    var options = PreprocessingOptions(
+      dataset: dataset, buckets: try ResolutionBucket.list(resolutionBuckets), modelPath: modelPath,
+      textEncoderPath: textEncoderPath)
+    options.videoColumn = videoColumn
+    options.captionColumn = captionColumn
+    options.loraTrigger = loraTrigger
+    options.outputFolder = outputDir
+    options.overwrite = overwrite
+    options.vaeTiling = vaeTiling
+    options.dtype = dtype.dtype
+    options.device = device
+    return options
+  }
 }
 
 /// A progress line for each phase.
 private final class PreprocessingProgress {
   private var line: ProgressLine?
-  private(set) var hasBegun = false
   /// Whether any sample has been finished.
   private(set) var hasEncoded = false
 
   func show(_ event: PreprocessingEvent) {
     switch event {
     case .note(let text):
-      finish()
       printError("note: \(text)")
+    case .loading(.captions, let total): printError("loading the text encoder for \(total) captions")
+    case .loading(.clips, let total): printError("loading the video VAE for \(total) clips")
     case .began(let phase, let total):
-      hasBegun = true
       finish()
-      switch phase {
-      case .captions:
-        printError("loading the text encoder for \(total) captions")
-        line = ProgressLine("encoding", total: total, unit: "captions")
-      case .clips:
-        printError("loading the video VAE for \(total) clips")
-        line = ProgressLine("encoding", total: total, unit: "clips")
-      }
+      line = ProgressLine("encoding", total: total, unit: phase == .captions ? "captions" : "clips")
     case .advanced(_, let done, _):
       hasEncoded = true
       line?.update(done)

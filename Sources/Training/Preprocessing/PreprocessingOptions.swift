@@ -62,14 +62,17 @@ public struct PreprocessingFailure: Error, Sendable, CustomStringConvertible {
 public struct NoUsableClips: Error, Sendable, CustomStringConvertible {
   public let failures: [PreprocessingFailure]
 
-  public var description: String { failures.map(\.description).joined(separator: "\n") }
+  public var description: String {
+    "none of the clips can be used\n" + failures.map { "  \($0)" }.joined(separator: "\n")
+  }
 }
 
 /// How far preprocessing has come.
 public enum PreprocessingEvent: Sendable {
   public enum Phase: Sendable { case captions, clips }
 
-  /// Models are being loaded; `total` samples follow, the others being cached already.
+  /// The model is being loaded; `total` samples follow, the others being cached already.
+  case loading(Phase, total: Int)
   case began(Phase, total: Int)
   case advanced(Phase, done: Int, total: Int)
   /// Something worth knowing that stops nothing.

@@ -42,12 +42,13 @@ public struct Preprocessor {
   // MARK: Captions
 
   private func encodeCaptions(_ items: [PreprocessingPlan.Item]) throws {
-    report(.began(.captions, total: items.count))
+    report(.loading(.captions, total: items.count))
     let options = plan.options
     let encoder = try PromptEncoder(
       checkpoint: plan.checkpoint.weights(dtype: options.dtype, device: options.device),
       configuration: plan.text, textEncoder: options.textEncoderPath, dtype: options.dtype,
       device: options.device)
+    report(.began(.captions, total: items.count))
     for (done, item) in items.enumerated() {
       let features = try encoder([item.prompt])
       try requireFinite(features.video, "the text features of \"\(item.sample.media)\"")
@@ -65,9 +66,10 @@ public struct Preprocessor {
 
   /// - Returns: the clips that could not be encoded.
   private func encodeClips(_ items: [PreprocessingPlan.Item]) throws -> [PreprocessingFailure] {
-    report(.began(.clips, total: items.count))
+    report(.loading(.clips, total: items.count))
     let options = plan.options
     let encoder = try plan.checkpoint.videoEncoder(dtype: options.dtype, device: options.device)
+    report(.began(.clips, total: items.count))
     let reader = ClipReader(buckets: options.buckets)
     let clips = ReadAhead(count: items.count) { index in
       Result { try reader.read(items[index].sample.mediaPath) }
