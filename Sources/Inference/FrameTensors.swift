@@ -74,8 +74,10 @@ public enum FrameTensors {
 
   /// [1, 3, H, W], float32, 0 to 1.
   private static func planes(_ frame: RGBFrame) throws -> Tensor {
-    try Tensor(frame.bytes, shape: [frame.height, frame.width, 3]).permute([2, 0, 1]).contiguous().to(.float32)
-      .unsqueeze(0) / 255
+    try Tensor(frame.bytes, shape: [frame.height, frame.width, 3]).permute([2, 0, 1]).contiguous().to(
+      .float32
+    )
+    .unsqueeze(0) / 255
   }
 
   private static func signed(_ x: Tensor) throws -> Tensor { try x * 2 - 1 }
@@ -84,7 +86,8 @@ public enum FrameTensors {
     guard let first = frames.first else { throw FrameError("there are no frames") }
     for frame in frames where (frame.width, frame.height) != (first.width, first.height) {
       throw FrameError(
-        "frame \(frame.index) is \(frame.width)x\(frame.height), the first one \(first.width)x\(first.height)")
+        "frame \(frame.index) is \(frame.width)x\(frame.height), the first one \(first.width)x\(first.height)"
+      )
     }
   }
 }

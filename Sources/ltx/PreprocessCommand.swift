@@ -78,7 +78,8 @@ struct PreprocessCommand: ParsableCommand {
     for failure in summary.failures { printError("error: \(failure)") }
     print(
       "\(summary.samples) clips: \(summary.clipsEncoded) clips and \(summary.captionsEncoded) captions encoded, "
-        + "\(summary.upToDate) up to date, \(summary.failures.count) failed; cached in \(summary.outputFolder)")
+        + "\(summary.upToDate) up to date, \(summary.failures.count) failed; cached in \(summary.outputFolder)"
+    )
     if !summary.failures.isEmpty { throw ExitCode(1) }
   }
 
@@ -92,6 +93,7 @@ struct PreprocessCommand: ParsableCommand {
     options.outputFolder = outputDir
     options.overwrite = overwrite
     options.vaeTiling = vaeTiling
+    options.skipAudio = skipAudio
     options.dtype = dtype.dtype
     options.device = device
     return options

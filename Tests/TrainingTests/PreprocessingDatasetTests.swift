@@ -118,17 +118,21 @@ func message(of body: () throws -> Void) -> String {
     #expect(error("", "d.jsonl").contains("holds no rows"))
     #expect(error("video,caption\n", "d.csv").contains("holds no rows"))
     #expect(error("{}", "d.json").contains("must be a list of objects"))
-    #expect(error(#"[{"video": "a", "caption": "b"}, "c"]"#, "d.json").contains("d.json:1: must be an object"))
+    #expect(
+      error(#"[{"video": "a", "caption": "b"}, "c"]"#, "d.json").contains("d.json:1: must be an object"))
     #expect(error("[{\"video\": \"a\", \"caption\": \"b\"},]", "d.json").contains("is not valid JSON"))
-    #expect(error("{\"video\": \"a\", \"caption\": \"b\"}\n{", "d.jsonl").contains("d.jsonl:2: is not valid JSON"))
+    #expect(
+      error("{\"video\": \"a\", \"caption\": \"b\"}\n{", "d.jsonl").contains("d.jsonl:2: is not valid JSON"))
     let latin = scratch.file("latin.csv")
     try Data([0x76, 0x2C, 0xE9, 0x0A]).write(to: URL(fileURLWithPath: latin))
     #expect(message { _ = try DatasetFile(path: latin) }.contains("is not UTF-8"))
   }
 
   @Test func `CSV that is broken`() throws {
-    #expect(error("video,caption\na.mp4,\"x\n", "d.csv").contains("d.csv:2: a quote is opened and never closed"))
-    #expect(error("video,caption\na.mp4,\"x\" y\n", "d.csv").contains("d.csv:2: text follows a closing quote"))
+    #expect(
+      error("video,caption\na.mp4,\"x\n", "d.csv").contains("d.csv:2: a quote is opened and never closed"))
+    #expect(
+      error("video,caption\na.mp4,\"x\" y\n", "d.csv").contains("d.csv:2: text follows a closing quote"))
     #expect(error("video,caption\na.mp4,x,y\n", "d.csv").contains("d.csv:2: the row has 3 fields"))
     #expect(error("video,caption,video\na.mp4,x,y\n", "d.csv").contains("\"video\" stands twice"))
   }
@@ -146,7 +150,8 @@ func message(of body: () throws -> Void) -> String {
     #expect(
       error("{\"video\": \"a\", \"caption\": \"b\"}\n{\"video\": \"c\"}", "d.jsonl").contains(
         "d.jsonl:2: the caption is missing"))
-    #expect(error("video,caption\na.mp4, \n", "d.csv").contains("d.csv:2: the caption in \"caption\" is empty"))
+    #expect(
+      error("video,caption\na.mp4, \n", "d.csv").contains("d.csv:2: the caption in \"caption\" is empty"))
     #expect(error(#"[{"video": "a", "caption": 3}]"#, "d.json").contains("must be text"))
     #expect(error(#"[{"video": null, "caption": "b"}]"#, "d.json").contains("no media column"))
   }

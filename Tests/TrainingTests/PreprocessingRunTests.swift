@@ -28,7 +28,9 @@ import Torch
     for time in 0..<frames {
       let bytes = (0..<(width * height)).flatMap { i -> [UInt8] in
         let (x, y) = (i % width, i / width)
-        return [UInt8((4 * x + 9 * time) % 256), UInt8((4 * y + seed) % 256), UInt8((2 * (x + y) + 5 * time) % 256)]
+        return [
+          UInt8((4 * x + 9 * time) % 256), UInt8((4 * y + seed) % 256), UInt8((2 * (x + y) + 5 * time) % 256),
+        ]
       }
       try writer.append(RGBFrame(bytes: bytes, width: width, height: height))
     }
@@ -79,7 +81,8 @@ import Torch
     let checkpoint = try Checkpoint(path: model.checkpoint)
     let encoder = try checkpoint.videoEncoder(dtype: .float32)
     for (name, file, size, frames, rate) in [
-      ("sub/wide.one", "sub/wide.one.mp4", (96, 64), 17, 30000 / 1001.0), ("high", "high.mp4", (64, 96), 9, 25.0),
+      ("sub/wide.one", "sub/wide.one.mp4", (96, 64), 17, 30000 / 1001.0),
+      ("high", "high.mp4", (64, 96), 9, 25.0),
     ] {
       let reader = try VideoReader(path: scratch.file(file))
       let first = try (0..<frames).compactMap { _ in try reader.next() }
@@ -87,7 +90,9 @@ import Torch
       let found = try cached("latents/\(name)")
       #expect(found.keys == ["fps", "height", "latents", "num_frames", "width"])
       #expect(try difference(found.tensor("latents"), wanted) < 1e-5)
-      #expect(try ["num_frames", "height", "width"].map { Int(try found.tensor($0).item()) } == Array(wanted.shape[1...]))
+      #expect(
+        try ["num_frames", "height", "width"].map { Int(try found.tensor($0).item()) }
+          == Array(wanted.shape[1...]))
       #expect(found.entries["num_frames"]?.dtype == .int64 && found.entries["num_frames"]?.shape == [1])
       #expect(try found.tensor("fps").item() == rate)
     }
@@ -147,7 +152,8 @@ import Torch
     try FileManager.default.removeItem(atPath: scratch.file(".precomputed/conditions/a.safetensors"))
     try rerun(0, 1, "a file is missing")
 
-    let handle = try #require(FileHandle(forWritingAtPath: scratch.file(".precomputed/latents/b.safetensors")))
+    let handle = try #require(
+      FileHandle(forWritingAtPath: scratch.file(".precomputed/latents/b.safetensors")))
     try handle.truncate(atOffset: 300)
     try handle.close()
     try rerun(1, 0, "a file is cut off")
@@ -188,7 +194,8 @@ import Torch
     #expect(summary.clipsEncoded == 1 && summary.captionsEncoded == 1)
     #expect(summary.failures.map(\.line) == [2, 4, 5, 6])
     #expect(summary.failures[1].description.contains("dataset.json:4: "))
-    #expect(summary.failures[1].description.contains("short.mp4: has 8 frames, but the shortest bucket takes 9"))
+    #expect(
+      summary.failures[1].description.contains("short.mp4: has 8 frames, but the shortest bucket takes 9"))
     #expect(summary.failures[2].description.contains("none.mp4: there is no such file"))
     #expect(try cached("latents/good").contains("latents"))
     #expect(!FileManager.default.fileExists(atPath: scratch.file(".precomputed/latents/short.safetensors")))
@@ -241,7 +248,8 @@ import Torch
       }
     }
     #expect(error { $0.buckets = try ResolutionBucket.list("65x64x9") }.contains("65x64x9: the width"))
-    #expect(error { $0.buckets = try ResolutionBucket.list("64x64x8") }.contains("64x64x8: the number of frames"))
+    #expect(
+      error { $0.buckets = try ResolutionBucket.list("64x64x8") }.contains("64x64x8: the number of frames"))
     #expect(error { $0.buckets = [] }.contains("give at least one"))
     #expect(error { $0.modelPath = scratch.file("none") }.contains(scratch.file("none")))
     #expect(error { $0.textEncoderPath = scratch.file("none") }.contains("is no folder"))
@@ -262,7 +270,8 @@ import Torch
     // One layer less in its configuration: fewer hidden states than the projection takes.
     let config = model.textEncoder + "/config.json"
     var json = try #require(
-      try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: config))) as? [String: Any])
+      try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: config))) as? [String: Any]
+    )
     var text = json["text_config"] as? [String: Any] ?? json
     let layers = try #require(text["num_hidden_layers"] as? Int)
     text["num_hidden_layers"] = layers - 1

@@ -16,8 +16,9 @@ struct ClipReader: Sendable {
 
   /// Looks at a clip without decoding it.
   ///
+  /// - Returns: whether it has sound.
   /// - Throws: `MediaError` for a file that is missing, no media, or too short for every bucket.
-  func check(_ path: String) throws {
+  func check(_ path: String) throws -> Bool {
     let reader = try VideoReader(path: path)
     switch reader.frameCount {
     case .declared(let count): try requireLength(count, path)
@@ -26,6 +27,7 @@ struct ClipReader: Sendable {
       try requireLength(VideoReader.countFrames(path: path), path)
     case .estimated, .unknown: break
     }
+    return reader.hasAudio
   }
 
   /// The first frames of a clip, as many as its bucket has, scaled and cut to the bucket's size.
@@ -64,6 +66,7 @@ struct ClipReader: Sendable {
     var what = "has \(count) frame\(count == 1 ? "" : "s"), but the shortest bucket takes \(shortest)"
     if case .damaged(let reason) = ending { what += " (\(reason))" }
     return MediaError(
-      .badOption, file: path, what, remedy: "Add a shorter bucket to --resolution-buckets, or remove the row.")
+      .badOption, file: path, what, remedy: "Add a shorter bucket to --resolution-buckets, or remove the row."
+    )
   }
 }

@@ -107,7 +107,9 @@ enum FileIdentity {
     var filled = 0
     while filled < range.count {
       let count = bytes.withUnsafeMutableBytes {
-        pread(descriptor, $0.baseAddress?.advanced(by: filled), range.count - filled, off_t(range.lowerBound + filled))
+        pread(
+          descriptor, $0.baseAddress?.advanced(by: filled), range.count - filled,
+          off_t(range.lowerBound + filled))
       }
       if count < 0, errno == EINTR { continue }
       guard count > 0 else { throw unreadable(path) }

@@ -22,6 +22,8 @@ public struct PreprocessingOptions: Sendable {
   public var overwrite = false
   /// Encodes large clips in overlapping tiles, which takes less memory.
   public var vaeTiling = false
+  /// Says that sound is not wanted; this version never encodes it.
+  public var skipAudio = false
   public var device = Device.cpu
   /// What the models compute in and the cache holds; the reference uses bfloat16.
   public var dtype = DType.bfloat16

@@ -4,7 +4,7 @@ import Media
 import NN
 import TensorFiles
 
-/// What has to be done for a dataset. Making it reads no weights and decodes nothing; all mistakes that can be known
+/// What has to be done for a dataset. Making it loads no model and decodes no long clip; all mistakes that can be known
 /// before the work are found here.
 public struct PreprocessingPlan: Sendable {
   struct Item: Sendable {
@@ -16,6 +16,8 @@ public struct PreprocessingPlan: Sendable {
     let conditions: Fingerprint
     let needsLatents: Bool
     let needsConditions: Bool
+    /// Known of clips that are to be encoded only.
+    let hasSound: Bool
   }
 
   let options: PreprocessingOptions
@@ -46,7 +48,8 @@ public struct PreprocessingPlan: Sendable {
 
     let output =
       options.outputFolder
-      ?? absolutePath(".precomputed", in: absolutePath((options.dataset as NSString).deletingLastPathComponent))
+      ?? absolutePath(
+        ".precomputed", in: absolutePath((options.dataset as NSString).deletingLastPathComponent))
     outputFolder = output
     let clips = ClipReader(buckets: options.buckets)
     var items: [Item] = []
@@ -54,7 +57,8 @@ public struct PreprocessingPlan: Sendable {
     for sample in samples {
       do {
         items.append(
-          try Self.item(sample, options, clips: clips, output: output, model: model, textEncoder: textEncoder))
+          try Self.item(sample, options, clips: clips, output: output, model: model, textEncoder: textEncoder)
+        )
       } catch let error as MediaError {
         failures.append(
           PreprocessingFailure(sample, of: options, error, olderLatents: Self.latentsPath(sample, output)))
@@ -64,7 +68,7 @@ public struct PreprocessingPlan: Sendable {
     self.items = items
     self.failures = failures
     sampleCount = samples.count
-    notes = Self.notes(file, columns)
+    notes = Self.notes(file, columns, withSound: options.skipAudio ? 0 : items.count(where: \.hasSound))
   }
 
   private static func item(
@@ -85,11 +89,11 @@ public struct PreprocessingPlan: Sendable {
         remedy: "Media paths are relative to the dataset file; correct the path or remove the row.")
     }
     let needsLatents = options.overwrite || !latents.fits(latentsPath)
-    if needsLatents { try clips.check(sample.mediaPath) }
+    let hasSound = try needsLatents && clips.check(sample.mediaPath)
     return Item(
       sample: sample, latentsPath: latentsPath, conditionsPath: conditionsPath, prompt: prompt,
       latents: latents, conditions: conditions, needsLatents: needsLatents,
-      needsConditions: options.overwrite || !conditions.fits(conditionsPath))
+      needsConditions: options.overwrite || !conditions.fits(conditionsPath), hasSound: hasSound)
   }
 
   private static func latentsPath(_ sample: DatasetSample, _ output: String) -> String {
@@ -117,7 +121,8 @@ public struct PreprocessingPlan: Sendable {
     else {
       throw PreprocessingError(
         .model, file: options.textEncoderPath,
-        "is no folder; --text-encoder-path wants that of the text encoder, with config.json and tokenizer.json")
+        "is no folder; --text-encoder-path wants that of the text encoder, with config.json and tokenizer.json"
+      )
     }
     for name in ["config.json", "tokenizer.json"]
     where !FileManager.default.fileExists(atPath: "\(options.textEncoderPath)/\(name)") {
@@ -145,11 +150,15 @@ public struct PreprocessingPlan: Sendable {
     }
   }
 
-  private static func notes(_ file: DatasetFile, _ columns: DatasetColumns) -> [String] {
+  private static func notes(_ file: DatasetFile, _ columns: DatasetColumns, withSound: Int) -> [String] {
     var notes = ["media from the column \"\(columns.media)\", captions from \"\(columns.caption)\""]
     let unused = DatasetColumns.unused.filter(file.columns.contains)
     if !unused.isEmpty {
       notes.append("not used by this version: the columns \(unused.joined(separator: ", "))")
+    }
+    if withSound > 0 {
+      notes.append(
+        "\(withSound) of the clips have sound, which this version leaves out, as --skip-audio does")
     }
     return notes
   }

@@ -26,7 +26,7 @@ public struct Preprocessor {
   /// - Throws: what loading the models throws; `PreprocessingError` of kind `.writing`; `TorchError` when memory runs
   ///   out. A clip that can't be used is no error: it is in the summary.
   public func run() throws -> PreprocessingSummary {
-    plan.notes.forEach { report(.note($0)) }
+    for note in plan.notes { report(.note(note)) }
     for folder in ["latents", "conditions"] { try makeFolder("\(plan.outputFolder)/\(folder)") }
     let captions = plan.items.filter(\.needsConditions)
     let clips = plan.items.filter(\.needsLatents)
