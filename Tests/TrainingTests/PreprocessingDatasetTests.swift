@@ -120,7 +120,8 @@ func message(of body: () throws -> Void) -> String {
     #expect(error("{}", "d.json").contains("must be a list of objects"))
     #expect(
       error(#"[{"video": "a", "caption": "b"}, "c"]"#, "d.json").contains("d.json:1: must be an object"))
-    #expect(error("[{\"video\": \"a\", \"caption\": \"b\"},]", "d.json").contains("is not valid JSON"))
+    #expect(
+      error("[{\"video\": \"a\", \"caption\": \"b,\"},\n]", "d.json").contains("d.json:2: is not valid JSON"))
     #expect(
       error("{\"video\": \"a\", \"caption\": \"b\"}\n{", "d.jsonl").contains("d.jsonl:2: is not valid JSON"))
     let latin = scratch.file("latin.csv")

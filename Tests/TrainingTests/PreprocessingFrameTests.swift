@@ -28,12 +28,13 @@ import Torch
   }
 
   @Test func `Channel, frame, row and column keep their places`() throws {
-    let frames = (0..<2).map { f in
-      RGBFrame(
-        bytes: (0..<2).flatMap { y in
-          (0..<3).flatMap { x in (0..<3).map { c in UInt8(100 * f + 20 * y + 5 * x + c) } }
-        },
-        width: 3, height: 2)
+    var frames: [RGBFrame] = []
+    for f in 0..<2 {
+      var bytes: [UInt8] = []
+      for y in 0..<2 {
+        for x in 0..<3 { bytes += (0..<3).map { c in UInt8(100 * f + 20 * y + 5 * x + c) } }
+      }
+      frames.append(RGBFrame(bytes: bytes, width: 3, height: 2))
     }
     let pixels = try FrameTensors.pixels(frames)
     #expect(pixels.shape == [1, 3, 2, 2, 3])

@@ -64,7 +64,7 @@ struct DatasetFile: Sendable {
       throw PreprocessingError(.dataset, file: path, "must be a list of objects, [{…}, {…}]")
     }
     // Lines are looked up in the text, for the decoder does not tell them.
-    let lines = elementLines(bytes)
+    let lines = try elementLines(bytes[...], path)
     return try entries.enumerated().map { index, entry in
       let line = index < lines.count ? lines[index] : 1
       return DatasetRow(line: line, values: try members(entry, path, line: line))
@@ -76,6 +76,7 @@ struct DatasetFile: Sendable {
       .compactMap { index, text in
         guard text.contains(where: { !isBlank($0) }) else { return nil }
         let entry = try decode(text, path, line: index + 1)
+        _ = try elementLines(text, path, firstLine: index + 1)
         return DatasetRow(line: index + 1, values: try members(entry, path, line: index + 1))
       }
   }
@@ -100,10 +101,16 @@ struct DatasetFile: Sendable {
     return members.filter { $0.value != .null }
   }
 
-  /// The lines that the elements of the outermost list start on. The text is known to be valid.
-  private static func elementLines(_ bytes: [UInt8]) -> [Int] {
+  /// The lines that the elements of the outermost list start on.
+  ///
+  /// - Parameter bytes: what the decoder has taken. It lets a comma pass that nothing follows; other programs don't, so
+  ///   that is refused here.
+  private static func elementLines(
+    _ bytes: ArraySlice<UInt8>, _ path: String, firstLine: Int = 1
+  ) throws -> [Int] {
     var lines: [Int] = []
-    var (line, depth, inString, isEscaped, awaitsElement) = (1, 0, false, false, false)
+    var (line, depth, inString, isEscaped, awaitsElement) = (firstLine, 0, false, false, false)
+    var last = UInt8(ascii: " ")
     for byte in bytes {
       if byte == UInt8(ascii: "\n") { line += 1 }
       if inString {
@@ -117,6 +124,11 @@ struct DatasetFile: Sendable {
         continue
       }
       if isBlank(byte) { continue }
+      if last == UInt8(ascii: ","), byte == UInt8(ascii: "]") || byte == UInt8(ascii: "}") {
+        throw PreprocessingError(
+          .dataset, file: path, line: line, "is not valid JSON: nothing follows the comma before the bracket")
+      }
+      last = byte
       if awaitsElement, depth == 1, byte != UInt8(ascii: "]") {
         lines.append(line)
         awaitsElement = false
