@@ -104,6 +104,11 @@ public struct PreprocessingPlan: Sendable {
   private static func textConfiguration(
     _ checkpoint: Checkpoint, _ options: PreprocessingOptions
   ) throws -> TextConfiguration {
+    for component in ["transformer", "vae"] where !checkpoint.config.has(component) {
+      throw PreprocessingError(
+        .model, file: options.modelPath,
+        "is no LTX-2 checkpoint with all of its parts in one file: its config has no \(component)")
+    }
     let text = try TextConfiguration(checkpoint.config)
     let root = checkpoint.weights()
     for (scope, what) in [
