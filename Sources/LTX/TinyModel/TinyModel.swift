@@ -27,12 +27,14 @@ public enum TinyModel {
   ///   - isOverwriting: whether the folder may have content; files of the same names are replaced.
   /// - Throws: `TinyModelError` when `folder` is a file or not empty, or can't be written; `TensorFileError` when a
   ///   tensor file can't.
-  public static func write(to folder: String, seed: UInt64 = 42, isOverwriting: Bool = false) throws -> Files {
+  public static func write(to folder: String, seed: UInt64 = 42, isOverwriting: Bool = false) throws -> Files
+  {
     let destination = URL(fileURLWithPath: folder).standardizedFileURL
     let isUsed = try hasContent(destination, named: folder)
     guard !isUsed || isOverwriting else {
       throw TinyModelError(
-        kind: .notEmpty, path: folder, problem: "the folder is not empty; name another one, or pass --overwrite")
+        kind: .notEmpty, path: folder,
+        problem: "the folder is not empty; name another one, or pass --overwrite")
     }
     let suffix = String(UInt64.random(in: .min ... .max), radix: 36)
     let staging = destination.deletingLastPathComponent()
@@ -51,7 +53,8 @@ public enum TinyModel {
           kind: .notWritten, path: folder, problem: "can't be written: \(String(cString: strerror(errno)))")
       }
     } catch let error as CocoaError {
-      throw TinyModelError(kind: .notWritten, path: folder, problem: "can't be written: \(error.localizedDescription)")
+      throw TinyModelError(
+        kind: .notWritten, path: folder, problem: "can't be written: \(error.localizedDescription)")
     }
     return Files(
       checkpoint: destination.appendingPathComponent(checkpointName).path,
@@ -137,7 +140,8 @@ public enum TinyModel {
     do {
       return try !FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty
     } catch {
-      throw TinyModelError(kind: .notWritten, path: name, problem: "can't be read: \(error.localizedDescription)")
+      throw TinyModelError(
+        kind: .notWritten, path: name, problem: "can't be read: \(error.localizedDescription)")
     }
   }
 
@@ -162,7 +166,8 @@ public enum TinyModel {
       try FileManager.default.removeItem(at: folder)
     } catch {
       // What is left has a name that says so, and the reason for the failure is already being thrown.
-      FileHandle.standardError.write(Data("warning: \(folder.path) remains: \(error.localizedDescription)\n".utf8))
+      FileHandle.standardError.write(
+        Data("warning: \(folder.path) remains: \(error.localizedDescription)\n".utf8))
     }
   }
 }

@@ -37,17 +37,21 @@ struct TinyTokenizer {
     var added = vocabulary.enumerated().map {
       AddedToken(id: $0, content: $1, isSpecial: special.contains($1) || turn.contains($1))
     }
-    vocabulary += (0..<256).map { "<0x" + ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) + ">" }
+    vocabulary += (0..<256).map {
+      "<0x" + ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) + ">"
+    }
 
     let trained = PairMerging.learn(from: TinyCaptions.sentences, count: 400)
     vocabulary += trained.map(\.result)
     var letters = [blank]
-    for range in [0x21...0x7E, 0xC0...0xFF, 0x410...0x44F, 0x2013...0x2014, 0x2018...0x2019, 0x201C...0x201D] {
+    for range in [0x21...0x7E, 0xC0...0xFF, 0x410...0x44F, 0x2013...0x2014, 0x2018...0x2019, 0x201C...0x201D]
+    {
       letters += range.compactMap(Unicode.Scalar.init).map(String.init)
     }
     vocabulary += letters
     self.vocabulary = vocabulary
-    merges = Self.runs(of: "\n", upTo: 4) + Self.runs(of: blank, upTo: 8) + Self.runs(of: "\t", upTo: 2) + trained
+    merges =
+      Self.runs(of: "\n", upTo: 4) + Self.runs(of: blank, upTo: 8) + Self.runs(of: "\t", upTo: 2) + trained
 
     for (offset, content) in ["<start_of_image>", "<end_of_image>", "<image_soft_token>"].enumerated() {
       added.append(AddedToken(id: vocabulary.count + offset, content: content, isSpecial: true))
