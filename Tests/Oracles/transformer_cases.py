@@ -187,7 +187,7 @@ def make_lora_gradients() -> None:
 
     def with_target(draw, inputs, stream, count=None):
         count = count or draw.tokens[stream]
-        mask = (torch.rand(draw.batch, draw.tokens[stream], generator=draw.rng) > 0.25).float()
+        mask = (torch.rand(draw.batch, draw.tokens[stream], generator=draw.rng) > 0.25).long()
         mask[:, -1] = 1
         target = draw.normal(draw.batch, count, draw.channels[stream])
         return inputs | {f"{stream}.target": target, f"{stream}.loss_mask": mask}

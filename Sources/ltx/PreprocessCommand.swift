@@ -1,0 +1,128 @@
+import ArgumentParser
+import Foundation
+import Media
+import Torch
+import Training
+
+/// `ltx preprocess`: parses, plans, runs, prints.
+struct PreprocessCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "preprocess",
+    abstract: "Turn clips and captions into the latents and text features that training reads.",
+    discussion: """
+      The dataset is a JSON list of objects, JSONL or CSV with a column for the media file (video, media_path, …) and \
+      one for the caption; media paths are relative to it. Each clip's first frames are brought to the resolution \
+      bucket nearest to its aspect. The cache, .precomputed beside the dataset, holds latents/ and conditions/, one \
+      safetensors file a clip. A later run encodes only what is missing or has changed.
+
+      Exit status: 0 if every clip is cached, 1 if some could not be, 2 if nothing was begun.
+      """)
+
+  @Argument(help: "The dataset: .json, .jsonl or .csv.", completion: .file())
+  var dataset: String
+
+  @Option(help: ArgumentHelp("Sizes to bring clips to.", valueName: "WxHxF;WxHxF;…"))
+  var resolutionBuckets: String
+
+  @Option(help: "The LTX-2 checkpoint.", completion: .file())
+  var modelPath: String
+
+  @Option(help: "The folder of the text encoder, Gemma 3.", completion: .directory)
+  var textEncoderPath: String
+
+  @Option(help: "The column of the media files, if it is not found by its name.")
+  var videoColumn: String?
+
+  @Option(help: "The column of the captions, if it is not found by its name.")
+  var captionColumn: String?
+
+  @Option(help: "A word to put before each caption, which the LoRA will listen to.")
+  var loraTrigger: String?
+
+  @Option(help: "Where the cache goes; .precomputed beside the dataset if left out.", completion: .directory)
+  var outputDir: String?
+
+  @Flag(help: "Encode everything anew, also what is cached and has not changed.")
+  var overwrite = false
+
+  @Flag(help: "Encode clips of more than 512 pixels a side in tiles, which takes less memory.")
+  var vaeTiling = false
+
+  @Flag(help: "Leave the clips' sound out. This version always does.")
+  var skipAudio = false
+
+  @Option(help: "What models compute in and the cache holds: bfloat16, as the reference, or float32.")
+  var dtype: ComputeDType = .bfloat16
+
+  @Option(help: "cpu, cuda or cuda:N.")
+  var device: Device = .cpu
+
+  @Option(help: "Threads that an operation may use; all cores if left out.")
+  var threads: Int?
+
+  func run() throws {
+    if let threads { Threads.count = threads }
+    let plan = try checkingInput { try PreprocessingPlan(options()) }
+    let progress = PreprocessingProgress()
+    let summary: PreprocessingSummary
+    do {
+      defer { progress.finish() }
+      summary = try Preprocessor(plan, report: progress.show).run()
+    } catch {
+      printError("error: \(error)")
+      if case let error as TorchError = error, error.kind == .outOfMemory {
+        printError("memory ran out: try --vae-tiling or smaller buckets; a rerun goes on from here")
+      }
+      throw ExitCode(progress.hasEncoded || (error as? PreprocessingError)?.kind == .writing ? 1 : 2)
+    }
+    for failure in summary.failures { printError("error: \(failure)") }
+    print(
+      "\(summary.samples) clips: \(summary.clipsEncoded) clips and \(summary.captionsEncoded) captions encoded, "
+        + "\(summary.upToDate) up to date, \(summary.failures.count) failed; cached in \(summary.outputFolder)"
+    )
+    if !summary.failures.isEmpty { throw ExitCode(1) }
+  }
+
+  private func options() throws -> PreprocessingOptions {
+    var options = PreprocessingOptions(
+      dataset: dataset, buckets: try ResolutionBucket.list(resolutionBuckets), modelPath: modelPath,
+      textEncoderPath: textEncoderPath)
+    options.videoColumn = videoColumn
+    options.captionColumn = captionColumn
+    options.loraTrigger = loraTrigger
+    options.outputFolder = outputDir
+    options.overwrite = overwrite
+    options.vaeTiling = vaeTiling
+    options.skipAudio = skipAudio
+    options.dtype = dtype.dtype
+    options.device = device
+    return options
+  }
+}
+
+/// A progress line for each phase.
+private final class PreprocessingProgress {
+  private var line: ProgressLine?
+  /// Whether any sample has been finished.
+  private(set) var hasEncoded = false
+
+  func show(_ event: PreprocessingEvent) {
+    switch event {
+    case .note(let text):
+      printError("note: \(text)")
+    case .loading(.captions, let total): printError("loading the text encoder for \(total) captions")
+    case .loading(.clips, let total): printError("loading the video VAE for \(total) clips")
+    case .began(let phase, let total):
+      finish()
+      line = ProgressLine("encoding", total: total, unit: phase == .captions ? "captions" : "clips")
+    case .advanced(_, let done, _):
+      hasEncoded = true
+      line?.update(done)
+    }
+  }
+
+  func finish() {
+    line?.finish()
+    line = nil
+  }
+}

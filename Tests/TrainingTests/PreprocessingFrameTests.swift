@@ -1,0 +1,96 @@
+import Foundation
+import Inference
+import Media
+import TensorFiles
+import Testing
+import Torch
+
+@testable import Training
+
+@Suite struct PreprocessingFrameTests {
+  private static let fixture = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent("Fixtures/frame-filling.safetensors").path
+
+  private func frame(_ x: Tensor) throws -> RGBFrame {
+    RGBFrame(bytes: try x.array(of: UInt8.self), width: x.size(1), height: x.size(0))
+  }
+
+  /// Shrunk, enlarged, along one side only, and not at all: as PyTorch does it, to a few roundings of float32.
+  @Test(arguments: 0..<6) func `Frames fill a bucket as PyTorch fills it`(_ index: Int) throws {
+    let file = try SafetensorsFile(path: Self.fixture)
+    let wanted = try file.tensor("\(index).pixels")
+    let pixels = try FrameTensors.pixels(
+      [frame(file.tensor("\(index).frame"))], filling: (wanted.size(2), wanted.size(1)))
+    #expect(pixels.shape == [1, 3, 1, wanted.size(1), wanted.size(2)])
+    let difference = try (pixels.squeeze(2).squeeze(0) - wanted).abs().amax().item()
+    #expect(difference <= 2e-6, "the largest difference is \(difference)")
+    #expect(try wanted.amax().item() == 1, "a case that does not overshoot tests no clipping")
+  }
+
+  @Test func `Channel, frame, row and column keep their places`() throws {
+    var frames: [RGBFrame] = []
+    for f in 0..<2 {
+      var bytes: [UInt8] = []
+      for y in 0..<2 {
+        for x in 0..<3 { bytes += (0..<3).map { c in UInt8(100 * f + 20 * y + 5 * x + c) } }
+      }
+      frames.append(RGBFrame(bytes: bytes, width: 3, height: 2))
+    }
+    let pixels = try FrameTensors.pixels(frames)
+    #expect(pixels.shape == [1, 3, 2, 2, 3])
+    let at = try pixels.select(0, 0).select(0, 2).select(0, 1).select(0, 1).select(0, 0).item()
+    #expect(abs(at - (122.0 / 255 * 2 - 1)) < 1e-6)
+  }
+
+  @Test func `Frames to pixels and back are the same, in bfloat16 nearly`() throws {
+    let bytes = (0..<(3 * 16 * 16)).map { UInt8(truncatingIfNeeded: $0 * 7) }
+    let frames = [bytes, bytes.reversed()].map { RGBFrame(bytes: $0, width: 16, height: 16) }
+    let pixels = try FrameTensors.pixels(frames)
+    #expect(try FrameTensors.frames(pixels).map(\.bytes) == frames.map(\.bytes))
+    let rounded = try FrameTensors.frames(pixels.to(.bfloat16))
+    let differences = zip(rounded[0].bytes, frames[0].bytes).map { abs(Int($0) - Int($1)) }
+    #expect((differences.max() ?? 255) <= 1)
+    // Values beyond -1 and 1 are clipped, not wrapped around.
+    let wild = try FrameTensors.frames(Tensor([-3, 1.5, 0] as [Float], shape: [1, 3, 1, 1, 1]))
+    #expect(wild[0].bytes == [0, 255, 128])
+  }
+
+  @Test func `What can't be converted is said`() throws {
+    let small = RGBFrame(bytes: [0, 0, 0], width: 1, height: 1)
+    let large = RGBFrame(bytes: [0, 0, 0, 0, 0, 0], width: 2, height: 1, index: 1)
+    #expect(message { _ = try FrameTensors.pixels([]) } == "there are no frames")
+    #expect(message { _ = try FrameTensors.pixels([small, large]) } == "frame 1 is 2x1, the first one 1x1")
+    #expect(message { _ = try FrameTensors.filled(small, (0, 4)) }.contains("can't fill 0x4"))
+    #expect(message { _ = try FrameTensors.frames(Tensor.zeros([1, 4, 1, 2, 2])) }.contains("no frames"))
+  }
+}
+
+@Suite struct ReadAheadTests {
+  @Test func `Elements come in their order`() {
+    let ahead = ReadAhead(count: 50) { $0 * $0 }
+    #expect((0..<50).map { _ in ahead.next() } == (0..<50).map { $0 * $0 })
+  }
+
+  @Test func `It stays no further ahead than it may, and ends when nobody listens`() throws {
+    let made = Counter()
+    do {
+      let ahead = ReadAhead(count: 1000, capacity: 2) { made.count($0) }
+      _ = ahead.next()
+      Thread.sleep(forTimeInterval: 0.1)
+      #expect(made.value <= 4)
+    }
+    Thread.sleep(forTimeInterval: 0.1)
+    #expect(made.value <= 4)
+  }
+
+  private final class Counter: @unchecked Sendable {
+    private let lock = NSLock()
+    private var counted = 0
+    var value: Int { lock.withLock { counted } }
+
+    func count(_ index: Int) -> Int {
+      lock.withLock { counted += 1 }
+      return index
+    }
+  }
+}
