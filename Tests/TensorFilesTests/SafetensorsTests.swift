@@ -98,8 +98,8 @@ import Torch
     let size = 40 << 30
     let bytes = safetensors(
       "{\"a\":{\"dtype\":\"BF16\",\"shape\":[\(size / 4)],\"data_offsets\":[0,\(size / 2)]},"
-        + "\"b\":{\"dtype\":\"F32\",\"shape\":[\(size / 8)],\"data_offsets\":[\(size / 2),\(size)]}}  ",
-      data: 0)
+        + "\"b\":{\"dtype\":\"F32\",\"shape\":[\(size / 8)],\"data_offsets\":[\(size / 2),\(size)]}}",
+      data: 0, aligned: true)
     let path = try folder.write(bytes, as: "x")
     #expect(truncate(path, bytes.count + size) == 0)
     let before = try residentBytes()

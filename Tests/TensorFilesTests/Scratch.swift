@@ -31,8 +31,9 @@ final class ScratchFolder {
 }
 
 /// A safetensors file of this header and so many data bytes, which count up.
-func safetensors(_ header: String, data count: Int) -> [UInt8] {
-  let json = Array(header.utf8)
+func safetensors(_ header: String, data count: Int, aligned: Bool = false) -> [UInt8] {
+  var json = Array(header.utf8)
+  while aligned && json.count % 8 != 0 { json.append(UInt8(ascii: " ")) }
   return withUnsafeBytes(of: UInt64(json.count).littleEndian, Array.init) + json
     + (0..<count).map { UInt8(truncatingIfNeeded: $0) }
 }
