@@ -19,11 +19,14 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
   ],
   targets: [
-    // The tensor engine.
+    // The tensor engine. libCTorch.so is built with every program, and then left out when the program is linked:
+    // CTorchLoader loads it at the first tensor operation, so that `ltx --help` does not wait for libtorch.
     .target(
       name: "CTorchLoader",
       dependencies: [.product(name: "CTorch", package: "CTorch")],
-      linkerSettings: [.unsafeFlags(["-use-ld=lld", "-Xlinker", "--remap-inputs=*/libCTorch.so=/dev/null"])]),
+      linkerSettings: [
+        .unsafeFlags(["-use-ld=lld", "-Xlinker", "--remap-inputs=*/libCTorch.so=/dev/null"])
+      ]),
     .target(name: "Torch", dependencies: ["CTorchLoader", .product(name: "CTorch", package: "CTorch")]),
     .target(name: "TensorFiles", dependencies: ["Torch"]),
     .target(name: "NN", dependencies: ["Torch", "TensorFiles"]),
