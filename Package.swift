@@ -2,32 +2,7 @@
 // swift-ltx: fine-tune LTX-2 from one Swift binary on libtorch.
 // The targets, lowest first, are described in docs/architecture.md; an import never points upward.
 
-import Foundation
 import PackageDescription
-
-// libtorch is not a Swift package: `Scripts/bootstrap` downloads it once and links it at `.deps/torch`.
-// The link itself is named, not where it leads: SwiftPM caches this manifest, and would not notice a new link.
-let torch = Context.packageDirectory + "/.deps/torch"
-guard FileManager.default.fileExists(atPath: torch + "/lib/libtorch_cpu.so") else {
-  FileHandle.standardError.write(
-    Data("error: libtorch is not set up in this clone. Run this, then again:  Scripts/bootstrap\n".utf8))
-  exit(1)
-}
-
-let libtorchHeaders: [CXXSetting] = [
-  .unsafeFlags([
-    "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
-  ])
-]
-let libtorchLibraries: [LinkerSetting] = [
-  .linkedLibrary("torch_cpu"),
-  .linkedLibrary("c10"),
-  .linkedLibrary("stdc++"),
-  .unsafeFlags([
-    "-L\(torch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(torch)/lib",
-    "-Xlinker", "--allow-shlib-undefined",
-  ]),
-]
 
 let package = Package(
   name: "swift-ltx",
@@ -38,15 +13,21 @@ let package = Package(
     .library(name: "Training", targets: ["Training"]),
   ],
   dependencies: [
+    .package(path: "Sources/CTorch"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
   ],
   targets: [
-    // The tensor engine.
+    // The tensor engine. libCTorch.so is built with every program, and then left out when the program is linked:
+    // CTorchLoader loads it at the first tensor operation, so that `ltx --help` does not wait for libtorch.
     .target(
-      name: "CTorch", cxxSettings: libtorchHeaders, linkerSettings: libtorchLibraries),
-    .target(name: "Torch", dependencies: ["CTorch"]),
+      name: "CTorchLoader",
+      dependencies: [.product(name: "CTorch", package: "CTorch")],
+      linkerSettings: [
+        .unsafeFlags(["-use-ld=lld", "-Xlinker", "--remap-inputs=*/libCTorch.so=/dev/null"])
+      ]),
+    .target(name: "Torch", dependencies: ["CTorchLoader", .product(name: "CTorch", package: "CTorch")]),
     .target(name: "TensorFiles", dependencies: ["Torch"]),
     .target(name: "NN", dependencies: ["Torch", "TensorFiles"]),
     .target(name: "BlockExecution", dependencies: ["NN"]),
@@ -79,6 +60,5 @@ let package = Package(
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
-  ],
-  cxxLanguageStandard: .cxx17
+  ]
 )

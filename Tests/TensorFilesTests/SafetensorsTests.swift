@@ -109,7 +109,8 @@ import Torch
     #expect(try last.array(of: Float.self) == [0, 0, 0, 0])
     // Generous: it is microseconds, but this machine may be busy. Reading 40 GB takes more than ten seconds.
     #expect(ContinuousClock.now - start < .seconds(2))
-    #expect(try residentBytes() - before < 64 << 20)
+    // Other tests run beside this one and libtorch may be loaded meanwhile; 40 GB would still stand out.
+    #expect(try residentBytes() - before < 4 << 30)
   }
 
   private func residentBytes() throws -> Int {

@@ -11,6 +11,10 @@
 //
 // Threads. Calls may come from any thread; two threads must not write to one tensor at once. Gradient mode,
 // inference mode and autocast are states of the calling thread.
+//
+// Loading. The functions are in libCTorch.so, and a program reaches them through CTorchLoader's functions of the same
+// names, which load that library and with it libtorch at the first call. If that fails, a `ct_status` is CT_IO with
+// a message, and anything else is zero: no tensor exists then, and the first call to make one reports why.
 
 #ifndef CTORCH_H
 #define CTORCH_H
@@ -18,6 +22,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+// Hidden, so that a program can't be linked to libCTorch.so by accident and load libtorch whenever it starts.
+#pragma GCC visibility push(hidden)
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,7 +39,7 @@ typedef enum ct_status {
   CT_DTYPE = 3,           // an element type that the operation does not take
   CT_DEVICE = 4,          // no such device, or tensors on different ones
   CT_NOT_IMPLEMENTED = 5, // no kernel for this device and type
-  CT_IO = 6,              // files and memory maps
+  CT_IO = 6,              // files, memory maps, libraries to load
   CT_COLLECTIVE = 7,      // process groups
   CT_AUTOGRAD = 8,        // no graph to differentiate, or a graph already freed
   CT_RUNTIME = 9,         // anything else that libtorch reports
@@ -186,5 +193,7 @@ ct_status ct_memory_reset_peak(ct_device device);
 #endif
 
 #include "../Generated/ctorch_ops.h"
+
+#pragma GCC visibility pop
 
 #endif

@@ -1,0 +1,37 @@
+// Loads libCTorch.so at the first call into it; docs/decisions.md tells why not sooner.
+
+#include "loader.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+void *const *ct_library_functions;
+
+static char problem[1024]; // empty if all went well; written only inside pthread_once
+
+const char *ct_load_problem(void) { return problem; }
+
+static void load(void) {
+  // A bare name is looked for along the run path of this program, where SwiftPM puts the program's folder ($ORIGIN).
+  // Global, as if the program were linked to it: libtorch's CUDA part is loaded later and finds its symbols.
+  void *library = dlopen("libCTorch.so", RTLD_NOW | RTLD_GLOBAL);
+  if (!library) {
+    snprintf(problem, sizeof problem,
+             "%s. libCTorch.so belongs in the folder of the program; the libtorch that it needs is set up by "
+             "Scripts/bootstrap",
+             dlerror());
+    return;
+  }
+  const char *interface = dlsym(library, "ct_interface");
+  ct_library_functions = dlsym(library, "ct_functions");
+  if (!interface || !ct_library_functions || strcmp(interface, ct_expected_interface) != 0)
+    snprintf(problem, sizeof problem, "libCTorch.so is not from the same build as the program; build both again");
+}
+
+bool ct_load(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, load);
+  return !problem[0];
+}
