@@ -60,5 +60,6 @@ let package = Package(
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
+    .testTarget(name: "CommandTests", dependencies: ["ltx", "Training"]),
   ]
 )

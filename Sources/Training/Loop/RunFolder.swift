@@ -123,9 +123,12 @@ public struct StepMetrics: Codable, Sendable, Equatable {
   public let gradientNorm: Double
   public let learningRate: Double
   public let seconds: Double
+  /// Held by tensors on the device after the step.
+  public let tensorBytes: Int
 
   enum CodingKeys: String, CodingKey {
     case step, loss, seconds
+    case tensorBytes = "tensor_bytes"
     case gradientNorm = "gradient_norm"
     case learningRate = "learning_rate"
   }

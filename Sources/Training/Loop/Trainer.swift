@@ -110,11 +110,13 @@ public final class Trainer {
     return saved
   }
 
-  /// The loss of the current adapters on one batch of the dataset at fixed noise: [B]. The same seed gives the same
-  /// noise and sigmas.
-  public func loss(samples: [Int], noiseSeed: UInt64) throws -> Tensor {
-    try step.loss(example(samples, generator: Generator(seed: noiseSeed)))
+  /// Samples of the dataset at noise and sigmas that are a function of the seed.
+  public func example(samples: [Int], noiseSeed: UInt64) throws -> TrainingExample {
+    try example(samples, generator: Generator(seed: noiseSeed))
   }
+
+  /// The loss of the adapters as they are now, per sample: [B].
+  public func loss(_ example: TrainingExample) throws -> Tensor { try step.loss(example) }
 
   /// - Parameter number: of the step, from 0.
   private func trainStep(_ number: Int) throws -> StepMetrics {
@@ -142,7 +144,7 @@ public final class Trainer {
     try optimizer.step(gradients, learningRate: learningRate)
     return StepMetrics(
       step: number + 1, loss: loss, gradientNorm: norm, learningRate: learningRate,
-      seconds: (ContinuousClock.now - start) / .seconds(1))
+      seconds: (ContinuousClock.now - start) / .seconds(1), tensorBytes: try device.memory().liveBytes)
   }
 
   private func example(_ samples: [Int], generator: Generator) throws -> TrainingExample {

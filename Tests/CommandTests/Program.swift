@@ -1,0 +1,85 @@
+import Foundation
+import Testing
+
+/// The `ltx` program of this build, run as a user runs it.
+enum Program {
+  /// Beside the test bundle, wherever the build folder is.
+  static let path: String = {
+    let arguments = CommandLine.arguments
+    let bundle =
+      arguments.firstIndex(of: "--test-bundle-path").map { arguments[$0 + 1] }
+      ?? arguments.first { $0.hasSuffix(".xctest") } ?? arguments[0]
+    return URL(fileURLWithPath: bundle).deletingLastPathComponent().appendingPathComponent("ltx").path
+  }()
+
+  struct Result {
+    let status: Int32
+    let output: String
+    let errors: String
+  }
+
+  /// Starts the program; its output goes to files, so that no pipe can fill up.
+  static func start(_ arguments: [String], in folder: String) throws -> Process {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    process.currentDirectoryURL = URL(fileURLWithPath: folder)
+    // Threads that wait by spinning would take the processor from the tests that run beside this one.
+    process.environment = ProcessInfo.processInfo.environment.merging(["OMP_WAIT_POLICY": "passive"]) { $1 }
+    for (name, assign) in [
+      ("stdout.txt", { process.standardOutput = $0 }), ("stderr.txt", { process.standardError = $0 }),
+    ] as [(String, (FileHandle) -> Void)] {
+      try Data().write(to: URL(fileURLWithPath: "\(folder)/\(name)"))
+      assign(try FileHandle(forWritingTo: URL(fileURLWithPath: "\(folder)/\(name)")))
+    }
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    return process
+  }
+
+  @discardableResult
+  static func run(_ arguments: [String], in folder: String) throws -> Result {
+    let process = try start(arguments, in: folder)
+    process.waitUntilExit()
+    func text(_ name: String) throws -> String { try String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8) }
+    return Result(
+      status: process.terminationStatus, output: try text("stdout.txt"), errors: try text("stderr.txt"))
+  }
+}
+
+/// A folder that goes away with the test.
+final class Workshop {
+  let path: String
+
+  init() throws {
+    path = NSTemporaryDirectory() + "ltx-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  }
+
+  deinit {
+    try? FileManager.default.removeItem(atPath: path)
+  }
+
+  func write(_ name: String, _ text: String) throws {
+    try Data(text.utf8).write(to: URL(fileURLWithPath: "\(path)/\(name)"))
+  }
+
+  func lines(_ name: String) throws -> [String] {
+    try String(contentsOfFile: "\(path)/\(name)", encoding: .utf8).split(separator: "\n").map(String.init)
+  }
+}
+
+/// Real clips, which ./test puts in place.
+enum Clips {
+  static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent(".deps/media").path
+
+  /// Four H.264 clips of different sizes.
+  static func all() throws -> [String] {
+    let names = ["bigbuckbunny.mp4", "bikes.mp4", "carphone_distorted.mp4", "carphone_pristine.mp4"]
+    for name in names where !FileManager.default.fileExists(atPath: "\(folder)/\(name)") {
+      Issue.record("the test clip \(name) is not there; run Scripts/test-media")
+    }
+    return names.map { "\(folder)/\($0)" }
+  }
+}

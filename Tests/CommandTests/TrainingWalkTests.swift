@@ -1,0 +1,174 @@
+import Foundation
+import LTX
+import TensorFiles
+import Testing
+import Torch
+import Training
+
+/// The main job on real clips, through the program: what it learns, and what survives a kill.
+@Suite(.serialized) struct TrainingWalkTests {
+  /// A tiny model, and four real clips preprocessed with it; made once for the suite.
+  private final class Prepared: @unchecked Sendable {  // the tests of the suite run one after the other
+    static let shared = Result { try Prepared() }
+
+    let path: String
+    var model: String { "\(path)/model/\(TinyModel.checkpointName)" }
+    var textEncoder: String { "\(path)/model/\(TinyModel.textEncoderName)" }
+    private let workshop: Workshop
+
+    private init() throws {
+      workshop = try Workshop()
+      path = workshop.path
+      #expect(try Program.run(["tiny-model", "model", "--seed", "3"], in: path).status == 0)
+      let rows = try Clips.all().enumerated().map { #"{"caption": "clip number \#($0)", "media_path": "\#($1)"}"# }
+      try workshop.write("dataset.json", "[\(rows.joined(separator: ","))]")
+      let result = try Program.run(
+        [
+          "preprocess", "dataset.json", "--resolution-buckets", "64x64x9", "--model-path", model,
+          "--text-encoder-path", textEncoder, "--lora-trigger", "TINY",
+        ], in: path)
+      #expect(result.status == 0, "\(result.errors)")
+    }
+
+    /// A configuration file for a run of its own.
+    func configure(
+      _ name: String, steps: Int, _ more: String = "", batch: Int = 1, accumulation: Int = 1
+    ) throws -> String {
+      try workshop.write(
+        "\(name).yaml",
+        """
+        model: {model_path: \(model)}
+        lora: {rank: 16, alpha: 8, target_modules: [to_q, to_k, to_v, to_out.0, net.0.proj, net.2, proj_out]}
+        training_strategy: {name: text_to_video, first_frame_conditioning_p: 0.0}
+        optimization: {learning_rate: 1e-2, steps: \(steps), batch_size: \(batch), scheduler_type: constant,
+          gradient_accumulation_steps: \(accumulation)}
+        acceleration: {mixed_precision_mode: "no"}
+        checkpoints: {precision: float32}
+        data: {preprocessed_data_root: \(path)}
+        output_dir: \(path)/\(name)
+        \(more)
+        """)
+      return "\(path)/\(name).yaml"
+    }
+  }
+
+  private func metrics(_ folder: String) throws -> [StepMetrics] {
+    try String(contentsOfFile: "\(folder)/metrics.jsonl", encoding: .utf8).split(separator: "\n")
+      .map { try JSONDecoder().decode(StepMetrics.self, from: Data($0.utf8)) }
+  }
+
+  /// Trains on the four clips until the loss at fixed noise and sigma has at least halved, saves, and gets the same loss
+  /// from the saved file in a new process. Alpha is half the rank here, so the scale must have been folded in.
+  @Test func itLearns() throws {
+    let prepared = try Prepared.shared.get()
+    let trainer = try Trainer(TrainingConfiguration(path: prepared.configure("learns", steps: 40, batch: 4)))
+    let example = try trainer.example(samples: [0, 1, 2, 3], noiseSeed: 17)
+    let before = try trainer.loss(example).mean().item()
+    let file = try #require(try trainer.run { _ in }.last)
+    let after = try trainer.loss(example)
+    let last = try after.mean().item()
+    #expect(last <= before / 2, "the loss went from \(before) to \(last)")
+
+    let video = try #require(example.video)
+    let m = video.modality
+    let tokens = m.latent.size(1)
+    let tensors: [(key: String, tensor: Tensor)] = [
+      ("video.latent", m.latent), ("video.timesteps", try m.timesteps.expand([4, tokens]).contiguous()),
+      ("video.sigma", m.sigma), ("video.positions", m.positions), ("video.context", m.context),
+      ("video.context_mask", try #require(m.contextMask)), ("video.target", try #require(video.target)),
+      ("video.loss_mask", try #require(video.lossMask).to(.int64)),
+    ]
+    try writeSafetensors(tensors, to: "\(prepared.path)/example.safetensors")
+    let probe = try Program.run(
+      [
+        "probe", "lora-gradients", "--model", prepared.model, "--lora", file, "--inputs", "example.safetensors",
+        "--output", "loss.safetensors",
+      ], in: prepared.path)
+    #expect(probe.status == 0, "\(probe.errors)")
+    let reloaded = try SafetensorsFile(path: "\(prepared.path)/loss.safetensors").tensor("loss")
+    let difference = try (reloaded - after).abs().max().item()
+    #expect(difference <= 1e-6, "the loss of the saved file differs by \(difference)")
+  }
+
+  /// A run that is killed and started again ends in the same bytes as one that was left alone.
+  @Test func killedTrainingGoesOn() throws {
+    let prepared = try Prepared.shared.get()
+    let whole = try prepared.configure("whole", steps: 12, accumulation: 2)
+    #expect(try Program.run(["train", whole], in: prepared.path).status == 0)
+
+    let broken = try prepared.configure("broken", steps: 12, accumulation: 2)
+    let folder = "\(prepared.path)/broken"
+    let process = try Program.start(["train", broken], in: prepared.path)
+    while process.isRunning {
+      let done = FileManager.default.contents(atPath: "\(folder)/metrics.jsonl")?.filter { $0 == 10 }.count ?? 0
+      if done >= 5 { break }
+      usleep(20_000)
+    }
+    kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
+    let before = try metrics(folder).count
+    #expect((5..<12).contains(before))
+    let resumed = try Program.run(["train", broken], in: prepared.path)
+    #expect(resumed.status == 0, "\(resumed.errors)")
+    let goneOn = try #require(
+      resumed.output.split(separator: "\n").first { $0.hasPrefix("going on after step ") }?.split(separator: " ").last)
+    // At most the step at hand is lost.
+    #expect(try #require(Int(goneOn)) >= before - 1)
+
+    let steps = try metrics(folder)
+    #expect(steps.map(\.step) == Array(1...12))
+    let wholeSteps = try metrics("\(prepared.path)/whole")
+    #expect(steps.map(\.loss) == wholeSteps.map(\.loss))
+    let name = "checkpoints/lora_weights_step_00012.safetensors"
+    let a = try #require(FileManager.default.contents(atPath: "\(folder)/\(name)"))
+    #expect(a == FileManager.default.contents(atPath: "\(prepared.path)/whole/\(name)"))
+  }
+
+  /// Keys as ComfyUI has them, a pair for each target, and nothing of the audio stream.
+  @Test func savedKeys() throws {
+    let prepared = try Prepared.shared.get()
+    let config = try prepared.configure("keys", steps: 4, "checkpoints: {interval: 1, keep_last_n: 2}")
+    // The section may stand once.
+    let text = try String(contentsOfFile: config, encoding: .utf8)
+      .replacingOccurrences(of: "checkpoints: {precision: float32}\n", with: "")
+    try text.write(toFile: config, atomically: true, encoding: .utf8)
+    #expect(try Program.run(["train", config], in: prepared.path).status == 0)
+    let folder = "\(prepared.path)/keys/checkpoints"
+    #expect(
+      try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+        == ["lora_weights_step_00003.safetensors", "lora_weights_step_00004.safetensors"])
+    let file = try SafetensorsFile(path: "\(folder)/lora_weights_step_00004.safetensors")
+    #expect(file.entries["diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight"]?.dtype == .bfloat16)
+    #expect(file.entries.keys.allSatisfy { $0.hasPrefix("diffusion_model.") && !$0.contains("audio") })
+    let pairs = file.entries.keys.filter { $0.hasSuffix("lora_A.weight") }
+    #expect(pairs.count * 2 == file.entries.count)
+    // 4 blocks of 2 attentions with 4 layers, and 2 layers of the feed-forward; the way out.
+    #expect(pairs.count == 4 * (2 * 4 + 2) + 1)
+    for key in pairs {
+      #expect(try file.tensor(key.replacingOccurrences(of: "lora_A", with: "lora_B")).abs().max().item() > 0, "\(key)")
+    }
+  }
+
+  /// Live tensor memory is the same after the third step and the last.
+  @Test func noTensorLeaks() throws {
+    let prepared = try Prepared.shared.get()
+    let config = try prepared.configure("leaks", steps: 50)
+    #expect(try Program.run(["train", config], in: prepared.path).status == 0)
+    let steps = try metrics("\(prepared.path)/leaks")
+    #expect(steps.count == 50)
+    #expect(steps[2].tensorBytes == steps[49].tensorBytes)
+    #expect(steps[2].tensorBytes > 0)
+  }
+
+  /// Another configuration in the same folder is refused, and the difference named.
+  @Test func anotherRunInTheFolder() throws {
+    let prepared = try Prepared.shared.get()
+    let first = try prepared.configure("folder", steps: 2)
+    #expect(try Program.run(["train", first], in: prepared.path).status == 0)
+    let text = try String(contentsOfFile: first, encoding: .utf8).replacingOccurrences(of: "rank: 16", with: "rank: 4")
+    try text.write(toFile: first, atomically: true, encoding: .utf8)
+    let result = try Program.run(["train", first], in: prepared.path)
+    #expect(result.status == 2)
+    #expect(result.errors.contains("lora.rank was 16 and is now 4"))
+  }
+}
