@@ -114,6 +114,7 @@ ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape
 ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out);
 ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out);
 ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out);
+ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out);
 ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out);
 ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out);
 ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out);

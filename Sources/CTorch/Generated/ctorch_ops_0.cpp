@@ -3,7 +3,7 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_foreach_norm_ops.h>
+#include <ATen/ops/_fused_adamw_ops.h>
 #include <ATen/ops/_upsample_bilinear2d_aa_ops.h>
 #include <ATen/ops/add_ops.h>
 #include <ATen/ops/addcmul_ops.h>
@@ -14,7 +14,6 @@
 #include <ATen/ops/detach_ops.h>
 #include <ATen/ops/div_ops.h>
 #include <ATen/ops/eq_ops.h>
-#include <ATen/ops/fill_ops.h>
 #include <ATen/ops/ge_ops.h>
 #include <ATen/ops/gt_ops.h>
 #include <ATen/ops/leaky_relu_ops.h>
@@ -43,7 +42,8 @@
 #include <ATen/ops/sum_ops.h>
 #include <ATen/ops/tril_ops.h>
 #include <ATen/ops/unflatten_ops.h>
-#include <ATen/ops/upsample_nearest2d_ops.h>
+#include <ATen/ops/upsample_bicubic2d_ops.h>
+#include <ATen/ops/zero_ops.h>
 
 using namespace ctorch;
 
@@ -197,20 +197,20 @@ ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *ou
   return boundary("_upsample_bilinear2d_aa", [&] { *out = own(at::_ops::_upsample_bilinear2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
-  return boundary("upsample_nearest2d", [&] { *out = own(at::_ops::upsample_nearest2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), {}, {})); });
+ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("upsample_bicubic2d", [&] { *out = own(at::_ops::upsample_bicubic2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
-  return boundary("fill_.Scalar", [&] { at::_ops::fill__Scalar::call(self_->value, scalar(value)); });
+ct_status ct_op_zero_(ct_tensor *self_) {
+  return boundary("zero_", [&] { at::_ops::zero_::call(self_->value); });
 }
 
-ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
-  return boundary("mul_.Scalar", [&] { at::_ops::mul__Scalar::call(self_->value, scalar(other)); });
+ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
+  return boundary("mul_.Tensor", [&] { at::_ops::mul__Tensor::call(self_->value, other->value); });
 }
 
-ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
-  return boundary("_foreach_norm.Scalar", [&] { handOver(at::_ops::_foreach_norm_Scalar::call(list(self_, self__count), scalar(ord), {}), out, out_count); });
+ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
+  return boundary("_fused_adamw_", [&] { at::_ops::_fused_adamw_::call(list(self_, self__count), list(grads, grads_count), list(exp_avgs, exp_avgs_count), list(exp_avg_sqs, exp_avg_sqs_count), list(max_exp_avg_sqs, max_exp_avg_sqs_count), list(state_steps, state_steps_count), lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, {}, {}); });
 }
 
 }

@@ -3,7 +3,8 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_foreach_mul_ops.h>
+#include <ATen/ops/_foreach_norm_ops.h>
+#include <ATen/ops/_upsample_bicubic2d_aa_ops.h>
 #include <ATen/ops/abs_ops.h>
 #include <ATen/ops/add_ops.h>
 #include <ATen/ops/argmax_ops.h>
@@ -11,12 +12,12 @@
 #include <ATen/ops/clamp_ops.h>
 #include <ATen/ops/contiguous_ops.h>
 #include <ATen/ops/conv1d_ops.h>
-#include <ATen/ops/copy_ops.h>
 #include <ATen/ops/cos_ops.h>
 #include <ATen/ops/div_ops.h>
 #include <ATen/ops/equal_ops.h>
 #include <ATen/ops/exp_ops.h>
 #include <ATen/ops/expand_ops.h>
+#include <ATen/ops/fill_ops.h>
 #include <ATen/ops/group_norm_ops.h>
 #include <ATen/ops/gt_ops.h>
 #include <ATen/ops/index_select_ops.h>
@@ -41,7 +42,7 @@
 #include <ATen/ops/stack_ops.h>
 #include <ATen/ops/std_ops.h>
 #include <ATen/ops/transpose_ops.h>
-#include <ATen/ops/upsample_bilinear2d_ops.h>
+#include <ATen/ops/upsample_nearest2d_ops.h>
 
 using namespace ctorch;
 
@@ -191,24 +192,24 @@ ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_
   return boundary("group_norm", [&] { *out = own(at::_ops::group_norm::call(input->value, num_groups, maybe(weight), maybe(bias), eps, true)); });
 }
 
-ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("upsample_bilinear2d", [&] { *out = own(at::_ops::upsample_bilinear2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("_upsample_bicubic2d_aa", [&] { *out = own(at::_ops::_upsample_bicubic2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
-  return boundary("copy_", [&] { at::_ops::copy_::call(self_->value, src->value, false); });
+ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
+  return boundary("upsample_nearest2d", [&] { *out = own(at::_ops::upsample_nearest2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), {}, {})); });
 }
 
-ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
-  return boundary("add_.Tensor", [&] { at::_ops::add__Tensor::call(self_->value, other->value, scalar(alpha)); });
+ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
+  return boundary("fill_.Scalar", [&] { at::_ops::fill__Scalar::call(self_->value, scalar(value)); });
 }
 
-ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
-  return boundary("clamp_", [&] { at::_ops::clamp_::call(self_->value, min ? std::optional<at::Scalar>(scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(scalar(*max)) : std::nullopt); });
+ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
+  return boundary("mul_.Scalar", [&] { at::_ops::mul__Scalar::call(self_->value, scalar(other)); });
 }
 
-ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
-  return boundary("_foreach_mul_.Tensor", [&] { at::_ops::_foreach_mul__Tensor::call(list(self_, self__count), other->value); });
+ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_norm.Scalar", [&] { handOver(at::_ops::_foreach_norm_Scalar::call(list(self_, self__count), scalar(ord), {}), out, out_count); });
 }
 
 }

@@ -3,12 +3,15 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_fused_adamw_ops.h>
+#include <ATen/ops/_foreach_mul_ops.h>
+#include <ATen/ops/add_ops.h>
 #include <ATen/ops/addmm_ops.h>
 #include <ATen/ops/all_ops.h>
 #include <ATen/ops/amax_ops.h>
+#include <ATen/ops/clamp_ops.h>
 #include <ATen/ops/clone_ops.h>
 #include <ATen/ops/conv2d_ops.h>
+#include <ATen/ops/copy_ops.h>
 #include <ATen/ops/cumsum_ops.h>
 #include <ATen/ops/embedding_ops.h>
 #include <ATen/ops/eq_ops.h>
@@ -39,9 +42,8 @@
 #include <ATen/ops/triu_ops.h>
 #include <ATen/ops/unbind_ops.h>
 #include <ATen/ops/unsqueeze_ops.h>
-#include <ATen/ops/upsample_bicubic2d_ops.h>
+#include <ATen/ops/upsample_bilinear2d_ops.h>
 #include <ATen/ops/where_ops.h>
-#include <ATen/ops/zero_ops.h>
 
 using namespace ctorch;
 
@@ -191,20 +193,24 @@ ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_
   return boundary("embedding", [&] { *out = own(at::_ops::embedding::call(weight->value, indices->value, -1, false, false)); });
 }
 
-ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("upsample_bicubic2d", [&] { *out = own(at::_ops::upsample_bicubic2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("upsample_bilinear2d", [&] { *out = own(at::_ops::upsample_bilinear2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_zero_(ct_tensor *self_) {
-  return boundary("zero_", [&] { at::_ops::zero_::call(self_->value); });
+ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
+  return boundary("copy_", [&] { at::_ops::copy_::call(self_->value, src->value, false); });
 }
 
-ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
-  return boundary("mul_.Tensor", [&] { at::_ops::mul__Tensor::call(self_->value, other->value); });
+ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
+  return boundary("add_.Tensor", [&] { at::_ops::add__Tensor::call(self_->value, other->value, scalar(alpha)); });
 }
 
-ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
-  return boundary("_fused_adamw_", [&] { at::_ops::_fused_adamw_::call(list(self_, self__count), list(grads, grads_count), list(exp_avgs, exp_avgs_count), list(exp_avg_sqs, exp_avg_sqs_count), list(max_exp_avg_sqs, max_exp_avg_sqs_count), list(state_steps, state_steps_count), lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, {}, {}); });
+ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
+  return boundary("clamp_", [&] { at::_ops::clamp_::call(self_->value, min ? std::optional<at::Scalar>(scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(scalar(*max)) : std::nullopt); });
+}
+
+ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
+  return boundary("_foreach_mul_.Tensor", [&] { at::_ops::_foreach_mul__Tensor::call(list(self_, self__count), other->value); });
 }
 
 }

@@ -11,6 +11,13 @@ extension Tensor {
     }
   }
 
+  /// libtorch's `_upsample_bicubic2d_aa`.
+  public func resizeBicubicAntialiased(_ outputSize: [Int], alignCorners: Bool) throws -> Tensor {
+    try withIntegers(outputSize) { outputSizePointer, outputSizeCount in
+      try produce { ct_op_upsample_bicubic2d_aa(self.handle, outputSizePointer, outputSizeCount, alignCorners, $0) }
+    }
+  }
+
   /// libtorch's `upsample_bilinear2d`.
   public func resizeBilinear(_ outputSize: [Int], alignCorners: Bool) throws -> Tensor {
     try withIntegers(outputSize) { outputSizePointer, outputSizeCount in

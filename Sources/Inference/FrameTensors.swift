@@ -1,0 +1,97 @@
+// B batch, F frames, H rows, W columns.
+
+import Media
+import Torch
+
+/// Frames as tensors, and back: the one place where media and tensors meet.
+public enum FrameTensors {
+  /// Frames as models see them.
+  ///
+  /// - Parameter frames: of one size, at least one.
+  /// - Returns: [1, 3, F, H, W], float32, -1 (black) to 1.
+  /// - Throws: `FrameError` when there is no frame, or frames differ in size.
+  public static func pixels(_ frames: [RGBFrame]) throws -> Tensor {
+    try requireOneSize(frames)
+    let planes = try Tensor.cat(frames.map(planes))
+    return try signed(planes).transpose(0, 1).contiguous().unsqueeze(0)
+  }
+
+  /// Frames that fill a rectangle: scaled with their aspect kept until they cover it, then cut at the centre.
+  ///
+  /// As the reference's dataset scripts do it: bicubic with antialiasing, in float32, not rounded to 8 bits again; the
+  /// side that overhangs is rounded down, the cut's offset too; what overshoots is clipped. A frame that covers the
+  /// rectangle already is not filtered. Frames are worked on one by one, so that only the results take memory.
+  ///
+  /// - Returns: [1, 3, F, height, width], float32, -1 to 1.
+  /// - Throws: `FrameError` as `pixels`, and for a size that is not positive.
+  public static func pixels(_ frames: [RGBFrame], filling size: (width: Int, height: Int)) throws -> Tensor {
+    try requireOneSize(frames)
+    return try stack(frames.map { try filled($0, size) })
+  }
+
+  /// One frame for `stack`, as `pixels(_:filling:)` treats it: [3, height, width].
+  public static func filled(_ frame: RGBFrame, _ size: (width: Int, height: Int)) throws -> Tensor {
+    guard size.width > 0, size.height > 0, frame.width > 0, frame.height > 0 else {
+      throw FrameError(
+        "a frame of \(frame.width)x\(frame.height) pixels can't fill \(size.width)x\(size.height)")
+    }
+    var planes = try planes(frame)
+    // The scaled size: the one side fits, the other overhangs.
+    var (height, width) = (size.height, size.width)
+    if frame.width * size.height > size.width * frame.height {
+      width = frame.width * size.height / frame.height
+    } else {
+      height = frame.height * size.width / frame.width
+    }
+    if (height, width) != (frame.height, frame.width) {
+      planes = try planes.resizeBicubicAntialiased([height, width], alignCorners: false)
+    }
+    let cut =
+      try planes
+      .narrow(2, (height - size.height) / 2, size.height).narrow(3, (width - size.width) / 2, size.width)
+    return try signed(cut.clamped(min: 0, max: 1)).squeeze(0)
+  }
+
+  /// Frames of `filled` as a clip: [1, 3, F, height, width].
+  public static func stack(_ frames: [Tensor]) throws -> Tensor { try Tensor.stack(frames, 1).unsqueeze(0) }
+
+  /// Pixels as frames, clipped to -1 ... 1 and rounded to 8 bits.
+  ///
+  /// - Parameter pixels: [1, 3, F, H, W], any floating-point type, any device.
+  /// - Throws: `FrameError` for another shape.
+  public static func frames(_ pixels: Tensor) throws -> [RGBFrame] {
+    let shape = pixels.shape
+    guard shape.count == 5, shape[0] == 1, shape[1] == 3 else {
+      throw FrameError("pixels of shape \(shape) are no frames; expected [1, 3, frames, height, width]")
+    }
+    return try pixels.squeeze(0).unbind(1).enumerated().map { index, frame in
+      let levels = try ((frame.to(.float32) + 1) * 127.5).clamped(min: 0, max: 255).round().to(.uint8)
+      return RGBFrame(
+        bytes: try levels.permute([1, 2, 0]).contiguous().array(of: UInt8.self), width: shape[4],
+        height: shape[3], index: index)
+    }
+  }
+
+  /// [1, 3, H, W], float32, 0 to 1.
+  private static func planes(_ frame: RGBFrame) throws -> Tensor {
+    try Tensor(frame.bytes, shape: [frame.height, frame.width, 3]).permute([2, 0, 1]).contiguous().to(.float32)
+      .unsqueeze(0) / 255
+  }
+
+  private static func signed(_ x: Tensor) throws -> Tensor { try x * 2 - 1 }
+
+  private static func requireOneSize(_ frames: [RGBFrame]) throws {
+    guard let first = frames.first else { throw FrameError("there are no frames") }
+    for frame in frames where (frame.width, frame.height) != (first.width, first.height) {
+      throw FrameError(
+        "frame \(frame.index) is \(frame.width)x\(frame.height), the first one \(first.width)x\(first.height)")
+    }
+  }
+}
+
+/// Frames or pixels that can't be converted.
+public struct FrameError: Error, CustomStringConvertible, Sendable {
+  public let description: String
+
+  init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,141 @@
+import Foundation
+import TensorFiles
+
+/// What a cached file was made from, kept in its metadata: the file is used again only if all of it is as before.
+struct Fingerprint: Equatable, Sendable {
+  let fields: [String: String]
+
+  /// Of text features.
+  ///
+  /// - Parameters:
+  ///   - prompt: what the text encoder reads: trigger and caption.
+  ///   - model: `FileIdentity` of the checkpoint; likewise `textEncoder`.
+  static func conditions(prompt: String, model: String, textEncoder: String, dtype: String) -> Fingerprint {
+    Fingerprint(fields: [
+      "content": "ltx conditions 1", "prompt": prompt, "model": model, "text_encoder": textEncoder,
+      "dtype": dtype,
+    ])
+  }
+
+  /// Of video latents. A source that can't be looked at has none, and so never fits.
+  ///
+  /// - Parameters:
+  ///   - buckets: all that there were to choose from.
+  ///   - tiling: how large clips were cut into tiles; empty if not.
+  static func latents(
+    of sample: DatasetSample, buckets: [ResolutionBucket], model: String, dtype: String, tiling: String
+  ) -> Fingerprint? {
+    var status = stat()
+    guard stat(sample.mediaPath, &status) == 0 else { return nil }
+    return Fingerprint(fields: [
+      "content": "ltx latents 1", "source": sample.media, "source_bytes": String(status.st_size),
+      "source_modified": "\(status.st_mtim.tv_sec).\(status.st_mtim.tv_nsec)",
+      "buckets": buckets.map(\.description).joined(separator: ";"), "model": model, "dtype": dtype,
+      "tiling": tiling,
+    ])
+  }
+
+  /// Whether there is a whole file of tensors at the path that was made from just this.
+  func fits(_ path: String) -> Bool {
+    guard access(path, F_OK) == 0 else { return false }
+    do {
+      return try SafetensorsFile(path: path).metadata == fields
+    } catch {
+      return false  // damaged, or no cached file at all: made anew
+    }
+  }
+}
+
+/// Tells model files apart without reading all of their many gigabytes: by their size, their first megabytes (the
+/// names and shapes of all tensors) and samples of the rest. Other weights differ in all places.
+enum FileIdentity {
+  private static let start = 4 << 20
+  private static let sample = 4096
+  private static let samples = 256
+
+  /// Of a file, or of the models, tokenizer and configuration in a folder.
+  ///
+  /// - Throws: `PreprocessingError` when it can't be read.
+  static func identity(of path: String) throws -> String {
+    var hash = Hash()
+    for file in try files(path) {
+      hash.add(Array((file as NSString).lastPathComponent.utf8))
+      try add(file, to: &hash)
+    }
+    return String(hash.value, radix: 16)
+  }
+
+  private static func files(_ path: String) throws -> [String] {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
+      return [path]
+    }
+    do {
+      return try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+        .filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".json") || $0.hasSuffix(".model") }
+        .map { "\(path)/\($0)" }
+    } catch {
+      throw PreprocessingError(.model, file: path, "can't be read: \(error.localizedDescription)")
+    }
+  }
+
+  private static func add(_ path: String, to hash: inout Hash) throws {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw unreadable(path) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw unreadable(path) }
+    let size = Int(status.st_size)
+    hash.add(UInt64(size))
+    try add(descriptor, 0..<min(size, start), path, to: &hash)
+    guard size > start else { return }
+    let rest = size - start
+    if rest <= samples * sample {
+      try add(descriptor, start..<size, path, to: &hash)
+    } else {
+      for index in 0..<samples {
+        let offset = start + (rest - sample) / (samples - 1) * index
+        try add(descriptor, offset..<offset + sample, path, to: &hash)
+      }
+    }
+  }
+
+  private static func add(
+    _ descriptor: Int32, _ range: Range<Int>, _ path: String, to hash: inout Hash
+  ) throws {
+    var bytes = [UInt8](repeating: 0, count: range.count)
+    var filled = 0
+    while filled < range.count {
+      let count = bytes.withUnsafeMutableBytes {
+        pread(descriptor, $0.baseAddress?.advanced(by: filled), range.count - filled, off_t(range.lowerBound + filled))
+      }
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { throw unreadable(path) }
+      filled += count
+    }
+    hash.add(bytes)
+  }
+
+  private static func unreadable(_ path: String) -> PreprocessingError {
+    PreprocessingError(.model, file: path, "can't be read: \(String(cString: strerror(errno)))")
+  }
+
+  /// 64 bits, eight bytes at a time. For telling files apart, not against forgery.
+  private struct Hash {
+    private(set) var value: UInt64 = 0x9E37_79B9_7F4A_7C15
+
+    mutating func add(_ word: UInt64) {
+      value = (value ^ word) &* 0xD6E8_FEB8_6659_FD93
+      value ^= value >> 32
+    }
+
+    mutating func add(_ bytes: [UInt8]) {
+      add(UInt64(bytes.count))
+      bytes.withUnsafeBytes { buffer in
+        let words = buffer.count / 8
+        for index in 0..<words { add(buffer.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self)) }
+        for byte in buffer[(words * 8)...] { add(UInt64(byte)) }
+      }
+    }
+  }
+}

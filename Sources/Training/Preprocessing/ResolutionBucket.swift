@@ -1,0 +1,72 @@
+import Foundation
+import LTX
+
+/// A size that clips are brought to: pixels and frames.
+public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
+  public let width: Int
+  public let height: Int
+  public let frames: Int
+
+  public init(width: Int, height: Int, frames: Int) {
+    self.width = width
+    self.height = height
+    self.frames = frames
+  }
+
+  public var description: String { "\(width)x\(height)x\(frames)" }
+
+  /// Reads `WxHxF;WxHxF;…`.
+  ///
+  /// - Throws: `PreprocessingError` that names the bucket.
+  public static func list(_ text: String) throws -> [ResolutionBucket] {
+    let entries = text.split(separator: ";", omittingEmptySubsequences: false)
+    return try entries.map { entry in
+      let parts = entry.split(separator: "x", omittingEmptySubsequences: false)
+      let numbers = parts.compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }
+      guard parts.count == 3, numbers.count == 3, numbers.allSatisfy({ (1...1_000_000).contains($0) }) else {
+        throw PreprocessingError(
+          .option,
+          "--resolution-buckets: \"\(entry)\" is no bucket; write WIDTHxHEIGHTxFRAMES, such as 768x768x49, "
+            + "and a semicolon between several")
+      }
+      return ResolutionBucket(width: numbers[0], height: numbers[1], frames: numbers[2])
+    }
+  }
+
+  /// Checks that latents of this size exist.
+  ///
+  /// - Throws: `PreprocessingError` that names the nearest size that is possible.
+  func requireFit(_ factors: CompressionFactors) throws {
+    func nearest(_ value: Int, _ factor: Int) -> Int { max(1, (value + factor / 2) / factor) * factor }
+    if !width.isMultiple(of: factors.width) || !height.isMultiple(of: factors.height) {
+      throw PreprocessingError(
+        .option,
+        "--resolution-buckets: \(self): the width must be a multiple of \(factors.width) and the height one of "
+          + "\(factors.height); \(nearest(width, factors.width))x\(nearest(height, factors.height)) is near")
+    }
+    if frames % factors.time != 1 % factors.time {
+      let below = (frames - 1) / factors.time * factors.time + 1
+      throw PreprocessingError(
+        .option,
+        "--resolution-buckets: \(self): the number of frames must be a multiple of \(factors.time), plus 1; "
+          + "\(below) and \(below + factors.time) are near")
+    }
+  }
+}
+
+extension [ResolutionBucket] {
+  /// The bucket for a clip, as the reference chooses it: of those that are not longer than the clip, the one with the
+  /// nearest aspect (by its logarithm); among equals the longest; then the largest; then the first.
+  ///
+  /// - Parameter frames: of the clip; nil if it is long enough for every bucket.
+  func best(width: Int, height: Int, frames: Int? = nil) -> ResolutionBucket? {
+    func rank(_ bucket: ResolutionBucket) -> (Double, Int, Int) {
+      let aspect = log(Double(width) / Double(height))
+      return (
+        abs(aspect - log(Double(bucket.width) / Double(bucket.height))), -bucket.frames,
+        -bucket.width * bucket.height
+      )
+    }
+    return filter { $0.frames <= frames ?? .max }.min { rank($0) < rank($1) }
+  }
+}
