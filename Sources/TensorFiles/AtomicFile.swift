@@ -37,9 +37,15 @@ final class AtomicFile {
   }
 
   /// Puts the file in its place. Without this call nothing remains of it.
-  func commit() throws(TensorFileError) {
-    guard fsync(descriptor) == 0, rename(temporaryPath, path) == 0 else { throw failed(errno) }
+  ///
+  /// - Parameter isDurable: waits until the disk has it.
+  func commit(isDurable: Bool) throws(TensorFileError) {
+    if isDurable {
+      guard fsync(descriptor) == 0 else { throw failed(errno) }
+    }
+    guard rename(temporaryPath, path) == 0 else { throw failed(errno) }
     isCommitted = true
+    guard isDurable else { return }
     // The name itself reaches the disk with its folder. Some file systems can't sync folders; the file is in place
     // all the same.
     let slash = path.lastIndex(of: "/")

@@ -7,10 +7,13 @@ import Torch
 /// that every tensor is aligned and equal content makes equal files. At most one tensor at a time is copied, and only
 /// if it is not contiguous or not on the CPU.
 ///
+/// - Parameter isDurable: waits until the disk has it. Without that the file still appears whole or not at all, whatever
+///   happens to the process; only a machine that loses power may lose it.
 /// - Throws: `TensorFileError`: `.notWritten` when the disk refuses, `.duplicateKey` and `.badEntry` for keys that the
 ///   format has no place for; `TorchError` when a tensor can't be copied to the CPU.
 public func writeSafetensors(
-  _ tensors: [(key: String, tensor: Tensor)], metadata: [String: String] = [:], to path: String
+  _ tensors: [(key: String, tensor: Tensor)], metadata: [String: String] = [:], to path: String,
+  isDurable: Bool = true
 ) throws {
   let ordered = tensors.sorted {
     ($1.tensor.dtype.size, $0.key) < ($0.tensor.dtype.size, $1.key)
@@ -21,7 +24,7 @@ public func writeSafetensors(
   for (_, tensor) in ordered where tensor.count > 0 {
     try tensor.to(.cpu).contiguous().withUnsafeBytes { try file.write($0) }
   }
-  try file.commit()
+  try file.commit(isDurable: isDurable)
 }
 
 private func safetensorsHeader(

@@ -1,10 +1,24 @@
 import ArgumentParser
+import Foundation
 
 @main
-struct LTXCommand: AsyncParsableCommand {
+struct LTXCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ltx",
     abstract: "Fine-tune LTX-2, the open audio-video diffusion transformer.",
     version: "0.1.0",
-    subcommands: [SplitCommand.self, ProbeCommand.self])
+    subcommands: [SplitCommand.self, TrainCommand.self, ProbeCommand.self])
+
+  static func main() {
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch {
+      let code = exitCode(for: error)
+      guard code.rawValue == EX_USAGE else { exit(withError: error) }
+      // A command line that can't be read is bad input like any other.
+      printError(fullMessage(for: error))
+      Foundation.exit(2)
+    }
+  }
 }

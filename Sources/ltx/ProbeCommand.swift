@@ -49,6 +49,6 @@ struct ProbeCommand: ParsableCommand {
     options.inputs = inputs
     options.dtype = dtype.dtype
     options.device = device
-    try writeSafetensors(Probe.run(component, options), to: output)
+    try checkingInput { try writeSafetensors(Probe.run(component, options), to: output) }
   }
 }

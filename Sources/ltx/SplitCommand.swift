@@ -61,10 +61,6 @@ struct SplitCommand: ParsableCommand {
   }
 }
 
-private func printError(_ line: String) {
-  FileHandle.standardError.write(Data((line + "\n").utf8))
-}
-
 /// One line that is rewritten on a terminal; one line for each phase in a log.
 private final class ProgressReport {
   private let isTerminal = isatty(2) == 1

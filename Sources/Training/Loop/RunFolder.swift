@@ -1,0 +1,164 @@
+import Foundation
+import LTX
+import NN
+import TensorFiles
+import Torch
+
+/// The files of a run in its output folder: saved adapters, the state to go on from, the metrics.
+struct RunFolder {
+  let path: String
+
+  private var checkpoints: String { path + "/checkpoints" }
+  private var statePath: String { path + "/training_state.safetensors" }
+  private var metricsPath: String { path + "/metrics.jsonl" }
+
+  func create() throws {
+    do {
+      try FileManager.default.createDirectory(atPath: checkpoints, withIntermediateDirectories: true)
+    } catch {
+      throw DatasetError(path: checkpoints, problem: "can't be made: \(error.localizedDescription)")
+    }
+  }
+
+  // MARK: Adapters
+
+  /// Saves adapters in ComfyUI's keys, `diffusion_model.<module>.lora_A.weight`. The file carries no alpha, so the
+  /// scale of training is folded into B: strength 1 acts as the adapters did.
+  ///
+  /// - Returns: the file's path.
+  func saveAdapters(_ parameters: [Parameter], scale: Double, step: Int, dtype: DType) throws -> String {
+    let tensors = try parameters.map { parameter in
+      let isUp = parameter.key.hasSuffix(".lora_B.weight")
+      let value = try parameter.tensor.detach()
+      return (
+        key: LoRAFile.filePath(parameter.key), tensor: try (isUp && scale != 1 ? value * scale : value).to(.cpu, dtype)
+      )
+    }
+    let number = String(format: "%05d", step)
+    let file = "\(checkpoints)/lora_weights_step_\(number).safetensors"
+    try writeSafetensors(tensors, metadata: ["format": "pt"], to: file)
+    return file
+  }
+
+  /// Removes all but the newest saved adapters.
+  ///
+  /// - Parameter kept: how many stay; -1 for all.
+  func pruneAdapters(keeping kept: Int) throws {
+    guard kept >= 0 else { return }
+    let files = try FileManager.default.contentsOfDirectory(atPath: checkpoints)
+      .filter { $0.hasPrefix("lora_weights_step_") && $0.hasSuffix(".safetensors") }.sorted()
+    for file in files.dropLast(max(kept, 1)) {
+      try FileManager.default.removeItem(atPath: "\(checkpoints)/\(file)")
+    }
+  }
+
+  // MARK: State
+
+  /// Writes what a run needs to go on after a step: adapters, optimiser and step. Noise and order are functions of the
+  /// seed and the step, and need no state.
+  func saveState(_ optimizer: AdamW, step: Int, fingerprint: RunFingerprint) throws {
+    let adapters = try optimizer.parameters.map { (key: $0.key, tensor: try $0.tensor.detach()) }
+    // Whole or not at all matters here; that it survives a power cut does not, for the next step writes it again.
+    try writeSafetensors(
+      adapters + optimizer.state, metadata: ["step": String(step), "fingerprint": fingerprint.text], to: statePath,
+      isDurable: false)
+  }
+
+  /// Goes on from a stored state.
+  ///
+  /// - Returns: the steps that were done; 0 where there is no state.
+  /// - Throws: `DatasetError` when the folder holds a run with another configuration.
+  func restore(_ optimizer: AdamW, fingerprint: RunFingerprint) throws -> Int {
+    guard FileManager.default.fileExists(atPath: statePath) else { return 0 }
+    let file = try SafetensorsFile(path: statePath)
+    guard let step = file.metadata["step"].flatMap(Int.init), let stored = file.metadata["fingerprint"] else {
+      throw DatasetError(path: statePath, problem: "is not the state of a training run; remove it to start over")
+    }
+    if let difference = fingerprint.difference(from: stored) {
+      throw DatasetError(
+        path: path,
+        problem: "holds a run with another configuration (\(difference)); choose another output_dir, remove it, or "
+          + "set checkpoints.no_resume to start over")
+    }
+    try withoutGrad {
+      for parameter in optimizer.parameters { try parameter.tensor.copy_(file.tensor(parameter.key)) }
+    }
+    try optimizer.restore { try file.tensor($0) }
+    return step
+  }
+
+  // MARK: Metrics
+
+  /// Drops what is recorded of steps after `step`: they will be done again.
+  func truncateMetrics(after step: Int) throws {
+    guard let data = FileManager.default.contents(atPath: metricsPath) else { return }
+    let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
+    let kept = lines.filter { line in
+      // A line cut off by a kill is no JSON, and belongs to a step that is done again.
+      guard let metrics = try? JSONDecoder().decode(StepMetrics.self, from: Data(line.utf8)) else { return false }
+      return metrics.step <= step
+    }
+    let text = kept.map { $0 + "\n" }.joined()
+    try Data(text.utf8).write(to: URL(fileURLWithPath: metricsPath), options: .atomic)
+  }
+
+  /// Opens the metrics for appending.
+  func openMetrics() throws -> FileHandle {
+    if !FileManager.default.fileExists(atPath: metricsPath) {
+      try Data().write(to: URL(fileURLWithPath: metricsPath))
+    }
+    let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: metricsPath))
+    try handle.seekToEnd()
+    return handle
+  }
+}
+
+/// One line of `metrics.jsonl`.
+public struct StepMetrics: Codable, Sendable, Equatable {
+  /// Counts from 1.
+  public let step: Int
+  /// The batch's mean, before the step.
+  public let loss: Double
+  /// Over all gradients, before clipping.
+  public let gradientNorm: Double
+  public let learningRate: Double
+  public let seconds: Double
+
+  enum CodingKeys: String, CodingKey {
+    case step, loss, seconds
+    case gradientNorm = "gradient_norm"
+    case learningRate = "learning_rate"
+  }
+}
+
+/// What must be equal for a run to go on from a state: everything that its numbers depend on.
+struct RunFingerprint {
+  private let values: [String: String]
+
+  init(_ c: TrainingConfiguration, model: String, samples: Int) {
+    values = [
+      "model": model, "dataset": "\(samples) samples in \(c.dataRoot)", "lora.rank": "\(c.lora.rank)",
+      "lora.alpha": "\(c.lora.alpha)", "lora.target_modules": c.lora.targetModules.joined(separator: " "),
+      "first frame probability": "\(c.firstFrameProbability)", "optimization.learning_rate": "\(c.learningRate)",
+      "optimization.steps": c.scheduler == .constant ? "any" : "\(c.steps)",
+      "optimization.batch_size": "\(c.batchSize)",
+      "optimization.gradient_accumulation_steps": "\(c.accumulationSteps)",
+      "optimization.max_grad_norm": "\(c.maxGradientNorm)", "optimization.scheduler_type": c.scheduler.rawValue,
+      "optimization.scheduler_params": "\(c.schedulerFactors.start) to \(c.schedulerFactors.end)",
+      "acceleration.mixed_precision_mode": c.mixedPrecision.rawValue,
+      "flow_matching.timestep_sampling_mode": c.timestepSampling.rawValue, "seed": "\(c.seed)",
+    ]
+  }
+
+  var text: String { values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: "\n") }
+
+  /// The first value that differs, in words; nil where all are equal.
+  func difference(from stored: String) -> String? {
+    let pairs = stored.split(separator: "\n").map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
+    let old = Dictionary(pairs.map { ($0[0], $0.count > 1 ? $0[1] : "") }, uniquingKeysWith: { $1 })
+    for key in Set(values.keys).union(old.keys).sorted() where values[key] != old[key] {
+      return "\(key) was \(old[key] ?? "not set") and is now \(values[key] ?? "not set")"
+    }
+    return nil
+  }
+}

@@ -1,0 +1,64 @@
+import Foundation
+
+/// Progress of work that a user waits for, on standard error: one line that is rewritten on a terminal, plain lines now
+/// and then in a log.
+final class ProgressLine {
+  private let label: String
+  private let unit: String
+  private let total: Int?
+  private let isTerminal = isatty(STDERR_FILENO) == 1
+  private let start = Date()
+  private let alreadyDone: Int
+  private var lastShown = Date.distantPast
+  private var width = 0
+
+  /// - Parameters:
+  ///   - label: what is going on, `training`.
+  ///   - total: nil where it is not known.
+  ///   - unit: what is counted, `steps`.
+  ///   - alreadyDone: what an earlier start has done; it does not count for the rate.
+  init(_ label: String, total: Int?, unit: String, alreadyDone: Int = 0) {
+    self.label = label
+    self.total = total
+    self.unit = unit
+    self.alreadyDone = alreadyDone
+  }
+
+  /// - Parameter detail: what else there is to say, `loss 0.123`.
+  func update(_ done: Int, _ detail: String = "") {
+    let isLast = done == total
+    let interval = isTerminal ? 0.1 : 5
+    guard isLast || Date().timeIntervalSince(lastShown) >= interval else { return }
+    lastShown = Date()
+    let elapsed = max(Date().timeIntervalSince(start), 1e-6)
+    let rate = Double(done - alreadyDone) / elapsed
+    var line = "\(label): \(done)" + (total.map { "/\($0)" } ?? "") + " \(unit)"
+    if rate > 0 {
+      line += String(format: ", %.3g %@/s", rate, unit)
+      if let total, !isLast { line += ", \(Self.time(Double(total - done) / rate)) left" }
+    }
+    if !detail.isEmpty { line += ", \(detail)" }
+    if isTerminal {
+      // Blanks cover what a longer line left behind.
+      let blanks = String(repeating: " ", count: max(0, width - line.count))
+      write("\r\(line)\(blanks)")
+      width = line.count
+    } else {
+      write(line + "\n")
+    }
+  }
+
+  /// Ends the line.
+  func finish() {
+    if isTerminal, width > 0 { write("\n") }
+  }
+
+  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+
+  private static func time(_ seconds: Double) -> String {
+    guard seconds.isFinite, seconds < 1e7 else { return "long" }
+    let s = Int(seconds.rounded(.up))
+    return s < 60 ? "\(s) s" : s < 3600 ? String(format: "%d:%02d min", s / 60, s % 60)
+      : String(format: "%d:%02d h", s / 3600, s / 60 % 60)
+  }
+}

@@ -1,0 +1,55 @@
+import ArgumentParser
+import Foundation
+import Torch
+import Training
+
+struct TrainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "train",
+    abstract: "Train a LoRA on a preprocessed dataset.",
+    discussion: """
+      Writes OUTPUT_DIR/checkpoints/lora_weights_step_NNNNN.safetensors in ComfyUI's keys, and one line for each step \
+      to OUTPUT_DIR/metrics.jsonl. Run again after an interruption, it goes on where it was.
+      """)
+
+  @Argument(help: "The training configuration, YAML.", completion: .file(extensions: ["yaml", "yml"]))
+  var config: String
+
+  @Option(help: "cpu, cuda or cuda:N.")
+  var device: Device = .cpu
+
+  @Option(help: "Threads that an operation may use; all cores if left out.")
+  var threads: Int?
+
+  func run() throws {
+    if let threads { Threads.count = threads }
+    let trainer = try checkingInput {
+      try Trainer(TrainingConfiguration(path: config), device: device)
+    }
+    let c = trainer.configuration
+    for notice in c.notices { printError("note: \(notice)") }
+    let numbers = trainer.parameters.reduce(0) { $0 + $1.tensor.count }
+    print("\(trainer.dataset.count) samples, \(numbers) trained parameters in \(trainer.parameters.count / 2) adapters")
+    if trainer.dataset.unmatchedCount > 0 {
+      printError("note: \(trainer.dataset.unmatchedCount) latents have no text features and are left out")
+    }
+    if trainer.completedSteps > 0 { print("going on after step \(trainer.completedSteps)") }
+
+    let progress = ProgressLine("training", total: c.steps, unit: "steps", alreadyDone: trainer.completedSteps)
+    var first: Double?
+    var last: Double?
+    let files = try working {
+      defer { progress.finish() }
+      return try trainer.run { metrics in
+        first = first ?? metrics.loss
+        last = metrics.loss
+        progress.update(
+          metrics.step,
+          String(
+            format: "loss %.4f, lr %.2e, |grad| %.3g", metrics.loss, metrics.learningRate, metrics.gradientNorm))
+      }
+    }
+    if let first, let last { print(String(format: "loss %.4f at first, %.4f at last", first, last)) }
+    for file in files.suffix(1) { print(file) }
+  }
+}

@@ -1,0 +1,82 @@
+import Foundation
+import Probe
+import TensorFiles
+import Testing
+import Torch
+
+/// A reference case below Tests/Fixtures, as Tests/Oracles writes it.
+struct FixtureCase: Sendable, CustomTestStringConvertible {
+  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .appendingPathComponent("Fixtures").path
+
+  let name: String
+  let component: String
+  let options: Probe.Options
+  let expected: String
+  /// Largest difference relative to the largest wanted value, by tensor; `*` for the rest.
+  let tolerances: [String: Double]
+  /// Tensors that must be equal.
+  let exact: [String]
+
+  var testDescription: String { name }
+
+  /// All cases of the given components.
+  static func all() -> [FixtureCase] {
+    let enumerator = FileManager.default.enumerator(atPath: root)
+    let files = (enumerator?.compactMap { $0 as? String } ?? []).filter { $0.hasSuffix("/case.json") }.sorted()
+    return files.map { read(folder: String($0.dropLast("/case.json".count))) }
+  }
+
+  /// A case file that can't be read is a programmer's mistake.
+  private static func read(folder: String) -> FixtureCase {
+    let path = "\(root)/\(folder)"
+    guard let data = FileManager.default.contents(atPath: "\(path)/case.json"),
+      let json = try? JSONSerialization.jsonObject(with: data) as? [String: Any],
+      let component = json["component"] as? String
+    else { preconditionFailure("\(path)/case.json can't be read") }
+    var options = Probe.Options()
+    options.dtype = json["dtype"] as? String == "bfloat16" ? .bfloat16 : .float32
+    options.inputs = (json["inputs"] as? String).map { "\(path)/\($0)" }
+    var arguments = (json["args"] as? [String] ?? []).map { $0.replacingOccurrences(of: "{root}", with: root) }[...]
+    while let flag = arguments.popFirst() {
+      let value = arguments.popFirst() ?? ""
+      switch flag {
+      case "--model": options.model = value
+      case "--text-encoder": options.textEncoder = value
+      case "--lora":
+        let parts = value.split(separator: ":")
+        options.loras.append(
+          .init(path: String(parts[0]), strength: parts.count > 1 ? Double(parts[1]) ?? .nan : 1))
+      default: preconditionFailure("\(path)/case.json has the unknown argument \(flag)")
+      }
+    }
+    let tolerances: [String: Double] =
+      (json["tolerance"] as? [String: Double]) ?? ["*": json["tolerance"] as? Double ?? 1e-4]
+    return FixtureCase(
+      name: folder, component: component, options: options,
+      expected: "\(path)/\(json["expected"] as? String ?? "expected.safetensors")", tolerances: tolerances,
+      exact: json["exact"] as? [String] ?? [])
+  }
+
+  /// Runs the component and compares every expected tensor, whole.
+  func check() throws {
+    let outputs = Dictionary(
+      uniqueKeysWithValues: try Probe.run(component, options).map { ($0.key, $0.tensor) })
+    let wanted = try SafetensorsFile(path: expected)
+    #expect(!wanted.entries.isEmpty)
+    for key in wanted.entries.keys.sorted() {
+      let want = try wanted.tensor(key)
+      let got = try #require(outputs[key], "\(key) is missing")
+      #expect(got.shape == want.shape, "\(key)")
+      guard got.shape == want.shape, want.count > 0 else { continue }
+      if exact.contains(key) {
+        #expect(try Tensor.isEqual(got.to(want.dtype), want), "\(key) differs")
+        continue
+      }
+      let (g, w) = (try got.to(.float64), try want.to(.float64))
+      let error = try (g - w).abs().max().item() / max(w.abs().max().item(), 1e-12)
+      let tolerance = tolerances[key] ?? tolerances["*"] ?? 1e-4
+      #expect(error <= tolerance, "\(key): relative error \(error), allowed \(tolerance)")
+    }
+  }
+}

@@ -1,0 +1,22 @@
+import Testing
+
+@testable import Probe
+
+/// Every component against the reference implementations, on the cases that Tests/Oracles recorded.
+@Suite struct FixtureTests {
+  @Test(arguments: FixtureCase.all())
+  func agreesWithTheReference(_ fixture: FixtureCase) throws {
+    try fixture.check()
+  }
+
+  /// The list above is made at run time; this fails if it comes out short.
+  @Test func allComponentsAreCovered() {
+    let covered = Set(FixtureCase.all().map(\.component))
+    let expected = [
+      "text-encoder", "connectors", "positions", "rope", "transformer", "lora-gradients", "video-vae-encode",
+      "video-vae-decode", "sigmas", "conditioning", "denoise",
+    ]
+    #expect(expected.allSatisfy(covered.contains))
+    #expect(FixtureCase.all().count >= 60)
+  }
+}

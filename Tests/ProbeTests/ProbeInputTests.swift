@@ -1,0 +1,52 @@
+import Foundation
+import Probe
+import TensorFiles
+import Testing
+import Torch
+
+/// Inputs that a component can't take are named, together with what was expected.
+@Suite struct ProbeInputTests {
+  private func run(_ component: String, _ tensors: [(key: String, tensor: Tensor)]) throws -> String {
+    let path = NSTemporaryDirectory() + "probe-\(UUID().uuidString).safetensors"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try writeSafetensors(tensors, to: path)
+    var options = Probe.Options()
+    options.inputs = path
+    let error = try #require(throws: ProbeError.self) { try Probe.run(component, options) }
+    return error.description
+  }
+
+  @Test func missing() throws {
+    let message = try run("positions", [("fps", Tensor([Float(24)]))])
+    #expect(message.contains("video_shape is missing"))
+    #expect(message.contains("integers (I64)"))
+  }
+
+  @Test func unknownName() throws {
+    let message = try run(
+      "positions",
+      [("video_shape", Tensor([1, 4, 2, 1, 1])), ("fps", Tensor([Float(24)])), ("fsp", Tensor([Float(24)]))])
+    #expect(message.contains("no input fsp"))
+    #expect(message.contains("fps [1]"))
+  }
+
+  @Test func wrongRankAndType() throws {
+    #expect(try run("positions", [("video_shape", Tensor([1, 4, 2]))]).contains("shape [3]"))
+    #expect(try run("positions", [("video_shape", Tensor([Float(1), 4, 2, 1, 1]))]).contains("type float32"))
+  }
+
+  @Test func sizesMustAgree() throws {
+    let tensors: [(String, Tensor)] = [
+      ("sigmas", try Tensor([Float(1), 0])), ("video.noise", try .zeros([1, 6, 4])),
+      ("video.positions", try .zeros([1, 3, 5, 2])),
+    ]
+    let message = try run("denoise", tensors.map { (key: $0.0, tensor: $0.1) })
+    #expect(message.contains("video.positions"))
+    #expect(message.contains("T = 6"))
+  }
+
+  @Test func unknownComponent() throws {
+    let error = try #require(throws: ProbeError.self) { try Probe.run("transfomer", Probe.Options()) }
+    #expect(error.description.contains("transformer"))
+  }
+}
