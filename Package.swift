@@ -75,9 +75,10 @@ let package = Package(
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
+    .testTarget(name: "LTXTests", dependencies: ["LTX"]),
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
-    .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training"]),
+    .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
   ],
   cxxLanguageStandard: .cxx17
 )

@@ -1,5 +1,6 @@
 #include "boundary.h"
 
+#include <ATen/Context.h>
 #include <torch/version.h>
 
 #include <cstdlib>
@@ -59,9 +60,16 @@ ct_status translate(const char *operation) noexcept {
   } catch (const c10::OutOfMemoryError &error) {
     return record(CT_OUT_OF_MEMORY, operation, error.what_without_backtrace());
   } catch (const c10::NotImplementedError &error) {
-    const std::string message = error.what_without_backtrace();
-    return record(message.find("not implemented for '") != std::string::npos ? CT_DTYPE : CT_NOT_IMPLEMENTED, operation,
-                  message);
+    std::string message = error.what_without_backtrace();
+    if (contains(message, {"not implemented for '"}))
+      return record(CT_DTYPE, operation, message);
+    // Behind the first sentence stands a list of every kernel in libtorch.
+    const size_t end = message.find(" This could be because");
+    if (end != std::string::npos)
+      message.resize(end);
+    if (contains(message, {"from the 'CUDA' backend"}) && !at::hasCUDA())
+      return record(CT_DEVICE, operation, "CUDA is not in use: libtorch's CUDA part is not loaded or not installed");
+    return record(CT_NOT_IMPLEMENTED, operation, message);
   } catch (const c10::IndexError &error) {
     return record(CT_SHAPE, operation, error.what_without_backtrace());
   } catch (const c10::DistError &error) {

@@ -27,10 +27,7 @@ struct JSONCursor {
     return nil
   }
 
-  func isNext(_ character: Unicode.Scalar) -> Bool {
-    var copy = self
-    return copy.peek() == UInt8(ascii: character)
-  }
+  mutating func isNext(_ character: Unicode.Scalar) -> Bool { peek() == UInt8(ascii: character) }
 
   /// Whether the very next byte is one of these.
   private func isAt(_ characters: Unicode.Scalar...) -> Bool {
@@ -73,11 +70,19 @@ struct JSONCursor {
   mutating func string() throws(TensorFileError) -> String {
     try skip("\"")
     let start = position
+    var highBits: UInt8 = 0
     while position < bytes.count {
-      switch bytes[position] {
+      let byte = bytes[position]
+      highBits |= byte
+      switch byte {
       case UInt8(ascii: "\""):
-        defer { position += 1 }
-        return try text(bytes[start..<position])
+        let content = bytes[start..<position]
+        let text =
+          highBits < 0x80
+          ? String(decoding: UnsafeRawBufferPointer(rebasing: content), as: UTF8.self)
+          : try validated(content)
+        position += 1
+        return text
       case UInt8(ascii: "\\"):
         return try escapedString(from: start)
       case 0..<0x20:
@@ -96,7 +101,7 @@ struct JSONCursor {
       let byte = bytes[position]
       position += 1
       switch byte {
-      case UInt8(ascii: "\""): return try text(decoded)
+      case UInt8(ascii: "\""): return try validated(decoded)
       case UInt8(ascii: "\\"): decoded += try escape()
       case 0..<0x20: throw notJSON("a control character stands in a string")
       default: decoded.append(byte)
@@ -155,7 +160,7 @@ struct JSONCursor {
     return code
   }
 
-  private func text(_ utf8: some Collection<UInt8>) throws(TensorFileError) -> String {
+  private func validated(_ utf8: some Collection<UInt8>) throws(TensorFileError) -> String {
     guard let text = String(validating: utf8, as: UTF8.self) else { throw notJSON("a string is not UTF-8") }
     return text
   }

@@ -60,8 +60,11 @@ extension DType {
     }
   }
 
+  private static let bySafetensorsName = Dictionary(
+    uniqueKeysWithValues: allCases.map { ($0.safetensorsName, $0) })
+
   init?(safetensorsName name: String) {
-    guard let dtype = DType.allCases.first(where: { $0.safetensorsName == name }) else { return nil }
+    guard let dtype = Self.bySafetensorsName[name] else { return nil }
     self = dtype
   }
 

@@ -19,7 +19,7 @@ extension Tensor {
   /// A CPU tensor with the given elements, the last dimension fastest; one dimension unless a shape is given.
   public convenience init<Element: TensorElement>(_ elements: [Element], shape: [Int]? = nil) throws {
     let shape = shape ?? [elements.count]
-    guard shape.reduce(1, *) == elements.count else {
+    guard bytesNeeded(for: shape, .uint8) == elements.count else {
       throw TorchError(
         .shape, operation: "tensor", message: "\(elements.count) elements don't fill the shape \(shape)")
     }
@@ -29,7 +29,7 @@ extension Tensor {
 
   /// A CPU tensor that copies `bytes`, which must be exactly as many as the shape and element type need.
   public convenience init(copying bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int]) throws {
-    guard shape.allSatisfy({ $0 >= 0 }), bytes.count == shape.reduce(dtype.size, *) else {
+    guard bytesNeeded(for: shape, dtype) == bytes.count else {
       throw TorchError(
         .shape, operation: "tensor", message: "\(bytes.count) bytes don't fill \(shape) of \(dtype)")
     }
@@ -44,7 +44,7 @@ extension Tensor {
   public static func view(
     of bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int], owner: AnyObject
   ) throws -> Tensor {
-    guard shape.allSatisfy({ $0 >= 0 }), bytes.count == shape.reduce(dtype.size, *) else {
+    guard bytesNeeded(for: shape, dtype) == bytes.count else {
       throw TorchError(
         .shape, operation: "view", message: "\(bytes.count) bytes don't fill \(shape) of \(dtype)")
     }
@@ -144,6 +144,17 @@ extension Tensor {
     try check(ct_tensor_item(handle, &value))
     return value
   }
+}
+
+/// The bytes that a tensor takes; nil where the shape is none, or larger than any memory.
+private func bytesNeeded(for shape: [Int], _ dtype: DType) -> Int? {
+  var count = dtype.size
+  for length in shape {
+    let (product, overflow) = count.multipliedReportingOverflow(by: length)
+    guard length >= 0, !overflow else { return nil }
+    count = product
+  }
+  return count
 }
 
 /// A handle to a copy of the bytes, whose number the caller has checked.

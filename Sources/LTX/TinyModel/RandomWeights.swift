@@ -1,0 +1,83 @@
+import Torch
+
+/// A place in a checkpoint that is being made up: layers below it are drawn and kept under their keys, in bfloat16.
+///
+/// The counterpart of `Weights`: `w / "attn1" / "to_q"` leads to a key. Every number is drawn, biases, norms and tables
+/// too: a reader that leaves out any tensor computes something else. Scales keep signals of order 1.
+struct RandomWeights {
+  /// What has been drawn, in order.
+  final class Drawn {
+    let generator: Generator
+    var tensors: [(key: String, tensor: Tensor)] = []
+
+    init(_ generator: Generator) { self.generator = generator }
+  }
+
+  private let drawn: Drawn
+  private let path: String
+
+  init(into drawn: Drawn, path: String = "") {
+    self.drawn = drawn
+    self.path = path
+  }
+
+  static func / (parent: RandomWeights, child: String) -> RandomWeights {
+    RandomWeights(into: parent.drawn, path: parent.path.isEmpty ? child : "\(parent.path).\(child)")
+  }
+
+  static func / (parent: RandomWeights, child: Int) -> RandomWeights { parent / String(child) }
+
+  /// Normal numbers around `mean`.
+  func normal(_ name: String, _ shape: [Int], mean: Double = 0, deviation: Double) throws {
+    try keep(name, drawn.generator.normal(shape) * deviation + mean)
+  }
+
+  /// Uniform numbers.
+  func uniform(_ name: String, _ shape: [Int], from low: Double, to high: Double) throws {
+    try keep(name, drawn.generator.uniform(shape) * (high - low) + low)
+  }
+
+  func linear(_ inputs: Int, _ outputs: Int, bias: Bool = true) throws {
+    try normal("weight", [outputs, inputs], deviation: 1 / Double(inputs).squareRoot())
+    if bias { try normal("bias", [outputs], deviation: 0.1) }
+  }
+
+  /// - Parameters:
+  ///   - kernel: one size for each dimension.
+  ///   - gain: the size of the output relative to the input's; small where many residuals add up.
+  func convolution(_ inputs: Int, _ outputs: Int, kernel: [Int], gain: Double = 1) throws {
+    let fanIn = Double(kernel.reduce(inputs, *))
+    try normal("weight", [outputs, inputs] + kernel, deviation: gain / fanIn.squareRoot())
+    try normal("bias", [outputs], deviation: 0.1)
+  }
+
+  /// A transposed convolution in one dimension, whose weight is [inputs, outputs, kernel].
+  func upsampling(_ inputs: Int, _ outputs: Int, kernel: Int, stride: Int) throws {
+    let fanIn = Double(inputs * kernel) / Double(stride)
+    try normal("weight", [inputs, outputs, kernel], deviation: 1 / fanIn.squareRoot())
+    try normal("bias", [outputs], deviation: 0.1)
+  }
+
+  /// The scale of an RMS norm.
+  func norm(_ width: Int) throws { try normal("weight", [width], mean: 1, deviation: 0.1) }
+
+  func layerNorm(_ width: Int) throws {
+    try norm(width)
+    try normal("bias", [width], deviation: 0.1)
+  }
+
+  /// The scale of Gemma's RMS norm, which is stored less 1.
+  func gemmaNorm(_ width: Int, _ name: String = "weight") throws {
+    try normal(name, [width], deviation: 0.1)
+  }
+
+  /// Additions to the scales, shifts and gates that are computed from the timestep.
+  func modulation(_ name: String, rows: Int, _ width: Int) throws {
+    try normal(name, [rows, width], deviation: 0.3)
+  }
+
+  private func keep(_ name: String, _ tensor: Tensor) throws {
+    let key = path.isEmpty ? name : "\(path).\(name)"
+    drawn.tensors.append((key, try tensor.to(.bfloat16)))
+  }
+}

@@ -1,0 +1,150 @@
+/// The audio VAE of the tiny model and its vocoder: the layers of the published ones, few channels.
+enum TinyAudioVAE {
+  static let melBins = 64
+  static let latentChannels = 2
+  /// Also the number of statistics, which is that of the patch's channels.
+  static let channels = 32
+  static let multipliers = [1, 2, 4]
+  static let layers = 2
+
+  /// A token's channels: the latent's, times the frequencies that two halvings leave.
+  static var patchChannels: Int { latentChannels * melBins / 4 }
+
+  /// Draws everything below `audio_vae`.
+  static func draw(_ w: RandomWeights) throws {
+    let widths = multipliers.map { channels * $0 }
+    let deepest = channels * (multipliers.last ?? 1)
+
+    let encoder = w / "encoder"
+    try convolution(encoder / "conv_in", 2, channels)
+    var inputs = channels
+    for (level, outputs) in widths.enumerated() {
+      let place = encoder / "down" / level
+      try residual(place / "block", inputs, outputs, layers: layers)
+      if level < widths.count - 1 {
+        // This convolution is not causal and lies one name less deep.
+        try (place / "downsample" / "conv").convolution(outputs, outputs, kernel: [3, 3])
+      }
+      inputs = outputs
+    }
+    try middle(encoder / "mid", deepest)
+    try convolution(encoder / "conv_out", deepest, 2 * latentChannels)
+
+    let decoder = w / "decoder"
+    try convolution(decoder / "conv_in", latentChannels, deepest)
+    try middle(decoder / "mid", deepest)
+    inputs = deepest
+    for (level, outputs) in widths.enumerated().reversed() {
+      let place = decoder / "up" / level
+      try residual(place / "block", inputs, outputs, layers: layers + 1)
+      if level > 0 { try convolution(place / "upsample" / "conv", outputs, outputs) }
+      inputs = outputs
+    }
+    try convolution(decoder / "conv_out", channels, 2)
+
+    let statistics = w / "per_channel_statistics"
+    try statistics.normal("mean-of-means", [patchChannels], deviation: 0.3)
+    try statistics.uniform("std-of-means", [patchChannels], from: 0.5, to: 1)
+  }
+
+  private static func middle(_ w: RandomWeights, _ width: Int) throws {
+    for name in ["block_1", "block_2"] { try residual(w / name, width, width) }
+  }
+
+  private static func residual(_ w: RandomWeights, _ inputs: Int, _ outputs: Int, layers: Int) throws {
+    for layer in 0..<layers { try residual(w / layer, layer == 0 ? inputs : outputs, outputs) }
+  }
+
+  private static func residual(_ w: RandomWeights, _ inputs: Int, _ outputs: Int) throws {
+    try convolution(w / "conv1", inputs, outputs)
+    try convolution(w / "conv2", outputs, outputs)
+    if inputs != outputs { try convolution(w / "nin_shortcut", inputs, outputs, kernel: 1) }
+  }
+
+  private static func convolution(_ w: RandomWeights, _ inputs: Int, _ outputs: Int, kernel: Int = 3) throws {
+    try (w / "conv").convolution(inputs, outputs, kernel: [kernel, kernel])
+  }
+
+  static var config: String {
+    """
+    {
+      "model": {
+        "params": {
+          "ddconfig": {
+            "double_z": true,
+            "mel_bins": \(melBins),
+            "z_channels": \(latentChannels),
+            "resolution": 256,
+            "downsample_time": false,
+            "in_channels": 2,
+            "out_ch": 2,
+            "ch": \(channels),
+            "ch_mult": \(multipliers),
+            "num_res_blocks": \(layers),
+            "attn_resolutions": [],
+            "dropout": 0.0,
+            "mid_block_add_attention": false,
+            "norm_type": "pixel",
+            "causality_axis": "height"
+          },
+          "sampling_rate": 16000
+        }
+      },
+      "preprocessing": {
+        "audio": {
+          "sampling_rate": 16000,
+          "max_wav_value": 32768.0,
+          "duration": 10.24,
+          "stereo": true,
+          "causal_padding": 3
+        },
+        "stft": {"filter_length": 1024, "hop_length": 160, "win_length": 1024, "causal": true},
+        "mel": {"n_mel_channels": \(melBins), "mel_fmin": 0, "mel_fmax": 8000}
+      },
+      "variables": {"mel_bins": \(melBins)}
+    }
+    """
+  }
+}
+
+/// From the mel spectrogram to the waveform: HiFi-GAN.
+enum TinyVocoder {
+  static let channels = 64
+  static let upsampling = [6, 5, 2, 2, 2]
+  static let upsamplingKernels = [16, 15, 8, 4, 4]
+  static let kernels = [3, 7, 11]
+  static let dilations = [1, 3, 5]
+
+  /// Draws everything below `vocoder`.
+  static func draw(_ w: RandomWeights) throws {
+    try (w / "conv_pre").convolution(2 * TinyAudioVAE.melBins, channels, kernel: [7])
+    var width = channels
+    for (stage, stride) in upsampling.enumerated() {
+      try (w / "ups" / stage).upsampling(width, width / 2, kernel: upsamplingKernels[stage], stride: stride)
+      width /= 2
+      for (index, kernel) in kernels.enumerated() {
+        let place = w / "resblocks" / (stage * kernels.count + index)
+        for layer in dilations.indices {
+          try (place / "convs1" / layer).convolution(width, width, kernel: [kernel])
+          // 45 residuals add up; larger ones would drive the final tanh to its ends.
+          try (place / "convs2" / layer).convolution(width, width, kernel: [kernel], gain: 0.3)
+        }
+      }
+    }
+    try (w / "conv_post").convolution(width, 2, kernel: [7])
+  }
+
+  static var config: String {
+    """
+    {
+      "upsample_initial_channel": \(channels),
+      "resblock": "1",
+      "upsample_rates": \(upsampling),
+      "resblock_kernel_sizes": \(kernels),
+      "upsample_kernel_sizes": \(upsamplingKernels),
+      "resblock_dilation_sizes": \(kernels.map { _ in dilations }),
+      "stereo": true
+    }
+    """
+  }
+}

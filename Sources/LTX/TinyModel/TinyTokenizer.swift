@@ -1,0 +1,194 @@
+import Foundation
+
+/// The tokenizer of the tiny model: Gemma 3's scheme with a small vocabulary, the same at every call.
+///
+/// Control tokens, runs of blanks and lines, 256 bytes for what has no token of its own, pieces of English, letters;
+/// behind the vocabulary the tokens of images.
+struct TinyTokenizer {
+  private struct AddedToken {
+    let id: Int
+    let content: String
+    let isSpecial: Bool
+  }
+
+  /// Tokens in the order of their ids.
+  private let vocabulary: [String]
+  private let merges: [Merge]
+  private let added: [AddedToken]
+
+  let turnEnd: Int
+  var imageStart: Int { vocabulary.count }
+  var imageEnd: Int { vocabulary.count + 1 }
+  var image: Int { vocabulary.count + 2 }
+  /// Rows of the embedding table: all tokens, and some that no text gives, as in the published one.
+  var embeddingCount: Int { (image + 64) / 64 * 64 }
+
+  init() {
+    let blank = "\u{2581}"  // stands for a space
+    let special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    let turn = ["<start_of_turn>", "<end_of_turn>"]
+    var vocabulary = special + ["<mask>", "[multimodal]"] + (0..<4).map { "<unused\($0)>" }
+    turnEnd = vocabulary.count + 1
+    vocabulary += turn
+    vocabulary += (1...4).map { String(repeating: "\n", count: $0) }
+    vocabulary += (2...8).map { String(repeating: blank, count: $0) }
+    vocabulary += (1...2).map { String(repeating: "\t", count: $0) }
+    vocabulary += ["<code>", "</code>", "<strong>", "</strong>"]
+    var added = vocabulary.enumerated().map {
+      AddedToken(id: $0, content: $1, isSpecial: special.contains($1) || turn.contains($1))
+    }
+    vocabulary += (0..<256).map { "<0x" + ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) + ">" }
+
+    let trained = PairMerging.learn(from: TinyCaptions.sentences, count: 400)
+    vocabulary += trained.map(\.result)
+    var letters = [blank]
+    for range in [0x21...0x7E, 0xC0...0xFF, 0x410...0x44F, 0x2013...0x2014, 0x2018...0x2019, 0x201C...0x201D] {
+      letters += range.compactMap(Unicode.Scalar.init).map(String.init)
+    }
+    vocabulary += letters
+    self.vocabulary = vocabulary
+    merges = Self.runs(of: "\n", upTo: 4) + Self.runs(of: blank, upTo: 8) + Self.runs(of: "\t", upTo: 2) + trained
+
+    for (offset, content) in ["<start_of_image>", "<end_of_image>", "<image_soft_token>"].enumerated() {
+      added.append(AddedToken(id: vocabulary.count + offset, content: content, isSpecial: true))
+    }
+    self.added = added
+  }
+
+  /// A run is the union of any two shorter ones.
+  private static func runs(of character: String, upTo longest: Int) -> [Merge] {
+    (2...longest).flatMap { length in
+      (1..<length).map { left in
+        Merge(
+          left: String(repeating: character, count: left),
+          right: String(repeating: character, count: length - left))
+      }
+    }
+  }
+
+  /// `tokenizer.json` and what belongs to it.
+  func files() throws -> [(name: String, content: String)] {
+    [
+      ("tokenizer.json", try tokenizer()),
+      ("tokenizer_config.json", try tokenizerConfig()),
+      (
+        "special_tokens_map.json",
+        """
+        {
+          "bos_token": "<bos>",
+          "eos_token": "<eos>",
+          "pad_token": "<pad>",
+          "unk_token": "<unk>",
+          "boi_token": "<start_of_image>",
+          "eoi_token": "<end_of_image>",
+          "image_token": "<image_soft_token>"
+        }
+        """
+      ),
+      ("added_tokens.json", "{\n  \"<image_soft_token>\": \(image)\n}"),
+      ("chat_template.json", "{\n  \"chat_template\": \(try json(Self.chatTemplate))\n}"),
+    ]
+  }
+
+  private static let chatTemplate =
+    "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + message['role'] + '\\n' }}"
+    + "{{ message['content'] | trim }}{{ '<end_of_turn>\\n' }}{% endfor %}"
+    + "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
+
+  private func tokenizer() throws -> String {
+    let added = try self.added.map { "    {\"id\": \($0.id), \(try Self.attributes($0))}" }
+    let vocabulary = try self.vocabulary.enumerated().map { "      \(try json($1)): \($0)" }
+    let merges = try self.merges.map { "      [\(try json($0.left)), \(try json($0.right))]" }
+    return """
+      {
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [
+      \(added.joined(separator: ",\n"))
+        ],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"},
+        "pre_tokenizer": {
+          "type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false
+        },
+        "post_processor": {
+          "type": "TemplateProcessing",
+          "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+          "pair": [
+            {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}
+          ],
+          "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}}
+        },
+        "decoder": {
+          "type": "Sequence",
+          "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"}
+          ]
+        },
+        "model": {
+          "type": "BPE",
+          "dropout": null,
+          "unk_token": "<unk>",
+          "continuing_subword_prefix": null,
+          "end_of_word_suffix": null,
+          "fuse_unk": true,
+          "byte_fallback": true,
+          "ignore_merges": false,
+          "vocab": {
+      \(vocabulary.joined(separator: ",\n"))
+          },
+          "merges": [
+      \(merges.joined(separator: ",\n"))
+          ]
+        }
+      }
+      """
+  }
+
+  private func tokenizerConfig() throws -> String {
+    let added = try self.added.map { "    \"\($0.id)\": {\(try Self.attributes($0))}" }
+    return """
+      {
+        "add_bos_token": true,
+        "add_eos_token": false,
+        "added_tokens_decoder": {
+      \(added.joined(separator: ",\n"))
+        },
+        "boi_token": "<start_of_image>",
+        "bos_token": "<bos>",
+        "clean_up_tokenization_spaces": false,
+        "eoi_token": "<end_of_image>",
+        "eos_token": "<eos>",
+        "extra_special_tokens": {
+          "boi_token": "<start_of_image>",
+          "eoi_token": "<end_of_image>",
+          "image_token": "<image_soft_token>"
+        },
+        "image_token": "<image_soft_token>",
+        "model_max_length": 1000000000000000019884624838656,
+        "pad_token": "<pad>",
+        "processor_class": "Gemma3Processor",
+        "sp_model_kwargs": null,
+        "spaces_between_special_tokens": false,
+        "tokenizer_class": "GemmaTokenizer",
+        "unk_token": "<unk>",
+        "use_default_system_prompt": false
+      }
+      """
+  }
+
+  private static func attributes(_ token: AddedToken) throws -> String {
+    "\"content\": \(try json(token.content)), \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
+      + "\"normalized\": false, \"special\": \(token.isSpecial)"
+  }
+}
+
+/// A text as a JSON string.
+func json(_ text: String) throws -> String {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = .withoutEscapingSlashes
+  return String(decoding: try encoder.encode(text), as: UTF8.self)
+}

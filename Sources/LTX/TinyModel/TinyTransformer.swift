@@ -1,0 +1,139 @@
+/// The transformer and the text connectors of the tiny model: the layers of LTX-2 (the 19B generation), small.
+enum TinyTransformer {
+  static let blocks = 4
+  /// The reference wants the same number of heads in both streams.
+  static let heads = 4
+  static let headWidth = 32
+  static let audioHeadWidth = 16
+  static let connectorBlocks = 2
+  static let connectorHeads = 4
+  static let registers = 128
+
+  static var width: Int { heads * headWidth }
+  static var audioWidth: Int { heads * audioHeadWidth }
+  /// Text features are as wide as the text encoder's states, and so are the connectors.
+  static var captionWidth: Int { TinyGemma.width }
+
+  /// Draws everything below `model.diffusion_model`, connectors included.
+  static func draw(_ w: RandomWeights) throws {
+    for (prefix, width, channels) in [
+      ("", width, TinyVideoVAE.latentChannels), ("audio_", audioWidth, TinyAudioVAE.patchChannels),
+    ] {
+      try (w / "\(prefix)patchify_proj").linear(channels, width)
+      try adaLN(w / "\(prefix)adaln_single", width, vectors: 6)
+      try (w / "\(prefix)caption_projection" / "linear_1").linear(captionWidth, width)
+      try (w / "\(prefix)caption_projection" / "linear_2").linear(width, width)
+      try w.modulation("\(prefix)scale_shift_table", rows: 2, width)
+      try (w / "\(prefix)proj_out").linear(width, channels)
+    }
+    for (stream, direction, width) in [("video", "a2v", width), ("audio", "v2a", audioWidth)] {
+      try adaLN(w / "av_ca_\(stream)_scale_shift_adaln_single", width, vectors: 4)
+      try adaLN(w / "av_ca_\(direction)_gate_adaln_single", width, vectors: 1)
+    }
+    for index in 0..<blocks { try block(w / "transformer_blocks" / index) }
+    for stream in ["video", "audio"] { try connector(w / "\(stream)_embeddings_connector") }
+  }
+
+  private static func block(_ w: RandomWeights) throws {
+    for (prefix, width) in [("", width), ("audio_", audioWidth)] {
+      // attn1 attends to the stream itself, attn2 to the text, which has been projected to the stream's width.
+      for name in ["attn1", "attn2"] {
+        try attention(w / "\(prefix)\(name)", queries: width, keys: width, inner: width)
+      }
+      try feedForward(w / "\(prefix)ff", width)
+      try w.modulation("\(prefix)scale_shift_table", rows: 6, width)
+    }
+    try attention(w / "audio_to_video_attn", queries: width, keys: audioWidth, inner: audioWidth)
+    try attention(w / "video_to_audio_attn", queries: audioWidth, keys: width, inner: audioWidth)
+    try w.modulation("scale_shift_table_a2v_ca_video", rows: 5, width)
+    try w.modulation("scale_shift_table_a2v_ca_audio", rows: 5, audioWidth)
+  }
+
+  private static func connector(_ w: RandomWeights) throws {
+    for index in 0..<connectorBlocks {
+      let block = w / "transformer_1d_blocks" / index
+      try attention(block / "attn1", queries: captionWidth, keys: captionWidth, inner: captionWidth)
+      try feedForward(block / "ff", captionWidth)
+    }
+    try w.normal("learnable_registers", [registers, captionWidth], deviation: 1)
+  }
+
+  private static func attention(_ w: RandomWeights, queries: Int, keys: Int, inner: Int) throws {
+    try (w / "to_q").linear(queries, inner)
+    try (w / "to_k").linear(keys, inner)
+    try (w / "to_v").linear(keys, inner)
+    try (w / "q_norm").norm(inner)
+    try (w / "k_norm").norm(inner)
+    try (w / "to_out" / 0).linear(inner, queries)
+  }
+
+  private static func feedForward(_ w: RandomWeights, _ width: Int) throws {
+    try (w / "net" / 0 / "proj").linear(width, 4 * width)
+    try (w / "net" / 2).linear(4 * width, width)
+  }
+
+  /// From the timestep's sinusoids, 256 wide, to the vectors that modulate a stream.
+  private static func adaLN(_ w: RandomWeights, _ width: Int, vectors: Int) throws {
+    try (w / "emb" / "timestep_embedder" / "linear_1").linear(256, width)
+    try (w / "emb" / "timestep_embedder" / "linear_2").linear(width, width)
+    try (w / "linear").linear(width, vectors * width)
+  }
+
+  /// The published configuration's keys.
+  static var config: String {
+    """
+    {
+      "_class_name": "AVTransformer3DModel",
+      "_diffusers_version": "0.25.1",
+      "activation_fn": "gelu-approximate",
+      "attention_bias": true,
+      "attention_type": "default",
+      "double_self_attention": false,
+      "dropout": 0.0,
+      "norm_elementwise_affine": false,
+      "norm_eps": 1e-06,
+      "norm_num_groups": 32,
+      "num_embeds_ada_norm": 1000,
+      "num_vector_embeds": null,
+      "only_cross_attention": false,
+      "cross_attention_norm": true,
+      "upcast_attention": false,
+      "use_linear_projection": false,
+      "qk_norm": "rms_norm",
+      "standardization_norm": "rms_norm",
+      "positional_embedding_type": "rope",
+      "positional_embedding_theta": 10000.0,
+      "positional_embedding_max_pos": [20, 2048, 2048],
+      "timestep_scale_multiplier": 1000,
+      "av_ca_timestep_scale_multiplier": 1000.0,
+      "causal_temporal_positioning": true,
+      "use_audio_video_cross_attention": true,
+      "share_ff": false,
+      "audio_positional_embedding_max_pos": [20],
+      "av_cross_ada_norm": true,
+      "use_embeddings_connector": true,
+      "connector_positional_embedding_max_pos": [4096],
+      "connector_num_learnable_registers": \(registers),
+      "connector_norm_output": true,
+      "use_middle_indices_grid": true,
+      "rope_type": "split",
+      "frequencies_precision": "float64",
+      "num_layers": \(blocks),
+      "num_attention_heads": \(heads),
+      "attention_head_dim": \(headWidth),
+      "cross_attention_dim": \(width),
+      "in_channels": \(TinyVideoVAE.latentChannels),
+      "out_channels": \(TinyVideoVAE.latentChannels),
+      "caption_channels": \(captionWidth),
+      "audio_num_attention_heads": \(heads),
+      "audio_attention_head_dim": \(audioHeadWidth),
+      "audio_cross_attention_dim": \(audioWidth),
+      "audio_in_channels": \(TinyAudioVAE.patchChannels),
+      "audio_out_channels": \(TinyAudioVAE.patchChannels),
+      "connector_attention_head_dim": \(captionWidth / connectorHeads),
+      "connector_num_attention_heads": \(connectorHeads),
+      "connector_num_layers": \(connectorBlocks)
+    }
+    """
+  }
+}
