@@ -7,7 +7,9 @@ struct LTXCommand: ParsableCommand {
     commandName: "ltx",
     abstract: "Fine-tune LTX-2, the open audio-video diffusion transformer.",
     version: "0.1.0",
-    subcommands: [SplitCommand.self, TrainCommand.self, ProbeCommand.self, TinyModelCommand.self])
+    subcommands: [
+      SplitCommand.self, TrainCommand.self, GenerateCommand.self, ProbeCommand.self, TinyModelCommand.self,
+    ])
 
   static func main() {
     do {
