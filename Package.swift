@@ -58,6 +58,7 @@ let package = Package(
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(name: "LTXTests", dependencies: ["LTX"]),
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
+    .testTarget(name: "InferenceTests", dependencies: ["Inference"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
     .testTarget(name: "CommandTests", dependencies: ["ltx", "Training"]),

@@ -1,0 +1,115 @@
+import Foundation
+import LTX
+import Media
+import NN
+import TensorFiles
+import Testing
+import Torch
+
+@testable import Inference
+
+@Suite struct BadInputTests {
+  let scratch: Scratch
+
+  init() throws { scratch = try Scratch() }
+
+  private func error(
+    output: String = "out.mp4", _ change: (inout GenerationRequest) throws -> Void
+  ) throws -> GenerationError? {
+    var request = scratch.request()
+    try change(&request)
+    return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }
+  }
+
+  @Test func sizes() throws {
+    let width = try error { $0.width = 100 }
+    #expect(width?.description.hasPrefix("--width: 100 is not possible") == true)
+    #expect(width?.problem.contains("multiples of 32; use 96 or 128") == true)
+    #expect(try error { $0.height = -32 }?.option == .height)
+    #expect(try error { $0.height = 0 }?.problem.contains("or more") == true)
+    let frames = try error { $0.frames = 10 }
+    #expect(frames?.description.hasPrefix("--num-frames: 10 is not possible") == true)
+    #expect(frames?.problem.contains("8k + 1 frames; use 9 or 17") == true)
+    #expect(try error { $0.frames = 0 }?.problem.contains("use 1 or 9") == true)
+  }
+
+  @Test func numbers() throws {
+    #expect(try error { $0.steps = 0 }?.option == .steps)
+    #expect(try error { $0.steps = -3 }?.option == .steps)
+    for rate in [0, -24, .nan, .infinity, 1e9] {
+      #expect(try error { $0.frameRate = rate }?.option == .frameRate)
+    }
+    #expect(try error { $0.guidance.cfg = .nan }?.option == .cfg)
+    #expect(try error { $0.guidance.stg = .infinity }?.option == .stg)
+    #expect(try error { $0.guidance.rescale = 1.5 }?.option == .rescale)
+    let block = try error { $0.stgBlocks = [0, 400] }
+    #expect(block?.option == .stgBlocks)
+    #expect(block?.problem.contains("there is no block 400") == true)
+    #expect(try error { $0.prompt = "  \n" }?.option == .prompt)
+  }
+
+  @Test func outputs() throws {
+    #expect(try error(output: "out.avi") { _ in }?.problem.contains(".mp4") == true)
+    #expect(try error(output: "out.png") { _ in }?.problem.contains("--num-frames 1") == true)
+    #expect(try error(output: "nowhere/out.mp4") { _ in }?.problem.contains("folder does not exist") == true)
+    try FileManager.default.createDirectory(
+      atPath: scratch.path("dir.mp4"), withIntermediateDirectories: false)
+    #expect(try error(output: "dir.mp4") { _ in }?.problem.contains("is a folder") == true)
+  }
+
+  @Test func pictures() throws {
+    let picture = try scratch.picture()
+    #expect(
+      try error { $0.images = [ImageCondition(path: picture, frame: 9)] }?.problem.contains("use 0 to 8")
+        == true)
+    #expect(try error { $0.images = [ImageCondition(path: picture, frame: -1)] }?.option == .image)
+    #expect(try error { $0.images = [ImageCondition(path: picture, strength: 1.1)] }?.option == .image)
+    let missing = scratch.path("missing.png")
+    #expect(try error { $0.images = [ImageCondition(path: missing)] }?.problem.contains(missing) == true)
+    let text = scratch.path("text.png")
+    try Data("this is no picture".utf8).write(to: URL(fileURLWithPath: text))
+    #expect(try error { $0.images = [ImageCondition(path: text)] }?.problem.contains(text) == true)
+    let writer = try VideoWriter(
+      path: scratch.path("video.mp4"), width: 16, height: 16, frameRate: Rational(8))
+    let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 16 * 16), width: 16, height: 16)
+    for _ in 0..<3 { try writer.append(grey) }
+    try writer.finish()
+    let video = try error { $0.images = [ImageCondition(path: scratch.path("video.mp4"))] }
+    #expect(video?.problem.contains("is a video") == true)
+  }
+
+  @Test func models() throws {
+    var models = try scratch.models()
+    func plan() throws {
+      _ = try GenerationPlan(scratch.request(), models: models, output: scratch.path("out.mp4"))
+    }
+    models.checkpoint = scratch.path("missing.safetensors")
+    #expect(#expect(throws: GenerationError.self) { try plan() }?.option == .checkpoint)
+    // A LoRA is safetensors, but no checkpoint.
+    models.checkpoint = try scratch.lora()
+    #expect(#expect(throws: GenerationError.self) { try plan() }?.option == .checkpoint)
+    models = try scratch.models()
+    models.textEncoder = scratch.path("nowhere")
+    #expect(#expect(throws: GenerationError.self) { try plan() }?.option == .textEncoder)
+    models.textEncoder = scratch.folder
+    #expect(throws: (any Error).self) { try plan() }
+    models = try scratch.models()
+    models.device = .cuda(77)
+    #expect(throws: TorchError.self) { try plan() }
+  }
+
+  @Test func aCheckpointThatLacksAWeightIsRefusedBeforeWork() throws {
+    let whole = try SafetensorsFile(path: TinyFiles.files.get().checkpoint)
+    let lost = "model.diffusion_model.transformer_blocks.1.attn2.to_k.weight"
+    let rest = try whole.entries.keys.sorted().filter { $0 != lost }.map {
+      (key: $0, tensor: try whole.tensor($0))
+    }
+    try writeSafetensors(rest, metadata: whole.metadata, to: scratch.path("broken.safetensors"))
+    var models = try scratch.models()
+    models.checkpoint = scratch.path("broken.safetensors")
+    let error = #expect(throws: WeightError.self) {
+      try GenerationPlan(scratch.request(), models: models, output: scratch.path("out.mp4"))
+    }
+    #expect(error?.key == lost)
+  }
+}
