@@ -45,7 +45,8 @@ public final class Trainer {
     if let other = dataset.entries.first(where: { $0.shape[0] != channels }) {
       throw DatasetError(
         path: other.latents,
-        problem: "holds latents of \(other.shape[0]) channels, but the model \(c.modelPath) takes \(channels); "
+        problem:
+          "holds latents of \(other.shape[0]) channels, but the model \(c.modelPath) takes \(channels); "
           + "preprocess the dataset with this model")
     }
 
@@ -59,7 +60,8 @@ public final class Trainer {
       streams: .video)
     parameters = transformer.parameters
     connectors = try TextConnectors(
-      checkpoint.weights(dtype: frozenDType, device: device) / "model" / "diffusion_model", configuration: text,
+      checkpoint.weights(dtype: frozenDType, device: device) / "model" / "diffusion_model",
+      configuration: text,
       streams: .video)
     step = TrainingStep(
       transformer: transformer,
@@ -138,7 +140,8 @@ public final class Trainer {
     let norm = try GradientClipping.clip(parameters.compactMap { gradients[$0.key] }, to: c.maxGradientNorm)
     guard loss.isFinite, norm.isFinite else {
       throw TrainingError(
-        problem: "step \(number + 1): the loss is \(loss) and the gradient's norm \(norm); lower the learning rate or "
+        problem:
+          "step \(number + 1): the loss is \(loss) and the gradient's norm \(norm); lower the learning rate or "
           + "check the dataset for damaged samples")
     }
     try optimizer.step(gradients, learningRate: learningRate)
@@ -153,10 +156,15 @@ public final class Trainer {
     let features = try Tensor.stack(loaded.map(\.videoFeatures)).to(device, frozenDType)
     let mask = try Tensor.stack(loaded.map(\.mask)).to(device)
     // The connectors are frozen: nothing of them is recorded.
-    let contexts = try withoutGrad { try connectors(TextFeatures(video: features, audio: features, mask: mask)) }
-    guard let context = contexts.video else { throw TrainingError(problem: "the connectors gave no video context") }
+    let contexts = try withoutGrad {
+      try connectors(TextFeatures(video: features, audio: features, mask: mask))
+    }
+    guard let context = contexts.video else {
+      throw TrainingError(problem: "the connectors gave no video context")
+    }
     return try flowMatching.example(
-      latents: latents, fps: loaded[0].fps, context: context, contextMask: contexts.mask, generator: generator)
+      latents: latents, fps: loaded[0].fps, context: context, contextMask: contexts.mask, generator: generator
+    )
   }
 
   private func save(step number: Int) throws -> String {
