@@ -142,15 +142,20 @@ public struct StepMetrics: Codable, Sendable, Equatable {
 
 /// What must be equal for a run to go on from a state: everything that its numbers depend on.
 struct RunFingerprint {
+  private static let model = "the model"
+  private static let dataset = "the dataset"
+  /// The number of steps is not among them: a run may be made longer.
   private let values: [String: String]
 
-  init(_ c: TrainingConfiguration, model: String, samples: Int) {
+  /// - Parameters:
+  ///   - model: `FileIdentity` of the checkpoint.
+  ///   - samples: the names of the dataset's samples.
+  init(_ c: TrainingConfiguration, model: String, samples: [String]) {
     values = [
-      "model": model, "dataset": "\(samples) samples in \(c.dataRoot)", "lora.rank": "\(c.lora.rank)",
+      Self.model: model, Self.dataset: FileIdentity.identity(ofNames: samples), "lora.rank": "\(c.lora.rank)",
       "lora.alpha": "\(c.lora.alpha)", "lora.target_modules": c.lora.targetModules.joined(separator: " "),
       "first frame probability": "\(c.firstFrameProbability)",
       "optimization.learning_rate": "\(c.learningRate)",
-      "optimization.steps": c.scheduler == .constant ? "any" : "\(c.steps)",
       "optimization.batch_size": "\(c.batchSize)",
       "optimization.gradient_accumulation_steps": "\(c.accumulationSteps)",
       "optimization.max_grad_norm": "\(c.maxGradientNorm)",
@@ -170,6 +175,7 @@ struct RunFingerprint {
     let pairs = stored.split(separator: "\n").map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
     let old = Dictionary(pairs.map { ($0[0], $0.count > 1 ? $0[1] : "") }, uniquingKeysWith: { $1 })
     for key in Set(values.keys).union(old.keys).sorted() where values[key] != old[key] {
+      if [Self.model, Self.dataset].contains(key) { return "\(key) is another one" }
       return "\(key) was \(old[key] ?? "not set") and is now \(values[key] ?? "not set")"
     }
     return nil

@@ -78,7 +78,8 @@ public final class Trainer {
     order = BatchOrder(
       shapes: dataset.entries.map(\.shape), batchSize: c.batchSize, seed: RandomSeed.mix(seed, "order"))
     folder = RunFolder(path: c.outputFolder)
-    fingerprint = RunFingerprint(c, model: Self.identity(of: checkpoint), samples: dataset.count)
+    fingerprint = RunFingerprint(
+      c, model: try FileIdentity.identity(of: c.modelPath), samples: dataset.entries.map(\.name))
     completedSteps = c.ignoresEarlierRun ? 0 : try folder.restore(optimizer, fingerprint: fingerprint)
   }
 
@@ -171,12 +172,6 @@ public final class Trainer {
     try folder.saveAdapters(
       parameters, scale: Double(configuration.lora.alpha) / Double(configuration.lora.rank), step: number,
       dtype: configuration.savedPrecision == .bfloat16 ? .bfloat16 : .float32)
-  }
-
-  /// Enough of a checkpoint to tell it from another: its name, its number of tensors and its first dtype.
-  private static func identity(of checkpoint: Checkpoint) -> String {
-    let name = URL(fileURLWithPath: checkpoint.source.name).lastPathComponent
-    return "\(name) of \(checkpoint.source.entries.count) tensors"
   }
 }
 
