@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import TensorFiles
 
 /// Where generated frames go: an MP4, or a PNG for one frame. The file appears under its name when it is whole; a sink
 /// that is dropped before leaves nothing behind.
@@ -57,8 +58,6 @@ final class FrameSink {
     guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
       throw fail("its folder does not exist; make it first")
     }
-    guard FileManager.default.isWritableFile(atPath: folder) else {
-      throw fail("its folder may not be written to; choose another one")
-    }
+    if let problem = OutputFolder.problem(folder) { throw fail("its folder \(problem); choose another one") }
   }
 }

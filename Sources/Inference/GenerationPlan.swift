@@ -31,7 +31,10 @@ public struct GenerationPlan: Sendable {
       throw GenerationError(.frameRate, "\(request.frameRate) frames a second are not possible")
     }
     let checkpoint: Checkpoint
-    do { checkpoint = try Checkpoint(path: models.checkpoint) } catch {
+    do {
+      checkpoint = try Checkpoint(path: models.checkpoint)
+      try checkpoint.require("transformer", "vae")
+    } catch {
       throw GenerationError(.checkpoint, "\(error)")
     }
     let transformer = try TransformerConfiguration(checkpoint.config)
@@ -69,13 +72,26 @@ public struct GenerationPlan: Sendable {
       + [.sample(sampling), .decode(.usual(for: factors))]
   }
 
+  /// What H.264 holds in pixels, and more frames than memory holds; counts of tokens stay far from overflowing.
+  private static let largestSide = 16384
+  private static let mostFrames = 1_000_000
+  /// A scale beyond this is noise, and not far from overflowing.
+  private static let largestScale = 1e6
+
   /// What can be judged without the models.
   private static func check(_ request: GenerationRequest) throws {
     guard !request.prompt.allSatisfy(\.isWhitespace) else {
       throw GenerationError(.prompt, "is empty; say what the video should show")
     }
-    guard request.steps >= 1 else {
-      throw GenerationError(.steps, "\(request.steps) steps are not possible; use at least 1")
+    guard (1...NoiseSchedule.maximumSteps).contains(request.steps) else {
+      throw GenerationError(
+        .steps, "\(request.steps) steps are not possible; use 1 to \(NoiseSchedule.maximumSteps)")
+    }
+    for (option, value, most) in [
+      (GenerationError.Option.width, request.width, largestSide), (.height, request.height, largestSide),
+      (.frames, request.frames, mostFrames),
+    ] where value > most {
+      throw GenerationError(option, "\(value) is not possible; use at most \(most)")
     }
     guard request.frameRate.isFinite, request.frameRate > 0, request.frameRate <= 1000 else {
       throw GenerationError(
@@ -84,8 +100,8 @@ public struct GenerationPlan: Sendable {
     }
     let guidance = request.guidance
     for (option, value) in [(GenerationError.Option.cfg, guidance.cfg), (.stg, guidance.stg)]
-    where !value.isFinite {
-      throw GenerationError(option, "\(value) is no scale; use a finite number")
+    where !(abs(value) <= largestScale) {
+      throw GenerationError(option, "\(value) is no scale; use a number such as 3")
     }
     guard (0...1).contains(guidance.rescale) else {
       throw GenerationError(.rescale, "\(guidance.rescale) is out of range; use 0 to 1")
@@ -95,10 +111,6 @@ public struct GenerationPlan: Sendable {
   private static func decoderConfiguration(
     _ checkpoint: Checkpoint, _ transformer: TransformerConfiguration
   ) throws -> VideoVAEConfiguration.Decoder {
-    guard checkpoint.config.has("vae") else {
-      throw GenerationError(
-        .checkpoint, "\(checkpoint.source.name) holds no video VAE, which makes frames of latents")
-    }
     let vae = try VideoVAEConfiguration.Decoder(checkpoint.config)
     guard vae.latentChannels == transformer.video.inputs, vae.latentChannels == transformer.video.outputs
     else {

@@ -33,7 +33,7 @@ public struct Configuration: Sendable {
   public func has(_ key: String) -> Bool { values[key].map { $0 != .null } ?? false }
 
   public func int(_ key: String, default fallback: Int? = nil) throws -> Int {
-    try read(key, fallback, "an integer") { if case .number(let n) = $0 { Int(exactly: n) } else { nil } }
+    try read(key, fallback, "an integer") { Self.integer($0) }
   }
 
   public func double(_ key: String, default fallback: Double? = nil) throws -> Double {
@@ -51,7 +51,7 @@ public struct Configuration: Sendable {
   public func ints(_ key: String, default fallback: [Int]? = nil) throws -> [Int] {
     try read(key, fallback, "a list of integers") { value in
       guard case .array(let items) = value else { return nil }
-      let numbers = items.compactMap { if case .number(let n) = $0 { Int(exactly: n) } else { nil } }
+      let numbers = items.compactMap(Self.integer)
       return numbers.count == items.count ? numbers : nil
     }
   }
@@ -80,6 +80,12 @@ public struct Configuration: Sendable {
   /// An error about one of this object's keys.
   public func error(_ key: String, _ problem: String) -> ConfigurationError {
     ConfigurationError(file: file, key: "\(path).\(key)", problem: problem)
+  }
+
+  /// Sizes of models fit into 32 bits, and products of two of them into an `Int`; larger ones are taken for damage.
+  private static func integer(_ value: JSONValue) -> Int? {
+    guard case .number(let number) = value else { return nil }
+    return Int32(exactly: number).map(Int.init)
   }
 
   private func read<Value>(

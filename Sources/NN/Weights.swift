@@ -101,7 +101,8 @@ public struct Weights: Sendable {
 
   /// Checks, after a model has been built, that every adapter found its module.
   ///
-  /// - Throws: `WeightError` that names the first target that the model does not have.
+  /// - Throws: `WeightError` that names the first module that the model does not have; `UnmatchedTarget` for a name of
+  ///   fresh adapters.
   public func requireAllAdaptersUsed() throws {
     if let path = store.unusedAdapters().first {
       throw WeightError(
@@ -111,10 +112,7 @@ public struct Weights: Sendable {
       )
     }
     if let target = store.unmatchedTargets().first {
-      throw WeightError(
-        file: file, key: target,
-        problem: "is a LoRA target that matches no linear layer; there are layers that end in "
-          + store.linearNames.joined(separator: ", "))
+      throw UnmatchedTarget(file: file, target: target, layers: store.linearNames)
     }
   }
 
@@ -139,6 +137,18 @@ public struct WeightError: Error, CustomStringConvertible, Sendable {
   }
 
   public var description: String { "\(file): \(key) \(problem)" }
+}
+
+/// A name of layers to adapt that none of a model's linear layers has.
+public struct UnmatchedTarget: Error, CustomStringConvertible, Sendable {
+  public let file: String
+  public let target: String
+  /// What the paths of the linear layers end in.
+  public let layers: [String]
+
+  public var description: String {
+    "\"\(target)\" matches no linear layer of \(file); there are layers that end in \(layers.joined(separator: ", "))"
+  }
 }
 
 /// A tensor that training changes, under the key that it is saved by.

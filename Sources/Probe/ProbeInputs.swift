@@ -60,7 +60,8 @@ public final class ProbeInputs {
       note(name, "1")
       return fallback
     }
-    return Int(try int(name, "1").item())
+    // `item()` goes through a floating-point number, which does not hold every integer.
+    return try int(name, "1").array(of: Int.self)[0]
   }
 
   /// Throws if the file has a tensor that nothing asked for.

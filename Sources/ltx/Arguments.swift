@@ -29,6 +29,18 @@ enum ComputeDType: String, ExpressibleByArgument, CaseIterable {
   var dtype: DType { self == .float32 ? .float32 : .bfloat16 }
 }
 
+/// `--threads`: 1 to 1024; more than there are cores only wait for one another.
+struct ThreadCount: ExpressibleByArgument {
+  let count: Int
+
+  init?(argument: String) {
+    guard let count = Int(argument), (1...1024).contains(count) else { return nil }
+    self.count = count
+  }
+
+  func apply() { Threads.count = count }
+}
+
 extension Device: ExpressibleByArgument {
   public init?(argument: String) {
     do { try self.init(argument) } catch { return nil }

@@ -100,12 +100,12 @@ struct GenerateCommand: ParsableCommand {
   var device: Device = .cpu
 
   @Option(help: "Threads that an operation may use; all cores if left out.")
-  var threads: Int?
+  var threads: ThreadCount?
 
   private static let defaults = GenerationRequest(prompt: "")
 
   func run() throws {
-    if let threads { Threads.count = threads }
+    threads?.apply()
     let plan = try checkingInput { try GenerationPlan(request, models: models, output: output) }
     for note in plan.notes { printError("note: \(note)") }
 

@@ -58,10 +58,10 @@ struct PreprocessCommand: ParsableCommand {
   var device: Device = .cpu
 
   @Option(help: "Threads that an operation may use; all cores if left out.")
-  var threads: Int?
+  var threads: ThreadCount?
 
   func run() throws {
-    if let threads { Threads.count = threads }
+    threads?.apply()
     let plan = try checkingInput { try PreprocessingPlan(options()) }
     let progress = PreprocessingProgress()
     let summary: PreprocessingSummary

@@ -37,10 +37,10 @@ struct ProbeCommand: ParsableCommand {
   var device: Device = .cpu
 
   @Option(help: "Threads that an operation may use; all cores if left out.")
-  var threads: Int?
+  var threads: ThreadCount?
 
   func run() throws {
-    if let threads { Threads.count = threads }
+    threads?.apply()
     var options = Probe.Options()
     options.model = model
     options.textEncoder = textEncoder

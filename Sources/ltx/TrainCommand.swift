@@ -19,10 +19,10 @@ struct TrainCommand: ParsableCommand {
   var device: Device = .cpu
 
   @Option(help: "Threads that an operation may use; all cores if left out.")
-  var threads: Int?
+  var threads: ThreadCount?
 
   func run() throws {
-    if let threads { Threads.count = threads }
+    threads?.apply()
     let trainer = try checkingInput {
       try Trainer(TrainingConfiguration(path: config), device: device)
     }

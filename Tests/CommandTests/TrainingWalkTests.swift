@@ -168,6 +168,36 @@ import Training
     #expect(steps[2].tensorBytes > 0)
   }
 
+  /// What a configuration names and that is not there, or does not fit, is told with its place before anything is done.
+  @Test func badInputEndsWithStatus2() throws {
+    let prepared = try Prepared.shared.get()
+    func errors(_ change: (String) -> String) throws -> String {
+      let config = try prepared.configure("bad", steps: 2)
+      let text = try String(contentsOfFile: config, encoding: .utf8)
+      let changed = change(text)
+      #expect(changed != text)
+      try changed.write(toFile: config, atomically: true, encoding: .utf8)
+      let result = try Program.run(["train", config], in: prepared.path)
+      #expect(result.status == 2)
+      #expect(result.output.isEmpty)
+      #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
+      return result.errors
+    }
+    let target = try errors { $0.replacingOccurrences(of: "[to_q,", with: "[to_qq,") }
+    #expect(
+      target.contains("bad.yaml:2:27: lora.target_modules \"to_qq\" matches no linear layer"), "\(target)")
+    #expect(target.contains("did you mean to_q?"))
+    let output = try errors { $0.replacingOccurrences(of: "output_dir: ", with: "output_dir: /proc") }
+    #expect(output.contains("bad.yaml:9:1: output_dir /proc"), "\(output)")
+    let data = try errors { $0.replacingOccurrences(of: "data_root: ", with: "data_root: nowhere") }
+    #expect(data.contains("bad.yaml:8:8: data.preprocessed_data_root nowhere"), "\(data)")
+    let model = try errors {
+      $0.replacingOccurrences(
+        of: prepared.model, with: "\(prepared.textEncoder)/model-00001-of-00002.safetensors")
+    }
+    #expect(model.contains("not an LTX-2 checkpoint"))
+  }
+
   /// Another configuration in the same folder is refused, and the difference named.
   @Test func anotherRunInTheFolder() throws {
     let prepared = try Prepared.shared.get()

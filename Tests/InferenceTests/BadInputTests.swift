@@ -31,16 +31,21 @@ import Torch
     #expect(frames?.description.hasPrefix("--num-frames: 10 is not possible") == true)
     #expect(frames?.problem.contains("8k + 1 frames; use 9 or 17") == true)
     #expect(try error { $0.frames = 0 }?.problem.contains("use 1 or 9") == true)
+    // Too large to count with, or to hold.
+    #expect(try error { $0.frames = .max }?.option == .frames)
+    #expect(try error { $0.width = 1 << 62 }?.problem.contains("at most 16384") == true)
   }
 
   @Test func numbers() throws {
     #expect(try error { $0.steps = 0 }?.option == .steps)
     #expect(try error { $0.steps = -3 }?.option == .steps)
+    #expect(try error { $0.steps = .max }?.option == .steps)
     for rate in [0, -24, .nan, .infinity, 1e9] {
       #expect(try error { $0.frameRate = rate }?.option == .frameRate)
     }
     #expect(try error { $0.guidance.cfg = .nan }?.option == .cfg)
     #expect(try error { $0.guidance.stg = .infinity }?.option == .stg)
+    #expect(try error { $0.guidance.cfg = 1e308 }?.option == .cfg)
     #expect(try error { $0.guidance.rescale = 1.5 }?.option == .rescale)
     let block = try error { $0.stgBlocks = [0, 400] }
     #expect(block?.option == .stgBlocks)
@@ -51,6 +56,8 @@ import Torch
   @Test func outputs() throws {
     #expect(try error(output: "out.avi") { _ in }?.problem.contains(".mp4") == true)
     #expect(try error(output: "out.png") { _ in }?.problem.contains("--num-frames 1") == true)
+    // A file system that refuses new files even to root, as one that is mounted read-only does.
+    #expect(try error(output: "/proc/out.mp4") { _ in }?.problem.contains("can't be written to") == true)
     #expect(try error(output: "nowhere/out.mp4") { _ in }?.problem.contains("folder does not exist") == true)
     try FileManager.default.createDirectory(
       atPath: scratch.path("dir.mp4"), withIntermediateDirectories: false)

@@ -45,6 +45,11 @@ import Torch
     #expect(message.contains("T = 6"))
   }
 
+  /// Integers that no floating-point number holds are told as they are.
+  @Test func largestInteger() throws {
+    #expect(try run("sigmas", [("kind", Tensor([Int.max]))]).contains("kind is \(Int.max)"))
+  }
+
   @Test func unknownComponent() throws {
     let error = try #require(throws: ProbeError.self) { try Probe.run("transfomer", Probe.Options()) }
     #expect(error.description.contains("transformer"))

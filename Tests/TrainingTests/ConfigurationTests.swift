@@ -110,6 +110,8 @@ import Testing
 
   @Test func notYAML() throws {
     #expect(try problems("a: [1, 2")[0].message.contains("not valid YAML"))
+    #expect(try problems("seed: 1\nseed: 2\n")[0].message.contains("seed stands twice"))
+    #expect(try problems("a: \u{1}")[0].message == "is not valid YAML: control characters are not allowed")
     #expect(try problems("- a\n- b\n")[0].message.contains("not a YAML mapping"))
     #expect(try problems("")[0].message.contains("not a YAML mapping"))
     let missing = try #require(throws: ConfigurationProblems.self) {

@@ -262,7 +262,7 @@ import Torch
     try writeSafetensors(
       [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"_class_name": "LatentUpsampler"}"#], to: other
     )
-    #expect(error { $0.modelPath = other }.contains("its config has no transformer"))
+    #expect(error { $0.modelPath = other }.contains("config.transformer is missing: the file holds"))
     try writeSafetensors(
       [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#], to: other)
     #expect(error { $0.modelPath = other }.contains("holds no video VAE encoder"))

@@ -27,6 +27,18 @@ public struct Checkpoint: Sendable {
     config = try Configuration(json: json, file: path)
   }
 
+  /// Checks that the file describes components, by their keys in `config`: `transformer`, `vae`.
+  ///
+  /// - Throws: `ConfigurationError` that names the first one missing, and what the file holds instead.
+  public func require(_ components: String...) throws {
+    guard let missing = components.first(where: { !config.has($0) }) else { return }
+    let there = ["transformer", "vae", "audio_vae", "vocoder"].filter(config.has)
+    throw config.error(
+      missing,
+      "is missing: the file holds \(there.isEmpty ? "no part of LTX-2" : there.joined(separator: " and ") + " only"); "
+        + "give an LTX-2 checkpoint with all of its parts in one file")
+  }
+
   /// Where the components lie in the file.
   public enum Prefix {
     public static let transformer = "model.diffusion_model"
@@ -44,14 +56,13 @@ public struct Checkpoint: Sendable {
 
   /// The transformer with the given streams and adapters.
   ///
-  /// - Throws: besides what building throws, `WeightError` for an adapter whose target the model does not have.
+  /// - Throws: besides what building throws, `WeightError` for an adapter whose module the model does not have, and
+  ///   `UnmatchedTarget` for a target of fresh ones that matches nothing.
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
     freshAdapters: FreshAdapters? = nil, streams: Streams = .both
   ) throws -> Transformer {
-    guard config.has("transformer") else {
-      throw config.error("transformer", "is missing: the checkpoint \(source.name) holds no transformer")
-    }
+    try require("transformer")
     let configuration = try TransformerConfiguration(config)
     let root = weights(dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters)
     let transformer = try Transformer(

@@ -3,14 +3,18 @@ import Torch
 
 /// The noise levels that sampling walks down: `steps + 1` sigmas from 1 to 0.
 public enum NoiseSchedule {
+  /// More are a mistake, and would round to equal levels.
+  public static let maximumSteps = 100_000
+
   /// LTX-2's schedule: evenly spaced, shifted towards noise by the number of tokens, then stretched so that the last
   /// level above 0 is 0.1 (ltx-core, `components/schedulers.py`).
   ///
   /// - Parameter tokens: the reference's pipelines always use the shift of 4096.
-  /// - Throws: `TorchError` of kind `.shape` for fewer than one step.
+  /// - Throws: `TorchError` of kind `.shape` for fewer than one step, or too many to be meant.
   public static func shifted(steps: Int, tokens: Int = 4096) throws -> [Float] {
-    guard steps >= 1 else {
-      throw TorchError(.shape, operation: "sigmas", message: "\(steps) steps; sampling needs at least 1")
+    guard (1...maximumSteps).contains(steps) else {
+      throw TorchError(
+        .shape, operation: "sigmas", message: "\(steps) steps; sampling takes 1 to \(maximumSteps)")
     }
     let (lowTokens, highTokens) = (1024.0, 4096.0)
     let (lowShift, highShift) = (0.95, 2.05)
@@ -18,7 +22,9 @@ public enum NoiseSchedule {
     let shift = exp(Double(tokens) * slope + lowShift - slope * lowTokens)
     // float32 throughout, as the reference computes it.
     let linear: [Float] = try Tensor.linspace(from: 1, to: 0, steps: steps + 1).array()
-    let shifted = linear.map { $0 == 0 ? 0 : Float(shift) / (Float(shift) + (1 / $0 - 1)) }
+    let factor = Float(shift)
+    // A shift beyond the numbers there are leaves noise alone.
+    let shifted = linear.map { $0 == 0 ? 0 : factor.isFinite ? factor / (factor + (1 / $0 - 1)) : 1 }
     guard let last = shifted.last(where: { $0 != 0 }) else { return shifted }
     let terminal: Float = 0.1
     let scale = (1 - last) / (1 - terminal)

@@ -54,6 +54,18 @@ public struct TrainingConfiguration: Sendable {
   public var outputFolder: String
   /// What the file asks for and this version leaves undone, one sentence each.
   public var notices: [String] = []
+  /// Where keys stand whose values can only be judged by what they name.
+  private let places: [Key: ConfigurationProblems.Problem]
+
+  enum Key { case targetModules, dataRoot, outputFolder }
+
+  /// A value that turned out to be impossible, told with its place in the file.
+  func problem(_ key: Key, _ message: String) -> ConfigurationProblems {
+    let place = places[key]
+    return ConfigurationProblems(
+      file: file,
+      problems: [.init(line: place?.line, column: place?.column, key: place?.key ?? "", message: message)])
+  }
 
   /// Reads a file and checks all of it.
   ///
@@ -83,7 +95,8 @@ public struct TrainingConfiguration: Sendable {
     model.accept("text_encoder_path")
     model.finish()
 
-    lora = Self.readLoRA(root.section("lora"), isGiven: root.has("lora"), root)
+    let loraSection = root.section("lora")
+    lora = Self.readLoRA(loraSection, isGiven: root.has("lora"), root)
     let strategy = Self.readStrategy(root.section("training_strategy"))
     firstFrameProbability = strategy.firstFrameProbability
     latentsFolder = strategy.latentsFolder
@@ -137,6 +150,10 @@ public struct TrainingConfiguration: Sendable {
     seed = root.int("seed", default: 42, in: 0 ... .max)
     outputFolder = Self.expand(root.string("output_dir", default: "outputs"))
     root.finish()
+    places = [
+      .targetModules: loraSection.problem("target_modules", ""),
+      .dataRoot: data.problem("preprocessed_data_root", ""), .outputFolder: root.problem("output_dir", ""),
+    ]
 
     if !root.allProblems.isEmpty {
       let ordered = root.allProblems.sorted {
@@ -152,7 +169,7 @@ public struct TrainingConfiguration: Sendable {
       return LoRA()
     }
     var lora = LoRA()
-    lora.rank = section.int("rank", default: 64, in: 1 ... .max)
+    lora.rank = section.int("rank", default: 64, in: 1...65536)
     lora.alpha = section.int("alpha", default: 64, in: 1 ... .max)
     lora.targetModules = section.strings("target_modules", default: lora.targetModules)
     if lora.targetModules.isEmpty {

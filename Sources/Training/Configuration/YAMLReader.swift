@@ -179,9 +179,12 @@ final class YAMLReader {
   /// Names keys that exist but are not read here, so that they don't count as unknown.
   func accept(_ keys: String...) { known += keys }
 
-  func report(_ key: String, _ message: String) {
+  func report(_ key: String, _ message: String) { problems.found.append(problem(key, message)) }
+
+  /// Something that is wrong with a key, where it stands, or where its section does if it is not given.
+  func problem(_ key: String, _ message: String) -> ConfigurationProblems.Problem {
     let mark = values.first { $0.key == key }?.keyNode.mark ?? mark
-    problems.found.append(.init(line: mark?.line, column: mark?.column, key: full(key), message: message))
+    return .init(line: mark?.line, column: mark?.column, key: full(key), message: message)
   }
 
   /// Reports keys that nothing has asked for, with the nearest one that exists.
@@ -217,6 +220,13 @@ final class YAMLReader {
     case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
       .composer(_, let problem, let mark, _):
       (mark.line, mark.column, problem)
+    case .reader(let problem, _, _, _):
+      (nil, nil, problem)
+    case .duplicatedKeysInMapping(let keys, let context):
+      (
+        context.mark.line, context.mark.column,
+        "\(keys.sorted().joined(separator: ", ")) stands twice in one section"
+      )
     default: (nil, nil, String(describing: error).split(separator: "\n").first.map(String.init) ?? "")
     }
   }

@@ -14,7 +14,8 @@ struct BatchOrder {
   /// - Parameter shapes: of the samples' latents.
   init(shapes: [[Int]], batchSize: Int, seed: UInt64) {
     self.shapes = shapes
-    self.batchSize = batchSize
+    // A batch never holds more than there is.
+    self.batchSize = min(batchSize, max(shapes.count, 1))
     self.seed = seed
   }
 

@@ -81,16 +81,51 @@ public struct PrecomputedDataset: Sendable {
 
   public var count: Int { entries.count }
 
+  /// Checks, by the headers of the files, that a model can read every sample's text features.
+  ///
+  /// - Parameters:
+  ///   - width: of the features that the model's connector takes.
+  ///   - model: for the message.
+  /// - Throws: `DatasetError` that names the first file that does not fit.
+  func requireTextFeatures(width: Int, model: String) throws {
+    var tokens: Int?
+    for entry in entries {
+      func fail(_ problem: String) -> DatasetError { DatasetError(path: entry.conditions, problem: problem) }
+      let file = try SampleFile(path: entry.conditions)
+      let features = try file.tensorShape(Self.videoFeatures(file))
+      guard features.count == 2, features[1] == width else {
+        throw fail(
+          "holds text features of shape \(features), but the model \(model) takes a width of \(width); preprocess the "
+            + "dataset with this model")
+      }
+      let mask = try file.tensorShape("prompt_attention_mask")
+      guard mask == [features[0]] else {
+        throw fail(
+          "holds a mask of shape \(mask) for \(features[0]) text tokens; preprocess the sample again")
+      }
+      guard features[0] == tokens ?? features[0] else {
+        throw fail(
+          "holds \(features[0]) text tokens, and \(entries[0].conditions) \(tokens ?? 0); preprocess the whole dataset "
+            + "with one text encoder")
+      }
+      tokens = features[0]
+    }
+  }
+
+  /// What the video stream's features are called; older caches hold one tensor for both streams.
+  private static func videoFeatures(_ file: SampleFile) -> String {
+    file.has("video_prompt_embeds") ? "video_prompt_embeds" : "prompt_embeds"
+  }
+
   /// Reads a sample into memory.
   public func sample(_ index: Int) throws -> CachedSample {
     let entry = entries[index]
     let latents = try SampleFile(path: entry.latents)
     let conditions = try SampleFile(path: entry.conditions)
-    let isLegacy = !conditions.has("video_prompt_embeds")
     return CachedSample(
       latents: try latents.tensor("latents"),
       fps: try latents.number("fps") ?? 24,
-      videoFeatures: try conditions.tensor(isLegacy ? "prompt_embeds" : "video_prompt_embeds"),
+      videoFeatures: try conditions.tensor(Self.videoFeatures(conditions)),
       audioFeatures: conditions.has("audio_prompt_embeds")
         ? try conditions.tensor("audio_prompt_embeds") : nil,
       mask: try conditions.tensor("prompt_attention_mask").to(.int64))
@@ -107,7 +142,10 @@ public struct PrecomputedDataset: Sendable {
 
   /// Sample files by their relative name without the extension.
   private static func files(below folder: String) throws -> [String: String] {
-    guard let found = FileManager.default.enumerator(atPath: folder) else {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue,
+      let found = FileManager.default.enumerator(atPath: folder)
+    else {
       throw DatasetError(path: folder, problem: "there is no such folder; run `ltx preprocess` first")
     }
     var files: [String: String] = [:]

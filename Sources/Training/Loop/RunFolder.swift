@@ -8,6 +8,8 @@ import Torch
 struct RunFolder {
   let path: String
 
+  private static let adapterPrefix = "lora_weights_step_"
+
   private var checkpoints: String { path + "/checkpoints" }
   private var statePath: String { path + "/training_state.safetensors" }
   private var metricsPath: String { path + "/metrics.jsonl" }
@@ -36,19 +38,29 @@ struct RunFolder {
       )
     }
     let number = String(format: "%05d", step)
-    let file = "\(checkpoints)/lora_weights_step_\(number).safetensors"
+    let file = "\(checkpoints)/\(Self.adapterPrefix)\(number).safetensors"
     try writeSafetensors(tensors, metadata: ["format": "pt"], to: file)
     return file
   }
 
-  /// Removes all but the newest saved adapters.
+  /// Removes all but the newest saved adapters. Those of later steps are of an earlier run in the same folder, and stay.
   ///
-  /// - Parameter kept: how many stay; -1 for all.
-  func pruneAdapters(keeping kept: Int) throws {
+  /// - Parameters:
+  ///   - kept: how many stay; -1 for all.
+  ///   - step: that the run has come to.
+  func pruneAdapters(keeping kept: Int, upTo step: Int) throws {
     guard kept >= 0 else { return }
-    let files = try FileManager.default.contentsOfDirectory(atPath: checkpoints)
-      .filter { $0.hasPrefix("lora_weights_step_") && $0.hasSuffix(".safetensors") }.sorted()
-    for file in files.dropLast(max(kept, 1)) {
+    // By number: step 100000 comes after step 99999, though not in the order of the alphabet.
+    let saved = try FileManager.default.contentsOfDirectory(atPath: checkpoints)
+      .compactMap { file -> (step: Int, file: String)? in
+        let parts = file.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, parts[1] == "safetensors", parts[0].hasPrefix(Self.adapterPrefix) else {
+          return nil
+        }
+        return Int(parts[0].dropFirst(Self.adapterPrefix.count)).map { ($0, file) }
+      }
+      .filter { $0.step <= step }.sorted { $0.step < $1.step }
+    for (_, file) in saved.dropLast(max(kept, 1)) {
       try FileManager.default.removeItem(atPath: "\(checkpoints)/\(file)")
     }
   }

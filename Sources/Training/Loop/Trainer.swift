@@ -31,14 +31,22 @@ public final class Trainer {
 
   /// Reads what a run needs, and checks that it fits together. Nothing is trained or written yet.
   ///
-  /// - Throws: `DatasetError`, `WeightError`, `ConfigurationError`, `TensorFileError`, each naming the file and the key.
+  /// - Throws: `ConfigurationProblems`, `DatasetError`, `WeightError`, `ConfigurationError`, `TensorFileError`, each
+  ///   naming the file and the key.
   public init(_ configuration: TrainingConfiguration, device: Device = .cpu) throws {
     let c = configuration
     self.configuration = c
     self.device = device
     try device.prepare()
+    if let problem = OutputFolder.problem(c.outputFolder + "/checkpoints") {
+      throw c.problem(.outputFolder, "\(c.outputFolder) \(problem)")
+    }
+    guard FileManager.default.fileExists(atPath: c.dataRoot) else {
+      throw c.problem(.dataRoot, "\(c.dataRoot) does not exist; run `ltx preprocess` first")
+    }
     dataset = try PrecomputedDataset(root: c.dataRoot, latentsFolder: c.latentsFolder)
     let checkpoint = try Checkpoint(path: c.modelPath)
+    try checkpoint.require("transformer", "vae")
     let text = try TextConfiguration(checkpoint.config)
     let factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
     let channels = try TransformerConfiguration(checkpoint.config).video.inputs
@@ -50,14 +58,22 @@ public final class Trainer {
           + "preprocess the dataset with this model")
     }
 
+    try dataset.requireTextFeatures(width: text.video.width, model: c.modelPath)
+
     frozenDType = c.mixedPrecision == .bf16 ? .bfloat16 : .float32
     let seed = UInt64(c.seed)
-    let transformer = try checkpoint.transformer(
-      dtype: frozenDType, device: device,
-      freshAdapters: FreshAdapters(
-        targets: c.lora.targetModules, rank: c.lora.rank, alpha: Double(c.lora.alpha),
-        generator: Generator(seed: RandomSeed.mix(seed, "adapters"))),
-      streams: .video)
+    let transformer: Transformer
+    do {
+      transformer = try checkpoint.transformer(
+        dtype: frozenDType, device: device,
+        freshAdapters: FreshAdapters(
+          targets: c.lora.targetModules, rank: c.lora.rank, alpha: Double(c.lora.alpha),
+          generator: Generator(seed: RandomSeed.mix(seed, "adapters"))),
+        streams: .video)
+    } catch let error as UnmatchedTarget {
+      let nearest = NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
+      throw c.problem(.targetModules, "\(error)\(nearest)")
+    }
     parameters = transformer.parameters
     connectors = try TextConnectors(
       checkpoint.weights(dtype: frozenDType, device: device) / "model" / "diffusion_model",
@@ -103,7 +119,7 @@ public final class Trainer {
       let isLast = metrics.step == c.steps
       if isLast || c.checkpointInterval.map({ metrics.step.isMultiple(of: $0) }) ?? false {
         saved.append(try save(step: metrics.step))
-        try folder.pruneAdapters(keeping: c.keptCheckpoints)
+        try folder.pruneAdapters(keeping: c.keptCheckpoints, upTo: metrics.step)
       }
       try pacing.write(isForced: isLast) {
         try folder.saveState(optimizer, step: metrics.step, fingerprint: fingerprint)
@@ -141,8 +157,8 @@ public final class Trainer {
     let norm = try GradientClipping.clip(parameters.compactMap { gradients[$0.key] }, to: c.maxGradientNorm)
     guard loss.isFinite, norm.isFinite else {
       throw TrainingError(
-        problem:
-          "step \(number + 1): the loss is \(loss) and the gradient's norm \(norm); lower the learning rate or "
+        problem: "step \(number + 1): the loss is \(Self.shown(loss)) and the gradient's norm "
+          + "\(Self.shown(norm)); lower the learning rate or "
           + "check the dataset for damaged samples")
     }
     try optimizer.step(gradients, learningRate: learningRate)
@@ -150,6 +166,9 @@ public final class Trainer {
       step: number + 1, loss: loss, gradientNorm: norm, learningRate: learningRate,
       seconds: (ContinuousClock.now - start) / .seconds(1), tensorBytes: try device.memory().liveBytes)
   }
+
+  /// Swift shows the bits of numbers that are none.
+  private static func shown(_ x: Double) -> String { x.isNaN ? "not a number" : "\(x)" }
 
   private func example(_ samples: [Int], generator: Generator) throws -> TrainingExample {
     let loaded = try samples.map { try dataset.sample($0) }

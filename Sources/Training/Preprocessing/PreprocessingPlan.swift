@@ -51,6 +51,9 @@ public struct PreprocessingPlan: Sendable {
       ?? absolutePath(
         ".precomputed", in: absolutePath((options.dataset as NSString).deletingLastPathComponent))
     outputFolder = output
+    if let problem = OutputFolder.problem(output + "/latents") {
+      throw PreprocessingError(.writing, file: output, "\(problem); choose another --output-dir")
+    }
     let clips = ClipReader(buckets: options.buckets)
     var items: [Item] = []
     var failures: [PreprocessingFailure] = []
@@ -104,11 +107,7 @@ public struct PreprocessingPlan: Sendable {
   private static func textConfiguration(
     _ checkpoint: Checkpoint, _ options: PreprocessingOptions
   ) throws -> TextConfiguration {
-    for component in ["transformer", "vae"] where !checkpoint.config.has(component) {
-      throw PreprocessingError(
-        .model, file: options.modelPath,
-        "is no LTX-2 checkpoint with all of its parts in one file: its config has no \(component)")
-    }
+    try checkpoint.require("transformer", "vae")
     let text = try TextConfiguration(checkpoint.config)
     let root = checkpoint.weights()
     for (scope, what) in [

@@ -1,0 +1,37 @@
+import Glibc
+
+/// A folder that files are to be written into, and that need not exist yet.
+public enum OutputFolder {
+  /// What keeps files from being written there, to be read after the folder's name; nil for nothing.
+  ///
+  /// Rights alone don't tell: full, read-only and virtual file systems refuse even root. So a file is made, and removed
+  /// again, in the nearest folder that exists.
+  public static func problem(_ path: String) -> String? {
+    var folder = path.isEmpty ? "." : path
+    var status = stat()
+    while stat(folder, &status) != 0 {
+      let code = errno
+      guard code == ENOENT, !isRoot(folder) else { return "can't be written to: \(describe(errno: code))" }
+      folder = parent(of: folder)
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      return folder == path ? "is a file; name a folder" : "can't be made: \(folder) is a file"
+    }
+    let trial = "\(folder)/.ltx-\(String(UInt64.random(in: .min ... .max), radix: 36)).partial"
+    let descriptor = open(trial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else {
+      let place = folder == path ? "can't be written to" : "can't be made in \(folder)"
+      return "\(place): \(describe(errno: errno))"
+    }
+    close(descriptor)
+    unlink(trial)
+    return nil
+  }
+
+  private static func isRoot(_ path: String) -> Bool { path == "/" || path == "." }
+
+  private static func parent(of path: String) -> String {
+    let parts = path.split(separator: "/").dropLast()
+    return (path.hasPrefix("/") ? "/" : parts.isEmpty ? "." : "") + parts.joined(separator: "/")
+  }
+}

@@ -1,0 +1,24 @@
+import Foundation
+import TensorFiles
+import Testing
+
+@Suite struct OutputFolderTests {
+  private let scratch: ScratchFolder
+
+  init() throws { scratch = try ScratchFolder() }
+
+  @Test func foldersThatCanBeWritten() throws {
+    #expect(OutputFolder.problem(scratch.path) == nil)
+    #expect(OutputFolder.problem(scratch.path + "/not/made/yet/") == nil)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.path).isEmpty)
+  }
+
+  @Test func foldersThatCanNot() throws {
+    let file = scratch.path + "/file"
+    try Data().write(to: URL(fileURLWithPath: file))
+    #expect(OutputFolder.problem(file) == "is a file; name a folder")
+    #expect(OutputFolder.problem(file + "/below")?.contains("Not a directory") == true)
+    #expect(OutputFolder.problem("/proc")?.hasPrefix("can't be written to: ") == true)
+    #expect(OutputFolder.problem("/proc/made/there")?.hasPrefix("can't be made in /proc: ") == true)
+  }
+}
