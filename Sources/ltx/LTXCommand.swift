@@ -14,6 +14,7 @@ struct LTXCommand: ParsableCommand {
     ])
 
   static func main() {
+    setlinebuf(stdout)  // in a log, lines keep their order with those of standard error
     do {
       var command = try parseAsRoot()
       try command.run()

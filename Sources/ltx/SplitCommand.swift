@@ -9,7 +9,10 @@ struct SplitCommand: ParsableCommand {
     abstract: "Cut a video at its scene changes into files of their own.",
     discussion: """
       Writes <name>-Scene-001.mp4 and so on (H.264, with the video's sound as AAC) and scenes.csv into the \
-      output folder. A video without a cut is written as one scene.
+      output folder. A video without a cut is written as one scene. scenes.csv lists the last run, so give each video \
+      a folder of its own.
+
+      Exit status: 0 for a split video, 1 if writing failed, 2 if the input can't be used.
       """)
 
   @Argument(help: "The video to split.", completion: .file())
@@ -43,9 +46,12 @@ struct SplitCommand: ParsableCommand {
       }
       let splitter = SceneSplitter(filterShorterThan: try filterShorterThan.map(SceneLength.init))
       let detector = ContentDetector(threshold: threshold, minimumSceneLength: minSceneLength)
-      let report = ProgressReport()
-      let result = try splitter.split(input, into: output, by: detector) { report.show($0) }
-      report.finish()
+      let progress = PhasedProgress()
+      let result = try splitter.split(input, into: output, by: detector) {
+        let label = $0.phase == .detecting ? "looking for scenes" : "writing scenes"
+        progress.show(label, $0.frame, of: $0.frameCount, unit: "frames")
+      }
+      progress.finish()
       if case .damaged(let what) = result.ending { printError("warning: \(input): \(what)") }
       for note in result.notes { printError("note: \(note)") }
       for scene in result.scenes {
@@ -53,42 +59,11 @@ struct SplitCommand: ParsableCommand {
         print("\(scene.file)  frames \(scene.scene.start) to \(scene.scene.end) (\(times))")
       }
       let dropped = result.droppedScenes == 0 ? "" : ", \(result.droppedScenes) too short and left out"
-      print("\(result.scenes.count) scenes from \(result.frameCount) frames\(dropped)")
+      let count = result.scenes.count
+      print("\(count) \(count == 1 ? "scene" : "scenes") from \(result.frameCount) frames\(dropped)")
     } catch let error as MediaError {
       printError("error: \(error)")
       throw ExitCode(error.kind == .writing || error.kind == .system ? 1 : 2)
     }
-  }
-}
-
-/// One line that is rewritten on a terminal; one line for each phase in a log.
-private final class ProgressReport {
-  private let isTerminal = isatty(2) == 1
-  private var phase: SplitProgress.Phase?
-  private var phaseStart = Date()
-  private var lastShown = Date.distantPast
-
-  func show(_ progress: SplitProgress) {
-    let verb = progress.phase == .detecting ? "Looking for scenes" : "Writing scenes"
-    if phase != progress.phase {
-      phase = progress.phase
-      phaseStart = Date()
-      if !isTerminal { printError(verb) }
-    }
-    guard isTerminal, -lastShown.timeIntervalSinceNow > 0.2 else { return }
-    lastShown = Date()
-    let rate = Double(progress.frame) / max(-phaseStart.timeIntervalSinceNow, 1e-3)
-    var line = "\(verb): frame \(progress.frame)"
-    if let total = progress.frameCount {
-      let left = Double(max(0, total - progress.frame)) / max(rate, 1e-3)
-      line += String(format: " of %d, %.0f frames/s, %.0f s left", total, rate, left)
-    } else {
-      line += String(format: ", %.0f frames/s", rate)
-    }
-    FileHandle.standardError.write(Data("\r\u{1B}[K\(line)".utf8))
-  }
-
-  func finish() {
-    if isTerminal { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
   }
 }

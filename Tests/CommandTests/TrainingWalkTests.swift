@@ -185,7 +185,7 @@ import Training
     }
     let target = try errors { $0.replacingOccurrences(of: "[to_q,", with: "[to_qq,") }
     #expect(
-      target.contains("bad.yaml:2:27: lora.target_modules \"to_qq\" matches no linear layer"), "\(target)")
+      target.contains("bad.yaml:2:28: lora.target_modules \"to_qq\" matches no linear layer"), "\(target)")
     #expect(target.contains("did you mean to_q?"))
     let output = try errors { $0.replacingOccurrences(of: "output_dir: ", with: "output_dir: /proc") }
     #expect(output.contains("bad.yaml:9:1: output_dir /proc"), "\(output)")
