@@ -1,5 +1,5 @@
 import ArgumentParser
-import Foundation
+@preconcurrency import Glibc  // its `stdout` is a variable; nothing here sets it
 
 @main
 struct LTXCommand: ParsableCommand {
@@ -23,7 +23,7 @@ struct LTXCommand: ParsableCommand {
       guard code.rawValue == EX_USAGE else { exit(withError: error) }
       // A command line that can't be read is bad input like any other.
       printError(fullMessage(for: error))
-      Foundation.exit(2)
+      Glibc.exit(2)
     }
   }
 }
