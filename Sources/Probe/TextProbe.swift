@@ -28,11 +28,13 @@ func probeTextEncoder(
 ) throws -> [(key: String, tensor: Tensor)] {
   let ids = try inputs.int("ids", "N S")
   let mask = try inputs.int("mask", "N S")
-  let (checkpoint, configuration) = try openText(options)
+  let checkpoint = try Checkpoint(path: options.requireModel())
   let encoder = try openTextEncoder(
     folder: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
   let extractor = try FeatureExtractor(
-    checkpoint, configuration: configuration, width: encoder.width, hiddenStateCount: encoder.hiddenStateCount
+    checkpoint.weights(dtype: options.dtype, device: options.device),
+    configuration: TextConfiguration(checkpoint.config), width: encoder.width,
+    hiddenStateCount: encoder.hiddenStateCount
   )
   var states: [Tensor] = []
   let features = try withoutGrad {
@@ -54,8 +56,8 @@ func probeConnectors(
   let video = try inputs.float("video_features", "B S Wv")
   let audio = try inputs.optionalFloat("audio_features", "B S Wa") ?? video
   let mask = try inputs.int("mask", "B S")
-  let (checkpoint, configuration) = try openText(options)
-  let connectors = try TextConnectors(checkpoint / "model" / "diffusion_model", configuration: configuration)
+  let connectors = try Checkpoint(path: options.requireModel())
+    .textConnectors(dtype: options.dtype, device: options.device)
   let contexts = try withoutGrad {
     try connectors(
       TextFeatures(
@@ -66,17 +68,4 @@ func probeConnectors(
     ("video_context", contexts.video), ("audio_context", contexts.audio), ("context_mask", contexts.mask),
   ]
   return outputs.compactMap { name, tensor in tensor.map { (key: name, tensor: $0) } }
-}
-
-/// The checkpoint's root and what its metadata says of text.
-private func openText(_ options: Probe.Options) throws -> (Weights, TextConfiguration) {
-  let path = try options.requireModel()
-  let file = try openTensors(at: path)
-  guard let config = file.metadata["config"] else {
-    throw ProbeError("\(path): the metadata has no config; this is no LTX-2 checkpoint")
-  }
-  return (
-    Weights(file, dtype: options.dtype, device: options.device),
-    try TextConfiguration(Configuration(json: config, file: path))
-  )
 }

@@ -75,10 +75,7 @@ public final class Trainer {
       throw c.problem(.targetModules, "\(error)\(nearest)")
     }
     parameters = transformer.parameters
-    connectors = try TextConnectors(
-      checkpoint.weights(dtype: frozenDType, device: device) / "model" / "diffusion_model",
-      configuration: text,
-      streams: .video)
+    connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: .video)
     step = TrainingStep(
       transformer: transformer,
       plan: ExecutionPlan(
