@@ -17,9 +17,14 @@ lint:
 test:
 	./test
 
+# PYTHON: of an environment with Tests/Oracles/requirements.txt, to compare with the reference. THREADS: of each side.
+PYTHON ?= python3
 bench:
 	Scripts/bootstrap
-	swift run -c release --package-path Benchmarks
+	swift build -c release --product ltx
+	swift build -c release --package-path Benchmarks
+	Benchmarks/.build/release/bench --ltx .build/release/ltx --python "$$(command -v $(PYTHON))" \
+	  --script Benchmarks/reference_step.py $(if $(THREADS),--threads $(THREADS))
 
 docs:
 	Scripts/docs

@@ -9,6 +9,9 @@ let package = Package(
   products: [
     .executable(name: "ltx", targets: ["ltx"]),
     .library(name: "Torch", targets: ["Torch"]),
+    .library(name: "TensorFiles", targets: ["TensorFiles"]),
+    .library(name: "NN", targets: ["NN"]),
+    .library(name: "BlockExecution", targets: ["BlockExecution"]),
     .library(name: "LTX", targets: ["LTX"]),
     .library(name: "Training", targets: ["Training"]),
   ],

@@ -150,7 +150,8 @@ public final class StackPass<B: Block> {
       let sharedInputs = shared.tensors.indices.filter { shared.tensors[$0].requiresGrad }
       let parameters = record.block.parameters
       let inputs =
-        stateInputs.map { input.tensors[$0] } + sharedInputs.map { shared.tensors[$0] } + parameters.map(\.tensor)
+        stateInputs.map { input.tensors[$0] } + sharedInputs.map { shared.tensors[$0] }
+        + parameters.map(\.tensor)
       let found =
         active.isEmpty || inputs.isEmpty
         ? Array(repeating: nil, count: inputs.count)

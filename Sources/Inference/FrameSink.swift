@@ -13,10 +13,15 @@ final class FrameSink {
   private let target: Target
 
   init(path: String, width: Int, height: Int, frameRate: Rational) throws {
-    target =
-      Self.isPicture(path)
-      ? .picture(path: path)
-      : .video(try VideoWriter(path: path, width: width, height: height, frameRate: frameRate))
+    guard !Self.isPicture(path) else {
+      target = .picture(path: path)
+      return
+    }
+    // In pictures of few macroblocks a row, x264's macroblock tree (seen in version 164 at 64 pixels) reads memory that
+    // it has not written, and the same frames don't always give the same bytes. This preset does without the tree.
+    let quality = VideoWriter.Quality(preset: width < 128 ? "superfast" : "medium")
+    target = .video(
+      try VideoWriter(path: path, width: width, height: height, frameRate: frameRate, quality: quality))
   }
 
   static func isPicture(_ path: String) -> Bool { path.lowercased().hasSuffix(".png") }

@@ -36,7 +36,7 @@ public func openTextEncoder(
     text = try String(contentsOfFile: path, encoding: .utf8)
   } catch {
     throw TextEncoderError(
-      "\(path) can't be read: \(error.localizedDescription). --text-encoder wants the folder of a Gemma 3 model"
+      "\(path) can't be read: \(error.localizedDescription). --text-encoder-path wants the folder of a Gemma 3 model"
     )
   }
   let config = try Configuration(json: text, file: path)

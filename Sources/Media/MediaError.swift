@@ -65,3 +65,8 @@ func outOfMemory(file: String) -> MediaError {
   MediaError(
     .system, file: file, "out of memory", remedy: "Close other programs or use smaller pictures.")
 }
+
+/// FFmpeg writes its complaints to standard error; errors here are thrown instead. Called before FFmpeg opens anything.
+func silenceFFmpeg() { _ = quietLog }
+
+private let quietLog: Void = av_log_set_level(AV_LOG_PANIC)

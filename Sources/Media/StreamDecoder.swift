@@ -20,13 +20,10 @@ final class StreamDecoder {
   private var lastStamp: Int64 = .min
   private(set) var readFailure: String?
 
-  /// FFmpeg writes its complaints to standard error; errors here are thrown instead.
-  private static let quietLog: Void = av_log_set_level(AV_LOG_PANIC)
-
   /// - Throws: `MediaError` if the file is missing, is no media, or holds no stream of this kind that this
   ///   FFmpeg can decode.
   init(file: String, kind: AVMediaType) throws {
-    _ = Self.quietLog
+    silenceFFmpeg()
     self.file = file
     try Self.checkReadable(file)
 

@@ -87,6 +87,7 @@ public final class VideoWriter {
     path: String, width: Int, height: Int, frameRate: Rational, timeBase: Rational?, audio: Audio?,
     quality: Quality, tags: Tags
   ) throws {
+    silenceFFmpeg()
     guard width > 0, height > 0, width % 2 == 0, height % 2 == 0, width <= 16384, height <= 16384 else {
       throw MediaError(
         .badOption, file: path, "H.264 with halved chroma cannot hold \(width)x\(height) pixels",

@@ -146,7 +146,11 @@ public enum JSONValue: Sendable, Equatable, Codable {
     case .null: try container.encodeNil()
     case .bool(let value): try container.encode(value)
     case .number(let value):
-      if let integer = Int(exactly: value) { try container.encode(integer) } else { try container.encode(value) }
+      if let integer = Int(exactly: value) {
+        try container.encode(integer)
+      } else {
+        try container.encode(value)
+      }
     case .string(let value): try container.encode(value)
     case .array(let value): try container.encode(value)
     case .object(let value): try container.encode(value)

@@ -62,7 +62,9 @@ public struct FreshAdapters: Sendable {
     self.generator = generator
   }
 
-  static func matches(_ path: String, target: String) -> Bool { path == target || path.hasSuffix(".\(target)") }
+  static func matches(_ path: String, target: String) -> Bool {
+    path == target || path.hasSuffix(".\(target)")
+  }
 
   func matches(_ path: String) -> Bool { targets.contains { Self.matches(path, target: $0) } }
 

@@ -19,7 +19,8 @@ public struct Weights: Sendable {
   ///   - adapters: low-rank adapters by the path of the module that they modify.
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
   public init(
-    _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
+    _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
+    adapters: AdapterSet = AdapterSet(),
     freshAdapters: FreshAdapters? = nil
   ) {
     store = WeightStore(
@@ -106,7 +107,9 @@ public struct Weights: Sendable {
     if let path = store.unusedAdapters().first {
       throw WeightError(
         file: file, key: path,
-        problem: "is the target of a LoRA, but the model has no such linear layer; the LoRA was made for another model")
+        problem:
+          "is the target of a LoRA, but the model has no such linear layer; the LoRA was made for another model"
+      )
     }
     if let target = store.unmatchedTargets().first {
       throw UnmatchedTarget(file: file, target: target, layers: store.linearNames)
@@ -176,7 +179,8 @@ final class WeightStore: Sendable {
   }
 
   init(
-    source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet, freshAdapters: FreshAdapters?
+    source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
+    freshAdapters: FreshAdapters?
   ) {
     self.source = source
     self.dtype = dtype

@@ -4,7 +4,9 @@ import NN
 import Torch
 import Training
 
-func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
   // Mixed precision as the trainer's: the frozen part and the contexts in bfloat16, all else in float32.
   let (video, audio) = try inputs.modalities(latentDType: .float32, contextDType: options.dtype)
   func stream(_ name: String, _ modality: Modality?) throws -> TrainingExample.Stream? {
@@ -12,7 +14,8 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
     let (t, c) = name == "video" ? ("T", "C") : ("Ta", "Ca")
     let target = try inputs.float("\(name).target", "B \(t)' \(c)")
     guard target.size(1) <= modality.latent.size(1) else {
-      throw ProbeError("\(name).target has \(target.size(1)) tokens, more than the latent's \(modality.latent.size(1))")
+      throw ProbeError(
+        "\(name).target has \(target.size(1)) tokens, more than the latent's \(modality.latent.size(1))")
     }
     return try TrainingExample.Stream(
       modality: modality.to(options.device), target: target.to(options.device),
@@ -24,7 +27,8 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   }
   var adapters = AdapterSet()
   let file = try LoRAFile(path: lora.path)
-  try file.add(to: &adapters, strength: lora.strength, dtype: .float32, device: options.device, isTrained: true)
+  try file.add(
+    to: &adapters, strength: lora.strength, dtype: .float32, device: options.device, isTrained: true)
   // All of the file's adapters are built, also those of a stream that these inputs leave out.
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     dtype: options.dtype, device: options.device, adapters: adapters)
@@ -37,6 +41,9 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   return [("loss", loss)]
     + (try transformer.parameters.map { parameter in
       // A factor that nothing depends on has a gradient of zero.
-      ("grad.\(LoRAFile.filePath(parameter.key))", try gradients[parameter.key] ?? .zeros(like: parameter.tensor))
+      (
+        "grad.\(LoRAFile.filePath(parameter.key))",
+        try gradients[parameter.key] ?? .zeros(like: parameter.tensor)
+      )
     })
 }

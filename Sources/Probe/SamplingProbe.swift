@@ -1,7 +1,8 @@
 import LTX
 import Torch
 
-func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)]
+{
   let shape = try inputs.int("video_shape", "5").array(of: Int.self)
   let fps = try inputs.number("fps")
   guard shape.allSatisfy({ $0 > 0 }), fps > 0 else {
@@ -26,20 +27,24 @@ func probeSigmas(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(ke
   case 0: sigmas = try NoiseSchedule.shifted(steps: inputs.integer("steps"), tokens: tokens)
   case 1: sigmas = NoiseSchedule.distilled
   case 2: sigmas = NoiseSchedule.distilledSecondStage
-  default: throw ProbeError("kind is \(kind); expected 0 (LTX-2), 1 (distilled) or 2 (distilled second stage)")
+  default:
+    throw ProbeError("kind is \(kind); expected 0 (LTX-2), 1 (distilled) or 2 (distilled second stage)")
   }
   if kind != 0 { _ = try inputs.optionalInt("steps", "1") }
   return [("sigmas", try Tensor(sigmas))]
 }
 
-func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
   let shape = try inputs.int("video_shape", "5").array(of: Int.self)
   let fps = try inputs.number("fps")
   guard shape.allSatisfy({ $0 > 0 }), shape[0] == 1, fps > 0 else {
     throw ProbeError("video_shape is \(shape) and fps \(fps); all must be positive, and the batch 1")
   }
   let grid = VideoGrid(
-    batch: 1, channels: shape[1], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps, factors: .usual)
+    batch: 1, channels: shape[1], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps,
+    factors: .usual)
   var conditions: [VideoCondition] = []
   while inputs.has("\(conditions.count).latent") || inputs.has("\(conditions.count).kind") {
     let i = conditions.count
@@ -98,7 +103,9 @@ extension ProbeInputs {
     guard has("\(stream).noise") else { return nil }
     let isVideo = stream == "video"
     let (t, c, s, w) = isVideo ? ("T", "C", "S", "W") : ("Ta", "Ca", "Sa", "Wa")
-    func here(_ tensor: Tensor, _ dtype: DType? = nil) throws -> Tensor { try tensor.to(options.device, dtype) }
+    func here(_ tensor: Tensor, _ dtype: DType? = nil) throws -> Tensor {
+      try tensor.to(options.device, dtype)
+    }
     let noise = try here(float("\(stream).noise", "B \(t) \(c)"), options.dtype)
     let positions = try here(float("\(stream).positions", "B \(isVideo ? 3 : 1) \(t) 2"))
     let context = try here(float("\(stream).context", "B \(s) \(w)"), options.dtype)
@@ -117,12 +124,15 @@ extension ProbeInputs {
       noise: noise,
       sequence: LatentSequence(
         clean: clean ?? .zeros(like: noise),
-        denoiseMask: mask ?? .ones([noise.size(0), noise.size(1)], device: options.device), positions: positions),
+        denoiseMask: mask ?? .ones([noise.size(0), noise.size(1)], device: options.device),
+        positions: positions),
       context: context,
       negativeContext: try optionalFloat("\(stream).negative_context", "B \(s) \(w)").map {
         try here($0, options.dtype)
       },
       guidance: guidance,
-      selfAttentionMask: try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)").map { try here($0) })
+      selfAttentionMask: try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)").map {
+        try here($0)
+      })
   }
 }

@@ -29,7 +29,8 @@ extension ProbeInputs {
     let video = try modality("video", latentDType: latentDType, contextDType: contextDType)
     let audio = try modality("audio", latentDType: latentDType, contextDType: contextDType)
     guard video != nil || audio != nil else {
-      throw ProbeError("the inputs video.latent and audio.latent are both missing; at least one stream is needed")
+      throw ProbeError(
+        "the inputs video.latent and audio.latent are both missing; at least one stream is needed")
     }
     return (video, audio)
   }
@@ -64,7 +65,9 @@ extension Modality {
   }
 }
 
-func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
   let (video, audio) = try inputs.modalities(latentDType: options.dtype, contextDType: options.dtype)
   let rows = try inputs.optionalInt("skip.rows", "B").map { try $0.array(of: Int.self).map { $0 != 0 } }
   var perturbations = Perturbations()

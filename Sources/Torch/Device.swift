@@ -51,7 +51,8 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
       throw TorchError(
         .device, operation: "device",
         message: "there is no \(self): "
-          + (count == 0 ? "no CUDA GPU was found; use --device cpu" : "this machine has \(count) CUDA GPU(s)"))
+          + (count == 0 ? "no CUDA GPU was found; use --device cpu" : "this machine has \(count) CUDA GPU(s)")
+      )
     }
   }
 

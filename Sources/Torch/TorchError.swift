@@ -75,7 +75,8 @@ func producePair(
 }
 
 func produceList(
-  _ call: (UnsafeMutablePointer<UnsafeMutablePointer<OpaquePointer?>?>, UnsafeMutablePointer<Int>) -> ct_status
+  _ call: (UnsafeMutablePointer<UnsafeMutablePointer<OpaquePointer?>?>, UnsafeMutablePointer<Int>) ->
+    ct_status
 ) throws -> [Tensor] {
   var handles: UnsafeMutablePointer<OpaquePointer?>?
   var count = 0

@@ -9,7 +9,9 @@ struct LoRAArgument: ExpressibleByArgument {
   let strength: Double
 
   init?(argument: String) {
-    if let colon = argument.lastIndex(of: ":"), let strength = Double(argument[argument.index(after: colon)...]) {
+    if let colon = argument.lastIndex(of: ":"),
+      let strength = Double(argument[argument.index(after: colon)...])
+    {
       path = String(argument[..<colon])
       self.strength = strength
     } else {

@@ -58,7 +58,10 @@ final class ProgressLine {
   private static func time(_ seconds: Double) -> String {
     guard seconds.isFinite, seconds < 1e7 else { return "long" }
     let s = Int(seconds.rounded(.up))
-    return s < 60 ? "\(s) s" : s < 3600 ? String(format: "%d:%02d min", s / 60, s % 60)
-      : String(format: "%d:%02d h", s / 3600, s / 60 % 60)
+    return s < 60
+      ? "\(s) s"
+      : s < 3600
+        ? String(format: "%d:%02d min", s / 60, s % 60)
+        : String(format: "%d:%02d h", s / 3600, s / 60 % 60)
   }
 }

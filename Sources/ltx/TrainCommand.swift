@@ -29,13 +29,16 @@ struct TrainCommand: ParsableCommand {
     let c = trainer.configuration
     for notice in c.notices { printError("note: \(notice)") }
     let numbers = trainer.parameters.reduce(0) { $0 + $1.tensor.count }
-    print("\(trainer.dataset.count) samples, \(numbers) trained parameters in \(trainer.parameters.count / 2) adapters")
+    print(
+      "\(trainer.dataset.count) samples, \(numbers) trained parameters in \(trainer.parameters.count / 2) adapters"
+    )
     if trainer.dataset.unmatchedCount > 0 {
       printError("note: \(trainer.dataset.unmatchedCount) latents have no text features and are left out")
     }
     if trainer.completedSteps > 0 { print("going on after step \(trainer.completedSteps)") }
 
-    let progress = ProgressLine("training", total: c.steps, unit: "steps", alreadyDone: trainer.completedSteps)
+    let progress = ProgressLine(
+      "training", total: c.steps, unit: "steps", alreadyDone: trainer.completedSteps)
     var first: Double?
     var last: Double?
     let files = try working {
@@ -46,7 +49,8 @@ struct TrainCommand: ParsableCommand {
         progress.update(
           metrics.step,
           String(
-            format: "loss %.4f, lr %.2e, |grad| %.3g", metrics.loss, metrics.learningRate, metrics.gradientNorm))
+            format: "loss %.4f, lr %.2e, |grad| %.3g", metrics.loss, metrics.learningRate,
+            metrics.gradientNorm))
       }
     }
     if let first, let last { print(String(format: "loss %.4f at first, %.4f at last", first, last)) }

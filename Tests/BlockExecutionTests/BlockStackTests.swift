@@ -42,7 +42,9 @@ import Torch
     #expect(Set(planned.gradients.keys) == ["block2", "shared"])
     let only = try ToyStack(trained: [false, false, true, false], sharedRequiresGrad: false)
     #expect(
-      Set(try only.plannedGradients([.recompute, .keep, .recompute, .keep], inputRequiresGrad: false).gradients.keys)
+      Set(
+        try only.plannedGradients([.recompute, .keep, .recompute, .keep], inputRequiresGrad: false).gradients
+          .keys)
         == ["block2"])
   }
 
@@ -103,7 +105,8 @@ private struct ToyStack {
       try trained.enumerated().map { index, isTrained in
         let weight = try generator.normal([width, width]) * (1 / Double(width).squareRoot())
         let leaf = isTrained ? try weight.asLeaf() : weight
-        return ToyBlock(weight: leaf, parameters: isTrained ? [Parameter(key: "block\(index)", tensor: leaf)] : [])
+        return ToyBlock(
+          weight: leaf, parameters: isTrained ? [Parameter(key: "block\(index)", tensor: leaf)] : [])
       })
     input = try (0..<2).map { _ in try generator.normal([3, width]) }
     let modulation = try generator.normal([width])
@@ -127,7 +130,9 @@ private struct ToyStack {
     let below = try pass.backward(grad(of: [loss], wrt: pass.output.tensors))
     var gradients = below.parameters
     if let gradient = below.shared[0] { gradients["shared"] = gradient }
-    for (index, gradient) in below.state.enumerated() where inputRequiresGrad { gradients["input\(index)"] = gradient }
+    for (index, gradient) in below.state.enumerated() where inputRequiresGrad {
+      gradients["input\(index)"] = gradient
+    }
     return (try loss.item(), gradients)
   }
 

@@ -41,7 +41,9 @@ enum Program {
   static func run(_ arguments: [String], in folder: String) throws -> Result {
     let process = try start(arguments, in: folder)
     process.waitUntilExit()
-    func text(_ name: String) throws -> String { try String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8) }
+    func text(_ name: String) throws -> String {
+      try String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8)
+    }
     return Result(
       status: process.terminationStatus, output: try text("stdout.txt"), errors: try text("stderr.txt"))
   }

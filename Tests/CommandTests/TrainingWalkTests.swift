@@ -20,7 +20,9 @@ import Training
       workshop = try Workshop()
       path = workshop.path
       #expect(try Program.run(["tiny-model", "model", "--seed", "3"], in: path).status == 0)
-      let rows = try Clips.all().enumerated().map { #"{"caption": "clip number \#($0)", "media_path": "\#($1)"}"# }
+      let rows = try Clips.all().enumerated().map {
+        #"{"caption": "clip number \#($0)", "media_path": "\#($1)"}"#
+      }
       try workshop.write("dataset.json", "[\(rows.joined(separator: ","))]")
       let result = try Program.run(
         [
@@ -81,7 +83,8 @@ import Training
     try writeSafetensors(tensors, to: "\(prepared.path)/example.safetensors")
     let probe = try Program.run(
       [
-        "probe", "lora-gradients", "--model", prepared.model, "--lora", file, "--inputs", "example.safetensors",
+        "probe", "lora-gradients", "--model", prepared.model, "--lora", file, "--inputs",
+        "example.safetensors",
         "--output", "loss.safetensors",
       ], in: prepared.path)
     #expect(probe.status == 0, "\(probe.errors)")
@@ -100,7 +103,8 @@ import Training
     let folder = "\(prepared.path)/broken"
     let process = try Program.start(["train", broken], in: prepared.path)
     while process.isRunning {
-      let done = FileManager.default.contents(atPath: "\(folder)/metrics.jsonl")?.filter { $0 == 10 }.count ?? 0
+      let done =
+        FileManager.default.contents(atPath: "\(folder)/metrics.jsonl")?.filter { $0 == 10 }.count ?? 0
       if done >= 5 { break }
       usleep(20_000)
     }
@@ -111,7 +115,9 @@ import Training
     let resumed = try Program.run(["train", broken], in: prepared.path)
     #expect(resumed.status == 0, "\(resumed.errors)")
     let goneOn = try #require(
-      resumed.output.split(separator: "\n").first { $0.hasPrefix("going on after step ") }?.split(separator: " ").last)
+      resumed.output.split(separator: "\n").first { $0.hasPrefix("going on after step ") }?.split(
+        separator: " "
+      ).last)
     // At most the step at hand is lost.
     #expect(try #require(Int(goneOn)) >= before - 1)
 
@@ -145,7 +151,9 @@ import Training
     // 4 blocks of 2 attentions with 4 layers, and 2 layers of the feed-forward; the way out.
     #expect(pairs.count == 4 * (2 * 4 + 2) + 1)
     for key in pairs {
-      #expect(try file.tensor(key.replacingOccurrences(of: "lora_A", with: "lora_B")).abs().max().item() > 0, "\(key)")
+      #expect(
+        try file.tensor(key.replacingOccurrences(of: "lora_A", with: "lora_B")).abs().max().item() > 0,
+        "\(key)")
     }
   }
 
@@ -176,14 +184,16 @@ import Training
       return result.errors
     }
     let target = try errors { $0.replacingOccurrences(of: "[to_q,", with: "[to_qq,") }
-    #expect(target.contains("bad.yaml:2:28: lora.target_modules \"to_qq\" matches no linear layer"), "\(target)")
+    #expect(
+      target.contains("bad.yaml:2:28: lora.target_modules \"to_qq\" matches no linear layer"), "\(target)")
     #expect(target.contains("did you mean to_q?"))
     let output = try errors { $0.replacingOccurrences(of: "output_dir: ", with: "output_dir: /proc") }
     #expect(output.contains("bad.yaml:9:1: output_dir /proc"), "\(output)")
     let data = try errors { $0.replacingOccurrences(of: "data_root: ", with: "data_root: nowhere") }
     #expect(data.contains("bad.yaml:8:8: data.preprocessed_data_root nowhere"), "\(data)")
     let model = try errors {
-      $0.replacingOccurrences(of: prepared.model, with: "\(prepared.textEncoder)/model-00001-of-00002.safetensors")
+      $0.replacingOccurrences(
+        of: prepared.model, with: "\(prepared.textEncoder)/model-00001-of-00002.safetensors")
     }
     #expect(model.contains("not an LTX-2 checkpoint"))
   }
@@ -193,7 +203,8 @@ import Training
     let prepared = try Prepared.shared.get()
     let first = try prepared.configure("folder", steps: 2)
     #expect(try Program.run(["train", first], in: prepared.path).status == 0)
-    let text = try String(contentsOfFile: first, encoding: .utf8).replacingOccurrences(of: "rank: 16", with: "rank: 4")
+    let text = try String(contentsOfFile: first, encoding: .utf8).replacingOccurrences(
+      of: "rank: 16", with: "rank: 4")
     try text.write(toFile: first, atomically: true, encoding: .utf8)
     let result = try Program.run(["train", first], in: prepared.path)
     #expect(result.status == 2)

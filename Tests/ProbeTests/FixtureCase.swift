@@ -23,7 +23,8 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
   /// All cases of the given components.
   static func all() -> [FixtureCase] {
     let enumerator = FileManager.default.enumerator(atPath: root)
-    let files = (enumerator?.compactMap { $0 as? String } ?? []).filter { $0.hasSuffix("/case.json") }.sorted()
+    let files = (enumerator?.compactMap { $0 as? String } ?? []).filter { $0.hasSuffix("/case.json") }
+      .sorted()
     return files.map { read(folder: String($0.dropLast("/case.json".count))) }
   }
 
@@ -37,7 +38,9 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
     var options = Probe.Options()
     options.dtype = json["dtype"] as? String == "bfloat16" ? .bfloat16 : .float32
     options.inputs = (json["inputs"] as? String).map { "\(path)/\($0)" }
-    var arguments = (json["args"] as? [String] ?? []).map { $0.replacingOccurrences(of: "{root}", with: root) }[...]
+    var arguments = (json["args"] as? [String] ?? []).map {
+      $0.replacingOccurrences(of: "{root}", with: root)
+    }[...]
     while let flag = arguments.popFirst() {
       let value = arguments.popFirst() ?? ""
       switch flag {

@@ -11,7 +11,8 @@ import Testing
     """
 
   private func problems(_ yaml: String) throws -> [ConfigurationProblems.Problem] {
-    try #require(throws: ConfigurationProblems.self) { try TrainingConfiguration(yaml: yaml, file: "c.yaml") }.problems
+    try #require(throws: ConfigurationProblems.self) { try TrainingConfiguration(yaml: yaml, file: "c.yaml") }
+      .problems
   }
 
   /// The defaults are the official trainer's.
@@ -22,7 +23,8 @@ import Testing
     #expect(c.maxGradientNorm == 1 && c.scheduler == .linear && c.schedulerFactors == (1, 0.1))
     #expect(c.activations == .keep && c.mixedPrecision == .bf16 && c.savedPrecision == .bfloat16)
     #expect(c.firstFrameProbability == 0.1 && c.timestepSampling == .shiftedLogitNormal)
-    #expect(c.seed == 42 && c.outputFolder == "outputs" && c.checkpointInterval == nil && c.keptCheckpoints == 1)
+    #expect(
+      c.seed == 42 && c.outputFolder == "outputs" && c.checkpointInterval == nil && c.keptCheckpoints == 1)
   }
 
   @Test func readsEverySection() throws {
@@ -49,7 +51,9 @@ import Testing
     #expect(c.learningRate == 1e-4 && c.steps == 7 && c.batchSize == 3 && c.accumulationSteps == 2)
     #expect(c.maxGradientNorm == 0.5 && c.scheduler == .constant && c.activations == .recompute)
     #expect(c.mixedPrecision == .no && c.checkpointInterval == 5 && c.keptCheckpoints == -1)
-    #expect(c.savedPrecision == .float32 && c.timestepSampling == .uniform && c.seed == 9 && c.outputFolder == "out")
+    #expect(
+      c.savedPrecision == .float32 && c.timestepSampling == .uniform && c.seed == 9 && c.outputFolder == "out"
+    )
     #expect(c.notices.isEmpty)
   }
 
@@ -77,7 +81,8 @@ import Testing
         "optimization.scheduler_type", "optimization.steps", "sead",
       ])
     #expect(found.compactMap(\.line) == found.compactMap(\.line).sorted())
-    #expect(found.first { $0.key == "optimization.scheduler_type" }?.message.contains("constant, linear") == true)
+    #expect(
+      found.first { $0.key == "optimization.scheduler_type" }?.message.contains("constant, linear") == true)
     #expect(found.first { $0.key == "sead" }?.message.contains("did you mean seed?") == true)
   }
 
@@ -109,7 +114,9 @@ import Testing
     #expect(try problems("a: \u{1}")[0].message == "is not valid YAML: control characters are not allowed")
     #expect(try problems("- a\n- b\n")[0].message.contains("not a YAML mapping"))
     #expect(try problems("")[0].message.contains("not a YAML mapping"))
-    let missing = try #require(throws: ConfigurationProblems.self) { try TrainingConfiguration(path: "/no/such.yaml") }
+    let missing = try #require(throws: ConfigurationProblems.self) {
+      try TrainingConfiguration(path: "/no/such.yaml")
+    }
     #expect(missing.description.contains("/no/such.yaml"))
   }
 }

@@ -260,7 +260,8 @@ import Torch
     try writeSafetensors([("weight", Tensor.zeros([1]))], to: other)
     #expect(error { $0.modelPath = other }.contains("not an LTX-2 checkpoint"))
     try writeSafetensors(
-      [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"_class_name": "LatentUpsampler"}"#], to: other)
+      [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"_class_name": "LatentUpsampler"}"#], to: other
+    )
     #expect(error { $0.modelPath = other }.contains("config.transformer is missing: the file holds"))
     try writeSafetensors(
       [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#], to: other)

@@ -19,7 +19,9 @@ public struct Checkpoint: Sendable {
     guard let json = file.metadata["config"] else {
       throw ConfigurationError(
         file: path, key: "__metadata__.config",
-        problem: "is missing: this is not an LTX-2 checkpoint in the unified layout, whose metadata says what it holds")
+        problem:
+          "is missing: this is not an LTX-2 checkpoint in the unified layout, whose metadata says what it holds"
+      )
     }
     source = file
     config = try Configuration(json: json, file: path)

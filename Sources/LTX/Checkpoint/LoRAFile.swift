@@ -25,13 +25,15 @@ public struct LoRAFile: Sendable {
           throw WeightError(file: path, key: up, problem: "is missing, though its lora_A is there")
         }
         found.append((module, try file.tensor(key), try file.tensor(up)))
-      } else if key.hasSuffix(".lora_B.weight"), file.entries[key.replacing("lora_B", with: "lora_A")] == nil {
+      } else if key.hasSuffix(".lora_B.weight"), file.entries[key.replacing("lora_B", with: "lora_A")] == nil
+      {
         throw WeightError(file: path, key: key, problem: "has no lora_A beside it")
       }
     }
     guard !found.isEmpty else {
       throw WeightError(
-        file: path, key: "*.lora_A.weight", problem: "matches nothing: this is not a LoRA in ComfyUI's format")
+        file: path, key: "*.lora_A.weight", problem: "matches nothing: this is not a LoRA in ComfyUI's format"
+      )
     }
     modules = found
   }
@@ -51,7 +53,8 @@ public struct LoRAFile: Sendable {
   /// - Parameters:
   ///   - isTrained: makes the factors leaves that record gradients.
   public func add(
-    to adapters: inout AdapterSet, strength: Double, dtype: DType?, device: Device = .cpu, isTrained: Bool = false
+    to adapters: inout AdapterSet, strength: Double, dtype: DType?, device: Device = .cpu,
+    isTrained: Bool = false
   ) throws {
     for module in modules {
       let (down, up) = (try module.down.to(device, dtype), try module.up.to(device, dtype))

@@ -23,7 +23,9 @@ public struct Guidance: Sendable {
   func combine(_ conditional: Tensor, _ others: GuidancePasses) throws -> Tensor {
     let c = try conditional.to(.float32)
     var result = c
-    for (weight, other) in [(cfg - 1, others.unconditional), (stg, others.perturbed), (modality - 1, others.isolated)] {
+    for (weight, other) in [
+      (cfg - 1, others.unconditional), (stg, others.perturbed), (modality - 1, others.isolated),
+    ] {
       guard let other, weight != 0 else { continue }
       result = try result.adding(c - other.to(.float32), scale: Scalar(weight))
     }
@@ -139,7 +141,9 @@ public struct Sampler: Sendable {
       func tiled(_ t: Tensor) throws -> Tensor {
         passes.count == 1 ? t : try Tensor.cat(Array(repeating: t, count: passes.count), 0)
       }
-      let contexts = passes.map { $0 == .unconditional ? stream.negativeContext ?? stream.context : stream.context }
+      let contexts = passes.map {
+        $0 == .unconditional ? stream.negativeContext ?? stream.context : stream.context
+      }
       let latent = try tiled(stream.latent)
       return Modality(
         latent: latent, timesteps: try tiled(stream.sequence.denoiseMask) * Double(sigma),
@@ -172,7 +176,9 @@ public struct Sampler: Sendable {
   }
 
   /// One Euler step towards x0, which is blended with what is known first.
-  private static func euler(_ stream: SampledStream, _ x0: Tensor?, from: Float, to: Float) throws -> SampledStream {
+  private static func euler(_ stream: SampledStream, _ x0: Tensor?, from: Float, to: Float) throws
+    -> SampledStream
+  {
     guard let x0 else { return stream }
     let mask = try stream.sequence.denoiseMask.unsqueeze(-1)
     let blended = try (x0.to(.float32) * mask + stream.sequence.clean.to(.float32) * (1 - mask)).to(x0.dtype)

@@ -100,7 +100,8 @@ public struct AudioTokens: Sendable {
   /// Positions as the transformer takes them: seconds, [B, 1, T, 2].
   public func positions(batch: Int, frames: Int) throws -> Tensor {
     let index = try Tensor.arange(to: Scalar(frames + 1), dtype: .float32) * Double(compression)
-    let seconds = try (index + Double(1 - compression)).clamped(min: 0) * Double(hopLength) / Double(sampleRate)
+    let seconds =
+      try (index + Double(1 - compression)).clamped(min: 0) * Double(hopLength) / Double(sampleRate)
     let bounds = try Tensor.stack([seconds.slice(0, from: 0, to: frames), seconds.slice(0, from: 1)], -1)
     return try bounds.unsqueeze(0).unsqueeze(0).expand([batch, 1, frames, 2]).contiguous()
   }

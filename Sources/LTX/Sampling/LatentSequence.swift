@@ -24,7 +24,8 @@ public struct LatentSequence: Sendable {
   public init(batch: Int, channels: Int, positions: Tensor) throws {
     let tokens = positions.size(2)
     self.init(
-      clean: try .zeros([batch, tokens, channels]), denoiseMask: try .ones([batch, tokens]), positions: positions)
+      clean: try .zeros([batch, tokens, channels]), denoiseMask: try .ones([batch, tokens]),
+      positions: positions)
   }
 
   mutating func append(_ tokens: Tensor, positions: Tensor, strength: Double) throws {
@@ -84,7 +85,8 @@ public struct VideoGrid: Sendable {
     switch condition {
     case .replace(let latent, let first, let strength):
       let count = latent.size(2)
-      guard latent.shape == [batch, channels, count, rows, columns], first >= 0, first + count <= frames else {
+      guard latent.shape == [batch, channels, count, rows, columns], first >= 0, first + count <= frames
+      else {
         throw ModalityError(
           problem: "a condition of shape \(latent.shape) at latent frame \(first) does not fit a video of "
             + "\([batch, channels, frames, rows, columns])")
@@ -102,11 +104,13 @@ public struct VideoGrid: Sendable {
       let start = try bounds.slice(1, from: 0, to: 1).slice(3, from: 0, to: 1) + Double(frame)
       bounds = try Tensor.cat([Tensor.cat([start, start + 1], 3), bounds.slice(1, from: 1)], 1)
       try sequence.append(
-        VideoTokens.patchify(latent), positions: bounds.scalingTime(by: fps, divides: true), strength: strength)
+        VideoTokens.patchify(latent), positions: bounds.scalingTime(by: fps, divides: true),
+        strength: strength)
     case .reference(let latent, let spatialScale, let temporalScale, let strength):
       let (count, h, w) = try size(of: latent)
       let positions = try VideoTokens.referencePositions(
-        batch: batch, frames: count, rows: h, columns: w, fps: fps, factors: factors, spatialScale: spatialScale,
+        batch: batch, frames: count, rows: h, columns: w, fps: fps, factors: factors,
+        spatialScale: spatialScale,
         temporalScale: temporalScale, targetPositions: sequence.positions)
       try sequence.append(VideoTokens.patchify(latent), positions: positions, strength: strength)
     }
@@ -115,7 +119,8 @@ public struct VideoGrid: Sendable {
   private func size(of latent: Tensor) throws -> (Int, Int, Int) {
     let shape = latent.shape
     guard shape.count == 5, shape[0] == batch, shape[1] == channels else {
-      throw ModalityError(problem: "a condition has shape \(shape); expected [\(batch), \(channels), f, h, w]")
+      throw ModalityError(
+        problem: "a condition has shape \(shape); expected [\(batch), \(channels), f, h, w]")
     }
     return (shape[2], shape[3], shape[4])
   }
@@ -129,7 +134,8 @@ extension VideoTokens {
   ///   - spatialScale, temporalScale: how much coarser the reference is.
   ///   - targetPositions: of the target, whose first token spans one frame.
   static func referencePositions(
-    batch: Int, frames: Int, rows: Int, columns: Int, fps: Double, factors: CompressionFactors, spatialScale: Int,
+    batch: Int, frames: Int, rows: Int, columns: Int, fps: Double, factors: CompressionFactors,
+    spatialScale: Int,
     temporalScale: Int, targetPositions: Tensor
   ) throws -> Tensor {
     let bounds = try pixelBounds(
@@ -137,7 +143,8 @@ extension VideoTokens {
     var time = try bounds.slice(1, from: 0, to: 1) / (fps / Double(temporalScale))
     if temporalScale != 1 {
       // The reference's last frame ends with the target's; its first one is clamped back to 0.
-      let frame = try targetPositions.slice(1, from: 0, to: 1).slice(2, from: 0, to: 1).slice(3, from: 1, to: 2)
+      let frame = try targetPositions.slice(1, from: 0, to: 1).slice(2, from: 0, to: 1).slice(
+        3, from: 1, to: 2)
       time = try (time - frame * Double(temporalScale - 1)).clamped(min: 0)
     }
     return try Tensor.cat([time, bounds.slice(1, from: 1) * Double(spatialScale)], 1)

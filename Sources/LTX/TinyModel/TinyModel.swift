@@ -65,7 +65,7 @@ public enum TinyModel {
   static var config: String {
     """
     {
-      "transformer": \(TinyTransformer.config),
+      "transformer": \(TinyTransformer().config),
       "vae": \(TinyVideoVAE.config),
       "audio_vae": \(TinyAudioVAE.config),
       "vocoder": \(TinyVocoder.config),
@@ -83,7 +83,7 @@ public enum TinyModel {
   private static func writeCheckpoint(to path: String, _ generator: Generator) throws {
     let drawn = RandomWeights.Drawn(generator)
     let root = RandomWeights(into: drawn)
-    try TinyTransformer.draw(root / "model" / "diffusion_model")
+    try TinyTransformer().draw(root / "model" / "diffusion_model")
     // All states of the text encoder, side by side, to one of its width.
     try (root / "text_embedding_projection" / "aggregate_embed").linear(
       (TinyGemma.layers + 1) * TinyGemma.width, TinyGemma.width, bias: false)

@@ -1,23 +1,38 @@
-/// The transformer and the text connectors of the tiny model: the layers of LTX-2 (the 19B generation), small.
-enum TinyTransformer {
-  static let blocks = 4
-  /// The reference wants the same number of heads in both streams.
-  static let heads = 4
-  static let headWidth = 32
-  static let audioHeadWidth = 16
-  static let connectorBlocks = 2
-  static let connectorHeads = 4
-  static let registers = 128
+import TensorFiles
+import Torch
 
-  static var width: Int { heads * headWidth }
-  static var audioWidth: Int { heads * audioHeadWidth }
+/// A small random transformer with its text connectors: the layers of LTX-2 (the 19B generation) in any size. As it
+/// stands, that of the tiny model.
+public struct TinyTransformer: Sendable {
+  public var blocks = 4
+  /// The reference wants the same number of heads in both streams.
+  public var heads = 4
+  public var headWidth = 32
+  public var audioHeadWidth = 16
   /// Text features are as wide as the text encoder's states, and so are the connectors.
-  static var captionWidth: Int { TinyGemma.width }
+  public var captionWidth = TinyGemma.width
+  public var connectorBlocks = 2
+  public var connectorHeads = 4
+  let registers = 128
+
+  public init() {}
+
+  public var width: Int { heads * headWidth }
+  public var audioWidth: Int { heads * audioHeadWidth }
+  public var videoChannels: Int { TinyVideoVAE.latentChannels }
+  public var audioChannels: Int { TinyAudioVAE.patchChannels }
+
+  /// Writes a checkpoint that holds nothing else, in bfloat16.
+  public func write(to path: String, seed: UInt64) throws {
+    let drawn = RandomWeights.Drawn(try Generator(seed: seed))
+    try draw(RandomWeights(into: drawn) / "model" / "diffusion_model")
+    try writeSafetensors(drawn.tensors, metadata: ["config": "{\"transformer\": \(config)}"], to: path)
+  }
 
   /// Draws everything below `model.diffusion_model`, connectors included.
-  static func draw(_ w: RandomWeights) throws {
+  func draw(_ w: RandomWeights) throws {
     for (prefix, width, channels) in [
-      ("", width, TinyVideoVAE.latentChannels), ("audio_", audioWidth, TinyAudioVAE.patchChannels),
+      ("", width, videoChannels), ("audio_", audioWidth, audioChannels),
     ] {
       try (w / "\(prefix)patchify_proj").linear(channels, width)
       try adaLN(w / "\(prefix)adaln_single", width, vectors: 6)
@@ -34,7 +49,7 @@ enum TinyTransformer {
     for stream in ["video", "audio"] { try connector(w / "\(stream)_embeddings_connector") }
   }
 
-  private static func block(_ w: RandomWeights) throws {
+  private func block(_ w: RandomWeights) throws {
     for (prefix, width) in [("", width), ("audio_", audioWidth)] {
       // attn1 attends to the stream itself, attn2 to the text, which has been projected to the stream's width.
       for name in ["attn1", "attn2"] {
@@ -49,7 +64,7 @@ enum TinyTransformer {
     try w.modulation("scale_shift_table_a2v_ca_audio", rows: 5, audioWidth)
   }
 
-  private static func connector(_ w: RandomWeights) throws {
+  private func connector(_ w: RandomWeights) throws {
     for index in 0..<connectorBlocks {
       let block = w / "transformer_1d_blocks" / index
       try attention(block / "attn1", queries: captionWidth, keys: captionWidth, inner: captionWidth)
@@ -58,7 +73,7 @@ enum TinyTransformer {
     try w.normal("learnable_registers", [registers, captionWidth], deviation: 1)
   }
 
-  private static func attention(_ w: RandomWeights, queries: Int, keys: Int, inner: Int) throws {
+  private func attention(_ w: RandomWeights, queries: Int, keys: Int, inner: Int) throws {
     try (w / "to_q").linear(queries, inner)
     try (w / "to_k").linear(keys, inner)
     try (w / "to_v").linear(keys, inner)
@@ -67,20 +82,20 @@ enum TinyTransformer {
     try (w / "to_out" / 0).linear(inner, queries)
   }
 
-  private static func feedForward(_ w: RandomWeights, _ width: Int) throws {
+  private func feedForward(_ w: RandomWeights, _ width: Int) throws {
     try (w / "net" / 0 / "proj").linear(width, 4 * width)
     try (w / "net" / 2).linear(4 * width, width)
   }
 
   /// From the timestep's sinusoids, 256 wide, to the vectors that modulate a stream.
-  private static func adaLN(_ w: RandomWeights, _ width: Int, vectors: Int) throws {
+  private func adaLN(_ w: RandomWeights, _ width: Int, vectors: Int) throws {
     try (w / "emb" / "timestep_embedder" / "linear_1").linear(256, width)
     try (w / "emb" / "timestep_embedder" / "linear_2").linear(width, width)
     try (w / "linear").linear(width, vectors * width)
   }
 
   /// The published configuration's keys.
-  static var config: String {
+  var config: String {
     """
     {
       "_class_name": "AVTransformer3DModel",
@@ -122,14 +137,14 @@ enum TinyTransformer {
       "num_attention_heads": \(heads),
       "attention_head_dim": \(headWidth),
       "cross_attention_dim": \(width),
-      "in_channels": \(TinyVideoVAE.latentChannels),
-      "out_channels": \(TinyVideoVAE.latentChannels),
+      "in_channels": \(videoChannels),
+      "out_channels": \(videoChannels),
       "caption_channels": \(captionWidth),
       "audio_num_attention_heads": \(heads),
       "audio_attention_head_dim": \(audioHeadWidth),
       "audio_cross_attention_dim": \(audioWidth),
-      "audio_in_channels": \(TinyAudioVAE.patchChannels),
-      "audio_out_channels": \(TinyAudioVAE.patchChannels),
+      "audio_in_channels": \(audioChannels),
+      "audio_out_channels": \(audioChannels),
       "connector_attention_head_dim": \(captionWidth / connectorHeads),
       "connector_num_attention_heads": \(connectorHeads),
       "connector_num_layers": \(connectorBlocks)

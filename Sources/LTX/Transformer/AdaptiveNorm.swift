@@ -23,7 +23,9 @@ public struct AdaLNSingle: Sendable {
   ///   - timesteps: [B, T], already scaled (0 to 1000).
   ///   - dtype: of the hidden states.
   /// - Returns: the modulation [B, T, N * D] and the embedding before it [B, T, D].
-  public func callAsFunction(_ timesteps: Tensor, dtype: DType) throws -> (modulation: Tensor, embedding: Tensor) {
+  public func callAsFunction(_ timesteps: Tensor, dtype: DType) throws -> (
+    modulation: Tensor, embedding: Tensor
+  ) {
     let embedding = try linear2(linear1(Self.sinusoid(timesteps).to(dtype)).silu())
     return (try linear(embedding.silu()), embedding)
   }
@@ -34,7 +36,8 @@ public struct AdaLNSingle: Sendable {
   static func sinusoid(_ timesteps: Tensor) throws -> Tensor {
     let half = frequencies / 2
     let exponents =
-      try Tensor.arange(to: Scalar(half), dtype: .float32, device: timesteps.device) * -log(10000.0) / Double(half)
+      try Tensor.arange(to: Scalar(half), dtype: .float32, device: timesteps.device) * -log(10000.0)
+      / Double(half)
     let phases = try timesteps.to(.float32).unsqueeze(-1) * exponents.exp()
     return try Tensor.cat([phases.cos(), phases.sin()], -1)
   }

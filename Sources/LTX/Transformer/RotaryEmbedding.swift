@@ -42,7 +42,8 @@ public struct RotaryEmbedding: Sendable {
     let fractions = try Tensor.stack(
       (0..<axes).map { try middle.select(1, $0) / maxPositions[$0] }, -1)
     // Phases are ordered by frequency, the axes of one frequency next to each other.
-    let phases = try (grid * (fractions.unsqueeze(-1) * 2 - 1)).transpose(-1, -2).flatten(from: 2, through: -1)
+    let phases = try (grid * (fractions.unsqueeze(-1) * 2 - 1)).transpose(-1, -2).flatten(
+      from: 2, through: -1)
     var cos = try phases.cos()
     var sin = try phases.sin()
     if layout == .interleaved {
@@ -90,7 +91,8 @@ public struct RotaryEmbedding: Sendable {
       return try Tensor.cat([first, second], -1)
     case .interleaved:
       let pairs = try x.unflatten(-1, [-1, 2])
-      let turned = try Tensor.stack([-pairs.select(-1, 1), pairs.select(-1, 0)], -1).flatten(from: -2, through: -1)
+      let turned = try Tensor.stack([-pairs.select(-1, 1), pairs.select(-1, 0)], -1).flatten(
+        from: -2, through: -1)
       return try (x * cos).addingProduct(turned, sin).unflatten(-1, [heads, -1]).transpose(1, 2)
     }
   }

@@ -18,7 +18,8 @@ public struct HiddenStates: TensorBundle {
 
   public func replacing(_ tensors: [Tensor]) -> HiddenStates {
     var rest = tensors[...]
-    return HiddenStates(video: video == nil ? nil : rest.removeFirst(), audio: audio == nil ? nil : rest.removeFirst())
+    return HiddenStates(
+      video: video == nil ? nil : rest.removeFirst(), audio: audio == nil ? nil : rest.removeFirst())
   }
 }
 
@@ -42,7 +43,9 @@ public struct StreamConditioning: Sendable {
   /// A disabled stream is not updated, but the other one still attends to it.
   let isEnabled: Bool
 
-  var tensors: [Tensor] { [modulation, context] + [promptModulation, crossModulation, crossGate].compactMap { $0 } }
+  var tensors: [Tensor] {
+    [modulation, context] + [promptModulation, crossModulation, crossGate].compactMap { $0 }
+  }
 
   func replacing(_ rest: inout ArraySlice<Tensor>) -> StreamConditioning {
     var copy = self

@@ -24,7 +24,8 @@ public struct Modality: Sendable {
   public var isEnabled: Bool
 
   public init(
-    latent: Tensor, timesteps: Tensor, sigma: Tensor, positions: Tensor, context: Tensor, contextMask: Tensor? = nil,
+    latent: Tensor, timesteps: Tensor, sigma: Tensor, positions: Tensor, context: Tensor,
+    contextMask: Tensor? = nil,
     selfAttentionMask: Tensor? = nil, isEnabled: Bool = true
   ) {
     self.latent = latent
@@ -57,11 +58,13 @@ public struct Transformer: Sendable {
     let isJoint = streams == .both
     video =
       streams.hasVideo
-      ? try StreamEnds(w, stream: c.video, prefix: "", cross: isJoint ? ("video", "a2v") : nil, configuration: c)
+      ? try StreamEnds(
+        w, stream: c.video, prefix: "", cross: isJoint ? ("video", "a2v") : nil, configuration: c)
       : nil
     audio =
       streams.hasAudio
-      ? try StreamEnds(w, stream: c.audio, prefix: "audio_", cross: isJoint ? ("audio", "v2a") : nil, configuration: c)
+      ? try StreamEnds(
+        w, stream: c.audio, prefix: "audio_", cross: isJoint ? ("audio", "v2a") : nil, configuration: c)
       : nil
     blocks = BlockStack(
       try (0..<c.blocks).map {
@@ -89,26 +92,33 @@ public struct Transformer: Sendable {
     let audioEmbedding: Tensor?
   }
 
-  public func prepare(video: Modality?, audio: Modality?, perturbations: Perturbations = .none) throws -> Prepared {
-    guard video != nil || audio != nil else { throw ModalityError(problem: "neither video nor audio is given") }
+  public func prepare(video: Modality?, audio: Modality?, perturbations: Perturbations = .none) throws
+    -> Prepared
+  {
+    guard video != nil || audio != nil else {
+      throw ModalityError(problem: "neither video nor audio is given")
+    }
     if video != nil && self.video == nil { throw ModalityError(problem: "the model was built without video") }
     if audio != nil && self.audio == nil { throw ModalityError(problem: "the model was built without audio") }
     let v = try video.flatMap { modality in try self.video?.prepare(modality, other: audio) }
     let a = try audio.flatMap { modality in try self.audio?.prepare(modality, other: video) }
     return Prepared(
       states: HiddenStates(video: v?.hidden, audio: a?.hidden),
-      conditioning: Conditioning(video: v?.conditioning, audio: a?.conditioning, perturbations: perturbations),
+      conditioning: Conditioning(
+        video: v?.conditioning, audio: a?.conditioning, perturbations: perturbations),
       videoEmbedding: v?.embedding, audioEmbedding: a?.embedding)
   }
 
   /// What is computed after the blocks: the way out.
-  public func finish(_ states: HiddenStates, _ prepared: Prepared) throws -> (video: Tensor?, audio: Tensor?) {
+  public func finish(_ states: HiddenStates, _ prepared: Prepared) throws -> (video: Tensor?, audio: Tensor?)
+  {
     func end(_ ends: StreamEnds?, _ x: Tensor?, _ embedding: Tensor?) throws -> Tensor? {
       guard let ends, let x, let embedding else { return nil }
       return try ends.finish(x, embedding)
     }
     return (
-      try end(video, states.video, prepared.videoEmbedding), try end(audio, states.audio, prepared.audioEmbedding)
+      try end(video, states.video, prepared.videoEmbedding),
+      try end(audio, states.audio, prepared.audioEmbedding)
     )
   }
 }
@@ -178,7 +188,8 @@ private struct StreamEnds: Sendable {
     let dtype = m.latent.dtype
     let scaled = try m.timesteps * configuration.timestepScale
     let (modulation, embedding) = try adaLN(scaled, dtype: dtype)
-    let prompt = try promptAdaLN?(m.sigma.unsqueeze(-1) * configuration.timestepScale, dtype: dtype).modulation
+    let prompt = try promptAdaLN?(m.sigma.unsqueeze(-1) * configuration.timestepScale, dtype: dtype)
+      .modulation
     // Scale and shift follow the stream's own timesteps, the gate the other stream's sigma.
     let crossModulation = other == nil ? nil : try crossAdaLN?(scaled, dtype: dtype).modulation
     let crossGate = try other.flatMap {

@@ -49,8 +49,12 @@ public struct TransformerBlock: Block {
         a = try cross.videoToAudio(xv, xa, cv, ca, bypass: bypass)
       }
     }
-    if let block = video, !videoModulation.isEmpty, let x = v { v = try block.feedForward(x, videoModulation) }
-    if let block = audio, !audioModulation.isEmpty, let x = a { a = try block.feedForward(x, audioModulation) }
+    if let block = video, !videoModulation.isEmpty, let x = v {
+      v = try block.feedForward(x, videoModulation)
+    }
+    if let block = audio, !audioModulation.isEmpty, let x = a {
+      a = try block.feedForward(x, audioModulation)
+    }
     return HiddenStates(video: v, audio: a)
   }
 }
@@ -67,11 +71,13 @@ struct StreamBlock: Sendable {
   private let eps: Double
 
   init(
-    _ w: Weights, stream: TransformerConfiguration.Stream, prefix: String, configuration c: TransformerConfiguration
+    _ w: Weights, stream: TransformerConfiguration.Stream, prefix: String,
+    configuration c: TransformerConfiguration
   ) throws {
     let width = stream.width
     selfAttention = try Attention(
-      w / "\(prefix)attn1", width: width, contextWidth: width, heads: stream.heads, headWidth: stream.headWidth,
+      w / "\(prefix)attn1", width: width, contextWidth: width, heads: stream.heads,
+      headWidth: stream.headWidth,
       eps: c.normEps, isGated: c.hasGatedAttention)
     textAttention = try Attention(
       w / "\(prefix)attn2", width: width, contextWidth: stream.contextWidth, heads: stream.heads,
@@ -93,7 +99,8 @@ struct StreamBlock: Sendable {
     _ x: Tensor, _ c: StreamConditioning, _ modulation: [Tensor], bypass: Attention.Bypass
   ) throws -> Tensor {
     let normed = try x.rmsNorm(eps: eps).modulated(scale: modulation[1], shift: modulation[0])
-    let attended = try selfAttention(normed, mask: c.selfAttentionMask, positions: c.positions, bypass: bypass)
+    let attended = try selfAttention(
+      normed, mask: c.selfAttentionMask, positions: c.positions, bypass: bypass)
     let x = try x.addingProduct(attended, modulation[2])
     let query = try x.rmsNorm(eps: eps)
     guard let promptTable else {
@@ -153,13 +160,15 @@ struct CrossModalAttention: Sendable {
 
   /// - Parameter row: of the scale in the tables; the shift is in the next one.
   private func attend(
-    _ attention: Attention, query x: Tensor, context y: Tensor, _ cx: StreamConditioning, _ cy: StreamConditioning,
+    _ attention: Attention, query x: Tensor, context y: Tensor, _ cx: StreamConditioning,
+    _ cy: StreamConditioning,
     queryTable: Tensor, contextTable: Tensor, row: Int, bypass: Attention.Bypass
   ) throws -> Tensor {
     if case .all = bypass { return x }
     guard let gateRow = cx.crossGate else { return x }
     let attended = try attention(
-      modulate(x, cx, queryTable, row), context: modulate(y, cy, contextTable, row), positions: cx.crossPositions,
+      modulate(x, cx, queryTable, row), context: modulate(y, cy, contextTable, row),
+      positions: cx.crossPositions,
       keyPositions: cy.crossPositions)
     var gate = try gateRow + queryTable.select(0, 4).to(gateRow.dtype)
     if case .samples(let keep) = bypass { gate = try gate * keep }

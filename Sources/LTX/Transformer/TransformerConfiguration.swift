@@ -102,7 +102,8 @@ public struct TransformerConfiguration: Sendable {
     let flags = [
       ("attention_bias", true), ("cross_attention_norm", true), ("norm_elementwise_affine", false),
       ("only_cross_attention", false), ("double_self_attention", false), ("share_ff", false),
-      ("use_audio_video_cross_attention", true), ("av_cross_ada_norm", true), ("use_middle_indices_grid", true),
+      ("use_audio_video_cross_attention", true), ("av_cross_ada_norm", true),
+      ("use_middle_indices_grid", true),
     ]
     for (key, value) in flags {
       guard try c.bool(key, default: value) == value else {

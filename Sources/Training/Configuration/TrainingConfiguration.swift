@@ -73,7 +73,8 @@ public struct TrainingConfiguration: Sendable {
   public init(path: String) throws {
     guard let data = FileManager.default.contents(atPath: path) else {
       throw ConfigurationProblems(
-        file: path, problems: [.init(line: nil, column: nil, key: "", message: "can't be read; does it exist?")])
+        file: path,
+        problems: [.init(line: nil, column: nil, key: "", message: "can't be read; does it exist?")])
     }
     try self.init(yaml: String(decoding: data, as: UTF8.self), file: path)
   }
@@ -155,7 +156,9 @@ public struct TrainingConfiguration: Sendable {
     ]
 
     if !root.allProblems.isEmpty {
-      let ordered = root.allProblems.sorted { ($0.line ?? 0, $0.column ?? 0) < ($1.line ?? 0, $1.column ?? 0) }
+      let ordered = root.allProblems.sorted {
+        ($0.line ?? 0, $0.column ?? 0) < ($1.line ?? 0, $1.column ?? 0)
+      }
       throw ConfigurationProblems(file: file, problems: ordered)
     }
   }
@@ -180,7 +183,9 @@ public struct TrainingConfiguration: Sendable {
   }
 
   /// The strategies say the same in two ways; this version trains video from text, with or without its first frame.
-  private static func readStrategy(_ section: YAMLReader) -> (firstFrameProbability: Double, latentsFolder: String) {
+  private static func readStrategy(_ section: YAMLReader) -> (
+    firstFrameProbability: Double, latentsFolder: String
+  ) {
     let name = section.string("name", default: "text_to_video")
     var probability = 0.0
     var folder = "latents"
@@ -225,15 +230,20 @@ public struct TrainingConfiguration: Sendable {
   private static func readUndone(_ root: YAMLReader) -> [String] {
     var notices: [String] = []
     let validation = root.section("validation")
-    let wantsSamples = !validation.sections("samples").isEmpty || !validation.strings("prompts", default: []).isEmpty
+    let wantsSamples =
+      !validation.sections("samples").isEmpty || !validation.strings("prompts", default: []).isEmpty
     if validation.optionalInt("interval", in: 1 ... .max) != nil, wantsSamples {
-      notices.append("validation: this version makes no samples during training; use `ltx generate` with the LoRA")
+      notices.append(
+        "validation: this version makes no samples during training; use `ltx generate` with the LoRA")
     }
     validation.accept(
-      "negative_prompt", "images", "reference_videos", "reference_downscale_factor", "video_dims", "frame_rate", "seed",
-      "inference_steps", "video_cfg_scale", "audio_cfg_scale", "video_stg_scale", "audio_stg_scale", "stg_blocks",
+      "negative_prompt", "images", "reference_videos", "reference_downscale_factor", "video_dims",
+      "frame_rate", "seed",
+      "inference_steps", "video_cfg_scale", "audio_cfg_scale", "video_stg_scale", "audio_stg_scale",
+      "stg_blocks",
       "guidance_rescale", "video_modality_guidance_scale", "audio_modality_guidance_scale", "generate_audio",
-      "generate_video", "skip_initial_validation", "include_reference_in_output", "guidance_scale", "stg_scale",
+      "generate_video", "skip_initial_validation", "include_reference_in_output", "guidance_scale",
+      "stg_scale",
       "stg_mode")
     validation.finish()
     let hub = root.section("hub")
@@ -241,7 +251,9 @@ public struct TrainingConfiguration: Sendable {
     hub.accept("hub_model_id")
     hub.finish()
     let wandb = root.section("wandb")
-    if wandb.bool("enabled", default: false) { notices.append("wandb: this version writes metrics.jsonl only") }
+    if wandb.bool("enabled", default: false) {
+      notices.append("wandb: this version writes metrics.jsonl only")
+    }
     wandb.accept("project", "entity", "tags", "log_validation_videos")
     wandb.finish()
     return notices

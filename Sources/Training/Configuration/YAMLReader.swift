@@ -47,11 +47,13 @@ final class YAMLReader {
     } catch let error as YamlError {
       let (line, column, message) = Self.describe(error)
       throw ConfigurationProblems(
-        file: file, problems: [.init(line: line, column: column, key: "", message: "is not valid YAML: \(message)")])
+        file: file,
+        problems: [.init(line: line, column: column, key: "", message: "is not valid YAML: \(message)")])
     }
     guard let node, case .mapping(let mapping) = node else {
       throw ConfigurationProblems(
-        file: file, problems: [.init(line: 1, column: 1, key: "", message: "is not a YAML mapping of sections")])
+        file: file,
+        problems: [.init(line: 1, column: 1, key: "", message: "is not a YAML mapping of sections")])
     }
     self.init(mapping, path: "", mark: node.mark, problems: Problems())
   }
@@ -119,16 +121,19 @@ final class YAMLReader {
     }
     if let range, !range.contains(value) {
       let limit =
-        range.upperBound == .max ? "at least \(range.lowerBound)" : "\(range.lowerBound) to \(range.upperBound)"
+        range.upperBound == .max
+        ? "at least \(range.lowerBound)" : "\(range.lowerBound) to \(range.upperBound)"
       report(key, "is \(value); it must be \(limit)")
     }
     return value
   }
 
-  func double(_ key: String, default fallback: Double? = nil, in range: ClosedRange<Double>? = nil) -> Double {
+  func double(_ key: String, default fallback: Double? = nil, in range: ClosedRange<Double>? = nil) -> Double
+  {
     guard let node = node(key) else { return fallback ?? missing(key, 0) }
     // YAML 1.1 reads 1e-4 as a text, and people write it all the same.
-    guard let text = node.string, let value = Double(text.replacingOccurrences(of: "_", with: "")), value.isFinite
+    guard let text = node.string, let value = Double(text.replacingOccurrences(of: "_", with: "")),
+      value.isFinite
     else {
       report(key, "is \(shown(node)); it must be a number")
       return fallback ?? 0
@@ -193,7 +198,8 @@ final class YAMLReader {
   private func node(_ key: String) -> Node? {
     if !known.contains(key) { known.append(key) }
     guard let node = values.first(where: { $0.key == key })?.value else { return nil }
-    if case .scalar(let scalar) = node, scalar.style == .plain, ["", "~", "null", "Null", "NULL"].contains(scalar.string)
+    if case .scalar(let scalar) = node, scalar.style == .plain,
+      ["", "~", "null", "Null", "NULL"].contains(scalar.string)
     {
       return nil
     }
@@ -217,7 +223,10 @@ final class YAMLReader {
     case .reader(let problem, _, _, _):
       (nil, nil, problem)
     case .duplicatedKeysInMapping(let keys, let context):
-      (context.mark.line, context.mark.column, "\(keys.sorted().joined(separator: ", ")) stands twice in one section")
+      (
+        context.mark.line, context.mark.column,
+        "\(keys.sorted().joined(separator: ", ")) stands twice in one section"
+      )
     default: (nil, nil, String(describing: error).split(separator: "\n").first.map(String.init) ?? "")
     }
   }

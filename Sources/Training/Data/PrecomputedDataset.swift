@@ -72,7 +72,8 @@ public struct PrecomputedDataset: Sendable {
         path: self.root,
         problem: latents.isEmpty
           ? "there are no .safetensors or .pt files in \(latentsFolder)/; run `ltx preprocess` first"
-          : "none of the \(latents.count) files in \(latentsFolder)/ has a file of the same name in conditions/")
+          : "none of the \(latents.count) files in \(latentsFolder)/ has a file of the same name in conditions/"
+      )
     }
     self.entries = entries
     unmatchedCount = latents.count - entries.count
@@ -99,7 +100,8 @@ public struct PrecomputedDataset: Sendable {
       }
       let mask = try file.tensorShape("prompt_attention_mask")
       guard mask == [features[0]] else {
-        throw fail("holds a mask of shape \(mask) for \(features[0]) text tokens; preprocess the sample again")
+        throw fail(
+          "holds a mask of shape \(mask) for \(features[0]) text tokens; preprocess the sample again")
       }
       guard features[0] == tokens ?? features[0] else {
         throw fail(
@@ -124,14 +126,17 @@ public struct PrecomputedDataset: Sendable {
       latents: try latents.tensor("latents"),
       fps: try latents.number("fps") ?? 24,
       videoFeatures: try conditions.tensor(Self.videoFeatures(conditions)),
-      audioFeatures: conditions.has("audio_prompt_embeds") ? try conditions.tensor("audio_prompt_embeds") : nil,
+      audioFeatures: conditions.has("audio_prompt_embeds")
+        ? try conditions.tensor("audio_prompt_embeds") : nil,
       mask: try conditions.tensor("prompt_attention_mask").to(.int64))
   }
 
   /// Older caches name `latent_7` and `condition_7`.
   private static func legacyConditionName(_ name: String) -> String {
     var parts = name.split(separator: "/").map(String.init)
-    if let last = parts.last, last.hasPrefix("latent_") { parts[parts.count - 1] = "condition_" + last.dropFirst(7) }
+    if let last = parts.last, last.hasPrefix("latent_") {
+      parts[parts.count - 1] = "condition_" + last.dropFirst(7)
+    }
     return parts.joined(separator: "/")
   }
 
@@ -146,7 +151,9 @@ public struct PrecomputedDataset: Sendable {
     var files: [String: String] = [:]
     for case let relative as String in found {
       let url = URL(fileURLWithPath: relative)
-      guard ["safetensors", "pt"].contains(url.pathExtension), !url.lastPathComponent.hasPrefix(".") else { continue }
+      guard ["safetensors", "pt"].contains(url.pathExtension), !url.lastPathComponent.hasPrefix(".") else {
+        continue
+      }
       files[String(relative.dropLast(url.pathExtension.count + 1))] = "\(folder)/\(relative)"
     }
     return files
@@ -166,7 +173,8 @@ private struct SampleFile {
   init(path: String) throws {
     self.path = path
     content =
-      path.hasSuffix(".pt") ? .torch(try TorchFile(path: path)) : .safetensors(try SafetensorsFile(path: path))
+      path.hasSuffix(".pt")
+      ? .torch(try TorchFile(path: path)) : .safetensors(try SafetensorsFile(path: path))
   }
 
   func has(_ key: String) -> Bool {

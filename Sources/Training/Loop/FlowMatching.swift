@@ -27,7 +27,8 @@ public enum TimestepSampler: Sendable {
     let reflected = try Tensor.select(
       where: stretched.greaterOrEqual(to: Scalar(eps)), stretched, else: 2 * eps - stretched)
     return try Tensor.select(
-      where: probability.greater(than: 0.1), reflected.clamped(min: 0, max: 1), else: uniform * (1 - eps) + eps)
+      where: probability.greater(than: 0.1), reflected.clamped(min: 0, max: 1),
+      else: uniform * (1 - eps) + eps)
   }
 
   func sample(_ count: Int, tokens: Int, from generator: Generator) throws -> Tensor {
@@ -82,7 +83,8 @@ public struct FlowMatching: Sendable {
     return TrainingExample(
       video: .init(
         modality: Modality(
-          latent: noisy, timesteps: timesteps, sigma: sigma, positions: try positions.to(device), context: context,
+          latent: noisy, timesteps: timesteps, sigma: sigma, positions: try positions.to(device),
+          context: context,
           contextMask: contextMask),
         target: try noise - x, lossMask: lossMask),
       audio: nil)

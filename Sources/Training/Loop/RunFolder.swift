@@ -33,7 +33,8 @@ struct RunFolder {
       let isUp = parameter.key.hasSuffix(".lora_B.weight")
       let value = try parameter.tensor.detach()
       return (
-        key: LoRAFile.filePath(parameter.key), tensor: try (isUp && scale != 1 ? value * scale : value).to(.cpu, dtype)
+        key: LoRAFile.filePath(parameter.key),
+        tensor: try (isUp && scale != 1 ? value * scale : value).to(.cpu, dtype)
       )
     }
     let number = String(format: "%05d", step)
@@ -53,7 +54,9 @@ struct RunFolder {
     let saved = try FileManager.default.contentsOfDirectory(atPath: checkpoints)
       .compactMap { file -> (step: Int, file: String)? in
         let parts = file.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts[1] == "safetensors", parts[0].hasPrefix(Self.adapterPrefix) else { return nil }
+        guard parts.count == 2, parts[1] == "safetensors", parts[0].hasPrefix(Self.adapterPrefix) else {
+          return nil
+        }
         return Int(parts[0].dropFirst(Self.adapterPrefix.count)).map { ($0, file) }
       }
       .filter { $0.step <= step }.sorted { $0.step < $1.step }
@@ -70,7 +73,8 @@ struct RunFolder {
     let adapters = try optimizer.parameters.map { (key: $0.key, tensor: try $0.tensor.detach()) }
     // Whole or not at all matters here; that it survives a power cut does not, for the next step writes it again.
     try writeSafetensors(
-      adapters + optimizer.state, metadata: ["step": String(step), "fingerprint": fingerprint.text], to: statePath,
+      adapters + optimizer.state, metadata: ["step": String(step), "fingerprint": fingerprint.text],
+      to: statePath,
       isDurable: false)
   }
 
@@ -82,12 +86,14 @@ struct RunFolder {
     guard FileManager.default.fileExists(atPath: statePath) else { return 0 }
     let file = try SafetensorsFile(path: statePath)
     guard let step = file.metadata["step"].flatMap(Int.init), let stored = file.metadata["fingerprint"] else {
-      throw DatasetError(path: statePath, problem: "is not the state of a training run; remove it to start over")
+      throw DatasetError(
+        path: statePath, problem: "is not the state of a training run; remove it to start over")
     }
     if let difference = fingerprint.difference(from: stored) {
       throw DatasetError(
         path: path,
-        problem: "holds a run with another configuration (\(difference)); choose another output_dir, remove it, or "
+        problem:
+          "holds a run with another configuration (\(difference)); choose another output_dir, remove it, or "
           + "set checkpoints.no_resume to start over")
     }
     try withoutGrad {
@@ -105,7 +111,9 @@ struct RunFolder {
     let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
     let kept = lines.filter { line in
       // A line cut off by a kill is no JSON, and belongs to a step that is done again.
-      guard let metrics = try? JSONDecoder().decode(StepMetrics.self, from: Data(line.utf8)) else { return false }
+      guard let metrics = try? JSONDecoder().decode(StepMetrics.self, from: Data(line.utf8)) else {
+        return false
+      }
       return metrics.step <= step
     }
     let text = kept.map { $0 + "\n" }.joined()
@@ -146,30 +154,40 @@ public struct StepMetrics: Codable, Sendable, Equatable {
 
 /// What must be equal for a run to go on from a state: everything that its numbers depend on.
 struct RunFingerprint {
+  private static let model = "the model"
+  private static let dataset = "the dataset"
+  /// The number of steps is not among them: a run may be made longer.
   private let values: [String: String]
 
-  init(_ c: TrainingConfiguration, model: String, samples: Int) {
+  /// - Parameters:
+  ///   - model: `FileIdentity` of the checkpoint.
+  ///   - samples: the names of the dataset's samples.
+  init(_ c: TrainingConfiguration, model: String, samples: [String]) {
     values = [
-      "model": model, "dataset": "\(samples) samples in \(c.dataRoot)", "lora.rank": "\(c.lora.rank)",
+      Self.model: model, Self.dataset: FileIdentity.identity(ofNames: samples), "lora.rank": "\(c.lora.rank)",
       "lora.alpha": "\(c.lora.alpha)", "lora.target_modules": c.lora.targetModules.joined(separator: " "),
-      "first frame probability": "\(c.firstFrameProbability)", "optimization.learning_rate": "\(c.learningRate)",
-      "optimization.steps": c.scheduler == .constant ? "any" : "\(c.steps)",
+      "first frame probability": "\(c.firstFrameProbability)",
+      "optimization.learning_rate": "\(c.learningRate)",
       "optimization.batch_size": "\(c.batchSize)",
       "optimization.gradient_accumulation_steps": "\(c.accumulationSteps)",
-      "optimization.max_grad_norm": "\(c.maxGradientNorm)", "optimization.scheduler_type": c.scheduler.rawValue,
+      "optimization.max_grad_norm": "\(c.maxGradientNorm)",
+      "optimization.scheduler_type": c.scheduler.rawValue,
       "optimization.scheduler_params": "\(c.schedulerFactors.start) to \(c.schedulerFactors.end)",
       "acceleration.mixed_precision_mode": c.mixedPrecision.rawValue,
       "flow_matching.timestep_sampling_mode": c.timestepSampling.rawValue, "seed": "\(c.seed)",
     ]
   }
 
-  var text: String { values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: "\n") }
+  var text: String {
+    values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: "\n")
+  }
 
   /// The first value that differs, in words; nil where all are equal.
   func difference(from stored: String) -> String? {
     let pairs = stored.split(separator: "\n").map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
     let old = Dictionary(pairs.map { ($0[0], $0.count > 1 ? $0[1] : "") }, uniquingKeysWith: { $1 })
     for key in Set(values.keys).union(old.keys).sorted() where values[key] != old[key] {
+      if [Self.model, Self.dataset].contains(key) { return "\(key) is another one" }
       return "\(key) was \(old[key] ?? "not set") and is now \(values[key] ?? "not set")"
     }
     return nil

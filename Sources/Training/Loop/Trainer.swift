@@ -53,7 +53,8 @@ public final class Trainer {
     if let other = dataset.entries.first(where: { $0.shape[0] != channels }) {
       throw DatasetError(
         path: other.latents,
-        problem: "holds latents of \(other.shape[0]) channels, but the model \(c.modelPath) takes \(channels); "
+        problem:
+          "holds latents of \(other.shape[0]) channels, but the model \(c.modelPath) takes \(channels); "
           + "preprocess the dataset with this model")
     }
 
@@ -75,7 +76,8 @@ public final class Trainer {
     }
     parameters = transformer.parameters
     connectors = try TextConnectors(
-      checkpoint.weights(dtype: frozenDType, device: device) / "model" / "diffusion_model", configuration: text,
+      checkpoint.weights(dtype: frozenDType, device: device) / "model" / "diffusion_model",
+      configuration: text,
       streams: .video)
     step = TrainingStep(
       transformer: transformer,
@@ -92,7 +94,8 @@ public final class Trainer {
     order = BatchOrder(
       shapes: dataset.entries.map(\.shape), batchSize: c.batchSize, seed: RandomSeed.mix(seed, "order"))
     folder = RunFolder(path: c.outputFolder)
-    fingerprint = RunFingerprint(c, model: Self.identity(of: checkpoint), samples: dataset.count)
+    fingerprint = RunFingerprint(
+      c, model: try FileIdentity.identity(of: c.modelPath), samples: dataset.entries.map(\.name))
     completedSteps = c.ignoresEarlierRun ? 0 : try folder.restore(optimizer, fingerprint: fingerprint)
   }
 
@@ -154,7 +157,8 @@ public final class Trainer {
     let norm = try GradientClipping.clip(parameters.compactMap { gradients[$0.key] }, to: c.maxGradientNorm)
     guard loss.isFinite, norm.isFinite else {
       throw TrainingError(
-        problem: "step \(number + 1): the loss is \(Self.shown(loss)) and the gradient's norm \(Self.shown(norm)); lower the learning rate or "
+        problem: "step \(number + 1): the loss is \(Self.shown(loss)) and the gradient's norm "
+          + "\(Self.shown(norm)); lower the learning rate or "
           + "check the dataset for damaged samples")
     }
     try optimizer.step(gradients, learningRate: learningRate)
@@ -172,22 +176,21 @@ public final class Trainer {
     let features = try Tensor.stack(loaded.map(\.videoFeatures)).to(device, frozenDType)
     let mask = try Tensor.stack(loaded.map(\.mask)).to(device)
     // The connectors are frozen: nothing of them is recorded.
-    let contexts = try withoutGrad { try connectors(TextFeatures(video: features, audio: features, mask: mask)) }
-    guard let context = contexts.video else { throw TrainingError(problem: "the connectors gave no video context") }
+    let contexts = try withoutGrad {
+      try connectors(TextFeatures(video: features, audio: features, mask: mask))
+    }
+    guard let context = contexts.video else {
+      throw TrainingError(problem: "the connectors gave no video context")
+    }
     return try flowMatching.example(
-      latents: latents, fps: loaded[0].fps, context: context, contextMask: contexts.mask, generator: generator)
+      latents: latents, fps: loaded[0].fps, context: context, contextMask: contexts.mask, generator: generator
+    )
   }
 
   private func save(step number: Int) throws -> String {
     try folder.saveAdapters(
       parameters, scale: Double(configuration.lora.alpha) / Double(configuration.lora.rank), step: number,
       dtype: configuration.savedPrecision == .bfloat16 ? .bfloat16 : .float32)
-  }
-
-  /// Enough of a checkpoint to tell it from another: its name, its number of tensors and its first dtype.
-  private static func identity(of checkpoint: Checkpoint) -> String {
-    let name = URL(fileURLWithPath: checkpoint.source.name).lastPathComponent
-    return "\(name) of \(checkpoint.source.entries.count) tensors"
   }
 }
 

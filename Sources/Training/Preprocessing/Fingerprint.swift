@@ -118,6 +118,13 @@ enum FileIdentity {
     hash.add(bytes)
   }
 
+  /// Of a list of names in their order.
+  static func identity(ofNames names: [String]) -> String {
+    var hash = Hash()
+    for name in names { hash.add(Array(name.utf8)) }
+    return String(hash.value, radix: 16)
+  }
+
   private static func unreadable(_ path: String) -> PreprocessingError {
     PreprocessingError(.model, file: path, "can't be read: \(String(cString: strerror(errno)))")
   }

@@ -1,7 +1,6 @@
 // B batch, T tokens, T' target tokens, C latent channels.
 
 import BlockExecution
-import LTX
 import NN
 import Torch
 

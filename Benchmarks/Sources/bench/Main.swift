@@ -1,0 +1,136 @@
+import BlockExecution
+import Foundation
+import Torch
+
+/// The benchmarks. Options:
+///
+///     bench [--ltx FILE] [--python FILE] [--script FILE] [--rounds N] [--threads N] [--only start|step|leaks|profile]
+@main
+struct Main {
+  static func main() throws {
+    var options: [String: String] = [:]
+    var rest = CommandLine.arguments.dropFirst()
+    while let name = rest.popFirst() { options[name] = rest.popFirst() ?? "" }
+    let only = options["--only"]
+    let rounds = options["--rounds"].flatMap { Int($0) } ?? 9
+    if let count = options["--threads"].flatMap({ Int($0) }) { Threads.count = count }
+
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ltx-bench-\(getpid())")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer {
+      do { try FileManager.default.removeItem(at: folder) } catch {
+        report("\(folder.path) remains: \(error)")
+      }
+    }
+
+    if let ltx = options["--ltx"], only == nil || only == "start" {
+      report("ltx --help                                   \(milliseconds(try Start.help(ltx)))")
+      report(
+        "ltx train, one step, start to end            \(milliseconds(try Start.firstStep(ltx, in: folder)))")
+    }
+    if only == nil || only == "step" {
+      try compare(StepCase(writingTo: folder), options["--python"], options["--script"], rounds: rounds)
+    }
+    if only == nil || only == "leaks" { try leaks(StepCase(writingTo: folder)) }
+    if only == "profile" {
+      let step = try StepCase(writingTo: folder).step()
+      let policy = options["--policy"].flatMap(ActivationPolicy.init) ?? .keep
+      var results: [StepResult] = []
+      for _ in 0..<rounds { results.append(try step(policy, .sample)) }
+      report(milliseconds(results.map(\.seconds).median))
+    }
+  }
+
+  private static func hasReference(_ python: String) throws -> Bool {
+    guard FileManager.default.isExecutableFile(atPath: python) else { return false }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: python)
+    process.arguments = [
+      "-c", "import importlib.util as i; assert i.find_spec('ltx_core') and i.find_spec('peft')",
+    ]
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    process.waitUntilExit()
+    return process.terminationStatus == 0
+  }
+
+  /// Our step and the reference's, in turn.
+  private static func compare(_ stepCase: StepCase, _ python: String?, _ script: String?, rounds: Int) throws
+  {
+    let ours = try stepCase.step()
+    let rate = try matrixProductRate()
+    report("threads \(Threads.count), matrix products of float32 at \(Int(rate / 1e9)) GFLOP/s")
+    guard let python, let script, try hasReference(python) else {
+      report(
+        "no Python with ltx-core (Tests/Oracles/README.md); set PYTHON to compare with it. Our step alone:")
+      for activations in ActivationPolicy.allCases {
+        _ = try ours(activations, .sample)
+        let seconds = try (0..<rounds).map { _ in try ours(activations, .sample).seconds }.median
+        report("\(activations.rawValue): \(milliseconds(seconds))")
+      }
+      return
+    }
+    let reference = try Reference(python: python, script: script, stepCase, threads: Threads.count)
+    let forward = StepCase.forwardOperations
+    // Backward is twice the forward pass less the weights' gradients, which frozen weights don't need.
+    let operations: [ActivationPolicy: Double] = [.keep: 2 * forward, .recompute: 3 * forward]
+    report(
+      "one LoRA step           ours      ltx-core   ratio   CPU time ours, ltx-core, ratio   of the matrix rate"
+    )
+    for (activations, timesteps) in [
+      (ActivationPolicy.keep, Timesteps.sample), (.recompute, .sample), (.keep, .token), (.recompute, .token),
+    ] {
+      var a: [StepResult] = []
+      var b: [StepResult] = []
+      for _ in 0..<(rounds + 1) {
+        a.append(try ours(activations, timesteps))
+        b.append(try reference(activations.rawValue, .token))
+        try requireEqual(a[a.count - 1], b[b.count - 1])
+      }
+      let (x, y) = (a.dropFirst().map(\.seconds).median, b.dropFirst().map(\.seconds).median)
+      let (u, v) = (a.dropFirst().map(\.cpu).median, b.dropFirst().map(\.cpu).median)
+      let name = activations.rawValue + (timesteps == .token ? ", per token" : "")
+      let achieved = operations[activations, default: 0] / x / rate
+      report(
+        name.padding(toLength: 22, withPad: " ", startingAt: 0), milliseconds(x), milliseconds(y),
+        ratio(x / y),
+        "        ", milliseconds(u), milliseconds(v), ratio(u / v), "          ", ratio(achieved))
+    }
+    try reference.end()
+  }
+
+  /// Both sides take the same steps, so that each one's losses and gradient norms must agree.
+  private static func requireEqual(_ a: StepResult, _ b: StepResult) throws {
+    guard abs(a.loss - b.loss) <= 1e-4 * abs(b.loss), abs(a.norm - b.norm) <= 1e-3 * abs(b.norm) else {
+      throw BenchmarkError(
+        "not the same step: loss \(a.loss) and gradient norm \(a.norm) here, \(b.loss) and \(b.norm) in the reference"
+      )
+    }
+  }
+
+  /// Bytes that tensors hold after step 3 and after step 50.
+  private static func leaks(_ stepCase: StepCase) throws {
+    let step = try stepCase.step()
+    for activations in ActivationPolicy.allCases {
+      var live: [Int] = []
+      for _ in 0..<50 {
+        _ = try step(activations, .sample)
+        live.append(try Device.cpu.memory().liveBytes)
+      }
+      let peak = try Device.cpu.memory().peakBytes
+      report(
+        "\(activations.rawValue): \(live[2]) bytes in tensors after step 3, \(live[49]) after step 50, peak \(peak >> 20) MB"
+      )
+      guard live[2] == live[49] else { throw BenchmarkError("tensors leak") }
+      try Device.cpu.resetPeakMemory()
+    }
+  }
+
+  /// A line at once, also where the output is a file.
+  private static func report(_ words: String...) {
+    FileHandle.standardOutput.write(Data((words.joined(separator: " ") + "\n").utf8))
+  }
+
+  private static func milliseconds(_ seconds: Double) -> String { String(format: "%7.1f ms", seconds * 1e3) }
+  private static func ratio(_ value: Double) -> String { String(format: "%5.3f", value) }
+}

@@ -1,0 +1,49 @@
+import Foundation
+import Torch
+
+extension [Double] {
+  var median: Double {
+    let sorted = sorted()
+    guard !sorted.isEmpty else { return .nan }
+    return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2
+  }
+}
+
+/// The CPU time of this process, all threads, user and system.
+enum ProcessTime {
+  static var now: Double {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) * 1e-6 }
+    return seconds(usage.ru_utime) + seconds(usage.ru_stime)
+  }
+}
+
+func seconds(_ body: () throws -> Void) rethrows -> Double {
+  let start = ContinuousClock.now
+  try body()
+  return (ContinuousClock.now - start) / .seconds(1)
+}
+
+/// Floating-point operations per second of a float32 matrix product as large as the feed-forward's.
+func matrixProductRate() throws -> Double {
+  let (rows, inner, columns) = (512, 512, 2048)
+  let x = try Tensor.ones([rows, inner])
+  let w = try Tensor.ones([columns, inner])
+  let times = try (0..<40).map { _ in try seconds { _ = try x.linear(w) } }
+  return Double(2 * rows * inner * columns) / times.dropFirst(5).map { $0 }.median
+}
+
+/// Runs a program to its end without its output.
+func run(_ program: String, _ arguments: [String]) throws {
+  let process = Process()
+  process.executableURL = URL(fileURLWithPath: program)
+  process.arguments = arguments
+  process.standardOutput = FileHandle.nullDevice
+  try process.run()
+  process.waitUntilExit()
+  guard process.terminationStatus == 0 else {
+    throw BenchmarkError(
+      "\(program) \(arguments.joined(separator: " ")) ended with \(process.terminationStatus)")
+  }
+}
