@@ -12,11 +12,14 @@ func probeTokenize(
   _ options: Probe.Options, _ inputs: ProbeInputs
 ) throws -> [(key: String, tensor: Tensor)] {
   guard let path = options.inputs else { throw ProbeError("tokenize needs --inputs PROMPTS.json") }
+  guard let data = FileManager.default.contents(atPath: path) else {
+    throw ProbeError("\(path): can't be read; does it exist?")
+  }
   let prompts: [String]
   do {
-    prompts = try JSONDecoder().decode([String].self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+    prompts = try JSONDecoder().decode([String].self, from: data)
   } catch {
-    throw ProbeError("\(path): expected a JSON array of strings: \(error.localizedDescription)")
+    throw ProbeError("\(path): expected a JSON array of strings")
   }
   let (ids, mask) = try openTokenizer(folder: options.requireTextEncoder()).tensors(prompts)
   return [("ids", ids), ("mask", mask)]
@@ -51,10 +54,12 @@ func probeTextEncoder(
 func probeConnectors(
   _ options: Probe.Options, _ inputs: ProbeInputs
 ) throws -> [(key: String, tensor: Tensor)] {
+  let (checkpoint, configuration) = try openText(options)
+  inputs.fix("Wv", configuration.video.width)
+  inputs.fix("Wa", configuration.audio.width)
   let video = try inputs.float("video_features", "B S Wv")
   let audio = try inputs.optionalFloat("audio_features", "B S Wa") ?? video
   let mask = try inputs.int("mask", "B S")
-  let (checkpoint, configuration) = try openText(options)
   let connectors = try TextConnectors(checkpoint / "model" / "diffusion_model", configuration: configuration)
   let contexts = try withoutGrad {
     try connectors(
@@ -70,13 +75,9 @@ func probeConnectors(
 
 /// The checkpoint's root and what its metadata says of text.
 private func openText(_ options: Probe.Options) throws -> (Weights, TextConfiguration) {
-  let path = try options.requireModel()
-  let file = try openTensors(at: path)
-  guard let config = file.metadata["config"] else {
-    throw ProbeError("\(path): the metadata has no config; this is no LTX-2 checkpoint")
-  }
+  let checkpoint = try Checkpoint(path: options.requireModel())
+  try checkpoint.require("transformer")
   return (
-    Weights(file, dtype: options.dtype, device: options.device),
-    try TextConfiguration(Configuration(json: config, file: path))
+    checkpoint.weights(dtype: options.dtype, device: options.device), try TextConfiguration(checkpoint.config)
   )
 }
