@@ -8,6 +8,7 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   key: String, tensor: Tensor
 )] {
   // Mixed precision as the trainer's: the frozen part and the contexts in bfloat16, all else in float32.
+  try inputs.fitTransformer(options)
   let (video, audio) = try inputs.modalities(latentDType: .float32, contextDType: options.dtype)
   func stream(_ name: String, _ modality: Modality?) throws -> TrainingExample.Stream? {
     guard let modality else { return nil }
@@ -24,6 +25,9 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   let example = TrainingExample(video: try stream("video", video), audio: try stream("audio", audio))
   guard options.loras.count == 1, let lora = options.loras.first else {
     throw ProbeError("lora-gradients needs exactly one --lora FILE[:STRENGTH]")
+  }
+  guard lora.strength.isFinite else {
+    throw ProbeError("--lora \(lora.path): a strength of \(lora.strength) is no number to multiply by")
   }
   var adapters = AdapterSet()
   let file = try LoRAFile(path: lora.path)

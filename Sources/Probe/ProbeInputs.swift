@@ -9,8 +9,10 @@ import Torch
 public final class ProbeInputs {
   private let file: String
   private let source: (any TensorSource)?
-  private var sizes: [String: Int] = [:]
+  private var sizes: [String: (size: Int, reason: String)] = [:]
   private var known: Set<String> = []
+  /// Of the model that the inputs are for; nil where none is given.
+  var blockCount: Int?
   /// What the tensors were loaded from, for messages.
   private var expected: [String] = []
 
@@ -18,6 +20,11 @@ public final class ProbeInputs {
   public init(path: String?) throws {
     file = path ?? "the inputs"
     source = try path.map { try SafetensorsFile(path: $0) }
+  }
+
+  /// Fixes a letter's size, so that an input that does not fit the model is told by its name.
+  public func fix(_ letter: String, _ size: Int, _ reason: String = "as the model takes it") {
+    sizes[letter] = (size, reason)
   }
 
   public func has(_ name: String) -> Bool { source?.entries[name] != nil }
@@ -51,7 +58,9 @@ public final class ProbeInputs {
       note(name, "1")
       return fallback
     }
-    return try float(name, "1").item()
+    let number = try float(name, "1").item()
+    guard number.isFinite else { throw ProbeError("\(file): \(name) is \(number); expected a finite number") }
+    return number
   }
 
   /// An integer on its own: shape [1].
@@ -89,14 +98,23 @@ public final class ProbeInputs {
     guard letters.count == entry.shape.count else {
       throw ProbeError("\(file): \(name) has shape \(entry.shape); expected \(wanted)")
     }
+    // A list may be empty; a batch or a sequence of nothing has no meaning.
+    guard entry.shape.count == 1 || !entry.shape.contains(0) else {
+      throw ProbeError("\(file): \(name) has shape \(entry.shape); expected \(wanted), no size of them 0")
+    }
     for (letter, size) in zip(letters, entry.shape) {
-      if let fixed = Int(letter) ?? sizes[letter] {
+      if let fixed = Int(letter) {
         guard fixed == size else {
-          let binding = Int(letter) == nil ? " with \(letter) = \(fixed), as in the inputs before it" : ""
-          throw ProbeError("\(file): \(name) has shape \(entry.shape); expected \(wanted)\(binding)")
+          throw ProbeError("\(file): \(name) has shape \(entry.shape); expected \(wanted)")
+        }
+      } else if let known = sizes[letter] {
+        guard known.size == size else {
+          throw ProbeError(
+            "\(file): \(name) has shape \(entry.shape); expected \(wanted) with \(letter) = \(known.size), \(known.reason)"
+          )
         }
       } else {
-        sizes[letter] = size
+        sizes[letter] = (size, "as in the inputs before it")
       }
     }
     return try source.tensor(name)

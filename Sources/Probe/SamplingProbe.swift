@@ -3,17 +3,15 @@ import Torch
 
 func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)]
 {
-  let shape = try inputs.int("video_shape", "5").array(of: Int.self)
-  let fps = try inputs.number("fps")
-  guard shape.allSatisfy({ $0 > 0 }), fps > 0 else {
-    throw ProbeError("video_shape is \(shape) and fps \(fps); all must be positive")
-  }
+  let (shape, fps) = try inputs.videoShape()
   let video = try VideoTokens.positions(
     batch: shape[0], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps, factors: .usual)
   var outputs = [(key: "video_positions", tensor: video)]
   if inputs.has("audio_frames") {
     let frames = try inputs.integer("audio_frames")
-    guard frames > 0 else { throw ProbeError("audio_frames is \(frames); it must be positive") }
+    guard (1..<ProbeInputs.mostTokens).contains(frames) else {
+      throw ProbeError("audio_frames is \(frames); expected 1 to \(ProbeInputs.mostTokens - 1)")
+    }
     outputs.append(("audio_positions", try AudioTokens().positions(batch: shape[0], frames: frames)))
   }
   return outputs
@@ -22,6 +20,7 @@ func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [
 func probeSigmas(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
   let kind = try inputs.integer("kind")
   let tokens = try inputs.integer("tokens", default: 4096)
+  guard tokens > 0 else { throw ProbeError("tokens is \(tokens); it must be positive") }
   let sigmas: [Float]
   switch kind {
   case 0: sigmas = try NoiseSchedule.shifted(steps: inputs.integer("steps"), tokens: tokens)
@@ -37,11 +36,8 @@ func probeSigmas(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(ke
 func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {
-  let shape = try inputs.int("video_shape", "5").array(of: Int.self)
-  let fps = try inputs.number("fps")
-  guard shape.allSatisfy({ $0 > 0 }), shape[0] == 1, fps > 0 else {
-    throw ProbeError("video_shape is \(shape) and fps \(fps); all must be positive, and the batch 1")
-  }
+  let (shape, fps) = try inputs.videoShape()
+  guard shape[0] == 1 else { throw ProbeError("video_shape is \(shape); expected a batch of 1") }
   let grid = VideoGrid(
     batch: 1, channels: shape[1], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps,
     factors: .usual)
@@ -53,6 +49,9 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
     let strength = try inputs.number("\(i).strength", default: 1)
     let frame = try inputs.integer("\(i).frame", default: 0)
     let scale = try inputs.optionalInt("\(i).scale", "2")?.array(of: Int.self) ?? [1, 1]
+    guard scale.allSatisfy({ (1...4096).contains($0) }) else {
+      throw ProbeError("\(i).scale is \(scale); expected two factors from 1 to 4096, space and time")
+    }
     switch kind {
     case 0: conditions.append(.replace(latent: latent, latentFrame: frame, strength: strength))
     case 1: conditions.append(.keyframe(latent: latent, frame: frame, strength: strength))
@@ -70,16 +69,17 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
 }
 
 func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  try inputs.fitTransformer(options)
   let sigmas: [Float] = try inputs.float("sigmas", "N").array()
-  guard sigmas.count >= 2, sigmas.dropLast().allSatisfy({ $0 != 0 }) else {
-    throw ProbeError("sigmas are \(sigmas); expected at least two, and none but the last may be 0")
+  guard sigmas.count >= 2, sigmas.dropLast().allSatisfy({ $0 != 0 }), sigmas.allSatisfy(\.isFinite) else {
+    throw ProbeError("sigmas are \(sigmas); expected at least two numbers, and none but the last may be 0")
   }
   let video = try inputs.sampledStream("video", options)
   let audio = try inputs.sampledStream("audio", options)
   guard video != nil || audio != nil else {
     throw ProbeError("the inputs video.noise and audio.noise are both missing; at least one stream is needed")
   }
-  let stgBlocks = try inputs.optionalInt("stg_blocks", "n")?.array(of: Int.self)
+  let stgBlocks = try inputs.blocks("stg_blocks", "n")
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
     streams: video == nil ? .audio : audio == nil ? .video : .both)
@@ -88,7 +88,7 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(k
     if let video { outputs.append(("\(prefix)video.latent", video.latent)) }
     if let audio { outputs.append(("\(prefix)audio.latent", audio.latent)) }
   }
-  let sampler = Sampler(transformer: transformer, stgBlocks: stgBlocks.map(Set.init))
+  let sampler = Sampler(transformer: transformer, stgBlocks: stgBlocks)
   let result = try withInference {
     try sampler.sample(video: video, audio: audio, sigmas: sigmas) { step, video, audio in
       record("step.\(step).", video, audio)
@@ -99,6 +99,27 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(k
 }
 
 extension ProbeInputs {
+  /// More positions than are ever meant, and few enough to count with.
+  static let mostTokens = 1 << 28
+
+  /// `video_shape` (B, C, F, H, W) and `fps`.
+  func videoShape() throws -> (shape: [Int], fps: Double) {
+    let shape = try int("video_shape", "5").array(of: Int.self)
+    let fps = try number("fps")
+    guard shape.allSatisfy({ $0 > 0 }), fps > 0 else {
+      throw ProbeError("video_shape is \(shape) and fps \(fps); all must be positive")
+    }
+    var count = 1
+    for size in shape {
+      let (product, overflows) = count.multipliedReportingOverflow(by: size)
+      guard !overflows, product < Self.mostTokens << 10 else {
+        throw ProbeError("video_shape is \(shape); that is too large")
+      }
+      count = product
+    }
+    return (shape, fps)
+  }
+
   func sampledStream(_ stream: String, _ options: Probe.Options) throws -> SampledStream? {
     guard has("\(stream).noise") else { return nil }
     let isVideo = stream == "video"
@@ -117,8 +138,8 @@ extension ProbeInputs {
     guidance.modality = try number("\(stream).modality", default: 1)
     guidance.rescale = try number("\(stream).rescale", default: 0)
     guidance.skipSteps = try integer("\(stream).skip_step", default: 0)
-    guard guidance.skipSteps >= 0 else {
-      throw ProbeError("\(stream).skip_step is \(guidance.skipSteps); it can't be negative")
+    guard (0..<Int(Int32.max)).contains(guidance.skipSteps) else {
+      throw ProbeError("\(stream).skip_step is \(guidance.skipSteps); expected 0 or a small positive number")
     }
     return try SampledStream(
       noise: noise,

@@ -12,11 +12,14 @@ func probeTokenize(
   _ options: Probe.Options, _ inputs: ProbeInputs
 ) throws -> [(key: String, tensor: Tensor)] {
   guard let path = options.inputs else { throw ProbeError("tokenize needs --inputs PROMPTS.json") }
+  guard let data = FileManager.default.contents(atPath: path) else {
+    throw ProbeError("\(path): can't be read; does it exist?")
+  }
   let prompts: [String]
   do {
-    prompts = try JSONDecoder().decode([String].self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+    prompts = try JSONDecoder().decode([String].self, from: data)
   } catch {
-    throw ProbeError("\(path): expected a JSON array of strings: \(error.localizedDescription)")
+    throw ProbeError("\(path): expected a JSON array of strings")
   }
   let (ids, mask) = try openTokenizer(folder: options.requireTextEncoder()).tensors(prompts)
   return [("ids", ids), ("mask", mask)]
@@ -28,7 +31,7 @@ func probeTextEncoder(
 ) throws -> [(key: String, tensor: Tensor)] {
   let ids = try inputs.int("ids", "N S")
   let mask = try inputs.int("mask", "N S")
-  let checkpoint = try Checkpoint(path: options.requireModel())
+  let checkpoint = try options.checkpoint()
   let encoder = try openTextEncoder(
     folder: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
   let extractor = try FeatureExtractor(
@@ -53,11 +56,14 @@ func probeTextEncoder(
 func probeConnectors(
   _ options: Probe.Options, _ inputs: ProbeInputs
 ) throws -> [(key: String, tensor: Tensor)] {
+  let checkpoint = try options.checkpoint()
+  let configuration = try TextConfiguration(checkpoint.config)
+  inputs.fix("Wv", configuration.video.width)
+  inputs.fix("Wa", configuration.audio.width)
   let video = try inputs.float("video_features", "B S Wv")
   let audio = try inputs.optionalFloat("audio_features", "B S Wa") ?? video
   let mask = try inputs.int("mask", "B S")
-  let connectors = try Checkpoint(path: options.requireModel())
-    .textConnectors(dtype: options.dtype, device: options.device)
+  let connectors = try checkpoint.textConnectors(dtype: options.dtype, device: options.device)
   let contexts = try withoutGrad {
     try connectors(
       TextFeatures(
@@ -68,4 +74,13 @@ func probeConnectors(
     ("video_context", contexts.video), ("audio_context", contexts.audio), ("context_mask", contexts.mask),
   ]
   return outputs.compactMap { name, tensor in tensor.map { (key: name, tensor: $0) } }
+}
+
+extension Probe.Options {
+  /// The checkpoint of `--model`, which must hold a transformer's configuration: text belongs to it.
+  fileprivate func checkpoint() throws -> Checkpoint {
+    let checkpoint = try Checkpoint(path: requireModel())
+    try checkpoint.require("transformer")
+    return checkpoint
+  }
 }

@@ -4,6 +4,28 @@ import NN
 import Torch
 
 extension ProbeInputs {
+  /// Fixes the sizes that the transformer's configuration decides, where a model is given.
+  func fitTransformer(_ options: Probe.Options) throws {
+    guard let path = options.model else { return }
+    let checkpoint = try Checkpoint(path: path)
+    try checkpoint.require("transformer")
+    let c = try TransformerConfiguration(checkpoint.config)
+    fix("C", c.video.inputs)
+    fix("W", c.captionChannels ?? c.video.contextWidth)
+    fix("Ca", c.audio.inputs)
+    fix("Wa", c.captionChannels ?? c.audio.contextWidth)
+    blockCount = c.blocks
+  }
+
+  /// A list of blocks; nil where it is left out.
+  func blocks(_ name: String, _ shape: String) throws -> Set<Int>? {
+    guard let blocks = try optionalInt(name, shape)?.array(of: Int.self) else { return nil }
+    if let wrong = blocks.first(where: { $0 < 0 || $0 >= blockCount ?? .max }) {
+      throw ProbeError("\(name) names block \(wrong); the model has blocks 0 to \((blockCount ?? 1) - 1)")
+    }
+    return Set(blocks)
+  }
+
   /// One stream's input to the transformer, or nil where it is left out.
   ///
   /// - Parameters:
@@ -41,6 +63,9 @@ extension Probe.Options {
   func adapters(dtype: DType) throws -> AdapterSet {
     var adapters = AdapterSet()
     for lora in loras {
+      guard lora.strength.isFinite else {
+        throw ProbeError("--lora \(lora.path): a strength of \(lora.strength) is no number to multiply by")
+      }
       try LoRAFile(path: lora.path).add(to: &adapters, strength: lora.strength, dtype: dtype, device: device)
     }
     return adapters
@@ -68,6 +93,7 @@ extension Modality {
 func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {
+  try inputs.fitTransformer(options)
   let (video, audio) = try inputs.modalities(latentDType: options.dtype, contextDType: options.dtype)
   let rows = try inputs.optionalInt("skip.rows", "B").map { try $0.array(of: Int.self).map { $0 != 0 } }
   var perturbations = Perturbations()
@@ -76,8 +102,8 @@ func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
     ("skip.a2v", .audioToVideo), ("skip.v2a", .videoToAudio),
   ]
   for (number, (name, kind)) in kinds.enumerated() {
-    if let blocks = try inputs.optionalInt(name, "n\(number)")?.array(of: Int.self) {
-      perturbations.add(kind, blocks: Set(blocks), rows: rows)
+    if let blocks = try inputs.blocks(name, "n\(number)") {
+      perturbations.add(kind, blocks: blocks, rows: rows)
     }
   }
   let checkpoint = try Checkpoint(path: options.requireModel())
