@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Media
+import TensorFiles
 
 /// `ltx split`: parses, calls `SceneSplitter`, prints.
 struct SplitCommand: ParsableCommand {
@@ -41,11 +42,15 @@ struct SplitCommand: ParsableCommand {
           .badOption, file: "", "a scene length of \(minSceneLength) is not possible",
           remedy: "Give 0 or more frames.")
       }
+      if let problem = OutputFolder.problem(output) {
+        throw MediaError(.badOption, file: output, problem, remedy: "Choose another output folder.")
+      }
       let splitter = SceneSplitter(filterShorterThan: try filterShorterThan.map(SceneLength.init))
       let detector = ContentDetector(threshold: threshold, minimumSceneLength: minSceneLength)
-      let report = ProgressReport()
-      let result = try splitter.split(input, into: output, by: detector) { report.show($0) }
-      report.finish()
+      let progress = SplittingProgress()
+      defer { progress.finish() }
+      let result = try splitter.split(input, into: output, by: detector) { progress.show($0) }
+      progress.finish()
       if case .damaged(let what) = result.ending { printError("warning: \(input): \(what)") }
       for note in result.notes { printError("note: \(note)") }
       for scene in result.scenes {
@@ -61,34 +66,23 @@ struct SplitCommand: ParsableCommand {
   }
 }
 
-/// One line that is rewritten on a terminal; one line for each phase in a log.
-private final class ProgressReport {
-  private let isTerminal = isatty(2) == 1
+/// A progress line for each phase.
+private final class SplittingProgress {
   private var phase: SplitProgress.Phase?
-  private var phaseStart = Date()
-  private var lastShown = Date.distantPast
+  private var line: ProgressLine?
 
   func show(_ progress: SplitProgress) {
-    let verb = progress.phase == .detecting ? "Looking for scenes" : "Writing scenes"
     if phase != progress.phase {
+      finish()
       phase = progress.phase
-      phaseStart = Date()
-      if !isTerminal { printError(verb) }
+      let title = progress.phase == .detecting ? "Looking for scenes" : "Writing scenes"
+      line = ProgressLine(title, total: progress.frameCount, unit: "frames")
     }
-    guard isTerminal, -lastShown.timeIntervalSinceNow > 0.2 else { return }
-    lastShown = Date()
-    let rate = Double(progress.frame) / max(-phaseStart.timeIntervalSinceNow, 1e-3)
-    var line = "\(verb): frame \(progress.frame)"
-    if let total = progress.frameCount {
-      let left = Double(max(0, total - progress.frame)) / max(rate, 1e-3)
-      line += String(format: " of %d, %.0f frames/s, %.0f s left", total, rate, left)
-    } else {
-      line += String(format: ", %.0f frames/s", rate)
-    }
-    FileHandle.standardError.write(Data("\r\u{1B}[K\(line)".utf8))
+    line?.update(progress.frame)
   }
 
   func finish() {
-    if isTerminal { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
+    line?.finish()
+    line = nil
   }
 }
