@@ -19,7 +19,6 @@ let package = Package(
     .package(path: "Sources/CTorch"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
-    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
   ],
   targets: [
     // The tensor engine. libCTorch.so is built with every program, and then left out when the program is linked:

@@ -57,26 +57,20 @@ public struct GenerationPipeline: Sendable {
 
   private typealias Advance = (_ done: Int, _ total: Int) throws -> Void
 
-  private var weights: Weights {
-    plan.checkpoint.weights(dtype: plan.models.dtype, device: plan.models.device)
-  }
-
   private func encode(_ prompts: [String], _ advance: Advance) throws -> [Tensor] {
     try advance(0, prompts.count)
-    let configuration = try TextConfiguration(plan.checkpoint.config)
-    let features = try features(of: prompts, configuration)
-    let connectors = try TextConnectors(
-      weights / "model" / "diffusion_model", configuration: configuration, streams: .video)
+    let features = try features(of: prompts)
+    let connectors = try plan.checkpoint.textConnectors(
+      dtype: plan.models.dtype, device: plan.models.device, streams: .video)
     guard let video = try connectors(features).video else { preconditionFailure("connectors without video") }
     try advance(prompts.count, prompts.count)
     return try video.split(1)
   }
 
   /// A function of its own, so that the text encoder is gone when it returns.
-  private func features(of prompts: [String], _ configuration: TextConfiguration) throws -> TextFeatures {
-    try PromptEncoder(
-      checkpoint: weights, configuration: configuration, textEncoder: plan.models.textEncoder,
-      dtype: plan.models.dtype, device: plan.models.device)(prompts)
+  private func features(of prompts: [String]) throws -> TextFeatures {
+    try plan.checkpoint.promptEncoder(
+      textEncoder: plan.models.textEncoder, dtype: plan.models.dtype, device: plan.models.device)(prompts)
   }
 
   private func encode(_ images: [GenerationStage.FittedImage], _ advance: Advance) throws -> [VideoCondition]

@@ -192,14 +192,12 @@ public struct GenerationPlan: Sendable {
   private static func checkComponents(
     _ models: GenerationModels, _ checkpoint: Checkpoint, _ loras: [CheckedLoRA], hasImages: Bool
   ) throws {
-    let text = try TextConfiguration(checkpoint.config)
     guard FileManager.default.fileExists(atPath: models.textEncoder) else {
       throw GenerationError(
         .textEncoder, "\(models.textEncoder) does not exist; give the folder of a Gemma 3 model")
     }
-    let root = checkpoint.weights()
-    _ = try PromptEncoder(checkpoint: root, configuration: text, textEncoder: models.textEncoder)
-    _ = try TextConnectors(root / "model" / "diffusion_model", configuration: text, streams: .video)
+    _ = try checkpoint.promptEncoder(textEncoder: models.textEncoder)
+    _ = try checkpoint.textConnectors(streams: .video)
     _ = try checkpoint.transformer(adapters: loras.adapters(dtype: nil, device: .cpu), streams: .video)
     _ = try checkpoint.videoDecoder()
     if hasImages { _ = try checkpoint.videoEncoder() }

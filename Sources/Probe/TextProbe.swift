@@ -31,11 +31,14 @@ func probeTextEncoder(
 ) throws -> [(key: String, tensor: Tensor)] {
   let ids = try inputs.int("ids", "N S")
   let mask = try inputs.int("mask", "N S")
-  let (checkpoint, configuration) = try openText(options)
+  let checkpoint = try Checkpoint(path: options.requireModel())
+  try checkpoint.require("transformer")
   let encoder = try openTextEncoder(
     folder: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
   let extractor = try FeatureExtractor(
-    checkpoint, configuration: configuration, width: encoder.width, hiddenStateCount: encoder.hiddenStateCount
+    checkpoint.weights(dtype: options.dtype, device: options.device),
+    configuration: TextConfiguration(checkpoint.config), width: encoder.width,
+    hiddenStateCount: encoder.hiddenStateCount
   )
   var states: [Tensor] = []
   let features = try withoutGrad {
@@ -54,13 +57,15 @@ func probeTextEncoder(
 func probeConnectors(
   _ options: Probe.Options, _ inputs: ProbeInputs
 ) throws -> [(key: String, tensor: Tensor)] {
-  let (checkpoint, configuration) = try openText(options)
+  let checkpoint = try Checkpoint(path: options.requireModel())
+  try checkpoint.require("transformer")
+  let configuration = try TextConfiguration(checkpoint.config)
   inputs.fix("Wv", configuration.video.width)
   inputs.fix("Wa", configuration.audio.width)
   let video = try inputs.float("video_features", "B S Wv")
   let audio = try inputs.optionalFloat("audio_features", "B S Wa") ?? video
   let mask = try inputs.int("mask", "B S")
-  let connectors = try TextConnectors(checkpoint / "model" / "diffusion_model", configuration: configuration)
+  let connectors = try checkpoint.textConnectors(dtype: options.dtype, device: options.device)
   let contexts = try withoutGrad {
     try connectors(
       TextFeatures(
@@ -71,13 +76,4 @@ func probeConnectors(
     ("video_context", contexts.video), ("audio_context", contexts.audio), ("context_mask", contexts.mask),
   ]
   return outputs.compactMap { name, tensor in tensor.map { (key: name, tensor: $0) } }
-}
-
-/// The checkpoint's root and what its metadata says of text.
-private func openText(_ options: Probe.Options) throws -> (Weights, TextConfiguration) {
-  let checkpoint = try Checkpoint(path: options.requireModel())
-  try checkpoint.require("transformer")
-  return (
-    checkpoint.weights(dtype: options.dtype, device: options.device), try TextConfiguration(checkpoint.config)
-  )
 }

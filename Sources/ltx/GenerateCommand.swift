@@ -55,7 +55,7 @@ struct GenerateCommand: ParsableCommand {
   @Option(help: "In pixels; a multiple of what the model's latent cells stand for, 32 in LTX-2.")
   var width = defaults.width
 
-  @Option(help: "As --width.")
+  @Option(help: "In pixels, as --width.")
   var height = defaults.height
 
   @Option(help: "Frames of the video, 8k + 1 in LTX-2.")
@@ -69,12 +69,14 @@ struct GenerateCommand: ParsableCommand {
 
   @Option(
     name: [.customLong("cfg-scale"), .customLong("video-cfg-guidance-scale")],
-    help: "Classifier-free guidance: how closely the prompt is followed. 1 is off, and a pass a step faster.")
+    help:
+      "Classifier-free guidance: how closely the prompt is followed. 1 is off, and saves a pass of each step."
+  )
   var cfgScale = defaults.guidance.cfg
 
   @Option(
     name: [.customLong("stg-scale"), .customLong("video-stg-guidance-scale")],
-    help: "Spatio-temporal guidance. 0 is off, and a pass a step faster.")
+    help: "Spatio-temporal guidance. 0 is off, and saves a pass of each step.")
   var stgScale = defaults.guidance.stg
 
   @Option(
@@ -110,17 +112,15 @@ struct GenerateCommand: ParsableCommand {
     for note in plan.notes { printError("note: \(note)") }
 
     let interruption = Interruption()
-    var current: (title: String, line: ProgressLine)?
+    let shown = PhasedProgress()
     try working {
-      defer { current?.line.finish() }
+      defer { shown.finish() }
       try GenerationPipeline(plan).run { progress in
-        let (title, unit) = (progress.stage.title, progress.stage.unit)
-        if current?.title != title {
-          current?.line.finish()
-          current = (title, ProgressLine(title, total: progress.total, unit: unit))
-        }
-        current?.line.update(progress.done, progress.done == 0 ? "loading" : "")
-        if case .decode = progress.stage { interruption.waitsForCaller() }
+        let stage = progress.stage
+        shown.show(
+          stage.title, progress.done, of: progress.total, unit: stage.unit,
+          progress.done == 0 ? "loading" : "")
+        if case .decode = stage { interruption.waitsForCaller() }
         if let status = interruption.status { throw ExitCode(status) }
       }
     }

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Foundation
+@preconcurrency import Glibc  // its `stdout` is a variable; nothing here sets it
 
 @main
 struct LTXCommand: ParsableCommand {
@@ -14,6 +14,7 @@ struct LTXCommand: ParsableCommand {
     ])
 
   static func main() {
+    setlinebuf(stdout)  // in a log, lines keep their order with those of standard error
     do {
       var command = try parseAsRoot()
       try command.run()
@@ -22,7 +23,7 @@ struct LTXCommand: ParsableCommand {
       guard code.rawValue == EX_USAGE else { exit(withError: error) }
       // A command line that can't be read is bad input like any other.
       printError(fullMessage(for: error))
-      Foundation.exit(2)
+      Glibc.exit(2)
     }
   }
 }

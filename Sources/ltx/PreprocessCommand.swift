@@ -11,7 +11,7 @@ struct PreprocessCommand: ParsableCommand {
     abstract: "Turn clips and captions into the latents and text features that training reads.",
     discussion: """
       The dataset is a JSON list of objects, JSONL or CSV with a column for the media file (video, media_path, …) and \
-      one for the caption; media paths are relative to it. Each clip's first frames are brought to the resolution \
+      one for the caption; media paths are relative to the dataset file. Each clip's first frames are brought to the resolution \
       bucket nearest to its aspect. The cache, .precomputed beside the dataset, holds latents/ and conditions/, one \
       safetensors file a clip. A later run encodes only what is missing or has changed.
 
@@ -21,7 +21,10 @@ struct PreprocessCommand: ParsableCommand {
   @Argument(help: "The dataset: .json, .jsonl or .csv.", completion: .file())
   var dataset: String
 
-  @Option(help: ArgumentHelp("Sizes to bring clips to.", valueName: "WxHxF;WxHxF;…"))
+  @Option(
+    help: ArgumentHelp(
+      "Sizes to bring clips to, \"768x512x49\": multiples of 32, frames 8k + 1 in LTX-2. Quote several.",
+      valueName: "WxHxF;WxHxF;…"))
   var resolutionBuckets: String
 
   @Option(help: "The LTX-2 checkpoint.", completion: .file())
@@ -100,29 +103,33 @@ struct PreprocessCommand: ParsableCommand {
   }
 }
 
-/// A progress line for each phase.
+/// Shows what preprocessing reports.
 private final class PreprocessingProgress {
-  private var line: ProgressLine?
+  private let progress = PhasedProgress()
   /// Whether any sample has been finished.
   private(set) var hasEncoded = false
 
   func show(_ event: PreprocessingEvent) {
     switch event {
-    case .note(let text):
-      printError("note: \(text)")
-    case .loading(.captions, let total): printError("loading the text encoder for \(total) captions")
-    case .loading(.clips, let total): printError("loading the video VAE for \(total) clips")
-    case .began(let phase, let total):
-      finish()
-      line = ProgressLine("encoding", total: total, unit: phase == .captions ? "captions" : "clips")
-    case .advanced(_, let done, _):
+    case .note(let text): say("note: \(text)")
+    case .loading(.captions, let total): say("loading the text encoder for \(total) captions")
+    case .loading(.clips, let total): say("loading the video VAE for \(total) clips")
+    case .began(let phase, let total): advance(phase, 0, total)
+    case .advanced(let phase, let done, let total):
       hasEncoded = true
-      line?.update(done)
+      advance(phase, done, total)
     }
   }
 
-  func finish() {
-    line?.finish()
-    line = nil
+  func finish() { progress.finish() }
+
+  private func say(_ line: String) {
+    progress.finish()
+    printError(line)
+  }
+
+  private func advance(_ phase: PreprocessingEvent.Phase, _ done: Int, _ total: Int) {
+    let unit = phase == .captions ? "captions" : "clips"
+    progress.show("encoding \(unit)", done, of: total, unit: unit)
   }
 }

@@ -18,7 +18,9 @@ struct ProbeCommand: ParsableCommand {
   @Option(help: "The folder of the text encoder.")
   var textEncoder: String?
 
-  @Option(name: .customLong("lora"), help: "A LoRA to apply, FILE[:STRENGTH]; repeatable.")
+  @Option(
+    name: .customLong("lora"),
+    help: ArgumentHelp("A LoRA to apply; repeatable.", valueName: "file[:strength]"))
   var loras: [LoRAArgument] = []
 
   @Option(help: "A training configuration.")
@@ -49,6 +51,7 @@ struct ProbeCommand: ParsableCommand {
     options.inputs = inputs
     options.dtype = dtype.dtype
     options.device = device
-    try checkingInput { try writeSafetensors(Probe.run(component, options), to: output) }
+    let outputs = try checkingInput { try Probe.run(component, options) }
+    try working { try writeSafetensors(outputs, to: output) }
   }
 }

@@ -65,3 +65,26 @@ final class ProgressLine {
         : String(format: "%d:%02d h", s / 3600, s / 60 % 60)
   }
 }
+
+/// Progress of work in several phases, a line for each.
+final class PhasedProgress {
+  private var label: String?
+  private var line: ProgressLine?
+
+  /// - Parameter label: of the phase; another one begins a new line.
+  func show(_ label: String, _ done: Int, of total: Int?, unit: String, _ detail: String = "") {
+    if label != self.label {
+      finish()
+      self.label = label
+      line = ProgressLine(label, total: total, unit: unit)
+    }
+    line?.update(done, detail)
+  }
+
+  /// Ends the line of the last phase.
+  func finish() {
+    line?.finish()
+    line = nil
+    label = nil
+  }
+}

@@ -10,7 +10,10 @@ struct SplitCommand: ParsableCommand {
     abstract: "Cut a video at its scene changes into files of their own.",
     discussion: """
       Writes <name>-Scene-001.mp4 and so on (H.264, with the video's sound as AAC) and scenes.csv into the \
-      output folder. A video without a cut is written as one scene.
+      output folder. A video without a cut is written as one scene. scenes.csv lists the last run, so give each video \
+      a folder of its own.
+
+      Exit status: 0 for a split video, 1 if writing failed, 2 if the input can't be used.
       """)
 
   @Argument(help: "The video to split.", completion: .file())
@@ -47,9 +50,12 @@ struct SplitCommand: ParsableCommand {
       }
       let splitter = SceneSplitter(filterShorterThan: try filterShorterThan.map(SceneLength.init))
       let detector = ContentDetector(threshold: threshold, minimumSceneLength: minSceneLength)
-      let progress = SplittingProgress()
+      let progress = PhasedProgress()
       defer { progress.finish() }
-      let result = try splitter.split(input, into: output, by: detector) { progress.show($0) }
+      let result = try splitter.split(input, into: output, by: detector) {
+        let label = $0.phase == .detecting ? "looking for scenes" : "writing scenes"
+        progress.show(label, $0.frame, of: $0.frameCount, unit: "frames")
+      }
       progress.finish()
       if case .damaged(let what) = result.ending { printError("warning: \(input): \(what)") }
       for note in result.notes { printError("note: \(note)") }
@@ -58,31 +64,11 @@ struct SplitCommand: ParsableCommand {
         print("\(scene.file)  frames \(scene.scene.start) to \(scene.scene.end) (\(times))")
       }
       let dropped = result.droppedScenes == 0 ? "" : ", \(result.droppedScenes) too short and left out"
-      print("\(result.scenes.count) scenes from \(result.frameCount) frames\(dropped)")
+      let count = result.scenes.count
+      print("\(count) \(count == 1 ? "scene" : "scenes") from \(result.frameCount) frames\(dropped)")
     } catch let error as MediaError {
       printError("error: \(error)")
       throw ExitCode(error.kind == .writing || error.kind == .system ? 1 : 2)
     }
-  }
-}
-
-/// A progress line for each phase.
-private final class SplittingProgress {
-  private var phase: SplitProgress.Phase?
-  private var line: ProgressLine?
-
-  func show(_ progress: SplitProgress) {
-    if phase != progress.phase {
-      finish()
-      phase = progress.phase
-      let title = progress.phase == .detecting ? "Looking for scenes" : "Writing scenes"
-      line = ProgressLine(title, total: progress.frameCount, unit: "frames")
-    }
-    line?.update(progress.frame)
-  }
-
-  func finish() {
-    line?.finish()
-    line = nil
   }
 }

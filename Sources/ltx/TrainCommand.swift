@@ -8,8 +8,11 @@ struct TrainCommand: ParsableCommand {
     commandName: "train",
     abstract: "Train a LoRA on a preprocessed dataset.",
     discussion: """
-      Writes OUTPUT_DIR/checkpoints/lora_weights_step_NNNNN.safetensors in ComfyUI's keys, and one line for each step \
-      to OUTPUT_DIR/metrics.jsonl. Run again after an interruption, it goes on where it was.
+      Writes OUTPUT_DIR/checkpoints/lora_weights_step_NNNNN.safetensors with ComfyUI's key names, and one line for each \
+      step to OUTPUT_DIR/metrics.jsonl. Run again after an interruption, it goes on where it was. Relative paths in the \
+      configuration are relative to the working directory.
+
+      Exit status: 0 for a finished run, 1 if it failed on the way, 2 if the input can't be used.
       """)
 
   @Argument(help: "The training configuration, YAML.", completion: .file(extensions: ["yaml", "yml"]))

@@ -75,10 +75,7 @@ public final class Trainer {
       throw c.problem(.targetModules, "\(error)\(nearest)")
     }
     parameters = transformer.parameters
-    connectors = try TextConnectors(
-      checkpoint.weights(dtype: frozenDType, device: device) / "model" / "diffusion_model",
-      configuration: text,
-      streams: .video)
+    connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: .video)
     step = TrainingStep(
       transformer: transformer,
       plan: ExecutionPlan(
@@ -110,7 +107,8 @@ public final class Trainer {
     let metricsFile = try folder.openMetrics()
     defer { metricsFile.closeFile() }
     var saved: [String] = []
-    var pacing = StatePacing()
+    // The adapters and two moments of each.
+    var pacing = StatePacing(bytes: 3 * parameters.reduce(0) { $0 + $1.tensor.byteCount })
     for number in completedSteps..<max(c.steps, completedSteps) {
       let metrics = try trainStep(number)
       try onStep(metrics)
@@ -200,14 +198,19 @@ public struct TrainingError: Error, CustomStringConvertible, Sendable {
   public var description: String { problem }
 }
 
-/// Writes the state after every step as long as that takes little of the time, else less often.
+/// Writes the state after every step, so that a killed run loses the step at hand; a state so large that this would
+/// take more than a twentieth of the time, less often.
 private struct StatePacing {
+  /// Smaller ones are in the page cache before they are noticed.
+  private static let alwaysWritten = 256 << 20
+  private let isAlwaysWritten: Bool
   private var lastEnd = ContinuousClock.now
   private var lastDuration = Duration.zero
 
+  init(bytes: Int) { isAlwaysWritten = bytes <= Self.alwaysWritten }
+
   mutating func write(isForced: Bool, _ body: () throws -> Void) throws {
-    // At most a twentieth of the time goes into writing.
-    guard isForced || ContinuousClock.now - lastEnd >= lastDuration * 20 else { return }
+    guard isForced || isAlwaysWritten || ContinuousClock.now - lastEnd >= lastDuration * 20 else { return }
     let start = ContinuousClock.now
     try body()
     lastEnd = ContinuousClock.now

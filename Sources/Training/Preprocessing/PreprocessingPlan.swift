@@ -22,7 +22,6 @@ public struct PreprocessingPlan: Sendable {
 
   let options: PreprocessingOptions
   let checkpoint: Checkpoint
-  let text: TextConfiguration
   let outputFolder: String
   /// Clips that can be worked on, as far as is known.
   let items: [Item]
@@ -41,7 +40,7 @@ public struct PreprocessingPlan: Sendable {
     let samples = try file.samples(columns)
 
     checkpoint = try Checkpoint(path: options.modelPath)
-    text = try Self.textConfiguration(checkpoint, options)
+    try Self.requireModels(checkpoint, options)
     try Self.requireBuckets(options.buckets, fit: checkpoint)
     let model = try FileIdentity.identity(of: options.modelPath)
     let textEncoder = try FileIdentity.identity(of: options.textEncoderPath)
@@ -104,11 +103,9 @@ public struct PreprocessingPlan: Sendable {
   }
 
   /// Checks that both the checkpoint and the text encoder are of kinds that can be used.
-  private static func textConfiguration(
-    _ checkpoint: Checkpoint, _ options: PreprocessingOptions
-  ) throws -> TextConfiguration {
+  private static func requireModels(_ checkpoint: Checkpoint, _ options: PreprocessingOptions) throws {
     try checkpoint.require("transformer", "vae")
-    let text = try TextConfiguration(checkpoint.config)
+    _ = try TextConfiguration(checkpoint.config)
     let root = checkpoint.weights()
     for (scope, what) in [
       (root / Checkpoint.Prefix.videoVAE / "encoder", "video VAE encoder"),
@@ -134,7 +131,6 @@ public struct PreprocessingPlan: Sendable {
         .model, file: options.textEncoderPath,
         "holds no \(name); --text-encoder-path wants the folder of the text encoder")
     }
-    return text
   }
 
   private static func requireBuckets(_ buckets: [ResolutionBucket], fit checkpoint: Checkpoint) throws {

@@ -44,10 +44,8 @@ public struct Preprocessor {
   private func encodeCaptions(_ items: [PreprocessingPlan.Item]) throws {
     report(.loading(.captions, total: items.count))
     let options = plan.options
-    let encoder = try PromptEncoder(
-      checkpoint: plan.checkpoint.weights(dtype: options.dtype, device: options.device),
-      configuration: plan.text, textEncoder: options.textEncoderPath, dtype: options.dtype,
-      device: options.device)
+    let encoder = try plan.checkpoint.promptEncoder(
+      textEncoder: options.textEncoderPath, dtype: options.dtype, device: options.device)
     report(.began(.captions, total: items.count))
     for (done, item) in items.enumerated() {
       let features = try encoder([item.prompt])
