@@ -113,6 +113,11 @@ public struct GenerationPipeline: Sendable {
     guard let tokens = try end.video?.latent.narrow(1, 0, sequence.targetCount) else {
       preconditionFailure("a sampler that drops a stream")
     }
+    guard try tokens.to(.float32).abs().amax().isFinite().item() != 0 else {
+      throw SamplingError(
+        description: "sampling ended in numbers that are not finite: lower --cfg-scale, --stg-scale or the "
+          + "LoRAs' strength, or use --dtype float32")
+    }
     return try VideoTokens.unpatchify(tokens, frames: grid.frames, rows: grid.rows, columns: grid.columns)
   }
 
@@ -134,4 +139,9 @@ public struct GenerationPipeline: Sendable {
     }
     try sink.finish()
   }
+}
+
+/// A generation that can't go on.
+public struct SamplingError: Error, CustomStringConvertible, Sendable {
+  public let description: String
 }

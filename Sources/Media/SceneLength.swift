@@ -19,11 +19,11 @@ public enum SceneLength: Equatable, Sendable {
     }
   }
 
-  /// In frames at a rate, rounded to the nearest.
+  /// In frames at a rate, rounded to the nearest; lengths beyond all videos are cut to one that can be counted.
   public func frames(at rate: Rational) -> Int {
     switch self {
     case .frames(let count): count
-    case .seconds(let seconds): Int((seconds * rate.value).rounded(.toNearestOrEven))
+    case .seconds(let seconds): Int(min(seconds * rate.value, 1e15).rounded(.toNearestOrEven))
     }
   }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Media
+import TensorFiles
 
 /// `ltx split`: parses, calls `SceneSplitter`, prints.
 struct SplitCommand: ParsableCommand {
@@ -44,9 +45,13 @@ struct SplitCommand: ParsableCommand {
           .badOption, file: "", "a scene length of \(minSceneLength) is not possible",
           remedy: "Give 0 or more frames.")
       }
+      if let problem = OutputFolder.problem(output) {
+        throw MediaError(.badOption, file: output, problem, remedy: "Choose another output folder.")
+      }
       let splitter = SceneSplitter(filterShorterThan: try filterShorterThan.map(SceneLength.init))
       let detector = ContentDetector(threshold: threshold, minimumSceneLength: minSceneLength)
       let progress = PhasedProgress()
+      defer { progress.finish() }
       let result = try splitter.split(input, into: output, by: detector) {
         let label = $0.phase == .detecting ? "looking for scenes" : "writing scenes"
         progress.show(label, $0.frame, of: $0.frameCount, unit: "frames")

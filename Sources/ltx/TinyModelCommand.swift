@@ -1,6 +1,6 @@
 import ArgumentParser
-import Foundation
 import LTX
+import TensorFiles
 
 struct TinyModelCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -21,11 +21,15 @@ struct TinyModelCommand: ParsableCommand {
   var overwrite = false
 
   func run() throws {
+    if let problem = OutputFolder.problem(folder) {
+      printError("error: \(folder) \(problem)")
+      throw ExitCode(2)
+    }
     do {
       let files = try TinyModel.write(to: folder, seed: seed, isOverwriting: overwrite)
       print("\(files.checkpoint)\n\(files.textEncoder)/")
     } catch let error as TinyModelError {
-      FileHandle.standardError.write(Data("error: \(error)\n".utf8))
+      printError("error: \(error)")
       throw ExitCode(error.kind == .notEmpty ? 2 : 1)
     }
   }

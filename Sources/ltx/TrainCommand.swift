@@ -38,6 +38,11 @@ struct TrainCommand: ParsableCommand {
     if trainer.dataset.unmatchedCount > 0 {
       printError("note: \(trainer.dataset.unmatchedCount) latents have no text features and are left out")
     }
+    if trainer.samplesOfAnotherModel > 0 {
+      printError(
+        "warning: \(trainer.samplesOfAnotherModel) samples were preprocessed with another model file; run "
+          + "`ltx preprocess` with \(c.modelPath) unless that is meant")
+    }
     if trainer.completedSteps > 0 { print("going on after step \(trainer.completedSteps)") }
 
     let progress = ProgressLine(

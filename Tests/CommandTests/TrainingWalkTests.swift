@@ -198,6 +198,21 @@ import Training
     #expect(model.contains("not an LTX-2 checkpoint"))
   }
 
+  /// Latents and text features of another model's making are not used without a word.
+  @Test func cacheOfAnotherModel() throws {
+    let prepared = try Prepared.shared.get()
+    let config = try prepared.configure("other", steps: 1)
+    #expect(!(try Program.run(["train", config], in: prepared.path).errors.contains("another model file")))
+    #expect(try Program.run(["tiny-model", "other-model", "--seed", "4"], in: prepared.path).status == 0)
+    let text = try String(contentsOfFile: config, encoding: .utf8)
+      .replacingOccurrences(of: prepared.model, with: "other-model/\(TinyModel.checkpointName)")
+      .replacingOccurrences(of: "\(prepared.path)/other\n", with: "\(prepared.path)/other2\n")
+    try text.write(toFile: config, atomically: true, encoding: .utf8)
+    let result = try Program.run(["train", config], in: prepared.path)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.errors.contains("warning: 4 samples were preprocessed with another model file"))
+  }
+
   /// Another configuration in the same folder is refused, and the difference named.
   @Test func anotherRunInTheFolder() throws {
     let prepared = try Prepared.shared.get()

@@ -116,6 +116,13 @@ import Testing
 
   enum Stop: Sendable { case whileSampling, whileWriting }
 
+  /// Numbers that are none would be decoded to a black video without a word.
+  @Test func notFiniteNumbersAreTold() throws {
+    let lora = GenerationModels.LoRA(path: try scratch.lora(), strength: 1e38)
+    #expect(throws: SamplingError.self) { try scratch.generate(loras: [lora]) }
+    #expect(!FileManager.default.fileExists(atPath: scratch.path("out.mp4")))
+  }
+
   @Test func tilesFollowTheCompression() throws {
     #expect(Tiling.usual(for: .usual) == .usual)
     let tiling = Tiling.usual(for: CompressionFactors(time: 16, height: 50, width: 1024))

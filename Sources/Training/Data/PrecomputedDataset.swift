@@ -112,6 +112,19 @@ public struct PrecomputedDataset: Sendable {
     }
   }
 
+  /// Samples that were cached with another model file, as far as their metadata tells; the official trainer's caches
+  /// tell nothing.
+  ///
+  /// - Parameter identity: `FileIdentity` of the model at hand.
+  func samplesOfAnotherModel(than identity: String) throws -> Int {
+    try entries.filter { entry in
+      try [entry.latents, entry.conditions].contains { path in
+        let model = try SampleFile(path: path).metadata["model"]
+        return model != nil && model != identity
+      }
+    }.count
+  }
+
   /// What the video stream's features are called; older caches hold one tensor for both streams.
   private static func videoFeatures(_ file: SampleFile) -> String {
     file.has("video_prompt_embeds") ? "video_prompt_embeds" : "prompt_embeds"
@@ -175,6 +188,14 @@ private struct SampleFile {
     content =
       path.hasSuffix(".pt")
       ? .torch(try TorchFile(path: path)) : .safetensors(try SafetensorsFile(path: path))
+  }
+
+  /// What the file was made from; `.pt` has none.
+  var metadata: [String: String] {
+    switch content {
+    case .safetensors(let file): file.metadata
+    case .torch: [:]
+    }
   }
 
   func has(_ key: String) -> Bool {

@@ -14,6 +14,8 @@ public final class Trainer {
   public let dataset: PrecomputedDataset
   /// The trained tensors.
   public let parameters: [Parameter]
+  /// Samples whose cache was made with another model file.
+  public let samplesOfAnotherModel: Int
   /// Steps that an earlier start of the run has done.
   public let completedSteps: Int
 
@@ -91,8 +93,10 @@ public final class Trainer {
     order = BatchOrder(
       shapes: dataset.entries.map(\.shape), batchSize: c.batchSize, seed: RandomSeed.mix(seed, "order"))
     folder = RunFolder(path: c.outputFolder)
+    let identity = try FileIdentity.identity(of: c.modelPath)
+    samplesOfAnotherModel = try dataset.samplesOfAnotherModel(than: identity)
     fingerprint = RunFingerprint(
-      c, model: try FileIdentity.identity(of: c.modelPath), samples: dataset.entries.map(\.name))
+      c, model: identity, samples: dataset.entries.map(\.name))
     completedSteps = c.ignoresEarlierRun ? 0 : try folder.restore(optimizer, fingerprint: fingerprint)
   }
 
