@@ -35,8 +35,9 @@ public struct Linear: Sendable {
   /// - Parameter x: [..., inputs]
   /// - Returns: [..., outputs]
   public func callAsFunction(_ x: Tensor) throws -> Tensor {
-    var y = try x.linear(weight, bias)
-    for adapter in adapters {
+    guard let first = adapters.first else { return try x.linear(weight, bias) }
+    var y = try x.linear(weight, bias, adaptedBy: first.down, first.up, scale: first.scale)
+    for adapter in adapters.dropFirst() {
       y = try (y + adapter.change(x)).to(y.dtype)
     }
     return y
@@ -56,11 +57,6 @@ public struct RMSNorm: Sendable {
   }
 
   public func callAsFunction(_ x: Tensor) throws -> Tensor {
-    try x.rmsNorm([weight.size(0)], weight: weight, eps: eps)
+    try x.rmsNorm(weight: weight, eps: eps)
   }
-}
-
-extension Tensor {
-  /// Normalisation by the root mean square over the last dimension, without a learned scale.
-  public func rmsNorm(eps: Double) throws -> Tensor { try rmsNorm([size(-1)], eps: eps) }
 }

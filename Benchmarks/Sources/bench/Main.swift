@@ -7,9 +7,18 @@ import Torch
 ///     bench [--ltx FILE] [--python FILE] [--script FILE] [--rounds N] [--threads N] [--only start|step|leaks|profile]
 @main
 struct Main {
-  static func main() throws {
+  static func main() {
+    do {
+      try run(CommandLine.arguments.dropFirst())
+    } catch {
+      FileHandle.standardError.write(Data("bench: \(error)\n".utf8))
+      exit(1)
+    }
+  }
+
+  private static func run(_ arguments: ArraySlice<String>) throws {
     var options: [String: String] = [:]
-    var rest = CommandLine.arguments.dropFirst()
+    var rest = arguments
     while let name = rest.popFirst() { options[name] = rest.popFirst() ?? "" }
     let only = options["--only"]
     let rounds = options["--rounds"].flatMap { Int($0) } ?? 9

@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "3c587ff3bf1e633b";
+const char ct_interface[] = "86533fe5512b12d1";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -31,6 +31,9 @@ void *const ct_functions[] = {
   (void *)ct_full,
   (void *)ct_arange,
   (void *)ct_linspace,
+  (void *)ct_rms_norm_modulated,
+  (void *)ct_rotate_split,
+  (void *)ct_linear_adapted,
   (void *)ct_tensor_set_requires_grad,
   (void *)ct_grad,
   (void *)ct_grad_mode_get,

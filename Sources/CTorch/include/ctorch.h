@@ -128,6 +128,18 @@ ct_status ct_full(const int64_t *sizes, size_t rank, ct_scalar value, ct_dtype d
 ct_status ct_arange(ct_scalar start, ct_scalar end, ct_scalar step, ct_dtype dtype, ct_device device, ct_tensor **out);
 ct_status ct_linspace(double start, double end, int64_t steps, ct_dtype dtype, ct_device device, ct_tensor **out);
 
+// MARK: Layers that are one operation forward and one backward where that is faster (fused.cpp)
+
+/// n = x / sqrt(mean(x^2) + eps) over the last dimension; then n * weight [D], or n * (1 + scale) + shift with
+/// scale and shift [B, T or 1, D] for x [B, T, D], or n. What is not used is NULL.
+ct_status ct_rms_norm_modulated(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *scale, const ct_tensor *shift,
+                                double eps, ct_tensor **out);
+/// Rotates the first half of each head with the second: x [B, T, D], tables [B, H, T, D/H/2] to [B, H, T, D/H].
+ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct_tensor *sines, ct_tensor **out);
+/// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs, R].
+ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *bias, const ct_tensor *down,
+                            const ct_tensor *up, double scale, ct_tensor **out);
+
 // MARK: Autograd
 
 ct_status ct_tensor_set_requires_grad(ct_tensor *tensor, bool requires_grad);

@@ -84,11 +84,7 @@ public struct RotaryEmbedding: Sendable {
   func rotate(_ x: Tensor, heads: Int) throws -> Tensor {
     switch layout {
     case .split:
-      let split = try x.unflatten(-1, [heads, -1]).transpose(1, 2)  // [B, H, T, D/H]
-      let halves = try split.chunk(2, -1)
-      let first = try (halves[0] * cos).addingProduct(halves[1], sin, scale: -1)
-      let second = try (halves[1] * cos).addingProduct(halves[0], sin)
-      return try Tensor.cat([first, second], -1)
+      return try x.rotatedHalves(cos: cos, sin: sin)
     case .interleaved:
       let pairs = try x.unflatten(-1, [-1, 2])
       let turned = try Tensor.stack([-pairs.select(-1, 1), pairs.select(-1, 0)], -1).flatten(

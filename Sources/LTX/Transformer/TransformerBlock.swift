@@ -98,7 +98,7 @@ struct StreamBlock: Sendable {
   func attend(
     _ x: Tensor, _ c: StreamConditioning, _ modulation: [Tensor], bypass: Attention.Bypass
   ) throws -> Tensor {
-    let normed = try x.rmsNorm(eps: eps).modulated(scale: modulation[1], shift: modulation[0])
+    let normed = try x.modulatedRMSNorm(scale: modulation[1], shift: modulation[0], eps: eps)
     let attended = try selfAttention(
       normed, mask: c.selfAttentionMask, positions: c.positions, bypass: bypass)
     let x = try x.addingProduct(attended, modulation[2])
@@ -116,7 +116,7 @@ struct StreamBlock: Sendable {
   }
 
   func feedForward(_ x: Tensor, _ modulation: [Tensor]) throws -> Tensor {
-    let normed = try x.rmsNorm(eps: eps).modulated(scale: modulation[4], shift: modulation[3])
+    let normed = try x.modulatedRMSNorm(scale: modulation[4], shift: modulation[3], eps: eps)
     return try x.addingProduct(feedForward(normed), modulation[5])
   }
 }
@@ -176,11 +176,10 @@ struct CrossModalAttention: Sendable {
   }
 
   private func modulate(_ x: Tensor, _ c: StreamConditioning, _ table: Tensor, _ row: Int) throws -> Tensor {
-    let normed = try x.rmsNorm(eps: eps)
-    guard let modulation = c.crossModulation else { return normed }
+    guard let modulation = c.crossModulation else { return try x.rmsNorm(eps: eps) }
     let rows = try modulation.unflatten(-1, [4, -1]).slice(2, from: row, to: row + 2)
       .adding(table.slice(0, from: row, to: row + 2).to(modulation.dtype)).unbind(2)
-    return try normed.modulated(scale: rows[0], shift: rows[1])
+    return try x.modulatedRMSNorm(scale: rows[0], shift: rows[1], eps: eps)
   }
 }
 

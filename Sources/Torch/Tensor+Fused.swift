@@ -1,0 +1,37 @@
+// B batch, T tokens, D width, H heads, R rank.
+
+import CTorch
+
+/// Layers that are one operation, forward and backward, where libtorch would take many.
+extension Tensor {
+  /// x / sqrt(mean(x^2) + eps) over the last dimension, times a weight [D] if there is one.
+  public func rmsNorm(weight: Tensor? = nil, eps: Double) throws -> Tensor {
+    try produce { ct_rms_norm_modulated(handle, weight?.handle, nil, nil, eps, $0) }
+  }
+
+  /// As `rmsNorm`, times 1 + scale, plus shift, both [B, T or 1, D] for an x of [B, T, D].
+  public func modulatedRMSNorm(scale: Tensor, shift: Tensor, eps: Double) throws -> Tensor {
+    try produce { ct_rms_norm_modulated(handle, nil, scale.handle, shift.handle, eps, $0) }
+  }
+
+  /// Rotates the first half of each head with the second.
+  ///
+  /// - Parameter cos, sin: [B, H, T, D/H/2]
+  /// - Returns: [B, H, T, D/H] of x [B, T, D]
+  public func rotatedHalves(cos: Tensor, sin: Tensor) throws -> Tensor {
+    try produce { ct_rotate_split(handle, cos.handle, sin.handle, $0) }
+  }
+
+  /// x W^T + bias + scale * (x A^T) B^T, the change in the adapter's own element type, or autocast's.
+  ///
+  /// - Parameters:
+  ///   - down: A, [R, inputs]
+  ///   - up: B, [outputs, R]
+  public func linear(
+    _ weight: Tensor, _ bias: Tensor?, adaptedBy down: Tensor, _ up: Tensor, scale: Double
+  ) throws -> Tensor {
+    try produce {
+      ct_linear_adapted(handle, weight.handle, bias?.handle, down.handle, up.handle, scale, $0)
+    }
+  }
+}
