@@ -51,7 +51,10 @@ import Torch
     #expect(try largestDifference(latent.narrow(0, 1, 1), encoder(pixels.narrow(0, 1, 1))) < 1e-5)
     let decoded = try decoder.decode(latent)
     #expect(decoded.shape == pixels.shape)
-    #expect(try largestDifference(decoded.narrow(0, 1, 1), decoder.decode(latent.narrow(0, 1, 1))) < 1e-5)
+    // Convolutions of one sample and of two may add up in another order.
+    let scale = try decoded.abs().max().item()
+    let difference = try largestDifference(decoded.narrow(0, 1, 1), decoder.decode(latent.narrow(0, 1, 1)))
+    #expect(difference < 1e-5 * scale, "\(difference) of \(scale)")
   }
 
   @Test func picturesThatDoNotFitAreRefused() throws {
