@@ -1,0 +1,47 @@
+import BlockExecution
+import Foundation
+import LTX
+import NN
+import Testing
+import Torch
+
+@Suite struct TrainingStepTests {
+  /// The books count the whole process, so this runs in one of its own.
+  @Test func stepsLeakNothing() async throws {
+    await #expect(processExitsWith: .success) {
+      let path = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).safetensors").path
+      let model = TinyTransformer()
+      try model.write(to: path, seed: 1)
+      let generator = try Generator(seed: 2)
+      let transformer = try Checkpoint(path: path).transformer(
+        dtype: .float32,
+        freshAdapters: FreshAdapters(targets: ["to_q", "to_out.0"], rank: 4, alpha: 4, generator: generator))
+      let optimizer = try AdamW(transformer.parameters)
+
+      func stream(_ channels: Int, axes: Int) throws -> TrainingExample.Stream {
+        let sigma = try generator.uniform([1])
+        return try TrainingExample.Stream(
+          modality: Modality(
+            latent: generator.normal([1, 6, channels]), timesteps: sigma.unsqueeze(1), sigma: sigma,
+            positions: generator.uniform([1, axes, 6, 2]),
+            context: generator.normal([1, 5, model.captionWidth])),
+          target: generator.normal([1, 6, channels]), lossMask: .ones([1, 6]))
+      }
+      for activations in ActivationPolicy.allCases {
+        let step = TrainingStep(
+          transformer: transformer, plan: ExecutionPlan(blocks: model.blocks, activations: activations))
+        var live: [Int] = []
+        for _ in 0..<50 {
+          let (_, gradients) = try step(
+            TrainingExample(
+              video: stream(model.videoChannels, axes: 3), audio: stream(model.audioChannels, axes: 1)))
+          _ = try GradientClipping.clip(transformer.parameters.compactMap { gradients[$0.key] }, to: 1)
+          try optimizer.step(gradients, learningRate: 1e-3)
+          live.append(try Device.cpu.memory().liveBytes)
+        }
+        #expect(live[2] == live[49], "\(activations)")
+      }
+      try FileManager.default.removeItem(atPath: path)
+    }
+  }
+}
