@@ -52,6 +52,7 @@ public struct Probe {
     ("lora-gradients", probeLoRAGradients),
     ("video-vae-encode", probeVideoVAEEncode),
     ("video-vae-decode", probeVideoVAEDecode),
+    ("upsample", probeUpsample),
     ("sigmas", probeSigmas),
     ("conditioning", probeConditioning),
     ("denoise", probeDenoise),

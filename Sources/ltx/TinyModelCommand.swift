@@ -7,12 +7,15 @@ struct TinyModelCommand: ParsableCommand {
     commandName: "tiny-model",
     abstract: "Write a small random model in the layout of LTX-2, to try the commands on.",
     discussion: """
-      Writes \(TinyModel.checkpointName) and the text encoder's folder \(TinyModel.textEncoderName)/ into the folder.
-      The same seed gives the same bytes.
+      Writes \(TinyModel.checkpointName), the text encoder's folder \(TinyModel.textEncoderName)/, a spatial and a temporal \
+      latent upsampler, and a LoRA for the second stage into the folder. The same seed gives the same bytes.
       """)
 
   @Argument(help: ArgumentHelp("The folder to write to; made if there is none.", valueName: "dir"))
   var folder: String
+
+  @Option(help: "The published model to be like: 2 (LTX-2) or 2.3 (LTX-2.3).")
+  var generation: TinyModel.Generation = .ltx2
 
   @Option(help: "What the random weights are drawn from.")
   var seed: UInt64 = 42
@@ -26,11 +29,21 @@ struct TinyModelCommand: ParsableCommand {
       throw ExitCode(2)
     }
     do {
-      let files = try TinyModel.write(to: folder, seed: seed, isOverwriting: overwrite)
-      print("\(files.checkpoint)\n\(files.textEncoder)/")
+      let files = try TinyModel.write(
+        to: folder, generation: generation, seed: seed, isOverwriting: overwrite)
+      print(
+        """
+        \(files.checkpoint)
+        \(files.textEncoder)/
+        \(files.spatialUpsampler)
+        \(files.temporalUpsampler)
+        \(files.distilledLoRA)
+        """)
     } catch let error as TinyModelError {
       printError("error: \(error)")
       throw ExitCode(error.kind == .notEmpty ? 2 : 1)
     }
   }
 }
+
+extension TinyModel.Generation: ExpressibleByArgument {}

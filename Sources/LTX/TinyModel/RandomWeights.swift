@@ -1,6 +1,7 @@
 import Torch
 
-/// A place in a checkpoint that is being made up: layers below it are drawn and kept under their keys, in bfloat16.
+/// A place in a checkpoint that is being made up: layers below it are drawn and kept under their keys, in bfloat16 unless
+/// said otherwise.
 ///
 /// The counterpart of `Weights`: `w / "attn1" / "to_q"` leads to a key. Every number is drawn, biases, norms and tables
 /// too: a reader that leaves out any tensor computes something else. Scales keep signals of order 1.
@@ -15,17 +16,23 @@ struct RandomWeights {
 
   private let drawn: Drawn
   private let path: String
+  private let dtype: DType
 
-  init(into drawn: Drawn, path: String = "") {
+  init(into drawn: Drawn, path: String = "", dtype: DType = .bfloat16) {
     self.drawn = drawn
     self.path = path
+    self.dtype = dtype
   }
 
   static func / (parent: RandomWeights, child: String) -> RandomWeights {
-    RandomWeights(into: parent.drawn, path: parent.path.isEmpty ? child : "\(parent.path).\(child)")
+    RandomWeights(
+      into: parent.drawn, path: parent.path.isEmpty ? child : "\(parent.path).\(child)", dtype: parent.dtype)
   }
 
   static func / (parent: RandomWeights, child: Int) -> RandomWeights { parent / String(child) }
+
+  /// The same place, where tensors are kept in another element type.
+  func stored(as dtype: DType) -> RandomWeights { RandomWeights(into: drawn, path: path, dtype: dtype) }
 
   /// Normal numbers around `mean`.
   func normal(_ name: String, _ shape: [Int], mean: Double = 0, deviation: Double) throws {
@@ -78,6 +85,6 @@ struct RandomWeights {
 
   private func keep(_ name: String, _ tensor: Tensor) throws {
     let key = path.isEmpty ? name : "\(path).\(name)"
-    drawn.tensors.append((key, try tensor.to(.bfloat16)))
+    drawn.tensors.append((key, try tensor.to(dtype)))
   }
 }

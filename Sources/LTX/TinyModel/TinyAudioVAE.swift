@@ -11,7 +11,7 @@ enum TinyAudioVAE {
   static var patchChannels: Int { latentChannels * melBins / 4 }
 
   /// Draws everything below `audio_vae`.
-  static func draw(_ w: RandomWeights) throws {
+  static func draw(_ w: RandomWeights, _ generation: TinyModel.Generation) throws {
     let widths = multipliers.map { channels * $0 }
     let deepest = channels * (multipliers.last ?? 1)
 
@@ -42,7 +42,7 @@ enum TinyAudioVAE {
     }
     try convolution(decoder / "conv_out", channels, 2)
 
-    let statistics = w / "per_channel_statistics"
+    let statistics = (w / "per_channel_statistics").stored(as: generation.tableType)
     try statistics.normal("mean-of-means", [patchChannels], deviation: 0.3)
     try statistics.uniform("std-of-means", [patchChannels], from: 0.5, to: 1)
   }

@@ -2,22 +2,46 @@ import Foundation
 import TensorFiles
 import Torch
 
-/// A small random LTX-2 checkpoint (of the 19B generation) in the published layout, with a small Gemma 3 folder: to try
-/// every command, and to test on, without the published weights.
+/// A small random checkpoint of LTX-2 (the 19B generation) or LTX-2.3 in the published layout, with a small Gemma 3 folder,
+/// latent upsamplers and a LoRA: to try every command, and to test on, without the published weights.
 ///
 /// The files have the published keys, metadata and element type (bfloat16); the numbers of blocks and channels are small.
 /// What the model computes is finite and of order 1, and means nothing.
 public enum TinyModel {
-  public static let checkpointName = "ltx-2-tiny.safetensors"
+  /// Which of the published models it is like.
+  public enum Generation: String, Sendable, CaseIterable {
+    case ltx2 = "2"
+    case ltx23 = "2.3"
+
+    /// What the names of its files begin with.
+    var name: String { "ltx-\(rawValue)-tiny" }
+
+    public var checkpointName: String { "\(name).safetensors" }
+    public var spatialUpsamplerName: String { "\(name)-spatial-upscaler-x2.safetensors" }
+    public var temporalUpsamplerName: String { "\(name)-temporal-upscaler-x2.safetensors" }
+    public var distilledLoRAName: String { "\(name)-distilled-lora.safetensors" }
+
+    /// Of the tables that are added to timesteps, and of statistics; all else is bfloat16.
+    var tableType: DType { self == .ltx2 ? .bfloat16 : .float32 }
+
+    /// The checkpoint's `model_version`; LTX-2 has none.
+    var version: String? { self == .ltx2 ? nil : "2.3.0" }
+  }
+
+  /// The checkpoint's name in the generation that is written unless another is asked for.
+  public static let checkpointName = Generation.ltx2.checkpointName
   public static let textEncoderName = "gemma-3-tiny"
 
   /// Where the model has been written.
   public struct Files: Sendable {
     public let checkpoint: String
     public let textEncoder: String
+    public let spatialUpsampler: String
+    public let temporalUpsampler: String
+    public let distilledLoRA: String
   }
 
-  /// Writes `checkpointName` and `textEncoderName/` into a folder, which is made if there is none.
+  /// Writes a checkpoint, upsamplers, a LoRA and `textEncoderName/` into a folder, which is made if there is none.
   ///
   /// The files are made in a folder beside it and then moved: `folder` has all or nothing of them. A folder that is
   /// overwritten keeps its other files, and gets the new ones one after another, each of them whole.
@@ -27,8 +51,9 @@ public enum TinyModel {
   ///   - isOverwriting: whether the folder may have content; files of the same names are replaced.
   /// - Throws: `TinyModelError` when `folder` is a file or not empty, or can't be written; `TensorFileError` when a
   ///   tensor file can't.
-  public static func write(to folder: String, seed: UInt64 = 42, isOverwriting: Bool = false) throws -> Files
-  {
+  public static func write(
+    to folder: String, generation: Generation = .ltx2, seed: UInt64 = 42, isOverwriting: Bool = false
+  ) throws -> Files {
     let destination = URL(fileURLWithPath: folder).standardizedFileURL
     let isUsed = try hasContent(destination, named: folder)
     guard !isUsed || isOverwriting else {
@@ -44,8 +69,22 @@ public enum TinyModel {
       try FileManager.default.createDirectory(at: textEncoder, withIntermediateDirectories: true)
       defer { removeIfPresent(staging) }
       let generator = try Generator(seed: seed)
-      try writeCheckpoint(to: staging.appendingPathComponent(checkpointName).path, generator)
+      let checkpoint = try writeCheckpoint(
+        to: staging.appendingPathComponent(generation.checkpointName).path, generation, generator)
       try writeTextEncoder(to: textEncoder, generator)
+      for (upsampler, name) in [
+        (TinyUpsampler.spatial, generation.spatialUpsamplerName),
+        (.temporal, generation.temporalUpsamplerName),
+      ] {
+        let drawn = RandomWeights.Drawn(generator)
+        try upsampler.draw(RandomWeights(into: drawn))
+        try writeSafetensors(
+          drawn.tensors, metadata: ["config": upsampler.config], to: staging.appendingPathComponent(name).path
+        )
+      }
+      try writeSafetensors(
+        TinyAdapters.draw(for: checkpoint, generator), metadata: [:],
+        to: staging.appendingPathComponent(generation.distilledLoRAName).path)
       if isUsed {
         try move(contentsOf: staging, into: destination)
       } else if rename(staging.path, destination.path) != 0 {
@@ -56,17 +95,20 @@ public enum TinyModel {
       throw TinyModelError(
         kind: .notWritten, path: folder, problem: "can't be written: \(error.localizedDescription)")
     }
+    func path(_ name: String) -> String { destination.appendingPathComponent(name).path }
     return Files(
-      checkpoint: destination.appendingPathComponent(checkpointName).path,
-      textEncoder: destination.appendingPathComponent(textEncoderName).path)
+      checkpoint: path(generation.checkpointName), textEncoder: path(textEncoderName),
+      spatialUpsampler: path(generation.spatialUpsamplerName),
+      temporalUpsampler: path(generation.temporalUpsamplerName),
+      distilledLoRA: path(generation.distilledLoRAName))
   }
 
   /// The metadata's `config`.
-  static var config: String {
+  static func config(_ generation: Generation) -> String {
     """
     {
-      "transformer": \(TinyTransformer().config),
-      "vae": \(TinyVideoVAE.config),
+      "transformer": \(TinyTransformer(generation: generation).config),
+      "vae": \(TinyVideoVAE.config(generation)),
       "audio_vae": \(TinyAudioVAE.config),
       "vocoder": \(TinyVocoder.config),
       "scheduler": {
@@ -80,17 +122,22 @@ public enum TinyModel {
     """
   }
 
-  private static func writeCheckpoint(to path: String, _ generator: Generator) throws {
+  /// - Returns: what is in the file.
+  private static func writeCheckpoint(
+    to path: String, _ generation: Generation, _ generator: Generator
+  ) throws -> [(key: String, tensor: Tensor)] {
     let drawn = RandomWeights.Drawn(generator)
     let root = RandomWeights(into: drawn)
-    try TinyTransformer().draw(root / "model" / "diffusion_model")
-    // All states of the text encoder, side by side, to one of its width.
-    try (root / "text_embedding_projection" / "aggregate_embed").linear(
-      (TinyGemma.layers + 1) * TinyGemma.width, TinyGemma.width, bias: false)
-    try TinyVideoVAE.draw(root / "vae")
-    try TinyAudioVAE.draw(root / "audio_vae")
+    let transformer = TinyTransformer(generation: generation)
+    try transformer.draw(root / "model" / "diffusion_model")
+    try transformer.drawProjections(root / "text_embedding_projection", states: TinyGemma.layers + 1)
+    try TinyVideoVAE.draw(root / "vae", generation)
+    try TinyAudioVAE.draw(root / "audio_vae", generation)
     try TinyVocoder.draw(root / "vocoder")
-    try writeSafetensors(drawn.tensors, metadata: ["config": config], to: path)
+    var metadata = ["config": config(generation)]
+    metadata["model_version"] = generation.version
+    try writeSafetensors(drawn.tensors, metadata: metadata, to: path)
+    return drawn.tensors
   }
 
   private static func writeTextEncoder(to folder: URL, _ generator: Generator) throws {

@@ -1,21 +1,23 @@
 import TensorFiles
 import Torch
 
-/// A small random transformer with its text connectors: the layers of LTX-2 (the 19B generation) in any size. As it
-/// stands, that of the tiny model.
+/// A small random transformer with its text connectors: the layers of LTX-2 or LTX-2.3 in any size. As it stands, that of
+/// the tiny model.
 public struct TinyTransformer: Sendable {
+  public var generation: TinyModel.Generation
   public var blocks = 4
   /// The reference wants the same number of heads in both streams.
   public var heads = 4
   public var headWidth = 32
   public var audioHeadWidth = 16
-  /// Text features are as wide as the text encoder's states, and so are the connectors.
+  /// The width of the text encoder's states. In LTX-2, text features and connectors are as wide; in LTX-2.3, they are as wide
+  /// as the stream that they are for.
   public var captionWidth = TinyGemma.width
   public var connectorBlocks = 2
   public var connectorHeads = 4
   let registers = 128
 
-  public init() {}
+  public init(generation: TinyModel.Generation = .ltx2) { self.generation = generation }
 
   public var width: Int { heads * headWidth }
   public var audioWidth: Int { heads * audioHeadWidth }
@@ -35,10 +37,15 @@ public struct TinyTransformer: Sendable {
       ("", width, videoChannels), ("audio_", audioWidth, audioChannels),
     ] {
       try (w / "\(prefix)patchify_proj").linear(channels, width)
-      try adaLN(w / "\(prefix)adaln_single", width, vectors: 6)
-      try (w / "\(prefix)caption_projection" / "linear_1").linear(captionWidth, width)
-      try (w / "\(prefix)caption_projection" / "linear_2").linear(width, width)
-      try w.modulation("\(prefix)scale_shift_table", rows: 2, width)
+      try adaLN(w / "\(prefix)adaln_single", width, vectors: modulations)
+      switch generation {
+      case .ltx2:
+        try (w / "\(prefix)caption_projection" / "linear_1").linear(captionWidth, width)
+        try (w / "\(prefix)caption_projection" / "linear_2").linear(width, width)
+      case .ltx23:
+        try adaLN(w / "\(prefix)prompt_adaln_single", width, vectors: 2)
+      }
+      try tables(w).modulation("\(prefix)scale_shift_table", rows: 2, width)
       try (w / "\(prefix)proj_out").linear(width, channels)
     }
     for (stream, direction, width) in [("video", "a2v", width), ("audio", "v2a", audioWidth)] {
@@ -46,8 +53,19 @@ public struct TinyTransformer: Sendable {
       try adaLN(w / "av_ca_\(direction)_gate_adaln_single", width, vectors: 1)
     }
     for index in 0..<blocks { try block(w / "transformer_blocks" / index) }
-    for stream in ["video", "audio"] { try connector(w / "\(stream)_embeddings_connector") }
+    try connector(w / "video_embeddings_connector", width: textWidths.video)
+    try connector(w / "audio_embeddings_connector", width: textWidths.audio)
   }
+
+  /// The widths of text features and of the connectors.
+  private var textWidths: (video: Int, audio: Int) {
+    generation == .ltx2 ? (captionWidth, captionWidth) : (width, audioWidth)
+  }
+
+  /// Shift, scale and gate of self-attention and feed-forward; in LTX-2.3 those of attention to the text as well.
+  private var modulations: Int { generation == .ltx2 ? 6 : 9 }
+
+  private func tables(_ w: RandomWeights) -> RandomWeights { w.stored(as: generation.tableType) }
 
   private func block(_ w: RandomWeights) throws {
     for (prefix, width) in [("", width), ("audio_", audioWidth)] {
@@ -56,21 +74,35 @@ public struct TinyTransformer: Sendable {
         try attention(w / "\(prefix)\(name)", queries: width, keys: width, inner: width)
       }
       try feedForward(w / "\(prefix)ff", width)
-      try w.modulation("\(prefix)scale_shift_table", rows: 6, width)
+      try tables(w).modulation("\(prefix)scale_shift_table", rows: modulations, width)
+      if generation == .ltx23 {
+        try tables(w).modulation("\(prefix)prompt_scale_shift_table", rows: 2, width)
+      }
     }
     try attention(w / "audio_to_video_attn", queries: width, keys: audioWidth, inner: audioWidth)
     try attention(w / "video_to_audio_attn", queries: audioWidth, keys: width, inner: audioWidth)
-    try w.modulation("scale_shift_table_a2v_ca_video", rows: 5, width)
-    try w.modulation("scale_shift_table_a2v_ca_audio", rows: 5, audioWidth)
+    try tables(w).modulation("scale_shift_table_a2v_ca_video", rows: 5, width)
+    try tables(w).modulation("scale_shift_table_a2v_ca_audio", rows: 5, audioWidth)
   }
 
-  private func connector(_ w: RandomWeights) throws {
+  private func connector(_ w: RandomWeights, width: Int) throws {
     for index in 0..<connectorBlocks {
       let block = w / "transformer_1d_blocks" / index
-      try attention(block / "attn1", queries: captionWidth, keys: captionWidth, inner: captionWidth)
-      try feedForward(block / "ff", captionWidth)
+      try attention(block / "attn1", queries: width, keys: width, inner: width)
+      try feedForward(block / "ff", width)
     }
-    try w.normal("learnable_registers", [registers, captionWidth], deviation: 1)
+    try w.normal("learnable_registers", [registers, width], deviation: 1)
+  }
+
+  /// From all states of the text encoder, side by side, to the text features: below `text_embedding_projection`.
+  func drawProjections(_ w: RandomWeights, states: Int) throws {
+    let inputs = states * captionWidth
+    switch generation {
+    case .ltx2: try (w / "aggregate_embed").linear(inputs, captionWidth, bias: false)
+    case .ltx23:
+      try (w / "video_aggregate_embed").linear(inputs, textWidths.video)
+      try (w / "audio_aggregate_embed").linear(inputs, textWidths.audio)
+    }
   }
 
   private func attention(_ w: RandomWeights, queries: Int, keys: Int, inner: Int) throws {
@@ -80,6 +112,7 @@ public struct TinyTransformer: Sendable {
     try (w / "q_norm").norm(inner)
     try (w / "k_norm").norm(inner)
     try (w / "to_out" / 0).linear(inner, queries)
+    if generation == .ltx23 { try (w / "to_gate_logits").linear(queries, heads) }
   }
 
   private func feedForward(_ w: RandomWeights, _ width: Int) throws {
@@ -145,10 +178,35 @@ public struct TinyTransformer: Sendable {
       "audio_cross_attention_dim": \(audioWidth),
       "audio_in_channels": \(audioChannels),
       "audio_out_channels": \(audioChannels),
-      "connector_attention_head_dim": \(captionWidth / connectorHeads),
-      "connector_num_attention_heads": \(connectorHeads),
+      \(connectorConfig),
       "connector_num_layers": \(connectorBlocks)
     }
     """
+  }
+
+  private var connectorConfig: String {
+    switch generation {
+    case .ltx2:
+      """
+      "connector_attention_head_dim": \(captionWidth / connectorHeads),
+        "connector_num_attention_heads": \(connectorHeads)
+      """
+    case .ltx23:
+      """
+      "connector_attention_head_dim": \(headWidth),
+        "connector_num_attention_heads": \(heads),
+        "audio_connector_attention_head_dim": \(audioHeadWidth),
+        "audio_connector_num_attention_heads": \(heads),
+        "apply_gated_attention": true,
+        "connector_apply_gated_attention": true,
+        "caption_projection_first_linear": false,
+        "caption_projection_second_linear": false,
+        "caption_proj_input_norm": false,
+        "connector_learnable_registers_std": 1,
+        "caption_proj_before_connector": true,
+        "cross_attention_adaln": true,
+        "text_encoder_norm_type": "per_token_rms"
+      """
+    }
   }
 }

@@ -8,39 +8,56 @@ enum TinyVideoVAE {
 
   private enum Block {
     case residual(layers: Int)
-    /// Moves positions into channels (or back): `name` for the configuration, `factor` positions into one.
-    case resampling(name: String, factor: Int)
+    /// Moves `factor` positions into channels, of which there are then `multiplier` times as many (or back): `name` for
+    /// the configuration.
+    case resampling(name: String, factor: Int, multiplier: Int = 2)
   }
 
-  private static let encoderBlocks: [Block] = [
-    .residual(layers: 2), .resampling(name: "compress_space_res", factor: 4),
-    .residual(layers: 2), .resampling(name: "compress_time_res", factor: 2),
-    .residual(layers: 2), .resampling(name: "compress_all_res", factor: 8),
-    .residual(layers: 1), .resampling(name: "compress_all_res", factor: 8),
-    .residual(layers: 1),
-  ]
+  private static func encoderBlocks(_ generation: TinyModel.Generation) -> [Block] {
+    [
+      .residual(layers: 2), .resampling(name: "compress_space_res", factor: 4),
+      .residual(layers: 2), .resampling(name: "compress_time_res", factor: 2),
+      .residual(layers: 2), .resampling(name: "compress_all_res", factor: 8),
+      .residual(layers: 1),
+      .resampling(name: "compress_all_res", factor: 8, multiplier: generation == .ltx2 ? 2 : 1),
+      .residual(layers: 1),
+    ]
+  }
 
   /// From the pixels to the latent: the decoder runs through them backwards.
-  private static let decoderBlocks: [Block] = [
-    .residual(layers: 2), .resampling(name: "compress_all", factor: 8),
-    .residual(layers: 2), .resampling(name: "compress_all", factor: 8),
-    .residual(layers: 1), .resampling(name: "compress_all", factor: 8),
-    .residual(layers: 1),
-  ]
+  private static func decoderBlocks(_ generation: TinyModel.Generation) -> [Block] {
+    switch generation {
+    case .ltx2:
+      [
+        .residual(layers: 2), .resampling(name: "compress_all", factor: 8),
+        .residual(layers: 2), .resampling(name: "compress_all", factor: 8),
+        .residual(layers: 1), .resampling(name: "compress_all", factor: 8),
+        .residual(layers: 1),
+      ]
+    case .ltx23:
+      [
+        .residual(layers: 2), .resampling(name: "compress_space", factor: 4),
+        .residual(layers: 2), .resampling(name: "compress_time", factor: 2),
+        .residual(layers: 1), .resampling(name: "compress_all", factor: 8, multiplier: 1),
+        .residual(layers: 1), .resampling(name: "compress_all", factor: 8),
+        .residual(layers: 1),
+      ]
+    }
+  }
 
   /// Draws everything below `vae`.
-  static func draw(_ w: RandomWeights) throws {
+  static func draw(_ w: RandomWeights, _ generation: TinyModel.Generation) throws {
     let pixels = 3 * patch * patch
     let encoder = w / "encoder"
     var channels = encoderChannels
     try convolution(encoder / "conv_in", pixels, channels)
-    for (index, block) in encoderBlocks.enumerated() {
+    for (index, block) in encoderBlocks(generation).enumerated() {
       let place = encoder / "down_blocks" / index
       switch block {
       case .residual(let layers): try residual(place, channels, layers: layers)
-      case .resampling(_, let factor):
-        try convolution(place / "conv", channels, 2 * channels / factor)
-        channels *= 2
+      case .resampling(_, let factor, let multiplier):
+        try convolution(place / "conv", channels, multiplier * channels / factor)
+        channels *= multiplier
       }
     }
     // One channel more than the latent: the log-variance, shared by all.
@@ -48,20 +65,21 @@ enum TinyVideoVAE {
 
     let decoder = w / "decoder"
     channels = decoderChannels
-    for case .resampling in decoderBlocks { channels *= 2 }
+    let decoderBlocks = decoderBlocks(generation)
+    for case .resampling(_, _, let multiplier) in decoderBlocks { channels *= multiplier }
     try convolution(decoder / "conv_in", latentChannels, channels)
     for (index, block) in decoderBlocks.reversed().enumerated() {
       let place = decoder / "up_blocks" / index
       switch block {
       case .residual(let layers): try residual(place, channels, layers: layers)
-      case .resampling(_, let factor):
-        try convolution(place / "conv", channels, channels * factor / 2)
-        channels /= 2
+      case .resampling(_, let factor, let multiplier):
+        try convolution(place / "conv", channels, channels * factor / multiplier)
+        channels /= multiplier
       }
     }
     try convolution(decoder / "conv_out", channels, pixels)
 
-    let statistics = w / "per_channel_statistics"
+    let statistics = (w / "per_channel_statistics").stored(as: generation.tableType)
     try statistics.normal("mean-of-means", [latentChannels], deviation: 0.3)
     try statistics.uniform("std-of-means", [latentChannels], from: 0.5, to: 1)
     // In the published file, read by nobody.
@@ -82,19 +100,24 @@ enum TinyVideoVAE {
     try (w / "conv").convolution(inputs, outputs, kernel: [3, 3, 3])
   }
 
-  static var config: String {
-    let encoder = encoderBlocks.map { block in
+  static func config(_ generation: TinyModel.Generation) -> String {
+    let encoder = encoderBlocks(generation).map { block in
       switch block {
       case .residual(let layers): #"["res_x", {"num_layers": \#(layers)}]"#
-      case .resampling(let name, _): #"["\#(name)", {"multiplier": 2}]"#
+      case .resampling(let name, _, let multiplier): #"["\#(name)", {"multiplier": \#(multiplier)}]"#
       }
     }
-    let decoder = decoderBlocks.map { block in
-      switch block {
-      case .residual(let layers): #"["res_x", {"num_layers": \#(layers), "inject_noise": false}]"#
-      case .resampling(let name, _): #"["\#(name)", {"residual": true, "multiplier": 2}]"#
+    let decoder = decoderBlocks(generation).map { block in
+      switch (block, generation) {
+      case (.residual(let layers), .ltx2): #"["res_x", {"num_layers": \#(layers), "inject_noise": false}]"#
+      case (.residual(let layers), .ltx23): #"["res_x", {"num_layers": \#(layers)}]"#
+      case (.resampling(let name, _, let multiplier), .ltx2):
+        #"["\#(name)", {"residual": true, "multiplier": \#(multiplier)}]"#
+      case (.resampling(let name, _, let multiplier), .ltx23):
+        #"["\#(name)", {"multiplier": \#(multiplier)}]"#
       }
     }
+    let padding = generation == .ltx2 ? "" : ",\n    \"spatial_padding_mode\": \"zeros\""
     return """
       {
         "_class_name": "CausalVideoAutoencoder",
@@ -113,7 +136,7 @@ enum TinyVideoVAE {
         "timestep_conditioning": false,
         "normalize_latent_channels": false,
         "encoder_base_channels": \(encoderChannels),
-        "decoder_base_channels": \(decoderChannels)
+        "decoder_base_channels": \(decoderChannels)\(padding)
       }
       """
   }

@@ -126,6 +126,13 @@ public struct ChannelStatistics: Sendable {
   public let mean: Tensor
   public let std: Tensor
 
+  /// - Parameters:
+  ///   - mean, std: [C]
+  public init(mean: Tensor, std: Tensor) {
+    self.mean = mean
+    self.std = std
+  }
+
   /// - Parameter w: the scope of the VAE.
   public init(_ w: Weights, channels: Int) throws {
     let w = w / "per_channel_statistics"

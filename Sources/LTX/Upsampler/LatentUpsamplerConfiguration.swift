@@ -1,0 +1,98 @@
+import NN
+
+/// The shape of a latent upsampler, from the `config` of its file (ltx-core, `upsampler/model_configurator.py`).
+public struct LatentUpsamplerConfiguration: Sendable, Equatable {
+  /// How height and width change: `numerator / denominator`.
+  public struct Scale: Sendable, Equatable {
+    public var numerator: Int
+    public var denominator: Int
+
+    public static let one = Scale(numerator: 1, denominator: 1)
+
+    public var value: Double { Double(numerator) / Double(denominator) }
+
+    /// The size that rows or columns come out in: rounded up.
+    public func callAsFunction(_ size: Int) -> Int { (size * numerator + denominator - 1) / denominator }
+  }
+
+  /// How features are made larger.
+  public enum Method: Sendable, Equatable {
+    /// Each frame on its own: `numerator` positions out of one, then blurred and thinned by `denominator`.
+    case rational
+    /// Each frame on its own: 2 x 2 positions out of one.
+    case space
+    /// Two frames out of one, the first of which is left out.
+    case time
+    /// Both at once.
+    case spaceAndTime
+  }
+
+  /// Channels of the latent.
+  public var inputChannels: Int
+  /// Channels between the convolutions; a multiple of 32.
+  public var middleChannels: Int
+  /// Residual blocks before, and as many after, the features become larger.
+  public var blocksPerStage: Int
+  /// 3: convolutions see neighbouring frames; 2: each frame is a picture of its own.
+  public var dimensions: Int
+  public var method: Method
+  public var spatialScale: Scale
+  /// Whether there are twice as many frames, less one: the first frame stands for one picture, not for several.
+  public var isTemporal: Bool { method == .time || method == .spaceAndTime }
+
+  /// Groups of channels that are normalised together.
+  static let normGroups = 32
+
+  /// The size of what comes out, in latent frames, rows and columns.
+  public func outputSize(frames: Int, rows: Int, columns: Int) -> (frames: Int, rows: Int, columns: Int) {
+    (isTemporal ? 2 * frames - 1 : frames, spatialScale(rows), spatialScale(columns))
+  }
+
+  /// - Parameter c: the whole `config` of the upsampler's file.
+  /// - Throws: `ConfigurationError` for a value that is of the wrong type or not supported.
+  public init(_ c: Configuration) throws {
+    func positive(_ key: String, default fallback: Int) throws -> Int {
+      let value = try c.int(key, default: fallback)
+      guard value > 0 else { throw c.error(key, "is \(value); it must be positive") }
+      return value
+    }
+    inputChannels = try positive("in_channels", default: 128)
+    middleChannels = try positive("mid_channels", default: 512)
+    guard middleChannels.isMultiple(of: Self.normGroups) else {
+      throw c.error("mid_channels", "is \(middleChannels); it must be a multiple of \(Self.normGroups)")
+    }
+    blocksPerStage = try positive("num_blocks_per_stage", default: 4)
+    dimensions = try c.int("dims", default: 3)
+    guard dimensions == 2 || dimensions == 3 else {
+      throw c.error("dims", "is \(dimensions); only 2 and 3 exist")
+    }
+    let isSpatial = try c.bool("spatial_upsample", default: true)
+    let isTemporal = try c.bool("temporal_upsample", default: false)
+    let isRational = try c.bool("rational_resampler", default: false)
+    let scale = try c.double("spatial_scale", default: 2)
+    switch (isSpatial, isTemporal) {
+    case (true, true): method = .spaceAndTime
+    case (false, true): method = .time
+    case (true, false): method = isRational ? .rational : .space
+    case (false, false):
+      throw c.error("spatial_upsample", "and temporal_upsample are both false: nothing would become larger")
+    }
+    // A picture has no frames to double, and the rational resampler takes a video apart itself.
+    guard dimensions == 3 || method == .space else {
+      throw c.error("dims", "is 2, which goes only with doubling height and width")
+    }
+    switch method {
+    case .time: spatialScale = .one
+    case .space, .spaceAndTime: spatialScale = Scale(numerator: 2, denominator: 1)
+    case .rational:
+      let known: [Double: Scale] = [
+        0.75: Scale(numerator: 3, denominator: 4), 1.5: Scale(numerator: 3, denominator: 2),
+        2: Scale(numerator: 2, denominator: 1), 4: Scale(numerator: 4, denominator: 1),
+      ]
+      guard let found = known[scale] else {
+        throw c.error("spatial_scale", "is \(scale); a rational resampler scales by 0.75, 1.5, 2 or 4")
+      }
+      spatialScale = found
+    }
+  }
+}
