@@ -98,6 +98,40 @@ INTERLEAVED = TRANSFORMER | {
 }
 
 
+# 2.3: gates, text cross-attention that is modulated too, text projected to the streams' widths before the connectors.
+LTX23 = TRANSFORMER | {
+    "num_layers": 2,
+    # Width 32: 5 frequencies on each of 3 axes, so one of the 16 phases is padding.
+    "num_attention_heads": 4,
+    "attention_head_dim": 8,
+    "cross_attention_dim": 32,
+    "in_channels": 10,
+    "out_channels": 10,
+    "audio_num_attention_heads": 4,
+    "audio_attention_head_dim": 6,
+    "audio_cross_attention_dim": 24,
+    "audio_in_channels": 32,
+    "audio_out_channels": 32,
+    "connector_attention_head_dim": 8,
+    "connector_num_attention_heads": 4,
+    "audio_connector_attention_head_dim": 6,
+    "audio_connector_num_attention_heads": 4,
+    "connector_num_layers": 1,
+    "apply_gated_attention": True,
+    "connector_apply_gated_attention": True,
+    "caption_projection_first_linear": False,
+    "caption_projection_second_linear": False,
+    "caption_proj_input_norm": False,
+    "connector_learnable_registers_std": 1,
+    "caption_proj_before_connector": True,
+    "cross_attention_adaln": True,
+    "text_encoder_norm_type": "per_token_rms",
+}
+
+# What later versions call it: feed-forward layers without biases. 1.0.0 does without the key; zeros do the same.
+BIAS_FREE = LTX23 | {"num_layers": 1, "ff_bias": False, "audio_ff_bias": False}
+
+
 def _res(layers: int) -> list:
     return ["res_x", {"num_layers": layers}]
 
@@ -145,10 +179,66 @@ VAE = {
 }
 
 
+# 2.3: space and time widened one after the other, zeros around pictures everywhere.
+VAE23 = VAE | {
+    "encoder_blocks": [
+        _res(1),
+        ["compress_space_res", {"multiplier": 2}],
+        _res(1),
+        ["compress_time_res", {"multiplier": 2}],
+        _res(1),
+        ["compress_all_res", {"multiplier": 1}],
+        _res(1),
+        ["compress_all_res", {"multiplier": 1}],
+        _res(1),
+    ],
+    "decoder_blocks": [
+        _res(2),
+        ["compress_space", {"multiplier": 2}],
+        _res(1),
+        ["compress_time", {"multiplier": 2}],
+        _res(1),
+        ["compress_all", {"multiplier": 1}],
+        _res(1),
+        ["compress_all", {"multiplier": 2}],
+        _res(1),
+    ],
+    "spatial_padding_mode": "zeros",
+}
+
+# What the format knows besides: strided convolutions, blocks that change the width, noise, timesteps, a causal decoder.
+VAE_VARIANTS = VAE | {
+    "encoder_blocks": [
+        ["res_x", 1],
+        ["compress_time", {}],
+        ["res_x_y", {"multiplier": 2}],
+        ["compress_space", {}],
+        ["compress_all", {}],
+        ["compress_all_x_y", {"multiplier": 2}],
+        _res(1),
+    ],
+    "decoder_blocks": [
+        ["res_x", {"num_layers": 1, "inject_noise": True}],
+        ["compress_all", {"residual": True, "multiplier": 2}],
+        ["res_x_y", {"multiplier": 2}],
+        ["compress_time", {"multiplier": 1}],
+        _res_decoder(1),
+        ["compress_space", {"multiplier": 2}],
+        ["res_x", {"num_layers": 2, "inject_noise": True}],
+    ],
+    "latent_log_var": "per_channel",
+    "causal_decoder": True,
+    "timestep_conditioning": True,
+    "spatial_padding_mode": "replicate",
+}
+
+
 def random_parameter(key: str, shape: torch.Size, rng: torch.Generator) -> torch.Tensor:
     draw = torch.randn(shape, generator=rng)
     if key.endswith("std-of-means"):
         return 0.5 + torch.rand(shape, generator=rng)
+    if key.endswith("timestep_scale_multiplier"):
+        return torch.tensor(900.0)
     if "registers" in key:
         return torch.rand(shape, generator=rng) * 2 - 1
     if key.endswith("norm.weight") or "layernorm.weight" in key or "_norm.weight" in key:
@@ -187,11 +277,23 @@ def transformer_shapes(config: dict) -> dict:
     shapes = shapes_of(transformer, "model.diffusion_model.")
     shapes |= shapes_of(video, "model.diffusion_model.video_embeddings_connector.")
     shapes |= shapes_of(audio, "model.diffusion_model.audio_embeddings_connector.")
+    if not config["transformer"].get("ff_bias", True):
+        shapes = {key: shape for key, shape in shapes.items() if not is_feed_forward_bias(key)}
     width = config["transformer"]["caption_channels"]
-    if width == GEMMA_WIDTH:
+    if config["transformer"].get("caption_proj_before_connector"):
+        for stream, part in (("video", ""), ("audio", "audio_")):
+            heads, size = (config["transformer"][f"{part}{key}"] for key in ("num_attention_heads", "attention_head_dim"))
+            projection = f"text_embedding_projection.{stream}_aggregate_embed"
+            shapes[f"{projection}.weight"] = torch.Size([heads * size, width * (GEMMA_LAYERS + 1)])
+            shapes[f"{projection}.bias"] = torch.Size([heads * size])
+    elif width == GEMMA_WIDTH:
         flat = torch.Size([width, width * (GEMMA_LAYERS + 1)])
         shapes["text_embedding_projection.aggregate_embed.weight"] = flat
     return shapes
+
+
+def is_feed_forward_bias(key: str) -> bool:
+    return "transformer_blocks." in key and "ff.net." in key and key.endswith(".bias")
 
 
 def vae_shapes(config: dict) -> dict:
@@ -214,11 +316,16 @@ def make_transformer() -> None:
     save_checkpoint("ltx2_transformer", transformer_shapes(config), config, torch.bfloat16)
     config = {"transformer": INTERLEAVED, "scheduler": {"_class_name": "RectifiedFlowScheduler"}}
     save_checkpoint("ltx2_interleaved", transformer_shapes(config), config, torch.bfloat16)
+    config = {"transformer": LTX23, "scheduler": {"_class_name": "RectifiedFlowScheduler"}}
+    save_checkpoint("ltx23_transformer", transformer_shapes(config), config, torch.bfloat16)
+    config = {"transformer": BIAS_FREE}
+    save_checkpoint("ltx23_bias_free", transformer_shapes(config), config, torch.bfloat16)
 
 
 def make_vae() -> None:
-    config = {"vae": VAE}
-    save_checkpoint("ltx2_vae", vae_shapes(config), config, torch.bfloat16)
+    for name, vae in (("ltx2_vae", VAE), ("ltx23_vae", VAE23), ("vae_variants", VAE_VARIANTS)):
+        config = {"vae": vae}
+        save_checkpoint(name, vae_shapes(config), config, torch.bfloat16)
 
 
 # The linears that the suffixes to_q, to_k, to_v, to_out.0 match in a block: six attentions.

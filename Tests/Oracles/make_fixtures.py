@@ -24,12 +24,14 @@ def steps() -> dict:
     import small_cases
     import text_cases
     import transformer_cases
+    import upsampler_cases
     import vae_cases
 
     return {
         "models": lambda: (checkpoints.make_transformer(), checkpoints.make_vae(), checkpoints.make_loras(), gemma.make()),
         "transformer": transformer_cases.make_transformer,
         "video-vae": vae_cases.make,
+        "upsample": upsampler_cases.make,
         "text-encoder": text_cases.make_text_encoder,
         "connectors": text_cases.make_connectors,
         "rope": transformer_cases.make_rope,

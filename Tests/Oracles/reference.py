@@ -46,6 +46,10 @@ def load_transformer(checkpoint: tuple, dtype: torch.dtype) -> LTXModel:
     state = {k: v for k, v in state.items() if not k.startswith(CONNECTORS)}
     with torch.device("meta"):
         model = LTXModelConfigurator.from_config(config)
+    for part, key in (("ff", "ff_bias"), ("audio_ff", "audio_ff_bias")):
+        if not config["transformer"].get(key, True):
+            missing = {k: v for k, v in model.state_dict().items() if f".{part}.net." in k and k.endswith(".bias")}
+            state |= {k: torch.zeros(v.shape) for k, v in missing.items()}
     return load_module(model, state, dtype)
 
 

@@ -33,7 +33,10 @@ class Draw:
         self.rng, self.batch, self.grid, self.audio_frames, self.text = generator(name), batch, grid, audio_frames, text
         t = config["transformer"]
         self.channels = {"video": t["in_channels"], "audio": t["audio_in_channels"]}
-        self.caption = t["caption_channels"]
+        # 2.0 projects contexts to the streams' widths inside, 2.3 takes them so.
+        widths = {"video": t["cross_attention_dim"], "audio": t["audio_cross_attention_dim"]}
+        is_projected = t.get("caption_proj_before_connector", False)
+        self.context = widths if is_projected else dict.fromkeys(widths, t["caption_channels"])
         self.tokens = {"video": grid[0] * grid[1] * grid[2], "audio": audio_frames}
 
     def normal(self, *shape):
@@ -53,7 +56,7 @@ class Draw:
             f"{stream}.timesteps": sigma[:, None].repeat(1, count) if timesteps is None else timesteps,
             f"{stream}.sigma": sigma,
             f"{stream}.positions": self.positions(stream),
-            f"{stream}.context": self.normal(self.batch, self.text, self.caption),
+            f"{stream}.context": self.normal(self.batch, self.text, self.context[stream]),
         }
 
     def conditioned(self, stream, sigma):
@@ -69,7 +72,8 @@ def checkpoint_of(name: str) -> tuple:
 
 @torch.no_grad()
 def make_transformer() -> None:
-    checkpoints = {name: checkpoint_of(name) for name in ("ltx2_transformer", "ltx2_interleaved")}
+    models = ("ltx2_transformer", "ltx2_interleaved", "ltx23_transformer", "ltx23_bias_free")
+    checkpoints = {name: checkpoint_of(name) for name in models}
 
     def case(name, inputs, model="ltx2_transformer", loras=(), follow=False, dtype="float32", second=False, what=""):
         tensors, config = checkpoints[model]
@@ -141,6 +145,25 @@ def make_transformer() -> None:
     draw = Draw("transformer/interleaved_unequal", checkpoints["ltx2_interleaved"][1], 1, grid=(2, 3, 2))
     inputs = draw.stream("video", [0.55], draw.conditioned("video", [0.55])) | draw.stream("audio", [0.95])
     case("interleaved_unequal_sigmas", inputs, "ltx2_interleaved", follow=True)
+
+    def unequal(name, model):
+        draw = Draw(f"transformer/{name}", checkpoints[model][1], 2)
+        inputs = draw.stream("video", [0.7, 0.25], draw.conditioned("video", [0.7, 0.25]))
+        return inputs | draw.stream("audio", [0.4, 0.9], draw.conditioned("audio", [0.4, 0.9]))
+
+    case("ltx23_joint", both("ltx23_joint", "ltx23_transformer")[1], "ltx23_transformer", what=EQUAL)
+    case("ltx23_unequal_sigmas", unequal("ltx23_unequal_sigmas", "ltx23_transformer"), "ltx23_transformer", follow=True)
+    only = unequal("ltx23_only", "ltx23_transformer")
+    for stream in reference.STREAMS:
+        inputs = {key: value for key, value in only.items() if key.startswith(stream)}
+        case(f"ltx23_{stream}_only", inputs, "ltx23_transformer")
+    draw, inputs = both("ltx23_skip", "ltx23_transformer")
+    skip = {"skip.video_self_attn": [1], "skip.audio_self_attn": [0], "skip.a2v": [0], "skip.v2a": [1], "skip.rows": [1, 0]}
+    inputs |= {k: torch.tensor(v) for k, v in skip.items()}
+    case("ltx23_skip", inputs, "ltx23_transformer", what=f"skipped attention is gated all the same; {EQUAL}")
+    case("ltx23_bias_free", unequal("ltx23_bias_free", "ltx23_bias_free"), "ltx23_bias_free", follow=True,
+         what="feed-forward layers without biases: 1.0.0 with biases of zero")  # fmt: skip
+    case("ltx23_joint_bf16", both("ltx23_joint_bf16", "ltx23_transformer")[1], "ltx23_transformer", dtype="bfloat16", what=EQUAL)
 
     case("joint_bf16", both("joint_bf16")[1], dtype="bfloat16", what=EQUAL)
     case("video_only_bf16", video_only, dtype="bfloat16")
@@ -214,30 +237,30 @@ def make_lora_gradients() -> None:
 
 @torch.no_grad()
 def make_denoise() -> None:
-    checkpoint = checkpoint_of("ltx2_transformer")
+    checkpoints = {name: checkpoint_of(name) for name in ("ltx2_transformer", "ltx23_transformer")}
 
-    def case(name, inputs, follow=False, dtype="float32", what=""):
-        results = {}
+    def case(name, inputs, follow=False, dtype="float32", what="", model="ltx2_transformer"):
+        checkpoint, results = checkpoints[model], {}
         for kind in {"float32", dtype}:
-            model = reference.load_transformer(checkpoint, reference.DTYPES[kind])
+            module = reference.load_transformer(checkpoint, reference.DTYPES[kind])
             if follow:
-                model = reference.follow_1_2_0(model)
-            results[kind] = reference.denoise(model, inputs, reference.DTYPES[kind])
+                module = reference.follow_1_2_0(module)
+            results[kind] = reference.denoise(module, inputs, reference.DTYPES[kind])
         options = {"dtype": dtype, "float32": results["float32"]} if dtype == "bfloat16" else {"tolerance": 1e-4}
         write_case(
-            "denoise", name, inputs, results[dtype], args=arguments("ltx2_transformer"),
+            "denoise", name, inputs, results[dtype], args=arguments(model),
             source=origin("ltx-core"), what=what, **options,
         )  # fmt: skip
 
-    def start(name, *streams, steps=4, batch=1, **numbers):
-        draw = Draw(f"denoise/{name}", checkpoint[1], batch)
+    def start(name, *streams, steps=4, batch=1, model="ltx2_transformer", **numbers):
+        draw = Draw(f"denoise/{name}", checkpoints[model][1], batch)
         inputs = small_cases.sigmas({"kind": torch.tensor([0]), "steps": torch.tensor([steps])})
         for s in streams:
             inputs |= {
                 f"{s}.noise": draw.normal(batch, draw.tokens[s], draw.channels[s]),
                 f"{s}.positions": draw.positions(s),
-                f"{s}.context": draw.normal(batch, draw.text, draw.caption),
-                f"{s}.negative_context": draw.normal(batch, draw.text, draw.caption),
+                f"{s}.context": draw.normal(batch, draw.text, draw.context[s]),
+                f"{s}.negative_context": draw.normal(batch, draw.text, draw.context[s]),
             }
             for key, value in numbers.items():
                 inputs[f"{s}.{key}"] = torch.tensor([value])
@@ -259,10 +282,20 @@ def make_denoise() -> None:
     inputs["stg_blocks"] = torch.tensor([1])
     case("video_image_stg", condition(draw, inputs, "video", 0.9), what="a given first frame at strength 0.9")
 
-    draw, inputs = start("joint_full_guidance", "video", "audio", steps=3, stg=1.0, modality=3.0, rescale=0.7)
-    inputs |= {"video.cfg": torch.tensor([3.0]), "audio.cfg": torch.tensor([7.0]), "stg_blocks": torch.tensor([0, 2])}
-    case("joint_full_guidance", inputs, 
-         what="both streams share sigma, nothing is conditioned: 1.0.0 is as later versions")  # fmt: skip
+    def full_guidance(name, model, blocks):
+        guidance = {"stg": 1.0, "modality": 3.0, "rescale": 0.7}
+        draw, inputs = start(name, "video", "audio", model=model, **guidance)
+        cfg = {"video.cfg": torch.tensor([3.0]), "audio.cfg": torch.tensor([7.0])}
+        return draw, inputs | cfg | {"stg_blocks": torch.tensor(blocks)}
+
+    alike = "both streams share sigma, nothing is conditioned: 1.0.0 is as later versions"
+    case("joint_full_guidance", full_guidance("joint_full_guidance", "ltx2_transformer", [0, 2])[1], what=alike)
+    name, model = "ltx23_joint_full_guidance", "ltx23_transformer"
+    case(name, full_guidance(name, model, [1])[1], what=alike, model=model)
+    name = "ltx23_joint_image_full_guidance"
+    draw, inputs = full_guidance(name, model, [0])
+    inputs = condition(draw, condition(draw, inputs, "video", 0.9), "audio", 1.0)
+    case(name, inputs, follow=True, what=RECOMBINED, model=model)
     draw, inputs = start("joint_image", "video", "audio", steps=3, cfg=3.0)
     case("joint_image", condition(draw, inputs, "video", 1.0), follow=True, what=RECOMBINED)
     case("video_cfg_bf16", start("video_cfg_bf16", "video", steps=3, cfg=2.0)[1], dtype="bfloat16")

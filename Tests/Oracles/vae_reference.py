@@ -1,6 +1,7 @@
 """`ltx probe video-vae-encode` and `video-vae-decode`, carried out by ltx-core 1.0.0."""
 
 import itertools
+from unittest import mock
 
 import torch
 from ltx_core.model.video_vae.model_configurator import (
@@ -80,6 +81,31 @@ def encode(checkpoint: tuple, inputs: dict, dtype: torch.dtype) -> dict:
         total[tile.in_coords] += part * mask
         weight[tile.in_coords] += mask
     return {"latent": total / weight}
+
+
+class GivenNoise:
+    """Stands in for `torch.randn`: gives the case's noise, or draws and keeps it where the case has none yet."""
+
+    def __init__(self, inputs: dict, rng: torch.Generator):
+        self.inputs, self.rng, self.injected, self.randn = inputs, rng, 0, torch.randn
+
+    def __call__(self, *size, dtype=None, **_):
+        shape = tuple(size[0]) if len(size) == 1 else size
+        name = "noise"
+        if len(shape) != 5:
+            name = f"inject_noise.{self.injected}"
+            self.injected += 1
+        if name not in self.inputs:
+            self.inputs[name] = self.randn(shape, generator=self.rng)
+        return self.inputs[name].to(dtype)
+
+
+def decode_with_noise(checkpoint: tuple, inputs: dict, rng: torch.Generator) -> dict:
+    """`inputs` get the noise that was drawn. `timestep` is optional."""
+    decoder = load(checkpoint, VideoDecoderConfigurator, VAE_DECODER_COMFY_KEYS_FILTER, torch.float32)
+    timestep = inputs["timestep"].expand(inputs["latent"].shape[0]) if "timestep" in inputs else None
+    with mock.patch("torch.randn", GivenNoise(inputs, rng)):
+        return {"pixels": decoder(inputs["latent"], timestep=timestep)}
 
 
 def decode(checkpoint: tuple, inputs: dict, dtype: torch.dtype) -> dict:

@@ -103,12 +103,20 @@ public struct TransformerConfiguration: Sendable {
       ("attention_bias", true), ("cross_attention_norm", true), ("norm_elementwise_affine", false),
       ("only_cross_attention", false), ("double_self_attention", false), ("share_ff", false),
       ("use_audio_video_cross_attention", true), ("av_cross_ada_norm", true),
-      ("use_middle_indices_grid", true),
+      ("use_middle_indices_grid", true), ("upcast_attention", false), ("use_linear_projection", false),
+      ("use_keyframes_abs_pos_embedding", false),
     ]
     for (key, value) in flags {
       guard try c.bool(key, default: value) == value else {
         throw c.error(key, "is \(!value); only \(value) is supported")
       }
+    }
+    for (key, value) in [("dropout", 0), ("num_embeds_ada_norm", 1000)] {
+      let found = try c.double(key, default: value)
+      guard found == value else { throw c.error(key, "is \(found); only \(value) is supported") }
+    }
+    guard !c.has("num_vector_embeds") else {
+      throw c.error("num_vector_embeds", "is set; models of vector-quantised latents are not supported")
     }
   }
 }
