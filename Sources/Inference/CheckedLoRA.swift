@@ -6,6 +6,8 @@ import Torch
 /// A LoRA whose every adapter has been found to fit a layer of a checkpoint.
 public struct CheckedLoRA: Sendable {
   public let strength: Double
+  /// What the file says of itself.
+  let metadata: [String: String]
   private let modules: [(path: String, down: Tensor, up: Tensor)]
   /// How many adapters belong to layers that the streams leave out.
   let skippedCount: Int
@@ -40,6 +42,7 @@ public struct CheckedLoRA: Sendable {
             + "\(layer.shape); the LoRA was made for another model")
       }
     }
+    metadata = file.metadata
     modules = file.modules.filter { Self.isBuilt($0.path, streams) }
     skippedCount = file.modules.count - modules.count
   }

@@ -52,7 +52,30 @@ public enum FrameTensors {
     return try signed(cut.clamped(min: 0, max: 1)).squeeze(0)
   }
 
-  /// Frames of `filled` as a clip: [1, 3, F, height, width].
+  /// One frame that covers a rectangle, as the reference's pipelines show it to the model: [3, height, width].
+  ///
+  /// Bilinear without antialiasing, in float32; the side that overhangs is rounded up, and cut at the centre.
+  ///
+  /// - Throws: `FrameError` for a size that is not positive.
+  public static func covering(_ frame: RGBFrame, _ size: (width: Int, height: Int)) throws -> Tensor {
+    guard size.width > 0, size.height > 0, frame.width > 0, frame.height > 0 else {
+      throw FrameError(
+        "a frame of \(frame.width)x\(frame.height) pixels can't cover \(size.width)x\(size.height)")
+    }
+    let scale = max(
+      Double(size.height) / Double(frame.height), Double(size.width) / Double(frame.width))
+    let height = Int((Double(frame.height) * scale).rounded(.up))
+    let width = Int((Double(frame.width) * scale).rounded(.up))
+    var planes = try planes(frame)
+    if (height, width) != (frame.height, frame.width) {
+      planes = try planes.resizeBilinear([height, width], alignCorners: false)
+    }
+    let cut = try planes.narrow(2, (height - size.height) / 2, size.height)
+      .narrow(3, (width - size.width) / 2, size.width)
+    return try signed(cut).squeeze(0).contiguous()
+  }
+
+  /// Frames of `filled` or `covering` as a clip: [1, 3, F, height, width].
   public static func stack(_ frames: [Tensor]) throws -> Tensor { try Tensor.stack(frames, 1).unsqueeze(0) }
 
   /// Pixels as frames, clipped to -1 ... 1 and rounded to 8 bits.

@@ -2,57 +2,91 @@ import LTX
 import Torch
 
 /// What to generate. Together with the models it decides every byte of the result.
+///
+/// Values that are left out are the model's: see `GenerationDefaults`, or, where a whole video is edited, that video's.
 public struct GenerationRequest: Sendable {
-  public var prompt: String
-  /// What the video should not look like; read only where classifier-free guidance is on.
+  /// One result for each.
+  public var prompts: [String]
+  /// What the result should not be like; read only where classifier-free guidance is on.
   public var negativePrompt = defaultNegativePrompt
   /// In pixels: multiples of what one latent cell stands for.
-  public var width = 768
-  public var height = 512
+  public var width: Int?
+  public var height: Int?
   /// Pixel frames: `8k + 1` where a latent frame stands for 8.
-  public var frames = 121
+  public var frames: Int?
   /// Frames per second.
-  public var frameRate = 24.0
-  public var steps = 40
-  public var guidance = defaultGuidance
-  /// Blocks whose self-attention spatio-temporal guidance leaves out; nil for the one that the reference uses.
-  public var stgBlocks: Set<Int>?
+  public var frameRate: Double?
+  /// Whether sound is made too, where the output can hold it.
+  public var hasSound = true
+  /// The model is a distilled one: fixed noise levels, no guidance.
+  public var isDistilled = false
+  public var steps: Int?
+  public var method = Sampler.Method.euler
+  public var videoGuidance = GuidanceChoice()
+  public var audioGuidance = GuidanceChoice()
+  /// The same for every prompt.
   public var seed: UInt64 = 10
-  /// Pictures that frames should look like.
-  public var images: [ImageCondition] = []
+  /// What is known of the result, in the order in which it is applied.
+  public var conditions: [GenerationCondition] = []
+  /// How far the video and its references attend to each other, 0 to 1.
+  public var referenceAttention = 1.0
 
-  public init(prompt: String) { self.prompt = prompt }
+  public init(prompts: [String]) { self.prompts = prompts }
 
   public static let defaultNegativePrompt =
     "blurry, low resolution, overexposed, underexposed, faded colours, noise, flicker, shaky camera, jerky motion, "
-    + "distorted anatomy, deformed hands, deformed face, cartoon, subtitles, watermark, compression artefacts"
-
-  /// The video guidance of ltx-pipelines for LTX-2.
-  public static let defaultGuidance: Guidance = {
-    var guidance = Guidance()
-    guidance.cfg = 3
-    guidance.stg = 1
-    guidance.rescale = 0.7
-    return guidance
-  }()
-
-  /// The block that spatio-temporal guidance leaves out unless told otherwise: 29 of LTX-2's 48, and the one at the same
-  /// depth in a transformer of another one.
-  public static func defaultSTGBlock(of blocks: Int) -> Int { blocks * 29 / 48 }
+    + "distorted anatomy, deformed hands, deformed face, cartoon, subtitles, watermark, compression artefacts, "
+    + "muffled sound, distorted voice, robotic voice, echo, hiss, sound out of step with the picture"
 }
 
-/// A picture that one frame of the video should look like.
-public struct ImageCondition: Sendable {
-  public var path: String
-  /// The pixel frame. At 0 the picture takes the first frame's place; elsewhere it is shown to the model beside the video.
-  public var frame: Int
-  /// 0 (none) to 1 (the picture itself).
-  public var strength: Double
+/// Guidance of one stream; what is nil is the model's default.
+public struct GuidanceChoice: Sendable {
+  public var cfg: Double?
+  public var stg: Double?
+  public var modality: Double?
+  public var rescale: Double?
+  public var skipSteps: Int?
+  public var stgBlocks: Set<Int>?
 
-  public init(path: String, frame: Int = 0, strength: Double = 1) {
-    self.path = path
-    self.frame = frame
-    self.strength = strength
+  public init() {}
+}
+
+/// Something known of the result.
+public enum GenerationCondition: Sendable {
+  /// A picture that one pixel frame should look like. At frame 0 it takes the first frame's place; elsewhere it is shown to
+  /// the model beside the video. `strength` is 0 (none) to 1 (the picture itself). `crf`: how H.264 compresses it
+  /// first, as the model saw stills in training; nil takes the model's, 0 leaves the picture as it is.
+  case image(path: String, frame: Int = 0, strength: Double = 1, crf: Int? = nil)
+  /// The video begins with a clip's first frames, `8k + 1` of them; nil takes as many as there are.
+  case prefix(path: String, frames: Int? = nil)
+  /// The video ends with a clip's last frames, `8k` of them; nil takes as many as there are.
+  case suffix(path: String, frames: Int? = nil)
+  /// A whole video, of which a stretch is made anew, in seconds; its sound likewise.
+  case retake(path: String, from: Double, to: Double)
+  /// A whole video, of which the part under a mask is made anew: a picture or video, white where.
+  case inpaint(path: String, mask: String)
+  /// A video that an IC-LoRA refers to.
+  case reference(path: String, strength: Double = 1)
+  /// A sound that the video is made for; the result has it as it is. `start` in seconds.
+  case sound(path: String, start: Double = 0)
+  /// A video that the sound is made for; the result has its pictures.
+  case picture(path: String)
+
+  /// The file.
+  public var path: String {
+    switch self {
+    case .image(let path, _, _, _), .prefix(let path, _), .suffix(let path, _), .retake(let path, _, _),
+      .inpaint(let path, _), .reference(let path, _), .sound(let path, _), .picture(let path):
+      path
+    }
+  }
+
+  /// Whether the result is as long and as large as the file.
+  var coversAll: Bool {
+    switch self {
+    case .retake, .inpaint, .picture: true
+    default: false
+    }
   }
 }
 
@@ -74,6 +108,12 @@ public struct GenerationModels: Sendable {
   public var textEncoder: String
   /// Stacked in this order.
   public var loras: [LoRA] = []
+  /// A spatial latent upsampler: the video is made small first, then enlarged and refined.
+  public var upsampler: String?
+  /// What is added for the refining stage, which has few steps and no guidance.
+  public var distilledLoRA: LoRA?
+  /// How much of it is added for the first stage, too.
+  public var distilledFirstStageStrength = 0.0
   public var device = Device.cpu
   /// What models compute in.
   public var dtype: DType
@@ -95,15 +135,29 @@ public struct GenerationModels: Sendable {
 public struct GenerationError: Error, Equatable, CustomStringConvertible, Sendable {
   /// The options of `ltx generate`, which the values of a request go by.
   public enum Option: String, Sendable {
-    case prompt, output, width, height, steps, image, lora
+    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference, sound, video
+    case distilled
     case frames = "num-frames"
     case frameRate = "frame-rate"
-    case cfg = "cfg-scale"
-    case stg = "stg-scale"
-    case stgBlocks = "stg-blocks"
-    case rescale = "rescale"
+    case startTime = "start-time"
+    case referenceAttention = "reference-attention"
+    case imageCRF = "image-crf"
+    case videoCFG = "video-cfg-scale"
+    case videoSTG = "video-stg-scale"
+    case videoModality = "a2v-scale"
+    case videoRescale = "video-rescale"
+    case videoSkipSteps = "video-skip-step"
+    case videoSTGBlocks = "video-stg-blocks"
+    case audioCFG = "audio-cfg-scale"
+    case audioSTG = "audio-stg-scale"
+    case audioModality = "v2a-scale"
+    case audioRescale = "audio-rescale"
+    case audioSkipSteps = "audio-skip-step"
+    case audioSTGBlocks = "audio-stg-blocks"
     case checkpoint = "model-path"
     case textEncoder = "text-encoder-path"
+    case upsampler = "spatial-upsampler-path"
+    case distilledLoRA = "distilled-lora"
   }
 
   public let option: Option

@@ -6,38 +6,87 @@ import Torch
 
 /// A stage of a generation. A recipe is a list of them; each loads what it needs, and frees it before the next begins.
 public enum GenerationStage: Sendable {
-  /// Prompts to the contexts that the transformer attends to.
+  /// Prompts, the negative one last if there is one, to the contexts that the transformer attends to.
   case encodePrompts([String])
-  /// Pictures to the conditions of the sampling that follows.
-  case encodeImages([FittedImage])
-  /// Noise to a latent.
+  /// Pictures and clips to the conditions of the sampling that follows.
+  case encodeVideos([VideoEncoding])
+  /// Sounds likewise.
+  case encodeSounds([SoundEncoding])
+  /// Noise, or noise mixed into what the stage before has made, to latents.
   case sample(Sampling)
-  /// The latent to the frames of the output.
-  case decode(Tiling)
+  /// The video's latent to a larger one.
+  case upsample(path: String)
+  /// The sound's latent to a waveform.
+  case decodeSound
+  /// The video's latent to frames, and all to the output.
+  case decodeVideo(Tiling)
+  /// A given video's frames to the output, with the sound that was made for it.
+  case copyVideo(path: String)
+  /// A waveform without a video to the output.
+  case writeSound
 
   /// One walk down the noise levels.
   public struct Sampling: Sendable {
-    public var grid: VideoGrid
+    /// Which of the samplings it is: conditions are encoded for each.
+    public var index: Int
+    /// What is made; a stream that is nil is not there.
+    public var video: VideoGrid?
+    public var audio: AudioGrid?
     /// One more than there are steps.
     public var sigmas: [Float]
-    public var guidance: Guidance
-    public var stgBlocks: Set<Int>?
+    public var method: Sampler.Method
+    public var videoGuidance: Guidance
+    public var audioGuidance: Guidance
     public var loras: [CheckedLoRA]
+    /// Goes on from what was made before, with the first of `sigmas` as the part of noise, instead of from noise alone.
+    public var refines: Bool
+    /// Whether the sound of a refinement is kept, or the one from before.
+    public var keepsSound: Bool
+
+    var usesNegativePrompt: Bool {
+      (video != nil && videoGuidance.cfg != 1) || (audio != nil && audioGuidance.cfg != 1)
+    }
+
+    var streams: Streams { video == nil ? .audio : audio == nil ? .video : .both }
   }
 
-  /// A picture in the size of the video: what `FrameTensors.filled` gives.
-  public struct FittedImage: Sendable {
-    public let condition: ImageCondition
-    /// [3, height, width], float32, -1 to 1.
-    public let pixels: Tensor
+  /// A picture or clip to be encoded for one sampling.
+  public struct VideoEncoding: Sendable {
+    public var condition: GenerationCondition
+    /// The sampling's index.
+    public var sampling: Int
+    public var grid: VideoGrid
+    /// How H.264 compresses pictures first; 0 for not at all.
+    public var crf: Int
+    /// How much coarser a reference is than the video.
+    public var spatialScale = 1
+    public var temporalScale = 1
+    public var attention = 1.0
+
+    /// The size of its frames.
+    var width: Int { grid.columns * grid.factors.width / spatialScale }
+    var height: Int { grid.rows * grid.factors.height / spatialScale }
+  }
+
+  /// A sound to be encoded for all samplings.
+  public struct SoundEncoding: Sendable {
+    public var condition: GenerationCondition
+    public var grid: AudioGrid
+    /// The result's length in seconds.
+    public var seconds: Double
   }
 
   public var title: String {
     switch self {
-    case .encodePrompts: "Reading the prompt"
-    case .encodeImages: "Encoding the pictures"
-    case .sample: "Sampling"
-    case .decode: "Decoding"
+    case .encodePrompts(let prompts): prompts.count == 1 ? "Reading the prompt" : "Reading the prompts"
+    case .encodeVideos: "Encoding pictures"
+    case .encodeSounds: "Encoding sound"
+    case .sample(let sampling): sampling.refines ? "Refining" : "Sampling"
+    case .upsample: "Enlarging"
+    case .decodeSound: "Decoding sound"
+    case .decodeVideo: "Decoding frames"
+    case .copyVideo: "Writing frames"
+    case .writeSound: "Writing sound"
     }
   }
 
@@ -45,9 +94,19 @@ public enum GenerationStage: Sendable {
   public var unit: String {
     switch self {
     case .encodePrompts: "prompts"
-    case .encodeImages: "pictures"
+    case .encodeVideos: "files"
+    case .encodeSounds, .decodeSound, .writeSound: "sounds"
     case .sample: "steps"
-    case .decode: "frames"
+    case .upsample: "videos"
+    case .decodeVideo, .copyVideo: "frames"
+    }
+  }
+
+  /// Whether files are being written.
+  public var writes: Bool {
+    switch self {
+    case .decodeVideo, .copyVideo, .writeSound: true
+    default: false
     }
   }
 }

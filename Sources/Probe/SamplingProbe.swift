@@ -62,10 +62,11 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
     }
   }
   let sequence = try grid.sequence(conditions)
-  return [
+  let outputs = [
     ("video.clean", sequence.clean), ("video.denoise_mask", sequence.denoiseMask),
     ("video.positions", sequence.positions),
   ]
+  return outputs + (sequence.selfAttentionMask.map { [("video.self_attention_mask", $0)] } ?? [])
 }
 
 func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
@@ -74,12 +75,12 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(k
   guard sigmas.count >= 2, sigmas.dropLast().allSatisfy({ $0 != 0 }), sigmas.allSatisfy(\.isFinite) else {
     throw ProbeError("sigmas are \(sigmas); expected at least two numbers, and none but the last may be 0")
   }
-  let video = try inputs.sampledStream("video", options)
-  let audio = try inputs.sampledStream("audio", options)
+  let stgBlocks = try inputs.blocks("stg_blocks", "n")
+  let video = try inputs.sampledStream("video", stgBlocks, options)
+  let audio = try inputs.sampledStream("audio", stgBlocks, options)
   guard video != nil || audio != nil else {
     throw ProbeError("the inputs video.noise and audio.noise are both missing; at least one stream is needed")
   }
-  let stgBlocks = try inputs.blocks("stg_blocks", "n")
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
     streams: video == nil ? .audio : audio == nil ? .video : .both)
@@ -88,7 +89,7 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(k
     if let video { outputs.append(("\(prefix)video.latent", video.latent)) }
     if let audio { outputs.append(("\(prefix)audio.latent", audio.latent)) }
   }
-  let sampler = Sampler(transformer: transformer, stgBlocks: stgBlocks)
+  let sampler = Sampler(transformer: transformer)
   let result = try withInference {
     try sampler.sample(video: video, audio: audio, sigmas: sigmas) { step, video, audio in
       record("step.\(step).", video, audio)
@@ -120,7 +121,9 @@ extension ProbeInputs {
     return (shape, fps)
   }
 
-  func sampledStream(_ stream: String, _ options: Probe.Options) throws -> SampledStream? {
+  func sampledStream(
+    _ stream: String, _ stgBlocks: Set<Int>?, _ options: Probe.Options
+  ) throws -> SampledStream? {
     guard has("\(stream).noise") else { return nil }
     let isVideo = stream == "video"
     let (t, c, s, w) = isVideo ? ("T", "C", "S", "W") : ("Ta", "Ca", "Sa", "Wa")
@@ -138,22 +141,22 @@ extension ProbeInputs {
     guidance.modality = try number("\(stream).modality", default: 1)
     guidance.rescale = try number("\(stream).rescale", default: 0)
     guidance.skipSteps = try integer("\(stream).skip_step", default: 0)
+    guidance.stgBlocks = stgBlocks
     guard (0..<Int(Int32.max)).contains(guidance.skipSteps) else {
       throw ProbeError("\(stream).skip_step is \(guidance.skipSteps); expected 0 or a small positive number")
     }
+    var sequence = LatentSequence(
+      clean: try clean ?? .zeros(like: noise),
+      denoiseMask: try mask ?? .ones([noise.size(0), noise.size(1)], device: options.device),
+      positions: positions)
+    sequence.selfAttentionMask = try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)").map {
+      try here($0)
+    }
     return try SampledStream(
-      noise: noise,
-      sequence: LatentSequence(
-        clean: clean ?? .zeros(like: noise),
-        denoiseMask: mask ?? .ones([noise.size(0), noise.size(1)], device: options.device),
-        positions: positions),
-      context: context,
+      noise: noise, sequence: sequence, context: context,
       negativeContext: try optionalFloat("\(stream).negative_context", "B \(s) \(w)").map {
         try here($0, options.dtype)
       },
-      guidance: guidance,
-      selfAttentionMask: try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)").map {
-        try here($0)
-      })
+      guidance: guidance)
   }
 }

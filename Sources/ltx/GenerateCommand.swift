@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import Inference
 import LTX
 import Torch
@@ -8,30 +7,28 @@ import Torch
 struct GenerateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "generate",
-    abstract: "Generate a video from a prompt, with LoRAs if wanted.",
+    abstract: "Generate video and sound from a prompt, with LoRAs if wanted.",
     discussion: """
-      Writes an H.264 MP4, or a PNG of a single frame, and prints its path. Everything that can be checked is checked \
-      before a model is loaded; the file appears when it is whole. The same seed gives the same bytes on the same \
-      device. This version generates no sound.
+      Writes an MP4 with H.264 and AAC, a PNG of a single frame, or a WAV of the sound alone, and prints its path. \
+      Everything that can be checked is checked before a model is loaded; a file appears when it is whole. The same \
+      seed gives the same bytes on the same device.
 
-      Exit status: 0 for a finished video, 1 if the work failed, 2 if the input can't be used, 130 after Ctrl-C.
+      With --spatial-upsampler-path the video is made small first, then enlarged and refined. With --distilled the \
+      fixed noise levels of the distilled models are used. Pictures, clips, sounds and edits are said by the options \
+      below, and go together with either.
+
+      Exit status: 0 for finished files, 1 if the work failed, 2 if the input can't be used, 130 after Ctrl-C.
       """)
 
   @Option(
-    name: [.customLong("model-path"), .customLong("checkpoint-path")], help: "The LTX-2 checkpoint.",
-    completion: .file())
+    name: [.customLong("model-path"), .customLong("checkpoint-path"), .customLong("distilled-checkpoint-path")],
+    help: "The LTX-2 checkpoint.", completion: .file())
   var modelPath: String
 
   @Option(
     name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
     help: "The folder of the text encoder, Gemma 3.", completion: .directory)
   var textEncoderPath: String
-
-  @Option(help: "What the video should show.")
-  var prompt: String
-
-  @Option(help: "What it should not look like; not read at --cfg-scale 1.")
-  var negativePrompt = GenerationRequest.defaultNegativePrompt
 
   @Option(
     name: .customLong("lora"),
@@ -40,59 +37,24 @@ struct GenerateCommand: ParsableCommand {
   var loras: [LoRAArgument] = []
 
   @Option(
-    name: .customLong("image"),
-    help: ArgumentHelp(
-      "A picture that a frame should look like; repeatable. Frame 0 and strength 1 if left out.",
-      valueName: "file[:frame[:strength]]"))
-  var images: [ImageArgument] = []
-
-  @Option(
-    name: [.customLong("output"), .customLong("output-path")],
-    help: "The .mp4 to write, or .png for one frame.",
+    name: [.customLong("spatial-upsampler-path"), .customLong("upsampler")],
+    help: ArgumentHelp("A spatial latent upsampler: the video is made in two stages.", valueName: "file"),
     completion: .file())
-  var output: String
-
-  @Option(help: "In pixels; a multiple of what the model's latent cells stand for, 32 in LTX-2.")
-  var width = defaults.width
-
-  @Option(help: "In pixels, as --width.")
-  var height = defaults.height
-
-  @Option(help: "Frames of the video, 8k + 1 in LTX-2.")
-  var numFrames = defaults.frames
-
-  @Option(help: "Frames a second.")
-  var frameRate = defaults.frameRate
-
-  @Option(name: [.customLong("steps"), .customLong("num-inference-steps")], help: "Steps of sampling.")
-  var steps = defaults.steps
+  var upsampler: String?
 
   @Option(
-    name: [.customLong("cfg-scale"), .customLong("video-cfg-guidance-scale")],
-    help:
-      "Classifier-free guidance: how closely the prompt is followed. 1 is off, and saves a pass of each step."
-  )
-  var cfgScale = defaults.guidance.cfg
-
-  @Option(
-    name: [.customLong("stg-scale"), .customLong("video-stg-guidance-scale")],
-    help: "Spatio-temporal guidance. 0 is off, and saves a pass of each step.")
-  var stgScale = defaults.guidance.stg
-
-  @Option(
-    name: [.customLong("stg-blocks"), .customLong("video-stg-blocks")], parsing: .upToNextOption,
+    name: .customLong("distilled-lora"),
     help: ArgumentHelp(
-      "Blocks whose self-attention spatio-temporal guidance leaves out. (default: 29 of 48, at that depth in others)",
-      valueName: "block"))
-  var stgBlocks: [Int] = []
+      "A LoRA that makes the model a distilled one, for the second stage.", valueName: "file[:strength]"))
+  var distilledLoRA: LoRAArgument?
 
   @Option(
-    name: [.customLong("rescale"), .customLong("video-rescale-scale")],
-    help: "How far guidance's gain in contrast is taken back, 0 to 1.")
-  var rescale = defaults.guidance.rescale
+    name: .customLong("distilled-lora-strength-stage-1"), help: "How much of it the first stage gets.")
+  var distilledFirstStageStrength = 0.0
 
-  @Option(help: "Where the noise comes from: the same seed gives the same video.")
-  var seed = defaults.seed
+  @OptionGroup(title: "Result") var result: ResultOptions
+  @OptionGroup(title: "What is known of it") var conditions: ConditionOptions
+  @OptionGroup(title: "Sampling") var sampling: SamplingOptions
 
   @Option(
     help: "What models compute in: float32 or bfloat16. (default: bfloat16 on GPUs, float32 on CPUs)")
@@ -104,11 +66,9 @@ struct GenerateCommand: ParsableCommand {
   @Option(help: "Threads that an operation may use; all cores if left out.")
   var threads: ThreadCount?
 
-  private static let defaults = GenerationRequest(prompt: "")
-
   func run() throws {
     threads?.apply()
-    let plan = try checkingInput { try GenerationPlan(request, models: models, output: output) }
+    let plan = try checkingInput { try GenerationPlan(request(), models: models, output: result.output) }
     for note in plan.notes { printError("note: \(note)") }
 
     let interruption = Interruption()
@@ -120,60 +80,41 @@ struct GenerateCommand: ParsableCommand {
         shown.show(
           stage.title, progress.done, of: progress.total, unit: stage.unit,
           progress.done == 0 ? "loading" : "")
-        if case .decode = stage { interruption.waitsForCaller() }
+        if stage.writes { interruption.waitsForCaller() }
         if let status = interruption.status { throw ExitCode(status) }
       }
     }
-    print(output)
+    for path in plan.outputs { print(path) }
   }
 
-  private var request: GenerationRequest {
-    var request = GenerationRequest(prompt: prompt)
-    request.negativePrompt = negativePrompt
-    request.width = width
-    request.height = height
-    request.frames = numFrames
-    request.frameRate = frameRate
-    request.steps = steps
-    request.guidance.cfg = cfgScale
-    request.guidance.stg = stgScale
-    request.guidance.rescale = rescale
-    request.stgBlocks = stgBlocks.isEmpty ? nil : Set(stgBlocks)
-    request.seed = seed
-    request.images = images.map { ImageCondition(path: $0.path, frame: $0.frame, strength: $0.strength) }
+  private func request() throws -> GenerationRequest {
+    var request = GenerationRequest(prompts: try result.allPrompts())
+    request.negativePrompt = result.negativePrompt
+    (request.width, request.height) = (result.width, result.height)
+    (request.frames, request.frameRate) = (result.numFrames, result.frameRate)
+    request.hasSound = result.audio
+    request.seed = result.seed
+    request.isDistilled = sampling.distilled
+    request.steps = sampling.steps
+    request.method = sampling.sampler
+    request.videoGuidance = sampling.videoGuidance
+    request.audioGuidance = sampling.audioGuidance
+    request.conditions = try conditions.conditions()
+    request.referenceAttention = conditions.referenceAttention
     return request
   }
 
   private var models: GenerationModels {
-    GenerationModels(
-      checkpoint: modelPath, textEncoder: textEncoderPath,
-      loras: loras.map { .init(path: $0.path, strength: $0.strength) }, device: device, dtype: dtype?.dtype)
+    var models = GenerationModels(
+      checkpoint: modelPath, textEncoder: textEncoderPath, loras: loras.map(\.choice), device: device,
+      dtype: dtype?.dtype)
+    models.upsampler = upsampler
+    models.distilledLoRA = distilledLoRA?.choice
+    models.distilledFirstStageStrength = distilledFirstStageStrength
+    return models
   }
 }
 
-/// `FILE`, `FILE:FRAME` or `FILE:FRAME:STRENGTH`.
-struct ImageArgument: ExpressibleByArgument {
-  let path: String
-  let frame: Int
-  let strength: Double
-
-  init?(argument: String) {
-    let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
-    if parts.count >= 3, let frame = Int(parts[parts.count - 2]),
-      let strength = Double(parts[parts.count - 1])
-    {
-      path = parts.dropLast(2).joined(separator: ":")
-      self.frame = frame
-      self.strength = strength
-    } else if parts.count >= 2, let frame = Int(parts[parts.count - 1]) {
-      path = parts.dropLast().joined(separator: ":")
-      self.frame = frame
-      strength = 1
-    } else {
-      path = argument
-      frame = 0
-      strength = 1
-    }
-    if path.isEmpty { return nil }
-  }
+extension LoRAArgument {
+  fileprivate var choice: GenerationModels.LoRA { .init(path: path, strength: strength) }
 }

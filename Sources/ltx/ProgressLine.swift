@@ -32,7 +32,8 @@ final class ProgressLine {
     lastShown = Date()
     let elapsed = max(Date().timeIntervalSince(start), 1e-6)
     let rate = Double(done - alreadyDone) / elapsed
-    var line = "\(label): \(done)" + (total.map { "/\($0)" } ?? "") + " \(unit)"
+    var line = label + (isTerminal ? total.map { " " + Self.bar(done, of: $0) } ?? ":" : ":")
+    line += " \(done)" + (total.map { "/\($0)" } ?? "") + " \(unit)"
     if rate > 0 {
       line += String(format: ", %.3g %@/s", rate, unit)
       if let total, !isLast { line += ", \(Self.time(Double(total - done) / rate)) left" }
@@ -51,6 +52,14 @@ final class ProgressLine {
   /// Ends the line.
   func finish() {
     if isTerminal, width > 0 { write("\n") }
+  }
+
+  /// A bar of 24 columns, drawn in halves.
+  private static func bar(_ done: Int, of total: Int) -> String {
+    let columns = 24
+    let halves = total > 0 ? min(2 * columns, 2 * columns * done / total) : 2 * columns
+    let full = String(repeating: "━", count: halves / 2) + (halves % 2 == 1 ? "╸" : "")
+    return "[\(full)\(String(repeating: " ", count: columns - (halves + 1) / 2))]"
   }
 
   private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }

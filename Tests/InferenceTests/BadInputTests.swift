@@ -43,14 +43,14 @@ import Torch
     for rate in [0, -24, .nan, .infinity, 1e9] {
       #expect(try error { $0.frameRate = rate }?.option == .frameRate)
     }
-    #expect(try error { $0.guidance.cfg = .nan }?.option == .cfg)
-    #expect(try error { $0.guidance.stg = .infinity }?.option == .stg)
-    #expect(try error { $0.guidance.cfg = 1e308 }?.option == .cfg)
-    #expect(try error { $0.guidance.rescale = 1.5 }?.option == .rescale)
-    let block = try error { $0.stgBlocks = [0, 400] }
-    #expect(block?.option == .stgBlocks)
+    #expect(try error { $0.videoGuidance.cfg = .nan }?.option == .videoCFG)
+    #expect(try error { $0.videoGuidance.stg = .infinity }?.option == .videoSTG)
+    #expect(try error { $0.audioGuidance.cfg = 1e308 }?.option == .audioCFG)
+    #expect(try error { $0.videoGuidance.rescale = 1.5 }?.option == .videoRescale)
+    let block = try error { $0.videoGuidance.stgBlocks = [0, 400] }
+    #expect(block?.option == .videoSTGBlocks)
     #expect(block?.problem.contains("there is no block 400") == true)
-    #expect(try error { $0.prompt = "  \n" }?.option == .prompt)
+    #expect(try error { $0.prompts = ["a ball", "  \n"] }?.option == .prompt)
   }
 
   @Test func outputs() throws {
@@ -58,7 +58,9 @@ import Torch
     #expect(try error(output: "out.png") { _ in }?.problem.contains("--num-frames 1") == true)
     // A file system that refuses new files even to root, as one that is mounted read-only does.
     let refused = #expect(throws: GenerationError.self) {
-      try FrameSink.check(path: "/proc/out.mp4", frames: 9, width: 64, height: 64)
+      try OutputSink.check(
+        path: "/proc/out.mp4", kind: .video,
+        size: .init(width: 64, height: 64, frames: 9, frameRate: Rational(24)))
     }
     #expect(refused?.problem.contains("can't be written to") == true)
     #expect(try error(output: "nowhere/out.mp4") { _ in }?.problem.contains("folder does not exist") == true)
@@ -70,21 +72,21 @@ import Torch
   @Test func pictures() throws {
     let picture = try scratch.picture()
     #expect(
-      try error { $0.images = [ImageCondition(path: picture, frame: 9)] }?.problem.contains("use 0 to 8")
+      try error { $0.conditions = [.image(path: picture, frame: 9)] }?.problem.contains("use 0 to 8")
         == true)
-    #expect(try error { $0.images = [ImageCondition(path: picture, frame: -1)] }?.option == .image)
-    #expect(try error { $0.images = [ImageCondition(path: picture, strength: 1.1)] }?.option == .image)
+    #expect(try error { $0.conditions = [.image(path: picture, frame: -1)] }?.option == .image)
+    #expect(try error { $0.conditions = [.image(path: picture, strength: 1.1)] }?.option == .image)
     let missing = scratch.path("missing.png")
-    #expect(try error { $0.images = [ImageCondition(path: missing)] }?.problem.contains(missing) == true)
+    #expect(try error { $0.conditions = [.image(path: missing)] }?.problem.contains(missing) == true)
     let text = scratch.path("text.png")
     try Data("this is no picture".utf8).write(to: URL(fileURLWithPath: text))
-    #expect(try error { $0.images = [ImageCondition(path: text)] }?.problem.contains(text) == true)
+    #expect(try error { $0.conditions = [.image(path: text)] }?.problem.contains(text) == true)
     let writer = try VideoWriter(
       path: scratch.path("video.mp4"), width: 16, height: 16, frameRate: Rational(8))
     let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 16 * 16), width: 16, height: 16)
     for _ in 0..<3 { try writer.append(grey) }
     try writer.finish()
-    let video = try error { $0.images = [ImageCondition(path: scratch.path("video.mp4"))] }
+    let video = try error { $0.conditions = [.image(path: scratch.path("video.mp4"))] }
     #expect(video?.problem.contains("is a video") == true)
   }
 

@@ -16,7 +16,7 @@ import Testing
       #expect(progress.done <= progress.total)
       if progress.done == progress.total { stages.append("\(progress.stage.title) \(progress.total)") }
     }
-    #expect(stages == ["Reading the prompt 2", "Sampling 2", "Decoding 9"])
+    #expect(stages == ["Reading the prompts 2", "Sampling 2", "Decoding frames 9"])
     #expect(try scratch.contents() == ["out.mp4"])
     let (reader, frames) = try scratch.frames()
     #expect((reader.width, reader.height) == (96, 64))
@@ -38,10 +38,10 @@ import Testing
   @Test func promptNegativePromptAndEachKindOfGuidanceCount() throws {
     let first = try scratch.generate()
     let changes: [(String, (inout GenerationRequest) -> Void)] = [
-      ("prompt", { $0.prompt = "a submarine" }), ("negative prompt", { $0.negativePrompt = "grass" }),
-      ("cfg", { $0.guidance.cfg = 5 }), ("stg", { $0.guidance.stg = 3 }),
-      ("rescale", { $0.guidance.rescale = 0 }),
-      ("stg blocks", { $0.stgBlocks = [0] }), ("frame rate", { $0.frameRate = 12.5 }),
+      ("prompt", { $0.prompts = ["a submarine"] }), ("negative prompt", { $0.negativePrompt = "grass" }),
+      ("cfg", { $0.videoGuidance.cfg = 5 }), ("stg", { $0.videoGuidance.stg = 3 }),
+      ("rescale", { $0.videoGuidance.rescale = 0 }),
+      ("stg blocks", { $0.videoGuidance.stgBlocks = [0] }), ("frame rate", { $0.frameRate = 12.5 }),
       ("steps", { $0.steps = 3 }),
     ]
     for (name, change) in changes {
@@ -53,12 +53,12 @@ import Testing
 
   @Test func withoutGuidanceTheNegativePromptIsNotRead() throws {
     var request = scratch.request()
-    request.guidance = Guidance()
+    (request.videoGuidance.cfg, request.videoGuidance.stg) = (1, 0)
     guard case .encodePrompts(let prompts) = try scratch.plan(request).stages[0] else {
       Issue.record("the first stage does not read the prompt")
       return
     }
-    #expect(prompts == [request.prompt])
+    #expect(prompts == request.prompts)
     let first = try scratch.generate(request)
     request.negativePrompt = "something else"
     #expect(try scratch.generate(request) == first)
@@ -76,21 +76,21 @@ import Testing
   @Test func aPictureGuidesTheFrameThatItIsGivenFor() throws {
     let plain = try scratch.generate()
     var request = scratch.request()
-    request.images = [ImageCondition(path: try scratch.picture())]
+    request.conditions = [.image(path: try scratch.picture())]
     let atStart = try scratch.generate(request)
     #expect(atStart != plain)
-    request.images[0].frame = 8
+    request.conditions = [.image(path: try scratch.picture(), frame: 8)]
     let atEnd = try scratch.generate(request)
     #expect(atEnd != plain)
     #expect(atEnd != atStart)
-    request.images[0].strength = 0.5
+    request.conditions = [.image(path: try scratch.picture(), frame: 8, strength: 0.5)]
     #expect(try scratch.generate(request) != atEnd)
   }
 
   @Test func latentsOfAPictureAtTheStartAreKept() throws {
     // Sampled with strength 1, the first latent frame is the picture's own: the seed can't change the first frame much.
     var request = scratch.request()
-    request.images = [ImageCondition(path: try scratch.picture())]
+    request.conditions = [.image(path: try scratch.picture())]
     request.frames = 1
     let first = try scratch.generate(request, output: "out.png")
     request.seed += 1
@@ -105,7 +105,7 @@ import Testing
       try GenerationPipeline(scratch.plan()).run { progress in
         switch (progress.stage, stop) {
         case (.sample, .whileSampling) where progress.done == 1: throw CancellationError()
-        case (.decode, .whileWriting) where progress.done == 5: throw CancellationError()
+        case (.decodeVideo, .whileWriting) where progress.done == 5: throw CancellationError()
         default: break
         }
       }

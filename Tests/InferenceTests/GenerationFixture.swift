@@ -40,9 +40,10 @@ final class Scratch {
     return GenerationModels(checkpoint: files.checkpoint, textEncoder: files.textEncoder, loras: loras)
   }
 
-  /// A small and quick request.
+  /// A small and quick request, of video alone.
   func request() -> GenerationRequest {
-    var request = GenerationRequest(prompt: "a red ball rolls over green grass")
+    var request = GenerationRequest(prompts: ["a red ball rolls over green grass"])
+    request.hasSound = false
     (request.width, request.height, request.frames, request.frameRate, request.steps) = (96, 64, 9, 25, 2)
     request.seed = 3
     return request

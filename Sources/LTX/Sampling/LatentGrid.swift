@@ -73,36 +73,3 @@ extension Tensor {
     return try Tensor.cat([divides ? time / factor : time * factor, slice(1, from: 1)], 1)
   }
 }
-
-/// Audio latents as tokens, and where each token lies in time.
-public struct AudioTokens: Sendable {
-  public var sampleRate = 16000
-  /// Samples between two frames of the spectrogram.
-  public var hopLength = 160
-  /// Spectrogram frames that one latent frame stands for.
-  public var compression = 4
-
-  public init() {}
-
-  /// [B, Z, T, 16] to [B, T, Z * 16]; frequencies fastest.
-  public static func patchify(_ latent: Tensor) throws -> Tensor {
-    try latent.permute([0, 2, 1, 3]).flatten(from: 2, through: 3)
-  }
-
-  /// [B, T, Z * 16] to [B, Z, T, 16]
-  public static func unpatchify(_ tokens: Tensor, channels: Int) throws -> Tensor {
-    try tokens.unflatten(2, [channels, -1]).permute([0, 2, 1, 3]).contiguous()
-  }
-
-  /// Latent frames per second.
-  public var rate: Double { Double(sampleRate) / Double(hopLength * compression) }
-
-  /// Positions as the transformer takes them: seconds, [B, 1, T, 2].
-  public func positions(batch: Int, frames: Int) throws -> Tensor {
-    let index = try Tensor.arange(to: Scalar(frames + 1), dtype: .float32) * Double(compression)
-    let seconds =
-      try (index + Double(1 - compression)).clamped(min: 0) * Double(hopLength) / Double(sampleRate)
-    let bounds = try Tensor.stack([seconds.slice(0, from: 0, to: frames), seconds.slice(0, from: 1)], -1)
-    return try bounds.unsqueeze(0).unsqueeze(0).expand([batch, 1, frames, 2]).contiguous()
-  }
-}

@@ -10,6 +10,10 @@ public struct LatentSequence: Sendable {
   public var denoiseMask: Tensor
   /// [B, A, T, 2]
   public var positions: Tensor
+  /// [B, T, C]: what a refinement starts from, before noise is mixed in; nil for zeros.
+  public var start: Tensor?
+  /// [B, T, T], float32: how far tokens attend to each other, 0 to 1; nil where all do fully.
+  public var selfAttentionMask: Tensor?
   /// The first tokens, which are the result; conditions are appended behind them.
   public let targetCount: Int
 
@@ -28,132 +32,50 @@ public struct LatentSequence: Sendable {
       positions: positions)
   }
 
-  mutating func append(_ tokens: Tensor, positions: Tensor, strength: Double) throws {
+  /// - Parameter attention: how far the tokens and the result attend to each other, [B, tokens]; nil for fully.
+  mutating func append(
+    _ tokens: Tensor, positions: Tensor, strength: Double, attention: Tensor? = nil
+  ) throws {
+    selfAttentionMask = try extendedAttentionMask(tokens.size(1), attention)
     clean = try Tensor.cat([clean, tokens], 1)
+    if let start { self.start = try Tensor.cat([start, .zeros(like: tokens)], 1) }
     let mask = try Tensor.full([tokens.size(0), tokens.size(1)], Scalar(1 - strength))
     denoiseMask = try Tensor.cat([denoiseMask, mask], 1)
     self.positions = try Tensor.cat([self.positions, positions], 2)
   }
-}
 
-/// A known latent that guides the generation of a video (ltx-core, `conditioning/types`).
-public enum VideoCondition: Sendable {
-  /// The latent stands in the video itself from a latent frame on: [B, C, f, H, W].
-  case replace(latent: Tensor, latentFrame: Int, strength: Double)
-  /// A still image at a pixel frame, appended as tokens of its own: [B, C, 1, H, W].
-  case keyframe(latent: Tensor, frame: Int, strength: Double)
-  /// A reference video for an IC-LoRA, appended; its positions are scaled onto the video's.
-  case reference(latent: Tensor, spatialScale: Int, temporalScale: Int, strength: Double)
-}
-
-/// The grid of a video that is generated.
-public struct VideoGrid: Sendable {
-  public var batch: Int
-  public var channels: Int
-  /// Latent frames, rows and columns.
-  public var frames: Int
-  public var rows: Int
-  public var columns: Int
-  public var fps: Double
-  public var factors: CompressionFactors
-
-  public init(
-    batch: Int, channels: Int, frames: Int, rows: Int, columns: Int, fps: Double, factors: CompressionFactors
-  ) {
-    self.batch = batch
-    self.channels = channels
-    self.frames = frames
-    self.rows = rows
-    self.columns = columns
-    self.fps = fps
-    self.factors = factors
+  /// The mask with more tokens, which attend to themselves and to the result, but not to what was appended before
+  /// (ltx-core, `conditioning/mask_utils.py`). Nil as long as nothing asks for a mask.
+  private func extendedAttentionMask(_ count: Int, _ attention: Tensor?) throws -> Tensor? {
+    guard attention != nil || selfAttentionMask != nil else { return nil }
+    let (batch, tokens) = (clean.size(0), clean.size(1))
+    let weights = try attention ?? .ones([batch, count])
+    let old = try selfAttentionMask ?? .ones([batch, tokens, tokens])
+    let others = try Tensor.zeros([batch, tokens - targetCount, count])
+    let column = try Tensor.cat([weights.unsqueeze(1).expand([batch, targetCount, count]), others], 1)
+    let row = try Tensor.cat([column.transpose(1, 2), .ones([batch, count, count])], 2)
+    return try Tensor.cat([Tensor.cat([old, column], 2), row], 1)
   }
 
-  /// The tokens of the video with conditions applied in order.
-  ///
-  /// - Throws: `ModalityError` when a condition's latent does not fit the grid.
-  public func sequence(_ conditions: [VideoCondition] = []) throws -> LatentSequence {
-    var sequence = try LatentSequence(
-      batch: batch, channels: channels,
-      positions: VideoTokens.positions(
-        batch: batch, frames: frames, rows: rows, columns: columns, fps: fps, factors: factors))
-    for condition in conditions { try apply(condition, to: &sequence) }
-    return sequence
-  }
-
-  private func apply(_ condition: VideoCondition, to sequence: inout LatentSequence) throws {
-    switch condition {
-    case .replace(let latent, let first, let strength):
-      let count = latent.size(2)
-      guard latent.shape == [batch, channels, count, rows, columns], first >= 0, first + count <= frames
-      else {
-        throw ModalityError(
-          problem: "a condition of shape \(latent.shape) at latent frame \(first) does not fit a video of "
-            + "\([batch, channels, frames, rows, columns])")
-      }
-      let start = first * rows * columns
-      let end = start + count * rows * columns
-      sequence.clean = try sequence.clean.replacing(start..<end, with: VideoTokens.patchify(latent))
-      sequence.denoiseMask = try sequence.denoiseMask.replacing(
-        start..<end, with: .full([batch, end - start], Scalar(1 - strength)))
-    case .keyframe(let latent, let frame, let strength):
-      let (count, h, w) = try size(of: latent)
-      var bounds = try VideoTokens.pixelBounds(
-        batch: batch, frames: count, rows: h, columns: w, factors: factors, isCausal: frame == 0)
-      // A still image spans one pixel frame, whatever its latent frame would.
-      let start = try bounds.slice(1, from: 0, to: 1).slice(3, from: 0, to: 1) + Double(frame)
-      bounds = try Tensor.cat([Tensor.cat([start, start + 1], 3), bounds.slice(1, from: 1)], 1)
-      try sequence.append(
-        VideoTokens.patchify(latent), positions: bounds.scalingTime(by: fps, divides: true),
-        strength: strength)
-    case .reference(let latent, let spatialScale, let temporalScale, let strength):
-      let (count, h, w) = try size(of: latent)
-      let positions = try VideoTokens.referencePositions(
-        batch: batch, frames: count, rows: h, columns: w, fps: fps, factors: factors,
-        spatialScale: spatialScale,
-        temporalScale: temporalScale, targetPositions: sequence.positions)
-      try sequence.append(VideoTokens.patchify(latent), positions: positions, strength: strength)
-    }
-  }
-
-  private func size(of latent: Tensor) throws -> (Int, Int, Int) {
-    let shape = latent.shape
-    guard shape.count == 5, shape[0] == batch, shape[1] == channels else {
-      throw ModalityError(
-        problem: "a condition has shape \(shape); expected [\(batch), \(channels), f, h, w]")
-    }
-    return (shape[2], shape[3], shape[4])
-  }
-}
-
-extension VideoTokens {
-  /// Positions of a reference video's tokens, scaled onto the target's: [B, 3, T, 2].
+  /// Keeps known tokens where a mask says so, by a strength.
   ///
   /// - Parameters:
-  ///   - fps: the target's.
-  ///   - spatialScale, temporalScale: how much coarser the reference is.
-  ///   - targetPositions: of the target, whose first token spans one frame.
-  static func referencePositions(
-    batch: Int, frames: Int, rows: Int, columns: Int, fps: Double, factors: CompressionFactors,
-    spatialScale: Int,
-    temporalScale: Int, targetPositions: Tensor
-  ) throws -> Tensor {
-    let bounds = try pixelBounds(
-      batch: batch, frames: frames, rows: rows, columns: columns, factors: factors, isCausal: true)
-    var time = try bounds.slice(1, from: 0, to: 1) / (fps / Double(temporalScale))
-    if temporalScale != 1 {
-      // The reference's last frame ends with the target's; its first one is clamped back to 0.
-      let frame = try targetPositions.slice(1, from: 0, to: 1).slice(2, from: 0, to: 1).slice(
-        3, from: 1, to: 2)
-      time = try (time - frame * Double(temporalScale - 1)).clamped(min: 0)
-    }
-    return try Tensor.cat([time, bounds.slice(1, from: 1) * Double(spatialScale)], 1)
+  ///   - tokens: [B, T, C], all of the sequence's own.
+  ///   - mask: [B, T], 1 where they are kept.
+  mutating func keep(_ tokens: Tensor, where mask: Tensor, strength: Double) throws {
+    let inverse = try 1 - mask
+    clean = try clean * inverse.unsqueeze(-1) + tokens * mask.unsqueeze(-1)
+    denoiseMask = try denoiseMask * inverse + mask * (1 - strength)
   }
-}
 
-extension Tensor {
-  /// A copy with part of dimension 1 replaced.
-  func replacing(_ range: Range<Int>, with part: Tensor) throws -> Tensor {
-    try Tensor.cat([slice(1, from: 0, to: range.lowerBound), part, slice(1, from: range.upperBound)], 1)
+  /// The sequence on a device; tokens in an element type.
+  public func to(_ device: Device, _ dtype: DType) throws -> LatentSequence {
+    var copy = self
+    copy.clean = try clean.to(device, dtype)
+    copy.start = try start?.to(device, dtype)
+    copy.denoiseMask = try denoiseMask.to(device)
+    copy.positions = try positions.to(device)
+    copy.selfAttentionMask = try selfAttentionMask?.to(device)
+    return copy
   }
 }

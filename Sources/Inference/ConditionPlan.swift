@@ -1,0 +1,173 @@
+import LTX
+import Media
+
+/// Checks what is known of a result, and lists what of it is to be encoded.
+struct ConditionPlan {
+  private let request: GenerationRequest
+  private let defaults: GenerationDefaults
+  private let size: GenerationPlan.OutputSize
+  private let referenceScale: (spatial: Int, temporal: Int)
+  private(set) var videos: [GenerationStage.VideoEncoding] = []
+  private(set) var sounds: [GenerationStage.SoundEncoding] = []
+
+  init(
+    _ request: GenerationRequest, _ defaults: GenerationDefaults, _ size: GenerationPlan.OutputSize,
+    _ referenceScale: (spatial: Int, temporal: Int)
+  ) {
+    self.request = request
+    self.defaults = defaults
+    self.size = size
+    self.referenceScale = referenceScale
+  }
+
+  /// The file whose sound the result has, and from which second.
+  var givenSound: (path: String, start: Double)? {
+    for case .sound(let path, let start) in request.conditions { return (path, start) }
+    return nil
+  }
+
+  /// The file whose pictures the result has.
+  var givenPicture: String? {
+    for case .picture(let path) in request.conditions { return path }
+    return nil
+  }
+
+  /// Adds what a sampling knows of the video. References are shown to the first one only.
+  mutating func addVideos(
+    sampling: Int, grid: VideoGrid, refines: Bool, _ notes: inout [String]
+  ) throws {
+    for condition in request.conditions {
+      if sampling == 0 { try check(condition, grid, &notes) }
+      var encoding = GenerationStage.VideoEncoding(condition: condition, sampling: sampling, grid: grid, crf: 0)
+      switch condition {
+      case .image(_, _, _, let crf): encoding.crf = crf ?? defaults.imageCRF
+      case .prefix, .suffix, .retake, .inpaint, .picture: break
+      case .reference:
+        guard !refines else { continue }
+        encoding.spatialScale = referenceScale.spatial
+        encoding.temporalScale = referenceScale.temporal
+        encoding.attention = request.referenceAttention
+      case .sound: continue
+      }
+      videos.append(encoding)
+    }
+  }
+
+  /// Adds what is known of the sound.
+  mutating func addSounds(_ grid: AudioGrid, _ notes: inout [String]) throws {
+    for condition in request.conditions {
+      switch condition {
+      case .sound(let path, let start):
+        guard sounds.isEmpty else { throw GenerationError(.sound, "only one sound can be given") }
+        guard start >= 0, start.isFinite else {
+          throw GenerationError(.sound, "\(start) is no time to start at; use 0 or more seconds")
+        }
+        do {
+          let reader = try AudioReader(path: path)
+          if let duration = reader.duration {
+            guard start < duration else {
+              throw GenerationError(.sound, "\(path) is \(duration) seconds long; it can't start at \(start)")
+            }
+            if duration - start + 0.1 < size.seconds {
+              notes.append("\(path): ends before the video does; silence follows")
+            }
+          }
+        } catch let error as MediaError {
+          throw GenerationError(.sound, "\(error)")
+        }
+      case .retake(let path, _, _):
+        guard try GivenVideo(condition).hasSound else {
+          notes.append("\(path): has no sound; the result's is made anew from end to end")
+          continue
+        }
+      case .image, .prefix, .suffix, .inpaint, .reference, .picture: continue
+      }
+      sounds.append(
+        GenerationStage.SoundEncoding(condition: condition, grid: grid, seconds: size.seconds))
+    }
+  }
+
+  private func check(_ condition: GenerationCondition, _ grid: VideoGrid, _ notes: inout [String]) throws {
+    func fail(_ problem: String) -> GenerationError {
+      GenerationError(condition.option, "\(condition.path): \(problem)")
+    }
+    let time = grid.factors.time
+    switch condition {
+    case .image(let path, let frame, let strength, let crf):
+      guard (0..<size.frames).contains(frame) else {
+        throw fail(
+          "there is no frame \(frame) in a video of \(size.frames); use 0 to \(size.frames - 1)")
+      }
+      guard (0...1).contains(strength) else { throw fail("a strength of \(strength) is not from 0 to 1") }
+      if let crf, !(0...51).contains(crf) {
+        throw GenerationError(.imageCRF, "\(crf) is out of range; use 0 (none) to 51")
+      }
+      try requirePicture(path)
+    case .prefix(let path, let frames):
+      let given = try clip(condition, path, &notes)
+      guard given.frames < size.frames || frames != nil else {
+        throw fail("has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
+      }
+      guard let frames else { return }
+      guard frames >= 1, (frames - 1).isMultiple(of: time), frames < size.frames, frames <= given.frames else {
+        throw fail("\(frames) frames are not possible; use \(time)k + 1, below \(size.frames) and up to \(given.frames)")
+      }
+    case .suffix(let path, let frames):
+      let given = try clip(condition, path, &notes)
+      guard given.frames > time else {
+        throw fail("has \(given.frames) frames; a video can end with no less than \(time + 1)")
+      }
+      guard given.frames < size.frames || frames != nil else {
+        throw fail("has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
+      }
+      guard let frames else { return }
+      guard frames >= time, frames.isMultiple(of: time), frames < size.frames, frames < given.frames else {
+        throw fail(
+          "\(frames) frames are not possible; use a multiple of \(time), below \(size.frames) and below \(given.frames)")
+      }
+    case .retake(_, let from, let to):
+      guard from >= 0, from < to, from < size.seconds else {
+        throw GenerationError(
+          .startTime,
+          "\(from) to \(to) seconds are no stretch of a video of \(size.seconds); give a start before the end")
+      }
+    case .inpaint(_, let mask): _ = try GivenVideo(mask, .mask)
+    case .reference(let path, let strength):
+      guard (0...1).contains(strength) else { throw fail("a strength of \(strength) is not from 0 to 1") }
+      _ = try clip(condition, path, &notes)
+      let unit = (grid.factors.width * referenceScale.spatial, grid.factors.height * referenceScale.spatial)
+      let side = (grid.columns * grid.factors.width, grid.rows * grid.factors.height)
+      guard side.0.isMultiple(of: unit.0), side.1.isMultiple(of: unit.1) else {
+        throw fail(
+          "the LoRA's references are \(referenceScale.spatial) times coarser, and \(side.0)x\(side.1) can't be divided so; "
+            + "use a width in multiples of \(unit.0) and a height in multiples of \(unit.1)")
+      }
+    case .sound, .picture: break
+    }
+  }
+
+  private func clip(
+    _ condition: GenerationCondition, _ path: String, _ notes: inout [String]
+  ) throws -> GivenVideo {
+    let given = try GivenVideo(condition)
+    if !given.isImage, abs(given.frameRate.value - size.frameRate.value) > 0.01 {
+      notes.append(
+        "\(path): is at \(given.frameRate.value) frames a second, the result at \(size.frameRate.value); frames are taken "
+          + "one by one")
+    }
+    return given
+  }
+
+  /// Decodes it: a name that ends in .png may hold anything.
+  private func requirePicture(_ path: String) throws {
+    do {
+      let reader = try VideoReader(path: path)
+      guard reader.isImage else {
+        throw GenerationError(.image, "\(path): is a video; give a picture")
+      }
+      guard try reader.next() != nil else { throw GenerationError(.image, "\(path): holds no picture") }
+    } catch let error as MediaError {
+      throw GenerationError(.image, "\(error)")
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import LTX
+
+/// What a generation is made with unless the request says otherwise: the reference's values for the model's generation
+/// (ltx-pipelines, `utils/constants.py`).
+public struct GenerationDefaults: Sendable {
+  public var width = 768
+  public var height = 512
+  public var frames = 121
+  public var frameRate = 24.0
+  public var steps = 40
+  public var video: Guidance
+  public var audio: Guidance
+  /// How H.264 compresses a picture before it is encoded: the model was trained on frames of compressed videos.
+  public var imageCRF = 33
+
+  /// - Parameters:
+  ///   - version: what the checkpoint says its version is, `[2, 3, 0]`; nil for LTX-2, whose files don't say.
+  ///   - blocks: of the transformer.
+  ///   - method: the second-order sampler needs fewer steps and other guidance.
+  ///   - isTwoStage: the second stage doubles the size.
+  ///   - isDistilled: no guidance, and as many steps as there are fixed noise levels.
+  public init(
+    version: [Int]?, blocks: Int, method: Sampler.Method, isTwoStage: Bool, isDistilled: Bool
+  ) {
+    let isAtLeast23 = version.map { !$0.lexicographicallyPrecedes([2, 3]) } ?? false
+    let isAtLeast24 = version.map { !$0.lexicographicallyPrecedes([2, 4]) } ?? false
+    (video, audio) = (Guidance(), Guidance())
+    if isAtLeast24 { imageCRF = 18 }
+    if isTwoStage { (width, height) = (1536, 1024) }
+    if isDistilled {
+      steps = NoiseSchedule.distilled.count - 1
+      return
+    }
+    (video.cfg, audio.cfg) = (3, 7)
+    (video.modality, audio.modality) = (3, 3)
+    switch method {
+    case .euler:
+      if isAtLeast23 { steps = 30 }
+      (video.stg, audio.stg) = (1, 1)
+      (video.rescale, audio.rescale) = (0.7, 0.7)
+    case .res2s:
+      steps = 15
+      if isTwoStage { (width, height) = (1920, 1088) }
+      (video.rescale, audio.rescale) = (0.45, 1)
+    }
+    // One of the published models' 48 blocks, and the one at the same depth in a transformer of another size.
+    let block = blocks * (isAtLeast23 ? 28 : 29) / 48
+    (video.stgBlocks, audio.stgBlocks) = ([block], [block])
+  }
+}
+
+extension GuidanceChoice {
+  /// The choice, filled up with defaults.
+  func guidance(defaults: Guidance) -> Guidance {
+    var guidance = defaults
+    guidance.cfg = cfg ?? defaults.cfg
+    guidance.stg = stg ?? defaults.stg
+    guidance.modality = modality ?? defaults.modality
+    guidance.rescale = rescale ?? defaults.rescale
+    guidance.skipSteps = skipSteps ?? defaults.skipSteps
+    guidance.stgBlocks = stgBlocks ?? defaults.stgBlocks
+    return guidance
+  }
+
+  /// Whether anything is chosen.
+  var isEmpty: Bool {
+    cfg == nil && stg == nil && modality == nil && rescale == nil && skipSteps == nil && stgBlocks == nil
+  }
+}

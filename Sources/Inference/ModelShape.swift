@@ -1,0 +1,122 @@
+// B batch, C latent channels, F H W latent frames, rows, columns.
+
+import LTX
+import Media
+import NN
+
+/// What a checkpoint's configuration says about the sizes of what it makes.
+struct ModelShape {
+  let transformer: TransformerConfiguration
+  let vae: VideoVAEConfiguration.Decoder
+  let audioVAE: AudioVAEConfiguration?
+  private let file: String
+
+  var factors: CompressionFactors { vae.compression }
+
+  init(_ checkpoint: Checkpoint) throws {
+    file = checkpoint.source.name
+    transformer = try TransformerConfiguration(checkpoint.config)
+    vae = try VideoVAEConfiguration.Decoder(checkpoint.config)
+    guard vae.latentChannels == transformer.video.inputs, vae.latentChannels == transformer.video.outputs
+    else {
+      throw GenerationError(
+        .checkpoint,
+        "\(file): the transformer works on \(transformer.video.inputs) latent channels, but the video VAE on "
+          + "\(vae.latentChannels)")
+    }
+    let hasSound = checkpoint.config.has("audio_vae") && checkpoint.config.has("vocoder")
+    audioVAE = hasSound ? try AudioVAEConfiguration(checkpoint.config) : nil
+    if let audioVAE {
+      let width = audioVAE.latentChannels * audioVAE.frequencyBins
+      guard width == transformer.audio.inputs, width == transformer.audio.outputs else {
+        throw GenerationError(
+          .checkpoint,
+          "\(file): the transformer works on \(transformer.audio.inputs) numbers of sound, but the audio VAE on \(width)")
+      }
+    }
+  }
+
+  /// What of the transformer a request needs.
+  func streams(_ request: GenerationRequest, _ kind: OutputKind) throws -> Streams {
+    var given = (sound: false, picture: false)
+    for condition in request.conditions {
+      switch condition {
+      case .sound: given.sound = true
+      case .picture: given.picture = true
+      default: break
+      }
+    }
+    let wantsSound = kind == .sound || given.sound || given.picture || (kind == .video && request.hasSound)
+    guard wantsSound, audioVAE == nil else {
+      return kind == .sound && !given.picture ? .audio : wantsSound ? .both : .video
+    }
+    guard kind == .video, !given.sound, !given.picture else {
+      throw GenerationError(
+        .checkpoint, "\(file) holds no audio VAE or no vocoder; use a checkpoint that makes sound")
+    }
+    return .video
+  }
+
+  func grid(_ size: GenerationPlan.OutputSize) -> VideoGrid {
+    VideoGrid(
+      batch: 1, channels: vae.latentChannels, frames: factors.latentFrames(size.frames),
+      rows: size.height / factors.height, columns: size.width / factors.width, fps: size.frameRate.value,
+      factors: factors)
+  }
+
+  func audioGrid(seconds: Double) throws -> AudioGrid {
+    guard let audioVAE else {
+      throw GenerationError(.checkpoint, "\(file) holds no audio VAE; use a checkpoint that makes sound")
+    }
+    let frames = audioVAE.tokens.frames(seconds: seconds)
+    guard frames > 0 else {
+      throw GenerationError(
+        .frames, "\(seconds) seconds are too short for a sound; make more frames, or leave the sound out")
+    }
+    return AudioGrid(
+      batch: 1, channels: audioVAE.latentChannels, bins: audioVAE.frequencyBins, frames: frames,
+      tokens: audioVAE.tokens)
+  }
+}
+
+/// What an upsampler's configuration says about the stage before it.
+struct UpsamplerShape {
+  let path: String
+  private let configuration: LatentUpsamplerConfiguration
+
+  init(path: String, _ model: ModelShape) throws {
+    self.path = path
+    do {
+      configuration = try LatentUpsampler(path: path).configuration
+    } catch {
+      throw GenerationError(.upsampler, "\(error)")
+    }
+    guard !configuration.isTemporal, configuration.spatialScale.value > 1 else {
+      throw GenerationError(.upsampler, "\(path) does not only enlarge pictures; give a spatial upsampler")
+    }
+    guard configuration.inputChannels == model.vae.latentChannels else {
+      throw GenerationError(
+        .upsampler,
+        "\(path) works on \(configuration.inputChannels) latent channels, but the model on \(model.vae.latentChannels)")
+    }
+  }
+
+  /// The rows, or columns, that become a number of them; nil if none do.
+  func before(_ count: Int) -> Int? {
+    let scale = configuration.spatialScale
+    guard (count * scale.denominator).isMultiple(of: scale.numerator) else { return nil }
+    return count * scale.denominator / scale.numerator
+  }
+
+  /// The least number by which sizes after it count, in latent cells.
+  var step: Int { configuration.spatialScale.numerator }
+
+  func firstGrid(for full: VideoGrid) throws -> VideoGrid {
+    guard let rows = before(full.rows), let columns = before(full.columns) else {
+      preconditionFailure("a size that was not checked")
+    }
+    var grid = full
+    (grid.rows, grid.columns) = (rows, columns)
+    return grid
+  }
+}

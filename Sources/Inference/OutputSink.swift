@@ -1,0 +1,124 @@
+import Foundation
+import Media
+import TensorFiles
+
+/// What a file holds, by the ending of its name.
+enum OutputKind {
+  /// MP4, with sound if there is some.
+  case video
+  /// PNG: one frame.
+  case picture
+  /// WAV.
+  case sound
+
+  init(path: String) throws {
+    switch (path as NSString).pathExtension.lowercased() {
+    case "mp4": self = .video
+    case "png": self = .picture
+    case "wav": self = .sound
+    default:
+      throw GenerationError(
+        .output, "\(path): the name must end in .mp4, in .png for a single frame, or in .wav for sound alone")
+    }
+  }
+
+  /// `a.mp4`, or `a-1.mp4` and so on where there are several.
+  static func paths(_ path: String, count: Int) throws -> [String] {
+    guard count > 1 else { return [path] }
+    let name = path as NSString
+    let digits = String(count).count
+    return (1...count).map { index in
+      let number = String(repeating: "0", count: digits - String(index).count) + String(index)
+      return "\(name.deletingPathExtension)-\(number).\(name.pathExtension)"
+    }
+  }
+}
+
+/// A sound in memory.
+struct Sound {
+  /// [channel][sample], -1 to 1.
+  var channels: [[Float]]
+  var sampleRate: Int
+}
+
+/// Where generated frames go: an MP4, or a PNG for one frame. The file appears under its name when it is whole; a sink
+/// that is dropped before leaves nothing behind.
+final class OutputSink {
+  private enum Target {
+    case video(VideoWriter)
+    case picture(path: String)
+  }
+
+  private let target: Target
+  private let sound: Sound?
+  /// Samples of it that are in the file.
+  private var written = 0
+  private let frameRate: Double
+
+  init(path: String, kind: OutputKind, size: GenerationPlan.OutputSize, sound: Sound?) throws {
+    frameRate = size.frameRate.value
+    self.sound = sound
+    guard kind == .video else {
+      target = .picture(path: path)
+      return
+    }
+    // In pictures of few macroblocks a row, x264's macroblock tree (seen in version 164 at 64 pixels) reads memory that
+    // it has not written, and the same frames don't always give the same bytes. This preset does without the tree.
+    let quality = VideoWriter.Quality(preset: size.width < 128 ? "superfast" : "medium")
+    target = .video(
+      try VideoWriter(
+        path: path, width: size.width, height: size.height, frameRate: size.frameRate,
+        audio: sound.map { .init(sampleRate: $0.sampleRate, channelCount: $0.channels.count) },
+        quality: quality))
+  }
+
+  /// Adds a frame, and the sound that goes with it.
+  func append(_ frame: RGBFrame) throws {
+    switch target {
+    case .video(let writer):
+      try writer.append(frame)
+      try appendSound(to: writer)
+    case .picture(let path): try frame.writePNG(to: path)
+    }
+  }
+
+  func finish() throws {
+    guard case .video(let writer) = target else { return }
+    try writer.finish()
+  }
+
+  /// Video and sound take turns, so that players need not search; the track ends with the video.
+  private func appendSound(to writer: VideoWriter) throws {
+    guard let sound, let total = sound.channels.first?.count else { return }
+    let wanted = Int((Double(writer.frameCount) / frameRate * Double(sound.sampleRate)).rounded())
+    let end = min(wanted, total)
+    guard end > written else { return }
+    try writer.append(audio: sound.channels.map { Array($0[written..<end]) })
+    written = end
+  }
+
+  /// Finds what would keep the file from being written, before hours of work.
+  static func check(path: String, kind: OutputKind, size: GenerationPlan.OutputSize) throws {
+    func fail(_ problem: String) -> GenerationError { GenerationError(.output, "\(path): \(problem)") }
+    switch kind {
+    case .picture:
+      guard size.frames == 1 else {
+        throw fail("a PNG holds one frame, not \(size.frames); use .mp4, or --num-frames 1")
+      }
+    case .video:
+      guard size.width % 2 == 0, size.height % 2 == 0, size.width <= 16384, size.height <= 16384 else {
+        throw fail("H.264 can't hold \(size.width)x\(size.height) pixels: both must be even and at most 16384")
+      }
+    case .sound: break
+    }
+    var isFolder: ObjCBool = false
+    if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
+      throw fail("is a folder; name a file")
+    }
+    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
+      throw fail("its folder does not exist; make it first")
+    }
+    if let problem = OutputFolder.problem(folder) { throw fail("its folder \(problem); choose another one") }
+  }
+}

@@ -1,0 +1,64 @@
+import LTX
+
+/// What can be judged without the models.
+enum RequestCheck {
+  /// What H.264 holds in pixels, and more frames than memory holds; counts of tokens stay far from overflowing.
+  private static let largestSide = 16384
+  private static let mostFrames = 1_000_000
+  /// A scale beyond this is noise, and not far from overflowing.
+  static let largestScale = 1e6
+
+  static func numbers(_ request: GenerationRequest) throws {
+    guard !request.prompts.isEmpty, !request.prompts.contains(where: { $0.allSatisfy(\.isWhitespace) }) else {
+      throw GenerationError(.prompt, "is empty; say what the result should show")
+    }
+    if let steps = request.steps, !(1...NoiseSchedule.maximumSteps).contains(steps) {
+      throw GenerationError(
+        .steps, "\(steps) steps are not possible; use 1 to \(NoiseSchedule.maximumSteps)")
+    }
+    for (option, value, most) in [
+      (GenerationError.Option.width, request.width, largestSide), (.height, request.height, largestSide),
+      (.frames, request.frames, mostFrames),
+    ] {
+      guard let value, value > most else { continue }
+      throw GenerationError(option, "\(value) is not possible; use at most \(most)")
+    }
+    if let rate = request.frameRate, !(rate > 0 && rate <= 1000) {
+      throw GenerationError(
+        .frameRate, "\(rate) frames a second are not possible; use a rate above 0 and up to 1000")
+    }
+    guard (0...1).contains(request.referenceAttention) else {
+      throw GenerationError(.referenceAttention, "\(request.referenceAttention) is out of range; use 0 to 1")
+    }
+  }
+}
+
+extension Guidance {
+  enum Of { case video, audio }
+
+  /// - Throws: `GenerationError` for a value that is out of range.
+  func checked(_ model: ModelShape, _ stream: Of) throws -> Guidance {
+    typealias Option = GenerationError.Option
+    func option(_ video: Option, _ audio: Option) -> Option { stream == .video ? video : audio }
+    for (option, value) in [
+      (option(.videoCFG, .audioCFG), cfg), (option(.videoSTG, .audioSTG), stg),
+      (option(.videoModality, .audioModality), modality),
+    ] where !(abs(value) <= RequestCheck.largestScale) {
+      throw GenerationError(option, "\(value) is no scale; use a number such as 3")
+    }
+    guard (0...1).contains(rescale) else {
+      throw GenerationError(option(.videoRescale, .audioRescale), "\(rescale) is out of range; use 0 to 1")
+    }
+    guard (0...NoiseSchedule.maximumSteps).contains(skipSteps) else {
+      throw GenerationError(
+        option(.videoSkipSteps, .audioSkipSteps), "\(skipSteps) is out of range; use 0 or a small number")
+    }
+    let blocks = model.transformer.blocks
+    if let wrong = (stgBlocks ?? []).sorted().first(where: { !(0..<blocks).contains($0) }) {
+      throw GenerationError(
+        option(.videoSTGBlocks, .audioSTGBlocks),
+        "there is no block \(wrong); this transformer has the blocks 0 to \(blocks - 1)")
+    }
+    return self
+  }
+}

@@ -1,0 +1,57 @@
+// B batch, Z latent channels, T latent frames, N frequency bins.
+
+import LTX
+import Media
+import Torch
+
+/// Reads sounds and encodes them to what samplings know of their sound.
+struct SoundConditionEncoder {
+  /// What becomes of a file.
+  enum Encoded {
+    case condition(AudioCondition)
+    /// The whole sound, which stays as it is: its latent, and itself.
+    case frozen(Tensor, Sound)
+  }
+
+  let encoder: AudioEncoder
+
+  /// - Throws: `MediaError` for a file that changed since it was checked, and what the encoder throws.
+  func callAsFunction(_ encoding: GenerationStage.SoundEncoding) throws -> Encoded {
+    let grid = encoding.grid
+    switch encoding.condition {
+    case .sound(let path, let start):
+      let sound = try read(path, from: start, seconds: encoding.seconds)
+      return .frozen(try latent(sound, grid), sound)
+    case .retake(let path, let from, let to):
+      let sound = try read(path, from: 0, seconds: encoding.seconds)
+      let kept = grid.frames(from: from, to: to).map { $0 ? Float(0) : 1 }
+      return .condition(
+        .masked(latent: try latent(sound, grid), mask: try Tensor(kept, shape: [1, grid.frames]), strength: 1))
+    case .image, .prefix, .suffix, .inpaint, .reference, .picture:
+      preconditionFailure("a picture among sounds")
+    }
+  }
+
+  /// Stereo, as long as the result: cut, or filled up with silence.
+  private func read(_ path: String, from start: Double, seconds: Double) throws -> Sound {
+    let reader = try AudioReader(path: path)
+    let clip = try reader.readStereo(from: start, seconds: seconds)
+    let count = Int((seconds * Double(clip.sampleRate)).rounded())
+    return Sound(
+      channels: clip.channels.map { channel in
+        channel.count >= count ? Array(channel[..<count]) : channel + Array(repeating: 0, count: count - channel.count)
+      }, sampleRate: clip.sampleRate)
+  }
+
+  /// [1, Z, T, N]: as many frames as the grid has.
+  private func latent(_ sound: Sound, _ grid: AudioGrid) throws -> Tensor {
+    let latent = try encoder(AudioTensors.waveform(sound.channels), sampleRate: sound.sampleRate)
+      .to(.cpu, .float32)
+    let count = latent.size(2)
+    if count >= grid.frames { return try latent.narrow(2, 0, grid.frames).contiguous() }
+    // Rounding may leave the last frame out; it is as the one before.
+    let last = try latent.narrow(2, count - 1, 1)
+      .expand([latent.size(0), latent.size(1), grid.frames - count, latent.size(3)])
+    return try Tensor.cat([latent, last], 2)
+  }
+}

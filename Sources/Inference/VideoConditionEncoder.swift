@@ -1,0 +1,133 @@
+// B batch, C latent channels, F H W latent frames, rows, columns.
+
+import LTX
+import Media
+import Torch
+
+/// Reads pictures and clips and encodes them to what a sampling knows of its video.
+struct VideoConditionEncoder {
+  /// What becomes of a file.
+  enum Encoded {
+    case condition(VideoCondition)
+    /// The whole video, which stays as it is.
+    case frozen(Tensor)
+  }
+
+  let encoder: VideoEncoder
+
+  /// - Throws: `MediaError` for a file that changed since it was checked, and what the encoder throws.
+  func callAsFunction(_ encoding: GenerationStage.VideoEncoding) throws -> Encoded {
+    let grid = encoding.grid
+    let time = grid.factors.time
+    let total = (grid.frames - 1) * time + 1
+    switch encoding.condition {
+    case .image(let path, let frame, let strength, _):
+      let latent = try latent(picture(path, encoding))
+      return .condition(
+        frame == 0
+          ? .replace(latent: latent, latentFrame: 0, strength: strength)
+          : .keyframe(latent: latent, frame: frame, strength: strength))
+    case .prefix(let path, let frames):
+      let latent = try latent(clip(path, encoding, most: frames ?? total))
+      return .condition(.replace(latent: latent, latentFrame: 0, strength: 1))
+    case .suffix(let path, let frames):
+      let given = try GivenVideo(encoding.condition)
+      // Encoded with what is before them: the encoder looks back in time.
+      let used = (min(given.frames, total) - 1) / time * time + 1
+      let latent = try latent(clip(path, encoding, most: used, skipping: given.frames - used))
+      let count = min((frames ?? used - 1) / time, latent.size(2) - 1)
+      return .condition(
+        .replace(
+          latent: try latent.narrow(2, latent.size(2) - count, count), latentFrame: grid.frames - count,
+          strength: 1))
+    case .retake(let path, let from, let to):
+      let kept = grid.frames(from: from, to: to).map { $0 ? Float(0) : 1 }
+      let mask = try Tensor(kept, shape: [1, grid.frames, 1, 1])
+        .expand([1, grid.frames, grid.rows, grid.columns]).contiguous()
+      return .condition(.masked(latent: try whole(path, encoding, total), mask: mask, strength: 1))
+    case .inpaint(let path, let maskPath):
+      return .condition(
+        .masked(
+          latent: try whole(path, encoding, total), mask: try keptCells(maskPath, grid, total), strength: 1))
+    case .reference(let path, let strength):
+      var pixels = try clip(path, encoding, most: total)
+      if encoding.temporalScale > 1 {
+        // The first frame stands alone, as in the latent.
+        let indices = [0] + Array(stride(from: 1, to: pixels.size(2), by: encoding.temporalScale))
+        pixels = try pixels.indexSelect(2, Tensor(indices.map(Int64.init)))
+      }
+      let latent = try latent(pixels)
+      let tokens = latent.size(2) * latent.size(3) * latent.size(4)
+      return .condition(
+        .reference(
+          latent: latent, spatialScale: encoding.spatialScale, temporalScale: encoding.temporalScale,
+          strength: strength,
+          attention: encoding.attention == 1 ? nil : try .full([1, tokens], Scalar(encoding.attention))))
+    case .picture(let path):
+      return .frozen(try whole(path, encoding, total))
+    case .sound: preconditionFailure("a sound among videos")
+    }
+  }
+
+  private func latent(_ pixels: Tensor) throws -> Tensor {
+    try encoder.encode(pixels, tiling: .usual(for: encoder.compression)).to(.cpu, .float32)
+  }
+
+  private func whole(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int) throws -> Tensor {
+    let pixels = try clip(path, encoding, most: total)
+    guard pixels.size(2) == total else {
+      throw MediaError(
+        .decoding, file: path, "gives \(pixels.size(2)) frames, but \(total) were announced",
+        remedy: "Copy or convert the file anew, or use --num-frames.")
+    }
+    return try latent(pixels)
+  }
+
+  private func picture(_ path: String, _ encoding: GenerationStage.VideoEncoding) throws -> Tensor {
+    guard let frame = try VideoReader(path: path).next() else {
+      throw MediaError(.decoding, file: path, "holds no picture", remedy: "Save it anew.")
+    }
+    let seen = encoding.crf == 0 ? frame : try frame.compressed(crf: encoding.crf)
+    return try FrameTensors.stack([FrameTensors.covering(seen, (encoding.width, encoding.height))])
+  }
+
+  /// Frames of a clip, `k * t + 1` of them: [1, 3, frames, height, width].
+  private func clip(
+    _ path: String, _ encoding: GenerationStage.VideoEncoding, most: Int, skipping: Int = 0
+  ) throws -> Tensor {
+    let reader = try VideoReader(path: path)
+    for _ in 0..<skipping { _ = try reader.next() }
+    var frames: [Tensor] = []
+    while frames.count < most, let frame = try reader.next() {
+      frames.append(try FrameTensors.covering(frame, (encoding.width, encoding.height)))
+    }
+    let time = encoding.grid.factors.time
+    let used = max(1, (frames.count - 1) / time * time + 1)
+    return try FrameTensors.stack(Array(frames.prefix(used)))
+  }
+
+  /// Where a mask leaves the video as it is: [1, F, H, W], 1 for cells without a white pixel in any of their frames.
+  private func keptCells(_ path: String, _ grid: VideoGrid, _ total: Int) throws -> Tensor {
+    let reader = try VideoReader(path: path)
+    let factors = grid.factors
+    let size = (width: grid.columns * factors.width, height: grid.rows * factors.height)
+    var frames: [Tensor] = []
+    while frames.count < total, let frame = try reader.next() {
+      let level = try (FrameTensors.covering(frame, size).mean([0]) + 1) / 2
+      frames.append(
+        try level.unflatten(1, [grid.columns, factors.width]).unflatten(0, [grid.rows, factors.height])
+          .amax([1, 3]))
+    }
+    guard let last = frames.last else {
+      throw MediaError(.decoding, file: path, "holds no picture", remedy: "Save it anew.")
+    }
+    // A picture, or a mask that ends early, holds to the end.
+    frames += Array(repeating: last, count: total - frames.count)
+    let cells = try (0..<grid.frames).map { frame in
+      let first = max(0, frame * factors.time - (factors.time - 1))
+      let end = frame * factors.time + 1
+      return try Tensor.stack(Array(frames[first..<end]), 0).amax([0])
+    }
+    return try Tensor.stack(cells, 0).lessOrEqual(to: 0.5).to(.float32).unsqueeze(0)
+  }
+}

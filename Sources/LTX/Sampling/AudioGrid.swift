@@ -1,0 +1,111 @@
+// B batch, Z audio channels, T audio latent frames, N frequency bins of the latent.
+
+import Torch
+
+/// Audio latents as tokens, and where each token lies in time.
+public struct AudioTokens: Sendable {
+  public var sampleRate = 16000
+  /// Samples between two frames of the spectrogram.
+  public var hopLength = 160
+  /// Spectrogram frames that one latent frame stands for.
+  public var compression = 4
+
+  public init() {}
+
+  /// [B, Z, T, 16] to [B, T, Z * 16]; frequencies fastest.
+  public static func patchify(_ latent: Tensor) throws -> Tensor {
+    try latent.permute([0, 2, 1, 3]).flatten(from: 2, through: 3)
+  }
+
+  /// [B, T, Z * 16] to [B, Z, T, 16]
+  public static func unpatchify(_ tokens: Tensor, channels: Int) throws -> Tensor {
+    try tokens.unflatten(2, [channels, -1]).permute([0, 2, 1, 3]).contiguous()
+  }
+
+  /// Latent frames per second.
+  public var rate: Double { Double(sampleRate) / Double(hopLength * compression) }
+
+  /// Latent frames of a sound of some seconds: rounded, halves to even.
+  public func frames(seconds: Double) -> Int { Int((seconds * rate).rounded(.toNearestOrEven)) }
+
+  /// Where a latent frame starts and ends: the first one stands for one spectrogram frame, the others follow it.
+  func seconds(of frame: Int) -> (start: Double, end: Double) {
+    func bound(_ index: Int) -> Double {
+      Double(max(0, index * compression + 1 - compression) * hopLength) / Double(sampleRate)
+    }
+    return (bound(frame), bound(frame + 1))
+  }
+
+  /// Positions as the transformer takes them: seconds, [B, 1, T, 2].
+  public func positions(batch: Int, frames: Int) throws -> Tensor {
+    let index = try Tensor.arange(to: Scalar(frames + 1), dtype: .float32) * Double(compression)
+    let seconds =
+      try (index + Double(1 - compression)).clamped(min: 0) * Double(hopLength) / Double(sampleRate)
+    let bounds = try Tensor.stack([seconds.slice(0, from: 0, to: frames), seconds.slice(0, from: 1)], -1)
+    return try bounds.unsqueeze(0).unsqueeze(0).expand([batch, 1, frames, 2]).contiguous()
+  }
+}
+
+/// A known sound that guides the generation of a sound.
+public enum AudioCondition: Sendable {
+  /// A latent of the whole sound that is kept where the mask [B, T] is 1: [B, Z, T, N].
+  case masked(latent: Tensor, mask: Tensor, strength: Double)
+}
+
+/// The grid of a sound that is generated.
+public struct AudioGrid: Sendable {
+  public var batch: Int
+  /// Latent channels and frequency bins; a token holds both.
+  public var channels: Int
+  public var bins: Int
+  /// Latent frames.
+  public var frames: Int
+  public var tokens: AudioTokens
+
+  public init(batch: Int, channels: Int, bins: Int, frames: Int, tokens: AudioTokens = AudioTokens()) {
+    self.batch = batch
+    self.channels = channels
+    self.bins = bins
+    self.frames = frames
+    self.tokens = tokens
+  }
+
+  /// [B, Z, T, N]
+  public var latentShape: [Int] { [batch, channels, frames, bins] }
+
+  /// Which latent frames stand for anything within a stretch of time, in seconds.
+  public func frames(from start: Double, to end: Double) -> [Bool] {
+    (0..<frames).map { frame in
+      let (first, last) = tokens.seconds(of: frame)
+      return last > start && first < end
+    }
+  }
+
+  /// The tokens of the sound with conditions applied in order.
+  ///
+  /// - Parameter start: a latent to refine, [B, Z, T, N]; nil where noise is all there is.
+  /// - Throws: `ModalityError` when a latent does not fit the grid.
+  public func sequence(_ conditions: [AudioCondition] = [], start: Tensor? = nil) throws -> LatentSequence {
+    var sequence = try LatentSequence(
+      batch: batch, channels: channels * bins, positions: tokens.positions(batch: batch, frames: frames))
+    if let start {
+      try requireFit(start)
+      let tokens = try AudioTokens.patchify(start)
+      (sequence.start, sequence.clean) = (tokens, tokens)
+    }
+    for condition in conditions {
+      switch condition {
+      case .masked(let latent, let mask, let strength):
+        try requireFit(latent)
+        try sequence.keep(AudioTokens.patchify(latent), where: mask, strength: strength)
+      }
+    }
+    return sequence
+  }
+
+  private func requireFit(_ latent: Tensor) throws {
+    guard latent.shape == latentShape else {
+      throw ModalityError(problem: "a sound's latent has shape \(latent.shape); expected \(latentShape)")
+    }
+  }
+}

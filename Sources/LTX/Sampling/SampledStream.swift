@@ -1,0 +1,56 @@
+// B batch, T tokens, C latent channels, S text tokens, W context width.
+
+import Torch
+
+/// One stream while it is sampled.
+public struct SampledStream: Sendable {
+  /// [B, T, C], the noisy tokens.
+  public var latent: Tensor
+  public let sequence: LatentSequence
+  /// [B, S, W]
+  public let context: Tensor
+  /// For the negative prompt; nil takes `context`.
+  public let negativeContext: Tensor?
+  public let guidance: Guidance
+  /// Given as a whole: its tokens stay as they are, and the model is told that they have no noise.
+  public let isFrozen: Bool
+
+  /// Starts from noise [B, T, C]: it is mixed into the sequence's start by `noiseLevel`, and what is known takes its
+  /// place by the mask.
+  ///
+  /// - Parameters:
+  ///   - noiseLevel: 1 for noise alone; less to refine the sequence's start.
+  ///   - isFrozen: keeps the sequence's clean tokens, whatever its mask.
+  public init(
+    noise: Tensor, sequence: LatentSequence, context: Tensor, negativeContext: Tensor? = nil,
+    guidance: Guidance = Guidance(), noiseLevel: Double = 1, isFrozen: Bool = false
+  ) throws {
+    var sequence = sequence
+    if isFrozen { sequence.denoiseMask = try .zeros(like: sequence.denoiseMask) }
+    let clean = try sequence.clean.to(.float32)
+    var noisy = try noise.to(.float32)
+    if noiseLevel != 1 {
+      let start = try sequence.start?.to(.float32) ?? .zeros(like: noisy)
+      noisy = try start.lerp(to: noisy, Scalar(noiseLevel))
+    }
+    latent = try clean.lerp(to: noisy, sequence.denoiseMask.unsqueeze(-1)).to(noise.dtype)
+    self.sequence = sequence
+    self.context = context
+    self.negativeContext = negativeContext
+    self.guidance = guidance
+    self.isFrozen = isFrozen
+  }
+
+  /// What is known put in the place of what was predicted: [B, T, C] in the prediction's element type.
+  func keepingKnown(_ predicted: Tensor) throws -> Tensor {
+    let mask = try sequence.denoiseMask.unsqueeze(-1)
+    let x = predicted.dtype == .float64 ? predicted : try predicted.to(.float32)
+    return try (x * mask + sequence.clean.to(.float32) * (1 - mask)).to(predicted.dtype)
+  }
+
+  func with(latent: Tensor) -> SampledStream {
+    var copy = self
+    copy.latent = latent
+    return copy
+  }
+}

@@ -1,0 +1,38 @@
+import Foundation
+
+extension RGBFrame {
+  /// The picture as a frame of an H.264 video shows it: with half the colour resolution and the marks of compression.
+  ///
+  /// A last odd column and row is left out; a picture of one row or column is given back as it is.
+  ///
+  /// - Parameter crf: x264's constant rate factor, 0 (lossless but for colours) to 51.
+  /// - Throws: `MediaError` if a temporary file can't be written or read.
+  public func compressed(crf: Int) throws -> RGBFrame {
+    let (evenWidth, evenHeight) = (width / 2 * 2, height / 2 * 2)
+    guard evenWidth > 0, evenHeight > 0 else { return self }
+    let path = FileManager.default.temporaryDirectory
+      .appendingPathComponent("picture-\(UUID().uuidString).mp4").path
+    defer { unlink(path) }
+    let writer = try VideoWriter(
+      path: path, width: evenWidth, height: evenHeight, frameRate: Rational(1),
+      quality: VideoWriter.Quality(crf: crf, preset: evenWidth < 128 ? "superfast" : "veryfast"))
+    try writer.append(cropped(width: evenWidth, height: evenHeight))
+    try writer.finish()
+    guard let seen = try VideoReader(path: path).next() else {
+      throw MediaError(
+        .decoding, file: path, "a picture that was compressed can't be read again", remedy: "Free room on the disk.")
+    }
+    return seen
+  }
+
+  private func cropped(width: Int, height: Int) -> RGBFrame {
+    guard (width, height) != (self.width, self.height) else { return self }
+    var kept: [UInt8] = []
+    kept.reserveCapacity(3 * width * height)
+    for row in 0..<height {
+      let start = 3 * self.width * row
+      kept += bytes[start..<(start + 3 * width)]
+    }
+    return RGBFrame(bytes: kept, width: width, height: height)
+  }
+}

@@ -1,0 +1,42 @@
+import Foundation
+import LTX
+import TensorFiles
+import Testing
+import Torch
+
+@Suite struct SecondOrderSamplingTests {
+  private static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent("Fixtures").path
+
+  /// float32 predictions, four steps with two of them each; the rest is in float64. Each prediction is off by a few 1e-6.
+  @Test func `Both streams end where ltx-pipelines ends`() throws {
+    let file = try SafetensorsFile(path: Self.fixtures + "/second-order-sampling.safetensors")
+    let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
+      .transformer(dtype: .float32)
+    func stream(_ name: String, cfg: Double) throws -> SampledStream {
+      var guidance = Guidance()
+      guidance.cfg = cfg
+      return try SampledStream(
+        noise: file.tensor("\(name).noise"),
+        sequence: LatentSequence(
+          clean: file.tensor("\(name).clean"), denoiseMask: file.tensor("\(name).denoise_mask"),
+          positions: file.tensor("\(name).positions")),
+        context: file.tensor("\(name).context"), negativeContext: file.tensor("\(name).negative_context"),
+        guidance: guidance)
+    }
+    let sigmas: [Float] = try file.tensor("sigmas").array()
+    var steps: [Int] = []
+    let end = try withInference {
+      try Sampler(transformer: transformer, method: .res2s).sample(
+        video: stream("video", cfg: 3), audio: stream("audio", cfg: 5), sigmas: sigmas
+      ) { step, _, _ in steps.append(step) }
+    }
+    #expect(steps == [0, 1, 2, 3])
+    for (name, latent) in [("video", end.video?.latent), ("audio", end.audio?.latent)] {
+      let wanted = try file.tensor("expected.\(name).latent")
+      let difference = try #require(latent) - wanted
+      let error = try difference.abs().amax().item() / wanted.abs().amax().item()
+      #expect(error < 1e-4, "\(name): \(error)")
+    }
+  }
+}
