@@ -111,7 +111,7 @@ public struct TransformerConfiguration: Sendable {
         throw c.error(key, "is \(!value); only \(value) is supported")
       }
     }
-    for (key, value) in [("dropout", 0), ("num_embeds_ada_norm", 1000)] {
+    for (key, value) in [("dropout", 0.0), ("num_embeds_ada_norm", 1000.0)] {
       let found = try c.double(key, default: value)
       guard found == value else { throw c.error(key, "is \(found); only \(value) is supported") }
     }
