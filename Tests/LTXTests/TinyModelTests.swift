@@ -46,11 +46,12 @@ import Torch
       })
   }
 
-  @Test func seedDecidesTheBytes() throws {
+  @Test(arguments: TinyModel.Generation.allCases)
+  func seedDecidesTheBytes(_ generation: TinyModel.Generation) throws {
     let (a, b, c) = (try Scratch(), try Scratch(), try Scratch())
-    _ = try TinyModel.write(to: a.folder, seed: 1)
-    _ = try TinyModel.write(to: b.folder, seed: 1)
-    _ = try TinyModel.write(to: c.folder, seed: 2)
+    _ = try TinyModel.write(to: a.folder, generation: generation, seed: 1)
+    _ = try TinyModel.write(to: b.folder, generation: generation, seed: 1)
+    _ = try TinyModel.write(to: c.folder, generation: generation, seed: 2)
     let first = try Self.contents(of: a.folder)
     #expect(try first == Self.contents(of: b.folder))
     let other = try Self.contents(of: c.folder)
@@ -87,28 +88,44 @@ import Torch
   }
 
   /// The fixtures' keys are those of the reference's modules.
-  @Test func keysAreThoseOfTheReference() throws {
+  @Test(arguments: TinyModel.Generation.allCases)
+  func keysAreThoseOfTheReference(_ generation: TinyModel.Generation) throws {
     let scratch = try Scratch()
-    let ours = try SafetensorsFile(path: TinyModel.write(to: scratch.folder).checkpoint).entries
+    let files = try TinyModel.write(to: scratch.folder, generation: generation)
+    let file = try SafetensorsFile(path: files.checkpoint)
+    let ours = file.entries
     let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .appendingPathComponent("Fixtures/models")
+    let reference = generation == .ltx2 ? "ltx2" : "ltx23"
     for (file, prefixes) in [
-      ("ltx2_transformer", ["model.", "text_embedding_projection."]), ("ltx2_vae", ["vae."]),
+      ("\(reference)_transformer", ["model.", "text_embedding_projection."]), ("\(reference)_vae", ["vae."]),
     ] {
       let theirs = try SafetensorsFile(path: models.appendingPathComponent("\(file).safetensors").path)
         .entries
       let mine = ours.keys.filter { key in prefixes.contains { key.hasPrefix($0) } }
       #expect(Self.patterns(mine) == Self.patterns(theirs.keys))
     }
-    #expect(ours.values.allSatisfy { $0.dtype == .bfloat16 })
+    let isWide = { (key: String) in key.hasSuffix("scale_shift_table") || key.contains("statistics") }
+    for (key, entry) in ours where !key.contains("scale_shift_table_a2v") {
+      #expect(entry.dtype == (generation == .ltx23 && isWide(key) ? .float32 : .bfloat16), "\(key)")
+    }
+    #expect(file.metadata["model_version"] == (generation == .ltx2 ? nil : "2.3.0"))
+    for (name, path) in [
+      ("upsampler_spatial", files.spatialUpsampler), ("upsampler_temporal", files.temporalUpsampler),
+    ] {
+      let theirs = try SafetensorsFile(path: models.appendingPathComponent("\(name).safetensors").path)
+        .entries
+      #expect(try Self.patterns(SafetensorsFile(path: path).entries.keys) == Self.patterns(theirs.keys))
+    }
     // Encoder and decoder share the statistics.
     #expect(ours.keys.filter { $0.hasPrefix("audio_vae.") }.count == 104 - 2)
     #expect(ours.keys.filter { $0.hasPrefix("vocoder.") }.count == 194)
   }
 
-  @Test func everyModelReadsAllThatIsItsOwn() throws {
+  @Test(arguments: TinyModel.Generation.allCases)
+  func everyModelReadsAllThatIsItsOwn(_ generation: TinyModel.Generation) throws {
     let scratch = try Scratch()
-    let files = try TinyModel.write(to: scratch.folder)
+    let files = try TinyModel.write(to: scratch.folder, generation: generation)
     let checkpoint = try Checkpoint(path: files.checkpoint)
     let root = checkpoint.weights()
     let scope = root / "model" / "diffusion_model"
@@ -126,11 +143,14 @@ import Torch
       ])
   }
 
-  @Test func noTensorIsConstant() throws {
+  @Test(arguments: TinyModel.Generation.allCases)
+  func noTensorIsConstant(_ generation: TinyModel.Generation) throws {
     let scratch = try Scratch()
-    let files = try TinyModel.write(to: scratch.folder)
+    let files = try TinyModel.write(to: scratch.folder, generation: generation)
     let sources: [any TensorSource] = [
       try SafetensorsFile(path: files.checkpoint), try ShardedSafetensors(folder: files.textEncoder),
+      try SafetensorsFile(path: files.spatialUpsampler), try SafetensorsFile(path: files.temporalUpsampler),
+      try SafetensorsFile(path: files.distilledLoRA),
     ]
     for source in sources {
       for key in source.entries.keys {
@@ -141,10 +161,10 @@ import Torch
     }
   }
 
-  @Test(arguments: [DType.float32, .bfloat16])
-  func signalsKeepTheirSize(dtype: DType) throws {
+  @Test(arguments: [DType.float32, .bfloat16], TinyModel.Generation.allCases)
+  func signalsKeepTheirSize(dtype: DType, generation: TinyModel.Generation) throws {
     let scratch = try Scratch()
-    let files = try TinyModel.write(to: scratch.folder, seed: 3)
+    let files = try TinyModel.write(to: scratch.folder, generation: generation, seed: 3)
     let checkpoint = try Checkpoint(path: files.checkpoint)
     let root = checkpoint.weights(dtype: dtype)
     let scope = root / "model" / "diffusion_model"
@@ -173,6 +193,14 @@ import Torch
       let latent = try encoder.encode(clip, tiling: nil)
       #expect(latent.shape == [1, 16, 2, 2, 2])
       try expectOrderOne(latent, "latent")
+      let statistics = try checkpoint.videoLatentStatistics(dtype: dtype)
+      for (path, shape) in [
+        (files.spatialUpsampler, [1, 16, 2, 4, 4]), (files.temporalUpsampler, [1, 16, 3, 2, 2]),
+      ] {
+        let larger = try LatentUpsampler(path: path, dtype: dtype)(latent, statistics: statistics)
+        #expect(larger.shape == shape)
+        try expectOrderOne(larger, path)
+      }
       let decoded = try decoder.decode(latent)
       #expect(decoded.shape == clip.shape)
       try expectOrderOne(decoded, "decoded")
@@ -195,6 +223,35 @@ import Torch
         try expectOrderOne(try #require(velocity.audio), "audio velocity at \(sigma)")
       }
     }
+  }
+
+  /// The LoRA fits, and changes a little of what the model computes.
+  @Test(arguments: TinyModel.Generation.allCases)
+  func theLoRAIsSmall(_ generation: TinyModel.Generation) throws {
+    let scratch = try Scratch()
+    let files = try TinyModel.write(to: scratch.folder, generation: generation)
+    let checkpoint = try Checkpoint(path: files.checkpoint)
+    let lora = try LoRAFile(path: files.distilledLoRA)
+    // In each block: four layers of six attentions, two of two feed-forwards.
+    #expect(lora.modules.count == TinyTransformer().blocks * (6 * 4 + 2 * 2))
+    var adapters = AdapterSet()
+    try lora.add(to: &adapters, strength: 1, dtype: .float32)
+    let random = try Generator(seed: 6)
+    let sigma = try Tensor.full([1], 0.5)
+    let configuration = try TransformerConfiguration(checkpoint.config)
+    let width = configuration.captionChannels ?? configuration.video.width
+    let video = Modality(
+      latent: try random.normal([1, 4, 16]), timesteps: try sigma.unsqueeze(1), sigma: sigma,
+      positions: try VideoTokens.positions(
+        batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),
+      context: try random.normal([1, 5, width]))
+    func velocity(_ adapters: AdapterSet) throws -> Tensor {
+      let transformer = try checkpoint.transformer(dtype: .float32, adapters: adapters)
+      return try #require(transformer(video: video, audio: nil).video)
+    }
+    let plain = try velocity(AdapterSet())
+    let change = try ((velocity(adapters) - plain).std() / plain.std()).item()
+    #expect((0.005...0.5).contains(change), "\(change)")
   }
 
   @Test func tokenizerTakesAnyText() throws {

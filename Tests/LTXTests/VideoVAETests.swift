@@ -70,6 +70,64 @@ import Torch
     #expect(
       throws: VideoVAEError.tooSmallToReflect(rows: 1, columns: 4, compression: decoder.compression)
     ) { try decoder.decode(noise([1, channels, 1, 1, 4])) }
+    // An encoder that reflects, too.
+    let weights = try Checkpoint(path: Self.model).weights(dtype: .float32)
+    var configuration = encoder.configuration
+    configuration.padding = .reflect
+    let reflecting = try VideoEncoder(weights / "vae", configuration: configuration)
+    #expect(throws: VideoVAEError.tooSmallToReflect(rows: 1, columns: 3, compression: encoder.compression)) {
+      try reflecting(noise([1, 3, 1, 32, 96]))
+    }
+    #expect(try reflecting(noise([1, 3, 1, 64, 96])).shape == [1, channels, 1, 2, 3])
+  }
+
+  // MARK: Attention
+
+  /// Written out position by position; no published configuration of LTX-2 has this block.
+  @Test func attentionIsAmongThePositionsOfAFrame() throws {
+    let width = 4
+    let source = Tensors([
+      "norm.gamma": try noise([width, 1, 1], seed: 3),
+      "to_qkv.weight": try noise([3 * width, width, 1, 1], seed: 4),
+      "to_qkv.bias": try noise([3 * width], seed: 5),
+      "proj.weight": try noise([width, width, 1, 1], seed: 6),
+      "proj.bias": try noise([width], seed: 7),
+    ])
+    func values(_ name: String) throws -> [Float] { try source.tensor(name).array() }
+    let (gamma, qkv, qkvBias) = (
+      try values("norm.gamma"), try values("to_qkv.weight"), try values("to_qkv.bias")
+    )
+    let (out, outBias) = (try values("proj.weight"), try values("proj.bias"))
+    let x = try noise([1, 2, 2, 3, width], seed: 8)
+    let found: [Float] = try FrameAttention(Weights(source), channels: width)(x, .none).array()
+    let input: [Float] = try x.array()
+    let positions = 6
+    for frame in 0..<2 {
+      let rows = (0..<positions).map { p -> [Float] in
+        let start = (frame * positions + p) * width
+        let row = Array(input[start..<(start + width)])
+        let length = row.map { $0 * $0 }.reduce(0, +).squareRoot()
+        let normed = zip(row, gamma).map { $0 / length * $1 * Float(width).squareRoot() }
+        return (0..<(3 * width)).map { o in
+          qkvBias[o] + (0..<width).map { qkv[o * width + $0] * normed[$0] }.reduce(0, +)
+        }
+      }
+      for p in 0..<positions {
+        let scores = (0..<positions).map { k -> Float in
+          let product = (0..<width).map { rows[p][$0] * rows[k][width + $0] }.reduce(0, +)
+          return Foundation.exp(product / Float(width).squareRoot())
+        }
+        let total = scores.reduce(0, +)
+        let mixed = (0..<width).map { c in
+          (0..<positions).map { scores[$0] / total * rows[$0][2 * width + c] }.reduce(0, +)
+        }
+        for c in 0..<width {
+          let expected = outBias[c] + (0..<width).map { out[c * width + $0] * mixed[$0] }.reduce(0, +)
+          let place = (frame * positions + p) * width + c
+          #expect(abs(found[place] - input[place] - expected) < 1e-4)
+        }
+      }
+    }
   }
 
   // MARK: Padding
