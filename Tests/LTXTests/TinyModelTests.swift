@@ -200,7 +200,7 @@ import Torch
   @Test func tokenizerTakesAnyText() throws {
     let scratch = try Scratch()
     let files = try TinyModel.write(to: scratch.folder)
-    let tokenizer = try openTokenizer(folder: files.textEncoder)
+    let tokenizer = try openTokenizer(at: files.textEncoder)
     let rows = TinyTokenizer().embeddingCount
     for (id, token) in ["<pad>", "<eos>", "<bos>", "<unk>"].enumerated() {
       #expect(tokenizer.id(of: token) == id)
