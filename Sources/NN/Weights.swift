@@ -18,13 +18,15 @@ public struct Weights: Sendable {
   ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it.
   ///   - adapters: low-rank adapters by the path of the module that they modify.
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
+  ///   - storage: what becomes of the matrices of linear layers.
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
     adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil
+    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored
   ) {
     store = WeightStore(
-      source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters)
+      source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
+      storage: storage)
     path = ""
   }
 
@@ -53,26 +55,38 @@ public struct Weights: Sendable {
     return store.source.entries.keys.contains { $0 == path || $0.hasPrefix(prefix) }
   }
 
-  /// A tensor of the checkpoint, converted and moved as the policy says.
+  /// A tensor of the checkpoint, converted and moved as the policy says. Numbers in eight bits are expanded, and
+  /// multiplied by the scale that the checkpoint has beside them.
   ///
   /// - Parameter shape: what the configuration says it must be; -1 for a dimension that is free.
   /// - Throws: `WeightError` when it is missing or shaped otherwise.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
-    let key = key(name)
-    guard let entry = store.source.entries[key] else {
-      throw WeightError(file: file, key: key, problem: "is missing from the checkpoint")
+    let entry = try entry(name, shape: shape)
+    if let matrix = try storedMatrix(name, entry) {
+      defer { store.source.release(key(name)) }
+      return try matrix.expanded()
     }
+    return try store.read(key(name), dtype: entry.dtype.isFloatingPoint ? store.dtype : nil)
+  }
+
+  /// What the file says of a tensor, after a check of its shape.
+  func entry(_ name: String, shape: [Int]?) throws -> TensorEntry {
+    let key = key(name)
+    guard let entry = store.source.entries[key] else { throw missing(name) }
     if let shape {
       let fits =
         shape.count == entry.shape.count && zip(shape, entry.shape).allSatisfy { $0 == -1 || $0 == $1 }
       guard fits else {
         throw WeightError(
-          file: file, key: key, problem: "has shape \(entry.shape), but its configuration asks for \(shape)")
+          file: store.source.file(of: key), key: key,
+          problem: "has shape \(entry.shape), but its configuration asks for \(shape)")
       }
     }
-    store.markUsed(key)
-    let stored = try store.source.tensor(key)
-    return try stored.to(store.device, stored.dtype.isFloatingPoint ? store.dtype : nil)
+    return entry
+  }
+
+  private func missing(_ name: String) -> WeightError {
+    WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
   }
 
   /// As `tensor`, or nil if the checkpoint does not have it.
@@ -82,9 +96,7 @@ public struct Weights: Sendable {
 
   /// The size of a stored tensor, without reading it.
   public func shape(of name: String) throws -> [Int] {
-    guard let entry = store.source.entries[key(name)] else {
-      throw WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
-    }
+    guard let entry = store.source.entries[key(name)] else { throw missing(name) }
     return entry.shape
   }
 
@@ -167,6 +179,7 @@ final class WeightStore: Sendable {
   let source: any TensorSource
   let dtype: DType?
   let device: Device
+  let storage: WeightStorage
   private let given: AdapterSet
   private let fresh: FreshAdapters?
   private let record = Mutex(Record())
@@ -180,11 +193,12 @@ final class WeightStore: Sendable {
 
   init(
     source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?
+    freshAdapters: FreshAdapters?, storage: WeightStorage
   ) {
     self.source = source
     self.dtype = dtype
     self.device = device
+    self.storage = storage
     given = adapters
     fresh = freshAdapters
   }
@@ -193,6 +207,17 @@ final class WeightStore: Sendable {
   var parameters: [Parameter] { record.withLock { $0.parameters } }
 
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
+
+  /// A tensor on the policy's device. What is copied on the way is not kept in memory twice: the file's pages are let
+  /// go. What is not copied is a view of the file, which the disk is asked for now, to be there when it is used.
+  func read(_ key: String, dtype: DType?) throws -> Tensor {
+    markUsed(key)
+    source.prepareToRead(key)
+    let stored = try source.tensor(key)
+    let tensor = try stored.to(device, dtype)
+    if !tensor.sharesStorage(with: stored) { source.release(key) }
+    return tensor
+  }
 
   func adapters(of path: String, inputs: Int, outputs: Int) throws -> [LowRankAdapter] {
     var adapters = given[path]

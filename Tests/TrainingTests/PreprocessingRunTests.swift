@@ -47,7 +47,7 @@ import Torch
   private func options(_ buckets: String = "64x64x9") throws -> PreprocessingOptions {
     var options = PreprocessingOptions(
       dataset: scratch.file("dataset.json"), buckets: try ResolutionBucket.list(buckets),
-      modelPath: model.checkpoint, textEncoderPath: model.textEncoder)
+      models: ModelFiles(unified: model.checkpoint, textEncoder: model.textEncoder))
     options.dtype = .float32
     return options
   }
@@ -251,21 +251,21 @@ import Torch
     #expect(
       error { $0.buckets = try ResolutionBucket.list("64x64x8") }.contains("64x64x8: the number of frames"))
     #expect(error { $0.buckets = [] }.contains("give at least one"))
-    #expect(error { $0.modelPath = scratch.file("none") }.contains(scratch.file("none")))
-    #expect(error { $0.textEncoderPath = scratch.file("none") }.contains("is no folder"))
-    #expect(error { $0.textEncoderPath = scratch.path }.contains("holds no config.json"))
+    #expect(error { $0.models.unified = scratch.file("none") }.contains(scratch.file("none")))
+    #expect(error { $0.models[.textEncoder] = scratch.file("none") }.contains("does not exist"))
+    #expect(error { $0.models[.textEncoder] = scratch.path }.contains("holds no config.json"))
     #expect(error { $0.captionColumn = "words" }.contains("--caption-column"))
 
     let other = scratch.file("other.safetensors")
     try writeSafetensors([("weight", Tensor.zeros([1]))], to: other)
-    #expect(error { $0.modelPath = other }.contains("not an LTX-2 checkpoint"))
+    #expect(error { $0.models.unified = other }.contains("not an LTX-2 checkpoint"))
     try writeSafetensors(
       [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"_class_name": "LatentUpsampler"}"#], to: other
     )
-    #expect(error { $0.modelPath = other }.contains("config.transformer is missing: the file holds"))
+    #expect(error { $0.models.unified = other }.contains("config.transformer is missing: the file holds"))
     try writeSafetensors(
       [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#], to: other)
-    #expect(error { $0.modelPath = other }.contains("holds no video VAE encoder"))
+    #expect(error { $0.models.unified = other }.contains("holds no video VAE encoder"))
   }
 
   @Test func `A text encoder that the checkpoint was not made for`() throws {

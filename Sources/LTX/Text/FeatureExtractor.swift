@@ -107,14 +107,14 @@ public struct FeatureExtractor: Sendable {
   /// The element type of the projections, and so of the features.
   private var dtype: DType {
     switch projection {
-    case .shared(let linear): linear.weight.dtype
-    case .perStream(let video, _): video.weight.dtype
+    case .shared(let linear): linear.dtype
+    case .perStream(let video, _): video.dtype
     }
   }
 
   /// Keeps the size of a projection's inputs in proportion to its outputs.
   private func rescale(_ linear: Linear) -> Double {
-    (Double(linear.weight.size(0)) / Double(width)).squareRoot()
+    (Double(linear.outputs) / Double(width)).squareRoot()
   }
 
   /// One hidden state in float32, 0 on padding.
