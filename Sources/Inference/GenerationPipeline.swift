@@ -95,8 +95,7 @@ public struct GenerationPipeline: Sendable {
     try advance(0, steps)
     let (device, dtype) = (plan.models.device, plan.models.dtype)
     let transformer = try plan.checkpoint.transformer(
-      dtype: dtype, device: device, adapters: sampling.loras.adapters(dtype: dtype, device: device),
-      streams: .video)
+      sampling.loras, streams: .video, dtype: dtype, device: device)
     let grid = sampling.grid
     var sequence = try grid.sequence(state.conditions)
     let noise = try generator.normal(sequence.clean.shape).to(device, dtype)

@@ -54,11 +54,7 @@ public struct GenerationPlan: Sendable {
     self.frameRate = frameRate
     seed = request.seed
     (width, height, frames) = (request.width, request.height, request.frames)
-    notes = zip(models.loras, loras).compactMap { choice, lora in
-      lora.skippedCount == 0
-        ? nil
-        : "\(choice.path): \(lora.skippedCount) adapters of the audio stream are left out; only video is generated"
-    }
+    notes = loras.flatMap(\.notes)
     let grid = VideoGrid(
       batch: 1, channels: vae.latentChannels, frames: factors.latentFrames(frames),
       rows: height / factors.height,
@@ -198,7 +194,7 @@ public struct GenerationPlan: Sendable {
     }
     _ = try checkpoint.promptEncoder(textEncoder: models.textEncoder)
     _ = try checkpoint.textConnectors(streams: .video)
-    _ = try checkpoint.transformer(adapters: loras.adapters(dtype: nil, device: .cpu), streams: .video)
+    _ = try checkpoint.transformer(loras, streams: .video)
     _ = try checkpoint.videoDecoder()
     if hasImages { _ = try checkpoint.videoEncoder() }
   }

@@ -30,6 +30,9 @@ public struct Configuration: Sendable {
     self.path = path
   }
 
+  /// The names of this object's values, in alphabetical order.
+  public var keys: [String] { values.keys.sorted() }
+
   public func has(_ key: String) -> Bool { values[key].map { $0 != .null } ?? false }
 
   public func int(_ key: String, default fallback: Int? = nil) throws -> Int {

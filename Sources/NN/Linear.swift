@@ -18,17 +18,7 @@ public struct Linear: Sendable {
     self.bias = bias ? try w.tensor("bias", shape: [weight.size(0)]) : nil
     adapters = try w.adapters(inputs: weight.size(1), outputs: weight.size(0))
     for adapter in adapters {
-      let down = adapter.down.shape
-      let up = adapter.up.shape
-      guard down.count == 2, up.count == 2, down[0] == up[1], down[1] == weight.size(1),
-        up[0] == weight.size(0)
-      else {
-        throw WeightError(
-          file: w.file, key: w.path,
-          problem:
-            "is a layer of \(weight.size(1)) inputs and \(weight.size(0)) outputs, but the LoRA's A is \(down) "
-            + "and its B \(up); the LoRA was made for another model")
-      }
+      try adapter.requireFit(w.path, of: w.file, inputs: weight.size(1), outputs: weight.size(0))
     }
   }
 

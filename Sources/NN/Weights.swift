@@ -18,13 +18,15 @@ public struct Weights: Sendable {
   ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it.
   ///   - adapters: low-rank adapters by the path of the module that they modify.
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
+  ///   - loaded: tensors that other models have taken from the file already, to share them.
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
     adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil
+    freshAdapters: FreshAdapters? = nil, loaded: LoadedTensors? = nil
   ) {
     store = WeightStore(
-      source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters)
+      source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
+      loaded: loaded)
     path = ""
   }
 
@@ -53,7 +55,7 @@ public struct Weights: Sendable {
     return store.source.entries.keys.contains { $0 == path || $0.hasPrefix(prefix) }
   }
 
-  /// A tensor of the checkpoint, converted and moved as the policy says.
+  /// A tensor of the checkpoint, converted and moved as the policy says. Adapters that are to be fused are part of it.
   ///
   /// - Parameter shape: what the configuration says it must be; -1 for a dimension that is free.
   /// - Throws: `WeightError` when it is missing or shaped otherwise.
@@ -71,8 +73,7 @@ public struct Weights: Sendable {
       }
     }
     store.markUsed(key)
-    let stored = try store.source.tensor(key)
-    return try stored.to(store.device, stored.dtype.isFloatingPoint ? store.dtype : nil)
+    return try store.tensor(key, fusing: name == "weight" ? store.fusedAdapters(of: path) : [])
   }
 
   /// As `tensor`, or nil if the checkpoint does not have it.
@@ -167,6 +168,7 @@ final class WeightStore: Sendable {
   let source: any TensorSource
   let dtype: DType?
   let device: Device
+  private let loaded: LoadedTensors?
   private let given: AdapterSet
   private let fresh: FreshAdapters?
   private let record = Mutex(Record())
@@ -180,9 +182,10 @@ final class WeightStore: Sendable {
 
   init(
     source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?
+    freshAdapters: FreshAdapters?, loaded: LoadedTensors?
   ) {
     self.source = source
+    self.loaded = loaded
     self.dtype = dtype
     self.device = device
     given = adapters
@@ -194,8 +197,34 @@ final class WeightStore: Sendable {
 
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
 
+  /// A tensor of the file, on the device, with adapters added, in the element type that is asked for.
+  func tensor(_ key: String, fusing adapters: [LowRankAdapter]) throws -> Tensor {
+    guard adapters.isEmpty else {
+      let weight = try source.tensor(key).to(device)
+      guard weight.rank == 2, weight.dtype.isFloatingPoint else {
+        throw WeightError(
+          file: source.name, key: key,
+          problem: "is \(weight.dtype) of shape \(weight.shape), to which no LoRA can be added")
+      }
+      for adapter in adapters {
+        try adapter.requireFit(
+          String(key.dropLast(".weight".count)), of: source.name, inputs: weight.size(1), outputs: weight.size(0))
+      }
+      return try LowRankAdapter.fused(adapters, into: weight).to(device, dtype)
+    }
+    func read() throws -> Tensor {
+      let stored = try source.tensor(key)
+      return try stored.to(device, stored.dtype.isFloatingPoint ? dtype : nil)
+    }
+    guard let loaded else { return try read() }
+    return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, read)
+  }
+
+  func fusedAdapters(of path: String) -> [LowRankAdapter] { given.placement == .fused ? given[path] : [] }
+
+  /// The adapters that stay beside the weight.
   func adapters(of path: String, inputs: Int, outputs: Int) throws -> [LowRankAdapter] {
-    var adapters = given[path]
+    var adapters = given.placement == .separate ? given[path] : []
     if let fresh, fresh.matches(path) {
       adapters.append(try fresh.make(inputs: inputs, outputs: outputs, device: device))
     }

@@ -49,9 +49,10 @@ public struct Checkpoint: Sendable {
   /// A view of the whole file.
   public func weights(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil
+    freshAdapters: FreshAdapters? = nil, loaded: LoadedTensors? = nil
   ) -> Weights {
-    Weights(source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters)
+    Weights(
+      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, loaded: loaded)
   }
 
   /// The transformer with the given streams and adapters.
@@ -60,11 +61,12 @@ public struct Checkpoint: Sendable {
   ///   `UnmatchedTarget` for a target of fresh ones that matches nothing.
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, streams: Streams = .both
+    freshAdapters: FreshAdapters? = nil, streams: Streams = .both, loaded: LoadedTensors? = nil
   ) throws -> Transformer {
     try require("transformer")
     let configuration = try TransformerConfiguration(config)
-    let root = weights(dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters)
+    let root = weights(
+      dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, loaded: loaded)
     let transformer = try Transformer(
       root / "model" / "diffusion_model", configuration: configuration, streams: streams)
     try root.requireAllAdaptersUsed()
