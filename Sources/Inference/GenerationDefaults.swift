@@ -14,18 +14,17 @@ public struct GenerationDefaults: Sendable {
   public var imageCRF = 33
 
   /// - Parameters:
-  ///   - version: what the checkpoint says its version is, `[2, 3, 0]`; nil for LTX-2, whose files don't say.
+  ///   - version: what the checkpoint says its version is; nil for LTX-2, whose files don't say.
   ///   - blocks: of the transformer.
   ///   - method: the second-order sampler needs fewer steps and other guidance.
   ///   - isTwoStage: the second stage doubles the size.
   ///   - isDistilled: no guidance, and as many steps as there are fixed noise levels.
   public init(
-    version: [Int]?, blocks: Int, method: Sampler.Method, isTwoStage: Bool, isDistilled: Bool
+    version: ModelVersion?, blocks: Int, method: Sampler.Method, isTwoStage: Bool, isDistilled: Bool
   ) {
-    let isAtLeast23 = version.map { !$0.lexicographicallyPrecedes([2, 3]) } ?? false
-    let isAtLeast24 = version.map { !$0.lexicographicallyPrecedes([2, 4]) } ?? false
+    let isAtLeast23 = version?.isAtLeast(2, 3) ?? false
     (video, audio) = (Guidance(), Guidance())
-    if isAtLeast24 { imageCRF = 18 }
+    if version?.isAtLeast(2, 4) ?? false { imageCRF = 18 }
     if isTwoStage { (width, height) = (1536, 1024) }
     if isDistilled {
       steps = NoiseSchedule.distilled.count - 1

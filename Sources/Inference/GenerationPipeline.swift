@@ -89,7 +89,8 @@ public struct GenerationPipeline: Sendable {
   private func features(of prompts: [String], _ advance: Advance) throws -> [TextFeatures] {
     try advance(0, prompts.count)
     let encoder = try plan.checkpoint.promptEncoder(
-      textEncoder: plan.models.textEncoder, dtype: plan.models.dtype, device: plan.models.device)
+      dtype: plan.models.dtype, device: plan.models.device,
+      storage: plan.models.textEncoder8bit ? .int8 : .asStored)
     return try prompts.enumerated().map { index, prompt in
       let features = try encoder([prompt])
       try advance(index + 1, prompts.count)
@@ -137,8 +138,7 @@ public struct GenerationPipeline: Sendable {
     try advance(0, total)
     let (device, dtype) = (plan.models.device, plan.models.dtype)
     let transformer = try plan.checkpoint.transformer(
-      dtype: dtype, device: device, adapters: sampling.loras.adapters(dtype: dtype, device: device),
-      streams: sampling.streams)
+      sampling.loras, streams: sampling.streams, dtype: dtype, device: device)
     let sampler = Sampler(transformer: transformer, method: sampling.method)
     for index in state.results.indices {
       let result = state.results[index]

@@ -37,7 +37,7 @@ public struct GenerationPlan: Sendable {
     let kind = try OutputKind(path: output)
     let checkpoint: Checkpoint
     do {
-      checkpoint = try Checkpoint(path: models.checkpoint)
+      checkpoint = try Checkpoint(models.files)
       try checkpoint.require("transformer", "vae")
     } catch {
       throw GenerationError(.checkpoint, "\(error)")
@@ -143,14 +143,18 @@ public struct GenerationPlan: Sendable {
     _ models: GenerationModels, _ checkpoint: Checkpoint, _ loras: LoRASet, _ conditions: ConditionPlan,
     _ streams: Streams, decodes: Bool
   ) throws {
-    guard FileManager.default.fileExists(atPath: models.textEncoder) else {
-      throw GenerationError(
-        .textEncoder, "\(models.textEncoder) does not exist; give the folder of a Gemma 3 model")
+    guard let textEncoder = models.files.textEncoder else {
+      throw GenerationError(.textEncoder, "is missing; give the folder of a Gemma 3 model, or a file of one")
     }
-    _ = try checkpoint.promptEncoder(textEncoder: models.textEncoder)
+    guard FileManager.default.fileExists(atPath: textEncoder) else {
+      throw GenerationError(
+        .textEncoder, "\(textEncoder) does not exist; give the folder of a Gemma 3 model, or a file of one")
+    }
+    // Unlike the pipeline's, it is a view of the file as it is: rounding to eight bits would read it all.
+    _ = try checkpoint.promptEncoder()
     _ = try checkpoint.textConnectors(streams: streams)
     for set in [loras.first, loras.refining(refersToVideos: false)] {
-      _ = try checkpoint.transformer(adapters: set.adapters(dtype: nil, device: .cpu), streams: streams)
+      _ = try checkpoint.transformer(set, streams: streams)
     }
     if decodes, streams.hasVideo { _ = try checkpoint.videoDecoder() }
     if !conditions.videos.isEmpty { _ = try checkpoint.videoEncoder() }

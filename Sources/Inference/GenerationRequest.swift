@@ -103,9 +103,10 @@ public struct GenerationModels: Sendable {
     }
   }
 
-  public var checkpoint: String
-  /// The folder of the language model that reads prompts.
-  public var textEncoder: String
+  /// The checkpoint, and the language model that reads prompts.
+  public var files: ModelFiles
+  /// Keeps the language model's matrices in int8: half the memory of bfloat16.
+  public var textEncoder8bit = false
   /// Stacked in this order.
   public var loras: [LoRA] = []
   /// A spatial latent upsampler: the video is made small first, then enlarged and refined.
@@ -121,10 +122,9 @@ public struct GenerationModels: Sendable {
   /// - Parameter dtype: nil takes bfloat16, the reference's, on GPUs, and float32 on CPUs, few of which are fast in
   ///   bfloat16.
   public init(
-    checkpoint: String, textEncoder: String, loras: [LoRA] = [], device: Device = .cpu, dtype: DType? = nil
+    _ files: ModelFiles, loras: [LoRA] = [], device: Device = .cpu, dtype: DType? = nil
   ) {
-    self.checkpoint = checkpoint
-    self.textEncoder = textEncoder
+    self.files = files
     self.loras = loras
     self.device = device
     self.dtype = dtype ?? (device == .cpu ? .float32 : .bfloat16)

@@ -12,11 +12,7 @@ struct LoRASet {
   init(_ models: GenerationModels, checkpoint: Checkpoint, streams: Streams, notes: inout [String]) throws {
     func check(_ choice: GenerationModels.LoRA) throws -> CheckedLoRA {
       let lora = try CheckedLoRA(choice, checkpoint: checkpoint, streams: streams)
-      if lora.skippedCount > 0 {
-        let stream = streams.hasAudio ? "video" : "audio"
-        notes.append(
-          "\(choice.path): \(lora.skippedCount) adapters of the \(stream) stream are left out; it is not generated")
-      }
+      notes += lora.notes
       return lora
     }
     chosen = try models.loras.map(check)
@@ -45,7 +41,7 @@ struct LoRASet {
   }
 
   private static func agree(_ scale: inout Int, _ key: String, _ lora: CheckedLoRA, _ path: String) throws {
-    guard let text = lora.metadata[key] else { return }
+    guard let text = lora.file.metadata[key] else { return }
     guard let value = Int(text), (1...64).contains(value) else {
       throw GenerationError(.lora, "\(path): \(key) is \"\(text)\"; expected a whole number from 1 to 64")
     }

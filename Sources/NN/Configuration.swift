@@ -42,6 +42,9 @@ public struct Configuration: Sendable {
     return combined
   }
 
+  /// The names of this object's values, in alphabetical order.
+  public var keys: [String] { values.keys.sorted() }
+
   public func has(_ key: String) -> Bool { values[key].map { $0 != .null } ?? false }
 
   /// Whether the key is there with the value null, which means something else than a key that is not there.

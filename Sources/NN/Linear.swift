@@ -26,16 +26,7 @@ public struct Linear: Sendable {
     self.bias = bias ? try w.tensor("bias", shape: [self.outputs]) : nil
     adapters = try w.adapters(inputs: self.inputs, outputs: self.outputs)
     for adapter in adapters {
-      let down = adapter.down.shape
-      let up = adapter.up.shape
-      guard down.count == 2, up.count == 2, down[0] == up[1], down[1] == self.inputs, up[0] == self.outputs
-      else {
-        throw WeightError(
-          file: w.file, key: w.path,
-          problem:
-            "is a layer of \(self.inputs) inputs and \(self.outputs) outputs, but the LoRA's A is \(down) "
-            + "and its B \(up); the LoRA was made for another model")
-      }
+      try adapter.requireFit(w.path, of: w.file, inputs: self.inputs, outputs: self.outputs)
     }
   }
 

@@ -21,10 +21,52 @@ public struct LowRankAdapter: Sendable {
     let product = try x.to(down.dtype).linear(down).linear(up)
     return scale == 1 ? product : try product * scale
   }
+
+  /// W + the sum of scale * B A over the adapters, in the weight's element type.
+  ///
+  /// Rounded as ltx-core rounds (`ltx_core.loader.fuse_loras`): (B * scale) A of the first in bfloat16, the others' added
+  /// to it in bfloat16, and so is W, even one that is float32.
+  ///
+  /// - Parameter weight: [outputs, inputs]
+  static func fused(_ adapters: [LowRankAdapter], into weight: Tensor) throws -> Tensor {
+    var sum: Tensor?
+    for adapter in adapters {
+      let (down, up) = (try adapter.down.detach().to(.bfloat16), try adapter.up.detach().to(.bfloat16))
+      if let change = sum {
+        sum = try change.addmm(up, down, alpha: Scalar(adapter.scale))
+      } else {
+        sum = try (up * adapter.scale).matmul(down)
+      }
+    }
+    guard let sum else { return weight }
+    // Types of 8 bits don't add.
+    try sum.add_(weight.dtype.size == 1 ? weight.to(.bfloat16) : weight)
+    return try sum.to(weight.dtype)
+  }
+
+  /// - Throws: `WeightError` for factors that don't fit a layer of these sizes, with all shapes.
+  func requireFit(_ layer: String, of file: String, inputs: Int, outputs: Int) throws {
+    let (down, up) = (down.shape, up.shape)
+    guard down.count == 2, up.count == 2, down[0] == up[1], down[1] == inputs, up[0] == outputs else {
+      throw WeightError(
+        file: file, key: layer,
+        problem: "is a layer of \(inputs) inputs and \(outputs) outputs, but the LoRA's A is \(down) "
+          + "and its B \(up); the LoRA was made for another model")
+    }
+  }
 }
 
 /// Adapters by the path of the module that they modify.
 public struct AdapterSet: Sendable {
+  /// What becomes of the adapters when a layer is built.
+  public enum Placement: String, Sendable, CaseIterable {
+    /// They stay beside the weight, which is not copied: less memory, and a strength costs nothing to change.
+    case separate
+    /// They are added to the weight, which then takes memory of its own: each step is as fast as without them.
+    case fused
+  }
+
+  public var placement: Placement = .separate
   private var adapters: [String: [LowRankAdapter]] = [:]
   /// The modified modules, in the order in which they were first added.
   public private(set) var paths: [String] = []

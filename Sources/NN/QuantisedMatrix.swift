@@ -51,6 +51,9 @@ public struct QuantisedMatrix: Sendable {
     self.dtype = dtype
   }
 
+  /// Whether its elements are not the numbers themselves.
+  var isScaled: Bool { if case .none = scale { false } else { true } }
+
   /// The numbers, [O, I]: products are made in float32 and rounded once.
   public func expanded() throws -> Tensor {
     switch scale {
@@ -80,9 +83,9 @@ extension Weights {
   func quantisedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
     switch store.storage {
     case .expanded: return nil
-    case .asStored: return try storedMatrix(name, entry)
+    case .asStored: return fusedAdapters(of: name).isEmpty ? try storedMatrix(name, entry) : nil
     case .int8:
-      if let matrix = try storedMatrix(name, entry) { return matrix }
+      if fusedAdapters(of: name).isEmpty, let matrix = try storedMatrix(name, entry) { return matrix }
       guard entry.dtype.isFloatingPoint else { return nil }
       defer { store.source.release(key(name)) }
       return try QuantisedMatrix(rounding: tensor(name))

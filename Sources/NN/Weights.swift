@@ -19,14 +19,15 @@ public struct Weights: Sendable {
   ///   - adapters: low-rank adapters by the path of the module that they modify.
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
   ///   - storage: what becomes of the matrices of linear layers.
+  ///   - loaded: tensors that other models have taken from the file already, to share them.
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
-    adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored
+    adapters: AdapterSet = AdapterSet(), freshAdapters: FreshAdapters? = nil,
+    storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
   ) {
     store = WeightStore(
       source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
-      storage: storage)
+      storage: storage, loaded: loaded)
     path = ""
   }
 
@@ -56,17 +57,40 @@ public struct Weights: Sendable {
   }
 
   /// A tensor of the checkpoint, converted and moved as the policy says. Numbers in eight bits are expanded, and
-  /// multiplied by the scale that the checkpoint has beside them.
+  /// multiplied by the scale that the checkpoint has beside them. Adapters that are to be fused are part of it.
   ///
   /// - Parameter shape: what the configuration says it must be; -1 for a dimension that is free.
   /// - Throws: `WeightError` when it is missing or shaped otherwise.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
     let entry = try entry(name, shape: shape)
+    let fused = fusedAdapters(of: name)
+    guard fused.isEmpty else { return try tensor(name, entry, fusing: fused) }
     if let matrix = try storedMatrix(name, entry) {
       defer { store.source.release(key(name)) }
       return try matrix.expanded()
     }
     return try store.read(key(name), dtype: entry.dtype.isFloatingPoint ? store.dtype : nil)
+  }
+
+  /// A matrix with adapters added, in the element type that is asked for. The sum is rounded to the file's.
+  private func tensor(_ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter]) throws -> Tensor {
+    guard entry.shape.count == 2, entry.dtype.isFloatingPoint else {
+      throw WeightError(
+        file: file, key: key(name),
+        problem: "is \(entry.dtype) of shape \(entry.shape), to which no LoRA can be added")
+    }
+    for adapter in adapters {
+      try adapter.requireFit(path, of: file, inputs: entry.shape[1], outputs: entry.shape[0])
+    }
+    defer { store.source.release(key(name)) }
+    let stored = try storedMatrix(name, entry)
+    let weight =
+      if let stored, stored.isScaled { try stored.expanded() } else { try store.read(key(name), dtype: nil) }
+    return try LowRankAdapter.fused(adapters, into: weight).to(store.device, store.dtype)
+  }
+
+  func fusedAdapters(of name: String) -> [LowRankAdapter] {
+    name == "weight" ? store.fusedAdapters(of: path) : []
   }
 
   /// What the file says of a tensor, after a check of its shape.
@@ -180,6 +204,7 @@ final class WeightStore: Sendable {
   let dtype: DType?
   let device: Device
   let storage: WeightStorage
+  private let loaded: LoadedTensors?
   private let given: AdapterSet
   private let fresh: FreshAdapters?
   private let record = Mutex(Record())
@@ -193,9 +218,10 @@ final class WeightStore: Sendable {
 
   init(
     source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?, storage: WeightStorage
+    freshAdapters: FreshAdapters?, storage: WeightStorage, loaded: LoadedTensors?
   ) {
     self.source = source
+    self.loaded = loaded
     self.dtype = dtype
     self.device = device
     self.storage = storage
@@ -212,15 +238,23 @@ final class WeightStore: Sendable {
   /// go. What is not copied is a view of the file, which the disk is asked for now, to be there when it is used.
   func read(_ key: String, dtype: DType?) throws -> Tensor {
     markUsed(key)
-    source.prepareToRead(key)
-    let stored = try source.tensor(key)
-    let tensor = try stored.to(device, dtype)
-    if !tensor.sharesStorage(with: stored) { source.release(key) }
-    return tensor
+    func load() throws -> Tensor {
+      source.prepareToRead(key)
+      let stored = try source.tensor(key)
+      let tensor = try stored.to(device, dtype)
+      if !tensor.sharesStorage(with: stored) { source.release(key) }
+      return tensor
+    }
+    guard let loaded else { return try load() }
+    return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, load)
   }
 
+  /// The adapters that become part of a layer's weight.
+  func fusedAdapters(of path: String) -> [LowRankAdapter] { given.placement == .fused ? given[path] : [] }
+
+  /// The adapters that stay beside the weight.
   func adapters(of path: String, inputs: Int, outputs: Int) throws -> [LowRankAdapter] {
-    var adapters = given[path]
+    var adapters = given.placement == .separate ? given[path] : []
     if let fresh, fresh.matches(path) {
       adapters.append(try fresh.make(inputs: inputs, outputs: outputs, device: device))
     }

@@ -50,6 +50,7 @@ public struct Probe {
     ("rope", probeRope),
     ("transformer", probeTransformer),
     ("lora-gradients", probeLoRAGradients),
+    ("fuse-loras", probeFuseLoRAs),
     ("video-vae-encode", probeVideoVAEEncode),
     ("video-vae-decode", probeVideoVAEDecode),
     ("upsample", probeUpsample),

@@ -60,7 +60,7 @@ extension ProbeInputs {
 
 extension Probe.Options {
   /// The adapters of all `--lora`, in their order.
-  func adapters(dtype: DType) throws -> AdapterSet {
+  func adapters(dtype: DType?) throws -> AdapterSet {
     var adapters = AdapterSet()
     for lora in loras {
       guard lora.strength.isFinite else {

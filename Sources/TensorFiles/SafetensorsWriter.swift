@@ -15,20 +15,42 @@ public func writeSafetensors(
   _ tensors: [(key: String, tensor: Tensor)], metadata: [String: String] = [:], to path: String,
   isDurable: Bool = true
 ) throws {
-  let ordered = tensors.sorted {
-    ($1.tensor.dtype.size, $0.key) < ($0.tensor.dtype.size, $1.key)
+  let byKey = Dictionary(tensors.map { ($0.key, $0.tensor) }) { first, _ in first }
+  try writeSafetensors(
+    tensors.map { ($0.key, $0.tensor.dtype, $0.tensor.shape) }, metadata: metadata, to: path,
+    isDurable: isDurable
+  ) { key in
+    guard let tensor = byKey[key] else { preconditionFailure("a key that was not listed") }
+    return tensor
   }
+}
+
+/// As above, of tensors that are made one at a time when their turn comes, so that a file may be larger than memory.
+///
+/// - Parameter tensor: the tensor of a key, of the element type and shape that were announced for it.
+/// - Throws: besides, what `tensor` throws; nothing is then at `path` that was not before.
+public func writeSafetensors(
+  _ entries: [(key: String, dtype: DType, shape: [Int])], metadata: [String: String] = [:], to path: String,
+  isDurable: Bool = true, tensor: (_ key: String) throws -> Tensor
+) throws {
+  let ordered = entries.sorted { ($1.dtype.size, $0.key) < ($0.dtype.size, $1.key) }
   let header = try safetensorsHeader(ordered, metadata, path)
   let file = try AtomicFile(path: path)
   try header.withUnsafeBytes { try file.write($0) }
-  for (_, tensor) in ordered where tensor.count > 0 {
-    try tensor.to(.cpu).contiguous().withUnsafeBytes { try file.write($0) }
+  for entry in ordered {
+    let tensor = try tensor(entry.key)
+    guard tensor.dtype == entry.dtype, tensor.shape == entry.shape else {
+      throw TensorFileError(
+        .badEntry, path: path, key: entry.key,
+        "is \(tensor.dtype) of shape \(tensor.shape), but \(entry.dtype) of shape \(entry.shape) was announced")
+    }
+    if tensor.count > 0 { try tensor.to(.cpu).contiguous().withUnsafeBytes { try file.write($0) } }
   }
   try file.commit(isDurable: isDurable)
 }
 
 private func safetensorsHeader(
-  _ ordered: [(key: String, tensor: Tensor)], _ metadata: [String: String], _ path: String
+  _ ordered: [(key: String, dtype: DType, shape: [Int])], _ metadata: [String: String], _ path: String
 ) throws(TensorFileError) -> [UInt8] {
   var members: [String] = []
   if !metadata.isEmpty {
@@ -37,17 +59,17 @@ private func safetensorsHeader(
   }
   var keys: Set<String> = []
   var offset = 0
-  for (key, tensor) in ordered {
+  for (key, dtype, size) in ordered {
     guard key != "__metadata__" else {
       throw TensorFileError(.badEntry, path: path, key: key, "the name is reserved; rename the tensor")
     }
     guard keys.insert(key).inserted else {
       throw TensorFileError(.duplicateKey, path: path, key: key, "two tensors of this name can't be written")
     }
-    let end = offset + tensor.byteCount
-    let shape = tensor.shape.map(String.init).joined(separator: ",")
+    let end = offset + size.reduce(dtype.size, *)
+    let shape = size.map(String.init).joined(separator: ",")
     members.append(
-      "\(jsonString(key)):{\"dtype\":\"\(tensor.dtype.safetensorsName)\",\"shape\":[\(shape)],"
+      "\(jsonString(key)):{\"dtype\":\"\(dtype.safetensorsName)\",\"shape\":[\(shape)],"
         + "\"data_offsets\":[\(offset),\(end)]}")
     offset = end
   }

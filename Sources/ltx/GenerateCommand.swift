@@ -20,15 +20,12 @@ struct GenerateCommand: ParsableCommand {
       Exit status: 0 for finished files, 1 if the work failed, 2 if the input can't be used, 130 after Ctrl-C.
       """)
 
-  @Option(
-    name: [.customLong("model-path"), .customLong("checkpoint-path"), .customLong("distilled-checkpoint-path")],
-    help: "The LTX-2 checkpoint.", completion: .file())
-  var modelPath: String
+  @OptionGroup(title: "Model") var model: ModelArguments
 
-  @Option(
-    name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
-    help: "The folder of the text encoder, Gemma 3.", completion: .directory)
-  var textEncoderPath: String
+  @Flag(
+    name: .customLong("text-encoder-8bit"),
+    help: "Keep the text encoder's matrices in 8 bits, in half the memory of bfloat16.")
+  var textEncoder8bit = false
 
   @Option(
     name: .customLong("lora"),
@@ -106,8 +103,8 @@ struct GenerateCommand: ParsableCommand {
 
   private var models: GenerationModels {
     var models = GenerationModels(
-      checkpoint: modelPath, textEncoder: textEncoderPath, loras: loras.map(\.choice), device: device,
-      dtype: dtype?.dtype)
+      model.files, loras: loras.map(\.choice), device: device, dtype: dtype?.dtype)
+    models.textEncoder8bit = textEncoder8bit
     models.upsampler = upsampler
     models.distilledLoRA = distilledLoRA?.choice
     models.distilledFirstStageStrength = distilledFirstStageStrength

@@ -9,7 +9,7 @@ struct LTXCommand: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       TinyModelCommand.self, SplitCommand.self, PreprocessCommand.self, TrainCommand.self,
-      GenerateCommand.self,
+      GenerateCommand.self, LoRACommand.self,
       ProbeCommand.self,
     ])
 

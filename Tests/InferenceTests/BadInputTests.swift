@@ -95,15 +95,15 @@ import Torch
     func plan() throws {
       _ = try GenerationPlan(scratch.request(), models: models, output: scratch.path("out.mp4"))
     }
-    models.checkpoint = scratch.path("missing.safetensors")
+    models.files.unified = scratch.path("missing.safetensors")
     #expect(#expect(throws: GenerationError.self) { try plan() }?.option == .checkpoint)
     // A LoRA is safetensors, but no checkpoint.
-    models.checkpoint = try scratch.lora()
+    models.files.unified = try scratch.lora()
     #expect(#expect(throws: GenerationError.self) { try plan() }?.option == .checkpoint)
     models = try scratch.models()
-    models.textEncoder = scratch.path("nowhere")
+    models.files[.textEncoder] = scratch.path("nowhere")
     #expect(#expect(throws: GenerationError.self) { try plan() }?.option == .textEncoder)
-    models.textEncoder = scratch.folder
+    models.files[.textEncoder] = scratch.folder
     #expect(throws: (any Error).self) { try plan() }
     models = try scratch.models()
     models.device = .cuda(77)
@@ -118,7 +118,7 @@ import Torch
     }
     try writeSafetensors(rest, metadata: whole.metadata, to: scratch.path("broken.safetensors"))
     var models = try scratch.models()
-    models.checkpoint = scratch.path("broken.safetensors")
+    models.files.unified = scratch.path("broken.safetensors")
     let error = #expect(throws: WeightError.self) {
       try GenerationPlan(scratch.request(), models: models, output: scratch.path("out.mp4"))
     }

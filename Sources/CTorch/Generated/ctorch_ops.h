@@ -105,6 +105,8 @@ ct_status ct_op_tril(const ct_tensor *self_, int64_t diagonal, ct_tensor **out);
 ct_status ct_op_matmul(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out);
 ct_status ct_op_addmm(const ct_tensor *self_, const ct_tensor *mat1, const ct_tensor *mat2, ct_scalar beta, ct_scalar alpha, ct_tensor **out);
 ct_status ct_op_linear(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, ct_tensor **out);
+ct_status ct_op_linalg_qr(const ct_tensor *A, const char *mode, ct_tensor **out0, ct_tensor **out1);
+ct_status ct_op_linalg_eigh(const ct_tensor *self_, ct_tensor **out0, ct_tensor **out1);
 ct_status ct_op_conv1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out);
 ct_status ct_op_conv2d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out);
 ct_status ct_op_conv3d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out);

@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "86533fe5512b12d1";
+const char ct_interface[] = "e4cff5a0dc7e3f58";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -156,6 +156,8 @@ void *const ct_functions[] = {
   (void *)ct_op_matmul,
   (void *)ct_op_addmm,
   (void *)ct_op_linear,
+  (void *)ct_op_linalg_qr,
+  (void *)ct_op_linalg_eigh,
   (void *)ct_op_conv1d,
   (void *)ct_op_conv2d,
   (void *)ct_op_conv3d,

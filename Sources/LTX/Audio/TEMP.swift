@@ -8,5 +8,4 @@ extension Checkpoint {
   public func audioEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioEncoder { AudioEncoder() }
   public func audioDecoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioDecoder { AudioDecoder() }
   public func vocoder(dtype: DType? = nil, device: Device = .cpu) throws -> Vocoder { Vocoder() }
-  public var version: [Int]? { nil }
 }

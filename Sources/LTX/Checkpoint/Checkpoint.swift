@@ -100,10 +100,11 @@ public struct Checkpoint: Sendable {
   /// A view of the whole file.
   public func weights(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored
+    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
   ) -> Weights {
     Weights(
-      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage)
+      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
+      loaded: loaded)
   }
 
   /// The transformer with the given streams and adapters.
@@ -113,12 +114,14 @@ public struct Checkpoint: Sendable {
   ///   `UnmatchedTarget` for a target of fresh ones that matches nothing.
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, streams: Streams = .both, storage: WeightStorage = .asStored
+    freshAdapters: FreshAdapters? = nil, streams: Streams = .both, storage: WeightStorage = .asStored,
+    loaded: LoadedTensors? = nil
   ) throws -> Transformer {
     try require("transformer")
     let configuration = try TransformerConfiguration(config)
     let root = weights(
-      dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage)
+      dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
+      loaded: loaded)
     let transformer = try Transformer(
       root / "model" / "diffusion_model", configuration: configuration, streams: streams)
     try root.requireAllAdaptersUsed()

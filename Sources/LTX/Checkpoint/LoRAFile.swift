@@ -2,45 +2,117 @@ import NN
 import TensorFiles
 import Torch
 
-/// A file of low-rank adapters as LTX-2's trainers and ComfyUI write it: `diffusion_model.<module>.lora_A.weight` and
-/// `.lora_B.weight`. It carries no alpha: the adapters' effect is strength * B A.
+/// A file of low-rank adapters, in any of the formats of `LoRAFormat`.
+///
+/// An adapter's effect is strength * scale * B A. The scale is alpha / rank where the file carries an alpha, and 1 where
+/// it does not, as in everything that LTX-2's trainers write.
 public struct LoRAFile: Sendable {
-  public let path: String
-  public let metadata: [String: String]
-  /// By the module's path in the file, `diffusion_model.transformer_blocks.0.attn1.to_q`; sorted.
-  public let modules: [(path: String, down: Tensor, up: Tensor)]
+  /// The adapter of one linear layer, as views of the file's memory map.
+  public struct Module: Sendable {
+    /// In ComfyUI's format, `diffusion_model.transformer_blocks.0.attn1.to_q`, whatever the file's.
+    public let path: String
+    /// As the file has it.
+    public let name: String
+    /// A: [rank, inputs].
+    public let down: Tensor
+    /// B: [outputs, rank].
+    public let up: Tensor
+    /// What B A is multiplied by, before any strength.
+    public let scale: Double
 
-  /// - Throws: `WeightError` when half of a pair is missing or the file holds no adapters.
-  public init(path: String) throws {
-    let file = try SafetensorsFile(path: path)
-    self.path = path
-    metadata = file.metadata
-    let suffix = ".lora_A.weight"
-    var found: [(path: String, down: Tensor, up: Tensor)] = []
-    for key in file.entries.keys.sorted() {
-      if key.hasSuffix(suffix) {
-        let module = String(key.dropLast(suffix.count))
-        let up = "\(module).lora_B.weight"
-        guard file.entries[up] != nil else {
-          throw WeightError(file: path, key: up, problem: "is missing, though its lora_A is there")
-        }
-        found.append((module, try file.tensor(key), try file.tensor(up)))
-      } else if key.hasSuffix(".lora_B.weight"), file.entries[key.replacing("lora_B", with: "lora_A")] == nil
-      {
-        throw WeightError(file: path, key: key, problem: "has no lora_A beside it")
-      }
-    }
-    guard !found.isEmpty else {
-      throw WeightError(
-        file: path, key: "*.lora_A.weight", problem: "matches nothing: this is not a LoRA in ComfyUI's format"
-      )
-    }
-    modules = found
+    public var rank: Int { down.size(0) }
   }
 
-  /// Where a module of the file lies in a checkpoint.
+  public let path: String
+  public let metadata: [String: String]
+  public let format: LoRAFormat
+  /// Sorted by path.
+  public let modules: [Module]
+  /// Changes of biases, which are left out as ltx-core leaves them out.
+  public let ignoredKeys: [String]
+
+  /// Reads the file's header, and the alphas.
+  ///
+  /// - Throws: `TensorFileError` for a file that is not safetensors; `WeightError` that names the first key that is no
+  ///   part of a LoRA for LTX-2, the half of a pair that is missing, or factors that don't go together;
+  ///   `ConfigurationError` for a damaged description of the scales.
+  public init(path: String) throws {
+    let file: SafetensorsFile
+    do {
+      file = try SafetensorsFile(path: path)
+    } catch let error as TensorFileError where error.kind == .notFound && path.contains(":") {
+      throw TensorFileError(
+        .notFound, path: path,
+        "there is no such file; to give a strength, write FILE:0.8 with a number after the colon")
+    }
+    var parts: [String: Parts] = [:]
+    var ignored: [String] = []
+    for key in file.keys {
+      switch LoRAFormat.read(key) {
+      case .bias: ignored.append(key)
+      case .problem(let problem): throw WeightError(file: path, key: key, problem: problem)
+      case .factor(let factor, let name, let module, let format):
+        var found = parts[module] ?? Parts(name: name, format: format)
+        guard found.name == name, found.keys.updateValue(key, forKey: factor) == nil else {
+          throw WeightError(
+            file: path, key: key, problem: "is a second adapter for the layer that \(found.name) changes")
+        }
+        parts[module] = found
+      }
+    }
+    guard let format = parts.min(by: { $0.key < $1.key })?.value.format else {
+      throw WeightError(
+        file: path, key: "*.lora_A.weight",
+        problem: "and *.lora_down.weight match nothing: this is not a LoRA file")
+    }
+    let scales = try PEFTConfigurations(file: path, metadata: file.metadata, format: format)
+    self.path = path
+    self.metadata = file.metadata
+    self.format = format
+    ignoredKeys = ignored
+    modules = try parts.sorted { $0.key < $1.key }.map { try $1.module($0, of: file, scales) }
+  }
+
+  /// The keys of one module.
+  private struct Parts {
+    let name: String
+    let format: LoRAFormat
+    var keys: [LoRAFormat.Factor: String] = [:]
+
+    func module(_ path: String, of file: SafetensorsFile, _ scales: PEFTConfigurations) throws -> Module {
+      func fail(_ key: String, _ problem: String) -> WeightError {
+        WeightError(file: file.name, key: key, problem: problem)
+      }
+      guard let downKey = keys[.down] else {
+        throw fail(name, "has \(keys[.up] == nil ? "an alpha" : "a B") but no A (lora_A or lora_down)")
+      }
+      guard let upKey = keys[.up] else { throw fail(name, "has an A but no B (lora_B or lora_up)") }
+      let (down, up) = (try file.tensor(downKey), try file.tensor(upKey))
+      for (key, tensor) in [(downKey, down), (upKey, up)]
+      where tensor.rank != 2 || !tensor.dtype.isFloatingPoint || tensor.count == 0 {
+        throw fail(
+          key, "is \(tensor.dtype) of shape \(tensor.shape); a factor of a LoRA is a matrix of fractions")
+      }
+      guard down.size(0) == up.size(1) else {
+        throw fail(
+          name, "has A of \(down.shape) and B of \(up.shape), whose ranks \(down.size(0)) and \(up.size(1)) differ")
+      }
+      let rank = down.size(0)
+      var scale = scales.scale(name, rank: rank)
+      if let alphaKey = keys[.alpha] {
+        let alpha = try file.tensor(alphaKey)
+        guard alpha.count == 1 else { throw fail(alphaKey, "has shape \(alpha.shape); an alpha is one number") }
+        scale = try alpha.to(.float64).reshape([]).item() / Double(rank)
+      }
+      guard scale.isFinite else { throw fail(name, "has a scale of \(scale), which is no number to multiply by") }
+      return Module(path: path, name: name, down: down, up: up, scale: scale)
+    }
+  }
+
+  /// Where a module of a file in ComfyUI's format lies in a checkpoint.
   public static func checkpointPath(_ module: String) -> String {
-    module.hasPrefix("diffusion_model.") ? "model." + module : "\(Checkpoint.Prefix.transformer).\(module)"
+    if module.hasPrefix(ModuleNames.transformer) { return "model." + module }
+    return module.hasPrefix(ModuleNames.textProjection) ? module : "\(Checkpoint.Prefix.transformer).\(module)"
   }
 
   /// Where a module of a checkpoint lies in a LoRA file.
@@ -60,8 +132,30 @@ public struct LoRAFile: Sendable {
       let (down, up) = (try module.down.to(device, dtype), try module.up.to(device, dtype))
       adapters.add(
         LowRankAdapter(
-          down: isTrained ? try down.asLeaf() : down, up: isTrained ? try up.asLeaf() : up, scale: strength),
+          down: isTrained ? try down.asLeaf() : down, up: isTrained ? try up.asLeaf() : up,
+          scale: strength * module.scale),
         to: Self.checkpointPath(module.path))
+    }
+  }
+
+  /// Checks that every adapter has a layer in a checkpoint, and its sizes.
+  ///
+  /// - Throws: `WeightError` that names the first module that does not fit, and both shapes.
+  public func requireFit(_ checkpoint: Checkpoint) throws {
+    for module in modules {
+      let layerPath = Self.checkpointPath(module.path)
+      guard let layer = checkpoint.source.entries[layerPath + ".weight"] else {
+        let known = module.name == module.path ? "" : " (\(layerPath) there)"
+        throw WeightError(
+          file: path, key: module.name,
+          problem: "is no layer of \(checkpoint.source.name)\(known); the LoRA was made for another model")
+      }
+      guard layer.shape == [module.up.size(0), module.down.size(1)] else {
+        throw WeightError(
+          file: path, key: module.name,
+          problem: "has A of \(module.down.shape) and B of \(module.up.shape), but the layer of "
+            + "\(checkpoint.source.name) is \(layer.shape); the LoRA was made for another model")
+      }
     }
   }
 }

@@ -19,6 +19,16 @@ extension Tensor {
     try produce { ct_op_linear(self.handle, weight.handle, bias?.handle, $0) }
   }
 
+  /// libtorch's `linalg_qr`.
+  public func qr(mode: String = "reduced") throws -> (Tensor, Tensor) {
+    try producePair { ct_op_linalg_qr(self.handle, mode, $0, $1) }
+  }
+
+  /// libtorch's `linalg_eigh`.
+  public func eigh() throws -> (Tensor, Tensor) {
+    try producePair { ct_op_linalg_eigh(self.handle, $0, $1) }
+  }
+
   /// libtorch's `conv1d`.
   public func conv1d(
     _ weight: Tensor,

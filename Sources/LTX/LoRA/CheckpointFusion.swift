@@ -1,0 +1,56 @@
+import NN
+import TensorFiles
+import Torch
+
+/// A checkpoint with LoRAs added to its weights, to be written tensor by tensor: never the whole model in memory.
+public struct CheckpointFusion: Sendable {
+  private let checkpoint: Checkpoint
+  private let adapters: AdapterSet
+
+  /// How many weights the LoRAs change.
+  public var changedCount: Int { adapters.paths.count }
+
+  /// - Throws: `WeightError` for a LoRA that does not fit, for a strength that is not finite, and for a weight that is
+  ///   stored in a form that nothing can be added to.
+  public init(_ checkpoint: Checkpoint, loras: [(file: LoRAFile, strength: Double)]) throws {
+    var adapters = AdapterSet()
+    adapters.placement = .fused
+    for (file, strength) in loras {
+      guard strength.isFinite else {
+        throw WeightError(
+          file: file.path, key: "strength", problem: "is \(strength), which is no number to multiply by")
+      }
+      try file.requireFit(checkpoint)
+      try file.add(to: &adapters, strength: strength, dtype: nil)
+    }
+    for path in adapters.paths {
+      for scale in ["weight_scale", "scale_weight", "weight_scale_2"]
+      where checkpoint.source.entries["\(path).\(scale)"] != nil {
+        throw WeightError(
+          file: checkpoint.source.name, key: "\(path).weight",
+          problem: "is quantised with a scale, and no LoRA can be merged into it; give the checkpoint in bfloat16")
+      }
+    }
+    self.checkpoint = checkpoint
+    self.adapters = adapters
+  }
+
+  /// Writes all tensors of the checkpoint, in their own element types, and its metadata.
+  ///
+  /// - Parameter report: called after each tensor.
+  public func write(to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }) throws {
+    let source = checkpoint.source
+    let weights = checkpoint.weights(adapters: adapters)
+    let changed = Set(adapters.paths.map { "\($0).weight" })
+    let entries = source.entries.map { (key: $0.key, dtype: $0.value.dtype, shape: $0.value.shape) }
+    var done = 0
+    try writeSafetensors(entries, metadata: source.metadata, to: path) { key in
+      let tensor =
+        changed.contains(key)
+        ? try (weights / String(key.dropLast(".weight".count))).tensor("weight") : try source.tensor(key)
+      done += 1
+      try report(done, entries.count)
+      return tensor
+    }
+  }
+}

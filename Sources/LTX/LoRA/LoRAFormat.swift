@@ -1,0 +1,112 @@
+/// How a LoRA file names its tensors.
+public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
+  /// `diffusion_model.<module>.lora_A.weight`, as LTX-2's trainers and ComfyUI write it.
+  case comfyUI = "comfyui"
+  /// `transformer.<module>.lora_A.weight` with diffusers' own names of modules.
+  case diffusers
+  /// `lora_unet_<module with underscores>.lora_down.weight`.
+  case kohya
+  /// `base_model.model.<module>.lora_A.weight`, or the module's name alone in front.
+  case peft
+
+  public var title: String {
+    switch self {
+    case .comfyUI: "ComfyUI / LTX-2"
+    case .diffusers: "diffusers"
+    case .kohya: "kohya"
+    case .peft: "peft"
+    }
+  }
+
+  /// The part of an adapter that a tensor is.
+  enum Factor: Sendable { case down, up, alpha }
+
+  private static let factors: [(suffix: String, factor: Factor)] = [
+    (".lora_A.weight", .down), (".lora_B.weight", .up),
+    (".lora_A.default.weight", .down), (".lora_B.default.weight", .up),
+    (".lora_down.weight", .down), (".lora_up.weight", .up),
+    (".lora.down.weight", .down), (".lora.up.weight", .up),
+    (".alpha", .alpha),
+  ]
+
+  /// What belongs to other kinds of adapters, by a part of the key.
+  private static let unsupported = [
+    ("dora_scale", "DoRA"), ("lora_magnitude_vector", "DoRA"), ("lokr_", "LoKr"), ("hada_", "LoHa"),
+    ("lora_mid", "LoCon"), ("oft_", "OFT"), ("vera_", "VeRA"), (".glora", "GLoRA"), (".boft", "BOFT"),
+  ]
+  private static let unsupportedSuffixes = [
+    (".diff", "a full weight difference"), (".set_weight", "a full weight"), (".b_diff", "a full difference"),
+    (".reshape_weight", "a weight of another shape"),
+  ]
+  /// Changes of biases, which ltx-core leaves out too.
+  private static let biasSuffixes = [
+    ".lora_B.bias", ".lora_A.bias", ".lora_B.default.bias", ".lora_up.bias", ".lora.up.bias", ".diff_b",
+  ]
+
+  /// What a key of a LoRA file is.
+  enum Key: Sendable {
+    /// - name: of the module in the file; path: of the same in ComfyUI's format.
+    case factor(Factor, name: String, path: String, format: LoRAFormat)
+    /// A change of a bias.
+    case bias
+    /// Something that can't be used, and why, to be read after the key.
+    case problem(String)
+  }
+
+  static func read(_ key: String) -> Key {
+    if let (_, kind) = unsupported.first(where: { key.contains($0.0) }) {
+      return .problem("belongs to \(kind), which is not supported; only LoRA is, with its factors A and B")
+    }
+    if let (_, kind) = unsupportedSuffixes.first(where: { key.hasSuffix($0.0) }) {
+      return .problem("is \(kind), which is not supported; only LoRA is, with its factors A and B")
+    }
+    if biasSuffixes.contains(where: key.hasSuffix) { return .bias }
+    guard let (suffix, factor) = factors.first(where: { key.hasSuffix($0.suffix) }) else {
+      return .problem("is no part of a LoRA")
+    }
+    let name = String(key.dropLast(suffix.count))
+    guard let (path, format) = module(name) else {
+      return .problem("belongs to \(name), which is no layer of LTX-2; the LoRA was made for another model")
+    }
+    return .factor(factor, name: name, path: path, format: format)
+  }
+
+  private static func module(_ name: String) -> (path: String, format: LoRAFormat)? {
+    for prefix in ["lora_unet_", "lora_transformer_"] where name.hasPrefix(prefix) {
+      return ModuleNames.path(flat: String(name.dropFirst(prefix.count))).map { ($0, .kohya) }
+    }
+    let isPEFT = name.hasPrefix("base_model.model.")
+    var rest = isPEFT ? String(name.dropFirst("base_model.model.".count)) : name
+    if rest.hasPrefix("model.diffusion_model.") { rest = String(rest.dropFirst("model.".count)) }
+    if rest.hasPrefix(ModuleNames.transformer) || rest.hasPrefix(ModuleNames.textProjection) {
+      return (rest, isPEFT ? .peft : .comfyUI)
+    }
+    if rest.hasPrefix("transformer.") || rest.hasPrefix("connectors.") {
+      return (ModuleNames.path(diffusers: rest), isPEFT ? .peft : .diffusers)
+    }
+    // Without a prefix, only a layer's own name tells what the adapter is for.
+    let path = ModuleNames.path(diffusers: rest)
+    return ModuleNames.isKnown(path) ? (path, .peft) : nil
+  }
+
+  /// The keys of a module's tensors in this format; alpha only where its readers expect one.
+  ///
+  /// - Returns: nil for a module that the format has no name for.
+  func keys(_ path: String) -> (down: String, up: String, alpha: String?)? {
+    switch self {
+    case .comfyUI: return ("\(path).lora_A.weight", "\(path).lora_B.weight", nil)
+    case .peft:
+      let name = "base_model.model.\(path)"
+      return ("\(name).lora_A.weight", "\(name).lora_B.weight", nil)
+    case .diffusers:
+      let name = ModuleNames.diffusers(path)
+      guard ModuleNames.path(diffusers: name) == path else { return nil }
+      return ("\(name).lora_A.weight", "\(name).lora_B.weight", nil)
+    case .kohya:
+      guard path.hasPrefix(ModuleNames.transformer) else { return nil }
+      let flat = String(path.dropFirst(ModuleNames.transformer.count)).replacing(".", with: "_")
+      guard ModuleNames.path(flat: flat) == path else { return nil }
+      return ("lora_unet_\(flat).lora_down.weight", "lora_unet_\(flat).lora_up.weight", "lora_unet_\(flat).alpha")
+    }
+  }
+}

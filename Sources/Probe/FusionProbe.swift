@@ -1,0 +1,14 @@
+import LTX
+import NN
+import Torch
+
+/// Every weight that the LoRAs change, under its key in the checkpoint.
+func probeFuseLoRAs(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+  let checkpoint = try Checkpoint(path: options.requireModel())
+  guard !options.loras.isEmpty else { throw ProbeError("fuse-loras needs --lora FILE[:STRENGTH]") }
+  for lora in options.loras { try LoRAFile(path: lora.path).requireFit(checkpoint) }
+  var adapters = try options.adapters(dtype: nil)
+  adapters.placement = .fused
+  let weights = checkpoint.weights(dtype: options.dtype, device: options.device, adapters: adapters)
+  return try adapters.paths.map { ("\($0).weight", try (weights / $0).tensor("weight")) }
+}

@@ -1,0 +1,26 @@
+import Glibc
+
+/// A file that is to be written.
+public enum OutputFile {
+  /// What keeps it from being written, to be read after the file's name; nil for nothing.
+  ///
+  /// - Parameter inputs: files that the work reads, none of which may be written over.
+  public static func problem(_ path: String, inputs: [String] = []) -> String? {
+    guard !path.isEmpty, !path.hasSuffix("/") else { return "is no name of a file" }
+    var status = stat()
+    if stat(path, &status) == 0 {
+      guard status.st_mode & S_IFMT != S_IFDIR else { return "is a folder; name a file" }
+      for input in inputs {
+        var other = stat()
+        if stat(input, &other) == 0, other.st_dev == status.st_dev, other.st_ino == status.st_ino {
+          return "is the input \(input); choose another name"
+        }
+      }
+    }
+    let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    guard stat(folder, &status) == 0 else {
+      return "can't be written: the folder \(folder) does not exist; make it first"
+    }
+    return OutputFolder.problem(folder).map { "can't be written: the folder \(folder) \($0)" }
+  }
+}

@@ -1,0 +1,140 @@
+import ArgumentParser
+import Foundation
+import LTX
+import TensorFiles
+
+/// `ltx lora`: files of low-rank adapters.
+struct LoRACommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "lora",
+    abstract: "Inspect, merge, convert and cut down LoRA files.",
+    discussion: """
+      Reads the keys of ComfyUI and LTX-2, diffusers, kohya and peft, with alpha. Everything but convert writes \
+      ComfyUI's keys, which LTX-2's own code and diffusers read too; alpha becomes part of B. Files appear when they are \
+      whole.
+
+      Exit status: 0 if all was done, 1 if writing failed, 2 if the input can't be used.
+      """,
+    subcommands: [
+      InspectLoRACommand.self, MergeLoRACommand.self, ConvertLoRACommand.self, ResizeLoRACommand.self,
+      StripLoRACommand.self, ScaleLoRACommand.self,
+    ])
+}
+
+extension LoRAPart: ExpressibleByArgument {}
+
+/// The formats that can be written.
+enum WrittenFormat: String, ExpressibleByArgument, CaseIterable {
+  case comfyui, diffusers, kohya
+
+  var format: LoRAFormat {
+    switch self {
+    case .comfyui: .comfyUI
+    case .diffusers: .diffusers
+    case .kohya: .kohya
+    }
+  }
+}
+
+/// One LoRA in, one LoRA out.
+struct LoRAFiles: ParsableArguments {
+  @Argument(help: "The LoRA to read.", completion: .file())
+  var input: String
+
+  @Argument(help: "The LoRA to write.", completion: .file())
+  var output: String
+
+  @Option(help: "What its numbers are written in: float32 or bfloat16; as they came if left out.")
+  var dtype: ComputeDType?
+
+  /// - Parameter change: all of the work that can be wrong about the input.
+  func run(format: LoRAFormat = .comfyUI, _ change: (LoRA) throws -> LoRA) throws {
+    let lora = try checkingInput {
+      try requireOutput(output, inputs: [input])
+      let file = try LoRAFile(path: input)
+      noteIgnored(file)
+      let lora = try change(LoRA(file))
+      try lora.requireNames(format)
+      return lora
+    }
+    try working { try lora.write(to: output, format: format, dtype: dtype?.dtype) }
+    print(output)
+  }
+}
+
+func requireOutput(_ path: String, inputs: [String]) throws {
+  if let problem = OutputFile.problem(path, inputs: inputs) { throw LoRAError(description: "\(path) \(problem)") }
+}
+
+func noteIgnored(_ file: LoRAFile) {
+  if !file.ignoredKeys.isEmpty {
+    printError(
+      "note: \(file.path): \(file.ignoredKeys.count) changes of biases are left out, such as \(file.ignoredKeys[0])")
+  }
+}
+
+struct InspectLoRACommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "inspect", abstract: "Show what a LoRA file holds, and how much it changes each layer.")
+
+  @Argument(help: "The LoRA.", completion: .file())
+  var file: String
+
+  @Option(help: "A checkpoint to check it against.", completion: .file())
+  var model: String?
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func run() throws {
+    let report = try checkingInput {
+      try LoRAReport(LoRAFile(path: file), checkpoint: model.map { try Checkpoint(path: $0) })
+    }
+    guard json else { return print(report) }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    print(String(decoding: try working { try encoder.encode(report) }, as: UTF8.self))
+  }
+}
+
+struct ConvertLoRACommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "convert", abstract: "Rename a LoRA's tensors for other software.",
+    discussion: "An alpha becomes part of B; kohya's files get an alpha that equals the rank, which changes nothing.")
+
+  @OptionGroup var files: LoRAFiles
+
+  @Option(help: "comfyui, diffusers or kohya.")
+  var to: WrittenFormat
+
+  func run() throws { try files.run(format: to.format) { $0 } }
+}
+
+struct StripLoRACommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "strip", abstract: "Leave out a stream's adapters.")
+
+  @OptionGroup var files: LoRAFiles
+
+  @Option(help: "video, audio, or cross for what is between them; repeatable.")
+  var stream: [LoRAPart]
+
+  func run() throws { try files.run { try $0.stripped(of: Set(stream)) } }
+}
+
+struct ScaleLoRACommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "scale", abstract: "Make a LoRA weaker or stronger for good.")
+
+  @OptionGroup var files: LoRAFiles
+
+  @Option(help: "What the effect is multiplied by.")
+  var by: Double
+
+  @Option(help: "video, audio or cross, repeatable; all if left out.")
+  var stream: [LoRAPart] = []
+
+  func run() throws {
+    try files.run { try $0.scaled(by: by, parts: Set(stream.isEmpty ? LoRAPart.allCases : stream)) }
+  }
+}

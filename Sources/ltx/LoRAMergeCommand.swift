@@ -1,0 +1,102 @@
+import ArgumentParser
+import Foundation
+import LTX
+import NN
+
+struct MergeLoRACommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "merge", abstract: "Make one LoRA of several, or a checkpoint with LoRAs in it.",
+    discussion: """
+      The one LoRA has exactly the effect of the several, each at its strength, and the sum of their ranks; --rank makes \
+      it smaller and less exact. With --into, the output is a copy of a checkpoint with the LoRAs added to its weights.
+      """)
+
+  @Argument(
+    help: ArgumentHelp("The LoRAs; the strength is 1 if left out.", valueName: "file[:strength]"),
+    completion: .file())
+  var loras: [LoRAArgument]
+
+  @Option(help: "The file to write.", completion: .file())
+  var output: String
+
+  @Option(help: "The checkpoint to add the LoRAs to.", completion: .file())
+  var into: String?
+
+  @Option(help: "The rank of the one LoRA.")
+  var rank: Int?
+
+  @Option(help: "What the one LoRA is written in: float32 or bfloat16; as the files are if left out.")
+  var dtype: ComputeDType?
+
+  func validate() throws {
+    if into != nil, rank != nil || dtype != nil {
+      throw ValidationError("--rank and --dtype are for LoRAs; a checkpoint keeps its own form, so leave them out with --into")
+    }
+  }
+
+  func run() throws {
+    let files = try checkingInput {
+      try requireOutput(output, inputs: loras.map(\.path) + (into.map { [$0] } ?? []))
+      return try loras.map { (file: try LoRAFile(path: $0.path), strength: $0.strength) }
+    }
+    for (file, _) in files { noteIgnored(file) }
+    if let into {
+      let fusion = try checkingInput { try CheckpointFusion(Checkpoint(path: into), loras: files) }
+      let progress = PhasedProgress()
+      try working {
+        defer { progress.finish() }
+        try fusion.write(to: output) { progress.show("writing", $0, of: $1, unit: "tensors") }
+      }
+      printError("\(fusion.changedCount) weights changed")
+    } else {
+      let merged = try checkingInput {
+        let merged = try LoRA.merged(files.map { (try LoRA($0.file), $0.strength) })
+        guard let rank else { return merged }
+        let (resized, layers) = try merged.resized(to: .rank(rank))
+        printError(ResizeLoRACommand.summary(layers))
+        return resized
+      }
+      try working { try merged.write(to: output, dtype: dtype?.dtype) }
+    }
+    print(output)
+  }
+}
+
+struct ResizeLoRACommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "resize", abstract: "Cut a LoRA down to a lower rank.",
+    discussion: """
+      Each layer's change is replaced by the closest one of the new rank. Energy is the square of its size: the share \
+      that is kept is printed for each layer and for all.
+      """)
+
+  @OptionGroup var files: LoRAFiles
+
+  @Option(help: "The new rank; layers of a lower one stay as they are.")
+  var rank: Int?
+
+  @Option(help: "The share of each layer's energy to keep, such as 0.95; the ranks follow from it.")
+  var energy: Double?
+
+  func validate() throws {
+    guard (rank == nil) != (energy == nil) else { throw ValidationError("give either --rank or --energy") }
+  }
+
+  func run() throws {
+    try files.run { lora in
+      let (resized, layers) = try lora.resized(to: rank.map { .rank($0) } ?? .energy(energy ?? 1))
+      for layer in layers {
+        print(
+          "\(layer.path)  rank \(layer.oldRank) to \(layer.newRank), energy "
+            + String(format: "%.4f", layer.keptShare))
+      }
+      printError(Self.summary(layers))
+      return resized
+    }
+  }
+
+  static func summary(_ layers: [LoRA.ResizedLayer]) -> String {
+    let (kept, all) = layers.reduce((0.0, 0.0)) { ($0.0 + $1.keptEnergy, $0.1 + $1.energy) }
+    return String(format: "energy kept in all: %.4f", all == 0 ? 1 : kept / all)
+  }
+}
