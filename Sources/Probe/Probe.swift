@@ -52,6 +52,8 @@ public struct Probe {
     ("lora-gradients", probeLoRAGradients),
     ("video-vae-encode", probeVideoVAEEncode),
     ("video-vae-decode", probeVideoVAEDecode),
+    ("audio-vae-encode", probeAudioVAEEncode),
+    ("audio-vae-decode", probeAudioVAEDecode),
     ("sigmas", probeSigmas),
     ("conditioning", probeConditioning),
     ("denoise", probeDenoise),
