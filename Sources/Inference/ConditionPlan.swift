@@ -64,6 +64,10 @@ struct ConditionPlan {
         }
         do {
           let reader = try AudioReader(path: path)
+          guard VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible else {
+            throw GenerationError(
+              .sound, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000")
+          }
           if let duration = reader.duration {
             guard start < duration else {
               throw GenerationError(.sound, "\(path) is \(duration) seconds long; it can't start at \(start)")

@@ -32,7 +32,7 @@ public struct GenerationPipeline: Sendable {
     /// A sound that stays as it is: [1, Z, T, N].
     var frozenSound: Tensor?
     /// That sound as it was given.
-    var givenSound: Sound?
+    var givenSound: SoundClip?
     var results: [Result]
   }
 
@@ -43,7 +43,7 @@ public struct GenerationPipeline: Sendable {
     var video: Tensor?
     /// [1, Z, T, N]
     var audio: Tensor?
-    var sound: Sound?
+    var sound: SoundClip?
   }
 
   typealias Advance = (_ done: Int, _ total: Int) throws -> Void
@@ -229,7 +229,9 @@ public struct GenerationPipeline: Sendable {
     for index in state.results.indices {
       guard let latent = state.results[index].audio else { preconditionFailure("no sound to decode") }
       let waveform = try vocoder(decoder(latent))
-      state.results[index].sound = try AudioTensors.sound(waveform, sampleRate: vocoder.sampleRate)
+      let channels = try AudioTensors.channels(waveform)
+      state.results[index].sound = SoundClip(
+        left: channels[0], right: channels[channels.count - 1], sampleRate: vocoder.sampleRate)
       state.results[index].audio = nil
       try advance(index + 1, total)
     }

@@ -34,13 +34,6 @@ enum OutputKind {
   }
 }
 
-/// A sound in memory.
-struct Sound {
-  /// [channel][sample], -1 to 1.
-  var channels: [[Float]]
-  var sampleRate: Int
-}
-
 /// Where generated frames go: an MP4, or a PNG for one frame. The file appears under its name when it is whole; a sink
 /// that is dropped before leaves nothing behind.
 final class OutputSink {
@@ -50,12 +43,12 @@ final class OutputSink {
   }
 
   private let target: Target
-  private let sound: Sound?
+  private let sound: SoundClip?
   /// Samples of it that are in the file.
   private var written = 0
   private let frameRate: Double
 
-  init(path: String, kind: OutputKind, size: GenerationPlan.OutputSize, sound: Sound?) throws {
+  init(path: String, kind: OutputKind, size: GenerationPlan.OutputSize, sound: SoundClip?) throws {
     frameRate = size.frameRate.value
     self.sound = sound
     guard kind == .video else {
@@ -87,13 +80,16 @@ final class OutputSink {
     try writer.finish()
   }
 
-  /// Video and sound take turns, so that players need not search; the track ends with the video.
+  /// Video and sound take turns, so that players need not search. The track is as long as the video: longer sound is
+  /// cut, shorter sound is followed by silence.
   private func appendSound(to writer: VideoWriter) throws {
-    guard let sound, let total = sound.channels.first?.count else { return }
-    let wanted = Int((Double(writer.frameCount) / frameRate * Double(sound.sampleRate)).rounded())
-    let end = min(wanted, total)
-    guard end > written else { return }
-    try writer.append(audio: sound.channels.map { Array($0[written..<end]) })
+    guard let sound else { return }
+    let end = Int((Double(writer.frameCount) / frameRate * Double(sound.sampleRate)).rounded())
+    try writer.append(
+      audio: sound.channels.map { channel in
+        let part = channel.dropFirst(written).prefix(end - written)
+        return part + [Float](repeating: 0, count: end - written - part.count)
+      })
     written = end
   }
 

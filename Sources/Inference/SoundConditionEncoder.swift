@@ -10,7 +10,7 @@ struct SoundConditionEncoder {
   enum Encoded {
     case condition(AudioCondition)
     /// The whole sound, which stays as it is: its latent, and itself.
-    case frozen(Tensor, Sound)
+    case frozen(Tensor, SoundClip)
   }
 
   let encoder: AudioEncoder
@@ -33,19 +33,18 @@ struct SoundConditionEncoder {
   }
 
   /// Stereo, as long as the result: cut, or filled up with silence.
-  private func read(_ path: String, from start: Double, seconds: Double) throws -> Sound {
-    let reader = try AudioReader(path: path)
-    let clip = try reader.readStereo(from: start, seconds: seconds)
-    let count = Int((seconds * Double(clip.sampleRate)).rounded())
-    return Sound(
-      channels: clip.channels.map { channel in
-        channel.count >= count ? Array(channel[..<count]) : channel + Array(repeating: 0, count: count - channel.count)
-      }, sampleRate: clip.sampleRate)
+  private func read(_ path: String, from start: Double, seconds: Double) throws -> SoundClip {
+    let clip = try SoundClip.read(path: path, from: start, duration: seconds)
+    let missing = Int((seconds * Double(clip.sampleRate)).rounded()) - clip.sampleCount
+    guard missing > 0 else { return clip }
+    let silence = [Float](repeating: 0, count: missing)
+    return SoundClip(
+      left: clip.channels[0] + silence, right: clip.channels[1] + silence, sampleRate: clip.sampleRate)
   }
 
   /// [1, Z, T, N]: as many frames as the grid has.
-  private func latent(_ sound: Sound, _ grid: AudioGrid) throws -> Tensor {
-    let latent = try encoder(AudioTensors.waveform(sound.channels), sampleRate: sound.sampleRate)
+  private func latent(_ sound: SoundClip, _ grid: AudioGrid) throws -> Tensor {
+    let latent = try encoder(AudioTensors.waveform(sound), sampleRate: sound.sampleRate)
       .to(.cpu, .float32)
     let count = latent.size(2)
     if count >= grid.frames { return try latent.narrow(2, 0, grid.frames).contiguous() }

@@ -36,3 +36,7 @@ extension RGBFrame {
     return RGBFrame(bytes: kept, width: width, height: height)
   }
 }
+extension VideoWriter.Audio {
+  /// Whether AAC holds it.
+  public var isPossible: Bool { SoundTrack.supports(sampleRate: sampleRate, channelCount: channelCount) }
+}

@@ -92,8 +92,6 @@ public struct Checkpoint: Sendable {
   public enum Prefix {
     public static let transformer = "model.diffusion_model"
     public static let videoVAE = "vae"
-    public static let audioVAE = "audio_vae"
-    public static let vocoder = "vocoder"
     public static let textProjection = "text_embedding_projection"
   }
 
