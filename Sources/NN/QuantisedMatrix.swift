@@ -98,7 +98,7 @@ extension Weights {
   func storedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
     let scaleName = ["\(name)_scale", "scale_\(name)"].first(where: has)
     guard entry.dtype.isEightBitFloat || scaleName != nil else { return nil }
-    for unused in ["input_scale", "scale_input"] where name == "weight" && has(unused) {
+    for unused in ["input_scale", "scale_input", "comfy_quant"] where name == "weight" && has(unused) {
       store.markUsed(key(unused))
     }
     // Numbers that are not in eight bits have a type of their own.

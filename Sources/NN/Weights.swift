@@ -19,14 +19,16 @@ public struct Weights: Sendable {
   ///   - adapters: low-rank adapters by the path of the module that they modify.
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
   ///   - storage: what becomes of the matrices of linear layers.
+  ///   - isInspected: models are built only to see what they are made of: the disk is not asked for tensors, and ones
+  ///     that no layer reads are no error.
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
     adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored
+    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored, isInspected: Bool = false
   ) {
     store = WeightStore(
       source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
-      storage: storage)
+      storage: storage, isInspected: isInspected)
     path = ""
   }
 
@@ -128,6 +130,24 @@ public struct Weights: Sendable {
     }
   }
 
+  /// Checks, after a model has been built here, that it has read every tensor below.
+  ///
+  /// Of a file that is only inspected, what is left is `unusedKeys`, and no error.
+  ///
+  /// - Parameter isKnown: whether a key below here, without the path, is there for others and rightly left.
+  /// - Throws: `WeightError` that names the first one.
+  public func requireAllUsed(except isKnown: (String) -> Bool = { _ in false }) throws {
+    guard !store.isInspected else { return }
+    let start = path.isEmpty ? 0 : path.utf8.count + 1
+    let unexpected = unusedKeys.filter { !isKnown(String($0.utf8.dropFirst(start)) ?? $0) }
+    guard let first = unexpected.first else { return }
+    let others = unexpected.count > 1 ? " (and \(unexpected.count - 1) more)" : ""
+    throw WeightError(
+      file: store.source.file(of: first), key: first,
+      problem: "is no part of the model that the file's configuration describes\(others); "
+        + "the file was made for another version, or two files were mixed")
+  }
+
   /// Keys below here that no layer has read.
   public var unusedKeys: [String] {
     let prefix = path.isEmpty ? "" : path + "."
@@ -180,6 +200,7 @@ final class WeightStore: Sendable {
   let dtype: DType?
   let device: Device
   let storage: WeightStorage
+  let isInspected: Bool
   private let given: AdapterSet
   private let fresh: FreshAdapters?
   private let record = Mutex(Record())
@@ -193,12 +214,13 @@ final class WeightStore: Sendable {
 
   init(
     source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?, storage: WeightStorage
+    freshAdapters: FreshAdapters?, storage: WeightStorage, isInspected: Bool
   ) {
     self.source = source
     self.dtype = dtype
     self.device = device
     self.storage = storage
+    self.isInspected = isInspected
     given = adapters
     fresh = freshAdapters
   }
@@ -212,7 +234,7 @@ final class WeightStore: Sendable {
   /// go. What is not copied is a view of the file, which the disk is asked for now, to be there when it is used.
   func read(_ key: String, dtype: DType?) throws -> Tensor {
     markUsed(key)
-    source.prepareToRead(key)
+    if !isInspected { source.prepareToRead(key) }
     let stored = try source.tensor(key)
     let tensor = try stored.to(device, dtype)
     if !tensor.sharesStorage(with: stored) { source.release(key) }

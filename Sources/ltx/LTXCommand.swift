@@ -10,7 +10,7 @@ struct LTXCommand: ParsableCommand {
     subcommands: [
       TinyModelCommand.self, SplitCommand.self, PreprocessCommand.self, TrainCommand.self,
       GenerateCommand.self,
-      ProbeCommand.self,
+      InspectCommand.self, ProbeCommand.self,
     ])
 
   static func main() {

@@ -100,10 +100,11 @@ public struct Checkpoint: Sendable {
   /// A view of the whole file.
   public func weights(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored
+    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored, isInspected: Bool = false
   ) -> Weights {
     Weights(
-      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage)
+      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
+      isInspected: isInspected)
   }
 
   /// The transformer with the given streams and adapters.
