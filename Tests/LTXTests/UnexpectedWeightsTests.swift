@@ -61,8 +61,10 @@ import Torch
     let index = "\(files.textEncoder)/model.safetensors.index.json"
     let text = try String(contentsOfFile: index, encoding: .utf8)
     try Data(
-      text.replacing("\"weight_map\": {", with: "\"weight_map\": {\"\(more)\": \"model-00001-of-00002.safetensors\",")
-        .utf8
+      text.replacing(
+        "\"weight_map\": {", with: "\"weight_map\": {\"\(more)\": \"model-00001-of-00002.safetensors\","
+      )
+      .utf8
     ).write(to: URL(filePath: index))
     let error = #expect(throws: WeightError.self) {
       try Checkpoint(path: files.checkpoint).promptEncoder(textEncoder: files.textEncoder)

@@ -34,7 +34,8 @@ enum Loading {
     let isCold = dropCaches()
     report(
       "loading \(try FileManager.default.attributesOfItem(atPath: path)[.size] ?? 0) bytes, "
-        + (isCold ? "nothing of it in the page cache" : "the file in the page cache (caches can't be dropped here)"))
+        + (isCold
+          ? "nothing of it in the page cache" : "the file in the page cache (caches can't be dropped here)"))
     for dtype in [DType.bfloat16, .float32] {
       for storage in [""] + (dtype == .bfloat16 ? ["int8"] : []) {
         _ = dropCaches()
@@ -83,7 +84,8 @@ enum Loading {
       let isRounded = storage == "int8" && entry.shape.count == 2
       return entry.byteCount / entry.dtype.size * (isRounded ? 1 : dtype.size)
     }
-    let bytes = checkpoint.source.entries.filter { !$0.key.contains("_connector.") }.values.map(own).reduce(0, +)
+    let bytes = checkpoint.source.entries.filter { !$0.key.contains("_connector.") }.values.map(own).reduce(
+      0, +)
     let report = Report(end: end, forward: time, tensorBytes: bytes, before: before, peak: memory("VmHWM"))
     FileHandle.standardOutput.write(try JSONEncoder().encode(report))
   }
@@ -123,7 +125,9 @@ enum Loading {
   /// A line of the process's status, in bytes.
   private static func memory(_ name: String) -> Int {
     guard let status = FileManager.default.contents(atPath: "/proc/self/status") else { return 0 }
-    let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix(name + ":") }
+    let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first {
+      $0.hasPrefix(name + ":")
+    }
     return (line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
   }
 }

@@ -59,7 +59,9 @@ public struct Checkpoint: Sendable {
     guard let config else {
       throw ConfigurationError(
         file: files.name, key: "--model-path",
-        problem: "is not given, and neither is a file of a component such as \(ModelFiles.Component.transformer.option)")
+        problem:
+          "is not given, and neither is a file of a component such as \(ModelFiles.Component.transformer.option)"
+      )
     }
     if let textEncoder = files.textEncoder, isFile(textEncoder) {
       parts.append(
@@ -103,7 +105,8 @@ public struct Checkpoint: Sendable {
     freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored, isInspected: Bool = false
   ) -> Weights {
     Weights(
-      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
+      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
+      storage: storage,
       isInspected: isInspected)
   }
 

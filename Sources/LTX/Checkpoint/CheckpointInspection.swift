@@ -68,7 +68,8 @@ public struct CheckpointInspection: Sendable {
     let root = checkpoint.weights(isInspected: true)
     var problems: [String] = []
     var unchecked: Set<Part> = []
-    for part in Part.allCases where components.contains(where: { $0.name == part.rawValue && $0.tensors > 0 }) {
+    for part in Part.allCases where components.contains(where: { $0.name == part.rawValue && $0.tensors > 0 })
+    {
       do {
         if try !Self.build(part, checkpoint, root) { unchecked.insert(part) }
       } catch {
@@ -107,6 +108,7 @@ public struct CheckpointInspection: Sendable {
       key.hasPrefix(prefix + ".") ? String(key.dropFirst(prefix.count + 1)) : nil
     }
     return below(Checkpoint.Prefix.transformer).map { $0 == "scaled_fp8" }
-      ?? (below(Checkpoint.Prefix.videoVAE) ?? below(Checkpoint.Prefix.audioVAE)).map(KnowinglyUnused.vae) ?? false
+      ?? (below(Checkpoint.Prefix.videoVAE) ?? below(Checkpoint.Prefix.audioVAE)).map(KnowinglyUnused.vae)
+      ?? false
   }
 }
