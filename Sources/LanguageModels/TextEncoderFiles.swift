@@ -43,7 +43,8 @@ public struct TextEncoderFiles: Sendable {
     let file = "\(path)/\(name)"
     guard FileManager.default.fileExists(atPath: file) else {
       throw TextEncoderError(
-        "\(path): holds no \(name); --text-encoder-path wants the folder of a Gemma 3 model with all of its files")
+        "\(path): holds no \(name); --text-encoder-path wants the folder of a Gemma 3 model with all of its files"
+      )
     }
     return file
   }

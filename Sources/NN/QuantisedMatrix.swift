@@ -36,14 +36,27 @@ public struct QuantisedMatrix: Sendable {
   ///
   /// - Parameter matrix: [O, I] in a floating-point type, which stays the type of the numbers.
   init(rounding matrix: Tensor) throws {
-    let numbers = try matrix.to(.float32)
-    // A row of zeros has no scale; any will do.
-    let largest = try numbers.abs().amax([1]).clamped(min: Scalar(DType.float32.smallestNormal * 127))
-    let scale = try largest / 127
-    elements = try (numbers / scale.unsqueeze(1)).round().clamped(min: -127, max: 127).to(.int8)
-    self.scale = .rows(scale)
+    let (rows, columns) = (matrix.size(0), matrix.size(1))
+    elements = try .empty([rows, columns], dtype: .int8, device: matrix.device)
+    let factors = try Tensor.empty([rows], device: matrix.device)
+    // A few rows at a time, so that what is made in float32 stays in the processor's caches.
+    let step = max(1, Self.numbersAtOnce / max(columns, 1))
+    for start in stride(from: 0, to: rows, by: step) {
+      let count = min(step, rows - start)
+      let numbers = try matrix.narrow(0, start, count).to(.float32)
+      // A row of zeros has no scale; any will do.
+      let largest = try numbers.abs().amax([1]).clamped(min: Scalar(DType.float32.smallestNormal * 127))
+      let scale = try largest / 127
+      try factors.narrow(0, start, count).copy_(scale)
+      let whole = try (numbers / scale.unsqueeze(1)).round()
+      try whole.clamp_(min: -127, max: 127)
+      try elements.narrow(0, start, count).copy_(whole)
+    }
+    scale = .rows(factors)
     dtype = matrix.dtype
   }
+
+  private static let numbersAtOnce = 1 << 18
 
   init(elements: Tensor, scale: Scale, dtype: DType) {
     self.elements = elements
@@ -101,7 +114,7 @@ extension Weights {
   func storedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
     let scaleName = ["\(name)_scale", "scale_\(name)"].first(where: has)
     guard entry.dtype.isEightBitFloat || scaleName != nil else { return nil }
-    for unused in ["input_scale", "scale_input"] where name == "weight" && has(unused) {
+    for unused in ["input_scale", "scale_input", "comfy_quant"] where name == "weight" && has(unused) {
       store.markUsed(key(unused))
     }
     // Numbers that are not in eight bits have a type of their own.

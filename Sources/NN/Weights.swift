@@ -20,14 +20,16 @@ public struct Weights: Sendable {
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
   ///   - storage: what becomes of the matrices of linear layers.
   ///   - loaded: tensors that other models have taken from the file already, to share them.
+  ///   - isInspected: models are built only to see what they are made of: the disk is not asked for tensors, and ones
+  ///     that no layer reads are no error.
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
     adapters: AdapterSet = AdapterSet(), freshAdapters: FreshAdapters? = nil,
-    storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
+    storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil, isInspected: Bool = false
   ) {
     store = WeightStore(
       source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
-      storage: storage, loaded: loaded)
+      storage: storage, loaded: loaded, isInspected: isInspected)
     path = ""
   }
 
@@ -152,6 +154,24 @@ public struct Weights: Sendable {
     }
   }
 
+  /// Checks, after a model has been built here, that it has read every tensor below.
+  ///
+  /// Of a file that is only inspected, what is left is `unusedKeys`, and no error.
+  ///
+  /// - Parameter isKnown: whether a key below here, without the path, is there for others and rightly left.
+  /// - Throws: `WeightError` that names the first one.
+  public func requireAllUsed(except isKnown: (String) -> Bool = { _ in false }) throws {
+    guard !store.isInspected else { return }
+    let start = path.isEmpty ? 0 : path.utf8.count + 1
+    let unexpected = unusedKeys.filter { !isKnown(String($0.utf8.dropFirst(start)) ?? $0) }
+    guard let first = unexpected.first else { return }
+    let others = unexpected.count > 1 ? " (and \(unexpected.count - 1) more)" : ""
+    throw WeightError(
+      file: store.source.file(of: first), key: first,
+      problem: "is no part of the model that the file's configuration describes\(others); "
+        + "the file was made for another version, or two files were mixed")
+  }
+
   /// Keys below here that no layer has read.
   public var unusedKeys: [String] {
     let prefix = path.isEmpty ? "" : path + "."
@@ -205,6 +225,7 @@ final class WeightStore: Sendable {
   let device: Device
   let storage: WeightStorage
   private let loaded: LoadedTensors?
+  let isInspected: Bool
   private let given: AdapterSet
   private let fresh: FreshAdapters?
   private let record = Mutex(Record())
@@ -218,13 +239,14 @@ final class WeightStore: Sendable {
 
   init(
     source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?, storage: WeightStorage, loaded: LoadedTensors?
+    freshAdapters: FreshAdapters?, storage: WeightStorage, loaded: LoadedTensors?, isInspected: Bool
   ) {
     self.source = source
     self.loaded = loaded
     self.dtype = dtype
     self.device = device
     self.storage = storage
+    self.isInspected = isInspected
     given = adapters
     fresh = freshAdapters
   }
@@ -239,7 +261,7 @@ final class WeightStore: Sendable {
   func read(_ key: String, dtype: DType?) throws -> Tensor {
     markUsed(key)
     func load() throws -> Tensor {
-      source.prepareToRead(key)
+      if !isInspected { source.prepareToRead(key) }
       let stored = try source.tensor(key)
       let tensor = try stored.to(device, dtype)
       if !tensor.sharesStorage(with: stored) { source.release(key) }

@@ -45,7 +45,8 @@ public final class CombinedTensors: TensorSource {
 
   public func tensor(_ key: String) throws -> Tensor {
     guard let place = places[key] else {
-      throw TensorFileError(.missingTensor, path: name, key: key, "none of the files has a tensor of this name")
+      throw TensorFileError(
+        .missingTensor, path: name, key: key, "none of the files has a tensor of this name")
     }
     return try place.source.tensor(place.key)
   }

@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import Torch
 
 /// A safetensors file, read by memory map: opening one of 40 GB takes milliseconds and no memory.
@@ -10,6 +11,8 @@ import Torch
 /// read (SIGBUS). `writeSafetensors` replaces files instead of changing them, so it is no danger to readers.
 public final class SafetensorsFile: TensorSource {
   private let file: FileBytes
+  /// What has been asked of the disk in advance last.
+  private let readAhead = Mutex(0..<0)
   public let metadata: [String: String]
   public let entries: [String: TensorEntry]
 
@@ -42,8 +45,23 @@ public final class SafetensorsFile: TensorSource {
   }
 
   public func prepareToRead(_ key: String) {
-    if let entry = entries[key] { file.advise(MADV_WILLNEED, entry.range) }
+    guard let entry = entries[key] else { return }
+    file.advise(MADV_WILLNEED, entry.range)
+    // What follows in the file is mostly wanted next: while this tensor is converted, the disk reads on.
+    let end = entry.range.upperBound
+    let ahead = readAhead.withLock { asked -> Range<Int>? in
+      guard !asked.contains(end) || asked.upperBound - end < Self.window / 2 else { return nil }
+      let start = asked.contains(end) ? asked.upperBound : end
+      let stop = min(end + Self.window, file.bytes.count)
+      guard start < stop else { return nil }
+      asked = end..<stop
+      return start..<stop
+    }
+    if let ahead { file.advise(MADV_WILLNEED, ahead) }
   }
+
+  /// How far ahead of what is being read the disk is asked.
+  private static let window = 256 << 20
 
   public func release(_ key: String) {
     if let entry = entries[key] { file.advise(MADV_DONTNEED, entry.range) }

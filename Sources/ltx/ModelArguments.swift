@@ -30,8 +30,9 @@ struct ModelArguments: ParsableArguments {
         "no model is given: name the checkpoint with --model-path, or the files of its components with "
           + "--transformer-path, --video-vae-path and --audio-vae-path")
     }
-    if modelPath != nil, let other = [("--transformer-path", transformerPath), ("--audio-vae-path", audioVaePath)]
-      .first(where: { $0.1 != nil })
+    if modelPath != nil,
+      let other = [("--transformer-path", transformerPath), ("--audio-vae-path", audioVaePath)]
+        .first(where: { $0.1 != nil })
     {
       throw ValidationError(
         "\(other.0) can't be given beside --model-path, which holds that component; leave one of them out")

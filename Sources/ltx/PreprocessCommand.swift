@@ -31,7 +31,8 @@ struct PreprocessCommand: ParsableCommand {
 
   @Flag(
     name: .customLong("text-encoder-8bit"),
-    help: "Round the text encoder to int8 while it is loaded: half the memory. Text features change slightly.")
+    help: "Round the text encoder to int8 while it is loaded: half the memory. Text features change slightly."
+  )
   var textEncoder8bit = false
 
   @Option(help: "The column of the media files, if it is not found by its name.")

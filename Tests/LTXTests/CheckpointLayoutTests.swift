@@ -89,7 +89,9 @@ import Torch
     #expect(message { _ = try noVideo.videoDecoder() }.contains("--video-vae-path"))
     #expect(message { _ = try Checkpoint(ModelFiles()) }.contains("--transformer-path"))
     let swapped = message { _ = try Checkpoint(ModelFiles(transformer: vae)) }
-    #expect(swapped.contains("v.safetensors: config.transformer is missing: --transformer-path wants"), "\(swapped)")
+    #expect(
+      swapped.contains("v.safetensors: config.transformer is missing: --transformer-path wants"), "\(swapped)"
+    )
     let partial = try Checkpoint(path: transformer)
     #expect(message { _ = try partial.videoDecoder() }.contains("--video-vae-path"))
   }
@@ -101,9 +103,11 @@ import Torch
     try writeSafetensors(
       [(channels, Tensor.zeros([3]))], metadata: ["config": #"{"vae": {"dims": "x"}}"#], to: vae)
     let checkpoint = try Checkpoint(ModelFiles(transformer: transformer, videoVAE: vae))
-    #expect(message { _ = try checkpoint.config.object("vae").int("dims") }.hasPrefix("\(vae): config.vae.dims"))
     #expect(
-      message { _ = try checkpoint.weights().tensor(channels, shape: [4]) }.hasPrefix("\(vae): \(channels) has"))
+      message { _ = try checkpoint.config.object("vae").int("dims") }.hasPrefix("\(vae): config.vae.dims"))
+    #expect(
+      message { _ = try checkpoint.weights().tensor(channels, shape: [4]) }.hasPrefix(
+        "\(vae): \(channels) has"))
   }
 
   @Test func `Another video VAE takes the place of the unified one's`() throws {
@@ -120,7 +124,8 @@ import Torch
   @Test func `Shards with an index are a checkpoint too, if one carries the configuration`() throws {
     let folder = path("sharded")
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    _ = try write("sharded/model-1.safetensors", ["model."], config: ["transformer", "vae", "audio_vae", "vocoder"])
+    _ = try write(
+      "sharded/model-1.safetensors", ["model."], config: ["transformer", "vae", "audio_vae", "vocoder"])
     let rest = unified.source.keys.filter { !$0.hasPrefix("model.") }
     try writeSafetensors(
       rest.map { (key: $0, tensor: try unified.source.tensor($0)) }, to: folder + "/model-2.safetensors")
@@ -132,7 +137,8 @@ import Torch
     try expectSame(try Checkpoint(path: folder))
     try index.write(to: URL(filePath: folder + "/ltx.safetensors.index.json"))
     try expectSame(try Checkpoint(path: folder + "/ltx.safetensors.index.json"))
-    #expect(message { _ = try Checkpoint(path: files.textEncoder) }.contains("__metadata__.config is missing"))
+    #expect(
+      message { _ = try Checkpoint(path: files.textEncoder) }.contains("__metadata__.config is missing"))
   }
 
   @Test func `A text encoder in one file with its tokenizer and the projection`() throws {

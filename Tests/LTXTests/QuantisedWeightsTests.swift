@@ -106,7 +106,8 @@ import Torch
     }
     #expect(try Tensor.isEqual(layer(.asStored), layer(.expanded)))
     let rounded = try Linear(
-      weights([("l.weight", matrix.to(.float32) * scale)], adapters: adapters, storage: .int8) / "l", bias: false)
+      weights([("l.weight", matrix.to(.float32) * scale)], adapters: adapters, storage: .int8) / "l",
+      bias: false)
     let wanted = try layer(.expanded)
     #expect(try (rounded(x) - wanted).abs().max().item() < 0.02 * wanted.abs().max().item())
   }
@@ -141,7 +142,8 @@ import Torch
     let checkpoint = try Checkpoint(path: files.checkpoint)
     let prompts = ["slow waves of blue light", "a cat"]
     func features(_ storage: WeightStorage) throws -> Tensor {
-      try checkpoint.promptEncoder(textEncoder: files.textEncoder, dtype: .float32, storage: storage)(prompts).video
+      try checkpoint.promptEncoder(textEncoder: files.textEncoder, dtype: .float32, storage: storage)(prompts)
+        .video
     }
     let (whole, rounded) = (try features(.asStored), try features(.int8))
     #expect(try !Tensor.isEqual(whole, rounded))
@@ -158,7 +160,9 @@ import Torch
     let path = "\(scratch.folder)/fp8.safetensors"
     let tensors = try source.keys.flatMap { key -> [(key: String, tensor: Tensor)] in
       let tensor = try source.tensor(key)
-      guard key.contains("transformer_blocks"), key.hasSuffix(".weight"), tensor.rank == 2 else { return [(key, tensor)] }
+      guard key.contains("transformer_blocks"), key.hasSuffix(".weight"), tensor.rank == 2 else {
+        return [(key, tensor)]
+      }
       let scale = try tensor.to(.float32).abs().max() / 448
       return [
         (key, try (tensor.to(.float32) / scale).to(.float8E4M3)), ("\(key)_scale", scale),
@@ -173,7 +177,8 @@ import Torch
       let width = transformer.configuration.captionChannels ?? transformer.configuration.video.contextWidth
       let video = Modality(
         latent: latent, timesteps: try Tensor.full([1, 1], 0.5), sigma: try Tensor.full([1], 0.5),
-        positions: try VideoTokens.positions(batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),
+        positions: try VideoTokens.positions(
+          batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),
         context: try context.slice(2, to: width))
       return try #require(try transformer(video: video, audio: nil).video)
     }

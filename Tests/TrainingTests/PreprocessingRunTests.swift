@@ -128,6 +128,24 @@ import Torch
 
   // MARK: Going on
 
+  @Test func `Captions are encoded anew for a text encoder in int8, and back`() throws {
+    try clip("a.mp4", frames: 9)
+    _ = try dataset([("a.mp4", "a red ball")])
+    var options = try options()
+    _ = try run(options)
+    let whole = try cached("conditions/a").tensor("video_prompt_embeds").clone()
+    options.textEncoder8bit = true
+    let summary = try run(options)
+    #expect(summary.captionsEncoded == 1 && summary.clipsEncoded == 0)
+    let rounded = try cached("conditions/a").tensor("video_prompt_embeds").clone()
+    let distance = try difference(rounded, whole)
+    let largest = try whole.abs().amax().item()
+    #expect(distance > 0 && distance < 0.1 * largest)
+    #expect(try run(options).upToDate == 1)
+    options.textEncoder8bit = false
+    #expect(try run(options).captionsEncoded == 1)
+  }
+
   @Test func `A rerun encodes what is missing or has changed, and nothing else`() throws {
     var rows = [("a.mp4", "first"), ("b.mp4", "second"), ("c.mp4", "third")]
     for (name, _) in rows { try clip(name, frames: 9) }

@@ -59,7 +59,9 @@ public struct Checkpoint: Sendable {
     guard let config else {
       throw ConfigurationError(
         file: files.name, key: "--model-path",
-        problem: "is not given, and neither is a file of a component such as \(ModelFiles.Component.transformer.option)")
+        problem:
+          "is not given, and neither is a file of a component such as \(ModelFiles.Component.transformer.option)"
+      )
     }
     if let textEncoder = files.textEncoder, isFile(textEncoder) {
       parts.append(
@@ -98,11 +100,12 @@ public struct Checkpoint: Sendable {
   /// A view of the whole file.
   public func weights(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
+    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil,
+    isInspected: Bool = false
   ) -> Weights {
     Weights(
       source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
-      loaded: loaded)
+      loaded: loaded, isInspected: isInspected)
   }
 
   /// The transformer with the given streams and adapters.

@@ -41,13 +41,15 @@ struct ComponentFile {
     let kept: [String]
     let bare: String
     switch component {
-    case .transformer: (kept, bare) = (["model.diffusion_model.", "text_embedding_projection."], "model.diffusion_model.")
+    case .transformer:
+      (kept, bare) = (["model.diffusion_model.", "text_embedding_projection."], "model.diffusion_model.")
     case .videoVAE: (kept, bare) = (["vae."], "vae.")
     case .audioVAE: (kept, bare) = (["audio_vae.", "vocoder."], "audio_vae.")
     case .textEncoder: (kept, bare) = (["text_embedding_projection."], "")
     }
     // ComfyUI drops "model." where it saves a model.
-    let isComfy = component == .transformer && source.entries.keys.contains { $0.hasPrefix("diffusion_model.") }
+    let isComfy =
+      component == .transformer && source.entries.keys.contains { $0.hasPrefix("diffusion_model.") }
     let hasPrefix = source.entries.keys.contains { $0.hasPrefix(bare) }
     return { key in
       if kept.contains(where: key.hasPrefix) { return key }

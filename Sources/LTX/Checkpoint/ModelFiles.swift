@@ -73,6 +73,7 @@ public struct ModelFiles: Sendable, Equatable {
 
   /// All files but the text encoder's, each once, in a fixed order.
   public var checkpointFiles: [String] {
-    [unified].compactMap { $0 } + Component.allCases.filter { $0 != .textEncoder }.compactMap { components[$0] }
+    [unified].compactMap { $0 }
+      + Component.allCases.filter { $0 != .textEncoder }.compactMap { components[$0] }
   }
 }

@@ -6,14 +6,18 @@ public struct ModelVersion: Sendable, Comparable, CustomStringConvertible {
 
   /// Nil for a text that does not begin with a number.
   public init?(_ text: String) {
-    let numbers = text.split(whereSeparator: { $0 == "." || $0 == "-" }).prefix { $0.allSatisfy(\.isASCIIDigit) }
+    let numbers = text.split(whereSeparator: { $0 == "." || $0 == "-" }).prefix {
+      $0.allSatisfy(\.isASCIIDigit)
+    }
     parts = numbers.compactMap { Int($0) }
     description = text
     guard !parts.isEmpty, parts.count == numbers.count else { return nil }
   }
 
   /// 2.3 comes before 2.3.0 and 2.3.1, as candidates for 2.3 do.
-  public static func < (a: ModelVersion, b: ModelVersion) -> Bool { a.parts.lexicographicallyPrecedes(b.parts) }
+  public static func < (a: ModelVersion, b: ModelVersion) -> Bool {
+    a.parts.lexicographicallyPrecedes(b.parts)
+  }
 
   public static func == (a: ModelVersion, b: ModelVersion) -> Bool { a.parts == b.parts }
 

@@ -22,7 +22,8 @@ extension Checkpoint {
     guard (root / Prefix.textProjection).isPresent else {
       throw WeightError(
         file: files.path(of: .transformer) ?? source.name, key: "\(Prefix.textProjection).*",
-        problem: "is missing: the projection of text features lies in the unified checkpoint, in the transformer's file "
+        problem:
+          "is missing: the projection of text features lies in the unified checkpoint, in the transformer's file "
           + "(\(ModelFiles.Component.transformer.option)) or in that of the text encoder "
           + "(\(ModelFiles.Component.textEncoder.option))")
     }

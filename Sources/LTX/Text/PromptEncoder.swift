@@ -37,7 +37,9 @@ public struct PromptEncoder: Sendable {
 }
 
 /// The tokenizer in a text encoder's folder or file.
-public func openTokenizer(at path: String) throws -> Tokenizer { try TextEncoderFiles(path: path).tokenizer() }
+public func openTokenizer(at path: String) throws -> Tokenizer {
+  try TextEncoderFiles(path: path).tokenizer()
+}
 
 extension Tokenizer {
   /// Prompts as the text encoder takes them.
