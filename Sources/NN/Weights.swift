@@ -208,7 +208,8 @@ final class WeightStore: Sendable {
       }
       for adapter in adapters {
         try adapter.requireFit(
-          String(key.dropLast(".weight".count)), of: source.name, inputs: weight.size(1), outputs: weight.size(0))
+          String(key.dropLast(".weight".count)), of: source.name, inputs: weight.size(1),
+          outputs: weight.size(0))
       }
       return try LowRankAdapter.fused(adapters, into: weight).to(device, dtype)
     }

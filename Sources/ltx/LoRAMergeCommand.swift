@@ -30,7 +30,8 @@ struct MergeLoRACommand: ParsableCommand {
 
   func validate() throws {
     if into != nil, rank != nil || dtype != nil {
-      throw ValidationError("--rank and --dtype are for LoRAs; a checkpoint keeps its own form, so leave them out with --into")
+      throw ValidationError(
+        "--rank and --dtype are for LoRAs; a checkpoint keeps its own form, so leave them out with --into")
     }
   }
 

@@ -13,7 +13,8 @@ import Testing
   @Test func allComponentsAreCovered() {
     let covered = Set(FixtureCase.all().map(\.component))
     let expected = [
-      "text-encoder", "connectors", "positions", "rope", "transformer", "lora-gradients", "video-vae-encode",
+      "text-encoder", "connectors", "positions", "rope", "transformer", "lora-gradients", "fuse-loras",
+      "video-vae-encode",
       "video-vae-decode", "sigmas", "conditioning", "denoise",
     ]
     #expect(expected.allSatisfy(covered.contains))

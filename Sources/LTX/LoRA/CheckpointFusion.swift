@@ -28,7 +28,8 @@ public struct CheckpointFusion: Sendable {
       where checkpoint.source.entries["\(path).\(scale)"] != nil {
         throw WeightError(
           file: checkpoint.source.name, key: "\(path).weight",
-          problem: "is quantised with a scale, and no LoRA can be merged into it; give the checkpoint in bfloat16")
+          problem:
+            "is quantised with a scale, and no LoRA can be merged into it; give the checkpoint in bfloat16")
       }
     }
     self.checkpoint = checkpoint
@@ -38,7 +39,8 @@ public struct CheckpointFusion: Sendable {
   /// Writes all tensors of the checkpoint, in their own element types, and its metadata.
   ///
   /// - Parameter report: called after each tensor.
-  public func write(to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }) throws {
+  public func write(to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }) throws
+  {
     let source = checkpoint.source
     let weights = checkpoint.weights(adapters: adapters)
     let changed = Set(adapters.paths.map { "\($0).weight" })

@@ -31,7 +31,8 @@ extension LoRA {
     switch size {
     case .rank(let rank) where rank < 1: throw problem("can't have the rank \(rank); use 1 or more")
     case .energy(let share) where !(share > 0 && share <= 1):
-      throw problem("can't keep a share of \(share) of its energy; use a number above 0 and up to 1, such as 0.95")
+      throw problem(
+        "can't keep a share of \(share) of its energy; use a number above 0 and up to 1, such as 0.95")
     default: break
     }
     var result = self
