@@ -47,9 +47,11 @@ public struct CheckpointFusion: Sendable {
     let entries = source.entries.map { (key: $0.key, dtype: $0.value.dtype, shape: $0.value.shape) }
     var done = 0
     try writeSafetensors(entries, metadata: source.metadata, to: path) { key in
-      let tensor =
-        changed.contains(key)
-        ? try (weights / String(key.dropLast(".weight".count))).tensor("weight") : try source.tensor(key)
+      var tensor = try source.tensor(key)
+      if changed.contains(key) {
+        let layer = weights / String(key.dropLast(".weight".count))
+        tensor = try layer.tensor("weight").to(tensor.dtype)
+      }
       done += 1
       try report(done, entries.count)
       return tensor
