@@ -95,6 +95,8 @@ struct InspectLoRACommand: ParsableCommand {
     }
     guard json else { return print(report) }
     let encoder = JSONEncoder()
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     print(String(decoding: try working { try encoder.encode(report) }, as: UTF8.self))
   }

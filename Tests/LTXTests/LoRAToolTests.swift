@@ -132,6 +132,10 @@ import Torch
     let (once, all) = try twice.resized(to: .energy(0.999999))
     #expect(once.layers.allSatisfy { $0.rank == 1 })
     #expect(all.allSatisfy { $0.keptShare > 0.999999 })
+    var broken = lora
+    broken.layers[3].up = try broken.layers[3].up * Double.nan
+    let error = #expect(throws: LoRAError.self) { try broken.resized(to: .rank(2)) }
+    #expect(error?.description.contains(broken.layers[3].path) == true)
     for size in [LoRA.Size.rank(0), .energy(0), .energy(1.5), .energy(.nan)] {
       #expect(throws: LoRAError.self) { try lora.resized(to: size) }
     }
