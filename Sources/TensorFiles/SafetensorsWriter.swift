@@ -42,7 +42,8 @@ public func writeSafetensors(
     guard tensor.dtype == entry.dtype, tensor.shape == entry.shape else {
       throw TensorFileError(
         .badEntry, path: path, key: entry.key,
-        "is \(tensor.dtype) of shape \(tensor.shape), but \(entry.dtype) of shape \(entry.shape) was announced")
+        "is \(tensor.dtype) of shape \(tensor.shape), but \(entry.dtype) of shape \(entry.shape) was announced"
+      )
     }
     if tensor.count > 0 { try tensor.to(.cpu).contiguous().withUnsafeBytes { try file.write($0) } }
   }

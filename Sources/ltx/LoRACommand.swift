@@ -63,13 +63,16 @@ struct LoRAFiles: ParsableArguments {
 }
 
 func requireOutput(_ path: String, inputs: [String]) throws {
-  if let problem = OutputFile.problem(path, inputs: inputs) { throw LoRAError(description: "\(path) \(problem)") }
+  if let problem = OutputFile.problem(path, inputs: inputs) {
+    throw LoRAError(description: "\(path) \(problem)")
+  }
 }
 
 func noteIgnored(_ file: LoRAFile) {
   if !file.ignoredKeys.isEmpty {
     printError(
-      "note: \(file.path): \(file.ignoredKeys.count) changes of biases are left out, such as \(file.ignoredKeys[0])")
+      "note: \(file.path): \(file.ignoredKeys.count) changes of biases are left out, such as \(file.ignoredKeys[0])"
+    )
   }
 }
 
@@ -92,6 +95,8 @@ struct InspectLoRACommand: ParsableCommand {
     }
     guard json else { return print(report) }
     let encoder = JSONEncoder()
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     print(String(decoding: try working { try encoder.encode(report) }, as: UTF8.self))
   }
@@ -100,7 +105,8 @@ struct InspectLoRACommand: ParsableCommand {
 struct ConvertLoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "convert", abstract: "Rename a LoRA's tensors for other software.",
-    discussion: "An alpha becomes part of B; kohya's files get an alpha that equals the rank, which changes nothing.")
+    discussion:
+      "An alpha becomes part of B; kohya's files get an alpha that equals the rank, which changes nothing.")
 
   @OptionGroup var files: LoRAFiles
 

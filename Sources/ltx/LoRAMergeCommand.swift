@@ -30,7 +30,8 @@ struct MergeLoRACommand: ParsableCommand {
 
   func validate() throws {
     if into != nil, rank != nil || dtype != nil {
-      throw ValidationError("--rank and --dtype are for LoRAs; a checkpoint keeps its own form, so leave them out with --into")
+      throw ValidationError(
+        "--rank and --dtype are for LoRAs; a checkpoint keeps its own form, so leave them out with --into")
     }
   }
 
@@ -84,7 +85,12 @@ struct ResizeLoRACommand: ParsableCommand {
 
   func run() throws {
     try files.run { lora in
-      let (resized, layers) = try lora.resized(to: rank.map { .rank($0) } ?? .energy(energy ?? 1))
+      let progress = PhasedProgress()
+      defer { progress.finish() }
+      let (resized, layers) = try lora.resized(to: rank.map { .rank($0) } ?? .energy(energy ?? 1)) {
+        progress.show("resizing", $0, of: $1, unit: "layers")
+      }
+      progress.finish()
       for layer in layers {
         print(
           "\(layer.path)  rank \(layer.oldRank) to \(layer.newRank), energy "

@@ -21,6 +21,7 @@ import torch  # noqa: E402
 def steps() -> dict:
     import checkpoints
     import gemma
+    import lora_cases
     import small_cases
     import text_cases
     import transformer_cases
@@ -36,6 +37,7 @@ def steps() -> dict:
         "connectors": text_cases.make_connectors,
         "rope": transformer_cases.make_rope,
         "lora-gradients": transformer_cases.make_lora_gradients,
+        "lora": lora_cases.make,
         "denoise": transformer_cases.make_denoise,
         "positions": small_cases.make_positions,
         "sigmas": small_cases.make_sigmas,

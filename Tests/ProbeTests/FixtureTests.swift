@@ -13,8 +13,8 @@ import Testing
   @Test func allComponentsAreCovered() {
     let covered = Set(FixtureCase.all().map(\.component))
     let expected = [
-      "text-encoder", "connectors", "positions", "rope", "transformer", "lora-gradients", "video-vae-encode",
-      "video-vae-decode", "upsample", "sigmas", "conditioning", "denoise",
+      "text-encoder", "connectors", "positions", "rope", "transformer", "lora-gradients", "fuse-loras",
+      "video-vae-encode", "video-vae-decode", "upsample", "sigmas", "conditioning", "denoise",
     ]
     #expect(expected.allSatisfy(covered.contains))
     #expect(FixtureCase.all().count >= 60)

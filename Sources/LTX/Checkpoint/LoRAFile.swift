@@ -95,16 +95,21 @@ public struct LoRAFile: Sendable {
       }
       guard down.size(0) == up.size(1) else {
         throw fail(
-          name, "has A of \(down.shape) and B of \(up.shape), whose ranks \(down.size(0)) and \(up.size(1)) differ")
+          name,
+          "has A of \(down.shape) and B of \(up.shape), whose ranks \(down.size(0)) and \(up.size(1)) differ")
       }
       let rank = down.size(0)
       var scale = scales.scale(name, rank: rank)
       if let alphaKey = keys[.alpha] {
         let alpha = try file.tensor(alphaKey)
-        guard alpha.count == 1 else { throw fail(alphaKey, "has shape \(alpha.shape); an alpha is one number") }
+        guard alpha.count == 1 else {
+          throw fail(alphaKey, "has shape \(alpha.shape); an alpha is one number")
+        }
         scale = try alpha.to(.float64).reshape([]).item() / Double(rank)
       }
-      guard scale.isFinite else { throw fail(name, "has a scale of \(scale), which is no number to multiply by") }
+      guard scale.isFinite else {
+        throw fail(name, "has a scale of \(scale), which is no number to multiply by")
+      }
       return Module(path: path, name: name, down: down, up: up, scale: scale)
     }
   }
@@ -112,7 +117,8 @@ public struct LoRAFile: Sendable {
   /// Where a module of a file in ComfyUI's format lies in a checkpoint.
   public static func checkpointPath(_ module: String) -> String {
     if module.hasPrefix(ModuleNames.transformer) { return "model." + module }
-    return module.hasPrefix(ModuleNames.textProjection) ? module : "\(Checkpoint.Prefix.transformer).\(module)"
+    return module.hasPrefix(ModuleNames.textProjection)
+      ? module : "\(Checkpoint.Prefix.transformer).\(module)"
   }
 
   /// Where a module of a checkpoint lies in a LoRA file.

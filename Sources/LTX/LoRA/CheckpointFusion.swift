@@ -28,7 +28,8 @@ public struct CheckpointFusion: Sendable {
       where checkpoint.source.entries["\(path).\(scale)"] != nil {
         throw WeightError(
           file: checkpoint.source.name, key: "\(path).weight",
-          problem: "is quantised with a scale, and no LoRA can be merged into it; give the checkpoint in bfloat16")
+          problem:
+            "is quantised with a scale, and no LoRA can be merged into it; give the checkpoint in bfloat16")
       }
     }
     self.checkpoint = checkpoint
@@ -38,16 +39,19 @@ public struct CheckpointFusion: Sendable {
   /// Writes all tensors of the checkpoint, in their own element types, and its metadata.
   ///
   /// - Parameter report: called after each tensor.
-  public func write(to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }) throws {
+  public func write(to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }) throws
+  {
     let source = checkpoint.source
     let weights = checkpoint.weights(adapters: adapters)
     let changed = Set(adapters.paths.map { "\($0).weight" })
     let entries = source.entries.map { (key: $0.key, dtype: $0.value.dtype, shape: $0.value.shape) }
     var done = 0
     try writeSafetensors(entries, metadata: source.metadata, to: path) { key in
-      let tensor =
-        changed.contains(key)
-        ? try (weights / String(key.dropLast(".weight".count))).tensor("weight") : try source.tensor(key)
+      var tensor = try source.tensor(key)
+      if changed.contains(key) {
+        let layer = weights / String(key.dropLast(".weight".count))
+        tensor = try layer.tensor("weight").to(tensor.dtype)
+      }
       done += 1
       try report(done, entries.count)
       return tensor

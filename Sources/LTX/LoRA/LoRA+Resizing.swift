@@ -26,20 +26,27 @@ extension LoRA {
 
   /// The closest LoRA of a lower rank, layer by layer (Eckart and Young, 1936): B A's leading singular vectors.
   ///
-  /// - Throws: `LoRAError` for a rank below 1 or a share that is not in (0, 1].
-  public func resized(to size: Size) throws -> (lora: LoRA, layers: [ResizedLayer]) {
+  /// - Parameter report: called after each layer.
+  /// - Throws: `LoRAError` for a rank below 1, a share that is not in (0, 1], and numbers that are not finite.
+  public func resized(
+    to size: Size, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+  ) throws -> (lora: LoRA, layers: [ResizedLayer]) {
     switch size {
     case .rank(let rank) where rank < 1: throw problem("can't have the rank \(rank); use 1 or more")
     case .energy(let share) where !(share > 0 && share <= 1):
-      throw problem("can't keep a share of \(share) of its energy; use a number above 0 and up to 1, such as 0.95")
+      throw problem(
+        "can't keep a share of \(share) of its energy; use a number above 0 and up to 1, such as 0.95")
     default: break
     }
     var result = self
     var reports: [ResizedLayer] = []
     for index in layers.indices {
-      let (layer, report) = try layers[index].resized(to: size)
+      guard let (layer, resizing) = try layers[index].resized(to: size) else {
+        throw problem("has numbers in \(layers[index].path) that are not finite; the file is damaged")
+      }
       result.layers[index] = layer
-      reports.append(report)
+      reports.append(resizing)
+      try report(index + 1, layers.count)
     }
     result.metadata["ss_network_dim"] = nil
     return (result, reports)
@@ -49,11 +56,14 @@ extension LoRA {
 extension LoRA.Layer {
   /// B A is never formed: with B = Q T and A^T = P S from QR decompositions, its singular values are those of the small
   /// matrix T S^T, whose leading left vectors U give B' = Q U and A' = U^T T A. All of it in float64.
-  fileprivate func resized(to size: LoRA.Size) throws -> (LoRA.Layer, LoRA.ResizedLayer) {
+  ///
+  /// - Returns: nil where a number is not finite.
+  fileprivate func resized(to size: LoRA.Size) throws -> (LoRA.Layer, LoRA.ResizedLayer)? {
     let (a, b) = (try down.to(.float64), try up.to(.float64))
     let (q, t) = try b.qr()
-    let (_, s) = try a.transpose(0, 1).qr()
+    let (_, s) = try a.transpose(0, 1).qr(mode: "r")
     let small = try t.matmul(s.transpose(0, 1))
+    guard try small.abs().amax().isFinite().item() != 0 else { return nil }
     let (values, vectors) = try small.matmul(small.transpose(0, 1)).eigh()  // ascending
     // Rounding makes tiny ones negative.
     let squares: [Double] = try values.array().map { max($0, 0) }.reversed()

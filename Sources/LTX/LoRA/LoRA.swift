@@ -59,7 +59,9 @@ public struct LoRA: Sendable {
   ///
   /// - Parameter parts: whose effect; the others stay as they are.
   public func scaled(by factor: Double, parts: Set<LoRAPart> = Set(LoRAPart.allCases)) throws -> LoRA {
-    guard factor.isFinite else { throw problem("can't be scaled by \(factor), which is no number to multiply by") }
+    guard factor.isFinite else {
+      throw problem("can't be scaled by \(factor), which is no number to multiply by")
+    }
     var result = self
     result.layers = try layers.map { parts.contains($0.part) ? try $0.scaled(by: factor) : $0 }
     return result
@@ -105,7 +107,8 @@ public struct LoRA: Sendable {
         guard let other = metadata.updateValue(value, forKey: key), other != value else { continue }
         guard !key.hasPrefix("reference_") else {
           throw lora.problem(
-            "says \(key) \(value), but a file before it \(other); LoRAs of different references can't be merged")
+            "says \(key) \(value), but a file before it \(other); LoRAs of different references can't be merged"
+          )
         }
         conflicts.insert(key)
       }
@@ -131,7 +134,8 @@ public struct LoRA: Sendable {
     for layer in layers { _ = try keys(layer, format) }
   }
 
-  private func keys(_ layer: Layer, _ format: LoRAFormat) throws -> (down: String, up: String, alpha: String?) {
+  private func keys(_ layer: Layer, _ format: LoRAFormat) throws -> (down: String, up: String, alpha: String?)
+  {
     guard let keys = format.keys(layer.path) else {
       throw problem("has \(layer.path), a layer that the \(format.title) format has no name for")
     }

@@ -106,7 +106,9 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
       guard path.hasPrefix(ModuleNames.transformer) else { return nil }
       let flat = String(path.dropFirst(ModuleNames.transformer.count)).replacing(".", with: "_")
       guard ModuleNames.path(flat: flat) == path else { return nil }
-      return ("lora_unet_\(flat).lora_down.weight", "lora_unet_\(flat).lora_up.weight", "lora_unet_\(flat).alpha")
+      return (
+        "lora_unet_\(flat).lora_down.weight", "lora_unet_\(flat).lora_up.weight", "lora_unet_\(flat).alpha"
+      )
     }
   }
 }

@@ -116,16 +116,21 @@ public struct LoRAReport: Codable, Sendable {
       if names.contains(where: { $0.hasSuffix("caption_projection") }) || names.last == "aggregate_embed" {
         return ("LTX-2", "it changes \(module.path), which LTX-2.3 does not have")
       }
-      if names.suffix(2) == ["adaln_single", "linear"] || names.suffix(2) == ["audio_adaln_single", "linear"] {
+      if names.suffix(2) == ["adaln_single", "linear"] || names.suffix(2) == ["audio_adaln_single", "linear"]
+      {
         let rows = module.up.size(0) / module.down.size(1)
         if rows == 6 { return ("LTX-2", "\(module.path) has 6 rows of modulation") }
         if rows == 9 { return ("LTX-2.3", "\(module.path) has 9 rows of modulation") }
       }
     }
-    for key in ["model_version", "base_model_version", "ss_base_model_version", "base_model", "modelspec.architecture"] {
+    for key in [
+      "model_version", "base_model_version", "ss_base_model_version", "base_model", "modelspec.architecture",
+    ] {
       if let value = lora.metadata[key], !value.isEmpty { return (value, "its metadata says so in \(key)") }
     }
-    return ("LTX-2 or LTX-2.3", "it changes only layers that both have; --model CHECKPOINT tells whether it fits")
+    return (
+      "LTX-2 or LTX-2.3", "it changes only layers that both have; --model CHECKPOINT tells whether it fits"
+    )
   }
 
   /// The word that calls the LoRA in a prompt, as trainers write it down; or the tag that most captions had.
@@ -138,7 +143,9 @@ public struct LoRAReport: Codable, Sendable {
     }
     guard let json = metadata["ss_tag_frequency"] else { return nil }
     // What can't be read tells nothing.
-    guard case .object(let folders) = try? JSONDecoder().decode(JSONValue.self, from: Data(json.utf8)) else { return nil }
+    guard case .object(let folders) = try? JSONDecoder().decode(JSONValue.self, from: Data(json.utf8)) else {
+      return nil
+    }
     var counts: [String: Double] = [:]
     for case .object(let tags) in folders.values {
       for case (let tag, .number(let count)) in tags { counts[tag, default: 0] += count }
@@ -158,14 +165,16 @@ extension LoRAReport: CustomStringConvertible {
     if let fits { lines.append("fits     \(fits)") }
     if let triggerWord { lines.append("trigger  \(triggerWord)") }
     for part in parts {
-      lines.append("\(Self.padded(part.part.rawValue, 8)) \(part.layers) adapters, |B A| \(Self.number(part.norm))")
+      lines.append(
+        "\(Self.padded(part.part.rawValue, 8)) \(part.layers) adapters, |B A| \(Self.number(part.norm))")
     }
     lines.append("targets  " + targets.map { "\($0.name) (\($0.layers))" }.joined(separator: ", "))
     lines.append("layers")
     let width = layers.map(\.path.count).max() ?? 0
     for layer in layers {
       let scale = layer.scale == 1 ? "" : "  scale \(Self.number(layer.scale))"
-      lines.append("  \(Self.padded(layer.path, width))  rank \(layer.rank)  |B A| \(Self.number(layer.norm))\(scale)")
+      lines.append(
+        "  \(Self.padded(layer.path, width))  rank \(layer.rank)  |B A| \(Self.number(layer.norm))\(scale)")
     }
     if !ignoredKeys.isEmpty { lines.append("not used \(ignoredKeys.joined(separator: ", "))") }
     if !metadata.isEmpty {

@@ -99,7 +99,8 @@ public struct TransformerBuilder: Sendable {
         }
         adapters.add(
           LowRankAdapter(
-            down: try factor("A", module.down), up: try factor("B", module.up), scale: strength * module.scale),
+            down: try factor("A", module.down), up: try factor("B", module.up), scale: strength * module.scale
+          ),
           to: LoRAFile.checkpointPath(module.path))
       }
     }
@@ -120,7 +121,9 @@ public struct TransformerBuilder: Sendable {
         note(
           file.modules.count - transformer.count, "adapters of the text connectors are",
           "as in the reference, a LoRA acts on the transformer alone"),
-        note(file.ignoredKeys.count, "changes of biases are", "as in the reference, only the factors A and B are used"),
+        note(
+          file.ignoredKeys.count, "changes of biases are",
+          "as in the reference, only the factors A and B are used"),
       ].compactMap { $0 }
     }
   }
