@@ -1,8 +1,6 @@
 // N prompts, S tokens, D width.
 
-import Foundation
 import NN
-import TensorFiles
 import Torch
 
 /// A language model that is read for its hidden states.
@@ -23,23 +21,18 @@ public protocol TextEncoder: Sendable {
   func forEachHiddenState(ids: Tensor, mask: Tensor, _ visit: (Int, Tensor) throws -> Void) throws
 }
 
-/// Opens a folder in the layout of `transformers`, as the model that its `config.json` names.
+/// Opens a text encoder as the model that its configuration names.
 ///
-/// - Parameter dtype: what the weights are converted to; nil keeps the files' own.
+/// - Parameters:
+///   - path: a folder in the layout of `transformers`, or one file that holds everything (`TextEncoderFiles`).
+///   - dtype: what the weights are converted to; nil keeps the files' own.
+///   - storage: how the matrices of the layers are kept; embeddings stay as they are.
 /// - Throws: `TextEncoderError`, `ConfigurationError`, `TensorFileError` or `WeightError`, which name the file.
 public func openTextEncoder(
-  folder: String, dtype: DType? = nil, device: Device = .cpu
+  at path: String, dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored
 ) throws -> any TextEncoder {
-  let path = "\(folder)/config.json"
-  let text: String
-  do {
-    text = try String(contentsOfFile: path, encoding: .utf8)
-  } catch {
-    throw TextEncoderError(
-      "\(path) can't be read: \(error.localizedDescription). --text-encoder-path wants the folder of a Gemma 3 model"
-    )
-  }
-  let config = try Configuration(json: text, file: path)
+  let files = try TextEncoderFiles(path: path)
+  let config = try files.config()
   let kind = try config.string("model_type")
   guard ["gemma3", "gemma3_text"].contains(kind) else {
     throw config.error(
@@ -47,7 +40,7 @@ public func openTextEncoder(
   }
   let configuration = try Gemma3Configuration(config)
   return try Gemma3Model(
-    Weights(ShardedSafetensors(folder: folder), dtype: dtype, device: device), configuration: configuration)
+    Weights(files.weights(), dtype: dtype, device: device, storage: storage), configuration: configuration)
 }
 
 /// A text encoder that can't be opened, or what it was given and can't read.

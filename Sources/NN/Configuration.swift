@@ -9,6 +9,8 @@ public struct Configuration: Sendable {
   /// The path of this object in the file, `config.transformer`.
   public let path: String
   private let values: [String: JSONValue]
+  /// Objects that come from other files.
+  private var parts: [String: Configuration] = [:]
 
   /// - Throws: `ConfigurationError` when the text is not a JSON object.
   public init(json: String, file: String, path: String = "config") throws {
@@ -32,6 +34,16 @@ public struct Configuration: Sendable {
 
   /// The names of this object's values, in alphabetical order.
   public var keys: [String] { values.keys.sorted() }
+
+  /// A configuration in which some objects are another file's.
+  public func replacing(_ key: String, by part: Configuration?) -> Configuration {
+    var members = values
+    members[key] = part.map { .object($0.values) }
+    var combined = Configuration(values: members, file: file, path: path)
+    combined.parts = parts
+    combined.parts[key] = part
+    return combined
+  }
 
   public func has(_ key: String) -> Bool { values[key].map { $0 != .null } ?? false }
 
@@ -69,6 +81,7 @@ public struct Configuration: Sendable {
 
   /// A nested object; an empty one if it is missing and `isOptional`.
   public func object(_ key: String, isOptional: Bool = false) throws -> Configuration {
+    if let part = parts[key] { return part }
     let nested = try read(key, isOptional ? [:] : nil, "an object") { value -> [String: JSONValue]? in
       if case .object(let o) = value { o } else { nil }
     }
@@ -82,7 +95,7 @@ public struct Configuration: Sendable {
 
   /// An error about one of this object's keys.
   public func error(_ key: String, _ problem: String) -> ConfigurationError {
-    ConfigurationError(file: file, key: "\(path).\(key)", problem: problem)
+    ConfigurationError(file: parts[key]?.file ?? file, key: "\(path).\(key)", problem: problem)
   }
 
   /// Sizes of models fit into 32 bits, and products of two of them into an `Int`; larger ones are taken for damage.

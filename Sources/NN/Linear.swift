@@ -4,8 +4,14 @@ import Torch
 ///
 /// What the layer is made of is decided by the scope that it is built from.
 public struct Linear: Sendable {
-  /// [outputs, inputs]
-  public let weight: Tensor
+  private enum Matrix: Sendable {
+    case plain(Tensor)
+    case quantised(QuantisedMatrix)
+  }
+
+  private let matrix: Matrix
+  public let inputs: Int
+  public let outputs: Int
   /// [outputs]
   public let bias: Tensor?
   public let adapters: [LowRankAdapter]
@@ -14,22 +20,47 @@ public struct Linear: Sendable {
   ///   - inputs, outputs: sizes that the configuration asks for; nil takes the checkpoint's.
   ///   - bias: whether the layer has one, as the configuration says.
   public init(_ w: Weights, inputs: Int? = nil, outputs: Int? = nil, bias: Bool = true) throws {
-    weight = try w.tensor("weight", shape: [outputs ?? -1, inputs ?? -1])
-    self.bias = bias ? try w.tensor("bias", shape: [weight.size(0)]) : nil
-    adapters = try w.adapters(inputs: weight.size(1), outputs: weight.size(0))
+    let entry = try w.entry("weight", shape: [outputs ?? -1, inputs ?? -1])
+    (self.outputs, self.inputs) = (entry.shape[0], entry.shape[1])
+    matrix = try w.quantisedMatrix("weight", entry).map(Matrix.quantised) ?? .plain(w.tensor("weight"))
+    self.bias = bias ? try w.tensor("bias", shape: [self.outputs]) : nil
+    adapters = try w.adapters(inputs: self.inputs, outputs: self.outputs)
     for adapter in adapters {
-      try adapter.requireFit(w.path, of: w.file, inputs: weight.size(1), outputs: weight.size(0))
+      try adapter.requireFit(w.path, of: w.file, inputs: self.inputs, outputs: self.outputs)
+    }
+  }
+
+  /// The type of the weights' numbers, however they are kept.
+  public var dtype: DType {
+    switch matrix {
+    case .plain(let weight): weight.dtype
+    case .quantised(let matrix): matrix.dtype
+    }
+  }
+
+  /// [outputs, inputs]; of a layer that keeps its matrix in eight bits, expanded.
+  public var weight: Tensor {
+    get throws {
+      switch matrix {
+      case .plain(let weight): weight
+      case .quantised(let matrix): try matrix.expanded()
+      }
     }
   }
 
   /// - Parameter x: [..., inputs]
   /// - Returns: [..., outputs]
   public func callAsFunction(_ x: Tensor) throws -> Tensor {
-    guard let first = adapters.first else { return try x.linear(weight, bias) }
-    var y = try x.linear(weight, bias, adaptedBy: first.down, first.up, scale: first.scale)
-    for adapter in adapters.dropFirst() {
-      y = try (y + adapter.change(x)).to(y.dtype)
+    var y: Tensor
+    var rest = adapters[...]
+    if case .quantised(let matrix) = matrix, let product = try matrix.product(x, bias) {
+      y = product
+    } else if let first = rest.popFirst() {
+      y = try x.linear(weight, bias, adaptedBy: first.down, first.up, scale: first.scale)
+    } else {
+      y = try x.linear(weight, bias)
     }
+    for adapter in rest { y = try (y + adapter.change(x)).to(y.dtype) }
     return y
   }
 }

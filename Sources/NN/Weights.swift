@@ -18,15 +18,19 @@ public struct Weights: Sendable {
   ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it.
   ///   - adapters: low-rank adapters by the path of the module that they modify.
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
+  ///   - storage: what becomes of the matrices of linear layers.
+  ///   - isInspected: models are built only to see what they are made of: the disk is not asked for tensors, and ones
+  ///     that no layer reads are no error.
   ///   - loaded: tensors that other models have taken from the file already, to share them.
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
     adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, loaded: LoadedTensors? = nil
+    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored, isInspected: Bool = false,
+    loaded: LoadedTensors? = nil
   ) {
     store = WeightStore(
       source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
-      loaded: loaded)
+      storage: storage, isInspected: isInspected, loaded: loaded)
     path = ""
   }
 
@@ -55,25 +59,57 @@ public struct Weights: Sendable {
     return store.source.entries.keys.contains { $0 == path || $0.hasPrefix(prefix) }
   }
 
-  /// A tensor of the checkpoint, converted and moved as the policy says. Adapters that are to be fused are part of it.
+  /// A tensor of the checkpoint, converted and moved as the policy says. Numbers in eight bits are expanded, and
+  /// multiplied by the scale that the checkpoint has beside them. Adapters that are to be fused are part of it.
   ///
   /// - Parameter shape: what the configuration says it must be; -1 for a dimension that is free.
   /// - Throws: `WeightError` when it is missing or shaped otherwise.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
-    let key = key(name)
-    guard let entry = store.source.entries[key] else {
-      throw WeightError(file: file, key: key, problem: "is missing from the checkpoint")
+    let entry = try entry(name, shape: shape)
+    let fused = fusedAdapters(name)
+    guard fused.isEmpty else { return try weight(name, entry, fusing: fused) }
+    if let matrix = try storedMatrix(name, entry) {
+      defer { store.source.release(key(name)) }
+      return try matrix.expanded()
     }
+    return try store.read(key(name), dtype: entry.dtype.isFloatingPoint ? store.dtype : nil)
+  }
+
+  /// The adapters that become part of a tensor here.
+  func fusedAdapters(_ name: String) -> [LowRankAdapter] { name == "weight" ? store.fusedAdapters(of: path) : [] }
+
+  private func weight(_ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter]) throws -> Tensor {
+    guard entry.shape.count == 2 else {
+      throw WeightError(
+        file: store.source.file(of: key(name)), key: key(name),
+        problem: "has shape \(entry.shape), to which no LoRA can be added")
+    }
+    for adapter in adapters {
+      try adapter.requireFit(path, of: file, inputs: entry.shape[1], outputs: entry.shape[0])
+    }
+    let matrix = try storedMatrix(name, entry)
+    let weight = try matrix?.expanded() ?? store.read(key(name), dtype: nil)
+    return try LowRankAdapter.fused(adapters, into: weight).to(store.device, store.dtype)
+  }
+
+  /// What the file says of a tensor, after a check of its shape.
+  func entry(_ name: String, shape: [Int]?) throws -> TensorEntry {
+    let key = key(name)
+    guard let entry = store.source.entries[key] else { throw missing(name) }
     if let shape {
       let fits =
         shape.count == entry.shape.count && zip(shape, entry.shape).allSatisfy { $0 == -1 || $0 == $1 }
       guard fits else {
         throw WeightError(
-          file: file, key: key, problem: "has shape \(entry.shape), but its configuration asks for \(shape)")
+          file: store.source.file(of: key), key: key,
+          problem: "has shape \(entry.shape), but its configuration asks for \(shape)")
       }
     }
-    store.markUsed(key)
-    return try store.tensor(key, fusing: name == "weight" ? store.fusedAdapters(of: path) : [])
+    return entry
+  }
+
+  private func missing(_ name: String) -> WeightError {
+    WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
   }
 
   /// As `tensor`, or nil if the checkpoint does not have it.
@@ -83,9 +119,7 @@ public struct Weights: Sendable {
 
   /// The size of a stored tensor, without reading it.
   public func shape(of name: String) throws -> [Int] {
-    guard let entry = store.source.entries[key(name)] else {
-      throw WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
-    }
+    guard let entry = store.source.entries[key(name)] else { throw missing(name) }
     return entry.shape
   }
 
@@ -115,6 +149,24 @@ public struct Weights: Sendable {
     if let target = store.unmatchedTargets().first {
       throw UnmatchedTarget(file: file, target: target, layers: store.linearNames)
     }
+  }
+
+  /// Checks, after a model has been built here, that it has read every tensor below.
+  ///
+  /// Of a file that is only inspected, what is left is `unusedKeys`, and no error.
+  ///
+  /// - Parameter isKnown: whether a key below here, without the path, is there for others and rightly left.
+  /// - Throws: `WeightError` that names the first one.
+  public func requireAllUsed(except isKnown: (String) -> Bool = { _ in false }) throws {
+    guard !store.isInspected else { return }
+    let start = path.isEmpty ? 0 : path.utf8.count + 1
+    let unexpected = unusedKeys.filter { !isKnown(String($0.utf8.dropFirst(start)) ?? $0) }
+    guard let first = unexpected.first else { return }
+    let others = unexpected.count > 1 ? " (and \(unexpected.count - 1) more)" : ""
+    throw WeightError(
+      file: store.source.file(of: first), key: first,
+      problem: "is no part of the model that the file's configuration describes\(others); "
+        + "the file was made for another version, or two files were mixed")
   }
 
   /// Keys below here that no layer has read.
@@ -168,6 +220,8 @@ final class WeightStore: Sendable {
   let source: any TensorSource
   let dtype: DType?
   let device: Device
+  let storage: WeightStorage
+  let isInspected: Bool
   private let loaded: LoadedTensors?
   private let given: AdapterSet
   private let fresh: FreshAdapters?
@@ -182,12 +236,14 @@ final class WeightStore: Sendable {
 
   init(
     source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?, loaded: LoadedTensors?
+    freshAdapters: FreshAdapters?, storage: WeightStorage, isInspected: Bool, loaded: LoadedTensors?
   ) {
     self.source = source
     self.loaded = loaded
     self.dtype = dtype
     self.device = device
+    self.storage = storage
+    self.isInspected = isInspected
     given = adapters
     fresh = freshAdapters
   }
@@ -197,28 +253,19 @@ final class WeightStore: Sendable {
 
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
 
-  /// A tensor of the file, on the device, with adapters added, in the element type that is asked for.
-  func tensor(_ key: String, fusing adapters: [LowRankAdapter]) throws -> Tensor {
-    guard adapters.isEmpty else {
-      let weight = try source.tensor(key).to(device)
-      guard weight.rank == 2, weight.dtype.isFloatingPoint else {
-        throw WeightError(
-          file: source.name, key: key,
-          problem: "is \(weight.dtype) of shape \(weight.shape), to which no LoRA can be added")
-      }
-      for adapter in adapters {
-        try adapter.requireFit(
-          String(key.dropLast(".weight".count)), of: source.name, inputs: weight.size(1),
-          outputs: weight.size(0))
-      }
-      return try LowRankAdapter.fused(adapters, into: weight).to(device, dtype)
-    }
-    func read() throws -> Tensor {
+  /// A tensor on the policy's device. What is copied on the way is not kept in memory twice: the file's pages are let
+  /// go. What is not copied is a view of the file, which the disk is asked for now, to be there when it is used.
+  func read(_ key: String, dtype: DType?) throws -> Tensor {
+    markUsed(key)
+    func load() throws -> Tensor {
+      if !isInspected { source.prepareToRead(key) }
       let stored = try source.tensor(key)
-      return try stored.to(device, stored.dtype.isFloatingPoint ? dtype : nil)
+      let tensor = try stored.to(device, dtype)
+      if !tensor.sharesStorage(with: stored) { source.release(key) }
+      return tensor
     }
-    guard let loaded else { return try read() }
-    return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, read)
+    guard let loaded else { return try load() }
+    return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, load)
   }
 
   func fusedAdapters(of path: String) -> [LowRankAdapter] { given.placement == .fused ? given[path] : [] }

@@ -21,7 +21,7 @@ func probeTokenize(
   } catch {
     throw ProbeError("\(path): expected a JSON array of strings")
   }
-  let (ids, mask) = try openTokenizer(folder: options.requireTextEncoder()).tensors(prompts)
+  let (ids, mask) = try openTokenizer(at: options.requireTextEncoder()).tensors(prompts)
   return [("ids", ids), ("mask", mask)]
 }
 
@@ -33,7 +33,7 @@ func probeTextEncoder(
   let mask = try inputs.int("mask", "N S")
   let checkpoint = try options.checkpoint()
   let encoder = try openTextEncoder(
-    folder: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
+    at: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
   let extractor = try FeatureExtractor(
     checkpoint.weights(dtype: options.dtype, device: options.device),
     configuration: TextConfiguration(checkpoint.config), width: encoder.width,

@@ -51,6 +51,20 @@ final class FileBytes: @unchecked Sendable {
     }
   }
 
+  /// Tells the system what will be done with the pages that lie in a range as a whole.
+  ///
+  /// It is a hint: that it can't be followed changes the speed, not the result.
+  func advise(_ advice: Int32, _ range: Range<Int>) {
+    guard isMapped, let address = bytes.baseAddress else { return }
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    // Reading ahead may take in a neighbour's bytes; letting go must not.
+    let isReading = advice == MADV_WILLNEED
+    let start = (range.lowerBound + (isReading ? 0 : page - 1)) / page * page
+    let end = isReading ? range.upperBound : range.upperBound / page * page
+    guard start < end else { return }
+    madvise(UnsafeMutableRawPointer(mutating: address + start), end - start, advice)
+  }
+
   /// A contiguous tensor of the bytes in `range`, which the caller has checked to be in the file and to fill the shape.
   func tensor(_ dtype: DType, _ shape: [Int], at range: Range<Int>) throws -> Tensor {
     guard !range.isEmpty else { return try .empty(shape, dtype: dtype) }
@@ -60,6 +74,7 @@ final class FileBytes: @unchecked Sendable {
       return try Tensor(elements.map { $0 != 0 }, shape: shape)
     }
     guard UInt(bitPattern: elements.baseAddress) % UInt(dtype.size) == 0 else {
+      defer { advise(MADV_DONTNEED, range) }
       return try Tensor(copying: elements, dtype: dtype, shape: shape)
     }
     return try .view(of: elements, dtype: dtype, shape: shape, owner: self)

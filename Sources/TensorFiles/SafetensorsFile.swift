@@ -1,3 +1,4 @@
+import Glibc
 import Torch
 
 /// A safetensors file, read by memory map: opening one of 40 GB takes milliseconds and no memory.
@@ -38,5 +39,13 @@ public final class SafetensorsFile: TensorSource {
       throw TensorFileError(.missingTensor, path: name, key: key, "the file has no tensor of this name")
     }
     return try file.tensor(entry.dtype, entry.shape, at: entry.range)
+  }
+
+  public func prepareToRead(_ key: String) {
+    if let entry = entries[key] { file.advise(MADV_WILLNEED, entry.range) }
+  }
+
+  public func release(_ key: String) {
+    if let entry = entries[key] { file.advise(MADV_DONTNEED, entry.range) }
   }
 }

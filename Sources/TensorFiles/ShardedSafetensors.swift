@@ -14,21 +14,25 @@ public final class ShardedSafetensors: TensorSource {
 
   /// - Throws: `TensorFileError`: `.notFound` when the folder has no such files or lacks a shard, `.badIndex` and
   ///   `.missingTensor` when the index doesn't fit them, or what is wrong with a shard.
-  public init(folder: String) throws {
+  public convenience init(folder: String) throws {
     guard isFolder(folder) else {
       throw TensorFileError(.notFound, path: folder, "there is no such folder")
     }
     let indexPath = folder + "/" + Self.indexName
     guard access(indexPath, F_OK) == 0 else {
-      let file = try SafetensorsFile(path: try Self.onlyFile(in: folder))
-      name = folder
-      metadata = file.metadata
-      entries = file.entries
-      shards = [file]
-      shardOfKey = file.entries.mapValues { _ in 0 }
+      try self.init(onlyFile: SafetensorsFile(path: Self.onlyFile(in: folder)), name: folder)
       return
     }
+    try self.init(index: indexPath, name: folder)
+  }
 
+  /// The shards beside an index of any name.
+  ///
+  /// - Throws: as the other initialiser.
+  public convenience init(index path: String) throws { try self.init(index: path, name: path) }
+
+  private init(index indexPath: String, name: String) throws {
+    let folder = indexPath.lastIndex(of: "/").map { String(indexPath[..<$0]) } ?? "."
     let index = try Self.readIndex(FileBytes(mapping: indexPath))
     let fileNames = Set(index.values).sorted()
     let shards = try fileNames.map { try SafetensorsFile(path: folder + "/" + $0) }
@@ -44,12 +48,30 @@ public final class ShardedSafetensors: TensorSource {
       entries[key] = entry
       shardOfKey[key] = number
     }
-    name = folder
+    self.name = name
     metadata = shards.reduce(into: [:]) { $0.merge($1.metadata) { first, _ in first } }
     self.entries = entries
     self.shards = shards
     self.shardOfKey = shardOfKey
   }
+
+  private init(onlyFile file: SafetensorsFile, name: String) {
+    self.name = name
+    metadata = file.metadata
+    entries = file.entries
+    shards = [file]
+    shardOfKey = file.entries.mapValues { _ in 0 }
+  }
+
+  public func prepareToRead(_ key: String) {
+    if let shard = shardOfKey[key] { shards[shard].prepareToRead(key) }
+  }
+
+  public func release(_ key: String) {
+    if let shard = shardOfKey[key] { shards[shard].release(key) }
+  }
+
+  public func file(of key: String) -> String { shardOfKey[key].map { shards[$0].name } ?? name }
 
   public func tensor(_ key: String) throws -> Tensor {
     guard let shard = shardOfKey[key] else {

@@ -27,6 +27,19 @@ public protocol TensorSource: AnyObject, Sendable {
   ///
   /// - Throws: `TensorFileError` of kind `.missingTensor` when there is none of that name.
   func tensor(_ key: String) throws -> Tensor
+  /// Says that a tensor will be read soon and in full, so that the disk can be asked for it at once.
+  func prepareToRead(_ key: String)
+  /// Says that a tensor has been copied elsewhere: its pages need not stay in this process's memory. They may be read
+  /// again; the system then maps them again.
+  func release(_ key: String)
+  /// The file that holds a tensor, or would hold it, for messages.
+  func file(of key: String) -> String
+}
+
+extension TensorSource {
+  public func prepareToRead(_ key: String) {}
+  public func release(_ key: String) {}
+  public func file(of key: String) -> String { name }
 }
 
 extension TensorSource {
@@ -36,9 +49,10 @@ extension TensorSource {
   public func contains(_ key: String) -> Bool { entries[key] != nil }
 }
 
-/// Opens a safetensors file, or a folder of shards.
+/// Opens a safetensors file, a folder of shards, or the index (`….safetensors.index.json`) of some.
 public func openTensors(at path: String) throws -> any TensorSource {
-  isFolder(path) ? try ShardedSafetensors(folder: path) : try SafetensorsFile(path: path)
+  if isFolder(path) { return try ShardedSafetensors(folder: path) }
+  return path.hasSuffix(".index.json") ? try ShardedSafetensors(index: path) : try SafetensorsFile(path: path)
 }
 
 extension DType {

@@ -9,8 +9,7 @@ struct LTXCommand: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       TinyModelCommand.self, SplitCommand.self, PreprocessCommand.self, TrainCommand.self,
-      GenerateCommand.self, LoRACommand.self,
-      ProbeCommand.self,
+      GenerateCommand.self, LoRACommand.self, InspectCommand.self, ProbeCommand.self,
     ])
 
   static func main() {

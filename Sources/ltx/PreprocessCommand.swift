@@ -27,11 +27,12 @@ struct PreprocessCommand: ParsableCommand {
       valueName: "WxHxF;WxHxF;…"))
   var resolutionBuckets: String
 
-  @Option(help: "The LTX-2 checkpoint.", completion: .file())
-  var modelPath: String
+  @OptionGroup var model: ModelArguments
 
-  @Option(help: "The folder of the text encoder, Gemma 3.", completion: .directory)
-  var textEncoderPath: String
+  @Flag(
+    name: .customLong("text-encoder-8bit"),
+    help: "Round the text encoder to int8 while it is loaded: half the memory. Text features change slightly.")
+  var textEncoder8bit = false
 
   @Option(help: "The column of the media files, if it is not found by its name.")
   var videoColumn: String?
@@ -88,8 +89,8 @@ struct PreprocessCommand: ParsableCommand {
 
   private func options() throws -> PreprocessingOptions {
     var options = PreprocessingOptions(
-      dataset: dataset, buckets: try ResolutionBucket.list(resolutionBuckets), modelPath: modelPath,
-      textEncoderPath: textEncoderPath)
+      dataset: dataset, buckets: try ResolutionBucket.list(resolutionBuckets), models: model.files)
+    options.textEncoder8bit = textEncoder8bit
     options.videoColumn = videoColumn
     options.captionColumn = captionColumn
     options.loraTrigger = loraTrigger

@@ -18,7 +18,7 @@ import Torch
     let fixtures = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .appending(path: "Fixtures/tokenizer/tokenizer.json")
     try FileManager.default.copyItem(atPath: fixtures.path, toPath: folder + "/tokenizer.json")
-    let vocabulary = try openTokenizer(folder: folder).vocabularySize
+    let vocabulary = try openTokenizer(at: folder).vocabularySize
     try Data(
       """
       {"model_type": "gemma3_text", "vocab_size": \(vocabulary), "hidden_size": 4, "intermediate_size": 8,

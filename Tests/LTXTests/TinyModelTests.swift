@@ -8,28 +8,6 @@ import Torch
 @testable import LTX
 
 @Suite struct TinyModelTests {
-  /// A folder of its own for a test, removed with the value.
-  private final class Scratch {
-    let url: URL
-
-    init() throws {
-      url = FileManager.default.temporaryDirectory.appendingPathComponent("tiny-model-\(UUID().uuidString)")
-      try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    }
-
-    deinit {
-      do {
-        try FileManager.default.removeItem(at: url)
-      } catch {
-        print("a test's folder remains: \(error)")
-      }
-    }
-
-    var folder: String { url.appendingPathComponent("model").path }
-
-    func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: url.path).sorted() }
-  }
-
   private static func contents(of folder: String) throws -> [String: Data] {
     var files: [String: Data] = [:]
     for name in try FileManager.default.subpathsOfDirectory(atPath: folder) where name.contains(".") {
@@ -200,7 +178,7 @@ import Torch
   @Test func tokenizerTakesAnyText() throws {
     let scratch = try Scratch()
     let files = try TinyModel.write(to: scratch.folder)
-    let tokenizer = try openTokenizer(folder: files.textEncoder)
+    let tokenizer = try openTokenizer(at: files.textEncoder)
     let rows = TinyTokenizer().embeddingCount
     for (id, token) in ["<pad>", "<eos>", "<bos>", "<unk>"].enumerated() {
       #expect(tokenizer.id(of: token) == id)

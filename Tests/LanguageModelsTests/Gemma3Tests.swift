@@ -171,7 +171,7 @@ import Torch
     #expect(message { _ = try model.states([[2, 40]]) }.contains("no token 40 among the model's 40"))
     #expect(message { _ = try model.states([[2, -1]]) }.contains("no token -1"))
     #expect(message { _ = try model.states([[2, 3]], mask: [[1]]) } != "nothing was thrown")
-    let encoder = try openTextEncoder(folder: model.folder)
+    let encoder = try openTextEncoder(at: model.folder)
     let text = message {
       try encoder.forEachHiddenState(ids: Tensor([2, 3]), mask: Tensor([1, 1])) { _, _ in }
     }
@@ -180,10 +180,10 @@ import Torch
 
   @Test func anotherModelOrNoModelIsRefused() throws {
     let folder = try TinyGemma3().folder
-    #expect(message { _ = try openTextEncoder(folder: folder + "/none") }.contains("none/config.json"))
+    #expect(message { _ = try openTextEncoder(at: folder + "/none") }.contains("none does not exist"))
     let model = try TinyGemma3()
     let path = model.folder + "/config.json"
     try Data(#"{"model_type": "llama"}"#.utf8).write(to: URL(filePath: path))
-    #expect(message { _ = try openTextEncoder(folder: model.folder) }.contains("\"llama\""))
+    #expect(message { _ = try openTextEncoder(at: model.folder) }.contains("\"llama\""))
   }
 }

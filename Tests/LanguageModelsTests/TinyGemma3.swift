@@ -79,7 +79,7 @@ final class TinyGemma3 {
     let mask = mask ?? ids.map { $0.map { _ in 1 } }
     let shape = [ids.count, ids[0].count]
     var states: [Tensor] = []
-    try openTextEncoder(folder: folder, dtype: dtype).forEachHiddenState(
+    try openTextEncoder(at: folder, dtype: dtype).forEachHiddenState(
       ids: Tensor(ids.flatMap { $0 }, shape: shape), mask: Tensor(mask.flatMap { $0 }, shape: shape)
     ) { index, state in
       guard index == states.count else { throw TextEncoderError("state \(index) came out of order") }

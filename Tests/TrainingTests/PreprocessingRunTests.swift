@@ -47,7 +47,7 @@ import Torch
   private func options(_ buckets: String = "64x64x9") throws -> PreprocessingOptions {
     var options = PreprocessingOptions(
       dataset: scratch.file("dataset.json"), buckets: try ResolutionBucket.list(buckets),
-      modelPath: model.checkpoint, textEncoderPath: model.textEncoder)
+      models: ModelFiles(unified: model.checkpoint, textEncoder: model.textEncoder))
     options.dtype = .float32
     return options
   }
@@ -127,6 +127,24 @@ import Torch
   }
 
   // MARK: Going on
+
+  @Test func `Captions are encoded anew for a text encoder in int8, and back`() throws {
+    try clip("a.mp4", frames: 9)
+    _ = try dataset([("a.mp4", "a red ball")])
+    var options = try options()
+    _ = try run(options)
+    let whole = try cached("conditions/a").tensor("video_prompt_embeds").clone()
+    options.textEncoder8bit = true
+    let summary = try run(options)
+    #expect(summary.captionsEncoded == 1 && summary.clipsEncoded == 0)
+    let rounded = try cached("conditions/a").tensor("video_prompt_embeds").clone()
+    let distance = try difference(rounded, whole)
+    let largest = try whole.abs().amax().item()
+    #expect(distance > 0 && distance < 0.1 * largest)
+    #expect(try run(options).upToDate == 1)
+    options.textEncoder8bit = false
+    #expect(try run(options).captionsEncoded == 1)
+  }
 
   @Test func `A rerun encodes what is missing or has changed, and nothing else`() throws {
     var rows = [("a.mp4", "first"), ("b.mp4", "second"), ("c.mp4", "third")]
@@ -251,21 +269,21 @@ import Torch
     #expect(
       error { $0.buckets = try ResolutionBucket.list("64x64x8") }.contains("64x64x8: the number of frames"))
     #expect(error { $0.buckets = [] }.contains("give at least one"))
-    #expect(error { $0.modelPath = scratch.file("none") }.contains(scratch.file("none")))
-    #expect(error { $0.textEncoderPath = scratch.file("none") }.contains("is no folder"))
-    #expect(error { $0.textEncoderPath = scratch.path }.contains("holds no config.json"))
+    #expect(error { $0.models.unified = scratch.file("none") }.contains(scratch.file("none")))
+    #expect(error { $0.models[.textEncoder] = scratch.file("none") }.contains("does not exist"))
+    #expect(error { $0.models[.textEncoder] = scratch.path }.contains("holds no config.json"))
     #expect(error { $0.captionColumn = "words" }.contains("--caption-column"))
 
     let other = scratch.file("other.safetensors")
     try writeSafetensors([("weight", Tensor.zeros([1]))], to: other)
-    #expect(error { $0.modelPath = other }.contains("not an LTX-2 checkpoint"))
+    #expect(error { $0.models.unified = other }.contains("not an LTX-2 checkpoint"))
     try writeSafetensors(
       [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"_class_name": "LatentUpsampler"}"#], to: other
     )
-    #expect(error { $0.modelPath = other }.contains("config.transformer is missing: the file holds"))
+    #expect(error { $0.models.unified = other }.contains("config.transformer is missing: the file holds"))
     try writeSafetensors(
       [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#], to: other)
-    #expect(error { $0.modelPath = other }.contains("holds no video VAE encoder"))
+    #expect(error { $0.models.unified = other }.contains("holds no video VAE encoder"))
   }
 
   @Test func `A text encoder that the checkpoint was not made for`() throws {

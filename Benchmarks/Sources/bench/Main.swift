@@ -4,7 +4,7 @@ import Torch
 
 /// The benchmarks. Options:
 ///
-///     bench [--ltx FILE] [--python FILE] [--script FILE] [--rounds N] [--threads N] [--only start|step|leaks|profile]
+///     bench [--ltx FILE] [--python FILE] [--script FILE] [--rounds N] [--threads N] [--only start|step|leaks|loading|profile]
 @main
 struct Main {
   static func main() {
@@ -24,6 +24,10 @@ struct Main {
     let rounds = options["--rounds"].flatMap { Int($0) } ?? 9
     if let count = options["--threads"].flatMap({ Int($0) }) { Threads.count = count }
 
+    if let path = options["--load"] {
+      return try Loading.load(path, options["--dtype"] ?? "", options["--storage"] ?? "")
+    }
+
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ltx-bench-\(getpid())")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer {
@@ -41,6 +45,7 @@ struct Main {
       try compare(StepCase(writingTo: folder), options["--python"], options["--script"], rounds: rounds)
     }
     if only == nil || only == "leaks" { try leaks(StepCase(writingTo: folder)) }
+    if only == nil || only == "loading" { try Loading.run(in: folder) { report($0) } }
     if only == "profile" {
       let step = try StepCase(writingTo: folder).step()
       let policy = options["--policy"].flatMap(ActivationPolicy.init) ?? .keep

@@ -2,71 +2,127 @@ import NN
 import TensorFiles
 import Torch
 
-/// A checkpoint of the LTX-2 family in the unified layout: one safetensors file whose metadata carries the `config` of
-/// every component.
+/// A checkpoint of the LTX-2 family: safetensors whose metadata carries the `config` of every component.
 ///
-/// What a model is - sizes, variants, generation - is read from that configuration and from nothing else.
+/// What a model is - sizes, variants, generation - is read from that configuration and from nothing else. Whatever the
+/// layout of the files, tensors have the keys of the unified one here.
 public struct Checkpoint: Sendable {
+  public let files: ModelFiles
   public let source: any TensorSource
   public let config: Configuration
+  /// What the file says its generation is, `model_version` in the metadata; nil in LTX-2's own. It chooses defaults
+  /// that users can override, never what a model is.
+  public let version: ModelVersion?
 
-  /// Opens a file. Reads its header only.
+  /// Opens a unified checkpoint: a file, a folder of shards or their index. Reads headers only.
   ///
   /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` for one that carries no LTX-2
   ///   configuration.
-  public init(path: String) throws {
-    let file = try SafetensorsFile(path: path)
-    guard let json = file.metadata["config"] else {
-      throw ConfigurationError(
-        file: path, key: "__metadata__.config",
-        problem:
-          "is missing: this is not an LTX-2 checkpoint in the unified layout, whose metadata says what it holds"
-      )
+  public init(path: String) throws { try self.init(ModelFiles(unified: path)) }
+
+  /// Opens files in any layout. Reads headers only; the text encoder is left alone, but for the projection of its
+  /// features, which its file may hold.
+  ///
+  /// - Throws: as `init(path:)`.
+  public init(_ files: ModelFiles) throws {
+    self.files = files
+    if let unified = files.unified {
+      let main = try ComponentFile(path: unified)
+      guard let override = files[.videoVAE] else {
+        (source, config, version) = (main.source, main.config, main.version)
+        return
+      }
+      let vae = try ComponentFile(path: override)
+      source = CombinedTensors(
+        name: unified,
+        parts: [
+          CombinedTensors.Part(vae.source, rename: vae.keys(of: .videoVAE)),
+          CombinedTensors.Part(main.source) { $0.hasPrefix("\(Prefix.videoVAE).") ? nil : $0 },
+        ])
+      config = try main.config.replacing("vae", by: vae.part("vae", of: .videoVAE))
+      version = main.version
+      return
     }
-    source = file
-    config = try Configuration(json: json, file: path)
+    var parts: [CombinedTensors.Part] = []
+    var config: Configuration?
+    var version: ModelVersion?
+    for component in ModelFiles.Component.allCases where component != .textEncoder {
+      guard let path = files[component] else { continue }
+      let file = try ComponentFile(path: path)
+      parts.append(CombinedTensors.Part(file.source, rename: file.keys(of: component)))
+      // What a file says of other components does not count.
+      config = try component.configurationKeys.reduce(config ?? file.sharedConfig) {
+        try $0.replacing($1, by: file.part($1, of: component))
+      }
+      version = version ?? file.version
+    }
+    guard let config else {
+      throw ConfigurationError(
+        file: files.name, key: "--model-path",
+        problem: "is not given, and neither is a file of a component such as \(ModelFiles.Component.transformer.option)")
+    }
+    if let textEncoder = files.textEncoder, isFile(textEncoder) {
+      parts.append(
+        CombinedTensors.Part(try SafetensorsFile(path: textEncoder)) { key in
+          key.hasPrefix("\(Prefix.textProjection).") || key.contains("_embeddings_connector.") ? key : nil
+        })
+    }
+    source = CombinedTensors(name: files.name, parts: parts)
+    self.config = config
+    self.version = version
   }
 
-  /// Checks that the file describes components, by their keys in `config`: `transformer`, `vae`.
+  /// Checks that the files describe components, by their keys in `config`: `transformer`, `vae`.
   ///
-  /// - Throws: `ConfigurationError` that names the first one missing, and what the file holds instead.
+  /// - Throws: `ConfigurationError` that names the first one missing, and what to set.
   public func require(_ components: String...) throws {
     guard let missing = components.first(where: { !config.has($0) }) else { return }
+    let option = ModelFiles.Component.allCases.first { $0.configurationKeys.contains(missing) }?.option
     let there = ["transformer", "vae", "audio_vae", "vocoder"].filter(config.has)
+    let content = there.isEmpty ? "no part of LTX-2" : there.joined(separator: " and ") + " only"
     throw config.error(
       missing,
-      "is missing: the file holds \(there.isEmpty ? "no part of LTX-2" : there.joined(separator: " and ") + " only"); "
-        + "give an LTX-2 checkpoint with all of its parts in one file")
+      files.unified == nil
+        ? "is missing: the files that are given hold \(content); name the file of that component with \(option ?? "--model-path")"
+        : "is missing: the file holds \(content); give an LTX-2 checkpoint with all of its parts in one file"
+          + (option.map { ", or the files of the components with \($0) and its like" } ?? ""))
   }
 
   /// Where the components lie in the file.
   public enum Prefix {
     public static let transformer = "model.diffusion_model"
     public static let videoVAE = "vae"
+    public static let audioVAE = "audio_vae"
+    public static let vocoder = "vocoder"
     public static let textProjection = "text_embedding_projection"
   }
 
   /// A view of the whole file.
   public func weights(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, loaded: LoadedTensors? = nil
+    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored, isInspected: Bool = false,
+    loaded: LoadedTensors? = nil
   ) -> Weights {
     Weights(
-      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, loaded: loaded)
+      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
+      isInspected: isInspected, loaded: loaded)
   }
 
   /// The transformer with the given streams and adapters.
   ///
+  /// - Parameter storage: how its matrices are kept in memory.
   /// - Throws: besides what building throws, `WeightError` for an adapter whose module the model does not have, and
   ///   `UnmatchedTarget` for a target of fresh ones that matches nothing.
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, streams: Streams = .both, loaded: LoadedTensors? = nil
+    freshAdapters: FreshAdapters? = nil, streams: Streams = .both, storage: WeightStorage = .asStored,
+    loaded: LoadedTensors? = nil
   ) throws -> Transformer {
     try require("transformer")
     let configuration = try TransformerConfiguration(config)
     let root = weights(
-      dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, loaded: loaded)
+      dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
+      loaded: loaded)
     let transformer = try Transformer(
       root / "model" / "diffusion_model", configuration: configuration, streams: streams)
     try root.requireAllAdaptersUsed()

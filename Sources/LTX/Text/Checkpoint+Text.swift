@@ -1,16 +1,34 @@
+import LanguageModels
 import NN
 import Torch
 
 extension Checkpoint {
-  /// The text encoder in a folder, with the projection of its features that this checkpoint holds.
+  /// The text encoder, with the projection of its features that this checkpoint holds.
   ///
+  /// - Parameters:
+  ///   - textEncoder: its folder or file; that of `files` if nil.
+  ///   - storage: how its matrices are kept: `.int8` is `--text-encoder-8bit`.
   /// - Throws: `TokenizerError`, `TextEncoderError`, `WeightError`, `ConfigurationError`, each naming the file.
   public func promptEncoder(
-    textEncoder folder: String, dtype: DType? = nil, device: Device = .cpu
+    textEncoder: String? = nil, dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored
   ) throws -> PromptEncoder {
-    try PromptEncoder(
-      checkpoint: weights(dtype: dtype, device: device), configuration: TextConfiguration(config),
-      textEncoder: folder, dtype: dtype, device: device)
+    guard let path = textEncoder ?? files.textEncoder else {
+      throw TextEncoderError(
+        "no text encoder is given; name the folder or file of a Gemma 3 model with "
+          + ModelFiles.Component.textEncoder.option)
+    }
+    try require("transformer")
+    let root = weights(dtype: dtype, device: device)
+    guard (root / Prefix.textProjection).isPresent else {
+      throw WeightError(
+        file: files.path(of: .transformer) ?? source.name, key: "\(Prefix.textProjection).*",
+        problem: "is missing: the projection of text features lies in the unified checkpoint, in the transformer's file "
+          + "(\(ModelFiles.Component.transformer.option)) or in that of the text encoder "
+          + "(\(ModelFiles.Component.textEncoder.option))")
+    }
+    return try PromptEncoder(
+      checkpoint: root, configuration: TextConfiguration(config), textEncoder: path, dtype: dtype,
+      device: device, storage: storage)
   }
 
   /// The way from text features to what the transformer attends to.

@@ -33,6 +33,7 @@ public struct EmbeddingsConnector: Sendable {
         feedForward: try FeedForward(block / "ff", width: c.width, bias: c.feedForwardBias))
     }
     configuration = c
+    try w.requireAllUsed()
   }
 
   /// - Parameters:

@@ -59,8 +59,20 @@ public struct FeatureExtractor: Sendable {
           video: try linear("video_aggregate_embed", outputs: video, bias: true),
           audio: try linear("audio_aggregate_embed", outputs: audio, bias: true))
       }
+    try w.requireAllUsed()
     self.width = width
     self.hiddenStateCount = hiddenStateCount
+  }
+
+  /// Reads the projections of a checkpoint to look at them, whatever text encoder they are for.
+  static func read(_ root: Weights, configuration: TextConfiguration) throws {
+    let w = root / Checkpoint.Prefix.textProjection
+    switch configuration.features {
+    case .shared: _ = try Linear(w / "aggregate_embed", bias: false)
+    case .perStream(let video, let audio):
+      _ = try Linear(w / "video_aggregate_embed", outputs: video)
+      _ = try Linear(w / "audio_aggregate_embed", outputs: audio)
+    }
   }
 
   /// Runs the text encoder on a batch and makes features of what it gives.
@@ -107,14 +119,14 @@ public struct FeatureExtractor: Sendable {
   /// The element type of the projections, and so of the features.
   private var dtype: DType {
     switch projection {
-    case .shared(let linear): linear.weight.dtype
-    case .perStream(let video, _): video.weight.dtype
+    case .shared(let linear): linear.dtype
+    case .perStream(let video, _): video.dtype
     }
   }
 
   /// Keeps the size of a projection's inputs in proportion to its outputs.
   private func rescale(_ linear: Linear) -> Double {
-    (Double(linear.weight.size(0)) / Double(width)).squareRoot()
+    (Double(linear.outputs) / Double(width)).squareRoot()
   }
 
   /// One hidden state in float32, 0 on padding.

@@ -1,6 +1,5 @@
 // N prompts, S tokens.
 
-import Foundation
 import LanguageModels
 import NN
 import Torch
@@ -14,15 +13,16 @@ public struct PromptEncoder: Sendable {
   /// - Parameters:
   ///   - checkpoint: the root of the LTX-2 checkpoint, for the projection of the features.
   ///   - configuration: of that checkpoint.
-  ///   - textEncoder: the folder of the language model.
+  ///   - textEncoder: the folder of the language model, or one file with all of it.
   ///   - dtype: of the language model's weights; nil keeps the files' own.
+  ///   - storage: how the language model's matrices are kept; `.int8` halves its memory.
   public init(
-    checkpoint: Weights, configuration: TextConfiguration, textEncoder folder: String, dtype: DType? = nil,
-    device: Device = .cpu
+    checkpoint: Weights, configuration: TextConfiguration, textEncoder path: String, dtype: DType? = nil,
+    device: Device = .cpu, storage: WeightStorage = .asStored
   ) throws {
     // The small parts first: what is wrong with them is then told before many gigabytes are read.
-    tokenizer = try openTokenizer(folder: folder)
-    encoder = try openTextEncoder(folder: folder, dtype: dtype, device: device)
+    tokenizer = try openTokenizer(at: path)
+    encoder = try openTextEncoder(at: path, dtype: dtype, device: device, storage: storage)
     extractor = try FeatureExtractor(
       checkpoint, configuration: configuration, width: encoder.width,
       hiddenStateCount: encoder.hiddenStateCount)
@@ -36,10 +36,8 @@ public struct PromptEncoder: Sendable {
   }
 }
 
-/// The tokenizer in a text encoder's folder.
-public func openTokenizer(folder: String) throws -> Tokenizer {
-  try Tokenizer(contentsOf: URL(fileURLWithPath: folder).appendingPathComponent("tokenizer.json"))
-}
+/// The tokenizer in a text encoder's folder or file.
+public func openTokenizer(at path: String) throws -> Tokenizer { try TextEncoderFiles(path: path).tokenizer() }
 
 extension Tokenizer {
   /// Prompts as the text encoder takes them.

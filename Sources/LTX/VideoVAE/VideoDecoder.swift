@@ -73,6 +73,7 @@ public struct VideoDecoder: Sendable {
         scale: try w.tensor("timestep_scale_multiplier", shape: []).item(),
         modulation: try TimestepModulation(w / "last_time_embedder", outputs: 2 * width),
         table: try w.tensor("last_scale_shift_table", shape: [2, width])) : nil
+    try w.requireAllUsed()
   }
 
   /// Whether decoding draws standard normal numbers.

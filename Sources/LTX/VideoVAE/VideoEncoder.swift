@@ -51,6 +51,7 @@ public struct VideoEncoder: Sendable {
     convolutionOut = try layout.convolution(
       w / "conv_out", inputs: width, outputs: configuration.latentChannels + configuration.varianceChannels,
       keeping: configuration.latentChannels)
+    try w.requireAllUsed()
   }
 
   /// - Parameter pixels: [B, 3, frames, H * h, W * w] in -1 ... 1. Frames beyond `k * t + 1` are cut off at the end.

@@ -40,7 +40,7 @@ struct TimestepModulation: Sendable {
   /// - Parameter timestep: [B]
   /// - Returns: [B, outputs]
   func callAsFunction(_ timestep: Tensor) throws -> Tensor {
-    try linear2(linear1(AdaLNSingle.sinusoid(timestep).to(linear1.weight.dtype)).silu())
+    try linear2(linear1(AdaLNSingle.sinusoid(timestep).to(linear1.dtype)).silu())
   }
 
   /// The rows of a table with a timestep's embedding added: each [B, 1, 1, 1, C].

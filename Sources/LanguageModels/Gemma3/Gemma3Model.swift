@@ -16,6 +16,9 @@ public struct Gemma3Model: TextEncoder {
   /// Where `transformers` puts the language model: multimodal files old and new, text-only ones.
   private static let layouts = ["language_model.model", "model.language_model", "model"]
 
+  /// What multimodal files hold beside the language model.
+  public static let otherParts = ["vision_tower", "vision_model", "multi_modal_projector"]
+
   /// - Parameter root: the root of the checkpoint.
   /// - Throws: `WeightError` when a tensor is missing or shaped otherwise than the configuration says.
   public init(_ root: Weights, configuration c: Gemma3Configuration) throws {
@@ -32,6 +35,10 @@ public struct Gemma3Model: TextEncoder {
     blocks = BlockStack(
       try c.layers.enumerated().map { try Gemma3Block(w / "layers" / $0, kind: $1, configuration: c) })
     norm = try Gemma3RMSNorm(w / "norm", width: c.width, eps: c.normEps)
+    // Older files hold tables that follow from the configuration.
+    try w.requireAllUsed { key in
+      key.hasSuffix("rotary_emb.inv_freq") || Self.otherParts.contains { key.hasPrefix("\($0).") }
+    }
   }
 
   public var width: Int { configuration.width }

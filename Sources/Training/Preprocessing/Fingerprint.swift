@@ -1,4 +1,5 @@
 import Foundation
+import LTX
 import TensorFiles
 
 /// What a cached file was made from, kept in its metadata: the file is used again only if all of it is as before.
@@ -52,6 +53,11 @@ enum FileIdentity {
   private static let start = 4 << 20
   private static let sample = 4096
   private static let samples = 256
+
+  /// Of a model's files, those of the text encoder left out.
+  static func identity(of models: ModelFiles) throws -> String {
+    try models.checkpointFiles.map { try identity(of: $0) }.joined(separator: " ")
+  }
 
   /// Of a file, or of the models, tokenizer and configuration in a folder.
   ///

@@ -7,10 +7,10 @@ public struct PreprocessingOptions: Sendable {
   public var dataset: String
   /// Sizes to bring clips to; each clip takes the one that suits it best.
   public var buckets: [ResolutionBucket]
-  /// The LTX-2 checkpoint, whose video VAE and text projection are used.
-  public var modelPath: String
-  /// The folder of the text encoder.
-  public var textEncoderPath: String
+  /// The model, whose video VAE, text projection and text encoder are used.
+  public var models: ModelFiles
+  /// Rounds the text encoder to int8.
+  public var textEncoder8bit = false
   /// The columns of the dataset; nil to find them by their names.
   public var videoColumn: String?
   public var captionColumn: String?
@@ -28,11 +28,10 @@ public struct PreprocessingOptions: Sendable {
   /// What the models compute in and the cache holds; the reference uses bfloat16.
   public var dtype = DType.bfloat16
 
-  public init(dataset: String, buckets: [ResolutionBucket], modelPath: String, textEncoderPath: String) {
+  public init(dataset: String, buckets: [ResolutionBucket], models: ModelFiles) {
     self.dataset = dataset
     self.buckets = buckets
-    self.modelPath = modelPath
-    self.textEncoderPath = textEncoderPath
+    self.models = models
   }
 
   /// The reference's tiles.

@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import LanguageModels
 import Media
 import NN
 import TensorFiles
@@ -39,11 +40,13 @@ public struct PreprocessingPlan: Sendable {
     let columns = try DatasetColumns(of: file, media: options.videoColumn, caption: options.captionColumn)
     let samples = try file.samples(columns)
 
-    checkpoint = try Checkpoint(path: options.modelPath)
+    checkpoint = try Checkpoint(options.models)
     try Self.requireModels(checkpoint, options)
     try Self.requireBuckets(options.buckets, fit: checkpoint)
-    let model = try FileIdentity.identity(of: options.modelPath)
-    let textEncoder = try FileIdentity.identity(of: options.textEncoderPath)
+    let model = try FileIdentity.identity(of: options.models)
+    let textEncoderPath = options.models.textEncoder ?? ""
+    let textEncoder =
+      try FileIdentity.identity(of: textEncoderPath) + (options.textEncoder8bit ? " int8" : "")
 
     let output =
       options.outputFolder
@@ -107,30 +110,20 @@ public struct PreprocessingPlan: Sendable {
     try checkpoint.require("transformer", "vae")
     _ = try TextConfiguration(checkpoint.config)
     let root = checkpoint.weights()
-    for (scope, what) in [
-      (root / Checkpoint.Prefix.videoVAE / "encoder", "video VAE encoder"),
-      (root / Checkpoint.Prefix.textProjection, "text projection"),
+    for (scope, what, component) in [
+      (root / Checkpoint.Prefix.videoVAE / "encoder", "video VAE encoder", ModelFiles.Component.videoVAE),
+      (root / Checkpoint.Prefix.textProjection, "text projection", .transformer),
     ] where !scope.isPresent {
       throw PreprocessingError(
-        .model, file: options.modelPath,
-        "holds no \(what) (\(scope.path).…); give an LTX-2 checkpoint with all of its parts in one file")
+        .model, file: options.models.path(of: component) ?? options.models.name,
+        "holds no \(what) (\(scope.path).…); give an LTX-2 checkpoint with all of its parts in one file, or "
+          + "another \(component.option)")
     }
-    var isFolder: ObjCBool = false
-    guard
-      FileManager.default.fileExists(atPath: options.textEncoderPath, isDirectory: &isFolder),
-      isFolder.boolValue
-    else {
+    guard let textEncoder = options.models.textEncoder else {
       throw PreprocessingError(
-        .model, file: options.textEncoderPath,
-        "is no folder; --text-encoder-path wants that of the text encoder, with config.json and tokenizer.json"
-      )
+        .option, "--text-encoder-path: is not given; name the folder or the file of a Gemma 3 model")
     }
-    for name in ["config.json", "tokenizer.json"]
-    where !FileManager.default.fileExists(atPath: "\(options.textEncoderPath)/\(name)") {
-      throw PreprocessingError(
-        .model, file: options.textEncoderPath,
-        "holds no \(name); --text-encoder-path wants the folder of the text encoder")
-    }
+    try TextEncoderFiles(path: textEncoder).requireAll()
   }
 
   private static func requireBuckets(_ buckets: [ResolutionBucket], fit checkpoint: Checkpoint) throws {

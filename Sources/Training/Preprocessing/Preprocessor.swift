@@ -45,7 +45,7 @@ public struct Preprocessor {
     report(.loading(.captions, total: items.count))
     let options = plan.options
     let encoder = try plan.checkpoint.promptEncoder(
-      textEncoder: options.textEncoderPath, dtype: options.dtype, device: options.device)
+      dtype: options.dtype, device: options.device, storage: options.textEncoder8bit ? .int8 : .asStored)
     report(.began(.captions, total: items.count))
     for (done, item) in items.enumerated() {
       let features = try encoder([item.prompt])
@@ -103,7 +103,7 @@ public struct Preprocessor {
   private func requireFinite(_ x: Tensor, _ what: String) throws {
     guard try x.to(.float32).abs().amax().isFinite().item() != 0 else {
       throw PreprocessingError(
-        .model, file: plan.options.modelPath,
+        .model, file: plan.options.models.name,
         "\(what) are not finite numbers: the weights are damaged, or too large for \(plan.options.dtype)")
     }
   }

@@ -1,0 +1,129 @@
+import Foundation
+@preconcurrency import Glibc
+import LTX
+import NN
+import TensorFiles
+import Torch
+
+/// How long a large checkpoint takes to its first forward pass, beside reading its file once.
+///
+/// Two blocks of LTX-2's width, in the real layout and element type: some 2 GB. The model is built in a process of its
+/// own, so that its start counts and its peak of memory is its own.
+enum Loading {
+  private static let tokens = 16
+
+  /// What the process that loads tells.
+  private struct Report: Codable {
+    /// When the first forward pass ended, in seconds of the system's clock.
+    var end: Double
+    /// Of a second forward pass.
+    var forward: Double
+    var tensorBytes: Int
+    /// Resident memory before loading, libtorch being there, and the largest after.
+    var before: Int
+    var peak: Int
+  }
+
+  static func run(in folder: URL, report: (String) -> Void) throws {
+    var model = TinyTransformer()
+    model.blocks = 2
+    (model.heads, model.headWidth, model.audioHeadWidth) = (32, 128, 64)
+    let path = folder.appendingPathComponent("large.safetensors").path
+    try model.write(to: path, seed: 1)
+    sync()
+    let isCold = dropCaches()
+    report(
+      "loading \(try FileManager.default.attributesOfItem(atPath: path)[.size] ?? 0) bytes, "
+        + (isCold ? "nothing of it in the page cache" : "the file in the page cache (caches can't be dropped here)"))
+    for dtype in [DType.bfloat16, .float32] {
+      for storage in [""] + (dtype == .bfloat16 ? ["int8"] : []) {
+        _ = dropCaches()
+        let reading = try seconds { try read(path) }
+        _ = dropCaches()
+        let start = Date().timeIntervalSince1970
+        let found = try child(path, dtype, storage)
+        let time = found.end - start - found.forward
+        let added = found.peak - found.before
+        report(
+          String(
+            format: "%@: read once %.2f s, to the first forward pass %.2f s without it (%.3f s), ratio %.2f; "
+              + "peak memory %.0f MB above the %.0f MB of the start, tensors %.0f MB, ratio %.3f",
+            "\(dtype) \(storage)", reading, time, found.forward, time / reading, Double(added) / 1e6,
+            Double(found.before) / 1e6, Double(found.tensorBytes) / 1e6,
+            Double(added) / Double(found.tensorBytes)))
+      }
+    }
+  }
+
+  /// The other process's part: loads, runs twice, tells.
+  static func load(_ path: String, _ dtype: String, _ storage: String) throws {
+    let dtype = DType(rawValue: dtype) ?? .bfloat16
+    let warm = try Tensor.ones([64, 64], dtype: dtype)
+    _ = try warm.linear(warm)
+    let before = memory("VmRSS")
+    let checkpoint = try Checkpoint(path: path)
+    let transformer = try checkpoint.transformer(
+      dtype: dtype, streams: .both, storage: storage == "int8" ? .int8 : .asStored)
+    let c = transformer.configuration
+    func stream(_ stream: TransformerConfiguration.Stream) throws -> Modality {
+      Modality(
+        latent: try .ones([1, tokens, stream.inputs], dtype: dtype), timesteps: try .full([1, 1], 0.5),
+        sigma: try .full([1], 0.5),
+        positions: try .zeros([1, stream.maxPositions.count, tokens, 2]),
+        context: try .ones([1, tokens, c.captionChannels ?? stream.contextWidth], dtype: dtype))
+    }
+    let (video, audio) = (try stream(c.video), try stream(c.audio))
+    func forward() throws {
+      _ = try withoutGrad { try transformer(video: video, audio: audio).video?.to(.float32).sum().item() }
+    }
+    try forward()
+    let end = Date().timeIntervalSince1970
+    let time = try seconds(forward)
+    let own = { (entry: TensorEntry) in
+      let isRounded = storage == "int8" && entry.shape.count == 2
+      return entry.byteCount / entry.dtype.size * (isRounded ? 1 : dtype.size)
+    }
+    let bytes = checkpoint.source.entries.filter { !$0.key.contains("_connector.") }.values.map(own).reduce(0, +)
+    let report = Report(end: end, forward: time, tensorBytes: bytes, before: before, peak: memory("VmHWM"))
+    FileHandle.standardOutput.write(try JSONEncoder().encode(report))
+  }
+
+  private static func child(_ path: String, _ dtype: DType, _ storage: String) throws -> Report {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    process.arguments = [
+      "--load", path, "--dtype", dtype.rawValue, "--storage", storage, "--threads", String(Threads.count),
+    ]
+    let output = Pipe()
+    process.standardOutput = output
+    try process.run()
+    let data = try output.fileHandleForReading.readToEnd() ?? Data()
+    process.waitUntilExit()
+    return try JSONDecoder().decode(Report.self, from: data)
+  }
+
+  private static func read(_ path: String) throws {
+    let descriptor = open(path, O_RDONLY)
+    guard descriptor >= 0 else { throw BenchmarkError("\(path) can't be read") }
+    defer { close(descriptor) }
+    posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL)
+    let buffer = UnsafeMutableRawPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+    defer { buffer.deallocate() }
+    while Glibc.read(descriptor, buffer, 1 << 20) > 0 {}
+  }
+
+  /// Empties the page cache, where the system lets it.
+  private static func dropCaches() -> Bool {
+    let descriptor = open("/proc/sys/vm/drop_caches", O_WRONLY)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    return write(descriptor, "1", 1) == 1
+  }
+
+  /// A line of the process's status, in bytes.
+  private static func memory(_ name: String) -> Int {
+    guard let status = FileManager.default.contents(atPath: "/proc/self/status") else { return 0 }
+    let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix(name + ":") }
+    return (line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
+  }
+}

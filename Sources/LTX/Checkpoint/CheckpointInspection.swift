@@ -1,0 +1,112 @@
+import NN
+import TensorFiles
+import Torch
+
+/// What a checkpoint is made of, found by building every component of it on its memory map, which reads next to
+/// nothing.
+public struct CheckpointInspection: Sendable {
+  /// The tensors of one component.
+  public struct Component: Sendable {
+    public let name: String
+    public fileprivate(set) var tensors = 0
+    public fileprivate(set) var parameters = 0
+    public fileprivate(set) var bytes = 0
+    /// Parameters by element type.
+    public fileprivate(set) var types: [DType: Int] = [:]
+
+    fileprivate mutating func add(_ entry: TensorEntry) {
+      let count = entry.byteCount / entry.dtype.size
+      tensors += 1
+      parameters += count
+      bytes += entry.byteCount
+      types[entry.dtype, default: 0] += count
+    }
+  }
+
+  public let version: ModelVersion?
+  /// In the order of the published files; those that have tensors.
+  public let components: [Component]
+  /// Keys that no component reads, without those that are known to be of no use.
+  public let unknownKeys: [String]
+  /// Why components could not be built.
+  public let problems: [String]
+
+  private enum Part: String, CaseIterable {
+    case transformer
+    case connectors = "text connectors"
+    case projection = "text projection"
+    case videoVAE = "video VAE"
+    case audioVAE = "audio VAE"
+    case vocoder
+    case other
+
+    init(of key: String) {
+      func isBelow(_ prefix: String) -> Bool { key.hasPrefix(prefix + ".") }
+      self =
+        if isBelow(Checkpoint.Prefix.transformer) {
+          key.contains("_embeddings_connector.") ? .connectors : .transformer
+        } else if isBelow(Checkpoint.Prefix.textProjection) {
+          .projection
+        } else if isBelow(Checkpoint.Prefix.videoVAE) {
+          .videoVAE
+        } else if isBelow(Checkpoint.Prefix.audioVAE) {
+          .audioVAE
+        } else if isBelow(Checkpoint.Prefix.vocoder) {
+          .vocoder
+        } else {
+          .other
+        }
+    }
+  }
+
+  public init(_ checkpoint: Checkpoint) {
+    var components = Part.allCases.map { Component(name: $0.rawValue) }
+    for (key, entry) in checkpoint.source.entries {
+      guard let index = Part.allCases.firstIndex(of: Part(of: key)) else { continue }
+      components[index].add(entry)
+    }
+    let root = checkpoint.weights(isInspected: true)
+    var problems: [String] = []
+    var unchecked: Set<Part> = []
+    for part in Part.allCases where components.contains(where: { $0.name == part.rawValue && $0.tensors > 0 }) {
+      do {
+        if try !Self.build(part, checkpoint, root) { unchecked.insert(part) }
+      } catch {
+        problems.append("\(error)")
+        unchecked.insert(part)
+      }
+    }
+    version = checkpoint.version
+    self.components = components.filter { $0.tensors > 0 }
+    unknownKeys = root.unusedKeys.filter { !Self.isKnown($0) && !unchecked.contains(Part(of: $0)) }
+    self.problems = problems
+  }
+
+  /// - Returns: false for a part that there is no model for.
+  private static func build(_ part: Part, _ checkpoint: Checkpoint, _ root: Weights) throws -> Bool {
+    let config = checkpoint.config
+    let scope = root / Checkpoint.Prefix.transformer
+    switch part {
+    case .transformer: _ = try Transformer(scope, configuration: TransformerConfiguration(config))
+    case .connectors: _ = try TextConnectors(scope, configuration: TextConfiguration(config))
+    case .projection: try FeatureExtractor.read(root, configuration: TextConfiguration(config))
+    case .videoVAE:
+      let vae = root / Checkpoint.Prefix.videoVAE
+      _ = try VideoDecoder(vae, configuration: VideoVAEConfiguration.Decoder(config))
+      if (vae / "encoder").isPresent {
+        _ = try VideoEncoder(vae, configuration: VideoVAEConfiguration.Encoder(config))
+      }
+    case .audioVAE, .vocoder: return false
+    case .other: break
+    }
+    return true
+  }
+
+  private static func isKnown(_ key: String) -> Bool {
+    func below(_ prefix: String) -> String? {
+      key.hasPrefix(prefix + ".") ? String(key.dropFirst(prefix.count + 1)) : nil
+    }
+    return below(Checkpoint.Prefix.transformer).map { $0 == "scaled_fp8" }
+      ?? (below(Checkpoint.Prefix.videoVAE) ?? below(Checkpoint.Prefix.audioVAE)).map(KnowinglyUnused.vae) ?? false
+  }
+}

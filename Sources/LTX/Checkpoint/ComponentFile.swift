@@ -1,0 +1,75 @@
+import Foundation
+import NN
+import TensorFiles
+
+/// A file that holds a model or one of its components, with what its metadata says.
+struct ComponentFile {
+  let source: any TensorSource
+  let config: Configuration
+  let version: ModelVersion?
+
+  init(path: String) throws {
+    source = try openTensors(at: path)
+    guard let json = source.metadata["config"] else {
+      throw ConfigurationError(
+        file: path, key: "__metadata__.config",
+        problem:
+          "is missing: this is not an LTX-2 checkpoint in the unified layout or one of its components, whose metadata "
+          + "says what they hold; files of diffusers, which have other keys, have to be converted")
+    }
+    config = try Configuration(json: json, file: path)
+    version = source.metadata["model_version"].flatMap(ModelVersion.init)
+  }
+
+  /// What the configuration says beyond the components.
+  var sharedConfig: Configuration {
+    ModelFiles.Component.allCases.flatMap(\.configurationKeys).reduce(config) { $0.replacing($1, by: nil) }
+  }
+
+  /// A component's configuration, which its own file must have.
+  func part(_ key: String, of component: ModelFiles.Component) throws -> Configuration {
+    guard config.has(key) else {
+      throw config.error(
+        key, "is missing: \(component.option) wants a file that holds the \(component.title)")
+    }
+    return try config.object(key)
+  }
+
+  /// The unified layout's name for a key of a component's file; nil for what belongs to another component. Files of one
+  /// component have the unified names, or the component's own without its prefix.
+  func keys(of component: ModelFiles.Component) -> @Sendable (String) -> String? {
+    let kept: [String]
+    let bare: String
+    switch component {
+    case .transformer: (kept, bare) = (["model.diffusion_model.", "text_embedding_projection."], "model.diffusion_model.")
+    case .videoVAE: (kept, bare) = (["vae."], "vae.")
+    case .audioVAE: (kept, bare) = (["audio_vae.", "vocoder."], "audio_vae.")
+    case .textEncoder: (kept, bare) = (["text_embedding_projection."], "")
+    }
+    // ComfyUI drops "model." where it saves a model.
+    let isComfy = component == .transformer && source.entries.keys.contains { $0.hasPrefix("diffusion_model.") }
+    let hasPrefix = source.entries.keys.contains { $0.hasPrefix(bare) }
+    return { key in
+      if kept.contains(where: key.hasPrefix) { return key }
+      if isComfy { return key.hasPrefix("diffusion_model.") ? "model." + key : nil }
+      return hasPrefix ? nil : bare + key
+    }
+  }
+}
+
+extension ModelFiles.Component {
+  /// The component's keys in `config`.
+  var configurationKeys: [String] {
+    switch self {
+    case .transformer: ["transformer"]
+    case .videoVAE: ["vae"]
+    case .audioVAE: ["audio_vae", "vocoder"]
+    case .textEncoder: []
+    }
+  }
+}
+
+func isFile(_ path: String) -> Bool {
+  var isFolder: ObjCBool = false
+  return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
+}

@@ -1,0 +1,89 @@
+import Foundation
+import NN
+import TensorFiles
+import Torch
+
+/// Where a text encoder's weights, configuration and tokenizer lie: in a folder in the layout of `transformers`, or in
+/// one safetensors file, as ComfyUI has it, which carries the configuration in its metadata as `gemma_config` and the
+/// text of `tokenizer.json` as a tensor of bytes, `tokenizer_json` (ltx-core, `text_encoders/gemma/gemma_assets.py`).
+public struct TextEncoderFiles: Sendable {
+  public let path: String
+  /// Nil for a folder.
+  private let packed: SafetensorsFile?
+
+  static let configurationKey = "gemma_config"
+  static let tokenizerKey = "tokenizer_json"
+
+  /// - Throws: `TextEncoderError` when there is nothing of that name, `TensorFileError` for a file that is not
+  ///   safetensors.
+  public init(path: String) throws {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+      throw TextEncoderError(
+        "\(path) does not exist; --text-encoder-path wants the folder of a Gemma 3 model, or a file of it")
+    }
+    self.path = path
+    packed = isFolder.boolValue ? nil : try SafetensorsFile(path: path)
+  }
+
+  /// Checks that everything is there, before anything large is read.
+  ///
+  /// - Throws: `TextEncoderError` that names what is missing.
+  public func requireAll() throws {
+    if packed == nil {
+      for name in ["config.json", "tokenizer.json"] { _ = try file(name) }
+    } else {
+      _ = try config()
+      _ = try packedTokenizer()
+    }
+  }
+
+  /// A file of the folder.
+  private func file(_ name: String) throws -> String {
+    let file = "\(path)/\(name)"
+    guard FileManager.default.fileExists(atPath: file) else {
+      throw TextEncoderError(
+        "\(path): holds no \(name); --text-encoder-path wants the folder of a Gemma 3 model with all of its files")
+    }
+    return file
+  }
+
+  /// The configuration in the form of `transformers`.
+  func config() throws -> Configuration {
+    if let packed {
+      guard let json = packed.metadata[Self.configurationKey] else {
+        throw TextEncoderError(
+          "\(path): __metadata__.\(Self.configurationKey) is missing: a text encoder in one file carries its "
+            + "configuration there; give such a file, or the folder of a Gemma 3 model")
+      }
+      return try Configuration(json: json, file: path, path: Self.configurationKey)
+    }
+    let file = try file("config.json")
+    do {
+      return try Configuration(json: String(contentsOfFile: file, encoding: .utf8), file: file)
+    } catch let error as CocoaError {
+      throw TextEncoderError("\(file): can't be read: \(error.localizedDescription)")
+    }
+  }
+
+  func weights() throws -> any TensorSource { try packed ?? ShardedSafetensors(folder: path) }
+
+  /// - Throws: `TokenizerError`, or `TextEncoderError` for a file that carries none.
+  public func tokenizer() throws -> Tokenizer {
+    guard packed != nil else {
+      return try Tokenizer(contentsOf: URL(fileURLWithPath: file("tokenizer.json")))
+    }
+    return try Tokenizer(
+      json: packedTokenizer().withUnsafeBytes { Array($0) }, file: "\(path): \(Self.tokenizerKey)")
+  }
+
+  private func packedTokenizer() throws -> Tensor {
+    guard let packed, let dtype = packed.entries[Self.tokenizerKey]?.dtype, [.uint8, .int8].contains(dtype)
+    else {
+      throw TextEncoderError(
+        "\(path): has no tensor of bytes \(Self.tokenizerKey), the tokenizer of a text encoder in one file; "
+          + "give such a file, or the folder of a Gemma 3 model")
+    }
+    return try packed.tensor(Self.tokenizerKey)
+  }
+}

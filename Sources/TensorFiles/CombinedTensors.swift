@@ -1,0 +1,62 @@
+import Torch
+
+/// Tensors of several files as if they were one file's, under names that may differ from those in the files.
+public final class CombinedTensors: TensorSource {
+  public let name: String
+  public let metadata: [String: String]
+  public let entries: [String: TensorEntry]
+  private let places: [String: Place]
+
+  private struct Place: Sendable {
+    let source: any TensorSource
+    let key: String
+  }
+
+  /// One of the files.
+  public struct Part: Sendable {
+    let source: any TensorSource
+    let rename: @Sendable (String) -> String?
+
+    /// - Parameter rename: the common name of a tensor of the file; nil leaves it out.
+    public init(_ source: any TensorSource, rename: @escaping @Sendable (String) -> String?) {
+      self.source = source
+      self.rename = rename
+    }
+  }
+
+  /// - Parameters:
+  ///   - name: stands for a path in messages that are about no single file.
+  ///   - parts: a name that several have is the first one's.
+  public init(name: String, metadata: [String: String] = [:], parts: [Part]) {
+    var entries: [String: TensorEntry] = [:]
+    var places: [String: Place] = [:]
+    for part in parts {
+      for (key, entry) in part.source.entries {
+        guard let common = part.rename(key), entries[common] == nil else { continue }
+        entries[common] = entry
+        places[common] = Place(source: part.source, key: key)
+      }
+    }
+    self.name = name
+    self.metadata = metadata
+    self.entries = entries
+    self.places = places
+  }
+
+  public func tensor(_ key: String) throws -> Tensor {
+    guard let place = places[key] else {
+      throw TensorFileError(.missingTensor, path: name, key: key, "none of the files has a tensor of this name")
+    }
+    return try place.source.tensor(place.key)
+  }
+
+  public func prepareToRead(_ key: String) {
+    if let place = places[key] { place.source.prepareToRead(place.key) }
+  }
+
+  public func release(_ key: String) {
+    if let place = places[key] { place.source.release(place.key) }
+  }
+
+  public func file(of key: String) -> String { places[key].map { $0.source.file(of: $0.key) } ?? name }
+}

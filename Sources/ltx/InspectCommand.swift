@@ -1,0 +1,61 @@
+import ArgumentParser
+import Foundation
+import LTX
+import Torch
+
+struct InspectCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "inspect",
+    abstract: "Say what a checkpoint is made of.",
+    discussion: """
+      Prints the version, each component with its size and element types, and the tensors that no model reads. Only \
+      headers are read, whatever the size of the files. The text encoder is not looked at.
+
+      Exit status: 0 also where tensors are unknown, 1 if a component does not fit its configuration, 2 if the files \
+      can't be read.
+      """)
+
+  @Argument(help: "A checkpoint; or the options below, for a model in several files.", completion: .file())
+  var checkpoint: String?
+
+  @Option(help: "The transformer's file.", completion: .file())
+  var transformerPath: String?
+
+  @Option(help: "The video VAE's file.", completion: .file())
+  var videoVaePath: String?
+
+  @Option(help: "The audio VAE's file.", completion: .file())
+  var audioVaePath: String?
+
+  func run() throws {
+    let inspection = try checkingInput { try CheckpointInspection(Checkpoint(files)) }
+    print("version: \(inspection.version?.description ?? "not stated")")
+    for component in inspection.components {
+      let types = component.types.sorted { $0.value > $1.value }.map { type, count in
+        component.types.count == 1 ? "\(type)" : "\(type) \(Self.number(count))"
+      }
+      print(
+        "\(component.name): \(component.tensors) tensors, \(Self.number(component.parameters)) parameters, "
+          + String(format: "%.2f GB, ", Double(component.bytes) / 1e9) + types.joined(separator: " + "))
+    }
+    if !inspection.unknownKeys.isEmpty {
+      print("no component reads these \(inspection.unknownKeys.count) tensors:")
+      for key in inspection.unknownKeys { print("  \(key)") }
+    }
+    for problem in inspection.problems { printError("error: \(problem)") }
+    if !inspection.problems.isEmpty { throw ExitCode(1) }
+  }
+
+  private var files: ModelFiles {
+    if let checkpoint { return ModelFiles(unified: checkpoint, videoVAE: videoVaePath) }
+    return ModelFiles(transformer: transformerPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
+  }
+
+  /// 1234, 56.7 thousand, 1.2 million, 19.1 billion.
+  private static func number(_ count: Int) -> String {
+    for (unit, name) in [(1e9, "billion"), (1e6, "million"), (1e3, "thousand")] where Double(count) >= unit {
+      return String(format: "%.1f %@", Double(count) / unit, name)
+    }
+    return String(count)
+  }
+}

@@ -1,0 +1,49 @@
+import ArgumentParser
+import LTX
+
+/// The options that say where a model is.
+struct ModelArguments: ParsableArguments {
+  @Option(
+    name: [.customLong("model-path"), .customLong("checkpoint-path")],
+    help: "The LTX-2 checkpoint, with all components in one file.", completion: .file())
+  var modelPath: String?
+
+  @Option(
+    help: "In place of --model-path: the transformer's file, with the text connectors.", completion: .file())
+  var transformerPath: String?
+
+  @Option(
+    name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
+    help: "The text encoder, Gemma 3: its folder, or a file that holds all of it.", completion: .file())
+  var textEncoderPath: String?
+
+  @Option(
+    help: "The video VAE's file; beside --model-path, in place of the one in there.", completion: .file())
+  var videoVaePath: String?
+
+  @Option(help: "In place of --model-path: the audio VAE's file, with the vocoder.", completion: .file())
+  var audioVaePath: String?
+
+  func validate() throws {
+    if modelPath == nil, transformerPath == nil, videoVaePath == nil, audioVaePath == nil {
+      throw ValidationError(
+        "no model is given: name the checkpoint with --model-path, or the files of its components with "
+          + "--transformer-path, --video-vae-path and --audio-vae-path")
+    }
+    if modelPath != nil, let other = [("--transformer-path", transformerPath), ("--audio-vae-path", audioVaePath)]
+      .first(where: { $0.1 != nil })
+    {
+      throw ValidationError(
+        "\(other.0) can't be given beside --model-path, which holds that component; leave one of them out")
+    }
+  }
+
+  var files: ModelFiles {
+    if let modelPath {
+      return ModelFiles(unified: modelPath, textEncoder: textEncoderPath, videoVAE: videoVaePath)
+    }
+    return ModelFiles(
+      transformer: transformerPath, textEncoder: textEncoderPath, videoVAE: videoVaePath,
+      audioVAE: audioVaePath)
+  }
+}

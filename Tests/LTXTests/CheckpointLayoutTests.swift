@@ -1,0 +1,189 @@
+import Foundation
+import LanguageModels
+import NN
+import TensorFiles
+import Testing
+import Torch
+
+@testable import LTX
+
+/// The tiny model, cut into files in every layout that is read.
+@Suite struct CheckpointLayoutTests {
+  private let scratch: Scratch
+  private let files: TinyModel.Files
+  private let unified: Checkpoint
+
+  init() throws {
+    scratch = try Scratch()
+    files = try TinyModel.write(to: scratch.folder)
+    unified = try Checkpoint(path: files.checkpoint)
+  }
+
+  private func path(_ name: String) -> String { "\(scratch.folder)/\(name)" }
+
+  /// Writes the tensors of the unified file whose keys begin so, under other names.
+  private func write(
+    _ name: String, _ prefixes: [String], config keys: [String], version: String? = nil,
+    rename: (String) -> String = { $0 }
+  ) throws -> String {
+    let source = unified.source
+    let tensors = try source.keys.filter { key in prefixes.contains { key.hasPrefix($0) } }
+      .map { (key: rename($0), tensor: try source.tensor($0)) }
+    let json = try #require(source.metadata["config"])
+    let all = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+    let config = try JSONSerialization.data(withJSONObject: all.filter { keys.contains($0.key) })
+    var metadata = ["config": String(decoding: config, as: UTF8.self)]
+    metadata["model_version"] = version
+    try writeSafetensors(tensors, metadata: metadata, to: path(name))
+    return path(name)
+  }
+
+  private func dropping(_ prefix: String) -> (String) -> String {
+    { $0.hasPrefix(prefix) ? String($0.dropFirst(prefix.count)) : $0 }
+  }
+
+  private func expectSame(_ checkpoint: Checkpoint) throws {
+    #expect(Set(checkpoint.source.keys) == Set(unified.source.keys))
+    for key in unified.source.keys {
+      #expect(try Tensor.isEqual(checkpoint.source.tensor(key), unified.source.tensor(key)), "\(key)")
+    }
+    try checkpoint.require("transformer", "vae", "audio_vae", "vocoder")
+    _ = try checkpoint.transformer()
+    _ = try checkpoint.textConnectors()
+    _ = try checkpoint.videoDecoder()
+    _ = try checkpoint.promptEncoder(textEncoder: files.textEncoder)
+  }
+
+  @Test(arguments: ["", "model.", "model.diffusion_model."])
+  func `A file for each component has the tensors of the unified one`(dropped: String) throws {
+    let isBare = dropped == "model.diffusion_model."
+    let models = ModelFiles(
+      transformer: try write(
+        "t.safetensors", ["model.", "text_embedding_projection."], config: ["transformer", "scheduler"],
+        version: "2.3.0", rename: dropping(dropped)),
+      textEncoder: files.textEncoder,
+      videoVAE: try write("v.safetensors", ["vae."], config: ["vae"], rename: dropping(isBare ? "vae." : "")),
+      audioVAE: try write("a.safetensors", ["audio_vae.", "vocoder."], config: ["audio_vae", "vocoder"]))
+    let checkpoint = try Checkpoint(models)
+    try expectSame(checkpoint)
+    #expect(checkpoint.version?.isAtLeast(2, 3) == true)
+    #expect(checkpoint.config.has("scheduler"))
+  }
+
+  @Test func `What a component's file says of others does not count`() throws {
+    let vae = try write("v.safetensors", ["vae."], config: ["vae", "transformer"])
+    let checkpoint = try Checkpoint(ModelFiles(videoVAE: vae))
+    #expect(!checkpoint.config.has("transformer"))
+    _ = try checkpoint.videoEncoder()
+  }
+
+  @Test func `A component that is not there is named by its option`() throws {
+    let transformer = try write("t.safetensors", ["model."], config: ["transformer"])
+    let vae = try write("v.safetensors", ["vae."], config: ["vae"])
+    let checkpoint = try Checkpoint(ModelFiles(transformer: transformer, videoVAE: vae))
+    #expect(message { try checkpoint.require("audio_vae") }.contains("--audio-vae-path"))
+    #expect(message { _ = try checkpoint.promptEncoder() }.contains("--text-encoder-path"))
+    let text = message { _ = try checkpoint.promptEncoder(textEncoder: files.textEncoder) }
+    #expect(text.contains("text_embedding_projection") && text.contains("t.safetensors"), "\(text)")
+    let noVideo = try Checkpoint(ModelFiles(transformer: transformer))
+    #expect(message { _ = try noVideo.videoDecoder() }.contains("--video-vae-path"))
+    #expect(message { _ = try Checkpoint(ModelFiles()) }.contains("--transformer-path"))
+    let swapped = message { _ = try Checkpoint(ModelFiles(transformer: vae)) }
+    #expect(swapped.contains("v.safetensors: config.transformer is missing: --transformer-path wants"), "\(swapped)")
+    let partial = try Checkpoint(path: transformer)
+    #expect(message { _ = try partial.videoDecoder() }.contains("--video-vae-path"))
+  }
+
+  @Test func `Errors name the file that is at fault`() throws {
+    let transformer = try write("t.safetensors", ["model."], config: ["transformer"])
+    let vae = path("v.safetensors")
+    let channels = "vae.per_channel_statistics.mean-of-means"
+    try writeSafetensors(
+      [(channels, Tensor.zeros([3]))], metadata: ["config": #"{"vae": {"dims": "x"}}"#], to: vae)
+    let checkpoint = try Checkpoint(ModelFiles(transformer: transformer, videoVAE: vae))
+    #expect(message { _ = try checkpoint.config.object("vae").int("dims") }.hasPrefix("\(vae): config.vae.dims"))
+    #expect(
+      message { _ = try checkpoint.weights().tensor(channels, shape: [4]) }.hasPrefix("\(vae): \(channels) has"))
+  }
+
+  @Test func `Another video VAE takes the place of the unified one's`() throws {
+    let other = try TinyModel.write(to: scratch.folder + "/other", seed: 7).checkpoint
+    let checkpoint = try Checkpoint(ModelFiles(unified: files.checkpoint, videoVAE: other))
+    let theirs = try Checkpoint(path: other).source
+    #expect(checkpoint.source.keys == unified.source.keys)
+    for key in unified.source.keys {
+      let wanted = key.hasPrefix("vae.") ? theirs : unified.source
+      #expect(try Tensor.isEqual(checkpoint.source.tensor(key), wanted.tensor(key)), "\(key)")
+    }
+  }
+
+  @Test func `Shards with an index are a checkpoint too, if one carries the configuration`() throws {
+    let folder = path("sharded")
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    _ = try write("sharded/model-1.safetensors", ["model."], config: ["transformer", "vae", "audio_vae", "vocoder"])
+    let rest = unified.source.keys.filter { !$0.hasPrefix("model.") }
+    try writeSafetensors(
+      rest.map { (key: $0, tensor: try unified.source.tensor($0)) }, to: folder + "/model-2.safetensors")
+    let map = unified.source.keys.map {
+      "\"\($0)\": \"model-\($0.hasPrefix("model.") ? 1 : 2).safetensors\""
+    }
+    let index = Data("{\"weight_map\": {\(map.joined(separator: ","))}}".utf8)
+    try index.write(to: URL(filePath: folder + "/model.safetensors.index.json"))
+    try expectSame(try Checkpoint(path: folder))
+    try index.write(to: URL(filePath: folder + "/ltx.safetensors.index.json"))
+    try expectSame(try Checkpoint(path: folder + "/ltx.safetensors.index.json"))
+    #expect(message { _ = try Checkpoint(path: files.textEncoder) }.contains("__metadata__.config is missing"))
+  }
+
+  @Test func `A text encoder in one file with its tokenizer and the projection`() throws {
+    let folder = try ShardedSafetensors(folder: files.textEncoder)
+    let json = try Data(contentsOf: URL(filePath: files.textEncoder + "/tokenizer.json"))
+    var tensors: [(key: String, tensor: Tensor)] = try folder.keys.filter { $0.hasPrefix("language_model.") }
+      .map { ($0.replacing("language_model.model.", with: "model."), try folder.tensor($0)) }
+    let projection = "text_embedding_projection.aggregate_embed.weight"
+    tensors.append((projection, try unified.source.tensor(projection)))
+    let weights = tensors
+    tensors.append(("tokenizer_json", try Tensor(Array(json))))
+    let config = try String(contentsOfFile: files.textEncoder + "/config.json", encoding: .utf8)
+    let packed = path("te.safetensors")
+    try writeSafetensors(tensors, metadata: ["gemma_config": config], to: packed)
+
+    let transformer = try write("t.safetensors", ["model."], config: ["transformer"])
+    let checkpoint = try Checkpoint(ModelFiles(transformer: transformer, textEncoder: packed))
+    let prompts = ["waves of blue light"]
+    let features = try checkpoint.promptEncoder()(prompts)
+    let wanted = try unified.promptEncoder(textEncoder: files.textEncoder)(prompts)
+    #expect(try Tensor.isEqual(features.video, wanted.video))
+    #expect(try Tensor.isEqual(features.mask, wanted.mask))
+
+    try writeSafetensors(weights, metadata: ["gemma_config": config], to: packed)
+    #expect(message { _ = try checkpoint.promptEncoder() }.contains("tokenizer_json"))
+    try writeSafetensors(tensors, to: packed)
+    #expect(message { try TextEncoderFiles(path: packed).requireAll() }.contains("gemma_config is missing"))
+    try FileManager.default.removeItem(atPath: files.textEncoder + "/tokenizer.json")
+    let missing = message { _ = try unified.promptEncoder(textEncoder: files.textEncoder) }
+    #expect(missing.contains("holds no tokenizer.json; --text-encoder-path wants"), "\(missing)")
+  }
+
+  @Test(arguments: [
+    ("2.3.0", [2, 3, 0]), ("2.3.rc1", [2, 3]), ("2.3-rc1", [2, 3]), ("2.0", [2, 0]), ("3", [3]),
+    ("", nil), ("beta", nil), ("99999999999999999999", nil),
+  ])
+  func versions(text: String, parts: [Int]?) { #expect(ModelVersion(text)?.parts == parts) }
+
+  @Test func versionsAreOrderedByTheirNumbers() throws {
+    let candidate = try #require(ModelVersion("2.3.rc1"))
+    #expect(candidate.isAtLeast(2, 3) && !candidate.isAtLeast(2, 4))
+    #expect(try candidate < #require(ModelVersion("2.10.0")))
+    #expect(unified.version == nil)
+  }
+
+  private func message(_ body: () throws -> Void) -> String {
+    do {
+      try body()
+      return "nothing was thrown"
+    } catch {
+      return "\(error)"
+    }
+  }
+}
