@@ -61,7 +61,7 @@ extension LoRA.Layer {
   fileprivate func resized(to size: LoRA.Size) throws -> (LoRA.Layer, LoRA.ResizedLayer)? {
     let (a, b) = (try down.to(.float64), try up.to(.float64))
     let (q, t) = try b.qr()
-    let (_, s) = try a.transpose(0, 1).qr()
+    let (_, s) = try a.transpose(0, 1).qr(mode: "r")
     let small = try t.matmul(s.transpose(0, 1))
     guard try small.abs().amax().isFinite().item() != 0 else { return nil }
     let (values, vectors) = try small.matmul(small.transpose(0, 1)).eigh()  // ascending
