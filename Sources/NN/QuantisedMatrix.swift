@@ -94,6 +94,7 @@ extension Weights {
   /// The matrix of a linear layer in eight bits, where the policy leaves or makes it so; nil where it is to be a plain
   /// tensor.
   func quantisedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
+    let isFused = !fusedAdapters(name).isEmpty
     switch store.storage {
     case .expanded: return nil
     case .asStored: return fusedAdapters(of: name).isEmpty ? try storedMatrix(name, entry) : nil

@@ -46,7 +46,11 @@ public struct CheckpointFusion: Sendable {
     let changed = Set(adapters.paths.map { "\($0).weight" })
     let entries = source.entries.map { (key: $0.key, dtype: $0.value.dtype, shape: $0.value.shape) }
     var done = 0
+    // The file's pages are let go as soon as they have been copied, or the whole file would seem to be in memory.
+    var written: String?
     try writeSafetensors(entries, metadata: source.metadata, to: path) { key in
+      if let written { source.release(written) }
+      written = key
       var tensor = try source.tensor(key)
       if changed.contains(key) {
         let layer = weights / String(key.dropLast(".weight".count))
