@@ -48,10 +48,10 @@ enum Component: String, CaseIterable {
     switch self {
     case .videoEncode:
       try Self.vaeSize.write(to: model.path, seed: 1)
-      tensors = [("pixels", try random.uniform([1, 3, 17, 160, 160]) * 2 - 1)]
+      tensors = [("pixels", try random.uniform([1, 3, 17, 192, 192]) * 2 - 1)]
     case .videoDecode:
       try Self.vaeSize.write(to: model.path, seed: 1)
-      tensors = [("latent", try random.normal([1, Self.vaeSize.latentChannels, 3, 4, 4]))]
+      tensors = [("latent", try random.normal([1, Self.vaeSize.latentChannels, 4, 6, 6]))]
     case .transformer:
       let size = StepCase.model
       try size.write(to: model.path, seed: 1)
