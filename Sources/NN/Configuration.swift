@@ -32,6 +32,9 @@ public struct Configuration: Sendable {
 
   public func has(_ key: String) -> Bool { values[key].map { $0 != .null } ?? false }
 
+  /// Whether the key is there with the value null, which means something else than a key that is not there.
+  public func isNull(_ key: String) -> Bool { values[key] == .null }
+
   public func int(_ key: String, default fallback: Int? = nil) throws -> Int {
     try read(key, fallback, "an integer") { Self.integer($0) }
   }

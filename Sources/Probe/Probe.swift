@@ -53,6 +53,8 @@ public struct Probe {
     ("video-vae-encode", probeVideoVAEEncode),
     ("video-vae-decode", probeVideoVAEDecode),
     ("upsample", probeUpsample),
+    ("audio-vae-encode", probeAudioVAEEncode),
+    ("audio-vae-decode", probeAudioVAEDecode),
     ("sigmas", probeSigmas),
     ("conditioning", probeConditioning),
     ("denoise", probeDenoise),

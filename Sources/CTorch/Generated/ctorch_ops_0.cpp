@@ -3,8 +3,8 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_fused_adamw_ops.h>
-#include <ATen/ops/_upsample_bilinear2d_aa_ops.h>
+#include <ATen/ops/_foreach_mul_ops.h>
+#include <ATen/ops/_upsample_bicubic2d_aa_ops.h>
 #include <ATen/ops/add_ops.h>
 #include <ATen/ops/addcmul_ops.h>
 #include <ATen/ops/amin_ops.h>
@@ -14,7 +14,9 @@
 #include <ATen/ops/detach_ops.h>
 #include <ATen/ops/div_ops.h>
 #include <ATen/ops/eq_ops.h>
+#include <ATen/ops/fill_ops.h>
 #include <ATen/ops/ge_ops.h>
+#include <ATen/ops/group_norm_ops.h>
 #include <ATen/ops/gt_ops.h>
 #include <ATen/ops/leaky_relu_ops.h>
 #include <ATen/ops/linalg_vector_norm_ops.h>
@@ -32,18 +34,18 @@
 #include <ATen/ops/pow_ops.h>
 #include <ATen/ops/relu_ops.h>
 #include <ATen/ops/repeat_ops.h>
-#include <ATen/ops/rms_norm_ops.h>
 #include <ATen/ops/round_ops.h>
 #include <ATen/ops/rsub_ops.h>
+#include <ATen/ops/silu_ops.h>
 #include <ATen/ops/sin_ops.h>
 #include <ATen/ops/split_with_sizes_ops.h>
 #include <ATen/ops/square_ops.h>
 #include <ATen/ops/squeeze_ops.h>
+#include <ATen/ops/stft_ops.h>
 #include <ATen/ops/sum_ops.h>
 #include <ATen/ops/tril_ops.h>
 #include <ATen/ops/unflatten_ops.h>
-#include <ATen/ops/upsample_bicubic2d_ops.h>
-#include <ATen/ops/zero_ops.h>
+#include <ATen/ops/upsample_nearest2d_ops.h>
 
 using namespace ctorch;
 
@@ -189,28 +191,36 @@ ct_status ct_op_conv3d(const ct_tensor *input, const ct_tensor *weight, const ct
   return boundary("conv3d", [&] { *out = own(at::_ops::conv3d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)), groups)); });
 }
 
-ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const double *eps, ct_tensor **out) {
-  return boundary("rms_norm", [&] { *out = own(at::_ops::rms_norm::call(input->value, c10::fromIntArrayRefSlow(ctorch::sizes(normalized_shape, normalized_shape_count)), maybe(weight), eps ? std::optional<double>(*eps) : std::nullopt)); });
+ct_status ct_op_stft_center(const ct_tensor *self_, int64_t n_fft, const int64_t *hop_length, const ct_tensor *window, bool center, const char *pad_mode, const bool *return_complex, ct_tensor **out) {
+  return boundary("stft.center", [&] { *out = own(at::_ops::stft_center::call(self_->value, n_fft, hop_length ? std::optional<int64_t>(*hop_length) : std::nullopt, {}, maybe(window), center, pad_mode, false, {}, return_complex ? std::optional<bool>(*return_complex) : std::nullopt, {})); });
 }
 
-ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("_upsample_bilinear2d_aa", [&] { *out = own(at::_ops::_upsample_bilinear2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
+  return boundary("group_norm", [&] { *out = own(at::_ops::group_norm::call(input->value, num_groups, maybe(weight), maybe(bias), eps, true)); });
 }
 
-ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("upsample_bicubic2d", [&] { *out = own(at::_ops::upsample_bicubic2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("_upsample_bicubic2d_aa", [&] { *out = own(at::_ops::_upsample_bicubic2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_zero_(ct_tensor *self_) {
-  return boundary("zero_", [&] { at::_ops::zero_::call(self_->value); });
+ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
+  return boundary("upsample_nearest2d", [&] { *out = own(at::_ops::upsample_nearest2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), {}, {})); });
 }
 
-ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
-  return boundary("mul_.Tensor", [&] { at::_ops::mul__Tensor::call(self_->value, other->value); });
+ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
+  return boundary("fill_.Scalar", [&] { at::_ops::fill__Scalar::call(self_->value, scalar(value)); });
 }
 
-ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
-  return boundary("_fused_adamw_", [&] { at::_ops::_fused_adamw_::call(list(self_, self__count), list(grads, grads_count), list(exp_avgs, exp_avgs_count), list(exp_avg_sqs, exp_avg_sqs_count), list(max_exp_avg_sqs, max_exp_avg_sqs_count), list(state_steps, state_steps_count), lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, {}, {}); });
+ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
+  return boundary("mul_.Scalar", [&] { at::_ops::mul__Scalar::call(self_->value, scalar(other)); });
+}
+
+ct_status ct_op_silu_(ct_tensor *self_) {
+  return boundary("silu_", [&] { at::_ops::silu_::call(self_->value); });
+}
+
+ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
+  return boundary("_foreach_mul_.Tensor", [&] { at::_ops::_foreach_mul__Tensor::call(list(self_, self__count), other->value); });
 }
 
 }

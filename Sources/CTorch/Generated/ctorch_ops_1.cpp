@@ -3,8 +3,7 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_foreach_norm_ops.h>
-#include <ATen/ops/_upsample_bicubic2d_aa_ops.h>
+#include <ATen/ops/_fused_adamw_ops.h>
 #include <ATen/ops/abs_ops.h>
 #include <ATen/ops/add_ops.h>
 #include <ATen/ops/argmax_ops.h>
@@ -12,16 +11,18 @@
 #include <ATen/ops/clamp_ops.h>
 #include <ATen/ops/contiguous_ops.h>
 #include <ATen/ops/conv1d_ops.h>
+#include <ATen/ops/conv_transpose1d_ops.h>
+#include <ATen/ops/copy_ops.h>
 #include <ATen/ops/cos_ops.h>
 #include <ATen/ops/div_ops.h>
+#include <ATen/ops/embedding_ops.h>
 #include <ATen/ops/equal_ops.h>
 #include <ATen/ops/exp_ops.h>
 #include <ATen/ops/expand_ops.h>
-#include <ATen/ops/fill_ops.h>
-#include <ATen/ops/group_norm_ops.h>
 #include <ATen/ops/gt_ops.h>
 #include <ATen/ops/index_select_ops.h>
 #include <ATen/ops/isfinite_ops.h>
+#include <ATen/ops/layer_norm_ops.h>
 #include <ATen/ops/le_ops.h>
 #include <ATen/ops/lerp_ops.h>
 #include <ATen/ops/logical_not_ops.h>
@@ -32,7 +33,6 @@
 #include <ATen/ops/mul_ops.h>
 #include <ATen/ops/ne_ops.h>
 #include <ATen/ops/repeat_interleave_ops.h>
-#include <ATen/ops/scaled_dot_product_attention_ops.h>
 #include <ATen/ops/sigmoid_ops.h>
 #include <ATen/ops/silu_ops.h>
 #include <ATen/ops/slice_ops.h>
@@ -42,7 +42,7 @@
 #include <ATen/ops/stack_ops.h>
 #include <ATen/ops/std_ops.h>
 #include <ATen/ops/transpose_ops.h>
-#include <ATen/ops/upsample_nearest2d_ops.h>
+#include <ATen/ops/upsample_bilinear2d_ops.h>
 
 using namespace ctorch;
 
@@ -184,32 +184,36 @@ ct_status ct_op_conv1d(const ct_tensor *input, const ct_tensor *weight, const ct
   return boundary("conv1d", [&] { *out = own(at::_ops::conv1d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)), groups)); });
 }
 
-ct_status ct_op_scaled_dot_product_attention(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *attn_mask, bool is_causal, const double *scale, ct_tensor **out) {
-  return boundary("scaled_dot_product_attention", [&] { *out = own(at::_ops::scaled_dot_product_attention::call(query->value, key->value, value->value, maybe(attn_mask), 0.0, is_causal, scale ? std::optional<double>(*scale) : std::nullopt, false)); });
+ct_status ct_op_conv_transpose1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *output_padding, size_t output_padding_count, int64_t groups, const int64_t *dilation, size_t dilation_count, ct_tensor **out) {
+  return boundary("conv_transpose1d", [&] { *out = own(at::_ops::conv_transpose1d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(output_padding, output_padding_count)), groups, c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)))); });
 }
 
-ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return boundary("group_norm", [&] { *out = own(at::_ops::group_norm::call(input->value, num_groups, maybe(weight), maybe(bias), eps, true)); });
+ct_status ct_op_layer_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
+  return boundary("layer_norm", [&] { *out = own(at::_ops::layer_norm::call(input->value, c10::fromIntArrayRefSlow(ctorch::sizes(normalized_shape, normalized_shape_count)), maybe(weight), maybe(bias), eps, true)); });
 }
 
-ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("_upsample_bicubic2d_aa", [&] { *out = own(at::_ops::_upsample_bicubic2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out) {
+  return boundary("embedding", [&] { *out = own(at::_ops::embedding::call(weight->value, indices->value, -1, false, false)); });
 }
 
-ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
-  return boundary("upsample_nearest2d", [&] { *out = own(at::_ops::upsample_nearest2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), {}, {})); });
+ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("upsample_bilinear2d", [&] { *out = own(at::_ops::upsample_bilinear2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
-  return boundary("fill_.Scalar", [&] { at::_ops::fill__Scalar::call(self_->value, scalar(value)); });
+ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
+  return boundary("copy_", [&] { at::_ops::copy_::call(self_->value, src->value, false); });
 }
 
-ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
-  return boundary("mul_.Scalar", [&] { at::_ops::mul__Scalar::call(self_->value, scalar(other)); });
+ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
+  return boundary("add_.Tensor", [&] { at::_ops::add__Tensor::call(self_->value, other->value, scalar(alpha)); });
 }
 
-ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
-  return boundary("_foreach_norm.Scalar", [&] { handOver(at::_ops::_foreach_norm_Scalar::call(list(self_, self__count), scalar(ord), {}), out, out_count); });
+ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
+  return boundary("clamp_", [&] { at::_ops::clamp_::call(self_->value, min ? std::optional<at::Scalar>(scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(scalar(*max)) : std::nullopt); });
+}
+
+ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
+  return boundary("_fused_adamw_", [&] { at::_ops::_fused_adamw_::call(list(self_, self__count), list(grads, grads_count), list(exp_avgs, exp_avgs_count), list(exp_avg_sqs, exp_avg_sqs_count), list(max_exp_avg_sqs, max_exp_avg_sqs_count), list(state_steps, state_steps_count), lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, {}, {}); });
 }
 
 }

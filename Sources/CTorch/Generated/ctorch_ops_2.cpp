@@ -3,17 +3,14 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_foreach_mul_ops.h>
-#include <ATen/ops/add_ops.h>
+#include <ATen/ops/_foreach_norm_ops.h>
+#include <ATen/ops/_upsample_bilinear2d_aa_ops.h>
 #include <ATen/ops/addmm_ops.h>
 #include <ATen/ops/all_ops.h>
 #include <ATen/ops/amax_ops.h>
-#include <ATen/ops/clamp_ops.h>
 #include <ATen/ops/clone_ops.h>
 #include <ATen/ops/conv2d_ops.h>
-#include <ATen/ops/copy_ops.h>
 #include <ATen/ops/cumsum_ops.h>
-#include <ATen/ops/embedding_ops.h>
 #include <ATen/ops/eq_ops.h>
 #include <ATen/ops/flatten_ops.h>
 #include <ATen/ops/flip_ops.h>
@@ -21,8 +18,8 @@
 #include <ATen/ops/gather_ops.h>
 #include <ATen/ops/ge_ops.h>
 #include <ATen/ops/gelu_ops.h>
-#include <ATen/ops/layer_norm_ops.h>
 #include <ATen/ops/le_ops.h>
+#include <ATen/ops/leaky_relu_ops.h>
 #include <ATen/ops/lerp_ops.h>
 #include <ATen/ops/log_ops.h>
 #include <ATen/ops/logical_and_ops.h>
@@ -33,7 +30,9 @@
 #include <ATen/ops/pow_ops.h>
 #include <ATen/ops/reciprocal_ops.h>
 #include <ATen/ops/reshape_ops.h>
+#include <ATen/ops/rms_norm_ops.h>
 #include <ATen/ops/rsqrt_ops.h>
+#include <ATen/ops/scaled_dot_product_attention_ops.h>
 #include <ATen/ops/select_ops.h>
 #include <ATen/ops/split_ops.h>
 #include <ATen/ops/sub_ops.h>
@@ -42,8 +41,9 @@
 #include <ATen/ops/triu_ops.h>
 #include <ATen/ops/unbind_ops.h>
 #include <ATen/ops/unsqueeze_ops.h>
-#include <ATen/ops/upsample_bilinear2d_ops.h>
+#include <ATen/ops/upsample_bicubic2d_ops.h>
 #include <ATen/ops/where_ops.h>
+#include <ATen/ops/zero_ops.h>
 
 using namespace ctorch;
 
@@ -185,32 +185,36 @@ ct_status ct_op_conv2d(const ct_tensor *input, const ct_tensor *weight, const ct
   return boundary("conv2d", [&] { *out = own(at::_ops::conv2d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)), groups)); });
 }
 
-ct_status ct_op_layer_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return boundary("layer_norm", [&] { *out = own(at::_ops::layer_norm::call(input->value, c10::fromIntArrayRefSlow(ctorch::sizes(normalized_shape, normalized_shape_count)), maybe(weight), maybe(bias), eps, true)); });
+ct_status ct_op_scaled_dot_product_attention(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *attn_mask, bool is_causal, const double *scale, ct_tensor **out) {
+  return boundary("scaled_dot_product_attention", [&] { *out = own(at::_ops::scaled_dot_product_attention::call(query->value, key->value, value->value, maybe(attn_mask), 0.0, is_causal, scale ? std::optional<double>(*scale) : std::nullopt, false)); });
 }
 
-ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out) {
-  return boundary("embedding", [&] { *out = own(at::_ops::embedding::call(weight->value, indices->value, -1, false, false)); });
+ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const double *eps, ct_tensor **out) {
+  return boundary("rms_norm", [&] { *out = own(at::_ops::rms_norm::call(input->value, c10::fromIntArrayRefSlow(ctorch::sizes(normalized_shape, normalized_shape_count)), maybe(weight), eps ? std::optional<double>(*eps) : std::nullopt)); });
 }
 
-ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("upsample_bilinear2d", [&] { *out = own(at::_ops::upsample_bilinear2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("_upsample_bilinear2d_aa", [&] { *out = own(at::_ops::_upsample_bilinear2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
-  return boundary("copy_", [&] { at::_ops::copy_::call(self_->value, src->value, false); });
+ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("upsample_bicubic2d", [&] { *out = own(at::_ops::upsample_bicubic2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
-  return boundary("add_.Tensor", [&] { at::_ops::add__Tensor::call(self_->value, other->value, scalar(alpha)); });
+ct_status ct_op_zero_(ct_tensor *self_) {
+  return boundary("zero_", [&] { at::_ops::zero_::call(self_->value); });
 }
 
-ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
-  return boundary("clamp_", [&] { at::_ops::clamp_::call(self_->value, min ? std::optional<at::Scalar>(scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(scalar(*max)) : std::nullopt); });
+ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
+  return boundary("mul_.Tensor", [&] { at::_ops::mul__Tensor::call(self_->value, other->value); });
 }
 
-ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
-  return boundary("_foreach_mul_.Tensor", [&] { at::_ops::_foreach_mul__Tensor::call(list(self_, self__count), other->value); });
+ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
+  return boundary("leaky_relu_", [&] { at::_ops::leaky_relu_::call(self_->value, scalar(negative_slope)); });
+}
+
+ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_norm.Scalar", [&] { handOver(at::_ops::_foreach_norm_Scalar::call(list(self_, self__count), scalar(ord), {}), out, out_count); });
 }
 
 }

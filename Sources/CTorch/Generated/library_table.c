@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "86533fe5512b12d1";
+const char ct_interface[] = "6a5e779241138568";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -159,7 +159,9 @@ void *const ct_functions[] = {
   (void *)ct_op_conv1d,
   (void *)ct_op_conv2d,
   (void *)ct_op_conv3d,
+  (void *)ct_op_conv_transpose1d,
   (void *)ct_op_scaled_dot_product_attention,
+  (void *)ct_op_stft_center,
   (void *)ct_op_layer_norm,
   (void *)ct_op_rms_norm,
   (void *)ct_op_group_norm,
@@ -176,6 +178,8 @@ void *const ct_functions[] = {
   (void *)ct_op_mul__Tensor,
   (void *)ct_op_mul__Scalar,
   (void *)ct_op_clamp_,
+  (void *)ct_op_leaky_relu_,
+  (void *)ct_op_silu_,
   (void *)ct_op_fused_adamw_,
   (void *)ct_op_foreach_norm_Scalar,
   (void *)ct_op_foreach_mul__Tensor,

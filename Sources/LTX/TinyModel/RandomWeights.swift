@@ -83,6 +83,9 @@ struct RandomWeights {
     try normal(name, [rows, width], deviation: 0.3)
   }
 
+  /// A tensor that is not drawn: filters and the like, which published files hold too.
+  func fixed(_ name: String, _ tensor: Tensor) throws { try keep(name, tensor) }
+
   private func keep(_ name: String, _ tensor: Tensor) throws {
     let key = path.isEmpty ? name : "\(path).\(name)"
     drawn.tensors.append((key, try tensor.to(dtype)))

@@ -110,7 +110,7 @@ public enum TinyModel {
       "transformer": \(TinyTransformer(generation: generation).config),
       "vae": \(TinyVideoVAE(generation: generation).config),
       "audio_vae": \(TinyAudioVAE.config),
-      "vocoder": \(TinyVocoder.config),
+      "vocoder": \(generation == .ltx2 ? TinyVocoder.config : TinyBandwidthExtendingVocoder.config),
       "scheduler": {
         "_class_name": "RectifiedFlowScheduler",
         "_diffusers_version": "0.25.1",
@@ -133,7 +133,10 @@ public enum TinyModel {
     try transformer.drawProjections(root / "text_embedding_projection", states: TinyGemma().layers + 1)
     try TinyVideoVAE(generation: generation).draw(root / "vae")
     try TinyAudioVAE.draw(root / "audio_vae", generation)
-    try TinyVocoder.draw(root / "vocoder")
+    switch generation {
+    case .ltx2: try TinyVocoder.draw(root / "vocoder")
+    case .ltx23: try TinyBandwidthExtendingVocoder.draw(root / "vocoder")
+    }
     var metadata = ["config": config(generation)]
     metadata["model_version"] = generation.version
     try writeSafetensors(drawn.tensors, metadata: metadata, to: path)

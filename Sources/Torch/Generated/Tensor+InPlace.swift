@@ -42,4 +42,14 @@ extension Tensor {
       }
     }
   }
+
+  /// libtorch's `leaky_relu_`.
+  public func leakyReLU_(negativeSlope: Scalar = 0.01) throws {
+    try check(ct_op_leaky_relu_(self.handle, negativeSlope.c))
+  }
+
+  /// libtorch's `silu_`.
+  public func silu_() throws {
+    try check(ct_op_silu_(self.handle))
+  }
 }

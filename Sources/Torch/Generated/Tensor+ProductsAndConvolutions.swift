@@ -73,6 +73,27 @@ extension Tensor {
     }
   }
 
+  /// libtorch's `conv_transpose1d`.
+  public func convTransposed1d(
+    _ weight: Tensor,
+    _ bias: Tensor? = nil,
+    stride: [Int] = [1],
+    padding: [Int] = [0],
+    outputPadding: [Int] = [0],
+    groups: Int = 1,
+    dilation: [Int] = [1]
+  ) throws -> Tensor {
+    try withIntegers(stride) { stridePointer, strideCount in
+      try withIntegers(padding) { paddingPointer, paddingCount in
+        try withIntegers(outputPadding) { outputPaddingPointer, outputPaddingCount in
+          try withIntegers(dilation) { dilationPointer, dilationCount in
+            try produce { ct_op_conv_transpose1d(self.handle, weight.handle, bias?.handle, stridePointer, strideCount, paddingPointer, paddingCount, outputPaddingPointer, outputPaddingCount, Int64(groups), dilationPointer, dilationCount, $0) }
+          }
+        }
+      }
+    }
+  }
+
   /// libtorch's `scaled_dot_product_attention`.
   public static func scaledDotProductAttention(
     _ query: Tensor,

@@ -1,0 +1,40 @@
+import NN
+import Torch
+
+extension Checkpoint.Prefix {
+  public static let audioVAE = "audio_vae"
+  public static let vocoder = "vocoder"
+}
+
+extension Checkpoint {
+  /// Sound to latents.
+  ///
+  /// - Throws: `ConfigurationError` for a checkpoint without an audio VAE or with one that is not supported,
+  ///   `WeightError` for one whose weights don't fit.
+  public func audioEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioEncoder {
+    try require("audio_vae")
+    return try AudioEncoder(
+      weights(dtype: dtype, device: device) / Prefix.audioVAE, configuration: AudioVAEConfiguration(config))
+  }
+
+  /// Latents to spectrograms.
+  ///
+  /// - Throws: as `audioEncoder`.
+  public func audioDecoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioDecoder {
+    try require("audio_vae")
+    return try AudioDecoder(
+      weights(dtype: dtype, device: device) / Prefix.audioVAE, configuration: AudioVAEConfiguration(config))
+  }
+
+  /// Spectrograms to sound. One with bandwidth extension is in float32, whatever `dtype` asks for.
+  ///
+  /// - Throws: `ConfigurationError` for a checkpoint without a vocoder or with one that is not supported, `WeightError`
+  ///   for one whose weights don't fit.
+  public func vocoder(dtype: DType? = nil, device: Device = .cpu) throws -> Vocoder {
+    try require("vocoder")
+    let configuration = try VocoderConfiguration(config)
+    let dtype = configuration.bandwidthExtension == nil ? dtype : .float32
+    return try Vocoder(
+      weights(dtype: dtype, device: device) / Prefix.vocoder, configuration: configuration)
+  }
+}

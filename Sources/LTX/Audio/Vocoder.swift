@@ -1,0 +1,55 @@
+// B batch, T spectrogram frames, M mel frequencies.
+
+import NN
+import Torch
+
+/// Log-mel spectrograms to stereo sound: HiFi-GAN in LTX-2, BigVGAN v2 with bandwidth extension in LTX-2.3. Which one is
+/// read from the checkpoint's configuration.
+public struct Vocoder: Sendable {
+  /// Of the sound: left and right.
+  static let channels = 2
+
+  public let configuration: VocoderConfiguration
+  /// Frequencies of the spectrograms.
+  public let melBins: Int
+  private let generator: WaveGenerator
+  private let bandwidthExtension: BandwidthExtension?
+
+  /// - Parameter w: the scope of the vocoder. One with bandwidth extension is to be given weights in float32: rounding
+  ///   adds up over its hundred convolutions (`Checkpoint.vocoder` sees to it).
+  /// - Throws: `WeightError` when the checkpoint does not fit the configuration.
+  public init(_ w: Weights, configuration: VocoderConfiguration) throws {
+    self.configuration = configuration
+    let first = configuration.bandwidthExtension == nil ? w : w / "vocoder"
+    // The configuration does not say how many frequencies there are.
+    let shape = try (first / "conv_pre").shape(of: "weight")
+    guard shape.count == 3, shape[1] > 0, shape[1].isMultiple(of: Self.channels) else {
+      throw WeightError(
+        file: w.file, key: "\(first.path).conv_pre.weight",
+        problem: "has shape \(shape); expected [channels, \(Self.channels) x mel frequencies, 7]")
+    }
+    melBins = shape[1] / Self.channels
+    generator = try WaveGenerator(first, inputs: shape[1], configuration: configuration.generator)
+    bandwidthExtension = try configuration.bandwidthExtension.map {
+      try BandwidthExtension(w, configuration: $0)
+    }
+  }
+
+  /// Samples per second of the sound.
+  public var sampleRate: Int { configuration.sampleRate }
+
+  /// - Parameter mel: a log-mel spectrogram [B, 2, T, M]
+  /// - Returns: sound [B, 2, samples] from -1 to 1, in the element type that the vocoder computes in.
+  /// - Throws: `AudioError` for a spectrogram of another shape.
+  public func callAsFunction(_ mel: Tensor) throws -> Tensor {
+    let shape = mel.shape
+    guard shape.count == 4, shape[1] == Self.channels, shape[3] == melBins, shape.allSatisfy({ $0 > 0 })
+    else {
+      throw AudioError.shape(
+        expected: "a spectrogram [batch, \(Self.channels), frames, \(melBins)]", found: shape)
+    }
+    let x = try mel.to(generator.device, generator.dtype).transpose(2, 3).flatten(from: 1, through: 2)
+    let sound = try generator(x.contiguous())
+    return try bandwidthExtension?(sound) ?? sound
+  }
+}

@@ -1,0 +1,160 @@
+import NN
+
+/// The shape of a vocoder, from `config.vocoder` of a checkpoint (ltx-core, `audio_vae/model_configurator.py`).
+public struct VocoderConfiguration: Sendable, Equatable {
+  /// What makes a residual block's layers non-linear.
+  public enum Activation: Sendable, Equatable {
+    /// HiFi-GAN: a rectifier that lets a tenth of negative values through.
+    case leaky
+    /// BigVGAN: x + sin²(αx) / β, with twice the samples so that no overtones fold back.
+    case snake
+  }
+
+  /// How the last layer's output is brought to -1 ... 1.
+  public enum Ending: Sendable, Equatable { case tanh, clamp, none }
+
+  /// A network that makes samples of a mel spectrogram.
+  public struct Generator: Sendable, Equatable {
+    public var activation: Activation
+    public var ending: Ending
+    /// Channels before the first upsampling; each one halves them.
+    public var initialWidth: Int
+    public var upsamplingRates: [Int]
+    public var upsamplingKernels: [Int]
+    public var residualKernels: [Int]
+    /// One list for each residual kernel.
+    public var residualDilations: [[Int]]
+    public var lastHasBias: Bool
+
+    /// Samples that one spectrogram frame becomes.
+    public var factor: Int { upsamplingRates.reduce(1, *) }
+  }
+
+  /// What raises the rate of the first generator's sound, and adds the frequencies that it lacks.
+  public struct Extension: Sendable, Equatable {
+    public var generator: Generator
+    public var inputRate: Int
+    public var outputRate: Int
+    public var hopLength: Int
+    public var fftLength: Int
+    public var melBins: Int
+
+    public var ratio: Int { outputRate / inputRate }
+  }
+
+  public var generator: Generator
+  /// Nil before LTX-2.3.
+  public var bandwidthExtension: Extension?
+  /// Samples per second that come out.
+  public var sampleRate: Int
+}
+
+extension VocoderConfiguration {
+  /// - Parameter config: the whole `config` of the checkpoint.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
+  public init(_ config: Configuration) throws {
+    let vocoder = try config.object("vocoder")
+    guard vocoder.has("bwe") else {
+      generator = try Generator(vocoder, activation: .leaky)
+      sampleRate = try vocoder.positive("output_sampling_rate", default: 24000)
+      return
+    }
+    generator = try Generator(vocoder.object("vocoder"), activation: .snake)
+    let bandwidth = try Extension(vocoder.object("bwe"))
+    bandwidthExtension = bandwidth
+    sampleRate = bandwidth.outputRate
+  }
+}
+
+extension VocoderConfiguration.Generator {
+  init(_ c: Configuration, activation: VocoderConfiguration.Activation) throws {
+    let block = activation == .leaky ? "1" : "AMP1"
+    let kind = try c.string("resblock")
+    guard kind == block else {
+      throw c.error("resblock", "is \"\(kind)\"; only \"\(block)\" is supported here")
+    }
+    guard try c.bool("stereo") else { throw c.error("stereo", "is false; only stereo is supported") }
+    if activation == .snake {
+      let name = try c.string("activation")
+      guard name == "snakebeta" else {
+        throw c.error("activation", "is \"\(name)\"; only snakebeta is supported")
+      }
+    }
+    self.activation = activation
+    ending = try c.bool("use_tanh_at_final", default: true) ? .tanh : .clamp
+    lastHasBias = try c.bool("use_bias_at_final", default: true)
+    initialWidth = try c.positive("upsample_initial_channel", default: 1024)
+    upsamplingRates = try c.factors("upsample_rates", default: [6, 5, 2, 2, 2])
+    upsamplingKernels = try c.factors("upsample_kernel_sizes", default: [16, 15, 8, 4, 4])
+    guard upsamplingKernels.count == upsamplingRates.count,
+      zip(upsamplingKernels, upsamplingRates).allSatisfy({ $0 >= $1 && ($0 - $1).isMultiple(of: 2) })
+    else {
+      throw c.error(
+        "upsample_kernel_sizes",
+        "is \(upsamplingKernels); it must have a number for each of upsample_rates \(upsamplingRates), larger by an even number"
+      )
+    }
+    guard upsamplingRates.count < 16, initialWidth.isMultiple(of: 1 << upsamplingRates.count) else {
+      throw c.error(
+        "upsample_initial_channel", "is \(initialWidth), which can't be halved \(upsamplingRates.count) times"
+      )
+    }
+    residualKernels = try c.factors("resblock_kernel_sizes", default: [3, 7, 11])
+    guard residualKernels.allSatisfy({ !$0.isMultiple(of: 2) }) else {
+      throw c.error("resblock_kernel_sizes", "is \(residualKernels); they must be odd")
+    }
+    let fallback = JSONValue.array([.number(1), .number(3), .number(5)])
+    residualDilations = try c.array(
+      "resblock_dilation_sizes", default: Array(repeating: fallback, count: residualKernels.count)
+    ).map { item in
+      guard case .array(let numbers) = item else { return [] }
+      return numbers.compactMap { number in
+        if case .number(let value) = number {
+          return Int(exactly: value).flatMap { (1...4096).contains($0) ? $0 : nil }
+        }
+        return nil
+      }
+    }
+    guard residualDilations.count == residualKernels.count, residualDilations.allSatisfy({ $0.count == 3 })
+    else {
+      throw c.error(
+        "resblock_dilation_sizes",
+        "must be a list of three positive integers for each of resblock_kernel_sizes")
+    }
+  }
+}
+
+extension VocoderConfiguration.Extension {
+  init(_ c: Configuration) throws {
+    generator = try VocoderConfiguration.Generator(c, activation: .snake)
+    // What it gives is added to the sound.
+    generator.ending = .none
+    inputRate = try c.positive("input_sampling_rate")
+    outputRate = try c.positive("output_sampling_rate")
+    hopLength = try c.positive("hop_length")
+    fftLength = try c.positive("n_fft")
+    melBins = try c.positive("num_mels")
+    guard outputRate.isMultiple(of: inputRate) else {
+      throw c.error("output_sampling_rate", "is \(outputRate); it must be a multiple of \(inputRate)")
+    }
+    guard fftLength.isMultiple(of: 2), fftLength >= hopLength else {
+      throw c.error("n_fft", "is \(fftLength); it must be even and at least hop_length, \(hopLength)")
+    }
+    guard generator.factor == hopLength * ratio else {
+      throw c.error(
+        "upsample_rates",
+        "multiply to \(generator.factor), but \(hopLength) samples must become \(hopLength * ratio)")
+    }
+  }
+}
+
+extension Configuration {
+  /// A list of small positive integers.
+  fileprivate func factors(_ key: String, default fallback: [Int]) throws -> [Int] {
+    let values = try ints(key, default: fallback)
+    guard !values.isEmpty, values.allSatisfy({ (1...4096).contains($0) }) else {
+      throw error(key, "is \(values); it must be a list of positive integers up to 4096")
+    }
+    return values
+  }
+}

@@ -1,0 +1,137 @@
+import Foundation
+import Torch
+
+/// The vocoder of the tiny model of the LTX-2.3 kind: BigVGAN v2 to 16 kHz, and a second one that extends its sound to
+/// 48 kHz.
+enum TinyBandwidthExtendingVocoder {
+  private static let inputRate = 16000
+  private static let outputRate = 48000
+  private static let hop = 80
+  private static let fftLength = 256
+  private static let kernels = [3, 7, 11]
+  private static let dilations = [1, 3, 5]
+
+  private static let vocoder = Generator(
+    channels: 64, upsampling: [5, 2, 2, 2, 2, 2], upsamplingKernels: [11, 4, 4, 4, 4, 4])
+  private static let extender = Generator(
+    channels: 64, upsampling: [6, 5, 2, 2, 2], upsamplingKernels: [12, 11, 4, 4, 4])
+
+  private struct Generator {
+    let channels: Int
+    let upsampling: [Int]
+    let upsamplingKernels: [Int]
+  }
+
+  /// Draws everything below `vocoder`.
+  static func draw(_ w: RandomWeights) throws {
+    try draw(vocoder, w / "vocoder")
+    try draw(extender, w / "bwe_generator")
+    let mel = w / "mel_stft"
+    let filters = try MelFilters.slaney(
+      sampleRate: inputRate, fftLength: fftLength, melBins: TinyAudioVAE.melBins)
+    try mel.fixed("mel_basis", filters.transpose(0, 1).contiguous())
+    let basis = try fourierBasis()
+    try (mel / "stft_fn").fixed("forward_basis", basis)
+    // Stored in the published file too, and read by nobody.
+    try (mel / "stft_fn").fixed("inverse_basis", basis)
+  }
+
+  private static func draw(_ generator: Generator, _ w: RandomWeights) throws {
+    var width = generator.channels
+    try (w / "conv_pre").convolution(2 * TinyAudioVAE.melBins, width, kernel: [7])
+    for (stage, stride) in generator.upsampling.enumerated() {
+      let kernel = generator.upsamplingKernels[stage]
+      try (w / "ups" / stage).upsampling(width, width / 2, kernel: kernel, stride: stride)
+      width /= 2
+      for (index, kernel) in kernels.enumerated() {
+        let place = w / "resblocks" / (stage * kernels.count + index)
+        for layer in dilations.indices {
+          try (place / "convs1" / layer).convolution(width, width, kernel: [kernel])
+          // Many residuals add up, and a snake lets all of its input through.
+          try (place / "convs2" / layer).convolution(width, width, kernel: [kernel], gain: 0.2)
+          try activation(place / "acts1" / layer, width)
+          try activation(place / "acts2" / layer, width)
+        }
+      }
+    }
+    try activation(w / "act_post", width)
+    try (w / "conv_post").normal(
+      "weight", [2, width, 7], deviation: 0.3 / Double(7 * width).squareRoot())
+  }
+
+  private static func activation(_ w: RandomWeights, _ channels: Int) throws {
+    try (w / "act").normal("alpha", [channels], deviation: 0.3)
+    try (w / "act").normal("beta", [channels], deviation: 0.3)
+    let filter = try lowPassFilter()
+    try (w / "upsample").fixed("filter", filter)
+    try (w / "downsample" / "lowpass").fixed("filter", filter)
+  }
+
+  /// A sinc that cuts at half of the limit, in a Kaiser window, of twelve taps: [1, 1, 12].
+  private static func lowPassFilter() throws -> Tensor {
+    let (taps, cutoff, halfWidth) = (12, 0.25, 0.3)
+    let attenuation = 2.285 * Double(taps / 2 - 1) * .pi * 4 * halfWidth + 7.95
+    let beta = 0.1102 * (attenuation - 8.7)
+    let values = (0..<taps).map { index in
+      let place = 2 * Double(index) / Double(taps - 1) - 1
+      let angle = 2 * cutoff * (Double(index - taps / 2) + 0.5) * .pi
+      return bessel(beta * (1 - place * place).squareRoot()) / bessel(beta) * sin(angle) / angle
+    }
+    let sum = values.reduce(0, +)
+    return try Tensor(values.map { Float($0 / sum) }, shape: [1, 1, taps])
+  }
+
+  /// The modified Bessel function of order 0.
+  private static func bessel(_ x: Double) -> Double {
+    var (sum, term) = (1.0, 1.0)
+    for k in 1...30 {
+      term *= (x / 2 / Double(k)) * (x / 2 / Double(k))
+      sum += term
+    }
+    return sum
+  }
+
+  /// Cosines, then sines, in a Hann window: [2 (fft / 2 + 1), 1, fft].
+  private static func fourierBasis() throws -> Tensor {
+    let times = try Tensor.arange(to: Scalar(fftLength), dtype: .float64).unsqueeze(0)
+    let frequencies = try Tensor.arange(to: Scalar(fftLength / 2 + 1), dtype: .float64).unsqueeze(1)
+    let angles = try frequencies * times * (2 * Double.pi / Double(fftLength))
+    let waves = try Tensor.cat([angles.cos(), angles.sin().negated()], 0).to(.float32)
+    return try (waves * LogMelSpectrogram.hannWindow(fftLength)).unsqueeze(1)
+  }
+
+  static var config: String {
+    """
+    {
+      "vocoder": {
+    \(shared(vocoder))
+      },
+      "bwe": {
+    \(shared(extender)),
+        "apply_final_activation": false,
+        "input_sampling_rate": \(inputRate),
+        "output_sampling_rate": \(outputRate),
+        "hop_length": \(hop),
+        "n_fft": \(fftLength),
+        "win_size": \(fftLength),
+        "num_mels": \(TinyAudioVAE.melBins)
+      }
+    }
+    """
+  }
+
+  private static func shared(_ generator: Generator) -> String {
+    """
+        "upsample_initial_channel": \(generator.channels),
+        "resblock": "AMP1",
+        "upsample_rates": \(generator.upsampling),
+        "resblock_kernel_sizes": \(kernels),
+        "upsample_kernel_sizes": \(generator.upsamplingKernels),
+        "resblock_dilation_sizes": \(kernels.map { _ in dilations }),
+        "stereo": true,
+        "use_tanh_at_final": false,
+        "activation": "snakebeta",
+        "use_bias_at_final": false
+    """
+  }
+}
