@@ -24,7 +24,7 @@ bench:
 	swift build -c release --product ltx
 	swift build -c release --package-path Benchmarks
 	Benchmarks/.build/release/bench --ltx .build/release/ltx --python "$$(command -v $(PYTHON))" \
-	  --script Benchmarks/reference_step.py $(if $(THREADS),--threads $(THREADS))
+	  --scripts Benchmarks $(if $(THREADS),--threads $(THREADS))
 
 docs:
 	Scripts/docs

@@ -12,6 +12,7 @@ let package = Package(
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
     .library(name: "NN", targets: ["NN"]),
     .library(name: "BlockExecution", targets: ["BlockExecution"]),
+    .library(name: "LanguageModels", targets: ["LanguageModels"]),
     .library(name: "LTX", targets: ["LTX"]),
     .library(name: "Training", targets: ["Training"]),
   ],

@@ -9,7 +9,7 @@ let package = Package(
   targets: [
     .executableTarget(
       name: "bench",
-      dependencies: ["Torch", "TensorFiles", "NN", "BlockExecution", "LTX"].map {
+      dependencies: ["Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX"].map {
         .product(name: $0, package: "swift-ltx")
       })
   ]

@@ -94,7 +94,6 @@ extension Weights {
   /// The matrix of a linear layer in eight bits, where the policy leaves or makes it so; nil where it is to be a plain
   /// tensor.
   func quantisedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
-    let isFused = !fusedAdapters(name).isEmpty
     switch store.storage {
     case .expanded: return nil
     case .asStored: return fusedAdapters(of: name).isEmpty ? try storedMatrix(name, entry) : nil
@@ -147,5 +146,5 @@ extension Weights {
 }
 
 extension DType {
-  fileprivate var isEightBitFloat: Bool { self == .float8E4M3 || self == .float8E5M2 }
+  var isEightBitFloat: Bool { self == .float8E4M3 || self == .float8E5M2 }
 }

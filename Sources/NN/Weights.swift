@@ -88,7 +88,8 @@ public struct Weights: Sendable {
     let stored = try storedMatrix(name, entry)
     let weight =
       if let stored, stored.isScaled { try stored.expanded() } else { try store.read(key(name), dtype: nil) }
-    return try LowRankAdapter.fused(adapters, into: weight).to(store.device, store.dtype)
+    let own: DType? = entry.dtype.isEightBitFloat ? .bfloat16 : nil
+    return try LowRankAdapter.fused(adapters, into: weight).to(store.device, store.dtype ?? own)
   }
 
   func fusedAdapters(of name: String) -> [LowRankAdapter] {

@@ -4,7 +4,8 @@ import Torch
 
 /// The benchmarks. Options:
 ///
-///     bench [--ltx FILE] [--python FILE] [--script FILE] [--rounds N] [--threads N] [--only start|step|leaks|loading|profile]
+///     bench [--ltx FILE] [--python FILE] [--scripts FOLDER] [--rounds N] [--threads N]
+///           [--only start|step|components|leaks|loading|profile] [--component NAME]
 @main
 struct Main {
   static func main() {
@@ -27,6 +28,12 @@ struct Main {
     if let path = options["--load"] {
       return try Loading.load(path, options["--dtype"] ?? "", options["--storage"] ?? "")
     }
+    if let name = options["--serve"] {
+      guard let component = Component(rawValue: name), let model = options["--model"],
+        let inputs = options["--inputs"]
+      else { throw BenchmarkError("--serve needs the name of a component, --model and --inputs") }
+      return try component.serve(model: model, inputs: inputs)
+    }
 
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ltx-bench-\(getpid())")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -42,7 +49,11 @@ struct Main {
         "ltx train, one step, start to end            \(milliseconds(try Start.firstStep(ltx, in: folder)))")
     }
     if only == nil || only == "step" {
-      try compare(StepCase(writingTo: folder), options["--python"], options["--script"], rounds: rounds)
+      try compare(StepCase(writingTo: folder), options["--python"], options["--scripts"], rounds: rounds)
+    }
+    if only == nil || only == "components" {
+      let chosen = options["--component"].flatMap(Component.init).map { [$0] } ?? Component.allCases
+      try compare(chosen, options["--python"], options["--scripts"], rounds: rounds, in: folder)
     }
     if only == nil || only == "leaks" { try leaks(StepCase(writingTo: folder)) }
     if only == nil || only == "loading" { try Loading.run(in: folder) { report($0) } }
@@ -69,12 +80,12 @@ struct Main {
   }
 
   /// Our step and the reference's, in turn.
-  private static func compare(_ stepCase: StepCase, _ python: String?, _ script: String?, rounds: Int) throws
+  private static func compare(_ stepCase: StepCase, _ python: String?, _ scripts: String?, rounds: Int) throws
   {
     let ours = try stepCase.step()
     let rate = try matrixProductRate()
     report("threads \(Threads.count), matrix products of float32 at \(Int(rate / 1e9)) GFLOP/s")
-    guard let python, let script, try hasReference(python) else {
+    guard let python, let scripts, try hasReference(python) else {
       report(
         "no Python with ltx-core (Tests/Oracles/README.md); set PYTHON to compare with it. Our step alone:")
       for activations in ActivationPolicy.allCases {
@@ -84,7 +95,12 @@ struct Main {
       }
       return
     }
-    let reference = try Reference(python: python, script: script, stepCase, threads: Threads.count)
+    let reference = try Responder(
+      python,
+      [
+        "\(scripts)/reference_step.py", stepCase.checkpoint, stepCase.inputs, String(StepCase.rank),
+        String(Threads.count),
+      ])
     let forward = StepCase.forwardOperations
     // Backward is twice the forward pass less the weights' gradients, which frozen weights don't need.
     let operations: [ActivationPolicy: Double] = [.keep: 2 * forward, .recompute: 3 * forward]
@@ -98,7 +114,8 @@ struct Main {
       var b: [StepResult] = []
       for _ in 0..<(rounds + 1) {
         a.append(try ours(activations, timesteps))
-        b.append(try reference(activations.rawValue, .token))
+        b.append(
+          try reference("\(activations.rawValue) \(Timesteps.token.rawValue)", as: StepResult.self))
         try requireEqual(a[a.count - 1], b[b.count - 1])
       }
       let (x, y) = (a.dropFirst().map(\.seconds).median, b.dropFirst().map(\.seconds).median)
@@ -111,6 +128,52 @@ struct Main {
         "        ", milliseconds(u), milliseconds(v), ratio(u / v), "          ", ratio(achieved))
     }
     try reference.end()
+  }
+
+  /// Each component and the reference's, in processes of their own, in turn.
+  private static func compare(
+    _ components: [Component], _ python: String?, _ scripts: String?, rounds: Int, in folder: URL
+  ) throws {
+    let hasReference = try python.map(hasReference) ?? false
+    report(
+      hasReference
+        ? "one call of            ours      reference  ratio   peak memory ours, reference, ratio"
+        : "one call of            ours (set PYTHON to compare with the reference)")
+    for component in components {
+      let (model, inputs) = try component.write(to: folder)
+      let ours = try Responder(
+        CommandLine.arguments[0],
+        [
+          "--serve", component.rawValue, "--model", model, "--inputs", inputs, "--threads",
+          String(Threads.count),
+        ])
+      let name = component.rawValue.padding(toLength: 20, withPad: " ", startingAt: 0)
+      guard hasReference, let python, let scripts else {
+        let times = try (0...rounds).map { _ in try ours("", as: ComponentResult.self).seconds }
+        report(name, milliseconds(Array(times.dropFirst()).median))
+        try ours.end()
+        continue
+      }
+      let reference = try Responder(
+        python,
+        ["\(scripts)/reference_components.py", component.rawValue, model, inputs, String(Threads.count)])
+      var a: [ComponentResult] = []
+      var b: [ComponentResult] = []
+      for _ in 0...rounds {
+        a.append(try ours("", as: ComponentResult.self))
+        b.append(try reference("", as: ComponentResult.self))
+      }
+      try ours.end()
+      try reference.end()
+      guard let x = a.last, let y = b.last, abs(x.value - y.value) <= 1e-4 * abs(y.value) else {
+        throw BenchmarkError(
+          "\(component.rawValue): \(a.last?.value ?? .nan) here, \(b.last?.value ?? .nan) in the reference")
+      }
+      let (u, v) = (a.dropFirst().map(\.seconds).median, b.dropFirst().map(\.seconds).median)
+      report(
+        name, milliseconds(u), milliseconds(v), ratio(u / v), String(format: "%8d MB", x.peak >> 20),
+        String(format: "%8d MB", y.peak >> 20), ratio(Double(x.peak) / Double(y.peak)))
+    }
   }
 
   /// Both sides take the same steps, so that each one's losses and gradient norms must agree.

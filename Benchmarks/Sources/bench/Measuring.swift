@@ -20,6 +20,15 @@ enum ProcessTime {
   }
 }
 
+enum ProcessMemory {
+  /// The most memory that this process has had, in bytes.
+  static var peak: Int {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    return usage.ru_maxrss * 1024
+  }
+}
+
 func seconds(_ body: () throws -> Void) rethrows -> Double {
   let start = ContinuousClock.now
   try body()

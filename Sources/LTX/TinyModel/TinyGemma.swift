@@ -1,24 +1,73 @@
-/// The Gemma 3 of the tiny model: local and global layers, the vision parts that nothing reads, and all files of the
-/// published folder except `tokenizer.model`.
-enum TinyGemma {
-  static let width = 64
+import Foundation
+import TensorFiles
+import Torch
+
+/// A small random Gemma 3 in any size: local and global layers, the vision parts that nothing reads, and all files of the
+/// published folder except `tokenizer.model`. As it stands, that of the tiny model.
+public struct TinyGemma: Sendable {
+  public var width = 64
   /// Five local layers, a global one, a local one.
-  static let layers = 7
-  static let heads = 4
-  static let keyValueHeads = 2
-  static let headWidth = 16
-  static let feedForwardWidth = 256
-  static let window = 64
-  static let visionWidth = 32
-  static let visionFeedForwardWidth = 64
-  static let visionLayers = 2
-  static let imageSize = 56
-  static let imagePatch = 14
+  public var layers = 7
+  public var heads = 4
+  public var keyValueHeads = 2
+  public var headWidth = 16
+  public var feedForwardWidth = 256
+  public var window = 64
+  let visionWidth = 32
+  let visionFeedForwardWidth = 64
+  let visionLayers = 2
+  let imageSize = 56
+  let imagePatch = 14
   /// What an image becomes.
-  static let imageTokens = 4
+  let imageTokens = 4
+
+  public init() {}
+
+  /// Writes the folder's files.
+  ///
+  /// - Parameter folder: must be there.
+  public func write(to folder: URL, seed: UInt64) throws { try write(to: folder, Generator(seed: seed)) }
+
+  func write(to folder: URL, _ generator: Generator) throws {
+    let tokenizer = TinyTokenizer()
+    for (name, content) in try files(tokenizer) {
+      try Data((content + "\n").utf8).write(to: folder.appendingPathComponent(name))
+    }
+    let drawn = RandomWeights.Drawn(generator)
+    try draw(RandomWeights(into: drawn), tokenizer: tokenizer)
+
+    // Two files of about half the bytes each, as the large model comes in several.
+    let total = drawn.tensors.reduce(0) { $0 + $1.tensor.byteCount }
+    let names = (1...2).map { "model-0000\($0)-of-00002.safetensors" }
+    var shards: [[(key: String, tensor: Tensor)]] = [[], []]
+    var places: [String: String] = [:]
+    var filled = 0
+    for entry in drawn.tensors {
+      let shard = 2 * filled < total ? 0 : 1
+      shards[shard].append(entry)
+      places[entry.key] = names[shard]
+      filled += entry.tensor.byteCount
+    }
+    for (name, shard) in zip(names, shards) {
+      try writeSafetensors(shard, metadata: ["format": "pt"], to: folder.appendingPathComponent(name).path)
+    }
+    let map = places.sorted { $0.key < $1.key }.map { "    \"\($0.key)\": \"\($0.value)\"" }
+    let index = """
+      {
+        "metadata": {
+          "total_size": \(total)
+        },
+        "weight_map": {
+      \(map.joined(separator: ",\n"))
+        }
+      }
+
+      """
+    try Data(index.utf8).write(to: folder.appendingPathComponent("model.safetensors.index.json"))
+  }
 
   /// Draws everything: the language model, the vision tower, the projector.
-  static func draw(_ w: RandomWeights, tokenizer: TinyTokenizer) throws {
+  func draw(_ w: RandomWeights, tokenizer: TinyTokenizer) throws {
     try languageModel(w / "language_model" / "model", tokenizer)
     try visionTower(w / "vision_tower" / "vision_model")
     let projector = w / "multi_modal_projector"
@@ -27,7 +76,7 @@ enum TinyGemma {
     try (projector / "mm_soft_emb_norm").gemmaNorm(visionWidth)
   }
 
-  private static func languageModel(_ w: RandomWeights, _ tokenizer: TinyTokenizer) throws {
+  private func languageModel(_ w: RandomWeights, _ tokenizer: TinyTokenizer) throws {
     // The model multiplies them by the square root of the width.
     try (w / "embed_tokens").normal(
       "weight", [tokenizer.embeddingCount, width], deviation: 1 / Double(width).squareRoot())
@@ -50,7 +99,7 @@ enum TinyGemma {
     try (w / "norm").gemmaNorm(width)
   }
 
-  private static func visionTower(_ w: RandomWeights) throws {
+  private func visionTower(_ w: RandomWeights) throws {
     try (w / "embeddings" / "patch_embedding").convolution(3, visionWidth, kernel: [imagePatch, imagePatch])
     let patches = (imageSize / imagePatch) * (imageSize / imagePatch)
     try (w / "embeddings" / "position_embedding").normal("weight", [patches, visionWidth], deviation: 0.3)
@@ -68,7 +117,7 @@ enum TinyGemma {
   }
 
   /// The folder's small files by name, the tokenizer's among them.
-  static func files(_ tokenizer: TinyTokenizer) throws -> [(name: String, content: String)] {
+  func files(_ tokenizer: TinyTokenizer) throws -> [(name: String, content: String)] {
     [
       ("config.json", config(tokenizer)),
       ("generation_config.json", generationConfig(tokenizer)),
@@ -85,7 +134,7 @@ enum TinyGemma {
     ] + (try tokenizer.files())
   }
 
-  private static func config(_ tokenizer: TinyTokenizer) -> String {
+  private func config(_ tokenizer: TinyTokenizer) -> String {
     """
     {
       "architectures": ["Gemma3ForConditionalGeneration"],
@@ -131,7 +180,7 @@ enum TinyGemma {
     """
   }
 
-  private static func generationConfig(_ tokenizer: TinyTokenizer) -> String {
+  private func generationConfig(_ tokenizer: TinyTokenizer) -> String {
     """
     {
       "bos_token_id": 2,
@@ -145,7 +194,7 @@ enum TinyGemma {
     """
   }
 
-  private static var preprocessorConfig: String {
+  private var preprocessorConfig: String {
     """
     {
       "do_convert_rgb": null,

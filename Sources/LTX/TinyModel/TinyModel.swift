@@ -71,7 +71,7 @@ public enum TinyModel {
       let generator = try Generator(seed: seed)
       let checkpoint = try writeCheckpoint(
         to: staging.appendingPathComponent(generation.checkpointName).path, generation, generator)
-      try writeTextEncoder(to: textEncoder, generator)
+      try TinyGemma().write(to: textEncoder, generator)
       for (upsampler, name) in [
         (TinyUpsampler.spatial, generation.spatialUpsamplerName),
         (.temporal, generation.temporalUpsamplerName),
@@ -108,9 +108,9 @@ public enum TinyModel {
     """
     {
       "transformer": \(TinyTransformer(generation: generation).config),
-      "vae": \(TinyVideoVAE.config(generation)),
+      "vae": \(TinyVideoVAE(generation: generation).config),
       "audio_vae": \(TinyAudioVAE.config),
-      "vocoder": \(TinyVocoder.config),
+      "vocoder": \(generation == .ltx2 ? TinyVocoder.config : TinyBandwidthExtendingVocoder.config),
       "scheduler": {
         "_class_name": "RectifiedFlowScheduler",
         "_diffusers_version": "0.25.1",
@@ -130,52 +130,17 @@ public enum TinyModel {
     let root = RandomWeights(into: drawn)
     let transformer = TinyTransformer(generation: generation)
     try transformer.draw(root / "model" / "diffusion_model")
-    try transformer.drawProjections(root / "text_embedding_projection", states: TinyGemma.layers + 1)
-    try TinyVideoVAE.draw(root / "vae", generation)
+    try transformer.drawProjections(root / "text_embedding_projection", states: TinyGemma().layers + 1)
+    try TinyVideoVAE(generation: generation).draw(root / "vae")
     try TinyAudioVAE.draw(root / "audio_vae", generation)
-    try TinyVocoder.draw(root / "vocoder")
+    switch generation {
+    case .ltx2: try TinyVocoder.draw(root / "vocoder")
+    case .ltx23: try TinyBandwidthExtendingVocoder.draw(root / "vocoder")
+    }
     var metadata = ["config": config(generation)]
     metadata["model_version"] = generation.version
     try writeSafetensors(drawn.tensors, metadata: metadata, to: path)
     return drawn.tensors
-  }
-
-  private static func writeTextEncoder(to folder: URL, _ generator: Generator) throws {
-    let tokenizer = TinyTokenizer()
-    for (name, content) in try TinyGemma.files(tokenizer) {
-      try Data((content + "\n").utf8).write(to: folder.appendingPathComponent(name))
-    }
-    let drawn = RandomWeights.Drawn(generator)
-    try TinyGemma.draw(RandomWeights(into: drawn), tokenizer: tokenizer)
-
-    // Two files of about half the bytes each, as the large model comes in several.
-    let total = drawn.tensors.reduce(0) { $0 + $1.tensor.byteCount }
-    let names = (1...2).map { "model-0000\($0)-of-00002.safetensors" }
-    var shards: [[(key: String, tensor: Tensor)]] = [[], []]
-    var places: [String: String] = [:]
-    var filled = 0
-    for entry in drawn.tensors {
-      let shard = 2 * filled < total ? 0 : 1
-      shards[shard].append(entry)
-      places[entry.key] = names[shard]
-      filled += entry.tensor.byteCount
-    }
-    for (name, shard) in zip(names, shards) {
-      try writeSafetensors(shard, metadata: ["format": "pt"], to: folder.appendingPathComponent(name).path)
-    }
-    let map = places.sorted { $0.key < $1.key }.map { "    \"\($0.key)\": \"\($0.value)\"" }
-    let index = """
-      {
-        "metadata": {
-          "total_size": \(total)
-        },
-        "weight_map": {
-      \(map.joined(separator: ",\n"))
-        }
-      }
-
-      """
-    try Data(index.utf8).write(to: folder.appendingPathComponent("model.safetensors.index.json"))
   }
 
   private static func hasContent(_ folder: URL, named name: String) throws -> Bool {

@@ -12,7 +12,7 @@ public struct TinyTransformer: Sendable {
   public var audioHeadWidth = 16
   /// The width of the text encoder's states. In LTX-2, text features and connectors are as wide; in LTX-2.3, they are as wide
   /// as the stream that they are for.
-  public var captionWidth = TinyGemma.width
+  public var captionWidth = TinyGemma().width
   public var connectorBlocks = 2
   public var connectorHeads = 4
   let registers = 128
@@ -21,7 +21,7 @@ public struct TinyTransformer: Sendable {
 
   public var width: Int { heads * headWidth }
   public var audioWidth: Int { heads * audioHeadWidth }
-  public var videoChannels: Int { TinyVideoVAE.latentChannels }
+  public var videoChannels: Int { TinyVideoVAE().latentChannels }
   public var audioChannels: Int { TinyAudioVAE.patchChannels }
 
   /// Writes a checkpoint that holds nothing else, in bfloat16.

@@ -7,7 +7,7 @@ enum TinyUpsampler: CaseIterable {
 
   /// Draws a file of its own.
   func draw(_ w: RandomWeights) throws {
-    let (latent, channels) = (TinyVideoVAE.latentChannels, Self.channels)
+    let (latent, channels) = (TinyVideoVAE().latentChannels, Self.channels)
     let cube = [3, 3, 3]
     try (w / "initial_conv").convolution(latent, channels, kernel: cube)
     try (w / "initial_norm").layerNorm(channels)
@@ -32,7 +32,7 @@ enum TinyUpsampler: CaseIterable {
     """
     {
       "_class_name": "LatentUpsampler",
-      "in_channels": \(TinyVideoVAE.latentChannels),
+      "in_channels": \(TinyVideoVAE().latentChannels),
       "mid_channels": \(Self.channels),
       "num_blocks_per_stage": \(Self.blocks),
       "dims": 3,

@@ -1,10 +1,26 @@
-/// The video VAE of the tiny model: the published one's kinds of blocks and its 32 x 32 x 8 compression, few channels.
-enum TinyVideoVAE {
-  static let latentChannels = 16
-  static let patch = 4
-  /// The reference takes the latent's for it, as they are equal in the published one.
-  static let encoderChannels = latentChannels
-  static let decoderChannels = 8
+import TensorFiles
+import Torch
+
+/// A small random video VAE: the published ones' kinds of blocks and their 32 x 32 x 8 compression, in any width. As it
+/// stands, that of the tiny model.
+public struct TinyVideoVAE: Sendable {
+  public var generation: TinyModel.Generation
+  public var latentChannels = 16
+  /// Of the last features; those at the latent are eight times as many.
+  public var decoderChannels = 8
+  let patch = 4
+
+  public init(generation: TinyModel.Generation = .ltx2) { self.generation = generation }
+
+  /// Of the first features. The reference takes the latent's for it, as they are equal in the published one.
+  var encoderChannels: Int { latentChannels }
+
+  /// Writes a checkpoint that holds nothing else, in bfloat16.
+  public func write(to path: String, seed: UInt64) throws {
+    let drawn = RandomWeights.Drawn(try Generator(seed: seed))
+    try draw(RandomWeights(into: drawn) / "vae")
+    try writeSafetensors(drawn.tensors, metadata: ["config": "{\"vae\": \(config)}"], to: path)
+  }
 
   private enum Block {
     case residual(layers: Int)
@@ -13,7 +29,7 @@ enum TinyVideoVAE {
     case resampling(name: String, factor: Int, multiplier: Int = 2)
   }
 
-  private static func encoderBlocks(_ generation: TinyModel.Generation) -> [Block] {
+  private var encoderBlocks: [Block] {
     [
       .residual(layers: 2), .resampling(name: "compress_space_res", factor: 4),
       .residual(layers: 2), .resampling(name: "compress_time_res", factor: 2),
@@ -25,7 +41,7 @@ enum TinyVideoVAE {
   }
 
   /// From the pixels to the latent: the decoder runs through them backwards.
-  private static func decoderBlocks(_ generation: TinyModel.Generation) -> [Block] {
+  private var decoderBlocks: [Block] {
     switch generation {
     case .ltx2:
       [
@@ -46,12 +62,12 @@ enum TinyVideoVAE {
   }
 
   /// Draws everything below `vae`.
-  static func draw(_ w: RandomWeights, _ generation: TinyModel.Generation) throws {
+  func draw(_ w: RandomWeights) throws {
     let pixels = 3 * patch * patch
     let encoder = w / "encoder"
     var channels = encoderChannels
     try convolution(encoder / "conv_in", pixels, channels)
-    for (index, block) in encoderBlocks(generation).enumerated() {
+    for (index, block) in encoderBlocks.enumerated() {
       let place = encoder / "down_blocks" / index
       switch block {
       case .residual(let layers): try residual(place, channels, layers: layers)
@@ -65,7 +81,6 @@ enum TinyVideoVAE {
 
     let decoder = w / "decoder"
     channels = decoderChannels
-    let decoderBlocks = decoderBlocks(generation)
     for case .resampling(_, _, let multiplier) in decoderBlocks { channels *= multiplier }
     try convolution(decoder / "conv_in", latentChannels, channels)
     for (index, block) in decoderBlocks.reversed().enumerated() {
@@ -88,7 +103,7 @@ enum TinyVideoVAE {
     }
   }
 
-  private static func residual(_ w: RandomWeights, _ channels: Int, layers: Int) throws {
+  private func residual(_ w: RandomWeights, _ channels: Int, layers: Int) throws {
     for layer in 0..<layers {
       for name in ["conv1", "conv2"] {
         try convolution(w / "res_blocks" / layer / name, channels, channels)
@@ -96,18 +111,18 @@ enum TinyVideoVAE {
     }
   }
 
-  private static func convolution(_ w: RandomWeights, _ inputs: Int, _ outputs: Int) throws {
+  private func convolution(_ w: RandomWeights, _ inputs: Int, _ outputs: Int) throws {
     try (w / "conv").convolution(inputs, outputs, kernel: [3, 3, 3])
   }
 
-  static func config(_ generation: TinyModel.Generation) -> String {
-    let encoder = encoderBlocks(generation).map { block in
+  var config: String {
+    let encoder = encoderBlocks.map { block in
       switch block {
       case .residual(let layers): #"["res_x", {"num_layers": \#(layers)}]"#
       case .resampling(let name, _, let multiplier): #"["\#(name)", {"multiplier": \#(multiplier)}]"#
       }
     }
-    let decoder = decoderBlocks(generation).map { block in
+    let decoder = decoderBlocks.map { block in
       switch (block, generation) {
       case (.residual(let layers), .ltx2): #"["res_x", {"num_layers": \#(layers), "inject_noise": false}]"#
       case (.residual(let layers), .ltx23): #"["res_x", {"num_layers": \#(layers)}]"#

@@ -1,0 +1,149 @@
+// B batch 1, C latent channels, F H W latent frames, rows, columns, T tokens, S text tokens.
+
+import Foundation
+import LTX
+import LanguageModels
+import TensorFiles
+import Torch
+
+/// A part of generation that is timed on its own: a small random model of it, in float32, and one call that takes some
+/// tenths of a second.
+enum Component: String, CaseIterable {
+  case videoEncode = "video-vae-encode"
+  case videoDecode = "video-vae-decode"
+  case transformer
+  case gemma
+
+  static let videoTokens = 768
+  static let audioTokens = 64
+  static let textTokens = 256
+
+  static var vaeSize: TinyVideoVAE {
+    var vae = TinyVideoVAE()
+    vae.latentChannels = 32
+    vae.decoderChannels = 32
+    return vae
+  }
+
+  static var gemmaSize: TinyGemma {
+    var gemma = TinyGemma()
+    gemma.width = 640
+    gemma.layers = 8
+    gemma.heads = 8
+    gemma.keyValueHeads = 4
+    gemma.headWidth = 80
+    gemma.feedForwardWidth = 2560
+    gemma.window = 128
+    return gemma
+  }
+
+  /// Writes what both sides read.
+  ///
+  /// - Returns: the paths of the model and of the inputs.
+  func write(to folder: URL) throws -> (model: String, inputs: String) {
+    let model = folder.appendingPathComponent("\(rawValue).model")
+    let inputs = folder.appendingPathComponent("\(rawValue).inputs.safetensors").path
+    let random = try Generator(seed: 5)
+    var tensors: [(key: String, tensor: Tensor)] = []
+    switch self {
+    case .videoEncode:
+      try Self.vaeSize.write(to: model.path, seed: 1)
+      tensors = [("pixels", try random.uniform([1, 3, 17, 192, 192]) * 2 - 1)]
+    case .videoDecode:
+      try Self.vaeSize.write(to: model.path, seed: 1)
+      tensors = [("latent", try random.normal([1, Self.vaeSize.latentChannels, 4, 6, 6]))]
+    case .transformer:
+      let size = StepCase.model
+      try size.write(to: model.path, seed: 1)
+      for (name, tokens, channels) in [
+        ("video", Self.videoTokens, size.videoChannels), ("audio", Self.audioTokens, size.audioChannels),
+      ] {
+        tensors.append(("\(name).latent", try random.normal([1, tokens, channels])))
+        tensors.append(("\(name).context", try random.normal([1, Self.textTokens, size.captionWidth])))
+      }
+      tensors.append(
+        (
+          "video.positions",
+          try VideoTokens.positions(
+            batch: 1, frames: Self.videoTokens / 64, rows: 8, columns: 8, fps: 24, factors: .usual)
+        ))
+      tensors.append(("audio.positions", try AudioTokens().positions(batch: 1, frames: Self.audioTokens)))
+    case .gemma:
+      try FileManager.default.createDirectory(at: model, withIntermediateDirectories: true)
+      try Self.gemmaSize.write(to: model, seed: 1)
+      let count = 512
+      // A prompt of 400 tokens with padding before it.
+      let isText = (0..<count).map { $0 < count - 400 ? 0 : 1 }
+      tensors = [
+        ("ids", try Tensor(isText.enumerated().map { $1 * (5 + $0 % 250) }, shape: [1, count])),
+        ("mask", try Tensor(isText, shape: [1, count])),
+      ]
+    }
+    try writeSafetensors(tensors, to: inputs, isDurable: false)
+    return (model.path, inputs)
+  }
+
+  /// One call, made again and again. It returns the mean size of the numbers that came out, by which both sides are seen
+  /// to compute the same.
+  func open(model: String, inputs path: String) throws -> () throws -> Double {
+    let inputs = try SafetensorsFile(path: path)
+    func size(_ x: Tensor) throws -> Double { try x.abs().mean().item() }
+    switch self {
+    case .videoEncode:
+      let encoder = try Checkpoint(path: model).videoEncoder(dtype: .float32)
+      let pixels = try inputs.tensor("pixels")
+      return { try size(encoder.encode(pixels, tiling: nil)) }
+    case .videoDecode:
+      let decoder = try Checkpoint(path: model).videoDecoder(dtype: .float32)
+      let latent = try inputs.tensor("latent")
+      return { try size(decoder.decode(latent)) }
+    case .transformer:
+      let transformer = try Checkpoint(path: model).transformer(dtype: .float32)
+      let sigma = try Tensor([Float(0.7)])
+      func modality(_ name: String) throws -> Modality {
+        let latent = try inputs.tensor("\(name).latent")
+        return Modality(
+          latent: latent, timesteps: try .full([1, latent.size(1)], 0.7), sigma: sigma,
+          positions: try inputs.tensor("\(name).positions"), context: try inputs.tensor("\(name).context"))
+      }
+      let (video, audio) = (try modality("video"), try modality("audio"))
+      return {
+        let velocity = try transformer(video: video, audio: audio)
+        return try (velocity.video.map(size) ?? 0) + (velocity.audio.map(size) ?? 0)
+      }
+    case .gemma:
+      let encoder = try openTextEncoder(folder: model, dtype: .float32)
+      let (ids, mask) = (try inputs.tensor("ids"), try inputs.tensor("mask"))
+      let isText = try mask.to(.float32).unsqueeze(-1)
+      return {
+        // All of them are kept, as they are for the text features.
+        var states: [Tensor] = []
+        try encoder.forEachHiddenState(ids: ids, mask: mask) { states.append($1) }
+        return try states.map { try size($0 * isText) }.reduce(0, +)
+      }
+    }
+  }
+
+  /// Answers each line of standard input by one call.
+  func serve(model: String, inputs: String) throws {
+    let call = try open(model: model, inputs: inputs)
+    while readLine() != nil {
+      let cpu = ProcessTime.now
+      let start = ContinuousClock.now
+      let value = try withInference(call)
+      let answer = ComponentResult(
+        seconds: (ContinuousClock.now - start) / .seconds(1), cpu: ProcessTime.now - cpu, value: value,
+        peak: ProcessMemory.peak)
+      FileHandle.standardOutput.write(try JSONEncoder().encode(answer) + Data("\n".utf8))
+    }
+  }
+}
+
+struct ComponentResult: Codable {
+  let seconds: Double
+  /// Of all threads.
+  let cpu: Double
+  let value: Double
+  /// The most memory that the process has had so far, in bytes.
+  let peak: Int
+}

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""The reference's side of the benchmark of components: one call for each line of standard input.
+
+    reference_components.py video-vae-encode|video-vae-decode|transformer|gemma MODEL INPUTS THREADS
+
+The answer is one line of JSON: seconds, CPU seconds, mean size of the numbers that came out, peak memory in bytes.
+
+Needs ltx-core 1.0.0, transformers and safetensors (Tests/Oracles/requirements.txt).
+"""
+import json
+import resource
+import sys
+import time
+
+sys.modules["torchaudio"] = None  # its published builds may not load beside a CPU build of torch
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+
+def load(path, configurator, prefixes):
+    """The module that the checkpoint describes, in float32. `prefixes`: of the keys, and what stands for them in the module."""
+    with safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        with torch.device("meta"):
+            module = configurator.from_config(config)
+        own, state = module.state_dict(), {}
+        for key in file.keys():
+            for prefix, replacement in prefixes.items():
+                if key.startswith(prefix) and replacement + key.removeprefix(prefix) in own:
+                    state[replacement + key.removeprefix(prefix)] = file.get_tensor(key).float()
+    module.load_state_dict(state, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def video_vae_encode(model, inputs):
+    from ltx_core.model.video_vae.model_configurator import VideoEncoderConfigurator
+
+    encoder = load(model, VideoEncoderConfigurator, {"vae.encoder.": "", "vae.": ""})
+    return lambda: [encoder(inputs["pixels"])]
+
+
+def video_vae_decode(model, inputs):
+    from ltx_core.model.video_vae.model_configurator import VideoDecoderConfigurator
+
+    decoder = load(model, VideoDecoderConfigurator, {"vae.decoder.": "", "vae.": ""})
+    return lambda: [decoder(inputs["latent"])]
+
+
+def transformer(model, inputs):
+    from ltx_core.guidance.perturbations import BatchedPerturbationConfig
+    from ltx_core.model.transformer.modality import Modality
+    from ltx_core.model.transformer.model_configurator import LTXModelConfigurator
+
+    transformer = load(model, LTXModelConfigurator, {"model.diffusion_model.": ""})
+    sigma = torch.tensor([0.7])
+
+    def modality(name):
+        latent = inputs[f"{name}.latent"]
+        return Modality(
+            latent=latent, sigma=sigma, timesteps=torch.full(latent.shape[:2], 0.7), positions=inputs[f"{name}.positions"],
+            context=inputs[f"{name}.context"])
+
+    video, audio = modality("video"), modality("audio")
+    return lambda: transformer(video=video, audio=audio, perturbations=BatchedPerturbationConfig.empty(1))
+
+
+def gemma(model, inputs):
+    from transformers import Gemma3ForConditionalGeneration
+
+    # As ltx-core's text encoder calls it, without the last projection.
+    language_model = Gemma3ForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval().requires_grad_(False).model
+    ids, mask = inputs["ids"], inputs["mask"]
+    is_text = mask.float().unsqueeze(-1)
+
+    def call():
+        states = language_model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        return [x * is_text for x in states]
+
+    return call
+
+
+def main():
+    component, model, inputs, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    call = globals()[component.replace("-", "_")](model, load_file(inputs))
+    for _ in sys.stdin:
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            value = sum(x.abs().mean().item() for x in call())
+        seconds = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        print(json.dumps({"seconds": seconds, "cpu": cpu, "value": value, "peak": after.ru_maxrss * 1024}), flush=True)
+
+
+main()
