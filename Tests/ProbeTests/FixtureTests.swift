@@ -14,7 +14,7 @@ import Testing
     let covered = Set(FixtureCase.all().map(\.component))
     let expected = [
       "text-encoder", "connectors", "positions", "rope", "transformer", "lora-gradients", "video-vae-encode",
-      "video-vae-decode", "sigmas", "conditioning", "denoise",
+      "video-vae-decode", "audio-vae-encode", "audio-vae-decode", "sigmas", "conditioning", "denoise",
     ]
     #expect(expected.allSatisfy(covered.contains))
     #expect(FixtureCase.all().count >= 60)
