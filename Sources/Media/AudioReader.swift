@@ -11,16 +11,29 @@ public struct AudioChunk: Sendable {
   public var sampleCount: Int { channels.first?.count ?? 0 }
 }
 
-/// Decodes the first sound stream of a file to 32-bit floats, in its own rate and channels. Encoder priming is
-/// left out as the container says.
+/// Decodes the first sound stream of a file to 32-bit floats, in its own rate and channels, or mixed to stereo. Encoder
+/// priming is left out as the container says.
 public final class AudioReader {
+  public enum Channels: Sendable {
+    /// Those of the file.
+    case own
+    /// Left and right: one channel is taken for both, more are mixed so that nothing clips.
+    case stereo
+  }
+
   public let path: String
   public let sampleRate: Int
+  /// Channels of the file.
   public let channelCount: Int
+  /// Where the container's clock starts, in seconds: 0, but for recordings of a broadcast.
+  public let containerStart: Double
   /// Length in seconds where the container says.
   public let duration: Double?
 
   private let decoder: StreamDecoder
+  private let channels: Channels
+  /// Channels that FFmpeg converts to.
+  private var convertedCount: Int
   private var resampler: OpaquePointer?
   private var sourceFormat: Int32
   private var decodedFrames = 0
@@ -28,12 +41,16 @@ public final class AudioReader {
   private var expected: Int?
 
   /// - Throws: `MediaError` if the file is missing, is no media, or holds no sound that can be decoded.
-  public init(path: String) throws {
+  public init(path: String, channels: Channels = .own) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_AUDIO)
     self.path = path
     self.decoder = decoder
+    self.channels = channels
+    let start = decoder.format.pointee.start_time
+    containerStart = start == cffmpeg_no_timestamp || start < 0 ? 0 : Double(start) / Double(AV_TIME_BASE)
     sampleRate = Int(decoder.codec.pointee.sample_rate)
     channelCount = Int(decoder.codec.pointee.ch_layout.nb_channels)
+    convertedCount = channelCount
     sourceFormat = decoder.codec.pointee.sample_fmt.rawValue
     duration = decoder.duration
     guard sampleRate > 0, channelCount > 0 else {
@@ -60,10 +77,10 @@ public final class AudioReader {
           .decoding, file: path, "sample rate or channels of the sound change on the way",
           remedy: "Convert the sound to one rate and layout.")
       }
-      let channels = try floats(of: frame, count: count)
+      let sound = try mixed(floats(of: frame, count: count))
       let start = place(of: frame)
       expected = start + count
-      return AudioChunk(channels: channels, sampleRate: sampleRate, start: start)
+      return AudioChunk(channels: sound, sampleRate: sampleRate, start: start)
     }
     return nil
   }
@@ -85,9 +102,9 @@ public final class AudioReader {
       try prepare(for: frame)
     }
     var planes: [UnsafeMutablePointer<UInt8>?] = []
-    let storage = UnsafeMutablePointer<Float>.allocate(capacity: count * channelCount)
+    let storage = UnsafeMutablePointer<Float>.allocate(capacity: count * convertedCount)
     defer { storage.deallocate() }
-    for channel in 0..<channelCount {
+    for channel in 0..<convertedCount {
       planes.append(
         UnsafeMutableRawPointer(storage + channel * count).assumingMemoryBound(to: UInt8.self))
     }
@@ -96,18 +113,55 @@ public final class AudioReader {
     ) { swr_convert(resampler, &planes, Int32(count), $0, Int32(count)) }
     try check(
       written, .decoding, file: path, "its sound cannot be converted", remedy: "Convert it to AAC or WAV.")
-    return (0..<channelCount).map { channel in
+    return (0..<convertedCount).map { channel in
       Array(UnsafeBufferPointer(start: storage + channel * count, count: Int(written)))
     }
   }
 
   private func prepare(for frame: UnsafeMutablePointer<AVFrame>) throws {
     swr_free(&resampler)
-    let status = swr_alloc_set_opts2(
-      &resampler, &frame.pointee.ch_layout, AV_SAMPLE_FMT_FLTP, frame.pointee.sample_rate,
-      &frame.pointee.ch_layout, AVSampleFormat(frame.pointee.format), frame.pointee.sample_rate, 0, nil)
+    var source = AVChannelLayout()
+    var target = AVChannelLayout()
+    defer {
+      av_channel_layout_uninit(&source)
+      av_channel_layout_uninit(&target)
+    }
     let remedy = "Convert the sound to AAC or WAV."
-    try check(status, .decoding, file: path, "its sound's layout is unusable", remedy: remedy)
-    try check(swr_init(resampler), .decoding, file: path, "its sound's layout is unusable", remedy: remedy)
+    let unusable = "its sound's layout is unusable"
+    try check(
+      av_channel_layout_copy(&source, &frame.pointee.ch_layout), .decoding, file: path, unusable,
+      remedy: remedy)
+    if channels == .stereo, channelCount > 2, source.order == AV_CHANNEL_ORDER_UNSPEC {
+      av_channel_layout_default(&source, Int32(channelCount))
+    }
+    // What FFmpeg knows no places for is mixed by `mixed`.
+    let isMixing = channels == .stereo && channelCount > 2 && source.order == AV_CHANNEL_ORDER_NATIVE
+    convertedCount = isMixing ? 2 : channelCount
+    if isMixing {
+      av_channel_layout_default(&target, 2)
+    } else {
+      try check(
+        av_channel_layout_copy(&target, &source), .decoding, file: path, unusable, remedy: remedy)
+    }
+    let status = swr_alloc_set_opts2(
+      &resampler, &target, AV_SAMPLE_FMT_FLTP, frame.pointee.sample_rate,
+      &source, AVSampleFormat(frame.pointee.format), frame.pointee.sample_rate, 0, nil)
+    try check(status, .decoding, file: path, unusable, remedy: remedy)
+    if isMixing, let resampler {
+      // The weights of each side add up to 1, as in the reference's data preparation.
+      try check(
+        av_opt_set_double(UnsafeMutableRawPointer(resampler), "rematrix_maxval", 1, 0), .decoding, file: path,
+        unusable, remedy: remedy)
+    }
+    try check(swr_init(resampler), .decoding, file: path, unusable, remedy: remedy)
+  }
+
+  /// Stereo where it is wanted and FFmpeg has not made it: the mean of the channels on both sides.
+  private func mixed(_ sound: [[Float]]) -> [[Float]] {
+    guard channels == .stereo, sound.count != 2 else { return sound }
+    var mean = sound[0]
+    for channel in sound.dropFirst() { for i in mean.indices { mean[i] += channel[i] } }
+    if sound.count > 1 { for i in mean.indices { mean[i] /= Float(sound.count) } }
+    return [mean, mean]
   }
 }

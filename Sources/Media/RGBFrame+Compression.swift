@@ -36,7 +36,3 @@ extension RGBFrame {
     return RGBFrame(bytes: kept, width: width, height: height)
   }
 }
-extension VideoWriter.Audio {
-  /// Whether AAC holds it.
-  public var isPossible: Bool { SoundTrack.supports(sampleRate: sampleRate, channelCount: channelCount) }
-}

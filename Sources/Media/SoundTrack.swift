@@ -12,6 +12,8 @@ final class SoundTrack {
   private let frame: UnsafeMutablePointer<AVFrame>
   private var pending: [[Float]]
   private var written: Int64 = 0
+  /// Whether the sound is kept until its length is known.
+  private let isHeld: Bool
 
   static func supports(sampleRate: Int, channelCount: Int) -> Bool {
     rates.contains(sampleRate) && (1...8).contains(channelCount) && channelCount != 7
@@ -35,6 +37,7 @@ final class SoundTrack {
     self.frame = frame
     self.file = file
     channelCount = audio.channelCount
+    isHeld = audio.matchesVideo
     pending = Array(repeating: [], count: audio.channelCount)
   }
 
@@ -49,7 +52,13 @@ final class SoundTrack {
         .badOption, file: file, "sound with \(channels.count) channels or uneven lengths does not fit",
         remedy: "Give \(channelCount) channels of one length.")
     }
-    for channel in 0..<channelCount { pending[channel] += channels[channel] }
+    for channel in 0..<channelCount {
+      pending[channel] += isHeld ? try clipped(channels[channel], file: file) : channels[channel]
+    }
+    if !isHeld { try encodeWholeFrames() }
+  }
+
+  private func encodeWholeFrames() throws {
     let size = Int(encoder.codec.pointee.frame_size)
     var used = 0
     while pending[0].count - used >= size {
@@ -59,7 +68,16 @@ final class SoundTrack {
     if used > 0 { for channel in 0..<channelCount { pending[channel].removeFirst(used) } }
   }
 
-  func finish() throws {
+  /// - Parameter seconds: length of the video, to which held sound is cut or filled up with silence.
+  func finish(seconds: Double) throws {
+    if isHeld {
+      let wanted = Int((seconds * Double(encoder.codec.pointee.sample_rate)).rounded())
+      for channel in 0..<channelCount {
+        pending[channel] = Array(pending[channel].prefix(wanted))
+        pending[channel] += [Float](repeating: 0, count: wanted - pending[channel].count)
+      }
+      try encodeWholeFrames()
+    }
     if !pending[0].isEmpty { try encode(from: 0, count: pending[0].count) }
     try encoder.encode(nil)
   }
@@ -86,4 +104,9 @@ final class SoundTrack {
     written += Int64(count)
     try encoder.encode(frame)
   }
+}
+
+extension VideoWriter.Audio {
+  /// Whether AAC holds it.
+  public var isPossible: Bool { SoundTrack.supports(sampleRate: sampleRate, channelCount: channelCount) }
 }

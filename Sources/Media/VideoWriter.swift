@@ -20,10 +20,14 @@ public final class VideoWriter {
   public struct Audio: Equatable, Sendable {
     public let sampleRate: Int
     public let channelCount: Int
+    /// For sound that was made, not copied: whether it ends with the pictures (longer sound is cut, shorter sound
+    /// followed by silence), and is limited to full scale. It is kept in memory until the end.
+    public let matchesVideo: Bool
 
-    public init(sampleRate: Int, channelCount: Int) {
+    public init(sampleRate: Int, channelCount: Int, matchesVideo: Bool = false) {
       self.sampleRate = sampleRate
       self.channelCount = channelCount
+      self.matchesVideo = matchesVideo
     }
   }
 
@@ -197,7 +201,8 @@ public final class VideoWriter {
 
   /// Adds sound, [channel][sample] from -1 to 1, after what is already there.
   ///
-  /// - Throws: `MediaError` if the file has no sound track or another number of channels, or if writing fails.
+  /// - Throws: `MediaError` if the file has no sound track or another number of channels, if a sample is no number, or if
+  ///   writing fails.
   public func append(audio channels: [[Float]]) throws {
     guard let sound, !finished else {
       throw MediaError(
@@ -215,7 +220,7 @@ public final class VideoWriter {
       throw MediaError(.badOption, file: path, "a video without frames", remedy: "Add at least one frame.")
     }
     try video.encode(nil)
-    try sound?.finish()
+    try sound?.finish(seconds: Double(frameCount) / frameRate.value)
     let remedy = "Check the room on the disk."
     try check(av_write_trailer(format), .writing, file: path, "cannot be completed", remedy: remedy)
     try check(

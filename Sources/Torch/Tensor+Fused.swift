@@ -34,4 +34,17 @@ extension Tensor {
       ct_linear_adapted(handle, weight.handle, bias?.handle, down.handle, up.handle, scale, $0)
     }
   }
+
+  /// x + sin²(alpha x) * inverseBeta, between a doubling and a halving of the number of samples, for x [B, C, N]. Before
+  /// its first and after its last sample, x is taken to stay as it is there.
+  ///
+  /// - Parameters:
+  ///   - alpha, inverseBeta: [C]
+  ///   - up, down: [12], the filters that go with the doubling and the halving.
+  public func antialiasedSnake(alpha: Tensor, inverseBeta: Tensor, up: Tensor, down: Tensor) throws -> Tensor
+  {
+    try produce {
+      ct_antialiased_snake(handle, alpha.handle, inverseBeta.handle, up.handle, down.handle, $0)
+    }
+  }
 }

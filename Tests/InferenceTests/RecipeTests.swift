@@ -163,7 +163,8 @@ import Torch
     let source = scratch.path("source.mp4")
     let writer = try VideoWriter(path: source, width: 96, height: 64, frameRate: Rational(25))
     for index in 0..<9 {
-      let bytes = (0..<(96 * 64)).flatMap { pixel in [UInt8(pixel % 96 + 10 * index), UInt8(pixel / 96 * 3), 60] }
+      var bytes: [UInt8] = []
+      for pixel in 0..<(96 * 64) { bytes += [UInt8(pixel % 96 + 10 * index), UInt8(pixel / 96 * 3), 60] }
       try writer.append(RGBFrame(bytes: bytes, width: 96, height: 64))
     }
     try writer.finish()

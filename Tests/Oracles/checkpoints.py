@@ -261,8 +261,12 @@ def shapes_of(module: torch.nn.Module, prefix: str) -> dict[str, torch.Size]:
     return {prefix + key: value.shape for key, value in module.state_dict().items()}
 
 
-def save_checkpoint(name: str, shapes: dict, config: dict, dtype: torch.dtype) -> None:
-    tensors = {k: v.to(dtype).contiguous() for k, v in randomise(shapes, f"models/{name}").items()}
+def save_checkpoint(
+    name: str, shapes: dict, config: dict, dtype: torch.dtype, given: dict | None = None, scales: dict | None = None
+) -> None:
+    """`given` takes the place of random tensors, `scales` multiplies them."""
+    drawn = randomise(shapes, f"models/{name}") | (given or {})
+    tensors = {k: (v * (scales or {}).get(k, 1)).to(dtype).contiguous() for k, v in drawn.items()}
     MODELS.mkdir(parents=True, exist_ok=True)
     save_file(tensors, MODELS / f"{name}.safetensors", metadata={"config": json.dumps(config, sort_keys=True)})
     size = sum(t.numel() * t.element_size() for t in tensors.values())

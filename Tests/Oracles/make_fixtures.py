@@ -12,13 +12,16 @@ import os
 import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Nothing here needs audio, and torchaudio (which ltx-core requires) fails to load beside a CPU build of torch.
+# torchaudio (which ltx-core requires) may fail to load beside a CPU build of torch; `audio_reference` brings it in without
+# what it has compiled, and nothing else needs it.
 sys.modules["torchaudio"] = None
 
 import torch  # noqa: E402
 
 
 def steps() -> dict:
+    import audio_cases
+    import audio_checkpoints
     import checkpoints
     import gemma
     import lora_cases
@@ -30,9 +33,11 @@ def steps() -> dict:
 
     return {
         "models": lambda: (checkpoints.make_transformer(), checkpoints.make_vae(), checkpoints.make_loras(), gemma.make()),
+        "audio-models": audio_checkpoints.make,
         "transformer": transformer_cases.make_transformer,
         "video-vae": vae_cases.make,
         "upsample": upsampler_cases.make,
+        "audio-vae": audio_cases.make,
         "text-encoder": text_cases.make_text_encoder,
         "connectors": text_cases.make_connectors,
         "rope": transformer_cases.make_rope,

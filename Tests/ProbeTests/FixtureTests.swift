@@ -14,7 +14,8 @@ import Testing
     let covered = Set(FixtureCase.all().map(\.component))
     let expected = [
       "text-encoder", "connectors", "positions", "rope", "transformer", "lora-gradients", "fuse-loras",
-      "video-vae-encode", "video-vae-decode", "upsample", "sigmas", "conditioning", "denoise",
+      "video-vae-encode", "video-vae-decode", "audio-vae-encode", "audio-vae-decode", "upsample", "sigmas",
+      "conditioning", "denoise",
     ]
     #expect(expected.allSatisfy(covered.contains))
     #expect(FixtureCase.all().count >= 60)

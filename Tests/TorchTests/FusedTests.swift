@@ -113,4 +113,31 @@ import Torch
       #expect(error?.kind == .shape)
     }
   }
+
+  // One sample, fewer than a filter reaches, one piece exactly, several with a rest.
+  @Test(arguments: [1, 2, 5, 512, 1300])
+  func antialiasedSnake(_ samples: Int) throws {
+    // Angles of up to hundreds of turns.
+    let x = try generator.normal([2, 3, samples]) * 20
+    let alpha = try generator.normal([3]).exp() * 3
+    let inverseBeta = try generator.normal([3]).exp()
+    let (up, down) = (try generator.normal([12]) / 4, try generator.normal([12]) / 4)
+    let one = try x.antialiasedSnake(alpha: alpha, inverseBeta: inverseBeta, up: up, down: down)
+    #expect(one.shape == x.shape)
+    // In float64, which takes the steps one by one.
+    let several = try x.to(.float64).antialiasedSnake(
+      alpha: alpha.to(.float64), inverseBeta: inverseBeta.to(.float64), up: up.to(.float64),
+      down: down.to(.float64))
+    let filter = try up.to(.float64).reshape([1, 1, 12]).repeated([3, 1, 1])
+    let doubled = try x.to(.float64).pad([5, 5], mode: "replicate")
+      .convTransposed1d(filter, stride: [2], groups: 3).narrow(2, 15, 2 * samples)
+    let angles = try doubled * alpha.to(.float64).reshape([1, 3, 1])
+    let bent = try doubled + angles.sin().square() * inverseBeta.to(.float64).reshape([1, 3, 1])
+    let wanted = try bent.pad([5, 6], mode: "replicate")
+      .conv1d(down.to(.float64).reshape([1, 1, 12]).repeated([3, 1, 1]), stride: [2], groups: 3)
+    let scale = try wanted.abs().max().item()
+    #expect(try (several - wanted).abs().max().item() < 1e-12 * scale)
+    // An angle is rounded where it is computed: a hundred turns in float32 leave four digits of the sine.
+    #expect(try (one.to(.float64) - wanted).abs().max().item() < 1e-5 * scale)
+  }
 }

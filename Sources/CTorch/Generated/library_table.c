@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "aef0c0c7c579323a";
+const char ct_interface[] = "546fe8b397c7dd23";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -34,6 +34,7 @@ void *const ct_functions[] = {
   (void *)ct_rms_norm_modulated,
   (void *)ct_rotate_split,
   (void *)ct_linear_adapted,
+  (void *)ct_antialiased_snake,
   (void *)ct_tensor_set_requires_grad,
   (void *)ct_grad,
   (void *)ct_grad_mode_get,

@@ -139,6 +139,10 @@ ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct
 /// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs, R].
 ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *bias, const ct_tensor *down,
                             const ct_tensor *up, double scale, ct_tensor **out);
+/// x + sin(alpha x)^2 * inverse_beta between a doubling and a halving of the number of samples (snake.cpp): x [B, C, N],
+/// alpha and inverse_beta [C], the filters of both changes of the rate [12].
+ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up,
+                               const ct_tensor *down, ct_tensor **out);
 
 // MARK: Autograd
 

@@ -12,12 +12,18 @@ public enum SincResampler {
   private static let rolloff = 0.99
   static let highestRate = 10_000_000
   /// Numbers in a table of one filter for each place of an output between inputs; more are not made at once.
-  private static let largestTable = 1 << 23
+  static let largestTable = 1 << 23
 
   /// - Parameter waveform: [B, C, N], float32
   /// - Returns: [B, C, ceil(N * new / old)]; the waveform itself if the rates are equal.
   /// - Throws: `AudioError` for rates that are none.
   public static func resample(_ waveform: Tensor, from old: Int, to new: Int) throws -> Tensor {
+    try resample(waveform, from: old, to: new, largestTable: largestTable)
+  }
+
+  static func resample(
+    _ waveform: Tensor, from old: Int, to new: Int, largestTable: Int
+  ) throws -> Tensor {
     for rate in [old, new] where !(1...highestRate).contains(rate) { throw AudioError.sampleRate(rate) }
     if old == new { return waveform }
     let divisor = gcd(old, new)

@@ -55,8 +55,9 @@ enum TinyBandwidthExtendingVocoder {
       }
     }
     try activation(w / "act_post", width)
+    // Small enough that the sum of both generators' sound is seldom cut.
     try (w / "conv_post").normal(
-      "weight", [2, width, 7], deviation: 0.3 / Double(7 * width).squareRoot())
+      "weight", [2, width, 7], deviation: 0.1 / Double(7 * width).squareRoot())
   }
 
   private static func activation(_ w: RandomWeights, _ channels: Int) throws {

@@ -1,0 +1,25 @@
+// B batch, C channels, N samples.
+
+import LTX
+import Media
+import Torch
+
+/// Sound as tensors, and back.
+public enum AudioTensors {
+  /// Sound as models see it: [1, 2, N], float32.
+  public static func waveform(_ clip: SoundClip) throws -> Tensor {
+    try Tensor(clip.channels[0] + clip.channels[1], shape: [1, 2, clip.sampleCount])
+  }
+
+  /// The channels of one sound, as writers take them.
+  ///
+  /// - Parameter waveform: [1, C, N], any floating-point type, any device.
+  /// - Throws: `AudioError` for another shape.
+  public static func channels(_ waveform: Tensor) throws -> [[Float]] {
+    let shape = waveform.shape
+    guard shape.count == 3, shape[0] == 1, shape[1] > 0, shape[2] > 0 else {
+      throw AudioError.shape(expected: "a waveform [1, channels, samples]", found: shape)
+    }
+    return try waveform.squeeze(0).unbind(0).map { try $0.to(.float32).array() }
+  }
+}
