@@ -15,7 +15,8 @@ public struct Weights: Sendable {
   /// The root of a checkpoint.
   ///
   /// - Parameters:
-  ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it.
+  ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it, and asks the disk for
+  ///     nothing before it is used.
   ///   - adapters: low-rank adapters by the path of the module that they modify.
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
   ///   - storage: what becomes of the matrices of linear layers.
@@ -47,7 +48,7 @@ public struct Weights: Sendable {
   func key(_ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
 
   /// The file that the tensors come from, for messages.
-  public var file: String { store.source.name }
+  public var file: String { store.source.file(of: path) }
 
   /// Whether the checkpoint has a tensor of that name here.
   public func has(_ name: String) -> Bool { store.source.entries[key(name)] != nil }
@@ -262,7 +263,8 @@ final class WeightStore: Sendable {
   func read(_ key: String, dtype: DType?) throws -> Tensor {
     markUsed(key)
     func load() throws -> Tensor {
-      if !isInspected { source.prepareToRead(key) }
+      // Without an element type models are built only to see whether everything fits.
+      if self.dtype != nil, !isInspected { source.prepareToRead(key) }
       let stored = try source.tensor(key)
       let tensor = try stored.to(device, dtype)
       if !tensor.sharesStorage(with: stored) { source.release(key) }

@@ -59,5 +59,10 @@ public final class CombinedTensors: TensorSource {
     if let place = places[key] { place.source.release(place.key) }
   }
 
-  public func file(of key: String) -> String { places[key].map { $0.source.file(of: $0.key) } ?? name }
+  /// Of a name that no tensor has: the file of those whose names begin alike.
+  public func file(of key: String) -> String {
+    if let place = places[key] { return place.source.file(of: place.key) }
+    let start = key.prefix { $0 != "." } + "."
+    return places.first { $0.key.hasPrefix(start) }?.value.source.name ?? name
+  }
 }

@@ -110,6 +110,14 @@ import Torch
         "\(vae): \(channels) has"))
   }
 
+  @Test func `A tensor that lacks is looked for in the component's file`() throws {
+    let transformer = try write("t.safetensors", ["model."], config: ["transformer"])
+    let vae = try write("v.safetensors", ["vae.per", "vae.encoder"], config: ["vae"])
+    let checkpoint = try Checkpoint(ModelFiles(transformer: transformer, videoVAE: vae))
+    let text = message { _ = try checkpoint.videoDecoder() }
+    #expect(text.hasPrefix("\(vae): vae.decoder.") && text.contains("is missing"), "\(text)")
+  }
+
   @Test func `Another video VAE takes the place of the unified one's`() throws {
     let other = try TinyModel.write(to: scratch.folder + "/other", seed: 7).checkpoint
     let checkpoint = try Checkpoint(ModelFiles(unified: files.checkpoint, videoVAE: other))

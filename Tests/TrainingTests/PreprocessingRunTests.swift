@@ -289,18 +289,28 @@ import Torch
   @Test func `A text encoder that the checkpoint was not made for`() throws {
     try clip("a.mp4", frames: 9)
     _ = try dataset([("a.mp4", "x")])
-    // One layer less in its configuration: fewer hidden states than the projection takes.
+    // A projection for one layer less.
+    let source = try SafetensorsFile(path: model.checkpoint)
+    let key = "text_embedding_projection.aggregate_embed.weight"
+    let tensors = try source.keys.map { name in
+      let tensor = try source.tensor(name)
+      return (key: name, tensor: name == key ? try tensor.narrow(1, 0, tensor.size(1) - 64) : tensor)
+    }
+    let other = scratch.file("other.safetensors")
+    try writeSafetensors(tensors, metadata: source.metadata, to: other)
+    var options = try options()
+    options.models.unified = other
+    #expect(message { _ = try run(options) }.contains("made for another text encoder"))
+  }
+
+  @Test func `A text encoder with more layers than its configuration says`() throws {
+    try clip("a.mp4", frames: 9)
+    _ = try dataset([("a.mp4", "x")])
     let config = model.textEncoder + "/config.json"
-    var json = try #require(
-      try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: config))) as? [String: Any]
-    )
-    var text = json["text_config"] as? [String: Any] ?? json
-    let layers = try #require(text["num_hidden_layers"] as? Int)
-    text["num_hidden_layers"] = layers - 1
-    if let types = text["layer_types"] as? [String] { text["layer_types"] = Array(types.dropLast()) }
-    if json["text_config"] != nil { json["text_config"] = text } else { json = text }
-    try JSONSerialization.data(withJSONObject: json).write(to: URL(fileURLWithPath: config))
-    #expect(message { _ = try run(options()) }.contains("made for another text encoder"))
+    let text = try String(contentsOfFile: config, encoding: .utf8)
+    try Data(text.replacing("\"num_hidden_layers\": 7", with: "\"num_hidden_layers\": 6").utf8)
+      .write(to: URL(fileURLWithPath: config))
+    #expect(message { _ = try run(options()) }.contains("layers.6.input_layernorm.weight is no part"))
   }
 
   @Test func `An output folder that can't be made`() throws {
