@@ -133,7 +133,7 @@ enum Component: String, CaseIterable {
       let value = try withInference(call)
       let answer = ComponentResult(
         seconds: (ContinuousClock.now - start) / .seconds(1), cpu: ProcessTime.now - cpu, value: value,
-        peak: ProcessMemory.peak)
+        peak: try ProcessMemory.peak())
       FileHandle.standardOutput.write(try JSONEncoder().encode(answer) + Data("\n".utf8))
     }
   }

@@ -21,11 +21,14 @@ enum ProcessTime {
 }
 
 enum ProcessMemory {
-  /// The most memory that this process has had, in bytes.
-  static var peak: Int {
-    var usage = rusage()
-    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-    return usage.ru_maxrss * 1024
+  /// The most memory that this program has had, in bytes. `getrusage` would count what the process that started it had.
+  static func peak() throws -> Int {
+    let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
+    let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+    guard let line, let kilobytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) }) else {
+      throw BenchmarkError("/proc/self/status says nothing of VmHWM")
+    }
+    return kilobytes * 1024
   }
 }
 
