@@ -76,9 +76,13 @@ public struct Weights: Sendable {
   }
 
   /// The adapters that become part of a tensor here.
-  func fusedAdapters(_ name: String) -> [LowRankAdapter] { name == "weight" ? store.fusedAdapters(of: path) : [] }
+  func fusedAdapters(_ name: String) -> [LowRankAdapter] {
+    name == "weight" ? store.fusedAdapters(of: path) : []
+  }
 
-  private func weight(_ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter]) throws -> Tensor {
+  private func weight(_ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter]) throws
+    -> Tensor
+  {
     guard entry.shape.count == 2 else {
       throw WeightError(
         file: store.source.file(of: key(name)), key: key(name),
