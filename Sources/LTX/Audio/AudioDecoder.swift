@@ -42,6 +42,7 @@ public struct AudioDecoder: Sendable {
     normOut = try AudioVAENorm(w / "norm_out", channels: widths[0], kind: configuration.norm)
     convolutionOut = try SpectrogramConvolution(
       w / "conv_out", inputs: widths[0], outputs: configuration.soundChannels, causalAxis: axis)
+    try w.requireAllUsed()
   }
 
   /// - Parameter latent: normalised, [B, Z, T, F]

@@ -48,6 +48,7 @@ public struct AudioEncoder: Sendable {
     convolutionOut = try SpectrogramConvolution(
       w / "conv_out", inputs: deepest, outputs: 2 * configuration.latentChannels,
       keeping: configuration.latentChannels, causalAxis: axis)
+    try w.requireAllUsed()
   }
 
   /// The log-mel spectrogram of sound, in float32 whatever the encoder computes in.

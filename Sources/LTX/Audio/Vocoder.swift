@@ -33,6 +33,7 @@ public struct Vocoder: Sendable {
     bandwidthExtension = try configuration.bandwidthExtension.map {
       try BandwidthExtension(w, configuration: $0)
     }
+    try w.requireAllUsed(except: KnowinglyUnused.vocoder)
   }
 
   /// Samples per second of the sound.

@@ -71,7 +71,7 @@ public struct CheckpointInspection: Sendable {
     for part in Part.allCases where components.contains(where: { $0.name == part.rawValue && $0.tensors > 0 })
     {
       do {
-        if try !Self.build(part, checkpoint, root) { unchecked.insert(part) }
+        try Self.build(part, checkpoint, root)
       } catch {
         problems.append("\(error)")
         unchecked.insert(part)
@@ -83,8 +83,7 @@ public struct CheckpointInspection: Sendable {
     self.problems = problems
   }
 
-  /// - Returns: false for a part that there is no model for.
-  private static func build(_ part: Part, _ checkpoint: Checkpoint, _ root: Weights) throws -> Bool {
+  private static func build(_ part: Part, _ checkpoint: Checkpoint, _ root: Weights) throws {
     let config = checkpoint.config
     let scope = root / Checkpoint.Prefix.transformer
     switch part {
@@ -97,10 +96,16 @@ public struct CheckpointInspection: Sendable {
       if (vae / "encoder").isPresent {
         _ = try VideoEncoder(vae, configuration: VideoVAEConfiguration.Encoder(config))
       }
-    case .audioVAE, .vocoder: return false
+    case .audioVAE:
+      let vae = root / Checkpoint.Prefix.audioVAE
+      _ = try AudioDecoder(vae, configuration: AudioVAEConfiguration(config))
+      if (vae / "encoder").isPresent {
+        _ = try AudioEncoder(vae, configuration: AudioVAEConfiguration(config))
+      }
+    case .vocoder:
+      _ = try Vocoder(root / Checkpoint.Prefix.vocoder, configuration: VocoderConfiguration(config))
     case .other: break
     }
-    return true
   }
 
   private static func isKnown(_ key: String) -> Bool {
@@ -109,6 +114,7 @@ public struct CheckpointInspection: Sendable {
     }
     return below(Checkpoint.Prefix.transformer).map { $0 == "scaled_fp8" }
       ?? (below(Checkpoint.Prefix.videoVAE) ?? below(Checkpoint.Prefix.audioVAE)).map(KnowinglyUnused.vae)
+      ?? below(Checkpoint.Prefix.vocoder).map(KnowinglyUnused.vocoder)
       ?? false
   }
 }

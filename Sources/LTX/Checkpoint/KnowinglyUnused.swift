@@ -25,4 +25,7 @@ enum KnowinglyUnused {
       "per_channel_statistics.channel",
     ].contains(key)
   }
+
+  /// In the scope of the vocoder: the way back from a spectrum, which only its training took.
+  static func vocoder(_ key: String) -> Bool { key == "mel_stft.stft_fn.inverse_basis" }
 }
