@@ -7,23 +7,26 @@ struct ConditionPlan {
   private let defaults: GenerationDefaults
   private let size: GenerationPlan.OutputSize
   private let referenceScale: (spatial: Int, temporal: Int)
+  /// The sound that the result has as it is: one that was given, or that of a video whose pictures alone are edited.
+  let givenSound: GenerationCondition?
   private(set) var videos: [GenerationStage.VideoEncoding] = []
   private(set) var sounds: [GenerationStage.SoundEncoding] = []
 
   init(
     _ request: GenerationRequest, _ defaults: GenerationDefaults, _ size: GenerationPlan.OutputSize,
     _ referenceScale: (spatial: Int, temporal: Int)
-  ) {
+  ) throws {
+    givenSound = try request.conditions.lazy.compactMap { condition in
+      switch condition {
+      case .sound: condition
+      case .inpaint(let path, _): try GivenVideo(condition).hasSound ? .sound(path: path) : nil
+      default: nil
+      }
+    }.first
     self.request = request
     self.defaults = defaults
     self.size = size
     self.referenceScale = referenceScale
-  }
-
-  /// The file whose sound the result has, and from which second.
-  var givenSound: (path: String, start: Double)? {
-    for case .sound(let path, let start) in request.conditions { return (path, start) }
-    return nil
   }
 
   /// The file whose pictures the result has.
@@ -55,39 +58,45 @@ struct ConditionPlan {
 
   /// Adds what is known of the sound.
   mutating func addSounds(_ grid: AudioGrid, _ notes: inout [String]) throws {
+    guard request.conditions.count(where: { if case .sound = $0 { true } else { false } }) <= 1 else {
+      throw GenerationError(.sound, "only one sound can be given")
+    }
+    if case .sound(let path, let start)? = givenSound { try checkSound(path, start, &notes) }
+    if let givenSound {
+      sounds = [GenerationStage.SoundEncoding(condition: givenSound, grid: grid, seconds: size.seconds)]
+      return
+    }
     for condition in request.conditions {
-      switch condition {
-      case .sound(let path, let start):
-        guard sounds.isEmpty else { throw GenerationError(.sound, "only one sound can be given") }
-        guard start >= 0, start.isFinite else {
-          throw GenerationError(.sound, "\(start) is no time to start at; use 0 or more seconds")
-        }
-        do {
-          let reader = try AudioReader(path: path)
-          guard VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible else {
-            throw GenerationError(
-              .sound, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000")
-          }
-          if let duration = reader.duration {
-            guard start < duration else {
-              throw GenerationError(.sound, "\(path) is \(duration) seconds long; it can't start at \(start)")
-            }
-            if duration - start + 0.1 < size.seconds {
-              notes.append("\(path): ends before the video does; silence follows")
-            }
-          }
-        } catch let error as MediaError {
-          throw GenerationError(.sound, "\(error)")
-        }
-      case .retake(let path, _, _):
-        guard try GivenVideo(condition).hasSound else {
-          notes.append("\(path): has no sound; the result's is made anew from end to end")
-          continue
-        }
-      case .image, .prefix, .suffix, .inpaint, .reference, .picture: continue
+      guard case .retake(let path, _, _) = condition else { continue }
+      guard try GivenVideo(condition).hasSound else {
+        notes.append("\(path): has no sound; the result's is made anew from end to end")
+        continue
       }
       sounds.append(
         GenerationStage.SoundEncoding(condition: condition, grid: grid, seconds: size.seconds))
+    }
+  }
+
+  private func checkSound(_ path: String, _ start: Double, _ notes: inout [String]) throws {
+    guard start >= 0, start.isFinite else {
+      throw GenerationError(.sound, "\(start) is no time to start at; use 0 or more seconds")
+    }
+    let reader: AudioReader
+    do {
+      reader = try AudioReader(path: path)
+    } catch let error as MediaError {
+      throw GenerationError(.sound, "\(error)")
+    }
+    guard VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible else {
+      throw GenerationError(
+        .sound, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000")
+    }
+    guard let duration = reader.duration else { return }
+    guard start < duration else {
+      throw GenerationError(.sound, "\(path) is \(duration) seconds long; it can't start at \(start)")
+    }
+    if duration - start + 0.1 < size.seconds {
+      notes.append("\(path): ends before the video does; silence follows")
     }
   }
 

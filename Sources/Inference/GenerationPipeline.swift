@@ -138,7 +138,8 @@ public struct GenerationPipeline: Sendable {
     try advance(0, total)
     let (device, dtype) = (plan.models.device, plan.models.dtype)
     let transformer = try plan.checkpoint.transformer(
-      sampling.loras, streams: sampling.streams, dtype: dtype, device: device)
+      sampling.loras, plan.models.fusesLoRAs ? .fused : .separate, streams: sampling.streams, dtype: dtype,
+      device: device)
     let sampler = Sampler(transformer: transformer, method: sampling.method)
     for index in state.results.indices {
       let result = state.results[index]

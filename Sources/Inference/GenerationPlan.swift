@@ -58,7 +58,7 @@ public struct GenerationPlan: Sendable {
 
     try models.device.prepare()
     let loras = try LoRASet(models, checkpoint: checkpoint, streams: streams, notes: &notes)
-    var conditions = ConditionPlan(request, defaults, size, loras.referenceScale)
+    var conditions = try ConditionPlan(request, defaults, size, loras.referenceScale)
     let refersToVideos = request.conditions.contains { if case .reference = $0 { true } else { false } }
 
     // One sampling, or one at a smaller size and one that refines what has been enlarged.

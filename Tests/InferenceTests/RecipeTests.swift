@@ -201,6 +201,48 @@ import Torch
     #expect(try OutputKind.paths("a.b/c.png", count: 10).first == "a.b/c-01.png")
   }
 
+  /// The sound of a video whose pictures alone are edited stays.
+  @Test func aMaskLeavesTheSoundAlone() throws {
+    let samples = (0..<9600).map { Float(0.5 * sin(2 * Double.pi * 500 * Double($0) / 24000)) }
+    let writer = try VideoWriter(
+      path: scratch.path("source.mp4"), width: 96, height: 64, frameRate: Rational(25),
+      audio: .init(sampleRate: 24000, channelCount: 2))
+    for _ in 0..<9 {
+      try writer.append(RGBFrame(bytes: [UInt8](repeating: 90, count: 3 * 96 * 64), width: 96, height: 64))
+    }
+    try writer.append(audio: [samples, samples])
+    try writer.finish()
+    var request = scratch.request()
+    (request.hasSound, request.steps) = (true, 1)
+    request.conditions = [.inpaint(path: scratch.path("source.mp4"), mask: try scratch.picture())]
+    let plan = try scratch.plan(request)
+    #expect(
+      titles(plan) == ["Reading the prompts", "Encoding pictures", "Encoding sound", "Sampling", "Decoding frames"])
+    try GenerationPipeline(plan).run()
+    let clip = try SoundClip.read(path: scratch.path("out.mp4"))
+    let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }.count
+    #expect(abs(Double(crossings) / clip.duration - 500) < 30)
+  }
+
+  /// Rounding to bfloat16 moves a fused weight by up to a 256th, and with it the picture a little.
+  @Test func fusedLoRAsGiveNearlyTheSame() throws {
+    var models = try scratch.models([.init(path: try scratch.lora(), strength: 0.5)])
+    func frames() throws -> [UInt8] {
+      try GenerationPipeline(GenerationPlan(scratch.request(), models: models, output: scratch.path("out.mp4"))).run()
+      return try scratch.frames().frames.flatMap(\.bytes)
+    }
+    let separate = try frames()
+    models.fusesLoRAs = true
+    let fused = try frames()
+    models.loras = []
+    let without = try frames()
+    func distance(_ a: [UInt8], _ b: [UInt8]) -> Double {
+      zip(a, b).reduce(0) { $0 + abs(Double($1.0) - Double($1.1)) } / Double(a.count)
+    }
+    #expect(fused != separate)
+    #expect(distance(fused, separate) < 0.25 * distance(fused, without))
+  }
+
   @Test func theSecondOrderSamplerAndEightBitsRun() throws {
     var request = scratch.request()
     let euler = try scratch.generate(request)
