@@ -45,7 +45,7 @@ public struct GenerationPlan: Sendable {
     let model = try ModelShape(checkpoint)
     let streams = try model.streams(request, kind)
     let upsampler = try models.upsampler.map { try UpsamplerShape(path: $0, model) }
-    try Self.checkRecipe(request, models)
+    try Self.checkRecipe(request, models, kind)
     let defaults = GenerationDefaults(
       version: checkpoint.version, blocks: model.transformer.blocks, method: request.method,
       isTwoStage: upsampler != nil, isDistilled: request.isDistilled)
@@ -115,7 +115,30 @@ public struct GenerationPlan: Sendable {
   }
 
   /// What goes with what.
-  private static func checkRecipe(_ request: GenerationRequest, _ models: GenerationModels) throws {
+  private static func checkRecipe(
+    _ request: GenerationRequest, _ models: GenerationModels, _ kind: OutputKind
+  ) throws {
+    func first(_ isIt: (GenerationCondition) -> Bool) -> GenerationCondition? {
+      request.conditions.first(where: isIt)
+    }
+    let sound = first { if case .sound = $0 { true } else { false } }
+    let picture = first { if case .picture = $0 { true } else { false } }
+    if let sound, picture != nil || kind == .sound {
+      throw GenerationError(
+        sound.option,
+        "\(sound.path): with a given sound\(picture == nil ? "" : " and given pictures") there is nothing to make"
+      )
+    }
+    if kind == .sound {
+      if models.upsampler != nil {
+        throw GenerationError(.upsampler, "there are no pictures to enlarge in a .wav; leave it out")
+      }
+      if picture == nil, let condition = request.conditions.first {
+        throw GenerationError(
+          condition.option,
+          "\(condition.path): sound alone is made without pictures; write an .mp4, or leave it out")
+      }
+    }
     if request.isDistilled {
       if request.steps != nil {
         throw GenerationError(

@@ -134,6 +134,24 @@ import Torch
     #expect(abs(clip.duration - 0.97) < 0.011)
   }
 
+  @Test func whatLeavesNothingToMakeIsRefused() throws {
+    func option(_ conditions: GenerationCondition..., output: String) throws -> GenerationError.Option? {
+      var request = scratch.request()
+      (request.conditions, request.hasSound) = (conditions, true)
+      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?.option
+    }
+    let (sound, picture) = (try tone(), try scratch.picture())
+    #expect(try option(.sound(path: sound), output: "out.wav") == .sound)
+    #expect(try option(.sound(path: sound), .picture(path: picture), output: "out.mp4") == .sound)
+    #expect(try option(.image(path: picture), output: "out.wav") == .image)
+    var models = try scratch.models()
+    models.upsampler = try TinyFiles.files.get().spatialUpsampler
+    let upsampled = #expect(throws: GenerationError.self) {
+      try GenerationPlan(scratch.request(), models: models, output: scratch.path("out.wav"))
+    }
+    #expect(upsampled?.option == .upsampler)
+  }
+
   /// A tone of 440 Hz.
   private func tone(_ name: String = "tone.wav", seconds: Double = 1) throws -> String {
     let samples = (0..<Int(seconds * 32000)).map {
