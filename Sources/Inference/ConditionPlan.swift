@@ -80,6 +80,8 @@ struct ConditionPlan {
           throw GenerationError(.sound, "\(error)")
         }
       case .retake(let path, _, _):
+        // A given sound takes the place of the video's own.
+        guard givenSound == nil else { continue }
         guard try GivenVideo(condition).hasSound else {
           notes.append("\(path): has no sound; the result's is made anew from end to end")
           continue

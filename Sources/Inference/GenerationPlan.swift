@@ -46,18 +46,20 @@ public struct GenerationPlan: Sendable {
     let streams = try model.streams(request, kind)
     let upsampler = try models.upsampler.map { try UpsamplerShape(path: $0, model) }
     try Self.checkRecipe(request, models)
+    try RequestCheck.conditions(request, kind)
     let defaults = GenerationDefaults(
       version: checkpoint.version, blocks: model.transformer.blocks, method: request.method,
       isTwoStage: upsampler != nil, isDistilled: request.isDistilled)
     var notes: [String] = []
     let size = try SizeChoice(request, defaults, model, upsampler, kind).resolve(&notes)
     outputs = try OutputKind.paths(output, count: request.prompts.count)
-    for path in outputs { try OutputSink.check(path: path, kind: kind, size: size) }
+    let inputs = Self.inputs(request, models)
+    for path in outputs { try OutputSink.check(path: path, kind: kind, size: size, inputs: inputs) }
     let video = try request.videoGuidance.guidance(defaults: defaults.video).checked(model, .video)
     let audio = try request.audioGuidance.guidance(defaults: defaults.audio).checked(model, .audio)
 
     try models.device.prepare()
-    let loras = try LoRASet(models, checkpoint: checkpoint, streams: streams, notes: &notes)
+    let loras = try LoRASet(models, defaults, checkpoint: checkpoint, streams: streams, notes: &notes)
     var conditions = ConditionPlan(request, defaults, size, loras.referenceScale)
     let refersToVideos = request.conditions.contains { if case .reference = $0 { true } else { false } }
 
@@ -112,6 +114,17 @@ public struct GenerationPlan: Sendable {
     self.stages = stages
     self.notes = notes
     seed = request.seed
+  }
+
+  /// All files that are read; none may be written over.
+  private static func inputs(_ request: GenerationRequest, _ models: GenerationModels) -> [String] {
+    var paths = models.files.checkpointFiles + models.loras.map(\.path)
+    paths += [models.files.textEncoder, models.upsampler, models.distilledLoRA].compactMap { $0 }
+    for condition in request.conditions {
+      paths.append(condition.path)
+      if case .inpaint(_, let mask) = condition { paths.append(mask) }
+    }
+    return paths
   }
 
   /// What goes with what.

@@ -94,7 +94,11 @@ final class OutputSink {
   }
 
   /// Finds what would keep the file from being written, before hours of work.
-  static func check(path: String, kind: OutputKind, size: GenerationPlan.OutputSize) throws {
+  ///
+  /// - Parameter inputs: files that are read, and must not be written over.
+  static func check(
+    path: String, kind: OutputKind, size: GenerationPlan.OutputSize, inputs: [String] = []
+  ) throws {
     func fail(_ problem: String) -> GenerationError { GenerationError(.output, "\(path): \(problem)") }
     switch kind {
     case .picture:
@@ -107,14 +111,6 @@ final class OutputSink {
       }
     case .sound: break
     }
-    var isFolder: ObjCBool = false
-    if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
-      throw fail("is a folder; name a file")
-    }
-    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
-    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
-      throw fail("its folder does not exist; make it first")
-    }
-    if let problem = OutputFolder.problem(folder) { throw fail("its folder \(problem); choose another one") }
+    if let problem = OutputFile.problem(path, inputs: inputs) { throw fail(problem) }
   }
 }

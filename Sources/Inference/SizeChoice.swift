@@ -63,6 +63,15 @@ struct SizeChoice {
 
   private func check(_ size: GenerationPlan.OutputSize) throws {
     let factors = model.factors
+    // An edited video's own rate may be anything.
+    guard RequestCheck.frameRates.contains(size.frameRate.value) else {
+      throw GenerationError(
+        .frameRate, "\(size.frameRate.value) frames a second are not possible; use a rate from 0.1 to 1000")
+    }
+    guard size.seconds <= RequestCheck.mostSeconds else {
+      throw GenerationError(
+        .frames, "\(size.frames) are not possible: \(size.seconds) seconds are more than a day; use fewer")
+    }
     // A model that pads by reflection needs something to reflect.
     let leastCells = model.vae.padding == .reflect ? 2 : 1
     let sides = [

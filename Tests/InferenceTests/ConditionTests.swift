@@ -20,7 +20,7 @@ import Torch
       quality: .init(crf: 10, preset: "superfast"))
     for index in 0..<frames {
       try writer.append(
-        RGBFrame(bytes: [UInt8](repeating: UInt8(20 + 8 * index), count: 3 * 96 * 64), width: 96, height: 64))
+        RGBFrame(bytes: [UInt8](repeating: UInt8((20 + 8 * index) % 256), count: 3 * 96 * 64), width: 96, height: 64))
     }
     try writer.finish()
     return scratch.path(name)
@@ -42,7 +42,13 @@ import Torch
   }
 
   private func encoded(_ condition: GenerationCondition) throws -> VideoCondition? {
-    let plan = try scratch.plan(asking(for: condition))
+    try encoded(asking(for: condition))
+  }
+
+  private func encoded(
+    _ request: GenerationRequest, loras: [GenerationModels.LoRA] = []
+  ) throws -> VideoCondition? {
+    let plan = try scratch.plan(request, loras: loras)
     for case .encodeVideos(let encodings) in plan.stages {
       #expect(encodings.count == 1)
       let encoder = VideoConditionEncoder(encoder: try plan.checkpoint.videoEncoder(dtype: .float32))
@@ -116,6 +122,16 @@ import Torch
     #expect(latent.shape == [1, latent.size(1), 2, 2, 2])
     #expect(try attention?.array(of: Float.self) == [Float](repeating: 0.5, count: 8))
 
+    // Frames are left out first: of 32 frames 0, 1, 5, ..., 29 make two latent ones, where 25 of them would make one.
+    let quartered = try withMetadata("quarter.safetensors", ["reference_temporal_scale_factor": "4"])
+    request.frames = 33
+    request.conditions = [.reference(path: try clip("long.mp4", frames: 32))]
+    guard case .reference(let long, _, _, _, _) = try encoded(request, loras: [quartered]) else {
+      Issue.record("not a reference"); return
+    }
+    #expect(long.size(2) == 2)
+    request.conditions = [.reference(path: try clip())]
+
     let other = try withMetadata("other.safetensors", ["reference_downscale_factor": "4"])
     let conflict = #expect(throws: GenerationError.self) {
       try scratch.plan(request, loras: [halved, other])
@@ -127,6 +143,24 @@ import Torch
     (request.width, request.height) = (96, 64)
     #expect(
       #expect(throws: GenerationError.self) { try scratch.plan(request, loras: [halved]) }?.option == .reference)
+  }
+
+  /// Tiles of 80 frames would differ where they meet.
+  @Test func aReferenceIsEncodedAsAWhole() throws {
+    let path = try clip(frames: 89)
+    var request = asking(for: .reference(path: path))
+    request.frames = 89
+    guard case .reference(let latent, _, _, _, _) = try encoded(request) else {
+      Issue.record("not a reference"); return
+    }
+    #expect(try latent.equals(whole(path, frames: 0..<89)))
+  }
+
+  @Test func aKeyframeGoesTogetherWithAnEdit() throws {
+    let path = try clip()
+    let plain = try scratch.generate(asking(for: .retake(path: path, from: 0.4, to: 1)))
+    let keyframe = GenerationCondition.image(path: try scratch.picture(), frame: 20)
+    #expect(try scratch.generate(asking(for: keyframe, .retake(path: path, from: 0.4, to: 1))) != plain)
   }
 
   @Test func anEditedVideoDecidesSizeLengthAndRate() throws {
@@ -189,6 +223,17 @@ import Torch
       try scratch.plan(asking(for: .retake(path: path, from: 0, to: 1), .inpaint(path: path, mask: mask())))
     }
     #expect(two?.option == .source)
+    // What would be without effect.
+    func useless(_ output: String, _ conditions: GenerationCondition...) throws -> GenerationError.Option? {
+      var request = scratch.request()
+      request.conditions = conditions
+      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?.option
+    }
+    let picture = GenerationCondition.image(path: try scratch.picture())
+    #expect(try useless("out.wav", picture) == .image)
+    #expect(try useless("out.mp4", picture, .picture(path: path)) == .image)
+    #expect(try useless("out.wav", .sound(path: path)) == .sound)
+    #expect(try useless("out.mp4", .sound(path: path), .picture(path: path)) == .sound)
     var request = asking(for: .reference(path: path))
     request.referenceAttention = 1.5
     #expect(#expect(throws: GenerationError.self) { try scratch.plan(request) }?.option == .referenceAttention)
