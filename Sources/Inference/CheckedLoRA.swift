@@ -14,7 +14,8 @@ public struct CheckedLoRA: Sendable {
   /// - Parameter streams: what will be built of the transformer. Adapters of what will not be are left out.
   /// - Throws: `GenerationError` that names the LoRA's first key that does not fit, and both shapes.
   init(
-    _ choice: GenerationModels.LoRA, _ option: GenerationError.Option, checkpoint: Checkpoint, streams: Streams
+    _ choice: GenerationModels.LoRA, _ option: GenerationError.Option, checkpoint: Checkpoint,
+    streams: Streams
   ) throws {
     strength = choice.strength
     do {

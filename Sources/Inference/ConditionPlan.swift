@@ -38,7 +38,8 @@ struct ConditionPlan {
   ) throws {
     for condition in request.conditions {
       if sampling == 0 { try check(condition, grid, &notes) }
-      var encoding = GenerationStage.VideoEncoding(condition: condition, sampling: sampling, grid: grid, crf: 0)
+      var encoding = GenerationStage.VideoEncoding(
+        condition: condition, sampling: sampling, grid: grid, crf: 0)
       switch condition {
       case .image(_, _, _, let crf): encoding.crf = crf ?? defaults.imageCRF
       case .prefix, .suffix, .retake, .inpaint, .picture: break
@@ -66,7 +67,8 @@ struct ConditionPlan {
           let reader = try AudioReader(path: path)
           guard VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible else {
             throw GenerationError(
-              .sound, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000")
+              .sound,
+              "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000")
           }
           if let duration = reader.duration {
             guard start < duration else {
@@ -112,11 +114,15 @@ struct ConditionPlan {
     case .prefix(let path, let frames):
       let given = try clip(condition, path, &notes)
       guard given.frames < size.frames || frames != nil else {
-        throw fail("has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
+        throw fail(
+          "has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
       }
       guard let frames else { return }
-      guard frames >= 1, (frames - 1).isMultiple(of: time), frames < size.frames, frames <= given.frames else {
-        throw fail("\(frames) frames are not possible; use \(time)k + 1, below \(size.frames) and up to \(given.frames)")
+      guard frames >= 1, (frames - 1).isMultiple(of: time), frames < size.frames, frames <= given.frames
+      else {
+        throw fail(
+          "\(frames) frames are not possible; use \(time)k + 1, below \(size.frames) and up to \(given.frames)"
+        )
       }
     case .suffix(let path, let frames):
       let given = try clip(condition, path, &notes)
@@ -124,18 +130,21 @@ struct ConditionPlan {
         throw fail("has \(given.frames) frames; a video can end with no less than \(time + 1)")
       }
       guard given.frames < size.frames || frames != nil else {
-        throw fail("has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
+        throw fail(
+          "has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
       }
       guard let frames else { return }
       guard frames >= time, frames.isMultiple(of: time), frames < size.frames, frames < given.frames else {
         throw fail(
-          "\(frames) frames are not possible; use a multiple of \(time), below \(size.frames) and below \(given.frames)")
+          "\(frames) frames are not possible; use a multiple of \(time), below \(size.frames) and below \(given.frames)"
+        )
       }
     case .retake(_, let from, let to):
       guard from >= 0, from < to, from < size.seconds else {
         throw GenerationError(
           .startTime,
-          "\(from) to \(to) seconds are no stretch of a video of \(size.seconds); give a start before the end")
+          "\(from) to \(to) seconds are no stretch of a video of \(size.seconds); give a start before the end"
+        )
       }
     case .inpaint(_, let mask): _ = try GivenVideo(mask, .mask)
     case .reference(let path, let strength):

@@ -202,7 +202,8 @@ public struct GenerationPipeline: Sendable {
     let tokens = try stream.latent.narrow(1, 0, stream.sequence.targetCount)
     guard try tokens.to(.float32).abs().amax().isFinite().item() != 0 else {
       throw SamplingError(
-        description: "sampling ended in numbers that are not finite: lower the scales of guidance or the LoRAs' strength, "
+        description:
+          "sampling ended in numbers that are not finite: lower the scales of guidance or the LoRAs' strength, "
           + "or use --dtype float32")
     }
     return tokens

@@ -141,12 +141,14 @@ public struct GenerationPlan: Sendable {
     } else if models.upsampler != nil, models.distilledLoRA == nil {
       throw GenerationError(
         .upsampler,
-        "the second stage takes few steps, which needs --distilled-lora FILE, or a distilled model and --distilled")
+        "the second stage takes few steps, which needs --distilled-lora FILE, or a distilled model and --distilled"
+      )
     }
     if models.distilledLoRA != nil, models.upsampler == nil {
       throw GenerationError(
         .distilledLoRA,
-        "is for the second stage, which needs --spatial-upsampler-path FILE; use --lora to add it to a single stage")
+        "is for the second stage, which needs --spatial-upsampler-path FILE; use --lora to add it to a single stage"
+      )
     }
   }
 

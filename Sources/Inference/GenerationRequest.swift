@@ -136,7 +136,8 @@ public struct GenerationModels: Sendable {
 public struct GenerationError: Error, Equatable, CustomStringConvertible, Sendable {
   /// The options of `ltx generate`, which the values of a request go by.
   public enum Option: String, Sendable {
-    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference, sound, video
+    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference, sound,
+      video
     case distilled
     case frames = "num-frames"
     case frameRate = "frame-rate"

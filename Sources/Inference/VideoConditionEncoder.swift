@@ -77,7 +77,9 @@ struct VideoConditionEncoder {
   /// Pictures and references are encoded as a whole, as in the reference: tiles would differ where they meet.
   private func whole(_ pixels: Tensor) throws -> Tensor { try encoder(pixels).to(.cpu, .float32) }
 
-  private func edited(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int) throws -> Tensor {
+  private func edited(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int) throws
+    -> Tensor
+  {
     let pixels = try clip(path, encoding, most: total)
     guard pixels.size(2) == total else {
       throw MediaError(

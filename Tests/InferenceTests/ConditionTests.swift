@@ -20,7 +20,9 @@ import Torch
       quality: .init(crf: 10, preset: "superfast"))
     for index in 0..<frames {
       try writer.append(
-        RGBFrame(bytes: [UInt8](repeating: UInt8((20 + 8 * index) % 256), count: 3 * 96 * 64), width: 96, height: 64))
+        RGBFrame(
+          bytes: [UInt8](repeating: UInt8((20 + 8 * index) % 256), count: 3 * 96 * 64), width: 96, height: 64)
+      )
     }
     try writer.finish()
     return scratch.path(name)
@@ -68,7 +70,10 @@ import Torch
   @Test func aPrefixStandsAtTheStart() throws {
     let path = try clip()
     guard case .replace(let latent, let first, let strength) = try encoded(.prefix(path: path, frames: 9))
-    else { Issue.record("a prefix is not put in place"); return }
+    else {
+      Issue.record("a prefix is not put in place")
+      return
+    }
     #expect((first, strength) == (0, 1))
     #expect(try latent.equals(whole(path, frames: 0..<9)))
   }
@@ -76,7 +81,10 @@ import Torch
   @Test func aSuffixStandsAtTheEndAndIsEncodedWithWhatIsBeforeIt() throws {
     let path = try clip()
     guard case .replace(let latent, let first, let strength) = try encoded(.suffix(path: path, frames: 8))
-    else { Issue.record("a suffix is not put in place"); return }
+    else {
+      Issue.record("a suffix is not put in place")
+      return
+    }
     #expect((first, strength) == (3, 1))
     #expect(try latent.equals(whole(path, frames: 0..<25).narrow(2, 3, 1)))
   }
@@ -85,7 +93,8 @@ import Torch
     let path = try clip()
     // Frames 1-8, 9-16, 17-24 are 0.04-0.36, 0.36-0.68, 0.68-1 s.
     guard case .masked(let latent, let mask, _) = try encoded(.retake(path: path, from: 0.4, to: 0.6)) else {
-      Issue.record("a stretch is not masked"); return
+      Issue.record("a stretch is not masked")
+      return
     }
     #expect(try mask.mean([2, 3]).array(of: Float.self) == [1, 1, 0, 1])
     #expect(try latent.equals(whole(path, frames: 0..<25)))
@@ -93,7 +102,8 @@ import Torch
 
   @Test func whatAMaskTouchesIsMadeAnew() throws {
     guard case .masked(_, let mask, _) = try encoded(.inpaint(path: clip(), mask: mask())) else {
-      Issue.record("a mask does nothing"); return
+      Issue.record("a mask does nothing")
+      return
     }
     #expect(mask.shape == [1, 4, 2, 3])
     #expect(try mask.array(of: Float.self) == (0..<4).flatMap { _ in [Float(1), 0, 1, 1, 1, 1] })
@@ -112,11 +122,18 @@ import Torch
     let halved = try withMetadata(
       "half.safetensors", ["reference_downscale_factor": "2", "reference_temporal_scale_factor": "3"])
     let plan = try scratch.plan(request, loras: [halved])
-    guard case .encodeVideos(let encodings) = plan.stages[1] else { Issue.record("no encoding"); return }
+    guard case .encodeVideos(let encodings) = plan.stages[1] else {
+      Issue.record("no encoding")
+      return
+    }
     let encoder = VideoConditionEncoder(encoder: try plan.checkpoint.videoEncoder(dtype: .float32))
-    guard case .condition(.reference(let latent, let space, let time, let strength, let attention)) =
-      try withInference({ try encoder(encodings[0]) })
-    else { Issue.record("not a reference"); return }
+    guard
+      case .condition(.reference(let latent, let space, let time, let strength, let attention)) =
+        try withInference({ try encoder(encodings[0]) })
+    else {
+      Issue.record("not a reference")
+      return
+    }
     #expect((space, time, strength) == (2, 3, 0.75))
     // Frame 0 and every third after it: 9 of 25 frames, 2 latent ones.
     #expect(latent.shape == [1, latent.size(1), 2, 2, 2])
@@ -127,7 +144,8 @@ import Torch
     request.frames = 33
     request.conditions = [.reference(path: try clip("long.mp4", frames: 32))]
     guard case .reference(let long, _, _, _, _) = try encoded(request, loras: [quartered]) else {
-      Issue.record("not a reference"); return
+      Issue.record("not a reference")
+      return
     }
     #expect(long.size(2) == 2)
     request.conditions = [.reference(path: try clip())]
@@ -142,7 +160,8 @@ import Torch
     // 96 pixels are 3 cells, which can't be halved.
     (request.width, request.height) = (96, 64)
     #expect(
-      #expect(throws: GenerationError.self) { try scratch.plan(request, loras: [halved]) }?.option == .reference)
+      #expect(throws: GenerationError.self) { try scratch.plan(request, loras: [halved]) }?.option
+        == .reference)
   }
 
   /// Tiles of 80 frames would differ where they meet.
@@ -151,7 +170,8 @@ import Torch
     var request = asking(for: .reference(path: path))
     request.frames = 89
     guard case .reference(let latent, _, _, _, _) = try encoded(request) else {
-      Issue.record("not a reference"); return
+      Issue.record("not a reference")
+      return
     }
     #expect(try latent.equals(whole(path, frames: 0..<89)))
   }
@@ -236,7 +256,8 @@ import Torch
     #expect(try useless("out.mp4", .sound(path: path), .picture(path: path)) == .sound)
     var request = asking(for: .reference(path: path))
     request.referenceAttention = 1.5
-    #expect(#expect(throws: GenerationError.self) { try scratch.plan(request) }?.option == .referenceAttention)
+    #expect(
+      #expect(throws: GenerationError.self) { try scratch.plan(request) }?.option == .referenceAttention)
   }
 }
 

@@ -79,7 +79,10 @@ import Torch
     request.steps = nil
     let plan = try scratch.plan(request)
     #expect(samplings(plan).map(\.sigmas) == [NoiseSchedule.distilled])
-    guard case .encodePrompts(let prompts) = plan.stages[0] else { Issue.record("no prompts"); return }
+    guard case .encodePrompts(let prompts) = plan.stages[0] else {
+      Issue.record("no prompts")
+      return
+    }
     #expect(prompts == request.prompts)
     var models = try twoStages()
     models.distilledLoRA = nil
@@ -94,7 +97,9 @@ import Torch
   }
 
   @Test func defaultsAreTheGenerations() {
-    func defaults(_ version: String?, _ method: Sampler.Method = .euler, two: Bool = false) -> GenerationDefaults {
+    func defaults(_ version: String?, _ method: Sampler.Method = .euler, two: Bool = false)
+      -> GenerationDefaults
+    {
       GenerationDefaults(
         version: version.flatMap(ModelVersion.init), blocks: 48, method: method, isTwoStage: two,
         isDistilled: false)
@@ -105,7 +110,10 @@ import Torch
     #expect((defaults("2.3.0").imageCRF, defaults("2.4.0").imageCRF) == (33, 18))
     let both = defaults(nil)
     #expect((both.video.cfg, both.audio.cfg, both.video.modality, both.video.rescale) == (3, 7, 3, 0.7))
-    #expect((defaults(nil).width, defaults(nil, two: true).width, defaults(nil, .res2s, two: true).width) == (768, 1536, 1920))
+    #expect(
+      (defaults(nil).width, defaults(nil, two: true).width, defaults(nil, .res2s, two: true).width) == (
+        768, 1536, 1920
+      ))
     #expect((defaults(nil, .res2s).video.stg, defaults(nil, .res2s).audio.rescale) == (0, 1))
   }
 
@@ -136,7 +144,9 @@ import Torch
 
   /// A tone of 440 Hz.
   private func tone(_ name: String = "tone.wav", seconds: Double = 1) throws -> String {
-    let samples = (0..<Int(seconds * 32000)).map { Float(0.5 * sin(2 * Double.pi * 440 * Double($0) / 32000)) }
+    let samples = (0..<Int(seconds * 32000)).map {
+      Float(0.5 * sin(2 * Double.pi * 440 * Double($0) / 32000))
+    }
     try WAVWriter.write([samples, samples], sampleRate: 32000, to: scratch.path(name))
     return scratch.path(name)
   }
@@ -191,7 +201,9 @@ import Torch
     (request.width, request.height, request.frames, request.frameRate) = (nil, nil, nil, nil)
     let plan = try scratch.plan(request)
     #expect(
-      titles(plan) == ["Reading the prompts", "Encoding pictures", "Sampling", "Decoding sound", "Writing frames"])
+      titles(plan) == [
+        "Reading the prompts", "Encoding pictures", "Sampling", "Decoding sound", "Writing frames",
+      ])
     #expect(plan.size.frames == 9)
     try GenerationPipeline(plan).run()
     let (reader, frames) = try scratch.frames()

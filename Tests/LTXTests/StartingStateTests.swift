@@ -8,7 +8,8 @@ import Torch
 /// (`Tests/Oracles/starting_states.py`).
 @Suite struct StartingStateTests {
   private let file: SafetensorsFile
-  private let video = VideoGrid(batch: 1, channels: 12, frames: 3, rows: 2, columns: 4, fps: 25, factors: .usual)
+  private let video = VideoGrid(
+    batch: 1, channels: 12, frames: 3, rows: 2, columns: 4, fps: 25, factors: .usual)
   private let audio = AudioGrid(batch: 1, channels: 3, bins: 16, frames: 17)
 
   init() throws {

@@ -104,7 +104,8 @@ public struct Checkpoint: Sendable {
     isInspected: Bool = false
   ) -> Weights {
     Weights(
-      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
+      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
+      storage: storage,
       loaded: loaded, isInspected: isInspected)
   }
 
