@@ -192,6 +192,21 @@ import Torch
     #expect(plan.notes.contains { $0.contains("28 frames") })
     request.frames = 33
     #expect(#expect(throws: GenerationError.self) { try scratch.plan(request) }?.option == .frames)
+    // Too small for a cell, too fast for anyone: what to say is told with the video's name.
+    request.frames = nil
+    for (name, side, rate, wanted) in [
+      ("small.mp4", 16, 24, "--width"), ("fast.mp4", 64, 5000, "--frame-rate"),
+    ] {
+      let writer = try VideoWriter(
+        path: scratch.path(name), width: side, height: side, frameRate: Rational(rate))
+      let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * side * side), width: side, height: side)
+      for _ in 0..<9 { try writer.append(grey) }
+      try writer.finish()
+      request.conditions = [.retake(path: scratch.path(name), from: 0, to: 1)]
+      let error = #expect(throws: GenerationError.self) { try scratch.plan(request) }
+      #expect(error?.option == .source)
+      #expect(error?.problem.contains("say the result's \(wanted)") == true)
+    }
   }
 
   @Test func everyConditionChangesTheResult() throws {
