@@ -87,7 +87,8 @@ final class OutputSink {
     let end = Int((Double(writer.frameCount) / frameRate * Double(sound.sampleRate)).rounded())
     try writer.append(
       audio: sound.channels.map { channel in
-        let part = channel.dropFirst(written).prefix(end - written)
+        // Full scale is all that players have.
+        let part = channel.dropFirst(written).prefix(end - written).map { min(max($0, -1), 1) }
         return part + [Float](repeating: 0, count: end - written - part.count)
       })
     written = end

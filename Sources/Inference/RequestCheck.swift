@@ -6,8 +6,8 @@ enum RequestCheck {
   private static let largestSide = 16384
   private static let mostFrames = 1_000_000
   static let frameRates = 0.1...1000.0
-  /// A day: sound of that length can still be counted and held.
-  static let mostSeconds = 86400.0
+  /// Six hours: a WAV can hold stereo sound of that length.
+  static let mostSeconds = 21600.0
   /// A scale beyond this is noise, and not far from overflowing.
   static let largestScale = 1e6
 

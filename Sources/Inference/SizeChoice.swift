@@ -83,7 +83,8 @@ struct SizeChoice {
     let factors = model.factors
     guard size.seconds <= RequestCheck.mostSeconds else {
       throw GenerationError(
-        .frames, "\(size.frames) are not possible: \(size.seconds) seconds are more than a day; use fewer")
+        .frames, "\(size.frames) are not possible: \(size.seconds) seconds are more than six hours; use fewer"
+      )
     }
     // A model that pads by reflection needs something to reflect.
     let leastCells = model.vae.padding == .reflect ? 2 : 1

@@ -129,6 +129,19 @@ import Torch
     #expect(silent.hasAudio)
   }
 
+  @Test func soundIsLimitedToFullScale() throws {
+    let loud = (0..<8000).map { Float(4 * sin(Double($0) * 0.01)) }
+    let sink = try OutputSink(
+      path: scratch.path("loud.mp4"), kind: .video,
+      size: .init(width: 64, height: 64, frames: 12, frameRate: Rational(24)),
+      sound: SoundClip(left: loud, right: loud, sampleRate: 16000))
+    let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 64 * 64), width: 64, height: 64)
+    for _ in 0..<12 { try sink.append(grey) }
+    try sink.finish()
+    let peak = try SoundClip.read(path: scratch.path("loud.mp4")).channels[0].reduce(0) { max($0, abs($1)) }
+    #expect(peak > 0.9 && peak < 1.3, "\(peak)")
+  }
+
   @Test func aWAVIsSoundAlone() throws {
     var request = scratch.request()
     (request.hasSound, request.frames, request.steps) = (true, 25, 1)
