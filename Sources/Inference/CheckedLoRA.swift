@@ -13,13 +13,16 @@ public struct CheckedLoRA: Sendable {
   ///
   /// - Parameter streams: what will be built of the transformer. Adapters of what will not be are left out.
   /// - Throws: `GenerationError` that names the LoRA's first key that does not fit, and both shapes.
-  init(_ choice: GenerationModels.LoRA, checkpoint: Checkpoint, streams: Streams) throws {
+  init(
+    _ choice: GenerationModels.LoRA, _ option: GenerationError.Option, checkpoint: Checkpoint,
+    streams: Streams
+  ) throws {
     strength = choice.strength
     do {
       file = try LoRAFile(path: choice.path)
       notes = try TransformerBuilder(checkpoint).streams(streams).lora(file, strength: strength).notes
     } catch {
-      throw GenerationError(.lora, "\(error)")
+      throw GenerationError(option, "\(error)")
     }
   }
 }

@@ -12,6 +12,8 @@ public struct GenerationDefaults: Sendable {
   public var audio: Guidance
   /// How H.264 compresses a picture before it is encoded: the model was trained on frames of compressed videos.
   public var imageCRF = 33
+  /// How much of the distilled LoRA the first of two stages gets, and the second.
+  public var distilledStrengths = (first: 0.0, second: 1.0)
 
   /// - Parameters:
   ///   - version: what the checkpoint says its version is; nil for LTX-2, whose files don't say.
@@ -40,6 +42,7 @@ public struct GenerationDefaults: Sendable {
     case .res2s:
       steps = 15
       if isTwoStage { (width, height) = (1920, 1088) }
+      distilledStrengths = (0.25, 0.5)
       (video.rescale, audio.rescale) = (0.45, 1)
     }
     // One of the published models' 48 blocks, and the one at the same depth in a transformer of another size.

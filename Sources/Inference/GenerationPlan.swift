@@ -46,18 +46,20 @@ public struct GenerationPlan: Sendable {
     let streams = try model.streams(request, kind)
     let upsampler = try models.upsampler.map { try UpsamplerShape(path: $0, model) }
     try Self.checkRecipe(request, models, kind)
+    try RequestCheck.conditions(request, kind)
     let defaults = GenerationDefaults(
       version: checkpoint.version, blocks: model.transformer.blocks, method: request.method,
       isTwoStage: upsampler != nil, isDistilled: request.isDistilled)
     var notes: [String] = []
     let size = try SizeChoice(request, defaults, model, upsampler, kind).resolve(&notes)
     outputs = try OutputKind.paths(output, count: request.prompts.count)
-    for path in outputs { try OutputSink.check(path: path, kind: kind, size: size) }
+    let inputs = Self.inputs(request, models)
+    for path in outputs { try OutputSink.check(path: path, kind: kind, size: size, inputs: inputs) }
     let video = try request.videoGuidance.guidance(defaults: defaults.video).checked(model, .video)
     let audio = try request.audioGuidance.guidance(defaults: defaults.audio).checked(model, .audio)
 
     try models.device.prepare()
-    let loras = try LoRASet(models, checkpoint: checkpoint, streams: streams, notes: &notes)
+    let loras = try LoRASet(models, defaults, checkpoint: checkpoint, streams: streams, notes: &notes)
     var conditions = try ConditionPlan(request, defaults, size, loras.referenceScale)
     let refersToVideos = request.conditions.contains { if case .reference = $0 { true } else { false } }
 
@@ -114,30 +116,23 @@ public struct GenerationPlan: Sendable {
     seed = request.seed
   }
 
+  /// All files that are read; none may be written over.
+  private static func inputs(_ request: GenerationRequest, _ models: GenerationModels) -> [String] {
+    var paths = models.files.checkpointFiles + models.loras.map(\.path)
+    paths += [models.files.textEncoder, models.upsampler, models.distilledLoRA].compactMap { $0 }
+    for condition in request.conditions {
+      paths.append(condition.path)
+      if case .inpaint(_, let mask) = condition { paths.append(mask) }
+    }
+    return paths
+  }
+
   /// What goes with what.
   private static func checkRecipe(
     _ request: GenerationRequest, _ models: GenerationModels, _ kind: OutputKind
   ) throws {
-    func first(_ isIt: (GenerationCondition) -> Bool) -> GenerationCondition? {
-      request.conditions.first(where: isIt)
-    }
-    let sound = first { if case .sound = $0 { true } else { false } }
-    let picture = first { if case .picture = $0 { true } else { false } }
-    if let sound, picture != nil || kind == .sound {
-      throw GenerationError(
-        sound.option,
-        "\(sound.path): with a given sound\(picture == nil ? "" : " and given pictures") there is nothing to make"
-      )
-    }
-    if kind == .sound {
-      if models.upsampler != nil {
-        throw GenerationError(.upsampler, "there are no pictures to enlarge in a .wav; leave it out")
-      }
-      if picture == nil, let condition = request.conditions.first {
-        throw GenerationError(
-          condition.option,
-          "\(condition.path): sound alone is made without pictures; write an .mp4, or leave it out")
-      }
+    if kind == .sound, models.upsampler != nil {
+      throw GenerationError(.upsampler, "there are no pictures to enlarge in a .wav; leave it out")
     }
     if request.isDistilled {
       if request.steps != nil {

@@ -115,9 +115,10 @@ public struct GenerationModels: Sendable {
   /// A spatial latent upsampler: the video is made small first, then enlarged and refined.
   public var upsampler: String?
   /// What is added for the refining stage, which has few steps and no guidance.
-  public var distilledLoRA: LoRA?
-  /// How much of it is added for the first stage, too.
-  public var distilledFirstStageStrength = 0.0
+  public var distilledLoRA: String?
+  /// How much of it is added for the refining stage, and for the first one; nil takes `GenerationDefaults`.
+  public var distilledStrength: Double?
+  public var distilledFirstStageStrength: Double?
   public var device = Device.cpu
   /// What models compute in.
   public var dtype: DType

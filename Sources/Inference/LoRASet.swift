@@ -9,27 +9,35 @@ struct LoRASet {
   /// How much coarser references are than the video, as the LoRAs were trained.
   let referenceScale: (spatial: Int, temporal: Int)
 
-  init(_ models: GenerationModels, checkpoint: Checkpoint, streams: Streams, notes: inout [String]) throws {
-    func check(_ choice: GenerationModels.LoRA) throws -> CheckedLoRA {
-      let lora = try CheckedLoRA(choice, checkpoint: checkpoint, streams: streams)
-      notes += lora.notes
-      return lora
+  init(
+    _ models: GenerationModels, _ defaults: GenerationDefaults, checkpoint: Checkpoint, streams: Streams,
+    notes: inout [String]
+  ) throws {
+    func check(
+      _ choice: GenerationModels.LoRA, _ option: GenerationError.Option = .lora
+    ) throws -> CheckedLoRA {
+      try CheckedLoRA(choice, option, checkpoint: checkpoint, streams: streams)
     }
-    chosen = try models.loras.map(check)
+    chosen = try models.loras.map { try check($0) }
+    notes += chosen.flatMap(\.notes)
     var referenceScale = (spatial: 1, temporal: 1)
     for (choice, lora) in zip(models.loras, chosen) {
       try Self.agree(&referenceScale.spatial, "reference_downscale_factor", lora, choice.path)
       try Self.agree(&referenceScale.temporal, "reference_temporal_scale_factor", lora, choice.path)
     }
     self.referenceScale = referenceScale
-    distilled = try models.distilledLoRA.map(check)
-    if let choice = models.distilledLoRA, models.distilledFirstStageStrength != 0 {
-      distilledFirst = try CheckedLoRA(
-        .init(path: choice.path, strength: models.distilledFirstStageStrength), checkpoint: checkpoint,
-        streams: streams)
-    } else {
-      distilledFirst = nil
+    let strengths = (
+      first: models.distilledFirstStageStrength ?? defaults.distilledStrengths.first,
+      second: models.distilledStrength ?? defaults.distilledStrengths.second
+    )
+    distilled = try models.distilledLoRA.map {
+      try check(.init(path: $0, strength: strengths.second), .distilledLoRA)
     }
+    notes += distilled?.notes ?? []
+    distilledFirst =
+      strengths.first == 0
+      ? nil
+      : try models.distilledLoRA.map { try check(.init(path: $0, strength: strengths.first), .distilledLoRA) }
   }
 
   /// What the first sampling has.

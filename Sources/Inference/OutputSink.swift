@@ -87,14 +87,19 @@ final class OutputSink {
     let end = Int((Double(writer.frameCount) / frameRate * Double(sound.sampleRate)).rounded())
     try writer.append(
       audio: sound.channels.map { channel in
-        let part = channel.dropFirst(written).prefix(end - written)
+        // Full scale is all that players have.
+        let part = channel.dropFirst(written).prefix(end - written).map { min(max($0, -1), 1) }
         return part + [Float](repeating: 0, count: end - written - part.count)
       })
     written = end
   }
 
   /// Finds what would keep the file from being written, before hours of work.
-  static func check(path: String, kind: OutputKind, size: GenerationPlan.OutputSize) throws {
+  ///
+  /// - Parameter inputs: files that are read, and must not be written over.
+  static func check(
+    path: String, kind: OutputKind, size: GenerationPlan.OutputSize, inputs: [String] = []
+  ) throws {
     func fail(_ problem: String) -> GenerationError { GenerationError(.output, "\(path): \(problem)") }
     switch kind {
     case .picture:
@@ -108,14 +113,6 @@ final class OutputSink {
       }
     case .sound: break
     }
-    var isFolder: ObjCBool = false
-    if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
-      throw fail("is a folder; name a file")
-    }
-    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
-    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
-      throw fail("its folder does not exist; make it first")
-    }
-    if let problem = OutputFolder.problem(folder) { throw fail("its folder \(problem); choose another one") }
+    if let problem = OutputFile.problem(path, inputs: inputs) { throw fail(problem) }
   }
 }

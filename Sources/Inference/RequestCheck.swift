@@ -5,6 +5,9 @@ enum RequestCheck {
   /// What H.264 holds in pixels, and more frames than memory holds; counts of tokens stay far from overflowing.
   private static let largestSide = 16384
   private static let mostFrames = 1_000_000
+  static let frameRates = 0.1...1000.0
+  /// Six hours: a WAV can hold stereo sound of that length.
+  static let mostSeconds = 21600.0
   /// A scale beyond this is noise, and not far from overflowing.
   static let largestScale = 1e6
 
@@ -23,12 +26,35 @@ enum RequestCheck {
       guard let value, value > most else { continue }
       throw GenerationError(option, "\(value) is not possible; use at most \(most)")
     }
-    if let rate = request.frameRate, !(rate > 0 && rate <= 1000) {
+    if let rate = request.frameRate, !frameRates.contains(rate) {
       throw GenerationError(
-        .frameRate, "\(rate) frames a second are not possible; use a rate above 0 and up to 1000")
+        .frameRate, "\(rate) frames a second are not possible; use a rate from 0.1 to 1000")
     }
     guard (0...1).contains(request.referenceAttention) else {
       throw GenerationError(.referenceAttention, "\(request.referenceAttention) is out of range; use 0 to 1")
+    }
+  }
+
+  /// What is known of a result must leave something to make, and must be of use for it.
+  static func conditions(_ request: GenerationRequest, _ kind: OutputKind) throws {
+    let given = request.conditions.contains { if case .picture = $0 { true } else { false } }
+    for condition in request.conditions {
+      func fail(_ problem: String) -> GenerationError {
+        GenerationError(condition.option, "\(condition.path): \(problem)")
+      }
+      switch condition {
+      case .picture: break
+      case .sound:
+        guard !given else { throw fail("with --video too, nothing is left to make; leave one of them out") }
+        guard kind != .sound else {
+          throw fail("the result would be a copy of it; use .mp4 to make a video for it")
+        }
+      case .retake:
+        guard !given else { throw fail("only one video can be edited; give one of --source and --video") }
+      case .image, .prefix, .suffix, .inpaint, .reference:
+        guard !given else { throw fail("the result has the pictures of --video; leave one of them out") }
+        guard kind != .sound else { throw fail("a WAV has no pictures; leave it out, or use .mp4") }
+      }
     }
   }
 }

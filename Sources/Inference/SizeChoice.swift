@@ -27,6 +27,7 @@ struct SizeChoice {
     let width = request.width ?? edited.map { $0.width / (factors.width * step) * factors.width * step }
     let height = request.height ?? edited.map { $0.height / (factors.height * step) * factors.height * step }
     let frames = request.frames ?? edited.map { max(1, ($0.frames - 1) / factors.time * factors.time + 1) }
+    if let edited { try check(edited, width: width, height: height) }
     var rate = edited?.frameRate
     if let asked = request.frameRate ?? (rate == nil ? defaults.frameRate : nil) {
       guard let exact = Rational(approximating: asked) else {
@@ -62,8 +63,29 @@ struct SizeChoice {
     return try GivenVideo(condition)
   }
 
+  /// An edited video may be anything.
+  private func check(_ edited: GivenVideo, width: Int?, height: Int?) throws {
+    guard request.width != nil || width != 0, request.height != nil || height != 0 else {
+      throw GenerationError(
+        edited.option,
+        "\(edited.path): its \(edited.width)x\(edited.height) pixels are too few; say the result's --width and --height"
+      )
+    }
+    guard request.frameRate != nil || RequestCheck.frameRates.contains(edited.frameRate.value) else {
+      throw GenerationError(
+        edited.option,
+        "\(edited.path): is at \(edited.frameRate.value) frames a second; say the result's --frame-rate, 0.1 to 1000"
+      )
+    }
+  }
+
   private func check(_ size: GenerationPlan.OutputSize) throws {
     let factors = model.factors
+    guard size.seconds <= RequestCheck.mostSeconds else {
+      throw GenerationError(
+        .frames, "\(size.frames) are not possible: \(size.seconds) seconds are more than six hours; use fewer"
+      )
+    }
     // A model that pads by reflection needs something to reflect.
     let leastCells = model.vae.padding == .reflect ? 2 : 1
     let sides = [
@@ -99,6 +121,8 @@ struct SizeChoice {
 /// A video or picture that a request names, as far as its container tells.
 struct GivenVideo {
   let path: String
+  /// What named it.
+  let option: GenerationError.Option
   let width: Int
   let height: Int
   let frames: Int
@@ -113,6 +137,7 @@ struct GivenVideo {
     do {
       let reader = try VideoReader(path: path)
       self.path = path
+      self.option = option
       (width, height, frameRate) = (reader.width, reader.height, reader.frameRate)
       (hasSound, isImage) = (reader.hasAudio, reader.isImage)
       // An estimate may be off by a few frames, which decides whether there are enough.

@@ -22,7 +22,7 @@ struct VideoConditionEncoder {
     let total = (grid.frames - 1) * time + 1
     switch encoding.condition {
     case .image(let path, let frame, let strength, _):
-      let latent = try latent(picture(path, encoding))
+      let latent = try whole(picture(path, encoding))
       return .condition(
         frame == 0
           ? .replace(latent: latent, latentFrame: 0, strength: strength)
@@ -44,11 +44,11 @@ struct VideoConditionEncoder {
       let kept = grid.frames(from: from, to: to).map { $0 ? Float(0) : 1 }
       let mask = try Tensor(kept, shape: [1, grid.frames, 1, 1])
         .expand([1, grid.frames, grid.rows, grid.columns]).contiguous()
-      return .condition(.masked(latent: try whole(path, encoding, total), mask: mask, strength: 1))
+      return .condition(.masked(latent: try edited(path, encoding, total), mask: mask, strength: 1))
     case .inpaint(let path, let maskPath):
       return .condition(
         .masked(
-          latent: try whole(path, encoding, total), mask: try keptCells(maskPath, grid, total), strength: 1))
+          latent: try edited(path, encoding, total), mask: try keptCells(maskPath, grid, total), strength: 1))
     case .reference(let path, let strength):
       var pixels = try clip(path, encoding, most: total)
       if encoding.temporalScale > 1 {
@@ -56,7 +56,7 @@ struct VideoConditionEncoder {
         let indices = [0] + Array(stride(from: 1, to: pixels.size(2), by: encoding.temporalScale))
         pixels = try pixels.indexSelect(2, Tensor(indices.map(Int64.init)))
       }
-      let latent = try latent(pixels)
+      let latent = try whole(pixels)
       let tokens = latent.size(2) * latent.size(3) * latent.size(4)
       return .condition(
         .reference(
@@ -64,16 +64,21 @@ struct VideoConditionEncoder {
           strength: strength,
           attention: encoding.attention == 1 ? nil : try .full([1, tokens], Scalar(encoding.attention))))
     case .picture(let path):
-      return .frozen(try whole(path, encoding, total))
+      return .frozen(try edited(path, encoding, total))
     case .sound: preconditionFailure("a sound among videos")
     }
   }
 
+  /// Clips may be long, and are encoded in tiles, as the reference's retake does.
   private func latent(_ pixels: Tensor) throws -> Tensor {
     try encoder.encode(pixels, tiling: .usual(for: encoder.compression)).to(.cpu, .float32)
   }
 
-  private func whole(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int) throws -> Tensor
+  /// Pictures and references are encoded as a whole, as in the reference: tiles would differ where they meet.
+  private func whole(_ pixels: Tensor) throws -> Tensor { try encoder(pixels).to(.cpu, .float32) }
+
+  private func edited(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int) throws
+    -> Tensor
   {
     let pixels = try clip(path, encoding, most: total)
     guard pixels.size(2) == total else {
@@ -92,7 +97,7 @@ struct VideoConditionEncoder {
     return try FrameTensors.stack([FrameTensors.covering(seen, (encoding.width, encoding.height))])
   }
 
-  /// Frames of a clip, `k * t + 1` of them: [1, 3, frames, height, width].
+  /// The first frames of a clip: [1, 3, frames, height, width]. The encoder leaves out those that complete no latent frame.
   private func clip(
     _ path: String, _ encoding: GenerationStage.VideoEncoding, most: Int, skipping: Int = 0
   ) throws -> Tensor {
@@ -102,9 +107,10 @@ struct VideoConditionEncoder {
     while frames.count < most, let frame = try reader.next() {
       frames.append(try FrameTensors.covering(frame, (encoding.width, encoding.height)))
     }
-    let time = encoding.grid.factors.time
-    let used = max(1, (frames.count - 1) / time * time + 1)
-    return try FrameTensors.stack(Array(frames.prefix(used)))
+    guard !frames.isEmpty else {
+      throw MediaError(.decoding, file: path, "holds no frame", remedy: "Copy or convert the file anew.")
+    }
+    return try FrameTensors.stack(frames)
   }
 
   /// Where a mask leaves the video as it is: [1, F, H, W], 1 for cells without a white pixel in any of their frames.

@@ -6,17 +6,19 @@ import Torch
 /// `FILE` or `FILE:STRENGTH`.
 struct LoRAArgument: ExpressibleByArgument {
   let path: String
-  let strength: Double
+  /// Nil where the argument does not say.
+  let givenStrength: Double?
+  var strength: Double { givenStrength ?? 1 }
 
   init?(argument: String) {
     if let colon = argument.lastIndex(of: ":"),
       let strength = Double(argument[argument.index(after: colon)...])
     {
       path = String(argument[..<colon])
-      self.strength = strength
+      givenStrength = strength
     } else {
       path = argument
-      strength = 1
+      givenStrength = nil
     }
     if path.isEmpty { return nil }
   }

@@ -47,12 +47,14 @@ struct GenerateCommand: ParsableCommand {
   @Option(
     name: .customLong("distilled-lora"),
     help: ArgumentHelp(
-      "A LoRA that makes the model a distilled one, for the second stage.", valueName: "file[:strength]"))
+      "A LoRA that makes the model a distilled one, for the second stage. The strength is 1 if left out, with res_2s 0.5.",
+      valueName: "file[:strength]"))
   var distilledLoRA: LoRAArgument?
 
   @Option(
-    name: .customLong("distilled-lora-strength-stage-1"), help: "How much of it the first stage gets.")
-  var distilledFirstStageStrength = 0.0
+    name: .customLong("distilled-lora-strength-stage-1"),
+    help: "How much of it the first stage gets. (default: 0, with res_2s 0.25)")
+  var distilledFirstStageStrength: Double?
 
   @OptionGroup(title: "Result") var result: ResultOptions
   @OptionGroup(title: "What is known of it") var conditions: ConditionOptions
@@ -112,7 +114,7 @@ struct GenerateCommand: ParsableCommand {
     models.textEncoder8bit = textEncoder8bit
     models.fusesLoRAs = fuseLoRAs
     models.upsampler = upsampler
-    models.distilledLoRA = distilledLoRA?.choice
+    (models.distilledLoRA, models.distilledStrength) = (distilledLoRA?.path, distilledLoRA?.givenStrength)
     models.distilledFirstStageStrength = distilledFirstStageStrength
     return models
   }

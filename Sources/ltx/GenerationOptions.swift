@@ -1,6 +1,7 @@
 // The options of `ltx generate`, in groups.
 
 import ArgumentParser
+import Foundation
 import Inference
 import LTX
 
@@ -53,15 +54,7 @@ struct ResultOptions: ParsableArguments {
   func allPrompts() throws -> [String] {
     var all = prompt
     if let prompts {
-      let text: String
-      do {
-        text = try String(contentsOfFile: prompts, encoding: .utf8)
-      } catch {
-        throw InputError("--prompts: \(prompts) can't be read as text: \(error.localizedDescription)")
-      }
-      var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
-        $0.trimmingCharacters(in: .whitespacesAndNewlines)
-      }
+      var lines = try Self.lines(of: prompts)
       // A file ends with a line break.
       if lines.last == "" { lines.removeLast() }
       if let empty = lines.firstIndex(of: "") {
@@ -74,6 +67,25 @@ struct ResultOptions: ParsableArguments {
       throw InputError("nothing says what to show; give --prompt TEXT or --prompts FILE")
     }
     return all
+  }
+
+  /// The lines of a text file, without blanks around them. They may end as on Windows, and the file may begin with the mark
+  /// that editors there put in front.
+  private static func lines(of path: String) throws -> [String] {
+    let data: Data
+    do {
+      data = try Data(contentsOf: URL(fileURLWithPath: path))
+    } catch {
+      throw InputError("--prompts: \(path) can't be read: \(error.localizedDescription)")
+    }
+    guard let text = String(validating: data, as: UTF8.self), !data.contains(0) else {
+      throw InputError("--prompts: \(path) is no text in UTF-8; give a text file with a prompt a line")
+    }
+    let scalars = text.unicodeScalars.drop { $0 == "\u{FEFF}" }
+    // Scalars, since "\r\n" is one character.
+    return scalars.split(separator: "\n", omittingEmptySubsequences: false).map {
+      String($0).trimmingCharacters(in: .whitespacesAndNewlines)
+    }
   }
 }
 

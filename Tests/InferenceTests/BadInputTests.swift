@@ -40,7 +40,7 @@ import Torch
     #expect(try error { $0.steps = 0 }?.option == .steps)
     #expect(try error { $0.steps = -3 }?.option == .steps)
     #expect(try error { $0.steps = .max }?.option == .steps)
-    for rate in [0, -24, .nan, .infinity, 1e9] {
+    for rate in [0, -24, .nan, .infinity, 1e9, 1e-300, 0.01] {
       #expect(try error { $0.frameRate = rate }?.option == .frameRate)
     }
     #expect(try error { $0.videoGuidance.cfg = .nan }?.option == .videoCFG)
@@ -63,7 +63,13 @@ import Torch
         size: .init(width: 64, height: 64, frames: 9, frameRate: Rational(24)))
     }
     #expect(refused?.problem.contains("can't be written to") == true)
-    #expect(try error(output: "nowhere/out.mp4") { _ in }?.problem.contains("folder does not exist") == true)
+    #expect(try error(output: "nowhere/out.mp4") { _ in }?.problem.contains("does not exist") == true)
+    // Nothing that is read is written over, under whatever name.
+    let picture = try scratch.picture()
+    try FileManager.default.createSymbolicLink(
+      atPath: scratch.path("link.png"), withDestinationPath: picture)
+    let over = try error(output: "link.png") { ($0.frames, $0.conditions) = (1, [.image(path: picture)]) }
+    #expect(over?.description.contains("is the input \(picture)") == true)
     try FileManager.default.createDirectory(
       atPath: scratch.path("dir.mp4"), withIntermediateDirectories: false)
     #expect(try error(output: "dir.mp4") { _ in }?.problem.contains("is a folder") == true)

@@ -20,7 +20,9 @@ import Torch
       quality: .init(crf: 10, preset: "superfast"))
     for index in 0..<frames {
       try writer.append(
-        RGBFrame(bytes: [UInt8](repeating: UInt8(20 + 8 * index), count: 3 * 96 * 64), width: 96, height: 64))
+        RGBFrame(
+          bytes: [UInt8](repeating: UInt8((20 + 8 * index) % 256), count: 3 * 96 * 64), width: 96, height: 64)
+      )
     }
     try writer.finish()
     return scratch.path(name)
@@ -42,7 +44,13 @@ import Torch
   }
 
   private func encoded(_ condition: GenerationCondition) throws -> VideoCondition? {
-    let plan = try scratch.plan(asking(for: condition))
+    try encoded(asking(for: condition))
+  }
+
+  private func encoded(
+    _ request: GenerationRequest, loras: [GenerationModels.LoRA] = []
+  ) throws -> VideoCondition? {
+    let plan = try scratch.plan(request, loras: loras)
     for case .encodeVideos(let encodings) in plan.stages {
       #expect(encodings.count == 1)
       let encoder = VideoConditionEncoder(encoder: try plan.checkpoint.videoEncoder(dtype: .float32))
@@ -131,6 +139,17 @@ import Torch
     #expect(latent.shape == [1, latent.size(1), 2, 2, 2])
     #expect(try attention?.array(of: Float.self) == [Float](repeating: 0.5, count: 8))
 
+    // Frames are left out first: of 32 frames 0, 1, 5, ..., 29 make two latent ones, where 25 of them would make one.
+    let quartered = try withMetadata("quarter.safetensors", ["reference_temporal_scale_factor": "4"])
+    request.frames = 33
+    request.conditions = [.reference(path: try clip("long.mp4", frames: 32))]
+    guard case .reference(let long, _, _, _, _) = try encoded(request, loras: [quartered]) else {
+      Issue.record("not a reference")
+      return
+    }
+    #expect(long.size(2) == 2)
+    request.conditions = [.reference(path: try clip())]
+
     let other = try withMetadata("other.safetensors", ["reference_downscale_factor": "4"])
     let conflict = #expect(throws: GenerationError.self) {
       try scratch.plan(request, loras: [halved, other])
@@ -145,6 +164,25 @@ import Torch
         == .reference)
   }
 
+  /// Tiles of 80 frames would differ where they meet.
+  @Test func aReferenceIsEncodedAsAWhole() throws {
+    let path = try clip(frames: 89)
+    var request = asking(for: .reference(path: path))
+    request.frames = 89
+    guard case .reference(let latent, _, _, _, _) = try encoded(request) else {
+      Issue.record("not a reference")
+      return
+    }
+    #expect(try latent.equals(whole(path, frames: 0..<89)))
+  }
+
+  @Test func aKeyframeGoesTogetherWithAnEdit() throws {
+    let path = try clip()
+    let plain = try scratch.generate(asking(for: .retake(path: path, from: 0.4, to: 1)))
+    let keyframe = GenerationCondition.image(path: try scratch.picture(), frame: 20)
+    #expect(try scratch.generate(asking(for: keyframe, .retake(path: path, from: 0.4, to: 1))) != plain)
+  }
+
   @Test func anEditedVideoDecidesSizeLengthAndRate() throws {
     let path = try clip(frames: 28, rate: 10)
     var request = asking(for: .retake(path: path, from: 0, to: 1))
@@ -154,6 +192,21 @@ import Torch
     #expect(plan.notes.contains { $0.contains("28 frames") })
     request.frames = 33
     #expect(#expect(throws: GenerationError.self) { try scratch.plan(request) }?.option == .frames)
+    // Too small for a cell, too fast for anyone: what to say is told with the video's name.
+    request.frames = nil
+    for (name, side, rate, wanted) in [
+      ("small.mp4", 16, 24, "--width"), ("fast.mp4", 64, 5000, "--frame-rate"),
+    ] {
+      let writer = try VideoWriter(
+        path: scratch.path(name), width: side, height: side, frameRate: Rational(rate))
+      let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * side * side), width: side, height: side)
+      for _ in 0..<9 { try writer.append(grey) }
+      try writer.finish()
+      request.conditions = [.retake(path: scratch.path(name), from: 0, to: 1)]
+      let error = #expect(throws: GenerationError.self) { try scratch.plan(request) }
+      #expect(error?.option == .source)
+      #expect(error?.problem.contains("say the result's \(wanted)") == true)
+    }
   }
 
   @Test func everyConditionChangesTheResult() throws {
@@ -205,6 +258,17 @@ import Torch
       try scratch.plan(asking(for: .retake(path: path, from: 0, to: 1), .inpaint(path: path, mask: mask())))
     }
     #expect(two?.option == .source)
+    // What would be without effect.
+    func useless(_ output: String, _ conditions: GenerationCondition...) throws -> GenerationError.Option? {
+      var request = scratch.request()
+      request.conditions = conditions
+      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?.option
+    }
+    let picture = GenerationCondition.image(path: try scratch.picture())
+    #expect(try useless("out.wav", picture) == .image)
+    #expect(try useless("out.mp4", picture, .picture(path: path)) == .image)
+    #expect(try useless("out.wav", .sound(path: path)) == .sound)
+    #expect(try useless("out.mp4", .sound(path: path), .picture(path: path)) == .sound)
     var request = asking(for: .reference(path: path))
     request.referenceAttention = 1.5
     #expect(

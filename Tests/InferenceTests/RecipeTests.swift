@@ -15,7 +15,8 @@ import Torch
   private func twoStages() throws -> GenerationModels {
     var models = try scratch.models()
     models.upsampler = try TinyFiles.files.get().spatialUpsampler
-    models.distilledLoRA = .init(path: try TinyFiles.files.get().distilledLoRA, strength: 0.5)
+    models.distilledLoRA = try TinyFiles.files.get().distilledLoRA
+    models.distilledStrength = 0.5
     return models
   }
 
@@ -51,9 +52,16 @@ import Torch
     #expect((reader.width, reader.height, frames.count) == (128, 128, 9))
     #expect(reader.hasAudio)
 
+    // The reference's strengths for the second-order sampler.
+    var models = try twoStages()
+    models.distilledStrength = nil
+    request.method = .res2s
+    let second = try GenerationPlan(request, models: models, output: scratch.path("out.mp4"))
+    #expect(self.samplings(second).map { $0.loras.map(\.strength) } == [[0.25], [0.5]])
+    request.method = .euler
+
     request.width = 96
     #expect(error(request, try twoStages())?.problem.contains("multiples of 64; use 128 or more") == true)
-    var models = try twoStages()
     models.distilledLoRA = nil
     #expect(error(request, models)?.option == .upsampler)
     models = try twoStages()
@@ -121,6 +129,19 @@ import Torch
     #expect(silent.hasAudio)
   }
 
+  @Test func soundIsLimitedToFullScale() throws {
+    let loud = (0..<8000).map { Float(4 * sin(Double($0) * 0.01)) }
+    let sink = try OutputSink(
+      path: scratch.path("loud.mp4"), kind: .video,
+      size: .init(width: 64, height: 64, frames: 12, frameRate: Rational(24)),
+      sound: SoundClip(left: loud, right: loud, sampleRate: 16000))
+    let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 64 * 64), width: 64, height: 64)
+    for _ in 0..<12 { try sink.append(grey) }
+    try sink.finish()
+    let peak = try SoundClip.read(path: scratch.path("loud.mp4")).channels[0].reduce(0) { max($0, abs($1)) }
+    #expect(peak > 0.9 && peak < 1.3, "\(peak)")
+  }
+
   @Test func aWAVIsSoundAlone() throws {
     var request = scratch.request()
     (request.hasSound, request.frames, request.steps) = (true, 25, 1)
@@ -179,6 +200,16 @@ import Torch
     request.conditions = []
     _ = try scratch.generate(request)
     #expect(try scratch.frames().frames != frames)
+
+    // It takes the place of an edited video's own sound.
+    request.frames = nil
+    request.conditions = [
+      .retake(path: scratch.path("out.mp4"), from: 0, to: 0.2), .sound(path: try tone()),
+    ]
+    let edited = try scratch.plan(request, output: "edited.mp4")
+    #expect(titles(edited).filter { $0 == "Encoding sound" || $0 == "Decoding sound" } == ["Encoding sound"])
+    for case .encodeSounds(let encodings) in edited.stages { #expect(encodings.count == 1) }
+    request.frames = 9
 
     request.conditions = [.sound(path: try tone(), start: 2)]
     #expect(error(request, try scratch.models())?.problem.contains("1.0 seconds long") == true)

@@ -57,15 +57,18 @@ public struct LatentSequence: Sendable {
     return try Tensor.cat([Tensor.cat([old, column], 2), row], 1)
   }
 
-  /// Keeps known tokens where a mask says so, by a strength.
+  /// Keeps known tokens of the result where a mask says so, by a strength; what was appended stays as it is.
   ///
   /// - Parameters:
-  ///   - tokens: [B, T, C], all of the sequence's own.
-  ///   - mask: [B, T], 1 where they are kept.
+  ///   - tokens: [B, targetCount, C]
+  ///   - mask: [B, targetCount], 1 where they are kept.
   mutating func keep(_ tokens: Tensor, where mask: Tensor, strength: Double) throws {
+    let target = 0..<targetCount
     let inverse = try 1 - mask
-    clean = try clean * inverse.unsqueeze(-1) + tokens * mask.unsqueeze(-1)
-    denoiseMask = try denoiseMask * inverse + mask * (1 - strength)
+    clean = try clean.replacing(
+      target, with: clean.narrow(1, target) * inverse.unsqueeze(-1) + tokens * mask.unsqueeze(-1))
+    denoiseMask = try denoiseMask.replacing(
+      target, with: denoiseMask.narrow(1, target) * inverse + mask * (1 - strength))
   }
 
   /// The sequence on a device; tokens in an element type.

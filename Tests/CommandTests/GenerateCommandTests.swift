@@ -1,0 +1,108 @@
+import Foundation
+import LTX
+import Media
+import Testing
+
+/// `ltx generate` as a user runs it: what it refuses before a model is loaded, and what Ctrl-C leaves behind.
+@Suite(.serialized) struct GenerateCommandTests {
+  /// A tiny model, a picture, a silent clip and a tone; made once for the suite.
+  private final class Prepared: @unchecked Sendable {  // nothing of it changes
+    static let shared = Result { try Prepared() }
+
+    let path: String
+    private let workshop: Workshop
+
+    private init() throws {
+      workshop = try Workshop()
+      path = workshop.path
+      #expect(try Program.run(["tiny-model", "model", "--seed", "3"], in: path).status == 0)
+      let grey = RGBFrame(bytes: [UInt8](repeating: 120, count: 3 * 64 * 64), width: 64, height: 64)
+      try grey.writePNG(to: "\(path)/picture.png")
+      let writer = try VideoWriter(
+        path: "\(path)/clip.mp4", width: 64, height: 64, frameRate: Rational(24),
+        quality: .init(preset: "superfast"))
+      for _ in 0..<17 { try writer.append(grey) }
+      try writer.finish()
+      let tone = (0..<16000).map { Float(sin(Double($0) * 0.1)) }
+      try WAVWriter.write([tone, tone], sampleRate: 16000, to: "\(path)/tone.wav")
+      try workshop.write("text.mp4", "this is no video")
+      try workshop.write("empty.png", "")
+      try workshop.write("hole.txt", "a ball\r\n\r\na house\r\n")
+      try workshop.write("binary.txt", "a ball\0")
+      try workshop.write("windows.txt", "\u{FEFF}a ball\r\na house\r\n")
+      try FileManager.default.createDirectory(atPath: "\(path)/folder", withIntermediateDirectories: false)
+      try FileManager.default.createDirectory(atPath: "\(path)/results", withIntermediateDirectories: false)
+    }
+
+    /// The smallest and quickest work.
+    func arguments(_ more: [String]) -> [String] {
+      [
+        "generate", "--model-path", "model/\(TinyModel.checkpointName)", "--text-encoder-path",
+        "model/\(TinyModel.textEncoderName)", "--width", "64", "--height", "64", "--steps", "1",
+        "--cfg-scale", "1",
+        "--stg-scale", "0", "--audio-cfg-scale", "1", "--audio-stg-scale", "0",
+      ] + more
+    }
+  }
+
+  @Test(arguments: [
+    (["--frame-rate", "1e-300"], "--frame-rate: 1e-300"), (["--num-frames", "0"], "--num-frames: 0"),
+    (["--image", "folder"], "--image: folder: is a folder"),
+    (["--image", "empty.png"], "--image: empty.png: not a readable media file"),
+    (["--source", "clip.mp4", "--start-time", "5", "--end-time", "6"], "--start-time: 5.0 to 6.0"),
+    (["--source", "text.mp4", "--mask", "picture.png"], "--source: text.mp4: not a readable"),
+    (["--source", "clip.mp4", "--mask", "picture.png", "--output", "clip.mp4"], "is the input clip.mp4"),
+    (["--sound", "clip.mp4"], "--sound: clip.mp4: holds no sound"),
+    (["--sound", "tone.wav", "--sound-start-time", "nan"], "--sound: nan"),
+    (["--sound", "tone.wav", "--output", "tone.wav"], "--sound: tone.wav: the result would be a copy"),
+    (["--lora", "picture.png"], "--lora: picture.png"), (["--output", "folder/"], "--output: folder/"),
+    (["--output", "nowhere/out.mp4"], "nowhere does not exist"), (["--output", "/proc/out.mp4"], "/proc"),
+    (["--prompts", "hole.txt"], "--prompts: line 2 of hole.txt is empty"),
+    (["--prompts", "binary.txt"], "--prompts: binary.txt is no text"),
+    (["--prompts", "folder"], "--prompts: folder can't be read"),
+  ])
+  func badInputIsOneSentenceAndStatus2(_ bad: [String], _ message: String) throws {
+    let prepared = try Prepared.shared.get()
+    let before = try FileManager.default.contentsOfDirectory(atPath: prepared.path).sorted()
+    // Options that are given again override the earlier ones.
+    let result = try Program.run(
+      prepared.arguments(["--prompt", "a ball", "--num-frames", "9", "--output", "out.mp4"] + bad),
+      in: prepared.path)
+    #expect(result.status == 2, "\(result.errors)")
+    #expect(result.output.isEmpty)
+    let lines = result.errors.split(separator: "\n").filter { !$0.hasPrefix("note: ") }
+    #expect(lines.count == 1 && lines[0].hasPrefix("error: "), "\(result.errors)")
+    #expect(result.errors.contains(message), "\(result.errors)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: prepared.path).sorted() == before)
+  }
+
+  @Test func aPromptsFileMayComeFromWindows() throws {
+    let prepared = try Prepared.shared.get()
+    let result = try Program.run(
+      prepared.arguments(["--prompts", "windows.txt", "--num-frames", "1", "--output", "results/w.png"]),
+      in: prepared.path)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.output == "results/w-1.png\nresults/w-2.png\n")
+  }
+
+  @Test func ctrlCWhileWritingLeavesWhatWasThere() throws {
+    let prepared = try Prepared.shared.get()
+    let folder = "\(prepared.path)/interrupted"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+    let old = Data("an older file".utf8)
+    try old.write(to: URL(fileURLWithPath: "\(folder)/out.mp4"))
+    let process = try Program.start(
+      prepared.arguments([
+        "--prompt", "a ball", "--no-audio", "--num-frames", "241", "--output", "interrupted/out.mp4",
+      ]), in: prepared.path)
+    // The frames go to a file of another name, until all are there.
+    while process.isRunning, try FileManager.default.contentsOfDirectory(atPath: folder).count < 2 {
+      usleep(5000)
+    }
+    kill(process.processIdentifier, SIGINT)
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 130)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["out.mp4"])
+    #expect(try Data(contentsOf: URL(fileURLWithPath: "\(folder)/out.mp4")) == old)
+  }
+}

@@ -1,0 +1,146 @@
+import Foundation
+import LTX
+import TensorFiles
+import Testing
+import Torch
+
+/// What sampling starts from, against ltx-core's conditions and noiser, and where two of these starts lead
+/// (`Tests/Oracles/starting_states.py`).
+@Suite struct StartingStateTests {
+  private let file: SafetensorsFile
+  private let video = VideoGrid(
+    batch: 1, channels: 12, frames: 3, rows: 2, columns: 4, fps: 25, factors: .usual)
+  private let audio = AudioGrid(batch: 1, channels: 3, bins: 16, frames: 17)
+
+  init() throws {
+    file = try SafetensorsFile(path: Self.fixtures + "/starting-states.safetensors")
+  }
+
+  private static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent("Fixtures").path
+
+  private func given(_ name: String) throws -> Tensor { try file.tensor("given.\(name)") }
+
+  /// A stream that starts from the case's noise.
+  private func stream(
+    _ name: String, _ sequence: LatentSequence, noiseLevel: Double = 1, isFrozen: Bool = false,
+    guidance: Guidance = Guidance()
+  ) throws -> SampledStream {
+    let kind = sequence.positions.size(1) == 3 ? "video" : "audio"
+    return try SampledStream(
+      noise: file.tensor("\(name).noise"), sequence: sequence, context: file.tensor("\(kind).context"),
+      negativeContext: kind == "video" ? file.tensor("video.negative_context") : nil, guidance: guidance,
+      noiseLevel: noiseLevel, isFrozen: isFrozen)
+  }
+
+  private func refining() throws -> SampledStream {
+    try stream(
+      "refining",
+      video.sequence(
+        [
+          .replace(latent: given("picture"), latentFrame: 0, strength: 0.8),
+          .keyframe(latent: given("keyframe"), frame: 9, strength: 0.9),
+          .reference(
+            latent: given("reference"), spatialScale: 2, temporalScale: 2, strength: 1,
+            attention: .full([1, 4], 0.5)),
+        ], start: given("initial")), noiseLevel: 0.909375)
+  }
+
+  private func refiningSound() throws -> SampledStream {
+    try stream("refining_sound", audio.sequence(start: given("sound")), noiseLevel: 0.909375)
+  }
+
+  private func retake(guidance: Guidance = Guidance()) throws -> SampledStream {
+    let kept = video.frames(from: 0.2, to: 0.33).map { $0 ? Float(0) : 1 }
+    let mask = try Tensor(kept, shape: [1, 3, 1, 1]).expand([1, 3, 2, 4]).contiguous()
+    return try stream(
+      "retake", video.sequence([.masked(latent: given("initial"), mask: mask, strength: 1)]),
+      guidance: guidance)
+  }
+
+  private func retakeSound() throws -> SampledStream {
+    let kept = audio.frames(from: 0.2, to: 0.33).map { $0 ? Float(0) : 1 }
+    return try stream(
+      "retake_sound",
+      audio.sequence([.masked(latent: given("sound"), mask: Tensor(kept, shape: [1, 17]), strength: 1)]))
+  }
+
+  private func frozenSound() throws -> SampledStream {
+    try stream("frozen_sound", audio.sequence(start: given("sound")), isFrozen: true)
+  }
+
+  private func expect(_ tensor: Tensor?, _ name: String, within tolerance: Double = 1e-6) throws {
+    let (tensor, wanted) = (try #require(tensor, "\(name)"), try file.tensor(name))
+    #expect(tensor.shape == wanted.shape, "\(name)")
+    let error = try (tensor - wanted).abs().amax().item() / wanted.abs().amax().item()
+    #expect(error <= tolerance, "\(name): \(error)")
+  }
+
+  private func expect(_ stream: SampledStream, _ name: String) throws {
+    try expect(stream.latent, "\(name).latent")
+    try expect(stream.sequence.positions, "\(name).positions")
+    let mask = stream.sequence.denoiseMask
+    let wanted = try file.tensor("\(name).denoise_mask")
+    #expect(try mask.shape == wanted.shape && (mask - wanted).abs().amax().item() <= 1e-6, "\(name)")
+    // What is known of a token that is made from noise alone is of no effect.
+    let known = try 1 - wanted.unsqueeze(-1)
+    let difference = try (stream.sequence.clean - file.tensor("\(name).clean")) * known
+    #expect(try difference.abs().amax().item() <= 1e-6, "\(name)")
+    if file.entries["\(name).attention"] == nil {
+      #expect(stream.sequence.selfAttentionMask == nil, "\(name)")
+    } else {
+      try expect(stream.sequence.selfAttentionMask, "\(name).attention")
+    }
+  }
+
+  @Test func `A refinement starts from noised latents, pictures, keyframes and references`() throws {
+    try expect(refining(), "refining")
+    try expect(refiningSound(), "refining_sound")
+  }
+
+  @Test func `A retake starts from noise in its stretch and from what is there around it`() throws {
+    try expect(retake(), "retake")
+    try expect(retakeSound(), "retake_sound")
+  }
+
+  @Test func `Masks, suffixes and frozen sound keep what they should`() throws {
+    try expect(
+      stream("mask", video.sequence([.masked(latent: given("initial"), mask: given("mask"), strength: 0.7)])),
+      "mask")
+    try expect(
+      stream("suffix", video.sequence([.replace(latent: given("suffix"), latentFrame: 1, strength: 1)])),
+      "suffix")
+    try expect(frozenSound(), "frozen_sound")
+  }
+
+  @Test func `A mask after a keyframe leaves the keyframe alone`() throws {
+    let mask = try given("mask")
+    let keyframe = VideoCondition.keyframe(latent: try given("keyframe"), frame: 9, strength: 0.9)
+    let masked = VideoCondition.masked(latent: try given("initial"), mask: mask, strength: 1)
+    let (first, last) = (try video.sequence([keyframe, masked]), try video.sequence([masked, keyframe]))
+    for (a, b) in [(first.clean, last.clean), (first.denoiseMask, last.denoiseMask)] {
+      #expect(try a.shape == b.shape && (a - b).abs().amax().item() == 0)
+    }
+  }
+
+  private func end(_ name: String, _ video: SampledStream, _ audio: SampledStream) throws {
+    let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
+      .transformer(dtype: .float32)
+    let sigmas: [Float] = try file.tensor("\(name).sigmas").array()
+    let end = try withInference {
+      try Sampler(transformer: transformer).sample(video: video, audio: audio, sigmas: sigmas)
+    }
+    try expect(end.video?.latent, "\(name).video", within: 1e-4)
+    try expect(end.audio?.latent, "\(name).audio", within: 1e-4)
+  }
+
+  @Test func `A refinement ends where ltx-pipelines ends`() throws {
+    try end("refined", refining(), refiningSound())
+  }
+
+  @Test func `A retake beside a frozen sound ends where ltx-pipelines ends`() throws {
+    var guidance = Guidance()
+    (guidance.cfg, guidance.modality, guidance.rescale) = (3, 2, 0.7)
+    try end("heard", retake(guidance: guidance), frozenSound())
+  }
+}
