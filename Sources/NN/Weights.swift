@@ -76,7 +76,9 @@ public struct Weights: Sendable {
   }
 
   /// A matrix with adapters added, in the element type that is asked for. The sum is rounded to the file's.
-  private func tensor(_ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter]) throws -> Tensor {
+  private func tensor(_ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter]) throws
+    -> Tensor
+  {
     guard entry.shape.count == 2, entry.dtype.isFloatingPoint else {
       throw WeightError(
         file: file, key: key(name),

@@ -10,7 +10,8 @@ struct ResultOptions: ParsableArguments {
   var prompt: [String] = []
 
   @Option(
-    help: ArgumentHelp("A text file of prompts, one a line, each for a result of its own.", valueName: "file"),
+    help: ArgumentHelp(
+      "A text file of prompts, one a line, each for a result of its own.", valueName: "file"),
     completion: .file())
   var prompts: String?
 
@@ -26,7 +27,8 @@ struct ResultOptions: ParsableArguments {
   var output: String
 
   @Option(
-    help: "In pixels; a multiple of what the model's latent cells stand for, 32 in LTX-2. (default: 768, in two stages 1536)"
+    help:
+      "In pixels; a multiple of what the model's latent cells stand for, 32 in LTX-2. (default: 768, in two stages 1536)"
   )
   var width: Int?
 
@@ -47,7 +49,7 @@ struct ResultOptions: ParsableArguments {
 
   /// All prompts, in the order in which they were given.
   ///
-  /// - Throws: `ValidationError` for a file that can't be read or has an empty line, and where there is no prompt.
+  /// - Throws: `InputError` for a file that can't be read or has an empty line, and where there is no prompt.
   func allPrompts() throws -> [String] {
     var all = prompt
     if let prompts {
@@ -87,12 +89,14 @@ struct ConditionOptions: ParsableArguments {
   @Option(
     name: .customLong("image-crf"),
     help:
-      "How H.264 compresses pictures first, as the model saw them in training; 0 for not at all. (default: 33)")
+      "How H.264 compresses pictures first, as the model saw them in training; 0 for not at all. (default: 33)"
+  )
   var imageCRF: Int?
 
   @Option(
     help: ArgumentHelp(
-      "A clip that the video begins with: its first frames, 8k + 1 of them, or all.", valueName: "file[:frames]"))
+      "A clip that the video begins with: its first frames, 8k + 1 of them, or all.",
+      valueName: "file[:frames]"))
   var prefix: ClipArgument?
 
   @Option(
@@ -121,7 +125,8 @@ struct ConditionOptions: ParsableArguments {
   @Option(
     name: [.customLong("reference"), .customLong("video-conditioning")],
     help: ArgumentHelp(
-      "A video for an IC-LoRA to refer to; repeatable. Strength 1 if left out.", valueName: "file[:strength]"))
+      "A video for an IC-LoRA to refer to; repeatable. Strength 1 if left out.", valueName: "file[:strength]")
+  )
   var references: [LoRAArgument] = []
 
   @Option(help: "How far video and references attend to each other, 0 to 1.")
@@ -181,12 +186,16 @@ struct SamplingOptions: ParsableArguments {
   var distilled = false
 
   @Option(
-    name: [.customLong("video-cfg-scale"), .customLong("cfg-scale"), .customLong("video-cfg-guidance-scale")],
+    name: [
+      .customLong("video-cfg-scale"), .customLong("cfg-scale"), .customLong("video-cfg-guidance-scale"),
+    ],
     help: "How closely the prompt is followed. 1 is off, and saves a pass of each step. (default: 3)")
   var videoCFG: Double?
 
   @Option(
-    name: [.customLong("video-stg-scale"), .customLong("stg-scale"), .customLong("video-stg-guidance-scale")],
+    name: [
+      .customLong("video-stg-scale"), .customLong("stg-scale"), .customLong("video-stg-guidance-scale"),
+    ],
     help: "Spatio-temporal guidance. 0 is off, and saves a pass of each step. (default: 1, res_2s 0)")
   var videoSTG: Double?
 

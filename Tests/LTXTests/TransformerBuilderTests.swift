@@ -113,8 +113,8 @@ import Torch
     let stacked = try builder().streams(.video).lora(LoRAFixture.model("lora_all")).lora(path)
     let notes = stacked.notes
     #expect(notes.count == 2)
-    #expect(notes.first?.contains("adapters of the audio stream are left out") == true)
-    #expect(notes.last?.contains("1 adapters of the text connectors") == true)
+    #expect(notes.first?.contains(" audio adapters are left out") == true)
+    #expect(notes.last?.contains("1 text connector adapter is") == true)
     _ = try stacked.build()
     #expect(try builder().lora(LoRAFixture.model("lora_all")).notes.isEmpty)
   }
