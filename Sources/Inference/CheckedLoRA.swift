@@ -25,11 +25,12 @@ public struct CheckedLoRA: Sendable {
 }
 
 extension Checkpoint {
-  /// The transformer with LoRAs beside its weights.
+  /// The transformer with LoRAs beside its weights or in them.
   func transformer(
-    _ loras: [CheckedLoRA], streams: Streams, dtype: DType? = nil, device: Device = .cpu
+    _ loras: [CheckedLoRA], _ placement: AdapterSet.Placement = .separate, streams: Streams,
+    dtype: DType? = nil, device: Device = .cpu
   ) throws -> Transformer {
-    try loras.reduce(TransformerBuilder(self).streams(streams).dtype(dtype)) {
+    try loras.reduce(TransformerBuilder(self).adapters(placement).streams(streams).dtype(dtype)) {
       try $0.lora($1.file, strength: $1.strength)
     }.build(device: device)
   }

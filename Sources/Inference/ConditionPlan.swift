@@ -7,23 +7,26 @@ struct ConditionPlan {
   private let defaults: GenerationDefaults
   private let size: GenerationPlan.OutputSize
   private let referenceScale: (spatial: Int, temporal: Int)
+  /// The sound that the result has as it is: one that was given, or that of a video whose pictures alone are edited.
+  let givenSound: GenerationCondition?
   private(set) var videos: [GenerationStage.VideoEncoding] = []
   private(set) var sounds: [GenerationStage.SoundEncoding] = []
 
   init(
     _ request: GenerationRequest, _ defaults: GenerationDefaults, _ size: GenerationPlan.OutputSize,
     _ referenceScale: (spatial: Int, temporal: Int)
-  ) {
+  ) throws {
+    givenSound = try request.conditions.lazy.compactMap { condition in
+      switch condition {
+      case .sound: condition
+      case .inpaint(let path, _): try GivenVideo(condition).hasSound ? .sound(path: path) : nil
+      default: nil
+      }
+    }.first
     self.request = request
     self.defaults = defaults
     self.size = size
     self.referenceScale = referenceScale
-  }
-
-  /// The file whose sound the result has, and from which second.
-  var givenSound: (path: String, start: Double)? {
-    for case .sound(let path, let start) in request.conditions { return (path, start) }
-    return nil
   }
 
   /// The file whose pictures the result has.
@@ -38,7 +41,8 @@ struct ConditionPlan {
   ) throws {
     for condition in request.conditions {
       if sampling == 0 { try check(condition, grid, &notes) }
-      var encoding = GenerationStage.VideoEncoding(condition: condition, sampling: sampling, grid: grid, crf: 0)
+      var encoding = GenerationStage.VideoEncoding(
+        condition: condition, sampling: sampling, grid: grid, crf: 0)
       switch condition {
       case .image(_, _, _, let crf): encoding.crf = crf ?? defaults.imageCRF
       case .prefix, .suffix, .retake, .inpaint, .picture: break
@@ -55,39 +59,46 @@ struct ConditionPlan {
 
   /// Adds what is known of the sound.
   mutating func addSounds(_ grid: AudioGrid, _ notes: inout [String]) throws {
+    guard request.conditions.count(where: { if case .sound = $0 { true } else { false } }) <= 1 else {
+      throw GenerationError(.sound, "only one sound can be given")
+    }
+    if case .sound(let path, let start)? = givenSound { try checkSound(path, start, &notes) }
+    if let givenSound {
+      sounds = [GenerationStage.SoundEncoding(condition: givenSound, grid: grid, seconds: size.seconds)]
+      return
+    }
     for condition in request.conditions {
-      switch condition {
-      case .sound(let path, let start):
-        guard sounds.isEmpty else { throw GenerationError(.sound, "only one sound can be given") }
-        guard start >= 0, start.isFinite else {
-          throw GenerationError(.sound, "\(start) is no time to start at; use 0 or more seconds")
-        }
-        do {
-          let reader = try AudioReader(path: path)
-          guard VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible else {
-            throw GenerationError(
-              .sound, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000")
-          }
-          if let duration = reader.duration {
-            guard start < duration else {
-              throw GenerationError(.sound, "\(path) is \(duration) seconds long; it can't start at \(start)")
-            }
-            if duration - start + 0.1 < size.seconds {
-              notes.append("\(path): ends before the video does; silence follows")
-            }
-          }
-        } catch let error as MediaError {
-          throw GenerationError(.sound, "\(error)")
-        }
-      case .retake(let path, _, _):
-        guard try GivenVideo(condition).hasSound else {
-          notes.append("\(path): has no sound; the result's is made anew from end to end")
-          continue
-        }
-      case .image, .prefix, .suffix, .inpaint, .reference, .picture: continue
+      guard case .retake(let path, _, _) = condition else { continue }
+      guard try GivenVideo(condition).hasSound else {
+        notes.append("\(path): has no sound; the result's is made anew from end to end")
+        continue
       }
       sounds.append(
         GenerationStage.SoundEncoding(condition: condition, grid: grid, seconds: size.seconds))
+    }
+  }
+
+  private func checkSound(_ path: String, _ start: Double, _ notes: inout [String]) throws {
+    guard start >= 0, start.isFinite else {
+      throw GenerationError(.sound, "\(start) is no time to start at; use 0 or more seconds")
+    }
+    let reader: AudioReader
+    do {
+      reader = try AudioReader(path: path)
+    } catch let error as MediaError {
+      throw GenerationError(.sound, "\(error)")
+    }
+    guard VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible else {
+      throw GenerationError(
+        .sound, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000"
+      )
+    }
+    guard let duration = reader.duration else { return }
+    guard start < duration else {
+      throw GenerationError(.sound, "\(path) is \(duration) seconds long; it can't start at \(start)")
+    }
+    if duration - start + 0.1 < size.seconds {
+      notes.append("\(path): ends before the video does; silence follows")
     }
   }
 
@@ -110,11 +121,15 @@ struct ConditionPlan {
     case .prefix(let path, let frames):
       let given = try clip(condition, path, &notes)
       guard given.frames < size.frames || frames != nil else {
-        throw fail("has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
+        throw fail(
+          "has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
       }
       guard let frames else { return }
-      guard frames >= 1, (frames - 1).isMultiple(of: time), frames < size.frames, frames <= given.frames else {
-        throw fail("\(frames) frames are not possible; use \(time)k + 1, below \(size.frames) and up to \(given.frames)")
+      guard frames >= 1, (frames - 1).isMultiple(of: time), frames < size.frames, frames <= given.frames
+      else {
+        throw fail(
+          "\(frames) frames are not possible; use \(time)k + 1, below \(size.frames) and up to \(given.frames)"
+        )
       }
     case .suffix(let path, let frames):
       let given = try clip(condition, path, &notes)
@@ -122,18 +137,21 @@ struct ConditionPlan {
         throw fail("has \(given.frames) frames; a video can end with no less than \(time + 1)")
       }
       guard given.frames < size.frames || frames != nil else {
-        throw fail("has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
+        throw fail(
+          "has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
       }
       guard let frames else { return }
       guard frames >= time, frames.isMultiple(of: time), frames < size.frames, frames < given.frames else {
         throw fail(
-          "\(frames) frames are not possible; use a multiple of \(time), below \(size.frames) and below \(given.frames)")
+          "\(frames) frames are not possible; use a multiple of \(time), below \(size.frames) and below \(given.frames)"
+        )
       }
     case .retake(_, let from, let to):
       guard from >= 0, from < to, from < size.seconds else {
         throw GenerationError(
           .startTime,
-          "\(from) to \(to) seconds are no stretch of a video of \(size.seconds); give a start before the end")
+          "\(from) to \(to) seconds are no stretch of a video of \(size.seconds); give a start before the end"
+        )
       }
     case .inpaint(_, let mask): _ = try GivenVideo(mask, .mask)
     case .reference(let path, let strength):

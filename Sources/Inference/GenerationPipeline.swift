@@ -138,7 +138,8 @@ public struct GenerationPipeline: Sendable {
     try advance(0, total)
     let (device, dtype) = (plan.models.device, plan.models.dtype)
     let transformer = try plan.checkpoint.transformer(
-      sampling.loras, streams: sampling.streams, dtype: dtype, device: device)
+      sampling.loras, plan.models.fusesLoRAs ? .fused : .separate, streams: sampling.streams, dtype: dtype,
+      device: device)
     let sampler = Sampler(transformer: transformer, method: sampling.method)
     for index in state.results.indices {
       let result = state.results[index]
@@ -202,7 +203,8 @@ public struct GenerationPipeline: Sendable {
     let tokens = try stream.latent.narrow(1, 0, stream.sequence.targetCount)
     guard try tokens.to(.float32).abs().amax().isFinite().item() != 0 else {
       throw SamplingError(
-        description: "sampling ended in numbers that are not finite: lower the scales of guidance or the LoRAs' strength, "
+        description:
+          "sampling ended in numbers that are not finite: lower the scales of guidance or the LoRAs' strength, "
           + "or use --dtype float32")
     }
     return tokens

@@ -45,7 +45,7 @@ public struct GenerationPlan: Sendable {
     let model = try ModelShape(checkpoint)
     let streams = try model.streams(request, kind)
     let upsampler = try models.upsampler.map { try UpsamplerShape(path: $0, model) }
-    try Self.checkRecipe(request, models)
+    try Self.checkRecipe(request, models, kind)
     let defaults = GenerationDefaults(
       version: checkpoint.version, blocks: model.transformer.blocks, method: request.method,
       isTwoStage: upsampler != nil, isDistilled: request.isDistilled)
@@ -58,7 +58,7 @@ public struct GenerationPlan: Sendable {
 
     try models.device.prepare()
     let loras = try LoRASet(models, checkpoint: checkpoint, streams: streams, notes: &notes)
-    var conditions = ConditionPlan(request, defaults, size, loras.referenceScale)
+    var conditions = try ConditionPlan(request, defaults, size, loras.referenceScale)
     let refersToVideos = request.conditions.contains { if case .reference = $0 { true } else { false } }
 
     // One sampling, or one at a smaller size and one that refines what has been enlarged.
@@ -115,7 +115,30 @@ public struct GenerationPlan: Sendable {
   }
 
   /// What goes with what.
-  private static func checkRecipe(_ request: GenerationRequest, _ models: GenerationModels) throws {
+  private static func checkRecipe(
+    _ request: GenerationRequest, _ models: GenerationModels, _ kind: OutputKind
+  ) throws {
+    func first(_ isIt: (GenerationCondition) -> Bool) -> GenerationCondition? {
+      request.conditions.first(where: isIt)
+    }
+    let sound = first { if case .sound = $0 { true } else { false } }
+    let picture = first { if case .picture = $0 { true } else { false } }
+    if let sound, picture != nil || kind == .sound {
+      throw GenerationError(
+        sound.option,
+        "\(sound.path): with a given sound\(picture == nil ? "" : " and given pictures") there is nothing to make"
+      )
+    }
+    if kind == .sound {
+      if models.upsampler != nil {
+        throw GenerationError(.upsampler, "there are no pictures to enlarge in a .wav; leave it out")
+      }
+      if picture == nil, let condition = request.conditions.first {
+        throw GenerationError(
+          condition.option,
+          "\(condition.path): sound alone is made without pictures; write an .mp4, or leave it out")
+      }
+    }
     if request.isDistilled {
       if request.steps != nil {
         throw GenerationError(
@@ -128,12 +151,14 @@ public struct GenerationPlan: Sendable {
     } else if models.upsampler != nil, models.distilledLoRA == nil {
       throw GenerationError(
         .upsampler,
-        "the second stage takes few steps, which needs --distilled-lora FILE, or a distilled model and --distilled")
+        "the second stage takes few steps, which needs --distilled-lora FILE, or a distilled model and --distilled"
+      )
     }
     if models.distilledLoRA != nil, models.upsampler == nil {
       throw GenerationError(
         .distilledLoRA,
-        "is for the second stage, which needs --spatial-upsampler-path FILE; use --lora to add it to a single stage")
+        "is for the second stage, which needs --spatial-upsampler-path FILE; use --lora to add it to a single stage"
+      )
     }
   }
 

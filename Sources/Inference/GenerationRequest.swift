@@ -109,6 +109,9 @@ public struct GenerationModels: Sendable {
   public var textEncoder8bit = false
   /// Stacked in this order.
   public var loras: [LoRA] = []
+  /// Adds LoRAs to the weights while they are loaded, which makes each step as fast as without them, instead of keeping
+  /// them beside the weights, which rounds less.
+  public var fusesLoRAs = false
   /// A spatial latent upsampler: the video is made small first, then enlarged and refined.
   public var upsampler: String?
   /// What is added for the refining stage, which has few steps and no guidance.
@@ -135,7 +138,8 @@ public struct GenerationModels: Sendable {
 public struct GenerationError: Error, Equatable, CustomStringConvertible, Sendable {
   /// The options of `ltx generate`, which the values of a request go by.
   public enum Option: String, Sendable {
-    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference, sound, video
+    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference, sound,
+      video
     case distilled
     case frames = "num-frames"
     case frameRate = "frame-rate"

@@ -48,7 +48,8 @@ struct LoRASet {
     guard value != 1, value != scale else { return }
     guard scale == 1 else {
       throw GenerationError(
-        .lora, "\(path): its references are \(value) times coarser than the video (\(key)), another LoRA's \(scale) times; "
+        .lora,
+        "\(path): its references are \(value) times coarser than the video (\(key)), another LoRA's \(scale) times; "
           + "they can't be used together")
     }
     scale = value

@@ -31,7 +31,8 @@ struct ModelShape {
       guard width == transformer.audio.inputs, width == transformer.audio.outputs else {
         throw GenerationError(
           .checkpoint,
-          "\(file): the transformer works on \(transformer.audio.inputs) numbers of sound, but the audio VAE on \(width)")
+          "\(file): the transformer works on \(transformer.audio.inputs) numbers of sound, but the audio VAE on \(width)"
+        )
       }
     }
   }
@@ -97,7 +98,8 @@ struct UpsamplerShape {
     guard configuration.inputChannels == model.vae.latentChannels else {
       throw GenerationError(
         .upsampler,
-        "\(path) works on \(configuration.inputChannels) latent channels, but the model on \(model.vae.latentChannels)")
+        "\(path) works on \(configuration.inputChannels) latent channels, but the model on \(model.vae.latentChannels)"
+      )
     }
   }
 

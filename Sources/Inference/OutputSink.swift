@@ -103,7 +103,8 @@ final class OutputSink {
       }
     case .video:
       guard size.width % 2 == 0, size.height % 2 == 0, size.width <= 16384, size.height <= 16384 else {
-        throw fail("H.264 can't hold \(size.width)x\(size.height) pixels: both must be even and at most 16384")
+        throw fail(
+          "H.264 can't hold \(size.width)x\(size.height) pixels: both must be even and at most 16384")
       }
     case .sound: break
     }

@@ -56,7 +56,8 @@ struct SizeChoice {
     let whole = request.conditions.filter(\.coversAll)
     guard let condition = whole.first else { return nil }
     guard whole.count == 1 else {
-      throw GenerationError(condition.option, "only one video can be edited; give one of --source and --video")
+      throw GenerationError(
+        condition.option, "only one video can be edited; give one of --source and --video")
     }
     return try GivenVideo(condition)
   }

@@ -26,7 +26,8 @@ struct SoundConditionEncoder {
       let sound = try read(path, from: 0, seconds: encoding.seconds)
       let kept = grid.frames(from: from, to: to).map { $0 ? Float(0) : 1 }
       return .condition(
-        .masked(latent: try latent(sound, grid), mask: try Tensor(kept, shape: [1, grid.frames]), strength: 1))
+        .masked(
+          latent: try latent(sound, grid), mask: try Tensor(kept, shape: [1, grid.frames]), strength: 1))
     case .image, .prefix, .suffix, .inpaint, .reference, .picture:
       preconditionFailure("a picture among sounds")
     }

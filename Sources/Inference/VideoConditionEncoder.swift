@@ -73,7 +73,8 @@ struct VideoConditionEncoder {
     try encoder.encode(pixels, tiling: .usual(for: encoder.compression)).to(.cpu, .float32)
   }
 
-  private func whole(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int) throws -> Tensor {
+  private func whole(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int) throws -> Tensor
+  {
     let pixels = try clip(path, encoding, most: total)
     guard pixels.size(2) == total else {
       throw MediaError(

@@ -20,7 +20,8 @@ extension RGBFrame {
     try writer.finish()
     guard let seen = try VideoReader(path: path).next() else {
       throw MediaError(
-        .decoding, file: path, "a picture that was compressed can't be read again", remedy: "Free room on the disk.")
+        .decoding, file: path, "a picture that was compressed can't be read again",
+        remedy: "Free room on the disk.")
     }
     return seen
   }

@@ -32,6 +32,11 @@ struct GenerateCommand: ParsableCommand {
       "A LoRA to add; repeatable, they stack. The strength is 1 if left out.", valueName: "file[:strength]"))
   var loras: [LoRAArgument] = []
 
+  @Flag(
+    name: .customLong("fuse-loras"),
+    help: "Add LoRAs to the weights while loading: faster steps, rounded to bfloat16 as the reference does.")
+  var fuseLoRAs = false
+
   @Option(
     name: [.customLong("spatial-upsampler-path"), .customLong("upsampler")],
     help: ArgumentHelp("A spatial latent upsampler: the video is made in two stages.", valueName: "file"),
@@ -104,6 +109,7 @@ struct GenerateCommand: ParsableCommand {
     var models = GenerationModels(
       model.files, loras: loras.map(\.choice), device: device, dtype: dtype?.dtype)
     models.textEncoder8bit = textEncoder8bit
+    models.fusesLoRAs = fuseLoRAs
     models.upsampler = upsampler
     models.distilledLoRA = distilledLoRA?.choice
     models.distilledFirstStageStrength = distilledFirstStageStrength

@@ -62,7 +62,10 @@ import Torch
   @Test func aPrefixStandsAtTheStart() throws {
     let path = try clip()
     guard case .replace(let latent, let first, let strength) = try encoded(.prefix(path: path, frames: 9))
-    else { Issue.record("a prefix is not put in place"); return }
+    else {
+      Issue.record("a prefix is not put in place")
+      return
+    }
     #expect((first, strength) == (0, 1))
     #expect(try latent.equals(whole(path, frames: 0..<9)))
   }
@@ -70,7 +73,10 @@ import Torch
   @Test func aSuffixStandsAtTheEndAndIsEncodedWithWhatIsBeforeIt() throws {
     let path = try clip()
     guard case .replace(let latent, let first, let strength) = try encoded(.suffix(path: path, frames: 8))
-    else { Issue.record("a suffix is not put in place"); return }
+    else {
+      Issue.record("a suffix is not put in place")
+      return
+    }
     #expect((first, strength) == (3, 1))
     #expect(try latent.equals(whole(path, frames: 0..<25).narrow(2, 3, 1)))
   }
@@ -79,7 +85,8 @@ import Torch
     let path = try clip()
     // Frames 1-8, 9-16, 17-24 are 0.04-0.36, 0.36-0.68, 0.68-1 s.
     guard case .masked(let latent, let mask, _) = try encoded(.retake(path: path, from: 0.4, to: 0.6)) else {
-      Issue.record("a stretch is not masked"); return
+      Issue.record("a stretch is not masked")
+      return
     }
     #expect(try mask.mean([2, 3]).array(of: Float.self) == [1, 1, 0, 1])
     #expect(try latent.equals(whole(path, frames: 0..<25)))
@@ -87,7 +94,8 @@ import Torch
 
   @Test func whatAMaskTouchesIsMadeAnew() throws {
     guard case .masked(_, let mask, _) = try encoded(.inpaint(path: clip(), mask: mask())) else {
-      Issue.record("a mask does nothing"); return
+      Issue.record("a mask does nothing")
+      return
     }
     #expect(mask.shape == [1, 4, 2, 3])
     #expect(try mask.array(of: Float.self) == (0..<4).flatMap { _ in [Float(1), 0, 1, 1, 1, 1] })
@@ -106,11 +114,18 @@ import Torch
     let halved = try withMetadata(
       "half.safetensors", ["reference_downscale_factor": "2", "reference_temporal_scale_factor": "3"])
     let plan = try scratch.plan(request, loras: [halved])
-    guard case .encodeVideos(let encodings) = plan.stages[1] else { Issue.record("no encoding"); return }
+    guard case .encodeVideos(let encodings) = plan.stages[1] else {
+      Issue.record("no encoding")
+      return
+    }
     let encoder = VideoConditionEncoder(encoder: try plan.checkpoint.videoEncoder(dtype: .float32))
-    guard case .condition(.reference(let latent, let space, let time, let strength, let attention)) =
-      try withInference({ try encoder(encodings[0]) })
-    else { Issue.record("not a reference"); return }
+    guard
+      case .condition(.reference(let latent, let space, let time, let strength, let attention)) =
+        try withInference({ try encoder(encodings[0]) })
+    else {
+      Issue.record("not a reference")
+      return
+    }
     #expect((space, time, strength) == (2, 3, 0.75))
     // Frame 0 and every third after it: 9 of 25 frames, 2 latent ones.
     #expect(latent.shape == [1, latent.size(1), 2, 2, 2])
@@ -126,7 +141,8 @@ import Torch
     // 96 pixels are 3 cells, which can't be halved.
     (request.width, request.height) = (96, 64)
     #expect(
-      #expect(throws: GenerationError.self) { try scratch.plan(request, loras: [halved]) }?.option == .reference)
+      #expect(throws: GenerationError.self) { try scratch.plan(request, loras: [halved]) }?.option
+        == .reference)
   }
 
   @Test func anEditedVideoDecidesSizeLengthAndRate() throws {
@@ -191,7 +207,8 @@ import Torch
     #expect(two?.option == .source)
     var request = asking(for: .reference(path: path))
     request.referenceAttention = 1.5
-    #expect(#expect(throws: GenerationError.self) { try scratch.plan(request) }?.option == .referenceAttention)
+    #expect(
+      #expect(throws: GenerationError.self) { try scratch.plan(request) }?.option == .referenceAttention)
   }
 }
 

@@ -43,7 +43,8 @@ final class Scratch {
 
   func models(_ loras: [GenerationModels.LoRA] = []) throws -> GenerationModels {
     let files = try TinyFiles.files.get()
-    return GenerationModels(ModelFiles(unified: files.checkpoint, textEncoder: files.textEncoder), loras: loras)
+    return GenerationModels(
+      ModelFiles(unified: files.checkpoint, textEncoder: files.textEncoder), loras: loras)
   }
 
   /// A small and quick request, of video alone.

@@ -71,7 +71,10 @@ import Torch
     request.steps = nil
     let plan = try scratch.plan(request)
     #expect(samplings(plan).map(\.sigmas) == [NoiseSchedule.distilled])
-    guard case .encodePrompts(let prompts) = plan.stages[0] else { Issue.record("no prompts"); return }
+    guard case .encodePrompts(let prompts) = plan.stages[0] else {
+      Issue.record("no prompts")
+      return
+    }
     #expect(prompts == request.prompts)
     var models = try twoStages()
     models.distilledLoRA = nil
@@ -86,7 +89,9 @@ import Torch
   }
 
   @Test func defaultsAreTheGenerations() {
-    func defaults(_ version: String?, _ method: Sampler.Method = .euler, two: Bool = false) -> GenerationDefaults {
+    func defaults(_ version: String?, _ method: Sampler.Method = .euler, two: Bool = false)
+      -> GenerationDefaults
+    {
       GenerationDefaults(
         version: version.flatMap(ModelVersion.init), blocks: 48, method: method, isTwoStage: two,
         isDistilled: false)
@@ -97,7 +102,10 @@ import Torch
     #expect((defaults("2.3.0").imageCRF, defaults("2.4.0").imageCRF) == (33, 18))
     let both = defaults(nil)
     #expect((both.video.cfg, both.audio.cfg, both.video.modality, both.video.rescale) == (3, 7, 3, 0.7))
-    #expect((defaults(nil).width, defaults(nil, two: true).width, defaults(nil, .res2s, two: true).width) == (768, 1536, 1920))
+    #expect(
+      (defaults(nil).width, defaults(nil, two: true).width, defaults(nil, .res2s, two: true).width) == (
+        768, 1536, 1920
+      ))
     #expect((defaults(nil, .res2s).video.stg, defaults(nil, .res2s).audio.rescale) == (0, 1))
   }
 
@@ -126,9 +134,29 @@ import Torch
     #expect(abs(clip.duration - 0.97) < 0.011)
   }
 
+  @Test func whatLeavesNothingToMakeIsRefused() throws {
+    func option(_ conditions: GenerationCondition..., output: String) throws -> GenerationError.Option? {
+      var request = scratch.request()
+      (request.conditions, request.hasSound) = (conditions, true)
+      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?.option
+    }
+    let (sound, picture) = (try tone(), try scratch.picture())
+    #expect(try option(.sound(path: sound), output: "out.wav") == .sound)
+    #expect(try option(.sound(path: sound), .picture(path: picture), output: "out.mp4") == .sound)
+    #expect(try option(.image(path: picture), output: "out.wav") == .image)
+    var models = try scratch.models()
+    models.upsampler = try TinyFiles.files.get().spatialUpsampler
+    let upsampled = #expect(throws: GenerationError.self) {
+      try GenerationPlan(scratch.request(), models: models, output: scratch.path("out.wav"))
+    }
+    #expect(upsampled?.option == .upsampler)
+  }
+
   /// A tone of 440 Hz.
   private func tone(_ name: String = "tone.wav", seconds: Double = 1) throws -> String {
-    let samples = (0..<Int(seconds * 32000)).map { Float(0.5 * sin(2 * Double.pi * 440 * Double($0) / 32000)) }
+    let samples = (0..<Int(seconds * 32000)).map {
+      Float(0.5 * sin(2 * Double.pi * 440 * Double($0) / 32000))
+    }
     try WAVWriter.write([samples, samples], sampleRate: 32000, to: scratch.path(name))
     return scratch.path(name)
   }
@@ -173,7 +201,9 @@ import Torch
     (request.width, request.height, request.frames, request.frameRate) = (nil, nil, nil, nil)
     let plan = try scratch.plan(request)
     #expect(
-      titles(plan) == ["Reading the prompts", "Encoding pictures", "Sampling", "Decoding sound", "Writing frames"])
+      titles(plan) == [
+        "Reading the prompts", "Encoding pictures", "Sampling", "Decoding sound", "Writing frames",
+      ])
     #expect(plan.size.frames == 9)
     try GenerationPipeline(plan).run()
     let (reader, frames) = try scratch.frames()
@@ -199,6 +229,52 @@ import Torch
     #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.path("out-2.mp4"))) == alone)
     #expect(try OutputKind.paths("a.b/c.png", count: 10).last == "a.b/c-10.png")
     #expect(try OutputKind.paths("a.b/c.png", count: 10).first == "a.b/c-01.png")
+  }
+
+  /// The sound of a video whose pictures alone are edited stays.
+  @Test func aMaskLeavesTheSoundAlone() throws {
+    let samples = (0..<9600).map { Float(0.5 * sin(2 * Double.pi * 500 * Double($0) / 24000)) }
+    let writer = try VideoWriter(
+      path: scratch.path("source.mp4"), width: 96, height: 64, frameRate: Rational(25),
+      audio: .init(sampleRate: 24000, channelCount: 2))
+    for _ in 0..<9 {
+      try writer.append(RGBFrame(bytes: [UInt8](repeating: 90, count: 3 * 96 * 64), width: 96, height: 64))
+    }
+    try writer.append(audio: [samples, samples])
+    try writer.finish()
+    var request = scratch.request()
+    (request.hasSound, request.steps) = (true, 1)
+    request.conditions = [.inpaint(path: scratch.path("source.mp4"), mask: try scratch.picture())]
+    let plan = try scratch.plan(request)
+    #expect(
+      titles(plan) == [
+        "Reading the prompts", "Encoding pictures", "Encoding sound", "Sampling", "Decoding frames",
+      ])
+    try GenerationPipeline(plan).run()
+    let clip = try SoundClip.read(path: scratch.path("out.mp4"))
+    let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }.count
+    #expect(abs(Double(crossings) / clip.duration - 500) < 30)
+  }
+
+  /// Rounding to bfloat16 moves a fused weight by up to a 256th, and with it the picture a little.
+  @Test func fusedLoRAsGiveNearlyTheSame() throws {
+    var models = try scratch.models([.init(path: try scratch.lora(), strength: 0.5)])
+    func frames() throws -> [UInt8] {
+      try GenerationPipeline(
+        GenerationPlan(scratch.request(), models: models, output: scratch.path("out.mp4"))
+      ).run()
+      return try scratch.frames().frames.flatMap(\.bytes)
+    }
+    let separate = try frames()
+    models.fusesLoRAs = true
+    let fused = try frames()
+    models.loras = []
+    let without = try frames()
+    func distance(_ a: [UInt8], _ b: [UInt8]) -> Double {
+      zip(a, b).reduce(0) { $0 + abs(Double($1.0) - Double($1.1)) } / Double(a.count)
+    }
+    #expect(fused != separate)
+    #expect(distance(fused, separate) < 0.25 * distance(fused, without))
   }
 
   @Test func theSecondOrderSamplerAndEightBitsRun() throws {

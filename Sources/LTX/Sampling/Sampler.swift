@@ -71,7 +71,8 @@ public struct Sampler: Sendable {
   ///
   /// - Parameter last: what a stream that skips this step keeps.
   func predict(
-    _ video: SampledStream?, _ audio: SampledStream?, sigma: Double, step: Int, last: Prediction = Prediction()
+    _ video: SampledStream?, _ audio: SampledStream?, sigma: Double, step: Int,
+    last: Prediction = Prediction()
   ) throws -> Prediction {
     let predictsVideo = video?.guidance.isPredicted(at: step) ?? false
     let predictsAudio = audio?.guidance.isPredicted(at: step) ?? false

@@ -61,7 +61,9 @@ public struct VideoGrid: Sendable {
     if let start {
       guard start.shape == [batch, channels, frames, rows, columns] else {
         throw ModalityError(
-          problem: "a latent of shape \(start.shape) can't be refined to \([batch, channels, frames, rows, columns])")
+          problem:
+            "a latent of shape \(start.shape) can't be refined to \([batch, channels, frames, rows, columns])"
+        )
       }
       // What is refined stands for what is known, too, until a condition says otherwise.
       let tokens = try VideoTokens.patchify(start)
@@ -105,7 +107,8 @@ public struct VideoGrid: Sendable {
       try sequence.append(
         VideoTokens.patchify(latent), positions: positions, strength: strength, attention: attention)
     case .masked(let latent, let mask, let strength):
-      guard latent.shape == [batch, channels, frames, rows, columns], mask.shape == [batch, frames, rows, columns]
+      guard latent.shape == [batch, channels, frames, rows, columns],
+        mask.shape == [batch, frames, rows, columns]
       else {
         throw ModalityError(
           problem: "a latent of shape \(latent.shape) with a mask of \(mask.shape) does not fit a video of "
