@@ -116,6 +116,8 @@ import Torch
     #expect(notes.first?.contains(" audio adapters are left out") == true)
     #expect(notes.last?.contains("1 text connector adapter is") == true)
     _ = try stacked.build()
+    let fusion = try CheckpointFusion(LoRAFixture.checkpoint(), loras: [(LoRAFile(path: path), 1)])
+    #expect(fusion.changedCount == 0 && fusion.notes.count == 1)
     #expect(try builder().lora(LoRAFixture.model("lora_all")).notes.isEmpty)
   }
 
