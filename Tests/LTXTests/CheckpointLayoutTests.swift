@@ -178,15 +178,6 @@ import Torch
     let missing = message { _ = try unified.promptEncoder(textEncoder: files.textEncoder) }
     #expect(missing.contains("holds no tokenizer.json; --text-encoder-path wants"), "\(missing)")
   }
-
-  private func message(_ body: () throws -> Void) -> String {
-    do {
-      try body()
-      return "nothing was thrown"
-    } catch {
-      return "\(error)"
-    }
-  }
 }
 
 @Suite struct ModelVersionTests {
