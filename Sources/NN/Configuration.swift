@@ -54,6 +54,12 @@ public struct Configuration: Sendable {
     try read(key, fallback, "an integer") { Self.integer($0) }
   }
 
+  public func positive(_ key: String, default fallback: Int? = nil) throws -> Int {
+    let value = try int(key, default: fallback)
+    guard value > 0 else { throw error(key, "is \(value); it must be positive") }
+    return value
+  }
+
   public func double(_ key: String, default fallback: Double? = nil) throws -> Double {
     try read(key, fallback, "a number") { if case .number(let n) = $0 { n } else { nil } }
   }
@@ -64,6 +70,18 @@ public struct Configuration: Sendable {
 
   public func string(_ key: String, default fallback: String? = nil) throws -> String {
     try read(key, fallback, "a string") { if case .string(let s) = $0 { s } else { nil } }
+  }
+
+  /// One of the names of an enumeration's cases.
+  public func choice<Choice: RawRepresentable<String> & CaseIterable>(
+    _ key: String, default fallback: Choice
+  ) throws -> Choice {
+    let name = try string(key, default: fallback.rawValue)
+    guard let choice = Choice(rawValue: name) else {
+      let all = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+      throw error(key, "is \"\(name)\"; it must be one of \(all)")
+    }
+    return choice
   }
 
   public func ints(_ key: String, default fallback: [Int]? = nil) throws -> [Int] {

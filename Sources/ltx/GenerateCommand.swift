@@ -14,8 +14,7 @@ struct GenerateCommand: ParsableCommand {
       seed gives the same bytes on the same device.
 
       With --spatial-upsampler-path the video is made small first, then enlarged and refined. With --distilled the \
-      fixed noise levels of the distilled models are used. Pictures, clips, sounds and edits are said by the options \
-      below, and go together with either.
+      fixed noise levels of the distilled models are used. Pictures, clips, sounds and edits go together with either.
 
       Exit status: 0 for finished files, 1 if the work failed, 2 if the input can't be used, 130 after Ctrl-C.
       """)
@@ -57,11 +56,11 @@ struct GenerateCommand: ParsableCommand {
   var distilledFirstStageStrength: Double?
 
   @OptionGroup(title: "Result") var result: ResultOptions
-  @OptionGroup(title: "What is known of it") var conditions: ConditionOptions
+  @OptionGroup(title: "Conditions") var conditions: ConditionOptions
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
 
   @Option(
-    help: "What models compute in: float32 or bfloat16. (default: bfloat16 on GPUs, float32 on CPUs)")
+    help: "What models compute in. (default: bfloat16 on GPUs, float32 on CPUs)")
   var dtype: ComputeDType?
 
   @Option(help: "cpu, cuda or cuda:N.")

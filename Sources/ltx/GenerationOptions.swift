@@ -50,7 +50,7 @@ struct ResultOptions: ParsableArguments {
 
   /// All prompts, in the order in which they were given.
   ///
-  /// - Throws: `ValidationError` for a file that can't be read or has an empty line, and where there is no prompt.
+  /// - Throws: `InputError` for a file that can't be read or has an empty line, and where there is no prompt.
   func allPrompts() throws -> [String] {
     var all = prompt
     if let prompts {

@@ -18,14 +18,25 @@ struct InspectCommand: ParsableCommand {
   @Argument(help: "A checkpoint; or the options below, for a model in several files.", completion: .file())
   var checkpoint: String?
 
-  @Option(help: "The transformer's file.", completion: .file())
+  @Option(help: ArgumentHelp("The transformer's file.", valueName: "file"), completion: .file())
   var transformerPath: String?
 
-  @Option(help: "The video VAE's file.", completion: .file())
+  @Option(help: ArgumentHelp("The video VAE's file.", valueName: "file"), completion: .file())
   var videoVaePath: String?
 
-  @Option(help: "The audio VAE's file.", completion: .file())
+  @Option(help: ArgumentHelp("The audio VAE's file.", valueName: "file"), completion: .file())
   var audioVaePath: String?
+
+  func validate() throws {
+    if checkpoint == nil, transformerPath == nil, videoVaePath == nil, audioVaePath == nil {
+      throw ValidationError("no model is given: name a checkpoint, or the files of its components")
+    }
+    if checkpoint != nil, transformerPath != nil || audioVaePath != nil {
+      throw ValidationError(
+        "--transformer-path and --audio-vae-path can't be given beside a checkpoint, which holds those components"
+      )
+    }
+  }
 
   func run() throws {
     let inspection = try checkingInput { try CheckpointInspection(Checkpoint(files)) }
@@ -35,8 +46,9 @@ struct InspectCommand: ParsableCommand {
         component.types.count == 1 ? "\(type)" : "\(type) \(Self.number(count))"
       }
       print(
-        "\(component.name): \(component.tensors) tensors, \(Self.number(component.parameters)) parameters, "
-          + String(format: "%.2f GB, ", Double(component.bytes) / 1e9) + types.joined(separator: " + "))
+        "\(component.name): \(component.tensors) \(component.tensors == 1 ? "tensor" : "tensors"), "
+          + "\(Self.number(component.parameters)) parameters, \(Self.size(component.bytes)), "
+          + types.joined(separator: " + "))
     }
     if !inspection.unknownKeys.isEmpty {
       print("no component reads these \(inspection.unknownKeys.count) tensors:")
@@ -49,6 +61,12 @@ struct InspectCommand: ParsableCommand {
   private var files: ModelFiles {
     if let checkpoint { return ModelFiles(unified: checkpoint, videoVAE: videoVaePath) }
     return ModelFiles(transformer: transformerPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
+  }
+
+  /// 38.0 GB, 4.1 MB.
+  private static func size(_ bytes: Int) -> String {
+    bytes >= 1_000_000_000
+      ? String(format: "%.1f GB", Double(bytes) / 1e9) : String(format: "%.1f MB", Double(bytes) / 1e6)
   }
 
   /// 1234, 56.7 thousand, 1.2 million, 19.1 billion.

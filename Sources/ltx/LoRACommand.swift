@@ -44,7 +44,7 @@ struct LoRAFiles: ParsableArguments {
   @Argument(help: "The LoRA to write.", completion: .file())
   var output: String
 
-  @Option(help: "What its numbers are written in: float32 or bfloat16; as they came if left out.")
+  @Option(help: "What its numbers are written in; as they came if left out.")
   var dtype: ComputeDType?
 
   /// - Parameter change: all of the work that can be wrong about the input.
@@ -69,10 +69,9 @@ func requireOutput(_ path: String, inputs: [String]) throws {
 }
 
 func noteIgnored(_ file: LoRAFile) {
-  if !file.ignoredKeys.isEmpty {
+  if let first = file.ignoredKeys.first {
     printError(
-      "note: \(file.path): \(file.ignoredKeys.count) changes of biases are left out, such as \(file.ignoredKeys[0])"
-    )
+      "note: \(file.path): changes of biases are left out: \(file.ignoredKeys.count), such as \(first)")
   }
 }
 
@@ -83,7 +82,7 @@ struct InspectLoRACommand: ParsableCommand {
   @Argument(help: "The LoRA.", completion: .file())
   var file: String
 
-  @Option(help: "A checkpoint to check it against.", completion: .file())
+  @Option(help: ArgumentHelp("A checkpoint to check it against.", valueName: "file"), completion: .file())
   var model: String?
 
   @Flag(help: "Print JSON.")
@@ -110,7 +109,7 @@ struct ConvertLoRACommand: ParsableCommand {
 
   @OptionGroup var files: LoRAFiles
 
-  @Option(help: "comfyui, diffusers or kohya.")
+  @Option(help: ArgumentHelp("Whose keys to write.", valueName: "format"))
   var to: WrittenFormat
 
   func run() throws { try files.run(format: to.format) { $0 } }
@@ -122,7 +121,7 @@ struct StripLoRACommand: ParsableCommand {
 
   @OptionGroup var files: LoRAFiles
 
-  @Option(help: "video, audio, or cross for what is between them; repeatable.")
+  @Option(help: "Whose; cross is what lies between video and audio. Repeatable.")
   var stream: [LoRAPart]
 
   func run() throws { try files.run { try $0.stripped(of: Set(stream)) } }
@@ -134,10 +133,11 @@ struct ScaleLoRACommand: ParsableCommand {
 
   @OptionGroup var files: LoRAFiles
 
-  @Option(help: "What the effect is multiplied by.")
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("What the effect is multiplied by.", valueName: "factor"))
   var by: Double
 
-  @Option(help: "video, audio or cross, repeatable; all if left out.")
+  @Option(help: "Whose; cross is what lies between video and audio. Repeatable; all if left out.")
   var stream: [LoRAPart] = []
 
   func run() throws {

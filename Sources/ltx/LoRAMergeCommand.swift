@@ -16,16 +16,16 @@ struct MergeLoRACommand: ParsableCommand {
     completion: .file())
   var loras: [LoRAArgument]
 
-  @Option(help: "The file to write.", completion: .file())
+  @Option(help: ArgumentHelp("The file to write.", valueName: "file"), completion: .file())
   var output: String
 
-  @Option(help: "The checkpoint to add the LoRAs to.", completion: .file())
+  @Option(help: ArgumentHelp("The checkpoint to add the LoRAs to.", valueName: "file"), completion: .file())
   var into: String?
 
   @Option(help: "The rank of the one LoRA.")
   var rank: Int?
 
-  @Option(help: "What the one LoRA is written in: float32 or bfloat16; as the files are if left out.")
+  @Option(help: "What the one LoRA is written in; as the files are if left out.")
   var dtype: ComputeDType?
 
   func validate() throws {
@@ -40,9 +40,9 @@ struct MergeLoRACommand: ParsableCommand {
       try requireOutput(output, inputs: loras.map(\.path) + (into.map { [$0] } ?? []))
       return try loras.map { (file: try LoRAFile(path: $0.path), strength: $0.strength) }
     }
-    for (file, _) in files { noteIgnored(file) }
     if let into {
       let fusion = try checkingInput { try CheckpointFusion(Checkpoint(path: into), loras: files) }
+      for note in fusion.notes { printError("note: \(note)") }
       let progress = PhasedProgress()
       try working {
         defer { progress.finish() }
@@ -50,6 +50,7 @@ struct MergeLoRACommand: ParsableCommand {
       }
       printError("\(fusion.changedCount) weights changed")
     } else {
+      for (file, _) in files { noteIgnored(file) }
       let merged = try checkingInput {
         let merged = try LoRA.merged(files.map { (try LoRA($0.file), $0.strength) })
         guard let rank else { return merged }

@@ -5,23 +5,33 @@ import LTX
 struct ModelArguments: ParsableArguments {
   @Option(
     name: [.customLong("model-path"), .customLong("checkpoint-path")],
-    help: "The LTX-2 checkpoint, with all components in one file.", completion: .file())
+    help: ArgumentHelp("The LTX-2 checkpoint, with all components in one file.", valueName: "file"),
+    completion: .file())
   var modelPath: String?
 
   @Option(
-    help: "In place of --model-path: the transformer's file, with the text connectors.", completion: .file())
+    help: ArgumentHelp(
+      "In place of --model-path: the transformer's file, with the text connectors.", valueName: "file"),
+    completion: .file())
   var transformerPath: String?
 
   @Option(
     name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
-    help: "The text encoder, Gemma 3: its folder, or a file that holds all of it.", completion: .file())
+    help: ArgumentHelp(
+      "The text encoder, Gemma 3: its folder, or a file that holds all of it.", valueName: "path"),
+    completion: .file())
   var textEncoderPath: String?
 
   @Option(
-    help: "The video VAE's file; beside --model-path, in place of the one in there.", completion: .file())
+    help: ArgumentHelp(
+      "The video VAE's file; beside --model-path, in place of the one in there.", valueName: "file"),
+    completion: .file())
   var videoVaePath: String?
 
-  @Option(help: "In place of --model-path: the audio VAE's file, with the vocoder.", completion: .file())
+  @Option(
+    help: ArgumentHelp(
+      "In place of --model-path: the audio VAE's file, with the vocoder.", valueName: "file"),
+    completion: .file())
   var audioVaePath: String?
 
   func validate() throws {

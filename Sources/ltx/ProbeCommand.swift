@@ -12,10 +12,10 @@ struct ProbeCommand: ParsableCommand {
   @Argument(help: "The component to run.")
   var component: String
 
-  @Option(help: "The LTX-2 checkpoint.")
+  @Option(help: ArgumentHelp("The LTX-2 checkpoint.", valueName: "file"))
   var model: String?
 
-  @Option(help: "The folder of the text encoder.")
+  @Option(help: ArgumentHelp("The folder of the text encoder.", valueName: "folder"))
   var textEncoder: String?
 
   @Option(
@@ -23,16 +23,18 @@ struct ProbeCommand: ParsableCommand {
     help: ArgumentHelp("A LoRA to apply; repeatable.", valueName: "file[:strength]"))
   var loras: [LoRAArgument] = []
 
-  @Option(help: "A training configuration.")
+  @Option(help: ArgumentHelp("A training configuration.", valueName: "file"))
   var config: String?
 
-  @Option(help: "The input tensors, safetensors (for tokenize: a JSON array of strings).")
+  @Option(
+    help: ArgumentHelp(
+      "The input tensors, safetensors (for tokenize: a JSON array of strings).", valueName: "file"))
   var inputs: String?
 
-  @Option(help: "Where the output tensors go, safetensors.")
+  @Option(help: ArgumentHelp("Where the output tensors go, safetensors.", valueName: "file"))
   var output: String
 
-  @Option(help: "Element type of weights and compute: float32 or bfloat16.")
+  @Option(help: "Element type of weights and compute.")
   var dtype: ComputeDType = .float32
 
   @Option(help: "cpu, cuda or cuda:N.")

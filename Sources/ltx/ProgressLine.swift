@@ -30,8 +30,9 @@ final class ProgressLine {
     let interval = isTerminal ? 0.1 : 5
     guard isLast || Date().timeIntervalSince(lastShown) >= interval else { return }
     lastShown = Date()
-    let elapsed = max(Date().timeIntervalSince(start), 1e-6)
-    let rate = Double(done - alreadyDone) / elapsed
+    let elapsed = Date().timeIntervalSince(start)
+    // What is reported before time has passed tells nothing of a rate.
+    let rate = elapsed > 1e-3 ? Double(done - alreadyDone) / elapsed : 0
     var line = label + (isTerminal ? total.map { " " + Self.bar(done, of: $0) } ?? ":" : ":")
     line += " \(done)" + (total.map { "/\($0)" } ?? "") + " \(unit)"
     if rate > 0 {

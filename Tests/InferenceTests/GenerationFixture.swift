@@ -8,10 +8,16 @@ import Torch
 
 /// The tiny model, written once for all tests.
 enum TinyFiles {
+  private static let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+    "inference-\(UUID().uuidString)"
+  ).path
+
   static let files = Result {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
-      "inference-\(UUID().uuidString)"
-    ).path
+    atexit {
+      do { try FileManager.default.removeItem(atPath: TinyFiles.folder) } catch {
+        print("cannot remove \(TinyFiles.folder): \(error)")
+      }
+    }
     return try TinyModel.write(to: folder, seed: 7)
   }
 }

@@ -35,7 +35,7 @@ import Testing
     let both = try scratch.lora("both.safetensors", modules: Scratch.defaultModules + Scratch.audioModules)
     let plan = try scratch.plan(loras: [.init(path: both)])
     #expect(plan.notes.count == 1)
-    #expect(plan.notes.first?.contains("4 adapters of the audio stream") == true)
+    #expect(plan.notes.first?.contains("4 audio adapters are left out") == true)
     #expect(try scratch.plan(loras: [.init(path: video)]).notes.isEmpty)
     // The random numbers of a LoRA file are drawn in order: the video adapters of both files are the same.
     #expect(try scratch.generate(loras: [.init(path: both)]) == scratch.generate(loras: [.init(path: video)]))

@@ -26,15 +26,6 @@ import Torch
     return Weights(try SafetensorsFile(path: path), dtype: dtype, adapters: adapters, storage: storage)
   }
 
-  private func message(_ body: () throws -> Void) -> String {
-    do {
-      try body()
-      return "nothing was thrown"
-    } catch {
-      return "\(error)"
-    }
-  }
-
   private func fp8() throws -> (matrix: Tensor, scale: Tensor) {
     (try (random.normal([24, 40]) * 100).to(.float8E4M3), try Tensor([Float(0.0123)], shape: []))
   }

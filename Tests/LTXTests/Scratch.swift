@@ -21,3 +21,13 @@ final class Scratch: Sendable {
 
   func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: url.path).sorted() }
 }
+
+/// What the body throws, as text.
+func message(_ body: () throws -> Void) -> String {
+  do {
+    try body()
+    return "nothing was thrown"
+  } catch {
+    return "\(error)"
+  }
+}

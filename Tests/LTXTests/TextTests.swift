@@ -272,13 +272,3 @@ private final class WeightsFolder {
 
 /// The largest difference of two tensors.
 private func difference(_ a: Tensor, _ b: Tensor) throws -> Double { try (a - b).abs().max().item() }
-
-/// What `body` throws, as text.
-private func message(_ body: () throws -> Void) -> String {
-  do {
-    try body()
-    return "nothing was thrown"
-  } catch {
-    return "\(error)"
-  }
-}

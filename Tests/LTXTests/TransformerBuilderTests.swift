@@ -113,9 +113,11 @@ import Torch
     let stacked = try builder().streams(.video).lora(LoRAFixture.model("lora_all")).lora(path)
     let notes = stacked.notes
     #expect(notes.count == 2)
-    #expect(notes.first?.contains("adapters of the audio stream are left out") == true)
-    #expect(notes.last?.contains("1 adapters of the text connectors") == true)
+    #expect(notes.first?.contains(" audio adapters are left out") == true)
+    #expect(notes.last?.contains("1 text connector adapter is") == true)
     _ = try stacked.build()
+    let fusion = try CheckpointFusion(LoRAFixture.checkpoint(), loras: [(LoRAFile(path: path), 1)])
+    #expect(fusion.changedCount == 0 && fusion.notes.count == 1)
     #expect(try builder().lora(LoRAFixture.model("lora_all")).notes.isEmpty)
   }
 

@@ -11,11 +11,29 @@ import Torch
 /// `ltx preprocess` from end to end: real H.264 clips, the tiny model, the files that training reads.
 @Suite struct PreprocessingRunTests {
   private let scratch: ScratchFolder
-  private let model: TinyModel.Files
+  private let model: (checkpoint: String, textEncoder: String)
+
+  /// Where the tiny model is written once; each test has a copy.
+  private static let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+    "prep-model-" + UUID().uuidString
+  ).path
+
+  private static let written = Result {
+    atexit {
+      do { try FileManager.default.removeItem(atPath: folder) } catch {
+        print("cannot remove \(folder): \(error)")
+      }
+    }
+    _ = try TinyModel.write(to: folder, seed: 1)
+  }
 
   init() throws {
     scratch = try ScratchFolder()
-    model = try TinyModel.write(to: scratch.file("model"), seed: 1)
+    try Self.written.get()
+    try FileManager.default.copyItem(atPath: Self.folder, toPath: scratch.file("model"))
+    model = (
+      scratch.file("model/\(TinyModel.checkpointName)"), scratch.file("model/\(TinyModel.textEncoderName)")
+    )
   }
 
   // MARK: Inputs

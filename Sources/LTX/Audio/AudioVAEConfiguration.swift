@@ -156,22 +156,3 @@ extension AudioVAEConfiguration {
     }
   }
 }
-
-extension Configuration {
-  func positive(_ key: String, default fallback: Int? = nil) throws -> Int {
-    let value = try int(key, default: fallback)
-    guard value > 0 else { throw error(key, "is \(value); it must be positive") }
-    return value
-  }
-
-  fileprivate func choice<Choice: RawRepresentable & CaseIterable>(
-    _ key: String, default fallback: Choice
-  ) throws -> Choice where Choice.RawValue == String {
-    let name = try string(key, default: fallback.rawValue)
-    guard let choice = Choice(rawValue: name) else {
-      let all = Choice.allCases.map(\.rawValue).joined(separator: ", ")
-      throw error(key, "is \"\(name)\"; it must be one of \(all)")
-    }
-    return choice
-  }
-}

@@ -1,6 +1,5 @@
 // B batch, N samples at the lower rate, T frames of the mel spectrogram, M its frequencies.
 
-import Foundation
 import NN
 import Torch
 
@@ -16,11 +15,8 @@ struct BandwidthExtension: Sendable {
   /// [2, 1, 2 width ratio + 1]
   private let sincFilter: Tensor
 
-  /// Zero crossings of the sinc, and where it cuts relative to the lower rate's limit.
-  private static let sincWidth = 6.0
-  private static let rolloff = 0.99
   /// Samples to either side that the sinc reaches.
-  private static let reach = Int((sincWidth / rolloff).rounded(.up))
+  private static let reach = Int((SincResampler.width / SincResampler.rolloff).rounded(.up))
 
   init(_ w: Weights, configuration: VocoderConfiguration.Extension) throws {
     self.configuration = configuration
@@ -69,17 +65,11 @@ struct BandwidthExtension: Sendable {
       .narrow(2, 2 * reach * ratio, sound.size(2) * ratio)
   }
 
-  /// A sinc in a Hann window, as `SincResampler`'s; the factor `ratio` that makes up for zeros between samples cancels
-  /// its division.
+  /// `SincResampler`'s filter, [1, 1, 2 reach ratio + 1]; the factor `ratio` that makes up for zeros between samples
+  /// cancels its division.
   private static func sinc(ratio: Int) throws -> Tensor {
     let count = 2 * reach * ratio + 1
-    let times =
-      try (Tensor.arange(to: Scalar(count), dtype: .float32) / Double(ratio) - Double(reach)) * rolloff
-    let window = try
-      (times.clamped(min: Scalar(-sincWidth), max: Scalar(sincWidth))
-      * (Double.pi / sincWidth / 2)).cos().square()
-    let angle = try times * Double.pi
-    let sinc = try Tensor.select(where: angle.equal(to: 0), Tensor.ones([1]), else: angle.sin() / angle)
-    return try (sinc * window * rolloff).reshape([1, 1, count])
+    let times = try Tensor.arange(to: Scalar(count), dtype: .float32) / Double(ratio) - Double(reach)
+    return try SincResampler.filter(times, limit: SincResampler.rolloff, step: 1).reshape([1, 1, count])
   }
 }

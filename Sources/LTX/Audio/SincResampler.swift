@@ -7,9 +7,9 @@ import Torch
 /// `functional/functional.py`, `resample` with its default settings).
 public enum SincResampler {
   /// Zero crossings of the sinc to either side.
-  private static let width = 6.0
+  static let width = 6.0
   /// Where the sound is cut, relative to the lower rate's limit.
-  private static let rolloff = 0.99
+  static let rolloff = 0.99
   static let highestRate = 10_000_000
   /// Numbers in a table of one filter for each place of an output between inputs; more are not made at once.
   static let largestTable = 1 << 23
@@ -81,8 +81,12 @@ public enum SincResampler {
     return try Tensor.cat(parts, 1)
   }
 
-  /// - Parameter times: how far inputs lie from an output, in units of `step` inputs.
-  private static func filter(_ times: Tensor, limit: Double, step: Int) throws -> Tensor {
+  /// A sinc in a Hann window.
+  ///
+  /// - Parameters:
+  ///   - times: how far inputs lie from an output, in units of `step` inputs.
+  ///   - limit: where the sound is cut, in the same unit.
+  static func filter(_ times: Tensor, limit: Double, step: Int) throws -> Tensor {
     let t = try (times * limit).clamped(min: Scalar(-width), max: Scalar(width))
     let window = try (t * Double.pi / width / 2).cos().square()
     let angle = try t * Double.pi

@@ -125,7 +125,7 @@ public struct Checkpoint: Sendable {
       dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
       loaded: loaded)
     let transformer = try Transformer(
-      root / "model" / "diffusion_model", configuration: configuration, streams: streams)
+      root / Prefix.transformer, configuration: configuration, streams: streams)
     try root.requireAllAdaptersUsed()
     return transformer
   }

@@ -116,9 +116,7 @@ public struct LoRAFile: Sendable {
 
   /// Where a module of a file in ComfyUI's format lies in a checkpoint.
   public static func checkpointPath(_ module: String) -> String {
-    if module.hasPrefix(ModuleNames.transformer) { return "model." + module }
-    return module.hasPrefix(ModuleNames.textProjection)
-      ? module : "\(Checkpoint.Prefix.transformer).\(module)"
+    module.hasPrefix(ModuleNames.textProjection) ? module : "model." + module
   }
 
   /// Where a module of a checkpoint lies in a LoRA file.
@@ -141,6 +139,14 @@ public struct LoRAFile: Sendable {
           down: isTrained ? try down.asLeaf() : down, up: isTrained ? try up.asLeaf() : up,
           scale: strength * module.scale),
         to: Self.checkpointPath(module.path))
+    }
+  }
+
+  /// - Throws: `WeightError` for a strength that is not finite.
+  func requireFinite(strength: Double) throws {
+    guard strength.isFinite else {
+      throw WeightError(
+        file: path, key: "strength", problem: "is \(strength), which is no number to multiply by")
     }
   }
 

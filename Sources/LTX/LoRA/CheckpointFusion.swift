@@ -3,9 +3,13 @@ import TensorFiles
 import Torch
 
 /// A checkpoint with LoRAs added to its weights, to be written tensor by tensor: never the whole model in memory.
+///
+/// It does what the checkpoint does with the LoRAs beside it: what `TransformerBuilder` leaves out is left out here.
 public struct CheckpointFusion: Sendable {
   private let checkpoint: Checkpoint
   private let adapters: AdapterSet
+  /// What of the LoRAs is left out, and why.
+  public let notes: [String]
 
   /// How many weights the LoRAs change.
   public var changedCount: Int { adapters.paths.count }
@@ -13,16 +17,12 @@ public struct CheckpointFusion: Sendable {
   /// - Throws: `WeightError` for a LoRA that does not fit, for a strength that is not finite, and for a weight that is
   ///   stored in a form that nothing can be added to.
   public init(_ checkpoint: Checkpoint, loras: [(file: LoRAFile, strength: Double)]) throws {
-    var adapters = AdapterSet()
-    adapters.placement = .fused
-    for (file, strength) in loras {
-      guard strength.isFinite else {
-        throw WeightError(
-          file: file.path, key: "strength", problem: "is \(strength), which is no number to multiply by")
-      }
-      try file.requireFit(checkpoint)
-      try file.add(to: &adapters, strength: strength, dtype: nil)
+    let builder = try loras.reduce(TransformerBuilder(checkpoint).adapters(.fused)) {
+      try $0.lora($1.file, strength: $1.strength)
     }
+    adapters = try builder.adapterSet()
+    notes = builder.notes
+    self.checkpoint = checkpoint
     for path in adapters.paths {
       for scale in ["weight_scale", "scale_weight", "weight_scale_2"]
       where checkpoint.source.entries["\(path).\(scale)"] != nil {
@@ -32,8 +32,6 @@ public struct CheckpointFusion: Sendable {
             "is quantised with a scale, and no LoRA can be merged into it; give the checkpoint in bfloat16")
       }
     }
-    self.checkpoint = checkpoint
-    self.adapters = adapters
   }
 
   /// Writes all tensors of the checkpoint, in their own element types, and its metadata.

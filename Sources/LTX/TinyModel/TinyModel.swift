@@ -95,7 +95,10 @@ public enum TinyModel {
       throw TinyModelError(
         kind: .notWritten, path: folder, problem: "can't be written: \(error.localizedDescription)")
     }
-    func path(_ name: String) -> String { destination.appendingPathComponent(name).path }
+    // As the folder was given: a relative one gives relative paths.
+    func path(_ name: String) -> String {
+      URL(fileURLWithPath: folder).appendingPathComponent(name).relativePath
+    }
     return Files(
       checkpoint: path(generation.checkpointName), textEncoder: path(textEncoderName),
       spatialUpsampler: path(generation.spatialUpsamplerName),

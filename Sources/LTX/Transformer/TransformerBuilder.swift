@@ -42,7 +42,7 @@ public struct TransformerBuilder: Sendable {
   }
 
   public func lora(_ file: LoRAFile, strength: Double = 1) throws -> Self {
-    try Self.require(strength, file)
+    try file.requireFinite(strength: strength)
     try file.requireFit(checkpoint)
     return with { $0.loras.append((file, strength)) }
   }
@@ -53,15 +53,8 @@ public struct TransformerBuilder: Sendable {
   /// - Throws: `WeightError` for one that is not finite.
   public func strengths(_ strengths: Double...) throws -> Self {
     precondition(strengths.count == loras.count, "\(strengths.count) strengths for \(loras.count) LoRAs")
-    for (lora, strength) in zip(loras, strengths) { try Self.require(strength, lora.file) }
+    for (lora, strength) in zip(loras, strengths) { try lora.file.requireFinite(strength: strength) }
     return with { $0.loras = zip(loras, strengths).map { ($0.file, $1) } }
-  }
-
-  private static func require(_ strength: Double, _ file: LoRAFile) throws {
-    guard strength.isFinite else {
-      throw WeightError(
-        file: file.path, key: "strength", problem: "is \(strength), which is no number to multiply by")
-    }
   }
 
   /// Whether the LoRAs become part of the weights or stay beside them, as they do unless told otherwise.
@@ -80,11 +73,11 @@ public struct TransformerBuilder: Sendable {
   /// - Throws: what building throws.
   public func build(device: Device = .cpu) throws -> Transformer {
     try checkpoint.transformer(
-      dtype: dtype, device: device, adapters: adapters(device: device), streams: streams, loaded: loaded)
+      dtype: dtype, device: device, adapters: adapterSet(device: device), streams: streams, loaded: loaded)
   }
 
   /// The adapters of all LoRAs that the transformer has layers for.
-  private func adapters(device: Device) throws -> AdapterSet {
+  func adapterSet(device: Device = .cpu) throws -> AdapterSet {
     var adapters = AdapterSet()
     adapters.placement = placement
     // Fusing has an element type of its own, which it rounds to once.
@@ -111,18 +104,18 @@ public struct TransformerBuilder: Sendable {
   public var notes: [String] {
     loras.flatMap { file, _ in
       func note(_ count: Int, _ what: String, _ why: String) -> String? {
-        count == 0 ? nil : "\(file.path): \(count) \(what) left out; \(why)"
+        count == 0 ? nil : "\(file.path): \(count) \(what)\(count == 1 ? " is" : "s are") left out; \(why)"
       }
       let transformer = file.modules.filter(\.isOfTransformer)
       let skipped = transformer.filter { !$0.isBuilt(streams) }.count
       let (name, other) = streams == .video ? ("video", "audio") : ("audio", "video")
       return [
-        note(skipped, "adapters of the \(other) stream are", "only \(name) is generated"),
+        note(skipped, "\(other) adapter", "only \(name) is generated"),
         note(
-          file.modules.count - transformer.count, "adapters of the text connectors are",
+          file.modules.count - transformer.count, "text connector adapter",
           "as in the reference, a LoRA acts on the transformer alone"),
         note(
-          file.ignoredKeys.count, "changes of biases are",
+          file.ignoredKeys.count, "bias change",
           "as in the reference, only the factors A and B are used"),
       ].compactMap { $0 }
     }

@@ -51,17 +51,12 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
   /// - Parameter c: the whole `config` of the upsampler's file.
   /// - Throws: `ConfigurationError` for a value that is of the wrong type or not supported.
   public init(_ c: Configuration) throws {
-    func positive(_ key: String, default fallback: Int) throws -> Int {
-      let value = try c.int(key, default: fallback)
-      guard value > 0 else { throw c.error(key, "is \(value); it must be positive") }
-      return value
-    }
-    inputChannels = try positive("in_channels", default: 128)
-    middleChannels = try positive("mid_channels", default: 512)
+    inputChannels = try c.positive("in_channels", default: 128)
+    middleChannels = try c.positive("mid_channels", default: 512)
     guard middleChannels.isMultiple(of: Self.normGroups) else {
       throw c.error("mid_channels", "is \(middleChannels); it must be a multiple of \(Self.normGroups)")
     }
-    blocksPerStage = try positive("num_blocks_per_stage", default: 4)
+    blocksPerStage = try c.positive("num_blocks_per_stage", default: 4)
     dimensions = try c.int("dims", default: 3)
     guard dimensions == 2 || dimensions == 3 else {
       throw c.error("dims", "is \(dimensions); only 2 and 3 exist")

@@ -84,8 +84,8 @@ extension VideoVAEConfiguration.Encoder {
     patchSize = try c.positive("patch_size", default: 4)
     padding =
       try c.has("spatial_padding_mode")
-      ? c.padding("spatial_padding_mode", default: .zeros)
-      : vae.padding("encoder_spatial_padding_mode", default: .zeros)
+      ? c.choice("spatial_padding_mode", default: .zeros)
+      : vae.choice("encoder_spatial_padding_mode", default: .zeros)
     let variance = try c.string("latent_log_var", default: "uniform")
     switch variance {
     case "per_channel": varianceChannels = latentChannels
@@ -132,7 +132,7 @@ extension VideoVAEConfiguration.Decoder {
     pixelChannels = try c.positive("out_channels", default: 3)
     latentChannels = try c.positive("latent_channels", default: 128)
     patchSize = try c.positive("patch_size", default: 4)
-    padding = try c.padding("spatial_padding_mode", default: .reflect)
+    padding = try c.choice("spatial_padding_mode", default: .reflect)
     isCausal = try c.bool("causal_decoder", default: false)
     hasTimestepConditioning = try c.bool("timestep_conditioning", default: true)
     let entries = try BlockSettings.list(c, "decoder_blocks")
@@ -172,25 +172,6 @@ private func requireSupported(_ c: Configuration, dimensions: Int) throws {
   let norm = try c.string("norm_layer", default: "pixel_norm")
   guard norm == "pixel_norm" else {
     throw c.error("norm_layer", "is \"\(norm)\"; only pixel_norm is supported")
-  }
-}
-
-extension Configuration {
-  fileprivate func positive(_ key: String, default fallback: Int) throws -> Int {
-    let value = try int(key, default: fallback)
-    guard value > 0 else { throw error(key, "is \(value); it must be positive") }
-    return value
-  }
-
-  fileprivate func padding(
-    _ key: String, default fallback: VideoVAEConfiguration.SpatialPadding
-  ) throws -> VideoVAEConfiguration.SpatialPadding {
-    let name = try string(key, default: fallback.rawValue)
-    guard let mode = VideoVAEConfiguration.SpatialPadding(rawValue: name) else {
-      let all = VideoVAEConfiguration.SpatialPadding.allCases.map(\.rawValue).joined(separator: ", ")
-      throw error(key, "is \"\(name)\"; it must be one of \(all)")
-    }
-    return mode
   }
 }
 

@@ -41,12 +41,12 @@ public struct Gemma3Configuration: Sendable {
     let isMultimodal = try config.has("text_config") || config.string("model_type", default: "") == "gemma3"
     let c = isMultimodal ? try config.object("text_config") : config
     try Self.requireSupported(c)
-    vocabulary = try Self.positive(c, "vocab_size", 262_208)
-    width = try Self.positive(c, "hidden_size", 2304)
-    feedForwardWidth = try Self.positive(c, "intermediate_size", 9216)
-    heads = try Self.positive(c, "num_attention_heads", 8)
-    keyHeads = try Self.positive(c, "num_key_value_heads", 4)
-    headWidth = try Self.positive(c, "head_dim", 256)
+    vocabulary = try c.positive("vocab_size", default: 262_208)
+    width = try c.positive("hidden_size", default: 2304)
+    feedForwardWidth = try c.positive("intermediate_size", default: 9216)
+    heads = try c.positive("num_attention_heads", default: 8)
+    keyHeads = try c.positive("num_key_value_heads", default: 4)
+    headWidth = try c.positive("head_dim", default: 256)
     guard heads.isMultiple(of: keyHeads) else {
       throw c.error(
         "num_attention_heads", "is \(heads), which is no multiple of num_key_value_heads, \(keyHeads)")
@@ -55,7 +55,7 @@ public struct Gemma3Configuration: Sendable {
       throw c.error("head_dim", "is \(headWidth), but rotary positions need an even width")
     }
     layers = try Self.layers(c)
-    slidingWindow = try Self.positive(c, "sliding_window", 4096)
+    slidingWindow = try c.positive("sliding_window", default: 4096)
     slidingRotation = try Self.rotation(c, .sliding)
     globalRotation = try Self.rotation(c, .global)
     let scalar = try c.double("query_pre_attn_scalar", default: 256)
@@ -65,17 +65,11 @@ public struct Gemma3Configuration: Sendable {
     normEps = try c.double("rms_norm_eps", default: 1e-6)
   }
 
-  private static func positive(_ c: Configuration, _ key: String, _ fallback: Int) throws -> Int {
-    let value = try c.int(key, default: fallback)
-    guard value > 0 else { throw c.error(key, "is \(value); it must be positive") }
-    return value
-  }
-
   /// The kinds of the layers: a list, or older, every n-th one global.
   private static func layers(_ c: Configuration) throws -> [LayerKind] {
-    let count = try positive(c, "num_hidden_layers", 26)
+    let count = try c.positive("num_hidden_layers", default: 26)
     guard c.has("layer_types") else {
-      let pattern = try positive(c, "sliding_window_pattern", 6)
+      let pattern = try c.positive("sliding_window_pattern", default: 6)
       return (1...count).map { $0.isMultiple(of: pattern) ? .global : .sliding }
     }
     let names = try c.strings("layer_types")
