@@ -112,7 +112,7 @@ enum Component: String, CaseIterable {
         return try (velocity.video.map(size) ?? 0) + (velocity.audio.map(size) ?? 0)
       }
     case .gemma:
-      let encoder = try openTextEncoder(folder: model, dtype: .float32)
+      let encoder = try openTextEncoder(at: model, dtype: .float32)
       let (ids, mask) = (try inputs.tensor("ids"), try inputs.tensor("mask"))
       let isText = try mask.to(.float32).unsqueeze(-1)
       return {
