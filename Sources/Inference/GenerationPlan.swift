@@ -88,7 +88,8 @@ public struct GenerationPlan: Sendable {
       if streams.hasVideo { try conditions.addVideos(sampling: index, grid: grid, refines: refines, &notes) }
     }
     if let audioGrid { try conditions.addSounds(audioGrid, &notes) }
-    try Self.checkComponents(models, checkpoint, loras, conditions, streams, decodes: kind != .sound)
+    try Self.checkComponents(
+      models, checkpoint, samplings, conditions, streams, decodes: kind != .sound)
 
     let negative = samplings.contains(where: \.usesNegativePrompt) ? [request.negativePrompt] : []
     var stages: [GenerationStage] = [.encodePrompts(request.prompts + negative)]
@@ -160,7 +161,8 @@ public struct GenerationPlan: Sendable {
   /// Builds each component on the memory map of its file, in the file's own element type: that reads next to nothing, and
   /// finds every weight that is missing or does not fit.
   private static func checkComponents(
-    _ models: GenerationModels, _ checkpoint: Checkpoint, _ loras: LoRASet, _ conditions: ConditionPlan,
+    _ models: GenerationModels, _ checkpoint: Checkpoint, _ samplings: [GenerationStage.Sampling],
+    _ conditions: ConditionPlan,
     _ streams: Streams, decodes: Bool
   ) throws {
     guard let textEncoder = models.files.textEncoder else {
@@ -173,9 +175,7 @@ public struct GenerationPlan: Sendable {
     // Unlike the pipeline's, it is a view of the file as it is: rounding to eight bits would read it all.
     _ = try checkpoint.promptEncoder()
     _ = try checkpoint.textConnectors(streams: streams)
-    for set in [loras.first, loras.refining(refersToVideos: false)] {
-      _ = try checkpoint.transformer(set, streams: streams)
-    }
+    for sampling in samplings { _ = try checkpoint.transformer(sampling.loras, streams: streams) }
     if decodes, streams.hasVideo { _ = try checkpoint.videoDecoder() }
     if !conditions.videos.isEmpty { _ = try checkpoint.videoEncoder() }
     if streams.hasAudio, conditions.givenSound == nil {

@@ -109,7 +109,7 @@ public struct GenerationModels: Sendable {
   public var textEncoder8bit = false
   /// Stacked in this order.
   public var loras: [LoRA] = []
-  /// Adds LoRAs to the weights while they are loaded, which makes each step as fast as without them, instead of keeping
+  /// Adds LoRAs to the weights while they are loaded, so that steps do without the adapters' products, instead of keeping
   /// them beside the weights, which rounds less.
   public var fusesLoRAs = false
   /// A spatial latent upsampler: the video is made small first, then enlarged and refined.

@@ -43,6 +43,17 @@ struct ThreadCount: ExpressibleByArgument {
   func apply() { Threads.count = count }
 }
 
+/// Where models compute, and with how many threads.
+struct ComputeOptions: ParsableArguments {
+  @Option(help: "cpu, cuda or cuda:N.")
+  var device: Device = .cpu
+
+  @Option(help: "Threads that an operation may use; all cores if left out.")
+  var threads: ThreadCount?
+
+  func apply() { threads?.apply() }
+}
+
 extension Device: ExpressibleByArgument {
   public init?(argument: String) {
     do { try self.init(argument) } catch { return nil }

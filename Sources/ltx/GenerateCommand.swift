@@ -34,7 +34,8 @@ struct GenerateCommand: ParsableCommand {
 
   @Flag(
     name: .customLong("fuse-loras"),
-    help: "Add LoRAs to the weights while loading: faster steps, rounded to bfloat16 as the reference does.")
+    help:
+      "Add LoRAs to the weights while loading, rounded to bfloat16 as the reference does, not beside them.")
   var fuseLoRAs = false
 
   @Option(
@@ -63,14 +64,10 @@ struct GenerateCommand: ParsableCommand {
     help: "What models compute in. (default: bfloat16 on GPUs, float32 on CPUs)")
   var dtype: ComputeDType?
 
-  @Option(help: "cpu, cuda or cuda:N.")
-  var device: Device = .cpu
-
-  @Option(help: "Threads that an operation may use; all cores if left out.")
-  var threads: ThreadCount?
+  @OptionGroup var compute: ComputeOptions
 
   func run() throws {
-    threads?.apply()
+    compute.apply()
     let plan = try checkingInput { try GenerationPlan(request(), models: models, output: result.output) }
     for note in plan.notes { printError("note: \(note)") }
 
@@ -109,7 +106,7 @@ struct GenerateCommand: ParsableCommand {
 
   private var models: GenerationModels {
     var models = GenerationModels(
-      model.files, loras: loras.map(\.choice), device: device, dtype: dtype?.dtype)
+      model.files, loras: loras.map(\.choice), device: compute.device, dtype: dtype?.dtype)
     models.textEncoder8bit = textEncoder8bit
     models.fusesLoRAs = fuseLoRAs
     models.upsampler = upsampler

@@ -59,14 +59,10 @@ struct PreprocessCommand: ParsableCommand {
   @Option(help: "What models compute in and the cache holds: bfloat16, as the reference, or float32.")
   var dtype: ComputeDType = .bfloat16
 
-  @Option(help: "cpu, cuda or cuda:N.")
-  var device: Device = .cpu
-
-  @Option(help: "Threads that an operation may use; all cores if left out.")
-  var threads: ThreadCount?
+  @OptionGroup var compute: ComputeOptions
 
   func run() throws {
-    threads?.apply()
+    compute.apply()
     let plan = try checkingInput { try PreprocessingPlan(options()) }
     let progress = PreprocessingProgress()
     let summary: PreprocessingSummary
@@ -100,7 +96,7 @@ struct PreprocessCommand: ParsableCommand {
     options.vaeTiling = vaeTiling
     options.skipAudio = skipAudio
     options.dtype = dtype.dtype
-    options.device = device
+    options.device = compute.device
     return options
   }
 }

@@ -37,14 +37,10 @@ struct ProbeCommand: ParsableCommand {
   @Option(help: "Element type of weights and compute.")
   var dtype: ComputeDType = .float32
 
-  @Option(help: "cpu, cuda or cuda:N.")
-  var device: Device = .cpu
-
-  @Option(help: "Threads that an operation may use; all cores if left out.")
-  var threads: ThreadCount?
+  @OptionGroup var compute: ComputeOptions
 
   func run() throws {
-    threads?.apply()
+    compute.apply()
     var options = Probe.Options()
     options.model = model
     options.textEncoder = textEncoder
@@ -52,7 +48,7 @@ struct ProbeCommand: ParsableCommand {
     options.config = config
     options.inputs = inputs
     options.dtype = dtype.dtype
-    options.device = device
+    options.device = compute.device
     let outputs = try checkingInput { try Probe.run(component, options) }
     try working { try writeSafetensors(outputs, to: output) }
   }

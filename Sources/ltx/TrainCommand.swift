@@ -18,16 +18,12 @@ struct TrainCommand: ParsableCommand {
   @Argument(help: "The training configuration, YAML.", completion: .file(extensions: ["yaml", "yml"]))
   var config: String
 
-  @Option(help: "cpu, cuda or cuda:N.")
-  var device: Device = .cpu
-
-  @Option(help: "Threads that an operation may use; all cores if left out.")
-  var threads: ThreadCount?
+  @OptionGroup var compute: ComputeOptions
 
   func run() throws {
-    threads?.apply()
+    compute.apply()
     let trainer = try checkingInput {
-      try Trainer(TrainingConfiguration(path: config), device: device)
+      try Trainer(TrainingConfiguration(path: config), device: compute.device)
     }
     let c = trainer.configuration
     for notice in c.notices { printError("note: \(notice)") }

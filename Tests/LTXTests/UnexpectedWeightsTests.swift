@@ -31,6 +31,7 @@ import Torch
       "model.diffusion_model.transformer_blocks.4.attn1.to_q.weight",
       "model.diffusion_model.video_embeddings_connector.proj.weight",
       "text_embedding_projection.video_aggregate_embed.weight", "vae.encoder.extra", "vae.decoder.extra",
+      "audio_vae.encoder.extra", "audio_vae.decoder.extra", "vocoder.extra",
     ] {
       let checkpoint = try checkpoint(with: key)
       let error = #expect(throws: WeightError.self) {
@@ -39,6 +40,9 @@ import Torch
         _ = try checkpoint.promptEncoder(textEncoder: files.textEncoder)
         _ = try checkpoint.videoEncoder()
         _ = try checkpoint.videoDecoder()
+        _ = try checkpoint.audioEncoder()
+        _ = try checkpoint.audioDecoder()
+        _ = try checkpoint.vocoder()
       }
       #expect(error?.key == key)
       #expect(error?.description.contains("more.safetensors") == true)
@@ -71,6 +75,18 @@ import Torch
       try Checkpoint(path: files.checkpoint).promptEncoder(textEncoder: files.textEncoder)
     }
     #expect(error?.key == more)
+  }
+
+  @Test(arguments: TinyModel.Generation.allCases)
+  func `Every tensor of a whole checkpoint is read, or known to be of no use`(
+    _ generation: TinyModel.Generation
+  )
+    throws
+  {
+    let files = try TinyModel.write(to: "\(scratch.folder)/\(generation)", generation: generation)
+    let inspection = CheckpointInspection(try Checkpoint(path: files.checkpoint))
+    #expect(inspection.components.map(\.name).contains("vocoder"))
+    #expect(inspection.unknownKeys.isEmpty && inspection.problems.isEmpty)
   }
 
   @Test func `An inspection counts what there is`() throws {
