@@ -14,6 +14,7 @@ let package = Package(
     .library(name: "BlockExecution", targets: ["BlockExecution"]),
     .library(name: "LanguageModels", targets: ["LanguageModels"]),
     .library(name: "LTX", targets: ["LTX"]),
+    .library(name: "Datasets", targets: ["Datasets"]),
     .library(name: "Training", targets: ["Training"]),
   ],
   dependencies: [
@@ -45,16 +46,18 @@ let package = Package(
 
     // The work.
     .target(name: "Inference", dependencies: ["LTX", "Media"]),
+    .target(name: "Datasets", dependencies: ["Inference"]),
     .target(
-      name: "Training", dependencies: ["Inference", .product(name: "Yams", package: "Yams")]),
+      name: "Training", dependencies: ["Datasets", .product(name: "Yams", package: "Yams")]),
     .target(name: "Probe", dependencies: ["Training"]),
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Probe", "Training", "Inference", "Media",
+        "Probe", "Training", "Datasets", "Inference", "Media",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
+    .target(name: "TestSupport", dependencies: ["LTX"], path: "Tests/TestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
@@ -62,7 +65,8 @@ let package = Package(
     .testTarget(name: "LTXTests", dependencies: ["LTX"]),
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
     .testTarget(name: "InferenceTests", dependencies: ["Inference"]),
-    .testTarget(name: "TrainingTests", dependencies: ["Training"]),
+    .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
     .testTarget(name: "CommandTests", dependencies: ["ltx", "Training"]),
   ]

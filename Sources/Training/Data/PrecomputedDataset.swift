@@ -1,22 +1,10 @@
 // C latent channels, F H W latent frames, rows, columns, S text tokens, Wv/Wa widths of the text features.
 
+import Datasets
 import Foundation
 import LTX
 import TensorFiles
 import Torch
-
-/// What is wrong with a preprocessed dataset.
-public struct DatasetError: Error, CustomStringConvertible, Sendable {
-  public let path: String
-  public let problem: String
-
-  public init(path: String, problem: String) {
-    self.path = path
-    self.problem = problem
-  }
-
-  public var description: String { "\(path): \(problem)" }
-}
 
 /// One sample of a preprocessed dataset.
 public struct CachedSample: Sendable {
@@ -56,8 +44,8 @@ public struct PrecomputedDataset: Sendable {
   public init(root: String, latentsFolder: String = "latents") throws {
     let nested = root + "/.precomputed"
     self.root = FileManager.default.fileExists(atPath: nested) ? nested : root
-    let latents = try Self.files(below: "\(self.root)/\(latentsFolder)")
-    let conditions = try Self.files(below: "\(self.root)/conditions")
+    let latents = try CacheFolder.files(below: "\(self.root)/\(latentsFolder)")
+    let conditions = try CacheFolder.files(below: "\(self.root)/conditions")
     var entries: [Entry] = []
     for (name, path) in latents.sorted(by: { $0.key < $1.key }) {
       guard let condition = conditions[name] ?? conditions[Self.legacyConditionName(name)] else { continue }
@@ -151,77 +139,5 @@ public struct PrecomputedDataset: Sendable {
       parts[parts.count - 1] = "condition_" + last.dropFirst(7)
     }
     return parts.joined(separator: "/")
-  }
-
-  /// Sample files by their relative name without the extension.
-  private static func files(below folder: String) throws -> [String: String] {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue,
-      let found = FileManager.default.enumerator(atPath: folder)
-    else {
-      throw DatasetError(path: folder, problem: "there is no such folder; run `ltx preprocess` first")
-    }
-    var files: [String: String] = [:]
-    for case let relative as String in found {
-      let url = URL(fileURLWithPath: relative)
-      guard ["safetensors", "pt"].contains(url.pathExtension), !url.lastPathComponent.hasPrefix(".") else {
-        continue
-      }
-      files[String(relative.dropLast(url.pathExtension.count + 1))] = "\(folder)/\(relative)"
-    }
-    return files
-  }
-}
-
-/// A file of a sample in either format.
-private struct SampleFile {
-  private enum Content {
-    case safetensors(SafetensorsFile)
-    case torch(TorchFile)
-  }
-
-  private let path: String
-  private let content: Content
-
-  init(path: String) throws {
-    self.path = path
-    content =
-      path.hasSuffix(".pt")
-      ? .torch(try TorchFile(path: path)) : .safetensors(try SafetensorsFile(path: path))
-  }
-
-  /// What the file was made from; `.pt` has none.
-  var metadata: [String: String] {
-    switch content {
-    case .safetensors(let file): file.metadata
-    case .torch: [:]
-    }
-  }
-
-  func has(_ key: String) -> Bool {
-    switch content {
-    case .safetensors(let file): file.entries[key] != nil
-    case .torch(let file): file.root[key].map { !$0.isNone } ?? false
-    }
-  }
-
-  func tensor(_ key: String) throws -> Tensor {
-    guard has(key) else { throw DatasetError(path: path, problem: "\(key) is missing") }
-    switch content {
-    case .safetensors(let file): return try file.tensor(key)
-    case .torch(let file): return try file.tensor(key)
-    }
-  }
-
-  func tensorShape(_ key: String) throws -> [Int] {
-    if case .safetensors(let file) = content, let entry = file.entries[key] { return entry.shape }
-    return try tensor(key).shape
-  }
-
-  /// A number that is stored as a one-element tensor or, in `.pt`, as it is; nil where it is not there.
-  func number(_ key: String) throws -> Double? {
-    guard has(key) else { return nil }
-    if case .torch(let file) = content, file.root[key]?.tensor == nil { return try file.number(key) }
-    return try tensor(key).item()
   }
 }

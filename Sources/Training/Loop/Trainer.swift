@@ -1,4 +1,5 @@
 import BlockExecution
+import Datasets
 import Foundation
 import LTX
 import NN

@@ -1,38 +1,9 @@
 import Foundation
 import LTX
+import TestSupport
 import Testing
 
-@testable import Training
-
-/// A folder that is removed when the test is done.
-final class ScratchFolder {
-  let path: String
-
-  init() throws {
-    path = FileManager.default.temporaryDirectory.appendingPathComponent("prep-" + UUID().uuidString).path
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  }
-
-  deinit {
-    do { try FileManager.default.removeItem(atPath: path) } catch {
-      Issue.record("cannot remove \(path): \(error)")
-    }
-  }
-
-  func file(_ name: String) -> String { path + "/" + name }
-
-  @discardableResult
-  func write(_ text: String, to name: String) throws -> String {
-    try Data(text.utf8).write(to: URL(fileURLWithPath: file(name)))
-    return file(name)
-  }
-}
-
-/// What the body throws, as text.
-func message(of body: () throws -> Void) -> String {
-  do { try body() } catch { return "\(error)" }
-  return "(nothing was thrown)"
-}
+@testable import Datasets
 
 @Suite struct PreprocessingDatasetTests {
   private let scratch: ScratchFolder

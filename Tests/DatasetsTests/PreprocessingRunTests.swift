@@ -2,9 +2,11 @@ import Foundation
 import LTX
 import Media
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 
+@testable import Datasets
 @testable import Inference
 @testable import Training
 

@@ -1,68 +1,22 @@
 import Foundation
 import LTX
-import TensorFiles
-
-/// What a cached file was made from, kept in its metadata: the file is used again only if all of it is as before.
-struct Fingerprint: Equatable, Sendable {
-  let fields: [String: String]
-
-  /// Of text features.
-  ///
-  /// - Parameters:
-  ///   - prompt: what the text encoder reads: trigger and caption.
-  ///   - model: `FileIdentity` of the checkpoint; likewise `textEncoder`.
-  static func conditions(prompt: String, model: String, textEncoder: String, dtype: String) -> Fingerprint {
-    Fingerprint(fields: [
-      "content": "ltx conditions 1", "prompt": prompt, "model": model, "text_encoder": textEncoder,
-      "dtype": dtype,
-    ])
-  }
-
-  /// Of video latents. A source that can't be looked at has none, and so never fits.
-  ///
-  /// - Parameters:
-  ///   - buckets: all that there were to choose from.
-  ///   - tiling: how large clips were cut into tiles; empty if not.
-  static func latents(
-    of sample: DatasetSample, buckets: [ResolutionBucket], model: String, dtype: String, tiling: String
-  ) -> Fingerprint? {
-    var status = stat()
-    guard stat(sample.mediaPath, &status) == 0 else { return nil }
-    return Fingerprint(fields: [
-      "content": "ltx latents 1", "source": sample.media, "source_bytes": String(status.st_size),
-      "source_modified": "\(status.st_mtim.tv_sec).\(status.st_mtim.tv_nsec)",
-      "buckets": buckets.map(\.description).joined(separator: ";"), "model": model, "dtype": dtype,
-      "tiling": tiling,
-    ])
-  }
-
-  /// Whether there is a whole file of tensors at the path that was made from just this.
-  func fits(_ path: String) -> Bool {
-    guard access(path, F_OK) == 0 else { return false }
-    do {
-      return try SafetensorsFile(path: path).metadata == fields
-    } catch {
-      return false  // damaged, or no cached file at all: made anew
-    }
-  }
-}
 
 /// Tells model files apart without reading all of their many gigabytes: by their size, their first megabytes (the
 /// names and shapes of all tensors) and samples of the rest. Other weights differ in all places.
-enum FileIdentity {
+public enum FileIdentity {
   private static let start = 4 << 20
   private static let sample = 4096
   private static let samples = 256
 
   /// Of a model's files, those of the text encoder left out.
-  static func identity(of models: ModelFiles) throws -> String {
+  public static func identity(of models: ModelFiles) throws -> String {
     try models.checkpointFiles.map { try identity(of: $0) }.joined(separator: " ")
   }
 
   /// Of a file, or of the models, tokenizer and configuration in a folder.
   ///
   /// - Throws: `PreprocessingError` when it can't be read.
-  static func identity(of path: String) throws -> String {
+  public static func identity(of path: String) throws -> String {
     var hash = Hash()
     for file in try files(path) {
       hash.add(Array((file as NSString).lastPathComponent.utf8))
@@ -125,7 +79,7 @@ enum FileIdentity {
   }
 
   /// Of a list of names in their order.
-  static func identity(ofNames names: [String]) -> String {
+  public static func identity(ofNames names: [String]) -> String {
     var hash = Hash()
     for name in names { hash.add(Array(name.utf8)) }
     return String(hash.value, radix: 16)

@@ -2,10 +2,11 @@ import Foundation
 import Inference
 import Media
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 
-@testable import Training
+@testable import Datasets
 
 @Suite struct PreprocessingFrameTests {
   private static let fixture = URL(fileURLWithPath: #filePath).deletingLastPathComponent()

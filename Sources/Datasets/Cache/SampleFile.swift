@@ -1,0 +1,68 @@
+import TensorFiles
+import Torch
+
+/// What is wrong with a preprocessed dataset.
+public struct DatasetError: Error, CustomStringConvertible, Sendable {
+  public let path: String
+  public let problem: String
+
+  public init(path: String, problem: String) {
+    self.path = path
+    self.problem = problem
+  }
+
+  public var description: String { "\(path): \(problem)" }
+}
+
+/// A file of a sample in either format.
+public struct SampleFile: Sendable {
+  private enum Content: Sendable {
+    case safetensors(SafetensorsFile)
+    case torch(TorchFile)
+  }
+
+  private let path: String
+  private let content: Content
+
+  public init(path: String) throws {
+    self.path = path
+    content =
+      path.hasSuffix(".pt")
+      ? .torch(try TorchFile(path: path)) : .safetensors(try SafetensorsFile(path: path))
+  }
+
+  /// What the file was made from; `.pt` has none.
+  public var metadata: [String: String] {
+    switch content {
+    case .safetensors(let file): file.metadata
+    case .torch: [:]
+    }
+  }
+
+  public func has(_ key: String) -> Bool {
+    switch content {
+    case .safetensors(let file): file.entries[key] != nil
+    case .torch(let file): file.root[key].map { !$0.isNone } ?? false
+    }
+  }
+
+  public func tensor(_ key: String) throws -> Tensor {
+    guard has(key) else { throw DatasetError(path: path, problem: "\(key) is missing") }
+    switch content {
+    case .safetensors(let file): return try file.tensor(key)
+    case .torch(let file): return try file.tensor(key)
+    }
+  }
+
+  public func tensorShape(_ key: String) throws -> [Int] {
+    if case .safetensors(let file) = content, let entry = file.entries[key] { return entry.shape }
+    return try tensor(key).shape
+  }
+
+  /// A number that is stored as a one-element tensor or, in `.pt`, as it is; nil where it is not there.
+  public func number(_ key: String) throws -> Double? {
+    guard has(key) else { return nil }
+    if case .torch(let file) = content, file.root[key]?.tensor == nil { return try file.number(key) }
+    return try tensor(key).item()
+  }
+}

@@ -1,0 +1,32 @@
+import Foundation
+import LTX
+
+/// The tiny model of a generation, written once for all tests of a process; they only read it.
+public struct TinyModelFiles: Sendable {
+  public let checkpoint: String
+  public let textEncoder: String
+  /// The folder of all its files.
+  public let folder: String
+
+  public static func ltx2() throws -> TinyModelFiles { try first.get() }
+
+  private static let first = Result {
+    let folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("ltx-test-model-\(UUID().uuidString)").path
+    _ = try TinyModel.write(to: folder, seed: 1)
+    pathToRemove = folder
+    atexit {
+      guard let path = TinyModelFiles.pathToRemove else { return }
+      do { try FileManager.default.removeItem(atPath: path) } catch {
+        print("cannot remove \(path): \(error)")
+      }
+    }
+    return TinyModelFiles(
+      checkpoint: "\(folder)/\(TinyModel.checkpointName)",
+      textEncoder: "\(folder)/\(TinyModel.textEncoderName)",
+      folder: folder)
+  }
+
+  /// Set once, before the program can end.
+  nonisolated(unsafe) private static var pathToRemove: String?
+}
