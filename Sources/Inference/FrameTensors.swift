@@ -30,18 +30,30 @@ public enum FrameTensors {
   }
 
   /// One frame for `stack`, as `pixels(_:filling:)` treats it: [3, height, width].
-  public static func filled(_ frame: RGBFrame, _ size: (width: Int, height: Int)) throws -> Tensor {
-    guard size.width > 0, size.height > 0, frame.width > 0, frame.height > 0 else {
+  ///
+  /// - Parameter shape: the picture's width and height where they are not those of its pixels: pixels may be no squares,
+  ///   and a mask is laid over a clip of another size. Only their ratio counts.
+  public static func filled(
+    _ frame: RGBFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
+  ) throws -> Tensor {
+    let shape = shape ?? (frame.width, frame.height)
+    guard size.width > 0, size.height > 0, shape.width > 0, shape.height > 0, frame.width > 0, frame.height > 0
+    else {
       throw FrameError(
         "a frame of \(frame.width)x\(frame.height) pixels can't fill \(size.width)x\(size.height)")
     }
     var planes = try planes(frame)
     // The scaled size: the one side fits, the other overhangs.
     var (height, width) = (size.height, size.width)
-    if frame.width * size.height > size.width * frame.height {
-      width = frame.width * size.height / frame.height
+    if shape.width * size.height > size.width * shape.height {
+      width = shape.width * size.height / shape.height
     } else {
-      height = frame.height * size.width / frame.width
+      height = shape.height * size.width / shape.width
+    }
+    guard width <= mostOverhang * size.width, height <= mostOverhang * size.height else {
+      throw FrameError(
+        "a picture of \(shape.width)x\(shape.height) is far too narrow to fill \(size.width)x\(size.height): "
+          + "nearly all of it would be cut away")
     }
     if (height, width) != (frame.height, frame.width) {
       planes = try planes.resizeBicubicAntialiased([height, width], alignCorners: false)
@@ -51,6 +63,12 @@ public enum FrameTensors {
       .narrow(2, (height - size.height) / 2, size.height).narrow(3, (width - size.width) / 2, size.width)
     return try signed(cut.clamped(min: 0, max: 1)).squeeze(0)
   }
+
+  /// How many times its rectangle a scaled frame may be, before it is cut.
+  private static let mostOverhang = 32
+
+  /// How bright a frame is: the mean of red, green and blue, [height, width], float32, 0 to 1.
+  public static func brightness(_ frame: RGBFrame) throws -> Tensor { try planes(frame).squeeze(0).mean([0]) }
 
   /// One frame that covers a rectangle, as the reference's pipelines show it to the model: [3, height, width].
   ///

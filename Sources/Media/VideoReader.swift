@@ -64,7 +64,8 @@ public final class VideoReader {
   private let converter: PixelConverter
   private let appliedTurns: Int
   private var decoded = 0
-  private var firstSeconds: Double?
+  /// Time of the first frame on the container's clock, which its sound shares; known once a frame was read.
+  public private(set) var firstSeconds: Double?
   /// A picture's orientation is known only once it is decoded.
   private var pending: UnsafeMutablePointer<AVFrame>?
 

@@ -94,6 +94,21 @@ struct JSONCursor {
     throw notJSON("a string has no end")
   }
 
+  /// An object whose values are all strings: a file's metadata.
+  mutating func texts() throws(TensorFileError) -> [String: String] {
+    guard isNext("{") else { throw mismatch("the metadata must be an object of strings") }
+    try skip("{")
+    var texts: [String: String] = [:]
+    var isFirst = true
+    while let key = try nextKey(isFirst: &isFirst) {
+      guard isNext("\"") else { throw mismatch("the metadata's \"\(key)\" must be a string") }
+      guard texts.updateValue(try string(), forKey: key) == nil else {
+        throw TensorFileError(.duplicateKey, path: path, key: key, "the header holds this key twice")
+      }
+    }
+    return texts
+  }
+
   /// The rest of a string that holds an escape; `start` is where the string began.
   private mutating func escapedString(from start: Int) throws(TensorFileError) -> String {
     var decoded = [UInt8](bytes[start..<position])

@@ -55,13 +55,7 @@ struct SafetensorsHeader {
 
   private mutating func readMetadata(_ cursor: inout JSONCursor) throws(TensorFileError) {
     if cursor.isNext("n") { return try cursor.skipWord("null") }
-    guard cursor.isNext("{") else { throw cursor.mismatch("the metadata must be an object of strings") }
-    try cursor.skip("{")
-    var isFirst = true
-    while let key = try cursor.nextKey(isFirst: &isFirst) {
-      guard cursor.isNext("\"") else { throw cursor.mismatch("the metadata's \"\(key)\" must be a string") }
-      guard metadata.updateValue(try cursor.string(), forKey: key) == nil else { throw duplicate(key) }
-    }
+    metadata = try cursor.texts()
   }
 
   private func readEntry(

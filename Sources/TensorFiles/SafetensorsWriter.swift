@@ -55,8 +55,7 @@ private func safetensorsHeader(
 ) throws(TensorFileError) -> [UInt8] {
   var members: [String] = []
   if !metadata.isEmpty {
-    let pairs = metadata.sorted { $0.key < $1.key }.map { "\(jsonString($0.key)):\(jsonString($0.value))" }
-    members.append("\"__metadata__\":{\(pairs.joined(separator: ","))}")
+    members.append("\"__metadata__\":\(jsonObject(metadata))")
   }
   var keys: Set<String> = []
   var offset = 0
@@ -83,6 +82,12 @@ private func safetensorsHeader(
       "the header would take \(json.count) bytes, the format allows \(SafetensorsHeader.maximumSize)")
   }
   return withUnsafeBytes(of: UInt64(json.count).littleEndian, Array.init) + json
+}
+
+/// A JSON object of texts, by key.
+func jsonObject(_ members: [String: String]) -> String {
+  let pairs = members.sorted { $0.key < $1.key }.map { "\(jsonString($0.key)):\(jsonString($0.value))" }
+  return "{\(pairs.joined(separator: ","))}"
 }
 
 private func jsonString(_ text: String) -> String {

@@ -12,6 +12,21 @@ public struct TorchFile: Sendable {
   /// What was saved: a dictionary, mostly.
   public let root: PickleValue
 
+  /// The entry that `writeTorchFile` puts metadata into.
+  static let metadataEntry = "archive/fingerprint.json"
+
+  /// What the file says it was made from, without reading its pickle; empty where it says nothing.
+  ///
+  /// - Throws: `TensorFileError` for a file that is no archive, or whose metadata is damaged.
+  public static func metadata(path: String) throws -> [String: String] {
+    let file = try FileBytes(mapping: path)
+    guard let range = try ZipArchive(file).entries[metadataEntry] else { return [:] }
+    var cursor = JSONCursor(UnsafeRawBufferPointer(rebasing: file.bytes[range]), path: path)
+    let metadata = try cursor.texts()
+    try cursor.expectEnd()
+    return metadata
+  }
+
   /// - Throws: `TensorFileError` that tells what is wrong with the file.
   public init(path: String) throws {
     try self.init(FileBytes(mapping: path))

@@ -1,48 +1,61 @@
-import Foundation
-import LTX
-import TensorFiles
-
 /// What a cached file was made from, kept in its metadata: the file is used again only if all of it is as before.
-struct Fingerprint: Equatable, Sendable {
-  let fields: [String: String]
+///
+/// A file's metadata may hold more: what was found out while it was made, such as how many frames there were.
+public struct Fingerprint: Equatable, Sendable {
+  public enum Key: String, Sendable, CaseIterable {
+    /// The kind of file and the version of its rules.
+    case content
+    /// SHA-256 of the source file.
+    case source = "source_sha256"
+    /// The clip that the file goes with, where that is not its source.
+    case clip = "clip_sha256"
+    /// What the text encoder read.
+    case prompt
+    /// The size that the source was brought to.
+    case bucket
+    /// Length of sound, in seconds.
+    case seconds
+    /// `FileIdentity` of the model's file.
+    case model
+    case textEncoder = "text_encoder"
+    case dtype
+    /// Other options that change the numbers.
+    case options
 
-  /// Of text features.
-  ///
-  /// - Parameters:
-  ///   - prompt: what the text encoder reads: trigger and caption.
-  ///   - model: `FileIdentity` of the checkpoint; likewise `textEncoder`.
-  static func conditions(prompt: String, model: String, textEncoder: String, dtype: String) -> Fingerprint {
-    Fingerprint(fields: [
-      "content": "ltx conditions 1", "prompt": prompt, "model": model, "text_encoder": textEncoder,
-      "dtype": dtype,
-    ])
+    // What was found out.
+
+    /// Width and height that the aspect was judged by, `1280x720`.
+    case sourceSize = "source_size"
+    /// Frames that could be decoded; with a plus where more were not looked for.
+    case sourceFrames = "source_frames"
+    /// Seconds of a sound that decides on its length itself.
+    case sourceSeconds = "source_seconds"
+    /// Whether the source has sound: `yes` or `no`.
+    case sourceSound = "source_sound"
+    case framesPerSecond = "frames_per_second"
   }
 
-  /// Of video latents. A source that can't be looked at has none, and so never fits.
-  ///
-  /// - Parameters:
-  ///   - buckets: all that there were to choose from.
-  ///   - tiling: how large clips were cut into tiles; empty if not.
-  static func latents(
-    of sample: DatasetSample, buckets: [ResolutionBucket], model: String, dtype: String, tiling: String
-  ) -> Fingerprint? {
-    var status = stat()
-    guard stat(sample.mediaPath, &status) == 0 else { return nil }
-    return Fingerprint(fields: [
-      "content": "ltx latents 1", "source": sample.media, "source_bytes": String(status.st_size),
-      "source_modified": "\(status.st_mtim.tv_sec).\(status.st_mtim.tv_nsec)",
-      "buckets": buckets.map(\.description).joined(separator: ";"), "model": model, "dtype": dtype,
-      "tiling": tiling,
-    ])
+  public var fields: [String: String]
+
+  init(_ folder: CacheFolder, _ fields: [Key: String]) {
+    self.fields = Dictionary(uniqueKeysWithValues: fields.map { ($0.rawValue, $1) })
+    self[.content] = "ltx \(folder.rawValue) 2"
   }
 
-  /// Whether there is a whole file of tensors at the path that was made from just this.
-  func fits(_ path: String) -> Bool {
-    guard access(path, F_OK) == 0 else { return false }
-    do {
-      return try SafetensorsFile(path: path).metadata == fields
-    } catch {
-      return false  // damaged, or no cached file at all: made anew
-    }
+  public init(fields: [String: String]) { self.fields = fields }
+
+  public subscript(key: Key) -> String? {
+    get { fields[key.rawValue] }
+    set { fields[key.rawValue] = newValue }
+  }
+
+  /// Whether a file with this metadata was made from just this.
+  func fits(_ metadata: Fingerprint) -> Bool { fields.allSatisfy { metadata.fields[$0] == $1 } }
+
+  /// With more that is worth keeping in the file.
+  func adding(_ more: [Key: String]) -> Fingerprint {
+    var result = self
+    for (key, value) in more { result[key] = value }
+    return result
   }
 }

@@ -26,18 +26,18 @@ public struct SampleFile: Sendable {
 
   public init(path: String) throws {
     self.path = path
-    content =
-      path.hasSuffix(".pt")
-      ? .torch(try TorchFile(path: path)) : .safetensors(try SafetensorsFile(path: path))
-  }
-
-  /// What the file was made from; `.pt` has none.
-  public var metadata: [String: String] {
-    switch content {
-    case .safetensors(let file): file.metadata
-    case .torch: [:]
+    if path.hasSuffix(".pt") {
+      metadata = try TorchFile.metadata(path: path)
+      content = .torch(try TorchFile(path: path))
+    } else {
+      let file = try SafetensorsFile(path: path)
+      metadata = file.metadata
+      content = .safetensors(file)
     }
   }
+
+  /// What the file was made from, as far as it says; the official trainer's says nothing.
+  public let metadata: [String: String]
 
   public func has(_ key: String) -> Bool {
     switch content {

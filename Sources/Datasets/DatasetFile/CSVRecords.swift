@@ -1,49 +1,66 @@
 /// Comma-separated values as RFC 4180 has them: fields may stand in double quotes, and then hold commas, line ends,
 /// and quotes written twice. Lines end in LF or CRLF; empty ones are passed over.
-enum CSVRecords {
+struct CSVRecords {
   struct Record: Equatable {
     /// The line that the record starts on, from 1.
     let line: Int
     var fields: [String]
   }
 
-  /// - Parameter file: for messages.
-  /// - Throws: `PreprocessingError` with the line for a quote that is not closed, or closed in the middle of a field.
-  static func parse(_ bytes: [UInt8], file: String) throws -> [Record] {
-    var records: [Record] = []
-    var (position, line) = (0, 1)
-    while position < bytes.count {
-      var record = Record(line: line, fields: [])
-      repeat {
-        record.fields.append(try field(bytes, &position, &line, file))
-      } while advance(over: UInt8(ascii: ","), bytes, &position)
-      _ = advance(over: UInt8(ascii: "\r"), bytes, &position)
-      if advance(over: UInt8(ascii: "\n"), bytes, &position) { line += 1 }
-      if record.fields != [""] { records.append(record) }
-    }
-    return records
+  private(set) var records: [Record] = []
+  /// Records that can't be read. Reading goes on at the next line.
+  private(set) var problems: [DatasetProblem] = []
+
+  private let bytes: [UInt8]
+  private var position = 0
+  private var line = 1
+
+  init(_ bytes: [UInt8]) {
+    self.bytes = bytes
+    while position < bytes.count { readRecord() }
   }
 
-  private static func field(
-    _ bytes: [UInt8], _ position: inout Int, _ line: inout Int, _ file: String
-  ) throws -> String {
-    guard advance(over: UInt8(ascii: "\""), bytes, &position) else {
+  private mutating func readRecord() {
+    let start = (position: position, line: line)
+    var record = Record(line: line, fields: [])
+    do {
+      repeat { record.fields.append(try field()) } while advance(over: UInt8(ascii: ","))
+      _ = advance(over: UInt8(ascii: "\r"))
+      if advance(over: UInt8(ascii: "\n")) { line += 1 }
+      if record.fields != [""] { records.append(record) }
+    } catch {
+      problems.append(DatasetProblem(line: start.line, error.problem))
+      // A quote that is never closed would take the rest of the file along.
+      if error == .unclosed { (position, line) = start }
+      while position < bytes.count, bytes[position] != UInt8(ascii: "\n") { position += 1 }
+      if advance(over: UInt8(ascii: "\n")) { line += 1 }
+    }
+  }
+
+  private enum QuoteError: Error {
+    case unclosed, followed
+
+    var problem: String {
+      switch self {
+      case .unclosed: "a quote is opened and never closed; close it"
+      case .followed: "text follows a closing quote; write a quote within a quoted field twice"
+      }
+    }
+  }
+
+  private mutating func field() throws(QuoteError) -> String {
+    guard advance(over: UInt8(ascii: "\"")) else {
       let start = position
-      while position < bytes.count, !isEnd(bytes, position) { position += 1 }
+      while position < bytes.count, !isEnd(position) { position += 1 }
       return String(decoding: bytes[start..<position], as: UTF8.self)
     }
-    let firstLine = line
     var content: [UInt8] = []
     while position < bytes.count {
       let byte = bytes[position]
       position += 1
       if byte == UInt8(ascii: "\"") {
-        if !advance(over: byte, bytes, &position) {
-          guard position == bytes.count || isEnd(bytes, position) else {
-            throw PreprocessingError(
-              .dataset, file: file, line: line,
-              "text follows a closing quote; write a quote within a quoted field twice")
-          }
+        if !advance(over: byte) {
+          guard position == bytes.count || isEnd(position) else { throw .followed }
           return String(decoding: content, as: UTF8.self)
         }
       } else if byte == UInt8(ascii: "\n") {
@@ -51,10 +68,10 @@ enum CSVRecords {
       }
       content.append(byte)
     }
-    throw PreprocessingError(.dataset, file: file, line: firstLine, "a quote is opened and never closed")
+    throw .unclosed
   }
 
-  private static func isEnd(_ bytes: [UInt8], _ position: Int) -> Bool {
+  private func isEnd(_ position: Int) -> Bool {
     switch bytes[position] {
     case UInt8(ascii: ","), UInt8(ascii: "\n"): true
     case UInt8(ascii: "\r"): position + 1 == bytes.count || bytes[position + 1] == UInt8(ascii: "\n")
@@ -62,7 +79,7 @@ enum CSVRecords {
     }
   }
 
-  private static func advance(over byte: UInt8, _ bytes: [UInt8], _ position: inout Int) -> Bool {
+  private mutating func advance(over byte: UInt8) -> Bool {
     guard position < bytes.count, bytes[position] == byte else { return false }
     position += 1
     return true

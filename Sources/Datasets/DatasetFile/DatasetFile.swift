@@ -3,47 +3,84 @@ import NN
 
 /// One entry of a dataset: what its columns hold.
 struct DatasetRow: Equatable, Sendable {
-  /// Where it starts in its file, from 1.
-  let line: Int
+  /// Where it starts in its file, from 1; nil where it stands for files in a folder.
+  let line: Int?
   let values: [String: JSONValue]
 }
 
-/// The rows of a dataset file: JSON (a list of objects), JSONL (an object a line) or CSV (a header, then rows).
+/// A row, or another place of a dataset file, that can't be used.
+public struct DatasetProblem: Error, Equatable, Sendable {
+  public let line: Int?
+  /// One clause or several, without the closing stop.
+  public let problem: String
+
+  init(line: Int?, _ problem: String) {
+    self.line = line
+    self.problem = problem
+  }
+}
+
+/// The rows of a dataset: JSON (a list of objects), JSONL (an object a line), CSV (a header, then rows), or a folder of
+/// media with their captions beside them.
+///
+/// A row that can't be read is a problem that leaves the others alone.
 struct DatasetFile: Sendable {
   let path: String
   /// All columns that a row has, in alphabetical order.
   let columns: [String]
   let rows: [DatasetRow]
+  let problems: [DatasetProblem]
+  /// What media paths are relative to.
+  let root: String
 
-  /// - Throws: `PreprocessingError` with the line for a file that is missing, empty, or not well formed.
+  /// - Throws: `PreprocessingError` for a file that is missing, is no dataset, or holds no rows.
   init(path: String) throws {
     self.path = path
-    let rows: [DatasetRow]
-    switch (path as NSString).pathExtension.lowercased() {
-    case "json": rows = try Self.json(Self.read(path), path)
-    case "jsonl": rows = try Self.jsonLines(Self.read(path), path)
-    case "csv": rows = try Self.csv(Self.read(path), path)
-    default:
-      throw PreprocessingError(
-        .dataset, file: path, "is no dataset that is known here: give a .json, .jsonl or .csv file")
+    let content: Content
+    if try Self.isFolder(path) {
+      root = absolutePath(path)
+      let folder = try MediaFolder(path: path)
+      content = Content(rows: folder.rows, problems: folder.problems)
+    } else {
+      root = absolutePath((path as NSString).deletingLastPathComponent)
+      switch (path as NSString).pathExtension.lowercased() {
+      case "json": content = try Self.json(Self.read(path), path)
+      case "jsonl": content = Self.jsonLines(try Self.read(path))
+      case "csv": content = try Self.csv(Self.read(path), path)
+      default:
+        throw PreprocessingError(
+          .dataset, file: path, "is no dataset that is known here: give a .json, .jsonl or .csv file, or a folder")
+      }
     }
-    guard !rows.isEmpty else {
+    guard !content.rows.isEmpty else {
+      let first = content.problems.first.map { problem in
+        (problem.line.map { "line \($0): " } ?? "") + problem.problem
+      }
       throw PreprocessingError(
-        .dataset, file: path, "holds no rows; give one for each clip, with its media file and its caption")
+        .dataset, file: path,
+        first.map { "no row can be read: \($0)" }
+          ?? "holds no rows; give one for each clip, with its media file and its caption")
     }
-    self.rows = rows
-    columns = Set(rows.flatMap(\.values.keys)).sorted()
+    rows = content.rows
+    problems = content.problems
+    columns = Set(rows.flatMap(\.values.keys)).union(content.header).sorted()
   }
 
-  private static func read(_ path: String) throws -> [UInt8] {
+  private struct Content {
+    var rows: [DatasetRow] = []
+    var problems: [DatasetProblem] = []
+    var header: [String] = []
+  }
+
+  private static func isFolder(_ path: String) throws -> Bool {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
       throw PreprocessingError(.dataset, file: path, "there is no such file")
     }
-    guard !isFolder.boolValue else {
-      throw PreprocessingError(
-        .dataset, file: path, "is a folder; give the file that lists its clips and captions")
-    }
+    return isFolder.boolValue
+  }
+
+  private static func read(_ path: String) throws -> [UInt8] {
     var bytes: [UInt8]
     do {
       bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
@@ -59,116 +96,79 @@ struct DatasetFile: Sendable {
 
   // MARK: JSON
 
-  private static func json(_ bytes: [UInt8], _ path: String) throws -> [DatasetRow] {
-    guard case .array(let entries) = try decode(bytes[...], path, line: nil) else {
+  private static func json(_ bytes: [UInt8], _ path: String) throws -> Content {
+    guard let list = JSONElements(bytes) else {
       throw PreprocessingError(.dataset, file: path, "must be a list of objects, [{…}, {…}]")
     }
-    // Lines are looked up in the text, for the decoder does not tell them.
-    let lines = try elementLines(bytes[...], path)
-    return try entries.enumerated().map { index, entry in
-      let line = index < lines.count ? lines[index] : 1
-      return DatasetRow(line: line, values: try members(entry, path, line: line))
+    var content = Content(problems: list.problems)
+    for element in list.elements { content.add(element.text, line: element.line) }
+    content.problems.sort { ($0.line ?? 0) < ($1.line ?? 0) }
+    return content
+  }
+
+  private static func jsonLines(_ bytes: [UInt8]) -> Content {
+    var content = Content()
+    for (index, text) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
+    where text.contains(where: { $0 > 0x20 }) {
+      content.add(text, line: index + 1)
     }
-  }
-
-  private static func jsonLines(_ bytes: [UInt8], _ path: String) throws -> [DatasetRow] {
-    try bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
-      .compactMap { index, text in
-        guard text.contains(where: { !isBlank($0) }) else { return nil }
-        let entry = try decode(text, path, line: index + 1)
-        _ = try elementLines(text, path, firstLine: index + 1)
-        return DatasetRow(line: index + 1, values: try members(entry, path, line: index + 1))
-      }
-  }
-
-  private static func decode(_ text: ArraySlice<UInt8>, _ path: String, line: Int?) throws -> JSONValue {
-    do {
-      return try JSONDecoder().decode(JSONValue.self, from: Data(text))
-    } catch let DecodingError.dataCorrupted(context) {
-      let cause = context.underlyingError as NSError?
-      let reason = cause?.userInfo[NSDebugDescriptionErrorKey] as? String ?? context.debugDescription
-      throw PreprocessingError(.dataset, file: path, line: line, "is not valid JSON: \(reason)")
-    }
-  }
-
-  private static func members(
-    _ entry: JSONValue, _ path: String, line: Int
-  ) throws -> [String: JSONValue] {
-    guard case .object(let members) = entry else {
-      throw PreprocessingError(
-        .dataset, file: path, line: line, "must be an object with a media file and a caption")
-    }
-    return members.filter { $0.value != .null }
-  }
-
-  /// The lines that the elements of the outermost list start on.
-  ///
-  /// - Parameter bytes: what the decoder has taken. It lets a comma pass that nothing follows; other programs don't, so
-  ///   that is refused here.
-  private static func elementLines(
-    _ bytes: ArraySlice<UInt8>, _ path: String, firstLine: Int = 1
-  ) throws -> [Int] {
-    var lines: [Int] = []
-    var (line, depth, inString, isEscaped, awaitsElement) = (firstLine, 0, false, false, false)
-    var last = UInt8(ascii: " ")
-    for byte in bytes {
-      if byte == UInt8(ascii: "\n") { line += 1 }
-      if inString {
-        if isEscaped {
-          isEscaped = false
-        } else if byte == UInt8(ascii: "\\") {
-          isEscaped = true
-        } else if byte == UInt8(ascii: "\"") {
-          inString = false
-        }
-        continue
-      }
-      if isBlank(byte) { continue }
-      if last == UInt8(ascii: ","), byte == UInt8(ascii: "]") || byte == UInt8(ascii: "}") {
-        throw PreprocessingError(
-          .dataset, file: path, line: line, "is not valid JSON: nothing follows the comma before the bracket")
-      }
-      last = byte
-      if awaitsElement, depth == 1, byte != UInt8(ascii: "]") {
-        lines.append(line)
-        awaitsElement = false
-      }
-      switch byte {
-      case UInt8(ascii: "\""): inString = true
-      case UInt8(ascii: "["), UInt8(ascii: "{"):
-        depth += 1
-        if depth == 1 { awaitsElement = true }
-      case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
-      case UInt8(ascii: ","): if depth == 1 { awaitsElement = true }
-      default: break
-      }
-    }
-    return lines
-  }
-
-  private static func isBlank(_ byte: UInt8) -> Bool {
-    byte == UInt8(ascii: " ") || (9...13).contains(byte)
+    return content
   }
 
   // MARK: CSV
 
-  private static func csv(_ bytes: [UInt8], _ path: String) throws -> [DatasetRow] {
-    var records = try CSVRecords.parse(bytes, file: path)[...]
-    guard let header = records.popFirst() else { return [] }
+  private static func csv(_ bytes: [UInt8], _ path: String) throws -> Content {
+    let read = CSVRecords(bytes)
+    var records = read.records[...]
+    guard let header = records.popFirst(), header.line <= read.problems.first?.line ?? .max else {
+      let problem = read.problems.first
+      throw PreprocessingError(
+        .dataset, file: path, line: problem?.line,
+        problem?.problem ?? "holds no rows; give a header with the names of the columns, and a row for each clip")
+    }
     let names = header.fields.map { $0.trimmingCharacters(in: .whitespaces) }
     if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
       throw PreprocessingError(
         .dataset, file: path, line: header.line, "the column \"\(twice)\" stands twice in the header")
     }
-    return try records.map { record in
+    var content = Content(problems: read.problems, header: names)
+    for record in records {
       guard record.fields.count <= names.count else {
-        throw PreprocessingError(
-          .dataset, file: path, line: record.line,
-          "the row has \(record.fields.count) fields, the header \(names.count) columns; "
-            + "put a field that holds a comma in double quotes")
+        content.problems.append(
+          DatasetProblem(
+            line: record.line,
+            "the row has \(record.fields.count) fields, the header \(names.count) columns; "
+              + "put a field that holds a comma in double quotes"))
+        continue
       }
       let values = zip(names, record.fields).filter { !$1.isEmpty }.map { ($0, JSONValue.string($1)) }
-      return DatasetRow(line: record.line, values: Dictionary(uniqueKeysWithValues: values))
+      content.rows.append(DatasetRow(line: record.line, values: Dictionary(uniqueKeysWithValues: values)))
+    }
+    content.problems.sort { ($0.line ?? 0) < ($1.line ?? 0) }
+    return content
+  }
+}
+
+extension DatasetFile.Content {
+  /// Decodes the object of a row.
+  fileprivate mutating func add(_ text: ArraySlice<UInt8>, line: Int) {
+    do {
+      guard !JSONElements.hasIdleComma(text) else {
+        throw DatasetProblem(line: line, "is not valid JSON: nothing follows a comma; remove it")
+      }
+      guard case .object(let members) = try JSONDecoder().decode(JSONValue.self, from: Data(text)) else {
+        throw DatasetProblem(line: line, "must be an object with a media file and a caption")
+      }
+      rows.append(DatasetRow(line: line, values: members.filter { $0.value != .null }))
+    } catch let problem as DatasetProblem {
+      problems.append(problem)
+    } catch {
+      var reason = "it can't be read"
+      if case DecodingError.dataCorrupted(let context)? = error as? DecodingError {
+        let cause = context.underlyingError as NSError?
+        reason = cause?.userInfo[NSDebugDescriptionErrorKey] as? String ?? context.debugDescription
+      }
+      problems.append(DatasetProblem(line: line, "is not valid JSON: \(reason)"))
     }
   }
 }

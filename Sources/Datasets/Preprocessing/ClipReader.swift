@@ -1,3 +1,4 @@
+import Foundation
 import Inference
 import Media
 import Torch
@@ -8,26 +9,74 @@ struct Clip: Sendable {
   let pixels: Tensor
   /// Frames per second, as the container says; 1 for a picture.
   let frameRate: Double
+  let bucket: ResolutionBucket
+  /// What the aspect was judged by.
+  let shape: Shape
+  /// Frames that there are, as far as was looked.
+  let available: FrameSupply
+  let hasSound: Bool
+  let isPicture: Bool
+  /// Time of the first frame on the clock that the sound shares.
+  let start: Double
+  /// What is worth knowing, a clause each.
+  let notes: [String]
+
+  /// Width and height of the upright picture; with pixels that are no squares, in their proportions.
+  struct Shape: Equatable, Sendable, CustomStringConvertible {
+    let width: Int
+    let height: Int
+
+    init(width: Int, height: Int) { (self.width, self.height) = (width, height) }
+
+    init?(_ text: String) {
+      let parts = text.split(separator: "x").compactMap { Int($0) }
+      guard parts.count == 2, parts.allSatisfy({ $0 > 0 }) else { return nil }
+      self.init(width: parts[0], height: parts[1])
+    }
+
+    var description: String { "\(width)x\(height)" }
+  }
+
+  /// How many frames a file gives.
+  enum FrameSupply: Equatable, Sendable, CustomStringConvertible {
+    case exactly(Int)
+    /// Reading stopped there.
+    case atLeast(Int)
+
+    init?(_ text: String) {
+      guard let count = Int(text.hasSuffix("+") ? text.dropLast() : text[...]) else { return nil }
+      self = text.hasSuffix("+") ? .atLeast(count) : .exactly(count)
+    }
+
+    var description: String {
+      switch self {
+      case .exactly(let count): "\(count)"
+      case .atLeast(let count): "\(count)+"
+      }
+    }
+  }
 }
 
 /// Reads clips in the size of the bucket that suits each best.
 struct ClipReader: Sendable {
   let buckets: [ResolutionBucket]
+  /// The rate that clips are brought to; nil leaves each its own.
+  var frameRate: Double?
+  /// As the reference reads them: neither rotation, nor the shape of pixels, nor a rate that varies is heeded.
+  var isCompatible = false
 
   /// Looks at a clip without decoding it.
   ///
-  /// - Returns: whether it has sound.
   /// - Throws: `MediaError` for a file that is missing, no media, or too short for every bucket.
-  func check(_ path: String) throws -> Bool {
-    let reader = try VideoReader(path: path)
+  func check(_ path: String) throws {
+    let reader = try open(path)
     switch reader.frameCount {
-    case .declared(let count): try requireLength(count, path)
+    case .declared(let count) where frameRate == nil: try requireLength(count, path)
     // Estimates are off by a few frames; what seems too short is counted, which is soon done.
-    case .estimated(let count) where count < shortest:
+    case .estimated(let count) where count < shortest && frameRate == nil:
       try requireLength(VideoReader.countFrames(path: path), path)
-    case .estimated, .unknown: break
+    case .declared, .estimated, .unknown: break
     }
-    return reader.hasAudio
   }
 
   /// The first frames of a clip, as many as its bucket has, scaled and cut to the bucket's size.
@@ -35,25 +84,81 @@ struct ClipReader: Sendable {
   /// The bucket depends on how many frames can really be decoded, which the container only claims to know. So the one
   /// for a long clip is tried, and only if the clip ends before it is full, the clip is read again for a shorter one.
   ///
-  /// - Throws: `MediaError` as `check`, and for what can't be decoded.
+  /// - Throws: `MediaError` as `check`, and for what can't be decoded; `FrameError` for absurd shapes.
   func read(_ path: String) throws -> Clip {
+    let shape = shape(of: try open(path))
     var available: Int?
     var ending = Ending.complete
     while true {
-      let reader = try VideoReader(path: path)
-      guard let bucket = buckets.best(width: reader.width, height: reader.height, frames: available) else {
+      guard let bucket = buckets.best(width: shape.width, height: shape.height, frames: available) else {
         throw tooShort(available ?? 0, path, ending)
       }
-      var frames: [Tensor] = []
-      while frames.count < bucket.frames, let frame = try reader.next() {
-        frames.append(try FrameTensors.filled(frame, (bucket.width, bucket.height)))
+      let (frames, reader, isUneven) = try frames(path, count: bucket.frames) {
+        try FrameTensors.filled($0, (bucket.width, bucket.height), shape: (shape.width, shape.height))
       }
       if frames.count == bucket.frames {
-        return Clip(pixels: try FrameTensors.stack(frames), frameRate: reader.frameRate.value)
+        return Clip(
+          pixels: try FrameTensors.stack(frames), frameRate: rate(of: reader), bucket: bucket, shape: shape,
+          available: available.map { .exactly($0) } ?? .atLeast(bucket.frames), hasSound: reader.hasAudio,
+          isPicture: reader.isImage, start: reader.firstSeconds ?? 0,
+          notes: notes(reader, isUneven, available, ending))
       }
       available = frames.count
       ending = reader.ending
     }
+  }
+
+  /// The first frames of a file: `count` of them, or fewer where it ends.
+  ///
+  /// - Parameter make: makes something of each.
+  /// - Returns: besides, whether frames were left out or repeated because the rate varies.
+  func frames<Result>(
+    _ path: String, count: Int, _ make: (RGBFrame) throws -> Result
+  ) throws -> (frames: [Result], reader: VideoReader, isUneven: Bool) {
+    let reader = try open(path)
+    if let frameRate, !reader.isImage {
+      return (try FrameTimeline.steady(count, of: reader, rate: frameRate, make), reader, false)
+    }
+    let (frames, drift) = try FrameTimeline.first(count, of: reader, make)
+    guard !isCompatible, drift > 1 else { return (frames, reader, false) }
+    let again = try open(path)
+    return (
+      try FrameTimeline.steady(count, of: again, rate: again.frameRate.value, make), again, true
+    )
+  }
+
+  func open(_ path: String) throws -> VideoReader {
+    let reader = try VideoReader(path: path)
+    guard isCompatible, !reader.isImage, reader.quarterTurns != 0 else { return reader }
+    return try VideoReader(path: path, applyRotation: false)
+  }
+
+  func rate(of reader: VideoReader) -> Double {
+    reader.isImage ? 1 : frameRate ?? reader.frameRate.value
+  }
+
+  func shape(of reader: VideoReader) -> Clip.Shape {
+    guard !isCompatible else { return Clip.Shape(width: reader.width, height: reader.height) }
+    let aspect = reader.pixelAspect
+    return aspect.numerator == aspect.denominator
+      ? Clip.Shape(width: reader.width, height: reader.height)
+      : Clip.Shape(width: reader.width * aspect.numerator, height: reader.height * aspect.denominator)
+  }
+
+  private func notes(
+    _ reader: VideoReader, _ isUneven: Bool, _ available: Int?, _ ending: Ending
+  ) -> [String] {
+    var notes: [String] = []
+    if isUneven, frameRate == nil {
+      notes.append(
+        String(
+          format: "its frame rate varies: frames were left out or repeated to make %.5g a second of it",
+          reader.frameRate.value))
+    }
+    if available != nil, case .damaged(let reason) = ending {
+      notes.append("a shorter bucket was taken, for \(reason)")
+    }
+    return notes
   }
 
   private var shortest: Int { buckets.map(\.frames).min() ?? 1 }

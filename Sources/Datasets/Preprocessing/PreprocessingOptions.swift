@@ -3,29 +3,53 @@ import Torch
 
 /// What a dataset is made into, and of what.
 public struct PreprocessingOptions: Sendable {
-  /// The dataset file: `.json`, `.jsonl` or `.csv`.
+  /// What becomes of sound.
+  public enum Sound: Sendable {
+    /// Taken where a clip has some.
+    case whereThereIs
+    /// Asked for: a clip without is a failure.
+    case required
+    /// Left in the clips; columns of sound are still read.
+    case skipped
+  }
+
+  /// The dataset file, `.json`, `.jsonl` or `.csv`, or a folder of media with captions beside them.
   public var dataset: String
   /// Sizes to bring clips to; each clip takes the one that suits it best.
   public var buckets: [ResolutionBucket]
-  /// The model, whose video VAE, text projection and text encoder are used.
+  /// Lengths in seconds to cut sounds to, where there are no videos.
+  public var audioDurations: [Double] = []
+  /// The model, whose VAEs, text projection and text encoder are used.
   public var models: ModelFiles
   /// Rounds the text encoder to int8.
   public var textEncoder8bit = false
-  /// The columns of the dataset; nil to find them by their names.
-  public var videoColumn: String?
-  public var captionColumn: String?
+  /// Columns of the dataset that are not found by their names.
+  public var columns: [Role: String] = [:]
   /// Put before each caption, with a blank between.
   public var loraTrigger: String?
-  /// Where the cache goes; `.precomputed` beside the dataset if nil.
+  /// Takes away how language models begin captions.
+  public var removesLLMPrefixes = false
+  /// Where the cache goes; `.precomputed` beside the dataset, or in its folder, if nil.
   public var outputFolder: String?
+  public var format = CacheFormat.safetensors
   /// Encodes everything, also what is there already and fits.
   public var overwrite = false
   /// Encodes large clips in overlapping tiles, which takes less memory.
   public var vaeTiling = false
-  /// Says that sound is not wanted; this version never encodes it.
-  public var skipAudio = false
+  /// Clips of one size that are encoded together.
+  public var batchSize = 1
+  public var sound = Sound.whereThereIs
+  /// Brings clips to one rate, by leaving out and repeating frames; nil leaves each its own.
+  public var frameRate: Double?
+  /// By how much references are smaller than their clips.
+  public var referenceDownscale = 1
+  /// Of references, the first frame and then every n-th are taken.
+  public var referenceTemporalScale = 1
+  /// Does all as the reference's scripts do it, known faults included.
+  public var isCompatible = false
+  public var share = ProcessShare.whole
   public var device = Device.cpu
-  /// What the models compute in and the cache holds; the reference uses bfloat16.
+  /// What the models compute in and the cache holds, but for sound, which is always float32; the reference uses bfloat16.
   public var dtype = DType.bfloat16
 
   public init(dataset: String, buckets: [ResolutionBucket], models: ModelFiles) {
@@ -40,54 +64,7 @@ public struct PreprocessingOptions: Sendable {
     return vaeTiling ? Tiling(height: axis, width: axis) : nil
   }
 
-  func prompt(_ caption: String) -> String {
-    guard let trigger = loraTrigger?.trimmingCharacters(in: .whitespacesAndNewlines), !trigger.isEmpty else {
-      return caption
-    }
-    return "\(trigger) \(caption)"
+  var captions: CaptionCleaning {
+    CaptionCleaning(trigger: loraTrigger, removesPrefixes: removesLLMPrefixes)
   }
-}
-
-/// A clip that could not be cached.
-public struct PreprocessingFailure: Error, Sendable, CustomStringConvertible {
-  /// The dataset file, and the clip's line in it.
-  public let dataset: String
-  public let line: Int
-  /// The file, what is wrong, what to do.
-  public let problem: String
-
-  public var description: String { "\(dataset):\(line): \(problem)" }
-}
-
-/// No clip of the dataset can be used.
-public struct NoUsableClips: Error, Sendable, CustomStringConvertible {
-  public let failures: [PreprocessingFailure]
-
-  public var description: String {
-    "none of the clips can be used\n" + failures.map { "  \($0)" }.joined(separator: "\n")
-  }
-}
-
-/// How far preprocessing has come.
-public enum PreprocessingEvent: Sendable {
-  public enum Phase: Sendable { case captions, clips }
-
-  /// The model is being loaded; `total` samples follow, the others being cached already.
-  case loading(Phase, total: Int)
-  case began(Phase, total: Int)
-  case advanced(Phase, done: Int, total: Int)
-  /// Something worth knowing that stops nothing.
-  case note(String)
-}
-
-/// What became of a dataset.
-public struct PreprocessingSummary: Sendable {
-  public let outputFolder: String
-  public let samples: Int
-  public let captionsEncoded: Int
-  public let clipsEncoded: Int
-  /// Samples whose files were there and fit.
-  public let upToDate: Int
-  /// Clips that could not be cached, in the order of the dataset.
-  public let failures: [PreprocessingFailure]
 }

@@ -15,21 +15,27 @@ public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
 
   public var description: String { "\(width)x\(height)x\(frames)" }
 
+  /// Reads `WxHxF`; nil for anything else.
+  init?(text: some StringProtocol) {
+    let parts = text.split(separator: "x", omittingEmptySubsequences: false)
+    let numbers = parts.compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }
+    guard parts.count == 3, numbers.count == 3, numbers.allSatisfy({ (1...1_000_000).contains($0) }) else { return nil }
+    self.init(width: numbers[0], height: numbers[1], frames: numbers[2])
+  }
+
   /// Reads `WxHxF;WxHxF;…`.
   ///
   /// - Throws: `PreprocessingError` that names the bucket.
   public static func list(_ text: String) throws -> [ResolutionBucket] {
     let entries = text.split(separator: ";", omittingEmptySubsequences: false)
     return try entries.map { entry in
-      let parts = entry.split(separator: "x", omittingEmptySubsequences: false)
-      let numbers = parts.compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }
-      guard parts.count == 3, numbers.count == 3, numbers.allSatisfy({ (1...1_000_000).contains($0) }) else {
+      guard let bucket = ResolutionBucket(text: entry) else {
         throw PreprocessingError(
           .option,
           "--resolution-buckets: \"\(entry)\" is no bucket; write WIDTHxHEIGHTxFRAMES, such as 768x768x49, "
             + "and a semicolon between several")
       }
-      return ResolutionBucket(width: numbers[0], height: numbers[1], frames: numbers[2])
+      return bucket
     }
   }
 

@@ -1,0 +1,97 @@
+import Foundation
+import Media
+import Synchronization
+
+/// The hashes of source files, remembered beside the cache, so that a file is read again only if the system says that it
+/// was changed: by its size, its times of modification and of change, and its inode.
+final class SourceHashes: Sendable {
+  private struct Entry: Codable, Equatable {
+    var bytes: Int
+    var modified: String
+    var changed: String
+    var inode: UInt64
+    var sha256: String
+  }
+
+  private let path: String
+  private let entries: Mutex<(known: [String: Entry], hasChanged: Bool)>
+
+  /// - Parameters:
+  ///   - folder: of the cache.
+  ///   - share: each process remembers in a file of its own, and reads those of all.
+  init(folder: String, share: ProcessShare) {
+    path = "\(folder)/.sources\(share.suffix).json"
+    var known: [String: Entry] = [:]
+    for name in Self.memories(in: folder).sorted() {
+      guard let data = FileManager.default.contents(atPath: "\(folder)/\(name)"),
+        let read = Self.decode(data)
+      else { continue }  // only a memory: what is lost is read again
+      known.merge(read) { $1 }
+    }
+    entries = Mutex((known, false))
+  }
+
+  private static func memories(in folder: String) -> [String] {
+    guard FileManager.default.fileExists(atPath: folder) else { return [] }
+    do {
+      return try FileManager.default.contentsOfDirectory(atPath: folder).filter {
+        $0.hasPrefix(".sources") && $0.hasSuffix(".json")
+      }
+    } catch {
+      return []  // likewise
+    }
+  }
+
+  private static func decode(_ data: Data) -> [String: Entry]? {
+    do { return try JSONDecoder().decode([String: Entry].self, from: data) } catch { return nil }
+  }
+
+  /// - Throws: `MediaError` for a file that can't be read.
+  func sha256(of path: String) throws -> String {
+    let now = try status(path)
+    if let entry = entries.withLock({ $0.known[path] }), describes(entry, now) { return entry.sha256 }
+    let digest = try FileDigest.sha256(of: path)
+    let entry = Entry(
+      bytes: Int(now.st_size), modified: Self.text(now.st_mtim), changed: Self.text(now.st_ctim),
+      inode: now.st_ino, sha256: digest)
+    // A file that was changed a moment ago may change again within the same tick of the file system's clock.
+    let isSettled = Date().timeIntervalSince1970 - Double(now.st_ctim.tv_sec) > 2
+    if isSettled {
+      entries.withLock {
+        $0.known[path] = entry
+        $0.hasChanged = true
+      }
+    }
+    return digest
+  }
+
+  private func describes(_ entry: Entry, _ status: stat) -> Bool {
+    entry.bytes == Int(status.st_size) && entry.inode == status.st_ino
+      && entry.modified == Self.text(status.st_mtim) && entry.changed == Self.text(status.st_ctim)
+  }
+
+  private func status(_ path: String) throws -> stat {
+    var status = stat()
+    guard stat(path, &status) == 0 else {
+      throw MediaError(
+        .notReadable, file: path,
+        errno == ENOENT ? "there is no such file" : "can't be looked at (\(String(cString: strerror(errno))))",
+        remedy: "Media paths are relative to the dataset; correct the path or remove the row.")
+    }
+    guard status.st_mode & S_IFMT != S_IFDIR else {
+      throw MediaError(.notReadable, file: path, "is a folder", remedy: "Name a media file.")
+    }
+    return status
+  }
+
+  private static func text(_ time: timespec) -> String { "\(time.tv_sec).\(time.tv_nsec)" }
+
+  /// Stores what was learnt.
+  func save() throws {
+    guard let known = entries.withLock({ $0.hasChanged ? $0.known : nil }) else { return }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    try encoder.encode(known).write(to: URL(fileURLWithPath: path), options: .atomic)
+    entries.withLock { $0.hasChanged = false }
+  }
+}

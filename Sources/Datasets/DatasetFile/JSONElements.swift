@@ -1,0 +1,132 @@
+/// The elements of a JSON list with the lines they start on, found without decoding them, so that one that is damaged
+/// does not take the others along.
+struct JSONElements {
+  struct Element {
+    /// From 1.
+    let line: Int
+    let text: ArraySlice<UInt8>
+  }
+
+  private(set) var elements: [Element] = []
+  /// What is wrong between elements: commas that nothing follows, an end that is missing.
+  private(set) var problems: [DatasetProblem] = []
+
+  /// Nil where the text is no list at all.
+  init?(_ bytes: [UInt8]) {
+    var scanner = Scanner(bytes)
+    scanner.skipBlanks()
+    guard scanner.current == UInt8(ascii: "[") else { return nil }
+    scanner.step()
+    while true {
+      scanner.skipBlanks()
+      let line = scanner.line
+      switch scanner.current {
+      case UInt8(ascii: ",")?:
+        problems.append(DatasetProblem(line: line, "is not valid JSON: nothing stands before the comma"))
+        scanner.step()
+        continue
+      case UInt8(ascii: "]")?:
+        scanner.step()
+        return finish(&scanner)
+      case nil:
+        problems.append(DatasetProblem(line: line, "is not valid JSON: the list has no end; add a ]"))
+        return
+      default: break
+      }
+      elements.append(Element(line: line, text: scanner.element()))
+      scanner.skipBlanks()
+      guard scanner.current == UInt8(ascii: ",") else { continue }
+      let comma = scanner.line
+      scanner.step()
+      scanner.skipBlanks()
+      if scanner.current == UInt8(ascii: "]") {
+        problems.append(DatasetProblem(line: comma, "is not valid JSON: nothing follows the comma; remove it"))
+      }
+    }
+  }
+
+  private mutating func finish(_ scanner: inout Scanner) {
+    scanner.skipBlanks()
+    if scanner.current != nil {
+      problems.append(DatasetProblem(line: scanner.line, "is not valid JSON: text follows the list"))
+    }
+  }
+
+  /// Whether a comma within a value is followed by a bracket: Foundation's decoder lets that pass, other programs don't.
+  static func hasIdleComma(_ text: ArraySlice<UInt8>) -> Bool {
+    var scanner = Scanner(text)
+    var afterComma = false
+    while let byte = scanner.current {
+      if byte == UInt8(ascii: "\"") {
+        scanner.skipString()
+        afterComma = false
+        continue
+      }
+      if afterComma, byte == UInt8(ascii: "]") || byte == UInt8(ascii: "}") { return true }
+      if !Scanner.isBlank(byte) { afterComma = byte == UInt8(ascii: ",") }
+      scanner.step()
+    }
+    return false
+  }
+}
+
+/// Walks through JSON text, counting lines.
+private struct Scanner {
+  private let bytes: ArraySlice<UInt8>
+  private var position: Int
+  private(set) var line = 1
+
+  init(_ bytes: [UInt8]) { self.init(bytes[...]) }
+
+  init(_ bytes: ArraySlice<UInt8>) {
+    self.bytes = bytes
+    position = bytes.startIndex
+  }
+
+  static func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || (9...13).contains(byte) }
+
+  var current: UInt8? { position < bytes.endIndex ? bytes[position] : nil }
+
+  mutating func step() {
+    if current == UInt8(ascii: "\n") { line += 1 }
+    position += 1
+  }
+
+  mutating func skipBlanks() {
+    while let byte = current, Self.isBlank(byte) { step() }
+  }
+
+  /// Up to the comma or bracket of the list that holds the element. One that lacks its closing brackets ends before the
+  /// next line that begins with a brace.
+  mutating func element() -> ArraySlice<UInt8> {
+    let start = position
+    var depth = 0
+    var startsLine = false
+    while let byte = current {
+      switch byte {
+      case UInt8(ascii: "\""):
+        skipString()
+        startsLine = false
+        continue
+      case UInt8(ascii: ",") where depth == 0, UInt8(ascii: "]") where depth == 0: return bytes[start..<position]
+      case UInt8(ascii: "{") where startsLine && depth == 1 && bytes[start] == byte: return bytes[start..<position]
+      case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
+      case UInt8(ascii: "}"), UInt8(ascii: "]"): depth -= 1
+      default: break
+      }
+      startsLine = byte == UInt8(ascii: "\n") || startsLine && Self.isBlank(byte)
+      step()
+    }
+    return bytes[start..<position]
+  }
+
+  /// Past the closing quote. Strings hold no line ends, so one that meets its line's end was not closed.
+  mutating func skipString() {
+    step()
+    while let byte = current, byte != UInt8(ascii: "\n") {
+      step()
+      if byte == UInt8(ascii: "\"") { return }
+      if byte == UInt8(ascii: "\\"), current != UInt8(ascii: "\n"), current != nil { step() }
+    }
+  }
+}

@@ -1,0 +1,169 @@
+import Foundation
+import LTX
+import Media
+
+/// What is known of a sample's clip, from reading it or from the file of its latents.
+struct ClipFacts: Equatable, Sendable {
+  let bucket: ResolutionBucket
+  let frameRate: Double
+  let shape: Clip.Shape
+  let available: Clip.FrameSupply
+  let hasSound: Bool
+
+  /// Length of the bucket's frames, in seconds.
+  var seconds: Double { Double(bucket.frames) / frameRate }
+
+  init(_ clip: Clip) {
+    bucket = clip.bucket
+    frameRate = clip.frameRate
+    shape = clip.shape
+    available = clip.available
+    hasSound = clip.hasSound
+  }
+
+  /// Nil where the file does not say all of it.
+  init?(_ fingerprint: Fingerprint) {
+    guard let bucket = fingerprint[.bucket].flatMap(ResolutionBucket.init(text:)),
+      let rate = fingerprint[.framesPerSecond].flatMap(Double.init), rate > 0,
+      let shape = fingerprint[.sourceSize].flatMap(Clip.Shape.init),
+      let available = fingerprint[.sourceFrames].flatMap(Clip.FrameSupply.init),
+      let sound = fingerprint[.sourceSound]
+    else { return nil }
+    (self.bucket, frameRate, self.shape, self.available) = (bucket, rate, shape, available)
+    hasSound = sound == "yes"
+  }
+
+  /// For the metadata of the latents.
+  var fields: [Fingerprint.Key: String] {
+    [
+      .bucket: "\(bucket)", .framesPerSecond: "\(frameRate)", .sourceSize: "\(shape)",
+      .sourceFrames: "\(available)", .sourceSound: hasSound ? "yes" : "no",
+    ]
+  }
+
+  /// Whether a clip would still be brought to this size, as far as that can be told without reading it.
+  func remains(among buckets: [ResolutionBucket]) -> Bool {
+    switch available {
+    case .exactly(let count): return buckets.best(width: shape.width, height: shape.height, frames: count) == bucket
+    case .atLeast(let count):
+      // Where a longer bucket would suit better, nobody knows how many frames there are.
+      return buckets.best(width: shape.width, height: shape.height) == bucket && bucket.frames <= count
+    }
+  }
+}
+
+/// What each file of a cache has to be made from: the options and models that count for it, and no others, so that a
+/// change redoes what it changes and nothing else.
+struct CacheRules: Sendable {
+  private let options: PreprocessingOptions
+  private let hashes: SourceHashes
+  private let videoModel: String
+  private let audioModel: String
+  private let textModel: String
+  private let textEncoder: String
+  private let factors: CompressionFactors
+  let referenceBuckets: [ResolutionBucket]
+
+  /// - Throws: `PreprocessingError` for model files that can't be read.
+  init(
+    _ options: PreprocessingOptions, hashes: SourceHashes, factors: CompressionFactors,
+    referenceBuckets: [ResolutionBucket]
+  ) throws {
+    self.options = options
+    self.hashes = hashes
+    self.factors = factors
+    self.referenceBuckets = referenceBuckets
+    func identity(_ component: ModelFiles.Component) throws -> String {
+      try options.models.path(of: component).map(FileIdentity.identity(of:)) ?? ""
+    }
+    videoModel = try identity(.videoVAE)
+    audioModel = try identity(.audioVAE)
+    textModel = try identity(.transformer)
+    textEncoder = try identity(.textEncoder) + (options.textEncoder8bit ? " int8" : "")
+  }
+
+  /// Of text features.
+  func conditions(prompt: String) -> Fingerprint {
+    Fingerprint(
+      .conditions,
+      [.prompt: prompt, .model: textModel, .textEncoder: textEncoder, .dtype: options.dtype.rawValue])
+  }
+
+  /// Of a clip's latents, but for its bucket.
+  func latents(_ path: String) throws -> Fingerprint {
+    Fingerprint(
+      .latents,
+      [
+        .source: try hashes.sha256(of: path), .model: videoModel, .dtype: options.dtype.rawValue,
+        .options: settings(tiling, rate),
+      ])
+  }
+
+  /// Of the latents of a clip's reference. The bucket is the one that the clip's asks for; in the reference's way it is
+  /// chosen anew, and left open here.
+  func reference(_ path: String, _ clip: ClipFacts) throws -> Fingerprint {
+    var result = Fingerprint(
+      .referenceLatents,
+      [
+        .source: try hashes.sha256(of: path), .model: videoModel, .dtype: options.dtype.rawValue,
+        .options: settings(
+          tiling, rate,
+          options.referenceTemporalScale > 1 ? "every=\(options.referenceTemporalScale)" : nil),
+      ])
+    if !options.isCompatible { result[.bucket] = "\(referenceBucket(clip.bucket))" }
+    return result
+  }
+
+  /// The size of a clip's reference.
+  func referenceBucket(_ bucket: ResolutionBucket) -> ResolutionBucket {
+    ResolutionBucket(
+      width: bucket.width / options.referenceDownscale, height: bucket.height / options.referenceDownscale,
+      frames: bucket.frames)
+  }
+
+  func videoMask(_ path: String, _ clip: ClipFacts) throws -> Fingerprint {
+    Fingerprint(
+      .videoMasks,
+      [
+        .source: try hashes.sha256(of: path), .bucket: "\(clip.bucket)", .sourceSize: "\(clip.shape)",
+        .options: settings(rate, "cells=\(factors.width)x\(factors.height)x\(factors.time)"),
+      ])
+  }
+
+  /// Of a sound's latents.
+  ///
+  /// - Parameters:
+  ///   - seconds: as long as a clip; nil where the sound's own length decides.
+  func sound(_ folder: CacheFolder, _ path: String, seconds: Double?) throws -> Fingerprint {
+    var result = Fingerprint(
+      folder,
+      [.source: try hashes.sha256(of: path), .model: audioModel, .dtype: "float32", .options: settings()])
+    if let seconds { result[.seconds] = "\(seconds)" }
+    return result
+  }
+
+  func soundMask(_ path: String, of sound: Fingerprint) throws -> Fingerprint {
+    var result = Fingerprint(
+      .audioMasks, [.source: try hashes.sha256(of: path), .model: audioModel, .options: settings()])
+    result[.clip] = sound[.source]
+    result[.seconds] = sound[.seconds]
+    return result
+  }
+
+  /// How long a sound of its own length becomes, and whether that is as before.
+  func durationRemains(_ fingerprint: Fingerprint) -> Bool {
+    guard let length = fingerprint[.sourceSeconds].flatMap(Double.init) else { return false }
+    let wanted = options.audioDurations.filter { $0 <= length }.max()
+    return fingerprint[.seconds] == (options.audioDurations.isEmpty ? "\(length)" : wanted.map { "\($0)" })
+  }
+
+  private var tiling: String? {
+    options.tiling.flatMap(\.height).map { "tiles=\($0.size)/\($0.overlap)" }
+  }
+
+  private var rate: String? { options.frameRate.map { "fps=\($0)" } }
+
+  private func settings(_ parts: String?...) -> String {
+    (parts + [options.isCompatible ? "compat" : nil]).compactMap { $0 }.joined(separator: " ")
+  }
+}

@@ -1,0 +1,36 @@
+import CFFmpeg
+import Foundation
+
+/// The content of a file in 256 bits.
+public enum FileDigest {
+  /// SHA-256, as `sha256sum` prints it. Reads the file in pieces, at about half a gigabyte a second.
+  ///
+  /// - Throws: `MediaError` for a file that can't be read.
+  public static func sha256(of path: String) throws -> String {
+    func unreadable() -> MediaError {
+      MediaError(
+        .notReadable, file: path, "can't be read (\(String(cString: strerror(errno))))",
+        remedy: "Check the path and the rights.")
+    }
+    guard let digest = av_sha_alloc() else { throw outOfMemory(file: path) }
+    defer { av_free(UnsafeMutableRawPointer(digest)) }
+    av_sha_init(digest, 256)
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw unreadable() }
+    defer { close(descriptor) }
+    try withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 1 << 18) { buffer in
+      while true {
+        let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+        if count < 0, errno == EINTR { continue }
+        guard count >= 0 else { throw unreadable() }
+        if count == 0 { return }
+        av_sha_update(digest, buffer.baseAddress, count)
+      }
+    }
+    return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 32) { result in
+      result.initialize(repeating: 0)
+      av_sha_final(digest, result.baseAddress)
+      return result.map { String(format: "%02x", $0) }.joined()
+    }
+  }
+}

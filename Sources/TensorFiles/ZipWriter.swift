@@ -1,0 +1,108 @@
+/// Writes a zip archive of stored entries as `torch.save` lays it out: each entry's content begins at a multiple of 64
+/// bytes. Format: PKWARE's APPNOTE, sections 4.3 and 4.5; without zip64, so up to 4 GiB.
+struct ZipWriter: ~Copyable {
+  private let file: AtomicFile
+  private let path: String
+  private var offset = 0
+  private var directory: [UInt8] = []
+  private var count = 0
+
+  private static let alignment = 64
+
+  init(path: String) throws(TensorFileError) {
+    self.path = path
+    file = try AtomicFile(path: path)
+  }
+
+  mutating func add(_ name: String, _ content: UnsafeRawBufferPointer) throws(TensorFileError) {
+    let name = Array(name.utf8)
+    // An extra field, "FB" as PyTorch calls it, fills up to the next multiple.
+    let unpadded = offset + 30 + name.count + 4
+    let padding = (Self.alignment - unpadded % Self.alignment) % Self.alignment
+    let size = try number(content.count)
+    var fields: [UInt8] = []
+    fields += Self.little(20 as UInt16) + Self.little(0 as UInt16) + Self.little(0 as UInt16)  // version, flags, stored
+    fields += Self.little(0 as UInt32) + Self.little(CRC32.checksum(content))  // no date
+    fields += Self.little(size) + Self.little(size) + Self.little(UInt16(name.count))
+    let extra = Self.little(0x4246 as UInt16) + Self.little(UInt16(padding)) + [UInt8](repeating: 0x5A, count: padding)
+
+    directory += Self.little(0x0201_4B50 as UInt32) + Self.little(20 as UInt16) + fields
+    directory += Self.little(0 as UInt16) + [UInt8](repeating: 0, count: 10) + Self.little(try number(offset)) + name
+    count += 1
+    try write(Self.little(0x0403_4B50 as UInt32) + fields + Self.little(UInt16(extra.count)) + name + extra)
+    try file.write(content)
+    offset += content.count
+  }
+
+  mutating func add(_ name: String, _ content: [UInt8]) throws(TensorFileError) {
+    var failure: TensorFileError?
+    content.withUnsafeBytes { bytes in
+      do { try add(name, bytes) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+
+  /// Writes the table of contents and puts the file in its place.
+  consuming func finish(isDurable: Bool) throws(TensorFileError) {
+    let start = try number(offset)
+    let size = try number(directory.count)
+    let entries = Self.little(UInt16(count))
+    try write(directory)
+    try write(
+      Self.little(0x0605_4B50 as UInt32) + [0, 0, 0, 0] + entries + entries + Self.little(size)
+        + Self.little(start) + [0, 0])
+    try file.commit(isDurable: isDurable)
+  }
+
+  private mutating func write(_ bytes: [UInt8]) throws(TensorFileError) {
+    var failure: TensorFileError?
+    bytes.withUnsafeBytes { buffer in
+      do { try file.write(buffer) } catch { failure = error }
+    }
+    if let failure { throw failure }
+    offset += bytes.count
+  }
+
+  private func number(_ value: Int) throws(TensorFileError) -> UInt32 {
+    guard let number = UInt32(exactly: value), number < .max else {
+      throw TensorFileError(
+        .limit, path: path, "would be larger than 4 GiB, which this writer can't do; use --format safetensors")
+    }
+    return number
+  }
+
+  private static func little<Number: FixedWidthInteger>(_ number: Number) -> [UInt8] {
+    withUnsafeBytes(of: number.littleEndian, Array.init)
+  }
+}
+
+/// The checksum of zip archives (ISO 3309), eight bytes at a time.
+enum CRC32 {
+  private static let tables: [[UInt32]] = {
+    var tables = [
+      (0..<256).map { index in
+        (0..<8).reduce(UInt32(index)) { value, _ in value >> 1 ^ (value & 1 == 1 ? 0xEDB8_8320 : 0) }
+      }
+    ]
+    for table in 1..<8 {
+      let last = tables[table - 1]
+      tables.append(last.map { $0 >> 8 ^ tables[0][Int($0 & 0xFF)] })
+    }
+    return tables
+  }()
+
+  static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
+    var value = UInt32.max
+    let words = bytes.count / 8
+    let tables = tables
+    tables[0].withUnsafeBufferPointer { t0 in
+      for word in 0..<words {
+        let next = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self)) ^ UInt64(value)
+        value = 0
+        for byte in 0..<8 { value ^= tables[7 - byte][Int(next >> (8 * UInt64(byte)) & 0xFF)] }
+      }
+      for byte in bytes[(8 * words)...] { value = value >> 8 ^ t0[Int((value ^ UInt32(byte)) & 0xFF)] }
+    }
+    return ~value
+  }
+}
