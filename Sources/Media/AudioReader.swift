@@ -88,6 +88,11 @@ public final class AudioReader {
   /// Whether everything that the container announces has been decoded; known once `next()` gave nil.
   public var ending: Ending { decoder.ending(decoded: decodedFrames) }
 
+  /// What could not be decoded up to here, as a clause; nil if all was whole.
+  var damageSoFar: String? {
+    decoder.damagedPackets == 0 ? nil : "\(decoder.damagedPackets) packets of its sound are damaged"
+  }
+
   /// Time stamps may be coarser than samples, so only a jump of more than a tenth of a second is a gap.
   private func place(of frame: UnsafeMutablePointer<AVFrame>) -> Int {
     guard let seconds = decoder.seconds(of: frame), abs(seconds) < 1e9 else { return expected ?? 0 }

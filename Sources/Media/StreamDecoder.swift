@@ -200,10 +200,19 @@ final class StreamDecoder {
   /// How many packets the container says it holds; nil where it does not say. The index of an MP4 counts what
   /// its edit lists keep, the stream's header everything.
   var packetsExpected: Int? {
-    let name = format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
-    let isMP4 = name.hasPrefix("mov,")
+    if countsTime { return nil }
+    let isMP4 = formatName.hasPrefix("mov,")
     let count = isMP4 ? Int(avformat_index_get_entries_count(stream)) : Int(stream.pointee.nb_frames)
     return count > 0 ? count : nil
+  }
+
+  private var formatName: String {
+    format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
+  }
+
+  /// Whether what the header gives as a count is a length: for sound, an AVI has units of its time base there.
+  private var countsTime: Bool {
+    formatName == "avi" && codec.pointee.codec_type == AVMEDIA_TYPE_AUDIO
   }
 
   /// Whether packets were read up to the length that the container gives. An AVI counts frames that merely repeat
@@ -215,12 +224,16 @@ final class StreamDecoder {
     return lastStamp - start >= length
   }
 
-  /// For containers that count no packets: where the stream ends in seconds, as Matroska's tag says, or the whole
-  /// file if it holds nothing else.
+  /// For containers that count no packets: where the stream ends in seconds, as Matroska's tag or an AVI's length
+  /// says, or the whole file if it holds nothing else.
   private var announcedEnd: Double? {
     if let tag = av_dict_get(stream.pointee.metadata, "DURATION", nil, 0)?.pointee.value {
       let parts = String(cString: tag).split(separator: ":").compactMap { Double($0) }
       if parts.count == 3 { return parts[0] * 3600 + parts[1] * 60 + parts[2] }
+    }
+    if countsTime {
+      let length = stream.pointee.nb_frames
+      return length > 0 ? Double(length) * av_q2d(stream.pointee.time_base) : nil
     }
     let whole = format.pointee.duration
     guard format.pointee.nb_streams == 1, whole != cffmpeg_no_timestamp, whole > 0,
@@ -271,4 +284,9 @@ public enum Ending: Equatable, Sendable {
   case complete
   /// The file is cut off or damaged; what could be decoded was given out. One clause says what is missing.
   case damaged(String)
+
+  /// The clause of a damaged stream.
+  public var damage: String? {
+    if case .damaged(let what) = self { what } else { nil }
+  }
 }

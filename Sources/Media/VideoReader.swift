@@ -52,6 +52,9 @@ public final class VideoReader {
   public let quarterTurns: Int
   /// Average frames per second: the stream's average rate, else its base rate, else 24; 1 for a picture.
   public let frameRate: Rational
+  /// Width of a pixel over its height, as frames are given out: 1 where the file doesn't say, or says what can't be
+  /// (below 1/16 or above 16).
+  public let pixelAspect: Rational
   public let frameCount: FrameCount
   /// Length in seconds; 0 for a picture, nil where the container does not say.
   public let duration: Double?
@@ -100,6 +103,9 @@ public final class VideoReader {
     width = appliedTurns % 2 == 1 ? codedHeight : codedWidth
     height = appliedTurns % 2 == 1 ? codedWidth : codedHeight
 
+    pixelAspect = Self.pixelAspect(
+      av_guess_sample_aspect_ratio(decoder.format, decoder.stream, pending), turns: appliedTurns)
+
     let average = Rational(stream.pointee.avg_frame_rate)
     let base = Rational(stream.pointee.r_frame_rate)
     frameRate = isImage ? Rational(1) : average ?? base ?? Rational(24)
@@ -122,6 +128,11 @@ public final class VideoReader {
     self.path = path
     self.decoder = decoder
     converter = try PixelConverter(file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .pictures : .videoFrames)
+  }
+
+  private static func pixelAspect(_ told: AVRational, turns: Int) -> Rational {
+    guard let aspect = Rational(told), (1.0 / 16...16).contains(aspect.value) else { return Rational(1) }
+    return turns % 2 == 1 ? Rational(aspect.denominator, aspect.numerator) : aspect
   }
 
   /// The next frame, or nil at the end; then `ending` tells whether the file was whole.

@@ -111,3 +111,18 @@ func mediaError(_ body: () throws -> Void) -> MediaError? {
   do { try body() } catch { return error as? MediaError }
   return nil
 }
+
+/// Runs the `ffmpeg` command line, which makes what the library here does not write.
+func ffmpeg(
+  _ arguments: [String], in folder: TemporaryFolder, sourceLocation: SourceLocation = #_sourceLocation
+)
+  throws
+{
+  let process = Process()
+  process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+  process.arguments = ["ffmpeg", "-nostdin", "-v", "error", "-y"] + arguments
+  process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
+  try process.run()
+  process.waitUntilExit()
+  #expect(process.terminationStatus == 0, "ffmpeg failed", sourceLocation: sourceLocation)
+}

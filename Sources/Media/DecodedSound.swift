@@ -1,0 +1,85 @@
+/// A file's sound as it was decoded, which data preparation starts from.
+public struct DecodedSound: Sendable {
+  /// [channel][sample], in the file's order of channels; -1 to 1, but louder sound is not cut.
+  public var channels: [[Float]]
+  /// Samples per second, as the file has them.
+  public let sampleRate: Int
+  /// What could not be decoded, as a clause; nil if all was whole as far as it was read.
+  public let damage: String?
+
+  public init(channels: [[Float]], sampleRate: Int, damage: String? = nil) {
+    self.channels = channels
+    self.sampleRate = sampleRate
+    self.damage = damage
+  }
+
+  /// Decodes the first sound stream from its start, in its own rate and channels.
+  ///
+  /// These are the samples that the reference's `torchaudio.load` gives: encoder priming is left out as the container says, and
+  /// the rest is strung together in decoding order; no silence stands for a gap or a late start. The reference
+  /// drops the sound of a clip at the first packet that can't be decoded; here such a packet is passed over, and `damage`
+  /// tells.
+  ///
+  /// - Parameter maximumSeconds: reading stops at floor(`maximumSeconds` * rate) samples; nil: at the end.
+  /// - Throws: `MediaError` for a file without sound (`.noStream`), or one that gives not one sample.
+  public static func read(path: String, maximumSeconds: Double?) throws -> DecodedSound {
+    guard maximumSeconds.map({ $0 >= 0 && $0 < 1e9 }) ?? true else {
+      throw MediaError(
+        .badOption, file: path, "\(maximumSeconds ?? 0) s of sound can't be read", remedy: "Give 0 s or more."
+      )
+    }
+    let reader = try AudioReader(path: path)
+    let limit = maximumSeconds.map { Int($0 * Double(reader.sampleRate)) } ?? .max
+    var channels = [[Float]](repeating: [], count: reader.channelCount)
+    var isAtEnd = false
+    while channels[0].count < limit {
+      guard let chunk = try reader.next() else {
+        isAtEnd = true
+        break
+      }
+      let count = min(chunk.sampleCount, limit - channels[0].count)
+      for (index, samples) in chunk.channels.enumerated() { channels[index] += samples.prefix(count) }
+    }
+    let damage = isAtEnd ? reader.ending.damage : reader.damageSoFar
+    if isAtEnd, channels[0].isEmpty {
+      let reason = damage.map { " (\($0))" } ?? ""
+      throw MediaError(
+        .decoding, file: path, "not one sample of its sound can be decoded\(reason)",
+        remedy: "Copy or convert the file anew.")
+    }
+    return DecodedSound(channels: channels, sampleRate: reader.sampleRate, damage: damage)
+  }
+
+  /// Left and right as the reference's dataset script (`process_videos.py`, `encode_audio`) mixes them, in float32: one
+  /// channel is taken for both; of 5.1 and 7.1, in the order L, R, C, LFE, Ls, Rs, Lb, Rb, LFE is left out and the others
+  /// are weighted so that each side's weights add up to 1; of any other number both sides get the mean.
+  public func stereo() -> SoundClip {
+    let (left, right): ([Float], [Float])
+    switch channels.count {
+    case 0: (left, right) = ([], [])
+    case 1: (left, right) = (channels[0], channels[0])
+    case 2: (left, right) = (channels[0], channels[1])
+    case 6:
+      let (main, other) = (Float(1 / 2.414), Float(0.707 / 2.414))
+      let mix = { (front: Int, side: Int) in
+        self.mixed { main * $0[front][$1] + other * $0[2][$1] + other * $0[side][$1] }
+      }
+      (left, right) = (mix(0, 4), mix(1, 5))
+    case 8:
+      let (main, other) = (Float(1 / 3.121), Float(0.707 / 3.121))
+      let mix = { (front: Int, side: Int, back: Int) in
+        self.mixed { main * $0[front][$1] + other * ($0[2][$1] + $0[side][$1] + $0[back][$1]) }
+      }
+      (left, right) = (mix(0, 4, 6), mix(1, 5, 7))
+    default:
+      let count = Float(channels.count)
+      let mean = mixed { channels, i in channels.reduce(0) { $0 + $1[i] } / count }
+      (left, right) = (mean, mean)
+    }
+    return SoundClip(left: left, right: right, sampleRate: sampleRate)
+  }
+
+  private func mixed(_ sample: ([[Float]], Int) -> Float) -> [Float] {
+    channels[0].indices.map { sample(channels, $0) }
+  }
+}
