@@ -6,10 +6,13 @@ public struct DecodedSound: Sendable {
   public let sampleRate: Int
   /// What could not be decoded, as a clause; nil if all was whole as far as it was read.
   public let damage: String?
+  /// When the first sample is heard, on the container's clock, which the frames share.
+  public let startSeconds: Double
 
-  public init(channels: [[Float]], sampleRate: Int, damage: String? = nil) {
+  public init(channels: [[Float]], sampleRate: Int, startSeconds: Double = 0, damage: String? = nil) {
     self.channels = channels
     self.sampleRate = sampleRate
+    self.startSeconds = startSeconds
     self.damage = damage
   }
 
@@ -32,11 +35,13 @@ public struct DecodedSound: Sendable {
     let limit = maximumSeconds.map { Int($0 * Double(reader.sampleRate)) } ?? .max
     var channels = [[Float]](repeating: [], count: reader.channelCount)
     var isAtEnd = false
+    var start: Int?
     while channels[0].count < limit {
       guard let chunk = try reader.next() else {
         isAtEnd = true
         break
       }
+      start = start ?? chunk.start
       let count = min(chunk.sampleCount, limit - channels[0].count)
       for (index, samples) in chunk.channels.enumerated() { channels[index] += samples.prefix(count) }
     }
@@ -47,7 +52,9 @@ public struct DecodedSound: Sendable {
         .decoding, file: path, "not one sample of its sound can be decoded\(reason)",
         remedy: "Copy or convert the file anew.")
     }
-    return DecodedSound(channels: channels, sampleRate: reader.sampleRate, damage: damage)
+    return DecodedSound(
+      channels: channels, sampleRate: reader.sampleRate,
+      startSeconds: Double(start ?? 0) / Double(reader.sampleRate), damage: damage)
   }
 
   /// Left and right as the reference's dataset script (`process_videos.py`, `encode_audio`) mixes them, in float32: one

@@ -28,6 +28,13 @@ public enum OutputFolder {
     return nil
   }
 
+  /// Whether the disk that a folder lies on can be written to and has some room left, a mebibyte at least.
+  public static func hasRoom(_ path: String) -> Bool {
+    var status = statvfs()
+    guard statvfs(path, &status) == 0 else { return false }
+    return status.f_flag & UInt(ST_RDONLY) == 0 && UInt64(status.f_bavail) * UInt64(status.f_frsize) >= 1 << 20
+  }
+
   private static func isRoot(_ path: String) -> Bool { path == "/" || path == "." }
 
   private static func parent(of path: String) -> String {

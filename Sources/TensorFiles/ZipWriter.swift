@@ -9,12 +9,12 @@ struct ZipWriter: ~Copyable {
 
   private static let alignment = 64
 
-  init(path: String) throws(TensorFileError) {
+  init(path: String) throws {
     self.path = path
     file = try AtomicFile(path: path)
   }
 
-  mutating func add(_ name: String, _ content: UnsafeRawBufferPointer) throws(TensorFileError) {
+  mutating func add(_ name: String, _ content: UnsafeRawBufferPointer) throws {
     let name = Array(name.utf8)
     // An extra field, "FB" as PyTorch calls it, fills up to the next multiple.
     let unpadded = offset + 30 + name.count + 4
@@ -34,16 +34,12 @@ struct ZipWriter: ~Copyable {
     offset += content.count
   }
 
-  mutating func add(_ name: String, _ content: [UInt8]) throws(TensorFileError) {
-    var failure: TensorFileError?
-    content.withUnsafeBytes { bytes in
-      do { try add(name, bytes) } catch { failure = error }
-    }
-    if let failure { throw failure }
+  mutating func add(_ name: String, _ content: [UInt8]) throws {
+    try content.withUnsafeBytes { try add(name, $0) }
   }
 
   /// Writes the table of contents and puts the file in its place.
-  consuming func finish(isDurable: Bool) throws(TensorFileError) {
+  consuming func finish(isDurable: Bool) throws {
     let start = try number(offset)
     let size = try number(directory.count)
     let entries = Self.little(UInt16(count))
@@ -54,16 +50,12 @@ struct ZipWriter: ~Copyable {
     try file.commit(isDurable: isDurable)
   }
 
-  private mutating func write(_ bytes: [UInt8]) throws(TensorFileError) {
-    var failure: TensorFileError?
-    bytes.withUnsafeBytes { buffer in
-      do { try file.write(buffer) } catch { failure = error }
-    }
-    if let failure { throw failure }
+  private mutating func write(_ bytes: [UInt8]) throws {
+    try bytes.withUnsafeBytes { try file.write($0) }
     offset += bytes.count
   }
 
-  private func number(_ value: Int) throws(TensorFileError) -> UInt32 {
+  private func number(_ value: Int) throws -> UInt32 {
     guard let number = UInt32(exactly: value), number < .max else {
       throw TensorFileError(
         .limit, path: path, "would be larger than 4 GiB, which this writer can't do; use --format safetensors")

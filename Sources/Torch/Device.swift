@@ -45,8 +45,7 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
   /// - Throws: `TorchError` of kind `.device` when CUDA is not installed or there is no such GPU.
   public func prepare() throws {
     guard case .cuda(let index) = self else { return }
-    try check(ct_cuda_load())
-    let count = Int(ct_cuda_device_count())
+    let count = try Self.cudaCount()
     guard index < count else {
       throw TorchError(
         .device, operation: "device",
@@ -54,6 +53,14 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
           + (count == 0 ? "no CUDA GPU was found; use --device cpu" : "this machine has \(count) CUDA GPU(s)")
       )
     }
+  }
+
+  /// How many CUDA GPUs this process sees.
+  ///
+  /// - Throws: `TorchError` of kind `.device` when CUDA is not installed.
+  public static func cudaCount() throws -> Int {
+    try check(ct_cuda_load())
+    return Int(ct_cuda_device_count())
   }
 
   /// Memory that tensors on a device hold: bytes asked for, not what an allocator keeps in reserve.

@@ -1,6 +1,7 @@
 // Option values that several subcommands share.
 
 import ArgumentParser
+import Datasets
 import Torch
 
 /// `FILE` or `FILE:STRENGTH`.
@@ -52,6 +53,13 @@ struct ComputeOptions: ParsableArguments {
   var threads: ThreadCount?
 
   func apply() { threads?.apply() }
+
+  /// The device of one of several processes on a machine: with `cuda`, each takes a GPU of its own.
+  func device(for share: ProcessShare) throws -> Device {
+    guard share.count > 1, device == .cuda(0) else { return device }
+    let count = try Device.cudaCount()
+    return count > 0 ? .cuda(share.localIndex % count) : device
+  }
 }
 
 extension Device: ExpressibleByArgument {

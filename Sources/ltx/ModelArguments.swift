@@ -30,7 +30,7 @@ struct ModelArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "In place of --model-path: the audio VAE's file, with the vocoder.", valueName: "file"),
+      "The audio VAE's file, with the vocoder; beside --model-path, in place of those in there.", valueName: "file"),
     completion: .file())
   var audioVaePath: String?
 
@@ -40,18 +40,16 @@ struct ModelArguments: ParsableArguments {
         "no model is given: name the checkpoint with --model-path, or the files of its components with "
           + "--transformer-path, --video-vae-path and --audio-vae-path")
     }
-    if modelPath != nil,
-      let other = [("--transformer-path", transformerPath), ("--audio-vae-path", audioVaePath)]
-        .first(where: { $0.1 != nil })
-    {
+    if modelPath != nil, transformerPath != nil {
       throw ValidationError(
-        "\(other.0) can't be given beside --model-path, which holds that component; leave one of them out")
+        "--transformer-path can't be given beside --model-path, which holds that component; leave one of them out")
     }
   }
 
   var files: ModelFiles {
     if let modelPath {
-      return ModelFiles(unified: modelPath, textEncoder: textEncoderPath, videoVAE: videoVaePath)
+      return ModelFiles(
+        unified: modelPath, textEncoder: textEncoderPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
     }
     return ModelFiles(
       transformer: transformerPath, textEncoder: textEncoderPath, videoVAE: videoVaePath,

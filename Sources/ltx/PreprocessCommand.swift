@@ -3,50 +3,49 @@ import Datasets
 import Foundation
 import Media
 import Torch
-import Training
 
 /// `ltx preprocess`: parses, plans, runs, prints.
 struct PreprocessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "preprocess",
-    abstract: "Turn clips and captions into the latents and text features that training reads.",
+    abstract: "Turn clips, sounds and captions into the latents and text features that training reads.",
     discussion: """
-      The dataset is a JSON list of objects, JSONL or CSV with a column for the media file (video, media_path, …) and \
-      one for the caption; media paths are relative to the dataset file. Each clip's first frames are brought to the resolution \
-      bucket nearest to its aspect. The cache, .precomputed beside the dataset, holds latents/ and conditions/, one \
-      safetensors file a clip. A later run encodes only what is missing or has changed.
+      The dataset is a JSON list of objects, JSONL, CSV, or a folder of media with captions in .txt files beside them. \
+      Columns are found by their names: video, audio, reference_video, reference_audio, video_mask, audio_mask, \
+      caption; media paths are relative to the dataset. Each clip's first frames are brought to the resolution bucket \
+      nearest to its aspect. The cache, .precomputed beside the dataset, holds a folder for each kind of file and \
+      report.json. A later run encodes only what is missing or has changed. Several processes, started by torchrun or \
+      srun, share the work.
 
-      Exit status: 0 if every clip is cached, 1 if some could not be, 2 if nothing was begun.
+      Exit status: 0 if all is cached that was asked for, 1 if something could not be, 2 if nothing was begun.
       """)
 
-  @Argument(help: "The dataset: .json, .jsonl or .csv.", completion: .file())
+  @Argument(help: "The dataset: .json, .jsonl, .csv, or a folder.", completion: .file())
   var dataset: String
 
   @Option(
     help: ArgumentHelp(
       "Sizes to bring clips to, \"768x512x49\": multiples of 32, frames 8k + 1 in LTX-2. Quote several.",
       valueName: "WxHxF;WxHxF;…"))
-  var resolutionBuckets: String
+  var resolutionBuckets: String?
 
   @OptionGroup var model: ModelArguments
 
   @Flag(
-    name: .customLong("text-encoder-8bit"),
+    name: [.customLong("text-encoder-8bit"), .customLong("load-text-encoder-in-8bit")],
     help: "Round the text encoder to int8 while it is loaded: half the memory. Text features change slightly."
   )
   var textEncoder8bit = false
 
-  @Option(help: "The column of the media files, if it is not found by its name.")
-  var videoColumn: String?
+  @OptionGroup(title: "Columns") var columns: ColumnOptions
 
-  @Option(help: "The column of the captions, if it is not found by its name.")
-  var captionColumn: String?
-
-  @Option(help: "A word to put before each caption, which the LoRA will listen to.")
-  var loraTrigger: String?
+  @OptionGroup(title: "What is made") var content: PreprocessingContentOptions
 
   @Option(help: "Where the cache goes; .precomputed beside the dataset if left out.", completion: .directory)
   var outputDir: String?
+
+  @Option(help: "safetensors, or pt as the official trainer reads it.")
+  var format: CacheFormat = .safetensors
 
   @Flag(help: "Encode everything anew, also what is cached and has not changed.")
   var overwrite = false
@@ -54,53 +53,88 @@ struct PreprocessCommand: ParsableCommand {
   @Flag(help: "Encode clips of more than 512 pixels a side in tiles, which takes less memory.")
   var vaeTiling = false
 
-  @Flag(help: "Leave the clips' sound out. This version always does.")
-  var skipAudio = false
+  @Option(help: "Clips of one size to encode together.")
+  var batchSize = 1
+
+  @Flag(help: "Decode what was cached, into decoded_… folders beside it: what the model will see and hear.")
+  var decode = false
+
+  @Flag(help: "Do all as the reference's scripts do it, known faults included; docs/preprocessing.md lists them.")
+  var compat = false
 
   @Option(help: "What models compute in and the cache holds: bfloat16, as the reference, or float32.")
   var dtype: ComputeDType = .bfloat16
 
   @OptionGroup var compute: ComputeOptions
 
+  func validate() throws {
+    guard batchSize >= 1 else { throw ValidationError("--batch-size must be 1 or more") }
+  }
+
   func run() throws {
     compute.apply()
-    let plan = try checkingInput { try PreprocessingPlan(options()) }
-    let progress = PreprocessingProgress()
-    let summary: PreprocessingSummary
+    let interruption = Interruption()
+    let plan: PreprocessingPlan
     do {
-      defer { progress.finish() }
-      summary = try Preprocessor(plan, report: progress.show).run()
+      plan = try PreprocessingPlan(options())
     } catch {
       printError("error: \(error)")
+      throw ExitCode(2)
+    }
+    interruption.waitsForCaller()
+    let progress = PreprocessingProgress()
+    let preprocessor = Preprocessor(plan, notify: progress.show, shouldStop: { interruption.status != nil })
+    let report: PreprocessingReport
+    do {
+      defer { progress.finish() }
+      report = try preprocessor.run()
+    } catch {
+      show(preprocessor.currentReport)
+      printError("error: \(error)")
       if case let error as TorchError = error, error.kind == .outOfMemory {
-        printError("memory ran out: try --vae-tiling or smaller buckets; a rerun goes on from here")
+        printError("memory ran out: try --vae-tiling, a smaller --batch-size or smaller buckets; a rerun goes on from here")
       }
       throw ExitCode(progress.hasEncoded || (error as? PreprocessingError)?.kind == .writing ? 1 : 2)
     }
-    for failure in summary.failures { printError("error: \(failure)") }
+    show(report)
+    if let status = interruption.status { throw ExitCode(status) }
+    if !report.failures.isEmpty { throw ExitCode(1) }
+  }
+
+  private func show(_ report: PreprocessingReport) {
+    for note in report.notes { printError("note: \(note)") }
+    for problem in report.problems {
+      printError("\(problem.severity == .failure ? "error" : "warning"): \(problem)")
+    }
+    if report.withoutSound > 0 {
+      printError("note: \(report.withoutSound) of the clips have no sound, and so no audio latents")
+    }
+    if !report.table.isEmpty { print(report.table) }
     print(
-      "\(summary.samples) clips: \(summary.clipsEncoded) clips and \(summary.captionsEncoded) captions encoded, "
-        + "\(summary.upToDate) up to date, \(summary.failures.count) failed; cached in \(summary.outputFolder)"
-    )
-    if !summary.failures.isEmpty { throw ExitCode(1) }
+      "\(report.rows) rows: \(report.upToDate) up to date, \(Set(report.failures.map { $0.sample ?? "\($0.line ?? 0)" }).count) "
+        + "failed; cached in \(report.outputFolder)")
   }
 
   private func options() throws -> PreprocessingOptions {
     var options = PreprocessingOptions(
-      dataset: dataset, buckets: try ResolutionBucket.list(resolutionBuckets), models: model.files)
+      dataset: dataset, buckets: try resolutionBuckets.map(ResolutionBucket.list) ?? [], models: model.files)
     options.textEncoder8bit = textEncoder8bit
-    options.videoColumn = videoColumn
-    options.captionColumn = captionColumn
-    options.loraTrigger = loraTrigger
+    options.columns = columns.named
     options.outputFolder = outputDir
+    options.format = format
     options.overwrite = overwrite
     options.vaeTiling = vaeTiling
-    options.skipAudio = skipAudio
+    options.batchSize = batchSize
+    options.isCompatible = compat
     options.dtype = dtype.dtype
-    options.device = compute.device
+    options.share = try ProcessShare()
+    options.device = try compute.device(for: options.share)
+    try content.apply(to: &options)
     return options
   }
 }
+
+extension CacheFormat: ExpressibleByArgument {}
 
 /// Shows what preprocessing reports.
 private final class PreprocessingProgress {
@@ -110,13 +144,12 @@ private final class PreprocessingProgress {
 
   func show(_ event: PreprocessingEvent) {
     switch event {
-    case .note(let text): say("note: \(text)")
     case .loading(.captions, let total): say("loading the text encoder for \(total) captions")
-    case .loading(.clips, let total): say("loading the video VAE for \(total) clips")
-    case .began(let phase, let total): advance(phase, 0, total)
+    case .loading(.media, let total): say("loading the VAEs for \(total) samples")
     case .advanced(let phase, let done, let total):
-      hasEncoded = true
-      advance(phase, done, total)
+      hasEncoded = hasEncoded || done > 0
+      let unit = phase == .captions ? "captions" : "samples"
+      progress.show("encoding \(unit)", done, of: total, unit: unit)
     }
   }
 
@@ -125,10 +158,5 @@ private final class PreprocessingProgress {
   private func say(_ line: String) {
     progress.finish()
     printError(line)
-  }
-
-  private func advance(_ phase: PreprocessingEvent.Phase, _ done: Int, _ total: Int) {
-    let unit = phase == .captions ? "captions" : "clips"
-    progress.show("encoding \(unit)", done, of: total, unit: unit)
   }
 }

@@ -46,6 +46,14 @@ public struct SampleFile: Sendable {
     }
   }
 
+  /// The names of all tensors, in alphabetical order.
+  public var tensorNames: [String] {
+    switch content {
+    case .safetensors(let file): file.keys
+    case .torch(let file): (file.root.members ?? []).compactMap { $0.value.tensor == nil ? nil : $0.key.string }.sorted()
+    }
+  }
+
   public func tensor(_ key: String) throws -> Tensor {
     guard has(key) else { throw DatasetError(path: path, problem: "\(key) is missing") }
     switch content {

@@ -9,7 +9,7 @@ final class SourceHashes: Sendable {
     var bytes: Int
     var modified: String
     var changed: String
-    var inode: UInt64
+    var inode: UInt
     var sha256: String
   }
 
@@ -44,6 +44,12 @@ final class SourceHashes: Sendable {
 
   private static func decode(_ data: Data) -> [String: Entry]? {
     do { return try JSONDecoder().decode([String: Entry].self, from: data) } catch { return nil }
+  }
+
+  /// What the system says of a file; another value after a change.
+  func snapshot(of path: String) throws -> String {
+    let now = try status(path)
+    return "\(now.st_size) \(Self.text(now.st_mtim)) \(Self.text(now.st_ctim)) \(now.st_ino)"
   }
 
   /// - Throws: `MediaError` for a file that can't be read.

@@ -66,7 +66,7 @@ struct DatasetFile: Sendable {
     columns = Set(rows.flatMap(\.values.keys)).union(content.header).sorted()
   }
 
-  private struct Content {
+  fileprivate struct Content {
     var rows: [DatasetRow] = []
     var problems: [DatasetProblem] = []
     var header: [String] = []
@@ -151,7 +151,7 @@ struct DatasetFile: Sendable {
 
 extension DatasetFile.Content {
   /// Decodes the object of a row.
-  fileprivate mutating func add(_ text: ArraySlice<UInt8>, line: Int) {
+  mutating func add(_ text: ArraySlice<UInt8>, line: Int) {
     do {
       guard !JSONElements.hasIdleComma(text) else {
         throw DatasetProblem(line: line, "is not valid JSON: nothing follows a comma; remove it")

@@ -27,7 +27,8 @@ struct JSONElements {
         continue
       case UInt8(ascii: "]")?:
         scanner.step()
-        return finish(&scanner)
+        finish(&scanner)
+        return
       case nil:
         problems.append(DatasetProblem(line: line, "is not valid JSON: the list has no end; add a ]"))
         return

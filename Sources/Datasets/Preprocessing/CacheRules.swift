@@ -10,6 +10,9 @@ struct ClipFacts: Equatable, Sendable {
   let available: Clip.FrameSupply
   let hasSound: Bool
 
+  /// A picture, which can have no sound.
+  var isPicture: Bool { bucket.frames == 1 && frameRate == 1 && !hasSound }
+
   /// Length of the bucket's frames, in seconds.
   var seconds: Double { Double(bucket.frames) / frameRate }
 

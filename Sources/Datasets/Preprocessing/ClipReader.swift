@@ -138,11 +138,8 @@ struct ClipReader: Sendable {
   }
 
   func shape(of reader: VideoReader) -> Clip.Shape {
-    guard !isCompatible else { return Clip.Shape(width: reader.width, height: reader.height) }
-    let aspect = reader.pixelAspect
-    return aspect.numerator == aspect.denominator
-      ? Clip.Shape(width: reader.width, height: reader.height)
-      : Clip.Shape(width: reader.width * aspect.numerator, height: reader.height * aspect.denominator)
+    let aspect = isCompatible || reader.isImage ? Rational(1) : reader.pixelAspect
+    return Clip.Shape(width: reader.width * aspect.numerator, height: reader.height * aspect.denominator)
   }
 
   private func notes(

@@ -8,116 +8,112 @@ import TensorFiles
 /// What has to be done for a dataset. Making it loads no model and decodes no long clip; all mistakes that can be known
 /// before the work are found here.
 public struct PreprocessingPlan: Sendable {
-  struct Item: Sendable {
-    let sample: DatasetSample
-    let latentsPath: String
-    let conditionsPath: String
-    let prompt: String
-    let latents: Fingerprint
-    let conditions: Fingerprint
-    let needsLatents: Bool
-    let needsConditions: Bool
-    /// Known of clips that are to be encoded only.
-    let hasSound: Bool
-  }
-
   let options: PreprocessingOptions
   let checkpoint: Checkpoint
-  let outputFolder: String
-  /// Clips that can be worked on, as far as is known.
-  let items: [Item]
-  /// Clips that can't.
-  let failures: [PreprocessingFailure]
-  let sampleCount: Int
-  let notes: [String]
+  let factors: CompressionFactors
+  let check: SampleCheck
+  let hashes: SourceHashes
+  public let outputFolder: String
+  /// Samples that can be worked on, as far as is known.
+  let work: [SampleWork]
+  /// What is known before the work.
+  let report: PreprocessingReport
+  /// Whether the dataset has clips; sounds otherwise.
+  public let hasVideo: Bool
 
-  /// - Throws: `PreprocessingError`, `NoUsableClips`, `ConfigurationError`, `TensorFileError` or `TorchError`, which say
-  ///   what to change.
+  /// - Throws: `PreprocessingError`, `NoUsableSamples`, `ConfigurationError`, `TensorFileError` or `TorchError`, which
+  ///   say what to change.
   public init(_ options: PreprocessingOptions) throws {
     self.options = options
     try options.device.prepare()
-    let file = try DatasetFile(path: options.dataset)
-    let columns = try DatasetColumns(of: file, media: options.videoColumn, caption: options.captionColumn)
-    let samples = try file.samples(columns)
+    let dataset = try Dataset(path: options.dataset, columns: options.columns)
+    hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
 
     checkpoint = try Checkpoint(options.models)
-    try Self.requireModels(checkpoint, options)
-    try Self.requireBuckets(options.buckets, fit: checkpoint)
-    let model = try FileIdentity.identity(of: options.models)
-    let textEncoderPath = options.models.textEncoder ?? ""
-    let textEncoder =
-      try FileIdentity.identity(of: textEncoderPath) + (options.textEncoder8bit ? " int8" : "")
+    try Self.requireModels(checkpoint, options, dataset)
+    factors =
+      hasVideo ? try VideoVAEConfiguration.Encoder(checkpoint.config).compression : CompressionFactors.usual
+    let referenceBuckets = try Self.requireSizes(options, dataset, checkpoint, factors)
 
-    let output =
-      options.outputFolder
-      ?? absolutePath(
-        ".precomputed", in: absolutePath((options.dataset as NSString).deletingLastPathComponent))
-    outputFolder = output
-    if let problem = OutputFolder.problem(output + "/latents") {
-      throw PreprocessingError(.writing, file: output, "\(problem); choose another --output-dir")
+    outputFolder = options.outputFolder ?? Self.defaultOutput(options.dataset)
+    if let problem = OutputFolder.problem(outputFolder + "/latents") {
+      throw PreprocessingError(.writing, file: outputFolder, "\(problem); choose another --output-dir")
     }
-    let clips = ClipReader(buckets: options.buckets)
-    var items: [Item] = []
-    var failures: [PreprocessingFailure] = []
-    for sample in samples {
+    hashes = SourceHashes(folder: outputFolder, share: options.share)
+    let rules = try CacheRules(
+      options, hashes: hashes, factors: factors, referenceBuckets: referenceBuckets)
+    check = SampleCheck(options: options, rules: rules, outputFolder: outputFolder)
+
+    var report = PreprocessingReport(
+      dataset: options.dataset, outputFolder: outputFolder, share: options.share)
+    report.notes = Self.notes(dataset, options)
+    if options.share.index == 0 {
+      report.problems = dataset.problems.map { report.failure(line: $0.line, sample: nil, folder: nil, $0.problem) }
+      report.rows = dataset.problems.count
+    }
+    var work: [SampleWork] = []
+    for sample in dataset.samples where options.share.contains(sample.index) {
+      report.rows += 1
       do {
-        items.append(
-          try Self.item(sample, options, clips: clips, output: output, model: model, textEncoder: textEncoder)
-        )
+        let found = try check.work(sample)
+        if found.pending.contains(.latents), let path = sample.paths[.video] {
+          try ClipReader(
+            buckets: options.buckets, frameRate: options.frameRate, isCompatible: options.isCompatible
+          ).check(path)
+        }
+        work.append(found)
       } catch let error as MediaError {
-        failures.append(
-          PreprocessingFailure(sample, of: options, error, olderLatents: Self.latentsPath(sample, output)))
+        report.add(error, sample, check)
+        // The reference encodes the captions of clips that it skips.
+        if options.isCompatible { work.append(check.captionAlone(sample)) }
       }
     }
-    guard !items.isEmpty else { throw NoUsableClips(failures: failures) }
-    self.items = items
-    self.failures = failures
-    sampleCount = samples.count
-    notes = Self.notes(file, columns, withSound: options.skipAudio ? 0 : items.count(where: \.hasSound))
+    guard !work.isEmpty || report.rows == 0 else { throw NoUsableSamples(problems: report.problems) }
+    self.work = work
+    self.report = report
   }
 
-  private static func item(
-    _ sample: DatasetSample, _ options: PreprocessingOptions, clips: ClipReader, output: String,
-    model: String, textEncoder: String
-  ) throws -> Item {
-    let (dtype, prompt) = (options.dtype.rawValue, options.prompt(sample.caption))
-    let latents = Fingerprint.latents(
-      of: sample, buckets: options.buckets, model: model, dtype: dtype,
-      tiling: options.tiling.flatMap(\.height).map { "\($0.size)/\($0.overlap)" } ?? "")
-    let conditions = Fingerprint.conditions(
-      prompt: prompt, model: model, textEncoder: textEncoder, dtype: dtype)
-    let latentsPath = Self.latentsPath(sample, output)
-    let conditionsPath = "\(output)/conditions/\(sample.name).safetensors"
-    guard let latents else {
-      throw MediaError(
-        .notReadable, file: sample.mediaPath, "there is no such file",
-        remedy: "Media paths are relative to the dataset file; correct the path or remove the row.")
-    }
-    let needsLatents = options.overwrite || !latents.fits(latentsPath)
-    let hasSound = try needsLatents && clips.check(sample.mediaPath)
-    return Item(
-      sample: sample, latentsPath: latentsPath, conditionsPath: conditionsPath, prompt: prompt,
-      latents: latents, conditions: conditions, needsLatents: needsLatents,
-      needsConditions: options.overwrite || !conditions.fits(conditionsPath), hasSound: hasSound)
-  }
-
-  private static func latentsPath(_ sample: DatasetSample, _ output: String) -> String {
-    "\(output)/latents/\(sample.name).safetensors"
+  /// `.precomputed` beside a dataset file, or within a folder of media.
+  public static func defaultOutput(_ dataset: String) -> String {
+    let path = absolutePath(dataset)
+    var isFolder: ObjCBool = false
+    let folder =
+      FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
+      ? path : (path as NSString).deletingLastPathComponent
+    return absolutePath(".precomputed", in: folder)
   }
 
   /// Checks that both the checkpoint and the text encoder are of kinds that can be used.
-  private static func requireModels(_ checkpoint: Checkpoint, _ options: PreprocessingOptions) throws {
-    try checkpoint.require("transformer", "vae")
+  private static func requireModels(
+    _ checkpoint: Checkpoint, _ options: PreprocessingOptions, _ dataset: Dataset
+  ) throws {
+    let hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
+    let hasSound = dataset.samples.contains { sample in
+      sample.paths[.audio] != nil || sample.paths[.referenceAudio] != nil
+        || sample.paths[.video] != nil && options.sound != .skipped
+    }
+    try checkpoint.require("transformer")
+    if hasVideo { try checkpoint.require("vae") }
     _ = try TextConfiguration(checkpoint.config)
     let root = checkpoint.weights()
-    for (scope, what, component) in [
-      (root / Checkpoint.Prefix.videoVAE / "encoder", "video VAE encoder", ModelFiles.Component.videoVAE),
-      (root / Checkpoint.Prefix.textProjection, "text projection", .transformer),
-    ] where !scope.isPresent {
+    var needed: [(String, String, ModelFiles.Component, String)] = [
+      (Checkpoint.Prefix.textProjection, "text projection", .transformer, "")
+    ]
+    if hasVideo { needed.append((Checkpoint.Prefix.videoVAE + ".encoder", "video VAE encoder", .videoVAE, "")) }
+    if hasSound {
+      needed.append(
+        (
+          Checkpoint.Prefix.audioVAE + ".encoder", "audio VAE encoder", .audioVAE,
+          ", or leave the sound of clips out with --skip-audio"
+        ))
+    }
+    for (path, what, component, alternative) in needed {
+      let scope = path.split(separator: ".").reduce(root) { $0 / String($1) }
+      guard !scope.isPresent else { continue }
       throw PreprocessingError(
         .model, file: options.models.path(of: component) ?? options.models.name,
         "holds no \(what) (\(scope.path).…); give an LTX-2 checkpoint with all of its parts in one file, or "
-          + "another \(component.option)")
+          + "another \(component.option)\(alternative)")
     }
     guard let textEncoder = options.models.textEncoder else {
       throw PreprocessingError(
@@ -126,45 +122,118 @@ public struct PreprocessingPlan: Sendable {
     try TextEncoderFiles(path: textEncoder).requireAll()
   }
 
-  private static func requireBuckets(_ buckets: [ResolutionBucket], fit checkpoint: Checkpoint) throws {
+  /// Checks buckets and the scales of references.
+  ///
+  /// - Returns: the buckets of references.
+  private static func requireSizes(
+    _ options: PreprocessingOptions, _ dataset: Dataset, _ checkpoint: Checkpoint, _ factors: CompressionFactors
+  ) throws -> [ResolutionBucket] {
+    guard dataset.samples.contains(where: { $0.paths[.video] != nil }) else { return [] }
+    let buckets = options.buckets
     guard !buckets.isEmpty else {
       throw PreprocessingError(.option, "--resolution-buckets: give at least one, such as 768x768x49")
     }
-    let vae = try VideoVAEConfiguration.Encoder(checkpoint.config)
-    let factors = vae.compression
-    for bucket in buckets {
+    let padding = try VideoVAEConfiguration.Encoder(checkpoint.config).padding
+    func requireFit(_ bucket: ResolutionBucket) throws {
       try bucket.requireFit(factors)
-      if vae.padding == .reflect, min(bucket.height / factors.height, bucket.width / factors.width) < 2 {
+      if padding == .reflect, min(bucket.height / factors.height, bucket.width / factors.width) < 2 {
         throw PreprocessingError(
           .option,
           "--resolution-buckets: \(bucket): this checkpoint's video VAE needs at least "
             + "\(2 * factors.width)x\(2 * factors.height) pixels")
       }
     }
+    try buckets.forEach(requireFit)
+    guard dataset.columns[.referenceVideo] != nil else { return buckets }
+
+    let (space, time) = (options.referenceDownscale, options.referenceTemporalScale)
+    for bucket in buckets {
+      guard bucket.width.isMultiple(of: space * factors.width), bucket.height.isMultiple(of: space * factors.height)
+      else {
+        throw PreprocessingError(
+          .option,
+          "--reference-downscale-factor: \(bucket) by \(space) gives no size that the video VAE can take; width and "
+            + "height must be multiples of \(space * factors.width) and \(space * factors.height)")
+      }
+      guard (bucket.frames - 1).isMultiple(of: time * factors.time) else {
+        throw PreprocessingError(
+          .option,
+          "--reference-temporal-scale-factor: every \(time)th of \(bucket.frames) frames gives no length that the "
+            + "video VAE can take; give buckets of a multiple of \(time * factors.time) frames, plus 1")
+      }
+    }
+    let scaled = buckets.map {
+      ResolutionBucket(width: $0.width / space, height: $0.height / space, frames: $0.frames)
+    }
+    try scaled.forEach(requireFit)
+    return scaled
   }
 
-  private static func notes(_ file: DatasetFile, _ columns: DatasetColumns, withSound: Int) -> [String] {
-    var notes = ["media from the column \"\(columns.media)\", captions from \"\(columns.caption)\""]
-    let unused = DatasetColumns.unused.filter(file.columns.contains)
-    if !unused.isEmpty {
-      notes.append("not used by this version: the columns \(unused.joined(separator: ", "))")
-    }
-    if withSound > 0 {
+  private static func notes(_ dataset: Dataset, _ options: PreprocessingOptions) -> [String] {
+    var notes: [String] = []
+    if options.share.count > 1 {
       notes.append(
-        "\(withSound) of the clips have sound, which this version leaves out, as --skip-audio does")
+        "process \(options.share.index) of \(options.share.count), as the environment says: it takes every "
+          + "\(options.share.count)th sample")
+    }
+    let columns = Role.allCases.compactMap { role in dataset.columns[role].map { (role, $0) } }
+    let renamed = columns.map { role, name in role.rawValue == name ? name : "\(role.rawValue) from \"\(name)\"" }
+    notes.append("columns: " + renamed.joined(separator: ", "))
+    if !dataset.columns.unused.isEmpty {
+      notes.append("columns that nothing reads: " + dataset.columns.unused.joined(separator: ", "))
+    }
+    if options.isCompatible {
+      notes.append("--compat: all as the reference's scripts do it, with their known faults")
     }
     return notes
   }
 }
 
-extension PreprocessingFailure {
-  /// - Parameter olderLatents: where the clip's latents belong. What may lie there was made from something else, and is
-  ///   not removed, for the clip it was made from may be gone; but it must not go unnoticed.
-  init(
-    _ sample: DatasetSample, of options: PreprocessingOptions, _ error: MediaError, olderLatents: String
-  ) {
-    let isThere = FileManager.default.fileExists(atPath: olderLatents)
-    let note = isThere ? " The latents of an earlier run still lie in \(olderLatents)." : ""
-    self.init(dataset: options.dataset, line: sample.line, problem: "\(error)\(note)")
+/// No row of the dataset can be used.
+public struct NoUsableSamples: Error, Sendable, CustomStringConvertible {
+  public let problems: [PreprocessingReport.Problem]
+
+  public var description: String {
+    "none of the rows can be used\n" + problems.map { "  \($0)" }.joined(separator: "\n")
+  }
+}
+
+extension SampleCheck {
+  /// The work of a sample whose media can't be used.
+  func captionAlone(_ sample: DatasetSample) -> SampleWork {
+    let prompt = options.captions.prompt(sample.caption)
+    let isThere = isUpToDate(.conditions, sample, .made(rules.conditions(prompt: prompt)))
+    return SampleWork(
+      sample: sample, prompt: prompt, pending: isThere ? [] : [.conditions],
+      upToDate: isThere ? [.conditions] : [])
+  }
+}
+
+extension PreprocessingReport {
+  func failure(line: Int?, sample: String?, folder: CacheFolder?, _ reason: String) -> Problem {
+    Problem(severity: .failure, dataset: dataset, line: line, sample: sample, folder: folder, reason: reason)
+  }
+
+  /// A sample whose media can't be used at all.
+  ///
+  /// What an earlier run made of another source is not removed, for that source may only have been moved; but it must not
+  /// go unnoticed.
+  mutating func add(_ error: any Error, _ sample: DatasetSample, _ check: SampleCheck) {
+    let folder: CacheFolder = sample.paths[.video] == nil ? .audioLatents : .latents
+    add(folder, sample, "\(error)", check)
+  }
+
+  /// A file that could not be made.
+  mutating func add(_ folder: CacheFolder, _ sample: DatasetSample, _ reason: String, _ check: SampleCheck) {
+    let file = check.file(folder, sample)
+    let older = file.exists ? " The \(folder.noun) of an earlier run still lie in \(file.path)." : ""
+    problems.append(failure(line: sample.line, sample: sample.name, folder: folder, reason + older))
+    counts[folder, default: Count()].failed += 1
+  }
+
+  mutating func warn(_ folder: CacheFolder, _ sample: DatasetSample, _ reason: String) {
+    problems.append(
+      Problem(
+        severity: .warning, dataset: dataset, line: sample.line, sample: sample.name, folder: folder, reason: reason))
   }
 }

@@ -1,120 +1,215 @@
-// C latent channels, F H W latent frames, rows, columns, S text tokens, Wv/Wa widths of the text features.
+// C latent channels, F H W latent frames, rows, columns, S text tokens, Wv/Wa widths of the text features, Z T latent
+// channels and time steps of sound.
 
 import Foundation
+import Inference
 import LTX
 import Media
 import TensorFiles
 import Torch
 
-/// Turns clips and captions into the latents and text features that training reads (the reference's dataset scripts).
-///
-/// `OUTPUT/latents/NAME.safetensors`: `latents` [C, F, H, W], normalised; `num_frames`, `height`, `width`, the sizes of the
-/// latents, I64 [1]; `fps`, F64 [1]. `OUTPUT/conditions/NAME.safetensors`: `video_prompt_embeds` [S, Wv] and
-/// `audio_prompt_embeds` [S, Wa], features before the connectors; `prompt_attention_mask`, I64 [S].
+/// How far preprocessing has come.
+public enum PreprocessingEvent: Sendable {
+  public enum Phase: Sendable { case captions, media }
+
+  /// The models are being loaded; `total` samples follow, the others being cached already.
+  case loading(Phase, total: Int)
+  case advanced(Phase, done: Int, total: Int)
+}
+
+/// Turns clips, sounds and captions into the latents and text features that training reads (the reference's dataset
+/// scripts). `docs/preprocessing.md` describes the files.
 ///
 /// Each file appears whole or not at all and carries its `Fingerprint`, so that a run which was cut off goes on where
-/// it stood. The text encoder is gone before the video VAE is loaded.
-public struct Preprocessor {
+/// it stood. The text encoder is gone before the VAEs are loaded; files are read ahead of them.
+public final class Preprocessor {
   private let plan: PreprocessingPlan
-  private let report: (PreprocessingEvent) -> Void
+  private let notify: (PreprocessingEvent) -> Void
+  private let shouldStop: () -> Bool
+  private var report: PreprocessingReport
 
-  public init(_ plan: PreprocessingPlan, report: @escaping (PreprocessingEvent) -> Void = { _ in }) {
+  /// - Parameter shouldStop: asked after each sample; the work ends there, and a rerun goes on.
+  public init(
+    _ plan: PreprocessingPlan, notify: @escaping (PreprocessingEvent) -> Void = { _ in },
+    shouldStop: @escaping () -> Bool = { false }
+  ) {
     self.plan = plan
-    self.report = report
+    self.notify = notify
+    self.shouldStop = shouldStop
+    report = plan.report
   }
 
+  /// Does the work and writes the report, whatever the end.
+  ///
   /// - Throws: what loading the models throws; `PreprocessingError` of kind `.writing`; `TorchError` when memory runs
-  ///   out. A clip that can't be used is no error: it is in the summary.
-  public func run() throws -> PreprocessingSummary {
-    for note in plan.notes { report(.note(note)) }
-    for folder in ["latents", "conditions"] { try makeFolder("\(plan.outputFolder)/\(folder)") }
-    let captions = plan.items.filter(\.needsConditions)
-    let clips = plan.items.filter(\.needsLatents)
-    if !captions.isEmpty { try encodeCaptions(captions) }
-    let failures = clips.isEmpty ? [] : try encodeClips(clips)
-    return PreprocessingSummary(
-      outputFolder: plan.outputFolder, samples: plan.sampleCount, captionsEncoded: captions.count,
-      clipsEncoded: clips.count - failures.count,
-      upToDate: plan.items.count { !$0.needsLatents && !$0.needsConditions },
-      failures: (plan.failures + failures).sorted { $0.line < $1.line })
+  ///   out. A sample that can't be used is no error: it is in the report.
+  public func run() throws -> PreprocessingReport {
+    let began = Date()
+    do {
+      try makeFolder(plan.outputFolder)
+      for work in plan.work {
+        for folder in work.upToDate { report.counts[folder, default: .init()].upToDate += 1 }
+        if work.pending.isEmpty { report.upToDate += 1 }
+      }
+      try encodeCaptions()
+      if !isStopped { try encodeMedia() }
+      if isStopped { report.interruption = "stopped by a signal; run again to go on" }
+    } catch {
+      report.interruption = "\(error)"
+      finish(began)
+      throw error
+    }
+    finish(began)
+    try report.write(share: plan.options.share)
+    return report
+  }
+
+  /// What is known so far.
+  public var currentReport: PreprocessingReport { report }
+
+  private var isStopped = false
+
+  private func finish(_ began: Date) {
+    report.seconds = Date().timeIntervalSince(began)
+    report.sort()
+    do {
+      try plan.hashes.save()
+    } catch {
+      report.notes.append("the hashes of the sources could not be stored, and will be made anew: \(error)")
+    }
+    guard report.interruption != nil else { return }
+    do {
+      try report.write(share: plan.options.share)
+    } catch {
+      report.notes.append("\(error)")
+    }
   }
 
   // MARK: Captions
 
-  private func encodeCaptions(_ items: [PreprocessingPlan.Item]) throws {
-    report(.loading(.captions, total: items.count))
+  private func encodeCaptions() throws {
+    let pending = plan.work.filter { $0.pending.contains(.conditions) }
+    guard !pending.isEmpty else { return }
+    // Equal captions are encoded once.
+    let works = Dictionary(grouping: pending, by: \.prompt)
+    let prompts = works.sorted { $0.value[0].sample.index < $1.value[0].sample.index }.map(\.key)
+    notify(.loading(.captions, total: pending.count))
     let options = plan.options
     let encoder = try plan.checkpoint.promptEncoder(
       dtype: options.dtype, device: options.device, storage: options.textEncoder8bit ? .int8 : .asStored)
-    report(.began(.captions, total: items.count))
-    for (done, item) in items.enumerated() {
-      let features = try encoder([item.prompt])
-      try requireFinite(features.video, "the text features of \"\(item.sample.media)\"")
-      try write(
-        [
-          ("video_prompt_embeds", features.video.squeeze(0)),
-          ("audio_prompt_embeds", features.audio.squeeze(0)),
-          ("prompt_attention_mask", features.mask.squeeze(0)),
-        ], item.conditions, to: item.conditionsPath)
-      report(.advanced(.captions, done: done + 1, total: items.count))
-    }
-  }
-
-  // MARK: Clips
-
-  /// - Returns: the clips that could not be encoded.
-  private func encodeClips(_ items: [PreprocessingPlan.Item]) throws -> [PreprocessingFailure] {
-    report(.loading(.clips, total: items.count))
-    let options = plan.options
-    let encoder = try plan.checkpoint.videoEncoder(dtype: options.dtype, device: options.device)
-    report(.began(.clips, total: items.count))
-    let reader = ClipReader(buckets: options.buckets)
-    let clips = ReadAhead(count: items.count) { index in
-      Result { try reader.read(items[index].sample.mediaPath) }
-    }
-    var failures: [PreprocessingFailure] = []
-    for (done, item) in items.enumerated() {
-      do {
-        try encode(clips.next().get(), encoder, item)
-      } catch let error as MediaError where error.kind != .system {
-        failures.append(
-          PreprocessingFailure(item.sample, of: options, error, olderLatents: item.latentsPath))
+    var done = 0
+    notify(.advanced(.captions, done: 0, total: pending.count))
+    for prompt in prompts {
+      let features = try encoder([prompt])
+      let excess = try encoder.excessTokens(prompt)
+      for work in works[prompt] ?? [] {
+        guard try isFinite(features.video) else {
+          throw PreprocessingError(
+            .model, file: options.models.name,
+            "the text features of \"\(work.sample.media)\" are not finite numbers: the weights are damaged, or too "
+              + "large for \(options.dtype)")
+        }
+        if excess > 0 {
+          report.warn(
+            .conditions, work.sample, "\(work.sample.media): its caption is \(excess) tokens too long, and was cut")
+        }
+        try store(
+          [
+            ("video_prompt_embeds", .tensor(features.video.squeeze(0))),
+            ("audio_prompt_embeds", .tensor(features.audio.squeeze(0))),
+            ("prompt_attention_mask", .tensor(features.mask.squeeze(0))),
+          ], .conditions, work.sample, plan.check.rules.conditions(prompt: prompt))
+        done += 1
+        notify(.advanced(.captions, done: done, total: pending.count))
       }
-      report(.advanced(.clips, done: done + 1, total: items.count))
+      if shouldStop() {
+        isStopped = true
+        return
+      }
     }
-    return failures
   }
 
-  private func encode(_ clip: Clip, _ encoder: VideoEncoder, _ item: PreprocessingPlan.Item) throws {
-    let latents = try withoutGrad {
-      try encoder.encode(clip.pixels, tiling: plan.options.tiling).squeeze(0).to(.cpu)
+  // MARK: Media
+
+  private func encodeMedia() throws {
+    let pending = plan.work.filter { !$0.pending.subtracting([.conditions]).isEmpty }
+    guard !pending.isEmpty else { return }
+    let folders = pending.reduce(into: Set<CacheFolder>()) { $0.formUnion($1.pending) }
+    notify(.loading(.media, total: pending.count))
+    let encoder = try MediaEncoder(plan, folders)
+    let options = plan.options
+    let batchSize = max(1, options.batchSize)
+    let reader = SampleReader(options: options, check: plan.check, hashes: plan.hashes, factors: plan.factors)
+    let samples = ReadAhead(count: pending.count, capacity: batchSize) { reader.read(pending[$0]) }
+    var done = 0
+    notify(.advanced(.media, done: 0, total: pending.count))
+    while done < pending.count {
+      var batch: [PreparedSample] = []
+      while batch.count < batchSize, done + batch.count < pending.count { batch.append(samples.next()) }
+      try take(batch, encoder)
+      done += batch.count
+      notify(.advanced(.media, done: done, total: pending.count))
+      if shouldStop() {
+        isStopped = true
+        return
+      }
     }
-    try requireFinite(latents, "the latents of \"\(item.sample.media)\"")
-    let shape = latents.shape
-    try write(
-      [
-        ("latents", latents), ("num_frames", Tensor([shape[1]])), ("height", Tensor([shape[2]])),
-        ("width", Tensor([shape[3]])), ("fps", Tensor([clip.frameRate])),
-      ], item.latents, to: item.latentsPath)
+  }
+
+  private func take(_ batch: [PreparedSample], _ encoder: MediaEncoder) throws {
+    let latents = try encoder.latents(batch)
+    for (index, sample) in batch.enumerated() {
+      if let fatal = sample.fatal { throw fatal }
+      let work = sample.work
+      for folder in sample.upToDate.subtracting(work.upToDate) {
+        report.counts[folder, default: .init()].upToDate += 1
+      }
+      for (folder, reason) in sample.failures { report.add(folder, work.sample, reason, plan.check) }
+      for (folder, reason) in sample.warnings { report.warn(folder, work.sample, reason) }
+      if sample.isSilent { report.withoutSound += 1 }
+      for (place, file) in sample.files.enumerated() {
+        do {
+          let values = try encoder.values(file, work.sample, latents[MediaEncoder.Place(sample: index, file: place)])
+          guard let values else { continue }
+          guard try values.allSatisfy({ try $0.value.tensor.map(isFinite) ?? true }) else {
+            throw PreprocessingError(
+              .model, file: work.sample.media,
+              "its \(file.folder.noun) are not finite numbers: the weights are damaged, or too large for "
+                + "\(plan.options.dtype)")
+          }
+          try store(values, file.folder, work.sample, file.fingerprint)
+        } catch let error as TorchError where error.kind == .outOfMemory {
+          throw error
+        } catch let error as PreprocessingError where error.kind == .writing {
+          throw error
+        } catch {
+          report.add(file.folder, work.sample, "\(error)", plan.check)
+        }
+      }
+    }
+  }
+
+  private func isFinite(_ x: Tensor) throws -> Bool {
+    guard x.dtype.isFloatingPoint else { return true }
+    return try x.to(.float32).abs().amax().isFinite().item() != 0
   }
 
   // MARK: Files
 
-  private func requireFinite(_ x: Tensor, _ what: String) throws {
-    guard try x.to(.float32).abs().amax().isFinite().item() != 0 else {
-      throw PreprocessingError(
-        .model, file: plan.options.models.name,
-        "\(what) are not finite numbers: the weights are damaged, or too large for \(plan.options.dtype)")
-    }
-  }
-
-  private func write(_ tensors: [(String, Tensor)], _ fingerprint: Fingerprint, to path: String) throws {
-    try makeFolder((path as NSString).deletingLastPathComponent)
+  private func store(
+    _ values: [(key: String, value: PickleValue)], _ folder: CacheFolder, _ sample: DatasetSample,
+    _ fingerprint: Fingerprint
+  ) throws {
+    let file = plan.check.file(folder, sample)
     do {
-      try writeSafetensors(
-        tensors.map { (key: $0, tensor: $1) }, metadata: fingerprint.fields, to: path)
+      if let other = try file.write(values, fingerprint) {
+        report.warn(folder, sample, "\(other) is of another tool; training may find it in place of \(file.path): remove it")
+      }
+      report.counts[folder, default: .init()].encoded += 1
     } catch let error as TensorFileError {
-      throw PreprocessingError(.writing, "\(error)")
+      // A name that the file system can't hold is one sample's problem; a full disk is everyone's.
+      guard OutputFolder.hasRoom(plan.outputFolder) else { throw PreprocessingError(.writing, "\(error)") }
+      report.add(folder, sample, "\(error)", plan.check)
     }
   }
 

@@ -125,9 +125,13 @@ struct SampleCheck: Sendable {
     let clip = try cachedFacts(sample)
     var work = SampleWork(sample: sample, prompt: prompt, pending: [])
     for folder in wanted(sample) {
-      // Sources that are not there are told at once, whatever the order of the work.
-      let expectation = try expected(folder, sample, prompt: prompt, clip: clip)
-      if case .silent = expectation, options.sound != .required { continue }
+      let expectation: Expectation
+      do {
+        expectation = try expected(folder, sample, prompt: prompt, clip: clip)
+      } catch is MediaError where folder != .audioLatents || sample.paths[.video] != nil {
+        expectation = .unknown  // a file beside the clip; told when it is read
+      }
+      if case .silent = expectation, options.sound != .required || clip?.isPicture == true { continue }
       if isUpToDate(folder, sample, expectation) {
         work.upToDate.insert(folder)
       } else {

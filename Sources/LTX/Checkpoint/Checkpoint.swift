@@ -26,28 +26,40 @@ public struct Checkpoint: Sendable {
   /// - Throws: as `init(path:)`.
   public init(_ files: ModelFiles) throws {
     self.files = files
-    if let unified = files.unified {
-      let main = try ComponentFile(path: unified)
-      guard let override = files[.videoVAE] else {
-        (source, config, version) = (main.source, main.config, main.version)
+    if let unified = files.unified, case let main = try ComponentFile(path: unified),
+      main.isUnified || files.checkpointFiles.count == 1
+    {
+      var parts: [CombinedTensors.Part] = []
+      var config = main.config
+      var replaced: [String] = []
+      for component in [ModelFiles.Component.videoVAE, .audioVAE] {
+        guard let path = files[component] else { continue }
+        let file = try ComponentFile(path: path)
+        parts.append(CombinedTensors.Part(file.source, rename: file.keys(of: component)))
+        config = try component.configurationKeys.reduce(config) {
+          try $0.replacing($1, by: file.part($1, of: component))
+        }
+        replaced += component.configurationKeys  // which are the prefixes of their tensors too
+      }
+      self.config = config
+      version = main.version
+      guard !parts.isEmpty else {
+        source = main.source
         return
       }
-      let vae = try ComponentFile(path: override)
-      source = CombinedTensors(
-        name: unified,
-        parts: [
-          CombinedTensors.Part(vae.source, rename: vae.keys(of: .videoVAE)),
-          CombinedTensors.Part(main.source) { $0.hasPrefix("\(Prefix.videoVAE).") ? nil : $0 },
-        ])
-      config = try main.config.replacing("vae", by: vae.part("vae", of: .videoVAE))
-      version = main.version
+      parts.append(
+        CombinedTensors.Part(main.source) { [replaced] key in
+          replaced.contains { key.hasPrefix("\($0).") } ? nil : key
+        })
+      source = CombinedTensors(name: unified, parts: parts)
       return
     }
     var parts: [CombinedTensors.Part] = []
     var config: Configuration?
     var version: ModelVersion?
     for component in ModelFiles.Component.allCases where component != .textEncoder {
-      guard let path = files[component] else { continue }
+      // What is given as the checkpoint may be a transformer alone, beside the files of the VAEs.
+      guard let path = files[component] ?? (component == .transformer ? files.unified : nil) else { continue }
       let file = try ComponentFile(path: path)
       parts.append(CombinedTensors.Part(file.source, rename: file.keys(of: component)))
       // What a file says of other components does not count.

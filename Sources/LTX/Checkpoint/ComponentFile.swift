@@ -21,6 +21,11 @@ struct ComponentFile {
     version = source.metadata["model_version"].flatMap(ModelVersion.init)
   }
 
+  /// Whether the file holds more than a transformer.
+  var isUnified: Bool {
+    ModelFiles.Component.allCases.flatMap(\.configurationKeys).contains { $0 != "transformer" && config.has($0) }
+  }
+
   /// What the configuration says beyond the components.
   var sharedConfig: Configuration {
     ModelFiles.Component.allCases.flatMap(\.configurationKeys).reduce(config) { $0.replacing($1, by: nil) }

@@ -28,6 +28,11 @@ public struct PromptEncoder: Sendable {
       hiddenStateCount: encoder.hiddenStateCount)
   }
 
+  /// How many tokens a prompt has beyond those that are read.
+  public func excessTokens(_ prompt: String) throws -> Int {
+    max(0, try tokenizer.promptLength(prompt) - Tokenizer.promptLimit)
+  }
+
   /// - Parameter prompts: encoded as one batch; what memory a prompt takes is said at `FeatureExtractor`.
   /// - Returns: features of N prompts, padded on the left to 1024 tokens.
   public func callAsFunction(_ prompts: [String]) throws -> TextFeatures {

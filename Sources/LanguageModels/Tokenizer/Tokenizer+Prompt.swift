@@ -1,4 +1,7 @@
 extension Tokenizer {
+  /// Tokens that the reference reads of a prompt.
+  public static let promptLimit = 1024
+
   /// A prompt in the form that LTX-2's text encoder reads: white space stripped from both ends, `<bos>` in front,
   /// cut on the right and padded on the LEFT with `<pad>` to `maxLength`. An empty prompt is one `<bos>`.
   ///
@@ -8,7 +11,7 @@ extension Tokenizer {
   /// - Throws: `TokenizerError` when the vocabulary lacks `<bos>` or `<pad>` (then `<eos>` pads, and only without it
   ///   this throws), or when `maxLength` has no room for the template.
   public func encodePrompt(
-    _ prompt: String, maxLength: Int = 1024
+    _ prompt: String, maxLength: Int = Tokenizer.promptLimit
   ) throws(TokenizerError) -> (ids: [Int], mask: [Int]) {
     let ids = try framed(Self.stripped(prompt), maxLength: maxLength).map(Int.init)
     let pad: Int
@@ -18,6 +21,11 @@ extension Tokenizer {
       Array(repeating: pad, count: missing) + ids,
       Array(repeating: 0, count: missing) + Array(repeating: 1, count: ids.count)
     )
+  }
+
+  /// How many tokens a prompt has before it is cut.
+  public func promptLength(_ prompt: String) throws(TokenizerError) -> Int {
+    try framed(Self.stripped(prompt), maxLength: nil).count
   }
 
   /// The text as Python's `str.strip()` leaves it.

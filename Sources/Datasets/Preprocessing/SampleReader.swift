@@ -1,0 +1,238 @@
+import Foundation
+import Inference
+import LTX
+import Media
+import TensorFiles
+import Torch
+
+/// One file of a sample, read and ready for its model.
+struct PreparedFile: Sendable {
+  enum Content: Sendable {
+    /// [1, 3, F, H, W], float32, -1 to 1, and the rate of the latents to come.
+    case pixels(Tensor, frameRate: Double)
+    case sound(SoundClip)
+    /// As it is stored.
+    case mask(Tensor)
+    /// Read when the number of time steps is known.
+    case soundMask(path: String)
+  }
+
+  let folder: CacheFolder
+  let content: Content
+  let fingerprint: Fingerprint
+}
+
+/// What reading a sample gave.
+struct PreparedSample: Sendable {
+  let work: SampleWork
+  var files: [PreparedFile] = []
+  var upToDate: Set<CacheFolder>
+  /// What could not be read: the folder, and why.
+  var failures: [(folder: CacheFolder, reason: String)] = []
+  var warnings: [(folder: CacheFolder, reason: String)] = []
+  /// The clip has no sound, where some was looked for.
+  var isSilent = false
+  /// What no other sample would fare better with: memory has run out.
+  var fatal: (any Error)?
+
+  init(_ work: SampleWork) {
+    self.work = work
+    upToDate = work.upToDate
+  }
+}
+
+/// Reads all that a sample needs, without any model: the half of the work that runs ahead.
+struct SampleReader: Sendable {
+  let options: PreprocessingOptions
+  let check: SampleCheck
+  let hashes: SourceHashes
+  let factors: CompressionFactors
+
+  private var clips: ClipReader { reader(options.buckets) }
+
+  private func reader(_ buckets: [ResolutionBucket]) -> ClipReader {
+    ClipReader(buckets: buckets, frameRate: options.frameRate, isCompatible: options.isCompatible)
+  }
+
+  private var sounds: SoundReader { SoundReader(isCompatible: options.isCompatible) }
+
+  func read(_ work: SampleWork) -> PreparedSample {
+    var result = PreparedSample(work)
+    let sample = work.sample
+    var facts: ClipFacts?
+    var start: Double?
+    if sample.paths[.video] != nil {
+      do {
+        facts = try work.pending.contains(.latents) ? nil : check.cachedFacts(sample)
+        if facts == nil, let path = sample.paths[.video] {
+          let clip = try readClip(path, .latents, &result) { try clips.read(path) }
+          let read = ClipFacts(clip)
+          (facts, start) = (read, clip.start)
+          result.files.append(
+            PreparedFile(
+              folder: .latents, content: .pixels(clip.pixels, frameRate: clip.frameRate),
+              fingerprint: try check.rules.latents(path).adding(read.fields)))
+        }
+      } catch {
+        // What goes with the clip can't be made without it.
+        note(error, .latents, &result)
+        return result
+      }
+    }
+    for folder in CacheFolder.allCases where work.pending.contains(folder) && folder != .latents {
+      do {
+        if let file = try file(folder, sample, facts, start, &result) { result.files.append(file) }
+      } catch {
+        note(error, folder, &result)
+      }
+      if result.fatal != nil { return result }
+    }
+    return result
+  }
+
+  private func note(_ error: any Error, _ folder: CacheFolder, _ result: inout PreparedSample) {
+    if let error = error as? MediaError, error.kind == .system { result.fatal = error }
+    if let error = error as? TorchError, error.kind == .outOfMemory { result.fatal = error }
+    result.failures.append((folder, "\(error)"))
+  }
+
+  /// - Returns: nil for what needs no file, is up to date after all, or belongs to another phase.
+  private func file(
+    _ folder: CacheFolder, _ sample: DatasetSample, _ facts: ClipFacts?, _ start: Double?,
+    _ result: inout PreparedSample
+  ) throws -> PreparedFile? {
+    guard folder != .conditions else { return nil }
+    switch try check.expected(folder, sample, prompt: "", clip: facts) {
+    case .unknown: return nil
+    case .silent:
+      if folder == .audioLatents { try noteSilence(sample, facts, &result) }
+      return nil
+    case .made(let fingerprint):
+      if check.isUpToDate(folder, sample, .made(fingerprint)) {
+        result.upToDate.insert(folder)
+        return nil
+      }
+      return try read(folder, sample, facts, start, fingerprint, &result)
+    }
+  }
+
+  private func noteSilence(
+    _ sample: DatasetSample, _ facts: ClipFacts?, _ result: inout PreparedSample
+  ) throws {
+    // Latents of a sound that the clip once had would go unnoticed.
+    check.file(.audioLatents, sample).removeIfOurs()
+    guard facts?.isPicture != true else { return }
+    result.isSilent = true
+    guard options.sound == .required else { return }
+    throw MediaError(
+      .noStream, file: sample.paths[.video] ?? sample.media, "has no sound, which --with-audio asks for",
+      remedy: "Remove the row, or give its sound in an audio column.")
+  }
+
+  private func read(
+    _ folder: CacheFolder, _ sample: DatasetSample, _ facts: ClipFacts?, _ start: Double?,
+    _ fingerprint: Fingerprint, _ result: inout PreparedSample
+  ) throws -> PreparedFile? {
+    let paths = sample.paths
+    switch folder {
+    case .conditions, .latents: return nil
+    case .referenceLatents:
+      guard let facts, let path = paths[.referenceVideo] else { return nil }
+      return try reference(path, facts, fingerprint, &result)
+    case .videoMasks:
+      guard let facts, let path = paths[.videoMask] else { return nil }
+      let masks = MaskReader(clips: clips, factors: factors)
+      if options.isCompatible {
+        return PreparedFile(
+          folder: folder, content: .mask(try masks.compatibleCells(path, bucket: facts.bucket)),
+          fingerprint: fingerprint)
+      }
+      let (mask, note) = try masks.cells(path, bucket: facts.bucket, shape: facts.shape)
+      if let note { result.warnings.append((folder, "\(path): \(note)")) }
+      return PreparedFile(folder: folder, content: .mask(mask), fingerprint: fingerprint)
+    case .audioLatents:
+      if let path = paths[.audio] { return try column(folder, path, facts, fingerprint, isPadded: true, &result) }
+      guard let facts, let path = paths[.video] else { return nil }
+      let sound = try sounds.read(path, seconds: facts.seconds, start: start ?? firstFrame(path))
+      return prepared(folder, path, sound, fingerprint, &result)
+    case .referenceAudioLatents:
+      guard let path = paths[.referenceAudio] else { return nil }
+      return try column(folder, path, facts, fingerprint, isPadded: false, &result)
+    case .audioMasks:
+      guard let path = paths[.audioMask] else { return nil }
+      return PreparedFile(folder: folder, content: .soundMask(path: path), fingerprint: fingerprint)
+    }
+  }
+
+  /// The reference of a clip: its size follows the clip's, or in the reference's way is chosen by its own shape.
+  private func reference(
+    _ path: String, _ facts: ClipFacts, _ fingerprint: Fingerprint, _ result: inout PreparedSample
+  ) throws -> PreparedFile {
+    let bucket = check.rules.referenceBucket(facts.bucket)
+    let own = reader(options.isCompatible ? check.rules.referenceBuckets : [bucket])
+    let clip = try readClip(path, .referenceLatents, &result) {
+      guard !options.isCompatible, try own.open(path).isImage else { return try own.read(path) }
+      return try reader([ResolutionBucket(width: bucket.width, height: bucket.height, frames: 1)]).read(path)
+    }
+    var (pixels, rate) = (clip.pixels, clip.frameRate)
+    let scale = options.referenceTemporalScale
+    if scale > 1, !clip.isPicture {
+      // The first frame stands alone, as in the latents.
+      let frames = [0] + Array(stride(from: 1, to: pixels.size(2), by: scale))
+      pixels = try pixels.indexSelect(2, Tensor(frames.map(Int64.init)))
+    }
+    if scale > 1, options.isCompatible || !clip.isPicture { rate /= Double(scale) }
+    // What was asked for stays in the fingerprint; the rest is what was found.
+    return PreparedFile(
+      folder: .referenceLatents, content: .pixels(pixels, frameRate: rate),
+      fingerprint: Fingerprint(
+        fields: ClipFacts(clip).fields.reduce(into: [:]) { $0[$1.key.rawValue] = $1.value }
+          .merging(fingerprint.fields) { $1 }))
+  }
+
+  /// Reads a clip whose file must not change while it is read.
+  private func readClip(
+    _ path: String, _ folder: CacheFolder, _ result: inout PreparedSample, _ read: () throws -> Clip
+  ) throws -> Clip {
+    let before = try hashes.snapshot(of: path)
+    let clip = try read()
+    guard try hashes.snapshot(of: path) == before else {
+      throw MediaError(.decoding, file: path, "was changed while it was read", remedy: "Run again when it is finished.")
+    }
+    for note in clip.notes { result.warnings.append((folder, "\(path): \(note)")) }
+    return clip
+  }
+
+  private func column(
+    _ folder: CacheFolder, _ path: String, _ facts: ClipFacts?, _ fingerprint: Fingerprint, isPadded: Bool,
+    _ result: inout PreparedSample
+  ) throws -> PreparedFile {
+    guard let facts else {
+      let (sound, length) = try sounds.read(path, most: nil, durations: options.audioDurations)
+      let seconds = options.audioDurations.filter { $0 <= length }.max() ?? length
+      return prepared(
+        folder, path, sound, fingerprint.adding([.sourceSeconds: "\(length)", .seconds: "\(seconds)"]), &result)
+    }
+    let seconds = check.secondsOfColumn(facts)
+    let sound =
+      isPadded && !options.isCompatible
+      ? try sounds.read(path, seconds: seconds, start: nil)
+      : try sounds.read(path, most: seconds, durations: []).sound
+    return prepared(folder, path, sound, fingerprint, &result)
+  }
+
+  private func prepared(
+    _ folder: CacheFolder, _ path: String, _ sound: PreparedSound, _ fingerprint: Fingerprint,
+    _ result: inout PreparedSample
+  ) -> PreparedFile {
+    for note in sound.notes { result.warnings.append((folder, "\(path): \(note)")) }
+    return PreparedFile(folder: folder, content: .sound(sound.sound), fingerprint: fingerprint)
+  }
+
+  /// When a clip's first frame is shown, where its frames are cached already.
+  private func firstFrame(_ path: String) throws -> Double {
+    let reader = try clips.open(path)
+    _ = try reader.next()
+    return reader.firstSeconds ?? 0
+  }
+}

@@ -1,0 +1,112 @@
+// Options of `ltx preprocess`, by what they are about.
+
+import ArgumentParser
+import Datasets
+import Foundation
+import Torch
+
+/// Columns of a dataset that are not found by their names.
+struct ColumnOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("The column of the clips and pictures.", valueName: "column"))
+  var videoColumn: String?
+
+  @Option(help: ArgumentHelp("The column of the captions.", valueName: "column"))
+  var captionColumn: String?
+
+  @Option(help: ArgumentHelp("The column of the sounds.", valueName: "column"))
+  var audioColumn: String?
+
+  @Option(
+    name: [.customLong("reference-video-column"), .customLong("reference-column")],
+    help: ArgumentHelp("The column of the references.", valueName: "column"))
+  var referenceVideoColumn: String?
+
+  @Option(help: ArgumentHelp("The column of the references' sounds.", valueName: "column"))
+  var referenceAudioColumn: String?
+
+  @Option(help: ArgumentHelp("The column of the clips' masks.", valueName: "column"))
+  var videoMaskColumn: String?
+
+  @Option(help: ArgumentHelp("The column of the sounds' masks.", valueName: "column"))
+  var audioMaskColumn: String?
+
+  var named: [Role: String] {
+    [
+      .video: videoColumn, .caption: captionColumn, .audio: audioColumn, .referenceVideo: referenceVideoColumn,
+      .referenceAudio: referenceAudioColumn, .videoMask: videoMaskColumn, .audioMask: audioMaskColumn,
+    ].compactMapValues { $0 }
+  }
+}
+
+/// What is made of clips, sounds and captions.
+struct PreprocessingContentOptions: ParsableArguments {
+  @Option(help: "A word to put before each caption, which the LoRA will listen to.")
+  var loraTrigger: String?
+
+  @Flag(help: "Take away how language models like to begin captions, such as \"The video shows\".")
+  var removeLlmPrefixes = false
+
+  @Flag(
+    help: "Fail for clips without sound. Sound is taken from the clips anyway, unless --skip-audio is given.")
+  var withAudio = false
+
+  @Flag(help: "Leave the clips' sound out. Columns of sound are still read.")
+  var skipAudio = false
+
+  @Option(
+    help: ArgumentHelp(
+      "For sounds without clips: lengths in seconds, of which each takes the longest that it fills.",
+      valueName: "s;s;…"))
+  var audioDurations: String?
+
+  @Option(
+    name: .customLong("fps"),
+    help: ArgumentHelp(
+      "Bring all clips to this rate, by leaving out and repeating frames; each keeps its own if left out.",
+      valueName: "rate"))
+  var frameRate: Double?
+
+  @Option(help: ArgumentHelp("By how much references are smaller than their clips.", valueName: "n"))
+  var referenceDownscaleFactor = 1
+
+  @Option(
+    help: ArgumentHelp("Of references, take the first frame and then every n-th.", valueName: "n"))
+  var referenceTemporalScaleFactor = 1
+
+  func validate() throws {
+    guard referenceDownscaleFactor >= 1 else {
+      throw ValidationError("--reference-downscale-factor must be 1 or more")
+    }
+    guard referenceTemporalScaleFactor >= 1 else {
+      throw ValidationError("--reference-temporal-scale-factor must be 1 or more")
+    }
+    guard !(withAudio && skipAudio) else {
+      throw ValidationError("--with-audio and --skip-audio contradict each other; leave one of them out")
+    }
+    if let frameRate, !(0.1...1000).contains(frameRate) {
+      throw ValidationError("--fps: \(frameRate) frames a second are not possible; give 0.1 to 1000")
+    }
+  }
+
+  func apply(to options: inout PreprocessingOptions) throws {
+    options.loraTrigger = loraTrigger
+    options.removesLLMPrefixes = removeLlmPrefixes
+    options.sound = skipAudio ? .skipped : withAudio && !options.isCompatible ? .required : .whereThereIs
+    options.frameRate = frameRate
+    options.referenceDownscale = referenceDownscaleFactor
+    options.referenceTemporalScale = referenceTemporalScaleFactor
+    options.audioDurations = try audioDurations.map(Self.durations) ?? []
+  }
+
+  private static func durations(_ text: String) throws -> [Double] {
+    try text.split(separator: ";", omittingEmptySubsequences: false).map { entry in
+      guard let seconds = Double(entry.trimmingCharacters(in: .whitespaces)), seconds > 0, seconds < 1e6 else {
+        throw PreprocessingError(
+          .option,
+          "--audio-durations: \"\(entry)\" is no length; write seconds, such as 2.0, and a semicolon between several"
+        )
+      }
+      return seconds
+    }
+  }
+}
