@@ -17,8 +17,17 @@ public protocol TextEncoder: Sendable {
   /// - Parameters:
   ///   - ids: [N, S], int64.
   ///   - mask: [N, S], 0 on padding. Hidden states of padding mean nothing, but are finite.
+  ///   - firstPosition: where the first token stands, when padding before it is left out.
   ///   - visit: takes the number of the hidden state, from 0, and the state, [N, S, D].
-  func forEachHiddenState(ids: Tensor, mask: Tensor, _ visit: (Int, Tensor) throws -> Void) throws
+  func forEachHiddenState(
+    ids: Tensor, mask: Tensor, firstPosition: Int, _ visit: (Int, Tensor) throws -> Void
+  ) throws
+}
+
+extension TextEncoder {
+  public func forEachHiddenState(ids: Tensor, mask: Tensor, _ visit: (Int, Tensor) throws -> Void) throws {
+    try forEachHiddenState(ids: ids, mask: mask, firstPosition: 0, visit)
+  }
 }
 
 /// Opens a text encoder as the model that its configuration names.

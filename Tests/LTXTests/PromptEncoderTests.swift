@@ -73,5 +73,16 @@ import Torch
     }
   }
 
+  /// Padding that is left out of the work changes nothing but the order of roundings.
+  @Test func featuresAreThoseOfTheWholeLength() throws {
+    let prompts = ["A cat walks.", "A cat walks, and then it sits down to look at a bird."]
+    let features = try encoder(prompts)
+    let (ids, mask) = try encoder.tokenizer.tensors(prompts)
+    let whole = try withoutGrad { try encoder.extractor(encoder.encoder, ids: ids, mask: mask) }
+    #expect(try features.mask.equal(to: whole.mask).all().item() == 1)
+    #expect(try (features.video - whole.video).abs().max().item() < 1e-5)
+    #expect(try whole.video.abs().max().item() > 0.01)
+  }
+
   @Test func noPromptsAreRefused() { #expect(throws: TextError.self) { try self.encoder([]) } }
 }

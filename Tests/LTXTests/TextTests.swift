@@ -56,7 +56,9 @@ import Torch
     var width: Int { states[0].size(2) }
     var hiddenStateCount: Int { states.count }
 
-    func forEachHiddenState(ids: Tensor, mask: Tensor, _ visit: (Int, Tensor) throws -> Void) throws {
+    func forEachHiddenState(
+      ids: Tensor, mask: Tensor, firstPosition: Int, _ visit: (Int, Tensor) throws -> Void
+    ) throws {
       for (index, state) in states.enumerated() { try visit(index, state) }
     }
   }

@@ -83,9 +83,11 @@ public struct FeatureExtractor: Sendable {
   /// - Parameters:
   ///   - ids: [N, S], int64.
   ///   - mask: [N, S], 0 on padding.
+  ///   - firstPosition: where the first token stands, when padding before it is left out.
   ///   - observe: sees each hidden state as the encoder gives it.
   public func callAsFunction(
-    _ encoder: any TextEncoder, ids: Tensor, mask: Tensor, observe: (Int, Tensor) throws -> Void = { _, _ in }
+    _ encoder: any TextEncoder, ids: Tensor, mask: Tensor, firstPosition: Int = 0,
+    observe: (Int, Tensor) throws -> Void = { _, _ in }
   ) throws -> TextFeatures {
     guard encoder.width == width, encoder.hiddenStateCount == hiddenStateCount else {
       throw TextError("the features were set up for another text encoder")
@@ -94,7 +96,7 @@ public struct FeatureExtractor: Sendable {
     // fastest dimension.
     var flat: Tensor?
     var isPadding: Tensor?
-    try encoder.forEachHiddenState(ids: ids, mask: mask) { layer, state in
+    try encoder.forEachHiddenState(ids: ids, mask: mask, firstPosition: firstPosition) { layer, state in
       try observe(layer, state)
       let padding = try isPadding ?? mask.to(state.device).equal(to: 0).unsqueeze(-1)
       isPadding = padding

@@ -6,9 +6,9 @@ import Torch
 
 /// Prompts to text features: what preprocessing stores, and what generation hands to the connectors.
 public struct PromptEncoder: Sendable {
-  private let tokenizer: Tokenizer
-  private let encoder: any TextEncoder
-  private let extractor: FeatureExtractor
+  let tokenizer: Tokenizer
+  let encoder: any TextEncoder
+  let extractor: FeatureExtractor
 
   /// - Parameters:
   ///   - checkpoint: the root of the LTX-2 checkpoint, for the projection of the features.
@@ -37,7 +37,24 @@ public struct PromptEncoder: Sendable {
   /// - Returns: features of N prompts, padded on the left to 1024 tokens.
   public func callAsFunction(_ prompts: [String]) throws -> TextFeatures {
     let (ids, mask) = try tokenizer.tensors(prompts)
-    return try withoutGrad { try extractor(encoder, ids: ids, mask: mask) }
+    let tokens = mask.size(1)
+    // Padding that all prompts share is not worked on, but for one token of it: nothing attends to padding, and the
+    // features of one are those of all.
+    let used = try mask.amax([0]).sum().item()
+    let skipped = max(0, tokens - Int(used) - 1)
+    let features = try withoutGrad {
+      try extractor(
+        encoder, ids: ids.narrow(1, skipped, tokens - skipped), mask: mask.narrow(1, skipped, tokens - skipped),
+        firstPosition: skipped)
+    }
+    guard skipped > 0 else { return features }
+    func padded(_ x: Tensor) throws -> Tensor {
+      let padding = try x.narrow(1, 0, 1).expand([x.size(0), skipped, x.size(2)])
+      return try Tensor.cat([padding, x], 1)
+    }
+    let video = try padded(features.video)
+    return TextFeatures(
+      video: video, audio: features.audio === features.video ? video : try padded(features.audio), mask: mask)
   }
 }
 

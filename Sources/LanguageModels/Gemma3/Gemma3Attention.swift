@@ -45,7 +45,7 @@ struct Gemma3Attention: Sendable {
   }
 }
 
-/// The tables of a rotary position embedding (Su et al., "RoFormer", 2021) over positions 0, 1, ..., S - 1. The halves
+/// The tables of a rotary position embedding (Su et al., "RoFormer", 2021) over S positions. The halves
 /// of a head are rotated together.
 struct Gemma3Positions: Sendable {
   /// [S, E/2]
@@ -53,11 +53,14 @@ struct Gemma3Positions: Sendable {
   private let sin: Tensor
 
   init(
-    _ rotation: Gemma3Configuration.Rotation, tokens: Int, headWidth: Int, dtype: DType, device: Device
+    _ rotation: Gemma3Configuration.Rotation, positions: Range<Int>, headWidth: Int, dtype: DType,
+    device: Device
   ) throws {
     let exponents = try Tensor.arange(to: Scalar(headWidth), step: 2, dtype: .float32) / Double(headWidth)
     let frequencies = try Tensor.pow(Scalar(rotation.theta), exponents).reciprocal() / rotation.factor
-    let phases = try Tensor.arange(to: Scalar(tokens), dtype: .float32).unsqueeze(-1) * frequencies
+    let places = try Tensor.arange(to: Scalar(positions.upperBound), dtype: .float32)
+      .narrow(0, positions.lowerBound, positions.count)
+    let phases = try places.unsqueeze(-1) * frequencies
     cos = try phases.cos().to(device, dtype)
     sin = try phases.sin().to(device, dtype)
   }

@@ -67,7 +67,7 @@ struct Gemma3Context: TensorBundle {
   let global: Reach
 
   /// - Parameter mask: [N, S], 0 on padding.
-  init(mask: Tensor, configuration c: Gemma3Configuration, dtype: DType) throws {
+  init(mask: Tensor, firstPosition: Int, configuration c: Gemma3Configuration, dtype: DType) throws {
     let tokens = mask.size(1)
     let device = mask.device
     let indices = try Tensor.arange(to: Scalar(tokens), device: device)
@@ -79,7 +79,7 @@ struct Gemma3Context: TensorBundle {
       let bias = try Tensor.zeros(allowed.shape, dtype: dtype, device: device)
         .maskedFill(allowed.logicalNot(), Scalar(-Double.infinity))
       let positions = try Gemma3Positions(
-        rotation, tokens: tokens, headWidth: c.headWidth, dtype: dtype, device: device)
+        rotation, positions: firstPosition..<firstPosition + tokens, headWidth: c.headWidth, dtype: dtype, device: device)
       return Reach(mask: bias, positions: positions)
     }
     global = try reach(isBefore, c.globalRotation)

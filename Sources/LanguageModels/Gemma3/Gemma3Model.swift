@@ -46,13 +46,16 @@ public struct Gemma3Model: TextEncoder {
   public var hiddenStateCount: Int { configuration.layers.count + 1 }
 
   /// Hidden states in the order of `transformers`: the scaled embeddings, then each layer's output, the last one after
-  /// the final normalisation. Positions count from 0 whatever the padding.
+  /// the final normalisation. Positions count from the first token whatever the padding.
   ///
   /// - Throws: `TextEncoderError` when shapes or ids don't fit.
-  public func forEachHiddenState(ids: Tensor, mask: Tensor, _ visit: (Int, Tensor) throws -> Void) throws {
+  public func forEachHiddenState(
+    ids: Tensor, mask: Tensor, firstPosition: Int, _ visit: (Int, Tensor) throws -> Void
+  ) throws {
     try require(ids: ids, mask: mask)
     let context = try Gemma3Context(
-      mask: mask.to(embedding.device), configuration: configuration, dtype: embedding.dtype)
+      mask: mask.to(embedding.device), firstPosition: firstPosition, configuration: configuration,
+      dtype: embedding.dtype)
     // The scale is rounded to the weights' element type: 62 for sqrt(3840) in bfloat16.
     let scale = try Tensor.scalar(Double(width).squareRoot(), device: embedding.device).to(embedding.dtype)
     var state = Gemma3State(hidden: try Tensor.embedding(embedding, ids.to(embedding.device)) * scale)
