@@ -1,0 +1,226 @@
+import Foundation
+import LTX
+import TestSupport
+import Testing
+
+@testable import Datasets
+
+@Suite struct DatasetTests {
+  private let scratch: ScratchFolder
+
+  init() throws { scratch = try ScratchFolder() }
+
+  private func dataset(_ text: String, _ name: String, columns: [Role: String] = [:]) throws -> Dataset {
+    try Dataset(path: scratch.write(text, to: name), columns: columns)
+  }
+
+  private func error(_ text: String, _ name: String, columns: [Role: String] = [:]) -> String {
+    message { _ = try dataset(text, name, columns: columns) }
+  }
+
+  // MARK: Formats
+
+  @Test func `JSON: a list of objects, with the lines they stand on`() throws {
+    let found = try dataset(
+      """
+      [
+        {"video": " a.mp4 ", "caption": "a [man], \\"quoted\\""},
+        {
+          "caption": "second", "extra": {"deep": [1, 2]},
+          "video": "sub/b.c.mov"}, {"video": "x.mp4", "caption": "same line"}
+      ]
+      """, "d.json")
+    #expect(found.problems.isEmpty)
+    #expect(found.columns.unused == ["extra"])
+    #expect(found.samples.map(\.media) == ["a.mp4", "sub/b.c.mov", "x.mp4"])
+    #expect(found.samples.map(\.caption) == ["a [man], \"quoted\"", "second", "same line"])
+    #expect(found.samples.map(\.line) == [2, 3, 5])
+    #expect(found.samples.map(\.name) == ["a", "sub/b.c", "x"])
+    #expect(found.samples.map { $0.paths[.video] } == ["a.mp4", "sub/b.c.mov", "x.mp4"].map(scratch.file))
+  }
+
+  @Test func `JSONL: an object a line, empty lines passed over`() throws {
+    let found = try dataset(
+      "{\"media_path\": \"a.mp4\", \"text\": \"one\"}\r\n\n{\"media_path\": \"b.mp4\", \"text\": \"two\"}\n",
+      "d.jsonl")
+    #expect(found.samples.map(\.caption) == ["one", "two"])
+    #expect(found.samples.map(\.line) == [1, 3])
+  }
+
+  @Test func `CSV: quotes, commas, line ends and a byte order mark`() throws {
+    let found = try dataset(
+      "\u{FEFF}video,caption,note\r\na.mp4,\"one, \"\"two\"\"\nthree\",x\r\n\r\nb.mp4,plain \"text\",\nc.mp4,last",
+      "d.csv")
+    #expect(found.samples.map(\.caption) == ["one, \"two\"\nthree", "plain \"text\"", "last"])
+    #expect(found.samples.map(\.line) == [2, 5, 6])
+  }
+
+  @Test func `A folder: files of one name belong together`() throws {
+    for name in [
+      "a.mp4", "sub/b.MOV", "sub/b.wav", "c.png", "c_mask.png", "a_reference.mp4", "d.flac", "notes.md", ".hidden.mp4",
+      ".precomputed/latents/a.mp4", "e_reference.mp4", "f.mp4",
+    ] { try scratch.write("x", to: "clips/" + name) }
+    for (name, caption) in [
+      ("a", " one\n"), ("sub/b", "\u{FEFF}two"), ("c", "three"), ("d", "four"), ("e_reference", "five"),
+    ] { try scratch.write(caption, to: "clips/\(name).txt") }
+    let found = try Dataset(path: scratch.file("clips"))
+    #expect(found.samples.map(\.name) == ["a", "c", "d", "e_reference", "sub/b"])
+    #expect(found.samples.map(\.caption) == ["one", "three", "four", "five", "two"])
+    func paths(_ index: Int) -> [Role: String] {
+      found.samples[index].paths.mapValues { String($0.dropFirst(scratch.file("clips").count + 1)) }
+    }
+    #expect(paths(0) == [.video: "a.mp4", .referenceVideo: "a_reference.mp4"])
+    #expect(paths(1) == [.video: "c.png", .videoMask: "c_mask.png"])
+    #expect(paths(2) == [.audio: "d.flac"])
+    #expect(paths(3) == [.video: "e_reference.mp4"])
+    #expect(paths(4) == [.video: "sub/b.MOV", .audio: "sub/b.wav"])
+    #expect(found.problems.map(\.problem) == ["f.mp4: the caption is missing; write it into a .txt file of the same name"])
+  }
+
+  @Test func `A folder: what has no place is told`() throws {
+    try scratch.write("x", to: "a.mov")
+    try scratch.write("x", to: "a.mp4")
+    try scratch.write("one", to: "a.txt")
+    try scratch.write("x", to: "b.mp4")
+    try Data([0xE9, 0x20]).write(to: URL(fileURLWithPath: scratch.file("b.txt")))
+    let found = try Dataset(path: scratch.path)
+    #expect(found.samples.map(\.media) == ["a.mov"])
+    #expect(found.problems.count == 2)
+    #expect(found.problems[0].problem.contains("a.mp4 has the name of a.mov"))
+    #expect(found.problems[1].problem.contains("b.txt is no text in UTF-8"))
+    let empty = try ScratchFolder()
+    #expect(message { _ = try Dataset(path: empty.path) }.contains("holds no videos, pictures or sounds"))
+  }
+
+  @Test func `Columns: the reference's names come first, flags before all`() throws {
+    let row = #"[{"text": "t", "caption": "c", "media_path": "m.mp4", "video": "v.mp4", "mine": "own.mp4"}]"#
+    let plain = try dataset(row, "d.json")
+    #expect(plain.samples[0].media == "v.mp4")
+    #expect(plain.samples[0].caption == "c")
+    let named = try dataset(row, "d.json", columns: [.video: "mine", .caption: "text"])
+    #expect(named.samples[0].media == "own.mp4")
+    #expect(named.samples[0].caption == "t")
+  }
+
+  @Test func `Columns: every role by its name, and the older names`() throws {
+    let all = try dataset(
+      #"""
+      {"media_path": "v", "audio": "a", "ref_media_path": "rv", "reference_audio": "ra", "video_mask": "vm", "audio_mask": "am", "caption": "c"}
+      """#, "d.jsonl")
+    #expect(
+      all.samples[0].paths.mapValues { String($0.split(separator: "/").last ?? "") } == [
+        .video: "v", .audio: "a", .referenceVideo: "rv", .referenceAudio: "ra", .videoMask: "vm", .audioMask: "am",
+      ])
+    #expect(all.columns.unused.isEmpty)
+    // A column that is named for one thing is not taken for another.
+    let renamed = try dataset(
+      #"[{"clip": "c.mp4", "video": "r.mp4", "caption": "c"}]"#, "d.json", columns: [.referenceVideo: "video"])
+    #expect(renamed.samples[0].media == "c.mp4")
+    #expect(renamed.samples[0].paths[.referenceVideo] == scratch.file("r.mp4"))
+  }
+
+  @Test func `Names: below the output folder, whatever the path`() throws {
+    let found = try dataset(
+      """
+      {"video": "./a//b.mp4", "caption": "c"}
+      {"video": "x/../c.mp4", "caption": "c"}
+      {"video": "/elsewhere/d.mp4", "caption": "c"}
+      {"video": ".hidden", "caption": "c"}
+      {"video": "../../../../../../../../../etc/e.mp4", "caption": "c"}
+      """, "d.jsonl")
+    #expect(found.samples.map(\.name) == ["a/b", "c", "elsewhere/d", ".hidden", "etc/e"])
+    #expect(found.samples[4].paths[.video] == "/etc/e.mp4")
+  }
+
+  // MARK: Bad input
+
+  @Test func `Files that are no datasets`() throws {
+    #expect(message { _ = try Dataset(path: scratch.file("none.json")) }.contains("no such file"))
+    #expect(error("", "d.txt").contains(".json, .jsonl or .csv"))
+    #expect(error("[]", "d.json").contains("holds no rows"))
+    #expect(error("", "d.jsonl").contains("holds no rows"))
+    #expect(error("", "d.csv").contains("holds no rows"))
+    #expect(error("video,caption\n", "d.csv").contains("holds no rows"))
+    #expect(error("{}", "d.json").contains("must be a list of objects"))
+    #expect(error("[{]", "d.json").contains("no row can be read: line 1: is not valid JSON"))
+    let latin = scratch.file("latin.csv")
+    try Data([0x76, 0x2C, 0xE9, 0x0A]).write(to: URL(fileURLWithPath: latin))
+    #expect(message { _ = try Dataset(path: latin) }.contains("is not UTF-8"))
+  }
+
+  /// What is wrong in one place leaves the rows of the others.
+  @Test(arguments: [
+    (#"[{"video": "a", "caption": "b"}, "c"]"#, ["a"], [1], "must be an object"),
+    ("[{\"video\": \"a\", \"caption\": \"b,\"},\n]", ["a"], [1], "nothing follows the comma"),
+    ("[{\"video\": \"a\", \"caption\": \"b\"},\n{\"video\": \"c\", \"caption\": \"d\",}]", ["a"], [2], "nothing follows a comma"),
+    ("[,{\"video\": \"a\", \"caption\": \"b\"}]", ["a"], [1], "nothing stands before the comma"),
+    ("[{\"video\": \"a\", \"caption\": \"b\"}\n", ["a"], [2], "the list has no end"),
+    ("[{\"video\": \"a\", \"caption\": \"b\"}]\n x", ["a"], [2], "text follows the list"),
+    (
+      "[{\"video\": \"a\", \"caption\": \"open},\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"], [1],
+      "is not valid JSON"
+    ),
+    (
+      "[{\"video\": \"a\", \"caption\": \"b\"\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"], [1],
+      "is not valid JSON"
+    ),
+  ] as [(String, [String], [Int?], String)])
+  func `JSON that is broken in one place`(_ text: String, _ media: [String], _ lines: [Int?], _ problem: String) throws {
+    let found = try dataset(text, "d.json")
+    #expect(found.samples.map(\.media) == media)
+    #expect(found.problems.map(\.line) == lines)
+    #expect(found.problems[0].problem.contains(problem), "\(found.problems)")
+  }
+
+  @Test func `JSONL with a line that is broken`() throws {
+    let found = try dataset(
+      "{\"video\": \"a\", \"caption\": \"b\"}\n{\n{\"video\": \"c\", \"caption\": \"d\"}", "d.jsonl")
+    #expect(found.samples.map(\.media) == ["a", "c"])
+    #expect(found.problems.map(\.line) == [2])
+  }
+
+  @Test(arguments: [
+    ("a.mp4,\"x\nb.mp4,y\n", ["b.mp4"], 2, "a quote is opened and never closed"),
+    ("a.mp4,\"x\" y\nb.mp4,y\n", ["b.mp4"], 2, "text follows a closing quote"),
+    ("b.mp4,y\na.mp4,x,y\n", ["b.mp4"], 3, "the row has 3 fields"),
+    ("b.mp4,\"y\nz\"\nc.mp4,x\nd.mp4,\"x\n", ["b.mp4", "c.mp4"], 5, "never closed"),
+  ] as [(String, [String], Int, String)])
+  func `CSV that is broken in one place`(_ rows: String, _ media: [String], _ line: Int, _ problem: String) throws {
+    let found = try dataset("video,caption\n" + rows, "d.csv")
+    #expect(found.samples.map(\.media) == media)
+    #expect(found.problems.map(\.line) == [line])
+    #expect(found.problems[0].problem.contains(problem))
+  }
+
+  @Test func `CSV whose header is broken`() throws {
+    #expect(error("video,caption,video\na.mp4,x,y\n", "d.csv").contains("\"video\" stands twice"))
+    #expect(error("video,\"caption\na.mp4,x\n", "d.csv").contains("d.csv:1: a quote is opened"))
+  }
+
+  @Test func `Columns that are missing`() throws {
+    let noCaption = error(#"[{"video": "a.mp4", "title": "b"}]"#, "d.json")
+    #expect(noCaption.contains("no caption column") && noCaption.contains("title, video"))
+    #expect(error(#"[{"caption": "b"}]"#, "d.json").contains("no media column"))
+    #expect(
+      error(#"[{"video": "a", "caption": "b"}]"#, "d.json", columns: [.caption: "words"]).contains(
+        "no column \"words\" (--caption-column)"))
+  }
+
+  @Test(arguments: [
+    ("{\"video\": \"c\"}", "c: the caption is missing"),
+    ("{\"caption\": \"c\"}", "the media file is missing: the row has no \"video\""),
+    ("{\"video\": \"c\", \"caption\": \" \"}", "\"caption\" is empty"),
+    ("{\"video\": \"\", \"caption\": \"d\"}", "\"video\" is empty"),
+    ("{\"video\": \"c\", \"caption\": 3}", "\"caption\" must be text"),
+    ("{\"video\": \"c\\u0000d\", \"caption\": \"d\"}", "zero byte"),
+    ("{\"video\": null, \"caption\": \"d\"}", "the media file is missing"),
+    ("{\"video\": \"./a.mov\", \"caption\": \"d\"}", "./a.mov would be cached under the same name as the row of line 1, a"),
+  ]) func `A row that can't be used`(_ row: String, _ problem: String) throws {
+    let good = "{\"video\": \"a.mp4\", \"caption\": \"b\"}"
+    let found = try dataset("\(good)\n\(row)\n", "d.jsonl")
+    #expect(found.samples.map(\.media) == ["a.mp4"])
+    #expect(found.problems.map(\.line) == [2])
+    #expect(found.problems[0].problem.contains(problem), "\(found.problems)")
+  }
+}
+
