@@ -33,7 +33,8 @@ import Testing
     for one in try ReferenceFixtures.cases("names", of: NameCase.self) {
       // The fixture's folder stands for one that is here.
       let media =
-        one.media.hasPrefix(one.folder + "/") ? scratch.path + one.media.dropFirst(one.folder.count) : one.media
+        one.media.hasPrefix(one.folder + "/")
+        ? scratch.path + one.media.dropFirst(one.folder.count) : one.media
       let row = try JSONEncoder().encode([["video": media, "caption": "c"]])
       let file = try DatasetFile(path: scratch.write(String(decoding: row, as: UTF8.self), to: "d.json"))
       let sample = try #require(
