@@ -1,0 +1,45 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Datasets
+
+/// Choices and names that must be the reference's, else two caches of one dataset don't match.
+@Suite struct ReferenceRulesTests {
+  private struct BucketCase: Decodable {
+    let width, height, frames: Int
+    let buckets: [[Int]]
+    let best: [Int]?
+  }
+
+  @Test func `Buckets are chosen as in the reference, ties too`() throws {
+    let cases = try ReferenceFixtures.cases("buckets", of: BucketCase.self)
+    #expect(cases.count == 200)
+    for one in cases {
+      let buckets = one.buckets.map { ResolutionBucket(width: $0[0], height: $0[1], frames: $0[2]) }
+      let best = buckets.best(width: one.width, height: one.height, frames: one.frames)
+      #expect(
+        best.map { [$0.width, $0.height, $0.frames] } == one.best,
+        "\(one.width)x\(one.height), \(one.frames) frames, of \(buckets)")
+    }
+  }
+
+  private struct NameCase: Decodable {
+    let folder, media, output: String
+  }
+
+  @Test func `Cached files are named as in the reference`() throws {
+    let scratch = try ScratchFolder()
+    for one in try ReferenceFixtures.cases("names", of: NameCase.self) {
+      // The fixture's folder stands for one that is here.
+      let media =
+        one.media.hasPrefix(one.folder + "/")
+        ? scratch.path + one.media.dropFirst(one.folder.count) : one.media
+      let row = try JSONEncoder().encode([["video": media, "caption": "c"]])
+      let file = try DatasetFile(path: scratch.write(String(decoding: row, as: UTF8.self), to: "d.json"))
+      let sample = try #require(
+        try file.samples(DatasetColumns(of: file, media: nil, caption: nil)).first)
+      #expect(Array(sample.name.utf8) == Array(one.output.utf8), "\(one.media)")
+    }
+  }
+}
