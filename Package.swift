@@ -68,6 +68,6 @@ let package = Package(
     .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
-    .testTarget(name: "CommandTests", dependencies: ["ltx", "Training"]),
+    .testTarget(name: "CommandTests", dependencies: ["ltx", "Training", "TestSupport"]),
   ]
 )

@@ -37,7 +37,8 @@ public enum FrameTensors {
     _ frame: RGBFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
   ) throws -> Tensor {
     let shape = shape ?? (frame.width, frame.height)
-    guard size.width > 0, size.height > 0, shape.width > 0, shape.height > 0, frame.width > 0, frame.height > 0
+    guard size.width > 0, size.height > 0, shape.width > 0, shape.height > 0, frame.width > 0,
+      frame.height > 0
     else {
       throw FrameError(
         "a frame of \(frame.width)x\(frame.height) pixels can't fill \(size.width)x\(size.height)")

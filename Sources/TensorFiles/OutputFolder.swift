@@ -32,7 +32,8 @@ public enum OutputFolder {
   public static func hasRoom(_ path: String) -> Bool {
     var status = statvfs()
     guard statvfs(path, &status) == 0 else { return false }
-    return status.f_flag & UInt(ST_RDONLY) == 0 && UInt64(status.f_bavail) * UInt64(status.f_frsize) >= 1 << 20
+    return status.f_flag & UInt(ST_RDONLY) == 0
+      && UInt64(status.f_bavail) * UInt64(status.f_frsize) >= 1 << 20
   }
 
   private static func isRoot(_ path: String) -> Bool { path == "/" || path == "." }

@@ -46,12 +46,14 @@ private struct Pickler {
       case .tensor(let tensor):
         let stored = try tensor.to(.cpu).contiguous()
         guard let storage = stored.dtype.torchStorage else {
-          throw TensorFileError(.wrongType, path: path, key: key, "\(stored.dtype) can't be written to a .pt file")
+          throw TensorFileError(
+            .wrongType, path: path, key: key, "\(stored.dtype) can't be written to a .pt file")
         }
         rebuilt(stored, storage, index: storages.count)
         storages.append(stored)
       default:
-        throw TensorFileError(.wrongType, path: path, key: key, "\(value.kind) can't be written to a .pt file")
+        throw TensorFileError(
+          .wrongType, path: path, key: key, "\(value.kind) can't be written to a .pt file")
       }
     }
     put("u.")
@@ -70,7 +72,9 @@ private struct Pickler {
     put("tQ")
     integer(0)
     var strides = [Int](repeating: 1, count: tensor.shape.count)
-    for axis in strides.indices.dropLast().reversed() { strides[axis] = strides[axis + 1] * max(1, tensor.shape[axis + 1]) }
+    for axis in strides.indices.dropLast().reversed() {
+      strides[axis] = strides[axis + 1] * max(1, tensor.shape[axis + 1])
+    }
     for numbers in [tensor.shape, strides] {
       put("(")
       numbers.forEach { integer($0) }

@@ -24,10 +24,12 @@ struct ZipWriter: ~Copyable {
     fields += Self.little(20 as UInt16) + Self.little(0 as UInt16) + Self.little(0 as UInt16)  // version, flags, stored
     fields += Self.little(0 as UInt32) + Self.little(CRC32.checksum(content))  // no date
     fields += Self.little(size) + Self.little(size) + Self.little(UInt16(name.count))
-    let extra = Self.little(0x4246 as UInt16) + Self.little(UInt16(padding)) + [UInt8](repeating: 0x5A, count: padding)
+    let extra =
+      Self.little(0x4246 as UInt16) + Self.little(UInt16(padding)) + [UInt8](repeating: 0x5A, count: padding)
 
     directory += Self.little(0x0201_4B50 as UInt32) + Self.little(20 as UInt16) + fields
-    directory += Self.little(0 as UInt16) + [UInt8](repeating: 0, count: 10) + Self.little(try number(offset)) + name
+    directory +=
+      Self.little(0 as UInt16) + [UInt8](repeating: 0, count: 10) + Self.little(try number(offset)) + name
     count += 1
     try write(Self.little(0x0403_4B50 as UInt32) + fields + Self.little(UInt16(extra.count)) + name + extra)
     try file.write(content)
@@ -58,7 +60,8 @@ struct ZipWriter: ~Copyable {
   private func number(_ value: Int) throws -> UInt32 {
     guard let number = UInt32(exactly: value), number < .max else {
       throw TensorFileError(
-        .limit, path: path, "would be larger than 4 GiB, which this writer can't do; use --format safetensors")
+        .limit, path: path, "would be larger than 4 GiB, which this writer can't do; use --format safetensors"
+      )
     }
     return number
   }
@@ -89,7 +92,8 @@ enum CRC32 {
     let tables = tables
     tables[0].withUnsafeBufferPointer { t0 in
       for word in 0..<words {
-        let next = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self)) ^ UInt64(value)
+        let next =
+          UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self)) ^ UInt64(value)
         value = 0
         for byte in 0..<8 { value ^= tables[7 - byte][Int(next >> (8 * UInt64(byte)) & 0xFF)] }
       }

@@ -30,7 +30,8 @@ struct ModelArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "The audio VAE's file, with the vocoder; beside --model-path, in place of those in there.", valueName: "file"),
+      "The audio VAE's file, with the vocoder; beside --model-path, in place of those in there.",
+      valueName: "file"),
     completion: .file())
   var audioVaePath: String?
 
@@ -42,7 +43,8 @@ struct ModelArguments: ParsableArguments {
     }
     if modelPath != nil, transformerPath != nil {
       throw ValidationError(
-        "--transformer-path can't be given beside --model-path, which holds that component; leave one of them out")
+        "--transformer-path can't be given beside --model-path, which holds that component; leave one of them out"
+      )
     }
   }
 

@@ -59,7 +59,8 @@ struct PreprocessCommand: ParsableCommand {
   @Flag(help: "Decode what was cached, into decoded_… folders beside it: what the model will see and hear.")
   var decode = false
 
-  @Flag(help: "Do all as the reference's scripts do it, known faults included; docs/preprocessing.md lists them.")
+  @Flag(
+    help: "Do all as the reference's scripts do it, known faults included; docs/preprocessing.md lists them.")
   var compat = false
 
   @Option(help: "What models compute in and the cache holds: bfloat16, as the reference, or float32.")
@@ -92,7 +93,9 @@ struct PreprocessCommand: ParsableCommand {
       show(preprocessor.currentReport)
       printError("error: \(error)")
       if case let error as TorchError = error, error.kind == .outOfMemory {
-        printError("memory ran out: try --vae-tiling, a smaller --batch-size or smaller buckets; a rerun goes on from here")
+        printError(
+          "memory ran out: try --vae-tiling, a smaller --batch-size or smaller buckets; a rerun goes on from here"
+        )
       }
       throw ExitCode(progress.hasEncoded || (error as? PreprocessingError)?.kind == .writing ? 1 : 2)
     }

@@ -32,7 +32,8 @@ struct ColumnOptions: ParsableArguments {
 
   var named: [Role: String] {
     [
-      .video: videoColumn, .caption: captionColumn, .audio: audioColumn, .referenceVideo: referenceVideoColumn,
+      .video: videoColumn, .caption: captionColumn, .audio: audioColumn,
+      .referenceVideo: referenceVideoColumn,
       .referenceAudio: referenceAudioColumn, .videoMask: videoMaskColumn, .audioMask: audioMaskColumn,
     ].compactMapValues { $0 }
   }
@@ -100,7 +101,8 @@ struct PreprocessingContentOptions: ParsableArguments {
 
   private static func durations(_ text: String) throws -> [Double] {
     try text.split(separator: ";", omittingEmptySubsequences: false).map { entry in
-      guard let seconds = Double(entry.trimmingCharacters(in: .whitespaces)), seconds > 0, seconds < 1e6 else {
+      guard let seconds = Double(entry.trimmingCharacters(in: .whitespaces)), seconds > 0, seconds < 1e6
+      else {
         throw PreprocessingError(
           .option,
           "--audio-durations: \"\(entry)\" is no length; write seconds, such as 2.0, and a semicolon between several"

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// The `ltx` program of this build, run as a user runs it.
@@ -18,14 +19,34 @@ enum Program {
     let errors: String
   }
 
+  private static let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+  /// Whether the program can be started as a user without rights.
+  static let canRunAsNobody: Bool = {
+    guard getuid() == 0 else { return false }
+    do {
+      let scratch = try ScratchFolder()
+      return try run(["--version"], in: scratch.path, asNobody: true).status == 0
+    } catch {
+      return false
+    }
+  }()
+
   /// Starts the program; its output goes to files, so that no pipe can fill up.
-  static func start(_ arguments: [String], in folder: String) throws -> Process {
+  ///
+  /// - Parameters:
+  ///   - environment: beside that of the tests.
+  ///   - asNobody: as a user without rights, which only root can do.
+  static func start(
+    _ arguments: [String], in folder: String, environment: [String: String] = [:], asNobody: Bool = false
+  ) throws -> Process {
     let process = Process()
-    process.executableURL = URL(fileURLWithPath: path)
-    process.arguments = arguments
+    process.executableURL = URL(fileURLWithPath: asNobody ? "/usr/bin/env" : path)
+    process.arguments = (asNobody ? nobody + [path] : []) + arguments
     process.currentDirectoryURL = URL(fileURLWithPath: folder)
     // Threads that wait by spinning would take the processor from the tests that run beside this one.
     process.environment = ProcessInfo.processInfo.environment.merging(["OMP_WAIT_POLICY": "passive"]) { $1 }
+      .merging(environment) { $1 }
     for (name, assign) in [
       ("stdout.txt", { process.standardOutput = $0 }), ("stderr.txt", { process.standardError = $0 }),
     ] as [(String, (FileHandle) -> Void)] {
@@ -38,8 +59,10 @@ enum Program {
   }
 
   @discardableResult
-  static func run(_ arguments: [String], in folder: String) throws -> Result {
-    let process = try start(arguments, in: folder)
+  static func run(
+    _ arguments: [String], in folder: String, environment: [String: String] = [:], asNobody: Bool = false
+  ) throws -> Result {
+    let process = try start(arguments, in: folder, environment: environment, asNobody: asNobody)
     process.waitUntilExit()
     func text(_ name: String) throws -> String {
       try String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8)

@@ -57,7 +57,8 @@ import Testing
 
   @Test func `A folder: files of one name belong together`() throws {
     for name in [
-      "a.mp4", "sub/b.MOV", "sub/b.wav", "c.png", "c_mask.png", "a_reference.mp4", "d.flac", "notes.md", ".hidden.mp4",
+      "a.mp4", "sub/b.MOV", "sub/b.wav", "c.png", "c_mask.png", "a_reference.mp4", "d.flac", "notes.md",
+      ".hidden.mp4",
       ".precomputed/latents/a.mp4", "e_reference.mp4", "f.mp4",
     ] { try scratch.write("x", to: "clips/" + name) }
     for (name, caption) in [
@@ -74,7 +75,10 @@ import Testing
     #expect(paths(2) == [.audio: "d.flac"])
     #expect(paths(3) == [.video: "e_reference.mp4"])
     #expect(paths(4) == [.video: "sub/b.MOV", .audio: "sub/b.wav"])
-    #expect(found.problems.map(\.problem) == ["f.mp4: the caption is missing; write it into a .txt file of the same name"])
+    #expect(
+      found.problems.map(\.problem) == [
+        "f.mp4: the caption is missing; write it into a .txt file of the same name"
+      ])
   }
 
   @Test func `A folder: what has no place is told`() throws {
@@ -109,12 +113,14 @@ import Testing
       """#, "d.jsonl")
     #expect(
       all.samples[0].paths.mapValues { String($0.split(separator: "/").last ?? "") } == [
-        .video: "v", .audio: "a", .referenceVideo: "rv", .referenceAudio: "ra", .videoMask: "vm", .audioMask: "am",
+        .video: "v", .audio: "a", .referenceVideo: "rv", .referenceAudio: "ra", .videoMask: "vm",
+        .audioMask: "am",
       ])
     #expect(all.columns.unused.isEmpty)
     // A column that is named for one thing is not taken for another.
     let renamed = try dataset(
-      #"[{"clip": "c.mp4", "video": "r.mp4", "caption": "c"}]"#, "d.json", columns: [.referenceVideo: "video"])
+      #"[{"clip": "c.mp4", "video": "r.mp4", "caption": "c"}]"#, "d.json", columns: [.referenceVideo: "video"]
+    )
     #expect(renamed.samples[0].media == "c.mp4")
     #expect(renamed.samples[0].paths[.referenceVideo] == scratch.file("r.mp4"))
   }
@@ -149,23 +155,29 @@ import Testing
   }
 
   /// What is wrong in one place leaves the rows of the others.
-  @Test(arguments: [
-    (#"[{"video": "a", "caption": "b"}, "c"]"#, ["a"], [1], "must be an object"),
-    ("[{\"video\": \"a\", \"caption\": \"b,\"},\n]", ["a"], [1], "nothing follows the comma"),
-    ("[{\"video\": \"a\", \"caption\": \"b\"},\n{\"video\": \"c\", \"caption\": \"d\",}]", ["a"], [2], "nothing follows a comma"),
-    ("[,{\"video\": \"a\", \"caption\": \"b\"}]", ["a"], [1], "nothing stands before the comma"),
-    ("[{\"video\": \"a\", \"caption\": \"b\"}\n", ["a"], [2], "the list has no end"),
-    ("[{\"video\": \"a\", \"caption\": \"b\"}]\n x", ["a"], [2], "text follows the list"),
-    (
-      "[{\"video\": \"a\", \"caption\": \"open},\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"], [1],
-      "is not valid JSON"
-    ),
-    (
-      "[{\"video\": \"a\", \"caption\": \"b\"\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"], [1],
-      "is not valid JSON"
-    ),
-  ] as [(String, [String], [Int?], String)])
-  func `JSON that is broken in one place`(_ text: String, _ media: [String], _ lines: [Int?], _ problem: String) throws {
+  @Test(
+    arguments: [
+      (#"[{"video": "a", "caption": "b"}, "c"]"#, ["a"], [1], "must be an object"),
+      ("[{\"video\": \"a\", \"caption\": \"b,\"},\n]", ["a"], [1], "nothing follows the comma"),
+      (
+        "[{\"video\": \"a\", \"caption\": \"b\"},\n{\"video\": \"c\", \"caption\": \"d\",}]", ["a"], [2],
+        "nothing follows a comma"
+      ),
+      ("[,{\"video\": \"a\", \"caption\": \"b\"}]", ["a"], [1], "nothing stands before the comma"),
+      ("[{\"video\": \"a\", \"caption\": \"b\"}\n", ["a"], [2], "the list has no end"),
+      ("[{\"video\": \"a\", \"caption\": \"b\"}]\n x", ["a"], [2], "text follows the list"),
+      (
+        "[{\"video\": \"a\", \"caption\": \"open},\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"], [1],
+        "is not valid JSON"
+      ),
+      (
+        "[{\"video\": \"a\", \"caption\": \"b\"\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"], [1],
+        "is not valid JSON"
+      ),
+    ] as [(String, [String], [Int?], String)])
+  func `JSON that is broken in one place`(
+    _ text: String, _ media: [String], _ lines: [Int?], _ problem: String
+  ) throws {
     let found = try dataset(text, "d.json")
     #expect(found.samples.map(\.media) == media)
     #expect(found.problems.map(\.line) == lines)
@@ -179,13 +191,16 @@ import Testing
     #expect(found.problems.map(\.line) == [2])
   }
 
-  @Test(arguments: [
-    ("a.mp4,\"x\nb.mp4,y\n", ["b.mp4"], 2, "a quote is opened and never closed"),
-    ("a.mp4,\"x\" y\nb.mp4,y\n", ["b.mp4"], 2, "text follows a closing quote"),
-    ("b.mp4,y\na.mp4,x,y\n", ["b.mp4"], 3, "the row has 3 fields"),
-    ("b.mp4,\"y\nz\"\nc.mp4,x\nd.mp4,\"x\n", ["b.mp4", "c.mp4"], 5, "never closed"),
-  ] as [(String, [String], Int, String)])
-  func `CSV that is broken in one place`(_ rows: String, _ media: [String], _ line: Int, _ problem: String) throws {
+  @Test(
+    arguments: [
+      ("a.mp4,\"x\nb.mp4,y\n", ["b.mp4"], 2, "a quote is opened and never closed"),
+      ("a.mp4,\"x\" y\nb.mp4,y\n", ["b.mp4"], 2, "text follows a closing quote"),
+      ("b.mp4,y\na.mp4,x,y\n", ["b.mp4"], 3, "the row has 3 fields"),
+      ("b.mp4,\"y\nz\"\nc.mp4,x\nd.mp4,\"x\n", ["b.mp4", "c.mp4"], 5, "never closed"),
+    ] as [(String, [String], Int, String)])
+  func `CSV that is broken in one place`(_ rows: String, _ media: [String], _ line: Int, _ problem: String)
+    throws
+  {
     let found = try dataset("video,caption\n" + rows, "d.csv")
     #expect(found.samples.map(\.media) == media)
     #expect(found.problems.map(\.line) == [line])
@@ -214,7 +229,10 @@ import Testing
     ("{\"video\": \"c\", \"caption\": 3}", "\"caption\" must be text"),
     ("{\"video\": \"c\\u0000d\", \"caption\": \"d\"}", "zero byte"),
     ("{\"video\": null, \"caption\": \"d\"}", "the media file is missing"),
-    ("{\"video\": \"./a.mov\", \"caption\": \"d\"}", "./a.mov would be cached under the same name as the row of line 1, a"),
+    (
+      "{\"video\": \"./a.mov\", \"caption\": \"d\"}",
+      "./a.mov would be cached under the same name as the row of line 1, a"
+    ),
   ]) func `A row that can't be used`(_ row: String, _ problem: String) throws {
     let good = "{\"video\": \"a.mp4\", \"caption\": \"b\"}"
     let found = try dataset("\(good)\n\(row)\n", "d.jsonl")
@@ -223,4 +241,3 @@ import Testing
     #expect(found.problems[0].problem.contains(problem), "\(found.problems)")
   }
 }
-

@@ -36,10 +36,27 @@ import Testing
         one.media.hasPrefix(one.folder + "/")
         ? scratch.path + one.media.dropFirst(one.folder.count) : one.media
       let row = try JSONEncoder().encode([["video": media, "caption": "c"]])
-      let file = try DatasetFile(path: scratch.write(String(decoding: row, as: UTF8.self), to: "d.json"))
-      let sample = try #require(
-        try file.samples(DatasetColumns(of: file, media: nil, caption: nil)).first)
+      let dataset = try Dataset(path: scratch.write(String(decoding: row, as: UTF8.self), to: "d.json"))
+      let sample = try #require(dataset.samples.first)
       #expect(Array(sample.name.utf8) == Array(one.output.utf8), "\(one.media)")
+    }
+  }
+
+  private struct CaptionCase: Decodable {
+    let caption: String
+    let trigger: String?
+    let removes_prefixes: Bool
+    let text: String
+  }
+
+  @Test func `Captions reach the text encoder as in the reference`() throws {
+    let cases = try ReferenceFixtures.cases("captions", of: CaptionCase.self)
+    #expect(cases.contains { $0.trigger != nil } && cases.contains { !$0.removes_prefixes })
+    for one in cases {
+      let cleaning = CaptionCleaning(trigger: one.trigger, removesPrefixes: one.removes_prefixes)
+      // A trigger of blanks leaves one in the reference, which its tokenizer strips.
+      let isBlank = one.trigger.map { !$0.isEmpty && $0.allSatisfy(\.isWhitespace) } ?? false
+      #expect(cleaning.prompt(one.caption) == (isBlank ? String(one.text.dropFirst()) : one.text))
     }
   }
 }

@@ -10,6 +10,18 @@ public struct TinyModelFiles: Sendable {
 
   public static func ltx2() throws -> TinyModelFiles { try first.get() }
 
+  /// Copies of the files, for a test that changes them.
+  public func copy(to folder: String) throws -> TinyModelFiles {
+    try FileManager.default.copyItem(atPath: self.folder, toPath: folder)
+    return TinyModelFiles(folder: folder)
+  }
+
+  private init(folder: String) {
+    self.folder = folder
+    checkpoint = "\(folder)/\(TinyModel.checkpointName)"
+    textEncoder = "\(folder)/\(TinyModel.textEncoderName)"
+  }
+
   private static let first = Result {
     let folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("ltx-test-model-\(UUID().uuidString)").path
@@ -21,10 +33,7 @@ public struct TinyModelFiles: Sendable {
         print("cannot remove \(path): \(error)")
       }
     }
-    return TinyModelFiles(
-      checkpoint: "\(folder)/\(TinyModel.checkpointName)",
-      textEncoder: "\(folder)/\(TinyModel.textEncoderName)",
-      folder: folder)
+    return TinyModelFiles(folder: folder)
   }
 
   /// Set once, before the program can end.

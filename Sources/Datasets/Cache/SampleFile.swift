@@ -50,7 +50,8 @@ public struct SampleFile: Sendable {
   public var tensorNames: [String] {
     switch content {
     case .safetensors(let file): file.keys
-    case .torch(let file): (file.root.members ?? []).compactMap { $0.value.tensor == nil ? nil : $0.key.string }.sorted()
+    case .torch(let file):
+      (file.root.members ?? []).compactMap { $0.value.tensor == nil ? nil : $0.key.string }.sorted()
     }
   }
 

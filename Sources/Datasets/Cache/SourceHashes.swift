@@ -81,7 +81,8 @@ final class SourceHashes: Sendable {
     guard stat(path, &status) == 0 else {
       throw MediaError(
         .notReadable, file: path,
-        errno == ENOENT ? "there is no such file" : "can't be looked at (\(String(cString: strerror(errno))))",
+        errno == ENOENT
+          ? "there is no such file" : "can't be looked at (\(String(cString: strerror(errno))))",
         remedy: "Media paths are relative to the dataset; correct the path or remove the row.")
     }
     guard status.st_mode & S_IFMT != S_IFDIR else {

@@ -71,14 +71,16 @@ public struct Dataset: Sendable {
       let names = [Role.video, .audio].compactMap { columns[$0] }.map { "\"\($0)\"" }
       throw DatasetProblem(
         line: row.line,
-        "the media file is missing: the row has no \(names.joined(separator: " or ")); add it or remove the row")
+        "the media file is missing: the row has no \(names.joined(separator: " or ")); add it or remove the row"
+      )
     }
     guard let caption = given[.caption] else {
       throw DatasetProblem(
         line: row.line,
-        columns[.caption].map {
-          "\(media): the caption is missing: the row has no \"\($0)\"; add it or remove the row"
-        } ?? "\(media): the caption is missing; write it into a .txt file of the same name")
+        row.line == nil
+          ? "\(media): the caption is missing; write it into a .txt file of the same name"
+          : "\(media): the caption is missing: the row has no \"\(columns[.caption] ?? "caption")\"; add it or remove "
+            + "the row")
     }
     given[.caption] = nil
     let paths = given.mapValues { absolutePath($0, in: root) }

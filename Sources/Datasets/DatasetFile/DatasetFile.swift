@@ -49,7 +49,8 @@ struct DatasetFile: Sendable {
       case "csv": content = try Self.csv(Self.read(path), path)
       default:
         throw PreprocessingError(
-          .dataset, file: path, "is no dataset that is known here: give a .json, .jsonl or .csv file, or a folder")
+          .dataset, file: path,
+          "is no dataset that is known here: give a .json, .jsonl or .csv file, or a folder")
       }
     }
     guard !content.rows.isEmpty else {
@@ -108,7 +109,8 @@ struct DatasetFile: Sendable {
 
   private static func jsonLines(_ bytes: [UInt8]) -> Content {
     var content = Content()
-    for (index, text) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
+    for (index, text) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      .enumerated()
     where text.contains(where: { $0 > 0x20 }) {
       content.add(text, line: index + 1)
     }
@@ -124,7 +126,8 @@ struct DatasetFile: Sendable {
       let problem = read.problems.first
       throw PreprocessingError(
         .dataset, file: path, line: problem?.line,
-        problem?.problem ?? "holds no rows; give a header with the names of the columns, and a row for each clip")
+        problem?.problem
+          ?? "holds no rows; give a header with the names of the columns, and a row for each clip")
     }
     let names = header.fields.map { $0.trimmingCharacters(in: .whitespaces) }
     if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {

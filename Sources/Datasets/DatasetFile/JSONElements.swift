@@ -41,7 +41,8 @@ struct JSONElements {
       scanner.step()
       scanner.skipBlanks()
       if scanner.current == UInt8(ascii: "]") {
-        problems.append(DatasetProblem(line: comma, "is not valid JSON: nothing follows the comma; remove it"))
+        problems.append(
+          DatasetProblem(line: comma, "is not valid JSON: nothing follows the comma; remove it"))
       }
     }
   }
@@ -109,8 +110,10 @@ private struct Scanner {
         skipString()
         startsLine = false
         continue
-      case UInt8(ascii: ",") where depth == 0, UInt8(ascii: "]") where depth == 0: return bytes[start..<position]
-      case UInt8(ascii: "{") where startsLine && depth == 1 && bytes[start] == byte: return bytes[start..<position]
+      case UInt8(ascii: ",") where depth == 0, UInt8(ascii: "]") where depth == 0:
+        return bytes[start..<position]
+      case UInt8(ascii: "{") where startsLine && depth == 1 && bytes[start] == byte:
+        return bytes[start..<position]
       case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
       case UInt8(ascii: "}"), UInt8(ascii: "]"): depth -= 1
       default: break

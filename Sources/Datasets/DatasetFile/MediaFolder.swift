@@ -10,7 +10,8 @@ struct MediaFolder {
   let problems: [DatasetProblem]
 
   static let videos: Set<String> = [
-    "mp4", "mov", "mkv", "webm", "avi", "m4v", "mpg", "mpeg", "ts", "m2ts", "wmv", "flv", "gif", "mxf", "ogv", "3gp",
+    "mp4", "mov", "mkv", "webm", "avi", "m4v", "mpg", "mpeg", "ts", "m2ts", "wmv", "flv", "gif", "mxf", "ogv",
+    "3gp",
   ]
   static let pictures: Set<String> = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"]
   static let sounds: Set<String> = ["wav", "flac", "mp3", "m4a", "aac", "ogg", "opus", "aif", "aiff"]
@@ -26,7 +27,8 @@ struct MediaFolder {
       if let other = found[stem]?[role] {
         problems.append(
           DatasetProblem(
-            line: nil, "\(file) has the name of \(other) but for its extension; rename one of them, or move it away"))
+            line: nil,
+            "\(file) has the name of \(other) but for its extension; rename one of them, or move it away"))
       } else {
         found[stem, default: [:]][role] = file
       }
@@ -40,14 +42,16 @@ struct MediaFolder {
       }
     }
     var rows: [DatasetRow] = []
-    for (_, files) in found.sorted(by: { $0.key < $1.key }) where files[.video] != nil || files[.audio] != nil {
+    for (_, files) in found.sorted(by: { $0.key < $1.key }) where files[.video] != nil || files[.audio] != nil
+    {
       var values = files.mapValues(JSONValue.string)
       if let caption = files[.caption] {
         do {
           values[.caption] = .string(try Self.text("\(path)/\(caption)"))
         } catch {
           problems.append(
-            DatasetProblem(line: nil, "\(caption) is no text in UTF-8 (\(error.localizedDescription)); save it anew"))
+            DatasetProblem(
+              line: nil, "\(caption) is no text in UTF-8 (\(error.localizedDescription)); save it anew"))
           continue
         }
       }
@@ -57,7 +61,8 @@ struct MediaFolder {
     guard !rows.isEmpty || !problems.isEmpty else {
       throw PreprocessingError(
         .dataset, file: path,
-        "holds no videos, pictures or sounds; give a folder of clips with a caption in a .txt file beside each")
+        "holds no videos, pictures or sounds; give a folder of clips with a caption in a .txt file beside each"
+      )
     }
     self.rows = rows
     self.problems = problems

@@ -47,7 +47,8 @@ struct ClipFacts: Equatable, Sendable {
   /// Whether a clip would still be brought to this size, as far as that can be told without reading it.
   func remains(among buckets: [ResolutionBucket]) -> Bool {
     switch available {
-    case .exactly(let count): return buckets.best(width: shape.width, height: shape.height, frames: count) == bucket
+    case .exactly(let count):
+      return buckets.best(width: shape.width, height: shape.height, frames: count) == bucket
     case .atLeast(let count):
       // Where a longer bucket would suit better, nobody knows how many frames there are.
       return buckets.best(width: shape.width, height: shape.height) == bucket && bucket.frames <= count

@@ -20,6 +20,12 @@ struct Clip: Sendable {
   let start: Double
   /// What is worth knowing, a clause each.
   let notes: [String]
+  /// What was done that the reference does not do.
+  let corrections: Set<Correction>
+
+  enum Correction: Hashable, Sendable, CaseIterable {
+    case turned, reshaped
+  }
 
   /// Width and height of the upright picture; with pixels that are no squares, in their proportions.
   struct Shape: Equatable, Sendable, CustomStringConvertible {
@@ -93,15 +99,15 @@ struct ClipReader: Sendable {
       guard let bucket = buckets.best(width: shape.width, height: shape.height, frames: available) else {
         throw tooShort(available ?? 0, path, ending)
       }
-      let (frames, reader, isUneven) = try frames(path, count: bucket.frames) {
+      let (frames, reader, rate, isUneven) = try frames(path, count: bucket.frames) {
         try FrameTensors.filled($0, (bucket.width, bucket.height), shape: (shape.width, shape.height))
       }
       if frames.count == bucket.frames {
         return Clip(
-          pixels: try FrameTensors.stack(frames), frameRate: rate(of: reader), bucket: bucket, shape: shape,
+          pixels: try FrameTensors.stack(frames), frameRate: rate, bucket: bucket, shape: shape,
           available: available.map { .exactly($0) } ?? .atLeast(bucket.frames), hasSound: reader.hasAudio,
           isPicture: reader.isImage, start: reader.firstSeconds ?? 0,
-          notes: notes(reader, isUneven, available, ending))
+          notes: notes(isUneven ? rate : nil, available, ending), corrections: corrections(reader))
       }
       available = frames.count
       ending = reader.ending
@@ -111,20 +117,19 @@ struct ClipReader: Sendable {
   /// The first frames of a file: `count` of them, or fewer where it ends.
   ///
   /// - Parameter make: makes something of each.
-  /// - Returns: besides, whether frames were left out or repeated because the rate varies.
+  /// - Returns: besides, the rate of the frames, and whether it is another than the container tells.
   func frames<Result>(
     _ path: String, count: Int, _ make: (RGBFrame) throws -> Result
-  ) throws -> (frames: [Result], reader: VideoReader, isUneven: Bool) {
+  ) throws -> (frames: [Result], reader: VideoReader, rate: Double, isUneven: Bool) {
     let reader = try open(path)
+    let ownRate = reader.isImage ? 1 : reader.frameRate.value
     if let frameRate, !reader.isImage {
-      return (try FrameTimeline.steady(count, of: reader, rate: frameRate, make), reader, false)
+      return (try FrameTimeline.steady(count, of: reader, rate: frameRate, make), reader, frameRate, false)
     }
-    let (frames, drift) = try FrameTimeline.first(count, of: reader, make)
-    guard !isCompatible, drift > 1 else { return (frames, reader, false) }
+    let (frames, trueRate) = try FrameTimeline.first(count, of: reader, make)
+    guard !isCompatible, let trueRate else { return (frames, reader, ownRate, false) }
     let again = try open(path)
-    return (
-      try FrameTimeline.steady(count, of: again, rate: again.frameRate.value, make), again, true
-    )
+    return (try FrameTimeline.steady(count, of: again, rate: trueRate, make), again, trueRate, true)
   }
 
   func open(_ path: String) throws -> VideoReader {
@@ -133,29 +138,32 @@ struct ClipReader: Sendable {
     return try VideoReader(path: path, applyRotation: false)
   }
 
-  func rate(of reader: VideoReader) -> Double {
-    reader.isImage ? 1 : frameRate ?? reader.frameRate.value
-  }
-
   func shape(of reader: VideoReader) -> Clip.Shape {
     let aspect = isCompatible || reader.isImage ? Rational(1) : reader.pixelAspect
     return Clip.Shape(width: reader.width * aspect.numerator, height: reader.height * aspect.denominator)
   }
 
-  private func notes(
-    _ reader: VideoReader, _ isUneven: Bool, _ available: Int?, _ ending: Ending
-  ) -> [String] {
+  private func notes(_ trueRate: Double?, _ available: Int?, _ ending: Ending) -> [String] {
     var notes: [String] = []
-    if isUneven, frameRate == nil {
+    if let trueRate {
       notes.append(
         String(
-          format: "its frame rate varies: frames were left out or repeated to make %.5g a second of it",
-          reader.frameRate.value))
+          format:
+            "its frame rate varies, or is not what the container tells: frames were left out or repeated to make "
+            + "%.5g a second", trueRate))
     }
     if available != nil, case .damaged(let reason) = ending {
       notes.append("a shorter bucket was taken, for \(reason)")
     }
     return notes
+  }
+
+  private func corrections(_ reader: VideoReader) -> Set<Clip.Correction> {
+    guard !isCompatible, !reader.isImage else { return [] }
+    var corrections: Set<Clip.Correction> = []
+    if reader.quarterTurns != 0 { corrections.insert(.turned) }
+    if reader.pixelAspect.value != 1 { corrections.insert(.reshaped) }
+    return corrections
   }
 
   private var shortest: Int { buckets.map(\.frames).min() ?? 1 }

@@ -2,21 +2,25 @@ import Media
 
 /// Frames of a video as they come, or at a steady rate.
 enum FrameTimeline {
-  /// The first frames, and by how much their times leave a steady rate.
+  /// The first frames, and the rate at which they really come where it is not the one that the container tells.
   ///
-  /// - Returns: `count` frames, fewer where the video ends; and the largest distance, in frames, of a frame's time from
-  ///   that of the rate. Containers round time stamps and miscount lengths, so less than one is no sign of anything.
+  /// Containers round time stamps and miscount lengths, so frames that are never further than one frame's time from a
+  /// steady rate are taken to keep it.
+  ///
+  /// - Returns: `count` frames, fewer where the video ends; and frames a second by their times, nil if the container's
+  ///   rate holds.
   static func first<Result>(
     _ count: Int, of reader: VideoReader, _ make: (RGBFrame) throws -> Result
-  ) throws -> (frames: [Result], drift: Double) {
+  ) throws -> (frames: [Result], trueRate: Double?) {
     let rate = reader.frameRate.value
     var frames: [Result] = []
-    var drift = 0.0
+    var (drift, last) = (0.0, 0.0)
     while frames.count < count, let frame = try reader.next() {
       drift = max(drift, abs(frame.seconds * rate - Double(frames.count)))
+      last = frame.seconds
       frames.append(try make(frame))
     }
-    return (frames, drift)
+    return (frames, drift > 1 && last > 0 ? Double(frames.count - 1) / last : nil)
   }
 
   /// Frame k is the one that is on the screen at k / `rate` seconds, for half a frame's time is nothing.
@@ -35,8 +39,8 @@ enum FrameTimeline {
         (shown, made) = (following, nil)
         next = try reader.next()
       }
-      // The last frame stays for as long as the video's own rate gives it.
-      let end = shown.seconds + 1 / reader.frameRate.value
+      // The last frame stays as long as others.
+      let end = shown.seconds + 1 / rate
       guard next != nil || Double(frames.count) / rate < end - 1e-6 else { break }
       let frame = try made ?? make(shown)
       made = frame

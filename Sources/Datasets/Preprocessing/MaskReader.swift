@@ -29,7 +29,8 @@ struct MaskReader: Sendable {
     guard let last = read.frames.last else { throw empty(path) }
     var note: String?
     if !read.reader.isImage, read.frames.count < bucket.frames {
-      note = "the mask ends after \(read.frames.count) of \(bucket.frames) frames; its last one holds to the end"
+      note =
+        "the mask ends after \(read.frames.count) of \(bucket.frames) frames; its last one holds to the end"
     }
     let frames = read.frames + Array(repeating: last, count: bucket.frames - read.frames.count)
     let count = factors.latentFrames(bucket.frames)

@@ -48,7 +48,9 @@ struct MediaEncoder {
     for group in groups.values {
       do {
         let encoded = try encode(group.map(\.1))
-        for (index, member) in group.enumerated() { latents[member.0] = .success(try encoded.select(0, index)) }
+        for (index, member) in group.enumerated() {
+          latents[member.0] = .success(try encoded.select(0, index))
+        }
       } catch let error as TorchError where error.kind == .outOfMemory {
         throw error
       } catch {
@@ -61,7 +63,8 @@ struct MediaEncoder {
   private func encode(_ pixels: [Tensor]) throws -> Tensor {
     guard let video else { preconditionFailure("pixels without a video encoder") }
     return try withoutGrad {
-      try video.encode(pixels.count == 1 ? pixels[0] : Tensor.cat(pixels), tiling: plan.options.tiling).to(.cpu)
+      try video.encode(pixels.count == 1 ? pixels[0] : Tensor.cat(pixels), tiling: plan.options.tiling).to(
+        .cpu)
     }
   }
 
@@ -91,7 +94,9 @@ struct MediaEncoder {
     case .soundMask(let path):
       guard let audioConfiguration else { preconditionFailure("a mask of sound without a configuration") }
       let sound = plan.check.file(.audioLatents, sample)
-      guard sound.exists, let steps = try SampleFile(path: sound.path).number("num_time_steps") else { return nil }
+      guard sound.exists, let steps = try SampleFile(path: sound.path).number("num_time_steps") else {
+        return nil
+      }
       let reader = SoundReader(isCompatible: plan.options.isCompatible)
       return [("mask", .tensor(try reader.mask(path, steps: Int(steps), configuration: audioConfiguration)))]
     }

@@ -48,7 +48,9 @@ public struct PreprocessingPlan: Sendable {
       dataset: options.dataset, outputFolder: outputFolder, share: options.share)
     report.notes = Self.notes(dataset, options)
     if options.share.index == 0 {
-      report.problems = dataset.problems.map { report.failure(line: $0.line, sample: nil, folder: nil, $0.problem) }
+      report.problems = dataset.problems.map {
+        report.failure(line: $0.line, sample: nil, folder: nil, $0.problem)
+      }
       report.rows = dataset.problems.count
     }
     var work: [SampleWork] = []
@@ -96,10 +98,10 @@ public struct PreprocessingPlan: Sendable {
     if hasVideo { try checkpoint.require("vae") }
     _ = try TextConfiguration(checkpoint.config)
     let root = checkpoint.weights()
-    var needed: [(String, String, ModelFiles.Component, String)] = [
-      (Checkpoint.Prefix.textProjection, "text projection", .transformer, "")
-    ]
-    if hasVideo { needed.append((Checkpoint.Prefix.videoVAE + ".encoder", "video VAE encoder", .videoVAE, "")) }
+    var needed: [(String, String, ModelFiles.Component, String)] = []
+    if hasVideo {
+      needed.append((Checkpoint.Prefix.videoVAE + ".encoder", "video VAE encoder", .videoVAE, ""))
+    }
     if hasSound {
       needed.append(
         (
@@ -107,6 +109,7 @@ public struct PreprocessingPlan: Sendable {
           ", or leave the sound of clips out with --skip-audio"
         ))
     }
+    needed.append((Checkpoint.Prefix.textProjection, "text projection", .transformer, ""))
     for (path, what, component, alternative) in needed {
       let scope = path.split(separator: ".").reduce(root) { $0 / String($1) }
       guard !scope.isPresent else { continue }
@@ -126,7 +129,8 @@ public struct PreprocessingPlan: Sendable {
   ///
   /// - Returns: the buckets of references.
   private static func requireSizes(
-    _ options: PreprocessingOptions, _ dataset: Dataset, _ checkpoint: Checkpoint, _ factors: CompressionFactors
+    _ options: PreprocessingOptions, _ dataset: Dataset, _ checkpoint: Checkpoint,
+    _ factors: CompressionFactors
   ) throws -> [ResolutionBucket] {
     guard dataset.samples.contains(where: { $0.paths[.video] != nil }) else { return [] }
     let buckets = options.buckets
@@ -148,7 +152,8 @@ public struct PreprocessingPlan: Sendable {
 
     let (space, time) = (options.referenceDownscale, options.referenceTemporalScale)
     for bucket in buckets {
-      guard bucket.width.isMultiple(of: space * factors.width), bucket.height.isMultiple(of: space * factors.height)
+      guard bucket.width.isMultiple(of: space * factors.width),
+        bucket.height.isMultiple(of: space * factors.height)
       else {
         throw PreprocessingError(
           .option,
@@ -177,7 +182,9 @@ public struct PreprocessingPlan: Sendable {
           + "\(options.share.count)th sample")
     }
     let columns = Role.allCases.compactMap { role in dataset.columns[role].map { (role, $0) } }
-    let renamed = columns.map { role, name in role.rawValue == name ? name : "\(role.rawValue) from \"\(name)\"" }
+    let renamed = columns.map { role, name in
+      role.rawValue == name ? name : "\(role.rawValue) from \"\(name)\""
+    }
     notes.append("columns: " + renamed.joined(separator: ", "))
     if !dataset.columns.unused.isEmpty {
       notes.append("columns that nothing reads: " + dataset.columns.unused.joined(separator: ", "))
@@ -226,7 +233,7 @@ extension PreprocessingReport {
   /// A file that could not be made.
   mutating func add(_ folder: CacheFolder, _ sample: DatasetSample, _ reason: String, _ check: SampleCheck) {
     let file = check.file(folder, sample)
-    let older = file.exists ? " The \(folder.noun) of an earlier run still lie in \(file.path)." : ""
+    let older = file.exists ? " \(file.path) of an earlier run is still there." : ""
     problems.append(failure(line: sample.line, sample: sample.name, folder: folder, reason + older))
     counts[folder, default: Count()].failed += 1
   }
@@ -234,6 +241,7 @@ extension PreprocessingReport {
   mutating func warn(_ folder: CacheFolder, _ sample: DatasetSample, _ reason: String) {
     problems.append(
       Problem(
-        severity: .warning, dataset: dataset, line: sample.line, sample: sample.name, folder: folder, reason: reason))
+        severity: .warning, dataset: dataset, line: sample.line, sample: sample.name, folder: folder,
+        reason: reason))
   }
 }

@@ -80,7 +80,8 @@ public struct PreprocessingReport: Codable, Sendable {
       name + String(repeating: " ", count: width - name.count) + cell("\(count.encoded)", 9)
         + cell("\(count.upToDate)", 12) + cell("\(count.failed)", 8)
     }
-    let header = String(repeating: " ", count: width) + cell("encoded", 9) + cell("up to date", 12) + cell("failed", 8)
+    let header =
+      String(repeating: " ", count: width) + cell("encoded", 9) + cell("up to date", 12) + cell("failed", 8)
     return ([header] + lines).joined(separator: "\n")
   }
 

@@ -68,10 +68,25 @@ public final class Preprocessor {
   public var currentReport: PreprocessingReport { report }
 
   private var isStopped = false
+  /// How many clips were shown otherwise than by the reference.
+  private var corrected: [Clip.Correction: Int] = [:]
 
   private func finish(_ began: Date) {
     report.seconds = Date().timeIntervalSince(began)
     report.sort()
+    for correction in Clip.Correction.allCases {
+      guard let count = corrected[correction] else { continue }
+      let clips = count == 1 ? "1 clip" : "\(count) clips"
+      switch correction {
+      case .turned:
+        report.notes.append(
+          "\(clips) \(count == 1 ? "was" : "were") turned as the file asks; --compat does not")
+      case .reshaped:
+        report.notes.append(
+          "\(clips) \(count == 1 ? "has" : "have") pixels that are no squares, and \(count == 1 ? "is" : "are") shown in "
+            + "true shape; --compat squeezes the picture")
+      }
+    }
     do {
       try plan.hashes.save()
     } catch {
@@ -111,7 +126,8 @@ public final class Preprocessor {
         }
         if excess > 0 {
           report.warn(
-            .conditions, work.sample, "\(work.sample.media): its caption is \(excess) tokens too long, and was cut")
+            .conditions, work.sample,
+            "\(work.sample.media): its caption is \(excess) tokens too long, and was cut")
         }
         try store(
           [
@@ -167,9 +183,11 @@ public final class Preprocessor {
       for (folder, reason) in sample.failures { report.add(folder, work.sample, reason, plan.check) }
       for (folder, reason) in sample.warnings { report.warn(folder, work.sample, reason) }
       if sample.isSilent { report.withoutSound += 1 }
+      for correction in sample.corrections { corrected[correction, default: 0] += 1 }
       for (place, file) in sample.files.enumerated() {
         do {
-          let values = try encoder.values(file, work.sample, latents[MediaEncoder.Place(sample: index, file: place)])
+          let values = try encoder.values(
+            file, work.sample, latents[MediaEncoder.Place(sample: index, file: place)])
           guard let values else { continue }
           guard try values.allSatisfy({ try $0.value.tensor.map(isFinite) ?? true }) else {
             throw PreprocessingError(
@@ -203,7 +221,9 @@ public final class Preprocessor {
     let file = plan.check.file(folder, sample)
     do {
       if let other = try file.write(values, fingerprint) {
-        report.warn(folder, sample, "\(other) is of another tool; training may find it in place of \(file.path): remove it")
+        report.warn(
+          folder, sample,
+          "\(other) is of another tool; training may find it in place of \(file.path): remove it")
       }
       report.counts[folder, default: .init()].encoded += 1
     } catch let error as TensorFileError {

@@ -23,7 +23,8 @@ public struct ProcessShare: Equatable, Sendable {
       ("SLURM_PROCID", ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"], "SLURM_LOCALID"),
     ]
     for (rankName, countNames, localName) in launchers {
-      guard let rank = environment[rankName], let countName = countNames.first(where: { environment[$0] != nil }),
+      guard let rank = environment[rankName],
+        let countName = countNames.first(where: { environment[$0] != nil }),
         let count = environment[countName]
       else { continue }
       guard let index = Int(rank), let total = Int(count), total > 0, (0..<total).contains(index),

@@ -19,7 +19,9 @@ public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
   init?(text: some StringProtocol) {
     let parts = text.split(separator: "x", omittingEmptySubsequences: false)
     let numbers = parts.compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }
-    guard parts.count == 3, numbers.count == 3, numbers.allSatisfy({ (1...1_000_000).contains($0) }) else { return nil }
+    guard parts.count == 3, numbers.count == 3, numbers.allSatisfy({ (1...1_000_000).contains($0) }) else {
+      return nil
+    }
     self.init(width: numbers[0], height: numbers[1], frames: numbers[2])
   }
 

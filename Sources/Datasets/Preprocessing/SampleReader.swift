@@ -30,6 +30,7 @@ struct PreparedSample: Sendable {
   /// What could not be read: the folder, and why.
   var failures: [(folder: CacheFolder, reason: String)] = []
   var warnings: [(folder: CacheFolder, reason: String)] = []
+  var corrections: Set<Clip.Correction> = []
   /// The clip has no sound, where some was looked for.
   var isSilent = false
   /// What no other sample would fare better with: memory has run out.
@@ -68,6 +69,7 @@ struct SampleReader: Sendable {
           let clip = try readClip(path, .latents, &result) { try clips.read(path) }
           let read = ClipFacts(clip)
           (facts, start) = (read, clip.start)
+          result.corrections = clip.corrections
           result.files.append(
             PreparedFile(
               folder: .latents, content: .pixels(clip.pixels, frameRate: clip.frameRate),
@@ -151,7 +153,9 @@ struct SampleReader: Sendable {
       if let note { result.warnings.append((folder, "\(path): \(note)")) }
       return PreparedFile(folder: folder, content: .mask(mask), fingerprint: fingerprint)
     case .audioLatents:
-      if let path = paths[.audio] { return try column(folder, path, facts, fingerprint, isPadded: true, &result) }
+      if let path = paths[.audio] {
+        return try column(folder, path, facts, fingerprint, isPadded: true, &result)
+      }
       guard let facts, let path = paths[.video] else { return nil }
       let sound = try sounds.read(path, seconds: facts.seconds, start: start ?? firstFrame(path))
       return prepared(folder, path, sound, fingerprint, &result)
@@ -197,7 +201,8 @@ struct SampleReader: Sendable {
     let before = try hashes.snapshot(of: path)
     let clip = try read()
     guard try hashes.snapshot(of: path) == before else {
-      throw MediaError(.decoding, file: path, "was changed while it was read", remedy: "Run again when it is finished.")
+      throw MediaError(
+        .decoding, file: path, "was changed while it was read", remedy: "Run again when it is finished.")
     }
     for note in clip.notes { result.warnings.append((folder, "\(path): \(note)")) }
     return clip
@@ -211,7 +216,8 @@ struct SampleReader: Sendable {
       let (sound, length) = try sounds.read(path, most: nil, durations: options.audioDurations)
       let seconds = options.audioDurations.filter { $0 <= length }.max() ?? length
       return prepared(
-        folder, path, sound, fingerprint.adding([.sourceSeconds: "\(length)", .seconds: "\(seconds)"]), &result)
+        folder, path, sound, fingerprint.adding([.sourceSeconds: "\(length)", .seconds: "\(seconds)"]),
+        &result)
     }
     let seconds = check.secondsOfColumn(facts)
     let sound =

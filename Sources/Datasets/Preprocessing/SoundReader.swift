@@ -42,21 +42,25 @@ struct SoundReader: Sendable {
         decoded.channels = decoded.channels.map { Array($0.dropFirst(samples)) }
       }
       notes.append(
-        String(format: "its sound starts %.3f s %@ the picture, and was shifted", abs(late), late > 0 ? "after" : "before"))
+        String(
+          format: "its sound starts %.3f s %@ the picture, and was shifted", abs(late),
+          late > 0 ? "after" : "before"))
     }
     let wanted = Int(seconds * Double(decoded.sampleRate))
     let missing = wanted - (decoded.channels.first?.count ?? 0)
     if missing > 0 {
       if Double(missing) > Self.tolerance * Double(decoded.sampleRate) {
         notes.append(
-          String(format: "its sound ends %.3f s early; silence follows", Double(missing) / Double(decoded.sampleRate)))
+          String(
+            format: "its sound ends %.3f s early; silence follows",
+            Double(missing) / Double(decoded.sampleRate)))
       }
       let silence = [Float](repeating: 0, count: missing)
       decoded.channels = decoded.channels.map { $0 + silence }
     } else if missing < 0 {
       decoded.channels = decoded.channels.map { Array($0.prefix(wanted)) }
     }
-    if let damage = decoded.damage { notes.append("its sound is damaged: \(damage)") }
+    if let damage = decoded.damage { notes.append(Self.note(damage)) }
     return PreparedSound(sound: decoded.stereo(), notes: notes)
   }
 
@@ -66,7 +70,9 @@ struct SoundReader: Sendable {
   ///   - most: seconds that are taken at the most.
   ///   - durations: seconds, of which the longest that the sound fills is taken; empty for the whole.
   /// - Throws: `MediaError`, also for a sound that is shorter than all durations.
-  func read(_ path: String, most: Double?, durations: [Double]) throws -> (sound: PreparedSound, length: Double) {
+  func read(_ path: String, most: Double?, durations: [Double]) throws -> (
+    sound: PreparedSound, length: Double
+  ) {
     var decoded = try decode(path, most: durations.isEmpty ? most : nil)
     let length = Double(decoded.channels[0].count) / Double(decoded.sampleRate)
     if let shortest = durations.min() {
@@ -79,8 +85,12 @@ struct SoundReader: Sendable {
       let samples = Int(duration * Double(decoded.sampleRate))
       decoded.channels = decoded.channels.map { Array($0.prefix(samples)) }
     }
-    let notes = decoded.damage.map { ["its sound is damaged: \($0)"] } ?? []
+    let notes = decoded.damage.map { [Self.note($0)] } ?? []
     return (PreparedSound(sound: decoded.stereo(), notes: notes), length)
+  }
+
+  private static func note(_ damage: String) -> String {
+    "its sound is damaged, and was read as far as it can be (\(damage)); the reference takes none of it"
   }
 
   private func decode(_ path: String, most: Double?) throws -> DecodedSound {
@@ -130,7 +140,9 @@ struct SoundReader: Sendable {
 
   private func nearest(_ level: Tensor, _ steps: Int) throws -> Tensor {
     guard level.count > 0 else { return try .zeros([steps]) }
-    return try level.unsqueeze(0).unsqueeze(0).unsqueeze(0).resizeNearest([1, steps]).flatten(from: 0, through: -1)
-      .greater(than: 0.5).to(.float32)
+    return try level.unsqueeze(0).unsqueeze(0).unsqueeze(0).resizeNearest([1, steps]).flatten(
+      from: 0, through: -1
+    )
+    .greater(than: 0.5).to(.float32)
   }
 }

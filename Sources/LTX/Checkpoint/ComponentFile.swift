@@ -23,7 +23,9 @@ struct ComponentFile {
 
   /// Whether the file holds more than a transformer.
   var isUnified: Bool {
-    ModelFiles.Component.allCases.flatMap(\.configurationKeys).contains { $0 != "transformer" && config.has($0) }
+    ModelFiles.Component.allCases.flatMap(\.configurationKeys).contains {
+      $0 != "transformer" && config.has($0)
+    }
   }
 
   /// What the configuration says beyond the components.

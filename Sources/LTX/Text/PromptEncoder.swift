@@ -44,7 +44,8 @@ public struct PromptEncoder: Sendable {
     let skipped = max(0, tokens - Int(used) - 1)
     let features = try withoutGrad {
       try extractor(
-        encoder, ids: ids.narrow(1, skipped, tokens - skipped), mask: mask.narrow(1, skipped, tokens - skipped),
+        encoder, ids: ids.narrow(1, skipped, tokens - skipped),
+        mask: mask.narrow(1, skipped, tokens - skipped),
         firstPosition: skipped)
     }
     guard skipped > 0 else { return features }

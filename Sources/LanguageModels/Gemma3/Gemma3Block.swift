@@ -79,7 +79,8 @@ struct Gemma3Context: TensorBundle {
       let bias = try Tensor.zeros(allowed.shape, dtype: dtype, device: device)
         .maskedFill(allowed.logicalNot(), Scalar(-Double.infinity))
       let positions = try Gemma3Positions(
-        rotation, positions: firstPosition..<firstPosition + tokens, headWidth: c.headWidth, dtype: dtype, device: device)
+        rotation, positions: firstPosition..<firstPosition + tokens, headWidth: c.headWidth, dtype: dtype,
+        device: device)
       return Reach(mask: bias, positions: positions)
     }
     global = try reach(isBefore, c.globalRotation)

@@ -1,0 +1,97 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `ltx preprocess` as it is run: options, tables, exit statuses.
+@Suite struct PreprocessCommandTests {
+  private let scratch: ScratchFolder
+  private let model: TinyModelFiles
+
+  init() throws {
+    scratch = try ScratchFolder()
+    model = try TinyModelFiles.ltx2()
+    for (name, source) in [("a", "testsrc2"), ("b", "mandelbrot")] {
+      try runFFmpeg([
+        "-f", "lavfi", "-i", "\(source)=size=96x64:rate=24", "-f", "lavfi", "-i", "sine=frequency=440", "-t",
+        "0.5",
+        "-pix_fmt", "yuv420p", scratch.file("\(name).mp4"),
+      ])
+    }
+    try scratch.write("video,caption\na.mp4,one\nb.mp4,two\n", to: "d.csv")
+  }
+
+  private func run(_ more: [String], dataset: String = "d.csv", asNobody: Bool = false) throws
+    -> Program.Result
+  {
+    try Program.run(
+      [
+        "preprocess", dataset, "--resolution-buckets", "64x64x9", "--model-path", model.checkpoint,
+        "--text-encoder-path", model.textEncoder,
+      ] + more, in: scratch.path, asNobody: asNobody)
+  }
+
+  @Test func `Counts, and the statuses of success and of failures`() throws {
+    let first = try run(["--with-audio"])
+    #expect(first.status == 0, "\(first.errors)")
+    #expect(first.output.contains("audio_latents        2           0       0"))
+    #expect(first.output.contains("2 rows: 0 up to date, 0 failed; cached in "))
+    let second = try run(["--with-audio", "--format", "safetensors"])
+    #expect(second.status == 0 && second.output.contains("2 rows: 2 up to date"))
+    try scratch.write("video,caption\na.mp4,one\nnone.mp4,two\n", to: "d.csv")
+    let third = try run([])
+    #expect(third.status == 1)
+    #expect(third.errors.contains("error: d.csv:3: \(scratch.path)/none.mp4: there is no such file"))
+    #expect(third.output.contains("2 rows: 1 up to date, 1 failed"))
+  }
+
+  @Test(arguments: [
+    (["--resolution-buckets", "65x64x9"], "65x64x9: the width must be a multiple of 32"),
+    (["--audio-durations", "1;x"], "--audio-durations: \"x\" is no length"),
+    (["--with-audio", "--skip-audio"], "contradict each other"),
+    (["--batch-size", "0"], "--batch-size must be 1 or more"),
+    (["--reference-downscale-factor", "0"], "must be 1 or more"),
+    (["--format", "csv"], "safetensors"),
+    (["--caption-column", "words"], "there is no column \"words\""),
+    (["--fps", "0"], "not possible"),
+  ]) func `What can't be begun ends with status 2`(_ options: [String], _ problem: String) throws {
+    let result = try run(options)
+    #expect(result.status == 2)
+    #expect(result.errors.contains(problem), "\(result.errors)")
+    #expect(!FileManager.default.fileExists(atPath: scratch.file(".precomputed")))
+  }
+
+  @Test func `Two processes of a launcher`() throws {
+    let shares = try (0..<2).map { rank in
+      try Program.run(
+        [
+          "preprocess", "d.csv", "--resolution-buckets", "64x64x9", "--model-path", model.checkpoint,
+          "--text-encoder-path", model.textEncoder, "--skip-audio",
+        ], in: scratch.path, environment: ["RANK": "\(rank)", "WORLD_SIZE": "2"])
+    }
+    #expect(shares.allSatisfy { $0.status == 0 && $0.output.contains("1 rows: 0 up to date, 0 failed") })
+    #expect(scratch.files(below: ".precomputed/latents") == ["a.safetensors", "b.safetensors"])
+  }
+
+  @Test(.enabled(if: Program.canRunAsNobody, "another user can't run the program here"))
+  func `Files and folders that may not be used`() throws {
+    // Libtorch may lie where nobody else may look, so what has to be encoded is.
+    try scratch.write("video,caption\na.mp4,one\n", to: "d.csv")
+    #expect(try run(["--skip-audio"]).status == 0)
+    try scratch.write("video,caption\na.mp4,one\nb.mp4,two\n", to: "d.csv")
+    for file in ["", ".precomputed", ".precomputed/latents"] { chmod(scratch.file(file), 0o777) }
+    chmod(scratch.file(".precomputed/report.json"), 0o666)
+    chmod(scratch.file("b.mp4"), 0o000)
+    let result = try run(["--skip-audio"], asNobody: true)
+    #expect(result.status == 1)
+    #expect(
+      result.errors.contains("error: d.csv:3: \(scratch.path)/b.mp4: can't be read (Permission denied)"),
+      "\(result.errors)")
+    #expect(result.output.contains("2 rows: 1 up to date, 1 failed"))
+    try FileManager.default.createDirectory(
+      atPath: scratch.file("locked"), withIntermediateDirectories: true,
+      attributes: [.posixPermissions: 0o755])
+    let locked = try run(["--output-dir", "locked/cache"], asNobody: true)
+    #expect(locked.status == 2)
+    #expect(locked.errors.contains("Permission denied; choose another --output-dir"), "\(locked.errors)")
+  }
+}

@@ -1,0 +1,247 @@
+import Foundation
+import LTX
+import Media
+import TensorFiles
+import TestSupport
+import Testing
+import Torch
+
+@testable import Datasets
+
+/// What can't be used is told with its row; the rest is done.
+@Suite struct PreprocessingBadInputTests {
+  private let fixture: PreprocessingFixture
+
+  init() throws { fixture = try PreprocessingFixture(ownsModel: true) }
+
+  @Test func `Bad files among good ones are told at the end, with their rows`() throws {
+    try fixture.clip("good.mp4", frames: 9)
+    try fixture.clip("short.mp4", frames: 8)
+    try fixture.scratch.write("no video", to: "text.mp4")
+    try fixture.scratch.write("", to: "empty.mp4")
+    try fixture.dataset([
+      ("text.mp4", "x"), ("good.mp4", "x"), ("short.mp4", "x"), ("none.mp4", "x"), ("empty.mp4", "x"),
+    ])
+    let summary = try fixture.run(fixture.options())
+    #expect(summary.encoded(.latents) == 1 && summary.encoded(.conditions) == 1)
+    #expect(summary.failures.map(\.line) == [2, 4, 5, 6])
+    #expect(summary.failures[1].description.contains("dataset.json:4: "))
+    #expect(
+      summary.failures[1].description.contains("short.mp4: has 8 frames, but the shortest bucket takes 9"))
+    #expect(summary.failures[2].description.contains("none.mp4: there is no such file"))
+    #expect(try fixture.cached("latents/good").contains("latents"))
+    #expect(!FileManager.default.fileExists(atPath: fixture.file(".precomputed/latents/short.safetensors")))
+  }
+
+  @Test func `Where no clip can be used, nothing is begun`() throws {
+    try fixture.clip("short.mp4", frames: 3)
+    try fixture.dataset([("short.mp4", "x"), ("none.mp4", "x")])
+    #expect(throws: NoUsableSamples.self) { try PreprocessingPlan(fixture.options()) }
+    #expect(!FileManager.default.fileExists(atPath: fixture.file(".precomputed")))
+  }
+
+  /// The container of a file that is cut off still counts all of its frames.
+  @Test func `A clip that ends early takes a shorter bucket, or is told`() throws {
+    try fixture.clip("whole.mp4", frames: 60)
+    let whole = try Data(contentsOf: URL(fileURLWithPath: fixture.file("whole.mp4")))
+    var decoded = 60
+    var size = whole.count
+    // Cut until fewer than 33 and at least 9 frames are left.
+    while decoded >= 33 {
+      size -= whole.count / 40
+      try whole.prefix(size).write(to: URL(fileURLWithPath: fixture.file("cut.mp4")))
+      decoded = try VideoReader.countFrames(path: fixture.file("cut.mp4"))
+    }
+    try #require(decoded >= 9)
+    try #require(try VideoReader(path: fixture.file("cut.mp4")).frameCount == .declared(60))
+    try fixture.dataset([("cut.mp4", "x"), ("whole.mp4", "x")])
+
+    #expect(try fixture.run(fixture.options("64x64x33;64x64x9")).failures.isEmpty)
+    #expect(try fixture.cached("latents/cut").tensor("num_frames").item() == 2)
+    #expect(try fixture.cached("latents/whole").tensor("num_frames").item() == 5)
+
+    let summary = try fixture.run(fixture.options("64x64x33"))
+    #expect(summary.failures.map(\.line) == [2])
+    let problem = summary.failures[0].description
+    #expect(problem.contains("has \(decoded) frames, but the shortest bucket takes 33"))
+    #expect(problem.contains("latents/cut.safetensors of an earlier run is still there"))
+  }
+
+  /// A row of each kind beside one that is sound.
+  @Test(
+    arguments: [
+      ("zero.mp4", "zero.mp4: "),
+      ("text.mp4", "text.mp4: not a readable media file"),
+      ("none.mp4", "none.mp4: there is no such file"),
+      ("folder.mp4", "folder.mp4: is a folder"),
+      ("tone.wav", "tone.wav: holds no video"),
+      ("one.mp4", "one.mp4: has 1 frame, but the shortest bucket takes 9"),
+      ("headless.mp4", "headless.mp4: not a readable media file"),
+      ("cut.mp4", "cut.mp4: not one frame can be decoded"),
+      ("thin.png", "a picture of 4000x1 is far too narrow to fill 64x64"),
+    ] as [(String, String)])
+  func `A file that is no clip`(_ name: String, _ problem: String) throws {
+    try fixture.clip("good.mp4", frames: 9)
+    try fixture.clip("one.mp4", frames: 1)
+    try fixture.sound("tone.wav", seconds: 1)
+    try fixture.scratch.write("", to: "zero.mp4")
+    try fixture.scratch.write("no video", to: "text.mp4")
+    try FileManager.default.createDirectory(
+      atPath: fixture.file("folder.mp4"), withIntermediateDirectories: true)
+    // The index of an MP4 lies at its end, or where it is made for streaming at its start.
+    try runFFmpeg(["-i", fixture.file("good.mp4"), "-c", "copy", fixture.file("whole.mp4")])
+    for (whole, part) in [("whole.mp4", "headless.mp4"), ("good.mp4", "cut.mp4")] {
+      let content = try Data(contentsOf: URL(fileURLWithPath: fixture.file(whole)))
+      try content.prefix(content.count / 2).write(to: URL(fileURLWithPath: fixture.file(part)))
+    }
+    try RGBFrame(bytes: [UInt8](repeating: 9, count: 12000), width: 4000, height: 1)
+      .writePNG(to: fixture.file("thin.png"))
+    try fixture.dataset([(name, "x"), ("good.mp4", "y")])
+    let report = try fixture.run(fixture.options(name == "thin.png" ? "64x64x9;64x64x1" : "64x64x9"))
+    #expect(report.failures.map(\.line) == [2])
+    #expect(report.failures[0].description.contains("dataset.json:2: "))
+    #expect(report.failures[0].reason.contains(problem), "\(report.failures)")
+    #expect(fixture.isCached("latents/good") && fixture.isCached("conditions/good"))
+    #expect(fixture.scratch.files(below: ".precomputed/latents") == ["good.safetensors"])
+  }
+
+  @Test func `Rows that can't be read are in the report with the others`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.scratch.write(
+      "video,caption\na.mp4,good\na.mov,taken\nb.mp4,\"open\n../../../../../../../../../../gone.mp4,x\n",
+      to: "dataset.csv")
+    var options = try fixture.options()
+    options.dataset = fixture.file("dataset.csv")
+    let report = try fixture.run(options)
+    #expect(report.failures.map(\.line) == [3, 4, 5])
+    #expect(report.failures[0].reason.contains("same name as the row of line 2"))
+    #expect(report.failures[1].reason.contains("never closed"))
+    #expect(report.failures[2].reason.hasPrefix("/gone.mp4: there is no such file"))
+    #expect(report.rows == 4 && report.encoded(.latents) == 1)
+
+    let written = try JSONDecoder().decode(
+      PreprocessingReport.self,
+      from: Data(contentsOf: URL(fileURLWithPath: fixture.file(".precomputed/report.json"))))
+    #expect(written.problems == report.problems && written.counts == report.counts)
+    #expect(written.interruption == nil)
+  }
+
+  /// Pictures and clips of one frame end the reference's run where there is no bucket for them, and clips also where there
+  /// is one.
+  @Test func `A clip of one frame takes a bucket of one frame`() throws {
+    try fixture.clip("one.mp4", frames: 1)
+    try fixture.dataset([("one.mp4", "x")])
+    #expect(try fixture.run(fixture.options("64x64x9;64x64x1")).failures.isEmpty)
+    #expect(try fixture.cached("latents/one").tensor("latents").shape[1...] == [1, 2, 2])
+  }
+
+  @Test func `References and masks that can't be used leave the clip alone`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.clip("short.mp4", frames: 3)
+    try fixture.scratch.write("no picture", to: "mask.png")
+    try fixture.dataset([
+      [
+        "video": "a.mp4", "caption": "x", "reference_video": "short.mp4", "video_mask": "mask.png",
+        "audio": "none.wav",
+      ]
+    ])
+    let report = try fixture.run(fixture.options())
+    #expect(Set(report.failures.compactMap(\.folder)) == [.referenceLatents, .videoMasks, .audioLatents])
+    #expect(report.failures.contains { $0.reason.contains("short.mp4: has 3 frames") })
+    #expect(report.failures.contains { $0.reason.contains("none.wav: there is no such file") })
+    #expect(report.encoded(.latents) == 1)
+  }
+
+  @Test func `A clip that is changed while it is read is not cached`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "x")])
+    let plan = try PreprocessingPlan(fixture.options())
+    let before = try plan.hashes.snapshot(of: fixture.file("a.mp4"))
+    try fixture.clip("a.mp4", frames: 10)
+    #expect(try plan.hashes.snapshot(of: fixture.file("a.mp4")) != before)
+  }
+
+  // MARK: Disks and rights
+
+  @Test(.enabled(if: SmallDisk.isPossible, "mounting is not allowed here"))
+  func `A full disk: told, and nothing is half-written`() throws {
+    let disk = try SmallDisk(kilobytes: 200)
+    for name in ["a", "b"] { try fixture.clip("\(name).mp4", frames: 9) }
+    try fixture.dataset([("a.mp4", "one"), ("b.mp4", "two")])
+    var options = try fixture.options()
+    options.outputFolder = disk.path + "/cache"
+    #expect(message { try fixture.run(options) }.contains("free some space and try again"))
+    #expect(!disk.files().contains { $0.hasSuffix(".partial") || $0.hasSuffix(".safetensors") })
+  }
+
+  // MARK: Other bad input
+
+  @Test func `Mistakes are found before any work`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "x")])
+    func error(_ change: (inout PreprocessingOptions) throws -> Void) -> String {
+      message {
+        var options = try fixture.options()
+        try change(&options)
+        _ = try PreprocessingPlan(options)
+      }
+    }
+    #expect(error { $0.buckets = try ResolutionBucket.list("65x64x9") }.contains("65x64x9: the width"))
+    #expect(
+      error { $0.buckets = try ResolutionBucket.list("64x64x8") }.contains("64x64x8: the number of frames"))
+    #expect(error { $0.buckets = [] }.contains("give at least one"))
+    #expect(error { $0.models.unified = fixture.file("none") }.contains(fixture.file("none")))
+    #expect(error { $0.models[.textEncoder] = fixture.file("none") }.contains("does not exist"))
+    #expect(error { $0.models[.textEncoder] = fixture.scratch.path }.contains("holds no config.json"))
+    #expect(error { $0.columns[.caption] = "words" }.contains("--caption-column"))
+
+    let other = fixture.file("other.safetensors")
+    try writeSafetensors([("weight", Tensor.zeros([1]))], to: other)
+    #expect(error { $0.models.unified = other }.contains("not an LTX-2 checkpoint"))
+    try writeSafetensors(
+      [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"_class_name": "LatentUpsampler"}"#], to: other
+    )
+    #expect(error { $0.models.unified = other }.contains("config.transformer is missing: the file holds"))
+    try writeSafetensors(
+      [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#], to: other)
+    #expect(error { $0.models.unified = other }.contains("holds no video VAE encoder"))
+  }
+
+  @Test func `A text encoder that the checkpoint was not made for`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "x")])
+    // A projection for one layer less.
+    let source = try SafetensorsFile(path: fixture.model.checkpoint)
+    let key = "text_embedding_projection.aggregate_embed.weight"
+    let tensors = try source.keys.map { name in
+      let tensor = try source.tensor(name)
+      return (key: name, tensor: name == key ? try tensor.narrow(1, 0, tensor.size(1) - 64) : tensor)
+    }
+    let other = fixture.file("other.safetensors")
+    try writeSafetensors(tensors, metadata: source.metadata, to: other)
+    var options = try fixture.options()
+    options.models.unified = other
+    #expect(message { _ = try fixture.run(options) }.contains("made for another text encoder"))
+  }
+
+  @Test func `A text encoder with more layers than its configuration says`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "x")])
+    let config = fixture.model.textEncoder + "/config.json"
+    let text = try String(contentsOfFile: config, encoding: .utf8)
+    try Data(text.replacing("\"num_hidden_layers\": 7", with: "\"num_hidden_layers\": 6").utf8)
+      .write(to: URL(fileURLWithPath: config))
+    #expect(
+      message { _ = try fixture.run(fixture.options()) }.contains(
+        "layers.6.input_layernorm.weight is no part"))
+  }
+
+  @Test func `An output folder that can't be made`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "x")])
+    var options = try fixture.options()
+    options.outputFolder = try fixture.scratch.write("a file", to: "taken")
+    #expect(throws: PreprocessingError.self) { try fixture.run(options) }
+    #expect(message { _ = try fixture.run(options) }.contains("choose another --output-dir"))
+  }
+}

@@ -1,0 +1,180 @@
+import Foundation
+import LTX
+import Media
+import TensorFiles
+import TestSupport
+import Testing
+import Torch
+
+@testable import Datasets
+
+/// What a second run does over, and what it doesn't.
+@Suite struct PreprocessingRerunTests {
+  private let fixture: PreprocessingFixture
+
+  init() throws { fixture = try PreprocessingFixture(ownsModel: true) }
+
+  @Test func `Captions are encoded anew for a text encoder in int8, and back`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "a red ball")])
+    var options = try fixture.options()
+    _ = try fixture.run(options)
+    let whole = try fixture.cached("conditions/a").tensor("video_prompt_embeds").clone()
+    options.textEncoder8bit = true
+    let summary = try fixture.run(options)
+    #expect(summary.encoded(.conditions) == 1 && summary.encoded(.latents) == 0)
+    let rounded = try fixture.cached("conditions/a").tensor("video_prompt_embeds").clone()
+    let distance = try fixture.difference(rounded, whole)
+    let largest = try whole.abs().amax().item()
+    #expect(distance > 0 && distance < 0.1 * largest)
+    #expect(try fixture.run(options).upToDate == 1)
+    options.textEncoder8bit = false
+    #expect(try fixture.run(options).encoded(.conditions) == 1)
+  }
+
+  @Test func `A rerun encodes what is missing or has changed, and nothing else`() throws {
+    var rows = [("a.mp4", "first"), ("b.mp4", "second"), ("c.mp4", "third")]
+    for (name, _) in rows { try fixture.clip(name, frames: 9) }
+    try fixture.dataset(rows)
+    var options = try fixture.options()
+
+    func rerun(_ clips: Int, _ captions: Int, _ why: Comment) throws {
+      let summary = try fixture.run(options)
+      #expect((summary.encoded(.latents), summary.encoded(.conditions)) == (clips, captions), why)
+    }
+    try rerun(3, 3, "nothing was there")
+    #expect(try fixture.run(options).upToDate == 3)
+    try rerun(0, 0, "nothing changed")
+
+    rows[1].1 = "another second"
+    try fixture.dataset(rows)
+    try rerun(0, 1, "a caption changed")
+
+    try fixture.clip("c.mp4", frames: 10)
+    try rerun(1, 0, "a clip changed")
+
+    try FileManager.default.removeItem(atPath: fixture.file(".precomputed/conditions/a.safetensors"))
+    try rerun(0, 1, "a file is missing")
+
+    let handle = try #require(
+      FileHandle(forWritingAtPath: fixture.file(".precomputed/latents/b.safetensors")))
+    try handle.truncate(atOffset: 300)
+    try handle.close()
+    try rerun(1, 0, "a file is cut off")
+
+    try writeSafetensors(
+      [("latents", Tensor.zeros([1]))], to: fixture.file(".precomputed/latents/b.safetensors"))
+    try rerun(1, 0, "a file of another maker")
+
+    options.loraTrigger = "zxqv"
+    try rerun(0, 3, "another trigger")
+    options.buckets = try ResolutionBucket.list("64x64x1")
+    try rerun(3, 0, "other buckets")
+    options.vaeTiling = true
+    try rerun(3, 0, "tiles")
+    options.dtype = .bfloat16
+    try rerun(3, 3, "another element type")
+    options.overwrite = true
+    try rerun(3, 3, "everything anew")
+    options.overwrite = false
+    try rerun(0, 0, "nothing changed")
+
+    // A model of the same size with other numbers in the same places.
+    _ = try TinyModel.write(to: fixture.file("model"), seed: 2, isOverwriting: true)
+    try rerun(3, 3, "another model")
+  }
+
+  @Test func `Each file follows what it is made from, and no more`() throws {
+    try fixture.clip("a.mp4", width: 128, height: 64, frames: 17, sound: 1)
+    try fixture.clip("b.mp4", frames: 9)
+    try fixture.clip("r.mp4", width: 128, height: 64, frames: 17)
+    try RGBFrame(bytes: [UInt8](repeating: 255, count: 48), width: 4, height: 4).writePNG(
+      to: fixture.file("m.png"))
+    func dataset(_ mask: String = "m.png") throws {
+      try fixture.dataset([
+        ["video": "a.mp4", "caption": "one", "reference_video": "r.mp4", "video_mask": mask],
+        ["video": "b.mp4", "caption": "two", "reference_video": "r.mp4", "video_mask": mask],
+      ])
+    }
+    try dataset()
+    var options = try fixture.options("128x64x9;64x64x9")
+    func rerun(_ counts: [CacheFolder: Int], _ why: Comment) throws {
+      let report = try fixture.run(options)
+      #expect(report.failures.isEmpty, why)
+      for folder in [CacheFolder.conditions, .latents, .audioLatents, .referenceLatents, .videoMasks] {
+        #expect(report.encoded(folder) == counts[folder] ?? 0, "\(why): \(folder)")
+      }
+    }
+    try rerun(
+      [.conditions: 2, .latents: 2, .audioLatents: 1, .referenceLatents: 2, .videoMasks: 2],
+      "nothing was there")
+    try rerun([:], "nothing changed")
+
+    options.buckets.append(ResolutionBucket(width: 64, height: 128, frames: 9))
+    try rerun([:], "a bucket that suits no clip")
+    options.buckets = try ResolutionBucket.list("128x64x17;64x64x9")
+    try rerun(
+      [.latents: 1, .audioLatents: 1, .referenceLatents: 1, .videoMasks: 1],
+      "a longer bucket that suits one of the clips")
+
+    try fixture.clip("r.mp4", width: 128, height: 64, frames: 18)
+    try rerun([.referenceLatents: 2], "another reference")
+    try RGBFrame(bytes: [UInt8](repeating: 0, count: 48), width: 4, height: 4).writePNG(
+      to: fixture.file("m.png"))
+    try rerun([.videoMasks: 2], "another mask")
+    try FileManager.default.copyItem(atPath: fixture.file("m.png"), toPath: fixture.file("n.png"))
+    try dataset("n.png")
+    try rerun([:], "the same mask by another name")
+    options.referenceDownscale = 1
+    options.isCompatible = true
+    try rerun(
+      [.latents: 2, .audioLatents: 1, .referenceLatents: 2, .videoMasks: 2], "the reference's ways")
+  }
+
+  /// Same size and the same times, as a copy that keeps them has: only the content tells.
+  @Test func `A source that was exchanged behind its times is noticed`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "x")])
+    let path = fixture.file("a.mp4")
+    try fixture.run(fixture.options())
+    #expect(try fixture.run(fixture.options()).upToDate == 1)
+    var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+    let times = try FileManager.default.attributesOfItem(atPath: path)[.modificationDate]
+    bytes[bytes.count - 1] ^= 1
+    try bytes.write(to: URL(fileURLWithPath: path))
+    try FileManager.default.setAttributes([.modificationDate: try #require(times)], ofItemAtPath: path)
+    #expect(try fixture.run(fixture.options()).encoded(.latents) == 1)
+    // Touched, but the same.
+    try FileManager.default.setAttributes([.modificationDate: Date()], ofItemAtPath: path)
+    #expect(try fixture.run(fixture.options()).upToDate == 1)
+  }
+
+  @Test func `A clip that lost its sound keeps none of it in the cache`() throws {
+    try fixture.clip("a.mp4", frames: 9, sound: 1)
+    try fixture.dataset([("a.mp4", "x")])
+    #expect(try fixture.run(fixture.options()).encoded(.audioLatents) == 1)
+    try fixture.clip("a.mp4", frames: 9)
+    let report = try fixture.run(fixture.options())
+    #expect(report.withoutSound == 1 && report.failures.isEmpty)
+    #expect(!fixture.isCached("audio_latents/a"))
+    #expect(try fixture.run(fixture.options()).upToDate == 1)
+  }
+
+  /// Between the two formats, training must not find an older file beside a newer one.
+  @Test func `Another format takes the place of the first`() throws {
+    try fixture.clip("a.mp4", frames: 9, sound: 1)
+    try fixture.dataset([("a.mp4", "x")])
+    var options = try fixture.options()
+    try fixture.run(options)
+    let wanted = try fixture.cached("latents/a").tensor("latents").clone()
+    options.format = .pt
+    #expect(try fixture.run(options).encoded(.latents) == 1)
+    let files = fixture.scratch.files(below: ".precomputed").filter { !$0.hasPrefix(".") }
+    #expect(files == ["audio_latents/a.pt", "conditions/a.pt", "latents/a.pt", "report.json"])
+    #expect(try fixture.run(options).upToDate == 1)
+    let file = try TorchFile(path: fixture.file(".precomputed/latents/a.pt"))
+    #expect(try fixture.difference(file.tensor("latents"), wanted) == 0)
+    #expect(file.root["num_frames"]?.int == 2)
+    #expect(try file.number("fps") == 25)
+  }
+}

@@ -1,0 +1,171 @@
+import Foundation
+import Inference
+import LTX
+import Media
+import TensorFiles
+import TestSupport
+import Testing
+import Torch
+
+@testable import Datasets
+
+/// Sound and masks against the reference's dataset scripts.
+@Suite struct ReferenceSoundTests {
+  private static let models = URL(fileURLWithPath: ReferenceFixtures.path("x")).deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent("models").path
+
+  private struct SoundCase: Decodable, CustomStringConvertible, Sendable {
+    let name: String
+    let channels, sample_rate, samples: Int
+    let seconds: Double?
+    let duration: Double
+    let made_samples: Int?
+    var description: String { name }
+  }
+
+  private static func sounds() throws -> [SoundCase] { try ReferenceFixtures.cases("sound") }
+
+  private func sound(_ one: SoundCase, in scratch: ScratchFolder) throws -> SoundReaderResult {
+    var path = ReferenceFixtures.clip("\(one.name).mp4")
+    if let count = one.made_samples {
+      path = scratch.file("\(one.name).wav")
+      try ReferenceFixtures.wav(
+        ReferenceFixtures.wave(channels: one.channels, samples: count), sampleRate: one.sample_rate
+      ).write(to: URL(fileURLWithPath: path))
+    }
+    let reader = SoundReader(isCompatible: true)
+    guard let seconds = one.seconds else { return try reader.read(path, most: nil, durations: []).sound }
+    return try reader.read(path, seconds: seconds, start: nil)
+  }
+
+  private typealias SoundReaderResult = PreparedSound
+
+  @Test func `Every kind of sound is brought to stereo, cut and filled up as in the reference`() throws {
+    let scratch = try ScratchFolder()
+    let wanted = try ReferenceFixtures.tensors("sound")
+    for one in try Self.sounds() {
+      let sound = try sound(one, in: scratch).sound
+      #expect(sound.sampleCount == one.samples && sound.duration == one.duration, "\(one)")
+      let waveform = try AudioTensors.waveform(sound).squeeze(0)
+      for (part, start) in [("head", 0), ("tail", one.samples - 1000)] {
+        let difference = try (waveform.narrow(1, start, 1000) - wanted.tensor("\(one.name).\(part)")).abs()
+          .amax().item()
+        #expect(difference < 2e-7, "\(one), \(part): \(difference)")
+      }
+    }
+  }
+
+  @Test(arguments: ["ltx2_audio", "ltx23_audio"])
+  func `Latents of sound are the reference's`(_ model: String) throws {
+    let scratch = try ScratchFolder()
+    let encoder = try Checkpoint(path: "\(Self.models)/\(model).safetensors").audioEncoder(dtype: .float32)
+    let fixture = try ReferenceFixtures.tensors("sound")
+    for one in try Self.sounds() {
+      let sound = try sound(one, in: scratch).sound
+      let latent = try withoutGrad {
+        try encoder(AudioTensors.waveform(sound), sampleRate: sound.sampleRate).squeeze(0)
+      }
+      let wanted = try fixture.tensor("\(one.name).\(model).latent")
+      #expect(latent.shape == wanted.shape)
+      let difference = try (latent - wanted).abs().amax().item() / wanted.abs().amax().item()
+      #expect(difference < 2e-4, "\(one): \(difference)")
+    }
+  }
+
+  private struct MaskCase: Decodable {
+    let channels, samples, sample_rate, length: Int
+    let mask: [Float]
+  }
+
+  @Test func `Masks of sound are stretched as in the reference`() throws {
+    let scratch = try ScratchFolder()
+    let configuration = try AudioVAEConfiguration(
+      Checkpoint(path: "\(Self.models)/ltx2_audio.safetensors").config)
+    for one in try ReferenceFixtures.cases("audio-masks", of: MaskCase.self) {
+      let path = scratch.file("mask.wav")
+      try ReferenceFixtures.wav(
+        ReferenceFixtures.steps(channels: one.channels, samples: one.samples, length: one.length),
+        sampleRate: one.sample_rate
+      ).write(to: URL(fileURLWithPath: path))
+      let mask = try SoundReader(isCompatible: true).mask(
+        path, steps: one.mask.count, configuration: configuration)
+      #expect(try mask.array(of: Float.self) == one.mask)
+    }
+  }
+
+  /// Loud for the first half second, soft for the second, whatever else follows: time steps are 0.04 s.
+  @Test func `Masks of sound keep their times`() throws {
+    let scratch = try ScratchFolder()
+    let configuration = try AudioVAEConfiguration(
+      Checkpoint(path: "\(Self.models)/ltx2_audio.safetensors").config)
+    let path = scratch.file("mask.wav")
+    try ReferenceFixtures.wav(
+      ReferenceFixtures.steps(channels: 1, samples: 80_000, length: 8000), sampleRate: 16000
+    ).write(to: URL(fileURLWithPath: path))
+    let step = Double(configuration.hopLength * configuration.compression) / Double(configuration.sampleRate)
+    let marks = try SoundReader().mask(path, steps: 26, configuration: configuration).array(of: Float.self)
+    let wanted = (0..<26).map { (Double($0) * step).truncatingRemainder(dividingBy: 1) < 0.5 ? Float(1) : 0 }
+    let differing = zip(marks, wanted).enumerated().filter { $1.0 != $1.1 }.map(\.offset)
+    #expect(differing.count <= 2, "steps \(differing) differ")  // those in which the level changes
+    // A tensor has no times of its own, and is stretched.
+    let tensor = scratch.file("mask.safetensors")
+    try writeSafetensors([("mask", Tensor([1, 0, 0, 1] as [Float]))], to: tensor)
+    #expect(
+      try SoundReader().mask(tensor, steps: 8, configuration: configuration).array(of: Float.self)
+        == [1, 1, 0, 0, 0, 0, 1, 1])
+  }
+}
+
+@Suite struct ReferenceMaskTests {
+  private static let names = ["mask.mp4", "mask.png", "mask_short.mp4"]
+  private static let buckets = ["128x64x17", "64x96x25", "96x96x25"]
+
+  private func masks(isCompatible: Bool) throws -> MaskReader {
+    MaskReader(clips: ClipReader(buckets: [], isCompatible: isCompatible), factors: .usual)
+  }
+
+  @Test(arguments: names, buckets) func `Masks are stretched over the bucket, in the reference's way`(
+    _ name: String, _ size: String
+  ) throws {
+    let bucket = try #require(ResolutionBucket(text: size))
+    let mask = try masks(isCompatible: true).compatibleCells(ReferenceFixtures.path(name), bucket: bucket)
+    let wanted = try ReferenceFixtures.tensors("masks").tensor("\(name).\(size).reference")
+    #expect(mask.shape == wanted.shape)
+    #expect(try (mask - wanted).abs().amax().item() == 0)
+  }
+
+  /// A mask is laid over the clip and cut with it. `cells` are how white each cell is; what lies near the half may fall
+  /// either way, by another filter.
+  @Test(arguments: names, buckets) func `Masks are cut as their clips`(_ name: String, _ size: String) throws
+  {
+    let bucket = try #require(ResolutionBucket(text: size))
+    let path = ReferenceFixtures.path(name)
+    let shape = try ClipReader(buckets: [bucket]).shape(of: VideoReader(path: path))
+    let (mask, note) = try masks(isCompatible: false).cells(path, bucket: bucket, shape: shape)
+    let cells = try ReferenceFixtures.tensors("masks").tensor("\(name).\(size).cells")
+    let count = cells.size(0)
+    let isShort = count < CompressionFactors.usual.latentFrames(bucket.frames) || name == "mask_short.mp4"
+    #expect((note != nil) == isShort)
+    #expect(mask.shape[1...] == cells.shape[1...])
+    let found = try mask.narrow(0, 0, count).array(of: Float.self)
+    for (value, white) in zip(found, try cells.array(of: Float.self)) where abs(white - 0.5) > 0.02 {
+      #expect(value == (white > 0.5 ? 1 : 0), "a cell that is \(white) white")
+    }
+    // Where the mask ends, its last frame holds.
+    for frame in count..<mask.size(0) {
+      #expect(try (mask.select(0, frame) - mask.select(0, count - 1)).abs().amax().item() == 0)
+    }
+  }
+
+  @Test func `A mask of another size is laid over the clip`() throws {
+    // The left half is white. Over a clip twice as wide as its bucket, half of each side is cut away.
+    let scratch = try ScratchFolder()
+    let bytes = (0..<(10 * 10)).flatMap { [UInt8](repeating: $0 % 10 < 5 ? 255 : 0, count: 3) }
+    try RGBFrame(bytes: bytes, width: 10, height: 10).writePNG(to: scratch.file("mask.png"))
+    let bucket = ResolutionBucket(width: 64, height: 64, frames: 9)
+    let mask = try masks(isCompatible: false).cells(
+      scratch.file("mask.png"), bucket: bucket, shape: Clip.Shape(width: 256, height: 128)
+    ).mask
+    #expect(try mask.array(of: Float.self) == [1, 0, 1, 0, 1, 0, 1, 0])
+  }
+}
