@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import cpu_builds  # noqa: F401
+import beside_cpu_torch  # noqa: F401  (before torchvision)
 import av
 import numpy as np
 import torch
