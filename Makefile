@@ -18,13 +18,17 @@ test:
 	./test
 
 # PYTHON: of an environment with Tests/Oracles/requirements.txt, to compare with the reference. THREADS: of each side.
+# LTX_TRAINER: packages/ltx-trainer of a checkout of the reference, to compare preprocessing
+# (Benchmarks/reference_preprocess.py says what its Python needs).
 PYTHON ?= python3
 bench:
 	Scripts/bootstrap
+	Scripts/test-media
 	swift build -c release --product ltx
 	swift build -c release --package-path Benchmarks
 	Benchmarks/.build/release/bench --ltx .build/release/ltx --python "$$(command -v $(PYTHON))" \
-	  --scripts Benchmarks $(if $(THREADS),--threads $(THREADS))
+	  --scripts Benchmarks --media .deps/media $(if $(LTX_TRAINER),--ltx-trainer $(LTX_TRAINER)) \
+	  $(if $(THREADS),--threads $(THREADS))
 
 docs:
 	Scripts/docs

@@ -44,7 +44,7 @@ import Torch
   private static let pictures: [(name: String, least: Double)] = [
     ("alpha.png", 80), ("bilevel.png", 80), ("deep.png", 50), ("deep_grey.png", 50), ("grey.jpg", 60),
     ("grey.png", 80), ("grey_alpha.png", 80), ("orientation.jpg", 60), ("palette.png", 80),
-    ("subsampled.jpg", 47),
+    ("profile.png", 50), ("subsampled.jpg", 47),
   ]
 
   @Test func `Every picture of the fixture is tested`() throws {
@@ -62,7 +62,11 @@ import Torch
     let pixels = try FrameTensors.pixels([frame], filling: (wanted.size(3), wanted.size(2))).squeeze(0)
     #expect(pixels.shape == wanted.shape)
     let psnr = try ReferenceFixtures.psnr(pixels, wanted)
-    #expect(psnr > picture.least, "\(psnr) dB")
+    withKnownIssue("ICC profiles are not read") {
+      #expect(psnr > picture.least, "\(psnr) dB")
+    } when: {
+      picture.name == "profile.png"
+    }
     #expect(try reader.next() == nil)
   }
 }

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import preprocessing_frames
 import preprocessing_sound
+import torch
 from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,6 +102,7 @@ def names() -> list[dict]:
 
 
 def main() -> None:
+    torch.set_num_threads(1)
     TARGET.mkdir(parents=True, exist_ok=True)
     preprocessing_frames.write_pictures(TARGET)
     preprocessing_frames.write_masks(TARGET)

@@ -1,12 +1,14 @@
 """Pixels as they enter the video VAE, and masks in latent cells: by the rules of ltx-trainer 1.2.0, in PyAV, Pillow, torchvision."""
 
+import io
+import struct
 from pathlib import Path
 
-import cpu_builds  # noqa: F401
+import beside_cpu_torch  # noqa: F401  (before torchvision)
 import av
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from torch.nn.functional import avg_pool2d, interpolate
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize, to_tensor
@@ -28,7 +30,12 @@ def frames_of(path: Path, count: int) -> torch.Tensor:
 def picture_of(path: Path) -> torch.Tensor:
     """[1, 3, H, W], 0 to 1, upright."""
     with Image.open(path) as picture:
-        return to_tensor(ImageOps.exif_transpose(picture).convert("RGB"))[None]
+        picture = ImageOps.exif_transpose(picture)
+    profile = picture.info.get("icc_profile")
+    if profile is None:
+        return to_tensor(picture.convert("RGB"))[None]
+    own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    return to_tensor(ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB"))[None]
 
 
 def filling(x: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -71,6 +78,26 @@ def clip_pixels(media: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def wide_profile() -> bytes:
+    """An ICC profile of three primaries and one curve: those of Display P3, gamma 2.2."""
+    def fixed(*values):
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv" + bytes(4) + struct.pack(">IHH", 1, round(2.2 * 256), 0)
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"wide\0" + bytes(78), b"cprt": b"text" + bytes(4) + b"none\0",
+        b"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249), b"rXYZ": b"XYZ " + bytes(4) + fixed(0.51512, 0.2412, -0.00105),
+        b"gXYZ": b"XYZ " + bytes(4) + fixed(0.29198, 0.69225, 0.04189), b"bXYZ": b"XYZ " + bytes(4) + fixed(0.1571, 0.06657, 0.78407),
+        b"rTRC": curve, b"gTRC": curve, b"bTRC": curve,
+    }
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(data), len(content))
+        data += content + bytes(-len(content) % 4)
+    header = struct.pack(">I4sI4s4s4s12x4s28x", 132 + 12 * len(tags) + len(data), b"", 0x02100000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    return header + fixed(0.9642, 1, 0.8249) + bytes(48) + table + data
+
+
 def write_pictures(folder: Path) -> None:
     """Small pictures of each kind, from one formula: waves of colour with an edge."""
     y, x = np.mgrid[0:60, 0:88]
@@ -81,6 +108,7 @@ def write_pictures(folder: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     colour.rotate(90, expand=True).save(folder / "orientation.jpg", quality=95, subsampling=0, exif=turned)
+    colour.save(folder / "profile.png", icc_profile=wide_profile())
     colour.save(folder / "subsampled.jpg", quality=90, subsampling=2)
     colour.convert("L").save(folder / "grey.png")
     colour.convert("L").save(folder / "grey.jpg", quality=95)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import cpu_builds  # noqa: F401
 import audio_reference
 import av
 import numpy as np

@@ -5,7 +5,8 @@ import Torch
 /// The benchmarks. Options:
 ///
 ///     bench [--ltx FILE] [--python FILE] [--scripts FOLDER] [--rounds N] [--threads N]
-///           [--only start|step|components|leaks|loading|profile] [--component NAME]
+///           [--only start|step|components|leaks|loading|preprocess|profile] [--component NAME]
+///           [--media FOLDER] [--ltx-trainer FOLDER]
 @main
 struct Main {
   static func main() {
@@ -57,6 +58,17 @@ struct Main {
     }
     if only == nil || only == "leaks" { try leaks(StepCase(writingTo: folder)) }
     if only == nil || only == "loading" { try Loading.run(in: folder) { report($0) } }
+    if let ltx = options["--ltx"], let media = options["--media"], only == nil || only == "preprocess" {
+      let preprocessing = try PreprocessingCase(ltx: ltx, media: media, writingTo: folder)
+      var reference: PreprocessingCase.Reference?
+      if let python = options["--python"], let scripts = options["--scripts"],
+        let trainer = options["--ltx-trainer"]
+      {
+        reference = .init(python: python, scripts: scripts, trainer: trainer)
+      }
+      try preprocessing.compare(reference, rounds: (rounds + 2) / 3) { report($0) }
+      try preprocessing.rerun(rounds: rounds) { report($0) }
+    }
     if only == "profile" {
       let step = try StepCase(writingTo: folder).step()
       let policy = options["--policy"].flatMap(ActivationPolicy.init) ?? .keep

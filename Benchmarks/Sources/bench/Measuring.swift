@@ -48,7 +48,9 @@ func matrixProductRate() throws -> Double {
 }
 
 /// Runs a program to its end without its output. Foundation's `Process` would add some 50 ms before it tells of the end.
-func run(_ program: String, _ arguments: [String]) throws {
+///
+/// - Parameter started: is told the process.
+func run(_ program: String, _ arguments: [String], started: (pid_t) -> Void = { _ in }) throws {
   var actions = posix_spawn_file_actions_t()
   posix_spawn_file_actions_init(&actions)
   defer { posix_spawn_file_actions_destroy(&actions) }
@@ -58,6 +60,7 @@ func run(_ program: String, _ arguments: [String]) throws {
   defer { for word in words { free(word) } }
   var child: pid_t = 0
   let failure = posix_spawn(&child, program, &actions, nil, &words, environ)
+  if failure == 0 { started(child) }
   var status: Int32 = 0
   guard failure == 0, waitpid(child, &status, 0) == child, status == 0 else {
     throw BenchmarkError(

@@ -1,17 +1,12 @@
-"""Lets PyPI's torchaudio and torchvision load beside a CPU build of torch: import this before them.
+"""Lets PyPI's torchvision load beside a CPU build of torch: import this before it.
 
-What they compile is for CUDA builds; resampling, spectrograms and resizing are Python code over torch.
+What it has compiled is for CUDA builds and fails to load; resizing is Python code over torch. (audio_reference.py does the same
+for torchaudio.)
 """
 
 import sys
-import types
 
 import torch
-
-extension = types.ModuleType("torchaudio._extension")
-extension._IS_ALIGN_AVAILABLE = extension._IS_TORCHAUDIO_EXT_AVAILABLE = False
-extension.fail_if_no_align = lambda function: function
-sys.modules["torchaudio._extension"] = extension
 
 try:
     import torchvision  # noqa: F401

@@ -1,0 +1,67 @@
+import Foundation
+
+/// A program that ran to its end, and how much memory it took meanwhile.
+struct WatchedRun {
+  let seconds: Double
+  /// The most resident memory of the program itself, in bytes.
+  let peak: Int
+  /// The same of it and its descendants together, where pages that they share count once.
+  let peakOfAll: Int
+
+  /// - Throws: `BenchmarkError` if it fails.
+  static func of(_ program: String, _ arguments: [String]) throws -> WatchedRun {
+    let watch = MemoryWatch()
+    defer { _ = watch.stop() }
+    let start = ContinuousClock.now
+    try run(program, arguments, started: watch.start)
+    let time = (ContinuousClock.now - start) / .seconds(1)
+    let (peak, all) = watch.stop()
+    return WatchedRun(seconds: time, peak: peak, peakOfAll: all)
+  }
+}
+
+/// Looks at the memory of a process and its descendants ten times a second.
+private final class MemoryWatch: @unchecked Sendable {
+  private let lock = NSLock()
+  private var peak = 0
+  private var peakOfAll = 0
+  private var hasEnded = false
+
+  func start(_ process: pid_t) {
+    Thread.detachNewThread { [self] in
+      while !lock.withLock({ hasEnded }) {
+        let own = Self.kilobytes("/proc/\(process)/status", "VmHWM:") ?? 0
+        let all = Self.family(of: process).compactMap { Self.kilobytes("/proc/\($0)/smaps_rollup", "Pss:") }
+        lock.withLock {
+          peak = max(peak, own << 10)
+          peakOfAll = max(peakOfAll, all.reduce(0, +) << 10)
+        }
+        Thread.sleep(forTimeInterval: 0.1)
+      }
+    }
+  }
+
+  func stop() -> (Int, Int) {
+    lock.withLock {
+      hasEnded = true
+      return (peak, peakOfAll)
+    }
+  }
+
+  /// A process that has just ended says nothing.
+  private static func kilobytes(_ path: String, _ name: String) -> Int? {
+    guard let text = FileManager.default.contents(atPath: path) else { return nil }
+    let line = String(decoding: text, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix(name) }
+    return line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
+  }
+
+  private static func family(of process: pid_t) -> [pid_t] {
+    let path = "/proc/\(process)/task"
+    guard let threads = try? FileManager.default.contentsOfDirectory(atPath: path) else { return [process] }
+    let children = threads.flatMap { thread -> [pid_t] in
+      guard let text = FileManager.default.contents(atPath: "\(path)/\(thread)/children") else { return [] }
+      return String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }
+    }
+    return [process] + children.flatMap(family)
+  }
+}
