@@ -23,6 +23,18 @@ extension RGBFrame {
       bytes: bytes, width: frame.width, height: frame.height, index: frame.index, seconds: frame.seconds)
   }
 
+  /// The upper left part of the picture.
+  func cropped(width: Int, height: Int) -> RGBFrame {
+    guard (width, height) != (self.width, self.height) else { return self }
+    var kept: [UInt8] = []
+    kept.reserveCapacity(3 * width * height)
+    for row in 0..<height {
+      let start = 3 * self.width * row
+      kept += bytes[start..<(start + 3 * width)]
+    }
+    return RGBFrame(bytes: kept, width: width, height: height, index: index, seconds: seconds)
+  }
+
   /// One value a pixel.
   ///
   /// - Parameter grey: of the pixel whose red has this place.
