@@ -47,6 +47,12 @@ public struct FilteredClip: Sendable {
     _ input: String, to output: String, by filter: FrameFilter, progress: (Int) throws -> Void = { _ in }
   ) throws -> Result {
     let reader = try VideoReader(path: input)
+    guard reader.isImage == output.hasSuffix(".png") else {
+      throw MediaError(
+        .badOption, file: input,
+        reader.isImage ? "is a picture, which its name doesn't say" : "is no picture, as its name says",
+        remedy: "Give it the extension of what it is, such as .png or .mp4.")
+    }
     return reader.isImage
       ? try writePicture(reader, output, filter) : try writeVideo(reader, output, filter, progress)
   }
