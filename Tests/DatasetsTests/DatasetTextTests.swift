@@ -67,7 +67,7 @@ import Testing
         + " {\"b\": 0, \"key\": \"\\u0001\\n\"}")
   }
 
-  @Test func CSVKeepsQuotesLineEndsAndItsMark() throws {
+  @Test func tablesKeepQuotesLineEndsAndItsMark() throws {
     let text =
       "\u{FEFF}video,caption\r\n\"a.mp4\",\"two, with \"\"quotes\"\"\r\nand lines\"\r\n\r\nb.mp4\r\nc.mp4,x"
     let result = try edited(text, "csv") {

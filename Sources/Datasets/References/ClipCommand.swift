@@ -73,7 +73,7 @@ public struct ClipCommand: Equatable, Sendable {
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, log, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
     var pointers = arguments.map { strdup($0) } + [nil]
-    defer { pointers.forEach { free($0) } }
+    defer { for pointer in pointers { free(pointer) } }
     var process = pid_t()
     let started = posix_spawnp(&process, arguments[0], &actions, nil, &pointers, environ)
     guard started == 0 else {
