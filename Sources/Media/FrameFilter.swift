@@ -25,7 +25,8 @@ public enum FrameFilter: Equatable, Sendable {
 }
 
 /// Writes a clip anew with each frame filtered: a picture as PNG, a video as MP4 (H.264, BT.709) without sound. Frames are
-/// upright, keep their number and their times, and are never all in memory.
+/// upright, keep their number, their rate and their times, and are never all in memory. Where a file's rate and times
+/// contradict each other, the rate is kept.
 public struct FilteredClip: Sendable {
   public var quality = VideoWriter.Quality(crf: 18, preset: "medium")
 
@@ -76,44 +77,51 @@ public struct FilteredClip: Sendable {
         .badOption, file: reader.path, "frames of \(reader.width)x\(reader.height) cannot be coded as H.264",
         remedy: "Give a larger video.")
     }
-    let keepsRate = try VideoReader.keepsRate(reader.frameRate, path: reader.path)
+    let timing = try FrameTiming(path: reader.path, rate: reader.frameRate)
     var writer: VideoWriter?
     var notes: [String] = []
+    if timing == .contradictory {
+      notes.append(
+        "its frames last longer than at the rate that it gives, \(reader.frameRate) a second, "
+          + "which is what preprocessing goes by; here they follow each other at that rate")
+    }
     var (frames, lastSeconds) = (0, 0.0)
     while let frame = try reader.next() {
       let filtered = try filter.apply(to: frame)
       let (width, height) = (filtered.width & ~1, filtered.height & ~1)
       if writer == nil {
         writer = try self.writer(
-          for: reader, output, width: width, height: height, keepsRate: keepsRate)
+          for: reader, output, width: width, height: height, timing)
         if (width, height) != (filtered.width, filtered.height) {
           notes.append("the last odd row or column of pixels is left out, for H.264 needs an even size")
         }
       }
-      try writer?.append(filtered.cropped(width: width, height: height), seconds: frame.seconds)
+      try writer?.append(
+        filtered.cropped(width: width, height: height),
+        seconds: timing == .contradictory ? nil : frame.seconds)
       frames += 1
       lastSeconds = frame.seconds
       try progress(frames)
     }
     // A reader that gives not one frame throws.
-    if !keepsRate {
-      // The last frame's length makes the file's average rate the source's, where that is possible.
-      let rest = Double(frames) / reader.frameRate.value - lastSeconds
-      writer?.endLastFrame(after: rest > 0 ? rest : reader.lastFrameDuration ?? 1 / reader.frameRate.value)
+    if timing != .contradictory {
+      // The last frame's length makes the file's average rate the source's.
+      writer?.endLastFrame(after: Double(frames) / reader.frameRate.value - lastSeconds)
     }
     try writer?.finish()
     return Result(frames: frames, ending: reader.ending, notes: notes)
   }
 
   private func writer(
-    for reader: VideoReader, _ output: String, width: Int, height: Int, keepsRate: Bool
+    for reader: VideoReader, _ output: String, width: Int, height: Int, _ timing: FrameTiming
   ) throws -> VideoWriter {
     var tags = VideoWriter.Tags()
     tags.pixelAspect = reader.pixelAspect.av ?? tags.pixelAspect
     // Frames of a constant rate stand on its grid, from which one may be missing; others on the source's own.
+    let isVariable = timing == .variable
     return try VideoWriter(
       path: output, width: width, height: height, frameRate: reader.frameRate,
-      timeBase: keepsRate ? nil : reader.timeBase, audio: nil, quality: quality, tags: tags,
-      reorders: keepsRate)
+      timeBase: isVariable ? reader.timeBase : nil, audio: nil, quality: quality, tags: tags,
+      reorders: !isVariable)
   }
 }

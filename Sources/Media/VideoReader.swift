@@ -68,8 +68,6 @@ public final class VideoReader {
   private let appliedTurns: Int
   private var decoded = 0
   private var firstSeconds: Double?
-  /// How long the frame that was given out last is shown, in seconds; nil where the file doesn't say.
-  private(set) var lastFrameDuration: Double?
   /// A picture's orientation is known only once it is decoded.
   private var pending: UnsafeMutablePointer<AVFrame>?
 
@@ -171,24 +169,8 @@ public final class VideoReader {
     }
     let seconds = decoder.seconds(of: frame) ?? (firstSeconds ?? 0) + Double(decoded) / frameRate.value
     if firstSeconds == nil { firstSeconds = seconds }
-    let length = cffmpeg_frame_duration(frame)
-    lastFrameDuration = length > 0 ? Double(length) * av_q2d(decoder.stream.pointee.time_base) : nil
     decoded += 1
     return (frame, seconds)
-  }
-
-  /// Whether the time stamps of a file's packets, which are read for it and not decoded, stand on the grid of a rate as far
-  /// as their unit allows. Containers call a rate constant that is not.
-  static func keepsRate(_ rate: Rational, path: String) throws -> Bool {
-    let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
-    let unit = av_q2d(decoder.stream.pointee.time_base)
-    var stamps: [Int64] = []
-    while let stamp = try decoder.nextPacketTime() { if let stamp { stamps.append(stamp) } }
-    guard let first = stamps.min() else { return true }
-    return stamps.allSatisfy { stamp in
-      let frames = Double(stamp - first) * unit * rate.value
-      return abs(frames - frames.rounded()) <= 1.01 * unit * rate.value
-    }
   }
 
   /// Unit of the stream's time stamps, or a fine one where theirs can't be written again.
