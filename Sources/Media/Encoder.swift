@@ -7,6 +7,8 @@ final class Encoder {
   private let format: UnsafeMutablePointer<AVFormatContext>
   private let packet: UnsafeMutablePointer<AVPacket>
   private let file: String
+  /// How long the frame with a time stamp is shown, in the codec's time base; the others as long as the rate says.
+  var knownDuration: (stamp: Int64, duration: Int64)?
 
   /// - Parameter configure: sets size, rate and so on before the encoder is opened.
   /// - Throws: `MediaError` if this FFmpeg lacks the encoder or it refuses the settings.
@@ -76,7 +78,9 @@ final class Encoder {
       if status == cffmpeg_again || status == cffmpeg_end_of_file { return }
       try check(
         status, .writing, file: file, "a frame cannot be encoded", remedy: "Check the frames' size.")
-      if packet.pointee.duration == 0, codec.pointee.codec_type == AVMEDIA_TYPE_VIDEO {
+      if let known = knownDuration, known.stamp == packet.pointee.pts {
+        packet.pointee.duration = known.duration
+      } else if packet.pointee.duration == 0, codec.pointee.codec_type == AVMEDIA_TYPE_VIDEO {
         let frameLength = AVRational(num: codec.pointee.framerate.den, den: codec.pointee.framerate.num)
         packet.pointee.duration = max(1, av_rescale_q(1, frameLength, codec.pointee.time_base))
       }

@@ -25,15 +25,4 @@ extension RGBFrame {
     }
     return seen
   }
-
-  private func cropped(width: Int, height: Int) -> RGBFrame {
-    guard (width, height) != (self.width, self.height) else { return self }
-    var kept: [UInt8] = []
-    kept.reserveCapacity(3 * width * height)
-    for row in 0..<height {
-      let start = 3 * self.width * row
-      kept += bytes[start..<(start + 3 * width)]
-    }
-    return RGBFrame(bytes: kept, width: width, height: height)
-  }
 }

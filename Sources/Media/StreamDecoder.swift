@@ -178,6 +178,22 @@ final class StreamDecoder {
     }
   }
 
+  /// The time stamp of the stream's next packet, which is not decoded; nil for one without. Not to be mixed with `next()`.
+  ///
+  /// - Returns: nil at the end.
+  func nextPacketTime() throws -> Int64?? {
+    while true {
+      av_packet_unref(packet)
+      let status = av_read_frame(format, packet)
+      if status < 0 {
+        try noteEndOfReading(status)
+        return nil
+      }
+      guard packet.pointee.stream_index == stream.pointee.index else { continue }
+      return .some(packet.pointee.pts == cffmpeg_no_timestamp ? nil : packet.pointee.pts)
+    }
+  }
+
   private func noteEndOfReading(_ status: Int32) throws {
     if status == cffmpeg_end_of_file {
       if let io = format.pointee.pb, io.pointee.error < 0, io.pointee.error != cffmpeg_end_of_file {

@@ -174,6 +174,13 @@ public final class VideoReader {
     return (frame, seconds)
   }
 
+  /// Unit of the stream's time stamps, or a fine one where theirs can't be written again.
+  var timeBase: Rational {
+    let own = Rational(decoder.stream.pointee.time_base)
+    return own.flatMap { $0.numerator < 10_000_000 && $0.denominator < 10_000_000 ? $0 : nil }
+      ?? Rational(1, 90_000)
+  }
+
   /// Turns that `nextDecoded()` leaves to be done.
   var remainingTurns: Int { appliedTurns }
 

@@ -86,10 +86,13 @@ public final class VideoWriter {
       quality: quality, tags: Tags())
   }
 
-  /// - Parameter timeBase: unit of the time stamps; nil: one frame.
+  /// - Parameters:
+  ///   - timeBase: unit of the time stamps; nil: one frame.
+  ///   - reorders: whether frames may be coded in another order than they are shown in, which is smaller. Only without it
+  ///     is the file's length, and so its average rate, exact where the rate varies.
   init(
     path: String, width: Int, height: Int, frameRate: Rational, timeBase: Rational?, audio: Audio?,
-    quality: Quality, tags: Tags
+    quality: Quality, tags: Tags, reorders: Bool = true
   ) throws {
     silenceFFmpeg()
     guard width > 0, height > 0, width % 2 == 0, height % 2 == 0, width <= 16384, height <= 16384 else {
@@ -115,10 +118,9 @@ public final class VideoWriter {
     let status = avformat_alloc_output_context2(&format, nil, "mp4", output.temporaryPath)
     try check(status, .writing, file: path, "no MP4 can be made", remedy: "Install FFmpeg anew.")
     guard let format else { throw outOfMemory(file: path) }
-    video = try Encoder(
-      named: "libx264", in: format, file: path,
-      options: ["crf": String(quality.crf), "preset": quality.preset]
-    ) { codec in
+    var settings = ["crf": String(quality.crf), "preset": quality.preset]
+    if !reorders { settings["bf"] = "0" }
+    video = try Encoder(named: "libx264", in: format, file: path, options: settings) { codec in
       codec.pointee.width = Int32(width)
       codec.pointee.height = Int32(height)
       codec.pointee.pix_fmt = AV_PIX_FMT_YUV420P
@@ -161,7 +163,10 @@ public final class VideoWriter {
   /// Adds one frame; its `index` and `seconds` are not looked at, frames follow each other at `frameRate`.
   ///
   /// - Throws: `MediaError` if the size is not the file's, or if encoding or writing fails.
-  public func append(_ frame: RGBFrame) throws {
+  public func append(_ frame: RGBFrame) throws { try append(frame, seconds: nil) }
+
+  /// - Parameter seconds: time from the file's start; nil: one frame after the last one.
+  func append(_ frame: RGBFrame, seconds: Double?) throws {
     guard frame.width == width, frame.height == height else {
       throw MediaError(
         .badOption, file: path,
@@ -179,7 +184,14 @@ public final class VideoWriter {
         staging.pointee.data.0, staging.pointee.linesize.0, bytes.baseAddress, Int32(3 * width),
         Int32(3 * width), Int32(height))
     }
-    try append(decoded: staging, quarterTurns: 0, seconds: nil)
+    try append(decoded: staging, quarterTurns: 0, seconds: seconds)
+  }
+
+  /// How long the last frame is shown, if not as long as `frameRate` says.
+  func endLastFrame(after seconds: Double) {
+    let units = (seconds / av_q2d(timeBase)).rounded()
+    guard lastStamp >= 0, units >= 1, units < 1e15 else { return }
+    video?.knownDuration = (lastStamp, Int64(units))
   }
 
   /// Adds a decoded frame without a detour over RGB. A last odd column and row is left out.

@@ -1,0 +1,102 @@
+import Foundation
+
+/// A dataset file as text, for setting columns of single rows. All else stays as it is, byte for byte: the order of rows and
+/// keys, layout, quotes, line ends.
+public struct DatasetText: Sendable {
+  private enum Content: Sendable {
+    /// A list of objects, or an object a line.
+    case json(JSONText)
+    case csv(CSVText)
+  }
+
+  public let path: String
+  private var content: Content
+  private var hasChanged = false
+
+  /// - Throws: `PreprocessingError` for a file that can't be read or is not well formed.
+  public init(path: String) throws {
+    self.path = path
+    let bytes: [UInt8]
+    do {
+      bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
+    } catch {
+      throw PreprocessingError(.dataset, file: path, "can't be read: \(error.localizedDescription)")
+    }
+    switch (path as NSString).pathExtension.lowercased() {
+    case "csv": content = .csv(try CSVText(bytes, file: path))
+    case "json": content = .json(try JSONText(list: bytes, file: path))
+    case "jsonl": content = .json(try JSONText(lines: bytes, file: path))
+    default:
+      throw PreprocessingError(
+        .dataset, file: path, "is no dataset that is known here: give a .json, .jsonl or .csv file")
+    }
+  }
+
+  /// How many rows there are; they count from 0, in the order in which datasets are read.
+  public var rowCount: Int {
+    switch content {
+    case .json(let text): text.rowCount
+    case .csv(let text): text.rowCount
+    }
+  }
+
+  /// Gives a column of a row a value; a new key or column comes last.
+  ///
+  /// - Precondition: the row exists.
+  public mutating func set(_ column: String, row: Int, to value: String) {
+    hasChanged = true
+    switch content {
+    case .json(var text):
+      text.set(column, row: row, to: value)
+      content = .json(text)
+    case .csv(var text):
+      text.set(column, row: row, to: value)
+      content = .csv(text)
+    }
+  }
+
+  /// Takes a value from a row, if it has it. In CSV the column stays, with an empty field; a table's only column is left alone.
+  ///
+  /// - Precondition: the row exists.
+  public mutating func remove(_ column: String, row: Int) {
+    switch content {
+    case .json(var text):
+      hasChanged = text.remove(column, row: row) || hasChanged
+      content = .json(text)
+    case .csv(var text):
+      hasChanged = text.remove(column, row: row) || hasChanged
+      content = .csv(text)
+    }
+  }
+
+  /// The file with its changes.
+  public var bytes: [UInt8] {
+    switch content {
+    case .json(let text): text.bytes
+    case .csv(let text): text.bytes
+    }
+  }
+
+  /// Writes the file atomically. Without changes it is left alone, unless it goes elsewhere.
+  ///
+  /// - Parameter target: nil: back to `path`.
+  /// - Throws: `PreprocessingError` of the kind `.writing`.
+  public func write(to target: String? = nil) throws {
+    guard hasChanged || (target ?? path) != path else { return }
+    // A link stays one: what it leads to is replaced.
+    let place = URL(fileURLWithPath: target ?? path).resolvingSymlinksInPath()
+    let partial = place.deletingLastPathComponent().path + "/.\(place.lastPathComponent).partial"
+    func failed(_ reason: String) -> PreprocessingError {
+      unlink(partial)
+      return PreprocessingError(
+        .writing, file: target ?? path, "can't be written (\(reason)); check its folder's rights and room")
+    }
+    do {
+      try Data(bytes).write(to: URL(fileURLWithPath: partial))
+      let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: partial))
+      try handle.synchronize()
+      try handle.close()
+    } catch { throw failed(error.localizedDescription) }
+    guard rename(partial, place.path) == 0 else { throw failed(String(cString: strerror(errno))) }
+  }
+}

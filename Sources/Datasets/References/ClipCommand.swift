@@ -1,0 +1,111 @@
+import Foundation
+
+/// A program that makes one file of another, run without a shell.
+public struct ClipCommand: Equatable, Sendable {
+  /// The program and its arguments, with `{input}` and `{output}` where the files' paths go.
+  public let words: [String]
+
+  /// Splits a line at blanks. Single quotes keep everything, double quotes all but \" and \\ as it is; outside of quotes a
+  /// backslash keeps the next character. Nothing else has a meaning: no variables, patterns, pipes or redirections.
+  ///
+  /// - Throws: `PreprocessingError` for a quote that is not closed, and a line without a program or one of the places.
+  public init(_ line: String) throws {
+    words = try Self.split(line)
+    func wrong(_ problem: String) -> PreprocessingError {
+      PreprocessingError(.option, "--command: \(problem)")
+    }
+    guard let program = words.first, !program.isEmpty else { throw wrong("there is no program in it") }
+    for place in ["{input}", "{output}"] where !words.dropFirst().contains(where: { $0.contains(place) }) {
+      throw wrong("put \(place) where the program takes the \(place == "{input}" ? "clip" : "file to write")")
+    }
+  }
+
+  private static func split(_ line: String) throws -> [String] {
+    var words: [String] = []
+    var word: String?
+    var quote: Character?
+    var rest = line[...]
+    while let character = rest.popFirst() {
+      if let open = quote {
+        if character == open {
+          quote = nil
+        } else if character == "\\", open == "\"", let next = rest.first, "\"\\".contains(next) {
+          word?.append(rest.removeFirst())
+        } else {
+          word?.append(character)
+        }
+      } else if character == "'" || character == "\"" {
+        quote = character
+        word = word ?? ""
+      } else if character == "\\", let next = rest.popFirst() {
+        word = (word ?? "") + String(next)
+      } else if character.isWhitespace {
+        if let finished = word { words.append(finished) }
+        word = nil
+      } else {
+        word = (word ?? "") + String(character)
+      }
+    }
+    if let quote { throw PreprocessingError(.option, "--command: the quote \(quote) is not closed") }
+    return words + (word.map { [$0] } ?? [])
+  }
+
+  /// Runs the program and waits for it. It has no standard input; what it prints is thrown away but for its complaint.
+  ///
+  /// - Throws: `ClipCommandFailure` if the program can't be started, or ends with another status than 0.
+  func run(input: String, output: String) throws {
+    let arguments = words.enumerated().map { index, word in
+      // In one pass, for a path may itself hold a place's name.
+      index == 0
+        ? word
+        : word.components(separatedBy: "{input}").map {
+          $0.replacingOccurrences(of: "{output}", with: output)
+        }
+        .joined(separator: input)
+    }
+    let log = FileManager.default.temporaryDirectory.appendingPathComponent("ltx-\(UUID().uuidString).log")
+      .path
+    defer { unlink(log) }
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, log, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    var pointers = arguments.map { strdup($0) } + [nil]
+    defer { for pointer in pointers { free(pointer) } }
+    var process = pid_t()
+    let started = posix_spawnp(&process, arguments[0], &actions, nil, &pointers, environ)
+    guard started == 0 else {
+      throw ClipCommandFailure("\(words[0]) can't be started (\(String(cString: strerror(started))))")
+    }
+    var status: Int32 = 0
+    while waitpid(process, &status, 0) < 0 {
+      guard errno == EINTR else {
+        throw ClipCommandFailure("\(words[0]) was lost sight of (\(String(cString: strerror(errno))))")
+      }
+    }
+    guard status != 0 else { return }
+    let signal = status & 0x7F
+    let end = signal != 0 ? "was ended by signal \(signal)" : "ended with status \((status >> 8) & 0xFF)"
+    throw ClipCommandFailure("\(words[0]) \(end)" + (Self.lastLine(of: log).map { ": \($0)" } ?? ""))
+  }
+
+  /// The last line that is not blank of a text file's last 64 KiB.
+  private static func lastLine(of path: String) -> String? {
+    guard let handle = FileHandle(forReadingAtPath: path) else { return nil }
+    do {
+      let size = try handle.seekToEnd()
+      try handle.seek(toOffset: size > 65536 ? size - 65536 : 0)
+      let text = String(decoding: try handle.readToEnd() ?? Data(), as: UTF8.self)
+      return text.split(whereSeparator: \.isNewline).last { !$0.allSatisfy(\.isWhitespace) }
+        .map { $0.trimmingCharacters(in: .whitespaces) }
+    } catch { return nil }  // the failure itself is told all the same
+  }
+}
+
+/// Why a command gave nothing.
+struct ClipCommandFailure: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,127 @@
+/// What is made of every frame of a clip.
+public enum FrameFilter: Equatable, Sendable {
+  case edges(CannyEdges)
+  case blur(GaussianBlur)
+  /// Width and height divided by this and rounded to even numbers.
+  case downscale(Int)
+  case grey
+
+  /// - Throws: `MediaError` if memory runs out.
+  public func apply(to frame: RGBFrame) throws -> RGBFrame {
+    switch self {
+    case .edges(let canny): return canny.edges(of: frame)
+    case .blur(let blur): return blur.blurred(frame)
+    case .downscale(let factor):
+      return try frame.resized(
+        width: Self.evenSize(frame.width, dividedBy: factor),
+        height: Self.evenSize(frame.height, dividedBy: factor))
+    case .grey: return frame.greyscale()
+    }
+  }
+
+  static func evenSize(_ size: Int, dividedBy factor: Int) -> Int {
+    max(2, 2 * Int((Double(size) / Double(2 * factor)).rounded()))
+  }
+}
+
+/// Writes a clip anew with each frame filtered: a picture as PNG, a video as MP4 (H.264, BT.709) without sound. Frames are
+/// upright, keep their number, their rate and their times, and are never all in memory. Where a file's rate and times
+/// contradict each other, the rate is kept.
+public struct FilteredClip: Sendable {
+  public var quality = VideoWriter.Quality(crf: 18, preset: "medium")
+
+  public init() {}
+
+  public struct Result: Equatable, Sendable {
+    public let frames: Int
+    /// Whether the source was whole.
+    public let ending: Ending
+    /// What is to be told, as sentences.
+    public let notes: [String]
+  }
+
+  /// - Parameters:
+  ///   - output: ends in `.png` for a picture, `.mp4` for a video.
+  ///   - progress: called after each frame with its number, from 1.
+  /// - Throws: `MediaError` if the source can't be read or the file can't be written, and whatever `progress` throws.
+  public func write(
+    _ input: String, to output: String, by filter: FrameFilter, progress: (Int) throws -> Void = { _ in }
+  ) throws -> Result {
+    let reader = try VideoReader(path: input)
+    guard reader.isImage == output.hasSuffix(".png") else {
+      throw MediaError(
+        .badOption, file: input,
+        reader.isImage ? "is a picture, which its name doesn't say" : "is no picture, as its name says",
+        remedy: "Give it the extension of what it is, such as .png or .mp4.")
+    }
+    return reader.isImage
+      ? try writePicture(reader, output, filter) : try writeVideo(reader, output, filter, progress)
+  }
+
+  private func writePicture(
+    _ reader: VideoReader, _ output: String, _ filter: FrameFilter
+  ) throws -> Result {
+    guard let frame = try reader.next() else {
+      throw MediaError(
+        .decoding, file: reader.path, "the picture cannot be decoded", remedy: "Save it anew.")
+    }
+    try filter.apply(to: frame).writePNG(to: output)
+    return Result(frames: 1, ending: reader.ending, notes: [])
+  }
+
+  private func writeVideo(
+    _ reader: VideoReader, _ output: String, _ filter: FrameFilter, _ progress: (Int) throws -> Void
+  ) throws -> Result {
+    guard reader.width > 1, reader.height > 1 else {
+      throw MediaError(
+        .badOption, file: reader.path, "frames of \(reader.width)x\(reader.height) cannot be coded as H.264",
+        remedy: "Give a larger video.")
+    }
+    let timing = try FrameTiming(path: reader.path, rate: reader.frameRate)
+    var writer: VideoWriter?
+    var notes: [String] = []
+    if timing == .contradictory {
+      notes.append(
+        "its frames last longer than at the rate that it gives, \(reader.frameRate) a second, "
+          + "which is what preprocessing goes by; here they follow each other at that rate")
+    }
+    var (frames, lastSeconds) = (0, 0.0)
+    while let frame = try reader.next() {
+      let filtered = try filter.apply(to: frame)
+      let (width, height) = (filtered.width & ~1, filtered.height & ~1)
+      if writer == nil {
+        writer = try self.writer(
+          for: reader, output, width: width, height: height, timing)
+        if (width, height) != (filtered.width, filtered.height) {
+          notes.append("the last odd row or column of pixels is left out, for H.264 needs an even size")
+        }
+      }
+      try writer?.append(
+        filtered.cropped(width: width, height: height),
+        seconds: timing == .contradictory ? nil : frame.seconds)
+      frames += 1
+      lastSeconds = frame.seconds
+      try progress(frames)
+    }
+    // A reader that gives not one frame throws.
+    if timing != .contradictory {
+      // The last frame's length makes the file's average rate the source's.
+      writer?.endLastFrame(after: Double(frames) / reader.frameRate.value - lastSeconds)
+    }
+    try writer?.finish()
+    return Result(frames: frames, ending: reader.ending, notes: notes)
+  }
+
+  private func writer(
+    for reader: VideoReader, _ output: String, width: Int, height: Int, _ timing: FrameTiming
+  ) throws -> VideoWriter {
+    var tags = VideoWriter.Tags()
+    tags.pixelAspect = reader.pixelAspect.av ?? tags.pixelAspect
+    // Frames of a constant rate stand on its grid, from which one may be missing; others on the source's own.
+    let isVariable = timing == .variable
+    return try VideoWriter(
+      path: output, width: width, height: height, frameRate: reader.frameRate,
+      timeBase: isVariable ? reader.timeBase : nil, audio: nil, quality: quality, tags: tags,
+      reorders: !isVariable)
+  }
+}

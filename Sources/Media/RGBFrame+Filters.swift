@@ -1,0 +1,94 @@
+import CFFmpeg
+import Foundation
+
+extension RGBFrame {
+  /// A grey picture of one value a pixel, with the time of another frame.
+  init(greys: [UInt8], like frame: RGBFrame) {
+    let bytes = [UInt8](unsafeUninitializedCapacity: 3 * greys.count) { buffer, count in
+      count = 3 * greys.count
+      guard let to = buffer.baseAddress else { return }
+      greys.withUnsafeBufferPointer { greys in
+        var (from, place) = (0, 0)
+        while from < greys.count {
+          let value = greys[from]
+          to[place] = value
+          to[place &+ 1] = value
+          to[place &+ 2] = value
+          from &+= 1
+          place &+= 3
+        }
+      }
+    }
+    self.init(
+      bytes: bytes, width: frame.width, height: frame.height, index: frame.index, seconds: frame.seconds)
+  }
+
+  /// The upper left part of the picture.
+  func cropped(width: Int, height: Int) -> RGBFrame {
+    guard (width, height) != (self.width, self.height) else { return self }
+    var kept: [UInt8] = []
+    kept.reserveCapacity(3 * width * height)
+    for row in 0..<height {
+      let start = 3 * self.width * row
+      kept += bytes[start..<(start + 3 * width)]
+    }
+    return RGBFrame(bytes: kept, width: width, height: height, index: index, seconds: seconds)
+  }
+
+  /// One value a pixel.
+  ///
+  /// - Parameter grey: of the pixel whose red has this place.
+  func greys(_ grey: (UnsafeBufferPointer<UInt8>, Int) -> UInt8) -> [UInt8] {
+    let pixels = width * height
+    return [UInt8](unsafeUninitializedCapacity: pixels) { buffer, count in
+      count = pixels
+      bytes.withUnsafeBufferPointer { bytes in
+        var (to, from) = (0, 0)
+        while to < pixels {
+          buffer[to] = grey(bytes, from)
+          to &+= 1
+          from &+= 3
+        }
+      }
+    }
+  }
+
+  /// The picture in shades of grey: 0.299 R + 0.587 G + 0.114 B, rounded.
+  public func greyscale() -> RGBFrame {
+    RGBFrame(
+      greys: greys { bytes, i in
+        let sum = 19595 &* UInt32(bytes[i]) &+ 38470 &* UInt32(bytes[i &+ 1]) &+ 7471 &* UInt32(bytes[i &+ 2])
+        return UInt8((sum &+ 32768) &>> 16)
+      }, like: self)
+  }
+
+  /// The picture in another size, every pixel the mean of the area that it covers (libswscale's area filter).
+  ///
+  /// - Throws: `MediaError` if there is no memory for it.
+  func resized(width newWidth: Int, height newHeight: Int) throws -> RGBFrame {
+    guard (newWidth, newHeight) != (width, height) else { return self }
+    let flags = SWS_AREA | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT
+    guard
+      let scaler = sws_getContext(
+        Int32(width), Int32(height), AV_PIX_FMT_RGB24, Int32(newWidth), Int32(newHeight), AV_PIX_FMT_RGB24,
+        flags, nil, nil, nil)
+    else { throw outOfMemory(file: "") }
+    defer { sws_freeContext(scaler) }
+    // Rows are padded, for vector instructions write beyond the last pixel.
+    let rowBytes = (3 * newWidth + 63) / 64 * 64
+    var padded = [UInt8](repeating: 0, count: rowBytes * newHeight + 64)
+    let rows = bytes.withUnsafeBufferPointer { source in
+      padded.withUnsafeMutableBufferPointer { target in
+        var from: [UnsafePointer<UInt8>?] = [source.baseAddress, nil, nil, nil]
+        var to: [UnsafeMutablePointer<UInt8>?] = [target.baseAddress, nil, nil, nil]
+        return sws_scale(
+          scaler, &from, [Int32(3 * width), 0, 0, 0], 0, Int32(height), &to, [Int32(rowBytes), 0, 0, 0])
+      }
+    }
+    try check(rows, .system, file: "", "a frame cannot be scaled", remedy: "Use another factor.")
+    var kept: [UInt8] = []
+    kept.reserveCapacity(3 * newWidth * newHeight)
+    for row in 0..<newHeight { kept += padded[(row * rowBytes)..<(row * rowBytes + 3 * newWidth)] }
+    return RGBFrame(bytes: kept, width: newWidth, height: newHeight, index: index, seconds: seconds)
+  }
+}

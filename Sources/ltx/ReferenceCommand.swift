@@ -1,0 +1,154 @@
+import ArgumentParser
+import Datasets
+import Foundation
+import Media
+
+/// `ltx reference`: parses, plans, runs, prints.
+struct ReferenceCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "reference",
+    abstract: "Make the reference videos that an IC-LoRA is trained with, and write them into the dataset.",
+    discussion: """
+      Of every clip in the dataset's media column (video, media_path, …) a reference is made, <name>_reference.mp4 beside it, \
+      of a picture <name>_reference.png; the column reference_video is set to it, and the rest of the file stays as it is. \
+      References have the clip's frames at their times, and no sound. A later run makes only what is missing, or was made from \
+      a clip or with options that have changed.
+
+      A command is run without a shell: it is split at blanks, quotes and backslashes keep them, {input} and {output} become \
+      the files' paths. For pipes write sh -c '… "$1" … "$2"' sh {input} {output}.
+
+      Exit status: 0 if every row has its reference, 1 if some have none, 2 if nothing was begun.
+      """)
+
+  /// With the names that are likely to be typed.
+  enum Kind: String, CaseIterable, ExpressibleByArgument {
+    case canny, blur, downscale, grey, command
+
+    init?(argument: String) {
+      let others: [String: Kind] = ["gray": .grey, "greyscale": .grey, "grayscale": .grey]
+      guard let kind = Kind(rawValue: argument) ?? others[argument] else { return nil }
+      self = kind
+    }
+  }
+
+  @Argument(
+    help: ArgumentHelp(
+      "The dataset: .json, .jsonl or .csv. Or the folder that its paths are relative to, with the dataset as --output.",
+      valueName: "dataset"), completion: .file())
+  var input: String
+
+  @Option(help: "What to make: canny edges, a blurred, smaller or grey video, or what a command makes.")
+  var type: Kind?
+
+  @Option(help: "canny: gradients up to this are no edge.")
+  var lowThreshold: Int?
+
+  @Option(help: "canny: gradients above this are an edge, those between the two where they touch one.")
+  var highThreshold: Int?
+
+  @Option(help: "blur: the Gaussian's sigma in pixels.")
+  var blurSigma: Double?
+
+  @Option(help: "downscale: what width and height are divided by; sizes are rounded to even numbers.")
+  var downscaleFactor: Int?
+
+  @Option(help: ArgumentHelp("A program to run for each clip.", valueName: "program {input} {output}"))
+  var command: String?
+
+  @Option(name: .shortAndLong, help: "Write the dataset with its new column here, not to its place.")
+  var output: String?
+
+  @Option(help: "Where the references go, in the folders of their clips.", completion: .directory)
+  var outputDir: String?
+
+  @Option(help: "What is put between a clip's name and the extension.")
+  var suffix = "_reference"
+
+  @Option(help: "The column of the media files, if it is not found by its name.")
+  var videoColumn: String?
+
+  @Flag(
+    name: [.long, .customLong("override")],
+    help: "Make all references anew, and replace files that are not known to be made from the clip.")
+  var overwrite = false
+
+  func run() throws {
+    let plan = try checkingInput { try ReferencePlan(options()) }
+    let progress = PhasedProgress()
+    let summary = try working {
+      defer { progress.finish() }
+      return try ReferenceMaker(plan).run { clips, total, detail in
+        progress.show("making references", clips, of: total, unit: "clips", detail)
+      }
+    }
+    for note in summary.notes { printError("note: \(note)") }
+    for failure in summary.failures { printError("error: \(failure)") }
+    print(
+      "\(plan.clipCount) clips: \(summary.made) references made, \(summary.upToDate) up to date; "
+        + "\(summary.failures.count) rows failed")
+    if !summary.failures.isEmpty { throw ExitCode(1) }
+  }
+
+  private func options() throws -> ReferenceOptions {
+    var isFolder: ObjCBool = false
+    let hasFolder =
+      FileManager.default.fileExists(atPath: input, isDirectory: &isFolder) && isFolder.boolValue
+    guard !hasFolder || output != nil else {
+      throw PreprocessingError(
+        .option, file: input, "is a folder; give the dataset file, or name it with --output")
+    }
+    var options = ReferenceOptions(
+      dataset: hasFolder ? output ?? "" : input, kind: try kind())
+    options.mediaFolder = hasFolder ? input : nil
+    options.outputDataset = hasFolder ? nil : output
+    options.outputFolder = outputDir
+    options.suffix = suffix
+    options.videoColumn = videoColumn
+    options.overwrite = overwrite
+    return options
+  }
+
+  private func kind() throws -> ReferenceKind {
+    let kind = type ?? (command == nil ? .canny : .command)
+    let given: [(String, Bool, Kind)] = [
+      ("--low-threshold", lowThreshold != nil, .canny), ("--high-threshold", highThreshold != nil, .canny),
+      ("--blur-sigma", blurSigma != nil, .blur), ("--downscale-factor", downscaleFactor != nil, .downscale),
+      ("--command", command != nil, .command),
+    ]
+    if let stray = given.first(where: { $0.1 && $0.2 != kind }) {
+      throw PreprocessingError(
+        .option, "\(stray.0) has no meaning for --type \(kind.rawValue); give --type \(stray.2.rawValue)")
+    }
+    switch kind {
+    case .canny:
+      let (low, high) = (lowThreshold ?? CannyEdges.defaultLow, highThreshold ?? CannyEdges.defaultHigh)
+      guard 0 <= low, low <= high else {
+        throw PreprocessingError(
+          .option,
+          "thresholds of \(low) and \(high) are not possible; give 0 or more, the high one not below the low")
+      }
+      return .filter(.edges(CannyEdges(low: low, high: high)))
+    case .blur:
+      let sigma = blurSigma ?? 8
+      guard GaussianBlur.sigmas.contains(sigma) else {
+        throw PreprocessingError(
+          .option,
+          "--blur-sigma \(sigma) is not possible; give \(GaussianBlur.sigmas.lowerBound) to \(GaussianBlur.sigmas.upperBound)"
+        )
+      }
+      return .filter(.blur(GaussianBlur(sigma: sigma)))
+    case .downscale:
+      let factor = downscaleFactor ?? 2
+      guard (2...64).contains(factor) else {
+        throw PreprocessingError(.option, "--downscale-factor \(factor) is not possible; give 2 to 64")
+      }
+      return .filter(.downscale(factor))
+    case .grey: return .filter(.grey)
+    case .command:
+      guard let command else {
+        throw PreprocessingError(.option, "--type command needs --command 'program {input} {output}'")
+      }
+      return .command(try ClipCommand(command))
+    }
+  }
+}
