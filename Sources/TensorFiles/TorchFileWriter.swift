@@ -77,7 +77,7 @@ private struct Pickler {
     }
     for numbers in [tensor.shape, strides] {
       put("(")
-      numbers.forEach { integer($0) }
+      for number in numbers { integer(number) }
       put("t")
     }
     bytes.append(0x89)  // requires_grad: False

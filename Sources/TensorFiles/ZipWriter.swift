@@ -21,7 +21,8 @@ struct ZipWriter: ~Copyable {
     let padding = (Self.alignment - unpadded % Self.alignment) % Self.alignment
     let size = try number(content.count)
     var fields: [UInt8] = []
-    fields += Self.little(20 as UInt16) + Self.little(0 as UInt16) + Self.little(0 as UInt16)  // version, flags, stored
+    // Version, flags, no compression.
+    fields += Self.little(20 as UInt16) + Self.little(0 as UInt16) + Self.little(0 as UInt16)
     fields += Self.little(0 as UInt32) + Self.little(CRC32.checksum(content))  // no date
     fields += Self.little(size) + Self.little(size) + Self.little(UInt16(name.count))
     let extra =

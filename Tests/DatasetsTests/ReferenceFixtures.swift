@@ -22,7 +22,9 @@ enum ReferenceFixtures {
   }
 
   static func cases<Case: Decodable>(_ name: String, of _: Case.Type = Case.self) throws -> [Case] {
-    try JSONDecoder().decode([Case].self, from: Data(contentsOf: URL(fileURLWithPath: path("\(name).json"))))
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try decoder.decode([Case].self, from: Data(contentsOf: URL(fileURLWithPath: path("\(name).json"))))
   }
 
   /// The `wave` of `preprocessing_sound.py`: 16-bit samples, a chirp of its own in each channel. [channel][sample]

@@ -45,15 +45,15 @@ import Testing
   private struct CaptionCase: Decodable {
     let caption: String
     let trigger: String?
-    let removes_prefixes: Bool
+    let removesPrefixes: Bool
     let text: String
   }
 
   @Test func `Captions reach the text encoder as in the reference`() throws {
     let cases = try ReferenceFixtures.cases("captions", of: CaptionCase.self)
-    #expect(cases.contains { $0.trigger != nil } && cases.contains { !$0.removes_prefixes })
+    #expect(cases.contains { $0.trigger != nil } && cases.contains { !$0.removesPrefixes })
     for one in cases {
-      let cleaning = CaptionCleaning(trigger: one.trigger, removesPrefixes: one.removes_prefixes)
+      let cleaning = CaptionCleaning(trigger: one.trigger, removesPrefixes: one.removesPrefixes)
       // A trigger of blanks leaves one in the reference, which its tokenizer strips.
       let isBlank = one.trigger.map { !$0.isEmpty && $0.allSatisfy(\.isWhitespace) } ?? false
       #expect(cleaning.prompt(one.caption) == (isBlank ? String(one.text.dropFirst()) : one.text))

@@ -16,10 +16,10 @@ import Torch
 
   private struct SoundCase: Decodable, CustomStringConvertible, Sendable {
     let name: String
-    let channels, sample_rate, samples: Int
+    let channels, sampleRate, samples: Int
     let seconds: Double?
     let duration: Double
-    let made_samples: Int?
+    let madeSamples: Int?
     var description: String { name }
   }
 
@@ -27,10 +27,10 @@ import Torch
 
   private func sound(_ one: SoundCase, in scratch: ScratchFolder) throws -> SoundReaderResult {
     var path = ReferenceFixtures.clip("\(one.name).mp4")
-    if let count = one.made_samples {
+    if let count = one.madeSamples {
       path = scratch.file("\(one.name).wav")
       try ReferenceFixtures.wav(
-        ReferenceFixtures.wave(channels: one.channels, samples: count), sampleRate: one.sample_rate
+        ReferenceFixtures.wave(channels: one.channels, samples: count), sampleRate: one.sampleRate
       ).write(to: URL(fileURLWithPath: path))
     }
     let reader = SoundReader(isCompatible: true)
@@ -73,7 +73,7 @@ import Torch
   }
 
   private struct MaskCase: Decodable {
-    let channels, samples, sample_rate, length: Int
+    let channels, samples, sampleRate, length: Int
     let mask: [Float]
   }
 
@@ -85,7 +85,7 @@ import Torch
       let path = scratch.file("mask.wav")
       try ReferenceFixtures.wav(
         ReferenceFixtures.steps(channels: one.channels, samples: one.samples, length: one.length),
-        sampleRate: one.sample_rate
+        sampleRate: one.sampleRate
       ).write(to: URL(fileURLWithPath: path))
       let mask = try SoundReader(isCompatible: true).mask(
         path, steps: one.mask.count, configuration: configuration)

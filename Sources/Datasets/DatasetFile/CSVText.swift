@@ -23,10 +23,14 @@ struct CSVText: Sendable {
     start + records.flatMap { $0.fields.joined(separator: [Self.comma]) + $0.end }
   }
 
-  /// - Throws: `PreprocessingError` with the line, as `CSVRecords.parse`, and for a file without a header.
+  /// - Throws: `PreprocessingError` with the line, as `CSVRecords` finds it, and for a file without a header.
   init(_ bytes: [UInt8], file: String) throws {
     let markLength = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0
-    let parsed = try CSVRecords.parse(Array(bytes[markLength...]), file: file)
+    let read = CSVRecords(Array(bytes[markLength...]))
+    if let problem = read.problems.first {
+      throw PreprocessingError(.dataset, file: file, line: problem.line, problem.problem)
+    }
+    let parsed = read.records
     guard let header = parsed.first else {
       throw PreprocessingError(.dataset, file: file, "has no header line")
     }

@@ -33,13 +33,16 @@ public struct ReferencePlan: Sendable {
   public init(_ options: ReferenceOptions) throws {
     self.options = options
     let dataset = try DatasetFile(path: options.dataset)
+    if let problem = dataset.problems.first {
+      throw PreprocessingError(.dataset, file: options.dataset, line: problem.line, problem.problem)
+    }
     text = try DatasetText(path: options.dataset)
     guard text.rowCount == dataset.rows.count else {
       throw PreprocessingError(
         .dataset, file: options.dataset, "its rows can't be told apart; write every row on lines of its own")
     }
-    lines = dataset.rows.map(\.line)
-    let names = options.videoColumn.map { [$0] } ?? DatasetColumns.mediaNames
+    lines = dataset.rows.compactMap(\.line)
+    let names = options.videoColumn.map { [$0] } ?? Role.video.columnNames
     guard let column = names.first(where: dataset.columns.contains) else {
       throw PreprocessingError(
         .dataset, file: options.dataset,
