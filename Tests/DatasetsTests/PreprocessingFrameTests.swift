@@ -78,8 +78,11 @@ import Torch
 }
 
 @Suite struct ReadAheadTests {
-  @Test func `Elements come in their order`() {
-    let ahead = ReadAhead(count: 50) { $0 * $0 }
+  @Test(arguments: [1, 3]) func `Elements come in their order`(_ threads: Int) {
+    let ahead = ReadAhead(count: 50, capacity: 4, threads: threads) { index in
+      if index % 5 == 0 { Thread.sleep(forTimeInterval: 0.002) }
+      return index * index
+    }
     #expect((0..<50).map { _ in ahead.next() } == (0..<50).map { $0 * $0 })
   }
 

@@ -156,7 +156,9 @@ public final class Preprocessor {
     let options = plan.options
     let batchSize = max(1, options.batchSize)
     let reader = SampleReader(options: options, check: plan.check, hashes: plan.hashes, factors: plan.factors)
-    let samples = ReadAhead(count: pending.count, capacity: batchSize) { reader.read(pending[$0]) }
+    let samples = ReadAhead(count: pending.count, capacity: batchSize, threads: Self.readers) {
+      reader.read(pending[$0])
+    }
     var done = 0
     notify(.advanced(.media, done: 0, total: pending.count))
     while done < pending.count {
@@ -171,6 +173,10 @@ public final class Preprocessor {
       }
     }
   }
+
+  /// Files that are read at a time: one beside each few of the processors, which decoding and resizing share with the
+  /// models.
+  private static let readers = max(1, min(4, ProcessInfo.processInfo.activeProcessorCount / 2))
 
   private func take(_ batch: [PreparedSample], _ encoder: MediaEncoder) throws {
     let latents = try encoder.latents(batch)

@@ -1,54 +1,79 @@
 import Foundation
-import Synchronization
 
-/// Makes the elements of a sequence on a thread of its own, a few ahead of the one that is asked for.
+/// Makes the elements of a sequence on threads of its own, ahead of the one that is asked for.
 final class ReadAhead<Element: Sendable>: Sendable {
   private let queue: Queue
 
-  /// What the thread and its owner share; the thread ends soon after the owner is gone.
-  private final class Queue: Sendable {
-    let ready = Mutex<[Element]>([])
-    let isAbandoned = Mutex(false)
-    let filled = DispatchSemaphore(value: 0)
-    let free: DispatchSemaphore
+  /// What the threads and their owner share; the threads end soon after the owner is gone.
+  private final class Queue: @unchecked Sendable {
+    private let condition = NSCondition()
+    private let count: Int
+    private let capacity: Int
+    // Guarded by the condition.
+    private var ready: [Int: Element] = [:]
+    private var next = 0
+    private var taken = 0
+    private var isAbandoned = false
 
-    init(capacity: Int) {
-      // A semaphore must not end below the value that it began with.
-      free = DispatchSemaphore(value: 0)
-      for _ in 0..<capacity { free.signal() }
+    init(count: Int, capacity: Int) { (self.count, self.capacity) = (count, capacity) }
+
+    /// The next element to make, waited for until there is room; nil when there is none left.
+    func claim() -> Int? {
+      condition.withLock {
+        while !isAbandoned, next < count, next - taken > capacity { condition.wait() }
+        guard !isAbandoned, next < count else { return nil }
+        defer { next += 1 }
+        return next
+      }
+    }
+
+    func put(_ element: Element, at index: Int) {
+      condition.withLock {
+        ready[index] = element
+        condition.broadcast()
+      }
+    }
+
+    func take() -> Element {
+      condition.withLock {
+        while true {
+          if let element = ready.removeValue(forKey: taken) {
+            taken += 1
+            condition.broadcast()
+            return element
+          }
+          condition.wait()
+        }
+      }
+    }
+
+    func abandon() {
+      condition.withLock {
+        isAbandoned = true
+        condition.broadcast()
+      }
     }
   }
 
   /// - Parameters:
-  ///   - capacity: how many elements may wait, beside the one in the making.
-  ///   - make: called with 0, 1, … up to `count`, on the thread.
-  init(count: Int, capacity: Int = 1, _ make: @escaping @Sendable (Int) -> Element) {
-    let queue = Queue(capacity: capacity)
+  ///   - capacity: how many elements may wait or be in the making beside the one that is asked for next.
+  ///   - threads: how many elements are made at a time.
+  ///   - make: called once for each of 0, 1, … up to `count`, on one of the threads.
+  init(count: Int, capacity: Int = 1, threads: Int = 1, _ make: @escaping @Sendable (Int) -> Element) {
+    let queue = Queue(count: count, capacity: max(capacity, threads))
     self.queue = queue
-    let thread = Thread {
-      for index in 0..<count {
-        queue.free.wait()
-        if queue.isAbandoned.withLock({ $0 }) { return }
-        let element = make(index)
-        queue.ready.withLock { $0.append(element) }
-        queue.filled.signal()
+    for number in 0..<min(threads, count) {
+      let thread = Thread {
+        while let index = queue.claim() { queue.put(make(index), at: index) }
       }
+      thread.name = "ltx read ahead \(number)"
+      thread.stackSize = 8 << 20  // decoders need more than a thread's usual half megabyte
+      thread.start()
     }
-    thread.name = "ltx read ahead"
-    thread.stackSize = 8 << 20  // decoders need more than a thread's usual half megabyte
-    thread.start()
   }
 
-  deinit {
-    queue.isAbandoned.withLock { $0 = true }
-    queue.free.signal()
-  }
+  deinit { queue.abandon() }
 
   /// The next element, waited for. Call it `count` times at most.
-  func next() -> Element {
-    queue.filled.wait()
-    let element = queue.ready.withLock { $0.removeFirst() }
-    queue.free.signal()
-    return element
-  }
+  func next() -> Element { queue.take() }
 }
