@@ -240,4 +240,33 @@ import Testing
     #expect(found.problems.map(\.line) == [2])
     #expect(found.problems[0].problem.contains(problem), "\(found.problems)")
   }
+
+  /// Whatever the bytes, a dataset is read or refused, and every row is either a sample or a problem.
+  @Test(arguments: [
+    "[\n{\"video\": \"a\", \"caption\": \"b \\\" c\"},\n{\"video\": \"d\", \"caption\": [1, {\"e\": null}]}\n]",
+    "video,caption\na.mp4,\"x, \"\"y\"\"\nz\"\r\nb.mp4,w\n",
+  ]) func `Damaged datasets end in words`(_ text: String) throws {
+    var random = SplitMix(seed: 7)
+    let path = scratch.file(text.hasPrefix("[") ? "d.json" : "d.csv")
+    let characters = Array("\"\\,{}[]:\n\r a1".utf8)
+    var read = 0
+    for _ in 0..<2000 {
+      var bytes = Array(text.utf8)
+      for _ in 0...Int(random.next() % 4) {
+        let place = Int(random.next() % UInt64(bytes.count))
+        switch random.next() % 3 {
+        case 0: bytes.remove(at: place)
+        case 1: bytes.insert(characters[Int(random.next() % UInt64(characters.count))], at: place)
+        default: bytes[place] = characters[Int(random.next() % UInt64(characters.count))]
+        }
+      }
+      try Data(bytes).write(to: URL(fileURLWithPath: path))
+      do {
+        let dataset = try Dataset(path: path)
+        read += 1
+        #expect(dataset.samples.allSatisfy { !$0.name.isEmpty && !$0.name.contains("..") })
+      } catch is PreprocessingError {}
+    }
+    #expect(read > 200)
+  }
 }
