@@ -1,0 +1,62 @@
+import Foundation
+import NN
+
+/// A dataset file as the checks look at it: rows are listed even if they could not be preprocessed.
+///
+/// The one place where `ltx dataset` meets the reader of dataset files.
+struct DatasetListing: Sendable {
+  struct Row: Sendable {
+    /// In the dataset file, from 1.
+    let line: Int
+    /// The name that its cached files go by; nil where the row names no media file.
+    let name: String?
+    /// From the root of the file system; nil likewise.
+    let mediaPath: String?
+    /// Empty where there is none.
+    let caption: String
+  }
+
+  let path: String
+  let rows: [Row]
+
+  /// - Parameters:
+  ///   - mediaColumn: a column that the user named; nil to find one. Likewise `captionColumn`.
+  /// - Throws: `PreprocessingError` for a file that is no dataset.
+  init(path: String, mediaColumn: String? = nil, captionColumn: String? = nil) throws {
+    let file = try DatasetFile(path: path)
+    let columns = try DatasetColumns(of: file, media: mediaColumn, caption: captionColumn)
+    let root = absolutePath((path as NSString).deletingLastPathComponent)
+    func text(_ row: DatasetRow, _ column: String) -> String {
+      if case .string(let text) = row.values[column] { text } else { "" }
+    }
+    self.path = path
+    rows = file.rows.map { row in
+      let media = text(row, columns.media).trimmingCharacters(in: .whitespacesAndNewlines)
+      let mediaPath = media.isEmpty ? nil : absolutePath(media, in: root)
+      return Row(
+        line: row.line, name: mediaPath.map { Self.name(of: $0, root: root) }, mediaPath: mediaPath,
+        caption: text(row, columns.caption))
+    }
+  }
+
+  /// The dataset file beside a cache, if there is exactly one that could be it.
+  static func path(beside cache: DatasetCache) throws -> String? {
+    let folder = (absolutePath(cache.root) as NSString).deletingLastPathComponent
+    let found = try FileManager.default.contentsOfDirectory(atPath: folder)
+      .filter { ["json", "jsonl", "csv"].contains(($0 as NSString).pathExtension.lowercased()) && !$0.hasPrefix(".") }
+    return found.count == 1 ? "\(folder)/\(found[0])" : nil
+  }
+
+  /// Rows by the name of their cached files; of two with one name the first.
+  var byName: [String: Row] {
+    Dictionary(
+      rows.compactMap { row in row.name.map { ($0, row) } }, uniquingKeysWith: { first, _ in first })
+  }
+
+  /// The file's path below the dataset's folder without its last extension, as `ltx preprocess` names what it caches.
+  private static func name(of path: String, root: String) -> String {
+    let prefix = root == "/" ? root : root + "/"
+    let relative = String(path.dropFirst(path.hasPrefix(prefix) ? prefix.count : 1))
+    return (relative as NSString).deletingPathExtension
+  }
+}
