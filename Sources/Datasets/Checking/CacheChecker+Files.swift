@@ -115,9 +115,9 @@ extension CacheChecker {
               .mismatch, file, name,
               String(format: "has %d steps, but its duration, %.3f s, takes %d", sound.steps, duration, steps)))
         }
-        guard content == .audioLatents, let video = reading[.latents, name], let seconds = seconds(video) else {
-          continue
-        }
+        guard content == .audioLatents, let video = reading[.latents, name], let seconds = seconds(video),
+          seconds > 0
+        else { continue }
         if abs(duration - seconds) > 1 / tokens.rate {
           problems.append(
             problem(
@@ -129,10 +129,10 @@ extension CacheChecker {
     return problems
   }
 
-  /// How long the video of some latents is; nil where their frame rate is not known. A picture has no length.
+  /// How long the video of some latents is: 0 for a picture, nil where the frame rate is not known.
   func seconds(_ file: CacheReading.File) -> Double? {
-    guard let fps = file.fps, let bucket = bucket(file), bucket.frames > 1 else { return nil }
-    return Double(bucket.frames) / fps
+    guard let bucket = bucket(file) else { return nil }
+    return bucket.frames == 1 ? 0 : file.fps.map { Double(bucket.frames) / $0 }
   }
 
   /// The size in pixels that latents stand for, as the fingerprint says or the model's compression gives.

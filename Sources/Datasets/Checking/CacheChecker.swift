@@ -33,7 +33,7 @@ public struct CacheChecker {
   let listing: DatasetListing?
   let model: CacheModel?
   private let tokenizer: Tokenizer?
-  private var notes: [String]
+  let notes: [String]
 
   /// - Throws: what is wrong with the input itself: `DatasetError`, `PreprocessingError`, `TextEncoderError`, …
   public init(cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions()) throws {

@@ -1,0 +1,118 @@
+import Foundation
+
+/// A page that shows a dataset: thumbnails, captions, buckets, sounds, and what is wrong. One HTML file, which needs
+/// nothing from elsewhere.
+public struct DatasetPreview: Sendable {
+  /// Bytes of pictures at most; base64 makes a third more of them.
+  private static let pictureBytes = 24 << 20
+
+  public let html: String
+  public let clips: Int
+  public let problems: Int
+  /// What could not be shown, and why.
+  public let notes: [String]
+
+  /// - Parameters:
+  ///   - cache: nil to show the dataset file that the options name, with the cache beside it if there is one.
+  ///   - progress: called with the number of clips that are done, and of all.
+  /// - Throws: what is wrong with the input itself, as `CacheChecker`.
+  public init(
+    cache: String?, _ options: DatasetCheckOptions, progress: (Int, Int) -> Void = { _, _ in }
+  ) throws {
+    let beside = options.dataset.map { (absolutePath($0) as NSString).deletingLastPathComponent }
+    let path = cache ?? beside.flatMap { DatasetCache.isFolder("\($0)/.precomputed") ? $0 : nil }
+    if let path {
+      let checker = try CacheChecker(cache: path, options)
+      let reading = CacheReading(checker.cache, scansNumbers: true)
+      let report = checker.report(reading) { _, _, _ in }
+      self.init(checker, reading, report, progress)
+    } else if let dataset = options.dataset {
+      let listing = try DatasetListing(
+        path: dataset, mediaColumn: options.videoColumn, captionColumn: options.captionColumn)
+      self.init(listing, options, progress)
+    } else {
+      throw PreprocessingError(.option, "name a cache, or a dataset file with --dataset")
+    }
+  }
+
+  private init(
+    _ checker: CacheChecker, _ reading: CacheReading, _ report: DatasetReport, _ progress: (Int, Int) -> Void
+  ) {
+    let rows = checker.listing?.byName ?? [:]
+    let bySample = Dictionary(grouping: report.problems.filter { $0.sample != nil }) { $0.sample ?? "" }
+    let names = Set(checker.cache.samples).union(rows.keys).sorted {
+      (rows[$0]?.line ?? .max, $0) < (rows[$1]?.line ?? .max, $1)
+    }
+    let clips = names.map { name in
+      let video = reading[.latents, name]
+      var tokens: Int?
+      if case .text(_, let count, _) = reading[.conditions, name]?.content { tokens = count }
+      let bucket = video.flatMap(checker.bucket)
+      let clip = ClipPreview(
+        name: name, line: rows[name]?.line,
+        caption: rows[name]?.caption ?? reading[.conditions, name]?.metadata["prompt"],
+        bucket: bucket?.description,
+        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.sound?.duration,
+        fps: video?.fps, tokens: tokens,
+        extras: CacheContent.allCases.filter {
+          ![.latents, .conditions].contains($0) && reading[$0, name] != nil
+        }.map(\.rawValue),
+        problems: (bySample[name] ?? []).map { problem in
+          [problem.file, problem.problem].compactMap { $0 }.joined(separator: ": ")
+        })
+      return (clip, rows[name]?.mediaPath, bucket)
+    }
+    self.init(
+      title: checker.listing?.path ?? checker.cache.root, clips,
+      general: report.problems.filter { $0.sample == nil }.map(\.description), notes: report.notes,
+      problems: report.problems.count, showsMedia: !checker.options.skipsSources, progress)
+  }
+
+  private init(
+    _ listing: DatasetListing, _ options: DatasetCheckOptions, _ progress: (Int, Int) -> Void
+  ) {
+    let clips = listing.rows.map { row in
+      let isEmpty = !row.caption.contains { !$0.isWhitespace }
+      let clip = ClipPreview(
+        name: row.name ?? "line \(row.line)", line: row.line, caption: row.caption, bucket: nil, duration: nil,
+        fps: nil, tokens: nil, extras: [],
+        problems: (row.mediaPath == nil ? ["the row names no media file"] : [])
+          + (isEmpty ? ["the caption is empty"] : []))
+      return (clip, row.mediaPath, ResolutionBucket?.none)
+    }
+    self.init(
+      title: listing.path, clips, general: [], notes: ["not preprocessed yet"],
+      problems: clips.map(\.0.problems.count).reduce(0, +), showsMedia: !options.skipsSources, progress)
+  }
+
+  private init(
+    title: String, _ clips: [(clip: ClipPreview, media: String?, bucket: ResolutionBucket?)],
+    general: [String], notes: [String], problems: Int, showsMedia: Bool, _ progress: (Int, Int) -> Void
+  ) {
+    var budget = PictureBudget(bytes: Self.pictureBytes, clips: clips.count)
+    var withoutPictures = 0
+    var cards = ""
+    for (done, entry) in clips.enumerated() {
+      var clip = entry.clip
+      if let media = entry.media, showsMedia {
+        if budget.hasRoom {
+          clip.look(at: media, bucket: entry.bucket, count: budget.count, side: budget.side)
+          budget.spend(clip.frames.map(\.count).reduce(0, +))
+        } else {
+          withoutPictures += 1
+        }
+      }
+      cards += PreviewMarkup.card(clip)
+      progress(done + 1, clips.count)
+    }
+    var notes = notes
+    if withoutPictures > 0 {
+      notes.append("the last \(withoutPictures) clips have no pictures, to keep the page small")
+    }
+    html = PreviewMarkup.page(
+      title: title, clips: clips.map(\.clip), cards: cards, general: general, notes: notes, problems: problems)
+    self.clips = clips.count
+    self.problems = problems
+    self.notes = notes
+  }
+}
