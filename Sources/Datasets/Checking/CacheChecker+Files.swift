@@ -72,7 +72,7 @@ extension CacheChecker {
             .incomplete, file: cache.relative(path), sample: name,
             content == .conditions
               ? "has no text features, conditions/\(name): training leaves it out"
-              : "has no \(content.rawValue)/\(name), which \(own.count) other\(own.count == 1 ? "" : "s") have"))
+              : "has no \(content.rawValue)/\(name); \(own.count) of \(names.count) samples have such a file"))
       }
       let base = content.base.flatMap { cache.files[$0]?.isEmpty ?? true ? nil : $0 } ?? primary
       for (name, path) in own where cache.path(base, name) == nil {

@@ -44,22 +44,23 @@ public struct CacheChecker {
     tokenizer = try options.textEncoder.map { try TextEncoderFiles(path: $0).tokenizer() }
   }
 
-  /// The dataset file that was named or, if it can be read, the one beside the cache.
-  static func listing(
+  /// The dataset file that was named or, if there is just one beside the cache, that one.
+  private static func listing(
     _ cache: DatasetCache, _ options: DatasetCheckOptions
   ) throws -> (DatasetListing?, notes: [String]) {
     func open(_ path: String) throws -> DatasetListing {
       try DatasetListing(path: path, mediaColumn: options.videoColumn, captionColumn: options.captionColumn)
     }
     if let given = options.dataset { return (try open(given), []) }
-    guard let found = try DatasetListing.path(beside: cache) else {
-      return (nil, ["not compared with a dataset file: name it with --dataset"])
+    let candidates = DatasetListing.candidates(beside: cache)
+    var found: [DatasetListing] = []
+    var reason = "there is none beside the cache"
+    for path in candidates {
+      do { found.append(try open(path)) } catch let error as PreprocessingError { reason = "\(error)" }
     }
-    do {
-      return (try open(found), ["compared with \(found)"])
-    } catch let error as PreprocessingError {
-      return (nil, ["not compared with a dataset file: \(error)"])
-    }
+    if let only = found.first, found.count == 1 { return (only, ["compared with \(only.path)"]) }
+    if found.count > 1 { reason = "there are \(found.count) beside the cache" }
+    return (nil, ["not compared with a dataset file, which --dataset names: \(reason)"])
   }
 
   /// - Parameter progress: called with the phase, how many files are done, and how many there are.

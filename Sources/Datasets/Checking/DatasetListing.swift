@@ -39,12 +39,16 @@ struct DatasetListing: Sendable {
     }
   }
 
-  /// The dataset file beside a cache, if there is exactly one that could be it.
-  static func path(beside cache: DatasetCache) throws -> String? {
+  /// Files beside a cache that could be its dataset, by their endings.
+  static func candidates(beside cache: DatasetCache) -> [String] {
     let folder = (absolutePath(cache.root) as NSString).deletingLastPathComponent
-    let found = try FileManager.default.contentsOfDirectory(atPath: folder)
-      .filter { ["json", "jsonl", "csv"].contains(($0 as NSString).pathExtension.lowercased()) && !$0.hasPrefix(".") }
-    return found.count == 1 ? "\(folder)/\(found[0])" : nil
+    do {
+      return try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+        .filter { ["json", "jsonl", "csv"].contains(($0 as NSString).pathExtension.lowercased()) }
+        .map { "\(folder)/\($0)" }
+    } catch {
+      return []  // a folder that may not be listed
+    }
   }
 
   /// Rows by the name of their cached files; of two with one name the first.

@@ -90,7 +90,8 @@ public final class CacheDecoder {
         throw error.cause
       } catch {
         let text = "\(error)"
-        summary.failures.append(text.hasPrefix(job.file) ? text : "\(job.file): \(text)")
+        let namesFile = [job.file, job.soundFile, job.rateFile].contains { $0.map(text.hasPrefix) ?? false }
+        summary.failures.append(namesFile ? text : "\(job.file): \(text)")
       }
       report(.advanced(done: done + 1, total: jobs.count))
     }
@@ -151,6 +152,7 @@ public final class CacheDecoder {
       try video.videoDecoder(dtype: options.dtype, device: options.device)
     }
     videoDecoder = decoder
+    try requireChannels(decoder.configuration.latentChannels, sizes.channels, job.file)
     let bucket = sizes.bucket(decoder.compression)
     let sound = try bucket.frames == 1
       ? nil : job.soundFile.map { try decodeSound(SampleFile(path: $0), $0, report) }
@@ -196,6 +198,7 @@ public final class CacheDecoder {
       )
     }
     soundDecoder = (vae, vocoder)
+    try requireChannels(vae.configuration.latentChannels, sizes.channels, path)
     let wave = try vocoder(vae(latents.unsqueeze(0).to(options.device, options.dtype)))
     let channels = try AudioTensors.channels(wave)
     guard channels.count == 2 else {
@@ -262,6 +265,14 @@ public final class CacheDecoder {
   ) throws -> Model {
     report(.loading(what))
     do { return try body() } catch { throw LoadingError(cause: error) }
+  }
+
+  private func requireChannels(_ wanted: Int, _ found: Int, _ path: String) throws {
+    guard wanted == found else {
+      throw DatasetError(
+        path: path,
+        problem: "holds \(found) channels, the model's latents have \(wanted): it was made with another model")
+    }
   }
 
   private func requireFinite(_ x: Tensor, _ path: String) throws {

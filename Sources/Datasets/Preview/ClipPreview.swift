@@ -74,16 +74,31 @@ extension ClipPreview {
   private mutating func addFrames(
     _ path: String, _ bucket: ResolutionBucket?, count: Int, side: Int
   ) throws {
-    let reader = try VideoReader(path: path)
-    let total = max(1, bucket?.frames ?? min(reader.frameCount.value ?? 97, 1000))
+    var reader = try VideoReader(path: path)
+    let said = max(1, bucket?.frames ?? min(reader.frameCount.value ?? 97, 1000))
+    var (found, decoded) = try Self.frames(of: reader, total: said, count: count, side: side)
+    if decoded < said, found.count < min(count, decoded) {
+      // The container counts more frames than there are.
+      reader = try VideoReader(path: path)
+      (found, decoded) = try Self.frames(of: reader, total: decoded, count: count, side: side)
+    }
+    frames = found
+    crop = bucket.flatMap { Crop(of: (reader.width, reader.height), bucket: $0) }
+  }
+
+  /// Frames at even distances among the first `total`, and how many frames were decoded.
+  private static func frames(
+    of reader: VideoReader, total: Int, count: Int, side: Int
+  ) throws -> ([Data], decoded: Int) {
     let count = min(count, total)
     let wanted = Set((0..<count).map { count == 1 ? 0 : $0 * (total - 1) / (count - 1) })
-    var index = 0
-    while index < total, let frame = try reader.next() {
-      if wanted.contains(index) { frames.append(try frame.thumbnail(side: side)) }
-      index += 1
+    var found: [Data] = []
+    var decoded = 0
+    while decoded < total, let frame = try reader.next() {
+      if wanted.contains(decoded) { found.append(try frame.thumbnail(side: side)) }
+      decoded += 1
     }
-    crop = bucket.flatMap { Crop(of: (reader.width, reader.height), bucket: $0) }
+    return (found, decoded)
   }
 
   /// The largest sample of each column, of either channel.
