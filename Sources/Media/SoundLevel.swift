@@ -127,5 +127,7 @@ public struct LoudnessMeter {
     return SoundLevel(loudness: loudness, peak: largest > 0 ? 20 * log10(Double(largest)) : nil)
   }
 
-  private static func loudness(_ power: Double) -> Double { power > 0 ? -0.691 + 10 * log10(power) : -.infinity }
+  private static func loudness(_ power: Double) -> Double {
+    power > 0 ? -0.691 + 10 * log10(power) : -.infinity
+  }
 }

@@ -91,7 +91,8 @@ struct CheckDatasetCommand: ParsableCommand {
     completion: .file())
   var textEncoderPath: String?
 
-  @Option(help: ArgumentHelp("Also write all that was found as JSON.", valueName: "file"), completion: .file())
+  @Option(
+    help: ArgumentHelp("Also write all that was found as JSON.", valueName: "file"), completion: .file())
   var json: String?
 
   func run() throws {
@@ -185,7 +186,9 @@ struct DatasetStatisticsCommand: ParsableCommand {
     func counts(_ counts: [DatasetStatistics.Count]) -> String {
       counts.map { "\($0.value): \($0.count)" }.joined(separator: ", ")
     }
-    func spread(_ spread: DatasetStatistics.Spread, _ digits: Int, _ unit: String, sum: Bool = false) -> String {
+    func spread(_ spread: DatasetStatistics.Spread, _ digits: Int, _ unit: String, sum: Bool = false)
+      -> String
+    {
       func number(_ value: Double) -> String { String(format: "%.\(digits)f", value) }
       return "\(number(spread.minimum)) to \(number(spread.maximum))\(unit), median \(number(spread.median))"
         + (sum ? ", sum \(number(spread.sum))" : "")

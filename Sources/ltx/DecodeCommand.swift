@@ -57,7 +57,8 @@ struct DecodeCommand: ParsableCommand {
   var withAudio = false
 
   @Option(
-    help: ArgumentHelp("Where that sound lies; audio_latents beside the latents if left out.", valueName: "folder"),
+    help: ArgumentHelp(
+      "Where that sound lies; audio_latents beside the latents if left out.", valueName: "folder"),
     completion: .directory)
   var audioLatentsDir: String?
 

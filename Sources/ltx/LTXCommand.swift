@@ -9,7 +9,8 @@ struct LTXCommand: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       TinyModelCommand.self, SplitCommand.self, PreprocessCommand.self, DatasetCommand.self,
-      DecodeCommand.self, TrainCommand.self, GenerateCommand.self, LoRACommand.self, InspectCommand.self, ProbeCommand.self,
+      DecodeCommand.self, TrainCommand.self, GenerateCommand.self, LoRACommand.self, InspectCommand.self,
+      ProbeCommand.self,
     ])
 
   static func main() {

@@ -12,7 +12,8 @@ struct CacheModel {
     let checkpoint = try Checkpoint(models)
     identity = try FileIdentity.identity(of: models)
     factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
-    audio = checkpoint.config.has("audio_vae") ? try AudioVAEConfiguration(checkpoint.config).tokens : AudioTokens()
+    audio =
+      checkpoint.config.has("audio_vae") ? try AudioVAEConfiguration(checkpoint.config).tokens : AudioTokens()
   }
 }
 
@@ -29,12 +30,15 @@ extension CacheChecker {
   /// Files unlike most of their kind.
   func consistency(_ reading: CacheReading) -> [DatasetProblem] {
     var problems: [DatasetProblem] = []
-    for group in [[CacheContent.latents, .referenceLatents], [.conditions], [.audioLatents, .referenceAudioLatents]] {
+    for group in [
+      [CacheContent.latents, .referenceLatents], [.conditions], [.audioLatents, .referenceAudioLatents],
+    ] {
       let files = group.flatMap { reading.files[$0] ?? [:] }
       let usual = Self.mostCommon(files.map { Self.signature($0.value) })
       for (name, file) in files where Self.signature(file) != usual {
         problems.append(
-          problem(.inconsistent, file, name, "holds \(Self.signature(file)), most of its kind \(usual ?? "")"))
+          problem(.inconsistent, file, name, "holds \(Self.signature(file)), most of its kind \(usual ?? "")")
+        )
       }
     }
     return problems
@@ -72,7 +76,8 @@ extension CacheChecker {
             .incomplete, file: cache.relative(path), sample: name,
             content == .conditions
               ? "has no text features, conditions/\(name): training leaves it out"
-              : "has no \(content.rawValue)/\(name); \(own.count) of \(names.count) samples have such a file"))
+              : "has no \(content.rawValue)/\(name); \(own.count) of \(names.count) samples have such a file")
+        )
       }
       let base = content.base.flatMap { cache.files[$0]?.isEmpty ?? true ? nil : $0 } ?? primary
       for (name, path) in own where cache.path(base, name) == nil {
@@ -96,10 +101,14 @@ extension CacheChecker {
       }
     }
     for (name, file) in reading.files[.audioMasks] ?? [:] {
-      guard case .mask(let shape) = file.content, let sound = reading[.audioLatents, name]?.sound else { continue }
+      guard case .mask(let shape) = file.content, let sound = reading[.audioLatents, name]?.sound else {
+        continue
+      }
       if shape != [sound.steps] {
         problems.append(
-          problem(.mismatch, file, name, "mask has shape \(shape), but the audio latents have \(sound.steps) steps"))
+          problem(
+            .mismatch, file, name, "mask has shape \(shape), but the audio latents have \(sound.steps) steps")
+        )
       }
     }
     let tokens = model?.audio ?? AudioTokens()
@@ -113,7 +122,8 @@ extension CacheChecker {
           problems.append(
             problem(
               .mismatch, file, name,
-              String(format: "has %d steps, but its duration, %.3f s, takes %d", sound.steps, duration, steps)))
+              String(format: "has %d steps, but its duration, %.3f s, takes %d", sound.steps, duration, steps)
+            ))
         }
         guard content == .audioLatents, let video = reading[.latents, name], let seconds = seconds(video),
           seconds > 0
@@ -166,7 +176,8 @@ extension CacheChecker {
         problems.append(
           problem(
             .fingerprint, file, name,
-            "was made with another \(what) than \(isGiven ? "the one given" : "most"); run `ltx preprocess` again"))
+            "was made with another \(what) than \(isGiven ? "the one given" : "most"); run `ltx preprocess` again"
+          ))
       }
     }
     guard let model else { return problems }

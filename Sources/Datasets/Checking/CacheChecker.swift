@@ -91,7 +91,11 @@ public struct CacheChecker {
         guard problem.line == nil, let row = problem.sample.flatMap({ lines[$0] }) else { return problem }
         return DatasetProblem(
           problem.kind, file: problem.file, line: row.line, sample: problem.sample, problem.problem)
-      }.sorted { (order[$0.kind] ?? 0, $0.file ?? "", $0.line ?? 0) < (order[$1.kind] ?? 0, $1.file ?? "", $1.line ?? 0) },
+      }.sorted {
+        (order[$0.kind] ?? 0, $0.file ?? "", $0.line ?? 0) < (
+          order[$1.kind] ?? 0, $1.file ?? "", $1.line ?? 0
+        )
+      },
       notes: notes)
   }
 
@@ -172,7 +176,9 @@ public struct CacheChecker {
     let prompts = (reading.files[.conditions] ?? [:]).compactMapValues { $0.metadata["prompt"] }
     let trigger = PromptTrigger(
       prompts.compactMap { name, prompt in rows[name].map { (prompt, $0.caption) } })
-    for name in Set(prompts.keys).union(rows.keys).union(reading.files[.conditions]?.keys ?? [:].keys).sorted() {
+    for name in Set(prompts.keys).union(rows.keys).union(reading.files[.conditions]?.keys ?? [:].keys)
+      .sorted()
+    {
       let file = reading[.conditions, name]
       let row = rows[name]
       func problem(_ text: String) -> DatasetProblem {

@@ -99,7 +99,8 @@ struct CacheReading {
       guard let shape = stored.arrays["mask"]?.shape else { throw fail("mask is missing") }
       guard shape.count == (content == .videoMasks ? 3 : 1), !shape.contains(0) else {
         throw fail(
-          "mask has shape \(shape); expected \(content == .videoMasks ? "[frames, rows, columns]" : "[time steps]")")
+          "mask has shape \(shape); expected \(content == .videoMasks ? "[frames, rows, columns]" : "[time steps]")"
+        )
       }
       return try make(.mask(shape), "mask")
     case .text:

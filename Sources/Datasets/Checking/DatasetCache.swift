@@ -52,7 +52,9 @@ public struct DatasetCache: Sendable {
     var leftovers: [String] = []
     for content in CacheContent.allCases {
       for name in content.folderNames where Self.isFolder("\(root)/\(name)") {
-        files[content, default: [:]].merge(try CacheFolder.files(below: "\(root)/\(name)")) { first, _ in first }
+        files[content, default: [:]].merge(try CacheFolder.files(below: "\(root)/\(name)")) { first, _ in
+          first
+        }
         leftovers += Self.leftovers("\(root)/\(name)").map { "\(name)/\($0)" }
       }
     }

@@ -70,7 +70,8 @@ public struct DatasetStatistics: Codable, Sendable {
     let reading = CacheReading(cache, scansNumbers: false) { progress(.files, $0, $1) }
     var notes = checker.notes
     if !reading.problems.isEmpty {
-      notes.append("\(reading.problems.count) files can't be used and don't count; `ltx dataset check` lists them")
+      notes.append(
+        "\(reading.problems.count) files can't be used and don't count; `ltx dataset check` lists them")
     }
     let rows = checker.listing?.byName ?? [:]
     let names = cache.samples
@@ -94,7 +95,8 @@ public struct DatasetStatistics: Codable, Sendable {
       return Sample(
         name: name, bucket: video.flatMap(checker.bucket)?.description, fps: video?.fps,
         duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.sound?.duration,
-        captionCharacters: caption?.count, captionTokens: tokens, loudness: level?.loudness, peak: level?.peak)
+        captionCharacters: caption?.count, captionTokens: tokens, loudness: level?.loudness, peak: level?.peak
+      )
     }
     self.cache = cache.root
     dataset = checker.listing?.path
@@ -110,7 +112,9 @@ public struct DatasetStatistics: Codable, Sendable {
     peak = Spread(samples.compactMap(\.peak))
     if loudness == nil, peak == nil, !options.skipsSources {
       notes.append(
-        rows.isEmpty ? "the loudness is that of the media files, which the dataset file names" : "no media file has sound")
+        rows.isEmpty
+          ? "the loudness is that of the media files, which the dataset file names"
+          : "no media file has sound")
     }
     self.notes = notes
   }

@@ -23,7 +23,9 @@ struct LatentSizes: Equatable {
     guard let shape = file.arrays["latents"]?.shape else { throw fail("latents is missing") }
     func size(_ key: String) throws -> Int? {
       guard let value = try file.number(key) else { return nil }
-      guard let whole = Int(exactly: value), (1...1_000_000).contains(whole) else { throw fail("\(key) is \(value)") }
+      guard let whole = Int(exactly: value), (1...1_000_000).contains(whole) else {
+        throw fail("\(key) is \(value)")
+      }
       return whole
     }
     let (f, h, w) = (try size("num_frames"), try size("height"), try size("width"))
@@ -64,7 +66,9 @@ struct SoundSizes: Equatable {
     guard let shape = file.arrays["latents"]?.shape else { throw fail("latents is missing") }
     func size(_ key: String) throws -> Int? {
       guard let value = try file.number(key) else { return nil }
-      guard let whole = Int(exactly: value), (1...1_000_000).contains(whole) else { throw fail("\(key) is \(value)") }
+      guard let whole = Int(exactly: value), (1...1_000_000).contains(whole) else {
+        throw fail("\(key) is \(value)")
+      }
       return whole
     }
     let (t, n) = (try size("num_time_steps"), try size("frequency_bins"))

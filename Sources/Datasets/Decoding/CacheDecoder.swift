@@ -148,13 +148,16 @@ public final class CacheDecoder {
       ).squeeze(0)
     }
     let rate = try frameRate(file, job.file)
-    let decoder = try videoDecoder ?? loading("the video VAE", report) {
-      try video.videoDecoder(dtype: options.dtype, device: options.device)
-    }
+    let decoder =
+      try videoDecoder
+      ?? loading("the video VAE", report) {
+        try video.videoDecoder(dtype: options.dtype, device: options.device)
+      }
     videoDecoder = decoder
     try requireChannels(decoder.configuration.latentChannels, sizes.channels, job.file)
     let bucket = sizes.bucket(decoder.compression)
-    let sound = try bucket.frames == 1
+    let sound =
+      try bucket.frames == 1
       ? nil : job.soundFile.map { try decodeSound(SampleFile(path: $0), $0, report) }
     let path = job.output + (bucket.frames == 1 ? ".png" : ".mp4")
     try makeFolder(of: path)
@@ -191,12 +194,14 @@ public final class CacheDecoder {
     if latents.rank == 2 {
       latents = try latents.reshape([sizes.steps, sizes.bins, sizes.channels]).permute([2, 0, 1]).contiguous()
     }
-    let (vae, vocoder) = try soundDecoder ?? loading("the audio VAE and the vocoder", report) {
-      (
-        try audio.audioDecoder(dtype: options.dtype, device: options.device),
-        try audio.vocoder(dtype: .float32, device: options.device)
-      )
-    }
+    let (vae, vocoder) =
+      try soundDecoder
+      ?? loading("the audio VAE and the vocoder", report) {
+        (
+          try audio.audioDecoder(dtype: options.dtype, device: options.device),
+          try audio.vocoder(dtype: .float32, device: options.device)
+        )
+      }
     soundDecoder = (vae, vocoder)
     try requireChannels(vae.configuration.latentChannels, sizes.channels, path)
     let wave = try vocoder(vae(latents.unsqueeze(0).to(options.device, options.dtype)))
@@ -271,7 +276,8 @@ public final class CacheDecoder {
     guard wanted == found else {
       throw DatasetError(
         path: path,
-        problem: "holds \(found) channels, the model's latents have \(wanted): it was made with another model")
+        problem: "holds \(found) channels, the model's latents have \(wanted): it was made with another model"
+      )
     }
   }
 

@@ -13,7 +13,8 @@ public struct CacheDecodingJob: Sendable {
         let rank = try file.tensorShape("latents").count
         self = rank == 3 || file.has("num_time_steps") ? .sound : .video
       } else {
-        throw DatasetError(path: path, problem: "holds neither latents nor a mask, so there is nothing to decode")
+        throw DatasetError(
+          path: path, problem: "holds neither latents nor a mask, so there is nothing to decode")
       }
     }
   }
@@ -55,7 +56,8 @@ public struct CacheDecodingJob: Sendable {
     let contents = CacheContent.allCases.filter { content in
       content.folderNames.contains { DatasetCache.isFolder("\(root)/\($0)") }
     }
-    let jobs = contents.isEmpty
+    let jobs =
+      contents.isEmpty
       ? try folder(path, into: output, options) : try cache(root, contents, into: output, options)
     guard !jobs.isEmpty else {
       throw DatasetError(path: path, problem: "holds no .safetensors or .pt files to decode")
@@ -67,7 +69,8 @@ public struct CacheDecodingJob: Sendable {
     _ root: String, _ contents: [CacheContent], into output: String, _ options: CacheDecodingOptions
   ) throws -> [CacheDecodingJob] {
     let files = try DatasetCache(path: root).files
-    let sounds = try options.withAudio
+    let sounds =
+      try options.withAudio
       ? options.audioLatents.map(CacheFolder.files) ?? files[.audioLatents] ?? [:] : [:]
     return contents.flatMap { content -> [CacheDecodingJob] in
       guard let folder = outputFolder(content) else { return [] }
@@ -97,7 +100,8 @@ public struct CacheDecodingJob: Sendable {
       let path = options.audioLatents ?? "\(beside)/audio_latents"
       sounds = try CacheFolder.files(below: path)
     }
-    let latents = content == .videoMasks && DatasetCache.isFolder("\(beside)/latents")
+    let latents =
+      content == .videoMasks && DatasetCache.isFolder("\(beside)/latents")
       ? try CacheFolder.files(below: "\(beside)/latents") : [:]
     var jobs = files.sorted { $0.key < $1.key }.map { name, path in
       CacheDecodingJob(

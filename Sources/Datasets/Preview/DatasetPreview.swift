@@ -74,7 +74,8 @@ public struct DatasetPreview: Sendable {
     let clips = listing.rows.map { row in
       let isEmpty = !row.caption.contains { !$0.isWhitespace }
       let clip = ClipPreview(
-        name: row.name ?? "line \(row.line)", line: row.line, caption: row.caption, bucket: nil, duration: nil,
+        name: row.name ?? "line \(row.line)", line: row.line, caption: row.caption, bucket: nil,
+        duration: nil,
         fps: nil, tokens: nil, extras: [],
         problems: (row.mediaPath == nil ? ["the row names no media file"] : [])
           + (isEmpty ? ["the caption is empty"] : []))
@@ -110,7 +111,8 @@ public struct DatasetPreview: Sendable {
       notes.append("the last \(withoutPictures) clips have no pictures, to keep the page small")
     }
     html = PreviewMarkup.page(
-      title: title, clips: clips.map(\.clip), cards: cards, general: general, notes: notes, problems: problems)
+      title: title, clips: clips.map(\.clip), cards: cards, general: general, notes: notes, problems: problems
+    )
     self.clips = clips.count
     self.problems = problems
     self.notes = notes

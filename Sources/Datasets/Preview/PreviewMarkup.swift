@@ -27,12 +27,15 @@ enum PreviewMarkup {
     let name = escaped((title as NSString).lastPathComponent)
     let buckets = Dictionary(grouping: clips.compactMap(\.bucket)) { $0 }.mapValues(\.count)
       .sorted { ($1.value, $0.key) < ($0.value, $1.key) }
-    let options = buckets.map { "<option value=\"\(escaped($0.key))\">\(escaped($0.key)) (\($0.value))</option>" }
+    let options = buckets.map {
+      "<option value=\"\(escaped($0.key))\">\(escaped($0.key)) (\($0.value))</option>"
+    }
     let seconds = clips.compactMap(\.duration).reduce(0, +)
     var facts = ["\(clips.count) clip\(clips.count == 1 ? "" : "s")"]
     if seconds > 0 { facts.append(length(seconds)) }
     if !buckets.isEmpty { facts.append("\(buckets.count) bucket\(buckets.count == 1 ? "" : "s")") }
-    facts.append(problems == 0 ? "no problems" : "<b class=bad>\(problems) problem\(problems == 1 ? "" : "s")</b>")
+    facts.append(
+      problems == 0 ? "no problems" : "<b class=bad>\(problems) problem\(problems == 1 ? "" : "s")</b>")
     let list = (general.map { "<li class=bad>\(escaped($0))</li>" } + notes.map { "<li>\(escaped($0))</li>" })
       .joined()
     return """
@@ -67,7 +70,8 @@ enum PreviewMarkup {
   }
 
   static func card(_ clip: ClipPreview) -> String {
-    var html = "<article data-bucket=\"\(escaped(clip.bucket ?? ""))\"\(clip.problems.isEmpty ? "" : " class=flawed")>\n"
+    var html =
+      "<article data-bucket=\"\(escaped(clip.bucket ?? ""))\"\(clip.problems.isEmpty ? "" : " class=flawed")>\n"
     if clip.frames.isEmpty {
       html += "<div class=\"strip none\">\(escaped(clip.note ?? "no picture"))</div>\n"
     } else {
@@ -86,14 +90,19 @@ enum PreviewMarkup {
     html += "<h2>\(escaped(clip.name))\(line)</h2>\n"
     var chips: [String] = []
     if let bucket = clip.bucket { chips.append(bucket.replacing("x", with: "×")) }
-    if let duration = clip.duration { chips.append(duration == 0 ? "picture" : String(format: "%.2f s", duration)) }
+    if let duration = clip.duration {
+      chips.append(duration == 0 ? "picture" : String(format: "%.2f s", duration))
+    }
     if let fps = clip.fps, clip.duration != 0 { chips.append(String(format: "%.5g fps", fps)) }
     if let tokens = clip.tokens { chips.append("\(tokens) tokens") }
     chips += clip.extras.map { $0.replacing("_", with: " ") }
-    if !chips.isEmpty { html += "<p class=chips>\(chips.map { "<span>\(escaped($0))</span>" }.joined())</p>\n" }
+    if !chips.isEmpty {
+      html += "<p class=chips>\(chips.map { "<span>\(escaped($0))</span>" }.joined())</p>\n"
+    }
     let caption = clip.caption ?? ""
     let isEmpty = !caption.contains { !$0.isWhitespace }
-    html += isEmpty ? "<p class=\"caption none\">no caption</p>\n" : "<p class=caption>\(escaped(caption))</p>\n"
+    html +=
+      isEmpty ? "<p class=\"caption none\">no caption</p>\n" : "<p class=caption>\(escaped(caption))</p>\n"
     if !clip.problems.isEmpty {
       html += "<ul class=problems>\(clip.problems.map { "<li>\(escaped($0))</li>" }.joined())</ul>\n"
     }
@@ -105,7 +114,8 @@ enum PreviewMarkup {
     let points = levels.enumerated().map { ($0, Int(($1 * 49).rounded()) + 1) }
     let upper = points.map { "\($0) \(50 - $1)" }
     let lower = points.reversed().map { "\($0) \(50 + $1)" }
-    return "<svg class=wave viewBox=\"0 0 \(max(1, levels.count - 1)) 100\" preserveAspectRatio=none role=img "
+    return
+      "<svg class=wave viewBox=\"0 0 \(max(1, levels.count - 1)) 100\" preserveAspectRatio=none role=img "
       + "aria-label=\"waveform\"><path d=\"M\((upper + lower).joined(separator: "L"))Z\"/></svg>\n"
   }
 
