@@ -104,7 +104,7 @@ struct CheckDatasetCommand: ParsableCommand {
     }
     let progress = PhasedProgress()
     let report = checker.run { phase, done, total in
-      progress.show(phase == .files ? "reading" : "comparing media", done, of: total, unit: "files")
+      progress.show(phase, done, of: total)
     }
     progress.finish()
     for note in report.notes { printError("note: \(note)") }
@@ -211,6 +211,16 @@ struct DatasetStatisticsCommand: ParsableCommand {
   }
 }
 
+extension PhasedProgress {
+  fileprivate func show(_ phase: CacheChecker.Phase, _ done: Int, of total: Int) {
+    switch phase {
+    case .files: show("reading", done, of: total, unit: "files")
+    case .sources: show("reading media", done, of: total, unit: "files")
+    case .clips: show("showing", done, of: total, unit: "clips")
+    }
+  }
+}
+
 private func requireOutput(_ path: String) throws {
   if let problem = OutputFile.problem(path) { throw DatasetError(path: path, problem: problem) }
 }
@@ -250,22 +260,36 @@ struct PreviewDatasetCommand: ParsableCommand {
     completion: .file())
   var textEncoderPath: String?
 
+  @Flag(help: "Show what the latents decode to in place of the media files' frames; needs --model-path.")
+  var decode = false
+
+  @OptionGroup var compute: ComputeOptions
+
   func validate() throws {
+    if decode, arguments.options.models == nil {
+      throw ValidationError("--decode needs a model: name the checkpoint with --model-path")
+    }
     if cache == nil, arguments.dataset == nil {
       throw ValidationError("nothing to show: name a cache, or a dataset file with --dataset")
     }
   }
 
   func run() throws {
+    compute.apply()
     let progress = PhasedProgress()
     let preview = try checkingInput {
       try requireOutput(output)
       defer { progress.finish() }
       var options = arguments.options
       options.textEncoder = textEncoderPath
-      return try DatasetPreview(cache: cache, options) {
-        progress.show("looking at clips", $0, of: $1, unit: "clips")
-      }
+      let decoder =
+        try decode
+        ? options.models.map { models in
+          var options = CacheDecodingOptions()
+          options.device = compute.device
+          return try CacheDecoder(models: models, options: options)
+        } : nil
+      return try DatasetPreview(cache: cache, options, decoder: decoder) { progress.show($0, $1, of: $2) }
     }
     for note in preview.notes { printError("note: \(note)") }
     try working {

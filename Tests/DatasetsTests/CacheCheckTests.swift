@@ -151,6 +151,13 @@ import Torch
     try expect(.inconsistent, "conditions/c.safetensors", "8 rows of 7 and 7 numbers")
   }
 
+  @Test func `A sample in both formats`() throws {
+    try cache.scratch.write("x", to: ".precomputed/conditions/extra.pt")
+    try cache.scratch.write("x", to: ".precomputed/conditions/extra.safetensors")
+    let found = try check().problems
+    #expect(found.contains { $0.kind == .inconsistent && $0.file == "conditions/extra" }, "\(found)")
+  }
+
   @Test func `Samples of which a file is missing`() throws {
     func remove(_ name: String) throws {
       try FileManager.default.removeItem(atPath: "\(cache.root)/\(name).safetensors")

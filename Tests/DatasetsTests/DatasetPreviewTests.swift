@@ -1,4 +1,5 @@
 import Foundation
+import LTX
 import Media
 import TestSupport
 import Testing
@@ -89,6 +90,23 @@ import Torch
     options.skipsSources = true
     #expect(try pictures(DatasetPreview(cache: nil, options).html).isEmpty)
     #expect(message { _ = try DatasetPreview(cache: nil, DatasetCheckOptions()) }.contains("--dataset"))
+  }
+
+  @Test func `Decoded latents in place of media`() throws {
+    let model = try TinyModelFiles.ltx2()
+    let configuration = try VideoVAEConfiguration.Decoder(Checkpoint(path: model.checkpoint).config)
+    try cache.latents("a", shape: [configuration.latentChannels, 2, 2, 3])
+    try cache.latents("other", shape: [configuration.latentChannels + 1, 2, 2, 3])
+    let preview = try DatasetPreview(
+      cache: cache.root, DatasetCheckOptions(),
+      decoder: CacheDecoder(models: ModelFiles(unified: model.checkpoint)))
+    let frames = try pictures(preview.html)
+    #expect(frames.count == 4)
+    try frames[0].write(to: URL(fileURLWithPath: cache.scratch.file("0.jpg")))
+    let reader = try VideoReader(path: cache.scratch.file("0.jpg"))
+    #expect((reader.width, reader.height) == (96, 64))
+    #expect(preview.html.contains("it was made with another model"))
+    #expect(preview.notes.contains("pictures are what the latents decode to"))
   }
 
   @Test func `A waveform is the largest sample of each column`() {

@@ -26,7 +26,14 @@ public struct CacheChecker {
   /// Tokens that the text encoder reads of a caption.
   static let tokenLimit = 1024
 
-  public enum Phase: Sendable { case files, sources }
+  public enum Phase: Sendable {
+    /// Reading the cache.
+    case files
+    /// Reading the media files.
+    case sources
+    /// Making pictures of them.
+    case clips
+  }
 
   public let cache: DatasetCache
   let options: DatasetCheckOptions
@@ -78,6 +85,9 @@ public struct CacheChecker {
     problems += captions(reading)
     problems += rows()
     if !options.skipsSources { problems += sources(reading, progress) }
+    problems += cache.twice.map {
+      DatasetProblem(.inconsistent, file: $0, "is there as .safetensors and as .pt; remove one of them")
+    }
     problems += cache.leftovers.map {
       DatasetProblem(.leftover, file: $0, "was left behind by a run that was ended; remove it")
     }

@@ -42,6 +42,8 @@ public struct DatasetCache: Sendable {
   public let root: String
   /// By content, then by the sample's name: paths.
   public let files: [CacheContent: [String: String]]
+  /// Names that stand twice in a folder, as `.safetensors` and `.pt`, relative to the root.
+  let twice: [String]
   /// Files that a run left behind when it was killed, relative to the root.
   public let leftovers: [String]
 
@@ -50,11 +52,14 @@ public struct DatasetCache: Sendable {
     let root = Self.root(path)
     var files: [CacheContent: [String: String]] = [:]
     var leftovers: [String] = []
+    var twice: [String] = []
     for content in CacheContent.allCases {
       for name in content.folderNames where Self.isFolder("\(root)/\(name)") {
-        files[content, default: [:]].merge(try CacheFolder.files(below: "\(root)/\(name)")) { first, _ in
-          first
-        }
+        let found = try CacheFolder.files(below: "\(root)/\(name)")
+        files[content, default: [:]].merge(found) { first, _ in first }
+        twice += found.keys.filter { sample in
+          ["safetensors", "pt"].allSatisfy { access("\(root)/\(name)/\(sample).\($0)", F_OK) == 0 }
+        }.map { "\(name)/\($0)" }
         leftovers += Self.leftovers("\(root)/\(name)").map { "\(name)/\($0)" }
       }
     }
@@ -76,6 +81,7 @@ public struct DatasetCache: Sendable {
     self.root = root
     self.files = files
     self.leftovers = leftovers.sorted()
+    self.twice = twice.sorted()
   }
 
   /// The folder of a cache: `.precomputed` in the given one if that is there.

@@ -49,7 +49,7 @@ public struct CacheDecodingSummary: Sendable {
 /// Turns cached latents and masks back into videos, pictures and sounds. Each model is loaded once, when it is first
 /// needed, and stays for as long as the decoder.
 public final class CacheDecoder {
-  private let video: Checkpoint
+  let video: Checkpoint
   private let audio: Checkpoint
   private let options: CacheDecodingOptions
   private var videoDecoder: VideoDecoder?
@@ -73,8 +73,7 @@ public final class CacheDecoder {
   /// Decodes a cache, one of its folders, or a file. A file that can't be decoded is in the summary's failures.
   ///
   /// - Parameter jobs: what to do, checked already.
-  /// - Throws: what loading the models throws; `TorchError` when memory runs out; `MediaError` of kind `.writing` or
-  ///   `.system`.
+  /// - Throws: what loading the models throws; `TorchError` when memory runs out; `MediaError` of kind `.system`.
   public func run(
     _ jobs: [CacheDecodingJob], report: (CacheDecodingEvent) -> Void = { _ in }
   ) throws -> CacheDecodingSummary {
@@ -84,7 +83,7 @@ public final class CacheDecoder {
         summary.written += try withoutGrad { try decode(job, report) }
       } catch let error as TorchError where error.kind == .outOfMemory {
         throw error
-      } catch let error as MediaError where error.kind == .writing || error.kind == .system {
+      } catch let error as MediaError where error.kind == .system {
         throw error
       } catch let error as LoadingError {
         throw error.cause
@@ -139,43 +138,59 @@ public final class CacheDecoder {
   private func decodeVideo(
     _ file: SampleFile, _ job: CacheDecodingJob, _ report: (CacheDecodingEvent) -> Void
   ) throws -> String {
-    let sizes = try LatentSizes(StoredSample(path: job.file))
-    var latents = try file.tensor("latents")
-    try requireFinite(latents, job.file)
+    let rate = try frameRate(file, job.file)
+    var path = job.output
+    var sink: FrameFile?
+    try forEachFrame(of: job.file, report) { bucket in
+      let isPicture = bucket.frames == 1
+      let sound =
+        try isPicture ? nil : job.soundFile.map { try decodeSound(SampleFile(path: $0), $0, report) }
+      path += isPicture ? ".png" : ".mp4"
+      try makeFolder(of: path)
+      sink = try FrameFile(path, bucket.width, bucket.height, rate: rate, sound: sound)
+    } _: {
+      try sink?.append($0)
+    }
+    try sink?.finish()
+    return path
+  }
+
+  /// Decodes the video latents of a file, frame after frame.
+  ///
+  /// - Parameter begin: called before the first frame with the size of the video.
+  /// - Throws: `LoadingError` for a model that can't be loaded; `DatasetError` for latents that can't be used.
+  func forEachFrame(
+    of path: String, _ report: (CacheDecodingEvent) -> Void, begin: (ResolutionBucket) throws -> Void,
+    _ receive: (RGBFrame) throws -> Void
+  ) throws {
+    let sizes = try LatentSizes(StoredSample(path: path))
+    var latents = try SampleFile(path: path).tensor("latents")
+    try requireFinite(latents, path)
     if latents.rank == 2 {
       latents = try VideoTokens.unpatchify(
         latents.unsqueeze(0), frames: sizes.frames, rows: sizes.rows, columns: sizes.columns
       ).squeeze(0)
     }
-    let rate = try frameRate(file, job.file)
     let decoder =
       try videoDecoder
       ?? loading("the video VAE", report) {
         try video.videoDecoder(dtype: options.dtype, device: options.device)
       }
     videoDecoder = decoder
-    try requireChannels(decoder.configuration.latentChannels, sizes.channels, job.file)
-    let bucket = sizes.bucket(decoder.compression)
-    let sound =
-      try bucket.frames == 1
-      ? nil : job.soundFile.map { try decodeSound(SampleFile(path: $0), $0, report) }
-    let path = job.output + (bucket.frames == 1 ? ".png" : ".mp4")
-    try makeFolder(of: path)
-    let sink = try FrameFile(path, bucket.width, bucket.height, rate: rate, sound: sound)
+    try requireChannels(decoder.configuration.latentChannels, sizes.channels, path)
+    try begin(sizes.bucket(decoder.compression))
     let generator = try Generator(seed: options.seed)
     try decoder.decode(
       latents.unsqueeze(0).to(options.device, options.dtype), tiling: options.tiling,
       noise: decoder.needsNoise ? { try generator.normal($0) } : nil
     ) { part in
       for frame in 0..<part.size(2) {
-        for picture in try FrameTensors.frames(part.narrow(2, frame, 1)) { try sink.append(picture) }
+        for picture in try FrameTensors.frames(part.narrow(2, frame, 1)) { try receive(picture) }
       }
     }
-    try sink.finish()
-    return path
   }
 
-  private func frameRate(_ file: SampleFile, _ path: String) throws -> Rational {
+  func frameRate(_ file: SampleFile, _ path: String) throws -> Rational {
     guard let fps = try file.number("fps") else { return Rational(24) }
     guard fps > 0, fps < 10_000, let rate = Rational(approximating: fps) else {
       throw DatasetError(path: path, problem: "fps is \(fps), which is no frame rate")
@@ -212,58 +227,10 @@ public final class CacheDecoder {
     return SoundClip(left: channels[0], right: channels[1], sampleRate: vocoder.sampleRate)
   }
 
-  // MARK: Masks
-
-  /// White where the mask is 1. Of a video: each cell as large as in the picture, each latent frame as long as it lasts;
-  /// of a sound: a strip whose columns are its latent steps.
-  private func drawMask(_ file: SampleFile, _ job: CacheDecodingJob) throws -> String {
-    let mask = try file.tensor("mask").to(.float32)
-    try requireFinite(mask, job.file)
-    let shape = mask.shape
-    guard [1, 3].contains(shape.count), !shape.contains(0) else {
-      throw DatasetError(path: job.file, problem: "mask has shape \(shape); expected [F, H, W] or [T]")
-    }
-    let levels = try (mask.clamped(min: 0, max: 1) * 255).round().to(.uint8).array(of: UInt8.self)
-    if shape.count == 1 {
-      let path = job.output + ".png"
-      try makeFolder(of: path)
-      try Self.picture(levels[...], rows: 1, columns: shape[0], scale: (16, 4)).writePNG(to: path)
-      return path
-    }
-    let factors = try VideoVAEConfiguration.Decoder(video.config).compression
-    let path = job.output + (shape[0] == 1 ? ".png" : ".mp4")
-    try makeFolder(of: path)
-    let rate = try job.rateFile.map { try frameRate(SampleFile(path: $0), $0) } ?? Rational(24)
-    let sink = try FrameFile(
-      path, shape[2] * factors.width, shape[1] * factors.height, rate: rate, sound: nil)
-    for frame in 0..<shape[0] {
-      let cells = shape[1] * shape[2]
-      let picture = Self.picture(
-        levels[frame * cells..<(frame + 1) * cells], rows: shape[1], columns: shape[2],
-        scale: (factors.height, factors.width))
-      for _ in 0..<(frame == 0 ? 1 : factors.time) { try sink.append(picture) }
-    }
-    try sink.finish()
-    return path
-  }
-
-  private static func picture(
-    _ levels: ArraySlice<UInt8>, rows: Int, columns: Int, scale: (rows: Int, columns: Int)
-  ) -> RGBFrame {
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(3 * levels.count * scale.rows * scale.columns)
-    for row in 0..<rows {
-      let start = levels.startIndex + row * columns
-      let line = levels[start..<start + columns].flatMap { repeatElement($0, count: 3 * scale.columns) }
-      for _ in 0..<scale.rows { bytes += line }
-    }
-    return RGBFrame(bytes: bytes, width: columns * scale.columns, height: rows * scale.rows)
-  }
-
   // MARK: Helping
 
   /// Loading a model fails for all files alike.
-  private struct LoadingError: Error { let cause: any Error }
+  struct LoadingError: Error { let cause: any Error }
 
   private func loading<Model>(
     _ what: String, _ report: (CacheDecodingEvent) -> Void, _ body: () throws -> Model
@@ -281,13 +248,13 @@ public final class CacheDecoder {
     }
   }
 
-  private func requireFinite(_ x: Tensor, _ path: String) throws {
+  func requireFinite(_ x: Tensor, _ path: String) throws {
     guard try x.to(.float32).abs().amax().isFinite().item() != 0 else {
       throw DatasetError(path: path, problem: "holds NaN or infinite numbers; preprocess the sample again")
     }
   }
 
-  private func makeFolder(of path: String) throws {
+  func makeFolder(of path: String) throws {
     let folder = (path as NSString).deletingLastPathComponent
     do {
       try FileManager.default.createDirectory(
@@ -298,33 +265,4 @@ public final class CacheDecoder {
         remedy: "Choose another output folder.")
     }
   }
-}
-
-/// Where frames go: an MP4 or, by the path's ending, a PNG.
-private final class FrameFile {
-  private let path: String
-  private let writer: VideoWriter?
-
-  init(_ path: String, _ width: Int, _ height: Int, rate: Rational, sound: SoundClip?) throws {
-    self.path = path
-    guard path.hasSuffix(".mp4") else {
-      writer = nil
-      return
-    }
-    let audio = sound.map {
-      VideoWriter.Audio(sampleRate: $0.sampleRate, channelCount: $0.channels.count, matchesVideo: true)
-    }
-    // x264's macroblock tree is not reproducible in pictures of few macroblocks a row; this preset has none.
-    let writer = try VideoWriter(
-      path: path, width: width, height: height, frameRate: rate, audio: audio,
-      quality: VideoWriter.Quality(preset: width < 128 ? "superfast" : "medium"))
-    if let sound { try writer.append(audio: sound.channels) }
-    self.writer = writer
-  }
-
-  func append(_ frame: RGBFrame) throws {
-    if let writer { try writer.append(frame) } else { try frame.writePNG(to: path) }
-  }
-
-  func finish() throws { try writer?.finish() }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Torch
 
 /// What a page shows of one sample.
 struct ClipPreview {
@@ -50,7 +51,7 @@ extension ClipPreview {
   ///
   /// - Parameters:
   ///   - bucket: which of the file's frames count, and what of them.
-  ///   - count: of pictures.
+  ///   - count: of pictures; 0 for the sound only.
   ///   - side: of a picture's longer side in pixels.
   mutating func look(at path: String, bucket: ResolutionBucket?, count: Int, side: Int) {
     guard FileManager.default.fileExists(atPath: path) else {
@@ -58,7 +59,7 @@ extension ClipPreview {
       return
     }
     do {
-      try addFrames(path, bucket, count: count, side: side)
+      if count > 0 { try addFrames(path, bucket, count: count, side: side) }
     } catch let error as MediaError where error.kind == .noStream {
       // sound alone
     } catch {
@@ -90,8 +91,7 @@ extension ClipPreview {
   private static func frames(
     of reader: VideoReader, total: Int, count: Int, side: Int
   ) throws -> ([Data], decoded: Int) {
-    let count = min(count, total)
-    let wanted = Set((0..<count).map { count == 1 ? 0 : $0 * (total - 1) / (count - 1) })
+    let wanted = places(count, of: total)
     var found: [Data] = []
     var decoded = 0
     while decoded < total, let frame = try reader.next() {
@@ -99,6 +99,38 @@ extension ClipPreview {
       decoded += 1
     }
     return (found, decoded)
+  }
+
+  /// Adds frames that latents decode to.
+  ///
+  /// - Throws: what keeps the decoder from decoding anything; what is wrong with these latents becomes the note.
+  mutating func look(atLatents path: String, _ decoder: CacheDecoder, count: Int, side: Int) throws {
+    var wanted: Set<Int> = []
+    var index = 0
+    var found: [Data] = []
+    do {
+      try withoutGrad {
+        try decoder.forEachFrame(of: path, { _ in }) {
+          wanted = Self.places(count, of: $0.frames)
+        } _: { frame in
+          if wanted.contains(index) { found.append(try frame.thumbnail(side: side)) }
+          index += 1
+        }
+      }
+      frames = found
+    } catch let error as CacheDecoder.LoadingError {
+      throw error.cause
+    } catch let error as TorchError where error.kind == .outOfMemory {
+      throw error
+    } catch {
+      note = "\(error)"
+    }
+  }
+
+  /// Even distances, the first and the last among them.
+  private static func places(_ count: Int, of total: Int) -> Set<Int> {
+    let count = min(count, total)
+    return Set((0..<count).map { count == 1 ? 0 : $0 * (total - 1) / (count - 1) })
   }
 
   /// The largest sample of each column, of either channel.

@@ -14,30 +14,33 @@ public struct DatasetPreview: Sendable {
 
   /// - Parameters:
   ///   - cache: nil to show the dataset file that the options name, with the cache beside it if there is one.
-  ///   - progress: called with the number of clips that are done, and of all.
-  /// - Throws: what is wrong with the input itself, as `CacheChecker`.
+  ///   - decoder: shows what the latents decode to in place of the media files' frames.
+  ///   - progress: called with the phase, how many files or clips are done, and how many there are.
+  /// - Throws: what is wrong with the input itself, as `CacheChecker`; what loading the decoder's model throws.
   public init(
-    cache: String?, _ options: DatasetCheckOptions, progress: (Int, Int) -> Void = { _, _ in }
+    cache: String?, _ options: DatasetCheckOptions, decoder: CacheDecoder? = nil,
+    progress: (CacheChecker.Phase, Int, Int) -> Void = { _, _, _ in }
   ) throws {
     let beside = options.dataset.map { (absolutePath($0) as NSString).deletingLastPathComponent }
     let path = cache ?? beside.flatMap { DatasetCache.isFolder("\($0)/.precomputed") ? $0 : nil }
     if let path {
       let checker = try CacheChecker(cache: path, options)
-      let reading = CacheReading(checker.cache, scansNumbers: true)
-      let report = checker.report(reading) { _, _, _ in }
-      self.init(checker, reading, report, progress)
+      let reading = CacheReading(checker.cache, scansNumbers: true) { progress(.files, $0, $1) }
+      let report = checker.report(reading, progress: progress)
+      try self.init(checker, reading, report, decoder) { progress(.clips, $0, $1) }
     } else if let dataset = options.dataset {
       let listing = try DatasetListing(
         path: dataset, mediaColumn: options.videoColumn, captionColumn: options.captionColumn)
-      self.init(listing, options, progress)
+      try self.init(listing, options) { progress(.clips, $0, $1) }
     } else {
       throw PreprocessingError(.option, "name a cache, or a dataset file with --dataset")
     }
   }
 
   private init(
-    _ checker: CacheChecker, _ reading: CacheReading, _ report: DatasetReport, _ progress: (Int, Int) -> Void
-  ) {
+    _ checker: CacheChecker, _ reading: CacheReading, _ report: DatasetReport, _ decoder: CacheDecoder?,
+    _ progress: (Int, Int) -> Void
+  ) throws {
     let rows = checker.listing?.byName ?? [:]
     let bySample = Dictionary(grouping: report.problems.filter { $0.sample != nil }) { $0.sample ?? "" }
     let names = Set(checker.cache.samples).union(rows.keys).sorted {
@@ -60,17 +63,18 @@ public struct DatasetPreview: Sendable {
         problems: (bySample[name] ?? []).map { problem in
           [problem.file, problem.problem].compactMap { $0 }.joined(separator: ": ")
         })
-      return (clip, rows[name]?.mediaPath, bucket)
+      return Entry(
+        clip: clip, media: rows[name]?.mediaPath, bucket: bucket, latents: decoder == nil ? nil : video?.path)
     }
-    self.init(
+    try self.init(
       title: checker.listing?.path ?? checker.cache.root, clips,
       general: report.problems.filter { $0.sample == nil }.map(\.description), notes: report.notes,
-      problems: report.problems.count, showsMedia: !checker.options.skipsSources, progress)
+      problems: report.problems.count, showsMedia: !checker.options.skipsSources, decoder, progress)
   }
 
   private init(
     _ listing: DatasetListing, _ options: DatasetCheckOptions, _ progress: (Int, Int) -> Void
-  ) {
+  ) throws {
     let clips = listing.rows.map { row in
       let isEmpty = !row.caption.contains { !$0.isWhitespace }
       let clip = ClipPreview(
@@ -79,34 +83,50 @@ public struct DatasetPreview: Sendable {
         fps: nil, tokens: nil, extras: [],
         problems: (row.mediaPath == nil ? ["the row names no media file"] : [])
           + (isEmpty ? ["the caption is empty"] : []))
-      return (clip, row.mediaPath, ResolutionBucket?.none)
+      return Entry(clip: clip, media: row.mediaPath, bucket: nil, latents: nil)
     }
-    self.init(
+    try self.init(
       title: listing.path, clips, general: [], notes: ["not preprocessed yet"],
-      problems: clips.map(\.0.problems.count).reduce(0, +), showsMedia: !options.skipsSources, progress)
+      problems: clips.map(\.clip.problems.count).reduce(0, +), showsMedia: !options.skipsSources, nil,
+      progress)
+  }
+
+  private struct Entry {
+    let clip: ClipPreview
+    let media: String?
+    let bucket: ResolutionBucket?
+    /// To be decoded.
+    let latents: String?
   }
 
   private init(
-    title: String, _ clips: [(clip: ClipPreview, media: String?, bucket: ResolutionBucket?)],
-    general: [String], notes: [String], problems: Int, showsMedia: Bool, _ progress: (Int, Int) -> Void
-  ) {
+    title: String, _ clips: [Entry],
+    general: [String], notes: [String], problems: Int, showsMedia: Bool,
+    _ decoder: CacheDecoder?, _ progress: (Int, Int) -> Void
+  ) throws {
     var budget = PictureBudget(bytes: Self.pictureBytes, clips: clips.count)
     var withoutPictures = 0
     var cards = ""
     for (done, entry) in clips.enumerated() {
       var clip = entry.clip
-      if let media = entry.media, showsMedia {
-        if budget.hasRoom {
-          clip.look(at: media, bucket: entry.bucket, count: budget.count, side: budget.side)
-          budget.spend(clip.frames.map(\.count).reduce(0, +))
-        } else {
-          withoutPictures += 1
+      if budget.hasRoom {
+        if let media = entry.media, showsMedia {
+          clip.look(
+            at: media, bucket: entry.bucket, count: entry.latents == nil ? budget.count : 0, side: budget.side
+          )
         }
+        if let latents = entry.latents, let decoder {
+          try clip.look(atLatents: latents, decoder, count: budget.count, side: budget.side)
+        }
+        budget.spend(clip.frames.map(\.count).reduce(0, +))
+      } else {
+        withoutPictures += 1
       }
       cards += PreviewMarkup.card(clip)
       progress(done + 1, clips.count)
     }
     var notes = notes
+    if decoder != nil { notes.append("pictures are what the latents decode to") }
     if withoutPictures > 0 {
       notes.append("the last \(withoutPictures) clips have no pictures, to keep the page small")
     }
