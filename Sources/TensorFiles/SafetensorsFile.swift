@@ -44,6 +44,16 @@ public final class SafetensorsFile: TensorSource {
     return try file.tensor(entry.dtype, entry.shape, at: entry.range)
   }
 
+  /// Lends the bytes of a tensor, little-endian, the last dimension fastest; no tensor is made.
+  public func withUnsafeBytes<R>(of key: String, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+    guard let entry = entries[key] else {
+      throw TensorFileError(.missingTensor, path: name, key: key, "the file has no tensor of this name")
+    }
+    return try withExtendedLifetime(file) {
+      try body(UnsafeRawBufferPointer(rebasing: file.bytes[entry.range]))
+    }
+  }
+
   public func prepareToRead(_ key: String) {
     guard let entry = entries[key] else { return }
     file.advise(MADV_WILLNEED, entry.range)

@@ -8,9 +8,10 @@ struct LTXCommand: ParsableCommand {
     abstract: "Fine-tune LTX-2, the open audio-video diffusion transformer.",
     version: "0.1.0",
     subcommands: [
-      TinyModelCommand.self, SplitCommand.self, PreprocessCommand.self, ReferenceCommand.self,
-      TrainCommand.self,
-      GenerateCommand.self, LoRACommand.self, InspectCommand.self, ProbeCommand.self,
+      TinyModelCommand.self, SplitCommand.self, ReferenceCommand.self, PreprocessCommand.self,
+      DatasetCommand.self,
+      DecodeCommand.self, TrainCommand.self, GenerateCommand.self, LoRACommand.self, InspectCommand.self,
+      ProbeCommand.self,
     ])
 
   static func main() {

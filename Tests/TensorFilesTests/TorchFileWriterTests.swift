@@ -14,7 +14,8 @@ import Torch
       ("empty", Tensor.zeros([0, 3])), ("scalar", Tensor.full([], 7)),
     ]
     let numbers: [(key: String, value: PickleValue)] = [
-      ("small", .int(-3)), ("large", .int(1 << 50)), ("rate", .float(29.97002997002997)), ("text", .string("é\n")),
+      ("small", .int(-3)), ("large", .int(1 << 50)), ("rate", .float(29.97002997002997)),
+      ("text", .string("é\n")),
     ]
     let path = scratch("a.pt")
     let metadata = ["content": "x", "prompt": "\"quoted\"\nand é"]

@@ -1,4 +1,5 @@
 import Foundation
+import LTX
 
 /// The folders of a cache, by the reference's names. Each holds a file for each sample.
 public enum CacheFolder: String, CaseIterable, Sendable, Codable, CodingKeyRepresentable {
@@ -20,6 +21,16 @@ public enum CacheFolder: String, CaseIterable, Sendable, Codable, CodingKeyRepre
     case .audioLatents: "audio latents"
     case .referenceAudioLatents: "reference audio latents"
     case .audioMasks: "audio mask"
+    }
+  }
+
+  /// The part of a model that makes its files; nil for what no model makes.
+  var component: ModelFiles.Component? {
+    switch self {
+    case .conditions: .transformer  // beside the text encoder: the projection of its features
+    case .latents, .referenceLatents: .videoVAE
+    case .audioLatents, .referenceAudioLatents, .audioMasks: .audioVAE
+    case .videoMasks: nil
     }
   }
 

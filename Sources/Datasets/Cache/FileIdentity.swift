@@ -19,7 +19,8 @@ public enum FileIdentity {
   public static func identity(of path: String) throws -> String {
     var hash = Hash()
     for file in try files(path) {
-      hash.add(Array((file as NSString).lastPathComponent.utf8))
+      // A file may be renamed; within a folder, names tell what is what.
+      if file != path { hash.add(Array((file as NSString).lastPathComponent.utf8)) }
       try add(file, to: &hash)
     }
     return String(hash.value, radix: 16)

@@ -9,7 +9,7 @@ struct CSVRecords {
 
   private(set) var records: [Record] = []
   /// Records that can't be read. Reading goes on at the next line.
-  private(set) var problems: [DatasetProblem] = []
+  private(set) var problems: [RowProblem] = []
 
   private let bytes: [UInt8]
   private var position = 0
@@ -29,7 +29,7 @@ struct CSVRecords {
       if advance(over: UInt8(ascii: "\n")) { line += 1 }
       if record.fields != [""] { records.append(record) }
     } catch {
-      problems.append(DatasetProblem(line: start.line, error.problem))
+      problems.append(RowProblem(line: start.line, error.problem))
       // A quote that is never closed would take the rest of the file along.
       if error == .unclosed { (position, line) = start }
       while position < bytes.count, bytes[position] != UInt8(ascii: "\n") { position += 1 }

@@ -26,7 +26,7 @@ public struct Dataset: Sendable {
   /// Samples whose row is sound. Their media may be missing or damaged.
   public let samples: [DatasetSample]
   /// Rows that can't be used.
-  public let problems: [DatasetProblem]
+  public let problems: [RowProblem]
   public var rowCount: Int { samples.count + problems.count }
 
   /// - Parameters:
@@ -44,7 +44,7 @@ public struct Dataset: Sendable {
       do {
         let sample = try Self.sample(row, index, columns, file.root)
         if let first = places[sample.name] {
-          throw DatasetProblem(
+          throw RowProblem(
             line: row.line,
             "\(sample.media) would be cached under the same name as "
               + "\(first.line.map { "the row of line \($0)" } ?? "another file"), \(sample.name); "
@@ -52,7 +52,7 @@ public struct Dataset: Sendable {
         }
         places[sample.name] = row
         samples.append(sample)
-      } catch let problem as DatasetProblem {
+      } catch let problem as RowProblem {
         problems.append(problem)
       }
     }
@@ -64,47 +64,53 @@ public struct Dataset: Sendable {
     _ row: DatasetRow, _ index: Int, _ columns: DatasetColumns, _ root: String
   ) throws -> DatasetSample {
     var given: [Role: String] = [:]
-    for (role, column) in columns.names {
-      given[role] = try text(row, column, role)
+    for (role, column) in columns.names where role != .caption {
+      given[role] = try text(row, column).map { try path($0, row, column) }
     }
     guard let media = given[.video] ?? given[.audio] else {
       let names = [Role.video, .audio].compactMap { columns[$0] }.map { "\"\($0)\"" }
-      throw DatasetProblem(
+      throw RowProblem(
         line: row.line,
-        "the media file is missing: the row has no \(names.joined(separator: " or ")); add it or remove the row"
-      )
+        "the media file is missing: the row has no \(names.joined(separator: " or ")); add it or remove the row")
     }
-    guard let caption = given[.caption] else {
-      throw DatasetProblem(
-        line: row.line,
+    let name = outputName(of: absolutePath(media, in: root), root: root)
+    let column = columns[.caption] ?? "caption"
+    let caption: String?
+    do {
+      caption = try text(row, column)
+    } catch {
+      throw RowProblem(line: row.line, sample: name, "\(media): \(error.problem)")
+    }
+    guard let caption else {
+      throw RowProblem(
+        line: row.line, sample: name,
         row.line == nil
           ? "\(media): the caption is missing; write it into a .txt file of the same name"
-          : "\(media): the caption is missing: the row has no \"\(columns[.caption] ?? "caption")\"; add it or remove "
-            + "the row")
+          : "\(media): the caption is missing: the row has no \"\(column)\"; add it or remove the row")
     }
-    given[.caption] = nil
-    let paths = given.mapValues { absolutePath($0, in: root) }
-    guard let first = paths[.video] ?? paths[.audio] else { preconditionFailure("checked above") }
     return DatasetSample(
-      line: row.line, index: index, caption: caption, media: media, paths: paths,
-      name: outputName(of: first, root: root))
+      line: row.line, index: index, caption: caption, media: media,
+      paths: given.mapValues { absolutePath($0, in: root) }, name: name)
   }
 
   /// The text of a column; nil where the row does not have it.
-  private static func text(_ row: DatasetRow, _ column: String, _ role: Role) throws -> String? {
+  private static func text(_ row: DatasetRow, _ column: String) throws(RowProblem) -> String? {
     switch row.values[column] {
     case nil: return nil
     case .string(let value):
       guard value.contains(where: { !$0.isWhitespace }) else {
-        throw DatasetProblem(line: row.line, "\"\(column)\" is empty; fill it in or remove the row")
+        throw RowProblem(line: row.line, "\"\(column)\" is empty; fill it in or remove the row")
       }
-      guard role != .caption else { return value }
-      guard !value.contains("\0") else {
-        throw DatasetProblem(line: row.line, "\"\(column)\" holds a zero byte, which no file's name has")
-      }
-      return value.trimmingCharacters(in: .whitespacesAndNewlines)
-    default: throw DatasetProblem(line: row.line, "\"\(column)\" must be text")
+      return value
+    default: throw RowProblem(line: row.line, "\"\(column)\" must be text")
     }
+  }
+
+  private static func path(_ value: String, _ row: DatasetRow, _ column: String) throws -> String {
+    guard !value.contains("\0") else {
+      throw RowProblem(line: row.line, "\"\(column)\" holds a zero byte, which no file's name has")
+    }
+    return value.trimmingCharacters(in: .whitespacesAndNewlines)
   }
 }
 

@@ -9,13 +9,16 @@ struct DatasetRow: Equatable, Sendable {
 }
 
 /// A row, or another place of a dataset file, that can't be used.
-public struct DatasetProblem: Error, Equatable, Sendable {
+public struct RowProblem: Error, Equatable, Sendable {
   public let line: Int?
+  /// The name of the sample that the row would be, as far as it can be told.
+  public let sample: String?
   /// One clause or several, without the closing stop.
   public let problem: String
 
-  init(line: Int?, _ problem: String) {
+  init(line: Int?, sample: String? = nil, _ problem: String) {
     self.line = line
+    self.sample = sample
     self.problem = problem
   }
 }
@@ -29,7 +32,7 @@ struct DatasetFile: Sendable {
   /// All columns that a row has, in alphabetical order.
   let columns: [String]
   let rows: [DatasetRow]
-  let problems: [DatasetProblem]
+  let problems: [RowProblem]
   /// What media paths are relative to.
   let root: String
 
@@ -69,7 +72,7 @@ struct DatasetFile: Sendable {
 
   fileprivate struct Content {
     var rows: [DatasetRow] = []
-    var problems: [DatasetProblem] = []
+    var problems: [RowProblem] = []
     var header: [String] = []
   }
 
@@ -138,7 +141,7 @@ struct DatasetFile: Sendable {
     for record in records {
       guard record.fields.count <= names.count else {
         content.problems.append(
-          DatasetProblem(
+          RowProblem(
             line: record.line,
             "the row has \(record.fields.count) fields, the header \(names.count) columns; "
               + "put a field that holds a comma in double quotes"))
@@ -157,13 +160,13 @@ extension DatasetFile.Content {
   mutating func add(_ text: ArraySlice<UInt8>, line: Int) {
     do {
       guard !JSONElements.hasIdleComma(text) else {
-        throw DatasetProblem(line: line, "is not valid JSON: nothing follows a comma; remove it")
+        throw RowProblem(line: line, "is not valid JSON: nothing follows a comma; remove it")
       }
       guard case .object(let members) = try JSONDecoder().decode(JSONValue.self, from: Data(text)) else {
-        throw DatasetProblem(line: line, "must be an object with a media file and a caption")
+        throw RowProblem(line: line, "must be an object with a media file and a caption")
       }
       rows.append(DatasetRow(line: line, values: members.filter { $0.value != .null }))
-    } catch let problem as DatasetProblem {
+    } catch let problem as RowProblem {
       problems.append(problem)
     } catch {
       var reason = "it can't be read"
@@ -171,7 +174,7 @@ extension DatasetFile.Content {
         let cause = context.underlyingError as NSError?
         reason = cause?.userInfo[NSDebugDescriptionErrorKey] as? String ?? context.debugDescription
       }
-      problems.append(DatasetProblem(line: line, "is not valid JSON: \(reason)"))
+      problems.append(RowProblem(line: line, "is not valid JSON: \(reason)"))
     }
   }
 }

@@ -9,7 +9,7 @@ struct JSONElements {
 
   private(set) var elements: [Element] = []
   /// What is wrong between elements: commas that nothing follows, an end that is missing.
-  private(set) var problems: [DatasetProblem] = []
+  private(set) var problems: [RowProblem] = []
 
   /// Nil where the text is no list at all.
   init?(_ bytes: [UInt8]) {
@@ -22,7 +22,7 @@ struct JSONElements {
       let line = scanner.line
       switch scanner.current {
       case UInt8(ascii: ",")?:
-        problems.append(DatasetProblem(line: line, "is not valid JSON: nothing stands before the comma"))
+        problems.append(RowProblem(line: line, "is not valid JSON: nothing stands before the comma"))
         scanner.step()
         continue
       case UInt8(ascii: "]")?:
@@ -30,7 +30,7 @@ struct JSONElements {
         finish(&scanner)
         return
       case nil:
-        problems.append(DatasetProblem(line: line, "is not valid JSON: the list has no end; add a ]"))
+        problems.append(RowProblem(line: line, "is not valid JSON: the list has no end; add a ]"))
         return
       default: break
       }
@@ -42,7 +42,7 @@ struct JSONElements {
       scanner.skipBlanks()
       if scanner.current == UInt8(ascii: "]") {
         problems.append(
-          DatasetProblem(line: comma, "is not valid JSON: nothing follows the comma; remove it"))
+          RowProblem(line: comma, "is not valid JSON: nothing follows the comma; remove it"))
       }
     }
   }
@@ -50,7 +50,7 @@ struct JSONElements {
   private mutating func finish(_ scanner: inout Scanner) {
     scanner.skipBlanks()
     if scanner.current != nil {
-      problems.append(DatasetProblem(line: scanner.line, "is not valid JSON: text follows the list"))
+      problems.append(RowProblem(line: scanner.line, "is not valid JSON: text follows the list"))
     }
   }
 

@@ -7,7 +7,7 @@ import NN
 struct MediaFolder {
   let rows: [DatasetRow]
   /// Files that can't be used.
-  let problems: [DatasetProblem]
+  let problems: [RowProblem]
 
   static let videos: Set<String> = [
     "mp4", "mov", "mkv", "webm", "avi", "m4v", "mpg", "mpeg", "ts", "m2ts", "wmv", "flv", "gif", "mxf", "ogv",
@@ -19,14 +19,14 @@ struct MediaFolder {
   /// - Throws: `PreprocessingError` for a folder that can't be read or holds no media.
   init(path: String) throws {
     var found: [String: [Role: String]] = [:]
-    var problems: [DatasetProblem] = []
+    var problems: [RowProblem] = []
     for file in try Self.files(path) {
       let url = URL(fileURLWithPath: file)
       let stem = String(file.dropLast(url.pathExtension.count + 1))
       guard let role = Self.role(url.pathExtension.lowercased()) else { continue }
       if let other = found[stem]?[role] {
         problems.append(
-          DatasetProblem(
+          RowProblem(
             line: nil,
             "\(file) has the name of \(other) but for its extension; rename one of them, or move it away"))
       } else {
@@ -50,7 +50,7 @@ struct MediaFolder {
           values[.caption] = .string(try Self.text("\(path)/\(caption)"))
         } catch {
           problems.append(
-            DatasetProblem(
+            RowProblem(
               line: nil, "\(caption) is no text in UTF-8 (\(error.localizedDescription)); save it anew"))
           continue
         }

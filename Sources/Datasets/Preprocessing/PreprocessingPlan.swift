@@ -49,7 +49,7 @@ public struct PreprocessingPlan: Sendable {
     report.notes = Self.notes(dataset, options)
     if options.share.index == 0 {
       report.problems = dataset.problems.map {
-        report.failure(line: $0.line, sample: nil, folder: nil, $0.problem)
+        report.failure(line: $0.line, sample: $0.sample, folder: nil, $0.problem)
       }
       report.rows = dataset.problems.count
     }

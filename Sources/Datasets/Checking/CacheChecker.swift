@@ -1,0 +1,260 @@
+import Foundation
+import LTX
+import LanguageModels
+import Media
+import TensorFiles
+
+/// What to compare a cache with.
+public struct DatasetCheckOptions: Sendable {
+  /// The dataset file; nil for the one beside the cache, if there is just one.
+  public var dataset: String?
+  /// Its columns that are not found by their names.
+  public var columns: [Role: String] = [:]
+  /// The model that the cache should have been made with.
+  public var models: ModelFiles?
+  /// The text encoder, whose tokenizer counts the captions' tokens.
+  public var textEncoder: String?
+  /// Leaves out reading the media files, which tells whether they changed.
+  public var skipsSources = false
+
+  public init() {}
+}
+
+/// Looks for what is wrong with a preprocessed dataset. One file is open at a time.
+public struct CacheChecker {
+  public enum Phase: Sendable {
+    /// Reading the cache.
+    case files
+    /// Reading the media files.
+    case sources
+    /// Making pictures of them.
+    case clips
+  }
+
+  public let cache: DatasetCache
+  let options: DatasetCheckOptions
+  let listing: DatasetListing?
+  let model: CacheModel?
+  private let tokenizer: Tokenizer?
+  let notes: [String]
+
+  /// - Throws: what is wrong with the input itself: `DatasetError`, `PreprocessingError`, `TextEncoderError`, …
+  public init(cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions()) throws {
+    cache = try DatasetCache(path: path)
+    self.options = options
+    (listing, notes) = try Self.listing(cache, options)
+    model = try options.models.map(CacheModel.init)
+    tokenizer = try options.textEncoder.map { try TextEncoderFiles(path: $0).tokenizer() }
+  }
+
+  /// The dataset file that was named or, if there is just one beside the cache, that one.
+  private static func listing(
+    _ cache: DatasetCache, _ options: DatasetCheckOptions
+  ) throws -> (DatasetListing?, notes: [String]) {
+    func open(_ path: String) throws -> DatasetListing {
+      try DatasetListing(path: path, columns: options.columns)
+    }
+    if let given = options.dataset { return (try open(given), []) }
+    let candidates = DatasetListing.candidates(beside: cache)
+    var found: [DatasetListing] = []
+    var reason = "there is none beside the cache"
+    for path in candidates {
+      do { found.append(try open(path)) } catch let error as PreprocessingError { reason = "\(error)" }
+    }
+    if let only = found.first, found.count == 1 { return (only, ["compared with \(only.path)"]) }
+    if found.count > 1 { reason = "there are \(found.count) beside the cache" }
+    return (nil, ["not compared with a dataset file, which --dataset names: \(reason)"])
+  }
+
+  /// - Parameter progress: called with the phase, how many files are done, and how many there are.
+  public func run(progress: (Phase, Int, Int) -> Void = { _, _, _ in }) -> DatasetReport {
+    report(CacheReading(cache, scansNumbers: true) { progress(.files, $0, $1) }, progress: progress)
+  }
+
+  func report(_ reading: CacheReading, progress: (Phase, Int, Int) -> Void) -> DatasetReport {
+    var problems = reading.problems
+    var notes = notes
+    problems += consistency(reading)
+    problems += completeness(reading)
+    problems += agreement(reading)
+    problems += fingerprints(reading, &notes)
+    problems += captions(reading)
+    problems += rows()
+    if !options.skipsSources { problems += sources(reading, progress) }
+    problems += cache.twice.map {
+      DatasetProblem(.inconsistent, file: $0, "is there as .safetensors and as .pt; remove one of them")
+    }
+    problems += cache.leftovers.map {
+      DatasetProblem(.leftover, file: $0, "was left behind by a run that was ended; remove it")
+    }
+    let lines = listing?.byName ?? [:]
+    let order = Dictionary(
+      uniqueKeysWithValues: DatasetProblem.Kind.allCases.enumerated().map { ($1, $0) })
+    return DatasetReport(
+      cache: cache.root, dataset: listing?.path, samples: cache.samples.count,
+      files: cache.files.values.map(\.count).reduce(0, +),
+      problems: problems.map { problem in
+        guard problem.line == nil, let row = problem.sample.flatMap({ lines[$0] }) else { return problem }
+        return DatasetProblem(
+          problem.kind, file: problem.file, line: row.line, sample: problem.sample, problem.problem)
+      }.sorted {
+        (order[$0.kind] ?? 0, $0.file ?? "", $0.line ?? 0) < (
+          order[$1.kind] ?? 0, $1.file ?? "", $1.line ?? 0
+        )
+      },
+      notes: notes)
+  }
+
+  // MARK: The dataset
+
+  /// Rows without cached files, and cached files without a row.
+  private func rows() -> [DatasetProblem] {
+    guard let listing else { return [] }
+    var problems = listing.problems.map { DatasetProblem(.row, line: $0.line, sample: $0.sample, $0.problem) }
+    for row in listing.rows where cache.path(cache.primary, row.name) == nil {
+      problems.append(
+        DatasetProblem(
+          .notCached, file: row.mediaPath, line: row.line, sample: row.name,
+          "\(cache.primary.rawValue)/\(row.name) is not there; run `ltx preprocess`"))
+    }
+    let listed = Set(listing.rows.map(\.name) + listing.problems.compactMap(\.sample))
+    for name in cache.samples where !listed.contains(name) {
+      let contents = CacheFolder.allCases.filter { cache.path($0, name) != nil }
+      guard let path = contents.first.flatMap({ cache.path($0, name) }) else { continue }
+      problems.append(
+        DatasetProblem(
+          .notListed, file: cache.relative(path), sample: name,
+          "no row of \(listing.path) names its media file; training uses it all the same"))
+    }
+    return problems
+  }
+
+  /// Media files that are gone or changed.
+  private func sources(
+    _ reading: CacheReading, _ progress: (Phase, Int, Int) -> Void
+  ) -> [DatasetProblem] {
+    guard let listing else { return [] }
+    let known: [(DatasetListing.Row, String, DatasetProblem.Kind, CacheReading.File)] =
+      listing.rows.compactMap { row in
+        guard let file = reading[cache.primary, row.name] else { return nil }
+        return (row, row.name, .source, file)
+      }
+    let hashes = SourceHashes(folder: cache.root, share: .whole)
+    var problems: [DatasetProblem] = []
+    for (done, (row, name, kind, file)) in known.enumerated() {
+      defer { progress(.sources, done + 1, known.count) }
+      let path = row.mediaPath
+      func problem(_ text: String) -> DatasetProblem {
+        DatasetProblem(kind, file: path, line: row.line, sample: name, text)
+      }
+      guard FileManager.default.fileExists(atPath: path) else {
+        problems.append(problem("there is no such file"))
+        continue
+      }
+      guard let cached = file.metadata["source_sha256"] else { continue }
+      do {
+        if try hashes.sha256(of: path) != cached.lowercased() {
+          problems.append(problem("has changed since it was cached; run `ltx preprocess` again"))
+        }
+      } catch {
+        problems.append(problem("\(error)"))
+      }
+    }
+    return problems
+  }
+
+  // MARK: Captions
+
+  private func captions(_ reading: CacheReading) -> [DatasetProblem] {
+    let rows = listing?.byName ?? [:]
+    var problems: [DatasetProblem] = []
+    let prompts = (reading.files[.conditions] ?? [:]).compactMapValues { $0.metadata["prompt"] }
+    let trigger = PromptTrigger(
+      prompts.compactMap { name, prompt in rows[name].map { (prompt, $0.caption) } })
+    for name in Set(prompts.keys).union(rows.keys).union(reading.files[.conditions]?.keys ?? [:].keys)
+      .sorted()
+    {
+      let file = reading[.conditions, name]
+      let row = rows[name]
+      func problem(_ text: String) -> DatasetProblem {
+        DatasetProblem(
+          .caption, file: file.map { cache.relative($0.path) }, line: row?.line, sample: name, text)
+      }
+      let isEmpty = (row?.caption ?? prompts[name]).map { !$0.contains { !$0.isWhitespace } } ?? false
+      if isEmpty { problems.append(problem("the caption is empty")) }
+      if let row, let prompt = prompts[name], !isEmpty, let file,
+        !trigger.reads(row.caption, as: prompt, options: file.metadata["options"])
+      {
+        problems.append(
+          problem(
+            "the caption was \(Self.short(prompt)) when it was encoded, and is \(Self.short(row.caption)) now; "
+              + "run `ltx preprocess` again"))
+      }
+      if let text = row.map({ trigger.prompt($0.caption) }) ?? prompts[name], let tokens = count(text) {
+        if tokens > Tokenizer.promptLimit {
+          problems.append(
+            problem(
+              "the caption has \(tokens) tokens; the text encoder reads the first \(Tokenizer.promptLimit)"))
+        }
+      } else if case .text(let capacity, let tokens, _) = file?.content, tokens == capacity {
+        problems.append(
+          problem("the caption fills all \(capacity) tokens, so its end is probably cut off; shorten it"))
+      }
+    }
+    return problems
+  }
+
+  /// Tokens of a prompt; nil without a tokenizer.
+  private func count(_ prompt: String) -> Int? {
+    guard let tokenizer else { return nil }
+    do {
+      return try tokenizer.encode(
+        prompt.trimmingCharacters(in: .whitespacesAndNewlines), addBOS: true
+      ).count
+    } catch {
+      return nil  // a vocabulary without <bos>: no text encoder that preprocessing takes
+    }
+  }
+
+  private static func short(_ text: String) -> String {
+    text.count > 60 ? "\"\(text.prefix(60))…\"" : "\"\(text)\""
+  }
+}
+
+/// The word that was put before all captions, as their fingerprints show it.
+struct PromptTrigger {
+  let trigger: String
+
+  /// - Parameter pairs: what the text encoder read, and the caption in the dataset.
+  init(_ pairs: [(prompt: String, caption: String)]) {
+    var counts: [String: Int] = [:]
+    for (prompt, caption) in pairs {
+      if let before = Self.trigger(of: prompt, caption) { counts[before, default: 0] += 1 }
+    }
+    trigger = counts.max { ($0.value, -$0.key.count, $1.key) < ($1.value, -$1.key.count, $0.key) }?.key ?? ""
+  }
+
+  func prompt(_ caption: String) -> String { trigger.isEmpty ? caption : "\(trigger) \(caption)" }
+
+  /// Whether a prompt was made of the caption.
+  ///
+  /// - Parameter options: from the fingerprint. Where they say that opening phrases were removed, the caption's end
+  ///   counts.
+  func reads(_ caption: String, as prompt: String, options: String?) -> Bool {
+    if Self.trigger(of: prompt, caption) == trigger { return true }
+    guard let options, options.contains("llm") else { return false }
+    let start = trigger.isEmpty ? "" : trigger + " "
+    guard prompt.hasPrefix(start) else { return false }
+    return Self.trimmed(caption).hasSuffix(Self.trimmed(String(prompt.dropFirst(start.count))))
+  }
+
+  private static func trigger(of prompt: String, _ caption: String) -> String? {
+    let (prompt, caption) = (trimmed(prompt), trimmed(caption))
+    if prompt == caption { return "" }
+    return prompt.hasSuffix(" " + caption) ? String(prompt.dropLast(caption.count + 1)) : nil
+  }
+
+  private static func trimmed(_ text: String) -> String {
+    text.trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+}

@@ -1,0 +1,47 @@
+import Foundation
+
+/// A dataset as the checks look at it.
+struct DatasetListing: Sendable {
+  struct Row: Sendable {
+    /// In the dataset file, from 1; nil in a folder.
+    let line: Int?
+    /// The name that its cached files go by.
+    let name: String
+    /// From the root of the file system.
+    let mediaPath: String
+    let caption: String
+  }
+
+  let path: String
+  let rows: [Row]
+  /// Rows that can't be used.
+  let problems: [RowProblem]
+
+  /// - Parameter columns: those that the user named.
+  /// - Throws: `PreprocessingError` for what is no dataset.
+  init(path: String, columns: [Role: String] = [:]) throws {
+    let dataset = try Dataset(path: path, columns: columns)
+    self.path = path
+    problems = dataset.problems
+    rows = dataset.samples.compactMap { sample in
+      (sample.paths[.video] ?? sample.paths[.audio]).map {
+        Row(line: sample.line, name: sample.name, mediaPath: $0, caption: sample.caption)
+      }
+    }
+  }
+
+  /// Files beside a cache that could be its dataset, by their endings.
+  static func candidates(beside cache: DatasetCache) -> [String] {
+    let folder = (absolutePath(cache.root) as NSString).deletingLastPathComponent
+    do {
+      return try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+        .filter { ["json", "jsonl", "csv"].contains(($0 as NSString).pathExtension.lowercased()) }
+        .map { "\(folder)/\($0)" }
+    } catch {
+      return []  // a folder that may not be listed
+    }
+  }
+
+  /// Rows by the name of their cached files.
+  var byName: [String: Row] { Dictionary(uniqueKeysWithValues: rows.map { ($0.name, $0) }) }
+}

@@ -1,0 +1,127 @@
+import Foundation
+import LTX
+import Media
+
+/// What a preprocessed dataset consists of.
+public struct DatasetStatistics: Codable, Sendable {
+  /// How values are spread.
+  public struct Spread: Codable, Equatable, Sendable {
+    public let count: Int
+    public let sum: Double
+    public let minimum: Double
+    /// Of an even number of values the mean of the two in the middle.
+    public let median: Double
+    public let maximum: Double
+
+    /// Nil for no values.
+    init?(_ values: [Double]) {
+      let sorted = values.sorted()
+      guard let first = sorted.first, let last = sorted.last else { return nil }
+      count = sorted.count
+      sum = sorted.reduce(0, +)
+      minimum = first
+      median = (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
+      maximum = last
+    }
+  }
+
+  /// How often something occurs.
+  public struct Count: Codable, Equatable, Sendable {
+    public let value: String
+    public let count: Int
+  }
+
+  public struct Sample: Codable, Equatable, Sendable {
+    public let name: String
+    /// WxHxF in pixels and frames; nil without video latents.
+    public let bucket: String?
+    public let fps: Double?
+    /// Seconds of the video, else of the sound.
+    public let duration: Double?
+    public let captionCharacters: Int?
+    public let captionTokens: Int?
+    /// Of the media file's whole sound: LUFS; nil where there is none, or nothing but silence.
+    public let loudness: Double?
+    /// Of the media file's samples: dB below full scale.
+    public let peak: Double?
+  }
+
+  public let cache: String
+  public let dataset: String?
+  public let folders: [Count]
+  public let samples: [Sample]
+  public let durations: Spread?
+  public let frameRates: [Count]
+  public let buckets: [Count]
+  public let captionCharacters: Spread?
+  public let captionTokens: Spread?
+  public let loudness: Spread?
+  public let peak: Spread?
+  /// What could not be told, and why.
+  public let notes: [String]
+
+  /// - Throws: what is wrong with the input itself, as `CacheChecker`.
+  public init(
+    cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions(),
+    progress: (CacheChecker.Phase, Int, Int) -> Void = { _, _, _ in }
+  ) throws {
+    let checker = try CacheChecker(cache: path, options)
+    let cache = checker.cache
+    let reading = CacheReading(cache, scansNumbers: false) { progress(.files, $0, $1) }
+    var notes = checker.notes
+    if !reading.problems.isEmpty {
+      notes.append(
+        "\(reading.problems.count) files can't be used and don't count; `ltx dataset check` lists them")
+    }
+    let rows = checker.listing?.byName ?? [:]
+    let names = cache.samples
+    samples = names.enumerated().map { done, name in
+      defer { progress(.sources, done + 1, names.count) }
+      let video = reading[.latents, name]
+      var tokens: Int?
+      if case .text(_, let count, _) = reading[.conditions, name]?.content { tokens = count }
+      let row = rows[name]
+      var level: SoundLevel?
+      if !options.skipsSources, let media = row?.mediaPath, access(media, R_OK) == 0 {
+        do {
+          level = try SoundLevel.measure(path: media)
+        } catch let error as MediaError where error.kind == .noStream {
+          level = nil
+        } catch {
+          notes.append("the loudness is not known: \(error)")
+        }
+      }
+      let caption = row?.caption ?? reading[.conditions, name]?.metadata["prompt"]
+      return Sample(
+        name: name, bucket: video.flatMap(checker.bucket)?.description, fps: video?.fps,
+        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.sound?.duration,
+        captionCharacters: caption?.count, captionTokens: tokens, loudness: level?.loudness, peak: level?.peak
+      )
+    }
+    self.cache = cache.root
+    dataset = checker.listing?.path
+    folders = CacheFolder.allCases.compactMap { content in
+      cache.files[content].map { Count(value: content.rawValue, count: $0.count) }
+    }
+    durations = Spread(samples.compactMap(\.duration))
+    frameRates = Self.counts(samples.compactMap(\.fps).map { String(format: "%.6g", $0) })
+    buckets = Self.counts(samples.compactMap(\.bucket))
+    captionCharacters = Spread(samples.compactMap(\.captionCharacters).map(Double.init))
+    captionTokens = Spread(samples.compactMap(\.captionTokens).map(Double.init))
+    loudness = Spread(samples.compactMap(\.loudness))
+    peak = Spread(samples.compactMap(\.peak))
+    if loudness == nil, peak == nil, !options.skipsSources {
+      notes.append(
+        rows.isEmpty
+          ? "the loudness is that of the media files, which the dataset file names"
+          : "no media file has sound")
+    }
+    self.notes = notes
+  }
+
+  /// The most common first.
+  private static func counts(_ values: [String]) -> [Count] {
+    Dictionary(grouping: values) { $0 }.map { Count(value: $0.key, count: $0.value.count) }
+      .sorted { ($1.count, $0.value) < ($0.count, $1.value) }
+  }
+}

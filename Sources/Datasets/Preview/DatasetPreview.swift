@@ -1,0 +1,138 @@
+import Foundation
+
+/// A page that shows a dataset: thumbnails, captions, buckets, sounds, and what is wrong. One HTML file, which needs
+/// nothing from elsewhere.
+public struct DatasetPreview: Sendable {
+  /// Bytes of pictures at most; base64 makes a third more of them.
+  private static let pictureBytes = 24 << 20
+
+  public let html: String
+  public let clips: Int
+  public let problems: Int
+  /// What could not be shown, and why.
+  public let notes: [String]
+
+  /// - Parameters:
+  ///   - cache: nil to show the dataset file that the options name, with the cache beside it if there is one.
+  ///   - decoder: shows what the latents decode to in place of the media files' frames.
+  ///   - progress: called with the phase, how many files or clips are done, and how many there are.
+  /// - Throws: what is wrong with the input itself, as `CacheChecker`; what loading the decoder's model throws.
+  public init(
+    cache: String?, _ options: DatasetCheckOptions, decoder: CacheDecoder? = nil,
+    progress: (CacheChecker.Phase, Int, Int) -> Void = { _, _, _ in }
+  ) throws {
+    let beside = options.dataset.map { (absolutePath($0) as NSString).deletingLastPathComponent }
+    let path = cache ?? beside.flatMap { DatasetCache.isFolder("\($0)/.precomputed") ? $0 : nil }
+    if let path {
+      let checker = try CacheChecker(cache: path, options)
+      let reading = CacheReading(checker.cache, scansNumbers: true) { progress(.files, $0, $1) }
+      let report = checker.report(reading, progress: progress)
+      try self.init(checker, reading, report, decoder) { progress(.clips, $0, $1) }
+    } else if let dataset = options.dataset {
+      let listing = try DatasetListing(path: dataset, columns: options.columns)
+      try self.init(listing, options) { progress(.clips, $0, $1) }
+    } else {
+      throw PreprocessingError(.option, "name a cache, or a dataset file with --dataset")
+    }
+  }
+
+  private init(
+    _ checker: CacheChecker, _ reading: CacheReading, _ report: DatasetReport, _ decoder: CacheDecoder?,
+    _ progress: (Int, Int) -> Void
+  ) throws {
+    let rows = checker.listing?.byName ?? [:]
+    let bySample = Dictionary(grouping: report.problems.filter { $0.sample != nil }) { $0.sample ?? "" }
+    let names = Set(checker.cache.samples).union(rows.keys).sorted {
+      (rows[$0]?.line ?? .max, $0) < (rows[$1]?.line ?? .max, $1)
+    }
+    let clips = names.map { name in
+      let video = reading[.latents, name]
+      var tokens: Int?
+      if case .text(_, let count, _) = reading[.conditions, name]?.content { tokens = count }
+      let bucket = video.flatMap(checker.bucket)
+      let clip = ClipPreview(
+        name: name, line: rows[name]?.line,
+        caption: rows[name]?.caption ?? reading[.conditions, name]?.metadata["prompt"],
+        bucket: bucket?.description,
+        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.sound?.duration,
+        fps: video?.fps, tokens: tokens,
+        extras: CacheFolder.allCases.filter {
+          ![.latents, .conditions].contains($0) && reading[$0, name] != nil
+        }.map(\.rawValue),
+        problems: (bySample[name] ?? []).map { problem in
+          [problem.file, problem.problem].compactMap { $0 }.joined(separator: ": ")
+        })
+      return Entry(
+        clip: clip, media: rows[name]?.mediaPath, bucket: bucket, latents: decoder == nil ? nil : video?.path)
+    }
+    try self.init(
+      title: checker.listing?.path ?? checker.cache.root, clips,
+      general: report.problems.filter { $0.sample == nil }.map(\.description), notes: report.notes,
+      problems: report.problems.count, showsMedia: !checker.options.skipsSources, decoder, progress)
+  }
+
+  private init(
+    _ listing: DatasetListing, _ options: DatasetCheckOptions, _ progress: (Int, Int) -> Void
+  ) throws {
+    let clips = listing.rows.map { row in
+      let clip = ClipPreview(
+        name: row.name, line: row.line, caption: row.caption, bucket: nil, duration: nil, fps: nil,
+        tokens: nil,
+        extras: [], problems: [])
+      return Entry(clip: clip, media: row.mediaPath, bucket: nil, latents: nil)
+    }
+    try self.init(
+      title: listing.path, clips,
+      general: listing.problems.map { ($0.line.map { "line \($0): " } ?? "") + $0.problem },
+      notes: ["not preprocessed yet"], problems: listing.problems.count, showsMedia: !options.skipsSources,
+      nil,
+      progress)
+  }
+
+  private struct Entry {
+    let clip: ClipPreview
+    let media: String?
+    let bucket: ResolutionBucket?
+    /// To be decoded.
+    let latents: String?
+  }
+
+  private init(
+    title: String, _ clips: [Entry],
+    general: [String], notes: [String], problems: Int, showsMedia: Bool,
+    _ decoder: CacheDecoder?, _ progress: (Int, Int) -> Void
+  ) throws {
+    var budget = PictureBudget(bytes: Self.pictureBytes, clips: clips.count)
+    var withoutPictures = 0
+    var cards = ""
+    for (done, entry) in clips.enumerated() {
+      var clip = entry.clip
+      if budget.hasRoom {
+        if let media = entry.media, showsMedia {
+          clip.look(
+            at: media, bucket: entry.bucket, count: entry.latents == nil ? budget.count : 0, side: budget.side
+          )
+        }
+        if let latents = entry.latents, let decoder {
+          try clip.look(atLatents: latents, decoder, count: budget.count, side: budget.side)
+        }
+        budget.spend(clip.frames.map(\.count).reduce(0, +))
+      } else {
+        withoutPictures += 1
+      }
+      cards += PreviewMarkup.card(clip)
+      progress(done + 1, clips.count)
+    }
+    var notes = notes
+    if decoder != nil { notes.append("pictures are what the latents decode to") }
+    if withoutPictures > 0 {
+      notes.append("the last \(withoutPictures) clips have no pictures, to keep the page small")
+    }
+    html = PreviewMarkup.page(
+      title: title, clips: clips.map(\.clip), cards: cards, general: general, notes: notes, problems: problems
+    )
+    self.clips = clips.count
+    self.problems = problems
+    self.notes = notes
+  }
+}

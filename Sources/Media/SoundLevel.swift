@@ -1,0 +1,133 @@
+import Foundation
+
+/// How loud a sound is.
+public struct SoundLevel: Equatable, Sendable {
+  /// Integrated loudness by ITU-R BS.1770-4 in LUFS; nil for less than 0.4 s, and where all is below -70 LUFS.
+  public let loudness: Double?
+  /// The largest sample in dB of full scale, not interpolated; nil for digital silence.
+  public let peak: Double?
+
+  /// Measures the first sound stream of a file, all of it.
+  ///
+  /// - Throws: `MediaError` for a file without sound (`.noStream`) or one that can't be decoded.
+  public static func measure(path: String) throws -> SoundLevel {
+    let reader = try AudioReader(path: path)
+    var meter = LoudnessMeter(sampleRate: reader.sampleRate, channelCount: reader.channelCount)
+    while let chunk = try reader.next() { meter.append(chunk.channels) }
+    return meter.level
+  }
+}
+
+/// The meter of ITU-R BS.1770-4: each channel is filtered as a head hears it, its power is taken over blocks of 400 ms
+/// that overlap by three quarters, and quiet blocks are left out: those below -70 LUFS, then those more than 10 below
+/// the mean of the rest.
+public struct LoudnessMeter {
+  /// A filter of second order, a0 being 1.
+  private struct Section {
+    var (b0, b1, b2, a1, a2) = (1.0, 0.0, 0.0, 0.0, 0.0)
+
+    /// The standard's two filters are given for 48 kHz; these are the analogue ones behind them, transformed for the
+    /// rate (bilinear, with the frequency kept).
+    static func shelf(_ rate: Double) -> Section {
+      let (frequency, gain, q) = (1681.974450955533, 3.999843853973347, 0.7071752369554196)
+      let k = tan(.pi * frequency / rate)
+      let high = pow(10, gain / 20)
+      let band = pow(high, 0.4996667741545416)
+      let a0 = 1 + k / q + k * k
+      return Section(
+        b0: (high + band * k / q + k * k) / a0, b1: 2 * (k * k - high) / a0,
+        b2: (high - band * k / q + k * k) / a0, a1: 2 * (k * k - 1) / a0, a2: (1 - k / q + k * k) / a0)
+    }
+
+    static func highPass(_ rate: Double) -> Section {
+      let (frequency, q) = (38.13547087602444, 0.5003270373238773)
+      let k = tan(.pi * frequency / rate)
+      let a0 = 1 + k / q + k * k
+      // Not divided by a0: so the standard's table has it.
+      return Section(b0: 1, b1: -2, b2: 1, a1: 2 * (k * k - 1) / a0, a2: (1 - k / q + k * k) / a0)
+    }
+  }
+
+  private let sections: [Section]
+  private let weights: [Double]
+  /// Samples in a quarter of a block.
+  private let quarter: Int
+  /// [channel]: two values of each section.
+  private var states: [[Double]]
+  private var power = 0.0
+  private var filled = 0
+  /// Weighted mean power of each quarter.
+  private var quarters: [Double] = []
+  private var largest: Float = 0
+
+  /// - Parameter channelCount: 6 and 8 are taken for 5.1 and 7.1: the fourth, low frequencies, does not count, and those
+  ///   after it, behind the listener, count 1.41 times.
+  public init(sampleRate: Int, channelCount: Int) {
+    let rate = Double(sampleRate)
+    sections = [.shelf(rate), .highPass(rate)]
+    weights = (0..<channelCount).map { channel in
+      guard channelCount == 6 || channelCount == 8, channel >= 3 else { return 1 }
+      return channel == 3 ? 0 : 1.41
+    }
+    quarter = max(1, sampleRate / 10)
+    states = Array(repeating: [0, 0, 0, 0], count: channelCount)
+  }
+
+  /// - Parameter channels: [channel][sample], as many as were announced, of one length.
+  public mutating func append(_ channels: [[Float]]) {
+    guard channels.count == weights.count, let count = channels.first?.count else { return }
+    var start = 0
+    while start < count {
+      let end = min(count, start + quarter - filled)
+      for (channel, samples) in channels.enumerated() {
+        power += weights[channel] * filter(samples[start..<end], channel)
+      }
+      filled += end - start
+      start = end
+      if filled == quarter {
+        quarters.append(power / Double(quarter))
+        (power, filled) = (0, 0)
+      }
+    }
+  }
+
+  /// - Returns: the sum of squares of the filtered samples.
+  private mutating func filter(_ samples: ArraySlice<Float>, _ channel: Int) -> Double {
+    var (s, sum) = ((states[channel][0], states[channel][1], states[channel][2], states[channel][3]), 0.0)
+    let (shelf, pass) = (sections[0], sections[1])
+    samples.withUnsafeBufferPointer { samples in
+      for sample in samples where sample.isFinite {
+        largest = max(largest, abs(sample))
+        let x = Double(sample)
+        let y = shelf.b0 * x + s.0
+        s.0 = shelf.b1 * x - shelf.a1 * y + s.1
+        s.1 = shelf.b2 * x - shelf.a2 * y
+        let z = pass.b0 * y + s.2
+        s.2 = pass.b1 * y - pass.a1 * z + s.3
+        s.3 = pass.b2 * y - pass.a2 * z
+        sum += z * z
+      }
+    }
+    states[channel] = [s.0, s.1, s.2, s.3]
+    return sum
+  }
+
+  /// Of all that was appended.
+  public var level: SoundLevel {
+    let blocks =
+      quarters.count < 4
+      ? [] : (0...quarters.count - 4).map { quarters[$0..<$0 + 4].reduce(0, +) / 4 }
+    let audible = blocks.filter { Self.loudness($0) > -70 }
+    var loudness: Double?
+    if !audible.isEmpty {
+      let gate = Self.loudness(audible.reduce(0, +) / Double(audible.count)) - 10
+      let kept = audible.filter { Self.loudness($0) > gate }
+      loudness = kept.isEmpty ? nil : Self.loudness(kept.reduce(0, +) / Double(kept.count))
+    }
+    return SoundLevel(loudness: loudness, peak: largest > 0 ? 20 * log10(Double(largest)) : nil)
+  }
+
+  private static func loudness(_ power: Double) -> Double {
+    power > 0 ? -0.691 + 10 * log10(power) : -.infinity
+  }
+}

@@ -1,0 +1,294 @@
+import ArgumentParser
+import Datasets
+import Foundation
+import LTX
+import TensorFiles
+
+/// `ltx dataset`: looks at a preprocessed dataset.
+struct DatasetCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "dataset",
+    abstract: "Check a preprocessed dataset, count what is in it, show it as a page.",
+    discussion: """
+      CACHE is what `ltx preprocess` or the official trainer's scripts wrote, or the folder that holds it as \
+      .precomputed. The dataset file is the one beside the cache unless --dataset names it.
+      """,
+    subcommands: [CheckDatasetCommand.self, DatasetStatisticsCommand.self, PreviewDatasetCommand.self])
+}
+
+/// What the subcommands compare a cache with.
+struct DatasetArguments: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("The dataset file: .json, .jsonl or .csv.", valueName: "file"), completion: .file())
+  var dataset: String?
+
+  @OptionGroup(title: "Columns") var columns: ColumnOptions
+
+  @Option(
+    name: [.customLong("model-path"), .customLong("checkpoint-path")],
+    help: ArgumentHelp("The checkpoint that the cache should have been made with.", valueName: "file"),
+    completion: .file())
+  var modelPath: String?
+
+  @Option(
+    help: ArgumentHelp("In place of --model-path: the transformer's file.", valueName: "file"),
+    completion: .file())
+  var transformerPath: String?
+
+  @Option(help: ArgumentHelp("The video VAE's file.", valueName: "file"), completion: .file())
+  var videoVaePath: String?
+
+  @Option(help: ArgumentHelp("The audio VAE's file.", valueName: "file"), completion: .file())
+  var audioVaePath: String?
+
+  @Flag(help: "Don't read the media files.")
+  var skipSources = false
+
+  var options: DatasetCheckOptions {
+    var options = DatasetCheckOptions()
+    options.dataset = dataset
+    options.columns = columns.named
+    options.skipsSources = skipSources
+    if let modelPath {
+      options.models = ModelFiles(unified: modelPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
+    } else if [transformerPath, videoVaePath, audioVaePath].contains(where: { $0 != nil }) {
+      options.models = ModelFiles(
+        transformer: transformerPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
+    }
+    return options
+  }
+}
+
+/// `ltx dataset check`.
+struct CheckDatasetCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check",
+    abstract: "Look for what is wrong with a preprocessed dataset.",
+    discussion: """
+      Reads every file of the cache: whether it is whole, its tensors have their shapes and types, all numbers are \
+      finite, and the files of a sample are all there and fit each other; with a dataset file, whether rows, captions and \
+      media files are those that were cached.
+
+      Exit status: 0 if nothing is wrong, 1 if something is, 2 if the input can't be used.
+      """)
+
+  @Argument(help: "The cache, or the folder with .precomputed in it.", completion: .directory)
+  var cache: String
+
+  @OptionGroup var arguments: DatasetArguments
+
+  @Option(
+    name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
+    help: ArgumentHelp(
+      "The text encoder, whose tokenizer counts the captions' tokens; 1024 are read.", valueName: "path"),
+    completion: .file())
+  var textEncoderPath: String?
+
+  @Option(
+    help: ArgumentHelp("Also write all that was found as JSON.", valueName: "file"), completion: .file())
+  var json: String?
+
+  func run() throws {
+    let checker = try checkingInput {
+      if let json { try requireOutput(json) }
+      var options = arguments.options
+      options.textEncoder = textEncoderPath
+      return try CacheChecker(cache: cache, options)
+    }
+    let progress = PhasedProgress()
+    let report = checker.run { phase, done, total in
+      progress.show(phase, done, of: total)
+    }
+    progress.finish()
+    for note in report.notes { printError("note: \(note)") }
+    print(Self.table(report), terminator: "")
+    if let json { try working { try writeJSON(report, to: json) } }
+    if !report.problems.isEmpty { throw ExitCode(1) }
+  }
+
+  /// A line for each problem below a headline for each kind, and a summary.
+  static func table(_ report: DatasetReport) -> String {
+    var text = ""
+    for kind in DatasetProblem.Kind.allCases {
+      let problems = report.problems.filter { $0.kind == kind }
+      if problems.isEmpty { continue }
+      text += "\(kind.title): \(problems.count)\n"
+      for problem in problems { text += "  \(problem)\n" }
+    }
+    let count = report.problems.count
+    let found = count == 0 ? "nothing is wrong" : count == 1 ? "1 problem" : "\(count) problems"
+    return text + "\(report.samples) samples, \(report.files) files: \(found)\n"
+  }
+}
+
+extension DatasetProblem.Kind {
+  var title: String {
+    switch self {
+    case .unreadable: "files that can't be read"
+    case .tensors: "tensors that are missing or wrong"
+    case .numbers: "numbers that are not finite, or all 0"
+    case .inconsistent: "files unlike the others"
+    case .incomplete: "samples of which a file is missing"
+    case .mismatch: "files that don't fit each other"
+    case .leftover: "leftovers"
+    case .row: "rows that can't be used"
+    case .notCached: "rows that are not cached"
+    case .notListed: "files that the dataset does not name"
+    case .source: "media files that are gone or changed"
+    case .caption: "captions"
+    case .fingerprint: "files made in another way"
+    }
+  }
+}
+
+/// `ltx dataset stats`.
+struct DatasetStatisticsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "stats",
+    abstract: "Durations, buckets, caption lengths and loudness of a preprocessed dataset.",
+    discussion: """
+      Loudness is that of the media files: integrated, by ITU-R BS.1770, in LUFS; the peak in dB of full scale.
+
+      Exit status: 0, or 2 if the input can't be used.
+      """)
+
+  @Argument(help: "The cache, or the folder with .precomputed in it.", completion: .directory)
+  var cache: String
+
+  @OptionGroup var arguments: DatasetArguments
+
+  @Option(
+    help: ArgumentHelp("Also write them as JSON, with those of each sample.", valueName: "file"),
+    completion: .file())
+  var json: String?
+
+  func run() throws {
+    let progress = PhasedProgress()
+    let statistics = try checkingInput {
+      if let json { try requireOutput(json) }
+      defer { progress.finish() }
+      return try DatasetStatistics(cache: cache, arguments.options) { phase, done, total in
+        progress.show(phase == .files ? "reading" : "listening", done, of: total, unit: "files")
+      }
+    }
+    for note in statistics.notes { printError("note: \(note)") }
+    print(Self.table(statistics), terminator: "")
+    if let json { try working { try writeJSON(statistics, to: json) } }
+  }
+
+  static func table(_ statistics: DatasetStatistics) -> String {
+    func counts(_ counts: [DatasetStatistics.Count]) -> String {
+      counts.map { "\($0.value): \($0.count)" }.joined(separator: ", ")
+    }
+    func spread(_ spread: DatasetStatistics.Spread, _ digits: Int, _ unit: String, sum: Bool = false)
+      -> String
+    {
+      func number(_ value: Double) -> String { String(format: "%.\(digits)f", value) }
+      return "\(number(spread.minimum)) to \(number(spread.maximum))\(unit), median \(number(spread.median))"
+        + (sum ? ", sum \(number(spread.sum))" : "")
+    }
+    let rows: [(String, String?)] = [
+      ("samples", String(statistics.samples.count)),
+      ("files", counts(statistics.folders)),
+      ("duration", statistics.durations.map { spread($0, 2, " s", sum: true) }),
+      ("frame rates", statistics.frameRates.isEmpty ? nil : counts(statistics.frameRates)),
+      ("buckets", statistics.buckets.isEmpty ? nil : counts(statistics.buckets)),
+      ("caption", statistics.captionCharacters.map { spread($0, 0, " characters") }),
+      ("", statistics.captionTokens.map { spread($0, 0, " tokens") }),
+      ("loudness", statistics.loudness.map { spread($0, 1, " LUFS") + " (\($0.count) with sound)" }),
+      ("peak", statistics.peak.map { spread($0, 1, " dBFS") }),
+    ]
+    return rows.reduce("") { text, row in
+      guard let value = row.1 else { return text }
+      return text + row.0.padding(toLength: 13, withPad: " ", startingAt: 0) + value + "\n"
+    }
+  }
+}
+
+extension PhasedProgress {
+  fileprivate func show(_ phase: CacheChecker.Phase, _ done: Int, of total: Int) {
+    switch phase {
+    case .files: show("reading", done, of: total, unit: "files")
+    case .sources: show("reading media", done, of: total, unit: "files")
+    case .clips: show("showing", done, of: total, unit: "clips")
+    }
+  }
+}
+
+private func requireOutput(_ path: String) throws {
+  if let problem = OutputFile.problem(path) { throw DatasetError(path: path, problem: problem) }
+}
+
+private func writeJSON(_ value: some Encodable, to path: String) throws {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+  var data = try encoder.encode(value)
+  data.append(UInt8(ascii: "\n"))
+  try data.write(to: URL(fileURLWithPath: path), options: .atomic)
+}
+
+/// `ltx dataset preview`.
+struct PreviewDatasetCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "preview",
+    abstract: "Show a dataset as one HTML page: thumbnails, captions, buckets, sounds, problems.",
+    discussion: """
+      The page needs nothing from elsewhere. Pictures and waveforms are those of the media files, of the frames that the \
+      bucket takes; what it cuts away is darkened. With --dataset alone, a dataset can be looked at before it is \
+      preprocessed.
+
+      Exit status: 0, also where the page shows problems; 1 if it can't be written, 2 if the input can't be used.
+      """)
+
+  @Argument(help: "The cache, or the folder with .precomputed in it.", completion: .directory)
+  var cache: String?
+
+  @Option(name: .shortAndLong, help: ArgumentHelp("The page.", valueName: "file"), completion: .file())
+  var output: String
+
+  @OptionGroup var arguments: DatasetArguments
+
+  @Option(
+    name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
+    help: ArgumentHelp("The text encoder, whose tokenizer counts the captions' tokens.", valueName: "path"),
+    completion: .file())
+  var textEncoderPath: String?
+
+  @Flag(help: "Show what the latents decode to in place of the media files' frames; needs --model-path.")
+  var decode = false
+
+  @OptionGroup var compute: ComputeOptions
+
+  func validate() throws {
+    if decode, arguments.options.models == nil {
+      throw ValidationError("--decode needs a model: name the checkpoint with --model-path")
+    }
+    if cache == nil, arguments.dataset == nil {
+      throw ValidationError("nothing to show: name a cache, or a dataset file with --dataset")
+    }
+  }
+
+  func run() throws {
+    compute.apply()
+    let progress = PhasedProgress()
+    let preview = try checkingInput {
+      try requireOutput(output)
+      defer { progress.finish() }
+      var options = arguments.options
+      options.textEncoder = textEncoderPath
+      let decoder =
+        try decode
+        ? options.models.map { models in
+          var options = CacheDecodingOptions()
+          options.device = compute.device
+          return try CacheDecoder(models: models, options: options)
+        } : nil
+      return try DatasetPreview(cache: cache, options, decoder: decoder) { progress.show($0, $1, of: $2) }
+    }
+    for note in preview.notes { printError("note: \(note)") }
+    try working {
+      try Data(preview.html.utf8).write(to: URL(fileURLWithPath: output), options: .atomic)
+    }
+    print("\(preview.clips) clips, \(preview.problems) problems: \(output)")
+  }
+}

@@ -1,0 +1,119 @@
+import ArgumentParser
+import Datasets
+import LTX
+import TensorFiles
+import Torch
+
+/// `ltx decode`: parses, plans, runs, prints.
+struct DecodeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "decode",
+    abstract: "Turn cached latents back into videos, pictures and sounds, to see what training sees.",
+    discussion: """
+      LATENTS is a folder of a cache such as .precomputed/latents, a whole cache, or one file. Video latents become MP4 \
+      (PNG for a single frame), audio latents WAV, masks grey MP4 or PNG. A whole cache is decoded into decoded_videos, \
+      decoded_audio, decoded_reference_videos and so on below OUTPUT.
+
+      Exit status: 0 if every file is decoded, 1 if some could not be, which are listed, 2 if nothing was begun.
+      """)
+
+  @Argument(
+    help: ArgumentHelp("A folder of a cache, a cache, or one of its files.", valueName: "latents"),
+    completion: .directory)
+  var latents: String
+
+  @Argument(help: "The folder for what is decoded; made if need be.", completion: .directory)
+  var output: String
+
+  @Option(
+    name: [.customLong("model-path"), .customLong("checkpoint-path")],
+    help: ArgumentHelp("The LTX-2 checkpoint, with all components in one file.", valueName: "file"),
+    completion: .file())
+  var modelPath: String?
+
+  @Option(
+    help: ArgumentHelp("The video VAE's file, in place of the one in the checkpoint.", valueName: "file"),
+    completion: .file())
+  var videoVaePath: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "The file of the audio VAE and the vocoder, in place of those in the checkpoint.", valueName: "file"),
+    completion: .file())
+  var audioVaePath: String?
+
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Decode in tiles of 512 pixels and 128 frames, which takes less memory.")
+  var vaeTiling = true
+
+  @Option(help: "Of the noise that some decoders add.")
+  var seed: UInt64 = 0
+
+  @Flag(
+    help:
+      "Put each sample's sound into its video; for a folder of latents, also write WAVs into decoded_audio beside OUTPUT."
+  )
+  var withAudio = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Where that sound lies; audio_latents beside the latents if left out.", valueName: "folder"),
+    completion: .directory)
+  var audioLatentsDir: String?
+
+  @Option(help: "What the VAEs compute in: bfloat16, as the reference, or float32.")
+  var dtype: ComputeDType = .bfloat16
+
+  @OptionGroup var compute: ComputeOptions
+
+  func validate() throws {
+    if modelPath == nil, videoVaePath == nil, audioVaePath == nil {
+      throw ValidationError(
+        "no model is given: name the checkpoint with --model-path, or the VAEs with --video-vae-path and "
+          + "--audio-vae-path")
+    }
+  }
+
+  func run() throws {
+    compute.apply()
+    let (decoder, jobs) = try checkingInput {
+      if let problem = OutputFolder.problem(output) { throw DatasetError(path: output, problem: problem) }
+      let decoder = try CacheDecoder(models: models, options: options)
+      return (decoder, try decoder.plan(latents, into: output))
+    }
+    let progress = PhasedProgress()
+    let summary = try working {
+      defer { progress.finish() }
+      return try decoder.run(jobs) { event in
+        switch event {
+        case .loading(let what):
+          progress.finish()
+          printError("loading \(what)")
+        case .advanced(let done, let total): progress.show("decoding", done, of: total, unit: "files")
+        }
+      }
+    }
+    for failure in summary.failures { printError("error: \(failure)") }
+    print("\(summary.written.count) of \(jobs.count) files decoded into \(output)")
+    if !summary.failures.isEmpty { throw ExitCode(1) }
+  }
+
+  private var models: ModelFiles {
+    guard let modelPath else { return ModelFiles(videoVAE: videoVaePath, audioVAE: audioVaePath) }
+    var models = ModelFiles(unified: modelPath, videoVAE: videoVaePath)
+    if audioVaePath != modelPath { models[.audioVAE] = audioVaePath }
+    return models
+  }
+
+  private var options: CacheDecodingOptions {
+    var options = CacheDecodingOptions()
+    options.device = compute.device
+    options.dtype = dtype.dtype
+    options.vaeTiling = vaeTiling
+    options.seed = seed
+    options.withAudio = withAudio
+    options.audioLatents = audioLatentsDir
+    return options
+  }
+}

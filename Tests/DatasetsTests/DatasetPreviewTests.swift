@@ -1,0 +1,136 @@
+import Foundation
+import LTX
+import Media
+import TestSupport
+import Testing
+import Torch
+
+@testable import Datasets
+
+@Suite struct DatasetPreviewTests {
+  private let cache: CachedFiles
+
+  init() throws { cache = try CachedFiles() }
+
+  private func clip(_ name: String, width: Int, height: Int, frames: Int, hasSound: Bool = false) throws {
+    let writer = try VideoWriter(
+      path: cache.scratch.file(name), width: width, height: height, frameRate: Rational(25),
+      audio: hasSound ? .init(sampleRate: 48000, channelCount: 2, matchesVideo: true) : nil)
+    for frame in 0..<frames {
+      let level = UInt8(20 + frame * 5)
+      try writer.append(
+        RGBFrame(bytes: [UInt8](repeating: level, count: 3 * width * height), width: width, height: height))
+    }
+    if hasSound {
+      // Silence, then a tone.
+      let tone = (0..<48000).map { $0 < 8640 ? 0 : 0.5 * sin(Float($0) * 0.1) }
+      try writer.append(audio: [tone, tone])
+    }
+    try writer.finish()
+  }
+
+  private func page() throws -> DatasetPreview {
+    try DatasetPreview(cache: cache.scratch.path, DatasetCheckOptions())
+  }
+
+  /// The JPEGs of the page.
+  private func pictures(_ html: String) throws -> [Data] {
+    try html.components(separatedBy: "data:image/jpeg;base64,").dropFirst().map {
+      try #require(Data(base64Encoded: String($0.prefix { $0 != "\"" })))
+    }
+  }
+
+  @Test func `A page shows frames, crop, sound, caption and problems`() throws {
+    try clip("wide.mp4", width: 192, height: 64, frames: 25, hasSound: true)
+    try cache.latents("wide")
+    try cache.conditions("wide", tokens: 5, ["prompt": "x"])
+    try cache.latents("gone")
+    try cache.conditions("gone")
+    try cache.dataset([("wide.mp4", "a <b>bold</b> & \"quoted\" 'caption'\u{1}"), ("gone.mp4", "gone")])
+    let preview = try page()
+    let html = preview.html
+    #expect(preview.clips == 2)
+    // The four frames are from the nine that the bucket takes: 0, 2, 5, 8.
+    let frames = try pictures(html)
+    #expect(frames.count == 4)
+    let levels = try frames.enumerated().map { index, data in
+      try data.write(to: URL(fileURLWithPath: cache.scratch.file("\(index).jpg")))
+      return Int(try #require(try VideoReader(path: cache.scratch.file("\(index).jpg")).next()).bytes[0])
+    }
+    #expect(zip(levels, [20, 30, 45, 60]).allSatisfy { abs($0 - $1) <= 3 }, "\(levels)")
+    // 96x64 of 192x64: the middle half.
+    #expect(html.contains("<i style=\"left:25.00%;top:0.00%;width:50.00%;height:100.00%\"></i>"))
+    #expect(html.contains("96×64×9") && html.contains("0.36 s") && html.contains("5 tokens"))
+    #expect(html.contains("a &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot; &#39;caption&#39;\u{FFFD}"))
+    #expect(!html.contains("<b>bold"))
+    #expect(html.contains("the media file is not there") && html.contains("there is no such file"))
+    #expect(html.contains("the caption was &quot;x&quot; when it was encoded"))
+    #expect(preview.problems == 2)
+    #expect(html.components(separatedBy: "<svg").count == 2)
+  }
+
+  @Test func `Nothing comes from elsewhere`() throws {
+    try cache.latents("a")
+    try cache.conditions("a", ["prompt": "<img src=https://example.com/x.png>"])
+    let html = try page().html
+    #expect(html.contains("default-src 'none'"))
+    #expect(!html.contains("<img src=h") && !html.contains("<link") && !html.contains("src=\"http"))
+    #expect(html.contains("&lt;img src=https://example.com/x.png&gt;"))
+  }
+
+  @Test func `A dataset that is not preprocessed`() throws {
+    try clip("a.mp4", width: 64, height: 64, frames: 12)
+    try cache.dataset([("a.mp4", "a caption"), ("", "x")])
+    var options = DatasetCheckOptions()
+    options.dataset = cache.scratch.file("dataset.jsonl")
+    let preview = try DatasetPreview(cache: nil, options)
+    #expect(preview.clips == 1 && preview.problems == 1)
+    #expect(try pictures(preview.html).count == 4)
+    #expect(preview.html.contains("line 2: &quot;video&quot; is empty") || preview.html.contains("line 2: \"video\" is empty"))
+    options.skipsSources = true
+    #expect(try pictures(DatasetPreview(cache: nil, options).html).isEmpty)
+    #expect(message { _ = try DatasetPreview(cache: nil, DatasetCheckOptions()) }.contains("--dataset"))
+  }
+
+  @Test func `Decoded latents in place of media`() throws {
+    let model = try TinyModelFiles.ltx2()
+    let configuration = try VideoVAEConfiguration.Decoder(Checkpoint(path: model.checkpoint).config)
+    try cache.latents("a", shape: [configuration.latentChannels, 2, 2, 3])
+    try cache.latents("other", shape: [configuration.latentChannels + 1, 2, 2, 3])
+    let preview = try DatasetPreview(
+      cache: cache.root, DatasetCheckOptions(),
+      decoder: CacheDecoder(models: ModelFiles(unified: model.checkpoint)))
+    let frames = try pictures(preview.html)
+    #expect(frames.count == 4)
+    try frames[0].write(to: URL(fileURLWithPath: cache.scratch.file("0.jpg")))
+    let reader = try VideoReader(path: cache.scratch.file("0.jpg"))
+    #expect((reader.width, reader.height) == (96, 64))
+    #expect(preview.html.contains("it was made with another model"))
+    #expect(preview.notes.contains("pictures are what the latents decode to"))
+  }
+
+  @Test func `A waveform is the largest sample of each column`() {
+    let samples = (0..<2400).map { Float($0 < 1200 ? 0 : 0.5) }
+    let wave = ClipPreview.wave(SoundClip(left: samples, right: samples.map { -2 * $0 }, sampleRate: 48000))
+    #expect(wave.count == 240 && wave[119] == 0 && wave[120] == 1)
+    #expect(ClipPreview.wave(SoundClip(left: [0.25], right: [0], sampleRate: 48000)) == [0.25])
+  }
+
+  @Test func `A crop is the bucket's share of the picture`() throws {
+    let bucket = ResolutionBucket(width: 64, height: 64, frames: 9)
+    let crop = try #require(ClipPreview.Crop(of: (100, 200), bucket: bucket))
+    #expect((crop.left, crop.top, crop.width, crop.height) == (0, 0.25, 1, 0.5))
+    #expect(ClipPreview.Crop(of: (128, 128), bucket: bucket) == nil)
+  }
+
+  @Test func `A large dataset gets smaller pictures`() {
+    let small = PictureBudget(bytes: 24 << 20, clips: 100)
+    #expect((small.count, small.side) == (4, 200))
+    let large = PictureBudget(bytes: 24 << 20, clips: 1500)
+    #expect((large.count, large.side) == (2, 200))
+    var huge = PictureBudget(bytes: 24 << 20, clips: 20000)
+    #expect((huge.count, huge.side) == (1, 96))
+    huge.spend(24 << 20)
+    #expect(!huge.hasRoom)
+  }
+}
