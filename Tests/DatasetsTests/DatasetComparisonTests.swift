@@ -110,6 +110,7 @@ import Torch
   @Test func `The dataset file beside the cache`() throws {
     try prepare()
     try cache.scratch.write("{}", to: "report.json")
+    try cache.scratch.write("video,caption\nelse.mp4,of something else\n", to: "else.csv")
     #expect(try CacheChecker(cache: cache.scratch.path).listing?.path == cache.scratch.file("dataset.jsonl"))
     try cache.scratch.write("video,caption\na.mp4,x\n", to: "other.csv")
     let checker = try CacheChecker(cache: cache.scratch.path)

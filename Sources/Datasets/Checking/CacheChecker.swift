@@ -60,10 +60,21 @@ public struct CacheChecker {
     }
     if let given = options.dataset { return (try open(given), []) }
     let candidates = DatasetListing.candidates(beside: cache)
+    let samples = Set(cache.samples)
     var found: [DatasetListing] = []
     var reason = "there is none beside the cache"
     for path in candidates {
-      do { found.append(try open(path)) } catch let error as PreprocessingError { reason = "\(error)" }
+      do {
+        let listing = try open(path)
+        // A file that names none of the samples belongs to something else.
+        if listing.byName.keys.contains(where: samples.contains) {
+          found.append(listing)
+        } else {
+          reason = "\(path) names none of the samples"
+        }
+      } catch let error as PreprocessingError {
+        reason = "\(error)"
+      }
     }
     if let only = found.first, found.count == 1 { return (only, ["compared with \(only.path)"]) }
     if found.count > 1 { reason = "there are \(found.count) beside the cache" }
