@@ -161,32 +161,36 @@ public struct CacheChecker {
     _ reading: CacheReading, _ progress: (Phase, Int, Int) -> Void
   ) -> [DatasetProblem] {
     guard let listing else { return [] }
-    let known: [(DatasetListing.Row, String, DatasetProblem.Kind, CacheReading.File)] =
-      listing.byName.values.sorted { $0.line < $1.line }.compactMap { row in
-        guard let name = row.name, let file = reading[cache.primary, name] else { return nil }
-        return (row, name, .source, file)
-      }
+    let rows = listing.byName.values.sorted { $0.line < $1.line }
     var problems: [DatasetProblem] = []
-    for (done, (row, name, kind, file)) in known.enumerated() {
-      defer { progress(.sources, done + 1, known.count) }
-      guard let path = row.mediaPath else { continue }
-      func problem(_ text: String) -> DatasetProblem {
-        DatasetProblem(kind, file: path, line: row.line, sample: name, text)
-      }
-      guard FileManager.default.fileExists(atPath: path) else {
-        problems.append(problem("there is no such file"))
-        continue
-      }
-      guard let cached = file.metadata["source_sha256"] else { continue }
-      do {
-        if try FileDigest.sha256(path: path) != cached.lowercased() {
-          problems.append(problem("has changed since it was cached; run `ltx preprocess` again"))
+    for (done, row) in rows.enumerated() {
+      defer { progress(.sources, done + 1, rows.count) }
+      guard let name = row.name else { continue }
+      // A clip can be the source of several cached files.
+      let cached = row.sources.filter { reading[$0.key, name] != nil }
+      for path in Set(cached.values).sorted() {
+        let files = cached.filter { $0.value == path }.compactMap { reading[$0.key, name] }
+        if let text = Self.change(of: path, files.compactMap { $0.metadata["source_sha256"] }) {
+          problems.append(DatasetProblem(.source, file: path, line: row.line, sample: name, text))
         }
-      } catch {
-        problems.append(problem("\(error)"))
       }
     }
     return problems
+  }
+
+  /// What is wrong with a media file.
+  ///
+  /// - Parameter digests: of the bytes that were cached.
+  private static func change(of path: String, _ digests: [String]) -> String? {
+    guard FileManager.default.fileExists(atPath: path) else { return "there is no such file" }
+    if digests.isEmpty { return nil }
+    do {
+      let digest = try FileDigest.sha256(path: path)
+      guard digests.contains(where: { $0.lowercased() != digest }) else { return nil }
+      return "has changed since it was cached; run `ltx preprocess` again"
+    } catch {
+      return "\(error)"
+    }
   }
 
   // MARK: Captions

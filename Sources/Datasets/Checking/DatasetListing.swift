@@ -12,6 +12,8 @@ struct DatasetListing: Sendable {
     let name: String?
     /// From the root of the file system; nil likewise.
     let mediaPath: String?
+    /// The files that each kind of cached file is made from.
+    let sources: [CacheContent: String]
     /// Empty where there is none.
     let caption: String
   }
@@ -29,15 +31,28 @@ struct DatasetListing: Sendable {
     func text(_ row: DatasetRow, _ column: String) -> String {
       if case .string(let text) = row.values[column] { text } else { "" }
     }
+    func source(_ row: DatasetRow, _ column: String) -> String? {
+      let named = text(row, column).trimmingCharacters(in: .whitespacesAndNewlines)
+      return named.isEmpty ? nil : absolutePath(named, in: root)
+    }
     self.path = path
     rows = file.rows.map { row in
-      let media = text(row, columns.media).trimmingCharacters(in: .whitespacesAndNewlines)
-      let mediaPath = media.isEmpty ? nil : absolutePath(media, in: root)
+      let media = source(row, columns.media)
+      var sources = Self.columns.compactMapValues { names in names.lazy.compactMap { source(row, $0) }.first }
+      sources[.latents] = media
+      // Without a column of its own, sound is the clip's.
+      if let media, sources[.audioLatents] == nil { sources[.audioLatents] = media }
       return Row(
-        line: row.line, name: mediaPath.map { Self.name(of: $0, root: root) }, mediaPath: mediaPath,
-        caption: text(row, columns.caption))
+        line: row.line, name: media.map { Self.name(of: $0, root: root) }, mediaPath: media,
+        sources: sources, caption: text(row, columns.caption))
     }
   }
+
+  /// Columns of what goes with a clip.
+  private static let columns: [CacheContent: [String]] = [
+    .audioLatents: ["audio"], .referenceLatents: ["reference_video", "ref_media_path"],
+    .referenceAudioLatents: ["reference_audio"], .videoMasks: ["video_mask"], .audioMasks: ["audio_mask"],
+  ]
 
   /// Files beside a cache that could be its dataset, by their endings.
   static func candidates(beside cache: DatasetCache) -> [String] {

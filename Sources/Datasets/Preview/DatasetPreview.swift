@@ -64,7 +64,8 @@ public struct DatasetPreview: Sendable {
           [problem.file, problem.problem].compactMap { $0 }.joined(separator: ": ")
         })
       return Entry(
-        clip: clip, media: rows[name]?.mediaPath, bucket: bucket, latents: decoder == nil ? nil : video?.path)
+        clip: clip, media: rows[name]?.mediaPath, sound: rows[name]?.sources[.audioLatents], bucket: bucket,
+        latents: decoder == nil ? nil : video?.path)
     }
     try self.init(
       title: checker.listing?.path ?? checker.cache.root, clips,
@@ -83,7 +84,8 @@ public struct DatasetPreview: Sendable {
         fps: nil, tokens: nil, extras: [],
         problems: (row.mediaPath == nil ? ["the row names no media file"] : [])
           + (isEmpty ? ["the caption is empty"] : []))
-      return Entry(clip: clip, media: row.mediaPath, bucket: nil, latents: nil)
+      return Entry(
+        clip: clip, media: row.mediaPath, sound: row.sources[.audioLatents], bucket: nil, latents: nil)
     }
     try self.init(
       title: listing.path, clips, general: [], notes: ["not preprocessed yet"],
@@ -94,6 +96,8 @@ public struct DatasetPreview: Sendable {
   private struct Entry {
     let clip: ClipPreview
     let media: String?
+    /// Where its sound is, in the media file mostly.
+    let sound: String?
     let bucket: ResolutionBucket?
     /// To be decoded.
     let latents: String?
@@ -112,7 +116,8 @@ public struct DatasetPreview: Sendable {
       if budget.hasRoom {
         if let media = entry.media, showsMedia {
           clip.look(
-            at: media, bucket: entry.bucket, count: entry.latents == nil ? budget.count : 0, side: budget.side
+            at: media, sound: entry.sound, bucket: entry.bucket,
+            count: entry.latents == nil ? budget.count : 0, side: budget.side
           )
         }
         if let latents = entry.latents, let decoder {
