@@ -107,6 +107,7 @@ import Torch
     let trigger = PromptTrigger([("zxq a", "a"), ("zxq b", "b"), ("c", "c"), ("other", "d")])
     #expect(trigger.trigger == "zxq")
     #expect(trigger.reads("b", as: "zxq b", options: nil))
+    #expect(trigger.reads(" b\n", as: "zxq  b\n", options: nil), "white space around a caption")
     #expect(!trigger.reads("c", as: "c", options: nil))
     #expect(!trigger.reads("The video shows b", as: "zxq b", options: nil))
     #expect(trigger.reads("The video shows b", as: "zxq b", options: "remove-llm-prefixes"))

@@ -280,7 +280,7 @@ struct PromptTrigger {
   private static func trigger(of prompt: String, _ caption: String) -> String? {
     let (prompt, caption) = (trimmed(prompt), trimmed(caption))
     if prompt == caption { return "" }
-    return prompt.hasSuffix(" " + caption) ? String(prompt.dropLast(caption.count + 1)) : nil
+    return prompt.hasSuffix(" " + caption) ? trimmed(String(prompt.dropLast(caption.count + 1))) : nil
   }
 
   private static func trimmed(_ text: String) -> String {
