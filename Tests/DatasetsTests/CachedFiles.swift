@@ -46,18 +46,21 @@ struct CachedFiles {
 
   /// The default fits nine frames at 25 per second.
   func sound(
-    _ name: String, folder: String = "audio_latents", steps: Int = 10, duration: Double = 0.36
+    _ name: String, folder: String = "audio_latents", steps: Int = 10, duration: Double = 0.36,
+    _ metadata: [String: String] = [:]
   ) throws {
     try write(
       "\(folder)/\(name)",
       [
         ("latents", try Tensor.ones([2, steps, 4])), ("num_time_steps", Tensor([steps])),
         ("frequency_bins", Tensor([4])), ("duration", Tensor([duration])),
-      ])
+      ], metadata)
   }
 
-  func mask(_ name: String, folder: String = "video_masks", _ shape: [Int]) throws {
-    try write("\(folder)/\(name)", [("mask", try Tensor.zeros(shape))])
+  func mask(
+    _ name: String, folder: String = "video_masks", _ shape: [Int], _ metadata: [String: String] = [:]
+  ) throws {
+    try write("\(folder)/\(name)", [("mask", try Tensor.zeros(shape))], metadata)
   }
 
   func dataset(_ rows: [(video: String, caption: String)]) throws {

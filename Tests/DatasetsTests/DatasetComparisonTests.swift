@@ -65,6 +65,31 @@ import Torch
     #expect(try problems { $0.skipsSources = true }.isEmpty)
   }
 
+  @Test func `Files that go with a clip have sources of their own`() throws {
+    try prepare()
+    for (name, text) in [("a.wav", "sound"), ("mask.png", "mask")] { try cache.scratch.write(text, to: name) }
+    try cache.sound("a", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("a.wav"))])
+    try cache.sound("b", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("b.mp4"))])
+    try cache.mask(
+      "a", [2, 2, 3], ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("mask.png"))])
+    try cache.mask("b", [2, 2, 3])
+    try cache.scratch.write(
+      """
+      {"video": "a.mp4", "caption": "a red ball", "audio": "a.wav", "video_mask": "mask.png"}
+      {"video": "b.mp4", "caption": "a blue ball", "video_mask": "none.png"}
+      """, to: "dataset.jsonl")
+    #expect(
+      try problems().map(\.description) == [
+        "\(cache.scratch.file("none.png")), line 2: there is no such file"
+      ])
+    try cache.scratch.write("x", to: "a.wav")
+    try cache.scratch.write("x", to: "b.mp4")
+    try cache.scratch.write("x", to: "mask.png")
+    #expect(
+      try problems().map(\.file)
+        == ["a.wav", "b.mp4", "mask.png", "none.png"].map(cache.scratch.file))
+  }
+
   @Test func `Captions that changed or are empty`() throws {
     for trigger in ["", "zxq "] {
       try prepare(trigger: trigger)
@@ -83,6 +108,7 @@ import Torch
     let trigger = PromptTrigger([("zxq a", "a"), ("zxq b", "b"), ("c", "c"), ("other", "d")])
     #expect(trigger.trigger == "zxq")
     #expect(trigger.reads("b", as: "zxq b", options: nil))
+    #expect(trigger.reads(" b\n", as: "zxq  b\n", options: nil), "white space around a caption")
     #expect(!trigger.reads("c", as: "c", options: nil))
     #expect(!trigger.reads("The video shows b", as: "zxq b", options: nil))
     #expect(trigger.reads("The video shows b", as: "zxq b", options: "remove-llm-prefixes"))
@@ -111,6 +137,7 @@ import Torch
   @Test func `The dataset file beside the cache`() throws {
     try prepare()
     try cache.scratch.write("{}", to: "report.json")
+    try cache.scratch.write("video,caption\nelse.mp4,of something else\n", to: "else.csv")
     #expect(try CacheChecker(cache: cache.scratch.path).listing?.path == cache.scratch.file("dataset.jsonl"))
     try cache.scratch.write("video,caption\na.mp4,x\n", to: "other.csv")
     let checker = try CacheChecker(cache: cache.scratch.path)

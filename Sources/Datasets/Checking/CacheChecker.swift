@@ -56,10 +56,21 @@ public struct CacheChecker {
     }
     if let given = options.dataset { return (try open(given), []) }
     let candidates = DatasetListing.candidates(beside: cache)
+    let samples = Set(cache.samples)
     var found: [DatasetListing] = []
     var reason = "there is none beside the cache"
-    for path in candidates {
-      do { found.append(try open(path)) } catch let error as PreprocessingError { reason = "\(error)" }
+    for path in candidates where found.isEmpty || path != candidates.last {
+      do {
+        let listing = try open(path)
+        // A file that names none of the samples belongs to something else.
+        if listing.byName.keys.contains(where: samples.contains) {
+          found.append(listing)
+        } else {
+          reason = "\(path) names none of the samples"
+        }
+      } catch let error as PreprocessingError {
+        reason = "\(error)"
+      }
     }
     if let only = found.first, found.count == 1 { return (only, ["compared with \(only.path)"]) }
     if found.count > 1 { reason = "there are \(found.count) beside the cache" }
@@ -120,7 +131,7 @@ public struct CacheChecker {
     let listed = Set(listing.rows.map(\.name) + listing.problems.compactMap(\.sample))
     for name in cache.samples where !listed.contains(name) {
       let contents = CacheFolder.allCases.filter { cache.path($0, name) != nil }
-      guard let path = contents.first.flatMap({ cache.path($0, name) }) else { continue }
+      guard let path = (cache.path(cache.primary, name) ?? contents.first.flatMap { cache.path($0, name) }) else { continue }
       problems.append(
         DatasetProblem(
           .notListed, file: cache.relative(path), sample: name,
@@ -134,33 +145,35 @@ public struct CacheChecker {
     _ reading: CacheReading, _ progress: (Phase, Int, Int) -> Void
   ) -> [DatasetProblem] {
     guard let listing else { return [] }
-    let known: [(DatasetListing.Row, String, DatasetProblem.Kind, CacheReading.File)] =
-      listing.rows.compactMap { row in
-        guard let file = reading[cache.primary, row.name] else { return nil }
-        return (row, row.name, .source, file)
-      }
     let hashes = SourceHashes(folder: cache.root, share: .whole)
     var problems: [DatasetProblem] = []
-    for (done, (row, name, kind, file)) in known.enumerated() {
-      defer { progress(.sources, done + 1, known.count) }
-      let path = row.mediaPath
-      func problem(_ text: String) -> DatasetProblem {
-        DatasetProblem(kind, file: path, line: row.line, sample: name, text)
-      }
-      guard FileManager.default.fileExists(atPath: path) else {
-        problems.append(problem("there is no such file"))
-        continue
-      }
-      guard let cached = file.metadata["source_sha256"] else { continue }
-      do {
-        if try hashes.sha256(of: path) != cached.lowercased() {
-          problems.append(problem("has changed since it was cached; run `ltx preprocess` again"))
+    for (done, row) in listing.rows.enumerated() {
+      defer { progress(.sources, done + 1, listing.rows.count) }
+      // A clip can be the source of several cached files.
+      let cached = row.sources.filter { reading[$0.key, row.name] != nil }
+      for path in Set(cached.values).sorted() {
+        let files = cached.filter { $0.value == path }.compactMap { reading[$0.key, row.name] }
+        if let text = Self.change(of: path, files.compactMap { $0.metadata["source_sha256"] }, hashes) {
+          problems.append(DatasetProblem(.source, file: path, line: row.line, sample: row.name, text))
         }
-      } catch {
-        problems.append(problem("\(error)"))
       }
     }
     return problems
+  }
+
+  /// What is wrong with a media file.
+  ///
+  /// - Parameter digests: of the bytes that were cached.
+  private static func change(of path: String, _ digests: [String], _ hashes: SourceHashes) -> String? {
+    guard FileManager.default.fileExists(atPath: path) else { return "there is no such file" }
+    if digests.isEmpty { return nil }
+    do {
+      let digest = try hashes.sha256(of: path)
+      guard digests.contains(where: { $0.lowercased() != digest }) else { return nil }
+      return "has changed since it was cached; run `ltx preprocess` again"
+    } catch {
+      return "\(error)"
+    }
   }
 
   // MARK: Captions
@@ -251,7 +264,7 @@ struct PromptTrigger {
   private static func trigger(of prompt: String, _ caption: String) -> String? {
     let (prompt, caption) = (trimmed(prompt), trimmed(caption))
     if prompt == caption { return "" }
-    return prompt.hasSuffix(" " + caption) ? String(prompt.dropLast(caption.count + 1)) : nil
+    return prompt.hasSuffix(" " + caption) ? trimmed(String(prompt.dropLast(caption.count + 1))) : nil
   }
 
   private static func trimmed(_ text: String) -> String {

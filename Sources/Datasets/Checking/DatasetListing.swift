@@ -9,6 +9,8 @@ struct DatasetListing: Sendable {
     let name: String
     /// From the root of the file system.
     let mediaPath: String
+    /// The files that each kind of cached file is made from.
+    let sources: [CacheFolder: String]
     let caption: String
   }
 
@@ -24,19 +26,27 @@ struct DatasetListing: Sendable {
     self.path = path
     problems = dataset.problems
     rows = dataset.samples.compactMap { sample in
-      (sample.paths[.video] ?? sample.paths[.audio]).map {
-        Row(line: sample.line, name: sample.name, mediaPath: $0, caption: sample.caption)
+      let paths = sample.paths
+      return (paths[.video] ?? paths[.audio]).map { media in
+        let sources: [CacheFolder: String?] = [
+          .latents: paths[.video], .audioLatents: paths[.audio] ?? media, .referenceLatents: paths[.referenceVideo],
+          .referenceAudioLatents: paths[.referenceAudio], .videoMasks: paths[.videoMask],
+          .audioMasks: paths[.audioMask],
+        ]
+        return Row(
+          line: sample.line, name: sample.name, mediaPath: media, sources: sources.compactMapValues { $0 },
+          caption: sample.caption)
       }
     }
   }
 
-  /// Files beside a cache that could be its dataset, by their endings.
+  /// Files beside a cache that could be its dataset, by their endings; last the folder itself.
   static func candidates(beside cache: DatasetCache) -> [String] {
     let folder = (absolutePath(cache.root) as NSString).deletingLastPathComponent
     do {
       return try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
         .filter { ["json", "jsonl", "csv"].contains(($0 as NSString).pathExtension.lowercased()) }
-        .map { "\(folder)/\($0)" }
+        .map { "\(folder)/\($0)" } + [folder]
     } catch {
       return []  // a folder that may not be listed
     }

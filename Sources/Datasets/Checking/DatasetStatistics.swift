@@ -82,7 +82,7 @@ public struct DatasetStatistics: Codable, Sendable {
       if case .text(_, let count, _) = reading[.conditions, name]?.content { tokens = count }
       let row = rows[name]
       var level: SoundLevel?
-      if !options.skipsSources, let media = row?.mediaPath, access(media, R_OK) == 0 {
+      if !options.skipsSources, let media = row?.sources[.audioLatents], access(media, R_OK) == 0 {
         do {
           level = try SoundLevel.measure(path: media)
         } catch let error as MediaError where error.kind == .noStream {

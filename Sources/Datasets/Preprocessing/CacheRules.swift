@@ -93,6 +93,12 @@ struct CacheRules: Sendable {
       [.prompt: prompt, .model: textModel, .textEncoder: textEncoder, .dtype: options.dtype.rawValue])
   }
 
+  /// The same with what is worth knowing of how the prompt came about, for comparing it with the caption.
+  func storedConditions(prompt: String) -> Fingerprint {
+    let fingerprint = conditions(prompt: prompt)
+    return options.removesLLMPrefixes ? fingerprint.adding([.options: "remove-llm-prefixes"]) : fingerprint
+  }
+
   /// Of a clip's latents, but for its bucket.
   func latents(_ path: String) throws -> Fingerprint {
     Fingerprint(

@@ -134,7 +134,7 @@ public final class Preprocessor {
             ("video_prompt_embeds", .tensor(features.video.squeeze(0))),
             ("audio_prompt_embeds", .tensor(features.audio.squeeze(0))),
             ("prompt_attention_mask", .tensor(features.mask.squeeze(0))),
-          ], .conditions, work.sample, plan.check.rules.conditions(prompt: prompt))
+          ], .conditions, work.sample, plan.check.rules.storedConditions(prompt: prompt))
         done += 1
         notify(.advanced(.captions, done: done, total: pending.count))
       }

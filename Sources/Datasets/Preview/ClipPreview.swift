@@ -50,10 +50,11 @@ extension ClipPreview {
   /// Adds what the media file shows.
   ///
   /// - Parameters:
+  ///   - sound: another file with the sound.
   ///   - bucket: which of the file's frames count, and what of them.
   ///   - count: of pictures; 0 for the sound only.
   ///   - side: of a picture's longer side in pixels.
-  mutating func look(at path: String, bucket: ResolutionBucket?, count: Int, side: Int) {
+  mutating func look(at path: String, sound: String?, bucket: ResolutionBucket?, count: Int, side: Int) {
     guard FileManager.default.fileExists(atPath: path) else {
       note = "the media file is not there"
       return
@@ -66,7 +67,8 @@ extension ClipPreview {
       note = "\(error)"
     }
     do {
-      wave = Self.wave(try SoundClip.read(path: path, duration: (duration ?? 0) > 0 ? duration : nil))
+      wave = Self.wave(
+        try SoundClip.read(path: sound ?? path, duration: (duration ?? 0) > 0 ? duration : nil))
     } catch {
       wave = []  // without sound, or with one that can't be decoded; preprocessing says so
     }

@@ -63,7 +63,8 @@ public struct DatasetPreview: Sendable {
           [problem.file, problem.problem].compactMap { $0 }.joined(separator: ": ")
         })
       return Entry(
-        clip: clip, media: rows[name]?.mediaPath, bucket: bucket, latents: decoder == nil ? nil : video?.path)
+        clip: clip, media: rows[name]?.mediaPath, sound: rows[name]?.sources[.audioLatents], bucket: bucket,
+        latents: decoder == nil ? nil : video?.path)
     }
     try self.init(
       title: checker.listing?.path ?? checker.cache.root, clips,
@@ -77,9 +78,9 @@ public struct DatasetPreview: Sendable {
     let clips = listing.rows.map { row in
       let clip = ClipPreview(
         name: row.name, line: row.line, caption: row.caption, bucket: nil, duration: nil, fps: nil,
-        tokens: nil,
-        extras: [], problems: [])
-      return Entry(clip: clip, media: row.mediaPath, bucket: nil, latents: nil)
+        tokens: nil, extras: [], problems: [])
+      return Entry(
+        clip: clip, media: row.mediaPath, sound: row.sources[.audioLatents], bucket: nil, latents: nil)
     }
     try self.init(
       title: listing.path, clips,
@@ -92,6 +93,8 @@ public struct DatasetPreview: Sendable {
   private struct Entry {
     let clip: ClipPreview
     let media: String?
+    /// Where its sound is, in the media file mostly.
+    let sound: String?
     let bucket: ResolutionBucket?
     /// To be decoded.
     let latents: String?
@@ -110,7 +113,8 @@ public struct DatasetPreview: Sendable {
       if budget.hasRoom {
         if let media = entry.media, showsMedia {
           clip.look(
-            at: media, bucket: entry.bucket, count: entry.latents == nil ? budget.count : 0, side: budget.side
+            at: media, sound: entry.sound, bucket: entry.bucket,
+            count: entry.latents == nil ? budget.count : 0, side: budget.side
           )
         }
         if let latents = entry.latents, let decoder {
