@@ -82,28 +82,12 @@ struct DecodeCommand: ParsableCommand {
       let decoder = try CacheDecoder(models: models, options: options)
       return (decoder, try decoder.plan(latents, into: output))
     }
-    let progress = PhasedProgress()
-    let summary = try working {
-      defer { progress.finish() }
-      return try decoder.run(jobs) { event in
-        switch event {
-        case .loading(let what):
-          progress.finish()
-          printError("loading \(what)")
-        case .advanced(let done, let total): progress.show("decoding", done, of: total, unit: "files")
-        }
-      }
-    }
-    for failure in summary.failures { printError("error: \(failure)") }
-    print("\(summary.written.count) of \(jobs.count) files decoded into \(output)")
-    if !summary.failures.isEmpty { throw ExitCode(1) }
+    try decoder.runShowing(jobs, into: output)
   }
 
   private var models: ModelFiles {
     guard let modelPath else { return ModelFiles(videoVAE: videoVaePath, audioVAE: audioVaePath) }
-    var models = ModelFiles(unified: modelPath, videoVAE: videoVaePath)
-    if audioVaePath != modelPath { models[.audioVAE] = audioVaePath }
-    return models
+    return ModelFiles(unified: modelPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
   }
 
   private var options: CacheDecodingOptions {
@@ -115,5 +99,28 @@ struct DecodeCommand: ParsableCommand {
     options.withAudio = withAudio
     options.audioLatents = audioLatentsDir
     return options
+  }
+}
+
+extension CacheDecoder {
+  /// Decodes, and shows how far it is and what came of it.
+  ///
+  /// - Throws: `ExitCode` 1 if a file could not be decoded.
+  func runShowing(_ jobs: [CacheDecodingJob], into output: String) throws {
+    let progress = PhasedProgress()
+    let summary = try working {
+      defer { progress.finish() }
+      return try run(jobs) { event in
+        switch event {
+        case .loading(let what):
+          progress.finish()
+          printError("loading \(what)")
+        case .advanced(let done, let total): progress.show("decoding", done, of: total, unit: "files")
+        }
+      }
+    }
+    for failure in summary.failures { printError("error: \(failure)") }
+    print("\(summary.written.count) of \(jobs.count) files decoded into \(output)")
+    if !summary.failures.isEmpty { throw ExitCode(1) }
   }
 }

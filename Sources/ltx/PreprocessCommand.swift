@@ -101,7 +101,22 @@ struct PreprocessCommand: ParsableCommand {
     }
     show(report)
     if let status = interruption.status { throw ExitCode(status) }
+    if decode { try decodeCache(report.outputFolder) }
     if !report.failures.isEmpty { throw ExitCode(1) }
+  }
+
+  /// What the model will see and hear: everything in the cache, beside it.
+  private func decodeCache(_ folder: String) throws {
+    var options = CacheDecodingOptions()
+    options.device = compute.device
+    options.dtype = dtype.dtype
+    options.vaeTiling = vaeTiling
+    options.withAudio = true
+    let (decoder, jobs) = try working {
+      let decoder = try CacheDecoder(models: model.files, options: options)
+      return (decoder, try decoder.plan(folder, into: folder))
+    }
+    try decoder.runShowing(jobs, into: folder)
   }
 
   private func show(_ report: PreprocessingReport) {
@@ -131,6 +146,9 @@ struct PreprocessCommand: ParsableCommand {
     options.isCompatible = compat
     options.dtype = dtype.dtype
     options.share = try ProcessShare()
+    guard !decode || options.share == .whole else {
+      throw PreprocessingError(.option, "--decode: one process does that; run `ltx decode` when all are done")
+    }
     options.device = try compute.device(for: options.share)
     try content.apply(to: &options)
     return options

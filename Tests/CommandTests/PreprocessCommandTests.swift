@@ -60,6 +60,25 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: scratch.file(".precomputed")))
   }
 
+  @Test func `What was cached can be looked at`() throws {
+    let result = try run(["--decode"])
+    #expect(result.status == 0, "\(result.errors)")
+    let files = scratch.files(below: ".precomputed").filter { $0.hasPrefix("decoded_") }
+    #expect(
+      files == [
+        "decoded_audio/a.wav", "decoded_audio/b.wav", "decoded_videos/a.mp4", "decoded_videos/b.mp4",
+      ])
+    // A rerun takes them for no part of the cache.
+    #expect(try run([]).output.contains("2 rows: 2 up to date"))
+    let shared = try Program.run(
+      [
+        "preprocess", "d.csv", "--resolution-buckets", "64x64x9", "--model-path", model.checkpoint,
+        "--decode",
+      ],
+      in: scratch.path, environment: ["RANK": "0", "WORLD_SIZE": "2"])
+    #expect(shared.status == 2 && shared.errors.contains("--decode: one process does that"))
+  }
+
   @Test func `Two processes of a launcher`() throws {
     let shares = try (0..<2).map { rank in
       try Program.run(

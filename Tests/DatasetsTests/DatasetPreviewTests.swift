@@ -86,7 +86,9 @@ import Torch
     let preview = try DatasetPreview(cache: nil, options)
     #expect(preview.clips == 1 && preview.problems == 1)
     #expect(try pictures(preview.html).count == 4)
-    #expect(preview.html.contains("line 2: &quot;video&quot; is empty") || preview.html.contains("line 2: \"video\" is empty"))
+    #expect(
+      preview.html.contains("line 2: &quot;video&quot; is empty")
+        || preview.html.contains("line 2: \"video\" is empty"))
     options.skipsSources = true
     #expect(try pictures(DatasetPreview(cache: nil, options).html).isEmpty)
     #expect(message { _ = try DatasetPreview(cache: nil, DatasetCheckOptions()) }.contains("--dataset"))

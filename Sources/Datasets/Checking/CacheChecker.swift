@@ -131,7 +131,8 @@ public struct CacheChecker {
     let listed = Set(listing.rows.map(\.name) + listing.problems.compactMap(\.sample))
     for name in cache.samples where !listed.contains(name) {
       let contents = CacheFolder.allCases.filter { cache.path($0, name) != nil }
-      guard let path = (cache.path(cache.primary, name) ?? contents.first.flatMap { cache.path($0, name) }) else { continue }
+      guard let path = (cache.path(cache.primary, name) ?? contents.first.flatMap { cache.path($0, name) })
+      else { continue }
       problems.append(
         DatasetProblem(
           .notListed, file: cache.relative(path), sample: name,

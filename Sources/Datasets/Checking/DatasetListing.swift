@@ -29,7 +29,8 @@ struct DatasetListing: Sendable {
       let paths = sample.paths
       return (paths[.video] ?? paths[.audio]).map { media in
         let sources: [CacheFolder: String?] = [
-          .latents: paths[.video], .audioLatents: paths[.audio] ?? media, .referenceLatents: paths[.referenceVideo],
+          .latents: paths[.video], .audioLatents: paths[.audio] ?? media,
+          .referenceLatents: paths[.referenceVideo],
           .referenceAudioLatents: paths[.referenceAudio], .videoMasks: paths[.videoMask],
           .audioMasks: paths[.audioMask],
         ]

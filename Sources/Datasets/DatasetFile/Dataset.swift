@@ -71,7 +71,8 @@ public struct Dataset: Sendable {
       let names = [Role.video, .audio].compactMap { columns[$0] }.map { "\"\($0)\"" }
       throw RowProblem(
         line: row.line,
-        "the media file is missing: the row has no \(names.joined(separator: " or ")); add it or remove the row")
+        "the media file is missing: the row has no \(names.joined(separator: " or ")); add it or remove the row"
+      )
     }
     let name = outputName(of: absolutePath(media, in: root), root: root)
     let column = columns[.caption] ?? "caption"
