@@ -53,6 +53,15 @@ static inline int cffmpeg_stream_quarter_turns(const AVStream *stream) {
 #endif
 }
 
+/// How long a frame is played, in the stream's time base; 0 where that is not known.
+static inline int64_t cffmpeg_frame_duration(const AVFrame *frame) {
+#if LIBAVUTIL_VERSION_MAJOR >= 58
+  return frame->duration;
+#else
+  return frame->pkt_duration;
+#endif
+}
+
 /// The display matrix that a decoder attached to a frame (EXIF orientation of a JPEG), as quarter turns.
 static inline int cffmpeg_frame_quarter_turns(const AVFrame *frame) {
   const AVFrameSideData *data = av_frame_get_side_data(frame, AV_FRAME_DATA_DISPLAYMATRIX);

@@ -106,12 +106,12 @@ final class PixelConverter {
   }
 
   /// FFmpeg 8, which the reference's reader brings along, interpolates subsampled chroma linearly at its place;
-  /// FFmpeg 5 does so only by its bicubic filter, here shaped like a triangle. Plain 8-bit layouts go through
-  /// code of their own in both, with equal bytes.
+  /// FFmpeg 5 does so only by its bicubic filter, here shaped like a triangle. Plain 8-bit layouts of an even height go
+  /// through code of their own in both, with equal bytes.
   private func applyFlags(to context: UnsafeMutableRawPointer, for source: Source) {
     let flags: Int32
     switch purpose {
-    case .videoFrames where !isSubsampled(source.format) || Self.plainLayouts.contains(source.format):
+    case .videoFrames where !isSubsampled(source.format) || isPlain(source):
       flags = SWS_BILINEAR
     case .encoding:
       flags = SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP
@@ -126,6 +126,10 @@ final class PixelConverter {
       }
     }
     av_opt_set_int(context, "sws_flags", Int64(flags), 0)
+  }
+
+  private func isPlain(_ source: Source) -> Bool {
+    source.height % 2 == 0 && Self.plainLayouts.contains(source.format)
   }
 
   private static let plainLayouts = [

@@ -84,7 +84,8 @@ public final class VideoReader {
     if isImage {
       guard let picture = try decoder.next() else {
         throw MediaError(
-          .decoding, file: path, "the picture cannot be decoded", remedy: "Save or copy the picture anew.")
+          .decoding, file: path, "the picture cannot be decoded: it is damaged, or of an impossible size",
+          remedy: "Save or copy the picture anew.")
       }
       pending = picture
       let ownTurns = cffmpeg_frame_quarter_turns(picture)
