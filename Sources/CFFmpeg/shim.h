@@ -18,6 +18,7 @@
 #include <libswresample/swresample.h>
 #include <libswscale/swscale.h>
 #include <math.h>
+#include <string.h>
 
 static const int cffmpeg_again = AVERROR(EAGAIN);
 static const int cffmpeg_end_of_file = AVERROR_EOF;
@@ -62,11 +63,34 @@ static inline int64_t cffmpeg_frame_duration(const AVFrame *frame) {
 #endif
 }
 
-/// The display matrix that a decoder attached to a frame (EXIF orientation of a JPEG), as quarter turns.
-static inline int cffmpeg_frame_quarter_turns(const AVFrame *frame) {
+/// The display matrix that a decoder attached to a frame (EXIF orientation of a JPEG), as quarter turns. Where the matrix
+/// mirrors, `mirrors` becomes 1, and the turns are those that follow after left and right have been exchanged.
+static inline int cffmpeg_frame_quarter_turns(const AVFrame *frame, int *mirrors) {
+  *mirrors = 0;
   const AVFrameSideData *data = av_frame_get_side_data(frame, AV_FRAME_DATA_DISPLAYMATRIX);
   if (!data || data->size < 9 * sizeof(int32_t)) return 0;
-  return cffmpeg_quarter_turns((const int32_t *)data->data);
+  int32_t matrix[9];
+  memcpy(matrix, data->data, sizeof(matrix));
+  if ((double)matrix[0] * matrix[4] < (double)matrix[1] * matrix[3]) {
+    *mirrors = 1;
+    matrix[0] = -matrix[0];
+    matrix[1] = -matrix[1];
+  }
+  return cffmpeg_quarter_turns(matrix);
+}
+
+/// Exchanges left and right of a plane in place.
+static inline void cffmpeg_mirror_plane(uint8_t *plane, ptrdiff_t stride, int width, int height, int size) {
+  for (int y = 0; y < height; y++) {
+    uint8_t *left = plane + y * stride, *right = left + (ptrdiff_t)(width - 1) * size;
+    for (; left < right; left += size, right -= size) {
+      for (int i = 0; i < size; i++) {
+        uint8_t byte = left[i];
+        left[i] = right[i];
+        right[i] = byte;
+      }
+    }
+  }
 }
 
 /// Turns one plane clockwise by `turns` quarters (1, 2 or 3). `width` and `height` are the source's, in

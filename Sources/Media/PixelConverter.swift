@@ -56,11 +56,23 @@ final class PixelConverter {
 
   /// The frame in the target's layout, turned clockwise by so many quarters; valid until the next call. A frame
   /// that needs neither is given back itself.
+  ///
+  /// - Parameter isMirrored: whether left and right are exchanged first; for targets of one plane.
   func convert(
-    _ frame: UnsafeMutablePointer<AVFrame>, quarterTurns: Int
+    _ frame: UnsafeMutablePointer<AVFrame>, quarterTurns: Int, isMirrored: Bool = false
   ) throws -> UnsafeMutablePointer<AVFrame> {
     var upright = frame
     if frame.pointee.format != target.rawValue {
+      let (width, height) = (frame.pointee.width, frame.pointee.height)
+      let isWidened = purpose == .pictures && hasRoomForEvenSize(frame)
+      if isWidened {
+        frame.pointee.width = (width + 1) & ~1
+        frame.pointee.height = (height + 1) & ~1
+      }
+      defer {
+        (frame.pointee.width, frame.pointee.height) = (width, height)
+        if isWidened { (output.pointee.width, output.pointee.height) = (width, height) }
+      }
       try prepare(for: frame)
       try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
       let rows = withPlanes(of: frame) { data, strides in
@@ -72,8 +84,28 @@ final class PixelConverter {
         rows, .decoding, file: file, "a frame cannot be converted", remedy: "Convert the file to H.264.")
       upright = output
     }
+    if isMirrored {
+      try check(
+        av_frame_make_writable(upright), .system, file: file, "no room for a frame",
+        remedy: "Use smaller pictures.")
+      cffmpeg_mirror_plane(
+        upright.pointee.data.0, Int(upright.pointee.linesize.0), upright.pointee.width,
+        upright.pointee.height, 3)
+    }
     guard quarterTurns != 0 else { return upright }
     return try turn(upright, quarterTurns)
+  }
+
+  /// Whether a frame of an odd size with subsampled chroma has a row and a column more in memory, as decoders of JPEG
+  /// fill whole blocks. Converted with them, chroma stays in its place; without, libswscale stretches it a little.
+  private func hasRoomForEvenSize(_ frame: UnsafeMutablePointer<AVFrame>) -> Bool {
+    let (width, height) = ((frame.pointee.width + 1) & ~1, (frame.pointee.height + 1) & ~1)
+    guard (width, height) != (frame.pointee.width, frame.pointee.height),
+      isSubsampled(AVPixelFormat(frame.pointee.format)), let luma = frame.pointee.data.0,
+      let buffer = av_frame_get_plane_buffer(frame, 0), let start = buffer.pointee.data,
+      luma >= start, frame.pointee.linesize.0 >= width
+    else { return false }
+    return luma - start + Int(frame.pointee.linesize.0) * Int(height) <= Int(buffer.pointee.size)
   }
 
   private func prepare(for frame: UnsafeMutablePointer<AVFrame>) throws {
