@@ -97,8 +97,13 @@ public final class VideoReader {
       pending = picture
       var mirrors: Int32 = 0
       let ownTurns = cffmpeg_frame_quarter_turns(picture, &mirrors)
-      if ownTurns != 0 || mirrors != 0 { turns = ownTurns }
       isMirrored = applyRotation && mirrors != 0
+      if ownTurns != 0 || mirrors != 0 {
+        turns = ownTurns
+      } else if let orientation = PNGOrientation(path: path) {
+        turns = Int32(orientation.turns)
+        isMirrored = applyRotation && orientation.isMirrored
+      }
       if let bytes = Self.profile(of: picture) {
         profile = ColourProfile(bytes)
         hasUnusedProfile = profile == nil
