@@ -148,7 +148,10 @@ import Testing
       ),
       ("sh -c 'echo half > \"$2\"; kill -9 $$' sh {input} {output}", "sh was ended by signal 9"),
       ("true {input} {output}", "true ended well but wrote nothing"),
-      ("sh -c ': > \"$2\"' sh {input} {output}", "sh ended well but wrote nothing"),
+      (
+        "sh -c ': > \"$2\"; echo why >&2' sh {input} {output}",
+        "sh ended well but wrote nothing to {output}: why"
+      ),
       ("sh -c 'echo text > \"$2\"' sh {input} {output}", "what sh wrote is no video or picture"),
       ("no-such-program-here {input} {output}", "no-such-program-here can't be started (No such file"),
     ]
