@@ -79,6 +79,22 @@ static inline int cffmpeg_frame_quarter_turns(const AVFrame *frame, int *mirrors
   return cffmpeg_quarter_turns(matrix);
 }
 
+/// Takes the upper bytes of red, green and blue from pixels of `channels` 16-bit values; `upper` is 0 or 1, the place of
+/// a value's upper byte.
+static inline void cffmpeg_upper_bytes(
+    const uint8_t *source, ptrdiff_t source_stride, uint8_t *target, ptrdiff_t target_stride, int width,
+    int height, int channels, int upper) {
+  for (int y = 0; y < height; y++) {
+    const uint8_t *from = source + y * source_stride + upper;
+    uint8_t *to = target + y * target_stride;
+    for (int x = 0; x < width; x++, from += 2 * channels, to += 3) {
+      to[0] = from[0];
+      to[1] = from[2];
+      to[2] = from[4];
+    }
+  }
+}
+
 /// Exchanges left and right of a plane in place.
 static inline void cffmpeg_mirror_plane(uint8_t *plane, ptrdiff_t stride, int width, int height, int size) {
   for (int y = 0; y < height; y++) {

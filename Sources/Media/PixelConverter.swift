@@ -62,7 +62,13 @@ final class PixelConverter {
     _ frame: UnsafeMutablePointer<AVFrame>, quarterTurns: Int, isMirrored: Bool = false
   ) throws -> UnsafeMutablePointer<AVFrame> {
     var upright = frame
-    if frame.pointee.format != target.rawValue {
+    if purpose == .pictures, let deep = Self.deepLayouts[frame.pointee.format] {
+      try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
+      cffmpeg_upper_bytes(
+        frame.pointee.data.0, Int(frame.pointee.linesize.0), output.pointee.data.0,
+        Int(output.pointee.linesize.0), frame.pointee.width, frame.pointee.height, deep.channels, deep.upper)
+      upright = output
+    } else if frame.pointee.format != target.rawValue {
       let (width, height) = (frame.pointee.width, frame.pointee.height)
       let isWidened = purpose == .pictures && hasRoomForEvenSize(frame)
       if isWidened {
@@ -159,6 +165,13 @@ final class PixelConverter {
     }
     av_opt_set_int(context, "sws_flags", Int64(flags), 0)
   }
+
+  /// Packed RGB of 16 bits a channel, of which the reference's picture reader takes the upper 8; libswscale would go by
+  /// way of YUV. How many channels, and which byte is the upper one.
+  private static let deepLayouts: [Int32: (channels: Int32, upper: Int32)] = [
+    AV_PIX_FMT_RGB48BE.rawValue: (3, 0), AV_PIX_FMT_RGB48LE.rawValue: (3, 1),
+    AV_PIX_FMT_RGBA64BE.rawValue: (4, 0), AV_PIX_FMT_RGBA64LE.rawValue: (4, 1),
+  ]
 
   private func isPlain(_ source: Source) -> Bool {
     source.height % 2 == 0 && Self.plainLayouts.contains(source.format)

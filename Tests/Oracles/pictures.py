@@ -102,8 +102,10 @@ def make_pictures(image: Image.Image) -> None:
     for name, picture in (("rgba.png", image.copy()), ("grey-alpha.png", grey.copy())):
         picture.putalpha(alpha)
         save(name, picture)
-    wide = np.asarray(image).astype(np.uint16)[:, :, ::-1] * 257
+    wide = np.asarray(image).astype(int)[:, :, ::-1] * 257
+    wide = (wide + np.random.default_rng(0).integers(-200, 200, wide.shape)).clip(0, 65535).astype(np.uint16)
     cv2.imwrite(str(TARGET / "rgb16.png"), wide)
+    cv2.imwrite(str(TARGET / "rgba16.png"), np.dstack([wide, wide[:, :, 0]]))
 
 
 # name, pixel format, size, encoder, tags
@@ -123,7 +125,7 @@ def make_clips(clip: Path) -> None:
     with av.open(str(clip)) as container:
         frames = [frame for frame, _ in zip(container.decode(video=0), range(62))][60:]
     for name, layout, (width, height), encoder, tags in CLIPS:
-        with av.open(str(TARGET / name), "w") as output:
+        with av.open(str(TARGET / name), "w", options={"fflags": "+bitexact"}) as output:
             stream = output.add_stream(encoder, rate=Fraction(25))
             stream.width, stream.height, stream.pix_fmt = width, height, layout
             if encoder == "libx264":
