@@ -139,8 +139,9 @@ private struct Tags {
     } else {
       return nil
     }
-    let curve = (0..<256).map { Float(function(Double($0) / 255)) }
-    return curve.allSatisfy(\.isFinite) ? curve : nil
+    let curve = (0..<256).map { function(Double($0) / 255) }
+    guard curve.allSatisfy(\.isFinite) else { return nil }
+    return curve.map { Float(min(1, max(0, $0))) }
   }
 
   /// - Parameter p: g, a, b, c, d, e, f.

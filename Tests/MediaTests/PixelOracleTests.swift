@@ -69,6 +69,47 @@ import Testing
     #expect(psnr(frame, try lastFrame("adobe.jpg").frame) < 40)
   }
 
+  /// A profile whose colours are sRGB's primaries, nearly, with one curve.
+  private func profile(curve: [UInt8]) -> [UInt8] {
+    func words(_ values: [UInt32]) -> [UInt8] {
+      values.flatMap { value in [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: value >> $0) } }
+    }
+    let colours: [[UInt32]] = [
+      [0x6FA2, 0x38F5, 0x0390], [0x6299, 0xB785, 0x18DA], [0x24A0, 0x0F84, 0xB6CF],
+    ]
+    let tags =
+      zip(["rXYZ", "gXYZ", "bXYZ"], colours).map { ($0, Array("XYZ ".utf8) + words([0] + $1)) }
+      + ["rTRC", "gTRC", "bTRC"].map { ($0, curve) }
+    var (table, data) = (words([UInt32(tags.count)]), [UInt8]())
+    for (name, content) in tags {
+      table +=
+        Array(name.utf8) + words([UInt32(128 + 4 + 12 * tags.count + data.count), UInt32(content.count)])
+      data += content
+    }
+    var header = [UInt8](repeating: 0, count: 128)
+    for (place, name) in [(16, "RGB "), (20, "XYZ "), (36, "acsp")] {
+      header.replaceSubrange(place..<(place + 4), with: Array(name.utf8))
+    }
+    return header + table + data
+  }
+
+  @Test func curvesAreReadInEveryForm() throws {
+    let frame = RGBFrame(bytes: [0, 128, 255, 64, 64, 64], width: 2, height: 1)
+    func converted(_ type: String, _ rest: [UInt8]) throws -> [UInt8] {
+      try #require(ColourProfile(profile(curve: Array(type.utf8) + [0, 0, 0, 0] + rest))).converted(frame)
+        .bytes
+    }
+    // Light as it is: sRGB's bytes for 64/255 and 128/255 of light are 137 and 188.
+    let linear = try converted("curv", [0, 0, 0, 0])
+    #expect(zip(linear, [0, 188, 255, 137, 137, 137]).allSatisfy { abs(Int($0) - $1) <= 1 })
+    #expect(try converted("curv", [0, 0, 0, 1, 1, 0]) == linear)
+    #expect(try converted("curv", [0, 0, 0, 2, 0, 0, 0xFF, 0xFF]) == linear)
+    #expect(try converted("para", [0, 0, 0, 0, 0, 1, 0, 0]) == linear)
+    // (32767 x) to the power of 8 is cut to 1: white wherever there is light.
+    let steep = try converted("para", [0, 1, 0, 0, 0, 8, 0, 0, 0x7F, 0xFF, 0, 0, 0, 0, 0, 0])
+    #expect(steep.suffix(3).allSatisfy { $0 >= 254 })
+  }
+
   /// Whatever stands in a profile, reading it ends well.
   @Test func scrambledProfilesDoNotCrash() throws {
     let picture = try Data(contentsOf: URL(fileURLWithPath: Self.folder + "adobe.jpg"))
