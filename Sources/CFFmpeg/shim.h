@@ -19,6 +19,7 @@
 #include <libswresample/swresample.h>
 #include <libswscale/swscale.h>
 #include <math.h>
+#include <string.h>
 
 static const int cffmpeg_again = AVERROR(EAGAIN);
 static const int cffmpeg_end_of_file = AVERROR_EOF;
@@ -54,11 +55,59 @@ static inline int cffmpeg_stream_quarter_turns(const AVStream *stream) {
 #endif
 }
 
-/// The display matrix that a decoder attached to a frame (EXIF orientation of a JPEG), as quarter turns.
-static inline int cffmpeg_frame_quarter_turns(const AVFrame *frame) {
+/// How long a frame is played, in the stream's time base; 0 where that is not known.
+static inline int64_t cffmpeg_frame_duration(const AVFrame *frame) {
+#if LIBAVUTIL_VERSION_MAJOR >= 58
+  return frame->duration;
+#else
+  return frame->pkt_duration;
+#endif
+}
+
+/// The display matrix that a decoder attached to a frame (EXIF orientation of a JPEG), as quarter turns. Where the matrix
+/// mirrors, `mirrors` becomes 1, and the turns are those that follow after left and right have been exchanged.
+static inline int cffmpeg_frame_quarter_turns(const AVFrame *frame, int *mirrors) {
+  *mirrors = 0;
   const AVFrameSideData *data = av_frame_get_side_data(frame, AV_FRAME_DATA_DISPLAYMATRIX);
   if (!data || data->size < 9 * sizeof(int32_t)) return 0;
-  return cffmpeg_quarter_turns((const int32_t *)data->data);
+  int32_t matrix[9];
+  memcpy(matrix, data->data, sizeof(matrix));
+  if ((double)matrix[0] * matrix[4] < (double)matrix[1] * matrix[3]) {
+    *mirrors = 1;
+    matrix[0] = -matrix[0];
+    matrix[1] = -matrix[1];
+  }
+  return cffmpeg_quarter_turns(matrix);
+}
+
+/// Takes the upper bytes of red, green and blue from pixels of `channels` 16-bit values; `upper` is 0 or 1, the place of
+/// a value's upper byte.
+static inline void cffmpeg_upper_bytes(
+    const uint8_t *source, ptrdiff_t source_stride, uint8_t *target, ptrdiff_t target_stride, int width,
+    int height, int channels, int upper) {
+  for (int y = 0; y < height; y++) {
+    const uint8_t *from = source + y * source_stride + upper;
+    uint8_t *to = target + y * target_stride;
+    for (int x = 0; x < width; x++, from += 2 * channels, to += 3) {
+      to[0] = from[0];
+      to[1] = from[2];
+      to[2] = from[4];
+    }
+  }
+}
+
+/// Exchanges left and right of a plane in place.
+static inline void cffmpeg_mirror_plane(uint8_t *plane, ptrdiff_t stride, int width, int height, int size) {
+  for (int y = 0; y < height; y++) {
+    uint8_t *left = plane + y * stride, *right = left + (ptrdiff_t)(width - 1) * size;
+    for (; left < right; left += size, right -= size) {
+      for (int i = 0; i < size; i++) {
+        uint8_t byte = left[i];
+        left[i] = right[i];
+        right[i] = byte;
+      }
+    }
+  }
 }
 
 /// Turns one plane clockwise by `turns` quarters (1, 2 or 3). `width` and `height` are the source's, in

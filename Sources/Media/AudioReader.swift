@@ -37,6 +37,8 @@ public final class AudioReader {
   private var resampler: OpaquePointer?
   private var sourceFormat: Int32
   private var decodedFrames = 0
+  /// Whether the chunk that was given out last lies before time 0 as far as the file says how long it is.
+  private(set) var isBeforeStart = false
   /// Where the next chunk starts if the sound goes on without a gap.
   private var expected: Int?
 
@@ -80,6 +82,8 @@ public final class AudioReader {
       let sound = try mixed(floats(of: frame, count: count))
       let start = place(of: frame)
       expected = start + count
+      let stamp = frame.pointee.best_effort_timestamp
+      isBeforeStart = stamp != cffmpeg_no_timestamp && stamp + cffmpeg_frame_duration(frame) <= 0
       return AudioChunk(channels: sound, sampleRate: sampleRate, start: start)
     }
     return nil

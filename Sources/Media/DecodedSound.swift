@@ -19,12 +19,13 @@ public struct DecodedSound: Sendable {
   /// Decodes the first sound stream from its start, in its own rate and channels.
   ///
   /// These are the samples that the reference's `torchaudio.load` gives: encoder priming is left out as the container says, and
-  /// the rest is strung together in decoding order; no silence stands for a gap or a late start. The reference
+  /// the rest is strung together in decoding order; no silence stands for a gap or a late start. What has a time before 0 is
+  /// left out too, and so is a frame at 0 that the file gives no length for, the priming of AAC in Matroska. The reference
   /// drops the sound of a clip at the first packet that can't be decoded; here such a packet is passed over, and `damage`
   /// tells.
   ///
   /// - Parameter maximumSeconds: reading stops at floor(`maximumSeconds` * rate) samples; nil: at the end.
-  /// - Throws: `MediaError` for a file without sound (`.noStream`), or one that gives not one sample.
+  /// - Throws: `MediaError` for a file without sound (`.noStream`), one that gives not one sample, or samples that are no numbers.
   public static func read(path: String, maximumSeconds: Double?) throws -> DecodedSound {
     guard maximumSeconds.map({ $0 >= 0 && $0 < 1e9 }) ?? true else {
       throw MediaError(
@@ -41,9 +42,14 @@ public struct DecodedSound: Sendable {
         isAtEnd = true
         break
       }
-      start = start ?? chunk.start
-      let count = min(chunk.sampleCount, limit - channels[0].count)
-      for (index, samples) in chunk.channels.enumerated() { channels[index] += samples.prefix(count) }
+      let isFirst = channels[0].isEmpty
+      if isFirst, reader.isBeforeStart { continue }
+      let early = isFirst ? min(chunk.sampleCount, max(0, -chunk.start)) : 0
+      start = start ?? chunk.start + early
+      let count = min(chunk.sampleCount - early, limit - channels[0].count)
+      for (index, samples) in chunk.channels.enumerated() {
+        channels[index] += samples[early..<(early + count)]
+      }
     }
     let damage = isAtEnd ? reader.ending.damage : reader.damageSoFar
     if isAtEnd, channels[0].isEmpty {
@@ -51,6 +57,10 @@ public struct DecodedSound: Sendable {
       throw MediaError(
         .decoding, file: path, "not one sample of its sound can be decoded\(reason)",
         remedy: "Copy or convert the file anew.")
+    }
+    guard channels.allSatisfy(areNumbers) else {
+      throw MediaError(
+        .decoding, file: path, "its sound has samples that are no numbers", remedy: "Convert the sound anew.")
     }
     return DecodedSound(
       channels: channels, sampleRate: reader.sampleRate,
@@ -88,5 +98,18 @@ public struct DecodedSound: Sendable {
 
   private func mixed(_ sample: ([[Float]], Int) -> Float) -> [Float] {
     channels[0].indices.map { sample(channels, $0) }
+  }
+}
+
+private func areNumbers(_ samples: [Float]) -> Bool {
+  samples.withUnsafeBufferPointer { samples in
+    // What is no number, or infinite, makes no number of a sum with zeros.
+    var sum: Float = 0
+    var i = 0
+    while i < samples.count {
+      sum += samples[i] * 0
+      i &+= 1
+    }
+    return sum == 0
   }
 }

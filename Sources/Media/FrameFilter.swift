@@ -28,8 +28,6 @@ public enum FrameFilter: Equatable, Sendable {
 /// upright, keep their number, their rate and their times, and are never all in memory. Where a file's rate and times
 /// contradict each other, the rate is kept.
 public struct FilteredClip: Sendable {
-  public var quality = VideoWriter.Quality(crf: 18, preset: "medium")
-
   public init() {}
 
   public struct Result: Equatable, Sendable {
@@ -66,7 +64,9 @@ public struct FilteredClip: Sendable {
         .decoding, file: reader.path, "the picture cannot be decoded", remedy: "Save it anew.")
     }
     try filter.apply(to: frame).writePNG(to: output)
-    return Result(frames: 1, ending: reader.ending, notes: [])
+    let notes =
+      reader.hasUnusedProfile ? ["its colour profile can't be converted and was taken for sRGB"] : []
+    return Result(frames: 1, ending: reader.ending, notes: notes)
   }
 
   private func writeVideo(
@@ -91,7 +91,7 @@ public struct FilteredClip: Sendable {
       let (width, height) = (filtered.width & ~1, filtered.height & ~1)
       if writer == nil {
         writer = try self.writer(
-          for: reader, output, width: width, height: height, timing)
+          for: reader, output, width: width, height: height, filter, timing)
         if (width, height) != (filtered.width, filtered.height) {
           notes.append("the last odd row or column of pixels is left out, for H.264 needs an even size")
         }
@@ -112,8 +112,14 @@ public struct FilteredClip: Sendable {
     return Result(frames: frames, ending: reader.ending, notes: notes)
   }
 
+  /// Edges are coded without loss: they take less room so, and stay black and white.
+  private func quality(for filter: FrameFilter) -> VideoWriter.Quality {
+    if case .edges = filter { .init(crf: 0, preset: "medium") } else { .init(crf: 18, preset: "medium") }
+  }
+
   private func writer(
-    for reader: VideoReader, _ output: String, width: Int, height: Int, _ timing: FrameTiming
+    for reader: VideoReader, _ output: String, width: Int, height: Int, _ filter: FrameFilter,
+    _ timing: FrameTiming
   ) throws -> VideoWriter {
     var tags = VideoWriter.Tags()
     tags.pixelAspect = reader.pixelAspect.av ?? tags.pixelAspect
@@ -121,7 +127,7 @@ public struct FilteredClip: Sendable {
     let isVariable = timing == .variable
     return try VideoWriter(
       path: output, width: width, height: height, frameRate: reader.frameRate,
-      timeBase: isVariable ? reader.timeBase : nil, audio: nil, quality: quality, tags: tags,
+      timeBase: isVariable ? reader.timeBase : nil, audio: nil, quality: quality(for: filter), tags: tags,
       reorders: !isVariable)
   }
 }

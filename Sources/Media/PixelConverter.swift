@@ -56,11 +56,29 @@ final class PixelConverter {
 
   /// The frame in the target's layout, turned clockwise by so many quarters; valid until the next call. A frame
   /// that needs neither is given back itself.
+  ///
+  /// - Parameter isMirrored: whether left and right are exchanged first; for targets of one plane.
   func convert(
-    _ frame: UnsafeMutablePointer<AVFrame>, quarterTurns: Int
+    _ frame: UnsafeMutablePointer<AVFrame>, quarterTurns: Int, isMirrored: Bool = false
   ) throws -> UnsafeMutablePointer<AVFrame> {
     var upright = frame
-    if frame.pointee.format != target.rawValue {
+    if purpose == .pictures, let deep = Self.deepLayouts[frame.pointee.format] {
+      try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
+      cffmpeg_upper_bytes(
+        frame.pointee.data.0, Int(frame.pointee.linesize.0), output.pointee.data.0,
+        Int(output.pointee.linesize.0), frame.pointee.width, frame.pointee.height, deep.channels, deep.upper)
+      upright = output
+    } else if frame.pointee.format != target.rawValue {
+      let (width, height) = (frame.pointee.width, frame.pointee.height)
+      let isWidened = purpose == .pictures && hasRoomForEvenSize(frame)
+      if isWidened {
+        frame.pointee.width = (width + 1) & ~1
+        frame.pointee.height = (height + 1) & ~1
+      }
+      defer {
+        (frame.pointee.width, frame.pointee.height) = (width, height)
+        if isWidened { (output.pointee.width, output.pointee.height) = (width, height) }
+      }
       try prepare(for: frame)
       try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
       let rows = withPlanes(of: frame) { data, strides in
@@ -72,8 +90,28 @@ final class PixelConverter {
         rows, .decoding, file: file, "a frame cannot be converted", remedy: "Convert the file to H.264.")
       upright = output
     }
+    if isMirrored {
+      try check(
+        av_frame_make_writable(upright), .system, file: file, "no room for a frame",
+        remedy: "Use smaller pictures.")
+      cffmpeg_mirror_plane(
+        upright.pointee.data.0, Int(upright.pointee.linesize.0), upright.pointee.width,
+        upright.pointee.height, 3)
+    }
     guard quarterTurns != 0 else { return upright }
     return try turn(upright, quarterTurns)
+  }
+
+  /// Whether a frame of an odd size with subsampled chroma has a row and a column more in memory, as decoders of JPEG
+  /// fill whole blocks. Converted with them, chroma stays in its place; without, libswscale stretches it a little.
+  private func hasRoomForEvenSize(_ frame: UnsafeMutablePointer<AVFrame>) -> Bool {
+    let (width, height) = ((frame.pointee.width + 1) & ~1, (frame.pointee.height + 1) & ~1)
+    guard (width, height) != (frame.pointee.width, frame.pointee.height),
+      isSubsampled(AVPixelFormat(frame.pointee.format)), let luma = frame.pointee.data.0,
+      let buffer = av_frame_get_plane_buffer(frame, 0), let start = buffer.pointee.data,
+      luma >= start, frame.pointee.linesize.0 >= width
+    else { return false }
+    return luma - start + Int(frame.pointee.linesize.0) * Int(height) <= Int(buffer.pointee.size)
   }
 
   private func prepare(for frame: UnsafeMutablePointer<AVFrame>) throws {
@@ -106,12 +144,12 @@ final class PixelConverter {
   }
 
   /// FFmpeg 8, which the reference's reader brings along, interpolates subsampled chroma linearly at its place;
-  /// FFmpeg 5 does so only by its bicubic filter, here shaped like a triangle. Plain 8-bit layouts go through
-  /// code of their own in both, with equal bytes.
+  /// FFmpeg 5 does so only by its bicubic filter, here shaped like a triangle. Plain 8-bit layouts of an even height go
+  /// through code of their own in both, with equal bytes.
   private func applyFlags(to context: UnsafeMutableRawPointer, for source: Source) {
     let flags: Int32
     switch purpose {
-    case .videoFrames where !isSubsampled(source.format) || Self.plainLayouts.contains(source.format):
+    case .videoFrames where !isSubsampled(source.format) || isPlain(source):
       flags = SWS_BILINEAR
     case .encoding:
       flags = SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP
@@ -126,6 +164,17 @@ final class PixelConverter {
       }
     }
     av_opt_set_int(context, "sws_flags", Int64(flags), 0)
+  }
+
+  /// Packed RGB of 16 bits a channel, of which the reference's picture reader takes the upper 8; libswscale would go by
+  /// way of YUV. How many channels, and which byte is the upper one.
+  private static let deepLayouts: [Int32: (channels: Int32, upper: Int32)] = [
+    AV_PIX_FMT_RGB48BE.rawValue: (3, 0), AV_PIX_FMT_RGB48LE.rawValue: (3, 1),
+    AV_PIX_FMT_RGBA64BE.rawValue: (4, 0), AV_PIX_FMT_RGBA64LE.rawValue: (4, 1),
+  ]
+
+  private func isPlain(_ source: Source) -> Bool {
+    source.height % 2 == 0 && Self.plainLayouts.contains(source.format)
   }
 
   private static let plainLayouts = [

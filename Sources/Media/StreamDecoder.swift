@@ -36,7 +36,11 @@ final class StreamDecoder {
     let status = avformat_open_input(&opened, "file:" + file, nil, &options)
     av_dict_free(&options)
     let notMedia = "Give a video, picture or sound file that FFmpeg can read, or copy the file anew."
-    try check(status, .notMedia, file: file, "not a readable media file", remedy: notMedia)
+    try check(
+      status, .notMedia, file: file,
+      Self.isMP4(file)
+        ? "an MP4 without its index, as when a recording or a copy broke off" : "not a readable media file",
+      remedy: notMedia)
     guard let format = opened else { throw outOfMemory(file: file) }
 
     var owned = false
@@ -53,12 +57,16 @@ final class StreamDecoder {
     var decoder: UnsafePointer<AVCodec>?
     let index = av_find_best_stream(format, kind, -1, -1, &decoder, 0)
     // The reference takes the first stream, not the "best" one.
-    let first = (0..<Int(format.pointee.nb_streams)).first { i in
+    let all = (0..<Int(format.pointee.nb_streams)).filter { i in
       format.pointee.streams[i]?.pointee.codecpar.pointee.codec_type == kind
+    }
+    let first = all.first { i in
+      (format.pointee.streams[i]?.pointee.disposition ?? 0) & Int32(AV_DISPOSITION_ATTACHED_PIC) == 0
     }
     guard let first, let stream = format.pointee.streams[first] else {
       throw MediaError(
-        .noStream, file: file, "holds no \(noun)", remedy: "Give a file with a \(noun) stream.")
+        .noStream, file: file, "holds no \(noun)" + (all.isEmpty ? "" : " but a cover picture"),
+        remedy: "Give a file with a \(noun) stream.")
     }
     if Int(index) != first { decoder = avcodec_find_decoder(stream.pointee.codecpar.pointee.codec_id) }
     guard let decoder else {
@@ -118,6 +126,18 @@ final class StreamDecoder {
       throw MediaError(
         .notReadable, file: file, "may not be read", remedy: "Give yourself the right to read it.")
     }
+    var status = stat()
+    if stat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size == 0 {
+      throw MediaError(.notMedia, file: file, "is empty (0 bytes)", remedy: "Copy the file anew.")
+    }
+  }
+
+  /// Whether a file begins as MP4 and MOV files do.
+  private static func isMP4(_ file: String) -> Bool {
+    guard let handle = FileHandle(forReadingAtPath: file) else { return false }
+    do {
+      return try handle.read(upToCount: 8)?.dropFirst(4).elementsEqual("ftyp".utf8) ?? false
+    } catch { return false }  // only a better word for an error depends on it
   }
 
   /// The next decoded frame, valid until the next call; nil at the end.

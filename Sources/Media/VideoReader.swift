@@ -69,11 +69,18 @@ public final class VideoReader {
   private var decoded = 0
   /// Time of the first frame on the container's clock, which its sound shares; known once a frame was read.
   public private(set) var firstSeconds: Double?
+  /// Whether a picture's left and right are to be exchanged before it is turned.
+  private var isMirrored = false
+  /// What a picture's colours are, if they are not sRGB's.
+  private var profile: ColourProfile?
+  /// Whether a picture has a colour profile that can't be converted (one with tables, or for CMYK), and is given out as if it
+  /// were sRGB.
+  public private(set) var hasUnusedProfile = false
   /// A picture's orientation is known only once it is decoded.
   private var pending: UnsafeMutablePointer<AVFrame>?
 
-  /// - Parameter applyRotation: turn the frames as the file's rotation metadata asks. The reference does so for
-  ///   pictures and ignores it for videos.
+  /// - Parameter applyRotation: turn (pictures: mirror, too) the frames as the file's rotation metadata asks. The
+  ///   reference does so for pictures and ignores it for videos.
   /// - Throws: `MediaError` if the file is missing, is no media, or holds no video that can be decoded.
   public init(path: String, applyRotation: Bool = true) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
@@ -85,11 +92,23 @@ public final class VideoReader {
     if isImage {
       guard let picture = try decoder.next() else {
         throw MediaError(
-          .decoding, file: path, "the picture cannot be decoded", remedy: "Save or copy the picture anew.")
+          .decoding, file: path, "the picture cannot be decoded: it is damaged, or of an impossible size",
+          remedy: "Save or copy the picture anew.")
       }
       pending = picture
-      let ownTurns = cffmpeg_frame_quarter_turns(picture)
-      if ownTurns != 0 { turns = ownTurns }
+      var mirrors: Int32 = 0
+      let ownTurns = cffmpeg_frame_quarter_turns(picture, &mirrors)
+      isMirrored = applyRotation && mirrors != 0
+      if ownTurns != 0 || mirrors != 0 {
+        turns = ownTurns
+      } else if let orientation = PNGOrientation(path: path) {
+        turns = Int32(orientation.turns)
+        isMirrored = applyRotation && orientation.isMirrored
+      }
+      if let bytes = Self.profile(of: picture) {
+        profile = ColourProfile(bytes)
+        hasUnusedProfile = profile == nil
+      }
     }
     let source = pending.map { ($0.pointee.width, $0.pointee.height) }
     let codedWidth = Int(source?.0 ?? decoder.codec.pointee.width)
@@ -141,10 +160,11 @@ public final class VideoReader {
   ///   fails.
   public func next() throws -> RGBFrame? {
     guard let (frame, seconds) = try nextDecoded() else { return nil }
-    let upright = try converter.convert(frame, quarterTurns: appliedTurns)
-    return RGBFrame(
+    let upright = try converter.convert(frame, quarterTurns: appliedTurns, isMirrored: isMirrored)
+    let picture = RGBFrame(
       bytes: packedRows(of: upright), width: width, height: height, index: decoded - 1,
       seconds: seconds - (firstSeconds ?? 0))
+    return profile?.converted(picture) ?? picture
   }
 
   /// Whether everything that the container announces has been decoded; known once `next()` gave nil.
@@ -183,6 +203,12 @@ public final class VideoReader {
 
   /// Turns that `nextDecoded()` leaves to be done.
   var remainingTurns: Int { appliedTurns }
+
+  private static func profile(of picture: UnsafePointer<AVFrame>) -> [UInt8]? {
+    guard let data = av_frame_get_side_data(picture, AV_FRAME_DATA_ICC_PROFILE), let bytes = data.pointee.data
+    else { return nil }
+    return Array(UnsafeBufferPointer(start: bytes, count: Int(data.pointee.size)))
+  }
 
   private func packedRows(of frame: UnsafeMutablePointer<AVFrame>) -> [UInt8] {
     let row = 3 * width

@@ -37,19 +37,25 @@ struct ReferenceCommand: ParsableCommand {
       valueName: "dataset"), completion: .file())
   var input: String
 
-  @Option(help: "What to make: canny edges, a blurred, smaller or grey video, or what a command makes.")
+  @Option(
+    help:
+      "What to make: canny edges (if left out), a blurred, smaller or grey video, or what a command makes.")
   var type: Kind?
 
-  @Option(help: "canny: gradients up to this are no edge.")
+  @Option(help: "canny: gradients up to this are no edge; 100 if left out.")
   var lowThreshold: Int?
 
-  @Option(help: "canny: gradients above this are an edge, those between the two where they touch one.")
+  @Option(
+    help:
+      "canny: gradients above this are an edge, those between the two where they touch one; 200 if left out.")
   var highThreshold: Int?
 
-  @Option(help: "blur: the Gaussian's sigma in pixels.")
+  @Option(help: "blur: the Gaussian's sigma in pixels; 8 if left out.")
   var blurSigma: Double?
 
-  @Option(help: "downscale: what width and height are divided by; sizes are rounded to even numbers.")
+  @Option(
+    help: "downscale: what width and height are divided by, 2 if left out; sizes are rounded to even numbers."
+  )
   var downscaleFactor: Int?
 
   @Option(help: ArgumentHelp("A program to run for each clip.", valueName: "program {input} {output}"))
@@ -71,6 +77,9 @@ struct ReferenceCommand: ParsableCommand {
     name: [.long, .customLong("override")],
     help: "Make all references anew, and replace files that are not known to be made from the clip.")
   var overwrite = false
+
+  @Option(help: "Accepted from the reference's script; frames are handled one at a time here.")
+  var batchSize: Int?
 
   func run() throws {
     let plan = try checkingInput { try ReferencePlan(options()) }

@@ -48,7 +48,7 @@ import Testing
   @Test(arguments: [
     (["--frame-rate", "1e-300"], "--frame-rate: 1e-300"), (["--num-frames", "0"], "--num-frames: 0"),
     (["--image", "folder"], "--image: folder: is a folder"),
-    (["--image", "empty.png"], "--image: empty.png: not a readable media file"),
+    (["--image", "empty.png"], "--image: empty.png: is empty (0 bytes)"),
     (["--source", "clip.mp4", "--start-time", "5", "--end-time", "6"], "--start-time: 5.0 to 6.0"),
     (["--source", "text.mp4", "--mask", "picture.png"], "--source: text.mp4: not a readable"),
     (["--source", "clip.mp4", "--mask", "picture.png", "--output", "clip.mp4"], "is the input clip.mp4"),

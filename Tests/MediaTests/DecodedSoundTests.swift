@@ -60,4 +60,80 @@ import Testing
     #expect(half.channels[0].count < whole.channels[0].count && half.damage != nil)
     #expect(try DecodedSound.read(path: folder.file("cut.avi"), maximumSeconds: 0.25).damage == nil)
   }
+
+  /// torchcodec's samples of a 5.1 track, which the reference trains on; Tests/Oracles/sound.py wrote them.
+  @Test func aRealClipsSamplesAreTheReferences() throws {
+    struct Fixture: Decodable {
+      let clip: String
+      let rate: Int
+      let count: Int
+      let step: Int
+      let channels: [[Float]]
+    }
+    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path
+    let data = try Data(contentsOf: URL(fileURLWithPath: tests + "/Fixtures/sound.json"))
+    let fixture = try JSONDecoder().decode(Fixture.self, from: data)
+    let sound = try DecodedSound.read(path: "\(tests)/../.deps/media/\(fixture.clip)", maximumSeconds: nil)
+    #expect(sound.sampleRate == fixture.rate && sound.damage == nil)
+    #expect(sound.channels.count == 6 && fixture.channels.count == 6)
+    for (samples, wanted) in zip(sound.channels, fixture.channels) {
+      #expect(samples.count == fixture.count)
+      let picked = stride(from: 0, to: samples.count, by: fixture.step).map { samples[$0] }
+      #expect(picked.count == wanted.count)
+      // Processors may round the decoder's sums differently.
+      #expect(zip(picked, wanted).allSatisfy { abs($0 - $1) < 1e-5 })
+    }
+    #expect(fixture.channels[0].contains { abs($0) > 0.01 })
+  }
+
+  /// AAC's priming is named in MP4 and lies before the first moment in Matroska; the sound is the same.
+  @Test func primingIsLeftOutInEveryContainer() throws {
+    let folder = try TemporaryFolder()
+    let noise = "aevalsrc=0.4*sin(440*2*PI*t)+0.1*random(0):s=44100:d=1"
+    try ffmpeg(
+      ["-f", "lavfi", "-i", noise, "-c:a", "aac", "-b:a", "96k", "-flags", "bitexact", "a.m4a"], in: folder)
+    try ffmpeg(["-i", "a.m4a", "-c", "copy", "a.mkv"], in: folder)
+    let mp4 = try DecodedSound.read(path: folder.file("a.m4a"), maximumSeconds: 0.9)
+    let matroska = try DecodedSound.read(path: folder.file("a.mkv"), maximumSeconds: 0.9)
+    #expect(mp4.channels[0].count == 39690)
+    #expect(mp4.channels == matroska.channels)
+  }
+
+  @Test func damageIsTold() throws {
+    let folder = try TemporaryFolder()
+    try ffmpeg(
+      ["-f", "lavfi", "-i", "sine=440:duration=2:sample_rate=48000", "-c:a", "ac3", "a.ac3"], in: folder)
+    var data = try Data(contentsOf: URL(fileURLWithPath: folder.file("a.ac3")))
+    for i in (data.count / 2)..<(data.count / 2 + 3000) { data[i] = UInt8(truncatingIfNeeded: 37 &* i) }
+    try data.write(to: URL(fileURLWithPath: folder.file("b.ac3")))
+    #expect(try DecodedSound.read(path: folder.file("a.ac3"), maximumSeconds: nil).damage == nil)
+    let sound = try DecodedSound.read(path: folder.file("b.ac3"), maximumSeconds: nil)
+    #expect(sound.damage?.contains("damaged") == true && sound.channels[0].count > 48000)
+    // What lies before the damage is whole.
+    #expect(try DecodedSound.read(path: folder.file("b.ac3"), maximumSeconds: 0.5).damage == nil)
+  }
+
+  @Test func samplesThatAreNoNumbersAreRefused() throws {
+    let folder = try TemporaryFolder()
+    func write(_ samples: [Float]) throws {
+      var wav = Data("RIFF".utf8)
+      func add(_ value: UInt32) { withUnsafeBytes(of: value.littleEndian) { wav.append(contentsOf: $0) } }
+      add(36 + UInt32(4 * samples.count))
+      wav += Data("WAVEfmt ".utf8)
+      for value: UInt32 in [16, 3 | 1 << 16, 8000, 32000, 4 | 32 << 16] { add(value) }
+      wav += Data("data".utf8)
+      add(UInt32(4 * samples.count))
+      for sample in samples { add(sample.bitPattern) }
+      try wav.write(to: URL(fileURLWithPath: folder.file("a.wav")))
+    }
+    let path = folder.file("a.wav")
+    try write([0.5, -2, 0.25])
+    #expect(try DecodedSound.read(path: path, maximumSeconds: nil).channels == [[0.5, -2, 0.25]])
+    for bad in [Float.nan, .infinity] {
+      try write([0.5, bad, 0.25])
+      #expect(mediaError { _ = try DecodedSound.read(path: path, maximumSeconds: nil) }?.kind == .decoding)
+    }
+    try write([])
+    #expect(mediaError { _ = try DecodedSound.read(path: path, maximumSeconds: nil) }?.kind == .decoding)
+  }
 }

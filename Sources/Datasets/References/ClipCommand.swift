@@ -52,8 +52,9 @@ public struct ClipCommand: Equatable, Sendable {
 
   /// Runs the program and waits for it. It has no standard input; what it prints is thrown away but for its complaint.
   ///
+  /// - Returns: the last line of its complaint, if there is any.
   /// - Throws: `ClipCommandFailure` if the program can't be started, or ends with another status than 0.
-  func run(input: String, output: String) throws {
+  func run(input: String, output: String) throws -> String? {
     let arguments = words.enumerated().map { index, word in
       // In one pass, for a path may itself hold a place's name.
       index == 0
@@ -85,10 +86,11 @@ public struct ClipCommand: Equatable, Sendable {
         throw ClipCommandFailure("\(words[0]) was lost sight of (\(String(cString: strerror(errno))))")
       }
     }
-    guard status != 0 else { return }
+    let complaint = Self.lastLine(of: log)
+    guard status != 0 else { return complaint }
     let signal = status & 0x7F
     let end = signal != 0 ? "was ended by signal \(signal)" : "ended with status \((status >> 8) & 0xFF)"
-    throw ClipCommandFailure("\(words[0]) \(end)" + (Self.lastLine(of: log).map { ": \($0)" } ?? ""))
+    throw ClipCommandFailure("\(words[0]) \(end)" + (complaint.map { ": \($0)" } ?? ""))
   }
 
   /// The last line that is not blank of a text file's last 64 KiB.

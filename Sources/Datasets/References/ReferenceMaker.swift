@@ -113,12 +113,13 @@ public struct ReferenceMaker: Sendable {
     case .command(let command):
       // A source that is no clip is told by our own words, not by the program's.
       let source = try VideoReader(path: job.source)
+      let complaint: String?
       do {
-        try command.run(input: job.source, output: partial)
+        complaint = try command.run(input: job.source, output: partial)
       } catch let failure as ClipCommandFailure {
         throw PreprocessingError(.media, file: job.media, failure.description)
       }
-      let made = try checkedOutput(of: command, job, partial)
+      let made = try checkedOutput(of: command, complaint, job, partial)
       if case (.declared(let from), .declared(let to)) = (source.frameCount, made.frameCount), from != to {
         notes.append("\(job.media): has \(from) frames, but its reference \(to)")
       }
@@ -126,11 +127,12 @@ public struct ReferenceMaker: Sendable {
   }
 
   private func checkedOutput(
-    of command: ClipCommand, _ job: ReferencePlan.Job, _ path: String
+    of command: ClipCommand, _ complaint: String?, _ job: ReferencePlan.Job, _ path: String
   ) throws -> VideoReader {
     guard let stamp = FileStamp(of: path), stamp.bytes > 0 else {
       throw PreprocessingError(
-        .media, file: job.media, "\(command.words[0]) ended well but wrote nothing to {output}")
+        .media, file: job.media,
+        "\(command.words[0]) ended well but wrote nothing to {output}" + (complaint.map { ": \($0)" } ?? ""))
     }
     do {
       let reader = try VideoReader(path: path)
