@@ -96,10 +96,11 @@ struct PreprocessingCase {
     let files = try FileManager.default.contentsOfDirectory(atPath: output).sorted().map {
       "\(try FileManager.default.contentsOfDirectory(atPath: "\(output)/\($0)").count) \($0)"
     }
-    return String(
-      format: "%-10@ %6.2f s, %6.2f clips/s, peak memory %5d MB, of all its processes %5d MB; wrote ",
-      name as NSString, seconds, Double(Self.clips) / seconds, (runs.map(\.peak).max() ?? 0) >> 20,
-      (runs.map(\.peakOfAll).max() ?? 0) >> 20) + files.joined(separator: ", ")
+    let figures = String(
+      format: "%6.2f s, %6.2f clips/s, peak memory %5d MB, of all its processes %5d MB; wrote ",
+      seconds, Double(Self.clips) / seconds, (runs.map(\.peak).max() ?? 0) >> 20,
+      (runs.map(\.peakOfAll).max() ?? 0) >> 20)
+    return name.padding(toLength: 10, withPad: " ", startingAt: 0) + figures + files.joined(separator: ", ")
   }
 
   /// The relative distance of what both wrote, over all clips. Both compute in bfloat16.
@@ -123,7 +124,7 @@ struct PreprocessingCase {
       guard relative < 0.05 else {
         throw BenchmarkError("\(kind) differ by \(relative): the two sides did not do the same")
       }
-      parts.append(String(format: "%@ %.1e", kind, relative))
+      parts.append("\(kind) " + String(format: "%.1e", relative))
     }
     return "relative difference of the results: " + parts.joined(separator: ", ")
   }

@@ -55,13 +55,11 @@ private final class MemoryWatch: @unchecked Sendable {
     return line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
   }
 
+  /// The process and what its main thread has started, and so on: enough for Python's workers.
   private static func family(of process: pid_t) -> [pid_t] {
-    let path = "/proc/\(process)/task"
-    guard let threads = try? FileManager.default.contentsOfDirectory(atPath: path) else { return [process] }
-    let children = threads.flatMap { thread -> [pid_t] in
-      guard let text = FileManager.default.contents(atPath: "\(path)/\(thread)/children") else { return [] }
-      return String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }
-    }
+    let path = "/proc/\(process)/task/\(process)/children"
+    guard let text = FileManager.default.contents(atPath: path) else { return [process] }
+    let children = String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }
     return [process] + children.flatMap(family)
   }
 }
