@@ -84,8 +84,9 @@ struct PreprocessingCase {
     try report(line("reference", theirs, referenceOutput))
     report(
       String(
-        format: "ours is %.2f times as fast; memory ratio %.3f, with the reference's workers %.3f",
+        format: "ours is %.2f times as fast, in CPU time %.2f; memory ratio %.3f, of all processes %.3f",
         theirs.map(\.seconds).median / ours.map(\.seconds).median,
+        theirs.map(\.cpu).median / ours.map(\.cpu).median,
         Double(ours.map(\.peak).max() ?? 0) / Double(theirs.map(\.peak).max() ?? 1),
         Double(ours.map(\.peakOfAll).max() ?? 0) / Double(theirs.map(\.peakOfAll).max() ?? 1)))
     try report(difference(output, referenceOutput))
@@ -97,8 +98,8 @@ struct PreprocessingCase {
       "\(try FileManager.default.contentsOfDirectory(atPath: "\(output)/\($0)").count) \($0)"
     }
     let figures = String(
-      format: "%6.2f s, %6.2f clips/s, peak memory %5d MB, of all its processes %5d MB; wrote ",
-      seconds, Double(Self.clips) / seconds, (runs.map(\.peak).max() ?? 0) >> 20,
+      format: "%6.2f s, %6.2f clips/s, CPU %6.2f s, peak memory %5d MB, of all its processes %5d MB; wrote ",
+      seconds, Double(Self.clips) / seconds, runs.map(\.cpu).median, (runs.map(\.peak).max() ?? 0) >> 20,
       (runs.map(\.peakOfAll).max() ?? 0) >> 20)
     return name.padding(toLength: 10, withPad: " ", startingAt: 0) + figures + files.joined(separator: ", ")
   }

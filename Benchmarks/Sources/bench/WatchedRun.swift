@@ -3,6 +3,8 @@ import Foundation
 /// A program that ran to its end, and how much memory it took meanwhile.
 struct WatchedRun {
   let seconds: Double
+  /// Of all its threads and processes.
+  let cpu: Double
   /// The most resident memory of the program itself, in bytes.
   let peak: Int
   /// The same of it and its descendants together, where pages that they share count once.
@@ -13,10 +15,10 @@ struct WatchedRun {
     let watch = MemoryWatch()
     defer { _ = watch.stop() }
     let start = ContinuousClock.now
-    try run(program, arguments, started: watch.start)
+    let cpu = try run(program, arguments, started: watch.start)
     let time = (ContinuousClock.now - start) / .seconds(1)
     let (peak, all) = watch.stop()
-    return WatchedRun(seconds: time, peak: peak, peakOfAll: all)
+    return WatchedRun(seconds: time, cpu: cpu, peak: peak, peakOfAll: all)
   }
 }
 
