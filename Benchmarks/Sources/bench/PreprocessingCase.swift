@@ -144,14 +144,14 @@ struct PreprocessingCase {
     let dataset = many.appendingPathComponent("dataset.json").path
     try JSONEncoder().encode(rows).write(to: URL(fileURLWithPath: dataset))
     let words =
-      ["preprocess"] + arguments(dataset, "64x64x9", many.appendingPathComponent("cache").path) + [
+      ["preprocess"] + arguments(dataset, "32x32x9", many.appendingPathComponent("cache").path) + [
         "--threads", String(Threads.count),
       ]
     let first = try seconds { try run(ltx, words) }
     let again = try (0..<rounds).map { _ in try seconds { try run(ltx, words) } }.median
     report(
       String(
-        format: "%d clips as 64x64x9: first run %.1f s; a rerun with nothing to do %.3f s", count, first,
+        format: "%d clips as 32x32x9: first run %.1f s; a rerun with nothing to do %.3f s", count, first,
         again))
   }
 
