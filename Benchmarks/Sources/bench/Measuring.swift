@@ -15,6 +15,10 @@ enum ProcessTime {
   static var now: Double {
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    return seconds(usage)
+  }
+
+  static func seconds(_ usage: rusage) -> Double {
     func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) * 1e-6 }
     return seconds(usage.ru_utime) + seconds(usage.ru_stime)
   }
@@ -50,7 +54,9 @@ func matrixProductRate() throws -> Double {
 /// Runs a program to its end without its output. Foundation's `Process` would add some 50 ms before it tells of the end.
 ///
 /// - Parameter started: is told the process.
-func run(_ program: String, _ arguments: [String], started: (pid_t) -> Void = { _ in }) throws {
+/// - Returns: the CPU seconds of all its threads, and of the processes that it started and waited for.
+@discardableResult
+func run(_ program: String, _ arguments: [String], started: (pid_t) -> Void = { _ in }) throws -> Double {
   var actions = posix_spawn_file_actions_t()
   posix_spawn_file_actions_init(&actions)
   defer { posix_spawn_file_actions_destroy(&actions) }
@@ -62,8 +68,10 @@ func run(_ program: String, _ arguments: [String], started: (pid_t) -> Void = { 
   let failure = posix_spawn(&child, program, &actions, nil, &words, environ)
   if failure == 0 { started(child) }
   var status: Int32 = 0
-  guard failure == 0, waitpid(child, &status, 0) == child, status == 0 else {
+  var usage = rusage()
+  guard failure == 0, wait4(child, &status, 0, &usage) == child, status == 0 else {
     throw BenchmarkError(
       "\(program) \(arguments.joined(separator: " ")) ended with \(failure == 0 ? status : failure)")
   }
+  return ProcessTime.seconds(usage)
 }

@@ -3,6 +3,8 @@ import Foundation
 /// A program that ran to its end, and how much memory it took meanwhile.
 struct WatchedRun {
   let seconds: Double
+  /// Of all its threads and processes.
+  let cpu: Double
   /// The most resident memory of the program itself, in bytes.
   let peak: Int
   /// The same of it and its descendants together, where pages that they share count once.
@@ -13,10 +15,10 @@ struct WatchedRun {
     let watch = MemoryWatch()
     defer { _ = watch.stop() }
     let start = ContinuousClock.now
-    try run(program, arguments, started: watch.start)
+    let cpu = try run(program, arguments, started: watch.start)
     let time = (ContinuousClock.now - start) / .seconds(1)
     let (peak, all) = watch.stop()
-    return WatchedRun(seconds: time, peak: peak, peakOfAll: all)
+    return WatchedRun(seconds: time, cpu: cpu, peak: peak, peakOfAll: all)
   }
 }
 
@@ -55,13 +57,11 @@ private final class MemoryWatch: @unchecked Sendable {
     return line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
   }
 
+  /// The process and what its main thread has started, and so on: enough for Python's workers.
   private static func family(of process: pid_t) -> [pid_t] {
-    let path = "/proc/\(process)/task"
-    guard let threads = try? FileManager.default.contentsOfDirectory(atPath: path) else { return [process] }
-    let children = threads.flatMap { thread -> [pid_t] in
-      guard let text = FileManager.default.contents(atPath: "\(path)/\(thread)/children") else { return [] }
-      return String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }
-    }
+    let path = "/proc/\(process)/task/\(process)/children"
+    guard let text = FileManager.default.contents(atPath: path) else { return [process] }
+    let children = String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }
     return [process] + children.flatMap(family)
   }
 }
