@@ -25,8 +25,7 @@ public enum FrameFilter: Equatable, Sendable {
 }
 
 /// Writes a clip anew with each frame filtered: a picture as PNG, a video as MP4 (H.264, BT.709) without sound. Frames are
-/// upright, keep their number, their rate and their times, and are never all in memory. Where a file's rate and times
-/// contradict each other, the rate is kept.
+/// upright, keep their number, their rate and their times, and are never all in memory.
 public struct FilteredClip: Sendable {
   public init() {}
 
@@ -80,11 +79,6 @@ public struct FilteredClip: Sendable {
     let timing = try FrameTiming(path: reader.path, rate: reader.frameRate)
     var writer: VideoWriter?
     var notes: [String] = []
-    if timing == .contradictory {
-      notes.append(
-        "its frames last longer than at the rate that it gives, \(reader.frameRate) a second, "
-          + "which is what preprocessing goes by; here they follow each other at that rate")
-    }
     var (frames, lastSeconds) = (0, 0.0)
     while let frame = try reader.next() {
       let filtered = try filter.apply(to: frame)
@@ -97,17 +91,16 @@ public struct FilteredClip: Sendable {
         }
       }
       try writer?.append(
-        filtered.cropped(width: width, height: height),
-        seconds: timing == .contradictory ? nil : frame.seconds)
+        filtered.cropped(width: width, height: height), seconds: frame.seconds)
       frames += 1
       lastSeconds = frame.seconds
       try progress(frames)
     }
     // A reader that gives not one frame throws.
-    if timing != .contradictory {
-      // The last frame's length makes the file's average rate the source's.
-      writer?.endLastFrame(after: Double(frames) / reader.frameRate.value - lastSeconds)
-    }
+    // The last frame's length makes the file's average rate the source's, unless its times contradict that.
+    let rate = reader.frameRate.value
+    let rest = Double(frames) / rate - lastSeconds
+    writer?.endLastFrame(after: rest > 0 ? rest : 1 / rate)
     try writer?.finish()
     return Result(frames: frames, ending: reader.ending, notes: notes)
   }

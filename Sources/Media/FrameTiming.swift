@@ -1,13 +1,11 @@
 import CFFmpeg
 
-/// How the times of a file's frames go with the rate that the file gives.
+/// Whether the times of a file's frames keep to the rate that the file gives.
 enum FrameTiming: Equatable {
   /// Each time is a whole number of frames at the rate, as far as the unit of the time stamps allows.
   case constant
-  /// Times of their own, which have that rate in the mean.
+  /// Times of their own.
   case variable
-  /// The frames last longer than they can at the rate: its times are wrong, or the rate is.
-  case contradictory
 
   /// Reads a file's packets without decoding them. What containers say of a constant rate is not to be relied on.
   ///
@@ -16,17 +14,11 @@ enum FrameTiming: Equatable {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
     let unit = av_q2d(decoder.stream.pointee.time_base) * rate.value
     var stamps: [Int64] = []
-    var count = 0
     while let stamp = try decoder.nextPacketTime() {
-      count += 1
       if let stamp { stamps.append(stamp) }
     }
-    guard let first = stamps.min(), let last = stamps.max() else {
+    guard let first = stamps.min() else {
       self = .constant
-      return
-    }
-    if Double(last - first) * unit >= Double(count) {
-      self = .contradictory
       return
     }
     let areOnGrid = stamps.allSatisfy { stamp in

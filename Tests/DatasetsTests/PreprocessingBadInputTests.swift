@@ -70,13 +70,13 @@ import Torch
   /// A row of each kind beside one that is sound.
   @Test(
     arguments: [
-      ("zero.mp4", "zero.mp4: "),
+      ("zero.mp4", "zero.mp4: is empty"),
       ("text.mp4", "text.mp4: not a readable media file"),
       ("none.mp4", "none.mp4: there is no such file"),
       ("folder.mp4", "folder.mp4: is a folder"),
       ("tone.wav", "tone.wav: holds no video"),
       ("one.mp4", "one.mp4: has 1 frame, but the shortest bucket takes 9"),
-      ("headless.mp4", "headless.mp4: not a readable media file"),
+      ("headless.mp4", "headless.mp4: an MP4 without its index"),
       ("cut.mp4", "cut.mp4: not one frame can be decoded"),
       ("thin.png", "a picture of 4000x1 is far too narrow to fill 64x64"),
     ] as [(String, String)])

@@ -62,11 +62,7 @@ import Torch
     let pixels = try FrameTensors.pixels([frame], filling: (wanted.size(3), wanted.size(2))).squeeze(0)
     #expect(pixels.shape == wanted.shape)
     let psnr = try ReferenceFixtures.psnr(pixels, wanted)
-    withKnownIssue("ICC profiles are not read") {
-      #expect(psnr > picture.least, "\(psnr) dB")
-    } when: {
-      picture.name == "profile.png"
-    }
+    #expect(psnr > picture.least, "\(psnr) dB")
     #expect(try reader.next() == nil)
   }
 }

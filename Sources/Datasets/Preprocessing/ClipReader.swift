@@ -107,7 +107,7 @@ struct ClipReader: Sendable {
           pixels: try FrameTensors.stack(frames), frameRate: rate, bucket: bucket, shape: shape,
           available: available.map { .exactly($0) } ?? .atLeast(bucket.frames), hasSound: reader.hasAudio,
           isPicture: reader.isImage, start: reader.firstSeconds ?? 0,
-          notes: notes(isUneven ? rate : nil, available, ending), corrections: corrections(reader))
+          notes: notes(reader, isUneven ? rate : nil, available, ending), corrections: corrections(reader))
       }
       available = frames.count
       ending = reader.ending
@@ -143,8 +143,14 @@ struct ClipReader: Sendable {
     return Clip.Shape(width: reader.width * aspect.numerator, height: reader.height * aspect.denominator)
   }
 
-  private func notes(_ trueRate: Double?, _ available: Int?, _ ending: Ending) -> [String] {
+  private func notes(
+    _ reader: VideoReader, _ trueRate: Double?, _ available: Int?, _ ending: Ending
+  ) -> [String] {
     var notes: [String] = []
+    if reader.hasUnusedProfile {
+      notes.append(
+        "its colour profile can't be converted, and its colours are taken for sRGB; save it as sRGB")
+    }
     if let trueRate {
       notes.append(
         String(
