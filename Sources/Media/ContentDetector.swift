@@ -1,3 +1,5 @@
+import CFFmpeg
+
 /// Finds hard cuts by the mean change of hue, saturation and brightness from one frame to the next.
 ///
 /// PySceneDetect's `ContentDetector` with its default weights (hue, saturation, brightness 1, edges 0), to the bit.
@@ -85,21 +87,7 @@ struct ContentChange: Sendable {
 
   /// The sum of absolute differences; 0 if there is nothing to compare with.
   private func difference(_ a: [UInt8], _ b: [UInt8]) -> Int {
-    guard a.count == b.count else { return 0 }
-    return a.withUnsafeBufferPointer { a in
-      b.withUnsafeBufferPointer { b in
-        var sum = 0
-        for start in stride(from: 0, to: a.count, by: 65536) {
-          // A narrow sum, so that the loop runs in vector registers.
-          var part: UInt32 = 0
-          for i in start..<min(start + 65536, a.count) {
-            part &+= UInt32(max(a[i], b[i]) &- min(a[i], b[i]))
-          }
-          sum += Int(part)
-        }
-        return sum
-      }
-    }
+    a.count == b.count ? Int(cffmpeg_difference(a, b, a.count)) : 0
   }
 }
 
@@ -110,7 +98,6 @@ struct HSVPlanes: Sendable {
   private(set) var saturation: [UInt8] = []
   private(set) var value: [UInt8] = []
 
-  private static let shift = 12
   private static let saturationScale = reciprocals(of: 255)
   private static let hueScale = reciprocals(of: 30)
 
@@ -124,39 +111,6 @@ struct HSVPlanes: Sendable {
     hue = [UInt8](repeating: 0, count: pixels)
     saturation = hue
     value = hue
-    rgb.withUnsafeBufferPointer { rgb in
-      hue.withUnsafeMutableBufferPointer { hue in
-        saturation.withUnsafeMutableBufferPointer { saturation in
-          value.withUnsafeMutableBufferPointer { value in
-            Self.convert(rgb, hue, saturation, value)
-          }
-        }
-      }
-    }
-  }
-
-  private static func convert(
-    _ rgb: UnsafeBufferPointer<UInt8>, _ hues: UnsafeMutableBufferPointer<UInt8>,
-    _ saturations: UnsafeMutableBufferPointer<UInt8>, _ values: UnsafeMutableBufferPointer<UInt8>
-  ) {
-    let half: Int32 = 1 << (shift - 1)
-    saturationScale.withUnsafeBufferPointer { saturationScale in
-      hueScale.withUnsafeBufferPointer { hueScale in
-        for i in 0..<hues.count {
-          let (red, green, blue) = (Int32(rgb[3 * i]), Int32(rgb[3 * i + 1]), Int32(rgb[3 * i + 2]))
-          let value = max(red, green, blue)
-          let spread = value &- min(red, green, blue)
-          let sixth =
-            value == red
-            ? green &- blue
-            : value == green ? blue &- red &+ 2 &* spread : red &- green &+ 4 &* spread
-          let hue = (sixth &* hueScale[Int(spread)] &+ half) >> shift
-          hues[i] = UInt8(truncatingIfNeeded: hue < 0 ? hue &+ 180 : hue)
-          saturations[i] = UInt8(
-            truncatingIfNeeded: (spread &* saturationScale[Int(value)] &+ half) >> shift)
-          values[i] = UInt8(truncatingIfNeeded: value)
-        }
-      }
-    }
+    cffmpeg_hsv(rgb, Self.saturationScale, Self.hueScale, pixels, &hue, &saturation, &value)
   }
 }

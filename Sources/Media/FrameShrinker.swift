@@ -8,10 +8,10 @@ import CFFmpeg
 struct FrameShrinker {
   /// For every target pixel: the source pixel, the one after it, and their weights out of 2048.
   struct Axis {
-    var first: [Int] = []
-    var second: [Int] = []
-    var firstWeight: [Int32] = []
-    var secondWeight: [Int32] = []
+    var first: [Int32] = []
+    var second: [Int32] = []
+    var firstWeight: [Int16] = []
+    var secondWeight: [Int16] = []
 
     init(from source: Int, to target: Int) {
       let scale = Double(source) / Double(target)
@@ -21,10 +21,10 @@ struct FrameShrinker {
         var fraction = place - Float(left)
         if left < 0 { (left, fraction) = (0, 0) }
         if left >= source - 1 { (left, fraction) = (source - 1, 0) }
-        first.append(left)
-        second.append(min(left + 1, source - 1))
-        firstWeight.append(Int32(((1 - fraction) * 2048).rounded(.toNearestOrEven)))
-        secondWeight.append(Int32((fraction * 2048).rounded(.toNearestOrEven)))
+        first.append(Int32(left))
+        second.append(Int32(min(left + 1, source - 1)))
+        firstWeight.append(Int16(((1 - fraction) * 2048).rounded(.toNearestOrEven)))
+        secondWeight.append(Int16((fraction * 2048).rounded(.toNearestOrEven)))
       }
     }
   }
@@ -52,57 +52,35 @@ struct FrameShrinker {
       return DetectionFrame(index: frame.index, width: width, height: height, bytes: frame.bytes)
     }
     return frame.bytes.withUnsafeBufferPointer { source in
-      shrink(rows.first, rows.second, index: frame.index) { row in
-        UnsafeBufferPointer(rebasing: source[(row * 3 * frame.width)...])
-      }
+      guard let start = source.baseAddress else { preconditionFailure("a frame has bytes") }
+      return shrink(rows.first, rows.second, index: frame.index) { start + $0 * 3 * frame.width }
     }
   }
 
   /// - Parameters:
   ///   - upper: for every target row the source row above it, by the numbers that `row` takes; `lower` likewise.
-  ///   - row: the bytes of a source row.
+  ///   - row: where a source row begins.
   func shrink(
-    _ upper: [Int], _ lower: [Int], index: Int, row: (Int) -> UnsafeBufferPointer<UInt8>
+    _ upper: [Int32], _ lower: [Int32], index: Int, row: (Int) -> UnsafePointer<UInt8>
   ) -> DetectionFrame {
     let length = 3 * width
     let bytes = [UInt8](unsafeUninitializedCapacity: length * height) { output, count in
-      withUnsafeTemporaryAllocation(of: Int32.self, capacity: 2 * length) { sums in
+      withUnsafeTemporaryAllocation(of: Int16.self, capacity: 2 * length) { sums in
+        guard let first = sums.baseAddress, let target = output.baseAddress else { return }
         for y in 0..<height {
-          fill(sums, from: 0, with: row(upper[y]))
-          fill(sums, from: length, with: row(lower[y]))
-          let (above, below) = (rows.firstWeight[y], rows.secondWeight[y])
-          let target = length * y
-          for x in 0..<length {
-            let sum =
-              ((above &* (sums[x] >> 4)) >> 16) &+ ((below &* (sums[length &+ x] >> 4)) >> 16)
-            output[target &+ x] = UInt8(truncatingIfNeeded: min(255, (sum &+ 2) >> 2))
+          for (place, source) in [(first, upper[y]), (first + length, lower[y])] {
+            cffmpeg_shrink_across(
+              row(Int(source)), columns.first, columns.second, columns.firstWeight, columns.secondWeight,
+              Int32(width), place)
           }
+          cffmpeg_blend_rows(
+            first, first + length, rows.firstWeight[y], rows.secondWeight[y], Int32(length),
+            target + length * y)
         }
       }
       count = length * height
     }
     return DetectionFrame(index: index, width: width, height: height, bytes: bytes)
-  }
-
-  private func fill(
-    _ sums: UnsafeMutableBufferPointer<Int32>, from start: Int, with source: UnsafeBufferPointer<UInt8>
-  ) {
-    columns.first.withUnsafeBufferPointer { first in
-      columns.second.withUnsafeBufferPointer { second in
-        columns.firstWeight.withUnsafeBufferPointer { firstWeight in
-          columns.secondWeight.withUnsafeBufferPointer { secondWeight in
-            for x in 0..<width {
-              let (left, right) = (3 &* first[x], 3 &* second[x])
-              let (a, b) = (firstWeight[x], secondWeight[x])
-              let target = start &+ 3 &* x
-              sums[target] = Int32(source[left]) &* a &+ Int32(source[right]) &* b
-              sums[target &+ 1] = Int32(source[left &+ 1]) &* a &+ Int32(source[right &+ 1]) &* b
-              sums[target &+ 2] = Int32(source[left &+ 2]) &* a &+ Int32(source[right &+ 2]) &* b
-            }
-          }
-        }
-      }
-    }
   }
 }
 
@@ -117,8 +95,8 @@ final class DetectionFrameMaker {
   private let turns: Int
   /// Pairs of source rows that are needed, and where the rows of `shrinker.rows` are among them.
   private let pairs: [Int]
-  private let upper: [Int]
-  private let lower: [Int]
+  private let upper: [Int32]
+  private let lower: [Int32]
   private let packed: UnsafeMutablePointer<AVFrame>
 
   init(for video: VideoReader, factor: Int? = nil) throws {
@@ -127,8 +105,8 @@ final class DetectionFrameMaker {
     turns = video.remainingTurns
     converter = try PixelConverter(file: video.path, to: AV_PIX_FMT_RGB24, for: .videoFrames)
     let rows = shrinker.rows
-    pairs = Set((rows.first + rows.second).map { $0 / 2 }).sorted()
-    let places = Dictionary(uniqueKeysWithValues: pairs.enumerated().map { ($1, $0) })
+    pairs = Set((rows.first + rows.second).map { Int($0) / 2 }).sorted()
+    let places = Dictionary(uniqueKeysWithValues: pairs.enumerated().map { (Int32($1), Int32($0)) })
     upper = rows.first.map { 2 * (places[$0 / 2] ?? 0) + $0 % 2 }
     lower = rows.second.map { 2 * (places[$0 / 2] ?? 0) + $0 % 2 }
     guard let packed = av_frame_alloc() else { throw outOfMemory(file: file) }
@@ -147,7 +125,7 @@ final class DetectionFrameMaker {
     let stride = Int(rgb.pointee.linesize.0)
     let length = 3 * Int(rgb.pointee.width)
     guard let data = rgb.pointee.data.0 else { throw outOfMemory(file: file) }
-    let row = { UnsafeBufferPointer(start: data + $0 * stride, count: length) }
+    let row = { UnsafePointer(data + $0 * stride) }
     if shrinker.shrinks {
       return shrinker.shrink(
         isPacked ? upper : shrinker.rows.first, isPacked ? lower : shrinker.rows.second, index: index,

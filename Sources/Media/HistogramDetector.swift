@@ -1,3 +1,5 @@
+import CFFmpeg
+
 /// Finds hard cuts where the distribution of brightness changes from one frame to the next.
 ///
 /// PySceneDetect's `HistogramDetector`: the correlation (OpenCV's `HISTCMP_CORREL`) of histograms of the luma of
@@ -47,19 +49,8 @@ public struct HistogramDetector: SceneDetector {
 
   /// - Parameter rgb: pixels of three bytes.
   static func histogram(of rgb: [UInt8]) -> [Float] {
-    var counts = [Int](repeating: 0, count: bins)
-    rgb.withUnsafeBufferPointer { rgb in
-      counts.withUnsafeMutableBufferPointer { counts in
-        var i = 0
-        while i + 2 < rgb.count {
-          // BT.601 in fixed point of 14 bits, as OpenCV rounds it.
-          let red = Int32(rgb[i]) &* 4899
-          let luma = (red &+ Int32(rgb[i + 1]) &* 9617 &+ Int32(rgb[i + 2]) &* 1868 &+ 8192) >> 14
-          counts[Int(luma >> 1)] &+= 1
-          i += 3
-        }
-      }
-    }
+    var counts = [Int64](repeating: 0, count: bins)
+    cffmpeg_luma_histogram(rgb, rgb.count / 3, &counts)
     let length = counts.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
     let scale = length > 0 ? Float(1 / length) : 0
     return counts.map { Float($0) * scale }

@@ -48,11 +48,19 @@ final class SceneFolder {
 
   /// Moves everything into place, and removes files of an earlier run.
   func commit(removing stale: [String]) throws {
+    for move in moves {
+      var isFolder: ObjCBool = false
+      let target = output + "/" + move.name
+      if FileManager.default.fileExists(atPath: target, isDirectory: &isFolder), isFolder.boolValue {
+        throw MediaError(
+          .writing, file: target, "is a folder, where a file is to go", remedy: "Move the folder away.")
+      }
+    }
     for move in moves where rename(move.from, output + "/" + move.name) != 0 {
       throw MediaError(
         .writing, file: output + "/" + move.name,
         "cannot be put into place (\(String(cString: strerror(errno))))",
-        remedy: "Check whether a folder of this name is in the way.")
+        remedy: "Check the rights of the folder.")
     }
     for name in stale where !moves.contains(where: { $0.name == name }) { unlink(output + "/" + name) }
     rmdir(staging)

@@ -6,6 +6,8 @@ protocol SceneSink: AnyObject {
   func append(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws
   /// - Parameter keep: whether the scene stays; else nothing of it does.
   func end(at seconds: Double, keep: Bool) throws
+  /// No more frames come; nothing stays of a scene that has begun.
+  func abandon()
 }
 
 /// A scene and its times on the container's clock.
@@ -146,6 +148,7 @@ final class ScenePass {
   }
 
   private func abandonSink() {
+    sink?.abandon()
     sink = nil
     held = held.map { Held(index: $0.index, seconds: $0.seconds, isKey: $0.isKey, frame: nil) }
     heldBytes = 0

@@ -83,6 +83,8 @@ final class SceneWriter: SceneSink {
     files.append(scene.path)
   }
 
+  func abandon() { current = nil }
+
   /// Decodes the video from its start and writes given scenes.
   ///
   /// - Parameter scenes: ascending, without overlap.

@@ -1,3 +1,5 @@
+import CFFmpeg
+
 /// Finds fades through black: a cut lies between the frame where the picture becomes darker than a level and the one
 /// where it is brighter again.
 ///
@@ -34,7 +36,7 @@ public struct ThresholdDetector: SceneDetector {
   }
 
   public mutating func process(_ frame: DetectionFrame) -> [Int] {
-    let mean = Self.mean(frame.bytes)
+    let mean = Double(cffmpeg_sum(frame.bytes, frame.bytes.count)) / Double(max(1, frame.bytes.count))
     measurements =
       collectsMeasurements ? [SceneMeasurement(frame: frame.index, column: 0, value: mean)] : []
     guard let last = lastCut else {
@@ -59,17 +61,4 @@ public struct ThresholdDetector: SceneDetector {
   }
 
   public func firstOpenFrame(next: Int) -> Int { isDark ? min(next, cut(fadingInAt: next)) : next }
-
-  private static func mean(_ bytes: [UInt8]) -> Double {
-    let sum = bytes.withUnsafeBufferPointer { bytes in
-      var sum = 0
-      for start in stride(from: 0, to: bytes.count, by: 65536) {
-        var part: UInt32 = 0
-        for i in start..<min(start + 65536, bytes.count) { part &+= UInt32(bytes[i]) }
-        sum += Int(part)
-      }
-      return sum
-    }
-    return Double(sum) / Double(max(1, bytes.count))
-  }
 }

@@ -174,7 +174,9 @@ struct DetectionOptions: ParsableArguments {
     help: ArgumentHelp("adaptive: frames on each side to compare with; 2 if left out.", valueName: "frames"))
   var adaptiveWindow: Int?
 
-  @Option(help: "threshold: where in the dark the cut is, from -1, its start, to 1, its end; 0 if left out.")
+  @Option(
+    parsing: .unconditional,
+    help: "threshold: where in the dark the cut is, from -1, its start, to 1, its end; 0 if left out.")
   var fadeBias: Double?
 
   @Option(
