@@ -38,7 +38,11 @@ final class SceneCopier {
     }
     var count = 0
     while let packet = try video.peek() {
-      let seconds = video.seconds(of: packet) ?? start ?? 0
+      guard packet.pointee.pts != cffmpeg_no_timestamp, let seconds = video.seconds(of: packet) else {
+        throw MediaError(
+          .badOption, file: input, "does not say when its frames are shown, so its scenes cannot be copied",
+          remedy: "Leave out --copy.")
+      }
       // Packets that come later are shown later still.
       if let end, next == scenes.count, (video.decodingSeconds(of: packet) ?? seconds) >= end - 1e-6 { break }
       let isKey = packet.pointee.flags & AV_PKT_FLAG_KEY != 0

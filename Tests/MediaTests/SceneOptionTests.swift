@@ -121,6 +121,20 @@ import Testing
     }
   }
 
+  @Test func aFileWithoutTimesIsCodedAnewOnly() throws {
+    let folder = try TemporaryFolder()
+    let plain = try write(scenes([20, 33]), to: folder.file("plain.mp4"))
+    let path = folder.file("film.h264")
+    try ffmpeg(["-i", plain, "-c", "copy", path], in: folder.path)
+    var splitter = SceneSplitter()
+    splitter.output = .copied
+    let error = mediaError { _ = try splitter.split(path, into: folder.file("out")) }
+    #expect(error?.kind == .badOption && error?.remedy == "Leave out --copy.")
+    #expect(!FileManager.default.fileExists(atPath: folder.file("out")))
+    let result = try SceneSplitter().split(path, into: folder.file("out"))
+    #expect(ranges(result) == [[0, 20], [20, 53]])
+  }
+
   @Test func optionsThatMeanNothingAreRefused() throws {
     for options in [
       DetectorOptions(.content, threshold: 256), DetectorOptions(.content, threshold: .nan),

@@ -19,7 +19,9 @@ struct SplitCase {
   let folder: URL
   let threads: Int
 
-  private static let films = [(name: "480x270", size: "480:270", copies: 4), ("1920x1080", "1920:1080", 1)]
+  private static let films = [
+    (name: "480x270", size: "480:270", copies: 4), (name: "1920x1080", size: "1920:1080", copies: 1),
+  ]
 
   /// - Parameter rounds: of each side; the median counts.
   func run(rounds: Int, report: (String) -> Void) throws {
