@@ -20,6 +20,7 @@
 #include <libswscale/swscale.h>
 #include <math.h>
 #include <string.h>
+#include "pixels.h"
 
 static const int cffmpeg_again = AVERROR(EAGAIN);
 static const int cffmpeg_end_of_file = AVERROR_EOF;

@@ -10,17 +10,34 @@ public struct DetectionFrame: Sendable {
 
 /// Finds cuts in a stream of frames. A detector keeps only what it needs of the past, so that memory does not grow
 /// with the video.
-public protocol SceneDetector {
+public protocol SceneDetector: Sendable {
+  /// What a detector measures, in the order of `SceneMeasurement.column`: PySceneDetect's names, sorted.
+  var metricNames: [String] { get }
+
+  /// Whether `measurements` are wanted; they may cost time that finding cuts does not need.
+  var collectsMeasurements: Bool { get set }
+
+  /// What the last call of `process` measured. Frames come in ascending order for each column.
+  var measurements: [SceneMeasurement] { get }
+
+  /// How many calls of `process` a measurement may come late.
+  var measurementDelay: Int { get }
+
   /// Takes the next frame and gives the first frames of new scenes that became certain by it, which may lie in the
   /// past.
   mutating func process(_ frame: DetectionFrame) -> [Int]
 
-  /// Called after the last frame: cuts that became certain by the end.
-  mutating func finish(frameCount: Int) -> [Int]
+  /// The first frame that can still become a cut, if `next` is the next frame to come: all before it are settled.
+  /// Never falls from one frame to the next.
+  func firstOpenFrame(next: Int) -> Int
 }
 
-extension SceneDetector {
-  public mutating func finish(frameCount: Int) -> [Int] { [] }
+/// One number that a detector measured at a frame.
+public struct SceneMeasurement: Equatable, Sendable {
+  public let frame: Int
+  /// Index into `SceneDetector.metricNames`.
+  public let column: Int
+  public let value: Double
 }
 
 /// Keeps scenes from being shorter than a number of frames: cuts that come too close behind a cut are merged into
@@ -55,6 +72,12 @@ public struct CutMerger: Sendable {
     if hasCut { mergeStart = frame }
     return nil
   }
+
+  /// The first frame that can still become a cut: the last one above, if enough was merged for it to count.
+  public func firstOpenFrame(next: Int) -> Int {
+    guard let mergeStart, let lastAbove, lastAbove - mergeStart >= minimumLength else { return next }
+    return lastAbove
+  }
 }
 
 /// A stretch of a video: frames `start ..< end`.
@@ -67,33 +90,19 @@ public struct Scene: Equatable, Sendable {
     self.start = start
     self.end = end
   }
-
-  /// The scenes between cuts; without a cut, one scene.
-  public static func between(cuts: [Int], frameCount: Int) -> [Scene] {
-    let inside = Set(cuts).filter { $0 > 0 && $0 < frameCount }.sorted()
-    return zip([0] + inside, inside + [frameCount]).map { Scene(start: $0, end: $1) }
-  }
 }
 
 extension VideoReader {
-  /// Decodes the rest of the video and gives the scenes that the detector sees in it.
+  /// Decodes the rest of the video and gives the scenes that the detector sees in it; without a cut, one scene.
   ///
   /// Frames are shrunk first as PySceneDetect does, so that detectors see the same pixels.
   /// - Parameter progress: called with the number of frames done.
   /// - Throws: as `next()`.
   public func scenes(
-    by detector: some SceneDetector, progress: (Int) throws -> Void = { _ in }
+    by detector: any SceneDetector, progress: (Int) throws -> Void = { _ in }
   ) throws -> [Scene] {
-    var detector = detector
-    let shrinker = FrameShrinker(width: width, height: height)
-    var cuts: [Int] = []
-    var count = 0
-    while let frame = try next() {
-      cuts += detector.process(shrinker.shrink(frame))
-      count += 1
-      try progress(count)
-    }
-    cuts += detector.finish(frameCount: count)
-    return Scene.between(cuts: cuts, frameCount: count)
+    let pass = try ScenePass(video: self, detector: detector)
+    try pass.run(progress: progress)
+    return pass.scenes.map(\.scene)
   }
 }

@@ -1,7 +1,7 @@
 import CFFmpeg
 import Foundation
 
-/// One scene as it was written.
+/// One scene of a split.
 public struct WrittenScene: Equatable, Sendable {
   /// From 1, as in the file's name.
   public let number: Int
@@ -9,8 +9,10 @@ public struct WrittenScene: Equatable, Sendable {
   /// Time of the first frame and of the frame after the last, in seconds from the video's first frame.
   public let startSeconds: Double
   public let endSeconds: Double
-  /// Name within the output folder.
-  public let file: String
+  /// Name within the output folder; nil if scenes were only looked for.
+  public let file: String?
+  /// Names of preview pictures within the output folder.
+  public let images: [String]
 }
 
 /// What `SceneSplitter.split` did.
@@ -18,8 +20,9 @@ public struct SplitResult: Equatable, Sendable {
   public let scenes: [WrittenScene]
   /// Scenes that were found but are shorter than asked for.
   public let droppedScenes: Int
+  /// Frames that were looked at.
   public let frameCount: Int
-  /// Whether the whole video could be read.
+  /// Whether the whole video could be read, or as much as was asked for.
   public let ending: Ending
   /// Things the user should know, one sentence each.
   public let notes: [String]
@@ -27,113 +30,243 @@ public struct SplitResult: Equatable, Sendable {
 
 /// How far a split has come.
 public struct SplitProgress: Equatable, Sendable {
-  public enum Phase: Equatable, Sendable { case detecting, writing }
+  public enum Phase: Equatable, Sendable {
+    /// Scenes are found and, but for copies, written.
+    case splitting
+    /// What could not be written on the way is.
+    case writing
+    case copying
+    case picturing
+  }
   public let phase: Phase
+  /// Frames done, or packets where scenes are copied.
   public let frame: Int
   /// Nil where the container does not say.
   public let frameCount: Int?
 }
 
-/// Cuts a video at its scene changes into files of their own: H.264, with its sound as AAC.
+/// Cuts a video at its scene changes into files of their own.
 ///
-/// The video is decoded twice, once to find the scenes and once to write them, and is never held in memory. Files
-/// are named `<stem>-Scene-001.mp4` and so on, beside a table `scenes.csv`. A video without any cut is one scene.
+/// The video is decoded once, and its frames are never held in memory but for a few. Files are named
+/// `<stem>-Scene-001.mp4` and so on, beside a table `scenes.csv` and a page `scenes.html`. A video without any cut is one
+/// scene.
 public struct SceneSplitter: Sendable {
+  /// How scenes become files.
+  public enum Output: Equatable, Sendable {
+    /// Coded anew, exact to the frame: H.264, with the video's sound as AAC.
+    case encoded
+    /// Copied as they are, cut at the last keyframe up to each scene change.
+    case copied
+    /// Not at all: scenes are only looked for.
+    case none
+  }
+
+  public var output = Output.encoded
   /// Scenes with fewer frames are not written.
   public var filterShorterThan: SceneLength?
+  /// Stops when so many scenes are found.
+  public var maximumCount: Int?
+  public var range = SplitRange()
+  /// Divides width and height before the detector looks; nil: so that 256 pixels are left on the longer side.
+  public var downscale: Int?
+  /// Frames that the detector passes over after each that it looks at.
+  public var frameSkip = 0
+  public var imagesPerScene = 0
+  /// Where a table of the detector's measurements goes.
+  public var statisticsFile: String?
   /// PySceneDetect's defaults.
   public var quality = VideoWriter.Quality(crf: 22, preset: "veryfast")
+  /// Bytes of decoded frames held back while a cut can still fall before them; beyond it the video is decoded twice.
+  var heldLimit = 256 << 20
 
   public static let tableName = "scenes.csv"
+  public static let reportName = "scenes.html"
+  static let sceneExtensions = ["mp4", "mkv"]
 
   public init(filterShorterThan: SceneLength? = nil) { self.filterShorterThan = filterShorterThan }
 
-  /// Splits `input` into the folder `output`, which is made if need be. Scenes of an earlier run on the same video
-  /// are replaced or, if its table lists them and they exist no more, removed; other files are left alone.
+  /// Splits `input` into the folder `folder`, which is made if need be. Scenes of an earlier run on the same video
+  /// are replaced or, if its table lists them and they exist no more, removed; other files are left alone. Nothing is
+  /// changed there before all is done.
   ///
   /// - Throws: `MediaError` if the video cannot be read or a file cannot be written, and whatever `progress` throws.
   public func split(
-    _ input: String, into output: String, by detector: some SceneDetector = ContentDetector(),
+    _ input: String, into folder: String, by detector: any SceneDetector = ContentDetector(),
     progress: (SplitProgress) throws -> Void = { _ in }
   ) throws -> SplitResult {
-    let detection = try VideoReader(path: input)
-    if detection.isImage {
+    try checkOptions()
+    let video = try VideoReader(path: input)
+    if video.isImage {
       throw MediaError(.badOption, file: input, "is a picture, not a video", remedy: "Give a video.")
     }
-    let total = detection.frameCount.value
-    let found = try detection.scenes(by: detector) { frame in
-      try progress(SplitProgress(phase: .detecting, frame: frame, frameCount: total))
-    }
-    let frameCount = found.last?.end ?? 0
-    let minimum = filterShorterThan?.frames(at: detection.frameRate) ?? 0
-    let kept = found.filter { $0.length >= minimum }
-
-    try makeFolder(output)
+    if output == .encoded { try SceneWriter.check(video) }
     let stem = URL(fileURLWithPath: input).deletingPathExtension().lastPathComponent
-    let cutter = try SceneCutter(input: input, folder: output, stem: stem, quality: quality)
-    let written = try cutter.write(kept) { frame in
-      try progress(SplitProgress(phase: .writing, frame: frame, frameCount: frameCount))
+    let files = try SceneFolder(folder, stem: stem)
+    let statistics = try statisticsFile.map { try SceneStatistics(path: $0, detector: detector) }
+    let writer =
+      output == .encoded ? try SceneWriter(video: video, folder: files.staging, quality: quality) : nil
+    let pass = try ScenePass(
+      video: video, detector: detector, options: passOptions(rate: video.frameRate), sink: writer,
+      statistics: statistics)
+    let total = video.frameCount.value
+    try pass.run { try progress(SplitProgress(phase: .splitting, frame: $0, frameCount: total)) }
+
+    var found = pass.scenes
+    var paths: [String?]
+    var notes = writer?.notes ?? []
+    switch output {
+    case .encoded:
+      paths = writer?.files ?? []
+      paths += try writeRest(of: pass, input: input, in: files, progress: progress)
+    case .copied:
+      (found, paths) = try copy(pass, video, in: files, notes: &notes, progress: progress)
+    case .none:
+      paths = Array(repeating: nil, count: pass.keptCount)
     }
-    let table = SceneTable(folder: output)
-    let stale = table.files(ofStem: stem).filter { name in !written.contains { $0.file == name } }
-    try table.write(written)
-    for name in stale { unlink(output + "/" + name) }
+    let scenes = try name(found.filter(\.isKept), paths, stem: stem, origin: pass.origin, in: files)
+    try writeImages(of: scenes, input: input, in: files, progress: progress)
+    try AtomicFile.write(SceneTable.data(scenes), to: files.place(for: Self.tableName))
+    let page = SceneReport.data(title: "Scenes of \(video.name)", scenes: scenes)
+    try AtomicFile.write(page, to: files.place(for: Self.reportName))
+    let stale = try SceneTable(folder: folder).files(ofStem: stem)
+    try statistics?.commit()
+    try files.commit(removing: stale)
     return SplitResult(
-      scenes: written, droppedScenes: found.count - kept.count, frameCount: frameCount,
-      ending: detection.ending, notes: cutter.notes)
+      scenes: scenes, droppedScenes: found.count { !$0.isKept }, frameCount: pass.frameCount,
+      ending: pass.stoppedEarly ? .complete : video.ending, notes: notes)
   }
 
-  private func makeFolder(_ path: String) throws {
-    do {
-      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    } catch {
-      throw MediaError(
-        .writing, file: path, "no folder can be made here (\(error.localizedDescription))",
-        remedy: "Choose another output folder.")
+  private func checkOptions() throws {
+    func refuse(_ what: String, _ remedy: String) -> MediaError {
+      MediaError(.badOption, file: "", what, remedy: remedy)
+    }
+    if frameSkip > 0, statisticsFile != nil {
+      throw refuse("measurements need every frame, but frames are passed over", "Leave out one of both.")
+    }
+    if range.end != nil, range.duration != nil {
+      throw refuse("an end and a duration say the same twice", "Give one of both.")
+    }
+    for (value, least, noun) in [
+      (frameSkip, 0, "number of frames to pass over"), (range.skipEnd, 0, "number of frames to leave out"),
+      (imagesPerScene, 0, "number of pictures"), (maximumCount ?? 1, 1, "number of scenes"),
+      (downscale ?? 1, 1, "factor to shrink by"),
+    ] where value < least {
+      throw refuse("a \(noun) of \(value) is not possible", "Give \(least) or more.")
+    }
+    if imagesPerScene > 1000 {
+      throw refuse("\(imagesPerScene) pictures of each scene are too many", "Give at most 1000.")
+    }
+  }
+
+  private func passOptions(rate: Rational) -> ScenePass.Options {
+    ScenePass.Options(
+      range: range, downscale: downscale, frameSkip: frameSkip,
+      minimumLength: filterShorterThan?.frames(at: rate) ?? 0, maximumCount: maximumCount,
+      heldLimit: heldLimit)
+  }
+
+  /// Writes what the pass could not hand on, by decoding once more.
+  private func writeRest(
+    of pass: ScenePass, input: String, in files: SceneFolder, progress: (SplitProgress) throws -> Void
+  ) throws -> [String] {
+    let rest = pass.scenes.filter(\.isKept).dropFirst(pass.handedOn)
+    guard let last = rest.last else { return [] }
+    let writer = try SceneWriter(
+      video: try VideoReader(path: input), folder: files.staging, quality: quality,
+      firstNumber: pass.handedOn + 1)
+    try writer.write(Array(rest)) {
+      try progress(SplitProgress(phase: .writing, frame: $0, frameCount: last.scene.end))
+    }
+    return writer.files
+  }
+
+  private func copy(
+    _ pass: ScenePass, _ video: VideoReader, in files: SceneFolder, notes: inout [String],
+    progress: (SplitProgress) throws -> Void
+  ) throws -> ([FoundScene], [String?]) {
+    let scenes = pass.scenes.movedToKeyframes()
+    let merged = pass.scenes.count - scenes.count
+    if merged > 0 {
+      let cuts = merged == 1 ? "1 cut has" : "\(merged) cuts have"
+      notes.append("\(cuts) no keyframe after the cut before; the scenes there stay in one file.")
+    }
+    let copier = try SceneCopier(input: video.path, folder: files.staging, hasAudio: video.hasAudio)
+    let total = pass.stoppedEarly ? nil : video.frameCount.value
+    let paths = try copier.write(scenes, end: pass.stoppedEarly ? scenes.last?.endSeconds : nil) {
+      try progress(SplitProgress(phase: .copying, frame: $0, frameCount: total))
+    }
+    return (scenes, paths)
+  }
+
+  /// Gives scenes their numbers and files their names.
+  private func name(
+    _ kept: [FoundScene], _ paths: [String?], stem: String, origin: Double, in files: SceneFolder
+  ) throws -> [WrittenScene] {
+    zip(kept, paths).enumerated().map { place, pair in
+      let (found, path) = pair
+      let file = path.map { path in
+        let kind = URL(fileURLWithPath: path).pathExtension
+        let name = SceneName(stem: stem, number: place + 1, of: kept.count, fileExtension: kind).text
+        files.add(path, as: name)
+        return name
+      }
+      let images = (0..<imagesPerScene).map {
+        SceneName(stem: stem, number: place + 1, of: kept.count, image: $0 + 1, of: imagesPerScene).text
+      }
+      return WrittenScene(
+        number: place + 1, scene: found.scene, startSeconds: found.startSeconds - origin,
+        endSeconds: found.endSeconds - origin, file: file, images: images)
+    }
+  }
+
+  private func writeImages(
+    of scenes: [WrittenScene], input: String, in files: SceneFolder,
+    progress: (SplitProgress) throws -> Void
+  ) throws {
+    guard imagesPerScene > 0 else { return }
+    var wanted: [Int: [String]] = [:]
+    for scene in scenes {
+      for (frame, name) in zip(SceneImages.frames(of: scene.scene, count: imagesPerScene), scene.images) {
+        wanted[frame, default: []].append(files.place(for: name))
+      }
+    }
+    let count = wanted.keys.max().map { $0 + 1 }
+    try SceneImages.write(of: input, wanted: wanted) {
+      try progress(SplitProgress(phase: .picturing, frame: $0, frameCount: count))
     }
   }
 }
 
-/// `scenes.csv`: what a split wrote, one line per scene.
-struct SceneTable {
-  static let header = "index,start_frame,end_frame,start_seconds,end_seconds,file"
-  let path: String
+extension VideoReader {
+  /// The file's name without its folder.
+  var name: String { URL(fileURLWithPath: path).lastPathComponent }
+}
 
-  init(folder: String) { path = folder + "/" + SceneSplitter.tableName }
-
-  func write(_ scenes: [WrittenScene]) throws {
-    let lines = scenes.map { scene in
-      let start = String(format: "%.6f", scene.startSeconds)
-      let end = String(format: "%.6f", scene.endSeconds)
-      let place = "\(scene.number),\(scene.scene.start),\(scene.scene.end),\(start),\(end),"
-      return place + Self.quoted(scene.file)
+extension [FoundScene] {
+  /// The scenes as they can be copied: each from its keyframe to the next one's. Scenes with one keyframe become one.
+  func movedToKeyframes() -> [FoundScene] {
+    var result: [FoundScene] = []
+    for found in self {
+      let key = found.keyframe ?? Keyframe(index: found.scene.start, seconds: found.startSeconds)
+      var keep = found.isKept
+      if let last = result.popLast() {
+        if last.scene.start == key.index {
+          keep = keep || last.isKept
+        } else {
+          result.append(
+            last.moved(to: last.keyframe ?? key, end: key.index, endSeconds: key.seconds, keep: last.isKept))
+        }
+      }
+      result.append(found.moved(to: key, end: found.scene.end, endSeconds: found.endSeconds, keep: keep))
     }
-    try AtomicFile.write(Data(([Self.header] + lines).map { $0 + "\n" }.joined().utf8), to: path)
+    return result
   }
+}
 
-  /// The scenes of one video that the table lists; none if there is no table or it is not ours.
-  func files(ofStem stem: String) -> [String] {
-    guard let data = FileManager.default.contents(atPath: path) else { return [] }
-    let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
-    guard lines.first.map(String.init) == Self.header else { return [] }
-    return lines.dropFirst().compactMap { line in
-      let fields = line.split(separator: ",", maxSplits: 5, omittingEmptySubsequences: false)
-      guard fields.count == 6 else { return nil }
-      let name = Self.unquoted(String(fields[5]))
-      let prefix = stem + "-Scene-"
-      guard name.hasPrefix(prefix), name.hasSuffix(".mp4") else { return nil }
-      let number = name.dropFirst(prefix.count).dropLast(4)
-      return number.count >= 3 && number.allSatisfy { "0123456789".contains($0) } ? name : nil
-    }
-  }
-
-  private static func quoted(_ field: String) -> String {
-    guard field.contains(where: { ",\"\n\r".contains($0) }) else { return field }
-    return "\"" + field.replacingOccurrences(of: "\"", with: "\"\"") + "\""
-  }
-
-  private static func unquoted(_ field: String) -> String {
-    guard field.count >= 2, field.hasPrefix("\""), field.hasSuffix("\"") else { return field }
-    return field.dropFirst().dropLast().replacingOccurrences(of: "\"\"", with: "\"")
+extension FoundScene {
+  fileprivate func moved(to key: Keyframe, end: Int, endSeconds: Double, keep: Bool) -> FoundScene {
+    FoundScene(
+      scene: Scene(start: key.index, end: end), startSeconds: key.seconds, endSeconds: endSeconds,
+      keyframe: key, isKept: keep)
   }
 }

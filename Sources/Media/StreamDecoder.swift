@@ -233,6 +233,18 @@ final class StreamDecoder {
       remedy: "Check the disk or the network share.")
   }
 
+  /// Counts the packets of a file's first video by reading it whole, without decoding: its frames, if it is not damaged.
+  static func countPackets(file: String) throws -> Int {
+    let decoder = try StreamDecoder(file: file, kind: AVMEDIA_TYPE_VIDEO)
+    var count = 0
+    while av_read_frame(decoder.format, decoder.packet) >= 0 {
+      let isShown = decoder.packet.pointee.flags & AV_PKT_FLAG_DISCARD == 0
+      if decoder.packet.pointee.stream_index == decoder.stream.pointee.index, isShown { count += 1 }
+      av_packet_unref(decoder.packet)
+    }
+    return count
+  }
+
   /// How many packets the container says it holds; nil where it does not say. The index of an MP4 counts what
   /// its edit lists keep, the stream's header everything.
   var packetsExpected: Int? {

@@ -98,10 +98,10 @@ import Testing
           plane[3 * i + 2] = UInt8(i & 255)
         }
       }
-      HSV.convert(plane).withUnsafeBufferPointer { hsv in
-        for i in 0..<65536 {
-          let weight = (red * 65536 + i) % 65521 + 1
-          for c in 0..<3 { sums[c] &+= Int(hsv[3 * i + c]) &* weight }
+      let planes = HSVPlanes(rgb: plane)
+      for (c, plane) in [planes.hue, planes.saturation, planes.value].enumerated() {
+        plane.withUnsafeBufferPointer { plane in
+          for i in 0..<65536 { sums[c] &+= Int(plane[i]) &* ((red * 65536 + i) % 65521 + 1) }
         }
       }
     }

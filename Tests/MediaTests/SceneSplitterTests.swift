@@ -1,6 +1,7 @@
 import Foundation
-import Media
 import Testing
+
+@testable import Media
 
 @Suite struct SceneSplitterTests {
   @Test func hardCutsAreFoundExactly() throws {
@@ -26,13 +27,15 @@ import Testing
     ) { progress in
       if phases.last != progress.phase { phases.append(progress.phase) }
     }
-    #expect(phases == [.detecting, .writing])
+    #expect(phases == [.splitting])
     #expect(result.droppedScenes == 1 && result.frameCount == 58 && result.ending == .complete)
     #expect(result.notes.isEmpty)
     let names = ["a film-Scene-001.mp4", "a film-Scene-002.mp4"]
     #expect(result.scenes.map(\.file) == names)
     #expect(
-      try FileManager.default.contentsOfDirectory(atPath: out).sorted() == names + ["scenes.csv"])
+      try FileManager.default.contentsOfDirectory(atPath: out).sorted() == names + [
+        "scenes.csv", "scenes.html",
+      ])
     #expect(
       try String(contentsOfFile: out + "/scenes.csv", encoding: .utf8) == """
         index,start_frame,end_frame,start_seconds,end_seconds,file
@@ -67,21 +70,31 @@ import Testing
     _ = try SceneSplitter().split(path, into: out, by: ContentDetector(threshold: 254))
     #expect(
       try FileManager.default.contentsOfDirectory(atPath: out).sorted()
-        == ["film-Scene-001.mp4", "film-Scene-004.mp4", "notes.txt", "scenes.csv"])
+        == ["film-Scene-001.mp4", "film-Scene-004.mp4", "notes.txt", "scenes.csv", "scenes.html"])
     #expect(try VideoReader.countFrames(path: out + "/film-Scene-001.mp4") == 60)
   }
 
-  @Test func anInterruptedSplitLeavesNoHalfFile() throws {
+  @Test func anInterruptedSplitLeavesNothing() throws {
     struct Stop: Error {}
     let folder = try TemporaryFolder()
     let path = try write(scenes([20, 20]), to: folder.file("film.mp4"))
-    let out = folder.file("out")
-    #expect(throws: Stop.self) {
-      try SceneSplitter().split(path, into: out) { progress in
-        if progress.phase == .writing, progress.frame == 30 { throw Stop() }
+    func interrupt() {
+      #expect(throws: Stop.self) {
+        try SceneSplitter().split(path, into: folder.file("out/deep")) { progress in
+          if progress.frame == 30 { throw Stop() }
+        }
       }
     }
+    interrupt()
+    #expect(try folder.contents() == ["film.mp4"])
+    // What a killed run left behind is cleared away, what was there before stays.
+    let out = folder.file("out/deep")
+    try FileManager.default.createDirectory(atPath: out + "/.film.partial", withIntermediateDirectories: true)
+    try Data("half".utf8).write(to: URL(fileURLWithPath: out + "/.film.partial/1.mp4"))
+    try Data("mine".utf8).write(to: URL(fileURLWithPath: out + "/film-Scene-001.mp4"))
+    interrupt()
     #expect(try FileManager.default.contentsOfDirectory(atPath: out) == ["film-Scene-001.mp4"])
+    #expect(try String(contentsOfFile: out + "/film-Scene-001.mp4", encoding: .utf8) == "mine")
   }
 
   @Test func whatCannotBeSplitIsRefused() throws {

@@ -5,7 +5,7 @@ import Torch
 /// The benchmarks. Options:
 ///
 ///     bench [--ltx FILE] [--python FILE] [--scripts FOLDER] [--rounds N] [--threads N]
-///           [--only start|step|components|leaks|loading|preprocess|profile] [--component NAME]
+///           [--only start|step|components|leaks|loading|split|preprocess|profile] [--component NAME]
 ///           [--media FOLDER] [--ltx-trainer FOLDER]
 @main
 struct Main {
@@ -57,6 +57,12 @@ struct Main {
       try compare(chosen, options["--python"], options["--scripts"], rounds: rounds, in: folder)
     }
     if only == nil || only == "leaks" { try leaks(StepCase(writingTo: folder)) }
+    if let ltx = options["--ltx"], only == nil || only == "split" {
+      let python = try options["--python"].flatMap { try hasSceneDetect($0) ? $0 : nil }
+      try SplitCase(
+        ltx: ltx, python: python, scripts: options["--scripts"], folder: folder, threads: Threads.count
+      ).run(rounds: min(rounds, 3)) { report($0) }
+    }
     if only == nil || only == "loading" { try Loading.run(in: folder) { report($0) } }
     if let ltx = options["--ltx"], let media = options["--media"], only == nil || only == "preprocess" {
       let preprocessing = try PreprocessingCase(ltx: ltx, media: media, writingTo: folder)
@@ -79,12 +85,19 @@ struct Main {
   }
 
   private static func hasReference(_ python: String) throws -> Bool {
+    try hasModules(["ltx_core", "peft"], python)
+  }
+
+  private static func hasSceneDetect(_ python: String) throws -> Bool {
+    try hasModules(["scenedetect", "cv2", "av"], python)
+  }
+
+  private static func hasModules(_ names: [String], _ python: String) throws -> Bool {
     guard FileManager.default.isExecutableFile(atPath: python) else { return false }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: python)
-    process.arguments = [
-      "-c", "import importlib.util as i; assert i.find_spec('ltx_core') and i.find_spec('peft')",
-    ]
+    let tests = names.map { "i.find_spec('\($0)')" }.joined(separator: " and ")
+    process.arguments = ["-c", "import importlib.util as i; assert \(tests)"]
     process.standardError = FileHandle.nullDevice
     try process.run()
     process.waitUntilExit()

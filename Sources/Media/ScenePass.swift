@@ -1,0 +1,214 @@
+import CFFmpeg
+
+/// Takes the frames of scenes in order.
+protocol SceneSink: AnyObject {
+  func begin(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws
+  func append(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws
+  /// - Parameter keep: whether the scene stays; else nothing of it does.
+  func end(at seconds: Double, keep: Bool) throws
+  /// No more frames come; nothing stays of a scene that has begun.
+  func abandon()
+}
+
+/// A scene and its times on the container's clock.
+struct FoundScene: Equatable {
+  var scene: Scene
+  let startSeconds: Double
+  let endSeconds: Double
+  /// The last keyframe up to the scene's start, and its place among the frames.
+  let keyframe: Keyframe?
+  /// Whether it is long enough.
+  let isKept: Bool
+}
+
+/// A frame that decoding can begin at.
+struct Keyframe: Equatable {
+  let index: Int
+  let seconds: Double
+}
+
+/// One decoding pass over a video: finds its scenes and hands their frames on as soon as no cut can fall before them.
+///
+/// Frames are held back by reference, as far as the detector can still place a cut in the past. Where this would take too
+/// much memory (a detector of fades waits as long as it is dark), frames are no longer handed on from there, and
+/// `handedOn` scenes are complete.
+final class ScenePass {
+  struct Options {
+    var range = SplitRange()
+    /// Divides width and height for the detector; nil: 256 pixels are left.
+    var downscale: Int?
+    /// Frames that the detector does not see after each that it sees.
+    var frameSkip = 0
+    /// Scenes with fewer frames are not kept.
+    var minimumLength = 0
+    /// Stops when so many scenes are kept.
+    var maximumCount: Int?
+    /// Bytes of frames held back.
+    var heldLimit = 256 << 20
+  }
+
+  private struct Held {
+    let index: Int
+    let seconds: Double
+    let isKey: Bool
+    let frame: FrameReference?
+  }
+
+  private let video: VideoReader
+  private let options: Options
+  private var detector: any SceneDetector
+  private let maker: DetectionFrameMaker
+  private var gate: RangeGate
+  private var sink: (any SceneSink)?
+  private let statistics: SceneStatistics?
+
+  private var held: [Held] = []
+  private var heldBytes = 0
+  private var cuts: [Int] = []
+  private var open: (start: Int, seconds: Double, keyframe: Keyframe?)?
+  private var lastKeyframe: Keyframe?
+  private var lastSeconds = 0.0
+
+  /// All scenes up to the last kept one.
+  private(set) var scenes: [FoundScene] = []
+  private(set) var keptCount = 0
+  /// Kept scenes whose frames were all handed on, from the first.
+  private(set) var handedOn = 0
+  /// Time of the video's first frame on the container's clock.
+  private(set) var origin = 0.0
+  /// Frames looked at, without those before the range.
+  private(set) var frameCount = 0
+  /// Whether the pass stopped before the video's end.
+  private(set) var stoppedEarly = false
+
+  init(
+    video: VideoReader, detector: any SceneDetector, options: Options = Options(),
+    sink: (any SceneSink)? = nil, statistics: SceneStatistics? = nil
+  ) throws {
+    self.video = video
+    self.options = options
+    self.detector = detector
+    self.detector.collectsMeasurements = statistics != nil
+    self.sink = sink
+    self.statistics = statistics
+    maker = try DetectionFrameMaker(for: video, factor: options.downscale)
+    let total =
+      options.range.skipEnd > 0 ? try StreamDecoder.countPackets(file: video.path) : video.frameCount.value
+    gate = RangeGate(options.range, rate: video.frameRate, frameCount: total)
+  }
+
+  /// - Parameter progress: called with the number of frames decoded.
+  func run(progress: (Int) throws -> Void) throws {
+    var index = 0
+    var end: Double?
+    reading: while let (frame, seconds) = try video.nextDecoded() {
+      if index == 0 { origin = seconds }
+      switch gate.place(index: index, seconds: seconds - origin) {
+      case .before:
+        if frame.pointee.key_frame != 0 { lastKeyframe = Keyframe(index: index, seconds: seconds) }
+      case .inside: try take(frame, index: index, seconds: seconds)
+      case .after:
+        end = seconds
+        break reading
+      }
+      index += 1
+      lastSeconds = seconds
+      try progress(index)
+      if let most = options.maximumCount, keptCount >= most {
+        stoppedEarly = true
+        try statistics?.flush()
+        return
+      }
+    }
+    stoppedEarly = end != nil
+    guard frameCount > 0 else {
+      throw MediaError(
+        .badOption, file: video.path, "holds no frame in the part asked for (it has \(index))",
+        remedy: "Ask for a part that lies within the video.")
+    }
+    try statistics?.flush()
+    try settle(before: .max)
+    try close(before: index, seconds: end ?? lastSeconds + 1 / video.frameRate.value)
+  }
+
+  private func take(_ frame: UnsafeMutablePointer<AVFrame>, index: Int, seconds: Double) throws {
+    if frameCount % (options.frameSkip + 1) == 0 {
+      cuts += detector.process(try maker.make(frame, index: index))
+      try statistics?.add(detector.measurements, frame: index, seconds: seconds - origin)
+    }
+    // The first frame begins a scene anyway.
+    if frameCount == 0 { cuts.removeAll() }
+    frameCount += 1
+    let reference = sink == nil ? nil : try FrameReference(frame, file: video.path)
+    heldBytes += reference?.byteCount ?? 0
+    held.append(
+      Held(index: index, seconds: seconds, isKey: frame.pointee.key_frame != 0, frame: reference))
+    try settle(before: detector.firstOpenFrame(next: index + 1))
+    if heldBytes > options.heldLimit { abandonSink() }
+  }
+
+  private func abandonSink() {
+    sink?.abandon()
+    sink = nil
+    held = held.map { Held(index: $0.index, seconds: $0.seconds, isKey: $0.isKey, frame: nil) }
+    heldBytes = 0
+  }
+
+  /// Hands on the frames before one that can still become a cut.
+  private func settle(before limit: Int) throws {
+    let count = held.firstIndex { $0.index >= limit } ?? held.count
+    guard count > 0 else { return }
+    let settled = held[..<count]
+    held.removeFirst(count)
+    for entry in settled {
+      if entry.isKey { lastKeyframe = Keyframe(index: entry.index, seconds: entry.seconds) }
+      if cuts.contains(entry.index) {
+        cuts.removeAll { $0 <= entry.index }
+        try close(before: entry.index, seconds: entry.seconds)
+        if let most = options.maximumCount, keptCount >= most { return }
+      }
+      if open == nil {
+        open = (entry.index, entry.seconds, lastKeyframe)
+        if let frame = entry.frame { try sink?.begin(frame.pointer, seconds: entry.seconds) }
+      }
+      if let frame = entry.frame {
+        try sink?.append(frame.pointer, seconds: entry.seconds)
+        heldBytes -= frame.byteCount
+      }
+    }
+  }
+
+  private func close(before index: Int, seconds: Double) throws {
+    guard let scene = open else { return }
+    open = nil
+    let keep = index - scene.start >= options.minimumLength
+    if let sink {
+      try sink.end(at: seconds, keep: keep)
+      if keep { handedOn += 1 }
+    }
+    keptCount += keep ? 1 : 0
+    scenes.append(
+      FoundScene(
+        scene: Scene(start: scene.start, end: index), startSeconds: scene.seconds, endSeconds: seconds,
+        keyframe: scene.keyframe, isKept: keep))
+  }
+}
+
+/// A reference to a decoded frame, which keeps it from being used again by the decoder.
+final class FrameReference {
+  let pointer: UnsafeMutablePointer<AVFrame>
+  let byteCount: Int
+
+  init(_ frame: UnsafeMutablePointer<AVFrame>, file: String) throws {
+    guard let pointer = av_frame_clone(frame) else { throw outOfMemory(file: file) }
+    self.pointer = pointer
+    let format = AVPixelFormat(frame.pointee.format)
+    byteCount = max(
+      0, Int(av_image_get_buffer_size(format, frame.pointee.width, frame.pointee.height, 1)))
+  }
+
+  deinit {
+    var pointer: UnsafeMutablePointer<AVFrame>? = pointer
+    av_frame_free(&pointer)
+  }
+}

@@ -1,0 +1,117 @@
+import CFFmpeg
+
+/// Writes scenes frame by frame with their sound, each as an MP4 of its own: `1.mp4` and so on in a folder.
+final class SceneWriter: SceneSink {
+  private let folder: String
+  private let quality: VideoWriter.Quality
+  private let video: VideoReader
+  private var sound: SceneSound?
+  private var current: (writer: VideoWriter, path: String, startSeconds: Double)?
+  /// Finished files, in order.
+  private(set) var files: [String] = []
+  /// Sentences for the user.
+  private(set) var notes: [String] = []
+  private let firstNumber: Int
+
+  /// - Parameter firstNumber: of the first file.
+  init(
+    video: VideoReader, folder: String, quality: VideoWriter.Quality, firstNumber: Int = 1
+  ) throws {
+    self.folder = folder
+    self.quality = quality
+    self.video = video
+    self.firstNumber = firstNumber
+    if video.width % 2 == 1 || video.height % 2 == 1 {
+      notes.append("The last odd row or column of pixels is left out: H.264 needs an even size.")
+    }
+    if video.hasAudio { openSound(video.path) }
+  }
+
+  /// - Throws: if the frames of a video cannot be coded.
+  static func check(_ video: VideoReader) throws {
+    let size = "frames of \(video.width)x\(video.height) cannot be coded as H.264"
+    if video.width < 2 || video.height < 2 {
+      throw MediaError(.badOption, file: video.path, size, remedy: "Give a larger video.")
+    }
+    if max(video.width, video.height) > 16384 {
+      throw MediaError(
+        .badOption, file: video.path, size, remedy: "Scale the video to at most 16384 pixels on each side.")
+    }
+  }
+
+  /// Sound that cannot be used is not worth losing the pictures for, but is told.
+  private func openSound(_ input: String) {
+    do {
+      let reader = try AudioReader(path: input)
+      if SoundTrack.supports(sampleRate: reader.sampleRate, channelCount: reader.channelCount) {
+        sound = SceneSound(reader)
+      } else {
+        let layout = "\(reader.channelCount) channels at \(reader.sampleRate) Hz"
+        notes.append("The scenes have no sound: AAC cannot hold \(layout).")
+      }
+    } catch {
+      notes.append("The scenes have no sound: \(error)")
+    }
+  }
+
+  func begin(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws {
+    let path = "\(folder)/\(firstNumber + files.count).mp4"
+    // Frames keep their times: on the grid of a constant rate, where frames may be missing, else finely.
+    let writer = try VideoWriter(
+      path: path, width: video.width & ~1, height: video.height & ~1,
+      frameRate: video.frameRate, timeBase: video.hasConstantRate ? nil : Rational(1, 90_000),
+      audio: sound?.format, quality: quality,
+      tags: VideoWriter.Tags(of: frame, quarterTurns: video.remainingTurns))
+    sound?.start(at: seconds)
+    current = (writer, path, seconds)
+  }
+
+  func append(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws {
+    guard let current else { return }
+    try current.writer.append(
+      decoded: frame, quarterTurns: video.remainingTurns, seconds: seconds - current.startSeconds)
+    // Sound follows the pictures up to this frame, so that the muxer need not hoard either.
+    try sound?.copy(until: seconds, to: current.writer)
+  }
+
+  func end(at seconds: Double, keep: Bool) throws {
+    guard let scene = current else { return }
+    current = nil
+    guard keep else { return }
+    try sound?.copy(until: seconds, to: scene.writer)
+    try scene.writer.finish()
+    files.append(scene.path)
+  }
+
+  func abandon() { current = nil }
+
+  /// Decodes the video from its start and writes given scenes.
+  ///
+  /// - Parameter scenes: ascending, without overlap.
+  func write(_ scenes: [FoundScene], progress: (Int) throws -> Void) throws {
+    var waiting = scenes[...]
+    var index = 0
+    while let scene = waiting.first {
+      guard let (frame, seconds) = try video.nextDecoded() else {
+        guard index == scene.scene.end else { throw unlikeBefore(frames: index) }
+        try end(at: scene.endSeconds, keep: true)
+        waiting.removeFirst()
+        continue
+      }
+      if index == scene.scene.end {
+        try end(at: seconds, keep: true)
+        waiting.removeFirst()
+      }
+      guard let scene = waiting.first else { return }
+      if index == scene.scene.start { try begin(frame, seconds: seconds) }
+      if index >= scene.scene.start { try append(frame, seconds: seconds) }
+      index += 1
+      try progress(index)
+    }
+  }
+
+  private func unlikeBefore(frames: Int) -> MediaError {
+    MediaError(
+      .decoding, file: video.path, "gave only \(frames) frames when read again", remedy: "Try again.")
+  }
+}
