@@ -10,63 +10,51 @@ extension RGBFrame {
   /// - Throws: `MediaError` if this FFmpeg has no JPEG encoder.
   public func thumbnail(side: Int, quality: Int = 6) throws -> Data {
     let scale = min(1, Double(side) / Double(max(width, height)))
-    let size = (
-      width: max(1, Int((Double(width) * scale).rounded())),
-      height: max(1, Int((Double(height) * scale).rounded()))
-    )
-    silenceFFmpeg()
-    let remedy = "Install an FFmpeg with the MJPEG encoder."
-    guard let encoder = avcodec_find_encoder(AV_CODEC_ID_MJPEG) else {
-      throw MediaError(.system, file: "", "the installed FFmpeg cannot write JPEG", remedy: remedy)
+    return try bytes.withUnsafeBufferPointer { bytes in
+      var source: UnsafePointer<UInt8>? = bytes.baseAddress
+      var stride = Int32(3 * width)
+      return try JPEGPicture.encode(
+        &source, &stride, (Int32(width), Int32(height)),
+        size: (
+          max(1, Int32((Double(width) * scale).rounded())), max(1, Int32((Double(height) * scale).rounded()))
+        ), quality: quality, file: "")
     }
-    var codec = avcodec_alloc_context3(encoder)
-    var frame = av_frame_alloc()
-    var packet = av_packet_alloc()
-    defer {
-      avcodec_free_context(&codec)
-      av_frame_free(&frame)
-      av_packet_free(&packet)
+  }
+}
+
+/// RGB as JPEG: BT.601, full range, halved colours.
+enum JPEGPicture {
+  /// - Parameters:
+  ///   - rgb: a frame in the layout RGB24.
+  ///   - file: where it comes from, for messages.
+  static func encode(rgb: UnsafeMutablePointer<AVFrame>, file: String) throws -> Data {
+    let size = (rgb.pointee.width, rgb.pointee.height)
+    return try withPlanes(of: rgb) { data, strides in
+      try encode(data, strides, size, size: size, quality: 2, file: file)
     }
-    guard let codec, let frame, let packet else { throw outOfMemory(file: "") }
-    codec.pointee.width = Int32(size.width)
-    codec.pointee.height = Int32(size.height)
-    codec.pointee.pix_fmt = AV_PIX_FMT_YUVJ420P
-    codec.pointee.color_range = AVCOL_RANGE_JPEG
-    codec.pointee.time_base = AVRational(num: 1, den: 1)
-    codec.pointee.flags |= 1 << 1  // AV_CODEC_FLAG_QSCALE
-    codec.pointee.global_quality = Int32(min(31, max(2, quality))) * 118  // FF_QP2LAMBDA
-    let what = "a picture of \(size.width)x\(size.height) cannot be coded as JPEG"
-    try check(avcodec_open2(codec, encoder, nil), .system, file: "", what, remedy: remedy)
-    frame.pointee.format = AV_PIX_FMT_YUVJ420P.rawValue
-    frame.pointee.width = Int32(size.width)
-    frame.pointee.height = Int32(size.height)
-    frame.pointee.quality = codec.pointee.global_quality
-    try check(av_frame_get_buffer(frame, 0), .system, file: "", what, remedy: remedy)
-    try shrink(into: frame)
-    try check(avcodec_send_frame(codec, frame), .system, file: "", what, remedy: remedy)
-    try check(avcodec_send_frame(codec, nil), .system, file: "", what, remedy: remedy)
-    try check(avcodec_receive_packet(codec, packet), .system, file: "", what, remedy: remedy)
-    guard let coded = packet.pointee.data else { throw outOfMemory(file: "") }
-    return Data(bytes: coded, count: Int(packet.pointee.size))
   }
 
-  /// Scales by areas and converts to JPEG's colours: BT.601, full range.
-  private func shrink(into frame: UnsafeMutablePointer<AVFrame>) throws {
-    guard
+  /// Scales by areas where the size changes.
+  fileprivate static func encode(
+    _ planes: UnsafePointer<UnsafePointer<UInt8>?>, _ strides: UnsafePointer<Int32>,
+    _ source: (width: Int32, height: Int32), size: (width: Int32, height: Int32), quality: Int, file: String
+  ) throws -> Data {
+    var frame: UnsafeMutablePointer<AVFrame>? = try PictureEncoder.frame(
+      AV_PIX_FMT_YUVJ420P, width: size.width, height: size.height, file: file)
+    defer { av_frame_free(&frame) }
+    let filter = source == size ? SWS_BICUBIC : SWS_AREA
+    guard let frame,
       let scaler = sws_getContext(
-        Int32(width), Int32(height), AV_PIX_FMT_RGB24, frame.pointee.width, frame.pointee.height,
-        AV_PIX_FMT_YUVJ420P, SWS_AREA | SWS_ACCURATE_RND, nil, nil, nil)
-    else { throw outOfMemory(file: "") }
+        source.width, source.height, AV_PIX_FMT_RGB24, size.width, size.height, AV_PIX_FMT_YUVJ420P,
+        filter | SWS_ACCURATE_RND, nil, nil, nil)
+    else { throw outOfMemory(file: file) }
     defer { sws_freeContext(scaler) }
-    let table = sws_getCoefficients(SWS_CS_ITU601)
-    sws_setColorspaceDetails(scaler, table, 1, table, 1, 0, 1 << 16, 1 << 16)
-    let rows = bytes.withUnsafeBufferPointer { bytes in
-      withMutablePlanes(of: frame) { targets, strides in
-        var source: UnsafePointer<UInt8>? = bytes.baseAddress
-        var stride = Int32(3 * width)
-        return sws_scale(scaler, &source, &stride, 0, Int32(height), targets, strides)
-      }
+    let matrix = sws_getCoefficients(SWS_CS_ITU601)
+    sws_setColorspaceDetails(scaler, matrix, 1, matrix, 1, 0, 1 << 16, 1 << 16)
+    let rows = withMutablePlanes(of: frame) { targets, targetStrides in
+      sws_scale(scaler, planes, strides, 0, source.height, targets, targetStrides)
     }
-    try check(rows, .system, file: "", "a picture cannot be scaled", remedy: "Use another picture.")
+    try check(rows, .system, file: file, "a picture cannot be scaled", remedy: "Use another picture.")
+    return try PictureEncoder.encode(frame, as: .jpeg(quality: quality), file: file)
   }
 }

@@ -32,7 +32,7 @@ struct SceneImages {
     while index <= last, let (frame, _) = try video.nextDecoded() {
       if let paths = wanted[index] {
         let picture = try converter.convert(frame, quarterTurns: video.remainingTurns)
-        let data = try JPEGEncoder.encode(rgb: picture, file: input)
+        let data = try JPEGPicture.encode(rgb: picture, file: input)
         for path in paths { try AtomicFile.write(data, to: path) }
       }
       index += 1
