@@ -154,7 +154,10 @@ final class PacketReader {
   /// When a packet is shown.
   func seconds(of packet: UnsafePointer<AVPacket>) -> Double? {
     let stamp = packet.pointee.pts != cffmpeg_no_timestamp ? packet.pointee.pts : packet.pointee.dts
-    return stamp == cffmpeg_no_timestamp ? nil : Double(stamp) * av_q2d(stream.pointee.time_base)
+    guard stamp != cffmpeg_no_timestamp else { return nil }
+    let seconds = Double(stamp) * av_q2d(stream.pointee.time_base)
+    // More is damage.
+    return abs(seconds) < 1e9 ? seconds : nil
   }
 
   /// When a packet is decoded, which is not after it is shown.
@@ -224,8 +227,8 @@ private final class CopiedScene {
       av_packet_ref(copy, packet), .writing, file: path, "a packet cannot be copied", remedy: remedy)
     let base = reader.stream.pointee.time_base
     let offset = Int64((start / av_q2d(base)).rounded())
-    if copy.pointee.pts != cffmpeg_no_timestamp { copy.pointee.pts -= offset }
-    if copy.pointee.dts != cffmpeg_no_timestamp { copy.pointee.dts -= offset }
+    if copy.pointee.pts != cffmpeg_no_timestamp { copy.pointee.pts &-= offset }
+    if copy.pointee.dts != cffmpeg_no_timestamp { copy.pointee.dts &-= offset }
     if copy.pointee.pts == cffmpeg_no_timestamp { copy.pointee.pts = copy.pointee.dts }
     copy.pointee.pos = -1
     copy.pointee.stream_index = place

@@ -153,6 +153,14 @@ public struct SceneSplitter: Sendable {
     ] where value < least {
       throw refuse("a \(noun) of \(value) is not possible", "Give \(least) or more.")
     }
+    guard (0...51).contains(quality.crf) else {
+      throw refuse("a rate factor of \(quality.crf) is not possible", "Give 0 to 51.")
+    }
+    guard VideoWriter.Quality.presets.contains(quality.preset) else {
+      throw refuse(
+        "\(quality.preset) is no preset of x264",
+        "Give one of \(VideoWriter.Quality.presets.joined(separator: ", ")).")
+    }
     if imagesPerScene > 1000 {
       throw refuse("\(imagesPerScene) pictures of each scene are too many", "Give at most 1000.")
     }
@@ -235,6 +243,13 @@ public struct SceneSplitter: Sendable {
       try progress(SplitProgress(phase: .picturing, frame: $0, frameCount: count))
     }
   }
+}
+
+extension VideoWriter.Quality {
+  /// From the fastest to the one that saves most.
+  static let presets = [
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+  ]
 }
 
 extension VideoReader {

@@ -78,7 +78,7 @@ final class SceneStatistics {
 
 /// Hours, minutes, seconds and thousandths: `00:01:02.500`.
 func timeCode(_ seconds: Double) -> String {
-  let thousandths = Int((seconds * 1000).rounded(.toNearestOrEven))
+  let thousandths = Int((min(max(seconds, 0), 1e12) * 1000).rounded(.toNearestOrEven))
   let (whole, rest) = (thousandths / 1000, thousandths % 1000)
   return String(format: "%02d:%02d:%02d.%03d", whole / 3600, whole / 60 % 60, whole % 60, rest)
 }

@@ -188,7 +188,10 @@ public final class VideoReader {
         .decoding, file: path, "frame \(decoded) is \(wide)x\(high), unlike those before it",
         remedy: "Cut the file where its size changes, or scale it to one size.")
     }
-    let seconds = decoder.seconds(of: frame) ?? (firstSeconds ?? 0) + Double(decoded) / frameRate.value
+    let counted = (firstSeconds ?? 0) + Double(decoded) / frameRate.value
+    // Times beyond 30 years are damage, and too large to count samples by.
+    let stamped = decoder.seconds(of: frame).flatMap { abs($0) < 1e9 ? $0 : nil }
+    let seconds = stamped ?? min(counted, 1e9)
     if firstSeconds == nil { firstSeconds = seconds }
     decoded += 1
     return (frame, seconds)

@@ -43,6 +43,12 @@ struct SplitCommand: ParsableCommand {
       valueName: "file"))
   var statsFile: String?
 
+  @Option(help: "x264's rate factor, from 0, lossless, to 51; 22 is PySceneDetect's.")
+  var crf = 22
+
+  @Option(help: "x264's preset, from ultrafast to veryslow; PySceneDetect's if left out.")
+  var preset = "veryfast"
+
   @Flag(help: "Copy scenes without coding them anew, cut at the last keyframe up to each change.")
   var copy = false
 
@@ -76,6 +82,7 @@ struct SplitCommand: ParsableCommand {
     }
     var splitter = SceneSplitter(filterShorterThan: try filterShorterThan.map(SceneLength.init))
     splitter.output = copy ? .copied : noSplit ? .none : .encoded
+    splitter.quality = VideoWriter.Quality(crf: crf, preset: preset)
     splitter.maximumCount = maxScenes
     splitter.range = try part.range()
     splitter.downscale = detection.downscale

@@ -64,6 +64,40 @@ import Testing
     }
   }
 
+  /// Random bytes in the headers: a split ends with scenes or a sentence.
+  @Test func scrambledFilesDoNotCrash() throws {
+    let folder = try TemporaryFolder()
+    let whole = try write(
+      scenes([6, 6]), to: folder.file("clip.mp4"), audio: .init(sampleRate: 16000, channelCount: 1))
+    try ffmpeg(["-i", whole, "-c", "copy", folder.file("clip.mkv")], in: folder.path)
+    var state: UInt64 = 4
+    var outcomes = 0
+    for round in 0..<60 {
+      let kind = round % 2 == 0 ? "mp4" : "mkv"
+      var broken = try Data(contentsOf: URL(fileURLWithPath: folder.file("clip." + kind)))
+      for _ in 0..<6 {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        let reach = kind == "mp4" ? min(broken.count, 2500) : broken.count
+        broken[Int(state >> 33) % reach] = UInt8(truncatingIfNeeded: state >> 20)
+      }
+      let path = folder.file("broken." + kind)
+      try broken.write(to: URL(fileURLWithPath: path))
+      var splitter = SceneSplitter()
+      splitter.output = round % 4 < 2 ? .copied : .encoded
+      splitter.statisticsFile = folder.file("stats.csv")
+      do {
+        let result = try splitter.split(
+          path, into: folder.file("out"), by: ContentDetector(minimumSceneLength: 2))
+        #expect(!result.scenes.isEmpty)
+      } catch let error as MediaError {
+        #expect(!error.what.isEmpty && !error.remedy.isEmpty)
+      }
+      outcomes += 1
+      #expect(try folder.contents().allSatisfy { !$0.hasSuffix(".partial") })
+    }
+    #expect(outcomes == 60)
+  }
+
   @Test func oneFrameIsOneScene() throws {
     let folder = try TemporaryFolder()
     let path = try write(scenes([1]), to: folder.file("film.mp4"))

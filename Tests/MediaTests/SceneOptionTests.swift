@@ -148,7 +148,8 @@ import Testing
     let path = try write(scenes([3]), to: folder.file("film.mp4"))
     for change in [
       { $0.frameSkip = -1 }, { $0.downscale = 0 }, { $0.maximumCount = 0 }, { $0.imagesPerScene = -1 },
-      { $0.imagesPerScene = 1001 }, { $0.range.skipEnd = -1 },
+      { $0.imagesPerScene = 1001 }, { $0.quality = .init(crf: 52, preset: "veryfast") },
+      { $0.quality = .init(crf: 22, preset: "instant") }, { $0.range.skipEnd = -1 },
       {
         $0.range.end = .frames(2)
         $0.range.duration = .frames(2)
