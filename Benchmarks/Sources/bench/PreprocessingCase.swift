@@ -94,7 +94,7 @@ struct PreprocessingCase {
 
   private func line(_ name: String, _ runs: [WatchedRun], _ output: String) throws -> String {
     let seconds = runs.map(\.seconds).median
-    let files = try FileManager.default.contentsOfDirectory(atPath: output).sorted().map {
+    let files = try ["latents", "conditions", "audio_latents"].map {
       "\(try FileManager.default.contentsOfDirectory(atPath: "\(output)/\($0)").count) \($0)"
     }
     let figures = String(
