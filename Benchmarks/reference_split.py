@@ -30,5 +30,7 @@ scenes = manager.get_scene_list(start_in_scene=True)
 if job == "split":
     split_video_ffmpeg(film, scenes, output_dir=output)
 seconds = time.perf_counter() - start
-peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+# What getrusage says of this process would count the one that started it.
+own = int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+peak = max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 print(json.dumps(dict(frames=frames, seconds=seconds, scenes=len(scenes), peak=peak * 1024)))

@@ -74,8 +74,8 @@ public struct SceneSplitter: Sendable {
   public var imagesPerScene = 0
   /// Where a table of the detector's measurements goes.
   public var statisticsFile: String?
-  /// PySceneDetect's defaults.
-  public var quality = VideoWriter.Quality(crf: 22, preset: "veryfast")
+  /// PySceneDetect's rate factor, with a preset that is faster and nearer to the source, in larger files.
+  public var quality = VideoWriter.Quality(crf: 22, preset: "superfast")
   /// Bytes of decoded frames held back while a cut can still fall before them; beyond it the video is decoded twice.
   var heldLimit = 256 << 20
 

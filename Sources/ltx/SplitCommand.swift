@@ -46,8 +46,8 @@ struct SplitCommand: ParsableCommand {
   @Option(help: "x264's rate factor, from 0, lossless, to 51; 22 is PySceneDetect's.")
   var crf = 22
 
-  @Option(help: "x264's preset, from ultrafast to veryslow; PySceneDetect's if left out.")
-  var preset = "veryfast"
+  @Option(help: "x264's preset, from ultrafast to veryslow; PySceneDetect's is veryfast.")
+  var preset = "superfast"
 
   @Flag(help: "Copy scenes without coding them anew, cut at the last keyframe up to each change.")
   var copy = false

@@ -1,5 +1,4 @@
 import Foundation
-@preconcurrency import Glibc  // its `environ` is a variable; nothing here sets it
 
 /// `ltx split` and PySceneDetect on the same films, in turn: frames per second and peak memory, for looking alone and for the
 /// whole job. The films are made from the clips of Scripts/test-media; each is measured at two lengths.
@@ -72,15 +71,12 @@ struct SplitCase {
   /// Runs the program, start included.
   private func split(_ film: String, job: String) throws -> Result {
     let out = try emptied("ours")
-    var peak = 0
-    let seconds = try seconds {
-      peak = try peakMemory(of: ltx, ["split", film, out] + (job == "detect" ? ["--no-split"] : []))
-    }
+    let run = try WatchedRun.of(ltx, ["split", film, out] + (job == "detect" ? ["--no-split"] : []))
     let lines = try String(contentsOfFile: out + "/scenes.csv", encoding: .utf8).split(separator: "\n")
       .dropFirst()
     let frames = lines.last.flatMap { Int($0.split(separator: ",", omittingEmptySubsequences: false)[2]) }
     guard let frames else { throw BenchmarkError("scenes.csv is empty") }
-    return Result(frames: frames, seconds: seconds, scenes: lines.count, peak: peak)
+    return Result(frames: frames, seconds: run.seconds, scenes: lines.count, peak: run.peak)
   }
 
   private func emptied(_ name: String) throws -> String {
@@ -133,25 +129,5 @@ struct SplitCase {
         "\(program) \(arguments.joined(separator: " ")) ended with \(process.terminationStatus)")
     }
     return String(decoding: data, as: UTF8.self)
-  }
-
-  /// Runs a program to its end without its output; the most memory that it had, in bytes.
-  private func peakMemory(of program: String, _ arguments: [String]) throws -> Int {
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    for descriptor in [STDOUT_FILENO, STDERR_FILENO] {
-      posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_WRONLY, 0)
-    }
-    var words = ([program] + arguments).map { strdup($0) } + [nil]
-    defer { for word in words { free(word) } }
-    var child: pid_t = 0
-    var status: Int32 = 0
-    var usage = rusage()
-    let failure = posix_spawn(&child, program, &actions, nil, &words, environ)
-    guard failure == 0, wait4(child, &status, 0, &usage) == child, status == 0 else {
-      throw BenchmarkError("\(program) split ended with \(failure == 0 ? status : failure)")
-    }
-    return usage.ru_maxrss * 1024
   }
 }
