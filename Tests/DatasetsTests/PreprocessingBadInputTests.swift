@@ -152,6 +152,32 @@ import Torch
     #expect(report.encoded(.latents) == 1)
   }
 
+  @Test func `A row that lacks what others have is told, and its clip is cached`() throws {
+    for name in ["a", "b"] { try fixture.clip("\(name).mp4", frames: 9) }
+    try fixture.dataset([
+      ["video": "a.mp4", "caption": "x", "reference_video": "b.mp4"], ["video": "b.mp4", "caption": "x"],
+    ])
+    for run in ["first", "second"] {
+      let report = try fixture.run(fixture.options())
+      #expect(
+        report.failures.map(\.line) == [3] && report.failures.first?.folder == .referenceLatents, "\(run) run"
+      )
+      #expect(report.failures.first?.reason.contains("the row has no reference_video") == true)
+      #expect(fixture.isCached("latents/b") && fixture.isCached("reference_latents/a"))
+    }
+  }
+
+  @Test func `Columns that nothing can be made of are told`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([["video": "a.mp4", "caption": "x", "audio_mask": "m.wav", "note": "y"]])
+    var options = try fixture.options()
+    options.sound = .skipped
+    let report = try fixture.run(options)
+    #expect(report.failures.isEmpty)
+    #expect(report.notes.contains("the column \"audio_mask\" is not read: sound is left out"))
+    #expect(report.notes.contains("columns that nothing reads: note"))
+  }
+
   @Test func `A clip that is changed while it is read is not cached`() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])

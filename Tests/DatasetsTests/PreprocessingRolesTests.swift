@@ -121,8 +121,9 @@ import Torch
     try WAVWriter.write(
       [(0..<20_800).map { $0 < 8000 ? 0.9 : 0 }], sampleRate: 16000, to: fixture.file("mask.wav"))
     try fixture.dataset([
-      ["audio": "a.wav", "caption": "x", "audio_mask": "mask.wav"], ["audio": "b.wav", "caption": "x"],
-      ["audio": "c.wav", "caption": "x"],
+      ["audio": "a.wav", "caption": "x", "audio_mask": "mask.wav"],
+      ["audio": "b.wav", "caption": "x", "audio_mask": "mask.wav"],
+      ["audio": "c.wav", "caption": "x", "audio_mask": "mask.wav"],
     ])
     var options = try fixture.options("")
     options.audioDurations = [0.5, 1, 2]

@@ -67,7 +67,9 @@ struct PreprocessingCase {
       ours.append(
         try WatchedRun.of(
           ltx,
-          ["preprocess", "--compat"] + arguments(dataset, Self.bucket, output) + ["--threads", String(Threads.count)]))
+          ["preprocess", "--compat"] + arguments(dataset, Self.bucket, output) + [
+            "--threads", String(Threads.count),
+          ]))
       guard let reference else { continue }
       try remove(referenceOutput)
       theirs.append(

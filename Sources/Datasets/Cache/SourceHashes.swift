@@ -11,6 +11,10 @@ final class SourceHashes: Sendable {
     var changed: String
     var inode: UInt
     var sha256: String
+    /// Whether the file had not been changed for a while: it may change again within a tick of the file system's clock.
+    var isSettled = true
+
+    private enum CodingKeys: CodingKey { case bytes, modified, changed, inode, sha256 }
   }
 
   private let path: String
@@ -59,14 +63,11 @@ final class SourceHashes: Sendable {
     let digest = try FileDigest.sha256(of: path)
     let entry = Entry(
       bytes: Int(now.st_size), modified: Self.text(now.st_mtim), changed: Self.text(now.st_ctim),
-      inode: now.st_ino, sha256: digest)
-    // A file that was changed a moment ago may change again within the same tick of the file system's clock.
-    let isSettled = Date().timeIntervalSince1970 - Double(now.st_ctim.tv_sec) > 2
-    if isSettled {
-      entries.withLock {
-        $0.known[path] = entry
-        $0.hasChanged = true
-      }
+      inode: now.st_ino, sha256: digest,
+      isSettled: Date().timeIntervalSince1970 - Double(now.st_ctim.tv_sec) > 2)
+    entries.withLock {
+      $0.known[path] = entry
+      $0.hasChanged = true
     }
     return digest
   }
@@ -98,7 +99,8 @@ final class SourceHashes: Sendable {
     guard let known = entries.withLock({ $0.hasChanged ? $0.known : nil }) else { return }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    try encoder.encode(known).write(to: URL(fileURLWithPath: path), options: .atomic)
+    try encoder.encode(known.filter(\.value.isSettled)).write(
+      to: URL(fileURLWithPath: path), options: .atomic)
     entries.withLock { $0.hasChanged = false }
   }
 }

@@ -86,6 +86,9 @@ struct CacheRules: Sendable {
     textEncoder = try identity(.textEncoder) + (options.textEncoder8bit ? " int8" : "")
   }
 
+  /// - Throws: `MediaError` for a file that is not there.
+  func requireSource(_ path: String) throws { _ = try hashes.snapshot(of: path) }
+
   /// Of text features.
   func conditions(prompt: String) -> Fingerprint {
     Fingerprint(

@@ -58,6 +58,14 @@ public struct PreprocessingPlan: Sendable {
       report.rows += 1
       do {
         let found = try check.work(sample)
+        for (role, folder, base) in Self.companions
+        where dataset.columns[role] != nil && sample.paths[role] == nil && check.wanted(sample).contains(base)
+        {
+          report.add(
+            folder, sample,
+            "\(sample.media): the row has no \(role.rawValue), which others have; add it or remove the row",
+            check)
+        }
         if found.pending.contains(.latents), let path = sample.paths[.video] {
           try ClipReader(
             buckets: options.buckets, frameRate: options.frameRate, isCompatible: options.isCompatible
@@ -84,6 +92,12 @@ public struct PreprocessingPlan: Sendable {
       ? path : (path as NSString).deletingLastPathComponent
     return absolutePath(".precomputed", in: folder)
   }
+
+  /// Columns that every row must fill if any does: a sample without would be left out of training.
+  private static let companions: [(role: Role, folder: CacheFolder, of: CacheFolder)] = [
+    (.referenceVideo, .referenceLatents, .latents), (.videoMask, .videoMasks, .latents),
+    (.referenceAudio, .referenceAudioLatents, .conditions), (.audioMask, .audioMasks, .audioLatents),
+  ]
 
   /// Checks that both the checkpoint and the text encoder are of kinds that can be used.
   private static func requireModels(
@@ -188,6 +202,18 @@ public struct PreprocessingPlan: Sendable {
     notes.append("columns: " + renamed.joined(separator: ", "))
     if !dataset.columns.unused.isEmpty {
       notes.append("columns that nothing reads: " + dataset.columns.unused.joined(separator: ", "))
+    }
+    let hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
+    let hasSound = dataset.samples.contains {
+      $0.paths[.audio] != nil || $0.paths[.video] != nil && options.sound != .skipped
+    }
+    for (role, isUsed, reason) in [
+      (Role.referenceVideo, hasVideo, "there are no videos"), (.videoMask, hasVideo, "there are no videos"),
+      (.audioMask, hasSound, "sound is left out"),
+    ] where !isUsed {
+      if let column = dataset.columns[role] {
+        notes.append("the column \"\(column)\" is not read: \(reason)")
+      }
     }
     if options.isCompatible {
       notes.append("--compat: all as the reference's scripts do it, with their known faults")

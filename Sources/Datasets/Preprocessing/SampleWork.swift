@@ -111,20 +111,25 @@ struct SampleCheck: Sendable {
 
   /// What the latents of an earlier run say of their clip, if they are up to date.
   func cachedFacts(_ sample: DatasetSample) throws -> ClipFacts? {
-    guard sample.paths[.video] != nil,
+    guard sample.paths[.video] != nil, file(.latents, sample).exists,
       isUpToDate(.latents, sample, try expected(.latents, sample, prompt: "", clip: nil))
     else { return nil }
     return file(.latents, sample).fingerprint.flatMap(ClipFacts.init)
   }
 
-  /// Looks through a sample's files.
+  /// Looks through a sample's files. Sources are read only where there is something to compare them with.
   ///
-  /// - Throws: `MediaError` for a source that is missing or can't be read.
+  /// - Throws: `MediaError` for a clip, or a sound by itself, that is missing or can't be looked at.
   func work(_ sample: DatasetSample) throws -> SampleWork {
     let prompt = options.captions.prompt(sample.caption)
+    if let first = sample.paths[.video] ?? sample.paths[.audio] { try rules.requireSource(first) }
     let clip = try cachedFacts(sample)
     var work = SampleWork(sample: sample, prompt: prompt, pending: [])
     for folder in wanted(sample) {
+      guard clip != nil || file(folder, sample).exists else {
+        work.pending.insert(folder)
+        continue
+      }
       let expectation: Expectation
       do {
         expectation = try expected(folder, sample, prompt: prompt, clip: clip)
