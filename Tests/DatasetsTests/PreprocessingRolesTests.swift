@@ -48,6 +48,13 @@ import Torch
       try ["num_time_steps", "frequency_bins"].map { Int(try found.tensor($0).item()) }
         == Array(wanted.shape[1...]))
 
+    // A check of the cache knows why there is none.
+    let incomplete = try CacheChecker(cache: fixture.scratch.path).run().problems.filter {
+      $0.kind == .incomplete
+    }
+    #expect(incomplete.map(\.sample) == ["mute"])
+    #expect(incomplete.first?.problem.contains("for its clip has no sound") == true)
+
     // Padded with silence to the same length, and told.
     #expect(try fixture.cached("audio_latents/short").tensor("latents").shape == wanted.shape)
     #expect(report.warnings.map(\.sample) == ["short"])

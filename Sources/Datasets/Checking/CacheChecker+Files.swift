@@ -75,12 +75,16 @@ extension CacheChecker {
       // Text features are always needed, the rest where some samples have it.
       guard content == .conditions || !own.isEmpty else { continue }
       for (name, path) in names where own[name] == nil {
+        let isSilent =
+          content == .audioLatents
+          && reading[primary, name]?.metadata[Fingerprint.Key.sourceSound.rawValue] == "no"
         problems.append(
           DatasetProblem(
             .incomplete, file: cache.relative(path), sample: name,
             content == .conditions
               ? "has no text features, conditions/\(name): training leaves it out"
-              : "has no \(content.rawValue)/\(name); \(own.count) of \(names.count) samples have such a file")
+              : "has no \(content.rawValue)/\(name)\(isSilent ? ", for its clip has no sound" : ""); "
+                + "\(own.count) of \(names.count) samples have such a file")
         )
       }
       let base = content.base.flatMap { cache.files[$0]?.isEmpty ?? true ? nil : $0 } ?? primary
