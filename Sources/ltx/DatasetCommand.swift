@@ -115,9 +115,8 @@ struct CheckDatasetCommand: ParsableCommand {
       text += "\(kind.title): \(problems.count)\n"
       for problem in problems { text += "  \(problem)\n" }
     }
-    let count = report.problems.count
-    let found = count == 0 ? "nothing is wrong" : count == 1 ? "1 problem" : "\(count) problems"
-    return text + "\(report.samples) samples, \(report.files) files: \(found)\n"
+    let found = report.problems.isEmpty ? "nothing is wrong" : counted(report.problems.count, "problem")
+    return text + "\(counted(report.samples, "sample")), \(counted(report.files, "file")): \(found)\n"
   }
 }
 

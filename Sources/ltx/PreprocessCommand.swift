@@ -129,7 +129,7 @@ struct PreprocessCommand: ParsableCommand {
     }
     if !report.table.isEmpty { print(report.table) }
     print(
-      "\(report.rows) rows: \(report.upToDate) up to date, \(Set(report.failures.map { $0.sample ?? "\($0.line ?? 0)" }).count) "
+      "\(counted(report.rows, "row")): \(report.upToDate) up to date, \(Set(report.failures.map { $0.sample ?? "\($0.line ?? 0)" }).count) "
         + "failed; cached in \(report.outputFolder)")
   }
 

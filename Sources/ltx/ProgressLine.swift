@@ -98,3 +98,6 @@ final class PhasedProgress {
     label = nil
   }
 }
+
+/// `1 row`, `2 rows`.
+func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }

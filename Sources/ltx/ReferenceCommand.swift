@@ -93,8 +93,8 @@ struct ReferenceCommand: ParsableCommand {
     for note in summary.notes { printError("note: \(note)") }
     for failure in summary.failures { printError("error: \(failure)") }
     print(
-      "\(plan.clipCount) clips: \(summary.made) references made, \(summary.upToDate) up to date; "
-        + "\(summary.failures.count) rows failed")
+      "\(counted(plan.clipCount, "clip")): \(counted(summary.made, "reference")) made, \(summary.upToDate) up to date; "
+        + "\(counted(summary.failures.count, "row")) failed")
     if !summary.failures.isEmpty { throw ExitCode(1) }
   }
 

@@ -87,7 +87,7 @@ import Testing
           "--text-encoder-path", model.textEncoder, "--skip-audio",
         ], in: scratch.path, environment: ["RANK": "\(rank)", "WORLD_SIZE": "2"])
     }
-    #expect(shares.allSatisfy { $0.status == 0 && $0.output.contains("1 rows: 0 up to date, 0 failed") })
+    #expect(shares.allSatisfy { $0.status == 0 && $0.output.contains("1 row: 0 up to date, 0 failed") })
     #expect(scratch.files(below: ".precomputed/latents") == ["a.safetensors", "b.safetensors"])
   }
 

@@ -15,7 +15,7 @@ import Testing
     try shop.write("data.json", "[\n  {\n    \"video\": \"a.mp4\"\n  }\n]\n")
     let official = try Program.run(["reference", ".", "-o", "data.json"], in: shop.path)
     #expect(official.status == 0, "\(official.errors)")
-    #expect(official.output == "1 clips: 1 references made, 0 up to date; 0 rows failed\n")
+    #expect(official.output == "1 clip: 1 reference made, 0 up to date; 0 rows failed\n")
     let wanted = [
       "[", "  {", "    \"video\": \"a.mp4\",", "    \"reference_video\": \"a_reference.mp4\"", "  }", "]",
     ]
@@ -25,7 +25,7 @@ import Testing
     #expect(again.status == 0 && again.output.contains("1 up to date"))
     let grey = try Program.run(
       ["reference", "data.json", "--type", "grayscale", "--override"], in: shop.path)
-    #expect(grey.status == 0 && grey.output.contains("1 references made"))
+    #expect(grey.status == 0 && grey.output.contains("1 reference made"))
 
     try shop.write("bad.csv", "video,caption\na.mp4,x\nno.mp4,y\n")
     let bad = try Program.run(
