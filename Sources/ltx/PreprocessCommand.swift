@@ -160,7 +160,7 @@ extension CacheFormat: ExpressibleByArgument {}
 /// Shows what preprocessing reports.
 private final class PreprocessingProgress {
   private let progress = PhasedProgress()
-  /// Whether any sample has been finished.
+  /// Whether the models are loaded, and the work has begun.
   private(set) var hasEncoded = false
 
   func show(_ event: PreprocessingEvent) {
@@ -168,7 +168,7 @@ private final class PreprocessingProgress {
     case .loading(.captions, let total): say("loading the text encoder for \(total) captions")
     case .loading(.media, let total): say("loading the VAEs for \(total) samples")
     case .advanced(let phase, let done, let total):
-      hasEncoded = hasEncoded || done > 0
+      hasEncoded = true
       let unit = phase == .captions ? "captions" : "samples"
       progress.show("encoding \(unit)", done, of: total, unit: unit)
     }

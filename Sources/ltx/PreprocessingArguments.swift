@@ -75,11 +75,11 @@ struct PreprocessingContentOptions: ParsableArguments {
   var referenceTemporalScaleFactor = 1
 
   func validate() throws {
-    guard referenceDownscaleFactor >= 1 else {
-      throw ValidationError("--reference-downscale-factor must be 1 or more")
+    guard (1...1024).contains(referenceDownscaleFactor) else {
+      throw ValidationError("--reference-downscale-factor must be from 1 to 1024")
     }
-    guard referenceTemporalScaleFactor >= 1 else {
-      throw ValidationError("--reference-temporal-scale-factor must be 1 or more")
+    guard (1...1024).contains(referenceTemporalScaleFactor) else {
+      throw ValidationError("--reference-temporal-scale-factor must be from 1 to 1024")
     }
     guard !(withAudio && skipAudio) else {
       throw ValidationError("--with-audio and --skip-audio contradict each other; leave one of them out")

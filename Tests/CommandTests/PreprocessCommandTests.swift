@@ -49,7 +49,7 @@ import Testing
     (["--audio-durations", "1;x"], "--audio-durations: \"x\" is no length"),
     (["--with-audio", "--skip-audio"], "contradict each other"),
     (["--batch-size", "0"], "--batch-size must be 1 or more"),
-    (["--reference-downscale-factor", "0"], "must be 1 or more"),
+    (["--reference-downscale-factor", "0"], "must be from 1 to 1024"),
     (["--format", "csv"], "safetensors"),
     (["--caption-column", "words"], "there is no column \"words\""),
     (["--fps", "0"], "not possible"),

@@ -207,6 +207,34 @@ import Testing
     #expect(found.problems[0].problem.contains(problem))
   }
 
+  /// A quote that is closed by the next row's takes no other row along.
+  @Test func `CSV with a quote that another row closes`() throws {
+    try scratch.write("video,caption\na.mp4,\"open\nb.mp4,y\nc.mp4,\"good\"\n", to: "d.csv")
+    let dataset = try Dataset(path: scratch.file("d.csv"))
+    #expect(dataset.samples.map(\.media) == ["b.mp4", "c.mp4"])
+    #expect(dataset.problems.map(\.line) == [2])
+  }
+
+  @Test func `JSON with a bracket too many`() throws {
+    try scratch.write(
+      """
+      [
+      {"video": "a.mp4", "caption": "x"}},
+      {"video": "b.mp4", "caption": "y"}
+      ]
+      """, to: "d.json")
+    let dataset = try Dataset(path: scratch.file("d.json"))
+    #expect(dataset.samples.map(\.media).contains("b.mp4"))
+    #expect(dataset.problems.map(\.line) == [2])
+  }
+
+  /// A file system tells them apart, though Unicode calls them equivalent.
+  @Test func `Names that only look alike are two samples`() throws {
+    try scratch.write("video,caption\ncaf\u{e9}.mp4,x\ncafe\u{301}.mp4,y\n", to: "d.csv")
+    let dataset = try Dataset(path: scratch.file("d.csv"))
+    #expect(dataset.samples.count == 2 && dataset.problems.isEmpty)
+  }
+
   @Test func `CSV whose header is broken`() throws {
     #expect(error("video,caption,video\na.mp4,x,y\n", "d.csv").contains("\"video\" stands twice"))
     #expect(error("video,\"caption\na.mp4,x\n", "d.csv").contains("d.csv:1: a quote is opened"))

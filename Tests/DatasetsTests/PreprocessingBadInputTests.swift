@@ -182,9 +182,57 @@ import Torch
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
     let plan = try PreprocessingPlan(fixture.options())
-    let before = try plan.hashes.snapshot(of: fixture.file("a.mp4"))
-    try fixture.clip("a.mp4", frames: 10)
-    #expect(try plan.hashes.snapshot(of: fixture.file("a.mp4")) != before)
+    let reader = SampleReader(
+      options: plan.options, check: plan.check, hashes: plan.hashes, factors: plan.factors)
+    let path = fixture.file("a.mp4")
+    let before = try plan.hashes.snapshot(of: path)
+    var result = PreparedSample(plan.work[0])
+    let clips = ClipReader(buckets: plan.options.buckets)
+    _ = try reader.readClip(path, .latents, since: before, &result) { try clips.read(path) }
+    #expect(
+      message {
+        _ = try reader.readClip(path, .latents, since: before, &result) {
+          let clip = try clips.read(path)
+          try fixture.clip("a.mp4", frames: 10)
+          return clip
+        }
+      }.contains("a.mp4: was changed while it was read"))
+  }
+
+  @Test func `Times that jump are a row's failure`() throws {
+    try fixture.clip("good.mp4", frames: 9)
+    try fixture.clip("even.mp4", frames: 20)
+    try runFFmpeg([
+      "-i", fixture.file("even.mp4"), "-vf", "setpts=if(lt(N\\,4)\\,N*0.04\\,900000+N*0.04)/TB", "-vsync",
+      "vfr", "-enc_time_base", "1:1000", "-c:v", "ffv1", fixture.file("jumps.mkv"),
+    ])
+    try fixture.dataset([("jumps.mkv", "x"), ("good.mp4", "x")])
+    let report = try fixture.run(fixture.options())
+    #expect(report.failures.map(\.line) == [2])
+    #expect(report.failures.first?.sample == "jumps")
+    #expect(report.encoded(.latents) == 1)
+  }
+
+  @Test func `A pipe is no clip`() throws {
+    try fixture.clip("good.mp4", frames: 9)
+    try #require(mkfifo(fixture.file("pipe.mp4"), 0o600) == 0)
+    try fixture.dataset([("pipe.mp4", "x"), ("good.mp4", "x")])
+    let report = try fixture.run(fixture.options())
+    #expect(report.failures.map(\.line) == [2] && report.encoded(.latents) == 1)
+    #expect(report.failures.first?.reason.contains("is no file, but a pipe or a device") == true)
+  }
+
+  @Test func `A mask for a sound that there is not`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.sound("mask.wav", seconds: 1)
+    try fixture.dataset([["video": "a.mp4", "caption": "x", "audio_mask": "mask.wav"]])
+    for _ in ["first run", "second run"] {
+      let report = try fixture.run(fixture.options())
+      #expect(report.failures.map(\.folder) == [.audioMasks])
+      #expect(
+        report.failures.first?.reason.contains("has no sound that the row's mask could belong to") == true)
+      #expect(fixture.isCached("latents/a"))
+    }
   }
 
   // MARK: Disks and rights

@@ -160,6 +160,44 @@ import Torch
     #expect(try fixture.run(fixture.options()).upToDate == 1)
   }
 
+  @Test func `A sound whose column is gone is gone with its file`() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.sound("own.wav", seconds: 1)
+    try fixture.dataset([["video": "a.mp4", "caption": "x", "audio": "own.wav"]])
+    #expect(try fixture.run(fixture.options()).encoded(.audioLatents) == 1)
+    try fixture.dataset([("a.mp4", "x")])
+    #expect(try fixture.run(fixture.options()).failures.isEmpty)
+    #expect(!fixture.isCached("audio_latents/a") && fixture.isCached("latents/a"))
+  }
+
+  @Test func `Files that nothing asks for any more are told`() throws {
+    try fixture.clip("a.mp4", frames: 9, sound: 1)
+    try fixture.dataset([["video": "a.mp4", "caption": "x", "reference_video": "a.mp4"]])
+    var options = try fixture.options()
+    #expect(try !fixture.run(options).notes.contains { $0.contains("earlier run") })
+    try fixture.dataset([("a.mp4", "x")])
+    options.sound = .skipped
+    let told = try fixture.run(options).notes.filter { $0.contains("made by an earlier run") }
+    #expect(told.count == 2)
+    #expect(told.first?.hasPrefix("audio_latents/ holds") == true)
+    #expect(told.last?.hasPrefix("reference_latents/ holds") == true)
+    #expect(fixture.isCached("reference_latents/a"), "what was paid for is not thrown away")
+  }
+
+  /// "é" is one code point or two: equal as strings of Unicode, not to a tokenizer.
+  @Test func `Captions that only look alike are encoded each`() throws {
+    for name in ["a", "b"] { try fixture.clip("\(name).mp4", frames: 9) }
+    try fixture.dataset([("a.mp4", "caf\u{e9}"), ("b.mp4", "cafe\u{301}")])
+    try fixture.run(fixture.options())
+    let (a, b) = (try fixture.cached("conditions/a"), try fixture.cached("conditions/b"))
+    #expect(
+      try a.tensor("prompt_attention_mask").array(of: Float.self)
+        != b.tensor("prompt_attention_mask").array(of: Float.self)
+        || fixture.difference(a.tensor("video_prompt_embeds"), b.tensor("video_prompt_embeds")) > 0)
+    try fixture.dataset([("a.mp4", "cafe\u{301}"), ("b.mp4", "cafe\u{301}")])
+    #expect(try fixture.run(fixture.options()).encoded(.conditions) == 1)
+  }
+
   /// Between the two formats, training must not find an older file beside a newer one.
   @Test func `Another format takes the place of the first`() throws {
     try fixture.clip("a.mp4", frames: 9, sound: 1)

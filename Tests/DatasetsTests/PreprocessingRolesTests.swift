@@ -145,12 +145,21 @@ import Torch
     let ones = mask.prefix { $0 == 1 }.count
     #expect(abs(ones - 13) <= 1 && mask[ones...].allSatisfy { $0 == 0 })  // half a second of 0.04 s steps
 
+    func requireMasksFit() throws {
+      for name in ["a", "b"] {
+        let steps = Int(try fixture.cached("audio_latents/\(name)").tensor("num_time_steps").item())
+        #expect(try fixture.cached("audio_masks/\(name)").tensor("mask").shape == [steps])
+      }
+    }
     let again = try fixture.run(options)
+    #expect(again.upToDate(.audioMasks) == 2 && again.encoded(.audioMasks) == 0)
     #expect(again.upToDate(.audioLatents) == 2 && again.encoded(.audioLatents) == 0)
     options.audioDurations = [0.5, 1, 1.2]
     #expect(try fixture.run(options).encoded(.audioLatents) == 1)
+    try requireMasksFit()
     options.audioDurations = []
     #expect(try fixture.run(options).encoded(.audioLatents) == 3)
+    try requireMasksFit()
     #expect(try fixture.cached("audio_latents/a").tensor("duration").item() == 1.3)
     #expect(try fixture.run(options).encoded(.audioLatents) == 0)
   }
@@ -321,6 +330,11 @@ import Torch
         "RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_NTASKS": "4",
       ])
       .count == 2)
+    // The body of a job script is one process, whatever the job was given; srun's steps are as many as they say.
+    var job = ["SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"]
+    #expect(try ProcessShare(environment: job) == .whole)
+    job["SLURM_STEP_NUM_TASKS"] = "2"
+    #expect(try ProcessShare(environment: job).count == 2)
     for bad in [
       ["RANK": "2", "WORLD_SIZE": "2"], ["RANK": "x", "WORLD_SIZE": "2"], ["RANK": "0", "WORLD_SIZE": "0"],
     ] {

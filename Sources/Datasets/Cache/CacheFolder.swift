@@ -47,9 +47,8 @@ public enum CacheFolder: String, CaseIterable, Sendable, Codable, CodingKeyRepre
     var files: [String: String] = [:]
     for case let relative as String in found {
       let url = URL(fileURLWithPath: relative)
-      guard CacheFormat(rawValue: url.pathExtension) != nil, !url.lastPathComponent.hasPrefix(".") else {
-        continue
-      }
+      // Files in the making end otherwise.
+      guard CacheFormat(rawValue: url.pathExtension) != nil else { continue }
       files[String(relative.dropLast(url.pathExtension.count + 1))] = "\(folder)/\(relative)"
     }
     return files

@@ -1,8 +1,9 @@
 import Foundation
 import LTX
+import TensorFiles
 
 /// Tells model files apart without reading all of their many gigabytes: by their size, their first megabytes (the
-/// names and shapes of all tensors) and samples of the rest. Other weights differ in all places.
+/// names and shapes of all tensors), the beginning of each tensor, and samples of the rest. Other weights differ in all places.
 public enum FileIdentity {
   private static let start = 4 << 20
   private static let sample = 4096
@@ -28,6 +29,9 @@ public enum FileIdentity {
 
   private static func files(_ path: String) throws -> [String] {
     var isFolder: ObjCBool = false
+    // An index stands for the shards beside it.
+    let folder = (path as NSString).deletingLastPathComponent
+    let path = path.hasSuffix(".index.json") ? folder.isEmpty ? "." : folder : path
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
       return [path]
     }
@@ -50,6 +54,7 @@ public enum FileIdentity {
     hash.add(UInt64(size))
     try add(descriptor, 0..<min(size, start), path, to: &hash)
     guard size > start else { return }
+    if path.hasSuffix(".safetensors") { try addTensors(path, descriptor, to: &hash) }
     let rest = size - start
     if rest <= samples * sample {
       try add(descriptor, start..<size, path, to: &hash)
@@ -59,6 +64,14 @@ public enum FileIdentity {
         try add(descriptor, offset..<offset + sample, path, to: &hash)
       }
     }
+  }
+
+  /// The beginning of each tensor, in the order of the file.
+  private static func addTensors(_ path: String, _ descriptor: Int32, to hash: inout Hash) throws {
+    let ranges = try SafetensorsFile(path: path).entries.values.map(\.range).sorted {
+      $0.lowerBound < $1.lowerBound
+    }
+    for range in ranges { try add(descriptor, range.prefix(sample), path, to: &hash) }
   }
 
   private static func add(

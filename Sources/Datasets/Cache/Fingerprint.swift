@@ -50,7 +50,10 @@ public struct Fingerprint: Equatable, Sendable {
   }
 
   /// Whether a file with this metadata was made from just this.
-  func fits(_ metadata: Fingerprint) -> Bool { fields.allSatisfy { metadata.fields[$0] == $1 } }
+  func fits(_ metadata: Fingerprint) -> Bool {
+    // To the letter: Swift takes texts for equal that Unicode calls equivalent, and tokenizers don't.
+    fields.allSatisfy { metadata.fields[$0]?.utf8.elementsEqual($1.utf8) ?? false }
+  }
 
   /// With more that is worth keeping in the file.
   func adding(_ more: [Key: String]) -> Fingerprint {

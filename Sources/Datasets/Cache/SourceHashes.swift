@@ -61,6 +61,10 @@ final class SourceHashes: Sendable {
     let now = try status(path)
     if let entry = entries.withLock({ $0.known[path] }), describes(entry, now) { return entry.sha256 }
     let digest = try FileDigest.sha256(of: path)
+    let after = try status(path)
+    guard after.st_size == now.st_size, Self.text(after.st_mtim) == Self.text(now.st_mtim),
+      Self.text(after.st_ctim) == Self.text(now.st_ctim), after.st_ino == now.st_ino
+    else { throw Self.changed(path) }
     let entry = Entry(
       bytes: Int(now.st_size), modified: Self.text(now.st_mtim), changed: Self.text(now.st_ctim),
       inode: now.st_ino, sha256: digest,
@@ -70,6 +74,12 @@ final class SourceHashes: Sendable {
       $0.hasChanged = true
     }
     return digest
+  }
+
+  /// A file that is still being written.
+  static func changed(_ path: String) -> MediaError {
+    MediaError(
+      .decoding, file: path, "was changed while it was read", remedy: "Run again when it is finished.")
   }
 
   private func describes(_ entry: Entry, _ status: stat) -> Bool {
@@ -86,8 +96,9 @@ final class SourceHashes: Sendable {
           ? "there is no such file" : "can't be looked at (\(String(cString: strerror(errno))))",
         remedy: "Media paths are relative to the dataset; correct the path or remove the row.")
     }
-    guard status.st_mode & S_IFMT != S_IFDIR else {
-      throw MediaError(.notReadable, file: path, "is a folder", remedy: "Name a media file.")
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      let kind = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "no file, but a pipe or a device"
+      throw MediaError(.notReadable, file: path, "is \(kind)", remedy: "Name a media file.")
     }
     return status
   }

@@ -30,8 +30,8 @@ struct CSVRecords {
       if record.fields != [""] { records.append(record) }
     } catch {
       problems.append(RowProblem(line: start.line, error.problem))
-      // A quote that is never closed would take the rest of the file along.
-      if error == .unclosed { (position, line) = start }
+      // A quote that is never closed, or closed by the next one further down, would take other rows along.
+      if error == .unclosed || line > start.line { (position, line) = start }
       while position < bytes.count, bytes[position] != UInt8(ascii: "\n") { position += 1 }
       if advance(over: UInt8(ascii: "\n")) { line += 1 }
     }

@@ -39,18 +39,18 @@ public struct Dataset: Sendable {
     columns = try DatasetColumns(of: file, named: named)
     var samples: [DatasetSample] = []
     var problems = file.problems
-    var places: [String: DatasetRow] = [:]
+    var places: [[UInt8]: DatasetRow] = [:]
     for (index, row) in file.rows.enumerated() {
       do {
         let sample = try Self.sample(row, index, columns, file.root)
-        if let first = places[sample.name] {
+        if let first = places[Array(sample.name.utf8)] {
           throw RowProblem(
             line: row.line,
             "\(sample.media) would be cached under the same name as "
               + "\(first.line.map { "the row of line \($0)" } ?? "another file"), \(sample.name); "
               + "list a clip once, and rename files that differ in their extension only")
         }
-        places[sample.name] = row
+        places[Array(sample.name.utf8)] = row
         samples.append(sample)
       } catch let problem as RowProblem {
         problems.append(problem)

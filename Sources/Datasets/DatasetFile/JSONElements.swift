@@ -112,6 +112,10 @@ private struct Scanner {
         continue
       case UInt8(ascii: ",") where depth == 0, UInt8(ascii: "]") where depth == 0:
         return bytes[start..<position]
+      case UInt8(ascii: "}") where depth == 0:
+        // One bracket too many ends the element, which can't be read, and nothing else.
+        step()
+        return bytes[start..<position]
       case UInt8(ascii: "{") where startsLine && depth == 1 && bytes[start] == byte:
         return bytes[start..<position]
       case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1

@@ -80,7 +80,10 @@ struct MediaFolder {
     }
     var files: [String] = []
     while let file = found.nextObject() as? String {
-      if (file as NSString).lastPathComponent.hasPrefix(".") {
+      // A cache that lies within the folder holds no clips of its own.
+      let isCache = FileManager.default.fileExists(
+        atPath: "\(path)/\(file)/\(CacheFolder.conditions.rawValue)")
+      if (file as NSString).lastPathComponent.hasPrefix(".") || isCache {
         found.skipDescendants()
       } else {
         files.append(file)

@@ -147,10 +147,16 @@ struct CacheRules: Sendable {
   ///
   /// - Parameters:
   ///   - seconds: as long as a clip; nil where the sound's own length decides.
-  func sound(_ folder: CacheFolder, _ path: String, seconds: Double?) throws -> Fingerprint {
+  ///   - isClip: whether it is the clip's own, which keeps its place beside the picture.
+  func sound(
+    _ folder: CacheFolder, _ path: String, seconds: Double?, isClip: Bool = false
+  ) throws -> Fingerprint {
     var result = Fingerprint(
       folder,
-      [.source: try hashes.sha256(of: path), .model: audioModel, .dtype: "float32", .options: settings()])
+      [
+        .source: try hashes.sha256(of: path), .model: audioModel, .dtype: "float32",
+        .options: settings(isClip ? "clip" : nil),
+      ])
     if let seconds { result[.seconds] = "\(seconds)" }
     return result
   }
@@ -159,7 +165,8 @@ struct CacheRules: Sendable {
     var result = Fingerprint(
       .audioMasks, [.source: try hashes.sha256(of: path), .model: audioModel, .options: settings()])
     result[.clip] = sound[.source]
-    result[.seconds] = sound[.seconds]
+    // A sound of its own length may become longer or shorter with the durations there are to choose from.
+    result[.seconds] = sound[.seconds] ?? "of \(options.audioDurations)"
     return result
   }
 

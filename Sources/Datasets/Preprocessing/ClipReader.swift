@@ -124,12 +124,19 @@ struct ClipReader: Sendable {
     let reader = try open(path)
     let ownRate = reader.isImage ? 1 : reader.frameRate.value
     if let frameRate, !reader.isImage {
-      return (try FrameTimeline.steady(count, of: reader, rate: frameRate, make), reader, frameRate, false)
+      let length = max(1 / frameRate, 1 / ownRate)
+      return (
+        try FrameTimeline.steady(count, of: reader, rate: frameRate, length: length, make), reader, frameRate,
+        false
+      )
     }
     let (frames, trueRate) = try FrameTimeline.first(count, of: reader, make)
     guard !isCompatible, let trueRate else { return (frames, reader, ownRate, false) }
     let again = try open(path)
-    return (try FrameTimeline.steady(count, of: again, rate: trueRate, make), again, trueRate, true)
+    return (
+      try FrameTimeline.steady(count, of: again, rate: trueRate, length: 1 / trueRate, make), again, trueRate,
+      true
+    )
   }
 
   func open(_ path: String) throws -> VideoReader {

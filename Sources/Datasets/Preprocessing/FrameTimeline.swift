@@ -20,14 +20,23 @@ enum FrameTimeline {
       last = frame.seconds
       frames.append(try make(frame))
     }
-    return (frames, drift > 1 && last > 0 ? Double(frames.count - 1) / last : nil)
+    guard drift > 1, last > 0 else { return (frames, nil) }
+    let trueRate = Double(frames.count - 1) / last
+    guard trueRate > rate / 100, last < 1e5 else {
+      throw MediaError(
+        .decoding, file: reader.path,
+        "the times of its first \(frames.count) frames jump by \(last < 1e9 ? "\(Int(last)) s" : "years")",
+        remedy: "Convert the file anew, or cut it there.")
+    }
+    return (frames, trueRate)
   }
 
   /// Frame k is the one that is on the screen at k / `rate` seconds, for half a frame's time is nothing.
   ///
+  /// - Parameter length: seconds that the last frame stays.
   /// - Returns: `count` frames, fewer where the video ends.
   static func steady<Result>(
-    _ count: Int, of reader: VideoReader, rate: Double, _ make: (RGBFrame) throws -> Result
+    _ count: Int, of reader: VideoReader, rate: Double, length: Double, _ make: (RGBFrame) throws -> Result
   ) throws -> [Result] {
     var frames: [Result] = []
     guard var shown = try reader.next() else { return [] }
@@ -39,8 +48,7 @@ enum FrameTimeline {
         (shown, made) = (following, nil)
         next = try reader.next()
       }
-      // The last frame stays as long as others.
-      let end = shown.seconds + 1 / rate
+      let end = shown.seconds + length
       guard next != nil || Double(frames.count) / rate < end - 1e-6 else { break }
       let frame = try made ?? make(shown)
       made = frame

@@ -4,8 +4,8 @@ import NN
 import TensorFiles
 import Torch
 
-/// The VAEs at work: what was read becomes what is stored.
-struct MediaEncoder {
+/// The VAEs at work: what was read becomes what is stored. Each is loaded when it is first needed.
+final class MediaEncoder {
   /// A file of a batch.
   struct Place: Hashable {
     let sample: Int
@@ -13,23 +13,29 @@ struct MediaEncoder {
   }
 
   private let plan: PreprocessingPlan
-  private let video: VideoEncoder?
-  private let audio: AudioEncoder?
-  private let audioConfiguration: AudioVAEConfiguration?
+  private var loadedVideo: VideoEncoder?
+  private var loadedAudio: AudioEncoder?
 
-  /// Loads the models that these folders need.
+  /// Loads the models that these folders are sure to need, so that what is wrong with them is told at once.
   init(_ plan: PreprocessingPlan, _ folders: Set<CacheFolder>) throws {
     self.plan = plan
-    let options = plan.options
-    video =
-      folders.isDisjoint(with: [.latents, .referenceLatents])
-      ? nil : try plan.checkpoint.videoEncoder(dtype: options.dtype, device: options.device)
-    // Sound is encoded in float32, as by the reference.
-    audio =
-      folders.isDisjoint(with: [.audioLatents, .referenceAudioLatents])
-      ? nil : try plan.checkpoint.audioEncoder(dtype: .float32, device: options.device)
-    audioConfiguration =
-      folders.contains(.audioMasks) ? try AudioVAEConfiguration(plan.checkpoint.config) : nil
+    if !folders.isDisjoint(with: [.latents, .referenceLatents]) { _ = try video() }
+    if folders.contains(.referenceAudioLatents) { _ = try audio() }
+  }
+
+  private func video() throws -> VideoEncoder {
+    let encoder =
+      try loadedVideo ?? plan.checkpoint.videoEncoder(dtype: plan.options.dtype, device: plan.options.device)
+    loadedVideo = encoder
+    return encoder
+  }
+
+  /// Sound is encoded in float32, as by the reference.
+  private func audio() throws -> AudioEncoder {
+    let encoder =
+      try loadedAudio ?? plan.checkpoint.audioEncoder(dtype: .float32, device: plan.options.device)
+    loadedAudio = encoder
+    return encoder
   }
 
   /// The video latents of a batch, clips of one size encoded together.
@@ -61,7 +67,7 @@ struct MediaEncoder {
   }
 
   private func encode(_ pixels: [Tensor]) throws -> Tensor {
-    guard let video else { preconditionFailure("pixels without a video encoder") }
+    let video = try video()
     return try withoutGrad {
       try video.encode(pixels.count == 1 ? pixels[0] : Tensor.cat(pixels), tiling: plan.options.tiling).to(
         .cpu)
@@ -82,7 +88,7 @@ struct MediaEncoder {
         ("width", .int(latent.size(3))), ("fps", .float(frameRate)),
       ]
     case .sound(let sound):
-      guard let audio else { preconditionFailure("sound without an audio encoder") }
+      let audio = try audio()
       let latent = try withoutGrad {
         try audio(AudioTensors.waveform(sound), sampleRate: sound.sampleRate).squeeze(0).to(.cpu)
       }
@@ -92,13 +98,13 @@ struct MediaEncoder {
       ]
     case .mask(let mask): return [("mask", .tensor(mask))]
     case .soundMask(let path):
-      guard let audioConfiguration else { preconditionFailure("a mask of sound without a configuration") }
+      let configuration = try AudioVAEConfiguration(plan.checkpoint.config)
       let sound = plan.check.file(.audioLatents, sample)
       guard sound.exists, let steps = try SampleFile(path: sound.path).number("num_time_steps") else {
         return nil
       }
       let reader = SoundReader(isCompatible: plan.options.isCompatible)
-      return [("mask", .tensor(try reader.mask(path, steps: Int(steps), configuration: audioConfiguration)))]
+      return [("mask", .tensor(try reader.mask(path, steps: Int(steps), configuration: configuration)))]
     }
   }
 }

@@ -54,13 +54,18 @@ public struct PreprocessingPlan: Sendable {
       report.rows = dataset.problems.count
     }
     var work: [SampleWork] = []
+    var unasked: [CacheFolder: Int] = [:]
     for sample in dataset.samples where options.share.contains(sample.index) {
       report.rows += 1
       do {
         let found = try check.work(sample)
-        for (role, folder, base) in Self.companions
-        where dataset.columns[role] != nil && sample.paths[role] == nil && check.wanted(sample).contains(base)
+        let wanted = check.wanted(sample)
+        for folder in CacheFolder.allCases where !wanted.contains(folder) && check.file(folder, sample).exists
         {
+          unasked[folder, default: 0] += 1
+        }
+        for (role, folder, base) in Self.companions
+        where dataset.columns[role] != nil && sample.paths[role] == nil && wanted.contains(base) {
           report.add(
             folder, sample,
             "\(sample.media): the row has no \(role.rawValue), which others have; add it or remove the row",
@@ -78,7 +83,14 @@ public struct PreprocessingPlan: Sendable {
         if options.isCompatible { work.append(check.captionAlone(sample)) }
       }
     }
-    guard !work.isEmpty || report.rows == 0 else { throw NoUsableSamples(problems: report.problems) }
+    guard !work.isEmpty || report.rows == 0 || options.share.count > 1 else {
+      throw NoUsableSamples(problems: report.problems)
+    }
+    for (folder, count) in unasked.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+      report.notes.append(
+        "\(folder.rawValue)/ holds \(folder.noun) of \(count) of the samples, made by an earlier run, which this one "
+          + "has not asked for; training that reads the folder finds them")
+    }
     self.work = work
     self.report = report
   }

@@ -106,18 +106,20 @@ public final class Preprocessor {
     let pending = plan.work.filter { $0.pending.contains(.conditions) }
     guard !pending.isEmpty else { return }
     // Equal captions are encoded once.
-    let works = Dictionary(grouping: pending, by: \.prompt)
-    let prompts = works.sorted { $0.value[0].sample.index < $1.value[0].sample.index }.map(\.key)
+    // Equal to the letter: the tokenizer tells apart what Unicode calls equivalent.
+    let works = Dictionary(grouping: pending) { Array($0.prompt.utf8) }
+      .values.sorted { $0[0].sample.index < $1[0].sample.index }
     notify(.loading(.captions, total: pending.count))
     let options = plan.options
     let encoder = try plan.checkpoint.promptEncoder(
       dtype: options.dtype, device: options.device, storage: options.textEncoder8bit ? .int8 : .asStored)
     var done = 0
     notify(.advanced(.captions, done: 0, total: pending.count))
-    for prompt in prompts {
+    for group in works {
+      let prompt = group[0].prompt
       let features = try encoder([prompt])
       let excess = try encoder.excessTokens(prompt)
-      for work in works[prompt] ?? [] {
+      for work in group {
         guard try isFinite(features.video) else {
           throw PreprocessingError(
             .model, file: options.models.name,
@@ -194,7 +196,13 @@ public final class Preprocessor {
         do {
           let values = try encoder.values(
             file, work.sample, latents[MediaEncoder.Place(sample: index, file: place)])
-          guard let values else { continue }
+          guard let values else {
+            report.add(
+              file.folder, work.sample,
+              "\(work.sample.media): its sound is not cached, and so its mask can't be made",
+              plan.check)
+            continue
+          }
           guard try values.allSatisfy({ try $0.value.tensor.map(isFinite) ?? true }) else {
             throw PreprocessingError(
               .model, file: work.sample.media,
@@ -206,8 +214,11 @@ public final class Preprocessor {
           throw error
         } catch let error as PreprocessingError where error.kind == .writing {
           throw error
-        } catch {
+        } catch let error as MediaError {
           report.add(file.folder, work.sample, "\(error)", plan.check)
+        } catch {
+          report.add(
+            file.folder, work.sample, "\(work.sample.media): \(file.folder.noun): \(error)", plan.check)
         }
       }
     }

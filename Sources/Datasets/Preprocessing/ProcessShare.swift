@@ -23,6 +23,9 @@ public struct ProcessShare: Equatable, Sendable {
       ("SLURM_PROCID", ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"], "SLURM_LOCALID"),
     ]
     for (rankName, countNames, localName) in launchers {
+      // The body of a job script that srun has not started has the job's numbers, and is one process all the same.
+      let isJobScript = environment["SLURM_JOB_ID"] != nil && environment["SLURM_STEP_NUM_TASKS"] == nil
+      if rankName == "SLURM_PROCID", isJobScript { continue }
       guard let rank = environment[rankName],
         let countName = countNames.first(where: { environment[$0] != nil }),
         let count = environment[countName]

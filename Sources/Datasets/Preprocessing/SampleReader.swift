@@ -66,14 +66,17 @@ struct SampleReader: Sendable {
       do {
         facts = try work.pending.contains(.latents) ? nil : check.cachedFacts(sample)
         if facts == nil, let path = sample.paths[.video] {
-          let clip = try readClip(path, .latents, &result) { try clips.read(path) }
+          // Before the clip is read, so that a change meanwhile can't go unnoticed.
+          let before = try hashes.snapshot(of: path)
+          let fingerprint = try check.rules.latents(path)
+          let clip = try readClip(path, .latents, since: before, &result) { try clips.read(path) }
           let read = ClipFacts(clip)
           (facts, start) = (read, clip.start)
           result.corrections = clip.corrections
           result.files.append(
             PreparedFile(
               folder: .latents, content: .pixels(clip.pixels, frameRate: clip.frameRate),
-              fingerprint: try check.rules.latents(path).adding(read.fields)))
+              fingerprint: fingerprint.adding(read.fields)))
         }
       } catch {
         // What goes with the clip can't be made without it.
@@ -82,6 +85,8 @@ struct SampleReader: Sendable {
       }
     }
     for folder in CacheFolder.allCases where work.pending.contains(folder) && folder != .latents {
+      // The mask of a sound that could not be read: told already.
+      if folder == .audioMasks, result.failures.contains(where: { $0.folder == .audioLatents }) { continue }
       do {
         if let file = try file(folder, sample, facts, start, &result) { result.files.append(file) }
       } catch {
@@ -107,7 +112,15 @@ struct SampleReader: Sendable {
     switch try check.expected(folder, sample, prompt: "", clip: facts) {
     case .unknown: return nil
     case .silent:
+      // Latents of a sound that the clip once had, or their mask, would go unnoticed.
+      check.file(folder, sample).removeIfOurs()
       if folder == .audioLatents { try noteSilence(sample, facts, &result) }
+      if folder == .audioMasks {
+        throw MediaError(
+          .noStream, file: sample.paths[.video] ?? sample.media,
+          "has no sound that the row's mask could belong to",
+          remedy: "Remove the mask from the row, or give the sound in an audio column.")
+      }
       return nil
     case .made(let fingerprint):
       if check.isUpToDate(folder, sample, .made(fingerprint)) {
@@ -121,8 +134,6 @@ struct SampleReader: Sendable {
   private func noteSilence(
     _ sample: DatasetSample, _ facts: ClipFacts?, _ result: inout PreparedSample
   ) throws {
-    // Latents of a sound that the clip once had would go unnoticed.
-    check.file(.audioLatents, sample).removeIfOurs()
     guard facts?.isPicture != true else { return }
     result.isSilent = true
     guard options.sound == .required else { return }
@@ -174,7 +185,8 @@ struct SampleReader: Sendable {
   ) throws -> PreparedFile {
     let bucket = check.rules.referenceBucket(facts.bucket)
     let own = reader(options.isCompatible ? check.rules.referenceBuckets : [bucket])
-    let clip = try readClip(path, .referenceLatents, &result) {
+    // Its hash is in the fingerprint already.
+    let clip = try readClip(path, .referenceLatents, since: hashes.snapshot(of: path), &result) {
       guard !options.isCompatible, try own.open(path).isImage else { return try own.read(path) }
       return try reader([ResolutionBucket(width: bucket.width, height: bucket.height, frames: 1)]).read(path)
     }
@@ -194,16 +206,13 @@ struct SampleReader: Sendable {
           .merging(fingerprint.fields) { $1 }))
   }
 
-  /// Reads a clip whose file must not change while it is read.
-  private func readClip(
-    _ path: String, _ folder: CacheFolder, _ result: inout PreparedSample, _ read: () throws -> Clip
+  /// Reads a clip whose file must not have changed since its hash was taken.
+  func readClip(
+    _ path: String, _ folder: CacheFolder, since before: String, _ result: inout PreparedSample,
+    _ read: () throws -> Clip
   ) throws -> Clip {
-    let before = try hashes.snapshot(of: path)
     let clip = try read()
-    guard try hashes.snapshot(of: path) == before else {
-      throw MediaError(
-        .decoding, file: path, "was changed while it was read", remedy: "Run again when it is finished.")
-    }
+    guard try hashes.snapshot(of: path) == before else { throw SourceHashes.changed(path) }
     for note in clip.notes { result.warnings.append((folder, "\(path): \(note)")) }
     return clip
   }

@@ -73,7 +73,7 @@ struct SampleCheck: Sendable {
       }
       guard let clip, let path = paths[.video] else { return .unknown }
       guard clip.hasSound else { return .silent }
-      return .made(try rules.sound(folder, path, seconds: clip.seconds))
+      return .made(try rules.sound(folder, path, seconds: clip.seconds, isClip: true))
     case .referenceAudioLatents:
       guard let path = paths[.referenceAudio] else { return .unknown }
       guard paths[.video] == nil || clip != nil else { return .unknown }
@@ -136,7 +136,11 @@ struct SampleCheck: Sendable {
       } catch is MediaError where folder != .audioLatents || sample.paths[.video] != nil {
         expectation = .unknown  // a file beside the clip; told when it is read
       }
-      if case .silent = expectation, options.sound != .required || clip?.isPicture == true { continue }
+      if case .silent = expectation, options.sound != .required || clip?.isPicture == true,
+        sample.paths[.audioMask] == nil, file(folder, sample).fingerprint == nil
+      {
+        continue
+      }
       if isUpToDate(folder, sample, expectation) {
         work.upToDate.insert(folder)
       } else {

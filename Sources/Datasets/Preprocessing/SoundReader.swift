@@ -21,6 +21,8 @@ struct SoundReader: Sendable {
 
   /// Lips and voices that are further apart than this are seen to be.
   private static let tolerance = 0.04
+  /// Seconds of sound that one clip may have: what is longer is no clip, or its times are wrong.
+  private static let longest = 3600.0
 
   /// The sound that goes with a clip's frames: cut to their length, or filled up with silence.
   ///
@@ -29,6 +31,12 @@ struct SoundReader: Sendable {
   ///   - start: when the first frame is shown, on the container's clock; nil for sound from another file.
   /// - Throws: `MediaError`: `.noStream` where there is no sound.
   func read(_ path: String, seconds: Double, start: Double?) throws -> PreparedSound {
+    guard seconds <= Self.longest else {
+      throw MediaError(
+        .badOption, file: path,
+        String(format: "its frames last %.4g s, which is too long for one sample", seconds),
+        remedy: "Check the clip's frame rate, or take fewer frames.")
+    }
     var notes: [String] = []
     var decoded = try decode(path, most: seconds)
     if !isCompatible, let start, abs(decoded.startSeconds - start) > Self.tolerance {
@@ -37,7 +45,7 @@ struct SoundReader: Sendable {
       if late > 0 {
         let silence = [Float](repeating: 0, count: min(samples, Int(seconds * Double(decoded.sampleRate))))
         decoded.channels = decoded.channels.map { silence + $0 }
-      } else {
+      } else if -late < Self.longest {
         decoded = try decode(path, most: seconds - late)
         decoded.channels = decoded.channels.map { Array($0.dropFirst(samples)) }
       }
