@@ -192,6 +192,9 @@ private final class CopiedScene {
         avcodec_parameters_copy(stream.pointee.codecpar, reader.stream.pointee.codecpar), .writing,
         file: path,
         "its streams cannot be described", remedy: remedy)
+      try check(
+        cffmpeg_copy_display_matrix(stream, reader.stream), .writing, file: path,
+        "its rotation cannot be kept", remedy: remedy)
       stream.pointee.codecpar.pointee.codec_tag = 0
       stream.pointee.time_base = reader.stream.pointee.time_base
       stream.pointee.avg_frame_rate = reader.stream.pointee.avg_frame_rate
