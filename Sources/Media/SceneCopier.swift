@@ -10,6 +10,8 @@ final class SceneCopier {
   private let folder: String
   private let video: PacketReader
   private let sound: PacketReader?
+  /// By the place of a scene: how many of its last pictures were left out, and when the first of them is shown.
+  private(set) var losses: [Int: (count: Int, seconds: Double)] = [:]
 
   init(input: String, folder: String, hasAudio: Bool) throws {
     self.input = input
@@ -57,8 +59,11 @@ final class SceneCopier {
         try sound?.skip(until: seconds)
         next += 1
       }
-      // Pictures of an open group that belong to the scene before cannot be decoded without it.
-      if let scene = current, seconds >= (start ?? seconds) - 1e-6 {
+      if let start, seconds < start - 1e-6 {
+        // Pictures of an open group that belong to the scene before, but cannot be decoded without this one.
+        let loss = losses[next - 2]
+        if next > 1 { losses[next - 2] = ((loss?.count ?? 0) + 1, min(loss?.seconds ?? seconds, seconds)) }
+      } else if let scene = current {
         try scene.write(packet, from: video)
         try pullSound(until: seconds, into: scene)
       }

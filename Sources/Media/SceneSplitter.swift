@@ -221,7 +221,7 @@ public struct SceneSplitter: Sendable {
     _ pass: ScenePass, _ video: VideoReader, in files: SceneFolder, notes: inout [String],
     progress: (SplitProgress) throws -> Void
   ) throws -> ([FoundScene], [String?]) {
-    let scenes = pass.scenes.movedToKeyframes()
+    var scenes = pass.scenes.movedToKeyframes()
     let merged = pass.scenes.count - scenes.count
     if merged > 0 {
       let cuts = merged == 1 ? "1 cut has" : "\(merged) cuts have"
@@ -231,6 +231,15 @@ public struct SceneSplitter: Sendable {
     let total = pass.stoppedEarly ? nil : video.frameCount.value
     let paths = try copier.write(scenes, end: pass.stoppedEarly ? scenes.last?.endSeconds : nil) {
       try progress(SplitProgress(phase: .copying, frame: $0, frameCount: total))
+    }
+    var lost = 0
+    for (place, loss) in copier.losses {
+      lost += scenes[place].isKept ? loss.count : 0
+      scenes[place] = scenes[place].withoutLast(loss.count, endSeconds: loss.seconds)
+    }
+    if lost > 0 {
+      let frames = lost == 1 ? "1 frame is" : "\(lost) frames are"
+      notes.append("\(frames) in no scene: right before a cut, what needs the keyframe after it is left out.")
     }
     return (scenes, paths)
   }
@@ -312,5 +321,12 @@ extension FoundScene {
     FoundScene(
       scene: Scene(start: key.index, end: end), startSeconds: key.seconds, endSeconds: endSeconds,
       keyframe: key, isKept: keep)
+  }
+
+  /// The scene as far as it could be copied.
+  fileprivate func withoutLast(_ count: Int, endSeconds: Double) -> FoundScene {
+    FoundScene(
+      scene: Scene(start: scene.start, end: max(scene.start + 1, scene.end - count)),
+      startSeconds: startSeconds, endSeconds: endSeconds, keyframe: keyframe, isKept: isKept)
   }
 }

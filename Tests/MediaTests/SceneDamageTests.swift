@@ -111,6 +111,29 @@ import Testing
     }
   }
 
+  /// Pictures that are shown before a keyframe, but decoded with its help.
+  @Test func copiesTellWhatOpenGroupsLose() throws {
+    let plain = try write(scenes([24, 48]), to: folder.file("plain.mp4"))
+    let path = folder.file("film.mkv")
+    try ffmpeg(
+      [
+        "-i", plain, "-c:v", "libx264", "-x264-params", "open-gop=1:keyint=24:bframes=3:b-adapt=0:scenecut=0",
+        path,
+      ], in: folder)
+    var splitter = SceneSplitter()
+    splitter.output = .copied
+    let result = try splitter.split(path, into: folder.file("out"))
+    #expect(result.scenes.count == 2)
+    for scene in result.scenes {
+      let frames = try readAll(folder.file("out/" + (try #require(scene.file)))).frames
+      #expect(frames.count == scene.scene.length)
+      #expect(abs(scene.endSeconds - Double(scene.scene.end) / 25) < 0.002)
+    }
+    let lost = result.scenes[1].scene.start - result.scenes[0].scene.end
+    #expect(lost > 0 && result.notes.count == 1)
+    #expect(result.notes.first?.hasPrefix(lost == 1 ? "1 frame is" : "\(lost) frames are") == true)
+  }
+
   /// A quotation mark or comma that bears an accent is one character, but no less a mark.
   @Test func marksWithAccentsInNamesAreMarks() throws {
     let name = "x\"\u{301} onload=alert(1) y=<\u{301},\u{301}"
