@@ -38,9 +38,10 @@ struct SceneTable {
   }
 
   private static func quoted(_ field: String) -> String {
-    guard field.unicodeScalars.contains(where: { ",\"\n\r".unicodeScalars.contains($0) }) else { return field }
+    let scalars = field.unicodeScalars
+    guard scalars.contains(where: { ",\"\n\r".unicodeScalars.contains($0) }) else { return field }
     var result = "\""
-    for scalar in field.unicodeScalars {
+    for scalar in scalars {
       if scalar == "\"" { result += "\"" }
       result.unicodeScalars.append(scalar)
     }

@@ -61,7 +61,8 @@ import Testing
   @Test func framesKeepTheirTimesWhateverTheFileSaysOfItsRate() throws {
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=4", "-c:v", "libx264", "-bf", "0", "plain.mkv",
+        "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=4", "-c:v", "libx264", "-bf", "0",
+        "plain.mkv",
       ], in: folder)
     let path = folder.file("film.mkv")
     try ffmpeg(

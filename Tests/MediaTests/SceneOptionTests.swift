@@ -147,7 +147,8 @@ import Testing
     let folder = try TemporaryFolder()
     let path = try write(scenes([3]), to: folder.file("film.mp4"))
     for change in [
-      { $0.frameSkip = -1 }, { $0.frameSkip = .max }, { $0.downscale = 0 }, { $0.maximumCount = 0 }, { $0.imagesPerScene = -1 },
+      { $0.frameSkip = -1 }, { $0.frameSkip = .max }, { $0.downscale = 0 }, { $0.maximumCount = 0 },
+      { $0.imagesPerScene = -1 },
       { $0.imagesPerScene = 1001 }, { $0.quality = .init(crf: 52, preset: "veryfast") },
       { $0.quality = .init(crf: 22, preset: "instant") }, { $0.range.skipEnd = -1 },
       {
