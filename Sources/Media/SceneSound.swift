@@ -6,8 +6,8 @@ final class SceneSound {
   private var isAtEnd = false
   /// The next sample to write, on the container's clock.
   private var position = 0
-  /// Where and why sound is missing, as a sentence; the first such place.
-  private(set) var note: String?
+  /// What ends where on the container's clock, and why; the first such place.
+  private(set) var loss: (noun: String, seconds: Double, reason: String)?
 
   /// A longer gap in the time stamps of the sound is taken for damage, in seconds.
   private static let longestGap = 600
@@ -29,7 +29,7 @@ final class SceneSound {
       let to = min(end, chunk.start + chunk.sampleCount)
       let gap = min(from, end) - position
       guard gap <= Self.longestGap * format.sampleRate else {
-        noteEnd("its time stamps jump by \(gap / format.sampleRate) s")
+        note("A scene's sound", "its time stamps jump by \(gap / format.sampleRate) s")
         position = .max
         return
       }
@@ -56,7 +56,7 @@ final class SceneSound {
     while !isAtEnd {
       if let chunk, chunk.start + chunk.sampleCount > sample { return chunk }
       do { chunk = try reader.next() } catch let error as MediaError where error.kind == .decoding {
-        noteEnd(error.what)
+        note("The sound", error.what)
         chunk = nil
       }
       isAtEnd = chunk == nil
@@ -64,10 +64,8 @@ final class SceneSound {
     return nil
   }
 
-  private func noteEnd(_ reason: String) {
-    guard note == nil else { return }
-    let seconds = Double(position) / Double(format.sampleRate)
-    note = "A scene's sound ends early, at \(String(format: "%.2f", seconds)) s of the file: \(reason)."
+  private func note(_ noun: String, _ reason: String) {
+    loss = loss ?? (noun, Double(position) / Double(format.sampleRate), reason)
   }
 
   private func sample(at seconds: Double) -> Int {

@@ -1,4 +1,5 @@
 import CFFmpeg
+import Foundation
 
 /// Writes scenes frame by frame with their sound, each as an MP4 of its own: `1.mp4` and so on in a folder.
 final class SceneWriter: SceneSink {
@@ -10,7 +11,11 @@ final class SceneWriter: SceneSink {
   /// Finished files, in order.
   private(set) var files: [String] = []
   /// Sentences for the user.
-  var notes: [String] { ownNotes + [sound?.note].compactMap { $0 } }
+  var notes: [String] {
+    guard let loss = sound?.loss else { return ownNotes }
+    let seconds = String(format: "%.2f", loss.seconds - (video.firstSeconds ?? 0))
+    return ownNotes + ["\(loss.noun) ends early, at \(seconds) s: \(loss.reason)."]
+  }
   private var ownNotes: [String] = []
   private let firstNumber: Int
   /// Unit of the time stamps. Frames keep their times: on the grid of a constant rate, where frames may be missing, else
