@@ -56,6 +56,20 @@ static inline int cffmpeg_stream_quarter_turns(const AVStream *stream) {
 #endif
 }
 
+/// Gives a stream the display matrix of another, where avcodec_parameters_copy does not.
+/// Returns a negative error code if memory runs out.
+static inline int cffmpeg_copy_display_matrix(AVStream *to, const AVStream *from) {
+#if LIBAVFORMAT_VERSION_MAJOR < 61
+  size_t size = 0;
+  const uint8_t *data = av_stream_get_side_data(from, AV_PKT_DATA_DISPLAYMATRIX, &size);
+  if (!data) return 0;
+  uint8_t *copy = av_stream_new_side_data(to, AV_PKT_DATA_DISPLAYMATRIX, size);
+  if (!copy) return AVERROR(ENOMEM);
+  memcpy(copy, data, size);
+#endif
+  return 0;
+}
+
 /// How long a frame is played, in the stream's time base; 0 where that is not known.
 static inline int64_t cffmpeg_frame_duration(const AVFrame *frame) {
 #if LIBAVUTIL_VERSION_MAJOR >= 58

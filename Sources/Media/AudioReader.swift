@@ -83,7 +83,7 @@ public final class AudioReader {
       let start = place(of: frame)
       expected = start + count
       let stamp = frame.pointee.best_effort_timestamp
-      isBeforeStart = stamp != cffmpeg_no_timestamp && stamp + cffmpeg_frame_duration(frame) <= 0
+      isBeforeStart = stamp != cffmpeg_no_timestamp && stamp <= -max(0, cffmpeg_frame_duration(frame))
       return AudioChunk(channels: sound, sampleRate: sampleRate, start: start)
     }
     return nil

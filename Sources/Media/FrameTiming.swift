@@ -12,17 +12,19 @@ enum FrameTiming: Equatable {
   /// - Throws: `MediaError` if the file can't be read.
   init(path: String, rate: Rational) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
-    let unit = av_q2d(decoder.stream.pointee.time_base) * rate.value
-    var stamps: [Int64] = []
+    let base = av_q2d(decoder.stream.pointee.time_base)
+    let unit = base * rate.value
+    var stamps: [Double] = []
     while let stamp = try decoder.nextPacketTime() {
-      if let stamp { stamps.append(stamp) }
+      // Times beyond 30 years are damage, which readers leave out, too.
+      if let stamp, abs(Double(stamp) * base) < 1e9 { stamps.append(Double(stamp)) }
     }
     guard let first = stamps.min() else {
       self = .constant
       return
     }
     let areOnGrid = stamps.allSatisfy { stamp in
-      let frames = Double(stamp - first) * unit
+      let frames = (stamp - first) * unit
       return abs(frames - frames.rounded()) <= 1.01 * unit
     }
     self = areOnGrid ? .constant : .variable

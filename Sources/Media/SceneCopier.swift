@@ -10,6 +10,8 @@ final class SceneCopier {
   private let folder: String
   private let video: PacketReader
   private let sound: PacketReader?
+  /// By the place of a scene: how many of its last pictures were left out, and when the first of them is shown.
+  private(set) var losses: [Int: (count: Int, seconds: Double)] = [:]
 
   init(input: String, folder: String, hasAudio: Bool) throws {
     self.input = input
@@ -57,8 +59,11 @@ final class SceneCopier {
         try sound?.skip(until: seconds)
         next += 1
       }
-      // Pictures of an open group that belong to the scene before cannot be decoded without it.
-      if let scene = current, seconds >= (start ?? seconds) - 1e-6 {
+      if let start, seconds < start - 1e-6 {
+        // Pictures of an open group that belong to the scene before, but cannot be decoded without this one.
+        let loss = losses[next - 2]
+        if next > 1 { losses[next - 2] = ((loss?.count ?? 0) + 1, min(loss?.seconds ?? seconds, seconds)) }
+      } else if let scene = current {
         try scene.write(packet, from: video)
         try pullSound(until: seconds, into: scene)
       }
@@ -192,6 +197,9 @@ private final class CopiedScene {
         avcodec_parameters_copy(stream.pointee.codecpar, reader.stream.pointee.codecpar), .writing,
         file: path,
         "its streams cannot be described", remedy: remedy)
+      try check(
+        cffmpeg_copy_display_matrix(stream, reader.stream), .writing, file: path,
+        "its rotation cannot be kept", remedy: remedy)
       stream.pointee.codecpar.pointee.codec_tag = 0
       stream.pointee.time_base = reader.stream.pointee.time_base
       stream.pointee.avg_frame_rate = reader.stream.pointee.avg_frame_rate

@@ -51,7 +51,7 @@ final class ScenePass {
     let index: Int
     let seconds: Double
     let isKey: Bool
-    let frame: FrameReference?
+    var frame: FrameReference?
   }
 
   private let video: VideoReader
@@ -62,7 +62,9 @@ final class ScenePass {
   private var sink: (any SceneSink)?
   private let statistics: SceneStatistics?
 
+  /// Frames from `firstHeld` on are held back; those before it are done, and leave the array now and then.
   private var held: [Held] = []
+  private var firstHeld = 0
   private var heldBytes = 0
   private var cuts: [Int] = []
   private var open: (start: Int, seconds: Double, keyframe: Keyframe?)?
@@ -156,11 +158,16 @@ final class ScenePass {
 
   /// Hands on the frames before one that can still become a cut.
   private func settle(before limit: Int) throws {
-    let count = held.firstIndex { $0.index >= limit } ?? held.count
-    guard count > 0 else { return }
-    let settled = held[..<count]
-    held.removeFirst(count)
-    for entry in settled {
+    defer {
+      if firstHeld > held.count / 2 {
+        held.removeFirst(firstHeld)
+        firstHeld = 0
+      }
+    }
+    while firstHeld < held.count, held[firstHeld].index < limit {
+      let entry = held[firstHeld]
+      held[firstHeld].frame = nil
+      firstHeld += 1
       if entry.isKey { lastKeyframe = Keyframe(index: entry.index, seconds: entry.seconds) }
       if cuts.contains(entry.index) {
         cuts.removeAll { $0 <= entry.index }

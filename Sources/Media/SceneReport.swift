@@ -31,6 +31,7 @@ enum SceneReport {
       <html lang="en">
       <head>
       <meta charset="utf-8">
+      <meta http-equiv="Content-Security-Policy" content="\(policy)">
       <title>\(escaped(title))</title>
       <style>
       body { font: 14px/1.4 sans-serif; margin: 2em; color: #222; background: #fff; }
@@ -66,15 +67,19 @@ enum SceneReport {
     return "./" + (name.addingPercentEncoding(withAllowedCharacters: plain) ?? "")
   }
 
+  /// Pictures beside the page, and nothing else.
+  private static let policy = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
+
   private static func escaped(_ text: String) -> String {
     var result = ""
-    for character in text {
-      switch character {
+    // Scalars, not characters: a quotation mark that bears an accent still ends an attribute.
+    for scalar in text.unicodeScalars {
+      switch scalar {
       case "&": result += "&amp;"
       case "<": result += "&lt;"
       case ">": result += "&gt;"
       case "\"": result += "&quot;"
-      default: result.append(character)
+      default: result.unicodeScalars.append(scalar)
       }
     }
     return result

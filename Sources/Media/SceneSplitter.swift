@@ -102,6 +102,7 @@ public struct SceneSplitter: Sendable {
     if output == .encoded { try SceneWriter.check(video) }
     let stem = URL(fileURLWithPath: input).deletingPathExtension().lastPathComponent
     let files = try SceneFolder(folder, stem: stem)
+    try checkStatisticsFile(input: input, folder: folder, stem: stem)
     let statistics = try statisticsFile.map { try SceneStatistics(path: $0, detector: detector) }
     let writer =
       output == .encoded ? try SceneWriter(video: video, folder: files.staging, quality: quality) : nil
@@ -117,7 +118,7 @@ public struct SceneSplitter: Sendable {
     switch output {
     case .encoded:
       paths = writer?.files ?? []
-      paths += try writeRest(of: pass, input: input, in: files, progress: progress)
+      paths += try writeRest(of: pass, input: input, in: files, notes: &notes, progress: progress)
     case .copied:
       (found, paths) = try copy(pass, video, in: files, notes: &notes, progress: progress)
     case .none:
@@ -129,8 +130,9 @@ public struct SceneSplitter: Sendable {
     let page = SceneReport.data(title: "Scenes of \(video.name)", scenes: scenes)
     try AtomicFile.write(page, to: files.place(for: Self.reportName))
     let stale = try SceneTable(folder: folder).files(ofStem: stem)
-    try statistics?.commit()
+    try statistics?.finish()
     try files.commit(removing: stale)
+    try statistics?.commit()
     return SplitResult(
       scenes: scenes, droppedScenes: found.count { !$0.isKept }, frameCount: pass.frameCount,
       ending: pass.stoppedEarly ? .complete : video.ending, notes: notes)
@@ -161,8 +163,33 @@ public struct SceneSplitter: Sendable {
         "\(quality.preset) is no preset of x264",
         "Give one of \(VideoWriter.Quality.presets.joined(separator: ", ")).")
     }
+    if frameSkip > 1_000_000 {
+      throw refuse("\(frameSkip) frames are too many to pass over", "Give at most 1000000.")
+    }
     if imagesPerScene > 1000 {
       throw refuse("\(imagesPerScene) pictures of each scene are too many", "Give at most 1000.")
+    }
+  }
+
+  /// The table of measurements must replace neither the video nor what the split writes.
+  private func checkStatisticsFile(input: String, folder: String, stem: String) throws {
+    guard let statisticsFile else { return }
+    func refuse(_ what: String) -> MediaError {
+      MediaError(
+        .badOption, file: statisticsFile, what, remedy: "Give the table of measurements another name.")
+    }
+    var (video, table) = (stat(), stat())
+    if stat(input, &video) == 0, stat(statisticsFile, &table) == 0, video.st_dev == table.st_dev,
+      video.st_ino == table.st_ino
+    {
+      throw refuse("is the video itself")
+    }
+    let place = URL(fileURLWithPath: statisticsFile).standardizedFileURL
+    let own = URL(fileURLWithPath: folder).standardizedFileURL.resolvingSymlinksInPath().path
+    guard place.deletingLastPathComponent().resolvingSymlinksInPath().path == own else { return }
+    let name = place.lastPathComponent
+    if [Self.tableName, Self.reportName].contains(name) || SceneName(name, stem: stem) != nil {
+      throw refuse("is the name of a file that a split writes")
     }
   }
 
@@ -175,7 +202,8 @@ public struct SceneSplitter: Sendable {
 
   /// Writes what the pass could not hand on, by decoding once more.
   private func writeRest(
-    of pass: ScenePass, input: String, in files: SceneFolder, progress: (SplitProgress) throws -> Void
+    of pass: ScenePass, input: String, in files: SceneFolder, notes: inout [String],
+    progress: (SplitProgress) throws -> Void
   ) throws -> [String] {
     let rest = pass.scenes.filter(\.isKept).dropFirst(pass.handedOn)
     guard let last = rest.last else { return [] }
@@ -185,6 +213,7 @@ public struct SceneSplitter: Sendable {
     try writer.write(Array(rest)) {
       try progress(SplitProgress(phase: .writing, frame: $0, frameCount: last.scene.end))
     }
+    for note in writer.notes where !notes.contains(note) { notes.append(note) }
     return writer.files
   }
 
@@ -192,7 +221,7 @@ public struct SceneSplitter: Sendable {
     _ pass: ScenePass, _ video: VideoReader, in files: SceneFolder, notes: inout [String],
     progress: (SplitProgress) throws -> Void
   ) throws -> ([FoundScene], [String?]) {
-    let scenes = pass.scenes.movedToKeyframes()
+    var scenes = pass.scenes.movedToKeyframes()
     let merged = pass.scenes.count - scenes.count
     if merged > 0 {
       let cuts = merged == 1 ? "1 cut has" : "\(merged) cuts have"
@@ -202,6 +231,15 @@ public struct SceneSplitter: Sendable {
     let total = pass.stoppedEarly ? nil : video.frameCount.value
     let paths = try copier.write(scenes, end: pass.stoppedEarly ? scenes.last?.endSeconds : nil) {
       try progress(SplitProgress(phase: .copying, frame: $0, frameCount: total))
+    }
+    var lost = 0
+    for (place, loss) in copier.losses {
+      lost += scenes[place].isKept ? loss.count : 0
+      scenes[place] = scenes[place].withoutLast(loss.count, endSeconds: loss.seconds)
+    }
+    if lost > 0 {
+      let frames = lost == 1 ? "1 frame is" : "\(lost) frames are"
+      notes.append("\(frames) in no scene: right before a cut, what needs the keyframe after it is left out.")
     }
     return (scenes, paths)
   }
@@ -283,5 +321,12 @@ extension FoundScene {
     FoundScene(
       scene: Scene(start: key.index, end: end), startSeconds: key.seconds, endSeconds: endSeconds,
       keyframe: key, isKept: keep)
+  }
+
+  /// The scene as far as it could be copied.
+  fileprivate func withoutLast(_ count: Int, endSeconds: Double) -> FoundScene {
+    FoundScene(
+      scene: Scene(start: scene.start, end: max(scene.start + 1, scene.end - count)),
+      startSeconds: startSeconds, endSeconds: endSeconds, keyframe: keyframe, isKept: isKept)
   }
 }

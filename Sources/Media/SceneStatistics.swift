@@ -49,10 +49,14 @@ final class SceneStatistics {
     try write()
   }
 
-  /// Gives the file its name.
-  func commit() throws {
+  /// Writes what is left; only the name is still missing then.
+  func finish() throws {
     try flush()
     do { try handle.close() } catch { throw failure(error) }
+  }
+
+  /// Gives the finished file its name.
+  func commit() throws {
     try file.commit()
     isDone = true
   }

@@ -22,8 +22,9 @@ struct SceneTable {
   /// ours.
   func files(ofStem stem: String) throws -> [String] {
     guard let data = FileManager.default.contents(atPath: path) else { return [] }
-    let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
-    guard lines.first.map(String.init) == Self.header else { return [] }
+    // Scalars, not characters: a comma that bears an accent still ends a field.
+    let lines = String(decoding: data, as: UTF8.self).unicodeScalars.split(separator: "\n")
+    guard lines.first.map({ String($0) }) == Self.header else { return [] }
     let scenes = lines.dropFirst().compactMap { line in
       let fields = line.split(separator: ",", maxSplits: 5, omittingEmptySubsequences: false)
       return fields.count == 6 ? SceneName(Self.unquoted(String(fields[5])), stem: stem) : nil
@@ -37,13 +38,26 @@ struct SceneTable {
   }
 
   private static func quoted(_ field: String) -> String {
-    guard field.contains(where: { ",\"\n\r".contains($0) }) else { return field }
-    return "\"" + field.replacingOccurrences(of: "\"", with: "\"\"") + "\""
+    let scalars = field.unicodeScalars
+    guard scalars.contains(where: { ",\"\n\r".unicodeScalars.contains($0) }) else { return field }
+    var result = "\""
+    for scalar in scalars {
+      if scalar == "\"" { result += "\"" }
+      result.unicodeScalars.append(scalar)
+    }
+    return result + "\""
   }
 
   private static func unquoted(_ field: String) -> String {
-    guard field.count >= 2, field.hasPrefix("\""), field.hasSuffix("\"") else { return field }
-    return field.dropFirst().dropLast().replacingOccurrences(of: "\"\"", with: "\"")
+    let scalars = field.unicodeScalars
+    guard scalars.count >= 2, scalars.first == "\"", scalars.last == "\"" else { return field }
+    var result = String.UnicodeScalarView()
+    var isSecond = false
+    for scalar in scalars.dropFirst().dropLast() {
+      isSecond = scalar == "\"" && !isSecond
+      if !isSecond { result.append(scalar) }
+    }
+    return String(result)
   }
 }
 

@@ -1,4 +1,5 @@
 import CFFmpeg
+import Foundation
 
 /// Writes scenes frame by frame with their sound, each as an MP4 of its own: `1.mp4` and so on in a folder.
 final class SceneWriter: SceneSink {
@@ -10,8 +11,16 @@ final class SceneWriter: SceneSink {
   /// Finished files, in order.
   private(set) var files: [String] = []
   /// Sentences for the user.
-  private(set) var notes: [String] = []
+  var notes: [String] {
+    guard let loss = sound?.loss else { return ownNotes }
+    let seconds = String(format: "%.2f", loss.seconds - (video.firstSeconds ?? 0))
+    return ownNotes + ["\(loss.noun) ends early, at \(seconds) s: \(loss.reason)."]
+  }
+  private var ownNotes: [String] = []
   private let firstNumber: Int
+  /// Unit of the time stamps. Frames keep their times: on the grid of a constant rate, where frames may be missing, else
+  /// finely.
+  private let timeBase: Rational?
 
   /// - Parameter firstNumber: of the first file.
   init(
@@ -21,8 +30,11 @@ final class SceneWriter: SceneSink {
     self.quality = quality
     self.video = video
     self.firstNumber = firstNumber
+    let isConstant =
+      try video.hasConstantRate && FrameTiming(path: video.path, rate: video.frameRate) == .constant
+    timeBase = isConstant ? nil : Rational(1, 90_000)
     if video.width % 2 == 1 || video.height % 2 == 1 {
-      notes.append("The last odd row or column of pixels is left out: H.264 needs an even size.")
+      ownNotes.append("The last odd row or column of pixels is left out: H.264 needs an even size.")
     }
     if video.hasAudio { openSound(video.path) }
   }
@@ -47,19 +59,18 @@ final class SceneWriter: SceneSink {
         sound = SceneSound(reader)
       } else {
         let layout = "\(reader.channelCount) channels at \(reader.sampleRate) Hz"
-        notes.append("The scenes have no sound: AAC cannot hold \(layout).")
+        ownNotes.append("The scenes have no sound: AAC cannot hold \(layout).")
       }
     } catch {
-      notes.append("The scenes have no sound: \(error)")
+      ownNotes.append("The scenes have no sound: \(error)")
     }
   }
 
   func begin(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws {
     let path = "\(folder)/\(firstNumber + files.count).mp4"
-    // Frames keep their times: on the grid of a constant rate, where frames may be missing, else finely.
     let writer = try VideoWriter(
       path: path, width: video.width & ~1, height: video.height & ~1,
-      frameRate: video.frameRate, timeBase: video.hasConstantRate ? nil : Rational(1, 90_000),
+      frameRate: video.frameRate, timeBase: timeBase,
       audio: sound?.format, quality: quality,
       tags: VideoWriter.Tags(of: frame, quarterTurns: video.remainingTurns))
     sound?.start(at: seconds)

@@ -185,7 +185,9 @@ final class StreamDecoder {
       guard packet.pointee.stream_index == stream.pointee.index else { continue }
       packetsRead += 1
       if packet.pointee.pts != cffmpeg_no_timestamp {
-        lastStamp = max(lastStamp, packet.pointee.pts + max(0, packet.pointee.duration))
+        // In a damaged file, the sum may be beyond what an integer holds.
+        let (end, overflows) = packet.pointee.pts.addingReportingOverflow(max(0, packet.pointee.duration))
+        if !overflows { lastStamp = max(lastStamp, end) }
       }
       if packet.pointee.flags & AV_PKT_FLAG_CORRUPT != 0 { damagedPackets += 1 }
       let sent = avcodec_send_packet(codec, packet)
@@ -269,7 +271,7 @@ final class StreamDecoder {
     let length = stream.pointee.duration
     guard length != cffmpeg_no_timestamp, length > 0, lastStamp != .min else { return false }
     let start = stream.pointee.start_time == cffmpeg_no_timestamp ? 0 : stream.pointee.start_time
-    return lastStamp - start >= length
+    return Double(lastStamp) - Double(start) >= Double(length)
   }
 
   /// For containers that count no packets: where the stream ends in seconds, as Matroska's tag or an AVI's length

@@ -20,9 +20,14 @@ public struct VideoFolder: Equatable, Sendable {
   /// Looks for videos; hidden files, and `output` if it lies inside, are passed over.
   ///
   /// Scenes of `a/b.mp4` go to `<output>/a/b`; where two videos differ in their endings only, to `<output>/a/b.mp4`.
-  /// - Throws: `MediaError` if the folder cannot be read or holds no video.
+  /// - Throws: `MediaError` if the folder cannot be read, holds no video, or is `output` itself.
   public init(_ path: String, output: String) throws {
     let skipped = URL(fileURLWithPath: output).standardizedFileURL.resolvingSymlinksInPath().path
+    guard URL(fileURLWithPath: path).standardizedFileURL.resolvingSymlinksInPath().path != skipped else {
+      throw MediaError(
+        .badOption, file: output, "holds the videos, so that their scenes would be split again next time",
+        remedy: "Choose another output folder.")
+    }
     let found = try Self.videos(in: path, below: "", except: skipped).sorted()
     guard !found.isEmpty else {
       throw MediaError(
@@ -31,8 +36,10 @@ public struct VideoFolder: Equatable, Sendable {
     }
     var counts: [String: Int] = [:]
     for name in found { counts[Self.stem(name).lowercased(), default: 0] += 1 }
+    let names = Set(found.map { $0.lowercased() })
     entries = found.map { name in
-      let isAlone = counts[Self.stem(name).lowercased()] == 1
+      let stem = Self.stem(name).lowercased()
+      let isAlone = counts[stem] == 1 && !names.contains(stem)
       return Entry(video: path + "/" + name, output: output + "/" + (isAlone ? Self.stem(name) : name))
     }
   }

@@ -57,7 +57,8 @@ import Testing
     try workshop.write("words.mp4", "no film\n")
     for (arguments, words) in [
       (["missing.mp4", "out"], "no such file"), (["words.mp4", "out"], "not a readable media file"),
-      (["empty", "out"], "holds no video"), ([clip, "words.mp4"], "is a file; name a folder"),
+      (["empty", "out"], "holds no video"), (["empty", "./empty"], "holds the videos"),
+      ([clip, "words.mp4"], "is a file; name a folder"),
       ([clip, "out", "--luma-only", "--detector", "histogram"], "--luma-only means nothing"),
       ([clip, "out", "--frame-skip", "1", "--stats-file", "s.csv"], "measurements need every frame"),
       ([clip, "out", "--start", "9s"], "holds no frame in the part asked for"),

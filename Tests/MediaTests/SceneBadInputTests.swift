@@ -209,7 +209,10 @@ import Testing
     #expect(mediaError { _ = try SceneSplitter().split(path, into: "/proc/out") }?.kind == .writing)
     let blocked = folder.file("out/film-Scene-002.mp4")
     try FileManager.default.createDirectory(atPath: blocked, withIntermediateDirectories: true)
-    #expect(mediaError { _ = try SceneSplitter().split(path, into: folder.file("out")) }?.kind == .writing)
+    var splitter = SceneSplitter()
+    splitter.statisticsFile = folder.file("stats.csv")
+    #expect(mediaError { _ = try splitter.split(path, into: folder.file("out")) }?.kind == .writing)
+    #expect(try folder.contents() == ["film.mp4", "out"])
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.file("out")) == ["film-Scene-002.mp4"])
   }
 }

@@ -147,7 +147,8 @@ import Testing
     let folder = try TemporaryFolder()
     let path = try write(scenes([3]), to: folder.file("film.mp4"))
     for change in [
-      { $0.frameSkip = -1 }, { $0.downscale = 0 }, { $0.maximumCount = 0 }, { $0.imagesPerScene = -1 },
+      { $0.frameSkip = -1 }, { $0.frameSkip = .max }, { $0.downscale = 0 }, { $0.maximumCount = 0 },
+      { $0.imagesPerScene = -1 },
       { $0.imagesPerScene = 1001 }, { $0.quality = .init(crf: 52, preset: "veryfast") },
       { $0.quality = .init(crf: 22, preset: "instant") }, { $0.range.skipEnd = -1 },
       {
@@ -179,7 +180,17 @@ import Testing
     #expect(found.entries.map(\.video) == ["A.mkv", "a.mp4", "b.MOV", "sub/a.mp4"].map(folder.file))
     #expect(
       found.entries.map(\.output) == ["A.mkv", "a.mp4", "b", "sub/a"].map { folder.file("out/" + $0) })
-    #expect(mediaError { _ = try VideoFolder(folder.file("out"), output: folder.file("out")) } == nil)
+    // Not into itself, by whatever name.
+    for output in ["out", "sub/../out/"] {
+      let error = mediaError { _ = try VideoFolder(folder.file("out"), output: folder.file(output)) }
+      #expect(error?.kind == .badOption)
+    }
+    try FileManager.default.createDirectory(atPath: folder.file("twins"), withIntermediateDirectories: true)
+    for name in ["a.mp4", "a.mov", "A.mp4.mkv"] {
+      try Data().write(to: URL(fileURLWithPath: folder.file("twins/" + name)))
+    }
+    let twins = try VideoFolder(folder.file("twins"), output: folder.file("out")).entries.map(\.output)
+    #expect(Set(twins.map { $0.lowercased() }).count == 3)
     try FileManager.default.createDirectory(atPath: folder.file("empty"), withIntermediateDirectories: true)
     #expect(
       mediaError { _ = try VideoFolder(folder.file("empty"), output: folder.file("out")) }?.kind
