@@ -33,6 +33,10 @@ public struct DatasetCheckOptions: Sendable {
       let checker = try CacheChecker(cache: path, light)
       listing = checker.listing
       files += checker.cache.files.values.flatMap(\.values)
+      // Datasets beside the cache are looked into, and are no output even if they turn out to belong to something else.
+      files += DatasetListing.candidates(beside: checker.cache).filter { candidate in
+        do { return try !Dataset(path: candidate, columns: columns).samples.isEmpty } catch { return false }
+      }
     } else if let dataset {
       listing = try DatasetListing(path: dataset, columns: columns)
     }
