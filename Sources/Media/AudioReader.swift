@@ -25,6 +25,8 @@ public final class AudioReader {
   public let sampleRate: Int
   /// Channels of the file.
   public let channelCount: Int
+  /// What each channel counts in loudness.
+  let loudnessWeights: [Double]
   /// Where the container's clock starts, in seconds: 0, but for recordings of a broadcast.
   public let containerStart: Double
   /// Length in seconds where the container says.
@@ -52,6 +54,7 @@ public final class AudioReader {
     containerStart = start == cffmpeg_no_timestamp || start < 0 ? 0 : Double(start) / Double(AV_TIME_BASE)
     sampleRate = Int(decoder.codec.pointee.sample_rate)
     channelCount = Int(decoder.codec.pointee.ch_layout.nb_channels)
+    loudnessWeights = LoudnessMeter.weights(of: decoder.codec.pointee.ch_layout)
     convertedCount = channelCount
     sourceFormat = decoder.codec.pointee.sample_fmt.rawValue
     duration = decoder.duration

@@ -1,3 +1,4 @@
+import CFFmpeg
 import Foundation
 
 /// How loud a sound is.
@@ -12,7 +13,7 @@ public struct SoundLevel: Equatable, Sendable {
   /// - Throws: `MediaError` for a file without sound (`.noStream`) or one that can't be decoded.
   public static func measure(path: String) throws -> SoundLevel {
     let reader = try AudioReader(path: path)
-    var meter = LoudnessMeter(sampleRate: reader.sampleRate, channelCount: reader.channelCount)
+    var meter = LoudnessMeter(sampleRate: reader.sampleRate, weights: reader.loudnessWeights)
     while let chunk = try reader.next() { meter.append(chunk.channels) }
     return meter.level
   }
@@ -60,17 +61,41 @@ public struct LoudnessMeter {
   private var quarters: [Double] = []
   private var largest: Float = 0
 
-  /// - Parameter channelCount: 6 and 8 are taken for 5.1 and 7.1: the fourth, low frequencies, does not count, and those
-  ///   after it, behind the listener, count 1.41 times.
+  /// - Parameter channelCount: taken for FFmpeg's usual layout of so many channels, as mono, stereo, 2.1, 4.0, 5.0, 5.1.
   public init(sampleRate: Int, channelCount: Int) {
+    var layout = AVChannelLayout()
+    av_channel_layout_default(&layout, Int32(channelCount))
+    defer { av_channel_layout_uninit(&layout) }
+    self.init(sampleRate: sampleRate, weights: Self.weights(of: layout))
+  }
+
+  /// What each channel counts: low frequencies not at all, those beside and behind the listener 1.41 times.
+  static func weights(of layout: AVChannelLayout) -> [Double] {
+    var layout = layout
+    var usual = AVChannelLayout()
+    defer { av_channel_layout_uninit(&usual) }
+    if layout.order == AV_CHANNEL_ORDER_UNSPEC {
+      av_channel_layout_default(&usual, layout.nb_channels)
+      layout = usual
+    }
+    return (0..<max(0, layout.nb_channels)).map { index in
+      switch av_channel_layout_channel_from_index(&layout, UInt32(index)) {
+      case AV_CHAN_LOW_FREQUENCY, AV_CHAN_LOW_FREQUENCY_2: 0
+      case AV_CHAN_BACK_LEFT, AV_CHAN_BACK_CENTER, AV_CHAN_BACK_RIGHT, AV_CHAN_SIDE_LEFT, AV_CHAN_SIDE_RIGHT,
+        AV_CHAN_TOP_BACK_LEFT, AV_CHAN_TOP_BACK_CENTER, AV_CHAN_TOP_BACK_RIGHT, AV_CHAN_SURROUND_DIRECT_LEFT,
+        AV_CHAN_SURROUND_DIRECT_RIGHT:
+        1.41
+      default: 1
+      }
+    }
+  }
+
+  init(sampleRate: Int, weights: [Double]) {
     let rate = Double(sampleRate)
     sections = [.shelf(rate), .highPass(rate)]
-    weights = (0..<channelCount).map { channel in
-      guard channelCount == 6 || channelCount == 8, channel >= 3 else { return 1 }
-      return channel == 3 ? 0 : 1.41
-    }
+    self.weights = weights
     quarter = max(1, sampleRate / 10)
-    states = Array(repeating: [0, 0, 0, 0], count: channelCount)
+    states = Array(repeating: [0, 0, 0, 0], count: weights.count)
   }
 
   /// - Parameter channels: [channel][sample], as many as were announced, of one length.

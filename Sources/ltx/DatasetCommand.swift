@@ -90,9 +90,9 @@ struct CheckDatasetCommand: ParsableCommand {
 
   func run() throws {
     let checker = try checkingInput {
-      if let json { try requireOutput(json) }
       var options = arguments.options
       options.textEncoder = textEncoderPath
+      if let json { try requireOutput(json, cache: cache, options) }
       return try CacheChecker(cache: cache, options)
     }
     let progress = PhasedProgress()
@@ -164,7 +164,7 @@ struct DatasetStatisticsCommand: ParsableCommand {
   func run() throws {
     let progress = PhasedProgress()
     let statistics = try checkingInput {
-      if let json { try requireOutput(json) }
+      if let json { try requireOutput(json, cache: cache, arguments.options) }
       defer { progress.finish() }
       return try DatasetStatistics(cache: cache, arguments.options) { phase, done, total in
         progress.show(phase == .files ? "reading" : "listening", done, of: total, unit: "files")
@@ -214,8 +214,12 @@ extension PhasedProgress {
   }
 }
 
-private func requireOutput(_ path: String) throws {
-  if let problem = OutputFile.problem(path) { throw DatasetError(path: path, problem: problem) }
+/// - Parameter cache: with the options, tells which files are read; those are not written over.
+private func requireOutput(_ path: String, cache: String?, _ options: DatasetCheckOptions) throws {
+  let inputs = FileManager.default.fileExists(atPath: path) ? try options.inputs(cache: cache) : []
+  if let problem = OutputFile.problem(path, inputs: inputs) {
+    throw DatasetError(path: path, problem: problem)
+  }
 }
 
 private func writeJSON(_ value: some Encodable, to path: String) throws {
@@ -271,10 +275,10 @@ struct PreviewDatasetCommand: ParsableCommand {
     compute.apply()
     let progress = PhasedProgress()
     let preview = try checkingInput {
-      try requireOutput(output)
       defer { progress.finish() }
       var options = arguments.options
       options.textEncoder = textEncoderPath
+      try requireOutput(output, cache: cache, options)
       let decoder =
         try decode
         ? options.models.map { models in

@@ -63,6 +63,11 @@ import Testing
       (["dataset", "check", "nowhere"], "there is no such folder"),
       (["dataset", "check", ".", "--dataset", "none.json"], "there is no such file"),
       (["dataset", "check", ".", "--json", "nowhere/x.json"], "does not exist"),
+      (["dataset", "check", ".", "--json", "dataset.csv"], "is the input"),
+      (["dataset", "check", ".", "--json", model, "--model-path", model], "is the input"),
+      (["dataset", "stats", ".", "--json", "bikes.mp4"], "is the input"),
+      (["dataset", "preview", ".", "-o", ".precomputed/conditions/bikes.safetensors"], "is the input"),
+      (["dataset", "preview", "--dataset", "dataset.csv", "-o", "dataset.csv"], "is the input"),
       (["dataset", "preview", "-o", "x.html"], "nothing to show"),
       (["decode", "nowhere", "x", "--model-path", model], "does not exist"),
       (["decode", ".precomputed/latents", "x"], "no model is given"),
@@ -71,5 +76,10 @@ import Testing
       let result = try run(arguments, 2)
       #expect(result.errors.contains(message), "\(arguments): \(result.errors)")
     }
+    #expect(try workshop.lines("dataset.csv").count == 3)
+    // Nor over another dataset; but over an earlier report.
+    try workshop.write("other.csv", "video,caption\nelse.mp4,of something else\n")
+    #expect(try run(["dataset", "check", ".", "--json", "other.csv"], 2).errors.contains("is the input"))
+    _ = try run(["dataset", "check", ".", "--json", "found.json"], 1)
   }
 }

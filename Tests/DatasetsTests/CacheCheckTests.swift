@@ -193,6 +193,12 @@ import Torch
     #expect(try check().problems.count == 2)
   }
 
+  @Test(arguments: [.leastNonzeroMagnitude, 1e-30, 0.0099, 10_000, -1])
+  func `Rates that are none`(_ fps: Double) throws {
+    try cache.latents("c", fps: fps)
+    try expect(.tensors, "latents/c.safetensors", "fps is \(fps), which is no frame rate")
+  }
+
   @Test func `What a killed run left`() throws {
     try cache.scratch.write("x", to: ".precomputed/latents/sub/.b.safetensors.1a2b.partial")
     try expect(.leftover, "latents/sub/.b.safetensors.1a2b.partial", "remove it")

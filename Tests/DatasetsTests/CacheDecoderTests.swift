@@ -210,14 +210,16 @@ import Torch
     try cache.write(
       "latents/nan", [("latents", try latents * Double.nan), ("fps", Tensor([25.0]))])
     try cache.write("latents/rate", [("latents", latents), ("fps", Tensor([-1.0]))])
+    try cache.write("latents/slow", [("latents", latents), ("fps", Tensor([1e-6]))])
     try cache.scratch.write("nothing", to: ".precomputed/latents/text.safetensors")
     let summary = try decode("\(cache.root)/latents")
     #expect(written == ["good.png"])
-    #expect(summary.written.count == 1 && summary.failures.count == 4)
+    #expect(summary.written.count == 1 && summary.failures.count == 5)
     for (failure, (name, text)) in zip(
       summary.failures,
       [
         ("nan", "NaN"), ("other_model", "made with another model"), ("rate", "fps is -1"),
+        ("slow", "fps is 1e-06, which is no frame rate"),
         ("text", "too few"),
       ])
     {

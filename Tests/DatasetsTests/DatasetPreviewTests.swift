@@ -118,6 +118,34 @@ import Torch
     #expect(ClipPreview.wave(SoundClip(left: [0.25], right: [0], sampleRate: 48000)) == [0.25])
   }
 
+  @Test func `Lengths beyond belief are shown`() throws {
+    #expect(PreviewMarkup.length(59.94) == "59.9 s" && PreviewMarkup.length(3725) == "1:02 h")
+    #expect(PreviewMarkup.length(1e30).hasSuffix(" h") && PreviewMarkup.length(.infinity).hasSuffix(" h"))
+    try cache.latents("a", fps: 1e-30)
+    try cache.conditions("a")
+    #expect(try page().html.contains("fps is 1e-30, which is no frame rate"))
+  }
+
+  @Test func `Of a clip without a bucket the first minute is listened to`() throws {
+    let rate = 8000
+    let late = (0..<90 * rate).map { Float($0 < 60 * rate ? 0 : 0.5) }
+    try FileManager.default.createDirectory(atPath: cache.root, withIntermediateDirectories: true)
+    try WAVWriter.write([late, late], sampleRate: rate, to: cache.scratch.file("a.wav"))
+    func wave(duration: Double?) -> [Float] {
+      var clip = ClipPreview(
+        name: "a", line: nil, caption: nil, bucket: nil, duration: duration, fps: nil, tokens: nil,
+        extras: [],
+        problems: [])
+      clip.look(at: cache.scratch.file("a.wav"), sound: nil, bucket: nil, count: 0, side: 200)
+      return clip.wave
+    }
+    for duration in [nil, 0.0] {
+      let wave = wave(duration: duration)
+      #expect(wave.count == 240 && wave.max() == 0)
+    }
+    #expect((wave(duration: 90).max() ?? 0) > 0.4)
+  }
+
   @Test func `A crop is the bucket's share of the picture`() throws {
     let bucket = ResolutionBucket(width: 64, height: 64, frames: 9)
     let crop = try #require(ClipPreview.Crop(of: (100, 200), bucket: bucket))

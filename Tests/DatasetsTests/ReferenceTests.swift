@@ -138,6 +138,59 @@ import Testing
     #expect(try run(options("data.json", .command(command))).upToDate == 1)
   }
 
+  @Test func aProgramThatOutlivesItsRunWritesToANameOfItsOwn() throws {
+    try writeClip("a.mp4")
+    try folder.write(#"[{"video": "a.mp4"}]"#, to: "data.json")
+    let names = folder.file("names")
+    let line = "sh -c 'echo \"$2\" >> \(names); cp \"$1\" \"$2\"' sh {input} {output}"
+    var overwriting = options("data.json", .command(try ClipCommand(line)))
+    overwriting.overwrite = true
+    for _ in 0..<2 { #expect(try run(overwriting).made == 1) }
+    let given = try text("names").split(separator: "\n")
+    #expect(Set(given).count == 2 && given.allSatisfy { $0.hasSuffix(".partial.mp4") }, "\(given)")
+    // What killed runs left goes, and nothing else.
+    for name in [
+      ".a_reference.1x2y.partial.mp4", "..a_reference.1x2y.partial.mp4.partial",
+      ".a_reference.b.c.partial.mp4",
+      ".a_reference_2.1x2y.partial.mp4",
+    ] { try folder.write("x", to: name) }
+    #expect(try run(overwriting).made == 1)
+    #expect(
+      folder.files().filter { $0.contains("partial") } == [
+        ".a_reference.b.c.partial.mp4", ".a_reference_2.1x2y.partial.mp4",
+      ])
+  }
+
+  @Test func aDatasetThatIsEditedMeanwhileIsLeftAlone() throws {
+    try writeClip("a.mp4")
+    try folder.write("\u{FEFF}video,caption\r\na.mp4,x\r\n", to: "data.csv")
+    let plan = try ReferencePlan(options("data.csv"))
+    let edited = "\u{FEFF}video,caption\r\na.mp4,better\r\n"
+    try folder.write(edited, to: "data.csv")
+    let text = message { _ = try ReferenceMaker(plan).run() }
+    #expect(text.contains("data.csv: was changed while the references were made"), "\(text)")
+    #expect(try self.text("data.csv") == edited)
+    #expect(try run(options("data.csv")).upToDate == 1)
+    let finished = "\u{FEFF}video,caption,reference_video\r\na.mp4,better,a_reference.mp4\r\n"
+    #expect(try self.text("data.csv") == finished)
+    // Where nothing is to be written, an edit does no harm.
+    let idle = try ReferencePlan(options("data.csv"))
+    try folder.write(edited, to: "data.csv")
+    #expect(try ReferenceMaker(idle).run().upToDate == 1)
+    #expect(try self.text("data.csv") == edited)
+  }
+
+  @Test func whatIsToBeToldOfAClipIsToldByEveryRun() throws {
+    try writeClip("a.mp4", frames: 6)
+    try folder.write(#"[{"video": "a.mp4"}]"#, to: "data.json")
+    let line = "ffmpeg -v error -i {input} -frames:v 3 {output}"
+    let command = ReferenceKind.command(try ClipCommand(line))
+    let first = try run(options("data.json", command))
+    #expect(first.made == 1 && first.notes == ["a.mp4: has 6 frames, but its reference 3"])
+    let second = try run(options("data.json", command))
+    #expect(second.upToDate == 1 && second.notes == first.notes)
+  }
+
   @Test func aCommandThatGivesNothingIsItsClipsFailure() throws {
     try writeClip("a.mp4")
     try folder.write(#"[{"video": "a.mp4"}]"#, to: "data.json")

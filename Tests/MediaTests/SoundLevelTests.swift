@@ -46,6 +46,18 @@ import Testing
     #expect(abs(found - (try reference(path))) < 0.11, "\(found)")
   }
 
+  @Test(arguments: [("2.1", 3), ("quad", 4), ("5.0", 5), ("3.0", 3), ("6.1", 7)])
+  func `Channels count by their places`(_ layout: String, _ channels: Int) throws {
+    let folder = try TemporaryFolder()
+    let (plain, path) = (folder.file("plain.wav"), folder.file("a.wav"))
+    try WAVWriter.write(noise(48000, channels), sampleRate: 48000, to: plain)
+    let map = (0..<channels).map(String.init).joined(separator: "|")
+    _ = try ffmpeg(
+      ["-i", plain, "-af", "channelmap=\(map):channel_layout=\(layout)", path], in: folder.path)
+    let found = try #require(try SoundLevel.measure(path: path).loudness)
+    #expect(abs(found - (try reference(path))) < 0.06, "\(found)")
+  }
+
   @Test func `The standard's own example, and its ends`() throws {
     // BS.1770: a sine of 997 Hz at full scale in one channel reads -3.01 LKFS.
     func level(_ samples: [Float]) -> SoundLevel {

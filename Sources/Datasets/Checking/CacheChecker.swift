@@ -18,6 +18,31 @@ public struct DatasetCheckOptions: Sendable {
   public var skipsSources = false
 
   public init() {}
+
+  /// Files that looking at a cache reads, none of which may be written over.
+  ///
+  /// - Parameter cache: nil where only the dataset file is looked at.
+  /// - Throws: what is wrong with the input itself, as `CacheChecker`.
+  public func inputs(cache path: String?) throws -> [String] {
+    var files = [textEncoder, models?.unified].compactMap { $0 }
+    files += ModelFiles.Component.allCases.compactMap { models?[$0] }
+    var light = self
+    (light.models, light.textEncoder) = (nil, nil)
+    var listing: DatasetListing?
+    if let path {
+      let checker = try CacheChecker(cache: path, light)
+      listing = checker.listing
+      files += checker.cache.files.values.flatMap(\.values)
+      // Datasets beside the cache are looked into, and are no output even if they turn out to belong to something else.
+      files += DatasetListing.candidates(beside: checker.cache).filter { candidate in
+        do { return try !Dataset(path: candidate, columns: columns).samples.isEmpty } catch { return false }
+      }
+    } else if let dataset {
+      listing = try DatasetListing(path: dataset, columns: columns)
+    }
+    files += listing.map { [$0.path] + $0.rows.flatMap { [$0.mediaPath] + $0.sources.values } } ?? []
+    return files
+  }
 }
 
 /// Looks for what is wrong with a preprocessed dataset. One file is open at a time.

@@ -23,6 +23,9 @@ struct CacheReading {
     var sound: SoundSizes? { if case .sound(let sizes) = content { sizes } else { nil } }
   }
 
+  /// Frame rates that are taken for one.
+  static let frameRates = 0.01..<10_000
+
   let cache: DatasetCache
   private(set) var files: [CacheFolder: [String: File]] = [:]
   /// Of single files: those that can't be used are not in `files`.
@@ -92,7 +95,7 @@ struct CacheReading {
     switch content.shape {
     case .video:
       let fps = try stored.number("fps")
-      if let fps, !(fps > 0 && fps < 10_000) { throw fail("fps is \(fps)") }
+      if let fps, !Self.frameRates.contains(fps) { throw fail("fps is \(fps), which is no frame rate") }
       return try make(.video(LatentSizes(stored), fps: fps), "latents")
     case .sound: return try make(.sound(SoundSizes(stored)), "latents")
     case .mask:

@@ -192,7 +192,7 @@ public final class CacheDecoder {
 
   func frameRate(_ file: SampleFile, _ path: String) throws -> Rational {
     guard let fps = try file.number("fps") else { return Rational(24) }
-    guard fps > 0, fps < 10_000, let rate = Rational(approximating: fps) else {
+    guard CacheReading.frameRates.contains(fps), let rate = Rational(approximating: fps) else {
       throw DatasetError(path: path, problem: "fps is \(fps), which is no frame rate")
     }
     return rate

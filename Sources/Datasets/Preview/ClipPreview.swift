@@ -37,13 +37,16 @@ struct ClipPreview {
   /// JPEGs of frames from the media file.
   fileprivate(set) var frames: [Data] = []
   fileprivate(set) var crop: Crop?
-  /// How loud the sound is over the clip's time, 0 to 1; empty without sound.
+  /// How loud the sound is over the clip's time, or in its first minute, 0 to 1; empty without sound.
   fileprivate(set) var wave: [Float] = []
   /// Why there are no pictures.
   fileprivate(set) var note: String?
 }
 
 extension ClipPreview {
+  /// Seconds of sound that are listened to where no bucket says how many.
+  private static let usualLength = 60.0
+
   /// Columns of a waveform.
   static let waveColumns = 240
 
@@ -67,8 +70,8 @@ extension ClipPreview {
       note = "\(error)"
     }
     do {
-      wave = Self.wave(
-        try SoundClip.read(path: sound ?? path, duration: (duration ?? 0) > 0 ? duration : nil))
+      let length = duration.flatMap { $0 > 0 ? $0 : nil } ?? Self.usualLength
+      wave = Self.wave(try SoundClip.read(path: sound ?? path, duration: length))
     } catch {
       wave = []  // without sound, or with one that can't be decoded; preprocessing says so
     }

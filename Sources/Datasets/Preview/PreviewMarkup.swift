@@ -119,9 +119,10 @@ enum PreviewMarkup {
       + "aria-label=\"waveform\"><path d=\"M\((upper + lower).joined(separator: "L"))Z\"/></svg>\n"
   }
 
-  private static func length(_ seconds: Double) -> String {
+  /// A time in the largest fitting units. Sizes in files may claim any length.
+  static func length(_ seconds: Double) -> String {
     if seconds < 60 { return String(format: "%.1f s", seconds) }
-    let whole = Int(seconds.rounded())
+    let whole = Int(min(seconds, 1e12).rounded())
     return whole < 3600
       ? String(format: "%d:%02d min", whole / 60, whole % 60)
       : String(format: "%d:%02d h", whole / 3600, whole / 60 % 60)

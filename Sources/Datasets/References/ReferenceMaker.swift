@@ -28,7 +28,7 @@ public struct ReferenceMaker: Sendable {
 
   /// A clip that can't be used fails its rows only; their columns stay as they are.
   ///
-  /// - Throws: `PreprocessingError` if the dataset can't be written.
+  /// - Throws: `PreprocessingError` if the dataset can't be written, or has been changed since it was planned.
   public func run(progress: Progress = { _, _, _ in }) throws -> ReferenceSummary {
     var summary = ReferenceSummary()
     summary.failures = plan.failures
@@ -54,8 +54,24 @@ public struct ReferenceMaker: Sendable {
     }
     progress(plan.jobs.count, plan.jobs.count, "")
     summary.failures.sort { ($0.line ?? 0) < ($1.line ?? 0) }
-    try text.write(to: options.outputDataset)
+    try write(text)
     return summary
+  }
+
+  /// Writes the dataset; back to its place only if nobody has changed it in the meantime.
+  private func write(_ text: DatasetText) throws {
+    func place(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+    if place(options.outputDataset ?? options.dataset) == place(options.dataset) {
+      if text.bytes == plan.text.bytes { return }
+      // A file that is gone has changed too.
+      guard FileManager.default.contents(atPath: options.dataset) == plan.original else {
+        throw PreprocessingError(
+          .writing, file: options.dataset,
+          "was changed while the references were made, and is left as it is; "
+            + "run the command again, which keeps the references and writes their column")
+      }
+    }
+    try text.write(to: options.outputDataset)
   }
 
   /// - Returns: whether there was something to do.
@@ -73,7 +89,9 @@ public struct ReferenceMaker: Sendable {
     var record = try records[job.folder] ?? ReferenceRecords(folder: job.folder)
     defer { records[job.folder] = record }
     switch record.state(of: job.file, in: job.folder, wanted: origin) {
-    case .current where !options.overwrite: return false
+    case .current where !options.overwrite:
+      notes += record.notes(of: job.file, in: job.folder).map { "\(job.media): \($0)" }
+      return false
     case .foreign where !options.overwrite:
       throw PreprocessingError(
         .media, file: job.value,
@@ -81,17 +99,15 @@ public struct ReferenceMaker: Sendable {
           + "remove it, give another --suffix, or replace it with --overwrite")
     default: break
     }
-    let partial =
-      "\(job.folder)/.\((job.file as NSString).deletingPathExtension).partial"
-      + ".\((job.file as NSString).pathExtension)"
-    unlink(partial)
+    let partial = try Self.partial(of: job)
     defer { unlink(partial) }
-    try write(job, to: partial, &notes, progress)
+    let own = try write(job, to: partial, progress)
+    notes += own.map { "\(job.media): \($0)" }
     guard let stamp = FileStamp(of: partial) else {
       throw MediaError(.writing, file: job.value, "vanished while it was written", remedy: "Try again.")
     }
     // The record comes first: a kill in between leaves a line that fits no file, not a file of unknown origin.
-    try record.add(job.file, stamp: stamp, origin: origin)
+    try record.add(job.file, stamp: stamp, origin: origin, notes: own)
     guard rename(partial, "\(job.folder)/\(job.file)") == 0 else {
       throw MediaError(
         .writing, file: job.value, "can't be given its name (\(String(cString: strerror(errno))))",
@@ -100,16 +116,35 @@ public struct ReferenceMaker: Sendable {
     return true
   }
 
+  /// A name that no other run has: a program that outlives its run may go on writing to the name that it was given. What killed
+  /// runs left behind is removed.
+  private static func partial(of job: ReferencePlan.Job) throws -> String {
+    let name = job.file as NSString
+    let (start, end) = (".\(name.deletingPathExtension.prefix(60)).", ".partial.\(name.pathExtension)")
+    // The second is the video writer's, of the first.
+    let patterns = [(start, end), ("." + start, end + ".partial")]
+    for file in try FileManager.default.contentsOfDirectory(atPath: job.folder) {
+      let isLeftover = patterns.contains { start, end in
+        guard file.hasPrefix(start), file.hasSuffix(end), file.count > start.count + end.count else {
+          return false
+        }
+        return file.dropFirst(start.count).dropLast(end.count)
+          .allSatisfy { $0.isASCII && ($0.isNumber || $0.isLowercase) }
+      }
+      if isLeftover { unlink("\(job.folder)/\(file)") }
+    }
+    return "\(job.folder)/\(start)\(String(UInt64.random(in: .min ... .max), radix: 36))\(end)"
+  }
+
+  /// - Returns: what is to be told of the clip.
   private func write(
-    _ job: ReferencePlan.Job, to partial: String, _ notes: inout [String], _ progress: (Int) -> Void
-  ) throws {
+    _ job: ReferencePlan.Job, to partial: String, _ progress: (Int) -> Void
+  ) throws -> [String] {
     switch options.kind {
     case .filter(let filter):
       let result = try FilteredClip().write(job.source, to: partial, by: filter, progress: progress)
-      if let damage = result.ending.damage {
-        notes.append("\(job.media): \(damage); its reference holds what could be decoded")
-      }
-      notes += result.notes.map { "\(job.media): \($0)" }
+      let damage = result.ending.damage.map { "\($0); its reference holds what could be decoded" }
+      return (damage.map { [$0] } ?? []) + result.notes
     case .command(let command):
       // A source that is no clip is told by our own words, not by the program's.
       let source = try VideoReader(path: job.source)
@@ -121,8 +156,9 @@ public struct ReferenceMaker: Sendable {
       }
       let made = try checkedOutput(of: command, complaint, job, partial)
       if case (.declared(let from), .declared(let to)) = (source.frameCount, made.frameCount), from != to {
-        notes.append("\(job.media): has \(from) frames, but its reference \(to)")
+        return ["has \(from) frames, but its reference \(to)"]
       }
+      return []
     }
   }
 

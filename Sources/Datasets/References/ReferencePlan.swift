@@ -20,6 +20,8 @@ public struct ReferencePlan: Sendable {
 
   let options: ReferenceOptions
   var text: DatasetText
+  /// The dataset file as it was read.
+  let original: Data
   private(set) var jobs: [Job] = []
   /// Rows that nothing can be made of.
   private(set) var failures: [PreprocessingError] = []
@@ -32,6 +34,7 @@ public struct ReferencePlan: Sendable {
   /// - Throws: `PreprocessingError` for a dataset or options that can't be used.
   public init(_ options: ReferenceOptions) throws {
     self.options = options
+    original = FileManager.default.contents(atPath: options.dataset) ?? Data()
     let dataset = try DatasetFile(path: options.dataset)
     if let problem = dataset.problems.first {
       throw PreprocessingError(.dataset, file: options.dataset, line: problem.line, problem.problem)

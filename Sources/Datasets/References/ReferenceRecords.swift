@@ -31,6 +31,8 @@ struct ReferenceRecords {
     let file: String
     let stamp: FileStamp
     let origin: Origin
+    /// What was to be told of the making; nil for nothing.
+    let notes: [String]?
   }
 
   enum State: Equatable {
@@ -70,9 +72,15 @@ struct ReferenceRecords {
     return entry.origin == wanted ? .current : .outdated
   }
 
+  /// What was told when a file was made.
+  func notes(of file: String, in folder: String) -> [String] {
+    let stamp = FileStamp(of: "\(folder)/\(file)")
+    return entries[file]?.last { $0.stamp == stamp }?.notes ?? []
+  }
+
   /// - Throws: `PreprocessingError` if it can't be written.
-  mutating func add(_ file: String, stamp: FileStamp, origin: Origin) throws {
-    let entry = Entry(file: file, stamp: stamp, origin: origin)
+  mutating func add(_ file: String, stamp: FileStamp, origin: Origin, notes: [String] = []) throws {
+    let entry = Entry(file: file, stamp: stamp, origin: origin, notes: notes.isEmpty ? nil : notes)
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     do {
