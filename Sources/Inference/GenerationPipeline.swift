@@ -201,7 +201,7 @@ public struct GenerationPipeline: Sendable {
   /// The result's own tokens: [1, T, C].
   private func finiteTokens(_ stream: SampledStream) throws -> Tensor {
     let tokens = try stream.latent.narrow(1, 0, stream.sequence.targetCount)
-    guard try tokens.to(.float32).abs().amax().isFinite().item() != 0 else {
+    guard try tokens.isAllFinite() else {
       throw SamplingError(
         description:
           "sampling ended in numbers that are not finite: lower the scales of guidance or the LoRAs' strength, "

@@ -15,12 +15,12 @@ enum SceneReport {
         String(format: "%.3f", scene.endSeconds - scene.startSeconds),
       ].map { "<td>\($0)</td>" }
       if hasFiles {
-        let link = scene.file.map { "<a href=\"\(reference($0))\">\(escaped($0))</a>" } ?? ""
+        let link = scene.file.map { "<a href=\"\(reference($0))\">\(TextFormats.html($0))</a>" } ?? ""
         cells.append("<td class=\"text\">\(link)</td>")
       }
       if hasImages {
         let pictures = scene.images.map {
-          "<a href=\"\(reference($0))\"><img loading=\"lazy\" src=\"\(reference($0))\" alt=\"\(escaped($0))\"></a>"
+          "<a href=\"\(reference($0))\"><img loading=\"lazy\" src=\"\(reference($0))\" alt=\"\(TextFormats.html($0))\"></a>"
         }
         cells.append("<td class=\"text\">\(pictures.joined())</td>")
       }
@@ -32,7 +32,7 @@ enum SceneReport {
       <head>
       <meta charset="utf-8">
       <meta http-equiv="Content-Security-Policy" content="\(policy)">
-      <title>\(escaped(title))</title>
+      <title>\(TextFormats.html(title))</title>
       <style>
       body { font: 14px/1.4 sans-serif; margin: 2em; color: #222; background: #fff; }
       table { border-collapse: collapse; }
@@ -44,7 +44,7 @@ enum SceneReport {
       </style>
       </head>
       <body>
-      <h1>\(escaped(title))</h1>
+      <h1>\(TextFormats.html(title))</h1>
       <p>\(scenes.count) \(scenes.count == 1 ? "scene" : "scenes"). Frames count from 0.</p>
       <table>
       <thead><tr>\(heads.map { "<th>\($0)</th>" }.joined())</tr></thead>
@@ -69,19 +69,4 @@ enum SceneReport {
 
   /// Pictures beside the page, and nothing else.
   private static let policy = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
-
-  private static func escaped(_ text: String) -> String {
-    var result = ""
-    // Scalars, not characters: a quotation mark that bears an accent still ends an attribute.
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "&": result += "&amp;"
-      case "<": result += "&lt;"
-      case ">": result += "&gt;"
-      case "\"": result += "&quot;"
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-    return result
-  }
 }

@@ -13,7 +13,7 @@ struct SceneTable {
       let start = String(format: "%.6f", scene.startSeconds)
       let end = String(format: "%.6f", scene.endSeconds)
       let place = "\(scene.number),\(scene.scene.start),\(scene.scene.end),\(start),\(end),"
-      return place + quoted(scene.file ?? "")
+      return place + TextFormats.csvField(scene.file ?? "")
     }
     return Data(([header] + lines).map { $0 + "\n" }.joined().utf8)
   }
@@ -35,17 +35,6 @@ struct SceneTable {
       return name.image != nil && name.fileExtension == "jpg" && numbers.contains(name.number)
     }
     return scenes.map(\.text) + pictures
-  }
-
-  private static func quoted(_ field: String) -> String {
-    let scalars = field.unicodeScalars
-    guard scalars.contains(where: { ",\"\n\r".unicodeScalars.contains($0) }) else { return field }
-    var result = "\""
-    for scalar in scalars {
-      if scalar == "\"" { result += "\"" }
-      result.unicodeScalars.append(scalar)
-    }
-    return result + "\""
   }
 
   private static func unquoted(_ field: String) -> String {

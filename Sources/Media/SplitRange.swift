@@ -17,9 +17,6 @@ public struct SplitRange: Equatable, Sendable {
     self.duration = duration
     self.skipEnd = skipEnd
   }
-
-  /// Whether it may end before the video does.
-  var isBounded: Bool { end != nil || duration != nil || skipEnd > 0 }
 }
 
 /// Tells for one frame after the other whether it is in the range.

@@ -139,7 +139,7 @@ extension Weights {
         "has shape \(shape); only one scale for a tensor, or one for each of its \(rows) rows, is supported")
     }
     let scale = try store.read(key(name), dtype: .float32)
-    guard try scale.abs().amax().isFinite().item() != 0 else { throw fail("is not a finite number") }
+    guard try scale.isAllFinite() else { throw fail("is not a finite number") }
     return rows > 1 && scale.count == rows
       ? .rows(try scale.flatten()) : .matrix(try scale.flatten().select(0, 0).item())
   }

@@ -71,6 +71,13 @@ public final class Tensor: @unchecked Sendable {
     return try produce { ct_tensor_to(handle, dtype.c, device.c, false, false, $0) }
   }
 
+  /// Whether no element is NaN or infinite.
+  public func isAllFinite() throws -> Bool {
+    guard dtype.isFloatingPoint, count > 0 else { return true }
+    // libtorch computes nothing in 8 bits.
+    return try (dtype.size == 1 ? to(.float32) : self).abs().amax().isFinite().item() != 0
+  }
+
   /// The same values on another device, and as another element type if one is given.
   ///
   /// - Parameter nonBlocking: lets a copy from pinned host memory run while the host goes on.

@@ -90,18 +90,23 @@ import Testing
     let folder = "\(prepared.path)/interrupted"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
     let old = Data("an older file".utf8)
-    try old.write(to: URL(fileURLWithPath: "\(folder)/out.mp4"))
-    let process = try Program.start(
-      prepared.arguments([
-        "--prompt", "a ball", "--no-audio", "--num-frames", "241", "--output", "interrupted/out.mp4",
-      ]), in: prepared.path)
-    // The frames go to a file of another name, until all are there.
-    while process.isRunning, try FileManager.default.contentsOfDirectory(atPath: folder).count < 2 {
-      usleep(5000)
+    // On a busy machine the program may have finished before the signal comes; then it is tried again.
+    var status: Int32 = 0
+    for _ in 0..<10 where status == 0 {
+      try old.write(to: URL(fileURLWithPath: "\(folder)/out.mp4"))
+      let process = try Program.start(
+        prepared.arguments([
+          "--prompt", "a ball", "--no-audio", "--num-frames", "241", "--output", "interrupted/out.mp4",
+        ]), in: prepared.path)
+      // The frames go to a file of another name, until all are there.
+      while process.isRunning, try FileManager.default.contentsOfDirectory(atPath: folder).count < 2 {
+        usleep(500)
+      }
+      kill(process.processIdentifier, SIGINT)
+      process.waitUntilExit()
+      status = process.terminationStatus
     }
-    kill(process.processIdentifier, SIGINT)
-    process.waitUntilExit()
-    #expect(process.terminationStatus == 130)
+    #expect(status == 130)
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["out.mp4"])
     #expect(try Data(contentsOf: URL(fileURLWithPath: "\(folder)/out.mp4")) == old)
   }

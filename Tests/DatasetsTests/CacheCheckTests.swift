@@ -85,16 +85,18 @@ import Torch
       ("latents/a", [("x", try Tensor.ones([1]))], "latents is missing"),
       (
         "latents/a", [("latents", try Tensor.ones([4, 2, 2, 3, 1]))],
-        "expected [channels, frames, rows, columns]"
+        "expected [channels, num_frames, height, width]"
       ),
-      ("latents/a", [("latents", try Tensor.ones([12, 4]))], "num_frames, height or width is missing"),
+      (
+        "latents/a", [("latents", try Tensor.ones([12, 4]))], "not all of num_frames, height, width are there"
+      ),
       (
         "latents/a", [("latents", try Tensor.ones([4, 2, 2, 3], dtype: .int64))],
         "expected a floating-point type"
       ),
       (
         "audio_latents/a", [("latents", try Tensor.ones([40, 2]))],
-        "num_time_steps or frequency_bins is missing"
+        "not all of num_time_steps, frequency_bins are there"
       ),
       (
         "conditions/a", [("video_prompt_embeds", try Tensor.ones([8, 6]))], "prompt_attention_mask is missing"

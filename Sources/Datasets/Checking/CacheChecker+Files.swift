@@ -160,10 +160,8 @@ extension CacheChecker {
     return video.bucket(factors)
   }
 
-  static func bucket(said metadata: [String: String]) -> ResolutionBucket? {
-    let numbers = (metadata["bucket"] ?? "").split(separator: "x").compactMap { Int($0) }
-    guard numbers.count == 3, numbers.allSatisfy({ (1...1_000_000).contains($0) }) else { return nil }
-    return ResolutionBucket(width: numbers[0], height: numbers[1], frames: numbers[2])
+  private static func bucket(said metadata: [String: String]) -> ResolutionBucket? {
+    metadata[Fingerprint.Key.bucket.rawValue].flatMap(ResolutionBucket.init(text:))
   }
 
   /// Files made with another model or in another way.

@@ -54,9 +54,9 @@ struct CacheReading {
       let own = text.hasPrefix(path + ": ") ? String(text.dropFirst(path.count + 2)) : text
       return DatasetProblem(kind, file: cache.relative(path), sample: name, own)
     }
-    let stored: StoredSample
+    let stored: SampleFile
     do {
-      stored = try StoredSample(path: path)
+      stored = try SampleFile(path: path)
     } catch {
       problems.append(problem(.unreadable, "\(error)"))
       return
@@ -83,7 +83,7 @@ struct CacheReading {
     }
   }
 
-  private static func file(_ stored: StoredSample, _ content: CacheFolder) throws -> File {
+  private static func file(_ stored: SampleFile, _ content: CacheFolder) throws -> File {
     func fail(_ problem: String) -> DatasetError { DatasetError(path: stored.path, problem: problem) }
     func make(_ facts: File.Content, _ key: String) throws -> File {
       guard let dtype = stored.arrays[key]?.dtype else { throw fail("\(key) is missing") }

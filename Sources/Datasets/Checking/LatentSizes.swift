@@ -3,11 +3,11 @@ import TensorFiles
 
 /// What latents stand for: pixels, frames, seconds.
 struct LatentSizes: Equatable {
-  var channels: Int
+  let channels: Int
   /// Latent frames, rows, columns.
-  var frames: Int
-  var rows: Int
-  var columns: Int
+  let frames: Int
+  let rows: Int
+  let columns: Int
 
   /// The bucket that the latents were made of.
   func bucket(_ factors: CompressionFactors) -> ResolutionBucket {
@@ -18,78 +18,69 @@ struct LatentSizes: Equatable {
   /// Reads them from a file's tensor `latents`: [C, F, H, W] or, in older caches, [F H W, C] with the numbers beside it.
   ///
   /// - Throws: `DatasetError` where they contradict each other.
-  init(_ file: StoredSample) throws {
-    func fail(_ problem: String) -> DatasetError { DatasetError(path: file.path, problem: problem) }
-    guard let shape = file.arrays["latents"]?.shape else { throw fail("latents is missing") }
-    func size(_ key: String) throws -> Int? {
-      guard let value = try file.number(key) else { return nil }
-      guard let whole = Int(exactly: value), (1...1_000_000).contains(whole) else {
-        throw fail("\(key) is \(value)")
-      }
-      return whole
-    }
-    let (f, h, w) = (try size("num_frames"), try size("height"), try size("width"))
-    switch shape.count {
-    case 4:
-      (channels, frames, rows, columns) = (shape[0], shape[1], shape[2], shape[3])
-      guard shape.allSatisfy({ $0 > 0 }) else { throw fail("latents is empty: \(shape)") }
-      for (key, said, found) in [("num_frames", f, frames), ("height", h, rows), ("width", w, columns)] {
-        if let said, said != found { throw fail("\(key) is \(said), but latents has shape \(shape)") }
-      }
-    case 2:
-      guard let f, let h, let w else {
-        throw fail("latents is a list of tokens, \(shape), and num_frames, height or width is missing")
-      }
-      guard shape[1] > 0, shape[0] == f * h * w else {
-        throw fail("latents has shape \(shape), but num_frames, height and width are \(f), \(h), \(w)")
-      }
-      (channels, frames, rows, columns) = (shape[1], f, h, w)
-    default: throw fail("latents has shape \(shape); expected [channels, frames, rows, columns]")
-    }
+  init(_ file: SampleFile) throws {
+    let sizes = try file.latentSizes(["num_frames", "height", "width"])
+    (channels, frames, rows, columns) = (sizes[0], sizes[1], sizes[2], sizes[3])
   }
 }
 
 /// What audio latents stand for.
 struct SoundSizes: Equatable {
-  var channels: Int
+  let channels: Int
   /// Latent frames, frequency bins.
-  var steps: Int
-  var bins: Int
+  let steps: Int
+  let bins: Int
   /// Seconds of the sound; nil where the file does not say.
-  var duration: Double?
+  let duration: Double?
 
   /// Reads them from a file's tensor `latents`: [C, T, N] or, in older caches, [T N, C] with the numbers beside it.
   ///
   /// - Throws: `DatasetError` where they contradict each other.
-  init(_ file: StoredSample) throws {
-    func fail(_ problem: String) -> DatasetError { DatasetError(path: file.path, problem: problem) }
-    guard let shape = file.arrays["latents"]?.shape else { throw fail("latents is missing") }
-    func size(_ key: String) throws -> Int? {
-      guard let value = try file.number(key) else { return nil }
+  init(_ file: SampleFile) throws {
+    let sizes = try file.latentSizes(["num_time_steps", "frequency_bins"])
+    (channels, steps, bins) = (sizes[0], sizes[1], sizes[2])
+    duration = try file.number("duration")
+    if let duration, !(duration > 0 && duration < 1e7) {
+      throw DatasetError(path: file.path, problem: "duration is \(duration)")
+    }
+  }
+}
+
+extension SampleFile {
+  /// The shape of the tensor `latents` as if it were [C, ...]: in older caches it is a list of tokens, [..., C].
+  ///
+  /// - Parameter keys: of the numbers that say each size but the channels'; a list of tokens needs them.
+  /// - Throws: `DatasetError` where they contradict the shape.
+  fileprivate func latentSizes(_ keys: [String]) throws -> [Int] {
+    func fail(_ problem: String) -> DatasetError { DatasetError(path: path, problem: problem) }
+    let shape = try tensorShape("latents")
+    guard shape.allSatisfy({ $0 > 0 }) else { throw fail("latents is empty: \(shape)") }
+    let said = try keys.map { key -> Int? in
+      guard let value = try number(key) else { return nil }
       guard let whole = Int(exactly: value), (1...1_000_000).contains(whole) else {
         throw fail("\(key) is \(value)")
       }
       return whole
     }
-    let (t, n) = (try size("num_time_steps"), try size("frequency_bins"))
+    let names = keys.joined(separator: ", ")
     switch shape.count {
-    case 3:
-      (channels, steps, bins) = (shape[0], shape[1], shape[2])
-      guard shape.allSatisfy({ $0 > 0 }) else { throw fail("latents is empty: \(shape)") }
-      for (key, said, found) in [("num_time_steps", t, steps), ("frequency_bins", n, bins)] {
+    case keys.count + 1:
+      for (key, (said, found)) in zip(keys, zip(said, shape.dropFirst())) {
         if let said, said != found { throw fail("\(key) is \(said), but latents has shape \(shape)") }
       }
+      return shape
     case 2:
-      guard let t, let n else {
-        throw fail("latents is a list of tokens, \(shape), and num_time_steps or frequency_bins is missing")
+      let sizes = said.compactMap { $0 }
+      guard sizes.count == keys.count else {
+        throw fail("latents is a list of tokens, \(shape), and not all of \(names) are there")
       }
-      guard shape[1] > 0, shape[0] == t * n else {
-        throw fail("latents has shape \(shape), but num_time_steps and frequency_bins are \(t), \(n)")
+      guard shape[0] == sizes.reduce(1, *) else {
+        throw fail(
+          "latents has shape \(shape), but \(names) are \(sizes.map(String.init).joined(separator: ", "))")
       }
-      (channels, steps, bins) = (shape[1], t, n)
-    default: throw fail("latents has shape \(shape); expected [channels, time steps, frequencies]")
+      return [shape[1]] + sizes
+    default:
+      throw fail("latents has shape \(shape); expected [channels, \(keys.joined(separator: ", "))]")
     }
-    duration = try file.number("duration")
-    if let duration, !(duration > 0 && duration < 1e7) { throw fail("duration is \(duration)") }
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Media
 
 /// The text of comma-separated values, for changing fields in place.
 struct CSVText: Sendable {
@@ -121,14 +122,7 @@ struct CSVText: Sendable {
     return second == UInt8(ascii: "\n") ? 2 : second == nil ? 1 : 0
   }
 
-  private static func written(_ text: String) -> [UInt8] {
-    let bytes = Array(text.utf8)
-    let needsQuotes =
-      bytes.contains { $0 == comma || $0 == quote || $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
-      || text.trimmingBlanks.utf8.count != bytes.count
-    guard needsQuotes else { return bytes }
-    return [quote] + bytes.flatMap { $0 == quote ? [quote, quote] : [$0] } + [quote]
-  }
+  private static func written(_ text: String) -> [UInt8] { Array(TextFormats.csvField(text).utf8) }
 }
 
 extension String {

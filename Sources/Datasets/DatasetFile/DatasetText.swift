@@ -85,18 +85,12 @@ public struct DatasetText: Sendable {
     guard hasChanged || (target ?? path) != path else { return }
     // A link stays one: what it leads to is replaced.
     let place = URL(fileURLWithPath: target ?? path).resolvingSymlinksInPath()
-    let partial = place.deletingLastPathComponent().path + "/.\(place.lastPathComponent).partial"
-    func failed(_ reason: String) -> PreprocessingError {
-      unlink(partial)
-      return PreprocessingError(
-        .writing, file: target ?? path, "can't be written (\(reason)); check its folder's rights and room")
-    }
     do {
-      try Data(bytes).write(to: URL(fileURLWithPath: partial))
-      let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: partial))
-      try handle.synchronize()
-      try handle.close()
-    } catch { throw failed(error.localizedDescription) }
-    guard rename(partial, place.path) == 0 else { throw failed(String(cString: strerror(errno))) }
+      try Data(bytes).write(to: place, options: .atomic)
+    } catch {
+      throw PreprocessingError(
+        .writing, file: target ?? path,
+        "can't be written (\(error.localizedDescription)); check its folder's rights and room")
+    }
   }
 }

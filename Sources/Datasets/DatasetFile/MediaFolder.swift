@@ -1,4 +1,5 @@
 import Foundation
+import Media
 import NN
 
 /// A folder of media as a dataset: files that differ in their extension only belong together. `a.mp4` or `a.png` is the
@@ -9,10 +10,7 @@ struct MediaFolder {
   /// Files that can't be used.
   let problems: [RowProblem]
 
-  static let videos: Set<String> = [
-    "mp4", "mov", "mkv", "webm", "avi", "m4v", "mpg", "mpeg", "ts", "m2ts", "wmv", "flv", "gif", "mxf", "ogv",
-    "3gp",
-  ]
+  static let videos = VideoFolder.fileExtensions
   static let pictures: Set<String> = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"]
   static let sounds: Set<String> = ["wav", "flac", "mp3", "m4a", "aac", "ogg", "opus", "aif", "aiff"]
 

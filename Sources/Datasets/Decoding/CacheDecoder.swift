@@ -126,7 +126,7 @@ public final class CacheDecoder {
     case .sound:
       let sound = try decodeSound(file, job.file, report)
       let path = job.output + ".wav"
-      try makeFolder(of: path)
+      try OutputPath.makeFolder(of: path)
       try WAVWriter.write(sound.channels, sampleRate: sound.sampleRate, to: path)
       return [path]
     case .mask: return try [drawMask(file, job)]
@@ -146,7 +146,7 @@ public final class CacheDecoder {
       let sound =
         try isPicture ? nil : job.soundFile.map { try decodeSound(SampleFile(path: $0), $0, report) }
       path += isPicture ? ".png" : ".mp4"
-      try makeFolder(of: path)
+      try OutputPath.makeFolder(of: path)
       sink = try FrameFile(path, bucket.width, bucket.height, rate: rate, sound: sound)
     } _: {
       try sink?.append($0)
@@ -163,8 +163,9 @@ public final class CacheDecoder {
     of path: String, _ report: (CacheDecodingEvent) -> Void, begin: (ResolutionBucket) throws -> Void,
     _ receive: (RGBFrame) throws -> Void
   ) throws {
-    let sizes = try LatentSizes(StoredSample(path: path))
-    var latents = try SampleFile(path: path).tensor("latents")
+    let file = try SampleFile(path: path)
+    let sizes = try LatentSizes(file)
+    var latents = try file.tensor("latents")
     try requireFinite(latents, path)
     if latents.rank == 2 {
       latents = try VideoTokens.unpatchify(
@@ -203,7 +204,7 @@ public final class CacheDecoder {
   private func decodeSound(
     _ file: SampleFile, _ path: String, _ report: (CacheDecodingEvent) -> Void
   ) throws -> SoundClip {
-    let sizes = try SoundSizes(StoredSample(path: path))
+    let sizes = try SoundSizes(file)
     var latents = try file.tensor("latents")
     try requireFinite(latents, path)
     if latents.rank == 2 {
@@ -249,20 +250,8 @@ public final class CacheDecoder {
   }
 
   func requireFinite(_ x: Tensor, _ path: String) throws {
-    guard try x.to(.float32).abs().amax().isFinite().item() != 0 else {
+    guard try x.isAllFinite() else {
       throw DatasetError(path: path, problem: "holds NaN or infinite numbers; preprocess the sample again")
-    }
-  }
-
-  func makeFolder(of path: String) throws {
-    let folder = (path as NSString).deletingLastPathComponent
-    do {
-      try FileManager.default.createDirectory(
-        atPath: folder.isEmpty ? "." : folder, withIntermediateDirectories: true)
-    } catch {
-      throw MediaError(
-        .writing, file: folder, "the folder can't be made (\(error.localizedDescription))",
-        remedy: "Choose another output folder.")
     }
   }
 }

@@ -173,8 +173,8 @@ struct CacheRules: Sendable {
   /// How long a sound of its own length becomes, and whether that is as before.
   func durationRemains(_ fingerprint: Fingerprint) -> Bool {
     guard let length = fingerprint[.sourceSeconds].flatMap(Double.init) else { return false }
-    let wanted = options.audioDurations.filter { $0 <= length }.max()
-    return fingerprint[.seconds] == (options.audioDurations.isEmpty ? "\(length)" : wanted.map { "\($0)" })
+    let wanted = SoundReader.duration(of: length, among: options.audioDurations)
+    return fingerprint[.seconds] == wanted.map { "\($0)" }
   }
 
   private var tiling: String? {

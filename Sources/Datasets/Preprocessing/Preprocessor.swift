@@ -1,6 +1,3 @@
-// C latent channels, F H W latent frames, rows, columns, S text tokens, Wv/Wa widths of the text features, Z T latent
-// channels and time steps of sound.
-
 import Foundation
 import Inference
 import LTX
@@ -105,8 +102,7 @@ public final class Preprocessor {
   private func encodeCaptions() throws {
     let pending = plan.work.filter { $0.pending.contains(.conditions) }
     guard !pending.isEmpty else { return }
-    // Equal captions are encoded once.
-    // Equal to the letter: the tokenizer tells apart what Unicode calls equivalent.
+    // Captions that are equal to the letter are encoded once; the tokenizer tells apart what Unicode calls equivalent.
     let works = Dictionary(grouping: pending) { Array($0.prompt.utf8) }
       .values.sorted { $0[0].sample.index < $1[0].sample.index }
     notify(.loading(.captions, total: pending.count))
@@ -120,7 +116,7 @@ public final class Preprocessor {
       let features = try encoder([prompt])
       let excess = try encoder.excessTokens(prompt)
       for work in group {
-        guard try isFinite(features.video) else {
+        guard try features.video.isAllFinite() else {
           throw PreprocessingError(
             .model, file: options.models.name,
             "the text features of \"\(work.sample.media)\" are not finite numbers: the weights are damaged, or too "
@@ -203,7 +199,7 @@ public final class Preprocessor {
               plan.check)
             continue
           }
-          guard try values.allSatisfy({ try $0.value.tensor.map(isFinite) ?? true }) else {
+          guard try values.allSatisfy({ try $0.value.tensor?.isAllFinite() ?? true }) else {
             throw PreprocessingError(
               .model, file: work.sample.media,
               "its \(file.folder.noun) are not finite numbers: the weights are damaged, or too large for "
@@ -222,11 +218,6 @@ public final class Preprocessor {
         }
       }
     }
-  }
-
-  private func isFinite(_ x: Tensor) throws -> Bool {
-    guard x.dtype.isFloatingPoint else { return true }
-    return try x.to(.float32).abs().amax().isFinite().item() != 0
   }
 
   // MARK: Files

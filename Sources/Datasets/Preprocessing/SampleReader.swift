@@ -222,8 +222,7 @@ struct SampleReader: Sendable {
     _ result: inout PreparedSample
   ) throws -> PreparedFile {
     guard let facts else {
-      let (sound, length) = try sounds.read(path, most: nil, durations: options.audioDurations)
-      let seconds = options.audioDurations.filter { $0 <= length }.max() ?? length
+      let (sound, length, seconds) = try sounds.read(path, most: nil, durations: options.audioDurations)
       return prepared(
         folder, path, sound, fingerprint.adding([.sourceSeconds: "\(length)", .seconds: "\(seconds)"]),
         &result)

@@ -77,24 +77,32 @@ struct SoundReader: Sendable {
   /// - Parameters:
   ///   - most: seconds that are taken at the most.
   ///   - durations: seconds, of which the longest that the sound fills is taken; empty for the whole.
+  /// - Returns: besides, how long the file's sound is, and how much of it is taken, in seconds.
   /// - Throws: `MediaError`, also for a sound that is shorter than all durations.
   func read(_ path: String, most: Double?, durations: [Double]) throws -> (
-    sound: PreparedSound, length: Double
+    sound: PreparedSound, length: Double, seconds: Double
   ) {
     var decoded = try decode(path, most: durations.isEmpty ? most : nil)
     let length = Double(decoded.channels[0].count) / Double(decoded.sampleRate)
+    var seconds = length
     if let shortest = durations.min() {
-      guard let duration = durations.filter({ $0 <= length }).max() else {
+      guard let duration = Self.duration(of: length, among: durations) else {
         throw MediaError(
           .badOption, file: path,
           String(format: "lasts %.3g s, but the shortest duration is %.3g s", length, shortest),
           remedy: "Add a shorter one to --audio-durations, or remove the row.")
       }
+      seconds = duration
       let samples = Int(duration * Double(decoded.sampleRate))
       decoded.channels = decoded.channels.map { Array($0.prefix(samples)) }
     }
     let notes = decoded.damage.map { [Self.note($0)] } ?? []
-    return (PreparedSound(sound: decoded.stereo(), notes: notes), length)
+    return (PreparedSound(sound: decoded.stereo(), notes: notes), length, seconds)
+  }
+
+  /// How much is taken of a sound that decides on its length itself; nil for one that is shorter than all durations.
+  static func duration(of length: Double, among durations: [Double]) -> Double? {
+    durations.isEmpty ? length : durations.filter { $0 <= length }.max()
   }
 
   private static func note(_ damage: String) -> String {
@@ -135,12 +143,11 @@ struct SoundReader: Sendable {
     var level = [Float](repeating: 0, count: decoded.channels[0].count)
     for channel in decoded.channels { for i in level.indices { level[i] += abs(channel[i]) / count } }
     if isCompatible { return try nearest(Tensor(level, shape: [level.count]), steps) }
-    let hop = Double(configuration.hopLength) / Double(configuration.sampleRate) * Double(decoded.sampleRate)
-    // The first step is that of the first frame of the spectrogram; the others span several.
+    let tokens = configuration.tokens
     let marks = (0..<steps).map { step -> Float in
-      let end = Double(step * configuration.compression + 1) * hop
-      let start = max(0, end - Double(configuration.compression) * hop)
-      let samples = level[min(Int(start), level.count)..<min(max(Int(start) + 1, Int(end)), level.count)]
+      let (start, end) = tokens.seconds(of: step)
+      let (first, last) = (Int(start * Double(decoded.sampleRate)), Int(end * Double(decoded.sampleRate)))
+      let samples = level[min(first, level.count)..<min(max(first + 1, last), level.count)]
       return !samples.isEmpty && samples.reduce(0, +) / Float(samples.count) > 0.5 ? 1 : 0
     }
     return try Tensor(marks, shape: [steps])

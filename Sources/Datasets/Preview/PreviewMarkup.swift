@@ -1,25 +1,9 @@
 import Foundation
+import Media
 
 /// The HTML of a preview page. All that comes from a dataset goes through `escaped`.
 enum PreviewMarkup {
-  /// Text as it may stand in an element or an attribute in double quotes.
-  static func escaped(_ text: String) -> String {
-    var result = ""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "&": result += "&amp;"
-      case "<": result += "&lt;"
-      case ">": result += "&gt;"
-      case "\"": result += "&quot;"
-      case "'": result += "&#39;"
-      case "\n", "\t": result.unicodeScalars.append(scalar)
-      // Controls, which HTML has no place for.
-      case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value): result += "\u{FFFD}"
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-    return result
-  }
+  static func escaped(_ text: String) -> String { TextFormats.html(text) }
 
   static func page(
     title: String, clips: [ClipPreview], cards: String, general: [String], notes: [String], problems: Int

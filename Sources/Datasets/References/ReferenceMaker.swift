@@ -83,9 +83,9 @@ public struct ReferenceMaker: Sendable {
       throw MediaError(.notReadable, file: job.media, "no such file", remedy: "Check the path.")
     }
     let origin = ReferenceRecords.Origin(
-      source: Self.path(from: job.folder, to: job.source), sourceStamp: sourceStamp,
+      source: OutputPath.relative(from: job.folder, to: job.source), sourceStamp: sourceStamp,
       madeBy: options.kind.signature)
-    try makeFolder(job.folder)
+    try OutputPath.makeFolder(job.folder)
     var record = try records[job.folder] ?? ReferenceRecords(folder: job.folder)
     defer { records[job.folder] = record }
     switch record.state(of: job.file, in: job.folder, wanted: origin) {
@@ -178,23 +178,5 @@ public struct ReferenceMaker: Sendable {
       throw PreprocessingError(
         .media, file: job.media, "what \(command.words[0]) wrote is no video or picture: \(error.what)")
     }
-  }
-
-  private func makeFolder(_ folder: String) throws {
-    do {
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    } catch {
-      throw MediaError(
-        .writing, file: folder, "no folder can be made here (\(error.localizedDescription))",
-        remedy: "Choose another --output-dir.")
-    }
-  }
-
-  /// How one gets from a folder to a file; both absolute.
-  private static func path(from folder: String, to file: String) -> String {
-    let (from, to) = (folder.split(separator: "/"), file.split(separator: "/"))
-    let shared = zip(from, to).prefix { $0 == $1 }.count
-    let up = [Substring](repeating: "..", count: from.count - shared)
-    return (up + to[shared...]).joined(separator: "/")
   }
 }

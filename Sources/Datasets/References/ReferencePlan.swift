@@ -105,11 +105,9 @@ public struct ReferencePlan: Sendable {
       PreprocessingError(.dataset, file: options.dataset, line: lines[row], problem))
   }
 
-  private static let pictures: Set = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff"]
-
   private func job(media: String, source: String, root: String, row: Int) -> Job {
     let name = source as NSString
-    let type = Self.pictures.contains(name.pathExtension.lowercased()) ? "png" : "mp4"
+    let type = MediaFolder.pictures.contains(name.pathExtension.lowercased()) ? "png" : "mp4"
     let stem = ((name.lastPathComponent as NSString).deletingPathExtension)
     let file = "\(stem)\(options.suffix).\(type)"
     let ownFolder = name.deletingLastPathComponent

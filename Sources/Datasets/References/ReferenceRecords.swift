@@ -61,6 +61,7 @@ struct ReferenceRecords {
     }
     isTorn = data.last.map { $0 != UInt8(ascii: "\n") } ?? false
     for line in data.split(separator: UInt8(ascii: "\n")) {
+      // A line that a kill cut off: its reference then counts as one of unknown origin, which is told.
       guard let entry = try? JSONDecoder().decode(Entry.self, from: line) else { continue }
       entries[entry.file, default: []].append(entry)
     }

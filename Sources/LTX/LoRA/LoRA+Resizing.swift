@@ -63,7 +63,7 @@ extension LoRA.Layer {
     let (q, t) = try b.qr()
     let (_, s) = try a.transpose(0, 1).qr(mode: "r")
     let small = try t.matmul(s.transpose(0, 1))
-    guard try small.abs().amax().isFinite().item() != 0 else { return nil }
+    guard try small.isAllFinite() else { return nil }
     let (values, vectors) = try small.matmul(small.transpose(0, 1)).eigh()  // ascending
     // Rounding makes tiny ones negative.
     let squares: [Double] = try values.array().map { max($0, 0) }.reversed()

@@ -29,7 +29,7 @@ public struct AudioTokens: Sendable {
   public func frames(seconds: Double) -> Int { Int((seconds * rate).rounded(.toNearestOrEven)) }
 
   /// Where a latent frame starts and ends: the first one stands for one spectrogram frame, the others follow it.
-  func seconds(of frame: Int) -> (start: Double, end: Double) {
+  public func seconds(of frame: Int) -> (start: Double, end: Double) {
     func bound(_ index: Int) -> Double {
       Double(max(0, index * compression + 1 - compression) * hopLength) / Double(sampleRate)
     }
