@@ -11,13 +11,14 @@ enum FrameTiming: Equatable {
   ///
   /// - Throws: `MediaError` if the file can't be read.
   init(path: String, rate: Rational) throws {
-    let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
-    let base = av_q2d(decoder.stream.pointee.time_base)
+    let packets = try PacketReader(file: path, kind: AVMEDIA_TYPE_VIDEO)
+    let base = av_q2d(packets.stream.pointee.time_base)
     let unit = base * rate.value
     var stamps: [Double] = []
-    while let stamp = try decoder.nextPacketTime() {
+    while let packet = try packets.next() {
+      let stamp = Double(packet.pointee.pts)
       // Times beyond 30 years are damage, which readers leave out, too.
-      if let stamp, abs(Double(stamp) * base) < 1e9 { stamps.append(Double(stamp)) }
+      if packet.pointee.pts != cffmpeg_no_timestamp, abs(stamp * base) < 1e9 { stamps.append(stamp) }
     }
     guard let first = stamps.min() else {
       self = .constant

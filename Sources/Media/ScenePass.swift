@@ -95,7 +95,7 @@ final class ScenePass {
     self.statistics = statistics
     maker = try DetectionFrameMaker(for: video, factor: options.downscale)
     let total =
-      options.range.skipEnd > 0 ? try StreamDecoder.countPackets(file: video.path) : video.frameCount.value
+      options.range.skipEnd > 0 ? try PacketReader.countFrames(file: video.path) : video.frameCount.value
     gate = RangeGate(options.range, rate: video.frameRate, frameCount: total)
   }
 

@@ -24,37 +24,24 @@ struct DatasetArguments: ParsableArguments {
 
   @OptionGroup(title: "Columns") var columns: ColumnOptions
 
-  @Option(
-    name: [.customLong("model-path"), .customLong("checkpoint-path")],
-    help: ArgumentHelp("The checkpoint that the cache should have been made with.", valueName: "file"),
-    completion: .file())
-  var modelPath: String?
+  @OptionGroup var model: CheckpointArguments
 
   @Option(
     help: ArgumentHelp("In place of --model-path: the transformer's file.", valueName: "file"),
     completion: .file())
   var transformerPath: String?
 
-  @Option(help: ArgumentHelp("The video VAE's file.", valueName: "file"), completion: .file())
-  var videoVaePath: String?
-
-  @Option(help: ArgumentHelp("The audio VAE's file.", valueName: "file"), completion: .file())
-  var audioVaePath: String?
-
   @Flag(help: "Don't read the media files.")
   var skipSources = false
+
+  func validate() throws { try model.requireOne(transformer: transformerPath) }
 
   var options: DatasetCheckOptions {
     var options = DatasetCheckOptions()
     options.dataset = dataset
     options.columns = columns.named
     options.skipsSources = skipSources
-    if let modelPath {
-      options.models = ModelFiles(unified: modelPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
-    } else if [transformerPath, videoVaePath, audioVaePath].contains(where: { $0 != nil }) {
-      options.models = ModelFiles(
-        transformer: transformerPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
-    }
+    options.models = model.files(transformer: transformerPath)
     return options
   }
 }

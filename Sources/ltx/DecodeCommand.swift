@@ -25,22 +25,7 @@ struct DecodeCommand: ParsableCommand {
   @Argument(help: "The folder for what is decoded; made if need be.", completion: .directory)
   var output: String
 
-  @Option(
-    name: [.customLong("model-path"), .customLong("checkpoint-path")],
-    help: ArgumentHelp("The LTX-2 checkpoint, with all components in one file.", valueName: "file"),
-    completion: .file())
-  var modelPath: String?
-
-  @Option(
-    help: ArgumentHelp("The video VAE's file, in place of the one in the checkpoint.", valueName: "file"),
-    completion: .file())
-  var videoVaePath: String?
-
-  @Option(
-    help: ArgumentHelp(
-      "The file of the audio VAE and the vocoder, in place of those in the checkpoint.", valueName: "file"),
-    completion: .file())
-  var audioVaePath: String?
+  @OptionGroup var model: CheckpointArguments
 
   @Flag(
     inversion: .prefixedNo,
@@ -68,7 +53,7 @@ struct DecodeCommand: ParsableCommand {
   @OptionGroup var compute: ComputeOptions
 
   func validate() throws {
-    if modelPath == nil, videoVaePath == nil, audioVaePath == nil {
+    if model.files() == nil {
       throw ValidationError(
         "no model is given: name the checkpoint with --model-path, or the VAEs with --video-vae-path and "
           + "--audio-vae-path")
@@ -79,15 +64,10 @@ struct DecodeCommand: ParsableCommand {
     compute.apply()
     let (decoder, jobs) = try checkingInput {
       if let problem = OutputFolder.problem(output) { throw DatasetError(path: output, problem: problem) }
-      let decoder = try CacheDecoder(models: models, options: options)
+      let decoder = try CacheDecoder(models: model.files() ?? ModelFiles(), options: options)
       return (decoder, try decoder.plan(latents, into: output))
     }
     try decoder.runShowing(jobs, into: output)
-  }
-
-  private var models: ModelFiles {
-    guard let modelPath else { return ModelFiles(videoVAE: videoVaePath, audioVAE: audioVaePath) }
-    return ModelFiles(unified: modelPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
   }
 
   private var options: CacheDecodingOptions {

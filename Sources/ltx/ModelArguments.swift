@@ -1,26 +1,13 @@
 import ArgumentParser
 import LTX
 
-/// The options that say where a model is.
-struct ModelArguments: ParsableArguments {
+/// A checkpoint, and VAEs in files of their own.
+struct CheckpointArguments: ParsableArguments {
   @Option(
     name: [.customLong("model-path"), .customLong("checkpoint-path")],
     help: ArgumentHelp("The LTX-2 checkpoint, with all components in one file.", valueName: "file"),
     completion: .file())
   var modelPath: String?
-
-  @Option(
-    help: ArgumentHelp(
-      "In place of --model-path: the transformer's file, with the text connectors.", valueName: "file"),
-    completion: .file())
-  var transformerPath: String?
-
-  @Option(
-    name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
-    help: ArgumentHelp(
-      "The text encoder, Gemma 3: its folder, or a file that holds all of it.", valueName: "path"),
-    completion: .file())
-  var textEncoderPath: String?
 
   @Option(
     help: ArgumentHelp(
@@ -35,26 +22,55 @@ struct ModelArguments: ParsableArguments {
     completion: .file())
   var audioVaePath: String?
 
-  func validate() throws {
-    if modelPath == nil, transformerPath == nil, videoVaePath == nil, audioVaePath == nil {
-      throw ValidationError(
-        "no model is given: name the checkpoint with --model-path, or the files of its components with "
-          + "--transformer-path, --video-vae-path and --audio-vae-path")
-    }
-    if modelPath != nil, transformerPath != nil {
+  /// A transformer's own file and a checkpoint that holds one exclude each other.
+  func requireOne(transformer: String?) throws {
+    guard modelPath == nil || transformer == nil else {
       throw ValidationError(
         "--transformer-path can't be given beside --model-path, which holds that component; leave one of them out"
       )
     }
   }
 
-  var files: ModelFiles {
+  /// Nil where none is given.
+  func files(transformer: String? = nil, textEncoder: String? = nil) -> ModelFiles? {
     if let modelPath {
       return ModelFiles(
-        unified: modelPath, textEncoder: textEncoderPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
+        unified: modelPath, textEncoder: textEncoder, videoVAE: videoVaePath, audioVAE: audioVaePath)
     }
+    guard [transformer, videoVaePath, audioVaePath].contains(where: { $0 != nil }) else { return nil }
     return ModelFiles(
-      transformer: transformerPath, textEncoder: textEncoderPath, videoVAE: videoVaePath,
-      audioVAE: audioVaePath)
+      transformer: transformer, textEncoder: textEncoder, videoVAE: videoVaePath, audioVAE: audioVaePath)
+  }
+}
+
+/// The options that say where a model is.
+struct ModelArguments: ParsableArguments {
+  @OptionGroup var checkpoint: CheckpointArguments
+
+  @Option(
+    help: ArgumentHelp(
+      "In place of --model-path: the transformer's file, with the text connectors.", valueName: "file"),
+    completion: .file())
+  var transformerPath: String?
+
+  @Option(
+    name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
+    help: ArgumentHelp(
+      "The text encoder, Gemma 3: its folder, or a file that holds all of it.", valueName: "path"),
+    completion: .file())
+  var textEncoderPath: String?
+
+  func validate() throws {
+    guard checkpoint.files(transformer: transformerPath) != nil else {
+      throw ValidationError(
+        "no model is given: name the checkpoint with --model-path, or the files of its components with "
+          + "--transformer-path, --video-vae-path and --audio-vae-path")
+    }
+    try checkpoint.requireOne(transformer: transformerPath)
+  }
+
+  var files: ModelFiles {
+    checkpoint.files(transformer: transformerPath, textEncoder: textEncoderPath)
+      ?? ModelFiles(textEncoder: textEncoderPath)
   }
 }
