@@ -53,7 +53,7 @@ public enum FrameTensors {
     }
     guard width <= mostOverhang * size.width, height <= mostOverhang * size.height else {
       throw FrameError(
-        "a picture of \(shape.width)x\(shape.height) is far too narrow to fill \(size.width)x\(size.height): "
+        "a picture of \(shape.width)x\(shape.height) can't be made to fill \(size.width)x\(size.height): "
           + "nearly all of it would be cut away")
     }
     if (height, width) != (frame.height, frame.width) {

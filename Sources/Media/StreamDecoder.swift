@@ -182,7 +182,9 @@ final class StreamDecoder {
         reasons.append("the header announces \(times)")
       }
     }
-    if damagedPackets > 0 { reasons.append("\(damagedPackets) packets are damaged") }
+    if damagedPackets > 0 {
+      reasons.append(damagedPackets == 1 ? "a packet is damaged" : "\(damagedPackets) packets are damaged")
+    }
     if let failure = packets.failure { reasons.append("the container breaks off (\(failure))") }
     return reasons.isEmpty
       ? .complete : .damaged("\(decoded) frames decoded, but " + reasons.joined(separator: "; "))

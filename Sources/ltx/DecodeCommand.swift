@@ -100,7 +100,12 @@ extension CacheDecoder {
       }
     }
     for failure in summary.failures { printError("error: \(failure)") }
-    print("\(summary.written.count) of \(jobs.count) files decoded into \(output)")
+    if summary.ofOtherModels > 0 {
+      printError(
+        "note: \(counted(summary.ofOtherModels, "file")) made with another model file than the one given; if its weights "
+          + "differ, so does what is decoded")
+    }
+    print("\(summary.written.count) of \(counted(jobs.count, "file")) decoded into \(output)")
     if !summary.failures.isEmpty { throw ExitCode(1) }
   }
 }

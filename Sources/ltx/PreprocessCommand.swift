@@ -56,7 +56,8 @@ struct PreprocessCommand: ParsableCommand {
   @Option(help: "Clips of one size to encode together.")
   var batchSize = 1
 
-  @Flag(help: "Decode what was cached, into decoded_… folders beside it: what the model will see and hear.")
+  @Flag(
+    help: "Decode what was cached, into decoded_… folders in the cache: what the model will see and hear.")
   var decode = false
 
   @Flag(
@@ -105,7 +106,7 @@ struct PreprocessCommand: ParsableCommand {
     if !report.failures.isEmpty { throw ExitCode(1) }
   }
 
-  /// What the model will see and hear: everything in the cache, beside it.
+  /// What the model will see and hear: everything in the cache, in folders of their own there.
   private func decodeCache(_ folder: String) throws {
     var options = CacheDecodingOptions()
     options.device = compute.device
@@ -125,12 +126,13 @@ struct PreprocessCommand: ParsableCommand {
       printError("\(problem.severity == .failure ? "error" : "warning"): \(problem)")
     }
     if report.withoutSound > 0 {
-      printError("note: \(report.withoutSound) of the clips have no sound, and so no audio latents")
+      printError("note: \(counted(report.withoutSound, "clip")) without sound, and so without audio latents")
     }
     if !report.table.isEmpty { print(report.table) }
     print(
       "\(counted(report.rows, "row")): \(report.upToDate) up to date, \(Set(report.failures.map { $0.sample ?? "\($0.line ?? 0)" }).count) "
-        + "failed; cached in \(report.outputFolder)")
+        + "failed\(report.interruption == nil ? "" : ", the rest not done"); cached in \(report.outputFolder)"
+    )
   }
 
   private func options() throws -> PreprocessingOptions {
@@ -165,8 +167,8 @@ private final class PreprocessingProgress {
 
   func show(_ event: PreprocessingEvent) {
     switch event {
-    case .loading(.captions, let total): say("loading the text encoder for \(total) captions")
-    case .loading(.media, let total): say("loading the VAEs for \(total) samples")
+    case .loading(.captions, let total): say("loading the text encoder for \(counted(total, "caption"))")
+    case .loading(.media, let total): say("loading the VAEs for \(counted(total, "sample"))")
     case .advanced(let phase, let done, let total):
       hasEncoded = true
       let unit = phase == .captions ? "captions" : "samples"

@@ -10,7 +10,7 @@ struct ReferenceCommand: ParsableCommand {
     abstract: "Make the reference videos that an IC-LoRA is trained with, and write them into the dataset.",
     discussion: """
       Of every clip in the dataset's media column (video, media_path, …) a reference is made, <name>_reference.mp4 beside it, \
-      of a picture <name>_reference.png; the column reference_video is set to it, and the rest of the file stays as it is. \
+      of a picture <name>_reference.png; the column reference_video is set to it, and the rest of the file stays as it is. In a folder of media that name says it all. \
       References have the clip's frames at their times, and no sound. A later run makes only what is missing, or was made from \
       a clip or with options that have changed.
 
@@ -33,7 +33,7 @@ struct ReferenceCommand: ParsableCommand {
 
   @Argument(
     help: ArgumentHelp(
-      "The dataset: .json, .jsonl or .csv. Or the folder that its paths are relative to, with the dataset as --output.",
+      "The dataset: .json, .jsonl, .csv, or a folder of media. With the dataset as --output, the folder that its paths are relative to.",
       valueName: "dataset"), completion: .file())
   var input: String
 
@@ -102,14 +102,12 @@ struct ReferenceCommand: ParsableCommand {
     var isFolder: ObjCBool = false
     let hasFolder =
       FileManager.default.fileExists(atPath: input, isDirectory: &isFolder) && isFolder.boolValue
-    guard !hasFolder || output != nil else {
-      throw PreprocessingError(
-        .option, file: input, "is a folder; give the dataset file, or name it with --output")
-    }
+    // The reference's way: a folder of media, and the dataset file with --output.
+    let isMediaRoot = hasFolder && output != nil
     var options = ReferenceOptions(
-      dataset: hasFolder ? output ?? "" : input, kind: try kind())
-    options.mediaFolder = hasFolder ? input : nil
-    options.outputDataset = hasFolder ? nil : output
+      dataset: isMediaRoot ? output ?? "" : input, kind: try kind())
+    options.mediaFolder = isMediaRoot ? input : nil
+    options.outputDataset = isMediaRoot ? nil : output
     options.outputFolder = outputDir
     options.suffix = suffix
     options.videoColumn = videoColumn

@@ -43,11 +43,13 @@ struct SplitCommand: ParsableCommand {
       valueName: "file"))
   var statsFile: String?
 
-  @Option(help: "x264's rate factor, from 0, lossless, to 51; 22 is PySceneDetect's.")
-  var crf = 22
+  @Option(
+    help: "x264's rate factor, from 0, lossless, to 51; PySceneDetect's, 22, if left out.")
+  var crf: Int?
 
-  @Option(help: "x264's preset, from ultrafast to veryslow; PySceneDetect's is veryfast.")
-  var preset = "superfast"
+  @Option(
+    help: "x264's preset, from ultrafast to veryslow; superfast if left out. PySceneDetect's is veryfast.")
+  var preset: String?
 
   @Flag(help: "Copy scenes without coding them anew, cut at the last keyframe up to each change.")
   var copy = false
@@ -80,9 +82,15 @@ struct SplitCommand: ParsableCommand {
       throw MediaError(
         .badOption, file: "", "--copy and --no-split exclude each other", remedy: "Give one of both.")
     }
+    if copy || noSplit, crf != nil || preset != nil {
+      throw MediaError(
+        .badOption, file: "", "--crf and --preset have no meaning where nothing is coded",
+        remedy: "Leave them out, or leave out \(copy ? "--copy" : "--no-split").")
+    }
     var splitter = SceneSplitter(filterShorterThan: try filterShorterThan.map(SceneLength.init))
     splitter.output = copy ? .copied : noSplit ? .none : .encoded
-    splitter.quality = VideoWriter.Quality(crf: crf, preset: preset)
+    let usual = splitter.quality
+    splitter.quality = VideoWriter.Quality(crf: crf ?? usual.crf, preset: preset ?? usual.preset)
     splitter.maximumCount = maxScenes
     splitter.range = try part.range()
     splitter.downscale = detection.downscale

@@ -65,6 +65,8 @@ import Testing
       ([clip, "out", "--start", "yesterday"], "is no length"),
       ([clip, "out", "--start", "1", "--skip-start", "1"], "say the same twice"),
       ([clip, "out", "--copy", "--no-split"], "exclude each other"),
+      ([clip, "out", "--copy", "--crf", "20"], "--crf and --preset have no meaning"),
+      ([clip, "out", "--no-split", "--preset", "slow"], "--crf and --preset have no meaning"),
       ([clip, "out", "--detector", "threshold", "--fade-bias", "-2"], "a fade bias of -2.0"),
     ] {
       let run = try Program.run(["split"] + arguments, in: workshop.path)

@@ -65,6 +65,19 @@ import Torch
     return latents
   }
 
+  @Test func `Files of another model are counted`() throws {
+    let models = ModelFiles(unified: model.checkpoint)
+    let own = try FileIdentity.identity(of: models)
+    let latents = try video("a", frames: 1)
+    for (name, identity) in [("b", own), ("c", "of another")] {
+      try cache.write(
+        "latents/\(name)", [("latents", latents), ("fps", Tensor([25.0]))],
+        [Fingerprint.Key.model.rawValue: identity])
+    }
+    let summary = try decode("\(cache.root)/latents")
+    #expect(summary.written.count == 3 && summary.ofOtherModels == 1)
+  }
+
   private var written: [String] { cache.scratch.files(below: "out") }
 
   private func samples(_ path: String) throws -> SoundClip { try SoundClip.read(path: path) }

@@ -78,7 +78,7 @@ import Torch
       ("one.mp4", "one.mp4: has 1 frame, but the shortest bucket takes 9"),
       ("headless.mp4", "headless.mp4: an MP4 without its index"),
       ("cut.mp4", "cut.mp4: not one frame can be decoded"),
-      ("thin.png", "a picture of 4000x1 is far too narrow to fill 64x64"),
+      ("thin.png", "thin.png: latents: a picture of 4000x1 can't be made to fill 64x64"),
     ] as [(String, String)])
   func `A file that is no clip`(_ name: String, _ problem: String) throws {
     try fixture.clip("good.mp4", frames: 9)
@@ -244,7 +244,11 @@ import Torch
     try fixture.dataset([("a.mp4", "one"), ("b.mp4", "two")])
     var options = try fixture.options()
     options.outputFolder = disk.path + "/cache"
-    #expect(message { try fixture.run(options) }.contains("free some space and try again"))
+    let preprocessor = try Preprocessor(PreprocessingPlan(options))
+    #expect(message { _ = try preprocessor.run() }.contains("free some space and try again"))
+    let report = preprocessor.currentReport
+    #expect(report.failures.map(\.line) == [2] && report.failures.first?.folder == .conditions)
+    #expect(report.interruption?.contains("the disk is full") == true)
     #expect(!disk.files().contains { $0.hasSuffix(".partial") || $0.hasSuffix(".safetensors") })
   }
 

@@ -89,6 +89,22 @@ import Testing
       try readAll("b_reference.png")[0].bytes == CannyEdges().edges(of: readAll("b.png")[0]).bytes)
   }
 
+  @Test func aFolderOfMediaGetsReferencesBesideItsClips() throws {
+    try writeClip("media/x/a.mp4")
+    for name in ["x/a.txt", "b.txt"] { try folder.write("a caption", to: "media/\(name)") }
+    try WAVWriter.write([[0, 0.5]], sampleRate: 16000, to: folder.file("media/b.wav"))
+    let summary = try run(options("media"))
+    #expect(summary.made == 1 && summary.failures.isEmpty)
+    let dataset = try Dataset(path: folder.file("media"))
+    #expect(dataset.samples.map(\.name) == ["b", "x/a"])
+    #expect(dataset.samples[1].paths[.referenceVideo] == folder.file("media/x/a_reference.mp4"))
+    #expect(try run(options("media")).upToDate == 1)
+    // Elsewhere, or by another name, nothing would find it.
+    var other = options("media")
+    other.suffix = "_edges"
+    #expect(message { _ = try ReferencePlan(other) }.contains("leave out --suffix and --output-dir"))
+  }
+
   @Test func aReferenceIsMadeAgainWhenItsOriginChanges() throws {
     try writeClip("a.mp4")
     try folder.write("video,caption\na.mp4,x\n", to: "data.csv")

@@ -35,12 +35,14 @@ struct DatasetFile: Sendable {
   let problems: [RowProblem]
   /// What media paths are relative to.
   let root: String
+  let isFolder: Bool
 
   /// - Throws: `PreprocessingError` for a file that is missing, is no dataset, or holds no rows.
   init(path: String) throws {
     self.path = path
     let content: Content
-    if try Self.isFolder(path) {
+    isFolder = try Self.isFolder(path)
+    if isFolder {
       root = absolutePath(path)
       let folder = try MediaFolder(path: path)
       content = Content(rows: folder.rows, problems: folder.problems)

@@ -10,6 +10,8 @@ struct MediaFolder {
   /// Files that can't be used.
   let problems: [RowProblem]
 
+  /// Ends the name of a clip's reference, before the extension.
+  static let referenceSuffix = "_reference"
   static let videos = VideoFolder.fileExtensions
   static let pictures: Set<String> = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"]
   static let sounds: Set<String> = ["wav", "flac", "mp3", "m4a", "aac", "ogg", "opus", "aif", "aiff"]
@@ -31,7 +33,7 @@ struct MediaFolder {
         found[stem, default: [:]][role] = file
       }
     }
-    for (suffix, role) in [("_reference", Role.referenceVideo), ("_mask", .videoMask)] {
+    for (suffix, role) in [(Self.referenceSuffix, Role.referenceVideo), ("_mask", .videoMask)] {
       for (stem, files) in found where stem.hasSuffix(suffix) {
         let base = String(stem.dropLast(suffix.count))
         guard let clip = files[.video], found[base]?[.video] != nil else { continue }

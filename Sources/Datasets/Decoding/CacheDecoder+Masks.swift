@@ -21,6 +21,7 @@ extension CacheDecoder {
       try Self.picture(levels[...], rows: 1, columns: shape[0], scale: (16, 4)).writePNG(to: path)
       return path
     }
+    try video.require("vae")
     let factors = try VideoVAEConfiguration.Decoder(video.config).compression
     let path = job.output + (shape[0] == 1 ? ".png" : ".mp4")
     try OutputPath.makeFolder(of: path)

@@ -44,6 +44,8 @@ public struct CacheDecodingSummary: Sendable {
   public fileprivate(set) var written: [String] = []
   /// What is wrong with each cached file that could not be decoded.
   public fileprivate(set) var failures: [String] = []
+  /// Files whose fingerprint names another model file than the one that decoded them.
+  public fileprivate(set) var ofOtherModels = 0
 }
 
 /// Turns cached latents and masks back into videos, pictures and sounds. Each model is loaded once, when it is first
@@ -51,6 +53,9 @@ public struct CacheDecodingSummary: Sendable {
 public final class CacheDecoder {
   let video: Checkpoint
   private let audio: Checkpoint
+  private let models: ModelFiles
+  /// `FileIdentity` of the models' files, by their paths.
+  private var identities: [String: String] = [:]
   private let options: CacheDecodingOptions
   private var videoDecoder: VideoDecoder?
   private var soundDecoder: (vae: AudioDecoder, vocoder: Vocoder)?
@@ -67,6 +72,7 @@ public final class CacheDecoder {
     }
     video = try checkpoint(.videoVAE) { ModelFiles(videoVAE: $0) }
     audio = try checkpoint(.audioVAE) { ModelFiles(audioVAE: $0) }
+    self.models = models
     self.options = options
   }
 
@@ -80,7 +86,10 @@ public final class CacheDecoder {
     var summary = CacheDecodingSummary()
     for (done, job) in jobs.enumerated() {
       do {
-        summary.written += try withoutGrad { try decode(job, report) }
+        let file = try SampleFile(path: job.file)
+        let content = try job.content ?? CacheDecodingJob.Content(of: file, path: job.file)
+        summary.written.append(try withoutGrad { try decode(file, content, job, report) })
+        if try isOfOtherModel(file, content) { summary.ofOtherModels += 1 }
       } catch let error as TorchError where error.kind == .outOfMemory {
         throw error
       } catch let error as MediaError where error.kind == .system {
@@ -89,8 +98,7 @@ public final class CacheDecoder {
         throw error.cause
       } catch {
         let text = "\(error)"
-        let namesFile = [job.file, job.soundFile, job.rateFile].contains { $0.map(text.hasPrefix) ?? false }
-        summary.failures.append(namesFile ? text : "\(job.file): \(text)")
+        summary.failures.append(text.hasPrefix(job.file) ? text : "\(job.file): \(text)")
       }
       report(.advanced(done: done + 1, total: jobs.count))
     }
@@ -117,19 +125,31 @@ public final class CacheDecoder {
     return jobs
   }
 
+  /// Whether a file says that it was made with another one than that which decodes it. The file that a model lies in counts,
+  /// not its weights alone: a VAE in a file of its own is another than the same in a unified checkpoint.
+  private func isOfOtherModel(_ file: SampleFile, _ content: CacheDecodingJob.Content) throws -> Bool {
+    guard let said = file.metadata[Fingerprint.Key.model.rawValue],
+      let path = models.path(of: content == .sound ? .audioVAE : .videoVAE), content != .mask
+    else { return false }
+    let identity = try identities[path] ?? FileIdentity.identity(of: path)
+    identities[path] = identity
+    return said != identity
+  }
+
+  /// - Returns: the file that was written.
   private func decode(
-    _ job: CacheDecodingJob, _ report: (CacheDecodingEvent) -> Void
-  ) throws -> [String] {
-    let file = try SampleFile(path: job.file)
-    switch try job.content ?? CacheDecodingJob.Content(of: file, path: job.file) {
-    case .video: return try [decodeVideo(file, job, report)]
+    _ file: SampleFile, _ content: CacheDecodingJob.Content, _ job: CacheDecodingJob,
+    _ report: (CacheDecodingEvent) -> Void
+  ) throws -> String {
+    switch content {
+    case .video: return try decodeVideo(file, job, report)
     case .sound:
       let sound = try decodeSound(file, job.file, report)
       let path = job.output + ".wav"
       try OutputPath.makeFolder(of: path)
       try WAVWriter.write(sound.channels, sampleRate: sound.sampleRate, to: path)
-      return [path]
-    case .mask: return try [drawMask(file, job)]
+      return path
+    case .mask: return try drawMask(file, job)
     }
   }
 

@@ -88,8 +88,8 @@ public struct PreprocessingPlan: Sendable {
     }
     for (folder, count) in unasked.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
       report.notes.append(
-        "\(folder.rawValue)/ holds \(folder.noun) of \(count) of the samples, made by an earlier run, which this one "
-          + "has not asked for; training that reads the folder finds them")
+        "\(folder.rawValue)/ holds files of \(count) of the samples, made by an earlier run, which this one has not "
+          + "asked for; training that reads the folder finds them")
     }
     self.work = work
     self.report = report

@@ -235,9 +235,13 @@ public final class Preprocessor {
       }
       report.counts[folder, default: .init()].encoded += 1
     } catch let error as TensorFileError {
-      // A name that the file system can't hold is one sample's problem; a full disk is everyone's.
-      guard OutputFolder.hasRoom(plan.outputFolder) else { throw PreprocessingError(.writing, "\(error)") }
       report.add(folder, sample, "\(error)", plan.check)
+      // A name that the file system can't hold is one sample's problem; a full disk is everyone's.
+      guard OutputFolder.hasRoom(plan.outputFolder) else {
+        throw PreprocessingError(
+          .writing, file: plan.outputFolder,
+          "the disk is full, or can't be written to any more; free some space and try again")
+      }
     }
   }
 

@@ -100,7 +100,9 @@ struct SampleReader: Sendable {
   private func note(_ error: any Error, _ folder: CacheFolder, _ result: inout PreparedSample) {
     if let error = error as? MediaError, error.kind == .system { result.fatal = error }
     if let error = error as? TorchError, error.kind == .outOfMemory { result.fatal = error }
-    result.failures.append((folder, "\(error)"))
+    // Errors that know no file.
+    let place = error is MediaError ? "" : "\(result.work.sample.media): \(folder.noun): "
+    result.failures.append((folder, "\(place)\(error)"))
   }
 
   /// - Returns: nil for what needs no file, is up to date after all, or belongs to another phase.

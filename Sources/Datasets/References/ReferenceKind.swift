@@ -20,7 +20,7 @@ public enum ReferenceKind: Equatable, Sendable {
 
 /// What `ltx reference` is asked to do.
 public struct ReferenceOptions: Sendable {
-  /// The dataset file.
+  /// The dataset file, or a folder of media.
   public var dataset: String
   public var kind: ReferenceKind
   /// What media paths are relative to; nil: the dataset's folder.
@@ -32,7 +32,7 @@ public struct ReferenceOptions: Sendable {
   /// Where references go; nil: beside their clips.
   public var outputFolder: String?
   /// Stands between a clip's name and the extension in a reference's name.
-  public var suffix = "_reference"
+  public var suffix = MediaFolder.referenceSuffix
   /// Whether references are made anew in any case, and files of other origin replaced.
   public var overwrite = false
 

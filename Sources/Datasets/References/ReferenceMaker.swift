@@ -42,8 +42,8 @@ public struct ReferenceMaker: Sendable {
         }
         if made { summary.made += 1 } else { summary.upToDate += 1 }
         for row in job.rows {
-          text.set(ReferencePlan.column, row: row, to: job.value)
-          text.remove(ReferencePlan.formerColumn, row: row)
+          text?.set(ReferencePlan.column, row: row, to: job.value)
+          text?.remove(ReferencePlan.formerColumn, row: row)
         }
       } catch {
         for row in job.rows {
@@ -54,7 +54,7 @@ public struct ReferenceMaker: Sendable {
     }
     progress(plan.jobs.count, plan.jobs.count, "")
     summary.failures.sort { ($0.line ?? 0) < ($1.line ?? 0) }
-    try write(text)
+    if let text { try write(text) }
     return summary
   }
 
@@ -62,7 +62,7 @@ public struct ReferenceMaker: Sendable {
   private func write(_ text: DatasetText) throws {
     func place(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
     if place(options.outputDataset ?? options.dataset) == place(options.dataset) {
-      if text.bytes == plan.text.bytes { return }
+      if text.bytes == plan.text?.bytes { return }
       // A file that is gone has changed too.
       guard FileManager.default.contents(atPath: options.dataset) == plan.original else {
         throw PreprocessingError(
@@ -101,7 +101,13 @@ public struct ReferenceMaker: Sendable {
     }
     let partial = try Self.partial(of: job)
     defer { unlink(partial) }
-    let own = try write(job, to: partial, progress)
+    let own: [String]
+    do {
+      own = try write(job, to: partial, progress)
+    } catch let error as MediaError where error.file == partial {
+      // Its name means nothing to the user.
+      throw MediaError(error.kind, file: job.value, error.what, remedy: error.remedy)
+    }
     notes += own.map { "\(job.media): \($0)" }
     guard let stamp = FileStamp(of: partial) else {
       throw MediaError(.writing, file: job.value, "vanished while it was written", remedy: "Try again.")

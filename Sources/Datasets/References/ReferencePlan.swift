@@ -19,13 +19,14 @@ public struct ReferencePlan: Sendable {
   static let formerColumn = "reference_path"
 
   let options: ReferenceOptions
-  var text: DatasetText
+  /// Nil for a folder of media, where a reference is known by its name.
+  let text: DatasetText?
   /// The dataset file as it was read.
   let original: Data
   private(set) var jobs: [Job] = []
   /// Rows that nothing can be made of.
   private(set) var failures: [PreprocessingError] = []
-  let lines: [Int]
+  let lines: [Int?]
 
   public var clipCount: Int { jobs.count }
 
@@ -39,12 +40,12 @@ public struct ReferencePlan: Sendable {
     if let problem = dataset.problems.first {
       throw PreprocessingError(.dataset, file: options.dataset, line: problem.line, problem.problem)
     }
-    text = try DatasetText(path: options.dataset)
-    guard text.rowCount == dataset.rows.count else {
+    text = dataset.isFolder ? nil : try DatasetText(path: options.dataset)
+    guard text.map({ $0.rowCount == dataset.rows.count }) ?? true else {
       throw PreprocessingError(
         .dataset, file: options.dataset, "its rows can't be told apart; write every row on lines of its own")
     }
-    lines = dataset.rows.compactMap(\.line)
+    lines = dataset.rows.map(\.line)
     let names = options.videoColumn.map { [$0] } ?? Role.video.columnNames
     guard let column = names.first(where: dataset.columns.contains) else {
       throw PreprocessingError(
@@ -52,7 +53,8 @@ public struct ReferencePlan: Sendable {
         "there is no column \(names.map { "\"\($0)\"" }.joined(separator: ", ")); the dataset has "
           + dataset.columns.joined(separator: ", ") + "; name the media column with --video-column")
     }
-    let datasetFolder = absolutePath((options.dataset as NSString).deletingLastPathComponent)
+    let datasetFolder = dataset.root
+    if dataset.isFolder { try requireNames(dataset) }
     try checkOutput(datasetFolder: datasetFolder)
     let root = options.mediaFolder.map { absolutePath($0) } ?? datasetFolder
     plan(dataset, column: column, root: root)
@@ -63,6 +65,8 @@ public struct ReferencePlan: Sendable {
     var places: [String: Int] = [:]
     var sources: Set<String> = []
     for (row, entry) in dataset.rows.enumerated() {
+      // In a folder, sounds stand for themselves.
+      if entry.line == nil, entry.values[column] == nil { continue }
       guard case .string(let value)? = entry.values[column],
         case let media = value.trimmingCharacters(in: .whitespacesAndNewlines), !media.isEmpty
       else {
@@ -79,7 +83,7 @@ public struct ReferencePlan: Sendable {
         } else {
           fail(
             row,
-            "the reference of \(media) would have the name of line \(lines[jobs[index].rows[0]])'s, \(job.value); "
+            "the reference of \(media) would have the name of \(owner(ofRow: jobs[index].rows[0])), \(job.value); "
               + "rename clips that differ in their extension only")
         }
       } else {
@@ -99,6 +103,8 @@ public struct ReferencePlan: Sendable {
       }
     }
   }
+
+  private func owner(ofRow row: Int) -> String { lines[row].map { "line \($0)'s" } ?? "another clip's" }
 
   private mutating func fail(_ row: Int, _ problem: String) {
     failures.append(
@@ -131,6 +137,22 @@ public struct ReferencePlan: Sendable {
     if path == folder { return "" }
     let prefix = folder == "/" ? folder : folder + "/"
     return path.hasPrefix(prefix) ? String(path.dropFirst(prefix.count)) : nil
+  }
+
+  /// In a folder of media, what belongs together is told by the names alone.
+  private func requireNames(_ dataset: DatasetFile) throws {
+    guard dataset.columns.contains(Role.caption.rawValue) else {
+      throw PreprocessingError(
+        .option, file: options.dataset,
+        "is a folder in which no clip has its caption in a .txt file beside it; give the dataset file, or name it "
+          + "with --output")
+    }
+    guard options.suffix == MediaFolder.referenceSuffix, options.outputFolder == nil else {
+      throw PreprocessingError(
+        .option, file: options.dataset,
+        "is a folder of media, in which a clip's reference is the file beside it that ends in "
+          + "\(MediaFolder.referenceSuffix); leave out --suffix and --output-dir, or give a dataset file")
+    }
   }
 
   private func checkOutput(datasetFolder: String) throws {
