@@ -1,10 +1,12 @@
 /// Comma-separated values as RFC 4180 has them: fields may stand in double quotes, and then hold commas, line ends,
 /// and quotes written twice. Lines end in LF or CRLF; empty ones are passed over.
 struct CSVRecords {
-  struct Record: Equatable {
+  struct Record {
     /// The line that the record starts on, from 1.
     let line: Int
-    var fields: [String]
+    var fields: [String] = []
+    /// Where the fields stand among the bytes, quotes and all.
+    var places: [Range<Int>] = []
   }
 
   private(set) var records: [Record] = []
@@ -22,9 +24,13 @@ struct CSVRecords {
 
   private mutating func readRecord() {
     let start = (position: position, line: line)
-    var record = Record(line: line, fields: [])
+    var record = Record(line: line)
     do {
-      repeat { record.fields.append(try field()) } while advance(over: UInt8(ascii: ","))
+      repeat {
+        let first = position
+        record.fields.append(try field())
+        record.places.append(first..<position)
+      } while advance(over: UInt8(ascii: ","))
       _ = advance(over: UInt8(ascii: "\r"))
       if advance(over: UInt8(ascii: "\n")) { line += 1 }
       if record.fields != [""] { records.append(record) }

@@ -10,9 +10,6 @@ struct CSVText: Sendable {
     var end: [UInt8]
   }
 
-  private static let quote = UInt8(ascii: "\"")
-  private static let comma = UInt8(ascii: ",")
-
   /// A byte order mark and empty lines.
   private var start: [UInt8]
   private var records: [Record] = []
@@ -21,44 +18,28 @@ struct CSVText: Sendable {
   var rowCount: Int { records.count - 1 }
 
   var bytes: [UInt8] {
-    start + records.flatMap { $0.fields.joined(separator: [Self.comma]) + $0.end }
+    start + records.flatMap { $0.fields.joined(separator: [UInt8(ascii: ",")]) + $0.end }
   }
 
   /// - Throws: `PreprocessingError` with the line, as `CSVRecords` finds it, and for a file without a header.
   init(_ bytes: [UInt8], file: String) throws {
-    let markLength = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0
-    let read = CSVRecords(Array(bytes[markLength...]))
+    let mark = bytes.prefix(bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0)
+    let text = Array(bytes.dropFirst(mark.count))
+    let read = CSVRecords(text)
     if let problem = read.problems.first {
       throw PreprocessingError(.dataset, file: file, line: problem.line, problem.problem)
     }
-    let parsed = read.records
-    guard let header = parsed.first else {
+    guard let header = read.records.first else {
       throw PreprocessingError(.dataset, file: file, "has no header line")
     }
     names = header.fields.map { $0.trimmingBlanks }
-    var position = markLength + Self.lineEnds(bytes[markLength...])
-    start = Array(bytes[..<position])
-    while position < bytes.count {
-      var record = Record(fields: [], end: [])
-      repeat {
-        if !record.fields.isEmpty { position += 1 }
-        let end = Self.fieldEnd(bytes, from: position)
-        record.fields.append(Array(bytes[position..<end]))
-        position = end
-      } while position < bytes.count && bytes[position] == Self.comma
-      let ends = Self.lineEnds(bytes[position...])
-      record.end = Array(bytes[position..<(position + ends)])
-      position += ends
-      if record.fields == [[]] || record.fields == [[Self.quote, Self.quote]] {
-        // A line that holds nothing is no record.
-        let text = record.fields[0] + record.end
-        if records.isEmpty { start += text } else { records[records.count - 1].end += text }
-      } else {
-        records.append(record)
-      }
-    }
-    guard records.count == parsed.count else {
-      throw PreprocessingError(.dataset, file: file, "its rows can't be told apart; save it anew as CSV")
+    // What stands between records belongs to the one before.
+    let starts = read.records.map { $0.places[0].lowerBound } + [text.count]
+    start = mark + text[..<starts[0]]
+    records = read.records.enumerated().map { index, record in
+      Record(
+        fields: record.places.map { Array(text[$0]) },
+        end: Array(text[record.places[record.places.count - 1].upperBound..<starts[index + 1]]))
     }
   }
 
@@ -83,43 +64,6 @@ struct CSVText: Sendable {
 
   private mutating func pad(_ index: Int, to count: Int) {
     while records[index].fields.count < count { records[index].fields.append([]) }
-  }
-
-  private static func fieldEnd(_ bytes: [UInt8], from start: Int) -> Int {
-    var position = start
-    if position < bytes.count, bytes[position] == quote {
-      position += 1
-      // A quote written twice closes and opens again.
-      while position < bytes.count {
-        let closes = bytes[position] == quote
-        position += 1
-        if closes {
-          guard position < bytes.count, bytes[position] == quote else { break }
-          position += 1
-        }
-      }
-    }
-    while position < bytes.count, bytes[position] != comma {
-      if bytes[position] == UInt8(ascii: "\n") { return position }
-      if bytes[position] == UInt8(ascii: "\r"), lineEnd(bytes[position...]) > 0 { return position }
-      position += 1
-    }
-    return position
-  }
-
-  /// Length of the line ends that follow each other here.
-  private static func lineEnds(_ bytes: ArraySlice<UInt8>) -> Int {
-    var length = 0
-    while case let more = lineEnd(bytes.dropFirst(length)), more > 0 { length += more }
-    return length
-  }
-
-  private static func lineEnd(_ bytes: ArraySlice<UInt8>) -> Int {
-    guard let first = bytes.first else { return 0 }
-    if first == UInt8(ascii: "\n") { return 1 }
-    guard first == UInt8(ascii: "\r") else { return 0 }
-    let second = bytes.dropFirst().first
-    return second == UInt8(ascii: "\n") ? 2 : second == nil ? 1 : 0
   }
 
   private static func written(_ text: String) -> [UInt8] { Array(TextFormats.csvField(text).utf8) }
