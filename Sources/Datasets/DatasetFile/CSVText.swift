@@ -35,7 +35,7 @@ struct CSVText: Sendable {
     names = header.fields.map { $0.trimmingBlanks }
     // What stands between records belongs to the one before.
     let starts = read.records.map { $0.places[0].lowerBound } + [text.count]
-    start = mark + text[..<starts[0]]
+    start = Array(mark + text[..<starts[0]])
     records = read.records.enumerated().map { index, record in
       Record(
         fields: record.places.map { Array(text[$0]) },
