@@ -70,7 +70,7 @@ struct RunFolder {
 
   /// Writes what a run needs to go on after a step: adapters, optimiser and step. Noise and order are functions of the
   /// seed and the step, and need no state.
-  func saveState(_ optimizer: AdamW, step: Int, fingerprint: RunFingerprint) throws {
+  func saveState(_ optimizer: any Optimizer, step: Int, fingerprint: RunFingerprint) throws {
     let adapters = try optimizer.parameters.map { (key: $0.key, tensor: try $0.tensor.detach()) }
     // Whole or not at all matters here; that it survives a power cut does not, for the next step writes it again.
     try writeSafetensors(
@@ -83,7 +83,7 @@ struct RunFolder {
   ///
   /// - Returns: the steps that were done; 0 where there is no state.
   /// - Throws: `DatasetError` when the folder holds a run with another configuration.
-  func restore(_ optimizer: AdamW, fingerprint: RunFingerprint) throws -> Int {
+  func restore(_ optimizer: any Optimizer, fingerprint: RunFingerprint) throws -> Int {
     guard FileManager.default.fileExists(atPath: statePath) else { return 0 }
     let file = try SafetensorsFile(path: statePath)
     guard let step = file.metadata["step"].flatMap(Int.init), let stored = file.metadata["fingerprint"] else {

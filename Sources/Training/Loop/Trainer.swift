@@ -26,7 +26,7 @@ public final class Trainer {
   private let frozenDType: DType
   private let step: TrainingStep
   private let flowMatching: FlowMatching
-  private let optimizer: AdamW
+  private let optimizer: any Optimizer
   private let schedule: LearningRateSchedule
   private let folder: RunFolder
   private let fingerprint: RunFingerprint
@@ -87,10 +87,12 @@ public final class Trainer {
     flowMatching = FlowMatching(
       sampler: c.timestepSampling == .uniform ? .uniform : .shiftedLogitNormal,
       firstFrameProbability: c.firstFrameProbability, factors: factors)
-    optimizer = try AdamW(parameters)
+    optimizer = try AdamW([ParameterGroup(parameters, learningRate: c.learningRate)])
     schedule =
       c.scheduler == .constant
-      ? .constant : .linear(start: c.schedulerFactors.start, end: c.schedulerFactors.end, steps: c.steps)
+      ? .constant
+      : LearningRateSchedule(
+        .linear(start: c.schedulerFactors.start, end: c.schedulerFactors.end), steps: c.steps)
     order = BatchOrder(
       shapes: dataset.entries.map(\.shape), batchSize: c.batchSize, seed: RandomSeed.mix(seed, "order"))
     folder = RunFolder(path: c.outputFolder)
@@ -156,7 +158,7 @@ public final class Trainer {
       }
       loss += try result.loss.mean().item() / Double(c.accumulationSteps)
     }
-    let learningRate = c.learningRate * schedule.factor(at: number)
+    let learningRate = schedule.learningRate(base: c.learningRate, at: number)
     let norm = try GradientClipping.clip(parameters.compactMap { gradients[$0.key] }, to: c.maxGradientNorm)
     guard loss.isFinite, norm.isFinite else {
       throw TrainingError(
@@ -164,7 +166,7 @@ public final class Trainer {
           + "\(Self.shown(norm)); lower the learning rate or "
           + "check the dataset for damaged samples")
     }
-    try optimizer.step(gradients, learningRate: learningRate)
+    try optimizer.step(gradients, schedule: schedule, at: number)
     return StepMetrics(
       step: number + 1, loss: loss, gradientNorm: norm, learningRate: learningRate,
       seconds: (ContinuousClock.now - start) / .seconds(1), tensorBytes: try device.memory().liveBytes)
