@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "546fe8b397c7dd23";
+const char ct_interface[] = "44fc9a01f2c6a161";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -57,6 +57,15 @@ void *const ct_functions[] = {
   (void *)ct_cuda_device_count,
   (void *)ct_memory,
   (void *)ct_memory_reset_peak,
+  (void *)ct_store_connect,
+  (void *)ct_store_port,
+  (void *)ct_store_free,
+  (void *)ct_process_group_gloo,
+  (void *)ct_process_group_free,
+  (void *)ct_all_reduce,
+  (void *)ct_broadcast,
+  (void *)ct_all_gather,
+  (void *)ct_barrier,
   (void *)ct_op_add_Tensor,
   (void *)ct_op_add_Scalar,
   (void *)ct_op_sub_Tensor,
