@@ -30,14 +30,7 @@ struct RunFolder {
   ///
   /// - Returns: the file's path.
   func saveAdapters(_ parameters: [Parameter], scale: Double, step: Int, dtype: DType) throws -> String {
-    let tensors = try parameters.map { parameter in
-      let isUp = parameter.key.hasSuffix(".lora_B.weight")
-      let value = try parameter.tensor.detach()
-      return (
-        key: LoRAFile.filePath(parameter.key),
-        tensor: try (isUp && scale != 1 ? value * scale : value).to(.cpu, dtype)
-      )
-    }
+    let tensors = try LoRAFile.tensors(of: parameters, scale: scale, dtype: dtype)
     let number = String(format: "%05d", step)
     let file = "\(checkpoints)/\(Self.adapterPrefix)\(number).safetensors"
     try writeSafetensors(tensors, metadata: ["format": "pt"], to: file)
