@@ -94,11 +94,12 @@ extension Weights {
   /// The matrix of a linear layer in eight bits, where the policy leaves or makes it so; nil where it is to be a plain
   /// tensor.
   func quantisedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
+    guard store.trainedDType(key(name), entry) == nil else { return nil }
     switch store.storage {
     case .expanded: return nil
-    case .asStored: return fusedAdapters(of: name).isEmpty ? try storedMatrix(name, entry) : nil
+    case .asStored: return fusedAdapters(of: name).isEmpty ? try storedMatrix(name, entry, dtype: store.dtype) : nil
     case .int8:
-      if fusedAdapters(of: name).isEmpty, let matrix = try storedMatrix(name, entry) { return matrix }
+      if fusedAdapters(of: name).isEmpty, let matrix = try storedMatrix(name, entry, dtype: store.dtype) { return matrix }
       guard entry.dtype.isFloatingPoint else { return nil }
       defer { store.source.release(key(name)) }
       return try QuantisedMatrix(rounding: tensor(name))
@@ -111,7 +112,7 @@ extension Weights {
   /// Scales of what goes into a layer, by which other programs multiply in eight bits, are not used.
   ///
   /// - Throws: `WeightError` for a scale that is not one number, or one for each row.
-  func storedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
+  func storedMatrix(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> QuantisedMatrix? {
     let scaleName = ["\(name)_scale", "scale_\(name)"].first(where: has)
     guard entry.dtype.isEightBitFloat || scaleName != nil else { return nil }
     for unused in ["input_scale", "scale_input", "comfy_quant"] where name == "weight" && has(unused) {
@@ -122,7 +123,7 @@ extension Weights {
     return QuantisedMatrix(
       elements: try store.read(key(name), dtype: nil),
       scale: try scaleName.map { try scale($0, rows: entry.shape.first ?? 1) } ?? .none,
-      dtype: store.dtype ?? own)
+      dtype: dtype ?? own)
   }
 
   private func scale(_ name: String, rows: Int) throws -> QuantisedMatrix.Scale {
