@@ -144,6 +144,23 @@ ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const c
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up,
                                const ct_tensor *down, ct_tensor **out);
 
+// MARK: Numbers in 8 bits, by blocks of 256 (adamw8bit.cpp)
+
+/// Codes of numbers in a table of the 65,536 evenly spaced numbers in -1 ... 1, relative to the largest of each block.
+/// `table` uint8 [65536]; to codes, uint8 shaped as `x`, and the largest absolute numbers, float32 [blocks].
+ct_status ct_quantise_blockwise(const ct_tensor *x, const ct_tensor *table, ct_tensor **codes, ct_tensor **largest);
+/// The float32 numbers that codes stand for: `map` float32 [256].
+ct_status ct_dequantise_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out);
+
+/// A moment of Adam in 8 bits: its codes and the blocks' largest numbers, which a step changes, and their map and table.
+typedef struct ct_moment_8bit {
+  ct_tensor *codes, *largest;
+  const ct_tensor *map, *table;
+} ct_moment_8bit;
+/// Step number `step`, from 1, of Adam with decoupled weight decay.
+ct_status ct_adamw_8bit(ct_tensor *parameter, const ct_tensor *gradient, ct_moment_8bit first, ct_moment_8bit second, int64_t step,
+                        double learning_rate, double beta1, double beta2, double eps, double weight_decay);
+
 // MARK: Autograd
 
 ct_status ct_tensor_set_requires_grad(ct_tensor *tensor, bool requires_grad);
