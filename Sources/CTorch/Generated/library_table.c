@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "546fe8b397c7dd23";
+const char ct_interface[] = "c93ed3096b2809fa";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -33,6 +33,7 @@ void *const ct_functions[] = {
   (void *)ct_linspace,
   (void *)ct_rms_norm_modulated,
   (void *)ct_rotate_split,
+  (void *)ct_linear_quantised,
   (void *)ct_linear_adapted,
   (void *)ct_antialiased_snake,
   (void *)ct_tensor_set_requires_grad,

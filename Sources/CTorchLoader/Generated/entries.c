@@ -5,7 +5,7 @@
 
 #include <ctorch.h>
 
-const char ct_expected_interface[] = "546fe8b397c7dd23";
+const char ct_expected_interface[] = "c93ed3096b2809fa";
 
 #define AT(function, index) ((__typeof__(&function))ct_library_functions[index])
 
@@ -117,614 +117,618 @@ ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct
   return ct_load() ? AT(ct_rotate_split, 26)(x, cosines, sines, out) : CT_IO;
 }
 
-ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale, ct_tensor **out) {
-  return ct_load() ? AT(ct_linear_adapted, 27)(x, weight, bias, down, up, scale, out) : CT_IO;
+ct_status ct_linear_quantised(const ct_tensor *x, const ct_tensor *elements, const ct_tensor *factors, ct_dtype dtype, bool scales_product, const ct_tensor *bias, ct_tensor **out) {
+  return ct_load() ? AT(ct_linear_quantised, 27)(x, elements, factors, dtype, scales_product, bias, out) : CT_IO;
+}
+
+ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *factors, ct_dtype dtype, const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale, ct_tensor **out) {
+  return ct_load() ? AT(ct_linear_adapted, 28)(x, weight, factors, dtype, bias, down, up, scale, out) : CT_IO;
 }
 
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up, const ct_tensor *down, ct_tensor **out) {
-  return ct_load() ? AT(ct_antialiased_snake, 28)(x, alpha, inverse_beta, up, down, out) : CT_IO;
+  return ct_load() ? AT(ct_antialiased_snake, 29)(x, alpha, inverse_beta, up, down, out) : CT_IO;
 }
 
 ct_status ct_tensor_set_requires_grad(ct_tensor *tensor, bool requires_grad) {
-  return ct_load() ? AT(ct_tensor_set_requires_grad, 29)(tensor, requires_grad) : CT_IO;
+  return ct_load() ? AT(ct_tensor_set_requires_grad, 30)(tensor, requires_grad) : CT_IO;
 }
 
 ct_status ct_grad(ct_tensor *const *outputs, size_t output_count, ct_tensor *const *inputs, size_t input_count, ct_tensor *const *grad_outputs, bool retain_graph, ct_tensor **out) {
-  return ct_load() ? AT(ct_grad, 30)(outputs, output_count, inputs, input_count, grad_outputs, retain_graph, out) : CT_IO;
+  return ct_load() ? AT(ct_grad, 31)(outputs, output_count, inputs, input_count, grad_outputs, retain_graph, out) : CT_IO;
 }
 
 bool ct_grad_mode_get(void) {
-  return ct_load() ? AT(ct_grad_mode_get, 31)() : (bool){0};
+  return ct_load() ? AT(ct_grad_mode_get, 32)() : (bool){0};
 }
 
 void ct_grad_mode_set(bool enabled) {
-  if (ct_load()) AT(ct_grad_mode_set, 32)(enabled);
+  if (ct_load()) AT(ct_grad_mode_set, 33)(enabled);
 }
 
 void *ct_inference_begin(void) {
-  return ct_load() ? AT(ct_inference_begin, 33)() : (void *){0};
+  return ct_load() ? AT(ct_inference_begin, 34)() : (void *){0};
 }
 
 void ct_inference_end(void *guard) {
-  if (ct_load()) AT(ct_inference_end, 34)(guard);
+  if (ct_load()) AT(ct_inference_end, 35)(guard);
 }
 
 ct_autocast_state ct_autocast_get(ct_device_kind kind) {
-  return ct_load() ? AT(ct_autocast_get, 35)(kind) : (ct_autocast_state){0};
+  return ct_load() ? AT(ct_autocast_get, 36)(kind) : (ct_autocast_state){0};
 }
 
 ct_status ct_autocast_set(ct_device_kind kind, ct_autocast_state state) {
-  return ct_load() ? AT(ct_autocast_set, 36)(kind, state) : CT_IO;
+  return ct_load() ? AT(ct_autocast_set, 37)(kind, state) : CT_IO;
 }
 
 void ct_autocast_clear_cache(void) {
-  if (ct_load()) AT(ct_autocast_clear_cache, 37)();
+  if (ct_load()) AT(ct_autocast_clear_cache, 38)();
 }
 
 ct_status ct_generator_new(ct_device device, uint64_t seed, ct_generator **out) {
-  return ct_load() ? AT(ct_generator_new, 38)(device, seed, out) : CT_IO;
+  return ct_load() ? AT(ct_generator_new, 39)(device, seed, out) : CT_IO;
 }
 
 void ct_generator_free(ct_generator *generator) {
-  if (ct_load()) AT(ct_generator_free, 39)(generator);
+  if (ct_load()) AT(ct_generator_free, 40)(generator);
 }
 
 void ct_generator_set_seed(ct_generator *generator, uint64_t seed) {
-  if (ct_load()) AT(ct_generator_set_seed, 40)(generator, seed);
+  if (ct_load()) AT(ct_generator_set_seed, 41)(generator, seed);
 }
 
 ct_status ct_generator_get_state(const ct_generator *generator, ct_tensor **out) {
-  return ct_load() ? AT(ct_generator_get_state, 41)(generator, out) : CT_IO;
+  return ct_load() ? AT(ct_generator_get_state, 42)(generator, out) : CT_IO;
 }
 
 ct_status ct_generator_set_state(ct_generator *generator, const ct_tensor *state) {
-  return ct_load() ? AT(ct_generator_set_state, 42)(generator, state) : CT_IO;
+  return ct_load() ? AT(ct_generator_set_state, 43)(generator, state) : CT_IO;
 }
 
 ct_status ct_random(ct_distribution distribution, const int64_t *sizes, size_t rank, ct_dtype dtype, ct_generator *generator, ct_tensor **out) {
-  return ct_load() ? AT(ct_random, 43)(distribution, sizes, rank, dtype, generator, out) : CT_IO;
+  return ct_load() ? AT(ct_random, 44)(distribution, sizes, rank, dtype, generator, out) : CT_IO;
 }
 
 ct_status ct_random_permutation(int64_t count, ct_generator *generator, ct_tensor **out) {
-  return ct_load() ? AT(ct_random_permutation, 44)(count, generator, out) : CT_IO;
+  return ct_load() ? AT(ct_random_permutation, 45)(count, generator, out) : CT_IO;
 }
 
 int32_t ct_thread_count(void) {
-  return ct_load() ? AT(ct_thread_count, 45)() : (int32_t){0};
+  return ct_load() ? AT(ct_thread_count, 46)() : (int32_t){0};
 }
 
 void ct_set_thread_count(int32_t count) {
-  if (ct_load()) AT(ct_set_thread_count, 46)(count);
+  if (ct_load()) AT(ct_set_thread_count, 47)(count);
 }
 
 ct_status ct_cuda_load(void) {
-  return ct_load() ? AT(ct_cuda_load, 47)() : CT_IO;
+  return ct_load() ? AT(ct_cuda_load, 48)() : CT_IO;
 }
 
 int32_t ct_cuda_device_count(void) {
-  return ct_load() ? AT(ct_cuda_device_count, 48)() : (int32_t){0};
+  return ct_load() ? AT(ct_cuda_device_count, 49)() : (int32_t){0};
 }
 
 ct_status ct_memory(ct_device device, ct_memory_statistics *out) {
-  return ct_load() ? AT(ct_memory, 49)(device, out) : CT_IO;
+  return ct_load() ? AT(ct_memory, 50)(device, out) : CT_IO;
 }
 
 ct_status ct_memory_reset_peak(ct_device device) {
-  return ct_load() ? AT(ct_memory_reset_peak, 50)(device) : CT_IO;
+  return ct_load() ? AT(ct_memory_reset_peak, 51)(device) : CT_IO;
 }
 
 ct_status ct_op_add_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_scalar alpha, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_add_Tensor, 51)(self_, other, alpha, out) : CT_IO;
+  return ct_load() ? AT(ct_op_add_Tensor, 52)(self_, other, alpha, out) : CT_IO;
 }
 
 ct_status ct_op_add_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_add_Scalar, 52)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_add_Scalar, 53)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_sub_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sub_Tensor, 53)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sub_Tensor, 54)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_rsub_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rsub_Scalar, 54)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rsub_Scalar, 55)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_mul_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mul_Tensor, 55)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mul_Tensor, 56)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_mul_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mul_Scalar, 56)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mul_Scalar, 57)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_div_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_div_Tensor, 57)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_div_Tensor, 58)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_div_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_div_Scalar, 58)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_div_Scalar, 59)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_reciprocal(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_reciprocal, 59)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_reciprocal, 60)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_neg(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_neg, 60)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_neg, 61)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_abs(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_abs, 61)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_abs, 62)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_pow_Tensor_Scalar(const ct_tensor *self_, ct_scalar exponent, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pow_Tensor_Scalar, 62)(self_, exponent, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pow_Tensor_Scalar, 63)(self_, exponent, out) : CT_IO;
 }
 
 ct_status ct_op_pow_Scalar(ct_scalar self_, const ct_tensor *exponent, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pow_Scalar, 63)(self_, exponent, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pow_Scalar, 64)(self_, exponent, out) : CT_IO;
 }
 
 ct_status ct_op_sqrt(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sqrt, 64)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sqrt, 65)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_rsqrt(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rsqrt, 65)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rsqrt, 66)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_square(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_square, 66)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_square, 67)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_exp(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_exp, 67)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_exp, 68)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_log(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_log, 68)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_log, 69)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_sin(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sin, 69)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sin, 70)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_cos(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cos, 70)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cos, 71)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_floor(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_floor, 71)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_floor, 72)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_round(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_round, 72)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_round, 73)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_clamp(const ct_tensor *self_, const ct_scalar *min, const ct_scalar *max, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_clamp, 73)(self_, min, max, out) : CT_IO;
+  return ct_load() ? AT(ct_op_clamp, 74)(self_, min, max, out) : CT_IO;
 }
 
 ct_status ct_op_maximum(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_maximum, 74)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_maximum, 75)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_minimum(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_minimum, 75)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_minimum, 76)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lerp_Scalar(const ct_tensor *self_, const ct_tensor *end, ct_scalar weight, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lerp_Scalar, 76)(self_, end, weight, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp_Scalar, 77)(self_, end, weight, out) : CT_IO;
 }
 
 ct_status ct_op_lerp_Tensor(const ct_tensor *self_, const ct_tensor *end, const ct_tensor *weight, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lerp_Tensor, 77)(self_, end, weight, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp_Tensor, 78)(self_, end, weight, out) : CT_IO;
 }
 
 ct_status ct_op_addcmul(const ct_tensor *self_, const ct_tensor *tensor1, const ct_tensor *tensor2, ct_scalar value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_addcmul, 78)(self_, tensor1, tensor2, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_addcmul, 79)(self_, tensor1, tensor2, value, out) : CT_IO;
 }
 
 ct_status ct_op_sigmoid(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sigmoid, 79)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sigmoid, 80)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_tanh(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_tanh, 80)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_tanh, 81)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_relu(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_relu, 81)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_relu, 82)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_silu(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_silu, 82)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_silu, 83)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_gelu(const ct_tensor *self_, const char *approximate, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gelu, 83)(self_, approximate, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gelu, 84)(self_, approximate, out) : CT_IO;
 }
 
 ct_status ct_op_leaky_relu(const ct_tensor *self_, ct_scalar negative_slope, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_leaky_relu, 84)(self_, negative_slope, out) : CT_IO;
+  return ct_load() ? AT(ct_op_leaky_relu, 85)(self_, negative_slope, out) : CT_IO;
 }
 
 ct_status ct_op_softmax_int(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_softmax_int, 85)(self_, dim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_softmax_int, 86)(self_, dim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_eq_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_eq_Scalar, 86)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_eq_Scalar, 87)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_eq_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_eq_Tensor, 87)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_eq_Tensor, 88)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ne_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ne_Scalar, 88)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ne_Scalar, 89)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lt_Scalar, 89)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lt_Scalar, 90)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lt_Tensor, 90)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lt_Tensor, 91)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_le_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_le_Scalar, 91)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_le_Scalar, 92)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_le_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_le_Tensor, 92)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_le_Tensor, 93)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_gt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gt_Scalar, 93)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gt_Scalar, 94)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_gt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gt_Tensor, 94)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gt_Tensor, 95)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ge_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ge_Scalar, 95)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ge_Scalar, 96)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ge_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ge_Tensor, 96)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ge_Tensor, 97)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_logical_not(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_not, 97)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_not, 98)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_logical_and(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_and, 98)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_and, 99)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_logical_or(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_or, 99)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_or, 100)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_isfinite(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_isfinite, 100)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_isfinite, 101)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_where_self(const ct_tensor *condition, const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_where_self, 101)(condition, self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_where_self, 102)(condition, self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_masked_fill_Scalar(const ct_tensor *self_, const ct_tensor *mask, ct_scalar value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_masked_fill_Scalar, 102)(self_, mask, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_masked_fill_Scalar, 103)(self_, mask, value, out) : CT_IO;
 }
 
 ct_status ct_op_masked_select(const ct_tensor *self_, const ct_tensor *mask, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_masked_select, 103)(self_, mask, out) : CT_IO;
+  return ct_load() ? AT(ct_op_masked_select, 104)(self_, mask, out) : CT_IO;
 }
 
 ct_status ct_op_sum(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sum, 104)(self_, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sum, 105)(self_, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_sum_dim_IntList(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sum_dim_IntList, 105)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sum_dim_IntList, 106)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_mean(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mean, 106)(self_, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mean, 107)(self_, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_mean_dim(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mean_dim, 107)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mean_dim, 108)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_max(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_max, 108)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_max, 109)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_min(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_min, 109)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_min, 110)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_amax(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_amax, 110)(self_, dim, dim_count, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_amax, 111)(self_, dim, dim_count, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_amin(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_amin, 111)(self_, dim, dim_count, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_amin, 112)(self_, dim, dim_count, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_std_correction(const ct_tensor *self_, const int64_t *dim, size_t dim_count, const ct_scalar *correction, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_std_correction, 112)(self_, dim, dim_count, correction, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_std_correction, 113)(self_, dim, dim_count, correction, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_all(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_all, 113)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_all, 114)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_any(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_any, 114)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_any, 115)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_argmax(const ct_tensor *self_, const int64_t *dim, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_argmax, 115)(self_, dim, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_argmax, 116)(self_, dim, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_cumsum(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cumsum, 116)(self_, dim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cumsum, 117)(self_, dim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_linalg_vector_norm(const ct_tensor *self_, ct_scalar ord, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_linalg_vector_norm, 117)(self_, ord, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_vector_norm, 118)(self_, ord, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_equal(const ct_tensor *self_, const ct_tensor *other, bool *out) {
-  return ct_load() ? AT(ct_op_equal, 118)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_equal, 119)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_reshape(const ct_tensor *self_, const int64_t *shape, size_t shape_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_reshape, 119)(self_, shape, shape_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_reshape, 120)(self_, shape, shape_count, out) : CT_IO;
 }
 
 ct_status ct_op_permute(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_permute, 120)(self_, dims, dims_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_permute, 121)(self_, dims, dims_count, out) : CT_IO;
 }
 
 ct_status ct_op_transpose_int(const ct_tensor *self_, int64_t dim0, int64_t dim1, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_transpose_int, 121)(self_, dim0, dim1, out) : CT_IO;
+  return ct_load() ? AT(ct_op_transpose_int, 122)(self_, dim0, dim1, out) : CT_IO;
 }
 
 ct_status ct_op_unsqueeze(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_unsqueeze, 122)(self_, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_unsqueeze, 123)(self_, dim, out) : CT_IO;
 }
 
 ct_status ct_op_squeeze_dim(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_squeeze_dim, 123)(self_, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_squeeze_dim, 124)(self_, dim, out) : CT_IO;
 }
 
 ct_status ct_op_expand(const ct_tensor *self_, const int64_t *size, size_t size_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_expand, 124)(self_, size, size_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_expand, 125)(self_, size, size_count, out) : CT_IO;
 }
 
 ct_status ct_op_flatten_using_ints(const ct_tensor *self_, int64_t start_dim, int64_t end_dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_flatten_using_ints, 125)(self_, start_dim, end_dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_flatten_using_ints, 126)(self_, start_dim, end_dim, out) : CT_IO;
 }
 
 ct_status ct_op_unflatten_int(const ct_tensor *self_, int64_t dim, const int64_t *sizes, size_t sizes_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_unflatten_int, 126)(self_, dim, sizes, sizes_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_unflatten_int, 127)(self_, dim, sizes, sizes_count, out) : CT_IO;
 }
 
 ct_status ct_op_contiguous(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_contiguous, 127)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_contiguous, 128)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_clone(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_clone, 128)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_clone, 129)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_detach(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_detach, 129)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_detach, 130)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_slice_Tensor(const ct_tensor *self_, int64_t dim, const int64_t *start, const int64_t *end, int64_t step, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_slice_Tensor, 130)(self_, dim, start, end, step, out) : CT_IO;
+  return ct_load() ? AT(ct_op_slice_Tensor, 131)(self_, dim, start, end, step, out) : CT_IO;
 }
 
 ct_status ct_op_select_int(const ct_tensor *self_, int64_t dim, int64_t index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_select_int, 131)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_select_int, 132)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_narrow(const ct_tensor *self_, int64_t dim, int64_t start, int64_t length, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_narrow, 132)(self_, dim, start, length, out) : CT_IO;
+  return ct_load() ? AT(ct_op_narrow, 133)(self_, dim, start, length, out) : CT_IO;
 }
 
 ct_status ct_op_index_select(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_index_select, 133)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_index_select, 134)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_gather(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gather, 134)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gather, 135)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_cat(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cat, 135)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cat, 136)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_stack(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stack, 136)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stack, 137)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_split_Tensor(const ct_tensor *self_, int64_t split_size, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_Tensor, 137)(self_, split_size, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_Tensor, 138)(self_, split_size, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_split_with_sizes(const ct_tensor *self_, const int64_t *split_sizes, size_t split_sizes_count, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_with_sizes, 138)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_with_sizes, 139)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_chunk(const ct_tensor *self_, int64_t chunks, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_chunk, 139)(self_, chunks, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_chunk, 140)(self_, chunks, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_unbind_int(const ct_tensor *self_, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_unbind_int, 140)(self_, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_unbind_int, 141)(self_, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_repeat(const ct_tensor *self_, const int64_t *repeats, size_t repeats_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat, 141)(self_, repeats, repeats_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat, 142)(self_, repeats, repeats_count, out) : CT_IO;
 }
 
 ct_status ct_op_repeat_interleave_self_int(const ct_tensor *self_, int64_t repeats, const int64_t *dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 142)(self_, repeats, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 143)(self_, repeats, dim, out) : CT_IO;
 }
 
 ct_status ct_op_flip(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_flip, 143)(self_, dims, dims_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_flip, 144)(self_, dims, dims_count, out) : CT_IO;
 }
 
 ct_status ct_op_pad(const ct_tensor *self_, const int64_t *pad, size_t pad_count, const char *mode, const double *value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pad, 144)(self_, pad, pad_count, mode, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pad, 145)(self_, pad, pad_count, mode, value, out) : CT_IO;
 }
 
 ct_status ct_op_sort_stable(const ct_tensor *self_, const bool *stable, int64_t dim, bool descending, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_sort_stable, 145)(self_, stable, dim, descending, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_sort_stable, 146)(self_, stable, dim, descending, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_triu(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_triu, 146)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_triu, 147)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_tril(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_tril, 147)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_tril, 148)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_matmul(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_matmul, 148)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_matmul, 149)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_addmm(const ct_tensor *self_, const ct_tensor *mat1, const ct_tensor *mat2, ct_scalar beta, ct_scalar alpha, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_addmm, 149)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
+  return ct_load() ? AT(ct_op_addmm, 150)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
 }
 
 ct_status ct_op_linear(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_linear, 150)(input, weight, bias, out) : CT_IO;
+  return ct_load() ? AT(ct_op_linear, 151)(input, weight, bias, out) : CT_IO;
 }
 
 ct_status ct_op_linalg_qr(const ct_tensor *A, const char *mode, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_qr, 151)(A, mode, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_qr, 152)(A, mode, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_linalg_eigh(const ct_tensor *self_, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_eigh, 152)(self_, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_eigh, 153)(self_, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_conv1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv1d, 153)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv1d, 154)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv2d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv2d, 154)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv2d, 155)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv3d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv3d, 155)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv3d, 156)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv_transpose1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *output_padding, size_t output_padding_count, int64_t groups, const int64_t *dilation, size_t dilation_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv_transpose1d, 156)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv_transpose1d, 157)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
 }
 
 ct_status ct_op_scaled_dot_product_attention(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *attn_mask, bool is_causal, const double *scale, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 157)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
+  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 158)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
 }
 
 ct_status ct_op_stft_center(const ct_tensor *self_, int64_t n_fft, const int64_t *hop_length, const ct_tensor *window, bool center, const char *pad_mode, const bool *return_complex, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stft_center, 158)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stft_center, 159)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
 }
 
 ct_status ct_op_layer_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_layer_norm, 159)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_layer_norm, 160)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const double *eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rms_norm, 160)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rms_norm, 161)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
 }
 
 ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_group_norm, 161)(input, num_groups, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_group_norm, 162)(input, num_groups, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_embedding, 162)(weight, indices, out) : CT_IO;
+  return ct_load() ? AT(ct_op_embedding, 163)(weight, indices, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 163)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 164)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 164)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 165)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d, 165)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d, 166)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d, 166)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d, 167)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_nearest2d, 167)(self_, output_size, output_size_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_nearest2d, 168)(self_, output_size, output_size_count, out) : CT_IO;
 }
 
 ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
-  return ct_load() ? AT(ct_op_copy_, 168)(self_, src) : CT_IO;
+  return ct_load() ? AT(ct_op_copy_, 169)(self_, src) : CT_IO;
 }
 
 ct_status ct_op_zero_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_zero_, 169)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_zero_, 170)(self_) : CT_IO;
 }
 
 ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
-  return ct_load() ? AT(ct_op_fill__Scalar, 170)(self_, value) : CT_IO;
+  return ct_load() ? AT(ct_op_fill__Scalar, 171)(self_, value) : CT_IO;
 }
 
 ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
-  return ct_load() ? AT(ct_op_add__Tensor, 171)(self_, other, alpha) : CT_IO;
+  return ct_load() ? AT(ct_op_add__Tensor, 172)(self_, other, alpha) : CT_IO;
 }
 
 ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_mul__Tensor, 172)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Tensor, 173)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
-  return ct_load() ? AT(ct_op_mul__Scalar, 173)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Scalar, 174)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
-  return ct_load() ? AT(ct_op_clamp_, 174)(self_, min, max) : CT_IO;
+  return ct_load() ? AT(ct_op_clamp_, 175)(self_, min, max) : CT_IO;
 }
 
 ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
-  return ct_load() ? AT(ct_op_leaky_relu_, 175)(self_, negative_slope) : CT_IO;
+  return ct_load() ? AT(ct_op_leaky_relu_, 176)(self_, negative_slope) : CT_IO;
 }
 
 ct_status ct_op_silu_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_silu_, 176)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_silu_, 177)(self_) : CT_IO;
 }
 
 ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
-  return ct_load() ? AT(ct_op_fused_adamw_, 177)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
+  return ct_load() ? AT(ct_op_fused_adamw_, 178)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
 }
 
 ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 178)(self_, self__count, ord, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 179)(self_, self__count, ord, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 179)(self_, self__count, other) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 180)(self_, self__count, other) : CT_IO;
 }
