@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "612fddac7ef69b25";
+const char ct_interface[] = "058483c36bf73fa9";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -33,6 +33,7 @@ void *const ct_functions[] = {
   (void *)ct_linspace,
   (void *)ct_rms_norm_modulated,
   (void *)ct_rotate_split,
+  (void *)ct_linear_quantised,
   (void *)ct_linear_adapted,
   (void *)ct_antialiased_snake,
   (void *)ct_quantise_blockwise,

@@ -136,9 +136,15 @@ ct_status ct_rms_norm_modulated(const ct_tensor *x, const ct_tensor *weight, con
                                 double eps, ct_tensor **out);
 /// Rotates the first half of each head with the second: x [B, T, D], tables [B, H, T, D/H/2] to [B, H, T, D/H].
 ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct_tensor *sines, ct_tensor **out);
-/// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs, R].
-ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *bias, const ct_tensor *down,
-                            const ct_tensor *up, double scale, ct_tensor **out);
+/// x W^T + bias (or NULL), where W is `elements` times `factors` ([1] or [outputs, 1], or NULL) in `dtype`: multiplied in
+/// float32 and rounded once, or, with `scales_product`, elements in `dtype` whose product with x is multiplied. The backward
+/// pass expands W again instead of keeping it.
+ct_status ct_linear_quantised(const ct_tensor *x, const ct_tensor *elements, const ct_tensor *factors, ct_dtype dtype,
+                              bool scales_product, const ct_tensor *bias, ct_tensor **out);
+/// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs, R], W as `weight` times
+/// `factors` (or NULL) in `dtype`.
+ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *factors, ct_dtype dtype,
+                            const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale, ct_tensor **out);
 /// x + sin(alpha x)^2 * inverse_beta between a doubling and a halving of the number of samples (snake.cpp): x [B, C, N],
 /// alpha and inverse_beta [C], the filters of both changes of the rate [12].
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up,
