@@ -71,24 +71,25 @@ public struct Linear: Sendable {
   /// - Returns: [..., outputs]
   public func callAsFunction(_ x: Tensor) throws -> Tensor {
     guard rowNorms == nil else { return try decomposed(x) }
-    var y: Tensor
-    var rest = adapters[...]
-    if case .quantised(let matrix) = matrix, let product = try matrix.product(x, bias) {
-      y = product
-    } else if let first = rest.first, first.isPlain {
-      rest = rest.dropFirst()
-      y = try x.linear(weight, bias, adaptedBy: first.down, first.up, scale: first.strength * first.scale)
-    } else {
-      y = try x.linear(weight, bias)
-    }
+    let first = adapters.first.flatMap { $0.isPlain ? $0 : nil }
+    let rest = first == nil ? adapters[...] : adapters.dropFirst()
+    var y =
+      switch (matrix, first) {
+      case (.quantised(let matrix), let first): try matrix(x, bias, adaptedBy: first)
+      case (.plain(let weight), let first?):
+        try x.linear(weight, bias, adaptedBy: first.down, first.up, scale: first.strength * first.scale)
+      case (.plain(let weight), nil): try x.linear(weight, bias)
+      }
     for adapter in rest { y = try (y + adapter.change(x)).to(y.dtype) }
     return y
   }
 
   /// x W^T
   private func product(_ x: Tensor) throws -> Tensor {
-    if case .quantised(let matrix) = matrix, let product = try matrix.product(x, nil) { return product }
-    return try x.linear(weight)
+    switch matrix {
+    case .plain(let weight): try x.linear(weight)
+    case .quantised(let matrix): try matrix(x, nil)
+    }
   }
 
   /// With adapters of which one at least has a magnitude. Each changes the layer as if it were alone.
