@@ -50,7 +50,7 @@ let package = Package(
     .target(name: "Datasets", dependencies: ["Inference"]),
     .target(name: "Tracking", dependencies: ["Media"]),
     .target(
-      name: "Training", dependencies: ["Datasets", .product(name: "Yams", package: "Yams")]),
+      name: "Training", dependencies: ["Datasets", "Tracking", .product(name: "Yams", package: "Yams")]),
     .target(name: "Probe", dependencies: ["Training"]),
     .executableTarget(
       name: "ltx",

@@ -23,12 +23,12 @@ public struct Optimization {
     }
     groupNames = (groups.count > rates.count ? ["other"] : []) + rates.map(\.pattern)
     optimizer = try c.naming("optimization.optimizer_params") {
-      try OptimizerOptions(o.optimizerType, params: o.optimizerParams.mapValues(\.json)).optimizer(groups)
+      try OptimizerOptions(.init(o.optimizerType), params: o.optimizerParams).optimizer(groups)
     }
     schedule = try c.naming("optimization.scheduler_params") {
       try LearningRateSchedule(
-        o.schedulerType, steps: o.steps, warmupSteps: o.warmupSteps,
-        params: o.schedulerParams.mapValues(\.json))
+        .init(o.schedulerType), steps: o.steps, warmupSteps: o.warmupSteps,
+        params: o.schedulerParams)
     }
     maximumNorm = o.maxGradNorm
   }

@@ -1,5 +1,6 @@
 import BlockExecution
 import Datasets
+import TensorFiles
 import Foundation
 import LTX
 import NN
@@ -66,7 +67,8 @@ public final class Trainer {
         "is \(c.optimization.batchSize), but there are \(dataset.count) samples to train on; set it to "
           + "\(dataset.count) or less")
     }
-    model = try TrainedModel(c, strategies, device: device)
+    let model = try TrainedModel(c, strategies, device: device)
+    self.model = model
     try dataset.requireFit(model, path: c.model.modelPath)
     try heldOut?.requireFit(model, path: c.model.modelPath)
     step = TrainingStep(

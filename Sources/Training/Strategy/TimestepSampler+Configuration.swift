@@ -8,7 +8,7 @@ extension TimestepSampler {
     let flow = c.flowMatching
     self = try c.naming("flow_matching.timestep_sampling_params") {
       var options = OptionReader(
-        flow.timestepSamplingParams.mapValues(\.json), of: "the sampler \(flow.timestepSamplingMode.rawValue)")
+        flow.timestepSamplingParams, of: "the sampler \(flow.timestepSamplingMode.rawValue)")
       let sampler: TimestepSampler
       switch flow.timestepSamplingMode {
       case .uniform:
@@ -25,22 +25,6 @@ extension TimestepSampler {
       }
       try options.finish()
       return sampler
-    }
-  }
-}
-
-extension ConfigurationValue {
-  /// The same value for options whose names the configuration does not know.
-  var json: JSONValue {
-    switch self {
-    case .null: .null
-    case .bool(let value): .bool(value)
-    case .int(let value): .number(Double(value))
-    case .double(let value): .number(value)
-    case .string(let value): .string(value)
-    case .list(let values): .array(values.map(\.json))
-    case .mapping(let entries):
-      .object(Dictionary(entries.map { ($0.key, $0.value.json) }, uniquingKeysWith: { $1 }))
     }
   }
 }
