@@ -1,6 +1,6 @@
 extension TrainingConfiguration {
-  public init(path: String, checksPaths: Bool = true) throws { self.init() }
-  var resolvedYAML: String { "" }
+  public init(path: String, overrides: [String] = [], checksPaths: Bool = true) throws { self.init() }
+  public var resolvedYAML: String { "" }
   var fingerprintValues: [String: String] { [:] }
 }
 /// The nearest of some names to a mistyped one.

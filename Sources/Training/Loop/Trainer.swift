@@ -26,6 +26,8 @@ public final class Trainer {
   let device: Device
   let group: ProcessGroup
   let model: TrainedModel
+  /// Held by tensors on the device once the model was there.
+  let loadedBytes: Int
   let step: TrainingStep
   let flowMatching: FlowMatching
   let optimization: Optimization
@@ -69,6 +71,7 @@ public final class Trainer {
     }
     let model = try TrainedModel(c, strategies, device: device)
     self.model = model
+    loadedBytes = try device.memory().liveBytes
     try dataset.requireFit(model, path: c.model.modelPath)
     try heldOut?.requireFit(model, path: c.model.modelPath)
     step = TrainingStep(
