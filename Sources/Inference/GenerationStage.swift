@@ -62,6 +62,7 @@ public enum GenerationStage: Sendable {
     public var spatialScale = 1
     public var temporalScale = 1
     public var attention = 1.0
+    public var framing = Framing.covering
 
     /// The size of its frames.
     var width: Int { grid.columns * grid.factors.width / spatialScale }
