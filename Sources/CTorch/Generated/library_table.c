@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "44fc9a01f2c6a161";
+const char ct_interface[] = "058483c36bf73fa9";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -33,8 +33,12 @@ void *const ct_functions[] = {
   (void *)ct_linspace,
   (void *)ct_rms_norm_modulated,
   (void *)ct_rotate_split,
+  (void *)ct_linear_quantised,
   (void *)ct_linear_adapted,
   (void *)ct_antialiased_snake,
+  (void *)ct_quantise_blockwise,
+  (void *)ct_dequantise_blockwise,
+  (void *)ct_adamw_8bit,
   (void *)ct_tensor_set_requires_grad,
   (void *)ct_grad,
   (void *)ct_grad_mode_get,
@@ -190,9 +194,22 @@ void *const ct_functions[] = {
   (void *)ct_op_mul__Tensor,
   (void *)ct_op_mul__Scalar,
   (void *)ct_op_clamp_,
+  (void *)ct_op_lerp__Scalar,
   (void *)ct_op_leaky_relu_,
   (void *)ct_op_silu_,
   (void *)ct_op_fused_adamw_,
   (void *)ct_op_foreach_norm_Scalar,
   (void *)ct_op_foreach_mul__Tensor,
+  (void *)ct_op_foreach_mul__Scalar,
+  (void *)ct_op_foreach_mul_Scalar,
+  (void *)ct_op_foreach_mul_List,
+  (void *)ct_op_foreach_add__Scalar,
+  (void *)ct_op_foreach_add__List,
+  (void *)ct_op_foreach_sub_List,
+  (void *)ct_op_foreach_addcmul__Scalar,
+  (void *)ct_op_foreach_addcdiv__Scalar,
+  (void *)ct_op_foreach_lerp__Scalar,
+  (void *)ct_op_foreach_sqrt,
+  (void *)ct_op_foreach_sign,
+  (void *)ct_op_foreach_copy_,
 };

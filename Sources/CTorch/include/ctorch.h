@@ -136,13 +136,36 @@ ct_status ct_rms_norm_modulated(const ct_tensor *x, const ct_tensor *weight, con
                                 double eps, ct_tensor **out);
 /// Rotates the first half of each head with the second: x [B, T, D], tables [B, H, T, D/H/2] to [B, H, T, D/H].
 ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct_tensor *sines, ct_tensor **out);
-/// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs, R].
-ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *bias, const ct_tensor *down,
-                            const ct_tensor *up, double scale, ct_tensor **out);
+/// x W^T + bias (or NULL), where W is `elements` times `factors` ([1] or [outputs, 1], or NULL) in `dtype`: multiplied in
+/// float32 and rounded once, or, with `scales_product`, elements in `dtype` whose product with x is multiplied. The backward
+/// pass expands W again instead of keeping it.
+ct_status ct_linear_quantised(const ct_tensor *x, const ct_tensor *elements, const ct_tensor *factors, ct_dtype dtype,
+                              bool scales_product, const ct_tensor *bias, ct_tensor **out);
+/// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs, R], W as `weight` times
+/// `factors` (or NULL) in `dtype`.
+ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *factors, ct_dtype dtype,
+                            const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale, ct_tensor **out);
 /// x + sin(alpha x)^2 * inverse_beta between a doubling and a halving of the number of samples (snake.cpp): x [B, C, N],
 /// alpha and inverse_beta [C], the filters of both changes of the rate [12].
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up,
                                const ct_tensor *down, ct_tensor **out);
+
+// MARK: Numbers in 8 bits, by blocks of 256 (adamw8bit.cpp)
+
+/// Codes of numbers in a table of the 65,536 evenly spaced numbers in -1 ... 1, relative to the largest of each block.
+/// `table` uint8 [65536]; to codes, uint8 shaped as `x`, and the largest absolute numbers, float32 [blocks].
+ct_status ct_quantise_blockwise(const ct_tensor *x, const ct_tensor *table, ct_tensor **codes, ct_tensor **largest);
+/// The float32 numbers that codes stand for: `map` float32 [256].
+ct_status ct_dequantise_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out);
+
+/// A moment of Adam in 8 bits: its codes and the blocks' largest numbers, which a step changes, and their map and table.
+typedef struct ct_moment_8bit {
+  ct_tensor *codes, *largest;
+  const ct_tensor *map, *table;
+} ct_moment_8bit;
+/// Step number `step`, from 1, of Adam with decoupled weight decay.
+ct_status ct_adamw_8bit(ct_tensor *parameter, const ct_tensor *gradient, ct_moment_8bit first, ct_moment_8bit second, int64_t step,
+                        double learning_rate, double beta1, double beta2, double eps, double weight_decay);
 
 // MARK: Autograd
 

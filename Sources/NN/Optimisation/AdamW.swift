@@ -10,6 +10,12 @@ public final class AdamW: Optimizer {
     public var weightDecay = 0.01
 
     public init() {}
+
+    init(_ reader: inout OptionReader) {
+      reader.betas("betas", &beta1, &beta2)
+      reader.nonNegative("eps", &eps)
+      reader.nonNegative("weight_decay", &weightDecay)
+    }
   }
 
   public let groups: [ParameterGroup]
@@ -40,15 +46,15 @@ public final class AdamW: Optimizer {
   public func step(_ gradients: [String: Tensor], learningRates: [Double]) throws {
     try withoutGrad {
       for ((group, moments), learningRate) in zip(zip(groups, moments), learningRates) {
-        let chosen = group.parameters.indices.filter { gradients[group.parameters[$0].key] != nil }
-        guard !chosen.isEmpty else { continue }
-        for index in chosen { try moments[index].step.add_(.scalar(1)) }
+        let batch = group.withGradients(gradients)
+        guard !batch.isEmpty else { continue }
+        let moments = batch.indices.map { moments[$0] }
+        try Tensor.add_(moments.map(\.step), 1)
         try Tensor.fusedAdamW_(
-          parameters: chosen.map { group.parameters[$0].tensor },
-          gradients: chosen.compactMap { gradients[group.parameters[$0].key] },
-          firstMoments: chosen.map { moments[$0].first }, secondMoments: chosen.map { moments[$0].second },
-          maxSecondMoments: [], steps: chosen.map { moments[$0].step }, lr: learningRate,
-          beta1: options.beta1, beta2: options.beta2, weightDecay: options.weightDecay, eps: options.eps,
+          parameters: batch.tensors, gradients: batch.gradients, firstMoments: moments.map(\.first),
+          secondMoments: moments.map(\.second),
+          maxSecondMoments: [], steps: moments.map(\.step), lr: learningRate, beta1: options.beta1,
+          beta2: options.beta2, weightDecay: options.weightDecay, eps: options.eps,
           amsgrad: false, maximize: false)
       }
     }

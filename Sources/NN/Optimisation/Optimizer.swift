@@ -94,6 +94,23 @@ public struct ParameterGroup: Sendable {
       + zip(rates, matched).map { ParameterGroup($1, learningRate: $0.learningRate) }
   }
 
+  /// The parameters that have a gradient.
+  func withGradients(_ gradients: [String: Tensor]) -> Batch {
+    let indices = parameters.indices.filter { gradients[parameters[$0].key] != nil }
+    return Batch(
+      indices: indices, tensors: indices.map { parameters[$0].tensor },
+      gradients: indices.compactMap { gradients[parameters[$0].key] })
+  }
+
+  /// Parameters of a group that take part in a step.
+  struct Batch {
+    /// In the group.
+    let indices: [Int]
+    let tensors: [Tensor]
+    let gradients: [Tensor]
+    var isEmpty: Bool { indices.isEmpty }
+  }
+
   private static func matches(_ key: String, _ pattern: String) -> Bool {
     let names = key.split(separator: "."), wanted = pattern.split(separator: ".")
     guard !wanted.isEmpty, wanted.count <= names.count else { return false }

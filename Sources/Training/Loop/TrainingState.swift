@@ -13,7 +13,9 @@ struct TrainingState: Sendable {
   /// Batches that all ranks together have taken from the dataset.
   var batches: Int
   /// Steps in a row up to here whose gradient was not finite.
-  var skippedInARow: Int = 0
+  var skippedInARow: Int
+  /// Of float16.
+  var lossScale: LossScale?
   var fingerprint: RunFingerprint
   /// Of Weights & Biases, so that a run goes on as the same one there.
   var trackerRunID: String?
@@ -36,6 +38,7 @@ struct TrainingState: Sendable {
       "checksum": try Self.checksum(list),
     ]
     metadata["tracker_run"] = trackerRunID
+    if let lossScale { metadata["loss_scale"] = "\(lossScale.value) \(lossScale.goodSteps)" }
     // A file without tensors is none; a step is one.
     let content =
       list.isEmpty ? [(key: "step", tensor: try Tensor([Int64(step)]))] : list
@@ -66,16 +69,21 @@ struct TrainingState: Sendable {
     guard try Self.checksum(list) == metadata["checksum"] else {
       throw DatasetError(path: path, problem: "is damaged: its bytes are not those that were written")
     }
+    let scale = metadata["loss_scale"]?.split(separator: " ") ?? []
     self.init(
-      step: step, batches: batches, skippedInARow: skipped, fingerprint: try RunFingerprint(text: fingerprint),
+      step: step, batches: batches, skippedInARow: skipped,
+      lossScale: scale.count == 2
+        ? LossScale(value: Double(scale[0]) ?? 65536, goodSteps: Int(scale[1]) ?? 0) : nil,
+      fingerprint: try RunFingerprint(text: fingerprint),
       trackerRunID: metadata["tracker_run"], tensors: tensors)
   }
 
   init(
-    step: Int, batches: Int, skippedInARow: Int, fingerprint: RunFingerprint, trackerRunID: String?,
-    tensors: [String: Tensor]
+    step: Int, batches: Int, skippedInARow: Int, lossScale: LossScale?, fingerprint: RunFingerprint,
+    trackerRunID: String?, tensors: [String: Tensor]
   ) {
     (self.step, self.batches, self.skippedInARow) = (step, batches, skippedInARow)
+    self.lossScale = lossScale
     (self.fingerprint, self.trackerRunID, self.tensors) = (fingerprint, trackerRunID, tensors)
   }
 
