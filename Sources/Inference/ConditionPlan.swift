@@ -193,8 +193,8 @@ struct ConditionPlan {
       try requireWhole(condition, path, &notes)
       guard !grid.cells(of: region).isEmpty else {
         throw fail(
-          "rows \(region.rows) and columns \(region.columns) hold no whole cell of \(grid.factors.height)x\(grid.factors.width)"
-            + " pixels of a picture of \(size.width)x\(size.height)")
+          "rows \(region.top) to \(region.bottom) and columns \(region.left) to \(region.right) hold no cell of "
+            + "\(grid.factors.width)x\(grid.factors.height) pixels of a picture of \(size.width)x\(size.height)")
       }
     case .reference(let path, let strength, let scale, _):
       let referenceScale = scale.map { (spatial: $0.space, temporal: $0.time) } ?? self.referenceScale

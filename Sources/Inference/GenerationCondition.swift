@@ -63,7 +63,7 @@ public enum GenerationCondition: Sendable {
   }
 
   /// The file of its mask.
-  var mask: String? {
+  public var maskPath: String? {
     switch self {
     case .inpaint(_, let mask), .keep(_, let mask), .soundKeep(_, let mask): mask
     default: nil
@@ -100,14 +100,15 @@ public enum GenerationCondition: Sendable {
   }
 }
 
-/// A rectangle of a picture, in pixels.
+/// A rectangle of a picture, in pixels; the bottom and the right edge do not belong to it.
 public struct PixelRegion: Sendable, Equatable {
-  public var rows: Range<Int>
-  public var columns: Range<Int>
+  public var top: Int
+  public var left: Int
+  public var bottom: Int
+  public var right: Int
 
-  public init(rows: Range<Int>, columns: Range<Int>) {
-    self.rows = rows
-    self.columns = columns
+  public init(top: Int, left: Int, bottom: Int, right: Int) {
+    (self.top, self.left, self.bottom, self.right) = (top, left, bottom, right)
   }
 }
 

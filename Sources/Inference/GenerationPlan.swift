@@ -18,7 +18,7 @@ public struct GenerationPlan: Sendable {
   let framing: Framing
   /// The result with the references beside it.
   let pictureSize: OutputSize
-  public let stages: [GenerationStage]
+  public private(set) var stages: [GenerationStage]
   /// What the user should know, though it is no error.
   public let notes: [String]
   let checkpoint: Checkpoint
@@ -161,12 +161,24 @@ public struct GenerationPlan: Sendable {
     return copy
   }
 
+  /// The same generation without what comes after sampling: nothing is decoded or written.
+  public func samplingOnly() -> GenerationPlan {
+    var copy = self
+    copy.stages = stages.filter { stage in
+      switch stage {
+      case .encodePrompts, .encodeVideos, .encodeSounds, .upsample, .sample: true
+      case .decodeSound, .decodeVideo, .copyVideo, .writeSound: false
+      }
+    }
+    return copy
+  }
+
   /// All files that are read; none may be written over.
   private static func inputs(_ request: GenerationRequest, _ models: GenerationModels) -> [String] {
     var paths = models.files.checkpointFiles + models.loras.map(\.path)
     paths += [models.files.textEncoder, models.upsampler, models.distilledLoRA].compactMap { $0 }
     for condition in request.conditions {
-      paths += [condition.path, condition.mask].compactMap { $0 }
+      paths += [condition.path, condition.maskPath].compactMap { $0 }
     }
     return paths
   }

@@ -117,6 +117,12 @@ public struct GenerationProgress: Sendable {
   public let stage: GenerationStage
   public let done: Int
   public let total: Int
+
+  public init(stage: GenerationStage, done: Int, total: Int) {
+    self.stage = stage
+    self.done = done
+    self.total = total
+  }
 }
 
 extension Tiling {

@@ -16,12 +16,13 @@ extension VideoGrid {
   /// The cells of a rectangle of pixels: its edges are rounded towards the picture's start, as in the reference
   /// (ltx-trainer, `validation_runner.py`).
   func cells(of region: PixelRegion) -> Cells {
-    func scaled(_ pixels: Range<Int>, _ factor: Int, _ count: Int) -> Range<Int> {
+    func scaled(_ first: Int, _ end: Int, _ factor: Int, _ count: Int) -> Range<Int> {
       func bound(_ x: Int) -> Int { max(0, min(x / factor, count)) }
-      return bound(pixels.lowerBound)..<bound(pixels.upperBound)
+      return bound(first)..<max(bound(first), bound(end))
     }
     return Cells(
-      rows: scaled(region.rows, factors.height, rows), columns: scaled(region.columns, factors.width, columns))
+      rows: scaled(region.top, region.bottom, factors.height, rows),
+      columns: scaled(region.left, region.right, factors.width, columns))
   }
 
   /// 1 within a rectangle, in every frame: [1, F, H, W].
