@@ -14,6 +14,13 @@ public struct Checkpoint: Sendable {
   /// that users can override, never what a model is.
   public let version: ModelVersion?
 
+  init(files: ModelFiles, source: any TensorSource, config: Configuration, version: ModelVersion?) {
+    self.files = files
+    self.source = source
+    self.config = config
+    self.version = version
+  }
+
   /// Opens a unified checkpoint: a file, a folder of shards or their index. Reads headers only.
   ///
   /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` for one that carries no LTX-2
