@@ -45,7 +45,7 @@ VECTORISED float pack(const float *x, const uint8_t *table, int64_t count, uint8
     // What is no number, as in a block of zeros, becomes -1 and has the first code.
     n = n > -1 ? n : -1;
     n = n < 1 ? n : 1;
-    places[i] = static_cast<int32_t>(std::fma((n + 1) * 0.5f, static_cast<float>(tableSize - 1), 0.5f));
+    places[i] = static_cast<int32_t>((n + 1) * 0.5f * static_cast<float>(tableSize - 1) + 0.5f);
   }
   for (int64_t i = 0; i < count; ++i)
     codes[i] = table[places[i]];
@@ -87,8 +87,7 @@ std::pair<at::Tensor, at::Tensor> packed(const at::Tensor &x, const at::Tensor &
   const at::Tensor rows = at::constant_pad_nd(x.to(at::kFloat).flatten(), {0, blocks * blockSize - count}).view({blocks, blockSize});
   const at::Tensor largest = rows.abs().amax({1});
   const at::Tensor n = at::nan_to_num(rows * largest.reciprocal().unsqueeze(1), -1, 1, -1).clamp(-1, 1);
-  // In float64 up to the last rounding, as the fused operation of the kernel.
-  const at::Tensor places = ((n + 1) * 0.5).to(at::kDouble).mul_(tableSize - 1).add_(0.5).to(at::kFloat).to(at::kInt);
+  const at::Tensor places = (n + 1).mul_(0.5).mul_(tableSize - 1).add_(0.5).to(at::kInt);
   return {table.index_select(0, places.flatten()).narrow(0, 0, count).view(x.sizes()), largest};
 }
 

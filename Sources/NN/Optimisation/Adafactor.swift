@@ -39,7 +39,8 @@ public final class Adafactor: Optimizer {
       reader.bool("relative_step", &hasRelativeStep)
       reader.bool("warmup_init", &warmsUp)
       if warmsUp, !hasRelativeStep {
-        reader.report("warmup_init", "needs relative_step: true; use warmup_steps to warm up to a learning rate")
+        reader.report(
+          "warmup_init", "needs relative_step: true; use warmup_steps to warm up to a learning rate")
       }
     }
   }
@@ -62,7 +63,8 @@ public final class Adafactor: Optimizer {
 
     init(_ parameter: Parameter, hasFirstMoment: Bool) throws {
       key = parameter.key
-      let shape = parameter.tensor.shape, device = parameter.tensor.device
+      let shape = parameter.tensor.shape
+      let device = parameter.tensor.device
       second =
         shape.count >= 2
         ? .factored(
@@ -109,7 +111,8 @@ public final class Adafactor: Optimizer {
     let step = Double(state.step)
     var rate: Tensor = try .scalar(
       options.hasRelativeStep
-        ? min(options.warmsUp ? 1e-6 * step : 1e-2, 1 / step.squareRoot()) : learningRate, device: tensor.device)
+        ? min(options.warmsUp ? 1e-6 * step : 1e-2, 1 / step.squareRoot()) : learningRate,
+      device: tensor.device)
     if options.scalesByParameter {
       rate = try rate * Self.rootMeanSquare(exact).clamped(min: Scalar(options.smallestScale))
     }

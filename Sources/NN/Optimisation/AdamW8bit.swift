@@ -69,9 +69,10 @@ public final class AdamW8bit: Optimizer {
             moments: .plain(
               try .zeros(tensor.shape, device: device), try .zeros(tensor.shape, device: device)))
         }
-        let (first, second) = try maps[device] ?? (
-          DynamicMap(isSigned: true, device: device), DynamicMap(isSigned: false, device: device)
-        )
+        let (first, second) =
+          try maps[device] ?? (
+            DynamicMap(isSigned: true, device: device), DynamicMap(isSigned: false, device: device)
+          )
         maps[device] = (first, second)
         func moment(_ map: DynamicMap) throws -> Tensor.BlockwiseMoment {
           Tensor.BlockwiseMoment(
@@ -106,7 +107,6 @@ public final class AdamW8bit: Optimizer {
         weightDecay: options.weightDecay)
     case .plain(let first, let second):
       let exact = try tensor.to(.float32)
-      // The kernel counts the step itself where it is told to.
       try Tensor.fusedAdamW_(
         parameters: [exact], gradients: [gradient.to(.float32)], firstMoments: [first],
         secondMoments: [second], maxSecondMoments: [],

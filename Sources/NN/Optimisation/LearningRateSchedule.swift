@@ -62,7 +62,8 @@ public struct LearningRateSchedule: Sendable, Equatable {
     case .cosine(let minimum): return Self.cosine(base, minimum, Double(step) / Double(length))
     case .cosineWithRestarts(let first, let factor, let minimum):
       // Longer and longer cosines; equally long ones at once, for there may be many.
-      var position = step, period = max(first, 1)
+      var position = step
+      var period = max(first, 1)
       if factor <= 1 { position %= period }
       while position >= period {
         position -= period

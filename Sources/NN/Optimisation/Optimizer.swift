@@ -112,7 +112,8 @@ public struct ParameterGroup: Sendable {
   }
 
   private static func matches(_ key: String, _ pattern: String) -> Bool {
-    let names = key.split(separator: "."), wanted = pattern.split(separator: ".")
+    let names = key.split(separator: ".")
+    let wanted = pattern.split(separator: ".")
     guard !wanted.isEmpty, wanted.count <= names.count else { return false }
     return (0...names.count - wanted.count).contains { start in
       zip(names[start...], wanted).allSatisfy { fnmatch(String($1), String($0), 0) == 0 }

@@ -123,7 +123,8 @@ public final class Prodigy: Optimizer {
           / (1 - pow(options.beta1, Double(stepCount + 1))) : 1
       let d = estimate
       let scaledRate = d * rate * correction
-      let first = chosen.compactMap(\.first), second = chosen.map(\.second)
+      let first = chosen.compactMap(\.first)
+      let second = chosen.map(\.second)
       if options.beta1 > 0 {
         try Tensor.multiply_(first, by: Scalar(options.beta1))
         try Tensor.add_(first, gradients, scale: Scalar(d * (1 - options.beta1)))
@@ -151,7 +152,8 @@ public final class Prodigy: Optimizer {
   /// - Returns: false where there is nothing to estimate from: all gradients have been zero.
   private func updateEstimate(_ chosen: [State], _ gradients: [Tensor], rate: Double) throws -> Bool {
     let beta3 = options.beta3 ?? options.beta2.squareRoot()
-    let d = estimate, relative = d / options.initialEstimate
+    let d = estimate
+    let relative = d / options.initialEstimate
     let slices = try gradients.map { try Self.sliced($0, options.slice) }
     let ways = try Tensor.subtracting(
       chosen.map(\.start), chosen.map { try Self.sliced($0.parameter.tensor, options.slice) })
