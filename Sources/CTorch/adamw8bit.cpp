@@ -69,7 +69,7 @@ VECTORISED void update(const AdamW &a, const float *gradient, int64_t count, flo
   for (int64_t i = 0; i < count; ++i) {
     const float g = gradient[i];
     first[i] = std::fma(g, a.oneMinusBeta1, first[i] * a.beta1);
-    second[i] = second[i] * a.beta2 + a.oneMinusBeta2 * g * g;
+    second[i] = std::fma(a.oneMinusBeta2 * g, g, second[i] * a.beta2);
     const float root = std::sqrt(second[i]) / a.correction2 + a.eps;
     parameter[i] = parameter[i] * a.kept + a.rate * first[i] / root;
   }

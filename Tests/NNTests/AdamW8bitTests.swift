@@ -87,13 +87,15 @@ import Torch
     }
   }
 
-  /// A float64 parameter is stepped in float32 by libtorch's operations, as any is on a GPU.
-  @Test func `The kernel and libtorch's operations agree bit for bit`() throws {
+  /// A float64 parameter is stepped in float32 by libtorch's operations, as any is on a GPU. libtorch's roots are off by
+  /// their last bit here and there, so parameters agree to a rounding of the change; codes and largest numbers are equal.
+  @Test func `The kernel and libtorch's operations agree`() throws {
     for (name, options) in Self.options {
       let kernel = try trained(options)
       let operations = try trained(options, dtype: .float64)
       for (a, b) in zip(kernel.parameters, operations.parameters) {
-        #expect(try Tensor.isEqual(a.tensor, b.tensor.to(.float32)), "\(name) \(a.key)")
+        let error = try relativeError(a.tensor.detach(), b.tensor.detach())
+        #expect(error < 2e-7, "\(name) \(a.key): \(error)")
       }
       let other = try operations.stored()
       for (key, tensor) in try kernel.stored() {

@@ -47,14 +47,15 @@ import Torch
     try optimizer.step(gradients, learningRate: rate * rates[number])
   }
 
-  /// float32 on both sides, operations in the same order but for sums: differences are a few roundings of each step.
-  /// Prodigy's estimate hangs on sums of both signs. Muon's matrix products are in bfloat16, whose roundings the order of
-  /// additions moves by a place of eight bits, so that its change of at most 8 times 0.01 is known to 1%.
-  private static func tolerance(_ kind: String) -> Double {
-    switch kind {
-    case "muon": 1e-3
-    case "prodigy": 1e-5
-    default: 2e-6
+  /// float32 on both sides, operations in the same order but for sums: a few roundings of each step. Muon's matrix products
+  /// are in bfloat16, where another order of additions moves a change of about 0.01 by up to 1%.
+  private static func tolerance(_ kind: String, _ key: String) -> Double {
+    switch (kind, key) {
+    // A sum of both signs that nearly cancel.
+    case ("prodigy", "prodigy.d_numerator"): 5e-4
+    case ("prodigy", _): 1e-5
+    case ("muon", _): 1e-3
+    default: 1e-6
     }
   }
 
@@ -75,7 +76,8 @@ import Torch
           #expect(tensor.shape == expected.shape, "\(test.name): \(key)")
           let error = try relativeError(tensor.detach(), expected)
           #expect(
-            error <= Self.tolerance(test.kind), "\(test.name), step \(number + 1): \(key) is off by \(error)")
+            error <= Self.tolerance(test.kind, key),
+            "\(test.name), step \(number + 1): \(key) is off by \(error)")
         }
       }
     }

@@ -142,7 +142,7 @@ public final class Prodigy: Optimizer {
       if options.beta1 > 0 {
         try Tensor.addQuotient_(tensors, first, over: roots, scale: Scalar(-scaledRate))
       } else {
-        try Tensor.addQuotient_(tensors, gradients, over: roots, scale: Scalar(-scaledRate * d))
+        try Tensor.addQuotient_(tensors, gradients, over: roots, scale: Scalar(-scaledRate * estimate))
       }
       stepCount += 1
     }
