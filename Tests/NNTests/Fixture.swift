@@ -35,8 +35,12 @@ func relativeError(_ found: Tensor, _ wanted: Tensor) throws -> Double {
 }
 
 extension Optimizer {
-  /// The state as a dictionary of copies.
+  /// The state as a file of it gives it back.
   func stored() throws -> [String: Tensor] {
-    try Dictionary(uniqueKeysWithValues: state.map { ($0.key, try $0.tensor.clone()) })
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).safetensors").path
+    try writeSafetensors(state.map { ($0.key, $0.tensor) }, to: path)
+    defer { try? FileManager.default.removeItem(atPath: path) }  // what is left over is the system's
+    let file = try SafetensorsFile(path: path)
+    return try Dictionary(uniqueKeysWithValues: file.entries.keys.map { ($0, try file.tensor($0).clone()) })
   }
 }

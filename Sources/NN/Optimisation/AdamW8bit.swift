@@ -101,7 +101,7 @@ public final class AdamW8bit: Optimizer {
   private func update(_ tensor: Tensor, _ gradient: Tensor, _ state: State, learningRate: Double) throws {
     switch state.moments {
     case .quantised(let first, let second):
-      try tensor.stepAdamW8bit_(
+      try tensor.takeAdamW8bitStep(
         gradient: gradient, firstMoment: first, secondMoment: second, number: state.step,
         learningRate: learningRate, beta1: options.beta1, beta2: options.beta2, eps: options.eps,
         weightDecay: options.weightDecay)
