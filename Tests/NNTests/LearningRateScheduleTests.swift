@@ -42,6 +42,12 @@ import Torch
     for (rate, wanted) in zip(rates, expected) { #expect(abs(rate - wanted) < 1e-12) }
   }
 
+  @Test(arguments: ScheduleKind.allCases)
+  func `A rate of zero stays zero`(_ kind: ScheduleKind) throws {
+    let schedule = try LearningRateSchedule(kind, steps: 20, warmupSteps: 3)
+    for step in 0..<20 { #expect(schedule.learningRate(base: 0, at: step) == 0) }
+  }
+
   @Test func `Steps after the run's last stay where it ended`() throws {
     for kind in [ScheduleKind.linear, .polynomial] {
       let schedule = try LearningRateSchedule(kind, steps: 8)

@@ -206,4 +206,51 @@ import Torch
     }
     #expect(optimizer.estimate == 1e-6)
   }
+
+  @Test func `A relative step refuses several learning rates`() throws {
+    let parameters = try parameters()
+    let groups = [
+      ParameterGroup([parameters[0]], learningRate: 1e-3),
+      ParameterGroup([parameters[1]], learningRate: 1e-4),
+    ]
+    var options = Adafactor.Options()
+    _ = try Adafactor(groups, options: options)
+    options.hasRelativeStep = true
+    let error = #expect(throws: OptionErrors.self) { try Adafactor(groups, options: options) }
+    #expect(error?.problems.map(\.key) == ["relative_step"])
+  }
+
+  /// Each part of each state, of another shape, of another type, or a count that is none.
+  @Test(arguments: OptimizerKind.allCases)
+  func `A state that doesn't fit is refused by its key`(_ kind: OptimizerKind) throws {
+    struct Missing: Error {}
+    let options = try OptimizerOptions(kind, params: kind == .adafactor ? ["beta1": .number(0.9)] : [:])
+    let optimizer = try options.optimizer([ParameterGroup(parameters(), learningRate: 1)])
+    let state = try optimizer.stored()
+    #expect(throws: Missing.self) { try optimizer.restore { _ in throw Missing() } }
+    for (key, tensor) in state {
+      let error = #expect(throws: OptimizerStateError.self, "\(key)") {
+        try optimizer.restore {
+          $0 == key ? try .zeros([2, 2, 1], dtype: tensor.dtype) : try #require(state[$0])
+        }
+      }
+      #expect(error?.key == key)
+    }
+    let counts = state.keys.filter { $0.hasSuffix(".step") || $0 == "prodigy.k" }
+    for key in kind == .adamw || kind == .muon ? [] : counts {
+      for count in [-1, 0.5, .nan, 1e300] {
+        let error = #expect(throws: OptimizerStateError.self, "\(key)") {
+          try optimizer.restore { $0 == key ? try Tensor([count], shape: []) : try #require(state[$0]) }
+        }
+        #expect(error?.key == key)
+      }
+    }
+    for (key, tensor) in state where tensor.count > 1 && !key.hasSuffix(".p0") {
+      let error = #expect(throws: OptimizerStateError.self) {
+        try optimizer.restore { $0 == key ? try tensor.to(.float16) : try #require(state[$0]) }
+      }
+      #expect(error?.key == key)
+    }
+    try optimizer.restore { try #require(state[$0]) }
+  }
 }

@@ -85,9 +85,17 @@ public final class Adafactor: Optimizer {
     }
   }
 
+  /// - Throws: `OptionErrors` where groups have different learning rates, and a relative step takes their place.
   public init(_ groups: [ParameterGroup], options: Options = Options()) throws {
     self.groups = groups
     self.options = options
+    if options.hasRelativeStep, Set(groups.map(\.learningRate)).count > 1 {
+      throw OptionErrors([
+        OptionProblem(
+          key: "relative_step",
+          problem: "takes the place of all learning rates, and can't go with different ones for some modules")
+      ])
+    }
     states = try groups.map {
       try $0.parameters.map { try State($0, hasFirstMoment: options.beta1 != nil) }
     }
@@ -155,14 +163,13 @@ public final class Adafactor: Optimizer {
     }
   }
 
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for index in states.indices {
-        for position in states[index].indices {
-          let state = states[index][position]
-          for (key, tensor) in state.tensors { try tensor.copy_(load(key)) }
-          states[index][position].step = Int(try load("\(state.key).step").item())
-        }
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    let stored = StoredState(load)
+    for index in states.indices {
+      for position in states[index].indices {
+        let state = states[index][position]
+        try stored.fill(state.tensors)
+        states[index][position].step = try stored.count("\(state.key).step")
       }
     }
   }

@@ -125,14 +125,13 @@ public final class AdamW8bit: Optimizer {
     }
   }
 
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for index in states.indices {
-        for position in states[index].indices {
-          let state = states[index][position]
-          for (key, tensor) in state.tensors { try tensor.copy_(load(key)) }
-          states[index][position].step = Int(try load("\(state.key).step").item())
-        }
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    let stored = StoredState(load)
+    for index in states.indices {
+      for position in states[index].indices {
+        let state = states[index][position]
+        try stored.fill(state.tensors)
+        states[index][position].step = try stored.count("\(state.key).step")
       }
     }
   }

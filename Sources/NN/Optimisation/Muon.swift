@@ -108,9 +108,7 @@ public final class Muon: Optimizer {
     } + others.state
   }
 
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for (key, tensor) in state { try tensor.copy_(load(key)) }
-    }
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    try StoredState(load).fill(state)
   }
 }

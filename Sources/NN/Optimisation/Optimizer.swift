@@ -24,7 +24,8 @@ public protocol Optimizer: AnyObject {
   /// Continues from a stored state.
   ///
   /// - Parameter load: gives a tensor of the state by its key.
-  func restore(_ load: (String) throws -> Tensor) throws
+  /// - Throws: `OptimizerStateError` where a tensor is not as this optimiser stores it; what `load` throws.
+  func restore(_ load: @escaping (String) throws -> Tensor) throws
 }
 
 extension Optimizer {
@@ -94,12 +95,14 @@ public struct ParameterGroup: Sendable {
       + zip(rates, matched).map { ParameterGroup($1, learningRate: $0.learningRate) }
   }
 
-  /// The parameters that have a gradient.
-  func withGradients(_ gradients: [String: Tensor]) -> Batch {
+  /// The parameters that have a gradient, some at a time.
+  func withGradients(_ gradients: [String: Tensor]) -> [Batch] {
     let indices = parameters.indices.filter { gradients[parameters[$0].key] != nil }
-    return Batch(
-      indices: indices, tensors: indices.map { parameters[$0].tensor },
-      gradients: indices.compactMap { gradients[parameters[$0].key] })
+    return indices.inParts { parameters[$0].tensor.count }.map { indices in
+      Batch(
+        indices: indices, tensors: indices.map { parameters[$0].tensor },
+        gradients: indices.compactMap { gradients[parameters[$0].key] })
+    }
   }
 
   /// Parameters of a group that take part in a step.
@@ -108,7 +111,6 @@ public struct ParameterGroup: Sendable {
     let indices: [Int]
     let tensors: [Tensor]
     let gradients: [Tensor]
-    var isEmpty: Bool { indices.isEmpty }
   }
 
   private static func matches(_ key: String, _ pattern: String) -> Bool {
@@ -118,6 +120,27 @@ public struct ParameterGroup: Sendable {
     return (0...names.count - wanted.count).contains { start in
       zip(names[start...], wanted).allSatisfy { fnmatch(String($1), String($0), 0) == 0 }
     }
+  }
+}
+
+extension Collection {
+  /// As many tensors as may be worked on at once: enough to keep a device busy, few enough that what is computed on the
+  /// way is small beside a model.
+  ///
+  /// - Parameter size: elements of the tensor that stands for an item.
+  func inParts(size: (Element) -> Int) -> [[Element]] {
+    let limit = 1 << 26
+    var parts: [[Element]] = []
+    var total = limit
+    for item in self {
+      if total >= limit {
+        parts.append([])
+        total = 0
+      }
+      parts[parts.count - 1].append(item)
+      total += size(item)
+    }
+    return parts
   }
 }
 
