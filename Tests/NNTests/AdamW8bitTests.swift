@@ -104,6 +104,25 @@ import Torch
     }
   }
 
+  /// Large enough for several threads, and the last block is not full.
+  @Test func `Threads change nothing`() throws {
+    let generator = try Generator(seed: 3)
+    let start = try generator.normal([401, 1003])
+    let gradients = try (0..<3).map { _ in try generator.normal([401, 1003]) }
+    func trained(_ dtype: DType) throws -> [String: Tensor] {
+      let parameter = Parameter(key: "a", tensor: try start.clone().to(dtype))
+      let optimizer = try AdamW8bit([ParameterGroup([parameter], learningRate: 1)])
+      for gradient in gradients { try optimizer.step(["a": gradient.to(dtype)], learningRate: 1e-3) }
+      return try optimizer.stored()
+    }
+    let kernel = try trained(.float32)
+    let operations = try trained(.float64)
+    #expect(kernel["a.absmax2"]?.shape == [(401 * 1003 + 255) / 256])
+    for (key, tensor) in kernel {
+      #expect(try Tensor.isEqual(tensor, #require(operations[key])), "\(key)")
+    }
+  }
+
   @Test func `A stored and restored optimiser goes on bit for bit`() throws {
     let whole = try trained(AdamW8bit.Options())
     let first = try trained(AdamW8bit.Options(), steps: 2)

@@ -1,6 +1,7 @@
-import NN
 import Testing
 import Torch
+
+@testable import NN
 
 @Suite struct OptimizerOptionsTests {
   @Test func `Defaults are the libraries'`() throws {
@@ -113,5 +114,11 @@ import Torch
     }
     // All that has to_q is the first pattern's.
     #expect(error?.problems.map(\.key) == [pattern, "to_q"])
+  }
+
+  @Test func `Parts keep the order and are full or whole`() {
+    #expect([3, 4, 1, 9, 2].inParts(limit: 5) { $0 } == [[3, 4], [1, 9], [2]])
+    #expect([5, 5].inParts(limit: 5) { $0 } == [[5], [5]])
+    #expect([Int]().inParts(limit: 5) { $0 }.isEmpty)
   }
 }
