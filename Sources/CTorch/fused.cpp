@@ -162,17 +162,56 @@ struct Rotation : torch::autograd::Function<Rotation> {
   }
 };
 
-// MARK: Linear layers with adapters
+// MARK: Linear layers with adapters, and in eight bits
+
+/// The numbers of a matrix that is kept as `elements`, times `factors` (one, or one a row) if they are defined.
+at::Tensor expanded(const at::Tensor &elements, const at::Tensor &factors, at::ScalarType dtype) {
+  return factors.defined() ? (elements.to(at::kFloat) * factors).to(dtype) : elements.to(dtype);
+}
+
+/// A matrix that is expanded again in the backward pass, and not kept for it.
+struct QuantisedLinear : torch::autograd::Function<QuantisedLinear> {
+  static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const Constants &layer, at::ScalarType dtype,
+                            bool scalesProduct) {
+    const auto &[elements, bias, factors] = layer;
+    context->save_for_backward({elements, factors});
+    context->saved_data["dtype"] = static_cast<int64_t>(dtype);
+    context->saved_data["input"] = static_cast<int64_t>(x.scalar_type());
+    context->saved_data["scales product"] = scalesProduct;
+    if (!scalesProduct)
+      return at::linear(x, expanded(elements, factors, dtype), bias.defined() ? std::optional(bias) : std::nullopt);
+    const at::Tensor product = at::linear(x, elements.to(dtype));
+    const at::Tensor y = (product * factors.flatten()).to(product.scalar_type());
+    return bias.defined() ? (y + bias).to(y.scalar_type()) : y;
+  }
+
+  static tensor_list backward(AutogradContext *context, tensor_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &elements = saved[0], &factors = saved[1];
+    const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
+    const auto input = static_cast<at::ScalarType>(context->saved_data["input"].toInt());
+    at::Tensor dy = gradients[0];
+    at::Tensor matrix;
+    if (context->saved_data["scales product"].toBool()) {
+      dy = (dy * factors.flatten()).to(dy.scalar_type());
+      matrix = elements.to(dy.scalar_type());
+    } else {
+      matrix = expanded(elements, factors, dtype).to(dy.scalar_type());
+    }
+    return {at::matmul(dy, matrix).to(input), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
 
 struct AdaptedLinear : torch::autograd::Function<AdaptedLinear> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const Constants &layer, const at::Tensor &down,
                             const at::Tensor &up, double scale) {
-    const auto &[weight, bias, none] = layer;
+    const auto &[elements, bias, factors] = layer;
+    const at::Tensor weight = expanded(elements, factors, at::kFloat);
     const at::Tensor rows = x.reshape({-1, x.size(-1)});
     at::Tensor y = bias.defined() ? at::addmm(bias, rows, weight.t()) : at::mm(rows, weight.t());
     const at::Tensor inner = at::mm(rows, down.t());
     y.addmm_(inner, up.t(), 1, scale);
-    context->save_for_backward({rows, inner, weight, down, up});
+    context->save_for_backward({rows, inner, elements, factors, down, up});
     context->saved_data["scale"] = scale;
     std::vector<int64_t> shape = x.sizes().vec();
     shape.back() = weight.size(0);
@@ -182,7 +221,7 @@ struct AdaptedLinear : torch::autograd::Function<AdaptedLinear> {
 
   static tensor_list backward(AutogradContext *context, tensor_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &rows = saved[0], &inner = saved[1], &weight = saved[2], &down = saved[3], &up = saved[4];
+    const at::Tensor &rows = saved[0], &inner = saved[1], &down = saved[4], &up = saved[5];
     const double scale = context->saved_data["scale"].toDouble();
     const at::Tensor dy = gradients[0].reshape({-1, gradients[0].size(-1)});
     at::Tensor dInner = at::mm(dy, up);
@@ -190,7 +229,7 @@ struct AdaptedLinear : torch::autograd::Function<AdaptedLinear> {
       dInner.mul_(scale);
     at::Tensor dx, dDown, dUp;
     if (context->needs_input_grad(0)) {
-      dx = at::mm(dy, weight);
+      dx = at::mm(dy, expanded(saved[2], saved[3], at::kFloat));
       dx.addmm_(dInner, down);
       dx = dx.view(context->saved_data["shape"].toIntVector());
     }
@@ -246,16 +285,29 @@ ct_status ct_rotate_split(const ct_tensor *x_, const ct_tensor *cos_, const ct_t
   });
 }
 
-ct_status ct_linear_adapted(const ct_tensor *x_, const ct_tensor *weight_, const ct_tensor *bias_, const ct_tensor *down_,
-                            const ct_tensor *up_, double scale, ct_tensor **out) {
+ct_status ct_linear_quantised(const ct_tensor *x_, const ct_tensor *elements_, const ct_tensor *factors_, ct_dtype dtype,
+                              bool scales_product, const ct_tensor *bias_, ct_tensor **out) {
+  return boundary("linear", [&] {
+    TORCH_CHECK(!scales_product || factors_, "linear: a product can't be scaled without factors");
+    const Constants layer{elements_->value, optional(bias_), optional(factors_)};
+    *out = own(QuantisedLinear::apply(x_->value, layer, scalarType(dtype), scales_product));
+  });
+}
+
+ct_status ct_linear_adapted(const ct_tensor *x_, const ct_tensor *weight_, const ct_tensor *factors_, ct_dtype dtype_,
+                            const ct_tensor *bias_, const ct_tensor *down_, const ct_tensor *up_, double scale, ct_tensor **out) {
   return boundary("linear", [&] {
     const at::Tensor &x = x_->value, &weight = weight_->value, &down = down_->value, &up = up_->value;
-    const at::Tensor bias = optional(bias_);
-    if (isPlain(x, weight, bias, down, up) && !isDifferentiated(weight) && !isDifferentiated(bias)) {
-      *out = own(AdaptedLinear::apply(x, Constants{weight, bias, {}}, down, up, scale));
+    const at::Tensor bias = optional(bias_), factors = optional(factors_);
+    const at::ScalarType dtype = scalarType(dtype_);
+    const bool isExpanded = !factors.defined() && weight.scalar_type() == dtype;
+    if (isPlain(x, bias, factors, down, up) && weight.is_cpu() && dtype == at::kFloat && !isDifferentiated(weight) &&
+        !isDifferentiated(bias)) {
+      *out = own(AdaptedLinear::apply(x, Constants{weight, bias, factors}, down, up, scale));
       return;
     }
-    const at::Tensor y = at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+    const at::Tensor y = isExpanded ? at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt)
+                                    : QuantisedLinear::apply(x, Constants{weight, bias, factors}, dtype, false);
     const at::Tensor change = at::linear(at::linear(x.to(down.scalar_type()), down), up);
     *out = own((y + (scale == 1 ? change : change * scale)).to(y.scalar_type()));
   });

@@ -1,47 +1,127 @@
+// O outputs, I inputs of a linear layer, R rank.
+
 import Torch
 
 /// A low-rank change of a linear layer: W + scale * B A (Hu et al., "LoRA", 2021).
+///
+/// With a magnitude m the layer is m / ||W + scale * B A|| * (W + scale * B A), the norm over the inputs of each output
+/// (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024, equation 5). As there in section 4.3, no gradient
+/// goes through the norm.
 public struct LowRankAdapter: Sendable {
-  /// A: [rank, inputs].
+  /// A: [R, I].
   public let down: Tensor
-  /// B: [outputs, rank].
+  /// B: [O, R].
   public let up: Tensor
+  /// What B A is multiplied by: alpha / rank, or alpha / sqrt(rank).
   public let scale: Double
+  /// What the change of the layer as a whole is multiplied by.
+  public let strength: Double
+  /// [O]; of DoRA.
+  public let magnitude: Tensor?
+  let dropout: AdapterDropout.Layer?
 
-  public init(down: Tensor, up: Tensor, scale: Double) {
+  public init(down: Tensor, up: Tensor, scale: Double, strength: Double = 1, magnitude: Tensor? = nil) {
+    self.init(
+      down: down, up: up, scale: scale, strength: strength, magnitude: magnitude, dropout: nil)
+  }
+
+  init(
+    down: Tensor, up: Tensor, scale: Double, strength: Double = 1, magnitude: Tensor?,
+    dropout: AdapterDropout.Layer?
+  ) {
     self.down = down
     self.up = up
     self.scale = scale
+    self.strength = strength
+    self.magnitude = magnitude
+    self.dropout = dropout
   }
 
   public var rank: Int { down.size(0) }
 
-  /// scale * (x A^T) B^T for x [..., inputs], computed in the adapter's own element type, or autocast's.
-  func change(_ x: Tensor) throws -> Tensor {
-    let product = try x.to(down.dtype).linear(down).linear(up)
-    return scale == 1 ? product : try product * scale
+  /// Whether the change is strength * scale * B A x and nothing else now.
+  var isPlain: Bool { magnitude == nil && !(dropout?.isActive ?? false) }
+
+  /// x in the adapter's element type, partly dropped in training.
+  func input(_ x: Tensor) throws -> Tensor {
+    let x = try x.to(down.dtype)
+    return try dropout?(x) ?? x
   }
 
-  /// W + the sum of scale * B A over the adapters, in the weight's element type.
+  /// strength * scale * (x A^T) B^T for x [..., I], computed in the adapter's own element type, or autocast's.
+  func change(_ x: Tensor) throws -> Tensor {
+    let product = try input(x).linear(down).linear(up)
+    let factor = strength * scale
+    return factor == 1 ? product : try product * factor
+  }
+
+  // MARK: DoRA
+
+  /// strength * ((f - 1) x W^T + f * scale * (x A^T) B^T), where f = m / ||W + scale * B A||.
   ///
-  /// Rounded as ltx-core rounds (`ltx_core.loader.fuse_loras`): (B * scale) A of the first in bfloat16, the others' added
-  /// to it in bfloat16, and so is W, even one that is float32.
+  /// - Parameters:
+  ///   - base: x W^T.
+  ///   - product: the same of another x.
+  func change(_ x: Tensor, base: Tensor, factor: Tensor, product: (Tensor) throws -> Tensor) throws -> Tensor
+  {
+    let seen = try input(x)
+    // As in peft, the magnitude acts on what is left after dropout.
+    let through = dropout?.isActive ?? false ? try product(seen.to(x.dtype)) : base
+    let low = try seen.linear(down).linear(up) * scale
+    let change = try (factor - 1) * through + factor * low
+    return strength == 1 ? change : try change * strength
+  }
+
+  /// m / ||W + scale * B A||: [O], float32. Nil without a magnitude.
   ///
-  /// - Parameter weight: [outputs, inputs]
-  static func fused(_ adapters: [LowRankAdapter], into weight: Tensor) throws -> Tensor {
-    var sum: Tensor?
-    for adapter in adapters {
-      let (down, up) = (try adapter.down.detach().to(.bfloat16), try adapter.up.detach().to(.bfloat16))
-      if let change = sum {
-        sum = try change.addmm(up, down, alpha: Scalar(adapter.scale))
-      } else {
-        sum = try (up * adapter.scale).matmul(down)
+  /// The norm's square is |w|^2 + 2 scale w (B A)^T + scale^2 |B A|^2 row by row, so that nothing of the size of W is made for B A.
+  func factor(_ weight: Tensor, rowNorms: Tensor) throws -> Tensor? {
+    guard let magnitude else { return nil }
+    let norms = try withoutGrad {
+      try withoutAutocast(on: weight.device) {
+        let (a, b) = (try down.detach().to(.float32), try up.detach().to(.float32))
+        let w = try weight.to(.float32).matmul(a.transpose(0, 1))  // [O, R]
+        let cross = try (w * b).sum([1]) * (2 * scale)
+        let own = try (b.matmul(a.matmul(a.transpose(0, 1))) * b).sum([1]) * (scale * scale)
+        return try (rowNorms.square() + cross + own)
+          .clamped(min: Scalar(DType.float32.smallestNormal)).sqrt()
       }
     }
-    guard let sum else { return weight }
+    return try magnitude.to(.float32) / norms
+  }
+
+  /// W + the sum of the adapters' changes, in the weight's element type.
+  ///
+  /// Rounded as ltx-core rounds (`ltx_core.loader.fuse_loras`): (B * scale) A of the first in bfloat16, the others' added
+  /// to it in bfloat16, and so is W, even one that is float32. What has a magnitude, which ltx-core does not know, is
+  /// computed in float32 and added to that.
+  ///
+  /// - Parameter weight: [O, I]
+  static func fused(_ adapters: [LowRankAdapter], into weight: Tensor) throws -> Tensor {
+    var sum: Tensor?
+    for adapter in adapters where adapter.magnitude == nil {
+      let (down, up) = (try adapter.down.detach().to(.bfloat16), try adapter.up.detach().to(.bfloat16))
+      let factor = adapter.strength * adapter.scale
+      if let change = sum {
+        sum = try change.addmm(up, down, alpha: Scalar(factor))
+      } else {
+        sum = try (up * factor).matmul(down)
+      }
+    }
     // Types of 8 bits don't add.
-    try sum.add_(weight.dtype.size == 1 ? weight.to(.bfloat16) : weight)
-    return try sum.to(weight.dtype)
+    if let sum { try sum.add_(weight.dtype.size == 1 ? weight.to(.bfloat16) : weight) }
+    let decomposed = adapters.filter { $0.magnitude != nil }
+    guard !decomposed.isEmpty else { return try sum?.to(weight.dtype) ?? weight }
+    let wide = try weight.to(.float32)
+    let rowNorms = try wide.rowNorms()
+    var result = try sum?.to(.float32) ?? wide
+    for adapter in decomposed {
+      guard let factor = try adapter.factor(wide, rowNorms: rowNorms)?.unsqueeze(1) else { continue }
+      let low =
+        try adapter.up.detach().to(.float32).matmul(adapter.down.detach().to(.float32)) * adapter.scale
+      result = try result + ((factor - 1) * wide + factor * low) * adapter.strength
+    }
+    return try result.detach().to(weight.dtype)
   }
 
   /// - Throws: `WeightError` for factors that don't fit a layer of these sizes, with all shapes.
@@ -53,6 +133,19 @@ public struct LowRankAdapter: Sendable {
         problem: "is a layer of \(inputs) inputs and \(outputs) outputs, but the LoRA's A is \(down) "
           + "and its B \(up); the LoRA was made for another model")
     }
+    if let magnitude, magnitude.shape != [outputs] {
+      throw WeightError(
+        file: file, key: layer,
+        problem: "is a layer of \(outputs) outputs, but the LoRA's magnitude is \(magnitude.shape); "
+          + "the LoRA was made for another model")
+    }
+  }
+}
+
+extension Tensor {
+  /// The length of each row of a matrix, in float32.
+  func rowNorms() throws -> Tensor {
+    try withoutGrad { try to(.float32).square().sum([1]).sqrt() }
   }
 }
 
@@ -81,40 +174,5 @@ public struct AdapterSet: Sendable {
   public mutating func add(_ adapter: LowRankAdapter, to path: String) {
     if adapters[path] == nil { paths.append(path) }
     adapters[path, default: []].append(adapter)
-  }
-}
-
-/// New adapters for the linear layers whose names match, to be trained from scratch.
-public struct FreshAdapters: Sendable {
-  /// Names that a layer's path must be, or end in after a dot: `to_q`, `to_out.0`.
-  public let targets: [String]
-  public let rank: Int
-  /// What B A is multiplied by is alpha / rank.
-  public let alpha: Double
-  /// The factors' element type.
-  public let dtype: DType
-  private let generator: Generator
-
-  /// - Parameter generator: where A's random numbers come from, layer by layer in the order of building.
-  public init(targets: [String], rank: Int, alpha: Double, dtype: DType = .float32, generator: Generator) {
-    self.targets = targets
-    self.rank = rank
-    self.alpha = alpha
-    self.dtype = dtype
-    self.generator = generator
-  }
-
-  static func matches(_ path: String, target: String) -> Bool {
-    path == target || path.hasSuffix(".\(target)")
-  }
-
-  func matches(_ path: String) -> Bool { targets.contains { Self.matches(path, target: $0) } }
-
-  /// A uniform in +-1/sqrt(inputs), B zero, so that training starts from the unchanged model.
-  func make(inputs: Int, outputs: Int, device: Device) throws -> LowRankAdapter {
-    let bound = 1 / Double(inputs).squareRoot()
-    let down = try (generator.uniform([rank, inputs]) * (2 * bound) - bound).to(device, dtype).asLeaf()
-    let up = try Tensor.zeros([outputs, rank], dtype: dtype, device: device).asLeaf()
-    return LowRankAdapter(down: down, up: up, scale: alpha / Double(rank))
   }
 }

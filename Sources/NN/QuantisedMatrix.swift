@@ -4,89 +4,126 @@ import TensorFiles
 import Torch
 
 /// In how many bits the linear layers of a model keep their matrices.
-public enum WeightStorage: Sendable {
+public struct WeightStorage: Sendable {
+  enum Form: Sendable {
+    case asStored
+    case expanded
+    /// In eight bits; rounded in the given type, or in the matrix's own.
+    case rounded(to: DType, in: DType?)
+  }
+
+  let form: Form
+  /// By the path of a layer: whether its matrix stays as it is stored.
+  let isExcluded: @Sendable (String) -> Bool
+
+  init(_ form: Form, isExcluded: @escaping @Sendable (String) -> Bool = { _ in false }) {
+    self.form = form
+    self.isExcluded = isExcluded
+  }
+
   /// As the file has them: matrices in eight bits stay so, and are expanded each time their layer runs. The numbers
   /// are those of `expanded`; memory is half or a quarter of its.
-  case asStored
+  public static let asStored = WeightStorage(.asStored)
   /// In the policy's element type. Layers don't expand anything while they run.
-  case expanded
+  public static let expanded = WeightStorage(.expanded)
   /// Rounded to int8 with a scale for each row while they are read: about half the memory of bfloat16. Matrices that
   /// the file has in eight bits already stay as they are.
-  case int8
+  public static let int8 = WeightStorage(.rounded(to: .int8, in: .float32))
+
+  /// As `int8`, but in the numbers of optimum-quanto, which computes scales and quotients in the matrix's own element
+  /// type, and also in `.float8E4M3`.
+  ///
+  /// - Precondition: `elements` is one of the two.
+  public static func quanto(_ elements: DType, excluding isExcluded: @escaping @Sendable (String) -> Bool)
+    -> WeightStorage
+  {
+    precondition([.int8, .float8E4M3].contains(elements), "\(elements) is no eight-bit type of quanto's")
+    return WeightStorage(.rounded(to: elements, in: nil), isExcluded: isExcluded)
+  }
 }
 
 /// A matrix in eight bits an element, and what its elements are multiplied by.
 public struct QuantisedMatrix: Sendable {
-  enum Scale: Sendable {
-    /// The elements are the numbers.
-    case none
-    case matrix(Double)
-    /// [O], float32.
-    case rows(Tensor)
-  }
-
   /// [O, I]: int8 or an eight-bit floating-point type.
   public let elements: Tensor
-  let scale: Scale
+  /// [1] or [O, 1], float32; nil where the elements are the numbers.
+  public let factors: Tensor?
   /// The type of the numbers that the matrix stands for.
   let dtype: DType
-
-  /// Rounds a matrix to whole numbers from -127 to 127, the largest of each row to +-127. A number moves by half of a
-  /// 127th of its row's largest one at most.
+  /// Whether products are multiplied by the factors, and not the elements.
   ///
-  /// - Parameter matrix: [O, I] in a floating-point type, which stays the type of the numbers.
-  init(rounding matrix: Tensor) throws {
+  /// Whole numbers up to 127 and numbers of eight bits are exact in bfloat16, so that the product is the better place for the
+  /// rows' scales: nothing of the size of the matrix is made in float32, and no element is rounded a second time.
+  private let scalesProduct: Bool
+
+  /// Rounds a matrix to eight bits an element, with the largest of each row at the end of the range: 127 or, of the
+  /// floating-point type, 448. In int8 a number moves by half of a 127th of its row's largest one at most.
+  ///
+  /// - Parameters:
+  ///   - matrix: [O, I] in a floating-point type, which stays the type of the numbers.
+  ///   - elementType: `.int8` or `.float8E4M3`.
+  ///   - arithmetic: in which scales and quotients are computed.
+  init(rounding matrix: Tensor, to elementType: DType, in arithmetic: DType) throws {
     let (rows, columns) = (matrix.size(0), matrix.size(1))
-    elements = try .empty([rows, columns], dtype: .int8, device: matrix.device)
-    let factors = try Tensor.empty([rows], device: matrix.device)
-    // A few rows at a time, so that what is made in float32 stays in the processor's caches.
+    elements = try .empty([rows, columns], dtype: elementType, device: matrix.device)
+    let factors = try Tensor.empty([rows, 1], device: matrix.device)
+    let isWhole = elementType == .int8
+    let end = isWhole ? 127.0 : 448
+    // A few rows at a time, so that what is made on the way stays in the processor's caches.
     let step = max(1, Self.numbersAtOnce / max(columns, 1))
     for start in stride(from: 0, to: rows, by: step) {
       let count = min(step, rows - start)
-      let numbers = try matrix.narrow(0, start, count).to(.float32)
+      let numbers = try matrix.narrow(0, start, count).to(arithmetic)
       // A row of zeros has no scale; any will do.
-      let largest = try numbers.abs().amax([1]).clamped(min: Scalar(DType.float32.smallestNormal * 127))
-      let scale = try largest / 127
+      let largest = try numbers.abs().amax([1], keepdim: true)
+        .clamped(min: Scalar(arithmetic.smallestNormal * end))
+      let scale = try largest / end
       try factors.narrow(0, start, count).copy_(scale)
-      let whole = try (numbers / scale.unsqueeze(1)).round()
-      try whole.clamp_(min: -127, max: 127)
-      try elements.narrow(0, start, count).copy_(whole)
+      let quotients = try numbers / scale
+      let rounded = isWhole ? try quotients.round() : quotients
+      // Rounded scales may take a quotient beyond the end.
+      try rounded.clamp_(min: Scalar(isWhole && arithmetic != .float32 ? -128 : -end), max: Scalar(end))
+      try elements.narrow(0, start, count).copy_(rounded)
     }
-    scale = .rows(factors)
+    self.factors = factors
     dtype = matrix.dtype
+    scalesProduct = true
   }
 
   private static let numbersAtOnce = 1 << 18
 
-  init(elements: Tensor, scale: Scale, dtype: DType) {
+  /// - Parameter factors: [1] or [O, 1].
+  init(elements: Tensor, factors: Tensor?, dtype: DType) {
     self.elements = elements
-    self.scale = scale
+    self.factors = factors
     self.dtype = dtype
+    scalesProduct = elements.dtype == .int8 && factors?.rank == 2
   }
 
   /// Whether its elements are not the numbers themselves.
-  var isScaled: Bool { if case .none = scale { false } else { true } }
+  var isScaled: Bool { factors != nil }
 
   /// The numbers, [O, I]: products are made in float32 and rounded once.
   public func expanded() throws -> Tensor {
-    switch scale {
-    case .none: try elements.to(dtype)
-    case .matrix(let factor): try (elements.to(.float32) * factor).to(dtype)
-    case .rows(let factors):
-      try (elements.to(.float32) * factors.reshape([-1] + Array(repeating: 1, count: elements.rank - 1)))
-        .to(dtype)
-    }
+    guard let factors else { return try elements.to(dtype) }
+    let shape = factors.rank == 2 ? [-1] + Array(repeating: 1, count: elements.rank - 1) : [1]
+    return try (elements.to(.float32) * factors.reshape(shape)).to(dtype)
   }
 
-  /// x W^T + b for x [..., I], where that can do without the numbers themselves; else nil.
-  ///
-  /// Whole numbers up to 127 are exact in bfloat16, so that in int8 the product is the better place for the rows' scales:
-  /// nothing of the size of the matrix is made in float32, and no element is rounded a second time.
-  func product(_ x: Tensor, _ bias: Tensor?) throws -> Tensor? {
-    guard case .rows(let factors) = scale, elements.dtype == .int8 else { return nil }
-    let y = try x.linear(elements.to(dtype))
-    let scaled = try (y * factors).to(y.dtype)
-    return try bias.map { try (scaled + $0).to(y.dtype) } ?? scaled
+  /// x W^T + b for x [..., I], and what an adapter adds where that can be one operation.
+  func callAsFunction(_ x: Tensor, _ bias: Tensor?, adaptedBy adapter: LowRankAdapter? = nil) throws -> Tensor
+  {
+    guard let adapter else {
+      return try x.linear(
+        quantised: elements, factors: factors, dtype: dtype, scalesProduct: scalesProduct, bias)
+    }
+    guard !scalesProduct else {
+      let y = try self(x, bias)
+      return try (y + adapter.change(x)).to(y.dtype)
+    }
+    return try x.linear(
+      elements, factors: factors, dtype: dtype, bias, adaptedBy: adapter.down, adapter.up,
+      scale: adapter.strength * adapter.scale)
   }
 }
 
@@ -94,14 +131,20 @@ extension Weights {
   /// The matrix of a linear layer in eight bits, where the policy leaves or makes it so; nil where it is to be a plain
   /// tensor.
   func quantisedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
-    switch store.storage {
+    guard store.trainedDType(key(name), entry) == nil else { return nil }
+    let form = store.storage.isExcluded(path) ? .asStored : store.storage.form
+    switch form {
     case .expanded: return nil
-    case .asStored: return fusedAdapters(of: name).isEmpty ? try storedMatrix(name, entry) : nil
-    case .int8:
-      if fusedAdapters(of: name).isEmpty, let matrix = try storedMatrix(name, entry) { return matrix }
+    case .asStored:
+      return fusedAdapters(of: name).isEmpty ? try storedMatrix(name, entry, dtype: store.dtype) : nil
+    case .rounded(let elements, let arithmetic):
+      if fusedAdapters(of: name).isEmpty, let matrix = try storedMatrix(name, entry, dtype: store.dtype) {
+        return matrix
+      }
       guard entry.dtype.isFloatingPoint else { return nil }
       defer { store.source.release(key(name)) }
-      return try QuantisedMatrix(rounding: tensor(name))
+      let matrix = try tensor(name)
+      return try QuantisedMatrix(rounding: matrix, to: elements, in: arithmetic ?? matrix.dtype)
     }
   }
 
@@ -111,7 +154,7 @@ extension Weights {
   /// Scales of what goes into a layer, by which other programs multiply in eight bits, are not used.
   ///
   /// - Throws: `WeightError` for a scale that is not one number, or one for each row.
-  func storedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
+  func storedMatrix(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> QuantisedMatrix? {
     let scaleName = ["\(name)_scale", "scale_\(name)"].first(where: has)
     guard entry.dtype.isEightBitFloat || scaleName != nil else { return nil }
     for unused in ["input_scale", "scale_input", "comfy_quant"] where name == "weight" && has(unused) {
@@ -121,11 +164,11 @@ extension Weights {
     let own: DType = entry.dtype.isFloatingPoint && !entry.dtype.isEightBitFloat ? entry.dtype : .bfloat16
     return QuantisedMatrix(
       elements: try store.read(key(name), dtype: nil),
-      scale: try scaleName.map { try scale($0, rows: entry.shape.first ?? 1) } ?? .none,
-      dtype: store.dtype ?? own)
+      factors: try scaleName.map { try scale($0, rows: entry.shape.first ?? 1) },
+      dtype: dtype ?? own)
   }
 
-  private func scale(_ name: String, rows: Int) throws -> QuantisedMatrix.Scale {
+  private func scale(_ name: String, rows: Int) throws -> Tensor {
     let entry = try entry(name, shape: nil)
     func fail(_ problem: String) -> WeightError {
       WeightError(file: store.source.file(of: key(name)), key: key(name), problem: problem)
@@ -140,8 +183,7 @@ extension Weights {
     }
     let scale = try store.read(key(name), dtype: .float32)
     guard try scale.isAllFinite() else { throw fail("is not a finite number") }
-    return rows > 1 && scale.count == rows
-      ? .rows(try scale.flatten()) : .matrix(try scale.flatten().select(0, 0).item())
+    return try scale.reshape(rows > 1 && scale.count == rows ? [rows, 1] : [1])
   }
 }
 

@@ -1,4 +1,3 @@
-import Synchronization
 import TensorFiles
 import Torch
 
@@ -19,6 +18,7 @@ public struct Weights: Sendable {
   ///     nothing before it is used.
   ///   - adapters: low-rank adapters by the path of the module that they modify.
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
+  ///   - trained: tensors that are trained themselves.
   ///   - storage: what becomes of the matrices of linear layers.
   ///   - loaded: tensors that other models have taken from the file already, to share them.
   ///   - isInspected: models are built only to see what they are made of: the disk is not asked for tensors, and ones
@@ -26,11 +26,12 @@ public struct Weights: Sendable {
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
     adapters: AdapterSet = AdapterSet(), freshAdapters: FreshAdapters? = nil,
-    storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil, isInspected: Bool = false
+    trained: TrainedWeights? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil,
+    isInspected: Bool = false
   ) {
     store = WeightStore(
       source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
-      storage: storage, loaded: loaded, isInspected: isInspected)
+      trained: trained, storage: storage, loaded: loaded, isInspected: isInspected)
     path = ""
   }
 
@@ -60,25 +61,33 @@ public struct Weights: Sendable {
   }
 
   /// A tensor of the checkpoint, converted and moved as the policy says. Numbers in eight bits are expanded, and
-  /// multiplied by the scale that the checkpoint has beside them. Adapters that are to be fused are part of it.
+  /// multiplied by the scale that the checkpoint has beside them. Adapters that are to be fused are part of it. One that is
+  /// trained is a leaf in the element type of training.
   ///
   /// - Parameter shape: what the configuration says it must be; -1 for a dimension that is free.
   /// - Throws: `WeightError` when it is missing or shaped otherwise.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
     let entry = try entry(name, shape: shape)
+    guard let dtype = store.trainedDType(key(name), entry) else {
+      return try tensor(name, entry, dtype: store.dtype)
+    }
+    return try store.parameter(key(name)) { try tensor(name, entry, dtype: dtype) }
+  }
+
+  private func tensor(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> Tensor {
     let fused = fusedAdapters(of: name)
-    guard fused.isEmpty else { return try tensor(name, entry, fusing: fused) }
-    if let matrix = try storedMatrix(name, entry) {
+    guard fused.isEmpty else { return try tensor(name, entry, fusing: fused, dtype: dtype) }
+    if let matrix = try storedMatrix(name, entry, dtype: dtype) {
       defer { store.source.release(key(name)) }
       return try matrix.expanded()
     }
-    return try store.read(key(name), dtype: entry.dtype.isFloatingPoint ? store.dtype : nil)
+    return try store.read(key(name), dtype: entry.dtype.isFloatingPoint ? dtype : nil)
   }
 
   /// A matrix with adapters added, in the element type that is asked for. The sum is rounded to the file's.
-  private func tensor(_ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter]) throws
-    -> Tensor
-  {
+  private func tensor(
+    _ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter], dtype: DType?
+  ) throws -> Tensor {
     guard entry.shape.count == 2, entry.dtype.isFloatingPoint else {
       throw WeightError(
         file: file, key: key(name),
@@ -88,11 +97,11 @@ public struct Weights: Sendable {
       try adapter.requireFit(path, of: file, inputs: entry.shape[1], outputs: entry.shape[0])
     }
     defer { store.source.release(key(name)) }
-    let stored = try storedMatrix(name, entry)
+    let stored = try storedMatrix(name, entry, dtype: dtype)
     let weight =
       if let stored, stored.isScaled { try stored.expanded() } else { try store.read(key(name), dtype: nil) }
     let own: DType? = entry.dtype.isEightBitFloat ? .bfloat16 : nil
-    return try LowRankAdapter.fused(adapters, into: weight).to(store.device, store.dtype ?? own)
+    return try LowRankAdapter.fused(adapters, into: weight).to(store.device, dtype ?? own)
   }
 
   func fusedAdapters(of name: String) -> [LowRankAdapter] {
@@ -131,8 +140,10 @@ public struct Weights: Sendable {
   }
 
   /// The adapters that modify the linear layer here, in the order in which they were added.
-  func adapters(inputs: Int, outputs: Int) throws -> [LowRankAdapter] {
-    try store.adapters(of: path, inputs: inputs, outputs: outputs)
+  ///
+  /// - Parameter rowNorms: of the layer's weight, where fresh magnitudes start.
+  func adapters(inputs: Int, outputs: Int, rowNorms: () throws -> Tensor) throws -> [LowRankAdapter] {
+    try store.adapters(of: path, inputs: inputs, outputs: outputs, rowNorms: rowNorms)
   }
 
   /// The trained tensors of the modules that have been built below here, in the order of building.
@@ -144,7 +155,7 @@ public struct Weights: Sendable {
   /// Checks, after a model has been built, that every adapter found its module.
   ///
   /// - Throws: `WeightError` that names the first module that the model does not have; `UnmatchedTarget` for a name of
-  ///   fresh adapters.
+  ///   fresh adapters or trained weights; `AdapterMismatch` for adapters to go on from that are not those of the layers.
   public func requireAllAdaptersUsed() throws {
     if let path = store.unusedAdapters().first {
       throw WeightError(
@@ -153,9 +164,8 @@ public struct Weights: Sendable {
           "is the target of a LoRA, but the model has no such linear layer; the LoRA was made for another model"
       )
     }
-    if let target = store.unmatchedTargets().first {
-      throw UnmatchedTarget(file: file, target: target, layers: store.linearNames)
-    }
+    if let error = store.unmatchedTarget(of: file) { throw error }
+    if let mismatch = store.mismatch() { throw mismatch }
   }
 
   /// Checks, after a model has been built here, that it has read every tensor below.
@@ -199,15 +209,21 @@ public struct WeightError: Error, CustomStringConvertible, Sendable {
   public var description: String { "\(file): \(key) \(problem)" }
 }
 
-/// A name of layers to adapt that none of a model's linear layers has.
+/// A name of layers to adapt, or of weights to train, that none of a model's layers has.
 public struct UnmatchedTarget: Error, CustomStringConvertible, Sendable {
   public let file: String
   public let target: String
+  /// Whether there are such layers, but none whose training could change the loss.
+  public let isExcluded: Bool
+  /// Whether tensors are named, to be trained themselves, and not layers, to be adapted.
+  public let namesTensors: Bool
   /// What the paths of the linear layers end in.
   public let layers: [String]
 
   public var description: String {
-    "\"\(target)\" matches no linear layer of \(file); there are layers that end in \(layers.joined(separator: ", "))"
+    isExcluded
+      ? "\"\(target)\" matches only layers of \(file) that the streams which are trained don't depend on; leave it out"
+      : "\"\(target)\" matches no \(namesTensors ? "tensor" : "linear layer") of \(file); there are layers that end in \(layers.joined(separator: ", "))"
   }
 }
 
@@ -219,103 +235,5 @@ public struct Parameter: Sendable {
   public init(key: String, tensor: Tensor) {
     self.key = key
     self.tensor = tensor
-  }
-}
-
-/// The policy behind a tree of views, and the record of what layers have taken.
-final class WeightStore: Sendable {
-  let source: any TensorSource
-  let dtype: DType?
-  let device: Device
-  let storage: WeightStorage
-  private let loaded: LoadedTensors?
-  let isInspected: Bool
-  private let given: AdapterSet
-  private let fresh: FreshAdapters?
-  private let record = Mutex(Record())
-
-  private struct Record {
-    var usedKeys: Set<String> = []
-    /// Paths of the linear layers that have been built.
-    var linears: [String] = []
-    var parameters: [Parameter] = []
-  }
-
-  init(
-    source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?, storage: WeightStorage, loaded: LoadedTensors?, isInspected: Bool
-  ) {
-    self.source = source
-    self.loaded = loaded
-    self.dtype = dtype
-    self.device = device
-    self.storage = storage
-    self.isInspected = isInspected
-    given = adapters
-    fresh = freshAdapters
-  }
-
-  var usedKeys: Set<String> { record.withLock { $0.usedKeys } }
-  var parameters: [Parameter] { record.withLock { $0.parameters } }
-
-  func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
-
-  /// A tensor on the policy's device. What is copied on the way is not kept in memory twice: the file's pages are let
-  /// go. What is not copied is a view of the file, which the disk is asked for now, to be there when it is used.
-  func read(_ key: String, dtype: DType?) throws -> Tensor {
-    markUsed(key)
-    func load() throws -> Tensor {
-      // Without an element type models are built only to see whether everything fits.
-      if self.dtype != nil, !isInspected { source.prepareToRead(key) }
-      let stored = try source.tensor(key)
-      let tensor = try stored.to(device, dtype)
-      if !tensor.sharesStorage(with: stored) { source.release(key) }
-      return tensor
-    }
-    guard let loaded else { return try load() }
-    return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, load)
-  }
-
-  /// The adapters that become part of a layer's weight.
-  func fusedAdapters(of path: String) -> [LowRankAdapter] { given.placement == .fused ? given[path] : [] }
-
-  /// The adapters that stay beside the weight.
-  func adapters(of path: String, inputs: Int, outputs: Int) throws -> [LowRankAdapter] {
-    var adapters = given.placement == .separate ? given[path] : []
-    if let fresh, fresh.matches(path) {
-      adapters.append(try fresh.make(inputs: inputs, outputs: outputs, device: device))
-    }
-    record.withLock { record in
-      record.linears.append(path)
-      for adapter in adapters {
-        for (name, tensor) in [("lora_A", adapter.down), ("lora_B", adapter.up)] where tensor.requiresGrad {
-          record.parameters.append(Parameter(key: "\(path).\(name).weight", tensor: tensor))
-        }
-      }
-    }
-    return adapters
-  }
-
-  func unusedAdapters() -> [String] {
-    let built = Set(record.withLock { $0.linears })
-    return given.paths.filter { !built.contains($0) }
-  }
-
-  func unmatchedTargets() -> [String] {
-    let built = record.withLock { $0.linears }
-    return (fresh?.targets ?? []).filter { target in
-      !built.contains { FreshAdapters.matches($0, target: target) }
-    }
-  }
-
-  /// What the paths of linear layers end in, to suggest targets from.
-  var linearNames: [String] {
-    let names = record.withLock { $0.linears }.map { path in
-      // A numbered layer is named together with what holds it: `to_out.0`.
-      let parts = path.split(separator: ".")
-      let count = parts.last.map { $0.allSatisfy(\.isNumber) } == true ? 2 : 1
-      return parts.suffix(count).joined(separator: ".")
-    }
-    return Set(names).sorted()
   }
 }

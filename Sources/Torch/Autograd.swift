@@ -84,3 +84,14 @@ public func withAutocast<R>(_ dtype: DType, on device: Device, _ body: () throws
   }
   return try body()
 }
+
+/// Runs `body` in the element types of its tensors, also inside `withAutocast`.
+public func withoutAutocast<R>(on device: Device, _ body: () throws -> R) throws -> R {
+  let kind = device.c.kind
+  let before = ct_autocast_get(kind)
+  guard before.enabled else { return try body() }
+  try check(ct_autocast_set(kind, ct_autocast_state(enabled: false, dtype: before.dtype)))
+  // Restoring the state that was read a moment ago can't fail: the device's kind is known.
+  defer { _ = ct_autocast_set(kind, before) }
+  return try body()
+}

@@ -22,16 +22,35 @@ extension Tensor {
     try produce { ct_rotate_split(handle, cos.handle, sin.handle, $0) }
   }
 
+  /// x W^T + bias, for a frozen W that is `elements` times `factors` in `dtype`. W is not kept for the backward pass.
+  ///
+  /// - Parameters:
+  ///   - elements: [outputs, inputs], in any type.
+  ///   - factors: [1] or [outputs, 1]; nil for none.
+  ///   - scalesProduct: multiplies the product by the factors, not W, which then has to be exact in `dtype`.
+  public func linear(
+    quantised elements: Tensor, factors: Tensor?, dtype: DType, scalesProduct: Bool, _ bias: Tensor?
+  ) throws -> Tensor {
+    try produce {
+      ct_linear_quantised(
+        handle, elements.handle, factors?.handle, dtype.c, scalesProduct, bias?.handle, $0)
+    }
+  }
+
   /// x W^T + bias + scale * (x A^T) B^T, the change in the adapter's own element type, or autocast's.
   ///
   /// - Parameters:
+  ///   - weight: W, or with `factors` and `dtype` what W is made of, as above.
   ///   - down: A, [R, inputs]
   ///   - up: B, [outputs, R]
   public func linear(
-    _ weight: Tensor, _ bias: Tensor?, adaptedBy down: Tensor, _ up: Tensor, scale: Double
+    _ weight: Tensor, factors: Tensor? = nil, dtype: DType? = nil, _ bias: Tensor?, adaptedBy down: Tensor,
+    _ up: Tensor, scale: Double
   ) throws -> Tensor {
     try produce {
-      ct_linear_adapted(handle, weight.handle, bias?.handle, down.handle, up.handle, scale, $0)
+      ct_linear_adapted(
+        handle, weight.handle, factors?.handle, (dtype ?? weight.dtype).c, bias?.handle, down.handle,
+        up.handle, scale, $0)
     }
   }
 

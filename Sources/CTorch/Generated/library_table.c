@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "73a1c8872eacbe19";
+const char ct_interface[] = "058483c36bf73fa9";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -33,6 +33,7 @@ void *const ct_functions[] = {
   (void *)ct_linspace,
   (void *)ct_rms_norm_modulated,
   (void *)ct_rotate_split,
+  (void *)ct_linear_quantised,
   (void *)ct_linear_adapted,
   (void *)ct_antialiased_snake,
   (void *)ct_quantise_blockwise,
@@ -60,6 +61,15 @@ void *const ct_functions[] = {
   (void *)ct_cuda_device_count,
   (void *)ct_memory,
   (void *)ct_memory_reset_peak,
+  (void *)ct_store_connect,
+  (void *)ct_store_port,
+  (void *)ct_store_free,
+  (void *)ct_process_group_gloo,
+  (void *)ct_process_group_free,
+  (void *)ct_all_reduce,
+  (void *)ct_broadcast,
+  (void *)ct_all_gather,
+  (void *)ct_barrier,
   (void *)ct_op_add_Tensor,
   (void *)ct_op_add_Scalar,
   (void *)ct_op_sub_Tensor,

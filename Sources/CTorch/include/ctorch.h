@@ -136,9 +136,15 @@ ct_status ct_rms_norm_modulated(const ct_tensor *x, const ct_tensor *weight, con
                                 double eps, ct_tensor **out);
 /// Rotates the first half of each head with the second: x [B, T, D], tables [B, H, T, D/H/2] to [B, H, T, D/H].
 ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct_tensor *sines, ct_tensor **out);
-/// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs, R].
-ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *bias, const ct_tensor *down,
-                            const ct_tensor *up, double scale, ct_tensor **out);
+/// x W^T + bias (or NULL), where W is `elements` times `factors` ([1] or [outputs, 1], or NULL) in `dtype`: multiplied in
+/// float32 and rounded once, or, with `scales_product`, elements in `dtype` whose product with x is multiplied. The backward
+/// pass expands W again instead of keeping it.
+ct_status ct_linear_quantised(const ct_tensor *x, const ct_tensor *elements, const ct_tensor *factors, ct_dtype dtype,
+                              bool scales_product, const ct_tensor *bias, ct_tensor **out);
+/// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs, R], W as `weight` times
+/// `factors` (or NULL) in `dtype`.
+ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *factors, ct_dtype dtype,
+                            const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale, ct_tensor **out);
 /// x + sin(alpha x)^2 * inverse_beta between a doubling and a halving of the number of samples (snake.cpp): x [B, C, N],
 /// alpha and inverse_beta [C], the filters of both changes of the rate [12].
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up,
@@ -220,6 +226,35 @@ typedef struct ct_memory_statistics {
 /// Memory that tensors on the device hold: bytes asked for, not what an allocator keeps in reserve.
 ct_status ct_memory(ct_device device, ct_memory_statistics *out);
 ct_status ct_memory_reset_peak(ct_device device);
+
+// MARK: Process groups (distributed.cpp)
+
+typedef struct ct_store ct_store;
+typedef struct ct_process_group ct_process_group;
+
+/// A handle to the key-value store where `size` processes meet; its owner frees it with `ct_store_free`. The process that
+/// `listens` serves it as long as it keeps the handle (port 0: any free one); the others connect to `host` and `port`.
+/// Keys begin with `prefix`, so that groups can share a store. Errors are CT_COLLECTIVE here and below.
+ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_t size, const char *prefix,
+                           int64_t timeout_ms, ct_store **out);
+uint16_t ct_store_port(const ct_store *store);
+void ct_store_free(ct_store *store);
+
+/// Joins the processes that met in `store` (on `host`) to a group whose tensors are on the CPU; its owner frees it with
+/// `ct_process_group_free`. All of them call the collectives below in the same order. A collective that is not done after
+/// `timeout_ms` fails, and so does one whose peer went away; the group can't be used any more then.
+ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank, int32_t size, int64_t join_timeout_ms,
+                                int64_t timeout_ms, ct_process_group **out);
+void ct_process_group_free(ct_process_group *group);
+
+typedef enum ct_reduction { CT_SUM = 0, CT_MAX = 1 } ct_reduction;
+/// Writes the sum or maximum over the ranks to the contiguous `tensor` of each.
+ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction);
+/// Writes `root`'s elements to the contiguous `tensor` of each.
+ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root);
+/// Writes the elements of all ranks in their order to `out` [size, numel of tensor], both contiguous and of one type.
+ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out);
+ct_status ct_barrier(ct_process_group *group);
 
 #ifdef __cplusplus
 }

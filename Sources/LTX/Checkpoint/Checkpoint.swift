@@ -14,6 +14,13 @@ public struct Checkpoint: Sendable {
   /// that users can override, never what a model is.
   public let version: ModelVersion?
 
+  init(files: ModelFiles, source: any TensorSource, config: Configuration, version: ModelVersion?) {
+    self.files = files
+    self.source = source
+    self.config = config
+    self.version = version
+  }
+
   /// Opens a unified checkpoint: a file, a folder of shards or their index. Reads headers only.
   ///
   /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` for one that carries no LTX-2
@@ -112,30 +119,40 @@ public struct Checkpoint: Sendable {
   /// A view of the whole file.
   public func weights(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil,
-    isInspected: Bool = false
+    freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil, storage: WeightStorage = .asStored,
+    loaded: LoadedTensors? = nil, isInspected: Bool = false
   ) -> Weights {
     Weights(
       source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
-      storage: storage,
-      loaded: loaded, isInspected: isInspected)
+      trained: trained, storage: storage, loaded: loaded, isInspected: isInspected)
   }
 
   /// The transformer with the given streams and adapters.
   ///
-  /// - Parameter storage: how its matrices are kept in memory.
-  /// - Throws: besides what building throws, `WeightError` for an adapter whose module the model does not have, and
-  ///   `UnmatchedTarget` for a target of fresh ones that matches nothing.
+  /// - Parameters:
+  ///   - freshAdapters: new adapters to train.
+  ///   - trained: weights to train, `TrainedWeights.transformer(_:)`.
+  ///   - streams: what is built. What belongs to the other stream is neither read nor trained.
+  ///   - generating: the streams that the loss is taken of; nil for all that are built. What can't change their loss is
+  ///     not trained (`Streams.depend(on:)`).
+  ///   - storage: how its matrices are kept in memory.
+  /// - Throws: besides what building throws, `WeightError` for an adapter whose module the model does not have,
+  ///   `UnmatchedTarget` for a target or pattern that matches nothing, `AdapterMismatch` for adapters to go on from that
+  ///   are not those of the layers.
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, streams: Streams = .both, storage: WeightStorage = .asStored,
-    loaded: LoadedTensors? = nil
+    freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil, streams: Streams = .both,
+    generating: Streams? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
   ) throws -> Transformer {
     try require("transformer")
     let configuration = try TransformerConfiguration(config)
+    let isFrozen = { @Sendable (key: String) in
+      let name = key.dropFirst(Prefix.transformer.count + 1)
+      return !(generating ?? streams).depend(on: name, built: streams, blocks: configuration.blocks)
+    }
     let root = weights(
-      dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters, storage: storage,
-      loaded: loaded)
+      dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters?.excluding(isFrozen),
+      trained: trained?.excluding(isFrozen), storage: storage, loaded: loaded)
     let transformer = try Transformer(
       root / Prefix.transformer, configuration: configuration, streams: streams)
     try root.requireAllAdaptersUsed()

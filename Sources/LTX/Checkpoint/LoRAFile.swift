@@ -5,7 +5,7 @@ import Torch
 /// A file of low-rank adapters, in any of the formats of `LoRAFormat`.
 ///
 /// An adapter's effect is strength * scale * B A. The scale is alpha / rank where the file carries an alpha, and 1 where
-/// it does not, as in everything that LTX-2's trainers write.
+/// it does not, as in everything that LTX-2's trainers write. DoRA has magnitudes besides (`LowRankAdapter`).
 public struct LoRAFile: Sendable {
   /// The adapter of one linear layer, as views of the file's memory map.
   public struct Module: Sendable {
@@ -19,8 +19,25 @@ public struct LoRAFile: Sendable {
     public let up: Tensor
     /// What B A is multiplied by, before any strength.
     public let scale: Double
+    /// [outputs]; of DoRA.
+    public let magnitude: Tensor?
 
     public var rank: Int { down.size(0) }
+
+    /// - Parameters:
+    ///   - dtype: of the factors; nil keeps the file's.
+    ///   - isTrained: makes the factors leaves that record gradients.
+    func adapter(
+      strength: Double, dtype: DType?, device: Device, isTrained: Bool = false
+    ) throws -> LowRankAdapter {
+      func factor(_ tensor: Tensor) throws -> Tensor {
+        let tensor = try tensor.to(device, dtype)
+        return isTrained ? try tensor.asLeaf() : tensor
+      }
+      return LowRankAdapter(
+        down: try factor(down), up: try factor(up), scale: scale, strength: strength,
+        magnitude: try magnitude.map(factor))
+    }
   }
 
   public let path: String
@@ -65,7 +82,9 @@ public struct LoRAFile: Sendable {
         file: path, key: "*.lora_A.weight",
         problem: "and *.lora_down.weight match nothing: this is not a LoRA file")
     }
-    let scales = try PEFTConfigurations(file: path, metadata: file.metadata, format: format)
+    let scales = try PEFTConfigurations(
+      file: path, metadata: file.metadata, format: format,
+      hasMagnitudes: parts.values.contains { $0.keys[.magnitude] != nil })
     self.path = path
     self.metadata = file.metadata
     self.format = format
@@ -84,7 +103,8 @@ public struct LoRAFile: Sendable {
         WeightError(file: file.name, key: key, problem: problem)
       }
       guard let downKey = keys[.down] else {
-        throw fail(name, "has \(keys[.up] == nil ? "an alpha" : "a B") but no A (lora_A or lora_down)")
+        let what = keys[.up] != nil ? "a B" : keys[.magnitude] != nil ? "a magnitude of DoRA" : "an alpha"
+        throw fail(name, "has \(what) but no A (lora_A or lora_down)")
       }
       guard let upKey = keys[.up] else { throw fail(name, "has an A but no B (lora_B or lora_up)") }
       let (down, up) = (try file.tensor(downKey), try file.tensor(upKey))
@@ -110,7 +130,19 @@ public struct LoRAFile: Sendable {
       guard scale.isFinite else {
         throw fail(name, "has a scale of \(scale), which is no number to multiply by")
       }
-      return Module(path: path, name: name, down: down, up: up, scale: scale)
+      var magnitude: Tensor?
+      if let key = keys[.magnitude] {
+        let tensor = try file.tensor(key)
+        let outputs = up.size(0)
+        guard tensor.dtype.isFloatingPoint, [[outputs], [outputs, 1]].contains(tensor.shape) else {
+          throw fail(
+            key,
+            "is \(tensor.dtype) of shape \(tensor.shape); DoRA's magnitude is a fraction for each of the \(outputs) outputs"
+          )
+        }
+        magnitude = try tensor.reshape([outputs])
+      }
+      return Module(path: path, name: name, down: down, up: up, scale: scale, magnitude: magnitude)
     }
   }
 
@@ -133,11 +165,8 @@ public struct LoRAFile: Sendable {
     isTrained: Bool = false
   ) throws {
     for module in modules {
-      let (down, up) = (try module.down.to(device, dtype), try module.up.to(device, dtype))
       adapters.add(
-        LowRankAdapter(
-          down: isTrained ? try down.asLeaf() : down, up: isTrained ? try up.asLeaf() : up,
-          scale: strength * module.scale),
+        try module.adapter(strength: strength, dtype: dtype, device: device, isTrained: isTrained),
         to: Self.checkpointPath(module.path))
     }
   }

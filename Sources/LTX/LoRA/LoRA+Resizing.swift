@@ -38,6 +38,7 @@ extension LoRA {
         "can't keep a share of \(share) of its energy; use a number above 0 and up to 1, such as 0.95")
     default: break
     }
+    try requirePlain(layers, "resized")
     var result = self
     var reports: [ResizedLayer] = []
     for index in layers.indices {

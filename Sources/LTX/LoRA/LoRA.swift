@@ -13,6 +13,8 @@ public struct LoRA: Sendable {
     public var down: Tensor
     /// B: [outputs, rank].
     public var up: Tensor
+    /// [outputs]; of DoRA, which can be stripped and renamed, but not scaled, resized or merged: its effect is no B A.
+    var magnitude: Tensor?
     /// What the factors are written in. Changed ones are float32 until then, and so rounded once.
     var dtype: DType
 
@@ -38,8 +40,11 @@ public struct LoRA: Sendable {
     name = file.path
     layers = try file.modules.map { module in
       let dtype = module.up.dtype == module.down.dtype ? module.up.dtype : .float32
-      return try Layer(path: module.path, down: module.down, up: module.up, dtype: dtype)
+      // The magnitude belongs to the layer with scale * B A, whichever of its parts the scale is in.
+      var layer = try Layer(path: module.path, down: module.down, up: module.up, dtype: dtype)
         .scaled(by: module.scale)
+      layer.magnitude = module.magnitude
+      return layer
     }
     metadata = file.metadata
     // What they say of alpha is no longer true.
@@ -63,8 +68,17 @@ public struct LoRA: Sendable {
       throw problem("can't be scaled by \(factor), which is no number to multiply by")
     }
     var result = self
+    if factor != 1 { try requirePlain(layers.filter { parts.contains($0.part) }, "scaled") }
     result.layers = try layers.map { parts.contains($0.part) ? try $0.scaled(by: factor) : $0 }
     return result
+  }
+
+  /// - Throws: `LoRAError` for layers with a magnitude.
+  func requirePlain(_ layers: [Layer], _ what: String) throws {
+    guard let layer = layers.first(where: { $0.magnitude != nil }) else { return }
+    throw problem(
+      "can't be \(what): \(layer.path) is DoRA, whose effect depends on the weight that it changes; "
+        + "generate with it at a strength instead, or fuse it into the checkpoint")
   }
 
   /// Without the adapters of some parts.
@@ -102,6 +116,7 @@ public struct LoRA: Sendable {
               + "\(first.down.shape) and B \(first.up.shape); they were made for different models")
         }
         layers[layer.path, default: []].append(layer)
+        if let same = layers[layer.path], same.count > 1 { try lora.requirePlain(same, "merged") }
       }
       for (key, value) in lora.metadata {
         guard let other = metadata.updateValue(value, forKey: key), other != value else { continue }
@@ -134,8 +149,7 @@ public struct LoRA: Sendable {
     for layer in layers { _ = try keys(layer, format) }
   }
 
-  private func keys(_ layer: Layer, _ format: LoRAFormat) throws -> (down: String, up: String, alpha: String?)
-  {
+  private func keys(_ layer: Layer, _ format: LoRAFormat) throws -> LoRAFormat.Keys {
     guard let keys = format.keys(layer.path) else {
       throw problem("has \(layer.path), a layer that the \(format.title) format has no name for")
     }
@@ -153,6 +167,9 @@ public struct LoRA: Sendable {
       let stored = dtype ?? layer.dtype
       tensors.append((keys.down, try layer.down.to(stored).contiguous()))
       tensors.append((keys.up, try layer.up.to(stored).contiguous()))
+      if let magnitude = layer.magnitude {
+        tensors.append((keys.magnitude, try keys.magnitude(magnitude).to(stored).contiguous()))
+      }
       if let alpha = keys.alpha {
         tensors.append((alpha, try .full([], Scalar(layer.rank), dtype: .float32)))
       }

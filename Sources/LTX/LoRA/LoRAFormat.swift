@@ -1,3 +1,5 @@
+import Torch
+
 /// How a LoRA file names its tensors.
 public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
   /// `diffusion_model.<module>.lora_A.weight`, as LTX-2's trainers and ComfyUI write it.
@@ -19,7 +21,7 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
   }
 
   /// The part of an adapter that a tensor is.
-  enum Factor: Sendable { case down, up, alpha }
+  enum Factor: Sendable { case down, up, alpha, magnitude }
 
   private static let factors: [(suffix: String, factor: Factor)] = [
     (".lora_A.weight", .down), (".lora_B.weight", .up),
@@ -27,11 +29,15 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
     (".lora_down.weight", .down), (".lora_up.weight", .up),
     (".lora.down.weight", .down), (".lora.up.weight", .up),
     (".alpha", .alpha),
+    // DoRA's, as ComfyUI and kohya call it, and peft.
+    (".dora_scale", .magnitude), (".lora_magnitude_vector", .magnitude),
+    (".lora_magnitude_vector.weight", .magnitude), (".lora_magnitude_vector.default", .magnitude),
+    (".lora_magnitude_vector.default.weight", .magnitude),
   ]
 
   /// What belongs to other kinds of adapters, by a part of the key.
   private static let unsupported = [
-    ("dora_scale", "DoRA"), ("lora_magnitude_vector", "DoRA"), ("lokr_", "LoKr"), ("hada_", "LoHa"),
+    ("lokr_", "LoKr"), ("hada_", "LoHa"),
     ("lora_mid", "LoCon"), ("oft_", "OFT"), ("vera_", "VeRA"), (".glora", "GLoRA"), (".boft", "BOFT"),
   ]
   private static let unsupportedSuffixes = [
@@ -55,7 +61,7 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
 
   static func read(_ key: String) -> Key {
     if let (_, kind) = unsupported.first(where: { key.contains($0.0) }) {
-      return .problem("belongs to \(kind), which is not supported; only LoRA is, with its factors A and B")
+      return .problem("belongs to \(kind), which is not supported; only LoRA and DoRA are")
     }
     if let (_, kind) = unsupportedSuffixes.first(where: { key.hasSuffix($0.0) }) {
       return .problem("is \(kind), which is not supported; only LoRA is, with its factors A and B")
@@ -92,23 +98,55 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
   /// The keys of a module's tensors in this format; alpha only where its readers expect one.
   ///
   /// - Returns: nil for a module that the format has no name for.
-  func keys(_ path: String) -> (down: String, up: String, alpha: String?)? {
+  func keys(_ path: String) -> Keys? {
     switch self {
-    case .comfyUI: return ("\(path).lora_A.weight", "\(path).lora_B.weight", nil)
-    case .peft:
-      let name = "base_model.model.\(path)"
-      return ("\(name).lora_A.weight", "\(name).lora_B.weight", nil)
+    case .comfyUI:
+      return Keys(
+        down: "\(path).lora_A.weight", up: "\(path).lora_B.weight", magnitude: "\(path).dora_scale")
+    case .peft: return Keys(peft: "base_model.model.\(path)")
     case .diffusers:
       let name = ModuleNames.diffusers(path)
       guard ModuleNames.path(diffusers: name) == path else { return nil }
-      return ("\(name).lora_A.weight", "\(name).lora_B.weight", nil)
+      return Keys(peft: name)
     case .kohya:
       guard path.hasPrefix(ModuleNames.transformer) else { return nil }
       let flat = String(path.dropFirst(ModuleNames.transformer.count)).replacing(".", with: "_")
       guard ModuleNames.path(flat: flat) == path else { return nil }
-      return (
-        "lora_unet_\(flat).lora_down.weight", "lora_unet_\(flat).lora_up.weight", "lora_unet_\(flat).alpha"
+      let name = "lora_unet_\(flat)"
+      return Keys(
+        down: "\(name).lora_down.weight", up: "\(name).lora_up.weight", alpha: "\(name).alpha",
+        magnitude: "\(name).dora_scale")
+    }
+  }
+
+  /// Under which keys a format has the tensors of a module.
+  struct Keys {
+    let down: String
+    let up: String
+    /// Only where readers expect one.
+    var alpha: String?
+    /// Of DoRA.
+    let magnitude: String
+    /// Whether magnitudes are [outputs, 1], not [outputs].
+    var isColumn = true
+
+    init(down: String, up: String, alpha: String? = nil, magnitude: String) {
+      self.down = down
+      self.up = up
+      self.alpha = alpha
+      self.magnitude = magnitude
+    }
+
+    init(peft name: String) {
+      self.init(
+        down: "\(name).lora_A.weight", up: "\(name).lora_B.weight", magnitude: "\(name).lora_magnitude_vector"
       )
+      isColumn = false
+    }
+
+    /// A magnitude [outputs] in the format's shape.
+    func magnitude(_ vector: Tensor) throws -> Tensor {
+      try isColumn ? vector.reshape([-1, 1]) : vector
     }
   }
 }

@@ -40,6 +40,8 @@ public struct LoRAReport: Codable, Sendable {
   public let ranks: [Int]
   /// Whether B A is multiplied by anything but 1, because of an alpha.
   public let hasAlpha: Bool
+  /// Whether some layers have a magnitude; norms are those of B A alone.
+  public let isDoRA: Bool
   /// What it was made for, as far as the file tells, and how that is known.
   public let base: String
   public let baseReason: String
@@ -63,6 +65,7 @@ public struct LoRAReport: Codable, Sendable {
     dtypes = Set(lora.modules.flatMap { [$0.down.dtype.rawValue, $0.up.dtype.rawValue] }).sorted()
     ranks = Set(lora.modules.map(\.rank)).sorted()
     hasAlpha = lora.modules.contains { $0.scale != 1 }
+    isDoRA = lora.modules.contains { $0.magnitude != nil }
     fits = checkpoint?.source.name
     metadata = lora.metadata
     ignoredKeys = lora.ignoredKeys
@@ -158,7 +161,7 @@ extension LoRAReport: CustomStringConvertible {
   public var description: String {
     let ranks = ranks.count == 1 ? "\(ranks[0])" : "\(ranks[0]) to \(ranks[ranks.count - 1])"
     var lines = [
-      "\(file): \(layers.count) adapters, \(format.title) format, \(dtypes.joined(separator: " and ")), \(bytes) bytes",
+      "\(file): \(layers.count) \(isDoRA ? "DoRA " : "")adapters, \(format.title) format, \(dtypes.joined(separator: " and ")), \(bytes) bytes",
       "rank     \(ranks)" + (hasAlpha ? ", scaled by alpha / rank" : ""),
       "base     \(base): \(baseReason)",
     ]

@@ -10,12 +10,15 @@ struct PEFTConfiguration {
   private let alphas: [(pattern: String, alpha: Double)]
   private let usesRankStabilisation: Bool
 
-  /// - Parameter prefix: in front of the keys, `transformer.`.
-  /// - Throws: `ConfigurationError` for a value of the wrong type, and for DoRA.
-  init(_ c: Configuration, prefix: String = "") throws {
+  /// - Parameters:
+  ///   - prefix: in front of the keys, `transformer.`.
+  ///   - hasMagnitudes: whether the file has what DoRA needs.
+  /// - Throws: `ConfigurationError` for a value of the wrong type, and for DoRA without magnitudes.
+  init(_ c: Configuration, prefix: String = "", hasMagnitudes: Bool) throws {
     func key(_ name: String) -> String { prefix + name }
-    guard try !c.bool(key("use_dora"), default: false) else {
-      throw c.error(key("use_dora"), "is true, but DoRA is not supported; only LoRA is")
+    guard try hasMagnitudes || !c.bool(key("use_dora"), default: false) else {
+      throw c.error(
+        key("use_dora"), "is true, but the file has no magnitudes (lora_magnitude_vector), which DoRA needs")
     }
     alpha = c.has(key("lora_alpha")) ? try c.double(key("lora_alpha")) : nil
     usesRankStabilisation = try c.bool(key("use_rslora"), default: false)
@@ -47,11 +50,11 @@ struct PEFTConfigurations {
   private var byPrefix: [(prefix: String, configuration: PEFTConfiguration)] = []
 
   /// - Throws: `ConfigurationError` for a configuration that can't be read.
-  init(file: String, metadata: [String: String], format: LoRAFormat) throws {
+  init(file: String, metadata: [String: String], format: LoRAFormat, hasMagnitudes: Bool) throws {
     if let json = metadata[Self.metadataKey] {
       let c = try Configuration(json: json, file: file, path: "__metadata__.\(Self.metadataKey)")
       for prefix in ["transformer.", "connectors.", ""] {
-        byPrefix.append((prefix, try PEFTConfiguration(c, prefix: prefix)))
+        byPrefix.append((prefix, try PEFTConfiguration(c, prefix: prefix, hasMagnitudes: hasMagnitudes)))
       }
     }
     let beside = URL(fileURLWithPath: file).deletingLastPathComponent().appendingPathComponent(
@@ -60,7 +63,10 @@ struct PEFTConfigurations {
     if format == .peft, FileManager.default.fileExists(atPath: beside) {
       let json = try String(contentsOfFile: beside, encoding: .utf8)
       byPrefix.append(
-        ("base_model.model.", try PEFTConfiguration(Configuration(json: json, file: beside))))
+        (
+          "base_model.model.",
+          try PEFTConfiguration(Configuration(json: json, file: beside), hasMagnitudes: hasMagnitudes)
+        ))
     }
   }
 

@@ -92,8 +92,8 @@ public struct TransformerBuilder: Sendable {
         }
         adapters.add(
           LowRankAdapter(
-            down: try factor("A", module.down), up: try factor("B", module.up), scale: strength * module.scale
-          ),
+            down: try factor("A", module.down), up: try factor("B", module.up), scale: module.scale,
+            strength: strength, magnitude: try module.magnitude.map { try factor("magnitude", $0) }),
           to: LoRAFile.checkpointPath(module.path))
       }
     }
