@@ -168,7 +168,6 @@ struct VideoConditionEncoder {
     let grid = encoding.grid
     let total = (grid.frames - 1) * grid.factors.time + 1
     return ShownReference(
-      frames: try FrameTensors.frames(clip(path, encoding, most: total)),
-      temporalScale: encoding.temporalScale)
+      frames: try FrameTensors.frames(clip(path, encoding, most: total)), temporalScale: encoding.temporalScale)
   }
 }

@@ -46,8 +46,7 @@ import Torch
 
   /// The gradient of a part is what it is when all is trained.
   @Test(arguments: [
-    (["attn1"], 2 * 12), (["transformer_blocks.1"], -1),
-    (["transformer_blocks.[0-1].audio_ff.net.*.proj"], 2 * 2),
+    (["attn1"], 2 * 12), (["transformer_blocks.1"], -1), (["transformer_blocks.[0-1].audio_ff.net.*.proj"], 2 * 2),
     (["proj_out"], 2), (["patchify_proj.bias", "adaln_single.linear"], 3), (["q_norm"], 2 * 6),
     (["scale_shift_table"], 3),
   ])
@@ -111,8 +110,7 @@ import Torch
 
   @Test func `A saved transformer is loaded again, whole, and by the official trainer's keys`() throws {
     let checkpoint = try checkpoint()
-    let transformer = try checkpoint.transformer(
-      dtype: .float32, trained: .transformer(["attn2", "proj_out"]))
+    let transformer = try checkpoint.transformer(dtype: .float32, trained: .transformer(["attn2", "proj_out"]))
     try withoutGrad {
       for parameter in transformer.parameters { _ = try parameter.tensor.copy_(parameter.tensor * 1.5) }
     }
@@ -130,8 +128,7 @@ import Torch
     for key in names {
       let stored = try checkpoint.source.tensor(key).to(.float32)
       #expect(
-        try Tensor.isEqual(file.tensor(Self.name(key)), changed.contains(key) ? stored * 1.5 : stored),
-        "\(key)")
+        try Tensor.isEqual(file.tensor(Self.name(key)), changed.contains(key) ? stored * 1.5 : stored), "\(key)")
     }
 
     let loaded = try checkpoint.replacingTransformer(by: path)

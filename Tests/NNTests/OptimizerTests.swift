@@ -253,4 +253,20 @@ import Torch
     }
     try optimizer.restore { try #require(state[$0]) }
   }
+
+  /// On the CPU nothing moves; what is left to see is that nothing is lost.
+  @Test(arguments: OptimizerKind.allCases)
+  func `The state comes back from the host as it was`(_ kind: OptimizerKind) throws {
+    struct Failure: Error {}
+    let test = Case(name: kind.rawValue, kind: kind.rawValue, rate: 1e-2, params: [:])
+    let optimizer = try optimizer(test, parameters())
+    try step(optimizer, 0, rate: test.rate)
+    let before = try optimizer.stored()
+    #expect(try optimizer.withStateOnHost { 7 } == 7)
+    #expect(throws: Failure.self) { try optimizer.withStateOnHost { throw Failure() } }
+    let after = try optimizer.stored()
+    #expect(before.count == after.count)
+    for (key, tensor) in before { #expect(try Tensor.isEqual(tensor, #require(after[key])), "\(key)") }
+    try step(optimizer, 1, rate: test.rate)
+  }
 }

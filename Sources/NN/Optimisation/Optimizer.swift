@@ -47,4 +47,17 @@ extension Optimizer {
     try step(
       gradients, learningRates: groups.map { schedule.learningRate(base: $0.learningRate, at: number) })
   }
+
+  /// Runs `body` while the state lies in the host's memory, to leave the device's to validation. `body` must not train.
+  ///
+  /// - Throws: what `body` throws; `TorchError` when the host has no room for the state, or the device has none any more.
+  public func withStateOnHost<R>(_ body: () throws -> R) throws -> R {
+    let homes = try state.map { (tensor: $0.tensor, device: $0.tensor.device) }
+    let result = Result {
+      for (tensor, _) in homes { try tensor.move(to: .cpu) }
+      return try body()
+    }
+    for (tensor, device) in homes { try tensor.move(to: device) }
+    return try result.get()
+  }
 }

@@ -109,8 +109,7 @@ extension PrecomputedDataset {
         let own = try ReferenceScale(reference: Array(reference[1...]), target: Array(target[1...]))
         guard own == scale ?? own else {
           throw TrainingError(
-            problem:
-              "a reference at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, where others are "
+            problem: "a reference at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, where others are "
               + "at 1/\(scale?.space ?? 1) and 1/\(scale?.time ?? 1)")
         }
         scale = own

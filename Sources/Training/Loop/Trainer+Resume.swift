@@ -30,8 +30,7 @@ extension Trainer {
       guard !folder.isTaken else {
         throw DatasetError(
           path: folder.path,
-          problem:
-            "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
+          problem: "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
             + "replace it")
       }
       return nil
@@ -39,8 +38,7 @@ extension Trainer {
     if let difference = fingerprint.difference(from: state.fingerprint) {
       throw DatasetError(
         path: folder.path,
-        problem:
-          "holds another run (\(difference)); choose another output_dir, or give --overwrite to replace it")
+        problem: "holds another run (\(difference)); choose another output_dir, or give --overwrite to replace it")
     }
     guard state.step <= configuration.optimization.steps else {
       throw configuration.problem(

@@ -10,9 +10,7 @@ extension Trainer {
     var tensors: [String: Tensor] = [:]
     if !isMinimal {
       for parameter in parameters { tensors[parameter.key] = try Self.copy(parameter.tensor) }
-      for (key, tensor) in try optimization.optimizer.state + (average?.state ?? []) {
-        tensors[key] = try Self.copy(tensor)
-      }
+      for (key, tensor) in try optimization.optimizer.state + (average?.state ?? []) { tensors[key] = try Self.copy(tensor) }
     }
     return TrainingState(
       step: completedSteps, batches: completedSteps * batchesPerStep, skippedInARow: skippedInARow,
@@ -85,8 +83,7 @@ extension Trainer {
   /// Tells what could not be written, and ends the run or not, as the configuration says. What was saved before is there.
   func heedSaveErrors() throws {
     for error in saves.takeErrors() {
-      let problem =
-        "saving at step \(completedSteps) or before failed: \(error); earlier checkpoints are kept"
+      let problem = "saving at step \(completedSteps) or before failed: \(error); earlier checkpoints are kept"
       guard configuration.checkpoints.onSaveError == .continue else { throw TrainingError(problem: problem) }
       warn(problem)
     }

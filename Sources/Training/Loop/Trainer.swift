@@ -1,9 +1,9 @@
 import BlockExecution
 import Datasets
+import TensorFiles
 import Foundation
 import LTX
 import NN
-import TensorFiles
 import Torch
 import Tracking
 
@@ -34,6 +34,7 @@ public final class Trainer {
   let average: ExponentialMovingAverage?
   let folder: RunFolder
   let fingerprint: RunFingerprint
+  let validation: ValidationSampler?
   let saves = SaveQueue()
   let warn: @Sendable (String) -> Void
   var order: BatchOrder
@@ -47,12 +48,13 @@ public final class Trainer {
   ///
   /// - Parameters:
   ///   - group: the processes that train together.
+  ///   - makesSamples: whether validation samples are prepared, if the configuration has any.
   ///   - warn: told what the user should know.
   /// - Throws: `ConfigurationProblems`, `DatasetError`, `WeightError`, `ConfigurationError`, `TensorFileError`, each
   ///   naming the file and the key.
   public init(
     _ configuration: TrainingConfiguration, device: Device = .cpu, group: ProcessGroup = .single,
-    warn: @escaping @Sendable (String) -> Void = { _ in }
+    makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in }
   ) throws {
     let c = configuration
     (self.configuration, self.device, self.group, self.warn) = (c, device, group, warn)
@@ -69,7 +71,11 @@ public final class Trainer {
         "is \(c.optimization.batchSize), but there are \(dataset.count) samples to train on; set it to "
           + "\(dataset.count) or less")
     }
-    let model = try TrainedModel(c, strategies, device: device)
+    // The text encoder and the VAEs are gone before the transformer is loaded.
+    validation =
+      makesSamples && c.validation.interval != nil && !c.validation.samples.isEmpty
+      ? try ValidationSampler(c, dtype: TrainedModel.precision(c).frozen, device: device, warn: warn) : nil
+    let model = try TrainedModel(c, strategies, samples: validation?.streams, device: device)
     self.model = model
     loadedBytes = try device.memory().liveBytes
     try dataset.requireFit(model, path: c.model.modelPath)
@@ -113,8 +119,7 @@ public final class Trainer {
     guard options.count < all.count else {
       throw c.problem(
         "validation.held_out.count",
-        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on"
-      )
+        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on")
     }
     let split = HeldOutLoss.split(all, count: options.count, seed: UInt64(options.seed))
     return (split.training, split.heldOut)

@@ -37,7 +37,7 @@ public final class TrainingSession {
     warn: @escaping @Sendable (String) -> Void
   ) throws {
     (self.group, self.warn) = (group, warn)
-    trainer = try Trainer(configuration, device: options.device, group: group, warn: warn)
+    trainer = try Trainer(configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: warn)
     resumedFrom = try trainer.prepareFolder(options.earlierRun)
   }
 

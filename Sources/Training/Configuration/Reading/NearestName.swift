@@ -1,10 +1,3 @@
-import NN
-
-extension TrainingConfiguration {
-  public init(path: String, overrides: [String] = [], checksPaths: Bool = true) throws { self.init() }
-  public var resolvedYAML: String { "" }
-  var fingerprintValues: [String: String] { [:] }
-}
 /// The nearest of some names to a mistyped one.
 enum NearestName {
   /// - Returns: nil where nothing is near enough to be a guess.
@@ -28,10 +21,4 @@ enum NearestName {
     }
     return row[b.count]
   }
-}
-extension OptimizerKind {
-  init(_ t: TrainingConfiguration.Optimization.OptimizerType) { self = OptimizerKind(rawValue: t.rawValue)! }
-}
-extension ScheduleKind {
-  init(_ t: TrainingConfiguration.Optimization.SchedulerType) { self = ScheduleKind(rawValue: t.rawValue)! }
 }
