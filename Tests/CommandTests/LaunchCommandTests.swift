@@ -7,8 +7,8 @@ import Testing
     let shop = try Workshop()
     let versions = try Program.run(["launch", "--nproc-per-node", "2", "ltx", "--version"], in: shop.path)
     #expect(versions.status == 0)
-    let own = try #require(versions.output.split(separator: "\n").first)
-    #expect(versions.output.split(separator: "\n").sorted() == [own, "[1] \(own)"])
+    let own = try Program.run(["--version"], in: shop.path).output.trimmingCharacters(in: .newlines)
+    #expect(versions.output.split(separator: "\n").map(String.init).sorted() == [own, "[1] \(own)"].sorted())
 
     let ranks = try Program.run(
       [
@@ -19,12 +19,34 @@ import Testing
     #expect(ranks.output.split(separator: "\n").sorted() == ["[2] 2/4 a:29500", "[3] 3/4 a:29500"])
   }
 
-  @Test func `The status of the first rank that fails is its own`() throws {
+  @Test func `Lines of ranks other than 0 carry their rank, and none is lost`() throws {
     let shop = try Workshop()
     let result = try Program.run(
-      ["launch", "--nproc-per-node", "2", "sh", "-c", "[ $RANK = 0 ] || exit 5; sleep 100"], in: shop.path)
-    #expect(result.status == 5)
-    #expect(result.errors.contains("ltx launch: rank 1 failed with status 5; the others are ended"))
+      [
+        "launch", "--nproc-per-node", "3", "sh", "-c",
+        "[ $RANK = 0 ] || { printf 'a\\rb\\r\\n\\n%s' end; echo bad $RANK >&2; cat; }",
+      ], in: shop.path)
+    #expect(result.status == 0)
+    for rank in 1...2 {
+      let own = result.output.split(separator: "\n").filter { $0.hasPrefix("[\(rank)] ") }
+      #expect(own == ["a", "b", "", "end"].map { "[\(rank)] \($0)" })
+    }
+    #expect(result.errors.split(separator: "\n").sorted() == ["[1] bad 1", "[2] bad 2"])
+  }
+
+  @Test(arguments: [("exit 5", 5, "rank 1 failed with status 5"), ("kill -9 $$", 137, "signal 9 ended rank 1")])
+  func `The first rank that fails ends the others, and the status is its own`(
+    failure: String, status: Int32, note: String
+  ) throws {
+    let shop = try Workshop()
+    let start = Date()
+    let result = try Program.run(
+      ["launch", "--nproc-per-node", "3", "sh", "-c", "if [ $RANK = 1 ]; then \(failure); fi; sleep 100"],
+      in: shop.path)
+    #expect(result.status == status)
+    #expect(result.errors.contains("ltx launch: \(note); the others are ended"), "\(result.errors)")
+    #expect(!result.errors.contains("killed"), "\(result.errors)")
+    #expect(Date().timeIntervalSince(start) < 60)
   }
 
   @Test(arguments: [SIGINT, SIGTERM, SIGHUP])

@@ -27,12 +27,15 @@ final class LinePrefixer: Sendable {
 
   private func copy() {
     var rest = Data()
+    var followsReturn = false
     while case let data = pipe.fileHandleForReading.availableData, !data.isEmpty {
       rest += data
       // Progress ends in a carriage return, and gets lines of its own here.
       while let index = rest.firstIndex(where: { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }) {
-        let isBare = index == rest.startIndex && rest[index] == UInt8(ascii: "\r")
-        if !isBare { write(rest[..<index]) }
+        // What follows a carriage return is another line, unless it is the line's own end.
+        let endsProgress = rest[index] == UInt8(ascii: "\r")
+        if index > rest.startIndex || !(endsProgress || followsReturn) { write(rest[..<index]) }
+        followsReturn = endsProgress
         rest = Data(rest[(index + 1)...])
       }
     }
