@@ -25,6 +25,21 @@ enum JSON: Sendable, Equatable {
   /// On one line, keys in order.
   func text() throws -> String { String(decoding: try data(), as: UTF8.self) }
 
+  /// A string with its quotation marks, which is also one of YAML.
+  static func quoted(_ text: String) -> String {
+    var result = "\""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"", "\\": result += "\\\(scalar)"
+      case "\n": result += "\\n"
+      case "\0"..<" ", "\u{7F}"..<"\u{A0}", "\u{2028}", "\u{2029}":
+        result += String(format: "\\u%04x", scalar.value)
+      default: result.unicodeScalars.append(scalar)
+      }
+    }
+    return result + "\""
+  }
+
   subscript(_ key: String) -> JSON? { if case .object(let members) = self { members[key] } else { nil } }
 
   var string: String? { if case .string(let value) = self { value } else { nil } }

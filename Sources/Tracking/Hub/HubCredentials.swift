@@ -46,7 +46,8 @@ public struct HubCredentials: Sendable, Equatable {
 
   private static func token(inFile path: String) throws -> String? {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
-    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {  // the reason is a matter of rights
+    // Why it can't be read is a matter of rights.
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
       throw TrackingError("can't be read", at: path, remedy: "Check its rights, or set HF_TOKEN.")
     }
     return text

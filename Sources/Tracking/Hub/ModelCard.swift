@@ -46,7 +46,8 @@ public struct ModelCard: Sendable {
   public var text: String { frontMatter + "\n" + body }
 
   private var hubModel: String? {
-    guard let repository = try? HubRepository(baseModel), repository.owner != nil,  // or else no name on the Hub
+    // Anything else is no name on the Hub.
+    guard let repository = try? HubRepository(baseModel), repository.owner != nil,
       !baseModel.lowercased().hasSuffix(".safetensors")
     else { return nil }
     return baseModel
@@ -55,18 +56,18 @@ public struct ModelCard: Sendable {
   private var frontMatter: String {
     var lines = ["---"]
     if let hubModel {
-      lines.append("base_model: \(Self.quoted(hubModel))")
+      lines.append("base_model: \(JSON.quoted(hubModel))")
       lines.append("base_model_relation: \(isLoRA ? "adapter" : "finetune")")
     }
-    lines += ["library_name: diffusers", "license: other", "pipeline_tag: \(Self.quoted(task))"]
-    if let triggerWords { lines.append("instance_prompt: \(Self.quoted(triggerWords))") }
+    lines += ["library_name: diffusers", "license: other", "pipeline_tag: \(JSON.quoted(task))"]
+    if let triggerWords { lines.append("instance_prompt: \(JSON.quoted(triggerWords))") }
     lines.append("tags:")
-    lines += (tags + (isLoRA ? ["lora"] : [])).map { "  - \(Self.quoted($0))" }
+    lines += (tags + (isLoRA ? ["lora"] : [])).map { "  - \(JSON.quoted($0))" }
     if !samples.isEmpty {
       lines.append("widget:")
       for sample in samples {
         lines += [
-          "  - text: \(Self.quoted(sample.prompt))", "    output:", "      url: \(Self.quoted(sample.path))",
+          "  - text: \(JSON.quoted(sample.prompt))", "    output:", "      url: \(JSON.quoted(sample.path))",
         ]
       }
     }
@@ -127,9 +128,6 @@ public struct ModelCard: Sendable {
     // Of a path on this machine, only the file's name is anybody's business.
     return Self.code((baseModel as NSString).lastPathComponent)
   }
-
-  /// JSON's strings are YAML's.
-  private static func quoted(_ text: String) -> String { (try? JSON.string(text).text()) ?? "\"\"" }  // can always be encoded
 
   /// On one line, without a meaning to Markdown.
   private static func escaped(_ text: String) -> String {

@@ -16,7 +16,8 @@ struct Netrc {
   /// - Throws: `TrackingError` for one that can't be read.
   init?(contentsOf path: String) throws {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
-    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {  // the reason is a matter of rights
+    // Why it can't be read is a matter of rights.
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
       throw TrackingError("can't be read", at: path, remedy: "Check its rights.")
     }
     self.init(text)

@@ -45,7 +45,7 @@ final class RecordLog {
       rest = rest.dropFirst(piece.count)
       let next: Kind = kind == nil ? (rest.isEmpty ? .full : .first) : (rest.isEmpty ? .last : .middle)
       kind = next
-      bytes.append(littleEndian: CRC32.checksum([next.rawValue] + piece))
+      bytes.append(littleEndian: CRC32.ethernet.checksum(Data([next.rawValue]) + piece))
       bytes.append(littleEndian: UInt16(piece.count))
       bytes.append(next.rawValue)
       bytes.append(piece)
@@ -74,16 +74,5 @@ final class RecordLog {
 extension Data {
   fileprivate mutating func append(littleEndian value: some FixedWidthInteger) {
     Swift.withUnsafeBytes(of: value.littleEndian) { append(contentsOf: $0) }
-  }
-}
-
-/// zlib's checksum.
-enum CRC32 {
-  private static let table: [UInt32] = (0..<256).map { index in
-    (0..<8).reduce(UInt32(index)) { value, _ in value & 1 == 0 ? value >> 1 : value >> 1 ^ 0xEDB8_8320 }
-  }
-
-  static func checksum(_ bytes: some Sequence<UInt8>) -> UInt32 {
-    ~bytes.reduce(~UInt32(0)) { $0 >> 8 ^ table[Int(UInt8(truncatingIfNeeded: $0) ^ $1)] }
   }
 }

@@ -48,15 +48,11 @@ struct WandBRun: Sendable {
 
   /// `{"key": {"value": …}}`, the server's form of a configuration.
   var configurationJSON: String {
-    "{" + configuration.map { "\(Self.quoted($0.key)):{\"value\":\($0.json)}" }.joined(separator: ",") + "}"
+    "{" + configuration.map { "\(JSON.quoted($0.key)):{\"value\":\($0.json)}" }.joined(separator: ",") + "}"
   }
 
   /// The same as `config.yaml`; JSON is YAML.
   var configurationYAML: String {
-    "wandb_version: 1\n\n" + configuration.map { "\(Self.quoted($0.key)):\n  value: \($0.json)\n" }.joined()
-  }
-
-  private static func quoted(_ text: String) -> String {
-    (try? JSON.string(text).text()) ?? "\"\""  // a string can always be encoded
+    "wandb_version: 1\n\n" + configuration.map { "\(JSON.quoted($0.key)):\n  value: \($0.json)\n" }.joined()
   }
 }
