@@ -19,7 +19,8 @@ struct CRC32: Sendable {
   func checksum(_ data: Data) -> UInt32 {
     table.withUnsafeBufferPointer { table in
       data.withUnsafeBytes { bytes in
-        ~bytes.reduce(~UInt32(0)) { crc, byte in crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] }
+        ~bytes.reduce(~UInt32(0)) { crc, byte in crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)]
+        }
       }
     }
   }

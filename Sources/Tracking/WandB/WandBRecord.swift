@@ -27,7 +27,9 @@ struct WandBRecord: Sendable {
       if let entity = run.entity { message.string(2, entity) }
       message.string(3, run.project)
       message.message(4) { config in
-        for (key, json) in run.configuration { config.message(1) { Self.addItem(to: &$0, key: 1, key, json) } }
+        for (key, json) in run.configuration {
+          config.message(1) { Self.addItem(to: &$0, key: 1, key, json) }
+        }
       }
       if let name = run.name { message.string(8, name) }
       for tag in run.tags { message.string(10, tag) }

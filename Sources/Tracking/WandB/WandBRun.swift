@@ -16,7 +16,9 @@ struct WandBRun: Sendable {
   typealias JSONText = String
 
   /// - Throws: `TrackingError` for a project, name of a run or configuration that the server would not take.
-  init(_ options: WandBTracker.Options, settings: WandBSettings, start: Date) throws {
+  init(
+    _ options: WandBTracker.Options, settings: WandBSettings, id: String = newID(), start: Date = Date()
+  ) throws {
     for (what, text) in [("project", options.project), ("run id", options.resumeID ?? "0")] {
       guard !text.isEmpty, text.count <= 128, !text.contains(where: { "/\\#?%:".contains($0) }) else {
         throw TrackingError(
@@ -31,7 +33,7 @@ struct WandBRun: Sendable {
     guard case .object(let members)? = try? JSON(options.configuration) else {  // whatever else it is
       throw TrackingError("the configuration for Weights & Biases is no JSON object")
     }
-    id = options.resumeID ?? Self.newID()
+    self.id = options.resumeID ?? id
     isResumed = options.resumeID != nil
     project = options.project
     entity = options.entity ?? settings.entity
