@@ -72,14 +72,25 @@ final class WandBRunFolder {
 
   /// Ends the record. `append` must not follow.
   func finish(exitCode: Int, summary: Data) throws {
-    try write(summary, to: "wandb-summary.json")
+    try write(summary, to: Self.summaryFile)
     for name in Self.ownFiles { try append(.file(name, isMedia: false)) }
     try append(.exit(code: exitCode, seconds: Int(Date().timeIntervalSince(run.start))))
     try log.close()
   }
 
+  static let summaryFile = "wandb-summary.json"
   /// Written by us, whatever is logged.
-  static let ownFiles = ["config.yaml", "wandb-metadata.json", "wandb-summary.json"]
+  static let ownFiles = ["config.yaml", "wandb-metadata.json", summaryFile]
+
+  /// The last step that an earlier start of the run recorded in this place; nil where there is none.
+  static func lastStep(of id: String, in parent: String) -> Int? {
+    // A folder that can't be read is as good as none: the worst is a step that is there twice.
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: parent + "/wandb")) ?? []
+    return names.filter { $0.firstMatch(of: /-\d{8}_\d{6}-(.+?)(-\d+)?$/)?.1 == id[...] }.compactMap { name in
+      let file = URL(fileURLWithPath: "\(parent)/wandb/\(name)/files/\(summaryFile)")
+      return (try? JSON(Data(contentsOf: file)))?["_step"]?.integer.map(Int.init)
+    }.max()
+  }
 
   private static func metadata(of run: WandBRun, host: String) throws -> Data {
     try JSON.object([

@@ -51,8 +51,10 @@ public final class WandBTracker: RunTracker {
   private let sender: WandBSender?
   private let start: Date
   private let earlierRuntime: Double
-  /// Steps up to here are on the server: a run that goes on from a checkpoint repeats some.
-  private let lastSentStep: Int?
+  /// Steps up to here are on the server; a run that goes on from a checkpoint repeats some.
+  private let lastSentStep: Int
+  /// Steps up to here are in folders of earlier starts, offline; `wandb sync` would take repeated ones for new ones.
+  private let lastKeptStep: Int
 
   /// Begins a run, or nil with `WANDB_MODE=disabled`. Online it speaks with the server first, so that a wrong key or address is
   /// known before training.
@@ -77,11 +79,13 @@ public final class WandBTracker: RunTracker {
     let run = try WandBRun(options, settings: settings, start: start)
     runID = run.id
     let connection = settings.mode == .online ? try Self.connect(run, settings, environment) : nil
-    let files = try WandBRunFolder(
-      run, in: settings.folder ?? options.folder, isOffline: settings.mode == .offline)
+    let parent = settings.folder ?? options.folder
+    let isOffline = settings.mode == .offline
+    lastKeptStep = isOffline && run.isResumed ? WandBRunFolder.lastStep(of: run.id, in: parent) ?? Int.min : Int.min
+    let files = try WandBRunFolder(run, in: parent, isOffline: isOffline)
     folder = files.path
     earlierRuntime = connection?.earlier.runtime ?? 0
-    lastSentStep = connection?.earlier.lastStep
+    lastSentStep = connection?.earlier.lastStep ?? Int.min
     page = connection.map {
       "\(WandBSettings.page(of: settings.baseURL))/\($0.target.entity)/\($0.target.project)/runs/\(run.id)"
     }
@@ -178,12 +182,15 @@ public final class WandBTracker: RunTracker {
     state.step = nil
     state.summary.merge(row) { $1 }
     let items = try row.sorted { $0.key < $1.key }.map { ($0.key, try $0.value.text()) }
+    let summary = try summary(of: state).data()
     // Online first: the server gets the row also where the disk is full.
-    if step > lastSentStep ?? Int.min {
-      sender?.add(row: try JSON.object(row).text(), summary: try summary(of: state).text())
+    if step > lastSentStep {
+      sender?.add(row: try JSON.object(row).text(), summary: String(decoding: summary, as: UTF8.self))
     }
+    guard step > lastKeptStep else { return }
     try state.files.append(.history(items, step: step))
     try state.files.append(.summary(items))
+    try state.files.write(summary, to: WandBRunFolder.summaryFile)
   }
 
   private func summary(of state: borrowing State) -> JSON {

@@ -286,6 +286,99 @@ import Testing
     #expect(config.contains("\"optimization\":\n  value: {\"steps\":3}\n"))
   }
 
+  /// What the real client makes of our folder is what we send ourselves.
+  @Test(.enabled(if: PythonClient.executable != nil, Comment(rawValue: PythonClient.isMissing)))
+  func wandbSyncSendsTheFolderAsWeWould() throws {
+    let server = try WandBStandIn()
+    let online = try online(server)
+    try train(online)
+    try online.finish(.failed)
+    let offline = try #require(
+      try WandBTracker.start(options(), environment: ["WANDB_MODE": "offline"], notice: { _ in }))
+    try train(offline)
+    try offline.finish(.failed)
+    let (status, output) = try PythonClient.run(
+      ["-m", "wandb", "sync", offline.folder],
+      environment: ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key], in: folder.path)
+    #expect(status == 0, "\(output)")
+    let synced = try #require(server.run(offline.runID), "\(output)")
+    let sent = try #require(server.run(online.runID))
+    #expect(synced.displayName == "a name")
+    #expect(synced.tags == ["one", "two"])
+    #expect(try JSON(Data(synced.config.utf8))["optimization"] == ["value": ["steps": 3]])
+    #expect(synced.exitCode == 1)
+    #expect(synced.rows.count == 3)
+    for number in 0..<3 {
+      #expect(try values(synced.rows[number]) == values(sent.rows[number]))
+    }
+    #expect(try values(synced.summary) == values(sent.summary))
+    #expect(Set(sent.files.keys).subtracting(synced.files.keys) == [])
+    for (name, data) in sent.files where name.hasPrefix("media/") { #expect(synced.files[name] == data) }
+  }
+
+  /// The official trainer's own way of logging leaves in our stand-in what ours leaves.
+  @Test(.enabled(if: PythonClient.executable != nil, Comment(rawValue: PythonClient.isMissing)))
+  func theRealClientSpeaksWithTheStandIn() throws {
+    let server = try WandBStandIn()
+    _ = try samples()
+    let script = """
+      import wandb
+      run = wandb.init(project="films", name="a name", tags=["one", "two"], id="real1234",
+                       config={"optimization": {"steps": 3}, "seed": 7})
+      run.log({"train/loss": 1.0, "train/learning_rate": 1e-4}, step=1)
+      run.log({"train/loss": 0.5, "train/learning_rate": 1e-4}, step=2)
+      run.log({"validation_samples": [wandb.Video("a b.mp4", caption="cat", format="mp4")]}, step=2)
+      run.finish()
+      """
+    let (status, output) = try PythonClient.run(
+      ["-c", script], environment: ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key],
+      in: folder.path)
+    #expect(status == 0, "\(output)")
+    let tracker = try online(server)
+    try tracker.scalars([("train/loss", 1), ("train/learning_rate", 1e-4)], step: 1)
+    try tracker.scalars([("train/loss", 0.5), ("train/learning_rate", 1e-4)], step: 2)
+    try tracker.media([ValidationMedia(name: "sample_1", path: folder.path + "/a b.mp4", caption: "cat")], step: 2)
+    try tracker.finish(.success)
+    let (real, ours) = (try #require(server.run("real1234")), try #require(server.run(tracker.runID)))
+    #expect(real.exitCode == 0)
+    #expect(real.rows.count == ours.rows.count)
+    #expect(try values(real.rows[0]) == values(ours.rows[0]))
+    // Paths of media hold a name of the sample with us, of the column with them.
+    func withoutPath(_ row: String?) throws -> [String: JSON]? {
+      let row = try values(row.map { $0.replacing(/media\/videos\/[^"]*/, with: "path") })
+      return row
+    }
+    #expect(try withoutPath(real.rows[1]) == withoutPath(ours.rows[1]))
+    #expect(try withoutPath(real.summary) == withoutPath(ours.summary))
+  }
+
+  /// Offline, each start leaves a folder; sent one after the other they make one run.
+  @Test(.enabled(if: PythonClient.executable != nil, Comment(rawValue: PythonClient.isMissing)))
+  func foldersOfAResumedRunMakeOneRun() throws {
+    let server = try WandBStandIn()
+    let environment = ["WANDB_MODE": "offline"]
+    let first = try #require(try WandBTracker.start(options(), environment: environment, notice: { _ in }))
+    try train(first, steps: 1...5)
+    // Killed: nothing is finished.
+    let second = try #require(
+      try WandBTracker.start(options(resume: first.runID), environment: environment, notice: { _ in }))
+    try train(second, steps: 4...7)
+    try second.finish(.success)
+    for tracker in [first, second] {
+      let (status, output) = try PythonClient.run(
+        ["-m", "wandb", "sync", tracker.folder],
+        environment: ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key], in: folder.path)
+      #expect(status == 0, "\(output)")
+    }
+    #expect(steps(server.run(first.runID)) == [1, 2, 3, 4, 5, 6, 7])
+    #expect(server.run(first.runID)?.exitCode == 0)
+  }
+
+  /// A row without what differs between runs.
+  private func values(_ row: String?) throws -> [String: JSON]? {
+    try JSON(Data((row ?? "null").utf8)).object?.filter { !["_timestamp", "_runtime", "_wandb"].contains($0.key) }
+  }
+
   @Test func disabledThereIsNothing() throws {
     #expect(
       try WandBTracker.start(options(), environment: ["WANDB_MODE": "disabled"], notice: { _ in }) == nil)
