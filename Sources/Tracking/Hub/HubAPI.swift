@@ -145,6 +145,21 @@ struct HubAPI: Sendable {
     return page
   }
 
+  /// Asks whether the Hub takes the top of a `README.md`, which it would else refuse only with the commit, after all uploads.
+  func validate(card: HubFile) throws {
+    let url = endpoint + "/api/validate-yaml"
+    let text = String(decoding: try card.bytes(), as: UTF8.self)
+    let response = try send(
+      .post(url, json: ["content": .string(text), "repoType": "model"], headers: [authorization]))
+    let errors = (try? JSON(response.body))?["errors"]?.array ?? []  // then the status says what is wrong
+    guard errors.isEmpty else {
+      throw TrackingError(
+        "the Hub refuses \(card.path): " + errors.compactMap { $0["message"]?.string }.joined(separator: "; ")
+      )
+    }
+    try check(response, at: url)
+  }
+
   // MARK: For LFS too
 
   func send(_ request: HTTPRequest) throws -> HTTPResponse {

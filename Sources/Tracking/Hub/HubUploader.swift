@@ -81,12 +81,16 @@ public final class HubUploader: Sendable {
       throw TrackingError("two files of the upload have the same path")
     }
     let repository = try api.makeRepository(self.repository, owner: api.owner(), isPrivate: isPrivate)
+    if let card = files.first(where: { $0.path == "README.md" }) { try api.validate(card: card) }
     let modes = try api.modes(of: files, in: repository)
     let sent = files.filter { modes[$0.path]?.isIgnored != true }
     let large = try sent.filter { modes[$0.path]?.isLarge == true && $0.size > 0 }.map { file in
       (file: file, sha256: try file.sha256())
     }
-    try LFSUpload(api: api, repository: repository, progress: progress).send(large)
+    // Equal files are one object.
+    let objects = Dictionary(large.map { ($0.sha256, $0) }, uniquingKeysWith: { first, _ in first })
+    try LFSUpload(api: api, repository: repository, progress: progress).send(
+      objects.values.sorted { $0.file.path < $1.file.path })
     let page = try api.commit(
       message, in: repository, small: sent.filter { file in !large.contains { $0.file.path == file.path } },
       large: large)

@@ -74,8 +74,8 @@ struct LFSUpload {
       }
       done.append(["partNumber": .integer(Int64(part.number)), "etag": .string(tag)])
     }
-    _ = try post(
-      url, ["oid": .string(sha256), "parts": .array(done)], headers: api.credentials(for: url))
+    // The address is signed.
+    _ = try post(url, ["oid": .string(sha256), "parts": .array(done)], headers: [])
   }
 
   private func verify(_ file: HubFile, _ sha256: String, _ action: JSON) throws {

@@ -86,7 +86,12 @@ final class WandBRunFolder {
   static func lastStep(of id: String, in parent: String) -> Int? {
     // A folder that can't be read is as good as none: the worst is a step that is there twice.
     let names = (try? FileManager.default.contentsOfDirectory(atPath: parent + "/wandb")) ?? []
-    return names.filter { $0.firstMatch(of: /-\d{8}_\d{6}-(.+?)(-\d+)?$/)?.1 == id[...] }.compactMap { name in
+    let ours = names.filter { name in
+      guard let start = name.firstMatch(of: /run-\d{8}_\d{6}-/) else { return false }
+      let rest = name[start.range.upperBound...]
+      return rest == id || (rest.hasPrefix(id + "-") && Int(rest.dropFirst(id.count + 1)) != nil)
+    }
+    return ours.compactMap { name in
       let file = URL(fileURLWithPath: "\(parent)/wandb/\(name)/files/\(summaryFile)")
       return (try? JSON(Data(contentsOf: file)))?["_step"]?.integer.map(Int.init)
     }.max()

@@ -81,7 +81,8 @@ public final class WandBTracker: RunTracker {
     let connection = settings.mode == .online ? try Self.connect(run, settings, environment) : nil
     let parent = settings.folder ?? options.folder
     let isOffline = settings.mode == .offline
-    lastKeptStep = isOffline && run.isResumed ? WandBRunFolder.lastStep(of: run.id, in: parent) ?? Int.min : Int.min
+    lastKeptStep =
+      isOffline && run.isResumed ? WandBRunFolder.lastStep(of: run.id, in: parent) ?? Int.min : Int.min
     let files = try WandBRunFolder(run, in: parent, isOffline: isOffline)
     folder = files.path
     earlierRuntime = connection?.earlier.runtime ?? 0

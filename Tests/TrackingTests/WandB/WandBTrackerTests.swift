@@ -337,7 +337,8 @@ import Testing
     let tracker = try online(server)
     try tracker.scalars([("train/loss", 1), ("train/learning_rate", 1e-4)], step: 1)
     try tracker.scalars([("train/loss", 0.5), ("train/learning_rate", 1e-4)], step: 2)
-    try tracker.media([ValidationMedia(name: "sample_1", path: folder.path + "/a b.mp4", caption: "cat")], step: 2)
+    try tracker.media(
+      [ValidationMedia(name: "sample_1", path: folder.path + "/a b.mp4", caption: "cat")], step: 2)
     try tracker.finish(.success)
     let (real, ours) = (try #require(server.run("real1234")), try #require(server.run(tracker.runID)))
     #expect(real.exitCode == 0)
@@ -376,7 +377,9 @@ import Testing
 
   /// A row without what differs between runs.
   private func values(_ row: String?) throws -> [String: JSON]? {
-    try JSON(Data((row ?? "null").utf8)).object?.filter { !["_timestamp", "_runtime", "_wandb"].contains($0.key) }
+    try JSON(Data((row ?? "null").utf8)).object?.filter {
+      !["_timestamp", "_runtime", "_wandb"].contains($0.key)
+    }
   }
 
   @Test func disabledThereIsNothing() throws {
