@@ -15,6 +15,7 @@ let package = Package(
     .library(name: "LanguageModels", targets: ["LanguageModels"]),
     .library(name: "LTX", targets: ["LTX"]),
     .library(name: "Datasets", targets: ["Datasets"]),
+    .library(name: "Tracking", targets: ["Tracking"]),
     .library(name: "Training", targets: ["Training"]),
   ],
   dependencies: [
@@ -47,8 +48,9 @@ let package = Package(
     // The work.
     .target(name: "Inference", dependencies: ["LTX", "Media"]),
     .target(name: "Datasets", dependencies: ["Inference"]),
+    .target(name: "Tracking", dependencies: ["Media"]),
     .target(
-      name: "Training", dependencies: ["Datasets", .product(name: "Yams", package: "Yams")]),
+      name: "Training", dependencies: ["Datasets", "Tracking", .product(name: "Yams", package: "Yams")]),
     .target(name: "Probe", dependencies: ["Training"]),
     .executableTarget(
       name: "ltx",
@@ -66,6 +68,7 @@ let package = Package(
     .testTarget(name: "MediaTests", dependencies: ["Media"]),
     .testTarget(name: "InferenceTests", dependencies: ["Inference"]),
     .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport"]),
+    .testTarget(name: "TrackingTests", dependencies: ["Tracking"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
     .testTarget(name: "CommandTests", dependencies: ["ltx", "Training", "TestSupport"]),

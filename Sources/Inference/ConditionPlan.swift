@@ -43,15 +43,16 @@ struct ConditionPlan {
       if sampling == 0 { try check(condition, grid, &notes) }
       var encoding = GenerationStage.VideoEncoding(
         condition: condition, sampling: sampling, grid: grid, crf: 0)
+      encoding.framing = request.framing
       switch condition {
       case .image(_, _, _, let crf): encoding.crf = crf ?? defaults.imageCRF
-      case .prefix, .suffix, .retake, .inpaint, .picture: break
-      case .reference:
+      case .firstFrame, .prefix, .suffix, .retake, .inpaint, .keep, .crop, .picture: break
+      case .reference(_, _, let scale, _):
         guard !refines else { continue }
-        encoding.spatialScale = referenceScale.spatial
-        encoding.temporalScale = referenceScale.temporal
+        encoding.spatialScale = scale?.space ?? referenceScale.spatial
+        encoding.temporalScale = scale?.time ?? referenceScale.temporal
         encoding.attention = request.referenceAttention
-      case .sound: continue
+      case .sound, .soundPrefix, .soundSuffix, .soundKeep, .soundReference: continue
       }
       videos.append(encoding)
     }
@@ -68,34 +69,64 @@ struct ConditionPlan {
       return
     }
     for condition in request.conditions {
-      guard case .retake(let path, _, _) = condition else { continue }
-      guard try GivenVideo(condition).hasSound else {
-        notes.append("\(path): has no sound; the result's is made anew from end to end")
-        continue
+      switch condition {
+      case .retake(let path, _, _):
+        guard try GivenVideo(condition).hasSound else {
+          notes.append("\(path): has no sound; the result's is made anew from end to end")
+          continue
+        }
+      case .soundPrefix(let path, let seconds), .soundSuffix(let path, let seconds):
+        try checkEnd(condition, path, seconds)
+      case .soundKeep(let path, let mask):
+        try checkSound(path, 0, &notes, condition.option)
+        do { _ = try SoundMask(path: mask) } catch { throw GenerationError(.mask, "\(error)") }
+      case .soundReference(let path): _ = try reader(path, condition.option)
+      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .sound, .picture: continue
       }
       sounds.append(
         GenerationStage.SoundEncoding(condition: condition, grid: grid, seconds: size.seconds))
     }
   }
 
-  private func checkSound(_ path: String, _ start: Double, _ notes: inout [String]) throws {
-    guard start >= 0, start.isFinite else {
-      throw GenerationError(.sound, "\(start) is no time to start at; use 0 or more seconds")
-    }
-    let reader: AudioReader
+  private func reader(_ path: String, _ option: GenerationError.Option) throws -> AudioReader {
     do {
-      reader = try AudioReader(path: path)
+      return try AudioReader(path: path)
     } catch let error as MediaError {
-      throw GenerationError(.sound, "\(error)")
+      throw GenerationError(option, "\(error)")
     }
-    guard VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible else {
+  }
+
+  /// A sound's beginning or end must leave something to make.
+  private func checkEnd(_ condition: GenerationCondition, _ path: String, _ seconds: Double?) throws {
+    let duration = try reader(path, condition.option).duration
+    if let seconds, !(seconds > 0 && seconds < size.seconds) {
       throw GenerationError(
-        .sound, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000"
+        condition.option, "\(path): \(seconds) seconds are not possible; use less than the result's \(size.seconds)")
+    }
+    if seconds == nil, let duration, duration >= size.seconds {
+      throw GenerationError(
+        condition.option,
+        "\(path): lasts \(duration) seconds, which leaves nothing to make of \(size.seconds); say how many to use")
+    }
+  }
+
+  private func checkSound(
+    _ path: String, _ start: Double, _ notes: inout [String], _ option: GenerationError.Option = .sound
+  ) throws {
+    guard start >= 0, start.isFinite else {
+      throw GenerationError(option, "\(start) is no time to start at; use 0 or more seconds")
+    }
+    let reader = try reader(path, option)
+    guard
+      option != .sound || VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible
+    else {
+      throw GenerationError(
+        option, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000"
       )
     }
     guard let duration = reader.duration else { return }
     guard start < duration else {
-      throw GenerationError(.sound, "\(path) is \(duration) seconds long; it can't start at \(start)")
+      throw GenerationError(option, "\(path) is \(duration) seconds long; it can't start at \(start)")
     }
     if duration - start + 0.1 < size.seconds {
       notes.append("\(path): ends before the video does; silence follows")
@@ -118,6 +149,7 @@ struct ConditionPlan {
         throw GenerationError(.imageCRF, "\(crf) is out of range; use 0 (none) to 51")
       }
       try requirePicture(path)
+    case .firstFrame: _ = try GivenVideo(condition)
     case .prefix(let path, let frames):
       let given = try clip(condition, path, &notes)
       guard given.frames < size.frames || frames != nil else {
@@ -154,17 +186,39 @@ struct ConditionPlan {
         )
       }
     case .inpaint(_, let mask): _ = try GivenVideo(mask, .mask)
-    case .reference(let path, let strength):
+    case .keep(let path, let mask):
+      try requireWhole(condition, path, &notes)
+      _ = try GivenVideo(mask, .mask)
+    case .crop(let path, let region):
+      try requireWhole(condition, path, &notes)
+      guard !grid.cells(of: region).isEmpty else {
+        throw fail(
+          "rows \(region.top) to \(region.bottom) and columns \(region.left) to \(region.right) hold no cell of "
+            + "\(grid.factors.width)x\(grid.factors.height) pixels of a picture of \(size.width)x\(size.height)")
+      }
+    case .reference(let path, let strength, let scale, _):
+      let referenceScale = scale.map { (spatial: $0.space, temporal: $0.time) } ?? self.referenceScale
       guard (0...1).contains(strength) else { throw fail("a strength of \(strength) is not from 0 to 1") }
       _ = try clip(condition, path, &notes)
       let unit = (grid.factors.width * referenceScale.spatial, grid.factors.height * referenceScale.spatial)
       let side = (grid.columns * grid.factors.width, grid.rows * grid.factors.height)
       guard side.0.isMultiple(of: unit.0), side.1.isMultiple(of: unit.1) else {
         throw fail(
-          "the LoRA's references are \(referenceScale.spatial) times coarser, and \(side.0)x\(side.1) can't be divided so; "
+          "references are \(referenceScale.spatial) times coarser, and \(side.0)x\(side.1) can't be divided so; "
             + "use a width in multiples of \(unit.0) and a height in multiples of \(unit.1)")
       }
-    case .sound, .picture: break
+    case .sound, .soundPrefix, .soundSuffix, .soundKeep, .soundReference, .picture: break
+    }
+  }
+
+  /// A video that is kept in part must be as long as the result.
+  private func requireWhole(
+    _ condition: GenerationCondition, _ path: String, _ notes: inout [String]
+  ) throws {
+    let given = try clip(condition, path, &notes)
+    guard given.frames >= size.frames else {
+      throw GenerationError(
+        condition.option, "\(path): has \(given.frames) frames; the result needs \(size.frames)")
     }
   }
 

@@ -7,18 +7,26 @@ extension GenerationPipeline {
   func decodeVideo(_ tiling: Tiling, _ state: inout State, _ advance: Advance) throws {
     let total = plan.size.frames * plan.outputs.count
     try advance(0, total)
-    let decoder = try plan.checkpoint.videoDecoder(dtype: plan.models.dtype, device: plan.models.device)
+    func load() throws -> VideoDecoder {
+      try plan.checkpoint.videoDecoder(dtype: plan.models.dtype, device: plan.models.device)
+    }
+    let decoder = try shared?.videoDecoder(load) ?? load()
     var done = 0
     for (index, path) in plan.outputs.enumerated() {
       guard let latent = state.results[index].video else { preconditionFailure("no video to decode") }
       state.results[index].video = nil
       let generator = state.results[index].generator
       let sink = try sink(path, state, index)
+      let sides = SideBySide(references: state.inputs.shownReferences, size: plan.size)
+      var frameIndex = 0
       try decoder.decode(
         latent, tiling: tiling, noise: decoder.needsNoise ? { try generator.normal($0) } : nil
       ) { part in
         for frame in 0..<part.size(2) {
-          for picture in try FrameTensors.frames(part.narrow(2, frame, 1)) { try sink.append(picture) }
+          for picture in try FrameTensors.frames(part.narrow(2, frame, 1)) {
+            try sink.append(sides.joined(picture, index: frameIndex))
+          }
+          frameIndex += 1
           done += 1
           try advance(done, total)
         }
@@ -41,7 +49,7 @@ extension GenerationPipeline {
           try sink.append(frame)
         } else {
           let pixels = try FrameTensors.stack([
-            FrameTensors.covering(frame, (plan.size.width, plan.size.height))
+            plan.framing.fitted(frame, (plan.size.width, plan.size.height))
           ])
           for picture in try FrameTensors.frames(pixels) { try sink.append(picture) }
         }
@@ -56,7 +64,7 @@ extension GenerationPipeline {
   func writeSound(_ state: State, _ advance: Advance) throws {
     try advance(0, plan.outputs.count)
     for (index, path) in plan.outputs.enumerated() {
-      guard let sound = state.results[index].sound ?? state.givenSound else {
+      guard let sound = state.results[index].sound ?? state.inputs.givenSound else {
         preconditionFailure("no sound to write")
       }
       try WAVWriter.write(sound.channels, sampleRate: sound.sampleRate, to: path)
@@ -66,7 +74,7 @@ extension GenerationPipeline {
 
   private func sink(_ path: String, _ state: State, _ index: Int) throws -> OutputSink {
     try OutputSink(
-      path: path, kind: OutputKind(path: path), size: plan.size,
-      sound: state.results[index].sound ?? state.givenSound)
+      path: path, kind: OutputKind(path: path), size: plan.pictureSize,
+      sound: state.results[index].sound ?? state.inputs.givenSound)
   }
 }

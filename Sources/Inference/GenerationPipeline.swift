@@ -11,28 +11,23 @@ import Torch
 /// All random numbers of a result come from one generator on the CPU, in float32: a seed gives the same bytes again on the
 /// same device and number of threads, the same noise on every device, and the same result for a prompt among others as
 /// for the prompt alone.
-public struct GenerationPipeline: Sendable {
+public struct GenerationPipeline {
   /// Called when a stage begins and after each unit of it. What it throws ends the generation; files that are not yet
   /// whole don't appear.
   public typealias Report = (GenerationProgress) throws -> Void
 
   let plan: GenerationPlan
+  let shared: SharedModels?
 
-  public init(_ plan: GenerationPlan) { self.plan = plan }
+  /// - Parameter shared: models to use instead of loading them for each stage; the plan's LoRAs are then left alone.
+  public init(_ plan: GenerationPlan, sharing shared: SharedModels? = nil) {
+    self.plan = plan
+    self.shared = shared
+  }
 
   /// What stages hand on.
   struct State {
-    /// For each prompt, the negative one last if there is one.
-    var contexts: [TextContexts] = []
-    /// For each sampling.
-    var videoConditions: [Int: [VideoCondition]] = [:]
-    /// A video that stays as it is, for each sampling: [1, C, F, H, W].
-    var frozenVideo: [Int: Tensor] = [:]
-    var soundConditions: [AudioCondition] = []
-    /// A sound that stays as it is: [1, Z, T, N].
-    var frozenSound: Tensor?
-    /// That sound as it was given.
-    var givenSound: SoundClip?
+    var inputs = EncodedInputs()
     var results: [Result]
   }
 
@@ -54,16 +49,30 @@ public struct GenerationPipeline: Sendable {
   ///   that were written whole.
   public func run(report: Report = { _ in }) throws {
     try withInference {
-      var state = State(
-        results: try plan.outputs.map { _ in Result(generator: try Generator(seed: plan.seed)) })
+      let encoder = InputEncoder(plan.checkpoint, plan.models)
+      var inputs = [EncodedInputs()]
+      for case .encodePrompts(let prompts) in plan.stages {
+        inputs[0].contexts = try encoder.contexts(of: prompts) {
+          try report(GenerationProgress(stage: .encodePrompts(prompts), done: $0, total: $1))
+        }
+      }
+      try encoder.encodeMedia(of: [plan], into: &inputs, report: report)
+      try run(inputs[0], report: report)
+    }
+  }
+
+  /// Generates the plan's outputs from what was encoded before: the stages after encoding.
+  ///
+  /// - Throws: as `run(report:)`.
+  public func run(_ inputs: EncodedInputs, report: Report = { _ in }) throws {
+    try withInference {
+      var state = try start(inputs)
       for stage in plan.stages {
         func advance(_ done: Int, of total: Int) throws {
           try report(GenerationProgress(stage: stage, done: done, total: total))
         }
         switch stage {
-        case .encodePrompts(let prompts): state.contexts = try encode(prompts, advance)
-        case .encodeVideos(let encodings): try encode(encodings, &state, advance)
-        case .encodeSounds(let encodings): try encode(encodings, &state, advance)
+        case .encodePrompts, .encodeVideos, .encodeSounds: break
         case .sample(let sampling): try sample(sampling, &state, advance)
         case .upsample(let path): try upsample(path, &state, advance)
         case .decodeSound: try decodeSound(&state, advance)
@@ -75,72 +84,25 @@ public struct GenerationPipeline: Sendable {
     }
   }
 
-  // MARK: What is given
-
-  private func encode(_ prompts: [String], _ advance: Advance) throws -> [TextContexts] {
-    let features = try features(of: prompts, advance)
-    let connectors = try plan.checkpoint.textConnectors(
-      dtype: plan.models.dtype, device: plan.models.device)
-    return try features.map { try connectors($0) }
-  }
-
-  /// A function of its own, so that the text encoder is gone when it returns. One prompt at a time: the states of all
-  /// layers take memory.
-  private func features(of prompts: [String], _ advance: Advance) throws -> [TextFeatures] {
-    try advance(0, prompts.count)
-    let encoder = try plan.checkpoint.promptEncoder(
-      dtype: plan.models.dtype, device: plan.models.device,
-      storage: plan.models.textEncoder8bit ? .int8 : .asStored)
-    return try prompts.enumerated().map { index, prompt in
-      let features = try encoder([prompt])
-      try advance(index + 1, prompts.count)
-      return features
-    }
-  }
-
-  private func encode(
-    _ encodings: [GenerationStage.VideoEncoding], _ state: inout State, _ advance: Advance
-  ) throws {
-    try advance(0, encodings.count)
-    let encoder = VideoConditionEncoder(
-      encoder: try plan.checkpoint.videoEncoder(dtype: plan.models.dtype, device: plan.models.device))
-    for (index, encoding) in encodings.enumerated() {
-      switch try encoder(encoding) {
-      case .condition(let condition): state.videoConditions[encoding.sampling, default: []].append(condition)
-      case .frozen(let latent): state.frozenVideo[encoding.sampling] = latent
-      }
-      try advance(index + 1, encodings.count)
-    }
-  }
-
-  private func encode(
-    _ encodings: [GenerationStage.SoundEncoding], _ state: inout State, _ advance: Advance
-  ) throws {
-    try advance(0, encodings.count)
-    let encoder = SoundConditionEncoder(
-      encoder: try plan.checkpoint.audioEncoder(dtype: plan.models.dtype, device: plan.models.device))
-    for (index, encoding) in encodings.enumerated() {
-      switch try encoder(encoding) {
-      case .condition(let condition): state.soundConditions.append(condition)
-      case .frozen(let latent, let sound): (state.frozenSound, state.givenSound) = (latent, sound)
-      }
-      try advance(index + 1, encodings.count)
-    }
+  func start(_ inputs: EncodedInputs) throws -> State {
+    State(
+      inputs: inputs, results: try plan.outputs.map { _ in Result(generator: try Generator(seed: plan.seed)) })
   }
 
   // MARK: What is made
 
-  private func sample(
+  func sample(
     _ sampling: GenerationStage.Sampling, _ state: inout State, _ advance: Advance
   ) throws {
     let steps = sampling.sigmas.count - 1
     let total = steps * state.results.count
     try advance(0, total)
-    let (device, dtype) = (plan.models.device, plan.models.dtype)
-    let transformer = try plan.checkpoint.transformer(
-      sampling.loras, plan.models.fusesLoRAs ? .fused : .separate, streams: sampling.streams, dtype: dtype,
-      device: device)
-    let sampler = Sampler(transformer: transformer, method: sampling.method)
+    let transformer =
+      try shared?.transformer
+      ?? plan.checkpoint.transformer(
+        sampling.loras, plan.models.fusesLoRAs ? .fused : .separate, streams: sampling.streams,
+        dtype: plan.models.dtype, device: plan.models.device)
+    let sampler = Sampler(transformer: transformer, method: sampling.method, autocast: shared?.autocast)
     for index in state.results.indices {
       let result = state.results[index]
       let video = try sampling.video.map { try start($0, sampling, result, state, prompt: index) }
@@ -161,9 +123,9 @@ public struct GenerationPipeline: Sendable {
   private func start(
     _ grid: VideoGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State, prompt: Int
   ) throws -> SampledStream {
-    let frozen = state.frozenVideo[sampling.index]
+    let frozen = state.inputs.frozenVideo[sampling.index]
     let sequence = try grid.sequence(
-      state.videoConditions[sampling.index] ?? [],
+      state.inputs.videoConditions[sampling.index] ?? [],
       start: frozen ?? (sampling.refines ? result.video?.to(.cpu, .float32) : nil))
     return try start(
       sequence, sampling, result, state, prompt: prompt, context: \.video,
@@ -174,27 +136,29 @@ public struct GenerationPipeline: Sendable {
     _ grid: AudioGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State, prompt: Int
   ) throws -> SampledStream {
     let sequence = try grid.sequence(
-      state.soundConditions,
-      start: state.frozenSound ?? (sampling.refines ? result.audio?.to(.cpu, .float32) : nil))
+      state.inputs.soundConditions,
+      start: state.inputs.frozenSound ?? (sampling.refines ? result.audio?.to(.cpu, .float32) : nil))
     return try start(
       sequence, sampling, result, state, prompt: prompt, context: \.audio,
-      guidance: sampling.audioGuidance, isFrozen: state.frozenSound != nil)
+      guidance: sampling.audioGuidance, isFrozen: state.inputs.frozenSound != nil)
   }
 
   private func start(
     _ sequence: LatentSequence, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State,
     prompt: Int, context: KeyPath<TextContexts, Tensor?>, guidance: Guidance, isFrozen: Bool
   ) throws -> SampledStream {
-    guard let positive = state.contexts[prompt][keyPath: context] else {
+    let contexts = state.inputs.contexts
+    guard let positive = contexts[prompt][keyPath: context] else {
       preconditionFailure("a stream without a context")
     }
+    // What is given as a whole keeps its prompt in all passes, as in the reference.
+    let negative =
+      isFrozen || contexts.count == state.results.count ? nil : contexts[state.results.count][keyPath: context]
     let (device, dtype) = (plan.models.device, plan.models.dtype)
     let noise = try result.generator.normal(sequence.clean.shape).to(device, dtype)
     return try SampledStream(
-      noise: noise, sequence: sequence.to(device, dtype), context: positive,
-      negativeContext: state.contexts.count > state.results.count
-        ? state.contexts[state.results.count][keyPath: context] : nil,
-      guidance: guidance,
+      noise: noise, sequence: sequence.to(device, dtype), context: positive.to(device, dtype),
+      negativeContext: negative?.to(device, dtype), guidance: guidance,
       noiseLevel: sampling.refines ? Double(sampling.sigmas[0]) : 1, isFrozen: isFrozen)
   }
 
@@ -226,8 +190,12 @@ public struct GenerationPipeline: Sendable {
   private func decodeSound(_ state: inout State, _ advance: Advance) throws {
     let total = state.results.count
     try advance(0, total)
-    let decoder = try plan.checkpoint.audioDecoder(dtype: plan.models.dtype, device: plan.models.device)
-    let vocoder = try plan.checkpoint.vocoder(device: plan.models.device)
+    func load() throws -> AudioDecoder {
+      try plan.checkpoint.audioDecoder(dtype: plan.models.dtype, device: plan.models.device)
+    }
+    func loadVocoder() throws -> Vocoder { try plan.checkpoint.vocoder(device: plan.models.device) }
+    let decoder = try shared?.audioDecoder(load) ?? load()
+    let vocoder = try shared?.vocoder(loadVocoder) ?? loadVocoder()
     for index in state.results.indices {
       guard let latent = state.results[index].audio else { preconditionFailure("no sound to decode") }
       let waveform = try vocoder(decoder(latent))

@@ -12,9 +12,13 @@ public struct GenerationPlan: Sendable {
   public let models: GenerationModels
   public let seed: UInt64
   /// One for each prompt.
-  public let outputs: [String]
+  public private(set) var outputs: [String]
+  /// What is generated.
   public let size: OutputSize
-  public let stages: [GenerationStage]
+  let framing: Framing
+  /// The result with the references beside it.
+  let pictureSize: OutputSize
+  public private(set) var stages: [GenerationStage]
   /// What the user should know, though it is no error.
   public let notes: [String]
   let checkpoint: Checkpoint
@@ -29,10 +33,13 @@ public struct GenerationPlan: Sendable {
     public var seconds: Double { Double(frames) / frameRate.value }
   }
 
-  /// - Parameter output: the file; for several prompts, each of them adds its number to the name.
+  /// - Parameters:
+  ///   - output: the file; for several prompts, each of them adds its number to the name.
+  ///   - checksModels: builds each component once on the files' memory maps. Only for models that are checked elsewhere is it
+  ///     left out.
   /// - Throws: `GenerationError` for a request that can't be fulfilled; `ConfigurationError`, `WeightError`,
   ///   `TensorFileError` or `TextEncoderError` for models that can't be used; `TorchError` for a device that isn't there.
-  public init(_ request: GenerationRequest, models: GenerationModels, output: String) throws {
+  public init(_ request: GenerationRequest, models: GenerationModels, output: String, checksModels: Bool = true) throws {
     try RequestCheck.numbers(request)
     let kind = try OutputKind(path: output)
     let checkpoint: Checkpoint
@@ -53,8 +60,10 @@ public struct GenerationPlan: Sendable {
     var notes: [String] = []
     let size = try SizeChoice(request, defaults, model, upsampler, kind).resolve(&notes)
     outputs = try OutputKind.paths(output, count: request.prompts.count)
+    var pictureSize = size
+    for case .reference(_, _, _, isShown: true) in request.conditions { pictureSize.width += size.width }
     let inputs = Self.inputs(request, models)
-    for path in outputs { try OutputSink.check(path: path, kind: kind, size: size, inputs: inputs) }
+    for path in outputs { try OutputSink.check(path: path, kind: kind, size: pictureSize, inputs: inputs) }
     let video = try request.videoGuidance.guidance(defaults: defaults.video).checked(model, .video)
     let audio = try request.audioGuidance.guidance(defaults: defaults.audio).checked(model, .audio)
 
@@ -88,8 +97,10 @@ public struct GenerationPlan: Sendable {
       if streams.hasVideo { try conditions.addVideos(sampling: index, grid: grid, refines: refines, &notes) }
     }
     if let audioGrid { try conditions.addSounds(audioGrid, &notes) }
-    try Self.checkComponents(
-      models, checkpoint, samplings, conditions, streams, decodes: kind != .sound)
+    if checksModels {
+      try Self.checkComponents(
+        models, checkpoint, samplings, conditions, streams, decodes: kind != .sound)
+    }
 
     let negative = samplings.contains(where: \.usesNegativePrompt) ? [request.negativePrompt] : []
     var stages: [GenerationStage] = [.encodePrompts(request.prompts + negative)]
@@ -112,9 +123,54 @@ public struct GenerationPlan: Sendable {
     self.models = models
     self.checkpoint = checkpoint
     self.size = size
+    self.pictureSize = pictureSize
+    framing = request.framing
     self.stages = stages
     self.notes = notes
     seed = request.seed
+  }
+
+  /// The prompts that are encoded, the negative one last if there is one.
+  public var prompts: [String] {
+    for case .encodePrompts(let prompts) in stages { return prompts }
+    return []
+  }
+
+  /// What of the transformer is needed.
+  public var streams: Streams {
+    for case .sample(let sampling) in stages { return sampling.streams }
+    return .both
+  }
+
+  /// Whether a video, or a sound, is decoded of latents.
+  public var decodes: (video: Bool, sound: Bool) {
+    stages.reduce(into: (false, false)) { decodes, stage in
+      switch stage {
+      case .decodeVideo: decodes.0 = true
+      case .decodeSound: decodes.1 = true
+      default: break
+      }
+    }
+  }
+
+  /// The same generation, written elsewhere: one path for each prompt, with the ending that it had before.
+  public func writing(to outputs: [String]) -> GenerationPlan {
+    precondition(outputs.count == self.outputs.count, "one output for each prompt")
+    var copy = self
+    copy.outputs = outputs
+    return copy
+  }
+
+  /// The same generation without what comes after sampling: nothing is decoded or written.
+  public func samplingOnly() -> GenerationPlan {
+    var copy = self
+    copy.stages = stages.filter { stage in
+      switch stage {
+      case .encodePrompts, .encodeVideos, .encodeSounds, .upsample, .sample: true
+      case .decodeSound, .decodeVideo, .copyVideo, .writeSound: false
+      }
+    }
+    return copy
   }
 
   /// All files that are read; none may be written over.
@@ -122,8 +178,7 @@ public struct GenerationPlan: Sendable {
     var paths = models.files.checkpointFiles + models.loras.map(\.path)
     paths += [models.files.textEncoder, models.upsampler, models.distilledLoRA].compactMap { $0 }
     for condition in request.conditions {
-      paths.append(condition.path)
-      if case .inpaint(_, let mask) = condition { paths.append(mask) }
+      paths += [condition.path, condition.maskPath].compactMap { $0 }
     }
     return paths
   }

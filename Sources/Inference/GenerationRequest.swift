@@ -30,6 +30,8 @@ public struct GenerationRequest: Sendable {
   public var conditions: [GenerationCondition] = []
   /// How far the video and its references attend to each other, 0 to 1.
   public var referenceAttention = 1.0
+  /// How pictures and clips are made to fit.
+  public var framing = Framing.covering
 
   public init(prompts: [String]) { self.prompts = prompts }
 
@@ -49,45 +51,6 @@ public struct GuidanceChoice: Sendable {
   public var stgBlocks: Set<Int>?
 
   public init() {}
-}
-
-/// Something known of the result.
-public enum GenerationCondition: Sendable {
-  /// A picture that one pixel frame should look like. At frame 0 it takes the first frame's place; elsewhere it is shown to
-  /// the model beside the video. `strength` is 0 (none) to 1 (the picture itself). `crf`: how H.264 compresses it
-  /// first, as the model saw stills in training; nil takes the model's, 0 leaves the picture as it is.
-  case image(path: String, frame: Int = 0, strength: Double = 1, crf: Int? = nil)
-  /// The video begins with a clip's first frames, `8k + 1` of them; nil takes as many as there are.
-  case prefix(path: String, frames: Int? = nil)
-  /// The video ends with a clip's last frames, `8k` of them; nil takes as many as there are.
-  case suffix(path: String, frames: Int? = nil)
-  /// A whole video, of which a stretch is made anew, in seconds; its sound likewise.
-  case retake(path: String, from: Double, to: Double)
-  /// A whole video, of which the part under a mask is made anew: a picture or video, white where.
-  case inpaint(path: String, mask: String)
-  /// A video that an IC-LoRA refers to.
-  case reference(path: String, strength: Double = 1)
-  /// A sound that the video is made for; the result has it as it is. `start` in seconds.
-  case sound(path: String, start: Double = 0)
-  /// A video that the sound is made for; the result has its pictures.
-  case picture(path: String)
-
-  /// The file.
-  public var path: String {
-    switch self {
-    case .image(let path, _, _, _), .prefix(let path, _), .suffix(let path, _), .retake(let path, _, _),
-      .inpaint(let path, _), .reference(let path, _), .sound(let path, _), .picture(let path):
-      path
-    }
-  }
-
-  /// Whether the result is as long and as large as the file.
-  var coversAll: Bool {
-    switch self {
-    case .retake, .inpaint, .picture: true
-    default: false
-    }
-  }
 }
 
 /// What to generate with.

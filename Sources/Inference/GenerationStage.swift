@@ -62,6 +62,7 @@ public enum GenerationStage: Sendable {
     public var spatialScale = 1
     public var temporalScale = 1
     public var attention = 1.0
+    public var framing = Framing.covering
 
     /// The size of its frames.
     var width: Int { grid.columns * grid.factors.width / spatialScale }
@@ -116,6 +117,12 @@ public struct GenerationProgress: Sendable {
   public let stage: GenerationStage
   public let done: Int
   public let total: Int
+
+  public init(stage: GenerationStage, done: Int, total: Int) {
+    self.stage = stage
+    self.done = done
+    self.total = total
+  }
 }
 
 extension Tiling {

@@ -151,17 +151,3 @@ struct GivenVideo {
     guard frames > 0 else { throw GenerationError(option, "\(path): holds no frame") }
   }
 }
-
-extension GenerationCondition {
-  var option: GenerationError.Option {
-    switch self {
-    case .image: .image
-    case .prefix: .prefix
-    case .suffix: .suffix
-    case .retake, .inpaint: .source
-    case .reference: .reference
-    case .sound: .sound
-    case .picture: .video
-    }
-  }
-}

@@ -28,7 +28,25 @@ struct SoundConditionEncoder {
       return .condition(
         .masked(
           latent: try latent(sound, grid), mask: try Tensor(kept, shape: [1, grid.frames]), strength: 1))
-    case .image, .prefix, .suffix, .inpaint, .reference, .picture:
+    case .soundPrefix(let path, let seconds):
+      let sound = try SoundClip.read(path: path, duration: seconds ?? encoding.seconds)
+      let latent = try latent(sound)
+      return .condition(
+        .replace(latent: try latent.narrow(2, 0, min(latent.size(2), grid.frames)).contiguous(), frame: 0))
+    case .soundSuffix(let path, let seconds):
+      let latent = try latent(end(of: path, seconds: seconds ?? encoding.seconds))
+      let count = min(latent.size(2), grid.frames)
+      return .condition(
+        .replace(
+          latent: try latent.narrow(2, latent.size(2) - count, count).contiguous(), frame: grid.frames - count))
+    case .soundKeep(let path, let mask):
+      let sound = try read(path, from: 0, seconds: encoding.seconds)
+      return .condition(
+        .masked(
+          latent: try latent(sound, grid), mask: try SoundMask(path: mask).frames(grid.frames), strength: 1))
+    case .soundReference(let path):
+      return .condition(.reference(latent: try latent(SoundClip.read(path: path, duration: encoding.seconds))))
+    case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .picture:
       preconditionFailure("a picture among sounds")
     }
   }
@@ -43,10 +61,23 @@ struct SoundConditionEncoder {
       left: clip.channels[0] + silence, right: clip.channels[1] + silence, sampleRate: clip.sampleRate)
   }
 
+  /// The last seconds of a sound, or all of it.
+  private func end(of path: String, seconds: Double) throws -> SoundClip {
+    let clip = try SoundClip.read(path: path)
+    let count = min(clip.sampleCount, Int((seconds * Double(clip.sampleRate)).rounded()))
+    return SoundClip(
+      left: Array(clip.channels[0].suffix(count)), right: Array(clip.channels[1].suffix(count)),
+      sampleRate: clip.sampleRate)
+  }
+
+  /// [1, Z, t, N]
+  private func latent(_ sound: SoundClip) throws -> Tensor {
+    try encoder(AudioTensors.waveform(sound), sampleRate: sound.sampleRate).to(.cpu, .float32)
+  }
+
   /// [1, Z, T, N]: as many frames as the grid has.
   private func latent(_ sound: SoundClip, _ grid: AudioGrid) throws -> Tensor {
-    let latent = try encoder(AudioTensors.waveform(sound), sampleRate: sound.sampleRate)
-      .to(.cpu, .float32)
+    let latent = try latent(sound)
     let count = latent.size(2)
     if count >= grid.frames { return try latent.narrow(2, 0, grid.frames).contiguous() }
     // Rounding may leave the last frame out; it is as the one before.

@@ -27,6 +27,9 @@ struct VideoConditionEncoder {
         frame == 0
           ? .replace(latent: latent, latentFrame: 0, strength: strength)
           : .keyframe(latent: latent, frame: frame, strength: strength))
+    case .firstFrame(let path):
+      return .condition(
+        .replace(latent: try whole(clip(path, encoding, most: 1)), latentFrame: 0, strength: 1))
     case .prefix(let path, let frames):
       let latent = try latent(clip(path, encoding, most: frames ?? total))
       return .condition(.replace(latent: latent, latentFrame: 0, strength: 1))
@@ -48,8 +51,19 @@ struct VideoConditionEncoder {
     case .inpaint(let path, let maskPath):
       return .condition(
         .masked(
-          latent: try edited(path, encoding, total), mask: try keptCells(maskPath, grid, total), strength: 1))
-    case .reference(let path, let strength):
+          latent: try edited(path, encoding, total), mask: try cells(maskPath, encoding, total, .whereBlack),
+          strength: 1))
+    case .keep(let path, let maskPath):
+      return .condition(
+        .masked(
+          latent: try edited(path, encoding, total), mask: try cells(maskPath, encoding, total, .whereWhite),
+          strength: 1))
+    case .crop(let path, let region):
+      return .condition(
+        .masked(
+          latent: try edited(path, encoding, total), mask: try grid.mask(keeping: grid.cells(of: region)),
+          strength: 1))
+    case .reference(let path, let strength, _, _):
       var pixels = try clip(path, encoding, most: total)
       if encoding.temporalScale > 1 {
         // The first frame stands alone, as in the latent.
@@ -65,7 +79,8 @@ struct VideoConditionEncoder {
           attention: encoding.attention == 1 ? nil : try .full([1, tokens], Scalar(encoding.attention))))
     case .picture(let path):
       return .frozen(try edited(path, encoding, total))
-    case .sound: preconditionFailure("a sound among videos")
+    case .sound, .soundPrefix, .soundSuffix, .soundKeep, .soundReference:
+      preconditionFailure("a sound among videos")
     }
   }
 
@@ -94,7 +109,7 @@ struct VideoConditionEncoder {
       throw MediaError(.decoding, file: path, "holds no picture", remedy: "Save it anew.")
     }
     let seen = encoding.crf == 0 ? frame : try frame.compressed(crf: encoding.crf)
-    return try FrameTensors.stack([FrameTensors.covering(seen, (encoding.width, encoding.height))])
+    return try FrameTensors.stack([encoding.framing.fitted(seen, (encoding.width, encoding.height))])
   }
 
   /// The first frames of a clip: [1, 3, frames, height, width]. The encoder leaves out those that complete no latent frame.
@@ -105,7 +120,7 @@ struct VideoConditionEncoder {
     for _ in 0..<skipping { _ = try reader.next() }
     var frames: [Tensor] = []
     while frames.count < most, let frame = try reader.next() {
-      frames.append(try FrameTensors.covering(frame, (encoding.width, encoding.height)))
+      frames.append(try encoding.framing.fitted(frame, (encoding.width, encoding.height)))
     }
     guard !frames.isEmpty else {
       throw MediaError(.decoding, file: path, "holds no frame", remedy: "Copy or convert the file anew.")
@@ -113,17 +128,24 @@ struct VideoConditionEncoder {
     return try FrameTensors.stack(frames)
   }
 
-  /// Where a mask leaves the video as it is: [1, F, H, W], 1 for cells without a white pixel in any of their frames.
-  private func keptCells(_ path: String, _ grid: VideoGrid, _ total: Int) throws -> Tensor {
+  private enum Kept { case whereBlack, whereWhite }
+
+  /// The cells that a mask keeps: [1, F, H, W].
+  ///
+  /// Where it marks what is made anew, a white pixel in any frame of a cell counts; where it marks what is kept, a cell
+  /// must be white on average in a frame of it, as in preprocessing.
+  private func cells(
+    _ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int, _ kept: Kept
+  ) throws -> Tensor {
     let reader = try VideoReader(path: path)
+    let grid = encoding.grid
     let factors = grid.factors
-    let size = (width: grid.columns * factors.width, height: grid.rows * factors.height)
     var frames: [Tensor] = []
     while frames.count < total, let frame = try reader.next() {
-      let level = try (FrameTensors.covering(frame, size).mean([0]) + 1) / 2
-      frames.append(
-        try level.unflatten(1, [grid.columns, factors.width]).unflatten(0, [grid.rows, factors.height])
-          .amax([1, 3]))
+      let level = try (encoding.framing.fitted(frame, (encoding.width, encoding.height)).mean([0]) + 1) / 2
+      let cells = try level.unflatten(1, [grid.columns, factors.width])
+        .unflatten(0, [grid.rows, factors.height])
+      frames.append(try kept == .whereWhite ? cells.mean([1, 3]) : cells.amax([1, 3]))
     }
     guard let last = frames.last else {
       throw MediaError(.decoding, file: path, "holds no picture", remedy: "Save it anew.")
@@ -135,6 +157,17 @@ struct VideoConditionEncoder {
       let end = frame * factors.time + 1
       return try Tensor.stack(Array(frames[first..<end]), 0).amax([0])
     }
-    return try Tensor.stack(cells, 0).lessOrEqual(to: 0.5).to(.float32).unsqueeze(0)
+    let level = try Tensor.stack(cells, 0)
+    return try (kept == .whereWhite ? level.greater(than: 0.5) : level.lessOrEqual(to: 0.5)).to(.float32)
+      .unsqueeze(0)
+  }
+
+  /// The frames of a reference that is put beside the result, as the model saw them.
+  func shown(_ encoding: GenerationStage.VideoEncoding) throws -> ShownReference? {
+    guard case .reference(let path, _, _, isShown: true) = encoding.condition else { return nil }
+    let grid = encoding.grid
+    let total = (grid.frames - 1) * grid.factors.time + 1
+    return ShownReference(
+      frames: try FrameTensors.frames(clip(path, encoding, most: total)), temporalScale: encoding.temporalScale)
   }
 }

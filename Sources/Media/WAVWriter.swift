@@ -8,6 +8,13 @@ public enum WAVWriter {
   /// - Throws: `MediaError` for no channels or samples, uneven lengths, samples that are no numbers, a rate that is not
   ///   positive, more than 4 GB, or a path that can't be written to.
   public static func write(_ channels: [[Float]], sampleRate: Int, to path: String) throws {
+    try AtomicFile.write(data(channels, sampleRate: sampleRate, path: path), to: path)
+  }
+
+  /// The bytes of a file.
+  ///
+  /// - Parameter path: named by errors.
+  package static func data(_ channels: [[Float]], sampleRate: Int, path: String) throws -> Data {
     let count = channels.first?.count ?? 0
     guard count > 0, channels.count <= 8, channels.allSatisfy({ $0.count == count }) else {
       throw MediaError(
@@ -50,6 +57,6 @@ public enum WAVWriter {
     data.append(contentsOf: "data".utf8)
     put(UInt32(dataBytes))
     samples.withUnsafeBytes { data.append(contentsOf: $0) }
-    try AtomicFile.write(data, to: path)
+    return data
   }
 }

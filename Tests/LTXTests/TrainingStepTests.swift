@@ -16,7 +16,7 @@ import Torch
       let transformer = try Checkpoint(path: path).transformer(
         dtype: .float32,
         freshAdapters: FreshAdapters(targets: ["to_q", "to_out.0"], rank: 4, alpha: 4, generator: generator))
-      let optimizer = try AdamW(transformer.parameters)
+      let optimizer = try AdamW([ParameterGroup(transformer.parameters, learningRate: 1e-3)])
 
       func stream(_ channels: Int, axes: Int) throws -> TrainingExample.Stream {
         let sigma = try generator.uniform([1])

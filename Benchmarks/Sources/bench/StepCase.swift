@@ -121,7 +121,7 @@ final class OurStep {
   init(transformer: Transformer, inputs: SafetensorsFile) throws {
     self.transformer = transformer
     self.inputs = inputs
-    optimizer = try AdamW(transformer.parameters)
+    optimizer = try AdamW([ParameterGroup(transformer.parameters, learningRate: 1e-4)])
   }
 
   private func stream(_ name: String, _ timesteps: Timesteps) throws -> TrainingExample.Stream {

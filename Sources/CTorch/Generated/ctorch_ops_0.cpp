@@ -3,7 +3,10 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_fused_adamw_ops.h>
+#include <ATen/ops/_foreach_copy_ops.h>
+#include <ATen/ops/_foreach_lerp_ops.h>
+#include <ATen/ops/_foreach_mul_ops.h>
+#include <ATen/ops/_foreach_sub_ops.h>
 #include <ATen/ops/add_ops.h>
 #include <ATen/ops/addcmul_ops.h>
 #include <ATen/ops/amin_ops.h>
@@ -37,6 +40,7 @@
 #include <ATen/ops/repeat_ops.h>
 #include <ATen/ops/round_ops.h>
 #include <ATen/ops/rsub_ops.h>
+#include <ATen/ops/silu_ops.h>
 #include <ATen/ops/sin_ops.h>
 #include <ATen/ops/split_with_sizes_ops.h>
 #include <ATen/ops/square_ops.h>
@@ -51,11 +55,11 @@ using namespace ctorch;
 extern "C" {
 
 ct_status ct_op_add_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_scalar alpha, ct_tensor **out) {
-  return boundary("add.Tensor", [&] { *out = own(at::_ops::add_Tensor::call(self_->value, other->value, scalar(alpha))); });
+  return boundary("add.Tensor", [&] { *out = own(at::_ops::add_Tensor::call(self_->value, other->value, ctorch::scalar(alpha))); });
 }
 
 ct_status ct_op_rsub_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("rsub.Scalar", [&] { *out = own(at::_ops::rsub_Scalar::call(self_->value, scalar(other), 1)); });
+  return boundary("rsub.Scalar", [&] { *out = own(at::_ops::rsub_Scalar::call(self_->value, ctorch::scalar(other), 1)); });
 }
 
 ct_status ct_op_div_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
@@ -67,7 +71,7 @@ ct_status ct_op_neg(const ct_tensor *self_, ct_tensor **out) {
 }
 
 ct_status ct_op_pow_Scalar(ct_scalar self_, const ct_tensor *exponent, ct_tensor **out) {
-  return boundary("pow.Scalar", [&] { *out = own(at::_ops::pow_Scalar::call(scalar(self_), exponent->value)); });
+  return boundary("pow.Scalar", [&] { *out = own(at::_ops::pow_Scalar::call(ctorch::scalar(self_), exponent->value)); });
 }
 
 ct_status ct_op_square(const ct_tensor *self_, ct_tensor **out) {
@@ -87,7 +91,7 @@ ct_status ct_op_minimum(const ct_tensor *self_, const ct_tensor *other, ct_tenso
 }
 
 ct_status ct_op_addcmul(const ct_tensor *self_, const ct_tensor *tensor1, const ct_tensor *tensor2, ct_scalar value, ct_tensor **out) {
-  return boundary("addcmul", [&] { *out = own(at::_ops::addcmul::call(self_->value, tensor1->value, tensor2->value, scalar(value))); });
+  return boundary("addcmul", [&] { *out = own(at::_ops::addcmul::call(self_->value, tensor1->value, tensor2->value, ctorch::scalar(value))); });
 }
 
 ct_status ct_op_relu(const ct_tensor *self_, ct_tensor **out) {
@@ -95,7 +99,7 @@ ct_status ct_op_relu(const ct_tensor *self_, ct_tensor **out) {
 }
 
 ct_status ct_op_leaky_relu(const ct_tensor *self_, ct_scalar negative_slope, ct_tensor **out) {
-  return boundary("leaky_relu", [&] { *out = own(at::_ops::leaky_relu::call(self_->value, scalar(negative_slope))); });
+  return boundary("leaky_relu", [&] { *out = own(at::_ops::leaky_relu::call(self_->value, ctorch::scalar(negative_slope))); });
 }
 
 ct_status ct_op_eq_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
@@ -107,7 +111,7 @@ ct_status ct_op_lt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_ten
 }
 
 ct_status ct_op_gt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("gt.Scalar", [&] { *out = own(at::_ops::gt_Scalar::call(self_->value, scalar(other))); });
+  return boundary("gt.Scalar", [&] { *out = own(at::_ops::gt_Scalar::call(self_->value, ctorch::scalar(other))); });
 }
 
 ct_status ct_op_ge_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
@@ -119,7 +123,7 @@ ct_status ct_op_logical_or(const ct_tensor *self_, const ct_tensor *other, ct_te
 }
 
 ct_status ct_op_masked_fill_Scalar(const ct_tensor *self_, const ct_tensor *mask, ct_scalar value, ct_tensor **out) {
-  return boundary("masked_fill.Scalar", [&] { *out = own(at::_ops::masked_fill_Scalar::call(self_->value, mask->value, scalar(value))); });
+  return boundary("masked_fill.Scalar", [&] { *out = own(at::_ops::masked_fill_Scalar::call(self_->value, mask->value, ctorch::scalar(value))); });
 }
 
 ct_status ct_op_sum_dim_IntList(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
@@ -139,7 +143,7 @@ ct_status ct_op_any(const ct_tensor *self_, ct_tensor **out) {
 }
 
 ct_status ct_op_linalg_vector_norm(const ct_tensor *self_, ct_scalar ord, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return boundary("linalg_vector_norm", [&] { *out = own(at::_ops::linalg_vector_norm::call(self_->value, scalar(ord), dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), keepdim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
+  return boundary("linalg_vector_norm", [&] { *out = own(at::_ops::linalg_vector_norm::call(self_->value, ctorch::scalar(ord), dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), keepdim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
 }
 
 ct_status ct_op_permute(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
@@ -211,15 +215,35 @@ ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
 }
 
 ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
-  return boundary("add_.Tensor", [&] { at::_ops::add__Tensor::call(self_->value, other->value, scalar(alpha)); });
+  return boundary("add_.Tensor", [&] { at::_ops::add__Tensor::call(self_->value, other->value, ctorch::scalar(alpha)); });
 }
 
 ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
-  return boundary("clamp_", [&] { at::_ops::clamp_::call(self_->value, min ? std::optional<at::Scalar>(scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(scalar(*max)) : std::nullopt); });
+  return boundary("clamp_", [&] { at::_ops::clamp_::call(self_->value, min ? std::optional<at::Scalar>(ctorch::scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(ctorch::scalar(*max)) : std::nullopt); });
 }
 
-ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
-  return boundary("_fused_adamw_", [&] { at::_ops::_fused_adamw_::call(list(self_, self__count), list(grads, grads_count), list(exp_avgs, exp_avgs_count), list(exp_avg_sqs, exp_avg_sqs_count), list(max_exp_avg_sqs, max_exp_avg_sqs_count), list(state_steps, state_steps_count), lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, {}, {}); });
+ct_status ct_op_silu_(ct_tensor *self_) {
+  return boundary("silu_", [&] { at::_ops::silu_::call(self_->value); });
+}
+
+ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
+  return boundary("_foreach_mul_.Tensor", [&] { at::_ops::_foreach_mul__Tensor::call(list(self_, self__count), other->value); });
+}
+
+ct_status ct_op_foreach_mul_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_mul.List", [&] { handOver(at::_ops::_foreach_mul_List::call(list(self_, self__count), list(other, other_count)), out, out_count); });
+}
+
+ct_status ct_op_foreach_sub_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_sub.List", [&] { handOver(at::_ops::_foreach_sub_List::call(list(self_, self__count), list(other, other_count), 1), out, out_count); });
+}
+
+ct_status ct_op_foreach_lerp__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensors1, size_t tensors1_count, ct_scalar weight) {
+  return boundary("_foreach_lerp_.Scalar", [&] { at::_ops::_foreach_lerp__Scalar::call(list(self_, self__count), list(tensors1, tensors1_count), ctorch::scalar(weight)); });
+}
+
+ct_status ct_op_foreach_copy_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *src, size_t src_count) {
+  return boundary("_foreach_copy_", [&] { at::_ops::_foreach_copy_::call(list(self_, self__count), list(src, src_count), false); });
 }
 
 }

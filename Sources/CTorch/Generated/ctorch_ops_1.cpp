@@ -3,7 +3,11 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_foreach_norm_ops.h>
+#include <ATen/ops/_foreach_add_ops.h>
+#include <ATen/ops/_foreach_addcmul_ops.h>
+#include <ATen/ops/_foreach_mul_ops.h>
+#include <ATen/ops/_foreach_sqrt_ops.h>
+#include <ATen/ops/_fused_adamw_ops.h>
 #include <ATen/ops/_upsample_bilinear2d_aa_ops.h>
 #include <ATen/ops/abs_ops.h>
 #include <ATen/ops/add_ops.h>
@@ -21,7 +25,6 @@
 #include <ATen/ops/index_select_ops.h>
 #include <ATen/ops/isfinite_ops.h>
 #include <ATen/ops/le_ops.h>
-#include <ATen/ops/leaky_relu_ops.h>
 #include <ATen/ops/lerp_ops.h>
 #include <ATen/ops/linalg_qr_ops.h>
 #include <ATen/ops/logical_not_ops.h>
@@ -51,7 +54,7 @@ using namespace ctorch;
 extern "C" {
 
 ct_status ct_op_add_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("add.Scalar", [&] { *out = own(at::_ops::add_Scalar::call(self_->value, scalar(other), 1)); });
+  return boundary("add.Scalar", [&] { *out = own(at::_ops::add_Scalar::call(self_->value, ctorch::scalar(other), 1)); });
 }
 
 ct_status ct_op_mul_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
@@ -59,7 +62,7 @@ ct_status ct_op_mul_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_te
 }
 
 ct_status ct_op_div_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("div.Scalar", [&] { *out = own(at::_ops::div_Scalar::call(self_->value, scalar(other))); });
+  return boundary("div.Scalar", [&] { *out = own(at::_ops::div_Scalar::call(self_->value, ctorch::scalar(other))); });
 }
 
 ct_status ct_op_abs(const ct_tensor *self_, ct_tensor **out) {
@@ -79,11 +82,11 @@ ct_status ct_op_cos(const ct_tensor *self_, ct_tensor **out) {
 }
 
 ct_status ct_op_clamp(const ct_tensor *self_, const ct_scalar *min, const ct_scalar *max, ct_tensor **out) {
-  return boundary("clamp", [&] { *out = own(at::_ops::clamp::call(self_->value, min ? std::optional<at::Scalar>(scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(scalar(*max)) : std::nullopt)); });
+  return boundary("clamp", [&] { *out = own(at::_ops::clamp::call(self_->value, min ? std::optional<at::Scalar>(ctorch::scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(ctorch::scalar(*max)) : std::nullopt)); });
 }
 
 ct_status ct_op_lerp_Scalar(const ct_tensor *self_, const ct_tensor *end, ct_scalar weight, ct_tensor **out) {
-  return boundary("lerp.Scalar", [&] { *out = own(at::_ops::lerp_Scalar::call(self_->value, end->value, scalar(weight))); });
+  return boundary("lerp.Scalar", [&] { *out = own(at::_ops::lerp_Scalar::call(self_->value, end->value, ctorch::scalar(weight))); });
 }
 
 ct_status ct_op_sigmoid(const ct_tensor *self_, ct_tensor **out) {
@@ -99,11 +102,11 @@ ct_status ct_op_softmax_int(const ct_tensor *self_, int64_t dim, const ct_dtype 
 }
 
 ct_status ct_op_ne_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("ne.Scalar", [&] { *out = own(at::_ops::ne_Scalar::call(self_->value, scalar(other))); });
+  return boundary("ne.Scalar", [&] { *out = own(at::_ops::ne_Scalar::call(self_->value, ctorch::scalar(other))); });
 }
 
 ct_status ct_op_le_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("le.Scalar", [&] { *out = own(at::_ops::le_Scalar::call(self_->value, scalar(other))); });
+  return boundary("le.Scalar", [&] { *out = own(at::_ops::le_Scalar::call(self_->value, ctorch::scalar(other))); });
 }
 
 ct_status ct_op_gt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
@@ -131,7 +134,7 @@ ct_status ct_op_min(const ct_tensor *self_, ct_tensor **out) {
 }
 
 ct_status ct_op_std_correction(const ct_tensor *self_, const int64_t *dim, size_t dim_count, const ct_scalar *correction, bool keepdim, ct_tensor **out) {
-  return boundary("std.correction", [&] { *out = own(at::_ops::std_correction::call(self_->value, dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), correction ? std::optional<at::Scalar>(scalar(*correction)) : std::nullopt, keepdim)); });
+  return boundary("std.correction", [&] { *out = own(at::_ops::std_correction::call(self_->value, dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), correction ? std::optional<at::Scalar>(ctorch::scalar(*correction)) : std::nullopt, keepdim)); });
 }
 
 ct_status ct_op_argmax(const ct_tensor *self_, const int64_t *dim, bool keepdim, ct_tensor **out) {
@@ -214,12 +217,28 @@ ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
   return boundary("mul_.Tensor", [&] { at::_ops::mul__Tensor::call(self_->value, other->value); });
 }
 
-ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
-  return boundary("leaky_relu_", [&] { at::_ops::leaky_relu_::call(self_->value, scalar(negative_slope)); });
+ct_status ct_op_lerp__Scalar(ct_tensor *self_, const ct_tensor *end, ct_scalar weight) {
+  return boundary("lerp_.Scalar", [&] { at::_ops::lerp__Scalar::call(self_->value, end->value, ctorch::scalar(weight)); });
 }
 
-ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
-  return boundary("_foreach_norm.Scalar", [&] { handOver(at::_ops::_foreach_norm_Scalar::call(list(self_, self__count), scalar(ord), {}), out, out_count); });
+ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
+  return boundary("_fused_adamw_", [&] { at::_ops::_fused_adamw_::call(list(self_, self__count), list(grads, grads_count), list(exp_avgs, exp_avgs_count), list(exp_avg_sqs, exp_avg_sqs_count), list(max_exp_avg_sqs, max_exp_avg_sqs_count), list(state_steps, state_steps_count), lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, {}, {}); });
+}
+
+ct_status ct_op_foreach_mul__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
+  return boundary("_foreach_mul_.Scalar", [&] { at::_ops::_foreach_mul__Scalar::call(list(self_, self__count), ctorch::scalar(scalar)); });
+}
+
+ct_status ct_op_foreach_add__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
+  return boundary("_foreach_add_.Scalar", [&] { at::_ops::_foreach_add__Scalar::call(list(self_, self__count), ctorch::scalar(scalar)); });
+}
+
+ct_status ct_op_foreach_addcmul__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
+  return boundary("_foreach_addcmul_.Scalar", [&] { at::_ops::_foreach_addcmul__Scalar::call(list(self_, self__count), list(tensor1, tensor1_count), list(tensor2, tensor2_count), ctorch::scalar(value)); });
+}
+
+ct_status ct_op_foreach_sqrt(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_sqrt", [&] { handOver(at::_ops::_foreach_sqrt::call(list(self_, self__count)), out, out_count); });
 }
 
 }

@@ -3,7 +3,11 @@
 
 #include "../boundary.h"
 
+#include <ATen/ops/_foreach_add_ops.h>
+#include <ATen/ops/_foreach_addcdiv_ops.h>
 #include <ATen/ops/_foreach_mul_ops.h>
+#include <ATen/ops/_foreach_norm_ops.h>
+#include <ATen/ops/_foreach_sign_ops.h>
 #include <ATen/ops/_upsample_bicubic2d_aa_ops.h>
 #include <ATen/ops/addmm_ops.h>
 #include <ATen/ops/all_ops.h>
@@ -21,6 +25,7 @@
 #include <ATen/ops/gelu_ops.h>
 #include <ATen/ops/group_norm_ops.h>
 #include <ATen/ops/le_ops.h>
+#include <ATen/ops/leaky_relu_ops.h>
 #include <ATen/ops/lerp_ops.h>
 #include <ATen/ops/linalg_eigh_ops.h>
 #include <ATen/ops/log_ops.h>
@@ -34,7 +39,6 @@
 #include <ATen/ops/reshape_ops.h>
 #include <ATen/ops/rsqrt_ops.h>
 #include <ATen/ops/select_ops.h>
-#include <ATen/ops/silu_ops.h>
 #include <ATen/ops/split_ops.h>
 #include <ATen/ops/stft_ops.h>
 #include <ATen/ops/sub_ops.h>
@@ -55,7 +59,7 @@ ct_status ct_op_sub_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_te
 }
 
 ct_status ct_op_mul_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("mul.Scalar", [&] { *out = own(at::_ops::mul_Scalar::call(self_->value, scalar(other))); });
+  return boundary("mul.Scalar", [&] { *out = own(at::_ops::mul_Scalar::call(self_->value, ctorch::scalar(other))); });
 }
 
 ct_status ct_op_reciprocal(const ct_tensor *self_, ct_tensor **out) {
@@ -63,7 +67,7 @@ ct_status ct_op_reciprocal(const ct_tensor *self_, ct_tensor **out) {
 }
 
 ct_status ct_op_pow_Tensor_Scalar(const ct_tensor *self_, ct_scalar exponent, ct_tensor **out) {
-  return boundary("pow.Tensor_Scalar", [&] { *out = own(at::_ops::pow_Tensor_Scalar::call(self_->value, scalar(exponent))); });
+  return boundary("pow.Tensor_Scalar", [&] { *out = own(at::_ops::pow_Tensor_Scalar::call(self_->value, ctorch::scalar(exponent))); });
 }
 
 ct_status ct_op_rsqrt(const ct_tensor *self_, ct_tensor **out) {
@@ -95,11 +99,11 @@ ct_status ct_op_gelu(const ct_tensor *self_, const char *approximate, ct_tensor 
 }
 
 ct_status ct_op_eq_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("eq.Scalar", [&] { *out = own(at::_ops::eq_Scalar::call(self_->value, scalar(other))); });
+  return boundary("eq.Scalar", [&] { *out = own(at::_ops::eq_Scalar::call(self_->value, ctorch::scalar(other))); });
 }
 
 ct_status ct_op_lt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("lt.Scalar", [&] { *out = own(at::_ops::lt_Scalar::call(self_->value, scalar(other))); });
+  return boundary("lt.Scalar", [&] { *out = own(at::_ops::lt_Scalar::call(self_->value, ctorch::scalar(other))); });
 }
 
 ct_status ct_op_le_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
@@ -107,7 +111,7 @@ ct_status ct_op_le_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_ten
 }
 
 ct_status ct_op_ge_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return boundary("ge.Scalar", [&] { *out = own(at::_ops::ge_Scalar::call(self_->value, scalar(other))); });
+  return boundary("ge.Scalar", [&] { *out = own(at::_ops::ge_Scalar::call(self_->value, ctorch::scalar(other))); });
 }
 
 ct_status ct_op_logical_and(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
@@ -179,7 +183,7 @@ ct_status ct_op_triu(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) 
 }
 
 ct_status ct_op_addmm(const ct_tensor *self_, const ct_tensor *mat1, const ct_tensor *mat2, ct_scalar beta, ct_scalar alpha, ct_tensor **out) {
-  return boundary("addmm", [&] { *out = own(at::_ops::addmm::call(self_->value, mat1->value, mat2->value, scalar(beta), scalar(alpha))); });
+  return boundary("addmm", [&] { *out = own(at::_ops::addmm::call(self_->value, mat1->value, mat2->value, ctorch::scalar(beta), ctorch::scalar(alpha))); });
 }
 
 ct_status ct_op_linalg_eigh(const ct_tensor *self_, ct_tensor **out0, ct_tensor **out1) {
@@ -207,19 +211,35 @@ ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output
 }
 
 ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
-  return boundary("fill_.Scalar", [&] { at::_ops::fill__Scalar::call(self_->value, scalar(value)); });
+  return boundary("fill_.Scalar", [&] { at::_ops::fill__Scalar::call(self_->value, ctorch::scalar(value)); });
 }
 
 ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
-  return boundary("mul_.Scalar", [&] { at::_ops::mul__Scalar::call(self_->value, scalar(other)); });
+  return boundary("mul_.Scalar", [&] { at::_ops::mul__Scalar::call(self_->value, ctorch::scalar(other)); });
 }
 
-ct_status ct_op_silu_(ct_tensor *self_) {
-  return boundary("silu_", [&] { at::_ops::silu_::call(self_->value); });
+ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
+  return boundary("leaky_relu_", [&] { at::_ops::leaky_relu_::call(self_->value, ctorch::scalar(negative_slope)); });
 }
 
-ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
-  return boundary("_foreach_mul_.Tensor", [&] { at::_ops::_foreach_mul__Tensor::call(list(self_, self__count), other->value); });
+ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_norm.Scalar", [&] { handOver(at::_ops::_foreach_norm_Scalar::call(list(self_, self__count), ctorch::scalar(ord), {}), out, out_count); });
+}
+
+ct_status ct_op_foreach_mul_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_mul.Scalar", [&] { handOver(at::_ops::_foreach_mul_Scalar::call(list(self_, self__count), ctorch::scalar(scalar)), out, out_count); });
+}
+
+ct_status ct_op_foreach_add__List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_scalar alpha) {
+  return boundary("_foreach_add_.List", [&] { at::_ops::_foreach_add__List::call(list(self_, self__count), list(other, other_count), ctorch::scalar(alpha)); });
+}
+
+ct_status ct_op_foreach_addcdiv__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
+  return boundary("_foreach_addcdiv_.Scalar", [&] { at::_ops::_foreach_addcdiv__Scalar::call(list(self_, self__count), list(tensor1, tensor1_count), list(tensor2, tensor2_count), ctorch::scalar(value)); });
+}
+
+ct_status ct_op_foreach_sign(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_sign", [&] { handOver(at::_ops::_foreach_sign::call(list(self_, self__count)), out, out_count); });
 }
 
 }

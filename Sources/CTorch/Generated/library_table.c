@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "c93ed3096b2809fa";
+const char ct_interface[] = "058483c36bf73fa9";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -36,6 +36,9 @@ void *const ct_functions[] = {
   (void *)ct_linear_quantised,
   (void *)ct_linear_adapted,
   (void *)ct_antialiased_snake,
+  (void *)ct_quantise_blockwise,
+  (void *)ct_dequantise_blockwise,
+  (void *)ct_adamw_8bit,
   (void *)ct_tensor_set_requires_grad,
   (void *)ct_grad,
   (void *)ct_grad_mode_get,
@@ -58,6 +61,15 @@ void *const ct_functions[] = {
   (void *)ct_cuda_device_count,
   (void *)ct_memory,
   (void *)ct_memory_reset_peak,
+  (void *)ct_store_connect,
+  (void *)ct_store_port,
+  (void *)ct_store_free,
+  (void *)ct_process_group_gloo,
+  (void *)ct_process_group_free,
+  (void *)ct_all_reduce,
+  (void *)ct_broadcast,
+  (void *)ct_all_gather,
+  (void *)ct_barrier,
   (void *)ct_op_add_Tensor,
   (void *)ct_op_add_Scalar,
   (void *)ct_op_sub_Tensor,
@@ -182,9 +194,22 @@ void *const ct_functions[] = {
   (void *)ct_op_mul__Tensor,
   (void *)ct_op_mul__Scalar,
   (void *)ct_op_clamp_,
+  (void *)ct_op_lerp__Scalar,
   (void *)ct_op_leaky_relu_,
   (void *)ct_op_silu_,
   (void *)ct_op_fused_adamw_,
   (void *)ct_op_foreach_norm_Scalar,
   (void *)ct_op_foreach_mul__Tensor,
+  (void *)ct_op_foreach_mul__Scalar,
+  (void *)ct_op_foreach_mul_Scalar,
+  (void *)ct_op_foreach_mul_List,
+  (void *)ct_op_foreach_add__Scalar,
+  (void *)ct_op_foreach_add__List,
+  (void *)ct_op_foreach_sub_List,
+  (void *)ct_op_foreach_addcmul__Scalar,
+  (void *)ct_op_foreach_addcdiv__Scalar,
+  (void *)ct_op_foreach_lerp__Scalar,
+  (void *)ct_op_foreach_sqrt,
+  (void *)ct_op_foreach_sign,
+  (void *)ct_op_foreach_copy_,
 };

@@ -150,6 +150,23 @@ ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const c
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up,
                                const ct_tensor *down, ct_tensor **out);
 
+// MARK: Numbers in 8 bits, by blocks of 256 (adamw8bit.cpp)
+
+/// Codes of numbers in a table of the 65,536 evenly spaced numbers in -1 ... 1, relative to the largest of each block.
+/// `table` uint8 [65536]; to codes, uint8 shaped as `x`, and the largest absolute numbers, float32 [blocks].
+ct_status ct_quantise_blockwise(const ct_tensor *x, const ct_tensor *table, ct_tensor **codes, ct_tensor **largest);
+/// The float32 numbers that codes stand for: `map` float32 [256].
+ct_status ct_dequantise_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out);
+
+/// A moment of Adam in 8 bits: its codes and the blocks' largest numbers, which a step changes, and their map and table.
+typedef struct ct_moment_8bit {
+  ct_tensor *codes, *largest;
+  const ct_tensor *map, *table;
+} ct_moment_8bit;
+/// Step number `step`, from 1, of Adam with decoupled weight decay.
+ct_status ct_adamw_8bit(ct_tensor *parameter, const ct_tensor *gradient, ct_moment_8bit first, ct_moment_8bit second, int64_t step,
+                        double learning_rate, double beta1, double beta2, double eps, double weight_decay);
+
 // MARK: Autograd
 
 ct_status ct_tensor_set_requires_grad(ct_tensor *tensor, bool requires_grad);
@@ -209,6 +226,35 @@ typedef struct ct_memory_statistics {
 /// Memory that tensors on the device hold: bytes asked for, not what an allocator keeps in reserve.
 ct_status ct_memory(ct_device device, ct_memory_statistics *out);
 ct_status ct_memory_reset_peak(ct_device device);
+
+// MARK: Process groups (distributed.cpp)
+
+typedef struct ct_store ct_store;
+typedef struct ct_process_group ct_process_group;
+
+/// A handle to the key-value store where `size` processes meet; its owner frees it with `ct_store_free`. The process that
+/// `listens` serves it as long as it keeps the handle (port 0: any free one); the others connect to `host` and `port`.
+/// Keys begin with `prefix`, so that groups can share a store. Errors are CT_COLLECTIVE here and below.
+ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_t size, const char *prefix,
+                           int64_t timeout_ms, ct_store **out);
+uint16_t ct_store_port(const ct_store *store);
+void ct_store_free(ct_store *store);
+
+/// Joins the processes that met in `store` (on `host`) to a group whose tensors are on the CPU; its owner frees it with
+/// `ct_process_group_free`. All of them call the collectives below in the same order. A collective that is not done after
+/// `timeout_ms` fails, and so does one whose peer went away; the group can't be used any more then.
+ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank, int32_t size, int64_t join_timeout_ms,
+                                int64_t timeout_ms, ct_process_group **out);
+void ct_process_group_free(ct_process_group *group);
+
+typedef enum ct_reduction { CT_SUM = 0, CT_MAX = 1 } ct_reduction;
+/// Writes the sum or maximum over the ranks to the contiguous `tensor` of each.
+ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction);
+/// Writes `root`'s elements to the contiguous `tensor` of each.
+ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root);
+/// Writes the elements of all ranks in their order to `out` [size, numel of tensor], both contiguous and of one type.
+ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out);
+ct_status ct_barrier(ct_process_group *group);
 
 #ifdef __cplusplus
 }

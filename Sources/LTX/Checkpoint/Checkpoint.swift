@@ -132,6 +132,7 @@ public struct Checkpoint: Sendable {
   ///   - freshAdapters: new adapters to train.
   ///   - trained: weights to train, `TrainedWeights.transformer(_:)`.
   ///   - streams: what is built. What belongs to the other stream is neither read nor trained.
+  ///   - training: the streams that a training pass has; nil for all that are built.
   ///   - generating: the streams that the loss is taken of; nil for all that are built. What can't change their loss is
   ///     not trained (`Streams.depend(on:)`).
   ///   - storage: how its matrices are kept in memory.
@@ -141,13 +142,16 @@ public struct Checkpoint: Sendable {
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
     freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil, streams: Streams = .both,
-    generating: Streams? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
+    training: Streams? = nil, generating: Streams? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
   ) throws -> Transformer {
     try require("transformer")
     let configuration = try TransformerConfiguration(config)
     let isFrozen = { @Sendable (key: String) in
       let name = key.dropFirst(Prefix.transformer.count + 1)
-      return !(generating ?? streams).depend(on: name, built: streams, blocks: configuration.blocks)
+      // What only other passes run is not trained.
+      let present = training ?? streams
+      return !LoRAPart(path: String(name)).isBuilt(present)
+        || !(generating ?? present).depend(on: name, built: present, blocks: configuration.blocks)
     }
     let root = weights(
       dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters?.excluding(isFrozen),

@@ -50,6 +50,10 @@ public struct AudioTokens: Sendable {
 public enum AudioCondition: Sendable {
   /// A latent of the whole sound that is kept where the mask [B, T] is 1: [B, Z, T, N].
   case masked(latent: Tensor, mask: Tensor, strength: Double)
+  /// The latent stands in the sound itself from a latent frame on: [B, Z, t, N].
+  case replace(latent: Tensor, frame: Int)
+  /// A sound that the model refers to, appended as tokens of its own, at its own time: [B, Z, t, N].
+  case reference(latent: Tensor)
 }
 
 /// The grid of a sound that is generated.
@@ -98,9 +102,30 @@ public struct AudioGrid: Sendable {
       case .masked(let latent, let mask, let strength):
         try requireFit(latent)
         try sequence.keep(AudioTokens.patchify(latent), where: mask, strength: strength)
+      case .replace(let latent, let frame):
+        let range = frame..<frame + (try count(latent))
+        guard range.lowerBound >= 0, range.upperBound <= frames else {
+          throw ModalityError(problem: "a sound of \(range.count) latent frames at \(frame) is not within \(frames)")
+        }
+        sequence.clean = try sequence.clean.replacing(range, with: AudioTokens.patchify(latent))
+        sequence.denoiseMask = try sequence.denoiseMask.replacing(range, with: .zeros([batch, range.count]))
+      case .reference(let latent):
+        try sequence.append(
+          AudioTokens.patchify(latent), positions: tokens.positions(batch: batch, frames: count(latent)),
+          strength: 1)
       }
     }
     return sequence
+  }
+
+  /// Latent frames of a part of a sound.
+  private func count(_ latent: Tensor) throws -> Int {
+    let shape = latent.shape
+    guard shape.count == 4, shape[0] == batch, shape[1] == channels, shape[2] > 0, shape[3] == bins else {
+      throw ModalityError(
+        problem: "a sound's latent has shape \(shape); expected [\(batch), \(channels), t, \(bins)]")
+    }
+    return shape[2]
   }
 
   private func requireFit(_ latent: Tensor) throws {

@@ -17,10 +17,13 @@ public struct Sampler: Sendable {
 
   public let transformer: Transformer
   public var method: Method
+  /// Mixed precision: the transformer alone is run under autocast to this type; nil for none.
+  public var autocast: DType?
 
-  public init(transformer: Transformer, method: Method = .euler) {
+  public init(transformer: Transformer, method: Method = .euler, autocast: DType? = nil) {
     self.transformer = transformer
     self.method = method
+    self.autocast = autocast
   }
 
   /// - Parameter sigmas: noise levels, one more than there are steps.
@@ -86,8 +89,12 @@ public struct Sampler: Sendable {
 
     let videoInput = try video.map { try modality($0, passes, sigma: sigma, isEnabled: predictsVideo) }
     let audioInput = try audio.map { try modality($0, passes, sigma: sigma, isEnabled: predictsAudio) }
-    let velocity = try transformer(
-      video: videoInput, audio: audioInput, perturbations: perturbations(passes, video, audio))
+    func predicted() throws -> (video: Tensor?, audio: Tensor?) {
+      try transformer(
+        video: videoInput, audio: audioInput, perturbations: perturbations(passes, video, audio))
+    }
+    let device = (videoInput ?? audioInput)?.latent.device ?? .cpu
+    let velocity = try autocast.map { try withAutocast($0, on: device, predicted) } ?? predicted()
     return Prediction(
       video: predictsVideo ? try combine(video, passes, videoInput, velocity.video) : last.video,
       audio: predictsAudio ? try combine(audio, passes, audioInput, velocity.audio) : last.audio)

@@ -79,6 +79,17 @@ public struct TextContexts: Sendable {
   public let audio: Tensor?
   /// [B, S], int64: all ones, for registers stand where padding was.
   public let mask: Tensor
+
+  public init(video: Tensor?, audio: Tensor?, mask: Tensor) {
+    self.video = video
+    self.audio = audio
+    self.mask = mask
+  }
+
+  /// The same on a device.
+  public func to(_ device: Device) throws -> TextContexts {
+    TextContexts(video: try video?.to(device), audio: try audio?.to(device), mask: try mask.to(device))
+  }
 }
 
 /// The connectors of both streams.

@@ -38,16 +38,34 @@ public struct TrainingExample: Sendable {
     self.audio = audio
   }
 
-  /// The loss of each sample, the streams' added: [B].
-  func loss(_ velocity: (video: Tensor?, audio: Tensor?)) throws -> Tensor {
-    let losses = [
-      try video.flatMap { stream in try velocity.video.flatMap { try stream.loss($0) } },
-      try audio.flatMap { stream in try velocity.audio.flatMap { try stream.loss($0) } },
-    ].compactMap { $0 }
-    guard let first = losses.first else {
+  /// The losses of each sample.
+  func losses(_ velocity: (video: Tensor?, audio: Tensor?)) throws -> SampleLosses {
+    try SampleLosses(
+      video: video.flatMap { stream in try velocity.video.flatMap { try stream.loss($0) } },
+      audio: audio.flatMap { stream in try velocity.audio.flatMap { try stream.loss($0) } })
+  }
+}
+
+/// The loss of each sample, [B], of each stream that has a target.
+public struct SampleLosses: Sendable {
+  public let video: Tensor?
+  public let audio: Tensor?
+
+  /// The streams' losses added: [B].
+  public let total: Tensor
+
+  /// - Throws: `ModalityError` where there is none.
+  init(video: Tensor?, audio: Tensor?) throws {
+    guard let first = video ?? audio else {
       throw ModalityError(problem: "there is nothing to train: no stream has a target")
     }
-    return try losses.dropFirst().reduce(first) { try $0 + $1 }
+    self.video = video
+    self.audio = audio
+    total = if let video, let audio { try video + audio } else { first }
+  }
+
+  func detached() throws -> SampleLosses {
+    try SampleLosses(video: video?.detach(), audio: audio?.detach())
   }
 }
 
@@ -72,31 +90,45 @@ public struct TrainingStep: Sendable {
       let velocity = try plan.inPrecision(on: device) {
         try transformer(video: example.video?.modality, audio: example.audio?.modality)
       }
-      return try example.loss(velocity)
+      return try example.losses(velocity).total
     }
   }
 
-  /// - Parameter scale: what the gradients are multiplied by, 1 / steps for accumulation.
+  /// What a forward and backward pass gives.
+  public struct Result: Sendable {
+    /// Before the step, without their graph.
+    public let losses: SampleLosses
+    /// Of the mean of `losses.total`, by parameter key.
+    public let gradients: [String: Tensor]
+    /// The forward pass alone; on a device that runs behind, the time to hand it over.
+    public let forwardSeconds: Double
+
+    public var loss: Tensor { losses.total }
+  }
+
+  /// - Parameter scale: what the gradients are multiplied by: the batch's share of all samples, for accumulation.
   /// - Returns: the loss per sample [B], and the gradients of its batch mean by parameter key.
-  public func callAsFunction(
-    _ example: TrainingExample, scale: Double = 1
-  ) throws -> (loss: Tensor, gradients: [String: Tensor]) {
+  public func callAsFunction(_ example: TrainingExample, scale: Double = 1) throws -> Result {
+    let start = ContinuousClock.now
     let device = try Self.device(of: example)
     let prepared = try plan.inPrecision(on: device) {
       try transformer.prepare(video: example.video?.modality, audio: example.audio?.modality)
     }
     let pass = try transformer.blocks.forward(prepared.states, prepared.conditioning, plan: plan)
     let velocity = try plan.inPrecision(on: device) { try transformer.finish(pass.output, prepared) }
-    let loss = try example.loss(velocity)
+    let losses = try example.losses(velocity)
+    let forward = (ContinuousClock.now - start) / .seconds(1)
 
     // Out: from the loss to the last block's output, and to what is trained in the transformer's ends.
     let outputs = pass.output.tensors
     let active = outputs.indices.filter { outputs[$0].requiresGrad }
     let ends = endParameters.map(\.tensor)
     var gradients: [String: Tensor] = [:]
-    guard !active.isEmpty || !ends.isEmpty else { return (loss, gradients) }
+    guard !active.isEmpty || !ends.isEmpty else {
+      return Result(losses: try losses.detached(), gradients: gradients, forwardSeconds: forward)
+    }
     let found = try grad(
-      of: [loss.mean() * scale], wrt: active.map { outputs[$0] } + ends, retainGraph: !ends.isEmpty)
+      of: [losses.total.mean() * scale], wrt: active.map { outputs[$0] } + ends, retainGraph: !ends.isEmpty)
     add(found.suffix(ends.count), to: &gradients)
     var outputGradients = [Tensor?](repeating: nil, count: outputs.count)
     for (position, index) in active.enumerated() { outputGradients[index] = found[position] }
@@ -114,7 +146,7 @@ public struct TrainingStep: Sendable {
         gradients[parameter.key] = try gradients[parameter.key].map { try $0 + gradient } ?? gradient
       }
     }
-    return (try loss.detach(), gradients)
+    return Result(losses: try losses.detached(), gradients: gradients, forwardSeconds: forward)
   }
 
   private func add(_ found: ArraySlice<Tensor?>, to gradients: inout [String: Tensor]) {

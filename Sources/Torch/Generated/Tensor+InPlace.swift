@@ -43,6 +43,11 @@ extension Tensor {
     }
   }
 
+  /// libtorch's `lerp_.Scalar`.
+  public func lerp_(to end: Tensor, _ weight: Scalar) throws {
+    try check(ct_op_lerp__Scalar(self.handle, end.handle, weight.c))
+  }
+
   /// libtorch's `leaky_relu_`.
   public func leakyReLU_(negativeSlope: Scalar = 0.01) throws {
     try check(ct_op_leaky_relu_(self.handle, negativeSlope.c))

@@ -48,4 +48,116 @@ extension Tensor {
       try check(ct_op_foreach_mul__Tensor(selfPointer, selfCount, other.handle))
     }
   }
+
+  /// libtorch's `_foreach_mul_.Scalar`.
+  public static func multiply_(_ self: [Tensor], by scalar: Scalar) throws {
+    try withHandles(self) { selfPointer, selfCount in
+      try check(ct_op_foreach_mul__Scalar(selfPointer, selfCount, scalar.c))
+    }
+  }
+
+  /// libtorch's `_foreach_mul.Scalar`.
+  public static func multiplied(_ self: [Tensor], by scalar: Scalar) throws -> [Tensor] {
+    try withHandles(self) { selfPointer, selfCount in
+      try produceList { ct_op_foreach_mul_Scalar(selfPointer, selfCount, scalar.c, $0, $1) }
+    }
+  }
+
+  /// libtorch's `_foreach_mul.List`.
+  public static func multiplied(_ self: [Tensor], by other: [Tensor]) throws -> [Tensor] {
+    try withHandles(self) { selfPointer, selfCount in
+      try withHandles(other) { otherPointer, otherCount in
+        try produceList { ct_op_foreach_mul_List(selfPointer, selfCount, otherPointer, otherCount, $0, $1) }
+      }
+    }
+  }
+
+  /// libtorch's `_foreach_add_.Scalar`.
+  public static func add_(_ self: [Tensor], _ scalar: Scalar) throws {
+    try withHandles(self) { selfPointer, selfCount in
+      try check(ct_op_foreach_add__Scalar(selfPointer, selfCount, scalar.c))
+    }
+  }
+
+  /// libtorch's `_foreach_add_.List`.
+  public static func add_(_ self: [Tensor], _ other: [Tensor], scale alpha: Scalar = 1) throws {
+    try withHandles(self) { selfPointer, selfCount in
+      try withHandles(other) { otherPointer, otherCount in
+        try check(ct_op_foreach_add__List(selfPointer, selfCount, otherPointer, otherCount, alpha.c))
+      }
+    }
+  }
+
+  /// libtorch's `_foreach_sub.List`.
+  public static func subtracting(_ self: [Tensor], _ other: [Tensor]) throws -> [Tensor] {
+    try withHandles(self) { selfPointer, selfCount in
+      try withHandles(other) { otherPointer, otherCount in
+        try produceList { ct_op_foreach_sub_List(selfPointer, selfCount, otherPointer, otherCount, $0, $1) }
+      }
+    }
+  }
+
+  /// libtorch's `_foreach_addcmul_.Scalar`.
+  public static func addProduct_(
+    _ self: [Tensor],
+    _ tensor1: [Tensor],
+    _ tensor2: [Tensor],
+    scale value: Scalar = 1
+  ) throws {
+    try withHandles(self) { selfPointer, selfCount in
+      try withHandles(tensor1) { tensor1Pointer, tensor1Count in
+        try withHandles(tensor2) { tensor2Pointer, tensor2Count in
+          try check(ct_op_foreach_addcmul__Scalar(selfPointer, selfCount, tensor1Pointer, tensor1Count, tensor2Pointer, tensor2Count, value.c))
+        }
+      }
+    }
+  }
+
+  /// libtorch's `_foreach_addcdiv_.Scalar`.
+  public static func addQuotient_(
+    _ self: [Tensor],
+    _ tensor1: [Tensor],
+    over tensor2: [Tensor],
+    scale value: Scalar = 1
+  ) throws {
+    try withHandles(self) { selfPointer, selfCount in
+      try withHandles(tensor1) { tensor1Pointer, tensor1Count in
+        try withHandles(tensor2) { tensor2Pointer, tensor2Count in
+          try check(ct_op_foreach_addcdiv__Scalar(selfPointer, selfCount, tensor1Pointer, tensor1Count, tensor2Pointer, tensor2Count, value.c))
+        }
+      }
+    }
+  }
+
+  /// libtorch's `_foreach_lerp_.Scalar`.
+  public static func lerp_(_ self: [Tensor], to tensors1: [Tensor], _ weight: Scalar) throws {
+    try withHandles(self) { selfPointer, selfCount in
+      try withHandles(tensors1) { tensors1Pointer, tensors1Count in
+        try check(ct_op_foreach_lerp__Scalar(selfPointer, selfCount, tensors1Pointer, tensors1Count, weight.c))
+      }
+    }
+  }
+
+  /// libtorch's `_foreach_sqrt`.
+  public static func squareRoots(_ self: [Tensor]) throws -> [Tensor] {
+    try withHandles(self) { selfPointer, selfCount in
+      try produceList { ct_op_foreach_sqrt(selfPointer, selfCount, $0, $1) }
+    }
+  }
+
+  /// libtorch's `_foreach_sign`.
+  public static func signs(_ self: [Tensor]) throws -> [Tensor] {
+    try withHandles(self) { selfPointer, selfCount in
+      try produceList { ct_op_foreach_sign(selfPointer, selfCount, $0, $1) }
+    }
+  }
+
+  /// libtorch's `_foreach_copy_`.
+  public static func copy_(_ self: [Tensor], _ src: [Tensor]) throws {
+    try withHandles(self) { selfPointer, selfCount in
+      try withHandles(src) { srcPointer, srcCount in
+        try check(ct_op_foreach_copy_(selfPointer, selfCount, srcPointer, srcCount))
+      }
+    }
+  }
 }

@@ -3,52 +3,71 @@ import Torch
 /// Which samples make up each batch of a run.
 ///
 /// The order is a function of the seed and the batch's number alone, so that a run that goes on needs no state of it.
-/// Samples of one shape are batched together; what does not fill a batch makes a smaller one.
-struct BatchOrder {
-  private let shapes: [[Int]]
+/// Samples of one key are batched together; what does not fill a batch makes a smaller one at the end of the epoch.
+///
+/// A batch of four is the two batches of two that a smaller batch size gives, as long as all samples have one key: so
+/// accumulation and ranks can stand in for a larger batch.
+struct BatchOrder: Sendable {
+  struct Batch: Sendable, Equatable {
+    /// Indices into the dataset.
+    var samples: [Int]
+    /// How many samples were shown before this batch, over all epochs.
+    var position: Int
+  }
+
+  private let keys: [[Int]]
   private let batchSize: Int
   private let seed: UInt64
-  private var epoch = -1
-  private var batches: [[Int]] = []
-
-  /// - Parameter shapes: of the samples' latents.
-  init(shapes: [[Int]], batchSize: Int, seed: UInt64) {
-    self.shapes = shapes
-    // A batch never holds more than there is.
-    self.batchSize = min(batchSize, max(shapes.count, 1))
-    self.seed = seed
-  }
-
+  /// The epochs that were asked for last: threads that read ahead come back to the one before.
+  private var epochs: [(number: Int, batches: [Batch])] = []
   /// Batches that show every sample once.
-  var batchesPerEpoch: Int {
-    Dictionary(grouping: shapes, by: { $0 }).values.reduce(0) { $0 + ($1.count + batchSize - 1) / batchSize }
+  let batchesPerEpoch: Int
+
+  /// - Parameters:
+  ///   - keys: of the samples; those of one key fit into one batch.
+  ///   - batchSize: at most as many as there are samples.
+  init(keys: [[Int]], batchSize: Int, seed: UInt64) {
+    self.keys = keys
+    self.batchSize = batchSize
+    self.seed = seed
+    batchesPerEpoch = Dictionary(grouping: keys, by: { $0 }).values.reduce(0) {
+      $0 + ($1.count + batchSize - 1) / batchSize
+    }
   }
 
-  /// The samples of a batch, counted from 0 over all epochs.
-  mutating func batch(_ number: Int) throws -> [Int] {
-    let (epoch, index) = number.quotientAndRemainder(dividingBy: batchesPerEpoch)
-    if epoch != self.epoch {
-      batches = try shuffled(Generator(seed: RandomSeed.mix(seed, "epoch", epoch)))
-      self.epoch = epoch
-    }
+  /// The epoch of a batch, and its number there; both from 0.
+  func position(of batch: Int) -> (epoch: Int, index: Int) {
+    let (epoch, index) = batch.quotientAndRemainder(dividingBy: batchesPerEpoch)
+    return (epoch, index)
+  }
+
+  /// A batch, counted from 0 over all epochs.
+  mutating func batch(_ number: Int) throws -> Batch {
+    let (epoch, index) = position(of: number)
+    if let known = epochs.first(where: { $0.number == epoch }) { return known.batches[index] }
+    let batches = try shuffled(Generator(seed: RandomSeed.mix(seed, "epoch", epoch)), epoch: epoch)
+    epochs = epochs.suffix(1) + [(epoch, batches)]
     return batches[index]
   }
 
-  private func shuffled(_ generator: Generator) throws -> [[Int]] {
-    let order: [Int] = try generator.permutation(shapes.count).array()
+  private func shuffled(_ generator: Generator, epoch: Int) throws -> [Batch] {
+    let order: [Int] = try generator.permutation(keys.count).array()
     var open: [[Int]: [Int]] = [:]
-    var result: [[Int]] = []
+    var groups: [[Int]] = []
     for sample in order {
-      let shape = shapes[sample]
-      open[shape, default: []].append(sample)
-      if let full = open[shape], full.count == batchSize {
-        result.append(full)
-        open[shape] = nil
+      let key = keys[sample]
+      open[key, default: []].append(sample)
+      if let full = open[key], full.count == batchSize {
+        groups.append(full)
+        open[key] = nil
       }
     }
     // The remainders come last, in an order that does not depend on hashing.
-    result += open.values.sorted { $0[0] < $1[0] }
-    let batchOrder: [Int] = try generator.permutation(result.count).array()
-    return batchOrder.map { result[$0] }
+    groups += open.values.sorted { $0[0] < $1[0] }
+    var position = epoch * keys.count
+    return groups.map { samples in
+      defer { position += samples.count }
+      return Batch(samples: samples, position: position)
+    }
   }
 }

@@ -1,4 +1,5 @@
-// C latent channels, F H W latent frames, rows, columns, S text tokens, Wv/Wa widths of the text features.
+// C latent channels, F H W latent frames, rows, columns, Z audio latent channels, T time steps, S text tokens, Wv/Wa
+// widths of the text features.
 
 import Datasets
 import Foundation
@@ -6,138 +7,204 @@ import LTX
 import TensorFiles
 import Torch
 
-/// One sample of a preprocessed dataset.
-public struct CachedSample: Sendable {
-  /// [C, F, H, W], normalised.
-  public let latents: Tensor
-  public let fps: Double
-  /// Before the connectors: [S, Wv].
-  public let videoFeatures: Tensor
-  /// [S, Wa]; nil where they are the video's.
-  public let audioFeatures: Tensor?
-  /// [S], int64, 0 on padding.
-  public let mask: Tensor
-}
-
 /// The cached latents and text features that `ltx preprocess`, or the official trainer's scripts, wrote.
 ///
-/// A sample is a file below `latents/` with one of the same relative name below `conditions/`; safetensors or `.pt`.
+/// A sample is a name that has a file in every folder that the strategy reads; safetensors or `.pt`.
 public struct PrecomputedDataset: Sendable {
   struct Entry: Sendable {
     /// Relative to the folders, without the extension.
     let name: String
-    let latents: String
-    let conditions: String
-    /// [C, F, H, W]
-    let shape: [Int]
+    /// By folder.
+    let files: [String: String]
+    /// By folder of latents: [C, F, H, W] or [Z, T, 16].
+    let shapes: [String: [Int]]
+    /// By folder of latents, of video.
+    let fps: [String: Double]
   }
 
   public let root: String
+  let strategies: StreamStrategies
   let entries: [Entry]
-  /// Latents without text features, which are left out.
-  public let unmatchedCount: Int
+  /// Names that some folders have and others lack, which are left out; by the first folder that lacks them.
+  public let unmatched: [String: [String]]
+
+  static let textFolder = "conditions"
 
   /// - Parameters:
   ///   - root: the dataset's folder, or its `.precomputed`.
-  ///   - latentsFolder: below the root.
+  ///   - strategies: which folders are read.
   /// - Throws: `DatasetError` when there is nothing to train on.
-  public init(root: String, latentsFolder: String = "latents") throws {
+  public init(root: String, strategies: StreamStrategies) throws {
     let nested = root + "/.precomputed"
     self.root = FileManager.default.fileExists(atPath: nested) ? nested : root
-    let latents = try CacheFolder.files(below: "\(self.root)/\(latentsFolder)")
-    let conditions = try CacheFolder.files(below: "\(self.root)/conditions")
+    self.strategies = strategies
+    let folders = Self.folders(strategies)
+    var files: [String: [String: String]] = [:]
+    for folder in folders { files[folder] = try CacheFolder.files(below: "\(self.root)/\(folder)") }
+
     var entries: [Entry] = []
-    for (name, path) in latents.sorted(by: { $0.key < $1.key }) {
-      guard let condition = conditions[name] ?? conditions[Self.legacyConditionName(name)] else { continue }
-      let shape = try SampleFile(path: path).tensorShape("latents")
-      guard shape.count == 4 else {
-        throw DatasetError(path: path, problem: "latents have shape \(shape); expected [C, F, H, W]")
+    var unmatched: [String: [String]] = [:]
+    let kinds = Self.latentFolders(strategies)
+    for name in (files[folders[0]] ?? [:]).keys.sorted() {
+      var own: [String: String] = [:]
+      for folder in folders {
+        own[folder] =
+          files[folder]?[name] ?? (folder == Self.textFolder ? files[folder]?[Self.legacyTextName(name)] : nil)
       }
-      entries.append(Entry(name: name, latents: path, conditions: condition, shape: shape))
+      if let missing = folders.first(where: { own[$0] == nil }) {
+        unmatched[missing, default: []].append(name)
+        continue
+      }
+      var shapes: [String: [Int]] = [:]
+      var fps: [String: Double] = [:]
+      for (folder, kind) in kinds {
+        guard let path = own[folder] else { continue }
+        let file = try SampleFile(path: path)
+        shapes[folder] = try Self.latentShape(file, kind)
+        if kind == .video { fps[folder] = try file.number("fps") ?? 24 }
+      }
+      entries.append(Entry(name: name, files: own, shapes: shapes, fps: fps))
     }
     guard !entries.isEmpty else {
+      let first = folders[0]
       throw DatasetError(
         path: self.root,
-        problem: latents.isEmpty
-          ? "there are no .safetensors or .pt files in \(latentsFolder)/; run `ltx preprocess` first"
-          : "none of the \(latents.count) files in \(latentsFolder)/ has a file of the same name in conditions/"
-      )
+        problem: files[first]?.isEmpty ?? true
+          ? "there are no .safetensors or .pt files in \(first)/; run `ltx preprocess` first"
+          : "none of the \(files[first]?.count ?? 0) files in \(first)/ has a file of the same name in "
+            + folders.dropFirst().map { $0 + "/" }.joined(separator: ", "))
     }
     self.entries = entries
-    unmatchedCount = latents.count - entries.count
+    self.unmatched = unmatched
+  }
+
+  private init(_ other: PrecomputedDataset, entries: [Entry]) {
+    (root, strategies, unmatched) = (other.root, other.strategies, other.unmatched)
+    self.entries = entries
+  }
+
+  /// The same dataset with some of its samples only.
+  func keeping(_ isKept: (Entry) -> Bool) -> PrecomputedDataset {
+    PrecomputedDataset(self, entries: entries.filter(isKept))
   }
 
   public var count: Int { entries.count }
+  public var unmatchedCount: Int { unmatched.values.reduce(0) { $0 + $1.count } }
 
-  /// Checks, by the headers of the files, that a model can read every sample's text features.
-  ///
-  /// - Parameters:
-  ///   - width: of the features that the model's connector takes.
-  ///   - model: for the message.
-  /// - Throws: `DatasetError` that names the first file that does not fit.
-  func requireTextFeatures(width: Int, model: String) throws {
-    var tokens: Int?
-    for entry in entries {
-      func fail(_ problem: String) -> DatasetError { DatasetError(path: entry.conditions, problem: problem) }
-      let file = try SampleFile(path: entry.conditions)
-      let features = try file.tensorShape(Self.videoFeatures(file))
-      guard features.count == 2, features[1] == width else {
-        throw fail(
-          "holds text features of shape \(features), but the model \(model) takes a width of \(width); preprocess the "
-            + "dataset with this model")
+  /// Samples that can be in one batch: all latents have the same shapes and frame rates.
+  var batchKeys: [[Int]] {
+    let folders = entries.first.map { $0.shapes.keys.sorted() } ?? []
+    return entries.map { entry in
+      folders.flatMap { folder in
+        (entry.shapes[folder] ?? []) + [Int(((entry.fps[folder] ?? 0) * 1000).rounded())]
       }
-      let mask = try file.tensorShape("prompt_attention_mask")
-      guard mask == [features[0]] else {
-        throw fail(
-          "holds a mask of shape \(mask) for \(features[0]) text tokens; preprocess the sample again")
-      }
-      guard features[0] == tokens ?? features[0] else {
-        throw fail(
-          "holds \(features[0]) text tokens, and \(entries[0].conditions) \(tokens ?? 0); preprocess the whole dataset "
-            + "with one text encoder")
-      }
-      tokens = features[0]
     }
   }
 
-  /// Samples that were cached with another model file, as far as their metadata tells; the official trainer's caches
-  /// tell nothing.
-  ///
-  /// - Parameter identity: `FileIdentity` of the model at hand.
-  func samplesOfAnotherModel(than identity: String) throws -> Int {
-    try entries.filter { entry in
-      try [entry.latents, entry.conditions].contains { path in
-        let model = try SampleFile(path: path).metadata["model"]
-        return model != nil && model != identity
-      }
-    }.count
+  /// Folders that a strategy reads: latents first, text last.
+  static func folders(_ strategies: StreamStrategies) -> [String] {
+    var folders: [String] = []
+    let own = [strategies.video?.latentsFolder, strategies.audio?.latentsFolder].compactMap { $0 }
+    for folder in own + strategies.conditionFolders + [textFolder] where !folders.contains(folder) {
+      folders.append(folder)
+    }
+    return folders
   }
 
-  /// What the video stream's features are called; older caches hold one tensor for both streams.
-  private static func videoFeatures(_ file: SampleFile) -> String {
-    file.has("video_prompt_embeds") ? "video_prompt_embeds" : "prompt_embeds"
+  static func latentFolders(_ strategies: StreamStrategies) -> [(folder: String, kind: LatentKind)] {
+    var result: [(folder: String, kind: LatentKind)] = []
+    for (strategy, kind) in [(strategies.video, LatentKind.video), (strategies.audio, .audio)] {
+      guard let strategy else { continue }
+      result.append((strategy.latentsFolder, kind))
+      result += strategy.conditions.compactMap(\.referenceFolder).map { ($0, kind) }
+    }
+    return result
   }
 
-  /// Reads a sample into memory.
-  public func sample(_ index: Int) throws -> CachedSample {
-    let entry = entries[index]
-    let latents = try SampleFile(path: entry.latents)
-    let conditions = try SampleFile(path: entry.conditions)
-    return CachedSample(
-      latents: try latents.tensor("latents"),
-      fps: try latents.number("fps") ?? 24,
-      videoFeatures: try conditions.tensor(Self.videoFeatures(conditions)),
-      audioFeatures: conditions.has("audio_prompt_embeds")
-        ? try conditions.tensor("audio_prompt_embeds") : nil,
-      mask: try conditions.tensor("prompt_attention_mask").to(.int64))
+  /// Older caches keep video as tokens, [F * H * W, C].
+  private static func latentShape(_ file: SampleFile, _ kind: LatentKind) throws -> [Int] {
+    let shape = try file.tensorShape("latents")
+    switch (kind, shape.count) {
+    case (.video, 4), (.audio, 3): return shape
+    case (.video, 2):
+      let size = try ["num_frames", "height", "width"].map { Int(try file.number($0) ?? 0) }
+      if size.reduce(1, *) == shape[0] { return [shape[1]] + size }
+      throw DatasetError(
+        path: file.path, problem: "holds \(shape[0]) tokens of latents, but says that they are \(size)")
+    default:
+      throw DatasetError(
+        path: file.path,
+        problem: "latents have shape \(shape); expected \(kind == .video ? "[C, F, H, W]" : "[Z, T, 16]")")
+    }
   }
 
   /// Older caches name `latent_7` and `condition_7`.
-  private static func legacyConditionName(_ name: String) -> String {
+  private static func legacyTextName(_ name: String) -> String {
     var parts = name.split(separator: "/").map(String.init)
     if let last = parts.last, last.hasPrefix("latent_") {
       parts[parts.count - 1] = "condition_" + last.dropFirst(7)
     }
     return parts.joined(separator: "/")
+  }
+
+  /// What the video stream's features are called; older caches hold one tensor for both streams.
+  static func videoFeatures(_ file: SampleFile) -> String {
+    file.has("video_prompt_embeds") ? "video_prompt_embeds" : "prompt_embeds"
+  }
+}
+
+/// One sample of a preprocessed dataset.
+public struct CachedSample: Sendable {
+  /// By folder: [C, F, H, W] or [Z, T, 16], normalised.
+  public let latents: [String: TrainingBatch.Latents]
+  /// By folder: [F, H, W] or [T].
+  public let masks: [String: Tensor]
+  /// Before the connectors: [S, Wv].
+  public let videoFeatures: Tensor
+  /// [S, Wa]; nil where they are the video's.
+  public let audioFeatures: Tensor?
+  /// [S], int64, 0 on padding.
+  public let textMask: Tensor
+}
+
+extension PrecomputedDataset {
+  /// Reads a sample into memory.
+  ///
+  /// - Throws: `DatasetError` for numbers that are none, which would ruin a run for good; `TensorFileError`.
+  public func sample(_ index: Int) throws -> CachedSample {
+    let entry = entries[index]
+    func file(_ folder: String) throws -> SampleFile {
+      guard let path = entry.files[folder] else {
+        throw DatasetError(path: root, problem: "\(entry.name) has no file in \(folder)/")
+      }
+      return try SampleFile(path: path)
+    }
+    var latents: [String: TrainingBatch.Latents] = [:]
+    for (folder, shape) in entry.shapes {
+      let source = try file(folder)
+      var tensor = try source.tensor("latents").to(.float32)
+      guard try tensor.isAllFinite() else {
+        throw DatasetError(
+          path: source.path,
+          problem: "holds latents that are not finite numbers; remove the file and run `ltx preprocess` again")
+      }
+      if tensor.shape.count == 2 { tensor = try tensor.transpose(0, 1).reshape(shape) }
+      latents[folder] = TrainingBatch.Latents(tensor, fps: entry.fps[folder] ?? 24)
+    }
+    var masks: [String: Tensor] = [:]
+    for folder in strategies.conditionFolders where entry.shapes[folder] == nil {
+      masks[folder] = try file(folder).tensor("mask").to(.float32)
+    }
+    let text = try file(Self.textFolder)
+    let features = try text.tensor(Self.videoFeatures(text))
+    guard try features.isAllFinite() else {
+      throw DatasetError(
+        path: text.path,
+        problem: "holds text features that are not finite numbers; remove the file and run `ltx preprocess` again")
+    }
+    return CachedSample(
+      latents: latents, masks: masks, videoFeatures: features,
+      audioFeatures: text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil,
+      textMask: try text.tensor("prompt_attention_mask").to(.int64))
   }
 }

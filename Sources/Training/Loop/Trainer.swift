@@ -1,199 +1,232 @@
 import BlockExecution
 import Datasets
+import TensorFiles
 import Foundation
 import LTX
 import NN
-import TensorFiles
 import Torch
+import Tracking
 
-/// Trains adapters on a preprocessed dataset, step by step, as a configuration says.
+/// Trains on a preprocessed dataset, step by step, as a configuration says.
 ///
 /// A run is a function of its configuration: the batches and the noise of a step follow from the seed and the step's
 /// number. A run that was killed therefore goes on exactly where its last stored state was.
 public final class Trainer {
   public let configuration: TrainingConfiguration
   public let dataset: PrecomputedDataset
+  /// Samples for the validation loss, which are not trained on.
+  public let heldOut: PrecomputedDataset?
   /// The trained tensors.
-  public let parameters: [Parameter]
+  public var parameters: [Parameter] { model.parameters }
   /// Samples whose cache was made with another model file.
   public let samplesOfAnotherModel: Int
-  /// Steps that an earlier start of the run has done.
-  public let completedSteps: Int
+  /// Steps that are done; an earlier start of the run may have done some.
+  public internal(set) var completedSteps = 0
 
-  private let device: Device
-  private let connectors: TextConnectors
-  /// What contexts are computed in; the frozen model's own type.
-  private let frozenDType: DType
-  private let step: TrainingStep
-  private let flowMatching: FlowMatching
-  private let optimizer: AdamW
-  private let schedule: LearningRateSchedule
-  private let folder: RunFolder
-  private let fingerprint: RunFingerprint
-  private var order: BatchOrder
+  let device: Device
+  let group: ProcessGroup
+  let model: TrainedModel
+  /// Held by tensors on the device once the model was there.
+  let loadedBytes: Int
+  let step: TrainingStep
+  let flowMatching: FlowMatching
+  let optimization: Optimization
+  let average: ExponentialMovingAverage?
+  let folder: RunFolder
+  let fingerprint: RunFingerprint
+  let validation: ValidationSampler?
+  let saves = SaveQueue()
+  let warn: @Sendable (String) -> Void
+  var order: BatchOrder
+  var skippedInARow = 0
+  var lossScale: LossScale?
+  var pacing = StatePacing()
+  /// Of Weights & Biases, from an earlier start.
+  public internal(set) var trackerRunID: String?
 
   /// Reads what a run needs, and checks that it fits together. Nothing is trained or written yet.
   ///
+  /// - Parameters:
+  ///   - group: the processes that train together.
+  ///   - makesSamples: whether validation samples are prepared, if the configuration has any.
+  ///   - warn: told what the user should know.
   /// - Throws: `ConfigurationProblems`, `DatasetError`, `WeightError`, `ConfigurationError`, `TensorFileError`, each
   ///   naming the file and the key.
-  public init(_ configuration: TrainingConfiguration, device: Device = .cpu) throws {
+  public init(
+    _ configuration: TrainingConfiguration, device: Device = .cpu, group: ProcessGroup = .single,
+    makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in }
+  ) throws {
     let c = configuration
-    self.configuration = c
-    self.device = device
+    (self.configuration, self.device, self.group, self.warn) = (c, device, group, warn)
     try device.prepare()
-    if let problem = OutputFolder.problem(c.outputFolder + "/checkpoints") {
-      throw c.problem(.outputFolder, "\(c.outputFolder) \(problem)")
+    if let problem = OutputFolder.problem(c.outputDir + "/checkpoints") {
+      throw c.problem("output_dir", "\(c.outputDir) \(problem)")
     }
-    guard FileManager.default.fileExists(atPath: c.dataRoot) else {
-      throw c.problem(.dataRoot, "\(c.dataRoot) does not exist; run `ltx preprocess` first")
+    let strategies = StreamStrategies(c.trainingStrategy)
+    let all = try PrecomputedDataset(root: c.data.preprocessedDataRoot, strategies: strategies)
+    (dataset, heldOut) = try Self.heldOut(c, of: all, strategies)
+    guard c.optimization.batchSize <= dataset.count else {
+      throw c.problem(
+        "optimization.batch_size",
+        "is \(c.optimization.batchSize), but there are \(dataset.count) samples to train on; set it to "
+          + "\(dataset.count) or less")
     }
-    dataset = try PrecomputedDataset(root: c.dataRoot, latentsFolder: c.latentsFolder)
-    let checkpoint = try Checkpoint(path: c.modelPath)
-    try checkpoint.require("transformer", "vae")
-    let text = try TextConfiguration(checkpoint.config)
-    let factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
-    let channels = try TransformerConfiguration(checkpoint.config).video.inputs
-    if let other = dataset.entries.first(where: { $0.shape[0] != channels }) {
-      throw DatasetError(
-        path: other.latents,
-        problem:
-          "holds latents of \(other.shape[0]) channels, but the model \(c.modelPath) takes \(channels); "
-          + "preprocess the dataset with this model")
-    }
-
-    try dataset.requireTextFeatures(width: text.video.width, model: c.modelPath)
-
-    frozenDType = c.mixedPrecision == .bf16 ? .bfloat16 : .float32
-    let seed = UInt64(c.seed)
-    let transformer: Transformer
-    do {
-      transformer = try checkpoint.transformer(
-        dtype: frozenDType, device: device,
-        freshAdapters: FreshAdapters(
-          targets: c.lora.targetModules, rank: c.lora.rank, alpha: Double(c.lora.alpha),
-          generator: Generator(seed: RandomSeed.mix(seed, "adapters"))),
-        streams: .video)
-    } catch let error as UnmatchedTarget {
-      let nearest = NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
-      throw c.problem(.targetModules, "\(error)\(nearest)")
-    }
-    parameters = transformer.parameters
-    connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: .video)
+    // The text encoder and the VAEs are gone before the transformer is loaded.
+    validation =
+      makesSamples && c.validation.interval != nil && !c.validation.samples.isEmpty
+      ? try ValidationSampler(c, dtype: TrainedModel.precision(c).frozen, device: device, warn: warn) : nil
+    let model = try TrainedModel(c, strategies, samples: validation?.streams, device: device)
+    self.model = model
+    loadedBytes = try device.memory().liveBytes
+    try dataset.requireFit(model, path: c.model.modelPath)
+    try heldOut?.requireFit(model, path: c.model.modelPath)
     step = TrainingStep(
-      transformer: transformer,
+      transformer: model.transformer,
       plan: ExecutionPlan(
-        blocks: transformer.configuration.blocks, activations: c.activations,
-        autocast: c.mixedPrecision == .bf16 ? .bfloat16 : nil))
+        blocks: model.transformer.configuration.blocks,
+        activations: c.optimization.enableGradientCheckpointing ? .recompute : .keep,
+        autocast: model.autocast))
     flowMatching = FlowMatching(
-      sampler: c.timestepSampling == .uniform ? .uniform : .shiftedLogitNormal,
-      firstFrameProbability: c.firstFrameProbability, factors: factors)
-    optimizer = try AdamW(parameters)
-    schedule =
-      c.scheduler == .constant
-      ? .constant : .linear(start: c.schedulerFactors.start, end: c.schedulerFactors.end, steps: c.steps)
+      strategies: strategies, sampler: try TimestepSampler(c), factors: model.factors,
+      referenceScale: try dataset.referenceScale())
+    optimization = try Optimization(model.parameters, c)
+    average = try c.optimization.emaDecay.map { try ExponentialMovingAverage(decay: $0, model.parameters) }
+    lossScale = c.acceleration.mixedPrecisionMode == .fp16 ? LossScale() : nil
     order = BatchOrder(
-      shapes: dataset.entries.map(\.shape), batchSize: c.batchSize, seed: RandomSeed.mix(seed, "order"))
-    folder = RunFolder(path: c.outputFolder)
-    let identity = try FileIdentity.identity(of: c.modelPath)
-    samplesOfAnotherModel = try dataset.samplesOfAnotherModel(than: identity)
+      keys: dataset.batchKeys, batchSize: c.optimization.batchSize,
+      seed: RandomSeed.mix(UInt64(c.seed), "order"))
+    folder = RunFolder(
+      path: c.outputDir, prefix: c.model.trainingMode == .lora ? "lora" : "model")
+    let identity = try FileIdentity.identity(of: model.checkpoint.files)
+    samplesOfAnotherModel = try all.samplesOfAnotherModel(than: identity)
     fingerprint = RunFingerprint(
-      c, model: identity, samples: dataset.entries.map(\.name))
-    completedSteps = c.ignoresEarlierRun ? 0 : try folder.restore(optimizer, fingerprint: fingerprint)
+      configuration: c.fingerprintValues, model: identity, samples: dataset.entries.map(\.name),
+      start: model.start, ranks: group.worldSize)
   }
 
-  /// Trains until the configured number of steps is done.
-  ///
-  /// - Parameter onStep: called after each step.
-  /// - Returns: the files of saved adapters, the final one last.
-  public func run(onStep: (StepMetrics) throws -> Void) throws -> [String] {
-    let c = configuration
-    try folder.create()
-    try folder.truncateMetrics(after: completedSteps)
-    let metricsFile = try folder.openMetrics()
-    defer { metricsFile.closeFile() }
-    var saved: [String] = []
-    // The adapters and two moments of each.
-    var pacing = StatePacing(bytes: 3 * parameters.reduce(0) { $0 + $1.tensor.byteCount })
-    for number in completedSteps..<max(c.steps, completedSteps) {
-      let metrics = try trainStep(number)
-      try onStep(metrics)
-      let line = try JSONEncoder.sorted.encode(metrics) + Data("\n".utf8)
-      try metricsFile.write(contentsOf: line)
-      let isLast = metrics.step == c.steps
-      if isLast || c.checkpointInterval.map({ metrics.step.isMultiple(of: $0) }) ?? false {
-        saved.append(try save(step: metrics.step))
-        try folder.pruneAdapters(keeping: c.keptCheckpoints, upTo: metrics.step)
-      }
-      try pacing.write(isForced: isLast) {
-        try folder.saveState(optimizer, step: metrics.step, fingerprint: fingerprint)
-      }
+  /// The held-out samples come from a folder of their own, or out of the dataset.
+  private static func heldOut(
+    _ c: TrainingConfiguration, of all: PrecomputedDataset, _ strategies: StreamStrategies
+  ) throws -> (PrecomputedDataset, PrecomputedDataset?) {
+    let options = c.validation.heldOut
+    guard options.interval != nil else { return (all, nil) }
+    if let root = options.preprocessedDataRoot {
+      let other = try PrecomputedDataset(root: root, strategies: strategies)
+      guard options.count > 0 else { return (all, other) }
+      return (all, HeldOutLoss.split(other, count: options.count, seed: UInt64(options.seed)).heldOut)
     }
-    if saved.isEmpty { saved.append(try save(step: completedSteps)) }
-    return saved
+    guard options.count > 0 else { return (all, nil) }
+    guard options.count < all.count else {
+      throw c.problem(
+        "validation.held_out.count",
+        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on")
+    }
+    let split = HeldOutLoss.split(all, count: options.count, seed: UInt64(options.seed))
+    return (split.training, split.heldOut)
   }
+
+  // MARK: Examples
 
   /// Samples of the dataset at noise and sigmas that are a function of the seed.
   public func example(samples: [Int], noiseSeed: UInt64) throws -> TrainingExample {
-    try example(samples, generator: Generator(seed: noiseSeed))
+    let batch = try dataset.load(BatchOrder.Batch(samples: samples, position: 0), number: 0)
+    let generators = try samples.map { try Generator(seed: RandomSeed.mix(noiseSeed, "sample", $0)) }
+    return try example(
+      batch,
+      flowMatching.draws(for: batch.batch, samples: generators, step: Generator(seed: noiseSeed)))
   }
 
-  /// The loss of the adapters as they are now, per sample: [B].
+  /// The loss of the model as it is now, per sample: [B].
   public func loss(_ example: TrainingExample) throws -> Tensor { try step.loss(example) }
 
+  func example(_ loaded: LoadedBatch, _ draws: TrainingDraws) throws -> TrainingExample {
+    let streams = try flowMatching.streams(loaded.batch.to(device), draws.to(device))
+    let contexts = try model.contexts(loaded.text, device: device)
+    func stream(_ noised: NoisedStream?, _ context: Tensor?) -> TrainingExample.Stream? {
+      guard let noised, let context else { return nil }
+      return noised.stream(context: context, contextMask: contexts.mask)
+    }
+    return TrainingExample(
+      video: stream(streams.video, contexts.video), audio: stream(streams.audio, contexts.audio))
+  }
+
+  // MARK: Steps
+
+  /// Batches that all ranks together take for one step.
+  var batchesPerStep: Int { configuration.optimization.gradientAccumulationSteps * group.worldSize }
+
   /// - Parameter number: of the step, from 0.
-  private func trainStep(_ number: Int) throws -> StepMetrics {
+  func trainStep(_ number: Int, _ loader: BatchLoader) throws -> StepRecord {
     let start = ContinuousClock.now
     let c = configuration
-    var gradients: [String: Tensor] = [:]
-    var loss = 0.0
-    for part in 0..<c.accumulationSteps {
-      let batch = number * c.accumulationSteps + part
-      let generator = try Generator(seed: RandomSeed.mix(UInt64(c.seed), "noise", batch))
-      let result = try step(
-        example(order.batch(batch), generator: generator), scale: 1 / Double(c.accumulationSteps))
-      for (key, gradient) in result.gradients {
-        gradients[key] = try gradients[key].map { try $0 + gradient } ?? gradient
+    let parts = c.optimization.gradientAccumulationSteps
+    let first = number * batchesPerStep
+    let sizes = try (first..<first + batchesPerStep).map { try order.batch($0).samples.count }
+    let total = sizes.reduce(0, +)
+    // Decisions on references are those of the whole step.
+    let seed = RandomSeed.mix(UInt64(c.seed), "step", number)
+    let references = try Generator(seed: seed)
+    var computation = StepComputation()
+    var dataSeconds = 0.0
+    for _ in 0..<parts {
+      let waiting = ContinuousClock.now
+      let loaded = try loader.next()
+      dataSeconds += (ContinuousClock.now - waiting) / .seconds(1)
+      references.reseed(seed)
+      let generators = try loaded.order.samples.indices.map {
+        try Generator(seed: RandomSeed.mix(UInt64(c.seed), "sample", loaded.order.position + $0))
       }
-      loss += try result.loss.mean().item() / Double(c.accumulationSteps)
+      let example = try example(
+        loaded, flowMatching.draws(for: loaded.batch, samples: generators, step: references))
+      let share = Double(loaded.batch.count) / Double(total) * (lossScale?.value ?? 1)
+      let result = try model.inPass(loaded.number) { try step(example, scale: share) }
+      try computation.add(result, example)
     }
-    let learningRate = c.learningRate * schedule.factor(at: number)
-    let norm = try GradientClipping.clip(parameters.compactMap { gradients[$0.key] }, to: c.maxGradientNorm)
-    guard loss.isFinite, norm.isFinite else {
-      throw TrainingError(
-        problem: "step \(number + 1): the loss is \(Self.shown(loss)) and the gradient's norm "
-          + "\(Self.shown(norm)); lower the learning rate or "
-          + "check the dataset for damaged samples")
-    }
-    try optimizer.step(gradients, learningRate: learningRate)
-    return StepMetrics(
-      step: number + 1, loss: loss, gradientNorm: norm, learningRate: learningRate,
-      seconds: (ContinuousClock.now - start) / .seconds(1), tensorBytes: try device.memory().liveBytes)
+    let passes = ContinuousClock.now
+    try computation.reduce(group, parameters, mostSamples: c.optimization.batchSize * parts)
+    let gradients = parameters.compactMap { computation.gradients[$0.key] }
+    if let lossScale { try Tensor.multiply_(gradients, by: .scalar(1 / lossScale.value, device: device)) }
+    let loss = computation.loss
+    let outcome = try optimization.apply(computation.gradients, loss: loss, at: number)
+    let skipped = outcome.skipped
+    if skipped == nil { try average?.update() }
+    skippedInARow = skipped == nil ? 0 : skippedInARow + 1
+    lossScale?.update(isFinite: skipped == nil)
+    completedSteps = number + 1
+    let end = ContinuousClock.now
+    let (epoch, index) = order.position(of: first + batchesPerStep)
+    let rates = outcome.learningRates
+    return StepRecord(
+      step: number + 1, epoch: Double(epoch) + Double(index) / Double(order.batchesPerEpoch), loss: loss,
+      sigmaLosses: computation.sigmaLosses, videoLoss: computation.videoLoss,
+      audioLoss: computation.audioLoss, gradientNorm: outcome.gradientNorm,
+      learningRate: rates.first ?? 0,
+      learningRates: rates.count > 1
+        ? Dictionary(uniqueKeysWithValues: zip(optimization.groupNames, rates)) : [:],
+      seconds: (end - start) / .seconds(1), dataSeconds: dataSeconds,
+      forwardSeconds: computation.forwardSeconds,
+      backwardSeconds: (passes - start) / .seconds(1) - dataSeconds - computation.forwardSeconds,
+      optimizerSeconds: (end - passes) / .seconds(1), samples: total,
+      tensorBytes: try device.memory().liveBytes, skipped: skipped)
   }
+}
 
-  /// Swift shows the bits of numbers that are none.
-  private static func shown(_ x: Double) -> String { x.isNaN ? "not a number" : "\(x)" }
-
-  private func example(_ samples: [Int], generator: Generator) throws -> TrainingExample {
-    let loaded = try samples.map { try dataset.sample($0) }
-    let latents = try Tensor.stack(loaded.map { try $0.latents.to(.float32) }).to(device)
-    let features = try Tensor.stack(loaded.map(\.videoFeatures)).to(device, frozenDType)
-    let mask = try Tensor.stack(loaded.map(\.mask)).to(device)
-    // The connectors are frozen: nothing of them is recorded.
-    let contexts = try withoutGrad {
-      try connectors(TextFeatures(video: features, audio: features, mask: mask))
-    }
-    guard let context = contexts.video else {
-      throw TrainingError(problem: "the connectors gave no video context")
-    }
-    return try flowMatching.example(
-      latents: latents, fps: loaded[0].fps, context: context, contextMask: contexts.mask, generator: generator
-    )
+extension TrainedModel {
+  /// Runs a forward and backward pass with dropout, if there is any.
+  func inPass<R>(_ number: Int, _ body: () throws -> R) rethrows -> R {
+    try dropout?.inPass(number, body) ?? body()
   }
+}
 
-  private func save(step number: Int) throws -> String {
-    try folder.saveAdapters(
-      parameters, scale: Double(configuration.lora.alpha) / Double(configuration.lora.rank), step: number,
-      dtype: configuration.savedPrecision == .bfloat16 ? .bfloat16 : .float32)
+extension TrainingDraws {
+  func to(_ device: Device) throws -> TrainingDraws {
+    func move(_ draws: StreamDraws?) throws -> StreamDraws? {
+      guard var draws else { return nil }
+      draws.sigma = try draws.sigma?.to(device)
+      draws.noise = try draws.noise?.to(device)
+      return draws
+    }
+    return TrainingDraws(video: try move(video), audio: try move(audio))
   }
 }
 
@@ -201,33 +234,6 @@ public final class Trainer {
 public struct TrainingError: Error, CustomStringConvertible, Sendable {
   public let problem: String
   public var description: String { problem }
-}
 
-/// Writes the state after every step, so that a killed run loses the step at hand; a state so large that this would
-/// take more than a twentieth of the time, less often.
-private struct StatePacing {
-  /// Smaller ones are in the page cache before they are noticed.
-  private static let alwaysWritten = 256 << 20
-  private let isAlwaysWritten: Bool
-  private var lastEnd = ContinuousClock.now
-  private var lastDuration = Duration.zero
-
-  init(bytes: Int) { isAlwaysWritten = bytes <= Self.alwaysWritten }
-
-  mutating func write(isForced: Bool, _ body: () throws -> Void) throws {
-    guard isForced || isAlwaysWritten || ContinuousClock.now - lastEnd >= lastDuration * 20 else { return }
-    let start = ContinuousClock.now
-    try body()
-    lastEnd = ContinuousClock.now
-    lastDuration = lastEnd - start
-  }
-}
-
-extension JSONEncoder {
-  /// Keys in a fixed order, so that equal values make equal lines.
-  fileprivate static var sorted: JSONEncoder {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = .sortedKeys
-    return encoder
-  }
+  public init(problem: String) { self.problem = problem }
 }

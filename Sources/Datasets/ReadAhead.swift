@@ -1,7 +1,7 @@
 import Foundation
 
 /// Makes the elements of a sequence on threads of its own, ahead of the one that is asked for.
-final class ReadAhead<Element: Sendable>: Sendable {
+public final class ReadAhead<Element: Sendable>: Sendable {
   private let queue: Queue
 
   /// What the threads and their owner share; the threads end soon after the owner is gone.
@@ -59,7 +59,7 @@ final class ReadAhead<Element: Sendable>: Sendable {
   ///   - capacity: how many elements may wait or be in the making beside the one that is asked for next.
   ///   - threads: how many elements are made at a time.
   ///   - make: called once for each of 0, 1, … up to `count`, on one of the threads.
-  init(count: Int, capacity: Int = 1, threads: Int = 1, _ make: @escaping @Sendable (Int) -> Element) {
+  public init(count: Int, capacity: Int = 1, threads: Int = 1, _ make: @escaping @Sendable (Int) -> Element) {
     let queue = Queue(count: count, capacity: max(capacity, threads))
     self.queue = queue
     for number in 0..<min(threads, count) {
@@ -75,5 +75,5 @@ final class ReadAhead<Element: Sendable>: Sendable {
   deinit { queue.abandon() }
 
   /// The next element, waited for. Call it `count` times at most.
-  func next() -> Element { queue.take() }
+  public func next() -> Element { queue.take() }
 }

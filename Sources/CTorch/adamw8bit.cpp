@@ -1,0 +1,208 @@
+// Numbers in 8 bits by blocks, and Adam whose moments are kept so (Dettmers et al., "8-bit Optimizers via Block-wise
+// Quantization", 2022).
+//
+// A step expands both moments, changes them, changes the parameter and packs the moments again. libtorch takes some thirty
+// passes over the data for it; where everything is float32 on the CPU, here it is one, block by block in the processor's cache,
+// with the same operations in the same order.
+
+#include "boundary.h"
+#include "kernels.h"
+
+#include <cmath>
+#include <limits>
+
+using namespace ctorch;
+
+namespace {
+
+constexpr int64_t blockSize = 256, mapSize = 256, tableSize = 65536;
+
+int64_t blockCount(int64_t count) { return (count + blockSize - 1) / blockSize; }
+
+const uint8_t *bytes(const at::Tensor &t) { return static_cast<const uint8_t *>(t.const_data_ptr()); }
+uint8_t *writableBytes(const at::Tensor &t) { return static_cast<uint8_t *>(t.mutable_data_ptr()); }
+float *writableNumbers(const at::Tensor &t) { return static_cast<float *>(t.mutable_data_ptr()); }
+
+// MARK: One block
+
+VECTORISED void expand(const uint8_t *codes, float largest, const float *map, int64_t count, float *out) {
+  for (int64_t i = 0; i < count; ++i)
+    out[i] = map[codes[i]] * largest;
+}
+
+/// - Returns: the block's largest absolute number.
+VECTORISED float pack(const float *x, const uint8_t *table, int64_t count, uint8_t *codes) {
+#pragma clang fp contract(off)
+  float largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const float a = std::fabs(x[i]);
+    largest = largest < a ? a : largest;
+  }
+  const float inverse = 1 / largest;
+  int32_t places[blockSize];
+  for (int64_t i = 0; i < count; ++i) {
+    float n = x[i] * inverse;
+    // What is no number, as in a block of zeros, becomes -1 and has the first code.
+    n = n > -1 ? n : -1;
+    n = n < 1 ? n : 1;
+    places[i] = static_cast<int32_t>(std::fma((n + 1) * 0.5f, static_cast<float>(tableSize - 1), 0.5f));
+  }
+  for (int64_t i = 0; i < count; ++i)
+    codes[i] = table[places[i]];
+  return largest;
+}
+
+/// The numbers of a step, as float32 where libtorch's operations take them so.
+struct AdamW {
+  float beta1, oneMinusBeta1, beta2, oneMinusBeta2, correction2, eps, kept, rate;
+
+  AdamW(int64_t step, double learningRate, double beta1, double beta2, double eps, double weightDecay)
+      : beta1(static_cast<float>(beta1)), oneMinusBeta1(static_cast<float>(1 - beta1)), beta2(static_cast<float>(beta2)),
+        oneMinusBeta2(static_cast<float>(1 - beta2)),
+        correction2(static_cast<float>(std::sqrt(1 - std::pow(beta2, static_cast<double>(step))))), eps(static_cast<float>(eps)),
+        kept(static_cast<float>(1 - learningRate * weightDecay)),
+        rate(static_cast<float>(-learningRate / (1 - std::pow(beta1, static_cast<double>(step))))) {}
+};
+
+VECTORISED void update(const AdamW &a, const float *gradient, int64_t count, float *first, float *second, float *parameter) {
+#pragma clang fp contract(off)
+  for (int64_t i = 0; i < count; ++i) {
+    const float g = gradient[i];
+    first[i] = std::fma(g, a.oneMinusBeta1, first[i] * a.beta1);
+    second[i] = second[i] * a.beta2 + a.oneMinusBeta2 * g * g;
+    const float root = std::sqrt(second[i]) / a.correction2 + a.eps;
+    parameter[i] = parameter[i] * a.kept + a.rate * first[i] / root;
+  }
+}
+
+// MARK: With libtorch's operations
+
+at::Tensor expanded(const at::Tensor &codes, const at::Tensor &largest, const at::Tensor &map) {
+  const at::Tensor values = map.index_select(0, codes.flatten().to(at::kInt));
+  return (values * largest.repeat_interleave(blockSize).narrow(0, 0, values.numel())).view(codes.sizes());
+}
+
+std::pair<at::Tensor, at::Tensor> packed(const at::Tensor &x, const at::Tensor &table) {
+  const int64_t count = x.numel(), blocks = blockCount(count);
+  const at::Tensor rows = at::constant_pad_nd(x.to(at::kFloat).flatten(), {0, blocks * blockSize - count}).view({blocks, blockSize});
+  const at::Tensor largest = rows.abs().amax({1});
+  const at::Tensor n = at::nan_to_num(rows * largest.reciprocal().unsqueeze(1), -1, 1, -1).clamp(-1, 1);
+  // In float64 up to the last rounding, as the fused operation of the kernel.
+  const at::Tensor places = ((n + 1) * 0.5).to(at::kDouble).mul_(tableSize - 1).add_(0.5).to(at::kFloat).to(at::kInt);
+  return {table.index_select(0, places.flatten()).narrow(0, 0, count).view(x.sizes()), largest};
+}
+
+// MARK: Checks
+
+void requireTable(const at::Tensor &table) {
+  TORCH_CHECK(table.scalar_type() == at::kByte && table.dim() == 1 && table.size(0) == tableSize && table.is_contiguous(),
+              "quantise: the table must be uint8 of ", tableSize, " codes, not ", table.sizes());
+}
+
+void requireQuantised(const at::Tensor &codes, const at::Tensor &largest, const at::Tensor &map) {
+  TORCH_CHECK(codes.scalar_type() == at::kByte && codes.is_contiguous(), "dequantise: codes must be uint8, and contiguous");
+  TORCH_CHECK(largest.scalar_type() == at::kFloat && largest.dim() == 1 && largest.size(0) == blockCount(codes.numel()) &&
+                  largest.is_contiguous(),
+              "dequantise: ", codes.numel(), " codes go with ", blockCount(codes.numel()), " blocks, not ", largest.sizes());
+  TORCH_CHECK(map.scalar_type() == at::kFloat && map.dim() == 1 && map.size(0) == mapSize && map.is_contiguous(),
+              "dequantise: the map must be float32 of ", mapSize, " numbers, not ", map.sizes());
+}
+
+struct Moment {
+  at::Tensor codes, largest, map, table;
+
+  explicit Moment(const ct_moment_8bit &m) : codes(m.codes->value), largest(m.largest->value), map(m.map->value), table(m.table->value) {
+    requireQuantised(codes, largest, map);
+    requireTable(table);
+  }
+};
+
+bool isFast(const at::Tensor &t) { return isPlain(t) && t.is_contiguous(); }
+
+} // namespace
+
+extern "C" {
+
+ct_status ct_quantise_blockwise(const ct_tensor *x_, const ct_tensor *table_, ct_tensor **codes, ct_tensor **largest) {
+  return boundary("quantise_blockwise", [&] {
+    const at::Tensor &x = x_->value, &table = table_->value;
+    requireTable(table);
+    TORCH_CHECK(x.numel() > 0, "quantise: there are no numbers");
+    if (!isFast(x) || !table.is_cpu()) {
+      auto [c, l] = packed(x, table);
+      *codes = own(c);
+      *largest = own(l);
+      return;
+    }
+    const int64_t count = x.numel(), blocks = blockCount(count);
+    const at::Tensor c = at::empty(x.sizes(), x.options().dtype(at::kByte)), l = at::empty({blocks}, x.options());
+    const float *in = numbers(x);
+    forRows(blocks, blockSize, [&](int64_t first, int64_t last) {
+      for (int64_t block = first; block < last; ++block) {
+        const int64_t start = block * blockSize;
+        writableNumbers(l)[block] =
+            pack(in + start, bytes(table), std::min(blockSize, count - start), writableBytes(c) + start);
+      }
+    });
+    *codes = own(c);
+    *largest = own(l);
+  });
+}
+
+ct_status ct_dequantise_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out) {
+  return boundary("dequantise_blockwise", [&] {
+    requireQuantised(codes->value, largest->value, map->value);
+    *out = own(expanded(codes->value, largest->value, map->value));
+  });
+}
+
+ct_status ct_adamw_8bit(ct_tensor *parameter_, const ct_tensor *gradient_, ct_moment_8bit first_, ct_moment_8bit second_, int64_t step,
+                        double learningRate, double beta1, double beta2, double eps, double weightDecay) {
+  return boundary("adamw_8bit", [&] {
+    at::NoGradGuard noGrad;
+    at::Tensor parameter = parameter_->value;
+    const at::Tensor &gradient = gradient_->value;
+    const Moment first(first_), second(second_);
+    TORCH_CHECK(step > 0, "adamw_8bit: steps count from 1, not ", step);
+    for (const at::Tensor &t : {gradient, first.codes, second.codes})
+      TORCH_CHECK(t.sizes() == parameter.sizes(), "adamw_8bit: the parameter is ", parameter.sizes(), ", but not ", t.sizes());
+
+    if (isFast(parameter) && isFast(gradient) && first.codes.is_cpu() && second.codes.is_cpu()) {
+      const AdamW numbersOfStep(step, learningRate, beta1, beta2, eps, weightDecay);
+      const int64_t count = parameter.numel();
+      const float *g = numbers(gradient), *map1 = numbers(first.map), *map2 = numbers(second.map);
+      const uint8_t *table1 = bytes(first.table), *table2 = bytes(second.table);
+      float *p = writable(parameter), *largest1 = writableNumbers(first.largest), *largest2 = writableNumbers(second.largest);
+      uint8_t *codes1 = writableBytes(first.codes), *codes2 = writableBytes(second.codes);
+      forRows(blockCount(count), blockSize, [&](int64_t begin, int64_t end) {
+        float m[blockSize], v[blockSize];
+        for (int64_t block = begin; block < end; ++block) {
+          const int64_t start = block * blockSize, length = std::min(blockSize, count - start);
+          expand(codes1 + start, largest1[block], map1, length, m);
+          expand(codes2 + start, largest2[block], map2, length, v);
+          update(numbersOfStep, g + start, length, m, v, p + start);
+          largest1[block] = pack(m, table1, length, codes1 + start);
+          largest2[block] = pack(v, table2, length, codes2 + start);
+        }
+      });
+      return;
+    }
+
+    const at::Tensor g = gradient.to(at::kFloat), p = parameter.to(at::kFloat);
+    const at::Tensor m = expanded(first.codes, first.largest, first.map).mul_(beta1).add_(g, 1 - beta1);
+    const at::Tensor v = expanded(second.codes, second.largest, second.map).mul_(beta2).addcmul_(g, g, 1 - beta2);
+    const double t = static_cast<double>(step);
+    const at::Tensor root = v.sqrt().div_(std::sqrt(1 - std::pow(beta2, t))).add_(eps);
+    if (weightDecay > 0)
+      p.mul_(1 - learningRate * weightDecay);
+    p.addcdiv_(m, root, -learningRate / (1 - std::pow(beta1, t)));
+    if (!p.is_same(parameter))
+      parameter.copy_(p);
+    for (const auto &[moment, values] : {std::pair(&first, m), std::pair(&second, v)}) {
+      const auto [codes, largest] = packed(values, moment->table);
+      moment->codes.copy_(codes);
+      moment->largest.copy_(largest);
+    }
+  });
+}
+}

@@ -1,0 +1,138 @@
+// Process groups: a store where the ranks meet, and collectives between them.
+
+#include "boundary.h"
+
+// The headers of Gloo are Debian's; its code is inside of libtorch_cpu.so.
+#define USE_C10D_GLOO
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include <cstdlib>
+
+using namespace ctorch;
+
+struct ct_store {
+  c10::intrusive_ptr<c10d::Store> value;
+  uint16_t port;
+};
+
+struct ct_process_group {
+  c10::intrusive_ptr<c10d::Backend> value;
+  std::chrono::milliseconds timeout;
+};
+
+namespace {
+
+/// Gloo and the store throw plain runtime errors of many kinds. All but memory that ran out is a failed collective.
+template <class Body> ct_status collective(const char *operation, Body &&body) noexcept {
+  const ct_status status = boundary(operation, body);
+  if (status == CT_OK || status == CT_OUT_OF_MEMORY)
+    return status;
+  return record(CT_COLLECTIVE, operation, std::string(ct_last_error()));
+}
+
+bool isLoopback(const std::string &host) { return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0; }
+
+/// Waits until all ranks have come to the store, so that the error can name those that have not.
+void meet(c10d::Store &store, int rank, int size, std::chrono::milliseconds timeout) {
+  const auto key = [](int other) { return "joined/" + std::to_string(other); };
+  store.set(key(rank), "1");
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  for (int other = 0; other < size; ++other) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    try {
+      store.wait({key(other)}, std::max(left, std::chrono::milliseconds(1)));
+    } catch (const c10::DistStoreError &) {
+      std::string missing;
+      for (int absent = other; absent < size; ++absent)
+        if (!store.check({key(absent)}))
+          missing += (missing.empty() ? "" : ", ") + std::to_string(absent);
+      C10_THROW_ERROR(DistStoreError, "of " + std::to_string(size) + " processes, these ranks did not join within " +
+                                          std::to_string(timeout.count() / 1000.0).substr(0, 5) + " s: " + missing);
+    }
+  }
+}
+
+/// The elements as bytes. A view, so the tensor must be contiguous.
+at::Tensor bytes(const at::Tensor &tensor) { return tensor.view({-1}).view(at::kByte); }
+
+} // namespace
+
+extern "C" {
+
+ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_t size, const char *prefix,
+                           int64_t timeout_ms, ct_store **out) {
+  return collective("store", [&] {
+    c10d::TCPStoreOptions options;
+    options.port = port;
+    options.isServer = listens;
+    options.numWorkers = static_cast<size_t>(size);
+    options.timeout = std::chrono::milliseconds(timeout_ms);
+    // `meet` waits, and knows who is missing.
+    options.waitWorkers = false;
+    auto store = c10::make_intrusive<c10d::TCPStore>(host, options);
+    const uint16_t bound = store->getPort();
+    *out = new ct_store{c10::make_intrusive<c10d::PrefixStore>(prefix, std::move(store)), bound};
+  });
+}
+
+uint16_t ct_store_port(const ct_store *store) { return store->port; }
+
+void ct_store_free(ct_store *store) { delete store; }
+
+ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank, int32_t size, int64_t join_timeout_ms,
+                                int64_t timeout_ms, ct_process_group **out) {
+  return collective("process_group", [&] {
+    const std::chrono::milliseconds joining(join_timeout_ms);
+    meet(*store->value, rank, size, joining);
+    // GLOO_SOCKET_IFNAME chooses the network; else ranks that meet on this machine need no other.
+    auto options = c10d::ProcessGroupGloo::Options::create(joining);
+    if (!std::getenv("GLOO_SOCKET_IFNAME") && isLoopback(host))
+      options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(host));
+    else
+      options = c10d::ProcessGroupGloo::Options::create_default(joining);
+    *out = new ct_process_group{c10::make_intrusive<c10d::ProcessGroupGloo>(store->value, rank, size, options),
+                                std::chrono::milliseconds(timeout_ms)};
+  });
+}
+
+void ct_process_group_free(ct_process_group *group) { delete group; }
+
+ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction) {
+  return collective("all_reduce", [&] {
+    c10d::AllreduceOptions options;
+    options.reduceOp = reduction == CT_MAX ? c10d::ReduceOp::MAX : c10d::ReduceOp::SUM;
+    options.timeout = group->timeout;
+    std::vector<at::Tensor> tensors{tensor->value};
+    group->value->allreduce(tensors, options)->wait();
+  });
+}
+
+ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root) {
+  return collective("broadcast", [&] {
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    options.timeout = group->timeout;
+    std::vector<at::Tensor> tensors{bytes(tensor->value)};
+    group->value->broadcast(tensors, options)->wait();
+  });
+}
+
+ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out) {
+  return collective("all_gather", [&] {
+    c10d::AllgatherOptions options;
+    options.timeout = group->timeout;
+    at::Tensor all = bytes(out->value), mine = bytes(tensor->value);
+    group->value->_allgather_base(all, mine, options)->wait();
+  });
+}
+
+ct_status ct_barrier(ct_process_group *group) {
+  return collective("barrier", [&] {
+    c10d::BarrierOptions options;
+    options.timeout = group->timeout;
+    group->value->barrier(options)->wait();
+  });
+}
+}

@@ -1,0 +1,39 @@
+import LTX
+import Torch
+
+/// What generations that follow each other share: a transformer that is there already, such as one that is being trained, and
+/// decoders, which are loaded when the first one needs them and freed with this object.
+public final class SharedModels {
+  public let transformer: Transformer
+  /// Mixed precision: the transformer is run under autocast to this type, as in training; nil for none.
+  public let autocast: DType?
+  private var video: VideoDecoder?
+  private var audio: AudioDecoder?
+  private var loadedVocoder: Vocoder?
+
+  public init(transformer: Transformer, autocast: DType? = nil) {
+    self.transformer = transformer
+    self.autocast = autocast
+  }
+
+  /// Lets go of the decoders: they are loaded again when they are needed.
+  public func freeDecoders() { (video, audio, loadedVocoder) = (nil, nil, nil) }
+
+  func videoDecoder(_ load: () throws -> VideoDecoder) throws -> VideoDecoder {
+    let decoder = try video ?? load()
+    video = decoder
+    return decoder
+  }
+
+  func audioDecoder(_ load: () throws -> AudioDecoder) throws -> AudioDecoder {
+    let decoder = try audio ?? load()
+    audio = decoder
+    return decoder
+  }
+
+  func vocoder(_ load: () throws -> Vocoder) throws -> Vocoder {
+    let vocoder = try loadedVocoder ?? load()
+    loadedVocoder = vocoder
+    return vocoder
+  }
+}

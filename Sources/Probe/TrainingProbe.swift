@@ -1,0 +1,116 @@
+import BlockExecution
+import LTX
+import NN
+import Torch
+import Training
+
+func probeTimestepSampler(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
+  let tokens = try inputs.integer("tokens")
+  guard tokens > 0 else { throw ProbeError("tokens is \(tokens); it must be positive") }
+  let sigmas = try TimestepSampler.shiftedLogitNormal().sigmas(
+    normal: inputs.float("normal", "n"), uniform: inputs.float("uniform", "n"),
+    probability: inputs.float("probability", "n"), tokens: tokens)
+  return [("sigmas", sigmas)]
+}
+
+func probeTrainingInputs(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
+  let configuration = try options.trainingConfiguration()
+  let strategies = StreamStrategies(configuration.trainingStrategy)
+  let factors = try Checkpoint(path: options.requireModel()).videoCompression()
+  var reader = TrainingBatchInputs(inputs, strategies: strategies, options: options)
+  let batch = try reader.batch(prefix: "")
+  let draws = try reader.draws(batch)
+  let flow = try FlowMatching(
+    strategies: reader.present(batch), sampler: TimestepSampler(configuration),
+    factors: factors, referenceScale: reader.referenceScale(batch))
+  let streams = try flow.streams(batch, draws)
+  var outputs: [(key: String, tensor: Tensor)] = []
+  for (name, stream) in [("video", streams.video), ("audio", streams.audio)] {
+    guard let stream else { continue }
+    outputs += [
+      ("\(name).latent", stream.latent), ("\(name).sigma", stream.sigma),
+      ("\(name).timesteps", try stream.timesteps.expand(Array(stream.latent.shape.prefix(2)))),
+      ("\(name).positions", stream.positions),
+    ]
+    if let target = stream.target { outputs.append(("\(name).target", target)) }
+    if let mask = stream.lossMask { outputs.append(("\(name).loss_mask", try mask.to(.int64))) }
+  }
+  return outputs
+}
+
+func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
+  let configuration = try options.trainingConfiguration()
+  let checkpoint = try Checkpoint(path: options.requireModel())
+  let strategies = StreamStrategies(configuration.trainingStrategy)
+  guard let lora = configuration.lora else {
+    throw ProbeError("\(configuration.source.file): the section lora is missing; the run trains adapters")
+  }
+  guard options.loras.count == 1, let initial = options.loras.first else {
+    throw ProbeError("training-run needs exactly one --lora FILE, the initial adapters")
+  }
+  var adapters = AdapterSet()
+  try LoRAFile(path: initial.path).add(
+    to: &adapters, strength: initial.strength * Double(lora.alpha) / Double(lora.rank), dtype: .float32,
+    device: options.device, isTrained: true)
+  let transformer = try checkpoint.transformer(
+    dtype: options.dtype, device: options.device, adapters: adapters)
+  let step = TrainingStep(
+    transformer: transformer,
+    plan: ExecutionPlan(
+      blocks: transformer.configuration.blocks,
+      activations: configuration.optimization.enableGradientCheckpointing ? .recompute : .keep,
+      autocast: options.dtype == .float32 ? nil : options.dtype))
+  let optimization = try Optimization(transformer.parameters, configuration)
+
+  let order = try inputs.int("order", "steps").array(of: Int.self)
+  var reader = TrainingBatchInputs(inputs, strategies: strategies, options: options)
+  var batches: [Int: (batch: TrainingBatch, video: Tensor?, audio: Tensor?)] = [:]
+  for number in Set(order).sorted() {
+    let batch = try reader.batch(prefix: "data.\(number).")
+    batches[number] = (
+      batch, try batch.video.map { _ in try reader.context("data.\(number).video", "Sv Wv") },
+      try batch.audio.map { _ in try reader.context("data.\(number).audio", "Sa Wa") }
+    )
+  }
+  var losses: [Float] = []
+  var norms: [Float] = []
+  var rates: [Float] = []
+  let factors = try checkpoint.videoCompression()
+  for (index, number) in order.enumerated() {
+    guard let (batch, video, audio) = batches[number] else { continue }
+    let flow = try FlowMatching(
+      strategies: reader.present(batch), sampler: TimestepSampler(configuration),
+      factors: factors, referenceScale: reader.referenceScale(batch))
+    let streams = try flow.streams(batch, reader.draws(batch, step: index, of: order.count))
+    func stream(_ noised: NoisedStream?, _ context: Tensor?) throws -> TrainingExample.Stream? {
+      guard let noised, let context else { return nil }
+      let mask = try Tensor.ones(Array(context.shape.prefix(2)), dtype: .int64, device: options.device)
+      return noised.stream(context: context, contextMask: mask)
+    }
+    let result = try step(
+      TrainingExample(video: stream(streams.video, video), audio: stream(streams.audio, audio)))
+    let loss = try result.loss.mean().item()
+    let outcome = try optimization.apply(result.gradients, loss: loss, at: index)
+    losses.append(Float(loss))
+    norms.append(Float(outcome.gradientNorm))
+    rates.append(Float(outcome.learningRates[0]))
+  }
+  return [
+    ("loss", try Tensor(losses)), ("gradient_norm", try Tensor(norms)),
+    ("learning_rate", try Tensor(rates)),
+  ] + transformer.parameters.map { ("lora.\(LoRAFile.filePath($0.key))", $0.tensor) }
+}
+
+extension Probe.Options {
+  /// The trainer's configuration; its directories are not opened.
+  func trainingConfiguration() throws -> TrainingConfiguration {
+    guard let config else { throw ProbeError("this component needs --config FILE.yaml") }
+    return try TrainingConfiguration(path: config, checksPaths: false)
+  }
+}

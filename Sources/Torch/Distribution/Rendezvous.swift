@@ -1,0 +1,81 @@
+import CTorch
+import Foundation
+
+/// Where the processes of a group find each other: rank 0 serves a key-value store there.
+public struct Rendezvous: Equatable, Sendable {
+  /// Rank 0's machine.
+  public var host: String
+  public var port: Int
+  /// Whether the store is there already, as torchrun's is, and rank 0 connects to it like all others.
+  public var isServed: Bool
+  /// Begins the store's keys, so that a restarted group does not find those of the one before.
+  public var prefix: String
+
+  public init(host: String, port: Int, isServed: Bool = false, prefix: String = "ltx") {
+    (self.host, self.port, self.isServed, self.prefix) = (host, port, isServed, prefix)
+  }
+
+  /// Reads MASTER_ADDR and MASTER_PORT, and whether torchrun's own store is there.
+  ///
+  /// - Throws: `LaunchError` that names what is missing; under Slurm, which sets neither, what to write in the job script.
+  public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
+    let variables = LaunchEnvironment(environment)
+    let slurm = variables.has("SLURM_PROCID") && !variables.has("RANK")
+    host = try variables.text(
+      "MASTER_ADDR",
+      orElse: slurm
+        ? "srun does not set where the ranks meet. Put in the job script, before srun: "
+          + "export MASTER_PORT=29500 MASTER_ADDR=$(scontrol show hostnames \"$SLURM_JOB_NODELIST\" | head -n 1)"
+        : "set it to the machine of rank 0, 127.0.0.1 if all ranks are on one")
+    port = try variables.number("MASTER_PORT", in: 1...65535, "the port at which rank 0 listens")
+    isServed = variables.variables["TORCHELASTIC_USE_AGENT_STORE"] == "True"
+    prefix = "ltx/\(variables.variables["TORCHELASTIC_RESTART_COUNT"] ?? "0")"
+  }
+}
+
+/// A process's end of the store where a group meets.
+final class RendezvousStore {
+  let handle: OpaquePointer
+  let place: Rendezvous
+
+  /// - Parameter timeout: how long to try to reach the store.
+  /// - Throws: `TorchError` of kind `.collective`.
+  init(_ place: Rendezvous, ranks: ProcessRanks, timeout: Duration) throws {
+    let listens = ranks.rank == 0 && !place.isServed
+    var handle: OpaquePointer?
+    do {
+      try check(
+        ct_store_connect(
+          place.host, UInt16(place.port), listens, Int32(ranks.worldSize), place.prefix,
+          timeout.milliseconds, &handle))
+    } catch let error as TorchError where error.kind == .collective {
+      let isTaken = error.message.contains("EADDRINUSE") || error.message.contains("already in use")
+      let problem =
+        !listens
+        ? "rank \(ranks.rank) can't reach rank 0 at \(place.host):\(place.port); is it running there?"
+        : isTaken
+          ? "port \(place.port) is taken by another program; set MASTER_PORT to a free one, the same for all ranks"
+          : "rank 0 can't listen at \(place.host):\(place.port)"
+      throw TorchError(.collective, operation: "rendezvous", message: "\(problem) (\(error.message))")
+    }
+    self.handle = handle!  // CT_OK promises a handle
+    var bound = place
+    bound.port = Int(ct_store_port(handle))
+    self.place = bound
+  }
+
+  deinit {
+    ct_store_free(handle)
+  }
+}
+
+extension Duration {
+  /// At least one, so that no waiting is not taken for waiting without an end.
+  var milliseconds: Int64 {
+    let (seconds, attoseconds) = components
+    let (product, overflow) = seconds.multipliedReportingOverflow(by: 1000)
+    // A year is as good as for ever, and C++'s nanoseconds still hold it.
+    return overflow
+      ? 31_536_000_000 : min(max(product + attoseconds / 1_000_000_000_000_000, 1), 31_536_000_000)
+  }
+}

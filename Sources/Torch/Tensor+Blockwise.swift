@@ -1,0 +1,52 @@
+import CTorch
+
+/// Numbers in 8 bits, relative to the largest of each block of 256 in a row.
+extension Tensor {
+  /// - Parameter table: uint8 [65536], the codes of evenly spaced numbers from -1 to 1.
+  /// - Returns: uint8 codes shaped as the tensor, and the largest absolute number of each block, float32.
+  public func quantisedBlockwise(table: Tensor) throws -> (codes: Tensor, largest: Tensor) {
+    let (codes, largest) = try producePair { ct_quantise_blockwise(handle, table.handle, $0, $1) }
+    return (codes, largest)
+  }
+
+  /// The float32 numbers that these codes stand for.
+  ///
+  /// - Parameters:
+  ///   - largest: of each block.
+  ///   - map: float32 [256], the number of each code.
+  public func dequantisedBlockwise(largest: Tensor, map: Tensor) throws -> Tensor {
+    try produce { ct_dequantise_blockwise(handle, largest.handle, map.handle, $0) }
+  }
+
+  /// A moment of Adam in 8 bits, which a step changes.
+  public struct BlockwiseMoment: Sendable {
+    public let codes: Tensor
+    public let largest: Tensor
+    public let map: Tensor
+    public let table: Tensor
+
+    public init(codes: Tensor, largest: Tensor, map: Tensor, table: Tensor) {
+      self.codes = codes
+      self.largest = largest
+      self.map = map
+      self.table = table
+    }
+
+    var c: ct_moment_8bit {
+      ct_moment_8bit(codes: codes.handle, largest: largest.handle, map: map.handle, table: table.handle)
+    }
+  }
+
+  /// A step of Adam with decoupled weight decay on the tensor and its moments.
+  ///
+  /// - Parameter number: of the step, from 1.
+  public func stepAdamW8bit_(
+    gradient: Tensor, firstMoment: BlockwiseMoment, secondMoment: BlockwiseMoment, number: Int,
+    learningRate: Double, beta1: Double, beta2: Double, eps: Double, weightDecay: Double
+  ) throws {
+    try check(
+      ct_adamw_8bit(
+        handle, gradient.handle, firstMoment.c, secondMoment.c, Int64(number), learningRate, beta1, beta2,
+        eps, weightDecay))
+  }
+}

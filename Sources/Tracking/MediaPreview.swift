@@ -1,0 +1,77 @@
+import Foundation
+import Media
+
+/// What pages that play no video show of a sample: a picture, and sound as WAV.
+struct MediaPreview {
+  struct Picture {
+    /// PNG or JPEG.
+    let data: Data
+    let width: Int
+    let height: Int
+  }
+
+  struct Sound {
+    /// 16-bit WAV.
+    let data: Data
+    let sampleRate: Int
+    let channels: Int
+    let samples: Int
+  }
+
+  private(set) var picture: Picture?
+  private(set) var sound: Sound?
+
+  /// - Parameter side: pixels of the longer side of a video's picture, at most.
+  /// - Throws: `MediaError` for a file that can't be decoded.
+  init(_ sample: ValidationMedia, side: Int = 1024) throws {
+    switch sample.kind {
+    case .image:
+      let reader = try VideoReader(path: sample.path)
+      picture = Picture(
+        data: try Data(contentsOf: URL(fileURLWithPath: sample.path)), width: reader.width,
+        height: reader.height
+      )
+    case .video:
+      let reader = try VideoReader(path: sample.path)
+      picture = try Self.sheet(of: reader, side: side)
+      if reader.hasAudio { sound = try Self.sound(of: sample.path) }
+    case .audio:
+      sound = try Self.sound(of: sample.path)
+    }
+  }
+
+  private static func sound(of path: String) throws -> Sound {
+    let clip = try SoundClip.read(path: path)
+    return Sound(
+      data: try WAVWriter.data(clip.channels, sampleRate: clip.sampleRate, path: path),
+      sampleRate: clip.sampleRate, channels: clip.channels.count, samples: clip.sampleCount)
+  }
+
+  /// Four frames at even distances, the first and the last among them, two by two.
+  private static func sheet(of reader: VideoReader, side: Int) throws -> Picture? {
+    // Where the container miscounts, the last of the frames stands in for those that are not there.
+    let last = max(0, (reader.frameCount.value ?? 1) - 1)
+    let places = (0..<4).map { $0 * last / 3 }
+    var shown: [RGBFrame] = []
+    var latest: RGBFrame?
+    while let frame = try reader.next() {
+      shown += places.filter { $0 == frame.index }.map { _ in frame }
+      latest = frame
+    }
+    guard let latest else { return nil }
+    shown += Array(repeating: latest, count: 4 - shown.count)
+    let (width, height) = (reader.width, reader.height)
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(4 * 3 * width * height)
+    for pair in [shown[..<2], shown[2...]] {
+      for row in 0..<height {
+        for frame in pair { bytes += frame.bytes[3 * width * row..<3 * width * (row + 1)] }
+      }
+    }
+    let sheet = RGBFrame(bytes: bytes, width: 2 * width, height: 2 * height)
+    let scale = min(1, Double(side) / Double(max(sheet.width, sheet.height)))
+    return Picture(
+      data: try sheet.thumbnail(side: side), width: max(1, Int((Double(sheet.width) * scale).rounded())),
+      height: max(1, Int((Double(sheet.height) * scale).rounded())))
+  }
+}

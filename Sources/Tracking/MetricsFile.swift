@@ -1,0 +1,146 @@
+import Foundation
+
+/// `metrics.jsonl`: one JSON object a line, a `StepRecord` for each step and a `ValidationRecord` for each validation, with
+/// steps that never fall.
+public final class MetricsFile {
+  public let path: String
+  private let file: FileHandle
+  private var length: UInt64
+  private let encoder = JSONEncoder()
+
+  /// Opens the file for appending, and makes it where there is none.
+  ///
+  /// What a killed run left behind at the end is cut off: a line that is not whole, and records of steps after `step`, which
+  /// will be done again.
+  ///
+  /// - Parameter step: that the run goes on from; 0 drops everything.
+  /// - Throws: `TrackingError` where the file can't be read or written.
+  public init(path: String, goingOnFrom step: Int) throws {
+    self.path = path
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    do {
+      if !FileManager.default.fileExists(atPath: path) {
+        try Data().write(to: URL(fileURLWithPath: path))
+      }
+      let data = try Data(contentsOf: URL(fileURLWithPath: path), options: .mappedIfSafe)
+      length = step > 0 ? UInt64(Self.length(of: data, upTo: step)) : 0
+      file = try FileHandle(forUpdating: URL(fileURLWithPath: path))
+      try file.truncate(atOffset: length)
+    } catch {
+      throw Self.failure(path, error)
+    }
+  }
+
+  public func append(_ record: StepRecord) throws { try write(record) }
+  public func append(_ record: ValidationRecord) throws { try write(record) }
+
+  /// Closes the file; nothing can be appended any more.
+  public func close() throws {
+    do { try file.close() } catch { throw Self.failure(path, error) }
+  }
+
+  /// A line is written by one call, so that a kill leaves at most the last one unfinished.
+  private func write(_ record: some Encodable) throws {
+    do {
+      let line = try encoder.encode(record) + Data([UInt8(ascii: "\n")])
+      try file.write(contentsOf: line)
+      length += UInt64(line.count)
+    } catch {
+      // A full disk takes a part of a line; the next one must not be glued to it.
+      try? file.truncate(atOffset: length)
+      throw Self.failure(path, error)
+    }
+  }
+
+  private static func failure(_ path: String, _ error: any Error) -> TrackingError {
+    TrackingError(
+      "can't be written (\(error.localizedDescription))", at: path,
+      remedy: "Check the room on the disk and the rights of its folder")
+  }
+
+  /// The bytes before the records of later steps and before a last line that is not whole. Steps never fall, so only the end
+  /// of the file is looked at.
+  private static func length(of data: Data, upTo step: Int) -> Int {
+    // What follows the last line end is not whole.
+    var end = (data.lastIndex(of: UInt8(ascii: "\n")) ?? data.startIndex - 1) + 1
+    while end > data.startIndex {
+      let before = data[..<(end - 1)]
+      let start = (before.lastIndex(of: UInt8(ascii: "\n")) ?? before.startIndex - 1) + 1
+      // A line that is no record stays only if one that is stands after it.
+      if let record = try? MetricsRecord(line: before[start...]), record.step <= step { break }
+      end = start
+    }
+    return end - data.startIndex
+  }
+}
+
+/// A line of `metrics.jsonl`.
+enum MetricsRecord: Equatable {
+  case step(StepRecord)
+  case validation(ValidationRecord)
+
+  var step: Int {
+    switch self {
+    case .step(let record): record.step
+    case .validation(let record): record.step
+    }
+  }
+
+  private struct Line: Decodable {
+    let record: MetricsRecord
+
+    init(from decoder: any Decoder) throws {
+      let isValidation = try decoder.container(keyedBy: ValidationRecord.CodingKeys.self).contains(.loss)
+      record =
+        isValidation
+        ? .validation(try ValidationRecord(from: decoder)) : .step(try StepRecord(from: decoder))
+    }
+  }
+
+  /// - Throws: `DecodingError` for a line that is no record.
+  init(line: Data, _ decoder: JSONDecoder = JSONDecoder()) throws {
+    self = try decoder.decode(Line.self, from: line).record
+  }
+}
+
+/// What a `metrics.jsonl` says.
+public struct RecordedMetrics: Sendable, Equatable {
+  public var steps: [StepRecord]
+  public var validations: [ValidationRecord]
+  /// Numbers of lines that are no records, from 1; a last line without an end is not among them, for it is still being written.
+  public var damagedLines: [Int]
+
+  public init(
+    steps: [StepRecord] = [], validations: [ValidationRecord] = [], damagedLines: [Int] = []
+  ) {
+    self.steps = steps
+    self.validations = validations
+    self.damagedLines = damagedLines
+  }
+
+  /// - Throws: `TrackingError` where the file can't be read.
+  public init(path: String) throws {
+    self.init()
+    let data: Data
+    do {
+      data = try Data(contentsOf: URL(fileURLWithPath: path), options: .mappedIfSafe)
+    } catch {
+      throw TrackingError("can't be read (\(error.localizedDescription))", at: path)
+    }
+    let decoder = JSONDecoder()
+    let lines = data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    for (index, line) in lines.dropLast().enumerated() {
+      do {
+        switch try MetricsRecord(line: line, decoder) {
+        case .step(let record): steps.append(record)
+        case .validation(let record):
+          // Done again by a run that went on from just this step.
+          if validations.last?.step == record.step { validations.removeLast() }
+          validations.append(record)
+        }
+      } catch {
+        damagedLines.append(index + 1)
+      }
+    }
+  }
+}

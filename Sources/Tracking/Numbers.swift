@@ -1,0 +1,32 @@
+import Foundation
+
+/// A number with so many digits after the point, whatever the locale.
+func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
+
+/// A loss or a norm, in 5 to 9 characters.
+func measured(_ value: Double) -> String {
+  guard value.isFinite else { return value.isNaN ? "nan" : value < 0 ? "-inf" : "inf" }
+  let size = abs(value)
+  return size == 0 || (0.001..<1000).contains(size) ? fixed(value, 4) : String(format: "%.3e", value)
+}
+
+/// A length of time in the largest fitting units.
+func timeText(_ seconds: Double) -> String {
+  guard seconds.isFinite, seconds < 1e7 else { return "long" }
+  let s = Int(max(0, seconds).rounded(.up))
+  if s < 60 { return "\(s) s" }
+  return s < 3600
+    ? String(format: "%d:%02d min", s / 60, s % 60) : String(format: "%d:%02d h", s / 3600, s / 60 % 60)
+}
+
+/// Steps per second, or seconds per step where that is longer.
+func rateText(secondsPerStep: Double) -> String? {
+  guard secondsPerStep.isFinite, secondsPerStep > 0 else { return nil }
+  return secondsPerStep > 1
+    ? String(format: "%.3g s/it", secondsPerStep) : String(format: "%.3g it/s", 1 / secondsPerStep)
+}
+
+/// Memory in GiB, or MiB where it is less than one.
+func memoryText(_ bytes: Int) -> String {
+  bytes < 1 << 30 ? fixed(Double(bytes) / 0x1p20, 0) + " MiB" : fixed(Double(bytes) / 0x1p30, 2) + " GiB"
+}

@@ -1,0 +1,48 @@
+/// A number over steps.
+public struct Curve: Sendable, Equatable {
+  public private(set) var steps: [Int] = []
+  public private(set) var values: [Double] = []
+
+  public init() {}
+
+  public var isEmpty: Bool { steps.isEmpty }
+
+  /// Numbers that are not finite are left out.
+  ///
+  /// - Parameter step: not below the last one.
+  public mutating func add(_ value: Double, at step: Int) {
+    guard value.isFinite else { return }
+    steps.append(step)
+    values.append(value)
+  }
+
+  /// At most `count` points that look the same when drawn: of each span of steps its smallest and its largest value, in their
+  /// order, and always the first and the last point.
+  public func thinned(to count: Int) -> Curve {
+    guard values.count > count, count >= 4, let first = steps.first, let last = steps.last else {
+      return self
+    }
+    let spans = (count - 2) / 2
+    let length = max(1, last - first + 1)
+    var thin = Curve()
+    func take(_ index: Int) {
+      thin.steps.append(steps[index])
+      thin.values.append(values[index])
+    }
+    take(0)
+    var index = 1
+    while index < values.count - 1 {
+      let span = (steps[index] - first) * spans / length
+      var (low, high) = (index, index)
+      while index < values.count - 1, (steps[index] - first) * spans / length == span {
+        if values[index] < values[low] { low = index }
+        if values[index] > values[high] { high = index }
+        index += 1
+      }
+      take(min(low, high))
+      if low != high { take(max(low, high)) }
+    }
+    take(values.count - 1)
+    return thin
+  }
+}

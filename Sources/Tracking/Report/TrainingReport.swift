@@ -1,0 +1,189 @@
+import Foundation
+import Media
+
+/// A run as one HTML page: curves, samples over time, configuration, timings, memory. The page asks the net for nothing.
+///
+/// The value grows with the run and makes the page at any time. A page of 100,000 steps is as large as one of 2,000.
+public struct TrainingReport: Sendable {
+  public let title: String
+  public let totalSteps: Int
+  /// The resolved configuration, YAML.
+  public let configuration: String
+  /// What else there is to say of the run: device, trained parameters, dataset.
+  public var facts: [(name: String, value: String)] = []
+  /// Warnings, in the order that the user saw them.
+  public var messages: [String] = []
+  /// Nil while the run goes on.
+  public var outcome: RunOutcome?
+  public private(set) var curves: RunCurves
+  private(set) var samples: [ReportSample] = []
+
+  /// - Parameter metrics: what earlier starts of the run recorded, up to the step that it goes on from.
+  public init(
+    title: String, totalSteps: Int, configuration: String, metrics: RecordedMetrics = RecordedMetrics()
+  ) {
+    self.title = title
+    self.totalSteps = totalSteps
+    self.configuration = configuration
+    curves = RunCurves(metrics)
+  }
+
+  public mutating func add(_ record: StepRecord) { curves.add(record) }
+  public mutating func add(_ record: ValidationRecord) { curves.add(record) }
+
+  /// Adds the samples of a validation, and makes small pictures of them. A sample of the same name and step is replaced.
+  public mutating func add(_ media: [ValidationMedia], step: Int) {
+    for item in media {
+      samples.removeAll { $0.step == step && $0.media.name == item.name }
+      samples.append(ReportSample(item, step: step))
+    }
+  }
+
+  /// Writes the page atomically.
+  ///
+  /// - Throws: `TrackingError` where it can't be written.
+  public func write(to path: String) throws {
+    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    do {
+      try Data(html(in: folder).utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+    } catch {
+      throw TrackingError(
+        "can't be written (\(error.localizedDescription))", at: path,
+        remedy: "Check the room on the disk and the rights of its folder")
+    }
+  }
+
+  /// - Parameter folder: where the page will lie; links are relative to it.
+  public func html(in folder: String) -> String {
+    """
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: 'self' file:; media-src data: 'self' file:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+    <title>\(TextFormats.html(title))</title>
+    <style>\(Self.style)</style>
+    </head>
+    <body>
+    <header><h1>\(TextFormats.html(title))</h1><p>\(TextFormats.html(state))</p></header>
+    <main>
+    \(summary)\(charts)\(ReportSamples(samples: samples, folder: folder).html)\(timings)\(notes)\(details)</main>
+    <script>\(Self.script)</script>
+    </body>
+    </html>
+
+    """
+  }
+
+  // MARK: Parts
+
+  private var state: String {
+    let steps = "\(curves.step) of \(totalSteps) steps"
+    return switch outcome {
+    case nil: "running, \(steps)"
+    case .success: "finished, \(steps)"
+    case .failed: "failed after \(steps)"
+    case .interrupted: "interrupted after \(steps)"
+    }
+  }
+
+  private var summary: String {
+    var rows: [(name: String, value: String)] = []
+    if let loss = curves.meanLoss.values.last { rows.append(("loss, moving mean", measured(loss))) }
+    if let loss = curves.validationLoss.values.last { rows.append(("validation loss", measured(loss))) }
+    if let best = zip(curves.validationLoss.values, curves.validationLoss.steps).min(by: { $0.0 < $1.0 }) {
+      rows.append(("lowest validation loss", "\(measured(best.0)) at step \(best.1)"))
+    }
+    let timings = curves.timings
+    if let rate = rateText(secondsPerStep: timings.total / Double(max(1, timings.steps))) {
+      rows.append(("speed", rate))
+    }
+    if let peak = curves.memory.values.max(), let last = curves.memory.values.last {
+      rows.append(("tensors after a step", "\(fixed(last, 2)) GiB, \(fixed(peak, 2)) at most"))
+    }
+    if !curves.skippedSteps.isEmpty { rows.append(("skipped steps", "\(curves.skippedSteps.count)")) }
+    let items = (rows + facts).map {
+      "<div><dt>\(TextFormats.html($0.name))</dt><dd>\(TextFormats.html($0.value))</dd></div>"
+    }
+    return items.isEmpty ? "" : "<dl class=facts>\(items.joined())</dl>\n"
+  }
+
+  private var charts: String {
+    let c = curves
+    func perSigma(_ curves: [String: Curve], _ style: CurveChart.Line.Style) -> [CurveChart.Line] {
+      curves.sorted { $0.key < $1.key }.enumerated().map {
+        CurveChart.Line("sigma \($1.key)", $1.value, colour: $0, style)
+      }
+    }
+    let rates =
+      [CurveChart.Line("learning rate", c.learningRate, colour: 0)]
+      + c.learningRates.sorted { $0.key < $1.key }.enumerated().map {
+        CurveChart.Line($1.key, $1.value, colour: $0 + 1)
+      }
+    let all = [
+      CurveChart(
+        title: "Loss",
+        lines: [
+          .init("each step", c.loss, colour: 0, .raw), .init("moving mean", c.meanLoss, colour: 0),
+          .init("validation", c.validationLoss, colour: 1, .dotted),
+        ], marks: c.skippedSteps, mayBeLogarithmic: true),
+      CurveChart(
+        title: "Loss by noise level, moving means", lines: perSigma(c.sigmaLosses, .plain),
+        mayBeLogarithmic: true),
+      CurveChart(
+        title: "Validation loss by noise level", lines: perSigma(c.validationSigmaLosses, .dotted),
+        mayBeLogarithmic: true),
+      CurveChart(
+        title: "Loss by modality, moving means",
+        lines: [.init("video", c.videoLoss, colour: 0), .init("audio", c.audioLoss, colour: 1)],
+        mayBeLogarithmic: true),
+      CurveChart(
+        title: "Gradient norm",
+        lines: [
+          .init("each step", c.gradientNorm, colour: 0, .raw),
+          .init("moving mean", c.meanGradientNorm, colour: 0),
+        ], mayBeLogarithmic: true),
+      CurveChart(title: "Learning rate", lines: rates),
+      CurveChart(
+        title: "Seconds per step",
+        lines: [
+          .init("each step", c.stepSeconds, colour: 0, .raw),
+          .init("moving mean", c.meanStepSeconds, colour: 0),
+        ], mayBeLogarithmic: true),
+      CurveChart(title: "Memory of tensors after a step, GiB", lines: [.init("GiB", c.memory, colour: 0)]),
+    ].map(\.svg).joined()
+    return all.isEmpty
+      ? "<p class=none>no step is done yet</p>\n" : "<section class=charts>\n\(all)</section>\n"
+  }
+
+  private var timings: String {
+    let parts = curves.timings.parts
+    let total = parts.map(\.seconds).reduce(0, +)
+    guard total > 0 else { return "" }
+    var html = "<section><h2>Time</h2>\n<div class=shares>"
+    for (index, part) in parts.enumerated() {
+      html += "<i class=c\(index) style=\"width:\(fixed(100 * part.seconds / total, 2))%\"></i>"
+    }
+    html += "</div>\n<table><tr><th>part<th>time<th>share<th>per step\n"
+    for (index, part) in parts.enumerated() {
+      html +=
+        "<tr><td><span class=\"key c\(index)\">\(part.name)</span><td>\(part.seconds < 10 ? fixed(part.seconds, 2) + " s" : timeText(part.seconds))"
+      html += "<td>\(fixed(100 * part.seconds / total, 1))%"
+      html += "<td>\(fixed(part.seconds / Double(max(1, curves.timings.steps)), 4)) s\n"
+    }
+    return html + "</table></section>\n"
+  }
+
+  private var notes: String {
+    messages.isEmpty
+      ? ""
+      : "<section><h2>Messages</h2><ul>\(messages.map { "<li>\(TextFormats.html($0))</li>" }.joined())</ul></section>\n"
+  }
+
+  private var details: String {
+    configuration.isEmpty
+      ? ""
+      : "<section><details><summary>Configuration</summary><pre>\(TextFormats.html(configuration))</pre></details></section>\n"
+  }
+}

@@ -1,0 +1,65 @@
+import Foundation
+
+/// How a run ended.
+public enum RunOutcome: String, Sendable, Codable, Equatable {
+  case success
+  case failed
+  case interrupted
+}
+
+/// A file that shows what the model makes at a step.
+public struct ValidationMedia: Sendable, Equatable {
+  /// What kind of file it is.
+  public enum Kind: String, Sendable, Codable, Equatable {
+    case image
+    case video
+    case audio
+
+    /// By the file's extension; nil for one that is none of these.
+    public init?(path: String) {
+      switch (path as NSString).pathExtension.lowercased() {
+      case "png", "jpg", "jpeg": self = .image
+      case "mp4": self = .video
+      case "wav": self = .audio
+      default: return nil
+      }
+    }
+  }
+
+  /// The same at every step: `sample_1`.
+  public let name: String
+  public let path: String
+  public let kind: Kind
+  /// The prompt.
+  public let caption: String
+
+  /// - Throws: `TrackingError` for an extension other than png, jpg, jpeg, mp4 and wav.
+  public init(name: String, path: String, caption: String) throws {
+    guard let kind = Kind(path: path) else {
+      throw TrackingError("is no picture, video or sound that can be shown", at: path)
+    }
+    self.name = name
+    self.path = path
+    self.kind = kind
+    self.caption = caption
+  }
+}
+
+/// Where a run is shown: TensorBoard, Weights & Biases, … All calls come from the training loop, one at a time, with steps
+/// that never fall. What is slow, a network above all, belongs on a thread of the tracker's own.
+///
+/// Names of scalars are the official trainer's (`train/loss`, `train/loss_sigma_0.00-0.25`, `stats/…`), see `MetricNames`.
+public protocol RunTracker: AnyObject, Sendable {
+  /// What users call it, `TensorBoard`.
+  var name: String { get }
+
+  func scalars(_ values: [(name: String, value: Double)], step: Int) throws
+  /// - Parameter text: Markdown, where the tracker shows it as such; code is indented by four spaces.
+  func text(_ name: String, _ text: String, step: Int) throws
+  /// - Parameter data: of a PNG or JPEG file.
+  func image(_ name: String, _ data: Data, width: Int, height: Int, step: Int) throws
+  /// Samples of one validation, all at once.
+  func media(_ samples: [ValidationMedia], step: Int) throws
+  /// Ends the record. No call follows.
+  func finish(_ outcome: RunOutcome) throws
+}

@@ -1,0 +1,82 @@
+import Foundation
+
+/// What stands in a record of an event file: tensorflow.Event. Field numbers are those of TensorBoard's `event.proto`,
+/// `summary.proto` and `tensor.proto`.
+struct TensorBoardEvent {
+  enum Content {
+    /// What every file begins with.
+    case version(writer: String)
+    /// The run starts or goes on: events of this step and later ones that are there already are void.
+    case start
+    case summary([Value])
+  }
+
+  enum Value {
+    case scalar(tag: String, Float)
+    /// PNG or JPEG in RGB.
+    case image(tag: String, Data, width: Int, height: Int)
+    /// 16-bit WAV.
+    case sound(tag: String, Data, sampleRate: Int, channels: Int, samples: Int)
+    /// Shown as Markdown.
+    case text(tag: String, String)
+  }
+
+  /// Seconds since 1970.
+  let wallTime: Double
+  let step: Int
+  let content: Content
+
+  var encoded: Data {
+    var event = ProtobufMessage()
+    event.double(1, wallTime)
+    if step != 0 { event.integer(2, step) }
+    switch content {
+    case .version(let writer):
+      event.string(3, "brain.Event:2")
+      event.message(10) { $0.string(1, writer) }
+    case .start:
+      event.message(7) { $0.integer(1, 1) }  // SessionLog.START
+    case .summary(let values):
+      event.message(5) { summary in
+        for value in values { summary.message(1) { value.encode(&$0) } }
+      }
+    }
+    return event.data
+  }
+}
+
+extension TensorBoardEvent.Value {
+  fileprivate func encode(_ value: inout ProtobufMessage) {
+    switch self {
+    case .scalar(let tag, let number):
+      value.string(1, tag)
+      value.float(2, number)
+    case .image(let tag, let data, let width, let height):
+      value.string(1, tag)
+      value.message(4) { image in
+        image.integer(1, height)
+        image.integer(2, width)
+        image.integer(3, 3)  // RGB
+        image.bytes(4, data)
+      }
+    case .sound(let tag, let data, let sampleRate, let channels, let samples):
+      value.string(1, tag)
+      value.message(6) { sound in
+        sound.float(1, Float(sampleRate))
+        sound.integer(2, channels)
+        sound.integer(3, samples)
+        sound.bytes(4, data)
+        sound.string(5, "audio/wav")
+      }
+    case .text(let tag, let text):
+      value.string(1, tag)
+      // A tensor of one string, which the text plugin shows.
+      value.message(8) { tensor in
+        tensor.integer(1, 7)  // DT_STRING
+        tensor.message(2) { $0.message(2) { $0.integer(1, 1) } }
+        tensor.string(8, text)
+      }
+      value.message(9) { $0.message(1) { $0.string(1, "text") } }
+    }
+  }
+}

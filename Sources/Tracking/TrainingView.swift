@@ -1,0 +1,127 @@
+import Foundation
+
+/// What a user sees of a run while it trains: two lines on a terminal, or a plain line now and then in a log. Says what to
+/// show; drawing is the program's.
+public struct TrainingView: Sendable {
+  public let totalSteps: Int
+  private let firstStep: Int
+  private var record: StepRecord?
+  private var meanLoss = MovingMean()
+  private var stepSeconds = MovingMean(window: 20)
+  private var elapsed = 0.0
+  private var skipped = 0
+
+  /// - Parameter step: that the run goes on from.
+  public init(totalSteps: Int, goingOnFrom step: Int) {
+    self.totalSteps = totalSteps
+    firstStep = step
+  }
+
+  /// The moving mean of the loss; nil before the first.
+  public var loss: Double? { meanLoss.value }
+
+  /// - Parameter elapsed: seconds since the first step began, with saving and validation; the time left comes from it.
+  public mutating func add(_ record: StepRecord, elapsed: Double) {
+    self.record = record
+    self.elapsed = elapsed
+    if record.skipped == nil { meanLoss.add(record.loss) } else { skipped += 1 }
+    stepSeconds.add(record.seconds)
+  }
+
+  // MARK: On a terminal
+
+  /// Lines that fit into so many columns; none before the first step. What does not fit is left out, the least important first.
+  public func lines(width: Int) -> [String] {
+    guard let record else { return [] }
+    return [
+      progress(record, width: width),
+      Self.fitting(details(record), separator: "  ", width: width),
+    ].filter { !$0.isEmpty }
+  }
+
+  /// What draws lines over those that were drawn before. The cursor stays at the end of the last line.
+  public static func drawing(_ lines: [String], over previous: Int) -> String {
+    let up = previous > 1 ? "\u{1B}[\(previous - 1)A" : ""
+    // Each line clears what is left of the old one, the last also all lines below.
+    return "\r" + up + lines.map { $0 + "\u{1B}[K" }.joined(separator: "\n") + "\u{1B}[J"
+  }
+
+  private func progress(_ record: StepRecord, width: Int) -> String {
+    let step = "step \(record.step)/\(totalSteps)"
+    let percent = totalSteps > 0 ? "\(min(100, 100 * record.step / totalSteps))%" : nil
+    let rest = Self.fitting(
+      [percent, rate, timeLeft(record).map { $0 + " left" }].compactMap { $0 }, separator: "  ",
+      width: width - step.count - 2)
+    let texts = step.count + (rest.isEmpty ? 0 : rest.count + 2)
+    // A space and brackets.
+    let columns = min(40, width - texts - 3)
+    let bar = columns >= 6 ? " [" + Self.bar(record.step, of: totalSteps, columns: columns) + "]" : ""
+    return String((step + bar + (rest.isEmpty ? "" : "  " + rest)).prefix(max(0, width)))
+  }
+
+  /// A bar of so many columns, drawn in halves.
+  static func bar(_ done: Int, of total: Int, columns: Int) -> String {
+    let share = total > 0 ? min(1, max(0, Double(done) / Double(total))) : 1
+    let halves = Int(share * Double(2 * columns))
+    return String(repeating: "━", count: halves / 2) + (halves % 2 == 1 ? "╸" : "")
+      + String(repeating: " ", count: columns - (halves + 1) / 2)
+  }
+
+  /// The first part always, and of the others as many as there is room for.
+  private static func fitting(_ parts: [String], separator: String, width: Int) -> String {
+    var line = ""
+    for part in parts {
+      let longer = line.isEmpty ? part : line + separator + part
+      guard longer.count <= width else { break }
+      line = longer
+    }
+    return line
+  }
+
+  // MARK: In a log
+
+  /// One line with everything; nil before the first step.
+  public var plainLine: String? {
+    record.map { record in
+      (["step \(record.step)/\(totalSteps)"] + details(record)
+        + [rate, timeLeft(record).map { $0 + " left" }].compactMap { $0 }).joined(separator: ", ")
+    }
+  }
+
+  // MARK: Parts
+
+  /// The most important first.
+  private func details(_ record: StepRecord) -> [String] {
+    var parts = ["loss \(measured(record.loss))"]
+    if let mean = meanLoss.value { parts.append("mean \(measured(mean))") }
+    if skipped > 0 { parts.append("skipped \(skipped)") }
+    parts.append("lr \(String(format: "%.2e", record.learningRate))")
+    parts.append("|grad| \(measured(record.gradientNorm))")
+    if let bytes = record.tensorBytes { parts.append(memoryText(bytes)) }
+    return parts
+  }
+
+  private var rate: String? { stepSeconds.value.flatMap { rateText(secondsPerStep: $0) } }
+
+  /// From the whole time per step so far. Nil at the end, and where no time has passed.
+  private func timeLeft(_ record: StepRecord) -> String? {
+    let done = record.step - firstStep
+    guard done > 0, elapsed > 0, record.step < totalSteps else { return nil }
+    return timeText(elapsed / Double(done) * Double(totalSteps - record.step))
+  }
+}
+
+/// When a log gets its next line: at the first step, the last one, and whenever so many seconds have passed.
+public struct LogPace: Sendable {
+  private let seconds: Double
+  private var last: Double?
+
+  public init(seconds: Double = 10) { self.seconds = seconds }
+
+  /// - Parameter time: in seconds, from any origin.
+  public mutating func isDue(at time: Double, isLast: Bool) -> Bool {
+    if !isLast, let last, time - last < seconds { return false }
+    last = time
+    return true
+  }
+}

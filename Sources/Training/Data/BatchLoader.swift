@@ -1,0 +1,96 @@
+// B batch, S text tokens, Wv/Wa widths of the text features.
+
+import Datasets
+import LTX
+import Synchronization
+import Torch
+
+/// A batch as it comes from the cache, on the CPU.
+public struct LoadedBatch: Sendable {
+  /// Of the batch, from 0 over the whole run and all ranks.
+  public let number: Int
+  let order: BatchOrder.Batch
+  public let batch: TrainingBatch
+  /// Before the connectors: [B, S, Wv], [B, S, Wa], mask [B, S].
+  public let text: TextFeatures
+}
+
+/// Reads the batches of a run in their order, some of them ahead on threads of their own.
+final class BatchLoader {
+  private let ahead: ReadAhead<Result<LoadedBatch, any Error>>?
+  private let read: @Sendable (Int) throws -> LoadedBatch
+  private var taken = 0
+
+  /// - Parameters:
+  ///   - first: the number of the first batch; the others follow at a distance of `stride`, one batch for each rank.
+  ///   - count: how many batches will be asked for.
+  ///   - workers: threads that read ahead; 0 reads a batch when it is asked for.
+  init(
+    _ dataset: PrecomputedDataset, order: BatchOrder, first: Int, stride: Int, count: Int, workers: Int
+  ) {
+    let order = Mutex(order)
+    let read: @Sendable (Int) throws -> LoadedBatch = { index in
+      let number = first + index * stride
+      return try dataset.load(order.withLock { try $0.batch(number) }, number: number)
+    }
+    self.read = read
+    ahead =
+      workers == 0
+      ? nil
+      : ReadAhead(count: count, capacity: workers * 2, threads: workers) { index in
+        Result { try read(index) }
+      }
+  }
+
+  /// - Precondition: called at most as often as there are batches.
+  func next() throws -> LoadedBatch {
+    defer { taken += 1 }
+    return try ahead?.next().get() ?? read(taken)
+  }
+}
+
+extension PrecomputedDataset {
+  /// Reads the samples of a batch and lays them side by side.
+  func load(_ order: BatchOrder.Batch, number: Int) throws -> LoadedBatch {
+    let samples = try order.samples.map { try sample($0) }
+    func latents(_ folder: String) throws -> TrainingBatch.Latents? {
+      let own = samples.compactMap { $0.latents[folder] }
+      guard let first = own.first, own.count == samples.count else { return nil }
+      return TrainingBatch.Latents(try Tensor.stack(own.map(\.tensor)), fps: first.fps)
+    }
+    func stream(_ strategy: StreamStrategy?) throws -> TrainingBatch.Stream? {
+      guard let strategy, let own = try latents(strategy.latentsFolder) else { return nil }
+      var stream = TrainingBatch.Stream(latents: own)
+      for condition in strategy.conditions {
+        switch condition.kind {
+        case .reference(let folder): stream.references[folder] = try latents(folder)
+        case .mask(let folder):
+          stream.masks[folder] = try Tensor.stack(samples.compactMap { $0.masks[folder] })
+        default: break
+        }
+      }
+      return stream
+    }
+    let video = try Tensor.stack(samples.map(\.videoFeatures))
+    let audio = samples.compactMap(\.audioFeatures)
+    return LoadedBatch(
+      number: number, order: order,
+      batch: TrainingBatch(video: try stream(strategies.video), audio: try stream(strategies.audio)),
+      text: TextFeatures(
+        video: video, audio: audio.count == samples.count ? try Tensor.stack(audio) : video,
+        mask: try Tensor.stack(samples.map(\.textMask))))
+  }
+}
+
+extension TrainingBatch {
+  func to(_ device: Device) throws -> TrainingBatch {
+    func move(_ stream: Stream?) throws -> Stream? {
+      try stream.map {
+        Stream(
+          latents: try $0.latents.to(device), references: try $0.references.mapValues { try $0.to(device) },
+          masks: try $0.masks.mapValues { try $0.to(device) })
+      }
+    }
+    return TrainingBatch(video: try move(video), audio: try move(audio))
+  }
+}

@@ -1,0 +1,122 @@
+import Datasets
+import LTX
+import TensorFiles
+
+/// What can be found out before the first step from the headers of the files.
+extension PrecomputedDataset {
+  /// Checks that a model can read every sample's latents and text features, and that masks fit.
+  ///
+  /// - Parameter path: of the model, for the message.
+  /// - Throws: `DatasetError` that names the first file that does not fit.
+  func requireFit(_ trained: TrainedModel, path model: String) throws {
+    let configuration = trained.transformer.configuration
+    let (videoChannels, audioChannels) = (configuration.video.inputs, configuration.audio.inputs)
+    let (videoWidth, audioWidth) = (trained.text.video.width, trained.text.audio.width)
+    for entry in entries {
+      for (folder, kind) in Self.latentFolders(strategies) {
+        guard let shape = entry.shapes[folder], let path = entry.files[folder] else { continue }
+        let (found, wanted) =
+          kind == .video ? (shape[0], videoChannels) : (shape[0] * shape[2], audioChannels)
+        guard found == wanted else {
+          throw DatasetError(
+            path: path,
+            problem: "holds \(kind) latents of \(found) channels, but the model \(model) takes \(wanted); "
+              + "preprocess the dataset with this model")
+        }
+      }
+      try requireMasksFit(entry)
+    }
+    try requireTextFeatures(
+      video: videoWidth, audio: strategies.audio == nil ? nil : audioWidth, model: model)
+  }
+
+  private func requireMasksFit(_ entry: Entry) throws {
+    for (strategy, kind) in [(strategies.video, LatentKind.video), (strategies.audio, .audio)] {
+      guard let strategy, let latents = entry.shapes[strategy.latentsFolder] else { continue }
+      for case .mask(let folder) in strategy.conditions.map(\.kind) {
+        guard let path = entry.files[folder] else { continue }
+        let shape = try SampleFile(path: path).tensorShape("mask")
+        guard shape.reduce(1, *) == kind.tokenCount(latents) else {
+          throw DatasetError(
+            path: path,
+            problem: "holds a mask of shape \(shape) for \(kind) latents of shape \(latents); preprocess the "
+              + "sample again")
+        }
+      }
+    }
+  }
+
+  private func requireTextFeatures(video: Int, audio: Int?, model: String) throws {
+    var tokens: Int?
+    for entry in entries {
+      guard let path = entry.files[Self.textFolder] else { continue }
+      func fail(_ problem: String) -> DatasetError { DatasetError(path: path, problem: problem) }
+      let file = try SampleFile(path: path)
+      let features = try file.tensorShape(Self.videoFeatures(file))
+      guard features.count == 2, features[1] == video else {
+        throw fail(
+          "holds text features of shape \(features), but the model \(model) takes a width of \(video); preprocess the "
+            + "dataset with this model")
+      }
+      if let audio {
+        let own = file.has("audio_prompt_embeds") ? try file.tensorShape("audio_prompt_embeds") : features
+        guard own == [features[0], audio] else {
+          throw fail(
+            "holds text features of sound of shape \(own), but the model \(model) takes \([features[0], audio]); "
+              + "preprocess the dataset with this model")
+        }
+      }
+      let mask = try file.tensorShape("prompt_attention_mask")
+      guard mask == [features[0]] else {
+        throw fail(
+          "holds a mask of shape \(mask) for \(features[0]) text tokens; preprocess the sample again")
+      }
+      guard features[0] == tokens ?? features[0] else {
+        throw fail(
+          "holds \(features[0]) text tokens, and \(entries[0].files[Self.textFolder] ?? "") \(tokens ?? 0); preprocess "
+            + "the whole dataset with one text encoder")
+      }
+      tokens = features[0]
+    }
+  }
+
+  /// Samples that were cached with another model file, as far as their metadata tells; the official trainer's caches
+  /// tell nothing.
+  ///
+  /// - Parameter identity: `FileIdentity` of the model at hand.
+  func samplesOfAnotherModel(than identity: String) throws -> Int {
+    try entries.filter { entry in
+      try entry.files.values.contains { path in
+        let model = try SampleFile(path: path).metadata["model"]
+        return model != nil && model != identity
+      }
+    }.count
+  }
+
+  /// The scale of references of video, inferred from the first sample as the official trainer does, and checked on all.
+  ///
+  /// - Throws: `DatasetError` for sizes that don't divide, or another scale than the first sample's.
+  func referenceScale() throws -> ReferenceScale {
+    guard let video = strategies.video,
+      let folder = video.conditions.compactMap(\.referenceFolder).first
+    else { return ReferenceScale() }
+    var scale: ReferenceScale?
+    for entry in entries {
+      guard let target = entry.shapes[video.latentsFolder], let reference = entry.shapes[folder],
+        let path = entry.files[folder]
+      else { continue }
+      do {
+        let own = try ReferenceScale(reference: Array(reference[1...]), target: Array(target[1...]))
+        guard own == scale ?? own else {
+          throw TrainingError(
+            problem: "a reference at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, where others are "
+              + "at 1/\(scale?.space ?? 1) and 1/\(scale?.time ?? 1)")
+        }
+        scale = own
+      } catch let error as TrainingError {
+        throw DatasetError(path: path, problem: "holds \(error.problem)")
+      }
+    }
+    return scale ?? ReferenceScale()
+  }
+}

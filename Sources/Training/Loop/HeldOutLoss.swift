@@ -1,0 +1,59 @@
+import LTX
+import Torch
+import Tracking
+
+/// The loss on samples that are not trained on, at noise and sigmas that are the same each time: so its curve means
+/// something, which that of the training loss hardly does.
+struct HeldOutLoss {
+  let dataset: PrecomputedDataset
+  /// Draws are a function of it, of the sample and of the sigma.
+  let seed: UInt64
+
+  /// The middle of each bucket.
+  static let sigmas: [Double] = zip(SigmaBuckets.quarters.boundaries, SigmaBuckets.quarters.boundaries.dropFirst())
+    .map { ($0 + $1) / 2 }
+
+  /// Takes samples out of a dataset: those whose names' hashes are smallest, so that samples that are added later change
+  /// the choice little.
+  static func split(
+    _ dataset: PrecomputedDataset, count: Int, seed: UInt64
+  ) -> (training: PrecomputedDataset, heldOut: PrecomputedDataset) {
+    let ranked = dataset.entries.map(\.name).sorted {
+      (RandomSeed.mix(seed, $0), $0) < (RandomSeed.mix(seed, $1), $1)
+    }
+    let chosen = Set(ranked.prefix(count))
+    return (dataset.keeping { !chosen.contains($0.name) }, dataset.keeping { chosen.contains($0.name) })
+  }
+
+  /// - Parameters:
+  ///   - step: steps that are done.
+  ///   - example: makes an example of a sample from draws.
+  ///   - loss: per sample, without gradients.
+  ///   - group: the ranks that share the samples.
+  func measure(
+    step: Int, flow: FlowMatching, group: ProcessGroup,
+    example: (LoadedBatch, TrainingDraws) throws -> TrainingExample, loss: (TrainingExample) throws -> Tensor
+  ) throws -> ValidationRecord {
+    let start = ContinuousClock.now
+    // By sigma: the sum of losses.
+    var sums = [Double](repeating: 0, count: Self.sigmas.count)
+    for index in stride(from: group.rank, to: dataset.count, by: group.worldSize) {
+      let batch = try dataset.load(BatchOrder.Batch(samples: [index], position: index), number: index)
+      for (bucket, sigma) in Self.sigmas.enumerated() {
+        let generator = try Generator(
+          seed: RandomSeed.mix(seed, "held out \(bucket) \(dataset.entries[index].name)"))
+        var draws = try flow.draws(for: batch.batch, samples: [generator], step: generator)
+        let fixed = try Tensor([Float(sigma)])
+        if draws.video?.sigma != nil { draws.video?.sigma = fixed }
+        if draws.audio?.sigma != nil { draws.audio?.sigma = fixed }
+        sums[bucket] += try loss(example(batch, draws)).mean().item()
+      }
+    }
+    let totals = try group.allReduce(sums)
+    let means = totals.map { $0 / Double(dataset.count) }
+    return ValidationRecord(
+      step: step, loss: means.reduce(0, +) / Double(means.count),
+      sigmaLosses: Dictionary(uniqueKeysWithValues: zip(SigmaBuckets.quarters.labels, means)),
+      seconds: (ContinuousClock.now - start) / .seconds(1))
+  }
+}

@@ -1,0 +1,74 @@
+import NN
+import Torch
+
+/// From gradients to changed weights: clipping, learning rates, the optimiser.
+public struct Optimization {
+  public let parameters: [Parameter]
+  public let optimizer: any Optimizer
+  let options: OptimizerOptions
+  public let schedule: LearningRateSchedule
+  /// 0 for no clipping.
+  public let maximumNorm: Double
+
+  /// What the groups of the optimiser are called: by the pattern that chose them.
+  public let groupNames: [String]
+
+  /// - Throws: `ConfigurationProblems` for learning rates of modules that are not trained, and options that the
+  ///   optimiser or the schedule does not have.
+  public init(_ parameters: [Parameter], _ c: TrainingConfiguration) throws {
+    self.parameters = parameters
+    let o = c.optimization
+    let rates = o.learningRates.sorted { $0.key < $1.key }.map { (pattern: $0.key, learningRate: $0.value) }
+    let groups = try c.naming("optimization.learning_rates") {
+      try ParameterGroup.groups(of: parameters, learningRate: o.learningRate, rates: rates)
+    }
+    groupNames = (groups.count > rates.count ? ["other"] : []) + rates.map(\.pattern)
+    let options = try c.naming("optimization.optimizer_params") {
+      try OptimizerOptions(.init(o.optimizerType), params: o.optimizerParams)
+    }
+    self.options = options
+    optimizer = try c.naming("optimization.learning_rate") { try options.optimizer(groups) }
+    schedule = try c.naming("optimization.scheduler_params") {
+      try LearningRateSchedule(
+        .init(o.schedulerType), steps: o.steps, warmupSteps: o.warmupSteps,
+        params: o.schedulerParams)
+    }
+    maximumNorm = o.maxGradNorm
+  }
+
+  /// What a step did.
+  public struct Outcome: Sendable {
+    /// Over all gradients, before clipping.
+    public var gradientNorm: Double
+    /// By group.
+    public var learningRates: [Double]
+    /// Why nothing was changed: `non-finite loss`.
+    public var skipped: String?
+  }
+
+  /// Clips the gradients in place and changes the weights; not where the loss or the gradients are not finite.
+  ///
+  /// - Parameters:
+  ///   - gradients: by parameter key.
+  ///   - loss: before the step.
+  ///   - number: of the step, from 0.
+  public func apply(_ gradients: [String: Tensor], loss: Double, at number: Int) throws -> Outcome {
+    let norm = try GradientClipping.clip(parameters.compactMap { gradients[$0.key] }, to: maximumNorm)
+    let rates = optimizer.groups.map { schedule.learningRate(base: $0.learningRate, at: number) }
+    let skipped = !loss.isFinite ? "non-finite loss" : !norm.isFinite ? "non-finite gradient" : nil
+    if skipped == nil { try optimizer.step(gradients, learningRates: rates) }
+    return Outcome(gradientNorm: norm, learningRates: rates, skipped: skipped)
+  }
+}
+
+extension TrainingConfiguration {
+  /// Runs something that judges options, and tells what it finds wrong with their place in the file.
+  func naming<R>(_ section: String, _ body: () throws -> R) throws -> R {
+    do {
+      return try body()
+    } catch let error as OptionErrors {
+      let problems = error.problems.flatMap { problem("\(section).\($0.key)", $0.problem).problems }
+      throw ConfigurationProblems(file: source.file, problems: problems)
+    }
+  }
+}

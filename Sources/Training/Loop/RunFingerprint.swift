@@ -1,0 +1,48 @@
+import Datasets
+import Foundation
+
+/// What must be equal for a run to go on from a state: everything that its numbers depend on.
+struct RunFingerprint: Sendable, Equatable {
+  private static let model = "the model"
+  private static let dataset = "the dataset"
+  private static let start = "model.load_checkpoint"
+  private let values: [String: String]
+
+  /// - Parameters:
+  ///   - configuration: the keys that the numbers depend on, with their values.
+  ///   - model: `FileIdentity` of the checkpoint.
+  ///   - samples: the names of the dataset's samples.
+  ///   - start: `FileIdentity` of the weights that training starts from; nil for fresh ones.
+  ///   - ranks: processes that train together.
+  init(configuration: [String: String], model: String, samples: [String], start: String?, ranks: Int) {
+    var values = configuration
+    values[Self.model] = model
+    values[Self.dataset] = FileIdentity.identity(ofNames: samples)
+    values[Self.start] = start
+    values["the number of ranks"] = String(ranks)
+    self.values = values
+  }
+
+  /// - Parameter text: as it was stored.
+  /// - Throws: `DecodingError` for anything else.
+  init(text: String) throws {
+    values = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
+  }
+
+  var text: String {
+    get throws {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = .sortedKeys
+      return String(decoding: try encoder.encode(values), as: UTF8.self)
+    }
+  }
+
+  /// The first value that differs from an earlier run's, in words; nil where all are equal.
+  func difference(from old: RunFingerprint) -> String? {
+    for key in Set(values.keys).union(old.values.keys).sorted() where values[key] != old.values[key] {
+      if [Self.model, Self.dataset, Self.start].contains(key) { return "\(key) is another one" }
+      return "\(key) was \(old.values[key] ?? "not set") and is now \(values[key] ?? "not set")"
+    }
+    return nil
+  }
+}

@@ -1,0 +1,84 @@
+// B batch.
+
+import LTX
+import NN
+import Torch
+import Tracking
+
+/// The forward and backward passes of one optimiser step: all its batches, on all ranks.
+///
+/// Each sample counts the same, whatever the batch that it is in; so accumulation and ranks give the gradients of one
+/// large batch, to rounding.
+struct StepComputation {
+  /// What is known of one sample after its forward pass.
+  struct Sample: Sendable, Equatable {
+    var sigma: Double
+    var loss: Double
+    var videoLoss: Double?
+    var audioLoss: Double?
+  }
+
+  /// By parameter key; means over the samples of this rank's batches, weighted for the sum over ranks.
+  private(set) var gradients: [String: Tensor] = [:]
+  private(set) var samples: [Sample] = []
+  private(set) var forwardSeconds = 0.0
+
+  mutating func add(_ result: TrainingStep.Result, _ example: TrainingExample) throws {
+    for (key, gradient) in result.gradients {
+      gradients[key] = try gradients[key].map { try $0 + gradient } ?? gradient
+    }
+    forwardSeconds += result.forwardSeconds
+    // The video's where it is generated, as the official trainer counts.
+    let stream = [example.video, example.audio].compactMap { $0 }.first { $0.target != nil }
+    func numbers(_ tensor: Tensor?) throws -> [Double]? {
+      try tensor.map { try $0.to(.cpu, .float64).array() }
+    }
+    let sigmas = try numbers(stream?.modality.sigma) ?? []
+    let total = try numbers(result.losses.total) ?? []
+    let video = try numbers(result.losses.video)
+    let audio = try numbers(result.losses.audio)
+    for index in total.indices {
+      samples.append(
+        Sample(
+          sigma: sigmas[index], loss: total[index], videoLoss: video?[index], audioLoss: audio?[index]))
+    }
+  }
+
+  /// Adds up what the ranks have computed, in place: after this all have the same.
+  ///
+  /// - Parameters:
+  ///   - parameters: in an order that is the same on all ranks.
+  ///   - mostSamples: of any rank.
+  mutating func reduce(_ group: ProcessGroup, _ parameters: [Parameter], mostSamples: Int) throws {
+    guard group.worldSize > 1 else { return }
+    try group.allReduce(parameters.compactMap { gradients[$0.key] })
+    // Not a number stands for what is not there.
+    var rows = samples.flatMap { sample -> [Double] in
+      [1, sample.sigma, sample.loss, sample.videoLoss ?? .nan, sample.audioLoss ?? .nan]
+    }
+    rows += [Double](repeating: 0, count: mostSamples * 5 - rows.count)
+    let all = try group.allGather(Tensor(rows, shape: [mostSamples, 5]))
+    samples = try all.flatMap { tensor -> [Sample] in
+      let numbers: [Double] = try tensor.array()
+      return stride(from: 0, to: numbers.count, by: 5).filter { numbers[$0] == 1 }.map { start in
+        Sample(
+          sigma: numbers[start + 1], loss: numbers[start + 2],
+          videoLoss: samples[0].videoLoss == nil ? nil : numbers[start + 3],
+          audioLoss: samples[0].audioLoss == nil ? nil : numbers[start + 4])
+      }
+    }
+  }
+
+  private func mean(_ values: [Double]) -> Double? {
+    values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
+  }
+
+  var loss: Double { mean(samples.map(\.loss)) ?? .nan }
+  /// The parts of the loss, where there are two.
+  var videoLoss: Double? { hasBoth ? mean(samples.compactMap(\.videoLoss)) : nil }
+  var audioLoss: Double? { hasBoth ? mean(samples.compactMap(\.audioLoss)) : nil }
+  private var hasBoth: Bool { samples.first.map { $0.videoLoss != nil && $0.audioLoss != nil } ?? false }
+  var sigmaLosses: [String: Double] {
+    SigmaBuckets.quarters.means(samples.map { ($0.sigma, $0.loss) })
+  }
+}

@@ -1,0 +1,143 @@
+import BlockExecution
+import Datasets
+import Foundation
+import LTX
+import NN
+import TensorFiles
+import Torch
+
+/// The transformer of a run with what of it is trained, and the frozen connectors in front of it.
+struct TrainedModel {
+  let checkpoint: Checkpoint
+  let transformer: Transformer
+  let connectors: TextConnectors
+  /// The trained tensors, in the order of building.
+  let parameters: [Parameter]
+  /// Of the frozen weights, and of the contexts.
+  let frozenDType: DType
+  /// Of products under mixed precision; nil computes all in float32.
+  let autocast: DType?
+  /// What B A is multiplied by; nil where weights themselves are trained.
+  let adapterScale: Double?
+  let dropout: AdapterDropout?
+  /// Of the video VAE.
+  let factors: CompressionFactors
+  let text: TextConfiguration
+  /// Where training starts from: `FileIdentity` of the file of `model.load_checkpoint`; nil for fresh weights.
+  let start: String?
+
+  /// - Throws: `ConfigurationProblems` that name the key, `WeightError`, `TensorFileError`.
+  ///
+  /// - Parameter samples: streams that validation samples need, and training perhaps not.
+  init(
+    _ c: TrainingConfiguration, _ strategies: StreamStrategies, samples: Streams?, device: Device
+  ) throws {
+    checkpoint = try Checkpoint(
+      ModelFiles(
+        unified: c.model.modelPath, videoVAE: c.model.videoVAEPath, audioVAE: c.model.audioVAEPath))
+    try checkpoint.require("transformer", "vae")
+    text = try TextConfiguration(checkpoint.config)
+    factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
+    (frozenDType, autocast) = Self.precision(c)
+    let seed = UInt64(c.seed)
+    let start = try c.model.loadCheckpoint.map { try Self.newestWeights(at: $0, c) }
+    self.start = try start.map { try FileIdentity.identity(of: $0) }
+    var adapters: FreshAdapters?
+    var trained: TrainedWeights?
+    switch c.model.trainingMode {
+    case .lora:
+      let lora = c.lora ?? .init()
+      dropout =
+        lora.dropout > 0
+        ? AdapterDropout(probability: lora.dropout, seed: RandomSeed.mix(seed, "dropout")) : nil
+      let fresh = FreshAdapters(
+        targets: lora.targetModules, rank: lora.rank, alpha: Double(lora.alpha),
+        isRankStabilised: lora.useRSLoRA, kind: lora.useDoRA ? .dora : .lora, dropout: dropout,
+        generator: try Generator(seed: RandomSeed.mix(seed, "adapters")))
+      adapterScale = fresh.scale
+      adapters = try start.map { try fresh.continuing(LoRAFile(path: $0).initialAdapters(scale: fresh.scale)) }
+        ?? fresh
+    case .full:
+      (dropout, adapterScale) = (nil, nil)
+      trained = .transformer(c.model.trainableModules)
+    }
+    let storage = try Self.storage(c)
+    let trainedStreams: Streams =
+      strategies.audio == nil ? .video : strategies.video == nil ? .audio : .both
+    let generating: Streams =
+      strategies.audio?.isGenerated != true
+      ? .video : strategies.video?.isGenerated != true ? .audio : .both
+    do {
+      transformer = try checkpoint.transformer(
+        dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
+        streams: samples ?? trainedStreams == trainedStreams ? trainedStreams : .both,
+        training: trainedStreams, generating: generating, storage: storage)
+    } catch let error as UnmatchedTarget {
+      let nearest = NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
+      throw c.problem(adapters == nil ? "model.trainable_modules" : "lora.target_modules", "\(error)\(nearest)")
+    } catch let error as AdapterMismatch {
+      throw c.problem("model.load_checkpoint", "\(error)")
+    }
+    parameters = transformer.parameters
+    connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: trainedStreams)
+  }
+
+  /// How the frozen matrices are kept.
+  private static func storage(_ c: TrainingConfiguration) throws -> WeightStorage {
+    guard let name = c.acceleration.quantization?.rawValue,
+      let quantisation = BaseQuantisation(rawValue: name)
+    else { return .asStored }
+    do {
+      return try quantisation.storage()
+    } catch let error as UnsupportedQuantisation {
+      throw c.problem("acceleration.quantization", "\(error)")
+    }
+  }
+
+  /// The element types of frozen weights and, under mixed precision, of products.
+  static func precision(_ c: TrainingConfiguration) -> (frozen: DType, autocast: DType?) {
+    switch c.acceleration.mixedPrecisionMode ?? .no {
+    case .no: (.float32, nil)
+    case .bf16: (.bfloat16, .bfloat16)
+    case .fp16: (.bfloat16, .float16)
+    }
+  }
+
+  /// The file that `model.load_checkpoint` means: itself, or the newest `*step_NNNNN.safetensors` of a folder.
+  private static func newestWeights(at path: String, _ c: TrainingConfiguration) throws -> String {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+      throw c.problem("model.load_checkpoint", "\(path) does not exist")
+    }
+    guard isFolder.boolValue else { return path }
+    let names = FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []
+    let weights = names.compactMap { name -> (step: Int, name: String)? in
+      guard name.hasSuffix(".safetensors"), !name.contains("training_state"),
+        let mark = name.range(of: "step_", options: .backwards)
+      else { return nil }
+      return Int(name[mark.upperBound...].dropLast(".safetensors".count)).map { ($0, name) }
+    }
+    guard let newest = weights.max(by: { ($0.step, $1.name) < ($1.step, $0.name) }) else {
+      throw c.problem("model.load_checkpoint", "\(path) holds no *step_NNNNN.safetensors")
+    }
+    return "\(path)/\(newest.name)"
+  }
+
+  /// Text features as the transformer takes them. The connectors are frozen: nothing of them is recorded.
+  func contexts(_ text: TextFeatures, device: Device) throws -> TextContexts {
+    let video = try text.video.to(device, frozenDType)
+    let features = TextFeatures(
+      video: video,
+      audio: text.audio === text.video ? video : try text.audio.to(device, frozenDType),
+      mask: try text.mask.to(device))
+    return try withoutGrad { try connectors(features) }
+  }
+
+  /// What is saved of the trained tensors as they are now, on the CPU.
+  func savedTensors(_ values: [Parameter], dtype: DType) throws -> [(key: String, tensor: Tensor)] {
+    guard let adapterScale else {
+      return try values.map { ($0.key, try $0.tensor.detach().to(.cpu, dtype).contiguous()) }
+    }
+    return try LoRAFile.tensors(of: values, scale: adapterScale, dtype: dtype)
+  }
+}

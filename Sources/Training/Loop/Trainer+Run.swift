@@ -1,0 +1,147 @@
+import Datasets
+import Foundation
+import LTX
+import Torch
+import Tracking
+
+/// What a run tells while it goes on. Called between steps, on the thread that trains.
+public struct TrainingEvents {
+  public var stepped: (StepRecord) -> Void = { _ in }
+  public var validated: (ValidationRecord) -> Void = { _ in }
+  public var sampled: ([ValidationMedia], Int) -> Void = { _, _ in }
+  public var saved: (String) -> Void = { _ in }
+  /// Asked after each step: whether to save and end.
+  public var shouldStop: () -> Bool = { false }
+
+  public init() {}
+}
+
+/// How a run ended.
+public struct TrainingResult: Sendable {
+  public var outcome: RunOutcome
+  public var statistics: RunStatistics
+  /// The weights that were saved last.
+  public var weights: String?
+}
+
+extension Trainer {
+  /// Trains until the configured number of steps is done, or it is told to stop; then saves.
+  ///
+  /// Ranks other than 0 write no files.
+  ///
+  /// - Throws: `TrainingError` after too many steps in a row whose loss or gradient was not finite - the weights before
+  ///   them are saved - and where saving failed and `checkpoints.on_save_error` is `stop`.
+  public func run(_ events: TrainingEvents = TrainingEvents()) throws -> TrainingResult {
+    let c = configuration
+    let started = ContinuousClock.now
+    let first = completedSteps
+    if group.isMain { try folder.create() }
+    try group.barrier()
+    let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
+    if group.isMain {
+      try Data(c.resolvedYAML.utf8).write(to: URL(fileURLWithPath: folder.configuration), options: .atomic)
+    }
+    try device.resetPeakMemory()
+    var lastSaved: Int?
+    var samples = 0
+    var outcome = RunOutcome.success
+    let steps = c.optimization.steps
+
+    if first == 0 {
+      try validate(events)
+      try measureHeldOut(metrics, events)
+    }
+    let loader = BatchLoader(
+      dataset, order: order, first: first * batchesPerStep + group.rank, stride: group.worldSize,
+      count: (steps - first) * c.optimization.gradientAccumulationSteps,
+      workers: c.data.numDataloaderWorkers)
+    var savingSeconds = 0.0
+    while completedSteps < steps {
+      var record = try trainStep(completedSteps, loader)
+      record.savingSeconds = savingSeconds
+      samples += record.samples ?? 0
+      try metrics?.append(record)
+      events.stepped(record)
+
+      let stops = try shouldStop(events)
+      let gaveUp = skippedInARow > c.optimization.maxSkippedSteps
+      let isLast = completedSteps == steps || stops || gaveUp
+      try validate(events)
+      if isDue(c.validation.heldOut.interval) { try measureHeldOut(metrics, events) }
+      let saving = ContinuousClock.now
+      if isLast || isDue(c.checkpoints.interval) {
+        try save(isLast: isLast, events)
+        lastSaved = completedSteps
+      } else {
+        try storeState()
+      }
+      savingSeconds = (ContinuousClock.now - saving) / .seconds(1)
+      try heedSaveErrors()
+      if gaveUp {
+        throw TrainingError(
+          problem: "the loss or the gradient was not finite in \(skippedInARow) steps in a row, up to step "
+            + "\(completedSteps); the weights before them are saved in \(folder.weights(step: completedSteps)). "
+            + "Lower optimization.learning_rate, or look for damaged samples with `ltx dataset check`")
+      }
+      if stops {
+        outcome = .interrupted
+        break
+      }
+    }
+    try metrics?.close()
+    let seconds = (ContinuousClock.now - started) / .seconds(1)
+    return TrainingResult(
+      outcome: outcome,
+      statistics: RunStatistics(
+        totalSeconds: seconds, steps: completedSteps - first, samples: samples,
+        peakBytes: try device.memory().peakBytes),
+      weights: group.isMain ? lastSaved.map { folder.weights(step: $0) } : nil)
+  }
+
+  private func isDue(_ interval: Int?) -> Bool { interval.map { completedSteps.isMultiple(of: $0) } ?? false }
+
+  /// One rank that is told to stop stops all, after the same step.
+  private func shouldStop(_ events: TrainingEvents) throws -> Bool {
+    let own = events.shouldStop()
+    guard group.worldSize > 1 else { return own }
+    return try group.allReduce([own ? 1 : 0], .max)[0] > 0
+  }
+
+  /// The loss on held-out samples, with averaged weights where there are any.
+  private func measureHeldOut(_ metrics: MetricsFile?, _ events: TrainingEvents) throws {
+    guard let heldOut, configuration.validation.heldOut.interval != nil else { return }
+    let loss = HeldOutLoss(dataset: heldOut, seed: UInt64(configuration.validation.heldOut.seed))
+    let record = try withAveragedWeights {
+      try loss.measure(
+        step: completedSteps, flow: flowMatching, group: group, example: { try self.example($0, $1) },
+        loss: { try self.step.loss($0) })
+    }
+    try metrics?.append(record)
+    events.validated(record)
+  }
+
+  /// Samples of the model as it is now, where they are due; each rank makes its share.
+  private func validate(_ events: TrainingEvents) throws {
+    guard let validation, validation.isDue(at: completedSteps) else { return }
+    let work = ValidationWork.share(
+      of: validation.sampleCount, rank: group.rank, worldSize: group.worldSize)
+    let outputs = try withAveragedWeights {
+      try validation.run(
+        transformer: model.transformer, autocast: model.autocast, step: completedSteps, work: work)
+    }
+    let own = try JSONEncoder().encode(outputs.map { [String($0.sample), $0.path] })
+    let all = try group.allGather(bytes: Array(own)).flatMap {
+      try JSONDecoder().decode([[String]].self, from: Data($0))
+    }
+    let prompts = configuration.validation.samples.map(\.prompt)
+    let media = try all.compactMap { item -> (Int, String)? in Int(item[0]).map { ($0, item[1]) } }
+      .sorted { $0.0 < $1.0 }
+      .map { try ValidationOutput(sample: $0, path: $1, prompt: prompts[$0]).media() }
+    if group.isMain, !media.isEmpty { events.sampled(media, completedSteps) }
+  }
+
+  /// Runs something with the averaged weights in place of the trained ones.
+  func withAveragedWeights<R>(_ body: () throws -> R) throws -> R {
+    try average?.withAverages(body) ?? body()
+  }
+}

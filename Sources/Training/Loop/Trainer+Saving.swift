@@ -1,0 +1,107 @@
+import Datasets
+import Foundation
+import NN
+import TensorFiles
+import Torch
+
+extension Trainer {
+  /// The state as it is now, in tensors of its own.
+  private func state(isMinimal: Bool) throws -> TrainingState {
+    var tensors: [String: Tensor] = [:]
+    if !isMinimal {
+      for parameter in parameters { tensors[parameter.key] = try Self.copy(parameter.tensor) }
+      for (key, tensor) in try optimization.optimizer.state + (average?.state ?? []) { tensors[key] = try Self.copy(tensor) }
+    }
+    return TrainingState(
+      step: completedSteps, batches: completedSteps * batchesPerStep, skippedInARow: skippedInARow,
+      lossScale: lossScale, fingerprint: fingerprint, trackerRunID: trackerRunID, tensors: tensors)
+  }
+
+  /// On the CPU, and not changed by later steps.
+  private static func copy(_ tensor: Tensor) throws -> Tensor {
+    let detached = try tensor.detach()
+    return detached.device == .cpu ? try detached.clone() : try detached.to(.cpu)
+  }
+
+  private func savedTensors(_ values: [Parameter]) throws -> [(key: String, tensor: Tensor)] {
+    let dtype: DType = configuration.checkpoints.precision == .bfloat16 ? .bfloat16 : .float32
+    return try model.savedTensors(
+      values.map { Parameter(key: $0.key, tensor: try Self.copy($0.tensor)) }, dtype: dtype)
+  }
+
+  /// Saves the weights, and the state as `checkpoints.save_training_state` says. The files are written while training
+  /// goes on.
+  func save(isLast: Bool, _ events: TrainingEvents) throws {
+    guard group.isMain else { return }
+    let c = configuration.checkpoints
+    let step = completedSteps
+    let weights = try savedTensors(parameters)
+    let averaged = try average.map { try savedTensors($0.averaged) }
+    let state = c.saveTrainingState == .off ? nil : try state(isMinimal: c.saveTrainingState == .minimal)
+    let rolling = isLast && storesState ? try self.state(isMinimal: false) : nil
+    let metadata = flowMatching.referenceScale.metadata
+    let folder = folder
+    saves.submit {
+      try writeSafetensors(weights, metadata: metadata, to: folder.weights(step: step))
+      if let averaged {
+        try FileManager.default.createDirectory(atPath: folder.averages, withIntermediateDirectories: true)
+        try writeSafetensors(
+          averaged, metadata: metadata, to: folder.weights(step: step, in: folder.averages))
+      }
+      try state?.write(to: folder.state(step: step), isDurable: true)
+      try rolling?.write(to: folder.rollingState, isDurable: true)
+      try folder.prune(keeping: c.keepLastN, upTo: step)
+    }
+    if isLast { saves.waitUntilIdle() }
+    events.saved(folder.weights(step: step))
+  }
+
+  /// Whether the state is kept up between checkpoints, so that a kill costs few steps: not where the user wants none, and not
+  /// where it would fill the disk unasked.
+  private var storesState: Bool {
+    guard configuration.checkpoints.saveTrainingState != .off else { return false }
+    return stateBytes <= 8 << 30
+  }
+
+  private var stateBytes: Int {
+    // Weights, and what optimisers keep at most.
+    parameters.reduce(0) { $0 + $1.tensor.byteCount } * 3
+  }
+
+  /// Stores the state, if the one before is written: so a kill costs the step at hand and those that a write takes. A large
+  /// one, whose copy alone takes time, is stored so rarely that this does not show.
+  func storeState() throws {
+    guard group.isMain, storesState, saves.isIdle, pacing.isDue(bytes: stateBytes) else { return }
+    let start = ContinuousClock.now
+    let state = try state(isMinimal: false)
+    let path = folder.rollingState
+    // Whole or not at all matters here; that it survives a power cut does not, for it is soon written again.
+    saves.submit { try state.write(to: path, isDurable: false) }
+    pacing.took(ContinuousClock.now - start)
+  }
+
+  /// Tells what could not be written, and ends the run or not, as the configuration says. What was saved before is there.
+  func heedSaveErrors() throws {
+    for error in saves.takeErrors() {
+      let problem = "saving at step \(completedSteps) or before failed: \(error); earlier checkpoints are kept"
+      guard configuration.checkpoints.onSaveError == .continue else { throw TrainingError(problem: problem) }
+      warn(problem)
+    }
+  }
+}
+
+/// How often the state is copied to be stored.
+struct StatePacing {
+  /// Copying less than this is not noticed.
+  private static let alwaysCopied = 64 << 20
+  private var lastEnd = ContinuousClock.now
+  private var lastDuration = Duration.zero
+
+  func isDue(bytes: Int) -> Bool {
+    bytes <= Self.alwaysCopied || ContinuousClock.now - lastEnd >= lastDuration * 50
+  }
+
+  mutating func took(_ duration: Duration) {
+    (lastEnd, lastDuration) = (ContinuousClock.now, duration)
+  }
+}

@@ -1,0 +1,104 @@
+import Datasets
+import Foundation
+import TensorFiles
+import Torch
+
+/// What a run needs to go on after a step, as one safetensors file.
+///
+/// Noise, order, dropout and the learning rate are functions of the seed and the step, on every rank; so the state holds
+/// numbers that say where the run is, and no state of a generator.
+struct TrainingState: Sendable {
+  /// Steps that are done.
+  var step: Int
+  /// Batches that all ranks together have taken from the dataset.
+  var batches: Int
+  /// Steps in a row up to here whose gradient was not finite.
+  var skippedInARow: Int
+  /// Of float16.
+  var lossScale: LossScale?
+  var fingerprint: RunFingerprint
+  /// Of Weights & Biases, so that a run goes on as the same one there.
+  var trackerRunID: String?
+  /// Trained tensors, the optimiser's state and the moving average, by key; empty in a minimal state.
+  var tensors: [String: Tensor]
+
+  /// Without tensors there is only the place in the run; weights come from the checkpoint beside it, rounded as it is.
+  var isMinimal: Bool { tensors.isEmpty }
+
+  private static let format = "ltx training state 1"
+
+  /// Writes the file, whole or not at all.
+  ///
+  /// - Parameter isDurable: whether it is to survive a power cut.
+  func write(to path: String, isDurable: Bool) throws {
+    let list = tensors.sorted { $0.key < $1.key }.map { (key: $0.key, tensor: $0.value) }
+    var metadata = [
+      "format": Self.format, "step": String(step), "batches": String(batches),
+      "skipped": String(skippedInARow), "fingerprint": try fingerprint.text,
+      "checksum": try Self.checksum(list),
+    ]
+    metadata["tracker_run"] = trackerRunID
+    if let lossScale { metadata["loss_scale"] = "\(lossScale.value) \(lossScale.goodSteps)" }
+    // A file without tensors is none; a step is one.
+    let content =
+      list.isEmpty ? [(key: "step", tensor: try Tensor([Int64(step)]))] : list
+    try writeSafetensors(content, metadata: metadata, to: path, isDurable: isDurable)
+  }
+
+  /// What stands in a file's header; quick.
+  static func step(path: String) throws -> Int {
+    guard let step = try SafetensorsFile(path: path).metadata["step"].flatMap(Int.init) else {
+      throw DatasetError(path: path, problem: "is not the state of a training run")
+    }
+    return step
+  }
+
+  /// Reads a file, and checks that it is what was written.
+  ///
+  /// - Throws: `TensorFileError`, `DatasetError` for a file that is damaged.
+  init(path: String) throws {
+    let file = try SafetensorsFile(path: path)
+    let metadata = file.metadata
+    guard metadata["format"] == Self.format, let step = metadata["step"].flatMap(Int.init),
+      let batches = metadata["batches"].flatMap(Int.init),
+      let skipped = metadata["skipped"].flatMap(Int.init), let fingerprint = metadata["fingerprint"]
+    else { throw DatasetError(path: path, problem: "is not the state of a training run") }
+    var tensors: [String: Tensor] = [:]
+    for key in file.entries.keys where key != "step" { tensors[key] = try file.tensor(key) }
+    let list = tensors.sorted { $0.key < $1.key }.map { (key: $0.key, tensor: $0.value) }
+    guard try Self.checksum(list) == metadata["checksum"] else {
+      throw DatasetError(path: path, problem: "is damaged: its bytes are not those that were written")
+    }
+    let scale = metadata["loss_scale"]?.split(separator: " ") ?? []
+    self.init(
+      step: step, batches: batches, skippedInARow: skipped,
+      lossScale: scale.count == 2
+        ? LossScale(value: Double(scale[0]) ?? 65536, goodSteps: Int(scale[1]) ?? 0) : nil,
+      fingerprint: try RunFingerprint(text: fingerprint),
+      trackerRunID: metadata["tracker_run"], tensors: tensors)
+  }
+
+  init(
+    step: Int, batches: Int, skippedInARow: Int, lossScale: LossScale?, fingerprint: RunFingerprint,
+    trackerRunID: String?, tensors: [String: Tensor]
+  ) {
+    (self.step, self.batches, self.skippedInARow) = (step, batches, skippedInARow)
+    self.lossScale = lossScale
+    (self.fingerprint, self.trackerRunID, self.tensors) = (fingerprint, trackerRunID, tensors)
+  }
+
+  /// FNV-1a over keys and 64-bit words: at the speed of memory, and any change of a byte changes it.
+  private static func checksum(_ tensors: [(key: String, tensor: Tensor)]) throws -> String {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    func add(_ word: UInt64) { hash = (hash ^ word) &* 0x100_0000_01b3 }
+    for (key, tensor) in tensors {
+      key.utf8.forEach { add(UInt64($0)) }
+      try tensor.contiguous().withUnsafeBytes { bytes in
+        let words = bytes.count / 8
+        for index in 0..<words { add(bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self)) }
+        bytes[(words * 8)...].forEach { add(UInt64($0)) }
+      }
+    }
+    return String(hash, radix: 16)
+  }
+}

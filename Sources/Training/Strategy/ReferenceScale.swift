@@ -1,0 +1,74 @@
+// F H W latent frames, rows, columns; B batch, T tokens.
+
+import Torch
+
+/// How much coarser references are than the clips that they belong to.
+public struct ReferenceScale: Sendable, Equatable {
+  /// Pixels of the clip for one of the reference, in both directions.
+  public var space: Int
+  /// Frames likewise.
+  public var time: Int
+
+  public init(space: Int = 1, time: Int = 1) {
+    self.space = space
+    self.time = time
+  }
+
+  /// Infers the scale from the sizes of a clip's latents and its reference's.
+  ///
+  /// - Parameters:
+  ///   - reference, target: [F, H, W].
+  /// - Throws: `TrainingError` where the sizes are no multiples of each other by one factor.
+  public init(reference: [Int], target: [Int]) throws {
+    func fail(_ problem: String) -> TrainingError {
+      TrainingError(
+        problem: "a reference of \(Self.words(reference)) \(problem) its clip of \(Self.words(target))")
+    }
+    var scale = ReferenceScale()
+    if reference[1...] != target[1...] {
+      let (rows, columns) = (target[1] / reference[1], target[2] / reference[2])
+      guard rows == columns, rows > 0 else {
+        throw fail("is not by one factor smaller in height and width than")
+      }
+      scale.space = rows
+    }
+    // The first latent frame is one pixel frame; the others are groups of frames.
+    let (groups, wanted) = (reference[0] - 1, target[0] - 1)
+    if groups != wanted, groups > 0, wanted > 0 {
+      guard wanted.isMultiple(of: groups) else { throw fail("does not divide the frames of") }
+      scale.time = wanted / groups
+    }
+    self = scale
+  }
+
+  private static func words(_ size: [Int]) -> String {
+    "\(size[0]) latent frames of \(size[1]) x \(size[2]) cells"
+  }
+
+  /// What the saved LoRA says of it, in the reference's names; nothing where both are 1.
+  public var metadata: [String: String] {
+    var metadata: [String: String] = [:]
+    if space != 1 {
+      metadata["reference_spatial_scale_factor"] = String(space)
+      metadata["reference_downscale_factor"] = String(space)
+    }
+    if time != 1 { metadata["reference_temporal_scale_factor"] = String(time) }
+    return metadata
+  }
+
+  /// Moves a reference's positions onto the target's: its pixels are stretched, and its last frame ends with the
+  /// target's.
+  ///
+  /// - Parameters:
+  ///   - positions: of the reference at its own frame rate, [B, 3, T, 2].
+  ///   - target: [B, 3, T', 2]; its first token ends where the first frame does.
+  func placing(_ positions: Tensor, onto target: Tensor, scalesTime: Bool) throws -> Tensor {
+    var seconds = try positions.slice(1, from: 0, to: 1)
+    let pixels = try positions.slice(1, from: 1) * Double(space)
+    if scalesTime, time != 1 {
+      let frame = try target.slice(1, from: 0, to: 1).slice(2, from: 0, to: 1).slice(3, from: 1, to: 2)
+      seconds = try (seconds - frame * Double(time - 1)).clamped(min: 0)
+    }
+    return try Tensor.cat([seconds, pixels], 1)
+  }
+}

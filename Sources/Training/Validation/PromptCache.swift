@@ -1,0 +1,61 @@
+// S text tokens, W context width.
+
+import Datasets
+import Foundation
+import Inference
+import LTX
+import NN
+import TensorFiles
+import Torch
+
+/// Encoded prompts in a run's folder, so that a run that goes on does not load the text encoder again.
+///
+/// A file counts only if it says that it was made of the very prompt by the very models; it is replaced otherwise.
+struct PromptCache {
+  let folder: String
+  private let origin: [String: String]
+
+  /// - Throws: `PreprocessingError` for a model file that can't be read.
+  init(folder: String, models: GenerationModels) throws {
+    self.folder = folder
+    origin = [
+      "format": "1",
+      "model": try FileIdentity.identity(of: models.files),
+      "text_encoder": try models.files.textEncoder.map { try FileIdentity.identity(of: $0) } ?? "",
+      "dtype": "\(models.dtype)",
+      "storage": models.textEncoder8bit ? "int8" : "as stored",
+    ]
+  }
+
+  /// The prompt as it was encoded before, on the CPU; nil if it was not, or by other models.
+  ///
+  /// - Throws: `TensorFileError` for a file that is damaged.
+  func contexts(of prompt: String) throws -> TextContexts? {
+    let path = path(of: prompt)
+    guard FileManager.default.fileExists(atPath: path) else { return nil }
+    let file = try SafetensorsFile(path: path)
+    guard file.metadata == metadata(prompt), file.contains("mask") else { return nil }
+    func tensor(_ key: String) throws -> Tensor? {
+      // A copy: the file may be replaced while the run goes on.
+      try file.contains(key) ? file.tensor(key).clone() : nil
+    }
+    return TextContexts(
+      video: try tensor("video"), audio: try tensor("audio"), mask: try file.tensor("mask").clone())
+  }
+
+  /// - Throws: `TensorFileError` or `CocoaError` where the disk refuses.
+  func store(_ contexts: TextContexts, of prompt: String) throws {
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    let tensors = [("video", contexts.video), ("audio", contexts.audio), ("mask", contexts.mask)]
+    try writeSafetensors(
+      tensors.compactMap { key, tensor in tensor.map { (key: key, tensor: $0) } }, metadata: metadata(prompt),
+      to: path(of: prompt))
+  }
+
+  private func metadata(_ prompt: String) -> [String: String] { origin.merging(["prompt": prompt]) { $1 } }
+
+  func path(of prompt: String) -> String {
+    let all = metadata(prompt).sorted { $0.key < $1.key }.map(\.value)
+    return "\(folder)/\(FileIdentity.identity(ofNames: all)).safetensors"
+  }
+}

@@ -1,0 +1,206 @@
+import Datasets
+import Foundation
+import Inference
+import LTX
+import NN
+import Torch
+
+/// Generates the samples of a configuration with the transformer that is being trained.
+///
+/// Made once before training: everything that can be wrong is found, and prompts and media are encoded and kept on the CPU, so
+/// that neither the text encoder nor the VAEs' encoders take memory later. The stages are those of `ltx generate`.
+public final class ValidationSampler {
+  /// What of the transformer the samples need; nil without samples.
+  public let streams: Streams?
+  /// What the user should know, though it is no error.
+  public let notes: [String]
+  public var sampleCount: Int { plans.count }
+
+  private let configuration: TrainingConfiguration
+  private let requests: [ValidationRequest]
+  private let plans: [GenerationPlan]
+  private let inputs: [EncodedInputs]
+  private let warn: @Sendable (String) -> Void
+
+  /// - Parameters:
+  ///   - dtype: of the run's frozen weights; samples are computed in it too.
+  ///   - warn: told of failures that don't end training.
+  ///   - report: called while prompts and media are encoded; what it throws ends the preparation.
+  /// - Throws: `ConfigurationProblems` that name all samples and keys that can't be used; for models that can't be used,
+  ///   `ConfigurationError`, `WeightError`, `TensorFileError` or `TextEncoderError`; `MediaError` for media that can't be
+  ///   decoded to the end.
+  public init(
+    _ configuration: TrainingConfiguration, dtype: DType, device: Device = .cpu,
+    warn: @escaping @Sendable (String) -> Void = { _ in }, report: (GenerationProgress) throws -> Void = { _ in }
+  ) throws {
+    let c = configuration
+    self.configuration = c
+    self.warn = warn
+    guard !c.validation.samples.isEmpty else {
+      (streams, notes, requests, plans, inputs) = (nil, [], [], [], [])
+      return
+    }
+    guard let textEncoder = c.model.textEncoderPath else {
+      throw c.problem(
+        "model.text_encoder_path", "is missing; validation samples need the folder or file of the text encoder")
+    }
+    var models = GenerationModels(
+      ModelFiles(
+        unified: c.model.modelPath, textEncoder: textEncoder, videoVAE: c.model.videoVAEPath,
+        audioVAE: c.model.audioVAEPath),
+      device: device, dtype: dtype)
+    models.textEncoder8bit = c.acceleration.loadTextEncoderIn8Bit
+    let checkpoint = try Checkpoint(models.files)
+    let blocks = try TransformerConfiguration(checkpoint.config).blocks
+    try FileManager.default.createDirectory(
+      atPath: Self.folder(c), withIntermediateDirectories: true)
+    (requests, plans) = try Self.plans(c, models, blocks: blocks)
+    streams = plans.map(\.streams).reduce(plans[0].streams) { $0 == $1 ? $0 : .both }
+    // Equal notes are said once.
+    notes = (requests.flatMap(\.notes) + plans.flatMap(\.notes)).reduce(into: []) {
+      if !$0.contains($1) { $0.append($1) }
+    }
+    if plans.contains(where: \.decodes.video) { _ = try checkpoint.videoDecoder() }
+    if plans.contains(where: \.decodes.sound) {
+      _ = try checkpoint.audioDecoder()
+      _ = try checkpoint.vocoder()
+    }
+    let plans = plans
+    inputs = try withInference {
+      let encoder = try InputEncoder(models)
+      let contexts = try Self.contexts(
+        of: plans, encoder, PromptCache(folder: c.outputDir + "/.validation_cache", models: models), warn, report)
+      var inputs = plans.map { plan in EncodedInputs(contexts: plan.prompts.compactMap { contexts[$0] }) }
+      try encoder.encodeMedia(of: plans, into: &inputs, report: report)
+      return inputs
+    }
+  }
+
+  /// Whether samples are due when so many steps are done.
+  public func isDue(at step: Int) -> Bool {
+    guard let interval = configuration.validation.interval, !plans.isEmpty else { return false }
+    return step == 0 ? !configuration.validation.skipInitialValidation : step.isMultiple(of: interval)
+  }
+
+  /// Generates samples and writes `samples/step_000100_1.mp4` and so on.
+  ///
+  /// A sample that fails is told to `warn` and left out; what memory it took is free again. The transformer runs in the
+  /// precision of training: its own weights under autocast, adapters as they are. No random number of the training is used.
+  ///
+  /// - Parameters:
+  ///   - transformer: built for `streams` at least. It is only read.
+  ///   - autocast: of the run's mixed precision; nil for none.
+  ///   - step: steps that are done.
+  ///   - work: this rank's share; nil for all samples.
+  ///   - endsWithFailure: throws what a sample fails with. For a model that is spread over ranks: they would wait for one that
+  ///     gave up a sample.
+  ///   - isStopped: asked after each unit of work.
+  /// - Returns: the files, in the order of the work.
+  /// - Throws: `CancellationError` when it was stopped; `ModalityError` for a transformer without a stream that is needed.
+  public func run(
+    transformer: Transformer, autocast: DType?, step: Int, work: [ValidationWork]? = nil,
+    endsWithFailure: Bool = false, isStopped: () -> Bool = { false },
+    report: (ValidationProgress) throws -> Void = { _ in }
+  ) throws -> [ValidationOutput] {
+    let work = work ?? plans.indices.map { ValidationWork(sample: $0) }
+    guard !work.isEmpty, let streams else { return [] }
+    guard transformer.streams == .both || transformer.streams == streams else {
+      throw ModalityError(
+        problem: "the transformer was built for \(transformer.streams), but validation samples need \(streams)")
+    }
+    let shared = SharedModels(transformer: transformer, autocast: autocast)
+    var outputs: [ValidationOutput] = []
+    for (position, item) in work.enumerated() {
+      let path = Self.path(configuration, requests[item.sample], step: step)
+      do {
+        let plan = item.isSaved ? plans[item.sample].writing(to: [path]) : plans[item.sample].samplingOnly()
+        try GenerationPipeline(plan, sharing: shared).run(inputs[item.sample]) { stage in
+          if isStopped() { throw CancellationError() }
+          try report(ValidationProgress(position: position, count: work.count, stage: stage))
+        }
+        guard item.isSaved else { continue }
+        outputs.append(
+          ValidationOutput(
+            sample: item.sample, path: path, prompt: configuration.validation.samples[item.sample].prompt))
+      } catch let error where error is CancellationError || endsWithFailure {
+        throw error
+      } catch let error as TorchError where error.kind == .outOfMemory {
+        shared.freeDecoders()
+        warn(
+          "step \(step): memory ran out for validation sample \(item.sample + 1), which is left out; training goes on. "
+            + "Make its video_dims smaller, or set acceleration.offload_optimizer_during_validation to true (\(error))")
+      } catch {
+        shared.freeDecoders()
+        warn("step \(step): validation sample \(item.sample + 1) failed and is left out; training goes on: \(error)")
+      }
+    }
+    return outputs
+  }
+
+  // MARK: Preparation
+
+  /// The samples as checked plans. All that is wrong with any of them is told at once.
+  private static func plans(
+    _ c: TrainingConfiguration, _ models: GenerationModels, blocks: Int
+  ) throws -> ([ValidationRequest], [GenerationPlan]) {
+    var problems: [ConfigurationProblems.Problem] = []
+    var requests: [ValidationRequest] = []
+    var plans: [GenerationPlan] = []
+    for index in c.validation.samples.indices {
+      do {
+        let request = try ValidationRequest(index, of: c, blocks: blocks)
+        requests.append(request)
+        do {
+          plans.append(
+            try GenerationPlan(
+              request.request, models: models, output: path(c, request, step: 0), checksModels: false))
+        } catch let error as GenerationError {
+          throw request.problem(error, in: c)
+        }
+      } catch let error as ConfigurationProblems {
+        problems += error.problems
+      }
+    }
+    guard problems.isEmpty else { throw ConfigurationProblems(file: c.source.file, problems: problems) }
+    return (requests, plans)
+  }
+
+  /// The prompts of all plans, each encoded once, on the CPU.
+  private static func contexts(
+    of plans: [GenerationPlan], _ encoder: InputEncoder, _ cache: PromptCache, _ warn: (String) -> Void,
+    _ report: (GenerationProgress) throws -> Void
+  ) throws -> [String: TextContexts] {
+    var contexts: [String: TextContexts] = [:]
+    var missing: [String] = []
+    for prompt in plans.flatMap(\.prompts) where contexts[prompt] == nil && !missing.contains(prompt) {
+      do {
+        contexts[prompt] = try cache.contexts(of: prompt)
+      } catch {
+        warn("a cached prompt can't be read and is encoded anew: \(error)")
+      }
+      if contexts[prompt] == nil { missing.append(prompt) }
+    }
+    guard !missing.isEmpty else { return contexts }
+    let encoded = try encoder.contexts(of: missing) {
+      try report(GenerationProgress(stage: .encodePrompts(missing), done: $0, total: $1))
+    }
+    for (prompt, context) in zip(missing, encoded) {
+      let context = try context.to(.cpu)
+      contexts[prompt] = context
+      do {
+        try cache.store(context, of: prompt)
+      } catch {
+        warn("an encoded prompt can't be kept for the next start of the run: \(error)")
+      }
+    }
+    return contexts
+  }
+
+  private static func folder(_ c: TrainingConfiguration) -> String { c.outputDir + "/samples" }
+
+  private static func path(_ c: TrainingConfiguration, _ request: ValidationRequest, step: Int) -> String {
+    let digits = String(step)
+    let number = String(repeating: "0", count: max(0, 6 - digits.count)) + digits
+    return "\(folder(c))/step_\(number)_\(request.index + 1).\(request.fileExtension)"
+  }
+}
