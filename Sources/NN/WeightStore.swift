@@ -26,7 +26,8 @@ final class WeightStore: Sendable {
 
   init(
     source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?, trained: TrainedWeights?, storage: WeightStorage, loaded: LoadedTensors?, isInspected: Bool
+    freshAdapters: FreshAdapters?, trained: TrainedWeights?, storage: WeightStorage, loaded: LoadedTensors?,
+    isInspected: Bool
   ) {
     self.source = source
     self.loaded = loaded

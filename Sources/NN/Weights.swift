@@ -26,7 +26,8 @@ public struct Weights: Sendable {
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
     adapters: AdapterSet = AdapterSet(), freshAdapters: FreshAdapters? = nil,
-    trained: TrainedWeights? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil, isInspected: Bool = false
+    trained: TrainedWeights? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil,
+    isInspected: Bool = false
   ) {
     store = WeightStore(
       source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,

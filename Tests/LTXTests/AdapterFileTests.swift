@@ -134,7 +134,8 @@ import Torch
   @Test(arguments: [1, 0.5, -0.7])
   func `A DoRA beside the weight and one fused into it agree`(_ strength: Double) throws {
     let file = try LoRAFixture.lora("lora_dora")
-    let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32).lora(file, strength: strength)
+    let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32).lora(
+      file, strength: strength)
     let separate = try LoRAFixture.velocity(builder.build())
     try TrainingFixture.expectEqual(
       LoRAFixture.velocity(builder.adapters(.fused).build()), separate, within: 5e-3)

@@ -16,7 +16,8 @@ import Torch
   private func layer(_ name: String, _ recorded: SafetensorsFile) throws -> (Linear, Tensor) {
     let path = fixture.path("\(UUID().uuidString).safetensors")
     try writeSafetensors(
-      [("l.weight", recorded.tensor("\(name).weight")), ("l.bias", recorded.tensor("\(name).bias"))], to: path)
+      [("l.weight", recorded.tensor("\(name).weight")), ("l.bias", recorded.tensor("\(name).bias"))], to: path
+    )
     let base: BaseQuantisation = name.hasPrefix("int8") ? .int8 : .float8
     let root = Weights(try SafetensorsFile(path: path), storage: try base.storage())
     return (try Linear(root / "l"), try recorded.tensor("\(name).x"))
@@ -31,7 +32,8 @@ import Torch
     let matrix = try QuantisedMatrix(
       rounding: weight, to: name.hasPrefix("int8") ? .int8 : .float8E4M3, in: weight.dtype)
     #expect(try Tensor.isEqual(matrix.elements, recorded.tensor("\(name).elements")))
-    #expect(try Tensor.isEqual(#require(matrix.factors).flatten(), recorded.tensor("\(name).scale").to(.float32)))
+    #expect(
+      try Tensor.isEqual(#require(matrix.factors).flatten(), recorded.tensor("\(name).scale").to(.float32)))
     #expect(try Tensor.isEqual(layer.weight, matrix.expanded()))
 
     let isWide = weight.dtype == .float32
@@ -43,7 +45,8 @@ import Torch
     // bfloat16 has eight bits; two roundings lie between.
     let tolerance = isWide ? 1e-6 : 0.01
     try TrainingFixture.expectEqual(y, recorded.tensor("\(name).y"), within: tolerance, "y")
-    try TrainingFixture.expectEqual(gradient, recorded.tensor("\(name).grad.x"), within: tolerance, "gradient")
+    try TrainingFixture.expectEqual(
+      gradient, recorded.tensor("\(name).grad.x"), within: tolerance, "gradient")
     // The same as through the plain matrix.
     let numbers = try layer.weight.to(.float32)
     try TrainingFixture.expectEqual(gradient, dy.to(.float32).matmul(numbers), within: tolerance, "plain")
@@ -92,7 +95,9 @@ import Torch
       let stored = try checkpoint.source.tensor(key)
       let isLayer = key.hasPrefix("model.diffusion_model.") && key.hasSuffix(".weight") && stored.rank == 2
       let path = String(key.dropLast(".weight".count))
-      guard isLayer, !key.contains("connector"), !BaseQuantisation.isExcluded(path) else { return (key, stored) }
+      guard isLayer, !key.contains("connector"), !BaseQuantisation.isExcluded(path) else {
+        return (key, stored)
+      }
       return (key, try Linear(numbers / path, bias: false).weight)
     }
     let path = fixture.path("rounded.safetensors")

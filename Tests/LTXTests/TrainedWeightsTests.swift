@@ -46,7 +46,8 @@ import Torch
 
   /// The gradient of a part is what it is when all is trained.
   @Test(arguments: [
-    (["attn1"], 2 * 12), (["transformer_blocks.1"], -1), (["transformer_blocks.[0-1].audio_ff.net.*.proj"], 2 * 2),
+    (["attn1"], 2 * 12), (["transformer_blocks.1"], -1),
+    (["transformer_blocks.[0-1].audio_ff.net.*.proj"], 2 * 2),
     (["proj_out"], 2), (["patchify_proj.bias", "adaln_single.linear"], 3), (["q_norm"], 2 * 6),
     (["scale_shift_table"], 3),
   ])
@@ -110,7 +111,8 @@ import Torch
 
   @Test func `A saved transformer is loaded again, whole, and by the official trainer's keys`() throws {
     let checkpoint = try checkpoint()
-    let transformer = try checkpoint.transformer(dtype: .float32, trained: .transformer(["attn2", "proj_out"]))
+    let transformer = try checkpoint.transformer(
+      dtype: .float32, trained: .transformer(["attn2", "proj_out"]))
     try withoutGrad {
       for parameter in transformer.parameters { _ = try parameter.tensor.copy_(parameter.tensor * 1.5) }
     }
@@ -128,7 +130,8 @@ import Torch
     for key in names {
       let stored = try checkpoint.source.tensor(key).to(.float32)
       #expect(
-        try Tensor.isEqual(file.tensor(Self.name(key)), changed.contains(key) ? stored * 1.5 : stored), "\(key)")
+        try Tensor.isEqual(file.tensor(Self.name(key)), changed.contains(key) ? stored * 1.5 : stored),
+        "\(key)")
     }
 
     let loaded = try checkpoint.replacingTransformer(by: path)
@@ -141,6 +144,11 @@ import Torch
     #expect(try Tensor.isEqual(step(again).loss(example), step(component).loss(example)))
     let unchanged = try step(checkpoint.transformer(dtype: .float32)).loss(example)
     #expect(try LoRAFixture.distance(unchanged, wanted) > 1e-3)
+    let files = ModelFiles(unified: LoRAFixture.model("ltx23_transformer"), transformer: path)
+    let beside = try Checkpoint(files)
+    #expect(
+      try Tensor.isEqual(step(beside.transformer(dtype: .float32)).loss(example), step(again).loss(example)))
+    #expect(beside.source.keys == checkpoint.source.keys)
     // The connectors are the checkpoint's still.
     #expect(loaded.source.keys == checkpoint.source.keys)
   }

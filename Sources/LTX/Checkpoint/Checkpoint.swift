@@ -30,11 +30,11 @@ public struct Checkpoint: Sendable {
   /// Opens files in any layout. Reads headers only; the text encoder is left alone, but for the projection of its
   /// features, which its file may hold.
   ///
-  /// - Throws: as `init(path:)`.
+  /// - Throws: as `init(path:)`; besides what `replacingTransformer` throws.
   public init(_ files: ModelFiles) throws {
     self.files = files
     if let unified = files.unified, case let main = try ComponentFile(path: unified),
-      main.isUnified || files.checkpointFiles.count == 1
+      main.isUnified || files[.transformer] != nil || files.checkpointFiles.count == 1
     {
       var parts: [CombinedTensors.Part] = []
       var config = main.config
@@ -50,15 +50,14 @@ public struct Checkpoint: Sendable {
       }
       self.config = config
       version = main.version
-      guard !parts.isEmpty else {
-        source = main.source
-        return
-      }
       parts.append(
         CombinedTensors.Part(main.source) { [replaced] key in
           replaced.contains { key.hasPrefix("\($0).") } ? nil : key
         })
-      source = CombinedTensors(name: unified, parts: parts)
+      let source = parts.count == 1 ? main.source : CombinedTensors(name: unified, parts: parts)
+      let checkpoint = Checkpoint(files: files, source: source, config: config, version: version)
+      self.source =
+        try files[.transformer].map { try checkpoint.replacingTransformer(by: $0).source } ?? source
       return
     }
     var parts: [CombinedTensors.Part] = []

@@ -48,7 +48,9 @@ extension Checkpoint {
     metadata["format"] = "pt"
     metadata["config"] = try transformerConfiguration()
     metadata["model_version"] = version?.description
-    let entries = shapes.map { (key: String($0.key.dropFirst(Self.scope.count)), dtype: dtype, shape: $0.value) }
+    let entries = shapes.map {
+      (key: String($0.key.dropFirst(Self.scope.count)), dtype: dtype, shape: $0.value)
+    }
     try writeSafetensors(entries, metadata: metadata, to: path) { name in
       let key = Self.scope + name
       guard let value = values[key] else {
@@ -77,7 +79,8 @@ extension Checkpoint {
     }
     let wanted = transformerShapes
     let found = Dictionary(
-      file.entries.map { (unified($0.key), (key: $0.key, shape: $0.value.shape)) }) { first, _ in first }
+      file.entries.map { (unified($0.key), (key: $0.key, shape: $0.value.shape)) }
+    ) { first, _ in first }
     func others(_ count: Int) -> String { count > 1 ? " (and \(count - 1) more)" : "" }
     let missing = wanted.keys.filter { found[$0] == nil }.sorted()
     if let first = missing.first {
@@ -96,12 +99,14 @@ extension Checkpoint {
       guard let other = found[key], other.shape != shape else { continue }
       throw WeightError(
         file: path, key: other.key,
-        problem: "has shape \(other.shape), but \(source.name) has \(shape); the file was made for another model")
+        problem:
+          "has shape \(other.shape), but \(source.name) has \(shape); the file was made for another model")
     }
     // Of the replaced tensors nothing is left, their scales included.
     let stays = { @Sendable (key: String) -> Bool in
-      !key.hasPrefix(Self.scope) || KnowinglyUnused.transformer(String(key.dropFirst(Self.scope.count)))
-        && key != Self.scope + "scaled_fp8"
+      !key.hasPrefix(Self.scope)
+        || KnowinglyUnused.transformer(String(key.dropFirst(Self.scope.count)))
+          && key != Self.scope + "scaled_fp8"
     }
     let byName = Dictionary(uniqueKeysWithValues: found.map { ($1.key, $0) })
     let combined = CombinedTensors(

@@ -23,7 +23,8 @@ public enum BaseQuantisation: String, Sendable, CaseIterable {
   /// projection of the audio's text. Its patterns name the modulation too, but it compares them with names that
   /// don't have the part they look for, so that these layers are quantised after all.
   static func isExcluded(_ path: String) -> Bool {
-    let name = path.hasPrefix("\(Checkpoint.Prefix.transformer).")
+    let name =
+      path.hasPrefix("\(Checkpoint.Prefix.transformer).")
       ? path.dropFirst(Checkpoint.Prefix.transformer.count + 1) : path[...]
     return ["patchify_proj", "audio_patchify_proj", "proj_out", "audio_proj_out"].contains(name)
       || name.hasPrefix("audio_caption_projection.")
