@@ -208,9 +208,11 @@ extension Rule<[String: JSONValue]> {
       { reader in
         var values: [String: JSONValue] = [:]
         for (key, node) in reader.all {
-          values[key] = JSONValue(node)
-          if case .number(let number) = values[key], !number.isFinite {
+          let value = JSONValue(node)
+          if case .number(let number) = value, !number.isFinite {
             reader.report(key, "is \(node.shown); it must be a finite number")
+          } else {
+            values[key] = value
           }
         }
         return values
