@@ -146,9 +146,10 @@ extension YAMLScalar {
   private static func numberText(_ text: String) -> Double? {
     let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
     if trimmed.wholeMatch(of: /[-+]?(?:inf|infinity|nan)/.ignoresCase()) != nil { return Double(trimmed) }
-    guard
-      trimmed.wholeMatch(of: /[-+]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?/) != nil
+    guard !trimmed.hasPrefix("_"), !trimmed.hasSuffix("_"), !trimmed.contains("__") else { return nil }
+    let digits = trimmed.replacing("_", with: "")
+    guard digits.wholeMatch(of: /[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?/) != nil
     else { return nil }
-    return Double(trimmed.replacing("_", with: ""))
+    return Double(digits)
   }
 }
