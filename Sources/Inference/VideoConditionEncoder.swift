@@ -64,13 +64,7 @@ struct VideoConditionEncoder {
           latent: try edited(path, encoding, total), mask: try grid.mask(keeping: grid.cells(of: region)),
           strength: 1))
     case .reference(let path, let strength, _, _):
-      var pixels = try clip(path, encoding, most: total)
-      if encoding.temporalScale > 1 {
-        // The first frame stands alone, as in the latent.
-        let indices = [0] + Array(stride(from: 1, to: pixels.size(2), by: encoding.temporalScale))
-        pixels = try pixels.indexSelect(2, Tensor(indices.map(Int64.init)))
-      }
-      let latent = try whole(pixels)
+      let latent = try whole(reference(path, encoding, total))
       let tokens = latent.size(2) * latent.size(3) * latent.size(4)
       return .condition(
         .reference(
@@ -162,12 +156,23 @@ struct VideoConditionEncoder {
       .unsqueeze(0)
   }
 
+  /// A reference's frames: [1, 3, frames, height, width].
+  private func reference(
+    _ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int
+  ) throws -> Tensor {
+    let pixels = try clip(path, encoding, most: total)
+    guard encoding.temporalScale > 1 else { return pixels }
+    // The first frame stands alone, as in the latent.
+    let indices = [0] + Array(stride(from: 1, to: pixels.size(2), by: encoding.temporalScale))
+    return try pixels.indexSelect(2, Tensor(indices.map(Int64.init)))
+  }
+
   /// The frames of a reference that is put beside the result, as the model saw them.
   func shown(_ encoding: GenerationStage.VideoEncoding) throws -> ShownReference? {
     guard case .reference(let path, _, _, isShown: true) = encoding.condition else { return nil }
     let grid = encoding.grid
     let total = (grid.frames - 1) * grid.factors.time + 1
     return ShownReference(
-      frames: try FrameTensors.frames(clip(path, encoding, most: total)), temporalScale: encoding.temporalScale)
+      frames: try FrameTensors.frames(reference(path, encoding, total)), temporalScale: encoding.temporalScale)
   }
 }

@@ -50,7 +50,7 @@ struct TrainCommand: ParsableCommand {
       return (session, group)
     }
     let trainer = session.trainer
-    if group.isMain { show(trainer, session.resumedFrom) }
+    if group.isMain { try working { try show(trainer, session.resumedFrom) } }
     if dryRun { return }
     if trainer.completedSteps >= trainer.configuration.optimization.steps {
       if group.isMain {
@@ -82,9 +82,9 @@ struct TrainCommand: ParsableCommand {
     if result.outcome == .interrupted, let status = interruption.status { throw ExitCode(status) }
   }
 
-  private func show(_ trainer: Trainer, _ resumedFrom: String?) {
+  private func show(_ trainer: Trainer, _ resumedFrom: String?) throws {
     if dryRun {
-      print(trainer.configuration.resolvedYAML)
+      print(try trainer.configuration.resolvedYAML)
       let summary = trainer.summary
       for (name, value) in summary.facts { print("\(name): \(value)") }
       print("keys of the file to come:")

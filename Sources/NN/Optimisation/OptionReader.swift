@@ -63,7 +63,9 @@ public struct OptionReader {
     read(key, &option, "true or false") { if case .bool(let value) = $0 { value } else { nil } }
   }
 
-  public mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(_ key: String, _ option: inout Choice) {
+  public mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(
+    _ key: String, _ option: inout Choice
+  ) {
     read(key, &option, "one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))") { value in
       if case .string(let name) = value { Choice(rawValue: name) } else { nil }
     }

@@ -88,6 +88,16 @@ extension TrainingConfiguration.Optimization: ConfigurationSection {
     Field("max_skipped_steps", \.maxSkippedSteps, .integer(1 ... .max)),
     Field("enable_gradient_checkpointing", \.enableGradientCheckpointing, .flag),
   ]
+
+  mutating func complete(_ reader: SectionReader) {
+    reader.checkOptions("optimizer_params") { () throws(OptionErrors) in
+      _ = try OptimizerOptions(optimizerType, params: optimizerParams)
+    }
+    reader.checkOptions("scheduler_params") { () throws(OptionErrors) in
+      _ = try LearningRateSchedule(
+        schedulerType, steps: steps, warmupSteps: warmupSteps, params: schedulerParams)
+    }
+  }
 }
 
 extension TrainingConfiguration.Acceleration: ConfigurationSection {
@@ -129,6 +139,10 @@ extension TrainingConfiguration.FlowMatching: ConfigurationSection {
     Field("timestep_sampling_mode", \.timestepSamplingMode, .choice),
     Field("timestep_sampling_params", \.timestepSamplingParams, .free),
   ]
+
+  mutating func complete(_ reader: SectionReader) {
+    reader.checkOptions("timestep_sampling_params") { () throws(OptionErrors) in _ = try TimestepSampler(self) }
+  }
 }
 
 extension TrainingConfiguration.Hub: ConfigurationSection {

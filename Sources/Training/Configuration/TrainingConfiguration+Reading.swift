@@ -56,12 +56,10 @@ extension TrainingConfiguration {
     return (entries, problems)
   }
 
-  /// What the official trainer checks between sections, and what only shows when all values are known.
+  /// What the official trainer checks between sections.
   mutating func complete(_ reader: SectionReader) {
     checkStrategy(reader)
     checkDataFolders(reader)
-    checkOptimizer(reader)
-    checkTimestepSampling(reader)
   }
 
   private func checkStrategy(_ reader: SectionReader) {
@@ -102,9 +100,6 @@ extension TrainingConfiguration {
       }
     }
   }
-
-  private func checkTimestepSampling(_ reader: SectionReader) {}
-  private func checkOptimizer(_ reader: SectionReader) {}
 }
 
 extension [ConfigurationProblems.Problem] {

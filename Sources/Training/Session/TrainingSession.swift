@@ -48,7 +48,8 @@ public final class TrainingSession {
     var report = group.isMain && configuration.report.enabled ? try makeReport() : nil
     let reportPath = trainer.folder.report
     let trackers = group.isMain ? try makeTrackers() : RunTrackers([], warn: warn)
-    trackers.text("config", Self.indented(configuration.resolvedYAML), step: trainer.completedSteps)
+    let yaml = try configuration.resolvedYAML
+    trackers.text("config", Self.indented(yaml), step: trainer.completedSteps)
     func writeReport() {
       // A page that can't be written is no reason to lose the run.
       do { try report?.write(to: reportPath) } catch { warn("\(error)") }
@@ -100,7 +101,7 @@ public final class TrainingSession {
     }
     var report = TrainingReport(
       title: (configuration.outputDir as NSString).lastPathComponent,
-      totalSteps: configuration.optimization.steps, configuration: configuration.resolvedYAML,
+      totalSteps: configuration.optimization.steps, configuration: try configuration.resolvedYAML,
       metrics: metrics)
     report.facts = trainer.summary.facts
     return report

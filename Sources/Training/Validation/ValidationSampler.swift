@@ -18,8 +18,8 @@ public final class ValidationSampler {
 
   private let configuration: TrainingConfiguration
   private let requests: [ValidationRequest]
-  private let plans: [GenerationPlan]
-  private let inputs: [EncodedInputs]
+  let plans: [GenerationPlan]
+  let inputs: [EncodedInputs]
   private let warn: @Sendable (String) -> Void
 
   /// - Parameters:
@@ -99,8 +99,8 @@ public final class ValidationSampler {
   /// - Throws: `CancellationError` when it was stopped; `ModalityError` for a transformer without a stream that is needed.
   public func run(
     transformer: Transformer, autocast: DType?, step: Int, work: [ValidationWork]? = nil,
-    endsWithFailure: Bool = false, isStopped: () -> Bool = { false },
-    report: (ValidationProgress) throws -> Void = { _ in }
+    endsWithFailure: Bool = false, report: (ValidationProgress) throws -> Void = { _ in },
+    isStopped: () -> Bool = { false }
   ) throws -> [ValidationOutput] {
     let work = work ?? plans.indices.map { ValidationWork(sample: $0) }
     guard !work.isEmpty, let streams else { return [] }

@@ -77,7 +77,7 @@ extension Rule<Int> {
 extension Rule<Double> {
   static func number(_ range: NumberRange) -> Rule {
     scalar(
-      "a number \(range.words)",
+      "a finite number \(range.words)",
       { scalar in scalar.asNumber.flatMap { $0.isFinite && range.contains($0) ? $0 : nil } },
       write: { .double($0) })
   }
@@ -201,7 +201,12 @@ extension Rule<[String: JSONValue]> {
     .section(
       { reader in
         var values: [String: JSONValue] = [:]
-        for (key, node) in reader.all { values[key] = JSONValue(node) }
+        for (key, node) in reader.all {
+          values[key] = JSONValue(node)
+          if case .number(let number) = values[key], !number.isFinite {
+            reader.report(key, "is \(node.shown); it must be a finite number")
+          }
+        }
         return values
       },
       write: { .mapping($0.sorted { $0.key < $1.key }.map { .init($0.key, ConfigurationValue($0.value)) }) })

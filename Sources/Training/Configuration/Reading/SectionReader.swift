@@ -1,3 +1,5 @@
+import NN
+
 /// What the readers of all sections find.
 final class ConfigurationReading {
   /// Whether files and folders that are named must be there.
@@ -72,6 +74,22 @@ final class SectionReader {
 
   /// Something wrong with the section as a whole.
   func report(_ message: String) { reading.report(path, place, message) }
+
+  /// Reports options in a section of free keys that what they are for does not take.
+  func checkOptions(_ key: String, _ body: () throws(OptionErrors) -> Void) {
+    do {
+      try body()
+    } catch {
+      for option in error.problems {
+        // An option may be a key beside the section, such as warmup_steps.
+        let isKey = known.contains(option.key)
+        reading.report(
+          isKey ? full(option.key) : "\(full(key)).\(option.key)",
+          reading.source.places["\(full(key)).\(option.key)"] ?? entry(isKey ? option.key : key)?.place ?? place,
+          option.problem)
+      }
+    }
+  }
 
   func notice(_ key: String, _ message: String) {
     reading.source.notices.append(.init(place: entry(key)?.place, key: full(key), message: message))

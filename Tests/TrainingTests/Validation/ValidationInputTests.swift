@@ -1,0 +1,216 @@
+import Foundation
+import Inference
+import LTX
+import TestSupport
+import Testing
+import Torch
+
+@testable import Training
+
+/// What is found before training, and what is remembered.
+@Suite struct ValidationInputTests {
+  let fixture: ValidationFixture
+
+  init() throws { fixture = try ValidationFixture() }
+
+  private func problems(_ c: TrainingConfiguration) -> [ConfigurationProblems.Problem] {
+    do {
+      _ = try fixture.sampler(c)
+      return []
+    } catch let error as ConfigurationProblems {
+      return error.problems
+    } catch {
+      Issue.record("\(error) is no problem of the configuration")
+      return []
+    }
+  }
+
+  private func expect(
+    _ c: TrainingConfiguration, _ key: String, _ words: String, sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    let found = problems(c)
+    #expect(found.map(\.key) == [key], sourceLocation: sourceLocation)
+    #expect(
+      found.first.map { $0.message.contains("(sample 1)") && $0.message.contains(words) } == true,
+      "\(found)", sourceLocation: sourceLocation)
+  }
+
+  @Test func conditionsThatCannotBeAreToldWithSampleAndKey() throws {
+    let clip = try fixture.clip()
+    let first = "validation.samples[0].conditions[0]"
+    let none = fixture.scratch.file("none.mp4")
+    expect(fixture.with(.firstFrame(imageOrVideo: none)), first, none)
+    expect(fixture.with(.prefix(.video(none), numFrames: 9, duration: nil)), first, none)
+    expect(fixture.with(.prefix(.video(clip), numFrames: 10, duration: nil)), first, "8k + 1")
+    expect(fixture.with(.prefix(.video(clip), numFrames: nil, duration: nil)), first, "nothing to make")
+    expect(fixture.with(.suffix(.video(clip), numFrames: 9, duration: nil)), first, "multiple of 8")
+    expect(fixture.with(.prefix(.audio(none), numFrames: nil, duration: 0.1)), first, none)
+    expect(
+      fixture.with(.prefix(.audio(try fixture.sound()), numFrames: nil, duration: 2)), first, "2.0 seconds")
+    expect(
+      fixture.with(.suffix(.audio(try fixture.sound()), numFrames: nil, duration: nil)), first, "nothing to make")
+    expect(fixture.with(.mask(.video(clip), mask: none)), first, none)
+    expect(fixture.with(.mask(.audio(try fixture.sound()), mask: none)), first, none)
+    let short = try fixture.clip("short.mp4", frames: 9)
+    expect(fixture.with(.mask(.video(short), mask: try fixture.mask())), first, "has 9 frames")
+    expect(
+      fixture.with(
+        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 16, right: 64))), first,
+      "no cell")
+    expect(
+      fixture.with(
+        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 64, left: 64, bottom: 0, right: 0))), first,
+      "no cell")
+    expect(
+      fixture.with(
+        .reference(.video(clip), downscaleFactor: 4, temporalScaleFactor: 1, includeInOutput: false)), first,
+      "4 times coarser")
+    // The second of two is meant.
+    expect(
+      fixture.with(
+        .reference(.video(clip), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
+        .reference(.video(none), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)),
+      "validation.samples[0].conditions[1]", none)
+    expect(fixture.with(.videoToAudio(video: short)), "validation.video_dims", "has 9 frames")
+    expect(fixture.with(.audioToVideo(audio: none)), first, none)
+  }
+
+  @Test func sizesThatCannotBeAreToldWithSampleAndKey() throws {
+    func dims(_ width: Int, _ height: Int, _ frames: Int) -> TrainingConfiguration {
+      var c = fixture.configuration
+      c.validation.samples[0].videoDims = VideoDimensions(width: width, height: height, frames: frames)
+      return c
+    }
+    let key = "validation.samples[0].video_dims"
+    expect(dims(65, 64, 17), key, "multiples of 32; use 64 or 96")
+    expect(dims(64, 0, 17), key, "multiples of 32")
+    expect(dims(64, 64, 16), key, "8k + 1 frames; use 9 or 17")
+    var c = fixture.configuration
+    c.validation.videoDims.width = 100
+    expect(c, "validation.video_dims", "use 96 or 128")
+    c = fixture.configuration
+    c.validation.samples[0].prompt = " "
+    expect(c, "validation.samples[0].prompt", "is empty")
+    c = fixture.configuration
+    c.validation.frameRate = .infinity
+    expect(c, "validation.frame_rate", "frames a second")
+    c = fixture.configuration
+    c.validation.inferenceSteps = 0
+    expect(c, "validation.inference_steps", "0 steps")
+    c = fixture.configuration
+    c.validation.guidanceRescale = 2
+    expect(c, "validation.guidance_rescale", "out of range")
+  }
+
+  @Test func whatLeavesNothingToGenerateIsRefused() throws {
+    var c = fixture.with(.videoToAudio(video: try fixture.clip()))
+    c.validation.generateAudio = false
+    expect(c, "validation.generate_audio", "nothing to generate")
+    c = fixture.with(.audioToVideo(audio: try fixture.sound()))
+    c.validation.generateVideo = false
+    expect(c, "validation.generate_video", "nothing to generate")
+    (c.validation.generateAudio, c.validation.samples[0].conditions) = (false, [])
+    expect(c, "validation.generate_video", "both false")
+    // Of what is not made, nothing can be given.
+    let first = "validation.samples[0].conditions[0]"
+    c = fixture.with(.prefix(.audio(try fixture.sound()), numFrames: nil, duration: 0.1))
+    c.validation.generateAudio = false
+    expect(c, first, "has no sound")
+    c = fixture.with(.firstFrame(imageOrVideo: try fixture.picture()))
+    c.validation.generateVideo = false
+    expect(c, first, "no pictures")
+  }
+
+  @Test func allSamplesAreCheckedAtOnce() throws {
+    var c = fixture.configuration
+    c.validation.samples = [
+      ValidationSample(prompt: "a", videoDims: VideoDimensions(width: 65, height: 64, frames: 9)),
+      ValidationSample(prompt: "b"),
+      ValidationSample(prompt: "c", conditions: [.firstFrame(imageOrVideo: "/none.png")]),
+    ]
+    #expect(
+      problems(c).map(\.key) == ["validation.samples[0].video_dims", "validation.samples[2].conditions[0]"])
+    c.model.textEncoderPath = nil
+    #expect(problems(c).map(\.key) == ["model.text_encoder_path"])
+  }
+
+  @Test func blocksThatAreNotThereAreNotPerturbed() throws {
+    var c = fixture.configuration
+    let sampler = try fixture.sampler(c)
+    #expect(sampler.notes.count == 1 && sampler.notes[0].contains("validation.stg_blocks"))
+    let blocks = try TransformerConfiguration(Checkpoint(path: fixture.model.checkpoint).config).blocks
+    for (given, expected) in [([0, 28], Set([0])), (nil, Set(0..<blocks)), ([28], [])] as [([Int]?, Set<Int>)] {
+      c.validation.stgBlocks = given
+      let request = try ValidationRequest(0, of: c, blocks: blocks)
+      #expect(request.request.videoGuidance.stgBlocks == expected)
+      #expect(request.request.audioGuidance.stg == (expected.isEmpty ? 0 : 1))
+      #expect(request.notes.isEmpty == !expected.isEmpty)
+    }
+  }
+
+  // MARK: The cache of prompts
+
+  /// The prompts that the text encoder reads.
+  private func encoded(_ c: TrainingConfiguration, dtype: DType = .float32, _ warnings: Warnings = Warnings())
+    throws -> [String]
+  {
+    var prompts: [String] = []
+    _ = try fixture.sampler(c, dtype: dtype, warnings: warnings) { progress in
+      if case .encodePrompts(let encoded) = progress.stage { prompts = encoded }
+    }
+    return prompts
+  }
+
+  @Test func promptsAreEncodedOnceAndRememberedUntilTheyOrTheModelsChange() throws {
+    var c = fixture.configuration
+    c.validation.negativePrompt = "grey"
+    c.validation.samples = ["one", "two", "one"].map { ValidationSample(prompt: $0) }
+    #expect(try encoded(c) == ["one", "grey", "two"])
+    let first = try fixture.sampler(c).run(transformer: fixture.transformer(), autocast: nil, step: 1)
+    let bytes = try Data(contentsOf: URL(fileURLWithPath: first[1].path))
+    #expect(try encoded(c) == [])
+    c.validation.samples[1].prompt = "three"
+    #expect(try encoded(c) == ["three"])
+    #expect(try encoded(c, dtype: .bfloat16) == ["one", "grey", "three"])
+    c.acceleration.loadTextEncoderIn8Bit = true
+    #expect(try encoded(c) == ["one", "grey", "three"])
+    c.acceleration.loadTextEncoderIn8Bit = false
+
+    // What is remembered makes the same bytes.
+    c.validation.samples[1].prompt = "two"
+    c.outputDir = fixture.scratch.file("run")
+    let again = try fixture.sampler(c).run(transformer: fixture.transformer(), autocast: nil, step: 2)
+    #expect(try Data(contentsOf: URL(fileURLWithPath: again[1].path)) == bytes)
+
+    // Other models, under the same names.
+    let copy = try fixture.model.copy(to: fixture.scratch.file("model"))
+    c.model.modelPath = copy.checkpoint
+    c.model.textEncoderPath = copy.textEncoder
+    #expect(try encoded(c) == [])
+    _ = try TinyModel.write(to: fixture.scratch.file("other"), seed: 2)
+    let other = TinyModel.checkpointName
+    try FileManager.default.removeItem(atPath: copy.checkpoint)
+    try FileManager.default.moveItem(
+      atPath: fixture.scratch.file("other/\(other)"), toPath: copy.checkpoint)
+    #expect(try encoded(c) == ["one", "grey", "two"])
+  }
+
+  @Test func aDamagedOrForeignFileIsNotUsed() throws {
+    let c = fixture.configuration
+    let warnings = Warnings()
+    #expect(try encoded(c).count == 2)
+    let folder = fixture.scratch.file("run/.validation_cache")
+    let files = try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+    #expect(files.count == 2)
+    // One cut short, one under the other's name.
+    let path = "\(folder)/\(files[0])"
+    let whole = try Data(contentsOf: URL(fileURLWithPath: path))
+    try whole.prefix(whole.count - 8).write(to: URL(fileURLWithPath: path))
+    #expect(try encoded(c, warnings).count == 1)
+    #expect(warnings.all.count == 1 && warnings.all[0].contains(path))
+    try FileManager.default.removeItem(atPath: path)
+    try FileManager.default.copyItem(atPath: "\(folder)/\(files[1])", toPath: path)
+    #expect(try encoded(c).count == 1)
+    #expect(try encoded(c).count == 0)
+  }
+}
