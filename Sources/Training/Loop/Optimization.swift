@@ -24,13 +24,13 @@ public struct Optimization {
     }
     groupNames = (groups.count > rates.count ? ["other"] : []) + rates.map(\.pattern)
     let options = try c.naming("optimization.optimizer_params") {
-      try OptimizerOptions(.init(o.optimizerType), params: o.optimizerParams)
+      try OptimizerOptions(o.optimizerType, params: o.optimizerParams)
     }
     self.options = options
     optimizer = try c.naming("optimization") { try options.optimizer(groups) }
     schedule = try c.naming("optimization.scheduler_params") {
       try LearningRateSchedule(
-        .init(o.schedulerType), steps: o.steps, warmupSteps: o.warmupSteps,
+        o.schedulerType, steps: o.steps, warmupSteps: o.warmupSteps,
         params: o.schedulerParams)
     }
     maximumNorm = o.maxGradNorm
