@@ -48,9 +48,11 @@ let package = Package(
     // The work.
     .target(name: "Inference", dependencies: ["LTX", "Media"]),
     .target(name: "Datasets", dependencies: ["Inference"]),
-    .target(name: "Tracking", dependencies: ["Media"]),
+    // libcurl, loaded at the first request.
+    .target(name: "CCurl"),
+    .target(name: "Tracking", dependencies: ["Media", "CCurl"]),
     .target(
-      name: "Training", dependencies: ["Datasets", .product(name: "Yams", package: "Yams")]),
+      name: "Training", dependencies: ["Datasets", "Tracking", .product(name: "Yams", package: "Yams")]),
     .target(name: "Probe", dependencies: ["Training"]),
     .executableTarget(
       name: "ltx",
@@ -62,6 +64,7 @@ let package = Package(
     .target(name: "TestSupport", dependencies: ["LTX"], path: "Tests/TestSupport"),
     .testTarget(name: "TorchTests", dependencies: ["Torch"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
+    .testTarget(name: "NNTests", dependencies: ["NN"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(name: "LTXTests", dependencies: ["LTX"]),

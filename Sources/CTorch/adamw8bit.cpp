@@ -9,7 +9,7 @@
 #include "kernels.h"
 
 #include <cmath>
-#include <limits>
+#include <cstring>
 
 using namespace ctorch;
 
@@ -33,11 +33,16 @@ VECTORISED void expand(const uint8_t *codes, float largest, const float *map, in
 /// - Returns: the block's largest absolute number.
 VECTORISED float pack(const float *x, const uint8_t *table, int64_t count, uint8_t *codes) {
 #pragma clang fp contract(off)
-  float largest = 0;
+  // Numbers without a sign are in the order of their bits, whose maximum is found several at a time.
+  int32_t largestBits = 0;
   for (int64_t i = 0; i < count; ++i) {
-    const float a = std::fabs(x[i]);
-    largest = largest < a ? a : largest;
+    int32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    bits &= 0x7fffffff;
+    largestBits = largestBits < bits ? bits : largestBits;
   }
+  float largest;
+  std::memcpy(&largest, &largestBits, sizeof largest);
   const float inverse = 1 / largest;
   int32_t places[blockSize];
   for (int64_t i = 0; i < count; ++i) {
@@ -45,7 +50,7 @@ VECTORISED float pack(const float *x, const uint8_t *table, int64_t count, uint8
     // What is no number, as in a block of zeros, becomes -1 and has the first code.
     n = n > -1 ? n : -1;
     n = n < 1 ? n : 1;
-    places[i] = static_cast<int32_t>(std::fma((n + 1) * 0.5f, static_cast<float>(tableSize - 1), 0.5f));
+    places[i] = static_cast<int32_t>((n + 1) * 0.5f * static_cast<float>(tableSize - 1) + 0.5f);
   }
   for (int64_t i = 0; i < count; ++i)
     codes[i] = table[places[i]];
@@ -64,13 +69,14 @@ struct AdamW {
         rate(static_cast<float>(-learningRate / (1 - std::pow(beta1, static_cast<double>(step))))) {}
 };
 
+// Built-in functions, for the library's may set errno, which vector instructions can't.
 VECTORISED void update(const AdamW &a, const float *gradient, int64_t count, float *first, float *second, float *parameter) {
 #pragma clang fp contract(off)
   for (int64_t i = 0; i < count; ++i) {
     const float g = gradient[i];
-    first[i] = std::fma(g, a.oneMinusBeta1, first[i] * a.beta1);
-    second[i] = second[i] * a.beta2 + a.oneMinusBeta2 * g * g;
-    const float root = std::sqrt(second[i]) / a.correction2 + a.eps;
+    first[i] = __builtin_elementwise_fma(g, a.oneMinusBeta1, first[i] * a.beta1);
+    second[i] = __builtin_elementwise_fma(a.oneMinusBeta2 * g, g, second[i] * a.beta2);
+    const float root = __builtin_elementwise_sqrt(second[i]) / a.correction2 + a.eps;
     parameter[i] = parameter[i] * a.kept + a.rate * first[i] / root;
   }
 }
@@ -87,8 +93,7 @@ std::pair<at::Tensor, at::Tensor> packed(const at::Tensor &x, const at::Tensor &
   const at::Tensor rows = at::constant_pad_nd(x.to(at::kFloat).flatten(), {0, blocks * blockSize - count}).view({blocks, blockSize});
   const at::Tensor largest = rows.abs().amax({1});
   const at::Tensor n = at::nan_to_num(rows * largest.reciprocal().unsqueeze(1), -1, 1, -1).clamp(-1, 1);
-  // In float64 up to the last rounding, as the fused operation of the kernel.
-  const at::Tensor places = ((n + 1) * 0.5).to(at::kDouble).mul_(tableSize - 1).add_(0.5).to(at::kFloat).to(at::kInt);
+  const at::Tensor places = (n + 1).mul_(0.5).mul_(tableSize - 1).add_(0.5).to(at::kInt);
   return {table.index_select(0, places.flatten()).narrow(0, 0, count).view(x.sizes()), largest};
 }
 
@@ -161,13 +166,13 @@ ct_status ct_adamw_8bit(ct_tensor *parameter_, const ct_tensor *gradient_, ct_mo
   return boundary("adamw_8bit", [&] {
     at::NoGradGuard noGrad;
     at::Tensor parameter = parameter_->value;
-    const at::Tensor &gradient = gradient_->value;
+    const at::Tensor gradient = gradient_->value.to(at::kFloat).contiguous();
     const Moment first(first_), second(second_);
     TORCH_CHECK(step > 0, "adamw_8bit: steps count from 1, not ", step);
     for (const at::Tensor &t : {gradient, first.codes, second.codes})
       TORCH_CHECK(t.sizes() == parameter.sizes(), "adamw_8bit: the parameter is ", parameter.sizes(), ", but not ", t.sizes());
 
-    if (isFast(parameter) && isFast(gradient) && first.codes.is_cpu() && second.codes.is_cpu()) {
+    if (isFast(parameter) && gradient.is_cpu() && first.codes.is_cpu() && second.codes.is_cpu()) {
       const AdamW numbersOfStep(step, learningRate, beta1, beta2, eps, weightDecay);
       const int64_t count = parameter.numel();
       const float *g = numbers(gradient), *map1 = numbers(first.map), *map2 = numbers(second.map);
@@ -188,7 +193,8 @@ ct_status ct_adamw_8bit(ct_tensor *parameter_, const ct_tensor *gradient_, ct_mo
       return;
     }
 
-    const at::Tensor g = gradient.to(at::kFloat), p = parameter.to(at::kFloat);
+    const at::Tensor &g = gradient;
+    const at::Tensor p = parameter.to(at::kFloat);
     const at::Tensor m = expanded(first.codes, first.largest, first.map).mul_(beta1).add_(g, 1 - beta1);
     const at::Tensor v = expanded(second.codes, second.largest, second.map).mul_(beta2).addcmul_(g, g, 1 - beta2);
     const double t = static_cast<double>(step);

@@ -64,6 +64,9 @@ extern "C" {
 ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_t size, const char *prefix,
                            int64_t timeout_ms, ct_store **out) {
   return collective("store", [&] {
+    // libtorch logs every attempt with a C++ backtrace; what fails in the end is in the error.
+    if (!std::getenv("TORCH_CPP_LOG_LEVEL"))
+      FLAGS_caffe2_log_level = c10::GLOG_FATAL;
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = listens;

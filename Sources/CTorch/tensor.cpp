@@ -102,6 +102,13 @@ ct_status ct_tensor_to(const ct_tensor *tensor, ct_dtype dtype, ct_device target
   return boundary("to", [&] { *out = own(tensor->value.to(device(target), scalarType(dtype), non_blocking, copy)); });
 }
 
+ct_status ct_tensor_move(ct_tensor *tensor, ct_device target) {
+  return boundary("move", [&] {
+    TORCH_CHECK(!tensor->value.requires_grad(), "move: the tensor is differentiated");
+    tensor->value = tensor->value.to(ctorch::device(target));
+  });
+}
+
 ct_status ct_empty(const int64_t *shape, size_t rank, ct_dtype dtype, ct_device target, ct_tensor **out) {
   return boundary("empty", [&] {
     *out = own(at::empty(sizes(shape, rank), at::TensorOptions().dtype(scalarType(dtype)).device(device(target))));

@@ -114,6 +114,13 @@ public struct Configuration: Sendable {
     try read(key, fallback, "a list") { if case .array(let a) = $0 { a } else { nil } }
   }
 
+  /// The object as JSON, keys in alphabetical order.
+  public func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(JSONValue.object(values)), as: UTF8.self)
+  }
+
   /// An error about one of this object's keys.
   public func error(_ key: String, _ problem: String) -> ConfigurationError {
     ConfigurationError(file: parts[key]?.file ?? file, key: "\(path).\(key)", problem: problem)

@@ -67,7 +67,7 @@ public struct FreshAdapters: Sendable {
   }
 
   /// The targets that match no layer, and whether they would without the exclusion.
-  func unmatched(in layers: [String]) -> [(target: String, isExcluded: Bool)] {
+  func unmatched(in layers: [String]) -> [(name: String, isExcluded: Bool)] {
     targets.compactMap { target in
       let found = layers.filter { Self.matches($0, target: target) }
       return found.allSatisfy(isExcluded) ? (target, !found.isEmpty) : nil

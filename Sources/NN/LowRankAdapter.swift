@@ -117,7 +117,8 @@ public struct LowRankAdapter: Sendable {
     var result = try sum?.to(.float32) ?? wide
     for adapter in decomposed {
       guard let factor = try adapter.factor(wide, rowNorms: rowNorms)?.unsqueeze(1) else { continue }
-      let low = try adapter.up.detach().to(.float32).matmul(adapter.down.detach().to(.float32)) * adapter.scale
+      let low =
+        try adapter.up.detach().to(.float32).matmul(adapter.down.detach().to(.float32)) * adapter.scale
       result = try result + ((factor - 1) * wide + factor * low) * adapter.strength
     }
     return try result.detach().to(weight.dtype)

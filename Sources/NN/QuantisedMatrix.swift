@@ -111,7 +111,8 @@ public struct QuantisedMatrix: Sendable {
   }
 
   /// x W^T + b for x [..., I], and what an adapter adds where that can be one operation.
-  func callAsFunction(_ x: Tensor, _ bias: Tensor?, adaptedBy adapter: LowRankAdapter? = nil) throws -> Tensor {
+  func callAsFunction(_ x: Tensor, _ bias: Tensor?, adaptedBy adapter: LowRankAdapter? = nil) throws -> Tensor
+  {
     guard let adapter else {
       return try x.linear(
         quantised: elements, factors: factors, dtype: dtype, scalesProduct: scalesProduct, bias)

@@ -46,7 +46,7 @@ public struct TrainedWeights: Sendable {
   }
 
   /// The patterns that match no tensor that was read, and whether they would without the exclusion.
-  func unmatched(in keys: Set<String>) -> [(target: String, isExcluded: Bool)] {
+  func unmatched(in keys: Set<String>) -> [(name: String, isExcluded: Bool)] {
     (patterns ?? []).compactMap { pattern in
       let found = keys.filter { $0.hasPrefix("\(scope).") && matches($0, pattern: pattern) }
       return found.allSatisfy(isExcluded) ? (pattern, !found.isEmpty) : nil

@@ -26,7 +26,8 @@ final class WeightStore: Sendable {
 
   init(
     source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?, trained: TrainedWeights?, storage: WeightStorage, loaded: LoadedTensors?, isInspected: Bool
+    freshAdapters: FreshAdapters?, trained: TrainedWeights?, storage: WeightStorage, loaded: LoadedTensors?,
+    isInspected: Bool
   ) {
     self.source = source
     self.loaded = loaded
@@ -111,9 +112,16 @@ final class WeightStore: Sendable {
     return given.paths.filter { !built.contains($0) }
   }
 
-  func unmatchedTargets() -> [(target: String, isExcluded: Bool)] {
+  /// The first name of adapters or trained weights that nothing has.
+  func unmatchedTarget(of file: String) -> UnmatchedTarget? {
     let (linears, keys) = record.withLock { ($0.linears, $0.usedKeys) }
-    return (fresh?.unmatched(in: linears) ?? []) + (trained?.unmatched(in: keys) ?? [])
+    func error(_ target: (name: String, isExcluded: Bool), namesTensors: Bool) -> UnmatchedTarget {
+      UnmatchedTarget(
+        file: file, target: target.name, isExcluded: target.isExcluded, namesTensors: namesTensors,
+        layers: linearNames)
+    }
+    return fresh?.unmatched(in: linears).first.map { error($0, namesTensors: false) }
+      ?? trained?.unmatched(in: keys).first.map { error($0, namesTensors: true) }
   }
 
   /// What keeps the adapters to go on from from being those of the layers.

@@ -26,7 +26,8 @@ public struct Weights: Sendable {
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
     adapters: AdapterSet = AdapterSet(), freshAdapters: FreshAdapters? = nil,
-    trained: TrainedWeights? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil, isInspected: Bool = false
+    trained: TrainedWeights? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil,
+    isInspected: Bool = false
   ) {
     store = WeightStore(
       source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
@@ -163,9 +164,7 @@ public struct Weights: Sendable {
           "is the target of a LoRA, but the model has no such linear layer; the LoRA was made for another model"
       )
     }
-    if let (target, isExcluded) = store.unmatchedTargets().first {
-      throw UnmatchedTarget(file: file, target: target, isExcluded: isExcluded, layers: store.linearNames)
-    }
+    if let error = store.unmatchedTarget(of: file) { throw error }
     if let mismatch = store.mismatch() { throw mismatch }
   }
 
@@ -216,13 +215,15 @@ public struct UnmatchedTarget: Error, CustomStringConvertible, Sendable {
   public let target: String
   /// Whether there are such layers, but none whose training could change the loss.
   public let isExcluded: Bool
+  /// Whether tensors are named, to be trained themselves, and not layers, to be adapted.
+  public let namesTensors: Bool
   /// What the paths of the linear layers end in.
   public let layers: [String]
 
   public var description: String {
     isExcluded
       ? "\"\(target)\" matches only layers of \(file) that the streams which are trained don't depend on; leave it out"
-      : "\"\(target)\" matches no linear layer of \(file); there are layers that end in \(layers.joined(separator: ", "))"
+      : "\"\(target)\" matches no \(namesTensors ? "tensor" : "linear layer") of \(file); there are layers that end in \(layers.joined(separator: ", "))"
   }
 }
 

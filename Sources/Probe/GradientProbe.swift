@@ -41,13 +41,13 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
     plan: ExecutionPlan(
       blocks: transformer.configuration.blocks, activations: .keep,
       autocast: options.dtype == .float32 ? nil : options.dtype))
-  let (loss, gradients) = try step(example)
-  return [("loss", loss)]
+  let result = try step(example)
+  return [("loss", result.loss)]
     + (try transformer.parameters.map { parameter in
       // A factor that nothing depends on has a gradient of zero.
       (
         "grad.\(LoRAFile.filePath(parameter.key))",
-        try gradients[parameter.key] ?? .zeros(like: parameter.tensor)
+        try result.gradients[parameter.key] ?? .zeros(like: parameter.tensor)
       )
     })
 }

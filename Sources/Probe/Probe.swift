@@ -59,6 +59,9 @@ public struct Probe {
     ("sigmas", probeSigmas),
     ("conditioning", probeConditioning),
     ("denoise", probeDenoise),
+    ("timestep-sampler", probeTimestepSampler),
+    ("training-inputs", probeTrainingInputs),
+    ("training-run", probeTrainingRun),
   ]
 
   public static var componentNames: [String] { components.map(\.name) }

@@ -40,7 +40,7 @@ extension Tensor {
   /// A step of Adam with decoupled weight decay on the tensor and its moments.
   ///
   /// - Parameter number: of the step, from 1.
-  public func stepAdamW8bit_(
+  public func takeAdamW8bitStep(
     gradient: Tensor, firstMoment: BlockwiseMoment, secondMoment: BlockwiseMoment, number: Int,
     learningRate: Double, beta1: Double, beta2: Double, eps: Double, weightDecay: Double
   ) throws {

@@ -88,6 +88,15 @@ public final class Tensor: @unchecked Sendable {
   }
 }
 
+extension Tensor {
+  /// Moves the elements to another device, for all who hold this tensor. Views of its memory stay where they are, and
+  /// keep that memory.
+  ///
+  /// - Throws: `TorchError` when the tensor is differentiated, or the device has no room; the tensor then is where it
+  ///   was.
+  public func move(to device: Device) throws { try check(ct_tensor_move(handle, device.c)) }
+}
+
 extension Tensor: CustomStringConvertible {
   public var description: String { "Tensor(\(shape), \(dtype), \(device))" }
 }

@@ -54,6 +54,7 @@ public protocol RunTracker: AnyObject, Sendable {
   var name: String { get }
 
   func scalars(_ values: [(name: String, value: Double)], step: Int) throws
+  /// - Parameter text: Markdown, where the tracker shows it as such; code is indented by four spaces.
   func text(_ name: String, _ text: String, step: Int) throws
   /// - Parameter data: of a PNG or JPEG file.
   func image(_ name: String, _ data: Data, width: Int, height: Int, step: Int) throws

@@ -34,7 +34,13 @@ struct DatasetArguments: ParsableArguments {
   @Flag(help: "Don't read the media files.")
   var skipSources = false
 
-  func validate() throws { try model.requireOne(transformer: transformerPath) }
+  func validate() throws {
+    guard model.modelPath == nil || transformerPath == nil else {
+      throw ValidationError(
+        "--transformer-path can't be given beside --model-path, which holds what datasets are made with; "
+          + "leave one of them out")
+    }
+  }
 
   var options: DatasetCheckOptions {
     var options = DatasetCheckOptions()

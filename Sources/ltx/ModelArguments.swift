@@ -22,20 +22,12 @@ struct CheckpointArguments: ParsableArguments {
     completion: .file())
   var audioVaePath: String?
 
-  /// A transformer's own file and a checkpoint that holds one exclude each other.
-  func requireOne(transformer: String?) throws {
-    guard modelPath == nil || transformer == nil else {
-      throw ValidationError(
-        "--transformer-path can't be given beside --model-path, which holds that component; leave one of them out"
-      )
-    }
-  }
-
   /// Nil where none is given.
   func files(transformer: String? = nil, textEncoder: String? = nil) -> ModelFiles? {
     if let modelPath {
       return ModelFiles(
-        unified: modelPath, textEncoder: textEncoder, videoVAE: videoVaePath, audioVAE: audioVaePath)
+        unified: modelPath, transformer: transformer, textEncoder: textEncoder, videoVAE: videoVaePath,
+        audioVAE: audioVaePath)
     }
     guard [transformer, videoVaePath, audioVaePath].contains(where: { $0 != nil }) else { return nil }
     return ModelFiles(
@@ -49,7 +41,8 @@ struct ModelArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "In place of --model-path: the transformer's file, with the text connectors.", valueName: "file"),
+      "The transformer's file: beside --model-path, in place of the one in there; else with the text connectors.",
+      valueName: "file"),
     completion: .file())
   var transformerPath: String?
 
@@ -66,7 +59,6 @@ struct ModelArguments: ParsableArguments {
         "no model is given: name the checkpoint with --model-path, or the files of its components with "
           + "--transformer-path, --video-vae-path and --audio-vae-path")
     }
-    try checkpoint.requireOne(transformer: transformerPath)
   }
 
   var files: ModelFiles {

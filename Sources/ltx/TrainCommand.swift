@@ -2,63 +2,98 @@ import ArgumentParser
 import Datasets
 import Foundation
 import Torch
+import Tracking
 import Training
 
 struct TrainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "train",
-    abstract: "Train a LoRA on a preprocessed dataset.",
+    abstract: "Train on a preprocessed dataset, as a configuration says.",
     discussion: """
-      Writes OUTPUT_DIR/checkpoints/lora_weights_step_NNNNN.safetensors with ComfyUI's key names, and one line for each \
-      step to OUTPUT_DIR/metrics.jsonl. Run again after an interruption, it goes on where it was. Relative paths in the \
-      configuration are relative to the working directory.
+      Configurations are the official trainer's; `ltx config init` writes one to begin with. In output_dir appear \
+      checkpoints/, metrics.jsonl, report.html, samples/ and event files for TensorBoard. Run again after an interruption, \
+      it goes on where it was. Ctrl-C and SIGTERM save and end; a second one ends at once. With torchrun, srun or \
+      `ltx launch` several processes train together.
 
-      Exit status: 0 for a finished run, 1 if it failed on the way, 2 if the input can't be used.
+      Exit status: 0 for a finished run, 1 if it failed on the way, 2 if the input can't be used; 128 plus the signal's \
+      number for one that was stopped.
       """)
 
   @Argument(help: "The training configuration, YAML.", completion: .file(extensions: ["yaml", "yml"]))
   var config: String
 
+  @Option(
+    help: ArgumentHelp(
+      "A key to override, such as optimization.steps=50; the value is YAML. May be repeated.",
+      valueName: "key=value"))
+  var set: [String] = []
+
+  @Flag(help: "Only show what would be trained, and what memory it takes.")
+  var dryRun = false
+
+  @Flag(help: "Replace the run that output_dir holds.")
+  var overwrite = false
+
   @OptionGroup var compute: ComputeOptions
 
   func run() throws {
     compute.apply()
-    let trainer = try checkingInput {
-      try Trainer(TrainingConfiguration(path: config), device: compute.device)
+    let (session, group) = try checkingInput {
+      let configuration = try TrainingConfiguration(path: config, overrides: set)
+      for notice in configuration.notices { printError("note: \(notice)") }
+      let group = try ProcessGroup.fromEnvironment() ?? .single
+      let device = group.worldSize > 1 && compute.device == .cuda(0) ? .cuda(group.localRank) : compute.device
+      let session = try TrainingSession(
+        configuration,
+        .init(device: device, earlierRun: overwrite && !dryRun ? .overwrite : .resume, isDryRun: dryRun),
+        group: group, warn: { printError("warning: \($0)") })
+      return (session, group)
     }
-    let c = trainer.configuration
-    for notice in c.notices { printError("note: \(notice)") }
-    let numbers = trainer.parameters.reduce(0) { $0 + $1.tensor.count }
-    print(
-      "\(trainer.dataset.count) samples, \(numbers) trained parameters in \(trainer.parameters.count / 2) adapters"
-    )
-    if trainer.dataset.unmatchedCount > 0 {
-      printError("note: \(trainer.dataset.unmatchedCount) latents have no text features and are left out")
+    let trainer = session.trainer
+    if group.isMain { try working { try show(trainer, session.resumedFrom) } }
+    if dryRun { return }
+    if trainer.completedSteps >= trainer.configuration.optimization.steps {
+      if group.isMain {
+        print("the run is complete: step \(trainer.completedSteps); set optimization.steps higher to go on")
+      }
+      return
     }
-    if trainer.samplesOfAnotherModel > 0 {
-      printError(
-        "warning: \(trainer.samplesOfAnotherModel) samples were preprocessed with another model file; run "
-          + "`ltx preprocess` with \(c.modelPath) unless that is meant")
+    let interruption = Interruption()
+    interruption.waitsForCaller()
+    let view = TrainingDisplay(
+      totalSteps: trainer.configuration.optimization.steps, goingOnFrom: trainer.completedSteps,
+      isShown: group.isMain)
+    var events = TrainingEvents()
+    events.stepped = { view.show($0) }
+    events.validated = { view.say(String(format: "step %d: validation loss %.4f", $0.step, $0.loss)) }
+    events.sampled = { media, step in view.say("step \(step): \(media.count) samples in samples/") }
+    events.saved = { view.say("saved \($0)") }
+    events.shouldStop = { interruption.status != nil }
+    let result = try working {
+      defer { view.finish() }
+      return try session.run(events)
     }
-    if trainer.completedSteps > 0 { print("going on after step \(trainer.completedSteps)") }
+    guard group.isMain else { return }
+    if let mean = view.loss { print(String(format: "mean loss of the last steps %.4f", mean)) }
+    if result.outcome == .interrupted {
+      print("stopped after step \(trainer.completedSteps); the same command goes on from there")
+    }
+    if let weights = result.weights { print(weights) }
+    if result.outcome == .interrupted, let status = interruption.status { throw ExitCode(status) }
+  }
 
-    let progress = ProgressLine(
-      "training", total: c.steps, unit: "steps", alreadyDone: trainer.completedSteps)
-    var first: Double?
-    var last: Double?
-    let files = try working {
-      defer { progress.finish() }
-      return try trainer.run { metrics in
-        first = first ?? metrics.loss
-        last = metrics.loss
-        progress.update(
-          metrics.step,
-          String(
-            format: "loss %.4f, lr %.2e, |grad| %.3g", metrics.loss, metrics.learningRate,
-            metrics.gradientNorm))
+  private func show(_ trainer: Trainer, _ resumedFrom: String?) throws {
+    if dryRun {
+      print(try trainer.configuration.resolvedYAML)
+      let summary = trainer.summary
+      for (name, value) in summary.facts { print("\(name): \(value)") }
+      print("keys of the file to come:")
+      for key in summary.keys { print("  \(key)") }
+    } else {
+      for (name, value) in trainer.summary.facts where !name.hasPrefix("memory: ") || name == "memory: in all" {
+        print("\(name): \(value)")
       }
     }
-    if let first, let last { print(String(format: "loss %.4f at first, %.4f at last", first, last)) }
-    for file in files.suffix(1) { print(file) }
+    if let resumedFrom { print("going on after step \(trainer.completedSteps), from \(resumedFrom)") }
   }
 }

@@ -40,7 +40,7 @@ def main() -> None:
         "audio": {t: [[e.step, e.sample_rate, e.length_frames] for e in log.Audio(t)] for t in tags["audio"]},
         "text": {
             t: [[e.step, e.tensor_proto.string_val[0].decode()] for e in pages.Tensors(t)]
-            for t in pages.PluginTagToContent("text")
+            for t in (pages.PluginTagToContent("text") if "text" in pages.ActivePlugins() else {})
         },
     }
     for tag in tags["images"]:

@@ -20,6 +20,7 @@ import torch  # noqa: E402
 
 
 def steps() -> dict:
+    import adapter_cases
     import audio_cases
     import audio_checkpoints
     import checkpoints
@@ -43,6 +44,7 @@ def steps() -> dict:
         "rope": transformer_cases.make_rope,
         "lora-gradients": transformer_cases.make_lora_gradients,
         "lora": lora_cases.make,
+        "training": adapter_cases.make,
         "denoise": transformer_cases.make_denoise,
         "positions": small_cases.make_positions,
         "sigmas": small_cases.make_sigmas,

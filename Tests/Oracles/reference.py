@@ -171,7 +171,10 @@ def lora_gradients(model: LTXModel, lora: dict, strength: float, inputs: dict, d
     prefix, suffix = "diffusion_model.", ".lora_A.weight"
     targets = [k.removeprefix(prefix).removesuffix(suffix) for k in lora if k.endswith(suffix)]
     rank = lora[prefix + targets[0] + suffix].shape[0]
-    config = LoraConfig(r=rank, lora_alpha=strength * rank, target_modules=targets, lora_dropout=0.0)
+    is_dora = any(key.endswith(".dora_scale") for key in lora)
+    config = LoraConfig(
+        r=rank, lora_alpha=strength * rank, target_modules=targets, lora_dropout=0.0, use_dora=is_dora
+    )
     model = inject_adapter_in_model(config, model)
     parameters = {}
     for target in targets:
@@ -181,6 +184,10 @@ def lora_gradients(model: LTXModel, lora: dict, strength: float, inputs: dict, d
             weight = torch.nn.Parameter(lora[key].float().clone())
             getattr(layer, part)["default"].weight = weight
             parameters[key] = weight
+        if is_dora:
+            magnitude = torch.nn.Parameter(lora[f"{prefix}{target}.dora_scale"].float().flatten())
+            layer.lora_magnitude_vector["default"].weight = magnitude
+            parameters[f"{prefix}{target}.lora_magnitude_vector"] = magnitude
     context = {k: v.to(dtype) for k, v in inputs.items() if k.endswith(".context")}
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         out = {}
@@ -193,6 +200,8 @@ def lora_gradients(model: LTXModel, lora: dict, strength: float, inputs: dict, d
             loss = loss + velocity_loss(velocity, inputs[f"{stream}.target"], inputs[f"{stream}.loss_mask"])
     loss.mean().backward()
     out["loss"] = loss.detach()
+    if is_dora:
+        out["velocity"] = velocities[0].detach()
     for key, parameter in parameters.items():
         out[f"grad.{key}"] = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
     return out

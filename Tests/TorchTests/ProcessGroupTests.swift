@@ -7,57 +7,202 @@ import Testing
 /// Runs `body` as each rank of a group, each on a thread of its own, and returns the ranks' results in their order.
 /// Gloo does not mind that the ranks are in one process.
 func asRanks<R: Sendable>(
-  _ count: Int, timeouts: ProcessGroup.Timeouts = .init(joining: .seconds(20), collective: .seconds(20)),
-  joining: Set<Int>? = nil, _ body: @escaping @Sendable (ProcessGroup) throws -> R
+  _ count: Int, timeouts: ProcessGroup.Timeouts = .init(joining: .seconds(60), collective: .seconds(60)),
+  joining: [Int]? = nil, _ body: @escaping @Sendable (ProcessGroup) throws -> R
 ) throws -> [Result<R, any Error>] {
-  let place = Rendezvous(host: "127.0.0.1", port: 0)
-  let server = try RendezvousStore(
-    place, ranks: ProcessRanks(rank: 0, worldSize: count, localRank: 0), timeout: timeouts.joining)
+  // libtorch looks up the names of addresses when it connects, which a name server may delay by seconds. All is
+  // connected before the time-outs that are under test begin.
+  var place = Rendezvous(host: "127.0.0.1", port: 0)
+  var members: [(ranks: ProcessRanks, store: RendezvousStore)] = []
+  for rank in joining ?? Array(0..<count) {
+    let ranks = ProcessRanks(rank: rank, worldSize: count, localRank: rank)
+    members.append((ranks, try RendezvousStore(place, ranks: ranks, timeout: .seconds(300))))
+    place.port = members[0].store.place.port
+  }
   let results = Mutex([Int: Result<R, any Error>]())
   let done = DispatchGroup()
-  for rank in joining?.sorted() ?? Array(0..<count) {
+  for (ranks, store) in members {
     done.enter()
-    let port = server.place.port
     Thread.detachNewThread {
       let result = Result {
-        // The store is there already, so that its port is known: all of the ranks connect to it.
-        let group = try ProcessGroup(
-          ProcessRanks(rank: rank, worldSize: count, localRank: rank),
-          at: Rendezvous(host: "127.0.0.1", port: port, isServed: true), timeouts: timeouts)
-        return try body(group)
+        try body(ProcessGroup(ranks, meetingIn: store, backend: .gloo, timeouts: timeouts))
       }
-      results.withLock { $0[rank] = result }
+      results.withLock { $0[ranks.rank] = result }
       done.leave()
     }
   }
   done.wait()
-  return withExtendedLifetime(server) { results.withLock { all in all.keys.sorted().map { all[$0]! } } }
+  return results.withLock { all in all.keys.sorted().compactMap { all[$0] } }
+}
+
+/// The error that a rank must have met.
+func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
+  let error = #expect(throws: TorchError.self) { try result.get() }
+  let known = try #require(error)
+  #expect(known.kind == .collective, "\(known)")
+  return known
 }
 
 @Suite struct ProcessGroupTests {
-  /// Reproducible numbers that no other rank has.
-  private static func numbers(_ shape: [Int], rank: Int, _ salt: Int, _ dtype: DType = .float32) throws
-    -> Tensor
-  {
-    try Generator(seed: UInt64(rank * 1000 + salt)).normal(shape, dtype: dtype)
-  }
-
+  /// Of many sizes, also none at all.
   private static let shapes = [[3, 5], [], [1], [7, 2, 4], [0, 3], [1000], [128, 33]]
 
-  @Test func `The sum of two ranks is that of their tensors to the bit`() throws {
-    let sums = try asRanks(2) { group in
-      let tensors = try Self.shapes.enumerated().map { try Self.numbers($1, rank: group.rank, $0) }
+  /// Reproducible numbers that no other rank has.
+  private static func numbers(rank: Int, scale: Double = 1) throws -> [Tensor] {
+    try shapes.enumerated().map {
+      try Generator(seed: UInt64(rank * 1000 + $0)).normal($1) * scale
+    }
+  }
+
+  @Test func `The sum of two ranks is that of their tensors, to the bit`() throws {
+    let ranks = try asRanks(2) { group in
+      let tensors = try Self.numbers(rank: group.rank)
       try group.allReduce(tensors)
       return tensors
     }
-    for result in sums {
+    let (first, second) = (try Self.numbers(rank: 0), try Self.numbers(rank: 1))
+    for result in ranks {
       for (index, sum) in try result.get().enumerated() {
-        let local =
-          try Self.numbers(Self.shapes[index], rank: 0, index)
-          + Self.numbers(Self.shapes[index], rank: 1, index)
+        let local = try first[index] + second[index]
         #expect(sum.shape == local.shape)
         #expect(try sum.array(of: Float.self) == local.array(of: Float.self))
       }
     }
+  }
+
+  @Test func `Sums over more ranks are the same bits for each of them and each time`() throws {
+    func run() throws -> [[[Float]]] {
+      try asRanks(4) { group in
+        let tensors = try Self.numbers(rank: group.rank)
+        try group.allReduce(tensors)
+        return try tensors.map { try $0.array(of: Float.self) }
+      }.map { try $0.get() }
+    }
+    let (first, again) = (try run(), try run())
+    #expect(first.allSatisfy { $0 == first[0] })
+    #expect(again == first)
+    // Four additions in another order may round apart by some units of the last place of the largest summand (about 4).
+    let terms = try (0..<4).map { try Self.numbers(rank: $0) }
+    for index in Self.shapes.indices {
+      let local = try terms.dropFirst().reduce(terms[0][index]) { try $0 + $1[index] }
+      for (sum, expected) in zip(first[0][index], try local.array(of: Float.self)) {
+        #expect(abs(sum - expected) <= 2e-6)
+      }
+    }
+  }
+
+  @Test func `The maximum, and numbers as they are`() throws {
+    for result in try asRanks(
+      3,
+      { group in
+        let tensors = try Self.numbers(rank: group.rank)
+        try group.allReduce(tensors, .max)
+        return (
+          try tensors.map { try $0.array(of: Float.self) }, try group.allReduce([Double(group.rank), 0.25])
+        )
+      })
+    {
+      let (maxima, sums) = try result.get()
+      let terms = try (0..<3).map { try Self.numbers(rank: $0) }
+      for index in Self.shapes.indices {
+        let local = try terms.map { try $0[index].array(of: Float.self) }
+        #expect(maxima[index] == local[0].indices.map { i in max(local[0][i], local[1][i], local[2][i]) })
+      }
+      #expect(sums == [3, 0.75])
+    }
+  }
+
+  @Test func `Tensors of several types and layouts are reduced together`() throws {
+    for result in try asRanks(
+      2,
+      { group in
+        let scale = Double(group.rank + 1)
+        // Not contiguous: its columns are summed where they lie.
+        let matrix = try Tensor([1.0, 2, 3, 4, 5, 6], shape: [2, 3]) * scale
+        let turned = try matrix.transpose(0, 1)
+        let tensors = [
+          try Tensor([1.5, -2]).to(.bfloat16), turned, try Tensor([7, 8]), try Tensor([0.5]).to(.float16),
+          try Tensor([UInt8(3)]),
+        ]
+        try group.allReduce(tensors)
+        return (try tensors.map { try $0.to(.float64).array(of: Double.self) }, try matrix.array(of: Double.self))
+      })
+    {
+      let (sums, matrix) = try result.get()
+      #expect(sums == [[3, -4], [3, 12, 6, 15, 9, 18], [14, 16], [1], [6]])
+      #expect(matrix == [3, 6, 9, 12, 15, 18])
+    }
+  }
+
+  @Test(arguments: DType.allCases) func `Each element type is broadcast and gathered`(dtype: DType) throws {
+    for result in try asRanks(
+      3,
+      { group in
+        let mine = try [Tensor([Double(group.rank), 1, 0]).to(dtype), Tensor([[1.0, 0, 1][group.rank]]).to(dtype)]
+        let gathered = try group.allGather(mine[0].reshape([3, 1]))
+        try group.broadcast(mine, from: 2)
+        func values(_ tensor: Tensor) throws -> [Double] { try tensor.to(.float64).array() }
+        return (try mine.map(values), try gathered.map(values), gathered.map(\.shape), gathered.map(\.dtype))
+      })
+    {
+      let (sent, gathered, shapes, types) = try result.get()
+      let two = dtype == .bool ? 1.0 : 2
+      #expect(sent == [[two, 1, 0], [1]])
+      #expect(gathered == [[0, 1, 0], [1, 1, 0], [two, 1, 0]])
+      #expect(shapes == [[3, 1], [3, 1], [3, 1]])
+      #expect(types == [dtype, dtype, dtype])
+    }
+  }
+
+  @Test func `Weights that record gradients are broadcast too`() throws {
+    for result in try asRanks(
+      2,
+      { group in
+        let weight = try Tensor([Float(group.rank + 1), 5]).asLeaf()
+        try group.broadcast([weight, weight.detach()], from: 0)
+        return (try weight.detach().array(of: Float.self), weight.requiresGrad)
+      })
+    {
+      let (values, requiresGrad) = try result.get()
+      #expect(values == [1, 5])
+      #expect(requiresGrad)
+    }
+  }
+
+  @Test func `Bytes of different lengths are gathered`() throws {
+    for result in try asRanks(
+      3,
+      { group in
+        let none = try group.allGather(bytes: [])
+        try group.barrier()
+        return none + (try group.allGather(bytes: [UInt8](repeating: UInt8(group.rank), count: group.rank * 40)))
+      })
+    {
+      let expected: [[UInt8]] = [[], [], [], [], .init(repeating: 1, count: 40), .init(repeating: 2, count: 80)]
+      #expect(try result.get() == expected)
+    }
+  }
+
+  @Test func `Buckets keep the order, part kinds, and are bounded`() throws {
+    let (a, b, big) = (try Tensor.zeros([10]), try Tensor.zeros([20]), try Tensor.zeros([100]))
+    let (long, none) = (try Tensor.zeros([3], dtype: .int64), try Tensor.zeros([0]))
+    let buckets = Bucket.fill([a, long, none, b, big, a], capacity: 200)
+    #expect(buckets.map { $0.tensors.map(\.count) } == [[10, 20], [100], [10], [3]])
+    #expect(buckets.map(\.byteCount) == [120, 400, 40, 24])
+    #expect(buckets.allSatisfy { Set($0.tensors.map(\.dtype)).count == 1 })
+  }
+
+  @Test func `A group of one exchanges nothing and keeps everything`() throws {
+    let group = ProcessGroup.single
+    let tensor = try Tensor([1.0, 2])
+    try group.allReduce([tensor])
+    try group.broadcast([tensor])
+    try group.barrier()
+    #expect(try group.allGather(tensor).map { try $0.array(of: Double.self) } == [[1, 2]])
+    #expect(try group.allGather(bytes: [7]) == [[7]])
+    #expect(try group.allReduce([3], .max) == [3])
+    #expect((group.rank, group.worldSize, group.localRank, group.isMain) == (0, 1, 0, true))
+    let error = try torchFailure { try group.broadcast([tensor], from: 1) }
+    #expect(error.message.contains("no rank 1"))
   }
 }

@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "058483c36bf73fa9";
+const char ct_interface[] = "0d53ed89d40363a7";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -27,6 +27,7 @@ void *const ct_functions[] = {
   (void *)ct_tensor_data,
   (void *)ct_tensor_item,
   (void *)ct_tensor_to,
+  (void *)ct_tensor_move,
   (void *)ct_empty,
   (void *)ct_full,
   (void *)ct_arange,

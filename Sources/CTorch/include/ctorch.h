@@ -122,6 +122,8 @@ ct_status ct_tensor_item(const ct_tensor *tensor, double *out);
 /// Element type and device conversion; returns the same tensor where nothing changes. `copy` forces a new one.
 ct_status ct_tensor_to(const ct_tensor *tensor, ct_dtype dtype, ct_device device, bool non_blocking, bool copy,
                        ct_tensor **out);
+/// Moves the elements to another device, under the same handle. Other tensors that shared its memory keep it.
+ct_status ct_tensor_move(ct_tensor *tensor, ct_device device);
 ct_status ct_empty(const int64_t *sizes, size_t rank, ct_dtype dtype, ct_device device, ct_tensor **out);
 ct_status ct_full(const int64_t *sizes, size_t rank, ct_scalar value, ct_dtype dtype, ct_device device,
                   ct_tensor **out);

@@ -5,7 +5,7 @@
 
 #include <ctorch.h>
 
-const char ct_expected_interface[] = "058483c36bf73fa9";
+const char ct_expected_interface[] = "0d53ed89d40363a7";
 
 #define AT(function, index) ((__typeof__(&function))ct_library_functions[index])
 
@@ -93,742 +93,746 @@ ct_status ct_tensor_to(const ct_tensor *tensor, ct_dtype dtype, ct_device device
   return ct_load() ? AT(ct_tensor_to, 20)(tensor, dtype, device, non_blocking, copy, out) : CT_IO;
 }
 
+ct_status ct_tensor_move(ct_tensor *tensor, ct_device device) {
+  return ct_load() ? AT(ct_tensor_move, 21)(tensor, device) : CT_IO;
+}
+
 ct_status ct_empty(const int64_t *sizes, size_t rank, ct_dtype dtype, ct_device device, ct_tensor **out) {
-  return ct_load() ? AT(ct_empty, 21)(sizes, rank, dtype, device, out) : CT_IO;
+  return ct_load() ? AT(ct_empty, 22)(sizes, rank, dtype, device, out) : CT_IO;
 }
 
 ct_status ct_full(const int64_t *sizes, size_t rank, ct_scalar value, ct_dtype dtype, ct_device device, ct_tensor **out) {
-  return ct_load() ? AT(ct_full, 22)(sizes, rank, value, dtype, device, out) : CT_IO;
+  return ct_load() ? AT(ct_full, 23)(sizes, rank, value, dtype, device, out) : CT_IO;
 }
 
 ct_status ct_arange(ct_scalar start, ct_scalar end, ct_scalar step, ct_dtype dtype, ct_device device, ct_tensor **out) {
-  return ct_load() ? AT(ct_arange, 23)(start, end, step, dtype, device, out) : CT_IO;
+  return ct_load() ? AT(ct_arange, 24)(start, end, step, dtype, device, out) : CT_IO;
 }
 
 ct_status ct_linspace(double start, double end, int64_t steps, ct_dtype dtype, ct_device device, ct_tensor **out) {
-  return ct_load() ? AT(ct_linspace, 24)(start, end, steps, dtype, device, out) : CT_IO;
+  return ct_load() ? AT(ct_linspace, 25)(start, end, steps, dtype, device, out) : CT_IO;
 }
 
 ct_status ct_rms_norm_modulated(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *scale, const ct_tensor *shift, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_rms_norm_modulated, 25)(x, weight, scale, shift, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_rms_norm_modulated, 26)(x, weight, scale, shift, eps, out) : CT_IO;
 }
 
 ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct_tensor *sines, ct_tensor **out) {
-  return ct_load() ? AT(ct_rotate_split, 26)(x, cosines, sines, out) : CT_IO;
+  return ct_load() ? AT(ct_rotate_split, 27)(x, cosines, sines, out) : CT_IO;
 }
 
 ct_status ct_linear_quantised(const ct_tensor *x, const ct_tensor *elements, const ct_tensor *factors, ct_dtype dtype, bool scales_product, const ct_tensor *bias, ct_tensor **out) {
-  return ct_load() ? AT(ct_linear_quantised, 27)(x, elements, factors, dtype, scales_product, bias, out) : CT_IO;
+  return ct_load() ? AT(ct_linear_quantised, 28)(x, elements, factors, dtype, scales_product, bias, out) : CT_IO;
 }
 
 ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *factors, ct_dtype dtype, const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale, ct_tensor **out) {
-  return ct_load() ? AT(ct_linear_adapted, 28)(x, weight, factors, dtype, bias, down, up, scale, out) : CT_IO;
+  return ct_load() ? AT(ct_linear_adapted, 29)(x, weight, factors, dtype, bias, down, up, scale, out) : CT_IO;
 }
 
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up, const ct_tensor *down, ct_tensor **out) {
-  return ct_load() ? AT(ct_antialiased_snake, 29)(x, alpha, inverse_beta, up, down, out) : CT_IO;
+  return ct_load() ? AT(ct_antialiased_snake, 30)(x, alpha, inverse_beta, up, down, out) : CT_IO;
 }
 
 ct_status ct_quantise_blockwise(const ct_tensor *x, const ct_tensor *table, ct_tensor **codes, ct_tensor **largest) {
-  return ct_load() ? AT(ct_quantise_blockwise, 30)(x, table, codes, largest) : CT_IO;
+  return ct_load() ? AT(ct_quantise_blockwise, 31)(x, table, codes, largest) : CT_IO;
 }
 
 ct_status ct_dequantise_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out) {
-  return ct_load() ? AT(ct_dequantise_blockwise, 31)(codes, largest, map, out) : CT_IO;
+  return ct_load() ? AT(ct_dequantise_blockwise, 32)(codes, largest, map, out) : CT_IO;
 }
 
 ct_status ct_adamw_8bit(ct_tensor *parameter, const ct_tensor *gradient, ct_moment_8bit first, ct_moment_8bit second, int64_t step, double learning_rate, double beta1, double beta2, double eps, double weight_decay) {
-  return ct_load() ? AT(ct_adamw_8bit, 32)(parameter, gradient, first, second, step, learning_rate, beta1, beta2, eps, weight_decay) : CT_IO;
+  return ct_load() ? AT(ct_adamw_8bit, 33)(parameter, gradient, first, second, step, learning_rate, beta1, beta2, eps, weight_decay) : CT_IO;
 }
 
 ct_status ct_tensor_set_requires_grad(ct_tensor *tensor, bool requires_grad) {
-  return ct_load() ? AT(ct_tensor_set_requires_grad, 33)(tensor, requires_grad) : CT_IO;
+  return ct_load() ? AT(ct_tensor_set_requires_grad, 34)(tensor, requires_grad) : CT_IO;
 }
 
 ct_status ct_grad(ct_tensor *const *outputs, size_t output_count, ct_tensor *const *inputs, size_t input_count, ct_tensor *const *grad_outputs, bool retain_graph, ct_tensor **out) {
-  return ct_load() ? AT(ct_grad, 34)(outputs, output_count, inputs, input_count, grad_outputs, retain_graph, out) : CT_IO;
+  return ct_load() ? AT(ct_grad, 35)(outputs, output_count, inputs, input_count, grad_outputs, retain_graph, out) : CT_IO;
 }
 
 bool ct_grad_mode_get(void) {
-  return ct_load() ? AT(ct_grad_mode_get, 35)() : (bool){0};
+  return ct_load() ? AT(ct_grad_mode_get, 36)() : (bool){0};
 }
 
 void ct_grad_mode_set(bool enabled) {
-  if (ct_load()) AT(ct_grad_mode_set, 36)(enabled);
+  if (ct_load()) AT(ct_grad_mode_set, 37)(enabled);
 }
 
 void *ct_inference_begin(void) {
-  return ct_load() ? AT(ct_inference_begin, 37)() : (void *){0};
+  return ct_load() ? AT(ct_inference_begin, 38)() : (void *){0};
 }
 
 void ct_inference_end(void *guard) {
-  if (ct_load()) AT(ct_inference_end, 38)(guard);
+  if (ct_load()) AT(ct_inference_end, 39)(guard);
 }
 
 ct_autocast_state ct_autocast_get(ct_device_kind kind) {
-  return ct_load() ? AT(ct_autocast_get, 39)(kind) : (ct_autocast_state){0};
+  return ct_load() ? AT(ct_autocast_get, 40)(kind) : (ct_autocast_state){0};
 }
 
 ct_status ct_autocast_set(ct_device_kind kind, ct_autocast_state state) {
-  return ct_load() ? AT(ct_autocast_set, 40)(kind, state) : CT_IO;
+  return ct_load() ? AT(ct_autocast_set, 41)(kind, state) : CT_IO;
 }
 
 void ct_autocast_clear_cache(void) {
-  if (ct_load()) AT(ct_autocast_clear_cache, 41)();
+  if (ct_load()) AT(ct_autocast_clear_cache, 42)();
 }
 
 ct_status ct_generator_new(ct_device device, uint64_t seed, ct_generator **out) {
-  return ct_load() ? AT(ct_generator_new, 42)(device, seed, out) : CT_IO;
+  return ct_load() ? AT(ct_generator_new, 43)(device, seed, out) : CT_IO;
 }
 
 void ct_generator_free(ct_generator *generator) {
-  if (ct_load()) AT(ct_generator_free, 43)(generator);
+  if (ct_load()) AT(ct_generator_free, 44)(generator);
 }
 
 void ct_generator_set_seed(ct_generator *generator, uint64_t seed) {
-  if (ct_load()) AT(ct_generator_set_seed, 44)(generator, seed);
+  if (ct_load()) AT(ct_generator_set_seed, 45)(generator, seed);
 }
 
 ct_status ct_generator_get_state(const ct_generator *generator, ct_tensor **out) {
-  return ct_load() ? AT(ct_generator_get_state, 45)(generator, out) : CT_IO;
+  return ct_load() ? AT(ct_generator_get_state, 46)(generator, out) : CT_IO;
 }
 
 ct_status ct_generator_set_state(ct_generator *generator, const ct_tensor *state) {
-  return ct_load() ? AT(ct_generator_set_state, 46)(generator, state) : CT_IO;
+  return ct_load() ? AT(ct_generator_set_state, 47)(generator, state) : CT_IO;
 }
 
 ct_status ct_random(ct_distribution distribution, const int64_t *sizes, size_t rank, ct_dtype dtype, ct_generator *generator, ct_tensor **out) {
-  return ct_load() ? AT(ct_random, 47)(distribution, sizes, rank, dtype, generator, out) : CT_IO;
+  return ct_load() ? AT(ct_random, 48)(distribution, sizes, rank, dtype, generator, out) : CT_IO;
 }
 
 ct_status ct_random_permutation(int64_t count, ct_generator *generator, ct_tensor **out) {
-  return ct_load() ? AT(ct_random_permutation, 48)(count, generator, out) : CT_IO;
+  return ct_load() ? AT(ct_random_permutation, 49)(count, generator, out) : CT_IO;
 }
 
 int32_t ct_thread_count(void) {
-  return ct_load() ? AT(ct_thread_count, 49)() : (int32_t){0};
+  return ct_load() ? AT(ct_thread_count, 50)() : (int32_t){0};
 }
 
 void ct_set_thread_count(int32_t count) {
-  if (ct_load()) AT(ct_set_thread_count, 50)(count);
+  if (ct_load()) AT(ct_set_thread_count, 51)(count);
 }
 
 ct_status ct_cuda_load(void) {
-  return ct_load() ? AT(ct_cuda_load, 51)() : CT_IO;
+  return ct_load() ? AT(ct_cuda_load, 52)() : CT_IO;
 }
 
 int32_t ct_cuda_device_count(void) {
-  return ct_load() ? AT(ct_cuda_device_count, 52)() : (int32_t){0};
+  return ct_load() ? AT(ct_cuda_device_count, 53)() : (int32_t){0};
 }
 
 ct_status ct_memory(ct_device device, ct_memory_statistics *out) {
-  return ct_load() ? AT(ct_memory, 53)(device, out) : CT_IO;
+  return ct_load() ? AT(ct_memory, 54)(device, out) : CT_IO;
 }
 
 ct_status ct_memory_reset_peak(ct_device device) {
-  return ct_load() ? AT(ct_memory_reset_peak, 54)(device) : CT_IO;
+  return ct_load() ? AT(ct_memory_reset_peak, 55)(device) : CT_IO;
 }
 
 ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_t size, const char *prefix, int64_t timeout_ms, ct_store **out) {
-  return ct_load() ? AT(ct_store_connect, 55)(host, port, listens, size, prefix, timeout_ms, out) : CT_IO;
+  return ct_load() ? AT(ct_store_connect, 56)(host, port, listens, size, prefix, timeout_ms, out) : CT_IO;
 }
 
 uint16_t ct_store_port(const ct_store *store) {
-  return ct_load() ? AT(ct_store_port, 56)(store) : (uint16_t){0};
+  return ct_load() ? AT(ct_store_port, 57)(store) : (uint16_t){0};
 }
 
 void ct_store_free(ct_store *store) {
-  if (ct_load()) AT(ct_store_free, 57)(store);
+  if (ct_load()) AT(ct_store_free, 58)(store);
 }
 
 ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank, int32_t size, int64_t join_timeout_ms, int64_t timeout_ms, ct_process_group **out) {
-  return ct_load() ? AT(ct_process_group_gloo, 58)(store, host, rank, size, join_timeout_ms, timeout_ms, out) : CT_IO;
+  return ct_load() ? AT(ct_process_group_gloo, 59)(store, host, rank, size, join_timeout_ms, timeout_ms, out) : CT_IO;
 }
 
 void ct_process_group_free(ct_process_group *group) {
-  if (ct_load()) AT(ct_process_group_free, 59)(group);
+  if (ct_load()) AT(ct_process_group_free, 60)(group);
 }
 
 ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction) {
-  return ct_load() ? AT(ct_all_reduce, 60)(group, tensor, reduction) : CT_IO;
+  return ct_load() ? AT(ct_all_reduce, 61)(group, tensor, reduction) : CT_IO;
 }
 
 ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root) {
-  return ct_load() ? AT(ct_broadcast, 61)(group, tensor, root) : CT_IO;
+  return ct_load() ? AT(ct_broadcast, 62)(group, tensor, root) : CT_IO;
 }
 
 ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out) {
-  return ct_load() ? AT(ct_all_gather, 62)(group, tensor, out) : CT_IO;
+  return ct_load() ? AT(ct_all_gather, 63)(group, tensor, out) : CT_IO;
 }
 
 ct_status ct_barrier(ct_process_group *group) {
-  return ct_load() ? AT(ct_barrier, 63)(group) : CT_IO;
+  return ct_load() ? AT(ct_barrier, 64)(group) : CT_IO;
 }
 
 ct_status ct_op_add_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_scalar alpha, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_add_Tensor, 64)(self_, other, alpha, out) : CT_IO;
+  return ct_load() ? AT(ct_op_add_Tensor, 65)(self_, other, alpha, out) : CT_IO;
 }
 
 ct_status ct_op_add_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_add_Scalar, 65)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_add_Scalar, 66)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_sub_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sub_Tensor, 66)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sub_Tensor, 67)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_rsub_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rsub_Scalar, 67)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rsub_Scalar, 68)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_mul_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mul_Tensor, 68)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mul_Tensor, 69)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_mul_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mul_Scalar, 69)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mul_Scalar, 70)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_div_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_div_Tensor, 70)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_div_Tensor, 71)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_div_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_div_Scalar, 71)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_div_Scalar, 72)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_reciprocal(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_reciprocal, 72)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_reciprocal, 73)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_neg(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_neg, 73)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_neg, 74)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_abs(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_abs, 74)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_abs, 75)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_pow_Tensor_Scalar(const ct_tensor *self_, ct_scalar exponent, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pow_Tensor_Scalar, 75)(self_, exponent, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pow_Tensor_Scalar, 76)(self_, exponent, out) : CT_IO;
 }
 
 ct_status ct_op_pow_Scalar(ct_scalar self_, const ct_tensor *exponent, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pow_Scalar, 76)(self_, exponent, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pow_Scalar, 77)(self_, exponent, out) : CT_IO;
 }
 
 ct_status ct_op_sqrt(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sqrt, 77)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sqrt, 78)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_rsqrt(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rsqrt, 78)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rsqrt, 79)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_square(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_square, 79)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_square, 80)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_exp(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_exp, 80)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_exp, 81)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_log(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_log, 81)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_log, 82)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_sin(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sin, 82)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sin, 83)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_cos(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cos, 83)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cos, 84)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_floor(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_floor, 84)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_floor, 85)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_round(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_round, 85)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_round, 86)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_clamp(const ct_tensor *self_, const ct_scalar *min, const ct_scalar *max, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_clamp, 86)(self_, min, max, out) : CT_IO;
+  return ct_load() ? AT(ct_op_clamp, 87)(self_, min, max, out) : CT_IO;
 }
 
 ct_status ct_op_maximum(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_maximum, 87)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_maximum, 88)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_minimum(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_minimum, 88)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_minimum, 89)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lerp_Scalar(const ct_tensor *self_, const ct_tensor *end, ct_scalar weight, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lerp_Scalar, 89)(self_, end, weight, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp_Scalar, 90)(self_, end, weight, out) : CT_IO;
 }
 
 ct_status ct_op_lerp_Tensor(const ct_tensor *self_, const ct_tensor *end, const ct_tensor *weight, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lerp_Tensor, 90)(self_, end, weight, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp_Tensor, 91)(self_, end, weight, out) : CT_IO;
 }
 
 ct_status ct_op_addcmul(const ct_tensor *self_, const ct_tensor *tensor1, const ct_tensor *tensor2, ct_scalar value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_addcmul, 91)(self_, tensor1, tensor2, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_addcmul, 92)(self_, tensor1, tensor2, value, out) : CT_IO;
 }
 
 ct_status ct_op_sigmoid(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sigmoid, 92)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sigmoid, 93)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_tanh(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_tanh, 93)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_tanh, 94)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_relu(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_relu, 94)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_relu, 95)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_silu(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_silu, 95)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_silu, 96)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_gelu(const ct_tensor *self_, const char *approximate, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gelu, 96)(self_, approximate, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gelu, 97)(self_, approximate, out) : CT_IO;
 }
 
 ct_status ct_op_leaky_relu(const ct_tensor *self_, ct_scalar negative_slope, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_leaky_relu, 97)(self_, negative_slope, out) : CT_IO;
+  return ct_load() ? AT(ct_op_leaky_relu, 98)(self_, negative_slope, out) : CT_IO;
 }
 
 ct_status ct_op_softmax_int(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_softmax_int, 98)(self_, dim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_softmax_int, 99)(self_, dim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_eq_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_eq_Scalar, 99)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_eq_Scalar, 100)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_eq_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_eq_Tensor, 100)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_eq_Tensor, 101)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ne_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ne_Scalar, 101)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ne_Scalar, 102)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lt_Scalar, 102)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lt_Scalar, 103)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lt_Tensor, 103)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lt_Tensor, 104)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_le_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_le_Scalar, 104)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_le_Scalar, 105)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_le_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_le_Tensor, 105)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_le_Tensor, 106)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_gt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gt_Scalar, 106)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gt_Scalar, 107)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_gt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gt_Tensor, 107)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gt_Tensor, 108)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ge_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ge_Scalar, 108)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ge_Scalar, 109)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ge_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ge_Tensor, 109)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ge_Tensor, 110)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_logical_not(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_not, 110)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_not, 111)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_logical_and(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_and, 111)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_and, 112)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_logical_or(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_or, 112)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_or, 113)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_isfinite(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_isfinite, 113)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_isfinite, 114)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_where_self(const ct_tensor *condition, const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_where_self, 114)(condition, self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_where_self, 115)(condition, self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_masked_fill_Scalar(const ct_tensor *self_, const ct_tensor *mask, ct_scalar value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_masked_fill_Scalar, 115)(self_, mask, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_masked_fill_Scalar, 116)(self_, mask, value, out) : CT_IO;
 }
 
 ct_status ct_op_masked_select(const ct_tensor *self_, const ct_tensor *mask, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_masked_select, 116)(self_, mask, out) : CT_IO;
+  return ct_load() ? AT(ct_op_masked_select, 117)(self_, mask, out) : CT_IO;
 }
 
 ct_status ct_op_sum(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sum, 117)(self_, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sum, 118)(self_, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_sum_dim_IntList(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sum_dim_IntList, 118)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sum_dim_IntList, 119)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_mean(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mean, 119)(self_, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mean, 120)(self_, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_mean_dim(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mean_dim, 120)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mean_dim, 121)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_max(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_max, 121)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_max, 122)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_min(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_min, 122)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_min, 123)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_amax(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_amax, 123)(self_, dim, dim_count, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_amax, 124)(self_, dim, dim_count, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_amin(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_amin, 124)(self_, dim, dim_count, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_amin, 125)(self_, dim, dim_count, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_std_correction(const ct_tensor *self_, const int64_t *dim, size_t dim_count, const ct_scalar *correction, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_std_correction, 125)(self_, dim, dim_count, correction, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_std_correction, 126)(self_, dim, dim_count, correction, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_all(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_all, 126)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_all, 127)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_any(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_any, 127)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_any, 128)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_argmax(const ct_tensor *self_, const int64_t *dim, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_argmax, 128)(self_, dim, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_argmax, 129)(self_, dim, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_cumsum(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cumsum, 129)(self_, dim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cumsum, 130)(self_, dim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_linalg_vector_norm(const ct_tensor *self_, ct_scalar ord, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_linalg_vector_norm, 130)(self_, ord, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_vector_norm, 131)(self_, ord, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_equal(const ct_tensor *self_, const ct_tensor *other, bool *out) {
-  return ct_load() ? AT(ct_op_equal, 131)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_equal, 132)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_reshape(const ct_tensor *self_, const int64_t *shape, size_t shape_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_reshape, 132)(self_, shape, shape_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_reshape, 133)(self_, shape, shape_count, out) : CT_IO;
 }
 
 ct_status ct_op_permute(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_permute, 133)(self_, dims, dims_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_permute, 134)(self_, dims, dims_count, out) : CT_IO;
 }
 
 ct_status ct_op_transpose_int(const ct_tensor *self_, int64_t dim0, int64_t dim1, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_transpose_int, 134)(self_, dim0, dim1, out) : CT_IO;
+  return ct_load() ? AT(ct_op_transpose_int, 135)(self_, dim0, dim1, out) : CT_IO;
 }
 
 ct_status ct_op_unsqueeze(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_unsqueeze, 135)(self_, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_unsqueeze, 136)(self_, dim, out) : CT_IO;
 }
 
 ct_status ct_op_squeeze_dim(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_squeeze_dim, 136)(self_, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_squeeze_dim, 137)(self_, dim, out) : CT_IO;
 }
 
 ct_status ct_op_expand(const ct_tensor *self_, const int64_t *size, size_t size_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_expand, 137)(self_, size, size_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_expand, 138)(self_, size, size_count, out) : CT_IO;
 }
 
 ct_status ct_op_flatten_using_ints(const ct_tensor *self_, int64_t start_dim, int64_t end_dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_flatten_using_ints, 138)(self_, start_dim, end_dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_flatten_using_ints, 139)(self_, start_dim, end_dim, out) : CT_IO;
 }
 
 ct_status ct_op_unflatten_int(const ct_tensor *self_, int64_t dim, const int64_t *sizes, size_t sizes_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_unflatten_int, 139)(self_, dim, sizes, sizes_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_unflatten_int, 140)(self_, dim, sizes, sizes_count, out) : CT_IO;
 }
 
 ct_status ct_op_contiguous(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_contiguous, 140)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_contiguous, 141)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_clone(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_clone, 141)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_clone, 142)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_detach(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_detach, 142)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_detach, 143)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_slice_Tensor(const ct_tensor *self_, int64_t dim, const int64_t *start, const int64_t *end, int64_t step, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_slice_Tensor, 143)(self_, dim, start, end, step, out) : CT_IO;
+  return ct_load() ? AT(ct_op_slice_Tensor, 144)(self_, dim, start, end, step, out) : CT_IO;
 }
 
 ct_status ct_op_select_int(const ct_tensor *self_, int64_t dim, int64_t index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_select_int, 144)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_select_int, 145)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_narrow(const ct_tensor *self_, int64_t dim, int64_t start, int64_t length, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_narrow, 145)(self_, dim, start, length, out) : CT_IO;
+  return ct_load() ? AT(ct_op_narrow, 146)(self_, dim, start, length, out) : CT_IO;
 }
 
 ct_status ct_op_index_select(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_index_select, 146)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_index_select, 147)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_gather(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gather, 147)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gather, 148)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_cat(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cat, 148)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cat, 149)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_stack(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stack, 149)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stack, 150)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_split_Tensor(const ct_tensor *self_, int64_t split_size, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_Tensor, 150)(self_, split_size, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_Tensor, 151)(self_, split_size, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_split_with_sizes(const ct_tensor *self_, const int64_t *split_sizes, size_t split_sizes_count, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_with_sizes, 151)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_with_sizes, 152)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_chunk(const ct_tensor *self_, int64_t chunks, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_chunk, 152)(self_, chunks, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_chunk, 153)(self_, chunks, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_unbind_int(const ct_tensor *self_, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_unbind_int, 153)(self_, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_unbind_int, 154)(self_, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_repeat(const ct_tensor *self_, const int64_t *repeats, size_t repeats_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat, 154)(self_, repeats, repeats_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat, 155)(self_, repeats, repeats_count, out) : CT_IO;
 }
 
 ct_status ct_op_repeat_interleave_self_int(const ct_tensor *self_, int64_t repeats, const int64_t *dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 155)(self_, repeats, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 156)(self_, repeats, dim, out) : CT_IO;
 }
 
 ct_status ct_op_flip(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_flip, 156)(self_, dims, dims_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_flip, 157)(self_, dims, dims_count, out) : CT_IO;
 }
 
 ct_status ct_op_pad(const ct_tensor *self_, const int64_t *pad, size_t pad_count, const char *mode, const double *value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pad, 157)(self_, pad, pad_count, mode, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pad, 158)(self_, pad, pad_count, mode, value, out) : CT_IO;
 }
 
 ct_status ct_op_sort_stable(const ct_tensor *self_, const bool *stable, int64_t dim, bool descending, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_sort_stable, 158)(self_, stable, dim, descending, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_sort_stable, 159)(self_, stable, dim, descending, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_triu(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_triu, 159)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_triu, 160)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_tril(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_tril, 160)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_tril, 161)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_matmul(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_matmul, 161)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_matmul, 162)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_addmm(const ct_tensor *self_, const ct_tensor *mat1, const ct_tensor *mat2, ct_scalar beta, ct_scalar alpha, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_addmm, 162)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
+  return ct_load() ? AT(ct_op_addmm, 163)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
 }
 
 ct_status ct_op_linear(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_linear, 163)(input, weight, bias, out) : CT_IO;
+  return ct_load() ? AT(ct_op_linear, 164)(input, weight, bias, out) : CT_IO;
 }
 
 ct_status ct_op_linalg_qr(const ct_tensor *A, const char *mode, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_qr, 164)(A, mode, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_qr, 165)(A, mode, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_linalg_eigh(const ct_tensor *self_, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_eigh, 165)(self_, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_eigh, 166)(self_, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_conv1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv1d, 166)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv1d, 167)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv2d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv2d, 167)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv2d, 168)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv3d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv3d, 168)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv3d, 169)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv_transpose1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *output_padding, size_t output_padding_count, int64_t groups, const int64_t *dilation, size_t dilation_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv_transpose1d, 169)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv_transpose1d, 170)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
 }
 
 ct_status ct_op_scaled_dot_product_attention(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *attn_mask, bool is_causal, const double *scale, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 170)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
+  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 171)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
 }
 
 ct_status ct_op_stft_center(const ct_tensor *self_, int64_t n_fft, const int64_t *hop_length, const ct_tensor *window, bool center, const char *pad_mode, const bool *return_complex, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stft_center, 171)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stft_center, 172)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
 }
 
 ct_status ct_op_layer_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_layer_norm, 172)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_layer_norm, 173)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const double *eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rms_norm, 173)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rms_norm, 174)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
 }
 
 ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_group_norm, 174)(input, num_groups, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_group_norm, 175)(input, num_groups, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_embedding, 175)(weight, indices, out) : CT_IO;
+  return ct_load() ? AT(ct_op_embedding, 176)(weight, indices, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 176)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 177)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 177)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 178)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d, 178)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d, 179)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d, 179)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d, 180)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_nearest2d, 180)(self_, output_size, output_size_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_nearest2d, 181)(self_, output_size, output_size_count, out) : CT_IO;
 }
 
 ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
-  return ct_load() ? AT(ct_op_copy_, 181)(self_, src) : CT_IO;
+  return ct_load() ? AT(ct_op_copy_, 182)(self_, src) : CT_IO;
 }
 
 ct_status ct_op_zero_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_zero_, 182)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_zero_, 183)(self_) : CT_IO;
 }
 
 ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
-  return ct_load() ? AT(ct_op_fill__Scalar, 183)(self_, value) : CT_IO;
+  return ct_load() ? AT(ct_op_fill__Scalar, 184)(self_, value) : CT_IO;
 }
 
 ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
-  return ct_load() ? AT(ct_op_add__Tensor, 184)(self_, other, alpha) : CT_IO;
+  return ct_load() ? AT(ct_op_add__Tensor, 185)(self_, other, alpha) : CT_IO;
 }
 
 ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_mul__Tensor, 185)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Tensor, 186)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
-  return ct_load() ? AT(ct_op_mul__Scalar, 186)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Scalar, 187)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
-  return ct_load() ? AT(ct_op_clamp_, 187)(self_, min, max) : CT_IO;
+  return ct_load() ? AT(ct_op_clamp_, 188)(self_, min, max) : CT_IO;
 }
 
 ct_status ct_op_lerp__Scalar(ct_tensor *self_, const ct_tensor *end, ct_scalar weight) {
-  return ct_load() ? AT(ct_op_lerp__Scalar, 188)(self_, end, weight) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp__Scalar, 189)(self_, end, weight) : CT_IO;
 }
 
 ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
-  return ct_load() ? AT(ct_op_leaky_relu_, 189)(self_, negative_slope) : CT_IO;
+  return ct_load() ? AT(ct_op_leaky_relu_, 190)(self_, negative_slope) : CT_IO;
 }
 
 ct_status ct_op_silu_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_silu_, 190)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_silu_, 191)(self_) : CT_IO;
 }
 
 ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
-  return ct_load() ? AT(ct_op_fused_adamw_, 191)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
+  return ct_load() ? AT(ct_op_fused_adamw_, 192)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
 }
 
 ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 192)(self_, self__count, ord, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 193)(self_, self__count, ord, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 193)(self_, self__count, other) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 194)(self_, self__count, other) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return ct_load() ? AT(ct_op_foreach_mul__Scalar, 194)(self_, self__count, scalar) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul__Scalar, 195)(self_, self__count, scalar) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_mul_Scalar, 195)(self_, self__count, scalar, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul_Scalar, 196)(self_, self__count, scalar, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_mul_List, 196)(self_, self__count, other, other_count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul_List, 197)(self_, self__count, other, other_count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_add__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return ct_load() ? AT(ct_op_foreach_add__Scalar, 197)(self_, self__count, scalar) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_add__Scalar, 198)(self_, self__count, scalar) : CT_IO;
 }
 
 ct_status ct_op_foreach_add__List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_scalar alpha) {
-  return ct_load() ? AT(ct_op_foreach_add__List, 198)(self_, self__count, other, other_count, alpha) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_add__List, 199)(self_, self__count, other, other_count, alpha) : CT_IO;
 }
 
 ct_status ct_op_foreach_sub_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sub_List, 199)(self_, self__count, other, other_count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sub_List, 200)(self_, self__count, other, other_count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_addcmul__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return ct_load() ? AT(ct_op_foreach_addcmul__Scalar, 200)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_addcmul__Scalar, 201)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
 }
 
 ct_status ct_op_foreach_addcdiv__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return ct_load() ? AT(ct_op_foreach_addcdiv__Scalar, 201)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_addcdiv__Scalar, 202)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
 }
 
 ct_status ct_op_foreach_lerp__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensors1, size_t tensors1_count, ct_scalar weight) {
-  return ct_load() ? AT(ct_op_foreach_lerp__Scalar, 202)(self_, self__count, tensors1, tensors1_count, weight) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_lerp__Scalar, 203)(self_, self__count, tensors1, tensors1_count, weight) : CT_IO;
 }
 
 ct_status ct_op_foreach_sqrt(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sqrt, 203)(self_, self__count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sqrt, 204)(self_, self__count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_sign(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sign, 204)(self_, self__count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sign, 205)(self_, self__count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_copy_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *src, size_t src_count) {
-  return ct_load() ? AT(ct_op_foreach_copy_, 205)(self_, self__count, src, src_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_copy_, 206)(self_, self__count, src, src_count) : CT_IO;
 }

@@ -14,6 +14,13 @@ public struct Checkpoint: Sendable {
   /// that users can override, never what a model is.
   public let version: ModelVersion?
 
+  init(files: ModelFiles, source: any TensorSource, config: Configuration, version: ModelVersion?) {
+    self.files = files
+    self.source = source
+    self.config = config
+    self.version = version
+  }
+
   /// Opens a unified checkpoint: a file, a folder of shards or their index. Reads headers only.
   ///
   /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` for one that carries no LTX-2
@@ -23,11 +30,11 @@ public struct Checkpoint: Sendable {
   /// Opens files in any layout. Reads headers only; the text encoder is left alone, but for the projection of its
   /// features, which its file may hold.
   ///
-  /// - Throws: as `init(path:)`.
+  /// - Throws: as `init(path:)`; besides what `replacingTransformer` throws.
   public init(_ files: ModelFiles) throws {
     self.files = files
     if let unified = files.unified, case let main = try ComponentFile(path: unified),
-      main.isUnified || files.checkpointFiles.count == 1
+      main.isUnified || files[.transformer] != nil || files.checkpointFiles.count == 1
     {
       var parts: [CombinedTensors.Part] = []
       var config = main.config
@@ -43,15 +50,14 @@ public struct Checkpoint: Sendable {
       }
       self.config = config
       version = main.version
-      guard !parts.isEmpty else {
-        source = main.source
-        return
-      }
       parts.append(
         CombinedTensors.Part(main.source) { [replaced] key in
           replaced.contains { key.hasPrefix("\($0).") } ? nil : key
         })
-      source = CombinedTensors(name: unified, parts: parts)
+      let source = parts.count == 1 ? main.source : CombinedTensors(name: unified, parts: parts)
+      let checkpoint = Checkpoint(files: files, source: source, config: config, version: version)
+      self.source =
+        try files[.transformer].map { try checkpoint.replacingTransformer(by: $0).source } ?? source
       return
     }
     var parts: [CombinedTensors.Part] = []
@@ -126,6 +132,7 @@ public struct Checkpoint: Sendable {
   ///   - freshAdapters: new adapters to train.
   ///   - trained: weights to train, `TrainedWeights.transformer(_:)`.
   ///   - streams: what is built. What belongs to the other stream is neither read nor trained.
+  ///   - training: the streams that a training pass has; nil for all that are built.
   ///   - generating: the streams that the loss is taken of; nil for all that are built. What can't change their loss is
   ///     not trained (`Streams.depend(on:)`).
   ///   - storage: how its matrices are kept in memory.
@@ -135,13 +142,16 @@ public struct Checkpoint: Sendable {
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
     freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil, streams: Streams = .both,
-    generating: Streams? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
+    training: Streams? = nil, generating: Streams? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
   ) throws -> Transformer {
     try require("transformer")
     let configuration = try TransformerConfiguration(config)
     let isFrozen = { @Sendable (key: String) in
       let name = key.dropFirst(Prefix.transformer.count + 1)
-      return !(generating ?? streams).depend(on: name, built: streams, blocks: configuration.blocks)
+      // What only other passes run is not trained.
+      let present = training ?? streams
+      return !LoRAPart(path: String(name)).isBuilt(present)
+        || !(generating ?? present).depend(on: name, built: present, blocks: configuration.blocks)
     }
     let root = weights(
       dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters?.excluding(isFrozen),

@@ -30,9 +30,11 @@ public struct LoRAFile: Sendable {
     func adapter(
       strength: Double, dtype: DType?, device: Device, isTrained: Bool = false
     ) throws -> LowRankAdapter {
-      func factor(_ tensor: Tensor) throws -> Tensor {
-        let tensor = try tensor.to(device, dtype)
-        return isTrained ? try tensor.asLeaf() : tensor
+      func factor(_ stored: Tensor) throws -> Tensor {
+        let tensor = try stored.to(device, dtype)
+        guard isTrained else { return tensor }
+        // Training writes into them, and the file's own pages can't be written to.
+        return try (tensor.sharesStorage(with: stored) ? tensor.clone() : tensor).asLeaf()
       }
       return LowRankAdapter(
         down: try factor(down), up: try factor(up), scale: scale, strength: strength,

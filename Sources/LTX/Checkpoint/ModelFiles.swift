@@ -32,15 +32,17 @@ public struct ModelFiles: Sendable, Equatable {
 
   /// The unified checkpoint; nil where each component has its file.
   public var unified: String?
-  /// A file each; a folder, for the text encoder. Beside a unified checkpoint, a VAE here takes the place of the one in
-  /// it.
+  /// A file each; a folder, for the text encoder. Beside a unified checkpoint, a transformer or VAE here takes the place of the
+  /// one in it.
   private var components: [Component: String] = [:]
 
   /// A unified checkpoint, which never holds the text encoder.
   public init(
-    unified: String, textEncoder: String? = nil, videoVAE: String? = nil, audioVAE: String? = nil
+    unified: String, transformer: String? = nil, textEncoder: String? = nil, videoVAE: String? = nil,
+    audioVAE: String? = nil
   ) {
     self.unified = unified
+    self[.transformer] = transformer == unified ? nil : transformer
     self[.textEncoder] = textEncoder
     self[.videoVAE] = videoVAE == unified ? nil : videoVAE
     self[.audioVAE] = audioVAE == unified ? nil : audioVAE

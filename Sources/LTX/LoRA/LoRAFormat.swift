@@ -139,7 +139,8 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
 
     init(peft name: String) {
       self.init(
-        down: "\(name).lora_A.weight", up: "\(name).lora_B.weight", magnitude: "\(name).lora_magnitude_vector")
+        down: "\(name).lora_A.weight", up: "\(name).lora_B.weight", magnitude: "\(name).lora_magnitude_vector"
+      )
       isColumn = false
     }
 

@@ -39,7 +39,8 @@ public final class Adafactor: Optimizer {
       reader.bool("relative_step", &hasRelativeStep)
       reader.bool("warmup_init", &warmsUp)
       if warmsUp, !hasRelativeStep {
-        reader.report("warmup_init", "needs relative_step: true; use warmup_steps to warm up to a learning rate")
+        reader.report(
+          "warmup_init", "needs relative_step: true; use warmup_steps to warm up to a learning rate")
       }
     }
   }
@@ -62,7 +63,8 @@ public final class Adafactor: Optimizer {
 
     init(_ parameter: Parameter, hasFirstMoment: Bool) throws {
       key = parameter.key
-      let shape = parameter.tensor.shape, device = parameter.tensor.device
+      let shape = parameter.tensor.shape
+      let device = parameter.tensor.device
       second =
         shape.count >= 2
         ? .factored(
@@ -83,9 +85,17 @@ public final class Adafactor: Optimizer {
     }
   }
 
+  /// - Throws: `OptionErrors` where groups have different learning rates, and a relative step takes their place.
   public init(_ groups: [ParameterGroup], options: Options = Options()) throws {
     self.groups = groups
     self.options = options
+    if options.hasRelativeStep, Set(groups.map(\.learningRate)).count > 1 {
+      throw OptionErrors([
+        OptionProblem(
+          key: "relative_step",
+          problem: "takes the place of all learning rates, and can't go with different ones for some modules")
+      ])
+    }
     states = try groups.map {
       try $0.parameters.map { try State($0, hasFirstMoment: options.beta1 != nil) }
     }
@@ -109,7 +119,8 @@ public final class Adafactor: Optimizer {
     let step = Double(state.step)
     var rate: Tensor = try .scalar(
       options.hasRelativeStep
-        ? min(options.warmsUp ? 1e-6 * step : 1e-2, 1 / step.squareRoot()) : learningRate, device: tensor.device)
+        ? min(options.warmsUp ? 1e-6 * step : 1e-2, 1 / step.squareRoot()) : learningRate,
+      device: tensor.device)
     if options.scalesByParameter {
       rate = try rate * Self.rootMeanSquare(exact).clamped(min: Scalar(options.smallestScale))
     }
@@ -152,14 +163,13 @@ public final class Adafactor: Optimizer {
     }
   }
 
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for index in states.indices {
-        for position in states[index].indices {
-          let state = states[index][position]
-          for (key, tensor) in state.tensors { try tensor.copy_(load(key)) }
-          states[index][position].step = Int(try load("\(state.key).step").item())
-        }
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    let stored = StoredState(load)
+    for index in states.indices {
+      for position in states[index].indices {
+        let state = states[index][position]
+        try stored.fill(state.tensors)
+        states[index][position].step = try stored.count("\(state.key).step")
       }
     }
   }

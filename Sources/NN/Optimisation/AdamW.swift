@@ -46,16 +46,16 @@ public final class AdamW: Optimizer {
   public func step(_ gradients: [String: Tensor], learningRates: [Double]) throws {
     try withoutGrad {
       for ((group, moments), learningRate) in zip(zip(groups, moments), learningRates) {
-        let batch = group.withGradients(gradients)
-        guard !batch.isEmpty else { continue }
-        let moments = batch.indices.map { moments[$0] }
-        try Tensor.add_(moments.map(\.step), 1)
-        try Tensor.fusedAdamW_(
-          parameters: batch.tensors, gradients: batch.gradients, firstMoments: moments.map(\.first),
-          secondMoments: moments.map(\.second),
-          maxSecondMoments: [], steps: moments.map(\.step), lr: learningRate, beta1: options.beta1,
-          beta2: options.beta2, weightDecay: options.weightDecay, eps: options.eps,
-          amsgrad: false, maximize: false)
+        for batch in group.withGradients(gradients) {
+          let moments = batch.indices.map { moments[$0] }
+          try Tensor.add_(moments.map(\.step), 1)
+          try Tensor.fusedAdamW_(
+            parameters: batch.tensors, gradients: batch.gradients, firstMoments: moments.map(\.first),
+            secondMoments: moments.map(\.second),
+            maxSecondMoments: [], steps: moments.map(\.step), lr: learningRate, beta1: options.beta1,
+            beta2: options.beta2, weightDecay: options.weightDecay, eps: options.eps,
+            amsgrad: false, maximize: false)
+        }
       }
     }
   }
@@ -66,9 +66,7 @@ public final class AdamW: Optimizer {
     }
   }
 
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for (key, tensor) in state { try tensor.copy_(load(key)) }
-    }
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    try StoredState(load).fill(state)
   }
 }

@@ -69,9 +69,10 @@ public final class AdamW8bit: Optimizer {
             moments: .plain(
               try .zeros(tensor.shape, device: device), try .zeros(tensor.shape, device: device)))
         }
-        let (first, second) = try maps[device] ?? (
-          DynamicMap(isSigned: true, device: device), DynamicMap(isSigned: false, device: device)
-        )
+        let (first, second) =
+          try maps[device] ?? (
+            DynamicMap(isSigned: true, device: device), DynamicMap(isSigned: false, device: device)
+          )
         maps[device] = (first, second)
         func moment(_ map: DynamicMap) throws -> Tensor.BlockwiseMoment {
           Tensor.BlockwiseMoment(
@@ -100,13 +101,12 @@ public final class AdamW8bit: Optimizer {
   private func update(_ tensor: Tensor, _ gradient: Tensor, _ state: State, learningRate: Double) throws {
     switch state.moments {
     case .quantised(let first, let second):
-      try tensor.stepAdamW8bit_(
+      try tensor.takeAdamW8bitStep(
         gradient: gradient, firstMoment: first, secondMoment: second, number: state.step,
         learningRate: learningRate, beta1: options.beta1, beta2: options.beta2, eps: options.eps,
         weightDecay: options.weightDecay)
     case .plain(let first, let second):
       let exact = try tensor.to(.float32)
-      // The kernel counts the step itself where it is told to.
       try Tensor.fusedAdamW_(
         parameters: [exact], gradients: [gradient.to(.float32)], firstMoments: [first],
         secondMoments: [second], maxSecondMoments: [],
@@ -125,14 +125,13 @@ public final class AdamW8bit: Optimizer {
     }
   }
 
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for index in states.indices {
-        for position in states[index].indices {
-          let state = states[index][position]
-          for (key, tensor) in state.tensors { try tensor.copy_(load(key)) }
-          states[index][position].step = Int(try load("\(state.key).step").item())
-        }
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    let stored = StoredState(load)
+    for index in states.indices {
+      for position in states[index].indices {
+        let state = states[index][position]
+        try stored.fill(state.tensors)
+        states[index][position].step = try stored.count("\(state.key).step")
       }
     }
   }

@@ -24,10 +24,13 @@ public final class ExponentialMovingAverage {
 
   /// Takes the parameters as they are after a step into the average.
   public func update() throws {
-    guard !parameters.isEmpty else { return }
     let kept = min(decay, Double(1 + updates) / Double(10 + updates))
     try withoutGrad {
-      try Tensor.lerp_(averages, to: parameters.map { try $0.tensor.to(.float32) }, Scalar(1 - kept))
+      for part in parameters.indices.inParts(size: { parameters[$0].tensor.count }) {
+        try Tensor.lerp_(
+          part.map { averages[$0] }, to: part.map { try parameters[$0].tensor.to(.float32) }, Scalar(1 - kept)
+        )
+      }
     }
     updates += 1
   }
@@ -69,11 +72,11 @@ public final class ExponentialMovingAverage {
   /// Continues from a stored state.
   ///
   /// - Parameter load: gives a tensor of the state by its key.
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for (parameter, average) in zip(parameters, averages) { try average.copy_(load(Self.key(parameter))) }
-    }
-    updates = Int(try load(Self.countKey).item())
+  /// - Throws: `OptimizerStateError` where a tensor is not as it is stored; what `load` throws.
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    let stored = StoredState(load)
+    try stored.fill(zip(parameters, averages).map { (Self.key($0), $1) })
+    updates = try stored.count(Self.countKey)
   }
 
   private static func key(_ parameter: Parameter) -> String { "\(parameter.key).ema" }

@@ -43,9 +43,11 @@ public struct LearningRateSchedule: Sendable, Equatable {
   /// The learning rate at a step.
   ///
   /// - Parameters:
-  ///   - base: the group's learning rate. Minimal rates are rates, not factors, and the same for each group.
+  ///   - base: the group's learning rate; 0 stays 0. Minimal rates are rates, not factors, and the same for each group.
   ///   - step: counts from 0.
   public func learningRate(base: Double, at step: Int) -> Double {
+    // What is not to be trained is not raised to a minimal rate.
+    guard base != 0 else { return 0 }
     if step < warmupSteps {
       return curveRate(base, 0) * Double(step + 1) / Double(warmupSteps + 1)
     }
@@ -62,7 +64,8 @@ public struct LearningRateSchedule: Sendable, Equatable {
     case .cosine(let minimum): return Self.cosine(base, minimum, Double(step) / Double(length))
     case .cosineWithRestarts(let first, let factor, let minimum):
       // Longer and longer cosines; equally long ones at once, for there may be many.
-      var position = step, period = max(first, 1)
+      var position = step
+      var period = max(first, 1)
       if factor <= 1 { position %= period }
       while position >= period {
         position -= period

@@ -33,18 +33,18 @@ public final class Lion: Optimizer {
   public func step(_ gradients: [String: Tensor], learningRates: [Double]) throws {
     try withoutGrad {
       for ((group, moments), learningRate) in zip(zip(groups, moments), learningRates) {
-        let batch = group.withGradients(gradients)
-        guard !batch.isEmpty else { continue }
-        let moments = batch.indices.map { moments[$0] }
-        let decay =
-          options.isDecayDecoupled && group.learningRate > 0
-          ? options.weightDecay / group.learningRate : options.weightDecay
-        try Tensor.multiply_(batch.tensors, by: Scalar(1 - learningRate * decay))
-        let directions = try Tensor.multiplied(moments, by: Scalar(options.beta1))
-        try Tensor.add_(directions, batch.gradients, scale: Scalar(1 - options.beta1))
-        try Tensor.add_(batch.tensors, Tensor.signs(directions), scale: Scalar(-learningRate))
-        try Tensor.multiply_(moments, by: Scalar(options.beta2))
-        try Tensor.add_(moments, batch.gradients, scale: Scalar(1 - options.beta2))
+        for batch in group.withGradients(gradients) {
+          let moments = batch.indices.map { moments[$0] }
+          let decay =
+            options.isDecayDecoupled && group.learningRate > 0
+            ? options.weightDecay / group.learningRate : options.weightDecay
+          try Tensor.multiply_(batch.tensors, by: Scalar(1 - learningRate * decay))
+          let directions = try Tensor.multiplied(moments, by: Scalar(options.beta1))
+          try Tensor.add_(directions, batch.gradients, scale: Scalar(1 - options.beta1))
+          try Tensor.add_(batch.tensors, Tensor.signs(directions), scale: Scalar(-learningRate))
+          try Tensor.multiply_(moments, by: Scalar(options.beta2))
+          try Tensor.add_(moments, batch.gradients, scale: Scalar(1 - options.beta2))
+        }
       }
     }
   }
@@ -55,9 +55,7 @@ public final class Lion: Optimizer {
     }
   }
 
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for (key, tensor) in state { try tensor.copy_(load(key)) }
-    }
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    try StoredState(load).fill(state)
   }
 }

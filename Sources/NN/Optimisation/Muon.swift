@@ -64,7 +64,8 @@ public final class Muon: Optimizer {
         for (parameter, momentum) in zip(group.parameters, momenta) {
           guard let gradient = gradients[parameter.key] else { continue }
           try momentum.lerp_(to: gradient, Scalar(1 - options.momentum))
-          let direction = try options.isNesterov ? gradient.lerp(to: momentum, Scalar(options.momentum)) : momentum
+          let direction =
+            try options.isNesterov ? gradient.lerp(to: momentum, Scalar(options.momentum)) : momentum
           let change = try orthogonalised(direction)
           try parameter.tensor.multiply_(by: Scalar(1 - learningRate * options.weightDecay))
           try parameter.tensor.add_(
@@ -93,7 +94,8 @@ public final class Muon: Optimizer {
   }
 
   private func adjusted(_ learningRate: Double, _ shape: [Int]) -> Double {
-    let rows = Double(shape[0]), columns = Double(shape[1])
+    let rows = Double(shape[0])
+    let columns = Double(shape[1])
     switch options.adjustment {
     case .original: return learningRate * max(1, rows / columns).squareRoot()
     case .matchRMSAdamW: return learningRate * 0.2 * max(rows, columns).squareRoot()
@@ -106,9 +108,7 @@ public final class Muon: Optimizer {
     } + others.state
   }
 
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for (key, tensor) in state { try tensor.copy_(load(key)) }
-    }
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    try StoredState(load).fill(state)
   }
 }

@@ -1,12 +1,12 @@
 /// Reads options by name, and collects all that is wrong with them.
-struct OptionReader {
+public struct OptionReader {
   private let values: [String: JSONValue]
   /// Whose options they are, for messages: `adamw`.
   private let owner: String
   private var allowed: [String] = []
   private var problems: [OptionProblem] = []
 
-  init(_ values: [String: JSONValue], of owner: String) {
+  public init(_ values: [String: JSONValue], of owner: String) {
     self.values = values
     self.owner = owner
   }
@@ -16,7 +16,7 @@ struct OptionReader {
   /// - Parameters:
   ///   - isAllowed: what numbers may be.
   ///   - rule: the same in words, that follow "must be".
-  mutating func number(
+  public mutating func number(
     _ key: String, _ option: inout Double, _ rule: String, _ isAllowed: (Double) -> Bool
   ) {
     read(key, &option, rule) { value in
@@ -24,21 +24,21 @@ struct OptionReader {
     }
   }
 
-  mutating func nonNegative(_ key: String, _ option: inout Double) {
+  public mutating func nonNegative(_ key: String, _ option: inout Double) {
     number(key, &option, "a number of at least 0") { $0 >= 0 && $0.isFinite }
   }
 
-  mutating func positive(_ key: String, _ option: inout Double) {
+  public mutating func positive(_ key: String, _ option: inout Double) {
     number(key, &option, "a number above 0") { $0 > 0 && $0.isFinite }
   }
 
   /// How fast an average forgets.
-  mutating func decay(_ key: String, _ option: inout Double) {
+  public mutating func decay(_ key: String, _ option: inout Double) {
     number(key, &option, Self.decayRule) { Self.isDecay($0) }
   }
 
   /// As `decay`, or null for none.
-  mutating func optionalDecay(_ key: String, _ option: inout Double?) {
+  public mutating func optionalDecay(_ key: String, _ option: inout Double?) {
     read(key, &option, "\(Self.decayRule), or null") { value in
       switch value {
       case .null: .some(nil)
@@ -48,7 +48,7 @@ struct OptionReader {
     }
   }
 
-  mutating func integer(_ key: String, _ option: inout Int, in range: ClosedRange<Int>) {
+  public mutating func integer(_ key: String, _ option: inout Int, in range: ClosedRange<Int>) {
     let rule =
       range.upperBound == .max
       ? "a whole number of at least \(range.lowerBound)"
@@ -59,18 +59,20 @@ struct OptionReader {
     }
   }
 
-  mutating func bool(_ key: String, _ option: inout Bool) {
+  public mutating func bool(_ key: String, _ option: inout Bool) {
     read(key, &option, "true or false") { if case .bool(let value) = $0 { value } else { nil } }
   }
 
-  mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(_ key: String, _ option: inout Choice) {
+  public mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(
+    _ key: String, _ option: inout Choice
+  ) {
     read(key, &option, "one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))") { value in
       if case .string(let name) = value { Choice(rawValue: name) } else { nil }
     }
   }
 
   /// Several numbers, as many as there are.
-  mutating func numbers(
+  public mutating func numbers(
     _ key: String, _ options: inout [Double], _ rule: String, _ isAllowed: (Double) -> Bool
   ) {
     let count = options.count
@@ -84,18 +86,18 @@ struct OptionReader {
   }
 
   /// The two decays of Adam's moments, or of Lion's.
-  mutating func betas(_ key: String = "betas", _ beta1: inout Double, _ beta2: inout Double) {
+  public mutating func betas(_ key: String = "betas", _ beta1: inout Double, _ beta2: inout Double) {
     var both = [beta1, beta2]
     numbers(key, &both, Self.decayRule, Self.isDecay)
     (beta1, beta2) = (both[0], both[1])
   }
 
-  mutating func report(_ key: String, _ problem: String) {
+  public mutating func report(_ key: String, _ problem: String) {
     problems.append(OptionProblem(key: key, problem: problem))
   }
 
   /// - Throws: all that was wrong, options that nobody has asked for among it.
-  func finish() throws(OptionErrors) {
+  public func finish() throws(OptionErrors) {
     let names =
       allowed.isEmpty
       ? "it takes none" : "it takes \(allowed.joined(separator: ", "))"

@@ -109,66 +109,86 @@ public final class Prodigy: Optimizer {
     let chosen = zip(states, learningRates).filter { $1 > 0 }.flatMap { $0.0 }
       .filter { gradients[$0.parameter.key] != nil }
     guard !chosen.isEmpty else { return }
+    let parts = chosen.inParts { $0.second.count }
     try withoutGrad {
-      let tensors = chosen.map(\.parameter.tensor)
-      var gradients = chosen.compactMap { gradients[$0.parameter.key] }
-      if options.weightDecay != 0, !options.isDecayDecoupled {
-        gradients = try zip(gradients, tensors).map {
-          try $0.adding($1, scale: Scalar(options.weightDecay))
-        }
-      }
       let correction =
         options.hasBiasCorrection
         ? (1 - pow(options.beta2, Double(stepCount + 1))).squareRoot()
           / (1 - pow(options.beta1, Double(stepCount + 1))) : 1
-      let d = estimate
-      let scaledRate = d * rate * correction
-      let first = chosen.compactMap(\.first), second = chosen.map(\.second)
-      if options.beta1 > 0 {
-        try Tensor.multiply_(first, by: Scalar(options.beta1))
-        try Tensor.add_(first, gradients, scale: Scalar(d * (1 - options.beta1)))
-      }
-      try Tensor.multiply_(second, by: Scalar(options.beta2))
-      try Tensor.addProduct_(second, gradients, gradients, scale: Scalar(d * d * (1 - options.beta2)))
-
-      guard try updateEstimate(chosen, gradients, rate: scaledRate) else { return }
-
-      let roots = try Tensor.squareRoots(second)
-      try Tensor.add_(roots, Scalar(estimate * options.eps))
-      if options.weightDecay != 0, options.isDecayDecoupled {
-        try Tensor.multiply_(tensors, by: Scalar(1 - options.weightDecay * scaledRate))
-      }
-      if options.beta1 > 0 {
-        try Tensor.addQuotient_(tensors, first, over: roots, scale: Scalar(-scaledRate))
-      } else {
-        try Tensor.addQuotient_(tensors, gradients, over: roots, scale: Scalar(-scaledRate * d))
-      }
+      let scaledRate = estimate * rate * correction
+      let sums = try parts.flatMap { try average($0, decayed(gradients, of: $0), scaledRate: scaledRate) }
+      guard try updateEstimate(sums, scaledRate: scaledRate) else { return }
+      for part in parts { try move(part, decayed(gradients, of: part), scaledRate: scaledRate) }
       stepCount += 1
     }
   }
 
-  /// - Parameter rate: d times the learning rate.
-  /// - Returns: false where there is nothing to estimate from: all gradients have been zero.
-  private func updateEstimate(_ chosen: [State], _ gradients: [Tensor], rate: Double) throws -> Bool {
-    let beta3 = options.beta3 ?? options.beta2.squareRoot()
-    let d = estimate, relative = d / options.initialEstimate
+  /// Gradients, with the weight decay that is part of them.
+  private func decayed(_ gradients: [String: Tensor], of part: [State]) throws -> [Tensor] {
+    try part.compactMap { state in
+      guard options.weightDecay != 0, !options.isDecayDecoupled else { return gradients[state.parameter.key] }
+      return try gradients[state.parameter.key]?.adding(
+        state.parameter.tensor, scale: Scalar(options.weightDecay))
+    }
+  }
+
+  /// Takes gradients into the averages.
+  ///
+  /// - Parameter scaledRate: d times the learning rate.
+  /// - Returns: for each parameter the product of its gradient with the way back to the start, and the size of the sum
+  ///   of its gradients: float64 [2].
+  private func average(_ part: [State], _ gradients: [Tensor], scaledRate: Double) throws -> [Tensor] {
+    let d = estimate
     let slices = try gradients.map { try Self.sliced($0, options.slice) }
     let ways = try Tensor.subtracting(
-      chosen.map(\.start), chosen.map { try Self.sliced($0.parameter.tensor, options.slice) })
-    let products = try Tensor.multiplied(slices, by: ways).map { try $0.sum().to(.float64) }
-    let sums = chosen.map(\.sum)
+      part.map(\.start), part.map { try Self.sliced($0.parameter.tensor, options.slice) })
+    let products = try Tensor.multiplied(slices, by: ways).map { try $0.sum() }
+
+    if options.beta1 > 0 {
+      let first = part.compactMap(\.first)
+      try Tensor.multiply_(first, by: Scalar(options.beta1))
+      try Tensor.add_(first, gradients, scale: Scalar(d * (1 - options.beta1)))
+    }
+    let second = part.map(\.second)
+    try Tensor.multiply_(second, by: Scalar(options.beta2))
+    try Tensor.addProduct_(second, gradients, gradients, scale: Scalar(d * d * (1 - options.beta2)))
+
+    let sums = part.map(\.sum)
+    let weight = d / options.initialEstimate * (options.safeguardsWarmup ? d : scaledRate)
     try Tensor.multiply_(sums, by: Scalar(beta3))
-    try Tensor.add_(sums, slices, scale: Scalar(relative * (options.safeguardsWarmup ? d : rate)))
-    let sizes = try Tensor.norms(sums, ord: 1).map { try $0.to(.float64) }
-    // The device is waited for once.
-    let totals: [Double] = try Tensor.stack([Tensor.stack(products).sum(), Tensor.stack(sizes).sum()]).array()
+    try Tensor.add_(sums, slices, scale: Scalar(weight))
+    return try zip(products, Tensor.norms(sums, ord: 1)).map { try Tensor.stack([$0, $1]).to(.float64) }
+  }
+
+  private var beta3: Double { options.beta3 ?? options.beta2.squareRoot() }
+
+  /// - Parameter sums: of each parameter, as `average` gives them.
+  /// - Returns: false where there is nothing to estimate from: all gradients have been zero.
+  private func updateEstimate(_ sums: [Tensor], scaledRate: Double) throws -> Bool {
+    // The device is waited for here, and only here.
+    let totals: [Double] = try Tensor.stack(sums).sum([0]).array()
     guard totals[1] != 0 else { return false }
-    numerator = numerator * beta3 + relative * rate * totals[0]
+    numerator = numerator * beta3 + estimate / options.initialEstimate * scaledRate * totals[0]
     let found = options.coefficient * numerator / totals[1]
-    let before = d == options.initialEstimate ? max(d, found) : d
+    let before = estimate == options.initialEstimate ? max(estimate, found) : estimate
     largestEstimate = max(largestEstimate, found)
     estimate = min(largestEstimate, before * options.growthRate)
     return true
+  }
+
+  /// Changes the parameters.
+  private func move(_ part: [State], _ gradients: [Tensor], scaledRate: Double) throws {
+    let tensors = part.map(\.parameter.tensor)
+    let roots = try Tensor.squareRoots(part.map(\.second))
+    try Tensor.add_(roots, Scalar(estimate * options.eps))
+    if options.weightDecay != 0, options.isDecayDecoupled {
+      try Tensor.multiply_(tensors, by: Scalar(1 - options.weightDecay * scaledRate))
+    }
+    if options.beta1 > 0 {
+      try Tensor.addQuotient_(tensors, part.compactMap(\.first), over: roots, scale: Scalar(-scaledRate))
+    } else {
+      try Tensor.addQuotient_(tensors, gradients, over: roots, scale: Scalar(-scaledRate * estimate))
+    }
   }
 
   private static let estimateKey = "prodigy.d", largestKey = "prodigy.d_max"
@@ -193,21 +213,21 @@ public final class Prodigy: Optimizer {
       + [("\(key).exp_avg_sq", state.second), ("\(key).s", state.sum)]
   }
 
-  public func restore(_ load: (String) throws -> Tensor) throws {
-    try withoutGrad {
-      for index in states.indices {
-        for position in states[index].indices {
-          let state = states[index][position]
-          for (key, tensor) in Self.moments(state) { try tensor.copy_(load(key)) }
-          // Whether training began at zeros is the stored run's matter.
-          states[index][position].start = try load("\(state.parameter.key).p0").clone()
-            .to(state.second.device)
-        }
+  public func restore(_ load: @escaping (String) throws -> Tensor) throws {
+    let stored = StoredState(load)
+    for index in states.indices {
+      for position in states[index].indices {
+        let state = states[index][position]
+        try stored.fill(Self.moments(state))
+        // Whether training began at zeros is the stored run's matter.
+        states[index][position].start = try stored.tensor(
+          "\(state.parameter.key).p0", shapes: [state.sum.shape, []]
+        ).to(state.sum.device, state.sum.dtype)
       }
-      estimate = try load(Self.estimateKey).item()
-      largestEstimate = try load(Self.largestKey).item()
-      numerator = try load(Self.numeratorKey).item()
-      stepCount = Int(try load(Self.countKey).item())
     }
+    estimate = try stored.number(Self.estimateKey)
+    largestEstimate = try stored.number(Self.largestKey)
+    numerator = try stored.number(Self.numeratorKey)
+    stepCount = try stored.count(Self.countKey)
   }
 }

@@ -27,7 +27,8 @@ extension LearningRateSchedule {
     case .constant:
       curve = .constant
     case .linear:
-      var start = 1.0, end = 0.1
+      var start = 1.0
+      var end = 0.1
       reader.number("start_factor", &start, "a number above 0 and up to 1") { $0 > 0 && $0 <= 1 }
       reader.number("end_factor", &end, "a number from 0 to 1") { $0 >= 0 && $0 <= 1 }
       curve = .linear(start: start, end: end)
@@ -36,7 +37,9 @@ extension LearningRateSchedule {
       reader.nonNegative("eta_min", &minimum)
       curve = .cosine(minimum: minimum)
     case .cosineWithRestarts:
-      var first = length / 4, factor = 1, minimum = 5e-5
+      var first = length / 4
+      var factor = 1
+      var minimum = 5e-5
       reader.integer("T_0", &first, in: 1 ... .max)
       reader.integer("T_mult", &factor, in: 1 ... .max)
       reader.nonNegative("eta_min", &minimum)
@@ -49,11 +52,13 @@ extension LearningRateSchedule {
       reader.nonNegative("power", &power)
       curve = .polynomial(power: power)
     case .step:
-      var size = length / 2, factor = 0.1
+      var size = length / 2
+      var factor = 0.1
       reader.integer("step_size", &size, in: 1 ... .max)
       reader.nonNegative("gamma", &factor)
       if size == 0 {
-        reader.report("step_size", "is by default half of the steps, which are \(length); set it to 1 or more")
+        reader.report(
+          "step_size", "is by default half of the steps, which are \(length); set it to 1 or more")
       }
       curve = .step(size: size, factor: factor)
     }

@@ -19,7 +19,8 @@ extension ProcessGroup {
       throw TorchError(.dtype, operation: "all_reduce", message: "ranks can't reduce \(tensor.dtype)")
     }
     guard let handle else { return }
-    try Bucket.fill(tensors).forEach { bucket in
+    try announce("all_reduce \(reduction)", tensors)
+    for bucket in Bucket.fill(tensors) {
       try bucket.exchange { try check(ct_all_reduce(handle, $0.handle, reduction.c)) }
     }
   }
@@ -40,23 +41,18 @@ extension ProcessGroup {
         .collective, operation: "broadcast", message: "there is no rank \(root) among \(worldSize)")
     }
     guard let handle else { return }
-    try Bucket.fill(tensors).forEach { bucket in
+    try announce("broadcast from \(root)", tensors)
+    for bucket in Bucket.fill(tensors) {
       try bucket.exchange { try check(ct_broadcast(handle, $0.handle, Int32(root))) }
     }
   }
 
   /// The tensors of all ranks, in the order of the ranks, on this tensor's device. In a group of one, the tensor itself.
   ///
-  /// - Throws: `TorchError`: `.shape` if the ranks' shapes or element types are not the same, else `.collective`.
+  /// - Throws: `TorchError` of kind `.collective`.
   public func allGather(_ tensor: Tensor) throws -> [Tensor] {
     guard handle != nil else { return [tensor] }
-    let described = try allGather(bytes: Array("\(tensor.dtype) \(tensor.shape)".utf8))
-    if let other = described.firstIndex(where: { $0 != described[rank] }) {
-      throw TorchError(
-        .shape, operation: "all_gather",
-        message: "rank \(rank) has \(String(decoding: described[rank], as: UTF8.self)), "
-          + "rank \(other) has \(String(decoding: described[other], as: UTF8.self))")
-    }
+    try announce("all_gather", [tensor])
     return try gatherAlike(tensor)
   }
 
@@ -65,9 +61,8 @@ extension ProcessGroup {
   /// - Throws: `TorchError` of kind `.collective`.
   public func allGather(bytes: [UInt8]) throws -> [[UInt8]] {
     guard handle != nil else { return [bytes] }
-    let lengths: [Int] = try gatherAlike(Tensor([bytes.count])).flatMap { try $0.array() }
+    let lengths = try announce("all_gather bytes", count: bytes.count)
     let longest = lengths.max() ?? 0
-    guard longest > 0 else { return lengths.map { _ in [] } }
     let padded = try Tensor(bytes + [UInt8](repeating: 0, count: longest - bytes.count))
     return try zip(gatherAlike(padded), lengths).map { Array(try $0.array(of: UInt8.self).prefix($1)) }
   }
@@ -77,6 +72,24 @@ extension ProcessGroup {
   /// - Throws: `TorchError` of kind `.collective`.
   public func barrier() throws {
     if let handle { try check(ct_barrier(handle)) }
+  }
+
+  /// Makes sure that all ranks are about to do the same, since Gloo ends the process where messages differ in length.
+  ///
+  /// - Returns: the ranks' counts.
+  @discardableResult
+  private func announce(_ operation: String, _ tensors: [Tensor] = [], count: Int = 0) throws -> [Int] {
+    let layout = tensors.map { "\($0.dtype) \($0.shape) \($0.device == .cpu)" }.joined(separator: ", ")
+    let mine = [stableHash("\(operation): \(layout)"), count]
+    let all: [[Int]] = try gatherAlike(Tensor(mine)).map { try $0.array() }
+    if let other = all.firstIndex(where: { $0[0] != mine[0] }) {
+      throw TorchError(
+        .collective, operation: String(operation.prefix { $0 != " " }),
+        message:
+          "rank \(rank) is at \(operation) of \(tensors.count) tensors, rank \(other) at something else or at "
+          + "tensors of other shapes; all ranks need the same configuration and files")
+    }
+    return all.map { $0[1] }
   }
 
   /// Gathers tensors that are known to be of one shape and element type.
@@ -94,52 +107,8 @@ extension ProcessGroup {
   ]
 }
 
-/// Tensors of one element type and device that travel as one, since each call costs a round trip.
-struct Bucket {
-  /// In the caller's order.
-  private(set) var tensors: [Tensor] = []
-  private(set) var byteCount = 0
-
-  /// Bounds the memory that flattened copies take.
-  static let capacity = 64 << 20
-
-  /// Sorts tensors into buckets. Ranks that have tensors of the same shapes, types and devices get the same buckets.
-  static func fill(_ tensors: [Tensor], capacity: Int = capacity) -> [Bucket] {
-    struct Kind: Hashable {
-      let dtype: DType
-      let device: Device
-    }
-    var full: [Bucket] = []
-    var open: [(kind: Kind, bucket: Bucket)] = []
-    for tensor in tensors where tensor.count > 0 {
-      let kind = Kind(dtype: tensor.dtype, device: tensor.device)
-      let slot =
-        open.firstIndex { $0.kind == kind }
-        ?? {
-          open.append((kind, Bucket()))
-          return open.count - 1
-        }()
-      if !open[slot].bucket.tensors.isEmpty, open[slot].bucket.byteCount + tensor.byteCount > capacity {
-        full.append(open[slot].bucket)
-        open[slot].bucket = Bucket()
-      }
-      open[slot].bucket.tensors.append(tensor)
-      open[slot].bucket.byteCount += tensor.byteCount
-    }
-    return full + open.map(\.bucket)
-  }
-
-  /// Lets `body` change a contiguous CPU tensor of all elements, and writes them back.
-  func exchange(_ body: (Tensor) throws -> Void) throws {
-    try withoutGrad {
-      if tensors.count == 1, tensors[0].isContiguous, tensors[0].device == .cpu {
-        return try body(tensors[0])
-      }
-      let flat = try Tensor.cat(tensors.map { try $0.reshape([-1]) }).to(.cpu)
-      try body(flat)
-      for (tensor, part) in zip(tensors, try flat.split(sizes: tensors.map(\.count))) {
-        try tensor.copy_(part.reshape(tensor.shape))
-      }
-    }
-  }
+/// FNV-1a, the same in every process, which `Hasher` is not.
+private func stableHash(_ text: String) -> Int {
+  let hash = text.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+  return Int(bitPattern: UInt(hash))
 }

@@ -33,8 +33,8 @@ public struct Rendezvous: Equatable, Sendable {
   }
 }
 
-/// A process's end of the store where a group meets.
-final class RendezvousStore {
+/// A process's end of the store where a group meets. It locks by itself.
+final class RendezvousStore: @unchecked Sendable {
   let handle: OpaquePointer
   let place: Rendezvous
 

@@ -14,6 +14,9 @@ struct CurveChart {
 
     let name: String
     let curve: Curve
+    /// How many colours the page has; then they begin again.
+    static let colours = 7
+
     /// A place in the page's list of colours.
     let colour: Int
     let style: Style
@@ -21,7 +24,7 @@ struct CurveChart {
     init(_ name: String, _ curve: Curve, colour: Int, _ style: Style = .plain) {
       self.name = name
       self.curve = curve
-      self.colour = colour
+      self.colour = colour % Self.colours
       self.style = style
     }
   }
@@ -73,7 +76,7 @@ struct CurveChart {
       svg +=
         "<path class=\"line c\(line.colour) \(line.style.rawValue)\" data-name=\"\(TextFormats.html(line.name))\" d=\"M"
       // A path of one point is drawn as a dot by its round ends.
-      svg += points.map { "\(fixed($0, 1)) \(fixed($1, 1))" }.joined(separator: "L")
+      svg += points.map { "\(fixed($0, 1)) \(fixed($1, 2))" }.joined(separator: "L")
       svg += (points.count == 1 ? "h0" : "") + "\"/>\n"
       if line.style == .dotted, points.count <= 200 {
         svg += points.map {
@@ -109,7 +112,7 @@ struct Axes {
     else { return nil }
     steps = first < last ? Double(first)...Double(last) : Double(first) - 1...Double(first) + 1
     // Half of the values below a fiftieth of the largest would be a line at the bottom.
-    let middle = curves.map { $0.values.sorted()[$0.values.count / 2] }.min() ?? low
+    let middle = curves.filter { !$0.isEmpty }.map(Self.middle).min() ?? low
     isLogarithmic = mayBeLogarithmic && low > 0 && high > 50 * middle
     if low == high {
       let room = low == 0 ? 1 : abs(low) / 10
@@ -121,6 +124,13 @@ struct Axes {
       // What is never negative is shown from 0 if that is near.
       values = (low >= 0 && low < high / 3 ? 0 : low - room)...(high + room)
     }
+  }
+
+  /// The median of some thousand values at even distances.
+  private static func middle(_ curve: Curve) -> Double {
+    let some = stride(from: 0, to: curve.values.count, by: curve.values.count / 1000 + 1)
+      .map { curve.values[$0] }.sorted()
+    return some[some.count / 2]
   }
 
   /// 0 to 1 from the first step to the last.
@@ -140,7 +150,7 @@ struct Axes {
 
   var valueTicks: [Double] {
     guard isLogarithmic else {
-      return Self.multiples(of: Self.unit(values.upperBound - values.lowerBound, parts: 5), in: values)
+      return Self.multiples(of: Self.unit(values.upperBound - values.lowerBound, parts: 6), in: values)
     }
     let powers =
       Int(

@@ -8,7 +8,7 @@ extension TrainingReport {
     header{display:flex;flex-wrap:wrap;gap:4px 20px;align-items:baseline;padding:12px 20px;border-bottom:1px solid var(--line)}
     h1{margin:0;font-size:17px;overflow-wrap:anywhere}h2{margin:0 0 8px;font-size:15px}h3{margin:0;font-size:14px}
     header p,.none,.caption,.gone{color:var(--soft);margin:0}
-    main{display:grid;gap:18px;padding:16px 20px 40px}
+    main{display:grid;grid-template-columns:minmax(0,1fr);gap:18px;padding:16px 20px 40px}
     .facts{display:flex;flex-wrap:wrap;gap:8px 28px;margin:0}
     dt{color:var(--soft);font-size:12px}dd{margin:0;font-variant-numeric:tabular-nums}
     .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,520px),1fr));gap:16px}
@@ -17,7 +17,7 @@ extension TrainingReport {
     .key{margin-left:12px;font-weight:400;font-size:12px;color:var(--soft);white-space:nowrap}
     .key::before{content:"";display:inline-block;width:14px;height:3px;margin-right:5px;vertical-align:middle;border-radius:2px;background:var(--c)}
     .key.raw::before{opacity:.35}td .key{margin:0;font-size:inherit;color:inherit}
-    svg{display:block;width:100%;height:auto}
+    svg{display:block;width:100%;height:auto;overflow:visible}
     svg text{fill:var(--soft);font-size:11px}.value{text-anchor:end;dominant-baseline:middle}.step{text-anchor:middle}
     .grid{stroke:var(--line);fill:none}.mark{stroke:var(--bad)}.cursor{stroke:var(--soft);stroke-dasharray:3 3}
     .line{fill:none;stroke:var(--c);stroke-width:1.6;stroke-linejoin:round;stroke-linecap:round}

@@ -12,6 +12,7 @@ public struct RunCurves: Sendable {
   public private(set) var learningRates: [String: Curve] = [:]
   public private(set) var memory = Curve()
   public private(set) var stepSeconds = Curve()
+  public private(set) var meanStepSeconds = Curve()
   public private(set) var validationLoss = Curve()
   public private(set) var validationSigmaLosses: [String: Curve] = [:]
   /// Steps that changed no weight.
@@ -21,6 +22,7 @@ public struct RunCurves: Sendable {
   public private(set) var step = 0
 
   private var lossMean = MovingMean()
+  private var secondsMean = MovingMean()
   private var gradientMean = MovingMean()
   private var videoMean = MovingMean()
   private var audioMean = MovingMean()
@@ -35,7 +37,13 @@ public struct RunCurves: Sendable {
   public mutating func add(_ record: StepRecord) {
     step = record.step
     timings.add(record)
+    func follow(_ mean: inout MovingMean, _ curve: inout Curve, _ value: Double?) {
+      guard let value, value.isFinite else { return }
+      mean.add(value)
+      curve.add(mean.value ?? value, at: record.step)
+    }
     stepSeconds.add(record.seconds, at: record.step)
+    follow(&secondsMean, &meanStepSeconds, record.seconds)
     if let bytes = record.tensorBytes { memory.add(Double(bytes) / 0x1p30, at: record.step) }
     learningRate.add(record.learningRate, at: record.step)
     for (name, rate) in record.learningRates {
@@ -44,11 +52,6 @@ public struct RunCurves: Sendable {
     guard record.skipped == nil else {
       skippedSteps.append(record.step)
       return
-    }
-    func follow(_ mean: inout MovingMean, _ curve: inout Curve, _ value: Double?) {
-      guard let value, value.isFinite else { return }
-      mean.add(value)
-      curve.add(mean.value ?? value, at: record.step)
     }
     loss.add(record.loss, at: record.step)
     follow(&lossMean, &meanLoss, record.loss)

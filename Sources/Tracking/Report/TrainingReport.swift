@@ -146,8 +146,11 @@ public struct TrainingReport: Sendable {
         ], mayBeLogarithmic: true),
       CurveChart(title: "Learning rate", lines: rates),
       CurveChart(
-        title: "Seconds per step", lines: [.init("seconds", c.stepSeconds, colour: 0)], mayBeLogarithmic: true
-      ),
+        title: "Seconds per step",
+        lines: [
+          .init("each step", c.stepSeconds, colour: 0, .raw),
+          .init("moving mean", c.meanStepSeconds, colour: 0),
+        ], mayBeLogarithmic: true),
       CurveChart(title: "Memory of tensors after a step, GiB", lines: [.init("GiB", c.memory, colour: 0)]),
     ].map(\.svg).joined()
     return all.isEmpty
@@ -164,7 +167,8 @@ public struct TrainingReport: Sendable {
     }
     html += "</div>\n<table><tr><th>part<th>time<th>share<th>per step\n"
     for (index, part) in parts.enumerated() {
-      html += "<tr><td><span class=\"key c\(index)\">\(part.name)</span><td>\(timeText(part.seconds))"
+      html +=
+        "<tr><td><span class=\"key c\(index)\">\(part.name)</span><td>\(part.seconds < 10 ? fixed(part.seconds, 2) + " s" : timeText(part.seconds))"
       html += "<td>\(fixed(100 * part.seconds / total, 1))%"
       html += "<td>\(fixed(part.seconds / Double(max(1, curves.timings.steps)), 4)) s\n"
     }

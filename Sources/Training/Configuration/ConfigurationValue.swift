@@ -1,6 +1,8 @@
+import NN
+import Yams
+
 /// A value as it is written; unlike `JSONValue`, mappings have an order, and integers are not numbers with a point.
 indirect enum ConfigurationValue: Sendable, Equatable {
-  /// A key of a mapping, in the order of the text.
   struct Entry: Sendable, Equatable {
     var key: String
     var value: ConfigurationValue
@@ -18,4 +20,63 @@ indirect enum ConfigurationValue: Sendable, Equatable {
   case string(String)
   case list([ConfigurationValue])
   case mapping([Entry])
+
+  init(_ json: JSONValue) {
+    self =
+      switch json {
+      case .null: .null
+      case .bool(let value): .bool(value)
+      case .number(let value): Int(exactly: value).map { .int($0) } ?? .double(value)
+      case .string(let value): .string(value)
+      case .array(let values): .list(values.map(Self.init))
+      case .object(let values):
+        .mapping(values.sorted { $0.key < $1.key }.map { Entry($0.key, Self($0.value)) })
+      }
+  }
+
+  var json: JSONValue {
+    switch self {
+    case .null: .null
+    case .bool(let value): .bool(value)
+    case .int(let value): .number(Double(value))
+    case .double(let value): .number(value)
+    case .string(let value): .string(value)
+    case .list(let values): .array(values.map(\.json))
+    case .mapping(let entries):
+      .object(Dictionary(entries.map { ($0.key, $0.value.json) }, uniquingKeysWith: { $1 }))
+    }
+  }
+
+  /// Texts stand in quotes, numbers have a point and a signed exponent: so that every reader of YAML, 1.1 or 1.2, takes
+  /// them for what they are.
+  var yaml: Node {
+    func plain(_ text: String) -> Node { .scalar(.init(text, .implicit, .plain)) }
+    func quoted(_ text: String) -> Node { .scalar(.init(text, .implicit, .doubleQuoted)) }
+    switch self {
+    case .null: return plain("null")
+    case .bool(let value): return plain(value ? "true" : "false")
+    case .int(let value): return plain(String(value))
+    case .double(let value): return plain(Self.text(value))
+    case .string(let value): return quoted(value)
+    case .list(let values):
+      let isFlat = values.allSatisfy { if case .mapping = $0 { false } else { true } }
+      return .sequence(.init(values.map(\.yaml), .implicit, isFlat ? .flow : .block))
+    case .mapping(let entries):
+      let pairs = entries.map { (Self.isWord($0.key) ? plain($0.key) : quoted($0.key), $0.value.yaml) }
+      return .mapping(.init(pairs, .implicit, entries.isEmpty ? .flow : .block))
+    }
+  }
+
+  /// Whether a key can do without quotes.
+  private static func isWord(_ key: String) -> Bool {
+    key.wholeMatch(of: /[a-z_][a-z0-9_.]*/) != nil && YAMLScalar(plain: key).asText != nil
+  }
+
+  private static func text(_ value: Double) -> String {
+    if value.isNaN { return ".nan" }
+    if value.isInfinite { return value < 0 ? "-.inf" : ".inf" }
+    let text = "\(value)"
+    guard !text.contains("."), let exponent = text.firstIndex(of: "e") else { return text }
+    return text.replacingCharacters(in: exponent..<exponent, with: ".0")
+  }
 }

@@ -60,17 +60,9 @@ extension TrainingConfiguration {
   }
 
   public struct Optimization: Sendable, Equatable {
-    public enum OptimizerType: String, CaseIterable, Sendable {
-      case adamw, adamw8bit
-      /// Ours.
-      case prodigy, lion, adafactor, muon
-    }
-
-    public enum SchedulerType: String, CaseIterable, Sendable {
-      case constant, linear, cosine
-      case cosineWithRestarts = "cosine_with_restarts"
-      case polynomial, step
-    }
+    /// `adamw` and `adamw8bit` are the official trainer's, the others ours.
+    public typealias OptimizerType = OptimizerKind
+    public typealias SchedulerType = ScheduleKind
 
     public var learningRate = 5e-4
     public var steps = 3000

@@ -6,19 +6,17 @@ import TensorFiles
 extension PrecomputedDataset {
   /// Checks that a model can read every sample's latents and text features, and that masks fit.
   ///
-  /// - Parameters:
-  ///   - videoChannels, audioChannels: of a token, as the model takes it.
-  ///   - videoWidth, audioWidth: of the features that the model's connectors take.
-  ///   - model: for the message.
+  /// - Parameter path: of the model, for the message.
   /// - Throws: `DatasetError` that names the first file that does not fit.
-  func requireFit(
-    videoChannels: Int, audioChannels: Int?, videoWidth: Int, audioWidth: Int?, model: String
-  ) throws {
+  func requireFit(_ trained: TrainedModel, path model: String) throws {
+    let configuration = trained.transformer.configuration
+    let (videoChannels, audioChannels) = (configuration.video.inputs, configuration.audio.inputs)
+    let (videoWidth, audioWidth) = (trained.text.video.width, trained.text.audio.width)
     for entry in entries {
       for (folder, kind) in Self.latentFolders(strategies) {
         guard let shape = entry.shapes[folder], let path = entry.files[folder] else { continue }
         let (found, wanted) =
-          kind == .video ? (shape[0], videoChannels) : (shape[0] * shape[2], audioChannels ?? 0)
+          kind == .video ? (shape[0], videoChannels) : (shape[0] * shape[2], audioChannels)
         guard found == wanted else {
           throw DatasetError(
             path: path,

@@ -183,7 +183,7 @@ extension PrecomputedDataset {
     for (folder, shape) in entry.shapes {
       let source = try file(folder)
       var tensor = try source.tensor("latents").to(.float32)
-      guard try tensor.isAllFinite else {
+      guard try tensor.isAllFinite() else {
         throw DatasetError(
           path: source.path,
           problem: "holds latents that are not finite numbers; remove the file and run `ltx preprocess` again")
@@ -197,7 +197,7 @@ extension PrecomputedDataset {
     }
     let text = try file(Self.textFolder)
     let features = try text.tensor(Self.videoFeatures(text))
-    guard try features.isAllFinite else {
+    guard try features.isAllFinite() else {
       throw DatasetError(
         path: text.path,
         problem: "holds text features that are not finite numbers; remove the file and run `ltx preprocess` again")

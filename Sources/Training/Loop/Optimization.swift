@@ -5,6 +5,7 @@ import Torch
 public struct Optimization {
   public let parameters: [Parameter]
   public let optimizer: any Optimizer
+  let options: OptimizerOptions
   public let schedule: LearningRateSchedule
   /// 0 for no clipping.
   public let maximumNorm: Double
@@ -22,13 +23,15 @@ public struct Optimization {
       try ParameterGroup.groups(of: parameters, learningRate: o.learningRate, rates: rates)
     }
     groupNames = (groups.count > rates.count ? ["other"] : []) + rates.map(\.pattern)
-    optimizer = try c.naming("optimization.optimizer_params") {
-      try OptimizerOptions(o.optimizerType, params: o.optimizerParams.mapValues(\.json)).optimizer(groups)
+    let options = try c.naming("optimization.optimizer_params") {
+      try OptimizerOptions(.init(o.optimizerType), params: o.optimizerParams)
     }
+    self.options = options
+    optimizer = try c.naming("optimization.learning_rate") { try options.optimizer(groups) }
     schedule = try c.naming("optimization.scheduler_params") {
       try LearningRateSchedule(
-        o.schedulerType, steps: o.steps, warmupSteps: o.warmupSteps,
-        params: o.schedulerParams.mapValues(\.json))
+        .init(o.schedulerType), steps: o.steps, warmupSteps: o.warmupSteps,
+        params: o.schedulerParams)
     }
     maximumNorm = o.maxGradNorm
   }

@@ -17,6 +17,7 @@ struct RunFolder: Sendable {
   var rollingState: String { path + "/training_state.safetensors" }
   var metrics: String { path + "/metrics.jsonl" }
   var configuration: String { path + "/training_config.yaml" }
+  var report: String { path + "/report.html" }
 
   func create() throws {
     do {
@@ -90,7 +91,7 @@ struct RunFolder: Sendable {
   /// Removes what an earlier run left behind.
   func removeRun() throws {
     let files =
-      [rollingState, metrics, configuration, path + "/report.html"]
+      [rollingState, metrics, configuration, report]
       + [checkpoints, averages].flatMap { folder in
         ["lora_weights_step_", "model_weights_step_", "training_state_step_"].flatMap {
           Self.numbered($0, in: folder).map(\.path)

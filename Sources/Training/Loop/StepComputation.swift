@@ -53,7 +53,9 @@ struct StepComputation {
     guard group.worldSize > 1 else { return }
     try group.allReduce(parameters.compactMap { gradients[$0.key] })
     // Not a number stands for what is not there.
-    var rows = samples.flatMap { [1, $0.sigma, $0.loss, $0.videoLoss ?? .nan, $0.audioLoss ?? .nan] }
+    var rows = samples.flatMap { sample -> [Double] in
+      [1, sample.sigma, sample.loss, sample.videoLoss ?? .nan, sample.audioLoss ?? .nan]
+    }
     rows += [Double](repeating: 0, count: mostSamples * 5 - rows.count)
     let all = try group.allGather(Tensor(rows, shape: [mostSamples, 5]))
     samples = try all.flatMap { tensor -> [Sample] in

@@ -27,19 +27,18 @@ struct TrainedModel {
   let start: String?
 
   /// - Throws: `ConfigurationProblems` that name the key, `WeightError`, `TensorFileError`.
-  init(_ c: TrainingConfiguration, _ strategies: StreamStrategies, device: Device) throws {
+  ///
+  /// - Parameter samples: streams that validation samples need, and training perhaps not.
+  init(
+    _ c: TrainingConfiguration, _ strategies: StreamStrategies, samples: Streams?, device: Device
+  ) throws {
     checkpoint = try Checkpoint(
       ModelFiles(
         unified: c.model.modelPath, videoVAE: c.model.videoVAEPath, audioVAE: c.model.audioVAEPath))
     try checkpoint.require("transformer", "vae")
     text = try TextConfiguration(checkpoint.config)
     factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
-    (frozenDType, autocast) =
-      switch c.acceleration.mixedPrecisionMode ?? .no {
-      case .no: (.float32, nil)
-      case .bf16: (.bfloat16, .bfloat16)
-      case .fp16: (.bfloat16, .float16)
-      }
+    (frozenDType, autocast) = Self.precision(c)
     let seed = UInt64(c.seed)
     let start = try c.model.loadCheckpoint.map { try Self.newestWeights(at: $0, c) }
     self.start = try start.map { try FileIdentity.identity(of: $0) }
@@ -62,15 +61,17 @@ struct TrainedModel {
       (dropout, adapterScale) = (nil, nil)
       trained = .transformer(c.model.trainableModules)
     }
-    let built: Streams =
+    let storage = try Self.storage(c)
+    let trainedStreams: Streams =
       strategies.audio == nil ? .video : strategies.video == nil ? .audio : .both
     let generating: Streams =
       strategies.audio?.isGenerated != true
       ? .video : strategies.video?.isGenerated != true ? .audio : .both
     do {
       transformer = try checkpoint.transformer(
-        dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained, streams: built,
-        generating: generating)
+        dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
+        streams: samples ?? trainedStreams == trainedStreams ? trainedStreams : .both,
+        training: trainedStreams, generating: generating, storage: storage)
     } catch let error as UnmatchedTarget {
       let nearest = NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
       throw c.problem(adapters == nil ? "model.trainable_modules" : "lora.target_modules", "\(error)\(nearest)")
@@ -78,7 +79,28 @@ struct TrainedModel {
       throw c.problem("model.load_checkpoint", "\(error)")
     }
     parameters = transformer.parameters
-    connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: built)
+    connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: trainedStreams)
+  }
+
+  /// How the frozen matrices are kept.
+  private static func storage(_ c: TrainingConfiguration) throws -> WeightStorage {
+    guard let name = c.acceleration.quantization?.rawValue,
+      let quantisation = BaseQuantisation(rawValue: name)
+    else { return .asStored }
+    do {
+      return try quantisation.storage()
+    } catch let error as UnsupportedQuantisation {
+      throw c.problem("acceleration.quantization", "\(error)")
+    }
+  }
+
+  /// The element types of frozen weights and, under mixed precision, of products.
+  static func precision(_ c: TrainingConfiguration) -> (frozen: DType, autocast: DType?) {
+    switch c.acceleration.mixedPrecisionMode ?? .no {
+    case .no: (.float32, nil)
+    case .bf16: (.bfloat16, .bfloat16)
+    case .fp16: (.bfloat16, .float16)
+    }
   }
 
   /// The file that `model.load_checkpoint` means: itself, or the newest `*step_NNNNN.safetensors` of a folder.

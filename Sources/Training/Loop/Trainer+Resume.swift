@@ -1,5 +1,6 @@
 import Datasets
 import Foundation
+import LTX
 import NN
 import TensorFiles
 import Torch

@@ -39,7 +39,7 @@ extension Trainer {
     try group.barrier()
     let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
     if group.isMain {
-      try Data(c.resolvedYAML.utf8).write(to: URL(fileURLWithPath: folder.configuration), options: .atomic)
+      try Data(try c.resolvedYAML.utf8).write(to: URL(fileURLWithPath: folder.configuration), options: .atomic)
     }
     try device.resetPeakMemory()
     var lastSaved: Int?
@@ -48,7 +48,7 @@ extension Trainer {
     let steps = c.optimization.steps
 
     if first == 0 {
-      if !c.validation.skipInitialValidation { try validate(events) }
+      try validate(events)
       try measureHeldOut(metrics, events)
     }
     let loader = BatchLoader(
@@ -66,7 +66,7 @@ extension Trainer {
       let stops = try shouldStop(events)
       let gaveUp = skippedInARow > c.optimization.maxSkippedSteps
       let isLast = completedSteps == steps || stops || gaveUp
-      if isDue(c.validation.interval) { try validate(events) }
+      try validate(events)
       if isDue(c.validation.heldOut.interval) { try measureHeldOut(metrics, events) }
       let saving = ContinuousClock.now
       if isLast || isDue(c.checkpoints.interval) {
@@ -120,8 +120,25 @@ extension Trainer {
     events.validated(record)
   }
 
-  /// Samples of the model as it is now.
-  private func validate(_ events: TrainingEvents) throws {}
+  /// Samples of the model as it is now, where they are due; each rank makes its share.
+  private func validate(_ events: TrainingEvents) throws {
+    guard let validation, validation.isDue(at: completedSteps) else { return }
+    let work = ValidationWork.share(
+      of: validation.sampleCount, rank: group.rank, worldSize: group.worldSize)
+    let outputs = try withAveragedWeights {
+      try validation.run(
+        transformer: model.transformer, autocast: model.autocast, step: completedSteps, work: work)
+    }
+    let own = try JSONEncoder().encode(outputs.map { [String($0.sample), $0.path] })
+    let all = try group.allGather(bytes: Array(own)).flatMap {
+      try JSONDecoder().decode([[String]].self, from: Data($0))
+    }
+    let prompts = configuration.validation.samples.map(\.prompt)
+    let media = try all.compactMap { item -> (Int, String)? in Int(item[0]).map { ($0, item[1]) } }
+      .sorted { $0.0 < $1.0 }
+      .map { try ValidationOutput(sample: $0, path: $1, prompt: prompts[$0]).media() }
+    if group.isMain, !media.isEmpty { events.sampled(media, completedSteps) }
+  }
 
   /// Runs something with the averaged weights in place of the trained ones.
   func withAveragedWeights<R>(_ body: () throws -> R) throws -> R {

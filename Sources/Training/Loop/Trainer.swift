@@ -1,5 +1,6 @@
 import BlockExecution
 import Datasets
+import TensorFiles
 import Foundation
 import LTX
 import NN
@@ -25,12 +26,15 @@ public final class Trainer {
   let device: Device
   let group: ProcessGroup
   let model: TrainedModel
+  /// Held by tensors on the device once the model was there.
+  let loadedBytes: Int
   let step: TrainingStep
   let flowMatching: FlowMatching
   let optimization: Optimization
   let average: ExponentialMovingAverage?
   let folder: RunFolder
   let fingerprint: RunFingerprint
+  let validation: ValidationSampler?
   let saves = SaveQueue()
   let warn: @Sendable (String) -> Void
   var order: BatchOrder
@@ -44,12 +48,13 @@ public final class Trainer {
   ///
   /// - Parameters:
   ///   - group: the processes that train together.
+  ///   - makesSamples: whether validation samples are prepared, if the configuration has any.
   ///   - warn: told what the user should know.
   /// - Throws: `ConfigurationProblems`, `DatasetError`, `WeightError`, `ConfigurationError`, `TensorFileError`, each
   ///   naming the file and the key.
   public init(
     _ configuration: TrainingConfiguration, device: Device = .cpu, group: ProcessGroup = .single,
-    warn: @escaping @Sendable (String) -> Void = { _ in }
+    makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in }
   ) throws {
     let c = configuration
     (self.configuration, self.device, self.group, self.warn) = (c, device, group, warn)
@@ -66,7 +71,13 @@ public final class Trainer {
         "is \(c.optimization.batchSize), but there are \(dataset.count) samples to train on; set it to "
           + "\(dataset.count) or less")
     }
-    model = try TrainedModel(c, strategies, device: device)
+    // The text encoder and the VAEs are gone before the transformer is loaded.
+    validation =
+      makesSamples && c.validation.interval != nil && !c.validation.samples.isEmpty
+      ? try ValidationSampler(c, dtype: TrainedModel.precision(c).frozen, device: device, warn: warn) : nil
+    let model = try TrainedModel(c, strategies, samples: validation?.streams, device: device)
+    self.model = model
+    loadedBytes = try device.memory().liveBytes
     try dataset.requireFit(model, path: c.model.modelPath)
     try heldOut?.requireFit(model, path: c.model.modelPath)
     step = TrainingStep(

@@ -29,7 +29,7 @@ public struct StreamStrategy: Sendable, Equatable {
     }
 
     /// The folder of a reference; nil for other conditions.
-    var referenceFolder: String? {
+    public var referenceFolder: String? {
       if case .reference(let folder) = kind { folder } else { nil }
     }
   }

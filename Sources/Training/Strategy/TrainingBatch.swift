@@ -93,7 +93,7 @@ public struct NoisedStream: Sendable {
   /// - Parameters:
   ///   - context: [B, S, W], from the connectors.
   ///   - contextMask: [B, S], 1 where there is text.
-  func stream(context: Tensor, contextMask: Tensor?) -> TrainingExample.Stream {
+  public func stream(context: Tensor, contextMask: Tensor?) -> TrainingExample.Stream {
     TrainingExample.Stream(
       modality: Modality(
         latent: latent, timesteps: timesteps, sigma: sigma, positions: positions, context: context,

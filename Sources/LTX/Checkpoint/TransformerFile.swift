@@ -1,0 +1,119 @@
+import Foundation
+import NN
+import TensorFiles
+import Torch
+
+/// Transformers in files of their own, as full fine-tuning saves them.
+///
+/// The keys are the transformer's own, without a prefix, and all of them are there, trained or not: the official trainer
+/// loads such a file by its `load_checkpoint`. The metadata's `config` is what makes it a component that
+/// `--transformer-path` takes; the text connectors are not in it.
+extension Checkpoint {
+  private static let scope = Prefix.transformer + "."
+
+  /// The transformer's tensors by their keys in the unified layout, and their shapes. Scales of tensors in eight bits are no
+  /// tensors of their own.
+  private var transformerShapes: [String: [Int]] {
+    let auxiliary = ["weight_scale", "scale_weight", "input_scale", "scale_input", "comfy_quant"]
+    var shapes: [String: [Int]] = [:]
+    for (key, entry) in source.entries where key.hasPrefix(Self.scope) {
+      let name = String(key.dropFirst(Self.scope.count))
+      guard !KnowinglyUnused.transformer(name), !auxiliary.contains(where: { name.hasSuffix(".\($0)") })
+      else { continue }
+      shapes[key] = entry.shape
+    }
+    return shapes
+  }
+
+  /// Writes the transformer as it has become.
+  ///
+  /// - Parameters:
+  ///   - trained: tensors by their keys in the unified layout, such as the parameters of a transformer that was built from
+  ///     this checkpoint with `TrainedWeights`. The others are the checkpoint's.
+  ///   - dtype: what all tensors are written in.
+  ///   - metadata: to be written besides the configuration.
+  /// - Throws: `WeightError` for a parameter that is no tensor of the transformer; `TensorFileError` when the disk refuses.
+  public func writeTransformer(
+    _ trained: [Parameter], dtype: DType, metadata: [String: String] = [:], to path: String
+  ) throws {
+    let shapes = transformerShapes
+    for parameter in trained where shapes[parameter.key] != parameter.tensor.shape {
+      throw WeightError(
+        file: source.name, key: parameter.key,
+        problem: "is no tensor of the transformer of shape \(parameter.tensor.shape), which was to be saved")
+    }
+    let values = Dictionary(trained.map { ($0.key, $0.tensor) }) { first, _ in first }
+    let frozen = weights(dtype: dtype, storage: .expanded)
+    var metadata = metadata
+    metadata["format"] = "pt"
+    metadata["config"] = try transformerConfiguration()
+    metadata["model_version"] = version?.description
+    let entries = shapes.map {
+      (key: String($0.key.dropFirst(Self.scope.count)), dtype: dtype, shape: $0.value)
+    }
+    try writeSafetensors(entries, metadata: metadata, to: path) { name in
+      let key = Self.scope + name
+      guard let value = values[key] else {
+        let end = key.lastIndex(of: ".") ?? key.startIndex
+        return try (frozen / String(key[..<end])).tensor(String(key[key.index(after: end)...]))
+      }
+      return try value.detach().to(.cpu, dtype)
+    }
+  }
+
+  private func transformerConfiguration() throws -> String {
+    let alone = ModelFiles.Component.allCases.flatMap(\.configurationKeys).filter { $0 != "transformer" }
+      .reduce(config) { $0.replacing($1, by: nil) }
+    return try alone.json()
+  }
+
+  /// The same checkpoint with another transformer in it: one that `writeTransformer` or the official trainer wrote.
+  ///
+  /// - Throws: `WeightError` that names tensors that are missing, of another shape, or no part of the transformer;
+  ///   `TensorFileError` for what is not safetensors.
+  public func replacingTransformer(by path: String) throws -> Checkpoint {
+    let file = try openTensors(at: path)
+    func unified(_ key: String) -> String {
+      if key.hasPrefix(Self.scope) { return key }
+      return key.hasPrefix("diffusion_model.") ? "model." + key : Self.scope + key
+    }
+    let wanted = transformerShapes
+    let found = Dictionary(
+      file.entries.map { (unified($0.key), (key: $0.key, shape: $0.value.shape)) }
+    ) { first, _ in first }
+    func others(_ count: Int) -> String { count > 1 ? " (and \(count - 1) more)" : "" }
+    let missing = wanted.keys.filter { found[$0] == nil }.sorted()
+    if let first = missing.first {
+      throw WeightError(
+        file: path, key: String(first.dropFirst(Self.scope.count)),
+        problem: "is missing\(others(missing.count)): the file is no whole transformer of \(source.name)")
+    }
+    let unexpected = found.keys.filter { wanted[$0] == nil }.sorted()
+    if let first = unexpected.first, let key = found[first]?.key {
+      throw WeightError(
+        file: path, key: key,
+        problem: "is no part of the transformer of \(source.name)\(others(unexpected.count)); "
+          + "the file was made for another model")
+    }
+    for (key, shape) in wanted.sorted(by: { $0.key < $1.key }) {
+      guard let other = found[key], other.shape != shape else { continue }
+      throw WeightError(
+        file: path, key: other.key,
+        problem:
+          "has shape \(other.shape), but \(source.name) has \(shape); the file was made for another model")
+    }
+    // Of the replaced tensors nothing is left, their scales included.
+    let stays = { @Sendable (key: String) -> Bool in
+      !key.hasPrefix(Self.scope)
+        || KnowinglyUnused.transformer(String(key.dropFirst(Self.scope.count)))
+          && key != Self.scope + "scaled_fp8"
+    }
+    let byName = Dictionary(uniqueKeysWithValues: found.map { ($1.key, $0) })
+    let combined = CombinedTensors(
+      name: source.name, metadata: source.metadata,
+      parts: [
+        CombinedTensors.Part(file) { byName[$0] }, CombinedTensors.Part(source) { stays($0) ? $0 : nil },
+      ])
+    return Checkpoint(files: files, source: combined, config: config, version: version)
+  }
+}

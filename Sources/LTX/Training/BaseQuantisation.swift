@@ -1,0 +1,42 @@
+import NN
+import Torch
+
+/// In how many bits the frozen weights are kept while adapters are trained, by the names of the reference's
+/// `acceleration.quantization`, which are those of optimum-quanto's types.
+public enum BaseQuantisation: String, Sendable, CaseIterable {
+  case int8 = "int8-quanto"
+  case int4 = "int4-quanto"
+  case int2 = "int2-quanto"
+  case float8 = "fp8-quanto"
+  case float8UZ = "fp8uz-quanto"
+
+  /// - Throws: `UnsupportedQuantisation` for what this program has no matrices in.
+  public func storage() throws -> WeightStorage {
+    switch self {
+    case .int8: .quanto(.int8, excluding: Self.isExcluded)
+    case .float8: .quanto(.float8E4M3, excluding: Self.isExcluded)
+    case .int4, .int2, .float8UZ: throw UnsupportedQuantisation(quantisation: self)
+    }
+  }
+
+  /// The linear layers that the reference leaves as they are (ltx-trainer, `quantization.py`): the ways in and out, and the
+  /// projection of the audio's text. Its patterns name the modulation too, but it compares them with names that
+  /// don't have the part they look for, so that these layers are quantised after all.
+  static func isExcluded(_ path: String) -> Bool {
+    let name =
+      path.hasPrefix("\(Checkpoint.Prefix.transformer).")
+      ? path.dropFirst(Checkpoint.Prefix.transformer.count + 1) : path[...]
+    return ["patchify_proj", "audio_patchify_proj", "proj_out", "audio_proj_out"].contains(name)
+      || name.hasPrefix("audio_caption_projection.")
+  }
+}
+
+/// A way of keeping weights that the reference has and this program does not.
+public struct UnsupportedQuantisation: Error, CustomStringConvertible, Sendable {
+  public let quantisation: BaseQuantisation
+
+  public var description: String {
+    "\(quantisation.rawValue) is not supported; use \(BaseQuantisation.int8.rawValue), or "
+      + "\(BaseQuantisation.float8.rawValue), which keep a weight in one byte"
+  }
+}

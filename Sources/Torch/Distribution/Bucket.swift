@@ -1,0 +1,49 @@
+/// Tensors of one element type and device that travel as one, since each call costs a round trip.
+struct Bucket {
+  /// In the caller's order.
+  private(set) var tensors: [Tensor] = []
+  private(set) var byteCount = 0
+
+  /// Bounds the memory that flattened copies take.
+  static let capacity = 64 << 20
+
+  /// Sorts tensors into buckets. Ranks that have tensors of the same shapes, types and devices get the same buckets.
+  static func fill(_ tensors: [Tensor], capacity: Int = capacity) -> [Bucket] {
+    struct Kind: Hashable {
+      let dtype: DType
+      let device: Device
+    }
+    var full: [Bucket] = []
+    var open: [(kind: Kind, bucket: Bucket)] = []
+    for tensor in tensors where tensor.count > 0 {
+      let kind = Kind(dtype: tensor.dtype, device: tensor.device)
+      let slot =
+        open.firstIndex { $0.kind == kind }
+        ?? {
+          open.append((kind, Bucket()))
+          return open.count - 1
+        }()
+      if !open[slot].bucket.tensors.isEmpty, open[slot].bucket.byteCount + tensor.byteCount > capacity {
+        full.append(open[slot].bucket)
+        open[slot].bucket = Bucket()
+      }
+      open[slot].bucket.tensors.append(tensor)
+      open[slot].bucket.byteCount += tensor.byteCount
+    }
+    return full + open.map(\.bucket)
+  }
+
+  /// Lets `body` change a contiguous CPU tensor of all elements, and writes them back.
+  func exchange(_ body: (Tensor) throws -> Void) throws {
+    try withoutGrad {
+      if tensors.count == 1, tensors[0].isContiguous, tensors[0].device == .cpu {
+        return try body(tensors[0])
+      }
+      let flat = try Tensor.cat(tensors.map { try $0.reshape([-1]) }).to(.cpu)
+      try body(flat)
+      for (tensor, part) in zip(tensors, try flat.split(sizes: tensors.map(\.count))) {
+        try tensor.copy_(part.reshape(tensor.shape))
+      }
+    }
+  }
+}

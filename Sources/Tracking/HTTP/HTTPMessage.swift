@@ -1,0 +1,69 @@
+import Foundation
+
+/// A request, as `HTTPClient` sends it.
+struct HTTPRequest: Sendable {
+  enum Body: Sendable {
+    case none
+    case bytes(Data)
+    /// A part of a file, read while it is sent.
+    case file(path: String, range: Range<Int>)
+  }
+
+  var method = "GET"
+  var url: String
+  var headers: [(name: String, value: String)] = []
+  var body = Body.none
+  /// In seconds, for the whole request; nil for uploads, whose length says nothing of the time that they take.
+  var timeLimit: Double? = 60
+
+  /// A request that carries JSON.
+  static func post(_ url: String, json: JSON, headers: [(name: String, value: String)] = []) throws -> Self {
+    HTTPRequest(
+      method: "POST", url: url, headers: headers + [("Content-Type", "application/json")],
+      body: .bytes(try json.data()))
+  }
+}
+
+/// An answer, whatever its status.
+struct HTTPResponse: Sendable {
+  let status: Int
+  /// By lower-case name.
+  let headers: [String: String]
+  let body: Data
+
+  var isSuccess: Bool { (200..<300).contains(status) }
+
+  /// What a server says of an error, shortened to one line.
+  var excerpt: String {
+    let text = String(decoding: body.prefix(2_000), as: UTF8.self)
+    let line = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    return line.count > 300 ? line.prefix(300) + "…" : line
+  }
+
+  /// - Throws: `TrackingError` if the body is no JSON.
+  func json(from url: String) throws -> JSON {
+    do { return try JSON(body) } catch {
+      throw TrackingError("answered with something that is no JSON: \(excerpt)", at: url)
+    }
+  }
+}
+
+/// Why there is no answer.
+struct HTTPFailure: Error, CustomStringConvertible {
+  enum Kind: Sendable {
+    /// No connection, or it broke, or the time ran out: may go better later.
+    case connection
+    /// The server's certificate is not to be trusted.
+    case certificate
+    /// Stopped from our side.
+    case cancelled
+    /// Nothing that a second try would change: a bad URL, a file that can't be read, no libcurl.
+    case unusable
+  }
+
+  let kind: Kind
+  let url: String
+  let problem: String
+
+  var description: String { "\(url): \(problem)" }
+}

@@ -1,0 +1,191 @@
+import Foundation
+
+/// Requests to the Hub itself.
+struct HubAPI: Sendable {
+  let endpoint: String
+  let client: HTTPClient
+  let retries: RetryPolicy
+  private let authorization: (name: String, value: String)
+
+  init(_ credentials: HubCredentials, environment: [String: String], retries: RetryPolicy) throws {
+    endpoint = credentials.endpoint
+    client = try HTTPClient(environment: environment)
+    authorization = ("Authorization", "Bearer \(credentials.token)")
+    self.retries = retries
+  }
+
+  /// Who the token belongs to.
+  struct Owner {
+    let name: String
+    let organisations: Set<String>
+  }
+
+  /// - Throws: `TrackingError` for a token that is unknown or may only read.
+  func owner() throws -> Owner {
+    let url = endpoint + "/api/whoami-v2"
+    let response = try send(HTTPRequest(url: url, headers: [authorization]))
+    if response.status == 401 {
+      throw TrackingError(
+        "does not know the token", at: endpoint, remedy: "Make a new one at \(endpoint)/settings/tokens.")
+    }
+    try check(response, at: url)
+    let answer = try response.json(from: url)
+    guard let name = answer["name"]?.string else {
+      throw TrackingError("does not say whose the token is: \(response.excerpt)", at: url)
+    }
+    let token = answer["auth"]?["accessToken"]
+    var mayWrite = token?["role"]?.string != "read"
+    if token?["role"]?.string == "fineGrained", let scopes = token?["fineGrained"]?["scoped"]?.array {
+      mayWrite = scopes.contains { $0["permissions"]?.array?.contains("repo.write") == true }
+    }
+    guard mayWrite else {
+      throw TrackingError(
+        "the token of \(name) may only read", at: endpoint,
+        remedy: "Make one that may write at \(endpoint)/settings/tokens.")
+    }
+    return Owner(
+      name: name, organisations: Set((answer["orgs"]?.array ?? []).compactMap { $0["name"]?.string }))
+  }
+
+  /// - Returns: the repository with its owner; whether it is new makes no difference.
+  func makeRepository(_ repository: HubRepository, owner: Owner, isPrivate: Bool?) throws -> HubRepository {
+    let full = HubRepository(owner: repository.owner ?? owner.name, name: repository.name)
+    var wanted: [String: JSON] = [
+      "name": .string(full.name), "type": "model",
+      "organization": full.owner == owner.name ? .null : JSON(full.owner),
+    ]
+    if let isPrivate { wanted["visibility"] = isPrivate ? "private" : "public" }
+    let url = endpoint + "/api/repos/create"
+    let response = try send(.post(url, json: .object(wanted), headers: [authorization]))
+    if response.status == 409 { return full }
+    if response.status == 403 {
+      // A token may be allowed to write to one repository and not to make any.
+      let page = try send(HTTPRequest(url: "\(endpoint)/api/models/\(full)", headers: [authorization]))
+      if page.isSuccess { return full }
+      throw TrackingError(
+        "does not let \(owner.name) make the repository \(full) (status 403)", at: endpoint,
+        remedy: owner.organisations.isEmpty
+          ? "Check hub.hub_model_id and the token's rights."
+          : "Check hub.hub_model_id and the token's rights; \(owner.name) is a member of "
+            + owner.organisations.sorted().joined(separator: ", ") + ".")
+    }
+    try check(response, at: url)
+    return full
+  }
+
+  struct Mode {
+    let isLarge: Bool
+    let isIgnored: Bool
+  }
+
+  /// How the Hub wants each file: inside of the commit, or uploaded before it.
+  func modes(of files: [HubFile], in repository: HubRepository) throws -> [String: Mode] {
+    var modes: [String: Mode] = [:]
+    let url = "\(endpoint)/api/models/\(repository)/preupload/main"
+    for start in stride(from: 0, to: files.count, by: 256) {
+      let part = files[start..<min(start + 256, files.count)]
+      let listed = try part.map { file -> JSON in
+        [
+          "path": .string(file.path), "size": .integer(Int64(file.size)),
+          "sample": .string(try file.sample().base64EncodedString()),
+        ]
+      }
+      let response = try send(.post(url, json: ["files": .array(listed)], headers: [authorization]))
+      try check(response, at: url)
+      for answer in try response.json(from: url)["files"]?.array ?? [] {
+        guard let path = answer["path"]?.string else { continue }
+        modes[path] = Mode(
+          isLarge: answer["uploadMode"]?.string == "lfs", isIgnored: answer["shouldIgnore"]?.bool == true)
+      }
+    }
+    if let missing = files.first(where: { modes[$0.path] == nil }) {
+      throw TrackingError("does not say how to upload \(missing.path)", at: url)
+    }
+    return modes
+  }
+
+  /// - Returns: the page of the commit.
+  func commit(
+    _ message: String, in repository: HubRepository, small: [HubFile],
+    large: [(file: HubFile, sha256: String)]
+  ) throws -> String {
+    var lines: [JSON] = [["key": "header", "value": ["summary": .string(message), "description": ""]]]
+    for file in small {
+      lines.append([
+        "key": "file",
+        "value": [
+          "path": .string(file.path), "encoding": "base64",
+          "content": .string(try file.bytes().base64EncodedString()),
+        ],
+      ])
+    }
+    for (file, sha256) in large {
+      lines.append([
+        "key": "lfsFile",
+        "value": [
+          "path": .string(file.path), "algo": "sha256", "oid": .string(sha256),
+          "size": .integer(Int64(file.size)),
+        ],
+      ])
+    }
+    var body = Data()
+    for line in lines {
+      body.append(try line.data())
+      body.append(0x0A)
+    }
+    let url = "\(endpoint)/api/models/\(repository)/commit/main"
+    let response = try send(
+      HTTPRequest(
+        method: "POST", url: url, headers: [authorization, ("Content-Type", "application/x-ndjson")],
+        body: .bytes(body), timeLimit: nil))
+    try check(response, at: url)
+    guard let page = try response.json(from: url)["commitUrl"]?.string else {
+      throw TrackingError("does not name the commit: \(response.excerpt)", at: url)
+    }
+    return page
+  }
+
+  /// Asks whether the Hub takes the top of a `README.md`, which it would else refuse only with the commit, after all uploads.
+  func validate(card: HubFile) throws {
+    let url = endpoint + "/api/validate-yaml"
+    let text = String(decoding: try card.bytes(), as: UTF8.self)
+    let response = try send(
+      .post(url, json: ["content": .string(text), "repoType": "model"], headers: [authorization]))
+    let errors = (try? JSON(response.body))?["errors"]?.array ?? []  // then the status says what is wrong
+    guard errors.isEmpty else {
+      throw TrackingError(
+        "the Hub refuses \(card.path): " + errors.compactMap { $0["message"]?.string }.joined(separator: "; ")
+      )
+    }
+    try check(response, at: url)
+  }
+
+  // MARK: For LFS too
+
+  func send(_ request: HTTPRequest) throws -> HTTPResponse {
+    do { return try retries.send(request, with: client) } catch let failure as HTTPFailure {
+      throw TrackingError(
+        "the Hub can't be reached (\(failure.problem))", at: failure.url, remedy: "Check the network.")
+    }
+  }
+
+  /// The token goes to the Hub and to nobody else: files are stored with others.
+  func credentials(for url: String) -> [(name: String, value: String)] {
+    url == endpoint || url.hasPrefix(endpoint + "/") ? [authorization] : []
+  }
+
+  /// - Throws: `TrackingError` unless the status is one of success.
+  func check(_ response: HTTPResponse, at url: String) throws {
+    guard !response.isSuccess else { return }
+    // The Hub gives its reason in a header.
+    let reason = response.headers["x-error-message"] ?? response.excerpt
+    switch response.status {
+    case 401:
+      throw TrackingError(
+        "refuses the token: \(reason)", at: url, remedy: "Make a new one at \(endpoint)/settings/tokens.")
+    case 403:
+      throw TrackingError("does not allow it: \(reason)", at: url, remedy: "Check the token's rights.")
+    default: throw TrackingError("answers with status \(response.status): \(reason)", at: url)
+    }
+  }
+}

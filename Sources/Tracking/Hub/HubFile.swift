@@ -1,0 +1,69 @@
+import Foundation
+import Media
+
+/// A file on its way to the Hub.
+struct HubFile: Sendable {
+  let path: String
+  let content: HubUploader.Item.Content
+  let size: Int
+
+  /// - Throws: `TrackingError` for a file that can't be read and a path that leads out of the repository.
+  init(_ item: HubUploader.Item) throws {
+    let parts = item.path.split(separator: "/", omittingEmptySubsequences: false)
+    guard !parts.contains(where: { ["", ".", "..", ".git"].contains($0) }), !item.path.contains("\n") else {
+      throw TrackingError("'\(item.path)' is no path in a repository")
+    }
+    path = item.path
+    content = item.content
+    switch item.content {
+    case .bytes(let data): size = data.count
+    case .file(let source):
+      var information = stat()
+      guard stat(source, &information) == 0, information.st_mode & S_IFMT == S_IFREG,
+        access(source, R_OK) == 0
+      else {
+        throw TrackingError(
+          "can't be read, so it can't be uploaded", at: source, remedy: "Check the path and the rights.")
+      }
+      size = information.st_size
+    }
+  }
+
+  /// The first bytes, by which the Hub tells what kind of file it is.
+  func sample() throws -> Data {
+    switch content {
+    case .bytes(let data): return data.prefix(512)
+    case .file(let source): return try reading(source) { try $0.read(upToCount: 512) ?? Data() }
+    }
+  }
+
+  func bytes() throws -> Data {
+    switch content {
+    case .bytes(let data): return data
+    case .file(let source): return try reading(source) { try $0.readToEnd() ?? Data() }
+    }
+  }
+
+  func sha256() throws -> String {
+    switch content {
+    case .bytes(let data): try FileDigest.sha256(of: data)
+    case .file(let source): try FileDigest.sha256(of: source)
+    }
+  }
+
+  func body(_ range: Range<Int>) -> HTTPRequest.Body {
+    switch content {
+    case .bytes(let data):
+      .bytes(data.subdata(in: data.startIndex + range.lowerBound..<data.startIndex + range.upperBound))
+    case .file(let source): .file(path: source, range: range)
+    }
+  }
+
+  private func reading(_ source: String, _ body: (FileHandle) throws -> Data) throws -> Data {
+    do {
+      let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: source))
+      defer { try? file.close() }  // nothing was written
+      return try body(file)
+    } catch { throw TrackingError("can't be read (\(error.localizedDescription))", at: source) }
+  }
+}

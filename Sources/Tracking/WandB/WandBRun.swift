@@ -1,0 +1,60 @@
+import Foundation
+
+/// A run of Weights & Biases, as both the folder and the server are told of it.
+struct WandBRun: Sendable {
+  let id: String
+  let project: String
+  let entity: String?
+  let name: String?
+  let tags: [String]
+  /// Value as JSON by key.
+  let configuration: [(key: String, json: JSONText)]
+  let start: Date
+  /// Goes on from an earlier start.
+  let isResumed: Bool
+
+  typealias JSONText = String
+
+  /// - Throws: `TrackingError` for a project, name of a run or configuration that the server would not take.
+  init(
+    _ options: WandBTracker.Options, settings: WandBSettings, id: String = newID(), start: Date = Date()
+  ) throws {
+    for (what, text) in [("project", options.project), ("run id", options.resumeID ?? "0")] {
+      guard !text.isEmpty, text.count <= 128, !text.contains(where: { "/\\#?%:".contains($0) }) else {
+        throw TrackingError(
+          "the Weights & Biases \(what) '\(text)' is no name",
+          remedy: "Give 1 to 128 characters, none of them / \\ # ? % :")
+      }
+    }
+    for tag in options.tags where tag.isEmpty || tag.count > 64 {
+      throw TrackingError(
+        "the Weights & Biases tag '\(tag)' has \(tag.count) characters", remedy: "Give 1 to 64.")
+    }
+    guard case .object(let members)? = try? JSON(options.configuration) else {  // whatever else it is
+      throw TrackingError("the configuration for Weights & Biases is no JSON object")
+    }
+    self.id = options.resumeID ?? id
+    isResumed = options.resumeID != nil
+    project = options.project
+    entity = options.entity ?? settings.entity
+    name = options.name
+    tags = options.tags
+    configuration = try members.sorted { $0.key < $1.key }.map { ($0.key, try $0.value.text()) }
+    self.start = start
+  }
+
+  private static func newID() -> String {
+    let letters = Array("abcdefghijklmnopqrstuvwxyz0123456789")
+    return String((0..<8).map { _ in letters[Int.random(in: 0..<letters.count)] })
+  }
+
+  /// `{"key": {"value": …}}`, the server's form of a configuration.
+  var configurationJSON: String {
+    "{" + configuration.map { "\(JSON.quoted($0.key)):{\"value\":\($0.json)}" }.joined(separator: ",") + "}"
+  }
+
+  /// The same as `config.yaml`; JSON is YAML.
+  var configurationYAML: String {
+    "wandb_version: 1\n\n" + configuration.map { "\(JSON.quoted($0.key)):\n  value: \($0.json)\n" }.joined()
+  }
+}

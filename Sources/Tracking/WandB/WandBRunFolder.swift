@@ -1,0 +1,115 @@
+import Foundation
+
+/// A run on the disk: `wandb/[offline-]run-YYYYMMDD_HHMMSS-<id>` with `run-<id>.wandb` and `files/`. `wandb sync` sends it.
+///
+/// Not for several threads at once.
+final class WandBRunFolder {
+  let path: String
+  private let run: WandBRun
+  private let log: RecordLog
+  private var records = 0
+
+  /// - Throws: `TrackingError` if the folder can't be made.
+  init(_ run: WandBRun, in parent: String, isOffline: Bool) throws {
+    self.run = run
+    let format = DateFormatter()
+    format.locale = Locale(identifier: "en_US_POSIX")
+    format.dateFormat = "yyyyMMdd_HHmmss"
+    let base =
+      "\(parent)/wandb/\(isOffline ? "offline-run" : "run")-\(format.string(from: run.start))-\(run.id)"
+    // Two starts within a second must not share a folder.
+    var path = base
+    var attempt = 1
+    while FileManager.default.fileExists(atPath: path) {
+      attempt += 1
+      path = "\(base)-\(attempt)"
+    }
+    self.path = path
+    try Self.makeFolder(path + "/files")
+    log = try RecordLog(path: "\(path)/run-\(run.id).wandb")
+    let host = ProcessInfo.processInfo.hostName
+    try append(.header)
+    try append(.run(run, host: host))
+    try write(Data(run.configurationYAML.utf8), to: "config.yaml")
+    try write(try Self.metadata(of: run, host: host), to: "wandb-metadata.json")
+  }
+
+  func append(_ record: WandBRecord) throws {
+    records += 1
+    try log.append(record.data(number: records))
+  }
+
+  /// A file of ours below `files/`.
+  func write(_ data: Data, to name: String) throws {
+    let target = filePath(name)
+    do {
+      try data.write(to: URL(fileURLWithPath: target), options: .atomic)
+    } catch {
+      throw TrackingError(
+        "can't be written (\(error.localizedDescription))", at: target, remedy: "Check the room on the disk.")
+    }
+  }
+
+  /// Copies a picture, video or sound below `files/`, and names it in the record.
+  func addMedia(from source: String, as name: String) throws {
+    let target = filePath(name)
+    try Self.makeFolder((target as NSString).deletingLastPathComponent)
+    if !FileManager.default.fileExists(atPath: target) {
+      do { try FileManager.default.copyItem(atPath: source, toPath: target) } catch {
+        throw TrackingError("can't be copied to \(target) (\(error.localizedDescription))", at: source)
+      }
+    }
+    try append(.file(name, isMedia: true))
+  }
+
+  func addMedia(_ data: Data, as name: String) throws {
+    try Self.makeFolder((filePath(name) as NSString).deletingLastPathComponent)
+    try write(data, to: name)
+    try append(.file(name, isMedia: true))
+  }
+
+  func filePath(_ name: String) -> String { "\(path)/files/\(name)" }
+
+  /// Ends the record. `append` must not follow.
+  func finish(exitCode: Int, summary: Data) throws {
+    try write(summary, to: Self.summaryFile)
+    for name in Self.ownFiles { try append(.file(name, isMedia: false)) }
+    try append(.exit(code: exitCode, seconds: Int(Date().timeIntervalSince(run.start))))
+    try log.close()
+  }
+
+  static let summaryFile = "wandb-summary.json"
+  /// Written by us, whatever is logged.
+  static let ownFiles = ["config.yaml", "wandb-metadata.json", summaryFile]
+
+  /// The last step that an earlier start of the run recorded in this place; nil where there is none.
+  static func lastStep(of id: String, in parent: String) -> Int? {
+    // A folder that can't be read is as good as none: the worst is a step that is there twice.
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: parent + "/wandb")) ?? []
+    let ours = names.filter { name in
+      guard let start = name.firstMatch(of: /run-\d{8}_\d{6}-/) else { return false }
+      let rest = name[start.range.upperBound...]
+      return rest == id || (rest.hasPrefix(id + "-") && Int(rest.dropFirst(id.count + 1)) != nil)
+    }
+    return ours.compactMap { name in
+      let file = URL(fileURLWithPath: "\(parent)/wandb/\(name)/files/\(summaryFile)")
+      return (try? JSON(Data(contentsOf: file)))?["_step"]?.integer.map(Int.init)
+    }.max()
+  }
+
+  private static func metadata(of run: WandBRun, host: String) throws -> Data {
+    try JSON.object([
+      "host": .string(host), "program": "ltx", "startedAt": .string(run.start.formatted(.iso8601)),
+      "args": .array(ProcessInfo.processInfo.arguments.dropFirst().map(JSON.string)),
+      "os": .string(ProcessInfo.processInfo.operatingSystemVersionString),
+      "cpu_count_logical": .integer(Int64(ProcessInfo.processInfo.processorCount)),
+      "memory": ["total": .string(String(ProcessInfo.processInfo.physicalMemory))],
+    ]).data()
+  }
+
+  private static func makeFolder(_ path: String) throws {
+    do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
+      throw TrackingError("can't be made (\(error.localizedDescription))", at: path)
+    }
+  }
+}

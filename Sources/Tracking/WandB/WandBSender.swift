@@ -1,0 +1,241 @@
+import Foundation
+import Synchronization
+
+/// Sends a run's rows and files from a thread of its own. Nothing here blocks or fails training: where the server can't be
+/// reached, it goes on trying; where that is hopeless, it says so once and leaves the rest to the run's folder.
+final class WandBSender: Sendable {
+  /// Times in seconds.
+  struct Pace: Sendable {
+    /// Between two messages: short at first, when somebody may be looking.
+    var first = 2.0
+    var later = 10.0
+    /// Without news, the server takes a run for crashed.
+    var heartbeat = 30.0
+    /// A server that fails for so long is given up.
+    var outage = 1800.0
+    /// Longest wait between tries.
+    var longestDelay = 60.0
+    /// What the end of training waits for.
+    var finish = 300.0
+    /// Rows that wait; more than that, and the run is given up.
+    var rows = 50_000
+  }
+
+  struct Target: Sendable {
+    let entity: String
+    let project: String
+    let run: String
+    /// Rows that the server has.
+    let firstRow: Int
+  }
+
+  private struct Queue {
+    var rows: [String] = []
+    /// Row that `rows` begins with.
+    var offset: Int
+    var summary: String?
+    var files: [(name: String, path: String)] = []
+    var exitCode: Int?
+    /// Set once: why nothing is sent any more.
+    var hasGivenUp = false
+    /// Files that the server did not take.
+    var lostFiles = 0
+  }
+
+  private let api: WandBAPI
+  private let target: Target
+  private let pace: Pace
+  private let folder: String
+  private let notice: @Sendable (String) -> Void
+  private let queue: Mutex<Queue>
+  /// Signalled at the end of training, to wake the thread.
+  private let ending = DispatchSemaphore(value: 0)
+  private let done = DispatchSemaphore(value: 0)
+  private let start = Date()
+
+  /// - Parameters:
+  ///   - folder: of the run, for messages.
+  ///   - notice: shows the user a line; called from another thread.
+  init(
+    _ api: WandBAPI, target: Target, pace: Pace, folder: String, notice: @escaping @Sendable (String) -> Void
+  ) {
+    self.api = api
+    self.target = target
+    self.pace = pace
+    self.folder = folder
+    self.notice = notice
+    queue = Mutex(Queue(offset: target.firstRow))
+    let thread = Thread { [self] in
+      work()
+      done.signal()
+    }
+    thread.name = "wandb"
+    thread.start()
+  }
+
+  // MARK: Called by training
+
+  func add(row: String, summary: String) {
+    let overflows = queue.withLock { queue in
+      guard !queue.hasGivenUp else { return false }
+      queue.rows.append(row)
+      queue.summary = summary
+      return queue.rows.count > pace.rows
+    }
+    if overflows { giveUp("more than \(pace.rows) rows wait to be sent") }
+  }
+
+  func add(file name: String, at path: String) {
+    queue.withLock { if !$0.hasGivenUp { $0.files.append((name, path)) } }
+  }
+
+  /// Waits until all is sent, or the time is up.
+  func finish(exitCode: Int) {
+    queue.withLock { $0.exitCode = exitCode }
+    ending.signal()
+    if done.wait(timeout: .now() + pace.finish) == .timedOut {
+      giveUp("not everything could be sent within \(Int(pace.finish)) s")
+      api.client.cancel()
+    }
+    let lost = queue.withLock { $0.hasGivenUp ? 0 : $0.lostFiles }
+    if lost > 0 { notice("Weights & Biases: \(lost) files were not taken. \(remedy)") }
+  }
+
+  // MARK: The thread
+
+  private var isEnding: Bool { queue.withLock { $0.exitCode != nil || $0.hasGivenUp } }
+
+  /// Returns sooner when training ends.
+  private func pause(_ seconds: Double) {
+    guard !isEnding else {
+      // At the end the last tries still keep a distance.
+      Thread.sleep(forTimeInterval: min(seconds, 1))
+      return
+    }
+    _ = ending.wait(timeout: .now() + seconds)
+  }
+
+  private func work() {
+    var uploaded: [String] = []
+    var lastMessage = Date.distantPast
+    do {
+      while !queue.withLock({ $0.hasGivenUp }) {
+        if !isEnding { pause(Date().timeIntervalSince(start) < 60 ? pace.first : pace.later) }
+        let (batch, isLast) = queue.withLock { queue in
+          // Server and client both hold a message in memory; 5,000 rows of twenty numbers are 3 MB.
+          let rows = queue.rows.prefix(5_000)
+          let batch = (
+            rows: Array(rows), offset: queue.offset, summary: queue.summary, files: queue.files
+          )
+          queue.rows.removeFirst(rows.count)
+          queue.offset += rows.count
+          queue.summary = nil
+          queue.files = []
+          return (batch, queue.exitCode != nil && queue.rows.isEmpty)
+        }
+        if !batch.rows.isEmpty || batch.summary != nil || !uploaded.isEmpty
+          || Date().timeIntervalSince(lastMessage) >= pace.heartbeat
+        {
+          try send(rows: batch.rows, offset: batch.offset, summary: batch.summary, uploaded: uploaded)
+          uploaded = []
+          lastMessage = Date()
+        }
+        for file in batch.files where try upload(file.name, file.path) { uploaded.append(file.name) }
+        if isLast {
+          try finishStream(uploaded: uploaded)
+          return
+        }
+      }
+    } catch {
+      giveUp("\(error)")
+    }
+  }
+
+  private func send(rows: [String], offset: Int, summary: String?, uploaded: [String]) throws {
+    var files: [String: JSON] = [:]
+    if !rows.isEmpty {
+      files["wandb-history.jsonl"] = [
+        "offset": .integer(Int64(offset)), "content": .array(rows.map(JSON.string)),
+      ]
+    }
+    if let summary { files["wandb-summary.json"] = ["offset": 0, "content": [.string(summary)]] }
+    var message: [String: JSON] = ["complete": false, "failed": false, "dropped": 0]
+    if !files.isEmpty { message["files"] = .object(files) }
+    if !uploaded.isEmpty { message["uploaded"] = .array(uploaded.map(JSON.string)) }
+    try stream(.object(message))
+  }
+
+  private func finishStream(uploaded: [String]) throws {
+    let code = queue.withLock { $0.exitCode } ?? 0
+    try stream([
+      "complete": true, "exitcode": .integer(Int64(code)), "dropped": 0,
+      "uploaded": .array(uploaded.map(JSON.string)),
+    ])
+  }
+
+  private func stream(_ message: JSON) throws {
+    let request = try api.stream(message, entity: target.entity, project: target.project, run: target.run)
+    try persistently { request }
+  }
+
+  /// - Returns: false if the server refuses the file; the run goes on without it.
+  private func upload(_ name: String, _ path: String) throws -> Bool {
+    do {
+      try persistently {
+        try api.upload(
+          of: name, from: path, entity: target.entity, project: target.project, run: target.run,
+          retries: RetryPolicy(delays: []))
+      }
+      return true
+    } catch let error as TrackingError {
+      if queue.withLock({ queue in
+        queue.lostFiles += 1
+        return queue.lostFiles == 1
+      }) {
+        notice("Weights & Biases: \(name) can't be uploaded: \(error)")
+      }
+      return false
+    }
+  }
+
+  /// Sends until an answer comes that is no passing trouble. Signed addresses expire, so each try makes its request anew.
+  private func persistently(_ request: () throws -> HTTPRequest) throws {
+    let begin = Date()
+    var delay = min(1, pace.longestDelay)
+    while true {
+      var wait = delay
+      let trouble: any Error
+      do {
+        let request = try request()
+        let response = try api.client.send(request)
+        guard RetryPolicy.isPassing(response.status) else {
+          return try WandBAPI.check(response, at: request.url)
+        }
+        wait = max(wait, RetryPolicy.requestedDelay(response) ?? 0)
+        trouble = TrackingError(
+          "answers with status \(response.status): \(response.excerpt)", at: api.baseURL)
+      } catch  where RetryPolicy.isPassing(error) {
+        trouble = error
+      }
+      guard Date().timeIntervalSince(begin) < pace.outage, !queue.withLock({ $0.hasGivenUp }) else {
+        throw HTTPFailure(
+          kind: .unusable, url: api.baseURL, problem: "no success for \(Int(pace.outage)) s: \(trouble)")
+      }
+      pause(wait)
+      delay = min(delay * 2, pace.longestDelay)
+    }
+  }
+
+  private func giveUp(_ reason: String) {
+    let isFirst = queue.withLock { queue in
+      guard !queue.hasGivenUp else { return false }
+      queue.hasGivenUp = true
+      queue.rows = []
+      queue.files = []
+      return true
+    }
+    if isFirst { notice("Weights & Biases: \(reason). Training goes on; the run is kept in full. \(remedy)") }
+  }
+
+  private var remedy: String { "Send it later by: wandb sync \(folder)" }
+}

@@ -1,0 +1,71 @@
+import Foundation
+
+/// Where Weights & Biases is and who we are there, from the environment and `~/.netrc`, as its own client reads them.
+public struct WandBSettings: Sendable, Equatable {
+  public enum Mode: String, Sendable, CaseIterable {
+    case online
+    /// Only a folder, for `wandb sync`.
+    case offline
+    case disabled
+  }
+
+  public let mode: Mode
+  /// `https://api.wandb.ai`, without a slash at the end.
+  public let baseURL: String
+  /// Nil offline.
+  let key: String?
+  /// `WANDB_ENTITY`.
+  let entity: String?
+  /// `WANDB_DIR`: where the folder `wandb` goes, instead of the run's own.
+  let folder: String?
+
+  /// - Throws: `TrackingError` for an unknown `WANDB_MODE`, and online where there is no key.
+  public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
+    func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
+    mode = try Self.mode(value("WANDB_MODE"), isDisabled: value("WANDB_DISABLED"))
+    var base = value("WANDB_BASE_URL") ?? "https://api.wandb.ai"
+    while base.hasSuffix("/") { base.removeLast() }
+    guard let host = URLComponents(string: base)?.host,
+      base.hasPrefix("https://") || base.hasPrefix("http://")
+    else {
+      throw TrackingError(
+        "WANDB_BASE_URL is '\(base)'", remedy: "Give an address such as https://api.wandb.ai.")
+    }
+    baseURL = base
+    entity = value("WANDB_ENTITY")
+    folder = value("WANDB_DIR")
+    guard mode == .online else {
+      key = nil
+      return
+    }
+    let netrc = Netrc.path(environment)
+    key = try value("WANDB_API_KEY") ?? netrc.flatMap { try Netrc(contentsOf: $0)?.password(of: host) }
+    guard let key else {
+      throw TrackingError(
+        "Weights & Biases has no key for \(host)",
+        remedy: "Put the one from \(Self.page(of: base))/authorize into WANDB_API_KEY or ~/.netrc; "
+          + "or set WANDB_MODE=offline and send the run later by 'wandb sync'; or turn wandb off in the configuration."
+      )
+    }
+    guard key.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+      throw TrackingError(
+        "the key for \(host) holds characters that no key has", remedy: "Copy it once more.")
+    }
+  }
+
+  private static func mode(_ text: String?, isDisabled: String?) throws -> Mode {
+    if let isDisabled, ["1", "true", "yes", "on"].contains(isDisabled.lowercased()) { return .disabled }
+    switch text?.lowercased() {
+    case nil, "online", "run", "shared": return .online
+    case "offline", "dryrun": return .offline
+    case "disabled": return .disabled
+    case .some(let other):
+      throw TrackingError("WANDB_MODE is '\(other)'", remedy: "It can be online, offline or disabled.")
+    }
+  }
+
+  /// The server's web site.
+  static func page(of baseURL: String) -> String {
+    baseURL == "https://api.wandb.ai" ? "https://wandb.ai" : baseURL
+  }
+}

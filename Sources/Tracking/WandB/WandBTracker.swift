@@ -1,0 +1,202 @@
+import Foundation
+import Synchronization
+
+/// Shows a run on Weights & Biases. All of it is kept in a folder that `wandb sync` accepts; online, a thread sends it too.
+///
+/// Values of one step make one row, as in `wandb.log`: a row is complete when the next step or the end comes.
+public final class WandBTracker: RunTracker {
+  public struct Options: Sendable {
+    public var project: String
+    /// A user or team; nil for the key's own.
+    public var entity: String?
+    public var name: String?
+    public var tags: [String]
+    /// A JSON object; each member is a column.
+    public var configuration: Data
+    /// Where the folder `wandb` goes.
+    public var folder: String
+    /// The `runID` of the start that this one goes on from.
+    public var resumeID: String?
+
+    public init(
+      project: String, entity: String? = nil, name: String? = nil, tags: [String] = [], configuration: Data,
+      folder: String, resumeID: String? = nil
+    ) {
+      self.project = project
+      self.entity = entity
+      self.name = name
+      self.tags = tags
+      self.configuration = configuration
+      self.folder = folder
+      self.resumeID = resumeID
+    }
+  }
+
+  public let name = "Weights & Biases"
+  /// Belongs into the training state, so that a resumed run goes on in the same place.
+  public let runID: String
+  /// Of the run, for people; nil offline.
+  public let page: String?
+  /// What `wandb sync` takes.
+  public let folder: String
+
+  private struct State: ~Copyable {
+    let files: WandBRunFolder
+    var step: Int?
+    var row: [String: JSON] = [:]
+    var summary: [String: JSON] = [:]
+  }
+
+  private let state: Mutex<State>
+  private let sender: WandBSender?
+  private let start: Date
+  private let earlierRuntime: Double
+  /// Steps up to here are on the server; a run that goes on from a checkpoint repeats some.
+  private let lastSentStep: Int
+  /// Steps up to here are in folders of earlier starts, offline; `wandb sync` would take repeated ones for new ones.
+  private let lastKeptStep: Int
+
+  /// Begins a run, or nil with `WANDB_MODE=disabled`. Online it speaks with the server first, so that a wrong key or address is
+  /// known before training.
+  ///
+  /// - Parameter notice: shows the user a line; also called from another thread.
+  /// - Throws: `TrackingError`.
+  public static func start(
+    _ options: Options, environment: [String: String] = ProcessInfo.processInfo.environment,
+    notice: @escaping @Sendable (String) -> Void
+  ) throws -> WandBTracker? {
+    let settings = try WandBSettings(environment: environment)
+    guard settings.mode != .disabled else { return nil }
+    return try WandBTracker(
+      options, settings: settings, environment: environment, pace: WandBSender.Pace(), notice: notice)
+  }
+
+  init(
+    _ options: Options, settings: WandBSettings, environment: [String: String], pace: WandBSender.Pace,
+    notice: @escaping @Sendable (String) -> Void
+  ) throws {
+    start = Date()
+    let run = try WandBRun(options, settings: settings, start: start)
+    runID = run.id
+    let connection = settings.mode == .online ? try Self.connect(run, settings, environment) : nil
+    let parent = settings.folder ?? options.folder
+    let isOffline = settings.mode == .offline
+    lastKeptStep =
+      isOffline && run.isResumed ? WandBRunFolder.lastStep(of: run.id, in: parent) ?? Int.min : Int.min
+    let files = try WandBRunFolder(run, in: parent, isOffline: isOffline)
+    folder = files.path
+    earlierRuntime = connection?.earlier.runtime ?? 0
+    lastSentStep = connection?.earlier.lastStep ?? Int.min
+    page = connection.map {
+      "\(WandBSettings.page(of: settings.baseURL))/\($0.target.entity)/\($0.target.project)/runs/\(run.id)"
+    }
+    sender = connection.map {
+      WandBSender($0.api, target: $0.target, pace: pace, folder: files.path, notice: notice)
+    }
+    state = Mutex(State(files: files))
+  }
+
+  private static func connect(
+    _ run: WandBRun, _ settings: WandBSettings, _ environment: [String: String]
+  ) throws -> (api: WandBAPI, target: WandBSender.Target, earlier: WandBAPI.EarlierRun) {
+    do {
+      let api = try WandBAPI(settings, environment: environment)
+      let earlier = run.isResumed ? try api.earlier(run, retries: .brief) ?? .init() : .init()
+      let place = try api.upsert(run, retries: .brief)
+      let target = WandBSender.Target(
+        entity: place.entity, project: place.project, run: run.id, firstRow: earlier.rows)
+      return (api, target, earlier)
+    } catch let failure as HTTPFailure {
+      throw TrackingError(
+        "Weights & Biases can't be reached (\(failure.problem))", at: settings.baseURL,
+        remedy: "Check the network, or set WANDB_MODE=offline and send the run later by 'wandb sync'.")
+    }
+  }
+
+  // MARK: RunTracker
+
+  public func scalars(_ values: [(name: String, value: Double)], step: Int) throws {
+    try log(values.map { ($0.name, .number($0.value)) }, step: step)
+  }
+
+  public func text(_ name: String, _ text: String, step: Int) throws {
+    let escaped = text.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
+    let page = Data("<meta charset=\"utf-8\"><pre style=\"white-space: pre-wrap\">\(escaped)</pre>\n".utf8)
+    try log(name, WandBMedia(page: page, key: name, step: step), page, step: step)
+  }
+
+  public func image(_ name: String, _ data: Data, width: Int, height: Int, step: Int) throws {
+    let media = try WandBMedia(image: data, key: name, width: width, height: height, step: step)
+    try log(name, media, data, step: step)
+  }
+
+  /// Under the official trainer's name, `validation_samples`. Samples of several kinds get a name for each kind.
+  public func media(_ samples: [ValidationMedia], step: Int) throws {
+    let kinds = Set(samples.map(\.kind))
+    for kind in [ValidationMedia.Kind.video, .audio, .image] where kinds.contains(kind) {
+      let group = try samples.filter { $0.kind == kind }.map { ($0.path, try WandBMedia($0, step: step)) }
+      try state.withLock { state in
+        for (path, media) in group { try state.files.addMedia(from: path, as: media.name) }
+        for (_, media) in group { sender?.add(file: media.name, at: state.files.filePath(media.name)) }
+      }
+      let name = kinds.count == 1 ? "validation_samples" : "validation_samples_\(kind.rawValue)"
+      try log([(name, WandBMedia.list(group.map(\.1), kind: kind))], step: step)
+    }
+  }
+
+  public func finish(_ outcome: RunOutcome) throws {
+    let code = outcome == .success ? 0 : outcome == .failed ? 1 : 255
+    // The server learns of the end also where the disk is full.
+    defer { sender?.finish(exitCode: code) }
+    try state.withLock { state in
+      try commitRow(&state)
+      try state.files.finish(exitCode: code, summary: summary(of: state).data())
+      for name in WandBRunFolder.ownFiles { sender?.add(file: name, at: state.files.filePath(name)) }
+    }
+  }
+
+  // MARK: Rows
+
+  private func log(_ name: String, _ media: WandBMedia, _ data: Data, step: Int) throws {
+    try state.withLock { state in
+      try state.files.addMedia(data, as: media.name)
+      sender?.add(file: media.name, at: state.files.filePath(media.name))
+    }
+    try log([(name, .object(media.entry))], step: step)
+  }
+
+  private func log(_ values: [(name: String, value: JSON)], step: Int) throws {
+    try state.withLock { state in
+      if let open = state.step, open != step { try commitRow(&state) }
+      state.step = step
+      for (name, value) in values { state.row[name] = value }
+      state.row["_timestamp"] = .number(Date().timeIntervalSince1970)
+      state.row["_runtime"] = .number(earlierRuntime + Date().timeIntervalSince(start))
+    }
+  }
+
+  private func commitRow(_ state: inout State) throws {
+    guard let step = state.step, !state.row.isEmpty else { return }
+    var row = state.row
+    row["_step"] = .integer(Int64(step))
+    state.row = [:]
+    state.step = nil
+    state.summary.merge(row) { $1 }
+    let items = try row.sorted { $0.key < $1.key }.map { ($0.key, try $0.value.text()) }
+    let summary = try summary(of: state).data()
+    // Online first: the server gets the row also where the disk is full.
+    if step > lastSentStep {
+      sender?.add(row: try JSON.object(row).text(), summary: String(decoding: summary, as: UTF8.self))
+    }
+    guard step > lastKeptStep else { return }
+    try state.files.append(.history(items, step: step))
+    try state.files.append(.summary(items))
+    try state.files.write(summary, to: WandBRunFolder.summaryFile)
+  }
+
+  private func summary(of state: borrowing State) -> JSON {
+    var values = state.summary
+    values["_wandb"] = ["runtime": .integer(Int64(earlierRuntime + Date().timeIntervalSince(start)))]
+    return .object(values)
+  }
+}

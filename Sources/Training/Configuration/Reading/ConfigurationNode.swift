@@ -1,0 +1,156 @@
+import Yams
+
+/// A part of a configuration's text, with its place.
+struct ConfigurationNode {
+  struct Entry {
+    var key: String
+    var place: ConfigurationPlace
+    var value: ConfigurationNode
+  }
+
+  enum Content {
+    case scalar(YAMLScalar)
+    case list([ConfigurationNode])
+    case mapping([Entry])
+  }
+
+  var content: Content
+  var place: ConfigurationPlace
+
+  var isNull: Bool { if case .scalar(let scalar) = content { scalar.value == .null } else { false } }
+
+  /// For messages.
+  var shown: String {
+    switch content {
+    case .scalar(let scalar): scalar.value == .null ? "null" : "\"\(scalar.text)\""
+    case .list: "a list"
+    case .mapping: "a section"
+    }
+  }
+}
+
+/// Makes nodes of a YAML text.
+struct ConfigurationParser {
+  /// Aliases of aliases make much of little text.
+  private static let maximumNodes = 100_000
+  private static let maximumDepth = 64
+
+  /// Whose words the text is.
+  private let origin: Origin
+  private var count = 0
+
+  enum Origin {
+    case file(String)
+    /// A `--set` option, as it was written.
+    case option(String)
+
+    func place(_ mark: Mark?) -> ConfigurationPlace {
+      switch self {
+      case .file: .text(line: mark?.line ?? 1, column: mark?.column ?? 1)
+      case .option(let text): .option(text)
+      }
+    }
+  }
+
+  /// - Returns: nil for an empty text.
+  /// - Throws: `ConfigurationProblems` for what is not YAML.
+  static func parse(_ text: String, _ origin: Origin) throws -> ConfigurationNode? {
+    var parser = ConfigurationParser(origin: origin)
+    do {
+      guard let node = try Yams.compose(yaml: text) else { return nil }
+      return try parser.convert(node, depth: 0)
+    } catch let error as YamlError {
+      let (mark, message) = describe(error)
+      throw parser.problem(mark, "is not valid YAML: \(message)", hasPlace: mark != nil)
+    }
+  }
+
+  private init(origin: Origin) { self.origin = origin }
+
+  private func problem(_ mark: Mark?, _ message: String, hasPlace: Bool = true) -> ConfigurationProblems {
+    let file = if case .file(let file) = origin { file } else { "" }
+    var place: ConfigurationPlace? = origin.place(mark)
+    if case .file = origin, !hasPlace { place = nil }
+    return ConfigurationProblems(file: file, problems: [.init(place: place, key: "", message: message)])
+  }
+
+  private mutating func convert(_ node: Node, depth: Int) throws -> ConfigurationNode {
+    count += 1
+    guard count <= Self.maximumNodes else {
+      throw problem(node.mark, "holds more than \(Self.maximumNodes) values")
+    }
+    guard depth <= Self.maximumDepth else {
+      throw problem(node.mark, "is nested more than \(Self.maximumDepth) deep")
+    }
+    let content: ConfigurationNode.Content
+    switch node {
+    case .scalar(let scalar): content = .scalar(try self.scalar(scalar))
+    case .sequence(let items):
+      content = .list(try items.map { try convert($0, depth: depth + 1) })
+    case .mapping(let mapping): content = .mapping(try entries(mapping, depth: depth))
+    case .alias: throw problem(node.mark, "has an alias of nothing")
+    }
+    return ConfigurationNode(content: content, place: origin.place(node.mark))
+  }
+
+  private func scalar(_ scalar: Node.Scalar) throws -> YAMLScalar {
+    let tag = Self.explicitTag(scalar.tag)
+    switch (tag, scalar.style) {
+    case ("", .plain), ("", .any): return YAMLScalar(plain: scalar.string)
+    case ("", _), ("tag:yaml.org,2002:str", _), ("!", _): return YAMLScalar(quoted: scalar.string)
+    case ("tag:yaml.org,2002:int", _), ("tag:yaml.org,2002:float", _), ("tag:yaml.org,2002:bool", _),
+      ("tag:yaml.org,2002:null", _):
+      return YAMLScalar(plain: scalar.string)
+    default: throw problem(scalar.mark, "has the tag \(tag); leave it out")
+    }
+  }
+
+  /// Empty where the text has none.
+  private static func explicitTag(_ tag: Tag) -> String { tag.description }
+
+  private mutating func entries(_ mapping: Node.Mapping, depth: Int) throws -> [ConfigurationNode.Entry] {
+    var entries: [ConfigurationNode.Entry] = []
+    var merged: [ConfigurationNode.Entry] = []
+    for (key, value) in mapping {
+      guard case .scalar(let scalar) = key else {
+        throw problem(key.mark ?? mapping.mark, "has a key that is not a single value")
+      }
+      let converted = try convert(value, depth: depth + 1)
+      if scalar.string == "<<", scalar.style == .plain {
+        merged +=
+          try Self.merged(converted) ?? { throw problem(key.mark, "<< must be followed by a section") }()
+      } else {
+        entries.append(.init(key: scalar.string, place: origin.place(key.mark), value: converted))
+      }
+    }
+    // What stands in the section itself comes before what is merged into it, and the first before the later.
+    for entry in merged where !entries.contains(where: { $0.key == entry.key }) { entries.append(entry) }
+    return entries
+  }
+
+  private static func merged(_ node: ConfigurationNode) -> [ConfigurationNode.Entry]? {
+    switch node.content {
+    case .mapping(let entries): return entries
+    case .list(let items):
+      var all: [ConfigurationNode.Entry] = []
+      for item in items {
+        guard case .mapping(let entries) = item.content else { return nil }
+        all += entries
+      }
+      return all
+    case .scalar: return nil
+    }
+  }
+
+  private static func describe(_ error: YamlError) -> (Mark?, String) {
+    switch error {
+    case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+      .composer(_, let problem, let mark, _):
+      (mark, problem)
+    case .reader(let problem, _, _, _): (nil, problem)
+    case .duplicatedKeysInMapping(let keys, let context):
+      (context.mark, "\(keys.sorted().joined(separator: ", ")) stands twice in one section")
+    default: (nil, String(describing: error).split(separator: "\n").first.map(String.init) ?? "")
+    }
+  }
+}

@@ -1,0 +1,58 @@
+/// A section whose keys are listed once, for reading and for writing.
+protocol ConfigurationSection: Sendable {
+  init()
+  static var fields: [Field<Self>] { get }
+  /// Reads what `fields` can't say, and checks values against each other.
+  mutating func complete(_ reader: SectionReader)
+}
+
+extension ConfigurationSection {
+  mutating func complete(_ reader: SectionReader) {}
+
+  init(reading reader: SectionReader) {
+    self.init()
+    for field in Self.fields { field.read(reader, &self) }
+    complete(reader)
+    reader.finish()
+  }
+
+  var written: ConfigurationValue { .mapping(Self.fields.map { .init($0.key, $0.write(self)) }) }
+}
+
+extension Rule where Value: ConfigurationSection {
+  static var section: Rule { .section(Value.init(reading:), write: \.written) }
+}
+
+/// A key of a section.
+struct Field<Section>: Sendable {
+  let key: String
+  let read: @Sendable (SectionReader, inout Section) -> Void
+  let write: @Sendable (Section) -> ConfigurationValue
+
+  /// - Parameter isRequired: a key without a default.
+  init<Value>(
+    _ key: String, _ path: WritableKeyPath<Section, Value> & Sendable, _ rule: Rule<Value>,
+    isRequired: Bool = false
+  ) {
+    self.key = key
+    read = { reader, section in
+      if let value = isRequired ? reader.required(key, rule) : reader.read(key, rule) {
+        section[keyPath: path] = value
+      }
+    }
+    write = { rule.write($0[keyPath: path]) }
+  }
+
+  /// A section, which may be left out as long as none of its keys is required.
+  init<Value: ConfigurationSection>(_ key: String, _ path: WritableKeyPath<Section, Value> & Sendable) {
+    self.key = key
+    read = { reader, section in
+      guard reader.has(key) else {
+        section[keyPath: path] = Value(reading: reader.absentSection(key))
+        return
+      }
+      if let value: Value = reader.read(key, Rule<Value>.section) { section[keyPath: path] = value }
+    }
+    write = { $0[keyPath: path].written }
+  }
+}

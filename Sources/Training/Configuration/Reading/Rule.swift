@@ -1,0 +1,247 @@
+import Foundation
+import NN
+
+/// Where a value stands that a rule reads, and who hears what is wrong with it.
+struct RuleContext {
+  /// `lora.target_modules[1]`
+  let key: String
+  let place: ConfigurationPlace
+  let reading: ConfigurationReading
+
+  func report(_ message: String) { reading.report(key, place, message) }
+
+  func item(_ index: Int, _ node: ConfigurationNode) -> RuleContext {
+    RuleContext(key: "\(key)[\(index)]", place: node.place, reading: reading)
+  }
+}
+
+/// What the values of a key may be: how they are read and written.
+struct Rule<Value>: Sendable {
+  /// - Returns: nil after a report.
+  let read: @Sendable (ConfigurationNode, RuleContext) -> Value?
+  let write: @Sendable (Value) -> ConfigurationValue
+
+  /// - Parameter expected: follows "it must be".
+  static func scalar(
+    _ expected: String, _ convert: @escaping @Sendable (YAMLScalar) -> Value?,
+    write: @escaping @Sendable (Value) -> ConfigurationValue
+  ) -> Rule {
+    Rule(
+      read: { node, context in
+        if case .scalar(let scalar) = node.content, let value = convert(scalar) { return value }
+        context.report("is \(node.shown); it must be \(expected)")
+        return nil
+      }, write: write)
+  }
+}
+
+/// The numbers that a key may have.
+enum NumberRange: Sendable {
+  case atLeast(Double)
+  case above(Double)
+  case from(Double, to: Double)
+  case fromBelow(Double, Double)
+
+  func contains(_ x: Double) -> Bool {
+    switch self {
+    case .atLeast(let low): x >= low
+    case .above(let low): x > low
+    case .from(let low, let high): x >= low && x <= high
+    case .fromBelow(let low, let high): x >= low && x < high
+    }
+  }
+
+  var words: String {
+    func shown(_ x: Double) -> String { x == x.rounded() ? "\(Int(x))" : "\(x)" }
+    return switch self {
+    case .atLeast(let low): "of at least \(shown(low))"
+    case .above(let low): "above \(shown(low))"
+    case .from(let low, let high): "from \(shown(low)) to \(shown(high))"
+    case .fromBelow(let low, let high): "from \(shown(low)) to below \(shown(high))"
+    }
+  }
+}
+
+extension Rule<Int> {
+  static func integer(_ range: ClosedRange<Int>) -> Rule {
+    let words =
+      switch (range.lowerBound, range.upperBound) {
+      case (.min, .max): "an integer"
+      case (let low, .max): "an integer of at least \(low)"
+      case (let low, let high): "an integer from \(low) to \(high)"
+      }
+    return scalar(words, { $0.asInteger.flatMap { range.contains($0) ? $0 : nil } }, write: { .int($0) })
+  }
+}
+
+extension Rule<Double> {
+  static func number(_ range: NumberRange) -> Rule {
+    scalar(
+      "a finite number \(range.words)",
+      { scalar in scalar.asNumber.flatMap { $0.isFinite && range.contains($0) ? $0 : nil } },
+      write: { .double($0) })
+  }
+
+  static var probability: Rule { number(.from(0, to: 1)) }
+}
+
+extension Rule<Bool> {
+  static var flag: Rule { scalar("true or false", \.asBool, write: { .bool($0) }) }
+}
+
+extension Rule<String> {
+  static var text: Rule {
+    Rule(
+      read: { node, context in
+        guard case .scalar(let scalar) = node.content else {
+          context.report("is \(node.shown); it must be a text")
+          return nil
+        }
+        if let text = scalar.asText { return text }
+        context.report(
+          scalar.value == .null
+            ? "is null; it must be a text"
+            : "is \(scalar.text), which YAML takes for something else than a text; put it in quotes")
+        return nil
+      }, write: { .string($0) })
+  }
+
+  /// Of a file or folder; `~` is the home directory.
+  static var path: Rule { nonEmpty.map { NSString(string: $0).expandingTildeInPath } }
+
+  /// A path that does not depend on where the program is started.
+  static var absolutePath: Rule { path.map { URL(fileURLWithPath: $0).standardizedFileURL.path } }
+
+  static var nonEmpty: Rule {
+    Rule(
+      read: { node, context in
+        guard let text = text.read(node, context) else { return nil }
+        if text.isEmpty { context.report("is empty") }
+        return text.isEmpty ? nil : text
+      }, write: { .string($0) })
+  }
+
+  private func map(_ change: @escaping @Sendable (String) -> String) -> Rule {
+    let read = read
+    return Rule(read: { read($0, $1).map(change) }, write: { .string($0) })
+  }
+}
+
+extension Rule where Value: RawRepresentable<String> & CaseIterable & Sendable, Value.AllCases: Sendable {
+  static var choice: Rule { choice() }
+
+  /// - Parameter aliases: other texts, and what they mean.
+  static func choice(_ aliases: [String: Value] = [:]) -> Rule {
+    let names = Value.allCases.map(\.rawValue)
+    return scalar(
+      "one of \(names.joined(separator: ", "))",
+      { scalar in
+        if let text = scalar.asText { return Value(rawValue: text) }
+        return scalar.isPlain ? aliases[scalar.text] : nil
+      },
+      write: { .string($0.rawValue) })
+  }
+}
+
+extension Rule {
+  /// A value or null.
+  static func optional<Wrapped>(_ rule: Rule<Wrapped>) -> Rule where Value == Wrapped? {
+    Rule(
+      read: { node, context in node.isNull ? .some(nil) : rule.read(node, context).map { $0 } },
+      write: { $0.map(rule.write) ?? .null })
+  }
+
+  static func list<Item>(of rule: Rule<Item>) -> Rule where Value == [Item] {
+    Rule(
+      read: { node, context in
+        guard case .list(let nodes) = node.content else {
+          context.report("is \(node.shown); it must be a list")
+          return nil
+        }
+        let items = nodes.enumerated().map { rule.read($1, context.item($0, $1)) }
+        return items.contains { $0 == nil } ? nil : items.compactMap { $0 }
+      }, write: { .list($0.map(rule.write)) })
+  }
+
+  /// A section that is read as a whole.
+  static func section(
+    _ read: @escaping @Sendable (SectionReader) -> Value?,
+    write: @escaping @Sendable (Value) -> ConfigurationValue
+  ) -> Rule {
+    Rule(
+      read: { node, context in
+        guard case .mapping(let entries) = node.content else {
+          context.report(
+            "is \(node.shown); it must be a section of keys" + (node.isNull ? ", or left out" : ""))
+          return nil
+        }
+        return read(SectionReader(entries, path: context.key, place: context.place, context.reading))
+      }, write: write)
+  }
+}
+
+extension Rule<[Int]> {
+  /// A list of so many integers.
+  static func integers(_ names: String..., in range: ClosedRange<Int>) -> Rule {
+    let list = Rule.list(of: .integer(range))
+    return Rule(
+      read: { node, context in
+        if case .list(let items) = node.content, items.count == names.count {
+          return list.read(node, context)
+        }
+        context.report("must be a list of \(names.count) integers: \(names.joined(separator: ", "))")
+        return nil
+      }, write: list.write)
+  }
+}
+
+extension Rule<[String: JSONValue]> {
+  /// Keys and values of the user's choice.
+  static var free: Rule {
+    .section(
+      { reader in
+        var values: [String: JSONValue] = [:]
+        for (key, node) in reader.all {
+          values[key] = JSONValue(node)
+          if case .number(let number) = values[key], !number.isFinite {
+            reader.report(key, "is \(node.shown); it must be a finite number")
+          }
+        }
+        return values
+      },
+      write: { .mapping($0.sorted { $0.key < $1.key }.map { .init($0.key, ConfigurationValue($0.value)) }) })
+  }
+}
+
+extension Rule<[String: Double]> {
+  /// Keys of the user's choice.
+  static func numbers(_ range: NumberRange) -> Rule {
+    .section(
+      { reader in
+        var values: [String: Double] = [:]
+        for (key, _) in reader.all { values[key] = reader.read(key, .number(range)) }
+        return values
+      }, write: { .mapping($0.sorted { $0.key < $1.key }.map { .init($0.key, .double($0.value)) }) })
+  }
+}
+
+extension JSONValue {
+  /// A number that YAML takes for a text, such as 1e-6, is a number here.
+  fileprivate init(_ node: ConfigurationNode) {
+    switch node.content {
+    case .scalar(let scalar):
+      switch scalar.value {
+      case .null: self = .null
+      case .bool(let value): self = .bool(value)
+      case .integer(let value): self = .number(Double(value))
+      case .number(let value): self = .number(value)
+      case .timestamp: self = .string(scalar.text)
+      case .text(let text):
+        self = scalar.isPlain ? scalar.asNumber.map { .number($0) } ?? .string(text) : .string(text)
+      }
+    case .list(let items): self = .array(items.map { JSONValue($0) })
+    case .mapping(let entries):
+      self = .object(Dictionary(entries.map { ($0.key, JSONValue($0.value)) }, uniquingKeysWith: { $1 }))
+    }
+  }
+}

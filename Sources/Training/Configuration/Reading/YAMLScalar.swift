@@ -1,0 +1,154 @@
+import Foundation
+
+/// A single value of a YAML text, by the rules of YAML 1.1 as PyYAML has them (`yaml/resolver.py`): the official trainer
+/// reads its files with it, so that `yes` is true, 010 is 8, and 1e-4 is a text that becomes a number only where one is
+/// wanted.
+struct YAMLScalar {
+  enum Value: Equatable {
+    case null
+    case bool(Bool)
+    case integer(Int)
+    case number(Double)
+    case text(String)
+    /// A date or a time.
+    case timestamp
+  }
+
+  let value: Value
+  /// As it is written, without quotes.
+  let text: String
+  /// Not in quotes.
+  let isPlain: Bool
+
+  init(quoted text: String) {
+    value = .text(text)
+    self.text = text
+    isPlain = false
+  }
+
+  init(plain text: String) {
+    value = Self.resolve(text)
+    self.text = text
+    isPlain = true
+  }
+
+  private static func resolve(_ text: String) -> Value {
+    switch text {
+    case "", "~", "null", "Null", "NULL": return .null
+    case "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON": return .bool(true)
+    case "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF": return .bool(false)
+    case ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF": return .number(.infinity)
+    case "-.inf", "-.Inf", "-.INF": return .number(-.infinity)
+    case ".nan", ".NaN", ".NAN": return .number(.nan)
+    default: break
+    }
+    guard let first = text.utf8.first, "+-.0123456789".utf8.contains(first) else { return .text(text) }
+    if let number = number(text) { return .number(number) }
+    if let integer = integer(text) { return integer }
+    if text.wholeMatch(of: /[0-9]{4}-[0-9]{2}-[0-9]{2}/) != nil || text.wholeMatch(of: timestamp) != nil {
+      return .timestamp
+    }
+    return .text(text)
+  }
+
+  private static var timestamp: Regex<Substring> {
+    /[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?(?:[ \t]*(?:Z|[-+][0-9]{1,2}(?::[0-9]{2})?))?/
+  }
+
+  private static func number(_ text: String) -> Double? {
+    let digits = text.replacing("_", with: "")
+    if text.wholeMatch(of: /[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?/)
+      != nil
+    {
+      return Double(digits)
+    }
+    guard text.wholeMatch(of: /[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*/) != nil else { return nil }
+    return sexagesimal(digits) { Double($0) }
+  }
+
+  private static func integer(_ text: String) -> Value? {
+    let digits = text.replacing("_", with: "")
+    let isNegative = digits.hasPrefix("-")
+    let magnitude = digits.drop { "+-".contains($0) }
+    func value(_ magnitude: Substring, radix: Int) -> Value? {
+      Int((isNegative ? "-" : "") + magnitude, radix: radix).map(Value.integer)
+        ?? (radix == 10 ? Double(magnitude).map { .number(isNegative ? -$0 : $0) } : nil)
+    }
+    if text.wholeMatch(of: /[-+]?(?:0|[1-9][0-9_]*)/) != nil { return value(magnitude, radix: 10) }
+    if text.wholeMatch(of: /[-+]?0b[01_]+/) != nil { return value(magnitude.dropFirst(2), radix: 2) }
+    if text.wholeMatch(of: /[-+]?0x[0-9a-fA-F_]+/) != nil { return value(magnitude.dropFirst(2), radix: 16) }
+    if text.wholeMatch(of: /[-+]?0[0-7_]+/) != nil { return value(magnitude.dropFirst(), radix: 8) }
+    guard text.wholeMatch(of: /[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+/) != nil else { return nil }
+    return sexagesimal(digits) { Double($0) }.flatMap(Int.init(exactly:)).map(Value.integer)
+  }
+
+  /// 1:30 is 90.
+  private static func sexagesimal(_ text: String, _ convert: (Substring) -> Double?) -> Double? {
+    let isNegative = text.hasPrefix("-")
+    var sum = 0.0
+    for part in text.drop(while: { "+-".contains($0) }).split(separator: ":") {
+      guard let value = convert(part) else { return nil }
+      sum = sum * 60 + value
+    }
+    return isNegative ? -sum : sum
+  }
+}
+
+/// What a scalar is where a certain type is wanted, by pydantic's lax conversions, which the official trainer relies on.
+extension YAMLScalar {
+  /// Of 3, 3.0, "3", "3.0", "1_000", true.
+  var asInteger: Int? {
+    switch value {
+    case .integer(let value): value
+    case .number(let value): Int(exactly: value)
+    case .bool(let value): value ? 1 : 0
+    case .text(let text): Self.integerText(text)
+    case .null, .timestamp: nil
+    }
+  }
+
+  /// Of numbers, texts of numbers such as 1e-4, true. May be infinite or not a number.
+  var asNumber: Double? {
+    switch value {
+    case .integer(let value): Double(value)
+    case .number(let value): value
+    case .bool(let value): value ? 1 : 0
+    case .text(let text): Self.numberText(text)
+    case .null, .timestamp: nil
+    }
+  }
+
+  /// Of true, 1, 1.0, "yes" and the like.
+  var asBool: Bool? {
+    switch value {
+    case .bool(let value): value
+    case .integer(let value): value == 0 || value == 1 ? value == 1 : nil
+    case .number(let value): value == 0 || value == 1 ? value == 1 : nil
+    case .text(let text):
+      switch text.lowercased() {
+      case "1", "on", "t", "true", "y", "yes": true
+      case "0", "off", "f", "false", "n", "no": false
+      default: nil
+      }
+    case .null, .timestamp: nil
+    }
+  }
+
+  /// Only of a text: 1 and true need quotes to be one.
+  var asText: String? { if case .text(let text) = value { text } else { nil } }
+
+  private static func integerText(_ text: String) -> Int? {
+    let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    guard trimmed.wholeMatch(of: /[-+]?[0-9]+(?:_[0-9]+)*(?:\.0+)?/) != nil else { return nil }
+    return Int(trimmed.prefix { $0 != "." }.replacing("_", with: ""))
+  }
+
+  private static func numberText(_ text: String) -> Double? {
+    let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    if trimmed.wholeMatch(of: /[-+]?(?:inf|infinity|nan)/.ignoresCase()) != nil { return Double(trimmed) }
+    guard
+      trimmed.wholeMatch(of: /[-+]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?/) != nil
+    else { return nil }
+    return Double(trimmed.replacing("_", with: ""))
+  }
+}

@@ -1,0 +1,122 @@
+import Foundation
+import NN
+
+extension TrainingConfiguration {
+  /// Reads a file and checks all of it, without loading a model.
+  ///
+  /// - Parameters:
+  ///   - overrides: `KEY=VALUE` each, such as `optimization.steps=50`; the last one counts.
+  ///   - checksPaths: whether files and folders that are named must be there.
+  /// - Throws: `ConfigurationProblems` with everything that is wrong, each with its line or option.
+  public init(path: String, overrides: [String] = [], checksPaths: Bool = true) throws {
+    guard let data = FileManager.default.contents(atPath: path) else {
+      throw ConfigurationProblems(
+        file: path, problems: [.init(place: nil, key: "", message: "can't be read; does it exist?")])
+    }
+    guard let text = String(data: data, encoding: .utf8) else {
+      throw ConfigurationProblems(
+        file: path, problems: [.init(place: nil, key: "", message: "is not UTF-8 text")])
+    }
+    try self.init(yaml: text, file: path, overrides: overrides, checksPaths: checksPaths)
+  }
+
+  /// - Parameter file: for messages; relative paths in the text are relative to the working directory.
+  public init(yaml: String, file: String, overrides: [String] = [], checksPaths: Bool = true) throws {
+    let (entries, unreadable) = try Self.entries(yaml, file, overrides)
+    let reading = ConfigurationReading(file: file, checksPaths: checksPaths)
+    self.init(reading: SectionReader(entries, path: "", place: .text(line: 1, column: 1), reading))
+    outputDir = URL(fileURLWithPath: outputDir).standardizedFileURL.path
+    source = reading.source
+    let problems = reading.problems + unreadable
+    if !problems.isEmpty { throw ConfigurationProblems(file: file, problems: problems.inOrder) }
+  }
+
+  /// The sections of a text with overrides in place, and the overrides that can't be read.
+  private static func entries(
+    _ yaml: String, _ file: String, _ overrides: [String]
+  ) throws -> ([ConfigurationNode.Entry], [ConfigurationProblems.Problem]) {
+    func notSections(_ place: ConfigurationPlace?) -> ConfigurationProblems {
+      ConfigurationProblems(
+        file: file,
+        problems: [
+          .init(
+            place: place ?? .text(line: 1, column: 1), key: "", message: "is not a YAML mapping of sections")
+        ])
+    }
+    guard var root = try ConfigurationParser.parse(yaml, .file(file)) else { throw notSections(nil) }
+    var problems: [ConfigurationProblems.Problem] = []
+    for option in overrides {
+      do {
+        try ConfigurationOverride(option).apply(to: &root)
+      } catch let error as ConfigurationProblems {
+        problems += error.problems
+      }
+    }
+    guard case .mapping(let entries) = root.content else { throw notSections(root.place) }
+    return (entries, problems)
+  }
+
+  /// What the official trainer checks between sections.
+  mutating func complete(_ reader: SectionReader) {
+    checkStrategy(reader)
+    checkDataFolders(reader)
+  }
+
+  private func checkStrategy(_ reader: SectionReader) {
+    if model.trainingMode == .lora, lora == nil, !reader.has("lora") || reader.isNull("lora") {
+      reader.report("lora", "is missing; training_mode lora needs this section")
+    }
+    guard case .videoToVideo = trainingStrategy else { return }
+    if model.trainingMode != .lora {
+      reader.report("training_strategy", "is video_to_video, which needs model.training_mode lora")
+    }
+    let hasReference = validation.samples.contains { sample in
+      sample.conditions.contains { $0.type == "reference" }
+    }
+    if validation.interval != nil, !hasReference {
+      reader.report(
+        "validation",
+        "needs a sample with a reference condition (or reference_videos) for the strategy video_to_video; "
+          + "set validation.interval to null for no samples")
+    }
+  }
+
+  /// The folders that the strategy reads must be there, as far as the root is.
+  private func checkDataFolders(_ reader: SectionReader) {
+    var isFolder: ObjCBool = false
+    let root = data.preprocessedDataRoot
+    guard reader.reading.checksPaths, !root.isEmpty,
+      FileManager.default.fileExists(atPath: root, isDirectory: &isFolder), isFolder.boolValue
+    else { return }
+    let nested = root + "/.precomputed"
+    let base = FileManager.default.fileExists(atPath: nested) ? nested : root
+    for source in trainingStrategy.dataSources {
+      let path = source.folder.hasPrefix("/") ? source.folder : "\(base)/\(source.folder)"
+      if !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue {
+        reader.report(
+          "data",
+          "preprocessed_data_root has no folder \(source.folder), which the strategy \(trainingStrategy.name) reads: "
+            + path)
+      }
+    }
+  }
+}
+
+extension [ConfigurationProblems.Problem] {
+  /// By their places in the text; options come last.
+  fileprivate var inOrder: [ConfigurationProblems.Problem] {
+    func rank(_ index: Int) -> (Int, Int, Int) {
+      switch self[index].place {
+      case .text(let line, let column): (line, column, index)
+      case .option: (.max, 0, index)
+      case nil: (0, 0, index)
+      }
+    }
+    return indices.sorted { rank($0) < rank($1) }.map { self[$0] }
+  }
+}
+
+extension TrainingConfiguration: Equatable {
+  /// Two configurations are equal that say the same; where they were read from does not count.
+  public static func == (a: Self, b: Self) -> Bool { a.written == b.written }
+}

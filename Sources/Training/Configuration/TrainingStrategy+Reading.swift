@@ -1,0 +1,167 @@
+extension Rule<TrainingStrategy> {
+  static var trainingStrategy: Rule {
+    .section(
+      { reader in
+        // Without a name it is the oldest strategy, in the official trainer too.
+        let name = reader.has("name") ? reader.read("name", .text) : "text_to_video"
+        switch name {
+        case nil: return nil
+        case "flexible": return .flexible(FlexibleStrategy(reading: reader))
+        case "text_to_video":
+          Self.tellOlder(reader, "text_to_video")
+          return .textToVideo(TextToVideoStrategy(reading: reader))
+        case "video_to_video":
+          Self.tellOlder(reader, "video_to_video")
+          return .videoToVideo(VideoToVideoStrategy(reading: reader))
+        case let name?:
+          reader.report(
+            "name", "is \"\(name)\"; it must be one of flexible, text_to_video, video_to_video")
+          return nil
+        }
+      },
+      write: { strategy in
+        let fields =
+          switch strategy {
+          case .flexible(let strategy): strategy.written
+          case .textToVideo(let strategy): strategy.written
+          case .videoToVideo(let strategy): strategy.written
+          }
+        guard case .mapping(let entries) = fields else { return fields }
+        return .mapping([.init("name", .string(strategy.name))] + entries)
+      })
+  }
+
+  private static func tellOlder(_ reader: SectionReader, _ name: String) {
+    reader.notice("name", "\(name) is an older strategy and works as it did; new files use flexible")
+  }
+}
+
+extension FlexibleStrategy: ConfigurationSection {
+  init() { self.init(video: nil, audio: nil) }
+
+  static let fields: [Field<Self>] = [
+    Field("video", \.video, .optional(.section)), Field("audio", \.audio, .optional(.section)),
+  ]
+
+  mutating func complete(_ reader: SectionReader) {
+    if video?.isGenerated != true, audio?.isGenerated != true {
+      // A section with an error of its own is not known to be one that is not generated.
+      let isKnown = (video != nil || !reader.has("video")) && (audio != nil || !reader.has("audio"))
+      if isKnown || (video == nil && audio == nil && !reader.has("video") && !reader.has("audio")) {
+        reader.report("generates nothing; set is_generated to true for video, audio or both")
+      }
+    }
+    for (index, condition) in (audio?.conditions ?? []).enumerated() {
+      switch condition {
+      case .firstFrame, .spatialCrop:
+        reader.report(
+          "audio",
+          "conditions[\(index)] is \(condition.type), which is for video; sound can have prefix, suffix, mask and reference"
+        )
+      case .prefix, .suffix, .mask, .reference: break
+      }
+    }
+  }
+}
+
+extension ModalityStrategy: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("is_generated", \.isGenerated, .flag, isRequired: true),
+    Field("latents_dir", \.latentsDir, .nonEmpty, isRequired: true),
+    Field("conditions", \.conditions, .list(of: .condition)),
+  ]
+}
+
+extension TextToVideoStrategy: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("first_frame_conditioning_p", \.firstFrameConditioningP, .probability),
+    Field("with_audio", \.withAudio, .flag),
+    Field("audio_latents_dir", \.audioLatentsDir, .nonEmpty),
+  ]
+}
+
+extension VideoToVideoStrategy: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("first_frame_conditioning_p", \.firstFrameConditioningP, .probability),
+    Field("reference_latents_dir", \.referenceLatentsDir, .nonEmpty),
+  ]
+}
+
+extension ConditionStrategy {
+  fileprivate static let types = ["first_frame", "prefix", "suffix", "spatial_crop", "mask", "reference"]
+
+  /// Its name in the file.
+  public var type: String {
+    switch self {
+    case .firstFrame: "first_frame"
+    case .prefix: "prefix"
+    case .suffix: "suffix"
+    case .spatialCrop: "spatial_crop"
+    case .mask: "mask"
+    case .reference: "reference"
+    }
+  }
+}
+
+extension Rule<ConditionStrategy> {
+  fileprivate static var condition: Rule { .section(read, write: write) }
+
+  private static func read(_ reader: SectionReader) -> ConditionStrategy? {
+    guard let type = reader.required("type", .choice(of: ConditionStrategy.types)) else { return nil }
+    let p = reader.read("probability", .probability) ?? 1
+    defer { reader.finish() }
+    switch type {
+    case "first_frame": return .firstFrame(probability: p)
+    case "prefix", "suffix":
+      guard let boundary = reader.required("temporal_boundary", .integer(1 ... .max)) else { return nil }
+      return type == "prefix"
+        ? .prefix(temporalBoundary: boundary, probability: p)
+        : .suffix(temporalBoundary: boundary, probability: p)
+    case "spatial_crop":
+      return reader.required("spatial_region", .region).map {
+        .spatialCrop(spatialRegion: $0, probability: p)
+      }
+    case "mask":
+      return reader.required("mask_dir", .nonEmpty).map { .mask(maskDir: $0, probability: p) }
+    default:
+      return reader.required("latents_dir", .nonEmpty).map { .reference(latentsDir: $0, probability: p) }
+    }
+  }
+
+  private static func write(_ condition: ConditionStrategy) -> ConfigurationValue {
+    var entries = [ConfigurationValue.Entry("type", .string(condition.type))]
+    switch condition {
+    case .firstFrame: break
+    case .prefix(let boundary, _), .suffix(let boundary, _):
+      entries.append(.init("temporal_boundary", .int(boundary)))
+    case .spatialCrop(let region, _):
+      entries.append(.init("spatial_region", Rule<SpatialRegion>.region.write(region)))
+    case .mask(let folder, _): entries.append(.init("mask_dir", .string(folder)))
+    case .reference(let folder, _): entries.append(.init("latents_dir", .string(folder)))
+    }
+    return .mapping(entries + [.init("probability", .double(condition.probability))])
+  }
+}
+
+extension Rule<String> {
+  static func choice(of names: [String]) -> Rule {
+    scalar(
+      "one of \(names.joined(separator: ", "))",
+      { scalar in scalar.asText.flatMap { names.contains($0) ? $0 : nil } }, write: { .string($0) })
+  }
+}
+
+extension Rule<SpatialRegion> {
+  /// `[y1, x1, y2, x2]`
+  static var region: Rule {
+    let numbers = Rule<[Int]>.integers("y1", "x1", "y2", "x2", in: 0 ... .max)
+    return Rule(
+      read: { node, context in
+        guard let n = numbers.read(node, context) else { return nil }
+        let region = SpatialRegion(top: n[0], left: n[1], bottom: n[2], right: n[3])
+        if region.top < region.bottom, region.left < region.right { return region }
+        context.report("is empty; it must be y1, x1, y2, x2 with y1 below y2 and x1 below x2")
+        return nil
+      }, write: { numbers.write([$0.top, $0.left, $0.bottom, $0.right]) })
+  }
+}

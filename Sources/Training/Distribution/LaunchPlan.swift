@@ -1,0 +1,114 @@
+import Foundation
+
+/// Which processes to start on this machine, as torchrun would: as many copies of a command as asked for, each told its
+/// rank in the environment.
+public struct LaunchPlan: Sendable {
+  /// The program, and its arguments.
+  public let executable: String
+  public let arguments: [String]
+  public let processesPerNode: Int
+  public let nodes: Int
+  public let nodeRank: Int
+  /// Rank 0's machine, and the port at which it will listen.
+  public let masterHost: String
+  public let masterPort: Int
+
+  /// The port that torchrun takes where several machines must agree on one.
+  public static let standardPort = 29500
+
+  /// - Parameters:
+  ///   - command: a program and its arguments; a program without a slash is looked for in PATH.
+  ///   - masterHost: may be nil for one machine.
+  ///   - masterPort: if nil, any free one for one machine, and `standardPort` for several.
+  /// - Throws: `LaunchPlanError`.
+  public init(
+    command: [String], processesPerNode: Int, nodes: Int = 1, nodeRank: Int = 0, masterHost: String? = nil,
+    masterPort: Int? = nil, searchPath: String = ProcessInfo.processInfo.environment["PATH"] ?? ""
+  ) throws {
+    guard let program = command.first else {
+      throw LaunchPlanError("there is no command to launch")
+    }
+    guard (1...1024).contains(processesPerNode) else {
+      throw LaunchPlanError("--nproc-per-node must be from 1 to 1024, not \(processesPerNode)")
+    }
+    guard (1...65536).contains(nodes) else {
+      throw LaunchPlanError("--nnodes must be from 1 to 65536, not \(nodes)")
+    }
+    guard (0..<nodes).contains(nodeRank) else {
+      throw LaunchPlanError("--node-rank must be below --nnodes, which is \(nodes), not \(nodeRank)")
+    }
+    if let masterPort, !(1...65535).contains(masterPort) {
+      throw LaunchPlanError("--master-port must be from 1 to 65535, not \(masterPort)")
+    }
+    guard masterHost != nil || nodes == 1 else {
+      throw LaunchPlanError("with several machines, --master-addr must say which one has --node-rank 0")
+    }
+    executable = try Self.find(program, in: searchPath)
+    arguments = Array(command.dropFirst())
+    (self.processesPerNode, self.nodes, self.nodeRank) = (processesPerNode, nodes, nodeRank)
+    self.masterHost = masterHost ?? "127.0.0.1"
+    self.masterPort = try masterPort ?? (nodes > 1 ? Self.standardPort : Self.freePort())
+  }
+
+  public var worldSize: Int { nodes * processesPerNode }
+  /// Of the processes on this machine.
+  public var ranks: Range<Int> { nodeRank * processesPerNode..<(nodeRank + 1) * processesPerNode }
+
+  /// What a process finds in its environment.
+  public func environment(of rank: Int, base: [String: String], processors: Int) -> [String: String] {
+    var variables = base
+    // An outer torchrun's store is not ours.
+    for name in base.keys where name.hasPrefix("TORCHELASTIC_") { variables[name] = nil }
+    variables["RANK"] = "\(rank)"
+    variables["WORLD_SIZE"] = "\(worldSize)"
+    variables["LOCAL_RANK"] = "\(rank - ranks.lowerBound)"
+    variables["LOCAL_WORLD_SIZE"] = "\(processesPerNode)"
+    variables["GROUP_RANK"] = "\(nodeRank)"
+    variables["MASTER_ADDR"] = masterHost
+    variables["MASTER_PORT"] = "\(masterPort)"
+    if processesPerNode > 1, base["OMP_NUM_THREADS"] == nil {
+      variables["OMP_NUM_THREADS"] = "\(max(processors / processesPerNode, 1))"
+    }
+    return variables
+  }
+
+  private static func find(_ program: String, in searchPath: String) throws -> String {
+    let candidates =
+      program.contains("/") ? [program] : searchPath.split(separator: ":").map { "\($0)/\(program)" }
+    var isFolder: ObjCBool = false
+    for path in candidates
+    where FileManager.default.isExecutableFile(atPath: path)
+      && FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
+    {
+      return path
+    }
+    throw LaunchPlanError(
+      "\(program) is not a program that can be run" + (program.contains("/") ? "" : ", nor is it in PATH"))
+  }
+
+  /// A port that nobody listens at now.
+  private static func freePort() throws -> Int {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    guard descriptor >= 0 else { throw LaunchPlanError("no socket: \(String(cString: strerror(errno)))") }
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let status = withUnsafeMutablePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
+      }
+    }
+    guard status == 0 else {
+      throw LaunchPlanError("no free port was found: \(String(cString: strerror(errno))); give --master-port")
+    }
+    return Int(UInt16(bigEndian: address.sin_port))
+  }
+}
+
+/// Processes that can't be launched as asked.
+public struct LaunchPlanError: Error, Equatable, CustomStringConvertible {
+  public let description: String
+
+  init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,91 @@
+import Foundation
+import LTX
+import NN
+import Torch
+
+/// What a run will do, before it does it.
+public struct RunSummary: Sendable {
+  /// What is trained, on what, and what it takes; in the order in which they are shown.
+  public var facts: [(name: String, value: String)]
+  /// The keys of the weights that will be saved.
+  public var keys: [String]
+}
+
+extension Trainer {
+  public var summary: RunSummary {
+    let c = configuration
+    let numbers = parameters.reduce(0) { $0 + $1.tensor.count }
+    let savedBytes = numbers * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
+    var facts: [(name: String, value: String)] = []
+    func add(_ name: String, _ value: String) { facts.append((name, value)) }
+    add("model", c.model.modelPath)
+    add("trains", trained)
+    add("parameters", "\(numbers) in \(parameters.count) tensors; each file to come \(Self.megabytes(savedBytes))")
+    add("data", data)
+    add(
+      "steps",
+      "\(c.optimization.steps) of \(c.optimization.batchSize * batchesPerStep) samples, "
+        + "\(String(format: "%.1f", epochs)) epochs")
+    add("optimiser", "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
+      + "learning rate \(c.optimization.learningRate)")
+    for (name, bytes) in memoryPlan.parts { add("memory: \(name)", Self.megabytes(bytes)) }
+    add("memory: in all", Self.megabytes(memoryPlan.total))
+    return RunSummary(facts: facts, keys: savedKeys)
+  }
+
+  /// The keys of the weights that the run will write.
+  var savedKeys: [String] {
+    parameters.map { model.adapterScale == nil ? $0.key : LoRAFile.filePath($0.key) }
+  }
+
+  private var trained: String {
+    let c = configuration
+    let strategies = flowMatching.strategies
+    func words(_ name: String, _ strategy: StreamStrategy?) -> String? {
+      guard let strategy else { return nil }
+      let given = strategy.conditions.map(\.words)
+      return (strategy.isGenerated ? name : "\(name) as given")
+        + (given.isEmpty ? "" : " with \(given.joined(separator: ", "))")
+    }
+    let streams = [words("video", strategies.video), words("audio", strategies.audio)].compactMap { $0 }
+    let what =
+      switch c.model.trainingMode {
+      case .lora:
+        "\(c.lora?.useDoRA == true ? "DoRA" : "LoRA") of rank \(c.lora?.rank ?? 0), alpha \(c.lora?.alpha ?? 0)"
+      case .full: "weights"
+      }
+    return "\(what); \(streams.joined(separator: " and "))"
+  }
+
+  private var data: String {
+    let buckets = Set(dataset.batchKeys).count
+    return "\(dataset.count) samples of \(buckets) \(buckets == 1 ? "shape" : "shapes") in \(dataset.root)"
+      + (heldOut.map { ", \($0.count) held out" } ?? "")
+      + (dataset.unmatchedCount > 0 ? ", \(dataset.unmatchedCount) without a match left out" : "")
+  }
+
+  private var epochs: Double {
+    Double(configuration.optimization.steps * batchesPerStep) / Double(order.batchesPerEpoch)
+  }
+
+  static func megabytes(_ bytes: Int) -> String {
+    bytes < 1 << 30
+      ? String(format: "%.1f MB", Double(bytes) / 0x1p20) : String(format: "%.2f GB", Double(bytes) / 0x1p30)
+  }
+}
+
+extension StreamStrategy.Condition {
+  var words: String {
+    let what =
+      switch kind {
+      case .firstFrame: "its first frame"
+      case .prefix(let count): "its first \(count) latent steps"
+      case .suffix(let count): "its last \(count) latent steps"
+      case .spatialCrop(let top, let left, let bottom, let right):
+        "pixels (\(top), \(left)) to (\(bottom), \(right))"
+      case .mask(let folder): "masks from \(folder)/"
+      case .reference(let folder): "references from \(folder)/"
+      }
+    return probability == 1 ? what : "\(what) (\(probability) of the time)"
+  }
+}

@@ -1,0 +1,124 @@
+import Datasets
+import Foundation
+import LTX
+import Torch
+import Tracking
+
+/// A whole run as `ltx train` does it: the trainer, what shows it, and where its results go.
+public final class TrainingSession {
+  public struct Options: Sendable {
+    public var device: Device
+    public var earlierRun: Trainer.EarlierRun
+    /// Whether nothing is to be done but checking.
+    public var isDryRun: Bool
+
+    public init(
+      device: Device = .cpu, earlierRun: Trainer.EarlierRun = .resume, isDryRun: Bool = false
+    ) {
+      (self.device, self.earlierRun, self.isDryRun) = (device, earlierRun, isDryRun)
+    }
+  }
+
+  public let trainer: Trainer
+  /// The state that the run goes on from; nil for a new run.
+  public let resumedFrom: String?
+  private let group: ProcessGroup
+  private let warn: @Sendable (String) -> Void
+  private var configuration: TrainingConfiguration { trainer.configuration }
+
+  /// Reads and checks everything; nothing is trained or written yet.
+  ///
+  /// - Parameters:
+  ///   - group: the processes that train together. The first one writes the files.
+  ///   - warn: told what the user should know.
+  /// - Throws: as `Trainer.init` and `Trainer.prepareFolder`.
+  public init(
+    _ configuration: TrainingConfiguration, _ options: Options = Options(), group: ProcessGroup = .single,
+    warn: @escaping @Sendable (String) -> Void
+  ) throws {
+    (self.group, self.warn) = (group, warn)
+    trainer = try Trainer(configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: warn)
+    resumedFrom = try trainer.prepareFolder(options.earlierRun)
+  }
+
+  /// Trains to the end, or until it is told to stop.
+  ///
+  /// - Parameter events: for the one who looks on; the session's own come on top.
+  public func run(_ events: TrainingEvents) throws -> TrainingResult {
+    var report = group.isMain && configuration.report.enabled ? try makeReport() : nil
+    let reportPath = trainer.folder.report
+    let trackers = group.isMain ? try makeTrackers() : RunTrackers([], warn: warn)
+    let yaml = try configuration.resolvedYAML
+    trackers.text("config", Self.indented(yaml), step: trainer.completedSteps)
+    func writeReport() {
+      // A page that can't be written is no reason to lose the run.
+      do { try report?.write(to: reportPath) } catch { warn("\(error)") }
+    }
+    var own = events
+    own.stepped = { record in
+      report?.add(record)
+      trackers.scalars(record.scalars, step: record.step)
+      events.stepped(record)
+    }
+    own.validated = { record in
+      report?.add(record)
+      trackers.scalars(record.scalars, step: record.step)
+      events.validated(record)
+      writeReport()
+    }
+    own.sampled = { media, step in
+      report?.add(media, step: step)
+      trackers.media(media, step: step)
+      events.sampled(media, step)
+      writeReport()
+    }
+    own.saved = { path in
+      events.saved(path)
+      writeReport()
+    }
+    do {
+      let result = try trainer.run(own)
+      report?.outcome = result.outcome
+      trackers.scalars(result.statistics.scalars, step: trainer.completedSteps)
+      trackers.finish(result.outcome)
+      writeReport()
+      return result
+    } catch {
+      report?.outcome = .failed
+      report?.messages.append("\(error)")
+      trackers.finish(.failed)
+      writeReport()
+      throw error
+    }
+  }
+
+  private func makeReport() throws -> TrainingReport {
+    var metrics = RecordedMetrics()
+    if trainer.completedSteps > 0, FileManager.default.fileExists(atPath: trainer.folder.metrics) {
+      metrics = try RecordedMetrics(path: trainer.folder.metrics)
+      metrics.steps.removeAll { $0.step > trainer.completedSteps }
+      metrics.validations.removeAll { $0.step > trainer.completedSteps }
+    }
+    var report = TrainingReport(
+      title: (configuration.outputDir as NSString).lastPathComponent,
+      totalSteps: configuration.optimization.steps, configuration: try configuration.resolvedYAML,
+      metrics: metrics)
+    report.facts = trainer.summary.facts
+    return report
+  }
+
+  private func makeTrackers() throws -> RunTrackers {
+    var trackers: [any RunTracker] = []
+    if configuration.tensorboard.enabled {
+      trackers.append(
+        try TensorBoardTracker(
+          folder: trainer.folder.path + "/tensorboard", goingOnFrom: trainer.completedSteps))
+    }
+    return RunTrackers(trackers, warn: warn)
+  }
+
+  /// As code in Markdown.
+  private static func indented(_ text: String) -> String {
+    text.split(separator: "\n", omittingEmptySubsequences: false).map { "    \($0)" }.joined(separator: "\n")
+  }
+}

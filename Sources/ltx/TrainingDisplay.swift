@@ -1,0 +1,66 @@
+import Foundation
+import Tracking
+
+/// Draws a run on standard error: two lines that are drawn anew on a terminal, plain lines now and then in a log.
+final class TrainingDisplay {
+  private let isShown: Bool
+  private let isTerminal = isatty(STDERR_FILENO) == 1
+  private let start = ContinuousClock.now
+  private let totalSteps: Int
+  private var view: TrainingView
+  private var pace = LogPace()
+  private var drawnLines = 0
+  private var lastDrawn: ContinuousClock.Instant?
+
+  init(totalSteps: Int, goingOnFrom step: Int, isShown: Bool) {
+    (self.totalSteps, self.isShown) = (totalSteps, isShown)
+    view = TrainingView(totalSteps: totalSteps, goingOnFrom: step)
+  }
+
+  /// The moving mean of the loss.
+  var loss: Double? { view.loss }
+
+  func show(_ record: StepRecord) {
+    guard isShown else { return }
+    let now = ContinuousClock.now
+    let elapsed = (now - start) / .seconds(1)
+    view.add(record, elapsed: elapsed)
+    let isLast = record.step == totalSteps
+    guard isTerminal else {
+      if pace.isDue(at: elapsed, isLast: isLast), let line = view.plainLine { printError(line) }
+      return
+    }
+    guard isLast || lastDrawn.map({ now - $0 >= .milliseconds(100) }) ?? true else { return }
+    lastDrawn = now
+    draw()
+  }
+
+  /// A line of its own, above the view.
+  func say(_ line: String) {
+    guard isShown else { return }
+    guard isTerminal else { return printError(line) }
+    write(TrainingView.drawing([line], over: drawnLines) + "\n")
+    drawnLines = 0
+    draw()
+  }
+
+  func finish() {
+    if isShown, isTerminal, drawnLines > 0 { write("\n") }
+    drawnLines = 0
+  }
+
+  private func draw() {
+    let lines = view.lines(width: Self.columns)
+    guard !lines.isEmpty else { return }
+    write(TrainingView.drawing(lines, over: drawnLines))
+    drawnLines = lines.count
+  }
+
+  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+
+  private static var columns: Int {
+    var size = winsize()
+    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+    return Int(size.ws_col)
+  }
+}

@@ -1,0 +1,205 @@
+import BlockExecution
+import Foundation
+import NN
+import TensorFiles
+import Testing
+import Torch
+
+@testable import LTX
+
+/// Between trained adapters and LoRA files: saving, going on, DoRA.
+@Suite struct AdapterFileTests {
+  private let fixture: LoRAFixture
+
+  init() throws { fixture = try LoRAFixture() }
+
+  private func fresh(
+    rank: Int = 2, alpha: Double = 2, targets: [String] = ["to_q", "net.2"], isRankStabilised: Bool = false,
+    kind: FreshAdapters.Kind = .lora
+  ) throws -> FreshAdapters {
+    FreshAdapters(
+      targets: targets, rank: rank, alpha: alpha, isRankStabilised: isRankStabilised, kind: kind,
+      generator: try Generator(seed: 1))
+  }
+
+  private func build(_ fresh: FreshAdapters) throws -> Transformer {
+    try LoRAFixture.checkpoint().transformer(dtype: .float32, freshAdapters: fresh)
+  }
+
+  /// As if they had been trained.
+  private func change(_ parameters: [Parameter]) throws {
+    let random = try Generator(seed: 4)
+    try withoutGrad {
+      for parameter in parameters {
+        let noise = try random.normal(parameter.tensor.shape)
+        let isMagnitude = parameter.key.hasSuffix("lora_magnitude_vector")
+        _ = try parameter.tensor.copy_(
+          isMagnitude ? parameter.tensor * (1 + noise * 0.2) : noise * 0.2)
+      }
+    }
+  }
+
+  private func save(_ transformer: Transformer, scale: Double, dtype: DType = .float32) throws -> String {
+    let path = fixture.path("\(UUID().uuidString).safetensors")
+    try writeSafetensors(
+      LoRAFile.tensors(of: transformer.parameters, scale: scale, dtype: dtype), metadata: ["format": "pt"],
+      to: path)
+    return path
+  }
+
+  /// A run with alpha 6 and rank stabilisation goes on as one with other ones, with the same effect.
+  @Test(arguments: FreshAdapters.Kind.allCases)
+  func `A saved run acts as it did, and another goes on from it`(_ kind: FreshAdapters.Kind) throws {
+    let first = try fresh(alpha: 6, isRankStabilised: true, kind: kind)
+    #expect(first.scale == 6 / 2.0.squareRoot())
+    let trained = try build(first)
+    try change(trained.parameters)
+    let wanted = try LoRAFixture.velocity(trained)
+    let file = try LoRAFile(path: save(trained, scale: first.scale))
+    #expect(file.format == .comfyUI)
+    #expect(file.modules.allSatisfy { $0.scale == 1 && ($0.magnitude != nil) == (kind == .dora) })
+
+    let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32).lora(file)
+    try TrainingFixture.expectEqual(LoRAFixture.velocity(builder.build()), wanted, within: 1e-5, "generation")
+    let plain = try LoRAFixture.checkpoint().transformer(dtype: .float32)
+    #expect(try LoRAFixture.distance(LoRAFixture.velocity(plain), wanted) > 0.01)
+
+    let second = try fresh(alpha: 1, kind: kind)
+    let next = try build(second.continuing(file.initialAdapters(scale: second.scale)))
+    try TrainingFixture.expectEqual(LoRAFixture.velocity(next), wanted, within: 1e-5, "going on")
+    #expect(next.parameters.map(\.key) == trained.parameters.map(\.key))
+    for parameter in next.parameters { #expect(parameter.tensor.requiresGrad && parameter.tensor.isLeaf) }
+    // Training must not write into the file.
+    let before = try file.modules[0].down.clone()
+    try change(next.parameters)
+    #expect(try Tensor.isEqual(file.modules[0].down, before))
+  }
+
+  /// The files of other programs, each with its own names and alphas. Their ranks differ by layer, so one rank at a time.
+  @Test(arguments: ["lora_kohya", "lora_comfyui_alpha", "lora_diffusers"])
+  func `A run goes on from any format`(_ name: String) throws {
+    let file = try LoRAFixture.lora(name)
+    let modules = file.modules.filter { $0.rank == 2 }
+    #expect(modules.contains { $0.scale == 4 } && modules.contains { $0.scale == 1.5 })
+    let fresh = try fresh(
+      alpha: 3, targets: modules.map { String($0.path.dropFirst("diffusion_model.".count)) })
+    let all = try file.initialAdapters(scale: fresh.scale)
+    let paths = Set(modules.map { LoRAFile.checkpointPath($0.path) })
+    let initial = InitialAdapters(file: file.path, values: all.values.filter { paths.contains($0.key) })
+    let transformer = try build(fresh.continuing(initial))
+    let values = Dictionary(uniqueKeysWithValues: transformer.parameters.map { ($0.key, $0.tensor) })
+    for module in modules {
+      let path = LoRAFile.checkpointPath(module.path)
+      let (down, up) = (
+        try #require(values["\(path).lora_A.weight"]), try #require(values["\(path).lora_B.weight"])
+      )
+      try TrainingFixture.expectEqual(
+        up.detach().matmul(down.detach()) * fresh.scale,
+        module.up.to(.float64).matmul(module.down.to(.float64)) * module.scale, within: 1e-6, path)
+    }
+  }
+
+  @Test func `Adapters of another run are refused with all differences`() throws {
+    let trained = try build(fresh())
+    let file = try LoRAFile(path: save(trained, scale: 1))
+    func mismatch(_ fresh: FreshAdapters) throws -> AdapterMismatch {
+      try #require(
+        #expect(throws: AdapterMismatch.self) {
+          try build(fresh.continuing(file.initialAdapters(scale: fresh.scale)))
+        })
+    }
+    let other = try mismatch(fresh(targets: ["to_q", "to_k"]))
+    #expect(other.file == file.path && other.others.isEmpty)
+    #expect(other.missing.allSatisfy { $0.hasSuffix(".to_k") } && other.missing.count == 3 * 6)
+    #expect(other.unexpected.allSatisfy { $0.hasSuffix(".net.2") } && other.unexpected.count == 3 * 2)
+    #expect(other.description.contains("no adapter for ") && other.description.contains("(and 17 more)"))
+    #expect(other.description.contains("does not train "))
+    let rank = try mismatch(fresh(rank: 3))
+    #expect(rank.missing.isEmpty && rank.unexpected.isEmpty && rank.others.count == 3 * 8)
+    #expect(rank.description.contains("has rank 2, the run 3"))
+    let kind = try mismatch(fresh(kind: .dora))
+    #expect(kind.others.count == 3 * 8 && kind.description.contains("has no magnitude, the run trains DoRA"))
+    let video = #expect(throws: AdapterMismatch.self) {
+      let fresh = try fresh()
+      _ = try LoRAFixture.checkpoint().transformer(
+        freshAdapters: fresh.continuing(file.initialAdapters(scale: 1)), streams: .video)
+    }
+    #expect(video?.unexpected.allSatisfy { LoRAPart(path: $0) != .video } == true)
+    #expect(throws: WeightError.self) { try file.initialAdapters(scale: 0) }
+  }
+
+  // MARK: DoRA
+
+  /// Strength goes from the layer as it is to the changed one. A fused weight is rounded to the file's bfloat16.
+  @Test(arguments: [1, 0.5, -0.7])
+  func `A DoRA beside the weight and one fused into it agree`(_ strength: Double) throws {
+    let file = try LoRAFixture.lora("lora_dora")
+    let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32).lora(
+      file, strength: strength)
+    let separate = try LoRAFixture.velocity(builder.build())
+    try TrainingFixture.expectEqual(
+      LoRAFixture.velocity(builder.adapters(.fused).build()), separate, within: 5e-3)
+    let plain = try LoRAFixture.velocity(LoRAFixture.checkpoint().transformer(dtype: .float32))
+    #expect(try LoRAFixture.distance(separate, plain) > 0.02)
+  }
+
+  /// The formula of the paper, written out, for the weights that a fused checkpoint gets.
+  @Test func `A fused weight is that of the paper`() throws {
+    let file = try LoRAFixture.lora("lora_dora")
+    let source = try LoRAFixture.checkpoint().source
+    let path = fixture.path("fused.safetensors")
+    try CheckpointFusion(LoRAFixture.checkpoint(), loras: [(file, 0.5)]).write(to: path)
+    let fused = try SafetensorsFile(path: path)
+    for module in file.modules {
+      let key = "\(LoRAFile.checkpointPath(module.path)).weight"
+      let w = try source.tensor(key).to(.float64)
+      let sum = try w + module.up.to(.float64).matmul(module.down.to(.float64)) * module.scale
+      let magnitude = try #require(module.magnitude).to(.float64).unsqueeze(1)
+      let changed = try sum * magnitude / sum.square().sum([1], keepdim: true).sqrt()
+      let wanted = try w + (changed - w) * 0.5
+      try TrainingFixture.expectEqual(
+        fused.tensor(key), wanted, within: source.tensor(key).dtype == .bfloat16 ? 0x1p-8 : 2e-6, key)
+    }
+  }
+
+  @Test(arguments: LoRAFormat.allCases)
+  func `Magnitudes keep their place in every format`(_ format: LoRAFormat) throws {
+    let file = try LoRAFixture.lora("lora_dora")
+    let path = fixture.path("converted.safetensors")
+    try LoRA(file).write(to: path, format: format)
+    let again = try LoRAFile(path: path)
+    #expect(again.format == format && again.modules.count == file.modules.count)
+    for (a, b) in zip(file.modules, again.modules) {
+      #expect(a.path == b.path)
+      #expect(try Tensor.isEqual(#require(a.magnitude), #require(b.magnitude)))
+    }
+    #expect(try LoRAReport(again).isDoRA)
+  }
+
+  @Test func `What can't be done with DoRA is refused`() throws {
+    let lora = try LoRA(LoRAFixture.lora("lora_dora"))
+    let plain = try LoRA(LoRAFixture.lora("lora_video"))
+    for call in [
+      { try lora.scaled(by: 2) }, { try lora.resized(to: .rank(1)).lora },
+      { try LoRA.merged([(plain, 1), (lora, 1)]) }, { try LoRA.merged([(lora, 0.5), (plain, 1)]) },
+    ] as [() throws -> LoRA] {
+      let error = #expect(throws: LoRAError.self) { try call() }
+      #expect(error?.description.contains("is DoRA") == true, "\(error?.description ?? "")")
+    }
+    #expect(try lora.scaled(by: 1).layers.count == lora.layers.count)
+  }
+
+  @Test func `A magnitude of the wrong size, or alone, is named`() throws {
+    let module = "diffusion_model.proj_out"
+    let factors = ["\(module).lora_A.weight": [2, 8], "\(module).lora_B.weight": [6, 2]]
+    for shape in [[5], [1, 6], [6, 1, 1]] {
+      let path = try fixture.file(factors.merging(["\(module).dora_scale": shape]) { a, _ in a })
+      let error = #expect(throws: WeightError.self) { try LoRAFile(path: path) }
+      #expect(error?.key == "\(module).dora_scale")
+      #expect(error?.problem.contains("for each of the 6 outputs") == true)
+    }
+    let alone = try fixture.file(["\(module).lora_magnitude_vector": [6]])
+    let error = #expect(throws: WeightError.self) { try LoRAFile(path: alone) }
+    #expect(error?.problem.contains("a magnitude of DoRA but no A") == true)
+  }
+}

@@ -1,0 +1,153 @@
+import BlockExecution
+import Foundation
+import TensorFiles
+import Testing
+import Torch
+
+@testable import LTX
+@testable import NN
+
+/// Frozen weights in eight bits, against optimum-quanto.
+@Suite struct BaseQuantisationTests {
+  private let fixture: LoRAFixture
+
+  init() throws { fixture = try LoRAFixture() }
+
+  private func layer(_ name: String, _ recorded: SafetensorsFile) throws -> (Linear, Tensor) {
+    let path = fixture.path("\(UUID().uuidString).safetensors")
+    try writeSafetensors(
+      [("l.weight", recorded.tensor("\(name).weight")), ("l.bias", recorded.tensor("\(name).bias"))], to: path
+    )
+    let base: BaseQuantisation = name.hasPrefix("int8") ? .int8 : .float8
+    let root = Weights(try SafetensorsFile(path: path), storage: try base.storage())
+    return (try Linear(root / "l"), try recorded.tensor("\(name).x"))
+  }
+
+  /// Elements and scales bit for bit. Products are ours: the scale is applied to the product, not to the rounded matrix.
+  @Test(arguments: ["int8_float32", "int8_bfloat16", "float8_float32", "float8_bfloat16"])
+  func `Matrices are those of quanto, and gradients go through them`(_ name: String) throws {
+    let recorded = try TrainingFixture.tensors("quantised")
+    let (layer, given) = try layer(name, recorded)
+    let weight = try recorded.tensor("\(name).weight")
+    let matrix = try QuantisedMatrix(
+      rounding: weight, to: name.hasPrefix("int8") ? .int8 : .float8E4M3, in: weight.dtype)
+    #expect(try Tensor.isEqual(matrix.elements, recorded.tensor("\(name).elements")))
+    #expect(
+      try Tensor.isEqual(#require(matrix.factors).flatten(), recorded.tensor("\(name).scale").to(.float32)))
+    #expect(try Tensor.isEqual(layer.weight, matrix.expanded()))
+
+    let isWide = weight.dtype == .float32
+    let x = try given.clone().asLeaf()
+    let y = try layer(x)
+    #expect(y.dtype == weight.dtype)
+    let dy = try recorded.tensor("\(name).dy")
+    let gradient = try grad(of: [y], wrt: [x], gradOutputs: [dy])[0]
+    // bfloat16 has eight bits; two roundings lie between.
+    let tolerance = isWide ? 1e-6 : 0.01
+    try TrainingFixture.expectEqual(y, recorded.tensor("\(name).y"), within: tolerance, "y")
+    try TrainingFixture.expectEqual(
+      gradient, recorded.tensor("\(name).grad.x"), within: tolerance, "gradient")
+    // The same as through the plain matrix.
+    let numbers = try layer.weight.to(.float32)
+    try TrainingFixture.expectEqual(gradient, dy.to(.float32).matmul(numbers), within: tolerance, "plain")
+  }
+
+  private struct Layers: Decodable {
+    struct Model: Decodable {
+      let quantised: [String]
+      let plain: [String]
+    }
+    let models: [String: Model]
+  }
+
+  @Test func `The layers that the reference quantises, and no others`() throws {
+    let models = try TrainingFixture.json("quantised-layers", Layers.self).models
+    #expect(models.count == 2)
+    for model in models.values {
+      #expect(model.quantised.count > 90 && model.plain.count >= 4)
+      for (names, isExcluded) in [(model.quantised, false), (model.plain, true)] {
+        for name in names {
+          #expect(BaseQuantisation.isExcluded("model.diffusion_model.\(name)") == isExcluded, "\(name)")
+        }
+      }
+    }
+  }
+
+  @Test(arguments: BaseQuantisation.allCases)
+  func `What there is not is refused by name`(_ base: BaseQuantisation) throws {
+    guard ![.int8, .float8].contains(base) else {
+      _ = try base.storage()
+      return
+    }
+    let error = #expect(throws: UnsupportedQuantisation.self) { try base.storage() }
+    #expect(error?.description.contains("\(base.rawValue) is not supported; use int8-quanto") == true)
+  }
+
+  /// Against the same model with the rounded numbers as plain weights.
+  @Test(arguments: [BaseQuantisation.int8, .float8], ActivationPolicy.allCases)
+  func `LoRA on a base in eight bits is LoRA on its numbers`(
+    _ base: BaseQuantisation, _ activations: ActivationPolicy
+  ) throws {
+    let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
+    // The rounded numbers as a file.
+    let numbers = checkpoint.weights(dtype: .float32, storage: try base.storage())
+    let tensors = try checkpoint.source.keys.map { key -> (key: String, tensor: Tensor) in
+      let stored = try checkpoint.source.tensor(key)
+      let isLayer = key.hasPrefix("model.diffusion_model.") && key.hasSuffix(".weight") && stored.rank == 2
+      let path = String(key.dropLast(".weight".count))
+      guard isLayer, !key.contains("connector"), !BaseQuantisation.isExcluded(path) else {
+        return (key, stored)
+      }
+      return (key, try Linear(numbers / path, bias: false).weight)
+    }
+    let path = fixture.path("rounded.safetensors")
+    try writeSafetensors(tensors, metadata: checkpoint.source.metadata, to: path)
+
+    func run(_ checkpoint: Checkpoint, _ storage: WeightStorage) throws -> (Tensor, [String: Tensor]) {
+      let transformer = try checkpoint.transformer(
+        dtype: .float32,
+        freshAdapters: FreshAdapters(
+          targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2, generator: Generator(seed: 1)),
+        storage: storage)
+      let random = try Generator(seed: 4)
+      try withoutGrad {
+        for parameter in transformer.parameters where parameter.key.hasSuffix("lora_B.weight") {
+          _ = try parameter.tensor.copy_(random.normal(parameter.tensor.shape) * 0.2)
+        }
+      }
+      let plan = ExecutionPlan(blocks: transformer.configuration.blocks, activations: activations)
+      return try TrainingStep(transformer: transformer, plan: plan)(TrainingFixture.example("joint"))
+    }
+    let (loss, gradients) = try run(checkpoint, base.storage())
+    let (wantedLoss, wanted) = try run(Checkpoint(path: path), .asStored)
+    try TrainingFixture.expectEqual(loss, wantedLoss, within: 1e-5, "loss")
+    #expect(gradients.count == wanted.count)
+    for (key, gradient) in gradients {
+      try TrainingFixture.expectEqual(gradient, #require(wanted[key]), within: 5e-5, key)
+    }
+  }
+
+  /// The books count the whole process, so this runs in one of its own.
+  @Test func `A layer in eight bits holds a byte a weight, in the graph too`() async throws {
+    await #expect(processExitsWith: .success) {
+      let (outputs, inputs) = (512, 768)
+      let path = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).safetensors").path
+      let random = try Generator(seed: 1)
+      try writeSafetensors(
+        [("l.weight", random.normal([outputs, inputs]).to(.bfloat16))], to: path)
+      let root = Weights(
+        try SafetensorsFile(path: path), dtype: .bfloat16, storage: try BaseQuantisation.int8.storage())
+      let x = try random.normal([1, 4, inputs]).to(.bfloat16).asLeaf()
+      let before = try Device.cpu.memory().liveBytes
+      let layer = try Linear(root / "l", bias: false)
+      let built = try Device.cpu.memory().liveBytes
+      // A byte a weight, four a row.
+      #expect(built - before == outputs * inputs + 4 * outputs)
+      let y = try layer(x)
+      let run = try Device.cpu.memory().liveBytes
+      #expect(run - built < 64 * outputs, "the graph does not hold the expanded matrix")
+      #expect(try grad(of: [y], wrt: [x], gradOutputs: [Tensor.ones(y.shape, dtype: y.dtype)])[0] != nil)
+      try FileManager.default.removeItem(atPath: path)
+    }
+  }
+}

@@ -1,0 +1,48 @@
+import Foundation
+import NN
+import TensorFiles
+import Testing
+import Torch
+
+@testable import LTX
+
+/// What Tests/Oracles recorded of training: `Fixtures/training`.
+enum TrainingFixture {
+  static func path(_ name: String) -> String { "\(LoRAFixture.root)/training/\(name)" }
+
+  static func tensors(_ name: String) throws -> SafetensorsFile {
+    try SafetensorsFile(path: path("\(name).safetensors"))
+  }
+
+  static func json<Value: Decodable>(_ name: String, _ type: Value.Type) throws -> Value {
+    try JSONDecoder().decode(type, from: Data(contentsOf: URL(fileURLWithPath: path("\(name).json"))))
+  }
+
+  /// A stream of a recorded step; nil where the step is without it.
+  static func stream(_ name: String, _ inputs: SafetensorsFile) throws -> TrainingExample.Stream? {
+    guard inputs.contains("\(name).latent") else { return nil }
+    func get(_ part: String) throws -> Tensor { try inputs.tensor("\(name).\(part)") }
+    let hasTarget = inputs.contains("\(name).target")
+    return TrainingExample.Stream(
+      modality: Modality(
+        latent: try get("latent"), timesteps: try get("timesteps"), sigma: try get("sigma"),
+        positions: try get("positions"), context: try get("context")),
+      target: hasTarget ? try get("target") : nil, lossMask: hasTarget ? try get("loss_mask") : nil)
+  }
+
+  static func example(_ name: String) throws -> TrainingExample {
+    let inputs = try tensors("\(name).inputs")
+    return TrainingExample(video: try stream("video", inputs), audio: try stream("audio", inputs))
+  }
+
+  /// The largest difference, relative to the largest wanted number.
+  static func expectEqual(
+    _ got: Tensor?, _ want: Tensor, within tolerance: Double, _ name: String = "",
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let got = try #require(got, "\(name) is missing", sourceLocation: sourceLocation)
+    #expect(got.shape == want.shape, "\(name)", sourceLocation: sourceLocation)
+    let distance = try LoRAFixture.distance(got, want)
+    #expect(distance <= tolerance, "\(name)", sourceLocation: sourceLocation)
+  }
+}

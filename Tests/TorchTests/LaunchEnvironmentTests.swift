@@ -1,0 +1,85 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Torch
+
+/// What launchers set in the environment.
+@Suite struct LaunchEnvironmentTests {
+  @Test func `No launcher, one process`() throws {
+    #expect(try ProcessRanks(environment: ["PATH": "/bin"]) == nil)
+    #expect(try ProcessGroup.fromEnvironment(["PATH": "/bin"]) == nil)
+    // A group of one needs no place to meet.
+    let group = try #require(try ProcessGroup.fromEnvironment(["RANK": "0", "WORLD_SIZE": "1"]))
+    #expect(group === ProcessGroup.single)
+  }
+
+  @Test func `Ranks of torchrun and Slurm`() throws {
+    let torchrun = ["RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"]
+    let slurm = ["SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"]
+    #expect(
+      try ProcessRanks(environment: torchrun) == ProcessRanks(rank: 5, worldSize: 8, localRank: 1))
+    #expect(try ProcessRanks(environment: slurm) == ProcessRanks(rank: 3, worldSize: 4, localRank: 1))
+    // torchrun inside of a job
+    #expect(try ProcessRanks(environment: slurm.merging(torchrun) { $1 })?.rank == 5)
+    // A job's own number of tasks counts less than the step's.
+    #expect(
+      try ProcessRanks(environment: slurm.merging(["SLURM_STEP_NUM_TASKS": "16"]) { $1 })?.worldSize == 16)
+    #expect(try ProcessRanks(environment: slurm.merging(["SLURM_JOB_ID": "7"]) { $1 }) == nil, "a job script")
+  }
+
+  @Test(arguments: [
+    (["RANK": "2", "WORLD_SIZE": "2"], "RANK", "from 0 to 1"),
+    (["RANK": "-1", "WORLD_SIZE": "2"], "RANK", "from 0 to 1"),
+    (["RANK": "x", "WORLD_SIZE": "2"], "RANK", "says RANK=x"),
+    (["RANK": "0", "WORLD_SIZE": "0"], "WORLD_SIZE", "from 1 up"),
+    (["RANK": "0", "WORLD_SIZE": "99999999999999999999"], "WORLD_SIZE", "from 1 up"),
+    (["RANK": "0"], "WORLD_SIZE", "lacks WORLD_SIZE"),
+    (["WORLD_SIZE": "2"], "RANK", "lacks RANK"),
+    (["RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "gpu"], "LOCAL_RANK", "says LOCAL_RANK=gpu"),
+    (["SLURM_PROCID": "4", "SLURM_NTASKS": "4"], "SLURM_PROCID", "below SLURM_NTASKS=4"),
+    (["RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "29500"], "MASTER_ADDR", "lacks MASTER_ADDR"),
+    (["RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a"], "MASTER_PORT", "lacks MASTER_PORT"),
+    (["RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "", "MASTER_PORT": "1"], "MASTER_ADDR", "127.0.0.1"),
+    (
+      ["RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "65536"], "MASTER_PORT",
+      "from 1 to 65535"
+    ),
+    (["SLURM_PROCID": "1", "SLURM_NTASKS": "4"], "MASTER_ADDR", "scontrol show hostnames"),
+  ])
+  func `What makes no sense is named`(
+    environment: [String: String], variable: String, text: String
+  ) throws {
+    let error = #expect(throws: LaunchError.self) { try ProcessGroup.fromEnvironment(environment) }
+    #expect(error?.variable == variable)
+    #expect("\(try #require(error))".contains(text))
+  }
+
+  @Test func `Where torchrun serves the store, rank 0 connects to it`() throws {
+    let agent = try RendezvousStore(
+      Rendezvous(host: "127.0.0.1", port: 0), ranks: ProcessRanks(rank: 0, worldSize: 2, localRank: 0),
+      timeout: .seconds(300))
+    let sums = Mutex([Int: [Double]]())
+    DispatchQueue.concurrentPerform(iterations: 2) { rank in
+      do {
+        let group = try ProcessGroup.fromEnvironment([
+          "RANK": "\(rank)", "WORLD_SIZE": "2", "LOCAL_RANK": "\(rank)", "MASTER_ADDR": "127.0.0.1",
+          "MASTER_PORT": "\(agent.place.port)", "TORCHELASTIC_USE_AGENT_STORE": "True",
+          "TORCHELASTIC_RESTART_COUNT": "1",
+        ])
+        let sum = try #require(group).allReduce([Double(rank + 1)])
+        sums.withLock { $0[rank] = sum }
+      } catch {
+        Issue.record(error)
+      }
+    }
+    #expect(sums.withLock { $0 } == [0: [3], 1: [3]])
+  }
+
+  @Test func `Times are milliseconds, none of them endless`() {
+    #expect(Duration.seconds(1.5).milliseconds == 1500)
+    #expect(Duration.zero.milliseconds == 1)
+    #expect(Duration.seconds(-3).milliseconds == 1)
+    #expect(Duration.seconds(Int64.max).milliseconds == 31_536_000_000)
+  }
+}

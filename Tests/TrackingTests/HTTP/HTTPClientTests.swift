@@ -1,0 +1,206 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Tracking
+
+@Suite struct HTTPClientTests {
+  private let folder = TemporaryFolder()
+
+  private func client(_ environment: [String: String] = [:]) throws -> HTTPClient {
+    try HTTPClient(environment: environment)
+  }
+
+  private func echo() throws -> LocalServer {
+    try LocalServer { request in
+      var headers = ["X-Method": request.method, "X-Target": request.target]
+      headers["X-Mine"] = request.headers["mine"]
+      headers["X-Encoding"] = request.headers["transfer-encoding"]
+      return .init(headers: headers, body: request.body)
+    }
+  }
+
+  @Test(arguments: ["POST", "PUT"], [0, 1, 70_000, 3_000_000])
+  func bodiesArriveWholeWithTheirLength(method: String, count: Int) throws {
+    let server = try echo()
+    let data = Data((0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 ^ $0 >> 8) })
+    let path = folder.path + "/body"
+    try (Data("before".utf8) + data + Data("after".utf8)).write(to: URL(fileURLWithPath: path))
+    for body in [HTTPRequest.Body.bytes(data), .file(path: path, range: 6..<6 + count)] {
+      let response = try client().send(
+        HTTPRequest(method: method, url: server.address + "/a?b=c", headers: [("Mine", "yes")], body: body))
+      #expect(response.status == 200)
+      #expect(response.body == data)
+      #expect(response.headers["x-method"] == method)
+      #expect(response.headers["x-target"] == "/a?b=c")
+      #expect(response.headers["x-mine"] == "yes")
+      // Stores of files want a length; they take no chunks.
+      #expect(response.headers["x-encoding"] == nil)
+    }
+  }
+
+  @Test func aClientIsUsedForOneRequestAfterAnother() throws {
+    let server = try echo()
+    let client = try self.client()
+    let posted = try client.send(.post(server.address, json: ["a": [1, 2.5.json, nil]]))
+    #expect(try JSON(posted.body) == ["a": [1, .number(2.5), nil]])
+    let got = try client.send(HTTPRequest(url: server.address))
+    #expect(got.headers["x-method"] == "GET")
+    #expect(got.body.isEmpty)
+  }
+
+  @Test func aRedirectKeepsMethodAndBodyAndTakesNoCredentialsElsewhere() throws {
+    let seen = Mutex<[String?]>([])
+    let other = try LocalServer { request in
+      seen.withLock { $0.append(request.headers["authorization"]) }
+      return .init(headers: ["X-Method": request.method], body: request.body)
+    }
+    let target = "http://localhost:\(other.port)/"
+    let first = try LocalServer { _ in
+      .init(status: 307, headers: ["Location": target], body: Data("moved".utf8))
+    }
+    let response = try client().send(
+      HTTPRequest(
+        method: "POST", url: first.address, headers: [("Authorization", "secret")],
+        body: .bytes(Data("body".utf8))))
+    #expect(response.status == 200)
+    #expect(response.body == Data("body".utf8))
+    #expect(response.headers["x-method"] == "POST")
+    #expect(seen.withLock { $0 } == [nil])
+  }
+
+  @Test func redirectsToFilesAreRefused() throws {
+    let server = try LocalServer { _ in .init(status: 302, headers: ["Location": "file:///etc/passwd"]) }
+    let failure = #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }
+    #expect(failure?.kind == .unusable)
+  }
+
+  @Test(arguments: ["file:///etc/passwd", "ftp://127.0.0.1/", "no address", ""])
+  func otherAddressesAreRefused(url: String) throws {
+    let failure = #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: url)) }
+    #expect(failure?.kind == .unusable)
+  }
+
+  @Test func failuresToldApart() throws {
+    let server = try LocalServer { _ in nil }
+    #expect(
+      #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }?.kind
+        == .connection)
+    server.stop()
+    #expect(
+      #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }?.kind
+        == .connection)
+    let missing = HTTPRequest(
+      method: "PUT", url: server.address, body: .file(path: folder.path + "/nothing", range: 0..<1))
+    #expect(#expect(throws: HTTPFailure.self) { try client().send(missing) }?.kind == .unusable)
+  }
+
+  @Test func aFileThatBecameShorterIsNamed() throws {
+    let server = try echo()
+    let path = folder.path + "/short"
+    try Data("abc".utf8).write(to: URL(fileURLWithPath: path))
+    let request = HTTPRequest(method: "PUT", url: server.address, body: .file(path: path, range: 0..<10))
+    let failure = #expect(throws: HTTPFailure.self) { try client().send(request) }
+    #expect(failure?.problem == "\(path) has become shorter while it was sent")
+    #expect(failure?.kind == .unusable)
+  }
+
+  @Test func slowAnswersEndAtTheLimitOrWhenCancelled() throws {
+    let server = try LocalServer { _ in
+      Thread.sleep(forTimeInterval: 5)
+      return .init()
+    }
+    let begin = Date()
+    let request = HTTPRequest(url: server.address, timeLimit: 0.2)
+    #expect(#expect(throws: HTTPFailure.self) { try client().send(request) }?.kind == .connection)
+    let other = try client()
+    DispatchQueue.global().asyncAfter(deadline: .now() + 0.2) { other.cancel() }
+    #expect(
+      #expect(throws: HTTPFailure.self) { try other.send(HTTPRequest(url: server.address)) }?.kind
+        == .cancelled)
+    #expect(Date().timeIntervalSince(begin) < 4)
+  }
+
+  /// A certificate that nobody vouches for is refused, unless `SSL_CERT_FILE` names it.
+  @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/openssl"), "there is no openssl"))
+  func certificatesAreVerified() throws {
+    let (key, certificate) = (folder.path + "/key.pem", folder.path + "/cert.pem")
+    let making = try Self.openssl([
+      "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+      "-subj",
+      "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+    ])
+    making.waitUntilExit()
+    try #require(making.terminationStatus == 0)
+    // A free port: of a server that is gone.
+    let port = try LocalServer { _ in nil }.port
+    let server = try Self.openssl([
+      "s_server", "-key", key, "-cert", certificate, "-accept", "\(port)", "-www",
+    ])
+    defer { server.terminate() }
+    let trusting = try client(["SSL_CERT_FILE": certificate])
+    var response: HTTPResponse?
+    for _ in 0..<50 where response == nil {
+      response = try? trusting.send(HTTPRequest(url: "https://localhost:\(port)/"))  // it may not listen yet
+      if response == nil { Thread.sleep(forTimeInterval: 0.1) }
+    }
+    #expect(response?.status == 200)
+    let stranger = #expect(throws: HTTPFailure.self) {
+      try client().send(HTTPRequest(url: "https://localhost:\(port)/"))
+    }
+    #expect(stranger?.kind == .certificate)
+    // Another name than the certificate's.
+    let impostor = #expect(throws: HTTPFailure.self) {
+      try trusting.send(HTTPRequest(url: "https://127.0.0.1:\(port)/"))
+    }
+    #expect(impostor?.kind == .certificate)
+  }
+
+  private static func openssl(_ arguments: [String]) throws -> Process {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
+    process.arguments = arguments
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    return process
+  }
+
+  // MARK: Retries
+
+  @Test(
+    arguments: [
+      ([500, 503, 200], 200, 3), ([429, 404], 404, 2), ([200], 200, 1), ([401, 200], 401, 1),
+      ([500, 500, 500, 200], 500, 3), ([0, 0, 201], 201, 3),
+    ] as [([Int], Int, Int)])
+  func retries(statuses: [Int], result: Int, tries: Int) throws {
+    let left = Mutex(statuses)
+    let server = try LocalServer { _ in
+      let status = left.withLock { $0.isEmpty ? 200 : $0.removeFirst() }
+      return status == 0 ? nil : .init(status: status)
+    }
+    let response = try RetryPolicy(delays: [0.01, 0.01]).send(
+      HTTPRequest(url: server.address), with: client())
+    #expect(response.status == result)
+    #expect(left.withLock { $0.count } == statuses.count - tries)
+  }
+
+  @Test func aBusyServerIsGivenTheTimeThatItAsksFor() throws {
+    let left = Mutex(1)
+    let server = try LocalServer { _ in
+      left.withLock { count in
+        count -= 1
+        return count == 0 ? .init(status: 429, headers: ["Retry-After": "1"]) : .init()
+      }
+    }
+    let begin = Date()
+    #expect(
+      try RetryPolicy(delays: [0.01]).send(HTTPRequest(url: server.address), with: client()).status == 200)
+    #expect(Date().timeIntervalSince(begin) >= 1)
+  }
+}
+
+extension Double {
+  fileprivate var json: JSON { .number(self) }
+}

@@ -1,0 +1,268 @@
+import Foundation
+import Media
+import Synchronization
+
+@testable import Tracking
+
+/// The Hub's endpoints that an upload uses, in memory. `HubUploaderTests` lets the real client speak with it too.
+final class HubStandIn: Sendable {
+  struct Commit: Sendable {
+    let summary: String
+    let paths: [String]
+  }
+
+  struct Repository: Sendable {
+    var isPrivate = false
+    /// As the Hub would give them out.
+    var files: [String: Data] = [:]
+    var commits: [Commit] = []
+  }
+
+  struct Behaviour: Sendable {
+    /// Larger files are sent in parts of this size.
+    var partSize: Int?
+    /// `whoami-v2`'s `auth.accessToken`.
+    var accessToken: JSON = ["role": "write", "displayName": "t"]
+    /// Status of the next requests, before they are looked at.
+    var statuses: [Int] = []
+    var ignored: Set<String> = []
+    var refusesObjects = false
+    var refusesCommit = false
+    var namesNoETag = false
+    /// The name space that the token may make repositories in, besides its own.
+    var organisation = "films"
+  }
+
+  static let token = "hf_AbCdEfGh"
+  static let owner = "somebody"
+
+  private struct State {
+    var repositories: [String: Repository] = [:]
+    var behaviour: Behaviour
+    /// Uploaded objects by SHA-256.
+    var objects: [String: Data] = [:]
+    var parts: [String: [Int: Data]] = [:]
+    var verified: Set<String> = []
+    var requests: [String] = []
+    var leakedToken = false
+  }
+
+  private let state: Mutex<State>
+  private let box: Mutex<(hub: LocalServer?, storage: LocalServer?)> = Mutex((nil, nil))
+
+  init(_ behaviour: Behaviour = Behaviour()) throws {
+    state = Mutex(State(behaviour: behaviour))
+    let hub = try LocalServer { [weak self] request in self?.answer(request) }
+    let storage = try LocalServer { [weak self] request in self?.store(request) }
+    box.withLock { $0 = (hub, storage) }
+  }
+
+  var address: String { box.withLock { $0.hub?.address ?? "" } }
+  private var storage: String { box.withLock { $0.storage?.address ?? "" } }
+  func stop() { box.withLock { $0.hub?.stop() } }
+  func repository(_ name: String) -> Repository? { state.withLock { $0.repositories[name] } }
+  func add(_ name: String) { state.withLock { $0.repositories[name] = Repository() } }
+  /// `METHOD path` in order.
+  var requests: [String] { state.withLock { $0.requests } }
+  /// Whether the storage, which belongs to others, was given the token.
+  var hasLeakedToken: Bool { state.withLock { $0.leakedToken } }
+
+  private func answer(_ request: LocalServer.Request) -> LocalServer.Response? {
+    let status = state.withLock { state in
+      state.requests.append("\(request.method) \(request.path)")
+      return state.behaviour.statuses.isEmpty ? 200 : state.behaviour.statuses.removeFirst()
+    }
+    guard status == 200 else { return .json("{}", status: status) }
+    let parts = request.path.split(separator: "/").map(String.init)
+    // As at the Hub, what completes a multipart upload has a signature in its address.
+    if request.method == "POST", parts.first == "complete", parts.count == 2 {
+      return complete(parts[1], request)
+    }
+    guard request.headers["authorization"] == "Bearer \(Self.token)" else {
+      return .json(#"{"error": "Invalid username or password."}"#, status: 401)
+    }
+    let behaviour = state.withLock { $0.behaviour }
+    switch (request.method, parts.first, parts.dropFirst().first) {
+    case ("POST", "api", "validate-yaml"):
+      guard let card = try? JSON(request.body), let text = card["content"]?.string,
+        card["repoType"] == "model"
+      else {
+        return .json("{}", status: 400)
+      }
+      guard !text.contains("refuse me") else {
+        return .json(#"{"errors": [{"message": "\"base_model\" is no model"}], "warnings": []}"#, status: 400)
+      }
+      return respond(["errors": [], "warnings": []])
+    case ("GET", "api", "whoami-v2"):
+      return respond([
+        "type": "user", "name": .string(Self.owner), "orgs": [["name": .string(behaviour.organisation)]],
+        "auth": ["type": "access_token", "accessToken": behaviour.accessToken],
+      ])
+    case ("POST", "api", "repos"): return make(request, behaviour)
+    case (_, "api", "models") where parts.count >= 4: return model(request, parts, behaviour)
+    case ("POST", _, _) where parts.suffix(3) == ["lfs", "objects", "batch"]: return batch(request, behaviour)
+    case ("POST", "verify", let object?):
+      let isThere = state.withLock { state in
+        state.verified.insert(object)
+        return state.objects[object].map { Int64($0.count) } == (try? JSON(request.body))?["size"]?.integer
+      }
+      return .json("{}", status: isThere ? 200 : 404)
+    default: return .json("{}", status: 404)
+    }
+  }
+
+  private func make(_ request: LocalServer.Request, _ behaviour: Behaviour) -> LocalServer.Response? {
+    guard let body = try? JSON(request.body), let name = body["name"]?.string else {
+      return .json("{}", status: 400)
+    }
+    let owner = body["organization"]?.string ?? Self.owner
+    let full = "\(owner)/\(name)"
+    guard owner == Self.owner || owner == behaviour.organisation else {
+      return .json(
+        #"{"error": "You don't have the rights to create a model under the namespace"}"#, status: 403)
+    }
+    let isNew = state.withLock { state in
+      guard state.repositories[full] == nil else { return false }
+      state.repositories[full] = Repository(isPrivate: body["visibility"] == "private")
+      return true
+    }
+    guard isNew else {
+      return .json(
+        #"{"error": "You already created this model repo", "url": "\#(address)/\#(full)"}"#, status: 409)
+    }
+    return respond(["url": .string("\(address)/\(full)"), "name": .string(full)])
+  }
+
+  private func model(_ request: LocalServer.Request, _ parts: [String], _ behaviour: Behaviour) -> LocalServer
+    .Response?
+  {
+    let name = "\(parts[2])/\(parts[3])"
+    guard repository(name) != nil else { return .json(#"{"error": "Repository not found"}"#, status: 404) }
+    switch parts.dropFirst(4).first {
+    case "preupload":
+      let files = ((try? JSON(request.body))?["files"]?.array ?? []).map { file -> JSON in
+        let path = file["path"]?.string ?? ""
+        let isLarge =
+          [".safetensors", ".mp4"].contains { path.hasSuffix($0) } || file["size"]?.integer ?? 0 > 10_000_000
+        return [
+          "path": .string(path), "uploadMode": isLarge ? "lfs" : "regular",
+          "shouldIgnore": .bool(behaviour.ignored.contains(path)), "oid": nil,
+        ]
+      }
+      return respond(["files": .array(files)])
+    case "commit":
+      guard !behaviour.refusesCommit else {
+        return LocalServer.Response(
+          status: 400, headers: ["X-Error-Message": "Invalid metadata in README.md."], body: Data("{}".utf8))
+      }
+      return commit(request, name)
+    case nil: return respond(["id": .string(name), "modelId": .string(name), "siblings": []])
+    default: return .json("{}", status: 404)
+    }
+  }
+
+  private func commit(_ request: LocalServer.Request, _ name: String) -> LocalServer.Response? {
+    let lines = request.body.split(separator: 0x0A).compactMap { try? JSON(Data($0)) }
+    guard request.headers["content-type"] == "application/x-ndjson", lines.first?["key"] == "header",
+      let summary = lines.first?["value"]?["summary"]?.string
+    else { return .json("{}", status: 400) }
+    let isDone = state.withLock { state in
+      var files: [String: Data] = [:]
+      for line in lines.dropFirst() {
+        guard let value = line["value"], let path = value["path"]?.string else { return false }
+        switch line["key"]?.string {
+        case "file":
+          guard value["encoding"] == "base64", let data = Data(base64Encoded: value["content"]?.string ?? "?")
+          else {
+            return false
+          }
+          files[path] = data
+        case "lfsFile":
+          guard value["algo"] == "sha256", let data = state.objects[value["oid"]?.string ?? ""],
+            value["size"]?.integer == Int64(data.count)
+          else { return false }
+          files[path] = data
+        default: return false
+        }
+      }
+      state.repositories[name]?.files.merge(files) { $1 }
+      state.repositories[name]?.commits.append(Commit(summary: summary, paths: files.keys.sorted()))
+      return true
+    }
+    guard isDone else { return .json(#"{"error": "bad commit"}"#, status: 400) }
+    return respond([
+      "success": true, "commitOid": "0123abcd", "commitUrl": .string("\(address)/\(name)/commit/0123abcd"),
+    ])
+  }
+
+  // MARK: Large files
+
+  private func batch(_ request: LocalServer.Request, _ behaviour: Behaviour) -> LocalServer.Response? {
+    guard let body = try? JSON(request.body), body["hash_algo"] == "sha256",
+      request.headers["content-type"] == "application/vnd.git-lfs+json"
+    else { return .json("{}", status: 400) }
+    let objects = (body["objects"]?.array ?? []).map { object -> JSON in
+      let (sha256, size) = (object["oid"]?.string ?? "", Int(object["size"]?.integer ?? 0))
+      var answer: [String: JSON] = ["oid": .string(sha256), "size": .integer(Int64(size))]
+      if behaviour.refusesObjects {
+        answer["error"] = ["code": 413, "message": "your storage is full"]
+      } else if state.withLock({ $0.objects[sha256] == nil }) {
+        var upload: [String: JSON] = ["href": .string("\(storage)/put/\(sha256)")]
+        if let partSize = behaviour.partSize, size > partSize {
+          var header: [String: JSON] = ["chunk_size": .string(String(partSize))]
+          for number in 1...(size + partSize - 1) / partSize {
+            header[String(number)] = .string("\(storage)/part/\(sha256)/\(number)")
+          }
+          upload = ["href": .string("\(address)/complete/\(sha256)"), "header": .object(header)]
+        }
+        answer["actions"] = [
+          "upload": .object(upload), "verify": ["href": .string("\(address)/verify/\(sha256)")],
+        ]
+      }
+      return .object(answer)
+    }
+    return respond([
+      "transfer": behaviour.partSize == nil ? "basic" : "multipart", "objects": .array(objects),
+    ])
+  }
+
+  private func complete(_ object: String, _ request: LocalServer.Request) -> LocalServer.Response? {
+    let listed = ((try? JSON(request.body))?["parts"]?.array ?? []).compactMap { part in
+      part["partNumber"]?.integer.map { (number: Int($0), tag: part["etag"]?.string) }
+    }
+    let isWhole = state.withLock { state in
+      let parts = state.parts[object] ?? [:]
+      let data = parts.sorted { $0.key < $1.key }.reduce(Data()) { $0 + $1.value }
+      guard listed.map(\.number) == parts.keys.sorted(),
+        listed.allSatisfy({ $0.tag == "\"tag\($0.number)\"" }),
+        (try? FileDigest.sha256(of: data)) == object
+      else { return false }
+      state.objects[object] = data
+      return true
+    }
+    return .json("{}", status: isWhole ? 200 : 400)
+  }
+
+  private func store(_ request: LocalServer.Request) -> LocalServer.Response? {
+    let parts = request.path.split(separator: "/").map(String.init)
+    if request.headers["authorization"] != nil { state.withLock { $0.leakedToken = true } }
+    guard request.method == "PUT", request.headers["content-length"] != nil else {
+      return .json("{}", status: 411)
+    }
+    if parts.count == 3, parts[0] == "part", let number = Int(parts[2]) {
+      state.withLock { $0.parts[parts[1], default: [:]][number] = request.body }
+      let hasTag = state.withLock { !$0.behaviour.namesNoETag }
+      return LocalServer.Response(headers: hasTag ? ["ETag": "\"tag\(number)\""] : [:])
+    }
+    guard parts.count == 2, parts[0] == "put", (try? FileDigest.sha256(of: request.body)) == parts[1] else {
+      return .json("{}", status: 400)
+    }
+    state.withLock { $0.objects[parts[1]] = request.body }
+    return LocalServer.Response()
+  }
+
+  private func respond(_ body: JSON) -> LocalServer.Response {
+    guard let text = try? body.text() else { return .json("{}", status: 500) }
+    return .json(text)
+  }
+}

@@ -1,0 +1,56 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Training
+
+@Suite struct LaunchPlanTests {
+  @Test func `Each process is told its ranks, and what torchrun tells it`() throws {
+    let plan = try LaunchPlan(
+      command: ["sh", "-c", "x"], processesPerNode: 4, nodes: 2, nodeRank: 1, masterHost: "node0")
+    #expect(plan.executable.hasSuffix("/sh"))
+    #expect(plan.arguments == ["-c", "x"])
+    #expect(plan.ranks == 4..<8)
+    let base = ["HOME": "/h", "RANK": "9", "TORCHELASTIC_USE_AGENT_STORE": "True"]
+    #expect(
+      plan.environment(of: 6, base: base, processors: 10) == [
+        "HOME": "/h", "RANK": "6", "WORLD_SIZE": "8", "LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "4",
+        "GROUP_RANK": "1", "MASTER_ADDR": "node0", "MASTER_PORT": "29500", "OMP_NUM_THREADS": "2",
+      ])
+    #expect(
+      plan.environment(of: 6, base: ["OMP_NUM_THREADS": "7"], processors: 10)["OMP_NUM_THREADS"] == "7")
+  }
+
+  @Test func `One machine takes a free port, and one process all cores`() throws {
+    let plan = try LaunchPlan(command: ["/bin/sh"], processesPerNode: 1)
+    let environment = plan.environment(of: 0, base: [:], processors: 8)
+    #expect(environment["MASTER_ADDR"] == "127.0.0.1")
+    #expect((1024...65535).contains(try #require(Int(environment["MASTER_PORT"] ?? ""))))
+    #expect(environment["OMP_NUM_THREADS"] == nil)
+    #expect(try LaunchPlan(command: ["/bin/sh"], processesPerNode: 1, masterPort: 4000).masterPort == 4000)
+  }
+
+  @Test func `What can't be launched is refused`() throws {
+    let scratch = try ScratchFolder()
+    let text = try scratch.write("not a program", to: "text.txt")
+    func problem(
+      _ command: [String] = ["/bin/sh"], _ processes: Int = 2, nodes: Int = 1, nodeRank: Int = 0,
+      host: String? = nil, port: Int? = nil
+    ) -> String {
+      message {
+        _ = try LaunchPlan(
+          command: command, processesPerNode: processes, nodes: nodes, nodeRank: nodeRank, masterHost: host,
+          masterPort: port, searchPath: "/nonexistent:\(scratch.path)")
+      }
+    }
+    #expect(problem([]).contains("no command"))
+    #expect(problem(["sh"]).contains("nor is it in PATH"))
+    #expect(problem([text]).contains("text.txt is not a program that can be run"))
+    #expect(problem([scratch.path]).contains("is not a program"), "a folder")
+    #expect(problem(["/bin/sh"], 0).contains("--nproc-per-node"))
+    #expect(problem(nodes: 0).contains("--nnodes"))
+    #expect(problem(nodes: 2, nodeRank: 2, host: "a").contains("--node-rank must be below"))
+    #expect(problem(nodes: 2).contains("--master-addr"))
+    #expect(problem(port: 70000).contains("--master-port"))
+  }
+}

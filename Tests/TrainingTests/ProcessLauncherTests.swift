@@ -1,0 +1,39 @@
+import Foundation
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Training
+
+/// What can't be seen through `ltx launch`, which `LaunchCommandTests` run.
+@Suite struct ProcessLauncherTests {
+  @Test func `Who does not end when asked is killed, with what it has started`() throws {
+    let scratch = try ScratchFolder()
+    let notes = Mutex([String]())
+    let script = """
+      if [ $RANK = 1 ]; then
+        while ! [ -e \(scratch.file("ready")) ]; do sleep 0.05; done
+        exit 3
+      fi
+      trap '' TERM; touch \(scratch.file("ready")); while :; do sleep 0.1; done
+      """
+    let launcher = ProcessLauncher(
+      try LaunchPlan(command: ["/bin/sh", "-c", script], processesPerNode: 2), gracePeriod: .seconds(1),
+      notify: { note in notes.withLock { $0.append(note) } })
+    #expect(try launcher.run() == 3)
+    #expect(
+      notes.withLock { $0 } == [
+        "rank 1 failed with status 3; the others are ended", "killed, since they did not end: rank 0",
+      ])
+  }
+
+  @Test func `A program that can't be started after all is an error`() throws {
+    let scratch = try ScratchFolder()
+    // A script whose interpreter is missing: executable, and yet not to be run.
+    let path = try scratch.write("#!/no/such/interpreter\n", to: "script")
+    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
+    let launcher = ProcessLauncher(
+      try LaunchPlan(command: [path], processesPerNode: 2), notify: { Issue.record("\($0)") })
+    #expect(throws: (any Error).self) { try launcher.run() }
+  }
+}
