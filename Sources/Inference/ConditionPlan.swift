@@ -65,7 +65,10 @@ struct ConditionPlan {
     }
     if case .sound(let path, let start)? = givenSound { try checkSound(path, start, &notes) }
     if let givenSound {
-      sounds = [GenerationStage.SoundEncoding(condition: givenSound, grid: grid, seconds: size.seconds)]
+      sounds = [
+        GenerationStage.SoundEncoding(
+          condition: givenSound, grid: grid, seconds: size.seconds, framing: request.framing)
+      ]
       return
     }
     for condition in request.conditions {
@@ -84,7 +87,8 @@ struct ConditionPlan {
       case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .sound, .picture: continue
       }
       sounds.append(
-        GenerationStage.SoundEncoding(condition: condition, grid: grid, seconds: size.seconds))
+        GenerationStage.SoundEncoding(
+          condition: condition, grid: grid, seconds: size.seconds, framing: request.framing))
     }
   }
 

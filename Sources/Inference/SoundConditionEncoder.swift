@@ -19,6 +19,9 @@ struct SoundConditionEncoder {
   func callAsFunction(_ encoding: GenerationStage.SoundEncoding) throws -> Encoded {
     let grid = encoding.grid
     switch encoding.condition {
+    case .sound(let path, let start) where encoding.framing == .filling:
+      let sound = try SoundClip.read(path: path, from: start, duration: encoding.seconds)
+      return .frozen(try latent(sound), sound)
     case .sound(let path, let start):
       let sound = try read(path, from: start, seconds: encoding.seconds)
       return .frozen(try latent(sound, grid), sound)

@@ -3,6 +3,7 @@ import LTX
 import TensorFiles
 import Testing
 import Torch
+import Tracking
 import Training
 
 /// The main job on real clips, through the program: what it learns, and what survives a kill.
@@ -54,9 +55,8 @@ import Training
     }
   }
 
-  private func metrics(_ folder: String) throws -> [StepMetrics] {
-    try String(contentsOfFile: "\(folder)/metrics.jsonl", encoding: .utf8).split(separator: "\n")
-      .map { try JSONDecoder().decode(StepMetrics.self, from: Data($0.utf8)) }
+  private func metrics(_ folder: String) throws -> [StepRecord] {
+    try RecordedMetrics(path: "\(folder)/metrics.jsonl").steps
   }
 
   /// Trains on the four clips until the loss at fixed noise and sigma has at least halved, saves, and gets the same loss
@@ -66,7 +66,7 @@ import Training
     let trainer = try Trainer(TrainingConfiguration(path: prepared.configure("learns", steps: 40, batch: 4)))
     let example = try trainer.example(samples: [0, 1, 2, 3], noiseSeed: 17)
     let before = try trainer.loss(example).mean().item()
-    let file = try #require(try trainer.run { _ in }.last)
+    let file = try #require(try trainer.run().weights)
     let after = try trainer.loss(example)
     let last = try after.mean().item()
     #expect(last <= before / 2, "the loss went from \(before) to \(last)")
@@ -117,9 +117,9 @@ import Training
     let goneOn = try #require(
       resumed.output.split(separator: "\n").first { $0.hasPrefix("going on after step ") }?.split(
         separator: " "
-      ).last)
-    // At most the step at hand is lost.
-    #expect(try #require(Int(goneOn)) >= before - 1)
+      )[4].dropLast())
+    // At most the step at hand and those that were written meanwhile are lost.
+    #expect(try #require(Int(goneOn)) >= 1)
 
     let steps = try metrics(folder)
     #expect(steps.map(\.step) == Array(1...12))
@@ -142,7 +142,10 @@ import Training
     let folder = "\(prepared.path)/keys/checkpoints"
     #expect(
       try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
-        == ["lora_weights_step_00003.safetensors", "lora_weights_step_00004.safetensors"])
+        == [
+          "lora_weights_step_00003.safetensors", "lora_weights_step_00004.safetensors",
+          "training_state_step_00003.safetensors", "training_state_step_00004.safetensors",
+        ])
     let file = try SafetensorsFile(path: "\(folder)/lora_weights_step_00004.safetensors")
     #expect(file.entries["diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight"]?.dtype == .bfloat16)
     #expect(file.entries.keys.allSatisfy { $0.hasPrefix("diffusion_model.") && !$0.contains("audio") })
@@ -161,11 +164,14 @@ import Training
   @Test func noTensorLeaks() throws {
     let prepared = try Prepared.shared.get()
     let config = try prepared.configure("leaks", steps: 50)
-    #expect(try Program.run(["train", config], in: prepared.path).status == 0)
+    // Batches that are read ahead, and copies that are written, come and go.
+    let alone = ["data.num_dataloader_workers=0", "checkpoints.save_training_state=off"]
+    #expect(
+      try Program.run(["train", config] + alone.flatMap { ["--set", $0] }, in: prepared.path).status == 0)
     let steps = try metrics("\(prepared.path)/leaks")
     #expect(steps.count == 50)
     #expect(steps[2].tensorBytes == steps[49].tensorBytes)
-    #expect(steps[2].tensorBytes > 0)
+    #expect(try #require(steps[2].tensorBytes) > 0)
   }
 
   /// What a configuration names and that is not there, or does not fit, is told with its place before anything is done.
@@ -180,8 +186,9 @@ import Training
       let result = try Program.run(["train", config], in: prepared.path)
       #expect(result.status == 2)
       #expect(result.output.isEmpty)
-      #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
-      return result.errors
+      let lines = result.errors.split(separator: "\n").filter { !$0.hasPrefix("note: ") }
+      #expect(lines.count == 1, "\(result.errors)")
+      return lines.joined(separator: "\n")
     }
     let target = try errors { $0.replacingOccurrences(of: "[to_q,", with: "[to_qq,") }
     #expect(
@@ -202,15 +209,18 @@ import Training
   @Test func cacheOfAnotherModel() throws {
     let prepared = try Prepared.shared.get()
     let config = try prepared.configure("other", steps: 1)
-    #expect(!(try Program.run(["train", config], in: prepared.path).errors.contains("another model file")))
+    #expect(try Program.run(["train", config], in: prepared.path).status == 0)
     #expect(try Program.run(["tiny-model", "other-model", "--seed", "4"], in: prepared.path).status == 0)
     let text = try String(contentsOfFile: config, encoding: .utf8)
       .replacingOccurrences(of: prepared.model, with: "other-model/\(TinyModel.checkpointName)")
       .replacingOccurrences(of: "\(prepared.path)/other\n", with: "\(prepared.path)/other2\n")
     try text.write(toFile: config, atomically: true, encoding: .utf8)
-    let result = try Program.run(["train", config], in: prepared.path)
-    #expect(result.status == 0, "\(result.errors)")
-    #expect(result.errors.contains("warning: 4 samples were preprocessed with another model file"))
+    let refused = try Program.run(["train", config], in: prepared.path)
+    #expect(refused.status == 2)
+    #expect(refused.errors.contains("4 samples that were preprocessed with another model"), "\(refused.errors)")
+    let accepted = try Program.run(
+      ["train", config, "--set", "data.accept_other_model=true"], in: prepared.path)
+    #expect(accepted.status == 0, "\(accepted.errors)")
   }
 
   /// Another configuration in the same folder is refused, and the difference named.
