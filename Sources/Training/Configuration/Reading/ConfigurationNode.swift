@@ -32,7 +32,7 @@ struct ConfigurationNode {
 /// Makes nodes of a YAML text.
 struct ConfigurationParser {
   /// Aliases of aliases make much of little text.
-  private static let maximumNodes = 100_000
+  private static let maximumNodes = 20_000
   private static let maximumDepth = 64
 
   /// Whose words the text is.
