@@ -197,7 +197,7 @@ import Training
     let output = try errors { $0.replacingOccurrences(of: "output_dir: ", with: "output_dir: /proc") }
     #expect(output.contains("bad.yaml:9:1: output_dir /proc"), "\(output)")
     let data = try errors { $0.replacingOccurrences(of: "data_root: ", with: "data_root: nowhere") }
-    #expect(data.contains("bad.yaml:8:8: data.preprocessed_data_root nowhere"), "\(data)")
+    #expect(data.contains("bad.yaml:8:8: data.preprocessed_data_root \(prepared.path)/nowhere"), "\(data)")
     let model = try errors {
       $0.replacingOccurrences(
         of: prepared.model, with: "\(prepared.textEncoder)/model-00001-of-00002.safetensors")
@@ -217,7 +217,8 @@ import Training
     try text.write(toFile: config, atomically: true, encoding: .utf8)
     let refused = try Program.run(["train", config], in: prepared.path)
     #expect(refused.status == 2)
-    #expect(refused.errors.contains("4 samples that were preprocessed with another model"), "\(refused.errors)")
+    #expect(
+      refused.errors.contains("4 samples that were preprocessed with another model"), "\(refused.errors)")
     let accepted = try Program.run(
       ["train", config, "--set", "data.accept_other_model=true"], in: prepared.path)
     #expect(accepted.status == 0, "\(accepted.errors)")

@@ -61,7 +61,10 @@ struct ConfigurationParser {
       return try parser.convert(node, depth: 0)
     } catch let error as YamlError {
       let (mark, message) = describe(error)
-      throw parser.problem(mark, "is not valid YAML: \(message)", hasPlace: mark != nil)
+      // libyaml's own limit, which it tells in words for programmers.
+      let isTooDeep = message.hasPrefix("Maximum nesting level")
+      throw parser.problem(
+        mark, isTooDeep ? "is nested too deep" : "is not valid YAML: \(message)", hasPlace: mark != nil)
     }
   }
 
