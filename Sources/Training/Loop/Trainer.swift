@@ -39,6 +39,7 @@ public final class Trainer {
   var skippedInARow = 0
   var lossScale: LossScale?
   var pacing = StatePacing()
+  var hasLostRecords = false
   /// Of Weights & Biases, from an earlier start.
   public internal(set) var trackerRunID: String?
 
