@@ -32,7 +32,7 @@ struct ConfigurationNode {
 /// Makes nodes of a YAML text.
 struct ConfigurationParser {
   /// Aliases of aliases make much of little text.
-  private static let maximumNodes = 100_000
+  private static let maximumNodes = 20_000
   private static let maximumDepth = 64
 
   /// Whose words the text is.
@@ -94,7 +94,8 @@ struct ConfigurationParser {
   }
 
   private func scalar(_ scalar: Node.Scalar) throws -> YAMLScalar {
-    let tag = Self.explicitTag(scalar.tag)
+    // Empty where the text has none.
+    let tag = scalar.tag.description
     switch (tag, scalar.style) {
     case ("", .plain), ("", .any): return YAMLScalar(plain: scalar.string)
     case ("", _), ("tag:yaml.org,2002:str", _), ("!", _): return YAMLScalar(quoted: scalar.string)
@@ -104,9 +105,6 @@ struct ConfigurationParser {
     default: throw problem(scalar.mark, "has the tag \(tag); leave it out")
     }
   }
-
-  /// Empty where the text has none.
-  private static func explicitTag(_ tag: Tag) -> String { tag.description }
 
   private mutating func entries(_ mapping: Node.Mapping, depth: Int) throws -> [ConfigurationNode.Entry] {
     var entries: [ConfigurationNode.Entry] = []
