@@ -84,7 +84,8 @@ struct ConditionPlan {
         try checkSound(path, 0, &notes, condition.option)
         do { _ = try SoundMask(path: mask) } catch { throw GenerationError(.mask, "\(error)") }
       case .soundReference(let path): _ = try reader(path, condition.option)
-      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .sound, .picture: continue
+      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .sound, .picture:
+        continue
       }
       sounds.append(
         GenerationStage.SoundEncoding(
@@ -105,12 +106,14 @@ struct ConditionPlan {
     let duration = try reader(path, condition.option).duration
     if let seconds, !(seconds > 0 && seconds < size.seconds) {
       throw GenerationError(
-        condition.option, "\(path): \(seconds) seconds are not possible; use less than the result's \(size.seconds)")
+        condition.option,
+        "\(path): \(seconds) seconds are not possible; use less than the result's \(size.seconds)")
     }
     if seconds == nil, let duration, duration >= size.seconds {
       throw GenerationError(
         condition.option,
-        "\(path): lasts \(duration) seconds, which leaves nothing to make of \(size.seconds); say how many to use")
+        "\(path): lasts \(duration) seconds, which leaves nothing to make of \(size.seconds); say how many to use"
+      )
     }
   }
 
@@ -198,7 +201,8 @@ struct ConditionPlan {
       guard !grid.cells(of: region).isEmpty else {
         throw fail(
           "rows \(region.top) to \(region.bottom) and columns \(region.left) to \(region.right) hold no cell of "
-            + "\(grid.factors.width)x\(grid.factors.height) pixels of a picture of \(size.width)x\(size.height)")
+            + "\(grid.factors.width)x\(grid.factors.height) pixels of a picture of \(size.width)x\(size.height)"
+        )
       }
     case .reference(let path, let strength, let scale, _):
       let referenceScale = scale.map { (spatial: $0.space, temporal: $0.time) } ?? self.referenceScale

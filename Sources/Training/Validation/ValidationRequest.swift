@@ -31,7 +31,8 @@ struct ValidationRequest {
     let dims = sample.videoDims ?? section.videoDims
     if givesVideo, !section.generateAudio {
       throw fail(
-        "validation.generate_audio", "video_to_audio leaves nothing to generate without sound; set it to true")
+        "validation.generate_audio", "video_to_audio leaves nothing to generate without sound; set it to true"
+      )
     }
     if givesVideo, dims.frames == 1 {
       throw fail(
@@ -39,7 +40,8 @@ struct ValidationRequest {
     }
     if givesAudio, !section.generateVideo {
       throw fail(
-        "validation.generate_video", "audio_to_video leaves nothing to generate without video; set it to true")
+        "validation.generate_video", "audio_to_video leaves nothing to generate without video; set it to true"
+      )
     }
     guard section.generateVideo || section.generateAudio else {
       throw fail("validation.generate_video", "and generate_audio are both false; nothing would be generated")

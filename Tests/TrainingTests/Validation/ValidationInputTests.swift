@@ -26,7 +26,8 @@ import Torch
   }
 
   private func expect(
-    _ c: TrainingConfiguration, _ key: String, _ words: String, sourceLocation: SourceLocation = #_sourceLocation
+    _ c: TrainingConfiguration, _ key: String, _ words: String,
+    sourceLocation: SourceLocation = #_sourceLocation
   ) {
     let found = problems(c)
     #expect(found.map(\.key) == [key], sourceLocation: sourceLocation)
@@ -48,18 +49,21 @@ import Torch
     expect(
       fixture.with(.prefix(.audio(try fixture.sound()), numFrames: nil, duration: 2)), first, "2.0 seconds")
     expect(
-      fixture.with(.suffix(.audio(try fixture.sound()), numFrames: nil, duration: nil)), first, "nothing to make")
+      fixture.with(.suffix(.audio(try fixture.sound()), numFrames: nil, duration: nil)), first,
+      "nothing to make")
     expect(fixture.with(.mask(.video(clip), mask: none)), first, none)
     expect(fixture.with(.mask(.audio(try fixture.sound()), mask: none)), first, none)
     let short = try fixture.clip("short.mp4", frames: 9)
     expect(fixture.with(.mask(.video(short), mask: try fixture.mask())), first, "has 9 frames")
     expect(
       fixture.with(
-        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 16, right: 64))), first,
+        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 16, right: 64))),
+      first,
       "no cell")
     expect(
       fixture.with(
-        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 64, left: 64, bottom: 0, right: 0))), first,
+        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 64, left: 64, bottom: 0, right: 0))),
+      first,
       "no cell")
     expect(
       fixture.with(
@@ -130,6 +134,8 @@ import Torch
     ]
     #expect(
       problems(c).map(\.key) == ["validation.samples[0].video_dims", "validation.samples[2].conditions[0]"])
+    c.model.textEncoderPath = fixture.scratch.file("none")
+    #expect(problems(c).map(\.key) == ["model.text_encoder_path"])
     c.model.textEncoderPath = nil
     #expect(problems(c).map(\.key) == ["model.text_encoder_path"])
   }
@@ -139,7 +145,8 @@ import Torch
     let sampler = try fixture.sampler(c)
     #expect(sampler.notes.count == 1 && sampler.notes[0].contains("validation.stg_blocks"))
     let blocks = try TransformerConfiguration(Checkpoint(path: fixture.model.checkpoint).config).blocks
-    for (given, expected) in [([0, 28], Set([0])), (nil, Set(0..<blocks)), ([28], [])] as [([Int]?, Set<Int>)] {
+    for (given, expected) in [([0, 28], Set([0])), (nil, Set(0..<blocks)), ([28], [])] as [([Int]?, Set<Int>)]
+    {
       c.validation.stgBlocks = given
       let request = try ValidationRequest(0, of: c, blocks: blocks)
       #expect(request.request.videoGuidance.stgBlocks == expected)
