@@ -57,7 +57,7 @@ public struct LowRankAdapter: Sendable {
 
   // MARK: DoRA
 
-  /// strength * ((f - 1) x W^T + f * scale * (x A^T) B^T), where f = m / ||W + scale * B A||.
+  /// strength * (f (x W^T + scale * (x A^T) B^T) - x W^T), where f = m / ||W + scale * B A||.
   ///
   /// - Parameters:
   ///   - base: x W^T.
@@ -67,8 +67,8 @@ public struct LowRankAdapter: Sendable {
     let seen = try input(x)
     // As in peft, the magnitude acts on what is left after dropout.
     let through = dropout?.isActive ?? false ? try product(seen.to(x.dtype)) : base
-    let low = try seen.linear(down).linear(up) * scale
-    let change = try (factor - 1) * through + factor * low
+    // So the graph keeps one tensor of the output's size.
+    let change = try (through + seen.linear(down).linear(up) * scale) * factor - through
     return strength == 1 ? change : try change * strength
   }
 

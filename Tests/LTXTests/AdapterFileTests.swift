@@ -57,6 +57,7 @@ import Torch
     let wanted = try LoRAFixture.velocity(trained)
     let file = try LoRAFile(path: save(trained, scale: first.scale))
     #expect(file.format == .comfyUI)
+    #expect(try SafetensorsFile(path: file.path).keys == trained.parameters.map(LoRAFile.key).sorted())
     #expect(file.modules.allSatisfy { $0.scale == 1 && ($0.magnitude != nil) == (kind == .dora) })
 
     let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32).lora(file)

@@ -231,8 +231,7 @@ import Torch
         try parameter.tensor.copy_(random.normal(parameter.tensor.shape) * 0.2)
       }
     }
-    func run(_ activations: ActivationPolicy, pass: Int) throws -> (loss: Tensor, gradients: [String: Tensor])
-    {
+    func run(_ activations: ActivationPolicy, pass: Int) throws -> TrainingStep.Result {
       let plan = ExecutionPlan(blocks: transformer.configuration.blocks, activations: activations)
       let step = TrainingStep(transformer: transformer, plan: plan)
       return try dropout.inPass(pass) { try step(example) }

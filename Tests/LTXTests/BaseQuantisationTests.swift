@@ -103,7 +103,7 @@ import Torch
     let path = fixture.path("rounded.safetensors")
     try writeSafetensors(tensors, metadata: checkpoint.source.metadata, to: path)
 
-    func run(_ checkpoint: Checkpoint, _ storage: WeightStorage) throws -> (Tensor, [String: Tensor]) {
+    func run(_ checkpoint: Checkpoint, _ storage: WeightStorage) throws -> TrainingStep.Result {
       let transformer = try checkpoint.transformer(
         dtype: .float32,
         freshAdapters: FreshAdapters(
@@ -118,13 +118,51 @@ import Torch
       let plan = ExecutionPlan(blocks: transformer.configuration.blocks, activations: activations)
       return try TrainingStep(transformer: transformer, plan: plan)(TrainingFixture.example("joint"))
     }
-    let (loss, gradients) = try run(checkpoint, base.storage())
-    let (wantedLoss, wanted) = try run(Checkpoint(path: path), .asStored)
-    try TrainingFixture.expectEqual(loss, wantedLoss, within: 1e-5, "loss")
-    #expect(gradients.count == wanted.count)
-    for (key, gradient) in gradients {
-      try TrainingFixture.expectEqual(gradient, #require(wanted[key]), within: 5e-5, key)
+    let found = try run(checkpoint, base.storage())
+    let wanted = try run(Checkpoint(path: path), .asStored)
+    try TrainingFixture.expectEqual(found.loss, wanted.loss, within: 1e-5, "loss")
+    #expect(found.gradients.count == wanted.gradients.count)
+    for (key, gradient) in found.gradients {
+      try TrainingFixture.expectEqual(gradient, #require(wanted.gradients[key]), within: 5e-5, key)
     }
+  }
+
+  /// Frozen weights in bfloat16 or eight bits under autocast, adapters in float32: the gradients point where those of
+  /// float32 do, as far as the rounding of the base lets them.
+  @Test(arguments: FreshAdapters.Kind.allCases, [BaseQuantisation?.none, .int8, .float8])
+  func `Mixed precision`(_ kind: FreshAdapters.Kind, _ base: BaseQuantisation?) throws {
+    let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
+    func gradients(_ dtype: DType, _ storage: WeightStorage) throws -> [String: Tensor] {
+      let transformer = try checkpoint.transformer(
+        dtype: dtype,
+        freshAdapters: FreshAdapters(
+          targets: ["to_q", "to_out.0"], rank: 2, alpha: 2, kind: kind, generator: Generator(seed: 1)),
+        storage: storage)
+      let random = try Generator(seed: 4)
+      try withoutGrad {
+        for parameter in transformer.parameters where parameter.key.hasSuffix("lora_B.weight") {
+          _ = try parameter.tensor.copy_(random.normal(parameter.tensor.shape) * 0.2)
+        }
+      }
+      let plan = ExecutionPlan(
+        blocks: transformer.configuration.blocks, activations: .recompute,
+        autocast: dtype == .float32 ? nil : dtype)
+      return try TrainingStep(transformer: transformer, plan: plan)(TrainingFixture.example("joint"))
+        .gradients
+    }
+    let wanted = try gradients(.float32, .asStored)
+    let found = try gradients(.bfloat16, base?.storage() ?? .asStored)
+    #expect(found.count == wanted.count)
+    var (product, a, b) = (0.0, 0.0, 0.0)
+    for (key, gradient) in found {
+      #expect(gradient.dtype == .float32, "\(key)")
+      let want = try #require(wanted[key])
+      product += try (gradient * want).sum().item()
+      a += try gradient.square().sum().item()
+      b += try want.square().sum().item()
+    }
+    let cosine = product / (a * b).squareRoot()
+    #expect(cosine > (base == .float8 ? 0.98 : 0.995), "\(cosine)")
   }
 
   /// The books count the whole process, so this runs in one of its own.

@@ -36,8 +36,9 @@ import Torch
     let transformer = try checkpoint(recorded.model).transformer(
       dtype: .float32, trained: .transformer(), streams: recorded.streams)
     #expect(Set(transformer.parameters.map { Self.name($0.key) }) == Set(wanted.keys).subtracting(["loss"]))
-    let (loss, gradients) = try step(transformer, activations)(TrainingFixture.example(recorded.name))
-    try TrainingFixture.expectEqual(loss, wanted.tensor("loss"), within: 1e-5, "loss")
+    let result = try step(transformer, activations)(TrainingFixture.example(recorded.name))
+    let gradients = result.gradients
+    try TrainingFixture.expectEqual(result.loss, wanted.tensor("loss"), within: 1e-5, "loss")
     for parameter in transformer.parameters {
       let name = Self.name(parameter.key)
       try TrainingFixture.expectEqual(gradients[parameter.key], wanted.tensor(name), within: 1e-4, name)
@@ -78,14 +79,40 @@ import Torch
     }
   }
 
+  @Test func `Weights that the file has in eight bits are trained and saved as their numbers`() throws {
+    let whole = try checkpoint()
+    let path = fixture.path("fp8.safetensors")
+    let tensors = try whole.source.keys.flatMap { key -> [(key: String, tensor: Tensor)] in
+      let tensor = try whole.source.tensor(key)
+      guard key.contains(".transformer_blocks."), key.hasSuffix(".weight"), tensor.rank == 2 else {
+        return [(key, tensor)]
+      }
+      let scale = try tensor.to(.float32).abs().max() / 448
+      return [(key, try (tensor.to(.float32) / scale).to(.float8E4M3)), ("\(key)_scale", scale)]
+    }
+    try writeSafetensors(tensors, metadata: whole.source.metadata, to: path)
+    let checkpoint = try Checkpoint(path: path)
+    let transformer = try checkpoint.transformer(dtype: .float32, trained: .transformer(["attn1"]))
+    let numbers = try checkpoint.transformer(dtype: .float32, storage: .expanded)
+    let example = try TrainingFixture.example("joint")
+    let wanted = try step(numbers).loss(example)
+    try TrainingFixture.expectEqual(step(transformer).loss(example), wanted, within: 2e-6)
+    let saved = fixture.path("whole.safetensors")
+    try checkpoint.writeTransformer(transformer.parameters, dtype: .float32, to: saved)
+    #expect(try !SafetensorsFile(path: saved).keys.contains { $0.hasSuffix("_scale") })
+    let again = try checkpoint.replacingTransformer(by: saved).transformer(dtype: .float32)
+    try TrainingFixture.expectEqual(step(again).loss(example), wanted, within: 2e-6)
+  }
+
   /// Under autocast, as in mixed precision: the trained weights are float32, the frozen ones and the contexts bfloat16.
   @Test func `Mixed precision trains the same weights to its own accuracy`() throws {
     let wanted = try TrainingFixture.tensors("joint.gradients")
     let transformer = try checkpoint().transformer(dtype: .bfloat16, trained: .transformer())
     let plan = ExecutionPlan(
       blocks: transformer.configuration.blocks, activations: .recompute, autocast: .bfloat16)
-    let (_, gradients) = try TrainingStep(transformer: transformer, plan: plan)(
-      TrainingFixture.example("joint"))
+    let gradients = try TrainingStep(transformer: transformer, plan: plan)(
+      TrainingFixture.example("joint")
+    ).gradients
     #expect(gradients.count == transformer.parameters.count)
     var (product, found, want) = (0.0, 0.0, 0.0)
     for (key, gradient) in gradients {

@@ -32,9 +32,10 @@ import Torch
           transformer: transformer, plan: ExecutionPlan(blocks: model.blocks, activations: activations))
         var live: [Int] = []
         for _ in 0..<50 {
-          let (_, gradients) = try step(
+          let gradients = try step(
             TrainingExample(
-              video: stream(model.videoChannels, axes: 3), audio: stream(model.audioChannels, axes: 1)))
+              video: stream(model.videoChannels, axes: 3), audio: stream(model.audioChannels, axes: 1))
+          ).gradients
           _ = try GradientClipping.clip(transformer.parameters.compactMap { gradients[$0.key] }, to: 1)
           try optimizer.step(gradients, learningRate: 1e-3)
           live.append(try Device.cpu.memory().liveBytes)

@@ -3,21 +3,38 @@ import Testing
 @testable import Training
 
 @Suite struct BatchOrderTests {
-  /// Every sample once an epoch, shapes apart; the same from the same seed.
+  /// Every sample once an epoch, keys apart; the same from the same seed.
   @Test func epochs() throws {
-    let shapes = [[1], [2], [1], [1], [2]]
-    var order = BatchOrder(shapes: shapes, batchSize: 2, seed: 3)
+    let keys = [[1], [2], [1], [1], [2]]
+    var order = BatchOrder(keys: keys, batchSize: 2, seed: 3)
     #expect(order.batchesPerEpoch == 3)
     let batches = try (0..<6).map { try order.batch($0) }
-    for epoch in [batches[0..<3], batches[3..<6]] { #expect(epoch.joined().sorted() == [0, 1, 2, 3, 4]) }
-    #expect(batches.allSatisfy { batch in Set(batch.map { shapes[$0] }).count == 1 })
-    var again = BatchOrder(shapes: shapes, batchSize: 2, seed: 3)
+    for epoch in [batches[0..<3], batches[3..<6]] {
+      #expect(epoch.flatMap(\.samples).sorted() == [0, 1, 2, 3, 4])
+    }
+    #expect(batches.allSatisfy { batch in Set(batch.samples.map { keys[$0] }).count == 1 })
+    #expect(batches.map(\.position) == [0, 2, 4, 5, 7, 9])
+    var again = BatchOrder(keys: keys, batchSize: 2, seed: 3)
     #expect(try again.batch(5) == batches[5])
   }
 
-  @Test func batchLargerThanTheDataset() throws {
-    var order = BatchOrder(shapes: [[1], [1], [2]], batchSize: .max, seed: 3)
-    #expect(order.batchesPerEpoch == 2)
-    #expect(try (order.batch(0) + order.batch(1)).sorted() == [0, 1, 2])
+  /// The samples of a large batch are those of the small ones in its place.
+  @Test(arguments: [1, 2, 3, 6])
+  func smallBatchesMakeUpALargeOne(size: Int) throws {
+    let keys = [[Int]](repeating: [1], count: 12)
+    var large = BatchOrder(keys: keys, batchSize: 6, seed: 9)
+    var small = BatchOrder(keys: keys, batchSize: size, seed: 9)
+    for number in 0..<4 {
+      let parts = try (0..<6 / size).map { try small.batch(number * 6 / size + $0) }
+      #expect(try parts.flatMap(\.samples) == large.batch(number).samples)
+      #expect(try parts.first?.position == large.batch(number).position)
+    }
+  }
+
+  /// Threads that read ahead come back to the epoch before.
+  @Test func epochsInAnyOrder() throws {
+    var order = BatchOrder(keys: [[1], [1], [1]], batchSize: 1, seed: 4)
+    let first = try (0..<9).map { try order.batch($0) }
+    #expect(try (0..<9).reversed().map { try order.batch($0) } == first.reversed())
   }
 }

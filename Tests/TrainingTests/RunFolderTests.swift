@@ -10,10 +10,10 @@ import Testing
   init() throws { scratch = try ScratchFolder() }
 
   private func pruned(_ steps: [String], keeping kept: Int, upTo step: Int) throws -> [String] {
-    let folder = RunFolder(path: scratch.path)
+    let folder = RunFolder(path: scratch.path, prefix: "lora")
     try folder.create()
     for step in steps { try scratch.write("", to: "checkpoints/lora_weights_step_\(step).safetensors") }
-    try folder.pruneAdapters(keeping: kept, upTo: step)
+    try folder.prune(keeping: kept, upTo: step)
     return try FileManager.default.contentsOfDirectory(atPath: scratch.file("checkpoints")).sorted()
       .map { String($0.dropFirst("lora_weights_step_".count).dropLast(".safetensors".count)) }
   }

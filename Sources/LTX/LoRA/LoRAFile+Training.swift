@@ -3,6 +3,13 @@ import Torch
 
 /// Between the adapters of a training run and files.
 extension LoRAFile {
+  /// The key that a parameter of an adapter is saved by.
+  public static func key(of parameter: Parameter) -> String {
+    let magnitude = "lora_magnitude_vector"
+    let key = filePath(parameter.key)
+    return key.hasSuffix(".\(magnitude)") ? key.dropLast(magnitude.count) + "dora_scale" : key
+  }
+
   /// What a run's adapters are in a file in ComfyUI's keys: `diffusion_model.<module>.lora_A.weight`, `….lora_B.weight`
   /// and, of DoRA, `….dora_scale` [outputs, 1].
   ///
@@ -14,12 +21,9 @@ extension LoRAFile {
   ) throws -> [(key: String, tensor: Tensor)] {
     try parameters.map { parameter in
       var value = try parameter.tensor.detach()
-      var key = filePath(parameter.key)
+      let key = key(of: parameter)
       if key.hasSuffix(".lora_B.weight"), scale != 1 { value = try value * scale }
-      if key.hasSuffix(".lora_magnitude_vector") {
-        key = String(key.dropLast("lora_magnitude_vector".count)) + "dora_scale"
-        value = try value.reshape([-1, 1])
-      }
+      if key.hasSuffix(".dora_scale") { value = try value.reshape([-1, 1]) }
       return (key, try value.to(.cpu, dtype).contiguous())
     }
   }

@@ -141,7 +141,8 @@ extension TrainingConfiguration.FlowMatching: ConfigurationSection {
   ]
 
   mutating func complete(_ reader: SectionReader) {
-    reader.checkOptions("timestep_sampling_params") { () throws(OptionErrors) in _ = try TimestepSampler(self) }
+    reader.checkOptions("timestep_sampling_params") { () throws(OptionErrors) in _ = try TimestepSampler(self)
+    }
   }
 }
 

@@ -24,13 +24,13 @@ public struct Optimization {
     }
     groupNames = (groups.count > rates.count ? ["other"] : []) + rates.map(\.pattern)
     let options = try c.naming("optimization.optimizer_params") {
-      try OptimizerOptions(.init(o.optimizerType), params: o.optimizerParams)
+      try OptimizerOptions(o.optimizerType, params: o.optimizerParams)
     }
     self.options = options
-    optimizer = try c.naming("optimization.learning_rate") { try options.optimizer(groups) }
+    optimizer = try c.naming("optimization") { try options.optimizer(groups) }
     schedule = try c.naming("optimization.scheduler_params") {
       try LearningRateSchedule(
-        .init(o.schedulerType), steps: o.steps, warmupSteps: o.warmupSteps,
+        o.schedulerType, steps: o.steps, warmupSteps: o.warmupSteps,
         params: o.schedulerParams)
     }
     maximumNorm = o.maxGradNorm
@@ -67,7 +67,10 @@ extension TrainingConfiguration {
     do {
       return try body()
     } catch let error as OptionErrors {
-      let problems = error.problems.flatMap { problem("\(section).\($0.key)", $0.problem).problems }
+      // What is said of the warm-up is said of a key beside the schedule's own.
+      let problems = error.problems.flatMap {
+        problem(($0.key == "warmup_steps" ? "optimization" : section) + ".\($0.key)", $0.problem).problems
+      }
       throw ConfigurationProblems(file: source.file, problems: problems)
     }
   }
