@@ -124,7 +124,8 @@ struct ValidationRequest {
     guard let position = named ?? conditions.firstIndex(where: isMeant) else {
       return "validation.samples[\(index)]"
     }
-    return "validation.samples[\(index)].conditions[\(position)]"
+    let key = sample.conditions[position].key(of: error)
+    return "validation.samples[\(index)].conditions[\(position)].\(key)"
   }
 }
 
@@ -144,6 +145,21 @@ extension GenerationCondition {
     case .reference(.audio(let path), _, _, _): self = .soundReference(path: path)
     case .videoToAudio(let path): self = .picture(path: path)
     case .audioToVideo(let path): self = .sound(path: path)
+    }
+  }
+}
+
+extension ValidationCondition {
+  /// The key that an error is about.
+  fileprivate func key(of error: GenerationError) -> String {
+    if error.option == .mask { return "mask" }
+    switch (self, error.part) {
+    case (.firstFrame, _): return "image_or_video"
+    case (.prefix(.video, _, _), .length), (.suffix(.video, _, _), .length): return "num_frames"
+    case (.prefix(.audio, _, _), .length), (.suffix(.audio, _, _), .length): return "duration"
+    case (.spatialCrop, .region): return "spatial_region"
+    case (.reference, .scale): return "downscale_factor"
+    default: return isOfVideo ? "video" : "audio"
     }
   }
 }

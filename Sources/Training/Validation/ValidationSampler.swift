@@ -154,6 +154,8 @@ public final class ValidationSampler {
     _ c: TrainingConfiguration, _ models: GenerationModels, blocks: Int
   ) throws -> ([ValidationRequest], [GenerationPlan]) {
     var problems: [ConfigurationProblems.Problem] = []
+    /// What is wrong with values that samples share is said for the first one.
+    var sharedKeys: Set<String> = []
     var requests: [ValidationRequest] = []
     var plans: [GenerationPlan] = []
     for index in c.validation.samples.indices {
@@ -168,7 +170,9 @@ public final class ValidationSampler {
           throw request.problem(error, in: c)
         }
       } catch let error as ConfigurationProblems {
-        problems += error.problems
+        problems += error.problems.filter {
+          $0.key.contains("samples[") || sharedKeys.insert($0.key).inserted
+        }
       }
     }
     guard problems.isEmpty else { throw ConfigurationProblems(file: c.source.file, problems: problems) }
