@@ -164,7 +164,10 @@ import Training
   @Test func noTensorLeaks() throws {
     let prepared = try Prepared.shared.get()
     let config = try prepared.configure("leaks", steps: 50)
-    #expect(try Program.run(["train", config], in: prepared.path).status == 0)
+    // Batches that are read ahead, and copies that are written, come and go.
+    let alone = ["data.num_dataloader_workers=0", "checkpoints.save_training_state=off"]
+    #expect(
+      try Program.run(["train", config] + alone.flatMap { ["--set", $0] }, in: prepared.path).status == 0)
     let steps = try metrics("\(prepared.path)/leaks")
     #expect(steps.count == 50)
     #expect(steps[2].tensorBytes == steps[49].tensorBytes)
@@ -183,8 +186,9 @@ import Training
       let result = try Program.run(["train", config], in: prepared.path)
       #expect(result.status == 2)
       #expect(result.output.isEmpty)
-      #expect(result.errors.split(separator: "\n").count == 1, "\(result.errors)")
-      return result.errors
+      let lines = result.errors.split(separator: "\n").filter { !$0.hasPrefix("note: ") }
+      #expect(lines.count == 1, "\(result.errors)")
+      return lines.joined(separator: "\n")
     }
     let target = try errors { $0.replacingOccurrences(of: "[to_q,", with: "[to_qq,") }
     #expect(
@@ -205,15 +209,18 @@ import Training
   @Test func cacheOfAnotherModel() throws {
     let prepared = try Prepared.shared.get()
     let config = try prepared.configure("other", steps: 1)
-    #expect(!(try Program.run(["train", config], in: prepared.path).errors.contains("another model file")))
+    #expect(try Program.run(["train", config], in: prepared.path).status == 0)
     #expect(try Program.run(["tiny-model", "other-model", "--seed", "4"], in: prepared.path).status == 0)
     let text = try String(contentsOfFile: config, encoding: .utf8)
       .replacingOccurrences(of: prepared.model, with: "other-model/\(TinyModel.checkpointName)")
       .replacingOccurrences(of: "\(prepared.path)/other\n", with: "\(prepared.path)/other2\n")
     try text.write(toFile: config, atomically: true, encoding: .utf8)
-    let result = try Program.run(["train", config], in: prepared.path)
-    #expect(result.status == 0, "\(result.errors)")
-    #expect(result.errors.contains("warning: 4 samples were preprocessed with another model file"))
+    let refused = try Program.run(["train", config], in: prepared.path)
+    #expect(refused.status == 2)
+    #expect(refused.errors.contains("4 samples that were preprocessed with another model"), "\(refused.errors)")
+    let accepted = try Program.run(
+      ["train", config, "--set", "data.accept_other_model=true"], in: prepared.path)
+    #expect(accepted.status == 0, "\(accepted.errors)")
   }
 
   /// Another configuration in the same folder is refused, and the difference named.

@@ -108,6 +108,8 @@ extension TrainingConfiguration {
     public var preprocessedDataRoot = ""
     /// 0 reads a batch when it is needed.
     public var numDataloaderWorkers = 2
+    /// Ours: whether latents and text features may be those of another model file than `model_path`.
+    public var acceptOtherModel = false
   }
 
   public struct Checkpoints: Sendable, Equatable {

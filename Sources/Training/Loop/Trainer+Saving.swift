@@ -23,10 +23,8 @@ extension Trainer {
     return detached.device == .cpu ? try detached.clone() : try detached.to(.cpu)
   }
 
-  private func savedTensors(_ values: [Parameter]) throws -> [(key: String, tensor: Tensor)] {
-    let dtype: DType = configuration.checkpoints.precision == .bfloat16 ? .bfloat16 : .float32
-    return try model.savedTensors(
-      values.map { Parameter(key: $0.key, tensor: try Self.copy($0.tensor)) }, dtype: dtype)
+  private static func copy(_ values: [Parameter]) throws -> [Parameter] {
+    try values.map { Parameter(key: $0.key, tensor: try copy($0.tensor)) }
   }
 
   /// Saves the weights, and the state as `checkpoints.save_training_state` says. The files are written while training
@@ -35,18 +33,19 @@ extension Trainer {
     guard group.isMain else { return }
     let c = configuration.checkpoints
     let step = completedSteps
-    let weights = try savedTensors(parameters)
-    let averaged = try average.map { try savedTensors($0.averaged) }
+    let weights = try Self.copy(parameters)
+    let averaged = try average.map { try Self.copy($0.averaged) }
+    let dtype: DType = c.precision == .bfloat16 ? .bfloat16 : .float32
     let state = c.saveTrainingState == .off ? nil : try state(isMinimal: c.saveTrainingState == .minimal)
     let rolling = isLast && storesState ? try self.state(isMinimal: false) : nil
     let metadata = flowMatching.referenceScale.metadata
-    let folder = folder
+    let (folder, model) = (folder, model)
     saves.submit {
-      try writeSafetensors(weights, metadata: metadata, to: folder.weights(step: step))
+      try model.write(weights, dtype: dtype, metadata: metadata, to: folder.weights(step: step))
       if let averaged {
         try FileManager.default.createDirectory(atPath: folder.averages, withIntermediateDirectories: true)
-        try writeSafetensors(
-          averaged, metadata: metadata, to: folder.weights(step: step, in: folder.averages))
+        try model.write(
+          averaged, dtype: dtype, metadata: metadata, to: folder.weights(step: step, in: folder.averages))
       }
       try state?.write(to: folder.state(step: step), isDurable: true)
       try rolling?.write(to: folder.rollingState, isDurable: true)

@@ -18,8 +18,6 @@ public final class Trainer {
   public let heldOut: PrecomputedDataset?
   /// The trained tensors.
   public var parameters: [Parameter] { model.parameters }
-  /// Samples whose cache was made with another model file.
-  public let samplesOfAnotherModel: Int
   /// Steps that are done; an earlier start of the run may have done some.
   public internal(set) var completedSteps = 0
 
@@ -98,7 +96,7 @@ public final class Trainer {
     folder = RunFolder(
       path: c.outputDir, prefix: c.model.trainingMode == .lora ? "lora" : "model")
     let identity = try FileIdentity.identity(of: model.checkpoint.files)
-    samplesOfAnotherModel = try all.samplesOfAnotherModel(than: identity)
+    try all.requireSameModel(model.checkpoint.files, c)
     fingerprint = RunFingerprint(
       configuration: c.fingerprintValues, model: identity, samples: dataset.entries.map(\.name),
       start: model.start, ranks: group.worldSize)
