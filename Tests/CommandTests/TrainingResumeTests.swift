@@ -43,7 +43,7 @@ import Tracking
     func finish(_ more: [String] = [], status: Int32 = 0) throws {
       for process in try start(more) {
         process.waitUntilExit()
-        #expect(process.terminationStatus == status, "\(try errors())")
+        #expect(process.terminationStatus == status, "\(errors)")
       }
     }
 
@@ -69,11 +69,12 @@ import Tracking
             + String(format: "/checkpoints/lora_weights_step_%05d.safetensors", step)))
     }
 
-    func text(_ file: String) throws -> String {
-      try String(contentsOfFile: "\(prepared.path)/\(name)-rank-0/\(file)", encoding: .utf8)
+    private func text(_ file: String) -> String {
+      FileManager.default.contents(atPath: "\(prepared.path)/\(name)-rank-0/\(file)")
+        .map { String(decoding: $0, as: UTF8.self) } ?? "there is no \(file)"
     }
-    func errors() throws -> String { try text("stderr.txt") }
-    func output() throws -> String { try text("stdout.txt") }
+    var errors: String { text("stderr.txt") }
+    var output: String { text("stdout.txt") }
   }
 
   private static let common = [
@@ -96,7 +97,7 @@ import Tracking
     _ = try broken.interrupt(after: 7, with: SIGKILL)
     #expect((7..<20).contains(try broken.recordedSteps()))
     try broken.finish()
-    #expect(try broken.output().contains("going on after step "), "\(try broken.output())")
+    #expect(broken.output.contains("going on after step "), "\(broken.output)")
     #expect(try broken.steps().map(\.step) == Array(1...20))
     #expect(try broken.steps().map(\.loss) == whole.steps().map(\.loss))
     #expect(try broken.steps().map(\.gradientNorm) == whole.steps().map(\.gradientNorm))
@@ -118,10 +119,10 @@ import Tracking
     #expect(process.terminationStatus == 128 + number)
     let last = try #require(try stopped.steps().last?.step)
     #expect((5..<20).contains(last))
-    #expect(try stopped.output().contains("stopped after step \(last)"))
+    #expect(stopped.output.contains("stopped after step \(last)"))
     _ = try stopped.weights(step: last)
     try stopped.finish()
-    #expect(try stopped.output().contains("going on after step \(last),"))
+    #expect(stopped.output.contains("going on after step \(last),"))
     #expect(try stopped.weights(step: 20) == whole.weights(step: 20))
   }
 
@@ -148,8 +149,8 @@ import Tracking
     }
     let longer = try Run("damaged-\(isTruncated)", options, steps: 20)
     try longer.finish()
-    #expect(try longer.errors().components(separatedBy: "going back to the state before it").count == 3)
-    #expect(try longer.output().contains("going on after step 4,"), "\(try longer.output())")
+    #expect(longer.errors.components(separatedBy: "going back to the state before it").count == 3)
+    #expect(longer.output.contains("going on after step 4,"), "\(longer.output)")
     #expect(try longer.steps().map(\.step) == Array(1...20))
     #expect(try longer.weights(step: 20) == whole.weights(step: 20))
   }
@@ -162,7 +163,7 @@ import Tracking
     try FileManager.default.removeItem(
       atPath: "\(run.folder)/checkpoints/training_state_step_00002.safetensors")
     try run.finish(status: 2)
-    #expect(try run.errors().contains("states are all damaged; start over with --overwrite"))
+    #expect(run.errors.contains("states are all damaged; start over with --overwrite"))
     try run.finish(["--overwrite"])
     #expect(try run.steps().map(\.step) == [1, 2])
   }
@@ -173,11 +174,11 @@ import Tracking
     try run.finish()
     let before = try run.weights(step: 3)
     try run.finish()
-    #expect(try run.output().contains("the run is complete: step 3"))
+    #expect(run.output.contains("the run is complete: step 3"))
     #expect(try run.weights(step: 3) == before)
     let fewer = try Run("done", ["optimization.scheduler_type=constant"], steps: 2)
     try fewer.finish(status: 2)
-    #expect(try fewer.errors().contains("has done 3 steps"), "\(try fewer.errors())")
+    #expect(fewer.errors.contains("has done 3 steps"), "\(fewer.errors)")
   }
 
   /// Another configuration in the folder asks for `--overwrite`, which replaces the run.
@@ -186,8 +187,8 @@ import Tracking
     try first.finish()
     let other = try Run("overwritten", ["lora.rank=4"], steps: 2)
     try other.finish(status: 2)
-    #expect(try other.errors().contains("lora.rank was 16 and is now 4"), "\(try other.errors())")
-    #expect(try other.errors().contains("--overwrite"))
+    #expect(other.errors.contains("lora.rank was 16 and is now 4"), "\(other.errors)")
+    #expect(other.errors.contains("--overwrite"))
     try other.finish(["--overwrite"])
     #expect(try other.steps().count == 2)
     #expect(throws: (any Error).self) { try first.weights(step: 3) }
@@ -201,7 +202,7 @@ import Tracking
     let steps = try run.steps()
     #expect(steps.suffix(4).allSatisfy { $0.skipped != nil })
     #expect(steps.count < 20)
-    #expect(try run.errors().contains("was not finite in 4 steps in a row"), "\(try run.errors())")
+    #expect(run.errors.contains("was not finite in 4 steps in a row"), "\(run.errors)")
     let file = try SafetensorsFile(
       path: run.folder
         + String(format: "/checkpoints/lora_weights_step_%05d.safetensors", steps.count))
