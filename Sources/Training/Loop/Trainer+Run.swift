@@ -67,7 +67,7 @@ extension Trainer {
       let gaveUp = skippedInARow > c.optimization.maxSkippedSteps
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)
-      if isDue(c.validation.heldOut.interval) { try measureHeldOut(metrics, events) }
+      if isDue(c.validation.heldOutInterval) { try measureHeldOut(metrics, events) }
       let saving = ContinuousClock.now
       if isLast || isDue(c.checkpoints.interval) {
         try save(isLast: isLast, events)
@@ -109,7 +109,7 @@ extension Trainer {
 
   /// The loss on held-out samples, with averaged weights where there are any.
   private func measureHeldOut(_ metrics: MetricsFile?, _ events: TrainingEvents) throws {
-    guard let heldOut, configuration.validation.heldOut.interval != nil else { return }
+    guard let heldOut, configuration.validation.heldOutInterval != nil else { return }
     let loss = HeldOutLoss(dataset: heldOut, seed: UInt64(configuration.validation.heldOut.seed))
     let record = try withAveragedWeights {
       try loss.measure(

@@ -108,7 +108,7 @@ public final class Trainer {
     _ c: TrainingConfiguration, of all: PrecomputedDataset, _ strategies: StreamStrategies
   ) throws -> (PrecomputedDataset, PrecomputedDataset?) {
     let options = c.validation.heldOut
-    guard options.interval != nil else { return (all, nil) }
+    guard c.validation.heldOutInterval != nil else { return (all, nil) }
     if let root = options.preprocessedDataRoot {
       let other = try PrecomputedDataset(root: root, strategies: strategies)
       guard options.count > 0 else { return (all, other) }
