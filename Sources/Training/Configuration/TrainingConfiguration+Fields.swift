@@ -115,7 +115,7 @@ extension TrainingConfiguration.TrainingData: ConfigurationSection {
   static let fields: [Field<Self>] = [
     Field("preprocessed_data_root", \.preprocessedDataRoot, .absolutePath, isRequired: true),
     Field("num_dataloader_workers", \.numDataloaderWorkers, .integer(0 ... .max)),
-    Field("accept_other_model", \.acceptOtherModel),
+    Field("accept_other_model", \.acceptOtherModel, .flag),
   ]
 
   mutating func complete(_ reader: SectionReader) {
