@@ -56,7 +56,8 @@ public enum GenerationCondition: Sendable {
     switch self {
     case .image(let path, _, _, _), .firstFrame(let path), .prefix(let path, _), .suffix(let path, _),
       .retake(let path, _, _), .inpaint(let path, _), .keep(let path, _), .crop(let path, _),
-      .reference(let path, _, _, _), .sound(let path, _), .soundPrefix(let path, _), .soundSuffix(let path, _),
+      .reference(let path, _, _, _), .sound(let path, _), .soundPrefix(let path, _),
+      .soundSuffix(let path, _),
       .soundKeep(let path, _), .soundReference(let path), .picture(let path):
       path
     }

@@ -86,7 +86,8 @@ public struct GenerationPipeline {
 
   func start(_ inputs: EncodedInputs) throws -> State {
     State(
-      inputs: inputs, results: try plan.outputs.map { _ in Result(generator: try Generator(seed: plan.seed)) })
+      inputs: inputs, results: try plan.outputs.map { _ in Result(generator: try Generator(seed: plan.seed)) }
+    )
   }
 
   // MARK: What is made
@@ -156,7 +157,8 @@ public struct GenerationPipeline {
     }
     // What is given as a whole keeps its prompt in all passes, as in the reference.
     let negative =
-      isFrozen || contexts.count == state.results.count ? nil : contexts[state.results.count][keyPath: context]
+      isFrozen || contexts.count == state.results.count
+      ? nil : contexts[state.results.count][keyPath: context]
     let (device, dtype) = (plan.models.device, plan.models.dtype)
     // What is given has no noise, and draws none.
     let noise =

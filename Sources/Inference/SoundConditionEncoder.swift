@@ -41,14 +41,16 @@ struct SoundConditionEncoder {
       let count = min(latent.size(2), grid.frames)
       return .condition(
         .replace(
-          latent: try latent.narrow(2, latent.size(2) - count, count).contiguous(), frame: grid.frames - count))
+          latent: try latent.narrow(2, latent.size(2) - count, count).contiguous(), frame: grid.frames - count
+        ))
     case .soundKeep(let path, let mask):
       let sound = try read(path, from: 0, seconds: encoding.seconds)
       return .condition(
         .masked(
           latent: try latent(sound, grid), mask: try SoundMask(path: mask).frames(grid.frames), strength: 1))
     case .soundReference(let path):
-      return .condition(.reference(latent: try latent(SoundClip.read(path: path, duration: encoding.seconds))))
+      return .condition(
+        .reference(latent: try latent(SoundClip.read(path: path, duration: encoding.seconds))))
     case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .picture:
       preconditionFailure("a picture among sounds")
     }

@@ -83,7 +83,7 @@ extension TrainingConfiguration.Optimization: ConfigurationSection {
     Field("scheduler_type", \.schedulerType, .choice),
     Field("scheduler_params", \.schedulerParams, .free),
     Field("warmup_steps", \.warmupSteps, .integer(0 ... .max)),
-    Field("learning_rates", \.learningRates, .numbers(.atLeast(0))),
+    Field("learning_rates", \.learningRates, .rates(.atLeast(0))),
     Field("ema_decay", \.emaDecay, .optional(.number(.fromBelow(0, 1)))),
     Field("max_skipped_steps", \.maxSkippedSteps, .integer(1 ... .max)),
     Field("enable_gradient_checkpointing", \.enableGradientCheckpointing, .flag),

@@ -77,7 +77,7 @@ extension TrainingConfiguration {
     /// Ours: steps in which the learning rate rises from 0.
     public var warmupSteps = 0
     /// Ours: other learning rates for modules whose path ends in a key.
-    public var learningRates: [String: Double] = [:]
+    public var learningRates = ModuleRates()
     /// Ours: of an average of the trained weights; nil for none.
     public var emaDecay: Double?
     /// Ours: so many steps without a finite loss or gradient, one after the other, stop the run.

@@ -18,7 +18,7 @@ public struct Optimization {
   public init(_ parameters: [Parameter], _ c: TrainingConfiguration) throws {
     self.parameters = parameters
     let o = c.optimization
-    let rates = o.learningRates.sorted { $0.key < $1.key }.map { (pattern: $0.key, learningRate: $0.value) }
+    let rates = o.learningRates.rates.map { (pattern: $0.pattern, learningRate: $0.learningRate) }
     let groups = try c.naming("optimization.learning_rates") {
       try ParameterGroup.groups(of: parameters, learningRate: o.learningRate, rates: rates)
     }

@@ -80,11 +80,26 @@ extension Trainer {
   }
 
   /// Tells what could not be written, and ends the run or not, as the configuration says. What was saved before is there.
-  func heedSaveErrors() throws {
+  ///
+  /// - Parameter isLast: whether the run's result is among it; then it is an error in any case.
+  func heedSaveErrors(isLast: Bool) throws {
     for error in saves.takeErrors() {
       let problem = "saving at step \(completedSteps) or before failed: \(error); earlier checkpoints are kept"
-      guard configuration.checkpoints.onSaveError == .continue else { throw TrainingError(problem: problem) }
+      guard configuration.checkpoints.onSaveError == .continue, !isLast else {
+        throw TrainingError(problem: problem)
+      }
       warn(problem)
+    }
+  }
+
+  /// Writes into the record of the run. Where that fails, the run ends or not, as for checkpoints; it is told once.
+  func recording(_ body: () throws -> Void) throws {
+    do {
+      try body()
+    } catch {
+      guard configuration.checkpoints.onSaveError == .continue else { throw error }
+      if !hasLostRecords { warn("\(error); training goes on, and its record has gaps") }
+      hasLostRecords = true
     }
   }
 }

@@ -39,6 +39,7 @@ public final class Trainer {
   var skippedInARow = 0
   var lossScale: LossScale?
   var pacing = StatePacing()
+  var hasLostRecords = false
   /// Of Weights & Biases, from an earlier start.
   public internal(set) var trackerRunID: String?
 
@@ -203,7 +204,7 @@ public final class Trainer {
       audioLoss: computation.audioLoss, gradientNorm: outcome.gradientNorm,
       learningRate: rates.first ?? 0,
       learningRates: rates.count > 1
-        ? Dictionary(uniqueKeysWithValues: zip(optimization.groupNames, rates)) : [:],
+        ? Dictionary(zip(optimization.groupNames, rates), uniquingKeysWith: { $1 }) : [:],
       seconds: (end - start) / .seconds(1), dataSeconds: dataSeconds,
       forwardSeconds: computation.forwardSeconds,
       backwardSeconds: passSeconds - computation.forwardSeconds,

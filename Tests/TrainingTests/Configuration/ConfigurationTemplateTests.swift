@@ -27,6 +27,8 @@ import Testing
   func reads(mode: ConfigurationMode) throws {
     let c = try ConfigurationText.read(mode.template)
     #expect(c.notices.isEmpty)
+    // The official trainer can read it.
+    #expect(TrainingConfiguration.own.isDisjoint(with: c.source.places.keys))
     #expect(Set(c.trainingStrategy.dataSources.map(\.folder)) == Set(mode.folders.map(\.name)))
     #expect((c.lora == nil) == (mode == .full))
     #expect(c.validation.samples.count == 1)

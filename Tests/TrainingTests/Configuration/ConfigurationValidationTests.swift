@@ -93,6 +93,14 @@ import Testing
     #expect(both.notices.map(\.message) == ["has no effect; samples say what is generated"])
   }
 
+  @Test func heldOutInterval() throws {
+    #expect(try read("{interval: 7}").validation.heldOutInterval == nil)
+    #expect(try read("{interval: 7, held_out: {count: 2}}").validation.heldOutInterval == 7)
+    #expect(try read("{interval: 7, held_out: {count: 2, interval: 3}}").validation.heldOutInterval == 3)
+    #expect(
+      try read("{interval: null, held_out: {preprocessed_data_root: h}}").validation.heldOutInterval == nil)
+  }
+
   @Test(arguments: [
     ("{guidance_scale: 3, audio_cfg_scale: 2}", "guidance_scale", "audio_cfg_scale is given"),
     ("{stg_mode: stg_v, video_stg_scale: 1}", "stg_mode", "video_stg_scale is given"),

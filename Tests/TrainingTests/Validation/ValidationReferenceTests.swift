@@ -25,7 +25,9 @@ import Torch
     try RGBFrame(
       bytes: picture.to(.uint8).array(of: UInt8.self), width: picture.size(1), height: picture.size(0)
     ).writePNG(to: fixture.scratch.file("picture.png"))
-    let samples = try (file.tensor("sound").to(.float32) / 32768).unbind(0).map { try $0.array(of: Float.self) }
+    let samples = try (file.tensor("sound").to(.float32) / 32768).unbind(0).map {
+      try $0.array(of: Float.self)
+    }
     try WAVWriter.write(samples, sampleRate: 16000, to: fixture.scratch.file("sound.wav"))
     let (image, sound) = (fixture.scratch.file("picture.png"), fixture.scratch.file("sound.wav"))
     let condition: ValidationCondition? =

@@ -221,18 +221,6 @@ extension Rule<[String: JSONValue]> {
   }
 }
 
-extension Rule<[String: Double]> {
-  /// Keys of the user's choice.
-  static func numbers(_ range: NumberRange) -> Rule {
-    .section(
-      { reader in
-        var values: [String: Double] = [:]
-        for (key, _) in reader.all { values[key] = reader.read(key, .number(range)) }
-        return values
-      }, write: { .mapping($0.sorted { $0.key < $1.key }.map { .init($0.key, .double($0.value)) }) })
-  }
-}
-
 extension JSONValue {
   /// A number that YAML takes for a text, such as 1e-6, is a number here.
   fileprivate init(_ node: ConfigurationNode) {

@@ -38,7 +38,7 @@ extension ConfigurationMode {
       # audio_vae_path: <audio-vae.safetensors>
       training_mode: \(self == .full ? "full" : "lora")
       load_checkpoint: null     # weights to start from: a file, or a folder whose newest counts
-    \(self == .full ? "  trainable_modules: null   # ours: patterns of modules that are trained, such as [attn1]; null for all\n" : "")
+    \(self == .full ? "  # trainable_modules: [attn1]   # ours: patterns of the modules that are trained; all without it\n" : "")
     """
   }
 
