@@ -56,9 +56,13 @@ extension Trainer {
       count: (steps - first) * c.optimization.gradientAccumulationSteps,
       workers: c.data.numDataloaderWorkers, device: device)
     var savingSeconds = 0.0
+    var lastEnd = ContinuousClock.now
     while completedSteps < steps {
+      let betweenSeconds = (ContinuousClock.now - lastEnd) / .seconds(1)
       var record = try trainStep(completedSteps, loader)
+      lastEnd = ContinuousClock.now
       record.savingSeconds = savingSeconds
+      record.betweenSeconds = betweenSeconds
       samples += record.samples ?? 0
       try recording { try metrics?.append(record) }
       events.stepped(record)
