@@ -27,7 +27,7 @@ extension Trainer {
     if configuration.checkpoints.noResume { return nil }
     let found = try folder.newestState { warn($0) }
     guard let (state, path) = found else {
-      guard !folder.isTaken else {
+      guard try !folder.isTaken(for: fingerprint) else {
         throw DatasetError(
           path: folder.path,
           problem: "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "

@@ -35,7 +35,10 @@ extension Trainer {
     let c = configuration
     let started = ContinuousClock.now
     let first = completedSteps
-    if group.isMain { try folder.create() }
+    if group.isMain {
+      try folder.create()
+      try folder.write(fingerprint)
+    }
     try group.barrier()
     let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
     if group.isMain {
