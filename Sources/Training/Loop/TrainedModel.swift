@@ -89,11 +89,7 @@ struct TrainedModel: Sendable {
     guard let name = c.acceleration.quantization?.rawValue,
       let quantisation = BaseQuantisation(rawValue: name)
     else { return .asStored }
-    do {
-      return try quantisation.storage()
-    } catch let error as UnsupportedQuantisation {
-      throw c.problem("acceleration.quantization", "\(error)")
-    }
+    return try quantisation.storage()
   }
 
   /// The element types of frozen weights and, under mixed precision, of products.
