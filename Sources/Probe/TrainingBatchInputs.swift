@@ -75,12 +75,13 @@ struct TrainingBatchInputs {
 
   /// As the trainer infers it from the files of a dataset.
   func referenceScale(_ batch: TrainingBatch) throws -> ReferenceScale {
-    guard let stream = batch.video,
-      let folder = strategies.video?.conditions.lazy.compactMap(\.referenceFolder).first,
+    guard let stream = batch.video, let strategy = strategies.video,
+      let folder = strategy.conditions.lazy.compactMap(\.referenceFolder).first,
       let reference = stream.references[folder]
     else { return ReferenceScale() }
     return try ReferenceScale(
-      reference: Array(reference.tensor.shape[2...]), target: Array(stream.latents.tensor.shape[2...]))
+      reference: Array(reference.tensor.shape[2...]), target: Array(stream.latents.tensor.shape[2...]),
+      keepsTime: strategy.referencesKeepTime)
   }
 
   /// The random numbers of a batch; with `step`, those of one step of a run.

@@ -264,7 +264,7 @@ INPUT_CASES = [
 def make_compression() -> None:
     """A checkpoint with nothing but the configuration of a VAE that compresses otherwise than the published ones."""
     vae = read_checkpoint(MODELS / "ltx2_vae.safetensors")[1]["vae"]
-    blocks = [["res_x", {"num_layers": 1}], ["compress_all_res", {"multiplier": 2}], ["compress_all_res", {"multiplier": 2}]]
+    blocks = [["res_x", {"num_layers": 1}], ["compress_all", {}], ["compress_all", {}]]
     config = {"vae": vae | {"encoder_blocks": blocks}}
     save_file(
         {"vae.per_channel_statistics.mean-of-means": torch.zeros(6)}, MODELS / "compression_16x16x4.safetensors",

@@ -106,7 +106,8 @@ extension PrecomputedDataset {
         let path = entry.files[folder]
       else { continue }
       do {
-        let own = try ReferenceScale(reference: Array(reference[1...]), target: Array(target[1...]))
+        let own = try ReferenceScale(
+          reference: Array(reference[1...]), target: Array(target[1...]), keepsTime: video.referencesKeepTime)
         guard own == scale ?? own else {
           throw TrainingError(
             problem: "a reference at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, where others are "
