@@ -65,7 +65,10 @@ struct ConditionPlan {
     }
     if case .sound(let path, let start)? = givenSound { try checkSound(path, start, &notes) }
     if let givenSound {
-      sounds = [GenerationStage.SoundEncoding(condition: givenSound, grid: grid, seconds: size.seconds)]
+      sounds = [
+        GenerationStage.SoundEncoding(
+          condition: givenSound, grid: grid, seconds: size.seconds, framing: request.framing)
+      ]
       return
     }
     for condition in request.conditions {
@@ -81,10 +84,12 @@ struct ConditionPlan {
         try checkSound(path, 0, &notes, condition.option)
         do { _ = try SoundMask(path: mask) } catch { throw GenerationError(.mask, "\(error)") }
       case .soundReference(let path): _ = try reader(path, condition.option)
-      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .sound, .picture: continue
+      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .sound, .picture:
+        continue
       }
       sounds.append(
-        GenerationStage.SoundEncoding(condition: condition, grid: grid, seconds: size.seconds))
+        GenerationStage.SoundEncoding(
+          condition: condition, grid: grid, seconds: size.seconds, framing: request.framing))
     }
   }
 
@@ -101,12 +106,15 @@ struct ConditionPlan {
     let duration = try reader(path, condition.option).duration
     if let seconds, !(seconds > 0 && seconds < size.seconds) {
       throw GenerationError(
-        condition.option, "\(path): \(seconds) seconds are not possible; use less than the result's \(size.seconds)")
+        condition.option,
+        "\(path): \(seconds) seconds are not possible; use less than the result's \(size.seconds)",
+        .length)
     }
     if seconds == nil, let duration, duration >= size.seconds {
       throw GenerationError(
         condition.option,
-        "\(path): lasts \(duration) seconds, which leaves nothing to make of \(size.seconds); say how many to use")
+        "\(path): lasts \(duration) seconds, which leaves nothing to make of \(size.seconds); say how many to use"
+      )
     }
   }
 
@@ -134,8 +142,8 @@ struct ConditionPlan {
   }
 
   private func check(_ condition: GenerationCondition, _ grid: VideoGrid, _ notes: inout [String]) throws {
-    func fail(_ problem: String) -> GenerationError {
-      GenerationError(condition.option, "\(condition.path): \(problem)")
+    func fail(_ problem: String, _ part: GenerationError.Part = .file) -> GenerationError {
+      GenerationError(condition.option, "\(condition.path): \(problem)", part)
     }
     let time = grid.factors.time
     switch condition {
@@ -160,8 +168,8 @@ struct ConditionPlan {
       guard frames >= 1, (frames - 1).isMultiple(of: time), frames < size.frames, frames <= given.frames
       else {
         throw fail(
-          "\(frames) frames are not possible; use \(time)k + 1, below \(size.frames) and up to \(given.frames)"
-        )
+          "\(frames) frames are not possible; use \(time)k + 1, below \(size.frames) and up to \(given.frames)",
+          .length)
       }
     case .suffix(let path, let frames):
       let given = try clip(condition, path, &notes)
@@ -175,8 +183,8 @@ struct ConditionPlan {
       guard let frames else { return }
       guard frames >= time, frames.isMultiple(of: time), frames < size.frames, frames < given.frames else {
         throw fail(
-          "\(frames) frames are not possible; use a multiple of \(time), below \(size.frames) and below \(given.frames)"
-        )
+          "\(frames) frames are not possible; use a multiple of \(time), below \(size.frames) and below \(given.frames)",
+          .length)
       }
     case .retake(_, let from, let to):
       guard from >= 0, from < to, from < size.seconds else {
@@ -194,7 +202,8 @@ struct ConditionPlan {
       guard !grid.cells(of: region).isEmpty else {
         throw fail(
           "rows \(region.top) to \(region.bottom) and columns \(region.left) to \(region.right) hold no cell of "
-            + "\(grid.factors.width)x\(grid.factors.height) pixels of a picture of \(size.width)x\(size.height)")
+            + "\(grid.factors.width)x\(grid.factors.height) pixels of a picture of \(size.width)x\(size.height)",
+          .region)
       }
     case .reference(let path, let strength, let scale, _):
       let referenceScale = scale.map { (spatial: $0.space, temporal: $0.time) } ?? self.referenceScale
@@ -205,7 +214,7 @@ struct ConditionPlan {
       guard side.0.isMultiple(of: unit.0), side.1.isMultiple(of: unit.1) else {
         throw fail(
           "references are \(referenceScale.spatial) times coarser, and \(side.0)x\(side.1) can't be divided so; "
-            + "use a width in multiples of \(unit.0) and a height in multiples of \(unit.1)")
+            + "use a width in multiples of \(unit.0) and a height in multiples of \(unit.1)", .scale)
       }
     case .sound, .soundPrefix, .soundSuffix, .soundKeep, .soundReference, .picture: break
     }

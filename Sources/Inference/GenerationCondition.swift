@@ -56,7 +56,8 @@ public enum GenerationCondition: Sendable {
     switch self {
     case .image(let path, _, _, _), .firstFrame(let path), .prefix(let path, _), .suffix(let path, _),
       .retake(let path, _, _), .inpaint(let path, _), .keep(let path, _), .crop(let path, _),
-      .reference(let path, _, _, _), .sound(let path, _), .soundPrefix(let path, _), .soundSuffix(let path, _),
+      .reference(let path, _, _, _), .sound(let path, _), .soundPrefix(let path, _),
+      .soundSuffix(let path, _),
       .soundKeep(let path, _), .soundReference(let path), .picture(let path):
       path
     }
@@ -112,11 +113,14 @@ public struct PixelRegion: Sendable, Equatable {
   }
 }
 
-/// How pictures and clips are made to fit the result's size; what overhangs is cut at the centre.
+/// How pictures and clips are made to fit the result's size, where what overhangs is cut at the centre; and a given sound its
+/// length.
 public enum Framing: Sendable {
-  /// As the reference's pipelines do it: bilinear, see `FrameTensors.covering`.
+  /// As the reference's pipelines do it: bilinear, see `FrameTensors.covering`. A given sound has as many latent frames as one
+  /// that is made.
   case covering
-  /// As datasets are preprocessed: bicubic with antialiasing, see `FrameTensors.filled`.
+  /// As datasets are preprocessed, so that a model is shown what it was trained on: bicubic with antialiasing, see
+  /// `FrameTensors.filled`. A given sound has the latent frames that it is encoded to.
   case filling
 
   /// [3, height, width]

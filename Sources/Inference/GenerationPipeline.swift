@@ -86,7 +86,8 @@ public struct GenerationPipeline {
 
   func start(_ inputs: EncodedInputs) throws -> State {
     State(
-      inputs: inputs, results: try plan.outputs.map { _ in Result(generator: try Generator(seed: plan.seed)) })
+      inputs: inputs, results: try plan.outputs.map { _ in Result(generator: try Generator(seed: plan.seed)) }
+    )
   }
 
   // MARK: What is made
@@ -135,6 +136,9 @@ public struct GenerationPipeline {
   private func start(
     _ grid: AudioGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State, prompt: Int
   ) throws -> SampledStream {
+    var grid = grid
+    // A given sound may be shorter than the video, and rounding may give it a frame more.
+    if let frozen = state.inputs.frozenSound { grid.frames = frozen.size(2) }
     let sequence = try grid.sequence(
       state.inputs.soundConditions,
       start: state.inputs.frozenSound ?? (sampling.refines ? result.audio?.to(.cpu, .float32) : nil))
@@ -153,9 +157,14 @@ public struct GenerationPipeline {
     }
     // What is given as a whole keeps its prompt in all passes, as in the reference.
     let negative =
-      isFrozen || contexts.count == state.results.count ? nil : contexts[state.results.count][keyPath: context]
+      isFrozen || contexts.count == state.results.count
+      ? nil : contexts[state.results.count][keyPath: context]
     let (device, dtype) = (plan.models.device, plan.models.dtype)
-    let noise = try result.generator.normal(sequence.clean.shape).to(device, dtype)
+    // What is given has no noise, and draws none.
+    let noise =
+      isFrozen
+      ? try Tensor.zeros(sequence.clean.shape, dtype: dtype, device: device)
+      : try result.generator.normal(sequence.clean.shape).to(device, dtype)
     return try SampledStream(
       noise: noise, sequence: sequence.to(device, dtype), context: positive.to(device, dtype),
       negativeContext: negative?.to(device, dtype), guidance: guidance,

@@ -39,7 +39,9 @@ public struct GenerationPlan: Sendable {
   ///     left out.
   /// - Throws: `GenerationError` for a request that can't be fulfilled; `ConfigurationError`, `WeightError`,
   ///   `TensorFileError` or `TextEncoderError` for models that can't be used; `TorchError` for a device that isn't there.
-  public init(_ request: GenerationRequest, models: GenerationModels, output: String, checksModels: Bool = true) throws {
+  public init(
+    _ request: GenerationRequest, models: GenerationModels, output: String, checksModels: Bool = true
+  ) throws {
     try RequestCheck.numbers(request)
     let kind = try OutputKind(path: output)
     let checkpoint: Checkpoint

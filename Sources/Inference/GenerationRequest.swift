@@ -128,12 +128,17 @@ public struct GenerationError: Error, Equatable, CustomStringConvertible, Sendab
     case distilledLoRA = "distilled-lora"
   }
 
+  /// What of a condition is wrong.
+  public enum Part: Sendable { case file, length, region, scale }
+
   public let option: Option
+  public let part: Part
   /// What is wrong and what to do, to be read after the option's name.
   public let problem: String
 
-  init(_ option: Option, _ problem: String) {
+  init(_ option: Option, _ problem: String, _ part: Part = .file) {
     self.option = option
+    self.part = part
     self.problem = problem
   }
 

@@ -75,6 +75,7 @@ public enum GenerationStage: Sendable {
     public var grid: AudioGrid
     /// The result's length in seconds.
     public var seconds: Double
+    public var framing = Framing.covering
   }
 
   public var title: String {

@@ -60,7 +60,9 @@ enum RequestCheck {
           throw fail("only one video can be edited; give one of --source and --video")
         }
       case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference:
-        guard !given.picture else { throw fail("the result has the pictures of --video; leave one of them out") }
+        guard !given.picture else {
+          throw fail("the result has the pictures of --video; leave one of them out")
+        }
         guard kind != .sound else { throw fail("a WAV has no pictures; leave it out, or use .mp4") }
       case .soundPrefix, .soundSuffix, .soundKeep, .soundReference:
         guard !given.sound else { throw fail("the result has the sound of --sound; leave one of them out") }

@@ -19,6 +19,9 @@ struct SoundConditionEncoder {
   func callAsFunction(_ encoding: GenerationStage.SoundEncoding) throws -> Encoded {
     let grid = encoding.grid
     switch encoding.condition {
+    case .sound(let path, let start) where encoding.framing == .filling:
+      let sound = try SoundClip.read(path: path, from: start, duration: encoding.seconds)
+      return .frozen(try latent(sound), sound)
     case .sound(let path, let start):
       let sound = try read(path, from: start, seconds: encoding.seconds)
       return .frozen(try latent(sound, grid), sound)
@@ -38,14 +41,16 @@ struct SoundConditionEncoder {
       let count = min(latent.size(2), grid.frames)
       return .condition(
         .replace(
-          latent: try latent.narrow(2, latent.size(2) - count, count).contiguous(), frame: grid.frames - count))
+          latent: try latent.narrow(2, latent.size(2) - count, count).contiguous(), frame: grid.frames - count
+        ))
     case .soundKeep(let path, let mask):
       let sound = try read(path, from: 0, seconds: encoding.seconds)
       return .condition(
         .masked(
           latent: try latent(sound, grid), mask: try SoundMask(path: mask).frames(grid.frames), strength: 1))
     case .soundReference(let path):
-      return .condition(.reference(latent: try latent(SoundClip.read(path: path, duration: encoding.seconds))))
+      return .condition(
+        .reference(latent: try latent(SoundClip.read(path: path, duration: encoding.seconds))))
     case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .picture:
       preconditionFailure("a picture among sounds")
     }

@@ -19,10 +19,12 @@ struct SoundMask {
       return
     }
     let root = try TorchFile(path: path).root
-    guard let tensor = root.tensor ?? root["mask"]?.tensor ?? root.members?.lazy.compactMap(\.value.tensor).first,
+    guard
+      let tensor = root.tensor ?? root["mask"]?.tensor ?? root.members?.lazy.compactMap(\.value.tensor).first,
       tensor.count > 0
     else {
-      throw TensorFileError(.missingTensor, path: path, "holds no tensor; save the mask itself, or as \"mask\"")
+      throw TensorFileError(
+        .missingTensor, path: path, "holds no tensor; save the mask itself, or as \"mask\"")
     }
     levels = try tensor.to(.float32).flatten().array()
   }

@@ -173,6 +173,7 @@ struct VideoConditionEncoder {
     let grid = encoding.grid
     let total = (grid.frames - 1) * grid.factors.time + 1
     return ShownReference(
-      frames: try FrameTensors.frames(reference(path, encoding, total)), temporalScale: encoding.temporalScale)
+      frames: try FrameTensors.frames(reference(path, encoding, total)), temporalScale: encoding.temporalScale
+    )
   }
 }

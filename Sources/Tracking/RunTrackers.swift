@@ -62,3 +62,23 @@ public final class RunTrackers: Sendable {
     }
   }
 }
+
+/// A tracker that is not shown the samples.
+public final class WithoutMedia: RunTracker {
+  private let tracker: any RunTracker
+  public var name: String { tracker.name }
+
+  public init(_ tracker: any RunTracker) { self.tracker = tracker }
+
+  public func scalars(_ values: [(name: String, value: Double)], step: Int) throws {
+    try tracker.scalars(values, step: step)
+  }
+  public func text(_ name: String, _ text: String, step: Int) throws {
+    try tracker.text(name, text, step: step)
+  }
+  public func image(_ name: String, _ data: Data, width: Int, height: Int, step: Int) throws {
+    try tracker.image(name, data, width: width, height: height, step: step)
+  }
+  public func media(_ samples: [ValidationMedia], step: Int) throws {}
+  public func finish(_ outcome: RunOutcome) throws { try tracker.finish(outcome) }
+}

@@ -10,7 +10,8 @@ struct LTXCommand: ParsableCommand {
     subcommands: [
       TinyModelCommand.self, SplitCommand.self, ReferenceCommand.self, PreprocessCommand.self,
       DatasetCommand.self,
-      DecodeCommand.self, TrainCommand.self, LaunchCommand.self, GenerateCommand.self, LoRACommand.self,
+      DecodeCommand.self, ConfigCommand.self, TrainCommand.self, LaunchCommand.self, GenerateCommand.self,
+      LoRACommand.self,
       InspectCommand.self,
       ProbeCommand.self,
     ])

@@ -12,7 +12,8 @@ import Testing
 
     let ranks = try Program.run(
       [
-        "launch", "--processes", "2", "--nnodes", "2", "--node-rank", "1", "--master-addr", "a", "--", "sh", "-c",
+        "launch", "--processes", "2", "--nnodes", "2", "--node-rank", "1", "--master-addr", "a", "--", "sh",
+        "-c",
         "echo $RANK/$WORLD_SIZE $MASTER_ADDR:$MASTER_PORT",
       ], in: shop.path)
     #expect(ranks.status == 0)
@@ -34,7 +35,9 @@ import Testing
     #expect(result.errors.split(separator: "\n").sorted() == ["[1] bad 1", "[2] bad 2"])
   }
 
-  @Test(arguments: [("exit 5", 5, "rank 1 failed with status 5"), ("kill -9 $$", 137, "signal 9 ended rank 1")])
+  @Test(arguments: [
+    ("exit 5", 5, "rank 1 failed with status 5"), ("kill -9 $$", 137, "signal 9 ended rank 1"),
+  ])
   func `The first rank that fails ends the others, and the status is its own`(
     failure: String, status: Int32, note: String
   ) throws {

@@ -73,7 +73,7 @@ enum Program {
 }
 
 /// A folder that goes away with the test.
-final class Workshop {
+final class Workshop: Sendable {
   let path: String
 
   init() throws {

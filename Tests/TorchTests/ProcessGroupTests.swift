@@ -125,7 +125,9 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
           try Tensor([UInt8(3)]),
         ]
         try group.allReduce(tensors)
-        return (try tensors.map { try $0.to(.float64).array(of: Double.self) }, try matrix.array(of: Double.self))
+        return (
+          try tensors.map { try $0.to(.float64).array(of: Double.self) }, try matrix.array(of: Double.self)
+        )
       })
     {
       let (sums, matrix) = try result.get()
@@ -138,7 +140,9 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     for result in try asRanks(
       3,
       { group in
-        let mine = try [Tensor([Double(group.rank), 1, 0]).to(dtype), Tensor([[1.0, 0, 1][group.rank]]).to(dtype)]
+        let mine = try [
+          Tensor([Double(group.rank), 1, 0]).to(dtype), Tensor([[1.0, 0, 1][group.rank]]).to(dtype),
+        ]
         let gathered = try group.allGather(mine[0].reshape([3, 1]))
         try group.broadcast(mine, from: 2)
         func values(_ tensor: Tensor) throws -> [Double] { try tensor.to(.float64).array() }
@@ -175,10 +179,13 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
       { group in
         let none = try group.allGather(bytes: [])
         try group.barrier()
-        return none + (try group.allGather(bytes: [UInt8](repeating: UInt8(group.rank), count: group.rank * 40)))
+        return none
+          + (try group.allGather(bytes: [UInt8](repeating: UInt8(group.rank), count: group.rank * 40)))
       })
     {
-      let expected: [[UInt8]] = [[], [], [], [], .init(repeating: 1, count: 40), .init(repeating: 2, count: 80)]
+      let expected: [[UInt8]] = [
+        [], [], [], [], .init(repeating: 1, count: 40), .init(repeating: 2, count: 80),
+      ]
       #expect(try result.get() == expected)
     }
   }

@@ -27,6 +27,15 @@ import Testing
       ])
   }
 
+  @Test func `A failure counts at once, though something that the rank has started goes on`() throws {
+    let script = "if [ $RANK = 1 ]; then sleep 20 >/dev/null 2>&1 & exit 3; fi; sleep 100"
+    let launcher = ProcessLauncher(
+      try LaunchPlan(command: ["/bin/sh", "-c", script], processesPerNode: 2), notify: { _ in })
+    let start = ContinuousClock.now
+    #expect(try launcher.run() == 3)
+    #expect(ContinuousClock.now - start < .seconds(18))
+  }
+
   @Test func `A program that can't be started after all is an error`() throws {
     let scratch = try ScratchFolder()
     // A script whose interpreter is missing: executable, and yet not to be run.

@@ -83,6 +83,7 @@ ct_status ct_op_flatten_using_ints(const ct_tensor *self_, int64_t start_dim, in
 ct_status ct_op_unflatten_int(const ct_tensor *self_, int64_t dim, const int64_t *sizes, size_t sizes_count, ct_tensor **out);
 ct_status ct_op_contiguous(const ct_tensor *self_, ct_tensor **out);
 ct_status ct_op_clone(const ct_tensor *self_, ct_tensor **out);
+ct_status ct_op_pin_memory(const ct_tensor *self_, ct_tensor **out);
 ct_status ct_op_detach(const ct_tensor *self_, ct_tensor **out);
 ct_status ct_op_slice_Tensor(const ct_tensor *self_, int64_t dim, const int64_t *start, const int64_t *end, int64_t step, ct_tensor **out);
 ct_status ct_op_select_int(const ct_tensor *self_, int64_t dim, int64_t index, ct_tensor **out);

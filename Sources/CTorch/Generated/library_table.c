@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "0d53ed89d40363a7";
+const char ct_interface[] = "6806508df38f0775";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -149,6 +149,7 @@ void *const ct_functions[] = {
   (void *)ct_op_unflatten_int,
   (void *)ct_op_contiguous,
   (void *)ct_op_clone,
+  (void *)ct_op_pin_memory,
   (void *)ct_op_detach,
   (void *)ct_op_slice_Tensor,
   (void *)ct_op_select_int,

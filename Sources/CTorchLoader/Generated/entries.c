@@ -5,7 +5,7 @@
 
 #include <ctorch.h>
 
-const char ct_expected_interface[] = "0d53ed89d40363a7";
+const char ct_expected_interface[] = "6806508df38f0775";
 
 #define AT(function, index) ((__typeof__(&function))ct_library_functions[index])
 
@@ -581,258 +581,262 @@ ct_status ct_op_clone(const ct_tensor *self_, ct_tensor **out) {
   return ct_load() ? AT(ct_op_clone, 142)(self_, out) : CT_IO;
 }
 
+ct_status ct_op_pin_memory(const ct_tensor *self_, ct_tensor **out) {
+  return ct_load() ? AT(ct_op_pin_memory, 143)(self_, out) : CT_IO;
+}
+
 ct_status ct_op_detach(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_detach, 143)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_detach, 144)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_slice_Tensor(const ct_tensor *self_, int64_t dim, const int64_t *start, const int64_t *end, int64_t step, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_slice_Tensor, 144)(self_, dim, start, end, step, out) : CT_IO;
+  return ct_load() ? AT(ct_op_slice_Tensor, 145)(self_, dim, start, end, step, out) : CT_IO;
 }
 
 ct_status ct_op_select_int(const ct_tensor *self_, int64_t dim, int64_t index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_select_int, 145)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_select_int, 146)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_narrow(const ct_tensor *self_, int64_t dim, int64_t start, int64_t length, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_narrow, 146)(self_, dim, start, length, out) : CT_IO;
+  return ct_load() ? AT(ct_op_narrow, 147)(self_, dim, start, length, out) : CT_IO;
 }
 
 ct_status ct_op_index_select(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_index_select, 147)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_index_select, 148)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_gather(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gather, 148)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gather, 149)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_cat(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cat, 149)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cat, 150)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_stack(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stack, 150)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stack, 151)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_split_Tensor(const ct_tensor *self_, int64_t split_size, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_Tensor, 151)(self_, split_size, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_Tensor, 152)(self_, split_size, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_split_with_sizes(const ct_tensor *self_, const int64_t *split_sizes, size_t split_sizes_count, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_with_sizes, 152)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_with_sizes, 153)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_chunk(const ct_tensor *self_, int64_t chunks, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_chunk, 153)(self_, chunks, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_chunk, 154)(self_, chunks, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_unbind_int(const ct_tensor *self_, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_unbind_int, 154)(self_, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_unbind_int, 155)(self_, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_repeat(const ct_tensor *self_, const int64_t *repeats, size_t repeats_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat, 155)(self_, repeats, repeats_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat, 156)(self_, repeats, repeats_count, out) : CT_IO;
 }
 
 ct_status ct_op_repeat_interleave_self_int(const ct_tensor *self_, int64_t repeats, const int64_t *dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 156)(self_, repeats, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 157)(self_, repeats, dim, out) : CT_IO;
 }
 
 ct_status ct_op_flip(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_flip, 157)(self_, dims, dims_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_flip, 158)(self_, dims, dims_count, out) : CT_IO;
 }
 
 ct_status ct_op_pad(const ct_tensor *self_, const int64_t *pad, size_t pad_count, const char *mode, const double *value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pad, 158)(self_, pad, pad_count, mode, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pad, 159)(self_, pad, pad_count, mode, value, out) : CT_IO;
 }
 
 ct_status ct_op_sort_stable(const ct_tensor *self_, const bool *stable, int64_t dim, bool descending, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_sort_stable, 159)(self_, stable, dim, descending, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_sort_stable, 160)(self_, stable, dim, descending, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_triu(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_triu, 160)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_triu, 161)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_tril(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_tril, 161)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_tril, 162)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_matmul(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_matmul, 162)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_matmul, 163)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_addmm(const ct_tensor *self_, const ct_tensor *mat1, const ct_tensor *mat2, ct_scalar beta, ct_scalar alpha, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_addmm, 163)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
+  return ct_load() ? AT(ct_op_addmm, 164)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
 }
 
 ct_status ct_op_linear(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_linear, 164)(input, weight, bias, out) : CT_IO;
+  return ct_load() ? AT(ct_op_linear, 165)(input, weight, bias, out) : CT_IO;
 }
 
 ct_status ct_op_linalg_qr(const ct_tensor *A, const char *mode, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_qr, 165)(A, mode, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_qr, 166)(A, mode, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_linalg_eigh(const ct_tensor *self_, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_eigh, 166)(self_, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_eigh, 167)(self_, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_conv1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv1d, 167)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv1d, 168)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv2d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv2d, 168)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv2d, 169)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv3d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv3d, 169)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv3d, 170)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv_transpose1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *output_padding, size_t output_padding_count, int64_t groups, const int64_t *dilation, size_t dilation_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv_transpose1d, 170)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv_transpose1d, 171)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
 }
 
 ct_status ct_op_scaled_dot_product_attention(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *attn_mask, bool is_causal, const double *scale, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 171)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
+  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 172)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
 }
 
 ct_status ct_op_stft_center(const ct_tensor *self_, int64_t n_fft, const int64_t *hop_length, const ct_tensor *window, bool center, const char *pad_mode, const bool *return_complex, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stft_center, 172)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stft_center, 173)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
 }
 
 ct_status ct_op_layer_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_layer_norm, 173)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_layer_norm, 174)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const double *eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rms_norm, 174)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rms_norm, 175)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
 }
 
 ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_group_norm, 175)(input, num_groups, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_group_norm, 176)(input, num_groups, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_embedding, 176)(weight, indices, out) : CT_IO;
+  return ct_load() ? AT(ct_op_embedding, 177)(weight, indices, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 177)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 178)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 178)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 179)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d, 179)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d, 180)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d, 180)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d, 181)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_nearest2d, 181)(self_, output_size, output_size_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_nearest2d, 182)(self_, output_size, output_size_count, out) : CT_IO;
 }
 
 ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
-  return ct_load() ? AT(ct_op_copy_, 182)(self_, src) : CT_IO;
+  return ct_load() ? AT(ct_op_copy_, 183)(self_, src) : CT_IO;
 }
 
 ct_status ct_op_zero_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_zero_, 183)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_zero_, 184)(self_) : CT_IO;
 }
 
 ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
-  return ct_load() ? AT(ct_op_fill__Scalar, 184)(self_, value) : CT_IO;
+  return ct_load() ? AT(ct_op_fill__Scalar, 185)(self_, value) : CT_IO;
 }
 
 ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
-  return ct_load() ? AT(ct_op_add__Tensor, 185)(self_, other, alpha) : CT_IO;
+  return ct_load() ? AT(ct_op_add__Tensor, 186)(self_, other, alpha) : CT_IO;
 }
 
 ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_mul__Tensor, 186)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Tensor, 187)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
-  return ct_load() ? AT(ct_op_mul__Scalar, 187)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Scalar, 188)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
-  return ct_load() ? AT(ct_op_clamp_, 188)(self_, min, max) : CT_IO;
+  return ct_load() ? AT(ct_op_clamp_, 189)(self_, min, max) : CT_IO;
 }
 
 ct_status ct_op_lerp__Scalar(ct_tensor *self_, const ct_tensor *end, ct_scalar weight) {
-  return ct_load() ? AT(ct_op_lerp__Scalar, 189)(self_, end, weight) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp__Scalar, 190)(self_, end, weight) : CT_IO;
 }
 
 ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
-  return ct_load() ? AT(ct_op_leaky_relu_, 190)(self_, negative_slope) : CT_IO;
+  return ct_load() ? AT(ct_op_leaky_relu_, 191)(self_, negative_slope) : CT_IO;
 }
 
 ct_status ct_op_silu_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_silu_, 191)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_silu_, 192)(self_) : CT_IO;
 }
 
 ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
-  return ct_load() ? AT(ct_op_fused_adamw_, 192)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
+  return ct_load() ? AT(ct_op_fused_adamw_, 193)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
 }
 
 ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 193)(self_, self__count, ord, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 194)(self_, self__count, ord, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 194)(self_, self__count, other) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 195)(self_, self__count, other) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return ct_load() ? AT(ct_op_foreach_mul__Scalar, 195)(self_, self__count, scalar) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul__Scalar, 196)(self_, self__count, scalar) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_mul_Scalar, 196)(self_, self__count, scalar, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul_Scalar, 197)(self_, self__count, scalar, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_mul_List, 197)(self_, self__count, other, other_count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul_List, 198)(self_, self__count, other, other_count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_add__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return ct_load() ? AT(ct_op_foreach_add__Scalar, 198)(self_, self__count, scalar) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_add__Scalar, 199)(self_, self__count, scalar) : CT_IO;
 }
 
 ct_status ct_op_foreach_add__List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_scalar alpha) {
-  return ct_load() ? AT(ct_op_foreach_add__List, 199)(self_, self__count, other, other_count, alpha) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_add__List, 200)(self_, self__count, other, other_count, alpha) : CT_IO;
 }
 
 ct_status ct_op_foreach_sub_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sub_List, 200)(self_, self__count, other, other_count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sub_List, 201)(self_, self__count, other, other_count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_addcmul__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return ct_load() ? AT(ct_op_foreach_addcmul__Scalar, 201)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_addcmul__Scalar, 202)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
 }
 
 ct_status ct_op_foreach_addcdiv__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return ct_load() ? AT(ct_op_foreach_addcdiv__Scalar, 202)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_addcdiv__Scalar, 203)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
 }
 
 ct_status ct_op_foreach_lerp__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensors1, size_t tensors1_count, ct_scalar weight) {
-  return ct_load() ? AT(ct_op_foreach_lerp__Scalar, 203)(self_, self__count, tensors1, tensors1_count, weight) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_lerp__Scalar, 204)(self_, self__count, tensors1, tensors1_count, weight) : CT_IO;
 }
 
 ct_status ct_op_foreach_sqrt(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sqrt, 204)(self_, self__count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sqrt, 205)(self_, self__count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_sign(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sign, 205)(self_, self__count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sign, 206)(self_, self__count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_copy_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *src, size_t src_count) {
-  return ct_load() ? AT(ct_op_foreach_copy_, 206)(self_, self__count, src, src_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_copy_, 207)(self_, self__count, src, src_count) : CT_IO;
 }

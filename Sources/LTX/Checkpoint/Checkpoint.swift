@@ -142,7 +142,8 @@ public struct Checkpoint: Sendable {
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
     freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil, streams: Streams = .both,
-    training: Streams? = nil, generating: Streams? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil
+    training: Streams? = nil, generating: Streams? = nil, storage: WeightStorage = .asStored,
+    loaded: LoadedTensors? = nil
   ) throws -> Transformer {
     try require("transformer")
     let configuration = try TransformerConfiguration(config)

@@ -105,7 +105,8 @@ public struct AudioGrid: Sendable {
       case .replace(let latent, let frame):
         let range = frame..<frame + (try count(latent))
         guard range.lowerBound >= 0, range.upperBound <= frames else {
-          throw ModalityError(problem: "a sound of \(range.count) latent frames at \(frame) is not within \(frames)")
+          throw ModalityError(
+            problem: "a sound of \(range.count) latent frames at \(frame) is not within \(frames)")
         }
         sequence.clean = try sequence.clean.replacing(range, with: AudioTokens.patchify(latent))
         sequence.denoiseMask = try sequence.denoiseMask.replacing(range, with: .zeros([batch, range.count]))

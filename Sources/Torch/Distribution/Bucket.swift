@@ -4,8 +4,8 @@ struct Bucket {
   private(set) var tensors: [Tensor] = []
   private(set) var byteCount = 0
 
-  /// Bounds the memory that flattened copies take.
-  static let capacity = 64 << 20
+  /// Bounds the memory that flattened copies take, and is small enough for malloc to use the same memory again.
+  static let capacity = 16 << 20
 
   /// Sorts tensors into buckets. Ranks that have tensors of the same shapes, types and devices get the same buckets.
   static func fill(_ tensors: [Tensor], capacity: Int = capacity) -> [Bucket] {

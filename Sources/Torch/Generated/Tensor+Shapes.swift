@@ -62,6 +62,11 @@ extension Tensor {
     try produce { ct_op_clone(self.handle, $0) }
   }
 
+  /// libtorch's `pin_memory`.
+  public func pinned() throws -> Tensor {
+    try produce { ct_op_pin_memory(self.handle, $0) }
+  }
+
   /// libtorch's `detach`.
   public func detach() throws -> Tensor {
     try produce { ct_op_detach(self.handle, $0) }

@@ -20,7 +20,7 @@ struct HTTPRequest: Sendable {
   static func post(_ url: String, json: JSON, headers: [(name: String, value: String)] = []) throws -> Self {
     HTTPRequest(
       method: "POST", url: url, headers: headers + [("Content-Type", "application/json")],
-      body: .bytes(try json.data()))
+      body: .bytes(json.data))
   }
 }
 

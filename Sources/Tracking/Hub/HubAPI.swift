@@ -130,7 +130,7 @@ struct HubAPI: Sendable {
     }
     var body = Data()
     for line in lines {
-      body.append(try line.data())
+      body.append(line.data)
       body.append(0x0A)
     }
     let url = "\(endpoint)/api/models/\(repository)/commit/main"

@@ -113,7 +113,7 @@ struct LFSUpload {
       HTTPRequest(
         method: "POST", url: url,
         headers: headers + [("Accept", Self.mediaType), ("Content-Type", Self.mediaType)],
-        body: .bytes(try body.data())))
+        body: .bytes(body.data)))
     try api.check(response, at: url)
     return response
   }

@@ -39,7 +39,7 @@ struct WandBRun: Sendable {
     entity = options.entity ?? settings.entity
     name = options.name
     tags = options.tags
-    configuration = try members.sorted { $0.key < $1.key }.map { ($0.key, try $0.value.text()) }
+    configuration = members.sorted { $0.key < $1.key }.map { ($0.key, $0.value.text) }
     self.start = start
   }
 

@@ -39,16 +39,25 @@ final class WandBRunFolder {
     try log.append(record.data(number: records))
   }
 
-  /// A file of ours below `files/`.
+  /// A file of ours below `files/`. It is never half there, but may be lost with the power: to wait for the disk at every
+  /// step, as `Data.write` does, takes several milliseconds.
   func write(_ data: Data, to name: String) throws {
     let target = filePath(name)
+    let temporary = target + ".partial"
     do {
-      try data.write(to: URL(fileURLWithPath: target), options: .atomic)
+      let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+      guard descriptor >= 0 else { throw Self.systemError() }
+      let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+      try file.write(contentsOf: data)
+      try file.close()
+      guard rename(temporary, target) == 0 else { throw Self.systemError() }
     } catch {
       throw TrackingError(
         "can't be written (\(error.localizedDescription))", at: target, remedy: "Check the room on the disk.")
     }
   }
+
+  private static func systemError() -> POSIXError { POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
 
   /// Copies a picture, video or sound below `files/`, and names it in the record.
   func addMedia(from source: String, as name: String) throws {
@@ -98,13 +107,13 @@ final class WandBRunFolder {
   }
 
   private static func metadata(of run: WandBRun, host: String) throws -> Data {
-    try JSON.object([
+    JSON.object([
       "host": .string(host), "program": "ltx", "startedAt": .string(run.start.formatted(.iso8601)),
       "args": .array(ProcessInfo.processInfo.arguments.dropFirst().map(JSON.string)),
       "os": .string(ProcessInfo.processInfo.operatingSystemVersionString),
       "cpu_count_logical": .integer(Int64(ProcessInfo.processInfo.processorCount)),
       "memory": ["total": .string(String(ProcessInfo.processInfo.physicalMemory))],
-    ]).data()
+    ]).data
   }
 
   private static func makeFolder(_ path: String) throws {

@@ -93,7 +93,13 @@ final class WandBSender: Sendable {
   func finish(exitCode: Int) {
     queue.withLock { $0.exitCode = exitCode }
     ending.signal()
-    if done.wait(timeout: .now() + pace.finish) == .timedOut {
+    let deadline = DispatchTime.now() + pace.finish
+    var result = done.wait(timeout: min(.now() + 5, deadline))
+    if result == .timedOut, .now() < deadline {
+      notice("Weights & Biases: sending what is left, for \(Int(pace.finish)) s at most")
+      result = done.wait(timeout: deadline)
+    }
+    if result == .timedOut {
       giveUp("not everything could be sent within \(Int(pace.finish)) s")
       api.client.cancel()
     }

@@ -150,7 +150,7 @@ public final class WandBTracker: RunTracker {
     defer { sender?.finish(exitCode: code) }
     try state.withLock { state in
       try commitRow(&state)
-      try state.files.finish(exitCode: code, summary: summary(of: state).data())
+      try state.files.finish(exitCode: code, summary: summary(of: state).data)
       for name in WandBRunFolder.ownFiles { sender?.add(file: name, at: state.files.filePath(name)) }
     }
   }
@@ -182,16 +182,16 @@ public final class WandBTracker: RunTracker {
     state.row = [:]
     state.step = nil
     state.summary.merge(row) { $1 }
-    let items = try row.sorted { $0.key < $1.key }.map { ($0.key, try $0.value.text()) }
-    let summary = try summary(of: state).data()
+    let items = row.sorted { $0.key < $1.key }.map { ($0.key, $0.value.text) }
     // Online first: the server gets the row also where the disk is full.
-    if step > lastSentStep {
-      sender?.add(row: try JSON.object(row).text(), summary: String(decoding: summary, as: UTF8.self))
+    if let sender, step > lastSentStep {
+      sender.add(row: JSON.object(row).text, summary: summary(of: state).text)
     }
     guard step > lastKeptStep else { return }
     try state.files.append(.history(items, step: step))
     try state.files.append(.summary(items))
-    try state.files.write(summary, to: WandBRunFolder.summaryFile)
+    // Offline, the next start learns from it which steps there are.
+    if sender == nil { try state.files.write(summary(of: state).data, to: WandBRunFolder.summaryFile) }
   }
 
   private func summary(of state: borrowing State) -> JSON {

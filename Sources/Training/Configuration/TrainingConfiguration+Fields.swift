@@ -83,7 +83,7 @@ extension TrainingConfiguration.Optimization: ConfigurationSection {
     Field("scheduler_type", \.schedulerType, .choice),
     Field("scheduler_params", \.schedulerParams, .free),
     Field("warmup_steps", \.warmupSteps, .integer(0 ... .max)),
-    Field("learning_rates", \.learningRates, .numbers(.atLeast(0))),
+    Field("learning_rates", \.learningRates, .rates(.atLeast(0))),
     Field("ema_decay", \.emaDecay, .optional(.number(.fromBelow(0, 1)))),
     Field("max_skipped_steps", \.maxSkippedSteps, .integer(1 ... .max)),
     Field("enable_gradient_checkpointing", \.enableGradientCheckpointing, .flag),
@@ -115,6 +115,7 @@ extension TrainingConfiguration.TrainingData: ConfigurationSection {
   static let fields: [Field<Self>] = [
     Field("preprocessed_data_root", \.preprocessedDataRoot, .absolutePath, isRequired: true),
     Field("num_dataloader_workers", \.numDataloaderWorkers, .integer(0 ... .max)),
+    Field("accept_other_model", \.acceptOtherModel, .flag),
   ]
 
   mutating func complete(_ reader: SectionReader) {
@@ -141,7 +142,8 @@ extension TrainingConfiguration.FlowMatching: ConfigurationSection {
   ]
 
   mutating func complete(_ reader: SectionReader) {
-    reader.checkOptions("timestep_sampling_params") { () throws(OptionErrors) in _ = try TimestepSampler(self) }
+    reader.checkOptions("timestep_sampling_params") { () throws(OptionErrors) in _ = try TimestepSampler(self)
+    }
   }
 }
 

@@ -19,8 +19,9 @@ extension TrainingConfiguration {
   }
 
   /// Keys that the official trainer doesn't know.
-  private static let own: Set<String> = [
-    "model.trainable_modules", "lora.use_rslora", "lora.use_dora", "optimization.optimizer_params",
+  static let own: Set<String> = [
+    "model.trainable_modules", "data.accept_other_model", "lora.use_rslora", "lora.use_dora",
+    "optimization.optimizer_params",
     "optimization.warmup_steps", "optimization.learning_rates", "optimization.ema_decay",
     "optimization.max_skipped_steps", "validation.held_out", "checkpoints.on_save_error", "wandb.mode",
     "tensorboard", "report",

@@ -77,7 +77,7 @@ extension TrainingConfiguration {
     /// Ours: steps in which the learning rate rises from 0.
     public var warmupSteps = 0
     /// Ours: other learning rates for modules whose path ends in a key.
-    public var learningRates: [String: Double] = [:]
+    public var learningRates = ModuleRates()
     /// Ours: of an average of the trained weights; nil for none.
     public var emaDecay: Double?
     /// Ours: so many steps without a finite loss or gradient, one after the other, stop the run.
@@ -108,6 +108,8 @@ extension TrainingConfiguration {
     public var preprocessedDataRoot = ""
     /// 0 reads a batch when it is needed.
     public var numDataloaderWorkers = 2
+    /// Ours: whether latents and text features may be those of another model file than `model_path`.
+    public var acceptOtherModel = false
   }
 
   public struct Checkpoints: Sendable, Equatable {

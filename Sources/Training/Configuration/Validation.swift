@@ -26,6 +26,9 @@ extension TrainingConfiguration {
     public var skipInitialValidation = false
     /// Ours.
     public var heldOut = HeldOut()
+
+    /// Steps between measurements of the held-out loss; nil for none.
+    public var heldOutInterval: Int? { heldOut.isUsed ? heldOut.interval ?? interval : nil }
   }
 
   /// Ours: samples whose loss is measured instead of trained on.

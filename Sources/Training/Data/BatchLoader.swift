@@ -25,13 +25,16 @@ final class BatchLoader {
   ///   - first: the number of the first batch; the others follow at a distance of `stride`, one batch for each rank.
   ///   - count: how many batches will be asked for.
   ///   - workers: threads that read ahead; 0 reads a batch when it is asked for.
+  ///   - device: that batches go to; for a GPU they are put into memory that it can read by itself.
   init(
-    _ dataset: PrecomputedDataset, order: BatchOrder, first: Int, stride: Int, count: Int, workers: Int
+    _ dataset: PrecomputedDataset, order: BatchOrder, first: Int, stride: Int, count: Int, workers: Int,
+    device: Device
   ) {
     let order = Mutex(order)
     let read: @Sendable (Int) throws -> LoadedBatch = { index in
       let number = first + index * stride
-      return try dataset.load(order.withLock { try $0.batch(number) }, number: number)
+      let batch = try dataset.load(order.withLock { try $0.batch(number) }, number: number)
+      return device == .cpu ? batch : try batch.pinned()
     }
     self.read = read
     ahead =
@@ -82,15 +85,33 @@ extension PrecomputedDataset {
   }
 }
 
+extension LoadedBatch {
+  /// The same in page-locked memory.
+  fileprivate func pinned() throws -> LoadedBatch {
+    let video = try text.video.pinned()
+    return LoadedBatch(
+      number: number, order: order, batch: try batch.map { try $0.pinned() },
+      text: TextFeatures(
+        video: video, audio: text.audio === text.video ? video : try text.audio.pinned(),
+        mask: try text.mask.pinned()))
+  }
+}
+
 extension TrainingBatch {
-  func to(_ device: Device) throws -> TrainingBatch {
-    func move(_ stream: Stream?) throws -> Stream? {
+  func to(_ device: Device) throws -> TrainingBatch { try map { try $0.to(device) } }
+
+  /// The batch with something done to each of its tensors.
+  fileprivate func map(_ change: (Tensor) throws -> Tensor) throws -> TrainingBatch {
+    func changed(_ latents: Latents) throws -> Latents {
+      Latents(try change(latents.tensor), fps: latents.fps)
+    }
+    func changed(_ stream: Stream?) throws -> Stream? {
       try stream.map {
         Stream(
-          latents: try $0.latents.to(device), references: try $0.references.mapValues { try $0.to(device) },
-          masks: try $0.masks.mapValues { try $0.to(device) })
+          latents: try changed($0.latents), references: try $0.references.mapValues(changed),
+          masks: try $0.masks.mapValues(change))
       }
     }
-    return TrainingBatch(video: try move(video), audio: try move(audio))
+    return TrainingBatch(video: try changed(video), audio: try changed(audio))
   }
 }

@@ -80,17 +80,28 @@ extension PrecomputedDataset {
     }
   }
 
-  /// Samples that were cached with another model file, as far as their metadata tells; the official trainer's caches
-  /// tell nothing.
+  /// Checks that the samples were cached with the model at hand, as far as their metadata tells; the official trainer's
+  /// caches tell nothing.
   ///
-  /// - Parameter identity: `FileIdentity` of the model at hand.
-  func samplesOfAnotherModel(than identity: String) throws -> Int {
-    try entries.filter { entry in
+  /// - Parameter files: of the model.
+  /// - Throws: `DatasetError` that counts those of other models, unless the configuration accepts them.
+  func requireSameModel(_ files: ModelFiles, _ c: TrainingConfiguration) throws {
+    guard !c.data.acceptOtherModel else { return }
+    let components = [ModelFiles.Component.transformer, .videoVAE, .audioVAE]
+    let models = Set(
+      try Set(components.compactMap { files.path(of: $0) }).map { try FileIdentity.identity(of: $0) })
+    let others = try entries.filter { entry in
       try entry.files.values.contains { path in
         let model = try SampleFile(path: path).metadata["model"]
-        return model != nil && model != identity
+        return model.map { !models.contains($0) } ?? false
       }
-    }.count
+    }
+    guard let first = others.first else { return }
+    throw DatasetError(
+      path: root,
+      problem: "holds \(others.count) samples that were preprocessed with another model than \(c.model.modelPath), "
+        + "\(first.name) among them; run `ltx preprocess` with this model, or set data.accept_other_model to true "
+        + "where the models share their VAEs and text projection")
   }
 
   /// The scale of references of video, inferred from the first sample as the official trainer does, and checked on all.

@@ -13,7 +13,9 @@ final class LinePrefixer: Sendable {
   }
 
   /// Begins to read, on a thread of its own; the process that writes has been started.
-  func start() {
+  func start() throws {
+    // Else our own end would keep the pipe open.
+    try pipe.fileHandleForWriting.close()
     Thread.detachNewThread { [self] in
       copy()
       end.signal()

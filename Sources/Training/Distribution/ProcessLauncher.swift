@@ -14,8 +14,7 @@ public final class ProcessLauncher: Sendable {
 
   /// What the handlers of ends and signals share.
   private struct State {
-    /// By rank. A process leads a process group of its own, so signals reach what it has started, too.
-    var running: [Int: pid_t] = [:]
+    var running: [Int: ChildProcess] = [:]
     /// Whether they were asked to end because one failed, or by a signal.
     var isEnding = false
     var isInterrupted = false
@@ -29,7 +28,7 @@ public final class ProcessLauncher: Sendable {
 
   /// - Parameters:
   ///   - gracePeriod: how long processes that are to end may take before they are killed.
-  ///   - notify: is told what happens to the processes.
+  ///   - notify: is told what happens to the processes; must not call back.
   public init(
     _ plan: LaunchPlan, gracePeriod: Duration = .seconds(30), output: FileHandle = .standardOutput,
     errors: FileHandle = .standardError, notify: @escaping @Sendable (String) -> Void
@@ -41,12 +40,12 @@ public final class ProcessLauncher: Sendable {
   /// Runs all processes to their end.
   ///
   /// - Returns: 0, or the exit status of the first process that failed, 128 + the signal's number if a signal ended it.
-  /// - Throws: what `Process.run` throws, after ending the processes that had been started.
+  /// - Throws: `LaunchPlanError` if one can't be started, after ending the processes that had been started.
   public func run() throws -> Int32 {
     let sources = passSignalsOn()
-    defer { sources.forEach { $0.cancel() } }
+    defer { for source in sources { source.cancel() } }
     var prefixers: [LinePrefixer] = []
-    defer { prefixers.forEach { $0.finish() } }
+    defer { for prefixer in prefixers { prefixer.finish() } }
     do {
       for rank in plan.ranks { prefixers += try start(rank) }
     } catch {
@@ -59,81 +58,67 @@ public final class ProcessLauncher: Sendable {
   }
 
   private func start(_ rank: Int) throws -> [LinePrefixer] {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: plan.executable)
-    process.arguments = plan.arguments
-    process.environment = plan.environment(
+    let environment = plan.environment(
       of: rank, base: ProcessInfo.processInfo.environment,
       processors: ProcessInfo.processInfo.activeProcessorCount)
-    process.standardInput = FileHandle.nullDevice
-    var prefixers: [LinePrefixer] = []
-    if rank == 0 {
-      process.standardOutput = output
-      process.standardError = errors
-    } else {
-      prefixers = [output, errors].map { LinePrefixer("[\(rank)] ", to: $0) }
-      process.standardOutput = prefixers[0].pipe
-      process.standardError = prefixers[1].pipe
-    }
-    process.terminationHandler = { [self] process in
-      let signalled = process.terminationReason == .uncaughtSignal
-      ended(rank, status: process.terminationStatus, bySignal: signalled)
+    let prefixers = rank == 0 ? [] : [output, errors].map { LinePrefixer("[\(rank)] ", to: $0) }
+    let destinations = rank == 0 ? [output, errors] : prefixers.map(\.pipe.fileHandleForWriting)
+    let child = try state.withLock { state in
+      let child = try ChildProcess(
+        plan.executable, plan.arguments, environment: environment, output: destinations[0],
+        errors: destinations[1])
+      state.running[rank] = child
+      // Another rank may have failed already.
+      if state.isEnding { child.send(SIGTERM) }
+      return child
     }
     allEnded.enter()
-    // Within the lock, so that a process which ends at once is entered before it is taken out.
-    let isTooLate = try state.withLock { state in
-      do { try process.run() } catch {
-        allEnded.leave()
-        throw error
-      }
-      state.running[rank] = process.processIdentifier
-      return state.isEnding
+    Thread.detachNewThread { [self] in
+      child.wait()
+      ended(rank, child)
+      allEnded.leave()
     }
-    if isTooLate { send(SIGTERM, to: [process.processIdentifier]) }
-    prefixers.forEach { $0.start() }
+    for prefixer in prefixers { try prefixer.start() }
     return prefixers
   }
 
-  private func ended(_ rank: Int, status: Int32, bySignal: Bool) {
-    let status = bySignal ? 128 + status : status
-    let isFirst = state.withLock { state in
+  private func ended(_ rank: Int, _ child: ChildProcess) {
+    let failure: String? = state.withLock { state in
       state.running[rank] = nil
-      guard status != 0, state.status == nil else { return false }
-      state.status = status
-      return true
+      let end = child.end()
+      guard end != .status(0), state.status == nil else { return nil }
+      switch end {
+      case .status(let status):
+        state.status = status
+        return "rank \(rank) failed with status \(status)"
+      case .signal(let number):
+        state.status = 128 + number
+        return "signal \(number) ended rank \(rank)"
+      }
     }
-    if isFirst {
-      end(
-        because: bySignal
-          ? "signal \(status - 128) ended rank \(rank)" : "rank \(rank) failed with status \(status)")
-    }
-    allEnded.leave()
+    if let failure { end(because: failure) }
   }
 
   /// Asks the processes to end; kills them if they don't.
   private func end(because reason: String?) {
-    let (isInterrupted, running) = state.withLock { state in
+    let (isInterrupted, areOthers) = state.withLock { state in
       state.isEnding = true
-      return (state.isInterrupted, Array(state.running.values))
+      // A signal that was passed on has asked them already, and a second one may keep them from ending in good order.
+      if !state.isInterrupted {
+        for child in state.running.values { child.send(SIGTERM) }
+      }
+      return (state.isInterrupted, !state.running.isEmpty)
     }
-    // A signal that was passed on has asked them already, and a second one may keep them from ending in good order.
-    if !isInterrupted {
-      if let reason { notify(reason + (running.isEmpty ? "" : "; the others are ended")) }
-      send(SIGTERM, to: running)
-    }
+    if let reason, !isInterrupted { notify(reason + (areOthers ? "; the others are ended" : "")) }
     let (seconds, attoseconds) = gracePeriod.components
     queue.asyncAfter(deadline: .now() + Double(seconds) + Double(attoseconds) / 1e18) { [self] in
-      let left = state.withLock(\.running)
-      guard !left.isEmpty else { return }
-      notify(
-        "killed, since they did not end: rank \(left.keys.sorted().map(String.init).joined(separator: ", "))")
-      send(SIGKILL, to: Array(left.values))
+      state.withLock { state in
+        guard !state.running.isEmpty else { return }
+        let ranks = state.running.keys.sorted().map(String.init).joined(separator: ", ")
+        notify("killed, since they did not end: rank \(ranks)")
+        for child in state.running.values { child.send(SIGKILL) }
+      }
     }
-  }
-
-  private func send(_ number: Int32, to processes: [pid_t]) {
-    // The group may be gone already; the process's end is what counts, and is waited for.
-    for process in processes where kill(-process, number) != 0 { kill(process, number) }
   }
 
   private func passSignalsOn() -> [any DispatchSourceSignal] {
@@ -146,12 +131,10 @@ public final class ProcessLauncher: Sendable {
       }
       let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
       source.setEventHandler { [self] in
-        send(
-          number,
-          to: state.withLock { state in
-            (state.isEnding, state.isInterrupted) = (true, true)
-            return Array(state.running.values)
-          })
+        state.withLock { state in
+          (state.isEnding, state.isInterrupted) = (true, true)
+          for child in state.running.values { child.send(number) }
+        }
       }
       source.resume()
       return source

@@ -18,19 +18,19 @@ public struct Optimization {
   public init(_ parameters: [Parameter], _ c: TrainingConfiguration) throws {
     self.parameters = parameters
     let o = c.optimization
-    let rates = o.learningRates.sorted { $0.key < $1.key }.map { (pattern: $0.key, learningRate: $0.value) }
+    let rates = o.learningRates.rates.map { (pattern: $0.pattern, learningRate: $0.learningRate) }
     let groups = try c.naming("optimization.learning_rates") {
       try ParameterGroup.groups(of: parameters, learningRate: o.learningRate, rates: rates)
     }
     groupNames = (groups.count > rates.count ? ["other"] : []) + rates.map(\.pattern)
     let options = try c.naming("optimization.optimizer_params") {
-      try OptimizerOptions(.init(o.optimizerType), params: o.optimizerParams)
+      try OptimizerOptions(o.optimizerType, params: o.optimizerParams)
     }
     self.options = options
     optimizer = try c.naming("optimization") { try options.optimizer(groups) }
     schedule = try c.naming("optimization.scheduler_params") {
       try LearningRateSchedule(
-        .init(o.schedulerType), steps: o.steps, warmupSteps: o.warmupSteps,
+        o.schedulerType, steps: o.steps, warmupSteps: o.warmupSteps,
         params: o.schedulerParams)
     }
     maximumNorm = o.maxGradNorm

@@ -7,7 +7,7 @@ import TensorFiles
 import Torch
 
 /// The transformer of a run with what of it is trained, and the frozen connectors in front of it.
-struct TrainedModel {
+struct TrainedModel: Sendable {
   let checkpoint: Checkpoint
   let transformer: Transformer
   let connectors: TextConnectors
@@ -32,16 +32,18 @@ struct TrainedModel {
   init(
     _ c: TrainingConfiguration, _ strategies: StreamStrategies, samples: Streams?, device: Device
   ) throws {
-    checkpoint = try Checkpoint(
+    let base = try Checkpoint(
       ModelFiles(
         unified: c.model.modelPath, videoVAE: c.model.videoVAEPath, audioVAE: c.model.audioVAEPath))
-    try checkpoint.require("transformer", "vae")
-    text = try TextConfiguration(checkpoint.config)
-    factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
+    try base.require("transformer", "vae")
+    text = try TextConfiguration(base.config)
+    factors = try VideoVAEConfiguration.Encoder(base.config).compression
     (frozenDType, autocast) = Self.precision(c)
     let seed = UInt64(c.seed)
     let start = try c.model.loadCheckpoint.map { try Self.newestWeights(at: $0, c) }
     self.start = try start.map { try FileIdentity.identity(of: $0) }
+    let isFull = c.model.trainingMode == .full
+    checkpoint = try isFull ? start.map { try base.replacingTransformer(by: $0) } ?? base : base
     var adapters: FreshAdapters?
     var trained: TrainedWeights?
     switch c.model.trainingMode {
@@ -133,11 +135,14 @@ struct TrainedModel {
     return try withoutGrad { try connectors(features) }
   }
 
-  /// What is saved of the trained tensors as they are now, on the CPU.
-  func savedTensors(_ values: [Parameter], dtype: DType) throws -> [(key: String, tensor: Tensor)] {
+  /// Saves values of the trained tensors: adapters as a LoRA, weights with all of the transformer around them.
+  func write(
+    _ values: [Parameter], dtype: DType, metadata: [String: String], to path: String
+  ) throws {
     guard let adapterScale else {
-      return try values.map { ($0.key, try $0.tensor.detach().to(.cpu, dtype).contiguous()) }
+      return try checkpoint.writeTransformer(values, dtype: dtype, metadata: metadata, to: path)
     }
-    return try LoRAFile.tensors(of: values, scale: adapterScale, dtype: dtype)
+    try writeSafetensors(
+      LoRAFile.tensors(of: values, scale: adapterScale, dtype: dtype), metadata: metadata, to: path)
   }
 }

@@ -94,8 +94,8 @@ extension TrainedModel {
         values["\(module).lora_magnitude_vector"] = value.magnitude
       }
     } else {
-      let file = try SafetensorsFile(path: path)
-      for key in file.entries.keys { values[key] = try file.tensor(key) }
+      let source = try checkpoint.replacingTransformer(by: path).source
+      for parameter in parameters { values[parameter.key] = try source.tensor(parameter.key) }
     }
     try withoutGrad {
       for parameter in parameters {

@@ -54,13 +54,13 @@ extension Trainer {
     let loader = BatchLoader(
       dataset, order: order, first: first * batchesPerStep + group.rank, stride: group.worldSize,
       count: (steps - first) * c.optimization.gradientAccumulationSteps,
-      workers: c.data.numDataloaderWorkers)
+      workers: c.data.numDataloaderWorkers, device: device)
     var savingSeconds = 0.0
     while completedSteps < steps {
       var record = try trainStep(completedSteps, loader)
       record.savingSeconds = savingSeconds
       samples += record.samples ?? 0
-      try metrics?.append(record)
+      try recording { try metrics?.append(record) }
       events.stepped(record)
 
       let stops = try shouldStop(events)
@@ -76,7 +76,7 @@ extension Trainer {
         try storeState()
       }
       savingSeconds = (ContinuousClock.now - saving) / .seconds(1)
-      try heedSaveErrors()
+      try heedSaveErrors(isLast: isLast)
       if gaveUp {
         throw TrainingError(
           problem: "the loss or the gradient was not finite in \(skippedInARow) steps in a row, up to step "
@@ -116,7 +116,7 @@ extension Trainer {
         step: completedSteps, flow: flowMatching, group: group, example: { try self.example($0, $1) },
         loss: { try self.step.loss($0) })
     }
-    try metrics?.append(record)
+    try recording { try metrics?.append(record) }
     events.validated(record)
   }
 
@@ -125,10 +125,15 @@ extension Trainer {
     guard let validation, validation.isDue(at: completedSteps) else { return }
     let work = ValidationWork.share(
       of: validation.sampleCount, rank: group.rank, worldSize: group.worldSize)
-    let outputs = try withAveragedWeights {
-      try validation.run(
-        transformer: model.transformer, autocast: model.autocast, step: completedSteps, work: work)
+    func sample() throws -> [ValidationOutput] {
+      try withAveragedWeights {
+        try validation.run(
+          transformer: model.transformer, autocast: model.autocast, step: completedSteps, work: work)
+      }
     }
+    let outputs =
+      configuration.acceleration.offloadOptimizerDuringValidation
+      ? try optimization.optimizer.withStateOnHost(sample) : try sample()
     let own = try JSONEncoder().encode(outputs.map { [String($0.sample), $0.path] })
     let all = try group.allGather(bytes: Array(own)).flatMap {
       try JSONDecoder().decode([[String]].self, from: Data($0))

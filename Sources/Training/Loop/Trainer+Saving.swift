@@ -23,10 +23,8 @@ extension Trainer {
     return detached.device == .cpu ? try detached.clone() : try detached.to(.cpu)
   }
 
-  private func savedTensors(_ values: [Parameter]) throws -> [(key: String, tensor: Tensor)] {
-    let dtype: DType = configuration.checkpoints.precision == .bfloat16 ? .bfloat16 : .float32
-    return try model.savedTensors(
-      values.map { Parameter(key: $0.key, tensor: try Self.copy($0.tensor)) }, dtype: dtype)
+  private static func copy(_ values: [Parameter]) throws -> [Parameter] {
+    try values.map { Parameter(key: $0.key, tensor: try copy($0.tensor)) }
   }
 
   /// Saves the weights, and the state as `checkpoints.save_training_state` says. The files are written while training
@@ -35,18 +33,19 @@ extension Trainer {
     guard group.isMain else { return }
     let c = configuration.checkpoints
     let step = completedSteps
-    let weights = try savedTensors(parameters)
-    let averaged = try average.map { try savedTensors($0.averaged) }
+    let weights = try Self.copy(parameters)
+    let averaged = try average.map { try Self.copy($0.averaged) }
+    let dtype: DType = c.precision == .bfloat16 ? .bfloat16 : .float32
     let state = c.saveTrainingState == .off ? nil : try state(isMinimal: c.saveTrainingState == .minimal)
     let rolling = isLast && storesState ? try self.state(isMinimal: false) : nil
     let metadata = flowMatching.referenceScale.metadata
-    let folder = folder
+    let (folder, model) = (folder, model)
     saves.submit {
-      try writeSafetensors(weights, metadata: metadata, to: folder.weights(step: step))
+      try model.write(weights, dtype: dtype, metadata: metadata, to: folder.weights(step: step))
       if let averaged {
         try FileManager.default.createDirectory(atPath: folder.averages, withIntermediateDirectories: true)
-        try writeSafetensors(
-          averaged, metadata: metadata, to: folder.weights(step: step, in: folder.averages))
+        try model.write(
+          averaged, dtype: dtype, metadata: metadata, to: folder.weights(step: step, in: folder.averages))
       }
       try state?.write(to: folder.state(step: step), isDurable: true)
       try rolling?.write(to: folder.rollingState, isDurable: true)
@@ -81,11 +80,26 @@ extension Trainer {
   }
 
   /// Tells what could not be written, and ends the run or not, as the configuration says. What was saved before is there.
-  func heedSaveErrors() throws {
+  ///
+  /// - Parameter isLast: whether the run's result is among it; then it is an error in any case.
+  func heedSaveErrors(isLast: Bool) throws {
     for error in saves.takeErrors() {
       let problem = "saving at step \(completedSteps) or before failed: \(error); earlier checkpoints are kept"
-      guard configuration.checkpoints.onSaveError == .continue else { throw TrainingError(problem: problem) }
+      guard configuration.checkpoints.onSaveError == .continue, !isLast else {
+        throw TrainingError(problem: problem)
+      }
       warn(problem)
+    }
+  }
+
+  /// Writes into the record of the run. Where that fails, the run ends or not, as for checkpoints; it is told once.
+  func recording(_ body: () throws -> Void) throws {
+    do {
+      try body()
+    } catch {
+      guard configuration.checkpoints.onSaveError == .continue else { throw error }
+      if !hasLostRecords { warn("\(error); training goes on, and its record has gaps") }
+      hasLostRecords = true
     }
   }
 }

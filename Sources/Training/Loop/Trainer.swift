@@ -18,8 +18,6 @@ public final class Trainer {
   public let heldOut: PrecomputedDataset?
   /// The trained tensors.
   public var parameters: [Parameter] { model.parameters }
-  /// Samples whose cache was made with another model file.
-  public let samplesOfAnotherModel: Int
   /// Steps that are done; an earlier start of the run may have done some.
   public internal(set) var completedSteps = 0
 
@@ -41,6 +39,7 @@ public final class Trainer {
   var skippedInARow = 0
   var lossScale: LossScale?
   var pacing = StatePacing()
+  var hasLostRecords = false
   /// Of Weights & Biases, from an earlier start.
   public internal(set) var trackerRunID: String?
 
@@ -98,7 +97,7 @@ public final class Trainer {
     folder = RunFolder(
       path: c.outputDir, prefix: c.model.trainingMode == .lora ? "lora" : "model")
     let identity = try FileIdentity.identity(of: model.checkpoint.files)
-    samplesOfAnotherModel = try all.samplesOfAnotherModel(than: identity)
+    try all.requireSameModel(model.checkpoint.files, c)
     fingerprint = RunFingerprint(
       configuration: c.fingerprintValues, model: identity, samples: dataset.entries.map(\.name),
       start: model.start, ranks: group.worldSize)
@@ -202,7 +201,7 @@ public final class Trainer {
       audioLoss: computation.audioLoss, gradientNorm: outcome.gradientNorm,
       learningRate: rates.first ?? 0,
       learningRates: rates.count > 1
-        ? Dictionary(uniqueKeysWithValues: zip(optimization.groupNames, rates)) : [:],
+        ? Dictionary(zip(optimization.groupNames, rates), uniquingKeysWith: { $1 }) : [:],
       seconds: (end - start) / .seconds(1), dataSeconds: dataSeconds,
       forwardSeconds: computation.forwardSeconds,
       backwardSeconds: (passes - start) / .seconds(1) - dataSeconds - computation.forwardSeconds,

@@ -23,6 +23,7 @@ public final class TrainingSession {
   /// The state that the run goes on from; nil for a new run.
   public let resumedFrom: String?
   private let group: ProcessGroup
+  private let publication: HubPublication?
   private let warn: @Sendable (String) -> Void
   private var configuration: TrainingConfiguration { trainer.configuration }
 
@@ -37,6 +38,7 @@ public final class TrainingSession {
     warn: @escaping @Sendable (String) -> Void
   ) throws {
     (self.group, self.warn) = (group, warn)
+    publication = group.isMain && !options.isDryRun ? try HubPublication(configuration, progress: warn) : nil
     trainer = try Trainer(configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: warn)
     resumedFrom = try trainer.prepareFolder(options.earlierRun)
   }
@@ -50,6 +52,7 @@ public final class TrainingSession {
     let trackers = group.isMain ? try makeTrackers() : RunTrackers([], warn: warn)
     let yaml = try configuration.resolvedYAML
     trackers.text("config", Self.indented(yaml), step: trainer.completedSteps)
+    var samples: [ValidationMedia] = []
     func writeReport() {
       // A page that can't be written is no reason to lose the run.
       do { try report?.write(to: reportPath) } catch { warn("\(error)") }
@@ -69,6 +72,7 @@ public final class TrainingSession {
     own.sampled = { media, step in
       report?.add(media, step: step)
       trackers.media(media, step: step)
+      samples = media
       events.sampled(media, step)
       writeReport()
     }
@@ -82,6 +86,10 @@ public final class TrainingSession {
       trackers.scalars(result.statistics.scalars, step: trainer.completedSteps)
       trackers.finish(result.outcome)
       writeReport()
+      if let publication, result.outcome == .success, let weights = result.weights {
+        let facts = trainer.summary.facts.filter { !$0.name.hasPrefix("memory") && $0.name != "model" }
+        events.saved(try publication.upload(weights: weights, samples: samples, facts: facts))
+      }
       return result
     } catch {
       report?.outcome = .failed
@@ -113,6 +121,19 @@ public final class TrainingSession {
       trackers.append(
         try TensorBoardTracker(
           folder: trainer.folder.path + "/tensorboard", goingOnFrom: trainer.completedSteps))
+    }
+    if configuration.wandb.enabled {
+      var environment = ProcessInfo.processInfo.environment
+      if let mode = configuration.wandb.mode { environment["WANDB_MODE"] = mode.rawValue }
+      let options = WandBTracker.Options(
+        project: configuration.wandb.project, entity: configuration.wandb.entity,
+        name: (configuration.outputDir as NSString).lastPathComponent, tags: configuration.wandb.tags,
+        configuration: try JSONEncoder().encode(configuration.json), folder: configuration.outputDir,
+        resumeID: trainer.trackerRunID)
+      if let tracker = try WandBTracker.start(options, environment: environment, notice: warn) {
+        trainer.trackerRunID = tracker.runID
+        trackers.append(configuration.wandb.logValidationVideos ? tracker : WithoutMedia(tracker))
+      }
     }
     return RunTrackers(trackers, warn: warn)
   }

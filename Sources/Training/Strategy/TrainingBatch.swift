@@ -17,8 +17,6 @@ public struct TrainingBatch: Sendable {
       self.tensor = tensor
       self.fps = fps
     }
-
-    func to(_ device: Device) throws -> Latents { Latents(try tensor.to(device), fps: fps) }
   }
 
   public struct Stream: Sendable {

@@ -31,7 +31,8 @@ struct ValidationRequest {
     let dims = sample.videoDims ?? section.videoDims
     if givesVideo, !section.generateAudio {
       throw fail(
-        "validation.generate_audio", "video_to_audio leaves nothing to generate without sound; set it to true")
+        "validation.generate_audio", "video_to_audio leaves nothing to generate without sound; set it to true"
+      )
     }
     if givesVideo, dims.frames == 1 {
       throw fail(
@@ -39,7 +40,8 @@ struct ValidationRequest {
     }
     if givesAudio, !section.generateVideo {
       throw fail(
-        "validation.generate_video", "audio_to_video leaves nothing to generate without video; set it to true")
+        "validation.generate_video", "audio_to_video leaves nothing to generate without video; set it to true"
+      )
     }
     guard section.generateVideo || section.generateAudio else {
       throw fail("validation.generate_video", "and generate_audio are both false; nothing would be generated")
@@ -122,7 +124,8 @@ struct ValidationRequest {
     guard let position = named ?? conditions.firstIndex(where: isMeant) else {
       return "validation.samples[\(index)]"
     }
-    return "validation.samples[\(index)].conditions[\(position)]"
+    let key = sample.conditions[position].key(of: error)
+    return "validation.samples[\(index)].conditions[\(position)].\(key)"
   }
 }
 
@@ -142,6 +145,21 @@ extension GenerationCondition {
     case .reference(.audio(let path), _, _, _): self = .soundReference(path: path)
     case .videoToAudio(let path): self = .picture(path: path)
     case .audioToVideo(let path): self = .sound(path: path)
+    }
+  }
+}
+
+extension ValidationCondition {
+  /// The key that an error is about.
+  fileprivate func key(of error: GenerationError) -> String {
+    if error.option == .mask { return "mask" }
+    switch (self, error.part) {
+    case (.firstFrame, _): return "image_or_video"
+    case (.prefix(.video, _, _), .length), (.suffix(.video, _, _), .length): return "num_frames"
+    case (.prefix(.audio, _, _), .length), (.suffix(.audio, _, _), .length): return "duration"
+    case (.spatialCrop, .region): return "spatial_region"
+    case (.reference, .scale): return "downscale_factor"
+    default: return isOfVideo ? "video" : "audio"
     }
   }
 }

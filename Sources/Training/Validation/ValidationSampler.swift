@@ -31,7 +31,8 @@ public final class ValidationSampler {
   ///   decoded to the end.
   public init(
     _ configuration: TrainingConfiguration, dtype: DType, device: Device = .cpu,
-    warn: @escaping @Sendable (String) -> Void = { _ in }, report: (GenerationProgress) throws -> Void = { _ in }
+    warn: @escaping @Sendable (String) -> Void = { _ in },
+    report: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
     let c = configuration
     self.configuration = c
@@ -42,7 +43,11 @@ public final class ValidationSampler {
     }
     guard let textEncoder = c.model.textEncoderPath else {
       throw c.problem(
-        "model.text_encoder_path", "is missing; validation samples need the folder or file of the text encoder")
+        "model.text_encoder_path",
+        "is missing; validation samples need the folder or file of the text encoder")
+    }
+    guard FileManager.default.fileExists(atPath: textEncoder) else {
+      throw c.problem("model.text_encoder_path", "\(textEncoder) does not exist")
     }
     var models = GenerationModels(
       ModelFiles(
@@ -69,7 +74,8 @@ public final class ValidationSampler {
     inputs = try withInference {
       let encoder = try InputEncoder(models)
       let contexts = try Self.contexts(
-        of: plans, encoder, PromptCache(folder: c.outputDir + "/.validation_cache", models: models), warn, report)
+        of: plans, encoder, PromptCache(folder: c.outputDir + "/.validation_cache", models: models), warn,
+        report)
       var inputs = plans.map { plan in EncodedInputs(contexts: plan.prompts.compactMap { contexts[$0] }) }
       try encoder.encodeMedia(of: plans, into: &inputs, report: report)
       return inputs
@@ -106,7 +112,8 @@ public final class ValidationSampler {
     guard !work.isEmpty, let streams else { return [] }
     guard transformer.streams == .both || transformer.streams == streams else {
       throw ModalityError(
-        problem: "the transformer was built for \(transformer.streams), but validation samples need \(streams)")
+        problem:
+          "the transformer was built for \(transformer.streams), but validation samples need \(streams)")
     }
     let shared = SharedModels(transformer: transformer, autocast: autocast)
     var outputs: [ValidationOutput] = []
@@ -128,10 +135,13 @@ public final class ValidationSampler {
         shared.freeDecoders()
         warn(
           "step \(step): memory ran out for validation sample \(item.sample + 1), which is left out; training goes on. "
-            + "Make its video_dims smaller, or set acceleration.offload_optimizer_during_validation to true (\(error))")
+            + "Make its video_dims smaller, or set acceleration.offload_optimizer_during_validation to true (\(error))"
+        )
       } catch {
         shared.freeDecoders()
-        warn("step \(step): validation sample \(item.sample + 1) failed and is left out; training goes on: \(error)")
+        warn(
+          "step \(step): validation sample \(item.sample + 1) failed and is left out; training goes on: \(error)"
+        )
       }
     }
     return outputs
@@ -144,6 +154,8 @@ public final class ValidationSampler {
     _ c: TrainingConfiguration, _ models: GenerationModels, blocks: Int
   ) throws -> ([ValidationRequest], [GenerationPlan]) {
     var problems: [ConfigurationProblems.Problem] = []
+    /// What is wrong with values that samples share is said for the first one.
+    var sharedKeys: Set<String> = []
     var requests: [ValidationRequest] = []
     var plans: [GenerationPlan] = []
     for index in c.validation.samples.indices {
@@ -158,7 +170,9 @@ public final class ValidationSampler {
           throw request.problem(error, in: c)
         }
       } catch let error as ConfigurationProblems {
-        problems += error.problems
+        problems += error.problems.filter {
+          $0.key.contains("samples[") || sharedKeys.insert($0.key).inserted
+        }
       }
     }
     guard problems.isEmpty else { throw ConfigurationProblems(file: c.source.file, problems: problems) }

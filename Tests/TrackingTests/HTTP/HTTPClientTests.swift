@@ -107,7 +107,7 @@ import Testing
 
   @Test func slowAnswersEndAtTheLimitOrWhenCancelled() throws {
     let server = try LocalServer { _ in
-      Thread.sleep(forTimeInterval: 5)
+      Thread.sleep(forTimeInterval: 30)
       return .init()
     }
     let begin = Date()
@@ -118,7 +118,7 @@ import Testing
     #expect(
       #expect(throws: HTTPFailure.self) { try other.send(HTTPRequest(url: server.address)) }?.kind
         == .cancelled)
-    #expect(Date().timeIntervalSince(begin) < 4)
+    #expect(Date().timeIntervalSince(begin) < 15)
   }
 
   /// A certificate that nobody vouches for is refused, unless `SSL_CERT_FILE` names it.

@@ -31,6 +31,7 @@ final class LocalServer: Sendable {
   var address: String { "http://127.0.0.1:\(port)" }
 
   private let listener: Int32
+  private let hasStopped = Mutex(false)
   private let connections: Mutex<Set<Int32>> = Mutex([])
   private let handler: @Sendable (Request) -> Response?
 
@@ -57,10 +58,12 @@ final class LocalServer: Sendable {
     Thread { [weak self] in
       while true {
         let connection = accept(listener, nil, nil)
-        guard connection >= 0, let self else { return }
+        guard connection >= 0, let self else { break }
         self.connections.withLock { _ = $0.insert(connection) }
         Thread { self.serve(connection) }.start()
       }
+      // Here and nowhere else: its number may be another file's at once.
+      close(listener)
     }.start()
   }
 
@@ -68,8 +71,12 @@ final class LocalServer: Sendable {
 
   /// Nobody is answered any more.
   func stop() {
+    let isFirst = hasStopped.withLock { hasStopped in
+      defer { hasStopped = true }
+      return !hasStopped
+    }
+    guard isFirst else { return }
     shutdown(listener, Int32(SHUT_RDWR))
-    close(listener)
     connections.withLock { open in
       for connection in open { shutdown(connection, Int32(SHUT_RDWR)) }
     }

@@ -262,7 +262,6 @@ final class HubStandIn: Sendable {
   }
 
   private func respond(_ body: JSON) -> LocalServer.Response {
-    guard let text = try? body.text() else { return .json("{}", status: 500) }
-    return .json(text)
+    .json(body.text)
   }
 }

@@ -99,7 +99,7 @@ final class WandBStandIn: Sendable {
     if query.contains("bucket(name") {
       guard let run = run(id) else { return respond(["model": ["bucket": nil]]) }
       let tail = run.rows.keys.max().flatMap { run.rows[$0] }.map { JSON.array([.string($0)]) } ?? []
-      let text = (try? tail.text()) ?? "[]"
+      let text = tail.text
       return respond([
         "model": [
           "id": "p", "name": "p", "entity": ["id": "e", "name": "somebody"],
@@ -165,7 +165,6 @@ final class WandBStandIn: Sendable {
   }
 
   private func respond(_ data: JSON) -> LocalServer.Response {
-    guard let text = try? JSON.object(["data": data]).text() else { return .json("{}", status: 500) }
-    return .json(text)
+    .json(JSON.object(["data": data]).text)
   }
 }

@@ -26,7 +26,8 @@ import Torch
   }
 
   private func expect(
-    _ c: TrainingConfiguration, _ key: String, _ words: String, sourceLocation: SourceLocation = #_sourceLocation
+    _ c: TrainingConfiguration, _ key: String, _ words: String,
+    sourceLocation: SourceLocation = #_sourceLocation
   ) {
     let found = problems(c)
     #expect(found.map(\.key) == [key], sourceLocation: sourceLocation)
@@ -37,42 +38,49 @@ import Torch
 
   @Test func conditionsThatCannotBeAreToldWithSampleAndKey() throws {
     let clip = try fixture.clip()
-    let first = "validation.samples[0].conditions[0]"
+    func first(_ key: String) -> String { "validation.samples[0].conditions[0].\(key)" }
     let none = fixture.scratch.file("none.mp4")
-    expect(fixture.with(.firstFrame(imageOrVideo: none)), first, none)
-    expect(fixture.with(.prefix(.video(none), numFrames: 9, duration: nil)), first, none)
-    expect(fixture.with(.prefix(.video(clip), numFrames: 10, duration: nil)), first, "8k + 1")
-    expect(fixture.with(.prefix(.video(clip), numFrames: nil, duration: nil)), first, "nothing to make")
-    expect(fixture.with(.suffix(.video(clip), numFrames: 9, duration: nil)), first, "multiple of 8")
-    expect(fixture.with(.prefix(.audio(none), numFrames: nil, duration: 0.1)), first, none)
+    expect(fixture.with(.firstFrame(imageOrVideo: none)), first("image_or_video"), none)
+    expect(fixture.with(.prefix(.video(none), numFrames: 9, duration: nil)), first("video"), none)
+    expect(fixture.with(.prefix(.video(clip), numFrames: 10, duration: nil)), first("num_frames"), "8k + 1")
     expect(
-      fixture.with(.prefix(.audio(try fixture.sound()), numFrames: nil, duration: 2)), first, "2.0 seconds")
+      fixture.with(.prefix(.video(clip), numFrames: nil, duration: nil)), first("video"), "nothing to make")
     expect(
-      fixture.with(.suffix(.audio(try fixture.sound()), numFrames: nil, duration: nil)), first, "nothing to make")
-    expect(fixture.with(.mask(.video(clip), mask: none)), first, none)
-    expect(fixture.with(.mask(.audio(try fixture.sound()), mask: none)), first, none)
+      fixture.with(.suffix(.video(clip), numFrames: 9, duration: nil)), first("num_frames"), "multiple of 8")
+    expect(fixture.with(.prefix(.audio(none), numFrames: nil, duration: 0.1)), first("audio"), none)
+    expect(
+      fixture.with(.prefix(.audio(try fixture.sound()), numFrames: nil, duration: 2)), first("duration"),
+      "2.0 seconds")
+    expect(
+      fixture.with(.suffix(.audio(try fixture.sound()), numFrames: nil, duration: nil)), first("audio"),
+      "nothing to make")
+    expect(fixture.with(.mask(.video(clip), mask: none)), first("mask"), none)
+    expect(fixture.with(.mask(.audio(try fixture.sound()), mask: none)), first("mask"), none)
     let short = try fixture.clip("short.mp4", frames: 9)
-    expect(fixture.with(.mask(.video(short), mask: try fixture.mask())), first, "has 9 frames")
+    expect(fixture.with(.mask(.video(short), mask: try fixture.mask())), first("video"), "has 9 frames")
     expect(
       fixture.with(
-        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 16, right: 64))), first,
+        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 16, right: 64))),
+      first("spatial_region"),
       "no cell")
     expect(
       fixture.with(
-        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 64, left: 64, bottom: 0, right: 0))), first,
+        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 64, left: 64, bottom: 0, right: 0))),
+      first("spatial_region"),
       "no cell")
     expect(
       fixture.with(
-        .reference(.video(clip), downscaleFactor: 4, temporalScaleFactor: 1, includeInOutput: false)), first,
+        .reference(.video(clip), downscaleFactor: 4, temporalScaleFactor: 1, includeInOutput: false)),
+      first("downscale_factor"),
       "4 times coarser")
     // The second of two is meant.
     expect(
       fixture.with(
         .reference(.video(clip), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
         .reference(.video(none), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)),
-      "validation.samples[0].conditions[1]", none)
+      "validation.samples[0].conditions[1].video", none)
     expect(fixture.with(.videoToAudio(video: short)), "validation.video_dims", "has 9 frames")
-    expect(fixture.with(.audioToVideo(audio: none)), first, none)
+    expect(fixture.with(.audioToVideo(audio: none)), first("audio"), none)
   }
 
   @Test func sizesThatCannotBeAreToldWithSampleAndKey() throws {
@@ -87,6 +95,9 @@ import Torch
     expect(dims(64, 64, 16), key, "8k + 1 frames; use 9 or 17")
     var c = fixture.configuration
     c.validation.videoDims.width = 100
+    expect(c, "validation.video_dims", "use 96 or 128")
+    // What samples share is told once.
+    c.validation.samples.append(ValidationSample(prompt: "b"))
     expect(c, "validation.video_dims", "use 96 or 128")
     c = fixture.configuration
     c.validation.samples[0].prompt = " "
@@ -112,13 +123,12 @@ import Torch
     (c.validation.generateAudio, c.validation.samples[0].conditions) = (false, [])
     expect(c, "validation.generate_video", "both false")
     // Of what is not made, nothing can be given.
-    let first = "validation.samples[0].conditions[0]"
     c = fixture.with(.prefix(.audio(try fixture.sound()), numFrames: nil, duration: 0.1))
     c.validation.generateAudio = false
-    expect(c, first, "has no sound")
+    expect(c, "validation.samples[0].conditions[0].audio", "has no sound")
     c = fixture.with(.firstFrame(imageOrVideo: try fixture.picture()))
     c.validation.generateVideo = false
-    expect(c, first, "no pictures")
+    expect(c, "validation.samples[0].conditions[0].image_or_video", "no pictures")
   }
 
   @Test func allSamplesAreCheckedAtOnce() throws {
@@ -129,7 +139,11 @@ import Torch
       ValidationSample(prompt: "c", conditions: [.firstFrame(imageOrVideo: "/none.png")]),
     ]
     #expect(
-      problems(c).map(\.key) == ["validation.samples[0].video_dims", "validation.samples[2].conditions[0]"])
+      problems(c).map(\.key) == [
+        "validation.samples[0].video_dims", "validation.samples[2].conditions[0].image_or_video",
+      ])
+    c.model.textEncoderPath = fixture.scratch.file("none")
+    #expect(problems(c).map(\.key) == ["model.text_encoder_path"])
     c.model.textEncoderPath = nil
     #expect(problems(c).map(\.key) == ["model.text_encoder_path"])
   }
@@ -139,7 +153,8 @@ import Torch
     let sampler = try fixture.sampler(c)
     #expect(sampler.notes.count == 1 && sampler.notes[0].contains("validation.stg_blocks"))
     let blocks = try TransformerConfiguration(Checkpoint(path: fixture.model.checkpoint).config).blocks
-    for (given, expected) in [([0, 28], Set([0])), (nil, Set(0..<blocks)), ([28], [])] as [([Int]?, Set<Int>)] {
+    for (given, expected) in [([0, 28], Set([0])), (nil, Set(0..<blocks)), ([28], [])] as [([Int]?, Set<Int>)]
+    {
       c.validation.stgBlocks = given
       let request = try ValidationRequest(0, of: c, blocks: blocks)
       #expect(request.request.videoGuidance.stgBlocks == expected)

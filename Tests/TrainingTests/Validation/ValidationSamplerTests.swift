@@ -35,14 +35,17 @@ import Torch
         video: try fixture.clip(), spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32))
     case .mask: .mask(.video(try fixture.clip()), mask: try fixture.mask())
     case .reference:
-      .reference(.video(try fixture.clip()), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
+      .reference(
+        .video(try fixture.clip()), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
     case .scaledReference:
-      .reference(.video(try fixture.clip()), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: true)
+      .reference(
+        .video(try fixture.clip()), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: true)
     case .soundPrefix: .prefix(.audio(try fixture.sound()), numFrames: nil, duration: 0.2)
     case .soundSuffix: .suffix(.audio(try fixture.sound()), numFrames: nil, duration: 0.2)
     case .soundMask: .mask(.audio(try fixture.sound()), mask: try fixture.sound("mask.wav"))
     case .soundReference:
-      .reference(.audio(try fixture.sound()), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
+      .reference(
+        .audio(try fixture.sound()), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
     case .videoToAudio: .videoToAudio(video: try fixture.clip())
     case .audioToVideo: .audioToVideo(audio: try fixture.sound())
     }
@@ -196,7 +199,8 @@ import Torch
     #expect(try Generator(seed: 1).normal([4]).array(of: Float.self) == next)
   }
 
-  private static func example(_ c: TransformerConfiguration, _ generator: Generator) throws -> TrainingExample {
+  private static func example(_ c: TransformerConfiguration, _ generator: Generator) throws -> TrainingExample
+  {
     let tokens = 4
     let modality = Modality(
       latent: try generator.normal([1, tokens, c.video.inputs]), timesteps: try .full([1, tokens], 0.5),

@@ -32,7 +32,7 @@ struct ConfigurationNode {
 /// Makes nodes of a YAML text.
 struct ConfigurationParser {
   /// Aliases of aliases make much of little text.
-  private static let maximumNodes = 100_000
+  private static let maximumNodes = 20_000
   private static let maximumDepth = 64
 
   /// Whose words the text is.
@@ -61,7 +61,10 @@ struct ConfigurationParser {
       return try parser.convert(node, depth: 0)
     } catch let error as YamlError {
       let (mark, message) = describe(error)
-      throw parser.problem(mark, "is not valid YAML: \(message)", hasPlace: mark != nil)
+      // libyaml's own limit, which it tells in words for programmers.
+      let isTooDeep = message.hasPrefix("Maximum nesting level")
+      throw parser.problem(
+        mark, isTooDeep ? "is nested too deep" : "is not valid YAML: \(message)", hasPlace: mark != nil)
     }
   }
 
@@ -94,7 +97,8 @@ struct ConfigurationParser {
   }
 
   private func scalar(_ scalar: Node.Scalar) throws -> YAMLScalar {
-    let tag = Self.explicitTag(scalar.tag)
+    // Empty where the text has none.
+    let tag = scalar.tag.description
     switch (tag, scalar.style) {
     case ("", .plain), ("", .any): return YAMLScalar(plain: scalar.string)
     case ("", _), ("tag:yaml.org,2002:str", _), ("!", _): return YAMLScalar(quoted: scalar.string)
@@ -104,9 +108,6 @@ struct ConfigurationParser {
     default: throw problem(scalar.mark, "has the tag \(tag); leave it out")
     }
   }
-
-  /// Empty where the text has none.
-  private static func explicitTag(_ tag: Tag) -> String { tag.description }
 
   private mutating func entries(_ mapping: Node.Mapping, depth: Int) throws -> [ConfigurationNode.Entry] {
     var entries: [ConfigurationNode.Entry] = []

@@ -76,10 +76,16 @@ extension Rule<Int> {
 
 extension Rule<Double> {
   static func number(_ range: NumberRange) -> Rule {
-    scalar(
-      "a finite number \(range.words)",
-      { scalar in scalar.asNumber.flatMap { $0.isFinite && range.contains($0) ? $0 : nil } },
+    let rule = scalar(
+      "a number \(range.words)", { $0.asNumber.flatMap { range.contains($0) ? $0 : nil } },
       write: { .double($0) })
+    return Rule(
+      read: { node, context in
+        guard let number = rule.read(node, context) else { return nil }
+        if number.isFinite { return number }
+        context.report("is \(node.shown); it must be a finite number")
+        return nil
+      }, write: rule.write)
   }
 
   static var probability: Rule { number(.from(0, to: 1)) }
@@ -202,26 +208,16 @@ extension Rule<[String: JSONValue]> {
       { reader in
         var values: [String: JSONValue] = [:]
         for (key, node) in reader.all {
-          values[key] = JSONValue(node)
-          if case .number(let number) = values[key], !number.isFinite {
+          let value = JSONValue(node)
+          if case .number(let number) = value, !number.isFinite {
             reader.report(key, "is \(node.shown); it must be a finite number")
+          } else {
+            values[key] = value
           }
         }
         return values
       },
       write: { .mapping($0.sorted { $0.key < $1.key }.map { .init($0.key, ConfigurationValue($0.value)) }) })
-  }
-}
-
-extension Rule<[String: Double]> {
-  /// Keys of the user's choice.
-  static func numbers(_ range: NumberRange) -> Rule {
-    .section(
-      { reader in
-        var values: [String: Double] = [:]
-        for (key, _) in reader.all { values[key] = reader.read(key, .number(range)) }
-        return values
-      }, write: { .mapping($0.sorted { $0.key < $1.key }.map { .init($0.key, .double($0.value)) }) })
   }
 }
 

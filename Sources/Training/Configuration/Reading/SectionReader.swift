@@ -85,7 +85,8 @@ final class SectionReader {
         let isKey = known.contains(option.key)
         reading.report(
           isKey ? full(option.key) : "\(full(key)).\(option.key)",
-          reading.source.places["\(full(key)).\(option.key)"] ?? entry(isKey ? option.key : key)?.place ?? place,
+          reading.source.places["\(full(key)).\(option.key)"] ?? entry(isKey ? option.key : key)?.place
+            ?? place,
           option.problem)
       }
     }

@@ -43,6 +43,11 @@ struct YAMLScalar {
     default: break
     }
     guard let first = text.utf8.first, "+-.0123456789".utf8.contains(first) else { return .text(text) }
+    // The most common ones need no patterns.
+    if first != UInt8(ascii: "0"), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let value = Int(text)
+    {
+      return .integer(value)
+    }
     if let number = number(text) { return .number(number) }
     if let integer = integer(text) { return integer }
     if text.wholeMatch(of: /[0-9]{4}-[0-9]{2}-[0-9]{2}/) != nil || text.wholeMatch(of: timestamp) != nil {
@@ -146,9 +151,10 @@ extension YAMLScalar {
   private static func numberText(_ text: String) -> Double? {
     let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
     if trimmed.wholeMatch(of: /[-+]?(?:inf|infinity|nan)/.ignoresCase()) != nil { return Double(trimmed) }
-    guard
-      trimmed.wholeMatch(of: /[-+]?(?:[0-9]+(?:_[0-9]+)*\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?/) != nil
+    guard !trimmed.hasPrefix("_"), !trimmed.hasSuffix("_"), !trimmed.contains("__") else { return nil }
+    let digits = trimmed.replacing("_", with: "")
+    guard digits.wholeMatch(of: /[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?/) != nil
     else { return nil }
-    return Double(trimmed.replacing("_", with: ""))
+    return Double(digits)
   }
 }

@@ -1,0 +1,49 @@
+import Foundation
+import Tracking
+
+/// What of a run goes to the Hub at its end: weights, configuration, samples, and a page about them.
+struct HubPublication {
+  private let uploader: HubUploader
+  private let configuration: TrainingConfiguration
+
+  /// Finds out, before training, whether the upload will be allowed.
+  ///
+  /// - Throws: `TrackingError` without a token, or for one that may not write; `ConfigurationProblems` for a name that can't
+  ///   be one.
+  init?(_ configuration: TrainingConfiguration, progress: @escaping @Sendable (String) -> Void) throws {
+    guard configuration.hub.pushToHub, let name = configuration.hub.hubModelID else { return nil }
+    self.configuration = configuration
+    uploader = try HubUploader(repository: name, progress: progress)
+    try uploader.checkAccess()
+  }
+
+  /// - Parameters:
+  ///   - weights: the file that was saved last.
+  ///   - samples: of the last validation.
+  ///   - facts: of the run, for the page.
+  /// - Returns: the address of the commit.
+  func upload(
+    weights: String, samples: [ValidationMedia], facts: [(name: String, value: String)]
+  ) throws -> String {
+    let c = configuration
+    let file = (weights as NSString).lastPathComponent
+    var card = ModelCard(
+      title: c.hub.hubModelID?.split(separator: "/").last.map(String.init) ?? file,
+      baseModel: (c.model.modelPath as NSString).lastPathComponent,
+      method: c.model.trainingMode == .full
+        ? .full : .lora(rank: c.lora?.rank ?? 0, alpha: Double(c.lora?.alpha ?? 0)),
+      weights: file)
+    card.facts = facts
+    var items = [
+      HubUploader.Item(path: file, content: .file(weights)),
+      HubUploader.Item(path: "training_config.yaml", content: .bytes(Data(try c.resolvedYAML.utf8))),
+    ]
+    for sample in samples {
+      let path = "samples/\(sample.name).\((sample.path as NSString).pathExtension)"
+      card.samples.append(ModelCard.Sample(path: path, prompt: sample.caption))
+      items.append(HubUploader.Item(path: path, content: .file(sample.path)))
+    }
+    items.append(HubUploader.Item(path: "README.md", content: .bytes(Data(card.text.utf8))))
+    return try uploader.upload(items, message: "Train for \(c.optimization.steps) steps").page
+  }
+}

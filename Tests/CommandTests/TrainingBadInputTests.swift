@@ -1,0 +1,151 @@
+import Foundation
+import TensorFiles
+import TestSupport
+import Testing
+import Torch
+import Tracking
+
+/// What can't be trained on, and what goes wrong on the way: a sentence that names it, and nothing half-written.
+@Suite(.serialized) struct TrainingBadInputTests {
+  private let prepared: PreparedTraining
+
+  init() throws { prepared = try PreparedTraining.shared.get() }
+
+  /// Trains on a copy of the cache in which something was changed.
+  private func train(
+    _ name: String, steps: Int = 4, _ options: [String] = [], environment: [String: String] = [:],
+    change: (String) throws -> Void = { _ in }
+  ) throws -> Program.Result {
+    let cache = "\(prepared.path)/cache-\(name)"
+    try FileManager.default.copyItem(atPath: "\(prepared.path)/.precomputed", toPath: cache)
+    try change(cache)
+    let settings = ["data.preprocessed_data_root=\(cache)"] + options
+    return try Program.run(
+      ["train", prepared.configure(name, steps: steps)] + settings.flatMap { ["--set", $0] },
+      in: prepared.path, environment: environment)
+  }
+
+  private func files(_ cache: String, _ folder: String) throws -> [String] {
+    (FileManager.default.enumerator(atPath: "\(cache)/\(folder)")?.compactMap { $0 as? String } ?? [])
+      .filter { $0.hasSuffix(".safetensors") }.sorted().map { "\(cache)/\(folder)/\($0)" }
+  }
+
+  private func rewrite(_ path: String, _ change: (String, Tensor) throws -> Tensor) throws {
+    let file = try SafetensorsFile(path: path)
+    let tensors = try file.entries.keys.sorted().map { key in
+      (key: key, tensor: try change(key, file.tensor(key)).clone())
+    }
+    try writeSafetensors(tensors, metadata: file.metadata, to: path)
+  }
+
+  @Test(arguments: [("latents", "latents"), ("conditions", "video_prompt_embeds")])
+  func numbersThatAreNone(folder: String, key: String) throws {
+    var damaged = ""
+    let result = try train("nan-\(folder)") { cache in
+      damaged = try #require(files(cache, folder).first)
+      try rewrite(damaged) { name, tensor in name == key ? try tensor * Double.nan : tensor }
+    }
+    #expect(result.status == 1)
+    #expect(
+      result.errors.contains("\(damaged): holds ") && result.errors.contains("not finite numbers"),
+      "\(result.errors)")
+  }
+
+  /// Samples that miss a part are counted and left out.
+  @Test func mismatchedPairs() throws {
+    let result = try train("pairs") { cache in
+      try FileManager.default.removeItem(atPath: #require(files(cache, "conditions").first))
+    }
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.output.contains("3 samples"))
+    #expect(result.output.contains("1 without a match left out"))
+  }
+
+  @Test func masksOfAnotherSize() throws {
+    let result = try train(
+      "masks",
+      [
+        "training_strategy={name: flexible, video: {is_generated: true, latents_dir: latents, conditions: [{type: mask, mask_dir: video_masks}]}}"
+      ]
+    ) { cache in
+      for path in try files(cache, "latents") {
+        let mask = path.replacingOccurrences(of: "/latents/", with: "/video_masks/")
+        try FileManager.default.createDirectory(
+          atPath: (mask as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+        try writeSafetensors([(key: "mask", tensor: .ones([1, 2, 2]))], to: mask)
+      }
+    }
+    #expect(result.status == 2)
+    #expect(result.errors.contains("holds a mask of shape [1, 2, 2] for video latents"), "\(result.errors)")
+  }
+
+  @Test func noSamples() throws {
+    let result = try train("none") { cache in
+      for path in try files(cache, "latents") { try FileManager.default.removeItem(atPath: path) }
+    }
+    #expect(result.status == 2)
+    #expect(result.errors.contains("there are no .safetensors or .pt files in latents/"), "\(result.errors)")
+  }
+
+  @Test func latentsOfOtherChannels() throws {
+    let result = try train("channels") { cache in
+      for path in try files(cache, "latents") {
+        try rewrite(path) { name, tensor in name == "latents" ? try tensor.slice(0, from: 1) : tensor }
+      }
+    }
+    #expect(result.status == 2)
+    #expect(result.errors.contains("channels, but the model"), "\(result.errors)")
+  }
+
+  @Test func batchLargerThanTheSet() throws {
+    let result = try train("batch", ["optimization.batch_size=5"])
+    #expect(result.status == 2)
+    #expect(
+      result.errors.contains("--set optimization.batch_size=5: optimization.batch_size is 5, but there are 4 samples"),
+      "\(result.errors)")
+  }
+
+  /// An upload that can't succeed is known before the first step.
+  @Test func noTokenForTheHub() throws {
+    let result = try train(
+      "token", ["hub.push_to_hub=true", "hub.hub_model_id=somebody/something"],
+      environment: ["HF_TOKEN": "", "HUGGING_FACE_HUB_TOKEN": "", "HF_HOME": prepared.path])
+    #expect(result.status == 2)
+    #expect(result.errors.contains("HF_TOKEN"), "\(result.errors)")
+    #expect(!FileManager.default.fileExists(atPath: "\(prepared.path)/token/metrics.jsonl"))
+  }
+
+  @Test func noKeyForWeightsAndBiases() throws {
+    let result = try train(
+      "key", ["wandb.enabled=true", "wandb.mode=online"],
+      environment: ["WANDB_API_KEY": "", "HOME": prepared.path, "NETRC": "\(prepared.path)/no-netrc"])
+    #expect(result.status != 0)
+    #expect(result.errors.contains("WANDB_API_KEY"), "\(result.errors)")
+    let metrics = "\(prepared.path)/key/metrics.jsonl"
+    #expect(FileManager.default.contents(atPath: metrics)?.isEmpty ?? true)
+  }
+
+  /// A disk that fills up: earlier checkpoints stay, and the run ends or goes on as it is told.
+  @Test(.enabled(if: SmallDisk.isPossible, "mounting is not allowed here"), arguments: ["stop", "continue"])
+  func fullDisk(action: String) throws {
+    let disk = try SmallDisk(kilobytes: 3000)
+    let result = try train(
+      "disk-\(action)", steps: 12,
+      [
+        "output_dir=\(disk.path)/run", "checkpoints.interval=2", "checkpoints.keep_last_n=-1",
+        "checkpoints.on_save_error=\(action)", "checkpoints.save_training_state=off",
+        "tensorboard.enabled=false", "report.enabled=false",
+      ])
+    #expect(result.status == 1, "\(result.errors)")
+    #expect(result.errors.contains("earlier checkpoints are kept"), "\(result.errors)")
+    let folder = "\(disk.path)/run/checkpoints"
+    let saved = try FileManager.default.contentsOfDirectory(atPath: folder)
+    #expect(!saved.isEmpty)
+    for file in saved {
+      #expect(file.hasSuffix(".safetensors"), "half-written: \(file)")
+      #expect(throws: Never.self) { try SafetensorsFile(path: "\(folder)/\(file)") }
+    }
+    let steps = try RecordedMetrics(path: "\(disk.path)/run/metrics.jsonl").steps.count
+    #expect(action == "stop" ? steps < 12 : steps == 12)
+  }
+}

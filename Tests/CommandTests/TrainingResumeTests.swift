@@ -1,0 +1,211 @@
+import Foundation
+import TensorFiles
+import Testing
+import Tracking
+
+/// What is left of a run that was killed, stopped or damaged: 20 steps are 20 steps, bit for bit.
+@Suite(.serialized) struct TrainingResumeTests {
+  /// A run of one or more processes.
+  private struct Run {
+    let prepared: PreparedTraining
+    let name: String
+    let arguments: [String]
+    let ranks: Int
+
+    var folder: String { "\(prepared.path)/\(name)" }
+
+    init(_ name: String, _ options: [String], ranks: Int = 1, steps: Int = 20) throws {
+      prepared = try PreparedTraining.shared.get()
+      self.name = name
+      self.ranks = ranks
+      arguments =
+        ["train", try prepared.configure(name, steps: steps)] + options.flatMap { ["--set", $0] }
+    }
+
+    func start(_ more: [String] = []) throws -> [Process] {
+      // Each start takes a port of its own: the one before may not be free yet.
+      let port = String(Int.random(in: 20_000..<30_000))
+      return try (0..<ranks).map { rank in
+        let place = "\(prepared.path)/\(name)-rank-\(rank)"
+        try FileManager.default.createDirectory(atPath: place, withIntermediateDirectories: true)
+        let environment =
+          ranks == 1
+          ? [:]
+          : [
+            "RANK": String(rank), "LOCAL_RANK": String(rank), "WORLD_SIZE": String(ranks),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+          ]
+        return try Program.start(arguments + ["--threads", "1"] + more, in: place, environment: environment)
+      }
+    }
+
+    /// Runs to the end.
+    func finish(_ more: [String] = [], status: Int32 = 0) throws {
+      for process in try start(more) {
+        process.waitUntilExit()
+        #expect(process.terminationStatus == status, "\(errors)")
+      }
+    }
+
+    /// Runs until so many steps are recorded, and sends a signal to all processes.
+    func interrupt(after steps: Int, with number: Int32) throws -> [Process] {
+      let processes = try start()
+      while processes.allSatisfy(\.isRunning), try recordedSteps() < steps { usleep(10_000) }
+      for process in processes { kill(process.processIdentifier, number) }
+      for process in processes { process.waitUntilExit() }
+      return processes
+    }
+
+    func recordedSteps() throws -> Int {
+      FileManager.default.contents(atPath: "\(folder)/metrics.jsonl")?.filter { $0 == 10 }.count ?? 0
+    }
+
+    func steps() throws -> [StepRecord] { try RecordedMetrics(path: "\(folder)/metrics.jsonl").steps }
+
+    func weights(step: Int) throws -> Data {
+      try Data(
+        contentsOf: URL(
+          fileURLWithPath: folder
+            + String(format: "/checkpoints/lora_weights_step_%05d.safetensors", step)))
+    }
+
+    private func text(_ file: String) -> String {
+      FileManager.default.contents(atPath: "\(prepared.path)/\(name)-rank-0/\(file)")
+        .map { String(decoding: $0, as: UTF8.self) } ?? "there is no \(file)"
+    }
+    var errors: String { text("stderr.txt") }
+    var output: String { text("stdout.txt") }
+  }
+
+  private static let common = [
+    "training_strategy.first_frame_conditioning_p=0.5", "lora.dropout=0.1",
+    "optimization.scheduler_type=cosine", "optimization.ema_decay=0.9", "optimization.batch_size=2",
+  ]
+
+  /// Train 20 steps; or train some 7, be killed, and go on to 20.
+  @Test(arguments: [
+    ("adamw", [], 1),
+    ("adamw8bit", ["optimization.optimizer_type=adamw8bit"], 1),
+    ("prodigy", ["optimization.optimizer_type=prodigy", "optimization.learning_rate=1"], 1),
+    ("accumulation", ["optimization.gradient_accumulation_steps=2"], 1),
+    ("ranks", ["optimization.batch_size=1"], 2),
+  ])
+  func killedRunsEndInTheSameBytes(name: String, options: [String], ranks: Int) throws {
+    let whole = try Run("whole-\(name)", Self.common + options, ranks: ranks)
+    try whole.finish()
+    let broken = try Run("broken-\(name)", Self.common + options, ranks: ranks)
+    _ = try broken.interrupt(after: 7, with: SIGKILL)
+    #expect((7..<20).contains(try broken.recordedSteps()))
+    try broken.finish()
+    #expect(broken.output.contains("going on after step "), "\(broken.output)")
+    #expect(try broken.steps().map(\.step) == Array(1...20))
+    #expect(try broken.steps().map(\.loss) == whole.steps().map(\.loss))
+    #expect(try broken.steps().map(\.gradientNorm) == whole.steps().map(\.gradientNorm))
+    #expect(try broken.weights(step: 20) == whole.weights(step: 20))
+    let average = "ema/lora_weights_step_00020.safetensors"
+    #expect(
+      try Data(contentsOf: URL(fileURLWithPath: "\(broken.folder)/\(average)"))
+        == Data(contentsOf: URL(fileURLWithPath: "\(whole.folder)/\(average)")))
+  }
+
+  /// One signal saves and ends; the run goes on as if nothing had been.
+  @Test(arguments: [SIGTERM, SIGINT])
+  func signalsSaveAndEnd(number: Int32) throws {
+    let whole = try Run("whole-signal-\(number)", Self.common)
+    try whole.finish()
+    let stopped = try Run("stopped-\(number)", Self.common)
+    let process = try #require(try stopped.interrupt(after: 5, with: number).first)
+    #expect(process.terminationReason == .exit)
+    #expect(process.terminationStatus == 128 + number)
+    let last = try #require(try stopped.steps().last?.step)
+    #expect((5..<20).contains(last))
+    #expect(stopped.output.contains("stopped after step \(last)"))
+    _ = try stopped.weights(step: last)
+    try stopped.finish()
+    #expect(stopped.output.contains("going on after step \(last),"))
+    #expect(try stopped.weights(step: 20) == whole.weights(step: 20))
+  }
+
+  /// A damaged newest state is told, and the one before is taken; the end is the same.
+  @Test(arguments: [true, false])
+  func damagedStates(isTruncated: Bool) throws {
+    // A schedule that does not depend on the steps, so that a run can be made longer.
+    let options = Self.common + [
+      "optimization.scheduler_type=constant", "checkpoints.interval=4", "checkpoints.keep_last_n=-1",
+      "checkpoints.save_training_state=full",
+    ]
+    let whole = try Run("whole-damaged-\(isTruncated)", options)
+    try whole.finish()
+    let damaged = try Run("damaged-\(isTruncated)", options, steps: 8)
+    try damaged.finish()
+    let newest = [
+      "training_state.safetensors", "checkpoints/training_state_step_00008.safetensors",
+    ]
+    for file in newest {
+      let url = URL(fileURLWithPath: "\(damaged.folder)/\(file)")
+      var bytes = try Data(contentsOf: url)
+      if isTruncated { bytes.removeLast(100) } else { bytes[bytes.count - 50] ^= 4 }
+      try bytes.write(to: url)
+    }
+    let longer = try Run("damaged-\(isTruncated)", options, steps: 20)
+    try longer.finish()
+    #expect(longer.errors.components(separatedBy: "going back to the state before it").count == 3)
+    #expect(longer.output.contains("going on after step 4,"), "\(longer.output)")
+    #expect(try longer.steps().map(\.step) == Array(1...20))
+    #expect(try longer.weights(step: 20) == whole.weights(step: 20))
+  }
+
+  /// All states damaged: nothing is overwritten unasked.
+  @Test func allStatesDamaged() throws {
+    let run = try Run("all-damaged", ["optimization.scheduler_type=constant"], steps: 2)
+    try run.finish()
+    try Data("rubbish".utf8).write(to: URL(fileURLWithPath: "\(run.folder)/training_state.safetensors"))
+    try FileManager.default.removeItem(
+      atPath: "\(run.folder)/checkpoints/training_state_step_00002.safetensors")
+    try run.finish(status: 2)
+    #expect(run.errors.contains("states are all damaged; start over with --overwrite"))
+    try run.finish(["--overwrite"])
+    #expect(try run.steps().map(\.step) == [1, 2])
+  }
+
+  /// A run that is done says so, and changes nothing.
+  @Test func stepsAlreadyReached() throws {
+    let run = try Run("done", ["optimization.scheduler_type=constant"], steps: 3)
+    try run.finish()
+    let before = try run.weights(step: 3)
+    try run.finish()
+    #expect(run.output.contains("the run is complete: step 3"))
+    #expect(try run.weights(step: 3) == before)
+    let fewer = try Run("done", ["optimization.scheduler_type=constant"], steps: 2)
+    try fewer.finish(status: 2)
+    #expect(fewer.errors.contains("has done 3 steps"), "\(fewer.errors)")
+  }
+
+  /// Another configuration in the folder asks for `--overwrite`, which replaces the run.
+  @Test func overwriting() throws {
+    let first = try Run("overwritten", [], steps: 3)
+    try first.finish()
+    let other = try Run("overwritten", ["lora.rank=4"], steps: 2)
+    try other.finish(status: 2)
+    #expect(other.errors.contains("lora.rank was 16 and is now 4"), "\(other.errors)")
+    #expect(other.errors.contains("--overwrite"))
+    try other.finish(["--overwrite"])
+    #expect(try other.steps().count == 2)
+    #expect(throws: (any Error).self) { try first.weights(step: 3) }
+  }
+
+  /// Loss and gradients that are not finite: steps are skipped, and after too many the run ends with its weights.
+  @Test func nonFiniteSteps() throws {
+    let run = try Run(
+      "diverging", ["optimization.learning_rate=1e20", "optimization.max_skipped_steps=3"], steps: 20)
+    try run.finish(status: 1)
+    let steps = try run.steps()
+    #expect(steps.suffix(4).allSatisfy { $0.skipped != nil })
+    #expect(steps.count < 20)
+    #expect(run.errors.contains("was not finite in 4 steps in a row"), "\(run.errors)")
+    let file = try SafetensorsFile(
+      path: run.folder
+        + String(format: "/checkpoints/lora_weights_step_%05d.safetensors", steps.count))
+    for key in file.entries.keys { #expect(try file.tensor(key).isAllFinite(), "\(key)") }
+  }
+}

@@ -1,0 +1,56 @@
+import Foundation
+import Testing
+
+@testable import Training
+
+/// The configurations to begin with.
+@Suite struct ConfigurationTemplateTests {
+  private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    .appendingPathComponent("Configs").path
+
+  /// `ltx config init MODE > Configs/FILE` makes them anew.
+  @Test(arguments: ConfigurationMode.allCases)
+  func equalsTheFile(mode: ConfigurationMode) throws {
+    #expect(try String(contentsOfFile: "\(Self.folder)/\(mode.fileName)", encoding: .utf8) == mode.template)
+  }
+
+  @Test func everyFileIsOfAMode() throws {
+    let files = try FileManager.default.contentsOfDirectory(atPath: Self.folder).filter {
+      $0.hasSuffix(".yaml")
+    }
+    #expect(files.sorted() == ConfigurationMode.allCases.map(\.fileName).sorted())
+  }
+
+  /// Only the paths are missing; what the comments say is read is what the strategy reads.
+  @Test(arguments: ConfigurationMode.allCases)
+  func reads(mode: ConfigurationMode) throws {
+    let c = try ConfigurationText.read(mode.template)
+    #expect(c.notices.isEmpty)
+    // The official trainer can read it.
+    #expect(TrainingConfiguration.own.isDisjoint(with: c.source.places.keys))
+    #expect(Set(c.trainingStrategy.dataSources.map(\.folder)) == Set(mode.folders.map(\.name)))
+    #expect((c.lora == nil) == (mode == .full))
+    #expect(c.validation.samples.count == 1)
+    guard case .flexible(let strategy) = c.trainingStrategy else {
+      Issue.record("\(c.trainingStrategy)")
+      return
+    }
+    #expect(c.validation.generateVideo == (strategy.video?.isGenerated == true))
+    #expect(c.validation.generateAudio == (strategy.audio?.isGenerated == true))
+    // What a sample is given is what training gives.
+    let given = Set(c.validation.samples[0].conditions.map(\.type))
+    let trained = Set(((strategy.video?.conditions ?? []) + (strategy.audio?.conditions ?? [])).map(\.type))
+    switch mode {
+    case .a2v: #expect(given == ["audio_to_video"] && strategy.audio?.isGenerated == false)
+    case .v2a: #expect(given == ["video_to_audio"] && strategy.video?.isGenerated == false)
+    case .v2vIC: #expect(given == ["reference"] && trained == ["reference", "first_frame"])
+    default: #expect(given == trained)
+    }
+    #expect(awkwardLines(mode.template).isEmpty)
+  }
+
+  private func awkwardLines(_ text: String) -> [Substring] {
+    text.split(separator: "\n").filter { $0.count > 120 || $0.hasSuffix(" ") }
+  }
+}
