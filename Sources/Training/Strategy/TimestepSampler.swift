@@ -24,8 +24,10 @@ public enum TimestepSampler: Sendable, Equatable {
       let shift = slope * Double(tokens) + 0.95 - slope * 1024
       // The 99.9th and the 0.5th percentile of the normal distribution. They are rounded as the numbers are: with many
       // tokens both lie close together near 1.
-      let bounds = try Tensor([Float(shift + 3.0902 * deviation), Float(shift - 2.5758 * deviation)]).to(normal.device)
-        .sigmoid()
+      let bounds = try Tensor([Float(shift + 3.0902 * deviation), Float(shift - 2.5758 * deviation)]).to(
+        normal.device
+      )
+      .sigmoid()
       let (high, low) = (try bounds.select(0, 0), try bounds.select(0, 1))
       let stretched = try ((normal * deviation + shift).sigmoid() - low) / (high - low)
       let reflected = try Tensor.select(
