@@ -13,8 +13,8 @@ import Torch
 /// gave its transformer.
 ///
 /// Tolerances come from bfloat16 itself: the oracle carried out the same steps in float32 too, and three times the official
-/// run's own distance from that is allowed. Of the official trainer, two runs on different processors lay 2.7 times as far
-/// from each other as one of them lay from float32.
+/// run's own distance from that is allowed. Another official run lay 2.7 times as far from its steps on another processor
+/// as those lay from float32.
 @Suite struct OfficialRunTests {
   private let file: SafetensorsFile
   private let steps: Int
