@@ -9,7 +9,7 @@ let package = Package(
   targets: [
     .executableTarget(
       name: "bench",
-      dependencies: ["Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX"].map {
+      dependencies: ["Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "Tracking"].map {
         .product(name: $0, package: "swift-ltx")
       })
   ]

@@ -3,54 +3,20 @@
 
     reference_preprocess.py LTX_TRAINER THREADS ARGUMENTS...
 
-LTX_TRAINER is the folder packages/ltx-trainer of a checkout of the reference (PyPI has no such package), with ltx-core and
-ltx-pipelines beside it. ARGUMENTS are those of its scripts/process_dataset.py.
-
-Needs torch, torchvision, torchaudio, torchcodec (and an FFmpeg that it finds), av, transformers < 5.15, accelerate, pandas,
-typer, rich, einops, scipy, pillow-heif, opencv-python-headless, imageio, optimum-quanto, peft, sentencepiece, safetensors.
+LTX_TRAINER is the folder packages/ltx-trainer of a checkout of the reference, with ltx-core and ltx-pipelines beside it.
+ARGUMENTS are those of its scripts/process_dataset.py. reference_packages.py says what is needed.
 """
-import os
 import runpy
 import sys
-import types
-from pathlib import Path
 
-
-def without_compiled_parts():
-    """Lets PyPI's torchvision and torchaudio load beside a CPU build of torch: what they compile is for CUDA builds, and
-    nothing of it is used here (torchaudio decodes by torchcodec)."""
-    import torch
-
-    extension = types.ModuleType("torchaudio._extension")
-    extension._IS_TORCHAUDIO_EXT_AVAILABLE = extension._IS_ALIGN_AVAILABLE = False
-    extension.fail_if_no_align = lambda function: function
-    extension._load_lib = lambda name: False
-    sys.modules["torchaudio._extension"] = extension
-    try:
-        import torchvision
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for operation in ("nms", "qnms"):
-            library.define(f"{operation}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-        torchvision.kept_library = library  # its end would undefine the operation
+import reference_packages
 
 
 def main():
     trainer, threads, *arguments = sys.argv[1:]
-    trainer = Path(trainer).resolve()
-    script = trainer / "scripts" / "process_dataset.py"
-    if not script.is_file():
-        sys.exit(f"{script} is missing: the first argument is the folder packages/ltx-trainer of the reference")
-    os.environ["OMP_NUM_THREADS"] = threads  # read when torch is loaded
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    packages = [trainer / "src"] + [trainer.parent / name / "src" for name in ("ltx-core", "ltx-pipelines")]
-    sys.path[:0] = [str(script.parent)] + [str(path) for path in packages if path.is_dir()]
-    without_compiled_parts()
-    sys.argv = [str(script)] + arguments
-    runpy.run_path(str(script), run_name="__main__")
+    script = reference_packages.script(trainer, "process_dataset.py", threads)
+    sys.argv = [script] + arguments
+    runpy.run_path(script, run_name="__main__")
 
 
 main()

@@ -27,6 +27,8 @@ public struct StepRecord: Sendable, Equatable {
   public var optimizerSeconds: Double?
   /// How long saving held up the loop since the step before.
   public var savingSeconds: Double?
+  /// From the end of the step before to the start of this one: its records, trackers, validation, saving.
+  public var betweenSeconds: Double?
   /// How many samples the step saw, over all ranks.
   public var samples: Int?
   /// Held by tensors on the device after the step.
@@ -39,7 +41,7 @@ public struct StepRecord: Sendable, Equatable {
     videoLoss: Double? = nil, audioLoss: Double? = nil, gradientNorm: Double, learningRate: Double,
     learningRates: [String: Double] = [:], seconds: Double, dataSeconds: Double? = nil,
     forwardSeconds: Double? = nil, backwardSeconds: Double? = nil, optimizerSeconds: Double? = nil,
-    savingSeconds: Double? = nil, samples: Int? = nil, tensorBytes: Int? = nil, skipped: String? = nil
+    savingSeconds: Double? = nil, betweenSeconds: Double? = nil, samples: Int? = nil, tensorBytes: Int? = nil, skipped: String? = nil
   ) {
     self.step = step
     self.epoch = epoch
@@ -56,6 +58,7 @@ public struct StepRecord: Sendable, Equatable {
     self.backwardSeconds = backwardSeconds
     self.optimizerSeconds = optimizerSeconds
     self.savingSeconds = savingSeconds
+    self.betweenSeconds = betweenSeconds
     self.samples = samples
     self.tensorBytes = tensorBytes
     self.skipped = skipped
@@ -96,6 +99,7 @@ extension StepRecord: Codable {
     case backwardSeconds = "backward_seconds"
     case optimizerSeconds = "optimizer_seconds"
     case savingSeconds = "saving_seconds"
+    case betweenSeconds = "between_seconds"
     case tensorBytes = "tensor_bytes"
   }
 
@@ -111,6 +115,7 @@ extension StepRecord: Codable {
       backwardSeconds: try values.optional(.backwardSeconds),
       optimizerSeconds: try values.optional(.optimizerSeconds),
       savingSeconds: try values.optional(.savingSeconds),
+      betweenSeconds: try values.optional(.betweenSeconds),
       samples: try values.decodeIfPresent(Int.self, forKey: .samples),
       tensorBytes: try values.decodeIfPresent(Int.self, forKey: .tensorBytes),
       skipped: try values.decodeIfPresent(String.self, forKey: .skipped))
@@ -133,6 +138,7 @@ extension StepRecord: Codable {
     try values.encode(optional: backwardSeconds, .backwardSeconds)
     try values.encode(optional: optimizerSeconds, .optimizerSeconds)
     try values.encode(optional: savingSeconds, .savingSeconds)
+    try values.encode(optional: betweenSeconds, .betweenSeconds)
     try values.encodeIfPresent(samples, forKey: .samples)
     try values.encodeIfPresent(tensorBytes, forKey: .tensorBytes)
     try values.encodeIfPresent(skipped, forKey: .skipped)

@@ -22,7 +22,7 @@ import Tracking
     let settings = ["data.preprocessed_data_root=\(cache)"] + options
     return try Program.run(
       ["train", prepared.configure(name, steps: steps)] + settings.flatMap { ["--set", $0] },
-      in: prepared.path, environment: environment)
+      in: cache, environment: environment)
   }
 
   private func files(_ cache: String, _ folder: String) throws -> [String] {

@@ -155,6 +155,17 @@ import Tracking
     #expect(try longer.weights(step: 20) == whole.weights(step: 20))
   }
 
+  /// A run that was killed before it had stored anything begins again.
+  @Test func killedBeforeTheFirstState() throws {
+    let run = try Run("early", ["checkpoints.save_training_state=off"], steps: 20)
+    _ = try run.interrupt(after: 2, with: SIGKILL)
+    try run.finish()
+    #expect(try run.steps().map(\.step) == Array(1...20))
+    // With weights there, and no state to go on from, they are not replaced unasked.
+    try run.finish(status: 2)
+    #expect(run.errors.contains("holds a run without a state to go on from"), "\(run.errors)")
+  }
+
   /// All states damaged: nothing is overwritten unasked.
   @Test func allStatesDamaged() throws {
     let run = try Run("all-damaged", ["optimization.scheduler_type=constant"], steps: 2)

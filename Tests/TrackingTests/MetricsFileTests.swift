@@ -13,8 +13,8 @@ import Testing
       step: number, epoch: Double(number) / 3, loss: 1 / Double(number),
       sigmaLosses: ["0.25-0.50": 0.1, "0.75-1.00": 0.3], videoLoss: 0.25, audioLoss: 0.5, gradientNorm: 2,
       learningRate: 1e-4, learningRates: ["audio": 1e-5], seconds: 0.5, dataSeconds: 0.01,
-      forwardSeconds: 0.2,
-      backwardSeconds: 0.25, optimizerSeconds: 0.03, savingSeconds: 0.02, samples: 4, tensorBytes: 1 << 30)
+      forwardSeconds: 0.2, backwardSeconds: 0.25, optimizerSeconds: 0.03, savingSeconds: 0.02,
+      betweenSeconds: 0.04, samples: 4, tensorBytes: 1 << 30)
   }
 
   private func write(_ steps: ClosedRange<Int>, from start: Int = 0) throws {
@@ -46,8 +46,8 @@ import Testing
     try write(3...3)
     #expect(
       try lines() == [
-        #"{"audio_loss":0.5,"backward_seconds":0.25,"data_seconds":0.01,"epoch":1,"forward_seconds":0.2,"#
-          + #""gradient_norm":2,"learning_rate":0.0001,"learning_rates":{"audio":1e-05},"loss":0.3333333333333333,"#
+        #"{"audio_loss":0.5,"backward_seconds":0.25,"between_seconds":0.04,"data_seconds":0.01,"epoch":1,"#
+          + #""forward_seconds":0.2,"gradient_norm":2,"learning_rate":0.0001,"learning_rates":{"audio":1e-05},"loss":0.3333333333333333,"#
           + #""loss_sigma":{"0.25-0.50":0.1,"0.75-1.00":0.3},"optimizer_seconds":0.03,"samples":4,"#
           + #""saving_seconds":0.02,"seconds":0.5,"step":3,"tensor_bytes":1073741824,"video_loss":0.25}"#
       ])

@@ -5,8 +5,8 @@ import Torch
 /// The benchmarks. Options:
 ///
 ///     bench [--ltx FILE] [--python FILE] [--scripts FOLDER] [--rounds N] [--threads N]
-///           [--only start|step|components|leaks|loading|split|preprocess|profile] [--component NAME]
-///           [--media FOLDER] [--ltx-trainer FOLDER]
+///           [--only start|step|components|leaks|loading|split|preprocess|train|profile] [--component NAME]
+///           [--media FOLDER] [--ltx-trainer FOLDER] [--precision float32|bfloat16]
 @main
 struct Main {
   static func main() {
@@ -64,16 +64,25 @@ struct Main {
       ).run(rounds: min(rounds, 3)) { report($0) }
     }
     if only == nil || only == "loading" { try Loading.run(in: folder) { report($0) } }
+    var reference: Reference?
+    if let python = options["--python"], let scripts = options["--scripts"],
+      let trainer = options["--ltx-trainer"]
+    {
+      reference = Reference(python: python, scripts: scripts, trainer: trainer)
+    }
     if let ltx = options["--ltx"], let media = options["--media"], only == nil || only == "preprocess" {
       let preprocessing = try PreprocessingCase(ltx: ltx, media: media, writingTo: folder)
-      var reference: PreprocessingCase.Reference?
-      if let python = options["--python"], let scripts = options["--scripts"],
-        let trainer = options["--ltx-trainer"]
-      {
-        reference = .init(python: python, scripts: scripts, trainer: trainer)
-      }
       try preprocessing.compare(reference, rounds: (rounds + 2) / 3) { report($0) }
       try preprocessing.rerun(rounds: rounds) { report($0) }
+    }
+    if let ltx = options["--ltx"], only == nil || only == "train" {
+      let training = try TrainingCase(ltx: ltx, threads: Threads.count, writingTo: folder)
+      for (precision, recomputing) in [(TrainingCase.Precision.float32, false), (.bfloat16, false), (.bfloat16, true)]
+      where options["--precision"].map({ $0 == precision.rawValue }) ?? true {
+        try training.compare(precision, recomputing: recomputing, reference, rounds: (rounds + 2) / 3) {
+          report($0)
+        }
+      }
     }
     if only == "profile" {
       let step = try StepCase(writingTo: folder).step()

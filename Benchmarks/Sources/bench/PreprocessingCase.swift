@@ -9,13 +9,6 @@ struct PreprocessingCase {
   static let bucket = "256x256x25"
   private static let sources = ["bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4"]
 
-  /// What runs the reference: a Python, the folder of `reference_preprocess.py`, the reference's `packages/ltx-trainer`.
-  struct Reference {
-    let python: String
-    let scripts: String
-    let trainer: String
-  }
-
   let ltx: String
   let folder: URL
   private let model: String

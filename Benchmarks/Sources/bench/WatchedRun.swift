@@ -1,5 +1,12 @@
 import Foundation
 
+/// What runs the reference's scripts: a Python, the folder of `reference_train.py`, the reference's `packages/ltx-trainer`.
+struct Reference {
+  let python: String
+  let scripts: String
+  let trainer: String
+}
+
 /// A program that ran to its end, and how much memory it took meanwhile.
 struct WatchedRun {
   let seconds: Double

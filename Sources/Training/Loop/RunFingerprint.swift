@@ -37,12 +37,14 @@ struct RunFingerprint: Sendable, Equatable {
     }
   }
 
-  /// The first value that differs from an earlier run's, in words; nil where all are equal.
-  func difference(from old: RunFingerprint) -> String? {
-    for key in Set(values.keys).union(old.values.keys).sorted() where values[key] != old.values[key] {
-      if [Self.model, Self.dataset, Self.start].contains(key) { return "\(key) is another one" }
-      return "\(key) was \(old.values[key] ?? "not set") and is now \(values[key] ?? "not set")"
-    }
-    return nil
+  /// The keys whose values differ from an earlier run's, in alphabetical order.
+  func differences(from old: RunFingerprint) -> [String] {
+    Set(values.keys).union(old.values.keys).filter { values[$0] != old.values[$0] }.sorted()
+  }
+
+  /// A difference in words.
+  func words(_ key: String, from old: RunFingerprint) -> String {
+    if [Self.model, Self.dataset, Self.start].contains(key) { return "\(key) is another one" }
+    return "\(key) was \(old.values[key] ?? "not set") and is now \(values[key] ?? "not set")"
   }
 }

@@ -50,10 +50,19 @@ struct RunFolder: Sendable {
     }.sorted { $0.step < $1.step }
   }
 
-  /// Files that only a run leaves behind, to tell an output folder that is taken.
-  var isTaken: Bool {
-    FileManager.default.fileExists(atPath: rollingState) || FileManager.default.fileExists(atPath: metrics)
-      || !Self.numbered("\(prefix)_weights_step_", in: checkpoints).isEmpty
+  /// What the folder's run is, written before its first step: so a run that was killed before it had stored a state is known.
+  private var fingerprint: String { path + "/.run.json" }
+
+  func write(_ fingerprint: RunFingerprint) throws {
+    try Data(try fingerprint.text.utf8).write(to: URL(fileURLWithPath: self.fingerprint), options: .atomic)
+  }
+
+  /// Whether the folder holds what would be lost if a run began in it: weights of any run, or the record of another one.
+  func isTaken(for run: RunFingerprint) throws -> Bool {
+    guard RunFolder.numbered("\(prefix)_weights_step_", in: checkpoints).isEmpty else { return true }
+    guard FileManager.default.fileExists(atPath: metrics) else { return false }
+    guard let data = FileManager.default.contents(atPath: fingerprint) else { return true }
+    return try !run.differences(from: RunFingerprint(text: String(decoding: data, as: UTF8.self))).isEmpty
   }
 
   /// The states to go on from, the newest first, and of the same step the rolling one first.
@@ -91,7 +100,7 @@ struct RunFolder: Sendable {
   /// Removes what an earlier run left behind.
   func removeRun() throws {
     let files =
-      [rollingState, metrics, configuration, report]
+      [rollingState, metrics, configuration, report, fingerprint]
       + [checkpoints, averages].flatMap { folder in
         ["lora_weights_step_", "model_weights_step_", "training_state_step_"].flatMap {
           Self.numbered($0, in: folder).map(\.path)

@@ -27,7 +27,7 @@ extension Trainer {
     if configuration.checkpoints.noResume { return nil }
     let found = try folder.newestState { warn($0) }
     guard let (state, path) = found else {
-      guard !folder.isTaken else {
+      guard try !folder.isTaken(for: fingerprint) else {
         throw DatasetError(
           path: folder.path,
           problem: "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
@@ -35,10 +35,16 @@ extension Trainer {
       }
       return nil
     }
-    if let difference = fingerprint.difference(from: state.fingerprint) {
+    let differences = fingerprint.differences(from: state.fingerprint)
+    if differences == ["optimization.steps"] {
+      warn(
+        "\(fingerprint.words(differences[0], from: state.fingerprint)): the learning rate goes on by the new schedule, "
+          + "not by the one that the steps before had")
+    } else if let first = differences.first {
       throw DatasetError(
         path: folder.path,
-        problem: "holds another run (\(difference)); choose another output_dir, or give --overwrite to replace it")
+        problem: "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
+          + "give --overwrite to replace it")
     }
     guard state.step <= configuration.optimization.steps else {
       throw configuration.problem(

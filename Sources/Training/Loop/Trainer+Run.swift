@@ -35,7 +35,10 @@ extension Trainer {
     let c = configuration
     let started = ContinuousClock.now
     let first = completedSteps
-    if group.isMain { try folder.create() }
+    if group.isMain {
+      try folder.create()
+      try folder.write(fingerprint)
+    }
     try group.barrier()
     let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
     if group.isMain {
@@ -56,9 +59,13 @@ extension Trainer {
       count: (steps - first) * c.optimization.gradientAccumulationSteps,
       workers: c.data.numDataloaderWorkers, device: device)
     var savingSeconds = 0.0
+    var lastEnd = ContinuousClock.now
     while completedSteps < steps {
+      let betweenSeconds = (ContinuousClock.now - lastEnd) / .seconds(1)
       var record = try trainStep(completedSteps, loader)
+      lastEnd = ContinuousClock.now
       record.savingSeconds = savingSeconds
+      record.betweenSeconds = betweenSeconds
       samples += record.samples ?? 0
       try recording { try metrics?.append(record) }
       events.stepped(record)
@@ -67,7 +74,7 @@ extension Trainer {
       let gaveUp = skippedInARow > c.optimization.maxSkippedSteps
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)
-      if isDue(c.validation.heldOut.interval) { try measureHeldOut(metrics, events) }
+      if isDue(c.validation.heldOutInterval) { try measureHeldOut(metrics, events) }
       let saving = ContinuousClock.now
       if isLast || isDue(c.checkpoints.interval) {
         try save(isLast: isLast, events)
@@ -109,7 +116,7 @@ extension Trainer {
 
   /// The loss on held-out samples, with averaged weights where there are any.
   private func measureHeldOut(_ metrics: MetricsFile?, _ events: TrainingEvents) throws {
-    guard let heldOut, configuration.validation.heldOut.interval != nil else { return }
+    guard let heldOut, configuration.validation.heldOutInterval != nil else { return }
     let loss = HeldOutLoss(dataset: heldOut, seed: UInt64(configuration.validation.heldOut.seed))
     let record = try withAveragedWeights {
       try loss.measure(

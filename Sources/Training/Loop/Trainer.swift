@@ -108,7 +108,7 @@ public final class Trainer {
     _ c: TrainingConfiguration, of all: PrecomputedDataset, _ strategies: StreamStrategies
   ) throws -> (PrecomputedDataset, PrecomputedDataset?) {
     let options = c.validation.heldOut
-    guard options.interval != nil else { return (all, nil) }
+    guard c.validation.heldOutInterval != nil else { return (all, nil) }
     if let root = options.preprocessedDataRoot {
       let other = try PrecomputedDataset(root: root, strategies: strategies)
       guard options.count > 0 else { return (all, other) }
@@ -167,6 +167,7 @@ public final class Trainer {
     let references = try Generator(seed: seed)
     var computation = StepComputation()
     var dataSeconds = 0.0
+    var passSeconds = 0.0
     for _ in 0..<parts {
       let waiting = ContinuousClock.now
       let loaded = try loader.next()
@@ -178,8 +179,10 @@ public final class Trainer {
       let example = try example(
         loaded, flowMatching.draws(for: loaded.batch, samples: generators, step: references))
       let share = Double(loaded.batch.count) / Double(total) * (lossScale?.value ?? 1)
+      let passing = ContinuousClock.now
       let result = try model.inPass(loaded.number) { try step(example, scale: share) }
       try computation.add(result, example)
+      passSeconds += (ContinuousClock.now - passing) / .seconds(1)
     }
     let passes = ContinuousClock.now
     try computation.reduce(group, parameters, mostSamples: c.optimization.batchSize * parts)
@@ -204,7 +207,7 @@ public final class Trainer {
         ? Dictionary(zip(optimization.groupNames, rates), uniquingKeysWith: { $1 }) : [:],
       seconds: (end - start) / .seconds(1), dataSeconds: dataSeconds,
       forwardSeconds: computation.forwardSeconds,
-      backwardSeconds: (passes - start) / .seconds(1) - dataSeconds - computation.forwardSeconds,
+      backwardSeconds: passSeconds - computation.forwardSeconds,
       optimizerSeconds: (end - passes) / .seconds(1), samples: total,
       tensorBytes: try device.memory().liveBytes, skipped: skipped)
   }

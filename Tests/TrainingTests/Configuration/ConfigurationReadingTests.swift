@@ -226,6 +226,7 @@ import Testing
     #expect(
       try message("a: " + String(repeating: "[", count: 100) + String(repeating: "]", count: 100)).contains(
         "deep"))
+    #expect(try message("a: " + String(repeating: "[", count: 100_000)) == "is nested too deep")
   }
 
   @Test func unreadableFiles() throws {
