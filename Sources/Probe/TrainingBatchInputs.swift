@@ -20,7 +20,8 @@ struct TrainingBatchInputs {
       video: try strategies.video.flatMap { try stream("video", $0, prefix) },
       audio: try strategies.audio.flatMap { try stream("audio", $0, prefix) })
     guard batch.video != nil || batch.audio != nil else {
-      throw ProbeError("none of the strategy's streams has latents, \(prefix)video.latents or \(prefix)audio.latents")
+      throw ProbeError(
+        "none of the strategy's streams has latents, \(prefix)video.latents or \(prefix)audio.latents")
     }
     return batch
   }
@@ -56,7 +57,9 @@ struct TrainingBatchInputs {
   private func fps(_ name: String) throws -> Double {
     guard let rates = try inputs.optionalFloat(name, "B"), let first = try rates.array(of: Float.self).first
     else { return 24 }
-    guard first.isFinite, first > 0 else { throw ProbeError("\(name) begins with \(first); it must be positive") }
+    guard first.isFinite, first > 0 else {
+      throw ProbeError("\(name) begins with \(first); it must be positive")
+    }
     return Double(first)
   }
 
@@ -75,12 +78,13 @@ struct TrainingBatchInputs {
 
   /// As the trainer infers it from the files of a dataset.
   func referenceScale(_ batch: TrainingBatch) throws -> ReferenceScale {
-    guard let stream = batch.video,
-      let folder = strategies.video?.conditions.lazy.compactMap(\.referenceFolder).first,
+    guard let stream = batch.video, let strategy = strategies.video,
+      let folder = strategy.conditions.lazy.compactMap(\.referenceFolder).first,
       let reference = stream.references[folder]
     else { return ReferenceScale() }
     return try ReferenceScale(
-      reference: Array(reference.tensor.shape[2...]), target: Array(stream.latents.tensor.shape[2...]))
+      reference: Array(reference.tensor.shape[2...]), target: Array(stream.latents.tensor.shape[2...]),
+      keepsTime: strategy.referencesKeepTime)
   }
 
   /// The random numbers of a batch; with `step`, those of one step of a run.
@@ -94,7 +98,8 @@ struct TrainingBatchInputs {
       let numbers = try row(numbers)
       guard numbers.size(0) == counts[0] + counts[1] else {
         throw ProbeError(
-          "condition_draws has \(numbers.size(0)) rows; the configuration has \(counts[0] + counts[1]) conditions")
+          "condition_draws has \(numbers.size(0)) rows; the configuration has \(counts[0] + counts[1]) conditions"
+        )
       }
       table = try (0..<numbers.size(0)).map { try numbers.select(0, $0).to(.float64).array() }
     }
@@ -116,7 +121,8 @@ struct TrainingBatchInputs {
         conditions: conditions(strategy, from: 0))
     }
     if let strategy = strategies.audio, batch.audio != nil {
-      let own = strategy.takesVideoSigma ? draws.video?.sigma : strategy.isGenerated ? try sigma("audio") : nil
+      let own =
+        strategy.takesVideoSigma ? draws.video?.sigma : strategy.isGenerated ? try sigma("audio") : nil
       draws.audio = StreamDraws(
         sigma: own, noise: strategy.isGenerated ? try noise("audio", "Ta Ca") : nil,
         conditions: conditions(strategy, from: counts[0]))

@@ -99,7 +99,8 @@ extension PrecomputedDataset {
     guard let first = others.first else { return }
     throw DatasetError(
       path: root,
-      problem: "holds \(others.count) samples that were preprocessed with another model than \(c.model.modelPath), "
+      problem:
+        "holds \(others.count) samples that were preprocessed with another model than \(c.model.modelPath), "
         + "\(first.name) among them; run `ltx preprocess` with this model, or set data.accept_other_model to true "
         + "where the models share their VAEs and text projection")
   }
@@ -117,10 +118,12 @@ extension PrecomputedDataset {
         let path = entry.files[folder]
       else { continue }
       do {
-        let own = try ReferenceScale(reference: Array(reference[1...]), target: Array(target[1...]))
+        let own = try ReferenceScale(
+          reference: Array(reference[1...]), target: Array(target[1...]), keepsTime: video.referencesKeepTime)
         guard own == scale ?? own else {
           throw TrainingError(
-            problem: "a reference at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, where others are "
+            problem:
+              "a reference at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, where others are "
               + "at 1/\(scale?.space ?? 1) and 1/\(scale?.time ?? 1)")
         }
         scale = own

@@ -29,7 +29,7 @@ public final class Trainer {
   let loadedBytes: Int
   let step: TrainingStep
   let flowMatching: FlowMatching
-  let optimization: Optimization
+  var optimization: Optimization
   let average: ExponentialMovingAverage?
   let folder: RunFolder
   let fingerprint: RunFingerprint

@@ -18,8 +18,9 @@ public struct ReferenceScale: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - reference, target: [F, H, W].
+  ///   - keepsTime: references run at the target's frame rate, and may be shorter or longer.
   /// - Throws: `TrainingError` where the sizes are no multiples of each other by one factor.
-  public init(reference: [Int], target: [Int]) throws {
+  public init(reference: [Int], target: [Int], keepsTime: Bool = false) throws {
     func fail(_ problem: String) -> TrainingError {
       TrainingError(
         problem: "a reference of \(Self.words(reference)) \(problem) its clip of \(Self.words(target))")
@@ -34,7 +35,7 @@ public struct ReferenceScale: Sendable, Equatable {
     }
     // The first latent frame is one pixel frame; the others are groups of frames.
     let (groups, wanted) = (reference[0] - 1, target[0] - 1)
-    if groups != wanted, groups > 0, wanted > 0 {
+    if !keepsTime, groups != wanted, groups > 0, wanted > 0 {
       guard wanted.isMultiple(of: groups) else { throw fail("does not divide the frames of") }
       scale.time = wanted / groups
     }
