@@ -33,7 +33,7 @@ extension Trainer {
           problem: "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
             + "replace it")
       }
-      return nil
+      return try takeUpLoadedState()
     }
     let differences = fingerprint.differences(from: state.fingerprint)
     if differences == ["optimization.steps"] {
@@ -56,7 +56,7 @@ extension Trainer {
     return path
   }
 
-  private func restore(_ state: TrainingState, from path: String) throws {
+  func restore(_ state: TrainingState, from path: String) throws {
     if state.isMinimal {
       try restoreWeights(of: state)
     } else {

@@ -113,7 +113,7 @@ public final class Trainer {
     try all.requireSameModel(model.checkpoint.files, c)
     fingerprint = RunFingerprint(
       configuration: c.fingerprintValues, model: identity, samples: dataset.entries.map(\.name),
-      start: model.start, ranks: group.worldSize)
+      start: model.start?.identity, ranks: group.worldSize)
   }
 
   /// The held-out samples come from a folder of their own, or out of the dataset.
