@@ -130,10 +130,11 @@ import Tracking
   @Test(arguments: [true, false])
   func damagedStates(isTruncated: Bool) throws {
     // A schedule that does not depend on the steps, so that a run can be made longer.
-    let options = Self.common + [
-      "optimization.scheduler_type=constant", "checkpoints.interval=4", "checkpoints.keep_last_n=-1",
-      "checkpoints.save_training_state=full",
-    ]
+    let options =
+      Self.common + [
+        "optimization.scheduler_type=constant", "checkpoints.interval=4", "checkpoints.keep_last_n=-1",
+        "checkpoints.save_training_state=full",
+      ]
     let whole = try Run("whole-damaged-\(isTruncated)", options)
     try whole.finish()
     let damaged = try Run("damaged-\(isTruncated)", options, steps: 8)
@@ -195,7 +196,8 @@ import Tracking
 
     let second = try Run("second-loaded", options + [load], steps: 6)
     try second.finish()
-    #expect(second.output.contains("going on after step 3, from \(checkpoints)/training_state"), "\(second.output)")
+    #expect(
+      second.output.contains("going on after step 3, from \(checkpoints)/training_state"), "\(second.output)")
     #expect(try second.steps().map(\.step) == [4, 5, 6])
     #expect(try second.weights(step: 6) == whole.weights(step: 6))
 

@@ -31,7 +31,8 @@ struct LoadedState {
       own = state
       step = state.step
       values = Dictionary(
-        Self.keys.compactMap { key in state.fingerprint.value(key).map { (key, $0) } }, uniquingKeysWith: { $1 })
+        Self.keys.compactMap { key in state.fingerprint.value(key).map { (key, $0) } },
+        uniquingKeysWith: { $1 })
     } else if FileManager.default.fileExists(atPath: stem + ".pt") {
       path = stem + ".pt"
       own = nil

@@ -57,7 +57,8 @@ struct TrainedModel: Sendable {
         isRankStabilised: lora.useRSLoRA, kind: lora.useDoRA ? .dora : .lora, dropout: dropout,
         generator: try Generator(seed: RandomSeed.mix(seed, "adapters")))
       adapterScale = fresh.scale
-      adapters = try start.map { try fresh.continuing(LoRAFile(path: $0).initialAdapters(scale: fresh.scale)) }
+      adapters =
+        try start.map { try fresh.continuing(LoRAFile(path: $0).initialAdapters(scale: fresh.scale)) }
         ?? fresh
     case .full:
       (dropout, adapterScale) = (nil, nil)
@@ -76,7 +77,8 @@ struct TrainedModel: Sendable {
         training: trainedStreams, generating: generating, storage: storage)
     } catch let error as UnmatchedTarget {
       let nearest = NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
-      throw c.problem(adapters == nil ? "model.trainable_modules" : "lora.target_modules", "\(error)\(nearest)")
+      throw c.problem(
+        adapters == nil ? "model.trainable_modules" : "lora.target_modules", "\(error)\(nearest)")
     } catch let error as AdapterMismatch {
       throw c.problem("model.load_checkpoint", "\(error)")
     }
