@@ -109,22 +109,32 @@ struct TrainingBatchInputs {
         return drawn ? table[first + index] : Array(repeating: 0, count: batch.count)
       }
     }
-    func noise(_ name: String, _ size: String) throws -> Tensor {
-      try here(row(inputs.float("\(name).noise", "\(lead)B \(size)")))
+    func noise(_ name: String, _ size: String, for latents: Tensor) throws -> Tensor {
+      let noise = try row(inputs.float("\(name).noise", "\(lead)B \(size)"))
+      let shape = latents.shape
+      // Video [B, C, F, H, W], sound [B, Z, T, 16].
+      let tokens = name == "video" ? shape[2...].reduce(1, *) : shape[2]
+      let wanted = [shape[0], tokens, latents.count / (shape[0] * tokens)]
+      guard noise.shape == wanted else {
+        throw ProbeError(
+          "\(name).noise of a batch has shape \(noise.shape); latents of shape \(shape) take \(wanted)")
+      }
+      return try here(noise)
     }
     func sigma(_ name: String) throws -> Tensor { try here(row(inputs.float("\(name).sigma", "\(lead)B"))) }
     var draws = TrainingDraws(video: nil, audio: nil)
-    if let strategy = strategies.video, batch.video != nil {
+    if let strategy = strategies.video, let stream = batch.video {
       draws.video = StreamDraws(
         sigma: strategy.isGenerated ? try sigma("video") : nil,
-        noise: strategy.isGenerated ? try noise("video", "Tv C") : nil,
+        noise: strategy.isGenerated ? try noise("video", "Tv C", for: stream.latents.tensor) : nil,
         conditions: conditions(strategy, from: 0))
     }
-    if let strategy = strategies.audio, batch.audio != nil {
+    if let strategy = strategies.audio, let stream = batch.audio {
       let own =
         strategy.takesVideoSigma ? draws.video?.sigma : strategy.isGenerated ? try sigma("audio") : nil
       draws.audio = StreamDraws(
-        sigma: own, noise: strategy.isGenerated ? try noise("audio", "Ta Ca") : nil,
+        sigma: own,
+        noise: strategy.isGenerated ? try noise("audio", "Ta Ca", for: stream.latents.tensor) : nil,
         conditions: conditions(strategy, from: counts[0]))
     }
     return draws

@@ -94,7 +94,8 @@ struct TrainCommand: ParsableCommand {
       print("keys of the file to come:")
       for key in summary.keys { print("  \(key)") }
     } else {
-      for (name, value) in trainer.summary.facts where !name.hasPrefix("memory: ") || name == "memory: in all" {
+      for (name, value) in trainer.summary.facts where !name.hasPrefix("memory: ") || name == "memory: in all"
+      {
         print("\(name): \(value)")
       }
     }

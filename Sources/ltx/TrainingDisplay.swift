@@ -43,7 +43,8 @@ final class TrainingDisplay {
     guard lastDrawn.map({ now - $0 >= .milliseconds(100) }) ?? true else { return }
     lastDrawn = now
     let stage = progress.stage
-    let line = "sample \(progress.position + 1)/\(progress.count): \(stage.stage.title.lowercased()) "
+    let line =
+      "sample \(progress.position + 1)/\(progress.count): \(stage.stage.title.lowercased()) "
       + "\(stage.done)/\(stage.total)"
     write(TrainingView.drawing([String(line.prefix(Self.columns))], over: drawnLines))
     drawnLines = 1

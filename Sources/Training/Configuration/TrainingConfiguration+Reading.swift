@@ -68,7 +68,8 @@ extension TrainingConfiguration {
     guard let quantization = acceleration.quantization else { return }
     if model.trainingMode == .full {
       reader.report(
-        "acceleration", "quantization keeps frozen weights in fewer bits; training_mode full trains them, so set it to null")
+        "acceleration",
+        "quantization keeps frozen weights in fewer bits; training_mode full trains them, so set it to null")
     }
     do {
       _ = try BaseQuantisation(rawValue: quantization.rawValue)?.storage()

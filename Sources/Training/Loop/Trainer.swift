@@ -1,10 +1,10 @@
 import BlockExecution
 import Datasets
-import Inference
-import TensorFiles
 import Foundation
+import Inference
 import LTX
 import NN
+import TensorFiles
 import Torch
 import Tracking
 
@@ -113,7 +113,7 @@ public final class Trainer {
     try all.requireSameModel(model.checkpoint.files, c)
     fingerprint = RunFingerprint(
       configuration: c.fingerprintValues, model: identity, samples: dataset.entries.map(\.name),
-      start: model.start, ranks: group.worldSize)
+      start: model.start?.identity, ranks: group.worldSize)
   }
 
   /// The held-out samples come from a folder of their own, or out of the dataset.
@@ -131,7 +131,8 @@ public final class Trainer {
     guard options.count < all.count else {
       throw c.problem(
         "validation.held_out.count",
-        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on")
+        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on"
+      )
     }
     let split = HeldOutLoss.split(all, count: options.count, seed: UInt64(options.seed))
     return (split.training, split.heldOut)

@@ -42,7 +42,8 @@ public final class TrainingSession {
   ) throws {
     (self.group, self.warn) = (group, warn)
     publication = group.isMain && !options.isDryRun ? try HubPublication(configuration, progress: warn) : nil
-    trainer = try Trainer(configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: warn,
+    trainer = try Trainer(
+      configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: warn,
       preparing: preparing)
     resumedFrom = try trainer.prepareFolder(options.earlierRun)
   }

@@ -23,13 +23,14 @@ final class SyntheticRun: Sendable {
   }
 
   private static let textTokens = 128
-  let scratch: ScratchFolder
+  private let scratch: ScratchFolder
   private let model: TinyModelFiles
 
   /// - Parameters:
   ///   - shapes: one for each sample.
   ///   - seed: of all numbers.
-  init(_ shapes: [Shape], seed: UInt64 = 1) throws {
+  ///   - referenceFrames: of video references; nil for as many as their clips have.
+  init(_ shapes: [Shape], seed: UInt64 = 1, referenceFrames: Int? = nil) throws {
     scratch = try ScratchFolder()
     model = try TinyModelFiles.ltx2()
     let generator = try Generator(seed: seed)
@@ -49,7 +50,8 @@ final class SyntheticRun: Sendable {
           "\(folder)/\(name)", [("latents", generator.normal([sizes.audioChannels / 16, steps, 16]))])
       }
       try latents("latents", shape.video)
-      try latents("reference_latents", [shape.video[0], shape.video[1] / 2, shape.video[2] / 2])
+      try latents(
+        "reference_latents", [referenceFrames ?? shape.video[0], shape.video[1] / 2, shape.video[2] / 2])
       try sound("audio_latents", shape.audio)
       try sound("audio_reference_latents", shape.audio - 1)
       try write("video_masks/\(name)", [("mask", generator.uniform(shape.video))])
