@@ -101,7 +101,8 @@ import Tracking
     let result = try train("batch", ["optimization.batch_size=5"])
     #expect(result.status == 2)
     #expect(
-      result.errors.contains("--set optimization.batch_size=5: optimization.batch_size is 5, but there are 4 samples"),
+      result.errors.contains(
+        "--set optimization.batch_size=5: optimization.batch_size is 5, but there are 4 samples"),
       "\(result.errors)")
   }
 

@@ -130,10 +130,11 @@ import Tracking
   @Test(arguments: [true, false])
   func damagedStates(isTruncated: Bool) throws {
     // A schedule that does not depend on the steps, so that a run can be made longer.
-    let options = Self.common + [
-      "optimization.scheduler_type=constant", "checkpoints.interval=4", "checkpoints.keep_last_n=-1",
-      "checkpoints.save_training_state=full",
-    ]
+    let options =
+      Self.common + [
+        "optimization.scheduler_type=constant", "checkpoints.interval=4", "checkpoints.keep_last_n=-1",
+        "checkpoints.save_training_state=full",
+      ]
     let whole = try Run("whole-damaged-\(isTruncated)", options)
     try whole.finish()
     let damaged = try Run("damaged-\(isTruncated)", options, steps: 8)
@@ -177,6 +178,46 @@ import Tracking
     #expect(run.errors.contains("states are all damaged; start over with --overwrite"))
     try run.finish(["--overwrite"])
     #expect(try run.steps().map(\.step) == [1, 2])
+  }
+
+  private static let officialState = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent("Fixtures/training/training_state_step_00003.pt")
+
+  /// `model.load_checkpoint` takes a run up where its state says, as the official trainer does: ours with all of it, the official
+  /// trainer's at its step. Where the runs don't agree, only the weights are taken.
+  @Test func loadedCheckpoints() throws {
+    let options = ["optimization.scheduler_type=constant", "checkpoints.save_training_state=full"]
+    let whole = try Run("whole-loaded", options, steps: 6)
+    try whole.finish()
+    let first = try Run("first-loaded", options, steps: 3)
+    try first.finish()
+    let checkpoints = "\(first.folder)/checkpoints"
+    let load = "model.load_checkpoint=\(checkpoints)"
+
+    let second = try Run("second-loaded", options + [load], steps: 6)
+    try second.finish()
+    #expect(
+      second.output.contains("going on after step 3, from \(checkpoints)/training_state"), "\(second.output)")
+    #expect(try second.steps().map(\.step) == [4, 5, 6])
+    #expect(try second.weights(step: 6) == whole.weights(step: 6))
+
+    let fresh = try Run("fresh-loaded", options + [load, "checkpoints.no_resume=true"], steps: 2)
+    try fresh.finish()
+    #expect(try fresh.steps().map(\.step) == [1, 2])
+
+    try FileManager.default.removeItem(atPath: "\(checkpoints)/training_state_step_00003.safetensors")
+    try FileManager.default.copyItem(
+      at: Self.officialState, to: URL(fileURLWithPath: "\(checkpoints)/training_state_step_00003.pt"))
+    let official = try Run("official-loaded", options + [load], steps: 5)
+    try official.finish()
+    #expect(try official.steps().map(\.step) == [4, 5])
+    #expect(official.errors.contains("has no optimiser state"), "\(official.errors)")
+
+    let other = try Run(
+      "other-loaded", options + [load, "optimization.optimizer_type=lion"], steps: 2)
+    try other.finish()
+    #expect(try other.steps().map(\.step) == [1, 2])
+    #expect(other.errors.contains("another optimization.optimizer_type"), "\(other.errors)")
   }
 
   /// A run that is done says so, and changes nothing.

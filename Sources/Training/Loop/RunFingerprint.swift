@@ -29,6 +29,9 @@ struct RunFingerprint: Sendable, Equatable {
     values = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
   }
 
+  /// The value of a key of the configuration, as it was stored.
+  func value(_ key: String) -> String? { values[key] }
+
   var text: String {
     get throws {
       let encoder = JSONEncoder()

@@ -46,7 +46,9 @@ struct RunFolder: Sendable {
     let files = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
     return files.compactMap { file -> (step: Int, path: String)? in
       guard file.hasPrefix(prefix), file.hasSuffix(".safetensors") else { return nil }
-      return Int(file.dropFirst(prefix.count).dropLast(".safetensors".count)).map { ($0, "\(folder)/\(file)") }
+      return Int(file.dropFirst(prefix.count).dropLast(".safetensors".count)).map {
+        ($0, "\(folder)/\(file)")
+      }
     }.sorted { $0.step < $1.step }
   }
 

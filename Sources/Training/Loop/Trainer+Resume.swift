@@ -30,10 +30,11 @@ extension Trainer {
       guard try !folder.isTaken(for: fingerprint) else {
         throw DatasetError(
           path: folder.path,
-          problem: "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
+          problem:
+            "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
             + "replace it")
       }
-      return nil
+      return try takeUpLoadedState()
     }
     let differences = fingerprint.differences(from: state.fingerprint)
     if differences == ["optimization.steps"] {
@@ -43,7 +44,8 @@ extension Trainer {
     } else if let first = differences.first {
       throw DatasetError(
         path: folder.path,
-        problem: "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
+        problem:
+          "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
           + "give --overwrite to replace it")
     }
     guard state.step <= configuration.optimization.steps else {
@@ -56,7 +58,7 @@ extension Trainer {
     return path
   }
 
-  private func restore(_ state: TrainingState, from path: String) throws {
+  func restore(_ state: TrainingState, from path: String) throws {
     if state.isMinimal {
       try restoreWeights(of: state)
     } else {

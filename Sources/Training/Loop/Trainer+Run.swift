@@ -8,6 +8,8 @@ import Tracking
 public struct TrainingEvents {
   public var stepped: (StepRecord) -> Void = { _ in }
   public var validated: (ValidationRecord) -> Void = { _ in }
+  /// While samples are made.
+  public var sampling: (ValidationProgress) -> Void = { _ in }
   public var sampled: ([ValidationMedia], Int) -> Void = { _, _ in }
   public var saved: (String) -> Void = { _ in }
   /// Asked after each step: whether to save and end.
@@ -42,7 +44,8 @@ extension Trainer {
     try group.barrier()
     let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
     if group.isMain {
-      try Data(try c.resolvedYAML.utf8).write(to: URL(fileURLWithPath: folder.configuration), options: .atomic)
+      try Data(try c.resolvedYAML.utf8).write(
+        to: URL(fileURLWithPath: folder.configuration), options: .atomic)
     }
     try device.resetPeakMemory()
     var lastSaved: Int?
@@ -135,12 +138,20 @@ extension Trainer {
     func sample() throws -> [ValidationOutput] {
       try withAveragedWeights {
         try validation.run(
-          transformer: model.transformer, autocast: model.autocast, step: completedSteps, work: work)
+          transformer: model.transformer, autocast: model.autocast, step: completedSteps, work: work,
+          report: events.sampling,
+          // Several ranks stop after the same step, and one that stopped here would be missed.
+          isStopped: { self.group.worldSize == 1 && events.shouldStop() })
       }
     }
-    let outputs =
-      configuration.acceleration.offloadOptimizerDuringValidation
-      ? try optimization.optimizer.withStateOnHost(sample) : try sample()
+    let outputs: [ValidationOutput]
+    do {
+      outputs =
+        configuration.acceleration.offloadOptimizerDuringValidation
+        ? try optimization.optimizer.withStateOnHost(sample) : try sample()
+    } catch is CancellationError {
+      return
+    }
     let own = try JSONEncoder().encode(outputs.map { [String($0.sample), $0.path] })
     let all = try group.allGather(bytes: Array(own)).flatMap {
       try JSONDecoder().decode([[String]].self, from: Data($0))

@@ -1,9 +1,10 @@
 import BlockExecution
 import Datasets
-import TensorFiles
 import Foundation
+import Inference
 import LTX
 import NN
+import TensorFiles
 import Torch
 import Tracking
 
@@ -49,11 +50,13 @@ public final class Trainer {
   ///   - group: the processes that train together.
   ///   - makesSamples: whether validation samples are prepared, if the configuration has any.
   ///   - warn: told what the user should know.
+  ///   - preparing: called while prompts and media of validation samples are encoded.
   /// - Throws: `ConfigurationProblems`, `DatasetError`, `WeightError`, `ConfigurationError`, `TensorFileError`, each
   ///   naming the file and the key.
   public init(
     _ configuration: TrainingConfiguration, device: Device = .cpu, group: ProcessGroup = .single,
-    makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in }
+    makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in },
+    preparing: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
     let c = configuration
     (self.configuration, self.device, self.group, self.warn) = (c, device, group, warn)
@@ -71,9 +74,19 @@ public final class Trainer {
           + "\(dataset.count) or less")
     }
     // The text encoder and the VAEs are gone before the transformer is loaded.
-    validation =
-      makesSamples && c.validation.interval != nil && !c.validation.samples.isEmpty
-      ? try ValidationSampler(c, dtype: TrainedModel.precision(c).frozen, device: device, warn: warn) : nil
+    if makesSamples, c.validation.interval != nil, !c.validation.samples.isEmpty {
+      // The first rank encodes the prompts; the others find them in its cache.
+      if !group.isMain { try group.barrier() }
+      let sampler = try ValidationSampler(
+        c, dtype: TrainedModel.precision(c).frozen, device: device, warn: warn, report: preparing)
+      if group.isMain {
+        try group.barrier()
+        sampler.notes.forEach(warn)
+      }
+      validation = sampler
+    } else {
+      validation = nil
+    }
     let model = try TrainedModel(c, strategies, samples: validation?.streams, device: device)
     self.model = model
     loadedBytes = try device.memory().liveBytes
@@ -100,7 +113,7 @@ public final class Trainer {
     try all.requireSameModel(model.checkpoint.files, c)
     fingerprint = RunFingerprint(
       configuration: c.fingerprintValues, model: identity, samples: dataset.entries.map(\.name),
-      start: model.start, ranks: group.worldSize)
+      start: model.start?.identity, ranks: group.worldSize)
   }
 
   /// The held-out samples come from a folder of their own, or out of the dataset.
@@ -118,7 +131,8 @@ public final class Trainer {
     guard options.count < all.count else {
       throw c.problem(
         "validation.held_out.count",
-        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on")
+        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on"
+      )
     }
     let split = HeldOutLoss.split(all, count: options.count, seed: UInt64(options.seed))
     return (split.training, split.heldOut)

@@ -20,14 +20,18 @@ extension Trainer {
     func add(_ name: String, _ value: String) { facts.append((name, value)) }
     add("model", c.model.modelPath)
     add("trains", trained)
-    add("parameters", "\(numbers) in \(parameters.count) tensors; each file to come \(Self.megabytes(savedBytes))")
+    add(
+      "parameters",
+      "\(numbers) in \(parameters.count) tensors; each file to come \(Self.megabytes(savedBytes))")
     add("data", data)
     add(
       "steps",
       "\(c.optimization.steps) of \(c.optimization.batchSize * batchesPerStep) samples, "
         + "\(String(format: "%.1f", epochs)) epochs")
-    add("optimiser", "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
-      + "learning rate \(c.optimization.learningRate)")
+    add(
+      "optimiser",
+      "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
+        + "learning rate \(c.optimization.learningRate)")
     for (name, bytes) in memoryPlan.parts { add("memory: \(name)", Self.megabytes(bytes)) }
     add("memory: in all", Self.megabytes(memoryPlan.total))
     return RunSummary(facts: facts, keys: savedKeys)

@@ -1,5 +1,6 @@
 import Datasets
 import Foundation
+import Inference
 import LTX
 import Torch
 import Tracking
@@ -32,14 +33,18 @@ public final class TrainingSession {
   /// - Parameters:
   ///   - group: the processes that train together. The first one writes the files.
   ///   - warn: told what the user should know.
+  ///   - preparing: called while prompts and media of validation samples are encoded.
   /// - Throws: as `Trainer.init` and `Trainer.prepareFolder`.
   public init(
     _ configuration: TrainingConfiguration, _ options: Options = Options(), group: ProcessGroup = .single,
-    warn: @escaping @Sendable (String) -> Void
+    warn: @escaping @Sendable (String) -> Void,
+    preparing: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
     (self.group, self.warn) = (group, warn)
     publication = group.isMain && !options.isDryRun ? try HubPublication(configuration, progress: warn) : nil
-    trainer = try Trainer(configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: warn)
+    trainer = try Trainer(
+      configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: warn,
+      preparing: preparing)
     resumedFrom = try trainer.prepareFolder(options.earlierRun)
   }
 
