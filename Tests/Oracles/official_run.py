@@ -191,13 +191,10 @@ def make(source: list[str]) -> None:
     tensors |= {f"final.{key.removeprefix('diffusion_model.')}": value for key, value in final.items()}
     tensors |= in_float32(made, record.inputs, initial)
     tensors = {k: (v.to(torch.uint8) if v.dtype == torch.bool else v).contiguous().clone() for k, v in tensors.items()}
-    note = {
-        "source": json.dumps(source), "model": MODEL, "steps": str(STEPS),
-        "optimization": json.dumps({"learning_rate": 1e-3, "scheduler_type": "linear", "steps": STEPS}),
-        "rank": "4", "alpha": "8",
-    }  # fmt: skip
+    # One entry: the order of several is not the same each time.
+    note = {"source": source, "model": MODEL, "steps": STEPS, "rank": 4, "alpha": 8, "learning_rate": 1e-3}
     path = ROOT / "training" / "official_run.safetensors"
-    save_file(tensors, path, metadata=note)
+    save_file(tensors, path, metadata={"run": json.dumps(note)})
     far = sum(float((tensors[k] - tensors[f"float32.{k}"]).square().sum()) for k in tensors if k.startswith("final."))
     moved = sum(
         float((tensors[k] - tensors[k.replace("final", "init", 1)]).square().sum()) for k in tensors if k.startswith("final.")

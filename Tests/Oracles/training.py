@@ -185,7 +185,7 @@ def make_sampler_options(source: list[str]) -> None:
         cases.append({"mode": mode, "params": options, "tokens": tokens})
         given = {"normal": normal, "uniform": uniform, "probability": probability, "sigmas": sigmas}
         tensors |= {f"{name}.{key}": value for key, value in given.items()}
-    note = {"cases": json.dumps(cases), "source": json.dumps(source)}
+    note = {"run": json.dumps({"cases": cases, "source": source})}
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, ROOT / "training" / "samplers.safetensors", metadata=note)
 
 

@@ -17,15 +17,17 @@ import Torch
 /// as those lay from float32.
 @Suite struct OfficialRunTests {
   private let file: SafetensorsFile
-  private let steps: Int
+  private let run: Run
+
+  private struct Run: Decodable {
+    let model: String
+    let steps, rank, alpha: Int
+    let learningRate: Double
+  }
 
   init() throws {
     file = try OracleFixture.training("official_run")
-    steps = try #require(file.metadata["steps"].flatMap(Int.init))
-  }
-
-  private func number(_ name: String) throws -> Double {
-    try #require(file.metadata[name].flatMap(Double.init))
+    run = try OracleFixture.run(file)
   }
 
   private func stream(_ name: String, _ step: Int) throws -> TrainingExample.Stream {
@@ -59,25 +61,24 @@ import Torch
     let scratch = try ScratchFolder()
     let initial = try adapters("init.")
     try writeSafetensors(initial, to: scratch.file("initial.safetensors"))
-    let (rank, alpha) = (try number("rank"), try number("alpha"))
     var set = AdapterSet()
     try LoRAFile(path: scratch.file("initial.safetensors")).add(
-      to: &set, strength: alpha / rank, dtype: .float32, isTrained: true)
-    let model = try #require(file.metadata["model"])
-    let transformer = try Checkpoint(path: "\(OracleFixture.root)/models/\(model).safetensors").transformer(
-      dtype: .bfloat16, adapters: set)
+      to: &set, strength: Double(run.alpha) / Double(run.rank), dtype: .float32, isTrained: true)
+    let transformer = try Checkpoint(path: "\(OracleFixture.root)/models/\(run.model).safetensors")
+      .transformer(
+        dtype: .bfloat16, adapters: set)
     let step = TrainingStep(
       transformer: transformer,
       plan: ExecutionPlan(
         blocks: transformer.configuration.blocks, activations: activations, autocast: .bfloat16))
     var c = TrainingConfiguration()
-    c.optimization.learningRate = 1e-3
-    c.optimization.steps = steps
+    c.optimization.learningRate = run.learningRate
+    c.optimization.steps = run.steps
     let optimization = try Optimization(transformer.parameters, c)
 
     var losses: [(ours: Double, theirs: Double, wide: Double)] = []
     var norms: [(ours: Double, theirs: Double, wide: Double)] = []
-    for number in 0..<steps {
+    for number in 0..<run.steps {
       let result = try step(TrainingExample(video: stream("video", number), audio: stream("audio", number)))
       let outcome = try optimization.apply(result.gradients, loss: result.loss.mean().item(), at: number)
       func numbers(_ name: String) throws -> [Double] {

@@ -7,6 +7,8 @@ import Torch
 
 /// The samplers with options of a configuration, against the official trainer's on the same draws.
 @Suite struct TimestepSamplerTests {
+  private struct Run: Decodable { let cases: [Case] }
+
   private struct Case: Decodable {
     let mode: String
     let params: [String: Double]
@@ -15,7 +17,7 @@ import Torch
 
   @Test func options() throws {
     let file = try OracleFixture.training("samplers")
-    let cases = try JSONDecoder().decode([Case].self, from: Data(#require(file.metadata["cases"]).utf8))
+    let cases = try OracleFixture.run(file, as: Run.self).cases
     #expect(cases.count == 6)
     for (index, one) in cases.enumerated() {
       var flow = TrainingConfiguration.FlowMatching()
