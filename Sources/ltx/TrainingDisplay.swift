@@ -6,7 +6,8 @@ import Training
 final class TrainingDisplay {
   private let isShown: Bool
   private let isTerminal = isatty(STDERR_FILENO) == 1
-  private let start = ContinuousClock.now
+  /// When the first step began.
+  private var start: ContinuousClock.Instant?
   private let totalSteps: Int
   private var view: TrainingView
   private var pace = LogPace()
@@ -24,6 +25,8 @@ final class TrainingDisplay {
   func show(_ record: StepRecord) {
     guard isShown else { return }
     let now = ContinuousClock.now
+    let start = self.start ?? now - .seconds(record.seconds)
+    self.start = start
     let elapsed = (now - start) / .seconds(1)
     view.add(record, elapsed: elapsed)
     let isLast = record.step == totalSteps

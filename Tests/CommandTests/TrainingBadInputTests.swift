@@ -120,7 +120,7 @@ import Tracking
     let result = try train(
       "key", ["wandb.enabled=true", "wandb.mode=online"],
       environment: ["WANDB_API_KEY": "", "HOME": prepared.path, "NETRC": "\(prepared.path)/no-netrc"])
-    #expect(result.status != 0)
+    #expect(result.status == 2)
     #expect(result.errors.contains("WANDB_API_KEY"), "\(result.errors)")
     let metrics = "\(prepared.path)/key/metrics.jsonl"
     #expect(FileManager.default.contents(atPath: metrics)?.isEmpty ?? true)

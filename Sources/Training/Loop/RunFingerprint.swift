@@ -11,7 +11,7 @@ struct RunFingerprint: Sendable, Equatable {
   /// - Parameters:
   ///   - configuration: the keys that the numbers depend on, with their values.
   ///   - model: `FileIdentity` of the checkpoint.
-  ///   - samples: the names of the dataset's samples.
+  ///   - samples: what tells the dataset's samples apart.
   ///   - start: `FileIdentity` of the weights that training starts from; nil for fresh ones.
   ///   - ranks: processes that train together.
   init(configuration: [String: String], model: String, samples: [String], start: String?, ranks: Int) {

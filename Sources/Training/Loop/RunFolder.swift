@@ -39,16 +39,28 @@ struct RunFolder: Sendable {
 
   // MARK: What is there
 
+  private static func files(of folder: String) -> [String] {
+    // A folder that is not there holds none.
+    ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted().map { "\(folder)/\($0)" }
+  }
+
+  /// Samples of validations up to a step: the step, the sample's number from 0, and the file.
+  func samples(upTo step: Int) -> [(step: Int, sample: Int, path: String)] {
+    Self.files(of: path + "/samples").compactMap { file -> (step: Int, sample: Int, path: String)? in
+      let parts = ((file as NSString).lastPathComponent as NSString).deletingPathExtension.split(separator: "_")
+      guard parts.count == 3, parts[0] == "step", let at = Int(parts[1]), let number = Int(parts[2]), at <= step
+      else { return nil }
+      return (at, number - 1, file)
+    }
+  }
+
   /// Files `<prefix>NNNNN.safetensors` of a folder, the newest last; by number, for step 100000 comes after step 99999,
   /// though not in the order of the alphabet.
   static func numbered(_ prefix: String, in folder: String) -> [(step: Int, path: String)] {
-    // A folder that is not there holds none.
-    let files = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-    return files.compactMap { file -> (step: Int, path: String)? in
+    files(of: folder).compactMap { path -> (step: Int, path: String)? in
+      let file = (path as NSString).lastPathComponent
       guard file.hasPrefix(prefix), file.hasSuffix(".safetensors") else { return nil }
-      return Int(file.dropFirst(prefix.count).dropLast(".safetensors".count)).map {
-        ($0, "\(folder)/\(file)")
-      }
+      return Int(file.dropFirst(prefix.count).dropLast(".safetensors".count)).map { ($0, path) }
     }.sorted { $0.step < $1.step }
   }
 
@@ -106,6 +118,11 @@ struct RunFolder: Sendable {
       + [checkpoints, averages].flatMap { folder in
         ["lora_weights_step_", "model_weights_step_", "training_state_step_"].flatMap {
           Self.numbered($0, in: folder).map(\.path)
+        }
+      }
+      + ["samples/step_", "tensorboard/events.out.tfevents."].flatMap { prefix in
+        Self.files(of: "\(path)/\((prefix as NSString).deletingLastPathComponent)").filter {
+          ($0 as NSString).lastPathComponent.hasPrefix((prefix as NSString).lastPathComponent)
         }
       }
     do {

@@ -37,15 +37,10 @@ extension Trainer {
       return try takeUpLoadedState()
     }
     let differences = fingerprint.differences(from: state.fingerprint)
-    if differences == ["optimization.steps"] {
-      warn(
-        "\(fingerprint.words(differences[0], from: state.fingerprint)): the learning rate goes on by the new schedule, "
-          + "not by the one that the steps before had")
-    } else if let first = differences.first {
+    if let first = differences.first(where: { $0 != "optimization.steps" }) {
       throw DatasetError(
         path: folder.path,
-        problem:
-          "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
+        problem: "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
           + "give --overwrite to replace it")
     }
     guard state.step <= configuration.optimization.steps else {
@@ -53,6 +48,11 @@ extension Trainer {
         "optimization.steps",
         "is \(configuration.optimization.steps), but the run in \(folder.path) has done \(state.step) steps; "
           + "set it to more, or choose another output_dir")
+    }
+    if let steps = differences.first {
+      warn(
+        "\(fingerprint.words(steps, from: state.fingerprint)): the learning rate goes on by the new schedule, not by the one "
+          + "that the steps before had")
     }
     try restore(state, from: path)
     return path

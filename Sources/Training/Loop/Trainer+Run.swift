@@ -74,7 +74,7 @@ extension Trainer {
       events.stepped(record)
 
       let stops = try shouldStop(events)
-      let gaveUp = skippedInARow > c.optimization.maxSkippedSteps
+      let gaveUp = skippedInARow >= c.optimization.maxSkippedSteps
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)
       if isDue(c.validation.heldOutInterval) { try measureHeldOut(metrics, events) }

@@ -74,20 +74,13 @@ public final class Trainer {
           + "\(dataset.count) or less")
     }
     // The text encoder and the VAEs are gone before the transformer is loaded.
-    if makesSamples, c.validation.interval != nil, !c.validation.samples.isEmpty {
-      // The first rank encodes the prompts; the others find them in its cache.
-      if !group.isMain { try group.barrier() }
-      let sampler = try ValidationSampler(
-        c, dtype: TrainedModel.precision(c).frozen, device: device, warn: warn, report: preparing)
-      if group.isMain {
-        try group.barrier()
-        sampler.notes.forEach(warn)
-      }
-      validation = sampler
-    } else {
-      validation = nil
-    }
-    let model = try TrainedModel(c, strategies, samples: validation?.streams, device: device)
+    let hasSamples = c.validation.interval != nil && !c.validation.samples.isEmpty
+    let dtype = TrainedModel.precision(c).frozen
+    validation = hasSamples && makesSamples ? try Self.sampler(c, dtype, device, group, warn, preparing) : nil
+    let sampled =
+      hasSamples
+      ? try validation.map(\.streams) ?? ValidationSampler.streams(of: c, dtype: dtype, device: device) : nil
+    let model = try TrainedModel(c, strategies, samples: sampled, device: device)
     self.model = model
     loadedBytes = try device.memory().liveBytes
     try dataset.requireFit(model, path: c.model.modelPath)
@@ -112,8 +105,22 @@ public final class Trainer {
     let identity = try FileIdentity.identity(of: model.checkpoint.files)
     try all.requireSameModel(model.checkpoint.files, c)
     fingerprint = RunFingerprint(
-      configuration: c.fingerprintValues, model: identity, samples: dataset.entries.map(\.name),
+      configuration: c.fingerprintValues, model: identity, samples: try dataset.identities(),
       start: model.start?.identity, ranks: group.worldSize)
+  }
+
+  /// The first rank encodes the prompts; the others find them in its cache.
+  private static func sampler(
+    _ c: TrainingConfiguration, _ dtype: DType, _ device: Device, _ group: ProcessGroup,
+    _ warn: @escaping @Sendable (String) -> Void, _ preparing: (GenerationProgress) throws -> Void
+  ) throws -> ValidationSampler {
+    if !group.isMain { try group.barrier() }
+    let sampler = try ValidationSampler(c, dtype: dtype, device: device, warn: warn, report: preparing)
+    if group.isMain {
+      try group.barrier()
+      sampler.notes.forEach(warn)
+    }
+    return sampler
   }
 
   /// The held-out samples come from a folder of their own, or out of the dataset.

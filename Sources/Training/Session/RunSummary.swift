@@ -15,7 +15,9 @@ extension Trainer {
   public var summary: RunSummary {
     let c = configuration
     let numbers = parameters.reduce(0) { $0 + $1.tensor.count }
-    let savedBytes = numbers * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
+    let saved = savedShapes
+    let savedNumbers = saved.reduce(0) { $0 + $1.shape.reduce(1, *) }
+    let savedBytes = savedNumbers * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
     var facts: [(name: String, value: String)] = []
     func add(_ name: String, _ value: String) { facts.append((name, value)) }
     add("model", c.model.modelPath)
@@ -34,12 +36,14 @@ extension Trainer {
         + "learning rate \(c.optimization.learningRate)")
     for (name, bytes) in memoryPlan.parts { add("memory: \(name)", Self.megabytes(bytes)) }
     add("memory: in all", Self.megabytes(memoryPlan.total))
-    return RunSummary(facts: facts, keys: savedKeys)
+    return RunSummary(facts: facts, keys: saved.map(\.key))
   }
 
-  /// The keys of the weights that the run will write.
-  var savedKeys: [String] {
-    parameters.map { model.adapterScale == nil ? $0.key : LoRAFile.filePath($0.key) }
+  /// The tensors of the weights that the run will write: adapters, or all of the transformer.
+  private var savedShapes: [(key: String, shape: [Int])] {
+    model.adapterScale == nil
+      ? model.checkpoint.transformerFileShapes
+      : parameters.map { (key: LoRAFile.key(of: $0), shape: $0.tensor.shape) }
   }
 
   private var trained: String {
