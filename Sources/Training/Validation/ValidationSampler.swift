@@ -46,7 +46,7 @@ public final class ValidationSampler {
     try FileManager.default.createDirectory(
       atPath: Self.folder(c), withIntermediateDirectories: true)
     (requests, plans) = try Self.plans(c, models, blocks: blocks)
-    streams = plans.map(\.streams).reduce(plans[0].streams) { $0 == $1 ? $0 : .both }
+    streams = Self.streams(plans)
     // Equal notes are said once.
     notes = (requests.flatMap(\.notes) + plans.flatMap(\.notes)).reduce(into: []) {
       if !$0.contains($1) { $0.append($1) }
@@ -144,8 +144,11 @@ public final class ValidationSampler {
   ) throws -> Streams? {
     guard !c.validation.samples.isEmpty else { return nil }
     let (models, checkpoint) = try models(c, dtype: dtype, device: device)
-    let plans = try plans(c, models, blocks: TransformerConfiguration(checkpoint.config).blocks).1
-    return plans.map(\.streams).reduce(plans[0].streams) { $0 == $1 ? $0 : .both }
+    return streams(try plans(c, models, blocks: TransformerConfiguration(checkpoint.config).blocks).1)
+  }
+
+  private static func streams(_ plans: [GenerationPlan]) -> Streams? {
+    plans.map(\.streams).reduce(plans.first?.streams) { $0 == $1 ? $0 : .both }
   }
 
   private static func models(
@@ -155,6 +158,9 @@ public final class ValidationSampler {
       throw c.problem(
         "model.text_encoder_path",
         "is missing; validation samples need the folder or file of the text encoder")
+    }
+    guard FileManager.default.fileExists(atPath: textEncoder) else {
+      throw c.problem("model.text_encoder_path", "\(textEncoder) does not exist")
     }
     var models = GenerationModels(
       ModelFiles(
