@@ -62,7 +62,7 @@ let package = Package(
       ]),
 
     .target(name: "TestSupport", dependencies: ["LTX"], path: "Tests/TestSupport"),
-    .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+    .testTarget(name: "TorchTests", dependencies: ["Torch", "TestSupport"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
     .testTarget(name: "NNTests", dependencies: ["NN"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),

@@ -72,7 +72,7 @@ extension TrainingConfiguration {
         "quantization keeps frozen weights in fewer bits; training_mode full trains them, so set it to null")
     }
     do {
-      _ = try BaseQuantisation(rawValue: quantization.rawValue)?.storage()
+      _ = try quantization.storage()
     } catch {
       reader.report("acceleration", "quantization: \(error)")
     }

@@ -47,8 +47,10 @@ struct RunFolder: Sendable {
   /// Samples of validations up to a step: the step, the sample's number from 0, and the file.
   func samples(upTo step: Int) -> [(step: Int, sample: Int, path: String)] {
     Self.files(of: path + "/samples").compactMap { file -> (step: Int, sample: Int, path: String)? in
-      let parts = ((file as NSString).lastPathComponent as NSString).deletingPathExtension.split(separator: "_")
-      guard parts.count == 3, parts[0] == "step", let at = Int(parts[1]), let number = Int(parts[2]), at <= step
+      let parts = ((file as NSString).lastPathComponent as NSString).deletingPathExtension.split(
+        separator: "_")
+      guard parts.count == 3, parts[0] == "step", let at = Int(parts[1]), let number = Int(parts[2]),
+        at <= step
       else { return nil }
       return (at, number - 1, file)
     }

@@ -64,7 +64,7 @@ struct TrainedModel: Sendable {
       (dropout, adapterScale) = (nil, nil)
       trained = .transformer(c.model.trainableModules)
     }
-    let storage = try Self.storage(c)
+    let storage = try c.acceleration.quantization?.storage() ?? .asStored
     let trainedStreams: Streams =
       strategies.audio == nil ? .video : strategies.video == nil ? .audio : .both
     let generating: Streams =
@@ -84,14 +84,6 @@ struct TrainedModel: Sendable {
     }
     parameters = transformer.parameters
     connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: trainedStreams)
-  }
-
-  /// How the frozen matrices are kept.
-  private static func storage(_ c: TrainingConfiguration) throws -> WeightStorage {
-    guard let name = c.acceleration.quantization?.rawValue,
-      let quantisation = BaseQuantisation(rawValue: name)
-    else { return .asStored }
-    return try quantisation.storage()
   }
 
   /// The element types of frozen weights and, under mixed precision, of products.

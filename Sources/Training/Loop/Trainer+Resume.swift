@@ -40,7 +40,8 @@ extension Trainer {
     if let first = differences.first(where: { $0 != "optimization.steps" }) {
       throw DatasetError(
         path: folder.path,
-        problem: "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
+        problem:
+          "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
           + "give --overwrite to replace it")
     }
     guard state.step <= configuration.optimization.steps else {

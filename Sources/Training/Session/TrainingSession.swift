@@ -162,7 +162,9 @@ public final class TrainingSession {
         name: (configuration.outputDir as NSString).lastPathComponent, tags: configuration.wandb.tags,
         configuration: try JSONEncoder().encode(configuration.json), folder: configuration.outputDir,
         resumeID: trainer.trackerRunID)
-      if let tracker = try WandBTracker.start(options, environment: Self.wandbEnvironment(configuration), notice: warn) {
+      if let tracker = try WandBTracker.start(
+        options, environment: Self.wandbEnvironment(configuration), notice: warn)
+      {
         trainer.trackerRunID = tracker.runID
         trackers.append(configuration.wandb.logValidationVideos ? tracker : WithoutMedia(tracker))
       }

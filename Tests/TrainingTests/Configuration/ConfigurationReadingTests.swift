@@ -87,7 +87,7 @@ import Testing
     #expect(
       c.acceleration
         == .init(
-          mixedPrecisionMode: .fp16, quantization: .fp8Quanto, loadTextEncoderIn8Bit: true,
+          mixedPrecisionMode: .fp16, quantization: .float8, loadTextEncoderIn8Bit: true,
           offloadOptimizerDuringValidation: true))
     #expect(c.data == .init(preprocessedDataRoot: "/data/set", numDataloaderWorkers: 0))
     #expect(

@@ -2,6 +2,7 @@ import BlockExecution
 import Foundation
 import LTX
 import NN
+import TestSupport
 import Testing
 import Torch
 import Tracking

@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import TestSupport
 import Testing
 import Torch
 

@@ -1,16 +1,18 @@
 import Foundation
 import Synchronization
-
-@testable import Torch
+import Torch
 
 /// Runs `body` as each rank of a group, each on a thread of its own, and returns the ranks' results in their order.
 /// Gloo does not mind that the ranks are in one process.
-func asRanks<R: Sendable>(
-  _ count: Int, _ body: @escaping @Sendable (ProcessGroup) throws -> R
+public func asRanks<R: Sendable>(
+  _ count: Int, timeouts: ProcessGroup.Timeouts = .init(joining: .seconds(60), collective: .seconds(60)),
+  joining: [Int]? = nil, _ body: @escaping @Sendable (ProcessGroup) throws -> R
 ) throws -> [Result<R, any Error>] {
+  // libtorch looks up the names of addresses when it connects, which a name server may delay by seconds. All is
+  // connected before the time-outs that are under test begin.
   var place = Rendezvous(host: "127.0.0.1", port: 0)
   var members: [(ranks: ProcessRanks, store: RendezvousStore)] = []
-  for rank in 0..<count {
+  for rank in joining ?? Array(0..<count) {
     let ranks = ProcessRanks(rank: rank, worldSize: count, localRank: rank)
     members.append((ranks, try RendezvousStore(place, ranks: ranks, timeout: .seconds(300))))
     place.port = members[0].store.place.port
@@ -21,7 +23,7 @@ func asRanks<R: Sendable>(
     done.enter()
     Thread.detachNewThread {
       let result = Result {
-        try body(ProcessGroup(ranks, meetingIn: store, backend: .gloo, timeouts: .init()))
+        try body(ProcessGroup(ranks, meetingIn: store, backend: .gloo, timeouts: timeouts))
       }
       results.withLock { $0[ranks.rank] = result }
       done.leave()
