@@ -145,10 +145,11 @@ final class OurStep {
       plan: ExecutionPlan(blocks: StepCase.blocks, activations: activations))
     let example = TrainingExample(
       video: try stream("video", timesteps), audio: try stream("audio", timesteps))
-    let (loss, gradients) = try step(example)
+    let result = try step(example)
+    let gradients = result.gradients
     let norm = try GradientClipping.clip(transformer.parameters.compactMap { gradients[$0.key] }, to: 1)
     try optimizer.step(gradients, learningRate: 1e-4)
-    let value = try loss.mean().item()
+    let value = try result.loss.mean().item()
     return StepResult(
       seconds: (ContinuousClock.now - start) / .seconds(1), cpu: ProcessTime.now - cpu, loss: value,
       norm: norm)

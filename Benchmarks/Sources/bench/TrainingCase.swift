@@ -56,7 +56,7 @@ struct TrainingCase {
     func config(_ file: SafetensorsFile) throws -> [String: Any] {
       let text = file.metadata["config"] ?? ""
       guard let object = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any] else {
-        throw BenchmarkError("\(file.path) has no configuration")
+        throw BenchmarkError("a checkpoint has no configuration")
       }
       return object
     }

@@ -10,6 +10,8 @@ public struct LoadedBatch: Sendable {
   /// Of the batch, from 0 over the whole run and all ranks.
   public let number: Int
   let order: BatchOrder.Batch
+  /// The file of each sample's text features.
+  let textFiles: [String]
   public let batch: TrainingBatch
   /// Before the connectors: [B, S, Wv], [B, S, Wa], mask [B, S].
   public let text: TextFeatures
@@ -78,6 +80,7 @@ extension PrecomputedDataset {
     let audio = samples.compactMap(\.audioFeatures)
     return LoadedBatch(
       number: number, order: order,
+      textFiles: order.samples.map { entries[$0].files[Self.textFolder] ?? entries[$0].name },
       batch: TrainingBatch(video: try stream(strategies.video), audio: try stream(strategies.audio)),
       text: TextFeatures(
         video: video, audio: audio.count == samples.count ? try Tensor.stack(audio) : video,
@@ -90,7 +93,7 @@ extension LoadedBatch {
   fileprivate func pinned() throws -> LoadedBatch {
     let video = try text.video.pinned()
     return LoadedBatch(
-      number: number, order: order, batch: try batch.map { try $0.pinned() },
+      number: number, order: order, textFiles: textFiles, batch: try batch.map { try $0.pinned() },
       text: TextFeatures(
         video: video, audio: text.audio === text.video ? video : try text.audio.pinned(),
         mask: try text.mask.pinned()))

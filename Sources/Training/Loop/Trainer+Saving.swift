@@ -69,16 +69,14 @@ extension Trainer {
     parameters.reduce(0) { $0 + $1.tensor.byteCount } * 3
   }
 
-  /// Stores the state, if the one before is written: so a kill costs the step at hand and those that a write takes. A large
-  /// one, whose copy alone takes time, is stored so rarely that this does not show.
+  /// Stores the state, if the one before is written and storing takes no more of the run's time than `StatePacing` allows:
+  /// after every step where steps are long, and about once a second where they are short.
   func storeState() throws {
-    guard group.isMain, storesState, saves.isIdle, pacing.isDue(bytes: stateBytes) else { return }
-    let start = ContinuousClock.now
-    let state = try state(isMinimal: false)
-    let path = folder.rollingState
+    guard group.isMain, storesState, saves.isIdle, pacing.isDue else { return }
+    let (pacing, path) = (pacing, folder.rollingState)
+    let state = try pacing.measuring { try self.state(isMinimal: false) }
     // Whole or not at all matters here; that it survives a power cut does not, for it is soon written again.
-    saves.submit { try state.write(to: path, isDurable: false) }
-    pacing.took(ContinuousClock.now - start)
+    saves.submit { try pacing.measuring { try state.write(to: path, isDurable: false) } }
   }
 
   /// Tells what could not be written, and ends the run or not, as the configuration says. What was saved before is there.
@@ -107,18 +105,3 @@ extension Trainer {
   }
 }
 
-/// How often the state is copied to be stored.
-struct StatePacing {
-  /// Copying less than this is not noticed.
-  private static let alwaysCopied = 64 << 20
-  private var lastEnd = ContinuousClock.now
-  private var lastDuration = Duration.zero
-
-  func isDue(bytes: Int) -> Bool {
-    bytes <= Self.alwaysCopied || ContinuousClock.now - lastEnd >= lastDuration * 50
-  }
-
-  mutating func took(_ duration: Duration) {
-    (lastEnd, lastDuration) = (ContinuousClock.now, duration)
-  }
-}

@@ -34,12 +34,13 @@ public final class Trainer {
   let folder: RunFolder
   let fingerprint: RunFingerprint
   let validation: ValidationSampler?
+  let contexts = ContextCache()
   let saves = SaveQueue()
   let warn: @Sendable (String) -> Void
   var order: BatchOrder
   var skippedInARow = 0
   var lossScale: LossScale?
-  var pacing = StatePacing()
+  let pacing = StatePacing()
   var hasLostRecords = false
   /// Of Weights & Biases, from an earlier start.
   public internal(set) var trackerRunID: String?
@@ -161,7 +162,7 @@ public final class Trainer {
 
   func example(_ loaded: LoadedBatch, _ draws: TrainingDraws) throws -> TrainingExample {
     let streams = try flowMatching.streams(loaded.batch.to(device), draws.to(device))
-    let contexts = try model.contexts(loaded.text, device: device)
+    let contexts = try contexts.contexts(of: loaded, on: device) { try model.contexts($0, device: device) }
     func stream(_ noised: NoisedStream?, _ context: Tensor?) -> TrainingExample.Stream? {
       guard let noised, let context else { return nil }
       return noised.stream(context: context, contextMask: contexts.mask)

@@ -1,0 +1,58 @@
+// B batch, S text tokens, D width of a stream's context.
+
+import LTX
+import Torch
+
+/// Contexts of the samples that were trained on. The connectors are frozen: what they make of a sample is the same in every
+/// epoch.
+///
+/// Contexts are kept on the CPU, up to a number of bytes, the first ones for good. Every sample comes once in an epoch, so
+/// to drop some for others would gain nothing.
+final class ContextCache {
+  private let capacity: Int
+  private var bytes = 0
+  /// Of one sample each, by the file of its text features.
+  private var kept: [String: TextContexts] = [:]
+
+  /// - Parameter capacity: in bytes.
+  init(capacity: Int = 1 << 30) { self.capacity = capacity }
+
+  /// The contexts of a batch: [B, S, D].
+  ///
+  /// Each sample's is made by itself, so that it is the same whatever stands beside it in the batch.
+  ///
+  /// - Parameter make: from the features of one sample, on the device.
+  func contexts(
+    of batch: LoadedBatch, on device: Device, _ make: (TextFeatures) throws -> TextContexts
+  ) throws -> TextContexts {
+    let samples = try batch.textFiles.enumerated().map { index, file in
+      if let contexts = kept[file] { return try contexts.to(device) }
+      let contexts = try make(batch.text.sample(index))
+      try keep(contexts, of: file)
+      return contexts
+    }
+    if samples.count == 1 { return samples[0] }
+    func batched(_ part: (TextContexts) -> Tensor?) throws -> Tensor? {
+      let parts = samples.compactMap(part)
+      return parts.isEmpty ? nil : try Tensor.cat(parts, 0)
+    }
+    return TextContexts(
+      video: try batched(\.video), audio: try batched(\.audio), mask: try Tensor.cat(samples.map(\.mask), 0))
+  }
+
+  private func keep(_ contexts: TextContexts, of file: String) throws {
+    let size = [contexts.video, contexts.audio, contexts.mask].compactMap { $0?.byteCount }.reduce(0, +)
+    guard bytes + size <= capacity else { return }
+    kept[file] = try contexts.to(.cpu)
+    bytes += size
+  }
+}
+
+extension TextFeatures {
+  /// One of the batch: [1, S, D].
+  fileprivate func sample(_ index: Int) throws -> TextFeatures {
+    func row(_ tensor: Tensor) throws -> Tensor { try tensor.slice(0, from: index, to: index + 1) }
+    let own = try row(video)
+    return TextFeatures(video: own, audio: audio === video ? own : try row(audio), mask: try row(mask))
+  }
+}
