@@ -58,6 +58,7 @@ struct TrainCommand: ParsableCommand {
     if trainer.completedSteps >= trainer.configuration.optimization.steps {
       if group.isMain {
         print("the run is complete: step \(trainer.completedSteps); set optimization.steps higher to go on")
+        if let page = try working({ try session.publish() }) { print(page) }
       }
       return
     }
@@ -83,6 +84,7 @@ struct TrainCommand: ParsableCommand {
       print("stopped after step \(trainer.completedSteps); the same command goes on from there")
     }
     if let weights = result.weights { print(weights) }
+    if let page = try working({ try session.publish() }) { print(page) }
     if result.outcome == .interrupted, let status = interruption.status { throw ExitCode(status) }
   }
 

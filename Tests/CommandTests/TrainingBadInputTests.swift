@@ -38,10 +38,12 @@ import Tracking
     try writeSafetensors(tensors, metadata: file.metadata, to: path)
   }
 
-  @Test(arguments: [("latents", "latents"), ("conditions", "video_prompt_embeds")])
+  @Test(arguments: [
+    ("latents", "latents"), ("conditions", "video_prompt_embeds"), ("conditions", "audio_prompt_embeds"),
+  ])
   func numbersThatAreNone(folder: String, key: String) throws {
     var damaged = ""
-    let result = try train("nan-\(folder)") { cache in
+    let result = try train("nan-\(key)") { cache in
       damaged = try #require(files(cache, folder).first)
       try rewrite(damaged) { name, tensor in name == key ? try tensor * Double.nan : tensor }
     }
@@ -49,6 +51,27 @@ import Tracking
     #expect(
       result.errors.contains("\(damaged): holds ") && result.errors.contains("not finite numbers"),
       "\(result.errors)")
+  }
+
+  @Test(arguments: [Double.nan, 0, -24])
+  func ratesThatAreNone(fps: Double) throws {
+    let result = try train("fps-\(fps)") { cache in
+      try rewrite(#require(files(cache, "latents").first)) { name, tensor in
+        name == "fps" ? try tensor * 0 + fps : tensor
+      }
+    }
+    #expect(result.status == 2)
+    #expect(result.errors.contains("frames a second"), "\(result.errors)")
+  }
+
+  @Test func latentsWithoutRows() throws {
+    let result = try train("empty") { cache in
+      try rewrite(#require(files(cache, "latents").first)) { name, tensor in
+        name == "latents" ? try tensor.slice(2, from: 0, to: 0) : tensor
+      }
+    }
+    #expect(result.status == 2)
+    #expect(result.errors.contains("which are none"), "\(result.errors)")
   }
 
   /// Samples that miss a part are counted and left out.

@@ -167,6 +167,62 @@ import Tracking
     #expect(run.errors.contains("holds a run without a state to go on from"), "\(run.errors)")
   }
 
+  /// A kill right after a checkpoint with the default, minimal state: the whole state before it counts more.
+  @Test func aMinimalStateDoesNotStandInForAWholeOne() throws {
+    let options = Self.common + ["checkpoints.interval=1", "checkpoints.keep_last_n=-1"]
+    let whole = try Run("whole-minimal", options)
+    try whole.finish()
+    let broken = try Run("broken-minimal", options)
+    _ = try broken.interrupt(after: 7, with: SIGKILL)
+    try broken.finish()
+    #expect(!broken.errors.contains("without the optimiser's state"), "\(broken.errors)")
+    #expect(try broken.weights(step: 20) == whole.weights(step: 20))
+  }
+
+  /// Weights that a minimal state needs and that are damaged: the checkpoint before them is taken.
+  @Test func damagedWeightsOfAMinimalState() throws {
+    let run = try Run(
+      "minimal",
+      ["optimization.scheduler_type=constant", "checkpoints.interval=2", "checkpoints.keep_last_n=-1"],
+      steps: 4)
+    try run.finish()
+    try FileManager.default.removeItem(atPath: "\(run.folder)/training_state.safetensors")
+    let newest = URL(fileURLWithPath: "\(run.folder)/checkpoints/lora_weights_step_00004.safetensors")
+    try Data(contentsOf: newest).prefix(100).write(to: newest)
+    let longer = try Run(
+      "minimal",
+      ["optimization.scheduler_type=constant", "checkpoints.interval=2", "checkpoints.keep_last_n=-1"],
+      steps: 6)
+    try longer.finish()
+    #expect(longer.errors.contains("going back to the state before it"), "\(longer.errors)")
+    #expect(longer.output.contains("going on after step 2,"), "\(longer.output)")
+  }
+
+  /// The official trainer's way to go on: `load_checkpoint` names the run's own folder. `--overwrite` must not remove it.
+  @Test func aRunMayNameItsOwnFolder() throws {
+    let options = ["optimization.scheduler_type=constant"]
+    let first = try Run("own", options, steps: 3)
+    try first.finish()
+    let load = "model.load_checkpoint=\(first.folder)/checkpoints"
+    let again = try Run("own", options + [load], steps: 5)
+    try again.finish()
+    #expect(again.output.contains("going on after step 3,"), "\(again.output) \(again.errors)")
+    try again.finish(["--overwrite"], status: 2)
+    #expect(again.errors.contains("--overwrite would remove it"), "\(again.errors)")
+    _ = try again.weights(step: 5)
+  }
+
+  /// A run that starts over leaves no state of the one before to be taken.
+  @Test func noResumeLeavesNoOldStates() throws {
+    let options = ["optimization.scheduler_type=constant"]
+    try Run("anew", options, steps: 5).finish()
+    let anew = try Run("anew", options + ["checkpoints.no_resume=true"], steps: 20)
+    _ = try anew.interrupt(after: 2, with: SIGKILL)
+    let states = FileManager.default.enumerator(atPath: anew.folder)?.compactMap { $0 as? String }
+      .filter { $0.contains("training_state_step_00005") }
+    #expect(states == [])
+  }
+
   /// All states damaged: nothing is overwritten unasked.
   @Test func allStatesDamaged() throws {
     let run = try Run("all-damaged", ["optimization.scheduler_type=constant"], steps: 2)

@@ -61,8 +61,17 @@ public struct PrecomputedDataset: Sendable {
       for (folder, kind) in kinds {
         guard let path = own[folder] else { continue }
         let file = try SampleFile(path: path)
-        shapes[folder] = try Self.latentShape(file, kind)
-        if kind == .video { fps[folder] = try file.number("fps") ?? 24 }
+        let shape = try Self.latentShape(file, kind)
+        guard shape.allSatisfy({ $0 > 0 }) else {
+          throw DatasetError(path: path, problem: "holds latents of shape \(shape), which are none")
+        }
+        shapes[folder] = shape
+        guard kind == .video else { continue }
+        let rate = try file.number("fps") ?? 24
+        guard rate > 0, rate < 1e6 else {
+          throw DatasetError(path: path, problem: "says that the clip has \(rate) frames a second")
+        }
+        fps[folder] = rate
       }
       entries.append(Entry(name: name, files: own, shapes: shapes, fps: fps))
     }
@@ -128,8 +137,9 @@ public struct PrecomputedDataset: Sendable {
     switch (kind, shape.count) {
     case (.video, 4), (.audio, 3): return shape
     case (.video, 2):
-      let size = try ["num_frames", "height", "width"].map { Int(try file.number($0) ?? 0) }
-      if size.reduce(1, *) == shape[0] { return [shape[1]] + size }
+      let size = try ["num_frames", "height", "width"].map { Int(exactly: try file.number($0) ?? 0) ?? 0 }
+      // As fractions, which don't overflow.
+      if size.reduce(1, { $0 * Double($1) }) == Double(shape[0]) { return [shape[1]] + size }
       throw DatasetError(
         path: file.path, problem: "holds \(shape[0]) tokens of latents, but says that they are \(size)")
     default:
@@ -199,7 +209,8 @@ extension PrecomputedDataset {
     }
     let text = try file(Self.textFolder)
     let features = try text.tensor(Self.videoFeatures(text))
-    guard try features.isAllFinite() else {
+    let sound = text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil
+    guard try features.isAllFinite(), try sound?.isAllFinite() ?? true else {
       throw DatasetError(
         path: text.path,
         problem:
@@ -207,7 +218,7 @@ extension PrecomputedDataset {
     }
     return CachedSample(
       latents: latents, masks: masks, videoFeatures: features,
-      audioFeatures: text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil,
+      audioFeatures: sound,
       textMask: try text.tensor("prompt_attention_mask").to(.int64))
   }
 }

@@ -1,3 +1,4 @@
+import Datasets
 import Foundation
 import TensorFiles
 
@@ -37,12 +38,17 @@ struct LoadedState {
       path = stem + ".pt"
       own = nil
       let file = try TorchFile(path: path)
-      step = Int(try file.number("global_step"))
+      guard let number = Int(exactly: try file.number("global_step")), number >= 0 else {
+        throw DatasetError(path: path, problem: "has a global_step that is no number of steps")
+      }
+      step = number
       let stored = file.root["config_fingerprint"]
       values = Dictionary(
         Self.keys.compactMap { key in
           let value = stored?[String(key.split(separator: ".").last ?? "")]
-          return (value?.string ?? value?.number.map { String(Int($0)) }).map { (key, $0) }
+          return (value?.string ?? value?.number.flatMap { Int(exactly: $0) }.map(String.init)).map {
+            (key, $0)
+          }
         }, uniquingKeysWith: { $1 })
     } else {
       return nil
@@ -80,7 +86,12 @@ extension Trainer {
           + "or checkpoints.no_resume to true to begin at step 0 with its weights")
     }
     if let own = loaded.own, !own.isMinimal {
-      try restore(own, from: loaded.path)
+      do {
+        try restore(own, from: loaded.path)
+      } catch {
+        warn("\(error); training starts at step 0 with the weights of \(weights)")
+        return nil
+      }
       // Another output folder is another run there.
       trackerRunID = nil
     } else {

@@ -25,6 +25,31 @@ struct RunFolder: Sendable {
     } catch {
       throw DatasetError(path: checkpoints, problem: "can't be made: \(error.localizedDescription)")
     }
+    removePartialFiles()
+  }
+
+  /// Removes what kills have left of files that were being written; they may be large.
+  private func removePartialFiles() {
+    for file in [path, checkpoints, averages].flatMap(Self.files) {
+      let name = (file as NSString).lastPathComponent
+      let isOwn = [".lora_weights_", ".model_weights_", ".training_state"].contains { name.hasPrefix($0) }
+      // One that can't be removed does no harm.
+      if isOwn, name.hasSuffix(".partial") { try? FileManager.default.removeItem(atPath: file) }
+    }
+  }
+
+  /// Removes the states, so that no later start goes on from one that is not this run's.
+  func removeStates() throws {
+    let states = Self.numbered("training_state_step_", in: checkpoints).map(\.path) + [rollingState]
+    for file in states where FileManager.default.fileExists(atPath: file) {
+      try FileManager.default.removeItem(atPath: file)
+    }
+  }
+
+  /// Whether a file lies in the folder of the run's weights.
+  func holds(_ file: String) -> Bool {
+    func whole(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+    return whole(file).hasPrefix(whole(path) + "/")
   }
 
   private static func number(_ step: Int) -> String { String(format: "%05d", step) }
@@ -81,25 +106,35 @@ struct RunFolder: Sendable {
     return try !run.differences(from: RunFingerprint(text: String(decoding: data, as: UTF8.self))).isEmpty
   }
 
-  /// The states to go on from, the newest first, and of the same step the rolling one first.
+  /// The states to go on from, in the order of preference: whole ones before minimal ones, whose optimiser starts anew, and
+  /// of each the newest first.
   func states() -> [String] {
     let saved = Self.numbered("training_state_step_", in: checkpoints).map(\.path)
     let rolling = FileManager.default.fileExists(atPath: rollingState) ? [rollingState] : []
     // What can't be read comes first: it may be the newest, and is told.
-    return (rolling + saved.reversed()).map { ($0, (try? TrainingState.step(path: $0)) ?? .max) }
-      .enumerated().sorted { ($1.element.1, $0.offset) < ($0.element.1, $1.offset) }.map(\.element.0)
+    let ranked = (rolling + saved.reversed()).enumerated().map { offset, path in
+      guard let header = try? TrainingState.header(path: path) else { return (path, 0, 0, offset) }
+      return (path, header.isMinimal ? 2 : 1, -header.step, offset)
+    }
+    return ranked.sorted { ($0.1, $0.2, $0.3) < ($1.1, $1.2, $1.3) }.map(\.0)
   }
 
   /// The newest state that is whole.
   ///
-  /// - Parameter warn: told of each one that is damaged.
+  /// - Parameters:
+  ///   - check: throws what else is damaged of a state.
+  ///   - warn: told of each one that is damaged.
   /// - Returns: nil where there is no state at all.
   /// - Throws: `DatasetError` where all are damaged.
-  func newestState(warn: (String) -> Void) throws -> (state: TrainingState, path: String)? {
+  func newestState(
+    check: (TrainingState) throws -> Void, warn: (String) -> Void
+  ) throws -> (state: TrainingState, path: String)? {
     let paths = states()
     for path in paths {
       do {
-        return (try TrainingState(path: path), path)
+        let state = try TrainingState(path: path)
+        try check(state)
+        return (state, path)
       } catch {
         warn("\(error); going back to the state before it")
       }
@@ -114,7 +149,16 @@ struct RunFolder: Sendable {
   }
 
   /// Removes what an earlier run left behind.
-  func removeRun() throws {
+  ///
+  /// - Parameter start: the weights that the new run starts from; nil for none.
+  /// - Throws: `DatasetError` where they would be removed too.
+  func removeRun(startingFrom start: String?) throws {
+    if let start, holds(start) {
+      throw DatasetError(
+        path: start,
+        problem:
+          "is what model.load_checkpoint names, and --overwrite would remove it; choose another output_dir")
+    }
     let files =
       [rollingState, metrics, configuration, report, fingerprint]
       + [checkpoints, averages].flatMap { folder in

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// Writes files on a thread of its own, one after another, so that training does not wait for the disk.
 ///
@@ -85,4 +86,18 @@ final class SaveQueue: Sendable {
 
   /// Waits until all is written.
   func waitUntilIdle() { shared.waitUntilIdle() }
+}
+
+/// Files that have been written, for the thread that tells of them.
+final class SavedFiles: Sendable {
+  private let paths = Mutex<[String]>([])
+
+  func add(_ path: String) { paths.withLock { $0.append(path) } }
+
+  func take() -> [String] {
+    paths.withLock { list in
+      defer { list = [] }
+      return list
+    }
+  }
 }

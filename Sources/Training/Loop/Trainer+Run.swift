@@ -37,9 +37,16 @@ extension Trainer {
     let c = configuration
     let started = ContinuousClock.now
     let first = completedSteps
+    // What is being written is not lost where a step throws.
+    defer {
+      saves.waitUntilIdle()
+      for error in saves.takeErrors() { warn("saving failed: \(error)") }
+    }
     if group.isMain {
       try folder.create()
       try folder.write(fingerprint)
+      // States of a run that is not gone on with would be taken by the next start.
+      if first == 0 { try folder.removeStates() }
     }
     try group.barrier()
     let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
@@ -86,6 +93,7 @@ extension Trainer {
         try storeState()
       }
       savingSeconds = (ContinuousClock.now - saving) / .seconds(1)
+      announceSaves(events)
       try heedSaveErrors(isLast: isLast)
       if gaveUp {
         throw TrainingError(
@@ -93,12 +101,18 @@ extension Trainer {
             + "\(completedSteps); the weights before them are saved in \(folder.weights(step: completedSteps)). "
             + "Lower optimization.learning_rate, or look for damaged samples with `ltx dataset check`")
       }
-      if stops {
+      if stops, completedSteps < steps {
         outcome = .interrupted
         break
       }
     }
     try metrics?.close()
+    guard skippedInARow == 0 || skippedInARow < completedSteps - first else {
+      throw TrainingError(
+        problem:
+          "none of the \(completedSteps - first) steps had a finite loss and gradient; the weights are as they were"
+      )
+    }
     let seconds = (ContinuousClock.now - started) / .seconds(1)
     return TrainingResult(
       outcome: outcome,

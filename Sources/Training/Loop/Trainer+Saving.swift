@@ -41,7 +41,8 @@ extension Trainer {
     let state = c.saveTrainingState == .off ? nil : try state(isMinimal: c.saveTrainingState == .minimal)
     let rolling = isLast && storesState ? try self.state(isMinimal: false) : nil
     let metadata = flowMatching.referenceScale.metadata
-    let (folder, model) = (folder, model)
+    let (folder, model, saved) = (folder, model, saved)
+    let keepsNoState = c.saveTrainingState == .off
     saves.submit {
       try model.write(weights, dtype: dtype, metadata: metadata, to: folder.weights(step: step))
       if let averaged {
@@ -49,12 +50,18 @@ extension Trainer {
         try model.write(
           averaged, dtype: dtype, metadata: metadata, to: folder.weights(step: step, in: folder.averages))
       }
+      saved.add(folder.weights(step: step))
       try state?.write(to: folder.state(step: step), isDurable: true)
+      if keepsNoState { try folder.removeStates() }
       try rolling?.write(to: folder.rollingState, isDurable: true)
       try folder.prune(keeping: c.keepLastN, upTo: step)
     }
     if isLast { saves.waitUntilIdle() }
-    events.saved(folder.weights(step: step))
+  }
+
+  /// Tells which weights have been written since it was last called.
+  func announceSaves(_ events: TrainingEvents) {
+    for path in saved.take() { events.saved(path) }
   }
 
   /// Whether the state is kept up between checkpoints, so that a kill costs few steps: not where the user wants none, and not
@@ -81,12 +88,14 @@ extension Trainer {
 
   /// Tells what could not be written, and ends the run or not, as the configuration says. What was saved before is there.
   ///
-  /// - Parameter isLast: whether the run's result is among it; then it is an error in any case.
+  /// - Parameter isLast: whether the run's result may be among it; where that is missing it is an error in any case.
   func heedSaveErrors(isLast: Bool) throws {
     for error in saves.takeErrors() {
       let problem =
         "saving at step \(completedSteps) or before failed: \(error); earlier checkpoints are kept"
-      guard configuration.checkpoints.onSaveError == .continue, !isLast else {
+      let lacksResult =
+        isLast && !FileManager.default.fileExists(atPath: folder.weights(step: completedSteps))
+      guard configuration.checkpoints.onSaveError == .continue, !lacksResult else {
         throw TrainingError(problem: problem)
       }
       warn(problem)

@@ -36,6 +36,7 @@ public final class Trainer {
   let validation: ValidationSampler?
   let contexts = ContextCache()
   let saves = SaveQueue()
+  let saved = SavedFiles()
   let warn: @Sendable (String) -> Void
   var order: BatchOrder
   var skippedInARow = 0

@@ -45,12 +45,13 @@ struct TrainingState: Sendable {
     try writeSafetensors(content, metadata: metadata, to: path, isDurable: isDurable)
   }
 
-  /// What stands in a file's header; quick.
-  static func step(path: String) throws -> Int {
-    guard let step = try SafetensorsFile(path: path).metadata["step"].flatMap(Int.init) else {
+  /// What stands in a file's header: the step, and whether there is no more than that; quick.
+  static func header(path: String) throws -> (step: Int, isMinimal: Bool) {
+    let file = try SafetensorsFile(path: path)
+    guard let step = file.metadata["step"].flatMap(Int.init) else {
       throw DatasetError(path: path, problem: "is not the state of a training run")
     }
-    return step
+    return (step, file.entries.count == 1 && file.entries["step"] != nil)
   }
 
   /// Reads a file, and checks that it is what was written.
@@ -88,7 +89,7 @@ struct TrainingState: Sendable {
   }
 
   /// FNV-1a over keys and 64-bit words: at the speed of memory, and any change of a byte changes it.
-  private static func checksum(_ tensors: [(key: String, tensor: Tensor)]) throws -> String {
+  static func checksum(_ tensors: [(key: String, tensor: Tensor)]) throws -> String {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     func add(_ word: UInt64) { hash = (hash ^ word) &* 0x100_0000_01b3 }
     for (key, tensor) in tensors {

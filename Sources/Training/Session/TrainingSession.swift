@@ -76,7 +76,6 @@ public final class TrainingSession {
     let trackers = group.isMain ? try makeTrackers() : RunTrackers([], warn: warn)
     let yaml = try configuration.resolvedYAML
     trackers.text("config", Self.indented(yaml), step: trainer.completedSteps)
-    var samples: [ValidationMedia] = []
     func writeReport() {
       // A page that can't be written is no reason to lose the run.
       report?.messages = messages.list.withLock { $0 }
@@ -97,7 +96,6 @@ public final class TrainingSession {
     own.sampled = { media, step in
       report?.add(media, step: step)
       trackers.media(media, step: step)
-      samples = media
       events.sampled(media, step)
       writeReport()
     }
@@ -111,10 +109,6 @@ public final class TrainingSession {
       trackers.scalars(result.statistics.scalars, step: trainer.completedSteps)
       trackers.finish(result.outcome)
       writeReport()
-      if let publication, result.outcome == .success, let weights = result.weights {
-        let facts = trainer.summary.facts.filter { !$0.name.hasPrefix("memory") && $0.name != "model" }
-        events.saved(try publication.upload(weights: weights, samples: samples, facts: facts))
-      }
       return result
     } catch {
       report?.outcome = .failed
@@ -123,6 +117,27 @@ public final class TrainingSession {
       writeReport()
       throw error
     }
+  }
+
+  /// Puts the weights of a run that is done onto the Hub, if the configuration asks for it. May be repeated.
+  ///
+  /// - Returns: the address of the commit; nil where nothing is to be uploaded.
+  public func publish() throws -> String? {
+    let step = trainer.completedSteps
+    guard let publication, step >= configuration.optimization.steps else { return nil }
+    let samples = trainer.folder.samples(upTo: step)
+    let newest = samples.map(\.step).max()
+    return try publication.upload(
+      weights: trainer.folder.weights(step: step), samples: media(samples.filter { $0.step == newest }),
+      facts: trainer.summary.facts.filter { !$0.name.hasPrefix("memory") && $0.name != "model" })
+  }
+
+  private func media(
+    _ samples: [(step: Int, sample: Int, path: String)]
+  ) throws -> [ValidationMedia] {
+    let prompts = configuration.validation.samples.map(\.prompt)
+    return try samples.filter { prompts.indices.contains($0.sample) }.sorted { $0.sample < $1.sample }
+      .map { try ValidationOutput(sample: $0.sample, path: $0.path, prompt: prompts[$0.sample]).media() }
   }
 
   private func makeReport() throws -> TrainingReport {
@@ -138,13 +153,9 @@ public final class TrainingSession {
       metrics: metrics)
     report.facts = trainer.summary.facts
     // Those of an earlier start.
-    let prompts = configuration.validation.samples.map(\.prompt)
     let earlier = trainer.completedSteps > 0 ? trainer.folder.samples(upTo: trainer.completedSteps) : []
     for (step, samples) in Dictionary(grouping: earlier, by: \.step).sorted(by: { $0.key < $1.key }) {
-      report.add(
-        try samples.filter { prompts.indices.contains($0.sample) }.sorted { $0.sample < $1.sample }
-          .map { try ValidationOutput(sample: $0.sample, path: $0.path, prompt: prompts[$0.sample]).media() },
-        step: step)
+      report.add(try media(samples), step: step)
     }
     return report
   }
