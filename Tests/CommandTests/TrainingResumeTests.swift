@@ -216,11 +216,11 @@ import Tracking
   @Test func noResumeLeavesNoOldStates() throws {
     let options = ["optimization.scheduler_type=constant"]
     try Run("anew", options, steps: 5).finish()
-    let anew = try Run("anew", options + ["checkpoints.no_resume=true"], steps: 20)
-    _ = try anew.interrupt(after: 2, with: SIGKILL)
+    let anew = try Run("anew", options + ["checkpoints.no_resume=true"], steps: 2)
+    try anew.finish()
     let states = FileManager.default.enumerator(atPath: anew.folder)?.compactMap { $0 as? String }
-      .filter { $0.contains("training_state_step_00005") }
-    #expect(states == [])
+      .filter { $0.contains("training_state_step_") }
+    #expect(states == ["checkpoints/training_state_step_00002.safetensors"])
   }
 
   /// All states damaged: nothing is overwritten unasked.

@@ -39,7 +39,8 @@ extension Trainer {
     let averaged = try average.map { try Self.copy($0.averaged) }
     let dtype: DType = c.precision == .bfloat16 ? .bfloat16 : .float32
     let state = c.saveTrainingState == .off ? nil : try state(isMinimal: c.saveTrainingState == .minimal)
-    let rolling = isLast && storesState ? try self.state(isMinimal: false) : nil
+    // The whole state goes with the weights: a minimal one beside them does not make up for it.
+    let rolling = storesState ? try self.state(isMinimal: false) : nil
     let metadata = flowMatching.referenceScale.metadata
     let (folder, model, saved) = (folder, model, saved)
     let keepsNoState = c.saveTrainingState == .off
@@ -53,7 +54,7 @@ extension Trainer {
       saved.add(folder.weights(step: step))
       try state?.write(to: folder.state(step: step), isDurable: true)
       if keepsNoState { try folder.removeStates() }
-      try rolling?.write(to: folder.rollingState, isDurable: true)
+      try rolling?.write(to: folder.rollingState, isDurable: isLast)
       try folder.prune(keeping: c.keepLastN, upTo: step)
     }
     if isLast { saves.waitUntilIdle() }

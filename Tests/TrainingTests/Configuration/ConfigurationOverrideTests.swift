@@ -42,7 +42,7 @@ import Testing
   @Test(arguments: [
     (
       "optimization.steps=0",
-      "--set optimization.steps=0: optimization.steps is \"0\"; it must be an integer of at least 1"
+      "--set optimization.steps=0: optimization.steps is \"0\"; it must be an integer from 1 to 2147483648"
     ),
     (
       "optimization.stepz=1",
