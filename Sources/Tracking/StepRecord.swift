@@ -41,7 +41,8 @@ public struct StepRecord: Sendable, Equatable {
     videoLoss: Double? = nil, audioLoss: Double? = nil, gradientNorm: Double, learningRate: Double,
     learningRates: [String: Double] = [:], seconds: Double, dataSeconds: Double? = nil,
     forwardSeconds: Double? = nil, backwardSeconds: Double? = nil, optimizerSeconds: Double? = nil,
-    savingSeconds: Double? = nil, betweenSeconds: Double? = nil, samples: Int? = nil, tensorBytes: Int? = nil, skipped: String? = nil
+    savingSeconds: Double? = nil, betweenSeconds: Double? = nil, samples: Int? = nil, tensorBytes: Int? = nil,
+    skipped: String? = nil
   ) {
     self.step = step
     self.epoch = epoch

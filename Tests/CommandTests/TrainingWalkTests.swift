@@ -113,7 +113,7 @@ import Training
     }
   }
 
-  /// Live tensor memory is the same after the third step and the last.
+  /// Live tensor memory is the same after every epoch but the first, in which the samples' contexts are kept.
   @Test func noTensorLeaks() throws {
     let prepared = try PreparedTraining.shared.get()
     let config = try prepared.configure("leaks", steps: 50)
@@ -123,8 +123,10 @@ import Training
       try Program.run(["train", config] + alone.flatMap { ["--set", $0] }, in: prepared.path).status == 0)
     let steps = try metrics("\(prepared.path)/leaks")
     #expect(steps.count == 50)
-    #expect(steps[2].tensorBytes == steps[49].tensorBytes)
-    #expect(try #require(steps[2].tensorBytes) > 0)
+    let later = steps.filter { ($0.epoch ?? 0) > 1 }
+    #expect(later.count > 20)
+    #expect(Set(later.map(\.tensorBytes)).count == 1)
+    #expect(try #require(later[0].tensorBytes) > 0)
   }
 
   /// What a configuration names and that is not there, or does not fit, is told with its place before anything is done.

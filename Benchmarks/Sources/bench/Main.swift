@@ -77,7 +77,9 @@ struct Main {
     }
     if let ltx = options["--ltx"], only == nil || only == "train" {
       let training = try TrainingCase(ltx: ltx, threads: Threads.count, writingTo: folder)
-      for (precision, recomputing) in [(TrainingCase.Precision.float32, false), (.bfloat16, false), (.bfloat16, true)]
+      for (precision, recomputing) in [
+        (TrainingCase.Precision.float32, false), (.bfloat16, false), (.bfloat16, true),
+      ]
       where options["--precision"].map({ $0 == precision.rawValue }) ?? true {
         try training.compare(precision, recomputing: recomputing, reference, rounds: (rounds + 2) / 3) {
           report($0)

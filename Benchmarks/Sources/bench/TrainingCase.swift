@@ -67,7 +67,9 @@ struct TrainingCase {
     try writeSafetensors(
       transformer.entries.keys.sorted().map { (key: $0, tensor: try transformer.tensor($0)) }
         + [(key: "text_embedding_projection.aggregate_embed.weight", tensor: projection)],
-      metadata: ["config": String(decoding: try JSONSerialization.data(withJSONObject: merged), as: UTF8.self)],
+      metadata: [
+        "config": String(decoding: try JSONSerialization.data(withJSONObject: merged), as: UTF8.self)
+      ],
       to: checkpoint, isDurable: false)
   }
 
@@ -239,13 +241,15 @@ struct StepTimes {
     let longest = steps.compactMap(\.savingSeconds).max() ?? 0
     return [
       String(
-        format: "          a step %.1f ms: forward %.1f, backward %.1f, optimiser %.1f; waiting for data %.2f; "
+        format:
+          "          a step %.1f ms: forward %.1f, backward %.1f, optimiser %.1f; waiting for data %.2f; "
           + "between steps %.2f, of it saving %.2f",
         median(\.seconds) * 1e3, median(\.forwardSeconds) * 1e3, median(\.backwardSeconds) * 1e3,
         median(\.optimizerSeconds) * 1e3, median(\.dataSeconds) * 1e3, median(\.betweenSeconds) * 1e3,
         median(\.savingSeconds) * 1e3),
       String(
-        format: "          outside of forward, backward and optimiser %.2f %% (at most 2); the longest stall by saving "
+        format:
+          "          outside of forward, backward and optimiser %.2f %% (at most 2); the longest stall by saving "
           + "%.1f ms, %.2f steps (at most 1)",
         (total - computing) / total * 100, longest * 1e3, longest / median(\.seconds)),
     ]

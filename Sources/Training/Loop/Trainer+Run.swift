@@ -39,7 +39,8 @@ extension Trainer {
     try group.barrier()
     let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
     if group.isMain {
-      try Data(try c.resolvedYAML.utf8).write(to: URL(fileURLWithPath: folder.configuration), options: .atomic)
+      try Data(try c.resolvedYAML.utf8).write(
+        to: URL(fileURLWithPath: folder.configuration), options: .atomic)
     }
     try device.resetPeakMemory()
     var lastSaved: Int?

@@ -10,7 +10,9 @@ extension Trainer {
     var tensors: [String: Tensor] = [:]
     if !isMinimal {
       for parameter in parameters { tensors[parameter.key] = try Self.copy(parameter.tensor) }
-      for (key, tensor) in try optimization.optimizer.state + (average?.state ?? []) { tensors[key] = try Self.copy(tensor) }
+      for (key, tensor) in try optimization.optimizer.state + (average?.state ?? []) {
+        tensors[key] = try Self.copy(tensor)
+      }
     }
     return TrainingState(
       step: completedSteps, batches: completedSteps * batchesPerStep, skippedInARow: skippedInARow,
@@ -82,7 +84,8 @@ extension Trainer {
   /// - Parameter isLast: whether the run's result is among it; then it is an error in any case.
   func heedSaveErrors(isLast: Bool) throws {
     for error in saves.takeErrors() {
-      let problem = "saving at step \(completedSteps) or before failed: \(error); earlier checkpoints are kept"
+      let problem =
+        "saving at step \(completedSteps) or before failed: \(error); earlier checkpoints are kept"
       guard configuration.checkpoints.onSaveError == .continue, !isLast else {
         throw TrainingError(problem: problem)
       }
@@ -101,4 +104,3 @@ extension Trainer {
     }
   }
 }
-

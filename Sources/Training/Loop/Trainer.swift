@@ -1,9 +1,9 @@
 import BlockExecution
 import Datasets
-import TensorFiles
 import Foundation
 import LTX
 import NN
+import TensorFiles
 import Torch
 import Tracking
 
@@ -119,7 +119,8 @@ public final class Trainer {
     guard options.count < all.count else {
       throw c.problem(
         "validation.held_out.count",
-        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on")
+        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on"
+      )
     }
     let split = HeldOutLoss.split(all, count: options.count, seed: UInt64(options.seed))
     return (split.training, split.heldOut)
