@@ -62,9 +62,9 @@ let package = Package(
       ]),
 
     .target(name: "TestSupport", dependencies: ["LTX"], path: "Tests/TestSupport"),
-    .testTarget(name: "TorchTests", dependencies: ["Torch"]),
+    .testTarget(name: "TorchTests", dependencies: ["Torch", "TestSupport"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
-    .testTarget(name: "NNTests", dependencies: ["NN"]),
+    .testTarget(name: "NNTests", dependencies: ["NN", "TestSupport"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(name: "LTXTests", dependencies: ["LTX"]),

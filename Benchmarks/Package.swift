@@ -9,7 +9,8 @@ let package = Package(
   targets: [
     .executableTarget(
       name: "bench",
-      dependencies: ["Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "Tracking"].map {
+      dependencies: ["Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "Tracking"].map
+      {
         .product(name: $0, package: "swift-ltx")
       })
   ]

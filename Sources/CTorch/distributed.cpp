@@ -9,6 +9,8 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <cstdlib>
+#include <mutex>
+#include <signal.h>
 
 using namespace ctorch;
 
@@ -33,6 +35,22 @@ template <class Body> ct_status collective(const char *operation, Body &&body) n
 }
 
 bool isLoopback(const std::string &host) { return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0; }
+
+/// Settings of the whole process, made before its first group.
+void prepareProcess() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    // libtorch logs every attempt with a C++ backtrace; what fails in the end is in the error.
+    if (!std::getenv("TORCH_CPP_LOG_LEVEL"))
+      FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+    // Its record of past collectives is not safe where one process has several groups, and nobody reads it.
+    setenv("TORCH_FR_BUFFER_SIZE", "0", 0);
+    // Writing to a peer that has gone away is an error to report, not a reason to end.
+    struct sigaction action {};
+    if (sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL)
+      signal(SIGPIPE, SIG_IGN);
+  });
+}
 
 /// Waits until all ranks have come to the store, so that the error can name those that have not.
 void meet(c10d::Store &store, int rank, int size, std::chrono::milliseconds timeout) {
@@ -64,9 +82,7 @@ extern "C" {
 ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_t size, const char *prefix,
                            int64_t timeout_ms, ct_store **out) {
   return collective("store", [&] {
-    // libtorch logs every attempt with a C++ backtrace; what fails in the end is in the error.
-    if (!std::getenv("TORCH_CPP_LOG_LEVEL"))
-      FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+    prepareProcess();
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = listens;

@@ -52,7 +52,13 @@ ct_device ct_tensor_device(const ct_tensor *tensor) {
 bool ct_tensor_is_contiguous(const ct_tensor *tensor) { return tensor->value.is_contiguous(); }
 bool ct_tensor_requires_grad(const ct_tensor *tensor) { return tensor->value.requires_grad(); }
 bool ct_tensor_is_leaf(const ct_tensor *tensor) { return tensor->value.is_leaf(); }
-bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b) { return a->value.is_alias_of(b->value); }
+bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b) {
+  if (a->value.is_alias_of(b->value)) return true;
+  // Views of memory that libtorch does not own, such as a file's, each have a storage of their own over it.
+  if (!a->value.has_storage() || !b->value.has_storage()) return false;
+  const void *memory = a->value.storage().data();
+  return memory != nullptr && memory == b->value.storage().data();
+}
 
 ct_status ct_tensor_from_memory(void *bytes, ct_dtype dtype, const int64_t *shape, size_t rank, void *context,
                                 void (*release)(void *context), ct_tensor **out) {

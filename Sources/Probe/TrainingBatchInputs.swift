@@ -20,7 +20,8 @@ struct TrainingBatchInputs {
       video: try strategies.video.flatMap { try stream("video", $0, prefix) },
       audio: try strategies.audio.flatMap { try stream("audio", $0, prefix) })
     guard batch.video != nil || batch.audio != nil else {
-      throw ProbeError("none of the strategy's streams has latents, \(prefix)video.latents or \(prefix)audio.latents")
+      throw ProbeError(
+        "none of the strategy's streams has latents, \(prefix)video.latents or \(prefix)audio.latents")
     }
     return batch
   }
@@ -56,7 +57,9 @@ struct TrainingBatchInputs {
   private func fps(_ name: String) throws -> Double {
     guard let rates = try inputs.optionalFloat(name, "B"), let first = try rates.array(of: Float.self).first
     else { return 24 }
-    guard first.isFinite, first > 0 else { throw ProbeError("\(name) begins with \(first); it must be positive") }
+    guard first.isFinite, first > 0 else {
+      throw ProbeError("\(name) begins with \(first); it must be positive")
+    }
     return Double(first)
   }
 
@@ -75,12 +78,13 @@ struct TrainingBatchInputs {
 
   /// As the trainer infers it from the files of a dataset.
   func referenceScale(_ batch: TrainingBatch) throws -> ReferenceScale {
-    guard let stream = batch.video,
-      let folder = strategies.video?.conditions.lazy.compactMap(\.referenceFolder).first,
+    guard let stream = batch.video, let strategy = strategies.video,
+      let folder = strategy.conditions.lazy.compactMap(\.referenceFolder).first,
       let reference = stream.references[folder]
     else { return ReferenceScale() }
     return try ReferenceScale(
-      reference: Array(reference.tensor.shape[2...]), target: Array(stream.latents.tensor.shape[2...]))
+      reference: Array(reference.tensor.shape[2...]), target: Array(stream.latents.tensor.shape[2...]),
+      keepsTime: strategy.referencesKeepTime)
   }
 
   /// The random numbers of a batch; with `step`, those of one step of a run.
@@ -94,7 +98,8 @@ struct TrainingBatchInputs {
       let numbers = try row(numbers)
       guard numbers.size(0) == counts[0] + counts[1] else {
         throw ProbeError(
-          "condition_draws has \(numbers.size(0)) rows; the configuration has \(counts[0] + counts[1]) conditions")
+          "condition_draws has \(numbers.size(0)) rows; the configuration has \(counts[0] + counts[1]) conditions"
+        )
       }
       table = try (0..<numbers.size(0)).map { try numbers.select(0, $0).to(.float64).array() }
     }
@@ -104,21 +109,32 @@ struct TrainingBatchInputs {
         return drawn ? table[first + index] : Array(repeating: 0, count: batch.count)
       }
     }
-    func noise(_ name: String, _ size: String) throws -> Tensor {
-      try here(row(inputs.float("\(name).noise", "\(lead)B \(size)")))
+    func noise(_ name: String, _ size: String, for latents: Tensor) throws -> Tensor {
+      let noise = try row(inputs.float("\(name).noise", "\(lead)B \(size)"))
+      let shape = latents.shape
+      // Video [B, C, F, H, W], sound [B, Z, T, 16].
+      let tokens = name == "video" ? shape[2...].reduce(1, *) : shape[2]
+      let wanted = [shape[0], tokens, latents.count / (shape[0] * tokens)]
+      guard noise.shape == wanted else {
+        throw ProbeError(
+          "\(name).noise of a batch has shape \(noise.shape); latents of shape \(shape) take \(wanted)")
+      }
+      return try here(noise)
     }
     func sigma(_ name: String) throws -> Tensor { try here(row(inputs.float("\(name).sigma", "\(lead)B"))) }
     var draws = TrainingDraws(video: nil, audio: nil)
-    if let strategy = strategies.video, batch.video != nil {
+    if let strategy = strategies.video, let stream = batch.video {
       draws.video = StreamDraws(
         sigma: strategy.isGenerated ? try sigma("video") : nil,
-        noise: strategy.isGenerated ? try noise("video", "Tv C") : nil,
+        noise: strategy.isGenerated ? try noise("video", "Tv C", for: stream.latents.tensor) : nil,
         conditions: conditions(strategy, from: 0))
     }
-    if let strategy = strategies.audio, batch.audio != nil {
-      let own = strategy.takesVideoSigma ? draws.video?.sigma : strategy.isGenerated ? try sigma("audio") : nil
+    if let strategy = strategies.audio, let stream = batch.audio {
+      let own =
+        strategy.takesVideoSigma ? draws.video?.sigma : strategy.isGenerated ? try sigma("audio") : nil
       draws.audio = StreamDraws(
-        sigma: own, noise: strategy.isGenerated ? try noise("audio", "Ta Ca") : nil,
+        sigma: own,
+        noise: strategy.isGenerated ? try noise("audio", "Ta Ca", for: stream.latents.tensor) : nil,
         conditions: conditions(strategy, from: counts[0]))
     }
     return draws

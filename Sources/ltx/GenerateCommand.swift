@@ -76,11 +76,8 @@ struct GenerateCommand: ParsableCommand {
     try working {
       defer { shown.finish() }
       try GenerationPipeline(plan).run { progress in
-        let stage = progress.stage
-        shown.show(
-          stage.title, progress.done, of: progress.total, unit: stage.unit,
-          progress.done == 0 ? "loading" : "")
-        if stage.writes { interruption.waitsForCaller() }
+        shown.show(progress)
+        if progress.stage.writes { interruption.waitsForCaller() }
         if let status = interruption.status { throw ExitCode(status) }
       }
     }

@@ -1,4 +1,5 @@
 import Foundation
+import Inference
 
 /// Progress of work that a user waits for, on standard error: one line that is rewritten on a terminal, plain lines now
 /// and then in a log.
@@ -89,6 +90,13 @@ final class PhasedProgress {
       line = ProgressLine(label, total: total, unit: unit)
     }
     line?.update(done, detail)
+  }
+
+  /// A stage of generation.
+  func show(_ progress: GenerationProgress) {
+    show(
+      progress.stage.title, progress.done, of: progress.total, unit: progress.stage.unit,
+      progress.done == 0 ? "loading" : "")
   }
 
   /// Ends the line of the last phase.

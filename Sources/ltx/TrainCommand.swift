@@ -43,10 +43,13 @@ struct TrainCommand: ParsableCommand {
       for notice in configuration.notices { printError("note: \(notice)") }
       let group = try ProcessGroup.fromEnvironment() ?? .single
       let device = group.worldSize > 1 && compute.device == .cuda(0) ? .cuda(group.localRank) : compute.device
+      let shown = PhasedProgress()
+      defer { shown.finish() }
       let session = try TrainingSession(
         configuration,
         .init(device: device, earlierRun: overwrite && !dryRun ? .overwrite : .resume, isDryRun: dryRun),
-        group: group, warn: { printError("warning: \($0)") })
+        group: group, warn: { printError("warning: \($0)") },
+        preparing: { shown.show($0) })
       return (session, group)
     }
     let trainer = session.trainer
@@ -66,6 +69,7 @@ struct TrainCommand: ParsableCommand {
     var events = TrainingEvents()
     events.stepped = { view.show($0) }
     events.validated = { view.say(String(format: "step %d: validation loss %.4f", $0.step, $0.loss)) }
+    events.sampling = { view.sampling($0) }
     events.sampled = { media, step in view.say("step \(step): \(media.count) samples in samples/") }
     events.saved = { view.say("saved \($0)") }
     events.shouldStop = { interruption.status != nil }
@@ -90,7 +94,8 @@ struct TrainCommand: ParsableCommand {
       print("keys of the file to come:")
       for key in summary.keys { print("  \(key)") }
     } else {
-      for (name, value) in trainer.summary.facts where !name.hasPrefix("memory: ") || name == "memory: in all" {
+      for (name, value) in trainer.summary.facts where !name.hasPrefix("memory: ") || name == "memory: in all"
+      {
         print("\(name): \(value)")
       }
     }

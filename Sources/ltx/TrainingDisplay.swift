@@ -1,11 +1,13 @@
 import Foundation
 import Tracking
+import Training
 
 /// Draws a run on standard error: two lines that are drawn anew on a terminal, plain lines now and then in a log.
 final class TrainingDisplay {
   private let isShown: Bool
   private let isTerminal = isatty(STDERR_FILENO) == 1
-  private let start = ContinuousClock.now
+  /// When the first step began.
+  private var start: ContinuousClock.Instant?
   private let totalSteps: Int
   private var view: TrainingView
   private var pace = LogPace()
@@ -23,6 +25,8 @@ final class TrainingDisplay {
   func show(_ record: StepRecord) {
     guard isShown else { return }
     let now = ContinuousClock.now
+    let start = self.start ?? now - .seconds(record.seconds)
+    self.start = start
     let elapsed = (now - start) / .seconds(1)
     view.add(record, elapsed: elapsed)
     let isLast = record.step == totalSteps
@@ -33,6 +37,20 @@ final class TrainingDisplay {
     guard isLast || lastDrawn.map({ now - $0 >= .milliseconds(100) }) ?? true else { return }
     lastDrawn = now
     draw()
+  }
+
+  /// How far the samples of a validation are; on a terminal only, in place of the view.
+  func sampling(_ progress: ValidationProgress) {
+    guard isShown, isTerminal else { return }
+    let now = ContinuousClock.now
+    guard lastDrawn.map({ now - $0 >= .milliseconds(100) }) ?? true else { return }
+    lastDrawn = now
+    let stage = progress.stage
+    let line =
+      "sample \(progress.position + 1)/\(progress.count): \(stage.stage.title.lowercased()) "
+      + "\(stage.done)/\(stage.total)"
+    write(TrainingView.drawing([String(line.prefix(Self.columns))], over: drawnLines))
+    drawnLines = 1
   }
 
   /// A line of its own, above the view.

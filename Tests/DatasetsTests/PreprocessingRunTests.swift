@@ -60,10 +60,12 @@ import Torch
     #expect(try found.tensor("prompt_attention_mask").sum().item() == features.mask.sum().item())
 
     // Training finds both.
-    #expect(try PrecomputedDataset(
-      root: fixture.scratch.path,
-      strategies: StreamStrategies(
-        video: StreamStrategy(isGenerated: true, latentsFolder: "latents"), audio: nil)).count == 2)
+    #expect(
+      try PrecomputedDataset(
+        root: fixture.scratch.path,
+        strategies: StreamStrategies(
+          video: StreamStrategy(isGenerated: true, latentsFolder: "latents"), audio: nil)
+      ).count == 2)
   }
 
   @Test func `The default is bfloat16, and a picture is a clip of one frame`() throws {

@@ -58,12 +58,16 @@ def write_case(
     dtype: str = "float32",
     tolerance=1e-4,
     exact: list[str] = (),
+    together: dict | None = None,
     what: str = "",
     why: str = "",
     second_opinion: dict | None = None,
     float32: dict | None = None,
 ) -> None:
-    """`float32`: what the reference gives in float32 for a bfloat16 case; sets the tolerances of that case."""
+    """`float32`: what the reference gives in float32 for a bfloat16 case; sets the tolerances of that case.
+
+    `together`: {prefix: tolerance} for all tensors of a prefix as one vector, in the 2-norm.
+    """
     folder = ROOT / component / name
     folder.mkdir(parents=True, exist_ok=True)
     inputs, expected = plain(inputs), plain(expected)
@@ -86,6 +90,8 @@ def write_case(
         case["why"] = "three times the reference's own distance between bfloat16 and float32, at least 1e-2"
     else:
         case["tolerance"] = tolerance
+    if together:
+        case["together"] = together
     if why:
         case["why"] = why
     case["source"] = source

@@ -15,6 +15,8 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
   let expected: String
   /// Largest difference relative to the largest wanted value, by tensor; `*` for the rest.
   let tolerances: [String: Double]
+  /// Largest distance of all tensors of a prefix as one vector, relative to the wanted one: in the 2-norm.
+  let together: [String: Double]
   /// Tensors that must be equal.
   let exact: [String]
 
@@ -39,13 +41,14 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
     options.dtype = json["dtype"] as? String == "bfloat16" ? .bfloat16 : .float32
     options.inputs = (json["inputs"] as? String).map { "\(path)/\($0)" }
     var arguments = (json["args"] as? [String] ?? []).map {
-      $0.replacingOccurrences(of: "{root}", with: root)
+      $0.replacingOccurrences(of: "{root}", with: root).replacingOccurrences(of: "{case}", with: path)
     }[...]
     while let flag = arguments.popFirst() {
       let value = arguments.popFirst() ?? ""
       switch flag {
       case "--model": options.model = value
       case "--text-encoder": options.textEncoder = value
+      case "--config": options.config = value
       case "--lora":
         let parts = value.split(separator: ":")
         options.loras.append(
@@ -58,7 +61,7 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
     return FixtureCase(
       name: folder, component: component, options: options,
       expected: "\(path)/\(json["expected"] as? String ?? "expected.safetensors")", tolerances: tolerances,
-      exact: json["exact"] as? [String] ?? [])
+      together: json["together"] as? [String: Double] ?? [:], exact: json["exact"] as? [String] ?? [])
   }
 
   /// Runs the component and compares every expected tensor, whole.
@@ -67,6 +70,18 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
       uniqueKeysWithValues: try Probe.run(component, options).map { ($0.key, $0.tensor) })
     let wanted = try SafetensorsFile(path: expected)
     #expect(!wanted.entries.isEmpty)
+    for (prefix, tolerance) in together {
+      let keys = wanted.entries.keys.filter { $0.hasPrefix(prefix) }
+      var (far, all) = (0.0, 0.0)
+      for key in keys {
+        let want = try wanted.tensor(key).to(.float64)
+        let got = try #require(outputs[key], "\(key) is missing").to(.float64)
+        far += try (got - want).square().sum().item()
+        all += try want.square().sum().item()
+      }
+      let error = (far / all).squareRoot()
+      #expect(error <= tolerance, "\(prefix)*: relative distance \(error) over all, allowed \(tolerance)")
+    }
     for key in wanted.entries.keys.sorted() {
       let want = try wanted.tensor(key)
       let got = try #require(outputs[key], "\(key) is missing")

@@ -25,6 +25,12 @@ extension Checkpoint {
     return shapes
   }
 
+  /// The keys and shapes of the file that `writeTransformer` writes, in alphabetical order.
+  public var transformerFileShapes: [(key: String, shape: [Int])] {
+    transformerShapes.sorted { $0.key < $1.key }
+      .map { (key: String($0.key.dropFirst(Self.scope.count)), shape: $0.value) }
+  }
+
   /// Writes the transformer as it has become.
   ///
   /// - Parameters:

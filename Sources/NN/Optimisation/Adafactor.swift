@@ -49,7 +49,7 @@ public final class Adafactor: Optimizer {
   private let options: Options
   private var states: [[State]]
 
-  private struct State {
+  private struct State: CountedState {
     enum SecondMoment {
       /// Means over the last dimension, and over the one before it.
       case factored(rows: Tensor, columns: Tensor)
@@ -157,20 +157,12 @@ public final class Adafactor: Optimizer {
 
   public var state: [(key: String, tensor: Tensor)] {
     get throws {
-      try states.joined().flatMap { state in
-        try state.tensors + [("\(state.key).step", Tensor([state.step], shape: []))]
-      }
+      try states.flatMap { try $0.stored }
     }
   }
 
   public func restore(_ load: @escaping (String) throws -> Tensor) throws {
     let stored = StoredState(load)
-    for index in states.indices {
-      for position in states[index].indices {
-        let state = states[index][position]
-        try stored.fill(state.tensors)
-        states[index][position].step = try stored.count("\(state.key).step")
-      }
-    }
+    for index in states.indices { try states[index].restore(from: stored) }
   }
 }

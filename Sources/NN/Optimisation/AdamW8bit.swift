@@ -33,7 +33,7 @@ public final class AdamW8bit: Optimizer {
   private var states: [[State]]
 
   /// Of one parameter, under bitsandbytes' names.
-  private struct State {
+  private struct State: CountedState {
     enum Moments {
       case quantised(Tensor.BlockwiseMoment, Tensor.BlockwiseMoment)
       case plain(Tensor, Tensor)
@@ -119,20 +119,12 @@ public final class AdamW8bit: Optimizer {
 
   public var state: [(key: String, tensor: Tensor)] {
     get throws {
-      try states.joined().flatMap { state in
-        try state.tensors + [("\(state.key).step", Tensor([state.step], shape: []))]
-      }
+      try states.flatMap { try $0.stored }
     }
   }
 
   public func restore(_ load: @escaping (String) throws -> Tensor) throws {
     let stored = StoredState(load)
-    for index in states.indices {
-      for position in states[index].indices {
-        let state = states[index][position]
-        try stored.fill(state.tensors)
-        states[index][position].step = try stored.count("\(state.key).step")
-      }
-    }
+    for index in states.indices { try states[index].restore(from: stored) }
   }
 }

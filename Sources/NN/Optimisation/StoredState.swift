@@ -62,3 +62,26 @@ struct StoredState {
     return try withoutGrad { try stored.clone() }
   }
 }
+
+/// What an optimiser keeps of one parameter, with the steps that it has done.
+protocol CountedState {
+  /// The parameter's.
+  var key: String { get }
+  var tensors: [(key: String, tensor: Tensor)] { get }
+  var step: Int { get set }
+}
+
+extension Array where Element: CountedState {
+  var stored: [(key: String, tensor: Tensor)] {
+    get throws {
+      try flatMap { try $0.tensors + [("\($0.key).step", Tensor([$0.step], shape: []))] }
+    }
+  }
+
+  mutating func restore(from stored: StoredState) throws {
+    for index in indices {
+      try stored.fill(self[index].tensors)
+      self[index].step = try stored.count("\(self[index].key).step")
+    }
+  }
+}

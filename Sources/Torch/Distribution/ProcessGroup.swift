@@ -75,7 +75,9 @@ public final class ProcessGroup: @unchecked Sendable {
     try self.init(ranks, meetingIn: store, backend: backend, timeouts: timeouts)
   }
 
-  init(_ ranks: ProcessRanks, meetingIn store: RendezvousStore, backend: Backend, timeouts: Timeouts) throws {
+  package init(_ ranks: ProcessRanks, meetingIn store: RendezvousStore, backend: Backend, timeouts: Timeouts)
+    throws
+  {
     var handle: OpaquePointer?
     switch backend {
     case .gloo:

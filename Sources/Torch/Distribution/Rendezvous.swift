@@ -34,13 +34,13 @@ public struct Rendezvous: Equatable, Sendable {
 }
 
 /// A process's end of the store where a group meets. It locks by itself.
-final class RendezvousStore: @unchecked Sendable {
+package final class RendezvousStore: @unchecked Sendable {
   let handle: OpaquePointer
-  let place: Rendezvous
+  package let place: Rendezvous
 
   /// - Parameter timeout: how long to try to reach the store.
   /// - Throws: `TorchError` of kind `.collective`.
-  init(_ place: Rendezvous, ranks: ProcessRanks, timeout: Duration) throws {
+  package init(_ place: Rendezvous, ranks: ProcessRanks, timeout: Duration) throws {
     let listens = ranks.rank == 0 && !place.isServed
     var handle: OpaquePointer?
     do {

@@ -1,4 +1,5 @@
 import Foundation
+import LTX
 import NN
 
 extension TrainingConfiguration {
@@ -59,7 +60,22 @@ extension TrainingConfiguration {
   /// What the official trainer checks between sections.
   mutating func complete(_ reader: SectionReader) {
     checkStrategy(reader)
+    checkQuantization(reader)
     checkDataFolders(reader)
+  }
+
+  private func checkQuantization(_ reader: SectionReader) {
+    guard let quantization = acceleration.quantization else { return }
+    if model.trainingMode == .full {
+      reader.report(
+        "acceleration",
+        "quantization keeps frozen weights in fewer bits; training_mode full trains them, so set it to null")
+    }
+    do {
+      _ = try quantization.storage()
+    } catch {
+      reader.report("acceleration", "quantization: \(error)")
+    }
   }
 
   private func checkStrategy(_ reader: SectionReader) {

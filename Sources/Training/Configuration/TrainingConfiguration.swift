@@ -1,3 +1,4 @@
+import LTX
 import NN
 
 /// A training run, as its YAML file describes it.
@@ -88,17 +89,10 @@ extension TrainingConfiguration {
   public struct Acceleration: Sendable, Equatable {
     public enum MixedPrecision: String, CaseIterable, Sendable { case no, fp16, bf16 }
 
-    public enum Quantization: String, CaseIterable, Sendable {
-      case int8Quanto = "int8-quanto"
-      case int4Quanto = "int4-quanto"
-      case int2Quanto = "int2-quanto"
-      case fp8Quanto = "fp8-quanto"
-      case fp8uzQuanto = "fp8uz-quanto"
-    }
-
     /// Nil is `no`.
     public var mixedPrecisionMode: MixedPrecision? = .bf16
-    public var quantization: Quantization?
+    /// Of frozen weights.
+    public var quantization: BaseQuantisation?
     public var loadTextEncoderIn8Bit = false
     public var offloadOptimizerDuringValidation = false
   }

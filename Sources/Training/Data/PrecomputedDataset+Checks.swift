@@ -1,4 +1,5 @@
 import Datasets
+import Foundation
 import LTX
 import TensorFiles
 
@@ -99,9 +100,23 @@ extension PrecomputedDataset {
     guard let first = others.first else { return }
     throw DatasetError(
       path: root,
-      problem: "holds \(others.count) samples that were preprocessed with another model than \(c.model.modelPath), "
+      problem:
+        "holds \(others.count) samples that were preprocessed with another model than \(c.model.modelPath), "
         + "\(first.name) among them; run `ltx preprocess` with this model, or set data.accept_other_model to true "
         + "where the models share their VAEs and text projection")
+  }
+
+  /// Tells datasets apart by their samples' names, the sizes of their files, and what the files say that they were made from.
+  /// (The official trainer's caches say nothing; a value that was changed in place is not seen there.)
+  func identities() throws -> [String] {
+    try entries.map { entry in
+      let files = try entry.files.sorted { $0.key < $1.key }.map { folder, path in
+        let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
+        let made = try SampleFile(path: path).metadata.sorted { $0.key < $1.key }
+        return "\(folder) \(size) \(made.map { "\($0.key)=\($0.value)" }.joined(separator: " "))"
+      }
+      return ([entry.name] + files).joined(separator: "\n")
+    }
   }
 
   /// The scale of references of video, inferred from the first sample as the official trainer does, and checked on all.
@@ -117,10 +132,12 @@ extension PrecomputedDataset {
         let path = entry.files[folder]
       else { continue }
       do {
-        let own = try ReferenceScale(reference: Array(reference[1...]), target: Array(target[1...]))
+        let own = try ReferenceScale(
+          reference: Array(reference[1...]), target: Array(target[1...]), keepsTime: video.referencesKeepTime)
         guard own == scale ?? own else {
           throw TrainingError(
-            problem: "a reference at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, where others are "
+            problem:
+              "a reference at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, where others are "
               + "at 1/\(scale?.space ?? 1) and 1/\(scale?.time ?? 1)")
         }
         scale = own

@@ -49,7 +49,8 @@ public struct PrecomputedDataset: Sendable {
       var own: [String: String] = [:]
       for folder in folders {
         own[folder] =
-          files[folder]?[name] ?? (folder == Self.textFolder ? files[folder]?[Self.legacyTextName(name)] : nil)
+          files[folder]?[name]
+          ?? (folder == Self.textFolder ? files[folder]?[Self.legacyTextName(name)] : nil)
       }
       if let missing = folders.first(where: { own[$0] == nil }) {
         unmatched[missing, default: []].append(name)
@@ -186,7 +187,8 @@ extension PrecomputedDataset {
       guard try tensor.isAllFinite() else {
         throw DatasetError(
           path: source.path,
-          problem: "holds latents that are not finite numbers; remove the file and run `ltx preprocess` again")
+          problem: "holds latents that are not finite numbers; remove the file and run `ltx preprocess` again"
+        )
       }
       if tensor.shape.count == 2 { tensor = try tensor.transpose(0, 1).reshape(shape) }
       latents[folder] = TrainingBatch.Latents(tensor, fps: entry.fps[folder] ?? 24)
@@ -200,7 +202,8 @@ extension PrecomputedDataset {
     guard try features.isAllFinite() else {
       throw DatasetError(
         path: text.path,
-        problem: "holds text features that are not finite numbers; remove the file and run `ltx preprocess` again")
+        problem:
+          "holds text features that are not finite numbers; remove the file and run `ltx preprocess` again")
     }
     return CachedSample(
       latents: latents, masks: masks, videoFeatures: features,

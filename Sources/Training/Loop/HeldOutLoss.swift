@@ -10,8 +10,10 @@ struct HeldOutLoss {
   let seed: UInt64
 
   /// The middle of each bucket.
-  static let sigmas: [Double] = zip(SigmaBuckets.quarters.boundaries, SigmaBuckets.quarters.boundaries.dropFirst())
-    .map { ($0 + $1) / 2 }
+  static let sigmas: [Double] = zip(
+    SigmaBuckets.quarters.boundaries, SigmaBuckets.quarters.boundaries.dropFirst()
+  )
+  .map { ($0 + $1) / 2 }
 
   /// Takes samples out of a dataset: those whose names' hashes are smallest, so that samples that are added later change
   /// the choice little.

@@ -4,7 +4,7 @@ import Torch
 /// From gradients to changed weights: clipping, learning rates, the optimiser.
 public struct Optimization {
   public let parameters: [Parameter]
-  public let optimizer: any Optimizer
+  public internal(set) var optimizer: any Optimizer
   let options: OptimizerOptions
   public let schedule: LearningRateSchedule
   /// 0 for no clipping.

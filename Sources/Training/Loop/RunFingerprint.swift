@@ -11,7 +11,7 @@ struct RunFingerprint: Sendable, Equatable {
   /// - Parameters:
   ///   - configuration: the keys that the numbers depend on, with their values.
   ///   - model: `FileIdentity` of the checkpoint.
-  ///   - samples: the names of the dataset's samples.
+  ///   - samples: what tells the dataset's samples apart.
   ///   - start: `FileIdentity` of the weights that training starts from; nil for fresh ones.
   ///   - ranks: processes that train together.
   init(configuration: [String: String], model: String, samples: [String], start: String?, ranks: Int) {
@@ -29,6 +29,9 @@ struct RunFingerprint: Sendable, Equatable {
     values = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
   }
 
+  /// The value of a key of the configuration, as it was stored.
+  func value(_ key: String) -> String? { values[key] }
+
   var text: String {
     get throws {
       let encoder = JSONEncoder()
@@ -37,12 +40,14 @@ struct RunFingerprint: Sendable, Equatable {
     }
   }
 
-  /// The first value that differs from an earlier run's, in words; nil where all are equal.
-  func difference(from old: RunFingerprint) -> String? {
-    for key in Set(values.keys).union(old.values.keys).sorted() where values[key] != old.values[key] {
-      if [Self.model, Self.dataset, Self.start].contains(key) { return "\(key) is another one" }
-      return "\(key) was \(old.values[key] ?? "not set") and is now \(values[key] ?? "not set")"
-    }
-    return nil
+  /// The keys whose values differ from an earlier run's, in alphabetical order.
+  func differences(from old: RunFingerprint) -> [String] {
+    Set(values.keys).union(old.values.keys).filter { values[$0] != old.values[$0] }.sorted()
+  }
+
+  /// A difference in words.
+  func words(_ key: String, from old: RunFingerprint) -> String {
+    if [Self.model, Self.dataset, Self.start].contains(key) { return "\(key) is another one" }
+    return "\(key) was \(old.values[key] ?? "not set") and is now \(values[key] ?? "not set")"
   }
 }

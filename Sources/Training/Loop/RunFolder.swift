@@ -39,21 +39,46 @@ struct RunFolder: Sendable {
 
   // MARK: What is there
 
+  private static func files(of folder: String) -> [String] {
+    // A folder that is not there holds none.
+    ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted().map { "\(folder)/\($0)" }
+  }
+
+  /// Samples of validations up to a step: the step, the sample's number from 0, and the file.
+  func samples(upTo step: Int) -> [(step: Int, sample: Int, path: String)] {
+    Self.files(of: path + "/samples").compactMap { file -> (step: Int, sample: Int, path: String)? in
+      let parts = ((file as NSString).lastPathComponent as NSString).deletingPathExtension.split(
+        separator: "_")
+      guard parts.count == 3, parts[0] == "step", let at = Int(parts[1]), let number = Int(parts[2]),
+        at <= step
+      else { return nil }
+      return (at, number - 1, file)
+    }
+  }
+
   /// Files `<prefix>NNNNN.safetensors` of a folder, the newest last; by number, for step 100000 comes after step 99999,
   /// though not in the order of the alphabet.
   static func numbered(_ prefix: String, in folder: String) -> [(step: Int, path: String)] {
-    // A folder that is not there holds none.
-    let files = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-    return files.compactMap { file -> (step: Int, path: String)? in
+    files(of: folder).compactMap { path -> (step: Int, path: String)? in
+      let file = (path as NSString).lastPathComponent
       guard file.hasPrefix(prefix), file.hasSuffix(".safetensors") else { return nil }
-      return Int(file.dropFirst(prefix.count).dropLast(".safetensors".count)).map { ($0, "\(folder)/\(file)") }
+      return Int(file.dropFirst(prefix.count).dropLast(".safetensors".count)).map { ($0, path) }
     }.sorted { $0.step < $1.step }
   }
 
-  /// Files that only a run leaves behind, to tell an output folder that is taken.
-  var isTaken: Bool {
-    FileManager.default.fileExists(atPath: rollingState) || FileManager.default.fileExists(atPath: metrics)
-      || !Self.numbered("\(prefix)_weights_step_", in: checkpoints).isEmpty
+  /// What the folder's run is, written before its first step: so a run that was killed before it had stored a state is known.
+  private var fingerprint: String { path + "/.run.json" }
+
+  func write(_ fingerprint: RunFingerprint) throws {
+    try Data(try fingerprint.text.utf8).write(to: URL(fileURLWithPath: self.fingerprint), options: .atomic)
+  }
+
+  /// Whether the folder holds what would be lost if a run began in it: weights of any run, or the record of another one.
+  func isTaken(for run: RunFingerprint) throws -> Bool {
+    guard RunFolder.numbered("\(prefix)_weights_step_", in: checkpoints).isEmpty else { return true }
+    guard FileManager.default.fileExists(atPath: metrics) else { return false }
+    guard let data = FileManager.default.contents(atPath: fingerprint) else { return true }
+    return try !run.differences(from: RunFingerprint(text: String(decoding: data, as: UTF8.self))).isEmpty
   }
 
   /// The states to go on from, the newest first, and of the same step the rolling one first.
@@ -91,10 +116,15 @@ struct RunFolder: Sendable {
   /// Removes what an earlier run left behind.
   func removeRun() throws {
     let files =
-      [rollingState, metrics, configuration, report]
+      [rollingState, metrics, configuration, report, fingerprint]
       + [checkpoints, averages].flatMap { folder in
         ["lora_weights_step_", "model_weights_step_", "training_state_step_"].flatMap {
           Self.numbered($0, in: folder).map(\.path)
+        }
+      }
+      + ["samples/step_", "tensorboard/events.out.tfevents."].flatMap { prefix in
+        Self.files(of: "\(path)/\((prefix as NSString).deletingLastPathComponent)").filter {
+          ($0 as NSString).lastPathComponent.hasPrefix((prefix as NSString).lastPathComponent)
         }
       }
     do {

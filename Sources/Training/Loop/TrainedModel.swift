@@ -23,8 +23,8 @@ struct TrainedModel: Sendable {
   /// Of the video VAE.
   let factors: CompressionFactors
   let text: TextConfiguration
-  /// Where training starts from: `FileIdentity` of the file of `model.load_checkpoint`; nil for fresh weights.
-  let start: String?
+  /// Where training starts from: the file of `model.load_checkpoint`, and its `FileIdentity`; nil for fresh weights.
+  let start: (path: String, identity: String)?
 
   /// - Throws: `ConfigurationProblems` that name the key, `WeightError`, `TensorFileError`.
   ///
@@ -41,7 +41,7 @@ struct TrainedModel: Sendable {
     (frozenDType, autocast) = Self.precision(c)
     let seed = UInt64(c.seed)
     let start = try c.model.loadCheckpoint.map { try Self.newestWeights(at: $0, c) }
-    self.start = try start.map { try FileIdentity.identity(of: $0) }
+    self.start = try start.map { ($0, try FileIdentity.identity(of: $0)) }
     let isFull = c.model.trainingMode == .full
     checkpoint = try isFull ? start.map { try base.replacingTransformer(by: $0) } ?? base : base
     var adapters: FreshAdapters?
@@ -57,13 +57,14 @@ struct TrainedModel: Sendable {
         isRankStabilised: lora.useRSLoRA, kind: lora.useDoRA ? .dora : .lora, dropout: dropout,
         generator: try Generator(seed: RandomSeed.mix(seed, "adapters")))
       adapterScale = fresh.scale
-      adapters = try start.map { try fresh.continuing(LoRAFile(path: $0).initialAdapters(scale: fresh.scale)) }
+      adapters =
+        try start.map { try fresh.continuing(LoRAFile(path: $0).initialAdapters(scale: fresh.scale)) }
         ?? fresh
     case .full:
       (dropout, adapterScale) = (nil, nil)
       trained = .transformer(c.model.trainableModules)
     }
-    let storage = try Self.storage(c)
+    let storage = try c.acceleration.quantization?.storage() ?? .asStored
     let trainedStreams: Streams =
       strategies.audio == nil ? .video : strategies.video == nil ? .audio : .both
     let generating: Streams =
@@ -76,24 +77,13 @@ struct TrainedModel: Sendable {
         training: trainedStreams, generating: generating, storage: storage)
     } catch let error as UnmatchedTarget {
       let nearest = NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
-      throw c.problem(adapters == nil ? "model.trainable_modules" : "lora.target_modules", "\(error)\(nearest)")
+      throw c.problem(
+        adapters == nil ? "model.trainable_modules" : "lora.target_modules", "\(error)\(nearest)")
     } catch let error as AdapterMismatch {
       throw c.problem("model.load_checkpoint", "\(error)")
     }
     parameters = transformer.parameters
     connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: trainedStreams)
-  }
-
-  /// How the frozen matrices are kept.
-  private static func storage(_ c: TrainingConfiguration) throws -> WeightStorage {
-    guard let name = c.acceleration.quantization?.rawValue,
-      let quantisation = BaseQuantisation(rawValue: name)
-    else { return .asStored }
-    do {
-      return try quantisation.storage()
-    } catch let error as UnsupportedQuantisation {
-      throw c.problem("acceleration.quantization", "\(error)")
-    }
   }
 
   /// The element types of frozen weights and, under mixed precision, of products.

@@ -27,18 +27,22 @@ extension Trainer {
     if configuration.checkpoints.noResume { return nil }
     let found = try folder.newestState { warn($0) }
     guard let (state, path) = found else {
-      guard !folder.isTaken else {
+      guard try !folder.isTaken(for: fingerprint) else {
         throw DatasetError(
           path: folder.path,
-          problem: "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
+          problem:
+            "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
             + "replace it")
       }
-      return nil
+      return try takeUpLoadedState()
     }
-    if let difference = fingerprint.difference(from: state.fingerprint) {
+    let differences = fingerprint.differences(from: state.fingerprint)
+    if let first = differences.first(where: { $0 != "optimization.steps" }) {
       throw DatasetError(
         path: folder.path,
-        problem: "holds another run (\(difference)); choose another output_dir, or give --overwrite to replace it")
+        problem:
+          "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
+          + "give --overwrite to replace it")
     }
     guard state.step <= configuration.optimization.steps else {
       throw configuration.problem(
@@ -46,11 +50,16 @@ extension Trainer {
         "is \(configuration.optimization.steps), but the run in \(folder.path) has done \(state.step) steps; "
           + "set it to more, or choose another output_dir")
     }
+    if let steps = differences.first {
+      warn(
+        "\(fingerprint.words(steps, from: state.fingerprint)): the learning rate goes on by the new schedule, not by the one "
+          + "that the steps before had")
+    }
     try restore(state, from: path)
     return path
   }
 
-  private func restore(_ state: TrainingState, from path: String) throws {
+  func restore(_ state: TrainingState, from path: String) throws {
     if state.isMinimal {
       try restoreWeights(of: state)
     } else {

@@ -8,6 +8,8 @@ import Tracking
 public struct TrainingEvents {
   public var stepped: (StepRecord) -> Void = { _ in }
   public var validated: (ValidationRecord) -> Void = { _ in }
+  /// While samples are made.
+  public var sampling: (ValidationProgress) -> Void = { _ in }
   public var sampled: ([ValidationMedia], Int) -> Void = { _, _ in }
   public var saved: (String) -> Void = { _ in }
   /// Asked after each step: whether to save and end.
@@ -35,7 +37,10 @@ extension Trainer {
     let c = configuration
     let started = ContinuousClock.now
     let first = completedSteps
-    if group.isMain { try folder.create() }
+    if group.isMain {
+      try folder.create()
+      try folder.write(fingerprint)
+    }
     try group.barrier()
     let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
     if group.isMain {
@@ -69,10 +74,10 @@ extension Trainer {
       events.stepped(record)
 
       let stops = try shouldStop(events)
-      let gaveUp = skippedInARow > c.optimization.maxSkippedSteps
+      let gaveUp = skippedInARow >= c.optimization.maxSkippedSteps
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)
-      if isDue(c.validation.heldOut.interval) { try measureHeldOut(metrics, events) }
+      if isDue(c.validation.heldOutInterval) { try measureHeldOut(metrics, events) }
       let saving = ContinuousClock.now
       if isLast || isDue(c.checkpoints.interval) {
         try save(isLast: isLast, events)
@@ -114,7 +119,7 @@ extension Trainer {
 
   /// The loss on held-out samples, with averaged weights where there are any.
   private func measureHeldOut(_ metrics: MetricsFile?, _ events: TrainingEvents) throws {
-    guard let heldOut, configuration.validation.heldOut.interval != nil else { return }
+    guard let heldOut, configuration.validation.heldOutInterval != nil else { return }
     let loss = HeldOutLoss(dataset: heldOut, seed: UInt64(configuration.validation.heldOut.seed))
     let record = try withAveragedWeights {
       try loss.measure(
@@ -133,12 +138,20 @@ extension Trainer {
     func sample() throws -> [ValidationOutput] {
       try withAveragedWeights {
         try validation.run(
-          transformer: model.transformer, autocast: model.autocast, step: completedSteps, work: work)
+          transformer: model.transformer, autocast: model.autocast, step: completedSteps, work: work,
+          report: events.sampling,
+          // Several ranks stop after the same step, and one that stopped here would be missed.
+          isStopped: { self.group.worldSize == 1 && events.shouldStop() })
       }
     }
-    let outputs =
-      configuration.acceleration.offloadOptimizerDuringValidation
-      ? try optimization.optimizer.withStateOnHost(sample) : try sample()
+    let outputs: [ValidationOutput]
+    do {
+      outputs =
+        configuration.acceleration.offloadOptimizerDuringValidation
+        ? try optimization.optimizer.withStateOnHost(sample) : try sample()
+    } catch is CancellationError {
+      return
+    }
     let own = try JSONEncoder().encode(outputs.map { [String($0.sample), $0.path] })
     let all = try group.allGather(bytes: Array(own)).flatMap {
       try JSONDecoder().decode([[String]].self, from: Data($0))

@@ -1,6 +1,7 @@
 import BlockExecution
 import Datasets
 import Foundation
+import Inference
 import LTX
 import NN
 import TensorFiles
@@ -28,7 +29,7 @@ public final class Trainer {
   let loadedBytes: Int
   let step: TrainingStep
   let flowMatching: FlowMatching
-  let optimization: Optimization
+  var optimization: Optimization
   let average: ExponentialMovingAverage?
   let folder: RunFolder
   let fingerprint: RunFingerprint
@@ -50,11 +51,13 @@ public final class Trainer {
   ///   - group: the processes that train together.
   ///   - makesSamples: whether validation samples are prepared, if the configuration has any.
   ///   - warn: told what the user should know.
+  ///   - preparing: called while prompts and media of validation samples are encoded.
   /// - Throws: `ConfigurationProblems`, `DatasetError`, `WeightError`, `ConfigurationError`, `TensorFileError`, each
   ///   naming the file and the key.
   public init(
     _ configuration: TrainingConfiguration, device: Device = .cpu, group: ProcessGroup = .single,
-    makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in }
+    makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in },
+    preparing: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
     let c = configuration
     (self.configuration, self.device, self.group, self.warn) = (c, device, group, warn)
@@ -72,10 +75,13 @@ public final class Trainer {
           + "\(dataset.count) or less")
     }
     // The text encoder and the VAEs are gone before the transformer is loaded.
-    validation =
-      makesSamples && c.validation.interval != nil && !c.validation.samples.isEmpty
-      ? try ValidationSampler(c, dtype: TrainedModel.precision(c).frozen, device: device, warn: warn) : nil
-    let model = try TrainedModel(c, strategies, samples: validation?.streams, device: device)
+    let hasSamples = c.validation.interval != nil && !c.validation.samples.isEmpty
+    let dtype = TrainedModel.precision(c).frozen
+    validation = hasSamples && makesSamples ? try Self.sampler(c, dtype, device, group, warn, preparing) : nil
+    let sampled =
+      hasSamples
+      ? try validation.map(\.streams) ?? ValidationSampler.streams(of: c, dtype: dtype, device: device) : nil
+    let model = try TrainedModel(c, strategies, samples: sampled, device: device)
     self.model = model
     loadedBytes = try device.memory().liveBytes
     try dataset.requireFit(model, path: c.model.modelPath)
@@ -100,8 +106,22 @@ public final class Trainer {
     let identity = try FileIdentity.identity(of: model.checkpoint.files)
     try all.requireSameModel(model.checkpoint.files, c)
     fingerprint = RunFingerprint(
-      configuration: c.fingerprintValues, model: identity, samples: dataset.entries.map(\.name),
-      start: model.start, ranks: group.worldSize)
+      configuration: c.fingerprintValues, model: identity, samples: try dataset.identities(),
+      start: model.start?.identity, ranks: group.worldSize)
+  }
+
+  /// The first rank encodes the prompts; the others find them in its cache.
+  private static func sampler(
+    _ c: TrainingConfiguration, _ dtype: DType, _ device: Device, _ group: ProcessGroup,
+    _ warn: @escaping @Sendable (String) -> Void, _ preparing: (GenerationProgress) throws -> Void
+  ) throws -> ValidationSampler {
+    if !group.isMain { try group.barrier() }
+    let sampler = try ValidationSampler(c, dtype: dtype, device: device, warn: warn, report: preparing)
+    if group.isMain {
+      try group.barrier()
+      sampler.notes.forEach(warn)
+    }
+    return sampler
   }
 
   /// The held-out samples come from a folder of their own, or out of the dataset.
@@ -109,7 +129,7 @@ public final class Trainer {
     _ c: TrainingConfiguration, of all: PrecomputedDataset, _ strategies: StreamStrategies
   ) throws -> (PrecomputedDataset, PrecomputedDataset?) {
     let options = c.validation.heldOut
-    guard options.interval != nil else { return (all, nil) }
+    guard c.validation.heldOutInterval != nil else { return (all, nil) }
     if let root = options.preprocessedDataRoot {
       let other = try PrecomputedDataset(root: root, strategies: strategies)
       guard options.count > 0 else { return (all, other) }

@@ -92,11 +92,11 @@ struct TrainingState: Sendable {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     func add(_ word: UInt64) { hash = (hash ^ word) &* 0x100_0000_01b3 }
     for (key, tensor) in tensors {
-      key.utf8.forEach { add(UInt64($0)) }
+      for byte in key.utf8 { add(UInt64(byte)) }
       try tensor.contiguous().withUnsafeBytes { bytes in
         let words = bytes.count / 8
         for index in 0..<words { add(bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self)) }
-        bytes[(words * 8)...].forEach { add(UInt64($0)) }
+        for byte in bytes[(words * 8)...] { add(UInt64(byte)) }
       }
     }
     return String(hash, radix: 16)

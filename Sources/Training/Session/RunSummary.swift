@@ -15,27 +15,35 @@ extension Trainer {
   public var summary: RunSummary {
     let c = configuration
     let numbers = parameters.reduce(0) { $0 + $1.tensor.count }
-    let savedBytes = numbers * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
+    let saved = savedShapes
+    let savedNumbers = saved.reduce(0) { $0 + $1.shape.reduce(1, *) }
+    let savedBytes = savedNumbers * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
     var facts: [(name: String, value: String)] = []
     func add(_ name: String, _ value: String) { facts.append((name, value)) }
     add("model", c.model.modelPath)
     add("trains", trained)
-    add("parameters", "\(numbers) in \(parameters.count) tensors; each file to come \(Self.megabytes(savedBytes))")
+    add(
+      "parameters",
+      "\(numbers) in \(parameters.count) tensors; each file to come \(Self.megabytes(savedBytes))")
     add("data", data)
     add(
       "steps",
       "\(c.optimization.steps) of \(c.optimization.batchSize * batchesPerStep) samples, "
         + "\(String(format: "%.1f", epochs)) epochs")
-    add("optimiser", "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
-      + "learning rate \(c.optimization.learningRate)")
+    add(
+      "optimiser",
+      "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
+        + "learning rate \(c.optimization.learningRate)")
     for (name, bytes) in memoryPlan.parts { add("memory: \(name)", Self.megabytes(bytes)) }
     add("memory: in all", Self.megabytes(memoryPlan.total))
-    return RunSummary(facts: facts, keys: savedKeys)
+    return RunSummary(facts: facts, keys: saved.map(\.key))
   }
 
-  /// The keys of the weights that the run will write.
-  var savedKeys: [String] {
-    parameters.map { model.adapterScale == nil ? $0.key : LoRAFile.filePath($0.key) }
+  /// The tensors of the weights that the run will write: adapters, or all of the transformer.
+  private var savedShapes: [(key: String, shape: [Int])] {
+    model.adapterScale == nil
+      ? model.checkpoint.transformerFileShapes
+      : parameters.map { (key: LoRAFile.key(of: $0), shape: $0.tensor.shape) }
   }
 
   private var trained: String {

@@ -1,6 +1,8 @@
 import Datasets
 import Foundation
+import Inference
 import LTX
+import Synchronization
 import Torch
 import Tracking
 
@@ -24,7 +26,13 @@ public final class TrainingSession {
   public let resumedFrom: String?
   private let group: ProcessGroup
   private let publication: HubPublication?
+  /// What the user was told, for the report.
+  private let messages: Messages
   private let warn: @Sendable (String) -> Void
+
+  private final class Messages: Sendable {
+    let list = Mutex<[String]>([])
+  }
   private var configuration: TrainingConfiguration { trainer.configuration }
 
   /// Reads and checks everything; nothing is trained or written yet.
@@ -32,15 +40,31 @@ public final class TrainingSession {
   /// - Parameters:
   ///   - group: the processes that train together. The first one writes the files.
   ///   - warn: told what the user should know.
+  ///   - preparing: called while prompts and media of validation samples are encoded.
   /// - Throws: as `Trainer.init` and `Trainer.prepareFolder`.
   public init(
     _ configuration: TrainingConfiguration, _ options: Options = Options(), group: ProcessGroup = .single,
-    warn: @escaping @Sendable (String) -> Void
+    warn: @escaping @Sendable (String) -> Void,
+    preparing: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
-    (self.group, self.warn) = (group, warn)
+    self.group = group
+    let messages = Messages()
+    self.messages = messages
+    self.warn = { message in
+      messages.list.withLock { $0.append(message) }
+      warn(message)
+    }
+    if group.isMain, configuration.wandb.enabled {
+      // A missing key should not wait for the models.
+      _ = try WandBSettings(environment: Self.wandbEnvironment(configuration))
+    }
     publication = group.isMain && !options.isDryRun ? try HubPublication(configuration, progress: warn) : nil
-    trainer = try Trainer(configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: warn)
-    resumedFrom = try trainer.prepareFolder(options.earlierRun)
+    trainer = try Trainer(
+      configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: self.warn,
+      preparing: preparing)
+    // Looking on replaces nothing.
+    let looksOnly = options.isDryRun && options.earlierRun == .overwrite
+    resumedFrom = looksOnly ? nil : try trainer.prepareFolder(options.earlierRun)
   }
 
   /// Trains to the end, or until it is told to stop.
@@ -55,6 +79,7 @@ public final class TrainingSession {
     var samples: [ValidationMedia] = []
     func writeReport() {
       // A page that can't be written is no reason to lose the run.
+      report?.messages = messages.list.withLock { $0 }
       do { try report?.write(to: reportPath) } catch { warn("\(error)") }
     }
     var own = events
@@ -93,7 +118,7 @@ public final class TrainingSession {
       return result
     } catch {
       report?.outcome = .failed
-      report?.messages.append("\(error)")
+      messages.list.withLock { $0.append("\(error)") }
       trackers.finish(.failed)
       writeReport()
       throw error
@@ -112,6 +137,15 @@ public final class TrainingSession {
       totalSteps: configuration.optimization.steps, configuration: try configuration.resolvedYAML,
       metrics: metrics)
     report.facts = trainer.summary.facts
+    // Those of an earlier start.
+    let prompts = configuration.validation.samples.map(\.prompt)
+    let earlier = trainer.completedSteps > 0 ? trainer.folder.samples(upTo: trainer.completedSteps) : []
+    for (step, samples) in Dictionary(grouping: earlier, by: \.step).sorted(by: { $0.key < $1.key }) {
+      report.add(
+        try samples.filter { prompts.indices.contains($0.sample) }.sorted { $0.sample < $1.sample }
+          .map { try ValidationOutput(sample: $0.sample, path: $0.path, prompt: prompts[$0.sample]).media() },
+        step: step)
+    }
     return report
   }
 
@@ -123,19 +157,26 @@ public final class TrainingSession {
           folder: trainer.folder.path + "/tensorboard", goingOnFrom: trainer.completedSteps))
     }
     if configuration.wandb.enabled {
-      var environment = ProcessInfo.processInfo.environment
-      if let mode = configuration.wandb.mode { environment["WANDB_MODE"] = mode.rawValue }
       let options = WandBTracker.Options(
         project: configuration.wandb.project, entity: configuration.wandb.entity,
         name: (configuration.outputDir as NSString).lastPathComponent, tags: configuration.wandb.tags,
         configuration: try JSONEncoder().encode(configuration.json), folder: configuration.outputDir,
         resumeID: trainer.trackerRunID)
-      if let tracker = try WandBTracker.start(options, environment: environment, notice: warn) {
+      if let tracker = try WandBTracker.start(
+        options, environment: Self.wandbEnvironment(configuration), notice: warn)
+      {
         trainer.trackerRunID = tracker.runID
         trackers.append(configuration.wandb.logValidationVideos ? tracker : WithoutMedia(tracker))
       }
     }
     return RunTrackers(trackers, warn: warn)
+  }
+
+  /// The configuration's mode counts more than the environment's.
+  private static func wandbEnvironment(_ configuration: TrainingConfiguration) -> [String: String] {
+    var environment = ProcessInfo.processInfo.environment
+    if let mode = configuration.wandb.mode { environment["WANDB_MODE"] = mode.rawValue }
+    return environment
   }
 
   /// As code in Markdown.

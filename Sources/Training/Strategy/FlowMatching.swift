@@ -122,7 +122,8 @@ public struct FlowMatching: Sendable {
     stream.timesteps = try Tensor.cat([.zeros([batch, length], dtype: own.dtype, device: device), own], 1)
     stream.positions = try Tensor.cat([positions, stream.positions], 2)
     if let mask = stream.lossMask {
-      stream.lossMask = try Tensor.cat([.zeros([batch, length], dtype: mask.dtype, device: device), mask], 1)
+      stream.lossMask = try Tensor.cat(
+        [.zeros([batch, length], dtype: mask.dtype, device: device), mask], 1)
     }
   }
 }

@@ -3,7 +3,8 @@ extension StreamStrategies {
   public init(_ strategy: TrainingStrategy) {
     switch strategy {
     case .flexible(let flexible):
-      self.init(video: flexible.video.map { StreamStrategy($0) }, audio: flexible.audio.map { StreamStrategy($0) })
+      self.init(
+        video: flexible.video.map { StreamStrategy($0) }, audio: flexible.audio.map { StreamStrategy($0) })
     case .textToVideo(let older):
       var video = StreamStrategy(
         isGenerated: true, latentsFolder: "latents",

@@ -1,4 +1,3 @@
-import Foundation
 import Torch
 
 /// How the noise level of a training sample is drawn (ltx-trainer, `timestep_samplers.py`).
@@ -23,10 +22,13 @@ public enum TimestepSampler: Sendable, Equatable {
     case .shiftedLogitNormal(let deviation, let eps, let uniformProbability):
       let slope = (2.05 - 0.95) / (4096 - 1024)
       let shift = slope * Double(tokens) + 0.95 - slope * 1024
-      func sigmoid(_ x: Double) -> Double { 1 / (1 + exp(-x)) }
-      // The 99.9th and the 0.5th percentile of the normal distribution.
-      let high = sigmoid(shift + 3.0902 * deviation)
-      let low = sigmoid(shift - 2.5758 * deviation)
+      // The 99.9th and the 0.5th percentile of the normal distribution. They are rounded as the numbers are: with many
+      // tokens both lie close together near 1.
+      let bounds = try Tensor([Float(shift + 3.0902 * deviation), Float(shift - 2.5758 * deviation)]).to(
+        normal.device
+      )
+      .sigmoid()
+      let (high, low) = (try bounds.select(0, 0), try bounds.select(0, 1))
       let stretched = try ((normal * deviation + shift).sigmoid() - low) / (high - low)
       let reflected = try Tensor.select(
         where: stretched.greaterOrEqual(to: Scalar(eps)), stretched, else: 2 * eps - stretched)

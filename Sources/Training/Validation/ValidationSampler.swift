@@ -41,26 +41,12 @@ public final class ValidationSampler {
       (streams, notes, requests, plans, inputs) = (nil, [], [], [], [])
       return
     }
-    guard let textEncoder = c.model.textEncoderPath else {
-      throw c.problem(
-        "model.text_encoder_path",
-        "is missing; validation samples need the folder or file of the text encoder")
-    }
-    guard FileManager.default.fileExists(atPath: textEncoder) else {
-      throw c.problem("model.text_encoder_path", "\(textEncoder) does not exist")
-    }
-    var models = GenerationModels(
-      ModelFiles(
-        unified: c.model.modelPath, textEncoder: textEncoder, videoVAE: c.model.videoVAEPath,
-        audioVAE: c.model.audioVAEPath),
-      device: device, dtype: dtype)
-    models.textEncoder8bit = c.acceleration.loadTextEncoderIn8Bit
-    let checkpoint = try Checkpoint(models.files)
+    let (models, checkpoint) = try Self.models(c, dtype: dtype, device: device)
     let blocks = try TransformerConfiguration(checkpoint.config).blocks
     try FileManager.default.createDirectory(
       atPath: Self.folder(c), withIntermediateDirectories: true)
     (requests, plans) = try Self.plans(c, models, blocks: blocks)
-    streams = plans.map(\.streams).reduce(plans[0].streams) { $0 == $1 ? $0 : .both }
+    streams = Self.streams(plans)
     // Equal notes are said once.
     notes = (requests.flatMap(\.notes) + plans.flatMap(\.notes)).reduce(into: []) {
       if !$0.contains($1) { $0.append($1) }
@@ -148,6 +134,42 @@ public final class ValidationSampler {
   }
 
   // MARK: Preparation
+
+  /// Checks all samples, loading and encoding nothing.
+  ///
+  /// - Returns: what of the transformer they need; nil without samples.
+  /// - Throws: as `init`.
+  static func streams(
+    of c: TrainingConfiguration, dtype: DType, device: Device = .cpu
+  ) throws -> Streams? {
+    guard !c.validation.samples.isEmpty else { return nil }
+    let (models, checkpoint) = try models(c, dtype: dtype, device: device)
+    return streams(try plans(c, models, blocks: TransformerConfiguration(checkpoint.config).blocks).1)
+  }
+
+  private static func streams(_ plans: [GenerationPlan]) -> Streams? {
+    plans.map(\.streams).reduce(plans.first?.streams) { $0 == $1 ? $0 : .both }
+  }
+
+  private static func models(
+    _ c: TrainingConfiguration, dtype: DType, device: Device
+  ) throws -> (GenerationModels, Checkpoint) {
+    guard let textEncoder = c.model.textEncoderPath else {
+      throw c.problem(
+        "model.text_encoder_path",
+        "is missing; validation samples need the folder or file of the text encoder")
+    }
+    guard FileManager.default.fileExists(atPath: textEncoder) else {
+      throw c.problem("model.text_encoder_path", "\(textEncoder) does not exist")
+    }
+    var models = GenerationModels(
+      ModelFiles(
+        unified: c.model.modelPath, textEncoder: textEncoder, videoVAE: c.model.videoVAEPath,
+        audioVAE: c.model.audioVAEPath),
+      device: device, dtype: dtype)
+    models.textEncoder8bit = c.acceleration.loadTextEncoderIn8Bit
+    return (models, try Checkpoint(models.files))
+  }
 
   /// The samples as checked plans. All that is wrong with any of them is told at once.
   private static func plans(

@@ -87,7 +87,7 @@ import Testing
     #expect(
       c.acceleration
         == .init(
-          mixedPrecisionMode: .fp16, quantization: .fp8uzQuanto, loadTextEncoderIn8Bit: true,
+          mixedPrecisionMode: .fp16, quantization: .float8, loadTextEncoderIn8Bit: true,
           offloadOptimizerDuringValidation: true))
     #expect(c.data == .init(preprocessedDataRoot: "/data/set", numDataloaderWorkers: 0))
     #expect(
@@ -226,6 +226,7 @@ import Testing
     #expect(
       try message("a: " + String(repeating: "[", count: 100) + String(repeating: "]", count: 100)).contains(
         "deep"))
+    #expect(try message("a: " + String(repeating: "[", count: 100_000)) == "is nested too deep")
   }
 
   @Test func unreadableFiles() throws {

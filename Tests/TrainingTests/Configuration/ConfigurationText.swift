@@ -56,7 +56,7 @@ enum ConfigurationText {
       enable_gradient_checkpointing: true
     acceleration:
       mixed_precision_mode: fp16
-      quantization: fp8uz-quanto
+      quantization: fp8-quanto
       load_text_encoder_in_8bit: true
       offload_optimizer_during_validation: true
     data: {preprocessed_data_root: /data/set, num_dataloader_workers: 0}

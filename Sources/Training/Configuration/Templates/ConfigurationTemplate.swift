@@ -24,7 +24,7 @@ extension ConfigurationMode {
       # Folders of the dataset that are read:
       \(list.joined())#
       # The keys are the official trainer's; "ours" marks those that it does not know. A key that is left out has its
-      # default. docs/training.md lists them all.
+      # default. docs/configuration.md lists them all.
 
       """
   }
@@ -97,7 +97,7 @@ extension ConfigurationMode {
     """
     acceleration:
       mixed_precision_mode: bf16
-      quantization: \(isLowVRAM ? "int8-quanto # frozen weights in 8 bits: half of the memory" : "null        # int8-quanto, int4-quanto, int2-quanto, fp8-quanto")
+      quantization: \(isLowVRAM ? "int8-quanto # frozen weights in 8 bits: half of the memory" : "null        # int8-quanto, fp8-quanto")
       load_text_encoder_in_8bit: \(isLowVRAM)
       offload_optimizer_during_validation: \(isLowVRAM || self == .full)
 

@@ -1,0 +1,20 @@
+import Foundation
+import TensorFiles
+
+/// What Tests/Oracles recorded of the official trainer.
+enum OracleFixture {
+  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent("Fixtures").path
+
+  /// What a file's metadata say of how it was made.
+  static func run<Value: Decodable>(_ file: SafetensorsFile, as type: Value.Type = Value.self) throws -> Value
+  {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try decoder.decode(type, from: Data((file.metadata["run"] ?? "").utf8))
+  }
+
+  static func training(_ name: String) throws -> SafetensorsFile {
+    try SafetensorsFile(path: "\(root)/training/\(name).safetensors")
+  }
+}

@@ -1,0 +1,192 @@
+import Foundation
+import LTX
+import NN
+import TensorFiles
+import TestSupport
+import Torch
+
+@testable import Training
+
+/// A random cache that fits the tiny model, with a file in every folder that a strategy may name, and configurations of
+/// runs on it.
+final class SyntheticRun: Sendable {
+  /// The sizes of a sample.
+  struct Shape: Sendable {
+    /// Latent frames, rows, columns.
+    var video = [3, 2, 2]
+    /// Time steps.
+    var audio = 6
+    var fps = 25.0
+
+    /// The second bucket of mixed caches.
+    static let other = Shape(video: [2, 2, 4], audio: 4, fps: 24)
+  }
+
+  private static let textTokens = 128
+  private let scratch: ScratchFolder
+  private let model: TinyModelFiles
+
+  /// - Parameters:
+  ///   - shapes: one for each sample.
+  ///   - seed: of all numbers.
+  ///   - referenceFrames: of video references; nil for as many as their clips have.
+  init(_ shapes: [Shape], seed: UInt64 = 1, referenceFrames: Int? = nil) throws {
+    scratch = try ScratchFolder()
+    model = try TinyModelFiles.ltx2()
+    let generator = try Generator(seed: seed)
+    let sizes = TinyTransformer()
+    for (index, shape) in shapes.enumerated() {
+      let name = "clip-\(index)"
+      func latents(_ folder: String, _ size: [Int]) throws {
+        try write(
+          "\(folder)/\(name)",
+          [
+            ("latents", generator.normal([sizes.videoChannels] + size)), ("num_frames", Tensor([size[0]])),
+            ("height", Tensor([size[1]])), ("width", Tensor([size[2]])), ("fps", Tensor([shape.fps])),
+          ])
+      }
+      func sound(_ folder: String, _ steps: Int) throws {
+        try write(
+          "\(folder)/\(name)", [("latents", generator.normal([sizes.audioChannels / 16, steps, 16]))])
+      }
+      try latents("latents", shape.video)
+      try latents(
+        "reference_latents", [referenceFrames ?? shape.video[0], shape.video[1] / 2, shape.video[2] / 2])
+      try sound("audio_latents", shape.audio)
+      try sound("audio_reference_latents", shape.audio - 1)
+      try write("video_masks/\(name)", [("mask", generator.uniform(shape.video))])
+      try write("audio_masks/\(name)", [("mask", generator.uniform([shape.audio]))])
+      let words = 20 + 10 * index
+      try write(
+        "conditions/\(name)",
+        [
+          ("video_prompt_embeds", generator.normal([Self.textTokens, sizes.captionWidth])),
+          (
+            "prompt_attention_mask",
+            Tensor((0..<Self.textTokens).map { $0 < Self.textTokens - words ? 0 : 1 })
+          ),
+        ])
+    }
+  }
+
+  private func write(_ name: String, _ tensors: [(String, Tensor)]) throws {
+    let path = scratch.file("cache/\(name).safetensors")
+    try FileManager.default.createDirectory(
+      atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+    try writeSafetensors(tensors.map { (key: $0, tensor: $1) }, metadata: [:], to: path, isDurable: false)
+  }
+
+  /// A run of one step without clipping, in float32.
+  func configuration(
+    _ strategy: TrainingStrategy, batch: Int = 1, accumulation: Int = 1, steps: Int = 1, dropout: Double = 0
+  ) -> TrainingConfiguration {
+    var c = TrainingConfiguration()
+    c.model.modelPath = model.checkpoint
+    c.lora = .init(rank: 4, alpha: 8, dropout: dropout)
+    c.trainingStrategy = strategy
+    c.optimization.steps = steps
+    c.optimization.batchSize = batch
+    c.optimization.gradientAccumulationSteps = accumulation
+    c.optimization.maxGradNorm = 0
+    c.optimization.learningRate = 1e-3
+    c.acceleration.mixedPrecisionMode = .no
+    c.data.preprocessedDataRoot = scratch.file("cache")
+    c.data.numDataloaderWorkers = 0
+    c.outputDir = scratch.file("run-\(UUID().uuidString)")
+    return c
+  }
+}
+
+extension TrainingConfiguration.LoRA {
+  init(rank: Int, alpha: Int, dropout: Double) {
+    self.init()
+    (self.rank, self.alpha, self.dropout) = (rank, alpha, dropout)
+  }
+}
+
+extension Trainer {
+  /// Gives B of all adapters numbers, so that A has gradients and the adapters an effect.
+  func randomiseAdapters(seed: UInt64 = 3) throws {
+    let generator = try Generator(seed: seed)
+    try withoutGrad {
+      for parameter in parameters where parameter.key.hasSuffix("lora_B.weight") {
+        try parameter.tensor.copy_(generator.normal(parameter.tensor.shape) * 0.1)
+      }
+    }
+  }
+}
+
+/// Strategies by name, of all kinds.
+enum Strategies {
+  static func flexible(
+    _ video: [ConditionStrategy]? = nil, _ audio: [ConditionStrategy]? = nil, frozenVideo: Bool = false,
+    frozenAudio: Bool = false
+  ) -> TrainingStrategy {
+    .flexible(
+      FlexibleStrategy(
+        video: video.map {
+          ModalityStrategy(isGenerated: !frozenVideo, latentsDir: "latents", conditions: $0)
+        },
+        audio: audio.map {
+          ModalityStrategy(isGenerated: !frozenAudio, latentsDir: "audio_latents", conditions: $0)
+        }))
+  }
+
+  static func textToVideo(_ probability: Double, withAudio: Bool) -> TrainingStrategy {
+    var older = TextToVideoStrategy()
+    older.firstFrameConditioningP = probability
+    older.withAudio = withAudio
+    return .textToVideo(older)
+  }
+
+  static let reference = ConditionStrategy.reference(latentsDir: "reference_latents", probability: 1)
+  static let videoMask = ConditionStrategy.mask(maskDir: "video_masks", probability: 1)
+
+  /// Something of everything, all of it left to chance.
+  static let everything = flexible(
+    [
+      .firstFrame(probability: 0.5), .mask(maskDir: "video_masks", probability: 0.5),
+      .reference(latentsDir: "reference_latents", probability: 0.5),
+    ],
+    [
+      .prefix(temporalBoundary: 2, probability: 0.5), .mask(maskDir: "audio_masks", probability: 0.5),
+      .reference(latentsDir: "audio_reference_latents", probability: 0.5),
+    ])
+
+  static let all: [(name: String, strategy: TrainingStrategy)] = [
+    ("text to video", textToVideo(0.5, withAudio: false)),
+    ("text to video with sound", textToVideo(0.5, withAudio: true)),
+    ("video to video", .videoToVideo(VideoToVideoStrategy())),
+    ("video", flexible([])), ("sound", flexible(nil, [])), ("both", flexible([], [])),
+    ("first frame", flexible([.firstFrame(probability: 1)])),
+    (
+      "prefix and suffix",
+      flexible([.prefix(temporalBoundary: 1, probability: 1), .suffix(temporalBoundary: 1, probability: 1)])
+    ),
+    (
+      "crop",
+      flexible([
+        .spatialCrop(spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32), probability: 1)
+      ])
+    ),
+    ("mask", flexible([videoMask])), ("reference", flexible([reference])),
+    ("sound to video", flexible([.firstFrame(probability: 1)], [], frozenAudio: true)),
+    ("video to sound", flexible([reference], [], frozenVideo: true)),
+    ("everything", everything),
+  ]
+}
+
+/// In place of an optimiser: keeps the gradients and changes nothing.
+final class GradientRecorder: Optimizer {
+  let groups: [ParameterGroup]
+  private(set) var gradients: [[String: Tensor]] = []
+
+  init(_ optimizer: any Optimizer) { groups = optimizer.groups }
+
+  func step(_ gradients: [String: Tensor], learningRates: [Double]) throws {
+    self.gradients.append(try gradients.mapValues { try $0.clone() })
+  }
+
+  var state: [(key: String, tensor: Tensor)] { [] }
+  func restore(_ load: @escaping (String) throws -> Tensor) throws {}
+}
