@@ -149,6 +149,28 @@ import Tracking
     #expect(FileManager.default.contents(atPath: metrics)?.isEmpty ?? true)
   }
 
+  /// A dry run shows what would be done, checks samples too, and leaves nothing behind.
+  @Test func dryRuns() throws {
+    let config = try prepared.configure("dry", steps: 3)
+    func dry(_ dims: String) throws -> Program.Result {
+      let options = [
+        "model.text_encoder_path=\(prepared.textEncoder)", "validation.samples=[{prompt: a boat}]",
+        "validation.video_dims=\(dims)", "validation.stg_blocks=null",
+      ]
+      return try Program.run(
+        ["train", config, "--dry-run"] + options.flatMap { ["--set", $0] },
+        in: prepared.path + "/.precomputed")
+    }
+    let result = try dry("[64, 64, 9]")
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.output.contains("diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight"))
+    #expect(result.output.contains("memory: in all"))
+    #expect(!FileManager.default.fileExists(atPath: "\(prepared.path)/dry"))
+    let wrong = try dry("[60, 64, 9]")
+    #expect(wrong.status == 2)
+    #expect(wrong.errors.contains("validation.video_dims"), "\(wrong.errors)")
+  }
+
   /// A disk that fills up: earlier checkpoints stay, and the run ends or goes on as it is told.
   @Test(.enabled(if: SmallDisk.isPossible, "mounting is not allowed here"), arguments: ["stop", "continue"])
   func fullDisk(action: String) throws {

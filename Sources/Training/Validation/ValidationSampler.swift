@@ -144,7 +144,11 @@ public final class ValidationSampler {
   ) throws -> Streams? {
     guard !c.validation.samples.isEmpty else { return nil }
     let (models, checkpoint) = try models(c, dtype: dtype, device: device)
-    return streams(try plans(c, models, blocks: TransformerConfiguration(checkpoint.config).blocks).1)
+    // A plan asks for a folder that can be written to; nothing is written, so that of the run need not be there.
+    var c = c
+    c.outputDir = NSTemporaryDirectory()
+    let blocks = try TransformerConfiguration(checkpoint.config).blocks
+    return streams(try plans(c, models, blocks: blocks, isDryRun: true).1)
   }
 
   private static func streams(_ plans: [GenerationPlan]) -> Streams? {
@@ -173,7 +177,7 @@ public final class ValidationSampler {
 
   /// The samples as checked plans. All that is wrong with any of them is told at once.
   private static func plans(
-    _ c: TrainingConfiguration, _ models: GenerationModels, blocks: Int
+    _ c: TrainingConfiguration, _ models: GenerationModels, blocks: Int, isDryRun: Bool = false
   ) throws -> ([ValidationRequest], [GenerationPlan]) {
     var problems: [ConfigurationProblems.Problem] = []
     /// What is wrong with values that samples share is said for the first one.
@@ -187,7 +191,10 @@ public final class ValidationSampler {
         do {
           plans.append(
             try GenerationPlan(
-              request.request, models: models, output: path(c, request, step: 0), checksModels: false))
+              request.request, models: models,
+              output: isDryRun
+                ? c.outputDir + "/sample.\(request.fileExtension)" : path(c, request, step: 0),
+              checksModels: false))
         } catch let error as GenerationError {
           throw request.problem(error, in: c)
         }
