@@ -82,7 +82,11 @@ import Torch
     let mel = try encoder.spectrogram(mono, sampleRate: 16000)
     #expect(mel.shape == [1, 2, 26, 64])
     let both = try encoder.spectrogram(mono.repeated([1, 2, 1]), sampleRate: 16000)
-    #expect(try Tensor.isEqual(mel, both))
+    #expect(try Tensor.isEqual(mel.slice(1, to: 1), mel.slice(1, from: 1)))
+    // The products have other numbers of rows, and libraries round some rows otherwise. Levels, for a logarithm has no
+    // bounds near silence.
+    let (one, two) = (try mel.exp(), try both.exp())
+    #expect(try (one - two).abs().max().item() <= 1e-6 * one.max().item())
   }
 
   // 16001 and 48001 have no divisor in common with 16000: the filters are computed where they are needed.
