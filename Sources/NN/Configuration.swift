@@ -1,4 +1,5 @@
 import Foundation
+import TensorFiles
 
 /// A model's configuration as its checkpoint carries it: a JSON object that is read key by key.
 ///
@@ -155,7 +156,7 @@ public struct ConfigurationError: Error, CustomStringConvertible, Sendable {
     self.problem = problem
   }
 
-  public var description: String { "\(file): \(key) \(problem)" }
+  public var description: String { "\(file): \(key.displayed()) \(problem)" }
 }
 
 /// A JSON value of any kind.

@@ -206,7 +206,7 @@ public struct WeightError: Error, CustomStringConvertible, Sendable {
     self.problem = problem
   }
 
-  public var description: String { "\(file): \(key) \(problem)" }
+  public var description: String { "\(file): \(key.displayed()) \(problem)" }
 }
 
 /// A name of layers to adapt, or of weights to train, that none of a model's layers has.

@@ -1,3 +1,5 @@
+import Foundation
+
 /// Reads JSON from untrusted bytes, front to back, without building a tree.
 ///
 /// A header of 100 MB of brackets must neither exhaust the stack nor take memory by the value, and the largest real
@@ -70,28 +72,80 @@ struct JSONCursor {
   mutating func string() throws(TensorFileError) -> String {
     try skip("\"")
     let start = position
-    var highBits: UInt8 = 0
+    var highBits = skipPlainBytes()
+    guard position < bytes.count else { throw notJSON("a string has no end") }
+    if bytes[position] == UInt8(ascii: "\"") {
+      defer { position += 1 }
+      return try valid(
+        Self.text(UnsafeRawBufferPointer(rebasing: bytes[start..<position]), highBits: highBits))
+    }
+    // With escapes: plain runs are copied whole.
+    var decoded = [UInt8](UnsafeRawBufferPointer(rebasing: bytes[start..<position]))
     while position < bytes.count {
       let byte = bytes[position]
-      highBits |= byte
       switch byte {
       case UInt8(ascii: "\""):
-        let content = bytes[start..<position]
-        let text =
-          highBits < 0x80
-          ? String(decoding: UnsafeRawBufferPointer(rebasing: content), as: UTF8.self)
-          : try validated(content)
         position += 1
-        return text
+        return try valid(decoded.withUnsafeBytes { Self.text($0, highBits: highBits) })
       case UInt8(ascii: "\\"):
-        return try escapedString(from: start)
-      case 0..<0x20:
-        throw notJSON("a control character stands in a string")
-      default:
         position += 1
+        try escape(into: &decoded, &highBits)
+      case 0..<0x20: throw notJSON("a control character stands in a string")
+      default:
+        let run = position
+        highBits |= skipPlainBytes()
+        decoded.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[run..<position]))
       }
     }
     throw notJSON("a string has no end")
+  }
+
+  /// Steps to the next byte that a string can't hold as it is - a quote, a backslash, a control character - eight bytes
+  /// at a time: a header can be 100 MB of metadata.
+  ///
+  /// - Returns: all bytes on the way, combined by "or".
+  private mutating func skipPlainBytes() -> UInt64 {
+    let (ones, tops): (UInt64, UInt64) = (0x0101_0101_0101_0101, 0x8080_8080_8080_8080)
+    let (quotes, backslashes) = (ones &* 0x22, ones &* 0x5C)
+    var seen: UInt64 = 0
+    while position &+ 8 <= bytes.count {
+      let word = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self))
+      let (q, b) = (word ^ quotes, word ^ backslashes)
+      // The lowest bit set marks the first byte that is one of the three.
+      let stops =
+        ((q &- ones) & ~q | (b &- ones) & ~b | (word &- ones &* 0x20) & ~word) & tops
+      guard stops == 0 else {
+        let count = stops.trailingZeroBitCount / 8
+        position += count
+        return seen | (count == 0 ? 0 : word << UInt64(64 - 8 * count))
+      }
+      seen |= word
+      position &+= 8
+    }
+    while position < bytes.count {
+      let byte = bytes[position]
+      if byte == 0x22 || byte == 0x5C || byte < 0x20 { break }
+      seen |= UInt64(byte)
+      position += 1
+    }
+    return seen
+  }
+
+  private func valid(_ text: String?) throws(TensorFileError) -> String {
+    guard let text else { throw notJSON("a string is not UTF-8") }
+    return text
+  }
+
+  /// - Parameter highBits: the bytes combined by "or"; without the top bit of any they are ASCII.
+  /// - Returns: nil for what is not UTF-8.
+  private static func text(_ utf8: UnsafeRawBufferPointer, highBits: UInt64) -> String? {
+    var text = String(decoding: utf8, as: UTF8.self)
+    guard highBits & 0x8080_8080_8080_8080 != 0, let start = utf8.baseAddress else { return text }
+    // What is not UTF-8 has been repaired, and differs now.
+    let isSame = text.withUTF8 { copy in
+      copy.count == utf8.count && copy.baseAddress.map { memcmp($0, start, utf8.count) == 0 } ?? true
+    }
+    return isSame ? text : nil
   }
 
   /// An object whose values are all strings: a file's metadata.
@@ -101,7 +155,7 @@ struct JSONCursor {
     var texts: [String: String] = [:]
     var isFirst = true
     while let key = try nextKey(isFirst: &isFirst) {
-      guard isNext("\"") else { throw mismatch("the metadata's \"\(key)\" must be a string") }
+      guard isNext("\"") else { throw mismatch("the metadata's \"\(key.displayed())\" must be a string") }
       guard texts.updateValue(try string(), forKey: key) == nil else {
         throw TensorFileError(.duplicateKey, path: path, key: key, "the header holds this key twice")
       }
@@ -109,33 +163,20 @@ struct JSONCursor {
     return texts
   }
 
-  /// The rest of a string that holds an escape; `start` is where the string began.
-  private mutating func escapedString(from start: Int) throws(TensorFileError) -> String {
-    var decoded = [UInt8](bytes[start..<position])
-    while position < bytes.count {
-      let byte = bytes[position]
-      position += 1
-      switch byte {
-      case UInt8(ascii: "\""): return try validated(decoded)
-      case UInt8(ascii: "\\"): decoded += try escape()
-      case 0..<0x20: throw notJSON("a control character stands in a string")
-      default: decoded.append(byte)
-      }
-    }
-    throw notJSON("a string has no end")
-  }
-
-  private mutating func escape() throws(TensorFileError) -> [UInt8] {
+  /// Appends the character of the escape whose backslash has been skipped.
+  private mutating func escape(
+    into decoded: inout [UInt8], _ highBits: inout UInt64
+  ) throws(TensorFileError) {
     guard position < bytes.count else { throw notJSON("a string has no end") }
     let byte = bytes[position]
     position += 1
     switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return [byte]
-    case UInt8(ascii: "b"): return [0x08]
-    case UInt8(ascii: "f"): return [0x0C]
-    case UInt8(ascii: "n"): return [0x0A]
-    case UInt8(ascii: "r"): return [0x0D]
-    case UInt8(ascii: "t"): return [0x09]
+    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): decoded.append(byte)
+    case UInt8(ascii: "b"): decoded.append(0x08)
+    case UInt8(ascii: "f"): decoded.append(0x0C)
+    case UInt8(ascii: "n"): decoded.append(0x0A)
+    case UInt8(ascii: "r"): decoded.append(0x0D)
+    case UInt8(ascii: "t"): decoded.append(0x09)
     case UInt8(ascii: "u"):
       var code = try hexadecimal()
       if (0xD800..<0xDC00).contains(code) {
@@ -152,9 +193,11 @@ struct JSONCursor {
       guard let scalar = Unicode.Scalar(code) else {
         throw notJSON("half a surrogate pair stands in a string")
       }
-      return [UInt8](String(Character(scalar)).utf8)
-    default:
-      throw notJSON("there is no such escape in a string")
+      for unit in String(Character(scalar)).utf8 {
+        highBits |= UInt64(unit)
+        decoded.append(unit)
+      }
+    default: throw notJSON("there is no such escape in a string")
     }
   }
 
@@ -173,11 +216,6 @@ struct JSONCursor {
       position += 1
     }
     return code
-  }
-
-  private func validated(_ utf8: some Collection<UInt8>) throws(TensorFileError) -> String {
-    guard let text = String(validating: utf8, as: UTF8.self) else { throw notJSON("a string is not UTF-8") }
-    return text
   }
 
   /// A whole number from 0 up, in the range of `Int`; `what` names it in the error.

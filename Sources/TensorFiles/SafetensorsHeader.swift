@@ -91,7 +91,7 @@ struct SafetensorsHeader {
     guard let dtype = DType(safetensorsName: dtypeName) else {
       throw TensorFileError(
         .unsupportedDType, path: path, key: key,
-        "the element type \(dtypeName) is not supported; convert the tensor to one of "
+        "the element type \(dtypeName.displayed(limit: 40)) is not supported; convert the tensor to one of "
           + DType.allCases.map(\.safetensorsName).joined(separator: ", "))
     }
     guard offsets.count == 2, offsets[0] <= offsets[1], offsets[1] <= Int.max - dataStart else {
@@ -129,7 +129,7 @@ struct SafetensorsHeader {
     var last: String?
     for (key, range) in ordered {
       if range.lowerBound < end {
-        throw TensorFileError(.overlap, path: path, key: key, "shares bytes with \"\(last ?? "")\"")
+        throw TensorFileError(.overlap, path: path, key: key, "shares bytes with \"\((last ?? "").displayed())\"")
       }
       if range.lowerBound > end {
         throw TensorFileError(

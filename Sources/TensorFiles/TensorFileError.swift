@@ -61,6 +61,6 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
 
   public var description: String {
     guard let key else { return "\(path): \(message)" }
-    return "\(path): \"\(key)\": \(message)"
+    return "\(path): \"\(key.displayed())\": \(message)"
   }
 }

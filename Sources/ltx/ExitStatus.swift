@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Foundation
+import TensorFiles
 
 /// Runs the part of a command that reads and checks its input. What goes wrong there is the input's fault.
 func checkingInput<R>(_ body: () throws -> R) throws -> R { try reporting(status: 2, body) }
@@ -20,6 +21,8 @@ private func reporting<R>(status: Int32, _ body: () throws -> R) throws -> R {
   }
 }
 
+/// Prints a line, or several; text of files in it can't act on the terminal.
 func printError(_ line: String) {
+  let line = line.displayedLines()
   FileHandle.standardError.write(Data((line + "\n").utf8))
 }

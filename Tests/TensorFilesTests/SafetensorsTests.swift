@@ -162,6 +162,39 @@ import Torch
     #expect(try SafetensorsFile(name: "x", content: safetensors(escaped, data: 1)).keys == ["😀/"])
   }
 
+  /// Strings of every length and alignment with escapes, control characters and other alphabets in every place.
+  @Test func metadataIsWhatJSONSays() throws {
+    let pieces = [
+      "", "a", "seven77", "eight888", "\"", "\\", "/", "\n", "\u{1}", "\u{7f}", "é", "日本", "😀",
+      String(repeating: "long ", count: 9),
+    ]
+    var metadata: [String: String] = [:]
+    for (i, a) in pieces.enumerated() {
+      for (j, b) in pieces.enumerated() {
+        for c in pieces { metadata["\(i) \(j) \(c)"] = a + c + b + c + a }
+      }
+    }
+    let content = try JSONSerialization.data(withJSONObject: ["__metadata__": metadata])
+    for header in [
+      String(decoding: content, as: UTF8.self),
+      String(decoding: content, as: UTF8.self).unicodeScalars.map {
+        $0.isASCII ? String($0) : $0.utf16.map { String(format: "\\u%04x", $0) }.joined()
+      }.joined(),
+    ] {
+      #expect(try SafetensorsFile(name: "x", content: safetensors(header, data: 0)).metadata == metadata)
+    }
+    for bytes: [UInt8] in [[0xFF], [0xC3], [0xE2, 0x82], [0xC0, 0x80], [0xED, 0xA0, 0x80]] {
+      for before in ["", "1234567", "\\n"] {
+        let header =
+          Array("{\"__metadata__\":{\"a\":\"\(before)".utf8) + bytes + Array("12345678\"}}".utf8)
+        let size = withUnsafeBytes(of: UInt64(header.count).littleEndian) { Array($0) }
+        #expect(throws: TensorFileError.self) {
+          try SafetensorsFile(name: "x", content: size + header)
+        }
+      }
+    }
+  }
+
   @Test func fiveThousandKeysParseQuickly() throws {
     let members = (0..<5000).map {
       #""transformer.blocks.\#($0).attention.to_q.weight":{"dtype":"BF16","shape":[4,2],"data_offsets":[\#($0 * 16),\#($0 * 16 + 16)]}"#

@@ -144,7 +144,8 @@ public struct LoRAReport: Codable, Sendable {
     ] {
       if let value = metadata[key], !value.isEmpty { return value }
     }
-    guard let json = metadata["ss_tag_frequency"] else { return nil }
+    // A guess is not worth minutes: tables of whole data sets can have megabytes.
+    guard let json = metadata["ss_tag_frequency"], json.utf8.count <= 1 << 20 else { return nil }
     // What can't be read tells nothing.
     guard case .object(let folders) = try? JSONDecoder().decode(JSONValue.self, from: Data(json.utf8)) else {
       return nil
@@ -166,7 +167,7 @@ extension LoRAReport: CustomStringConvertible {
       "base     \(base): \(baseReason)",
     ]
     if let fits { lines.append("fits     \(fits)") }
-    if let triggerWord { lines.append("trigger  \(triggerWord)") }
+    if let triggerWord { lines.append("trigger  \(triggerWord.displayed())") }
     for part in parts {
       lines.append(
         "\(Self.padded(part.part.rawValue, 8)) \(part.layers) adapters, |B A| \(Self.number(part.norm))")
@@ -182,9 +183,23 @@ extension LoRAReport: CustomStringConvertible {
     if !ignoredKeys.isEmpty { lines.append("not used \(ignoredKeys.joined(separator: ", "))") }
     if !metadata.isEmpty {
       lines.append("metadata")
-      lines += metadata.sorted { $0.key < $1.key }.map { "  \($0): \($1)" }
+      let shown = Self.first(50, of: metadata.keys)
+      lines += shown.map { "  \($0.displayed()): \((metadata[$0] ?? "").displayed())" }
+      if shown.count < metadata.count {
+        lines.append("  and \(metadata.count - shown.count) more; --json prints all")
+      }
     }
     return lines.joined(separator: "\n")
+  }
+
+  /// The first of some names in alphabetical order, without sorting all of what may be a million.
+  static func first(_ count: Int, of names: some Sequence<String>) -> [String] {
+    var first: [String] = []
+    for name in names where first.count < count || name < first[count - 1] {
+      first.insert(name, at: first.firstIndex { name < $0 } ?? first.count)
+      if first.count > count { first.removeLast() }
+    }
+    return first
   }
 
   private static func padded(_ text: String, _ width: Int) -> String {
