@@ -28,32 +28,24 @@ static const int cffmpeg_invalid_data = AVERROR_INVALIDDATA;
 static const int cffmpeg_out_of_memory = AVERROR(ENOMEM);
 static const int64_t cffmpeg_no_timestamp = AV_NOPTS_VALUE;
 
-/// Rotation in whole quarter turns, clockwise, that shows the picture upright: 0, 1, 2 or 3. A matrix that
-/// mirrors, or turns by another angle, counts as 0.
-static inline int cffmpeg_quarter_turns(const int32_t *matrix) {
-  double determinant = (double)matrix[0] * matrix[4] - (double)matrix[1] * matrix[3];
-  if (determinant <= 0) return 0;
-  double degrees = -av_display_rotation_get(matrix);
-  if (isnan(degrees)) return 0;
-  double turns = degrees / 90.0;
-  double nearest = round(turns);
-  if (fabs(turns - nearest) > 0.02) return 0;
-  return (((int)nearest % 4) + 4) % 4;
-}
-
-/// The display matrix of a stream as quarter turns (see cffmpeg_quarter_turns).
-static inline int cffmpeg_stream_quarter_turns(const AVStream *stream) {
+/// The display matrix of a stream: nine numbers, or NULL.
+static inline const int32_t *cffmpeg_stream_display_matrix(const AVStream *stream) {
 #if LIBAVFORMAT_VERSION_MAJOR >= 61
   const AVPacketSideData *data = av_packet_side_data_get(
       stream->codecpar->coded_side_data, stream->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
-  if (!data || data->size < 9 * sizeof(int32_t)) return 0;
-  return cffmpeg_quarter_turns((const int32_t *)data->data);
+  return data && data->size >= 9 * sizeof(int32_t) ? (const int32_t *)data->data : NULL;
 #else
   size_t size = 0;
   const uint8_t *data = av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
-  if (!data || size < 9 * sizeof(int32_t)) return 0;
-  return cffmpeg_quarter_turns((const int32_t *)data);
+  return data && size >= 9 * sizeof(int32_t) ? (const int32_t *)data : NULL;
 #endif
+}
+
+/// The display matrix that a decoder attached to a frame (EXIF orientation of a JPEG, SEI of H.264 and HEVC): nine
+/// numbers, or NULL.
+static inline const int32_t *cffmpeg_frame_display_matrix(const AVFrame *frame) {
+  const AVFrameSideData *data = av_frame_get_side_data(frame, AV_FRAME_DATA_DISPLAYMATRIX);
+  return data && data->size >= 9 * sizeof(int32_t) ? (const int32_t *)data->data : NULL;
 }
 
 /// Gives a stream the display matrix of another, where avcodec_parameters_copy does not.
@@ -79,22 +71,6 @@ static inline int64_t cffmpeg_frame_duration(const AVFrame *frame) {
 #endif
 }
 
-/// The display matrix that a decoder attached to a frame (EXIF orientation of a JPEG), as quarter turns. Where the matrix
-/// mirrors, `mirrors` becomes 1, and the turns are those that follow after left and right have been exchanged.
-static inline int cffmpeg_frame_quarter_turns(const AVFrame *frame, int *mirrors) {
-  *mirrors = 0;
-  const AVFrameSideData *data = av_frame_get_side_data(frame, AV_FRAME_DATA_DISPLAYMATRIX);
-  if (!data || data->size < 9 * sizeof(int32_t)) return 0;
-  int32_t matrix[9];
-  memcpy(matrix, data->data, sizeof(matrix));
-  if ((double)matrix[0] * matrix[4] < (double)matrix[1] * matrix[3]) {
-    *mirrors = 1;
-    matrix[0] = -matrix[0];
-    matrix[1] = -matrix[1];
-  }
-  return cffmpeg_quarter_turns(matrix);
-}
-
 /// Takes the upper bytes of red, green and blue from pixels of `channels` 16-bit values; `upper` is 0 or 1, the place of
 /// a value's upper byte.
 static inline void cffmpeg_upper_bytes(
@@ -111,33 +87,30 @@ static inline void cffmpeg_upper_bytes(
   }
 }
 
-/// Exchanges left and right of a plane in place.
-static inline void cffmpeg_mirror_plane(uint8_t *plane, ptrdiff_t stride, int width, int height, int size) {
-  for (int y = 0; y < height; y++) {
-    uint8_t *left = plane + y * stride, *right = left + (ptrdiff_t)(width - 1) * size;
-    for (; left < right; left += size, right -= size) {
-      for (int i = 0; i < size; i++) {
-        uint8_t byte = left[i];
-        left[i] = right[i];
-        right[i] = byte;
-      }
-    }
+#define CFFMPEG_ORIENT(SIZE)                                                                      \
+  for (int y = 0; y < height; y++) {                                                              \
+    const uint8_t *from = source + y * source_stride;                                             \
+    uint8_t *to = first + y * per_row;                                                            \
+    for (int x = 0; x < width; x++, from += (SIZE), to += per_column) memcpy(to, from, (SIZE)); \
   }
-}
 
-/// Turns one plane clockwise by `turns` quarters (1, 2 or 3). `width` and `height` are the source's, in
-/// pixels of `size` bytes. Here, not in Swift, so that a debug build stays quick.
-static inline void cffmpeg_turn_plane(
+/// Turns and mirrors one plane: the pixel at column x and row y goes to column xx * x + xy * y and row yx * x + yy * y,
+/// counted from the center. `width` and `height` are the source's, in pixels of `size` bytes. Here, not in Swift, so that
+/// a debug build stays quick.
+static inline void cffmpeg_orient_plane(
     const uint8_t *source, ptrdiff_t source_stride, uint8_t *target, ptrdiff_t target_stride, int width,
-    int height, int size, int turns) {
-  for (int y = 0; y < height; y++) {
-    const uint8_t *from = source + y * source_stride;
-    for (int x = 0; x < width; x++, from += size) {
-      ptrdiff_t row = turns == 1 ? x : turns == 2 ? height - 1 - y : width - 1 - x;
-      ptrdiff_t column = turns == 1 ? height - 1 - y : turns == 2 ? width - 1 - x : y;
-      uint8_t *to = target + row * target_stride + column * size;
-      for (int i = 0; i < size; i++) to[i] = from[i];
-    }
+    int height, int size, int xx, int xy, int yx, int yy) {
+  int last_column = (xx ? width : height) - 1, last_row = (yy ? height : width) - 1;
+  ptrdiff_t per_column = xx * size + yx * target_stride, per_row = xy * size + yy * target_stride;
+  uint8_t *first = target + (xx + xy < 0 ? (ptrdiff_t)last_column * size : 0) +
+      (yx + yy < 0 ? last_row * target_stride : 0);
+  switch (size) {
+    case 1: CFFMPEG_ORIENT(1) break;
+    case 2: CFFMPEG_ORIENT(2) break;
+    case 3: CFFMPEG_ORIENT(3) break;
+    case 4: CFFMPEG_ORIENT(4) break;
+    case 6: CFFMPEG_ORIENT(6) break;
+    default: CFFMPEG_ORIENT((size_t)size)
   }
 }
 

@@ -92,7 +92,7 @@ final class DetectionFrameMaker {
   private let shrinker: FrameShrinker
   private let converter: PixelConverter
   private let file: String
-  private let turns: Int
+  private let orientation: Orientation
   /// Pairs of source rows that are needed, and where the rows of `shrinker.rows` are among them.
   private let pairs: [Int]
   private let upper: [Int32]
@@ -102,7 +102,7 @@ final class DetectionFrameMaker {
   init(for video: VideoReader, factor: Int? = nil) throws {
     shrinker = FrameShrinker(width: video.width, height: video.height, factor: factor)
     file = video.path
-    turns = video.remainingTurns
+    orientation = video.remainingOrientation
     converter = try PixelConverter(file: video.path, to: AV_PIX_FMT_RGB24, for: .videoFrames)
     let rows = shrinker.rows
     pairs = Set((rows.first + rows.second).map { Int($0) / 2 }).sorted()
@@ -121,7 +121,7 @@ final class DetectionFrameMaker {
   func make(_ frame: UnsafeMutablePointer<AVFrame>, index: Int) throws -> DetectionFrame {
     let isPacked = canPack(frame)
     if isPacked { try pack(frame) }
-    let rgb = try converter.convert(isPacked ? packed : frame, quarterTurns: turns)
+    let rgb = try converter.convert(isPacked ? packed : frame, orientation: orientation)
     let stride = Int(rgb.pointee.linesize.0)
     let length = 3 * Int(rgb.pointee.width)
     guard let data = rgb.pointee.data.0 else { throw outOfMemory(file: file) }
@@ -144,7 +144,7 @@ final class DetectionFrameMaker {
   /// Libswscale converts frames of an odd height in another way, which looks at neighbouring rows.
   private func canPack(_ frame: UnsafeMutablePointer<AVFrame>) -> Bool {
     let format = AVPixelFormat(frame.pointee.format)
-    return shrinker.shrinks && turns == 0 && frame.pointee.height % 2 == 0
+    return shrinker.shrinks && orientation == .upright && frame.pointee.height % 2 == 0
       && (format == AV_PIX_FMT_YUV420P || format == AV_PIX_FMT_YUVJ420P)
       && 2 * pairs.count < Int(frame.pointee.height)
   }

@@ -30,36 +30,29 @@ final class PixelConverter {
   private var source: Source?
   private var scaler: OpaquePointer?
   private let output: UnsafeMutablePointer<AVFrame>
-  private let turned: UnsafeMutablePointer<AVFrame>
+  private let turner: FrameTurner
 
   init(file: String, to target: AVPixelFormat, for purpose: Purpose) throws {
+    turner = try FrameTurner(file: file)
     guard let output = av_frame_alloc() else { throw outOfMemory(file: file) }
-    guard let turned = av_frame_alloc() else {
-      var output: UnsafeMutablePointer<AVFrame>? = output
-      av_frame_free(&output)
-      throw outOfMemory(file: file)
-    }
     self.file = file
     self.target = target
     self.purpose = purpose
     self.output = output
-    self.turned = turned
   }
 
   deinit {
     sws_freeContext(scaler)
     var output: UnsafeMutablePointer<AVFrame>? = output
-    var turned: UnsafeMutablePointer<AVFrame>? = turned
     av_frame_free(&output)
-    av_frame_free(&turned)
   }
 
-  /// The frame in the target's layout, turned clockwise by so many quarters; valid until the next call. A frame
-  /// that needs neither is given back itself.
+  /// The frame in the target's layout and upright; valid until the next call. A frame that needs neither is given back
+  /// itself.
   ///
-  /// - Parameter isMirrored: whether left and right are exchanged first; for targets of one plane.
+  /// - Parameter orientation: of the frame as it is stored.
   func convert(
-    _ frame: UnsafeMutablePointer<AVFrame>, quarterTurns: Int, isMirrored: Bool = false
+    _ frame: UnsafeMutablePointer<AVFrame>, orientation: Orientation
   ) throws -> UnsafeMutablePointer<AVFrame> {
     var upright = frame
     if purpose == .pictures, let deep = Self.deepLayouts[frame.pointee.format] {
@@ -90,16 +83,7 @@ final class PixelConverter {
         rows, .decoding, file: file, "a frame cannot be converted", remedy: "Convert the file to H.264.")
       upright = output
     }
-    if isMirrored {
-      try check(
-        av_frame_make_writable(upright), .system, file: file, "no room for a frame",
-        remedy: "Use smaller pictures.")
-      cffmpeg_mirror_plane(
-        upright.pointee.data.0, Int(upright.pointee.linesize.0), upright.pointee.width,
-        upright.pointee.height, 3)
-    }
-    guard quarterTurns != 0 else { return upright }
-    return try turn(upright, quarterTurns)
+    return try turner.turn(upright, orientation)
   }
 
   /// Whether a frame of an odd size with subsampled chroma has a row and a column more in memory, as decoders of JPEG
@@ -180,31 +164,6 @@ final class PixelConverter {
   private static let plainLayouts = [
     AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVA420P,
   ]
-
-  private func turn(
-    _ frame: UnsafeMutablePointer<AVFrame>, _ turns: Int
-  ) throws -> UnsafeMutablePointer<AVFrame> {
-    let (width, height) = (frame.pointee.width, frame.pointee.height)
-    let swaps = turns % 2 == 1
-    try allocate(turned, width: swaps ? height : width, height: swaps ? width : height)
-    guard let layout = av_pix_fmt_desc_get(target) else { throw outOfMemory(file: file) }
-    let planes = Int(av_pix_fmt_count_planes(target))
-    withPlanes(of: frame) { data, strides in
-      withMutablePlanes(of: turned) { targets, targetStrides in
-        for plane in 0..<planes {
-          guard let from = data[plane], let to = targets[plane] else { continue }
-          let isChroma = planes > 1 && (plane == 1 || plane == 2)
-          let shiftX = isChroma ? Int32(layout.pointee.log2_chroma_w) : 0
-          let shiftY = isChroma ? Int32(layout.pointee.log2_chroma_h) : 0
-          cffmpeg_turn_plane(
-            from, Int(strides[plane]), to, Int(targetStrides[plane]), -((-width) >> shiftX),
-            -((-height) >> shiftY), planes > 1 ? 1 : 3, Int32(turns))
-        }
-      }
-    }
-    turned.pointee.best_effort_timestamp = frame.pointee.best_effort_timestamp
-    return turned
-  }
 
   /// Makes the frame hold the target's layout at this size, with rows padded for vector instructions.
   private func allocate(_ frame: UnsafeMutablePointer<AVFrame>, width: Int32, height: Int32) throws {

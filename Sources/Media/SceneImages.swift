@@ -31,7 +31,7 @@ struct SceneImages {
     var index = 0
     while index <= last, let (frame, _) = try video.nextDecoded() {
       if let paths = wanted[index] {
-        let picture = try converter.convert(frame, quarterTurns: video.remainingTurns)
+        let picture = try converter.convert(frame, orientation: video.remainingOrientation)
         let data = try JPEGPicture.encode(rgb: picture, file: input)
         for path in paths { try AtomicFile.write(data, to: path) }
       }

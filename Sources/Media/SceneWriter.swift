@@ -72,7 +72,7 @@ final class SceneWriter: SceneSink {
       path: path, width: video.width & ~1, height: video.height & ~1,
       frameRate: video.frameRate, timeBase: timeBase,
       audio: sound?.format, quality: quality,
-      tags: VideoWriter.Tags(of: frame, quarterTurns: video.remainingTurns))
+      tags: VideoWriter.Tags(of: frame, orientation: video.remainingOrientation))
     sound?.start(at: seconds)
     current = (writer, path, seconds)
   }
@@ -80,7 +80,7 @@ final class SceneWriter: SceneSink {
   func append(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws {
     guard let current else { return }
     try current.writer.append(
-      decoded: frame, quarterTurns: video.remainingTurns, seconds: seconds - current.startSeconds)
+      decoded: frame, orientation: video.remainingOrientation, seconds: seconds - current.startSeconds)
     // Sound follows the pictures up to this frame, so that the muxer need not hoard either.
     try sound?.copy(until: seconds, to: current.writer)
   }

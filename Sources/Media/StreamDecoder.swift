@@ -126,6 +126,14 @@ final class StreamDecoder {
     packets.formatName == "avi" && codec.pointee.codec_type == AVMEDIA_TYPE_AUDIO
   }
 
+  /// Whether the file is an image in MP4's container (AVIF, HEIC), not a sequence of them.
+  var isStillOfHEIF: Bool {
+    guard packets.isMP4, stream.pointee.nb_frames <= 1,
+      let brand = av_dict_get(format.pointee.metadata, "major_brand", nil, 0)?.pointee.value
+    else { return false }
+    return ["avif", "mif1", "heic", "heix", "heim", "heis"].contains(String(cString: brand))
+  }
+
   /// Whether packets were read up to the length that the container gives. An AVI counts frames that merely repeat
   /// the one before and have no packet.
   private var reachesItsEnd: Bool {

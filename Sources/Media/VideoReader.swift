@@ -48,8 +48,13 @@ public final class VideoReader {
   /// Size of the frames given out, in pixels.
   public let width: Int
   public let height: Int
-  /// Clockwise quarter turns that the file asks for; already done unless the reader was told not to.
-  public let quarterTurns: Int
+  /// Which way up the file says that its frames are; already done unless the reader was told not to.
+  public let orientation: Orientation
+  /// Clockwise degrees by which the file asks to rotate its frames, where that is no multiple of 90 and so not done. NaN for
+  /// a display matrix that is no rotation.
+  public let unusedRotation: Double?
+  /// Clockwise quarter turns of `orientation`.
+  public var quarterTurns: Int { orientation.turns }
   /// Average frames per second: the stream's average rate, else its base rate, else 24; 1 for a picture.
   public let frameRate: Rational
   /// Width of a pixel over its height, as frames are given out: 1 where the file doesn't say, or says what can't be
@@ -63,32 +68,32 @@ public final class VideoReader {
   /// Whether frames come at the fixed distance that `frameRate` says, as far as the container tells.
   let hasConstantRate: Bool
 
+  /// What `nextDecoded()` leaves to be done.
+  let remainingOrientation: Orientation
+
   let decoder: StreamDecoder
   private let converter: PixelConverter
-  private let appliedTurns: Int
   private var decoded = 0
   /// Time of the first frame on the container's clock, which its sound shares; known once a frame was read.
   public private(set) var firstSeconds: Double?
-  /// Whether a picture's left and right are to be exchanged before it is turned.
-  private var isMirrored = false
   /// What a picture's colours are, if they are not sRGB's.
   private var profile: ColourProfile?
   /// Whether a picture has a colour profile that can't be converted (one with tables, or for CMYK), and is given out as if it
   /// were sRGB.
   public private(set) var hasUnusedProfile = false
-  /// A picture's orientation is known only once it is decoded.
+  /// The first frame, decoded early where only it knows the orientation.
   private var pending: UnsafeMutablePointer<AVFrame>?
 
-  /// - Parameter applyRotation: turn (pictures: mirror, too) the frames as the file's rotation metadata asks. The
-  ///   reference does so for pictures and ignores it for videos.
+  /// - Parameter applyRotation: turn and mirror the frames as the file asks. The reference does so for pictures and ignores
+  ///   it for videos.
   /// - Throws: `MediaError` if the file is missing, is no media, or holds no video that can be decoded.
   public init(path: String, applyRotation: Bool = true) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
     let stream = decoder.stream
     let name = decoder.format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
-    isImage = name == "image2" || name.hasSuffix("_pipe")
+    isImage = name == "image2" || name.hasSuffix("_pipe") || decoder.isStillOfHEIF
 
-    var turns = cffmpeg_stream_quarter_turns(stream)
+    var told = cffmpeg_stream_display_matrix(stream).map { DisplayMatrix($0) }
     if isImage {
       guard let picture = try decoder.next() else {
         throw MediaError(
@@ -96,20 +101,22 @@ public final class VideoReader {
           remedy: "Save or copy the picture anew.")
       }
       pending = picture
-      var mirrors: Int32 = 0
-      let ownTurns = cffmpeg_frame_quarter_turns(picture, &mirrors)
-      isMirrored = applyRotation && mirrors != 0
-      if ownTurns != 0 || mirrors != 0 {
-        turns = ownTurns
-      } else if let orientation = PNGOrientation(path: path) {
-        turns = Int32(orientation.turns)
-        isMirrored = applyRotation && orientation.isMirrored
-      }
+      told = cffmpeg_frame_display_matrix(picture).map { DisplayMatrix($0) } ?? told
       if let bytes = Self.profile(of: picture) {
         profile = ColourProfile(bytes)
         hasUnusedProfile = profile == nil
       }
     }
+    if told == nil, !isImage, Self.marksFrames(decoder.codec.pointee.codec_id) {
+      pending = try decoder.next()
+      told = pending.flatMap { cffmpeg_frame_display_matrix($0) }.map { DisplayMatrix($0) }
+    }
+    switch told {
+    case .orientation(let said): (orientation, unusedRotation) = (said, nil)
+    case .other(let degrees): (orientation, unusedRotation) = (.upright, degrees)
+    case nil: (orientation, unusedRotation) = (FileOrientation.read(path: path) ?? .upright, nil)
+    }
+    remainingOrientation = applyRotation ? orientation : .upright
     let source = pending.map { ($0.pointee.width, $0.pointee.height) }
     let codedWidth = Int(source?.0 ?? decoder.codec.pointee.width)
     let codedHeight = Int(source?.1 ?? decoder.codec.pointee.height)
@@ -117,13 +124,12 @@ public final class VideoReader {
       throw MediaError(
         .decoding, file: path, "no frame size can be found", remedy: "Copy or convert the file anew.")
     }
-    quarterTurns = Int(turns)
-    appliedTurns = applyRotation ? Int(turns) : 0
-    width = appliedTurns % 2 == 1 ? codedHeight : codedWidth
-    height = appliedTurns % 2 == 1 ? codedWidth : codedHeight
+    width = remainingOrientation.swapsSides ? codedHeight : codedWidth
+    height = remainingOrientation.swapsSides ? codedWidth : codedHeight
 
     pixelAspect = Self.pixelAspect(
-      av_guess_sample_aspect_ratio(decoder.format, decoder.stream, pending), turns: appliedTurns)
+      av_guess_sample_aspect_ratio(decoder.format, decoder.stream, pending),
+      swapsSides: remainingOrientation.swapsSides)
 
     let average = Rational(stream.pointee.avg_frame_rate)
     let base = Rational(stream.pointee.r_frame_rate)
@@ -149,9 +155,9 @@ public final class VideoReader {
     converter = try PixelConverter(file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .pictures : .videoFrames)
   }
 
-  private static func pixelAspect(_ told: AVRational, turns: Int) -> Rational {
+  private static func pixelAspect(_ told: AVRational, swapsSides: Bool) -> Rational {
     guard let aspect = Rational(told), (1.0 / 16...16).contains(aspect.value) else { return Rational(1) }
-    return turns % 2 == 1 ? Rational(aspect.denominator, aspect.numerator) : aspect
+    return swapsSides ? Rational(aspect.denominator, aspect.numerator) : aspect
   }
 
   /// The next frame, or nil at the end; then `ending` tells whether the file was whole.
@@ -160,7 +166,7 @@ public final class VideoReader {
   ///   fails.
   public func next() throws -> RGBFrame? {
     guard let (frame, seconds) = try nextDecoded() else { return nil }
-    let upright = try converter.convert(frame, quarterTurns: appliedTurns, isMirrored: isMirrored)
+    let upright = try converter.convert(frame, orientation: remainingOrientation)
     let picture = RGBFrame(
       bytes: packedRows(of: upright), width: width, height: height, index: decoded - 1,
       seconds: seconds - (firstSeconds ?? 0))
@@ -183,7 +189,8 @@ public final class VideoReader {
       return nil
     }
     let (wide, high) = (Int(frame.pointee.width), Int(frame.pointee.height))
-    guard appliedTurns % 2 == 1 ? (wide, high) == (height, width) : (wide, high) == (width, height) else {
+    guard remainingOrientation.swapsSides ? (wide, high) == (height, width) : (wide, high) == (width, height)
+    else {
       throw MediaError(
         .decoding, file: path, "frame \(decoded) is \(wide)x\(high), unlike those before it",
         remedy: "Cut the file where its size changes, or scale it to one size.")
@@ -204,8 +211,11 @@ public final class VideoReader {
       ?? Rational(1, 90_000)
   }
 
-  /// Turns that `nextDecoded()` leaves to be done.
-  var remainingTurns: Int { appliedTurns }
+  /// Codecs whose frames can say which way up they are: by SEI messages, or by Exif.
+  private static func marksFrames(_ codec: AVCodecID) -> Bool {
+    [AV_CODEC_ID_H264, AV_CODEC_ID_HEVC, AV_CODEC_ID_MJPEG].contains(codec)
+      || String(cString: avcodec_get_name(codec)) == "vvc"
+  }
 
   private static func profile(of picture: UnsafePointer<AVFrame>) -> [UInt8]? {
     guard let data = av_frame_get_side_data(picture, AV_FRAME_DATA_ICC_PROFILE), let bytes = data.pointee.data

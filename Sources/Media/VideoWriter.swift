@@ -43,7 +43,7 @@ public final class VideoWriter {
     init() {}
 
     /// A decoded frame's own tags, which stay true because YUV is not converted; RGB becomes BT.709.
-    init(of frame: UnsafePointer<AVFrame>, quarterTurns: Int) {
+    init(of frame: UnsafePointer<AVFrame>, orientation: Orientation) {
       if !isRGB(AVPixelFormat(frame.pointee.format)) {
         primaries = frame.pointee.color_primaries
         transfer = frame.pointee.color_trc
@@ -51,7 +51,7 @@ public final class VideoWriter {
         range = isFullRange(frame) ? AVCOL_RANGE_JPEG : frame.pointee.color_range
       }
       let aspect = frame.pointee.sample_aspect_ratio
-      pixelAspect = quarterTurns % 2 == 1 ? AVRational(num: aspect.den, den: aspect.num) : aspect
+      pixelAspect = orientation.swapsSides ? AVRational(num: aspect.den, den: aspect.num) : aspect
       if pixelAspect.num <= 0 || pixelAspect.den <= 0 { pixelAspect = AVRational(num: 0, den: 1) }
     }
   }
@@ -184,7 +184,7 @@ public final class VideoWriter {
         staging.pointee.data.0, staging.pointee.linesize.0, bytes.baseAddress, Int32(3 * width),
         Int32(3 * width), Int32(height))
     }
-    try append(decoded: staging, quarterTurns: 0, seconds: seconds)
+    try append(decoded: staging, orientation: .upright, seconds: seconds)
   }
 
   /// How long the last frame is shown, if not as long as `frameRate` says.
@@ -197,9 +197,11 @@ public final class VideoWriter {
   /// Adds a decoded frame without a detour over RGB. A last odd column and row is left out.
   ///
   /// - Parameter seconds: time from the file's start; nil: one frame after the last one.
-  func append(decoded frame: UnsafeMutablePointer<AVFrame>, quarterTurns: Int, seconds: Double?) throws {
+  func append(
+    decoded frame: UnsafeMutablePointer<AVFrame>, orientation: Orientation, seconds: Double?
+  ) throws {
     guard let video, !finished else { throw alreadyFinished() }
-    let ready = try converter.convert(frame, quarterTurns: quarterTurns)
+    let ready = try converter.convert(frame, orientation: orientation)
     let wanted = seconds.map { Int64(($0 / av_q2d(timeBase)).rounded()) } ?? lastStamp + 1
     ready.pointee.width = Int32(width)
     ready.pointee.height = Int32(height)

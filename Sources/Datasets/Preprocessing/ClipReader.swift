@@ -141,7 +141,7 @@ struct ClipReader: Sendable {
 
   func open(_ path: String) throws -> VideoReader {
     let reader = try VideoReader(path: path)
-    guard isCompatible, !reader.isImage, reader.quarterTurns != 0 else { return reader }
+    guard isCompatible, !reader.isImage, reader.orientation != .upright else { return reader }
     return try VideoReader(path: path, applyRotation: false)
   }
 
@@ -158,6 +158,9 @@ struct ClipReader: Sendable {
       notes.append(
         "its colour profile can't be converted, and its colours are taken for sRGB; save it as sRGB")
     }
+    if let degrees = reader.unusedRotation, !isCompatible {
+      notes.append(Self.note(rotation: degrees))
+    }
     if let trueRate {
       notes.append(
         String(
@@ -171,10 +174,19 @@ struct ClipReader: Sendable {
     return notes
   }
 
+  private static func note(rotation degrees: Double) -> String {
+    degrees.isNaN
+      ? "its display matrix is not a rotation, and was ignored; save the clip as it should be shown"
+      : String(
+        format:
+          "it asks to be rotated by %.1f degrees, which is not a multiple of 90, and was left as it is stored; "
+          + "rotate it with a video editor first", degrees)
+  }
+
   private func corrections(_ reader: VideoReader) -> Set<Clip.Correction> {
     guard !isCompatible, !reader.isImage else { return [] }
     var corrections: Set<Clip.Correction> = []
-    if reader.quarterTurns != 0 { corrections.insert(.turned) }
+    if reader.orientation != .upright { corrections.insert(.turned) }
     if reader.pixelAspect.value != 1 { corrections.insert(.reshaped) }
     return corrections
   }

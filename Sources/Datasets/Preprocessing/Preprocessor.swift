@@ -77,7 +77,7 @@ public final class Preprocessor {
       switch correction {
       case .turned:
         report.notes.append(
-          "\(clips) \(count == 1 ? "was" : "were") turned as the file asks; --compat does not")
+          "\(clips) \(count == 1 ? "was" : "were") rotated or mirrored as the file asks; --compat does not")
       case .reshaped:
         report.notes.append(
           "\(clips) \(count == 1 ? "has" : "have") pixels that are no squares, and \(count == 1 ? "is" : "are") shown in "
