@@ -6,6 +6,8 @@ public enum MetricNames {
   public static let globalStep = "train/global_step"
   public static let gradientNorm = "train/gradient_norm"
   public static let validationLoss = "validation/loss"
+  public static let validationVideoLoss = "validation/video_loss"
+  public static let validationAudioLoss = "validation/audio_loss"
 
   /// - Parameter label: of the bucket, `0.00-0.25`.
   public static func loss(ofSigmas label: String, prefix: String = "train") -> String {
@@ -40,7 +42,10 @@ extension ValidationRecord {
   /// What trackers are given of a validation. Numbers that are not finite are left out.
   public var scalars: [(name: String, value: Double)] {
     finite(
-      [(MetricNames.validationLoss, loss)]
+      [
+        (MetricNames.validationLoss, loss), (MetricNames.validationVideoLoss, videoLoss),
+        (MetricNames.validationAudioLoss, audioLoss),
+      ]
         + sigmaLosses.sorted { $0.key < $1.key }.map {
           (MetricNames.loss(ofSigmas: $0.key, prefix: "validation"), $0.value)
         })

@@ -118,6 +118,28 @@ public struct RecordedMetrics: Sendable, Equatable {
     self.damagedLines = damagedLines
   }
 
+  /// The validations of a file, without the steps: quick, however many there are.
+  ///
+  /// - Throws: `TrackingError` where the file can't be read.
+  public static func validations(path: String) throws -> [ValidationRecord] {
+    let data: Data
+    do {
+      data = try Data(contentsOf: URL(fileURLWithPath: path), options: .mappedIfSafe)
+    } catch {
+      throw TrackingError("can't be read (\(error.localizedDescription))", at: path)
+    }
+    let key = Data("\"\(ValidationRecord.CodingKeys.loss.rawValue)\"".utf8)
+    let decoder = JSONDecoder()
+    var found: [ValidationRecord] = []
+    for line in data.split(separator: UInt8(ascii: "\n")) where line.range(of: key) != nil {
+      // A line that is damaged is counted where all of the file is read.
+      guard let record = try? decoder.decode(ValidationRecord.self, from: line) else { continue }
+      if found.last?.step == record.step { found.removeLast() }
+      found.append(record)
+    }
+    return found
+  }
+
   /// - Throws: `TrackingError` where the file can't be read.
   public init(path: String) throws {
     self.init()

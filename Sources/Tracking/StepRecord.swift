@@ -70,17 +70,37 @@ public struct StepRecord: Sendable, Equatable {
 public struct ValidationRecord: Sendable, Equatable {
   /// The steps that are done; 0 before the first.
   public var step: Int
-  /// The mean over the held-out samples at their fixed noise and sigmas.
+  /// The mean over the held-out samples at their fixed noise and sigmas: video and audio added, where both are generated.
   public var loss: Double
+  /// The video's part; nil where no video is generated.
+  public var videoLoss: Double?
+  /// The audio's part; nil where no audio is generated.
+  public var audioLoss: Double?
   /// By bucket of sigma, `0.00-0.25`.
   public var sigmaLosses: [String: Double]
   public var seconds: Double
 
-  public init(step: Int, loss: Double, sigmaLosses: [String: Double] = [:], seconds: Double) {
+  public init(
+    step: Int, loss: Double, videoLoss: Double? = nil, audioLoss: Double? = nil,
+    sigmaLosses: [String: Double] = [:], seconds: Double
+  ) {
     self.step = step
     self.loss = loss
+    self.videoLoss = videoLoss
+    self.audioLoss = audioLoss
     self.sigmaLosses = sigmaLosses
     self.seconds = seconds
+  }
+}
+
+extension ValidationRecord {
+  /// The losses as a log shows them: `step 20: validation loss 1.8042 (video 0.7410, audio 1.0632)`.
+  public var line: String {
+    let parts = [("video", videoLoss), ("audio", audioLoss)].compactMap { name, loss in
+      loss.map { "\(name) \(measured($0))" }
+    }
+    let both = parts.count == 2 ? " (\(parts.joined(separator: ", ")))" : ""
+    return "step \(step): validation loss \(measured(loss))\(both)"
   }
 }
 
@@ -150,6 +170,8 @@ extension ValidationRecord: Codable {
   enum CodingKeys: String, CodingKey {
     case step
     case loss = "validation_loss"
+    case videoLoss = "validation_video_loss"
+    case audioLoss = "validation_audio_loss"
     case sigmaLosses = "validation_loss_sigma"
     case seconds = "validation_seconds"
   }
@@ -158,6 +180,7 @@ extension ValidationRecord: Codable {
     let values = try decoder.container(keyedBy: CodingKeys.self)
     self.init(
       step: try values.decode(Int.self, forKey: .step), loss: try values.number(.loss),
+      videoLoss: try values.optional(.videoLoss), audioLoss: try values.optional(.audioLoss),
       sigmaLosses: try values.numbers(.sigmaLosses), seconds: try values.number(.seconds))
   }
 
@@ -165,6 +188,8 @@ extension ValidationRecord: Codable {
     var values = encoder.container(keyedBy: CodingKeys.self)
     try values.encode(step, forKey: .step)
     try values.encode(number: loss, .loss)
+    try values.encode(optional: videoLoss, .videoLoss)
+    try values.encode(optional: audioLoss, .audioLoss)
     try values.encode(numbers: sigmaLosses, .sigmaLosses)
     try values.encode(number: seconds, .seconds)
   }

@@ -69,7 +69,7 @@ struct TrainCommand: ParsableCommand {
       isShown: group.isMain)
     var events = TrainingEvents()
     events.stepped = { view.show($0) }
-    events.validated = { view.say(String(format: "step %d: validation loss %.4f", $0.step, $0.loss)) }
+    events.validated = { view.say($0.line) }
     events.sampling = { view.sampling($0) }
     events.sampled = { media, step in view.say("step \(step): \(media.count) samples in samples/") }
     events.saved = { view.say("saved \($0)") }

@@ -53,9 +53,12 @@ import Testing
       ])
     let file = try MetricsFile(path: path, goingOnFrom: 0)
     try file.append(ValidationRecord(step: 5, loss: 0.5, sigmaLosses: ["0.00-0.25": 1], seconds: 2))
+    try file.append(
+      ValidationRecord(step: 6, loss: 0.75, videoLoss: 0.5, audioLoss: 0.25, sigmaLosses: [:], seconds: 2))
     #expect(
       try lines() == [
-        #"{"step":5,"validation_loss":0.5,"validation_loss_sigma":{"0.00-0.25":1},"validation_seconds":2}"#
+        #"{"step":5,"validation_loss":0.5,"validation_loss_sigma":{"0.00-0.25":1},"validation_seconds":2}"#,
+        #"{"step":6,"validation_audio_loss":0.25,"validation_loss":0.75,"validation_seconds":2,"validation_video_loss":0.5}"#,
       ])
   }
 

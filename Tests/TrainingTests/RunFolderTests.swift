@@ -29,6 +29,35 @@ import Testing
     #expect(try pruned(["00010", "00020", "03000"], keeping: 1, upTo: 20) == ["00020", "03000"])
   }
 
+  private func prunedBeside(
+    _ best: (step: Int, isExtra: Bool), superseded: (step: Int, isExtra: Bool)? = nil, keeping kept: Int
+  ) throws -> [String] {
+    let folder = RunFolder(path: scratch.path, prefix: "lora")
+    try folder.create()
+    for step in [10, 15, 20, 25, 30] {
+      try scratch.write("", to: "checkpoints/lora_weights_step_000\(step).safetensors")
+    }
+    func checkpoint(_ item: (step: Int, isExtra: Bool)) -> BestCheckpoint {
+      BestCheckpoint(
+        .init(step: item.step, loss: 1, seconds: 1), in: folder, validationSet: "", isAveraged: false,
+        isExtra: item.isExtra)
+    }
+    try folder.prune(
+      keeping: kept, upTo: 30, best: checkpoint(best), superseded: superseded.map(checkpoint))
+    return try FileManager.default.contentsOfDirectory(atPath: scratch.file("checkpoints")).sorted()
+      .map { String($0.dropFirst("lora_weights_step_000".count).prefix(2)) }
+  }
+
+  /// The best one stays besides the newest; one between two regular ones takes no other's place.
+  @Test func theBestStays() throws {
+    #expect(try prunedBeside((10, false), keeping: 2) == ["10", "25", "30"])
+    #expect(try prunedBeside((30, false), keeping: 2) == ["25", "30"])
+    #expect(try prunedBeside((30, true), keeping: 2) == ["20", "25", "30"])
+    #expect(try prunedBeside((30, true), superseded: (25, true), keeping: 2) == ["15", "20", "30"])
+    #expect(try prunedBeside((30, false), superseded: (25, false), keeping: 2) == ["25", "30"])
+    #expect(try prunedBeside((10, false), superseded: (25, true), keeping: 0).count == 5)
+  }
+
   @Test func otherFilesStay() throws {
     #expect(try pruned(["00010", "mine", "00020"], keeping: 1, upTo: 20) == ["00020", "mine"])
   }

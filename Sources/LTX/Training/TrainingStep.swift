@@ -84,13 +84,16 @@ public struct TrainingStep: Sendable {
   }
 
   /// The loss per sample without gradients: [B].
-  public func loss(_ example: TrainingExample) throws -> Tensor {
+  public func loss(_ example: TrainingExample) throws -> Tensor { try losses(example).total }
+
+  /// The losses of each sample without gradients, by modality.
+  public func losses(_ example: TrainingExample) throws -> SampleLosses {
     try withoutGrad {
       let device = try Self.device(of: example)
       let velocity = try plan.inPrecision(on: device) {
         try transformer(video: example.video?.modality, audio: example.audio?.modality)
       }
-      return try example.losses(velocity).total
+      return try example.losses(velocity)
     }
   }
 

@@ -128,6 +128,7 @@ extension TrainingConfiguration.Checkpoints: ConfigurationSection {
   static let fields: [Field<Self>] = [
     Field("interval", \.interval, .optional(.integer(1 ... .max))),
     Field("keep_last_n", \.keepLastN, .integer(-1 ... .max)),
+    Field("keep_best", \.keepBest, .flag),
     Field("precision", \.precision, .choice),
     Field("no_resume", \.noResume, .flag),
     Field("save_training_state", \.saveTrainingState, .choice(["off": .off, "Off": .off, "OFF": .off])),

@@ -62,6 +62,12 @@ extension TrainingConfiguration {
     checkStrategy(reader)
     checkQuantization(reader)
     checkDataFolders(reader)
+    if checkpoints.keepBest, !validation.heldOut.isUsed {
+      reader.report(
+        "checkpoints",
+        "keep_best is true, but no validation loss is measured to choose by. Set validation.held_out.count to the "
+          + "number of samples to hold out, or validation.held_out.preprocessed_data_root to a dataset")
+    }
   }
 
   private func checkQuantization(_ reader: SectionReader) {

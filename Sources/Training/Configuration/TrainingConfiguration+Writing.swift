@@ -23,7 +23,8 @@ extension TrainingConfiguration {
     "model.trainable_modules", "data.accept_other_model", "lora.use_rslora", "lora.use_dora",
     "optimization.optimizer_params",
     "optimization.warmup_steps", "optimization.learning_rates", "optimization.ema_decay",
-    "optimization.max_skipped_steps", "validation.held_out", "checkpoints.on_save_error", "wandb.mode",
+    "optimization.max_skipped_steps", "validation.held_out", "checkpoints.keep_best",
+    "checkpoints.on_save_error", "wandb.mode",
     "tensorboard", "report",
   ]
 

@@ -115,6 +115,8 @@ extension TrainingConfiguration {
     public var interval: Int?
     /// How many of the newest are kept; -1 keeps all.
     public var keepLastN = 1
+    /// Ours: whether the checkpoint with the lowest validation loss is kept besides the newest.
+    public var keepBest = false
     public var precision = Precision.bfloat16
     /// Start over even where the output folder holds a run that could go on.
     public var noResume = false

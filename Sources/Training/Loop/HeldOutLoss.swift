@@ -30,15 +30,17 @@ struct HeldOutLoss {
   /// - Parameters:
   ///   - step: steps that are done.
   ///   - example: makes an example of a sample from draws.
-  ///   - loss: per sample, without gradients.
+  ///   - losses: per sample, without gradients.
   ///   - group: the ranks that share the samples.
   func measure(
     step: Int, flow: FlowMatching, group: ProcessGroup,
-    example: (LoadedBatch, TrainingDraws) throws -> TrainingExample, loss: (TrainingExample) throws -> Tensor
+    example: (LoadedBatch, TrainingDraws) throws -> TrainingExample,
+    losses: (TrainingExample) throws -> SampleLosses
   ) throws -> ValidationRecord {
     let start = ContinuousClock.now
-    // By sigma: the sum of losses.
-    var sums = [Double](repeating: 0, count: Self.sigmas.count)
+    // Sums of the losses by sigma, then of the video's and the audio's parts.
+    let count = Self.sigmas.count
+    var sums = [Double](repeating: 0, count: count + 2)
     for index in stride(from: group.rank, to: dataset.count, by: group.worldSize) {
       let batch = try dataset.load(BatchOrder.Batch(samples: [index], position: index), number: index)
       for (bucket, sigma) in Self.sigmas.enumerated() {
@@ -48,13 +50,21 @@ struct HeldOutLoss {
         let fixed = try Tensor([Float(sigma)])
         if draws.video?.sigma != nil { draws.video?.sigma = fixed }
         if draws.audio?.sigma != nil { draws.audio?.sigma = fixed }
-        sums[bucket] += try loss(example(batch, draws)).mean().item()
+        let found = try losses(example(batch, draws))
+        sums[bucket] += try found.total.mean().item()
+        if let video = found.video { sums[count] += try video.mean().item() }
+        if let audio = found.audio { sums[count + 1] += try audio.mean().item() }
       }
     }
     let totals = try group.allReduce(sums)
-    let means = totals.map { $0 / Double(dataset.count) }
+    let means = totals.prefix(count).map { $0 / Double(dataset.count) }
+    // A rank without samples does not know what the others have measured; the strategies do.
+    func part(_ strategy: StreamStrategy?, _ index: Int) -> Double? {
+      strategy?.isGenerated == true ? totals[index] / Double(dataset.count * count) : nil
+    }
     return ValidationRecord(
       step: step, loss: means.reduce(0, +) / Double(means.count),
+      videoLoss: part(flow.strategies.video, count), audioLoss: part(flow.strategies.audio, count + 1),
       sigmaLosses: Dictionary(uniqueKeysWithValues: zip(SigmaBuckets.quarters.labels, means)),
       seconds: (ContinuousClock.now - start) / .seconds(1))
   }

@@ -15,6 +15,8 @@ struct RunFolder: Sendable {
   var averages: String { path + "/ema" }
   /// The state after the last steps, written as often as the disk allows.
   var rollingState: String { path + "/training_state.safetensors" }
+  /// Which checkpoint has the lowest validation loss: `BestCheckpoint`.
+  var best: String { checkpoints + "/best.json" }
   var metrics: String { path + "/metrics.jsonl" }
   var configuration: String { path + "/training_config.yaml" }
   var report: String { path + "/report.html" }
@@ -160,7 +162,7 @@ struct RunFolder: Sendable {
           "is what model.load_checkpoint names, and --overwrite would remove it; choose another output_dir")
     }
     let files =
-      [rollingState, metrics, configuration, report, fingerprint]
+      [rollingState, metrics, configuration, report, fingerprint, best]
       + [checkpoints, averages].flatMap { folder in
         ["lora_weights_step_", "model_weights_step_", "training_state_step_"].flatMap {
           Self.numbered($0, in: folder).map(\.path)
@@ -188,13 +190,21 @@ struct RunFolder: Sendable {
   /// - Parameters:
   ///   - kept: how many stay; 0 or less for all, as in the official trainer.
   ///   - step: that the run has come to.
-  func prune(keeping kept: Int, upTo step: Int) throws {
+  ///   - best: stays in any case; one that was saved between two regular checkpoints does not count as one of the newest.
+  ///   - superseded: the best one before it, which is removed if it was saved for that reason alone.
+  func prune(
+    keeping kept: Int, upTo step: Int, best: BestCheckpoint? = nil, superseded: BestCheckpoint? = nil
+  ) throws {
     guard kept > 0 else { return }
+    let extra = superseded.flatMap { $0.isExtra && $0.step != best?.step ? $0.step : nil }
     for (prefix, folder) in [
       ("\(prefix)_weights_step_", checkpoints), ("training_state_step_", checkpoints),
       ("\(prefix)_weights_step_", averages),
     ] {
-      for file in Self.numbered(prefix, in: folder).filter({ $0.step <= step }).dropLast(kept) {
+      let files = Self.numbered(prefix, in: folder).filter { $0.step <= step && $0.step != extra }
+      let regular = best?.isExtra == true ? files.filter { $0.step != best?.step } : files
+      let old = regular.dropLast(kept).filter { $0.step != best?.step }
+      for file in old + Self.numbered(prefix, in: folder).filter({ $0.step == extra }) {
         try FileManager.default.removeItem(atPath: file.path)
       }
     }

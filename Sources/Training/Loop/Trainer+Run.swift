@@ -47,6 +47,7 @@ extension Trainer {
       try folder.write(fingerprint)
       // States of a run that is not gone on with would be taken by the next start.
       if first == 0 { try folder.removeStates() }
+      try prepareBest()
     }
     try group.barrier()
     let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
@@ -60,8 +61,10 @@ extension Trainer {
     var outcome = RunOutcome.success
     let steps = c.optimization.steps
 
-    if first == 0 {
-      try validate(events)
+    if first == 0 { try validate(events) }
+    // Where an earlier start has measured it, that is the loss before training.
+    if group.isMain { validations = first > 0 ? try RecordedMetrics.validations(path: folder.metrics) : [] }
+    if try group.allReduce([group.isMain && validations.isEmpty ? 1 : 0], .max)[0] > 0 {
       try measureHeldOut(metrics, events)
     }
     let loader = BatchLoader(
@@ -84,11 +87,18 @@ extension Trainer {
       let gaveUp = skippedInARow >= c.optimization.maxSkippedSteps
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)
-      if isDue(c.validation.heldOutInterval) { try measureHeldOut(metrics, events) }
+      var improved: ValidationRecord?
+      // The last step too: what the run has changed is told by the losses before and after.
+      if isDue(c.validation.heldOutInterval) || completedSteps == steps {
+        improved = try measureHeldOut(metrics, events).flatMap {
+          c.checkpoints.keepBest && BestCheckpoint.isImprovement($0, over: best) ? $0 : nil
+        }
+      }
       let saving = ContinuousClock.now
-      if isLast || isDue(c.checkpoints.interval) {
-        try save(isLast: isLast, events)
-        lastSaved = completedSteps
+      let isRegular = isLast || isDue(c.checkpoints.interval)
+      if isRegular || improved != nil {
+        try save(isLast: isLast, improved: improved, isRegular: isRegular, events)
+        if isRegular { lastSaved = completedSteps }
       } else {
         try storeState()
       }
@@ -132,16 +142,33 @@ extension Trainer {
   }
 
   /// The loss on held-out samples, with averaged weights where there are any.
-  private func measureHeldOut(_ metrics: MetricsFile?, _ events: TrainingEvents) throws {
-    guard let heldOut, configuration.validation.heldOutInterval != nil else { return }
+  @discardableResult
+  private func measureHeldOut(
+    _ metrics: MetricsFile?, _ events: TrainingEvents
+  ) throws -> ValidationRecord? {
+    guard let heldOut else { return nil }
     let loss = HeldOutLoss(dataset: heldOut, seed: UInt64(configuration.validation.heldOut.seed))
     let record = try withAveragedWeights {
       try loss.measure(
         step: completedSteps, flow: flowMatching, group: group, example: { try self.example($0, $1) },
-        loss: { try self.step.loss($0) })
+        losses: { try self.step.losses($0) })
     }
+    validations.append(record)
     try recording { try metrics?.append(record) }
     events.validated(record)
+    return record
+  }
+
+  /// Takes up what an earlier start of the run has kept as the best checkpoint, or removes a record that does not count
+  /// any more.
+  private func prepareBest() throws {
+    if configuration.checkpoints.keepBest, let heldOut {
+      let set = try validationSet(heldOut)
+      (validationSet, best) = (set, earlierBest(set))
+    }
+    if best == nil, FileManager.default.fileExists(atPath: folder.best) {
+      try FileManager.default.removeItem(atPath: folder.best)
+    }
   }
 
   /// Samples of the model as it is now, where they are due; each rank makes its share.

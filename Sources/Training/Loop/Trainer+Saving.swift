@@ -3,6 +3,7 @@ import Foundation
 import NN
 import TensorFiles
 import Torch
+import Tracking
 
 extension Trainer {
   /// The state as it is now, in tensors of its own.
@@ -31,8 +32,19 @@ extension Trainer {
 
   /// Saves the weights, and the state as `checkpoints.save_training_state` says. The files are written while training
   /// goes on.
-  func save(isLast: Bool, _ events: TrainingEvents) throws {
+  ///
+  /// - Parameter improved: the step's validation, where its loss is the lowest so far and `checkpoints.keep_best` is set.
+  /// - Parameter isRegular: whether the checkpoint is due anyway.
+  func save(
+    isLast: Bool, improved: ValidationRecord? = nil, isRegular: Bool = true, _ events: TrainingEvents
+  ) throws {
     guard group.isMain else { return }
+    let superseded = improved == nil ? nil : best
+    if let improved, let validationSet {
+      best = BestCheckpoint(
+        improved, in: folder, validationSet: validationSet, isAveraged: average != nil, isExtra: !isRegular)
+    }
+    let (best, isBest) = (best, improved != nil)
     let c = configuration.checkpoints
     let step = completedSteps
     let weights = try Self.copy(parameters)
@@ -55,7 +67,8 @@ extension Trainer {
       try state?.write(to: folder.state(step: step), isDurable: true)
       if keepsNoState { try folder.removeStates() }
       try rolling?.write(to: folder.rollingState, isDurable: isLast)
-      try folder.prune(keeping: c.keepLastN, upTo: step)
+      if isBest { try best?.write(to: folder.best) }
+      try folder.prune(keeping: c.keepLastN, upTo: step, best: best, superseded: superseded)
     }
     if isLast { saves.waitUntilIdle() }
   }

@@ -42,6 +42,12 @@ public final class Trainer {
   var skippedInARow = 0
   var lossScale: LossScale?
   let pacing = StatePacing()
+  /// The validation losses of the run, in the order of the steps; those of earlier starts on the first rank only.
+  var validations: [ValidationRecord] = []
+  /// With `checkpoints.keep_best`, on the first rank.
+  var best: BestCheckpoint?
+  /// Identifies what the validation loss is measured on.
+  var validationSet: String?
   var hasLostRecords = false
   /// Of Weights & Biases, from an earlier start.
   public internal(set) var trackerRunID: String?
@@ -130,7 +136,7 @@ public final class Trainer {
     _ c: TrainingConfiguration, of all: PrecomputedDataset, _ strategies: StreamStrategies
   ) throws -> (PrecomputedDataset, PrecomputedDataset?) {
     let options = c.validation.heldOut
-    guard c.validation.heldOutInterval != nil else { return (all, nil) }
+    guard options.isUsed else { return (all, nil) }
     if let root = options.preprocessedDataRoot {
       let other = try PrecomputedDataset(root: root, strategies: strategies)
       guard options.count > 0 else { return (all, other) }

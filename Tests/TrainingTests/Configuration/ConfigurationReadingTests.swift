@@ -93,7 +93,8 @@ import Testing
     #expect(
       c.checkpoints
         == .init(
-          interval: 5, keepLastN: -1, precision: .float32, noResume: true, saveTrainingState: .full,
+          interval: 5, keepLastN: -1, keepBest: true, precision: .float32, noResume: true,
+          saveTrainingState: .full,
           onSaveError: .continue))
     #expect(c.hub == .init(pushToHub: true, hubModelID: "me/mine"))
     #expect(

@@ -102,6 +102,7 @@ enum ConfigurationText {
       no_resume: true
       save_training_state: full
       on_save_error: continue
+      keep_best: true
     hub: {push_to_hub: true, hub_model_id: me/mine}
     flow_matching: {timestep_sampling_mode: uniform, timestep_sampling_params: {min_value: 0.125}}
     wandb: {enabled: true, project: p, entity: e, tags: [a, b], log_validation_videos: false, mode: offline}

@@ -63,7 +63,7 @@ import Testing
     for key in [
       "use_dora", "use_rslora", "trainable_modules", "optimizer_params", "warmup_steps", "learning_rates",
       "ema_decay",
-      "max_skipped_steps", "held_out", "on_save_error", "tensorboard", "report", "mode: null",
+      "max_skipped_steps", "held_out", "on_save_error", "keep_best", "tensorboard", "report", "mode: null",
     ] {
       #expect(!plain.contains(key), "\(key)")
     }

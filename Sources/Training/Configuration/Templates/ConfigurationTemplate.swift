@@ -151,6 +151,7 @@ extension ConfigurationMode {
     checkpoints:
       interval: 250
       keep_last_n: \(self == .full ? "2            # the newest; -1 for all" : "-1           # all of them; 3 keeps the newest three")
+      # keep_best: true         # ours: keeps the one with the lowest validation loss too; needs held_out
       precision: bfloat16
       save_training_state: \(self == .full ? "full   # optimiser and all: as large as the weights, twice" : "full   # minimal leaves the optimiser out; off: the run can't go on")
 

@@ -1,0 +1,106 @@
+import Datasets
+import Foundation
+import Tracking
+
+/// The checkpoint with the lowest validation loss of a run: `checkpoints/best.json`.
+///
+/// The file is written after the weights that it names, so it never names weights that are not whole.
+struct BestCheckpoint: Codable, Sendable, Equatable {
+  /// Steps that were done.
+  var step: Int
+  var loss: Double
+  var videoLoss: Double?
+  var audioLoss: Double?
+  /// The file's name, beside `best.json`.
+  var weights: String
+  /// The averaged weights, relative to the folder of `best.json`; nil without `ema_decay`. The loss is theirs.
+  var averagedWeights: String?
+  /// Identifies the samples, noise and sigmas that the loss was measured on.
+  var validationSet: String
+  /// Whether the checkpoint was only saved because its loss was the lowest, between two regular ones.
+  var isExtra: Bool
+
+  enum CodingKeys: String, CodingKey {
+    case step, weights
+    case loss = "validation_loss"
+    case videoLoss = "validation_video_loss"
+    case audioLoss = "validation_audio_loss"
+    case averagedWeights = "averaged_weights"
+    case validationSet = "validation_set"
+    case isExtra = "is_extra"
+  }
+
+  /// - Throws: `DatasetError` for a file that can't be read.
+  init(path: String) throws {
+    do {
+      self = try JSONDecoder().decode(Self.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+    } catch {
+      throw DatasetError(path: path, problem: "can't be read as the record of the best checkpoint")
+    }
+  }
+
+  /// - Parameters:
+  ///   - record: of the checkpoint's step, with a finite loss.
+  ///   - validationSet: of `Trainer.validationSet`.
+  ///   - isAveraged: whether there are averaged weights.
+  init(
+    _ record: ValidationRecord, in folder: RunFolder, validationSet: String, isAveraged: Bool, isExtra: Bool
+  ) {
+    (step, loss, videoLoss, audioLoss) = (record.step, record.loss, record.videoLoss, record.audioLoss)
+    weights = (folder.weights(step: step) as NSString).lastPathComponent
+    averagedWeights =
+      isAveraged ? "../\((folder.averages as NSString).lastPathComponent)/\(weights)" : nil
+    self.validationSet = validationSet
+    self.isExtra = isExtra
+  }
+
+  /// Writes the file, whole or not at all.
+  func write(to path: String) throws {
+    // JSON has no numbers that are not finite; `isImprovement` lets none through as the total.
+    var copy = self
+    copy.videoLoss = videoLoss.flatMap { $0.isFinite ? $0 : nil }
+    copy.audioLoss = audioLoss.flatMap { $0.isFinite ? $0 : nil }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    try (encoder.encode(copy) + Data([UInt8(ascii: "\n")])).write(
+      to: URL(fileURLWithPath: path), options: .atomic)
+  }
+
+  /// Whether a validation is better than the best one so far. Step 0, the untrained weights, is never a checkpoint.
+  static func isImprovement(_ record: ValidationRecord, over best: BestCheckpoint?) -> Bool {
+    record.step > 0 && record.loss.isFinite && record.loss < best?.loss ?? .infinity
+  }
+}
+
+extension Trainer {
+  /// Identifies what the validation loss is measured on: samples, noise and sigmas.
+  func validationSet(_ heldOut: PrecomputedDataset) throws -> String {
+    FileIdentity.identity(
+      ofNames: try heldOut.identities() + ["seed \(configuration.validation.heldOut.seed)"])
+  }
+
+  /// The best checkpoint of an earlier start of the run, if it can still be compared with later ones.
+  ///
+  /// - Parameter validationSet: of this start.
+  func earlierBest(_ validationSet: String) -> BestCheckpoint? {
+    guard completedSteps > 0, FileManager.default.fileExists(atPath: folder.best) else { return nil }
+    let best: BestCheckpoint
+    do {
+      best = try BestCheckpoint(path: folder.best)
+    } catch {
+      warn("\(error). The best checkpoint is chosen among the steps to come.")
+      return nil
+    }
+    // A step that will be done again is measured again.
+    guard best.step <= completedSteps,
+      FileManager.default.fileExists(atPath: folder.weights(step: best.step))
+    else { return nil }
+    guard best.validationSet == validationSet else {
+      warn(
+        "\(folder.best): the best checkpoint so far (step \(best.step)) was measured on other validation samples. "
+          + "The best checkpoint is chosen among the steps to come.")
+      return nil
+    }
+    return best
+  }
+}
