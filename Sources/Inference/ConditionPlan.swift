@@ -40,10 +40,12 @@ struct ConditionPlan {
     sampling: Int, grid: VideoGrid, refines: Bool, _ notes: inout [String]
   ) throws {
     for condition in request.conditions {
-      if sampling == 0 { try check(condition, grid, &notes) }
+      if sampling == 0 {
+        try check(condition, grid, &notes)
+        if !condition.isSound { try requireShapes(condition) }
+      }
       var encoding = GenerationStage.VideoEncoding(
         condition: condition, sampling: sampling, grid: grid, crf: 0)
-      encoding.framing = request.framing
       switch condition {
       case .image(_, _, _, let crf): encoding.crf = crf ?? defaults.imageCRF
       case .firstFrame, .prefix, .suffix, .retake, .inpaint, .keep, .crop, .picture: break
@@ -67,7 +69,7 @@ struct ConditionPlan {
     if let givenSound {
       sounds = [
         GenerationStage.SoundEncoding(
-          condition: givenSound, grid: grid, seconds: size.seconds, framing: request.framing)
+          condition: givenSound, grid: grid, seconds: size.seconds)
       ]
       return
     }
@@ -89,7 +91,7 @@ struct ConditionPlan {
       }
       sounds.append(
         GenerationStage.SoundEncoding(
-          condition: condition, grid: grid, seconds: size.seconds, framing: request.framing))
+          condition: condition, grid: grid, seconds: size.seconds))
     }
   }
 
@@ -217,6 +219,25 @@ struct ConditionPlan {
             + "use a width in multiples of \(unit.0) and a height in multiples of \(unit.1)", .scale)
       }
     case .sound, .soundPrefix, .soundSuffix, .soundKeep, .soundReference, .picture: break
+    }
+  }
+
+  /// A file and its mask must have roughly the result's shape.
+  private func requireShapes(_ condition: GenerationCondition) throws {
+    for (path, option) in [(condition.path, condition.option), (condition.maskPath, .mask)] {
+      guard let path else { continue }
+      do {
+        let reader = try VideoReader(path: path)
+        guard !FrameTensors.canFill((reader.width, reader.height), (size.width, size.height)) else {
+          continue
+        }
+        throw GenerationError(
+          option,
+          "\(path): is \(reader.width)x\(reader.height), so filling \(size.width)x\(size.height) would cut nearly all "
+            + "of it away. Crop it first")
+      } catch let error as MediaError {
+        throw GenerationError(option, "\(error)")
+      }
     }
   }
 

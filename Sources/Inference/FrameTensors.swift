@@ -44,14 +44,8 @@ public enum FrameTensors {
         "a frame of \(frame.width)x\(frame.height) pixels can't fill \(size.width)x\(size.height)")
     }
     var planes = try planes(frame)
-    // The scaled size: the one side fits, the other overhangs.
-    var (height, width) = (size.height, size.width)
-    if shape.width * size.height > size.width * shape.height {
-      width = shape.width * size.height / shape.height
-    } else {
-      height = shape.height * size.width / shape.width
-    }
-    guard width <= mostOverhang * size.width, height <= mostOverhang * size.height else {
+    let (width, height) = scaled(shape, toFill: size)
+    guard canFill(shape, size) else {
       throw FrameError(
         "a picture of \(shape.width)x\(shape.height) can't be made to fill \(size.width)x\(size.height): "
           + "nearly all of it would be cut away")
@@ -65,36 +59,31 @@ public enum FrameTensors {
     return try signed(cut.clamped(min: 0, max: 1)).squeeze(0)
   }
 
+  /// The size of a frame that is scaled for a rectangle: one side fits, the other overhangs.
+  private static func scaled(
+    _ shape: (width: Int, height: Int), toFill size: (width: Int, height: Int)
+  ) -> (width: Int, height: Int) {
+    shape.width * size.height > size.width * shape.height
+      ? (shape.width * size.height / shape.height, size.height)
+      : (size.width, shape.height * size.width / shape.width)
+  }
+
+  /// Whether `filled` takes a frame of this shape. One that is much longer or much wider than the rectangle would nearly
+  /// all be cut away, and takes memory without bound.
+  ///
+  /// - Precondition: both are positive.
+  static func canFill(_ shape: (width: Int, height: Int), _ size: (width: Int, height: Int)) -> Bool {
+    let (width, height) = scaled(shape, toFill: size)
+    return width <= mostOverhang * size.width && height <= mostOverhang * size.height
+  }
+
   /// How many times its rectangle a scaled frame may be, before it is cut.
   private static let mostOverhang = 32
 
   /// How bright a frame is: the mean of red, green and blue, [height, width], float32, 0 to 1.
   public static func brightness(_ frame: RGBFrame) throws -> Tensor { try planes(frame).squeeze(0).mean([0]) }
 
-  /// One frame that covers a rectangle, as the reference's pipelines show it to the model: [3, height, width].
-  ///
-  /// Bilinear without antialiasing, in float32; the side that overhangs is rounded up, and cut at the centre.
-  ///
-  /// - Throws: `FrameError` for a size that is not positive.
-  public static func covering(_ frame: RGBFrame, _ size: (width: Int, height: Int)) throws -> Tensor {
-    guard size.width > 0, size.height > 0, frame.width > 0, frame.height > 0 else {
-      throw FrameError(
-        "a frame of \(frame.width)x\(frame.height) pixels can't cover \(size.width)x\(size.height)")
-    }
-    let scale = max(
-      Double(size.height) / Double(frame.height), Double(size.width) / Double(frame.width))
-    let height = Int((Double(frame.height) * scale).rounded(.up))
-    let width = Int((Double(frame.width) * scale).rounded(.up))
-    var planes = try planes(frame)
-    if (height, width) != (frame.height, frame.width) {
-      planes = try planes.resizeBilinear([height, width], alignCorners: false)
-    }
-    let cut = try planes.narrow(2, (height - size.height) / 2, size.height)
-      .narrow(3, (width - size.width) / 2, size.width)
-    return try signed(cut).squeeze(0).contiguous()
-  }
-
-  /// Frames of `filled` or `covering` as a clip: [1, 3, F, height, width].
+  /// Frames of `filled` as a clip: [1, 3, F, height, width].
   public static func stack(_ frames: [Tensor]) throws -> Tensor { try Tensor.stack(frames, 1).unsqueeze(0) }
 
   /// Pixels as frames, clipped to -1 ... 1 and rounded to 8 bits.

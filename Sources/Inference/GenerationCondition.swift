@@ -87,6 +87,9 @@ public enum GenerationCondition: Sendable {
     }
   }
 
+  /// Whether its file is an audio file.
+  var isSound: Bool { if case .sound = self { true } else { isOfSound } }
+
   /// The option that its values go by in messages.
   public var option: GenerationError.Option {
     switch self {
@@ -110,24 +113,5 @@ public struct PixelRegion: Sendable, Equatable {
 
   public init(top: Int, left: Int, bottom: Int, right: Int) {
     (self.top, self.left, self.bottom, self.right) = (top, left, bottom, right)
-  }
-}
-
-/// How pictures and clips are made to fit the result's size, where what overhangs is cut at the centre; and a given sound its
-/// length.
-public enum Framing: Sendable {
-  /// As the reference's pipelines do it: bilinear, see `FrameTensors.covering`. A given sound has as many latent frames as one
-  /// that is made.
-  case covering
-  /// As datasets are preprocessed, so that a model is shown what it was trained on: bicubic with antialiasing, see
-  /// `FrameTensors.filled`. A given sound has the latent frames that it is encoded to.
-  case filling
-
-  /// [3, height, width]
-  func fitted(_ frame: RGBFrame, _ size: (width: Int, height: Int)) throws -> Tensor {
-    switch self {
-    case .covering: try FrameTensors.covering(frame, size)
-    case .filling: try FrameTensors.filled(frame, size)
-    }
   }
 }

@@ -49,7 +49,7 @@ extension GenerationPipeline {
           try sink.append(frame)
         } else {
           let pixels = try FrameTensors.stack([
-            plan.framing.fitted(frame, (plan.size.width, plan.size.height))
+            FrameTensors.filled(frame, (plan.size.width, plan.size.height))
           ])
           for picture in try FrameTensors.frames(pixels) { try sink.append(picture) }
         }

@@ -15,7 +15,6 @@ public struct GenerationPlan: Sendable {
   public private(set) var outputs: [String]
   /// What is generated.
   public let size: OutputSize
-  let framing: Framing
   /// The result with the references beside it.
   let pictureSize: OutputSize
   public private(set) var stages: [GenerationStage]
@@ -126,7 +125,6 @@ public struct GenerationPlan: Sendable {
     self.checkpoint = checkpoint
     self.size = size
     self.pictureSize = pictureSize
-    framing = request.framing
     self.stages = stages
     self.notes = notes
     seed = request.seed

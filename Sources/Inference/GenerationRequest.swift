@@ -30,8 +30,6 @@ public struct GenerationRequest: Sendable {
   public var conditions: [GenerationCondition] = []
   /// How far the video and its references attend to each other, 0 to 1.
   public var referenceAttention = 1.0
-  /// How pictures and clips are made to fit.
-  public var framing = Framing.covering
 
   public init(prompts: [String]) { self.prompts = prompts }
 

@@ -62,7 +62,6 @@ public enum GenerationStage: Sendable {
     public var spatialScale = 1
     public var temporalScale = 1
     public var attention = 1.0
-    public var framing = Framing.covering
 
     /// The size of its frames.
     var width: Int { grid.columns * grid.factors.width / spatialScale }
@@ -75,7 +74,6 @@ public enum GenerationStage: Sendable {
     public var grid: AudioGrid
     /// The result's length in seconds.
     public var seconds: Double
-    public var framing = Framing.covering
   }
 
   public var title: String {

@@ -19,12 +19,10 @@ struct SoundConditionEncoder {
   func callAsFunction(_ encoding: GenerationStage.SoundEncoding) throws -> Encoded {
     let grid = encoding.grid
     switch encoding.condition {
-    case .sound(let path, let start) where encoding.framing == .filling:
-      let sound = try SoundClip.read(path: path, from: start, duration: encoding.seconds)
-      return .frozen(try latent(sound), sound)
     case .sound(let path, let start):
+      // As in preprocessing, the latent has as many frames as the encoder makes of it, and none is cut or repeated.
       let sound = try read(path, from: start, seconds: encoding.seconds)
-      return .frozen(try latent(sound, grid), sound)
+      return .frozen(try latent(sound), sound)
     case .retake(let path, let from, let to):
       let sound = try read(path, from: 0, seconds: encoding.seconds)
       let kept = grid.frames(from: from, to: to).map { $0 ? Float(0) : 1 }

@@ -103,7 +103,7 @@ struct VideoConditionEncoder {
       throw MediaError(.decoding, file: path, "holds no picture", remedy: "Save it anew.")
     }
     let seen = encoding.crf == 0 ? frame : try frame.compressed(crf: encoding.crf)
-    return try FrameTensors.stack([encoding.framing.fitted(seen, (encoding.width, encoding.height))])
+    return try FrameTensors.stack([FrameTensors.filled(seen, (encoding.width, encoding.height))])
   }
 
   /// The first frames of a clip: [1, 3, frames, height, width]. The encoder leaves out those that complete no latent frame.
@@ -114,7 +114,7 @@ struct VideoConditionEncoder {
     for _ in 0..<skipping { _ = try reader.next() }
     var frames: [Tensor] = []
     while frames.count < most, let frame = try reader.next() {
-      frames.append(try encoding.framing.fitted(frame, (encoding.width, encoding.height)))
+      frames.append(try FrameTensors.filled(frame, (encoding.width, encoding.height)))
     }
     guard !frames.isEmpty else {
       throw MediaError(.decoding, file: path, "holds no frame", remedy: "Copy or convert the file anew.")
@@ -136,7 +136,7 @@ struct VideoConditionEncoder {
     let factors = grid.factors
     var frames: [Tensor] = []
     while frames.count < total, let frame = try reader.next() {
-      let level = try (encoding.framing.fitted(frame, (encoding.width, encoding.height)).mean([0]) + 1) / 2
+      let level = try (FrameTensors.filled(frame, (encoding.width, encoding.height)).mean([0]) + 1) / 2
       let cells = try level.unflatten(1, [grid.columns, factors.width])
         .unflatten(0, [grid.rows, factors.height])
       frames.append(try kept == .whereWhite ? cells.mean([1, 3]) : cells.amax([1, 3]))

@@ -28,17 +28,6 @@ import Torch
     #expect(try wanted.amax().item() == 1, "a case that does not overshoot tests no clipping")
   }
 
-  /// As the pipelines show pictures and clips to the model.
-  @Test(arguments: 0..<6) func `Frames cover a rectangle as PyTorch scales them`(_ index: Int) throws {
-    let file = try SafetensorsFile(path: Self.fixture)
-    let wanted = try file.tensor("\(index).covering")
-    let pixels = try FrameTensors.covering(
-      frame(file.tensor("\(index).frame")), (wanted.size(2), wanted.size(1)))
-    #expect(pixels.shape == wanted.shape)
-    let difference = try (pixels - wanted).abs().amax().item()
-    #expect(difference <= 2e-6, "the largest difference is \(difference)")
-  }
-
   @Test func `Channel, frame, row and column keep their places`() throws {
     var frames: [RGBFrame] = []
     for f in 0..<2 {

@@ -62,7 +62,7 @@ import Torch
   private func whole(_ path: String, frames: Range<Int>) throws -> Tensor {
     let reader = try VideoReader(path: path)
     var all: [Tensor] = []
-    while let frame = try reader.next() { all.append(try FrameTensors.covering(frame, (96, 64))) }
+    while let frame = try reader.next() { all.append(try FrameTensors.filled(frame, (96, 64))) }
     let encoder = try Checkpoint(path: TinyFiles.files.get().checkpoint).videoEncoder(dtype: .float32)
     return try withInference { try encoder(FrameTensors.stack(Array(all[frames]))) }
   }

@@ -37,7 +37,7 @@ import Torch
 
   private func encoded(_ condition: GenerationCondition) throws -> VideoCondition {
     var request = scratch.request()
-    (request.frames, request.framing, request.conditions) = (17, .filling, [condition])
+    (request.frames, request.conditions) = (17, [condition])
     let plan = try scratch.plan(request)
     var inputs = [EncodedInputs()]
     try withInference {
@@ -81,15 +81,6 @@ import Torch
       return
     }
     #expect(try kept.array(of: Float.self) == (0..<3).flatMap { _ in [Float(1), 0, 0, 1, 0, 0] })
-  }
-
-  @Test func picturesAreFilledAsInPreprocessing() throws {
-    let path = try picture("fine.png") { x, y in (x + y).isMultiple(of: 3) }
-    let frame = try #require(try VideoReader(path: path).next())
-    let size = (width: 64, height: 32)
-    let filled = try Framing.filling.fitted(frame, size)
-    #expect(try (filled - FrameTensors.filled(frame, size)).abs().amax().item() == 0)
-    #expect(try (filled - Framing.covering.fitted(frame, size)).abs().amax().item() > 0.05)
   }
 
   // MARK: Sound

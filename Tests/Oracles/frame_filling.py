@@ -4,7 +4,6 @@ The steps are those of the reference's dataset scripts (ltx-trainer 1.2.0), whos
 `torch.nn.functional.interpolate` with `mode="bicubic", antialias=True`. Run: `python Tests/Oracles/frame_filling.py`.
 """
 
-import math
 from pathlib import Path
 
 import torch
@@ -30,17 +29,6 @@ def fill(frame: torch.Tensor, width: int, height: int) -> torch.Tensor:
     return (x[0, :, top : top + height, left : left + width].clamp(0, 1) - 0.5) / 0.5
 
 
-def cover(frame: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """As `fill`, but as the pipelines (ltx-pipelines 1.2.0) show frames to the model: bilinear, no antialiasing."""
-    x = frame.float().permute(2, 0, 1)[None]
-    h, w = frame.shape[:2]
-    scale = max(height / h, width / w)
-    scaled = (math.ceil(h * scale), math.ceil(w * scale))
-    x = torch.nn.functional.interpolate(x, size=scaled, mode="bilinear", align_corners=False)
-    top, left = (scaled[0] - height) // 2, (scaled[1] - width) // 2
-    return x[0, :, top : top + height, left : left + width] / 127.5 - 1
-
-
 def main() -> None:
     random = torch.Generator().manual_seed(2026)
     tensors = {}
@@ -51,7 +39,6 @@ def main() -> None:
         picture = (picture + torch.randint(0, 56, (h, w, 3), generator=random)).to(torch.uint8)
         tensors[f"{index}.frame"] = picture
         tensors[f"{index}.pixels"] = fill(picture, width, height).contiguous()
-        tensors[f"{index}.covering"] = cover(picture, width, height).contiguous()
     save_file(tensors, TARGET, {"source": f"torch {torch.__version__.split('+')[0]}", "seed": "2026", "dtype": "float32"})
 
 

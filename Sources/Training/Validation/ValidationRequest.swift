@@ -56,7 +56,6 @@ struct ValidationRequest {
     request.steps = section.inferenceSteps
     request.seed = UInt64(bitPattern: Int64(sample.seed ?? section.seed))
     request.hasSound = section.generateAudio || givesAudio
-    request.framing = .filling
     request.conditions = conditions
     // Blocks that the model has not are not perturbed, as in the official trainer.
     let perturbed = Set(section.stgBlocks ?? Array(0..<blocks)).intersection(0..<blocks)
