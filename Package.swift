@@ -24,6 +24,9 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
+    // The system: standard streams, files that appear whole, locks, words for errors. Knows nothing of the others.
+    .target(name: "Support"),
+
     // The tensor engine. libCTorch.so is built with every program, and then left out when the program is linked:
     // CTorchLoader loads it at the first tensor operation, so that `ltx --help` does not wait for libtorch.
     .target(
@@ -33,35 +36,39 @@ let package = Package(
         .unsafeFlags(["-use-ld=lld", "-Xlinker", "--remap-inputs=*/libCTorch.so=/dev/null"])
       ]),
     .target(name: "Torch", dependencies: ["CTorchLoader", .product(name: "CTorch", package: "CTorch")]),
-    .target(name: "TensorFiles", dependencies: ["Torch"]),
+    .target(name: "TensorFiles", dependencies: ["Torch", "Support"]),
     .target(name: "NN", dependencies: ["Torch", "TensorFiles"]),
     .target(name: "BlockExecution", dependencies: ["NN"]),
 
     // The models.
-    .target(name: "LanguageModels", dependencies: ["NN", "BlockExecution"]),
-    .target(name: "LTX", dependencies: ["NN", "BlockExecution", "LanguageModels"]),
+    .target(name: "LanguageModels", dependencies: ["NN", "BlockExecution", "Support"]),
+    .target(name: "LTX", dependencies: ["NN", "BlockExecution", "LanguageModels", "Support"]),
 
     // Pictures and sound: knows no tensors.
     .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat"),
-    .target(name: "Media", dependencies: ["CFFmpeg"]),
+    .target(name: "Media", dependencies: ["CFFmpeg", "Support"]),
 
     // The work.
-    .target(name: "Inference", dependencies: ["LTX", "Media"]),
-    .target(name: "Datasets", dependencies: ["Inference"]),
+    .target(name: "Inference", dependencies: ["LTX", "Media", "Support"]),
+    .target(name: "Datasets", dependencies: ["Inference", "Support"]),
     // libcurl, loaded at the first request.
     .target(name: "CCurl"),
-    .target(name: "Tracking", dependencies: ["Media", "CCurl"]),
+    // A child that ends processes when their launcher is gone, which takes fork().
+    .target(name: "CProcess"),
+    .target(name: "Tracking", dependencies: ["Media", "CCurl", "Support"]),
     .target(
-      name: "Training", dependencies: ["Datasets", "Tracking", .product(name: "Yams", package: "Yams")]),
+      name: "Training",
+      dependencies: ["CProcess", "Datasets", "Support", "Tracking", .product(name: "Yams", package: "Yams")]),
     .target(name: "Probe", dependencies: ["Training"]),
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Probe", "Training", "Datasets", "Inference", "Media",
+        "Probe", "Training", "Datasets", "Inference", "Media", "Support",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
     .target(name: "TestSupport", dependencies: ["LTX"], path: "Tests/TestSupport"),
+    .testTarget(name: "SupportTests", dependencies: ["Support"]),
     .testTarget(name: "TorchTests", dependencies: ["Torch", "TestSupport"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
     .testTarget(name: "NNTests", dependencies: ["NN", "TestSupport"]),

@@ -1,5 +1,6 @@
 import LTX
 import NN
+import Support
 import Torch
 
 /// A LoRA whose every adapter has been found to fit a layer of a checkpoint.
@@ -22,7 +23,7 @@ public struct CheckedLoRA: Sendable {
       file = try LoRAFile(path: choice.path)
       notes = try TransformerBuilder(checkpoint).streams(streams).lora(file, strength: strength).notes
     } catch {
-      throw GenerationError(option, "\(error)")
+      throw GenerationError(option, describe(error))
     }
   }
 }

@@ -1,5 +1,6 @@
 import LTX
 import Media
+import Support
 
 /// Checks what is known of a result, and lists what of it is to be encoded.
 struct ConditionPlan {
@@ -84,7 +85,7 @@ struct ConditionPlan {
         try checkEnd(condition, path, seconds)
       case .soundKeep(let path, let mask):
         try checkSound(path, 0, &notes, condition.option)
-        do { _ = try SoundMask(path: mask) } catch { throw GenerationError(.mask, "\(error)") }
+        do { _ = try SoundMask(path: mask) } catch { throw GenerationError(.mask, describe(error)) }
       case .soundReference(let path): _ = try reader(path, condition.option)
       case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .sound, .picture:
         continue
@@ -99,7 +100,7 @@ struct ConditionPlan {
     do {
       return try AudioReader(path: path)
     } catch let error as MediaError {
-      throw GenerationError(option, "\(error)")
+      throw GenerationError(option, describe(error))
     }
   }
 
@@ -273,7 +274,7 @@ struct ConditionPlan {
       }
       guard try reader.next() != nil else { throw GenerationError(.image, "\(path): holds no picture") }
     } catch let error as MediaError {
-      throw GenerationError(.image, "\(error)")
+      throw GenerationError(.image, describe(error))
     }
   }
 }

@@ -2,6 +2,7 @@ import Foundation
 import LTX
 import Media
 import NN
+import Support
 import Torch
 
 /// A request that has been checked against its models, as stages to run.
@@ -48,7 +49,7 @@ public struct GenerationPlan: Sendable {
       checkpoint = try Checkpoint(models.files)
       try checkpoint.require("transformer", "vae")
     } catch {
-      throw GenerationError(.checkpoint, "\(error)")
+      throw GenerationError(.checkpoint, describe(error))
     }
     let model = try ModelShape(checkpoint)
     let streams = try model.streams(request, kind)

@@ -3,6 +3,7 @@
 import LTX
 import Media
 import NN
+import Support
 
 /// What a checkpoint's configuration says about the sizes of what it makes.
 struct ModelShape {
@@ -90,7 +91,7 @@ struct UpsamplerShape {
     do {
       configuration = try LatentUpsampler(path: path).configuration
     } catch {
-      throw GenerationError(.upsampler, "\(error)")
+      throw GenerationError(.upsampler, describe(error))
     }
     guard !configuration.isTemporal, configuration.spatialScale.value > 1 else {
       throw GenerationError(.upsampler, "\(path) does not only enlarge pictures; give a spatial upsampler")

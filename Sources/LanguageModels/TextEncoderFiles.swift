@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -63,7 +64,7 @@ public struct TextEncoderFiles: Sendable {
     do {
       return try Configuration(json: String(contentsOfFile: file, encoding: .utf8), file: file)
     } catch let error as CocoaError {
-      throw TextEncoderError("\(file): can't be read: \(error.localizedDescription)")
+      throw TextEncoderError("\(file): can't be read: \(reason(of: error))")
     }
   }
 

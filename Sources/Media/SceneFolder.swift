@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// Where a split's files go. They are made in a hidden folder beside their places, and all moved there when every one is
 /// whole; a split that fails or is stopped leaves the output folder as it was.
@@ -20,6 +21,7 @@ final class SceneFolder {
       made.insert(missing.path, at: 0)
       missing.deleteLastPathComponent()
     }
+    TemporaryFiles.add(staging)
     do {
       try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
       // What a killed run left behind.
@@ -28,9 +30,10 @@ final class SceneFolder {
       }
       try FileManager.default.createDirectory(atPath: staging, withIntermediateDirectories: false)
     } catch {
+      TemporaryFiles.remove(staging)
       removeMade()
       throw MediaError(
-        .writing, file: output, "no folder can be made here (\(error.localizedDescription))",
+        .writing, file: output, "the folder can't be created (\(reason(of: error)))",
         remedy: "Choose another output folder.")
     }
   }
@@ -64,12 +67,14 @@ final class SceneFolder {
     }
     for name in stale where !moves.contains(where: { $0.name == name }) { unlink(output + "/" + name) }
     rmdir(staging)
+    TemporaryFiles.remove(staging)
     isDone = true
   }
 
   private func discard() {
     // Nothing can be done about what cannot be removed; the next run tries again.
     try? FileManager.default.removeItem(atPath: staging)
+    TemporaryFiles.remove(staging)
     removeMade()
   }
 

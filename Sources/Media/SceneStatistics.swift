@@ -5,29 +5,18 @@ import Foundation
 /// A row per frame that something was measured at, with its number from 1 and its time; `None` where a column has nothing.
 final class SceneStatistics {
   private let file: AtomicFile
-  private let handle: FileHandle
   private let columnCount: Int
   private let delay: Int
   private var rows: [(frame: Int, seconds: Double, values: [Double?])] = []
   private var text = ""
-  private var isDone = false
 
   /// - Throws: `MediaError` if the file cannot be made.
   init(path: String, detector: any SceneDetector) throws {
     file = try AtomicFile(path: path)
     columnCount = detector.metricNames.count
     delay = detector.measurementDelay
-    let made = FileManager.default.createFile(atPath: file.temporaryPath, contents: nil)
-    guard made, let handle = FileHandle(forWritingAtPath: file.temporaryPath) else {
-      throw MediaError(
-        .writing, file: path, "cannot be opened for writing",
-        remedy: "Check the room on the disk and the rights of the folder.")
-    }
-    self.handle = handle
     text = (["Frame Number", "Timecode"] + detector.metricNames).joined(separator: ",") + "\n"
   }
-
-  deinit { if !isDone { file.discard() } }
 
   /// - Parameters:
   ///   - frame: the one that the detector has seen just now.
@@ -52,13 +41,11 @@ final class SceneStatistics {
   /// Writes what is left; only the name is still missing then.
   func finish() throws {
     try flush()
-    do { try handle.close() } catch { throw failure(error) }
   }
 
   /// Gives the finished file its name.
   func commit() throws {
     try file.commit()
-    isDone = true
   }
 
   private func append(_ row: (frame: Int, seconds: Double, values: [Double?])) {
@@ -69,14 +56,8 @@ final class SceneStatistics {
   }
 
   private func write() throws {
-    do { try handle.write(contentsOf: Data(text.utf8)) } catch { throw failure(error) }
+    try text.withUTF8 { try file.write(UnsafeRawBufferPointer($0)) }
     text = ""
-  }
-
-  private func failure(_ error: any Error) -> MediaError {
-    MediaError(
-      .writing, file: file.path, "cannot be written (\(error.localizedDescription))",
-      remedy: "Check the room on the disk.")
   }
 }
 

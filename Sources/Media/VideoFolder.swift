@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// The videos of a folder and its sub-folders, and a folder of its own for each one's scenes.
 public struct VideoFolder: Equatable, Sendable {
@@ -51,7 +52,7 @@ public struct VideoFolder: Equatable, Sendable {
     let names: [String]
     do { names = try FileManager.default.contentsOfDirectory(atPath: folder) } catch {
       throw MediaError(
-        .notReadable, file: folder, "cannot be listed (\(error.localizedDescription))",
+        .notReadable, file: folder, "cannot be listed (\(reason(of: error)))",
         remedy: "Check the rights of the folder.")
     }
     var result: [String] = []

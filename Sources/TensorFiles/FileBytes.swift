@@ -1,4 +1,5 @@
 import Glibc
+import Support
 import Torch
 
 /// The bytes of a file, mapped into memory or held in it; alive as long as a tensor views them.
@@ -87,9 +88,6 @@ private func openingFailed(_ path: String, _ code: Int32) -> TensorFileError {
   }
   return TensorFileError(.notFound, path: path, "there is no such file")
 }
-
-/// The system's words for an error code.
-func describe(errno code: Int32) -> String { String(cString: strerror(code)) }
 
 func isFolder(_ path: String) -> Bool {
   var status = stat()

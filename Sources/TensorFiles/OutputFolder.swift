@@ -1,4 +1,5 @@
 import Glibc
+import Support
 
 /// A folder that files are to be written into, and that need not exist yet.
 public enum OutputFolder {

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Torch
 
 /// A folder with one `model*.safetensors`, or several that `model.safetensors.index.json` lists: the layout of
@@ -86,7 +87,7 @@ public final class ShardedSafetensors: TensorSource {
       names = try FileManager.default.contentsOfDirectory(atPath: folder)
     } catch {
       throw TensorFileError(
-        .unreadable, path: folder, "the folder can't be listed: \(error.localizedDescription)")
+        .unreadable, path: folder, "the folder can't be listed: \(reason(of: error))")
     }
     let candidates = names.filter { $0.hasPrefix("model") && $0.hasSuffix(".safetensors") }.sorted()
     guard let name = candidates.first else {

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// `metrics.jsonl`: one JSON object a line, a `StepRecord` for each step and a `ValidationRecord` for each validation, with
 /// steps that never fall.
@@ -54,7 +55,7 @@ public final class MetricsFile {
 
   private static func failure(_ path: String, _ error: any Error) -> TrackingError {
     TrackingError(
-      "can't be written (\(error.localizedDescription))", at: path,
+      "can't be written (\(reason(of: error)))", at: path,
       remedy: "Check the room on the disk and the rights of its folder")
   }
 
@@ -126,7 +127,7 @@ public struct RecordedMetrics: Sendable, Equatable {
     do {
       data = try Data(contentsOf: URL(fileURLWithPath: path), options: .mappedIfSafe)
     } catch {
-      throw TrackingError("can't be read (\(error.localizedDescription))", at: path)
+      throw TrackingError("can't be read (\(reason(of: error)))", at: path)
     }
     let key = Data("\"\(ValidationRecord.CodingKeys.loss.rawValue)\"".utf8)
     let decoder = JSONDecoder()
@@ -147,7 +148,7 @@ public struct RecordedMetrics: Sendable, Equatable {
     do {
       data = try Data(contentsOf: URL(fileURLWithPath: path), options: .mappedIfSafe)
     } catch {
-      throw TrackingError("can't be read (\(error.localizedDescription))", at: path)
+      throw TrackingError("can't be read (\(reason(of: error)))", at: path)
     }
     let decoder = JSONDecoder()
     let lines = data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)

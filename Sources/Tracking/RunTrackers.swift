@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Synchronization
 
 /// Forwards to all trackers of a run. A tracker that fails ends no training: its first failure is a warning, later ones are
@@ -56,7 +57,7 @@ public final class RunTrackers: Sendable {
           return counts[index]
         }
         if count == 1 {
-          warn("\(tracker.name): \(error); training goes on, and further failures are counted")
+          warn("\(tracker.name): \(describe(error)); training goes on, and further failures are counted")
         }
       }
     }

@@ -39,13 +39,6 @@ public struct TrainingView: Sendable {
     ].filter { !$0.isEmpty }
   }
 
-  /// What draws lines over those that were drawn before. The cursor stays at the end of the last line.
-  public static func drawing(_ lines: [String], over previous: Int) -> String {
-    let up = previous > 1 ? "\u{1B}[\(previous - 1)A" : ""
-    // Each line clears what is left of the old one, the last also all lines below.
-    return "\r" + up + lines.map { $0 + "\u{1B}[K" }.joined(separator: "\n") + "\u{1B}[J"
-  }
-
   private func progress(_ record: StepRecord, width: Int) -> String {
     let step = "step \(record.step)/\(totalSteps)"
     let percent = totalSteps > 0 ? "\(min(100, 100 * record.step / totalSteps))%" : nil

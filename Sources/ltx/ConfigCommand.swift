@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Support
 import Training
 
 /// `ltx config`: makes, checks and shows training configurations.
@@ -28,7 +29,7 @@ struct ConfigurationArguments: ParsableArguments {
   }
 }
 
-struct InitConfigCommand: ParsableCommand {
+struct InitConfigCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "init",
     abstract: "Write a commented configuration to begin with.",
@@ -41,6 +42,8 @@ struct InitConfigCommand: ParsableCommand {
     help: "The file to write; standard output if left out. It must not exist yet.", completion: .file())
   var file: String?
 
+  var printsItsResult: Bool { file == nil }
+
   func run() throws {
     guard let file else {
       print(mode.template, terminator: "")
@@ -52,14 +55,14 @@ struct InitConfigCommand: ParsableCommand {
       } catch CocoaError.fileWriteFileExists {
         throw ValidationError("\(file) exists already; give another name, or remove it")
       } catch {
-        throw ValidationError("\(file) can't be written: \(error.localizedDescription)")
+        throw ValidationError("\(file) can't be written: \(reason(of: error))")
       }
     }
     print(file)
   }
 }
 
-struct CheckConfigCommand: ParsableCommand {
+struct CheckConfigCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "check",
     abstract: "Look for what is wrong with a configuration.",
@@ -82,7 +85,7 @@ struct CheckConfigCommand: ParsableCommand {
   }
 }
 
-struct ShowConfigCommand: ParsableCommand {
+struct ShowConfigCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "show",
     abstract: "Print a configuration with every default in place.",

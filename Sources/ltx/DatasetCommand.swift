@@ -2,6 +2,7 @@ import ArgumentParser
 import Datasets
 import Foundation
 import LTX
+import Support
 import TensorFiles
 
 /// `ltx dataset`: looks at a preprocessed dataset.
@@ -53,7 +54,7 @@ struct DatasetArguments: ParsableArguments {
 }
 
 /// `ltx dataset check`.
-struct CheckDatasetCommand: ParsableCommand {
+struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "check",
     abstract: "Look for what is wrong with a preprocessed dataset.",
@@ -134,7 +135,7 @@ extension DatasetProblem.Kind {
 }
 
 /// `ltx dataset stats`.
-struct DatasetStatisticsCommand: ParsableCommand {
+struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "stats",
     abstract: "Durations, buckets, caption lengths and loudness of a preprocessed dataset.",
@@ -220,7 +221,7 @@ private func writeJSON(_ value: some Encodable, to path: String) throws {
   encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
   var data = try encoder.encode(value)
   data.append(UInt8(ascii: "\n"))
-  try data.write(to: URL(fileURLWithPath: path), options: .atomic)
+  try AtomicFile.write(data, to: path)
 }
 
 /// `ltx dataset preview`.
@@ -283,7 +284,7 @@ struct PreviewDatasetCommand: ParsableCommand {
     }
     for note in preview.notes { printError("note: \(note)") }
     try working {
-      try Data(preview.html.utf8).write(to: URL(fileURLWithPath: output), options: .atomic)
+      try AtomicFile.write(Data(preview.html.utf8), to: output)
     }
     print("\(preview.clips) clips, \(preview.problems) problems: \(output)")
   }

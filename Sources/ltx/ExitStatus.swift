@@ -1,8 +1,7 @@
 // What a command answers: 0 when all was done, 1 when work failed on the way, 2 when the input can't be worked on.
 
 import ArgumentParser
-import Foundation
-import TensorFiles
+import Support
 
 /// Runs the part of a command that reads and checks its input. What goes wrong there is the input's fault.
 func checkingInput<R>(_ body: () throws -> R) throws -> R { try reporting(status: 2, body) }
@@ -16,13 +15,7 @@ private func reporting<R>(status: Int32, _ body: () throws -> R) throws -> R {
   } catch let code as ExitCode {
     throw code
   } catch {
-    printError("error: \(error)")
+    printError("error: \(describe(error))")
     throw ExitCode(status)
   }
-}
-
-/// Prints a line, or several; text of files in it can't act on the terminal.
-func printError(_ line: String) {
-  let line = line.displayedLines()
-  FileHandle.standardError.write(Data((line + "\n").utf8))
 }

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import Inference
 import LTX
+import Support
 
 /// What the result should show, and how large it is.
 struct ResultOptions: ParsableArguments {
@@ -76,7 +77,7 @@ struct ResultOptions: ParsableArguments {
     do {
       data = try Data(contentsOf: URL(fileURLWithPath: path))
     } catch {
-      throw InputError("--prompts: \(path) can't be read: \(error.localizedDescription)")
+      throw InputError("--prompts: \(path) can't be read: \(reason(of: error))")
     }
     guard let text = String(validating: data, as: UTF8.self), !data.contains(0) else {
       throw InputError("--prompts: \(path) is no text in UTF-8; give a text file with a prompt a line")

@@ -3,7 +3,7 @@ import Foundation
 import LTX
 import Torch
 
-struct InspectCommand: ParsableCommand {
+struct InspectCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
     abstract: "Say what a checkpoint is made of.",

@@ -1,46 +1,50 @@
 import Dispatch
 import Foundation
+import Support
 import Synchronization
 
-/// Ctrl-C and `kill`: they end the program at once, unless it is writing a file that it should clean up first. A second
-/// one ends it whatever it does.
-final class Interruption {
-  /// What the handlers, on a thread of their own, share with the caller.
-  private final class Record: Sendable {
-    struct State {
-      var status: Int32?
-      var isAwaited = false
-    }
-
-    let state = Mutex(State())
-
-    func receive(_ number: Int32) {
-      let status = 128 + number
-      let endsNow = state.withLock { state in
-        defer { state.status = status }
-        return !state.isAwaited || state.status != nil
-      }
-      if endsNow { _exit(status) }
-    }
+/// Ctrl-C, `kill`, and a terminal that closes: they remove unfinished files and end the program at once, unless the command
+/// ends by itself. A second signal ends it whatever it does.
+final class Interruption: Sendable {
+  private struct State {
+    var status: Int32?
+    var isAwaited = false
   }
 
-  private let record = Record()
-  private let sources: [any DispatchSourceSignal]
+  /// What the handlers, on a thread of their own, share with the commands.
+  private static let state = Mutex(State())
 
-  init() {
-    sources = [SIGINT, SIGTERM].map { [record] number in
+  /// Made once, and only kept alive after that.
+  private nonisolated(unsafe) static let sources: [any DispatchSourceSignal] = [SIGINT, SIGTERM, SIGHUP]
+    .compactMap { number in
       // The source sees the signal only if the default action does not end the program first.
-      signal(number, SIG_IGN)
+      let previous = signal(number, SIG_IGN)
+      if number == SIGHUP, unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) {
+        return nil  // nohup
+      }
       let source = DispatchSource.makeSignalSource(signal: number)
-      source.setEventHandler { record.receive(number) }
+      source.setEventHandler { receive(number) }
       source.resume()
       return source
     }
+
+  /// Heeds signals from now on.
+  static func install() { _ = sources.count }
+
+  private static func receive(_ number: Int32) {
+    let status = 128 + number
+    let endsNow = state.withLock { state in
+      defer { state.status = status }
+      return !state.isAwaited || state.status != nil
+    }
+    if endsNow { TemporaryFiles.exit(status) }
   }
 
+  init() { Self.install() }
+
   /// From now on the caller looks at `status` and stops by itself.
-  func waitsForCaller() { record.state.withLock { $0.isAwaited = true } }
+  func waitsForCaller() { Self.state.withLock { $0.isAwaited = true } }
 
   /// The exit status to stop with, once a signal has come.
-  var status: Int32? { record.state.withLock(\.status) }
+  var status: Int32? { Self.state.withLock(\.status) }
 }

@@ -1,8 +1,9 @@
 import ArgumentParser
-@preconcurrency import Glibc  // its `stdout` is a variable; nothing here sets it
+import Glibc
+import Support
 
 @main
-struct LTXCommand: ParsableCommand {
+struct LTXCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "ltx",
     abstract: "Fine-tune LTX-2, the open audio-video diffusion transformer.",
@@ -17,16 +18,50 @@ struct LTXCommand: ParsableCommand {
     ])
 
   static func main() {
-    setlinebuf(stdout)  // in a log, lines keep their order with those of standard error
+    StandardStream.prepare()
+    var printsResult = true  // help and the version, where no command is run
+    var status: Int32 = 0
     do {
       var command = try parseAsRoot()
+      printsResult = (command as? any PrintsItsResult)?.printsItsResult ?? false
+      // The launcher passes signals on.
+      if !(command is LaunchCommand) { Interruption.install() }
       try command.run()
     } catch {
-      let code = exitCode(for: error)
-      guard code.rawValue == EX_USAGE else { exit(withError: error) }
-      // A command line that can't be read is bad input like any other.
-      printError(fullMessage(for: error))
-      Glibc.exit(2)
+      status = report(error, &printsResult)
     }
+    Glibc.exit(checkingOutput(status, printsResult))
+  }
+
+  /// - Returns: the exit status.
+  private static func report(_ error: any Error, _ printsResult: inout Bool) -> Int32 {
+    if let code = error as? ExitCode { return code.rawValue }
+    let code = exitCode(for: error)
+    if code.isSuccess {
+      printsResult = true
+      print(fullMessage(for: error))
+      return 0
+    }
+    guard code.rawValue == EX_USAGE else {
+      printError("error: \(describe(error))")
+      return 1
+    }
+    // A command line that can't be read is bad input like any other.
+    printError(fullMessage(for: error))
+    return 2
+  }
+
+  /// Reports what standard output did not take.
+  ///
+  /// - Returns: the exit status.
+  private static func checkingOutput(_ status: Int32, _ printsResult: Bool) -> Int32 {
+    guard let code = StandardStream.output.failure else { return status }
+    let reason = "standard output: can't be written (\(describe(errno: code)))."
+    guard printsResult else {
+      printError("warning: \(reason) Files that were reported as written are complete.")
+      return status
+    }
+    printError("error: \(reason) Redirect it to a place that can be written.")
+    return status == 0 ? 1 : status
   }
 }

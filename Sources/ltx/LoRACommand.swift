@@ -75,7 +75,7 @@ func noteIgnored(_ file: LoRAFile) {
   }
 }
 
-struct InspectLoRACommand: ParsableCommand {
+struct InspectLoRACommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "inspect", abstract: "Show what a LoRA file holds, and how much it changes each layer.")
 

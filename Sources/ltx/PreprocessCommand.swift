@@ -2,6 +2,7 @@ import ArgumentParser
 import Datasets
 import Foundation
 import Media
+import Support
 import Torch
 
 /// `ltx preprocess`: parses, plans, runs, prints.
@@ -80,7 +81,7 @@ struct PreprocessCommand: ParsableCommand {
     do {
       plan = try PreprocessingPlan(options())
     } catch {
-      printError("error: \(error)")
+      printError("error: \(describe(error))")
       throw ExitCode(2)
     }
     interruption.waitsForCaller()
@@ -92,7 +93,7 @@ struct PreprocessCommand: ParsableCommand {
       report = try preprocessor.run()
     } catch {
       show(preprocessor.currentReport)
-      printError("error: \(error)")
+      printError("error: \(describe(error))")
       if case let error as TorchError = error, error.kind == .outOfMemory {
         printError(
           "memory ran out: try --vae-tiling, a smaller --batch-size or smaller buckets; a rerun goes on from here"

@@ -7,11 +7,10 @@ final class ProgressLine {
   private let label: String
   private let unit: String
   private let total: Int?
-  private let isTerminal = isatty(STDERR_FILENO) == 1
+  private let isTerminal = Terminal.shared.canRedraw
   private let start = Date()
   private let alreadyDone: Int
   private var lastShown = Date.distantPast
-  private var width = 0
 
   /// - Parameters:
   ///   - label: what is going on, `training`.
@@ -42,18 +41,15 @@ final class ProgressLine {
     }
     if !detail.isEmpty { line += ", \(detail)" }
     if isTerminal {
-      // Blanks cover what a longer line left behind.
-      let blanks = String(repeating: " ", count: max(0, width - line.count))
-      write("\r\(line)\(blanks)")
-      width = line.count
+      Terminal.shared.draw([line])
     } else {
-      write(line + "\n")
+      printError(line)
     }
   }
 
   /// Ends the line.
   func finish() {
-    if isTerminal, width > 0 { write("\n") }
+    if isTerminal { Terminal.shared.finish() }
   }
 
   /// A bar of 24 columns, drawn in halves.
@@ -63,8 +59,6 @@ final class ProgressLine {
     let full = String(repeating: "━", count: halves / 2) + (halves % 2 == 1 ? "╸" : "")
     return "[\(full)\(String(repeating: " ", count: columns - (halves + 1) / 2))]"
   }
-
-  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
 
   private static func time(_ seconds: Double) -> String {
     guard seconds.isFinite, seconds < 1e7 else { return "long" }

@@ -5,13 +5,12 @@ import Training
 /// Draws a run on standard error: two lines that are drawn anew on a terminal, plain lines now and then in a log.
 final class TrainingDisplay {
   private let isShown: Bool
-  private let isTerminal = isatty(STDERR_FILENO) == 1
+  private let isTerminal = Terminal.shared.canRedraw
   /// When the first step began.
   private var start: ContinuousClock.Instant?
   private let totalSteps: Int
   private var view: TrainingView
   private var pace = LogPace()
-  private var drawnLines = 0
   private var lastDrawn: ContinuousClock.Instant?
 
   init(totalSteps: Int, goingOnFrom step: Int, isShown: Bool) {
@@ -49,36 +48,21 @@ final class TrainingDisplay {
     let line =
       "sample \(progress.position + 1)/\(progress.count): \(stage.stage.title.lowercased()) "
       + "\(stage.done)/\(stage.total)"
-    write(TrainingView.drawing([String(line.prefix(Self.columns))], over: drawnLines))
-    drawnLines = 1
+    Terminal.shared.draw([line])
   }
 
   /// A line of its own, above the view.
   func say(_ line: String) {
     guard isShown else { return }
-    guard isTerminal else { return printError(line) }
-    write(TrainingView.drawing([line], over: drawnLines) + "\n")
-    drawnLines = 0
-    draw()
+    printError(line)
   }
 
   func finish() {
-    if isShown, isTerminal, drawnLines > 0 { write("\n") }
-    drawnLines = 0
+    if isShown, isTerminal { Terminal.shared.finish() }
   }
 
   private func draw() {
-    let lines = view.lines(width: Self.columns)
-    guard !lines.isEmpty else { return }
-    write(TrainingView.drawing(lines, over: drawnLines))
-    drawnLines = lines.count
-  }
-
-  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
-
-  private static var columns: Int {
-    var size = winsize()
-    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
-    return Int(size.ws_col)
+    let lines = view.lines(width: Terminal.columns - 1)
+    if !lines.isEmpty { Terminal.shared.draw(lines) }
   }
 }

@@ -104,11 +104,6 @@ import Testing
     ] as [(Double, String)])
   func times(seconds: Double, text: String) { #expect(timeText(seconds) == text) }
 
-  @Test func drawingOverEarlierLines() {
-    #expect(TrainingView.drawing(["a", "b"], over: 0) == "\ra\u{1B}[K\nb\u{1B}[K\u{1B}[J")
-    #expect(TrainingView.drawing(["a"], over: 2) == "\r\u{1B}[1Aa\u{1B}[K\u{1B}[J")
-  }
-
   @Test func thePaceOfALog() {
     var pace = LogPace(seconds: 10)
     let due = [(0.0, false), (5, false), (10, false), (19.9, false), (20, false), (20.1, true)].map {

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import TensorFiles
 import Torch
 
@@ -77,7 +78,7 @@ struct CachedFile: Sendable {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     } catch {
       throw TensorFileError(
-        .notWritten, path: folder, "the folder can't be made: \(error.localizedDescription)")
+        .notWritten, path: folder, "the folder can't be made: \(reason(of: error))")
     }
   }
 }

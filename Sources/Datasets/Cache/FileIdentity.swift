@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import Support
 import TensorFiles
 
 /// Tells model files apart without reading all of their many gigabytes: by their size, their first megabytes (the
@@ -40,7 +41,7 @@ public enum FileIdentity {
         .filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".json") || $0.hasSuffix(".model") }
         .map { "\(path)/\($0)" }
     } catch {
-      throw PreprocessingError(.model, file: path, "can't be read: \(error.localizedDescription)")
+      throw PreprocessingError(.model, file: path, "can't be read: \(reason(of: error))")
     }
   }
 

@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 
 /// Where files are written.
 enum OutputPath {
@@ -9,7 +10,7 @@ enum OutputPath {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     } catch {
       throw MediaError(
-        .writing, file: folder, "no folder can be made here (\(error.localizedDescription))",
+        .writing, file: folder, "no folder can be made here (\(reason(of: error)))",
         remedy: "Choose another output folder.")
     }
   }

@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 import Synchronization
 
 /// The hashes of source files, remembered beside the cache, so that a file is read again only if the system says that it
@@ -110,8 +111,7 @@ final class SourceHashes: Sendable {
     guard let known = entries.withLock({ $0.hasChanged ? $0.known : nil }) else { return }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    try encoder.encode(known.filter(\.value.isSettled)).write(
-      to: URL(fileURLWithPath: path), options: .atomic)
+    try AtomicFile.write(try encoder.encode(known.filter(\.value.isSettled)), to: path, isDurable: false)
     entries.withLock { $0.hasChanged = false }
   }
 }

@@ -2,6 +2,7 @@ import Foundation
 import LTX
 import LanguageModels
 import Media
+import Support
 import TensorFiles
 
 /// What to compare a cache with.
@@ -94,7 +95,7 @@ public struct CacheChecker {
           reason = "\(path) names none of the samples"
         }
       } catch let error as PreprocessingError {
-        reason = "\(error)"
+        reason = describe(error)
       }
     }
     if let only = found.first, found.count == 1 { return (only, ["compared with \(only.path)"]) }
@@ -198,7 +199,7 @@ public struct CacheChecker {
       guard digests.contains(where: { $0.lowercased() != digest }) else { return nil }
       return "has changed since it was cached; run `ltx preprocess` again"
     } catch {
-      return "\(error)"
+      return describe(error)
     }
   }
 

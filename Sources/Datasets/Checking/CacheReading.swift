@@ -1,3 +1,4 @@
+import Support
 import TensorFiles
 import Torch
 
@@ -58,13 +59,13 @@ struct CacheReading {
     do {
       stored = try SampleFile(path: path)
     } catch {
-      problems.append(problem(.unreadable, "\(error)"))
+      problems.append(problem(.unreadable, describe(error)))
       return
     }
     do {
       files[content, default: [:]][name] = try Self.file(stored, content)
     } catch {
-      problems.append(problem(.tensors, "\(error)"))
+      problems.append(problem(.tensors, describe(error)))
     }
     guard scans else { return }
     do {
@@ -79,7 +80,7 @@ struct CacheReading {
         }
       }
     } catch {
-      problems.append(problem(.unreadable, "\(error)"))
+      problems.append(problem(.unreadable, describe(error)))
     }
   }
 

@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import Support
 
 /// What a preprocessed dataset consists of.
 public struct DatasetStatistics: Codable, Sendable {
@@ -88,7 +89,7 @@ public struct DatasetStatistics: Codable, Sendable {
         } catch let error as MediaError where error.kind == .noStream {
           level = nil
         } catch {
-          notes.append("the loudness is not known: \(error)")
+          notes.append("the loudness is not known: \(describe(error))")
         }
       }
       let caption = row?.caption ?? reading[.conditions, name]?.metadata["prompt"]

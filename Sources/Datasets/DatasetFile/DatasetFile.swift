@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 
 /// One entry of a dataset: what its columns hold.
 struct DatasetRow: Equatable, Sendable {
@@ -91,7 +92,7 @@ struct DatasetFile: Sendable {
     do {
       bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw PreprocessingError(.dataset, file: path, "can't be read: \(error.localizedDescription)")
+      throw PreprocessingError(.dataset, file: path, "can't be read: \(reason(of: error))")
     }
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes.removeFirst(3) }
     guard String(validating: bytes, as: UTF8.self) != nil else {

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A dataset file as text, for setting columns of single rows. All else stays as it is, byte for byte: the order of rows and
 /// keys, layout, quotes, line ends.
@@ -20,7 +21,7 @@ public struct DatasetText: Sendable {
     do {
       bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw PreprocessingError(.dataset, file: path, "can't be read: \(error.localizedDescription)")
+      throw PreprocessingError(.dataset, file: path, "can't be read: \(reason(of: error))")
     }
     switch (path as NSString).pathExtension.lowercased() {
     case "csv": content = .csv(try CSVText(bytes, file: path))
@@ -84,13 +85,9 @@ public struct DatasetText: Sendable {
   public func write(to target: String? = nil) throws {
     guard hasChanged || (target ?? path) != path else { return }
     // A link stays one: what it leads to is replaced.
-    let place = URL(fileURLWithPath: target ?? path).resolvingSymlinksInPath()
-    do {
-      try Data(bytes).write(to: place, options: .atomic)
-    } catch {
-      throw PreprocessingError(
-        .writing, file: target ?? path,
-        "can't be written (\(error.localizedDescription)); check its folder's rights and room")
+    let place = URL(fileURLWithPath: target ?? path).resolvingSymlinksInPath().path
+    try AtomicFile.write(Data(bytes), to: place) { [path] in
+      PreprocessingError(.writing, file: target ?? path, "\($0.problem). \($0.remedy)")
     }
   }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import Media
 import NN
+import Support
 
 /// A folder of media as a dataset: files that differ in their extension only belong together. `a.mp4` or `a.png` is the
 /// clip, `a.txt` its caption, `a.wav` its sound (alone, the sound is the sample); `a_reference.mp4` is the reference of
@@ -51,7 +52,7 @@ struct MediaFolder {
         } catch {
           problems.append(
             RowProblem(
-              line: nil, "\(caption) is no text in UTF-8 (\(error.localizedDescription)); save it anew"))
+              line: nil, "\(caption) is no text in UTF-8 (\(reason(of: error))); save it anew"))
           continue
         }
       }

@@ -5,6 +5,7 @@ import Inference
 import LTX
 import Media
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -97,7 +98,7 @@ public final class CacheDecoder {
       } catch let error as LoadingError {
         throw error.cause
       } catch {
-        let text = "\(error)"
+        let text = describe(error)
         summary.failures.append(text.hasPrefix(job.file) ? text : "\(job.file): \(text)")
       }
       report(.advanced(done: done + 1, total: jobs.count))

@@ -3,6 +3,7 @@ import LTX
 import LanguageModels
 import Media
 import NN
+import Support
 import TensorFiles
 
 /// What has to be done for a dataset. Making it loads no model and decodes no long clip; all mistakes that can be known
@@ -265,7 +266,7 @@ extension PreprocessingReport {
   /// go unnoticed.
   mutating func add(_ error: any Error, _ sample: DatasetSample, _ check: SampleCheck) {
     let folder: CacheFolder = sample.paths[.video] == nil ? .audioLatents : .latents
-    add(folder, sample, "\(error)", check)
+    add(folder, sample, describe(error), check)
   }
 
   /// A file that could not be made.

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// What became of a dataset: counts, and everything that went wrong or is worth knowing, with its reason.
 public struct PreprocessingReport: Codable, Sendable {
@@ -90,12 +91,10 @@ public struct PreprocessingReport: Codable, Sendable {
   /// - Throws: `PreprocessingError` of kind `.writing`.
   func write(share: ProcessShare) throws {
     let path = "\(outputFolder)/report\(share.suffix).json"
-    do {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      try encoder.encode(self).write(to: URL(fileURLWithPath: path), options: .atomic)
-    } catch {
-      throw PreprocessingError(.writing, file: path, "can't be written: \(error.localizedDescription)")
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    try AtomicFile.write(try encoder.encode(self), to: path) {
+      PreprocessingError(.writing, file: path, "\($0.problem). \($0.remedy)")
     }
   }
 }

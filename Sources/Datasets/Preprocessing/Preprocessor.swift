@@ -2,6 +2,7 @@ import Foundation
 import Inference
 import LTX
 import Media
+import Support
 import TensorFiles
 import Torch
 
@@ -52,7 +53,7 @@ public final class Preprocessor {
       if !isStopped { try encodeMedia() }
       if isStopped { report.interruption = "stopped by a signal; run again to go on" }
     } catch {
-      report.interruption = "\(error)"
+      report.interruption = describe(error)
       finish(began)
       throw error
     }
@@ -87,13 +88,14 @@ public final class Preprocessor {
     do {
       try plan.hashes.save()
     } catch {
-      report.notes.append("the hashes of the sources could not be stored, and will be made anew: \(error)")
+      report.notes.append(
+        "the hashes of the sources could not be stored, and will be made anew: \(describe(error))")
     }
     guard report.interruption != nil else { return }
     do {
       try report.write(share: plan.options.share)
     } catch {
-      report.notes.append("\(error)")
+      report.notes.append(describe(error))
     }
   }
 
@@ -211,10 +213,11 @@ public final class Preprocessor {
         } catch let error as PreprocessingError where error.kind == .writing {
           throw error
         } catch let error as MediaError {
-          report.add(file.folder, work.sample, "\(error)", plan.check)
+          report.add(file.folder, work.sample, describe(error), plan.check)
         } catch {
           report.add(
-            file.folder, work.sample, "\(work.sample.media): \(file.folder.noun): \(error)", plan.check)
+            file.folder, work.sample, "\(work.sample.media): \(file.folder.noun): \(describe(error))",
+            plan.check)
         }
       }
     }
@@ -235,7 +238,7 @@ public final class Preprocessor {
       }
       report.counts[folder, default: .init()].encoded += 1
     } catch let error as TensorFileError {
-      report.add(folder, sample, "\(error)", plan.check)
+      report.add(folder, sample, describe(error), plan.check)
       // A name that the file system can't hold is one sample's problem; a full disk is everyone's.
       guard OutputFolder.hasRoom(plan.outputFolder) else {
         throw PreprocessingError(
@@ -251,7 +254,7 @@ public final class Preprocessor {
     } catch {
       throw PreprocessingError(
         .writing, file: path,
-        "the folder can't be made: \(error.localizedDescription); choose another --output-dir")
+        "the folder can't be made: \(reason(of: error)); choose another --output-dir")
     }
   }
 }

@@ -2,6 +2,7 @@ import Foundation
 import Inference
 import LTX
 import Media
+import Support
 import TensorFiles
 import Torch
 
@@ -102,7 +103,7 @@ struct SampleReader: Sendable {
     if let error = error as? TorchError, error.kind == .outOfMemory { result.fatal = error }
     // Errors that know no file.
     let place = error is MediaError ? "" : "\(result.work.sample.media): \(folder.noun): "
-    result.failures.append((folder, "\(place)\(error)"))
+    result.failures.append((folder, "\(place)\(describe(error))"))
   }
 
   /// - Returns: nil for what needs no file, is up to date after all, or belongs to another phase.

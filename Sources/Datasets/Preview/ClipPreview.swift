@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 import Torch
 
 /// What a page shows of one sample.
@@ -67,7 +68,7 @@ extension ClipPreview {
     } catch let error as MediaError where error.kind == .noStream {
       // sound alone
     } catch {
-      note = "\(error)"
+      note = describe(error)
     }
     do {
       let length = duration.flatMap { $0 > 0 ? $0 : nil } ?? Self.usualLength
@@ -128,7 +129,7 @@ extension ClipPreview {
     } catch let error as TorchError where error.kind == .outOfMemory {
       throw error
     } catch {
-      note = "\(error)"
+      note = describe(error)
     }
   }
 

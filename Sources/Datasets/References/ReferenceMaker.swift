@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 
 /// What came of `ReferenceMaker`.
 public struct ReferenceSummary: Equatable, Sendable {
@@ -48,7 +49,7 @@ public struct ReferenceMaker: Sendable {
       } catch {
         for row in job.rows {
           summary.failures.append(
-            PreprocessingError(.media, file: options.dataset, line: plan.lines[row], "\(error)"))
+            PreprocessingError(.media, file: options.dataset, line: plan.lines[row], describe(error)))
         }
       }
     }

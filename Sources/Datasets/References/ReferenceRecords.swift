@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// Size and time of change of a file, by which it is known again.
 struct FileStamp: Codable, Equatable, Sendable {
@@ -57,7 +58,7 @@ struct ReferenceRecords {
     guard FileManager.default.fileExists(atPath: path) else { return }
     let data: Data
     do { data = try Data(contentsOf: URL(fileURLWithPath: path)) } catch {
-      throw PreprocessingError(.writing, file: path, "can't be read: \(error.localizedDescription)")
+      throw PreprocessingError(.writing, file: path, "can't be read: \(reason(of: error))")
     }
     isTorn = data.last.map { $0 != UInt8(ascii: "\n") } ?? false
     for line in data.split(separator: UInt8(ascii: "\n")) {
@@ -92,7 +93,7 @@ struct ReferenceRecords {
       try handle.write(contentsOf: line)
       try handle.close()
     } catch {
-      throw PreprocessingError(.writing, file: path, "can't be written: \(error.localizedDescription)")
+      throw PreprocessingError(.writing, file: path, "can't be written: \(reason(of: error))")
     }
     isTorn = false
     entries[file, default: []].append(entry)

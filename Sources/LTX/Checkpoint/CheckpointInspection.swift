@@ -1,4 +1,5 @@
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -73,7 +74,7 @@ public struct CheckpointInspection: Sendable {
       do {
         try Self.build(part, checkpoint, root)
       } catch {
-        problems.append("\(error)")
+        problems.append(describe(error))
         unchecked.insert(part)
       }
     }

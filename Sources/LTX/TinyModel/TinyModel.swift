@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import TensorFiles
 import Torch
 
@@ -65,9 +66,13 @@ public enum TinyModel {
     let staging = destination.deletingLastPathComponent()
       .appendingPathComponent(".\(destination.lastPathComponent).\(suffix).partial")
     let textEncoder = staging.appendingPathComponent(textEncoderName)
+    TemporaryFiles.add(staging.path)
+    defer {
+      removeIfPresent(staging)
+      TemporaryFiles.remove(staging.path)
+    }
     do {
       try FileManager.default.createDirectory(at: textEncoder, withIntermediateDirectories: true)
-      defer { removeIfPresent(staging) }
       let generator = try Generator(seed: seed)
       let checkpoint = try writeCheckpoint(
         to: staging.appendingPathComponent(generation.checkpointName).path, generation, generator)
@@ -93,7 +98,7 @@ public enum TinyModel {
       }
     } catch let error as CocoaError {
       throw TinyModelError(
-        kind: .notWritten, path: folder, problem: "can't be written: \(error.localizedDescription)")
+        kind: .notWritten, path: folder, problem: "can't be written: \(reason(of: error))")
     }
     // As the folder was given: a relative one gives relative paths.
     func path(_ name: String) -> String {
@@ -156,7 +161,7 @@ public enum TinyModel {
       return try !FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty
     } catch {
       throw TinyModelError(
-        kind: .notWritten, path: name, problem: "can't be read: \(error.localizedDescription)")
+        kind: .notWritten, path: name, problem: "can't be read: \(reason(of: error))")
     }
   }
 
@@ -181,8 +186,7 @@ public enum TinyModel {
       try FileManager.default.removeItem(at: folder)
     } catch {
       // What is left has a name that says so, and the reason for the failure is already being thrown.
-      FileHandle.standardError.write(
-        Data("warning: \(folder.path) remains: \(error.localizedDescription)\n".utf8))
+      StandardStream.error.write("warning: \(describe(error)). Remove \(folder.path).\n")
     }
   }
 }

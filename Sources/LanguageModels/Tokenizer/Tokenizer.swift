@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A text tokenizer read from a Hugging Face `tokenizer.json`, giving the ids that the `tokenizers` library gives.
 ///
@@ -17,7 +18,7 @@ public struct Tokenizer: Sendable {
     do {
       data = try Data(contentsOf: url)
     } catch {
-      throw .unreadable(file: url.path, reason: error.localizedDescription)
+      throw .unreadable(file: url.path, reason: reason(of: error))
     }
     try self.init(json: Array(data), file: url.path)
   }

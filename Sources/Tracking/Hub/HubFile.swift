@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 
 /// A file on its way to the Hub.
 struct HubFile: Sendable {
@@ -64,6 +65,6 @@ struct HubFile: Sendable {
       let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: source))
       defer { try? file.close() }  // nothing was written
       return try body(file)
-    } catch { throw TrackingError("can't be read (\(error.localizedDescription))", at: source) }
+    } catch { throw TrackingError("can't be read (\(reason(of: error)))", at: source) }
   }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 
 /// A run as one HTML page: curves, samples over time, configuration, timings, memory. The page asks the net for nothing.
 ///
@@ -44,12 +45,8 @@ public struct TrainingReport: Sendable {
   /// - Throws: `TrackingError` where it can't be written.
   public func write(to path: String) throws {
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
-    do {
-      try Data(html(in: folder).utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
-    } catch {
-      throw TrackingError(
-        "can't be written (\(error.localizedDescription))", at: path,
-        remedy: "Check the room on the disk and the rights of its folder")
+    try AtomicFile.write(Data(html(in: folder).utf8), to: path, isDurable: false) {
+      TrackingError($0.problem, at: path, remedy: $0.remedy)
     }
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Synchronization
 
 /// Writes TensorBoard's event files: `events.out.tfevents.<time>.<host>.<process>.<n>`, a new one at each start.
@@ -41,7 +42,7 @@ public final class TensorBoardTracker: RunTracker {
       state = Mutex(State(file: try FileHandle(forWritingTo: URL(fileURLWithPath: path))))
     } catch {
       throw TrackingError(
-        "event files can't be written (\(error.localizedDescription))", at: folder,
+        "event files can't be written (\(reason(of: error)))", at: folder,
         remedy: "Check the room on the disk and the rights of the folder")
     }
     let time = now()
@@ -132,6 +133,6 @@ public final class TensorBoardTracker: RunTracker {
 
   private func failure(_ error: any Error) -> TrackingError {
     TrackingError(
-      "can't be written (\(error.localizedDescription))", at: path, remedy: "Check the room on the disk")
+      "can't be written (\(reason(of: error)))", at: path, remedy: "Check the room on the disk")
   }
 }

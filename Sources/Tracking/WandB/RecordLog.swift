@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// The framing of a `.wandb` file: a header of 7 bytes, then blocks of 32 KiB that hold records, split where they don't fit.
 ///
@@ -67,7 +68,7 @@ final class RecordLog {
 
   private func failure(_ error: any Error) -> TrackingError {
     TrackingError(
-      "can't be written (\(error.localizedDescription))", at: path, remedy: "Check the room on the disk.")
+      "can't be written (\(reason(of: error)))", at: path, remedy: "Check the room on the disk.")
   }
 }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A run on the disk: `wandb/[offline-]run-YYYYMMDD_HHMMSS-<id>` with `run-<id>.wandb` and `files/`. `wandb sync` sends it.
 ///
@@ -43,21 +44,10 @@ final class WandBRunFolder {
   /// step, as `Data.write` does, takes several milliseconds.
   func write(_ data: Data, to name: String) throws {
     let target = filePath(name)
-    let temporary = target + ".partial"
-    do {
-      let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-      guard descriptor >= 0 else { throw Self.systemError() }
-      let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-      try file.write(contentsOf: data)
-      try file.close()
-      guard rename(temporary, target) == 0 else { throw Self.systemError() }
-    } catch {
-      throw TrackingError(
-        "can't be written (\(error.localizedDescription))", at: target, remedy: "Check the room on the disk.")
+    try AtomicFile.write(data, to: target, isDurable: false) {
+      TrackingError($0.problem, at: target, remedy: $0.remedy + ".")
     }
   }
-
-  private static func systemError() -> POSIXError { POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
 
   /// Copies a picture, video or sound below `files/`, and names it in the record.
   func addMedia(from source: String, as name: String) throws {
@@ -65,7 +55,7 @@ final class WandBRunFolder {
     try Self.makeFolder((target as NSString).deletingLastPathComponent)
     if !FileManager.default.fileExists(atPath: target) {
       do { try FileManager.default.copyItem(atPath: source, toPath: target) } catch {
-        throw TrackingError("can't be copied to \(target) (\(error.localizedDescription))", at: source)
+        throw TrackingError("can't be copied to \(target) (\(reason(of: error)))", at: source)
       }
     }
     try append(.file(name, isMedia: true))
@@ -118,7 +108,7 @@ final class WandBRunFolder {
 
   private static func makeFolder(_ path: String) throws {
     do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
-      throw TrackingError("can't be made (\(error.localizedDescription))", at: path)
+      throw TrackingError("can't be made (\(reason(of: error)))", at: path)
     }
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Synchronization
 
 /// Sends a run's rows and files from a thread of its own. Nothing here blocks or fails training: where the server can't be
@@ -153,7 +154,7 @@ final class WandBSender: Sendable {
         }
       }
     } catch {
-      giveUp("\(error)")
+      giveUp(describe(error))
     }
   }
 
@@ -198,7 +199,7 @@ final class WandBSender: Sendable {
         queue.lostFiles += 1
         return queue.lostFiles == 1
       }) {
-        notice("Weights & Biases: \(name) can't be uploaded: \(error)")
+        notice("Weights & Biases: \(name) can't be uploaded: \(describe(error))")
       }
       return false
     }

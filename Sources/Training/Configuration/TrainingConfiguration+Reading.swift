@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import NN
+import Support
 
 extension TrainingConfiguration {
   /// Reads a file and checks all of it, without loading a model.
@@ -80,7 +81,7 @@ extension TrainingConfiguration {
     do {
       _ = try quantization.storage()
     } catch {
-      reader.report("acceleration", "quantization: \(error)")
+      reader.report("acceleration", "quantization: \(describe(error))")
     }
   }
 

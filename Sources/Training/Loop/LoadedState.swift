@@ -1,5 +1,6 @@
 import Datasets
 import Foundation
+import Support
 import TensorFiles
 
 /// The state that lies beside the weights of `model.load_checkpoint`: the official trainer takes a run up there, in
@@ -67,7 +68,7 @@ extension Trainer {
       guard let found = try LoadedState(beside: weights) else { return nil }
       loaded = found
     } catch {
-      warn("\(error); training starts at step 0 with the weights of \(weights)")
+      warn("\(describe(error)); training starts at step 0 with the weights of \(weights)")
       return nil
     }
     let mismatches = LoadedState.keys.filter { key in
@@ -89,7 +90,7 @@ extension Trainer {
       do {
         try restore(own, from: loaded.path)
       } catch {
-        warn("\(error); training starts at step 0 with the weights of \(weights)")
+        warn("\(describe(error)); training starts at step 0 with the weights of \(weights)")
         return nil
       }
       // Another output folder is another run there.

@@ -1,6 +1,7 @@
 import Datasets
 import Foundation
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -25,7 +26,7 @@ struct RunFolder: Sendable {
     do {
       try FileManager.default.createDirectory(atPath: checkpoints, withIntermediateDirectories: true)
     } catch {
-      throw DatasetError(path: checkpoints, problem: "can't be made: \(error.localizedDescription)")
+      throw DatasetError(path: checkpoints, problem: "can't be made: \(reason(of: error))")
     }
     removePartialFiles()
   }
@@ -97,7 +98,7 @@ struct RunFolder: Sendable {
   private var fingerprint: String { path + "/.run.json" }
 
   func write(_ fingerprint: RunFingerprint) throws {
-    try Data(try fingerprint.text.utf8).write(to: URL(fileURLWithPath: self.fingerprint), options: .atomic)
+    try AtomicFile.write(Data(try fingerprint.text.utf8), to: self.fingerprint)
   }
 
   /// Whether the folder holds what would be lost if a run began in it: weights of any run, or the record of another one.
@@ -138,7 +139,7 @@ struct RunFolder: Sendable {
         try check(state)
         return (state, path)
       } catch {
-        warn("\(error); going back to the state before it")
+        warn("\(describe(error)); going back to the state before it")
       }
     }
     guard paths.isEmpty else {
@@ -178,7 +179,7 @@ struct RunFolder: Sendable {
         try FileManager.default.removeItem(atPath: file)
       }
     } catch {
-      throw DatasetError(path: path, problem: "can't be cleared: \(error.localizedDescription)")
+      throw DatasetError(path: path, problem: "can't be cleared: \(reason(of: error))")
     }
   }
 

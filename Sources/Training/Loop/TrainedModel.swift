@@ -3,6 +3,7 @@ import Datasets
 import Foundation
 import LTX
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -78,9 +79,9 @@ struct TrainedModel: Sendable {
     } catch let error as UnmatchedTarget {
       let nearest = NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
       throw c.problem(
-        adapters == nil ? "model.trainable_modules" : "lora.target_modules", "\(error)\(nearest)")
+        adapters == nil ? "model.trainable_modules" : "lora.target_modules", "\(describe(error))\(nearest)")
     } catch let error as AdapterMismatch {
-      throw c.problem("model.load_checkpoint", "\(error)")
+      throw c.problem("model.load_checkpoint", describe(error))
     }
     parameters = transformer.parameters
     connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: trainedStreams)

@@ -1,6 +1,7 @@
 import Datasets
 import Foundation
 import LTX
+import Support
 import Torch
 import Tracking
 
@@ -40,7 +41,7 @@ extension Trainer {
     // What is being written is not lost where a step throws.
     defer {
       saves.waitUntilIdle()
-      for error in saves.takeErrors() { warn("saving failed: \(error)") }
+      for error in saves.takeErrors() { warn("saving failed: \(describe(error))") }
     }
     if group.isMain {
       try folder.create()
@@ -52,8 +53,7 @@ extension Trainer {
     try group.barrier()
     let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
     if group.isMain {
-      try Data(try c.resolvedYAML.utf8).write(
-        to: URL(fileURLWithPath: folder.configuration), options: .atomic)
+      try AtomicFile.write(Data(try c.resolvedYAML.utf8), to: folder.configuration)
     }
     try device.resetPeakMemory()
     var lastSaved: Int?

@@ -1,6 +1,7 @@
 import Datasets
 import Foundation
 import NN
+import Support
 import TensorFiles
 import Torch
 import Tracking
@@ -106,7 +107,7 @@ extension Trainer {
   func heedSaveErrors(isLast: Bool) throws {
     for error in saves.takeErrors() {
       let problem =
-        "saving at step \(completedSteps) or before failed: \(error); earlier checkpoints are kept"
+        "saving at step \(completedSteps) or before failed: \(describe(error)); earlier checkpoints are kept"
       let lacksResult =
         isLast && !FileManager.default.fileExists(atPath: folder.weights(step: completedSteps))
       guard configuration.checkpoints.onSaveError == .continue, !lacksResult else {
@@ -122,7 +123,7 @@ extension Trainer {
       try body()
     } catch {
       guard configuration.checkpoints.onSaveError == .continue else { throw error }
-      if !hasLostRecords { warn("\(error); training goes on, and its record has gaps") }
+      if !hasLostRecords { warn("\(describe(error)); training goes on, and its record has gaps") }
       hasLostRecords = true
     }
   }

@@ -2,6 +2,7 @@ import Datasets
 import Foundation
 import Inference
 import LTX
+import Support
 import Synchronization
 import Torch
 import Tracking
@@ -79,7 +80,7 @@ public final class TrainingSession {
     func writeReport() {
       // A page that can't be written is no reason to lose the run.
       report?.messages = messages.list.withLock { $0 }
-      do { try report?.write(to: reportPath) } catch { warn("\(error)") }
+      do { try report?.write(to: reportPath) } catch { warn(describe(error)) }
     }
     var own = events
     own.stepped = { record in
@@ -112,7 +113,7 @@ public final class TrainingSession {
       return result
     } catch {
       report?.outcome = .failed
-      messages.list.withLock { $0.append("\(error)") }
+      messages.list.withLock { $0.append(describe(error)) }
       trackers.finish(.failed)
       writeReport()
       throw error

@@ -3,6 +3,7 @@ import Foundation
 import Inference
 import LTX
 import NN
+import Support
 import Torch
 
 /// Generates the samples of a configuration with the transformer that is being trained.
@@ -121,12 +122,12 @@ public final class ValidationSampler {
         shared.freeDecoders()
         warn(
           "step \(step): memory ran out for validation sample \(item.sample + 1), which is left out; training goes on. "
-            + "Make its video_dims smaller, or set acceleration.offload_optimizer_during_validation to true (\(error))"
+            + "Make its video_dims smaller, or set acceleration.offload_optimizer_during_validation to true (\(describe(error)))"
         )
       } catch {
         shared.freeDecoders()
         warn(
-          "step \(step): validation sample \(item.sample + 1) failed and is left out; training goes on: \(error)"
+          "step \(step): validation sample \(item.sample + 1) failed and is left out; training goes on: \(describe(error))"
         )
       }
     }
@@ -219,7 +220,7 @@ public final class ValidationSampler {
       do {
         contexts[prompt] = try cache.contexts(of: prompt)
       } catch {
-        warn("a cached prompt can't be read and is encoded anew: \(error)")
+        warn("a cached prompt can't be read and is encoded anew: \(describe(error))")
       }
       if contexts[prompt] == nil { missing.append(prompt) }
     }
@@ -233,7 +234,7 @@ public final class ValidationSampler {
       do {
         try cache.store(context, of: prompt)
       } catch {
-        warn("an encoded prompt can't be kept for the next start of the run: \(error)")
+        warn("an encoded prompt can't be kept for the next start of the run: \(describe(error))")
       }
     }
     return contexts

@@ -1,0 +1,219 @@
+import Foundation
+
+/// Keeps other processes from writing into the same folder or to the same file.
+///
+/// The lock is the system's (`flock`) on a small file that names its holder. It ends with its process, however that ends, so
+/// a file that stays behind blocks nobody. On network file systems it holds between hosts as far as the mount passes locks on.
+public final class OutputLock {
+  /// One of several processes that share a folder, each with files of its own.
+  public struct Share: Equatable, Sendable {
+    public let index: Int
+    public let count: Int
+
+    public init(index: Int, count: Int) { (self.index, self.count) = (index, count) }
+  }
+
+  /// Locked files: the one that all agree on, and a share's own.
+  private var files: [LockFile] = []
+  /// Folders that were made for the lock, the outermost first.
+  private var madeFolders: [String] = []
+
+  /// Locks a folder, and makes it if need be.
+  ///
+  /// - Parameters:
+  ///   - purpose: what the holder does, such as `ltx train`.
+  ///   - share: which of the processes that share the folder this one is; nil for one that wants it alone.
+  ///   - warn: told if the file system has no locks; the work goes on then.
+  /// - Throws: `OutputLockError` that names the holder, `WritingError` if no lock file can be made.
+  public init(
+    folder: String, purpose: String, share: Share? = nil, warn: (String) -> Void
+  ) throws {
+    let folder = folder.isEmpty ? "." : folder
+    madeFolders = try Self.make(folder)
+    do {
+      let name = "\(folder)/.ltx"
+      guard let share, share.count > 1 else {
+        try lock("\(name).lock", for: folder, purpose, warn) { Self.shares(in: folder).map(\.path) }
+        return
+      }
+      try lock("\(name).lock", for: folder, purpose, isShared: true, warn)
+      try lock("\(name)-\(share.index)-of-\(share.count).lock", for: folder, purpose, warn)
+      for other in Self.shares(in: folder) where other.share.count != share.count {
+        if let holder = LockFile.holder(of: other.path) {
+          throw OutputLockError(path: folder, holder: holder)
+        }
+      }
+    } catch {
+      release()
+      throw error
+    }
+  }
+
+  /// Locks a file that is about to be written; its folder must exist.
+  ///
+  /// - Throws: as for a folder.
+  public init(file: String, purpose: String, warn: (String) -> Void) throws {
+    let (folder, name) = TemporaryFiles.split(file)
+    try lock("\(folder).\(name.prefix(60)).ltx.lock", for: file, purpose, warn)
+  }
+
+  deinit { release() }
+
+  /// Gives the lock up, and removes its file.
+  public func release() {
+    for file in files.reversed() { file.release() }
+    files = []
+    for folder in madeFolders.reversed() { rmdir(folder) }  // stays if something is in it
+    madeFolders = []
+  }
+
+  private func lock(
+    _ path: String, for output: String, _ purpose: String, isShared: Bool = false, _ warn: (String) -> Void,
+    others: () -> [String] = { [] }
+  ) throws {
+    let outcome: LockFile.Outcome
+    do {
+      outcome = try LockFile.lock(path, isShared: isShared, purpose: purpose)
+    } catch let error as WritingError {
+      throw WritingError(path: output, code: error.code)  // not the lock file's name, which nobody gave
+    }
+    switch outcome {
+    case .locked(let file): files.append(file)
+    case .unsupported(let code):
+      warn(
+        "\(output): the file system has no locks (\(describe(errno: code))). Make sure that no other process writes there."
+      )
+    case .held(let holder):
+      let living = others().lazy.compactMap { LockFile.holder(of: $0) }.first
+      throw OutputLockError(path: output, holder: living ?? holder)
+    }
+  }
+
+  /// Lock files of processes that share a folder.
+  private static func shares(in folder: String) -> [(path: String, share: Share)] {
+    ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).compactMap { name in
+      guard name.hasPrefix(".ltx-"), name.hasSuffix(".lock") else { return nil }
+      let parts = name.dropFirst(5).dropLast(5).split(separator: "-")
+      guard parts.count == 3, parts[1] == "of", let index = Int(parts[0]), let count = Int(parts[2])
+      else { return nil }
+      return ("\(folder)/\(name)", Share(index: index, count: count))
+    }
+  }
+
+  private static func make(_ folder: String) throws -> [String] {
+    var missing: [String] = []
+    var url = URL(fileURLWithPath: folder).standardizedFileURL
+    var status = stat()
+    while stat(url.path, &status) != 0, errno == ENOENT, url.path != "/" {
+      missing.insert(url.path, at: 0)
+      url.deleteLastPathComponent()
+    }
+    for path in missing where mkdir(path, 0o777) != 0 && errno != EEXIST {
+      throw WritingError(path: folder, code: errno)
+    }
+    return missing
+  }
+}
+
+/// A folder or file that another process is writing.
+public struct OutputLockError: Error, CustomStringConvertible, Equatable, Sendable {
+  public let path: String
+  /// The holder, as its lock file says: `ltx train, process 17 on host a, started …`; empty if it does not.
+  public let holder: String
+
+  public var description: String {
+    "\(path): another process is writing here" + (holder.isEmpty ? "" : " (\(holder))")
+      + ". Wait until it ends, stop it, or choose another place."
+  }
+}
+
+/// A locked file that names its holder.
+private final class LockFile {
+  enum Outcome {
+    case locked(LockFile)
+    case held(holder: String)
+    /// The file system has no locks.
+    case unsupported(code: Int32)
+  }
+
+  private let path: String
+  private let descriptor: Int32
+
+  private init(path: String, descriptor: Int32, purpose: String, isShared: Bool) {
+    (self.path, self.descriptor) = (path, descriptor)
+    // A file that others have locked too must stay when a signal ends this process.
+    if !isShared { TemporaryFiles.add(path) }
+    let holder = Array(
+      "\(purpose), process \(getpid()) on host \(Host.name), started \(Self.now)\n".utf8)
+    // Only a courtesy: a file that can't be written locks as well.
+    if ftruncate(descriptor, 0) == 0 { _ = pwrite(descriptor, holder, holder.count, 0) }
+  }
+
+  private static var now: String {
+    var (seconds, parts) = (time(nil), tm())
+    gmtime_r(&seconds, &parts)
+    var buffer = [CChar](repeating: 0, count: 40)
+    let count = strftime(&buffer, buffer.count, "%Y-%m-%d %H:%M:%S UTC", &parts)
+    return String(decoding: buffer.prefix(count).map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+
+  static func lock(_ path: String, isShared: Bool, purpose: String) throws -> Outcome {
+    // A holder that is just ending, or a share that looks whether it is the last one, takes no longer than this.
+    for attempt in 0..<10 {
+      if attempt > 0 { usleep(50_000) }
+      let descriptor = try opened(path)
+      if flock(descriptor, (isShared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0 {
+        let code = errno
+        close(descriptor)
+        if code == EWOULDBLOCK || code == EINTR { continue }
+        return .unsupported(code: code)
+      }
+      // The holder before may have removed the file that was locked here.
+      var (own, named) = (stat(), stat())
+      if fstat(descriptor, &own) == 0, stat(path, &named) == 0, own.st_ino == named.st_ino,
+        own.st_dev == named.st_dev
+      {
+        return .locked(LockFile(path: path, descriptor: descriptor, purpose: purpose, isShared: isShared))
+      }
+      close(descriptor)
+    }
+    return .held(holder: text(of: path))
+  }
+
+  private static func opened(_ path: String) throws -> Int32 {
+    var descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o666)
+    if descriptor < 0, errno == EACCES {
+      // Another user's, who has left it behind or is at work.
+      descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+      if descriptor < 0 { errno = EACCES }
+    }
+    guard descriptor >= 0 else { throw WritingError(path: path, code: errno) }
+    return descriptor
+  }
+
+  /// The living holder of a lock file; nil if nobody holds it.
+  static func holder(of path: String) -> String? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    guard flock(descriptor, LOCK_SH | LOCK_NB) != 0, errno == EWOULDBLOCK else { return nil }
+    return text(of: path)
+  }
+
+  private static func text(of path: String) -> String {
+    let bytes = FileManager.default.contents(atPath: path)?.prefix(300) ?? Data()
+    let line = String(decoding: bytes, as: UTF8.self).prefix { !$0.isNewline }
+    return String(
+      String.UnicodeScalarView(line.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7F }))
+  }
+
+  func release() {
+    // Only the last of several that share a file removes it.
+    if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {
+      var (own, named) = (stat(), stat())
+      if fstat(descriptor, &own) == 0, lstat(path, &named) == 0, own.st_ino == named.st_ino { unlink(path) }
+    }
+    close(descriptor)
+    TemporaryFiles.remove(path)
+  }
+}

@@ -1,0 +1,76 @@
+// All that the program writes to its standard streams.
+
+import Foundation
+import Support
+import Synchronization
+import TensorFiles
+
+/// Writes to standard output. In this module it takes the place of Swift's own, which passes over failures in silence;
+/// `LTXCommand.main` looks at them.
+func print(_ items: Any..., separator: String = " ", terminator: String = "\n") {
+  let text = items.map { "\($0)" }.joined(separator: separator) + terminator
+  Terminal.shared.interrupting(isatty(STDOUT_FILENO) == 1) { StandardStream.output.write(text) }
+}
+
+/// Writes a line, or several, to standard error; text of files in it can't act on the terminal.
+func printError(_ line: String) {
+  let line = line.displayedLines()
+  Terminal.shared.interrupting { StandardStream.error.write(line + "\n") }
+}
+
+/// A command whose result is what it prints, and that fails where it can't be printed.
+protocol PrintsItsResult {
+  /// Whether it does with the options that were given.
+  var printsItsResult: Bool { get }
+}
+
+extension PrintsItsResult {
+  var printsItsResult: Bool { true }
+}
+
+/// The terminal on standard error, and the lines at its bottom that show progress.
+final class Terminal: Sendable {
+  static let shared = Terminal()
+
+  /// Whether lines can be drawn again: standard error is a terminal that can move its cursor.
+  let canRedraw: Bool = {
+    guard isatty(STDERR_FILENO) == 1 else { return false }
+    let type = ProcessInfo.processInfo.environment["TERM"] ?? ""
+    return !["", "dumb", "unknown"].contains(type)
+  }()
+
+  private let state = Mutex((lines: TerminalLines(), texts: [String]()))
+
+  /// Draws lines in place of those before.
+  func draw(_ texts: [String]) {
+    state.withLock { state in
+      state.texts = texts
+      StandardStream.error.write(state.lines.drawing(texts, columns: Self.columns))
+    }
+  }
+
+  /// Leaves the lines as they are; what follows comes below.
+  func finish() {
+    state.withLock { state in
+      StandardStream.error.write(state.lines.ending())
+      state.texts = []
+    }
+  }
+
+  /// Runs something that writes to the terminal, above the lines.
+  func interrupting(_ isOnTerminal: Bool = true, _ body: () -> Void) {
+    state.withLock { state in
+      guard isOnTerminal, !state.lines.isEmpty else { return body() }
+      StandardStream.error.write(state.lines.clearing(columns: Self.columns))
+      body()
+      StandardStream.error.write(state.lines.drawing(state.texts, columns: Self.columns))
+    }
+  }
+
+  /// As wide as the window is now.
+  static var columns: Int {
+    var size = winsize()
+    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+    return Int(size.ws_col)
+  }
+}
