@@ -81,6 +81,6 @@ let package = Package(
     .testTarget(name: "TrackingTests", dependencies: ["Tracking"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
-    .testTarget(name: "CommandTests", dependencies: ["ltx", "Training", "Tracking", "TestSupport"]),
+    .testTarget(name: "CommandTests", dependencies: ["ltx", "Support", "Training", "Tracking", "TestSupport"]),
   ]
 )

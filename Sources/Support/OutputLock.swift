@@ -100,6 +100,15 @@ public final class OutputLock {
     }
   }
 
+  /// Whether a name is that of a folder's or file's lock.
+  static func isLockFile(_ name: String) -> Bool {
+    name.hasPrefix(".")
+      && (name.hasSuffix(".ltx.lock") || (name.hasPrefix(".ltx-") && name.hasSuffix(".lock")))
+  }
+
+  /// Removes a lock file of this host that nobody holds.
+  static func removeIfDead(_ path: String) { LockFile.removeIfDead(path) }
+
   private static func make(_ folder: String) throws -> [String] {
     var missing: [String] = []
     var url = URL(fileURLWithPath: folder).standardizedFileURL
@@ -198,6 +207,17 @@ private final class LockFile {
     defer { close(descriptor) }
     guard flock(descriptor, LOCK_SH | LOCK_NB) != 0, errno == EWOULDBLOCK else { return nil }
     return text(of: path)
+  }
+
+  static func removeIfDead(_ path: String) {
+    let descriptor = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+    guard descriptor >= 0 else { return }
+    defer { close(descriptor) }
+    // Another host's lock may not reach here.
+    guard text(of: path).contains(" on host \(Host.name),"), flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      return
+    }
+    unlink(path)
   }
 
   private static func text(of path: String) -> String {

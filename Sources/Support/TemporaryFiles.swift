@@ -68,7 +68,7 @@ public enum TemporaryFiles {
 
   // MARK: What earlier processes left
 
-  /// Removes the unfinished files that dead processes left in a folder; looks once per folder and process.
+  /// Removes the unfinished files and the lock files that dead processes left in a folder; looks once per folder and process.
   ///
   /// A file is removed only if its name is one of ours, nobody holds its lock, and it is of this host or has not changed for an
   /// hour.
@@ -77,8 +77,11 @@ public enum TemporaryFiles {
     guard sweptFolders.withLock({ $0.insert(folder).inserted }) else { return }
     // A folder that can't be listed is reported when the file is created.
     for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] {
-      guard let tag = tag(of: name) else { continue }
-      removeIfDead("\(folder)/\(name)", isOwnHost: tag == hostTag)
+      if OutputLock.isLockFile(name) {
+        OutputLock.removeIfDead("\(folder)/\(name)")
+      } else if let tag = tag(of: name) {
+        removeIfDead("\(folder)/\(name)", isOwnHost: tag == hostTag)
+      }
     }
   }
 

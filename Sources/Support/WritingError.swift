@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 
 /// A file or folder that the system does not let us write.
 public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable {
@@ -36,4 +36,15 @@ public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable 
   }
 
   public var description: String { "\(path): \(problem). \(remedy)." }
+}
+
+/// Makes a folder and those above it, where they are missing.
+///
+/// - Throws: `WritingError` with the reason.
+public func makeFolder(_ path: String) throws(WritingError) {
+  do {
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  } catch {
+    throw WritingError(path: path, error)
+  }
 }

@@ -1,4 +1,5 @@
 import Glibc
+import Support
 
 /// A file that is to be written.
 public enum OutputFile {
@@ -7,9 +8,16 @@ public enum OutputFile {
   /// - Parameter inputs: files that the work reads, none of which may be written over.
   public static func problem(_ path: String, inputs: [String] = []) -> String? {
     guard !path.isEmpty, !path.hasSuffix("/") else { return "is no name of a file" }
+    if let problem = PathSyntax.problem(path) { return problem }
     var status = stat()
-    if stat(path, &status) == 0 {
+    if stat(path, &status) != 0 {
+      // Not found out at the end of the work, when the file is to get its name.
+      if errno != ENOENT, errno != ENOTDIR { return "can't be written: \(describe(errno: errno))" }
+    } else {
       guard status.st_mode & S_IFMT != S_IFDIR else { return "is a folder; name a file" }
+      guard status.st_mode & S_IFMT == S_IFREG else {
+        return "is a device, pipe or socket; name a file, which can be replaced when the new one is whole"
+      }
       for input in inputs {
         var other = stat()
         if stat(input, &other) == 0, other.st_dev == status.st_dev, other.st_ino == status.st_ino {

@@ -8,6 +8,7 @@ public enum OutputFolder {
   /// Rights alone don't tell: full, read-only and virtual file systems refuse even root. So a file is made, and removed
   /// again, in the nearest folder that exists.
   public static func problem(_ path: String) -> String? {
+    if let problem = PathSyntax.problem(path) { return problem }
     var folder = path.isEmpty ? "." : path
     var status = stat()
     while stat(folder, &status) != 0 {

@@ -62,8 +62,11 @@ struct DecodeCommand: ParsableCommand {
 
   func run() throws {
     compute.apply()
+    var locks = OutputLocks("ltx decode")
+    defer { locks.release() }
     let (decoder, jobs) = try checkingInput {
       if let problem = OutputFolder.problem(output) { throw DatasetError(path: output, problem: problem) }
+      try locks.lock(folder: output)
       let decoder = try CacheDecoder(models: model.files() ?? ModelFiles(), options: options)
       return (decoder, try decoder.plan(latents, into: output))
     }

@@ -70,6 +70,9 @@ struct GenerateCommand: ParsableCommand {
     compute.apply()
     let plan = try checkingInput { try GenerationPlan(request(), models: models, output: result.output) }
     for note in plan.notes { printError("note: \(note)") }
+    var locks = OutputLocks("ltx generate")
+    defer { locks.release() }
+    try checkingInput { for path in plan.outputs { try locks.lock(file: path) } }
 
     let interruption = Interruption()
     let shown = PhasedProgress()

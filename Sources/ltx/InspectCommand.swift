@@ -39,7 +39,12 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
   }
 
   func run() throws {
-    let inspection = try checkingInput { try CheckpointInspection(Checkpoint(files)) }
+    let inspection = try checkingInput {
+      if let checkpoint, LoRAFile.isLoRA(path: checkpoint) {
+        throw InputError("\(checkpoint): is a LoRA, not a checkpoint. Run `ltx lora inspect \(checkpoint)`.")
+      }
+      return try CheckpointInspection(Checkpoint(files))
+    }
     print("version: \(inspection.version?.description ?? "not stated")")
     for component in inspection.components {
       let types = component.types.sorted { $0.value > $1.value }.map { type, count in

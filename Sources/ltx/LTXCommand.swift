@@ -48,7 +48,28 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     }
     // A command line that can't be read is bad input like any other.
     printError(fullMessage(for: error))
+    if let suggestion = suggestion(for: CommandLine.arguments.dropFirst()) {
+      printError("Did you mean `\(suggestion)`?")
+    }
     return 2
+  }
+
+  /// The nearest subcommand to a mistyped one.
+  private static func suggestion(for arguments: ArraySlice<String>) -> String? {
+    var command: any ParsableCommand.Type = LTXCommand.self
+    var path = "ltx"
+    for argument in arguments {
+      let subcommands = command.configuration.subcommands
+      if let next = subcommands.first(where: { $0.configuration.commandName == argument }) {
+        command = next
+        path += " " + argument
+      } else {
+        guard !argument.hasPrefix("-") else { return nil }
+        let names = subcommands.compactMap(\.configuration.commandName)
+        return NearestName.find(argument, in: names).map { "\(path) \($0)" }
+      }
+    }
+    return nil
   }
 
   /// Reports what standard output did not take.

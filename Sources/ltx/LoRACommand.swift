@@ -49,8 +49,11 @@ struct LoRAFiles: ParsableArguments {
 
   /// - Parameter change: all of the work that can be wrong about the input.
   func run(format: LoRAFormat = .comfyUI, _ change: (LoRA) throws -> LoRA) throws {
+    var locks = OutputLocks("ltx lora")
+    defer { locks.release() }
     let lora = try checkingInput {
       try requireOutput(output, inputs: [input])
+      try locks.lock(file: output)
       let file = try LoRAFile(path: input)
       noteIgnored(file)
       let lora = try change(LoRA(file))

@@ -36,8 +36,11 @@ struct MergeLoRACommand: ParsableCommand {
   }
 
   func run() throws {
+    var locks = OutputLocks("ltx lora merge")
+    defer { locks.release() }
     let files = try checkingInput {
       try requireOutput(output, inputs: loras.map(\.path) + (into.map { [$0] } ?? []))
+      try locks.lock(file: output)
       return try loras.map { (file: try LoRAFile(path: $0.path), strength: $0.strength) }
     }
     if let into {

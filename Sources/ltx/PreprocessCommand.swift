@@ -77,9 +77,15 @@ struct PreprocessCommand: ParsableCommand {
   func run() throws {
     compute.apply()
     let interruption = Interruption()
+    var locks = OutputLocks("ltx preprocess")
+    defer { locks.release() }
     let plan: PreprocessingPlan
     do {
-      plan = try PreprocessingPlan(options())
+      let options = try options()
+      let share = OutputLock.Share(index: options.share.index, count: options.share.count)
+      try locks.lock(
+        folder: outputDir ?? PreprocessingPlan.defaultOutput(dataset), share: share)
+      plan = try PreprocessingPlan(options)
     } catch {
       printError("error: \(describe(error))")
       throw ExitCode(2)

@@ -82,7 +82,13 @@ struct ReferenceCommand: ParsableCommand {
   var batchSize: Int?
 
   func run() throws {
-    let plan = try checkingInput { try ReferencePlan(options()) }
+    var locks = OutputLocks("ltx reference")
+    defer { locks.release() }
+    let plan = try checkingInput {
+      let options = try options()
+      for folder in outputFolders(options) { try locks.lock(folder: folder) }
+      return try ReferencePlan(options)
+    }
     let progress = PhasedProgress()
     let summary = try working {
       defer { progress.finish() }
@@ -96,6 +102,16 @@ struct ReferenceCommand: ParsableCommand {
       "\(counted(plan.clipCount, "clip")): \(counted(summary.made, "reference")) made, \(summary.upToDate) up to date; "
         + "\(counted(summary.failures.count, "row")) failed")
     if !summary.failures.isEmpty { throw ExitCode(1) }
+  }
+
+  /// Where the dataset and, if it is another place, the references go.
+  private func outputFolders(_ options: ReferenceOptions) -> [String] {
+    let dataset = URL(fileURLWithPath: options.outputDataset ?? options.dataset)
+    var isFolder: ObjCBool = false
+    let hasFolder =
+      FileManager.default.fileExists(atPath: dataset.path, isDirectory: &isFolder) && isFolder.boolValue
+    return [(hasFolder ? dataset : dataset.deletingLastPathComponent()).path]
+      + (options.outputFolder.map { [$0] } ?? [])
   }
 
   private func options() throws -> ReferenceOptions {

@@ -60,12 +60,15 @@ struct SplitCommand: ParsableCommand {
   func run() throws {
     let interruption = Interruption()
     interruption.waitsForCaller()
+    var locks = OutputLocks("ltx split")
+    defer { locks.release() }
     do {
       let detector = try detection.parsed().makeDetector()
       let splitter = try splitter()
       if let problem = OutputFolder.problem(output) {
         throw MediaError(.badOption, file: output, problem, remedy: "Choose another output folder.")
       }
+      try checkingInput { try locks.lock(folder: output) }
       var isFolder: ObjCBool = false
       guard FileManager.default.fileExists(atPath: input, isDirectory: &isFolder), isFolder.boolValue else {
         return try split(input, into: output, splitter, detector, interruption)

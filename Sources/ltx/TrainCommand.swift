@@ -12,7 +12,8 @@ struct TrainCommand: ParsableCommand {
     discussion: """
       Configurations are the official trainer's; `ltx config init` writes one to begin with. In output_dir appear \
       checkpoints/, metrics.jsonl, report.html, samples/ and event files for TensorBoard. Run again after an interruption, \
-      it goes on where it was. Ctrl-C and SIGTERM save and end; a second one ends at once. With torchrun, srun or \
+      it goes on where it was. Ctrl-C, SIGTERM and SIGHUP save and end; a second one ends at once. \
+      Only one run at a time can write to output_dir. With torchrun, srun or \
       `ltx launch` several processes train together.
 
       Exit status: 0 for a finished run, 1 if it failed on the way, 2 if the input can't be used; 128 plus the signal's \
@@ -38,11 +39,15 @@ struct TrainCommand: ParsableCommand {
 
   func run() throws {
     compute.apply()
+    var locks = OutputLocks("ltx train")
+    defer { locks.release() }
     let (session, group) = try checkingInput {
       let configuration = try TrainingConfiguration(path: config, overrides: set)
       for notice in configuration.notices { printError("note: \(notice)") }
       let group = try ProcessGroup.fromEnvironment() ?? .single
       let device = group.worldSize > 1 && compute.device == .cuda(0) ? .cuda(group.localRank) : compute.device
+      // The other ranks write only what rank 0 tells them to.
+      if group.isMain, !dryRun { try locks.lock(folder: configuration.outputDir) }
       let shown = PhasedProgress()
       defer { shown.finish() }
       let session = try TrainingSession(

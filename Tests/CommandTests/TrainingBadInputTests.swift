@@ -184,6 +184,8 @@ import Tracking
       ])
     #expect(result.status == 1, "\(result.errors)")
     #expect(result.errors.contains("earlier checkpoints are kept"), "\(result.errors)")
+    #expect(result.errors.contains("(No space left on device)"), "\(result.errors)")
+    #expect(!result.errors.contains("Error Domain"), "\(result.errors)")
     let folder = "\(disk.path)/run/checkpoints"
     let saved = try FileManager.default.contentsOfDirectory(atPath: folder)
     #expect(!saved.isEmpty)
@@ -193,5 +195,43 @@ import Tracking
     }
     let steps = try RecordedMetrics(path: "\(disk.path)/run/metrics.jsonl").steps.count
     #expect(action == "stop" ? steps < 12 : steps == 12)
+  }
+
+  /// Places that the system refuses, each in its own way; with everything that a run writes beside checkpoints.
+  @Test(arguments: [
+    ("file", "is a file"), ("long", "File name too long"), ("proc", "can't be"),
+    ("limit", "(File too large)"),
+    ("page", "can't be written"),
+  ])
+  func refusedPlaces(kind: String, text: String) throws {
+    let place = try Workshop()
+    try place.write("file", "")
+    let output =
+      switch kind {
+      case "file": "\(place.path)/file"
+      case "long": "\(place.path)/" + String(repeating: "x", count: 300)
+      case "proc": "/proc/run"
+      default: "\(place.path)/run"
+      }
+    if kind == "page" {
+      try FileManager.default.createDirectory(
+        atPath: "\(output)/report.html/x", withIntermediateDirectories: true)
+    }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/bash")
+    process.arguments = [
+      "-c", (kind == "limit" ? "ulimit -f 40; " : "") + "exec \"$@\"", "bash", Program.path, "train",
+      try prepared.configure("refused-\(kind)", steps: 3), "--threads", "1", "--set", "output_dir=\(output)",
+    ]
+    let pipe = Pipe()
+    (process.standardError, process.standardOutput) = (pipe, FileHandle.nullDevice)
+    try process.run()
+    let errors = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    #expect(process.terminationReason == .exit)
+    // A page that can't be written is no reason to lose the run.
+    #expect(process.terminationStatus == (kind == "page" ? 0 : kind == "limit" ? 1 : 2), "\(errors)")
+    #expect(errors.contains(text), "\(errors)")
+    for trace in ["Error Domain", "NSCocoa", "UserInfo"] { #expect(!errors.contains(trace), "\(errors)") }
   }
 }

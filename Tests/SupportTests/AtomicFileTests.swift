@@ -36,6 +36,15 @@ import Testing
     try FileManager.default.moveItem(atPath: living.temporaryPath, toPath: inside.file(name))
     _ = try file(inside.file("new"))
     #expect(inside.names == ([elsewhere, name] + strangers).sorted())
+    // Lock files go with their holders.
+    let locked = try Folder(folder.file("locked"))
+    let held = try OutputLock(folder: locked.path, purpose: "a test") { Issue.record("\($0)") }
+    let text = try #require(locked.text(".ltx.lock"))
+    for name in [".a.ltx.lock", ".ltx-0-of-2.lock"] { try locked.write(text, name) }
+    try locked.write(text.replacing(" on host ", with: " on host elsewhere-"), ".b.ltx.lock")
+    _ = try file(locked.file("new"))
+    #expect(locked.names == [".b.ltx.lock", ".ltx.lock"])
+    held.release()
     // Nobody has written to it for an hour.
     let other = try Folder(folder.file("other"))
     try other.write("half", elsewhere)

@@ -37,32 +37,40 @@ private struct Screen {
   var lines: [[Character]] = [[]]
   var line = 0
   var column = 0
+  /// Whether the last column was filled: the cursor stays there until the next character.
+  var isFull = false
 
   init(columns: Int) { self.columns = columns }
 
-  mutating func resize(columns: Int) { self.columns = columns }
+  mutating func resize(columns: Int) {
+    self.columns = columns
+    isFull = column > 0 && column % columns == 0
+  }
 
   var text: String { lines.map { String($0) }.joined(separator: "\n") }
 
   /// Rows of a line.
   private func rows(_ line: Int) -> Int { max(1, (lines[line].count + columns - 1) / columns) }
 
+  private var rowInLine: Int { (isFull ? column - 1 : column) / columns }
+
   mutating func feed(_ text: String) {
     var rest = Substring(text)
     while let character = rest.popFirst() {
       switch character {
-      case "\r": column = column == 0 ? 0 : (column - 1) / columns * columns
+      case "\r":
+        column = rowInLine * columns
+        isFull = false
       case "\n":
         line += 1
-        column = 0
+        (column, isFull) = (0, false)
         if line == lines.count { lines.append([]) }
       case "\u{1B}":
         let parameters = rest.dropFirst().prefix { $0.isNumber }
         rest = rest.dropFirst(1 + parameters.count)
         switch rest.popFirst() {
         case "A":
-          var row =
-            (0..<line).reduce(0) { $0 + rows($1) } + max(0, column - 1) / columns * (column == 0 ? 0 : 1)
+          var row = (0..<line).reduce(0) { $0 + rows($1) } + rowInLine
           row = max(0, row - (Int(parameters) ?? 1))
           line = 0
           while row >= rows(line) {
@@ -70,6 +78,7 @@ private struct Screen {
             line += 1
           }
           column = row * columns
+          isFull = false
         case "K": lines[line].removeLast(max(0, lines[line].count - column))
         case "J":
           lines[line].removeLast(max(0, lines[line].count - column))
@@ -83,6 +92,7 @@ private struct Screen {
           lines[line].append(character)
         }
         column += 1
+        isFull = column % columns == 0
       }
     }
   }

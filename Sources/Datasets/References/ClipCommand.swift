@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A program that makes one file of another, run without a shell.
 public struct ClipCommand: Equatable, Sendable {
@@ -66,17 +67,32 @@ public struct ClipCommand: Equatable, Sendable {
     }
     let log = FileManager.default.temporaryDirectory.appendingPathComponent("ltx-\(UUID().uuidString).log")
       .path
-    defer { unlink(log) }
+    TemporaryFiles.add(log)
+    defer {
+      unlink(log)
+      TemporaryFiles.remove(log)
+    }
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, log, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    // Signals that this process ignores or handles are the program's own business.
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var (ignored, blocked) = (sigset_t(), sigset_t())
+    sigemptyset(&ignored)
+    for number in [SIGPIPE, SIGXFSZ, SIGINT, SIGTERM] { sigaddset(&ignored, number) }
+    sigemptyset(&blocked)
+    posix_spawnattr_setsigdefault(&attributes, &ignored)
+    posix_spawnattr_setsigmask(&attributes, &blocked)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
     var pointers = arguments.map { strdup($0) } + [nil]
     defer { for pointer in pointers { free(pointer) } }
     var process = pid_t()
-    let started = posix_spawnp(&process, arguments[0], &actions, nil, &pointers, environ)
+    let started = posix_spawnp(&process, arguments[0], &actions, &attributes, &pointers, environ)
     guard started == 0 else {
       throw ClipCommandFailure("\(words[0]) can't be started (\(String(cString: strerror(started))))")
     }

@@ -101,7 +101,11 @@ public struct ReferenceMaker: Sendable {
     default: break
     }
     let partial = try Self.partial(of: job)
-    defer { unlink(partial) }
+    TemporaryFiles.add(partial)
+    defer {
+      unlink(partial)
+      TemporaryFiles.remove(partial)
+    }
     let own: [String]
     do {
       own = try write(job, to: partial, progress)

@@ -42,12 +42,14 @@ public final class ProcessLauncher: Sendable {
   /// - Returns: 0, or the exit status of the first process that failed, 128 + the signal's number if a signal ended it.
   /// - Throws: `LaunchPlanError` if one can't be started, after ending the processes that had been started.
   public func run() throws -> Int32 {
+    // Forked before anything is opened that only this process should hold.
+    let launcherGuard = try LauncherGuard()
     let sources = passSignalsOn()
     defer { for source in sources { source.cancel() } }
     var prefixers: [LinePrefixer] = []
     defer { for prefixer in prefixers { prefixer.finish() } }
     do {
-      for rank in plan.ranks { prefixers += try start(rank) }
+      for rank in plan.ranks { prefixers += try start(rank, launcherGuard) }
     } catch {
       end(because: nil)
       allEnded.wait()
@@ -57,7 +59,7 @@ public final class ProcessLauncher: Sendable {
     return state.withLock { $0.status ?? 0 }
   }
 
-  private func start(_ rank: Int) throws -> [LinePrefixer] {
+  private func start(_ rank: Int, _ launcherGuard: LauncherGuard) throws -> [LinePrefixer] {
     let environment = plan.environment(
       of: rank, base: ProcessInfo.processInfo.environment,
       processors: ProcessInfo.processInfo.activeProcessorCount)
@@ -68,6 +70,7 @@ public final class ProcessLauncher: Sendable {
         plan.executable, plan.arguments, environment: environment, output: destinations[0],
         errors: destinations[1])
       state.running[rank] = child
+      launcherGuard.report(child, isRunning: true)
       // Another rank may have failed already.
       if state.isEnding { child.send(SIGTERM) }
       return child
@@ -76,6 +79,7 @@ public final class ProcessLauncher: Sendable {
     Thread.detachNewThread { [self] in
       child.wait()
       ended(rank, child)
+      launcherGuard.report(child, isRunning: false)
       allEnded.leave()
     }
     for prefixer in prefixers { try prefixer.start() }

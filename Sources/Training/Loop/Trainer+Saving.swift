@@ -60,7 +60,7 @@ extension Trainer {
     saves.submit {
       try model.write(weights, dtype: dtype, metadata: metadata, to: folder.weights(step: step))
       if let averaged {
-        try FileManager.default.createDirectory(atPath: folder.averages, withIntermediateDirectories: true)
+        try makeFolder(folder.averages)
         try model.write(
           averaged, dtype: dtype, metadata: metadata, to: folder.weights(step: step, in: folder.averages))
       }

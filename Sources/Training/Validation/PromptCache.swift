@@ -5,6 +5,7 @@ import Foundation
 import Inference
 import LTX
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -43,9 +44,9 @@ struct PromptCache {
       video: try tensor("video"), audio: try tensor("audio"), mask: try file.tensor("mask").clone())
   }
 
-  /// - Throws: `TensorFileError` or `CocoaError` where the disk refuses.
+  /// - Throws: `TensorFileError` or `WritingError` where the disk refuses.
   func store(_ contexts: TextContexts, of prompt: String) throws {
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    try makeFolder(folder)
     let tensors = [("video", contexts.video), ("audio", contexts.audio), ("mask", contexts.mask)]
     try writeSafetensors(
       tensors.compactMap { key, tensor in tensor.map { (key: key, tensor: $0) } }, metadata: metadata(prompt),

@@ -44,8 +44,7 @@ public final class ValidationSampler {
     }
     let (models, checkpoint) = try Self.models(c, dtype: dtype, device: device)
     let blocks = try TransformerConfiguration(checkpoint.config).blocks
-    try FileManager.default.createDirectory(
-      atPath: Self.folder(c), withIntermediateDirectories: true)
+    try makeFolder(Self.folder(c))
     (requests, plans) = try Self.plans(c, models, blocks: blocks)
     streams = Self.streams(plans)
     // Equal notes are said once.

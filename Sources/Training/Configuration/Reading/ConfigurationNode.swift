@@ -61,11 +61,28 @@ struct ConfigurationParser {
       return try parser.convert(node, depth: 0)
     } catch let error as YamlError {
       let (mark, message) = describe(error)
+      if let tab = tabIndentation(in: text, near: mark?.line) {
+        let hint = "is indented with a tab, where YAML allows only spaces. Replace the tab with spaces"
+        guard case .file(let file) = origin else { throw parser.problem(nil, hint) }
+        let place = ConfigurationPlace.text(line: tab.line, column: tab.column)
+        throw ConfigurationProblems(file: file, problems: [.init(place: place, key: "", message: hint)])
+      }
       // libyaml's own limit, which it tells in words for programmers.
       let isTooDeep = message.hasPrefix("Maximum nesting level")
       throw parser.problem(
         mark, isTooDeep ? "is nested too deep" : "is not valid YAML: \(message)", hasPlace: mark != nil)
     }
+  }
+
+  /// The first tab before the text of a line: of the line that an error is reported at or one beside it.
+  private static func tabIndentation(in text: String, near line: Int?) -> (line: Int, column: Int)? {
+    for (index, content) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      let indentation = content.prefix { $0 == " " || $0 == "\t" }
+      guard let tab = indentation.firstIndex(of: "\t"), indentation.count < content.count else { continue }
+      if let line, abs(line - (index + 1)) > 1 { continue }
+      return (index + 1, content.distance(from: content.startIndex, to: tab) + 1)
+    }
+    return nil
   }
 
   private init(origin: Origin) { self.origin = origin }

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 
 /// Where a value stands that a rule reads, and who hears what is wrong with it.
 struct RuleContext {
@@ -113,10 +114,23 @@ extension Rule<String> {
   }
 
   /// Of a file or folder; `~` is the home directory.
-  static var path: Rule { nonEmpty.map { NSString(string: $0).expandingTildeInPath } }
+  static var path: Rule { path(isOutput: false) }
+
+  private static func path(isOutput: Bool) -> Rule {
+    let rule = nonEmpty.map { NSString(string: $0).expandingTildeInPath }
+    return Rule(
+      read: { node, context in
+        guard let path = rule.read(node, context) else { return nil }
+        guard let problem = PathSyntax.problem(path, isOutput: isOutput) else { return path }
+        context.report("\(path) \(problem)")
+        return nil
+      }, write: rule.write)
+  }
 
   /// A path that does not depend on where the program is started.
-  static var absolutePath: Rule { path.map { URL(fileURLWithPath: $0).standardizedFileURL.path } }
+  static var absolutePath: Rule {
+    path(isOutput: true).map { URL(fileURLWithPath: $0).standardizedFileURL.path }
+  }
 
   static var nonEmpty: Rule {
     Rule(

@@ -1,4 +1,5 @@
 import NN
+import Support
 
 /// What the readers of all sections find.
 final class ConfigurationReading {
@@ -99,10 +100,13 @@ final class SectionReader {
   /// Reports keys that nothing has asked for, with the nearest one that exists.
   func finish() {
     for entry in entries where !known.contains(entry.key) {
-      let nearest = NearestName.find(entry.key, in: known)
+      let suggestion =
+        TrainingConfiguration.keys(named: entry.key)?.joined(separator: " or ")
+        ?? NearestName.find(entry.key, in: known).map(full)
+        ?? TrainingConfiguration.keys(near: entry.key)?.joined(separator: " or ")
       reading.report(
         full(entry.key), entry.place,
-        "is not a known key" + (nearest.map { "; did you mean \(full($0))?" } ?? ""))
+        "is not a known key" + (suggestion.map { "; did you mean \($0)?" } ?? ""))
     }
   }
 

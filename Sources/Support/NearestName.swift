@@ -1,9 +1,10 @@
 /// The nearest of some names to a mistyped one.
-enum NearestName {
+public enum NearestName {
   /// - Returns: nil where nothing is near enough to be a guess.
-  static func find(_ name: String, in names: [String]) -> String? {
+  public static func find(_ name: String, in names: [String]) -> String? {
     let ranked = names.map { ($0, distance(Array(name.lowercased()), Array($0.lowercased()))) }
-    guard let best = ranked.min(by: { $0.1 < $1.1 }), best.1 <= max(2, name.count / 3) else { return nil }
+    guard let best = ranked.min(by: { $0.1 < $1.1 }), best.1 <= (name.count < 4 ? 1 : max(2, name.count / 3))
+    else { return nil }
     return best.0
   }
 

@@ -1,0 +1,41 @@
+import Foundation
+import Support
+import TensorFiles
+
+/// The locks on what a command writes, so that no second command writes to the same place at the same time.
+struct OutputLocks {
+  /// What the holder of a lock is called, such as `ltx train`.
+  let purpose: String
+  private var locks: [OutputLock] = []
+  private var lockedPlaces: Set<String> = []
+
+  init(_ purpose: String) { self.purpose = purpose }
+
+  /// Locks a folder, and makes it if need be. A place that can't be written is left to the work to report.
+  ///
+  /// - Parameter share: which of several processes with the same output this one is.
+  /// - Throws: `OutputLockError` where another process holds it.
+  mutating func lock(folder: String, share: OutputLock.Share? = nil) throws {
+    guard OutputFolder.problem(folder) == nil, isNew(folder) else { return }
+    locks.append(try OutputLock(folder: folder, purpose: purpose, share: share, warn: Self.warn))
+  }
+
+  /// Locks a file in a folder that exists.
+  ///
+  /// - Throws: `OutputLockError` where another process holds it.
+  mutating func lock(file: String) throws {
+    guard OutputFile.problem(file) == nil, isNew(file) else { return }
+    locks.append(try OutputLock(file: file, purpose: purpose, warn: Self.warn))
+  }
+
+  /// To be called when the work is done, or has failed.
+  func release() {
+    for lock in locks { lock.release() }
+  }
+
+  private mutating func isNew(_ path: String) -> Bool {
+    lockedPlaces.insert(URL(fileURLWithPath: path).resolvingSymlinksInPath().path).inserted
+  }
+
+  private static func warn(_ message: String) { printError("warning: \(message)") }
+}

@@ -1,0 +1,48 @@
+import Foundation
+import LTX
+import Testing
+
+/// Mistakes on the command line get an answer that says what to write.
+@Suite struct SuggestionTests {
+  private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path
+
+  @Test(arguments: [
+    (["trian", "c.yaml"], "ltx train"), (["lora", "mrge", "a"], "ltx lora merge"),
+    (["dataset", "chek"], "ltx dataset check"),
+    (["preproces", "--model-path", "x"], "ltx preprocess"),
+  ])
+  func `A mistyped subcommand`(arguments: [String], suggestion: String) throws {
+    let result = try Program.run(arguments, in: Workshop().path)
+    #expect(result.status == 2)
+    #expect(result.errors.hasSuffix("Did you mean `\(suggestion)`?\n"), "\(result.errors)")
+  }
+
+  @Test func `A LoRA is not inspected as a checkpoint`() throws {
+    let lora = "\(Self.models)/lora_all.safetensors"
+    let result = try Program.run(["inspect", lora], in: Workshop().path)
+    #expect(result.status == 2 && result.output.isEmpty)
+    #expect(result.errors == "error: \(lora): is a LoRA, not a checkpoint. Run `ltx lora inspect \(lora)`.\n")
+  }
+
+  @Test func `Nothing is created under the name of a variable or of a Windows drive`() throws {
+    let place = try Workshop()
+    let clip = try #require(try Clips.all().first)
+    let lora = "\(Self.models)/lora_all.safetensors"
+    for (arguments, text) in [
+      (["split", clip, "$HOME/x"], "the variable $HOME"), (["split", clip, "C:\\runs"], "is a Windows path"),
+      (["tiny-model", "${HOME}/x"], "the variable $HOME"), (["tiny-model", "~/x"], "begins with ~"),
+      (["lora", "scale", lora, "$HOME/x.safetensors", "--by", "2"], "the variable $HOME"),
+      (["lora", "merge", lora, "--output", "out\\x.safetensors"], "the backslashes of a Windows path"),
+      (["lora", "merge", lora, "--output", "/dev/null"], "is a device"),
+      (["lora", "merge", lora, "--output", String(repeating: "x", count: 300)], "File name too long"),
+    ] {
+      let result = try Program.run(arguments, in: place.path)
+      #expect(result.status == 2 && result.errors.contains(text), "\(arguments): \(result.errors)")
+    }
+    #expect(
+      try FileManager.default.contentsOfDirectory(atPath: place.path).sorted() == [
+        "stderr.txt", "stdout.txt",
+      ])
+  }
+}
