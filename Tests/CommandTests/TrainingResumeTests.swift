@@ -109,7 +109,7 @@ import Tracking
   }
 
   /// One signal saves and ends; the run goes on as if nothing had been.
-  @Test(arguments: [SIGTERM, SIGINT, SIGHUP])
+  @Test(arguments: [SIGTERM, SIGINT, SIGHUP, SIGUSR1])
   func signalsSaveAndEnd(number: Int32) throws {
     let whole = try Run("whole-signal-\(number)", Self.common)
     try whole.finish()

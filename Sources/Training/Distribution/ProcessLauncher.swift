@@ -126,7 +126,7 @@ public final class ProcessLauncher: Sendable {
   }
 
   private func passSignalsOn() -> [any DispatchSourceSignal] {
-    [SIGINT, SIGTERM, SIGHUP].compactMap { number in
+    [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2].compactMap { number in
       // A handler, not SIG_IGN, because processes inherit what is ignored. The source gets the signal too.
       let previous = signal(number) { _ in }
       if number == SIGHUP, unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) {
