@@ -51,7 +51,12 @@ public struct InputEncoder: Sendable {
   ) throws -> [TextContexts] {
     let features = try features(of: prompts, advance)
     let connectors = try checkpoint.textConnectors(dtype: models.dtype, device: models.device)
-    return try features.map { try connectors($0) }
+    return try features.map {
+      let contexts = try connectors($0)
+      try contexts.video?.requireFinite(from: "text connectors")
+      try contexts.audio?.requireFinite(from: "text connectors")
+      return contexts
+    }
   }
 
   /// A function of its own, so that the text encoder is gone when it returns. One prompt at a time: the states of all
@@ -62,6 +67,8 @@ public struct InputEncoder: Sendable {
       dtype: models.dtype, device: models.device, storage: models.textEncoder8bit ? .int8 : .asStored)
     return try prompts.enumerated().map { index, prompt in
       let features = try encoder([prompt])
+      try features.video.requireFinite(from: "text encoder")
+      try features.audio.requireFinite(from: "text encoder")
       try advance(index + 1, prompts.count)
       return features
     }

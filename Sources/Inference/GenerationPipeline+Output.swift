@@ -22,6 +22,7 @@ extension GenerationPipeline {
       try decoder.decode(
         latent, tiling: tiling, noise: decoder.needsNoise ? { try generator.normal($0) } : nil
       ) { part in
+        try part.requireFinite(from: "video decoder")
         for frame in 0..<part.size(2) {
           for picture in try FrameTensors.frames(part.narrow(2, frame, 1)) {
             try sink.append(sides.joined(picture, index: frameIndex))

@@ -108,15 +108,18 @@ public struct GenerationPipeline {
       let result = state.results[index]
       let video = try sampling.video.map { try start($0, sampling, result, state, prompt: index) }
       let audio = try sampling.audio.map { try start($0, sampling, result, state, prompt: index) }
-      let end = try sampler.sample(video: video, audio: audio, sigmas: sampling.sigmas) { step, _, _ in
+      let end = try sampler.sample(video: video, audio: audio, sigmas: sampling.sigmas) {
+        step, video, audio in
+        try requireFinite(video, "video", step: step, of: steps)
+        try requireFinite(audio, "audio", step: step, of: steps)
         try advance(index * steps + step + 1, total)
       }
       if let grid = sampling.video, let stream = end.video {
         state.results[index].video = try VideoTokens.unpatchify(
-          finiteTokens(stream), frames: grid.frames, rows: grid.rows, columns: grid.columns)
+          resultTokens(stream), frames: grid.frames, rows: grid.rows, columns: grid.columns)
       }
       if let grid = sampling.audio, let stream = end.audio, !sampling.refines || sampling.keepsSound {
-        state.results[index].audio = try AudioTokens.unpatchify(finiteTokens(stream), channels: grid.channels)
+        state.results[index].audio = try AudioTokens.unpatchify(resultTokens(stream), channels: grid.channels)
       }
     }
   }
@@ -172,15 +175,20 @@ public struct GenerationPipeline {
   }
 
   /// The result's own tokens: [1, T, C].
-  private func finiteTokens(_ stream: SampledStream) throws -> Tensor {
-    let tokens = try stream.latent.narrow(1, 0, stream.sequence.targetCount)
-    guard try tokens.isAllFinite() else {
-      throw SamplingError(
-        description:
-          "sampling ended in numbers that are not finite: lower the scales of guidance or the LoRAs' strength, "
-          + "or use --dtype float32")
-    }
-    return tokens
+  private func resultTokens(_ stream: SampledStream) throws -> Tensor {
+    try stream.latent.narrow(1, 0, stream.sequence.targetCount)
+  }
+
+  /// Ends sampling at the first step after which a modality is not finite: the steps that follow would change nothing.
+  private func requireFinite(
+    _ stream: SampledStream?, _ modality: String, step: Int, of steps: Int
+  ) throws {
+    guard let stream, try !resultTokens(stream).isAllFinite() else { return }
+    throw SamplingError(
+      description:
+        "sampling: the \(modality) latents are not finite after step \(step + 1) of \(steps). Lower the guidance scales "
+        + "or the LoRAs' strength, or use --dtype float32; if that does not help, the transformer's weights or the LoRA "
+        + "are damaged.")
   }
 
   private func upsample(_ path: String, _ state: inout State, _ advance: Advance) throws {
@@ -190,7 +198,9 @@ public struct GenerationPipeline {
     let statistics = try plan.checkpoint.videoLatentStatistics(device: plan.models.device)
     for index in state.results.indices {
       state.results[index].video = try state.results[index].video.map {
-        try upsampler($0, statistics: statistics)
+        let latent = try upsampler($0, statistics: statistics)
+        try latent.requireFinite(from: "latent upsampler")
+        return latent
       }
       try advance(index + 1, total)
     }
@@ -207,7 +217,10 @@ public struct GenerationPipeline {
     let vocoder = try shared?.vocoder(loadVocoder) ?? loadVocoder()
     for index in state.results.indices {
       guard let latent = state.results[index].audio else { preconditionFailure("no sound to decode") }
-      let waveform = try vocoder(decoder(latent))
+      let spectrogram = try decoder(latent)
+      try spectrogram.requireFinite(from: "audio decoder")
+      let waveform = try vocoder(spectrogram)
+      try waveform.requireFinite(from: "vocoder")
       let channels = try AudioTensors.channels(waveform)
       state.results[index].sound = SoundClip(
         left: channels[0], right: channels[channels.count - 1], sampleRate: vocoder.sampleRate)
@@ -220,4 +233,26 @@ public struct GenerationPipeline {
 /// A generation that can't go on.
 public struct SamplingError: Error, CustomStringConvertible, Sendable {
   public let description: String
+}
+
+/// A model whose output is not finite: what is written of NaN looks like a black video or silence.
+public struct NonFiniteOutput: Error, CustomStringConvertible, Sendable {
+  /// What computed it: `video decoder`, `vocoder`.
+  public let stage: String
+  public let dtype: DType
+
+  public var description: String {
+    "\(stage): the output holds NaN or infinite values (in \(dtype)). The weights are damaged"
+      + (dtype == .float32
+        ? "; fetch the file again."
+        : ", or too large for \(dtype): use --dtype float32, or fetch the file again.")
+  }
+}
+
+extension Tensor {
+  /// - Parameter stage: what computed this, for the error.
+  /// - Throws: `NonFiniteOutput`.
+  public func requireFinite(from stage: String) throws {
+    guard try isAllFinite() else { throw NonFiniteOutput(stage: stage, dtype: dtype) }
+  }
 }

@@ -75,7 +75,9 @@ struct SoundConditionEncoder {
 
   /// [1, Z, t, N]
   private func latent(_ sound: SoundClip) throws -> Tensor {
-    try encoder(AudioTensors.waveform(sound), sampleRate: sound.sampleRate).to(.cpu, .float32)
+    let latent = try encoder(AudioTensors.waveform(sound), sampleRate: sound.sampleRate)
+    try latent.requireFinite(from: "audio encoder")
+    return try latent.to(.cpu, .float32)
   }
 
   /// [1, Z, T, N]: as many frames as the grid has.

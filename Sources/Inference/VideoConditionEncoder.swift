@@ -80,11 +80,16 @@ struct VideoConditionEncoder {
 
   /// Clips may be long, and are encoded in tiles, as the reference's retake does.
   private func latent(_ pixels: Tensor) throws -> Tensor {
-    try encoder.encode(pixels, tiling: .usual(for: encoder.compression)).to(.cpu, .float32)
+    try finite(encoder.encode(pixels, tiling: .usual(for: encoder.compression)))
   }
 
   /// Pictures and references are encoded as a whole, as in the reference: tiles would differ where they meet.
-  private func whole(_ pixels: Tensor) throws -> Tensor { try encoder(pixels).to(.cpu, .float32) }
+  private func whole(_ pixels: Tensor) throws -> Tensor { try finite(encoder(pixels)) }
+
+  private func finite(_ latent: Tensor) throws -> Tensor {
+    try latent.requireFinite(from: "video encoder")
+    return try latent.to(.cpu, .float32)
+  }
 
   private func edited(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int) throws
     -> Tensor

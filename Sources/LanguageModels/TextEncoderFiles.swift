@@ -51,7 +51,24 @@ public struct TextEncoderFiles: Sendable {
   }
 
   /// The configuration in the form of `transformers`.
+  ///
+  /// - Throws: `TextEncoderError` when it is missing; `ConfigurationError` when it is damaged, or describes quantized
+  ///   weights of a kind that is not supported.
   func config() throws -> Configuration {
+    let config = try storedConfig()
+    try QuantizationConfiguration.requireSupported(config)
+    if packed == nil {
+      for (name, library) in QuantizationConfiguration.otherDescriptions
+      where FileManager.default.fileExists(atPath: "\(path)/\(name)") {
+        throw TextEncoderError(
+          "\(path)/\(name): describes weights in the format of \(library), which is not supported. Use the model's "
+            + "bfloat16, scaled fp8 or int8 files.")
+      }
+    }
+    return config
+  }
+
+  private func storedConfig() throws -> Configuration {
     if let packed {
       guard let json = packed.metadata[Self.configurationKey] else {
         throw TextEncoderError(
@@ -68,7 +85,9 @@ public struct TextEncoderFiles: Sendable {
     }
   }
 
-  func weights() throws -> any TensorSource { try packed ?? ShardedSafetensors(folder: path) }
+  func weights() throws -> any TensorSource {
+    try DescribedTensors.describing(packed ?? ShardedSafetensors(folder: path))
+  }
 
   /// - Throws: `TokenizerError`, or `TextEncoderError` for a file that carries none.
   public func tokenizer() throws -> Tokenizer {

@@ -13,13 +13,16 @@ public struct Configuration: Sendable {
   /// Objects that come from other files.
   private var parts: [String: Configuration] = [:]
 
-  /// - Throws: `ConfigurationError` when the text is not a JSON object.
+  /// - Throws: `ConfigurationError` when the text is not a JSON object, or an object in it has two members of one name.
   public init(json: String, file: String, path: String = "config") throws {
     let value: JSONValue
     do {
-      value = try JSONDecoder().decode(JSONValue.self, from: Data(json.utf8))
+      value = JSONValue(try JSONTree(parsing: json, path: file))
     } catch {
-      throw ConfigurationError(file: file, key: path, problem: "is not valid JSON")
+      throw ConfigurationError(
+        file: file, key: path,
+        problem: error.kind == .duplicateKey
+          ? "can't be read: \(error.message)" : "is not valid JSON (\(error.message))")
     }
     guard case .object(let values) = value else {
       throw ConfigurationError(file: file, key: path, problem: "is not a JSON object")
@@ -51,18 +54,57 @@ public struct Configuration: Sendable {
   /// Whether the key is there with the value null, which means something else than a key that is not there.
   public func isNull(_ key: String) -> Bool { values[key] == .null }
 
-  public func int(_ key: String, default fallback: Int? = nil) throws -> Int {
-    try read(key, fallback, "an integer") { Self.integer($0) }
-  }
+  /// The largest size of anything in a model: a width, a vocabulary, a sample rate. Products of two fit into an `Int`
+  /// with room to spare; larger numbers are damage.
+  public static let maxSize = 1 << 20
+  /// The most layers, or blocks of one kind, that a model can have.
+  public static let maxLayers = 1024
 
-  public func positive(_ key: String, default fallback: Int? = nil) throws -> Int {
-    let value = try int(key, default: fallback)
-    guard value > 0 else { throw error(key, "is \(value); it must be positive") }
+  /// An integer in a range, which every caller must state: it bounds loops, reservations and products.
+  ///
+  /// - Throws: `ConfigurationError` that names the number and the range.
+  public func int(_ key: String, default fallback: Int? = nil, in range: ClosedRange<Int>) throws -> Int {
+    let number = try number(key, fallback.map(Double.init), "an integer")
+    guard let value = Int(exactly: number) else {
+      throw error(key, "must be an integer (got \(Self.text(number)))")
+    }
+    guard range.contains(value) else {
+      throw error(
+        key, "must be between \(range.lowerBound) and \(range.upperBound) (got \(Self.text(number)))")
+    }
     return value
   }
 
-  public func double(_ key: String, default fallback: Double? = nil) throws -> Double {
-    try read(key, fallback, "a number") { if case .number(let n) = $0 { n } else { nil } }
+  /// A size or a count, from 1.
+  public func positive(_ key: String, default fallback: Int? = nil, upTo limit: Int = maxSize) throws -> Int {
+    try int(key, default: fallback, in: 1...limit)
+  }
+
+  /// A number in a range.
+  public func double(
+    _ key: String, default fallback: Double? = nil, in range: ClosedRange<Double> = -1e30...1e30
+  ) throws -> Double {
+    let value = try number(key, fallback, "a number")
+    guard range.contains(value) else {
+      throw error(
+        key,
+        "must be between \(Self.text(range.lowerBound)) and \(Self.text(range.upperBound)) "
+          + "(got \(Self.text(value)))")
+    }
+    return value
+  }
+
+  /// A number above 0, small enough that float32 arithmetic with it stays finite.
+  public func positiveDouble(_ key: String, default fallback: Double? = nil) throws -> Double {
+    try double(key, default: fallback, in: 1e-30...1e30)
+  }
+
+  private func number(_ key: String, _ fallback: Double?, _ expected: String) throws -> Double {
+    try read(key, fallback, expected) { if case .number(let n) = $0 { n } else { nil } }
+  }
+
+  private static func text(_ number: Double) -> String {
+    Int(exactly: number).map(String.init) ?? String(number)
   }
 
   public func bool(_ key: String, default fallback: Bool? = nil) throws -> Bool {
@@ -85,12 +127,29 @@ public struct Configuration: Sendable {
     return choice
   }
 
-  public func ints(_ key: String, default fallback: [Int]? = nil) throws -> [Int] {
-    try read(key, fallback, "a list of integers") { value in
+  /// A list of integers in a range, with as many entries as `count` allows.
+  public func ints(
+    _ key: String, default fallback: [Int]? = nil, in range: ClosedRange<Int> = 0...maxSize,
+    count: ClosedRange<Int> = 0...256
+  ) throws -> [Int] {
+    let values = try read(key, fallback, "a list of integers") { value -> [Int]? in
       guard case .array(let items) = value else { return nil }
-      let numbers = items.compactMap(Self.integer)
+      let numbers = items.compactMap { item -> Int? in
+        if case .number(let number) = item { Int(exactly: number) } else { nil }
+      }
       return numbers.count == items.count ? numbers : nil
     }
+    if let outside = values.first(where: { !range.contains($0) }) {
+      throw error(
+        key, "must hold integers between \(range.lowerBound) and \(range.upperBound) (got \(outside))")
+    }
+    guard count.contains(values.count) else {
+      let expected =
+        count.lowerBound == count.upperBound
+        ? "\(count.lowerBound)" : "\(count.lowerBound) to \(count.upperBound)"
+      throw error(key, "has \(values.count) entries, expected \(expected)")
+    }
+    return values
   }
 
   public func strings(_ key: String, default fallback: [String]? = nil) throws -> [String] {
@@ -111,8 +170,14 @@ public struct Configuration: Sendable {
   }
 
   /// A list as plain values.
-  public func array(_ key: String, default fallback: [JSONValue]? = nil) throws -> [JSONValue] {
-    try read(key, fallback, "a list") { if case .array(let a) = $0 { a } else { nil } }
+  public func array(
+    _ key: String, default fallback: [JSONValue]? = nil, upTo limit: Int = 4096
+  ) throws -> [JSONValue] {
+    let items = try read(key, fallback, "a list") { if case .array(let a) = $0 { a } else { nil } }
+    guard items.count <= limit else {
+      throw error(key, "has \(items.count) entries, expected at most \(limit)")
+    }
+    return items
   }
 
   /// The object as JSON, keys in alphabetical order.
@@ -125,12 +190,6 @@ public struct Configuration: Sendable {
   /// An error about one of this object's keys.
   public func error(_ key: String, _ problem: String) -> ConfigurationError {
     ConfigurationError(file: parts[key]?.file ?? file, key: "\(path).\(key)", problem: problem)
-  }
-
-  /// Sizes of models fit into 32 bits, and products of two of them into an `Int`; larger ones are taken for damage.
-  private static func integer(_ value: JSONValue) -> Int? {
-    guard case .number(let number) = value else { return nil }
-    return Int32(exactly: number).map(Int.init)
   }
 
   private func read<Value>(
@@ -199,6 +258,19 @@ public enum JSONValue: Sendable, Equatable, Codable {
     case .string(let value): try container.encode(value)
     case .array(let value): try container.encode(value)
     case .object(let value): try container.encode(value)
+    }
+  }
+}
+
+extension JSONValue {
+  init(_ tree: JSONTree) {
+    switch tree {
+    case .null: self = .null
+    case .bool(let value): self = .bool(value)
+    case .number(let value): self = .number(value)
+    case .string(let value): self = .string(value)
+    case .array(let items): self = .array(items.map(JSONValue.init))
+    case .object(let members): self = .object(members.mapValues(JSONValue.init))
     }
   }
 }

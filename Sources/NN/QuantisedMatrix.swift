@@ -55,6 +55,9 @@ public struct QuantisedMatrix: Sendable {
   /// Whole numbers up to 127 and numbers of eight bits are exact in bfloat16, so that the product is the better place for the
   /// rows' scales: nothing of the size of the matrix is made in float32, and no element is rounded a second time.
   private let scalesProduct: Bool
+  /// What the matrix's inputs were rotated by before it was quantized. The layer's inputs are rotated likewise, which
+  /// is cheaper than rotating the matrix back whenever the layer runs, and moves no element of it.
+  private let rotation: HadamardRotation?
 
   /// Rounds a matrix to eight bits an element, with the largest of each row at the end of the range: 127 or, of the
   /// floating-point type, 448. In int8 a number moves by half of a 127th of its row's largest one at most.
@@ -88,16 +91,18 @@ public struct QuantisedMatrix: Sendable {
     self.factors = factors
     dtype = matrix.dtype
     scalesProduct = true
+    rotation = nil
   }
 
   private static let numbersAtOnce = 1 << 18
 
   /// - Parameter factors: [1] or [O, 1].
-  init(elements: Tensor, factors: Tensor?, dtype: DType) {
+  init(elements: Tensor, factors: Tensor?, dtype: DType, rotation: HadamardRotation? = nil) {
     self.elements = elements
     self.factors = factors
     self.dtype = dtype
-    scalesProduct = elements.dtype == .int8 && factors?.rank == 2
+    self.rotation = rotation
+    scalesProduct = elements.dtype == .int8 && (factors?.rank == 2 || rotation != nil)
   }
 
   /// Whether its elements are not the numbers themselves.
@@ -107,14 +112,15 @@ public struct QuantisedMatrix: Sendable {
   public func expanded() throws -> Tensor {
     guard let factors else { return try elements.to(dtype) }
     let shape = factors.rank == 2 ? [-1] + Array(repeating: 1, count: elements.rank - 1) : [1]
-    return try (elements.to(.float32) * factors.reshape(shape)).to(dtype)
+    let values = try elements.to(.float32) * factors.reshape(shape)
+    return try (rotation.map { try $0(values) } ?? values).to(dtype)
   }
 
   /// x W^T + b for x [..., I], and what an adapter adds where that can be one operation.
   func callAsFunction(_ x: Tensor, _ bias: Tensor?, adaptedBy adapter: LowRankAdapter? = nil) throws -> Tensor
   {
     guard let adapter else {
-      return try x.linear(
+      return try (rotation.map { try $0(x) } ?? x).linear(
         quantised: elements, factors: factors, dtype: dtype, scalesProduct: scalesProduct, bias)
     }
     guard !scalesProduct else {
@@ -124,66 +130,6 @@ public struct QuantisedMatrix: Sendable {
     return try x.linear(
       elements, factors: factors, dtype: dtype, bias, adaptedBy: adapter.down, adapter.up,
       scale: adapter.strength * adapter.scale)
-  }
-}
-
-extension Weights {
-  /// The matrix of a linear layer in eight bits, where the policy leaves or makes it so; nil where it is to be a plain
-  /// tensor.
-  func quantisedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
-    guard store.trainedDType(key(name), entry) == nil else { return nil }
-    let form = store.storage.isExcluded(path) ? .asStored : store.storage.form
-    switch form {
-    case .expanded: return nil
-    case .asStored:
-      return fusedAdapters(of: name).isEmpty ? try storedMatrix(name, entry, dtype: store.dtype) : nil
-    case .rounded(let elements, let arithmetic):
-      if fusedAdapters(of: name).isEmpty, let matrix = try storedMatrix(name, entry, dtype: store.dtype) {
-        return matrix
-      }
-      guard entry.dtype.isFloatingPoint else { return nil }
-      defer { store.source.release(key(name)) }
-      let matrix = try tensor(name)
-      return try QuantisedMatrix(rounding: matrix, to: elements, in: arithmetic ?? matrix.dtype)
-    }
-  }
-
-  /// A tensor of eight-bit numbers as the file has it, with its scale: `weight_scale` beside `weight`, or as older
-  /// files of ComfyUI have it, `scale_weight`. Nil for other tensors.
-  ///
-  /// Scales of what goes into a layer, by which other programs multiply in eight bits, are not used.
-  ///
-  /// - Throws: `WeightError` for a scale that is not one number, or one for each row.
-  func storedMatrix(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> QuantisedMatrix? {
-    let scaleName = ["\(name)_scale", "scale_\(name)"].first(where: has)
-    guard entry.dtype.isEightBitFloat || scaleName != nil else { return nil }
-    for unused in ["input_scale", "scale_input", "comfy_quant"] where name == "weight" && has(unused) {
-      store.markUsed(key(unused))
-    }
-    // Numbers that are not in eight bits have a type of their own.
-    let own: DType = entry.dtype.isFloatingPoint && !entry.dtype.isEightBitFloat ? entry.dtype : .bfloat16
-    return QuantisedMatrix(
-      elements: try store.read(key(name), dtype: nil),
-      factors: try scaleName.map { try scale($0, rows: entry.shape.first ?? 1) },
-      dtype: dtype ?? own)
-  }
-
-  private func scale(_ name: String, rows: Int) throws -> Tensor {
-    let entry = try entry(name, shape: nil)
-    func fail(_ problem: String) -> WeightError {
-      WeightError(file: store.source.file(of: key(name)), key: key(name), problem: problem)
-    }
-    guard entry.dtype.isFloatingPoint, !entry.dtype.isEightBitFloat else {
-      throw fail("is of type \(entry.dtype); only scales in float32, bfloat16 or float16 are supported")
-    }
-    let shape = entry.shape
-    guard shape.allSatisfy({ $0 == 1 }) || shape == [rows] || shape == [rows, 1] else {
-      throw fail(
-        "has shape \(shape); only one scale for a tensor, or one for each of its \(rows) rows, is supported")
-    }
-    let scale = try store.read(key(name), dtype: .float32)
-    guard try scale.isAllFinite() else { throw fail("is not a finite number") }
-    return try scale.reshape(rows > 1 && scale.count == rows ? [rows, 1] : [1])
   }
 }
 

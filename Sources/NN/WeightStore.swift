@@ -22,6 +22,8 @@ final class WeightStore: Sendable {
     /// Those with fresh adapters.
     var adapted: [AdaptedLayer] = []
     var parameters: [Parameter] = []
+    /// By the size of their groups: all layers share one.
+    var rotations: [Int: HadamardRotation] = [:]
   }
 
   init(
@@ -45,6 +47,14 @@ final class WeightStore: Sendable {
 
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
 
+  /// The rotation of groups of a size, on the policy's device.
+  func rotation(group: Int) throws -> HadamardRotation {
+    if let made = record.withLock({ $0.rotations[group] }) { return made }
+    let rotation = try HadamardRotation(group: group, device: device)
+    record.withLock { $0.rotations[group] = rotation }
+    return rotation
+  }
+
   /// A tensor on the policy's device. What is copied on the way is not kept in memory twice: the file's pages are let
   /// go. What is not copied is a view of the file, which the disk is asked for now, to be there when it is used.
   func read(_ key: String, dtype: DType?) throws -> Tensor {
@@ -66,7 +76,10 @@ final class WeightStore: Sendable {
 
   /// What a tensor is trained in; nil for one that is frozen.
   func trainedDType(_ key: String, _ entry: TensorEntry) -> DType? {
-    guard let trained, entry.dtype.isFloatingPoint, trained.matches(key) else { return nil }
+    // Matrices in int8 are trained as the values that they stand for.
+    guard let trained, entry.dtype.isFloatingPoint || entry.dtype == .int8, trained.matches(key) else {
+      return nil
+    }
     return trained.dtype
   }
 

@@ -65,7 +65,7 @@ public struct Weights: Sendable {
   /// trained is a leaf in the element type of training.
   ///
   /// - Parameter shape: what the configuration says it must be; -1 for a dimension that is free.
-  /// - Throws: `WeightError` when it is missing or shaped otherwise.
+  /// - Throws: `WeightError` when it is missing, shaped otherwise, or of a dtype that no layer computes in.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
     let entry = try entry(name, shape: shape)
     guard let dtype = store.trainedDType(key(name), entry) else {
@@ -81,14 +81,15 @@ public struct Weights: Sendable {
       defer { store.source.release(key(name)) }
       return try matrix.expanded()
     }
-    return try store.read(key(name), dtype: entry.dtype.isFloatingPoint ? dtype : nil)
+    // No layer computes in float64.
+    return try store.read(key(name), dtype: dtype ?? (entry.dtype == .float64 ? .float32 : nil))
   }
 
   /// A matrix with adapters added, in the element type that is asked for. The sum is rounded to the file's.
   private func tensor(
     _ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter], dtype: DType?
   ) throws -> Tensor {
-    guard entry.shape.count == 2, entry.dtype.isFloatingPoint else {
+    guard entry.shape.count == 2 else {
       throw WeightError(
         file: file, key: key(name),
         problem: "is \(entry.dtype) of shape \(entry.shape), to which no LoRA can be added")
@@ -100,7 +101,7 @@ public struct Weights: Sendable {
     let stored = try storedMatrix(name, entry, dtype: dtype)
     let weight =
       if let stored, stored.isScaled { try stored.expanded() } else { try store.read(key(name), dtype: nil) }
-    let own: DType? = entry.dtype.isEightBitFloat ? .bfloat16 : nil
+    let own: DType? = entry.dtype.isEightBitFloat || entry.dtype == .int8 ? .bfloat16 : nil
     return try LowRankAdapter.fused(adapters, into: weight).to(store.device, dtype ?? own)
   }
 
@@ -108,24 +109,41 @@ public struct Weights: Sendable {
     name == "weight" ? store.fusedAdapters(of: path) : []
   }
 
-  /// What the file says of a tensor, after a check of its shape.
+  /// What the file says of a tensor, after a check of its dtype and shape.
   func entry(_ name: String, shape: [Int]?) throws -> TensorEntry {
     let key = key(name)
     guard let entry = store.source.entries[key] else { throw missing(name) }
+    guard entry.dtype.isFloatingPoint || entry.dtype == .int8 && scaleName(of: name) != nil else {
+      throw packedFormatError(name)
+        ?? WeightError(
+          file: store.source.file(of: key), key: key,
+          problem: entry.dtype == .int8
+            ? "is int8 without a scale (expected \(name)_scale beside it). \(PackedFormat.advice)"
+            : "has dtype \(entry.dtype), in which no layer can compute (expected a floating-point dtype, or int8 "
+              + "with a scale). \(PackedFormat.advice)")
+    }
     if let shape {
       let fits =
         shape.count == entry.shape.count && zip(shape, entry.shape).allSatisfy { $0 == -1 || $0 == $1 }
       guard fits else {
-        throw WeightError(
-          file: store.source.file(of: key), key: key,
-          problem: "has shape \(entry.shape), but its configuration asks for \(shape)")
+        throw packedFormatError(name)
+          ?? WeightError(
+            file: store.source.file(of: key), key: key,
+            problem: "has shape \(entry.shape), but its configuration asks for \(shape)")
       }
     }
     return entry
   }
 
   private func missing(_ name: String) -> WeightError {
-    WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
+    packedFormatError(name)
+      ?? WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
+  }
+
+  /// What a tensor can't be read because of, where its layer is in a known format that is not supported.
+  private func packedFormatError(_ name: String) -> WeightError? {
+    let key = key(name)
+    return store.packedFormatError(key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")
   }
 
   /// As `tensor`, or nil if the checkpoint does not have it.
@@ -134,10 +152,7 @@ public struct Weights: Sendable {
   }
 
   /// The size of a stored tensor, without reading it.
-  public func shape(of name: String) throws -> [Int] {
-    guard let entry = store.source.entries[key(name)] else { throw missing(name) }
-    return entry.shape
-  }
+  public func shape(of name: String) throws -> [Int] { try entry(name, shape: nil).shape }
 
   /// The adapters that modify the linear layer here, in the order in which they were added.
   ///
@@ -179,6 +194,8 @@ public struct Weights: Sendable {
     let start = path.isEmpty ? 0 : path.utf8.count + 1
     let unexpected = unusedKeys.filter { !isKnown(String($0.utf8.dropFirst(start)) ?? $0) }
     guard let first = unexpected.first else { return }
+    let prefix = first.lastIndex(of: ".").map { String(first[...$0]) } ?? ""
+    if let error = store.packedFormatError(prefix) { throw error }
     let others = unexpected.count > 1 ? " (and \(unexpected.count - 1) more)" : ""
     throw WeightError(
       file: store.source.file(of: first), key: first,

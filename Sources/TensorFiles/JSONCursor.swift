@@ -274,6 +274,52 @@ struct JSONCursor {
     }
   }
 
+  /// Reads any value.
+  ///
+  /// - Throws: `TensorFileError` for text that is not JSON, an object with two members of one name, and a number beyond
+  ///   the range of `Double`.
+  mutating func value(depth: Int = 1) throws(TensorFileError) -> JSONTree {
+    guard depth <= Self.maximumDepth else { throw notJSON("values are nested too deeply") }
+    switch peek() {
+    case UInt8(ascii: "{"):
+      position += 1
+      var members: [String: JSONTree] = [:]
+      var isFirst = true
+      while let name = try nextKey(isFirst: &isFirst) {
+        guard members.updateValue(try value(depth: depth + 1), forKey: name) == nil else {
+          throw TensorFileError(
+            .duplicateKey, path: path, key: key,
+            "an object has two members named \"\(name.displayed(limit: 40))\"")
+        }
+      }
+      return .object(members)
+    case UInt8(ascii: "["):
+      position += 1
+      var items: [JSONTree] = []
+      var isFirst = true
+      while try nextElement(isFirst: &isFirst) { items.append(try value(depth: depth + 1)) }
+      return .array(items)
+    case UInt8(ascii: "\""): return .string(try string())
+    case UInt8(ascii: "t"):
+      try skipWord("true")
+      return .bool(true)
+    case UInt8(ascii: "f"):
+      try skipWord("false")
+      return .bool(false)
+    case UInt8(ascii: "n"):
+      try skipWord("null")
+      return .null
+    default:
+      let start = position
+      try skipNumber()
+      let text = String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<position]), as: UTF8.self)
+      guard let number = Double(text), number.isFinite else {
+        throw notJSON("a number is too large")
+      }
+      return .number(number)
+    }
+  }
+
   mutating func skipWord(_ word: StaticString) throws(TensorFileError) {
     _ = peek()
     let rest = bytes[min(position, bytes.count)...].prefix(word.utf8CodeUnitCount)

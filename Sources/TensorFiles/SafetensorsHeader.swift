@@ -12,6 +12,9 @@ struct SafetensorsHeader {
   init(of file: FileBytes) throws(TensorFileError) {
     path = file.path
     let bytes = file.bytes
+    if let format = ForeignFormat(bytes) {
+      throw TensorFileError(.foreignFormat, path: path, format.message)
+    }
     guard bytes.count >= 8 else {
       throw TensorFileError(
         .truncated, path: path,
@@ -91,8 +94,8 @@ struct SafetensorsHeader {
     guard let dtype = DType(safetensorsName: dtypeName) else {
       throw TensorFileError(
         .unsupportedDType, path: path, key: key,
-        "the element type \(dtypeName.displayed(limit: 40)) is not supported; convert the tensor to one of "
-          + DType.allCases.map(\.safetensorsName).joined(separator: ", "))
+        "the element type \(dtypeName.displayed(limit: 40))\(ForeignFormat.title(ofDType: dtypeName)) is not supported; convert the tensor to "
+          + "one of \(DType.allCases.map(\.safetensorsName).joined(separator: ", "))")
     }
     guard offsets.count == 2, offsets[0] <= offsets[1], offsets[1] <= Int.max - dataStart else {
       throw cursor.wrong("data_offsets must be the first byte and the one after the last, not \(offsets)")
@@ -129,7 +132,8 @@ struct SafetensorsHeader {
     var last: String?
     for (key, range) in ordered {
       if range.lowerBound < end {
-        throw TensorFileError(.overlap, path: path, key: key, "shares bytes with \"\((last ?? "").displayed())\"")
+        throw TensorFileError(
+          .overlap, path: path, key: key, "shares bytes with \"\((last ?? "").displayed())\"")
       }
       if range.lowerBound > end {
         throw TensorFileError(

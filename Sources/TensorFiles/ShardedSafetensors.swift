@@ -90,6 +90,9 @@ public final class ShardedSafetensors: TensorSource {
         .unreadable, path: folder, "the folder can't be listed: \(reason(of: error))")
     }
     let candidates = names.filter { $0.hasPrefix("model") && $0.hasSuffix(".safetensors") }.sorted()
+    if candidates.isEmpty, let gguf = names.sorted().first(where: { $0.hasSuffix(".gguf") }) {
+      throw TensorFileError(.foreignFormat, path: "\(folder)/\(gguf)", ForeignFormat.gguf.message)
+    }
     guard let name = candidates.first else {
       throw TensorFileError(
         .notFound, path: folder, "the folder has neither model.safetensors nor \(indexName)")

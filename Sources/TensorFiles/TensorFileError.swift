@@ -5,6 +5,8 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
     case notFound
     /// It exists but can't be opened or read: permissions, a folder in a file's place.
     case unreadable
+    /// A file of another kind, told by its first bytes.
+    case foreignFormat
     /// The file ends before what its own header promises.
     case truncated
     /// A header larger than the format allows.

@@ -8,7 +8,7 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
     commandName: "inspect",
     abstract: "Say what a checkpoint is made of.",
     discussion: """
-      Prints the version, each component with its size and element types, and the tensors that no model reads. Only \
+      Prints the version, each component with its size, its dtypes and the formats of its quantized weights, and the tensors that no model reads. Only \
       headers are read, whatever the size of the files. The text encoder is not looked at.
 
       Exit status: 0 also where tensors are unknown, 1 if a component does not fit its configuration, 2 if the files \
@@ -54,6 +54,10 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
         "\(component.name): \(component.tensors) \(component.tensors == 1 ? "tensor" : "tensors"), "
           + "\(Self.number(component.parameters)) parameters, \(Self.size(component.bytes)), "
           + types.joined(separator: " + "))
+      if !component.formats.isEmpty {
+        let formats = component.formats.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+        print("  quantized: " + formats.map { "\($0.value) \($0.key)" }.joined(separator: ", "))
+      }
     }
     if !inspection.unknownKeys.isEmpty {
       print("no component reads these \(inspection.unknownKeys.count) tensors:")

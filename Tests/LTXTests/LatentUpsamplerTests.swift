@@ -88,10 +88,10 @@ import Torch
     ("\"spatial_upsample\": false", "config.spatial_upsample"),
     ("\"temporal_upsample\": true, \"dims\": 2", "config.dims is 2"),
     ("\"rational_resampler\": true, \"dims\": 2", "config.dims is 2"),
-    ("\"dims\": 1", "config.dims is 1"),
+    ("\"dims\": 1", "config.dims must be between 2 and 3 (got 1)"),
     ("\"rational_resampler\": true, \"spatial_scale\": 1.3", "config.spatial_scale is 1.3"),
     ("\"mid_channels\": 48", "config.mid_channels is 48"),
-    ("\"num_blocks_per_stage\": 0", "config.num_blocks_per_stage is 0"),
+    ("\"num_blocks_per_stage\": 0", "config.num_blocks_per_stage must be between 1 and 1024 (got 0)"),
     ("\"in_channels\": \"128\"", "config.in_channels must be an integer"),
   ])
   func whatIsNotSupportedIsNamed(_ json: String, _ message: String) throws {

@@ -292,14 +292,14 @@ import Torch
     ("\"encoder_blocks\": [[\"res_x\", {}]]", "config.vae.encoder_blocks[0].num_layers is missing"),
     (
       "\"encoder_blocks\": [[\"res_x\", -1]]",
-      "config.vae.encoder_blocks[0].num_layers must be a positive integer"
+      "config.vae.encoder_blocks[0].num_layers must be between 1 and 1024 (got -1)"
     ),
     ("\"encoder_blocks\": [[\"res_x\"]]", "config.vae.encoder_blocks[0] must be a pair"),
     (
       "\"encoder_blocks\": [[\"compress_time_res\", {\"multiplier\": 3}]]",
       "config.vae.encoder_blocks[0].multiplier is 3"
     ),
-    ("\"latent_channels\": 0", "config.vae.latent_channels is 0"),
+    ("\"latent_channels\": 0", "config.vae.latent_channels must be between 1 and 1048576 (got 0)"),
     ("\"latent_log_var\": \"none\"", "config.vae.latent_log_var is \"none\""),
     ("\"norm_layer\": \"group_norm\"", "config.vae.norm_layer is \"group_norm\""),
     ("\"dims\": 2", "config.vae.dims is 2"),

@@ -206,6 +206,7 @@ public final class CacheDecoder {
       latents.unsqueeze(0).to(options.device, options.dtype), tiling: options.tiling,
       noise: decoder.needsNoise ? { try generator.normal($0) } : nil
     ) { part in
+      try part.requireFinite(from: "video decoder")
       for frame in 0..<part.size(2) {
         for picture in try FrameTensors.frames(part.narrow(2, frame, 1)) { try receive(picture) }
       }
@@ -241,7 +242,10 @@ public final class CacheDecoder {
       }
     soundDecoder = (vae, vocoder)
     try requireChannels(vae.configuration.latentChannels, sizes.channels, path)
-    let wave = try vocoder(vae(latents.unsqueeze(0).to(options.device, options.dtype)))
+    let spectrogram = try vae(latents.unsqueeze(0).to(options.device, options.dtype))
+    try spectrogram.requireFinite(from: "audio decoder")
+    let wave = try vocoder(spectrogram)
+    try wave.requireFinite(from: "vocoder")
     let channels = try AudioTensors.channels(wave)
     guard channels.count == 2 else {
       throw AudioError.shape(expected: "a stereo sound [1, 2, samples]", found: wave.shape)

@@ -71,6 +71,9 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
 }
 
 extension AudioVAEConfiguration {
+  /// The longest window of a spectrogram frame in samples, and the most frequencies: tables of their product are made.
+  static let (maxWindow, maxMelBins) = (1 << 16, 1 << 12)
+
   /// - Parameter config: the whole `config` of the checkpoint.
   /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
   public init(_ config: Configuration) throws {
@@ -83,35 +86,31 @@ extension AudioVAEConfiguration {
     let variables = try audio.object("variables", isOptional: true)
 
     sampleRate = try params.positive("sampling_rate", default: 16000)
-    hopLength = try stft.positive("hop_length", default: 160)
-    fftLength = try stft.positive("filter_length", default: 1024)
+    hopLength = try stft.positive("hop_length", default: 160, upTo: Self.maxWindow)
+    fftLength = try stft.positive("filter_length", default: 1024, upTo: Self.maxWindow)
     isCausalInTime = try stft.bool("causal", default: true)
     guard fftLength.isMultiple(of: 2) else {
       throw stft.error("filter_length", "is \(fftLength); it must be even")
     }
     if c.has("mel_bins") {
-      melBins = try c.positive("mel_bins")
+      melBins = try c.positive("mel_bins", upTo: Self.maxMelBins)
     } else if mel.has("n_mel_channels") {
-      melBins = try mel.positive("n_mel_channels")
+      melBins = try mel.positive("n_mel_channels", upTo: Self.maxMelBins)
     } else if variables.has("mel_bins") {
-      melBins = try variables.positive("mel_bins")
+      melBins = try variables.positive("mel_bins", upTo: Self.maxMelBins)
     } else {
       throw c.error("mel_bins", "is missing: nothing says how many frequencies a spectrogram has")
     }
 
-    soundChannels = try c.positive("in_channels", default: 2)
+    soundChannels = try c.positive("in_channels", default: 2, upTo: 64)
     let outputs = try c.positive("out_ch", default: 2)
     guard outputs == soundChannels else {
       throw c.error("out_ch", "is \(outputs), but in_channels is \(soundChannels); they must be equal")
     }
     latentChannels = try c.positive("z_channels", default: 8)
     baseWidth = try c.positive("ch", default: 128)
-    residualBlocks = try c.positive("num_res_blocks", default: 2)
-    let multipliers = try c.ints("ch_mult", default: [1, 2, 4])
-    guard !multipliers.isEmpty, multipliers.count <= 8, multipliers.allSatisfy({ $0 > 0 && $0 <= 1024 })
-    else {
-      throw c.error("ch_mult", "is \(multipliers); it must be 1 to 8 positive numbers")
-    }
+    residualBlocks = try c.positive("num_res_blocks", default: 2, upTo: Configuration.maxLayers)
+    let multipliers = try c.ints("ch_mult", default: [1, 2, 4], in: 1...1024, count: 1...8)
     let baseWidth = baseWidth
     widths = multipliers.map { $0 * baseWidth }
 

@@ -94,6 +94,13 @@ extension VocoderConfiguration.Generator {
         "is \(upsamplingKernels); it must have a number for each of upsample_rates \(upsamplingRates), larger by an even number"
       )
     }
+    guard upsamplingRates.reduce(1, { min($0 * $1, Configuration.maxSize + 1) }) <= Configuration.maxSize
+    else {
+      throw c.error(
+        "upsample_rates",
+        "multiply to more than \(Configuration.maxSize) samples for a spectrogram frame; the configuration is damaged"
+      )
+    }
     guard upsamplingRates.count < 16, initialWidth.isMultiple(of: 1 << upsamplingRates.count) else {
       throw c.error(
         "upsample_initial_channel", "is \(initialWidth), which can't be halved \(upsamplingRates.count) times"
@@ -131,9 +138,9 @@ extension VocoderConfiguration.Extension {
     generator.ending = .none
     inputRate = try c.positive("input_sampling_rate")
     outputRate = try c.positive("output_sampling_rate")
-    hopLength = try c.positive("hop_length")
-    fftLength = try c.positive("n_fft")
-    melBins = try c.positive("num_mels")
+    hopLength = try c.positive("hop_length", upTo: AudioVAEConfiguration.maxWindow)
+    fftLength = try c.positive("n_fft", upTo: AudioVAEConfiguration.maxWindow)
+    melBins = try c.positive("num_mels", upTo: AudioVAEConfiguration.maxMelBins)
     guard outputRate.isMultiple(of: inputRate) else {
       throw c.error("output_sampling_rate", "is \(outputRate); it must be a multiple of \(inputRate)")
     }
@@ -151,10 +158,6 @@ extension VocoderConfiguration.Extension {
 extension Configuration {
   /// A list of small positive integers.
   fileprivate func factors(_ key: String, default fallback: [Int]) throws -> [Int] {
-    let values = try ints(key, default: fallback)
-    guard !values.isEmpty, values.allSatisfy({ (1...4096).contains($0) }) else {
-      throw error(key, "is \(values); it must be a list of positive integers up to 4096")
-    }
-    return values
+    try ints(key, default: fallback, in: 1...4096, count: 1...16)
   }
 }

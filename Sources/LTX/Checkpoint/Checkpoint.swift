@@ -83,7 +83,7 @@ public struct Checkpoint: Sendable {
     }
     if let textEncoder = files.textEncoder, isFile(textEncoder) {
       parts.append(
-        CombinedTensors.Part(try SafetensorsFile(path: textEncoder)) { key in
+        CombinedTensors.Part(try DescribedTensors.describing(SafetensorsFile(path: textEncoder))) { key in
           key.hasPrefix("\(Prefix.textProjection).") || key.contains("_embeddings_connector.") ? key : nil
         })
     }

@@ -14,6 +14,8 @@ public struct CheckpointInspection: Sendable {
     public fileprivate(set) var bytes = 0
     /// Parameters by element type.
     public fileprivate(set) var types: [DType: Int] = [:]
+    /// The number of quantized matrices by their format, as the file describes it, or as their scales show.
+    public fileprivate(set) var formats: [String: Int] = [:]
 
     fileprivate mutating func add(_ entry: TensorEntry) {
       let count = entry.byteCount / entry.dtype.size
@@ -66,6 +68,10 @@ public struct CheckpointInspection: Sendable {
       guard let index = Part.allCases.firstIndex(of: Part(of: key)) else { continue }
       components[index].add(entry)
     }
+    for (format, key) in Self.formats(of: checkpoint.source) {
+      guard let index = Part.allCases.firstIndex(of: Part(of: key)) else { continue }
+      components[index].formats[format, default: 0] += 1
+    }
     let root = checkpoint.weights(isInspected: true)
     var problems: [String] = []
     var unchecked: Set<Part> = []
@@ -82,6 +88,26 @@ public struct CheckpointInspection: Sendable {
     self.components = components.filter { $0.tensors > 0 }
     unknownKeys = root.unusedKeys.filter { !Self.isKnown($0) && !unchecked.contains(Part(of: $0)) }
     self.problems = problems
+  }
+
+  /// The format of each quantized matrix, and a key of it.
+  private static func formats(of source: any TensorSource) -> [(format: String, key: String)] {
+    source.entries.compactMap { key, entry in
+      let name = key.split(separator: ".").last.map(String.init) ?? key
+      let prefix = String(key.dropLast(name.count))
+      let isDescribed = source.entries[prefix + QuantizationDescription.tensorName] != nil
+      switch name {
+      case QuantizationDescription.tensorName:
+        // One that is not supported is also a problem of its component.
+        let description = try? source.quantizationDescription(prefix)
+        return (description.map(\.title) ?? "format not supported", key)
+      case "weight_scale" where !isDescribed, "scale_weight" where !isDescribed:
+        guard let weight = source.entries[prefix + "weight"] else { return nil }
+        return source.packedFormatError(prefix) == nil
+          ? ("scaled \(weight.dtype)", key) : ("format not supported", key)
+      default: return nil
+      }
+    }
   }
 
   private static func build(_ part: Part, _ checkpoint: Checkpoint, _ root: Weights) throws {

@@ -9,7 +9,7 @@ struct ComponentFile {
   let version: ModelVersion?
 
   init(path: String) throws {
-    source = try openTensors(at: path)
+    source = try DescribedTensors.describing(openTensors(at: path))
     guard let json = source.metadata["config"] else {
       throw ConfigurationError(
         file: path, key: "__metadata__.config",

@@ -10,15 +10,19 @@ import Torch
 /// `--transformer-path` takes; the text connectors are not in it.
 extension Checkpoint {
   private static let scope = Prefix.transformer + "."
+  /// Tensors that belong to the quantized matrix beside them.
+  static let quantizationNames = [
+    "weight_scale", "scale_weight", "input_scale", "scale_input", "comfy_quant",
+  ]
 
   /// The transformer's tensors by their keys in the unified layout, and their shapes. Scales of tensors in eight bits are no
   /// tensors of their own.
   private var transformerShapes: [String: [Int]] {
-    let auxiliary = ["weight_scale", "scale_weight", "input_scale", "scale_input", "comfy_quant"]
     var shapes: [String: [Int]] = [:]
     for (key, entry) in source.entries where key.hasPrefix(Self.scope) {
       let name = String(key.dropFirst(Self.scope.count))
-      guard !KnowinglyUnused.transformer(name), !auxiliary.contains(where: { name.hasSuffix(".\($0)") })
+      guard !KnowinglyUnused.transformer(name),
+        !Self.quantizationNames.contains(where: { name.hasSuffix(".\($0)") })
       else { continue }
       shapes[key] = entry.shape
     }
@@ -78,35 +82,49 @@ extension Checkpoint {
   /// - Throws: `WeightError` that names tensors that are missing, of another shape, or no part of the transformer;
   ///   `TensorFileError` for what is not safetensors.
   public func replacingTransformer(by path: String) throws -> Checkpoint {
-    let file = try openTensors(at: path)
+    let file = try DescribedTensors.describing(openTensors(at: path))
     func unified(_ key: String) -> String {
       if key.hasPrefix(Self.scope) { return key }
       return key.hasPrefix("diffusion_model.") ? "model." + key : Self.scope + key
     }
     let wanted = transformerShapes
-    let found = Dictionary(
-      file.entries.map { (unified($0.key), (key: $0.key, shape: $0.value.shape)) }
-    ) { first, _ in first }
+    let byName = Dictionary(file.entries.keys.map { (unified($0), $0) }) { first, _ in first }
+    func shape(_ key: String) -> [Int]? { byName[key].flatMap { file.entries[$0]?.shape } }
     func others(_ count: Int) -> String { count > 1 ? " (and \(count - 1) more)" : "" }
-    let missing = wanted.keys.filter { found[$0] == nil }.sorted()
+    /// What a layer can't be compared because of, if it is in a format that can't be read.
+    func requireReadable(_ key: String) throws {
+      let layer = key.lastIndex(of: ".").map { key[...$0].dropFirst(Self.scope.count) } ?? ""
+      for prefix in ["", "diffusion_model.", Self.scope] {
+        if let error = file.packedFormatError(prefix + layer) { throw error }
+      }
+    }
+    let missing = wanted.keys.filter { byName[$0] == nil }.sorted()
     if let first = missing.first {
+      try requireReadable(first)
       throw WeightError(
         file: path, key: String(first.dropFirst(Self.scope.count)),
         problem: "is missing\(others(missing.count)): the file is no whole transformer of \(source.name)")
     }
-    let unexpected = found.keys.filter { wanted[$0] == nil }.sorted()
-    if let first = unexpected.first, let key = found[first]?.key {
+    let unexpected = byName.keys.filter { key in
+      // A quantized matrix may have its scale and description beside it, whatever the one that it replaces has.
+      let isOfMatrix = Self.quantizationNames.contains {
+        key.hasSuffix(".\($0)") && wanted["\(key.dropLast($0.count))weight"] != nil
+      }
+      return wanted[key] == nil && !isOfMatrix && key != Self.scope + "scaled_fp8"
+    }.sorted()
+    if let first = unexpected.first, let key = byName[first] {
+      try requireReadable(first)
       throw WeightError(
         file: path, key: key,
         problem: "is no part of the transformer of \(source.name)\(others(unexpected.count)); "
           + "the file was made for another model")
     }
-    for (key, shape) in wanted.sorted(by: { $0.key < $1.key }) {
-      guard let other = found[key], other.shape != shape else { continue }
+    for (key, wanted) in wanted.sorted(by: { $0.key < $1.key }) {
+      guard let own = byName[key], let found = shape(key), found != wanted else { continue }
+      try requireReadable(key)
       throw WeightError(
-        file: path, key: other.key,
-        problem:
-          "has shape \(other.shape), but \(source.name) has \(shape); the file was made for another model")
+        file: path, key: own,
+        problem: "has shape \(found), but \(source.name) has \(wanted); the file was made for another model")
     }
     // Of the replaced tensors nothing is left, their scales included.
     let stays = { @Sendable (key: String) -> Bool in
@@ -114,11 +132,11 @@ extension Checkpoint {
         || KnowinglyUnused.transformer(String(key.dropFirst(Self.scope.count)))
           && key != Self.scope + "scaled_fp8"
     }
-    let byName = Dictionary(uniqueKeysWithValues: found.map { ($1.key, $0) })
+    let names = Dictionary(byName.map { ($1, $0) }) { first, _ in first }
     let combined = CombinedTensors(
       name: source.name, metadata: source.metadata,
       parts: [
-        CombinedTensors.Part(file) { byName[$0] }, CombinedTensors.Part(source) { stays($0) ? $0 : nil },
+        CombinedTensors.Part(file) { names[$0] }, CombinedTensors.Part(source) { stays($0) ? $0 : nil },
       ])
     return Checkpoint(files: files, source: combined, config: config, version: version)
   }

@@ -112,7 +112,8 @@ public struct TextConnectors: Sendable {
   /// - Parameter features: padded on either side to a multiple of the registers, 128 in the published files.
   /// - Throws: `TextError` when shapes don't fit.
   public func callAsFunction(_ features: TextFeatures) throws -> TextContexts {
-    let mask = features.mask
+    // Sorted and gathered with, so it has to lie where the features do.
+    let mask = try features.mask.to(features.video.device)
     for (name, tensor) in [("video", features.video), ("audio", features.audio)] {
       guard tensor.rank == 3, mask.rank == 2, Array(tensor.shape.prefix(2)) == mask.shape else {
         throw TextError(

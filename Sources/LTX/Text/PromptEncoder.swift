@@ -34,7 +34,8 @@ public struct PromptEncoder: Sendable {
   }
 
   /// - Parameter prompts: encoded as one batch; what memory a prompt takes is said at `FeatureExtractor`.
-  /// - Returns: features of N prompts, padded on the left to 1024 tokens.
+  /// - Returns: features of N prompts, padded on the left to 1024 tokens; all of them, with their mask, on the text
+  ///   encoder's device.
   public func callAsFunction(_ prompts: [String]) throws -> TextFeatures {
     let (ids, mask) = try tokenizer.tensors(prompts)
     let tokens = mask.size(1)
@@ -55,7 +56,8 @@ public struct PromptEncoder: Sendable {
     }
     let video = try padded(features.video)
     return TextFeatures(
-      video: video, audio: features.audio === features.video ? video : try padded(features.audio), mask: mask)
+      video: video, audio: features.audio === features.video ? video : try padded(features.audio),
+      mask: try mask.to(video.device))
   }
 }
 

@@ -37,14 +37,21 @@ public struct TextConfiguration: Sendable {
     let c = try config.object("transformer")
     features = try Self.features(c)
     video = try Self.connector(
-      c, heads: c.int("connector_num_attention_heads", default: 30),
-      headWidth: c.int("connector_attention_head_dim", default: 128),
-      layers: c.int("connector_num_layers", default: 2))
+      c,
+      heads: c.positive(
+        "connector_num_attention_heads", default: 30, upTo: TransformerConfiguration.maxHeads),
+      headWidth: c.positive(
+        "connector_attention_head_dim", default: 128, upTo: TransformerConfiguration.maxHeadWidth),
+      layers: c.positive("connector_num_layers", default: 2, upTo: Configuration.maxLayers))
     // What the audio connector does not say is as in the video connector.
     audio = try Self.connector(
-      c, heads: c.int("audio_connector_num_attention_heads", default: video.heads),
-      headWidth: c.int("audio_connector_attention_head_dim", default: video.headWidth),
-      layers: c.int("audio_connector_num_layers", default: video.layers))
+      c,
+      heads: c.positive(
+        "audio_connector_num_attention_heads", default: video.heads, upTo: TransformerConfiguration.maxHeads),
+      headWidth: c.positive(
+        "audio_connector_attention_head_dim", default: video.headWidth,
+        upTo: TransformerConfiguration.maxHeadWidth),
+      layers: c.positive("audio_connector_num_layers", default: video.layers, upTo: Configuration.maxLayers))
     // Features go into the connectors as they are.
     if case .perStream(let videoWidth, let audioWidth) = features {
       guard video.width == videoWidth, audio.width == audioWidth else {
@@ -68,29 +75,26 @@ public struct TextConfiguration: Sendable {
         throw c.error(key, "is \(!value); the only variant that is known has \(value)")
       }
     }
-    return .perStream(
-      video: try c.int("num_attention_heads", default: 32) * c.int("attention_head_dim", default: 128),
-      audio: try c.int("audio_num_attention_heads", default: 32)
-        * c.int("audio_attention_head_dim", default: 64))
+    func width(_ prefix: String, headWidth: Int) throws -> Int {
+      try c.positive("\(prefix)num_attention_heads", default: 32, upTo: TransformerConfiguration.maxHeads)
+        * c.positive(
+          "\(prefix)attention_head_dim", default: headWidth, upTo: TransformerConfiguration.maxHeadWidth)
+    }
+    return .perStream(video: try width("", headWidth: 128), audio: try width("audio_", headWidth: 64))
   }
 
   private static func connector(
     _ c: Configuration, heads: Int, headWidth: Int, layers: Int
   ) throws -> Connector {
-    guard heads > 0, layers > 0, headWidth > 0, headWidth.isMultiple(of: 2) else {
-      throw c.error(
-        "connector_num_attention_heads",
-        "and the connectors' other sizes must be positive, the width of a head even")
+    guard headWidth.isMultiple(of: 2) else {
+      throw c.error("connector_attention_head_dim", "must be even (got \(headWidth))")
     }
     let layout = try c.string("rope_type", default: "split")
     guard let rope = RotaryEmbedding.Layout(rawValue: layout) else {
       throw c.error("rope_type", "is \"\(layout)\"; only split and interleaved exist")
     }
-    let maxPositions = try c.ints("connector_positional_embedding_max_pos", default: [1])
-    guard maxPositions.count == 1, maxPositions[0] > 0 else {
-      throw c.error(
-        "connector_positional_embedding_max_pos", "is \(maxPositions); expected one positive number")
-    }
+    let maxPositions = try c.ints(
+      "connector_positional_embedding_max_pos", default: [1], in: 1...Configuration.maxSize, count: 1...1)
     return Connector(
       heads: heads, headWidth: headWidth, layers: layers, maxPosition: Double(maxPositions[0]), rope: rope,
       hasDoublePrecisionFrequencies: try c.string("frequencies_precision", default: "float32") == "float64",

@@ -71,6 +71,7 @@ public struct Transformer: Sendable {
         try TransformerBlock(w / "transformer_blocks" / $0, index: $0, configuration: c, streams: streams)
       })
     parameters = w.parameters
+    try w.requireScaledFP8MarkerFits()
     try w.requireAllUsed {
       KnowinglyUnused.transformer($0) || KnowinglyUnused.otherStream($0, building: streams)
     }

@@ -41,36 +41,43 @@ public struct TransformerConfiguration: Sendable {
   /// LTX-2: text features are projected to the streams' widths inside the transformer; nil where that happens before.
   public let captionChannels: Int?
 
+  /// The largest number of attention heads, and the largest width of one.
+  static let (maxHeads, maxHeadWidth) = (4096, 4096)
+
   /// - Parameter config: the whole `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, out of range, or not supported.
   public init(_ config: Configuration) throws {
     let c = try config.object("transformer")
     try Self.requireSupported(c)
-    blocks = try c.int("num_layers", default: 48)
+    blocks = try c.positive("num_layers", default: 48, upTo: Configuration.maxLayers)
     video = Stream(
-      heads: try c.int("num_attention_heads", default: 32),
-      headWidth: try c.int("attention_head_dim", default: 128),
-      inputs: try c.int("in_channels", default: 128),
-      outputs: try c.int("out_channels", default: 128),
-      contextWidth: try c.int("cross_attention_dim", default: 4096),
-      maxPositions: try c.ints("positional_embedding_max_pos", default: [20, 2048, 2048]).map(Double.init),
+      heads: try c.positive("num_attention_heads", default: 32, upTo: Self.maxHeads),
+      headWidth: try c.positive("attention_head_dim", default: 128, upTo: Self.maxHeadWidth),
+      inputs: try c.positive("in_channels", default: 128),
+      outputs: try c.positive("out_channels", default: 128),
+      contextWidth: try c.positive("cross_attention_dim", default: 4096),
+      maxPositions: try c.ints(
+        "positional_embedding_max_pos", default: [20, 2048, 2048], in: 1...Configuration.maxSize
+      ).map(Double.init),
       feedForwardBias: try c.bool("ff_bias", default: true))
     audio = Stream(
-      heads: try c.int("audio_num_attention_heads", default: 32),
-      headWidth: try c.int("audio_attention_head_dim", default: 64),
-      inputs: try c.int("audio_in_channels", default: 128),
-      outputs: try c.int("audio_out_channels", default: 128),
-      contextWidth: try c.int("audio_cross_attention_dim", default: 2048),
-      maxPositions: try c.ints("audio_positional_embedding_max_pos", default: [20]).map(Double.init),
+      heads: try c.positive("audio_num_attention_heads", default: 32, upTo: Self.maxHeads),
+      headWidth: try c.positive("audio_attention_head_dim", default: 64, upTo: Self.maxHeadWidth),
+      inputs: try c.positive("audio_in_channels", default: 128),
+      outputs: try c.positive("audio_out_channels", default: 128),
+      contextWidth: try c.positive("audio_cross_attention_dim", default: 2048),
+      maxPositions: try c.ints(
+        "audio_positional_embedding_max_pos", default: [20], in: 1...Configuration.maxSize
+      ).map(Double.init),
       feedForwardBias: try c.bool("audio_ff_bias", default: true))
     crossWidth = audio.contextWidth
-    normEps = try c.double("norm_eps", default: 1e-6)
+    normEps = try c.double("norm_eps", default: 1e-6, in: 0...1)
     let layout = try c.string("rope_type", default: "split")
     guard let rope = RotaryEmbedding.Layout(rawValue: layout) else {
       throw c.error("rope_type", "is \"\(layout)\"; only split and interleaved exist")
     }
     self.rope = rope
-    ropeTheta = try c.double("positional_embedding_theta", default: 10000)
+    ropeTheta = try c.positiveDouble("positional_embedding_theta", default: 10000)
     hasDoublePrecisionFrequencies = try c.string("frequencies_precision", default: "float32") == "float64"
     timestepScale = try c.double("timestep_scale_multiplier", default: 1000)
     crossTimestepScale = try c.double("av_ca_timestep_scale_multiplier", default: 1)
@@ -78,10 +85,12 @@ public struct TransformerConfiguration: Sendable {
     hasPromptModulation = try c.bool("cross_attention_adaln", default: false)
     hasPromptAdaLN = try c.bool("use_prompt_adaln_single", default: true)
     captionChannels =
-      try c.bool("caption_proj_before_connector", default: false) ? nil : try c.int("caption_channels")
+      try c.bool("caption_proj_before_connector", default: false) ? nil : try c.positive("caption_channels")
     for (name, stream) in [("num_attention_heads", video), ("audio_num_attention_heads", audio)] {
-      guard stream.heads > 0, stream.headWidth > 0, stream.headWidth.isMultiple(of: 2) else {
-        throw c.error(name, "and the width of a head must be positive, and the width even")
+      guard stream.headWidth.isMultiple(of: 2) else {
+        throw c.error(
+          name.replacing("num_attention_heads", with: "attention_head_dim"),
+          "must be even (got \(stream.headWidth))")
       }
     }
     guard video.maxPositions.count == 3, audio.maxPositions.count == 1 else {

@@ -9,6 +9,6 @@ extension Checkpoint {
     try require("vae")
     return try ChannelStatistics(
       weights(dtype: dtype, device: device) / Prefix.videoVAE,
-      channels: config.object("vae").int("latent_channels", default: 128))
+      channels: config.object("vae").positive("latent_channels", default: 128))
   }
 }

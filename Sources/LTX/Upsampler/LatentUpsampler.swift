@@ -24,7 +24,7 @@ public struct LatentUpsampler: Sendable {
   /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` and `WeightError` for one that is
   ///   not an upsampler, or one that is not supported.
   public init(path: String, dtype: DType? = nil, device: Device = .cpu) throws {
-    let file = try SafetensorsFile(path: path)
+    let file = try DescribedTensors.describing(SafetensorsFile(path: path))
     guard let json = file.metadata["config"] else {
       throw ConfigurationError(
         file: path, key: "__metadata__.config",

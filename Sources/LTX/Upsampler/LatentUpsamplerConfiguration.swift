@@ -56,15 +56,12 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
     guard middleChannels.isMultiple(of: Self.normGroups) else {
       throw c.error("mid_channels", "is \(middleChannels); it must be a multiple of \(Self.normGroups)")
     }
-    blocksPerStage = try c.positive("num_blocks_per_stage", default: 4)
-    dimensions = try c.int("dims", default: 3)
-    guard dimensions == 2 || dimensions == 3 else {
-      throw c.error("dims", "is \(dimensions); only 2 and 3 exist")
-    }
+    blocksPerStage = try c.positive("num_blocks_per_stage", default: 4, upTo: Configuration.maxLayers)
+    dimensions = try c.int("dims", default: 3, in: 2...3)
     let isSpatial = try c.bool("spatial_upsample", default: true)
     let isTemporal = try c.bool("temporal_upsample", default: false)
     let isRational = try c.bool("rational_resampler", default: false)
-    let scale = try c.double("spatial_scale", default: 2)
+    let scale = try c.positiveDouble("spatial_scale", default: 2)
     switch (isSpatial, isTemporal) {
     case (true, true): method = .spaceAndTime
     case (false, true): method = .time

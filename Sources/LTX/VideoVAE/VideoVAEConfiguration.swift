@@ -76,12 +76,12 @@ extension VideoVAEConfiguration.Encoder {
     let vae = try config.object("vae")
     let isNested = vae.has("encoder")
     let c = isNested ? try vae.object("encoder") : vae
-    try requireSupported(c, dimensions: try vae.int("dims", default: 3))
+    try requireSupported(c, dimensions: try vae.int("dims", default: 3, in: 1...3))
     pixelChannels = try c.positive("in_channels", default: 3)
     let latent = try vae.positive("latent_channels", default: 128)
     // In a flat configuration `out_channels` is the decoder's: red, green, blue.
     latentChannels = isNested ? try c.positive("out_channels", default: latent) : latent
-    patchSize = try c.positive("patch_size", default: 4)
+    patchSize = try c.positive("patch_size", default: 4, upTo: maxCompression)
     padding =
       try c.has("spatial_padding_mode")
       ? c.choice("spatial_padding_mode", default: .zeros)
@@ -94,26 +94,28 @@ extension VideoVAEConfiguration.Encoder {
       throw c.error(
         "latent_log_var", "is \"\(variance)\"; only per_channel, uniform and constant are supported")
     }
-    var width = latentChannels
     let key = isNested && c.has("blocks") ? "blocks" : "encoder_blocks"
-    blocks = try BlockSettings.list(c, key).map { entry in
-      let block = try entry.encoderBlock()
+    let entries = try BlockSettings.list(c, key)
+    blocks = try entries.map { try $0.encoderBlock() }
+    try requireBounded(blocks, patchSize, c, key)
+    var width = latentChannels
+    for (block, entry) in zip(blocks, entries) {
       switch block {
-      case .widening(let multiplier, _), .stridedConvolution(_, let multiplier): width *= multiplier
+      case .widening(let multiplier, _), .stridedConvolution(_, let multiplier):
+        width = try entry.widened(width, by: multiplier)
       case .shuffle(let stride, let multiplier, _):
         let cells = stride.time * stride.height * stride.width
         guard cells.isMultiple(of: multiplier) else {
           throw entry.error(
             "multiplier", "is \(multiplier), which does not divide the \(cells) cells that are merged")
         }
-        width *= multiplier
+        width = try entry.widened(width, by: multiplier)
         guard width.isMultiple(of: cells) else {
           throw entry.error(
             "multiplier", "gives \(width) channels, which \(cells) merged cells can't share evenly")
         }
       case .residual, .attention: break
       }
-      return block
     }
   }
 }
@@ -131,16 +133,18 @@ extension VideoVAEConfiguration.Decoder {
     try requireSupported(c, dimensions: 3)
     pixelChannels = try c.positive("out_channels", default: 3)
     latentChannels = try c.positive("latent_channels", default: 128)
-    patchSize = try c.positive("patch_size", default: 4)
+    patchSize = try c.positive("patch_size", default: 4, upTo: maxCompression)
     padding = try c.choice("spatial_padding_mode", default: .reflect)
     isCausal = try c.bool("causal_decoder", default: false)
     hasTimestepConditioning = try c.bool("timestep_conditioning", default: true)
     let entries = try BlockSettings.list(c, "decoder_blocks")
     blocks = try entries.map { try $0.decoderBlock() }.reversed()
+    try requireBounded(blocks, patchSize, c, "decoder_blocks")
     bottleneckChannels = try c.positive("decoder_base_channels", default: 128)
-    for block in blocks {
+    for (block, entry) in zip(blocks, entries.reversed()) {
       switch block {
-      case .widening(let multiplier, _), .shuffle(_, let multiplier, _): bottleneckChannels *= multiplier
+      case .widening(let multiplier, _), .shuffle(_, let multiplier, _):
+        bottleneckChannels = try entry.widened(bottleneckChannels, by: multiplier)
       case .residual, .stridedConvolution, .attention: break
       }
     }
@@ -165,9 +169,28 @@ extension VideoVAEConfiguration.Decoder {
   }
 }
 
+/// The most pixels along an axis, or frames, that one latent cell can stand for; published models have 32 and 8.
+private let maxCompression = 4096
+
+/// Checks that the blocks' strides, multiplied, stay in the range of sizes.
+private func requireBounded(
+  _ blocks: [VideoVAEConfiguration.Block], _ patch: Int, _ c: Configuration, _ key: String
+) throws {
+  var (time, height, width) = (1, patch, patch)
+  for block in blocks {
+    time *= block.stride.time
+    height *= block.stride.height
+    width *= block.stride.width
+    guard max(time, height, width) <= maxCompression else {
+      throw c.error(
+        key, "compresses by more than \(maxCompression) along an axis; the configuration is damaged")
+    }
+  }
+}
+
 /// Variants that no published checkpoint uses and that this code does not compute.
 private func requireSupported(_ c: Configuration, dimensions: Int) throws {
-  let dimensions = try c.int("dims", default: dimensions)
+  let dimensions = try c.int("dims", default: dimensions, in: 1...3)
   guard dimensions == 3 else { throw c.error("dims", "is \(dimensions); only 3 is supported") }
   let norm = try c.string("norm_layer", default: "pixel_norm")
   guard norm == "pixel_norm" else {
@@ -184,7 +207,7 @@ private struct BlockSettings {
   let values: [String: JSONValue]
 
   static func list(_ c: Configuration, _ key: String) throws -> [BlockSettings] {
-    try c.array(key).enumerated().map { index, entry in
+    try c.array(key, upTo: Configuration.maxLayers).enumerated().map { index, entry in
       let key = "\(key)[\(index)]"
       guard case .array(let pair) = entry, pair.count == 2, case .string(let name) = pair[0] else {
         throw c.error(key, "must be a pair: the name of a block and its settings")
@@ -199,7 +222,8 @@ private struct BlockSettings {
 
   func encoderBlock() throws -> VideoVAEConfiguration.Block {
     switch name {
-    case "res_x": .residual(layers: try positive("num_layers"), injectsNoise: false)
+    case "res_x":
+      .residual(layers: try positive("num_layers", upTo: Configuration.maxLayers), injectsNoise: false)
     case "res_x_y": .widening(multiplier: try positive("multiplier", default: 2), injectsNoise: false)
     case "compress_time": .stridedConvolution(stride: Self.time, multiplier: 1)
     case "compress_space": .stridedConvolution(stride: Self.space, multiplier: 1)
@@ -220,7 +244,9 @@ private struct BlockSettings {
   func decoderBlock() throws -> VideoVAEConfiguration.Block {
     switch name {
     case "res_x":
-      .residual(layers: try positive("num_layers"), injectsNoise: try flag("inject_noise"))
+      .residual(
+        layers: try positive("num_layers", upTo: Configuration.maxLayers),
+        injectsNoise: try flag("inject_noise"))
     case "res_x_y":
       .widening(multiplier: try positive("multiplier", default: 2), injectsNoise: try flag("inject_noise"))
     case "compress_time":
@@ -244,13 +270,29 @@ private struct BlockSettings {
   private static let space = CompressionFactors(time: 1, height: 2, width: 2)
   private static let all = CompressionFactors(time: 2, height: 2, width: 2)
 
-  private func positive(_ setting: String, default fallback: Int? = nil) throws -> Int {
+  /// A number of channels times a multiplier.
+  func widened(_ channels: Int, by multiplier: Int) throws -> Int {
+    let (product, overflow) = channels.multipliedReportingOverflow(by: multiplier)
+    guard !overflow, product <= Configuration.maxSize else {
+      throw error(
+        "multiplier",
+        "makes \(multiplier) times \(channels) channels, expected at most \(Configuration.maxSize)")
+    }
+    return product
+  }
+
+  private func positive(
+    _ setting: String, default fallback: Int? = nil, upTo limit: Int = 4096
+  ) throws -> Int {
     guard let value = values[setting], value != .null else {
       guard let fallback else { throw error(setting, "is missing") }
       return fallback
     }
-    guard case .number(let number) = value, let integer = Int(exactly: number), integer > 0 else {
-      throw error(setting, "must be a positive integer")
+    guard case .number(let number) = value, let integer = Int(exactly: number) else {
+      throw error(setting, "must be an integer between 1 and \(limit)")
+    }
+    guard (1...limit).contains(integer) else {
+      throw error(setting, "must be between 1 and \(limit) (got \(integer))")
     }
     return integer
   }

@@ -44,9 +44,9 @@ public struct Gemma3Configuration: Sendable {
     vocabulary = try c.positive("vocab_size", default: 262_208)
     width = try c.positive("hidden_size", default: 2304)
     feedForwardWidth = try c.positive("intermediate_size", default: 9216)
-    heads = try c.positive("num_attention_heads", default: 8)
-    keyHeads = try c.positive("num_key_value_heads", default: 4)
-    headWidth = try c.positive("head_dim", default: 256)
+    heads = try c.positive("num_attention_heads", default: 8, upTo: 4096)
+    keyHeads = try c.positive("num_key_value_heads", default: 4, upTo: 4096)
+    headWidth = try c.positive("head_dim", default: 256, upTo: 4096)
     guard heads.isMultiple(of: keyHeads) else {
       throw c.error(
         "num_attention_heads", "is \(heads), which is no multiple of num_key_value_heads, \(keyHeads)")
@@ -58,16 +58,15 @@ public struct Gemma3Configuration: Sendable {
     slidingWindow = try c.positive("sliding_window", default: 4096)
     slidingRotation = try Self.rotation(c, .sliding)
     globalRotation = try Self.rotation(c, .global)
-    let scalar = try c.double("query_pre_attn_scalar", default: 256)
-    guard scalar > 0 else { throw c.error("query_pre_attn_scalar", "is \(scalar); it must be positive") }
+    let scalar = try c.positiveDouble("query_pre_attn_scalar", default: 256)
     attentionScale = 1 / scalar.squareRoot()
     hasAttentionBias = try c.bool("attention_bias", default: false)
-    normEps = try c.double("rms_norm_eps", default: 1e-6)
+    normEps = try c.double("rms_norm_eps", default: 1e-6, in: 0...1)
   }
 
   /// The kinds of the layers: a list, or older, every n-th one global.
   private static func layers(_ c: Configuration) throws -> [LayerKind] {
-    let count = try c.positive("num_hidden_layers", default: 26)
+    let count = try c.positive("num_hidden_layers", default: 26, upTo: Configuration.maxLayers)
     guard c.has("layer_types") else {
       let pattern = try c.positive("sliding_window_pattern", default: 6)
       return (1...count).map { $0.isMultiple(of: pattern) ? .global : .sliding }
@@ -95,13 +94,12 @@ public struct Gemma3Configuration: Sendable {
     let own = try parameters.object(kind.rawValue, isOptional: true)
     let theta =
       if own.has("rope_theta") {
-        try own.double("rope_theta")
+        try own.positiveDouble("rope_theta")
       } else if kind == .global {
-        try c.double("rope_theta", default: 1_000_000)
+        try c.positiveDouble("rope_theta", default: 1_000_000)
       } else {
-        try c.double("rope_local_base_freq", default: 10_000)
+        try c.positiveDouble("rope_local_base_freq", default: 10_000)
       }
-    guard theta > 0 else { throw own.error("rope_theta", "is \(theta); it must be positive") }
     let isOlder = kind == .global && !own.has("rope_type")
     return Rotation(
       theta: theta, factor: try factor(isOlder ? c.object("rope_scaling", isOptional: true) : own))
@@ -112,9 +110,7 @@ public struct Gemma3Configuration: Sendable {
     switch try scaling.string(key, default: "default") {
     case "default": return 1
     case "linear":
-      let factor = try scaling.double("factor")
-      guard factor > 0 else { throw scaling.error("factor", "is \(factor); it must be positive") }
-      return factor
+      return try scaling.positiveDouble("factor")
     case let other: throw scaling.error(key, "is \"\(other)\"; only default and linear are supported")
     }
   }

@@ -30,6 +30,7 @@ public struct Gemma3Model: TextEncoder {
       )
     }
     let w = root / layout
+    try root.requireScaledFP8MarkerFits()
     configuration = c
     embedding = try w.tensor("embed_tokens.weight", shape: [c.vocabulary, c.width])
     blocks = BlockStack(

@@ -1,0 +1,90 @@
+import Foundation
+import NN
+import TensorFiles
+
+/// What the `config.json` of a text encoder says of quantization, in the conventions of `transformers`.
+///
+/// One method is applied: compressed-tensors with 8 bits an element and a scale for a matrix or for each of its rows, which
+/// is how such files store `weight` and `weight_scale`. Every other one is refused by name, before anything large is read.
+enum QuantizationConfiguration {
+  private static let key = "quantization_config"
+
+  /// Files beside `config.json` in which libraries describe their own formats.
+  static let otherDescriptions = [
+    ("quantization_map.json", "optimum-quanto"), ("quanto_qmap.json", "optimum-quanto"),
+    ("hf_quant_config.json", "NVIDIA ModelOpt"), ("quantize_config.json", "GPTQ"),
+    ("quant_config.json", "AWQ"),
+  ]
+
+  private static let advice = "Use the model's bfloat16, scaled fp8 or int8 files."
+
+  /// - Throws: `ConfigurationError` for a method or a setting that is not supported.
+  static func requireSupported(_ config: Configuration) throws {
+    try requireSupportedHere(config)
+    if config.has("text_config") { try requireSupportedHere(config.object("text_config")) }
+  }
+
+  private static func requireSupportedHere(_ config: Configuration) throws {
+    let keys = [key, "compression_config"].filter(config.has)
+    for key in keys {
+      let c = try config.object(key)
+      let method = try c.string("quant_method", default: guess(c))
+      guard method == "compressed-tensors" else {
+        throw c.error(
+          "quant_method",
+          "is \"\(method.displayed(limit: 40))\", which is not supported (\(title(method))). \(advice)")
+      }
+      try requireSupportedCompression(c)
+    }
+  }
+
+  /// The method of older files, which do not state it.
+  private static func guess(_ c: Configuration) -> String {
+    if c.has("load_in_4bit") || c.has("load_in_8bit") || c.has("_load_in_4bit") { return "bitsandbytes" }
+    return c.has("config_groups") ? "compressed-tensors" : "not stated"
+  }
+
+  private static func title(_ method: String) -> String {
+    switch method {
+    case "bitsandbytes": "int8 or packed 4-bit weights"
+    case "gptq", "awq", "auto-round", "hqq", "aqlm", "quip", "vptq", "higgs", "spqr": "packed weights"
+    case "fp8", "fbgemm_fp8", "finegrained_fp8": "fp8 with scales in blocks or of its own layout"
+    case "mxfp4", "nvfp4", "modelopt", "modelopt_fp4", "fp_quant": "4-bit floats in blocks"
+    case "quanto", "torchao", "eetq", "quark": "a layout of its own"
+    default: "unknown method"
+    }
+  }
+
+  private static func requireSupportedCompression(_ c: Configuration) throws {
+    let format = try c.string("format", default: "dense")
+    guard ["float-quantized", "int-quantized", "naive-quantized", "dense"].contains(format) else {
+      throw c.error(
+        "format", "is \"\(format.displayed(limit: 40))\", which is not supported (packed weights). \(advice)")
+    }
+    for key in ["kv_cache_scheme", "transform_config", "sparsity_config"] where c.has(key) {
+      // Objects that say nothing are written too.
+      let object = try c.object(key)
+      let isDense =
+        try key == "sparsity_config" && object.string("format", default: "dense") == "dense"
+      guard object.keys.isEmpty || isDense else {
+        throw c.error(key, "is set, which is not supported. \(advice)")
+      }
+    }
+    let groups = try c.object("config_groups", isOptional: true)
+    for name in groups.keys {
+      let group = try groups.object(name)
+      guard group.has("weights") else { continue }
+      let weights = try group.object("weights")
+      let bits = try weights.int("num_bits", default: 8, in: 1...64)
+      guard bits == 8 else { throw weights.error("num_bits", "must be 8 (got \(bits)). \(advice)") }
+      let strategy = try weights.string("strategy", default: "tensor")
+      guard ["tensor", "channel"].contains(strategy) else {
+        throw weights.error(
+          "strategy", "is \"\(strategy.displayed(limit: 40))\" (expected tensor or channel). \(advice)")
+      }
+      guard try weights.bool("symmetric", default: true) else {
+        throw weights.error("symmetric", "is false (expected true: there are no zero points). \(advice)")
+      }
+    }
+  }
+}

@@ -1,0 +1,125 @@
+import TensorFiles
+import Torch
+
+/// Formats of quantized weights that are recognized by name and not read: packed 4-bit formats, scales in blocks, other
+/// libraries' layouts.
+///
+/// They are told by the tensors beside a weight. Only a layer that can't be read is looked at, so that a name that a model
+/// has for something else does no harm.
+enum PackedFormat {
+  /// What to do about a file in such a format.
+  static let advice = "Use the model's bfloat16, scaled fp8 or int8 file."
+
+  /// The formats by names of tensors that only they have, below the path of a layer. The first that is there counts.
+  private static let signatures: [(name: String, format: String)] = [
+    ("weight_packed", "compressed-tensors' packed 4-bit format"),
+    ("weight_global_scale", "NVFP4 as compressed-tensors packs it"),
+    ("weight_scale_2", "NVFP4 (4-bit floats with a scale for each 16)"),
+    ("weight_s_rel", "asym_w4a8_int8 (4-bit codes with scales in groups)"),
+    ("weight_s_channel", "asym_w4a8_int8 (4-bit codes with scales in groups)"),
+    ("weight_codebook", "asym_w4a8_int8 (4-bit codes with scales in groups)"),
+    ("weight_zeros", "awq_w4a16 (4-bit integers with zero points)"),
+    ("weight_zero_point", "an asymmetric integer format with zero points"),
+    ("weight_scale_inv", "fp8 with scales in blocks (Hugging Face's FP8)"),
+    ("pre_quant_scale", "ModelOpt's AWQ, which scales a layer's inputs"),
+    ("weight.absmax", "bitsandbytes' 4-bit format"),
+    ("weight.quant_map", "bitsandbytes' 4-bit format"),
+    ("weight.nested_absmax", "bitsandbytes' 4-bit format"),
+    ("SCB", "bitsandbytes' int8 format"),
+    ("weight_format", "bitsandbytes' int8 format"),
+    ("wscales", "SVDQuant (nunchaku)"),
+    ("wtscale", "SVDQuant (nunchaku)"),
+    ("wcscales", "SVDQuant (nunchaku)"),
+    ("smooth_factor", "SVDQuant (nunchaku)"),
+    ("proj_down", "SVDQuant (nunchaku)"),
+    ("g_idx", "GPTQ"),
+    ("qzeros", "AWQ or GPTQ"),
+    ("wzeros", "AWQ as nunchaku packs it"),
+    ("qweight", "AWQ, GPTQ or SVDQuant"),
+    ("W_q", "HQQ"),
+    ("weight._data", "optimum-quanto's format"),
+    ("weight._scale", "optimum-quanto's format"),
+    ("weight._data._data", "optimum-quanto's packed format"),
+    ("weight_qdata", "torchao's format"),
+    ("weight._weight_qdata", "torchao's format"),
+    ("_weight_qdata", "torchao's format"),
+    ("weight:_data", "torchao's format"),
+    ("weight.qdata", "torchao's format"),
+    ("weight_blocks", "MXFP4 (4-bit floats with a scale for each 32)"),
+    ("weight_scales", "EETQ's int8 format"),
+    ("codebooks", "AQLM"),
+  ]
+
+  private static let prefixes: [(name: String, format: String)] = [
+    ("weight.quant_state.bitsandbytes__nf4", "bitsandbytes' NF4"),
+    ("weight.quant_state.bitsandbytes__fp4", "bitsandbytes' FP4"),
+    ("weight.quant_state.", "bitsandbytes' 4-bit format"),
+  ]
+
+  /// What a layer's weight is packed as, and the tensor that tells; nil where nothing is recognized.
+  ///
+  /// - Parameter prefix: the path of the layer with its closing dot.
+  static func recognize(_ prefix: String, in entries: [String: TensorEntry]) -> (format: String, key: String)?
+  {
+    // Exact names of the type would have to be listed one by one, so the sorted list is searched only on this path.
+    for (name, format) in prefixes {
+      if let key = entries.keys.filter({ $0.hasPrefix(prefix + name) }).min() { return (format, key) }
+    }
+    for (name, format) in signatures where entries[prefix + name] != nil { return (format, prefix + name) }
+    guard let scale = entries[prefix + "weight_scale"], let weight = entries[prefix + "weight"] else {
+      return nil
+    }
+    let key = prefix + "weight_scale"
+    switch (weight.dtype, scale.dtype) {
+    case (.uint8, .float8E4M3): return ("NVFP4 (4-bit floats with a scale for each 16)", key)
+    case (.uint8, .uint8): return ("MXFP4 (4-bit floats with a scale for each 32)", key)
+    case (.float8E4M3, .uint8), (.float8E5M2, .uint8):
+      return ("MXFP8 (8-bit floats with a scale for each 32)", key)
+    default: return nil
+    }
+  }
+
+  /// What is added to the name of one of ComfyUI's formats that are not read.
+  static func title(ofComfyFormat name: String) -> String {
+    switch name {
+    case "nvfp4": " (4-bit floats with a scale for each 16)"
+    case "mxfp8": " (8-bit floats with a scale for each 32)"
+    case "convrot_w4a4": " (rotated 4-bit integers)"
+    case "asym_w4a8_int8": " (4-bit codes with scales in groups)"
+    case "awq_w4a16": " (4-bit integers with zero points)"
+    case _ where name.hasSuffix("blockwise"): " (scales in blocks)"
+    default: ""
+    }
+  }
+}
+
+extension WeightStore {
+  /// The error for a layer that can't be read because of its format; nil where no format is recognized.
+  ///
+  /// - Parameter prefix: the path of the layer with its closing dot.
+  func packedFormatError(_ prefix: String) -> WeightError? {
+    // The description says it best.
+    if source.entries[prefix + QuantizationDescription.tensorName] != nil {
+      do {
+        _ = try source.quantizationDescription(prefix)
+      } catch let error as WeightError {
+        return error
+      } catch let error as ConfigurationError {
+        return WeightError(file: error.file, key: error.key, problem: error.problem)
+      } catch {
+        // A file that can't be read fails again where its tensors are.
+      }
+    }
+    return source.packedFormatError(prefix)
+  }
+}
+
+extension TensorSource {
+  /// As that of `WeightStore`, by names and dtypes alone.
+  public func packedFormatError(_ prefix: String) -> WeightError? {
+    guard let (format, key) = PackedFormat.recognize(prefix, in: entries) else { return nil }
+    return WeightError(
+      file: file(of: key), key: key,
+      problem: "shows that the layer is in \(format), which is not supported. \(PackedFormat.advice)")
+  }
+}

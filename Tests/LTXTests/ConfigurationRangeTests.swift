@@ -1,0 +1,208 @@
+import Foundation
+import TensorFiles
+import Testing
+import Torch
+
+@testable import LTX
+@testable import LanguageModels
+@testable import NN
+
+/// Every number of every configuration that a file carries, replaced by ones that no model has: an error that names the file
+/// and the key, and never a trap, an endless loop or a large reservation.
+@Suite struct ConfigurationRangeTests {
+  private let scratch: Scratch
+
+  init() throws { scratch = try Scratch() }
+
+  /// A place in a JSON value.
+  private enum Step: CustomStringConvertible {
+    case key(String)
+    case index(Int)
+
+    var description: String {
+      switch self {
+      case .key(let key): ".\(key)"
+      case .index(let index): "[\(index)]"
+      }
+    }
+  }
+
+  private static let wrong: [Double] = [-1, 0, 2_147_483_647, 0x1p62]
+
+  private func numbers(_ value: JSONValue, _ path: [Step] = []) -> [[Step]] {
+    switch value {
+    case .number: [path]
+    case .array(let items): items.enumerated().flatMap { numbers($1, path + [.index($0)]) }
+    case .object(let members):
+      members.sorted { $0.key < $1.key }.flatMap { numbers($1, path + [.key($0)]) }
+    case .null, .bool, .string: []
+    }
+  }
+
+  private func replacing(_ value: JSONValue, _ path: ArraySlice<Step>, by number: Double) -> JSONValue {
+    guard let step = path.first else { return .number(number) }
+    switch (step, value) {
+    case (.key(let key), .object(var members)):
+      members[key] = members[key].map { replacing($0, path.dropFirst(), by: number) }
+      return .object(members)
+    case (.index(let index), .array(var items)):
+      items[index] = replacing(items[index], path.dropFirst(), by: number)
+      return .array(items)
+    default: return value
+    }
+  }
+
+  /// Places whose replacement went unnoticed: by the number that was put there.
+  private func unnoticed(
+    _ json: String, file: String, _ read: (Configuration) throws -> Void
+  ) throws -> [Double: Set<String>] {
+    let whole = JSONValue(try JSONTree(parsing: json, path: file))
+    var unnoticed: [Double: Set<String>] = [:]
+    for path in numbers(whole) {
+      for number in Self.wrong {
+        guard case .object(let members) = replacing(whole, path[...], by: number) else { continue }
+        let name = path.map(\.description).joined()
+        do {
+          try read(Configuration(values: members, file: file, path: "config"))
+          unnoticed[number, default: []].insert(name)
+        } catch {
+          let text = "\(error)"
+          #expect(text.contains(file) && text.count < 600, "\(name) = \(number): \(text)")
+          if error is ConfigurationError {
+            // A number that does not go with another one may be told at that one.
+            #expect(text.contains("config."), "\(name) = \(number): \(text)")
+          }
+        }
+      }
+    }
+    return unnoticed
+  }
+
+  @Test(arguments: TinyModel.Generation.allCases)
+  func `A checkpoint's configuration`(_ generation: TinyModel.Generation) throws {
+    let files = try TinyModel.write(to: scratch.folder, generation: generation)
+    let checkpoint = try Checkpoint(path: files.checkpoint)
+    let json = try #require(checkpoint.source.metadata["config"])
+    let unnoticed = try unnoticed(json, file: files.checkpoint) { config in
+      let changed = Checkpoint(
+        files: checkpoint.files, source: checkpoint.source, config: config, version: checkpoint.version)
+      _ = try TransformerConfiguration(config)
+      _ = try TextConfiguration(config)
+      _ = try VideoVAEConfiguration.Decoder(config)
+      _ = try VideoVAEConfiguration.Encoder(config)
+      _ = try AudioVAEConfiguration(config)
+      _ = try VocoderConfiguration(config)
+      // What passes is compared with the weights.
+      if let problem = CheckpointInspection(changed).problems.first { throw Refused(description: problem) }
+    }
+    // Rates and thresholds that no weight depends on, and keys that are not read.
+    let free = [
+      "timestep_scale_multiplier", "norm_eps", "sampling_rate", "sample_rate", "attn_resolutions",
+      "resolution",
+      "max_pos", "theta", "hop_length", "output_sampling_rate", "num_embeds_ada_norm",
+    ]
+    for (number, places) in unnoticed {
+      let bad = places.filter { place in !free.contains { place.contains($0) } }
+      #expect(bad.isEmpty, "\(number): \(bad.sorted())")
+    }
+    for key in [
+      ".transformer.num_layers", ".transformer.num_attention_heads", ".vae.patch_size",
+      ".vae.latent_channels",
+    ] {
+      for number in Self.wrong { #expect(unnoticed[number]?.contains(key) != true, "\(key) = \(number)") }
+    }
+  }
+
+  private struct Refused: Error, CustomStringConvertible { let description: String }
+
+  @Test func `A text encoder's configuration`() throws {
+    let files = try TinyModel.write(to: scratch.folder)
+    let file = "\(files.textEncoder)/config.json"
+    let weights = try ShardedSafetensors(folder: files.textEncoder)
+    let unnoticed = try unnoticed(String(contentsOfFile: file, encoding: .utf8), file: file) { config in
+      do {
+        _ = try Gemma3Model(
+          Weights(weights, isInspected: true), configuration: Gemma3Configuration(config))
+      } catch let error as WeightError {
+        throw Refused(description: "\(file): \(error)")
+      }
+    }
+    let free = [
+      "eps", "sliding_window", "theta", "base_freq", "query_pre_attn_scalar", "token_id", "token_index",
+      "factor",
+      "max_position", "vision_config", "initializer", "mm_tokens", "softcap", "image",
+    ]
+    for (number, places) in unnoticed {
+      let bad = places.filter { place in !free.contains { place.contains($0) } }
+      #expect(bad.isEmpty, "\(number): \(bad.sorted())")
+    }
+  }
+
+  @Test func `An upsampler's configuration`() throws {
+    let files = try TinyModel.write(to: scratch.folder)
+    for name in try FileManager.default.contentsOfDirectory(atPath: scratch.folder)
+    where name.contains("upscaler") {
+      let path = "\(scratch.folder)/\(name)"
+      let source = try SafetensorsFile(path: path)
+      let unnoticed = try unnoticed(#require(source.metadata["config"]), file: path) { config in
+        _ = try LatentUpsampler(
+          Weights(source, isInspected: true), configuration: LatentUpsamplerConfiguration(config))
+      }
+      #expect(unnoticed.values.allSatisfy { $0.allSatisfy { $0.contains("spatial_scale") } }, "\(unnoticed)")
+    }
+    #expect(FileManager.default.fileExists(atPath: files.checkpoint))
+  }
+
+  /// Numbers that only together are too large.
+  @Test func `Products are bounded`() throws {
+    func vae(_ blocks: String, _ more: String = "") throws -> Configuration {
+      try Configuration(
+        json: """
+          {"vae": {"decoder_blocks": [\(blocks)], "encoder_blocks": [\(blocks)], "spatial_padding_mode": "zeros"\(more)},
+           "vocoder": {"resblock": "1", "stereo": true, "upsample_rates": [4096, 4096, 4096, 4096, 4096, 4096],
+             "upsample_kernel_sizes": [4096, 4096, 4096, 4096, 4096, 4096]}}
+          """, file: "model.safetensors")
+    }
+    let wide = try vae(
+      Array(repeating: "[\"res_x_y\", {\"multiplier\": 4096}]", count: 6).joined(separator: ", "))
+    let deep = try vae(Array(repeating: "[\"compress_all\", {}]", count: 70).joined(separator: ", "))
+    let long = try vae(Array(repeating: "[\"res_x\", 1]", count: 1025).joined(separator: ", "))
+    for (config, problem) in [
+      (wide, "channels, expected at most 1048576"), (deep, "compresses by more than 4096"),
+      (long, "has 1025 entries, expected at most 1024"),
+    ] {
+      for text in [
+        message { _ = try VideoVAEConfiguration.Decoder(config) },
+        message { _ = try VideoVAEConfiguration.Encoder(config) },
+      ] {
+        #expect(text.contains(problem) && text.contains("model.safetensors: config.vae."), "\(text)")
+      }
+    }
+    #expect(message { _ = try VocoderConfiguration(wide) }.contains("multiply to more than 1048576"))
+    #expect(
+      message { _ = try VideoVAEConfiguration.Decoder(vae("[\"res_x\", 1]", ", \"patch_size\": 2147483647")) }
+        .contains(
+          "config.vae.patch_size must be between 1 and 4096 (got 2147483647)"))
+  }
+
+  @Test(arguments: [
+    ("{\"a\": 1, \"a\": 2}", "two members named \"a\""), ("{\"a\": 1e999}", "a number is too large"),
+    ("{\"a\": NaN}", "is not valid JSON"), (String(repeating: "[", count: 100_000), "nested too deeply"),
+    ("{\"a\": 01}", "is not valid JSON"), ("{\"a\": 1} 2", "is not valid JSON"),
+  ])
+  func `JSON that decoders disagree about is refused`(_ json: String, _ problem: String) {
+    #expect(message { _ = try Configuration(json: json, file: "m.safetensors") }.contains(problem))
+  }
+
+  @Test func `Numbers are named as they are written`() throws {
+    let c = try Configuration(json: "{\"a\": 2.5, \"b\": 1e300, \"c\": [1, 70000000]}", file: "m.safetensors")
+    #expect(message { _ = try c.positive("a") } == "m.safetensors: config.a must be an integer (got 2.5)")
+    #expect(message { _ = try c.positive("b") } == "m.safetensors: config.b must be an integer (got 1e+300)")
+    #expect(
+      message { _ = try c.ints("c") }
+        == "m.safetensors: config.c must hold integers between 0 and 1048576 (got 70000000)")
+    #expect(
+      message { _ = try c.ints("c", in: 0...1 << 40, count: 3...3) }.contains("has 2 entries, expected 3"))
+    #expect(message { _ = try c.double("b") }.contains("(got 1e+300)"))
+  }
+}
