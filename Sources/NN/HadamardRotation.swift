@@ -43,3 +43,12 @@ struct HadamardRotation: Sendable {
     return try grouped.matmul(matrix.to(x.dtype)).reshape(shape)
   }
 }
+
+extension Tensor {
+  /// A weight [O, I] as ConvRot quantizes it, or, since the rotation is its own inverse, such a weight rotated back.
+  ///
+  /// - Parameter group: a power of 4 that divides I.
+  public func rotatedForQuantization(group: Int) throws -> Tensor {
+    try HadamardRotation(group: group, device: device)(self)
+  }
+}

@@ -94,8 +94,8 @@ struct SafetensorsHeader {
     guard let dtype = DType(safetensorsName: dtypeName) else {
       throw TensorFileError(
         .unsupportedDType, path: path, key: key,
-        "the element type \(dtypeName.displayed(limit: 40))\(ForeignFormat.title(ofDType: dtypeName)) is not supported; convert the tensor to "
-          + "one of \(DType.allCases.map(\.safetensorsName).joined(separator: ", "))")
+        "the element type \(dtypeName.displayed(limit: 40))\(ForeignFormat.title(ofDType: dtypeName)) is not supported; "
+          + "convert the tensor to one of \(DType.allCases.map(\.safetensorsName).joined(separator: ", "))")
     }
     guard offsets.count == 2, offsets[0] <= offsets[1], offsets[1] <= Int.max - dataStart else {
       throw cursor.wrong("data_offsets must be the first byte and the one after the last, not \(offsets)")

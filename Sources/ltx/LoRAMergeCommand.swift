@@ -2,13 +2,17 @@ import ArgumentParser
 import Foundation
 import LTX
 import NN
+import Torch
 
 struct MergeLoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "merge", abstract: "Make one LoRA of several, or a checkpoint with LoRAs in it.",
     discussion: """
       The one LoRA has exactly the effect of the several, each at its strength, and the sum of their ranks; --rank makes \
-      it smaller and less exact. With --into, the output is a copy of a checkpoint with the LoRAs added to its weights.
+      it smaller and less exact. With --into, the output is a copy of a checkpoint with the LoRAs added to its weights. Weights that the checkpoint has in fp8 or int8 are \
+      quantized again in their own format; --dtype fp8 quantizes the matrices of the transformer's blocks.
+
+      ltx lora merge style.safetensors:0.8 --into ltx-2.3.safetensors --dtype fp8 --output ltx-2.3-style-fp8.safetensors
       """)
 
   @Argument(
@@ -25,13 +29,21 @@ struct MergeLoRACommand: ParsableCommand {
   @Option(help: "The rank of the one LoRA.")
   var rank: Int?
 
-  @Option(help: "What the one LoRA is written in; as the files are if left out.")
-  var dtype: ComputeDType?
+  @Option(
+    help:
+      "What the one LoRA is written in, or fp8 for the matrices of a checkpoint; as the files are if left out."
+  )
+  var dtype: MergedDType?
 
   func validate() throws {
-    if into != nil, rank != nil || dtype != nil {
+    if into != nil, rank != nil {
+      throw ValidationError("--rank is for LoRAs; leave it out with --into")
+    }
+    if let dtype, (into != nil) != (dtype == .fp8) {
       throw ValidationError(
-        "--rank and --dtype are for LoRAs; a checkpoint keeps its own form, so leave them out with --into")
+        into != nil
+          ? "--dtype must be fp8 with --into (got \(dtype.rawValue)); without it a checkpoint keeps its own dtypes"
+          : "--dtype fp8 is for checkpoints (with --into); a LoRA is written in float32 or bfloat16")
     }
   }
 
@@ -44,14 +56,20 @@ struct MergeLoRACommand: ParsableCommand {
       return try loras.map { (file: try LoRAFile(path: $0.path), strength: $0.strength) }
     }
     if let into {
-      let fusion = try checkingInput { try CheckpointFusion(Checkpoint(path: into), loras: files) }
+      let fusion = try checkingInput {
+        try CheckpointFusion(
+          Checkpoint(path: into), loras: files, form: dtype == .fp8 ? .float8 : .asStored)
+      }
       for note in fusion.notes { printError("note: \(note)") }
       let progress = PhasedProgress()
       try working {
         defer { progress.finish() }
         try fusion.write(to: output) { progress.show("writing", $0, of: $1, unit: "tensors") }
       }
-      printError("\(fusion.changedCount) weights changed")
+      let quantized = fusion.quantizedCount
+      printError(
+        "\(fusion.changedCount) weights changed" + (quantized == 0 ? "" : ", \(quantized) matrices quantized")
+      )
     } else {
       for (file, _) in files { noteIgnored(file) }
       let merged = try checkingInput {
@@ -64,6 +82,20 @@ struct MergeLoRACommand: ParsableCommand {
       try working { try merged.write(to: output, dtype: dtype?.dtype) }
     }
     print(output)
+  }
+}
+
+/// What `merge` writes in.
+enum MergedDType: String, ExpressibleByArgument, CaseIterable {
+  case float32, bfloat16, fp8
+
+  /// Of a LoRA.
+  var dtype: DType {
+    switch self {
+    case .float32: .float32
+    case .bfloat16: .bfloat16
+    case .fp8: .float8E4M3
+    }
   }
 }
 
