@@ -64,11 +64,25 @@ final class WeightStore: Sendable {
       if self.dtype != nil, !isInspected { source.prepareToRead(key) }
       let stored = try source.tensor(key)
       let tensor = try stored.to(device, dtype)
+      if self.dtype != nil, !isInspected { try requireFinite(tensor, key) }
       if !tensor.sharesStorage(with: stored) { source.release(key) }
       return tensor
     }
     guard let loaded else { return try load() }
     return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, load)
+  }
+
+  /// Checks a weight as it is loaded: attention on the CPU can turn what comes of NaN into zeros, so that the result
+  /// looks like one.
+  private func requireFinite(_ tensor: Tensor, _ key: String) throws {
+    guard tensor.dtype.isFloatingPoint, tensor.count > 0 else { return }
+    // One pass without a copy; a sum of large values that leaves the range is looked at again.
+    let wide = tensor.dtype.isEightBitFloat ? try tensor.to(.bfloat16) : tensor
+    let sum = try wide.sum(dtype: .float32).item()
+    guard !sum.isFinite, try !wide.isAllFinite() else { return }
+    throw WeightError(
+      file: source.file(of: key), key: key,
+      problem: "holds NaN or infinite values; the file is damaged. Fetch it again, or make it again.")
   }
 
   /// The adapters that become part of a layer's weight.

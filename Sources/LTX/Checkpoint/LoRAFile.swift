@@ -188,12 +188,14 @@ public struct LoRAFile: Sendable {
     for module in modules {
       let layerPath = Self.checkpointPath(module.path)
       guard let layer = checkpoint.source.entries[layerPath + ".weight"] else {
+        if let error = checkpoint.source.packedFormatError(layerPath + ".") { throw error }
         let known = module.name == module.path ? "" : " (\(layerPath) there)"
         throw WeightError(
           file: path, key: module.name,
           problem: "is no layer of \(checkpoint.source.name)\(known); the LoRA was made for another model")
       }
       guard layer.shape == [module.up.size(0), module.down.size(1)] else {
+        if let error = checkpoint.source.packedFormatError(layerPath + ".") { throw error }
         throw WeightError(
           file: path, key: module.name,
           problem: "has A of \(module.down.shape) and B of \(module.up.shape), but the layer of "
