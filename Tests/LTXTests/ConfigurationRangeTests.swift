@@ -29,7 +29,7 @@ import Torch
 
   private static let wrong: [Double] = [-1, 0, 2_147_483_647, 0x1p62]
 
-  private func numbers(_ value: JSONValue, _ path: [Step] = []) -> [[Step]] {
+  private func numbers(_ value: NN.JSONValue, _ path: [Step] = []) -> [[Step]] {
     switch value {
     case .number: [path]
     case .array(let items): items.enumerated().flatMap { numbers($1, path + [.index($0)]) }
@@ -39,7 +39,7 @@ import Torch
     }
   }
 
-  private func replacing(_ value: JSONValue, _ path: ArraySlice<Step>, by number: Double) -> JSONValue {
+  private func replacing(_ value: NN.JSONValue, _ path: ArraySlice<Step>, by number: Double) -> NN.JSONValue {
     guard let step = path.first else { return .number(number) }
     switch (step, value) {
     case (.key(let key), .object(var members)):
@@ -56,7 +56,7 @@ import Torch
   private func unnoticed(
     _ json: String, file: String, _ read: (Configuration) throws -> Void
   ) throws -> [Double: Set<String>] {
-    let whole = JSONValue(try JSONTree(parsing: json, path: file))
+    let whole = NN.JSONValue(try JSONTree(parsing: json, path: file))
     var unnoticed: [Double: Set<String>] = [:]
     for path in numbers(whole) {
       for number in Self.wrong {

@@ -110,8 +110,10 @@ import Torch
   @Test(arguments: [DType.uint8, .int8, .int16, .int32, .int64, .bool])
   func `A dtype that no layer computes in is refused`(_ dtype: DType) throws {
     for (name, shape) in [("weight", [8, 32]), ("bias", [8])] {
-      var tensors = [(key: "l.weight", tensor: try Tensor.ones([8, 32])), ("l.bias", try Tensor.ones([8]))]
-      tensors[name == "weight" ? 0 : 1].1 = try Tensor.ones(shape).to(dtype)
+      var tensors: [(key: String, tensor: Tensor)] = [
+        ("l.weight", try Tensor.ones([8, 32])), ("l.bias", try Tensor.ones([8])),
+      ]
+      tensors[name == "weight" ? 0 : 1].tensor = try Tensor.ones(shape).to(dtype)
       let root = try weights(tensors)
       let text = message { _ = try Linear(root / "l") }
       #expect(

@@ -65,7 +65,7 @@ import Torch
         #expect(y.dtype == dtype)
         try expectEqual(y, x.linear(weight, bias), within: tolerance, "product")
         let dy = try random.normal([3, 24])
-        let gradient = try grad(of: [y], wrt: [x], gradOutputs: [dy.to(dtype)])[0]
+        let gradient = try #require(try grad(of: [y], wrt: [x], gradOutputs: [dy.to(dtype)])[0])
         try expectEqual(gradient, dy.matmul(weight), within: tolerance, "gradient")
         #expect(root.unusedKeys.isEmpty)
       }
@@ -194,21 +194,19 @@ import Torch
     ])
     #expect(message { _ = try Linear(Weights(alone) / "l", bias: false) }.contains("without a scale"))
     let fp8 = try random.normal([8, 32]).to(.float8E4M3)
-    for (json, tensors, problem) in [
+    typealias Tensors = [(key: String, tensor: Tensor)]
+    let scaled: Tensors = [("l.weight", fp8), ("l.weight_scale", scale)]
+    let wide: Tensors = [("l.weight", try fp8.to(.bfloat16)), ("l.weight_scale", scale)]
+    let cases: [(json: String, tensors: Tensors, problem: String)] = [
       ("{\"format\": \"float8_e4m3fn\"}", [("l.weight", fp8)], "has no scale (expected weight_scale)"),
       (
-        "{\"format\": \"float8_e4m3fn\", \"convrot\": true, \"convrot_groupsize\": 4}",
-        [("l.weight", fp8), ("l.weight_scale", scale)], "goes with int8_tensorwise only"
+        "{\"format\": \"float8_e4m3fn\", \"convrot\": true, \"convrot_groupsize\": 4}", scaled,
+        "goes with int8_tensorwise only"
       ),
-      (
-        "{\"format\": \"float8_e5m2\"}", [("l.weight", fp8), ("l.weight_scale", scale)],
-        "is float8_e4m3fn, but comfy_quant says float8_e5m2"
-      ),
-      (
-        "{\"format\": \"int8_tensorwise\"}",
-        [("l.weight", try fp8.to(.bfloat16)), ("l.weight_scale", scale)], "is bfloat16, but comfy_quant says"
-      ),
-    ] {
+      ("{\"format\": \"float8_e5m2\"}", scaled, "is float8_e4m3fn, but comfy_quant says float8_e5m2"),
+      ("{\"format\": \"int8_tensorwise\"}", wide, "is bfloat16, but comfy_quant says"),
+    ]
+    for (json, tensors, problem) in cases {
       let file = try source(tensors + [("l.comfy_quant", QuantizedFile.bytes(json))])
       let text = message { _ = try Linear(Weights(file) / "l", bias: false) }
       #expect(text.contains(problem), "\(text)")
