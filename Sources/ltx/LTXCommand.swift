@@ -56,18 +56,20 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
 
   /// The nearest subcommand to a mistyped one.
   private static func suggestion(for arguments: ArraySlice<String>) -> String? {
-    var command: any ParsableCommand.Type = LTXCommand.self
+    var configuration = Self.configuration
     var path = "ltx"
     for argument in arguments {
-      let subcommands = command.configuration.subcommands
-      if let next = subcommands.first(where: { $0.configuration.commandName == argument }) {
-        command = next
-        path += " " + argument
-      } else {
-        guard !argument.hasPrefix("-") else { return nil }
-        let names = subcommands.compactMap(\.configuration.commandName)
-        return NearestName.find(argument, in: names).map { "\(path) \($0)" }
+      var byName: [String: CommandConfiguration] = [:]
+      for subcommand in configuration.subcommands {
+        let own = subcommand.configuration
+        if let name = own.commandName { byName[name] = own }
       }
+      guard let next = byName[argument] else {
+        guard !argument.hasPrefix("-") else { return nil }
+        return NearestName.find(argument, in: byName.keys.sorted()).map { "\(path) \($0)" }
+      }
+      configuration = next
+      path += " " + argument
     }
     return nil
   }
