@@ -71,7 +71,8 @@ final class PacketReader {
   private static func checkReadable(_ file: String) throws {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: file, isDirectory: &isFolder) else {
-      throw MediaError(.notReadable, file: file, "no such file", remedy: "Check the path.")
+      throw MediaError(
+        .notReadable, file: file, "no such file", remedy: MissingFile.hint(file) ?? "Check the path.")
     }
     if isFolder.boolValue {
       throw MediaError(.notReadable, file: file, "is a folder", remedy: "Give a media file.")

@@ -1,5 +1,4 @@
 import Foundation
-import Support
 
 /// The videos of a folder and its sub-folders, and a folder of its own for each one's scenes.
 public struct VideoFolder: Equatable, Sendable {
@@ -10,31 +9,39 @@ public struct VideoFolder: Equatable, Sendable {
 
   /// In the order of their paths.
   public let entries: [Entry]
+  /// What lies in the folder besides, and why it is not split.
+  public let skipped: SkippedFiles
 
-  /// Files are taken by these endings, in lower or upper case.
-  public static let fileExtensions: Set = [
-    "3gp", "asf", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv",
-    "ts", "vob",
-    "webm", "wmv",
-  ]
-
-  /// Looks for videos; hidden files, and `output` if it lies inside, are passed over.
+  /// Looks for videos by their extensions, in lower or upper case. `output`, if it lies inside, is not searched.
   ///
   /// Scenes of `a/b.mp4` go to `<output>/a/b`; where two videos differ in their endings only, to `<output>/a/b.mp4`.
   /// - Throws: `MediaError` if the folder cannot be read, holds no video, or is `output` itself.
   public init(_ path: String, output: String) throws {
-    let skipped = URL(fileURLWithPath: output).standardizedFileURL.resolvingSymlinksInPath().path
-    guard URL(fileURLWithPath: path).standardizedFileURL.resolvingSymlinksInPath().path != skipped else {
+    let excluded = URL(fileURLWithPath: output).standardizedFileURL.resolvingSymlinksInPath().path
+    guard URL(fileURLWithPath: path).standardizedFileURL.resolvingSymlinksInPath().path != excluded else {
       throw MediaError(
         .badOption, file: output, "holds the videos, so that their scenes would be split again next time",
         remedy: "Choose another output folder.")
     }
-    let found = try Self.videos(in: path, below: "", except: skipped).sorted()
-    guard !found.isEmpty else {
-      throw MediaError(
-        .notReadable, file: path, "holds no video",
-        remedy: "Give a folder with videos (\(Self.fileExtensions.sorted().joined(separator: ", "))).")
+    let listing = try FolderListing(path) { folder in
+      let place = URL(fileURLWithPath: "\(path)/\(folder)").standardizedFileURL.resolvingSymlinksInPath().path
+      return place == excluded ? "" : nil
     }
+    var skipped = listing.skipped
+    let found = listing.files.filter { file in
+      guard let reason = Self.obstacle(file) else { return true }
+      skipped.files.append(SkippedFile(file, reason))
+      return false
+    }
+    skipped.files.sort { $0.file < $1.file }
+    guard !found.isEmpty else {
+      let extensions = MediaExtension.decodable(.video).joined(separator: ", ")
+      throw MediaError(
+        .notReadable, file: path,
+        "holds no video" + (skipped.isEmpty ? "" : " (\(skipped.notes(reasons: 3).joined(separator: "; ")))"),
+        remedy: "Give a folder with videos (\(extensions)).")
+    }
+    self.skipped = skipped
     var counts: [String: Int] = [:]
     for name in found { counts[Self.stem(name).lowercased(), default: 0] += 1 }
     let names = Set(found.map { $0.lowercased() })
@@ -47,27 +54,15 @@ public struct VideoFolder: Equatable, Sendable {
 
   private static func stem(_ name: String) -> String { (name as NSString).deletingPathExtension }
 
-  private static func videos(in root: String, below: String, except skipped: String) throws -> [String] {
-    let folder = root + "/" + below
-    let names: [String]
-    do { names = try FileManager.default.contentsOfDirectory(atPath: folder) } catch {
-      throw MediaError(
-        .notReadable, file: folder, "cannot be listed (\(reason(of: error)))",
-        remedy: "Check the rights of the folder.")
+  /// Why a file is not split; nil for a video.
+  private static func obstacle(_ file: String) -> String? {
+    guard let known = MediaExtension(ofFile: file) else {
+      return "not a video by its extension; give the file itself if it is one"
     }
-    var result: [String] = []
-    for name in names where !name.hasPrefix(".") {
-      let url = URL(fileURLWithPath: folder + "/" + name)
-      var isFolder: ObjCBool = false
-      guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else { continue }
-      if isFolder.boolValue {
-        let isLink = (try url.resourceValues(forKeys: [.isSymbolicLinkKey])).isSymbolicLink == true
-        if isLink || url.standardizedFileURL.resolvingSymlinksInPath().path == skipped { continue }
-        result += try videos(in: root, below: below + name + "/", except: skipped)
-      } else if fileExtensions.contains(url.pathExtension.lowercased()) {
-        result.append(below + name)
-      }
+    switch known.kind {
+    case .video: return known.obstacle
+    case .image: return "an image, and not a video"
+    case .audio: return "audio, and not a video"
     }
-    return result
   }
 }

@@ -74,6 +74,8 @@ public final class VideoReader {
   let decoder: StreamDecoder
   private let converter: PixelConverter
   private var decoded = 0
+  /// Frames that were decoded so far.
+  public var framesRead: Int { decoded }
   /// Time of the first frame on the container's clock, which its sound shares; known once a frame was read.
   public private(set) var firstSeconds: Double?
   /// What a picture's colours are, if they are not sRGB's.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Datasets
 import Foundation
 import LTX
+import Media
 import Support
 import TensorFiles
 
@@ -74,7 +75,8 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
   @Option(
     name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
     help: ArgumentHelp(
-      "The text encoder, whose tokenizer counts the captions' tokens; 1024 are read.", valueName: "path"),
+      "The text encoder that the cache should have been made with; its tokenizer counts the captions' tokens (max 1024).",
+      valueName: "path"),
     completion: .file())
   var textEncoderPath: String?
 
@@ -107,7 +109,10 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
       let problems = report.problems.filter { $0.kind == kind }
       if problems.isEmpty { continue }
       text += "\(kind.title): \(problems.count)\n"
-      for problem in problems { text += "  \(problem)\n" }
+      let lines = problems.map { "  \($0)" }
+      for line in capped(lines, rest: { "  and \($0) more; --json FILE writes them all" }) {
+        text += line + "\n"
+      }
     }
     let found = report.problems.isEmpty ? "nothing is wrong" : counted(report.problems.count, "problem")
     return text + "\(counted(report.samples, "sample")), \(counted(report.files, "file")): \(found)\n"
@@ -230,9 +235,9 @@ struct PreviewDatasetCommand: ParsableCommand {
     commandName: "preview",
     abstract: "Show a dataset as one HTML page: thumbnails, captions, buckets, sounds, problems.",
     discussion: """
-      The page needs nothing from elsewhere. Pictures and waveforms are those of the media files, of the frames that the \
-      bucket takes; what it cuts away is darkened. With --dataset alone, a dataset can be looked at before it is \
-      preprocessed.
+      The page holds its images and plays the clips from where they are. Images and waveforms are those of the media \
+      files, of the frames that the bucket takes; what it cuts away is darkened. With --dataset alone, a dataset can be \
+      looked at before it is preprocessed.
 
       Exit status: 0, also where the page shows problems; 1 if it can't be written, 2 if the input can't be used.
       """)
@@ -280,7 +285,9 @@ struct PreviewDatasetCommand: ParsableCommand {
           options.device = compute.device
           return try CacheDecoder(models: models, options: options)
         } : nil
-      return try DatasetPreview(cache: cache, options, decoder: decoder) { progress.show($0, $1, of: $2) }
+      return try DatasetPreview(cache: cache, options, decoder: decoder, page: output) {
+        progress.show($0, $1, of: $2)
+      }
     }
     for note in preview.notes { printError("note: \(note)") }
     try working {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Datasets
 import LTX
+import Media
 import TensorFiles
 import Torch
 
@@ -102,7 +103,10 @@ extension CacheDecoder {
         }
       }
     }
-    for failure in summary.failures { printError("error: \(failure)") }
+    let failures = summary.failures.map { "error: \($0)" }
+    for failure in capped(failures, rest: { "\($0) more errors; `ltx dataset check` lists damaged files" }) {
+      printError(failure)
+    }
     if summary.ofOtherModels > 0 {
       printError(
         "note: \(counted(summary.ofOtherModels, "file")) made with another model file than the one given; if its weights "

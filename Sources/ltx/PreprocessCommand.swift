@@ -129,15 +129,16 @@ struct PreprocessCommand: ParsableCommand {
 
   private func show(_ report: PreprocessingReport) {
     for note in report.notes { printError("note: \(note)") }
-    for problem in report.problems {
-      printError("\(problem.severity == .failure ? "error" : "warning"): \(problem)")
+    for (problems, word) in [(report.warnings, "warning"), (report.failures, "error")] {
+      let lines = problems.map { "\(word): \($0)" }
+      for line in capped(lines, rest: { "\($0) more \(word)s; see \(report.path)" }) { printError(line) }
     }
     if report.withoutSound > 0 {
       printError("note: \(counted(report.withoutSound, "clip")) without sound, and so without audio latents")
     }
     if !report.table.isEmpty { print(report.table) }
     print(
-      "\(counted(report.rows, "row")): \(report.upToDate) up to date, \(Set(report.failures.map { $0.sample ?? "\($0.line ?? 0)" }).count) "
+      "\(counted(report.rows, "row")): \(report.upToDate) up to date, \(Set(report.failures.map { $0.sample ?? $0.line.map(String.init) ?? $0.reason }).count) "
         + "failed\(report.interruption == nil ? "" : ", the rest not done"); cached in \(report.outputFolder)"
     )
   }

@@ -89,6 +89,7 @@ struct ReferenceCommand: ParsableCommand {
       for folder in outputFolders(options) { try locks.lock(folder: folder) }
       return try ReferencePlan(options)
     }
+    for note in plan.skipped.notes() { printError("note: \(note)") }
     let progress = PhasedProgress()
     let summary = try working {
       defer { progress.finish() }
@@ -96,8 +97,12 @@ struct ReferenceCommand: ParsableCommand {
         progress.show("making references", clips, of: total, unit: "clips", detail)
       }
     }
-    for note in summary.notes { printError("note: \(note)") }
-    for failure in summary.failures { printError("error: \(failure)") }
+    let notes = summary.notes.map { "note: \($0)" }
+    for note in capped(notes, rest: { "\($0) more notes" }) { printError(note) }
+    let failures = summary.failures.map { "error: \($0)" }
+    for failure in capped(failures, rest: { "\($0) more errors; a rerun makes only what is missing" }) {
+      printError(failure)
+    }
     print(
       "\(counted(plan.clipCount, "clip")): \(counted(summary.made, "reference")) made, \(summary.upToDate) up to date; "
         + "\(counted(summary.failures.count, "row")) failed")

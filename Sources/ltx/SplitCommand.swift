@@ -113,6 +113,7 @@ struct SplitCommand: ParsableCommand {
         .badOption, file: "", "\(statsFile) is one file for many videos",
         remedy: "Give --stats-file a name without a folder; each video's output folder gets one.")
     }
+    for note in folder.skipped.notes() { printError("note: \(note)") }
     var failures = 0
     for entry in folder.entries {
       print("\(entry.video):")
@@ -144,11 +145,13 @@ struct SplitCommand: ParsableCommand {
     progress.finish()
     if case .damaged(let what) = result.ending { printError("warning: \(input): \(what)") }
     for note in result.notes { printError("note: \(note)") }
-    for scene in result.scenes {
+    let lines = result.scenes.map { scene in
       let times = String(format: "%.3f to %.3f s", scene.startSeconds, scene.endSeconds)
       let name = scene.file ?? "scene \(scene.number)"
-      print("\(name)  frames \(scene.scene.start) to \(scene.scene.end) (\(times))")
+      return "\(name)  frames \(scene.scene.start) to \(scene.scene.end) (\(times))"
     }
+    let table = "\(folder)/\(SceneSplitter.tableName)"
+    for line in capped(lines, at: 100, rest: { "and \($0) more; see \(table)" }) { print(line) }
     let dropped = result.droppedScenes == 0 ? "" : ", \(result.droppedScenes) too short and left out"
     let count = result.scenes.count
     print("\(count) \(count == 1 ? "scene" : "scenes") from \(result.frameCount) frames\(dropped)")

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Datasets
 import Foundation
+import Media
 import Torch
 import Tracking
 import Training
@@ -99,7 +100,7 @@ struct TrainCommand: ParsableCommand {
       let summary = trainer.summary
       for (name, value) in summary.facts { print("\(name): \(value)") }
       print("keys of the file to come:")
-      for key in summary.keys { print("  \(key)") }
+      for key in capped(summary.keys, rest: { "and \($0) more" }) { print("  \(key)") }
     } else {
       for (name, value) in trainer.summary.facts where !name.hasPrefix("memory: ") || name == "memory: in all"
       {

@@ -169,12 +169,12 @@ import Torch
     try cache.conditions("sub/b")
     try remove("reference_latents/a")
     try expect(
-      .incomplete, "latents/a.safetensors", "has no reference_latents/a; 2 of 3 samples have such a file")
+      .incomplete, "latents/a.safetensors", "has no reference video; 2 of 3 samples have one")
     try remove("reference_latents/sub/b")
     try remove("reference_latents/c")
     #expect(try check().problems.isEmpty, "no sample has one")
     try cache.conditions("d")
-    try expect(.incomplete, "conditions/d.safetensors", "has no latents/d")
+    try expect(.incomplete, "conditions/d.safetensors", "has text features but no video in latents/")
   }
 
   @Test func `Masks and sounds that don't fit`() throws {

@@ -47,7 +47,7 @@ import Torch
       found.map(\.description) == [
         "line 3: sub/../a.mp4 would be cached under the same name as the row of line 1, a; list a clip once, and rename "
           + "files that differ in their extension only",
-        "\(cache.scratch.file("new.mp4")), line 2: latents/new is not there; run `ltx preprocess`",
+        "\(cache.scratch.file("new.mp4")), line 2: is not preprocessed; run `ltx preprocess`",
         "latents/b.safetensors: no row of \(cache.scratch.file("dataset.jsonl")) names its media file; "
           + "training uses it all the same",
       ])

@@ -93,7 +93,7 @@ import Testing
     #expect(found.problems[0].problem.contains("a.mp4 has the name of a.mov"))
     #expect(found.problems[1].problem.contains("b.txt is no text in UTF-8"))
     let empty = try ScratchFolder()
-    #expect(message { _ = try Dataset(path: empty.path) }.contains("holds no videos, pictures or sounds"))
+    #expect(message { _ = try Dataset(path: empty.path) }.contains("holds no videos, images or audio"))
   }
 
   @Test func `Columns: the reference's names come first, flags before all`() throws {

@@ -53,7 +53,7 @@ import Torch
       $0.kind == .incomplete
     }
     #expect(incomplete.map(\.sample) == ["mute"])
-    #expect(incomplete.first?.problem.contains("for its clip has no sound") == true)
+    #expect(incomplete.first?.problem.contains("its clip has no audio track") == true)
 
     // Padded with silence to the same length, and told.
     #expect(try fixture.cached("audio_latents/short").tensor("latents").shape == wanted.shape)

@@ -3,6 +3,19 @@ import LTX
 import Support
 import TensorFiles
 
+/// The identity of a text encoder as cached text features carry it.
+public enum TextEncoderIdentity {
+  private static let int8 = " int8"
+
+  /// - Parameter isInt8: whether the weights were quantized to int8 when they were loaded.
+  static func stored(_ identity: String, isInt8: Bool) -> String { identity + (isInt8 ? int8 : "") }
+
+  /// The `FileIdentity` of the text encoder's files, whatever the weights were quantized to.
+  public static func file(of stored: String) -> String {
+    stored.hasSuffix(int8) ? String(stored.dropLast(int8.count)) : stored
+  }
+}
+
 /// Tells model files apart without reading all of their many gigabytes: by their size, their first megabytes (the
 /// names and shapes of all tensors), the beginning of each tensor, and samples of the rest. Other weights differ in all places.
 public enum FileIdentity {

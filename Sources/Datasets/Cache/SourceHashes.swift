@@ -95,7 +95,8 @@ final class SourceHashes: Sendable {
         .notReadable, file: path,
         errno == ENOENT
           ? "there is no such file" : "can't be looked at (\(String(cString: strerror(errno))))",
-        remedy: "Media paths are relative to the dataset; correct the path or remove the row.")
+        remedy: (errno == ENOENT ? MissingFile.hint(path) : nil)
+          ?? "Media paths are relative to the dataset; correct the path or remove the row.")
     }
     guard status.st_mode & S_IFMT == S_IFREG else {
       let kind = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "no file, but a pipe or a device"

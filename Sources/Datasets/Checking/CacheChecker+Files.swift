@@ -82,16 +82,16 @@ extension CacheChecker {
           DatasetProblem(
             .incomplete, file: cache.relative(path), sample: name,
             content == .conditions
-              ? "has no text features, conditions/\(name): training leaves it out"
-              : "has no \(content.rawValue)/\(name)\(isSilent ? ", for its clip has no sound" : ""); "
-                + "\(own.count) of \(names.count) samples have such a file")
-        )
+              ? "has no text features, so training skips it; run `ltx preprocess`"
+              : "has no \(content.contents); \(own.count) of \(names.count) samples have one, and training with it skips "
+                + "those without" + (isSilent ? " (its clip has no audio track)" : "")))
       }
       let base = content.base.flatMap { cache.files[$0]?.isEmpty ?? true ? nil : $0 } ?? primary
       for (name, path) in own where cache.path(base, name) == nil {
         problems.append(
           DatasetProblem(
-            .incomplete, file: cache.relative(path), sample: name, "has no \(base.rawValue)/\(name)"))
+            .incomplete, file: cache.relative(path), sample: name,
+            "has \(content.contents) but no \(base.contents) in \(base.rawValue)/, so nothing uses it"))
       }
     }
     return problems
@@ -179,15 +179,23 @@ extension CacheChecker {
         (Fingerprint.Key.model, "another model"), (.textEncoder, "another text encoder"),
         (.options, "other options"),
       ] {
-        let given = key == .model ? model?.identities[folder] : nil
+        let given: String? =
+          switch key {
+          case .model: model?.identities[folder]
+          case .textEncoder: textEncoder
+          default: nil
+          }
         let usual = Self.mostCommon(files.compactMap { $0.value.metadata[key.rawValue] })
-        guard let wanted = given ?? usual else { continue }
         for (name, file) in files {
-          guard let said = file.metadata[key.rawValue], said != wanted else { continue }
+          guard let said = file.metadata[key.rawValue] else { continue }
+          // An encoder that was quantized when it was loaded is still the one given.
+          let made = key == .textEncoder ? TextEncoderIdentity.file(of: said) : said
+          let isOther = given.map { $0 != made } ?? false
+          guard isOther || said != usual && (given == nil || key == .textEncoder) else { continue }
           problems.append(
             problem(
               .fingerprint, file, name,
-              "was made with \(what) than \(given == nil ? "most" : "the one given"); run `ltx preprocess` again"
+              "was made with \(what) than \(isOther ? "the one given" : "most"); run `ltx preprocess` again"
             ))
         }
       }

@@ -13,7 +13,7 @@ public struct DatasetCheckOptions: Sendable {
   public var columns: [Role: String] = [:]
   /// The model that the cache should have been made with.
   public var models: ModelFiles?
-  /// The text encoder, whose tokenizer counts the captions' tokens.
+  /// The text encoder that the text features should have been made with. Its tokenizer counts the captions' tokens.
   public var textEncoder: String?
   /// Leaves out reading the media files, which tells whether they changed.
   public var skipsSources = false
@@ -62,15 +62,20 @@ public struct CacheChecker {
   let listing: DatasetListing?
   let model: CacheModel?
   private let tokenizer: Tokenizer?
+  /// `FileIdentity` of the text encoder that was named.
+  let textEncoder: String?
   let notes: [String]
 
   /// - Throws: what is wrong with the input itself: `DatasetError`, `PreprocessingError`, `TextEncoderError`, …
   public init(cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions()) throws {
     cache = try DatasetCache(path: path)
     self.options = options
-    (listing, notes) = try Self.listing(cache, options)
+    let (listing, notes) = try Self.listing(cache, options)
+    self.listing = listing
+    self.notes = notes + (listing?.skipped.notes() ?? []) + cache.unread.notes()
     model = try options.models.map(CacheModel.init)
     tokenizer = try options.textEncoder.map { try TextEncoderFiles(path: $0).tokenizer() }
+    textEncoder = try options.textEncoder.map { try FileIdentity.identity(of: $0) }
   }
 
   /// The dataset file that was named or, if there is just one beside the cache, that one.
@@ -152,7 +157,7 @@ public struct CacheChecker {
       problems.append(
         DatasetProblem(
           .notCached, file: row.mediaPath, line: row.line, sample: row.name,
-          "\(cache.primary.rawValue)/\(row.name) is not there; run `ltx preprocess`"))
+          "is not preprocessed; run `ltx preprocess`"))
     }
     let listed = Set(listing.rows.map(\.name) + listing.problems.compactMap(\.sample))
     for name in cache.samples where !listed.contains(name) {
@@ -192,7 +197,9 @@ public struct CacheChecker {
   ///
   /// - Parameter digests: of the bytes that were cached.
   private static func change(of path: String, _ digests: [String], _ hashes: SourceHashes) -> String? {
-    guard FileManager.default.fileExists(atPath: path) else { return "there is no such file" }
+    guard FileManager.default.fileExists(atPath: path) else {
+      return "there is no such file" + (MissingFile.hint(path).map { ". \($0)" } ?? "")
+    }
     if digests.isEmpty { return nil }
     do {
       let digest = try hashes.sha256(of: path)

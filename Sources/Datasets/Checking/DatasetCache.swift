@@ -1,4 +1,5 @@
 import Foundation
+import Media
 
 extension CacheFolder {
   /// Names that the folder goes by; the official trainer's older caches have other ones.
@@ -37,6 +38,8 @@ public struct DatasetCache: Sendable {
   let twice: [String]
   /// Files that a run left behind when it was killed, relative to the root.
   public let leftovers: [String]
+  /// Other files in the folders, which nothing reads, relative to the root.
+  public let unread: SkippedFiles
 
   /// - Throws: `DatasetError` when it holds no folder of a cache.
   public init(path: String) throws {
@@ -44,6 +47,7 @@ public struct DatasetCache: Sendable {
     var files: [CacheFolder: [String: String]] = [:]
     var leftovers: [String] = []
     var twice: [String] = []
+    var unread = SkippedFiles()
     for content in CacheFolder.allCases {
       for name in content.folderNames where Self.isFolder("\(root)/\(name)") {
         let found = try CacheFolder.files(below: "\(root)/\(name)")
@@ -51,7 +55,11 @@ public struct DatasetCache: Sendable {
         twice += found.keys.filter { sample in
           ["safetensors", "pt"].allSatisfy { access("\(root)/\(name)/\(sample).\($0)", F_OK) == 0 }
         }.map { "\(name)/\($0)" }
-        leftovers += Self.leftovers("\(root)/\(name)").map { "\(name)/\($0)" }
+        let others = Self.others("\(root)/\(name)").map { "\(name)/\($0)" }
+        leftovers += others.filter(Self.isLeftover)
+        unread.files += others.filter { !Self.isLeftover($0) }.map {
+          SkippedFile($0, "not a .safetensors or .pt file, so nothing reads it")
+        }
       }
     }
     guard !files.isEmpty else {
@@ -72,6 +80,8 @@ public struct DatasetCache: Sendable {
     self.root = root
     self.files = files
     self.leftovers = leftovers.sorted()
+    unread.files.sort { $0.file < $1.file }
+    self.unread = unread
     self.twice = twice.sorted()
   }
 
@@ -101,9 +111,17 @@ public struct DatasetCache: Sendable {
     return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
   }
 
-  private static func leftovers(_ folder: String) -> [String] {
-    (FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? [])
-      .filter { $0.hasSuffix(".partial") || $0.hasSuffix(".tmp") }
+  private static func isLeftover(_ file: String) -> Bool {
+    file.hasSuffix(".partial") || file.hasSuffix(".tmp")
+  }
+
+  /// Files that are not samples; hidden ones only where a run left them behind.
+  private static func others(_ folder: String) -> [String] {
+    (FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? []).filter { file in
+      guard CacheFormat(rawValue: (file as NSString).pathExtension) == nil else { return false }
+      let isHidden = (file as NSString).lastPathComponent.hasPrefix(".")
+      return isLeftover(file) || !isHidden && !isFolder("\(folder)/\(file)")
+    }
   }
 
   private static func latentName(_ name: String) -> String {

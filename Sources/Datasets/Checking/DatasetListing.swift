@@ -1,4 +1,5 @@
 import Foundation
+import Media
 
 /// A dataset as the checks look at it.
 struct DatasetListing: Sendable {
@@ -18,6 +19,8 @@ struct DatasetListing: Sendable {
   let rows: [Row]
   /// Rows that can't be used.
   let problems: [RowProblem]
+  /// What a folder holds besides.
+  let skipped: SkippedFiles
 
   /// - Parameter columns: those that the user named.
   /// - Throws: `PreprocessingError` for what is no dataset.
@@ -25,6 +28,7 @@ struct DatasetListing: Sendable {
     let dataset = try Dataset(path: path, columns: columns)
     self.path = path
     problems = dataset.problems
+    skipped = dataset.skipped
     rows = dataset.samples.compactMap { sample in
       let paths = sample.paths
       return (paths[.video] ?? paths[.audio]).map { media in

@@ -1,4 +1,5 @@
 import Foundation
+import Media
 import NN
 
 /// A sample of a dataset: its media files, its caption, and the name that its cached files go by.
@@ -27,6 +28,8 @@ public struct Dataset: Sendable {
   public let samples: [DatasetSample]
   /// Rows that can't be used.
   public let problems: [RowProblem]
+  /// What a folder holds besides, and why it is skipped; empty for a file.
+  public let skipped: SkippedFiles
   public var rowCount: Int { samples.count + problems.count }
 
   /// - Parameters:
@@ -36,13 +39,14 @@ public struct Dataset: Sendable {
   public init(path: String, columns named: [Role: String] = [:]) throws {
     let file = try DatasetFile(path: path)
     self.path = path
+    skipped = file.skipped
     columns = try DatasetColumns(of: file, named: named)
     var samples: [DatasetSample] = []
     var problems = file.problems
     var places: [[UInt8]: DatasetRow] = [:]
     for (index, row) in file.rows.enumerated() {
       do {
-        let sample = try Self.sample(row, index, columns, file.root)
+        let sample = try Self.sample(row, index, columns, file.root, file.nearCaptions)
         if let first = places[Array(sample.name.utf8)] {
           throw RowProblem(
             line: row.line,
@@ -61,7 +65,8 @@ public struct Dataset: Sendable {
   }
 
   private static func sample(
-    _ row: DatasetRow, _ index: Int, _ columns: DatasetColumns, _ root: String
+    _ row: DatasetRow, _ index: Int, _ columns: DatasetColumns, _ root: String,
+    _ nearCaptions: [String: String]
   ) throws -> DatasetSample {
     var given: [Role: String] = [:]
     for (role, column) in columns.names where role != .caption {
@@ -83,6 +88,12 @@ public struct Dataset: Sendable {
       throw RowProblem(line: row.line, sample: name, "\(media): \(error.problem)")
     }
     guard let caption else {
+      if let near = nearCaptions[media] {
+        throw RowProblem(
+          line: row.line, sample: name,
+          "\(media): has no caption of its name, but \(near) is there. Rename it to "
+            + "\((name as NSString).lastPathComponent).txt")
+      }
       throw RowProblem(
         line: row.line, sample: name,
         row.line == nil

@@ -1,4 +1,5 @@
 import Foundation
+import Media
 import NN
 import Support
 
@@ -34,6 +35,10 @@ struct DatasetFile: Sendable {
   let columns: [String]
   let rows: [DatasetRow]
   let problems: [RowProblem]
+  /// What a folder holds besides; empty for a file.
+  let skipped: SkippedFiles
+  /// As `MediaFolder`; empty for a file.
+  let nearCaptions: [String: String]
   /// What media paths are relative to.
   let root: String
   let isFolder: Bool
@@ -47,7 +52,11 @@ struct DatasetFile: Sendable {
       root = absolutePath(path)
       let folder = try MediaFolder(path: path)
       content = Content(rows: folder.rows, problems: folder.problems)
+      skipped = folder.skipped
+      nearCaptions = folder.nearCaptions
     } else {
+      skipped = SkippedFiles()
+      nearCaptions = [:]
       root = absolutePath((path as NSString).deletingLastPathComponent)
       switch (path as NSString).pathExtension.lowercased() {
       case "json": content = try Self.json(Self.read(path), path)
@@ -82,7 +91,8 @@ struct DatasetFile: Sendable {
   private static func isFolder(_ path: String) throws -> Bool {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
-      throw PreprocessingError(.dataset, file: path, "there is no such file")
+      let hint = MissingFile.hint(path).map { ". \($0)" } ?? ""
+      throw PreprocessingError(.dataset, file: path, "there is no such file\(hint)")
     }
     return isFolder.boolValue
   }

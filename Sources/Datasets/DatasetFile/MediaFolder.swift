@@ -4,27 +4,38 @@ import NN
 import Support
 
 /// A folder of media as a dataset: files that differ in their extension only belong together. `a.mp4` or `a.png` is the
-/// clip, `a.txt` its caption, `a.wav` its sound (alone, the sound is the sample); `a_reference.mp4` is the reference of
-/// `a`, and `a_mask.mp4` its mask. Sub-folders are searched; names that begin with a dot are passed over.
+/// clip, `a.txt` its caption, `a.wav` its audio (alone, the audio is the sample); `a_reference.mp4` is the reference of
+/// `a`, and `a_mask.mp4` its mask. Sub-folders are searched. Everything else in the folder is listed with the reason why
+/// it is skipped.
 struct MediaFolder {
   let rows: [DatasetRow]
   /// Files that can't be used.
   let problems: [RowProblem]
+  let skipped: SkippedFiles
+  /// By the media file of a row without a caption: a caption that was probably meant for it.
+  let nearCaptions: [String: String]
 
   /// Ends the name of a clip's reference, before the extension.
   static let referenceSuffix = "_reference"
-  static let videos = VideoFolder.fileExtensions
-  static let pictures: Set<String> = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"]
-  static let sounds: Set<String> = ["wav", "flac", "mp3", "m4a", "aac", "ogg", "opus", "aif", "aiff"]
 
   /// - Throws: `PreprocessingError` for a folder that can't be read or holds no media.
   init(path: String) throws {
+    let listing = try Self.listing(path)
+    var skipped = listing.skipped
     var found: [String: [Role: String]] = [:]
+    var unusable: [String: String] = [:]
     var problems: [RowProblem] = []
-    for file in try Self.files(path) {
-      let url = URL(fileURLWithPath: file)
-      let stem = String(file.dropLast(url.pathExtension.count + 1))
-      guard let role = Self.role(url.pathExtension.lowercased()) else { continue }
+    for file in listing.files {
+      let ending = MediaExtension.name(ofFile: file)
+      let stem = ending.isEmpty ? file : String(file.dropLast(ending.count + 1))
+      let role: Role
+      switch Self.content(file, ending) {
+      case .use(let own): role = own
+      case .skip(let reason):
+        skipped.files.append(SkippedFile(file, reason))
+        if MediaExtension(ofFile: file) != nil { unusable[stem] = file }
+        continue
+      }
       if let other = found[stem]?[role] {
         problems.append(
           RowProblem(
@@ -34,17 +45,13 @@ struct MediaFolder {
         found[stem, default: [:]][role] = file
       }
     }
-    for (suffix, role) in [(Self.referenceSuffix, Role.referenceVideo), ("_mask", .videoMask)] {
-      for (stem, files) in found where stem.hasSuffix(suffix) {
-        let base = String(stem.dropLast(suffix.count))
-        guard let clip = files[.video], found[base]?[.video] != nil else { continue }
-        found[base]?[role] = clip
-        found[stem] = nil
-      }
-    }
+    skipped.files += Self.takeCompanions(&found)
+    let orphans = OrphanedCaptions(found, files: Set(listing.files), unusable: unusable)
+    skipped.files += orphans.skipped
     var rows: [DatasetRow] = []
-    for (_, files) in found.sorted(by: { $0.key < $1.key }) where files[.video] != nil || files[.audio] != nil
-    {
+    var nearCaptions: [String: String] = [:]
+    for (stem, files) in found.sorted(by: { $0.key < $1.key })
+    where files[.video] != nil || files[.audio] != nil {
       var values = files.mapValues(JSONValue.string)
       if let caption = files[.caption] {
         do {
@@ -55,46 +62,116 @@ struct MediaFolder {
               line: nil, "\(caption) is no text in UTF-8 (\(reason(of: error))); save it anew"))
           continue
         }
+      } else if let near = orphans.near[stem], let media = files[.video] ?? files[.audio] {
+        nearCaptions[media] = near
       }
       rows.append(
         DatasetRow(line: nil, values: Dictionary(uniqueKeysWithValues: values.map { ($0.rawValue, $1) })))
     }
+    skipped.files.sort { $0.file < $1.file }
     guard !rows.isEmpty || !problems.isEmpty else {
       throw PreprocessingError(
         .dataset, file: path,
-        "holds no videos, pictures or sounds; give a folder of clips with a caption in a .txt file beside each"
-      )
+        "holds no videos, images or audio that can be used"
+          + (skipped.isEmpty ? "" : " (\(skipped.notes(reasons: 5).joined(separator: "; ")))")
+          + "; give a folder of clips with a caption in a .txt file beside each")
     }
     self.rows = rows
     self.problems = problems
+    self.skipped = skipped
+    self.nearCaptions = nearCaptions
   }
 
-  private static func role(_ ending: String) -> Role? {
-    if videos.contains(ending) || pictures.contains(ending) { return .video }
-    if sounds.contains(ending) { return .audio }
-    return ending == "txt" ? .caption : nil
-  }
-
-  private static func files(_ path: String) throws -> [String] {
-    guard let found = FileManager.default.enumerator(atPath: path) else {
-      throw PreprocessingError(.dataset, file: path, "can't be read; give yourself the right to read it")
+  private static func listing(_ path: String) throws -> FolderListing {
+    do {
+      return try FolderListing(path) { folder in
+        // A cache that lies within the folder holds no clips of its own.
+        let isCache = FileManager.default.fileExists(
+          atPath: "\(path)/\(folder)/\(CacheFolder.conditions.rawValue)")
+        return isCache ? "a preprocessed cache" : nil
+      }
+    } catch let error as MediaError {
+      throw PreprocessingError(.dataset, file: path, "\(error.what). \(error.remedy)")
     }
-    var files: [String] = []
-    while let file = found.nextObject() as? String {
-      // A cache that lies within the folder holds no clips of its own.
-      let isCache = FileManager.default.fileExists(
-        atPath: "\(path)/\(file)/\(CacheFolder.conditions.rawValue)")
-      if (file as NSString).lastPathComponent.hasPrefix(".") || isCache {
-        found.skipDescendants()
-      } else {
-        files.append(file)
+  }
+
+  private enum Content {
+    case use(Role)
+    case skip(String)
+  }
+
+  private static func content(_ file: String, _ ending: String) -> Content {
+    if let media = MediaExtension(ofFile: file) {
+      return media.obstacle.map { .skip($0) } ?? .use(media.kind == .audio ? .audio : .video)
+    }
+    switch ending {
+    case "txt": return .use(.caption)
+    case "json", "jsonl", "csv": return .skip("to use it as the dataset, give it in place of the folder")
+    case "caption", "captions", "cap", "text": return .skip("captions are read from .txt files; rename it")
+    case "": return .skip("no extension that says what it is; if it is media, list it in a dataset file")
+    default:
+      return .skip("not media or a caption by its extension; if it is media, list it in a dataset file")
+    }
+  }
+
+  /// Moves references and masks to their clips.
+  ///
+  /// - Returns: files beside them that have no use.
+  private static func takeCompanions(_ found: inout [String: [Role: String]]) -> [SkippedFile] {
+    var skipped: [SkippedFile] = []
+    for (suffix, role) in [(referenceSuffix, Role.referenceVideo), ("_mask", .videoMask)] {
+      for (stem, files) in found where stem.hasSuffix(suffix) {
+        let base = String(stem.dropLast(suffix.count))
+        guard let clip = files[.video], found[base]?[.video] != nil else { continue }
+        found[base]?[role] = clip
+        found[stem] = nil
+        let what = role == .videoMask ? "masks" : "references"
+        for other in [files[.caption], files[.audio]].compactMap({ $0 }) {
+          skipped.append(SkippedFile(other, "captions and audio of \(what) are not read"))
+        }
       }
     }
-    return files.sorted()
+    return skipped
   }
 
   private static func text(_ path: String) throws -> String {
     try String(contentsOfFile: path, encoding: .utf8)
       .trimmingCharacters(in: CharacterSet(charactersIn: "\u{FEFF}").union(.whitespacesAndNewlines))
+  }
+}
+
+/// Captions of a folder without a file that they belong to.
+struct OrphanedCaptions {
+  private(set) var skipped: [SkippedFile] = []
+  /// By the name of a clip without a caption: a caption that was probably meant for it.
+  private(set) var near: [String: String] = [:]
+
+  /// - Parameters:
+  ///   - found: files by their names without extensions.
+  ///   - files: all files.
+  ///   - unusable: media that can't be decoded, by their names without extensions.
+  init(_ found: [String: [Role: String]], files: Set<String>, unusable: [String: String]) {
+    var folded: [String: [String]] = [:]
+    for (stem, files) in found where files[.caption] == nil {
+      folded[MissingFile.folded(stem), default: []].append(stem)
+    }
+    for (stem, own) in found where own[.video] == nil && own[.audio] == nil {
+      guard let caption = own[.caption] else { continue }
+      if let media = unusable[stem] {
+        skipped.append(SkippedFile(caption, "a caption whose \(media) is skipped"))
+        continue
+      }
+      // `a.mp4.txt` beside `a.mp4`, or names that differ in case and the like.
+      let clip = (stem as NSString).deletingPathExtension
+      let isDouble = files.contains(stem) && found[clip] != nil
+      let likely = isDouble ? [clip] : folded[MissingFile.folded(stem)] ?? []
+      if likely.count == 1, let likely = likely.first, found[likely]?[.caption] == nil, near[likely] == nil {
+        near[likely] = caption
+      } else if isDouble {
+        skipped.append(SkippedFile(caption, "a second caption of \(stem)"))
+      } else {
+        skipped.append(SkippedFile(caption, "a caption without a video, image or audio of its name"))
+      }
+    }
   }
 }

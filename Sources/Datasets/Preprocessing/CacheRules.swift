@@ -45,13 +45,18 @@ struct ClipFacts: Equatable, Sendable {
   }
 
   /// Whether a clip would still be brought to this size, as far as that can be told without reading it.
-  func remains(among buckets: [ResolutionBucket]) -> Bool {
+  ///
+  /// - Parameter keepsMotion: as `best`.
+  func remains(among buckets: [ResolutionBucket], keepsMotion: Bool) -> Bool {
+    func best(_ frames: Int?) -> ResolutionBucket? {
+      buckets.best(width: shape.width, height: shape.height, frames: frames, keepsMotion: keepsMotion)
+    }
     switch available {
-    case .exactly(let count):
-      return buckets.best(width: shape.width, height: shape.height, frames: count) == bucket
+    case _ where isPicture: return best(1) == bucket
+    case .exactly(let count): return best(count) == bucket
     case .atLeast(let count):
       // Where a longer bucket would suit better, nobody knows how many frames there are.
-      return buckets.best(width: shape.width, height: shape.height) == bucket && bucket.frames <= count
+      return best(nil) == bucket && bucket.frames <= count
     }
   }
 }
@@ -83,7 +88,8 @@ struct CacheRules: Sendable {
     videoModel = try identity(.videoVAE)
     audioModel = try identity(.audioVAE)
     textModel = try identity(.transformer)
-    textEncoder = try identity(.textEncoder) + (options.textEncoder8bit ? " int8" : "")
+    textEncoder = TextEncoderIdentity.stored(
+      try identity(.textEncoder), isInt8: options.textEncoder8bit)
   }
 
   /// - Throws: `MediaError` for a file that is not there.

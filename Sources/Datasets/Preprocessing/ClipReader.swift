@@ -92,12 +92,17 @@ struct ClipReader: Sendable {
   ///
   /// - Throws: `MediaError` as `check`, and for what can't be decoded; `FrameError` for absurd shapes.
   func read(_ path: String) throws -> Clip {
-    let shape = shape(of: try open(path))
-    var available: Int?
+    let first = try open(path)
+    let shape = shape(of: first)
+    var available: Int? = first.isImage ? 1 : nil
+    var change: FrameCountChange?
     var ending = Ending.complete
+    func best(_ frames: Int?) -> ResolutionBucket? {
+      buckets.best(width: shape.width, height: shape.height, frames: frames, keepsMotion: !isCompatible)
+    }
     while true {
-      guard let bucket = buckets.best(width: shape.width, height: shape.height, frames: available) else {
-        throw tooShort(available ?? 0, path, ending)
+      guard let bucket = best(available) else {
+        throw tooShort(available ?? 0, path, ending, change)
       }
       let (frames, reader, rate, isUneven) = try frames(path, count: bucket.frames) {
         try FrameTensors.filled($0, (bucket.width, bucket.height), shape: (shape.width, shape.height))
@@ -107,10 +112,15 @@ struct ClipReader: Sendable {
           pixels: try FrameTensors.stack(frames), frameRate: rate, bucket: bucket, shape: shape,
           available: available.map { .exactly($0) } ?? .atLeast(bucket.frames), hasSound: reader.hasAudio,
           isPicture: reader.isImage, start: reader.firstSeconds ?? 0,
-          notes: notes(reader, isUneven ? rate : nil, available, ending), corrections: corrections(reader))
+          notes: notes(reader, isUneven ? rate : nil, available, ending)
+            + bucketNotes(bucket, reader, available, change, best(change?.source)),
+          corrections: corrections(reader))
       }
       available = frames.count
       ending = reader.ending
+      change = FrameCountChange(
+        source: reader.framesRead, rate: reader.frameRate.value, frames: frames.count, newRate: rate,
+        isAsked: frameRate != nil)
     }
   }
 
@@ -197,8 +207,11 @@ struct ClipReader: Sendable {
     if count < shortest { throw tooShort(count, path, .complete) }
   }
 
-  private func tooShort(_ count: Int, _ path: String, _ ending: Ending) -> MediaError {
+  private func tooShort(
+    _ count: Int, _ path: String, _ ending: Ending, _ change: FrameCountChange? = nil
+  ) -> MediaError {
     var what = "has \(count) frame\(count == 1 ? "" : "s"), but the shortest bucket takes \(shortest)"
+    if let words = change?.words { what = "\(words), but the shortest bucket takes \(shortest)" }
     if case .damaged(let reason) = ending { what += " (\(reason))" }
     return MediaError(
       .badOption, file: path, what, remedy: "Add a shorter bucket to --resolution-buckets, or remove the row."

@@ -53,6 +53,9 @@ public struct PreprocessingPlan: Sendable {
         report.failure(line: $0.line, sample: $0.sample, folder: nil, $0.problem)
       }
       report.rows = dataset.problems.count
+      report.skipped = dataset.skipped.files
+      report.hiddenFiles = dataset.skipped.hiddenCount
+      report.notes += dataset.skipped.notes()
     }
     var work: [SampleWork] = []
     var unasked: [CacheFolder: Int] = [:]
@@ -240,7 +243,8 @@ public struct NoUsableSamples: Error, Sendable, CustomStringConvertible {
   public let problems: [PreprocessingReport.Problem]
 
   public var description: String {
-    "none of the rows can be used\n" + problems.map { "  \($0)" }.joined(separator: "\n")
+    (["none of the rows can be used"] + capped(problems.map { "  \($0)" }) { "  and \($0) more" })
+      .joined(separator: "\n")
   }
 }
 

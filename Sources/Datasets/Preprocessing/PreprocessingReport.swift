@@ -1,4 +1,5 @@
 import Foundation
+import Media
 import Support
 
 /// What became of a dataset: counts, and everything that went wrong or is worth knowing, with its reason.
@@ -48,6 +49,10 @@ public struct PreprocessingReport: Codable, Sendable {
   public var counts: [CacheFolder: Count] = [:]
   /// Clips from which sound was to be taken and that have none.
   public var withoutSound = 0
+  /// Files of a dataset's folder that are skipped, each with its reason; of several processes, the first lists them.
+  public var skipped: [SkippedFile] = []
+  /// How many hidden files and folders are skipped besides.
+  public var hiddenFiles = 0
   public var notes: [String] = []
   public var problems: [Problem] = []
   /// Why the work ended before its end; nil if it did not.
@@ -62,6 +67,11 @@ public struct PreprocessingReport: Codable, Sendable {
     process = share.index
     processes = share.count
     began = Date().formatted(.iso8601)
+  }
+
+  /// Where the report is written.
+  public var path: String {
+    "\(outputFolder)/report\(ProcessShare(index: process, count: processes, localIndex: 0).suffix).json"
   }
 
   /// Problems in the order of the dataset.
@@ -90,7 +100,6 @@ public struct PreprocessingReport: Codable, Sendable {
   ///
   /// - Throws: `PreprocessingError` of kind `.writing`.
   func write(share: ProcessShare) throws {
-    let path = "\(outputFolder)/report\(share.suffix).json"
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     try AtomicFile.write(try encoder.encode(self), to: path) {

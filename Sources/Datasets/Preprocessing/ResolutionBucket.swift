@@ -66,8 +66,13 @@ extension [ResolutionBucket] {
   /// The bucket for a clip, as the reference chooses it: of those that are not longer than the clip, the one with the
   /// nearest aspect (by its logarithm); among equals the longest; then the largest; then the first.
   ///
-  /// - Parameter frames: of the clip; nil if it is long enough for every bucket.
-  func best(width: Int, height: Int, frames: Int? = nil) -> ResolutionBucket? {
+  /// - Parameters:
+  ///   - frames: of the clip; nil if it is long enough for every bucket.
+  ///   - keepsMotion: whether buckets of one frame are left to images and to clips that are too short for all others, so
+  ///     that a clip does not become a still image because of its aspect.
+  func best(
+    width: Int, height: Int, frames: Int? = nil, keepsMotion: Bool = false
+  ) -> ResolutionBucket? {
     func rank(_ bucket: ResolutionBucket) -> (Double, Int, Int) {
       let aspect = log(Double(width) / Double(height))
       return (
@@ -75,6 +80,8 @@ extension [ResolutionBucket] {
         -bucket.width * bucket.height
       )
     }
-    return filter { $0.frames <= frames ?? .max }.min { rank($0) < rank($1) }
+    let fitting = filter { $0.frames <= frames ?? .max }
+    let moving = keepsMotion ? fitting.filter { $0.frames > 1 } : []
+    return (moving.isEmpty ? fitting : moving).min { rank($0) < rank($1) }
   }
 }

@@ -100,9 +100,10 @@ struct SampleCheck: Sendable {
     guard !options.overwrite || options.isCompatible && isMask else { return false }
     guard let found = file(folder, sample).fingerprint, expected.fits(found) else { return false }
     switch folder {
-    case .latents: return ClipFacts(found)?.remains(among: options.buckets) ?? false
+    case .latents:
+      return ClipFacts(found)?.remains(among: options.buckets, keepsMotion: !options.isCompatible) ?? false
     case .referenceLatents where options.isCompatible:
-      return ClipFacts(found)?.remains(among: rules.referenceBuckets) ?? false
+      return ClipFacts(found)?.remains(among: rules.referenceBuckets, keepsMotion: false) ?? false
     case .audioLatents, .referenceAudioLatents:
       return expected[.seconds] != nil || rules.durationRemains(found)
     default: return true

@@ -81,7 +81,9 @@ public struct ReferenceMaker: Sendable {
     _ progress: (Int) -> Void
   ) throws -> Bool {
     guard let sourceStamp = FileStamp(of: job.source) else {
-      throw MediaError(.notReadable, file: job.media, "no such file", remedy: "Check the path.")
+      throw MediaError(
+        .notReadable, file: job.media, "no such file",
+        remedy: MissingFile.hint(job.source) ?? "Check the path.")
     }
     let origin = ReferenceRecords.Origin(
       source: OutputPath.relative(from: job.folder, to: job.source), sourceStamp: sourceStamp,

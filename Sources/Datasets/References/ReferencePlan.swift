@@ -1,4 +1,5 @@
 import Foundation
+import Media
 
 /// Which references a dataset needs, and where they go.
 public struct ReferencePlan: Sendable {
@@ -27,6 +28,8 @@ public struct ReferencePlan: Sendable {
   /// Rows that nothing can be made of.
   private(set) var failures: [PreprocessingError] = []
   let lines: [Int?]
+  /// What a folder of media holds besides.
+  public let skipped: SkippedFiles
 
   public var clipCount: Int { jobs.count }
 
@@ -46,6 +49,7 @@ public struct ReferencePlan: Sendable {
         .dataset, file: options.dataset, "its rows can't be told apart; write every row on lines of its own")
     }
     lines = dataset.rows.map(\.line)
+    skipped = dataset.skipped
     let names = options.videoColumn.map { [$0] } ?? Role.video.columnNames
     guard let column = names.first(where: dataset.columns.contains) else {
       throw PreprocessingError(
@@ -113,7 +117,7 @@ public struct ReferencePlan: Sendable {
 
   private func job(media: String, source: String, root: String, row: Int) -> Job {
     let name = source as NSString
-    let type = MediaFolder.pictures.contains(name.pathExtension.lowercased()) ? "png" : "mp4"
+    let type = MediaExtension(ofFile: source)?.kind == .image ? "png" : "mp4"
     let stem = ((name.lastPathComponent as NSString).deletingPathExtension)
     let file = "\(stem)\(options.suffix).\(type)"
     let ownFolder = name.deletingLastPathComponent
