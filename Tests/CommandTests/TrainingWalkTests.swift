@@ -178,6 +178,37 @@ import Training
     #expect(accepted.status == 0, "\(accepted.errors)")
   }
 
+  /// Text features of one text encoder are not trained on beside another one without a word.
+  @Test func cacheOfAnotherTextEncoder() throws {
+    let prepared = try PreparedTraining.shared.get()
+    #expect(try Program.run(["tiny-model", "other-text", "--seed", "5"], in: prepared.path).status == 0)
+    let other = "\(prepared.path)/other-text/\(TinyModel.textEncoderName)"
+    let config = try prepared.configure("text-encoder", steps: 1)
+    func train(_ textEncoder: String, _ more: [String] = []) throws -> Program.Result {
+      try Program.run(
+        ["train", config, "--dry-run", "--set", "model.text_encoder_path=\(textEncoder)"] + more,
+        in: prepared.path)
+    }
+    #expect(try train(prepared.textEncoder).status == 0)
+    let refused = try train(other)
+    #expect(refused.status == 2)
+    #expect(
+      refused.errors.contains(
+        "the text features of 4 of 4 samples were made with another text encoder than \(other)"),
+      "\(refused.errors)")
+    #expect(try train(other, ["--set", "data.accept_other_model=true"]).status == 0)
+    func check(_ textEncoder: String) throws -> Program.Result {
+      try Program.run(["dataset", "check", ".", "--text-encoder-path", textEncoder], in: prepared.path)
+    }
+    #expect(try !check(prepared.textEncoder).output.contains("text encoder"))
+    let checked = try check(other)
+    #expect(checked.status == 1)
+    #expect(
+      checked.output.components(separatedBy: "was made with another text encoder than the one given").count
+        == 5,
+      "\(checked.output)")
+  }
+
   /// Another configuration in the same folder is refused, and the difference named.
   @Test func anotherRunInTheFolder() throws {
     let prepared = try PreparedTraining.shared.get()

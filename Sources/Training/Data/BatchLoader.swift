@@ -60,8 +60,8 @@ extension PrecomputedDataset {
     let samples = try order.samples.map { try sample($0) }
     func latents(_ folder: String) throws -> TrainingBatch.Latents? {
       let own = samples.compactMap { $0.latents[folder] }
-      guard let first = own.first, own.count == samples.count else { return nil }
-      return TrainingBatch.Latents(try Tensor.stack(own.map(\.tensor)), fps: first.fps)
+      guard !own.isEmpty, own.count == samples.count else { return nil }
+      return TrainingBatch.Latents(try Tensor.stack(own.map(\.tensor)), fps: own.flatMap(\.fps))
     }
     func stream(_ strategy: StreamStrategy?) throws -> TrainingBatch.Stream? {
       guard let strategy, let own = try latents(strategy.latentsFolder) else { return nil }

@@ -22,6 +22,8 @@ struct BatchOrder: Sendable {
   private var epochs: [(number: Int, batches: [Batch])] = []
   /// Batches that show every sample once.
   let batchesPerEpoch: Int
+  /// The number of batches in an epoch by how many samples they hold.
+  let batchesBySize: [Int: Int]
 
   /// - Parameters:
   ///   - keys: of the samples; those of one key fit into one batch.
@@ -30,9 +32,14 @@ struct BatchOrder: Sendable {
     self.keys = keys
     self.batchSize = batchSize
     self.seed = seed
-    batchesPerEpoch = Dictionary(grouping: keys, by: { $0 }).values.reduce(0) {
-      $0 + ($1.count + batchSize - 1) / batchSize
+    var sizes: [Int: Int] = [:]
+    for group in Dictionary(grouping: keys, by: { $0 }).values {
+      let (full, rest) = group.count.quotientAndRemainder(dividingBy: batchSize)
+      if full > 0 { sizes[batchSize, default: 0] += full }
+      if rest > 0 { sizes[rest, default: 0] += 1 }
     }
+    batchesBySize = sizes
+    batchesPerEpoch = sizes.values.reduce(0, +)
   }
 
   /// The epoch of a batch, and its number there; both from 0.

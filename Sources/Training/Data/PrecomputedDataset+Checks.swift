@@ -81,13 +81,15 @@ extension PrecomputedDataset {
     }
   }
 
-  /// Checks that the samples were cached with the model at hand, as far as their metadata tells; the official trainer's
-  /// caches tell nothing.
+  /// Checks that the samples were cached with the model and the text encoder of the configuration, as far as their
+  /// metadata tells; the official trainer's caches tell nothing.
   ///
   /// - Parameter files: of the model.
-  /// - Throws: `DatasetError` that counts those of other models, unless the configuration accepts them.
+  /// - Throws: `DatasetError` that counts those of other models or another text encoder, unless the configuration
+  ///   accepts them.
   func requireSameModel(_ files: ModelFiles, _ c: TrainingConfiguration) throws {
     guard !c.data.acceptOtherModel else { return }
+    try requireSameTextEncoder(c)
     let components = [ModelFiles.Component.transformer, .videoVAE, .audioVAE]
     let models = Set(
       try Set(components.compactMap { files.path(of: $0) }).map { try FileIdentity.identity(of: $0) })
@@ -104,6 +106,26 @@ extension PrecomputedDataset {
         "holds \(others.count) samples that were preprocessed with another model than \(c.model.modelPath), "
         + "\(first.name) among them; run `ltx preprocess` with this model, or set data.accept_other_model to true "
         + "where the models share their VAEs and text projection")
+  }
+
+  /// Text features of one text encoder and samples by another would not belong together.
+  private func requireSameTextEncoder(_ c: TrainingConfiguration) throws {
+    guard let path = c.model.textEncoderPath else { return }
+    let wanted = try FileIdentity.identity(of: path)
+    let others = try entries.filter { entry in
+      guard let file = entry.files[Self.textFolder],
+        let said = try SampleFile(path: file).metadata[Fingerprint.Key.textEncoder.rawValue]
+      else { return false }
+      return TextEncoderIdentity.file(of: said) != wanted
+    }
+    guard let first = others.first else { return }
+    throw DatasetError(
+      path: root,
+      problem:
+        "the text features of \(others.count) of \(entries.count) samples were made with another text encoder than "
+        + "\(path), \(first.name) among them. Run `ltx preprocess` with this text encoder, set "
+        + "model.text_encoder_path to the one that the dataset was preprocessed with, or set "
+        + "data.accept_other_model to true if both are copies of one model")
   }
 
   /// Tells datasets apart by their samples' names, the sizes of their files, and what the files say that they were made from.

@@ -16,8 +16,8 @@ public struct PrecomputedDataset: Sendable {
     let name: String
     /// By folder.
     let files: [String: String]
-    /// By folder of latents: [C, F, H, W] or [Z, T, 16].
-    let shapes: [String: [Int]]
+    /// By folder of latents: [C, F, H, W] or [Z, T, 16], as they are trained on.
+    var shapes: [String: [Int]]
     /// By folder of latents, of video.
     let fps: [String: Double]
   }
@@ -88,7 +88,7 @@ public struct PrecomputedDataset: Sendable {
     self.unmatched = unmatched
   }
 
-  private init(_ other: PrecomputedDataset, entries: [Entry]) {
+  init(_ other: PrecomputedDataset, entries: [Entry]) {
     (root, strategies, unmatched) = (other.root, other.strategies, other.unmatched)
     self.entries = entries
   }
@@ -100,16 +100,6 @@ public struct PrecomputedDataset: Sendable {
 
   public var count: Int { entries.count }
   public var unmatchedCount: Int { unmatched.values.reduce(0) { $0 + $1.count } }
-
-  /// Samples that can be in one batch: all latents have the same shapes and frame rates.
-  var batchKeys: [[Int]] {
-    let folders = entries.first.map { $0.shapes.keys.sorted() } ?? []
-    return entries.map { entry in
-      folders.flatMap { folder in
-        (entry.shapes[folder] ?? []) + [Int(((entry.fps[folder] ?? 0) * 1000).rounded())]
-      }
-    }
-  }
 
   /// Folders that a strategy reads: latents first, text last.
   static func folders(_ strategies: StreamStrategies) -> [String] {
@@ -201,11 +191,19 @@ extension PrecomputedDataset {
         )
       }
       if tensor.shape.count == 2 { tensor = try tensor.transpose(0, 1).reshape(shape) }
+      if shape.count == 3, shape[1] < tensor.size(1) { tensor = try tensor.slice(1, from: 0, to: shape[1]) }
       latents[folder] = TrainingBatch.Latents(tensor, fps: entry.fps[folder] ?? 24)
     }
     var masks: [String: Tensor] = [:]
     for folder in strategies.conditionFolders where entry.shapes[folder] == nil {
       masks[folder] = try file(folder).tensor("mask").to(.float32)
+    }
+    // Audio that is cut to share batches takes its mask with it.
+    if let audio = strategies.audio, let shape = entry.shapes[audio.latentsFolder] {
+      for case .mask(let folder) in audio.conditions.map(\.kind) {
+        guard let mask = masks[folder], mask.count > shape[1] else { continue }
+        masks[folder] = try mask.flatten(from: 0, through: -1).slice(0, from: 0, to: shape[1])
+      }
     }
     let text = try file(Self.textFolder)
     let features = try text.tensor(Self.videoFeatures(text))

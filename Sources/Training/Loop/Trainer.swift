@@ -15,6 +15,7 @@ import Tracking
 public final class Trainer {
   public let configuration: TrainingConfiguration
   public let dataset: PrecomputedDataset
+  let batchShapes: BatchShapes
   /// Samples for the validation loss, which are not trained on.
   public let heldOut: PrecomputedDataset?
   /// The trained tensors.
@@ -74,13 +75,16 @@ public final class Trainer {
     }
     let strategies = StreamStrategies(c.trainingStrategy)
     let all = try PrecomputedDataset(root: c.data.preprocessedDataRoot, strategies: strategies)
-    (dataset, heldOut) = try Self.heldOut(c, of: all, strategies)
-    guard c.optimization.batchSize <= dataset.count else {
+    let training: PrecomputedDataset
+    (training, heldOut) = try Self.heldOut(c, of: all, strategies)
+    guard c.optimization.batchSize <= training.count else {
       throw c.problem(
         "optimization.batch_size",
-        "is \(c.optimization.batchSize), but there are \(dataset.count) samples to train on; set it to "
-          + "\(dataset.count) or less")
+        "is \(c.optimization.batchSize), but there are \(training.count) samples to train on; set it to "
+          + "\(training.count) or less")
     }
+    batchShapes = BatchShapes(training, batchSize: c.optimization.batchSize)
+    dataset = batchShapes.dataset(training)
     // The text encoder and the VAEs are gone before the transformer is loaded.
     let hasSamples = c.validation.interval != nil && !c.validation.samples.isEmpty
     let dtype = TrainedModel.precision(c).frozen
@@ -91,7 +95,7 @@ public final class Trainer {
     let model = try TrainedModel(c, strategies, samples: sampled, device: device)
     self.model = model
     loadedBytes = try device.memory().liveBytes
-    try dataset.requireFit(model, path: c.model.modelPath)
+    try training.requireFit(model, path: c.model.modelPath)
     try heldOut?.requireFit(model, path: c.model.modelPath)
     step = TrainingStep(
       transformer: model.transformer,
@@ -106,12 +110,15 @@ public final class Trainer {
     average = try c.optimization.emaDecay.map { try ExponentialMovingAverage(decay: $0, model.parameters) }
     lossScale = c.acceleration.mixedPrecisionMode == .fp16 ? LossScale() : nil
     order = BatchOrder(
-      keys: dataset.batchKeys, batchSize: c.optimization.batchSize,
+      keys: batchShapes.keys, batchSize: c.optimization.batchSize,
       seed: RandomSeed.mix(UInt64(c.seed), "order"))
     folder = RunFolder(
       path: c.outputDir, prefix: c.model.trainingMode == .lora ? "lora" : "model")
     let identity = try FileIdentity.identity(of: model.checkpoint.files)
     try all.requireSameModel(model.checkpoint.files, c)
+    if c.validation.heldOut.preprocessedDataRoot != nil {
+      try heldOut?.requireSameModel(model.checkpoint.files, c)
+    }
     fingerprint = RunFingerprint(
       configuration: c.fingerprintValues, model: identity, samples: try dataset.identities(),
       start: model.start?.identity, ranks: group.worldSize)

@@ -28,8 +28,8 @@ extension Trainer {
     add("data", data)
     add(
       "steps",
-      "\(c.optimization.steps) of \(c.optimization.batchSize * batchesPerStep) samples, "
-        + "\(String(format: "%.1f", epochs)) epochs")
+      "\(c.optimization.steps) of \(samplesPerStep), \(String(format: "%.1f", epochs)) epochs")
+    if c.optimization.batchSize > 1 { add("batches", batches) }
     add(
       "optimiser",
       "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
@@ -66,10 +66,33 @@ extension Trainer {
   }
 
   private var data: String {
-    let buckets = Set(dataset.batchKeys).count
+    let buckets = Set(batchShapes.keys).count
     return "\(dataset.count) samples of \(buckets) \(buckets == 1 ? "shape" : "shapes") in \(dataset.root)"
       + (heldOut.map { ", \($0.count) held out" } ?? "")
       + (dataset.unmatchedCount > 0 ? ", \(dataset.unmatchedCount) without a match left out" : "")
+  }
+
+  /// The samples that a step really sees: batches of a shape with few samples are not full.
+  private var samplesPerStep: String {
+    let asked = configuration.optimization.batchSize * batchesPerStep
+    let mean = Double(dataset.count * batchesPerStep) / Double(order.batchesPerEpoch)
+    if order.batchesBySize.keys.allSatisfy({ $0 == configuration.optimization.batchSize }) {
+      return "\(asked) \(asked == 1 ? "sample" : "samples")"
+    }
+    return String(format: "%.3g samples on average (%d asked for)", mean, asked)
+  }
+
+  /// `3 of 2 samples and 1 of 1 sample in an epoch`, and what was done to fill them.
+  private var batches: String {
+    let sizes = order.batchesBySize.sorted { $0.key > $1.key }.map { size, count in
+      "\(count) of \(size) \(size == 1 ? "sample" : "samples")"
+    }
+    let cut = batchShapes.cutSamples
+    return sizes.joined(separator: " and ") + " in an epoch"
+      + (cut == 0
+        ? ""
+        : "; the audio of \(cut) \(cut == 1 ? "sample is" : "samples are") cut by up to "
+          + "\(batchShapes.longestCut) latent \(batchShapes.longestCut == 1 ? "step" : "steps") to fill them")
   }
 
   private var epochs: Double {

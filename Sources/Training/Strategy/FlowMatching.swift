@@ -99,7 +99,7 @@ public struct FlowMatching: Sendable {
 
   /// Puts a reference in front: clean, at timestep 0, without loss, at positions that match the target's.
   private func prepend(
-    _ reference: TrainingBatch.Latents, _ kind: LatentKind, _ strategy: StreamStrategy, fps: Double,
+    _ reference: TrainingBatch.Latents, _ kind: LatentKind, _ strategy: StreamStrategy, fps: [Double],
     tokens: Int, to stream: inout NoisedStream
   ) throws {
     let latent = try kind.tokens(reference.tensor)

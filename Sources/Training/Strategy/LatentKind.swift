@@ -28,14 +28,23 @@ enum LatentKind: String, CustomStringConvertible, Sendable {
     }
   }
 
+  /// [B, 3 or 1, T, 2]. Samples of different frame rates get positions of their own.
   func positions(_ latents: TrainingBatch.Latents, _ factors: CompressionFactors) throws -> Tensor {
     let shape = latents.tensor.shape
-    return switch self {
-    case .video:
+    func video(batch: Int, fps: Double) throws -> Tensor {
       try VideoTokens.positions(
-        batch: shape[0], frames: shape[2], rows: shape[3], columns: shape[4], fps: latents.fps,
-        factors: factors)
-    case .audio: try AudioTokens().positions(batch: shape[0], frames: shape[2])
+        batch: batch, frames: shape[2], rows: shape[3], columns: shape[4], fps: fps, factors: factors)
+    }
+    switch self {
+    case .video:
+      guard let first = latents.fps.first else {
+        throw TrainingError(problem: "the batch's video latents have no frame rate")
+      }
+      guard latents.fps.contains(where: { $0 != first }) else {
+        return try video(batch: shape[0], fps: first)
+      }
+      return try Tensor.cat(latents.fps.map { try video(batch: 1, fps: $0) }, 0)
+    case .audio: return try AudioTokens().positions(batch: shape[0], frames: shape[2])
     }
   }
 }

@@ -10,13 +10,16 @@ public struct TrainingBatch: Sendable {
   public struct Latents: Sendable {
     /// Video [B, C, F, H, W] or sound [B, Z, T, 16], normalised.
     public var tensor: Tensor
-    /// Frames a second, of video.
-    public var fps: Double
+    /// Frames per second of each sample of video, or one value for all of them.
+    public var fps: [Double]
 
-    public init(_ tensor: Tensor, fps: Double = 24) {
+    public init(_ tensor: Tensor, fps: [Double]) {
       self.tensor = tensor
       self.fps = fps
     }
+
+    /// - Parameter fps: the frame rate of all samples.
+    public init(_ tensor: Tensor, fps: Double = 24) { self.init(tensor, fps: [fps]) }
   }
 
   public struct Stream: Sendable {
