@@ -34,6 +34,19 @@ enum JPEGPicture {
     }
   }
 
+  /// A small one, its aspect kept; nothing is enlarged.
+  ///
+  /// - Parameter side: pixels of the longer side, at most.
+  static func thumbnail(rgb: UnsafeMutablePointer<AVFrame>, side: Int, file: String) throws -> Data {
+    let size = (width: rgb.pointee.width, height: rgb.pointee.height)
+    let scale = min(1, Double(side) / Double(max(size.width, size.height)))
+    func scaled(_ length: Int32) -> Int32 { max(1, Int32((Double(length) * scale).rounded())) }
+    return try withPlanes(of: rgb) { data, strides in
+      try encode(
+        data, strides, size, size: (scaled(size.width), scaled(size.height)), quality: 6, file: file)
+    }
+  }
+
   /// Scales by areas where the size changes.
   fileprivate static func encode(
     _ planes: UnsafePointer<UnsafePointer<UInt8>?>, _ strides: UnsafePointer<Int32>,

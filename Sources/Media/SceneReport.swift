@@ -1,72 +1,68 @@
 import Foundation
 
-/// `scenes.html`: the scenes of a split to look through, with links to their files and preview pictures beside it.
-enum SceneReport {
-  static func data(title: String, scenes: [WrittenScene]) -> Data {
-    let hasFiles = scenes.contains { $0.file != nil }
-    let hasImages = scenes.contains { !$0.images.isEmpty }
-    var heads = ["scene", "first frame", "last frame", "start", "end", "frames", "seconds"]
-    if hasFiles { heads.append("file") }
-    if hasImages { heads.append("pictures") }
-    let rows = scenes.map { scene in
-      var cells = [
-        "\(scene.number)", "\(scene.scene.start)", "\(scene.scene.end - 1)", timeCode(scene.startSeconds),
-        timeCode(scene.endSeconds), "\(scene.scene.length)",
-        String(format: "%.3f", scene.endSeconds - scene.startSeconds),
-      ].map { "<td>\($0)</td>" }
-      if hasFiles {
-        let link = scene.file.map { "<a href=\"\(reference($0))\">\(TextFormats.html($0))</a>" } ?? ""
-        cells.append("<td class=\"text\">\(link)</td>")
-      }
-      if hasImages {
-        let pictures = scene.images.map {
-          "<a href=\"\(reference($0))\"><img loading=\"lazy\" src=\"\(reference($0))\" alt=\"\(TextFormats.html($0))\"></a>"
-        }
-        cells.append("<td class=\"text\">\(pictures.joined())</td>")
-      }
-      return "<tr>\(cells.joined())</tr>"
+/// `scenes.html`: the scenes of a split to look through. Each shows its first, middle and last frame side by side, and plays
+/// in the page.
+struct SceneReport {
+  let title: String
+  let scenes: [WrittenScene]
+  /// Thumbnails of the scenes, in their order; fewer for the last scenes of very long videos.
+  let strips: SceneStrips.Result
+  /// The folder of the page, absolute.
+  let folder: String
+  /// The video that was split, absolute: it plays where scenes have no files.
+  let source: String
+
+  var data: Data {
+    let cards = scenes.enumerated().map { place, scene in
+      card(scene, place < strips.scenes.count ? strips.scenes[place] : [])
     }
-    let page = """
-      <!DOCTYPE html>
-      <html lang="en">
-      <head>
-      <meta charset="utf-8">
-      <meta http-equiv="Content-Security-Policy" content="\(policy)">
-      <title>\(TextFormats.html(title))</title>
-      <style>
-      body { font: 14px/1.4 sans-serif; margin: 2em; color: #222; background: #fff; }
-      table { border-collapse: collapse; }
-      th, td { padding: 4px 10px; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
-      th { position: sticky; top: 0; background: #f4f4f4; }
-      td { font-variant-numeric: tabular-nums; }
-      .text { text-align: left; }
-      img { height: 120px; margin: 0 4px 4px 0; }
-      </style>
-      </head>
-      <body>
-      <h1>\(TextFormats.html(title))</h1>
-      <p>\(scenes.count) \(scenes.count == 1 ? "scene" : "scenes"). Frames count from 0.</p>
-      <table>
-      <thead><tr>\(heads.map { "<th>\($0)</th>" }.joined())</tr></thead>
-      <tbody>
-      \(rows.joined(separator: "\n"))
-      </tbody>
-      </table>
-      </body>
-      </html>
-
-      """
-    return Data(page.utf8)
+    let count = "\(grouped(scenes.count)) \(scenes.count == 1 ? "scene" : "scenes")"
+    let seconds = scenes.reduce(0) { $0 + $1.endSeconds - $1.startSeconds }
+    let without = scenes.count - strips.scenes.count
+    let notes =
+      without > 0 && !strips.scenes.isEmpty
+      ? "<ul class=notes><li>the last \(grouped(without)) scenes have no images, to keep the page small</li></ul>"
+      : ""
+    return Data(
+      ClipPage.document(
+        title: title, heading: title, facts: [count, ClipPage.length(seconds), "frames count from 0"],
+        notes: notes, cards: cards.joined()
+      ).utf8)
   }
 
-  /// A file beside the page as a link: everything but letters, digits and `-._~` in percent signs, so that no name can be
-  /// taken for another place.
-  private static func reference(_ name: String) -> String {
-    let plain = CharacterSet(
-      charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
-    return "./" + (name.addingPercentEncoding(withAllowedCharacters: plain) ?? "")
+  private func card(_ scene: WrittenScene, _ thumbnails: [Data]) -> String {
+    let clip =
+      scene.file.map { ClipPage.link(from: folder, to: "\(folder)/\($0)") }
+      ?? ClipPage.link(from: folder, to: source)
+      + String(format: "#t=%.3f,%.3f", scene.startSeconds, scene.endSeconds)
+    let saved = scene.images.map {
+      ClipPage.Image(link: ClipPage.link(from: folder, to: "\(folder)/\($0)"), name: $0)
+    }
+    var html = "<article>\n"
+    // Saved images show the same frames in full size.
+    if saved.count < 3 {
+      html +=
+        thumbnails.isEmpty && saved.isEmpty
+        ? ClipPage.emptyStrip("no images", clip: clip)
+        : thumbnails.isEmpty
+          ? "" : ClipPage.strip(thumbnails.map(ClipPage.Image.init), aspect: strips.aspect, clip: clip)
+    }
+    if !saved.isEmpty {
+      let isOnly = saved.count >= 3 || thumbnails.isEmpty
+      html += ClipPage.strip(saved, aspect: strips.aspect, clip: isOnly ? clip : nil)
+    }
+    let name =
+      scene.file.map {
+        "<a href=\"\(ClipPage.link(from: folder, to: "\(folder)/\($0)"))\">\(TextFormats.html($0))</a>"
+      }
+      ?? ""
+    html += "<h2>Scene \(scene.number)<small>\(name)</small></h2>\n"
+    html += ClipPage.chips([
+      "\(timeCode(scene.startSeconds)) to \(timeCode(scene.endSeconds))",
+      String(format: "%.3f s", scene.endSeconds - scene.startSeconds),
+      "frames \(scene.scene.start) to \(scene.scene.end - 1)",
+      "\(scene.scene.length) \(scene.scene.length == 1 ? "frame" : "frames")",
+    ])
+    return html + "</article>\n"
   }
-
-  /// Pictures beside the page, and nothing else.
-  private static let policy = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
 }

@@ -106,9 +106,10 @@ public struct SceneSplitter: Sendable {
     let statistics = try statisticsFile.map { try SceneStatistics(path: $0, detector: detector) }
     let writer =
       output == .encoded ? try SceneWriter(video: video, folder: files.staging, quality: quality) : nil
+    let strips = try SceneStrips(video)
     let pass = try ScenePass(
-      video: video, detector: detector, options: passOptions(rate: video.frameRate), sink: writer,
-      statistics: statistics)
+      video: video, detector: detector, options: passOptions(rate: video.frameRate),
+      sink: writer.map { SceneSinks([$0, strips]) } ?? strips, statistics: statistics)
     let total = video.frameCount.value
     try pass.run { try progress(SplitProgress(phase: .splitting, frame: $0, frameCount: total)) }
 
@@ -118,7 +119,7 @@ public struct SceneSplitter: Sendable {
     switch output {
     case .encoded:
       paths = writer?.files ?? []
-      paths += try writeRest(of: pass, input: input, in: files, notes: &notes, progress: progress)
+      paths += try writeRest(of: pass, strips, input: input, in: files, notes: &notes, progress: progress)
     case .copied:
       (found, paths) = try copy(pass, video, in: files, notes: &notes, progress: progress)
     case .none:
@@ -127,8 +128,12 @@ public struct SceneSplitter: Sendable {
     let scenes = try name(found.filter(\.isKept), paths, stem: stem, origin: pass.origin, in: files)
     try writeImages(of: scenes, input: input, in: files, progress: progress)
     try AtomicFile.write(SceneTable.data(scenes), to: files.place(for: Self.tableName))
-    let page = SceneReport.data(title: "Scenes of \(video.name)", scenes: scenes)
-    try AtomicFile.write(page, to: files.place(for: Self.reportName))
+    let shown = try finish(strips, of: pass, showing: found, input: input, progress: progress)
+    if let failure = shown.failure { notes.append(failure) }
+    let page = SceneReport(
+      title: "Scenes of \(video.name)", scenes: scenes, strips: shown.result, folder: Self.absolute(folder),
+      source: Self.absolute(input))
+    try AtomicFile.write(page.data, to: files.place(for: Self.reportName))
     let stale = try SceneTable(folder: folder).files(ofStem: stem)
     try statistics?.finish()
     try files.commit(removing: stale)
@@ -202,7 +207,7 @@ public struct SceneSplitter: Sendable {
 
   /// Writes what the pass could not hand on, by decoding once more.
   private func writeRest(
-    of pass: ScenePass, input: String, in files: SceneFolder, notes: inout [String],
+    of pass: ScenePass, _ strips: SceneStrips, input: String, in files: SceneFolder, notes: inout [String],
     progress: (SplitProgress) throws -> Void
   ) throws -> [String] {
     let rest = pass.scenes.filter(\.isKept).dropFirst(pass.handedOn)
@@ -210,11 +215,32 @@ public struct SceneSplitter: Sendable {
     let writer = try SceneWriter(
       video: try VideoReader(path: input), folder: files.staging, quality: quality,
       firstNumber: pass.handedOn + 1)
-    try writer.write(Array(rest)) {
+    try writer.video.play(Array(rest), into: SceneSinks([writer, strips])) {
       try progress(SplitProgress(phase: .writing, frame: $0, frameCount: last.scene.end))
     }
     for note in writer.notes where !notes.contains(note) { notes.append(note) }
     return writer.files
+  }
+
+  /// Takes thumbnails that the pass has not taken: of scenes that it could not hand on, or that were moved to keyframes.
+  private func finish(
+    _ strips: SceneStrips, of pass: ScenePass, showing scenes: [FoundScene], input: String,
+    progress: (SplitProgress) throws -> Void
+  ) throws -> SceneStrips {
+    guard output != .encoded else { return strips }
+    let wanted = scenes.filter(\.isKept)
+    let isMoved = wanted.map(\.scene) != pass.scenes.filter(\.isKept).map(\.scene)
+    let rest = isMoved ? wanted : Array(wanted.dropFirst(pass.handedOn))
+    guard let last = rest.last else { return strips }
+    let result = isMoved ? try SceneStrips(VideoReader(path: input)) : strips
+    try VideoReader(path: input).play(rest, into: result) {
+      try progress(SplitProgress(phase: .picturing, frame: $0, frameCount: last.scene.end))
+    }
+    return result
+  }
+
+  private static func absolute(_ path: String) -> String {
+    URL(fileURLWithPath: path).standardizedFileURL.path
   }
 
   private func copy(

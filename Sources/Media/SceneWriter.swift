@@ -5,7 +5,7 @@ import Foundation
 final class SceneWriter: SceneSink {
   private let folder: String
   private let quality: VideoWriter.Quality
-  private let video: VideoReader
+  let video: VideoReader
   private var sound: SceneSound?
   private var current: (writer: VideoWriter, path: String, startSeconds: Double)?
   /// Finished files, in order.
@@ -95,34 +95,4 @@ final class SceneWriter: SceneSink {
   }
 
   func abandon() { current = nil }
-
-  /// Decodes the video from its start and writes given scenes.
-  ///
-  /// - Parameter scenes: ascending, without overlap.
-  func write(_ scenes: [FoundScene], progress: (Int) throws -> Void) throws {
-    var waiting = scenes[...]
-    var index = 0
-    while let scene = waiting.first {
-      guard let (frame, seconds) = try video.nextDecoded() else {
-        guard index == scene.scene.end else { throw unlikeBefore(frames: index) }
-        try end(at: scene.endSeconds, keep: true)
-        waiting.removeFirst()
-        continue
-      }
-      if index == scene.scene.end {
-        try end(at: seconds, keep: true)
-        waiting.removeFirst()
-      }
-      guard let scene = waiting.first else { return }
-      if index == scene.scene.start { try begin(frame, seconds: seconds) }
-      if index >= scene.scene.start { try append(frame, seconds: seconds) }
-      index += 1
-      try progress(index)
-    }
-  }
-
-  private func unlikeBefore(frames: Int) -> MediaError {
-    MediaError(
-      .decoding, file: video.path, "gave only \(frames) frames when read again", remedy: "Try again.")
-  }
 }

@@ -63,7 +63,7 @@ import Torch
     #expect(html.contains("96×64×9") && html.contains("0.36 s") && html.contains("5 tokens"))
     #expect(html.contains("a &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot; &#39;caption&#39;\u{FFFD}"))
     #expect(!html.contains("<b>bold"))
-    #expect(html.contains("the media file is not there") && html.contains("there is no such file"))
+    #expect(html.contains("the media file is not there") && html.contains("the media file is missing"))
     #expect(html.contains("the caption was &quot;x&quot; when it was encoded"))
     #expect(preview.problems == 2)
     #expect(html.components(separatedBy: "<svg").count == 2)
@@ -108,7 +108,7 @@ import Torch
     let reader = try VideoReader(path: cache.scratch.file("0.jpg"))
     #expect((reader.width, reader.height) == (96, 64))
     #expect(preview.html.contains("it was made with another model"))
-    #expect(preview.notes.contains("pictures are what the latents decode to"))
+    #expect(preview.notes.contains("images are what the latents decode to"))
   }
 
   @Test func `A waveform is the largest sample of each column`() {
@@ -119,8 +119,8 @@ import Torch
   }
 
   @Test func `Lengths beyond belief are shown`() throws {
-    #expect(PreviewMarkup.length(59.94) == "59.9 s" && PreviewMarkup.length(3725) == "1:02 h")
-    #expect(PreviewMarkup.length(1e30).hasSuffix(" h") && PreviewMarkup.length(.infinity).hasSuffix(" h"))
+    #expect(ClipPage.length(59.94) == "59.9 s" && ClipPage.length(3725) == "1:02 h")
+    #expect(ClipPage.length(1e30).hasSuffix(" h") && ClipPage.length(.infinity).hasSuffix(" h"))
     try cache.latents("a", fps: 1e-30)
     try cache.conditions("a")
     #expect(try page().html.contains("fps is 1e-30, which is no frame rate"))
@@ -155,12 +155,67 @@ import Torch
 
   @Test func `A large dataset gets smaller pictures`() {
     let small = PictureBudget(bytes: 24 << 20, clips: 100)
-    #expect((small.count, small.side) == (4, 200))
+    #expect((small.count, small.side) == (4, 480))
+    let medium = PictureBudget(bytes: 24 << 20, clips: 500)
+    #expect((medium.count, medium.side) == (4, 200))
     let large = PictureBudget(bytes: 24 << 20, clips: 1500)
     #expect((large.count, large.side) == (2, 200))
     var huge = PictureBudget(bytes: 24 << 20, clips: 20000)
     #expect((huge.count, huge.side) == (1, 96))
     huge.spend(24 << 20)
     #expect(!huge.hasRoom)
+  }
+}
+
+/// What the page says of problems, and where its links lead.
+@Suite struct PreviewProblemTests {
+  @Test func `Problems that clips share are said once, in users' words`() throws {
+    let cache = try CachedFiles()
+    for name in ["a", "b", "c", "d", "e"] {
+      try cache.latents(name, ["source_sound": name == "e" ? "yes" : "no"])
+      try cache.conditions(name)
+    }
+    try cache.sound("d")
+    let preview = try DatasetPreview(
+      cache: cache.scratch.path, DatasetCheckOptions(), page: cache.scratch.file("pages/p.html"))
+    let html = preview.html
+    #expect(preview.problems == 4)
+    #expect(
+      html.contains(
+        "<button type=button data-group=\"0\" aria-pressed=false>3 clips</button>has no audio; 1 of 5 samples have one, "
+          + "and training with it skips those without (its clip has no audio track)</li>"))
+    #expect(html.components(separatedBy: "<li>has no audio</li>").count == 4)
+    #expect(html.components(separatedBy: "data-groups=\"0\"").count == 4)
+    // One clip alone says all of it in its card.
+    #expect(
+      html.contains(
+        "<li>has no audio; 1 of 5 samples have one, and training with it skips those without</li>"))
+    #expect(!html.contains("safetensors") && !html.contains("audio_latents"))
+  }
+
+  @Test func `A card plays its clip from where it is`() throws {
+    let cache = try CachedFiles()
+    try cache.latents("sub/a b")
+    try cache.conditions("sub/a b")
+    try cache.scratch.write("not a video", to: "sub/a b.mp4")
+    try cache.dataset([("sub/a b.mp4", "x"), ("gone.mp4", "y")])
+    let html = try DatasetPreview(
+      cache: cache.root, DatasetCheckOptions(), page: cache.scratch.file("pages/p.html")
+    ).html
+    #expect(html.contains("<a class=play href=\"../sub/a%20b.mp4\""))
+    #expect(html.components(separatedBy: "class=play").count == 2, "a clip that is gone does not play")
+    #expect(try !DatasetPreview(cache: cache.root, DatasetCheckOptions()).html.contains("class=play"))
+  }
+
+  @Test func `Words without paths of the cache`() {
+    func words(_ kind: DatasetProblem.Kind, _ file: String?, _ text: String) -> String {
+      DatasetProblem(kind, file: file, text).words
+    }
+    #expect(words(.numbers, "latents/a.safetensors", "latents holds NaN") == "latents: latents holds NaN")
+    #expect(words(.source, "/x/a.mp4", "there is no such file") == "the media file is missing")
+    #expect(words(.source, "/x/a.mp4", "has changed since") == "the media file has changed since")
+    #expect(words(.row, nil, "no caption") == "no caption")
+    #expect(SharedProblems.short("has no audio; 1 of 2") == "has no audio")
+    #expect(SharedProblems.short("has no text features, so training") == "has no text features")
   }
 }

@@ -35,6 +35,10 @@ struct ClipPreview {
   /// Kinds of cached files beside latents and text features.
   let extras: [String]
   let problems: [String]
+  /// From the page to the media file, which plays there.
+  var link: String?
+  /// Width over height of the frames.
+  fileprivate(set) var aspect = 1.0
   /// JPEGs of frames from the media file.
   fileprivate(set) var frames: [Data] = []
   fileprivate(set) var crop: Crop?
@@ -60,7 +64,8 @@ extension ClipPreview {
   ///   - side: of a picture's longer side in pixels.
   mutating func look(at path: String, sound: String?, bucket: ResolutionBucket?, count: Int, side: Int) {
     guard FileManager.default.fileExists(atPath: path) else {
-      note = "the media file is not there"
+      note = "the media file is not there" + (MissingFile.hint(path).map { ". \($0)" } ?? "")
+      link = nil
       return
     }
     do {
@@ -90,6 +95,7 @@ extension ClipPreview {
       (found, decoded) = try Self.frames(of: reader, total: decoded, count: count, side: side)
     }
     frames = found
+    aspect = Double(reader.width) * reader.pixelAspect.value / Double(reader.height)
     crop = bucket.flatMap { Crop(of: (reader.width, reader.height), bucket: $0) }
   }
 
@@ -120,6 +126,7 @@ extension ClipPreview {
           wanted = Self.places(count, of: $0.frames)
         } _: { frame in
           if wanted.contains(index) { found.append(try frame.thumbnail(side: side)) }
+          aspect = Double(frame.width) / Double(max(1, frame.height))
           index += 1
         }
       }
@@ -155,8 +162,9 @@ extension ClipPreview {
 
 /// How many bytes of pictures a page may hold, shared by its clips.
 struct PictureBudget {
-  /// A thumbnail of 200 pixels takes about 7 KB.
+  /// A thumbnail of 200 pixels takes about 7 KB, one of 480 pixels some 30 KB.
   private static let usual = 8000
+  private static let large = 40_000
 
   private(set) var left: Int
   let count: Int
@@ -166,7 +174,7 @@ struct PictureBudget {
     left = bytes
     let share = bytes / max(1, clips)
     count = min(4, max(1, share / Self.usual))
-    side = share >= Self.usual ? 200 : 96
+    side = share >= 4 * Self.large ? 480 : share >= Self.usual ? 200 : 96
   }
 
   /// Whether there is room for another clip.

@@ -1,4 +1,5 @@
 import Foundation
+import Media
 
 /// A page that shows a dataset: thumbnails, captions, buckets, sounds, and what is wrong. One HTML file, which needs
 /// nothing from elsewhere.
@@ -13,12 +14,13 @@ public struct DatasetPreview: Sendable {
   public let notes: [String]
 
   /// - Parameters:
+  ///   - page: where the page will be: it plays the media files from where they are. Nil for a page that plays none.
   ///   - cache: nil to show the dataset file that the options name, with the cache beside it if there is one.
   ///   - decoder: shows what the latents decode to in place of the media files' frames.
   ///   - progress: called with the phase, how many files or clips are done, and how many there are.
   /// - Throws: what is wrong with the input itself, as `CacheChecker`; what loading the decoder's model throws.
   public init(
-    cache: String?, _ options: DatasetCheckOptions, decoder: CacheDecoder? = nil,
+    cache: String?, _ options: DatasetCheckOptions, decoder: CacheDecoder? = nil, page: String? = nil,
     progress: (CacheChecker.Phase, Int, Int) -> Void = { _, _, _ in }
   ) throws {
     let beside = options.dataset.map { (absolutePath($0) as NSString).deletingLastPathComponent }
@@ -27,10 +29,10 @@ public struct DatasetPreview: Sendable {
       let checker = try CacheChecker(cache: path, options)
       let reading = CacheReading(checker.cache, scansNumbers: true) { progress(.files, $0, $1) }
       let report = checker.report(reading, progress: progress)
-      try self.init(checker, reading, report, decoder) { progress(.clips, $0, $1) }
+      try self.init(checker, reading, report, decoder, page) { progress(.clips, $0, $1) }
     } else if let dataset = options.dataset {
       let listing = try DatasetListing(path: dataset, columns: options.columns)
-      try self.init(listing, options) { progress(.clips, $0, $1) }
+      try self.init(listing, options, page) { progress(.clips, $0, $1) }
     } else {
       throw PreprocessingError(.option, "name a cache, or a dataset file with --dataset")
     }
@@ -38,7 +40,7 @@ public struct DatasetPreview: Sendable {
 
   private init(
     _ checker: CacheChecker, _ reading: CacheReading, _ report: DatasetReport, _ decoder: CacheDecoder?,
-    _ progress: (Int, Int) -> Void
+    _ page: String?, _ progress: (Int, Int) -> Void
   ) throws {
     let rows = checker.listing?.byName ?? [:]
     let bySample = Dictionary(grouping: report.problems.filter { $0.sample != nil }) { $0.sample ?? "" }
@@ -59,9 +61,7 @@ public struct DatasetPreview: Sendable {
         extras: CacheFolder.allCases.filter {
           ![.latents, .conditions].contains($0) && reading[$0, name] != nil
         }.map(\.rawValue),
-        problems: (bySample[name] ?? []).map { problem in
-          [problem.file, problem.problem].compactMap { $0 }.joined(separator: ": ")
-        })
+        problems: (bySample[name] ?? []).map(\.words))
       return Entry(
         clip: clip, media: rows[name]?.mediaPath, sound: rows[name]?.sources[.audioLatents], bucket: bucket,
         latents: decoder == nil ? nil : video?.path)
@@ -69,11 +69,12 @@ public struct DatasetPreview: Sendable {
     try self.init(
       title: checker.listing?.path ?? checker.cache.root, clips,
       general: report.problems.filter { $0.sample == nil }.map(\.description), notes: report.notes,
-      problems: report.problems.count, showsMedia: !checker.options.skipsSources, decoder, progress)
+      problems: report.problems.count, showsMedia: !checker.options.skipsSources, decoder, page, progress)
   }
 
   private init(
-    _ listing: DatasetListing, _ options: DatasetCheckOptions, _ progress: (Int, Int) -> Void
+    _ listing: DatasetListing, _ options: DatasetCheckOptions, _ page: String?,
+    _ progress: (Int, Int) -> Void
   ) throws {
     let clips = listing.rows.map { row in
       let clip = ClipPreview(
@@ -85,9 +86,8 @@ public struct DatasetPreview: Sendable {
     try self.init(
       title: listing.path, clips,
       general: listing.problems.map { ($0.line.map { "line \($0): " } ?? "") + $0.problem },
-      notes: ["not preprocessed yet"], problems: listing.problems.count, showsMedia: !options.skipsSources,
-      nil,
-      progress)
+      notes: ["not preprocessed yet"] + listing.skipped.notes(), problems: listing.problems.count,
+      showsMedia: !options.skipsSources, nil, page, progress)
   }
 
   private struct Entry {
@@ -103,13 +103,18 @@ public struct DatasetPreview: Sendable {
   private init(
     title: String, _ clips: [Entry],
     general: [String], notes: [String], problems: Int, showsMedia: Bool,
-    _ decoder: CacheDecoder?, _ progress: (Int, Int) -> Void
+    _ decoder: CacheDecoder?, _ page: String?, _ progress: (Int, Int) -> Void
   ) throws {
+    let folder = page.map { (absolutePath($0) as NSString).deletingLastPathComponent }
+    let shared = SharedProblems(clips.map(\.clip.problems))
     var budget = PictureBudget(bytes: Self.pictureBytes, clips: clips.count)
     var withoutPictures = 0
     var cards = ""
     for (done, entry) in clips.enumerated() {
       var clip = entry.clip
+      if let folder, let media = entry.media {
+        clip.link = ClipPage.link(from: folder, to: absolutePath(media))
+      }
       if budget.hasRoom {
         if let media = entry.media, showsMedia {
           clip.look(
@@ -124,17 +129,18 @@ public struct DatasetPreview: Sendable {
       } else {
         withoutPictures += 1
       }
-      cards += PreviewMarkup.card(clip)
+      cards += PreviewMarkup.card(clip, shared)
       progress(done + 1, clips.count)
     }
     var notes = notes
-    if decoder != nil { notes.append("pictures are what the latents decode to") }
+    if decoder != nil { notes.append("images are what the latents decode to") }
     if withoutPictures > 0 {
-      notes.append("the last \(withoutPictures) clips have no pictures, to keep the page small")
+      notes.append("the last \(withoutPictures) clips have no images, to keep the page small")
     }
     html = PreviewMarkup.page(
-      title: title, clips: clips.map(\.clip), cards: cards, general: general, notes: notes, problems: problems
-    )
+      title: title, clips: clips.map(\.clip), cards: cards,
+      general: capped(general, at: 100) { "\($0) more problems; `ltx dataset check` lists them" },
+      shared: shared, notes: notes, problems: problems)
     self.clips = clips.count
     self.problems = problems
     self.notes = notes

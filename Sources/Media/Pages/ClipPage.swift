@@ -1,0 +1,130 @@
+import Foundation
+
+/// The HTML that the pages of clips share: the scenes of a split, and datasets. A card for each clip shows frames side by
+/// side; a click enlarges a frame or plays the clip. A page loads nothing but clips and images beside it.
+package enum ClipPage {
+  /// An image of a strip.
+  package struct Image {
+    /// Where it is: a link, or the bytes of a JPEG as a data URL.
+    let source: String
+    let name: String
+    let isLazy: Bool
+
+    package init(jpeg: Data) {
+      source = "data:image/jpeg;base64,\(jpeg.base64EncodedString())"
+      (name, isLazy) = ("", false)
+    }
+
+    /// - Parameters:
+    ///   - link: as `ClipPage.link` makes it.
+    ///   - name: told where the image can't be shown.
+    package init(link: String, name: String) { (source, self.name, isLazy) = (link, name, true) }
+
+    fileprivate var html: String {
+      "<img\(isLazy ? " loading=\"lazy\"" : "") src=\"\(source)\" alt=\"\(TextFormats.html(name))\">"
+    }
+  }
+
+  /// Frames side by side, and the clip to play.
+  ///
+  /// - Parameters:
+  ///   - aspect: width over height of all images.
+  ///   - overlay: HTML that lies on each image.
+  ///   - clip: a link to the clip.
+  package static func strip(
+    _ images: [Image], aspect: Double, overlay: String = "", clip: String?
+  ) -> String {
+    let ratio = String(format: "%.4f", min(max(aspect.isFinite ? aspect : 1, 0.05), 20))
+    let frames = images.enumerated().map { place, image in
+      "<button type=button class=frame aria-label=\"Enlarge frame \(place + 1)\">\(image.html)\(overlay)</button>"
+    }
+    return "<div class=strip style=\"--a:\(ratio)\">\(frames.joined())\(clip.map(player) ?? "")</div>\n"
+  }
+
+  /// A strip without images.
+  package static func emptyStrip(_ text: String, clip: String?) -> String {
+    "<div class=\"strip none\">\(TextFormats.html(text))\(clip.map(player) ?? "")</div>\n"
+  }
+
+  private static func player(_ clip: String) -> String {
+    "<a class=play href=\"\(clip)\" title=\"Play the clip\">&#9654;<span> Play</span></a>"
+  }
+
+  /// Small facts of a card.
+  package static func chips(_ chips: [String]) -> String {
+    chips.isEmpty
+      ? "" : "<p class=chips>\(chips.map { "<span>\(TextFormats.html($0))</span>" }.joined())</p>\n"
+  }
+
+  /// A whole page.
+  ///
+  /// - Parameters:
+  ///   - title: of the window; `heading` stands in the page.
+  ///   - facts: HTML.
+  ///   - controls: HTML of a form that narrows what is shown.
+  ///   - notes: HTML between the head and the cards.
+  package static func document(
+    title: String, heading: String, facts: [String], controls: String = "", notes: String = "", cards: String
+  ) -> String {
+    """
+    <!doctype html>
+    <html lang="en">
+    <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <meta http-equiv="Content-Security-Policy" content="\(policy)">
+    <title>\(TextFormats.html(title))</title>
+    <style>\(style)</style>
+    </head>
+    <body>
+    <header>
+    <h1 title="\(TextFormats.html(title))">\(TextFormats.html(heading))</h1>
+    <p class=facts>\(facts.joined(separator: " · "))</p>
+    \(controls)
+    </header>
+    \(notes)
+    <main>
+    \(cards)</main>
+    <dialog id=view><div id=stage></div><p><span id=said></span> <a id=open hidden>Open the file</a> <button type=button id=close>Close</button></p></dialog>
+    <script>\(script)</script>
+    </body>
+    </html>
+
+    """
+  }
+
+  /// Clips and images beside the page, and nothing else.
+  private static let policy =
+    "default-src 'none'; img-src data: 'self' file:; media-src 'self' file:; style-src 'unsafe-inline'; "
+    + "script-src 'unsafe-inline'"
+
+  /// How a page in one folder links to a file: everything but letters, digits and `-._~` in percent signs, so that no name
+  /// can be taken for another place.
+  ///
+  /// - Parameters:
+  ///   - folder: of the page, absolute.
+  ///   - file: absolute.
+  package static func link(from folder: String, to file: String) -> String {
+    let (from, to) = (folder.split(separator: "/"), file.split(separator: "/"))
+    // Bytes, since strings compare as equal whatever their normalization.
+    let shared = zip(from, to).prefix { $0.utf8.elementsEqual($1.utf8) }.count
+    let up = [String](repeating: "..", count: from.count - shared)
+    let down = to[shared...].map { link(toName: String($0)) }
+    return (up.isEmpty ? ["."] + down : up + down).joined(separator: "/")
+  }
+
+  private static func link(toName name: String) -> String {
+    let plain = CharacterSet(
+      charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+    return name.addingPercentEncoding(withAllowedCharacters: plain) ?? ""
+  }
+
+  /// A time in the largest fitting units. Sizes in files may claim any length.
+  package static func length(_ seconds: Double) -> String {
+    if seconds < 60 { return String(format: "%.1f s", seconds) }
+    let whole = Int(min(seconds, 1e12).rounded())
+    return whole < 3600
+      ? String(format: "%d:%02d min", whole / 60, whole % 60)
+      : String(format: "%d:%02d h", whole / 3600, whole / 60 % 60)
+  }
+}

@@ -1,0 +1,63 @@
+import Foundation
+
+/// A headless Chromium, where one is installed. Tests of pages run without one too, and look at less.
+public enum Browser {
+  public static let path: String? = {
+    let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
+    let names = ["chromium", "chromium-browser", "google-chrome", "chrome"]
+    return names.lazy.flatMap { name in folders.map { "\($0)/\(name)" } }
+      .first { FileManager.default.isExecutableFile(atPath: $0) }
+  }()
+
+  public struct Failure: Error, CustomStringConvertible {
+    public let description: String
+  }
+
+  /// Opens a page in a frame of some width and runs a script in it.
+  ///
+  /// - Parameters:
+  ///   - page: a file. Another one is made beside it for the time of the call.
+  ///   - width: of the frame, in pixels: headless windows can't be as narrow as a phone.
+  ///   - script: the body of an asynchronous function of `page`, the frame's window, and `wait(milliseconds)`.
+  /// - Returns: what the script returns, as JSON.
+  public static func run(_ page: String, width: Int, _ script: String) throws -> Any {
+    guard let path else { throw Failure(description: "no browser is installed") }
+    let folder = (page as NSString).deletingLastPathComponent
+    let outer = "\(folder)/browser-\(UUID().uuidString).html"
+    let profile = "\(folder)/browser-\(UUID().uuidString)"
+    let text = Data(try String(contentsOfFile: page, encoding: .utf8).utf8).base64EncodedString()
+    let html = """
+      <!doctype html><meta charset="utf-8"><body><iframe id=f style="width:\(width)px;height:900px;border:0"></iframe><pre id=result></pre><script>
+      const wait=t=>new Promise(r=>setTimeout(r,t));
+      f.onload=async()=>{let r;try{r=await (async(page,wait)=>{\(script)})(f.contentWindow,wait)}catch(e){r={error:String(e)}}
+      document.getElementById('result').textContent=btoa(unescape(encodeURIComponent(JSON.stringify(r))))};
+      f.srcdoc=new TextDecoder().decode(Uint8Array.from(atob('\(text)'),c=>c.charCodeAt(0)));
+      </script>
+      """
+    try html.write(toFile: outer, atomically: true, encoding: .utf8)
+    defer {
+      for path in [outer, profile] {
+        do { try FileManager.default.removeItem(atPath: path) } catch { print("\(path) stays: \(error)") }
+      }
+    }
+    try FileManager.default.createDirectory(atPath: profile, withIntermediateDirectories: true)
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = [
+      "timeout", "120", path, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000",
+      "--user-data-dir=\(profile)", "--virtual-time-budget=400000",
+      "--autoplay-policy=no-user-gesture-required",
+      "--dump-dom", URL(fileURLWithPath: outer).absoluteString,
+    ]
+    let output = Pipe()
+    process.standardOutput = output
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    let dom = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    guard let result = dom.components(separatedBy: "<pre id=\"result\">").last?.prefix(while: { $0 != "<" }),
+      let data = Data(base64Encoded: String(result)), !data.isEmpty
+    else { throw Failure(description: "the browser gave no result (status \(process.terminationStatus))") }
+    return try JSONSerialization.jsonObject(with: data, options: .fragmentsAllowed)
+  }
+}
