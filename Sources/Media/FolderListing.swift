@@ -69,8 +69,10 @@ public struct FolderListing: Sendable {
   /// Links to folders, folders that can't be listed, pipes, sockets and devices.
   public private(set) var skipped = SkippedFiles()
 
-  /// Hidden names that ltx itself writes.
-  private static let ownNames: Set = [".precomputed", ".ltx-references.jsonl"]
+  /// Whether ltx itself writes a hidden name: caches, lists of references, locks, unfinished files.
+  private static func isOwn(_ name: String) -> Bool {
+    name == ".precomputed" || name.hasPrefix(".ltx") || name.contains(".ltx-")
+  }
 
   /// - Parameter exclusion: called with the relative path of each sub-folder; a reason skips it, an empty one without a
   ///   word, nil keeps it.
@@ -101,7 +103,7 @@ public struct FolderListing: Sendable {
     }
     for name in names {
       if name.hasPrefix(".") {
-        if !Self.ownNames.contains(name) { skipped.hiddenCount += 1 }
+        if !Self.isOwn(name) { skipped.hiddenCount += 1 }
         continue
       }
       let relative = below.isEmpty ? name : "\(below)/\(name)"
