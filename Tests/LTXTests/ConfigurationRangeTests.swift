@@ -153,6 +153,36 @@ import Torch
     #expect(FileManager.default.fileExists(atPath: files.checkpoint))
   }
 
+  @Test func `An adapter's configuration`() throws {
+    let json = "{\"r\": 8, \"lora_alpha\": 8, \"use_rslora\": false, \"alpha_pattern\": {\"to_q\": 4}}"
+    let unnoticed = try unnoticed(json, file: "adapter_config.json") { config in
+      _ = try PEFTConfiguration(config, hasMagnitudes: false)
+    }
+    // An alpha of 0 is an adapter without effect; the rank is that of the factors.
+    #expect(unnoticed[0] == [".lora_alpha", ".alpha_pattern.to_q", ".r"])
+    for number in Self.wrong where number != 0 { #expect(unnoticed[number] == [".r"], "\(number)") }
+  }
+
+  /// Ids of tokens: an error, or a tokenizer that encodes.
+  @Test func `A tokenizer's numbers`() throws {
+    let files = try TinyModel.write(to: scratch.folder)
+    let file = "\(files.textEncoder)/tokenizer.json"
+    let whole = NN.JSONValue(
+      try JSONTree(parsing: String(contentsOfFile: file, encoding: .utf8), path: file))
+    let paths = numbers(whole)
+    #expect(paths.count > 300)
+    for path in paths.enumerated().filter({ $0.offset % 37 == 0 }).map(\.element) {
+      for number in Self.wrong {
+        let changed = try JSONEncoder().encode(replacing(whole, path[...], by: number))
+        do {
+          _ = try Tokenizer(json: Array(changed), file: file).encodePrompt("a cat on a boat")
+        } catch {
+          #expect("\(error)".contains(file), "\(error)")
+        }
+      }
+    }
+  }
+
   /// Numbers that only together are too large.
   @Test func `Products are bounded`() throws {
     func vae(_ blocks: String, _ more: String = "") throws -> Configuration {

@@ -98,9 +98,12 @@ public struct CheckpointInspection: Sendable {
       let isDescribed = source.entries[prefix + QuantizationDescription.tensorName] != nil
       switch name {
       case QuantizationDescription.tensorName:
-        // One that is not supported is also a problem of its component.
-        let description = try? source.quantizationDescription(prefix)
-        return (description.map(\.title) ?? "format not supported", key)
+        // One that is not supported is reported as a problem of its component, too.
+        do {
+          return (try source.quantizationDescription(prefix)?.title ?? "format not supported", key)
+        } catch {
+          return ("format not supported", key)
+        }
       case "weight_scale" where !isDescribed, "scale_weight" where !isDescribed:
         guard let weight = source.entries[prefix + "weight"] else { return nil }
         return source.packedFormatError(prefix) == nil

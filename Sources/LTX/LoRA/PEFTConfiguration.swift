@@ -10,6 +10,9 @@ struct PEFTConfiguration {
   private let alphas: [(pattern: String, alpha: Double)]
   private let usesRankStabilisation: Bool
 
+  /// Above the largest rank that a LoRA can have; a larger alpha is damage.
+  private static let maxAlpha = Double(Configuration.maxSize)
+
   /// - Parameters:
   ///   - prefix: in front of the keys, `transformer.`.
   ///   - hasMagnitudes: whether the file has what DoRA needs.
@@ -20,7 +23,7 @@ struct PEFTConfiguration {
       throw c.error(
         key("use_dora"), "is true, but the file has no magnitudes (lora_magnitude_vector), which DoRA needs")
     }
-    alpha = c.has(key("lora_alpha")) ? try c.double(key("lora_alpha")) : nil
+    alpha = c.has(key("lora_alpha")) ? try c.double(key("lora_alpha"), in: 0...Self.maxAlpha) : nil
     usesRankStabilisation = try c.bool(key("use_rslora"), default: false)
     let patterns = try c.object(key("alpha_pattern"), isOptional: true)
     alphas = try patterns.keys.map { pattern in
@@ -29,7 +32,7 @@ struct PEFTConfiguration {
       guard name.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." }) else {
         throw patterns.error(pattern, "is a pattern that is not supported; use names of modules")
       }
-      return (pattern, try patterns.double(pattern))
+      return (pattern, try patterns.double(pattern, in: 0...Self.maxAlpha))
     }
   }
 
