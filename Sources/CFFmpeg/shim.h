@@ -20,6 +20,7 @@
 #include <libswscale/swscale.h>
 #include <math.h>
 #include <string.h>
+#include "deinterlace.h"
 #include "pixels.h"
 
 static const int cffmpeg_again = AVERROR(EAGAIN);
@@ -27,6 +28,66 @@ static const int cffmpeg_end_of_file = AVERROR_EOF;
 static const int cffmpeg_invalid_data = AVERROR_INVALIDDATA;
 static const int cffmpeg_out_of_memory = AVERROR(ENOMEM);
 static const int64_t cffmpeg_no_timestamp = AV_NOPTS_VALUE;
+
+/// Counts the errors that a decoder reports by FFmpeg's log, in the number that its `opaque` points to. Decoders of several
+/// threads work with copies of the context, which have the same `opaque`.
+static inline void cffmpeg_count_errors(void *object, int level, const char *format, va_list values) {
+  (void)format;
+  (void)values;
+  if (level > AV_LOG_ERROR || !object || *(const AVClass *const *)object != avcodec_get_class()) return;
+  int64_t *count = (int64_t *)((AVCodecContext *)object)->opaque;
+  if (count) __atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
+}
+
+/// Keeps FFmpeg from writing to standard error.
+static inline void cffmpeg_take_log(void) { av_log_set_callback(cffmpeg_count_errors); }
+
+static inline int64_t cffmpeg_error_count(const int64_t *count) {
+  return __atomic_load_n(count, __ATOMIC_RELAXED);
+}
+
+/// Whether a decoder says that a frame is damaged, or was patched up where its data were.
+static inline int cffmpeg_is_damaged(const AVFrame *frame) {
+  return frame->decode_error_flags != 0 || (frame->flags & AV_FRAME_FLAG_CORRUPT) != 0;
+}
+
+/// Whether a frame holds two fields, taken one after the other.
+static inline int cffmpeg_is_interlaced(const AVFrame *frame) {
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
+  return (frame->flags & AV_FRAME_FLAG_INTERLACED) != 0;
+#else
+  return frame->interlaced_frame;
+#endif
+}
+
+/// Whether the field of the first row was taken first.
+static inline int cffmpeg_is_top_first(const AVFrame *frame) {
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
+  return (frame->flags & AV_FRAME_FLAG_TOP_FIELD_FIRST) != 0;
+#else
+  return frame->top_field_first;
+#endif
+}
+
+/// Says that a frame is one image.
+static inline void cffmpeg_set_progressive(AVFrame *frame) {
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
+  frame->flags &= ~(AV_FRAME_FLAG_INTERLACED | AV_FRAME_FLAG_TOP_FIELD_FIRST);
+#else
+  frame->interlaced_frame = 0;
+  frame->top_field_first = 0;
+#endif
+  frame->repeat_pict = 0;
+}
+
+/// Whether a frame can be decoded without others.
+static inline int cffmpeg_is_key(const AVFrame *frame) {
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
+  return (frame->flags & AV_FRAME_FLAG_KEY) != 0;
+#else
+  return frame->key_frame;
+#endif
+}
 
 /// The display matrix of a stream: nine numbers, or NULL.
 static inline const int32_t *cffmpeg_stream_display_matrix(const AVStream *stream) {
@@ -58,6 +119,22 @@ static inline int cffmpeg_copy_display_matrix(AVStream *to, const AVStream *from
   uint8_t *copy = av_stream_new_side_data(to, AV_PKT_DATA_DISPLAYMATRIX, size);
   if (!copy) return AVERROR(ENOMEM);
   memcpy(copy, data, size);
+#endif
+  return 0;
+}
+
+/// Gives a stream a display matrix of nine numbers. Returns a negative error code if memory runs out.
+static inline int cffmpeg_set_display_matrix(AVStream *stream, const int32_t *matrix) {
+  size_t size = 9 * sizeof(int32_t);
+#if LIBAVFORMAT_VERSION_MAJOR >= 61
+  AVPacketSideData *data = av_packet_side_data_new(
+      &stream->codecpar->coded_side_data, &stream->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX, size, 0);
+  if (!data) return AVERROR(ENOMEM);
+  memcpy(data->data, matrix, size);
+#else
+  uint8_t *data = av_stream_new_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, size);
+  if (!data) return AVERROR(ENOMEM);
+  memcpy(data, matrix, size);
 #endif
   return 0;
 }

@@ -45,6 +45,16 @@ public struct Orientation: Hashable, Sendable {
   /// Whether width and height change places.
   public var swapsSides: Bool { xx == 0 }
 
+  /// The display matrix, as FFmpeg stores it, that shows frames of a size so, with their corner at the origin.
+  func displayMatrix(width: Int, height: Int) -> [Int32] {
+    let one = 1 << 16
+    let x = max(0, -xx * width) + max(0, -xy * height)
+    let y = max(0, -yx * width) + max(0, -yy * height)
+    return [xx * one, yx * one, 0, xy * one, yy * one, 0, x * one, y * one, 1 << 30].map {
+      Int32(truncatingIfNeeded: $0)
+    }
+  }
+
   /// The orientation that applies `self` first and `next` after it.
   func then(_ next: Orientation) -> Orientation {
     Orientation(

@@ -26,6 +26,11 @@ final class PacketReader {
     av_dict_set(&options, "pattern_type", "none", 0)
     let status = avformat_open_input(&opened, "file:" + file, nil, &options)
     av_dict_free(&options)
+    let signature = kind == AVMEDIA_TYPE_VIDEO ? FileSignature.read(path: file) : nil
+    if let signature, signature.isMisread || status < 0 && status != cffmpeg_out_of_memory {
+      avformat_close_input(&opened)
+      throw FileSignature.error(file, signature)
+    }
     let notMedia = "Give a video, picture or sound file that FFmpeg can read, or copy the file anew."
     try check(
       status, .notMedia, file: file,
@@ -40,14 +45,17 @@ final class PacketReader {
     if let name = format.pointee.iformat?.pointee.name, String(cString: name) == "tty" {
       throw MediaError(.notMedia, file: file, "a text file, not a media file", remedy: notMedia)
     }
+    let found = avformat_find_stream_info(format, nil)
+    if found < 0, found != cffmpeg_out_of_memory, let signature { throw FileSignature.error(file, signature) }
     try check(
-      avformat_find_stream_info(format, nil), .notMedia, file: file, "no stream can be understood",
+      found, .notMedia, file: file, "no stream can be understood",
       remedy: notMedia)
 
     let streams = (0..<Int(format.pointee.nb_streams)).compactMap { format.pointee.streams[$0] }
     let all = streams.filter { $0.pointee.codecpar.pointee.codec_type == kind }
     let first = all.first { $0.pointee.disposition & Int32(AV_DISPOSITION_ATTACHED_PIC) == 0 }
     guard let stream = first else {
+      if let signature { throw FileSignature.error(file, signature) }
       let noun = kind == AVMEDIA_TYPE_AUDIO ? "sound" : "video"
       throw MediaError(
         .noStream, file: file, "holds no \(noun)" + (all.isEmpty ? "" : " but a cover picture"),

@@ -4,8 +4,14 @@ import CFFmpeg
 ///
 /// Two readers go through the file side by side, so that pictures and sound come in step however they are interleaved.
 final class SceneCopier {
-  /// `mp4` where the file is of that family, else `mkv`, which takes nearly everything.
+  /// Of a container that takes the streams, by preference of the file's own family.
   let fileExtension: String
+  /// Sentences for the user.
+  private(set) var notes: [String] = []
+  private let index: KeyframeIndex
+  private let name: (Int, String) -> String
+  /// What says the orientation where FFmpeg does not read it.
+  private let orientation: Orientation?
   private let input: String
   private let folder: String
   private let video: PacketReader
@@ -13,12 +19,29 @@ final class SceneCopier {
   /// By the place of a scene: how many of its last pictures were left out, and when the first of them is shown.
   private(set) var losses: [Int: (count: Int, seconds: Double)] = [:]
 
-  init(input: String, folder: String, hasAudio: Bool) throws {
-    self.input = input
+  /// - Parameter name: the place of a scene's file in the end, by its number and ending, for errors.
+  /// - Throws: `MediaError` if the streams can't be copied.
+  init(
+    _ source: VideoReader, folder: String, index: KeyframeIndex, name: @escaping (Int, String) -> String
+  ) throws {
+    input = source.path
     self.folder = folder
+    self.index = index
+    self.name = name
     video = try PacketReader(file: input, kind: AVMEDIA_TYPE_VIDEO)
-    sound = hasAudio ? try PacketReader(file: input, kind: AVMEDIA_TYPE_AUDIO) : nil
-    fileExtension = video.isMP4 ? "mp4" : "mkv"
+    sound = source.hasAudio ? try PacketReader(file: input, kind: AVMEDIA_TYPE_AUDIO) : nil
+    orientation = source.isOrientedByFile ? source.orientation : nil
+    let candidates = CopyContainer.candidates(forMP4: video.isMP4, isOriented: orientation != nil)
+    fileExtension = try CopyContainer.choose(for: [video, sound].compactMap { $0 }, among: candidates)
+    let keepsEdits = ["mp4", "mov"].contains(fileExtension)
+    if index.hidesFrames || index.hidesStart && !keepsEdits {
+      throw MediaError(
+        .badOption, file: input, "has an edit list that leaves out frames, which a copy can't do",
+        remedy: "Leave out --copy; the scenes are then encoded.")
+    }
+    if orientation != nil, !keepsEdits {
+      notes.append("The scenes are not rotated as the video asks: \(fileExtension) can't say it.")
+    }
   }
 
   /// - Parameters:
@@ -31,7 +54,7 @@ final class SceneCopier {
     var next = 0
     var current: CopiedScene?
     var start: Double?
-    let starts = scenes.map { $0.keyframe?.seconds ?? $0.startSeconds }
+    let starts = scenes.map { $0.keyframe?.packetSeconds ?? $0.startSeconds }
     func close(at seconds: Double?) throws {
       guard let scene = current else { return }
       try pullSound(until: seconds, into: scene)
@@ -39,7 +62,9 @@ final class SceneCopier {
       current = nil
     }
     var count = 0
-    while let packet = try video.peek() {
+    // Hidden packets at the end are needed by no frame.
+    let packetCount = index.count - index.hiddenEnd
+    while count < packetCount, let packet = try video.peek() {
       guard packet.pointee.pts != cffmpeg_no_timestamp, let seconds = video.seconds(of: packet) else {
         throw MediaError(
           .badOption, file: input, "does not say when its frames are shown, so its scenes cannot be copied",
@@ -48,15 +73,20 @@ final class SceneCopier {
       // Packets that come later are shown later still.
       if let end, next == scenes.count, (video.decodingSeconds(of: packet) ?? seconds) >= end - 1e-6 { break }
       let isKey = packet.pointee.flags & AV_PKT_FLAG_KEY != 0
-      if isKey, next < scenes.count, seconds >= starts[next] - 1e-6 {
-        try close(at: seconds)
-        start = seconds
+      let isStart = count == 0 && scenes.first?.keyframe?.isFileStart == true
+      if isStart || isKey, next < scenes.count, seconds >= starts[next] - 1e-6 {
+        // From when frames are shown; sound begins there.
+        let shown = scenes[next].keyframe.map { max(seconds, $0.seconds) } ?? seconds
+        try close(at: shown)
+        start = isStart ? -.infinity : seconds
         if scenes[next].isKept {
           let path = "\(folder)/\(files.count + 1).\(fileExtension)"
-          current = try CopiedScene(path: path, start: seconds, video: video, sound: sound)
+          current = try CopiedScene(
+            path: path, name: name(files.count + 1, fileExtension), start: shown, video: video, sound: sound,
+            orientation: orientation)
           files.append(path)
         }
-        try sound?.skip(until: seconds)
+        try sound?.skip(until: shown)
         next += 1
       }
       if let start, seconds < start - 1e-6 {
@@ -98,40 +128,41 @@ private final class CopiedScene {
   private let copy: UnsafeMutablePointer<AVPacket>
   private var places: [ObjectIdentifier: Int32] = [:]
 
-  init(path: String, start: Double, video: PacketReader, sound: PacketReader?) throws {
-    self.path = path
+  /// - Parameters:
+  ///   - name: of the file in the end, for errors.
+  ///   - start: time on the source's clock that becomes 0; what is shown before it becomes hidden.
+  init(
+    path: String, name: String, start: Double, video: PacketReader, sound: PacketReader?,
+    orientation: Orientation?
+  ) throws {
+    self.path = name
     self.start = start
-    guard let copy = av_packet_alloc() else { throw outOfMemory(file: path) }
+    guard let copy = av_packet_alloc() else { throw outOfMemory(file: name) }
     self.copy = copy
-    let remedy = "Leave out --copy; the scenes are then coded anew."
+    let remedy = "Leave out --copy; the scenes are then encoded."
     try check(
-      avformat_alloc_output_context2(&format, nil, nil, path), .writing, file: path,
-      "no such file can be made",
-      remedy: remedy)
-    guard let format else { throw outOfMemory(file: path) }
+      avformat_alloc_output_context2(&format, nil, nil, path), .writing, file: name,
+      "no such file can be made", remedy: remedy)
+    guard let format else { throw outOfMemory(file: name) }
+    CopyContainer.allowEverything(format)
     for reader in [video, sound].compactMap({ $0 }) {
-      guard let stream = avformat_new_stream(format, nil) else { throw outOfMemory(file: path) }
-      try check(
-        avcodec_parameters_copy(stream.pointee.codecpar, reader.stream.pointee.codecpar), .writing,
-        file: path,
-        "its streams cannot be described", remedy: remedy)
-      try check(
-        cffmpeg_copy_display_matrix(stream, reader.stream), .writing, file: path,
-        "its rotation cannot be kept", remedy: remedy)
-      stream.pointee.codecpar.pointee.codec_tag = 0
-      stream.pointee.time_base = reader.stream.pointee.time_base
-      stream.pointee.avg_frame_rate = reader.stream.pointee.avg_frame_rate
-      stream.pointee.sample_aspect_ratio = reader.stream.pointee.sample_aspect_ratio
+      let stream = try CopyContainer.addStream(like: reader, to: format, name: name)
+      if reader === video, let orientation {
+        let size = video.stream.pointee.codecpar.pointee
+        let status = orientation.displayMatrix(width: Int(size.width), height: Int(size.height))
+          .withUnsafeBufferPointer { cffmpeg_set_display_matrix(stream, $0.baseAddress) }
+        try check(status, .writing, file: name, "its rotation cannot be kept", remedy: remedy)
+      }
       places[ObjectIdentifier(reader)] = stream.pointee.index
     }
     try check(
-      avio_open(&format.pointee.pb, "file:" + path, AVIO_FLAG_WRITE), .writing, file: path,
+      avio_open(&format.pointee.pb, "file:" + path, AVIO_FLAG_WRITE), .writing, file: name,
       "cannot be opened for writing", remedy: "Check the room on the disk and the rights of the folder.")
     var options: OpaquePointer?
     av_dict_set(&options, "movflags", "+faststart", 0)
     let header = avformat_write_header(format, &options)
     av_dict_free(&options)
-    try check(header, .writing, file: path, "the container does not take these streams", remedy: remedy)
+    try check(header, .writing, file: name, "the container does not take these streams", remedy: remedy)
   }
 
   deinit {

@@ -23,10 +23,10 @@ struct SceneImages {
   ///   - wanted: places of the pictures' files by frame.
   ///   - progress: called with the number of frames decoded.
   static func write(
-    of input: String, wanted: [Int: [String]], progress: (Int) throws -> Void
+    of input: String, wanted: [Int: [String]], deinterlaces: Bool, progress: (Int) throws -> Void
   ) throws {
     guard let last = wanted.keys.max() else { return }
-    let video = try VideoReader(path: input)
+    let video = try VideoReader(path: input, deinterlaces: deinterlaces)
     let converter = try PixelConverter(file: input, to: AV_PIX_FMT_RGB24, for: .videoFrames)
     var index = 0
     while index <= last, let (frame, _) = try video.nextDecoded() {

@@ -15,16 +15,21 @@ struct FoundScene: Equatable {
   var scene: Scene
   let startSeconds: Double
   let endSeconds: Double
-  /// The last keyframe up to the scene's start, and its place among the frames.
-  let keyframe: Keyframe?
+  /// The last keyframe up to the scene's start; nil before scenes are copied.
+  var keyframe: Keyframe?
   /// Whether it is long enough.
   let isKept: Bool
 }
 
-/// A frame that decoding can begin at.
+/// A packet that decoding can begin at.
 struct Keyframe: Equatable {
+  /// The first frame that is shown from there on, and when.
   let index: Int
   let seconds: Double
+  /// When the packet would be shown, on the container's clock: before the frame where edit lists hide it.
+  let packetSeconds: Double
+  /// Whether the file begins with packets that are no keyframe, and these are meant.
+  let isFileStart: Bool
 }
 
 /// One decoding pass over a video: finds its scenes and hands their frames on as soon as no cut can fall before them.
@@ -45,12 +50,13 @@ final class ScenePass {
     var maximumCount: Int?
     /// Bytes of frames held back.
     var heldLimit = 256 << 20
+    /// Keeps the times of all frames.
+    var keepsTimes = false
   }
 
   private struct Held {
     let index: Int
     let seconds: Double
-    let isKey: Bool
     var frame: FrameReference?
   }
 
@@ -67,13 +73,14 @@ final class ScenePass {
   private var firstHeld = 0
   private var heldBytes = 0
   private var cuts: [Int] = []
-  private var open: (start: Int, seconds: Double, keyframe: Keyframe?)?
-  private var lastKeyframe: Keyframe?
+  private var open: (start: Int, seconds: Double)?
   private var lastSeconds = 0.0
 
   /// All scenes up to the last kept one.
   private(set) var scenes: [FoundScene] = []
   private(set) var keptCount = 0
+  /// When each frame is shown, on the container's clock, if they are kept.
+  private(set) var times: [Double] = []
   /// Kept scenes whose frames were all handed on, from the first.
   private(set) var handedOn = 0
   /// Time of the video's first frame on the container's clock.
@@ -105,9 +112,9 @@ final class ScenePass {
     var end: Double?
     reading: while let (frame, seconds) = try video.nextDecoded() {
       if index == 0 { origin = seconds }
+      if options.keepsTimes { times.append(seconds) }
       switch gate.place(index: index, seconds: seconds - origin) {
-      case .before:
-        if frame.pointee.key_frame != 0 { lastKeyframe = Keyframe(index: index, seconds: seconds) }
+      case .before: break
       case .inside: try take(frame, index: index, seconds: seconds)
       case .after:
         end = seconds
@@ -143,8 +150,7 @@ final class ScenePass {
     frameCount += 1
     let reference = sink == nil ? nil : try FrameReference(frame, file: video.path)
     heldBytes += reference?.byteCount ?? 0
-    held.append(
-      Held(index: index, seconds: seconds, isKey: frame.pointee.key_frame != 0, frame: reference))
+    held.append(Held(index: index, seconds: seconds, frame: reference))
     try settle(before: detector.firstOpenFrame(next: index + 1))
     if heldBytes > options.heldLimit { abandonSink() }
   }
@@ -152,7 +158,7 @@ final class ScenePass {
   private func abandonSink() {
     sink?.abandon()
     sink = nil
-    held = held.map { Held(index: $0.index, seconds: $0.seconds, isKey: $0.isKey, frame: nil) }
+    held = held.map { Held(index: $0.index, seconds: $0.seconds, frame: nil) }
     heldBytes = 0
   }
 
@@ -168,14 +174,13 @@ final class ScenePass {
       let entry = held[firstHeld]
       held[firstHeld].frame = nil
       firstHeld += 1
-      if entry.isKey { lastKeyframe = Keyframe(index: entry.index, seconds: entry.seconds) }
       if cuts.contains(entry.index) {
         cuts.removeAll { $0 <= entry.index }
         try close(before: entry.index, seconds: entry.seconds)
         if let most = options.maximumCount, keptCount >= most { return }
       }
       if open == nil {
-        open = (entry.index, entry.seconds, lastKeyframe)
+        open = (entry.index, entry.seconds)
         if let frame = entry.frame { try sink?.begin(frame.pointer, seconds: entry.seconds) }
       }
       if let frame = entry.frame {
@@ -197,7 +202,7 @@ final class ScenePass {
     scenes.append(
       FoundScene(
         scene: Scene(start: scene.start, end: index), startSeconds: scene.seconds, endSeconds: seconds,
-        keyframe: scene.keyframe, isKept: keep))
+        keyframe: nil, isKept: keep))
   }
 }
 

@@ -72,6 +72,8 @@ public struct SceneSplitter: Sendable {
   /// Frames that the detector passes over after each that it looks at.
   public var frameSkip = 0
   public var imagesPerScene = 0
+  /// Makes one image of each interlaced frame. Copies stay interlaced.
+  public var deinterlaces = true
   /// Where a table of the detector's measurements goes.
   public var statisticsFile: String?
   /// PySceneDetect's rate factor, with a preset that is faster and nearer to the source, in larger files.
@@ -81,7 +83,7 @@ public struct SceneSplitter: Sendable {
 
   public static let tableName = "scenes.csv"
   public static let reportName = "scenes.html"
-  static let sceneExtensions = ["mp4", "mkv"]
+  static let sceneExtensions = ["mp4", "mov", "mkv", "avi", "nut"]
 
   public init(filterShorterThan: SceneLength? = nil) { self.filterShorterThan = filterShorterThan }
 
@@ -95,7 +97,7 @@ public struct SceneSplitter: Sendable {
     progress: (SplitProgress) throws -> Void = { _ in }
   ) throws -> SplitResult {
     try checkOptions()
-    let video = try VideoReader(path: input)
+    let video = try VideoReader(path: input, deinterlaces: deinterlaces)
     if video.isImage {
       throw MediaError(.badOption, file: input, "is a picture, not a video", remedy: "Give a video.")
     }
@@ -121,11 +123,12 @@ public struct SceneSplitter: Sendable {
       paths = writer?.files ?? []
       paths += try writeRest(of: pass, strips, input: input, in: files, notes: &notes, progress: progress)
     case .copied:
-      (found, paths) = try copy(pass, video, in: files, notes: &notes, progress: progress)
+      (found, paths) = try copy(pass, video, stem: stem, in: files, notes: &notes, progress: progress)
     case .none:
       paths = Array(repeating: nil, count: pass.keptCount)
     }
     let scenes = try name(found.filter(\.isKept), paths, stem: stem, origin: pass.origin, in: files)
+    notes += try self.notes(on: video, scenes)
     try writeImages(of: scenes, input: input, in: files, progress: progress)
     try AtomicFile.write(SceneTable.data(scenes), to: files.place(for: Self.tableName))
     let shown = try finish(strips, of: pass, showing: found, input: input, progress: progress)
@@ -141,6 +144,36 @@ public struct SceneSplitter: Sendable {
     return SplitResult(
       scenes: scenes, droppedScenes: found.count { !$0.isKept }, frameCount: pass.frameCount,
       ending: pass.stoppedEarly ? .complete : video.ending, notes: notes)
+  }
+
+  /// What the decoder says of the frames that were read.
+  private func notes(on video: VideoReader, _ scenes: [WrittenScene]) throws -> [String] {
+    var notes: [String] = []
+    if let degrees = video.unusedRotation {
+      notes.append(
+        degrees.isNaN
+          ? "The display matrix is not a rotation, and was ignored."
+          : String(
+            format: "The video asks to be rotated by %.1f degrees, which is not a multiple of 90.", degrees)
+            + (output == .copied ? " The copies ask for the same." : " It was left as it is stored."))
+    }
+    if video.isDeinterlaced, output == .encoded {
+      notes.append(
+        "The video is interlaced, and was deinterlaced; --deinterlace off keeps the frames as stored.")
+    }
+    if let obstacle = video.deinterlacingObstacle {
+      notes.append("The video is interlaced, and was left as it is: \(obstacle).")
+    }
+    if let damage = try video.damage() {
+      let places = damage.damaged + damage.missingAfter.map { max(0, $0) }
+      let hit = scenes.filter { scene in
+        places.contains { scene.scene.start <= $0 && $0 < scene.scene.end }
+      }.map { $0.file ?? "scene \($0.number)" }
+      let shown = hit.prefix(5).joined(separator: ", ") + (hit.count > 5 ? " and \(hit.count - 5) more" : "")
+      notes.append(
+        "Damage: \(damage.description)." + (hit.isEmpty ? "" : " Check or remove \(shown)."))
+    }
+    return notes
   }
 
   private func checkOptions() throws {
@@ -202,7 +235,7 @@ public struct SceneSplitter: Sendable {
     ScenePass.Options(
       range: range, downscale: downscale, frameSkip: frameSkip,
       minimumLength: filterShorterThan?.frames(at: rate) ?? 0, maximumCount: maximumCount,
-      heldLimit: heldLimit)
+      heldLimit: heldLimit, keepsTimes: output == .copied)
   }
 
   /// Writes what the pass could not hand on, by decoding once more.
@@ -213,7 +246,8 @@ public struct SceneSplitter: Sendable {
     let rest = pass.scenes.filter(\.isKept).dropFirst(pass.handedOn)
     guard let last = rest.last else { return [] }
     let writer = try SceneWriter(
-      video: try VideoReader(path: input), folder: files.staging, quality: quality,
+      video: try VideoReader(path: input, deinterlaces: deinterlaces), folder: files.staging,
+      quality: quality,
       firstNumber: pass.handedOn + 1)
     try writer.video.play(Array(rest), into: SceneSinks([writer, strips])) {
       try progress(SplitProgress(phase: .writing, frame: $0, frameCount: last.scene.end))
@@ -244,16 +278,25 @@ public struct SceneSplitter: Sendable {
   }
 
   private func copy(
-    _ pass: ScenePass, _ video: VideoReader, in files: SceneFolder, notes: inout [String],
+    _ pass: ScenePass, _ video: VideoReader, stem: String, in files: SceneFolder, notes: inout [String],
     progress: (SplitProgress) throws -> Void
   ) throws -> ([FoundScene], [String?]) {
-    var scenes = pass.scenes.movedToKeyframes()
+    let index = try KeyframeIndex(path: video.path)
+    var scenes = pass.scenes.map { found in
+      var found = found
+      found.keyframe = index.keyframe(before: found.startSeconds, among: pass.times)
+      return found
+    }.movedToKeyframes()
     let merged = pass.scenes.count - scenes.count
     if merged > 0 {
       let cuts = merged == 1 ? "1 cut has" : "\(merged) cuts have"
       notes.append("\(cuts) no keyframe after the cut before; the scenes there stay in one file.")
     }
-    let copier = try SceneCopier(input: video.path, folder: files.staging, hasAudio: video.hasAudio)
+    let kept = scenes.count(where: \.isKept)
+    let copier = try SceneCopier(video, folder: files.staging, index: index) { number, ending in
+      files.output + "/" + SceneName(stem: stem, number: number, of: kept, fileExtension: ending).text
+    }
+    notes += copier.notes
     let total = pass.stoppedEarly ? nil : video.frameCount.value
     let paths = try copier.write(scenes, end: pass.stoppedEarly ? scenes.last?.endSeconds : nil) {
       try progress(SplitProgress(phase: .copying, frame: $0, frameCount: total))
@@ -303,7 +346,7 @@ public struct SceneSplitter: Sendable {
       }
     }
     let count = wanted.keys.max().map { $0 + 1 }
-    try SceneImages.write(of: input, wanted: wanted) {
+    try SceneImages.write(of: input, wanted: wanted, deinterlaces: deinterlaces) {
       try progress(SplitProgress(phase: .picturing, frame: $0, frameCount: count))
     }
   }
@@ -326,7 +369,11 @@ extension [FoundScene] {
   func movedToKeyframes() -> [FoundScene] {
     var result: [FoundScene] = []
     for found in self {
-      let key = found.keyframe ?? Keyframe(index: found.scene.start, seconds: found.startSeconds)
+      let key =
+        found.keyframe
+        ?? Keyframe(
+          index: found.scene.start, seconds: found.startSeconds, packetSeconds: found.startSeconds,
+          isFileStart: false)
       var keep = found.isKept
       if let last = result.popLast() {
         if last.scene.start == key.index {

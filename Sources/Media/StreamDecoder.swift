@@ -17,36 +17,56 @@ final class StreamDecoder {
   private(set) var packetsRead = 0
   private(set) var damagedPackets = 0
   private var failuresInARow = 0
+  /// Time stamps of the packets at which the decoder reported an error, or that the container marks as damaged, and whether
+  /// each is a keyframe's. Exact with one thread; with several, an error may count for a packet nearby.
+  private(set) var troubledStamps: [Int64: Bool] = [:]
+  /// Errors that the decoder reported by FFmpeg's log.
+  private let errorCount: UnsafeMutablePointer<Int64>
+  private var seenErrors: Int64 = 0
+  private var lastSent: (stamp: Int64, isKey: Bool)?
   /// End of the packet that is presented last, in the stream's time base.
   private var lastStamp: Int64 = .min
 
+  /// - Parameter threads: of the decoder; 0: as many as there are cores.
   /// - Throws: `MediaError` as `PacketReader`, and for a stream that this FFmpeg can't decode.
-  init(file: String, kind: AVMediaType) throws {
+  init(file: String, kind: AVMediaType, threads: Int32 = 0) throws {
     packets = try PacketReader(file: file, kind: kind)
     let stream = packets.stream
     let noun = kind == AVMEDIA_TYPE_AUDIO ? "sound" : "video"
     let id = stream.pointee.codecpar.pointee.codec_id
     guard let decoder = avcodec_find_decoder(id) else {
+      if kind == AVMEDIA_TYPE_VIDEO, let signature = FileSignature.read(path: file) {
+        throw FileSignature.error(file, signature)
+      }
       let name = String(cString: avcodec_get_name(id))
       throw MediaError(
         .decoding, file: file, "its \(noun) is coded as \(name), which the installed FFmpeg cannot decode",
         remedy: "Convert the file to H.264 and AAC, or install an FFmpeg with a decoder for \(name).")
     }
     var context = avcodec_alloc_context3(decoder)
+    let errorCount = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
+    errorCount.initialize(to: 0)
     var owned = false
-    defer { if !owned { avcodec_free_context(&context) } }
+    defer {
+      if !owned {
+        avcodec_free_context(&context)
+        errorCount.deallocate()
+      }
+    }
     guard let codec = context else { throw outOfMemory(file: file) }
     try check(
       avcodec_parameters_to_context(codec, stream.pointee.codecpar), .decoding, file: file,
       "its \(noun) stream is described wrongly", remedy: "Convert the file anew.")
     codec.pointee.pkt_timebase = stream.pointee.time_base
-    codec.pointee.thread_count = 0  // as many threads as there are cores
+    codec.pointee.thread_count = threads
+    codec.pointee.opaque = UnsafeMutableRawPointer(errorCount)
     try check(
       avcodec_open2(codec, decoder, nil), .decoding, file: file, "its \(noun) decoder cannot be opened",
       remedy: "Convert the file to H.264 and AAC.")
     guard let frame = av_frame_alloc() else { throw outOfMemory(file: file) }
     self.codec = codec
     self.frame = frame
+    self.errorCount = errorCount
     owned = true
   }
 
@@ -55,6 +75,17 @@ final class StreamDecoder {
     var codec: UnsafeMutablePointer<AVCodecContext>? = codec
     av_frame_free(&frame)
     avcodec_free_context(&codec)
+    errorCount.deallocate()
+  }
+
+  /// Whether anything went wrong so far: an error of the decoder, or a damaged packet.
+  var hasTrouble: Bool { damagedPackets > 0 || cffmpeg_error_count(errorCount) > 0 }
+
+  private func noteErrors(_ failed: Bool = false) {
+    let count = cffmpeg_error_count(errorCount)
+    guard failed || count != seenErrors, let lastSent else { return }
+    seenErrors = count
+    troubledStamps[lastSent.stamp] = lastSent.isKey
   }
 
   /// The next decoded frame, valid until the next call; nil at the end.
@@ -64,6 +95,7 @@ final class StreamDecoder {
     while state != .ended {
       av_frame_unref(frame)
       let status = avcodec_receive_frame(codec, frame)
+      noteErrors(status < 0 && status != cffmpeg_again && status != cffmpeg_end_of_file)
       if status >= 0 {
         failuresInARow = 0
         return frame
@@ -102,8 +134,12 @@ final class StreamDecoder {
         let (end, overflows) = packet.pointee.pts.addingReportingOverflow(max(0, packet.pointee.duration))
         if !overflows { lastStamp = max(lastStamp, end) }
       }
-      if packet.pointee.flags & AV_PKT_FLAG_CORRUPT != 0 { damagedPackets += 1 }
+      let isDamaged = packet.pointee.flags & AV_PKT_FLAG_CORRUPT != 0
+      if isDamaged { damagedPackets += 1 }
+      let stamp = packet.pointee.pts != cffmpeg_no_timestamp ? packet.pointee.pts : packet.pointee.dts
+      lastSent = (stamp, packet.pointee.flags & AV_PKT_FLAG_KEY != 0)
       let sent = avcodec_send_packet(codec, packet)
+      noteErrors(isDamaged || sent < 0 && sent != cffmpeg_again)
       if sent == cffmpeg_out_of_memory { throw outOfMemory(file: file) }
       if sent < 0, sent != cffmpeg_again {
         if packet.pointee.flags & AV_PKT_FLAG_CORRUPT == 0 { damagedPackets += 1 }
@@ -132,6 +168,22 @@ final class StreamDecoder {
       let brand = av_dict_get(format.pointee.metadata, "major_brand", nil, 0)?.pointee.value
     else { return false }
     return ["avif", "mif1", "heic", "heix", "heim", "heis"].contains(String(cString: brand))
+  }
+
+  /// Frames by the index of an MP4 or MOV, without those that edit lists leave out; nil for other containers, whose headers
+  /// only claim a number.
+  var indexedFrames: Int? {
+    let count = Int(stream.pointee.nb_frames)
+    guard packets.isMP4, count > 0 else { return nil }
+    let entries = avformat_index_get_entries_count(stream)
+    var discarded = 0
+    for index in 0..<entries {
+      if let entry = avformat_index_get_entry(stream, index), entry.pointee.flags & AVINDEX_DISCARD_FRAME != 0
+      {
+        discarded += 1
+      }
+    }
+    return max(0, count - discarded)
   }
 
   /// Whether packets were read up to the length that the container gives. An AVI counts frames that merely repeat

@@ -25,9 +25,9 @@ public struct RGBFrame: Equatable, Sendable {
 
 /// How many frames a file holds, and how surely that is known before decoding.
 public enum FrameCount: Equatable, Sendable {
-  /// The container's own count. It can be wrong in a damaged file.
+  /// The container's index has so many. It can be wrong in a damaged file.
   case declared(Int)
-  /// Length times frame rate, rounded: off by a few frames where the rate varies.
+  /// A number in the container's header, which can be anything, or length times frame rate.
   case estimated(Int)
   case unknown
 
@@ -53,6 +53,8 @@ public final class VideoReader {
   /// Clockwise degrees by which the file asks to rotate its frames, where that is no multiple of 90 and so not done. NaN for
   /// a display matrix that is no rotation.
   public let unusedRotation: Double?
+  /// Whether FFmpeg does not read what says the orientation.
+  let isOrientedByFile: Bool
   /// Clockwise quarter turns of `orientation`.
   public var quarterTurns: Int { orientation.turns }
   /// Average frames per second: the stream's average rate, else its base rate, else 24; 1 for a picture.
@@ -67,15 +69,22 @@ public final class VideoReader {
   public let isImage: Bool
   /// Whether frames come at the fixed distance that `frameRate` says, as far as the container tells.
   let hasConstantRate: Bool
+  /// Frames per second as the container says: average, then base rate; either may be missing.
+  public let declaredRates: [Double]
+  /// Unit of the time stamps, in seconds.
+  public var timeUnit: Double { av_q2d(decoder.stream.pointee.time_base) }
 
   /// What `nextDecoded()` leaves to be done.
   let remainingOrientation: Orientation
 
   let decoder: StreamDecoder
+  private let frames: Deinterlacer
   private let converter: PixelConverter
   private var decoded = 0
   /// Frames that were decoded so far.
   public var framesRead: Int { decoded }
+  /// Whether the decoder marked a frame as damaged.
+  private var sawDamage = false
   /// Time of the first frame on the container's clock, which its sound shares; known once a frame was read.
   public private(set) var firstSeconds: Double?
   /// What a picture's colours are, if they are not sRGB's.
@@ -88,16 +97,19 @@ public final class VideoReader {
 
   /// - Parameter applyRotation: turn and mirror the frames as the file asks. The reference does so for pictures and ignores
   ///   it for videos.
+  /// - Parameter deinterlaces: make one image of each interlaced frame, which the reference does not.
   /// - Throws: `MediaError` if the file is missing, is no media, or holds no video that can be decoded.
-  public init(path: String, applyRotation: Bool = true) throws {
+  public init(path: String, applyRotation: Bool = true, deinterlaces: Bool = true) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
+    let frames = try Deinterlacer(decoder, isOn: deinterlaces)
     let stream = decoder.stream
     let name = decoder.format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
     isImage = name == "image2" || name.hasSuffix("_pipe") || decoder.isStillOfHEIF
 
     var told = cffmpeg_stream_display_matrix(stream).map { DisplayMatrix($0) }
     if isImage {
-      guard let picture = try decoder.next() else {
+      guard let picture = try frames.next() else {
+        if let signature = FileSignature.read(path: path) { throw FileSignature.error(path, signature) }
         throw MediaError(
           .decoding, file: path, "the picture cannot be decoded: it is damaged, or of an impossible size",
           remedy: "Save or copy the picture anew.")
@@ -110,7 +122,7 @@ public final class VideoReader {
       }
     }
     if told == nil, !isImage, Self.marksFrames(decoder.codec.pointee.codec_id) {
-      pending = try decoder.next()
+      pending = try frames.next()
       told = pending.flatMap { cffmpeg_frame_display_matrix($0) }.map { DisplayMatrix($0) }
     }
     switch told {
@@ -118,6 +130,7 @@ public final class VideoReader {
     case .other(let degrees): (orientation, unusedRotation) = (.upright, degrees)
     case nil: (orientation, unusedRotation) = (FileOrientation.read(path: path) ?? .upright, nil)
     }
+    isOrientedByFile = told == nil && orientation != .upright
     remainingOrientation = applyRotation ? orientation : .upright
     let source = pending.map { ($0.pointee.width, $0.pointee.height) }
     let codedWidth = Int(source?.0 ?? decoder.codec.pointee.width)
@@ -136,14 +149,17 @@ public final class VideoReader {
     let average = Rational(stream.pointee.avg_frame_rate)
     let base = Rational(stream.pointee.r_frame_rate)
     frameRate = isImage ? Rational(1) : average ?? base ?? Rational(24)
+    declaredRates = isImage ? [1] : [average, base].compactMap { $0?.value }
     hasConstantRate =
       average == nil || base == nil
       || av_cmp_q(stream.pointee.avg_frame_rate, stream.pointee.r_frame_rate) == 0
     duration = isImage ? 0 : decoder.duration
     if isImage {
       frameCount = .declared(1)
+    } else if let count = decoder.indexedFrames {
+      frameCount = .declared(count)
     } else if stream.pointee.nb_frames > 0 {
-      frameCount = .declared(Int(stream.pointee.nb_frames))
+      frameCount = .estimated(Int(stream.pointee.nb_frames))
     } else if let duration, average != nil || base != nil, duration * frameRate.value < 1e12 {
       frameCount = .estimated(Int((duration * frameRate.value).rounded(.toNearestOrEven)))
     } else {
@@ -154,6 +170,7 @@ public final class VideoReader {
     }
     self.path = path
     self.decoder = decoder
+    self.frames = frames
     converter = try PixelConverter(file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .pictures : .videoFrames)
   }
 
@@ -178,11 +195,27 @@ public final class VideoReader {
   /// Whether everything that the container announces has been decoded; known once `next()` gave nil.
   public var ending: Ending { decoder.ending(decoded: decoded) }
 
+  /// Which of the frames read so far are damaged, as the decoder says; nil if none is. Reads the file again if there is any
+  /// sign of damage.
+  ///
+  /// - Throws: `MediaError` if reading fails.
+  public func damage() throws -> FrameDamage? {
+    guard decoder.hasTrouble || sawDamage, decoded > 0 else { return nil }
+    let damage = try FrameDamage.find(path: path, count: decoded)
+    return damage.isEmpty ? nil : damage
+  }
+
+  /// Whether frames were deinterlaced.
+  public var isDeinterlaced: Bool { frames.isUsed }
+
+  /// Why interlaced frames were left as they are, as a clause; nil if none was.
+  public var deinterlacingObstacle: String? { frames.obstacle }
+
   /// The next frame in the stream's own layout and its time on the container's clock in seconds.
   func nextDecoded() throws -> (UnsafeMutablePointer<AVFrame>, Double)? {
     let waiting = pending
     pending = nil
-    guard let frame = try waiting ?? decoder.next() else {
+    guard let frame = try waiting ?? frames.next() else {
       if decoded == 0 {
         var what = "not one frame can be decoded"
         if case .damaged(let reason) = ending { what += " (\(reason))" }
@@ -203,6 +236,7 @@ public final class VideoReader {
     let seconds = stamped ?? min(counted, 1e9)
     if firstSeconds == nil { firstSeconds = seconds }
     decoded += 1
+    if cffmpeg_is_damaged(frame) != 0 { sawDamage = true }
     return (frame, seconds)
   }
 
@@ -237,12 +271,13 @@ public final class VideoReader {
     }
   }
 
-  /// Counts the frames of a file by decoding it whole.
+  /// Counts the frames of a file by decoding it.
   ///
+  /// - Parameter limit: stop there.
   /// - Throws: as `init` and `next()`.
-  public static func countFrames(path: String) throws -> Int {
-    let reader = try VideoReader(path: path)
-    while try reader.nextDecoded() != nil {}
+  public static func countFrames(path: String, upTo limit: Int = .max) throws -> Int {
+    let reader = try VideoReader(path: path, deinterlaces: false)
+    while reader.decoded < limit, try reader.nextDecoded() != nil {}
     return reader.decoded
   }
 }

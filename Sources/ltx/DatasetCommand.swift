@@ -123,6 +123,7 @@ extension DatasetProblem.Kind {
   var title: String {
     switch self {
     case .unreadable: "files that can't be read"
+    case .damage: "made from damaged clips"
     case .tensors: "tensors that are missing or wrong"
     case .numbers: "numbers that are not finite, or all 0"
     case .inconsistent: "files unlike the others"

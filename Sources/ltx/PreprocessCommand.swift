@@ -42,6 +42,8 @@ struct PreprocessCommand: ParsableCommand {
 
   @OptionGroup(title: "What is made") var content: PreprocessingContentOptions
 
+  @OptionGroup(title: "How clips are read") var reading: ClipReadingOptions
+
   @Option(help: "Where the cache goes; .precomputed beside the dataset if left out.", completion: .directory)
   var outputDir: String?
 
@@ -161,6 +163,7 @@ struct PreprocessCommand: ParsableCommand {
     }
     options.device = try compute.device(for: options.share)
     try content.apply(to: &options)
+    reading.apply(to: &options)
     return options
   }
 }

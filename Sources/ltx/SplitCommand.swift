@@ -51,6 +51,9 @@ struct SplitCommand: ParsableCommand {
     help: "x264's preset, from ultrafast to veryslow; superfast if left out. PySceneDetect's is veryfast.")
   var preset: String?
 
+  @Option(help: "on: make one image of each interlaced frame; off: encode interlaced frames as stored.")
+  var deinterlace = ClipReadingOptions.Deinterlacing.on
+
   @Flag(help: "Copy scenes without coding them anew, cut at the last keyframe up to each change.")
   var copy = false
 
@@ -94,6 +97,7 @@ struct SplitCommand: ParsableCommand {
     splitter.output = copy ? .copied : noSplit ? .none : .encoded
     let usual = splitter.quality
     splitter.quality = VideoWriter.Quality(crf: crf ?? usual.crf, preset: preset ?? usual.preset)
+    splitter.deinterlaces = deinterlace == .on
     splitter.maximumCount = maxScenes
     splitter.range = try part.range()
     splitter.downscale = detection.downscale

@@ -273,7 +273,7 @@ import Torch
     #expect(report.failures.isEmpty)
     #expect(try fixture.cached("latents/turned").tensor("latents").shape[1...] == [2, 3, 2])
     #expect(try fixture.cached("latents/narrow").tensor("latents").shape[1...] == [2, 4, 2])
-    #expect(report.notes.contains { $0.contains("1 clip was turned") })
+    #expect(report.notes.contains { $0.contains("1 clip was rotated or mirrored") })
     #expect(report.notes.contains { $0.contains("1 clip has pixels that are no squares") })
     options.isCompatible = true
     #expect(try fixture.run(options).failures.isEmpty)

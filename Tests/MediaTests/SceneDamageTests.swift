@@ -32,13 +32,15 @@ import Testing
     let path = folder.file("film.ts")
     try data.write(to: URL(fileURLWithPath: path))
     let result = try SceneSplitter().split(path, into: folder.file("out"))
+    // Where the streams meet, the demuxer marks a packet as damaged.
+    let notes = result.notes.filter { !$0.hasPrefix("Damage:") }
     let samples = try sampleCount(folder.file("out/film-Scene-001.mp4"))
     #expect(try VideoReader.countFrames(path: folder.file("out/film-Scene-001.mp4")) == 50)
     if second == 4 {
-      #expect(result.notes.isEmpty)
+      #expect(notes.isEmpty)
       #expect(abs(samples - 5 * 48000) < 4800, "\(samples)")
     } else {
-      #expect(result.notes.count == 1 && result.notes[0].contains("time stamps jump by 199"))
+      #expect(notes.count == 1 && notes[0].contains("time stamps jump by 199"))
       #expect(abs(samples - 48000) < 4800, "\(samples)")
     }
   }
@@ -51,7 +53,8 @@ import Testing
     var splitter = SceneSplitter()
     splitter.heldLimit = heldLimit
     let result = try splitter.split(path, into: folder.file("out"))
-    #expect(result.notes.count == 1 && result.notes[0].contains("channels of the sound change on the way"))
+    let notes = result.notes.filter { !$0.hasPrefix("Damage:") }
+    #expect(notes.count == 1 && notes[0].contains("channels of the sound change on the way"))
     #expect(result.frameCount == 50)
     let samples = try sampleCount(folder.file("out/film-Scene-001.mp4"))
     #expect(abs(samples - 48000) < 4800, "\(samples)")

@@ -33,6 +33,8 @@ public struct Fingerprint: Equatable, Sendable {
     /// Whether the source has sound: `yes` or `no`.
     case sourceSound = "source_sound"
     case framesPerSecond = "frames_per_second"
+    /// Which frames of the source are damaged; not there if none is.
+    case sourceDamage = "source_damage"
   }
 
   public var fields: [String: String]

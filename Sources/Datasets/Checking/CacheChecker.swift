@@ -120,6 +120,7 @@ public struct CacheChecker {
     problems += completeness(reading)
     problems += agreement(reading)
     problems += fingerprints(reading, &notes)
+    problems += damage(reading)
     problems += captions(reading)
     problems += rows()
     if !options.skipsSources { problems += sources(reading, progress) }

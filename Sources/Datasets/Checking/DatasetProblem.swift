@@ -7,6 +7,8 @@ public struct DatasetProblem: Error, Codable, Equatable, Sendable, CustomStringC
     case tensors
     /// NaN or infinity, or nothing but zeros.
     case numbers
+    /// Made from a clip with damaged frames.
+    case damage
     /// A file that differs from the others of its folder.
     case inconsistent
     /// A sample of which a file is missing.

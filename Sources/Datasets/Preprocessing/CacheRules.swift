@@ -9,6 +9,8 @@ struct ClipFacts: Equatable, Sendable {
   let shape: Clip.Shape
   let available: Clip.FrameSupply
   let hasSound: Bool
+  /// Which of its frames are damaged, a clause; nil if none is.
+  let damage: String?
 
   /// A picture, which can have no sound.
   var isPicture: Bool { bucket.frames == 1 && frameRate == 1 && !hasSound }
@@ -22,6 +24,7 @@ struct ClipFacts: Equatable, Sendable {
     shape = clip.shape
     available = clip.available
     hasSound = clip.hasSound
+    damage = clip.damage
   }
 
   /// Nil where the file does not say all of it.
@@ -34,14 +37,17 @@ struct ClipFacts: Equatable, Sendable {
     else { return nil }
     (self.bucket, frameRate, self.shape, self.available) = (bucket, rate, shape, available)
     hasSound = sound == "yes"
+    damage = fingerprint[.sourceDamage]
   }
 
   /// For the metadata of the latents.
   var fields: [Fingerprint.Key: String] {
-    [
+    var fields: [Fingerprint.Key: String] = [
       .bucket: "\(bucket)", .framesPerSecond: "\(frameRate)", .sourceSize: "\(shape)",
       .sourceFrames: "\(available)", .sourceSound: hasSound ? "yes" : "no",
     ]
+    fields[.sourceDamage] = damage
+    return fields
   }
 
   /// Whether a clip would still be brought to this size, as far as that can be told without reading it.
@@ -114,7 +120,7 @@ struct CacheRules: Sendable {
       .latents,
       [
         .source: try hashes.sha256(of: path), .model: videoModel, .dtype: options.dtype.rawValue,
-        .options: settings(tiling, rate),
+        .options: settings(tiling, rate, interlacing),
       ])
   }
 
@@ -126,7 +132,7 @@ struct CacheRules: Sendable {
       [
         .source: try hashes.sha256(of: path), .model: videoModel, .dtype: options.dtype.rawValue,
         .options: settings(
-          tiling, rate,
+          tiling, rate, interlacing,
           options.referenceTemporalScale > 1 ? "every=\(options.referenceTemporalScale)" : nil),
       ])
     if !options.isCompatible { result[.bucket] = "\(referenceBucket(clip.bucket))" }
@@ -145,7 +151,7 @@ struct CacheRules: Sendable {
       .videoMasks,
       [
         .source: try hashes.sha256(of: path), .bucket: "\(clip.bucket)", .sourceSize: "\(clip.shape)",
-        .options: settings(rate, "cells=\(factors.width)x\(factors.height)x\(factors.time)"),
+        .options: settings(rate, interlacing, "cells=\(factors.width)x\(factors.height)x\(factors.time)"),
       ])
   }
 
@@ -185,6 +191,10 @@ struct CacheRules: Sendable {
 
   private var tiling: String? {
     options.tiling.flatMap(\.height).map { "tiles=\($0.size)/\($0.overlap)" }
+  }
+
+  private var interlacing: String? {
+    options.isCompatible || options.deinterlaces ? nil : "deinterlace=off"
   }
 
   private var rate: String? { options.frameRate.map { "fps=\($0)" } }

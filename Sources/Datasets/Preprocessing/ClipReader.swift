@@ -22,9 +22,11 @@ struct Clip: Sendable {
   let notes: [String]
   /// What was done that the reference does not do.
   let corrections: Set<Correction>
+  /// Which of its frames are damaged, a clause; nil if none is.
+  let damage: String?
 
   enum Correction: Hashable, Sendable, CaseIterable {
-    case turned, reshaped
+    case turned, reshaped, deinterlaced
   }
 
   /// Width and height of the upright picture; with pixels that are no squares, in their proportions.
@@ -70,19 +72,22 @@ struct ClipReader: Sendable {
   var frameRate: Double?
   /// As the reference reads them: neither rotation, nor the shape of pixels, nor a rate that varies is heeded.
   var isCompatible = false
+  /// Whether interlaced frames become one image each.
+  var deinterlaces = true
+  /// Whether a clip with damaged frames is refused.
+  var isStrict = false
 
   /// Looks at a clip without decoding it.
   ///
   /// - Throws: `MediaError` for a file that is missing, no media, or too short for every bucket.
   func check(_ path: String) throws {
     let reader = try open(path)
-    switch reader.frameCount {
-    case .declared(let count) where frameRate == nil: try requireLength(count, path)
-    // Estimates are off by a few frames; what seems too short is counted, which is soon done.
-    case .estimated(let count) where count < shortest && frameRate == nil:
-      try requireLength(VideoReader.countFrames(path: path), path)
-    case .declared, .estimated, .unknown: break
-    }
+    // Headers claim anything; a clip that seems too short is counted.
+    guard frameRate == nil, let count = reader.frameCount.value, count < shortest else { return }
+    let found = try VideoReader.countFrames(path: path, upTo: shortest)
+    // Where frames are missing, those that are shown longer fill the bucket.
+    let shown = reader.duration.map { Int(min($0 * reader.frameRate.value, 1e9).rounded()) } ?? 0
+    try requireLength(isCompatible || reader.isImage ? found : max(found, min(shown, shortest)), path)
   }
 
   /// The first frames of a clip, as many as its bucket has, scaled and cut to the bucket's size.
@@ -104,17 +109,23 @@ struct ClipReader: Sendable {
       guard let bucket = best(available) else {
         throw tooShort(available ?? 0, path, ending, change)
       }
-      let (frames, reader, rate, isUneven) = try frames(path, count: bucket.frames) {
+      let (frames, reader, rate, clock) = try frames(path, count: bucket.frames) {
         try FrameTensors.filled($0, (bucket.width, bucket.height), shape: (shape.width, shape.height))
       }
       if frames.count == bucket.frames {
+        let damage = try reader.damage()?.description
+        if isStrict, let damage {
+          throw MediaError(
+            .decoding, file: path, damage,
+            remedy: "Get a whole copy of the file, remove the row, or leave out --strict.")
+        }
         return Clip(
           pixels: try FrameTensors.stack(frames), frameRate: rate, bucket: bucket, shape: shape,
           available: available.map { .exactly($0) } ?? .atLeast(bucket.frames), hasSound: reader.hasAudio,
           isPicture: reader.isImage, start: reader.firstSeconds ?? 0,
-          notes: notes(reader, isUneven ? rate : nil, available, ending)
+          notes: notes(reader, clock, damage, available, ending)
             + bucketNotes(bucket, reader, available, change, best(change?.source)),
-          corrections: corrections(reader))
+          corrections: corrections(reader), damage: damage)
       }
       available = frames.count
       ending = reader.ending
@@ -127,32 +138,34 @@ struct ClipReader: Sendable {
   /// The first frames of a file: `count` of them, or fewer where it ends.
   ///
   /// - Parameter make: makes something of each.
-  /// - Returns: besides, the rate of the frames, and whether it is another than the container tells.
+  /// - Returns: besides, the rate of the frames, and what their times say of it.
   func frames<Result>(
     _ path: String, count: Int, _ make: (RGBFrame) throws -> Result
-  ) throws -> (frames: [Result], reader: VideoReader, rate: Double, isUneven: Bool) {
+  ) throws -> (frames: [Result], reader: VideoReader, rate: Double, clock: FrameClock.Reading) {
     let reader = try open(path)
     let ownRate = reader.isImage ? 1 : reader.frameRate.value
     if let frameRate, !reader.isImage {
       let length = max(1 / frameRate, 1 / ownRate)
       return (
         try FrameTimeline.steady(count, of: reader, rate: frameRate, length: length, make), reader, frameRate,
-        false
+        .asDeclared
       )
     }
-    let (frames, trueRate) = try FrameTimeline.first(count, of: reader, make)
-    guard !isCompatible, let trueRate else { return (frames, reader, ownRate, false) }
-    let again = try open(path)
-    return (
-      try FrameTimeline.steady(count, of: again, rate: trueRate, length: 1 / trueRate, make), again, trueRate,
-      true
-    )
+    let (frames, clock) = try FrameTimeline.first(count, of: reader, make)
+    switch clock {
+    case .gaps(let rate, _) where !isCompatible, .uneven(let rate) where !isCompatible:
+      let again = try open(path)
+      return (
+        try FrameTimeline.steady(count, of: again, rate: rate, length: 1 / rate, make), again, rate, clock
+      )
+    case .asDeclared, .gaps, .uneven: return (frames, reader, ownRate, .asDeclared)
+    }
   }
 
   func open(_ path: String) throws -> VideoReader {
-    let reader = try VideoReader(path: path)
+    let reader = try VideoReader(path: path, deinterlaces: deinterlaces && !isCompatible)
     guard isCompatible, !reader.isImage, reader.orientation != .upright else { return reader }
-    return try VideoReader(path: path, applyRotation: false)
+    return try VideoReader(path: path, applyRotation: false, deinterlaces: false)
   }
 
   func shape(of reader: VideoReader) -> Clip.Shape {
@@ -161,7 +174,7 @@ struct ClipReader: Sendable {
   }
 
   private func notes(
-    _ reader: VideoReader, _ trueRate: Double?, _ available: Int?, _ ending: Ending
+    _ reader: VideoReader, _ clock: FrameClock.Reading, _ damage: String?, _ available: Int?, _ ending: Ending
   ) -> [String] {
     var notes: [String] = []
     if reader.hasUnusedProfile {
@@ -171,12 +184,24 @@ struct ClipReader: Sendable {
     if let degrees = reader.unusedRotation, !isCompatible {
       notes.append(Self.note(rotation: degrees))
     }
-    if let trueRate {
+    if let damage { notes.append("\(damage); get a whole copy of the clip, or remove the row") }
+    if let obstacle = reader.deinterlacingObstacle {
+      notes.append(
+        "it is interlaced, and was left as it is: \(obstacle); deinterlace it with a video editor first")
+    }
+    switch clock {
+    case .asDeclared: break
+    case .gaps(let rate, let count):
+      notes.append(
+        String(
+          format: "%@ missing, or frames are shown longer: frames were repeated to keep %.5g a second",
+          count == 1 ? "1 frame is" : "\(count) frames are", rate))
+    case .uneven(let rate):
       notes.append(
         String(
           format:
             "its frame rate varies, or is not what the container tells: frames were left out or repeated to make "
-            + "%.5g a second", trueRate))
+            + "%.5g a second", rate))
     }
     if available != nil, case .damaged(let reason) = ending {
       notes.append("a shorter bucket was taken, for \(reason)")
@@ -198,6 +223,7 @@ struct ClipReader: Sendable {
     var corrections: Set<Clip.Correction> = []
     if reader.orientation != .upright { corrections.insert(.turned) }
     if reader.pixelAspect.value != 1 { corrections.insert(.reshaped) }
+    if reader.isDeinterlaced { corrections.insert(.deinterlaced) }
     return corrections
   }
 

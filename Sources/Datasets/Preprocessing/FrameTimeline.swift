@@ -2,33 +2,27 @@ import Media
 
 /// Frames of a video as they come, or at a steady rate.
 enum FrameTimeline {
-  /// The first frames, and the rate at which they really come where it is not the one that the container tells.
+  /// The first frames, and what their times say of the rate.
   ///
-  /// Containers round time stamps and miscount lengths, so frames that are never further than one frame's time from a
-  /// steady rate are taken to keep it.
-  ///
-  /// - Returns: `count` frames, fewer where the video ends; and frames a second by their times, nil if the container's
-  ///   rate holds.
+  /// - Returns: `count` frames, fewer where the video ends.
   static func first<Result>(
     _ count: Int, of reader: VideoReader, _ make: (RGBFrame) throws -> Result
-  ) throws -> (frames: [Result], trueRate: Double?) {
-    let rate = reader.frameRate.value
+  ) throws -> (frames: [Result], clock: FrameClock.Reading) {
     var frames: [Result] = []
-    var (drift, last) = (0.0, 0.0)
+    var times: [Double] = []
     while frames.count < count, let frame = try reader.next() {
-      drift = max(drift, abs(frame.seconds * rate - Double(frames.count)))
-      last = frame.seconds
+      times.append(frame.seconds)
       frames.append(try make(frame))
     }
-    guard drift > 1, last > 0 else { return (frames, nil) }
-    let trueRate = Double(frames.count - 1) / last
-    guard trueRate > rate / 100, last < 1e5 else {
+    let clock = FrameClock(declared: reader.declaredRates, unit: reader.timeUnit).read(times)
+    guard clock != .asDeclared, let last = times.last else { return (frames, .asDeclared) }
+    guard Double(frames.count - 1) / last > reader.frameRate.value / 100, last < 1e5 else {
       throw MediaError(
         .decoding, file: reader.path,
         "the times of its first \(frames.count) frames jump by \(last < 1e9 ? "\(Int(last)) s" : "years")",
         remedy: "Convert the file anew, or cut it there.")
     }
-    return (frames, trueRate)
+    return (frames, clock)
   }
 
   /// Frame k is the one that is on the screen at k / `rate` seconds, for half a frame's time is nothing.

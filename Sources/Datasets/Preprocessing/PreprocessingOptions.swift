@@ -41,6 +41,10 @@ public struct PreprocessingOptions: Sendable {
   public var sound = Sound.whereThereIs
   /// Brings clips to one rate, by leaving out and repeating frames; nil leaves each its own.
   public var frameRate: Double?
+  /// Makes one image of each interlaced frame.
+  public var deinterlaces = true
+  /// Fails rows with damaged frames, which are cached with a warning otherwise.
+  public var isStrict = false
   /// By how much references are smaller than their clips.
   public var referenceDownscale = 1
   /// Of references, the first frame and then every n-th are taken.

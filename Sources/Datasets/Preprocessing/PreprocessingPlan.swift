@@ -77,7 +77,8 @@ public struct PreprocessingPlan: Sendable {
         }
         if found.pending.contains(.latents), let path = sample.paths[.video] {
           try ClipReader(
-            buckets: options.buckets, frameRate: options.frameRate, isCompatible: options.isCompatible
+            buckets: options.buckets, frameRate: options.frameRate, isCompatible: options.isCompatible,
+            deinterlaces: options.deinterlaces, isStrict: options.isStrict
           ).check(path)
         }
         work.append(found)

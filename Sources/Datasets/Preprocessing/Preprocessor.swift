@@ -79,6 +79,10 @@ public final class Preprocessor {
       case .turned:
         report.notes.append(
           "\(clips) \(count == 1 ? "was" : "were") rotated or mirrored as the file asks; --compat does not")
+      case .deinterlaced:
+        report.notes.append(
+          "\(clips) \(count == 1 ? "is" : "are") interlaced, and \(count == 1 ? "was" : "were") deinterlaced; "
+            + "--deinterlace off leaves them unchanged")
       case .reshaped:
         report.notes.append(
           "\(clips) \(count == 1 ? "has" : "have") pixels that are no squares, and \(count == 1 ? "is" : "are") shown in "

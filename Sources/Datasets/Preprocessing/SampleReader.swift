@@ -53,7 +53,9 @@ struct SampleReader: Sendable {
   private var clips: ClipReader { reader(options.buckets) }
 
   private func reader(_ buckets: [ResolutionBucket]) -> ClipReader {
-    ClipReader(buckets: buckets, frameRate: options.frameRate, isCompatible: options.isCompatible)
+    ClipReader(
+      buckets: buckets, frameRate: options.frameRate, isCompatible: options.isCompatible,
+      deinterlaces: options.deinterlaces, isStrict: options.isStrict)
   }
 
   private var sounds: SoundReader { SoundReader(isCompatible: options.isCompatible) }

@@ -99,6 +99,8 @@ struct SampleCheck: Sendable {
     // The reference's --overwrite does not reach masks.
     guard !options.overwrite || options.isCompatible && isMask else { return false }
     guard let found = file(folder, sample).fingerprint, expected.fits(found) else { return false }
+    // A damaged clip that was cached fails its row now.
+    if options.isStrict, found[.sourceDamage] != nil { return false }
     switch folder {
     case .latents:
       return ClipFacts(found)?.remains(among: options.buckets, keepsMotion: !options.isCompatible) ?? false
