@@ -37,6 +37,11 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
   private static func report(_ error: any Error, _ printsResult: inout Bool) -> Int32 {
     if let code = error as? ExitCode { return code.rawValue }
     let code = exitCode(for: error)
+    let arguments = CommandLine.arguments.dropFirst()
+    if code.isSuccess, arguments.first == "help", let meant = suggestion(for: arguments.dropFirst()) {
+      printError("error: there is no such subcommand. Did you mean `\(meant) --help`?")
+      return 2
+    }
     if code.isSuccess {
       printsResult = true
       print(fullMessage(for: error))
@@ -48,11 +53,18 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     }
     // A command line that can't be read is bad input like any other.
     printError(fullMessage(for: error))
-    if let suggestion = suggestion(for: CommandLine.arguments.dropFirst()) {
-      printError("Did you mean `\(suggestion)`?")
+    if let meant = suggestion(for: arguments) {
+      printError("Did you mean `\(meant)`?")
     }
     return 2
   }
+
+  /// What other programs call the subcommands.
+  private static let otherNames = [
+    "finetune": "train", "fine-tune": "train", "infer": "generate", "inference": "generate",
+    "sample": "generate",
+    "cache": "preprocess", "prepare": "preprocess", "info": "inspect",
+  ]
 
   /// The nearest subcommand to a mistyped one.
   private static func suggestion(for arguments: ArraySlice<String>) -> String? {
@@ -66,7 +78,14 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
       }
       guard let next = byName[argument] else {
         guard !argument.hasPrefix("-") else { return nil }
-        return NearestName.find(argument, in: byName.keys.sorted()).map { "\(path) \($0)" }
+        // `ltx merge` for `ltx lora merge`.
+        for (name, own) in byName.sorted(by: { $0.key < $1.key }) {
+          for subcommand in own.subcommands where subcommand.configuration.commandName == argument {
+            return "\(path) \(name) \(argument)"
+          }
+        }
+        let named = otherNames[argument] ?? NearestName.find(argument, in: byName.keys.sorted())
+        return named.map { "\(path) \($0)" }
       }
       configuration = next
       path += " " + argument

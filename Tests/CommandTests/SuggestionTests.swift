@@ -10,12 +10,20 @@ import Testing
   @Test(arguments: [
     (["trian", "c.yaml"], "ltx train"), (["lora", "mrge", "a"], "ltx lora merge"),
     (["dataset", "chek"], "ltx dataset check"),
+    (["merge", "a"], "ltx lora merge"), (["finetune"], "ltx train"),
     (["preproces", "--model-path", "x"], "ltx preprocess"),
   ])
   func `A mistyped subcommand`(arguments: [String], suggestion: String) throws {
     let result = try Program.run(arguments, in: Workshop().path)
     #expect(result.status == 2)
     #expect(result.errors.hasSuffix("Did you mean `\(suggestion)`?\n"), "\(result.errors)")
+  }
+
+  @Test func `Help for a mistyped subcommand`() throws {
+    let result = try Program.run(["help", "trian"], in: Workshop().path)
+    #expect(result.status == 2 && result.output.isEmpty)
+    #expect(result.errors == "error: there is no such subcommand. Did you mean `ltx train --help`?\n")
+    #expect(try Program.run(["help", "lora", "merge"], in: Workshop().path).status == 0)
   }
 
   @Test func `A LoRA is not inspected as a checkpoint`() throws {

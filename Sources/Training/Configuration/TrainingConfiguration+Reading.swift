@@ -12,8 +12,8 @@ extension TrainingConfiguration {
   /// - Throws: `ConfigurationProblems` with everything that is wrong, each with its line or option.
   public init(path: String, overrides: [String] = [], checksPaths: Bool = true) throws {
     guard let data = FileManager.default.contents(atPath: path) else {
-      throw ConfigurationProblems(
-        file: path, problems: [.init(place: nil, key: "", message: "can't be read; does it exist?")])
+      let message = PathSyntax.problem(path, isOutput: false) ?? "can't be read; does it exist?"
+      throw ConfigurationProblems(file: path, problems: [.init(place: nil, key: "", message: message)])
     }
     guard let text = String(data: data, encoding: .utf8) else {
       throw ConfigurationProblems(
