@@ -14,6 +14,7 @@ let package = Package(
     .library(name: "BlockExecution", targets: ["BlockExecution"]),
     .library(name: "LanguageModels", targets: ["LanguageModels"]),
     .library(name: "LTX", targets: ["LTX"]),
+    .library(name: "Media", targets: ["Media"]),
     .library(name: "Datasets", targets: ["Datasets"]),
     .library(name: "Tracking", targets: ["Tracking"]),
     .library(name: "Training", targets: ["Training"]),
@@ -46,7 +47,9 @@ let package = Package(
 
     // Pictures and sound: knows no tensors.
     .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat"),
-    .target(name: "Media", dependencies: ["CFFmpeg", "Support"]),
+    // Loops over pixels, optimized in debug builds too.
+    .target(name: "CPixels", cSettings: [.unsafeFlags(["-O3"])]),
+    .target(name: "Media", dependencies: ["CFFmpeg", "CPixels", "Support"]),
 
     // The work.
     .target(name: "Inference", dependencies: ["LTX", "Media", "Support"]),

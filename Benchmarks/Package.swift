@@ -9,8 +9,9 @@ let package = Package(
   targets: [
     .executableTarget(
       name: "bench",
-      dependencies: ["Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "Tracking"].map
-      {
+      dependencies: [
+        "Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "Tracking", "Media",
+      ].map {
         .product(name: $0, package: "swift-ltx")
       })
   ]

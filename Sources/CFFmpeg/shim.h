@@ -9,8 +9,10 @@
 #include <libavutil/avutil.h>
 #include <libavutil/channel_layout.h>
 #include <libavutil/display.h>
+#include <libavutil/dovi_meta.h>
 #include <libavutil/error.h>
 #include <libavutil/imgutils.h>
+#include <libavutil/mastering_display_metadata.h>
 #include <libavutil/log.h>
 #include <libavutil/opt.h>
 #include <libavutil/pixdesc.h>
@@ -136,6 +138,126 @@ static inline int cffmpeg_set_display_matrix(AVStream *stream, const int32_t *ma
   if (!data) return AVERROR(ENOMEM);
   memcpy(data, matrix, size);
 #endif
+  return 0;
+}
+
+/// Side data of a stream, NULL where it has none of the type.
+static inline const uint8_t *cffmpeg_stream_side_data(
+    const AVStream *stream, enum AVPacketSideDataType type, size_t *size) {
+  *size = 0;
+#if LIBAVFORMAT_VERSION_MAJOR >= 61
+  const AVPacketSideData *data = av_packet_side_data_get(
+      stream->codecpar->coded_side_data, stream->codecpar->nb_coded_side_data, type);
+  if (!data) return NULL;
+  *size = data->size;
+  return data->data;
+#else
+  return av_stream_get_side_data(stream, type, size);
+#endif
+}
+
+/// The byte that marks a place in a buffer that a decoder has not written yet.
+static inline uint8_t cffmpeg_mark(int x, int y) { return (uint8_t)((x * 167 + y * 89 + 13) ^ (x >> 3)); }
+
+/// Gives a decoder a buffer whose first plane is marked; for AVCodecContext.get_buffer2.
+static inline int cffmpeg_marked_buffer(AVCodecContext *codec, AVFrame *frame, int flags) {
+  int status = avcodec_default_get_buffer2(codec, frame, flags);
+  if (status < 0 || !frame->data[0]) return status;
+  int bytes = av_image_get_linesize((enum AVPixelFormat)frame->format, frame->width, 0);
+  for (int y = 0; y < frame->height; y++)
+    for (int x = 0; x < bytes; x++) frame->data[0][y * (ptrdiff_t)frame->linesize[0] + x] = cffmpeg_mark(x, y);
+  return status;
+}
+
+/// Whether a decoder gave out a frame of a marked buffer without writing to it.
+static inline int cffmpeg_is_unwritten(const AVFrame *frame) {
+  int bytes = av_image_get_linesize((enum AVPixelFormat)frame->format, frame->width, 0);
+  if (!frame->data[0] || bytes <= 0 || (int64_t)bytes * frame->height < 16) return 0;
+  for (int y = 0; y < frame->height; y++)
+    for (int x = 0; x < bytes; x++)
+      if (frame->data[0][y * (ptrdiff_t)frame->linesize[0] + x] != cffmpeg_mark(x, y)) return 0;
+  return 1;
+}
+
+/// The profile of a Dolby Vision stream, -1 for others.
+static inline int cffmpeg_dolby_vision_profile(const AVStream *stream) {
+  size_t size = 0;
+  const uint8_t *data = cffmpeg_stream_side_data(stream, AV_PKT_DATA_DOVI_CONF, &size);
+  if (!data || size < sizeof(AVDOVIDecoderConfigurationRecord)) return -1;
+  return ((const AVDOVIDecoderConfigurationRecord *)data)->dv_profile;
+}
+
+/// One component of a row, each value in `size` bytes (2 or 4).
+static inline void cffmpeg_read_line(
+    void *target, const uint8_t *const *planes, const int *strides, const AVPixFmtDescriptor *layout, int x, int y,
+    int component, int width, int size) {
+  av_read_image_line2(target, (const uint8_t **)planes, strides, layout, x, y, component, width, 0, size);
+}
+
+/// Converts rows of a frame with planes of 8 bits; `target` holds the rows of the strip only.
+static inline int cffmpeg_scale_strip(
+    struct SwsContext *scaler, const AVFrame *frame, int y, int count, uint8_t *target, int stride) {
+  const AVPixFmtDescriptor *layout = av_pix_fmt_desc_get((enum AVPixelFormat)frame->format);
+  const uint8_t *planes[4] = {NULL};
+  for (int plane = 0; plane < 3; plane++) {
+    int row = plane == 0 ? y : y >> layout->log2_chroma_h;
+    planes[plane] = frame->data[plane] + row * (ptrdiff_t)frame->linesize[plane];
+  }
+  // Rows are placed as in the whole frame.
+  uint8_t *targets[4] = {target - y * (ptrdiff_t)stride, NULL, NULL, NULL};
+  int strides[4] = {stride, 0, 0, 0};
+  return sws_scale(scaler, planes, frame->linesize, y, count, targets, strides);
+}
+
+/// The luminance of the brightest pixel (MaxCLL) and of the mastering display's white in nits, from a frame or else its
+/// stream; 0 where neither says. `stream` may be NULL.
+static inline void cffmpeg_peak(const AVFrame *frame, const AVStream *stream, double *brightest, double *display) {
+  *brightest = *display = 0;
+  size_t size = 0;
+  const AVFrameSideData *data = av_frame_get_side_data(frame, AV_FRAME_DATA_CONTENT_LIGHT_LEVEL);
+  const uint8_t *bytes = data ? data->data : NULL;
+  if (data) size = data->size;
+  if (!bytes && stream) bytes = cffmpeg_stream_side_data(stream, AV_PKT_DATA_CONTENT_LIGHT_LEVEL, &size);
+  if (bytes && size >= sizeof(AVContentLightMetadata))
+    *brightest = ((const AVContentLightMetadata *)bytes)->MaxCLL;
+  data = av_frame_get_side_data(frame, AV_FRAME_DATA_MASTERING_DISPLAY_METADATA);
+  bytes = data ? data->data : NULL;
+  size = data ? data->size : 0;
+  if (!bytes && stream)
+    bytes = cffmpeg_stream_side_data(stream, AV_PKT_DATA_MASTERING_DISPLAY_METADATA, &size);
+  if (bytes && size >= sizeof(AVMasteringDisplayMetadata)) {
+    const AVMasteringDisplayMetadata *mastering = (const AVMasteringDisplayMetadata *)bytes;
+    if (mastering->has_luminance && mastering->max_luminance.den > 0)
+      *display = av_q2d(mastering->max_luminance);
+  }
+}
+
+/// Gives a stream that is written the brightness metadata of HDR that a frame or its stream has: the mastering display and the
+/// content light level. Returns a negative error code if memory runs out.
+static inline int cffmpeg_copy_light_metadata(AVStream *to, const AVFrame *frame, const AVStream *from) {
+  static const struct {
+    enum AVFrameSideDataType frame;
+    enum AVPacketSideDataType packet;
+  } types[] = {
+      {AV_FRAME_DATA_MASTERING_DISPLAY_METADATA, AV_PKT_DATA_MASTERING_DISPLAY_METADATA},
+      {AV_FRAME_DATA_CONTENT_LIGHT_LEVEL, AV_PKT_DATA_CONTENT_LIGHT_LEVEL},
+  };
+  for (int i = 0; i < 2; i++) {
+    const AVFrameSideData *own = av_frame_get_side_data(frame, types[i].frame);
+    size_t size = own ? own->size : 0;
+    const uint8_t *bytes = own ? own->data : cffmpeg_stream_side_data(from, types[i].packet, &size);
+    if (!bytes || !size) continue;
+#if LIBAVFORMAT_VERSION_MAJOR >= 61
+    AVPacketSideData *copy = av_packet_side_data_new(
+        &to->codecpar->coded_side_data, &to->codecpar->nb_coded_side_data, types[i].packet, size, 0);
+    if (!copy) return AVERROR(ENOMEM);
+    memcpy(copy->data, bytes, size);
+#else
+    uint8_t *copy = av_stream_new_side_data(to, types[i].packet, size);
+    if (!copy) return AVERROR(ENOMEM);
+    memcpy(copy, bytes, size);
+#endif
+  }
   return 0;
 }
 

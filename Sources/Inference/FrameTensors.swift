@@ -36,27 +36,36 @@ public enum FrameTensors {
   public static func filled(
     _ frame: RGBFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
   ) throws -> Tensor {
-    let shape = shape ?? (frame.width, frame.height)
+    let geometry = try geometry(shape ?? (frame.width, frame.height), (frame.width, frame.height), size)
+    return try Tensor(frame.filled(geometry), shape: [3, size.height, size.width])
+  }
+
+  /// The same of a frame that is not RGB yet, and need not become so in its full size.
+  public static func filled(
+    _ frame: VideoFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
+  ) throws -> Tensor {
+    let geometry = try geometry(shape ?? (frame.width, frame.height), (frame.width, frame.height), size)
+    return try Tensor(frame.filled(geometry), shape: [3, size.height, size.width])
+  }
+
+  private static func geometry(
+    _ shape: (width: Int, height: Int), _ frame: (width: Int, height: Int), _ size: (width: Int, height: Int)
+  ) throws -> FrameResizer.Geometry {
     guard size.width > 0, size.height > 0, shape.width > 0, shape.height > 0, frame.width > 0,
       frame.height > 0
     else {
       throw FrameError(
         "a frame of \(frame.width)x\(frame.height) pixels can't fill \(size.width)x\(size.height)")
     }
-    var planes = try planes(frame)
     let (width, height) = scaled(shape, toFill: size)
     guard canFill(shape, size) else {
       throw FrameError(
         "a picture of \(shape.width)x\(shape.height) can't be made to fill \(size.width)x\(size.height): "
           + "nearly all of it would be cut away")
     }
-    if (height, width) != (frame.height, frame.width) {
-      planes = try planes.resizeBicubicAntialiased([height, width], alignCorners: false)
-    }
-    let cut =
-      try planes
-      .narrow(2, (height - size.height) / 2, size.height).narrow(3, (width - size.width) / 2, size.width)
-    return try signed(cut.clamped(min: 0, max: 1)).squeeze(0)
+    return FrameResizer.Geometry(
+      scaled: (width, height),
+      cut: ((width - size.width) / 2, (height - size.height) / 2, size.width, size.height))
   }
 
   /// The size of a frame that is scaled for a rectangle: one side fits, the other overhangs.

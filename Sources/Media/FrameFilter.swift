@@ -64,7 +64,8 @@ public struct FilteredClip: Sendable {
     }
     try filter.apply(to: frame).writePNG(to: output)
     let notes =
-      reader.hasUnusedProfile ? ["its colour profile can't be converted and was taken for sRGB"] : []
+      reader.colorNotes
+      + (reader.hasUnusedProfile ? ["its colour profile can't be converted and was taken for sRGB"] : [])
     return Result(frames: 1, ending: reader.ending, notes: notes)
   }
 
@@ -102,7 +103,7 @@ public struct FilteredClip: Sendable {
     let rest = Double(frames) / rate - lastSeconds
     writer?.endLastFrame(after: rest > 0 ? rest : 1 / rate)
     try writer?.finish()
-    return Result(frames: frames, ending: reader.ending, notes: notes)
+    return Result(frames: frames, ending: reader.ending, notes: notes + reader.colorNotes)
   }
 
   /// Edges are coded without loss: they take less room so, and stay black and white.

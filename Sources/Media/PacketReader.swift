@@ -165,6 +165,8 @@ final class PacketReader {
   var formatName: String { format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? "" }
 
   /// Whether the container is of MP4's family.
+  /// Whether the file is a single image.
+  var isImage: Bool { formatName == "image2" || formatName.hasSuffix("_pipe") }
   var isMP4: Bool { formatName.hasPrefix("mov,") }
 
   /// When a packet is shown.

@@ -2,8 +2,8 @@ import CFFmpeg
 
 /// Converts decoded frames to another pixel layout of the same size by libswscale, and turns them upright.
 ///
-/// Matrix and range follow the stream's tags; untagged means BT.601, limited range. Transfer function and
-/// primaries are left alone, as the reference leaves them.
+/// Matrix and range are those of `ColorDescription`. Colors that libswscale can't convert go through a `ColorStage`, which
+/// also composites transparent pixels.
 final class PixelConverter {
   enum Purpose {
     /// RGB from videos: the very bytes of PyAV's `to_ndarray(format="rgb24")` and of FFmpeg's command line for
@@ -11,7 +11,7 @@ final class PixelConverter {
     case videoFrames
     /// RGB from pictures, near to libjpeg's smooth chroma, which the reference's picture reader uses.
     case pictures
-    /// For the encoder, from RGB by the BT.709 matrix; YUV keeps its own matrix and range.
+    /// For the encoder, from RGB by the matrix of `matrixOfRGB`; YUV keeps its own matrix and range.
     case encoding
   }
 
@@ -19,7 +19,7 @@ final class PixelConverter {
     let width: Int32
     let height: Int32
     let format: AVPixelFormat
-    let colorspace: AVColorSpace
+    let matrix: Int32
     let fullRange: Bool
     let siting: AVChromaLocation
   }
@@ -31,11 +31,18 @@ final class PixelConverter {
   private var scaler: OpaquePointer?
   private let output: UnsafeMutablePointer<AVFrame>
   private let turner: FrameTurner
+  private var strip: [UInt8] = []
+  /// What the colors of frames mean.
+  let color: ColorStage
+  /// For the encoder, the matrix that RGB is converted by, as libswscale numbers it.
+  var matrixOfRGB = SWS_CS_ITU709
 
-  init(file: String, to target: AVPixelFormat, for purpose: Purpose) throws {
+  /// - Parameter color: nil: as upstream's readers.
+  init(file: String, to target: AVPixelFormat, for purpose: Purpose, color: ColorStage? = nil) throws {
     turner = try FrameTurner(file: file)
     guard let output = av_frame_alloc() else { throw outOfMemory(file: file) }
     self.file = file
+    self.color = color ?? ColorStage(file: file, options: .upstream)
     self.target = target
     self.purpose = purpose
     self.output = output
@@ -55,7 +62,12 @@ final class PixelConverter {
     _ frame: UnsafeMutablePointer<AVFrame>, orientation: Orientation
   ) throws -> UnsafeMutablePointer<AVFrame> {
     var upright = frame
-    if purpose == .pictures, let deep = Self.deepLayouts[frame.pointee.format] {
+    let description = color.description(of: frame)
+    if purpose != .encoding, !description.isPlain, !color.options.matchesUpstream {
+      try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
+      try color.convert(frame, description, to: output)
+      upright = output
+    } else if purpose == .pictures, let deep = Self.deepLayouts[frame.pointee.format] {
       try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
       cffmpeg_upper_bytes(
         frame.pointee.data.0, Int(frame.pointee.linesize.0), output.pointee.data.0,
@@ -72,7 +84,7 @@ final class PixelConverter {
         (frame.pointee.width, frame.pointee.height) = (width, height)
         if isWidened { (output.pointee.width, output.pointee.height) = (width, height) }
       }
-      try prepare(for: frame)
+      try prepare(for: frame, description)
       try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
       let rows = withPlanes(of: frame) { data, strides in
         withMutablePlanes(of: output) { targets, targetStrides in
@@ -83,7 +95,41 @@ final class PixelConverter {
         rows, .decoding, file: file, "a frame cannot be converted", remedy: "Convert the file to H.264.")
       upright = output
     }
+    if purpose != .encoding { try color.composite(frame, on: upright) }
     return try turner.turn(upright, orientation)
+  }
+
+  /// Converts a frame to RGB a few rows at a time, so that they stay in the processor's cache.
+  ///
+  /// - Parameters:
+  ///   - end: The first row that is not needed.
+  ///   - body: Takes the first pixel of the strip, bytes from row to row, the strip's first row and how many it has.
+  /// - Returns: Whether the frame's layout and colors allow it; if not, nothing was done.
+  func convertStrips(
+    _ frame: UnsafeMutablePointer<AVFrame>, until end: Int,
+    _ body: (UnsafePointer<UInt8>, Int, Int, Int) -> Void
+  ) throws -> Bool {
+    let description = color.description(of: frame)
+    guard purpose == .videoFrames, target == AV_PIX_FMT_RGB24, description.isPlain,
+      color.options.matchesUpstream || !AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format))
+    else { return false }
+    try prepare(for: frame, description)
+    guard let source, isPlain(source) else { return false }
+    let (rows, stride) = (16, (3 * Int(frame.pointee.width) + 63) / 64 * 64)
+    if strip.count < rows * stride + 64 { strip = Array(repeating: 0, count: rows * stride + 64) }
+    var status: Int32 = 0
+    strip.withUnsafeMutableBufferPointer { strip in
+      guard let start = strip.baseAddress else { return }
+      for y in Swift.stride(from: 0, to: min(end, Int(frame.pointee.height)), by: rows) {
+        let count = min(rows, Int(frame.pointee.height) - y)
+        status = cffmpeg_scale_strip(scaler, frame, Int32(y), Int32(count), start, Int32(stride))
+        guard status >= 0 else { return }
+        body(start, stride, y, count)
+      }
+    }
+    try check(
+      status, .decoding, file: file, "a frame cannot be converted", remedy: "Convert the file to H.264.")
+    return true
   }
 
   /// Whether a frame of an odd size with subsampled chroma has a row and a column more in memory, as decoders of JPEG
@@ -98,11 +144,11 @@ final class PixelConverter {
     return luma - start + Int(frame.pointee.linesize.0) * Int(height) <= Int(buffer.pointee.size)
   }
 
-  private func prepare(for frame: UnsafeMutablePointer<AVFrame>) throws {
+  private func prepare(for frame: UnsafeMutablePointer<AVFrame>, _ color: ColorDescription) throws {
     let wanted = Source(
       width: frame.pointee.width, height: frame.pointee.height,
-      format: AVPixelFormat(frame.pointee.format), colorspace: frame.pointee.colorspace,
-      fullRange: isFullRange(frame), siting: frame.pointee.chroma_location)
+      format: AVPixelFormat(frame.pointee.format), matrix: color.swscaleMatrix,
+      fullRange: color.isFullRange, siting: frame.pointee.chroma_location)
     if source == wanted, scaler != nil { return }
     sws_freeContext(scaler)
     scaler = sws_alloc_context()
@@ -119,10 +165,10 @@ final class PixelConverter {
       "frames of \(wanted.width)x\(wanted.height) in the layout \(name) are unusable",
       remedy: "Convert the file to H.264 with yuv420p.")
     // Swscale numbers the matrices as the tags do; it takes BT.601 for all that it does not know.
-    let from = sws_getCoefficients(Int32(bitPattern: wanted.colorspace.rawValue))
+    let from = sws_getCoefficients(wanted.matrix)
     let fromRGB = purpose == .encoding && isRGB(wanted.format)
     sws_setColorspaceDetails(
-      scaler, from, wanted.fullRange ? 1 : 0, fromRGB ? sws_getCoefficients(SWS_CS_ITU709) : from,
+      scaler, from, wanted.fullRange ? 1 : 0, fromRGB ? sws_getCoefficients(matrixOfRGB) : from,
       purpose == .encoding && wanted.fullRange && !fromRGB ? 1 : 0, 0, 1 << 16, 1 << 16)
     source = wanted
   }

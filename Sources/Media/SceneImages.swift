@@ -27,7 +27,8 @@ struct SceneImages {
   ) throws {
     guard let last = wanted.keys.max() else { return }
     let video = try VideoReader(path: input, deinterlaces: deinterlaces)
-    let converter = try PixelConverter(file: input, to: AV_PIX_FMT_RGB24, for: .videoFrames)
+    let converter = try PixelConverter(
+      file: input, to: AV_PIX_FMT_RGB24, for: .videoFrames, color: video.colorStage)
     var index = 0
     while index <= last, let (frame, _) = try video.nextDecoded() {
       if let paths = wanted[index] {

@@ -12,12 +12,15 @@ final class SceneWriter: SceneSink {
   private(set) var files: [String] = []
   /// Sentences for the user.
   var notes: [String] {
+    let ownNotes = ownNotes + (compositor?.color.notes ?? []).map { "In the scenes, \($0)." }
     guard let loss = sound?.loss else { return ownNotes }
     let seconds = String(format: "%.2f", loss.seconds - (video.firstSeconds ?? 0))
     return ownNotes + ["\(loss.noun) ends early, at \(seconds) s: \(loss.reason)."]
   }
   private var ownNotes: [String] = []
   private let firstNumber: Int
+  /// Shows transparent pixels on a background, which H.264 can't hold.
+  private var compositor: PixelConverter?
   /// Unit of the time stamps. Frames keep their times: on the grid of a constant rate, where frames may be missing, else
   /// finely.
   private let timeBase: Rational?
@@ -68,17 +71,41 @@ final class SceneWriter: SceneSink {
 
   func begin(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws {
     let path = "\(folder)/\(firstNumber + files.count).mp4"
+    let tags = try tags(of: frame)
     let writer = try VideoWriter(
       path: path, width: video.width & ~1, height: video.height & ~1,
       frameRate: video.frameRate, timeBase: timeBase,
       audio: sound?.format, quality: quality,
-      tags: VideoWriter.Tags(of: frame, orientation: video.remainingOrientation))
+      tags: tags, color: video.colorStage, light: (UnsafePointer(frame), UnsafePointer(video.decoder.stream)))
     sound?.start(at: seconds)
     current = (writer, path, seconds)
   }
 
+  /// The tags of a scene. Frames with alpha are composited, and so become BT.709; the depth of others is told once.
+  private func tags(of frame: UnsafeMutablePointer<AVFrame>) throws -> VideoWriter.Tags {
+    var tags = VideoWriter.Tags(
+      of: frame, orientation: video.remainingOrientation, color: video.colorStage)
+    if AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format)) {
+      if compositor == nil {
+        compositor = try PixelConverter(
+          file: video.path, to: AV_PIX_FMT_RGB24, for: .videoFrames, color: video.colorStage)
+      }
+      let aspect = tags.pixelAspect
+      tags = VideoWriter.Tags()
+      tags.pixelAspect = aspect
+    } else if tags.depth > 8, !isDepthTold {
+      isDepthTold = true
+      ownNotes.append("The scenes keep 10 bits a sample and the color tags of the video (H.264 High 10).")
+    }
+    return tags
+  }
+
+  private var isDepthTold = false
+
   func append(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws {
     guard let current else { return }
+    let hasAlpha = AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format))
+    let frame = hasAlpha ? try compositor?.convert(frame, orientation: .upright) ?? frame : frame
     try current.writer.append(
       decoded: frame, orientation: video.remainingOrientation, seconds: seconds - current.startSeconds)
     // Sound follows the pictures up to this frame, so that the muxer need not hoard either.

@@ -34,7 +34,7 @@ final class StreamDecoder {
     let stream = packets.stream
     let noun = kind == AVMEDIA_TYPE_AUDIO ? "sound" : "video"
     let id = stream.pointee.codecpar.pointee.codec_id
-    guard let decoder = avcodec_find_decoder(id) else {
+    guard let decoder = Self.alphaDecoder(for: stream) ?? avcodec_find_decoder(id) else {
       if kind == AVMEDIA_TYPE_VIDEO, let signature = FileSignature.read(path: file) {
         throw FileSignature.error(file, signature)
       }
@@ -58,6 +58,8 @@ final class StreamDecoder {
       avcodec_parameters_to_context(codec, stream.pointee.codecpar), .decoding, file: file,
       "its \(noun) stream is described wrongly", remedy: "Convert the file anew.")
     codec.pointee.pkt_timebase = stream.pointee.time_base
+    // An image's decoder may give out a buffer that it has not written to.
+    if packets.isImage { codec.pointee.get_buffer2 = cffmpeg_marked_buffer }
     codec.pointee.thread_count = threads
     codec.pointee.opaque = UnsafeMutableRawPointer(errorCount)
     try check(
@@ -68,6 +70,18 @@ final class StreamDecoder {
     self.frame = frame
     self.errorCount = errorCount
     owned = true
+  }
+
+  /// The decoder that reads a WebM's alpha channel, which FFmpeg's own decoders leave out; nil where there is none.
+  private static func alphaDecoder(for stream: UnsafeMutablePointer<AVStream>) -> UnsafePointer<AVCodec>? {
+    guard let mode = av_dict_get(stream.pointee.metadata, "alpha_mode", nil, 0)?.pointee.value,
+      String(cString: mode) == "1"
+    else { return nil }
+    switch stream.pointee.codecpar.pointee.codec_id {
+    case AV_CODEC_ID_VP8: return avcodec_find_decoder_by_name("libvpx")
+    case AV_CODEC_ID_VP9: return avcodec_find_decoder_by_name("libvpx-vp9")
+    default: return nil
+    }
   }
 
   deinit {

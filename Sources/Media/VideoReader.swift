@@ -80,6 +80,8 @@ public final class VideoReader {
   let decoder: StreamDecoder
   private let frames: Deinterlacer
   private let converter: PixelConverter
+  /// Of the last geometry asked for.
+  private var resizer: FrameResizer?
   private var decoded = 0
   /// Frames that were decoded so far.
   public var framesRead: Int { decoded }
@@ -95,11 +97,15 @@ public final class VideoReader {
   /// The first frame, decoded early where only it knows the orientation.
   private var pending: UnsafeMutablePointer<AVFrame>?
 
-  /// - Parameter applyRotation: turn and mirror the frames as the file asks. The reference does so for pictures and ignores
-  ///   it for videos.
-  /// - Parameter deinterlaces: make one image of each interlaced frame, which the reference does not.
+  /// - Parameters:
+  ///   - applyRotation: turn and mirror the frames as the file asks. The reference does so for pictures and ignores
+  ///     it for videos.
+  ///   - deinterlaces: make one image of each interlaced frame, which the reference does not.
+  ///   - color: How colors become RGB.
   /// - Throws: `MediaError` if the file is missing, is no media, or holds no video that can be decoded.
-  public init(path: String, applyRotation: Bool = true, deinterlaces: Bool = true) throws {
+  public init(
+    path: String, applyRotation: Bool = true, deinterlaces: Bool = true, color: ColorOptions = ColorOptions()
+  ) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
     let frames = try Deinterlacer(decoder, isOn: deinterlaces)
     let stream = decoder.stream
@@ -109,17 +115,19 @@ public final class VideoReader {
     var told = cffmpeg_stream_display_matrix(stream).map { DisplayMatrix($0) }
     if isImage {
       guard let picture = try frames.next() else {
+        if let refusal = TIFFHeader.refusal(path) { throw refusal }
         if let signature = FileSignature.read(path: path) { throw FileSignature.error(path, signature) }
         throw MediaError(
           .decoding, file: path, "the picture cannot be decoded: it is damaged, or of an impossible size",
           remedy: "Save or copy the picture anew.")
       }
+      if cffmpeg_is_unwritten(picture) != 0 { throw TIFFHeader.undecodable(path) }
       pending = picture
       told = cffmpeg_frame_display_matrix(picture).map { DisplayMatrix($0) } ?? told
-      if let bytes = Self.profile(of: picture) {
-        profile = ColourProfile(bytes)
-        hasUnusedProfile = profile == nil
-      }
+    }
+    if let bytes = Self.profile(of: pending, stream) {
+      profile = ColourProfile(bytes)
+      hasUnusedProfile = profile == nil
     }
     if told == nil, !isImage, Self.marksFrames(decoder.codec.pointee.codec_id) {
       pending = try frames.next()
@@ -171,8 +179,25 @@ public final class VideoReader {
     self.path = path
     self.decoder = decoder
     self.frames = frames
-    converter = try PixelConverter(file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .pictures : .videoFrames)
+    let stage = ColorStage(
+      file: path, options: color, stream: stream, isImage: isImage,
+      isPicture: Self.picturesFormats.contains(name))
+    let codec = stream.pointee.codecpar.pointee.codec_id
+    if codec == AV_CODEC_ID_PNG { stage.fileTags = PNGColor(path: path).map { ($0.primaries, $0.transfer) } }
+    stage.hasProfile = profile != nil
+    if codec == AV_CODEC_ID_TIFF { stage.isPremultiplied = TIFFHeader(path: path)?.isPremultiplied == true }
+    converter = try PixelConverter(
+      file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .pictures : .videoFrames, color: stage)
   }
+
+  /// Formats of animated images, which are shown on pages as images are.
+  private static let picturesFormats: Set<String> = ["gif", "apng", "webp", "webp_anim", "mng"]
+
+  /// What was done to the colors of the frames given out that a user should know, a clause each; complete after the last one.
+  public var colorNotes: [String] { converter.color.notes }
+
+  /// What the samples of decoded frames mean.
+  var colorStage: ColorStage { converter.color }
 
   private static func pixelAspect(_ told: AVRational, swapsSides: Bool) -> Rational {
     guard let aspect = Rational(told), (1.0 / 16...16).contains(aspect.value) else { return Rational(1) }
@@ -185,11 +210,57 @@ public final class VideoReader {
   ///   fails.
   public func next() throws -> RGBFrame? {
     guard let (frame, seconds) = try nextDecoded() else { return nil }
-    let upright = try converter.convert(frame, orientation: remainingOrientation)
+    return try rgb(frame, index: decoded - 1, seconds: seconds - (firstSeconds ?? 0))
+  }
+
+  /// The next frame, to be converted only if it is needed; nil at the end.
+  ///
+  /// - Throws: as `next()`.
+  public func nextFrame() throws -> VideoFrame? {
+    guard let (frame, seconds) = try nextDecoded() else { return nil }
+    return VideoFrame(
+      try FrameReference(frame, file: path), index: decoded - 1, seconds: seconds - (firstSeconds ?? 0),
+      reader: self)
+  }
+
+  func rgb(_ frame: VideoFrame) throws -> RGBFrame {
+    try rgb(frame.reference.pointer, index: frame.index, seconds: frame.seconds)
+  }
+
+  func filled(_ frame: VideoFrame, _ geometry: FrameResizer.Geometry) throws -> [Float] {
+    let decoded = frame.reference.pointer
+    if profile != nil, !converter.color.goesByTags(decoded) { return try rgb(frame).filled(geometry) }
+    if resizer?.geometry != geometry { resizer = try FrameResizer(geometry, from: (width, height)) }
+    guard let resizer else { throw outOfMemory(file: path) }
+    if remainingOrientation == .upright,
+      try converter.convertStrips(
+        decoded, until: resizer.rows.upperBound, { resizer.add($0, stride: $1, from: $2, count: $3) })
+    {
+      return resizer.finish()
+    }
+    let upright = try upright(decoded)
+    if let data = upright.pointee.data.0 {
+      let stride = Int(upright.pointee.linesize.0)
+      resizer.add(
+        data + resizer.rows.lowerBound * stride, stride: stride, from: resizer.rows.lowerBound,
+        count: resizer.rows.count)
+    }
+    return resizer.finish()
+  }
+
+  private func rgb(
+    _ frame: UnsafeMutablePointer<AVFrame>, index: Int, seconds: Double
+  ) throws -> RGBFrame {
+    let upright = try upright(frame)
     let picture = RGBFrame(
-      bytes: packedRows(of: upright), width: width, height: height, index: decoded - 1,
-      seconds: seconds - (firstSeconds ?? 0))
-    return profile?.converted(picture) ?? picture
+      bytes: packedRows(of: upright), width: width, height: height, index: index, seconds: seconds)
+    guard let profile, !converter.color.goesByTags(frame) else { return picture }
+    return profile.converted(picture)
+  }
+
+  /// The frame as RGB24; valid until the next call.
+  private func upright(_ frame: UnsafeMutablePointer<AVFrame>) throws -> UnsafeMutablePointer<AVFrame> {
+    try converter.convert(frame, orientation: remainingOrientation)
   }
 
   /// Whether everything that the container announces has been decoded; known once `next()` gave nil.
@@ -253,10 +324,20 @@ public final class VideoReader {
       || String(cString: avcodec_get_name(codec)) == "vvc"
   }
 
-  private static func profile(of picture: UnsafePointer<AVFrame>) -> [UInt8]? {
-    guard let data = av_frame_get_side_data(picture, AV_FRAME_DATA_ICC_PROFILE), let bytes = data.pointee.data
-    else { return nil }
-    return Array(UnsafeBufferPointer(start: bytes, count: Int(data.pointee.size)))
+  /// The ICC profile of a frame, else of its stream.
+  private static func profile(
+    of picture: UnsafePointer<AVFrame>?, _ stream: UnsafePointer<AVStream>
+  ) -> [UInt8]? {
+    if let picture, let data = av_frame_get_side_data(picture, AV_FRAME_DATA_ICC_PROFILE),
+      let bytes = data.pointee.data
+    {
+      return Array(UnsafeBufferPointer(start: bytes, count: Int(data.pointee.size)))
+    }
+    var size = 0
+    guard let bytes = cffmpeg_stream_side_data(stream, AV_PKT_DATA_ICC_PROFILE, &size), size > 0 else {
+      return nil
+    }
+    return Array(UnsafeBufferPointer(start: bytes, count: size))
   }
 
   private func packedRows(of frame: UnsafeMutablePointer<AVFrame>) -> [UInt8] {

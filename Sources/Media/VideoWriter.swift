@@ -42,14 +42,26 @@ public final class VideoWriter {
     /// BT.709: what RGB is converted to.
     init() {}
 
-    /// A decoded frame's own tags, which stay true because YUV is not converted; RGB becomes BT.709.
-    init(of frame: UnsafePointer<AVFrame>, orientation: Orientation) {
-      if !isRGB(AVPixelFormat(frame.pointee.format)) {
-        primaries = frame.pointee.color_primaries
-        transfer = frame.pointee.color_trc
-        matrix = frame.pointee.colorspace
-        range = isFullRange(frame) ? AVCOL_RANGE_JPEG : frame.pointee.color_range
+    /// Bits of each sample: 8, or 10 where the frames have more.
+    var depth = 8
+
+    /// The tags of a decoded frame, which stay true because YUV is not converted. RGB becomes YUV by the matrix of its
+    /// primaries, and keeps them and its transfer function.
+    init(of frame: UnsafePointer<AVFrame>, orientation: Orientation, color: ColorStage) {
+      let description = color.description(of: frame)
+      (primaries, transfer) = color.tags(of: frame)
+      let format = AVPixelFormat(frame.pointee.format)
+      if isRGB(format) {
+        let isPlain = primaries == AVCOL_PRI_UNSPECIFIED && transfer == AVCOL_TRC_UNSPECIFIED
+        matrix = primaries == AVCOL_PRI_BT2020 ? AVCOL_SPC_BT2020_NCL : AVCOL_SPC_BT709
+        if isPlain || transfer == AVCOL_TRC_IEC61966_2_1 {
+          (primaries, transfer) = (AVCOL_PRI_BT709, AVCOL_TRC_BT709)
+        }
+      } else {
+        matrix = color.matrixTag(of: frame)
+        range = description.isFullRange ? AVCOL_RANGE_JPEG : color.rangeTag(of: frame)
       }
+      if let layout = av_pix_fmt_desc_get(format), layout.pointee.comp.0.depth > 8 { depth = 10 }
       let aspect = frame.pointee.sample_aspect_ratio
       pixelAspect = orientation.swapsSides ? AVRational(num: aspect.den, den: aspect.num) : aspect
       if pixelAspect.num <= 0 || pixelAspect.den <= 0 { pixelAspect = AVRational(num: 0, den: 1) }
@@ -90,9 +102,12 @@ public final class VideoWriter {
   ///   - timeBase: unit of the time stamps; nil: one frame.
   ///   - reorders: whether frames may be coded in another order than they are shown in, which is smaller. Only without it
   ///     is the file's length, and so its average rate, exact where the rate varies.
+  ///   - color: What the samples of the decoded frames mean, as `tags` say.
+  ///   - light: The frame and the stream whose brightness metadata the file gets.
   init(
     path: String, width: Int, height: Int, frameRate: Rational, timeBase: Rational?, audio: Audio?,
-    quality: Quality, tags: Tags, reorders: Bool = true
+    quality: Quality, tags: Tags, reorders: Bool = true, color: ColorStage? = nil,
+    light: (frame: UnsafePointer<AVFrame>, stream: UnsafePointer<AVStream>)? = nil
   ) throws {
     silenceFFmpeg()
     guard width > 0, height > 0, width % 2 == 0, height % 2 == 0, width <= 16384, height <= 16384 else {
@@ -111,7 +126,11 @@ public final class VideoWriter {
     self.height = height
     self.frameRate = frameRate
     self.timeBase = base
-    converter = try PixelConverter(file: path, to: AV_PIX_FMT_YUV420P, for: .encoding)
+    let layout = tags.depth > 8 ? AV_PIX_FMT_YUV420P10LE : AV_PIX_FMT_YUV420P
+    converter = try PixelConverter(
+      file: path, to: layout, for: .encoding,
+      color: color ?? ColorStage(file: path, options: ColorOptions(convertsToSDR: false)))
+    converter.matrixOfRGB = Int32(bitPattern: tags.matrix.rawValue)
     guard let staging = av_frame_alloc() else { throw outOfMemory(file: path) }
     self.staging = staging
     // From here on deinit cleans up.
@@ -123,7 +142,7 @@ public final class VideoWriter {
     video = try Encoder(named: "libx264", in: format, file: path, options: settings) { codec in
       codec.pointee.width = Int32(width)
       codec.pointee.height = Int32(height)
-      codec.pointee.pix_fmt = AV_PIX_FMT_YUV420P
+      codec.pointee.pix_fmt = layout
       codec.pointee.time_base = base
       codec.pointee.framerate = rate
       codec.pointee.color_primaries = tags.primaries
@@ -131,6 +150,12 @@ public final class VideoWriter {
       codec.pointee.colorspace = tags.matrix
       codec.pointee.color_range = tags.range
       codec.pointee.sample_aspect_ratio = tags.pixelAspect
+    }
+    if let light, let stream = format.pointee.streams[0] {
+      try check(
+        cffmpeg_copy_light_metadata(stream, light.frame, light.stream), .system, file: path,
+        "no room for metadata",
+        remedy: "Free memory.")
     }
     if let audio { sound = try SoundTrack(audio, in: format, file: path) }
     let remedy = "Check the room on the disk and the rights of the folder."

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Datasets
+import Media
 import Torch
 
 /// `FILE` or `FILE:STRENGTH`.
@@ -66,4 +67,13 @@ extension Device: ExpressibleByArgument {
   public init?(argument: String) {
     do { try self.init(argument) } catch { return nil }
   }
+}
+
+/// A choice between `on` and `off`.
+enum OnOff: String, ExpressibleByArgument, CaseIterable {
+  case on, off
+}
+
+extension RGBColor: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
 }

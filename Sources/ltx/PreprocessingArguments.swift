@@ -3,6 +3,7 @@
 import ArgumentParser
 import Datasets
 import Foundation
+import Media
 import Torch
 
 /// Columns of a dataset that are not found by their names.
@@ -67,6 +68,18 @@ struct PreprocessingContentOptions: ParsableArguments {
       valueName: "rate"))
   var frameRate: Double?
 
+  @Option(
+    help: ArgumentHelp(
+      "Whether HDR and wide-gamut clips are converted to SDR BT.709 (on, off). With off, code values are used unchanged.",
+      valueName: "on|off"))
+  var hdrToSdr: OnOff?
+
+  @Option(
+    help: ArgumentHelp(
+      "The color behind transparent pixels: black, white or #RRGGBB. By default white for images and black for video.",
+      valueName: "color"))
+  var background: RGBColor?
+
   @Option(help: ArgumentHelp("By how much references are smaller than their clips.", valueName: "n"))
   var referenceDownscaleFactor = 1
 
@@ -94,6 +107,12 @@ struct PreprocessingContentOptions: ParsableArguments {
     options.removesLLMPrefixes = removeLlmPrefixes
     options.sound = skipAudio ? .skipped : withAudio && !options.isCompatible ? .required : .whereThereIs
     options.frameRate = frameRate
+    guard !options.isCompatible || hdrToSdr == nil && background == nil else {
+      throw PreprocessingError(
+        .option,
+        "--compat: colors are read as upstream reads them; leave out --hdr-to-sdr and --background")
+    }
+    options.color = ColorOptions(background: background, convertsToSDR: hdrToSdr != .off)
     options.referenceDownscale = referenceDownscaleFactor
     options.referenceTemporalScale = referenceTemporalScaleFactor
     options.audioDurations = try audioDurations.map(Self.durations) ?? []

@@ -28,6 +28,33 @@ import Torch
     #expect(try wanted.amax().item() == 1, "a case that does not overshoot tests no clipping")
   }
 
+  /// Scaling while converting gives what scaling the whole RGB frame gives.
+  @Test(arguments: [
+    "a.mp4 -c:v libx264 -pix_fmt yuv420p", "a.mkv -c:v ffv1 -pix_fmt yuv422p",
+    "a.mkv -c:v ffv1 -pix_fmt yuv420p10le",
+    "a.mkv -c:v ffv1 -pix_fmt bgra", "odd.mkv -c:v ffv1 -pix_fmt yuv420p -vf scale=401:263",
+    "tagged.mkv -c:v ffv1 -pix_fmt yuv420p10le -color_trc smpte2084 -color_primaries bt2020 -colorspace bt2020nc",
+    "small.mkv -c:v ffv1 -pix_fmt yuv420p -vf scale=24:18",
+  ])
+  func `Frames are scaled while they are converted`(_ line: String) throws {
+    let words = line.split(separator: " ").map(String.init)
+    let scratch = try ScratchFolder()
+    let path = scratch.file(words[0])
+    try runFFmpeg(["-f", "lavfi", "-i", "testsrc2=s=400x300:d=0.08:r=25"] + words.dropFirst() + [path])
+    for size in [(64, 64), (96, 32), (384, 256)] {
+      let (a, b) = (try VideoReader(path: path), try VideoReader(path: path))
+      while let frame = try a.nextFrame() {
+        let rgb = try #require(try b.next())
+        #expect((frame.index, frame.seconds) == (rgb.index, rgb.seconds))
+        let difference = try (FrameTensors.filled(frame, size) - FrameTensors.filled(rgb, size)).abs().amax()
+          .item()
+        #expect(difference <= 2e-6, "\(difference)")
+        #expect(try frame.rgb() == rgb)
+      }
+      #expect(try b.next() == nil)
+    }
+  }
+
   @Test func `Channel, frame, row and column keep their places`() throws {
     var frames: [RGBFrame] = []
     for f in 0..<2 {

@@ -24,7 +24,8 @@ import Torch
     let parts = key.split(separator: ".")
     let bucket = try #require(try ResolutionBucket.list(String(parts[1])).first)
     let factor = parts.count > 2 ? try #require(Int(parts[2].dropFirst("every".count))) : 1
-    let reader = try VideoReader(path: ReferenceFixtures.clip("\(parts[0]).mp4"), applyRotation: false)
+    let reader = try VideoReader(
+      path: ReferenceFixtures.clip("\(parts[0]).mp4"), applyRotation: false, color: .upstream)
     var frames: [Tensor] = []
     for index in 0..<bucket.frames {
       let frame = try #require(try reader.next())
@@ -56,7 +57,7 @@ import Torch
     _ picture: (name: String, least: Double)
   ) throws {
     let wanted = try ReferenceFixtures.tensors("pictures").tensor(picture.name).to(.float32)
-    let reader = try VideoReader(path: ReferenceFixtures.path(picture.name))
+    let reader = try VideoReader(path: ReferenceFixtures.path(picture.name), color: .upstream)
     let frame = try #require(try reader.next())
     #expect(reader.isImage && (frame.width, frame.height) == (88, 60))
     let pixels = try FrameTensors.pixels([frame], filling: (wanted.size(3), wanted.size(2))).squeeze(0)

@@ -37,7 +37,7 @@ import Testing
     if let name = fixture.picture { return try picture(name) }
     let clip = Self.tests + "/../.deps/media/" + (try #require(fixture.clip))
     try #require(FileManager.default.fileExists(atPath: clip), "run Scripts/test-media")
-    let reader = try VideoReader(path: clip, applyRotation: false)
+    let reader = try VideoReader(path: clip, applyRotation: false, color: .upstream)
     let wanted = try #require(fixture.frame)
     while let frame = try reader.next() {
       if frame.index == wanted { return frame }

@@ -27,7 +27,7 @@ import Testing
     ]
 
   private func lastFrame(_ name: String) throws -> (frame: RGBFrame, hasUnusedProfile: Bool) {
-    let reader = try VideoReader(path: Self.folder + name)
+    let reader = try VideoReader(path: Self.folder + name, color: .upstream)
     var last: RGBFrame?
     while let frame = try reader.next() { last = frame }
     #expect(reader.ending == .complete)

@@ -5,7 +5,7 @@ import Torch
 /// The benchmarks. Options:
 ///
 ///     bench [--ltx FILE] [--python FILE] [--scripts FOLDER] [--rounds N] [--threads N]
-///           [--only start|step|components|leaks|loading|split|preprocess|train|profile] [--component NAME]
+///           [--only start|step|components|leaks|loading|split|reading|preprocess|train|profile] [--component NAME]
 ///           [--media FOLDER] [--ltx-trainer FOLDER] [--precision float32|bfloat16]
 @main
 struct Main {
@@ -62,6 +62,9 @@ struct Main {
       try SplitCase(
         ltx: ltx, python: python, scripts: options["--scripts"], folder: folder, threads: Threads.count
       ).run(rounds: min(rounds, 3)) { report($0) }
+    }
+    if only == nil || only == "reading" {
+      try ReadingCase(folder: folder).run(rounds: min(rounds, 3)) { report($0) }
     }
     if only == nil || only == "loading" { try Loading.run(in: folder) { report($0) } }
     var reference: Reference?

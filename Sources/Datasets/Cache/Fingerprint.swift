@@ -35,13 +35,16 @@ public struct Fingerprint: Equatable, Sendable {
     case framesPerSecond = "frames_per_second"
     /// Which frames of the source are damaged; not there if none is.
     case sourceDamage = "source_damage"
+    /// What was done to the colors of the source, such as tone mapping; clauses separated by semicolons.
+    case color
   }
 
   public var fields: [String: String]
 
-  init(_ folder: CacheFolder, _ fields: [Key: String]) {
+  /// - Parameter version: The version of the rules by which the file is made.
+  init(_ folder: CacheFolder, _ fields: [Key: String], version: Int = 2) {
     self.fields = Dictionary(uniqueKeysWithValues: fields.map { ($0.rawValue, $1) })
-    self[.content] = "ltx \(folder.rawValue) 2"
+    self[.content] = "ltx \(folder.rawValue) \(version)"
   }
 
   public init(fields: [String: String]) { self.fields = fields }

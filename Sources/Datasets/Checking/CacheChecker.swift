@@ -121,6 +121,7 @@ public struct CacheChecker {
     problems += agreement(reading)
     problems += fingerprints(reading, &notes)
     problems += damage(reading)
+    notes += colorNotes(reading)
     problems += captions(reading)
     problems += rows()
     if !options.skipsSources { problems += sources(reading, progress) }

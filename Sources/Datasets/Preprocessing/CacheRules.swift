@@ -120,8 +120,8 @@ struct CacheRules: Sendable {
       .latents,
       [
         .source: try hashes.sha256(of: path), .model: videoModel, .dtype: options.dtype.rawValue,
-        .options: settings(tiling, rate, interlacing),
-      ])
+        .options: settings(tiling, rate, interlacing, hdr, background),
+      ], version: frameRules)
   }
 
   /// Of the latents of a clip's reference. The bucket is the one that the clip's asks for; in the reference's way it is
@@ -133,8 +133,9 @@ struct CacheRules: Sendable {
         .source: try hashes.sha256(of: path), .model: videoModel, .dtype: options.dtype.rawValue,
         .options: settings(
           tiling, rate, interlacing,
-          options.referenceTemporalScale > 1 ? "every=\(options.referenceTemporalScale)" : nil),
-      ])
+          options.referenceTemporalScale > 1 ? "every=\(options.referenceTemporalScale)" : nil, hdr,
+          background),
+      ], version: frameRules)
     if !options.isCompatible { result[.bucket] = "\(referenceBucket(clip.bucket))" }
     return result
   }
@@ -152,7 +153,7 @@ struct CacheRules: Sendable {
       [
         .source: try hashes.sha256(of: path), .bucket: "\(clip.bucket)", .sourceSize: "\(clip.shape)",
         .options: settings(rate, interlacing, "cells=\(factors.width)x\(factors.height)x\(factors.time)"),
-      ])
+      ], version: frameRules)
   }
 
   /// Of a sound's latents.
@@ -191,6 +192,15 @@ struct CacheRules: Sendable {
 
   private var tiling: String? {
     options.tiling.flatMap(\.height).map { "tiles=\($0.size)/\($0.overlap)" }
+  }
+
+  /// The version of the rules by which frames are read. Version 3 knows colors and transparency; upstream's way is as before.
+  private var frameRules: Int { options.isCompatible ? 2 : 3 }
+
+  private var hdr: String? { options.isCompatible || options.color.convertsToSDR ? nil : "hdr-to-sdr=off" }
+
+  private var background: String? {
+    options.isCompatible ? nil : options.color.background.map { "background=\($0)" }
   }
 
   private var interlacing: String? {

@@ -20,10 +20,17 @@ struct Clip: Sendable {
   let start: Double
   /// What is worth knowing, a clause each.
   let notes: [String]
+  /// What was done to the colors.
+  let colorNotes: [String]
   /// What was done that the reference does not do.
   let corrections: Set<Correction>
   /// Which of its frames are damaged, a clause; nil if none is.
   let damage: String?
+
+  /// What was done to the colors, for the metadata of the latents.
+  var colorFields: [Fingerprint.Key: String] {
+    colorNotes.isEmpty ? [:] : [.color: colorNotes.joined(separator: "; ")]
+  }
 
   enum Correction: Hashable, Sendable, CaseIterable {
     case turned, reshaped, deinterlaced
@@ -76,6 +83,8 @@ struct ClipReader: Sendable {
   var deinterlaces = true
   /// Whether a clip with damaged frames is refused.
   var isStrict = false
+  /// How colors become RGB, unless they are read as upstream reads them.
+  var color = ColorOptions()
 
   /// Looks at a clip without decoding it.
   ///
@@ -125,7 +134,7 @@ struct ClipReader: Sendable {
           isPicture: reader.isImage, start: reader.firstSeconds ?? 0,
           notes: notes(reader, clock, damage, available, ending)
             + bucketNotes(bucket, reader, available, change, best(change?.source)),
-          corrections: corrections(reader), damage: damage)
+          colorNotes: reader.colorNotes, corrections: corrections(reader), damage: damage)
       }
       available = frames.count
       ending = reader.ending
@@ -140,7 +149,7 @@ struct ClipReader: Sendable {
   /// - Parameter make: makes something of each.
   /// - Returns: besides, the rate of the frames, and what their times say of it.
   func frames<Result>(
-    _ path: String, count: Int, _ make: (RGBFrame) throws -> Result
+    _ path: String, count: Int, _ make: (VideoFrame) throws -> Result
   ) throws -> (frames: [Result], reader: VideoReader, rate: Double, clock: FrameClock.Reading) {
     let reader = try open(path)
     let ownRate = reader.isImage ? 1 : reader.frameRate.value
@@ -163,9 +172,10 @@ struct ClipReader: Sendable {
   }
 
   func open(_ path: String) throws -> VideoReader {
-    let reader = try VideoReader(path: path, deinterlaces: deinterlaces && !isCompatible)
+    let color = isCompatible ? .upstream : color
+    let reader = try VideoReader(path: path, deinterlaces: deinterlaces && !isCompatible, color: color)
     guard isCompatible, !reader.isImage, reader.orientation != .upright else { return reader }
-    return try VideoReader(path: path, applyRotation: false, deinterlaces: false)
+    return try VideoReader(path: path, applyRotation: false, deinterlaces: false, color: color)
   }
 
   func shape(of reader: VideoReader) -> Clip.Shape {
@@ -184,6 +194,7 @@ struct ClipReader: Sendable {
     if let degrees = reader.unusedRotation, !isCompatible {
       notes.append(Self.note(rotation: degrees))
     }
+    notes += reader.colorNotes
     if let damage { notes.append("\(damage); get a whole copy of the clip, or remove the row") }
     if let obstacle = reader.deinterlacingObstacle {
       notes.append(

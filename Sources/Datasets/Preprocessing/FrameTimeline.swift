@@ -6,11 +6,11 @@ enum FrameTimeline {
   ///
   /// - Returns: `count` frames, fewer where the video ends.
   static func first<Result>(
-    _ count: Int, of reader: VideoReader, _ make: (RGBFrame) throws -> Result
+    _ count: Int, of reader: VideoReader, _ make: (VideoFrame) throws -> Result
   ) throws -> (frames: [Result], clock: FrameClock.Reading) {
     var frames: [Result] = []
     var times: [Double] = []
-    while frames.count < count, let frame = try reader.next() {
+    while frames.count < count, let frame = try reader.nextFrame() {
       times.append(frame.seconds)
       frames.append(try make(frame))
     }
@@ -30,17 +30,17 @@ enum FrameTimeline {
   /// - Parameter length: seconds that the last frame stays.
   /// - Returns: `count` frames, fewer where the video ends.
   static func steady<Result>(
-    _ count: Int, of reader: VideoReader, rate: Double, length: Double, _ make: (RGBFrame) throws -> Result
+    _ count: Int, of reader: VideoReader, rate: Double, length: Double, _ make: (VideoFrame) throws -> Result
   ) throws -> [Result] {
     var frames: [Result] = []
-    guard var shown = try reader.next() else { return [] }
+    guard var shown = try reader.nextFrame() else { return [] }
     var made: Result?
-    var next = try reader.next()
+    var next = try reader.nextFrame()
     while frames.count < count {
       let time = (Double(frames.count) + 0.5) / rate
       while let following = next, following.seconds < time {
         (shown, made) = (following, nil)
-        next = try reader.next()
+        next = try reader.nextFrame()
       }
       let end = shown.seconds + length
       guard next != nil || Double(frames.count) / rate < end - 1e-6 else { break }

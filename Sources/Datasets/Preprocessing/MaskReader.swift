@@ -45,7 +45,7 @@ struct MaskReader: Sendable {
   /// groups frames by eights from the first one on. A mask that ends early has fewer latent frames.
   func compatibleCells(_ path: String, bucket: ResolutionBucket) throws -> Tensor {
     let size = [bucket.height, bucket.width]
-    let read = try clips.frames(path, count: bucket.frames) { try FrameTensors.brightness($0) }
+    let read = try clips.frames(path, count: bucket.frames) { try FrameTensors.brightness($0.rgb()) }
     guard let first = read.frames.first else { throw empty(path) }
     var frames: [Tensor]
     if read.reader.isImage {

@@ -1,4 +1,5 @@
 import LTX
+import Media
 import Torch
 
 /// What a dataset is made into, and of what.
@@ -45,6 +46,8 @@ public struct PreprocessingOptions: Sendable {
   public var deinterlaces = true
   /// Fails rows with damaged frames, which are cached with a warning otherwise.
   public var isStrict = false
+  /// How the colors of clips and images become RGB.
+  public var color = ColorOptions()
   /// By how much references are smaller than their clips.
   public var referenceDownscale = 1
   /// Of references, the first frame and then every n-th are taken.

@@ -78,7 +78,7 @@ public struct PreprocessingPlan: Sendable {
         if found.pending.contains(.latents), let path = sample.paths[.video] {
           try ClipReader(
             buckets: options.buckets, frameRate: options.frameRate, isCompatible: options.isCompatible,
-            deinterlaces: options.deinterlaces, isStrict: options.isStrict
+            deinterlaces: options.deinterlaces, isStrict: options.isStrict, color: options.color
           ).check(path)
         }
         work.append(found)

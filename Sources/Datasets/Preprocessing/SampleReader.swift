@@ -55,7 +55,14 @@ struct SampleReader: Sendable {
   private func reader(_ buckets: [ResolutionBucket]) -> ClipReader {
     ClipReader(
       buckets: buckets, frameRate: options.frameRate, isCompatible: options.isCompatible,
-      deinterlaces: options.deinterlaces, isStrict: options.isStrict)
+      deinterlaces: options.deinterlaces, isStrict: options.isStrict, color: options.color)
+  }
+
+  /// Masks are white on black, whatever clips are composited on.
+  private var masks: MaskReader {
+    var clips = clips
+    clips.color.background = .black
+    return MaskReader(clips: clips, factors: factors)
   }
 
   private var sounds: SoundReader { SoundReader(isCompatible: options.isCompatible) }
@@ -79,7 +86,7 @@ struct SampleReader: Sendable {
           result.files.append(
             PreparedFile(
               folder: .latents, content: .pixels(clip.pixels, frameRate: clip.frameRate),
-              fingerprint: fingerprint.adding(read.fields)))
+              fingerprint: fingerprint.adding(read.fields).adding(clip.colorFields)))
         }
       } catch {
         // What goes with the clip can't be made without it.
@@ -159,7 +166,6 @@ struct SampleReader: Sendable {
       return try reference(path, facts, fingerprint, &result)
     case .videoMasks:
       guard let facts, let path = paths[.videoMask] else { return nil }
-      let masks = MaskReader(clips: clips, factors: factors)
       if options.isCompatible {
         return PreparedFile(
           folder: folder, content: .mask(try masks.compatibleCells(path, bucket: facts.bucket)),
@@ -208,7 +214,8 @@ struct SampleReader: Sendable {
       folder: .referenceLatents, content: .pixels(pixels, frameRate: rate),
       fingerprint: Fingerprint(
         fields: ClipFacts(clip).fields.reduce(into: [:]) { $0[$1.key.rawValue] = $1.value }
-          .merging(fingerprint.fields) { $1 }))
+          .merging(fingerprint.fields) { $1 }
+      ).adding(clip.colorFields))
   }
 
   /// Reads a clip whose file must not have changed since its hash was taken.

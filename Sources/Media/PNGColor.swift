@@ -1,0 +1,32 @@
+import CFFmpeg
+import Foundation
+
+/// The colors that a PNG's `cICP` chunk tells (ITU-T H.273 code points); FFmpeg 5 doesn't read it.
+struct PNGColor {
+  let primaries: AVColorPrimaries
+  let transfer: AVColorTransferCharacteristic
+
+  /// - Returns: nil for other files, and for a PNG without the chunk.
+  init?(path: String) {
+    guard let handle = FileHandle(forReadingAtPath: path) else { return nil }
+    do {
+      guard let chunk = try Self.chunk(handle), chunk.count == 4 else { return nil }
+      primaries = AVColorPrimaries(UInt32(chunk[0]))
+      transfer = AVColorTransferCharacteristic(UInt32(chunk[1]))
+    } catch { return nil }  // A file that can't be read is reported when it is decoded.
+  }
+
+  private static func chunk(_ handle: FileHandle) throws -> [UInt8]? {
+    let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
+    guard try handle.read(upToCount: 8).map(Array.init) == signature else { return nil }
+    while let head = try handle.read(upToCount: 8).map(Array.init), head.count == 8 {
+      let length = head[..<4].reduce(0) { $0 << 8 | UInt64($1) }
+      switch String(decoding: head[4...], as: UTF8.self) {
+      case "cICP": return length == 4 ? try handle.read(upToCount: 4).map(Array.init) : nil
+      case "IDAT", "IEND": return nil
+      default: try handle.seek(toOffset: try handle.offset() + length + 4)  // A checksum follows.
+      }
+    }
+    return nil
+  }
+}

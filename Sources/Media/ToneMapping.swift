@@ -1,0 +1,44 @@
+import CFFmpeg
+import Foundation
+
+/// The tone curve that brings HDR to SDR: the EETF of ITU-R BT.2390-11, annex 5, from the peak of the material to SDR's
+/// white.
+///
+/// SDR's white is 203 nits, HDR's reference white (ITU-R BT.2408). Light below the curve's knee keeps its value, so that
+/// an SDR picture placed in HDR comes out with its own contrast; highlights roll off to white.
+struct ToneMapping: Equatable, Sendable {
+  /// Nits of SDR's white.
+  static let white = 203.0
+  /// Nits of the brightest light where the material does not say: what HDR10 is graded for and HLG is defined at.
+  static let usualPeak = 1000.0
+
+  /// Nits of the brightest light, at least `white`.
+  let peak: Double
+
+  init(peak: Double) { self.peak = min(10_000, max(Self.white, peak)) }
+
+  /// Light after the curve for light before it, both in nits.
+  func mapped(_ nits: Double) -> Double {
+    guard peak > Self.white else { return min(nits, Self.white) }
+    let top = TransferFunction.pq.code(peak / 10_000)
+    let most = TransferFunction.pq.code(Self.white / 10_000) / top
+    let knee = 1.5 * most - 0.5
+    let level = min(1, TransferFunction.pq.code(max(0, nits) / 10_000) / top)
+    guard level >= knee else { return nits }
+    let t = (level - knee) / (1 - knee)
+    let (square, cube) = (t * t, t * t * t)
+    let curve =
+      (2 * cube - 3 * square + 1) * knee + (cube - 2 * square + t) * (1 - knee)
+      + (-2 * cube + 3 * square) * most
+    return TransferFunction.pq.light(curve * top) * 10_000
+  }
+
+  /// The peak that a frame's or a stream's metadata tells: the brightest pixel (MaxCLL), else the brightest that the
+  /// mastering display shows.
+  static func peak(maximumLight: Double?, mastering: Double?) -> Double {
+    for told in [maximumLight, mastering] {
+      if let told, told.isFinite, told >= 1 { return min(10_000, told) }
+    }
+    return usualPeak
+  }
+}
