@@ -79,6 +79,24 @@ enum PackedFormat {
     }
   }
 
+  /// Names that other layers could have, too.
+  private static let unspecific: Set<String> = ["g_idx", "proj_down", "codebooks"]
+
+  /// As `recognize`, by any layer of a part of a model: other libraries' files may have other layers, such as one for
+  /// queries, keys and values.
+  ///
+  /// - Parameter scope: what the keys begin with; empty for all.
+  static func recognizeAny(_ scope: String, in entries: [String: TensorEntry]) -> (
+    format: String, key: String
+  )? {
+    let names = signatures.filter { !unspecific.contains($0.name) }.map { (".\($0.name)", $0.format) }
+    for key in entries.keys.sorted() where key.hasPrefix(scope) {
+      for (name, format) in prefixes where key.contains(".\(name)") { return (format, key) }
+      for (name, format) in names where key.hasSuffix(name) { return (format, key) }
+    }
+    return nil
+  }
+
   /// What is added to the name of one of ComfyUI's formats that are not read.
   static func title(ofComfyFormat name: String) -> String {
     switch name {
@@ -117,7 +135,19 @@ extension WeightStore {
 extension TensorSource {
   /// As that of `WeightStore`, by names and dtypes alone.
   public func packedFormatError(_ prefix: String) -> WeightError? {
-    guard let (format, key) = PackedFormat.recognize(prefix, in: entries) else { return nil }
+    PackedFormat.recognize(prefix, in: entries).map(packedFormatError)
+  }
+
+  /// The error for a file without a layer that its model has, because its layers are packed; nil where no format is
+  /// recognized.
+  ///
+  /// - Parameter scope: what the keys of the part of the model begin with; empty for the whole file.
+  public func packedFormatError(anywhereBelow scope: String) -> WeightError? {
+    PackedFormat.recognizeAny(scope, in: entries).map(packedFormatError)
+  }
+
+  private func packedFormatError(_ found: (format: String, key: String)) -> WeightError {
+    let (format, key) = found
     return WeightError(
       file: file(of: key), key: key,
       problem: "shows that the layer is in \(format), which is not supported. \(PackedFormat.advice)")

@@ -136,7 +136,8 @@ public struct Weights: Sendable {
   }
 
   private func missing(_ name: String) -> WeightError {
-    packedFormatError(name)
+    let scope = key(name).prefix { $0 != "." } + "."
+    return packedFormatError(name) ?? store.source.packedFormatError(anywhereBelow: String(scope))
       ?? WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
   }
 
@@ -149,6 +150,14 @@ public struct Weights: Sendable {
   /// As `tensor`, or nil if the checkpoint does not have it.
   public func optionalTensor(_ name: String, shape: [Int]? = nil) throws -> Tensor? {
     has(name) ? try tensor(name, shape: shape) : nil
+  }
+
+  /// Checks that a tensor is there and can be read, without reading its elements.
+  ///
+  /// - Throws: as `tensor(_:shape:)`; `ConfigurationError` for a quantization that is not supported.
+  public func requireReadable(_ name: String) throws {
+    let entry = try entry(name, shape: nil)
+    _ = try storedMatrix(name, entry, dtype: nil)
   }
 
   /// The size of a stored tensor, without reading it.

@@ -23,6 +23,11 @@ import Testing
       (["merge", "\(all):strong", "--output", out], "a number after the colon"),
       (["merge", all, "--output", out, "--into", model("ltx2_interleaved")], "made for another model"),
       (["merge", all, "--output", out, "--into", model("ltx2_transformer"), "--rank", "2"], "--rank"),
+      (
+        ["merge", all, "--output", out, "--into", model("ltx2_transformer"), "--dtype", "float32"],
+        "must be fp8"
+      ),
+      (["merge", all, "--output", out, "--dtype", "fp8"], "with --into"),
       (["merge", all, "--output", out, "--into", all], "config"),
       (["resize", all, out], "--rank"), (["resize", all, out, "--rank", "0"], "rank 0"),
       (["resize", all, out, "--energy", "2"], "energy"),
@@ -34,6 +39,19 @@ import Testing
       #expect(result.errors.contains(message), "\(arguments): \(result.errors)")
       #expect(!FileManager.default.fileExists(atPath: "\(workshop.path)/\(out)"), "\(arguments)")
     }
+  }
+
+  @Test func `An fp8 checkpoint is written, and its formats are shown`() throws {
+    let workshop = try Workshop()
+    let merged = try Program.run(
+      [
+        "lora", "merge", model("lora_all"), "--into", model("ltx2_transformer"), "--dtype", "fp8", "--output",
+        "fp8.safetensors",
+      ], in: workshop.path)
+    #expect(merged.status == 0 && merged.errors.contains("matrices quantized"), "\(merged.errors)")
+    let shown = try Program.run(["inspect", "fp8.safetensors"], in: workshop.path)
+    #expect(shown.status == 0 && shown.output.contains("  quantized: "), "\(shown.output) \(shown.errors)")
+    #expect(shown.output.contains(" float8_e4m3fn\n"), "\(shown.output)")
   }
 
   @Test func mergesAndInspects() throws {

@@ -123,6 +123,26 @@ import Torch
     }
   }
 
+  /// Files of other libraries, whose layers have other names, and whose metadata does not describe an LTX-2 model.
+  @Test(arguments: [
+    ("qweight", "wscales", "SVDQuant"), ("weight._data", "weight._scale", "quanto"),
+    ("weight", "weight.quant_state.bitsandbytes__nf4", "NF4"),
+  ])
+  func `A file of other layers is named by its format`(_ name: String, _ other: String, _ format: String)
+    throws
+  {
+    let path = "\(scratch.folder)/other.safetensors"
+    let layer = "transformer_blocks.0.attn.to_qkv"
+    for metadata in [[:], ["config": "{\"_class_name\": \"Other\"}"]] {
+      try writeSafetensors(
+        [("\(layer).\(name)", Tensor.ones([8], dtype: .uint8)), ("\(layer).\(other)", Tensor.ones([8]))],
+        metadata: metadata, to: path)
+      let text = message { try Checkpoint(path: path).require("transformer") }
+      #expect(text.contains("other.safetensors: \(layer).") && text.contains("not supported. Use"), "\(text)")
+      #expect(text.contains(format), "\(text)")
+    }
+  }
+
   @Test func `float64 is converted`() throws {
     let weight = try Generator(seed: 1).normal([8, 32])
     let root = try weights([("l.weight", weight.to(.float64))])

@@ -97,6 +97,7 @@ public struct Checkpoint: Sendable {
   /// - Throws: `ConfigurationError` that names the first one missing, and what to set.
   public func require(_ components: String...) throws {
     guard let missing = components.first(where: { !config.has($0) }) else { return }
+    if let error = source.packedFormatError(anywhereBelow: "") { throw error }
     let option = ModelFiles.Component.allCases.first { $0.configurationKeys.contains(missing) }?.option
     let there = ["transformer", "vae", "audio_vae", "vocoder"].filter(config.has)
     let content = there.isEmpty ? "no part of LTX-2" : there.joined(separator: " and ") + " only"

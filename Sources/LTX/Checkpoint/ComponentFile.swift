@@ -11,6 +11,7 @@ struct ComponentFile {
   init(path: String) throws {
     source = try DescribedTensors.describing(openTensors(at: path))
     guard let json = source.metadata["config"] else {
+      if let error = source.packedFormatError(anywhereBelow: "") { throw error }
       throw ConfigurationError(
         file: path, key: "__metadata__.config",
         problem:

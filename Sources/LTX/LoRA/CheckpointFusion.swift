@@ -44,9 +44,8 @@ public struct CheckpointFusion: Sendable {
     self.form = form
     source = (checkpoint.source as? DescribedTensors)?.base ?? checkpoint.source
     let changed = Set(adapters.paths.map { "\($0).weight" })
-    for key in changed {
-      if let error = checkpoint.source.packedFormatError(String(key.dropLast("weight".count))) { throw error }
-    }
+    let weights = checkpoint.weights(isInspected: true)
+    for path in adapters.paths { try (weights / path).requireReadable("weight") }
     var matrices: [String: RequantizedMatrix] = [:]
     for (key, entry) in checkpoint.source.entries where key.hasSuffix(".weight") {
       guard let stored = try RequantizedMatrix(stored: key, entry, in: checkpoint.source) else {
