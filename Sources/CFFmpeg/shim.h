@@ -31,13 +31,17 @@ static const int cffmpeg_invalid_data = AVERROR_INVALIDDATA;
 static const int cffmpeg_out_of_memory = AVERROR(ENOMEM);
 static const int64_t cffmpeg_no_timestamp = AV_NOPTS_VALUE;
 
-/// Counts the errors that a decoder reports by FFmpeg's log, in the number that its `opaque` points to. Decoders of several
-/// threads work with copies of the context, which have the same `opaque`.
+/// Counts the errors that a decoder or demuxer reports by FFmpeg's log, in the number that its `opaque` points to. Decoders
+/// of several threads work with copies of the context, which have the same `opaque`.
 static inline void cffmpeg_count_errors(void *object, int level, const char *format, va_list values) {
-  (void)format;
   (void)values;
-  if (level > AV_LOG_ERROR || !object || *(const AVClass *const *)object != avcodec_get_class()) return;
-  int64_t *count = (int64_t *)((AVCodecContext *)object)->opaque;
+  // References that are to be dropped and are not there, as after a cut between keyframes: no frame is the worse for it.
+  if (format && !strncmp(format, "mmco:", 5)) return;
+  if (level > AV_LOG_ERROR || !object) return;
+  const AVClass *kind = *(const AVClass *const *)object;
+  int64_t *count = NULL;
+  if (kind == avcodec_get_class()) count = (int64_t *)((AVCodecContext *)object)->opaque;
+  if (kind == avformat_get_class()) count = (int64_t *)((AVFormatContext *)object)->opaque;
   if (count) __atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
 }
 

@@ -13,6 +13,8 @@ final class Deinterlacer {
   /// Whether the container says that frames are interlaced, for codecs whose frames can't say so; and the first field.
   private let isMarked: Bool
   private let isTopFirst: Bool
+  /// Whether FFmpeg gives out each field by itself, as frames of half the height: HEVC at the rate of fields.
+  private let hasFieldRate: Bool
   /// Whether frames were deinterlaced.
   private(set) var isUsed = false
   /// Why interlaced frames were left as they are.
@@ -28,6 +30,8 @@ final class Deinterlacer {
     let codec = avcodec_descriptor_get(parameters?.pointee.codec_id ?? AV_CODEC_ID_NONE)
     let isIntra = (codec?.pointee.props ?? 0) & AV_CODEC_PROP_INTRA_ONLY != 0
     isMarked = isIntra && [AV_FIELD_TT, AV_FIELD_BB, AV_FIELD_TB, AV_FIELD_BT].contains(order)
+    let rate = Rational(decoder.stream.pointee.avg_frame_rate)?.value ?? 0
+    hasFieldRate = parameters?.pointee.codec_id == AV_CODEC_ID_HEVC && rate > 40
     // The second letter is the field that is shown first.
     isTopFirst = order == AV_FIELD_TT || order == AV_FIELD_BT
   }
@@ -56,8 +60,7 @@ final class Deinterlacer {
 
   private func isInterlaced(_ frame: UnsafePointer<AVFrame>) -> Bool {
     guard isMarked || cffmpeg_is_interlaced(frame) != 0 else { return false }
-    if decoder.codec.pointee.codec_id == AV_CODEC_ID_HEVC {
-      // FFmpeg gives out each field by itself.
+    if hasFieldRate {
       obstacle = "its fields are coded as frames of half the height"
       return false
     }

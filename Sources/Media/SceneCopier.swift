@@ -10,7 +10,7 @@ final class SceneCopier {
   private(set) var notes: [String] = []
   private let index: KeyframeIndex
   private let name: (Int, String) -> String
-  /// What says the orientation where FFmpeg does not read it.
+  /// What the container says of the orientation, if anything.
   private let orientation: Orientation?
   private let input: String
   private let folder: String
@@ -30,7 +30,7 @@ final class SceneCopier {
     self.name = name
     video = try PacketReader(file: input, kind: AVMEDIA_TYPE_VIDEO)
     sound = source.hasAudio ? try PacketReader(file: input, kind: AVMEDIA_TYPE_AUDIO) : nil
-    orientation = source.isOrientedByFile ? source.orientation : nil
+    orientation = source.isOrientedByContainer ? source.orientation : nil
     let candidates = CopyContainer.candidates(forMP4: video.isMP4, isOriented: orientation != nil)
     fileExtension = try CopyContainer.choose(for: [video, sound].compactMap { $0 }, among: candidates)
     let keepsEdits = ["mp4", "mov"].contains(fileExtension)
@@ -147,7 +147,8 @@ private final class CopiedScene {
     CopyContainer.allowEverything(format)
     for reader in [video, sound].compactMap({ $0 }) {
       let stream = try CopyContainer.addStream(like: reader, to: format, name: name)
-      if reader === video, let orientation {
+      // FFmpeg 5 does not read what some files say.
+      if reader === video, let orientation, cffmpeg_stream_display_matrix(reader.stream) == nil {
         let size = video.stream.pointee.codecpar.pointee
         let status = orientation.displayMatrix(width: Int(size.width), height: Int(size.height))
           .withUnsafeBufferPointer { cffmpeg_set_display_matrix(stream, $0.baseAddress) }

@@ -53,8 +53,8 @@ public final class VideoReader {
   /// Clockwise degrees by which the file asks to rotate its frames, where that is no multiple of 90 and so not done. NaN for
   /// a display matrix that is no rotation.
   public let unusedRotation: Double?
-  /// Whether FFmpeg does not read what says the orientation.
-  let isOrientedByFile: Bool
+  /// Whether the container says the orientation, not the frames.
+  let isOrientedByContainer: Bool
   /// Clockwise quarter turns of `orientation`.
   public var quarterTurns: Int { orientation.turns }
   /// Average frames per second: the stream's average rate, else its base rate, else 24; 1 for a picture.
@@ -129,6 +129,7 @@ public final class VideoReader {
       profile = ColourProfile(bytes)
       hasUnusedProfile = profile == nil
     }
+    let isOrientedByStream = told != nil && told != .orientation(.upright)
     if told == nil, !isImage, Self.marksFrames(decoder.codec.pointee.codec_id) {
       pending = try frames.next()
       told = pending.flatMap { cffmpeg_frame_display_matrix($0) }.map { DisplayMatrix($0) }
@@ -138,7 +139,7 @@ public final class VideoReader {
     case .other(let degrees): (orientation, unusedRotation) = (.upright, degrees)
     case nil: (orientation, unusedRotation) = (FileOrientation.read(path: path) ?? .upright, nil)
     }
-    isOrientedByFile = told == nil && orientation != .upright
+    isOrientedByContainer = isOrientedByStream || told == nil && orientation != .upright
     remainingOrientation = applyRotation ? orientation : .upright
     let source = pending.map { ($0.pointee.width, $0.pointee.height) }
     let codedWidth = Int(source?.0 ?? decoder.codec.pointee.width)
