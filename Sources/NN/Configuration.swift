@@ -30,7 +30,7 @@ public struct Configuration: Sendable {
     self.init(values: values, file: file, path: path)
   }
 
-  init(values: [String: JSONValue], file: String, path: String) {
+  public init(values: [String: JSONValue], file: String, path: String = "config") {
     self.values = values
     self.file = file
     self.path = path
@@ -168,6 +168,9 @@ public struct Configuration: Sendable {
     }
     return Configuration(values: nested, file: file, path: "\(path).\(key)")
   }
+
+  /// A value of any kind; nil for a key that is not there.
+  public func value(_ key: String) -> JSONValue? { values[key] }
 
   /// A list as plain values.
   public func array(

@@ -51,6 +51,12 @@ public final class CombinedTensors: TensorSource {
     return try place.source.tensor(place.key)
   }
 
+  /// The name of a tensor in its own file.
+  public func storedKey(_ key: String) -> String {
+    guard let place = places[key] else { return key }
+    return (place.source as? CombinedTensors)?.storedKey(place.key) ?? place.key
+  }
+
   public func prepareToRead(_ key: String) {
     if let place = places[key] { place.source.prepareToRead(place.key) }
   }

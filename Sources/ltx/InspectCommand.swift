@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import LTX
+import TensorFiles
 import Torch
 
 struct InspectCommand: ParsableCommand, PrintsItsResult {
@@ -39,11 +40,21 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
   }
 
   func run() throws {
-    let inspection = try checkingInput {
+    let (inspection, isInferred) = try checkingInput {
       if let checkpoint, LoRAFile.isLoRA(path: checkpoint) {
         throw InputError("\(checkpoint): is a LoRA, not a checkpoint. Run `ltx lora inspect \(checkpoint)`.")
       }
-      return try CheckpointInspection(Checkpoint(files))
+      let model =
+        if let checkpoint, videoVaePath == nil { try Checkpoint(ofAnyLayout: checkpoint) } else {
+          try Checkpoint(files)
+        }
+      return (CheckpointInspection(model), model.isInferred)
+    }
+    if isInferred {
+      printError(
+        "note: \(checkpoint ?? ""): its metadata have no config; sizes are inferred from the shapes of the tensors. "
+          + "generate and train take it with --transformer-path or load_checkpoint, beside a whole checkpoint"
+      )
     }
     print("version: \(inspection.version?.description ?? "not stated")")
     for component in inspection.components {
@@ -61,7 +72,7 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
     }
     if !inspection.unknownKeys.isEmpty {
       print("no component reads these \(inspection.unknownKeys.count) tensors:")
-      for key in inspection.unknownKeys { print("  \(key)") }
+      for key in inspection.unknownKeys.prefix(1000) { print("  \(key.displayed())") }
     }
     for problem in inspection.problems { printError("error: \(problem)") }
     if !inspection.problems.isEmpty { throw ExitCode(1) }

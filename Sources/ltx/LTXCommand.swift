@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import LTX
 import Support
 
 @main
@@ -7,7 +8,7 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "ltx",
     abstract: "Fine-tune LTX-2, the open audio-video diffusion transformer.",
-    version: "0.1.0",
+    version: SwiftLTX.version,
     subcommands: [
       TinyModelCommand.self, SplitCommand.self, ReferenceCommand.self, PreprocessCommand.self,
       DatasetCommand.self,

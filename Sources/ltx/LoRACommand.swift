@@ -56,7 +56,9 @@ struct LoRAFiles: ParsableArguments {
       try locks.lock(file: output)
       let file = try LoRAFile(path: input)
       noteIgnored(file)
-      let lora = try change(LoRA(file))
+      let whole = try LoRA(file)
+      if let note = try file.zeroNote { printError("warning: \(note)") }
+      let lora = try change(whole)
       try lora.requireNames(format)
       return lora
     }
@@ -72,6 +74,7 @@ func requireOutput(_ path: String, inputs: [String]) throws {
 }
 
 func noteIgnored(_ file: LoRAFile) {
+  if let note = file.otherModulesNote { printError("note: \(note)") }
   if let first = file.ignoredKeys.first {
     printError(
       "note: \(file.path): changes of biases are left out: \(file.ignoredKeys.count), such as \(first)")
@@ -80,12 +83,24 @@ func noteIgnored(_ file: LoRAFile) {
 
 struct InspectLoRACommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
-    commandName: "inspect", abstract: "Show what a LoRA file holds, and how much it changes each layer.")
+    commandName: "inspect", abstract: "Show what a LoRA file holds, and how much it changes each layer.",
+    discussion: """
+      Says which adapters generate uses, how far the LoRA moves the model, by modality and by depth, and whether its \
+      values are finite. With --model, changes are also given as a share of the checkpoint's weights.
+
+      Exit status: 0, 1 if the LoRA holds values that are not finite, 2 if it can't be read or does not fit the model.
+
+      Example: ltx lora inspect style.safetensors --model ltx-2.3-22b-dev.safetensors
+      """)
 
   @Argument(help: "The LoRA.", completion: .file())
   var file: String
 
-  @Option(help: ArgumentHelp("A checkpoint to check it against.", valueName: "file"), completion: .file())
+  @Option(
+    help: ArgumentHelp(
+      "A checkpoint to check the LoRA against and to compare it with: whole or a transformer alone, in any layout "
+        + "that generate reads.", valueName: "file"),
+    completion: .file())
   var model: String?
 
   @Flag(help: "Print JSON.")
@@ -93,14 +108,29 @@ struct InspectLoRACommand: ParsableCommand, PrintsItsResult {
 
   func run() throws {
     let report = try checkingInput {
-      try LoRAReport(LoRAFile(path: file), checkpoint: model.map { try Checkpoint(path: $0) })
+      let lora = try LoRAFile(path: file)
+      let checkpoint = try model.map { try Checkpoint(ofAnyLayout: $0) }
+      let progress = PhasedProgress()
+      defer { progress.finish() }
+      return try LoRAReport(lora, checkpoint: checkpoint) {
+        if checkpoint != nil { progress.show("measuring", $0, of: $1, unit: "layers") }
+      }
     }
-    guard json else { return print(report) }
-    let encoder = JSONEncoder()
-    encoder.nonConformingFloatEncodingStrategy = .convertToString(
-      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    print(String(decoding: try working { try encoder.encode(report) }, as: UTF8.self))
+    if json {
+      let encoder = JSONEncoder()
+      encoder.nonConformingFloatEncodingStrategy = .convertToString(
+        positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+      print(String(decoding: try working { try encoder.encode(report) }, as: UTF8.self))
+    } else {
+      print(report)
+    }
+    if let first = report.nonFiniteKeys.first {
+      printError(
+        "error: \(report.file): \(first.displayed()) \(LoRAFile.nonFiniteProblem(others: report.nonFiniteKeys.count - 1))"
+      )
+      throw ExitCode(1)
+    }
   }
 }
 

@@ -57,23 +57,36 @@ struct MergeLoRACommand: ParsableCommand {
     }
     if let into {
       let fusion = try checkingInput {
-        try CheckpointFusion(
-          Checkpoint(path: into), loras: files, form: dtype == .fp8 ? .float8 : .asStored)
+        let checkpoint = try Checkpoint(ofAnyLayout: into)
+        let fusion = try CheckpointFusion(
+          checkpoint, loras: files, form: dtype == .fp8 ? .float8 : .asStored)
+        for note in fusion.notes { printError("note: \(note)") }
+        for (file, _) in files {
+          if try file.baseWarning(checkpoint) == nil, let doubt = try file.baseWarningOrDoubt(checkpoint) {
+            printError("note: \(doubt)")
+          }
+        }
+        return fusion
       }
-      for note in fusion.notes { printError("note: \(note)") }
       let progress = PhasedProgress()
-      try working {
+      let changed = try working {
         defer { progress.finish() }
-        try fusion.write(to: output) { progress.show("writing", $0, of: $1, unit: "tensors") }
+        return try fusion.write(to: output) { progress.show("writing", $0, of: $1, unit: "tensors") }
       }
+      progress.finish()
       let quantized = fusion.quantizedCount
       printError(
-        "\(fusion.changedCount) weights changed" + (quantized == 0 ? "" : ", \(quantized) matrices quantized")
-      )
+        Self.summary(changed: changed, of: fusion.adaptedCount)
+          + (quantized == 0 ? "" : ", \(quantized) matrices quantized"))
     } else {
       for (file, _) in files { noteIgnored(file) }
       let merged = try checkingInput {
         let merged = try LoRA.merged(files.map { (try LoRA($0.file), $0.strength) })
+        for (file, strength) in files {
+          if let note = try file.zeroNote { printError("warning: \(note)") }
+          if strength == 0 { printError("warning: \(file.path): has strength 0 and changes nothing") }
+        }
+        for warning in merged.warnings { printError("warning: \(warning)") }
         guard let rank else { return merged }
         let (resized, layers) = try merged.resized(to: .rank(rank))
         printError(ResizeLoRACommand.summary(layers))
@@ -96,6 +109,17 @@ enum MergedDType: String, ExpressibleByArgument, CaseIterable {
     case .bfloat16: .bfloat16
     case .fp8: .float8E4M3
     }
+  }
+}
+
+extension MergeLoRACommand {
+  static func summary(changed: Int, of count: Int) -> String {
+    guard changed < count || count == 0 else { return "\(changed) weights changed" }
+    let lost =
+      changed == 0
+      ? "the output has the weights of the checkpoint"
+      : "the others' changes are zero or too small for their dtype"
+    return "warning: \(changed) of \(count) weights changed; \(lost)"
   }
 }
 

@@ -17,7 +17,7 @@ import Testing
       (["convert", copy, "copy.safetensors", "--to", "kohya"], "is the input"),
       (["convert", all, "nowhere/out.safetensors", "--to", "kohya"], "does not exist"),
       (["convert", all, out, "--to", "loha"], "loha"),
-      (["convert", model("ltx2_transformer"), out, "--to", "kohya"], "is no part of a LoRA"),
+      (["convert", model("ltx2_transformer"), out, "--to", "kohya"], "does not belong to a LoRA"),
       (["inspect", "missing.safetensors"], "missing.safetensors"),
       (["merge", "\(all):nan", "--output", out], "no number to multiply by"),
       (["merge", "\(all):strong", "--output", out], "a number after the colon"),

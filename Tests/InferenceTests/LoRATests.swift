@@ -55,7 +55,7 @@ import Testing
     for module in ["transformer_blocks.99.attn1.to_q", "transformer_blocks.0.audio_attn9.to_q"] {
       let lora = try scratch.lora(modules: Scratch.defaultModules + [module])
       let error = #expect(throws: GenerationError.self) { try scratch.plan(loras: [.init(path: lora)]) }
-      #expect(error?.problem.contains("diffusion_model.\(module) is no layer of") == true)
+      #expect(error?.problem.contains("diffusion_model.\(module) is not a layer of") == true)
     }
   }
 

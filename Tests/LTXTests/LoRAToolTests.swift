@@ -80,7 +80,7 @@ import Torch
     #expect(error?.description.contains("A of [2, 7] and B of [9, 2]") == true)
 
     func withMetadata(_ metadata: [String: String]) -> LoRA {
-      LoRA(name: "a", layers: lora.layers, metadata: metadata)
+      LoRA(name: "a", layers: lora.layers, metadata: metadata, base: nil)
     }
     let half = withMetadata(["reference_downscale_factor": "2", "trigger_word": "A"])
     let whole = withMetadata(["reference_downscale_factor": "1"])

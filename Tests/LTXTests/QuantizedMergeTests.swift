@@ -107,7 +107,7 @@ import Torch
     let output = "\(scratch.folder)/merged.safetensors"
     let lora = try lora()
     let fusion = try CheckpointFusion(Checkpoint(path: into), loras: [(lora, 0.8)])
-    #expect(fusion.changedCount == 5 && fusion.quantizedCount == 4)
+    #expect(fusion.adaptedCount == 5 && fusion.quantizedCount == 4)
     try fusion.write(to: output)
     let (before, after) = (try SafetensorsFile(path: into), try SafetensorsFile(path: output))
     #expect(after.entries.mapValues(\.shape) == before.entries.mapValues(\.shape))

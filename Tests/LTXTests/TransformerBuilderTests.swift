@@ -97,7 +97,7 @@ import Torch
       "transformer.transformer_blocks.70.attn1.to_q.lora_B.weight": [50, 2],
     ])
     #expect(
-      #expect(throws: WeightError.self) { try builder().lora(nowhere) }?.problem.contains("is no layer of")
+      #expect(throws: WeightError.self) { try builder().lora(nowhere) }?.problem.contains("is not a layer of")
         == true)
   }
 
@@ -117,7 +117,7 @@ import Torch
     #expect(notes.last?.contains("1 text connector adapter is") == true)
     _ = try stacked.build()
     let fusion = try CheckpointFusion(LoRAFixture.checkpoint(), loras: [(LoRAFile(path: path), 1)])
-    #expect(fusion.changedCount == 0 && fusion.notes.count == 1)
+    #expect(fusion.adaptedCount == 0 && fusion.notes.count == 1)
     #expect(try builder().lora(LoRAFixture.model("lora_all")).notes.isEmpty)
   }
 
@@ -130,7 +130,7 @@ import Torch
     let fused = try Checkpoint(path: fixture.path("fused.safetensors"))
     #expect(fused.source.entries.mapValues(\.shape) == checkpoint.source.entries.mapValues(\.shape))
     #expect(fused.source.metadata == checkpoint.source.metadata)
-    #expect(steps == fused.source.entries.count && fusion.changedCount == 13)
+    #expect(steps == fused.source.entries.count && fusion.adaptedCount == 13)
     // The changed weights are the reference's, bit for bit, and the others the checkpoint's.
     let wanted = try SafetensorsFile(path: "\(LoRAFixture.root)/fuse-loras/one/expected.safetensors")
     #expect(wanted.entries.count == 13)

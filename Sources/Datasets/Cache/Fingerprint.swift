@@ -37,6 +37,8 @@ public struct Fingerprint: Equatable, Sendable {
     case sourceDamage = "source_damage"
     /// What was done to the colors of the source, such as tone mapping; clauses separated by semicolons.
     case color
+    /// The word that was put before the caption.
+    case trigger = "trigger_word"
   }
 
   public var fields: [String: String]

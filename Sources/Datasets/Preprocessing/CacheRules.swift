@@ -110,7 +110,8 @@ struct CacheRules: Sendable {
 
   /// The same with what is worth knowing of how the prompt came about, for comparing it with the caption.
   func storedConditions(prompt: String) -> Fingerprint {
-    let fingerprint = conditions(prompt: prompt)
+    var fingerprint = conditions(prompt: prompt)
+    if let trigger = options.captions.trigger { fingerprint = fingerprint.adding([.trigger: trigger]) }
     return options.removesLLMPrefixes ? fingerprint.adding([.options: "remove-llm-prefixes"]) : fingerprint
   }
 

@@ -13,6 +13,8 @@ public struct Checkpoint: Sendable {
   /// What the file says its generation is, `model_version` in the metadata; nil in LTX-2's own. It chooses defaults
   /// that users can override, never what a model is.
   public let version: ModelVersion?
+  /// Whether the configuration is not the file's own, but inferred from the shapes of its tensors.
+  public internal(set) var isInferred = false
 
   init(files: ModelFiles, source: any TensorSource, config: Configuration, version: ModelVersion?) {
     self.files = files
@@ -50,11 +52,13 @@ public struct Checkpoint: Sendable {
       }
       self.config = config
       version = main.version
+      // What is alone in its file may lack the prefix of its component.
+      let tensors = try Self.named(main.source, as: main.unifiedNames)
       parts.append(
-        CombinedTensors.Part(main.source) { [replaced] key in
+        CombinedTensors.Part(tensors) { [replaced] key in
           replaced.contains { key.hasPrefix("\($0).") } ? nil : key
         })
-      let source = parts.count == 1 ? main.source : CombinedTensors(name: unified, parts: parts)
+      let source = parts.count == 1 ? tensors : CombinedTensors(name: unified, parts: parts)
       let checkpoint = Checkpoint(files: files, source: source, config: config, version: version)
       self.source =
         try files[.transformer].map { try checkpoint.replacingTransformer(by: $0).source } ?? source

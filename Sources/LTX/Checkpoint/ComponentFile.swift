@@ -29,6 +29,16 @@ struct ComponentFile {
     }
   }
 
+  /// The names in the unified layout of the tensors of a file that is given as the whole checkpoint; nil where a name
+  /// stays as it is.
+  var unifiedNames: @Sendable (String) -> String? {
+    let single = ModelFiles.Component.allCases.filter { $0.configurationKeys.contains(where: config.has) }
+    guard single.count == 1, let component = single.first, component != .transformer else {
+      return Checkpoint.transformerNames(source.entries.keys)
+    }
+    return keys(of: component)
+  }
+
   /// What the configuration says beyond the components.
   var sharedConfig: Configuration {
     ModelFiles.Component.allCases.flatMap(\.configurationKeys).reduce(config) { $0.replacing($1, by: nil) }
@@ -55,13 +65,16 @@ struct ComponentFile {
     case .audioVAE: (kept, bare) = (["audio_vae.", "vocoder."], "audio_vae.")
     case .textEncoder: (kept, bare) = (["text_embedding_projection."], "")
     }
-    // ComfyUI drops "model." where it saves a model.
-    let isComfy =
-      component == .transformer && source.entries.keys.contains { $0.hasPrefix("diffusion_model.") }
+    // ComfyUI drops "model." where it saves a model, and others write the component's name.
+    let other =
+      component == .transformer
+      ? ["diffusion_model.", "transformer."].first { prefix in
+        source.entries.keys.contains { $0.hasPrefix(prefix) }
+      } : nil
     let hasPrefix = source.entries.keys.contains { $0.hasPrefix(bare) }
     return { key in
       if kept.contains(where: key.hasPrefix) { return key }
-      if isComfy { return key.hasPrefix("diffusion_model.") ? "model." + key : nil }
+      if let other { return key.hasPrefix(other) ? bare + key.dropFirst(other.count) : nil }
       return hasPrefix ? nil : bare + key
     }
   }

@@ -21,6 +21,10 @@ public struct LoRAFile: Sendable {
     public let scale: Double
     /// [outputs]; of DoRA.
     public let magnitude: Tensor?
+    /// The keys of the factors in the file.
+    let downKey: String
+    let upKey: String
+    let magnitudeKey: String?
 
     public var rank: Int { down.size(0) }
 
@@ -49,13 +53,18 @@ public struct LoRAFile: Sendable {
   public let modules: [Module]
   /// Changes of biases, which are left out as ltx-core leaves them out.
   public let ignoredKeys: [String]
+  /// Modules of models beside the transformer, which are left out: their names by the component, "text encoder".
+  public let otherModules: [String: [String]]
+  let contents = ContentCache()
 
   /// Reads the file's header, and the alphas.
   ///
-  /// - Throws: `TensorFileError` for a file that is not safetensors; `WeightError` that names the first key that is no
-  ///   part of a LoRA for LTX-2, the half of a pair that is missing, or factors that don't go together;
-  ///   `ConfigurationError` for a damaged description of the scales.
+  /// - Parameter path: a file, or a folder that peft or diffusers wrote.
+  /// - Throws: `TensorFileError` for a file that is not safetensors; `WeightError` that names the first key that does not
+  ///   belong to a LoRA for LTX-2 and what the file is instead, the half of a pair that is missing, or factors that don't
+  ///   go together; `ConfigurationError` for a description of the adapters that is damaged or asks for more than LoRA.
   public init(path: String) throws {
+    let path = Self.file(at: path)
     let file: SafetensorsFile
     do {
       file = try SafetensorsFile(path: path)
@@ -65,12 +74,15 @@ public struct LoRAFile: Sendable {
         "there is no such file; to give a strength, write FILE:0.8 with a number after the colon")
     }
     var parts: [String: Parts] = [:]
-    var ignored: [String] = []
+    var content = UnreadKeys()
     for key in file.keys {
       switch LoRAFormat.read(key) {
-      case .bias: ignored.append(key)
-      case .problem(let problem): throw WeightError(file: path, key: key, problem: problem)
-      case .factor(let factor, let name, let module, let format):
+      case .bias: content.biases.append(key)
+      case .problem(let problem): content.problems.append((key, problem))
+      case .other(let component, let name): content.others[component, default: []].insert(name)
+      case .foreign(let name): content.foreign.append((key, name))
+      case .factor(let factor, let name, let module, let format, let isKnown):
+        if !isKnown { content.unknown.insert(name) }
         var found = parts[module] ?? Parts(name: name, format: format)
         guard found.name == name, found.keys.updateValue(key, forKey: factor) == nil else {
           throw WeightError(
@@ -79,19 +91,29 @@ public struct LoRAFile: Sendable {
         parts[module] = found
       }
     }
+    if let refusal = content.refusal(file: path, modules: parts.count) { throw refusal }
     guard let format = parts.min(by: { $0.key < $1.key })?.value.format else {
       throw WeightError(
         file: path, key: "*.lora_A.weight",
         problem: "and *.lora_down.weight match nothing: this is not a LoRA file")
     }
     let scales = try PEFTConfigurations(
-      file: path, metadata: file.metadata, format: format,
+      file: path, metadata: file.metadata,
+      hasPEFTNames: parts.values.contains { $0.name.hasPrefix("base_model.model.") },
       hasMagnitudes: parts.values.contains { $0.keys[.magnitude] != nil })
     self.path = path
     self.metadata = file.metadata
     self.format = format
-    ignoredKeys = ignored
+    ignoredKeys = content.biases
+    otherModules = content.others.mapValues { $0.sorted() }
     modules = try parts.sorted { $0.key < $1.key }.map { try $1.module($0, of: file, scales) }
+  }
+
+  /// The file that a folder of peft or diffusers holds; other paths as they are.
+  private static func file(at path: String) -> String {
+    guard !path.isEmpty, !isFile(path) else { return path }
+    let names = [PEFTConfigurations.weightsName, "pytorch_lora_weights.safetensors"]
+    return names.map { "\(path)/\($0)" }.first(where: isFile) ?? path
   }
 
   /// The keys of one module.
@@ -121,7 +143,7 @@ public struct LoRAFile: Sendable {
           "has A of \(down.shape) and B of \(up.shape), whose ranks \(down.size(0)) and \(up.size(1)) differ")
       }
       let rank = down.size(0)
-      var scale = scales.scale(name, rank: rank)
+      var scale = try scales.scale(name, rank: rank)
       if let alphaKey = keys[.alpha] {
         let alpha = try file.tensor(alphaKey)
         guard alpha.count == 1 else {
@@ -130,7 +152,9 @@ public struct LoRAFile: Sendable {
         scale = try alpha.to(.float64).reshape([]).item() / Double(rank)
       }
       guard scale.isFinite else {
-        throw fail(name, "has a scale of \(scale), which is no number to multiply by")
+        throw fail(
+          keys[.alpha] ?? name,
+          "gives a scale of \(scale), which must be finite. The file is damaged, or training diverged")
       }
       var magnitude: Tensor?
       if let key = keys[.magnitude] {
@@ -144,7 +168,9 @@ public struct LoRAFile: Sendable {
         }
         magnitude = try tensor.reshape([outputs])
       }
-      return Module(path: path, name: name, down: down, up: up, scale: scale, magnitude: magnitude)
+      return Module(
+        path: path, name: name, down: down, up: up, scale: scale, magnitude: magnitude, downKey: downKey,
+        upKey: upKey, magnitudeKey: keys[.magnitude])
     }
   }
 
@@ -162,10 +188,12 @@ public struct LoRAFile: Sendable {
   ///
   /// - Parameters:
   ///   - isTrained: makes the factors leaves that record gradients.
+  /// - Throws: `WeightError` for factors that are not finite.
   public func add(
     to adapters: inout AdapterSet, strength: Double, dtype: DType?, device: Device = .cpu,
     isTrained: Bool = false
   ) throws {
+    try requireFinite()
     for module in modules {
       adapters.add(
         try module.adapter(strength: strength, dtype: dtype, device: device, isTrained: isTrained),
@@ -177,30 +205,101 @@ public struct LoRAFile: Sendable {
   func requireFinite(strength: Double) throws {
     guard strength.isFinite else {
       throw WeightError(
-        file: path, key: "strength", problem: "is \(strength), which is no number to multiply by")
+        file: path, key: "strength", problem: "must be finite (got \(strength))")
     }
   }
 
   /// Checks that every adapter has a layer in a checkpoint, and its sizes.
   ///
-  /// - Throws: `WeightError` that names the first module that does not fit, and both shapes.
+  /// - Throws: `WeightError` that names the first module that does not fit, both shapes, and how many there are.
   public func requireFit(_ checkpoint: Checkpoint) throws {
-    for module in modules {
+    let misfits = try misfits(checkpoint)
+    guard let (module, problem) = misfits.first else { return }
+    let count =
+      misfits.count == modules.count
+      ? modules.count == 1 ? "" : " None of the \(modules.count) adapters fits."
+      : " \(modules.count - misfits.count) of \(modules.count) adapters fit, \(misfits.count) don't."
+    let family = isNarrow ? " Its layers are as wide as those of LTX-Video 0.9 (2B)." : ""
+    throw WeightError(
+      file: path, key: module.name,
+      problem: "\(problem); the LoRA was made for another model.\(count)\(family)")
+  }
+
+  /// The adapters that have no layer in a checkpoint, or one of another size, and why.
+  ///
+  /// - Throws: `WeightError` for a layer that is stored in a format that can't be read.
+  func misfits(_ checkpoint: Checkpoint) throws -> [(module: Module, problem: String)] {
+    try modules.compactMap { module in
       let layerPath = Self.checkpointPath(module.path)
       guard let layer = checkpoint.source.entries[layerPath + ".weight"] else {
         if let error = checkpoint.source.packedFormatError(layerPath + ".") { throw error }
         let known = module.name == module.path ? "" : " (\(layerPath) there)"
-        throw WeightError(
-          file: path, key: module.name,
-          problem: "is no layer of \(checkpoint.source.name)\(known); the LoRA was made for another model")
+        return (module, "is not a layer of \(checkpoint.source.name)\(known)")
       }
       guard layer.shape == [module.up.size(0), module.down.size(1)] else {
         if let error = checkpoint.source.packedFormatError(layerPath + ".") { throw error }
-        throw WeightError(
-          file: path, key: module.name,
-          problem: "has A of \(module.down.shape) and B of \(module.up.shape), but the layer of "
-            + "\(checkpoint.source.name) is \(layer.shape); the LoRA was made for another model")
+        return (
+          module,
+          "has A of \(module.down.shape) and B of \(module.up.shape), but the layer of "
+            + "\(checkpoint.source.name) is \(layer.shape)"
+        )
       }
+      return nil
     }
+  }
+
+  /// Whether its attention layers have the width of LTX-Video's smaller model, 2048; LTX-2's have 4096, and 2048 for
+  /// audio.
+  var isNarrow: Bool {
+    modules.contains {
+      $0.path.hasSuffix(".attn1.to_q") && $0.down.size(1) == 2048 && LoRAPart(path: $0.path) == .video
+    }
+  }
+}
+
+/// Keys of a file that are not factors of LTX-2's layers.
+private struct UnreadKeys {
+  var biases: [String] = []
+  var problems: [(key: String, problem: String)] = []
+  var others: [String: Set<String>] = [:]
+  var foreign: [(key: String, name: String)] = []
+  /// Modules with a prefix of LTX-2's and a name that it does not have; a checkpoint may know better.
+  var unknown: Set<String> = []
+
+  /// Why the file can't be used.
+  ///
+  /// - Parameter modules: how many adapters it has for LTX-2, unknown ones included.
+  func refusal(file: String, modules: Int) -> WeightError? {
+    func fail(_ key: String, _ problem: String) -> WeightError {
+      WeightError(file: file, key: key, problem: problem)
+    }
+    let strangers = Set(foreign.map(\.name)).union(unknown)
+    let usable = modules - unknown.count
+    // Beside layers of LTX-2's, only modules that it does not have tell of another model.
+    let names =
+      usable > 0 ? strangers : strangers.union(others.values.joined()).union(problems.map(\.key))
+    if let family = ModelFamily.recognize(names), let first = strangers.min() ?? names.min() {
+      let part = usable == 0 ? "" : " (\(usable) other adapters are for LTX-2)"
+      return fail(
+        first, "belongs to \(family.rawValue): the LoRA was made for that model, not for LTX-2\(part)")
+    }
+    if let (key, problem) = problems.first {
+      let count = problems.count == 1 ? "" : " (\(problems.count) keys of the file, with others like it)"
+      return fail(key, problem + count)
+    }
+    if let (key, name) = foreign.first {
+      let count = Set(foreign.map(\.name)).count
+      return fail(
+        key,
+        "belongs to \(name.displayed()), which is not a layer of LTX-2; the LoRA was made for another model "
+          + "(\(count) of \(count + modules) modules are not LTX-2's)")
+    }
+    if modules == 0, let (component, names) = others.min(by: { $0.key < $1.key }), let first = names.min() {
+      return fail(
+        first,
+        "belongs to a \(component): the file has adapters of the \(others.keys.sorted().joined(separator: " and ")) "
+          + "only, and LoRAs act on the transformer")
+    }
+    return nil
   }
 }

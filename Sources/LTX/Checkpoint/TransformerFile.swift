@@ -85,7 +85,10 @@ extension Checkpoint {
     let file = try DescribedTensors.describing(openTensors(at: path))
     func unified(_ key: String) -> String {
       if key.hasPrefix(Self.scope) { return key }
-      return key.hasPrefix("diffusion_model.") ? "model." + key : Self.scope + key
+      for prefix in ["diffusion_model.", "transformer."] where key.hasPrefix(prefix) {
+        return Self.scope + key.dropFirst(prefix.count)
+      }
+      return Self.scope + key
     }
     let wanted = transformerShapes
     let byName = Dictionary(file.entries.keys.map { (unified($0), $0) }) { first, _ in first }

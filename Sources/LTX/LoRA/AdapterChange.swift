@@ -161,6 +161,18 @@ public struct AdapterChange: Codable, Sendable {
     self.init(layers)
   }
 
+  /// The blocks in a few groups of neighbors, from the first to the last.
+  public func depth(groups: Int = 4) -> [Group] {
+    let numbers = Set(layers.compactMap(\.block)).sorted()
+    guard numbers.count > 1 else { return [] }
+    let size = (numbers.count + groups - 1) / max(groups, 1)
+    return stride(from: 0, to: numbers.count, by: max(size, 1)).map { start in
+      let own = numbers[start..<min(start + size, numbers.count)]
+      let range = own.count == 1 ? "block \(own[start])" : "blocks \(own[start]) to \(own[own.endIndex - 1])"
+      return Group(range, layers.filter { $0.block.map(own.contains) ?? false })
+    }
+  }
+
   // MARK: In words
 
   /// What a user should know, most important first: adapters that are not finite, zero, or barely moved, by modality;

@@ -1,3 +1,4 @@
+import Foundation
 import NN
 import TensorFiles
 import Torch
@@ -24,8 +25,8 @@ public struct CheckpointFusion: Sendable {
   /// What of the LoRAs is left out, and why.
   public let notes: [String]
 
-  /// How many weights the LoRAs change.
-  public var changedCount: Int { adapters.paths.count }
+  /// How many weights the LoRAs have adapters for.
+  public var adaptedCount: Int { adapters.paths.count }
 
   /// How many matrices are quantized anew.
   public var quantizedCount: Int { matrices.count }
@@ -72,20 +73,29 @@ public struct CheckpointFusion: Sendable {
       && entry.dtype.isFloatingPoint && !key.hasSuffix(".to_gate_logits.weight")
   }
 
-  /// Writes all tensors of the checkpoint, in their own dtypes unless `form` says otherwise, and its metadata.
+  /// Writes all tensors of the checkpoint under their own names, in their own dtypes unless `form` says otherwise, and its metadata.
   ///
   /// - Parameter report: called after each tensor.
+  /// - Returns: how many of the adapted weights differ from the checkpoint's: a small change may be lost in their dtype.
   /// - Throws: `WeightError` for a weight that is no longer finite with the LoRAs, or is too large for its dtype.
-  public func write(to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }) throws
-  {
+  @discardableResult
+  public func write(
+    to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+  ) throws -> Int {
     let weights = checkpoint.weights(adapters: adapters)
     let wide = checkpoint.weights(dtype: .float32, adapters: adapters)
     let changed = Set(adapters.paths.map { "\($0).weight" })
     let plan = try entries()
+    // What is called otherwise in its own file is so again.
+    let names = Dictionary(
+      plan.entries.map { (storedKey($0.key), $0.key) }, uniquingKeysWith: { first, _ in first })
+    let entries = plan.entries.map { (key: storedKey($0.key), dtype: $0.dtype, shape: $0.shape) }
     var done = 0
+    var changedCount = 0
     // The file's pages are let go as soon as they have been copied, or the whole file would seem to be in memory.
     var written: String?
-    try writeSafetensors(plan.entries, metadata: plan.metadata, to: path) { key in
+    try writeSafetensors(entries, metadata: plan.metadata, to: path) { stored in
+      let key = names[stored] ?? stored
       if let written { source.release(written) }
       written = key
       let tensor: Tensor
@@ -93,6 +103,7 @@ public struct CheckpointFusion: Sendable {
         let layer = wide / String(matrix.key.dropLast(".weight".count))
         let (elements, scale) = try matrix.quantized(layer.tensor("weight"), of: source.name)
         tensor = key == matrix.key ? elements : scale
+        if changed.contains(key), try !tensor.hasSameBytes(as: source.tensor(key)) { changedCount += 1 }
       } else if let bytes = plan.descriptions[key] {
         tensor = try Tensor(bytes, shape: [bytes.count])
       } else if changed.contains(key), let entry = source.entries[key] {
@@ -105,6 +116,7 @@ public struct CheckpointFusion: Sendable {
               "is not finite in \(entry.dtype) with the LoRAs added. Check the LoRAs with `ltx lora inspect`, or lower their strength."
           )
         }
+        if try !tensor.hasSameBytes(as: source.tensor(key)) { changedCount += 1 }
       } else {
         tensor = try source.tensor(key)
       }
@@ -112,6 +124,15 @@ public struct CheckpointFusion: Sendable {
       try report(done, plan.entries.count)
       return tensor
     }
+    return changedCount
+  }
+
+  /// What a tensor is called in the checkpoint's own file, or would be, beside the weight of its layer.
+  private func storedKey(_ key: String) -> String {
+    guard let combined = source as? CombinedTensors, let end = key.lastIndex(of: ".") else { return key }
+    if combined.entries[key] != nil { return combined.storedKey(key) }
+    let weight = key[..<end] + ".weight"
+    return String(combined.storedKey(String(weight)).dropLast(".weight".count) + key[end...])
   }
 
   /// What is written.
@@ -227,5 +248,20 @@ private struct RequantizedMatrix {
     let rounded = try format == .int8 ? quotients.round() : quotients
     let elements = try rounded.clamped(min: Scalar(-end), max: Scalar(end)).to(format.dtype)
     return (elements, try scale.reshape(scaleShape))
+  }
+}
+
+extension Tensor {
+  /// Whether two tensors on the CPU have one dtype and hold the same bits.
+  fileprivate func hasSameBytes(as other: Tensor) throws -> Bool {
+    guard dtype == other.dtype else { return false }
+    return try contiguous().withUnsafeBytes { own in
+      try other.contiguous().withUnsafeBytes { others in
+        guard own.count == others.count, let a = own.baseAddress, let b = others.baseAddress else {
+          return own.count == others.count
+        }
+        return memcmp(a, b, own.count) == 0
+      }
+    }
   }
 }

@@ -49,7 +49,7 @@ extension LoRA {
       reports.append(resizing)
       try report(index + 1, layers.count)
     }
-    result.metadata["ss_network_dim"] = nil
+    for key in Self.scaleKeys { result.metadata[key] = nil }
     return (result, reports)
   }
 }

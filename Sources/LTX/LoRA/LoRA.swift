@@ -35,8 +35,14 @@ public struct LoRA: Sendable {
   /// Sorted by path.
   public internal(set) var layers: [Layer]
   public internal(set) var metadata: [String: String]
+  /// What should be known of how it was made: parts that were trained on different models.
+  public internal(set) var warnings: [String] = []
+  /// Nil where the file does not tell.
+  let base: LoRABase?
 
+  /// - Throws: `WeightError` for factors that are not finite.
   public init(_ file: LoRAFile) throws {
+    try file.requireFinite()
     name = file.path
     layers = try file.modules.map { module in
       let dtype = module.up.dtype == module.down.dtype ? module.up.dtype : .float32
@@ -47,13 +53,19 @@ public struct LoRA: Sendable {
       return layer
     }
     metadata = file.metadata
+    let base = file.base
+    self.base = base.generation == nil ? file.declaredBase : base
     // What they say of alpha is no longer true.
     metadata[PEFTConfigurations.metadataKey] = nil
-    if file.modules.contains(where: { $0.scale != 1 }) { metadata["ss_network_alpha"] = nil }
+    if file.modules.contains(where: { $0.scale != 1 }) {
+      for key in ["ss_network_alpha", "lora_alpha"] { metadata[key] = nil }
+    }
+    for key in Self.contentKeys { metadata[key] = nil }
   }
 
-  init(name: String, layers: [Layer], metadata: [String: String]) {
+  init(name: String, layers: [Layer], metadata: [String: String], base: LoRABase?) {
     self.name = name
+    self.base = base
     self.layers = layers
     self.metadata = metadata
   }
@@ -129,6 +141,7 @@ public struct LoRA: Sendable {
       }
     }
     for key in conflicts { metadata[key] = nil }
+    if loras.count > 1 { for key in scaleKeys { metadata[key] = nil } }
     let merged = try layers.sorted { $0.key < $1.key }.map { path, parts in
       guard parts.count > 1 else { return parts[0] }
       let dtypes = Set(parts.map(\.dtype))
@@ -139,7 +152,17 @@ public struct LoRA: Sendable {
         up: try .cat(parts.map { try $0.up.to(common) }, 1), dtype: stored)
     }
     let name = loras.map(\.lora.name).joined(separator: " + ")
-    return LoRA(name: name, layers: merged, metadata: metadata)
+    let bases = loras.compactMap { lora, _ in lora.base.map { (lora.name, $0) } }
+    var result = LoRA(
+      name: name, layers: merged, metadata: metadata, base: bases.count == loras.count ? bases[0].1 : nil)
+    if let (first, base) = bases.first,
+      let (other, otherBase) = bases.first(where: { $0.1.name != base.name })
+    {
+      result.warnings.append(
+        "\(first) was made for \(base.name) (\(base.reason)), but \(other) for \(otherBase.name) "
+          + "(\(otherBase.reason)). The merged LoRA may work on neither")
+    }
+    return result
   }
 
   // MARK: Writing
@@ -159,7 +182,8 @@ public struct LoRA: Sendable {
   /// Writes the factors: no alpha but the one that kohya's readers expect, which is the rank, a scale of 1.
   ///
   /// - Parameter dtype: of the factors; nil keeps what the layers came in.
-  /// - Throws: `LoRAError` for a layer that the format has no name for; `TensorFileError` when the disk refuses.
+  /// - Throws: `LoRAError` for a layer that the format has no name for, and for values beyond the range of the dtype;
+  ///   `TensorFileError` when the disk refuses.
   public func write(to path: String, format: LoRAFormat = .comfyUI, dtype: DType? = nil) throws {
     var tensors: [(key: String, tensor: Tensor)] = []
     for layer in layers {
@@ -174,9 +198,12 @@ public struct LoRA: Sendable {
         tensors.append((alpha, try .full([], Scalar(layer.rank), dtype: .float32)))
       }
     }
-    var metadata = metadata
-    metadata["format"] = metadata["format"] ?? "pt"
-    try writeSafetensors(tensors, metadata: metadata, to: path)
+    for (key, tensor) in tensors where try !tensor.isAllFinite() {
+      throw problem(
+        "can't be written: \(key.displayed()) would not be finite in \(tensor.dtype). "
+          + "Use a smaller strength or factor, or --dtype float32")
+    }
+    try writeSafetensors(tensors, metadata: writtenMetadata, to: path)
   }
 
   func problem(_ what: String) -> LoRAError { LoRAError(description: "\(name) \(what)") }

@@ -31,8 +31,9 @@ extension LoRAFile {
   /// The adapters as what a run goes on from, in float32.
   ///
   /// - Parameter scale: `FreshAdapters.scale` of that run, by which B is divided: the run starts with the file's effect.
-  /// - Throws: `WeightError` for a scale of 0, by which nothing can be trained.
+  /// - Throws: `WeightError` for a scale of 0, by which nothing can be trained, and for factors that are not finite.
   public func initialAdapters(scale: Double) throws -> InitialAdapters {
+    try requireFinite()
     guard scale.isFinite, scale != 0 else {
       throw WeightError(
         file: path, key: "alpha", problem: "gives the run a scale of \(scale), with which nothing is trained")

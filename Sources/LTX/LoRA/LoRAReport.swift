@@ -15,15 +15,27 @@ public struct LoRAReport: Codable, Sendable {
     public let dtype: String
     /// alpha / rank, or 1.
     public let scale: Double
-    /// The Frobenius norm of scale * B A.
+    /// The Frobenius norm of scale * B A; of DoRA beside a checkpoint, of the whole change.
     public let norm: Double
+    /// `norm` as a share of the base weight's; nil without a checkpoint.
+    public let relative: Double?
+    /// Whether `ltx generate` and `ltx lora merge --into` apply the adapter.
+    public let isUsed: Bool
+    /// Why not.
+    public let unusedReason: String?
   }
 
+  /// Layers of a modality, or of blocks one after another.
   public struct Part: Codable, Sendable {
-    public let part: LoRAPart
+    /// A modality, `video`, `audio` or `cross`; or `blocks 0 to 11`.
+    public let part: String
     public let layers: Int
     /// Of all of its layers together.
     public let norm: Double
+    /// As a share of the base weights; nil without a checkpoint.
+    public let relative: Double?
+    /// Layers whose adapter is exactly zero.
+    public let zeroLayers: Int
   }
 
   public struct Target: Codable, Sendable {
@@ -40,24 +52,40 @@ public struct LoRAReport: Codable, Sendable {
   public let ranks: [Int]
   /// Whether B A is multiplied by anything but 1, because of an alpha.
   public let hasAlpha: Bool
-  /// Whether some layers have a magnitude; norms are those of B A alone.
+  /// Whether some layers have a magnitude.
   public let isDoRA: Bool
   /// What it was made for, as far as the file tells, and how that is known.
   public let base: String
   public let baseReason: String
   /// A checkpoint that all adapters were found to fit.
   public let fits: String?
+  /// What should be known before it is used: a base other than the checkpoint, adapters of no effect or no use.
+  public let warnings: [String]
+  /// Tensors that hold NaN or infinite values; such a LoRA can't be used.
+  public let nonFiniteKeys: [String]
+  /// How far the adapters move the model, in words.
+  public let change: [String]
   public let triggerWord: String?
   public let metadata: [String: String]
   public let parts: [Part]
+  public let depth: [Part]
   public let targets: [Target]
   public let layers: [Layer]
   /// Changes of biases, which are not used.
   public let ignoredKeys: [String]
+  /// Modules of other models in the file, which are not used, by component.
+  public let otherModules: [String: [String]]
 
-  /// - Parameter checkpoint: to check the adapters against, and to take the generation from.
+  public var isFinite: Bool { nonFiniteKeys.isEmpty }
+
+  /// - Parameters:
+  ///   - checkpoint: to check the adapters against, and to compare them with its weights.
+  ///   - report: called after each layer.
   /// - Throws: `WeightError` that names the first adapter that does not fit the checkpoint.
-  public init(_ lora: LoRAFile, checkpoint: Checkpoint? = nil) throws {
+  public init(
+    _ lora: LoRAFile, checkpoint: Checkpoint? = nil,
+    report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+  ) throws {
     if let checkpoint { try lora.requireFit(checkpoint) }
     file = lora.path
     bytes = try FileManager.default.attributesOfItem(atPath: lora.path)[.size] as? Int ?? 0
@@ -69,30 +97,42 @@ public struct LoRAReport: Codable, Sendable {
     fits = checkpoint?.source.name
     metadata = lora.metadata
     ignoredKeys = lora.ignoredKeys
+    otherModules = lora.otherModules
     triggerWord = Self.triggerWord(lora.metadata)
-    let layers = try lora.modules.map { module in
+    nonFiniteKeys = try lora.readContents().nonFiniteKeys
+    let change = try AdapterChange(lora, checkpoint: checkpoint, report: report)
+    self.change = change.sentences
+    let layers = zip(lora.modules, change.layers).map { module, change in
       Layer(
-        path: module.path, part: LoRAPart(path: module.path), rank: module.rank, inputs: module.down.size(1),
-        outputs: module.up.size(0), dtype: module.up.dtype.rawValue, scale: module.scale,
-        norm: try abs(module.scale) * Self.norm(module.down, module.up))
+        path: module.path, part: change.part, rank: module.rank, inputs: module.down.size(1),
+        outputs: module.up.size(0), dtype: module.up.dtype.rawValue, scale: module.scale, norm: change.norm,
+        relative: change.relative, isUsed: module.isOfTransformer, unusedReason: module.unusedReason)
     }
-    parts = LoRAPart.allCases.compactMap { part in
-      let own = layers.filter { $0.part == part }
-      return own.isEmpty
-        ? nil
-        : Part(part: part, layers: own.count, norm: own.reduce(0) { $0 + $1.norm * $1.norm }.squareRoot())
+    func part(_ group: AdapterChange.Group) -> Part {
+      Part(
+        part: group.name, layers: group.layers, norm: group.nonFiniteLayers > 0 ? .nan : group.norm,
+        relative: group.relative, zeroLayers: group.zeroLayers)
     }
+    parts = change.parts.map(part)
+    depth = change.depth().map(part)
     targets = Dictionary(grouping: layers) { Self.target($0.path) }
       .map { Target(name: $0, layers: $1.count) }.sorted { $0.name < $1.name }
     self.layers = layers
-    (base, baseReason) = try Self.base(lora, checkpoint)
+    warnings = try [checkpoint.flatMap { try lora.baseWarning($0) }, Self.useWarning(layers)].compactMap {
+      $0
+    }
+    let generation = try checkpoint?.generation
+    let own = lora.base
+    base = generation?.rawValue ?? own.name
+    baseReason = generation == nil ? own.reason : "it fits the checkpoint, which is one"
   }
 
-  /// |B A| by the two R x R Gram matrices: |B A|^2 = sum of B^T B * A A^T.
-  static func norm(_ down: Tensor, _ up: Tensor) throws -> Double {
-    let (a, b) = (try down.to(.float64), try up.to(.float64))
-    let square = try (b.transpose(0, 1).matmul(b) * a.matmul(a.transpose(0, 1))).sum().item()
-    return max(square, 0).squareRoot()
+  private static func useWarning(_ layers: [Layer]) -> String? {
+    let unused = layers.filter { !$0.isUsed }
+    guard let reason = unused.first?.unusedReason else { return nil }
+    return unused.count == layers.count
+      ? "ltx generate uses none of the \(layers.count) adapters: \(reason)"
+      : "ltx generate does not use \(unused.count) of \(layers.count) adapters: \(reason)"
   }
 
   /// The end of a layer's path; a number is named together with what holds it.
@@ -100,40 +140,6 @@ public struct LoRAReport: Codable, Sendable {
     let parts = path.split(separator: ".")
     if let net = parts.lastIndex(of: "net"), net > 0 { return parts[(net - 1)...].joined(separator: ".") }
     return parts.suffix(parts.last?.allSatisfy(\.isNumber) == true ? 2 : 1).joined(separator: ".")
-  }
-
-  /// The generations differ in a few layers, and in how many modulation rows there are.
-  private static func base(
-    _ lora: LoRAFile, _ checkpoint: Checkpoint?
-  ) throws -> (version: String, reason: String) {
-    if let checkpoint {
-      let c = try checkpoint.config.object("transformer", isOptional: true)
-      let isNew = try c.bool("cross_attention_adaln", default: false)
-      return (isNew ? "LTX-2.3" : "LTX-2", "it fits the checkpoint, which is one")
-    }
-    for module in lora.modules {
-      let names = module.path.split(separator: ".")
-      if names.contains("to_gate_logits") || names.contains(where: { $0.hasSuffix("prompt_adaln_single") }) {
-        return ("LTX-2.3", "it changes \(module.path), which LTX-2 does not have")
-      }
-      if names.contains(where: { $0.hasSuffix("caption_projection") }) || names.last == "aggregate_embed" {
-        return ("LTX-2", "it changes \(module.path), which LTX-2.3 does not have")
-      }
-      if names.suffix(2) == ["adaln_single", "linear"] || names.suffix(2) == ["audio_adaln_single", "linear"]
-      {
-        let rows = module.up.size(0) / module.down.size(1)
-        if rows == 6 { return ("LTX-2", "\(module.path) has 6 rows of modulation") }
-        if rows == 9 { return ("LTX-2.3", "\(module.path) has 9 rows of modulation") }
-      }
-    }
-    for key in [
-      "model_version", "base_model_version", "ss_base_model_version", "base_model", "modelspec.architecture",
-    ] {
-      if let value = lora.metadata[key], !value.isEmpty { return (value, "its metadata says so in \(key)") }
-    }
-    return (
-      "LTX-2 or LTX-2.3", "it changes only layers that both have; --model CHECKPOINT tells whether it fits"
-    )
   }
 
   /// The word that calls the LoRA in a prompt, as trainers write it down; or the tag that most captions had.
@@ -159,28 +165,42 @@ public struct LoRAReport: Codable, Sendable {
 }
 
 extension LoRAReport: CustomStringConvertible {
+  /// Some layers have thousands of characters and some files thousands of keys, so all text of the file is shortened.
   public var description: String {
     let ranks = ranks.count == 1 ? "\(ranks[0])" : "\(ranks[0]) to \(ranks[ranks.count - 1])"
     var lines = [
-      "\(file): \(layers.count) \(isDoRA ? "DoRA " : "")adapters, \(format.title) format, \(dtypes.joined(separator: " and ")), \(bytes) bytes",
-      "rank     \(ranks)" + (hasAlpha ? ", scaled by alpha / rank" : ""),
-      "base     \(base): \(baseReason)",
+      "\(file): \(layers.count) \(isDoRA ? "DoRA " : "")adapters, \(format.title) format, \(dtypes.joined(separator: " and ")), \(bytes) bytes"
+    ]
+    if let first = nonFiniteKeys.first {
+      lines.append(
+        "DAMAGED  \(first.displayed()) \(LoRAFile.nonFiniteProblem(others: nonFiniteKeys.count - 1))")
+    }
+    lines += [
+      "rank     \(ranks)" + (hasAlpha ? ", scaled by alpha / rank" : ""), "base     \(base): \(baseReason)",
     ]
     if let fits { lines.append("fits     \(fits)") }
+    lines += warnings.map { "warning  \($0)" }
+    lines += change.map { "change   \($0)" }
     if let triggerWord { lines.append("trigger  \(triggerWord.displayed())") }
-    for part in parts {
-      lines.append(
-        "\(Self.padded(part.part.rawValue, 8)) \(part.layers) adapters, |B A| \(Self.number(part.norm))")
+    lines += (parts + depth).map { part in
+      "\(Self.padded(part.part, 8)) \(part.layers) adapters, |B A| \(Self.number(part.norm))"
+        + (part.relative.map { ", \(AdapterChange.percent($0)) of the base" } ?? "")
+        + (part.zeroLayers > 0 ? ", \(part.zeroLayers) zero" : "")
     }
-    lines.append("targets  " + targets.map { "\($0.name) (\($0.layers))" }.joined(separator: ", "))
+    lines.append("targets  " + Self.list(targets.map { "\($0.name.displayed()) (\($0.layers))" }))
     lines.append("layers")
-    let width = layers.map(\.path.count).max() ?? 0
+    let width = min(layers.map(\.path.count).max() ?? 0, 100)
     for layer in layers {
       let scale = layer.scale == 1 ? "" : "  scale \(Self.number(layer.scale))"
+      let relative = layer.relative.map { "  \(AdapterChange.percent($0))" } ?? ""
       lines.append(
-        "  \(Self.padded(layer.path, width))  rank \(layer.rank)  |B A| \(Self.number(layer.norm))\(scale)")
+        "  \(Self.padded(layer.path.displayed(), width))  rank \(layer.rank)  |B A| \(Self.number(layer.norm))\(relative)\(scale)"
+          + (layer.isUsed ? "" : "  not used"))
     }
-    if !ignoredKeys.isEmpty { lines.append("not used \(ignoredKeys.joined(separator: ", "))") }
+    if !ignoredKeys.isEmpty { lines.append("not used " + Self.list(ignoredKeys.map { $0.displayed() })) }
+    for (component, names) in otherModules.sorted(by: { $0.key < $1.key }) {
+      lines.append("not used \(names.count) of the \(component): " + Self.list(names.map { $0.displayed() }))
+    }
     if !metadata.isEmpty {
       lines.append("metadata")
       let shown = Self.first(50, of: metadata.keys)
@@ -190,6 +210,10 @@ extension LoRAReport: CustomStringConvertible {
       }
     }
     return lines.joined(separator: "\n")
+  }
+
+  private static func list(_ names: [String]) -> String {
+    names.prefix(20).joined(separator: ", ") + (names.count > 20 ? " and \(names.count - 20) more" : "")
   }
 
   /// The first of some names in alphabetical order, without sorting all of what may be a million.
@@ -206,5 +230,7 @@ extension LoRAReport: CustomStringConvertible {
     text + String(repeating: " ", count: max(0, width - text.count))
   }
 
-  private static func number(_ value: Double) -> String { String(format: "%.4g", value) }
+  private static func number(_ value: Double) -> String {
+    value.isFinite ? String(format: "%.4g", value) : "not finite"
+  }
 }

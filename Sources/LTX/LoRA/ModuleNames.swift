@@ -86,9 +86,12 @@ enum ModuleNames {
     return byFlatName[pattern].map { $0.replacing("#", with: number) }
   }
 
-  /// Whether a path is that of a linear layer of the transformer, the connectors included.
+  /// Whether a path is that of a linear layer of the transformer, the connectors and their projection included.
   static func isKnown(_ path: String) -> Bool {
-    guard path.hasPrefix(transformer) else { return false }
+    guard path.hasPrefix(transformer) else {
+      return path.hasPrefix(textProjection)
+        && diffusersTextProjection[String(path.dropFirst(textProjection.count))] != nil
+    }
     let (pattern, _) = numberless(String(path.dropFirst(transformer.count)), separator: ".")
     return known.contains(pattern)
   }
@@ -146,6 +149,10 @@ enum ModuleNames {
       for name in [layer, String(other.drop { $0 != "." }.dropFirst())] {
         paths[name.replacing(".", with: "_")] = path
       }
+    }
+    for name in diffusersTextProjection.keys {
+      let path = textProjection + name
+      paths[path.replacing(".", with: "_")] = path
     }
     return paths
   }()

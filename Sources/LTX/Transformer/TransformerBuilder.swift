@@ -15,6 +15,7 @@ public struct TransformerBuilder: Sendable {
   public let checkpoint: Checkpoint
   /// In the order in which they are stacked.
   public private(set) var loras: [(file: LoRAFile, strength: Double)] = []
+  private var contentNotes: [String] = []
   private var placement = AdapterSet.Placement.separate
   private var streams = Streams.both
   private var dtype: DType?
@@ -44,7 +45,12 @@ public struct TransformerBuilder: Sendable {
   public func lora(_ file: LoRAFile, strength: Double = 1) throws -> Self {
     try file.requireFinite(strength: strength)
     try file.requireFit(checkpoint)
-    return with { $0.loras.append((file, strength)) }
+    try file.requireFinite()
+    let found = [try file.baseWarning(checkpoint), file.otherModulesNote, try file.zeroNote].compactMap { $0 }
+    return with {
+      $0.loras.append((file, strength))
+      $0.contentNotes += found
+    }
   }
 
   /// Gives the LoRAs other strengths, in the order in which they were added.
@@ -102,23 +108,25 @@ public struct TransformerBuilder: Sendable {
 
   /// What the user should know, though it is no error: adapters that are left out.
   public var notes: [String] {
-    loras.flatMap { file, _ in
-      func note(_ count: Int, _ what: String, _ why: String) -> String? {
-        count == 0 ? nil : "\(file.path): \(count) \(what)\(count == 1 ? " is" : "s are") left out; \(why)"
+    contentNotes
+      + loras.flatMap { file, _ in
+        func note(_ count: Int, _ what: String, _ why: String) -> String? {
+          count == 0 ? nil : "\(file.path): \(count) \(what)\(count == 1 ? " is" : "s are") left out; \(why)"
+        }
+        let transformer = file.modules.filter(\.isOfTransformer)
+        let skipped = transformer.filter { !$0.isBuilt(streams) }.count
+        let (name, other) = streams == .video ? ("video", "audio") : ("audio", "video")
+        return [
+          note(skipped, "\(other) adapter", "only \(name) is generated"),
+          note(
+            file.modules.count - transformer.count, "text connector adapter",
+            "as upstream, a LoRA acts on the transformer alone"
+              + (transformer.isEmpty ? ", so this one has no effect" : "")),
+          note(
+            file.ignoredKeys.count, "bias change",
+            "as upstream, only the factors A and B are used"),
+        ].compactMap { $0 }
       }
-      let transformer = file.modules.filter(\.isOfTransformer)
-      let skipped = transformer.filter { !$0.isBuilt(streams) }.count
-      let (name, other) = streams == .video ? ("video", "audio") : ("audio", "video")
-      return [
-        note(skipped, "\(other) adapter", "only \(name) is generated"),
-        note(
-          file.modules.count - transformer.count, "text connector adapter",
-          "as in the reference, a LoRA acts on the transformer alone"),
-        note(
-          file.ignoredKeys.count, "bias change",
-          "as in the reference, only the factors A and B are used"),
-      ].compactMap { $0 }
-    }
   }
 }
 
@@ -127,6 +135,12 @@ extension LoRAFile.Module {
   /// the same checkpoint.
   var isOfTransformer: Bool {
     path.hasPrefix(ModuleNames.transformer) && !path.contains("_embeddings_connector.")
+  }
+
+  /// Why no transformer uses it; nil for one that does.
+  var unusedReason: String? {
+    isOfTransformer
+      ? nil : "it changes the text connectors; as upstream, LoRAs act on the transformer alone"
   }
 
   func isBuilt(_ streams: Streams) -> Bool { isOfTransformer && LoRAPart(path: path).isBuilt(streams) }

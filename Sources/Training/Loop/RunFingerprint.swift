@@ -29,6 +29,9 @@ struct RunFingerprint: Sendable, Equatable {
     values = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
   }
 
+  /// `FileIdentity` of the checkpoint.
+  var modelIdentity: String? { values[Self.model] }
+
   /// The value of a key of the configuration, as it was stored.
   func value(_ key: String) -> String? { values[key] }
 

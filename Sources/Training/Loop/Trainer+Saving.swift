@@ -54,7 +54,7 @@ extension Trainer {
     let state = c.saveTrainingState == .off ? nil : try state(isMinimal: c.saveTrainingState == .minimal)
     // The whole state goes with the weights: a minimal one beside them does not make up for it.
     let rolling = storesState ? try self.state(isMinimal: false) : nil
-    let metadata = flowMatching.referenceScale.metadata
+    let metadata = try savedMetadata
     let (folder, model, saved) = (folder, model, saved)
     let keepsNoState = c.saveTrainingState == .off
     saves.submit {

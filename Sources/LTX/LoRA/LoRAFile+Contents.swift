@@ -1,0 +1,88 @@
+import NN
+import Synchronization
+import Torch
+
+/// What reading all of a file's factors shows.
+struct LoRAContents: Sendable {
+  /// Keys of tensors that hold NaN or infinite values, in the order of the modules.
+  var nonFiniteKeys: [String] = []
+  /// Modules whose adapter is exactly zero.
+  var zeroModules: Set<String> = []
+}
+
+/// The contents of one file, found once: a LoRA may have gigabytes, and every stage of a generation asks.
+final class ContentCache: Sendable {
+  private let contents = Mutex<LoRAContents?>(nil)
+
+  func value(_ find: () throws -> LoRAContents) rethrows -> LoRAContents {
+    if let known = contents.withLock({ $0 }) { return known }
+    let found = try find()
+    contents.withLock { $0 = found }
+    return found
+  }
+}
+
+extension LoRAFile {
+  /// Reads all factors, the first time.
+  func readContents() throws -> LoRAContents {
+    try contents.value {
+      var result = LoRAContents()
+      for module in modules {
+        let down = try Self.largest(module.down)
+        let up = try Self.largest(module.up)
+        if !down.isFinite { result.nonFiniteKeys.append(module.downKey) }
+        if !up.isFinite { result.nonFiniteKeys.append(module.upKey) }
+        if let magnitude = module.magnitude, let key = module.magnitudeKey {
+          if try !Self.largest(magnitude).isFinite { result.nonFiniteKeys.append(key) }
+        } else if down == 0 || up == 0 || module.scale == 0 {
+          result.zeroModules.insert(module.path)
+        }
+      }
+      return result
+    }
+  }
+
+  /// The largest absolute value; NaN or infinity where there is one.
+  private static func largest(_ tensor: Tensor) throws -> Double {
+    // libtorch computes nothing in 8 bits.
+    try (tensor.dtype.size == 1 ? tensor.to(.float32) : tensor).abs().amax().to(.float64).item()
+  }
+
+  /// Checks all factors.
+  ///
+  /// - Throws: `WeightError` that names the first tensor that holds NaN or infinite values.
+  public func requireFinite() throws {
+    let keys = try readContents().nonFiniteKeys
+    guard let first = keys.first else { return }
+    throw WeightError(
+      file: path, key: first, problem: Self.nonFiniteProblem(others: keys.count - 1))
+  }
+
+  /// What is wrong with a tensor that holds values that are not finite, to be read after its key.
+  public static func nonFiniteProblem(others: Int) -> String {
+    "holds values that are not finite (NaN or infinity\(others == 0 ? "" : "; so do \(others) other tensors")). "
+      + "The file is damaged, or training diverged: use an earlier checkpoint"
+  }
+
+  /// What the user should know of adapters that are zero; nil if there are none.
+  public var zeroNote: String? {
+    get throws {
+      let zero = try readContents().zeroModules.count
+      guard zero > 0 else { return nil }
+      return zero == modules.count
+        ? "\(path): all \(zero) adapters are zero; the LoRA changes nothing"
+        : "\(path): \(zero) of \(modules.count) adapters are zero and change nothing"
+    }
+  }
+
+  /// Modules of other models, which no command uses; nil if there are none.
+  public var otherModulesNote: String? {
+    guard !otherModules.isEmpty else { return nil }
+    let parts = otherModules.sorted { $0.key < $1.key }.map { component, names in
+      "\(names.count) \(component) \(names.count == 1 ? "adapter" : "adapters")"
+    }
+    let first = otherModules.values.joined().min() ?? ""
+    return "\(path): \(parts.joined(separator: " and ")) left out, such as \(first.displayed()); "
+      + "LoRAs act on the transformer"
+  }
+}

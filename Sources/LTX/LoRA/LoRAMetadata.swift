@@ -1,0 +1,144 @@
+import Foundation
+import NN
+import TensorFiles
+
+/// The program as files that it writes name it.
+public enum SwiftLTX {
+  public static let version = "0.1.0"
+  public static let software = "swift-ltx \(version)"
+}
+
+/// What saved weights say of themselves in the metadata of their file: under names of our own, and under those that
+/// ComfyUI, kohya's tools and model sites show (`ss_…`, and `modelspec.…` of Stability AI's model metadata standard).
+///
+/// Nothing of it depends on the time or the machine, so that equal runs write equal files.
+public struct WeightsMetadata: Sendable {
+  /// What a LoRA is made of.
+  public struct Adapters: Sendable {
+    public var rank: Int
+    public var alpha: Double
+    public var targets: [String]
+    public var isDoRA = false
+    public var isRankStabilized = false
+
+    public init(
+      rank: Int, alpha: Double, targets: [String], isDoRA: Bool = false, isRankStabilized: Bool = false
+    ) {
+      (self.rank, self.alpha, self.targets) = (rank, alpha, targets)
+      (self.isDoRA, self.isRankStabilized) = (isDoRA, isRankStabilized)
+    }
+  }
+
+  /// The checkpoint that was trained on.
+  public struct Base: Sendable {
+    public var generation: ModelGeneration
+    /// As the checkpoint states it.
+    public var version: String?
+    /// The file's name, without its folder.
+    public var file: String
+    /// Tells checkpoints apart that have one name.
+    public var identity: String?
+
+    public init(generation: ModelGeneration, version: String?, file: String, identity: String?) {
+      (self.generation, self.version) = (generation, version)
+      (self.file, self.identity) = (file, identity)
+    }
+  }
+
+  public var base: Base
+  /// Nil for weights that were trained whole.
+  public var adapters: Adapters?
+  /// What the file is called, without an ending.
+  public var title: String
+  public var steps: Int?
+  public var triggerWord: String?
+  /// More in the words of kohya's tools: `ss_learning_rate`, `ss_optimizer`.
+  public var training: [String: String] = [:]
+
+  public init(base: Base, adapters: Adapters?, title: String) {
+    (self.base, self.adapters, self.title) = (base, adapters, title)
+  }
+
+  /// The metadata's keys and values.
+  public var fields: [String: String] {
+    let name = base.generation == .ltx23 ? "ltx-2.3" : "ltx-2"
+    var fields = training
+    fields["software"] = SwiftLTX.software
+    fields["base_model"] = base.generation.rawValue
+    fields["base_model_file"] = base.file
+    fields["base_model_identity"] = base.identity
+    fields["model_version"] = base.version
+    fields["training_steps"] = steps.map(String.init)
+    fields["trigger_word"] = triggerWord
+    fields["modelspec.sai_model_spec"] = "1.0.1"
+    fields["modelspec.architecture"] = adapters == nil ? name : "\(name)/lora"
+    fields["modelspec.implementation"] = "https://github.com/Lightricks/LTX-2"
+    fields["modelspec.title"] = title
+    fields["modelspec.trigger_phrase"] = triggerWord
+    fields["modelspec.date"] = Self.date
+    fields["ss_base_model_version"] = name
+    fields["ss_sd_model_name"] = base.file
+    fields["ss_output_name"] = title
+    fields["ss_steps"] = steps.map(String.init)
+    guard let adapters else { return fields }
+    let alpha = Self.number(adapters.alpha)
+    fields["lora_rank"] = String(adapters.rank)
+    fields["lora_alpha"] = alpha
+    fields["lora_targets"] = adapters.targets.joined(separator: ", ")
+    fields["lora_type"] = adapters.isDoRA ? "dora" : "lora"
+    if adapters.isRankStabilized { fields["use_rslora"] = "true" }
+    fields["ss_network_module"] = Self.networkModule
+    fields["ss_network_dim"] = String(adapters.rank)
+    fields["ss_network_alpha"] = alpha
+    return fields
+  }
+
+  static let networkModule = "networks.lora"
+
+  /// The day that builds agree on, where they do; the time of writing would make equal runs' files differ.
+  private static var date: String? {
+    guard let text = ProcessInfo.processInfo.environment["SOURCE_DATE_EPOCH"], let seconds = Double(text),
+      seconds.isFinite, (0..<253_402_300_800).contains(seconds)
+    else { return nil }
+    let formatter = ISO8601DateFormatter()
+    return formatter.string(from: Date(timeIntervalSince1970: seconds))
+  }
+
+  static func number(_ value: Double) -> String {
+    Int(exactly: value).map(String.init) ?? String(value)
+  }
+}
+
+extension LoRA {
+  /// The metadata of a file that is written of these layers: what is kept of the input's, and what is true of the
+  /// output. B holds the whole scale, so alpha equals the rank.
+  var writtenMetadata: [String: String] {
+    var result = metadata
+    result["format"] = result["format"] ?? "pt"
+    result["software"] = result["software"] ?? SwiftLTX.software
+    let ranks = Set(layers.map(\.rank))
+    let rank = ranks.count == 1 ? ranks.first.map(String.init) : nil
+    // Without one rank for all, kohya's tools say this.
+    result["ss_network_dim"] = rank ?? "Dynamic"
+    result["ss_network_module"] = result["ss_network_module"] ?? WeightsMetadata.networkModule
+    if result["ss_network_alpha"] == nil { result["ss_network_alpha"] = rank ?? "Dynamic" }
+    result["lora_rank"] = rank
+    if let generation = base?.generation {
+      let name = generation == .ltx23 ? "ltx-2.3" : "ltx-2"
+      result["base_model"] = result["base_model"] ?? generation.rawValue
+      result["ss_base_model_version"] = result["ss_base_model_version"] ?? name
+      result["modelspec.architecture"] = result["modelspec.architecture"] ?? "\(name)/lora"
+      result["modelspec.sai_model_spec"] = result["modelspec.sai_model_spec"] ?? "1.0.1"
+      result["modelspec.implementation"] =
+        result["modelspec.implementation"] ?? "https://github.com/Lightricks/LTX-2"
+    }
+    return result
+  }
+
+  /// Keys that are about one rank and one alpha, and no longer true of changed factors.
+  static let scaleKeys = ["ss_network_alpha", "ss_network_dim", "lora_alpha", "lora_rank", "use_rslora"]
+  /// Keys that are about the file as a whole, and no longer true of changed contents.
+  static let contentKeys = [
+    "modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash", "modelspec.thumbnail",
+  ]
+}

@@ -1,0 +1,67 @@
+import Datasets
+import Foundation
+import LTX
+import TensorFiles
+
+extension Trainer {
+  /// What the weights of this step say of themselves. A function of the configuration, the model, the data and the step:
+  /// a resumed run writes the same files as one that was not interrupted.
+  var savedMetadata: [String: String] {
+    get throws {
+      let c = configuration
+      let path = c.model.modelPath
+      let base = WeightsMetadata.Base(
+        generation: try model.checkpoint.generation, version: model.checkpoint.version?.description,
+        file: (path as NSString).lastPathComponent, identity: fingerprint.modelIdentity)
+      let adapters = c.model.trainingMode == .full ? nil : c.lora
+      let file = (folder.weights(step: completedSteps) as NSString).lastPathComponent
+      var metadata = WeightsMetadata(
+        base: base,
+        adapters: adapters.map {
+          WeightsMetadata.Adapters(
+            rank: $0.rank, alpha: Double($0.alpha), targets: $0.targetModules, isDoRA: $0.useDoRA,
+            isRankStabilized: $0.useRSLoRA)
+        }, title: (file as NSString).deletingPathExtension)
+      metadata.steps = completedSteps
+      metadata.triggerWord = try dataset.triggerWord
+      metadata.training = [
+        "ss_learning_rate": String(c.optimization.learningRate),
+        "ss_optimizer": c.optimization.optimizerType.rawValue,
+        "ss_lr_scheduler": c.optimization.schedulerType.rawValue,
+        "ss_batch_size_per_device": String(c.optimization.batchSize),
+        "ss_gradient_accumulation_steps": String(c.optimization.gradientAccumulationSteps),
+        "ss_mixed_precision": (c.acceleration.mixedPrecisionMode ?? .no).rawValue,
+        "ss_seed": String(c.seed), "ss_num_train_items": String(dataset.count),
+      ]
+      if let adapters {
+        let arguments = try JSONEncoder.sorted.encode(["targets": adapters.targetModules])
+        metadata.training["ss_network_args"] = String(decoding: arguments, as: UTF8.self)
+        if adapters.dropout > 0 { metadata.training["ss_network_dropout"] = String(adapters.dropout) }
+      }
+      return metadata.fields.merging(flowMatching.referenceScale.metadata) { $1 }
+    }
+  }
+}
+
+extension JSONEncoder {
+  fileprivate static var sorted: JSONEncoder {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return encoder
+  }
+}
+
+extension PrecomputedDataset {
+  /// The word that preprocessing put before all captions; nil where it put none, or different ones.
+  var triggerWord: String? {
+    get throws {
+      var words: Set<String?> = []
+      for entry in entries.prefix(100) {
+        guard let path = entry.files[Self.textFolder] else { return nil }
+        words.insert(try SampleFile(path: path).metadata["trigger_word"])
+      }
+      guard words.count == 1, let word = words.first else { return nil }
+      return word
+    }
+  }
+}
