@@ -67,6 +67,9 @@ public struct RunStatistics: Sendable, Equatable {
     self.peakBytes = peakBytes
   }
 
+  /// `1:05 min`
+  public var time: String { timeText(totalSeconds) }
+
   public var scalars: [(name: String, value: Double)] {
     finite([
       ("stats/total_time_minutes", totalSeconds / 60),

@@ -1,19 +1,20 @@
-/// An exponential mean: what is `window` steps old weighs 1/e of the newest. Unbiased from the first number on.
+/// An exponential mean over the newest numbers: some `window` of them, and a fifth of them while there are fewer than five
+/// times as many, so that the mean of a short run does not lag. The first five weigh the same.
 public struct MovingMean: Sendable, Equatable {
-  private let decay: Double
-  private var total = 0.0
-  private var weight = 0.0
+  private let window: Double
+  private var count = 0.0
+  /// Nil before the first number.
+  public private(set) var value: Double?
 
   /// - Parameter window: in numbers, at least 1.
-  public init(window: Double = 50) { decay = 1 - 1 / max(1, window) }
-
-  /// Nil before the first number.
-  public var value: Double? { weight > 0 ? total / weight : nil }
+  public init(window: Double = 50) { self.window = max(1, window) }
 
   /// Numbers that are not finite are left out.
   public mutating func add(_ number: Double) {
     guard number.isFinite else { return }
-    total = decay * total + number
-    weight = decay * weight + 1
+    count += 1
+    let length = min(window, max(min(count, 5), count / 5))
+    let old = value ?? number
+    value = old + (number - old) / length
   }
 }

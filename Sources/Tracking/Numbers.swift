@@ -30,3 +30,19 @@ func rateText(secondsPerStep: Double) -> String? {
 func memoryText(_ bytes: Int) -> String {
   bytes < 1 << 30 ? fixed(Double(bytes) / 0x1p20, 0) + " MiB" : fixed(Double(bytes) / 0x1p30, 2) + " GiB"
 }
+
+/// What amounts of memory that stand beside each other are given in.
+public enum MemoryUnit: String, Sendable, Equatable {
+  case mebibytes = "MiB"
+  case gibibytes = "GiB"
+
+  /// - Parameter bytes: the largest amount.
+  public init(fitting bytes: Int) { self = bytes < 1 << 30 ? .mebibytes : .gibibytes }
+
+  public var bytes: Double { self == .mebibytes ? 0x1p20 : 0x1p30 }
+
+  /// `84.0 MiB`, `0.21 GiB`
+  public func text(_ count: Int) -> String {
+    "\(fixed(Double(count) / bytes, self == .mebibytes ? 1 : 2)) \(rawValue)"
+  }
+}

@@ -80,12 +80,16 @@ struct TrainCommand: ParsableCommand {
     events.sampled = { media, step in view.say("step \(step): \(media.count) samples in samples/") }
     events.saved = { view.say("saved \($0)") }
     events.shouldStop = { interruption.status != nil }
+    events.learned = { summary in
+      if !summary.isSuspicious { return }
+      view.say("warning: \(summary.sentence)")
+    }
     let result = try working {
       defer { view.finish() }
       return try session.run(events)
     }
     guard group.isMain else { return }
-    if let mean = view.loss { print(String(format: "mean loss of the last steps %.4f", mean)) }
+    for line in result.lines(meanLoss: view.loss, report: session.reportPath) { print(line) }
     if result.outcome == .interrupted {
       print("stopped after step \(trainer.completedSteps); the same command goes on from there")
     }

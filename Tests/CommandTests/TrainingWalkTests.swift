@@ -113,6 +113,36 @@ import Training
     }
   }
 
+  /// The end of a run says how far the adapters moved and what became of the validation loss; a run that learned nothing
+  /// does not end like a good one.
+  @Test func theEndSaysWhetherItLearned() throws {
+    let prepared = try PreparedTraining.shared.get()
+    let config = try prepared.configure(
+      "learned", steps: 6, "validation: {interval: null, held_out: {count: 1}}")
+    let good = try Program.run(["train", config, "--set", "checkpoints.keep_best=true"], in: prepared.path)
+    #expect(good.status == 0, "\(good.errors)")
+    let line = try #require(good.output.split(separator: "\n").first { $0.hasPrefix("learned: ") })
+    #expect(
+      line.hasPrefix("learned: video adapters moved: ") && line.contains("; video loss fell from "), "\(line)"
+    )
+    #expect(line.hasSuffix("; audio was not trained"), "\(line)")
+    #expect(!good.errors.contains("warning: "), "\(good.errors)")
+    let lines = good.output.split(separator: "\n").map(String.init)
+    let weights = "\(prepared.path)/learned/checkpoints/lora_weights_step_00006.safetensors"
+    #expect(
+      lines.last == weights && lines.contains { $0.hasPrefix("best: step 6, ") && $0.hasSuffix(weights) })
+    #expect(lines.contains { $0.hasPrefix("6 steps in ") })
+    #expect(lines.contains("report: \(prepared.path)/learned/report.html"))
+    let page = try String(contentsOfFile: "\(prepared.path)/learned/report.html", encoding: .utf8)
+    #expect(page.contains("Did it learn?") && page.contains("Video adapters moved: "))
+
+    let bad = try Program.run(
+      ["train", config, "--overwrite", "--set", "optimization.learning_rate=1e-9"], in: prepared.path)
+    #expect(bad.status == 0, "\(bad.errors)")
+    #expect(bad.errors.contains("warning: video adapters barely moved: "), "\(bad.errors)")
+    #expect(bad.output.contains("video loss stayed at "), "\(bad.output)")
+  }
+
   /// Live tensor memory is the same after the tenth step and the last.
   @Test func noTensorLeaks() throws {
     let prepared = try PreparedTraining.shared.get()

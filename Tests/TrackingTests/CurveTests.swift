@@ -70,7 +70,7 @@ import Testing
     #expect(curves.loss.values == [1, 2, 3])
     #expect(curves.sigmaLosses.mapValues(\.steps) == ["0.00-0.25": [2]])
     #expect(curves.learningRates["audio"]?.values == [0.2, 0.2, 0.2])
-    #expect(curves.memory.values == [1, 2, 3])
+    #expect(curves.memory.values == [1, 2, 3].map { $0 * 0x1p30 })
     #expect(curves.audioLoss.isEmpty && curves.videoLoss.values == [0.5, 0.5, 0.5])
     #expect(curves.validationLoss.steps == [4] && curves.validationSigmaLosses["0.75-1.00"]?.values == [3])
     #expect(

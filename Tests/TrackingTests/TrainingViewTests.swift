@@ -82,13 +82,21 @@ import Testing
         == "step 2/100, loss nan, mean 1.0000, skipped 1, lr 1.00e-04, |grad| 0.5000, 2 it/s, 49 s left")
   }
 
-  /// mean = Σ d^(n-i) x_i / Σ d^(n-i).
+  /// The first five weigh the same; then the newest fifth, and at last the newest `window`, decide.
   @Test func theMovingMean() throws {
     var mean = MovingMean(window: 4)
     #expect(mean.value == nil)
     for number in [1, 2, .infinity, 4] { mean.add(number) }
-    let expected = (0.75 * 0.75 * 1 + 0.75 * 2 + 4) / (0.75 * 0.75 + 0.75 + 1)
-    #expect(abs(try #require(mean.value) - expected) < 1e-15)
+    #expect(abs(try #require(mean.value) - 7.0 / 3) < 1e-12)
+    for number in [5.0, 11] { mean.add(number) }
+    // The window is full from the fourth number on: 3 + (11 - 3) / 4.
+    #expect(abs(try #require(mean.value) - 5) < 1e-12)
+    // A loss that falls in a line: the mean is behind by no more than a fifth of the run.
+    var loss = MovingMean()
+    for step in 1...60 { loss.add(Double(60 - step)) }
+    #expect(try #require(loss.value) < 60 / 5)
+    for step in 61...2000 { loss.add(Double(60 - step)) }
+    #expect(abs(try #require(loss.value) - (60 - 2000 + 49)) < 0.1)
   }
 
   @Test(

@@ -264,7 +264,7 @@ extension AdapterChange.Layer {
     typicalNorm = Double(up.size(0)).squareRoot()
   }
 
-  private static func block(_ path: String) -> Int? {
+  static func block(_ path: String) -> Int? {
     let names = path.split(separator: ".")
     return names.firstIndex(of: "transformer_blocks").flatMap { index in
       index + 1 < names.count ? Int(names[index + 1]) : nil

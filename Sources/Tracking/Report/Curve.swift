@@ -16,6 +16,13 @@ public struct Curve: Sendable, Equatable {
     values.append(value)
   }
 
+  /// The same with all values divided by a number.
+  func divided(by divisor: Double) -> Curve {
+    var curve = self
+    curve.values = values.map { $0 / divisor }
+    return curve
+  }
+
   /// At most `count` points that look the same when drawn: of each span of steps its smallest and its largest value, in their
   /// order, and always the first and the last point.
   public func thinned(to count: Int) -> Curve {

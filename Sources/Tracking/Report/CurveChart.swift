@@ -33,12 +33,14 @@ struct CurveChart {
   let lines: [Line]
   /// Steps that are marked at the bottom.
   var marks: [Int] = []
+  /// What the horizontal axis counts.
+  var axis = "step"
   /// Whether the values may have a logarithmic axis, which they get if few of them are far above the others.
   var mayBeLogarithmic = false
 
   /// Points of a line at most.
   static let pointLimit = 2000
-  private static let size = (width: 640.0, height: 250.0)
+  private static let size = (width: 640.0, height: 262.0)
   private static let frame = (left: 62.0, top: 12.0, right: 628.0, bottom: 222.0)
 
   /// Empty where there is nothing to draw.
@@ -54,6 +56,7 @@ struct CurveChart {
     svg += "<svg viewBox=\"0 0 \(Int(size.width)) \(Int(size.height))\" role=\"img\""
     svg +=
       " aria-label=\"\(TextFormats.html(title))\" data-x=\"\(axes.steps.lowerBound) \(axes.steps.upperBound)\""
+    svg += " data-axis=\"\(axis)\""
     svg +=
       " data-y=\"\(axes.values.lowerBound) \(axes.values.upperBound)\"\(axes.isLogarithmic ? " data-log=\"\"" : "")>\n"
     for tick in axes.valueTicks {
@@ -66,6 +69,8 @@ struct CurveChart {
       svg += "<path class=\"grid\" d=\"M\(place) \(frame.top)V\(frame.bottom)\"/>"
       svg += "<text class=\"step\" x=\"\(place)\" y=\"\(frame.bottom + 17)\">\(tick)</text>\n"
     }
+    svg +=
+      "<text class=\"step\" x=\"\((frame.left + frame.right) / 2)\" y=\"\(frame.bottom + 35)\">\(axis)</text>\n"
     var shown: Set<Int> = []
     for mark in marks where axes.steps.contains(Double(mark)) && shown.insert(Int(x(Double(mark)))).inserted {
       svg += "<path class=\"mark\" d=\"M\(fixed(x(Double(mark)), 1)) \(frame.bottom)v-9\"/>"

@@ -30,6 +30,8 @@ extension TrainingReport {
     .shares{display:flex;height:14px;border-radius:7px;overflow:hidden;max-width:640px}.shares i{background:var(--c)}
     table{border-collapse:collapse;margin-top:8px;font-variant-numeric:tabular-nums}
     th,td{padding:2px 18px 2px 0;text-align:right;font-weight:400}th{color:var(--soft);font-size:12px}th:first-child,td:first-child{text-align:left}
+    .learned p{margin:0 0 8px;max-width:100ch}.learned.bad p{border-left:3px solid var(--bad);padding-left:10px}.learned table{display:block;overflow-x:auto}.learned .charts{margin-top:12px}.learned details{margin-top:8px}
+    @media (max-width:600px){svg text{font-size:16px}}
     ul{margin:0;padding-left:18px}summary{cursor:pointer;font-weight:600}
     pre{overflow:auto;padding:12px;background:var(--card);border:1px solid var(--line);border-radius:10px}
     """
@@ -42,7 +44,7 @@ extension TrainingReport {
     const tip=document.createElement('div'),cursor=document.createElementNS('http://www.w3.org/2000/svg','path');tip.className='tip';tip.hidden=true;f.append(tip);cursor.setAttribute('class','cursor');
     s.addEventListener('pointermove',e=>{const r=s.getBoundingClientRect(),x=Math.max(62,Math.min(628,(e.clientX-r.left)/r.width*640));
     const near=p=>{let a=0,b=p.length-1;while(a<b){const m=a+b>>1;p[m][0]<x?a=m+1:b=m}return a&&x-p[a-1][0]<p[a][0]-x?p[a-1]:p[a]};
-    tip.textContent='step '+Math.round(x0+(x-62)/566*(x1-x0))+lines.map(l=>'\\n'+l.name+'  '+v(near(l.points)[1]).toPrecision(4)).join('');
+    tip.textContent=s.dataset.axis+' '+Math.round(x0+(x-62)/566*(x1-x0))+lines.map(l=>'\\n'+l.name+'  '+v(near(l.points)[1]).toPrecision(4)).join('');
     cursor.setAttribute('d','M'+x+' 12V222');s.append(cursor);tip.hidden=false;tip.style.left=Math.max(0,Math.min(r.width-tip.offsetWidth,(x/640)*r.width+14))+'px'});
     s.addEventListener('pointerleave',()=>{tip.hidden=true;cursor.remove()})}
     """

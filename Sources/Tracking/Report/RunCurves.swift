@@ -10,10 +10,13 @@ public struct RunCurves: Sendable {
   public private(set) var meanGradientNorm = Curve()
   public private(set) var learningRate = Curve()
   public private(set) var learningRates: [String: Curve] = [:]
+  /// In bytes.
   public private(set) var memory = Curve()
   public private(set) var stepSeconds = Curve()
   public private(set) var meanStepSeconds = Curve()
   public private(set) var validationLoss = Curve()
+  public private(set) var validationVideoLoss = Curve()
+  public private(set) var validationAudioLoss = Curve()
   public private(set) var validationSigmaLosses: [String: Curve] = [:]
   /// Steps that changed no weight.
   public private(set) var skippedSteps: [Int] = []
@@ -44,7 +47,7 @@ public struct RunCurves: Sendable {
     }
     stepSeconds.add(record.seconds, at: record.step)
     follow(&secondsMean, &meanStepSeconds, record.seconds)
-    if let bytes = record.tensorBytes { memory.add(Double(bytes) / 0x1p30, at: record.step) }
+    if let bytes = record.tensorBytes { memory.add(Double(bytes), at: record.step) }
     learningRate.add(record.learningRate, at: record.step)
     for (name, rate) in record.learningRates {
       learningRates[name, default: Curve()].add(rate, at: record.step)
@@ -67,6 +70,8 @@ public struct RunCurves: Sendable {
   public mutating func add(_ record: ValidationRecord) {
     timings.validation += record.seconds.isFinite ? record.seconds : 0
     validationLoss.add(record.loss, at: record.step)
+    if let loss = record.videoLoss { validationVideoLoss.add(loss, at: record.step) }
+    if let loss = record.audioLoss { validationAudioLoss.add(loss, at: record.step) }
     for (label, value) in record.sigmaLosses {
       validationSigmaLosses[label, default: Curve()].add(value, at: record.step)
     }

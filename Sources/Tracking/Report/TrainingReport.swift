@@ -16,6 +16,10 @@ public struct TrainingReport: Sendable {
   public var messages: [String] = []
   /// Nil while the run goes on.
   public var outcome: RunOutcome?
+  /// Of the end of the run.
+  public var learning: LearningSummary?
+  /// What memory is given in; nil chooses by the largest amount.
+  public var memoryUnit: MemoryUnit?
   public private(set) var curves: RunCurves
   private(set) var samples: [ReportSample] = []
 
@@ -65,7 +69,7 @@ public struct TrainingReport: Sendable {
     <body>
     <header><h1>\(TextFormats.html(title))</h1><p>\(TextFormats.html(state))</p></header>
     <main>
-    \(summary)\(charts)\(ReportSamples(samples: samples, folder: folder).html)\(timings)\(notes)\(details)</main>
+    \(summary)\(learned)\(charts)\(ReportSamples(samples: samples, folder: folder).html)\(timings)\(notes)\(details)</main>
     <script>\(Self.script)</script>
     </body>
     </html>
@@ -88,7 +92,13 @@ public struct TrainingReport: Sendable {
   private var summary: String {
     var rows: [(name: String, value: String)] = []
     if let loss = curves.meanLoss.values.last { rows.append(("loss, moving mean", measured(loss))) }
-    if let loss = curves.validationLoss.values.last { rows.append(("validation loss", measured(loss))) }
+    if let loss = curves.validationLoss.values.last {
+      let parts = [("video", curves.validationVideoLoss), ("audio", curves.validationAudioLoss)].compactMap {
+        name, curve in curve.values.last.map { "\(name) \(measured($0))" }
+      }
+      rows.append(
+        ("validation loss", measured(loss) + (parts.count == 2 ? " (\(parts.joined(separator: ", ")))" : "")))
+    }
     if let best = zip(curves.validationLoss.values, curves.validationLoss.steps).min(by: { $0.0 < $1.0 }) {
       rows.append(("lowest validation loss", "\(measured(best.0)) at step \(best.1)"))
     }
@@ -97,7 +107,7 @@ public struct TrainingReport: Sendable {
       rows.append(("speed", rate))
     }
     if let peak = curves.memory.values.max(), let last = curves.memory.values.last {
-      rows.append(("tensors after a step", "\(fixed(last, 2)) GiB, \(fixed(peak, 2)) at most"))
+      rows.append(("tensors after a step", "\(unit.text(Int(last))), at most \(unit.text(Int(peak)))"))
     }
     if !curves.skippedSteps.isEmpty { rows.append(("skipped steps", "\(curves.skippedSteps.count)")) }
     let items = (rows + facts).map {
@@ -106,8 +116,13 @@ public struct TrainingReport: Sendable {
     return items.isEmpty ? "" : "<dl class=facts>\(items.joined())</dl>\n"
   }
 
+  private var unit: MemoryUnit {
+    memoryUnit ?? MemoryUnit(fitting: Int(curves.memory.values.max() ?? 0))
+  }
+
   private var charts: String {
     let c = curves
+    let hasBoth = !c.validationVideoLoss.isEmpty && !c.validationAudioLoss.isEmpty
     func perSigma(_ curves: [String: Curve], _ style: CurveChart.Line.Style) -> [CurveChart.Line] {
       curves.sorted { $0.key < $1.key }.enumerated().map {
         CurveChart.Line("sigma \($1.key)", $1.value, colour: $0, style)
@@ -136,6 +151,14 @@ public struct TrainingReport: Sendable {
         lines: [.init("video", c.videoLoss, colour: 0), .init("audio", c.audioLoss, colour: 1)],
         mayBeLogarithmic: true),
       CurveChart(
+        title: "Validation loss by modality",
+        lines: hasBoth
+          ? [
+            .init("video", c.validationVideoLoss, colour: 0, .dotted),
+            .init("audio", c.validationAudioLoss, colour: 1, .dotted),
+          ] : [],
+        mayBeLogarithmic: true),
+      CurveChart(
         title: "Gradient norm",
         lines: [
           .init("each step", c.gradientNorm, colour: 0, .raw),
@@ -148,7 +171,9 @@ public struct TrainingReport: Sendable {
           .init("each step", c.stepSeconds, colour: 0, .raw),
           .init("moving mean", c.meanStepSeconds, colour: 0),
         ], mayBeLogarithmic: true),
-      CurveChart(title: "Memory of tensors after a step, GiB", lines: [.init("GiB", c.memory, colour: 0)]),
+      CurveChart(
+        title: "Memory of tensors after a step, \(unit.rawValue)",
+        lines: [.init(unit.rawValue, c.memory.divided(by: unit.bytes), colour: 0)]),
     ].map(\.svg).joined()
     return all.isEmpty
       ? "<p class=none>no step is done yet</p>\n" : "<section class=charts>\n\(all)</section>\n"
@@ -171,6 +196,8 @@ public struct TrainingReport: Sendable {
     }
     return html + "</table></section>\n"
   }
+
+  private var learned: String { learning.map { ReportLearning($0).html } ?? "" }
 
   private var notes: String {
     messages.isEmpty

@@ -13,6 +13,8 @@ public struct TrainingEvents {
   public var sampling: (ValidationProgress) -> Void = { _ in }
   public var sampled: ([ValidationMedia], Int) -> Void = { _, _ in }
   public var saved: (String) -> Void = { _ in }
+  /// At the end of a run that was not interrupted, also of one that failed because nothing was finite.
+  public var learned: (LearningSummary) -> Void = { _ in }
   /// Asked after each step: whether to save and end.
   public var shouldStop: () -> Bool = { false }
 
@@ -25,6 +27,30 @@ public struct TrainingResult: Sendable {
   public var statistics: RunStatistics
   /// The weights that were saved last.
   public var weights: String?
+  /// Nil for a run that was interrupted, and on ranks other than 0.
+  public var learning: LearningSummary?
+  /// With `checkpoints.keep_best`: the checkpoint with the lowest validation loss, video and audio added.
+  public var best: (step: Int, loss: Double, weights: String)?
+}
+
+extension TrainingResult {
+  /// What the terminal shows at the end of a run, before the path of its weights.
+  ///
+  /// - Parameters:
+  ///   - meanLoss: the moving mean of the loss.
+  ///   - report: the run's page.
+  public func lines(meanLoss: Double?, report: String?) -> [String] {
+    var lines: [String] = []
+    if let meanLoss { lines.append(String(format: "mean loss of the last steps %.4f", meanLoss)) }
+    if let learning { lines += learning.lines }
+    lines.append("\(statistics.steps) \(statistics.steps == 1 ? "step" : "steps") in \(statistics.time)")
+    if let report { lines.append("report: \(report)") }
+    if let best {
+      lines.append(
+        String(format: "best: step %d, validation loss %.4f: ", best.step, best.loss) + best.weights)
+    }
+    return lines
+  }
 }
 
 extension Trainer {
@@ -106,6 +132,7 @@ extension Trainer {
       announceSaves(events)
       try heedSaveErrors(isLast: isLast)
       if gaveUp {
+        _ = concludeLearning(events)
         throw TrainingError(
           problem: "the loss or the gradient was not finite in \(skippedInARow) steps in a row, up to step "
             + "\(completedSteps); the weights before them are saved in \(folder.weights(step: completedSteps)). "
@@ -117,6 +144,8 @@ extension Trainer {
       }
     }
     try metrics?.close()
+    // Reading the base weights may take a while, and who interrupts a run wants it to end.
+    let learning = outcome == .success ? concludeLearning(events) : nil
     guard skippedInARow == 0 || skippedInARow < completedSteps - first else {
       throw TrainingError(
         problem:
@@ -129,7 +158,8 @@ extension Trainer {
       statistics: RunStatistics(
         totalSeconds: seconds, steps: completedSteps - first, samples: samples,
         peakBytes: try device.memory().peakBytes),
-      weights: group.isMain ? lastSaved.map { folder.weights(step: $0) } : nil)
+      weights: group.isMain ? lastSaved.map { folder.weights(step: $0) } : nil, learning: learning,
+      best: best.map { ($0.step, $0.loss, folder.weights(step: $0.step)) })
   }
 
   private func isDue(_ interval: Int?) -> Bool { interval.map { completedSteps.isMultiple(of: $0) } ?? false }

@@ -43,6 +43,8 @@ public final class Trainer {
   var skippedInARow = 0
   var lossScale: LossScale?
   let pacing = StatePacing()
+  /// What a run that starts from trained adapters starts from, on the CPU.
+  let initial: [Parameter]
   /// The validation losses of the run, in the order of the steps; those of earlier starts on the first rank only.
   var validations: [ValidationRecord] = []
   /// With `checkpoints.keep_best`, on the first rank.
@@ -67,8 +69,8 @@ public final class Trainer {
     makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in },
     preparing: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
-    let c = configuration
-    (self.configuration, self.device, self.group, self.warn) = (c, device, group, warn)
+    var c = configuration
+    (self.device, self.group, self.warn) = (device, group, warn)
     try device.prepare()
     if let problem = OutputFolder.problem(c.outputDir + "/checkpoints") {
       throw c.problem("output_dir", "\(c.outputDir) \(problem)")
@@ -87,6 +89,12 @@ public final class Trainer {
     dataset = batchShapes.dataset(training)
     // The text encoder and the VAEs are gone before the transformer is loaded.
     let hasSamples = c.validation.interval != nil && !c.validation.samples.isEmpty
+    if hasSamples {
+      let taken = try SampleComparison(c, dataset).takingReferenceScales()
+      c = taken.configuration
+      if group.isMain { try (taken.notes + SampleComparison(c, dataset).notes).forEach(warn) }
+    }
+    self.configuration = c
     let dtype = TrainedModel.precision(c).frozen
     validation = hasSamples && makesSamples ? try Self.sampler(c, dtype, device, group, warn, preparing) : nil
     let sampled =
@@ -94,6 +102,7 @@ public final class Trainer {
       ? try validation.map(\.streams) ?? ValidationSampler.streams(of: c, dtype: dtype, device: device) : nil
     let model = try TrainedModel(c, strategies, samples: sampled, device: device)
     self.model = model
+    initial = group.isMain ? try Self.initialAdapters(model) : []
     loadedBytes = try device.memory().liveBytes
     try training.requireFit(model, path: c.model.modelPath)
     try heldOut?.requireFit(model, path: c.model.modelPath)

@@ -2,6 +2,7 @@ import Foundation
 import LTX
 import NN
 import Torch
+import Tracking
 
 /// What a run will do, before it does it.
 public struct RunSummary: Sendable {
@@ -9,6 +10,8 @@ public struct RunSummary: Sendable {
   public var facts: [(name: String, value: String)]
   /// The keys of the weights that will be saved.
   public var keys: [String]
+  /// What memory is given in.
+  public var memoryUnit: MemoryUnit
 }
 
 extension Trainer {
@@ -18,13 +21,15 @@ extension Trainer {
     let saved = savedShapes
     let savedNumbers = saved.reduce(0) { $0 + $1.shape.reduce(1, *) }
     let savedBytes = savedNumbers * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
+    let memory = memoryPlan
+    let unit = MemoryUnit(fitting: memory.total)
     var facts: [(name: String, value: String)] = []
     func add(_ name: String, _ value: String) { facts.append((name, value)) }
     add("model", c.model.modelPath)
     add("trains", trained)
     add(
       "parameters",
-      "\(numbers) in \(parameters.count) tensors; each file to come \(Self.megabytes(savedBytes))")
+      "\(numbers) in \(parameters.count) tensors; each file to come \(unit.text(savedBytes))")
     add("data", data)
     add(
       "steps",
@@ -34,9 +39,9 @@ extension Trainer {
       "optimiser",
       "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
         + "learning rate \(c.optimization.learningRate)")
-    for (name, bytes) in memoryPlan.parts { add("memory: \(name)", Self.megabytes(bytes)) }
-    add("memory: in all", Self.megabytes(memoryPlan.total))
-    return RunSummary(facts: facts, keys: saved.map(\.key))
+    for (name, bytes) in memory.parts { add("memory: \(name)", unit.text(bytes)) }
+    add("memory: in all", unit.text(memory.total))
+    return RunSummary(facts: facts, keys: saved.map(\.key), memoryUnit: unit)
   }
 
   /// The tensors of the weights that the run will write: adapters, or all of the transformer.
@@ -97,11 +102,6 @@ extension Trainer {
 
   private var epochs: Double {
     Double(configuration.optimization.steps * batchesPerStep) / Double(order.batchesPerEpoch)
-  }
-
-  static func megabytes(_ bytes: Int) -> String {
-    bytes < 1 << 30
-      ? String(format: "%.1f MB", Double(bytes) / 0x1p20) : String(format: "%.2f GB", Double(bytes) / 0x1p30)
   }
 }
 

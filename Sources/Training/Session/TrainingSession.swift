@@ -35,6 +35,8 @@ public final class TrainingSession {
     let list = Mutex<[String]>([])
   }
   private var configuration: TrainingConfiguration { trainer.configuration }
+  /// The page of the run; nil where none is written.
+  public var reportPath: String? { configuration.report.enabled ? trainer.folder.report : nil }
 
   /// Reads and checks everything; nothing is trained or written yet.
   ///
@@ -104,6 +106,11 @@ public final class TrainingSession {
       events.saved(path)
       writeReport()
     }
+    own.learned = { summary in
+      report?.learning = summary
+      trackers.scalars(summary.scalars, step: self.trainer.completedSteps)
+      events.learned(summary)
+    }
     do {
       let result = try trainer.run(own)
       report?.outcome = result.outcome
@@ -152,7 +159,9 @@ public final class TrainingSession {
       title: (configuration.outputDir as NSString).lastPathComponent,
       totalSteps: configuration.optimization.steps, configuration: try configuration.resolvedYAML,
       metrics: metrics)
-    report.facts = trainer.summary.facts
+    let summary = trainer.summary
+    report.facts = summary.facts
+    report.memoryUnit = summary.memoryUnit
     // Those of an earlier start.
     let earlier = trainer.completedSteps > 0 ? trainer.folder.samples(upTo: trainer.completedSteps) : []
     for (step, samples) in Dictionary(grouping: earlier, by: \.step).sorted(by: { $0.key < $1.key }) {

@@ -1,0 +1,84 @@
+import LTX
+import NN
+import Torch
+import Tracking
+
+extension Trainer {
+  /// Copies of what a run that starts from trained adapters starts from; empty for fresh ones.
+  static func initialAdapters(_ model: TrainedModel) throws -> [Parameter] {
+    guard model.start != nil, model.adapterScale != nil else { return [] }
+    return try model.parameters.map {
+      Parameter(key: $0.key, tensor: try $0.tensor.detach().to(.cpu).clone())
+    }
+  }
+
+  /// How far the run has moved what it trains, and what became of the validation loss. Reads the base weights of the
+  /// trained modules.
+  ///
+  /// - Throws: what reading the checkpoint throws.
+  func learning() throws -> LearningSummary {
+    let checkpoint = model.checkpoint
+    let change =
+      if let scale = model.adapterScale {
+        initial.isEmpty
+          ? try AdapterChange(parameters, scale: scale, checkpoint: checkpoint)
+          : try AdapterChange(parameters, since: initial, scale: scale, checkpoint: checkpoint)
+      } else {
+        try AdapterChange(weights: parameters, checkpoint: checkpoint)
+      }
+    var summary = LearningSummary(
+      change, subject: model.adapterScale == nil ? .weights : .adapters, continues: model.start != nil)
+    let strategies = flowMatching.strategies
+    if strategies.video == nil { summary.untrained.append("video") }
+    if strategies.audio == nil, checkpoint.config.has("audio_vae") { summary.untrained.append("audio") }
+    summary.before = validations.first
+    summary.after = validations.count > 1 ? validations.last : nil
+    return summary
+  }
+
+  /// Tells what the run has learned, at its end. A failure is no reason to lose the run.
+  func concludeLearning(_ events: TrainingEvents) -> LearningSummary? {
+    guard group.isMain else { return nil }
+    do {
+      let summary = try learning()
+      events.learned(summary)
+      return summary
+    } catch {
+      warn(
+        "how far the \(model.adapterScale == nil ? "weights" : "adapters") moved can't be measured: \(error)")
+      return nil
+    }
+  }
+}
+
+extension LearningSummary {
+  /// The share of the base weights below which trained weights count as barely moved: 0.005 %, a tenth of that of adapters.
+  /// Full fine-tuning changes every weight, at lower learning rates.
+  static let barelyMovedWeights = AdapterChange.barelyMoved / 10
+
+  init(_ change: AdapterChange, subject: Subject, continues: Bool) {
+    func group(_ group: AdapterChange.Group) -> Group {
+      Group(
+        name: group.name, modules: group.layers, unmoved: group.zeroLayers, nonFinite: group.nonFiniteLayers,
+        change: group.relative,
+        isBarelyMoved: subject == .adapters
+          ? group.barelyMoves : group.relative.map { $0 < Self.barelyMovedWeights } ?? false)
+    }
+    var blocks: [Block] = []
+    for part in LoRAPart.allCases {
+      let own = change.layers.filter { $0.part == part && $0.isFinite && $0.block != nil }
+      for (index, layers) in Dictionary(grouping: own, by: { $0.block ?? 0 }).sorted(by: { $0.key < $1.key })
+      {
+        func root(_ value: (AdapterChange.Layer) -> Double) -> Double {
+          layers.reduce(0) { $0 + value($1) * value($1) }.squareRoot()
+        }
+        blocks.append(
+          Block(group: part.rawValue, index: index, norm: root(\.norm), baseNorm: root { $0.baseNorm ?? 0 }))
+      }
+    }
+    self.init(
+      subject: subject, total: group(change.total), groups: change.parts.map(group), blocks: blocks,
+      unmovedModules: change.layers.filter(\.isZero).map(\.path),
+      nonFiniteModules: change.layers.filter { !$0.isFinite }.map(\.path), continues: continues)
+  }
+}

@@ -1,0 +1,229 @@
+import LTX
+import NN
+
+/// Compares validation samples with what a run trains on: a sample that differs shows something that the adapters never
+/// learned.
+struct SampleComparison {
+  private let configuration: TrainingConfiguration
+  private let dataset: PrecomputedDataset
+  /// Of the dataset's video references.
+  private let scale: ReferenceScale
+  private let factors: CompressionFactors
+  /// Nil for a model without audio.
+  private let audio: AudioTokens?
+
+  /// A sample's clip is "far" from the training clips if it has so many times more, or fewer, latent tokens.
+  private static let farSize = 4.0
+  /// The same for frame rates.
+  private static let farRate = 1.25
+
+  /// - Throws: `ConfigurationError` or `TensorFileError` for a checkpoint that can't be read.
+  init(_ configuration: TrainingConfiguration, _ dataset: PrecomputedDataset) throws {
+    let model = configuration.model
+    let checkpoint = try Checkpoint(
+      ModelFiles(unified: model.modelPath, videoVAE: model.videoVAEPath, audioVAE: model.audioVAEPath))
+    self.configuration = configuration
+    self.dataset = dataset
+    scale = try dataset.referenceScale()
+    factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
+    audio =
+      checkpoint.config.has("audio_vae") ? try AudioVAEConfiguration(checkpoint.config).tokens : nil
+  }
+
+  // MARK: Reference scales
+
+  /// The configuration with the dataset's scale for references of samples that give none, and what to tell of that.
+  ///
+  /// A scale that the sample's size can't be divided by is not taken.
+  func takingReferenceScales() -> (configuration: TrainingConfiguration, notes: [String]) {
+    var result = configuration
+    var notes: [String] = []
+    guard hasReferences, scale != ReferenceScale() else { return (configuration, []) }
+    for (index, sample) in configuration.validation.samples.enumerated() {
+      let dims = sample.videoDims ?? configuration.validation.videoDims
+      for (position, condition) in sample.conditions.enumerated() {
+        guard case .reference(.video(let path), let space, let time, let isShown) = condition else {
+          continue
+        }
+        let key = "validation.samples[\(index)].conditions[\(position)]"
+        var taken = ReferenceScale(space: space, time: time)
+        func take(_ name: String, _ path: WritableKeyPath<ReferenceScale, Int>) {
+          guard !isGiven(name, key), taken[keyPath: path] == 1, scale[keyPath: path] != 1 else { return }
+          taken[keyPath: path] = scale[keyPath: path]
+          notes.append(
+            "\(key).\(name): is not set, so the scale of the dataset's references is used (\(scale[keyPath: path]))"
+          )
+        }
+        if dims.width.isMultiple(of: factors.width * scale.space),
+          dims.height.isMultiple(of: factors.height * scale.space)
+        {
+          take("downscale_factor", \.space)
+        }
+        take("temporal_scale_factor", \.time)
+        result.validation.samples[index].conditions[position] = .reference(
+          .video(path), downscaleFactor: taken.space, temporalScaleFactor: taken.time,
+          includeInOutput: isShown)
+      }
+    }
+    return (result, notes)
+  }
+
+  /// Whether the text of the configuration has a key, or the older one that became it.
+  private func isGiven(_ name: String, _ key: String) -> Bool {
+    let places = configuration.source.places
+    return places["\(key).\(name)"] != nil
+      || (name == "downscale_factor" && places["validation.reference_downscale_factor"] != nil)
+  }
+
+  private var hasReferences: Bool {
+    dataset.strategies.video?.conditions.contains { $0.referenceFolder != nil } ?? false
+  }
+
+  // MARK: Differences
+
+  /// What differs between samples and training, once for each key.
+  var notes: [String] {
+    var notes: [String] = []
+    for (index, sample) in configuration.validation.samples.enumerated() {
+      let key = "validation.samples[\(index)]"
+      let own =
+        sample.conditions.enumerated().flatMap { differences($1, "\(key).conditions[\($0)]", sample) }
+        + missing(sample, key) + sizes(sample, key)
+      for note in own where !notes.contains(note) { notes.append(note) }
+    }
+    return notes + rates
+  }
+
+  private func differences(_ condition: ValidationCondition, _ key: String, _ sample: ValidationSample)
+    -> [String]
+  {
+    let (name, strategy) =
+      condition.isOfVideo ? ("video", dataset.strategies.video) : ("audio", dataset.strategies.audio)
+    let trained = strategy?.conditions.map(\.kind) ?? []
+    func note(_ parameter: String, _ problem: String, _ found: Any, _ expected: Any) -> String {
+      "\(key).\(parameter): \(problem) (got \(found), training uses \(expected)). Set it to \(expected), or the sample shows "
+        + "something that was not trained"
+    }
+    switch condition {
+    case .reference(let media, let space, let time, _):
+      guard strategy?.conditions.contains(where: { $0.referenceFolder != nil }) == true else {
+        return [
+          "\(key): is a reference, but training_strategy.\(name) has none. Remove it, or train with references"
+        ]
+      }
+      guard case .video = media else { return [] }
+      let parts = [("downscale_factor", space, scale.space), ("temporal_scale_factor", time, scale.time)]
+      return parts.filter { $0.1 != $0.2 }.map {
+        note($0.0, "differs from the scale of the dataset's references", $0.1, $0.2)
+      }
+    case .prefix(.video, let frames?, _):
+      return trained.compactMap { kind in
+        guard case .prefix(let count) = kind else { return nil }
+        let expected = (count - 1) * factors.time + 1
+        return frames == expected
+          ? nil : note("num_frames", "differs from temporal_boundary", frames, expected)
+      }
+    case .suffix(.video, let frames?, _):
+      return trained.compactMap { kind in
+        guard case .suffix(let count) = kind, frames != count * factors.time else { return nil }
+        return note("num_frames", "differs from temporal_boundary", frames, count * factors.time)
+      }
+    case .prefix(.audio, _, let seconds?), .suffix(.audio, _, let seconds?):
+      guard let audio else { return [] }
+      return trained.compactMap { kind in
+        let expected: Int
+        switch (kind, condition) {
+        case (.prefix(let count), .prefix), (.suffix(let count), .suffix): expected = count
+        default: return nil
+        }
+        // A rounding of one step is no difference.
+        guard abs(audio.frames(seconds: seconds) - expected) > 1 else { return nil }
+        let wanted = (Double(expected) / audio.rate * 1000).rounded() / 1000
+        return note("duration", "differs from temporal_boundary", seconds, wanted)
+      }
+    case .spatialCrop(_, let region):
+      let dims = sample.videoDims ?? configuration.validation.videoDims
+      guard buckets.contains(where: { $0.width == dims.width && $0.height == dims.height }) else { return [] }
+      return trained.compactMap { kind in
+        guard case .spatialCrop(let top, let left, let bottom, let right) = kind,
+          [region.top, region.left, region.bottom, region.right] != [top, left, bottom, right]
+        else { return nil }
+        return note(
+          "spatial_region", "differs from the trained one",
+          [region.top, region.left, region.bottom, region.right], [top, left, bottom, right])
+      }
+    default: return []
+    }
+  }
+
+  /// What every training example is given and the sample is not.
+  private func missing(_ sample: ValidationSample, _ key: String) -> [String] {
+    var notes: [String] = []
+    for (name, strategy, isOfVideo) in [
+      ("video", dataset.strategies.video, true), ("audio", dataset.strategies.audio, false),
+    ] {
+      guard let strategy else { continue }
+      let own = sample.conditions.filter { $0.isOfVideo == isOfVideo }.map(\.type)
+      if !strategy.isGenerated, !own.contains("video_to_audio"), !own.contains("audio_to_video") {
+        let type = isOfVideo ? "video_to_audio" : "audio_to_video"
+        notes.append(
+          "\(key).conditions: the \(name) is generated, but training gives it. Add a condition of type \(type)"
+        )
+      }
+      let always = strategy.conditions.contains { $0.referenceFolder != nil && $0.probability == 1 }
+      if strategy.isGenerated, always, !own.contains("reference") {
+        notes.append(
+          "\(key).conditions: there is no \(name) reference, but training always has one. Add a condition of type reference"
+        )
+      }
+    }
+    return notes
+  }
+
+  // MARK: Sizes and rates
+
+  /// The sizes of the training clips in pixels.
+  private var buckets: [VideoDimensions] {
+    guard let folder = dataset.strategies.video?.latentsFolder else { return [] }
+    let shapes = Set(dataset.entries.compactMap { $0.shapes[folder] })
+    return shapes.map {
+      VideoDimensions(
+        width: $0[3] * factors.width, height: $0[2] * factors.height, frames: ($0[1] - 1) * factors.time + 1)
+    }.sorted { (tokens($0), $0.width) < (tokens($1), $1.width) }
+  }
+
+  private func tokens(_ dims: VideoDimensions) -> Double {
+    Double(factors.latentFrames(dims.frames)) * Double(dims.height / factors.height)
+      * Double(dims.width / factors.width)
+  }
+
+  private func sizes(_ sample: ValidationSample, _ key: String) -> [String] {
+    guard configuration.validation.generateVideo, let least = buckets.first, let most = buckets.last else {
+      return []
+    }
+    let dims = sample.videoDims ?? configuration.validation.videoDims
+    guard tokens(dims) > Self.farSize * tokens(most) || tokens(dims) * Self.farSize < tokens(least) else {
+      return []
+    }
+    func words(_ d: VideoDimensions) -> String { "\(d.width)x\(d.height)x\(d.frames)" }
+    let range = least == most ? words(least) : "\(words(least)) to \(words(most))"
+    return [
+      "\(sample.videoDims == nil ? "validation" : key).video_dims: is far from the training clips "
+        + "(got \(words(dims)), training uses \(range)). A size near theirs shows better what was learned"
+    ]
+  }
+
+  private var rates: [String] {
+    guard let folder = dataset.strategies.video?.latentsFolder else { return [] }
+    let rates = dataset.entries.compactMap { $0.fps[folder] }
+    guard let least = rates.min(), let most = rates.max() else { return [] }
+    let rate = configuration.validation.frameRate
+    guard rate > most * Self.farRate || rate * Self.farRate < least else { return [] }
+    func words(_ value: Double) -> String { "\((value * 100).rounded() / 100)" }
+    let range = least == most ? words(least) : "\(words(least)) to \(words(most))"
+    return [
+      "validation.frame_rate: is far from the training clips (got \(words(rate)), training uses \(range)). A rate near theirs "
+        + "shows better what was learned"
+    ]
+  }
+}
