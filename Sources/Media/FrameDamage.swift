@@ -95,6 +95,13 @@ public struct FrameDamage: Equatable, Sendable {
         if stamp == cffmpeg_no_timestamp, !frames.isEmpty { damaged.insert(0) } else { missing.insert(-1) }
       }
     }
+    if decoder.hasContainerErrors {
+      // Packets that the demuxer could not find leave gaps.
+      for (place, pair) in zip(frames, frames.dropFirst()).enumerated()
+      where pair.0.stamp != cffmpeg_no_timestamp && pair.1.stamp != cffmpeg_no_timestamp {
+        if pair.1.stamp &- pair.0.stamp > step + step / 2 { missing.insert(place) }
+      }
+    }
     let last = damaged.max() ?? -1
     return FrameDamage(
       damaged: damaged.sorted(), missingAfter: missing.sorted(),

@@ -9,6 +9,9 @@ final class PacketReader {
   /// What broke the file off, if it does not end as it should.
   private(set) var failure: String?
   private let packet: UnsafeMutablePointer<AVPacket>
+  /// Errors that the demuxer reported by FFmpeg's log since the file was opened.
+  private let errors: UnsafeMutablePointer<Int64>
+  var errorCount: Int { Int(cffmpeg_error_count(errors)) }
   private var isWaiting = false
 
   /// - Throws: `MediaError` if the file is missing, is no media, or holds no stream of this kind. The first one counts, as
@@ -39,8 +42,17 @@ final class PacketReader {
       remedy: notMedia)
     guard let format = opened else { throw outOfMemory(file: file) }
 
+    // From here on: what went wrong in the header was understood all the same.
+    let errors = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
+    errors.initialize(to: 0)
+    format.pointee.opaque = UnsafeMutableRawPointer(errors)
     var owned = false
-    defer { if !owned { avformat_close_input(&opened) } }
+    defer {
+      if !owned {
+        avformat_close_input(&opened)
+        errors.deallocate()
+      }
+    }
     // The "tty" reader takes any text file for a picture of a terminal.
     if let name = format.pointee.iformat?.pointee.name, String(cString: name) == "tty" {
       throw MediaError(.notMedia, file: file, "a text file, not a media file", remedy: notMedia)
@@ -66,6 +78,7 @@ final class PacketReader {
     self.format = format
     self.stream = stream
     self.packet = packet
+    self.errors = errors
     owned = true
   }
 
@@ -74,6 +87,7 @@ final class PacketReader {
     var format: UnsafeMutablePointer<AVFormatContext>? = format
     av_packet_free(&packet)
     avformat_close_input(&format)
+    errors.deallocate()
   }
 
   private static func checkReadable(_ file: String) throws {

@@ -23,8 +23,6 @@ final class StreamDecoder {
   /// Errors that the decoder reported by FFmpeg's log.
   private let errorCount: UnsafeMutablePointer<Int64>
   private var seenErrors: Int64 = 0
-  /// Errors that the demuxer reported by FFmpeg's log while packets were read.
-  private let containerErrors: UnsafeMutablePointer<Int64>
   private var lastSent: (stamp: Int64, isKey: Bool)?
   /// End of the packet that is presented last, in the stream's time base.
   private var lastStamp: Int64 = .min
@@ -68,10 +66,6 @@ final class StreamDecoder {
       avcodec_open2(codec, decoder, nil), .decoding, file: file, "its \(noun) decoder cannot be opened",
       remedy: "Convert the file to H.264 and AAC.")
     guard let frame = av_frame_alloc() else { throw outOfMemory(file: file) }
-    containerErrors = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
-    containerErrors.initialize(to: 0)
-    // From here on: what went wrong when the file was opened was understood all the same.
-    packets.format.pointee.opaque = UnsafeMutableRawPointer(containerErrors)
     self.codec = codec
     self.frame = frame
     self.errorCount = errorCount
@@ -95,13 +89,14 @@ final class StreamDecoder {
     var codec: UnsafeMutablePointer<AVCodecContext>? = codec
     av_frame_free(&frame)
     avcodec_free_context(&codec)
-    format.pointee.opaque = nil
     errorCount.deallocate()
-    containerErrors.deallocate()
   }
 
   /// Whether anything went wrong so far: an error of the decoder, or a damaged packet.
   var hasTrouble: Bool { damagedPackets > 0 || cffmpeg_error_count(errorCount) > 0 }
+
+  /// Whether the demuxer reported errors while packets were read.
+  var hasContainerErrors: Bool { packets.errorCount > 0 }
 
   private func noteErrors(_ failed: Bool = false) {
     let count = cffmpeg_error_count(errorCount)
@@ -267,10 +262,8 @@ final class StreamDecoder {
     if damagedPackets > 0 {
       reasons.append(damagedPackets == 1 ? "a packet is damaged" : "\(damagedPackets) packets are damaged")
     }
-    if codec.pointee.codec_type == AVMEDIA_TYPE_VIDEO, case let count = cffmpeg_error_count(containerErrors),
-      count > 0,
-      packets.failure == nil
-    {
+    let count = packets.errorCount
+    if codec.pointee.codec_type == AVMEDIA_TYPE_VIDEO, count > 0, packets.failure == nil {
       reasons.append("the container is damaged in \(count == 1 ? "a place" : "\(count) places")")
     }
     if let failure = packets.failure { reasons.append("the container breaks off (\(failure))") }

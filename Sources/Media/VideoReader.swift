@@ -272,7 +272,7 @@ public final class VideoReader {
   ///
   /// - Throws: `MediaError` if reading fails.
   public func damage() throws -> FrameDamage? {
-    guard decoder.hasTrouble || sawDamage, decoded > 0 else { return nil }
+    guard decoder.hasTrouble || decoder.hasContainerErrors || sawDamage, decoded > 0 else { return nil }
     let damage = try FrameDamage.find(path: path, count: decoded)
     return damage.isEmpty ? nil : damage
   }

@@ -122,7 +122,7 @@ struct ClipReader: Sendable {
         try FrameTensors.filled($0, (bucket.width, bucket.height), shape: (shape.width, shape.height))
       }
       if frames.count == bucket.frames {
-        let damage = try reader.damage()?.description
+        let damage = try reader.damage().map { reader.isImage ? "the image is damaged" : $0.description }
         if isStrict, let damage {
           throw MediaError(
             .decoding, file: path, damage,
