@@ -63,7 +63,9 @@ final class PixelConverter {
   ) throws -> UnsafeMutablePointer<AVFrame> {
     var upright = frame
     let description = color.description(of: frame)
-    if purpose != .encoding, !description.isPlain, !color.options.matchesUpstream {
+    if purpose != .encoding, !description.isPlain || Self.isDeepGray(frame),
+      !color.options.matchesUpstream
+    {
       try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
       try color.convert(frame, description, to: output)
       upright = output
@@ -99,6 +101,13 @@ final class PixelConverter {
     return try turner.turn(upright, orientation)
   }
 
+  /// Whether a frame is gray of more than 8 bits, which libswscale rounds to a neighboring level.
+  private static func isDeepGray(_ frame: UnsafePointer<AVFrame>) -> Bool {
+    let format = AVPixelFormat(frame.pointee.format)
+    guard isGray(format), let layout = av_pix_fmt_desc_get(format) else { return false }
+    return layout.pointee.comp.0.depth > 8
+  }
+
   /// Converts a frame to RGB a few rows at a time, so that they stay in the processor's cache.
   ///
   /// - Parameters:
@@ -110,7 +119,7 @@ final class PixelConverter {
     _ body: (UnsafePointer<UInt8>, Int, Int, Int) -> Void
   ) throws -> Bool {
     let description = color.description(of: frame)
-    guard purpose == .videoFrames, target == AV_PIX_FMT_RGB24, description.isPlain,
+    guard purpose == .videoFrames, target == AV_PIX_FMT_RGB24, description.isPlain, !Self.isDeepGray(frame),
       color.options.matchesUpstream || !AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format))
     else { return false }
     try prepare(for: frame, description)

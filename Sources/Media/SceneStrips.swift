@@ -33,7 +33,8 @@ final class SceneStrips: SceneSink {
 
   init(_ video: VideoReader) throws {
     self.video = video
-    converter = try PixelConverter(file: video.path, to: AV_PIX_FMT_RGB24, for: .videoFrames, color: video.colorStage)
+    converter = try PixelConverter(
+      file: video.path, to: AV_PIX_FMT_RGB24, for: .videoFrames, color: video.colorStage)
     result.aspect = Double(video.width) * video.pixelAspect.value / Double(video.height)
   }
 

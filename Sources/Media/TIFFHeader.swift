@@ -6,6 +6,10 @@ struct TIFFHeader {
   let compression: Int
   /// Whether alpha is multiplied into the colors.
   let isPremultiplied: Bool
+  /// Whether the image is stored in tiles, which FFmpeg reads of camera raw files only.
+  let isTiled: Bool
+  /// Whether it is a DNG, whose compressions FFmpeg treats in another way.
+  let isDNG: Bool
 
   /// - Returns: nil for other files, and for a TIFF that can't be understood.
   init?(path: String) {
@@ -28,6 +32,8 @@ struct TIFFHeader {
       }
       compression = values[259] ?? 1
       isPremultiplied = values[338] == 1
+      isTiled = values[322] != nil
+      isDNG = values[50706] != nil
     } catch { return nil }  // A file that can't be read is reported when it is decoded.
   }
 
@@ -42,15 +48,24 @@ struct TIFFHeader {
   /// Compressions that FFmpeg's decoder knows.
   private static let known: Set<Int> = [1, 2, 3, 4, 5, 8, 32773, 32946, 34925]
 
-  /// The error for a TIFF with a compression that FFmpeg does not know; nil for other files.
+  /// The error for a TIFF with a compression that FFmpeg does not know; nil for other files. FFmpeg hands out an empty frame
+  /// for some of them.
   static func refusal(_ path: String) -> MediaError? {
-    guard let header = TIFFHeader(path: path), !known.contains(header.compression) else { return nil }
+    guard let header = TIFFHeader(path: path), !header.isDNG, !known.contains(header.compression) else {
+      return nil
+    }
     return undecodable(path)
   }
 
   /// The error for an image of which the decoder gave out nothing.
   static func undecodable(_ path: String) -> MediaError {
-    guard let header = TIFFHeader(path: path), header.compression != 1 else {
+    let header = TIFFHeader(path: path)
+    if let header, header.isTiled, known.contains(header.compression) {
+      return MediaError(
+        .decoding, file: path, "is a tiled TIFF, which the installed FFmpeg can't decode",
+        remedy: "Save it as PNG, or as TIFF without tiles.")
+    }
+    guard let header, header.compression != 1 else {
       return MediaError(
         .decoding, file: path, "the installed FFmpeg decodes none of its pixels",
         remedy: "Save the image as PNG, or replace it if it is damaged.")

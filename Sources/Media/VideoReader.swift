@@ -113,9 +113,11 @@ public final class VideoReader {
     isImage = name == "image2" || name.hasSuffix("_pipe") || decoder.isStillOfHEIF
 
     var told = cffmpeg_stream_display_matrix(stream).map { DisplayMatrix($0) }
+    if stream.pointee.codecpar.pointee.codec_id == AV_CODEC_ID_TIFF, let refusal = TIFFHeader.refusal(path) {
+      throw refusal
+    }
     if isImage {
       guard let picture = try frames.next() else {
-        if let refusal = TIFFHeader.refusal(path) { throw refusal }
         if let signature = FileSignature.read(path: path) { throw FileSignature.error(path, signature) }
         throw MediaError(
           .decoding, file: path, "the picture cannot be decoded: it is damaged, or of an impossible size",
@@ -180,6 +182,7 @@ public final class VideoReader {
     self.path = path
     self.decoder = decoder
     self.frames = frames
+    hasUnreadAlpha = !color.matchesUpstream && isImage && decoder.isStillOfHEIF && Self.namesAlpha(path)
     let stage = ColorStage(
       file: path, options: color, stream: stream, isImage: isImage,
       isPicture: Self.picturesFormats.contains(name))
@@ -192,10 +195,25 @@ public final class VideoReader {
   }
 
   /// Formats of animated images, which are shown on pages as images are.
-  private static let picturesFormats: Set<String> = ["gif", "apng", "webp", "webp_anim", "mng"]
+  private static let picturesFormats: Set<String> = ["gif", "apng", "webp", "webp_anim", "mng", "ico"]
 
   /// What was done to the colors of the frames given out that a user should know, a clause each; complete after the last one.
-  public var colorNotes: [String] { converter.color.notes }
+  public var colorNotes: [String] { converter.color.notes + (hasUnreadAlpha ? [Self.unreadAlpha] : []) }
+
+  /// Whether an AVIF or HEIF image has alpha, which FFmpeg's demuxer leaves out.
+  private let hasUnreadAlpha: Bool
+  private static let unreadAlpha =
+    "its transparency can't be read by the installed FFmpeg, and the colors under it are used; save it as PNG"
+
+  /// Whether an AVIF or HEIF names an auxiliary image of alpha in its first bytes, where its items are described.
+  private static func namesAlpha(_ path: String) -> Bool {
+    guard let handle = FileHandle(forReadingAtPath: path) else { return false }
+    do {
+      guard let start = try handle.read(upToCount: 1 << 16) else { return false }
+      return start.range(of: Data("auxiliary:alpha".utf8)) != nil
+        || start.range(of: Data("hevc:2015:auxid:1".utf8)) != nil
+    } catch { return false }  // A file that can't be read is reported when it is decoded.
+  }
 
   /// What the samples of decoded frames mean.
   var colorStage: ColorStage { converter.color }
