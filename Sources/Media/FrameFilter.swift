@@ -103,6 +103,8 @@ public struct FilteredClip: Sendable {
     let rest = Double(frames) / rate - lastSeconds
     writer?.endLastFrame(after: rest > 0 ? rest : 1 / rate)
     try writer?.finish()
+    if reader.isDeinterlaced { notes.append("it is interlaced, and was deinterlaced") }
+    if let damage = try reader.damage() { notes.append(damage.description) }
     return Result(frames: frames, ending: reader.ending, notes: notes + reader.colorNotes)
   }
 

@@ -150,7 +150,12 @@ import Testing
     try makeCard("a.mkv", ["-c:v", "ffv1", "-pix_fmt", "yuv444p", "-chroma_sample_location", "left"] + tags)
     try makeCard("plain.mkv", ["-c:v", "ffv1", "-pix_fmt", "yuv444p"])
     var bytes = try data("a.mkv")
-    let place = try #require(bytes.range(of: Data([0x55, 0xB0]))).lowerBound
+    // The element's id, a size of one byte, and the id of its first part.
+    let places = bytes.indices.dropLast(4)
+    let place = try #require(
+      places.first {
+        bytes[$0] == 0x55 && bytes[$0 + 1] == 0xB0 && bytes[$0 + 2] & 0xC0 == 0x80 && bytes[$0 + 3] == 0x55
+      })
     let size = Int(bytes[place + 2] & 0x7F)
     var pose: [UInt8] = []
     for (id, angle) in [(UInt8(0x73), yaw), (0x75, roll)] {
