@@ -37,7 +37,7 @@ public enum TemporaryFiles {
   // MARK: Names
 
   /// A name beside `path` that says which host writes: `.name.ltx-HHHHHHRRRRRRRRRRRRR.partial`.
-  static func name(beside path: String) -> String {
+  public static func name(beside path: String) -> String {
     let (folder, file) = split(path)
     var stem = ""
     // The system's limit is 255 bytes.

@@ -14,21 +14,24 @@ import Testing
     (["preproces", "--model-path", "x"], "ltx preprocess"),
   ])
   func `A mistyped subcommand`(arguments: [String], suggestion: String) throws {
-    let result = try Program.run(arguments, in: Workshop().path)
+    let place = try Workshop()
+    let result = try Program.run(arguments, in: place.path)
     #expect(result.status == 2)
     #expect(result.errors.hasSuffix("Did you mean `\(suggestion)`?\n"), "\(result.errors)")
   }
 
   @Test func `Help for a mistyped subcommand`() throws {
-    let result = try Program.run(["help", "trian"], in: Workshop().path)
+    let place = try Workshop()
+    let result = try Program.run(["help", "trian"], in: place.path)
     #expect(result.status == 2 && result.output.isEmpty)
     #expect(result.errors == "error: there is no such subcommand. Did you mean `ltx train --help`?\n")
-    #expect(try Program.run(["help", "lora", "merge"], in: Workshop().path).status == 0)
+    #expect(try Program.run(["help", "lora", "merge"], in: place.path).status == 0)
   }
 
   @Test func `A LoRA is not inspected as a checkpoint`() throws {
+    let place = try Workshop()
     let lora = "\(Self.models)/lora_all.safetensors"
-    let result = try Program.run(["inspect", lora], in: Workshop().path)
+    let result = try Program.run(["inspect", lora], in: place.path)
     #expect(result.status == 2 && result.output.isEmpty)
     #expect(result.errors == "error: \(lora): is a LoRA, not a checkpoint. Run `ltx lora inspect \(lora)`.\n")
   }

@@ -9,7 +9,7 @@ import Testing
       _ = try TrainingConfiguration(yaml: yaml, file: "c.yaml", overrides: overrides, checksPaths: false)
       return []
     } catch let error as ConfigurationProblems {
-      return error.problems.map { "\($0)" }
+      return error.problems.map(\.message)
     } catch { return ["\(error)"] }
   }
 
