@@ -137,7 +137,7 @@ import Torch
     ])
     let report = try LoRAReport(LoRAFile(path: alone), checkpoint: checkpoint)
     #expect(report.layers.map(\.isUsed) == [false])
-    #expect(report.warnings.first?.contains("ltx generate uses none of the 1 adapters") == true)
+    #expect(report.warnings.first?.contains("ltx generate uses none of its adapters (1)") == true)
     let both = try fixture.file([
       "\(connector).lora_A.weight": [2, a], "\(connector).lora_B.weight": [a, 2],
       "\(module).lora_A.weight": [2, b], "\(module).lora_B.weight": [b, 2],

@@ -200,7 +200,9 @@ public struct AdapterChange: Codable, Sendable {
 
   /// 1.2 %, 0.02 %, 3e-07 %.
   static func percent(_ share: Double) -> String {
-    share == 0 ? "0 %" : String(format: share < 1e-6 ? "%.1e %%" : "%.2g %%", share * 100)
+    if share == 0 { return "0 %" }
+    let format = share >= 1 ? "%.0f %%" : share < 1e-6 ? "%.1e %%" : "%.2g %%"
+    return String(format: format, share * 100)
   }
 }
 

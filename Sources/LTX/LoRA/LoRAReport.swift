@@ -131,7 +131,7 @@ public struct LoRAReport: Codable, Sendable {
     let unused = layers.filter { !$0.isUsed }
     guard let reason = unused.first?.unusedReason else { return nil }
     return unused.count == layers.count
-      ? "ltx generate uses none of the \(layers.count) adapters: \(reason)"
+      ? "ltx generate uses none of its adapters (\(layers.count)): \(reason)"
       : "ltx generate does not use \(unused.count) of \(layers.count) adapters: \(reason)"
   }
 
@@ -169,7 +169,7 @@ extension LoRAReport: CustomStringConvertible {
   public var description: String {
     let ranks = ranks.count == 1 ? "\(ranks[0])" : "\(ranks[0]) to \(ranks[ranks.count - 1])"
     var lines = [
-      "\(file): \(layers.count) \(isDoRA ? "DoRA " : "")adapters, \(format.title) format, \(dtypes.joined(separator: " and ")), \(bytes) bytes"
+      "\(file): \(layers.count) \(isDoRA ? "DoRA " : "")\(layers.count == 1 ? "adapter" : "adapters"), \(format.title) format, \(dtypes.joined(separator: " and ")), \(bytes) bytes"
     ]
     if let first = nonFiniteKeys.first {
       lines.append(
@@ -183,7 +183,7 @@ extension LoRAReport: CustomStringConvertible {
     lines += change.map { "change   \($0)" }
     if let triggerWord { lines.append("trigger  \(triggerWord.displayed())") }
     lines += (parts + depth).map { part in
-      "\(Self.padded(part.part, 8)) \(part.layers) adapters, |B A| \(Self.number(part.norm))"
+      "\(Self.padded(part.part, 8)) \(part.layers) \(part.layers == 1 ? "adapter" : "adapters"), |B A| \(Self.number(part.norm))"
         + (part.relative.map { ", \(AdapterChange.percent($0)) of the base" } ?? "")
         + (part.zeroLayers > 0 ? ", \(part.zeroLayers) zero" : "")
     }

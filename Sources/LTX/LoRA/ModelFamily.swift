@@ -110,10 +110,12 @@ enum ModelFamily: String, CaseIterable {
         isStripped = true
       }
     }
-    return name.split(separator: "_", omittingEmptySubsequences: true).reduce(into: "") { result, part in
-      let letters = part.prefix { !$0.isNumber }
-      let isNumbered = part.dropFirst(letters.count).allSatisfy(\.isNumber) && letters.count < part.count
-      result += isNumbered ? "_\(letters)#" : "_\(part)"
-    } + "_"
+    var result = "_"
+    for part in name.split(separator: "_") as [Substring] {
+      let letters: Substring = part.prefix { !$0.isNumber }
+      let rest: Substring = part[letters.endIndex...]
+      result += rest.isEmpty || !rest.allSatisfy(\.isNumber) ? "\(part)_" : "\(letters)#_"
+    }
+    return result
   }
 }
