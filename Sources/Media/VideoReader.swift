@@ -102,9 +102,12 @@ public final class VideoReader {
   ///     it for videos.
   ///   - deinterlaces: make one image of each interlaced frame, which the reference does not.
   ///   - color: How colors become RGB.
+  ///   - looksAtFrames: decode the first frame of a video where it may say the orientation; without, the size may be that of
+  ///     the stored frames.
   /// - Throws: `MediaError` if the file is missing, is no media, or holds no video that can be decoded.
   public init(
-    path: String, applyRotation: Bool = true, deinterlaces: Bool = true, color: ColorOptions = ColorOptions()
+    path: String, applyRotation: Bool = true, deinterlaces: Bool = true, color: ColorOptions = ColorOptions(),
+    looksAtFrames: Bool = true
   ) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
     let frames = try Deinterlacer(decoder, isOn: deinterlaces)
@@ -132,7 +135,7 @@ public final class VideoReader {
       hasUnusedProfile = profile == nil
     }
     let isOrientedByStream = told != nil && told != .orientation(.upright)
-    if told == nil, !isImage, Self.marksFrames(decoder.codec.pointee.codec_id) {
+    if told == nil, !isImage, looksAtFrames, Self.marksFrames(decoder.codec.pointee.codec_id) {
       pending = try frames.next()
       told = pending.flatMap { cffmpeg_frame_display_matrix($0) }.map { DisplayMatrix($0) }
     }
@@ -376,7 +379,7 @@ public final class VideoReader {
   /// - Parameter limit: stop there.
   /// - Throws: as `init` and `next()`.
   public static func countFrames(path: String, upTo limit: Int = .max) throws -> Int {
-    let reader = try VideoReader(path: path, deinterlaces: false)
+    let reader = try VideoReader(path: path, deinterlaces: false, looksAtFrames: false)
     while reader.decoded < limit, try reader.nextDecoded() != nil {}
     return reader.decoded
   }

@@ -90,7 +90,7 @@ struct ClipReader: Sendable {
   ///
   /// - Throws: `MediaError` for a file that is missing, no media, or too short for every bucket.
   func check(_ path: String) throws {
-    let reader = try open(path)
+    let reader = try VideoReader(path: path, deinterlaces: false, looksAtFrames: false)
     // Headers claim anything; a clip that seems too short is counted.
     guard frameRate == nil, let count = reader.frameCount.value, count < shortest else { return }
     let found = try VideoReader.countFrames(path: path, upTo: shortest)
