@@ -170,14 +170,16 @@ struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
         progress.show(phase == .files ? "reading" : "listening", done, of: total, unit: "files")
       }
     }
-    for note in statistics.notes { printError("note: \(note)") }
+    for note in capped(statistics.notes, rest: { "\($0) more; --json FILE writes them all" }) {
+      printError("note: \(note)")
+    }
     print(Self.table(statistics), terminator: "")
     if let json { try working { try writeJSON(statistics, to: json) } }
   }
 
   static func table(_ statistics: DatasetStatistics) -> String {
     func counts(_ counts: [DatasetStatistics.Count]) -> String {
-      counts.map { "\($0.value): \($0.count)" }.joined(separator: ", ")
+      capped(counts.map { "\($0.value): \($0.count)" }) { "and \($0) more" }.joined(separator: ", ")
     }
     func spread(_ spread: DatasetStatistics.Spread, _ digits: Int, _ unit: String, sum: Bool = false)
       -> String

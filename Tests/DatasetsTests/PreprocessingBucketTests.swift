@@ -49,6 +49,11 @@ import Testing
         "only the first of its 5 frames is used, as a still image: the shortest bucket with motion takes 9. Add"
       )
         == true)
+    // The check of the cache says so later on.
+    let checked = try CacheChecker(cache: fixture.file(".precomputed")).run()
+    #expect(
+      checked.notes.contains("1 clip is cached as a still image, because the bucket has 1 frame: short"),
+      "\(checked.notes)")
     try fixture.clip("long.mp4", width: 64, height: 64, frames: 12)
     let long = try run("long.mp4", "64x64x1;96x64x1")
     #expect(

@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import Media
 
 /// What a model says about the caches that are made with it.
 struct CacheModel {
@@ -211,5 +212,20 @@ extension CacheChecker {
       }
     }
     return problems
+  }
+
+  /// Clips of which one frame is cached, which preprocessing reports once.
+  func stillImages(_ reading: CacheReading) -> [String] {
+    let names = (reading.files[.latents] ?? [:]).filter { _, file in
+      guard let facts = ClipFacts(Fingerprint(fields: file.metadata)) else { return false }
+      return facts.bucket.frames == 1 && !facts.isPicture && facts.available != .exactly(1)
+    }.keys.sorted()
+    guard !names.isEmpty else { return [] }
+    let more = names.count > 5 ? " and \(grouped(names.count - 5)) more" : ""
+    return [
+      (names.count == 1
+        ? "1 clip is cached as a still image" : "\(grouped(names.count)) clips are cached as still images")
+        + ", because the bucket has 1 frame: " + names.prefix(5).joined(separator: ", ") + more
+    ]
   }
 }

@@ -122,6 +122,7 @@ public struct CacheChecker {
     problems += fingerprints(reading, &notes)
     problems += damage(reading)
     notes += colorNotes(reading)
+    notes += stillImages(reading)
     problems += captions(reading)
     problems += rows()
     if !options.skipsSources { problems += sources(reading, progress) }
