@@ -1,28 +1,39 @@
 import CFFmpeg
 
-/// A stretch of sound.
+/// A stretch of decoded audio.
 public struct AudioChunk: Sendable {
   /// [channel][sample], -1 to 1.
   public let channels: [[Float]]
   public let sampleRate: Int
-  /// Place of the first sample on the container's clock, in samples; the video's clock is the same.
+  /// Position of the first sample on the container's clock, in samples; the video's clock is the same. Where the file has no
+  /// time stamp, the end of the chunk before.
   public let start: Int
+  /// The same as the time stamp says, unrounded; nil without one.
+  let stamp: Double?
 
   public var sampleCount: Int { channels.first?.count ?? 0 }
 }
 
-/// Decodes the first sound stream of a file to 32-bit floats, in its own rate and channels, or mixed to stereo. Encoder
-/// priming is left out as the container says.
+/// Decodes an audio track of a file to 32-bit floats, in its own rate and channels, or in others that are asked for.
+/// Encoder priming is left out where the container says how long it is. Where rate or channels change within the track, the
+/// rest is converted to those of its beginning.
+///
+/// Chunks come as they are decoded; `AudioTimeline` places them by their time stamps.
 public final class AudioReader {
-  public enum Channels: Sendable {
+  public enum Channels: Equatable, Sendable {
     /// Those of the file.
     case own
     /// Left and right: one channel is taken for both, more are mixed so that nothing clips.
     case stereo
+    /// FFmpeg's usual layout of so many channels, which others are mixed to.
+    case count(Int)
   }
 
   public let path: String
+  /// Samples per second of the chunks.
   public let sampleRate: Int
+  /// Of the file.
+  public let sourceRate: Int
   /// Channels of the file.
   public let channelCount: Int
   /// What each channel counts in loudness.
@@ -31,63 +42,85 @@ public final class AudioReader {
   public let containerStart: Double
   /// Length in seconds where the container says.
   public let duration: Double?
+  /// What the user should know about the choice of the track, a clause; nil for a file with one track.
+  public let trackNote: String?
+  /// The resolution of the time stamps, in seconds.
+  let tick: Double
 
   private let decoder: StreamDecoder
-  private let channels: Channels
-  /// Channels that FFmpeg converts to.
-  private var convertedCount: Int
-  private var resampler: OpaquePointer?
-  private var sourceFormat: Int32
+  private var converter: AudioConverter
   private var decodedFrames = 0
+  /// The first frame, which says more truly than the header what the audio is like.
+  private var first: UnsafeMutablePointer<AVFrame>?
+  private var isAtEnd = false
+  /// What changed within the track, a clause; nil where nothing did.
+  private(set) var change: String?
+  private let failsOnChange: Bool
   /// Whether the chunk that was given out last lies before time 0 as far as the file says how long it is.
   private(set) var isBeforeStart = false
-  /// Where the next chunk starts if the sound goes on without a gap.
+  /// Where the next chunk starts if the audio goes on without a gap.
   private var expected: Int?
 
-  /// - Throws: `MediaError` if the file is missing, is no media, or holds no sound that can be decoded.
-  public init(path: String, channels: Channels = .own) throws {
-    let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_AUDIO)
+  /// - Parameters:
+  ///   - track: which track is read.
+  ///   - sampleRate: samples per second of the chunks; nil for the file's own.
+  ///   - failsOnChange: whether a change of rate or channels within the track ends in an error.
+  /// - Throws: `MediaError` if the file is missing, is not a media file, holds no audio that can be decoded, or does not have
+  ///   the track.
+  public init(
+    path: String, track: AudioTrackChoice = .automatic, channels: Channels = .own, sampleRate: Int? = nil,
+    failsOnChange: Bool = false
+  ) throws {
+    let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_AUDIO, audioTrack: track)
     self.path = path
     self.decoder = decoder
-    self.channels = channels
+    self.failsOnChange = failsOnChange
+    trackNote = decoder.trackNote
     let start = decoder.format.pointee.start_time
     containerStart = start == cffmpeg_no_timestamp || start < 0 ? 0 : Double(start) / Double(AV_TIME_BASE)
-    sampleRate = Int(decoder.codec.pointee.sample_rate)
-    channelCount = Int(decoder.codec.pointee.ch_layout.nb_channels)
-    loudnessWeights = LoudnessMeter.weights(of: decoder.codec.pointee.ch_layout)
-    convertedCount = channelCount
-    sourceFormat = decoder.codec.pointee.sample_fmt.rawValue
+    tick = av_q2d(decoder.stream.pointee.time_base)
     duration = decoder.duration
-    guard sampleRate > 0, channelCount > 0 else {
+    var frame = try decoder.next()
+    while let empty = frame, empty.pointee.nb_samples == 0 { frame = try decoder.next() }
+    first = frame
+    let (rate, count) =
+      first.map { (Int($0.pointee.sample_rate), Int($0.pointee.ch_layout.nb_channels)) }
+      ?? (Int(decoder.codec.pointee.sample_rate), Int(decoder.codec.pointee.ch_layout.nb_channels))
+    guard rate > 0, count > 0 else {
       throw MediaError(
-        .decoding, file: path, "its sound has no sample rate or no channels",
-        remedy: "Copy or convert the file anew.")
+        .decoding, file: path, "its audio has no sample rate or no channels",
+        remedy: "Copy or convert the file again.")
     }
+    sourceRate = rate
+    self.sampleRate = sampleRate ?? rate
+    channelCount = count
+    loudnessWeights = LoudnessMeter.weights(
+      of: first?.pointee.ch_layout ?? decoder.codec.pointee.ch_layout)
+    converter = AudioConverter(file: path, channels: channels, rate: self.sampleRate)
   }
-
-  deinit { swr_free(&resampler) }
 
   /// The next chunk, or nil at the end; then `ending` tells whether the stream was whole.
   ///
-  /// - Throws: `MediaError` if rate or channels change on the way, or if reading fails.
+  /// - Throws: `MediaError` if rate or channels change in a way that can't be converted, or if reading fails.
   public func next() throws -> AudioChunk? {
-    while let frame = try decoder.next() {
-      decodedFrames += 1
-      let count = Int(frame.pointee.nb_samples)
-      if count == 0 { continue }
-      guard Int(frame.pointee.sample_rate) == sampleRate,
-        Int(frame.pointee.ch_layout.nb_channels) == channelCount
-      else {
-        throw MediaError(
-          .decoding, file: path, "sample rate or channels of the sound change on the way",
-          remedy: "Convert the sound to one rate and layout.")
+    while !isAtEnd {
+      guard let frame = try first ?? decoder.next() else {
+        isAtEnd = true
+        let rest = try converter.flush()
+        return rest.isEmpty || rest[0].isEmpty ? nil : chunk(rest, stamp: nil)
       }
-      let sound = try mixed(floats(of: frame, count: count))
-      let start = place(of: frame)
-      expected = start + count
+      first = nil
+      decodedFrames += 1
+      if frame.pointee.nb_samples == 0 { continue }
+      let seconds = decoder.seconds(of: frame).flatMap { abs($0) < 1e9 ? $0 : nil }
+      if decodedFrames > 1, !converter.accepts(frame) { try noteChange(frame, seconds) }
+      let delay = converter.delay
+      let (samples, isContinuation) = try converter.convert(frame)
       let stamp = frame.pointee.best_effort_timestamp
       isBeforeStart = stamp != cffmpeg_no_timestamp && stamp <= -max(0, cffmpeg_frame_duration(frame))
-      return AudioChunk(channels: sound, sampleRate: sampleRate, start: start)
+      if samples[0].isEmpty { continue }
+      return chunk(
+        samples, stamp: isContinuation ? nil : seconds.map { $0 * Double(sampleRate) - delay })
     }
     return nil
   }
@@ -95,85 +128,61 @@ public final class AudioReader {
   /// Whether everything that the container announces has been decoded; known once `next()` gave nil.
   public var ending: Ending { decoder.ending(decoded: decodedFrames) }
 
+  /// The number of audio tracks of a file.
+  ///
+  /// - Throws: `MediaError` for a file that is missing, is not a media file, or has no audio (`.noStream`).
+  public static func trackCount(path: String) throws -> Int {
+    AudioTrack.all(in: try PacketReader(file: path, kind: AVMEDIA_TYPE_AUDIO).format).count
+  }
+
   /// What could not be decoded up to here, as a clause; nil if all was whole.
   var damageSoFar: String? {
-    decoder.damagedPackets == 0 ? nil : "\(decoder.damagedPackets) packets of its sound are damaged"
+    decoder.damagedPackets == 0 ? nil : "\(decoder.damagedPackets) packets of its audio are damaged"
   }
 
-  /// Time stamps may be coarser than samples, so only a jump of more than a tenth of a second is a gap.
-  private func place(of frame: UnsafeMutablePointer<AVFrame>) -> Int {
-    guard let seconds = decoder.seconds(of: frame), abs(seconds) < 1e9 else { return expected ?? 0 }
-    let stamped = Int((seconds * Double(sampleRate)).rounded())
-    if let expected, abs(stamped - expected) < sampleRate / 10 { return expected }
-    return stamped
+  /// Whether the container counts its clock in 33 bits, whose negative times are no priming.
+  var wrapsAround: Bool {
+    let name = decoder.format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
+    return name == "mpegts" || name == "mpeg"
   }
 
-  private func floats(of frame: UnsafeMutablePointer<AVFrame>, count: Int) throws -> [[Float]] {
-    if resampler == nil || sourceFormat != frame.pointee.format {
-      sourceFormat = frame.pointee.format
-      try prepare(for: frame)
-    }
-    var planes: [UnsafeMutablePointer<UInt8>?] = []
-    let storage = UnsafeMutablePointer<Float>.allocate(capacity: count * convertedCount)
-    defer { storage.deallocate() }
-    for channel in 0..<convertedCount {
-      planes.append(
-        UnsafeMutableRawPointer(storage + channel * count).assumingMemoryBound(to: UInt8.self))
-    }
-    let written = frame.pointee.extended_data.withMemoryRebound(
-      to: UnsafePointer<UInt8>?.self, capacity: channelCount
-    ) { swr_convert(resampler, &planes, Int32(count), $0, Int32(count)) }
-    try check(
-      written, .decoding, file: path, "its sound cannot be converted", remedy: "Convert it to AAC or WAV.")
-    return (0..<convertedCount).map { channel in
-      Array(UnsafeBufferPointer(start: storage + channel * count, count: Int(written)))
+  /// When the container's clock starts, in seconds, also below 0; nil where it does not say.
+  var rawContainerStart: Double? {
+    let start = decoder.format.pointee.start_time
+    return start == cffmpeg_no_timestamp ? nil : Double(start) / Double(AV_TIME_BASE)
+  }
+
+  /// Whether the file has a video, not counting cover images.
+  var hasVideo: Bool {
+    (0..<Int(decoder.format.pointee.nb_streams)).contains { index in
+      guard let stream = decoder.format.pointee.streams[index] else { return false }
+      return stream.pointee.codecpar.pointee.codec_type == AVMEDIA_TYPE_VIDEO
+        && stream.pointee.disposition & Int32(AV_DISPOSITION_ATTACHED_PIC) == 0
     }
   }
 
-  private func prepare(for frame: UnsafeMutablePointer<AVFrame>) throws {
-    swr_free(&resampler)
-    var source = AVChannelLayout()
-    var target = AVChannelLayout()
-    defer {
-      av_channel_layout_uninit(&source)
-      av_channel_layout_uninit(&target)
-    }
-    let remedy = "Convert the sound to AAC or WAV."
-    let unusable = "its sound's layout is unusable"
-    try check(
-      av_channel_layout_copy(&source, &frame.pointee.ch_layout), .decoding, file: path, unusable,
-      remedy: remedy)
-    if channels == .stereo, channelCount > 2, source.order == AV_CHANNEL_ORDER_UNSPEC {
-      av_channel_layout_default(&source, Int32(channelCount))
-    }
-    // What FFmpeg knows no places for is mixed by `mixed`.
-    let isMixing = channels == .stereo && channelCount > 2 && source.order == AV_CHANNEL_ORDER_NATIVE
-    convertedCount = isMixing ? 2 : channelCount
-    if isMixing {
-      av_channel_layout_default(&target, 2)
-    } else {
-      try check(
-        av_channel_layout_copy(&target, &source), .decoding, file: path, unusable, remedy: remedy)
-    }
-    let status = swr_alloc_set_opts2(
-      &resampler, &target, AV_SAMPLE_FMT_FLTP, frame.pointee.sample_rate,
-      &source, AVSampleFormat(frame.pointee.format), frame.pointee.sample_rate, 0, nil)
-    try check(status, .decoding, file: path, unusable, remedy: remedy)
-    if isMixing, let resampler {
-      // The weights of each side add up to 1, as in the reference's data preparation.
-      try check(
-        av_opt_set_double(UnsafeMutableRawPointer(resampler), "rematrix_maxval", 1, 0), .decoding, file: path,
-        unusable, remedy: remedy)
-    }
-    try check(swr_init(resampler), .decoding, file: path, unusable, remedy: remedy)
+  private func chunk(_ samples: [[Float]], stamp: Double?) -> AudioChunk {
+    let start = stamp.map { Int($0.rounded()) } ?? expected ?? 0
+    expected = start + samples[0].count
+    return AudioChunk(channels: samples, sampleRate: sampleRate, start: start, stamp: stamp)
   }
 
-  /// Stereo where it is wanted and FFmpeg has not made it: the mean of the channels on both sides.
-  private func mixed(_ sound: [[Float]]) -> [[Float]] {
-    guard channels == .stereo, sound.count != 2 else { return sound }
-    var mean = sound[0]
-    for channel in sound.dropFirst() { for i in mean.indices { mean[i] += channel[i] } }
-    if sound.count > 1 { for i in mean.indices { mean[i] /= Float(sound.count) } }
-    return [mean, mean]
+  static func format(_ rate: Int, _ count: Int) -> String {
+    "\(rate) Hz with \(count) \(count == 1 ? "channel" : "channels")"
+  }
+
+  private func noteChange(_ frame: UnsafeMutablePointer<AVFrame>, _ seconds: Double?) throws {
+    let (rate, count) = (Int(frame.pointee.sample_rate), Int(frame.pointee.ch_layout.nb_channels))
+    let what = rate == sourceRate && count == channelCount ? "channel layout" : "format"
+    let place = seconds.map { " at " + String(format: "%.2f", $0) + " s" } ?? ""
+    let formats =
+      what == "format"
+      ? " (\(Self.format(sourceRate, channelCount)) to \(Self.format(rate, count)))" : ""
+    let clause = "its audio changes its \(what)\(place)\(formats)"
+    if failsOnChange {
+      throw MediaError(
+        .decoding, file: path, clause, remedy: "Convert the audio to one rate and one channel layout.")
+    }
+    change = change ?? clause + ", and was converted to that of its beginning"
   }
 }

@@ -8,31 +8,79 @@ public struct DecodedSound: Sendable {
   public let damage: String?
   /// When the first sample is heard, on the container's clock, which the frames share.
   public let startSeconds: Double
+  /// What the user should know, a clause each.
+  public let notes: [String]
 
-  public init(channels: [[Float]], sampleRate: Int, startSeconds: Double = 0, damage: String? = nil) {
+  public init(
+    channels: [[Float]], sampleRate: Int, startSeconds: Double = 0, damage: String? = nil,
+    notes: [String] = []
+  ) {
     self.channels = channels
     self.sampleRate = sampleRate
     self.startSeconds = startSeconds
     self.damage = damage
+    self.notes = notes
   }
 
-  /// Decodes the first sound stream from its start, in its own rate and channels.
+  /// Decodes audio in its own rate and channels, each sample at its time (`AudioTimeline`): silence stands for gaps and a
+  /// late start, and what lies before the start is left out.
   ///
-  /// These are the samples that the reference's `torchaudio.load` gives: encoder priming is left out as the container says, and
+  /// - Parameters:
+  ///   - start: when the first sample is heard, on the container's clock; nil for the beginning of the file, which is the
+  ///     first image of a video.
+  ///   - seconds: floor(`seconds` * rate) samples are read, fewer where the audio ends; nil: all.
+  ///   - track: which audio track is read.
+  /// - Returns: `startSeconds` is when the file's first audio is heard, which may be after or before the first sample.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`), one that gives not one sample, or samples that are not
+  ///   finite.
+  public static func placed(
+    path: String, from start: Double?, seconds: Double?, track: AudioTrackChoice = .automatic
+  ) throws -> DecodedSound {
+    guard seconds.map({ $0 >= 0 && $0 < 1e9 }) ?? true else {
+      throw MediaError(
+        .badOption, file: path, "\(seconds ?? 0) s of audio can't be read", remedy: "Give 0 s or more.")
+    }
+    let reader = try AudioReader(path: path, track: track)
+    let placed = try PlacedAudio(
+      AudioTimeline(reader), from: start.map { .clock($0) } ?? .file(plus: 0),
+      count: seconds.map { Int($0 * Double(reader.sampleRate)) })
+    guard let first = placed.firstSeconds ?? (seconds == 0 ? 0 : nil) else {
+      throw empty(path, placed.damage)
+    }
+    return DecodedSound(
+      channels: placed.channels.isEmpty
+        ? Array(repeating: [], count: reader.channelCount) : placed.channels,
+      sampleRate: reader.sampleRate, startSeconds: first, damage: placed.damage, notes: placed.notes)
+  }
+
+  private static func empty(_ path: String, _ damage: String?) -> MediaError {
+    let reason = damage.map { " (\($0))" } ?? ""
+    return MediaError(
+      .decoding, file: path, "not one sample of its audio can be decoded\(reason)",
+      remedy: "Copy or convert the file again.")
+  }
+
+  /// Decodes an audio track from its start, in its own rate and channels, as upstream does; for `--compat`.
+  ///
+  /// These are the samples that upstream's `torchaudio.load` gives: encoder priming is left out as the container says, and
   /// the rest is strung together in decoding order; no silence stands for a gap or a late start. What has a time before 0 is
-  /// left out too, and so is a frame at 0 that the file gives no length for, the priming of AAC in Matroska. The reference
-  /// drops the sound of a clip at the first packet that can't be decoded; here such a packet is passed over, and `damage`
-  /// tells.
+  /// left out too, and so is a frame at 0 that the file gives no length for, the priming of AAC in Matroska. Upstream
+  /// drops the audio of a clip at the first packet that can't be decoded; here such a packet is skipped, and `damage`
+  /// reports it.
   ///
-  /// - Parameter maximumSeconds: reading stops at floor(`maximumSeconds` * rate) samples; nil: at the end.
+  /// - Parameters:
+  ///   - maximumSeconds: reading stops at floor(`maximumSeconds` * rate) samples; nil: at the end.
+  ///   - track: which audio track is read.
   /// - Throws: `MediaError` for a file without sound (`.noStream`), one that gives not one sample, or samples that are no numbers.
-  public static func read(path: String, maximumSeconds: Double?) throws -> DecodedSound {
+  public static func read(
+    path: String, maximumSeconds: Double?, track: AudioTrackChoice = .first
+  ) throws -> DecodedSound {
     guard maximumSeconds.map({ $0 >= 0 && $0 < 1e9 }) ?? true else {
       throw MediaError(
         .badOption, file: path, "\(maximumSeconds ?? 0) s of sound can't be read", remedy: "Give 0 s or more."
       )
     }
-    let reader = try AudioReader(path: path)
+    let reader = try AudioReader(path: path, track: track, failsOnChange: true)
     let limit = maximumSeconds.map { Int($0 * Double(reader.sampleRate)) } ?? .max
     var channels = [[Float]](repeating: [], count: reader.channelCount)
     var isAtEnd = false
@@ -52,12 +100,7 @@ public struct DecodedSound: Sendable {
       }
     }
     let damage = isAtEnd ? reader.ending.damage : reader.damageSoFar
-    if isAtEnd, channels[0].isEmpty {
-      let reason = damage.map { " (\($0))" } ?? ""
-      throw MediaError(
-        .decoding, file: path, "not one sample of its sound can be decoded\(reason)",
-        remedy: "Copy or convert the file anew.")
-    }
+    if isAtEnd, channels[0].isEmpty { throw empty(path, damage) }
     guard channels.allSatisfy(areNumbers) else {
       throw MediaError(
         .decoding, file: path, "its sound has samples that are no numbers", remedy: "Convert the sound anew.")

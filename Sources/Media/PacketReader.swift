@@ -8,15 +8,18 @@ final class PacketReader {
   let stream: UnsafeMutablePointer<AVStream>
   /// What broke the file off, if it does not end as it should.
   private(set) var failure: String?
+  /// What the user should know about the choice of an audio track, a clause; nil where there was none.
+  let trackNote: String?
   private let packet: UnsafeMutablePointer<AVPacket>
   /// Errors that the demuxer reported by FFmpeg's log since the file was opened.
   private let errors: UnsafeMutablePointer<Int64>
   var errorCount: Int { Int(cffmpeg_error_count(errors)) }
   private var isWaiting = false
 
-  /// - Throws: `MediaError` if the file is missing, is no media, or holds no stream of this kind. The first one counts, as
-  ///   in the reference, not FFmpeg's "best"; cover pictures don't.
-  init(file: String, kind: AVMediaType) throws {
+  /// - Parameter audioTrack: which audio track is read; of videos the first one counts, as upstream, not FFmpeg's "best";
+  ///   cover images don't.
+  /// - Throws: `MediaError` if the file is missing, is no media, holds no stream of this kind, or not this audio track.
+  init(file: String, kind: AVMediaType, audioTrack: AudioTrackChoice = .automatic) throws {
     silenceFFmpeg()
     self.file = file
     try Self.checkReadable(file)
@@ -65,13 +68,18 @@ final class PacketReader {
 
     let streams = (0..<Int(format.pointee.nb_streams)).compactMap { format.pointee.streams[$0] }
     let all = streams.filter { $0.pointee.codecpar.pointee.codec_type == kind }
-    let first = all.first { $0.pointee.disposition & Int32(AV_DISPOSITION_ATTACHED_PIC) == 0 }
+    let chosen =
+      kind == AVMEDIA_TYPE_AUDIO ? try ChosenAudioTrack(audioTrack, in: format, file: file) : nil
+    let first = all.first { stream in
+      if let chosen { return stream.pointee.index == chosen.track.stream }
+      return stream.pointee.disposition & Int32(AV_DISPOSITION_ATTACHED_PIC) == 0
+    }
     guard let stream = first else {
       if let signature { throw FileSignature.error(file, signature) }
-      let noun = kind == AVMEDIA_TYPE_AUDIO ? "sound" : "video"
+      let noun = kind == AVMEDIA_TYPE_AUDIO ? "audio" : "video"
       throw MediaError(
         .noStream, file: file, "holds no \(noun)" + (all.isEmpty ? "" : " but a cover picture"),
-        remedy: "Give a file with a \(noun) stream.")
+        remedy: "Give a file with \(noun == "audio" ? "an" : "a") \(noun) stream.")
     }
     for other in streams where other != stream { other.pointee.discard = AVDISCARD_ALL }
     guard let packet = av_packet_alloc() else { throw outOfMemory(file: file) }
@@ -79,6 +87,7 @@ final class PacketReader {
     self.stream = stream
     self.packet = packet
     self.errors = errors
+    trackNote = chosen?.note
     owned = true
   }
 

@@ -19,17 +19,22 @@ final class SceneCopier {
   /// By the place of a scene: how many of its last pictures were left out, and when the first of them is shown.
   private(set) var losses: [Int: (count: Int, seconds: Double)] = [:]
 
-  /// - Parameter name: the place of a scene's file in the end, by its number and ending, for errors.
+  /// - Parameters:
+  ///   - audioTrack: which audio track is copied.
+  ///   - name: the place of a scene's file in the end, by its number and ending, for errors.
   /// - Throws: `MediaError` if the streams can't be copied.
   init(
-    _ source: VideoReader, folder: String, index: KeyframeIndex, name: @escaping (Int, String) -> String
+    _ source: VideoReader, folder: String, index: KeyframeIndex, audioTrack: AudioTrackChoice = .automatic,
+    name: @escaping (Int, String) -> String
   ) throws {
     input = source.path
     self.folder = folder
     self.index = index
     self.name = name
     video = try PacketReader(file: input, kind: AVMEDIA_TYPE_VIDEO)
-    sound = source.hasAudio ? try PacketReader(file: input, kind: AVMEDIA_TYPE_AUDIO) : nil
+    sound =
+      source.hasAudio
+      ? try PacketReader(file: input, kind: AVMEDIA_TYPE_AUDIO, audioTrack: audioTrack) : nil
     orientation = source.isOrientedByContainer ? source.orientation : nil
     let candidates = CopyContainer.candidates(forMP4: video.isMP4, isOriented: orientation != nil)
     fileExtension = try CopyContainer.choose(for: [video, sound].compactMap { $0 }, among: candidates)
@@ -42,6 +47,11 @@ final class SceneCopier {
     if orientation != nil, !keepsEdits {
       notes.append("The scenes are not rotated as the video asks: \(fileExtension) can't say it.")
     }
+  }
+
+  /// What the user should know about the audio track, a sentence; nil for a file with one track.
+  var trackNote: String? {
+    sound?.trackNote.map { $0.prefix(1).uppercased() + $0.dropFirst() + "." }
   }
 
   /// - Parameters:

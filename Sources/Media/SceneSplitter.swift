@@ -62,6 +62,8 @@ public struct SceneSplitter: Sendable {
   }
 
   public var output = Output.encoded
+  /// The audio track that scenes get.
+  public var audioTrack = AudioTrackChoice.automatic
   /// Scenes with fewer frames are not written.
   public var filterShorterThan: SceneLength?
   /// Stops when so many scenes are found.
@@ -107,7 +109,9 @@ public struct SceneSplitter: Sendable {
     try checkStatisticsFile(input: input, folder: folder, stem: stem)
     let statistics = try statisticsFile.map { try SceneStatistics(path: $0, detector: detector) }
     let writer =
-      output == .encoded ? try SceneWriter(video: video, folder: files.staging, quality: quality) : nil
+      output == .encoded
+      ? try SceneWriter(
+        video: video, folder: files.staging, quality: quality, audioTrack: audioTrack) : nil
     let strips = try SceneStrips(video)
     let pass = try ScenePass(
       video: video, detector: detector, options: passOptions(rate: video.frameRate),
@@ -248,7 +252,7 @@ public struct SceneSplitter: Sendable {
     let writer = try SceneWriter(
       video: try VideoReader(path: input, deinterlaces: deinterlaces), folder: files.staging,
       quality: quality,
-      firstNumber: pass.handedOn + 1)
+      firstNumber: pass.handedOn + 1, audioTrack: audioTrack)
     try writer.video.play(Array(rest), into: SceneSinks([writer, strips])) {
       try progress(SplitProgress(phase: .writing, frame: $0, frameCount: last.scene.end))
     }
@@ -293,10 +297,13 @@ public struct SceneSplitter: Sendable {
       notes.append("\(cuts) no keyframe after the cut before; the scenes there stay in one file.")
     }
     let kept = scenes.count(where: \.isKept)
-    let copier = try SceneCopier(video, folder: files.staging, index: index) { number, ending in
+    let copier = try SceneCopier(
+      video, folder: files.staging, index: index, audioTrack: audioTrack
+    ) { number, ending in
       files.output + "/" + SceneName(stem: stem, number: number, of: kept, fileExtension: ending).text
     }
     notes += copier.notes
+    if let note = copier.trackNote { notes.append(note) }
     let total = pass.stoppedEarly ? nil : video.frameCount.value
     let paths = try copier.write(scenes, end: pass.stoppedEarly ? scenes.last?.endSeconds : nil) {
       try progress(SplitProgress(phase: .copying, frame: $0, frameCount: total))

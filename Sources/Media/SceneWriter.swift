@@ -12,10 +12,13 @@ final class SceneWriter: SceneSink {
   private(set) var files: [String] = []
   /// Sentences for the user.
   var notes: [String] {
-    let ownNotes = ownNotes + (compositor?.color.notes ?? []).map { "In the scenes, \($0)." }
-    guard let loss = sound?.loss else { return ownNotes }
-    let seconds = String(format: "%.2f", loss.seconds - (video.firstSeconds ?? 0))
-    return ownNotes + ["\(loss.noun) ends early, at \(seconds) s: \(loss.reason)."]
+    let origin = video.firstSeconds ?? 0
+    let notes =
+      ownNotes + (compositor?.color.notes ?? []).map { "In the scenes, \($0)." }
+      + (sound?.notes(from: origin) ?? [])
+    guard let loss = sound?.loss else { return notes }
+    let seconds = String(format: "%.2f", loss.seconds - origin)
+    return notes + ["\(loss.noun) ends early, at \(seconds) s: \(loss.reason)."]
   }
   private var ownNotes: [String] = []
   private let firstNumber: Int
@@ -27,7 +30,8 @@ final class SceneWriter: SceneSink {
 
   /// - Parameter firstNumber: of the first file.
   init(
-    video: VideoReader, folder: String, quality: VideoWriter.Quality, firstNumber: Int = 1
+    video: VideoReader, folder: String, quality: VideoWriter.Quality, firstNumber: Int = 1,
+    audioTrack: AudioTrackChoice = .automatic
   ) throws {
     self.folder = folder
     self.quality = quality
@@ -39,7 +43,7 @@ final class SceneWriter: SceneSink {
     if video.width % 2 == 1 || video.height % 2 == 1 {
       ownNotes.append("The last odd row or column of pixels is left out: H.264 needs an even size.")
     }
-    if video.hasAudio { openSound(video.path) }
+    if video.hasAudio { try openSound(video.path, audioTrack) }
   }
 
   /// - Throws: if the frames of a video cannot be coded.
@@ -54,18 +58,30 @@ final class SceneWriter: SceneSink {
     }
   }
 
-  /// Sound that cannot be used is not worth losing the pictures for, but is told.
-  private func openSound(_ input: String) {
+  /// Audio that can't be used is not worth losing the video for, but is told; a track that the user asked for and the file
+  /// does not have is an error.
+  private func openSound(_ input: String, _ track: AudioTrackChoice) throws {
     do {
-      let reader = try AudioReader(path: input)
-      if SoundTrack.supports(sampleRate: reader.sampleRate, channelCount: reader.channelCount) {
-        sound = SceneSound(reader)
-      } else {
-        let layout = "\(reader.channelCount) channels at \(reader.sampleRate) Hz"
-        ownNotes.append("The scenes have no sound: AAC cannot hold \(layout).")
+      let source = try AudioReader(path: input, track: track)
+      let (rate, count) = SoundTrack.nearest(
+        sampleRate: source.sourceRate, channelCount: source.channelCount)
+      guard rate != source.sourceRate || count != source.channelCount else {
+        sound = SceneSound(source, channelCount: count)
+        return
       }
+      let reader = try AudioReader(
+        path: input, track: track, channels: count == source.channelCount ? .own : .count(count),
+        sampleRate: rate)
+      sound = SceneSound(reader, channelCount: count)
+      let (from, to) = (
+        AudioReader.format(source.sourceRate, source.channelCount), AudioReader.format(rate, count)
+      )
+      ownNotes.append(
+        "The scenes' audio is converted from \(from) to \(to): AAC can't hold it unchanged.")
+    } catch let error as MediaError where error.kind == .badOption {
+      throw error
     } catch {
-      ownNotes.append("The scenes have no sound: \(error)")
+      ownNotes.append("The scenes have no audio: \(error)")
     }
   }
 

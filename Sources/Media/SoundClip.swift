@@ -16,58 +16,35 @@ public struct SoundClip: Equatable, Sendable {
     self.sampleRate = sampleRate
   }
 
-  /// A longer silence than this in the middle of a file is taken for damage.
-  private static let longestGap = 600.0
-
-  /// Reads the first sound stream of a file, or a part of it, at its own rate.
+  /// Reads the audio of a file, or a part of it, at its own rate, each sample at its time (`AudioTimeline`).
   ///
   /// One channel is taken for both. More than two are mixed down by FFmpeg: for 5.1 (L + 0.71 C + 0.71 Ls) / 2.41,
-  /// likewise on the right, so that nothing clips. Where time stamps leave gaps, and where the sound begins later than
+  /// and the same on the right, so that nothing clips. Where time stamps leave gaps, and where the audio begins later than
   /// `start`, there is silence.
   ///
   /// - Parameters:
-  ///   - start: seconds from the file's start.
-  ///   - duration: seconds, rounded to whole samples; nil: to the end. Less where the sound ends earlier.
-  /// - Throws: `MediaError` for a file without sound (`.noStream`), one that can't be decoded, or one that has no
+  ///   - start: seconds from the file's start, which is the first image of a video.
+  ///   - duration: seconds, rounded to whole samples; nil: to the end. Less where the audio ends earlier.
+  ///   - track: which audio track is read.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`), one that can't be decoded, or one that has no
   ///   samples there.
-  public static func read(path: String, from start: Double = 0, duration: Double? = nil) throws -> SoundClip {
+  public static func read(
+    path: String, from start: Double = 0, duration: Double? = nil, track: AudioTrackChoice = .automatic
+  ) throws -> SoundClip {
     guard start >= 0, start < 1e7, duration.map({ $0 > 0 && $0 < 1e7 }) ?? true else {
       throw MediaError(
-        .badOption, file: path, "\(duration.map { "\($0) s" } ?? "sound") from \(start) s can't be read",
+        .badOption, file: path, "\(duration.map { "\($0) s" } ?? "audio") from \(start) s can't be read",
         remedy: "Give times from 0 on, and a length above 0.")
     }
-    let reader = try AudioReader(path: path, channels: .stereo)
-    let rate = Double(reader.sampleRate)
-    let first = Int((start * rate).rounded())
-    let wanted = duration.map { Int(($0 * rate).rounded()) }
-    let origin = Int((reader.containerStart * rate).rounded())
-    var clip = [[Float]](repeating: [], count: 2)
-    while let chunk = try reader.next() {
-      // Places count from `first` on.
-      let place = chunk.start - origin - first
-      if let wanted, place >= wanted { break }
-      let filled = clip[0].count
-      let skipped = filled - place
-      guard skipped < chunk.sampleCount else { continue }
-      if skipped < 0, Double(-skipped) > longestGap * rate {
-        throw MediaError(
-          .decoding, file: path, "the time stamps of its sound jump by \(Int(Double(-skipped) / rate)) s",
-          remedy: "Convert the file anew.")
-      }
-      for channel in 0..<2 {
-        if skipped < 0 { clip[channel] += [Float](repeating: 0, count: -skipped) }
-        clip[channel] += chunk.channels[channel].dropFirst(max(0, skipped))
-      }
-      if let wanted, clip[0].count >= wanted { break }
-    }
-    if let wanted, clip[0].count > wanted {
-      for channel in 0..<2 { clip[channel].removeLast(clip[channel].count - wanted) }
-    }
-    guard !clip[0].isEmpty else {
+    let reader = try AudioReader(path: path, track: track, channels: .stereo)
+    let placed = try PlacedAudio(
+      AudioTimeline(reader), from: .file(plus: start),
+      count: duration.map { Int(($0 * Double(reader.sampleRate)).rounded()) })
+    guard placed.channels.count == 2, !placed.channels[0].isEmpty else {
       throw MediaError(
-        .decoding, file: path, "holds no sound from \(start) s on", remedy: "Give an earlier start.")
+        .decoding, file: path, "holds no audio from \(start) s on", remedy: "Give an earlier start.")
     }
-    return SoundClip(left: clip[0], right: clip[1], sampleRate: reader.sampleRate)
+    return SoundClip(left: placed.channels[0], right: placed.channels[1], sampleRate: reader.sampleRate)
   }
 }
 

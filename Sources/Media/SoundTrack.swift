@@ -19,6 +19,18 @@ final class SoundTrack {
     rates.contains(sampleRate) && (1...8).contains(channelCount) && channelCount != 7
   }
 
+  /// The rate and the number of channels that AAC holds and that lose least of some audio: the next higher rate, or half or a
+  /// quarter of one that is too high; 5.1 for 6.1; stereo for more than 8 channels.
+  static func nearest(sampleRate: Int, channelCount: Int) -> (sampleRate: Int, channelCount: Int) {
+    let count = channelCount == 7 ? 6 : channelCount > 8 ? 2 : channelCount
+    if rates.contains(sampleRate) { return (sampleRate, count) }
+    let parts = (1...8).lazy.compactMap { sampleRate % $0 == 0 ? sampleRate / $0 : nil }
+    if let highest = rates.first, sampleRate > highest {
+      return (parts.first { rates.contains($0) } ?? highest, count)
+    }
+    return (rates.last { $0 > sampleRate } ?? 48000, count)
+  }
+
   init(_ audio: VideoWriter.Audio, in format: UnsafeMutablePointer<AVFormatContext>, file: String) throws {
     guard Self.supports(sampleRate: audio.sampleRate, channelCount: audio.channelCount) else {
       throw MediaError(

@@ -11,6 +11,8 @@ final class StreamDecoder {
   var file: String { packets.file }
   var format: UnsafeMutablePointer<AVFormatContext> { packets.format }
   var stream: UnsafeMutablePointer<AVStream> { packets.stream }
+  /// As `PacketReader` has it.
+  var trackNote: String? { packets.trackNote }
 
   private enum State { case reading, draining, ended }
   private var state = State.reading
@@ -24,21 +26,31 @@ final class StreamDecoder {
   private let errorCount: UnsafeMutablePointer<Int64>
   private var seenErrors: Int64 = 0
   private var lastSent: (stamp: Int64, isKey: Bool)?
+  /// Of the first packet that has one, in the stream's time base.
+  private var firstDecodingStamp: Int64?
+  /// Whether packets say when they are shown. AVI says only when they are decoded.
+  private var hasPresentationStamps = false
+  /// How far frames lie behind their packets because they are reordered, where packets don't say when they are shown.
+  private var reorderDelay: Int64?
   /// End of the packet that is presented last, in the stream's time base.
   private var lastStamp: Int64 = .min
 
   /// - Parameter threads: of the decoder; 0: as many as there are cores.
   /// - Throws: `MediaError` as `PacketReader`, and for a stream that this FFmpeg can't decode.
-  init(file: String, kind: AVMediaType, threads: Int32 = 0) throws {
-    packets = try PacketReader(file: file, kind: kind)
+  init(
+    file: String, kind: AVMediaType, threads: Int32 = 0, audioTrack: AudioTrackChoice = .automatic
+  ) throws {
+    packets = try PacketReader(file: file, kind: kind, audioTrack: audioTrack)
     let stream = packets.stream
-    let noun = kind == AVMEDIA_TYPE_AUDIO ? "sound" : "video"
+    let noun = kind == AVMEDIA_TYPE_AUDIO ? "audio" : "video"
     let id = stream.pointee.codecpar.pointee.codec_id
     guard let decoder = Self.alphaDecoder(for: stream) ?? avcodec_find_decoder(id) else {
       if kind == AVMEDIA_TYPE_VIDEO, let signature = FileSignature.read(path: file) {
         throw FileSignature.error(file, signature)
       }
-      let name = String(cString: avcodec_get_name(id))
+      let name =
+        id == AV_CODEC_ID_NONE
+        ? AudioTrack(number: 1, stream).tag : String(cString: avcodec_get_name(id))
       throw MediaError(
         .decoding, file: file, "its \(noun) is coded as \(name), which the installed FFmpeg cannot decode",
         remedy: "Convert the file to H.264 and AAC, or install an FFmpeg with a decoder for \(name).")
@@ -115,6 +127,7 @@ final class StreamDecoder {
       noteErrors(status < 0 && status != cffmpeg_again && status != cffmpeg_end_of_file)
       if status >= 0 {
         failuresInARow = 0
+        noteReordering()
         return frame
       }
       if status == cffmpeg_end_of_file {
@@ -136,6 +149,18 @@ final class StreamDecoder {
     return nil
   }
 
+  /// The first frame is shown when the first packet is due; a decoder that reorders frames gives it the time of a later one.
+  private func noteReordering() {
+    guard reorderDelay == nil else { return }
+    let stamp = frame.pointee.best_effort_timestamp
+    guard !hasPresentationStamps, stamp != cffmpeg_no_timestamp, let first = firstDecodingStamp else {
+      reorderDelay = 0
+      return
+    }
+    let (delay, overflows) = stamp.subtractingReportingOverflow(first)
+    reorderDelay = overflows ? 0 : max(0, delay)
+  }
+
   /// Hands the stream's next packet to the decoder, or tells it that there is none left.
   private func feed() throws {
     while true {
@@ -146,7 +171,11 @@ final class StreamDecoder {
         return
       }
       packetsRead += 1
+      if packet.pointee.dts != cffmpeg_no_timestamp, firstDecodingStamp == nil {
+        firstDecodingStamp = packet.pointee.dts
+      }
       if packet.pointee.pts != cffmpeg_no_timestamp {
+        hasPresentationStamps = true
         // In a damaged file, the sum may be beyond what an integer holds.
         let (end, overflows) = packet.pointee.pts.addingReportingOverflow(max(0, packet.pointee.duration))
         if !overflows { lastStamp = max(lastStamp, end) }
@@ -234,7 +263,7 @@ final class StreamDecoder {
   func seconds(of frame: UnsafePointer<AVFrame>) -> Double? {
     let stamp = frame.pointee.best_effort_timestamp
     guard stamp != cffmpeg_no_timestamp else { return nil }
-    return Double(stamp) * av_q2d(stream.pointee.time_base)
+    return (Double(stamp) - Double(reorderDelay ?? 0)) * av_q2d(stream.pointee.time_base)
   }
 
   /// Length in seconds of the stream, else of the file; nil where neither says.

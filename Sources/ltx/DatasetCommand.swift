@@ -129,6 +129,7 @@ extension DatasetProblem.Kind {
     case .inconsistent: "files unlike the others"
     case .incomplete: "samples of which a file is missing"
     case .mismatch: "files that don't fit each other"
+    case .silence: "silent audio"
     case .leftover: "leftovers"
     case .row: "rows that can't be used"
     case .notCached: "rows that are not cached"
@@ -198,6 +199,10 @@ struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
       ("", statistics.captionTokens.map { spread($0, 0, " tokens") }),
       ("loudness", statistics.loudness.map { spread($0, 1, " LUFS") + " (\($0.count) with sound)" }),
       ("peak", statistics.peak.map { spread($0, 1, " dBFS") }),
+      (
+        "silent audio",
+        statistics.silentAudio.map { "\($0) of \(statistics.measuredAudio) samples" }
+      ),
     ]
     return rows.reduce("") { text, row in
       guard let value = row.1 else { return text }

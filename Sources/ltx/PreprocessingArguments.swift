@@ -62,6 +62,14 @@ struct PreprocessingContentOptions: ParsableArguments {
   var audioDurations: String?
 
   @Option(
+    help: ArgumentHelp(
+      """
+      The audio track of clips, and of other files with several: its number from 1, or a language such as eng. Default: \
+      the track that is marked default, else the first that can be decoded.
+      """, valueName: "n|language"))
+  var audioTrack: String?
+
+  @Option(
     name: .customLong("fps"),
     help: ArgumentHelp(
       "Bring all clips to this rate, by leaving out and repeating frames; each keeps its own if left out.",
@@ -106,6 +114,7 @@ struct PreprocessingContentOptions: ParsableArguments {
     options.loraTrigger = loraTrigger
     options.removesLLMPrefixes = removeLlmPrefixes
     options.sound = skipAudio ? .skipped : withAudio && !options.isCompatible ? .required : .whereThereIs
+    options.audioTrack = try audioTrack.map { try AudioTrackChoice($0) } ?? .automatic
     options.frameRate = frameRate
     guard !options.isCompatible || hdrToSdr == nil && background == nil else {
       throw PreprocessingError(

@@ -44,6 +44,14 @@ struct SplitCommand: ParsableCommand {
   var statsFile: String?
 
   @Option(
+    help: ArgumentHelp(
+      """
+      The audio track that scenes get: its number from 1, or a language such as eng. Default: the track that is marked \
+      default, else the first that can be decoded.
+      """, valueName: "n|language"))
+  var audioTrack: String?
+
+  @Option(
     help: "x264's rate factor, from 0, lossless, to 51; PySceneDetect's, 22, if left out.")
   var crf: Int?
 
@@ -99,6 +107,7 @@ struct SplitCommand: ParsableCommand {
     splitter.quality = VideoWriter.Quality(crf: crf ?? usual.crf, preset: preset ?? usual.preset)
     splitter.deinterlaces = deinterlace == .on
     splitter.maximumCount = maxScenes
+    splitter.audioTrack = try audioTrack.map { try AudioTrackChoice($0) } ?? .automatic
     splitter.range = try part.range()
     splitter.downscale = detection.downscale
     splitter.frameSkip = detection.frameSkip

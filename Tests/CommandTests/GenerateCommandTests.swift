@@ -52,7 +52,7 @@ import Testing
     (["--source", "clip.mp4", "--start-time", "5", "--end-time", "6"], "--start-time: 5.0 to 6.0"),
     (["--source", "text.mp4", "--mask", "picture.png"], "--source: text.mp4: not a readable"),
     (["--source", "clip.mp4", "--mask", "picture.png", "--output", "clip.mp4"], "is the input clip.mp4"),
-    (["--sound", "clip.mp4"], "--sound: clip.mp4: holds no sound"),
+    (["--sound", "clip.mp4"], "--sound: clip.mp4: holds no audio"),
     (["--sound", "tone.wav", "--sound-start-time", "nan"], "--sound: nan"),
     (["--sound", "tone.wav", "--output", "tone.wav"], "--sound: tone.wav: the result would be a copy"),
     (["--lora", "picture.png"], "--lora: picture.png"), (["--output", "folder/"], "--output: folder/"),

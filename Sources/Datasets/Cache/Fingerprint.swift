@@ -39,6 +39,10 @@ public struct Fingerprint: Equatable, Sendable {
     case color
     /// The word that was put before the caption.
     case trigger = "trigger_word"
+    /// The largest sample of the audio that was encoded, in dB of full scale; `-inf` for digital silence.
+    case audioPeak = "audio_peak_dbfs"
+    /// The root of the mean square of its samples, in dB of full scale; `-inf` for digital silence.
+    case audioRMS = "audio_rms_dbfs"
   }
 
   public var fields: [String: String]

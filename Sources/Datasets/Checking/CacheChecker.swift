@@ -123,6 +123,8 @@ public struct CacheChecker {
     problems += damage(reading)
     notes += colorNotes(reading)
     notes += stillImages(reading)
+    problems += silence(reading)
+    if let note = reading.silentAudio.note { notes.append(note) }
     problems += captions(reading)
     problems += rows()
     if !options.skipsSources { problems += sources(reading, progress) }

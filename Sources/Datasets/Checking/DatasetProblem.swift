@@ -15,6 +15,8 @@ public struct DatasetProblem: Error, Codable, Equatable, Sendable, CustomStringC
     case incomplete
     /// Files of one sample that don't fit each other.
     case mismatch
+    /// Audio latents of silence.
+    case silence
     /// What a run that was killed has left behind.
     case leftover
     /// A row of the dataset that can't be used.

@@ -58,6 +58,10 @@ public struct DatasetStatistics: Codable, Sendable {
   public let captionTokens: Spread?
   public let loudness: Spread?
   public let peak: Spread?
+  /// Samples whose audio latents are of silence; nil where no file says how loud its audio was.
+  public let silentAudio: Int?
+  /// Samples whose audio latents say how loud the audio was.
+  public let measuredAudio: Int
   /// What could not be told, and why.
   public let notes: [String]
 
@@ -76,6 +80,7 @@ public struct DatasetStatistics: Codable, Sendable {
     }
     let rows = checker.listing?.byName ?? [:]
     let names = cache.samples
+    var silentMedia: [String] = []
     samples = names.enumerated().map { done, name in
       defer { progress(.sources, done + 1, names.count) }
       let video = reading[.latents, name]
@@ -86,6 +91,7 @@ public struct DatasetStatistics: Codable, Sendable {
       if !options.skipsSources, let media = row?.sources[.audioLatents], access(media, R_OK) == 0 {
         do {
           level = try SoundLevel.measure(path: media)
+          if level?.peak == nil, reading[.audioLatents, name] != nil { silentMedia.append(name) }
         } catch let error as MediaError where error.kind == .noStream {
           level = nil
         } catch {
@@ -111,6 +117,14 @@ public struct DatasetStatistics: Codable, Sendable {
     captionTokens = Spread(samples.compactMap(\.captionTokens).map(Double.init))
     loudness = Spread(samples.compactMap(\.loudness))
     peak = Spread(samples.compactMap(\.peak))
+    var levels = reading.audioLevels(.audioLatents)
+    // Caches of other tools don't say how loud their audio was.
+    for sample in silentMedia where levels[sample] == nil {
+      levels[sample] = SampleLevel(peak: -.infinity, rms: -.infinity)
+    }
+    let silent = SilentAudio(levels)
+    (silentAudio, measuredAudio) = (silent.measured > 0 ? silent.names.count : nil, silent.measured)
+    if let note = silent.note { notes.append(note) }
     if loudness == nil, peak == nil, !options.skipsSources {
       notes.append(
         rows.isEmpty

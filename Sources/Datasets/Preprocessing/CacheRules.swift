@@ -169,7 +169,7 @@ struct CacheRules: Sendable {
       folder,
       [
         .source: try hashes.sha256(of: path), .model: audioModel, .dtype: "float32",
-        .options: settings(isClip ? "clip" : nil),
+        .options: settings(isClip ? "clip" : nil, placement, audioTrack),
       ])
     if let seconds { result[.seconds] = "\(seconds)" }
     return result
@@ -177,7 +177,8 @@ struct CacheRules: Sendable {
 
   func soundMask(_ path: String, of sound: Fingerprint) throws -> Fingerprint {
     var result = Fingerprint(
-      .audioMasks, [.source: try hashes.sha256(of: path), .model: audioModel, .options: settings()])
+      .audioMasks,
+      [.source: try hashes.sha256(of: path), .model: audioModel, .options: settings(placement, audioTrack)])
     result[.clip] = sound[.source]
     // A sound of its own length may become longer or shorter with the durations there are to choose from.
     result[.seconds] = sound[.seconds] ?? "of \(options.audioDurations)"
@@ -206,6 +207,13 @@ struct CacheRules: Sendable {
 
   private var interlacing: String? {
     options.isCompatible || options.deinterlaces ? nil : "deinterlace=off"
+  }
+
+  /// How audio is read: by its time stamps, from the track that players choose.
+  private var placement: String? { options.isCompatible ? nil : "timed" }
+
+  private var audioTrack: String? {
+    options.audioTrack == .automatic ? nil : "track=\(options.audioTrack)"
   }
 
   private var rate: String? { options.frameRate.map { "fps=\($0)" } }

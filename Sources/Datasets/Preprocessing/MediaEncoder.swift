@@ -103,7 +103,8 @@ final class MediaEncoder {
       guard sound.exists, let steps = try SampleFile(path: sound.path).number("num_time_steps") else {
         return nil
       }
-      let reader = SoundReader(isCompatible: plan.options.isCompatible)
+      let reader = SoundReader(
+        isCompatible: plan.options.isCompatible, track: plan.options.audioTrack)
       return [("mask", .tensor(try reader.mask(path, steps: Int(steps), configuration: configuration)))]
     }
   }

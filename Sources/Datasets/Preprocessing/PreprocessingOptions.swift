@@ -40,6 +40,8 @@ public struct PreprocessingOptions: Sendable {
   /// Clips of one size that are encoded together.
   public var batchSize = 1
   public var sound = Sound.whereThereIs
+  /// The audio track of clips, and of other files that have several.
+  public var audioTrack = AudioTrackChoice.automatic
   /// Brings clips to one rate, by leaving out and repeating frames; nil leaves each its own.
   public var frameRate: Double?
   /// Makes one image of each interlaced frame.

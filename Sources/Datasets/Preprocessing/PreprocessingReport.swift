@@ -53,6 +53,8 @@ public struct PreprocessingReport: Codable, Sendable {
   public var skipped: [SkippedFile] = []
   /// How many hidden files and folders are skipped besides.
   public var hiddenFiles = 0
+  /// Samples whose audio latents, from this run or an earlier one, are of silence.
+  public var withSilentAudio = 0
   public var notes: [String] = []
   public var problems: [Problem] = []
   /// Why the work ended before its end; nil if it did not.

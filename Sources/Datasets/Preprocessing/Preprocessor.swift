@@ -89,6 +89,7 @@ public final class Preprocessor {
             + "true shape; --compat squeezes the picture")
       }
     }
+    noteSilentAudio()
     do {
       try plan.hashes.save()
     } catch {
@@ -101,6 +102,18 @@ public final class Preprocessor {
     } catch {
       report.notes.append(describe(error))
     }
+  }
+
+  /// Counts samples with silent audio, whether this run has encoded them or an earlier one.
+  private func noteSilentAudio() {
+    var levels: [String: SampleLevel] = [:]
+    for work in plan.work where plan.check.wanted(work.sample).contains(.audioLatents) {
+      let fingerprint = plan.check.file(.audioLatents, work.sample).fingerprint
+      levels[work.sample.name] = fingerprint.flatMap { SampleLevel(metadata: $0.fields) }
+    }
+    let silent = SilentAudio(levels)
+    report.withSilentAudio = silent.names.count
+    if let note = silent.note { report.notes.append(note) }
   }
 
   // MARK: Captions

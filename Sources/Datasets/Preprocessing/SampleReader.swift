@@ -65,7 +65,9 @@ struct SampleReader: Sendable {
     return MaskReader(clips: clips, factors: factors)
   }
 
-  private var sounds: SoundReader { SoundReader(isCompatible: options.isCompatible) }
+  private var sounds: SoundReader {
+    SoundReader(isCompatible: options.isCompatible, track: options.audioTrack)
+  }
 
   func read(_ work: SampleWork) -> PreparedSample {
     var result = PreparedSample(work)
@@ -252,7 +254,8 @@ struct SampleReader: Sendable {
     _ result: inout PreparedSample
   ) -> PreparedFile {
     for note in sound.notes { result.warnings.append((folder, "\(path): \(note)")) }
-    return PreparedFile(folder: folder, content: .sound(sound.sound), fingerprint: fingerprint)
+    return PreparedFile(
+      folder: folder, content: .sound(sound.sound), fingerprint: fingerprint.adding(sound.level.fields))
   }
 
   /// When a clip's first frame is shown, where its frames are cached already.

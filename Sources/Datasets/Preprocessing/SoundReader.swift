@@ -7,29 +7,34 @@ import Media
 import TensorFiles
 import Torch
 
-/// Sound, ready for the audio VAE.
+/// Audio, ready for the audio VAE.
 struct PreparedSound: Sendable {
   let sound: SoundClip
+  let level: SampleLevel
   /// What is worth knowing, a clause each.
   let notes: [String]
 }
 
-/// Reads sounds and their masks.
+/// Reads audio and its masks.
 struct SoundReader: Sendable {
-  /// As the reference reads them: no sound at all where a part of it can't be decoded, and no heed of when it starts.
+  /// As upstream reads it: no audio at all where a part of it can't be decoded, and without regard to its time stamps.
   var isCompatible = false
+  /// The audio track of clips, and of other files that have several.
+  var track = AudioTrackChoice.automatic
 
   /// Lips and voices that are further apart than this are seen to be.
   private static let tolerance = 0.04
-  /// Seconds of sound that one clip may have: what is longer is no clip, or its times are wrong.
+  /// Seconds of audio that one clip may have: what is longer is no clip, or its times are wrong.
   private static let longest = 3600.0
+  /// Samples above this are told, in dB of full scale: decoders of lossy codecs overshoot a little.
+  private static let loudest = 3.0
 
-  /// The sound that goes with a clip's frames: cut to their length, or filled up with silence.
+  /// The audio that goes with a clip's frames: cut to their length, or filled up with silence.
   ///
   /// - Parameters:
   ///   - seconds: of the frames.
-  ///   - start: when the first frame is shown, on the container's clock; nil for sound from another file.
-  /// - Throws: `MediaError`: `.noStream` where there is no sound.
+  ///   - start: when the first frame is shown, on the container's clock; nil for audio from another file.
+  /// - Throws: `MediaError`: `.noStream` where there is no audio.
   func read(_ path: String, seconds: Double, start: Double?) throws -> PreparedSound {
     guard seconds <= Self.longest else {
       throw MediaError(
@@ -37,22 +42,16 @@ struct SoundReader: Sendable {
         String(format: "its frames last %.4g s, which is too long for one sample", seconds),
         remedy: "Check the clip's frame rate, or take fewer frames.")
     }
+    var decoded = try decode(path, from: start, most: seconds, isClip: start != nil)
     var notes: [String] = []
-    var decoded = try decode(path, most: seconds)
-    if !isCompatible, let start, abs(decoded.startSeconds - start) > Self.tolerance {
-      let late = decoded.startSeconds - start
-      let samples = Int((abs(late) * Double(decoded.sampleRate)).rounded())
-      if late > 0 {
-        let silence = [Float](repeating: 0, count: min(samples, Int(seconds * Double(decoded.sampleRate))))
-        decoded.channels = decoded.channels.map { silence + $0 }
-      } else if -late < Self.longest {
-        decoded = try decode(path, most: seconds - late)
-        decoded.channels = decoded.channels.map { Array($0.dropFirst(samples)) }
-      }
+    if !isCompatible, start != nil, decoded.startSeconds < -Self.tolerance {
       notes.append(
         String(
-          format: "its sound starts %.3f s %@ the picture, and was shifted", abs(late),
-          late > 0 ? "after" : "before"))
+          format: "its audio starts %.3f s before the image; that part is left out", -decoded.startSeconds))
+    } else if !isCompatible, start != nil, decoded.startSeconds > Self.tolerance {
+      notes.append(
+        String(
+          format: "its audio starts %.3f s after the image; silence comes before it", decoded.startSeconds))
     }
     let wanted = Int(seconds * Double(decoded.sampleRate))
     let missing = wanted - (decoded.channels.first?.count ?? 0)
@@ -60,7 +59,7 @@ struct SoundReader: Sendable {
       if Double(missing) > Self.tolerance * Double(decoded.sampleRate) {
         notes.append(
           String(
-            format: "its sound ends %.3f s early; silence follows",
+            format: "its audio ends %.3f s early; silence follows",
             Double(missing) / Double(decoded.sampleRate)))
       }
       let silence = [Float](repeating: 0, count: missing)
@@ -68,21 +67,20 @@ struct SoundReader: Sendable {
     } else if missing < 0 {
       decoded.channels = decoded.channels.map { Array($0.prefix(wanted)) }
     }
-    if let damage = decoded.damage { notes.append(Self.note(damage)) }
-    return PreparedSound(sound: decoded.stereo(), notes: notes)
+    return prepared(decoded, notes)
   }
 
-  /// A sound by itself.
+  /// Audio by itself.
   ///
   /// - Parameters:
   ///   - most: seconds that are taken at the most.
-  ///   - durations: seconds, of which the longest that the sound fills is taken; empty for the whole.
-  /// - Returns: besides, how long the file's sound is, and how much of it is taken, in seconds.
-  /// - Throws: `MediaError`, also for a sound that is shorter than all durations.
+  ///   - durations: seconds, of which the longest that the audio fills is taken; empty for the whole.
+  /// - Returns: besides, how long the file's audio is, and how much of it is taken, in seconds.
+  /// - Throws: `MediaError`, also for audio that is shorter than all durations.
   func read(_ path: String, most: Double?, durations: [Double]) throws -> (
     sound: PreparedSound, length: Double, seconds: Double
   ) {
-    var decoded = try decode(path, most: durations.isEmpty ? most : nil)
+    var decoded = try decode(path, from: nil, most: durations.isEmpty ? most : nil)
     let length = Double(decoded.channels[0].count) / Double(decoded.sampleRate)
     var seconds = length
     if let shortest = durations.min() {
@@ -96,8 +94,19 @@ struct SoundReader: Sendable {
       let samples = Int(duration * Double(decoded.sampleRate))
       decoded.channels = decoded.channels.map { Array($0.prefix(samples)) }
     }
-    let notes = decoded.damage.map { [Self.note($0)] } ?? []
-    return (PreparedSound(sound: decoded.stereo(), notes: notes), length, seconds)
+    return (prepared(decoded, []), length, seconds)
+  }
+
+  private func prepared(_ decoded: DecodedSound, _ own: [String]) -> PreparedSound {
+    let sound = decoded.stereo()
+    let level = SampleLevel(sound.channels)
+    var notes = decoded.notes + own
+    if let damage = decoded.damage { notes.append(Self.note(damage)) }
+    if let silence = level.silenceNote { notes.append(silence) }
+    if level.peak > Self.loudest {
+      notes.append(String(format: "its audio exceeds full scale by %.1f dB, and is not limited", level.peak))
+    }
+    return PreparedSound(sound: sound, level: level, notes: notes)
   }
 
   /// How much is taken of a sound that decides on its length itself; nil for one that is shorter than all durations.
@@ -106,15 +115,26 @@ struct SoundReader: Sendable {
   }
 
   private static func note(_ damage: String) -> String {
-    "its sound is damaged, and was read as far as it can be (\(damage)); the reference takes none of it"
+    "its audio is damaged, and was read as far as it can be (\(damage)); upstream takes none of it"
   }
 
-  private func decode(_ path: String, most: Double?) throws -> DecodedSound {
-    let decoded = try DecodedSound.read(path: path, maximumSeconds: most)
-    if isCompatible, let damage = decoded.damage {
+  /// - Parameters:
+  ///   - start: on the container's clock; nil for the file's beginning.
+  ///   - isClip: whether the file is a clip, which must have the track that is asked for.
+  private func decode(
+    _ path: String, from start: Double?, most: Double?, isClip: Bool = false
+  ) throws -> DecodedSound {
+    var track = track
+    if !isClip, track != .automatic, try AudioReader.trackCount(path: path) <= 1 { track = .automatic }
+    guard isCompatible else {
+      return try DecodedSound.placed(path: path, from: start, seconds: most, track: track)
+    }
+    let decoded = try DecodedSound.read(
+      path: path, maximumSeconds: most, track: track == .automatic ? .first : track)
+    if let damage = decoded.damage {
       throw MediaError(
-        .decoding, file: path, "its sound is damaged, so there is none with --compat (\(damage))",
-        remedy: "Leave --compat out, or convert the file anew.")
+        .decoding, file: path, "its audio is damaged, so there is none with --compat (\(damage))",
+        remedy: "Leave --compat out, or convert the file again.")
     }
     return decoded
   }
@@ -138,7 +158,7 @@ struct SoundReader: Sendable {
       }
       return try nearest(file.tensor(key).to(.float32).flatten(from: 0, through: -1), steps)
     }
-    let decoded = try decode(path, most: nil)
+    let decoded = try decode(path, from: nil, most: nil)
     let count = Float(decoded.channels.count)
     var level = [Float](repeating: 0, count: decoded.channels[0].count)
     for channel in decoded.channels { for i in level.indices { level[i] += abs(channel[i]) / count } }

@@ -4,6 +4,7 @@
 import Datasets
 import Foundation
 import LTX
+import Media
 import TensorFiles
 import Torch
 
@@ -20,6 +21,8 @@ public struct PrecomputedDataset: Sendable {
     var shapes: [String: [Int]]
     /// By folder of latents, of video.
     let fps: [String: Double]
+    /// How loud the sample's audio was; nil without audio, or where its file does not say.
+    let audioLevel: SampleLevel?
   }
 
   public let root: String
@@ -58,6 +61,7 @@ public struct PrecomputedDataset: Sendable {
       }
       var shapes: [String: [Int]] = [:]
       var fps: [String: Double] = [:]
+      var level: SampleLevel?
       for (folder, kind) in kinds {
         guard let path = own[folder] else { continue }
         let file = try SampleFile(path: path)
@@ -66,6 +70,7 @@ public struct PrecomputedDataset: Sendable {
           throw DatasetError(path: path, problem: "holds latents of shape \(shape), which are none")
         }
         shapes[folder] = shape
+        if folder == strategies.audio?.latentsFolder { level = SampleLevel(metadata: file.metadata) }
         guard kind == .video else { continue }
         let rate = try file.number("fps") ?? 24
         guard rate > 0, rate < 1e6 else {
@@ -73,7 +78,7 @@ public struct PrecomputedDataset: Sendable {
         }
         fps[folder] = rate
       }
-      entries.append(Entry(name: name, files: own, shapes: shapes, fps: fps))
+      entries.append(Entry(name: name, files: own, shapes: shapes, fps: fps, audioLevel: level))
     }
     guard !entries.isEmpty else {
       let first = folders[0]
@@ -99,6 +104,15 @@ public struct PrecomputedDataset: Sendable {
   }
 
   public var count: Int { entries.count }
+
+  /// Samples whose audio is silent, where audio is generated in training; else none.
+  var silentAudio: SilentAudio {
+    guard strategies.audio?.isGenerated == true else { return SilentAudio([:]) }
+    return SilentAudio(
+      Dictionary(
+        uniqueKeysWithValues: entries.compactMap { entry in entry.audioLevel.map { (entry.name, $0) } }))
+  }
+
   public var unmatchedCount: Int { unmatched.values.reduce(0) { $0 + $1.count } }
 
   /// Folders that a strategy reads: latents first, text last.

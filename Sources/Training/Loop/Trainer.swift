@@ -87,6 +87,7 @@ public final class Trainer {
     }
     batchShapes = BatchShapes(training, batchSize: c.optimization.batchSize)
     dataset = batchShapes.dataset(training)
+    if group.isMain, let note = dataset.silentAudio.note { warn("\(dataset.root): \(note)") }
     // The text encoder and the VAEs are gone before the transformer is loaded.
     let hasSamples = c.validation.interval != nil && !c.validation.samples.isEmpty
     if hasSamples {

@@ -1,0 +1,41 @@
+import Foundation
+
+/// How loud samples are, all channels together: what tells silence from audio.
+public struct SampleLevel: Equatable, Sendable {
+  /// The largest sample, in dB of full scale; minus infinity for digital silence.
+  public let peak: Double
+  /// The root of the mean square, in dB of full scale; minus infinity for digital silence.
+  public let rms: Double
+
+  /// Audio whose mean level is below this, in dB of full scale, is silent: below the noise of a quiet room in a recording,
+  /// and well above the rounding noise of 16 bits.
+  public static let silence = -70.0
+
+  public init(peak: Double, rms: Double) { (self.peak, self.rms) = (peak, rms) }
+
+  /// - Parameter channels: [channel][sample], finite.
+  public init(_ channels: [[Float]]) {
+    var (largest, sum, count) = (Float(0), 0.0, 0)
+    for samples in channels {
+      count += samples.count
+      samples.withUnsafeBufferPointer { samples in
+        for sample in samples {
+          largest = max(largest, abs(sample))
+          sum += Double(sample) * Double(sample)
+        }
+      }
+    }
+    peak = largest > 0 ? 20 * log10(Double(largest)) : -.infinity
+    rms = sum > 0 ? 10 * log10(sum / Double(count)) : -.infinity
+  }
+
+  /// Whether nothing is heard.
+  public var isSilent: Bool { rms < Self.silence }
+
+  /// What is wrong with silent audio, a clause; nil for audio that is not.
+  public var silenceNote: String? {
+    guard isSilent else { return nil }
+    return rms == -.infinity
+      ? "its audio is digital silence" : String(format: "its audio is nearly silent (%.1f dBFS RMS)", rms)
+  }
+}
