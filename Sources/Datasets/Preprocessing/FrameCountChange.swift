@@ -12,9 +12,9 @@ struct FrameCountChange {
   /// Whether the rate was asked for with `--fps`; else it is the clip's own true rate.
   let isAsked: Bool
 
-  /// `49 frames at 30 fps are 41 at --fps 25`; nil where the count stays.
+  /// `49 frames at 30 fps are 41 at --fps 25`; nil where the count or the rate stays.
   var words: String? {
-    guard source != frames else { return nil }
+    guard source != frames, Self.text(rate) != Self.text(newRate) else { return nil }
     let counted =
       source == 1 ? "1 frame at \(Self.text(rate)) fps is" : "\(source) frames at \(Self.text(rate)) fps are"
     return "\(counted) \(frames) at \(isAsked ? "--fps \(Self.text(newRate))" : "\(Self.text(newRate)) fps")"
