@@ -13,7 +13,9 @@ public enum OutputFolder {
     var status = stat()
     while stat(folder, &status) != 0 {
       let code = errno
-      guard code == ENOENT, !isRoot(folder) else { return "can't be written to: \(describe(errno: code))" }
+      guard code == ENOENT || code == ENOTDIR, !isRoot(folder) else {
+        return "can't be written to: \(describe(errno: code))"
+      }
       folder = parent(of: folder)
     }
     guard status.st_mode & S_IFMT == S_IFDIR else {
