@@ -97,7 +97,7 @@ import Testing
       "Did it learn?", "Video adapters moved: 1.3 % of the base weights", "Change by depth",
       "data-axis=\"block\"",
       "Validation loss by modality", "data-axis=\"step\"", ">step</text>", "audio&lt;b&gt;", "a.&lt;b&gt;",
-      "<dd>1.7000 (video 0.5000, audio 1.2000)</dd>", "-37.5 %",
+      "<dd>1.7000 (video 0.5000, audio 1.2000)</dd>", "-37.5 %", "-0.8 %",
     ] {
       #expect(page.contains(part), "\(part)")
     }

@@ -43,10 +43,16 @@ struct ReportLearning {
     ] {
       guard let first, let last else { continue }
       let change =
-        first.isFinite && last.isFinite && first != 0 ? fixed((last / first - 1) * 100, 1) + " %" : ""
+        first.isFinite && last.isFinite && first != 0 ? Self.signed((last / first - 1) * 100) : ""
       html += "<tr><td>\(name)<td>\(measured(first))<td>\(measured(last))<td>\(change)\n"
     }
     return html + "</table>\n"
+  }
+
+  /// `-37.5 %`, `+1.2 %`, `0.0 %`
+  private static func signed(_ percent: Double) -> String {
+    let text = fixed(abs(percent), 1)
+    return (Double(text) == 0 ? "" : percent < 0 ? "-" : "+") + text + " %"
   }
 
   private var charts: String {
