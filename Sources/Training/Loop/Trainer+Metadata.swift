@@ -43,6 +43,17 @@ extension Trainer {
   }
 }
 
+extension TrainedModel {
+  /// What should be known of the LoRA that a run goes on from: that it was trained on another model, or is zero.
+  var startNotes: [String] {
+    get throws {
+      guard adapterScale != nil, let start else { return [] }
+      let file = try LoRAFile(path: start.path)
+      return [try file.baseWarning(checkpoint), try file.zeroNote].compactMap { $0 }
+    }
+  }
+}
+
 extension JSONEncoder {
   fileprivate static var sorted: JSONEncoder {
     let encoder = JSONEncoder()

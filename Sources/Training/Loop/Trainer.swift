@@ -103,6 +103,7 @@ public final class Trainer {
       ? try validation.map(\.streams) ?? ValidationSampler.streams(of: c, dtype: dtype, device: device) : nil
     let model = try TrainedModel(c, strategies, samples: sampled, device: device)
     self.model = model
+    if group.isMain { try model.startNotes.forEach(warn) }
     initial = group.isMain ? try Self.initialAdapters(model) : []
     loadedBytes = try device.memory().liveBytes
     try training.requireFit(model, path: c.model.modelPath)

@@ -1,0 +1,45 @@
+import Foundation
+import LTX
+import TensorFiles
+import Testing
+
+/// What saved LoRAs say of themselves, and what a run says of the LoRA that it goes on from.
+@Suite(.serialized) struct TrainingMetadataTests {
+  @Test func savedLoRAsSayWhatTheyAre() throws {
+    let prepared = try PreparedTraining.shared.get()
+    let configuration = try prepared.configure("metadata", steps: 2)
+    #expect(try Program.run(["train", configuration], in: prepared.path).status == 0)
+    let path = "\(prepared.path)/metadata/checkpoints/lora_weights_step_00002.safetensors"
+    let metadata = try SafetensorsFile(path: path).metadata
+    for (key, value) in [
+      "software": SwiftLTX.software, "base_model": "LTX-2", "base_model_file": TinyModel.checkpointName,
+      "lora_rank": "16", "lora_alpha": "8", "lora_type": "lora", "training_steps": "2",
+      "trigger_word": "TINY",
+      "lora_targets": "to_q, to_k, to_v, to_out.0, net.0.proj, net.2, proj_out",
+      "ss_base_model_version": "ltx-2", "ss_network_module": "networks.lora", "ss_network_dim": "16",
+      "ss_network_alpha": "8", "ss_steps": "2", "ss_output_name": "lora_weights_step_00002", "ss_seed": "42",
+      "modelspec.sai_model_spec": "1.0.1", "modelspec.architecture": "ltx-2/lora",
+      "modelspec.title": "lora_weights_step_00002", "modelspec.trigger_phrase": "TINY",
+    ] {
+      #expect(metadata[key] == value, "\(key)")
+    }
+    #expect(metadata["base_model_identity"]?.isEmpty == false)
+    #expect(!metadata.values.contains { $0.contains(prepared.path) }, "a path of this machine is in the file")
+    #expect(metadata["modelspec.date"] == nil)
+
+    let shown = try Program.run(["lora", "inspect", path], in: prepared.path)
+    #expect(shown.output.contains("trigger  TINY"))
+    #expect(shown.output.contains("base     LTX-2: "))
+
+    // One that says that it was trained on the other generation starts a run with a warning.
+    let file = try SafetensorsFile(path: path)
+    let other = "\(prepared.path)/other.safetensors"
+    try writeSafetensors(
+      file.keys.map { ($0, try file.tensor($0)) }, metadata: ["base_model": "LTX-2.3"], to: other)
+    let next = try prepared.configure("goes-on", steps: 1)
+    let result = try Program.run(
+      ["train", next, "--set", "model.load_checkpoint=\(other)", "--dry-run"], in: prepared.path)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.errors.contains("was trained on LTX-2.3"), "\(result.errors)")
+  }
+}
