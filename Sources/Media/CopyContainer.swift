@@ -73,7 +73,10 @@ enum CopyContainer {
     stream.pointee.codecpar.pointee.codec_tag = isKnown ? tag : 0
     stream.pointee.time_base = source.pointee.time_base
     stream.pointee.avg_frame_rate = source.pointee.avg_frame_rate
-    stream.pointee.sample_aspect_ratio = source.pointee.sample_aspect_ratio
+    // Muxers refuse streams whose container and codec differ in it; players go by the container.
+    let aspect = av_guess_sample_aspect_ratio(reader.format, source, nil)
+    stream.pointee.sample_aspect_ratio = aspect
+    stream.pointee.codecpar.pointee.sample_aspect_ratio = aspect
     return stream
   }
 }

@@ -76,7 +76,9 @@ import Testing
     "a.mp4 mp4 -c:v libx264 -c:a flac -strict -2", "a.mkv mkv -c:v libx264 -c:a pcm_s16le",
     "a.mkv mkv -c:v ffv1 -c:a flac",
     "a.avi mkv -c:v mjpeg -c:a pcm_s16le",
-    "a.ts mkv -c:v libx264 -c:a aac", "a.mov mov -c:v qtrle -c:a pcm_s16be", "a.mov mp4 -c:v png -c:a alac",
+    "a.ts mkv -c:v libx264 -c:a aac",
+    "a.avi mkv -vf scale=720:576 -c:v dvvideo -pix_fmt yuv420p -c:a pcm_s16le",
+    "a.mov mov -c:v qtrle -c:a pcm_s16be", "a.mov mp4 -c:v png -c:a alac",
     "a.avi mkv -c:v rawvideo -pix_fmt yuyv422 -c:a pcm_s16le",
   ])
   func theContainerTakesTheStreams(line: String) throws {
