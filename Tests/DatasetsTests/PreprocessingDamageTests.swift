@@ -29,11 +29,13 @@ import Testing
     try fixture.dataset([("whole.mp4", "a"), ("bad.mp4", "b")])
     var options = try fixture.options("64x64x17")
     let report = try fixture.run(options)
-    #expect(report.failures.isEmpty && report.warnings.count == 1)
-    let warning = try #require(report.warnings.first)
-    #expect(
-      warning.sample == "bad" && warning.reason.contains("frames ") && warning.reason.contains("damaged"))
-    #expect(try fixture.cached("latents/bad").metadata["source_damage"]?.contains("damaged") == true)
+    // Some frames can be decoded with errors, others not at all.
+    func tellsDamage(_ text: String?) -> Bool {
+      text?.contains("damaged") == true || text?.contains("missing after frame") == true
+    }
+    #expect(report.failures.isEmpty && report.warnings.allSatisfy { $0.sample == "bad" })
+    #expect(report.warnings.contains { tellsDamage($0.reason) }, "\(report.warnings)")
+    #expect(tellsDamage(try fixture.cached("latents/bad").metadata["source_damage"]))
     #expect(try fixture.cached("latents/whole").metadata["source_damage"] == nil)
     // Cached as it is, and known to be damaged.
     #expect(try fixture.run(options).upToDate == 2)
@@ -43,7 +45,7 @@ import Testing
     options.isStrict = true
     let strict = try fixture.run(options)
     #expect(strict.failures.map(\.sample) == ["bad"])
-    #expect(strict.failures.first?.reason.contains("damaged") == true)
+    #expect(tellsDamage(strict.failures.first?.reason))
     // The first frames are whole.
     options.buckets = try ResolutionBucket.list("64x64x1")
     #expect(try fixture.run(options).failures.isEmpty)
