@@ -55,16 +55,18 @@ import Torch
     (#""init_lora_weights": 3"#, "init_lora_weights", "must be"), (#""bias": "all""#, "bias", "biases"),
     (#""bias": "lora_only""#, "bias", "biases"),
     (#""modules_to_save": ["proj_out"]"#, "modules_to_save", "trained whole"),
-    (#""fan_in_fan_out": true"#, "fan_in_fan_out", "transposed"), (#""use_dora": true"#, "use_dora", "magnitudes"),
+    (#""fan_in_fan_out": true"#, "fan_in_fan_out", "transposed"),
+    (#""use_dora": true"#, "use_dora", "magnitudes"),
     (#""layer_replication": [[0, 4]]"#, "layer_replication", "repeats"),
     (#""target_parameters": ["x"]"#, "target_parameters", "not linear"),
     (#""trainable_token_indices": [1]"#, "trainable_token_indices", "tokens"),
     (#""use_qalora": true"#, "use_qalora", "QA-LoRA"),
     (#""alora_invocation_tokens": [1]"#, "alora_invocation_tokens", "activated"),
-    (#""something_new": true"#, "something_new", "not known"), (#""scaling_of_rows": 2"#, "scaling_of_rows", "not known"),
+    (#""something_new": true"#, "something_new", "not known"),
+    (#""scaling_of_rows": 2"#, "scaling_of_rows", "not known"),
     (#""rank_pattern": {"to_q": 8}"#, "r", "rank 8"),
     (#""alpha_pattern": {"to_q": 1, "attn1.to_q": 2}"#, "alpha_pattern", "two patterns"),
-    (#""alpha_pattern": {"(.*)+q": 1}"#, "(.*)+q", "pattern"), (#""lora_alpha": "x""#, "lora_alpha", "a number"),
+    (#""alpha_pattern": {"(.*)+q": 1}"#, "(.*)+q", "pattern"),
   ])
   func therestIsRefusedByName(_ settings: String, _ key: String, _ problem: String) throws {
     let error = #expect(throws: ConfigurationError.self, "\(settings)") { try scale(settings) }
@@ -72,9 +74,10 @@ import Torch
     #expect(error?.problem.contains(problem) == true, "\(error?.problem ?? "")")
     #expect(error?.file == fixture.path("adapter_config.json"))
     // diffusers writes the same into the metadata.
-    guard !settings.contains("lora_alpha") else { return }
     let name = "transformer.\(module)"
-    let prefixed = settings.replacing(#/"([a-z_]+)": /#, maxReplacements: 1) { "\"transformer.\($0.output.1)\": " }
+    let prefixed = settings.replacing(#/"([a-z_]+)": /#, maxReplacements: 1) {
+      "\"transformer.\($0.output.1)\": "
+    }
     let path = try fixture.file(
       ["\(name).lora_A.weight": [4, 8], "\(name).lora_B.weight": [8, 4]],
       metadata: ["lora_adapter_metadata": "{\"transformer.r\": 4, \(prefixed)}"], name: "d.safetensors")
@@ -84,8 +87,11 @@ import Torch
   /// A configuration beside a file that is not peft's says nothing of it.
   @Test func otherFilesInTheFolderAreTheirOwn() throws {
     let path = try fixture.file(
-      ["diffusion_model.\(module).lora_A.weight": [4, 8], "diffusion_model.\(module).lora_B.weight": [8, 4]])
-    try Data(#"{"peft_type": "LOHA"}"#.utf8).write(to: URL(fileURLWithPath: fixture.path("adapter_config.json")))
+      [
+        "diffusion_model.\(module).lora_A.weight": [4, 8], "diffusion_model.\(module).lora_B.weight": [8, 4],
+      ])
+    try Data(#"{"peft_type": "LOHA"}"#.utf8).write(
+      to: URL(fileURLWithPath: fixture.path("adapter_config.json")))
     #expect(try LoRAFile(path: path).modules[0].scale == 1)
   }
 }

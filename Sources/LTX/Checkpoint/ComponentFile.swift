@@ -32,6 +32,9 @@ struct ComponentFile {
   /// The names in the unified layout of the tensors of a file that is given as the whole checkpoint; nil where a name
   /// stays as it is.
   var unifiedNames: @Sendable (String) -> String? {
+    guard ModelFiles.Component.allCases.flatMap(\.configurationKeys).contains(where: config.has) else {
+      return { _ in nil }
+    }
     let single = ModelFiles.Component.allCases.filter { $0.configurationKeys.contains(where: config.has) }
     guard single.count == 1, let component = single.first, component != .transformer else {
       return Checkpoint.transformerNames(source.entries.keys)

@@ -280,8 +280,9 @@ private struct UnreadKeys {
       usable > 0 ? strangers : strangers.union(others.values.joined()).union(problems.map(\.key))
     if let family = ModelFamily.recognize(names), let first = strangers.min() ?? names.min() {
       let part = usable == 0 ? "" : " (\(usable) other adapters are for LTX-2)"
+      let key = foreign.first { $0.name == first }?.key ?? first
       return fail(
-        first, "belongs to \(family.rawValue): the LoRA was made for that model, not for LTX-2\(part)")
+        key, "belongs to \(family.rawValue): the LoRA was made for that model, not for LTX-2\(part)")
     }
     if let (key, problem) = problems.first {
       let count = problems.count == 1 ? "" : " (\(problems.count) keys of the file, with others like it)"

@@ -46,7 +46,10 @@ public struct CheckpointFusion: Sendable {
     source = (checkpoint.source as? DescribedTensors)?.base ?? checkpoint.source
     let changed = Set(adapters.paths.map { "\($0).weight" })
     let weights = checkpoint.weights(isInspected: true)
-    for path in adapters.paths { try (weights / path).requireReadable("weight") }
+    for path in adapters.paths {
+      if let error = checkpoint.source.packedFormatError("\(path).") { throw error }
+      try (weights / path).requireReadable("weight")
+    }
     var matrices: [String: RequantizedMatrix] = [:]
     for (key, entry) in checkpoint.source.entries where key.hasSuffix(".weight") {
       guard let stored = try RequantizedMatrix(stored: key, entry, in: checkpoint.source) else {
