@@ -38,19 +38,23 @@ import Torch
     }
   }
 
+  private static func stack(_ file: LoRAFile) throws {
+    var adapters = AdapterSet()
+    try file.add(to: &adapters, strength: 1, dtype: nil)
+  }
+
   @Test(arguments: ["lora_down.weight", "lora_up.weight"], [Double.nan, .infinity, -.infinity])
   func everyWayInNamesTheTensor(_ factor: String, _ value: Double) throws {
     let key = "\(module).\(factor)"
     let path = try changed([key: Self.with(value)])
     let file = try LoRAFile(path: path)
     let checkpoint = try LoRAFixture.checkpoint()
-    let adapters = AdapterSet()
     for (name, use) in [
       ("tools", { _ = try LoRA(file) }),
       ("generation", { _ = try TransformerBuilder(checkpoint).lora(file) }),
       ("merging", { _ = try CheckpointFusion(checkpoint, loras: [(file, 1)]) }),
       ("training", { _ = try file.initialAdapters(scale: 1) }),
-      ("probe", { var set = adapters; try file.add(to: &set, strength: 1, dtype: nil) }),
+      ("probe", { try Self.stack(file) }),
     ] as [(String, () throws -> Void)] {
       let error = #expect(throws: WeightError.self, "\(name)") { try use() }
       #expect(error?.key == key, "\(name)")
