@@ -157,6 +157,8 @@ public struct Weights: Sendable {
   /// - Throws: as `tensor(_:shape:)`; `ConfigurationError` for a quantization that is not supported.
   public func requireReadable(_ name: String) throws {
     let entry = try entry(name, shape: nil)
+    // Elements can look readable, and mean something else by what is beside them.
+    if let error = packedFormatError(name) { throw error }
     _ = try storedMatrix(name, entry, dtype: nil)
   }
 
