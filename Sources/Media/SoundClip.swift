@@ -25,11 +25,17 @@ public struct SoundClip: Equatable, Sendable {
   /// - Parameters:
   ///   - start: seconds from the file's start, which is the first image of a video.
   ///   - duration: seconds, rounded to whole samples; nil: to the end. Less where the audio ends earlier.
-  ///   - track: which audio track is read.
   /// - Throws: `MediaError` for a file without audio (`.noStream`), one that can't be decoded, or one that has no
   ///   samples there.
   public static func read(
-    path: String, from start: Double = 0, duration: Double? = nil, track: AudioTrackChoice = .automatic
+    path: String, from start: Double = 0, duration: Double? = nil
+  ) throws -> SoundClip {
+    try read(path: path, from: start, duration: duration, track: .automatic)
+  }
+
+  /// Reads an audio track that is not, or not necessarily, the one that players choose; otherwise as above.
+  public static func read(
+    path: String, from start: Double = 0, duration: Double? = nil, track: AudioTrackChoice
   ) throws -> SoundClip {
     guard start >= 0, start < 1e7, duration.map({ $0 > 0 && $0 < 1e7 }) ?? true else {
       throw MediaError(
