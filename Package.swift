@@ -84,6 +84,7 @@ let package = Package(
     .testTarget(name: "TrackingTests", dependencies: ["Tracking"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
-    .testTarget(name: "CommandTests", dependencies: ["ltx", "Support", "Training", "Tracking", "TestSupport"]),
+    .testTarget(
+      name: "CommandTests", dependencies: ["ltx", "Support", "Training", "Tracking", "TestSupport"]),
   ]
 )

@@ -39,7 +39,8 @@ import Torch
     let lora = try copy("lora_all", to: "nan.safetensors") { ($0, $0 == key ? try nan(in: $1) : $1) }
     let out = "out.safetensors"
     for (arguments, status) in [
-      (["merge", lora, "--output", out], 2), (["merge", lora, "\(model("lora_all")):0.5", "--output", out], 2),
+      (["merge", lora, "--output", out], 2),
+      (["merge", lora, "\(model("lora_all")):0.5", "--output", out], 2),
       (["merge", lora, "--into", model("ltx2_transformer"), "--output", out], 2),
       (["scale", lora, out, "--by", "0.5"], 2), (["convert", lora, out, "--to", "diffusers"], 2),
       (["strip", lora, out, "--stream", "audio"], 2), (["resize", lora, out, "--rank", "1"], 2),
@@ -69,7 +70,8 @@ import Torch
       ], to: lora)
     let result = try Program.run(
       [
-        "generate", "--model-path", files.checkpoint, "--text-encoder-path", files.textEncoder, "--prompt", "a cat",
+        "generate", "--model-path", files.checkpoint, "--text-encoder-path", files.textEncoder, "--prompt",
+        "a cat",
         "--output", "o.mp4", "--lora", lora,
       ], in: workshop.path)
     #expect(result.status == 2, "\(result.errors)")
@@ -107,8 +109,9 @@ import Torch
   func everyLayoutIsABase(_ prefix: String, _ isDescribed: Bool) throws {
     let scope = "model.diffusion_model."
     let whole = try SafetensorsFile(path: model("ltx2_transformer"))
-    let config = try JSONSerialization.jsonObject(
-      with: Data(try #require(whole.metadata["config"]).utf8)) as? [String: Any]
+    let config =
+      try JSONSerialization.jsonObject(
+        with: Data(try #require(whole.metadata["config"]).utf8)) as? [String: Any]
     let own = try JSONSerialization.data(withJSONObject: ["transformer": config?["transformer"] ?? [:]])
     let base = try copy(
       "ltx2_transformer", to: "model_weights_step_00003.safetensors",
@@ -128,7 +131,10 @@ import Torch
     )
     #expect(after.keys == before.keys && after.metadata == before.metadata)
     let reference = try Program.run(
-      ["lora", "merge", model("lora_bfloat16"), "--into", model("ltx2_transformer"), "--output", "r.safetensors"],
+      [
+        "lora", "merge", model("lora_bfloat16"), "--into", model("ltx2_transformer"), "--output",
+        "r.safetensors",
+      ],
       in: workshop.path)
     #expect(reference.status == 0)
     let wanted = try SafetensorsFile(path: "\(workshop.path)/r.safetensors")
@@ -150,7 +156,8 @@ import Torch
   @Test func metadataStaysOffTheTerminal() throws {
     let hostile = try copy(
       "lora_all", to: "h.safetensors",
-      metadata: ["a\u{1b}]0;b": String(repeating: "\u{1b}[31m", count: 1_000_000)]) { ($0, $1) }
+      metadata: ["a\u{1b}]0;b": String(repeating: "\u{1b}[31m", count: 1_000_000)]
+    ) { ($0, $1) }
     let shown = try Program.run(["lora", "inspect", hostile], in: workshop.path)
     #expect(shown.status == 0)
     #expect(shown.output.utf8.count < 50_000 && !shown.output.contains("\u{1b}"))
@@ -173,7 +180,8 @@ import Torch
       metadata: [
         "base_model": "LTX-2", "trigger_word": "TINY", "lora_rank": "3", "lora_alpha": "1",
         "ss_network_dim": "3", "ss_network_alpha": "1", "reference_downscale_factor": "2", "mine": "kept",
-      ]) { ($0, $1) }
+      ]
+    ) { ($0, $1) }
     func metadata(_ arguments: [String]) throws -> [String: String] {
       let result = try Program.run(["lora"] + arguments, in: workshop.path)
       #expect(result.status == 0, "\(result.errors)")
@@ -181,7 +189,8 @@ import Torch
     }
     for arguments in [
       ["convert", lora, "o.safetensors", "--to", "kohya"], ["scale", lora, "o.safetensors", "--by", "0.5"],
-      ["strip", lora, "o.safetensors", "--stream", "audio"], ["resize", lora, "o.safetensors", "--rank", "2"],
+      ["strip", lora, "o.safetensors", "--stream", "audio"],
+      ["resize", lora, "o.safetensors", "--rank", "2"],
       ["merge", lora, "\(lora):0.5", "--output", "o.safetensors"],
     ] {
       let found = try metadata(arguments)

@@ -104,7 +104,8 @@ import Torch
       [(channels, Tensor.zeros([3]))], metadata: ["config": #"{"vae": {"dims": "x"}}"#], to: vae)
     let checkpoint = try Checkpoint(ModelFiles(transformer: transformer, videoVAE: vae))
     #expect(
-      message { _ = try checkpoint.config.object("vae").int("dims", in: 0...8) }.hasPrefix("\(vae): config.vae.dims"))
+      message { _ = try checkpoint.config.object("vae").int("dims", in: 0...8) }.hasPrefix(
+        "\(vae): config.vae.dims"))
     #expect(
       message { _ = try checkpoint.weights().tensor(channels, shape: [4]) }.hasPrefix(
         "\(vae): \(channels) has"))

@@ -10,7 +10,9 @@ import Testing
   init() throws { folder = try TemporaryFolder() }
 
   @Test func `Everything in a folder is listed or skipped with a reason`() throws {
-    for name in ["b.MP4", "sub/a.mp4", "cache/x.mp4", "own/y.mp4", ".hidden.mp4", ".precomputed/z.mp4", ".ltx.lock"] {
+    for name in [
+      "b.MP4", "sub/a.mp4", "cache/x.mp4", "own/y.mp4", ".hidden.mp4", ".precomputed/z.mp4", ".ltx.lock",
+    ] {
       try write("x", to: name, in: folder)
     }
     for (link, target) in [("gone.mp4", "nowhere"), ("linked", "sub"), ("link.mp4", "b.MP4")] {
