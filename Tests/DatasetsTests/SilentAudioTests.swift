@@ -44,9 +44,9 @@ import Testing
     let note =
       "the audio of 2 of 3 samples is silent (digital silence, or below -70 dBFS RMS), such as mute; training audio on "
       + "them teaches silence. Check the source files, or remove the samples"
-    #expect(report.notes == [note] && report.withSilentAudio == 2)
+    #expect(report.notes.contains(note) && report.withSilentAudio == 2)
     let again = try fixture.run(options)
-    #expect(again.notes == [note] && again.upToDate == 3)
+    #expect(again.notes.contains(note) && again.upToDate == 3)
 
     let metadata = try fixture.cached("audio_latents/mute").metadata
     #expect(metadata["audio_peak_dbfs"] == "-inf" && metadata["audio_rms_dbfs"] == "-inf")
@@ -69,7 +69,7 @@ import Testing
     try clip("b.mkv", volume: 0)
     try fixture.dataset([("a.mkv", "a"), ("b.mkv", "b")])
     let report = try fixture.run(fixture.options("64x64x17"))
-    #expect(report.notes.first?.hasPrefix("the audio of all 2 samples is silent") == true)
+    #expect(report.notes.contains { $0.hasPrefix("the audio of all 2 samples is silent") })
   }
 
   @Test func `Caches of other tools are judged by their media files`() throws {
