@@ -27,10 +27,10 @@ public enum Browser {
     let profile = "\(folder)/browser-\(UUID().uuidString)"
     let text = Data(try String(contentsOfFile: page, encoding: .utf8).utf8).base64EncodedString()
     let html = """
-      <!doctype html><meta charset="utf-8"><body><iframe id=f style="width:\(width)px;height:900px;border:0"></iframe><pre id=result></pre><script>
+      <!doctype html><meta charset="utf-8"><body><iframe id=f style="width:\(width)px;height:900px;border:0"></iframe><script>
       const wait=t=>new Promise(r=>setTimeout(r,t));
       f.onload=async()=>{let r;try{r=await (async(page,wait)=>{\(script)})(f.contentWindow,wait)}catch(e){r={error:String(e)}}
-      document.getElementById('result').textContent=btoa(unescape(encodeURIComponent(JSON.stringify(r))))};
+      console.log('RESULT:'+btoa(unescape(encodeURIComponent(JSON.stringify(r))))+':END')};
       f.srcdoc=new TextDecoder().decode(Uint8Array.from(atob('\(text)'),c=>c.charCodeAt(0)));
       </script>
       """
@@ -43,21 +43,33 @@ public enum Browser {
     try FileManager.default.createDirectory(atPath: profile, withIntermediateDirectories: true)
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    // Without virtual time, which does not wait for media, so the page logs its result when it has one.
     process.arguments = [
       "timeout", "120", path, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000",
-      "--user-data-dir=\(profile)", "--virtual-time-budget=400000",
-      "--autoplay-policy=no-user-gesture-required",
-      "--dump-dom", URL(fileURLWithPath: outer).absoluteString,
+      "--user-data-dir=\(profile)", "--autoplay-policy=no-user-gesture-required", "--enable-logging=stderr",
+      "--remote-debugging-port=0", URL(fileURLWithPath: outer).absoluteString,
     ]
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = FileHandle.nullDevice
+    let log = Pipe()
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = log
     try process.run()
-    let dom = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    let data = Self.result(in: log.fileHandleForReading)
+    process.terminate()
     process.waitUntilExit()
-    guard let result = dom.components(separatedBy: "<pre id=\"result\">").last?.prefix(while: { $0 != "<" }),
-      let data = Data(base64Encoded: String(result)), !data.isEmpty
-    else { throw Failure(description: "the browser gave no result (status \(process.terminationStatus))") }
+    guard let data else { throw Failure(description: "the browser gave no result in two minutes") }
     return try JSONSerialization.jsonObject(with: data, options: .fragmentsAllowed)
+  }
+
+  /// What the page has logged, once it is there; nil if the browser ends before.
+  private static func result(in log: FileHandle) -> Data? {
+    var text = Data()
+    while case let part = log.availableData, !part.isEmpty {
+      text += part
+      guard let start = text.range(of: Data("RESULT:".utf8)),
+        let end = text.range(of: Data(":END".utf8), in: start.upperBound..<text.endIndex)
+      else { continue }
+      return Data(base64Encoded: text[start.upperBound..<end.lowerBound])
+    }
+    return nil
   }
 }
