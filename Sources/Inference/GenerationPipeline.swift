@@ -237,7 +237,7 @@ public struct SamplingError: Error, CustomStringConvertible, Sendable {
 
 /// A model whose output is not finite: what is written of NaN looks like a black video or silence.
 public struct NonFiniteOutput: Error, CustomStringConvertible, Sendable {
-  /// What computed it: `video decoder`, `vocoder`.
+  /// The component that computed it: `video decoder`, `vocoder`.
   public let stage: String
   public let dtype: DType
 

@@ -2,7 +2,7 @@ import Foundation
 import NN
 import TensorFiles
 
-/// What the `config.json` of a text encoder says of quantization, in the conventions of `transformers`.
+/// The quantization that a text encoder's `config.json` describes, in the conventions of `transformers`.
 ///
 /// One method is applied: compressed-tensors with 8 bits an element and a scale for a matrix or for each of its rows, which
 /// is how such files store `weight` and `weight_scale`. Every other one is refused by name, before anything large is read.

@@ -6,7 +6,7 @@
 ///
 /// All positions and counts are in samples; position 0 is the clock's zero.
 struct AudioClock {
-  /// Where a frame belongs.
+  /// The position of a frame.
   struct Placement: Equatable {
     /// Position of the frame's first sample that is kept.
     var start: Int
@@ -16,7 +16,7 @@ struct AudioClock {
     var stretch = 0
   }
 
-  /// What the time stamps say beside "and so on".
+  /// A change that the time stamps report.
   enum Event: Equatable {
     /// Stamps leave `count` samples out from a position on.
     case gap(at: Int, count: Int)
@@ -41,13 +41,13 @@ struct AudioClock {
   /// Position of a frame less its `raw`.
   private var shift = 0
   private var isPlaced = false
-  /// Where placed audio ends.
+  /// The end of the audio placed so far.
   private var end = Int.min
   /// Frames whose deviation is not understood yet.
   private var pending: [Frame] = []
   /// Stamps of the last half second, as raw positions and offsets.
   private var history: [(raw: Double, offset: Double)] = []
-  /// What jitter adds to `resolution`.
+  /// The tolerance that jitter adds to `resolution`.
   private var jitter = 0.0
   private var largestJitter = 0.0
   private var isDrifting = false
@@ -76,7 +76,7 @@ struct AudioClock {
     resolution = max(tick, 0.001) * Double(rate) + 2
   }
 
-  /// By how many seconds a stamp deviated at most that was taken for wrong; 0 for stamps within their resolution.
+  /// The largest deviation, in seconds, of a stamp that was judged wrong; 0 for stamps within their resolution.
   var jitterSeconds: Double { largestJitter / rate }
 
   /// Takes a frame.
@@ -253,7 +253,7 @@ struct AudioClock {
     return samples
   }
 
-  /// Where a line through the last stamps' offsets is at a raw position.
+  /// The value at a raw position of the line through the last stamps' offsets.
   private func trend(at raw: Double) -> Double {
     let count = Double(history.count)
     let (x, y) = (history.reduce(0) { $0 + $1.raw } / count, history.reduce(0) { $0 + $1.offset } / count)

@@ -5,11 +5,11 @@ final class AudioConverter {
   private let file: String
   private let channels: AudioReader.Channels
   private let rate: Int32
-  /// What comes in; empty before the first frame.
+  /// The input format; empty before the first frame.
   private var source = AVChannelLayout()
   private var sourceRate: Int32 = 0
   private var sourceFormat: Int32 = -1
-  /// What FFmpeg gives out: the layout of the first frame, or the one that is asked for.
+  /// The output layout: that of the first frame, or the one that was requested.
   private var target = AVChannelLayout()
   private var resampler: OpaquePointer?
 
@@ -52,7 +52,7 @@ final class AudioConverter {
     return (zip(rest, mixed(samples)).map { $0 + $1 }, true)
   }
 
-  /// What the resampler still holds; empty where it holds nothing.
+  /// The samples that the resampler still holds.
   func flush() throws -> [[Float]] {
     guard resampler != nil, sourceRate != rate else { return [] }
     return mixed(try run(nil, 0))

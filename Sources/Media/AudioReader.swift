@@ -32,7 +32,7 @@ public final class AudioReader {
   public let path: String
   /// Samples per second of the chunks.
   public let sampleRate: Int
-  /// Of the file.
+  /// The sample rate of the file.
   public let sourceRate: Int
   /// Channels of the file.
   public let channelCount: Int
@@ -42,7 +42,7 @@ public final class AudioReader {
   public let containerStart: Double
   /// Length in seconds where the container says.
   public let duration: Double?
-  /// What the user should know about the choice of the track, a clause; nil for a file with one track.
+  /// A note about the choice of the track, as a clause; nil for a file with one track.
   public let trackNote: String?
   /// The resolution of the time stamps, in seconds.
   let tick: Double
@@ -53,12 +53,12 @@ public final class AudioReader {
   /// The first frame, which says more truly than the header what the audio is like.
   private var first: UnsafeMutablePointer<AVFrame>?
   private var isAtEnd = false
-  /// What changed within the track, a clause; nil where nothing did.
+  /// A change of format within the track, as a clause; nil if there was none.
   private(set) var change: String?
   private let failsOnChange: Bool
   /// Whether the chunk that was given out last lies before time 0 as far as the file says how long it is.
   private(set) var isBeforeStart = false
-  /// Where the next chunk starts if the audio goes on without a gap.
+  /// The start of the next chunk if the audio continues without a gap.
   private var expected: Int?
 
   /// - Parameters:

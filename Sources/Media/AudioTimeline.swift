@@ -23,7 +23,7 @@ final class AudioTimeline {
   /// Decoded chunks and their places; the second one is known before the first is given out, for stretching.
   private var placed: [(chunk: AudioChunk, placement: AudioClock.Placement)] = []
   private var isAtEnd = false
-  /// What ends the audio early, thrown once everything before it was given out.
+  /// The error that ends the audio early, thrown after everything before it was returned.
   private var failure: MediaError?
   /// The last samples that were given out, by channel.
   private var tail: [[Float]] = []
@@ -109,7 +109,7 @@ final class AudioTimeline {
     return start < 0 && start > -1 && !reader.wrapsAround ? 0 : start
   }
 
-  /// What the user should know about the time stamps so far, a clause each.
+  /// Notes about the time stamps so far, a clause each.
   ///
   /// - Parameters:
   ///   - origin: the position that times are counted from, in samples.
@@ -178,12 +178,12 @@ struct PlacedAudio {
   /// When the file's first audio is heard, in seconds from the stretch's beginning; below 0 for audio that begins earlier.
   /// Nil for a file without a single sample.
   let firstSeconds: Double?
-  /// What could not be decoded, as a clause.
+  /// A clause about the parts that could not be decoded.
   let damage: String?
-  /// What the user should know, a clause each.
+  /// Notes for the user, a clause each.
   let notes: [String]
 
-  /// Where a stretch begins.
+  /// The start of a stretch.
   enum Start {
     /// Seconds from the beginning of the file.
     case file(plus: Double)

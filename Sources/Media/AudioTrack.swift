@@ -50,10 +50,10 @@ struct AudioTrack {
   let tag: String
   let sampleRate: Int
   let channelCount: Int
-  /// As the file has it; nil where it does not say.
+  /// The language tag of the track; nil if it has none.
   let language: String?
   let isDefault: Bool
-  /// What the track is for, if it is not for everybody: commentary, or for impaired listeners.
+  /// The purpose of a track that is not the main one: commentary, or audio for impaired listeners.
   let purpose: String?
   let isDecodable: Bool
 

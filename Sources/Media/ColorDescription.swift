@@ -1,13 +1,13 @@
 import CFFmpeg
 
-/// What the samples of a frame mean: matrix, range, primaries, transfer function.
+/// The meaning of a frame's samples: matrix, range, primaries, transfer function.
 ///
 /// Each comes from the frame, else from its stream, else from what the layout, the kind of file and the resolution imply.
 struct ColorDescription: Equatable, Sendable {
   /// How red, green and blue become samples.
   enum Matrix: Equatable, Sendable {
     case rgb, gray
-    /// By weights of red and blue in luma.
+    /// A matrix given by the weights of red and blue in luma.
     case weights(red: Double, blue: Double)
     case ycgco
     /// BT.2020 with constant luminance.
@@ -136,7 +136,7 @@ struct ColorDescription: Equatable, Sendable {
     }
   }
 
-  /// What a user should know: nil for plain SDR.
+  /// A note for the user; nil for plain SDR.
   var note: String? {
     let gamut = primaries.map(\.name)
     if let transfer, transfer.isHDR {

@@ -1,11 +1,11 @@
 /// How the colors of a file become RGB.
 public struct ColorOptions: Equatable, Sendable {
-  /// What transparent pixels are shown on; nil: white for images and animated images, black for video.
+  /// The background of transparent pixels; nil: white for images and animated images, black for video.
   public var background: RGBColor?
   /// Whether HDR (PQ, HLG) is tone-mapped to SDR, and other primaries and transfer functions are converted to BT.709.
   /// Otherwise code values stay.
   public var convertsToSDR = true
-  /// As upstream's readers: code values stay, alpha is ignored, and the matrix is BT.601 wherever none is told.
+  /// Reads like upstream: code values stay, alpha is ignored, and the matrix is BT.601 if the file names none.
   public var matchesUpstream = false
 
   public init(background: RGBColor? = nil, convertsToSDR: Bool = true, matchesUpstream: Bool = false) {
@@ -14,7 +14,7 @@ public struct ColorOptions: Equatable, Sendable {
     self.matchesUpstream = matchesUpstream
   }
 
-  /// As upstream's readers do it.
+  /// The options that read files like upstream.
   public static let upstream = ColorOptions(convertsToSDR: false, matchesUpstream: true)
 }
 

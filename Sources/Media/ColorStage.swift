@@ -7,7 +7,7 @@ final class ColorStage {
   private let file: String
   private let stream: UnsafePointer<AVStream>?
   private let isImage: Bool
-  /// What transparent pixels are shown on.
+  /// The background of transparent pixels.
   private let background: RGBColor
   private let alpha: AlphaCompositor
   /// Primaries and transfer function that the file tells beside the decoder's.
@@ -20,7 +20,7 @@ final class ColorStage {
   private var layoutConverter: LayoutConverter?
   /// Whether a pixel that was not opaque has been composited.
   private(set) var hasTransparency = false
-  /// What was done to the colors, of the last frame that needed it.
+  /// The color conversions of the last frame that needed any.
   private(set) var conversion: String?
 
   /// - Parameters:
@@ -40,13 +40,13 @@ final class ColorStage {
     alpha = AlphaCompositor(file: file)
   }
 
-  /// What was done that a user should know, a clause each; complete when all frames are converted.
+  /// The conversions to report, a clause each; complete when all frames are converted.
   var notes: [String] {
     (conversion.map { [$0] } ?? [])
       + (hasTransparency ? ["transparent pixels were composited on \(background)"] : [])
   }
 
-  /// What the samples of a frame mean.
+  /// The meaning of a frame's samples.
   func description(of frame: UnsafePointer<AVFrame>) -> ColorDescription {
     var description = ColorDescription(of: frame, stream: stream, isImage: isImage, options: options)
     guard options.convertsToSDR, !options.matchesUpstream else { return description }

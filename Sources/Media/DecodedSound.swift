@@ -8,7 +8,7 @@ public struct DecodedSound: Sendable {
   public let damage: String?
   /// When the first sample is heard, on the container's clock, which the frames share.
   public let startSeconds: Double
-  /// What the user should know, a clause each.
+  /// Notes for the user, a clause each.
   public let notes: [String]
 
   public init(

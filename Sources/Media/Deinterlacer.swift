@@ -2,7 +2,7 @@ import CFFmpeg
 
 /// Hands on decoded frames, and makes one image of each interlaced one. Progressive frames pass as they are.
 ///
-/// As `bwdif=mode=send_frame:deint=interlaced` of FFmpeg: the image shows the moment of the field that was taken first, and
+/// The same as FFmpeg's `bwdif=mode=send_frame:deint=interlaced`: the image shows the moment of the field that was taken first, and
 /// there are as many frames as before.
 final class Deinterlacer {
   private let decoder: StreamDecoder

@@ -39,7 +39,7 @@ struct FileBytes {
 /// A box of an ISO base media file (MP4, MOV, HEIF, AVIF).
 struct MediaBox {
   let name: String
-  /// Where its content lies in the file.
+  /// The position of its content in the file.
   let content: Range<Int>
 
   /// The boxes within a range, in order; they end where one does not fit.

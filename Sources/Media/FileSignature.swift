@@ -1,6 +1,6 @@
 import Foundation
 
-/// What an image file is by its first bytes, for formats that FFmpeg can't decode everywhere.
+/// The format of an image file by its first bytes, for formats that not every FFmpeg can decode.
 struct FileSignature: Equatable {
   /// With its article, such as `an animated WebP`.
   let name: String

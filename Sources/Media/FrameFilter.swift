@@ -65,7 +65,7 @@ public struct FilteredClip: Sendable {
     try filter.apply(to: frame).writePNG(to: output)
     let notes =
       reader.colorNotes
-      + (reader.hasUnusedProfile ? ["its colour profile can't be converted and was taken for sRGB"] : [])
+      + (reader.hasUnusedProfile ? ["its color profile can't be converted and was taken for sRGB"] : [])
     return Result(frames: 1, ending: reader.ending, notes: notes)
   }
 

@@ -55,7 +55,7 @@ public struct QuantisedMatrix: Sendable {
   /// Whole numbers up to 127 and numbers of eight bits are exact in bfloat16, so that the product is the better place for the
   /// rows' scales: nothing of the size of the matrix is made in float32, and no element is rounded a second time.
   private let scalesProduct: Bool
-  /// What the matrix's inputs were rotated by before it was quantized. The layer's inputs are rotated likewise, which
+  /// What the matrix's inputs were rotated by before it was quantized. The layer's inputs are rotated the same way, which
   /// is cheaper than rotating the matrix back whenever the layer runs, and moves no element of it.
   private let rotation: HadamardRotation?
 

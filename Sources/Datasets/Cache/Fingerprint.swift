@@ -35,7 +35,7 @@ public struct Fingerprint: Equatable, Sendable {
     case framesPerSecond = "frames_per_second"
     /// Which frames of the source are damaged; not there if none is.
     case sourceDamage = "source_damage"
-    /// What was done to the colors of the source, such as tone mapping; clauses separated by semicolons.
+    /// The color conversions applied to the source, such as tone mapping; clauses separated by semicolons.
     case color
     /// The word that was put before the caption.
     case trigger = "trigger_word"

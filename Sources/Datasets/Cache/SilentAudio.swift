@@ -1,7 +1,7 @@
 import Foundation
 import Media
 
-/// What the metadata of cached audio latents say of how loud the audio was.
+/// The loudness that the metadata of cached audio latents record.
 extension SampleLevel {
   /// Nil for files that don't say, such as those of the official trainer.
   public init?(metadata: [String: String]) {

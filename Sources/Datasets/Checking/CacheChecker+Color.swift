@@ -1,6 +1,6 @@
 import Foundation
 
-/// What the cached files say about the colors of their sources.
+/// Checks of the color conversions that cached files record.
 extension CacheChecker {
   /// One sentence for each kind of conversion, with the number of clips and the first names.
   func colorNotes(_ reading: CacheReading) -> [String] {

@@ -19,7 +19,7 @@ struct DatasetListing: Sendable {
   let rows: [Row]
   /// Rows that can't be used.
   let problems: [RowProblem]
-  /// What a folder holds besides.
+  /// The other files of the folder.
   let skipped: SkippedFiles
 
   /// - Parameter columns: those that the user named.

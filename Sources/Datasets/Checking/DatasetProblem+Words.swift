@@ -1,5 +1,5 @@
 extension CacheFolder {
-  /// What a sample has by one of the folder's files, in users' words: `audio`.
+  /// The user's word for the content of the folder's files: `audio`.
   var contents: String {
     switch self {
     case .conditions: "text features"

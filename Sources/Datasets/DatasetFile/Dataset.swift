@@ -28,7 +28,7 @@ public struct Dataset: Sendable {
   public let samples: [DatasetSample]
   /// Rows that can't be used.
   public let problems: [RowProblem]
-  /// What a folder holds besides, and why it is skipped; empty for a file.
+  /// The other files of the folder and why they are skipped; empty for a file.
   public let skipped: SkippedFiles
   public var rowCount: Int { samples.count + problems.count }
 

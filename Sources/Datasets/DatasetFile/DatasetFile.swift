@@ -35,9 +35,9 @@ struct DatasetFile: Sendable {
   let columns: [String]
   let rows: [DatasetRow]
   let problems: [RowProblem]
-  /// What a folder holds besides; empty for a file.
+  /// The other files of the folder; empty for a file.
   let skipped: SkippedFiles
-  /// As `MediaFolder`; empty for a file.
+  /// The same as in `MediaFolder`; empty for a file.
   let nearCaptions: [String: String]
   /// What media paths are relative to.
   let root: String

@@ -12,7 +12,7 @@ struct MediaFolder {
   /// Files that can't be used.
   let problems: [RowProblem]
   let skipped: SkippedFiles
-  /// By the media file of a row without a caption: a caption that was probably meant for it.
+  /// A caption that was probably meant for a row without one, by the row's media file.
   let nearCaptions: [String: String]
 
   /// Ends the name of a clip's reference, before the extension.
@@ -59,7 +59,7 @@ struct MediaFolder {
         } catch {
           problems.append(
             RowProblem(
-              line: nil, "\(caption) is no text in UTF-8 (\(reason(of: error))); save it anew"))
+              line: nil, "\(caption) is not UTF-8 text (\(reason(of: error))); save it anew"))
           continue
         }
       } else if let near = orphans.near[stem], let media = files[.video] ?? files[.audio] {
@@ -143,7 +143,7 @@ struct MediaFolder {
 /// Captions of a folder without a file that they belong to.
 struct OrphanedCaptions {
   private(set) var skipped: [SkippedFile] = []
-  /// By the name of a clip without a caption: a caption that was probably meant for it.
+  /// A caption that was probably meant for a clip without one, by the clip's name.
   private(set) var near: [String: String] = [:]
 
   /// - Parameters:

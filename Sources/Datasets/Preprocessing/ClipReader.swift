@@ -20,14 +20,14 @@ struct Clip: Sendable {
   let start: Double
   /// What is worth knowing, a clause each.
   let notes: [String]
-  /// What was done to the colors.
+  /// The color conversions.
   let colorNotes: [String]
   /// What was done that the reference does not do.
   let corrections: Set<Correction>
   /// Which of its frames are damaged, a clause; nil if none is.
   let damage: String?
 
-  /// What was done to the colors, for the metadata of the latents.
+  /// The color conversions, for the metadata of the latents.
   var colorFields: [Fingerprint.Key: String] {
     colorNotes.isEmpty ? [:] : [.color: colorNotes.joined(separator: "; ")]
   }
@@ -189,7 +189,7 @@ struct ClipReader: Sendable {
     var notes: [String] = []
     if reader.hasUnusedProfile {
       notes.append(
-        "its colour profile can't be converted, and its colours are taken for sRGB; save it as sRGB")
+        "its color profile can't be converted, and its colors are taken for sRGB; save it as sRGB")
     }
     if let degrees = reader.unusedRotation, !isCompatible {
       notes.append(Self.note(rotation: degrees))

@@ -1,4 +1,4 @@
-/// What the times of a clip's frames say of its frame rate.
+/// The frame rate of a clip, derived from the times of its frames.
 ///
 /// Containers round time stamps, miscount lengths, and give mean rates where frames are missing. So a rate is looked for at
 /// which most frames follow each other; where some come later than it says, others are missing before them.

@@ -24,7 +24,7 @@ struct FrameCountChange {
 }
 
 extension ClipReader {
-  /// What users should know of a clip's bucket: that `--fps` made it a shorter one, or that it holds no motion.
+  /// A note about a clip's bucket: that `--fps` made it a shorter one, or that it holds no motion.
   ///
   /// - Parameters:
   ///   - available: frames of the clip where they were counted, at the rate of the bucket.

@@ -71,7 +71,7 @@ public struct PreprocessingReport: Codable, Sendable {
     began = Date().formatted(.iso8601)
   }
 
-  /// Where the report is written.
+  /// The path of the report.
   public var path: String {
     "\(outputFolder)/report\(ProcessShare(index: process, count: processes, localIndex: 0).suffix).json"
   }

@@ -94,7 +94,7 @@ public final class Preprocessor {
       try plan.hashes.save()
     } catch {
       report.notes.append(
-        "the hashes of the sources could not be stored, and will be made anew: \(describe(error))")
+        "the hashes of the sources could not be stored, and will be computed again: \(describe(error))")
     }
     guard report.interruption != nil else { return }
     do {

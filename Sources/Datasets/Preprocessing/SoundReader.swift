@@ -17,7 +17,7 @@ struct PreparedSound: Sendable {
 
 /// Reads audio and its masks.
 struct SoundReader: Sendable {
-  /// As upstream reads it: no audio at all where a part of it can't be decoded, and without regard to its time stamps.
+  /// Reads like upstream: no audio at all where a part of it can't be decoded, and without regard to its time stamps.
   var isCompatible = false
   /// The audio track of clips, and of other files that have several.
   var track = AudioTrackChoice.automatic

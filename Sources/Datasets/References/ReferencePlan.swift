@@ -28,7 +28,7 @@ public struct ReferencePlan: Sendable {
   /// Rows that nothing can be made of.
   private(set) var failures: [PreprocessingError] = []
   let lines: [Int?]
-  /// What a folder of media holds besides.
+  /// The other files of a folder of media.
   public let skipped: SkippedFiles
 
   public var clipCount: Int { jobs.count }

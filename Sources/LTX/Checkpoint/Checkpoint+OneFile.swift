@@ -49,7 +49,7 @@ extension Checkpoint {
     }
   }
 
-  /// What the shapes of a transformer's tensors say of its configuration; nil for files of anything else.
+  /// The configuration that the shapes of a transformer's tensors imply; nil for any other file.
   private static func inferredConfiguration(_ source: any TensorSource) -> Configuration? {
     let rename = transformerNames(source.entries.keys)
     var shapes: [String: [Int]] = [:]

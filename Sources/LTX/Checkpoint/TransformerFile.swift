@@ -94,7 +94,7 @@ extension Checkpoint {
     let byName = Dictionary(file.entries.keys.map { (unified($0), $0) }) { first, _ in first }
     func shape(_ key: String) -> [Int]? { byName[key].flatMap { file.entries[$0]?.shape } }
     func others(_ count: Int) -> String { count > 1 ? " (and \(count - 1) more)" : "" }
-    /// What a layer can't be compared because of, if it is in a format that can't be read.
+    /// Why a layer can't be compared, if its format can't be read.
     func requireReadable(_ key: String) throws {
       let layer = key.lastIndex(of: ".").map { key[...$0].dropFirst(Self.scope.count) } ?? ""
       for prefix in ["", "diffusion_model.", Self.scope] {

@@ -56,11 +56,11 @@ public struct AdapterChange: Codable, Sendable {
     public let zeroLayers: Int
     /// Layers whose factors are not finite.
     public let nonFiniteLayers: Int
-    /// Of the finite layers.
+    /// The norm of the finite layers.
     public let norm: Double
     /// Nil if a layer has none.
     public let baseNorm: Double?
-    /// Of weights of the usual spread.
+    /// The norm that weights of the usual spread would have.
     public let typicalNorm: Double
 
     init(_ name: String, _ layers: [Layer]) {
@@ -95,9 +95,9 @@ public struct AdapterChange: Codable, Sendable {
   /// In the order given.
   public let layers: [Layer]
   public let total: Group
-  /// By modality; those that have adapters.
+  /// The modalities that have adapters.
   public let parts: [Group]
-  /// By transformer block, ascending.
+  /// The transformer blocks that have adapters, in order.
   public let blocks: [Group]
 
   public init(_ layers: [Layer]) {
@@ -175,7 +175,7 @@ public struct AdapterChange: Codable, Sendable {
 
   // MARK: In words
 
-  /// What a user should know, most important first: adapters that are not finite, zero, or barely moved, by modality;
+  /// Findings for the user, most important first: adapters that are not finite, zero, or barely moved, by modality;
   /// otherwise how far they moved.
   public var sentences: [String] {
     guard !layers.isEmpty else { return [] }

@@ -7,7 +7,7 @@ import Torch
 ///
 /// It does what the checkpoint does with the LoRAs beside it: what `TransformerBuilder` leaves out is left out here.
 public struct CheckpointFusion: Sendable {
-  /// What the matrices are written in.
+  /// The dtype that matrices are written in.
   public enum Form: String, Sendable, CaseIterable {
     /// Each as the checkpoint has it: a quantized one is quantized again, in its own format.
     case asStored
@@ -28,7 +28,7 @@ public struct CheckpointFusion: Sendable {
   /// How many weights the LoRAs have adapters for.
   public var adaptedCount: Int { adapters.paths.count }
 
-  /// How many matrices are quantized anew.
+  /// The number of matrices that are quantized again.
   public var quantizedCount: Int { matrices.count }
 
   /// - Throws: `WeightError` for a LoRA that does not fit, for a strength that is not finite, and for a weight that is
@@ -130,7 +130,7 @@ public struct CheckpointFusion: Sendable {
     return changedCount
   }
 
-  /// What a tensor is called in the checkpoint's own file, or would be, beside the weight of its layer.
+  /// The name that a tensor has, or would have, in the checkpoint's own file beside the weight of its layer.
   private func storedKey(_ key: String) -> String {
     guard let combined = source as? CombinedTensors, let end = key.lastIndex(of: ".") else { return key }
     if combined.entries[key] != nil { return combined.storedKey(key) }
@@ -138,7 +138,7 @@ public struct CheckpointFusion: Sendable {
     return String(combined.storedKey(String(weight)).dropLast(".weight".count) + key[end...])
   }
 
-  /// What is written.
+  /// The entries to write.
   private struct Plan {
     var entries: [(key: String, dtype: DType, shape: [Int])] = []
     var metadata: [String: String]
@@ -187,7 +187,7 @@ public struct CheckpointFusion: Sendable {
 
 /// How a matrix is quantized when it is written.
 private struct RequantizedMatrix {
-  /// Of the weight.
+  /// The key of the weight.
   let key: String
   let format: QuantizationDescription.Format
   let scaleKey: String
@@ -200,7 +200,7 @@ private struct RequantizedMatrix {
 
   var descriptionKey: String { key.dropLast("weight".count) + QuantizationDescription.tensorName }
 
-  /// As the checkpoint has it; nil for a matrix without a scale.
+  /// Reads how the checkpoint stores a matrix; nil for a matrix without a scale.
   init?(stored key: String, _ entry: TensorEntry, in source: any TensorSource) throws {
     let prefix = String(key.dropLast("weight".count))
     guard

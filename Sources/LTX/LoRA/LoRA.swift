@@ -35,7 +35,7 @@ public struct LoRA: Sendable {
   /// Sorted by path.
   public internal(set) var layers: [Layer]
   public internal(set) var metadata: [String: String]
-  /// What should be known of how it was made: parts that were trained on different models.
+  /// Notes about how it was made: parts that were trained on different models.
   public internal(set) var warnings: [String] = []
   /// Nil where the file does not tell.
   let base: LoRABase?

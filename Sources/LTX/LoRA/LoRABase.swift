@@ -44,7 +44,7 @@ extension LoRAFile {
       reason: "it changes only layers that both have; --model CHECKPOINT tells whether it fits")
   }
 
-  /// What only one of the generations has.
+  /// Features that only one of the generations has.
   private var structuralBase: LoRABase? {
     func base(_ generation: ModelGeneration, _ reason: String) -> LoRABase {
       LoRABase(generation: generation, name: generation.rawValue, reason: reason)
@@ -75,7 +75,7 @@ extension LoRAFile {
     "ss_sd_model_name", "base_model_file",
   ]
 
-  /// What the metadata say.
+  /// The base model that the metadata name.
   var declaredBase: LoRABase? {
     for key in Self.baseKeys {
       guard let text = metadata[key], !text.isEmpty else { continue }
@@ -116,7 +116,7 @@ extension LoRAFile {
     return nil
   }
 
-  /// What to tell a user who puts the LoRA on a checkpoint: that the file names another base model. Layers of both
+  /// A warning for a user who applies the LoRA to a checkpoint: that the file names another base model. Layers of both
   /// generations have the same shapes, so that nothing else would show it.
   public func baseWarning(_ checkpoint: Checkpoint) throws -> String? {
     guard let declared = declaredBase else { return nil }
@@ -127,7 +127,7 @@ extension LoRAFile {
       + "Use a LoRA that was trained on \(generation.rawValue)"
   }
 
-  /// As `baseWarning`, also for a file that does not tell its base at all.
+  /// The same as `baseWarning`, also for a file that does not name its base.
   public func baseWarningOrDoubt(_ checkpoint: Checkpoint) throws -> String? {
     if let warning = try baseWarning(checkpoint) { return warning }
     guard base.generation == nil else { return nil }

@@ -2,7 +2,7 @@ import NN
 import Synchronization
 import Torch
 
-/// What reading all of a file's factors shows.
+/// Findings from reading all factors of a file.
 struct LoRAContents: Sendable {
   /// Keys of tensors that hold NaN or infinite values, in the order of the modules.
   var nonFiniteKeys: [String] = []
@@ -58,13 +58,13 @@ extension LoRAFile {
       file: path, key: first, problem: Self.nonFiniteProblem(others: keys.count - 1))
   }
 
-  /// What is wrong with a tensor that holds values that are not finite, to be read after its key.
+  /// The problem of a tensor with values that are not finite, to be read after its key.
   public static func nonFiniteProblem(others: Int) -> String {
     "holds values that are not finite (NaN or infinity\(others == 0 ? "" : "; so do \(others) other tensors")). "
       + "The file is damaged, or training diverged: use an earlier checkpoint"
   }
 
-  /// What the user should know of adapters that are zero; nil if there are none.
+  /// A note about adapters that are zero; nil if there are none.
   public var zeroNote: String? {
     get throws {
       let zero = try readContents().zeroModules.count

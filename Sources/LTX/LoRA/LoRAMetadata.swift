@@ -8,12 +8,12 @@ public enum SwiftLTX {
   public static let software = "swift-ltx \(version)"
 }
 
-/// What saved weights say of themselves in the metadata of their file: under names of our own, and under those that
+/// The metadata of saved weights: under names of our own, and under those that
 /// ComfyUI, kohya's tools and model sites show (`ss_…`, and `modelspec.…` of Stability AI's model metadata standard).
 ///
 /// Nothing of it depends on the time or the machine, so that equal runs write equal files.
 public struct WeightsMetadata: Sendable {
-  /// What a LoRA is made of.
+  /// The contents of a LoRA.
   public struct Adapters: Sendable {
     public var rank: Int
     public var alpha: Double
@@ -32,7 +32,7 @@ public struct WeightsMetadata: Sendable {
   /// The checkpoint that was trained on.
   public struct Base: Sendable {
     public var generation: ModelGeneration
-    /// As the checkpoint states it.
+    /// The version that the checkpoint states.
     public var version: String?
     /// The file's name, without its folder.
     public var file: String
@@ -48,7 +48,7 @@ public struct WeightsMetadata: Sendable {
   public var base: Base
   /// Nil for weights that were trained whole.
   public var adapters: Adapters?
-  /// What the file is called, without an ending.
+  /// The file's name without its extension.
   public var title: String
   public var steps: Int?
   public var triggerWord: String?

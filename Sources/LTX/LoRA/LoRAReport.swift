@@ -32,7 +32,7 @@ public struct LoRAReport: Codable, Sendable {
     public let layers: Int
     /// Of all of its layers together.
     public let norm: Double
-    /// As a share of the base weights; nil without a checkpoint.
+    /// The share of the base weights; nil without a checkpoint.
     public let relative: Double?
     /// Layers whose adapter is exactly zero.
     public let zeroLayers: Int
@@ -59,7 +59,7 @@ public struct LoRAReport: Codable, Sendable {
   public let baseReason: String
   /// A checkpoint that all adapters were found to fit.
   public let fits: String?
-  /// What should be known before it is used: a base other than the checkpoint, adapters of no effect or no use.
+  /// Warnings before it is used: a base other than the checkpoint, adapters of no effect or no use.
   public let warnings: [String]
   /// Tensors that hold NaN or infinite values; such a LoRA can't be used.
   public let nonFiniteKeys: [String]

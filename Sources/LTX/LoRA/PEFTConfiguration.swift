@@ -205,7 +205,7 @@ private struct ModulePattern {
 /// The scales of a file's adapters that are written outside of its tensors.
 struct PEFTConfigurations {
   static let metadataKey = "lora_adapter_metadata"
-  /// What peft calls the weights beside its configuration.
+  /// The name that peft gives the weights beside its configuration.
   static let weightsName = "adapter_model.safetensors"
   /// Larger configurations are not what peft writes.
   private static let maximumSize = 16 << 20

@@ -219,7 +219,7 @@ public final class ValidationSampler {
       do {
         contexts[prompt] = try cache.contexts(of: prompt)
       } catch {
-        warn("a cached prompt can't be read and is encoded anew: \(describe(error))")
+        warn("a cached prompt can't be read and is encoded again: \(describe(error))")
       }
       if contexts[prompt] == nil { missing.append(prompt) }
     }
