@@ -54,7 +54,8 @@ public enum Browser {
     process.standardError = log
     try process.run()
     let data = Self.result(in: log.fileHandleForReading)
-    process.terminate()
+    // `timeout` leads a process group of its own. SIGTERM would be blocked: the mask of this thread is inherited.
+    kill(-process.processIdentifier, SIGKILL)
     process.waitUntilExit()
     guard let data else { throw Failure(description: "the browser gave no result in two minutes") }
     return try JSONSerialization.jsonObject(with: data, options: .fragmentsAllowed)
