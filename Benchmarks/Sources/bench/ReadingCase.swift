@@ -7,7 +7,7 @@ struct ReadingCase {
   let folder: URL
 
   private static let frames = 50
-  private static let buckets = [(width: 64, height: 64), (768, 512)]
+  private static let buckets: [(width: Int, height: Int)] = [(64, 64), (768, 512)]
   private static let clips = [
     (name: "8 bits", options: ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]),
     (
