@@ -91,7 +91,7 @@ import Testing
     #expect(found.samples.map(\.media) == ["a.mov"])
     #expect(found.problems.count == 2)
     #expect(found.problems[0].problem.contains("a.mp4 has the name of a.mov"))
-    #expect(found.problems[1].problem.contains("b.txt is no text in UTF-8"))
+    #expect(found.problems[1].problem.contains("b.txt is not UTF-8 text"))
     let empty = try ScratchFolder()
     #expect(message { _ = try Dataset(path: empty.path) }.contains("holds no videos, images or audio"))
   }
