@@ -159,14 +159,14 @@ public struct SceneSplitter: Sendable {
           ? "The display matrix is not a rotation, and was ignored."
           : String(
             format: "The video asks to be rotated by %.1f degrees, which is not a multiple of 90.", degrees)
-            + (output == .copied ? " The copies ask for the same." : " It was left as it is stored."))
+            + (output == .copied ? " The copies ask for the same." : " It was not rotated."))
     }
     if video.isDeinterlaced, output == .encoded {
       notes.append(
         "The video is interlaced, and was deinterlaced; --deinterlace off keeps the frames as stored.")
     }
     if let obstacle = video.deinterlacingObstacle {
-      notes.append("The video is interlaced, and was left as it is: \(obstacle).")
+      notes.append("The video is interlaced, and was not deinterlaced: \(obstacle).")
     }
     if let damage = try video.damage() {
       let places = damage.damaged + damage.missingAfter.map { max(0, $0) }

@@ -7,7 +7,8 @@ import Testing
 @Suite(.serialized) struct TrainingMetadataTests {
   @Test func savedLoRAsSayWhatTheyAre() throws {
     let prepared = try PreparedTraining.shared.get()
-    let configuration = try prepared.configure("metadata", steps: 2)
+    let configuration = try prepared.configure(
+      "metadata", steps: 2, "validation: {interval: null, held_out: {count: 1}}")
     #expect(try Program.run(["train", configuration], in: prepared.path).status == 0)
     let path = "\(prepared.path)/metadata/checkpoints/lora_weights_step_00002.safetensors"
     let metadata = try SafetensorsFile(path: path).metadata
@@ -30,6 +31,24 @@ import Testing
     let shown = try Program.run(["lora", "inspect", path], in: prepared.path)
     #expect(shown.output.contains("trigger  TINY"))
     #expect(shown.output.contains("base     LTX-2: "))
+
+    // The losses are those of the run's record.
+    let records = try String(contentsOfFile: "\(prepared.path)/metadata/metrics.jsonl", encoding: .utf8)
+      .split(separator: "\n").compactMap {
+        try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]
+      }.compactMap { $0["validation_video_loss"] as? Double }
+    #expect(records.count == 2 && records[0] != records[1])
+    for (key, loss) in zip(["validation_video_loss_before", "validation_video_loss"], records) {
+      #expect(metadata[key] == String(format: "%.6g", loss))
+    }
+    #expect(metadata["validation_audio_loss"] == nil)
+    let line = try #require(shown.output.split(separator: "\n").first { $0.hasPrefix("loss     ") })
+    #expect(line.hasPrefix("loss     video validation loss: ") && line.contains(" before training, "))
+    // They are not those of other factors.
+    let scaled = "\(prepared.path)/scaled.safetensors"
+    #expect(
+      try Program.run(["lora", "scale", path, scaled, "--by", "0.5"], in: prepared.path).status == 0)
+    #expect(try SafetensorsFile(path: scaled).metadata["validation_video_loss"] == nil)
 
     // One that says that it was trained on the other generation starts a run with a warning.
     let file = try SafetensorsFile(path: path)

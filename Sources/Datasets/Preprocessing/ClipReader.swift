@@ -198,7 +198,7 @@ struct ClipReader: Sendable {
     if let damage { notes.append("\(damage); get a whole copy of the clip, or remove the row") }
     if let obstacle = reader.deinterlacingObstacle {
       notes.append(
-        "it is interlaced, and was left as it is: \(obstacle); deinterlace it with a video editor first")
+        "it is interlaced, and was not deinterlaced: \(obstacle); deinterlace it with a video editor first")
     }
     switch clock {
     case .asDeclared: break
@@ -225,7 +225,7 @@ struct ClipReader: Sendable {
       ? "its display matrix is not a rotation, and was ignored; save the clip as it should be shown"
       : String(
         format:
-          "it asks to be rotated by %.1f degrees, which is not a multiple of 90, and was left as it is stored; "
+          "it asks to be rotated by %.1f degrees, which is not a multiple of 90, and was not rotated; "
           + "rotate it with a video editor first", degrees)
   }
 

@@ -6,7 +6,7 @@ struct FrameClock: Equatable {
   enum Reading: Equatable {
     /// The frames keep to the container's rate, as far as it matters.
     case asDeclared
-    /// The frames come at this rate, but some are missing or shown longer: so many frame times have no frame of their own.
+    /// The frames come at this rate, but some are missing or shown longer. `count` is the number of frame times without a frame.
     case gaps(rate: Double, count: Int)
     /// The frames keep to no rate; their mean rate.
     case uneven(rate: Double)
@@ -43,7 +43,7 @@ struct FrameClock: Equatable {
     return drift > 1 ? .uneven(rate: Double(times.count - 1) / last) : .asDeclared
   }
 
-  /// The rate at which most of the frames follow each other; nil if there is none.
+  /// The rate at which most of the frames follow each other; nil if no rate fits.
   private func nominalRate(_ times: [Double]) -> Double? {
     let distances = zip(times.dropFirst(), times).map { $0 - $1 }
     let median = distances.sorted()[distances.count / 2]

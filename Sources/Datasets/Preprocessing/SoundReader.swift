@@ -24,7 +24,7 @@ struct SoundReader: Sendable {
 
   /// Lips and voices that are further apart than this are seen to be.
   private static let tolerance = 0.04
-  /// Seconds of audio that one clip may have: what is longer is no clip, or its times are wrong.
+  /// The longest audio of one clip, in seconds. Anything longer is not a clip, or has wrong times.
   private static let longest = 3600.0
   /// Samples above this are told, in dB of full scale: decoders of lossy codecs overshoot a little.
   private static let loudest = 3.0

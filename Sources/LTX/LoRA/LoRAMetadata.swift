@@ -46,12 +46,41 @@ public struct WeightsMetadata: Sendable {
   }
 
   public var base: Base
+  /// The validation loss of a modality.
+  public struct ValidationLoss: Codable, Equatable, Sendable {
+    /// `video` or `audio`.
+    public var modality: String
+    /// Before the first step.
+    public var before: Double
+    /// When the weights were saved, or at the last measurement before that.
+    public var after: Double
+
+    public init(modality: String, before: Double, after: Double) {
+      (self.modality, self.before, self.after) = (modality, before, after)
+    }
+
+    /// The losses that the metadata of a file hold, video first; those of other programs are skipped.
+    static func read(_ metadata: [String: String]) -> [ValidationLoss] {
+      ["video", "audio"].compactMap { modality in
+        let values = keys(modality).map { metadata[$0].flatMap(Double.init) ?? .nan }
+        return values.allSatisfy(\.isFinite)
+          ? ValidationLoss(modality: modality, before: values[0], after: values[1]) : nil
+      }
+    }
+
+    static func keys(_ modality: String) -> [String] {
+      ["validation_\(modality)_loss_before", "validation_\(modality)_loss"]
+    }
+  }
+
   /// Nil for weights that were trained whole.
   public var adapters: Adapters?
   /// The file's name without its extension.
   public var title: String
   public var steps: Int?
   public var triggerWord: String?
+  /// Empty without a validation set.
+  public var validationLosses: [ValidationLoss] = []
   /// More in the words of kohya's tools: `ss_learning_rate`, `ss_optimizer`.
   public var training: [String: String] = [:]
 
@@ -70,6 +99,11 @@ public struct WeightsMetadata: Sendable {
     fields["model_version"] = base.version
     fields["training_steps"] = steps.map(String.init)
     fields["trigger_word"] = triggerWord
+    for loss in validationLosses {
+      for (key, value) in zip(ValidationLoss.keys(loss.modality), [loss.before, loss.after]) {
+        fields[key] = String(format: "%.6g", value)
+      }
+    }
     fields["modelspec.sai_model_spec"] = "1.0.1"
     fields["modelspec.architecture"] = adapters == nil ? name : "\(name)/lora"
     fields["modelspec.implementation"] = "https://github.com/Lightricks/LTX-2"
@@ -138,7 +172,8 @@ extension LoRA {
   /// Keys that are about one rank and one alpha, and no longer true of changed factors.
   static let scaleKeys = ["ss_network_alpha", "ss_network_dim", "lora_alpha", "lora_rank", "use_rslora"]
   /// Keys that are about the file as a whole, and no longer true of changed contents.
-  static let contentKeys = [
-    "modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash", "modelspec.thumbnail",
-  ]
+  static let contentKeys =
+    [
+      "modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash", "modelspec.thumbnail",
+    ] + ["video", "audio"].flatMap(WeightsMetadata.ValidationLoss.keys)
 }

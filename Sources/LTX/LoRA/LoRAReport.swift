@@ -66,6 +66,8 @@ public struct LoRAReport: Codable, Sendable {
   /// How far the adapters move the model, in words.
   public let change: [String]
   public let triggerWord: String?
+  /// Before training and after, as the run that wrote the file measured them.
+  public let validationLosses: [WeightsMetadata.ValidationLoss]
   public let metadata: [String: String]
   public let parts: [Part]
   public let depth: [Part]
@@ -99,6 +101,7 @@ public struct LoRAReport: Codable, Sendable {
     ignoredKeys = lora.ignoredKeys
     otherModules = lora.otherModules
     triggerWord = Self.triggerWord(lora.metadata)
+    validationLosses = WeightsMetadata.ValidationLoss.read(lora.metadata)
     nonFiniteKeys = try lora.readContents().nonFiniteKeys
     let change = try AdapterChange(lora, checkpoint: checkpoint, report: report)
     self.change = change.sentences
@@ -181,6 +184,9 @@ extension LoRAReport: CustomStringConvertible {
     if let fits { lines.append("fits     \(fits)") }
     lines += warnings.map { "warning  \($0)" }
     lines += change.map { "change   \($0)" }
+    lines += validationLosses.map { loss in
+      "loss     \(loss.modality) validation loss: \(Self.number(loss.before)) before training, \(Self.number(loss.after)) after"
+    }
     if let triggerWord { lines.append("trigger  \(triggerWord.displayed())") }
     lines += (parts + depth).map { part in
       "\(Self.padded(part.part, 8)) \(part.layers) \(part.layers == 1 ? "adapter" : "adapters"), |B A| \(Self.number(part.norm))"

@@ -24,6 +24,7 @@ extension Trainer {
         }, title: (file as NSString).deletingPathExtension)
       metadata.steps = completedSteps
       metadata.triggerWord = try dataset.triggerWord
+      metadata.validationLosses = validationLosses
       metadata.training = [
         "ss_learning_rate": String(c.optimization.learningRate),
         "ss_optimizer": c.optimization.optimizerType.rawValue,
@@ -40,6 +41,20 @@ extension Trainer {
       }
       return metadata.fields.merging(flowMatching.referenceScale.metadata) { $1 }
     }
+  }
+}
+
+extension Trainer {
+  /// The losses before the first step and at the last validation; empty where either was not measured, or is not finite.
+  private var validationLosses: [WeightsMetadata.ValidationLoss] {
+    guard let first = validations.first, let last = validations.last, first.step == 0, last.step > 0 else {
+      return []
+    }
+    return [("video", first.videoLoss, last.videoLoss), ("audio", first.audioLoss, last.audioLoss)]
+      .compactMap { modality, before, after in
+        guard let before, let after, before.isFinite, after.isFinite else { return nil }
+        return WeightsMetadata.ValidationLoss(modality: modality, before: before, after: after)
+      }
   }
 }
 
