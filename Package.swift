@@ -11,10 +11,13 @@ let package = Package(
     .library(name: "Torch", targets: ["Torch"]),
     .library(name: "TensorFiles", targets: ["TensorFiles"]),
     .library(name: "NN", targets: ["NN"]),
+    .library(name: "Optimizers", targets: ["Optimizers"]),
     .library(name: "BlockExecution", targets: ["BlockExecution"]),
     .library(name: "LanguageModels", targets: ["LanguageModels"]),
     .library(name: "LTX", targets: ["LTX"]),
+    .library(name: "LoRAFiles", targets: ["LoRAFiles"]),
     .library(name: "Media", targets: ["Media"]),
+    .library(name: "SceneDetection", targets: ["SceneDetection"]),
     .library(name: "Datasets", targets: ["Datasets"]),
     .library(name: "Tracking", targets: ["Tracking"]),
     .library(name: "Training", targets: ["Training"]),
@@ -39,21 +42,24 @@ let package = Package(
     .target(name: "Torch", dependencies: ["CTorchLoader", .product(name: "CTorch", package: "CTorch")]),
     .target(name: "TensorFiles", dependencies: ["Torch", "Support"]),
     .target(name: "NN", dependencies: ["Torch", "TensorFiles"]),
+    .target(name: "Optimizers", dependencies: ["Torch"]),
     .target(name: "BlockExecution", dependencies: ["NN"]),
 
     // The models.
     .target(name: "LanguageModels", dependencies: ["NN", "BlockExecution", "Support"]),
     .target(name: "LTX", dependencies: ["NN", "BlockExecution", "LanguageModels", "Support"]),
+    .target(name: "LoRAFiles", dependencies: ["LTX", "Support"]),
 
     // Pictures and sound: knows no tensors.
     .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat"),
     // Loops over pixels, optimized in debug builds too.
     .target(name: "CPixels", cSettings: [.unsafeFlags(["-O3"])]),
     .target(name: "Media", dependencies: ["CFFmpeg", "CPixels", "Support"]),
+    .target(name: "SceneDetection", dependencies: ["Media", "Support"]),
 
     // The work.
-    .target(name: "Inference", dependencies: ["LTX", "Media", "Support"]),
-    .target(name: "Datasets", dependencies: ["Inference", "Support"]),
+    .target(name: "Generation", dependencies: ["LTX", "LoRAFiles", "Media", "Support"]),
+    .target(name: "Datasets", dependencies: ["Generation", "Support"]),
     // libcurl, loaded at the first request.
     .target(name: "CCurl"),
     // A child that ends processes when their launcher is gone, which takes fork().
@@ -61,25 +67,31 @@ let package = Package(
     .target(name: "Tracking", dependencies: ["Media", "CCurl", "Support"]),
     .target(
       name: "Training",
-      dependencies: ["CProcess", "Datasets", "Support", "Tracking", .product(name: "Yams", package: "Yams")]),
+      dependencies: [
+        "CProcess", "Datasets", "Optimizers", "Support", "Tracking", .product(name: "Yams", package: "Yams"),
+      ]),
     .target(name: "Probe", dependencies: ["Training"]),
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Probe", "Training", "Datasets", "Inference", "Media", "Support",
+        "Probe", "Training", "Datasets", "Generation", "LoRAFiles", "SceneDetection", "Media", "Support",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
-    .target(name: "TestSupport", dependencies: ["LTX"], path: "Tests/TestSupport"),
+    .target(name: "TestSupport", dependencies: ["LoRAFiles"], path: "Tests/TestSupport"),
+    .target(name: "MediaTestSupport", dependencies: ["Media"], path: "Tests/MediaTestSupport"),
     .testTarget(name: "SupportTests", dependencies: ["Support"]),
     .testTarget(name: "TorchTests", dependencies: ["Torch", "TestSupport"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
-    .testTarget(name: "NNTests", dependencies: ["NN", "TestSupport"]),
+    .testTarget(name: "NNTests", dependencies: ["NN", "LTX", "TestSupport"]),
+    .testTarget(name: "OptimizersTests", dependencies: ["Optimizers", "TensorFiles", "TestSupport"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
-    .testTarget(name: "LTXTests", dependencies: ["LTX"]),
-    .testTarget(name: "MediaTests", dependencies: ["Media"]),
-    .testTarget(name: "InferenceTests", dependencies: ["Inference"]),
+    .testTarget(name: "LTXTests", dependencies: ["LTX", "Optimizers", "TestSupport"]),
+    .testTarget(name: "LoRAFilesTests", dependencies: ["LoRAFiles", "TestSupport"]),
+    .testTarget(name: "MediaTests", dependencies: ["Media", "MediaTestSupport"]),
+    .testTarget(name: "SceneDetectionTests", dependencies: ["SceneDetection", "MediaTestSupport"]),
+    .testTarget(name: "GenerationTests", dependencies: ["Generation"]),
     .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport"]),
     .testTarget(name: "TrackingTests", dependencies: ["Tracking"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),

@@ -1,4 +1,5 @@
 import Foundation
+import LoRAFiles
 import TensorFiles
 import Torch
 

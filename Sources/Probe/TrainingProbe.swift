@@ -1,5 +1,6 @@
 import BlockExecution
 import LTX
+import LoRAFiles
 import NN
 import Torch
 import Training

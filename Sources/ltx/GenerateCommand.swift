@@ -1,6 +1,7 @@
 import ArgumentParser
-import Inference
+import Generation
 import LTX
+import LoRAFiles
 import Torch
 
 /// `ltx generate`: parses, plans, runs, prints.

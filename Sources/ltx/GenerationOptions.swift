@@ -2,8 +2,9 @@
 
 import ArgumentParser
 import Foundation
-import Inference
+import Generation
 import LTX
+import LoRAFiles
 import Support
 
 /// What the result should show, and how large it is.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import LTX
+import LoRAFiles
 import TensorFiles
 import Torch
 

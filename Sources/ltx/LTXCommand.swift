@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import LTX
+import LoRAFiles
 import Support
 
 @main

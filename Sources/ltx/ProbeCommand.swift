@@ -1,4 +1,5 @@
 import ArgumentParser
+import LoRAFiles
 import Probe
 import TensorFiles
 import Torch

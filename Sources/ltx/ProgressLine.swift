@@ -1,5 +1,5 @@
 import Foundation
-import Inference
+import Generation
 
 /// Progress of work that a user waits for, on standard error: one line that is rewritten on a terminal, plain lines now
 /// and then in a log.

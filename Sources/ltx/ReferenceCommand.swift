@@ -1,6 +1,7 @@
 import ArgumentParser
 import Datasets
 import Foundation
+import LoRAFiles
 import Media
 
 /// `ltx reference`: parses, plans, runs, prints.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Media
+import SceneDetection
 import TensorFiles
 
 /// `ltx split`: parses, calls `SceneSplitter`, prints.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import LTX
+import LoRAFiles
 import TensorFiles
 
 struct TinyModelCommand: ParsableCommand {

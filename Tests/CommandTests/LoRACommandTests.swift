@@ -1,4 +1,5 @@
 import Foundation
+import LoRAFiles
 import Testing
 
 @Suite struct LoRACommandTests {

@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import LoRAFiles
 import TensorFiles
 import TestSupport
 import Testing

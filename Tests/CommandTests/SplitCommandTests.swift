@@ -1,4 +1,5 @@
 import Foundation
+import SceneDetection
 import Testing
 
 /// `ltx split` as a user runs it: exit statuses, messages, files.

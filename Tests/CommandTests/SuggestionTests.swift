@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import LoRAFiles
 import Testing
 
 /// Mistakes on the command line get an answer that says what to write.

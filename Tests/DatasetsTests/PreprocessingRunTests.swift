@@ -7,7 +7,7 @@ import Testing
 import Torch
 
 @testable import Datasets
-@testable import Inference
+@testable import Generation
 @testable import Training
 
 /// `ltx preprocess` from end to end: real H.264 clips, the tiny model, the files that training reads.

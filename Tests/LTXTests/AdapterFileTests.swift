@@ -2,10 +2,12 @@ import BlockExecution
 import Foundation
 import NN
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 
 @testable import LTX
+@testable import LoRAFiles
 
 /// Between trained adapters and LoRA files: saving, going on, DoRA.
 @Suite struct AdapterFileTests {

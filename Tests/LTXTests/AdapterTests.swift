@@ -1,6 +1,7 @@
 import BlockExecution
 import Foundation
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 

@@ -1,10 +1,12 @@
 import Foundation
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 
 @testable import LTX
 @testable import LanguageModels
+@testable import LoRAFiles
 @testable import NN
 
 /// Every number of every configuration that a file carries, replaced by ones that no model has: an error that names the file

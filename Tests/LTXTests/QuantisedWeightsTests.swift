@@ -1,6 +1,7 @@
 import Foundation
 import NN
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 

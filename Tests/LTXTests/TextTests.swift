@@ -2,6 +2,7 @@ import Foundation
 import LanguageModels
 import NN
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 

@@ -2,10 +2,12 @@ import Foundation
 import LanguageModels
 import NN
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 
 @testable import LTX
+@testable import LoRAFiles
 
 @Suite struct TinyModelTests {
   private static func contents(of folder: String) throws -> [String: Data] {

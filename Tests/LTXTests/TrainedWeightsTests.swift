@@ -2,6 +2,7 @@ import BlockExecution
 import Foundation
 import NN
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 

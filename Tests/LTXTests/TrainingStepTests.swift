@@ -2,6 +2,7 @@ import BlockExecution
 import Foundation
 import LTX
 import NN
+import Optimizers
 import Testing
 import Torch
 

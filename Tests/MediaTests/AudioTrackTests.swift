@@ -1,7 +1,9 @@
 import Foundation
+import MediaTestSupport
 import Testing
 
 @testable import Media
+@testable import SceneDetection
 
 /// Which of several audio tracks is read, and what is told about it.
 @Suite struct AudioTrackTests {

@@ -1,7 +1,9 @@
 import Foundation
+import MediaTestSupport
 import Testing
 
 @testable import Media
+@testable import SceneDetection
 
 /// Interlaced frames become one image each, as FFmpeg's filter makes it.
 @Suite struct DeinterlacingTests {

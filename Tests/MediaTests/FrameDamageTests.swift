@@ -1,8 +1,10 @@
 import CFFmpeg
 import Foundation
+import MediaTestSupport
 import Testing
 
 @testable import Media
+@testable import SceneDetection
 
 /// What decoders say of damaged frames is reported.
 @Suite struct FrameDamageTests {

@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import MediaTestSupport
 import Testing
 
 /// What cameras, phones and converters make besides plain H.264.

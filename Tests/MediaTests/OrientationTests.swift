@@ -1,7 +1,9 @@
 import Foundation
+import MediaTestSupport
 import Testing
 
 @testable import Media
+@testable import SceneDetection
 
 /// Which way up frames are, whatever says it.
 @Suite struct OrientationTests {

@@ -1,5 +1,6 @@
 import BlockExecution
 import Foundation
+import LoRAFiles
 import Torch
 
 /// The benchmarks. Options:

@@ -4,6 +4,7 @@ import BlockExecution
 import Foundation
 import LTX
 import NN
+import Optimizers
 import TensorFiles
 import Torch
 

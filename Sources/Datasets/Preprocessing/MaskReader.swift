@@ -1,6 +1,6 @@
 // F H W latent frames, rows, columns.
 
-import Inference
+import Generation
 import LTX
 import Media
 import Torch

@@ -1,4 +1,4 @@
-import Inference
+import Generation
 import LTX
 import NN
 import TensorFiles

@@ -1,7 +1,7 @@
 // N samples, T latent time steps.
 
 import Foundation
-import Inference
+import Generation
 import LTX
 import Media
 import TensorFiles

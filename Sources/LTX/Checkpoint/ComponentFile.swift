@@ -95,7 +95,7 @@ extension ModelFiles.Component {
   }
 }
 
-func isFile(_ path: String) -> Bool {
+package func isFile(_ path: String) -> Bool {
   var isFolder: ObjCBool = false
   return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
 }

@@ -18,7 +18,7 @@ enum TinyAdapters {
     for (key, weight) in checkpoint where key.hasPrefix(blocks) && key.hasSuffix(".weight") {
       let module = String(key.dropLast(".weight".count))
       guard targets.contains(where: { module.hasSuffix(".\($0)") }) else { continue }
-      let place = RandomWeights(into: drawn) / LoRAFile.filePath(module)
+      let place = RandomWeights(into: drawn) / String(module.trimmingPrefix("model."))
       let (outputs, inputs) = (weight.size(0), weight.size(1))
       try (place / "lora_A").normal("weight", [rank, inputs], deviation: 1 / Double(inputs).squareRoot())
       try (place / "lora_B").normal("weight", [outputs, rank], deviation: share / Double(rank).squareRoot())

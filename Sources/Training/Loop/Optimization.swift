@@ -1,4 +1,5 @@
 import NN
+import Optimizers
 import Torch
 
 /// From gradients to changed weights: clipping, learning rates, the optimiser.

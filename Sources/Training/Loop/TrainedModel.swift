@@ -2,6 +2,7 @@ import BlockExecution
 import Datasets
 import Foundation
 import LTX
+import LoRAFiles
 import NN
 import Support
 import TensorFiles

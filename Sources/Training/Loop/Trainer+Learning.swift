@@ -1,4 +1,5 @@
 import LTX
+import LoRAFiles
 import NN
 import Torch
 import Tracking

@@ -1,6 +1,7 @@
 import Datasets
 import Foundation
 import LTX
+import LoRAFiles
 import TensorFiles
 
 extension Trainer {

@@ -1,9 +1,10 @@
 import BlockExecution
 import Datasets
 import Foundation
-import Inference
+import Generation
 import LTX
 import NN
+import Optimizers
 import TensorFiles
 import Torch
 import Tracking

@@ -1,6 +1,6 @@
 import Datasets
 import Foundation
-import Inference
+import Generation
 import LTX
 import Support
 import Synchronization

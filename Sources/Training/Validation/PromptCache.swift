@@ -2,7 +2,7 @@
 
 import Datasets
 import Foundation
-import Inference
+import Generation
 import LTX
 import NN
 import Support

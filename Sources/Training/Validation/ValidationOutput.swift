@@ -1,4 +1,4 @@
-import Inference
+import Generation
 import Tracking
 
 /// A file that a validation has made.

@@ -1,4 +1,4 @@
-import Inference
+import Generation
 import LTX
 
 /// A validation sample as a request for generation, and the way back from what is wrong with it to the configuration's key.

@@ -1,4 +1,5 @@
 import Foundation
+import LoRAFiles
 import Testing
 
 @testable import Tracking

@@ -1,6 +1,7 @@
 import BlockExecution
 import Foundation
 import LTX
+import LoRAFiles
 import NN
 import TensorFiles
 import TestSupport

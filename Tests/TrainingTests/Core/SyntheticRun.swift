@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import NN
+import Optimizers
 import TensorFiles
 import TestSupport
 import Torch

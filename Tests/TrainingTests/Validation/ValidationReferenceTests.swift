@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 import Torch
 
-@testable import Inference
+@testable import Generation
 @testable import Training
 
 /// Samples against the official trainer's own runner: `Tests/Oracles/validation_latents.py`.

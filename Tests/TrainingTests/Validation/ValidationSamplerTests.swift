@@ -1,6 +1,7 @@
 import Foundation
-import Inference
+import Generation
 import LTX
+import LoRAFiles
 import Media
 import NN
 import TensorFiles

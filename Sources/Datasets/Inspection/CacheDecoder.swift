@@ -1,0 +1,282 @@
+// C latent channels, F H W latent frames, rows, columns, T audio latent frames, N frequency bins.
+
+import Foundation
+import Generation
+import LTX
+import Media
+import NN
+import Support
+import TensorFiles
+import Torch
+
+/// How cached latents are decoded.
+public struct CacheDecodingOptions: Sendable {
+  public var device = Device.cpu
+  /// What the VAEs compute in; the vocoder is always in float32.
+  public var dtype = DType.bfloat16
+  /// Decodes in tiles of 512 pixels and 128 frames, which takes less memory.
+  public var vaeTiling = true
+  /// Of the noise that some decoders add.
+  public var seed: UInt64 = 0
+  /// Puts the sound of a sample into its video; and, where one folder of latents is decoded, writes the sound beside it.
+  public var withAudio = false
+  /// Where that sound lies; `audio_latents` beside the latents if nil.
+  public var audioLatents: String?
+
+  public init() {}
+
+  /// The reference's tiles.
+  var tiling: Tiling {
+    let axis = Tiling.Axis(size: 512, overlap: 128)
+    return vaeTiling
+      ? Tiling(frames: Tiling.Axis(size: 128, overlap: 24), height: axis, width: axis) : Tiling()
+  }
+}
+
+/// What decoding tells on its way.
+public enum CacheDecodingEvent: Sendable {
+  case loading(String)
+  case advanced(done: Int, total: Int)
+}
+
+/// What became of the files.
+public struct CacheDecodingSummary: Sendable {
+  /// Files written.
+  public fileprivate(set) var written: [String] = []
+  /// What is wrong with each cached file that could not be decoded.
+  public fileprivate(set) var failures: [String] = []
+  /// Files whose fingerprint names another model file than the one that decoded them.
+  public fileprivate(set) var ofOtherModels = 0
+}
+
+/// Turns cached latents and masks back into videos, pictures and sounds. Each model is loaded once, when it is first
+/// needed, and stays for as long as the decoder.
+public final class CacheDecoder {
+  let video: Checkpoint
+  private let audio: Checkpoint
+  private let models: ModelFiles
+  /// `FileIdentity` of the models' files, by their paths.
+  private var identities: [String: String] = [:]
+  private let options: CacheDecodingOptions
+  private var videoDecoder: VideoDecoder?
+  private var soundDecoder: (vae: AudioDecoder, vocoder: Vocoder)?
+
+  /// Reads headers only.
+  ///
+  /// - Parameter models: a VAE of its own file is taken from there, also beside a unified checkpoint; the
+  ///   transformer and the text encoder are not looked at.
+  /// - Throws: what opening a checkpoint throws.
+  public init(models: ModelFiles, options: CacheDecodingOptions = CacheDecodingOptions()) throws {
+    try options.device.prepare()
+    func checkpoint(_ component: ModelFiles.Component, _ own: (String) -> ModelFiles) throws -> Checkpoint {
+      try Checkpoint(models[component].map(own) ?? models)
+    }
+    video = try checkpoint(.videoVAE) { ModelFiles(videoVAE: $0) }
+    audio = try checkpoint(.audioVAE) { ModelFiles(audioVAE: $0) }
+    self.models = models
+    self.options = options
+  }
+
+  /// Decodes a cache, one of its folders, or a file. A file that can't be decoded is in the summary's failures.
+  ///
+  /// - Parameter jobs: what to do, checked already.
+  /// - Throws: what loading the models throws; `TorchError` when memory runs out; `MediaError` of kind `.system`.
+  public func run(
+    _ jobs: [CacheDecodingJob], report: (CacheDecodingEvent) -> Void = { _ in }
+  ) throws -> CacheDecodingSummary {
+    var summary = CacheDecodingSummary()
+    for (done, job) in jobs.enumerated() {
+      do {
+        let file = try SampleFile(path: job.file)
+        let content = try job.content ?? CacheDecodingJob.Content(of: file, path: job.file)
+        summary.written.append(try withoutGrad { try decode(file, content, job, report) })
+        if try isOfOtherModel(file, content) { summary.ofOtherModels += 1 }
+      } catch let error as TorchError where error.kind == .outOfMemory {
+        throw error
+      } catch let error as MediaError where error.kind == .system {
+        throw error
+      } catch let error as LoadingError {
+        throw error.cause
+      } catch {
+        let text = describe(error)
+        summary.failures.append(text.hasPrefix(job.file) ? text : "\(job.file): \(text)")
+      }
+      report(.advanced(done: done + 1, total: jobs.count))
+    }
+    return summary
+  }
+
+  /// Plans and runs: for callers that have nothing to do in between.
+  ///
+  /// - Throws: also `DatasetError` for a path that holds nothing to decode, `ConfigurationError` for a model without the
+  ///   VAE that it takes.
+  public func decode(
+    _ path: String, into output: String, report: (CacheDecodingEvent) -> Void = { _ in }
+  ) throws -> CacheDecodingSummary {
+    try run(plan(path, into: output), report: report)
+  }
+
+  /// What there is to decode; nothing is decoded yet.
+  public func plan(_ path: String, into output: String) throws -> [CacheDecodingJob] {
+    let jobs = try CacheDecodingJob.list(path, into: output, options)
+    if jobs.contains(where: { $0.content == .video }) { try video.require("vae") }
+    if jobs.contains(where: { $0.content == .sound || $0.soundFile != nil }) {
+      try audio.require("audio_vae", "vocoder")
+    }
+    return jobs
+  }
+
+  /// Whether a file says that it was made with another one than that which decodes it. The file that a model lies in counts,
+  /// not its weights alone: a VAE in a file of its own is another than the same in a unified checkpoint.
+  private func isOfOtherModel(_ file: SampleFile, _ content: CacheDecodingJob.Content) throws -> Bool {
+    guard let said = file.metadata[Fingerprint.Key.model.rawValue],
+      let path = models.path(of: content == .sound ? .audioVAE : .videoVAE), content != .mask
+    else { return false }
+    let identity = try identities[path] ?? FileIdentity.identity(of: path)
+    identities[path] = identity
+    return said != identity
+  }
+
+  /// - Returns: the file that was written.
+  private func decode(
+    _ file: SampleFile, _ content: CacheDecodingJob.Content, _ job: CacheDecodingJob,
+    _ report: (CacheDecodingEvent) -> Void
+  ) throws -> String {
+    switch content {
+    case .video: return try decodeVideo(file, job, report)
+    case .sound:
+      let sound = try decodeSound(file, job.file, report)
+      let path = job.output + ".wav"
+      try OutputPath.makeFolder(of: path)
+      try WAVWriter.write(sound.channels, sampleRate: sound.sampleRate, to: path)
+      return path
+    case .mask: return try drawMask(file, job)
+    }
+  }
+
+  // MARK: Video
+
+  private func decodeVideo(
+    _ file: SampleFile, _ job: CacheDecodingJob, _ report: (CacheDecodingEvent) -> Void
+  ) throws -> String {
+    let rate = try frameRate(file, job.file)
+    var path = job.output
+    var sink: FrameFile?
+    try forEachFrame(of: job.file, report) { bucket in
+      let isPicture = bucket.frames == 1
+      let sound =
+        try isPicture ? nil : job.soundFile.map { try decodeSound(SampleFile(path: $0), $0, report) }
+      path += isPicture ? ".png" : ".mp4"
+      try OutputPath.makeFolder(of: path)
+      sink = try FrameFile(path, bucket.width, bucket.height, rate: rate, sound: sound)
+    } _: {
+      try sink?.append($0)
+    }
+    try sink?.finish()
+    return path
+  }
+
+  /// Decodes the video latents of a file, frame after frame.
+  ///
+  /// - Parameter begin: called before the first frame with the size of the video.
+  /// - Throws: `LoadingError` for a model that can't be loaded; `DatasetError` for latents that can't be used.
+  func forEachFrame(
+    of path: String, _ report: (CacheDecodingEvent) -> Void, begin: (ResolutionBucket) throws -> Void,
+    _ receive: (RGBFrame) throws -> Void
+  ) throws {
+    let file = try SampleFile(path: path)
+    let sizes = try LatentSizes(file)
+    var latents = try file.tensor("latents")
+    try requireFinite(latents, path)
+    if latents.rank == 2 {
+      latents = try VideoTokens.unpatchify(
+        latents.unsqueeze(0), frames: sizes.frames, rows: sizes.rows, columns: sizes.columns
+      ).squeeze(0)
+    }
+    let decoder =
+      try videoDecoder
+      ?? loading("the video VAE", report) {
+        try video.videoDecoder(dtype: options.dtype, device: options.device)
+      }
+    videoDecoder = decoder
+    try requireChannels(decoder.configuration.latentChannels, sizes.channels, path)
+    try begin(sizes.bucket(decoder.compression))
+    let generator = try Generator(seed: options.seed)
+    try decoder.decode(
+      latents.unsqueeze(0).to(options.device, options.dtype), tiling: options.tiling,
+      noise: decoder.needsNoise ? { try generator.normal($0) } : nil
+    ) { part in
+      try part.requireFinite(from: "video decoder")
+      for frame in 0..<part.size(2) {
+        for picture in try FrameTensors.frames(part.narrow(2, frame, 1)) { try receive(picture) }
+      }
+    }
+  }
+
+  func frameRate(_ file: SampleFile, _ path: String) throws -> Rational {
+    guard let fps = try file.number("fps") else { return Rational(24) }
+    guard CacheReading.frameRates.contains(fps), let rate = Rational(approximating: fps) else {
+      throw DatasetError(path: path, problem: "fps is \(fps), which is no frame rate")
+    }
+    return rate
+  }
+
+  // MARK: Sound
+
+  private func decodeSound(
+    _ file: SampleFile, _ path: String, _ report: (CacheDecodingEvent) -> Void
+  ) throws -> SoundClip {
+    let sizes = try SoundSizes(file)
+    var latents = try file.tensor("latents")
+    try requireFinite(latents, path)
+    if latents.rank == 2 {
+      latents = try latents.reshape([sizes.steps, sizes.bins, sizes.channels]).permute([2, 0, 1]).contiguous()
+    }
+    let (vae, vocoder) =
+      try soundDecoder
+      ?? loading("the audio VAE and the vocoder", report) {
+        (
+          try audio.audioDecoder(dtype: options.dtype, device: options.device),
+          try audio.vocoder(dtype: .float32, device: options.device)
+        )
+      }
+    soundDecoder = (vae, vocoder)
+    try requireChannels(vae.configuration.latentChannels, sizes.channels, path)
+    let spectrogram = try vae(latents.unsqueeze(0).to(options.device, options.dtype))
+    try spectrogram.requireFinite(from: "audio decoder")
+    let wave = try vocoder(spectrogram)
+    try wave.requireFinite(from: "vocoder")
+    let channels = try AudioTensors.channels(wave)
+    guard channels.count == 2 else {
+      throw AudioError.shape(expected: "a stereo sound [1, 2, samples]", found: wave.shape)
+    }
+    return SoundClip(left: channels[0], right: channels[1], sampleRate: vocoder.sampleRate)
+  }
+
+  // MARK: Helping
+
+  /// Loading a model fails for all files alike.
+  struct LoadingError: Error { let cause: any Error }
+
+  private func loading<Model>(
+    _ what: String, _ report: (CacheDecodingEvent) -> Void, _ body: () throws -> Model
+  ) throws -> Model {
+    report(.loading(what))
+    do { return try body() } catch { throw LoadingError(cause: error) }
+  }
+
+  private func requireChannels(_ wanted: Int, _ found: Int, _ path: String) throws {
+    guard wanted == found else {
+      throw DatasetError(
+        path: path,
+        problem: "holds \(found) channels, the model's latents have \(wanted): it was made with another model"
+      )
+    }
+  }
+
+  func requireFinite(_ x: Tensor, _ path: String) throws {
+    guard try x.isAllFinite() else {
+      throw DatasetError(path: path, problem: "holds NaN or infinite numbers; preprocess the sample again")
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import LTX
+import LoRAFiles
+import NN
+import Support
+import Torch
+
+/// A LoRA whose every adapter has been found to fit a layer of a checkpoint.
+public struct CheckedLoRA: Sendable {
+  public let strength: Double
+  let file: LoRAFile
+  /// What of it is left out, and why.
+  let notes: [String]
+
+  /// Reads the headers of the two files only.
+  ///
+  /// - Parameter streams: what will be built of the transformer. Adapters of what will not be are left out.
+  /// - Throws: `GenerationError` that names the LoRA's first key that does not fit, and both shapes.
+  init(
+    _ choice: GenerationModels.LoRA, _ option: GenerationError.Option, checkpoint: Checkpoint,
+    streams: Streams
+  ) throws {
+    strength = choice.strength
+    do {
+      file = try LoRAFile(path: choice.path)
+      notes = try TransformerBuilder(checkpoint).streams(streams).lora(file, strength: strength).notes
+    } catch {
+      throw GenerationError(option, describe(error))
+    }
+  }
+}
+
+extension Checkpoint {
+  /// The transformer with LoRAs beside its weights or in them.
+  func transformer(
+    _ loras: [CheckedLoRA], _ placement: AdapterSet.Placement = .separate, streams: Streams,
+    dtype: DType? = nil, device: Device = .cpu
+  ) throws -> Transformer {
+    try loras.reduce(TransformerBuilder(self).adapters(placement).streams(streams).dtype(dtype)) {
+      try $0.lora($1.file, strength: $1.strength)
+    }.build(device: device)
+  }
+}

@@ -1,0 +1,259 @@
+// B batch, C latent channels, F H W latent frames, rows, columns, T tokens, S text tokens, W context width.
+
+import LTX
+import LoRAFiles
+import Media
+import NN
+import Torch
+
+/// Runs the stages of a plan, one after another, with one stage's models in memory at a time. Several prompts go through
+/// each stage together, so that each model is loaded once.
+///
+/// All random numbers of a result come from one generator on the CPU, in float32: a seed gives the same bytes again on the
+/// same device and number of threads, the same noise on every device, and the same result for a prompt among others as
+/// for the prompt alone.
+public struct GenerationPipeline {
+  /// Called when a stage begins and after each unit of it. What it throws ends the generation; files that are not yet
+  /// whole don't appear.
+  public typealias Report = (GenerationProgress) throws -> Void
+
+  let plan: GenerationPlan
+  let shared: SharedModels?
+
+  /// - Parameter shared: models to use instead of loading them for each stage; the plan's LoRAs are then left alone.
+  public init(_ plan: GenerationPlan, sharing shared: SharedModels? = nil) {
+    self.plan = plan
+    self.shared = shared
+  }
+
+  /// What stages hand on.
+  struct State {
+    var inputs = EncodedInputs()
+    var results: [Result]
+  }
+
+  /// What is made of one prompt.
+  struct Result {
+    let generator: Generator
+    /// [1, C, F, H, W]
+    var video: Tensor?
+    /// [1, Z, T, N]
+    var audio: Tensor?
+    var sound: SoundClip?
+  }
+
+  typealias Advance = (_ done: Int, _ total: Int) throws -> Void
+
+  /// Generates the plan's outputs.
+  ///
+  /// - Throws: what models and writers throw; nothing is then at an output's path that was not before, but for results
+  ///   that were written whole.
+  public func run(report: Report = { _ in }) throws {
+    try withInference {
+      let encoder = InputEncoder(plan.checkpoint, plan.models)
+      var inputs = [EncodedInputs()]
+      for case .encodePrompts(let prompts) in plan.stages {
+        inputs[0].contexts = try encoder.contexts(of: prompts) {
+          try report(GenerationProgress(stage: .encodePrompts(prompts), done: $0, total: $1))
+        }
+      }
+      try encoder.encodeMedia(of: [plan], into: &inputs, report: report)
+      try run(inputs[0], report: report)
+    }
+  }
+
+  /// Generates the plan's outputs from what was encoded before: the stages after encoding.
+  ///
+  /// - Throws: as `run(report:)`.
+  public func run(_ inputs: EncodedInputs, report: Report = { _ in }) throws {
+    try withInference {
+      var state = try start(inputs)
+      for stage in plan.stages {
+        func advance(_ done: Int, of total: Int) throws {
+          try report(GenerationProgress(stage: stage, done: done, total: total))
+        }
+        switch stage {
+        case .encodePrompts, .encodeVideos, .encodeSounds: break
+        case .sample(let sampling): try sample(sampling, &state, advance)
+        case .upsample(let path): try upsample(path, &state, advance)
+        case .decodeSound: try decodeSound(&state, advance)
+        case .decodeVideo(let tiling): try decodeVideo(tiling, &state, advance)
+        case .copyVideo(let path): try copyVideo(path, state, advance)
+        case .writeSound: try writeSound(state, advance)
+        }
+      }
+    }
+  }
+
+  func start(_ inputs: EncodedInputs) throws -> State {
+    State(
+      inputs: inputs, results: try plan.outputs.map { _ in Result(generator: try Generator(seed: plan.seed)) }
+    )
+  }
+
+  // MARK: What is made
+
+  func sample(
+    _ sampling: GenerationStage.Sampling, _ state: inout State, _ advance: Advance
+  ) throws {
+    let steps = sampling.sigmas.count - 1
+    let total = steps * state.results.count
+    try advance(0, total)
+    let transformer =
+      try shared?.transformer
+      ?? plan.checkpoint.transformer(
+        sampling.loras, plan.models.fusesLoRAs ? .fused : .separate, streams: sampling.streams,
+        dtype: plan.models.dtype, device: plan.models.device)
+    let sampler = Sampler(transformer: transformer, method: sampling.method, autocast: shared?.autocast)
+    for index in state.results.indices {
+      let result = state.results[index]
+      let video = try sampling.video.map { try start($0, sampling, result, state, prompt: index) }
+      let audio = try sampling.audio.map { try start($0, sampling, result, state, prompt: index) }
+      let end = try sampler.sample(video: video, audio: audio, sigmas: sampling.sigmas) {
+        step, video, audio in
+        try requireFinite(video, "video", step: step, of: steps)
+        try requireFinite(audio, "audio", step: step, of: steps)
+        try advance(index * steps + step + 1, total)
+      }
+      if let grid = sampling.video, let stream = end.video {
+        state.results[index].video = try VideoTokens.unpatchify(
+          resultTokens(stream), frames: grid.frames, rows: grid.rows, columns: grid.columns)
+      }
+      if let grid = sampling.audio, let stream = end.audio, !sampling.refines || sampling.keepsSound {
+        state.results[index].audio = try AudioTokens.unpatchify(resultTokens(stream), channels: grid.channels)
+      }
+    }
+  }
+
+  private func start(
+    _ grid: VideoGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State, prompt: Int
+  ) throws -> SampledStream {
+    let frozen = state.inputs.frozenVideo[sampling.index]
+    let sequence = try grid.sequence(
+      state.inputs.videoConditions[sampling.index] ?? [],
+      start: frozen ?? (sampling.refines ? result.video?.to(.cpu, .float32) : nil))
+    return try start(
+      sequence, sampling, result, state, prompt: prompt, context: \.video,
+      guidance: sampling.videoGuidance, isFrozen: frozen != nil)
+  }
+
+  private func start(
+    _ grid: AudioGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State, prompt: Int
+  ) throws -> SampledStream {
+    var grid = grid
+    // A given sound may be shorter than the video, and rounding may give it a frame more.
+    if let frozen = state.inputs.frozenSound { grid.frames = frozen.size(2) }
+    let sequence = try grid.sequence(
+      state.inputs.soundConditions,
+      start: state.inputs.frozenSound ?? (sampling.refines ? result.audio?.to(.cpu, .float32) : nil))
+    return try start(
+      sequence, sampling, result, state, prompt: prompt, context: \.audio,
+      guidance: sampling.audioGuidance, isFrozen: state.inputs.frozenSound != nil)
+  }
+
+  private func start(
+    _ sequence: LatentSequence, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State,
+    prompt: Int, context: KeyPath<TextContexts, Tensor?>, guidance: Guidance, isFrozen: Bool
+  ) throws -> SampledStream {
+    let contexts = state.inputs.contexts
+    guard let positive = contexts[prompt][keyPath: context] else {
+      preconditionFailure("a stream without a context")
+    }
+    // What is given as a whole keeps its prompt in all passes, as in the reference.
+    let negative =
+      isFrozen || contexts.count == state.results.count
+      ? nil : contexts[state.results.count][keyPath: context]
+    let (device, dtype) = (plan.models.device, plan.models.dtype)
+    // What is given has no noise, and draws none.
+    let noise =
+      isFrozen
+      ? try Tensor.zeros(sequence.clean.shape, dtype: dtype, device: device)
+      : try result.generator.normal(sequence.clean.shape).to(device, dtype)
+    return try SampledStream(
+      noise: noise, sequence: sequence.to(device, dtype), context: positive.to(device, dtype),
+      negativeContext: negative?.to(device, dtype), guidance: guidance,
+      noiseLevel: sampling.refines ? Double(sampling.sigmas[0]) : 1, isFrozen: isFrozen)
+  }
+
+  /// The result's own tokens: [1, T, C].
+  private func resultTokens(_ stream: SampledStream) throws -> Tensor {
+    try stream.latent.narrow(1, 0, stream.sequence.targetCount)
+  }
+
+  /// Ends sampling at the first step after which a modality is not finite: the steps that follow would change nothing.
+  private func requireFinite(
+    _ stream: SampledStream?, _ modality: String, step: Int, of steps: Int
+  ) throws {
+    guard let stream, try !resultTokens(stream).isAllFinite() else { return }
+    throw SamplingError(
+      description:
+        "sampling: the \(modality) latents are not finite after step \(step + 1) of \(steps). Lower the guidance scales "
+        + "or the LoRAs' strength, or use --dtype float32; if that does not help, the transformer's weights or the LoRA "
+        + "are damaged.")
+  }
+
+  private func upsample(_ path: String, _ state: inout State, _ advance: Advance) throws {
+    let total = state.results.count
+    try advance(0, total)
+    let upsampler = try LatentUpsampler(path: path, dtype: plan.models.dtype, device: plan.models.device)
+    let statistics = try plan.checkpoint.videoLatentStatistics(device: plan.models.device)
+    for index in state.results.indices {
+      state.results[index].video = try state.results[index].video.map {
+        let latent = try upsampler($0, statistics: statistics)
+        try latent.requireFinite(from: "latent upsampler")
+        return latent
+      }
+      try advance(index + 1, total)
+    }
+  }
+
+  private func decodeSound(_ state: inout State, _ advance: Advance) throws {
+    let total = state.results.count
+    try advance(0, total)
+    func load() throws -> AudioDecoder {
+      try plan.checkpoint.audioDecoder(dtype: plan.models.dtype, device: plan.models.device)
+    }
+    func loadVocoder() throws -> Vocoder { try plan.checkpoint.vocoder(device: plan.models.device) }
+    let decoder = try shared?.audioDecoder(load) ?? load()
+    let vocoder = try shared?.vocoder(loadVocoder) ?? loadVocoder()
+    for index in state.results.indices {
+      guard let latent = state.results[index].audio else { preconditionFailure("no sound to decode") }
+      let spectrogram = try decoder(latent)
+      try spectrogram.requireFinite(from: "audio decoder")
+      let waveform = try vocoder(spectrogram)
+      try waveform.requireFinite(from: "vocoder")
+      let channels = try AudioTensors.channels(waveform)
+      state.results[index].sound = SoundClip(
+        left: channels[0], right: channels[channels.count - 1], sampleRate: vocoder.sampleRate)
+      state.results[index].audio = nil
+      try advance(index + 1, total)
+    }
+  }
+}
+
+/// A generation that can't go on.
+public struct SamplingError: Error, CustomStringConvertible, Sendable {
+  public let description: String
+}
+
+/// A model whose output is not finite: what is written of NaN looks like a black video or silence.
+public struct NonFiniteOutput: Error, CustomStringConvertible, Sendable {
+  /// The component that computed it: `video decoder`, `vocoder`.
+  public let stage: String
+  public let dtype: DType
+
+  public var description: String {
+    "\(stage): the output holds NaN or infinite values (in \(dtype)). The weights are damaged"
+      + (dtype == .float32
+        ? "; fetch the file again."
+        : ", or too large for \(dtype): use --dtype float32, or fetch the file again.")
+  }
+}
+
+extension Tensor {
+  /// - Parameter stage: what computed this, for the error.
+  /// - Throws: `NonFiniteOutput`.
+  public func requireFinite(from stage: String) throws {
+    guard try isAllFinite() else { throw NonFiniteOutput(stage: stage, dtype: dtype) }
+  }
+}

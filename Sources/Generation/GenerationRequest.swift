@@ -1,0 +1,145 @@
+import LTX
+import LoRAFiles
+import Torch
+
+/// What to generate. Together with the models it decides every byte of the result.
+///
+/// Values that are left out are the model's: see `GenerationDefaults`, or, where a whole video is edited, that video's.
+public struct GenerationRequest: Sendable {
+  /// One result for each.
+  public var prompts: [String]
+  /// What the result should not be like; read only where classifier-free guidance is on.
+  public var negativePrompt = defaultNegativePrompt
+  /// In pixels: multiples of what one latent cell stands for.
+  public var width: Int?
+  public var height: Int?
+  /// Pixel frames: `8k + 1` where a latent frame stands for 8.
+  public var frames: Int?
+  /// Frames per second.
+  public var frameRate: Double?
+  /// Whether sound is made too, where the output can hold it.
+  public var hasSound = true
+  /// The model is a distilled one: fixed noise levels, no guidance.
+  public var isDistilled = false
+  public var steps: Int?
+  public var method = Sampler.Method.euler
+  public var videoGuidance = GuidanceChoice()
+  public var audioGuidance = GuidanceChoice()
+  /// The same for every prompt.
+  public var seed: UInt64 = 10
+  /// What is known of the result, in the order in which it is applied.
+  public var conditions: [GenerationCondition] = []
+  /// How far the video and its references attend to each other, 0 to 1.
+  public var referenceAttention = 1.0
+
+  public init(prompts: [String]) { self.prompts = prompts }
+
+  public static let defaultNegativePrompt =
+    "blurry, low resolution, overexposed, underexposed, faded colours, noise, flicker, shaky camera, jerky motion, "
+    + "distorted anatomy, deformed hands, deformed face, cartoon, subtitles, watermark, compression artefacts, "
+    + "muffled sound, distorted voice, robotic voice, echo, hiss, sound out of step with the picture"
+}
+
+/// Guidance of one stream; what is nil is the model's default.
+public struct GuidanceChoice: Sendable {
+  public var cfg: Double?
+  public var stg: Double?
+  public var modality: Double?
+  public var rescale: Double?
+  public var skipSteps: Int?
+  public var stgBlocks: Set<Int>?
+
+  public init() {}
+}
+
+/// What to generate with.
+public struct GenerationModels: Sendable {
+  /// A file of low-rank adapters and how much of it to add; 0 is the same as leaving it out.
+  public struct LoRA: Sendable {
+    public var path: String
+    public var strength: Double
+
+    public init(path: String, strength: Double = 1) {
+      self.path = path
+      self.strength = strength
+    }
+  }
+
+  /// The checkpoint, and the language model that reads prompts.
+  public var files: ModelFiles
+  /// Keeps the language model's matrices in int8: half the memory of bfloat16.
+  public var textEncoder8bit = false
+  /// Stacked in this order.
+  public var loras: [LoRA] = []
+  /// Adds LoRAs to the weights while they are loaded, so that steps do without the adapters' products, instead of keeping
+  /// them beside the weights, which rounds less.
+  public var fusesLoRAs = false
+  /// A spatial latent upsampler: the video is made small first, then enlarged and refined.
+  public var upsampler: String?
+  /// What is added for the refining stage, which has few steps and no guidance.
+  public var distilledLoRA: String?
+  /// How much of it is added for the refining stage, and for the first one; nil takes `GenerationDefaults`.
+  public var distilledStrength: Double?
+  public var distilledFirstStageStrength: Double?
+  public var device = Device.cpu
+  /// What models compute in.
+  public var dtype: DType
+
+  /// - Parameter dtype: nil takes bfloat16, the reference's, on GPUs, and float32 on CPUs, few of which are fast in
+  ///   bfloat16.
+  public init(
+    _ files: ModelFiles, loras: [LoRA] = [], device: Device = .cpu, dtype: DType? = nil
+  ) {
+    self.files = files
+    self.loras = loras
+    self.device = device
+    self.dtype = dtype ?? (device == .cpu ? .float32 : .bfloat16)
+  }
+}
+
+/// A request that can't be fulfilled, found before any model is loaded.
+public struct GenerationError: Error, Equatable, CustomStringConvertible, Sendable {
+  /// The options of `ltx generate`, which the values of a request go by.
+  public enum Option: String, Sendable {
+    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference, sound,
+      video
+    case distilled
+    case frames = "num-frames"
+    case frameRate = "frame-rate"
+    case startTime = "start-time"
+    case referenceAttention = "reference-attention"
+    case imageCRF = "image-crf"
+    case videoCFG = "video-cfg-scale"
+    case videoSTG = "video-stg-scale"
+    case videoModality = "a2v-scale"
+    case videoRescale = "video-rescale"
+    case videoSkipSteps = "video-skip-step"
+    case videoSTGBlocks = "video-stg-blocks"
+    case audioCFG = "audio-cfg-scale"
+    case audioSTG = "audio-stg-scale"
+    case audioModality = "v2a-scale"
+    case audioRescale = "audio-rescale"
+    case audioSkipSteps = "audio-skip-step"
+    case audioSTGBlocks = "audio-stg-blocks"
+    case checkpoint = "model-path"
+    case textEncoder = "text-encoder-path"
+    case upsampler = "spatial-upsampler-path"
+    case distilledLoRA = "distilled-lora"
+  }
+
+  /// What of a condition is wrong.
+  public enum Part: Sendable { case file, length, region, scale }
+
+  public let option: Option
+  public let part: Part
+  /// What is wrong and what to do, to be read after the option's name.
+  public let problem: String
+
+  init(_ option: Option, _ problem: String, _ part: Part = .file) {
+    self.option = option
+    self.part = part
+    self.problem = problem
+  }
+
+  public var description: String { "--\(option.rawValue): \(problem)" }
+}

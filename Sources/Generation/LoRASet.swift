@@ -1,0 +1,66 @@
+import LTX
+import LoRAFiles
+import Torch
+
+/// The LoRAs of a generation, checked against the model, for each of its stages.
+struct LoRASet {
+  private let chosen: [CheckedLoRA]
+  private let distilledFirst: CheckedLoRA?
+  private let distilled: CheckedLoRA?
+  /// How much coarser references are than the video, as the LoRAs were trained.
+  let referenceScale: (spatial: Int, temporal: Int)
+
+  init(
+    _ models: GenerationModels, _ defaults: GenerationDefaults, checkpoint: Checkpoint, streams: Streams,
+    notes: inout [String]
+  ) throws {
+    func check(
+      _ choice: GenerationModels.LoRA, _ option: GenerationError.Option = .lora
+    ) throws -> CheckedLoRA {
+      try CheckedLoRA(choice, option, checkpoint: checkpoint, streams: streams)
+    }
+    chosen = try models.loras.map { try check($0) }
+    notes += chosen.flatMap(\.notes)
+    var referenceScale = (spatial: 1, temporal: 1)
+    for (choice, lora) in zip(models.loras, chosen) {
+      try Self.agree(&referenceScale.spatial, "reference_downscale_factor", lora, choice.path)
+      try Self.agree(&referenceScale.temporal, "reference_temporal_scale_factor", lora, choice.path)
+    }
+    self.referenceScale = referenceScale
+    let strengths = (
+      first: models.distilledFirstStageStrength ?? defaults.distilledStrengths.first,
+      second: models.distilledStrength ?? defaults.distilledStrengths.second
+    )
+    distilled = try models.distilledLoRA.map {
+      try check(.init(path: $0, strength: strengths.second), .distilledLoRA)
+    }
+    notes += distilled?.notes ?? []
+    distilledFirst =
+      strengths.first == 0
+      ? nil
+      : try models.distilledLoRA.map { try check(.init(path: $0, strength: strengths.first), .distilledLoRA) }
+  }
+
+  /// What the first sampling has.
+  var first: [CheckedLoRA] { chosen + [distilledFirst].compactMap { $0 } }
+
+  /// What the refining one has. An IC-LoRA has done its work before: references are shown to the first sampling only.
+  func refining(refersToVideos: Bool) -> [CheckedLoRA] {
+    (refersToVideos ? [] : chosen) + [distilled].compactMap { $0 }
+  }
+
+  private static func agree(_ scale: inout Int, _ key: String, _ lora: CheckedLoRA, _ path: String) throws {
+    guard let text = lora.file.metadata[key] else { return }
+    guard let value = Int(text), (1...64).contains(value) else {
+      throw GenerationError(.lora, "\(path): \(key) is \"\(text)\"; expected a whole number from 1 to 64")
+    }
+    guard value != 1, value != scale else { return }
+    guard scale == 1 else {
+      throw GenerationError(
+        .lora,
+        "\(path): its references are \(value) times coarser than the video (\(key)), another LoRA's \(scale) times; "
+          + "they can't be used together")
+    }
+    scale = value
+  }
+}

@@ -1,0 +1,297 @@
+// R rank, O outputs, I inputs of a layer.
+
+import Foundation
+import LTX
+import NN
+import Torch
+
+/// How far adapters move the layers that they change: |scale * B A| beside |W|, Frobenius norms, for each layer, for each
+/// modality and for each block.
+///
+/// B A is never formed. Two R x R Gram matrices give its norm, so a whole LoRA takes milliseconds; base norms take one
+/// read of the adapted layers' weights.
+///
+///     // From a file, alone or beside the checkpoint it is meant for:
+///     let change = try AdapterChange(LoRAFile(path: path), checkpoint: checkpoint)
+///
+///     // From the adapters of a run, as `Trainer.parameters` has them, on any device:
+///     let change = try AdapterChange(parameters, scale: adapterScale, checkpoint: checkpoint)
+///
+///     // Layer by layer, with tensors that are in memory:
+///     let layer = try AdapterChange.Layer(
+///       path: "diffusion_model.transformer_blocks.0.attn1.to_q", down: a, up: b, scale: 0.5, weight: w)
+///     let change = AdapterChange([layer])
+///
+///     change.total.relative       // 0.0123: |B A| is 1.23 % of |W|; nil without base weights
+///     change.parts                // video, audio, cross: the groups that have adapters
+///     change.blocks               // transformer blocks in order
+///     change.sentences            // what to tell the user, one plain sentence a finding
+public struct AdapterChange: Codable, Sendable {
+  /// The change of one layer.
+  public struct Layer: Codable, Sendable {
+    /// In ComfyUI's format, `diffusion_model.transformer_blocks.0.attn1.to_q`.
+    public let path: String
+    public let part: LoRAPart
+    /// The number of the transformer block; nil for a layer outside of the blocks.
+    public let block: Int?
+    /// |scale * B A|. With a DoRA magnitude and a base weight, the norm of the layer's whole change. NaN if a factor is
+    /// not finite.
+    public let norm: Double
+    /// |W|; nil without base weights.
+    public let baseNorm: Double?
+    /// The norm of a weight of the usual spread 1 / sqrt(I): sqrt(O).
+    public let typicalNorm: Double
+
+    public var isFinite: Bool { norm.isFinite }
+    public var isZero: Bool { norm == 0 }
+    /// |scale * B A| / |W|.
+    public var relative: Double? { baseNorm.map { $0 > 0 ? norm / $0 : norm == 0 ? 0 : .infinity } }
+  }
+
+  /// Layers taken together: norms are those of all their weights side by side.
+  public struct Group: Codable, Sendable {
+    /// `video`, `audio`, `cross`, `block 3`, `all`.
+    public let name: String
+    public let layers: Int
+    /// Layers whose adapter is exactly zero.
+    public let zeroLayers: Int
+    /// Layers whose factors are not finite.
+    public let nonFiniteLayers: Int
+    /// The norm of the finite layers.
+    public let norm: Double
+    /// Nil if a layer has none.
+    public let baseNorm: Double?
+    /// The norm that weights of the usual spread would have.
+    public let typicalNorm: Double
+
+    init(_ name: String, _ layers: [Layer]) {
+      let finite = layers.filter(\.isFinite)
+      func root(_ values: [Double]) -> Double { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+      self.name = name
+      self.layers = layers.count
+      zeroLayers = layers.count(where: \.isZero)
+      nonFiniteLayers = layers.count - finite.count
+      norm = root(finite.map(\.norm))
+      let bases = finite.compactMap(\.baseNorm)
+      baseNorm = bases.count == finite.count && !finite.isEmpty ? root(bases) : nil
+      typicalNorm = root(finite.map(\.typicalNorm))
+    }
+
+    /// |scale * B A| / |W|; nil without base weights.
+    public var relative: Double? { baseNorm.map { $0 > 0 ? norm / $0 : norm == 0 ? 0 : .infinity } }
+    /// `relative`, or without base weights an estimate: the share of weights of the usual spread, which is right to
+    /// a factor of a few.
+    public var share: Double { relative ?? (typicalNorm > 0 ? norm / typicalNorm : 0) }
+    /// Whether the change is too small to matter: below `AdapterChange.barelyMoved` of the base weights, or below a
+    /// hundredth of that where the base weights are only estimated.
+    public var barelyMoves: Bool {
+      share < (relative == nil ? AdapterChange.barelyMoved / 100 : AdapterChange.barelyMoved)
+    }
+  }
+
+  /// The share of the base weights below which adapters count as barely moved: 0.05 %. LoRAs that do something visible
+  /// are at 0.3 % to 10 %.
+  public static let barelyMoved = 5e-4
+
+  /// In the order given.
+  public let layers: [Layer]
+  public let total: Group
+  /// The modalities that have adapters.
+  public let parts: [Group]
+  /// The transformer blocks that have adapters, in order.
+  public let blocks: [Group]
+
+  public init(_ layers: [Layer]) {
+    self.layers = layers
+    total = Group("all", layers)
+    parts = LoRAPart.allCases.compactMap { part in
+      let own = layers.filter { $0.part == part }
+      return own.isEmpty ? nil : Group(part.rawValue, own)
+    }
+    blocks = Dictionary(grouping: layers.filter { $0.block != nil }) { $0.block ?? 0 }
+      .sorted { $0.key < $1.key }.map { Group("block \($0.key)", $0.value) }
+  }
+
+  /// The change that a file makes at strength 1.
+  ///
+  /// - Parameters:
+  ///   - checkpoint: gives base norms for the layers that it has.
+  ///   - report: called after each layer.
+  /// - Throws: what reading the files throws.
+  public init(
+    _ file: LoRAFile, checkpoint: Checkpoint? = nil,
+    report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+  ) throws {
+    let base = checkpoint.map(BaseWeights.init)
+    var layers: [Layer] = []
+    for module in file.modules {
+      layers.append(
+        try Layer(
+          path: module.path, down: module.down, up: module.up, scale: module.scale,
+          magnitude: module.magnitude, weight: base?.weight(of: module.path)))
+      base?.release(module.path)
+      try report(layers.count, file.modules.count)
+    }
+    self.init(layers)
+  }
+
+  /// The change that the adapters of a training run make.
+  ///
+  /// - Parameters:
+  ///   - parameters: by their keys in the unified layout, `model.diffusion_model.<module>.lora_A.weight`,
+  ///     `….lora_B.weight`, and of DoRA `….lora_magnitude_vector`; others are passed over.
+  ///   - scale: `FreshAdapters.scale`.
+  ///   - checkpoint: gives base norms.
+  /// - Throws: what reading the checkpoint throws; `TorchError`.
+  public init(_ parameters: [Parameter], scale: Double, checkpoint: Checkpoint? = nil) throws {
+    let base = checkpoint.map(BaseWeights.init)
+    let tensors = Dictionary(parameters.map { ($0.key, $0.tensor) }) { first, _ in first }
+    let suffix = ".lora_A.weight"
+    var layers: [Layer] = []
+    for parameter in parameters where parameter.key.hasSuffix(suffix) {
+      let module = String(parameter.key.dropLast(suffix.count))
+      guard let up = tensors[module + ".lora_B.weight"] else { continue }
+      let path = LoRAFile.filePath(module)
+      layers.append(
+        try Layer(
+          path: path, down: parameter.tensor.detach().to(.cpu), up: up.detach().to(.cpu), scale: scale,
+          magnitude: tensors[module + ".lora_magnitude_vector"]?.detach().to(.cpu),
+          weight: base?.weight(of: path)))
+      base?.release(path)
+    }
+    self.init(layers)
+  }
+
+  /// The blocks in a few groups of neighbors, from the first to the last.
+  public func depth(groups: Int = 4) -> [Group] {
+    let numbers = Set(layers.compactMap(\.block)).sorted()
+    guard numbers.count > 1 else { return [] }
+    let size = (numbers.count + groups - 1) / max(groups, 1)
+    return stride(from: 0, to: numbers.count, by: max(size, 1)).map { start in
+      let own = numbers[start..<min(start + size, numbers.count)]
+      let range = own.count == 1 ? "block \(own[start])" : "blocks \(own[start]) to \(own[own.endIndex - 1])"
+      return Group(range, layers.filter { $0.block.map(own.contains) ?? false })
+    }
+  }
+
+  // MARK: In words
+
+  /// Findings for the user, most important first: adapters that are not finite, zero, or barely moved, by modality;
+  /// otherwise how far they moved.
+  public var sentences: [String] {
+    guard !layers.isEmpty else { return [] }
+    var result: [String] = []
+    if total.nonFiniteLayers > 0 {
+      result.append(
+        "\(total.nonFiniteLayers) of \(total.layers) adapters are not finite; the LoRA can't be used")
+    }
+    if total.zeroLayers == total.layers {
+      return result + ["all \(total.layers) adapters are zero; the LoRA changes nothing"]
+    }
+    for part in parts where part.nonFiniteLayers < part.layers {
+      result.append(part.sentence)
+    }
+    return result
+  }
+
+  /// Whether adapters of a modality, or all, do nothing that could be noticed, or are not finite.
+  public var isSuspicious: Bool {
+    total.nonFiniteLayers > 0 || parts.contains { $0.barelyMoves }
+  }
+
+  /// 1.2 %, 0.02 %, 3e-07 %.
+  static func percent(_ share: Double) -> String {
+    if share == 0 { return "0 %" }
+    let format = share >= 1 ? "%.0f %%" : share < 1e-6 ? "%.1e %%" : "%.2g %%"
+    return String(format: format, share * 100)
+  }
+}
+
+extension AdapterChange.Group {
+  /// `audio adapters barely moved: 0.02 % of the base weights`.
+  public var sentence: String {
+    if zeroLayers == layers { return "all \(layers) \(name) adapters are zero" }
+    let base =
+      relative == nil
+      ? "about \(AdapterChange.percent(share)) of typical base weights"
+      : "\(AdapterChange.percent(share)) of the base weights"
+    let zero = zeroLayers == 0 ? "" : "; \(zeroLayers) of \(layers) are zero"
+    return "\(name) adapters \(barelyMoves ? "barely moved" : "moved"): \(base)\(zero)"
+  }
+}
+
+extension AdapterChange.Layer {
+  /// - Parameters:
+  ///   - path: of the layer, in ComfyUI's format.
+  ///   - down: A, [R, I].
+  ///   - up: B, [O, R].
+  ///   - scale: what B A is multiplied by, a strength included.
+  ///   - magnitude: of DoRA, [O].
+  ///   - weight: W, [O, I].
+  /// - Throws: `TorchError` for shapes that don't go together.
+  public init(
+    path: String, down: Tensor, up: Tensor, scale: Double = 1, magnitude: Tensor? = nil,
+    weight: Tensor? = nil
+  ) throws {
+    let (a, b) = (try down.to(.float64), try up.to(.float64))
+    let gram = try a.matmul(a.transpose(0, 1))  // [R, R]
+    let square: Double
+    var baseNorm: Double?
+    if let weight, let magnitude {
+      let wide = try weight.to(.float32)
+      let weights = try wide.square().sum([1], dtype: .float64)  // [O]
+      let products = try wide.matmul(a.to(.float32).transpose(0, 1)).to(.float64)  // W A^T: [O, R]
+      let cross = try (products * b).sum([1]) * scale
+      let own = try (b.matmul(gram) * b).sum([1]) * (scale * scale)
+      let tiny = Scalar(DType.float32.smallestNormal)
+      let changed = try (weights + cross * 2 + own).clamped(min: tiny).sqrt()
+      let factor = try magnitude.to(.float64).reshape([-1]) / changed
+      // f (w + d) - w = (f - 1) w + f d, row by row.
+      let less = try factor - 1
+      square = try (less.square() * weights + less * factor * cross * 2 + factor.square() * own).sum().item()
+      baseNorm = try weights.sum().item().squareRoot()
+    } else {
+      let product: Double = try (b.transpose(0, 1).matmul(b) * gram).sum().item()
+      square = product * scale * scale
+      if let weight {
+        let sum: Double = try weight.to(.float32).square().sum([1], dtype: .float64).sum().item()
+        baseNorm = sum.squareRoot()
+      }
+    }
+    self.path = path
+    part = LoRAPart(path: path)
+    block = Self.block(path)
+    // Rounding may take a sum of zeros below 0, and must not hide a NaN.
+    norm = square < 0 ? 0 : square.squareRoot()
+    self.baseNorm = baseNorm
+    typicalNorm = Double(up.size(0)).squareRoot()
+  }
+
+  static func block(_ path: String) -> Int? {
+    let names = path.split(separator: ".")
+    return names.firstIndex(of: "transformer_blocks").flatMap { index in
+      index + 1 < names.count ? Int(names[index + 1]) : nil
+    }
+  }
+}
+
+/// The weights of a checkpoint's layers, one at a time.
+private struct BaseWeights {
+  let checkpoint: Checkpoint
+  let weights: Weights
+
+  init(_ checkpoint: Checkpoint) {
+    self.checkpoint = checkpoint
+    weights = checkpoint.weights(storage: .expanded)
+  }
+
+  /// Nil for a layer that the checkpoint does not have.
+  func weight(of path: String) throws -> Tensor? {
+    let layer = LoRAFile.checkpointPath(path)
+    guard checkpoint.source.entries["\(layer).weight"] != nil else { return nil }
+    return try (weights / layer).tensor("weight")
+  }
+
+  /// Lets the file's pages go, or the whole file would seem to be in memory.
+  func release(_ path: String) { checkpoint.source.release("\(LoRAFile.checkpointPath(path)).weight") }
+}

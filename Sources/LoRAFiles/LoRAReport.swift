@@ -1,0 +1,243 @@
+import Foundation
+import LTX
+import NN
+import TensorFiles
+import Torch
+
+/// What a LoRA file holds.
+public struct LoRAReport: Codable, Sendable {
+  public struct Layer: Codable, Sendable {
+    /// In ComfyUI's format.
+    public let path: String
+    public let part: LoRAPart
+    public let rank: Int
+    public let inputs: Int
+    public let outputs: Int
+    public let dtype: String
+    /// alpha / rank, or 1.
+    public let scale: Double
+    /// The Frobenius norm of scale * B A; of DoRA beside a checkpoint, of the whole change.
+    public let norm: Double
+    /// `norm` as a share of the base weight's; nil without a checkpoint.
+    public let relative: Double?
+    /// Whether `ltx generate` and `ltx lora merge --into` apply the adapter.
+    public let isUsed: Bool
+    /// Why not.
+    public let unusedReason: String?
+  }
+
+  /// Layers of a modality, or of blocks one after another.
+  public struct Part: Codable, Sendable {
+    /// A modality, `video`, `audio` or `cross`; or `blocks 0 to 11`.
+    public let part: String
+    public let layers: Int
+    /// Of all of its layers together.
+    public let norm: Double
+    /// The share of the base weights; nil without a checkpoint.
+    public let relative: Double?
+    /// Layers whose adapter is exactly zero.
+    public let zeroLayers: Int
+  }
+
+  public struct Target: Codable, Sendable {
+    /// What the layers' paths end in.
+    public let name: String
+    public let layers: Int
+  }
+
+  public let file: String
+  public let bytes: Int
+  public let format: LoRAFormat
+  public let dtypes: [String]
+  /// Ascending.
+  public let ranks: [Int]
+  /// Whether B A is multiplied by anything but 1, because of an alpha.
+  public let hasAlpha: Bool
+  /// Whether some layers have a magnitude.
+  public let isDoRA: Bool
+  /// What it was made for, as far as the file tells, and how that is known.
+  public let base: String
+  public let baseReason: String
+  /// A checkpoint that all adapters were found to fit.
+  public let fits: String?
+  /// Warnings before it is used: a base other than the checkpoint, adapters of no effect or no use.
+  public let warnings: [String]
+  /// Tensors that hold NaN or infinite values; such a LoRA can't be used.
+  public let nonFiniteKeys: [String]
+  /// How far the adapters move the model, in words.
+  public let change: [String]
+  public let triggerWord: String?
+  /// Before training and after, as the run that wrote the file measured them.
+  public let validationLosses: [WeightsMetadata.ValidationLoss]
+  public let metadata: [String: String]
+  public let parts: [Part]
+  public let depth: [Part]
+  public let targets: [Target]
+  public let layers: [Layer]
+  /// Changes of biases, which are not used.
+  public let ignoredKeys: [String]
+  /// Modules of other models in the file, which are not used, by component.
+  public let otherModules: [String: [String]]
+
+  public var isFinite: Bool { nonFiniteKeys.isEmpty }
+
+  /// - Parameters:
+  ///   - checkpoint: to check the adapters against, and to compare them with its weights.
+  ///   - report: called after each layer.
+  /// - Throws: `WeightError` that names the first adapter that does not fit the checkpoint.
+  public init(
+    _ lora: LoRAFile, checkpoint: Checkpoint? = nil,
+    report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+  ) throws {
+    if let checkpoint { try lora.requireFit(checkpoint) }
+    file = lora.path
+    bytes = try FileManager.default.attributesOfItem(atPath: lora.path)[.size] as? Int ?? 0
+    format = lora.format
+    dtypes = Set(lora.modules.flatMap { [$0.down.dtype.rawValue, $0.up.dtype.rawValue] }).sorted()
+    ranks = Set(lora.modules.map(\.rank)).sorted()
+    hasAlpha = lora.modules.contains { $0.scale != 1 }
+    isDoRA = lora.modules.contains { $0.magnitude != nil }
+    fits = checkpoint?.source.name
+    metadata = lora.metadata
+    ignoredKeys = lora.ignoredKeys
+    otherModules = lora.otherModules
+    triggerWord = Self.triggerWord(lora.metadata)
+    validationLosses = WeightsMetadata.ValidationLoss.read(lora.metadata)
+    nonFiniteKeys = try lora.readContents().nonFiniteKeys
+    let change = try AdapterChange(lora, checkpoint: checkpoint, report: report)
+    self.change = change.sentences
+    let layers = zip(lora.modules, change.layers).map { module, change in
+      Layer(
+        path: module.path, part: change.part, rank: module.rank, inputs: module.down.size(1),
+        outputs: module.up.size(0), dtype: module.up.dtype.rawValue, scale: module.scale, norm: change.norm,
+        relative: change.relative, isUsed: module.isOfTransformer, unusedReason: module.unusedReason)
+    }
+    func part(_ group: AdapterChange.Group) -> Part {
+      Part(
+        part: group.name, layers: group.layers, norm: group.nonFiniteLayers > 0 ? .nan : group.norm,
+        relative: group.relative, zeroLayers: group.zeroLayers)
+    }
+    parts = change.parts.map(part)
+    depth = change.depth().map(part)
+    targets = Dictionary(grouping: layers) { Self.target($0.path) }
+      .map { Target(name: $0, layers: $1.count) }.sorted { $0.name < $1.name }
+    self.layers = layers
+    warnings = try [checkpoint.flatMap { try lora.baseWarning($0) }, Self.useWarning(layers)].compactMap {
+      $0
+    }
+    let generation = try checkpoint?.generation
+    let own = lora.base
+    base = generation?.rawValue ?? own.name
+    baseReason = generation == nil ? own.reason : "it fits the checkpoint, which is one"
+  }
+
+  private static func useWarning(_ layers: [Layer]) -> String? {
+    let unused = layers.filter { !$0.isUsed }
+    guard let reason = unused.first?.unusedReason else { return nil }
+    return unused.count == layers.count
+      ? "ltx generate uses none of its adapters (\(layers.count)): \(reason)"
+      : "ltx generate does not use \(unused.count) of \(layers.count) adapters: \(reason)"
+  }
+
+  /// The end of a layer's path; a number is named together with what holds it.
+  private static func target(_ path: String) -> String {
+    let parts = path.split(separator: ".")
+    if let net = parts.lastIndex(of: "net"), net > 0 { return parts[(net - 1)...].joined(separator: ".") }
+    return parts.suffix(parts.last?.allSatisfy(\.isNumber) == true ? 2 : 1).joined(separator: ".")
+  }
+
+  /// The word that calls the LoRA in a prompt, as trainers write it down; or the tag that most captions had.
+  private static func triggerWord(_ metadata: [String: String]) -> String? {
+    for key in [
+      "modelspec.trigger_phrase", "trigger_phrase", "trigger_word", "trigger_words", "ss_trigger_word",
+      "lora_trigger", "activation_text",
+    ] {
+      if let value = metadata[key], !value.isEmpty { return value }
+    }
+    // A guess is not worth minutes: tables of whole data sets can have megabytes.
+    guard let json = metadata["ss_tag_frequency"], json.utf8.count <= 1 << 20 else { return nil }
+    // What can't be read tells nothing.
+    guard case .object(let folders) = try? JSONDecoder().decode(JSONValue.self, from: Data(json.utf8)) else {
+      return nil
+    }
+    var counts: [String: Double] = [:]
+    for case .object(let tags) in folders.values {
+      for case (let tag, .number(let count)) in tags { counts[tag, default: 0] += count }
+    }
+    return counts.max { ($0.value, $1.key) < ($1.value, $0.key) }?.key
+  }
+}
+
+extension LoRAReport: CustomStringConvertible {
+  /// Some layers have thousands of characters and some files thousands of keys, so all text of the file is shortened.
+  public var description: String {
+    let ranks = ranks.count == 1 ? "\(ranks[0])" : "\(ranks[0]) to \(ranks[ranks.count - 1])"
+    var lines = [
+      "\(file): \(layers.count) \(isDoRA ? "DoRA " : "")\(layers.count == 1 ? "adapter" : "adapters"), \(format.title) format, \(dtypes.joined(separator: " and ")), \(bytes) bytes"
+    ]
+    if let first = nonFiniteKeys.first {
+      lines.append(
+        "DAMAGED  \(first.displayed()) \(LoRAFile.nonFiniteProblem(others: nonFiniteKeys.count - 1))")
+    }
+    lines += [
+      "rank     \(ranks)" + (hasAlpha ? ", scaled by alpha / rank" : ""), "base     \(base): \(baseReason)",
+    ]
+    if let fits { lines.append("fits     \(fits)") }
+    lines += warnings.map { "warning  \($0)" }
+    lines += change.map { "change   \($0)" }
+    lines += validationLosses.map { loss in
+      "loss     \(loss.modality) validation loss: \(Self.number(loss.before)) before training, \(Self.number(loss.after)) after"
+    }
+    if let triggerWord { lines.append("trigger  \(triggerWord.displayed())") }
+    lines += (parts + depth).map { part in
+      "\(Self.padded(part.part, 8)) \(part.layers) \(part.layers == 1 ? "adapter" : "adapters"), |B A| \(Self.number(part.norm))"
+        + (part.relative.map { ", \(AdapterChange.percent($0)) of the base" } ?? "")
+        + (part.zeroLayers > 0 ? ", \(part.zeroLayers) zero" : "")
+    }
+    lines.append("targets  " + Self.list(targets.map { "\($0.name.displayed()) (\($0.layers))" }))
+    lines.append("layers")
+    let width = min(layers.map(\.path.count).max() ?? 0, 100)
+    for layer in layers {
+      let scale = layer.scale == 1 ? "" : "  scale \(Self.number(layer.scale))"
+      let relative = layer.relative.map { "  \(AdapterChange.percent($0))" } ?? ""
+      lines.append(
+        "  \(Self.padded(layer.path.displayed(), width))  rank \(layer.rank)  |B A| \(Self.number(layer.norm))\(relative)\(scale)"
+          + (layer.isUsed ? "" : "  not used"))
+    }
+    if !ignoredKeys.isEmpty { lines.append("not used " + Self.list(ignoredKeys.map { $0.displayed() })) }
+    for (component, names) in otherModules.sorted(by: { $0.key < $1.key }) {
+      lines.append("not used \(names.count) of the \(component): " + Self.list(names.map { $0.displayed() }))
+    }
+    if !metadata.isEmpty {
+      lines.append("metadata")
+      let shown = Self.first(50, of: metadata.keys)
+      lines += shown.map { "  \($0.displayed()): \((metadata[$0] ?? "").displayed())" }
+      if shown.count < metadata.count {
+        lines.append("  and \(metadata.count - shown.count) more; --json prints all")
+      }
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  private static func list(_ names: [String]) -> String {
+    names.prefix(20).joined(separator: ", ") + (names.count > 20 ? " and \(names.count - 20) more" : "")
+  }
+
+  /// The first of some names in alphabetical order, without sorting all of what may be a million.
+  static func first(_ count: Int, of names: some Sequence<String>) -> [String] {
+    var first: [String] = []
+    for name in names where first.count < count || name < first[count - 1] {
+      first.insert(name, at: first.firstIndex { name < $0 } ?? first.count)
+      if first.count > count { first.removeLast() }
+    }
+    return first
+  }
+
+  private static func padded(_ text: String, _ width: Int) -> String {
+    text + String(repeating: " ", count: max(0, width - text.count))
+  }
+
+  private static func number(_ value: Double) -> String {
+    value.isFinite ? String(format: "%.4g", value) : "not finite"
+  }
+}

@@ -1,0 +1,127 @@
+import CFFmpeg
+
+/// How the frames of one file become RGB, as far as their colors and their transparency go: what `PixelConverter` asks
+/// beside libswscale.
+package final class ColorStage {
+  let options: ColorOptions
+  private let file: String
+  private let stream: UnsafePointer<AVStream>?
+  private let isImage: Bool
+  /// The background of transparent pixels.
+  private let background: RGBColor
+  private let alpha: AlphaCompositor
+  /// Primaries and transfer function that the file tells beside the decoder's.
+  var fileTags: (primaries: AVColorPrimaries, transfer: AVColorTransferCharacteristic)?
+  /// Whether an ICC profile says what the colors are. HDR goes by its tags.
+  var hasProfile = false
+  /// Whether colors are multiplied by alpha already; PNG, WebP and most video are not.
+  var isPremultiplied: Bool
+  private var converter: (description: ColorDescription, converter: ColorConverter)?
+  private var layoutConverter: LayoutConverter?
+  /// Whether a pixel that was not opaque has been composited.
+  private(set) var hasTransparency = false
+  /// The color conversions of the last frame that needed any.
+  private(set) var conversion: String?
+
+  /// - Parameters:
+  ///   - stream: The stream that the frames come from; must live as long.
+  ///   - isImage: Whether the file is an image. Its colors are sRGB's, those of video are BT.709's.
+  ///   - isPicture: Whether the format is one for images, also animated.
+  init(
+    file: String, options: ColorOptions, stream: UnsafePointer<AVStream>? = nil, isImage: Bool = false,
+    isPicture: Bool = false
+  ) {
+    self.file = file
+    self.options = options
+    self.stream = stream
+    self.isImage = isImage
+    background = options.background ?? (isImage || isPicture ? .white : .black)
+    isPremultiplied = stream?.pointee.codecpar.pointee.codec_id == AV_CODEC_ID_EXR
+    alpha = AlphaCompositor(file: file)
+  }
+
+  /// The conversions to report, a clause each; complete when all frames are converted.
+  package var notes: [String] {
+    (conversion.map { [$0] } ?? [])
+      + (hasTransparency ? ["transparent pixels were composited on \(background)"] : [])
+  }
+
+  /// The meaning of a frame's samples.
+  func description(of frame: UnsafePointer<AVFrame>) -> ColorDescription {
+    var description = ColorDescription(of: frame, stream: stream, isImage: isImage, options: options)
+    guard options.convertsToSDR, !options.matchesUpstream else { return description }
+    if let fileTags { description.set(primaries: fileTags.primaries, transfer: fileTags.transfer) }
+    if hasProfile, description.transfer?.isHDR != true {
+      (description.primaries, description.transfer) = (nil, nil)
+    }
+    return description
+  }
+
+  /// The primaries and the transfer function that a frame, its stream or its file tells.
+  func tags(
+    of frame: UnsafePointer<AVFrame>
+  ) -> (primaries: AVColorPrimaries, transfer: AVColorTransferCharacteristic) {
+    if let fileTags { return fileTags }
+    let parameters = stream?.pointee.codecpar.pointee
+    let (primaries, transfer) = (frame.pointee.color_primaries, frame.pointee.color_trc)
+    return (
+      primaries == AVCOL_PRI_UNSPECIFIED ? parameters?.color_primaries ?? primaries : primaries,
+      transfer == AVCOL_TRC_UNSPECIFIED ? parameters?.color_trc ?? transfer : transfer
+    )
+  }
+
+  func matrixTag(of frame: UnsafePointer<AVFrame>) -> AVColorSpace {
+    let own = frame.pointee.colorspace
+    return own == AVCOL_SPC_UNSPECIFIED ? stream?.pointee.codecpar.pointee.color_space ?? own : own
+  }
+
+  func rangeTag(of frame: UnsafePointer<AVFrame>) -> AVColorRange {
+    let own = frame.pointee.color_range
+    return own == AVCOL_RANGE_UNSPECIFIED ? stream?.pointee.codecpar.pointee.color_range ?? own : own
+  }
+
+  /// Whether a frame's tags count and its ICC profile does not: HDR.
+  func goesByTags(_ frame: UnsafePointer<AVFrame>) -> Bool { description(of: frame).transfer?.isHDR == true }
+
+  /// Converts a frame whose colors libswscale can't convert.
+  ///
+  /// - Parameter target: RGB24 of the frame's size.
+  /// - Throws: `MediaError` for a matrix that is not supported.
+  package func convert(
+    _ frame: UnsafeMutablePointer<AVFrame>, _ description: ColorDescription,
+    to target: UnsafeMutablePointer<AVFrame>
+  ) throws {
+    try refuseDolbyVision()
+    if converter?.description != description {
+      converter = (description, try ColorConverter(description, isImage: isImage, file: file))
+    }
+    let format = AVPixelFormat(frame.pointee.format)
+    let readable = ColorConverter.readable(format)
+    var source = frame
+    if readable != format {
+      let layouts = try layoutConverter ?? LayoutConverter(file: file)
+      layoutConverter = layouts
+      source = try layouts.convert(frame, to: readable, isFullRange: description.isFullRange)
+    }
+    try converter?.converter.convert(source, to: target)
+    conversion = description.note ?? conversion
+  }
+
+  /// Composites transparent pixels of a frame, which has become `target`, on the background.
+  func composite(_ frame: UnsafeMutablePointer<AVFrame>, on target: UnsafeMutablePointer<AVFrame>) throws {
+    guard !options.matchesUpstream, AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format)) else {
+      return
+    }
+    if try alpha.composite(frame, on: target, background, isPremultiplied: isPremultiplied) {
+      hasTransparency = true
+    }
+  }
+
+  /// Dolby Vision's profile 5 has colors that only its own metadata explain.
+  private func refuseDolbyVision() throws {
+    guard let stream, cffmpeg_dolby_vision_profile(stream) == 5 else { return }
+    throw MediaError(
+      .decoding, file: file, "is Dolby Vision profile 5, whose colors need Dolby's metadata",
+      remedy: "Export it as HDR10, HLG or SDR, or give --hdr-to-sdr off to use its code values.")
+  }
+}

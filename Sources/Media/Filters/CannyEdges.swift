@@ -1,0 +1,198 @@
+/// Canny's edges, pixel for pixel those of OpenCV's `Canny` with a 3x3 Sobel filter and |dx| + |dy| for a gradient's strength.
+///
+/// Loops run over plain memory by hand, so that a debug build stays usable.
+public struct CannyEdges: Equatable, Sendable {
+  /// Gradients up to this are no edge.
+  public let low: Int
+  /// Gradients above this are an edge; what lies between the two is one where it touches an edge.
+  public let high: Int
+
+  /// The reference's.
+  public static let defaultLow = 100
+  public static let defaultHigh = 200
+
+  /// - Precondition: `0 <= low <= high`.
+  public init(low: Int = defaultLow, high: Int = defaultHigh) {
+    precondition(0 <= low && low <= high, "thresholds of \(low) and \(high)")
+    self.low = low
+    self.high = high
+  }
+
+  /// White edges on black.
+  public func edges(of frame: RGBFrame) -> RGBFrame {
+    RGBFrame(
+      greys: mask(of: Self.greys(of: frame), width: frame.width, height: frame.height), like: frame)
+  }
+
+  /// The grey that the reference hands to OpenCV: torchvision's `rgb_to_grayscale` in float32 on values from 0 to 1, times
+  /// 255, cut down to a whole number.
+  static func greys(of frame: RGBFrame) -> [UInt8] {
+    func products(_ weight: Float) -> [Float] { (0..<256).map { weight * (Float($0) / 255) } }
+    let (red, green, blue) = (products(0.2989), products(0.587), products(0.114))
+    return frame.greys { bytes, i in
+      UInt8((red[Int(bytes[i])] + green[Int(bytes[i + 1])] + blue[Int(bytes[i + 2])]) * 255)
+    }
+  }
+
+  /// 255 at edges and 0 elsewhere, [height, width].
+  func mask(of greys: [UInt8], width: Int, height: Int) -> [UInt8] {
+    // Everything stands in a frame of one pixel: the picture's own border pixels for Sobel's filter, strength 0 for the
+    // comparison with neighbours, and "no edge" for the search.
+    let stride = width + 2
+    let size = stride * (height + 2)
+    return withUnsafeTemporaryAllocation(of: Int32.self, capacity: 4 * size) { memory in
+      memory.initialize(repeating: 0)
+      guard let start = memory.baseAddress else { return [] }
+      var planes = Planes(picture: start, stride: stride, size: size, width: width, height: height)
+      planes.fill(greys)
+      planes.takeGradients()
+      planes.markRidges(low: Int32(clamping: low), high: Int32(clamping: high))
+      planes.growEdges()
+      return planes.edges()
+    }
+  }
+}
+
+/// The pictures that Canny's steps hand on, each with a border of one pixel.
+private struct Planes {
+  private static let none: Int32 = 0
+  private static let candidate: Int32 = 1
+  private static let edge: Int32 = 2
+
+  /// Greys; later what each pixel is.
+  let picture: UnsafeMutablePointer<Int32>
+  private let dx: UnsafeMutablePointer<Int32>
+  private let dy: UnsafeMutablePointer<Int32>
+  private let strength: UnsafeMutablePointer<Int32>
+  private let stride: Int
+  private let size: Int
+  private let width: Int
+  private let height: Int
+  private var found: [Int] = []
+
+  init(picture: UnsafeMutablePointer<Int32>, stride: Int, size: Int, width: Int, height: Int) {
+    self.picture = picture
+    dx = picture + size
+    dy = dx + size
+    strength = dy + size
+    self.stride = stride
+    self.size = size
+    self.width = width
+    self.height = height
+  }
+
+  func fill(_ greys: [UInt8]) {
+    greys.withUnsafeBufferPointer { greys in
+      guard var from = greys.baseAddress else { return }
+      var row = picture + stride
+      var y = 0
+      while y < height {
+        var x = 0
+        while x < width {
+          row[x &+ 1] = Int32(from[x])
+          x &+= 1
+        }
+        row[0] = row[1]
+        row[width + 1] = row[width]
+        from += width
+        row += stride
+        y &+= 1
+      }
+    }
+    picture.update(from: picture + stride, count: stride)
+    let last = picture + stride * height
+    (last + stride).update(from: last, count: stride)
+  }
+
+  func takeGradients() {
+    var y = 1
+    while y <= height {
+      var i = y &* stride &+ 1
+      let end = i &+ width
+      while i < end {
+        let (up, down) = (i &- stride, i &+ stride)
+        let (upLeft, upRight) = (picture[up &- 1], picture[up &+ 1])
+        let (downLeft, downRight) = (picture[down &- 1], picture[down &+ 1])
+        let horizontal =
+          upRight &- upLeft &+ 2 &* (picture[i &+ 1] &- picture[i &- 1]) &+ downRight &- downLeft
+        let vertical = downLeft &- upLeft &+ 2 &* (picture[down] &- picture[up]) &+ downRight &- upRight
+        dx[i] = horizontal
+        dy[i] = vertical
+        strength[i] =
+          (horizontal < 0 ? 0 &- horizontal : horizontal) &+ (vertical < 0 ? 0 &- vertical : vertical)
+        i &+= 1
+      }
+      y &+= 1
+    }
+  }
+
+  /// Pixels that are stronger than their neighbours across the edge, in one of four directions. The greys are not
+  /// needed any more.
+  mutating func markRidges(low: Int32, high: Int32) {
+    picture.update(repeating: Self.none, count: size)
+    let tangent: Int32 = 13573  // tan 22.5° in units of 2^-15
+    var y = 1
+    while y <= height {
+      var i = y &* stride &+ 1
+      let end = i &+ width
+      while i < end {
+        let own = strength[i]
+        if own > low {
+          let (x, y) = (dx[i], dy[i])
+          let wide = x < 0 ? 0 &- x : x
+          let high15 = (y < 0 ? 0 &- y : y) &<< 15
+          let shallow = wide &* tangent
+          let isRidge: Bool
+          if high15 < shallow {
+            isRidge = own > strength[i &- 1] && own >= strength[i &+ 1]
+          } else if high15 > shallow &+ (wide &<< 16) {  // tan 67.5° = tan 22.5° + 2
+            isRidge = own > strength[i &- stride] && own >= strength[i &+ stride]
+          } else {
+            let step = (x ^ y) < 0 ? stride &- 1 : stride &+ 1
+            isRidge = own > strength[i &- step] && own > strength[i &+ step]
+          }
+          if isRidge {
+            if own > high {
+              picture[i] = Self.edge
+              found.append(i)
+            } else {
+              picture[i] = Self.candidate
+            }
+          }
+        }
+        i &+= 1
+      }
+      y &+= 1
+    }
+  }
+
+  /// Candidates that touch an edge become one.
+  mutating func growEdges() {
+    let around = [-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1]
+    while let i = found.popLast() {
+      for step in around where picture[i + step] == Self.candidate {
+        picture[i + step] = Self.edge
+        found.append(i + step)
+      }
+    }
+  }
+
+  package func edges() -> [UInt8] {
+    [UInt8](unsafeUninitializedCapacity: width * height) { buffer, count in
+      count = width * height
+      guard var to = buffer.baseAddress else { return }
+      var row = picture + stride + 1
+      var y = 0
+      while y < height {
+        var x = 0
+        while x < width {
+          to[x] = row[x] == Self.edge ? 255 : 0
+          x &+= 1
+        }
+        to += width
+        row += stride
+        y &+= 1
+      }
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import CFFmpeg
+
+/// What went wrong with a media file: which file, what, and what to do about it.
+public struct MediaError: Error, Equatable, Sendable, CustomStringConvertible {
+  public enum Kind: Equatable, Sendable {
+    /// The file does not exist, is a folder, or may not be read.
+    case notReadable
+    /// The bytes are no media that the installed FFmpeg knows, or they are cut off.
+    case notMedia
+    /// A media file without the wanted kind of stream.
+    case noStream
+    /// A stream that cannot be decoded.
+    case decoding
+    /// A file that cannot be written.
+    case writing
+    /// A value that the caller gave and that cannot be used.
+    case badOption
+    /// The system ran out of memory, or FFmpeg lacks something it was built without.
+    case system
+  }
+
+  public let kind: Kind
+  /// The path as the caller gave it; empty for an option.
+  public let file: String
+  /// What is wrong, as one clause.
+  public let what: String
+  /// What to do, as one sentence.
+  public let remedy: String
+
+  public init(_ kind: Kind, file: String, _ what: String, remedy: String) {
+    self.kind = kind
+    self.file = file
+    self.what = what
+    self.remedy = remedy
+  }
+
+  /// One line: `clip.mp4: what is wrong. What to do.`
+  public var description: String {
+    (file.isEmpty ? "" : file + ": ") + what + ". " + remedy
+  }
+}
+
+/// FFmpeg's own words for one of its error codes.
+func ffmpegMessage(_ code: Int32) -> String {
+  withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
+    buffer.initialize(repeating: 0)
+    guard let start = buffer.baseAddress else { return "error \(code)" }
+    av_strerror(code, start, buffer.count)
+    return String(cString: start)
+  }
+}
+
+/// Passes a non-negative status on and throws a negative one, running out of memory as `.system`.
+@discardableResult
+package func check(
+  _ status: Int32, _ kind: MediaError.Kind, file: String, _ what: @autoclosure () -> String,
+  remedy: @autoclosure () -> String
+) throws -> Int32 {
+  if status >= 0 { return status }
+  if status == cffmpeg_out_of_memory { throw outOfMemory(file: file) }
+  throw MediaError(kind, file: file, "\(what()) (\(ffmpegMessage(status)))", remedy: remedy())
+}
+
+package func outOfMemory(file: String) -> MediaError {
+  MediaError(
+    .system, file: file, "out of memory", remedy: "Close other programs or use smaller pictures.")
+}
+
+/// FFmpeg writes its complaints to standard error; here they are counted by decoder instead (`StreamDecoder`). Called before
+/// FFmpeg opens anything.
+func silenceFFmpeg() { _ = quietLog }
+
+private let quietLog: Void = cffmpeg_take_log()

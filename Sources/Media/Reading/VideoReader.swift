@@ -1,0 +1,386 @@
+import CFFmpeg
+import Foundation
+
+/// One picture: rows from the top, pixels as red, green, blue, without padding.
+public struct RGBFrame: Equatable, Sendable {
+  /// `3 * width * height` bytes, [height, width, channel].
+  public let bytes: [UInt8]
+  public let width: Int
+  public let height: Int
+  /// Position in decoding order, from 0.
+  public let index: Int
+  /// Presentation time in seconds from the first frame.
+  public let seconds: Double
+
+  /// - Precondition: `bytes` holds `3 * width * height` values.
+  public init(bytes: [UInt8], width: Int, height: Int, index: Int = 0, seconds: Double = 0) {
+    precondition(bytes.count == 3 * width * height, "an RGB frame has 3 * width * height bytes")
+    self.bytes = bytes
+    self.width = width
+    self.height = height
+    self.index = index
+    self.seconds = seconds
+  }
+}
+
+/// How many frames a file holds, and how surely that is known before decoding.
+public enum FrameCount: Equatable, Sendable {
+  /// The container's index has so many. It can be wrong in a damaged file.
+  case declared(Int)
+  /// A number in the container's header, which can be anything, or length times frame rate.
+  case estimated(Int)
+  case unknown
+
+  public var value: Int? {
+    switch self {
+    case .declared(let count), .estimated(let count): count
+    case .unknown: nil
+    }
+  }
+}
+
+/// Decodes the first video stream of a file, or a picture (one frame), in presentation order.
+///
+/// The bytes are those that the reference's reader gives (see `PixelConverter`). A damaged file gives the frames
+/// that can be decoded; after the last one `ending` says whether all were there.
+public final class VideoReader {
+  public let path: String
+  /// Size of the frames given out, in pixels.
+  public let width: Int
+  public let height: Int
+  /// Which way up the file says that its frames are; already done unless the reader was told not to.
+  public let orientation: Orientation
+  /// Clockwise degrees by which the file asks to rotate its frames, where that is no multiple of 90 and so not done. NaN for
+  /// a display matrix that is no rotation.
+  public let unusedRotation: Double?
+  /// Whether the container says the orientation, not the frames.
+  package let isOrientedByContainer: Bool
+  /// Clockwise quarter turns of `orientation`.
+  public var quarterTurns: Int { orientation.turns }
+  /// Average frames per second: the stream's average rate, else its base rate, else 24; 1 for a picture.
+  public let frameRate: Rational
+  /// Width of a pixel over its height, as frames are given out: 1 where the file doesn't say, or says what can't be
+  /// (below 1/16 or above 16).
+  public let pixelAspect: Rational
+  public let frameCount: FrameCount
+  /// Length in seconds; 0 for a picture, nil where the container does not say.
+  public let duration: Double?
+  public let hasAudio: Bool
+  public let isImage: Bool
+  /// Whether frames come at the fixed distance that `frameRate` says, as far as the container tells.
+  package let hasConstantRate: Bool
+  /// Frames per second as the container says: average, then base rate; either may be missing.
+  public let declaredRates: [Double]
+  /// Unit of the time stamps, in seconds.
+  public var timeUnit: Double { av_q2d(decoder.stream.pointee.time_base) }
+
+  /// What `nextDecoded()` leaves to be done.
+  package let remainingOrientation: Orientation
+
+  package let decoder: StreamDecoder
+  private let frames: Deinterlacer
+  private let converter: PixelConverter
+  /// Of the last geometry asked for.
+  private var resizer: FrameResizer?
+  private var decoded = 0
+  /// Frames that were decoded so far.
+  public var framesRead: Int { decoded }
+  /// Whether the decoder marked a frame as damaged.
+  private var sawDamage = false
+  /// Time of the first frame on the container's clock, which its sound shares; known once a frame was read.
+  public private(set) var firstSeconds: Double?
+  /// What a picture's colours are, if they are not sRGB's.
+  private var profile: ColourProfile?
+  /// Whether a picture has a colour profile that can't be converted (one with tables, or for CMYK), and is given out as if it
+  /// were sRGB.
+  public private(set) var hasUnusedProfile = false
+  /// The first frame, decoded early where only it knows the orientation.
+  private var pending: UnsafeMutablePointer<AVFrame>?
+
+  /// - Parameters:
+  ///   - applyRotation: turn and mirror the frames as the file asks. The reference does so for pictures and ignores
+  ///     it for videos.
+  ///   - deinterlaces: make one image of each interlaced frame, which the reference does not.
+  ///   - color: How colors become RGB.
+  ///   - looksAtFrames: decode the first frame of a video where it may say the orientation; without, the size may be that of
+  ///     the stored frames.
+  /// - Throws: `MediaError` if the file is missing, is no media, or holds no video that can be decoded.
+  public init(
+    path: String, applyRotation: Bool = true, deinterlaces: Bool = true, color: ColorOptions = ColorOptions(),
+    looksAtFrames: Bool = true
+  ) throws {
+    let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
+    let frames = try Deinterlacer(decoder, isOn: deinterlaces)
+    let stream = decoder.stream
+    let name = decoder.format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
+    isImage = name == "image2" || name.hasSuffix("_pipe") || decoder.isStillOfHEIF
+
+    var told = cffmpeg_stream_display_matrix(stream).map { DisplayMatrix($0) }
+    if stream.pointee.codecpar.pointee.codec_id == AV_CODEC_ID_TIFF, let refusal = TIFFHeader.refusal(path) {
+      throw refusal
+    }
+    if isImage {
+      guard let picture = try frames.next() else {
+        if let signature = FileSignature.read(path: path) { throw FileSignature.error(path, signature) }
+        throw MediaError(
+          .decoding, file: path, "the picture cannot be decoded: it is damaged, or of an impossible size",
+          remedy: "Save or copy the picture anew.")
+      }
+      if cffmpeg_is_unwritten(picture) != 0 { throw TIFFHeader.undecodable(path) }
+      pending = picture
+      told = cffmpeg_frame_display_matrix(picture).map { DisplayMatrix($0) } ?? told
+    }
+    if let bytes = Self.profile(of: pending, stream) {
+      profile = ColourProfile(bytes)
+      hasUnusedProfile = profile == nil
+    }
+    let isOrientedByStream = told != nil && told != .orientation(.upright)
+    if told == nil, !isImage, looksAtFrames, Self.marksFrames(decoder.codec.pointee.codec_id) {
+      pending = try frames.next()
+      told = pending.flatMap { cffmpeg_frame_display_matrix($0) }.map { DisplayMatrix($0) }
+    }
+    switch told {
+    case .orientation(let said): (orientation, unusedRotation) = (said, nil)
+    case .other(let degrees): (orientation, unusedRotation) = (.upright, degrees)
+    case nil: (orientation, unusedRotation) = (FileOrientation.read(path: path) ?? .upright, nil)
+    }
+    isOrientedByContainer = isOrientedByStream || told == nil && orientation != .upright
+    remainingOrientation = applyRotation ? orientation : .upright
+    let source = pending.map { ($0.pointee.width, $0.pointee.height) }
+    let codedWidth = Int(source?.0 ?? decoder.codec.pointee.width)
+    let codedHeight = Int(source?.1 ?? decoder.codec.pointee.height)
+    guard codedWidth > 0, codedHeight > 0 else {
+      throw MediaError(
+        .decoding, file: path, "no frame size can be found", remedy: "Copy or convert the file anew.")
+    }
+    width = remainingOrientation.swapsSides ? codedHeight : codedWidth
+    height = remainingOrientation.swapsSides ? codedWidth : codedHeight
+
+    pixelAspect = Self.pixelAspect(
+      av_guess_sample_aspect_ratio(decoder.format, decoder.stream, pending),
+      swapsSides: remainingOrientation.swapsSides)
+
+    let average = Rational(stream.pointee.avg_frame_rate)
+    let base = Rational(stream.pointee.r_frame_rate)
+    frameRate = isImage ? Rational(1) : average ?? base ?? Rational(24)
+    declaredRates = isImage ? [1] : [average, base].compactMap { $0?.value }
+    hasConstantRate =
+      average == nil || base == nil
+      || av_cmp_q(stream.pointee.avg_frame_rate, stream.pointee.r_frame_rate) == 0
+    duration = isImage ? 0 : decoder.duration
+    if isImage {
+      frameCount = .declared(1)
+    } else if let count = decoder.indexedFrames {
+      frameCount = .declared(count)
+    } else if stream.pointee.nb_frames > 0 {
+      frameCount = .estimated(Int(stream.pointee.nb_frames))
+    } else if let duration, average != nil || base != nil, duration * frameRate.value < 1e12 {
+      frameCount = .estimated(Int((duration * frameRate.value).rounded(.toNearestOrEven)))
+    } else {
+      frameCount = .unknown
+    }
+    hasAudio = (0..<Int(decoder.format.pointee.nb_streams)).contains { i in
+      decoder.format.pointee.streams[i]?.pointee.codecpar.pointee.codec_type == AVMEDIA_TYPE_AUDIO
+    }
+    self.path = path
+    self.decoder = decoder
+    self.frames = frames
+    hasUnreadAlpha = !color.matchesUpstream && isImage && decoder.isStillOfHEIF && Self.namesAlpha(path)
+    let stage = ColorStage(
+      file: path, options: color, stream: stream, isImage: isImage,
+      isPicture: Self.picturesFormats.contains(name))
+    let codec = stream.pointee.codecpar.pointee.codec_id
+    if codec == AV_CODEC_ID_PNG { stage.fileTags = PNGColor(path: path).map { ($0.primaries, $0.transfer) } }
+    stage.hasProfile = profile != nil
+    if codec == AV_CODEC_ID_TIFF { stage.isPremultiplied = TIFFHeader(path: path)?.isPremultiplied == true }
+    converter = try PixelConverter(
+      file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .pictures : .videoFrames, color: stage)
+  }
+
+  /// Formats of animated images, which are shown on pages as images are.
+  private static let picturesFormats: Set<String> = ["gif", "apng", "webp", "webp_anim", "mng", "ico"]
+
+  /// What was done to the colors of the frames given out that a user should know, a clause each; complete after the last one.
+  public var colorNotes: [String] { converter.color.notes + (hasUnreadAlpha ? [Self.unreadAlpha] : []) }
+
+  /// Whether an AVIF or HEIF image has alpha, which FFmpeg's demuxer leaves out.
+  private let hasUnreadAlpha: Bool
+  private static let unreadAlpha =
+    "its transparency can't be read by the installed FFmpeg, and the colors under it are used; save it as PNG"
+
+  /// Whether an AVIF or HEIF names an auxiliary image of alpha in its first bytes, where its items are described.
+  private static func namesAlpha(_ path: String) -> Bool {
+    guard let handle = FileHandle(forReadingAtPath: path) else { return false }
+    do {
+      guard let start = try handle.read(upToCount: 1 << 16) else { return false }
+      return start.range(of: Data("auxiliary:alpha".utf8)) != nil
+        || start.range(of: Data("hevc:2015:auxid:1".utf8)) != nil
+    } catch { return false }  // A file that can't be read is reported when it is decoded.
+  }
+
+  /// What the samples of decoded frames mean.
+  package var colorStage: ColorStage { converter.color }
+
+  private static func pixelAspect(_ told: AVRational, swapsSides: Bool) -> Rational {
+    guard let aspect = Rational(told), (1.0 / 16...16).contains(aspect.value) else { return Rational(1) }
+    return swapsSides ? Rational(aspect.denominator, aspect.numerator) : aspect
+  }
+
+  /// The next frame, or nil at the end; then `ending` tells whether the file was whole.
+  ///
+  /// - Throws: `MediaError` if not one frame can be decoded, if the frame size changes on the way, or if reading
+  ///   fails.
+  public func next() throws -> RGBFrame? {
+    guard let (frame, seconds) = try nextDecoded() else { return nil }
+    return try rgb(frame, index: decoded - 1, seconds: seconds - (firstSeconds ?? 0))
+  }
+
+  /// The next frame, to be converted only if it is needed; nil at the end.
+  ///
+  /// - Throws: as `next()`.
+  public func nextFrame() throws -> VideoFrame? {
+    guard let (frame, seconds) = try nextDecoded() else { return nil }
+    return VideoFrame(
+      try FrameReference(frame, file: path), index: decoded - 1, seconds: seconds - (firstSeconds ?? 0),
+      reader: self)
+  }
+
+  func rgb(_ frame: VideoFrame) throws -> RGBFrame {
+    try rgb(frame.reference.pointer, index: frame.index, seconds: frame.seconds)
+  }
+
+  func filled(_ frame: VideoFrame, _ geometry: FrameResizer.Geometry) throws -> [Float] {
+    let decoded = frame.reference.pointer
+    if profile != nil, !converter.color.goesByTags(decoded) { return try rgb(frame).filled(geometry) }
+    if resizer?.geometry != geometry { resizer = try FrameResizer(geometry, from: (width, height)) }
+    guard let resizer else { throw outOfMemory(file: path) }
+    if remainingOrientation == .upright,
+      try converter.convertStrips(
+        decoded, until: resizer.rows.upperBound, { resizer.add($0, stride: $1, from: $2, count: $3) })
+    {
+      return resizer.finish()
+    }
+    let upright = try upright(decoded)
+    if let data = upright.pointee.data.0 {
+      let stride = Int(upright.pointee.linesize.0)
+      resizer.add(
+        data + resizer.rows.lowerBound * stride, stride: stride, from: resizer.rows.lowerBound,
+        count: resizer.rows.count)
+    }
+    return resizer.finish()
+  }
+
+  private func rgb(
+    _ frame: UnsafeMutablePointer<AVFrame>, index: Int, seconds: Double
+  ) throws -> RGBFrame {
+    let upright = try upright(frame)
+    let picture = RGBFrame(
+      bytes: packedRows(of: upright), width: width, height: height, index: index, seconds: seconds)
+    guard let profile, !converter.color.goesByTags(frame) else { return picture }
+    return profile.converted(picture)
+  }
+
+  /// The frame as RGB24; valid until the next call.
+  private func upright(_ frame: UnsafeMutablePointer<AVFrame>) throws -> UnsafeMutablePointer<AVFrame> {
+    try converter.convert(frame, orientation: remainingOrientation)
+  }
+
+  /// Whether everything that the container announces has been decoded; known once `next()` gave nil.
+  public var ending: Ending { decoder.ending(decoded: decoded) }
+
+  /// Which of the frames read so far are damaged, as the decoder says; nil if none is. Reads the file again if there is any
+  /// sign of damage.
+  ///
+  /// - Throws: `MediaError` if reading fails.
+  public func damage() throws -> FrameDamage? {
+    guard decoder.hasTrouble || decoder.hasContainerErrors || sawDamage, decoded > 0 else { return nil }
+    let damage = try FrameDamage.find(path: path, count: decoded)
+    return damage.isEmpty ? nil : damage
+  }
+
+  /// Whether frames were deinterlaced.
+  public var isDeinterlaced: Bool { frames.isUsed }
+
+  /// Why interlaced frames were left as they are, as a clause; nil if none was.
+  public var deinterlacingObstacle: String? { frames.obstacle }
+
+  /// The next frame in the stream's own layout and its time on the container's clock in seconds.
+  package func nextDecoded() throws -> (UnsafeMutablePointer<AVFrame>, Double)? {
+    let waiting = pending
+    pending = nil
+    guard let frame = try waiting ?? frames.next() else {
+      if decoded == 0 {
+        var what = "not one frame can be decoded"
+        if case .damaged(let reason) = ending { what += " (\(reason))" }
+        throw MediaError(.decoding, file: path, what, remedy: "Copy or convert the file anew.")
+      }
+      return nil
+    }
+    let (wide, high) = (Int(frame.pointee.width), Int(frame.pointee.height))
+    guard remainingOrientation.swapsSides ? (wide, high) == (height, width) : (wide, high) == (width, height)
+    else {
+      throw MediaError(
+        .decoding, file: path, "frame \(decoded) is \(wide)x\(high), unlike those before it",
+        remedy: "Cut the file where its size changes, or scale it to one size.")
+    }
+    let counted = (firstSeconds ?? 0) + Double(decoded) / frameRate.value
+    // Times beyond 30 years are damage, and too large to count samples by.
+    let stamped = decoder.seconds(of: frame).flatMap { abs($0) < 1e9 ? $0 : nil }
+    let seconds = stamped ?? min(counted, 1e9)
+    if firstSeconds == nil { firstSeconds = seconds }
+    decoded += 1
+    if cffmpeg_is_damaged(frame) != 0 { sawDamage = true }
+    return (frame, seconds)
+  }
+
+  /// Unit of the stream's time stamps, or a fine one where theirs can't be written again.
+  var timeBase: Rational {
+    let own = Rational(decoder.stream.pointee.time_base)
+    return own.flatMap { $0.numerator < 10_000_000 && $0.denominator < 10_000_000 ? $0 : nil }
+      ?? Rational(1, 90_000)
+  }
+
+  /// Codecs whose frames can say which way up they are: by SEI messages, or by Exif.
+  private static func marksFrames(_ codec: AVCodecID) -> Bool {
+    [AV_CODEC_ID_H264, AV_CODEC_ID_HEVC, AV_CODEC_ID_MJPEG].contains(codec)
+      || String(cString: avcodec_get_name(codec)) == "vvc"
+  }
+
+  /// The ICC profile of a frame, else of its stream.
+  private static func profile(
+    of picture: UnsafePointer<AVFrame>?, _ stream: UnsafePointer<AVStream>
+  ) -> [UInt8]? {
+    if let picture, let data = av_frame_get_side_data(picture, AV_FRAME_DATA_ICC_PROFILE),
+      let bytes = data.pointee.data
+    {
+      return Array(UnsafeBufferPointer(start: bytes, count: Int(data.pointee.size)))
+    }
+    var size = 0
+    guard let bytes = cffmpeg_stream_side_data(stream, AV_PKT_DATA_ICC_PROFILE, &size), size > 0 else {
+      return nil
+    }
+    return Array(UnsafeBufferPointer(start: bytes, count: size))
+  }
+
+  private func packedRows(of frame: UnsafeMutablePointer<AVFrame>) -> [UInt8] {
+    let row = 3 * width
+    return [UInt8](unsafeUninitializedCapacity: row * height) { buffer, count in
+      count = row * height
+      guard let to = buffer.baseAddress, let from = frame.pointee.data.0 else {
+        buffer.initialize(repeating: 0)
+        return
+      }
+      av_image_copy_plane(to, Int32(row), from, frame.pointee.linesize.0, Int32(row), Int32(height))
+    }
+  }
+
+  /// Counts the frames of a file by decoding it.
+  ///
+  /// - Parameter limit: stop there.
+  /// - Throws: as `init` and `next()`.
+  public static func countFrames(path: String, upTo limit: Int = .max) throws -> Int {
+    let reader = try VideoReader(path: path, deinterlaces: false, looksAtFrames: false)
+    while reader.decoded < limit, try reader.nextDecoded() != nil {}
+    return reader.decoded
+  }
+}

@@ -1,0 +1,81 @@
+import NN
+import Torch
+
+/// The optimisers there are, by the names that a configuration has for them.
+public enum OptimizerKind: String, Sendable, CaseIterable {
+  case adamw, adamw8bit, prodigy, lion, adafactor, muon
+}
+
+/// An optimiser and its options, under the names and with the defaults of the library that each is known from: PyTorch
+/// (AdamW, Muon), bitsandbytes (AdamW8bit), prodigyopt, lion-pytorch, transformers (Adafactor).
+public enum OptimizerOptions: Sendable, Equatable {
+  case adamw(AdamW.Options)
+  case adamw8bit(AdamW8bit.Options)
+  case prodigy(Prodigy.Options)
+  case lion(Lion.Options)
+  case adafactor(Adafactor.Options)
+  case muon(Muon.Options)
+
+  /// - Parameter params: options by name; what is not given has its default.
+  /// - Throws: `OptionErrors` that names each unknown option and each bad value, with what is allowed.
+  public init(_ kind: OptimizerKind, params: [String: JSONValue] = [:]) throws(OptionErrors) {
+    var reader = OptionReader(params, of: kind.rawValue)
+    switch kind {
+    case .adamw: self = .adamw(AdamW.Options(&reader))
+    case .adamw8bit: self = .adamw8bit(AdamW8bit.Options(&reader))
+    case .prodigy: self = .prodigy(Prodigy.Options(&reader))
+    case .lion: self = .lion(Lion.Options(&reader))
+    case .adafactor: self = .adafactor(Adafactor.Options(&reader))
+    case .muon: self = .muon(Muon.Options(&reader))
+    }
+    try reader.finish()
+  }
+
+  public var kind: OptimizerKind {
+    switch self {
+    case .adamw: .adamw
+    case .adamw8bit: .adamw8bit
+    case .prodigy: .prodigy
+    case .lion: .lion
+    case .adafactor: .adafactor
+    case .muon: .muon
+    }
+  }
+
+  /// - Throws: `OptionErrors` for learning rates that the optimiser can't work with; `TorchError`.
+  public func optimizer(_ groups: [ParameterGroup]) throws -> any Optimizer {
+    switch self {
+    case .adamw(let options): try AdamW(groups, options: options)
+    case .adamw8bit(let options): try AdamW8bit(groups, options: options)
+    case .prodigy(let options): try Prodigy(groups, options: options)
+    case .lion(let options): try Lion(groups, options: options)
+    case .adafactor(let options): try Adafactor(groups, options: options)
+    case .muon(let options): try Muon(groups, options: options)
+    }
+  }
+
+  /// Bytes that the optimiser's state will take for a parameter, before there is one: for plans of memory. Counters of a
+  /// few bytes are left out.
+  ///
+  /// - Parameter dtype: of the parameter.
+  public func stateBytes(shape: [Int], dtype: DType = .float32) -> Int {
+    let count = shape.reduce(1, *)
+    switch self {
+    case .adamw: return 2 * count * dtype.size
+    case .adamw8bit(let options):
+      return options.isQuantised(count)
+        ? 2 * (count + AdamW8bit.blockCount(count) * DType.float32.size) : 2 * count * DType.float32.size
+    case .prodigy(let options):
+      let sliced = (count + options.slice - 1) / options.slice
+      return ((options.beta1 > 0 ? 2 : 1) * count + 2 * sliced) * dtype.size
+    case .lion: return count * dtype.size
+    case .adafactor(let options):
+      let moment = options.beta1 == nil ? 0 : count
+      guard let columns = shape.last, let rows = shape.dropLast().last, columns * rows > 0 else {
+        return (moment + count) * DType.float32.size
+      }
+      return (moment + count / columns + count / rows) * DType.float32.size
+    case .muon: return (shape.count == 2 ? 1 : 2) * count * dtype.size
+    }
+  }
+}

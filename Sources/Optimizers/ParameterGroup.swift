@@ -1,0 +1,98 @@
+import Foundation
+import NN
+import Torch
+
+/// Parameters that share a learning rate.
+public struct ParameterGroup: Sendable {
+  public let parameters: [Parameter]
+  /// Before a schedule changes it.
+  public let learningRate: Double
+
+  public init(_ parameters: [Parameter], learningRate: Double) {
+    self.parameters = parameters
+    self.learningRate = learningRate
+  }
+
+  /// Groups by the modules that parameters are of.
+  ///
+  /// A pattern is one or more names with dots between them, and matches wherever these names follow each other in a
+  /// parameter's key: `attn2`, `attn1.to_q`, `transformer_blocks.0`. `*`, `?` and `[…]` stand for characters of a name,
+  /// as in a shell: `audio_*`. The first pattern that matches counts.
+  ///
+  /// - Parameters:
+  ///   - learningRate: of parameters that no pattern matches.
+  ///   - rates: learning rates by pattern.
+  /// - Returns: the group of the unmatched parameters, if there are any, and one for each pattern.
+  /// - Throws: `OptionErrors` that names each pattern which is the first to match no parameter.
+  public static func groups(
+    of parameters: [Parameter], learningRate: Double, rates: [(pattern: String, learningRate: Double)] = []
+  ) throws(OptionErrors) -> [ParameterGroup] {
+    var matched = [[Parameter]](repeating: [], count: rates.count)
+    var others: [Parameter] = []
+    for parameter in parameters {
+      if let index = rates.firstIndex(where: { matches(parameter.key, $0.pattern) }) {
+        matched[index].append(parameter)
+      } else {
+        others.append(parameter)
+      }
+    }
+    let problems = zip(rates, matched).filter { $1.isEmpty }.map { rate, _ in
+      OptionProblem(
+        key: rate.pattern,
+        problem: "matches no trained parameter that an earlier pattern has left; there are parameters like "
+          + parameters.prefix(3).map(\.key).joined(separator: ", "))
+    }
+    if !problems.isEmpty { throw OptionErrors(problems) }
+    return (others.isEmpty ? [] : [ParameterGroup(others, learningRate: learningRate)])
+      + zip(rates, matched).map { ParameterGroup($1, learningRate: $0.learningRate) }
+  }
+
+  /// The parameters that have a gradient, some at a time.
+  func withGradients(_ gradients: [String: Tensor]) -> [Batch] {
+    let indices = parameters.indices.filter { gradients[parameters[$0].key] != nil }
+    return indices.inParts { parameters[$0].tensor.count }.map { indices in
+      Batch(
+        indices: indices, tensors: indices.map { parameters[$0].tensor },
+        gradients: indices.compactMap { gradients[parameters[$0].key] })
+    }
+  }
+
+  /// Parameters of a group that take part in a step.
+  struct Batch {
+    /// In the group.
+    let indices: [Int]
+    let tensors: [Tensor]
+    let gradients: [Tensor]
+  }
+
+  private static func matches(_ key: String, _ pattern: String) -> Bool {
+    let names = key.split(separator: ".")
+    let wanted = pattern.split(separator: ".")
+    guard !wanted.isEmpty, wanted.count <= names.count else { return false }
+    return (0...names.count - wanted.count).contains { start in
+      zip(names[start...], wanted).allSatisfy { fnmatch(String($1), String($0), 0) == 0 }
+    }
+  }
+}
+
+extension Collection {
+  /// As many tensors as may be worked on at once: enough to keep a device busy, few enough that what is computed on the
+  /// way is small beside a model.
+  ///
+  /// - Parameters:
+  ///   - limit: elements at which a part is full; one tensor more may make it larger.
+  ///   - size: elements of the tensor that stands for an item.
+  func inParts(limit: Int = 1 << 26, size: (Element) -> Int) -> [[Element]] {
+    var parts: [[Element]] = []
+    var total = limit
+    for item in self {
+      if total >= limit {
+        parts.append([])
+        total = 0
+      }
+      parts[parts.count - 1].append(item)
+      total += size(item)
+    }
+    return parts
+  }
+}

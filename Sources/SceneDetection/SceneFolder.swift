@@ -1,0 +1,84 @@
+import Foundation
+import Media
+import Support
+
+/// Where a split's files go. They are made in a hidden folder beside their places, and all moved there when every one is
+/// whole; a split that fails or is stopped leaves the output folder as it was.
+final class SceneFolder {
+  let output: String
+  /// The hidden folder.
+  let staging: String
+  /// Folders made for it, the outermost first.
+  private var made: [String] = []
+  private var moves: [(from: String, name: String)] = []
+  private var isDone = false
+
+  /// - Throws: `MediaError` if the folder cannot be made.
+  init(_ output: String, stem: String) throws {
+    self.output = output
+    staging = output + "/.\(stem).partial"
+    var missing = URL(fileURLWithPath: output).standardizedFileURL
+    while !FileManager.default.fileExists(atPath: missing.path), missing.path != "/" {
+      made.insert(missing.path, at: 0)
+      missing.deleteLastPathComponent()
+    }
+    TemporaryFiles.add(staging)
+    do {
+      try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
+      // What a killed run left behind.
+      if FileManager.default.fileExists(atPath: staging) {
+        try FileManager.default.removeItem(atPath: staging)
+      }
+      try FileManager.default.createDirectory(atPath: staging, withIntermediateDirectories: false)
+    } catch {
+      TemporaryFiles.remove(staging)
+      removeMade()
+      throw MediaError(
+        .writing, file: output, "the folder can't be created (\(reason(of: error)))",
+        remedy: "Choose another output folder.")
+    }
+  }
+
+  deinit { if !isDone { discard() } }
+
+  /// A place for a file that gets a name in the output folder.
+  func place(for name: String) -> String {
+    moves.append((staging + "/" + name, name))
+    return staging + "/" + name
+  }
+
+  /// Names a file that lies in the hidden folder.
+  func add(_ path: String, as name: String) { moves.append((path, name)) }
+
+  /// Moves everything into place, and removes files of an earlier run.
+  func commit(removing stale: [String]) throws {
+    for move in moves {
+      var isFolder: ObjCBool = false
+      let target = output + "/" + move.name
+      if FileManager.default.fileExists(atPath: target, isDirectory: &isFolder), isFolder.boolValue {
+        throw MediaError(
+          .writing, file: target, "is a folder, where a file is to go", remedy: "Move the folder away.")
+      }
+    }
+    for move in moves where rename(move.from, output + "/" + move.name) != 0 {
+      throw MediaError(
+        .writing, file: output + "/" + move.name,
+        "cannot be put into place (\(String(cString: strerror(errno))))",
+        remedy: "Check the rights of the folder.")
+    }
+    for name in stale where !moves.contains(where: { $0.name == name }) { unlink(output + "/" + name) }
+    rmdir(staging)
+    TemporaryFiles.remove(staging)
+    isDone = true
+  }
+
+  private func discard() {
+    // Nothing can be done about what cannot be removed; the next run tries again.
+    try? FileManager.default.removeItem(atPath: staging)
+    TemporaryFiles.remove(staging)
+    removeMade()
+  }
+
+  /// Empty folders only.
+  private func removeMade() { for folder in made.reversed() { rmdir(folder) } }
+}

@@ -1,0 +1,97 @@
+import Media
+
+/// Hands out a file's audio in stretches that follow the video's frames, by the container's clock.
+final class SceneSound {
+  let format: VideoWriter.Audio
+  private let timeline: AudioTimeline
+  private var chunk: AudioTimeline.Chunk?
+  private var isAtEnd = false
+  /// The next sample to write, on the container's clock.
+  private var position = 0
+  /// What ends where on the container's clock, and why; the first such place.
+  private(set) var loss: (noun: String, seconds: Double, reason: String)?
+
+  /// Samples that were no numbers, and where the first of them was, in seconds on the container's clock.
+  private var broken: (count: Int, seconds: Double)?
+
+  /// - Parameter channelCount: channels that the reader gives.
+  init(_ reader: AudioReader, channelCount: Int) {
+    timeline = AudioTimeline(reader)
+    format = VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: channelCount)
+  }
+
+  /// What the user should know so far, a sentence each.
+  ///
+  /// - Parameter origin: where times are counted from, in seconds on the container's clock.
+  func notes(from origin: Double) -> [String] {
+    var clauses = [timeline.reader.trackNote, timeline.reader.change].compactMap { $0 }
+    clauses += timeline.notes(from: sample(at: origin))
+    if let broken {
+      clauses.append(
+        String(
+          format: "its audio has %d samples that are not finite numbers, from %.2f s on; they became silence",
+          broken.count, broken.seconds - origin))
+    }
+    return clauses.map { $0.prefix(1).uppercased() + $0.dropFirst() + "." }
+  }
+
+  func start(at seconds: Double) { position = sample(at: seconds) }
+
+  /// Writes the samples from where the last call ended up to a time. Gaps become silence; after the end of the sound, or
+  /// a gap that can't be one, nothing is added to this scene.
+  func copy(until seconds: Double, to writer: VideoWriter) throws {
+    let end = sample(at: seconds)
+    while position < end {
+      guard let chunk = try chunkReaching(position) else { return }
+      let from = max(position, chunk.start)
+      let to = min(end, chunk.end)
+      try writeSilence(count: min(from, end) - position, to: writer)
+      if to > from {
+        try writer.append(
+          audio: chunk.channels.map { finite($0[(from - chunk.start)..<(to - chunk.start)], at: from) })
+        position = to
+      }
+    }
+  }
+
+  /// Encoders end in an error at what is no number.
+  private func finite(_ samples: ArraySlice<Float>, at position: Int) -> [Float] {
+    var result = Array(samples)
+    for i in result.indices where !result[i].isFinite {
+      let place = Double(position + i) / Double(format.sampleRate)
+      broken = ((broken?.count ?? 0) + 1, broken?.seconds ?? place)
+      result[i] = 0
+    }
+    return result
+  }
+
+  private func writeSilence(count: Int, to writer: VideoWriter) throws {
+    let end = position + count
+    while position < end {
+      let silence = [Float](repeating: 0, count: min(end - position, format.sampleRate))
+      try writer.append(audio: Array(repeating: silence, count: format.channelCount))
+      position += silence.count
+    }
+  }
+
+  /// The first chunk that ends behind a sample. Sound that can't be read on is not worth losing the pictures for.
+  private func chunkReaching(_ sample: Int) throws -> AudioTimeline.Chunk? {
+    while !isAtEnd {
+      if let chunk, chunk.end > sample { return chunk }
+      do { chunk = try timeline.next() } catch let error as MediaError where error.kind == .decoding {
+        note("The audio", error.what)
+        chunk = nil
+      }
+      isAtEnd = chunk == nil
+    }
+    return nil
+  }
+
+  private func note(_ noun: String, _ reason: String) {
+    loss = loss ?? (noun, Double(position) / Double(format.sampleRate), reason)
+  }
+
+  private func sample(at seconds: Double) -> Int {
+    Int((seconds * Double(format.sampleRate)).rounded())
+  }
+}

@@ -1,0 +1,413 @@
+import CFFmpeg
+import Foundation
+import Media
+
+/// One scene of a split.
+public struct WrittenScene: Equatable, Sendable {
+  /// From 1, as in the file's name.
+  public let number: Int
+  public let scene: Scene
+  /// Time of the first frame and of the frame after the last, in seconds from the video's first frame.
+  public let startSeconds: Double
+  public let endSeconds: Double
+  /// Name within the output folder; nil if scenes were only looked for.
+  public let file: String?
+  /// Names of preview pictures within the output folder.
+  public let images: [String]
+}
+
+/// What `SceneSplitter.split` did.
+public struct SplitResult: Equatable, Sendable {
+  public let scenes: [WrittenScene]
+  /// Scenes that were found but are shorter than asked for.
+  public let droppedScenes: Int
+  /// Frames that were looked at.
+  public let frameCount: Int
+  /// Whether the whole video could be read, or as much as was asked for.
+  public let ending: Ending
+  /// Things the user should know, one sentence each.
+  public let notes: [String]
+}
+
+/// How far a split has come.
+public struct SplitProgress: Equatable, Sendable {
+  public enum Phase: Equatable, Sendable {
+    /// Scenes are found and, but for copies, written.
+    case splitting
+    /// What could not be written on the way is.
+    case writing
+    case copying
+    case picturing
+  }
+  public let phase: Phase
+  /// Frames done, or packets where scenes are copied.
+  public let frame: Int
+  /// Nil where the container does not say.
+  public let frameCount: Int?
+}
+
+/// Cuts a video at its scene changes into files of their own.
+///
+/// The video is decoded once, and its frames are never held in memory but for a few. Files are named
+/// `<stem>-Scene-001.mp4` and so on, beside a table `scenes.csv` and a page `scenes.html`. A video without any cut is one
+/// scene.
+public struct SceneSplitter: Sendable {
+  /// How scenes become files.
+  public enum Output: Equatable, Sendable {
+    /// Coded anew, exact to the frame: H.264, with the video's sound as AAC.
+    case encoded
+    /// Copied as they are, cut at the last keyframe up to each scene change.
+    case copied
+    /// Not at all: scenes are only looked for.
+    case none
+  }
+
+  public var output = Output.encoded
+  /// The audio track that scenes get.
+  public var audioTrack = AudioTrackChoice.automatic
+  /// Scenes with fewer frames are not written.
+  public var filterShorterThan: SceneLength?
+  /// Stops when so many scenes are found.
+  public var maximumCount: Int?
+  public var range = SplitRange()
+  /// Divides width and height before the detector looks; nil: so that 256 pixels are left on the longer side.
+  public var downscale: Int?
+  /// Frames that the detector passes over after each that it looks at.
+  public var frameSkip = 0
+  public var imagesPerScene = 0
+  /// Makes one image of each interlaced frame. Copies stay interlaced.
+  public var deinterlaces = true
+  /// Where a table of the detector's measurements goes.
+  public var statisticsFile: String?
+  /// PySceneDetect's rate factor, with a preset that is faster and nearer to the source, in larger files.
+  public var quality = VideoWriter.Quality(crf: 22, preset: "superfast")
+  /// Bytes of decoded frames held back while a cut can still fall before them; beyond it the video is decoded twice.
+  var heldLimit = 256 << 20
+
+  public static let tableName = "scenes.csv"
+  public static let reportName = "scenes.html"
+  static let sceneExtensions = ["mp4", "mov", "mkv", "avi", "nut"]
+
+  public init(filterShorterThan: SceneLength? = nil) { self.filterShorterThan = filterShorterThan }
+
+  /// Splits `input` into the folder `folder`, which is made if need be. Scenes of an earlier run on the same video
+  /// are replaced or, if its table lists them and they exist no more, removed; other files are left alone. Nothing is
+  /// changed there before all is done.
+  ///
+  /// - Throws: `MediaError` if the video cannot be read or a file cannot be written, and whatever `progress` throws.
+  public func split(
+    _ input: String, into folder: String, by detector: any SceneDetector = ContentDetector(),
+    progress: (SplitProgress) throws -> Void = { _ in }
+  ) throws -> SplitResult {
+    try checkOptions()
+    let video = try VideoReader(path: input, deinterlaces: deinterlaces)
+    if video.isImage {
+      throw MediaError(.badOption, file: input, "is a picture, not a video", remedy: "Give a video.")
+    }
+    if output == .encoded { try SceneWriter.check(video) }
+    let stem = URL(fileURLWithPath: input).deletingPathExtension().lastPathComponent
+    let files = try SceneFolder(folder, stem: stem)
+    try checkStatisticsFile(input: input, folder: folder, stem: stem)
+    let statistics = try statisticsFile.map { try SceneStatistics(path: $0, detector: detector) }
+    let writer =
+      output == .encoded
+      ? try SceneWriter(
+        video: video, folder: files.staging, quality: quality, audioTrack: audioTrack) : nil
+    let strips = try SceneStrips(video)
+    let pass = try ScenePass(
+      video: video, detector: detector, options: passOptions(rate: video.frameRate),
+      sink: writer.map { SceneSinks([$0, strips]) } ?? strips, statistics: statistics)
+    let total = video.frameCount.value
+    try pass.run { try progress(SplitProgress(phase: .splitting, frame: $0, frameCount: total)) }
+
+    var found = pass.scenes
+    var paths: [String?]
+    var notes = writer?.notes ?? []
+    switch output {
+    case .encoded:
+      paths = writer?.files ?? []
+      paths += try writeRest(of: pass, strips, input: input, in: files, notes: &notes, progress: progress)
+    case .copied:
+      (found, paths) = try copy(pass, video, stem: stem, in: files, notes: &notes, progress: progress)
+    case .none:
+      paths = Array(repeating: nil, count: pass.keptCount)
+    }
+    let scenes = try name(found.filter(\.isKept), paths, stem: stem, origin: pass.origin, in: files)
+    notes += try self.notes(on: video, scenes)
+    try writeImages(of: scenes, input: input, in: files, progress: progress)
+    try AtomicFile.write(SceneTable.data(scenes), to: files.place(for: Self.tableName))
+    let shown = try finish(strips, of: pass, showing: found, input: input, progress: progress)
+    if let failure = shown.failure { notes.append(failure) }
+    let page = SceneReport(
+      title: "Scenes of \(video.name)", scenes: scenes, strips: shown.result, folder: Self.absolute(folder),
+      source: Self.absolute(input))
+    try AtomicFile.write(page.data, to: files.place(for: Self.reportName))
+    let stale = try SceneTable(folder: folder).files(ofStem: stem)
+    try statistics?.finish()
+    try files.commit(removing: stale)
+    try statistics?.commit()
+    return SplitResult(
+      scenes: scenes, droppedScenes: found.count { !$0.isKept }, frameCount: pass.frameCount,
+      ending: pass.stoppedEarly ? .complete : video.ending, notes: notes)
+  }
+
+  /// What the decoder says of the frames that were read.
+  private func notes(on video: VideoReader, _ scenes: [WrittenScene]) throws -> [String] {
+    var notes: [String] = []
+    if let degrees = video.unusedRotation {
+      notes.append(
+        degrees.isNaN
+          ? "The display matrix is not a rotation, and was ignored."
+          : String(
+            format: "The video asks to be rotated by %.1f degrees, which is not a multiple of 90.", degrees)
+            + (output == .copied ? " The copies ask for the same." : " It was not rotated."))
+    }
+    if video.isDeinterlaced, output == .encoded {
+      notes.append(
+        "The video is interlaced, and was deinterlaced; --deinterlace off keeps the frames as stored.")
+    }
+    if let obstacle = video.deinterlacingObstacle {
+      notes.append("The video is interlaced, and was not deinterlaced: \(obstacle).")
+    }
+    if let damage = try video.damage() {
+      let places = damage.damaged + damage.missingAfter.map { max(0, $0) }
+      let hit = scenes.filter { scene in
+        places.contains { scene.scene.start <= $0 && $0 < scene.scene.end }
+      }.map { $0.file ?? "scene \($0.number)" }
+      let shown = hit.prefix(5).joined(separator: ", ") + (hit.count > 5 ? " and \(hit.count - 5) more" : "")
+      notes.append(
+        "Damage: \(damage.description)." + (hit.isEmpty ? "" : " Check or remove \(shown)."))
+    }
+    return notes
+  }
+
+  private func checkOptions() throws {
+    func refuse(_ what: String, _ remedy: String) -> MediaError {
+      MediaError(.badOption, file: "", what, remedy: remedy)
+    }
+    if frameSkip > 0, statisticsFile != nil {
+      throw refuse("measurements need every frame, but frames are passed over", "Leave out one of both.")
+    }
+    if range.end != nil, range.duration != nil {
+      throw refuse("an end and a duration say the same twice", "Give one of both.")
+    }
+    for (value, least, noun) in [
+      (frameSkip, 0, "number of frames to pass over"), (range.skipEnd, 0, "number of frames to leave out"),
+      (imagesPerScene, 0, "number of pictures"), (maximumCount ?? 1, 1, "number of scenes"),
+      (downscale ?? 1, 1, "factor to shrink by"),
+    ] where value < least {
+      throw refuse("a \(noun) of \(value) is not possible", "Give \(least) or more.")
+    }
+    guard (0...51).contains(quality.crf) else {
+      throw refuse("a rate factor of \(quality.crf) is not possible", "Give 0 to 51.")
+    }
+    guard VideoWriter.Quality.presets.contains(quality.preset) else {
+      throw refuse(
+        "\(quality.preset) is no preset of x264",
+        "Give one of \(VideoWriter.Quality.presets.joined(separator: ", ")).")
+    }
+    if frameSkip > 1_000_000 {
+      throw refuse("\(frameSkip) frames are too many to pass over", "Give at most 1000000.")
+    }
+    if imagesPerScene > 1000 {
+      throw refuse("\(imagesPerScene) pictures of each scene are too many", "Give at most 1000.")
+    }
+  }
+
+  /// The table of measurements must replace neither the video nor what the split writes.
+  private func checkStatisticsFile(input: String, folder: String, stem: String) throws {
+    guard let statisticsFile else { return }
+    func refuse(_ what: String) -> MediaError {
+      MediaError(
+        .badOption, file: statisticsFile, what, remedy: "Give the table of measurements another name.")
+    }
+    var (video, table) = (stat(), stat())
+    if stat(input, &video) == 0, stat(statisticsFile, &table) == 0, video.st_dev == table.st_dev,
+      video.st_ino == table.st_ino
+    {
+      throw refuse("is the video itself")
+    }
+    let place = URL(fileURLWithPath: statisticsFile).standardizedFileURL
+    let own = URL(fileURLWithPath: folder).standardizedFileURL.resolvingSymlinksInPath().path
+    guard place.deletingLastPathComponent().resolvingSymlinksInPath().path == own else { return }
+    let name = place.lastPathComponent
+    if [Self.tableName, Self.reportName].contains(name) || SceneName(name, stem: stem) != nil {
+      throw refuse("is the name of a file that a split writes")
+    }
+  }
+
+  private func passOptions(rate: Rational) -> ScenePass.Options {
+    ScenePass.Options(
+      range: range, downscale: downscale, frameSkip: frameSkip,
+      minimumLength: filterShorterThan?.frames(at: rate) ?? 0, maximumCount: maximumCount,
+      heldLimit: heldLimit, keepsTimes: output == .copied)
+  }
+
+  /// Writes what the pass could not hand on, by decoding once more.
+  private func writeRest(
+    of pass: ScenePass, _ strips: SceneStrips, input: String, in files: SceneFolder, notes: inout [String],
+    progress: (SplitProgress) throws -> Void
+  ) throws -> [String] {
+    let rest = pass.scenes.filter(\.isKept).dropFirst(pass.handedOn)
+    guard let last = rest.last else { return [] }
+    let writer = try SceneWriter(
+      video: try VideoReader(path: input, deinterlaces: deinterlaces), folder: files.staging,
+      quality: quality,
+      firstNumber: pass.handedOn + 1, audioTrack: audioTrack)
+    try writer.video.play(Array(rest), into: SceneSinks([writer, strips])) {
+      try progress(SplitProgress(phase: .writing, frame: $0, frameCount: last.scene.end))
+    }
+    for note in writer.notes where !notes.contains(note) { notes.append(note) }
+    return writer.files
+  }
+
+  /// Takes thumbnails that the pass has not taken: of scenes that it could not hand on, or that were moved to keyframes.
+  private func finish(
+    _ strips: SceneStrips, of pass: ScenePass, showing scenes: [FoundScene], input: String,
+    progress: (SplitProgress) throws -> Void
+  ) throws -> SceneStrips {
+    guard output != .encoded else { return strips }
+    let wanted = scenes.filter(\.isKept)
+    let isMoved = wanted.map(\.scene) != pass.scenes.filter(\.isKept).map(\.scene)
+    let rest = isMoved ? wanted : Array(wanted.dropFirst(pass.handedOn))
+    guard let last = rest.last else { return strips }
+    let result = isMoved ? try SceneStrips(VideoReader(path: input)) : strips
+    try VideoReader(path: input).play(rest, into: result) {
+      try progress(SplitProgress(phase: .picturing, frame: $0, frameCount: last.scene.end))
+    }
+    return result
+  }
+
+  private static func absolute(_ path: String) -> String {
+    URL(fileURLWithPath: path).standardizedFileURL.path
+  }
+
+  private func copy(
+    _ pass: ScenePass, _ video: VideoReader, stem: String, in files: SceneFolder, notes: inout [String],
+    progress: (SplitProgress) throws -> Void
+  ) throws -> ([FoundScene], [String?]) {
+    let index = try KeyframeIndex(path: video.path)
+    var scenes = pass.scenes.map { found in
+      var found = found
+      found.keyframe = index.keyframe(before: found.startSeconds, among: pass.times)
+      return found
+    }.movedToKeyframes()
+    let merged = pass.scenes.count - scenes.count
+    if merged > 0 {
+      let cuts = merged == 1 ? "1 cut has" : "\(merged) cuts have"
+      notes.append("\(cuts) no keyframe after the cut before; the scenes there stay in one file.")
+    }
+    let kept = scenes.count(where: \.isKept)
+    let copier = try SceneCopier(
+      video, folder: files.staging, index: index, audioTrack: audioTrack
+    ) { number, ending in
+      files.output + "/" + SceneName(stem: stem, number: number, of: kept, fileExtension: ending).text
+    }
+    notes += copier.notes
+    if let note = copier.trackNote { notes.append(note) }
+    let total = pass.stoppedEarly ? nil : video.frameCount.value
+    let paths = try copier.write(scenes, end: pass.stoppedEarly ? scenes.last?.endSeconds : nil) {
+      try progress(SplitProgress(phase: .copying, frame: $0, frameCount: total))
+    }
+    var lost = 0
+    for (place, loss) in copier.losses {
+      lost += scenes[place].isKept ? loss.count : 0
+      scenes[place] = scenes[place].withoutLast(loss.count, endSeconds: loss.seconds)
+    }
+    if lost > 0 {
+      let frames = lost == 1 ? "1 frame is" : "\(lost) frames are"
+      notes.append("\(frames) in no scene: right before a cut, what needs the keyframe after it is left out.")
+    }
+    return (scenes, paths)
+  }
+
+  /// Gives scenes their numbers and files their names.
+  private func name(
+    _ kept: [FoundScene], _ paths: [String?], stem: String, origin: Double, in files: SceneFolder
+  ) throws -> [WrittenScene] {
+    zip(kept, paths).enumerated().map { place, pair in
+      let (found, path) = pair
+      let file = path.map { path in
+        let kind = URL(fileURLWithPath: path).pathExtension
+        let name = SceneName(stem: stem, number: place + 1, of: kept.count, fileExtension: kind).text
+        files.add(path, as: name)
+        return name
+      }
+      let images = (0..<imagesPerScene).map {
+        SceneName(stem: stem, number: place + 1, of: kept.count, image: $0 + 1, of: imagesPerScene).text
+      }
+      return WrittenScene(
+        number: place + 1, scene: found.scene, startSeconds: found.startSeconds - origin,
+        endSeconds: found.endSeconds - origin, file: file, images: images)
+    }
+  }
+
+  private func writeImages(
+    of scenes: [WrittenScene], input: String, in files: SceneFolder,
+    progress: (SplitProgress) throws -> Void
+  ) throws {
+    guard imagesPerScene > 0 else { return }
+    var wanted: [Int: [String]] = [:]
+    for scene in scenes {
+      for (frame, name) in zip(SceneImages.frames(of: scene.scene, count: imagesPerScene), scene.images) {
+        wanted[frame, default: []].append(files.place(for: name))
+      }
+    }
+    let count = wanted.keys.max().map { $0 + 1 }
+    try SceneImages.write(of: input, wanted: wanted, deinterlaces: deinterlaces) {
+      try progress(SplitProgress(phase: .picturing, frame: $0, frameCount: count))
+    }
+  }
+}
+
+extension VideoWriter.Quality {
+  /// From the fastest to the one that saves most.
+  static let presets = [
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+  ]
+}
+
+extension VideoReader {
+  /// The file's name without its folder.
+  var name: String { URL(fileURLWithPath: path).lastPathComponent }
+}
+
+extension [FoundScene] {
+  /// The scenes as they can be copied: each from its keyframe to the next one's. Scenes with one keyframe become one.
+  func movedToKeyframes() -> [FoundScene] {
+    var result: [FoundScene] = []
+    for found in self {
+      let key =
+        found.keyframe
+        ?? Keyframe(
+          index: found.scene.start, seconds: found.startSeconds, packetSeconds: found.startSeconds,
+          isFileStart: false)
+      var keep = found.isKept
+      if let last = result.popLast() {
+        if last.scene.start == key.index {
+          keep = keep || last.isKept
+        } else {
+          result.append(
+            last.moved(to: last.keyframe ?? key, end: key.index, endSeconds: key.seconds, keep: last.isKept))
+        }
+      }
+      result.append(found.moved(to: key, end: found.scene.end, endSeconds: found.endSeconds, keep: keep))
+    }
+    return result
+  }
+}
+
+extension FoundScene {
+  fileprivate func moved(to key: Keyframe, end: Int, endSeconds: Double, keep: Bool) -> FoundScene {
+    FoundScene(
+      scene: Scene(start: key.index, end: end), startSeconds: key.seconds, endSeconds: endSeconds,
+      keyframe: key, isKept: keep)
+  }
+
+  /// The scene as far as it could be copied.
+  fileprivate func withoutLast(_ count: Int, endSeconds: Double) -> FoundScene {
+    FoundScene(
+      scene: Scene(start: scene.start, end: max(scene.start + 1, scene.end - count)),
+      startSeconds: startSeconds, endSeconds: endSeconds, keyframe: keyframe, isKept: isKept)
+  }
+}

@@ -1,0 +1,70 @@
+import Foundation
+import Media
+
+/// A detector's measurements as a table, written while they come: PySceneDetect's stats file, to the letter.
+///
+/// A row per frame that something was measured at, with its number from 1 and its time; `None` where a column has nothing.
+final class SceneStatistics {
+  private let file: AtomicFile
+  private let columnCount: Int
+  private let delay: Int
+  private var rows: [(frame: Int, seconds: Double, values: [Double?])] = []
+  private var text = ""
+
+  /// - Throws: `MediaError` if the file cannot be made.
+  init(path: String, detector: any SceneDetector) throws {
+    file = try AtomicFile(path: path)
+    columnCount = detector.metricNames.count
+    delay = detector.measurementDelay
+    text = (["Frame Number", "Timecode"] + detector.metricNames).joined(separator: ",") + "\n"
+  }
+
+  /// - Parameters:
+  ///   - frame: the one that the detector has seen just now.
+  ///   - seconds: its time from the video's first frame.
+  func add(_ measurements: [SceneMeasurement], frame: Int, seconds: Double) throws {
+    rows.append((frame, seconds, Array(repeating: nil, count: columnCount)))
+    for measurement in measurements {
+      guard let row = rows.lastIndex(where: { $0.frame == measurement.frame }) else { continue }
+      rows[row].values[measurement.column] = measurement.value
+    }
+    while rows.count > delay { append(rows.removeFirst()) }
+    if text.utf8.count > 1 << 16 { try write() }
+  }
+
+  /// Writes the rows that still waited for a measurement.
+  func flush() throws {
+    for row in rows { append(row) }
+    rows = []
+    try write()
+  }
+
+  /// Writes what is left; only the name is still missing then.
+  func finish() throws {
+    try flush()
+  }
+
+  /// Gives the finished file its name.
+  func commit() throws {
+    try file.commit()
+  }
+
+  private func append(_ row: (frame: Int, seconds: Double, values: [Double?])) {
+    guard row.values.contains(where: { $0 != nil }) else { return }
+    let values = row.values.map { $0.map { "\($0)" } ?? "None" }
+    let fields = ["\(row.frame + 1)", timeCode(row.seconds)] + values
+    text += fields.joined(separator: ",") + "\n"
+  }
+
+  private func write() throws {
+    try text.withUTF8 { try file.write(UnsafeRawBufferPointer($0)) }
+    text = ""
+  }
+}
+
+/// Hours, minutes, seconds and thousandths: `00:01:02.500`.
+func timeCode(_ seconds: Double) -> String {
+  let thousandths = Int((min(max(seconds, 0), 1e12) * 1000).rounded(.toNearestOrEven))
+  let (whole, rest) = (thousandths / 1000, thousandths % 1000)
+  return String(format: "%02d:%02d:%02d.%03d", whole / 3600, whole / 60 % 60, whole % 60, rest)
+}

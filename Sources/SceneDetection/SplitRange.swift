@@ -1,0 +1,63 @@
+import Media
+
+/// The part of a video that is split.
+public struct SplitRange: Equatable, Sendable {
+  /// Where it begins.
+  public var start: SceneLength?
+  /// Where it ends, counted from the video's beginning; the frame there is no longer in it.
+  public var end: SceneLength?
+  /// How long it is.
+  public var duration: SceneLength?
+  /// Frames left out at the video's end, as the container counts them.
+  public var skipEnd = 0
+
+  public init(
+    start: SceneLength? = nil, end: SceneLength? = nil, duration: SceneLength? = nil, skipEnd: Int = 0
+  ) {
+    self.start = start
+    self.end = end
+    self.duration = duration
+    self.skipEnd = skipEnd
+  }
+}
+
+/// Tells for one frame after the other whether it is in the range.
+struct RangeGate {
+  enum Place { case before, inside, after }
+
+  private let range: SplitRange
+  private let halfFrame: Double
+  /// The first frame that is left out at the end.
+  private let lastFrame: Int?
+  private var first: (index: Int, seconds: Double)?
+
+  /// - Parameter frameCount: of the video; needed if frames are left out at its end.
+  init(_ range: SplitRange, rate: Rational, frameCount: Int?) {
+    self.range = range
+    halfFrame = 0.5 / rate.value
+    lastFrame = range.skipEnd > 0 ? frameCount.map { max(0, $0 - range.skipEnd) } : nil
+  }
+
+  /// - Parameter seconds: from the video's first frame.
+  mutating func place(index: Int, seconds: Double) -> Place {
+    if let start = range.start, !isReached(start, index: index, seconds: seconds) { return .before }
+    if let end = range.end, isReached(end, index: index, seconds: seconds) { return .after }
+    if let lastFrame, index >= lastFrame { return .after }
+    let first = first ?? (index, seconds)
+    self.first = first
+    if let duration = range.duration,
+      isReached(duration, index: index - first.index, seconds: seconds - first.seconds)
+    {
+      return .after
+    }
+    return .inside
+  }
+
+  /// Times are rounded to the nearest frame.
+  private func isReached(_ length: SceneLength, index: Int, seconds: Double) -> Bool {
+    switch length {
+    case .frames(let count): index >= count
+    case .seconds(let wanted): seconds >= wanted - halfFrame
+    }
+  }
+}

@@ -1,0 +1,168 @@
+import Datasets
+import Foundation
+import LTX
+import LoRAFiles
+import NN
+import TensorFiles
+import Torch
+
+extension Trainer {
+  /// What an output folder that holds a run already means.
+  public enum EarlierRun: Sendable {
+    /// Go on with it, if it is the same run.
+    case resume
+    /// Remove it and start over.
+    case overwrite
+  }
+
+  /// Goes on from what an earlier start of the run has stored, if there is any: from the newest state that is whole.
+  ///
+  /// - Returns: the file that the run goes on from.
+  /// - Throws: `DatasetError` when the folder holds another run.
+  public func prepareFolder(_ earlier: EarlierRun) throws -> String? {
+    let path = try takeUp(earlier)
+    try requireSameStart()
+    return path
+  }
+
+  /// Ranks that don't see the same files would train different weights together.
+  private func requireSameStart() throws {
+    guard group.worldSize > 1 else { return }
+    let weights = parameters.map { (key: $0.key, tensor: $0.tensor) }
+    let own =
+      try "\(completedSteps) \(fingerprint.text) "
+      + TrainingState.checksum(
+        weights.map { ($0.key, try $0.tensor.detach().to(.cpu)) })
+    let all = try group.allGather(bytes: Array(own.utf8))
+    guard let other = all.firstIndex(where: { $0 != all[0] }) else { return }
+    let steps = all.map { String(decoding: $0.prefix { $0 != UInt8(ascii: " ") }, as: UTF8.self) }
+    throw TrainingError(
+      problem:
+        "rank \(other) does not start where rank 0 does (after step \(steps[other]) and \(steps[0])); all ranks "
+        + "need the same configuration, dataset and model, and one output_dir that all of them see")
+  }
+
+  private func takeUp(_ earlier: EarlierRun) throws -> String? {
+    if earlier == .overwrite {
+      if group.isMain { try folder.removeRun(startingFrom: model.start?.path) }
+      try group.barrier()
+      return configuration.checkpoints.noResume ? nil : try takeUpLoadedState()
+    }
+    if configuration.checkpoints.noResume { return nil }
+    let found = try folder.newestState { state in
+      if state.isMinimal { _ = try model.values(of: folder.weights(step: state.step), parameters) }
+    } warn: {
+      warn($0)
+    }
+    guard let (state, path) = found else {
+      guard try !folder.isTaken(for: fingerprint) else {
+        throw DatasetError(
+          path: folder.path,
+          problem:
+            "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
+            + "replace it")
+      }
+      return try takeUpLoadedState()
+    }
+    // A run may name its own folder to go on from, as is usual with the official trainer.
+    let isOwnStart = model.start.map { folder.holds($0.path) } ?? false
+    let differences = fingerprint.differences(from: state.fingerprint).filter {
+      !(isOwnStart && $0 == "model.load_checkpoint")
+    }
+    if let first = differences.first(where: { $0 != "optimization.steps" }) {
+      throw DatasetError(
+        path: folder.path,
+        problem:
+          "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
+          + "give --overwrite to replace it")
+    }
+    guard state.step <= configuration.optimization.steps else {
+      throw configuration.problem(
+        "optimization.steps",
+        "is \(configuration.optimization.steps), but the run in \(folder.path) has done \(state.step) steps; "
+          + "set it to more, or choose another output_dir")
+    }
+    if let steps = differences.first {
+      warn(
+        "\(fingerprint.words(steps, from: state.fingerprint)): the learning rate goes on by the new schedule, not by the one "
+          + "that the steps before had")
+    }
+    try restore(state, from: path)
+    return path
+  }
+
+  func restore(_ state: TrainingState, from path: String) throws {
+    if state.isMinimal {
+      try restoreWeights(of: state)
+    } else {
+      func load(_ key: String) throws -> Tensor {
+        guard let tensor = state.tensors[key] else {
+          throw DatasetError(path: path, problem: "has no \(key); the state is of another version")
+        }
+        return tensor
+      }
+      // What is missing is found before anything is changed.
+      for parameter in parameters { _ = try load(parameter.key) }
+      for (key, _) in try optimization.optimizer.state + (average?.state ?? []) { _ = try load(key) }
+      try withoutGrad {
+        for parameter in parameters { try parameter.tensor.copy_(load(parameter.key)) }
+      }
+      try optimization.optimizer.restore(load)
+      try average?.restore(load)
+    }
+    completedSteps = state.step
+    skippedInARow = state.skippedInARow
+    lossScale = state.lossScale ?? lossScale
+    trackerRunID = state.trackerRunID
+  }
+
+  /// Of a minimal state there are only the saved weights; the optimiser starts anew, as in the official trainer.
+  private func restoreWeights(of state: TrainingState) throws {
+    let path = folder.weights(step: state.step)
+    let values = try model.values(of: path, parameters)
+    try withoutGrad {
+      for parameter in parameters {
+        if let value = values[parameter.key] { try parameter.tensor.copy_(value) }
+      }
+    }
+    // The average has a file of its own; without it, it begins at the weights.
+    let averages = folder.weights(step: state.step, in: folder.averages)
+    let averaged =
+      FileManager.default.fileExists(atPath: averages) ? try model.values(of: averages, parameters) : values
+    try average?.restore { key in
+      guard key.hasSuffix(".ema"), let value = averaged[String(key.dropLast(4))] else {
+        return try Tensor([Int64(state.step)], shape: [])
+      }
+      return value
+    }
+    warn(
+      "going on from \(path) without the optimiser's state, which checkpoints.save_training_state leaves out: the "
+        + "run won't be the one that was not interrupted")
+  }
+}
+
+extension TrainedModel {
+  /// The values of the trained tensors in a file that the run has saved.
+  ///
+  /// - Throws: `DatasetError` where one is missing or shaped otherwise; what is wrong with the file.
+  func values(of path: String, _ parameters: [Parameter]) throws -> [String: Tensor] {
+    var values: [String: Tensor] = [:]
+    if let adapterScale {
+      let initial = try LoRAFile(path: path).initialAdapters(scale: adapterScale)
+      for (module, value) in initial.values {
+        values["\(module).lora_A.weight"] = value.down
+        values["\(module).lora_B.weight"] = value.up
+        values["\(module).lora_magnitude_vector"] = value.magnitude
+      }
+    } else {
+      let source = try checkpoint.replacingTransformer(by: path).source
+      for parameter in parameters { values[parameter.key] = try source.tensor(parameter.key) }
+    }
+    for parameter in parameters {
+      guard let value = values[parameter.key], value.shape == parameter.tensor.shape else {
+        throw DatasetError(path: path, problem: "has no \(parameter.key) of shape \(parameter.tensor.shape)")
+      }
+    }
+    return values
+  }
+}

@@ -1,0 +1,120 @@
+import NN
+import Optimizers
+import Support
+
+/// What the readers of all sections find.
+final class ConfigurationReading {
+  /// Whether files and folders that are named must be there.
+  let checksPaths: Bool
+  private(set) var problems: [ConfigurationProblems.Problem] = []
+  var source: ConfigurationSource
+
+  init(file: String, checksPaths: Bool) {
+    self.checksPaths = checksPaths
+    source = ConfigurationSource(file: file)
+  }
+
+  func report(_ key: String, _ place: ConfigurationPlace, _ message: String) {
+    problems.append(.init(place: place, key: key, message: message))
+  }
+}
+
+/// Reads a section key by key, and collects what is wrong instead of stopping at it.
+///
+/// What is wrong leaves the default in place, so that the rest is still checked; it is never used, for the reading as a
+/// whole then throws.
+final class SectionReader {
+  /// `validation.samples[0]`; empty for the whole.
+  let path: String
+  let reading: ConfigurationReading
+  /// Of the section itself.
+  private let place: ConfigurationPlace
+  private let entries: [ConfigurationNode.Entry]
+  private var known: [String] = []
+
+  init(
+    _ entries: [ConfigurationNode.Entry], path: String, place: ConfigurationPlace,
+    _ reading: ConfigurationReading
+  ) {
+    self.entries = entries
+    self.path = path
+    self.place = place
+    self.reading = reading
+    for entry in entries { reading.source.places[full(entry.key)] = entry.place }
+  }
+
+  /// An absent section, in which every key has its default.
+  func absentSection(_ key: String) -> SectionReader {
+    SectionReader([], path: full(key), place: place, reading)
+  }
+
+  /// - Returns: nil where the key is absent, or its value is wrong, which is then reported.
+  func read<Value>(_ key: String, _ rule: Rule<Value>) -> Value? {
+    guard let entry = entry(key) else { return nil }
+    return rule.read(entry.value, RuleContext(key: full(key), place: entry.place, reading: reading))
+  }
+
+  func required<Value>(_ key: String, _ rule: Rule<Value>) -> Value? {
+    if entry(key) == nil { report(key, "is missing; it has no default") }
+    return read(key, rule)
+  }
+
+  /// Whether the key is given, be it null.
+  func has(_ key: String) -> Bool { entry(key) != nil }
+
+  /// Every key and its value.
+  var all: [(key: String, value: ConfigurationNode)] {
+    entries.map { ($0.key, $0.value) }
+  }
+
+  /// - Parameter key: absent ones are reported where the section stands.
+  func report(_ key: String, _ message: String) {
+    reading.report(full(key), entry(key)?.place ?? place, message)
+  }
+
+  func isNull(_ key: String) -> Bool { entry(key)?.value.isNull ?? false }
+
+  /// Something wrong with the section as a whole.
+  func report(_ message: String) { reading.report(path, place, message) }
+
+  /// Reports options in a section of free keys that what they are for does not take.
+  func checkOptions(_ key: String, _ body: () throws(OptionErrors) -> Void) {
+    do {
+      try body()
+    } catch {
+      for option in error.problems {
+        // An option may be a key beside the section, such as warmup_steps.
+        let isKey = known.contains(option.key)
+        reading.report(
+          isKey ? full(option.key) : "\(full(key)).\(option.key)",
+          reading.source.places["\(full(key)).\(option.key)"] ?? entry(isKey ? option.key : key)?.place
+            ?? place,
+          option.problem)
+      }
+    }
+  }
+
+  func notice(_ key: String, _ message: String) {
+    reading.source.notices.append(.init(place: entry(key)?.place, key: full(key), message: message))
+  }
+
+  /// Reports keys that nothing has asked for, with the nearest one that exists.
+  func finish() {
+    for entry in entries where !known.contains(entry.key) {
+      let suggestion =
+        TrainingConfiguration.keys(named: entry.key)?.joined(separator: " or ")
+        ?? NearestName.find(entry.key, in: known).map(full)
+        ?? TrainingConfiguration.keys(near: entry.key)?.joined(separator: " or ")
+      reading.report(
+        full(entry.key), entry.place,
+        "is not a known key" + (suggestion.map { "; did you mean \($0)?" } ?? ""))
+    }
+  }
+
+  private func entry(_ key: String) -> ConfigurationNode.Entry? {
+    if !known.contains(key) { known.append(key) }
+    return entries.first { $0.key == key }
+  }
+
+  private func full(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
+}

@@ -1,0 +1,74 @@
+import LoRAFiles
+
+/// What a training run is for; each mode has a commented configuration to begin with.
+public enum ConfigurationMode: String, CaseIterable, Sendable {
+  case t2v
+  case t2vLowVRAM = "t2v-low-vram"
+  case t2av
+  case t2avLowVRAM = "t2av-low-vram"
+  case i2v
+  case videoExtend = "video-extend"
+  case videoSuffix = "video-suffix"
+  case videoInpainting = "video-inpainting"
+  case videoOutpainting = "video-outpainting"
+  case a2v, v2a, t2a
+  case audioExtend = "audio-extend"
+  case audioSuffix = "audio-suffix"
+  case audioInpainting = "audio-inpainting"
+  case v2vIC = "v2v-ic"
+  case a2aIC = "a2a-ic"
+  case av2avIC = "av2av-ic"
+  case full
+
+  /// The file in `Configs` that holds the same text.
+  public var fileName: String {
+    switch self {
+    case .t2v: "ltx2_video_lora.yaml"
+    case .t2vLowVRAM: "ltx2_video_lora_low_vram.yaml"
+    case .t2av: "ltx2_av_lora.yaml"
+    case .t2avLowVRAM: "ltx2_av_lora_low_vram.yaml"
+    case .i2v: "ltx2_i2v_lora.yaml"
+    case .videoExtend: "ltx2_video_extend_lora.yaml"
+    case .videoSuffix: "ltx2_video_suffix_lora.yaml"
+    case .videoInpainting: "ltx2_video_inpainting_lora.yaml"
+    case .videoOutpainting: "ltx2_video_outpainting_lora.yaml"
+    case .a2v: "ltx2_a2v_lora.yaml"
+    case .v2a: "ltx2_v2a_lora.yaml"
+    case .t2a: "ltx2_t2a_lora.yaml"
+    case .audioExtend: "ltx2_audio_extend_lora.yaml"
+    case .audioSuffix: "ltx2_audio_suffix_lora.yaml"
+    case .audioInpainting: "ltx2_audio_inpainting_lora.yaml"
+    case .v2vIC: "ltx2_v2v_ic_lora.yaml"
+    case .a2aIC: "ltx2_a2a_ic_lora.yaml"
+    case .av2avIC: "ltx2_av2av_ic_lora.yaml"
+    case .full: "ltx2_full.yaml"
+    }
+  }
+
+  /// In a line.
+  public var title: String {
+    switch self {
+    case .t2v: "video from text, without sound"
+    case .t2vLowVRAM: "video from text, without sound, on little GPU memory"
+    case .t2av: "video with sound from text"
+    case .t2avLowVRAM: "video with sound from text, on little GPU memory"
+    case .i2v: "video with sound from text and a first frame"
+    case .videoExtend: "a clip goes on: its beginning is given"
+    case .videoSuffix: "what comes before a clip: its end is given"
+    case .videoInpainting: "parts of a video are replaced, where a mask says"
+    case .videoOutpainting: "a video grows beyond its frame"
+    case .a2v: "video for a given sound"
+    case .v2a: "sound for a given video"
+    case .t2a: "sound from text"
+    case .audioExtend: "a sound goes on: its beginning is given"
+    case .audioSuffix: "what comes before a sound: its end is given"
+    case .audioInpainting: "parts of a sound are replaced, where a mask says"
+    case .v2vIC: "a video becomes another one (IC-LoRA)"
+    case .a2aIC: "a sound becomes another one (IC-LoRA)"
+    case .av2avIC: "video and sound become others (IC-LoRA)"
+    case .full: "all weights are trained, on video with sound from text"
+    }
+  }
+
+  var isLowVRAM: Bool { self == .t2vLowVRAM || self == .t2avLowVRAM }
+}

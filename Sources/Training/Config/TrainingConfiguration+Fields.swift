@@ -1,0 +1,179 @@
+// The keys of each section, their rules, and what the official trainer checks between keys of one section.
+
+import Foundation
+import LoRAFiles
+import NN
+import Optimizers
+
+extension TrainingConfiguration: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("model", \.model),
+    Field("lora", \.lora, .optional(.section)),
+    Field("training_strategy", \.trainingStrategy, .trainingStrategy),
+    Field("optimization", \.optimization),
+    Field("acceleration", \.acceleration),
+    Field("data", \.data),
+    Field("validation", \.validation),
+    Field("checkpoints", \.checkpoints),
+    Field("flow_matching", \.flowMatching),
+    Field("hub", \.hub),
+    Field("wandb", \.wandb),
+    Field("tensorboard", \.tensorboard),
+    Field("report", \.report),
+    Field("seed", \.seed, .integer(0 ... .max)),
+    Field("output_dir", \.outputDir, .absolutePath),
+  ]
+}
+
+extension TrainingConfiguration.Model: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("model_path", \.modelPath, .path, isRequired: true),
+    Field("text_encoder_path", \.textEncoderPath, .optional(.path)),
+    Field("video_vae_path", \.videoVAEPath, .optional(.path)),
+    Field("audio_vae_path", \.audioVAEPath, .optional(.path)),
+    Field("training_mode", \.trainingMode, .choice),
+    Field("load_checkpoint", \.loadCheckpoint, .optional(.path)),
+    Field("trainable_modules", \.trainableModules, .optional(.list(of: .nonEmpty))),
+  ]
+
+  mutating func complete(_ reader: SectionReader) {
+    if trainingMode == .lora, trainableModules != nil {
+      reader.report(
+        "trainable_modules",
+        "is for training_mode full; a LoRA's modules are named in lora.target_modules")
+    } else if trainableModules?.isEmpty == true {
+      reader.report("trainable_modules", "is empty; name at least one module, or set it to null for all")
+    }
+    for scheme in ["http://", "https://"] where modelPath.hasPrefix(scheme) {
+      reader.report("model_path", "is a URL; download the checkpoint and give its path")
+      return
+    }
+    reader.checkExists("model_path", modelPath, .any)
+    reader.checkExists("text_encoder_path", textEncoderPath, .any)
+    reader.checkExists("video_vae_path", videoVAEPath, .file)
+    reader.checkExists("audio_vae_path", audioVAEPath, .file)
+    reader.checkExists("load_checkpoint", loadCheckpoint, .any)
+  }
+}
+
+extension TrainingConfiguration.LoRA: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("rank", \.rank, .integer(2...65536)),
+    Field("alpha", \.alpha, .integer(1 ... .max)),
+    Field("dropout", \.dropout, .probability),
+    Field("target_modules", \.targetModules, .list(of: .nonEmpty)),
+    Field("use_rslora", \.useRSLoRA, .flag),
+    Field("use_dora", \.useDoRA, .flag),
+  ]
+
+  mutating func complete(_ reader: SectionReader) {
+    if targetModules.isEmpty {
+      reader.report("target_modules", "is empty; name at least one linear layer, such as to_q")
+    }
+  }
+}
+
+extension TrainingConfiguration.Optimization: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("learning_rate", \.learningRate, .number(.atLeast(0))),
+    Field("steps", \.steps, .integer(1...1 << 31)),
+    Field("batch_size", \.batchSize, .integer(1...65536)),
+    Field("gradient_accumulation_steps", \.gradientAccumulationSteps, .integer(1...1 << 20)),
+    Field("max_grad_norm", \.maxGradNorm, .number(.atLeast(0))),
+    Field("optimizer_type", \.optimizerType, .choice),
+    Field("optimizer_params", \.optimizerParams, .free),
+    Field("scheduler_type", \.schedulerType, .choice),
+    Field("scheduler_params", \.schedulerParams, .free),
+    Field("warmup_steps", \.warmupSteps, .integer(0...1 << 31)),
+    Field("learning_rates", \.learningRates, .rates(.atLeast(0))),
+    Field("ema_decay", \.emaDecay, .optional(.number(.fromBelow(0, 1)))),
+    Field("max_skipped_steps", \.maxSkippedSteps, .integer(1 ... .max)),
+    Field("enable_gradient_checkpointing", \.enableGradientCheckpointing, .flag),
+  ]
+
+  mutating func complete(_ reader: SectionReader) {
+    reader.checkOptions("optimizer_params") { () throws(OptionErrors) in
+      _ = try OptimizerOptions(optimizerType, params: optimizerParams)
+    }
+    reader.checkOptions("scheduler_params") { () throws(OptionErrors) in
+      _ = try LearningRateSchedule(
+        schedulerType, steps: steps, warmupSteps: warmupSteps, params: schedulerParams)
+    }
+  }
+}
+
+extension TrainingConfiguration.Acceleration: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    // Without quotes, YAML takes `no` for false.
+    Field(
+      "mixed_precision_mode", \.mixedPrecisionMode, .optional(.choice(["no": .no, "No": .no, "NO": .no]))),
+    Field("quantization", \.quantization, .optional(.choice)),
+    Field("load_text_encoder_in_8bit", \.loadTextEncoderIn8Bit, .flag),
+    Field("offload_optimizer_during_validation", \.offloadOptimizerDuringValidation, .flag),
+  ]
+}
+
+extension TrainingConfiguration.TrainingData: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("preprocessed_data_root", \.preprocessedDataRoot, .absolutePath, isRequired: true),
+    Field("num_dataloader_workers", \.numDataloaderWorkers, .integer(0 ... .max)),
+    Field("accept_other_model", \.acceptOtherModel, .flag),
+  ]
+
+  mutating func complete(_ reader: SectionReader) {
+    reader.checkExists(
+      "preprocessed_data_root", preprocessedDataRoot, .folder, hint: "; run `ltx preprocess` first")
+  }
+}
+
+extension TrainingConfiguration.Checkpoints: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("interval", \.interval, .optional(.integer(1 ... .max))),
+    Field("keep_last_n", \.keepLastN, .integer(-1 ... .max)),
+    Field("keep_best", \.keepBest, .flag),
+    Field("precision", \.precision, .choice),
+    Field("no_resume", \.noResume, .flag),
+    Field("save_training_state", \.saveTrainingState, .choice(["off": .off, "Off": .off, "OFF": .off])),
+    Field("on_save_error", \.onSaveError, .choice),
+  ]
+}
+
+extension TrainingConfiguration.FlowMatching: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("timestep_sampling_mode", \.timestepSamplingMode, .choice),
+    Field("timestep_sampling_params", \.timestepSamplingParams, .free),
+  ]
+
+  mutating func complete(_ reader: SectionReader) {
+    reader.checkOptions("timestep_sampling_params") { () throws(OptionErrors) in _ = try TimestepSampler(self)
+    }
+  }
+}
+
+extension TrainingConfiguration.Hub: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("push_to_hub", \.pushToHub, .flag),
+    Field("hub_model_id", \.hubModelID, .optional(.text)),
+  ]
+
+  mutating func complete(_ reader: SectionReader) {
+    if pushToHub, (hubModelID ?? "").isEmpty {
+      reader.report("hub_model_id", "is missing; push_to_hub needs it, as NAME/REPOSITORY")
+    }
+  }
+}
+
+extension TrainingConfiguration.WeightsAndBiases: ConfigurationSection {
+  static let fields: [Field<Self>] = [
+    Field("enabled", \.enabled, .flag),
+    Field("project", \.project, .text),
+    Field("entity", \.entity, .optional(.text)),
+    Field("tags", \.tags, .list(of: .text)),
+    Field("log_validation_videos", \.logValidationVideos, .flag),
+    Field("mode", \.mode, .optional(.choice)),
+  ]
+}
+
+extension TrainingConfiguration.Output: ConfigurationSection {
+  static let fields: [Field<Self>] = [Field("enabled", \.enabled, .flag)]
+}

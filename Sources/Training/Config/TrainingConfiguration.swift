@@ -1,0 +1,162 @@
+import LTX
+import LoRAFiles
+import NN
+import Optimizers
+
+/// A training run, as its YAML file describes it.
+///
+/// Sections, keys and defaults are those of the official trainer (ltx-trainer 1.2.0, `config.py`) in camel case; what is
+/// ours says so. Reading a file has checked all that can be judged without the model: see `init(path:)`.
+public struct TrainingConfiguration: Sendable {
+  public var model = Model()
+  /// Nil only with `training_mode: full`.
+  public var lora: LoRA?
+  public var trainingStrategy = TrainingStrategy.textToVideo(.init())
+  public var optimization = Optimization()
+  public var acceleration = Acceleration()
+  public var data = TrainingData()
+  public var validation = Validation()
+  public var checkpoints = Checkpoints()
+  public var hub = Hub()
+  public var flowMatching = FlowMatching()
+  public var wandb = WeightsAndBiases()
+  /// Ours: event files for TensorBoard.
+  public var tensorboard = Output()
+  /// Ours: `report.html`.
+  public var report = Output()
+  public var seed = 42
+  /// An absolute path.
+  public var outputDir = "outputs"
+
+  /// Where the values come from: the file, the places of its keys, and what is to be said of them.
+  public internal(set) var source = ConfigurationSource()
+}
+
+extension TrainingConfiguration {
+  /// The base model and what of it is trained.
+  public struct Model: Sendable, Equatable {
+    public enum TrainingMode: String, CaseIterable, Sendable { case lora, full }
+
+    /// A checkpoint with all components, or the transformer of a split one.
+    public var modelPath = ""
+    public var textEncoderPath: String?
+    /// Nil for a checkpoint with all components.
+    public var videoVAEPath: String?
+    public var audioVAEPath: String?
+    public var trainingMode = TrainingMode.lora
+    /// Weights that training starts from: a file, or a folder whose newest one counts.
+    public var loadCheckpoint: String?
+    /// Ours: patterns of the modules that full fine-tuning trains; nil for all.
+    public var trainableModules: [String]?
+  }
+
+  public struct LoRA: Sendable, Equatable {
+    public var rank = 64
+    public var alpha = 64
+    /// The probability that an input of an adapter is dropped.
+    public var dropout = 0.0
+    public var targetModules = ["to_k", "to_q", "to_v", "to_out.0"]
+    /// Ours: scaled by alpha / √rank instead of alpha / rank (Kalajdzievski, 2023).
+    public var useRSLoRA = false
+    /// Ours: magnitude and direction apart (Liu et al., 2024).
+    public var useDoRA = false
+  }
+
+  public struct Optimization: Sendable, Equatable {
+    /// `adamw` and `adamw8bit` are the official trainer's, the others ours.
+    public typealias OptimizerType = OptimizerKind
+    public typealias SchedulerType = ScheduleKind
+
+    public var learningRate = 5e-4
+    public var steps = 3000
+    public var batchSize = 2
+    public var gradientAccumulationSteps = 1
+    public var maxGradNorm = 1.0
+    public var optimizerType = OptimizerType.adamw
+    /// Ours: the optimiser's own options.
+    public var optimizerParams: [String: JSONValue] = [:]
+    public var schedulerType = SchedulerType.linear
+    public var schedulerParams: [String: JSONValue] = [:]
+    /// Ours: steps in which the learning rate rises from 0.
+    public var warmupSteps = 0
+    /// Ours: other learning rates for modules whose path ends in a key.
+    public var learningRates = ModuleRates()
+    /// Ours: of an average of the trained weights; nil for none.
+    public var emaDecay: Double?
+    /// Ours: so many steps without a finite loss or gradient, one after the other, stop the run.
+    public var maxSkippedSteps = 10
+    public var enableGradientCheckpointing = false
+  }
+
+  public struct Acceleration: Sendable, Equatable {
+    public enum MixedPrecision: String, CaseIterable, Sendable { case no, fp16, bf16 }
+
+    /// Nil is `no`.
+    public var mixedPrecisionMode: MixedPrecision? = .bf16
+    /// Of frozen weights.
+    public var quantization: BaseQuantisation?
+    public var loadTextEncoderIn8Bit = false
+    public var offloadOptimizerDuringValidation = false
+  }
+
+  public struct TrainingData: Sendable, Equatable {
+    /// An absolute path.
+    public var preprocessedDataRoot = ""
+    /// 0 reads a batch when it is needed.
+    public var numDataloaderWorkers = 2
+    /// Ours: whether latents and text features may be those of another model file than `model_path`.
+    public var acceptOtherModel = false
+  }
+
+  public struct Checkpoints: Sendable, Equatable {
+    public enum Precision: String, CaseIterable, Sendable { case bfloat16, float32 }
+    public enum SavedState: String, CaseIterable, Sendable { case full, minimal, off }
+    public enum SaveErrorAction: String, CaseIterable, Sendable { case stop, `continue` }
+
+    /// Steps between saved weights; nil saves at the end only.
+    public var interval: Int?
+    /// How many of the newest are kept; -1 keeps all.
+    public var keepLastN = 1
+    /// Ours: whether the checkpoint with the lowest validation loss is kept besides the newest.
+    public var keepBest = false
+    public var precision = Precision.bfloat16
+    /// Start over even where the output folder holds a run that could go on.
+    public var noResume = false
+    public var saveTrainingState = SavedState.minimal
+    /// Ours: what a run does when it can't save.
+    public var onSaveError = SaveErrorAction.stop
+  }
+
+  public struct FlowMatching: Sendable, Equatable {
+    public enum TimestepSamplingMode: String, CaseIterable, Sendable {
+      case uniform
+      case shiftedLogitNormal = "shifted_logit_normal"
+    }
+
+    public var timestepSamplingMode = TimestepSamplingMode.shiftedLogitNormal
+    public var timestepSamplingParams: [String: JSONValue] = [:]
+  }
+
+  public struct Hub: Sendable, Equatable {
+    public var pushToHub = false
+    /// `name/repository`.
+    public var hubModelID: String?
+  }
+
+  public struct WeightsAndBiases: Sendable, Equatable {
+    public enum Mode: String, CaseIterable, Sendable { case online, offline }
+
+    public var enabled = false
+    public var project = "ltxv-trainer"
+    public var entity: String?
+    public var tags: [String] = []
+    public var logValidationVideos = true
+    /// Ours: nil leaves it to the environment.
+    public var mode: Mode?
+  }
+
+  /// An output that is on unless it is turned off.
+  public struct Output: Sendable, Equatable {
+    public var enabled = true
+  }
+}

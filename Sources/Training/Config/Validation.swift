@@ -1,0 +1,128 @@
+import Generation
+
+extension TrainingConfiguration {
+  /// Samples that are generated during training, and the loss on samples that are not trained on.
+  public struct Validation: Sendable, Equatable {
+    public var samples: [ValidationSample] = []
+    public var negativePrompt = GenerationRequest.defaultNegativePrompt
+    public var videoDims = VideoDimensions(width: 960, height: 544, frames: 89)
+    public var frameRate = 24.0
+    public var seed = 42
+    public var inferenceSteps = 30
+    /// Steps between samples; nil for none.
+    public var interval: Int? = 100
+    public var videoCFGScale = 3.0
+    public var audioCFGScale = 7.0
+    /// 0 turns it off.
+    public var videoSTGScale = 1.0
+    public var audioSTGScale = 1.0
+    /// Blocks that are perturbed; nil for all.
+    public var stgBlocks: [Int]? = [28]
+    public var guidanceRescale = 0.7
+    public var videoModalityGuidanceScale = 3.0
+    public var audioModalityGuidanceScale = 3.0
+    public var generateAudio = true
+    public var generateVideo = true
+    public var skipInitialValidation = false
+    /// Ours.
+    public var heldOut = HeldOut()
+
+    /// Steps between measurements of the held-out loss; nil for none.
+    public var heldOutInterval: Int? { heldOut.isUsed ? heldOut.interval ?? interval : nil }
+  }
+
+  /// Ours: samples whose loss is measured instead of trained on.
+  public struct HeldOut: Sendable, Equatable {
+    /// A dataset of its own; nil takes the samples out of the training set, chosen by a hash of their names.
+    public var preprocessedDataRoot: String?
+    /// How many; 0 for none, or for all of a dataset of its own.
+    public var count = 0
+    /// Steps between measurements; nil for the interval of the samples.
+    public var interval: Int?
+    /// Of the noise, the sigmas and the choice.
+    public var seed = 42
+
+    /// Whether anything is held out.
+    public var isUsed: Bool { preprocessedDataRoot != nil || count > 0 }
+  }
+}
+
+public struct VideoDimensions: Sendable, Equatable {
+  public var width: Int
+  public var height: Int
+  public var frames: Int
+
+  public init(width: Int, height: Int, frames: Int) {
+    self.width = width
+    self.height = height
+    self.frames = frames
+  }
+}
+
+public struct ValidationSample: Sendable, Equatable {
+  public var prompt = ""
+  public var conditions: [ValidationCondition] = []
+  /// Nil for the section's.
+  public var videoDims: VideoDimensions?
+  public var seed: Int?
+
+  public init(
+    prompt: String, conditions: [ValidationCondition] = [], videoDims: VideoDimensions? = nil,
+    seed: Int? = nil
+  ) {
+    self.prompt = prompt
+    self.conditions = conditions
+    self.videoDims = videoDims
+    self.seed = seed
+  }
+
+  init() {}
+}
+
+/// What a validation sample is given, as files that are encoded when it is made.
+public enum ValidationCondition: Sendable, Equatable {
+  /// The path of a clip or of a sound.
+  public enum Media: Sendable, Equatable {
+    case video(String)
+    case audio(String)
+  }
+
+  case firstFrame(imageOrVideo: String)
+  /// - Parameters:
+  ///   - numFrames: pixel frames of a video; nil for all.
+  ///   - duration: seconds of a sound; nil for all.
+  case prefix(Media, numFrames: Int?, duration: Double?)
+  case suffix(Media, numFrames: Int?, duration: Double?)
+  case spatialCrop(video: String, spatialRegion: SpatialRegion)
+  case mask(Media, mask: String)
+  case reference(Media, downscaleFactor: Int, temporalScaleFactor: Int, includeInOutput: Bool)
+  /// The whole video is given, and sound is generated.
+  case videoToAudio(video: String)
+  /// The whole sound is given, and video is generated.
+  case audioToVideo(audio: String)
+
+  /// Its name in the file.
+  public var type: String {
+    switch self {
+    case .firstFrame: "first_frame"
+    case .prefix: "prefix"
+    case .suffix: "suffix"
+    case .spatialCrop: "spatial_crop"
+    case .mask: "mask"
+    case .reference: "reference"
+    case .videoToAudio: "video_to_audio"
+    case .audioToVideo: "audio_to_video"
+    }
+  }
+
+  /// Whether it is about the video, and not about the sound.
+  public var isOfVideo: Bool {
+    switch self {
+    case .firstFrame, .spatialCrop, .videoToAudio: true
+    case .audioToVideo: false
+    case .prefix(let media, _, _), .suffix(let media, _, _), .mask(let media, _),
+      .reference(let media, _, _, _):
+      if case .video = media { true } else { false }
+    }
+  }
+}

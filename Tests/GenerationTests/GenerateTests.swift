@@ -1,0 +1,133 @@
+import Foundation
+import LTX
+import Media
+import Testing
+
+@testable import Generation
+
+@Suite struct GenerateTests {
+  let scratch: Scratch
+
+  init() throws { scratch = try Scratch() }
+
+  @Test func writesAVideoOfTheWantedSizeLengthAndRate() throws {
+    var stages: [String] = []
+    try GenerationPipeline(scratch.plan()).run { progress in
+      #expect(progress.done <= progress.total)
+      if progress.done == progress.total { stages.append("\(progress.stage.title) \(progress.total)") }
+    }
+    #expect(stages == ["Reading the prompts 2", "Sampling 2", "Decoding frames 9"])
+    #expect(try scratch.contents() == ["out.mp4"])
+    let (reader, frames) = try scratch.frames()
+    #expect((reader.width, reader.height) == (96, 64))
+    #expect(reader.frameRate == Rational(25))
+    #expect(frames.count == 9)
+    #expect(!reader.hasAudio)
+    // A model of random weights makes no flat picture.
+    #expect(Set(frames[4].bytes).count > 20)
+  }
+
+  @Test func aSeedReproducesEveryByteAndAnotherDoesNot() throws {
+    let first = try scratch.generate()
+    #expect(try scratch.generate() == first)
+    var other = scratch.request()
+    other.seed += 1
+    #expect(try scratch.generate(other) != first)
+  }
+
+  @Test func promptNegativePromptAndEachKindOfGuidanceCount() throws {
+    let first = try scratch.generate()
+    let changes: [(String, (inout GenerationRequest) -> Void)] = [
+      ("prompt", { $0.prompts = ["a submarine"] }), ("negative prompt", { $0.negativePrompt = "grass" }),
+      ("cfg", { $0.videoGuidance.cfg = 5 }), ("stg", { $0.videoGuidance.stg = 3 }),
+      ("rescale", { $0.videoGuidance.rescale = 0 }),
+      ("stg blocks", { $0.videoGuidance.stgBlocks = [0] }), ("frame rate", { $0.frameRate = 12.5 }),
+      ("steps", { $0.steps = 3 }),
+    ]
+    for (name, change) in changes {
+      var request = scratch.request()
+      change(&request)
+      #expect(try scratch.generate(request) != first, "\(name) has no effect")
+    }
+  }
+
+  @Test func withoutGuidanceTheNegativePromptIsNotRead() throws {
+    var request = scratch.request()
+    (request.videoGuidance.cfg, request.videoGuidance.stg) = (1, 0)
+    guard case .encodePrompts(let prompts) = try scratch.plan(request).stages[0] else {
+      Issue.record("the first stage does not read the prompt")
+      return
+    }
+    #expect(prompts == request.prompts)
+    let first = try scratch.generate(request)
+    request.negativePrompt = "something else"
+    #expect(try scratch.generate(request) == first)
+  }
+
+  @Test func onePictureIsAPNG() throws {
+    var request = scratch.request()
+    request.frames = 1
+    _ = try scratch.generate(request, output: "out.png")
+    let (reader, frames) = try scratch.frames("out.png")
+    #expect(reader.isImage)
+    #expect((frames[0].width, frames[0].height, frames.count) == (96, 64, 1))
+  }
+
+  @Test func aPictureGuidesTheFrameThatItIsGivenFor() throws {
+    let plain = try scratch.generate()
+    var request = scratch.request()
+    request.conditions = [.image(path: try scratch.picture())]
+    let atStart = try scratch.generate(request)
+    #expect(atStart != plain)
+    request.conditions = [.image(path: try scratch.picture(), frame: 8)]
+    let atEnd = try scratch.generate(request)
+    #expect(atEnd != plain)
+    #expect(atEnd != atStart)
+    request.conditions = [.image(path: try scratch.picture(), frame: 8, strength: 0.5)]
+    #expect(try scratch.generate(request) != atEnd)
+  }
+
+  @Test func latentsOfAPictureAtTheStartAreKept() throws {
+    // Sampled with strength 1, the first latent frame is the picture's own: the seed can't change the first frame much.
+    var request = scratch.request()
+    request.conditions = [.image(path: try scratch.picture())]
+    request.frames = 1
+    let first = try scratch.generate(request, output: "out.png")
+    request.seed += 1
+    #expect(try scratch.generate(request, output: "out.png") == first)
+  }
+
+  @Test(arguments: [Stop.whileSampling, .whileWriting])
+  func aCancelledGenerationLeavesNothing(_ stop: Stop) throws {
+    let old = Data("an older file".utf8)
+    try old.write(to: URL(fileURLWithPath: scratch.path("out.mp4")))
+    #expect(throws: CancellationError.self) {
+      try GenerationPipeline(scratch.plan()).run { progress in
+        switch (progress.stage, stop) {
+        case (.sample, .whileSampling) where progress.done == 1: throw CancellationError()
+        case (.decodeVideo, .whileWriting) where progress.done == 5: throw CancellationError()
+        default: break
+        }
+      }
+    }
+    #expect(try scratch.contents() == ["out.mp4"])
+    #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.path("out.mp4"))) == old)
+  }
+
+  enum Stop: Sendable { case whileSampling, whileWriting }
+
+  /// Numbers that are none would be decoded to a black video without a word.
+  @Test func notFiniteNumbersAreTold() throws {
+    let lora = GenerationModels.LoRA(path: try scratch.lora(), strength: 1e38)
+    #expect(throws: SamplingError.self) { try scratch.generate(loras: [lora]) }
+    #expect(!FileManager.default.fileExists(atPath: scratch.path("out.mp4")))
+  }
+
+  @Test func tilesFollowTheCompression() throws {
+    #expect(Tiling.usual(for: .usual) == .usual)
+    let tiling = Tiling.usual(for: CompressionFactors(time: 16, height: 50, width: 1024))
+    #expect(tiling.frames == Tiling.Axis(size: 80, overlap: 32))
+    #expect(tiling.height == Tiling.Axis(size: 800, overlap: 100))
+    #expect(tiling.width == Tiling.Axis(size: 2048, overlap: 1024))
+  }
+}

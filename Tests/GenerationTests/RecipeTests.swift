@@ -1,0 +1,325 @@
+import Foundation
+import LTX
+import Media
+import Testing
+import Torch
+
+@testable import Generation
+
+/// Stages for each recipe, sound, and several prompts at once.
+@Suite struct RecipeTests {
+  let scratch: Scratch
+
+  init() throws { scratch = try Scratch() }
+
+  private func twoStages() throws -> GenerationModels {
+    var models = try scratch.models()
+    models.upsampler = try TinyFiles.files.get().spatialUpsampler
+    models.distilledLoRA = try TinyFiles.files.get().distilledLoRA
+    models.distilledStrength = 0.5
+    return models
+  }
+
+  private func titles(_ plan: GenerationPlan) -> [String] { plan.stages.map(\.title) }
+
+  private func samplings(_ plan: GenerationPlan) -> [GenerationStage.Sampling] {
+    plan.stages.compactMap { if case .sample(let sampling) = $0 { sampling } else { nil } }
+  }
+
+  private func error(_ request: GenerationRequest, _ models: GenerationModels) -> GenerationError? {
+    #expect(throws: GenerationError.self) {
+      try GenerationPlan(request, models: models, output: scratch.path("out.mp4"))
+    }
+  }
+
+  @Test func twoStagesMakeASmallVideoFirst() throws {
+    var request = scratch.request()
+    (request.width, request.height, request.hasSound) = (128, 128, true)
+    let plan = try GenerationPlan(request, models: twoStages(), output: scratch.path("out.mp4"))
+    #expect(
+      titles(plan) == [
+        "Reading the prompts", "Sampling", "Enlarging", "Refining", "Decoding sound", "Decoding frames",
+      ])
+    let samplings = samplings(plan)
+    #expect(samplings.map { $0.video?.columns } == [2, 4])
+    #expect(samplings[1].sigmas == NoiseSchedule.distilledSecondStage)
+    #expect(samplings[1].videoGuidance.cfg == 1)
+    #expect(samplings.map { $0.loras.map(\.strength) } == [[], [0.5]])
+    // The sound of the refining stage is not kept, unless the model is a distilled one.
+    #expect(samplings.map(\.keepsSound) == [false, false])
+    try GenerationPipeline(plan).run()
+    let (reader, frames) = try scratch.frames()
+    #expect((reader.width, reader.height, frames.count) == (128, 128, 9))
+    #expect(reader.hasAudio)
+
+    // The reference's strengths for the second-order sampler.
+    var models = try twoStages()
+    models.distilledStrength = nil
+    request.method = .res2s
+    let second = try GenerationPlan(request, models: models, output: scratch.path("out.mp4"))
+    #expect(self.samplings(second).map { $0.loras.map(\.strength) } == [[0.25], [0.5]])
+    request.method = .euler
+
+    request.width = 96
+    #expect(error(request, try twoStages())?.problem.contains("multiples of 64; use 128 or more") == true)
+    models.distilledLoRA = nil
+    #expect(error(request, models)?.option == .upsampler)
+    models = try twoStages()
+    models.upsampler = nil
+    #expect(error(request, models)?.option == .distilledLoRA)
+    models.upsampler = try TinyFiles.files.get().temporalUpsampler
+    #expect(error(request, models)?.problem.contains("spatial") == true)
+    models.upsampler = try TinyFiles.files.get().checkpoint
+    #expect(error(request, models)?.option == .upsampler)
+  }
+
+  @Test func aDistilledModelHasFixedLevelsAndNoGuidance() throws {
+    var request = scratch.request()
+    request.isDistilled = true
+    request.steps = nil
+    let plan = try scratch.plan(request)
+    #expect(samplings(plan).map(\.sigmas) == [NoiseSchedule.distilled])
+    guard case .encodePrompts(let prompts) = plan.stages[0] else {
+      Issue.record("no prompts")
+      return
+    }
+    #expect(prompts == request.prompts)
+    var models = try twoStages()
+    models.distilledLoRA = nil
+    (request.width, request.height, request.hasSound) = (128, 128, true)
+    let two = samplings(try GenerationPlan(request, models: models, output: scratch.path("out.mp4")))
+    #expect(two.map(\.keepsSound) == [true, true])
+    request.steps = 4
+    #expect(error(request, models)?.option == .steps)
+    request.steps = nil
+    request.audioGuidance.cfg = 2
+    #expect(error(request, models)?.option == .distilled)
+  }
+
+  @Test func defaultsAreTheGenerations() {
+    func defaults(_ version: String?, _ method: Sampler.Method = .euler, two: Bool = false)
+      -> GenerationDefaults
+    {
+      GenerationDefaults(
+        version: version.flatMap(ModelVersion.init), blocks: 48, method: method, isTwoStage: two,
+        isDistilled: false)
+    }
+    #expect((defaults(nil).steps, defaults("2.3.0").steps, defaults("2.3.0", .res2s).steps) == (40, 30, 15))
+    #expect(defaults(nil).video.stgBlocks == [29])
+    #expect(defaults("2.3.0").audio.stgBlocks == [28])
+    #expect((defaults("2.3.0").imageCRF, defaults("2.4.0").imageCRF) == (33, 18))
+    let both = defaults(nil)
+    #expect((both.video.cfg, both.audio.cfg, both.video.modality, both.video.rescale) == (3, 7, 3, 0.7))
+    #expect(
+      (defaults(nil).width, defaults(nil, two: true).width, defaults(nil, .res2s, two: true).width) == (
+        768, 1536, 1920
+      ))
+    #expect((defaults(nil, .res2s).video.stg, defaults(nil, .res2s).audio.rescale) == (0, 1))
+  }
+
+  @Test func soundIsAsLongAsTheVideo() throws {
+    var request = scratch.request()
+    (request.hasSound, request.frames, request.steps) = (true, 17, 1)
+    _ = try scratch.generate(request)
+    let clip = try SoundClip.read(path: scratch.path("out.mp4"))
+    #expect(abs(clip.duration - 17.0 / 25) < 0.03)
+    #expect(clip.channels[0].contains { abs($0) > 1e-4 }, "the sound is silent")
+    // Both streams see each other: a picture that is given changes the sound.
+    request.conditions = [.image(path: try scratch.picture())]
+    _ = try scratch.generate(request)
+    #expect(try SoundClip.read(path: scratch.path("out.mp4")) != clip)
+  }
+
+  @Test func soundIsLimitedToFullScale() throws {
+    let loud = (0..<8000).map { Float(4 * sin(Double($0) * 0.01)) }
+    let sink = try OutputSink(
+      path: scratch.path("loud.mp4"), kind: .video,
+      size: .init(width: 64, height: 64, frames: 12, frameRate: Rational(24)),
+      sound: SoundClip(left: loud, right: loud, sampleRate: 16000))
+    let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 64 * 64), width: 64, height: 64)
+    for _ in 0..<12 { try sink.append(grey) }
+    try sink.finish()
+    let peak = try SoundClip.read(path: scratch.path("loud.mp4")).channels[0].reduce(0) { max($0, abs($1)) }
+    #expect(peak > 0.9 && peak < 1.3, "\(peak)")
+  }
+
+  @Test func aWAVIsSoundAlone() throws {
+    var request = scratch.request()
+    (request.hasSound, request.frames, request.steps) = (true, 25, 1)
+    let plan = try scratch.plan(request, output: "out.wav")
+    #expect(titles(plan) == ["Reading the prompts", "Sampling", "Decoding sound", "Writing sound"])
+    #expect(samplings(plan)[0].video == nil)
+    #expect(samplings(plan)[0].audioGuidance.modality == 1)
+    try GenerationPipeline(plan).run()
+    let clip = try SoundClip.read(path: scratch.path("out.wav"))
+    // 25 latent frames give 4 * 25 - 3 spectrogram frames of 10 ms.
+    #expect(abs(clip.duration - 0.97) < 0.011)
+  }
+
+  @Test func whatLeavesNothingToMakeIsRefused() throws {
+    func option(_ conditions: GenerationCondition..., output: String) throws -> GenerationError.Option? {
+      var request = scratch.request()
+      (request.conditions, request.hasSound) = (conditions, true)
+      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?.option
+    }
+    let (sound, picture) = (try tone(), try scratch.picture())
+    #expect(try option(.sound(path: sound), output: "out.wav") == .sound)
+    #expect(try option(.sound(path: sound), .picture(path: picture), output: "out.mp4") == .sound)
+    #expect(try option(.image(path: picture), output: "out.wav") == .image)
+    var models = try scratch.models()
+    models.upsampler = try TinyFiles.files.get().spatialUpsampler
+    let upsampled = #expect(throws: GenerationError.self) {
+      try GenerationPlan(scratch.request(), models: models, output: scratch.path("out.wav"))
+    }
+    #expect(upsampled?.option == .upsampler)
+  }
+
+  /// A tone of 440 Hz.
+  private func tone(_ name: String = "tone.wav", seconds: Double = 1) throws -> String {
+    let samples = (0..<Int(seconds * 32000)).map {
+      Float(0.5 * sin(2 * Double.pi * 440 * Double($0) / 32000))
+    }
+    try WAVWriter.write([samples, samples], sampleRate: 32000, to: scratch.path(name))
+    return scratch.path(name)
+  }
+
+  @Test func aGivenSoundIsTheResultsAndGuidesTheVideo() throws {
+    var request = scratch.request()
+    (request.hasSound, request.steps) = (true, 1)
+    let plain = try scratch.generate(request)
+    request.conditions = [.sound(path: try tone(), start: 0.25)]
+    let plan = try scratch.plan(request)
+    #expect(titles(plan) == ["Reading the prompts", "Encoding sound", "Sampling", "Decoding frames"])
+    #expect(samplings(plan)[0].audioGuidance.cfg == 1)
+    #expect(try scratch.generate(request) != plain)
+    let clip = try SoundClip.read(path: scratch.path("out.mp4"))
+    #expect(clip.sampleRate == 32000)
+    let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }.count
+    #expect(abs(Double(crossings) / clip.duration - 440) < 25)
+    // The video heard it: with another sound it is another one.
+    let frames = try scratch.frames().frames
+    request.conditions = []
+    _ = try scratch.generate(request)
+    #expect(try scratch.frames().frames != frames)
+
+    // It takes the place of an edited video's own sound.
+    request.frames = nil
+    request.conditions = [
+      .retake(path: scratch.path("out.mp4"), from: 0, to: 0.2), .sound(path: try tone()),
+    ]
+    let edited = try scratch.plan(request, output: "edited.mp4")
+    #expect(titles(edited).filter { $0 == "Encoding sound" || $0 == "Decoding sound" } == ["Encoding sound"])
+    for case .encodeSounds(let encodings) in edited.stages { #expect(encodings.count == 1) }
+    request.frames = 9
+
+    request.conditions = [.sound(path: try tone(), start: 2)]
+    #expect(error(request, try scratch.models())?.problem.contains("1.0 seconds long") == true)
+    request.conditions = [.sound(path: try scratch.picture())]
+    #expect(error(request, try scratch.models())?.option == .sound)
+  }
+
+  @Test func aGivenVideoIsTheResultsAndGuidesTheSound() throws {
+    var request = scratch.request()
+    let source = scratch.path("source.mp4")
+    let writer = try VideoWriter(path: source, width: 96, height: 64, frameRate: Rational(25))
+    for index in 0..<9 {
+      var bytes: [UInt8] = []
+      for pixel in 0..<(96 * 64) { bytes += [UInt8(pixel % 96 + 10 * index), UInt8(pixel / 96 * 3), 60] }
+      try writer.append(RGBFrame(bytes: bytes, width: 96, height: 64))
+    }
+    try writer.finish()
+    let wanted = try scratch.frames("source.mp4").frames
+    (request.conditions, request.steps) = ([.picture(path: source)], 1)
+    (request.width, request.height, request.frames, request.frameRate) = (nil, nil, nil, nil)
+    let plan = try scratch.plan(request)
+    #expect(
+      titles(plan) == [
+        "Reading the prompts", "Encoding pictures", "Sampling", "Decoding sound", "Writing frames",
+      ])
+    #expect(plan.size.frames == 9)
+    try GenerationPipeline(plan).run()
+    let (reader, frames) = try scratch.frames()
+    #expect(reader.hasAudio)
+    #expect(frames.count == wanted.count)
+    for (frame, original) in zip(frames, wanted) {
+      let distance = zip(frame.bytes, original.bytes).reduce(0) { $0 + abs(Int($1.0) - Int($1.1)) }
+      #expect(Double(distance) / Double(frame.bytes.count) < 3)
+    }
+  }
+
+  @Test func aPromptAmongOthersGivesWhatItGivesAlone() throws {
+    var request = scratch.request()
+    request.steps = 1
+    request.prompts = ["a red ball", "a submarine", "a house on a hill"]
+    let plan = try scratch.plan(request)
+    #expect(plan.outputs == (1...3).map { scratch.path("out-\($0).mp4") })
+    var loads = 0
+    try GenerationPipeline(plan).run { if $0.done == 0 { loads += 1 } }
+    #expect(loads == plan.stages.count)
+    request.prompts = ["a submarine"]
+    let alone = try scratch.generate(request)
+    #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.path("out-2.mp4"))) == alone)
+    #expect(try OutputKind.paths("a.b/c.png", count: 10).last == "a.b/c-10.png")
+    #expect(try OutputKind.paths("a.b/c.png", count: 10).first == "a.b/c-01.png")
+  }
+
+  /// The sound of a video whose pictures alone are edited stays.
+  @Test func aMaskLeavesTheSoundAlone() throws {
+    let samples = (0..<9600).map { Float(0.5 * sin(2 * Double.pi * 500 * Double($0) / 24000)) }
+    let writer = try VideoWriter(
+      path: scratch.path("source.mp4"), width: 96, height: 64, frameRate: Rational(25),
+      audio: .init(sampleRate: 24000, channelCount: 2))
+    for _ in 0..<9 {
+      try writer.append(RGBFrame(bytes: [UInt8](repeating: 90, count: 3 * 96 * 64), width: 96, height: 64))
+    }
+    try writer.append(audio: [samples, samples])
+    try writer.finish()
+    var request = scratch.request()
+    (request.hasSound, request.steps) = (true, 1)
+    request.conditions = [.inpaint(path: scratch.path("source.mp4"), mask: try scratch.picture())]
+    let plan = try scratch.plan(request)
+    #expect(
+      titles(plan) == [
+        "Reading the prompts", "Encoding pictures", "Encoding sound", "Sampling", "Decoding frames",
+      ])
+    try GenerationPipeline(plan).run()
+    let clip = try SoundClip.read(path: scratch.path("out.mp4"))
+    let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }.count
+    #expect(abs(Double(crossings) / clip.duration - 500) < 30)
+  }
+
+  /// Rounding to bfloat16 moves a fused weight by up to a 256th, and with it the picture a little.
+  @Test func fusedLoRAsGiveNearlyTheSame() throws {
+    var models = try scratch.models([.init(path: try scratch.lora(), strength: 0.5)])
+    func frames() throws -> [UInt8] {
+      try GenerationPipeline(
+        GenerationPlan(scratch.request(), models: models, output: scratch.path("out.mp4"))
+      ).run()
+      return try scratch.frames().frames.flatMap(\.bytes)
+    }
+    let separate = try frames()
+    models.fusesLoRAs = true
+    let fused = try frames()
+    models.loras = []
+    let without = try frames()
+    func distance(_ a: [UInt8], _ b: [UInt8]) -> Double {
+      zip(a, b).reduce(0) { $0 + abs(Double($1.0) - Double($1.1)) } / Double(a.count)
+    }
+    #expect(fused != separate)
+    #expect(distance(fused, separate) < 0.25 * distance(fused, without))
+  }
+
+  @Test func theSecondOrderSamplerAndEightBitsRun() throws {
+    var request = scratch.request()
+    let euler = try scratch.generate(request)
+    request.method = .res2s
+    request.videoGuidance.stg = 1
+    let first = try scratch.generate(request)
+    #expect(first != euler)
+    #expect(try scratch.generate(request) == first)
+    var models = try scratch.models()
+    models.textEncoder8bit = true
+    try GenerationPipeline(GenerationPlan(request, models: models, output: scratch.path("out.mp4"))).run()
+    #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.path("out.mp4"))) != first)
+  }
+}

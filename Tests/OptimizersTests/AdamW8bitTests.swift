@@ -1,0 +1,168 @@
+import NN
+import Optimizers
+import Testing
+import Torch
+
+/// Against bitsandbytes' CPU functions, and `AdamW8bit` itself on the CPU.
+@Suite struct AdamW8bitTests {
+  private static let shapes = ["matrix", "square", "small", "vector"]
+  private let fixture: Fixture
+  private let rates: [Double]
+
+  init() throws {
+    fixture = try Fixture("quantisation")
+    rates = try fixture.metadata("rates")
+  }
+
+  @Test(arguments: [true, false])
+  func `Maps, codes and largest numbers are bitsandbytes'`(isSigned: Bool) throws {
+    let map = try DynamicMap(isSigned: isSigned)
+    let prefix = isSigned ? "signed" : "unsigned"
+    #expect(try Tensor.isEqual(map.map, fixture.tensor("\(prefix).map")))
+    for name in ["normal", "sizes", "zeros", "tiny", "smallest"] {
+      let x = try fixture.tensor("\(prefix).\(name).x")
+      let codes = try fixture.tensor("\(prefix).\(name).codes")
+      let largest = try fixture.tensor("\(prefix).\(name).absmax")
+      // As float64 they take libtorch's operations, as on a GPU.
+      for x in [x, try x.to(.float64)] {
+        let found = try map.quantised(x)
+        #expect(try Tensor.isEqual(found.codes, codes), "\(prefix) \(name), \(x.dtype)")
+        #expect(try Tensor.isEqual(found.largest, largest), "\(prefix) \(name), \(x.dtype)")
+      }
+      let back = try map.dequantised(codes, largest: largest)
+      #expect(try Tensor.isEqual(back, fixture.tensor("\(prefix).\(name).back")), "\(prefix) \(name)")
+    }
+  }
+
+  private func trained(_ options: AdamW8bit.Options, dtype: DType = .float32, steps: Int = 4) throws
+    -> AdamW8bit
+  {
+    let parameters = try Self.shapes.map {
+      Parameter(key: $0, tensor: try fixture.tensor("start.\($0)").clone().to(dtype).asLeaf())
+    }
+    let optimizer = try AdamW8bit([ParameterGroup(parameters, learningRate: 1e-2)], options: options)
+    for number in 0..<steps { try step(optimizer, number) }
+    return optimizer
+  }
+
+  private func step(_ optimizer: AdamW8bit, _ number: Int) throws {
+    let gradients = try optimizer.parameters.map {
+      ($0.key, try fixture.tensor("gradient.\(number).\($0.key)").to($0.tensor.dtype))
+    }
+    try optimizer.step(
+      Dictionary(uniqueKeysWithValues: gradients), learningRate: 1e-2 * rates[number])
+  }
+
+  private static var options: [(String, AdamW8bit.Options)] {
+    var options = AdamW8bit.Options()
+    options.beta1 = 0.8
+    options.beta2 = 0.95
+    options.eps = 1e-6
+    options.weightDecay = 0
+    options.smallestQuantised = 300
+    return [("default", AdamW8bit.Options()), ("options", options)]
+  }
+
+  /// All codes and largest numbers are equal; what is in float32 to two roundings of each step.
+  @Test func `Steps are those of bitsandbytes' AdamW8bit`() throws {
+    for (name, options) in Self.options {
+      let optimizer = try trained(options)
+      let state = try optimizer.stored()
+      for parameter in optimizer.parameters {
+        let key = parameter.key
+        let error = try relativeError(parameter.tensor.detach(), fixture.tensor("\(name).\(key)"))
+        #expect(error < 5e-7, "\(name) \(key): \(error)")
+        let wanted = fixture.keys(below: "\(name).\(key)")
+        #expect(wanted.count == (name == "default" && key == "small" ? 3 : 5))
+        for part in wanted {
+          let expected = try fixture.tensor("\(name).\(key).\(part)")
+          let found = try #require(state["\(key).\(part)"])
+          #expect(found.dtype == expected.dtype)
+          if found.dtype == .float32, wanted.count == 3 {
+            #expect(try relativeError(found, expected) < 5e-7, "\(name) \(key).\(part)")
+          } else {
+            #expect(try Tensor.isEqual(found, expected), "\(name) \(key).\(part)")
+          }
+        }
+      }
+    }
+  }
+
+  /// A float64 parameter is stepped in float32 by libtorch's operations, as any is on a GPU. libtorch's roots are off by
+  /// their last bit here and there, so parameters agree to a rounding of the change; codes and largest numbers are equal.
+  @Test func `The kernel and libtorch's operations agree`() throws {
+    for (name, options) in Self.options {
+      let kernel = try trained(options)
+      let operations = try trained(options, dtype: .float64)
+      for (a, b) in zip(kernel.parameters, operations.parameters) {
+        let error = try relativeError(a.tensor.detach(), b.tensor.detach())
+        #expect(error < 2e-7, "\(name) \(a.key): \(error)")
+      }
+      let other = try operations.stored()
+      for (key, tensor) in try kernel.stored() {
+        #expect(try Tensor.isEqual(tensor, #require(other[key])), "\(name) \(key)")
+      }
+    }
+  }
+
+  /// Large enough for several threads, and the last block is not full.
+  @Test func `Threads change nothing`() throws {
+    let generator = try Generator(seed: 3)
+    let start = try generator.normal([401, 1003])
+    let gradients = try (0..<3).map { _ in try generator.normal([401, 1003]) }
+    func trained(_ dtype: DType) throws -> [String: Tensor] {
+      let parameter = Parameter(key: "a", tensor: try start.clone().to(dtype))
+      let optimizer = try AdamW8bit([ParameterGroup([parameter], learningRate: 1)])
+      for gradient in gradients { try optimizer.step(["a": gradient.to(dtype)], learningRate: 1e-3) }
+      return try optimizer.stored()
+    }
+    let kernel = try trained(.float32)
+    let operations = try trained(.float64)
+    #expect(kernel["a.absmax2"]?.shape == [(401 * 1003 + 255) / 256])
+    for (key, tensor) in kernel {
+      #expect(try Tensor.isEqual(tensor, #require(operations[key])), "\(key)")
+    }
+  }
+
+  @Test func `A stored and restored optimiser goes on bit for bit`() throws {
+    let whole = try trained(AdamW8bit.Options())
+    let first = try trained(AdamW8bit.Options(), steps: 2)
+    let second = try trained(AdamW8bit.Options(), steps: 0)
+    try withoutGrad {
+      for (old, new) in zip(first.parameters, second.parameters) { try new.tensor.copy_(old.tensor) }
+    }
+    let state = try first.stored()
+    try second.restore { try #require(state[$0]) }
+    for number in 2..<4 { try step(second, number) }
+    for (a, b) in zip(whole.parameters, second.parameters) {
+      #expect(try Tensor.isEqual(a.tensor, b.tensor), "\(a.key)")
+    }
+    let other = try second.stored()
+    for (key, tensor) in try whole.stored() {
+      #expect(try Tensor.isEqual(tensor, #require(other[key])), "\(key)")
+    }
+  }
+
+  @Test func `Moments take two bytes and a 32nd`() throws {
+    let optimizer = try trained(AdamW8bit.Options(), steps: 0)
+    let planned = optimizer.parameters.reduce(0) {
+      $0 + OptimizerOptions.adamw8bit(.init()).stateBytes(shape: $1.tensor.shape)
+    }
+    #expect(try optimizer.stateBytes == planned + 8 * Self.shapes.count)
+    let square = OptimizerOptions.adamw8bit(.init()).stateBytes(shape: [64, 64])
+    #expect(square == 2 * 4096 + 2 * 16 * 4)
+  }
+
+  @Test func `Tensors that don't go together are refused`() throws {
+    let map = try DynamicMap(isSigned: true)
+    let codes = try Tensor.zeros([300], dtype: .uint8)
+    #expect(throws: TorchError.self) { try map.dequantised(codes, largest: .zeros([1])) }
+    #expect(throws: TorchError.self) { try map.dequantised(codes.to(.int32), largest: .zeros([2])) }
+    #expect(throws: TorchError.self) { try Tensor.zeros([300]).quantisedBlockwise(table: codes) }
+    #expect(throws: TorchError.self) { try map.quantised(.zeros([0])) }
+    let optimizer = try trained(AdamW8bit.Options(), steps: 0)
+    #expect(throws: TorchError.self) {
+      try optimizer.step(["matrix": .zeros([61, 70])], learningRate: 1)
+    }
+  }
+}

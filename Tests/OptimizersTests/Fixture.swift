@@ -1,0 +1,47 @@
+import Foundation
+import NN
+import Optimizers
+import TensorFiles
+import Testing
+import Torch
+
+/// A file of `Tests/Fixtures/optimisation`, which `Tests/Oracles/optimizers.py` makes.
+struct Fixture {
+  let file: SafetensorsFile
+
+  init(_ name: String) throws {
+    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    file = try SafetensorsFile(path: tests.path + "/Fixtures/optimisation/\(name).safetensors")
+  }
+
+  func tensor(_ key: String) throws -> Tensor { try file.tensor(key) }
+
+  /// A value of the file's metadata that is JSON.
+  func metadata<Value: Decodable>(_ key: String, _ type: Value.Type = Value.self) throws -> Value {
+    try JSONDecoder().decode(Value.self, from: Data(#require(file.metadata[key]).utf8))
+  }
+
+  /// What is below a prefix, by the rest of the key.
+  func keys(below prefix: String) -> [String] {
+    file.entries.keys.filter { $0.hasPrefix(prefix + ".") }.map { String($0.dropFirst(prefix.count + 1)) }
+      .sorted()
+  }
+}
+
+/// The largest difference relative to the largest number that is wanted.
+func relativeError(_ found: Tensor, _ wanted: Tensor) throws -> Double {
+  guard wanted.count > 0 else { return 0 }
+  let difference = try (found.to(.float64) - wanted.to(.float64)).abs().max().item()
+  return difference / max(try wanted.to(.float64).abs().max().item(), 1e-30)
+}
+
+extension Optimizer {
+  /// The state as a file of it gives it back.
+  func stored() throws -> [String: Tensor] {
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).safetensors").path
+    try writeSafetensors(state.map { ($0.key, $0.tensor) }, to: path)
+    defer { try? FileManager.default.removeItem(atPath: path) }  // what is left over is the system's
+    let file = try SafetensorsFile(path: path)
+    return try Dictionary(uniqueKeysWithValues: file.entries.keys.map { ($0, try file.tensor($0).clone()) })
+  }
+}
