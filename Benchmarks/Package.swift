@@ -10,7 +10,8 @@ let package = Package(
     .executableTarget(
       name: "bench",
       dependencies: [
-        "Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "Tracking", "Media",
+        "Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "LoRAFiles", "Optimizers",
+        "Tracking", "Media",
       ].map {
         .product(name: $0, package: "swift-ltx")
       })
