@@ -1,4 +1,4 @@
-# `make` alone lists what there is.
+# `make` alone lists the targets.
 .PHONY: help format lint test bench docs
 
 help:
@@ -17,8 +17,9 @@ lint:
 test:
 	./test
 
-# PYTHON: of an environment with Tests/Oracles/requirements.txt, to compare with the reference. THREADS: of each side.
-# LTX_TRAINER: packages/ltx-trainer of a checkout of the reference, to compare preprocessing
+# PYTHON: the Python of an environment with Tests/Oracles/requirements.txt, to compare with upstream.
+# THREADS: the number of threads for each side.
+# LTX_TRAINER: packages/ltx-trainer of a checkout of upstream, to compare preprocessing
 # (Benchmarks/reference_preprocess.py says what its Python needs).
 PYTHON ?= python3
 bench:
