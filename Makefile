@@ -17,7 +17,8 @@ lint:
 test:
 	./test
 
-# PYTHON: the Python of an environment with Tests/Oracles/requirements.txt, to compare with upstream.
+# PYTHON: the Python of an environment with Tests/Oracles/requirements.txt, to compare with
+# upstream.
 # THREADS: the number of threads for each side.
 # LTX_TRAINER: packages/ltx-trainer of a checkout of upstream, to compare preprocessing
 # (Benchmarks/reference_preprocess.py says what its Python needs).
