@@ -7,7 +7,7 @@ import Torch
 /// Sound as tensors, and back.
 public enum AudioTensors {
   /// Sound as models see it: [1, 2, N], float32.
-  public static func waveform(_ clip: SoundClip) throws -> Tensor {
+  public static func waveform(_ clip: AudioClip) throws -> Tensor {
     try Tensor(clip.channels[0] + clip.channels[1], shape: [1, 2, clip.sampleCount])
   }
 

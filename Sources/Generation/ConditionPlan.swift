@@ -9,18 +9,18 @@ struct ConditionPlan {
   private let size: GenerationPlan.OutputSize
   private let referenceScale: (spatial: Int, temporal: Int)
   /// The sound that the result has as it is: one that was given, or that of a video whose pictures alone are edited.
-  let givenSound: GenerationCondition?
+  let givenAudio: GenerationCondition?
   private(set) var videos: [GenerationStage.VideoEncoding] = []
-  private(set) var sounds: [GenerationStage.SoundEncoding] = []
+  private(set) var audio: [GenerationStage.AudioEncoding] = []
 
   init(
     _ request: GenerationRequest, _ defaults: GenerationDefaults, _ size: GenerationPlan.OutputSize,
     _ referenceScale: (spatial: Int, temporal: Int)
   ) throws {
-    givenSound = try request.conditions.lazy.compactMap { condition in
+    givenAudio = try request.conditions.lazy.compactMap { condition in
       switch condition {
-      case .sound: condition
-      case .inpaint(let path, _): try GivenVideo(condition).hasSound ? .sound(path: path) : nil
+      case .audio: condition
+      case .inpaint(let path, _): try GivenVideo(condition).hasAudio ? .audio(path: path) : nil
       default: nil
       }
     }.first
@@ -31,8 +31,8 @@ struct ConditionPlan {
   }
 
   /// The file whose pictures the result has.
-  var givenPicture: String? {
-    for case .picture(let path) in request.conditions { return path }
+  var givenImage: String? {
+    for case .video(let path) in request.conditions { return path }
     return nil
   }
 
@@ -43,55 +43,55 @@ struct ConditionPlan {
     for condition in request.conditions {
       if sampling == 0 {
         try check(condition, grid, &notes)
-        if !condition.isSound { try requireShapes(condition) }
+        if !condition.isAudio { try requireShapes(condition) }
       }
       var encoding = GenerationStage.VideoEncoding(
         condition: condition, sampling: sampling, grid: grid, crf: 0)
       switch condition {
       case .image(_, _, _, let crf): encoding.crf = crf ?? defaults.imageCRF
-      case .firstFrame, .prefix, .suffix, .retake, .inpaint, .keep, .crop, .picture: break
+      case .firstFrame, .prefix, .suffix, .retake, .inpaint, .keep, .crop, .video: break
       case .reference(_, _, let scale, _):
         guard !refines else { continue }
         encoding.spatialScale = scale?.space ?? referenceScale.spatial
         encoding.temporalScale = scale?.time ?? referenceScale.temporal
         encoding.attention = request.referenceAttention
-      case .sound, .soundPrefix, .soundSuffix, .soundKeep, .soundReference: continue
+      case .audio, .audioPrefix, .audioSuffix, .audioKeep, .audioReference: continue
       }
       videos.append(encoding)
     }
   }
 
   /// Adds what is known of the sound.
-  mutating func addSounds(_ grid: AudioGrid, _ notes: inout [String]) throws {
-    guard request.conditions.count(where: { if case .sound = $0 { true } else { false } }) <= 1 else {
-      throw GenerationError(.sound, "only one sound can be given")
+  mutating func addAudio(_ grid: AudioGrid, _ notes: inout [String]) throws {
+    guard request.conditions.count(where: { if case .audio = $0 { true } else { false } }) <= 1 else {
+      throw GenerationError(.audio, "only one sound can be given")
     }
-    if case .sound(let path, let start)? = givenSound { try checkSound(path, start, &notes) }
-    if let givenSound {
-      sounds = [
-        GenerationStage.SoundEncoding(
-          condition: givenSound, grid: grid, seconds: size.seconds)
+    if case .audio(let path, let start)? = givenAudio { try checkAudio(path, start, &notes) }
+    if let givenAudio {
+      audio = [
+        GenerationStage.AudioEncoding(
+          condition: givenAudio, grid: grid, seconds: size.seconds)
       ]
       return
     }
     for condition in request.conditions {
       switch condition {
       case .retake(let path, _, _):
-        guard try GivenVideo(condition).hasSound else {
+        guard try GivenVideo(condition).hasAudio else {
           notes.append("\(path): has no sound; the result's is made anew from end to end")
           continue
         }
-      case .soundPrefix(let path, let seconds), .soundSuffix(let path, let seconds):
+      case .audioPrefix(let path, let seconds), .audioSuffix(let path, let seconds):
         try checkEnd(condition, path, seconds)
-      case .soundKeep(let path, let mask):
-        try checkSound(path, 0, &notes, condition.option)
-        do { _ = try SoundMask(path: mask) } catch { throw GenerationError(.mask, describe(error)) }
-      case .soundReference(let path): _ = try reader(path, condition.option)
-      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .sound, .picture:
+      case .audioKeep(let path, let mask):
+        try checkAudio(path, 0, &notes, condition.option)
+        do { _ = try AudioMask(path: mask) } catch { throw GenerationError(.mask, describe(error)) }
+      case .audioReference(let path): _ = try reader(path, condition.option)
+      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .audio, .video:
         continue
       }
-      sounds.append(
-        GenerationStage.SoundEncoding(
+      audio.append(
+        GenerationStage.AudioEncoding(
           condition: condition, grid: grid, seconds: size.seconds))
     }
   }
@@ -121,15 +121,15 @@ struct ConditionPlan {
     }
   }
 
-  private func checkSound(
-    _ path: String, _ start: Double, _ notes: inout [String], _ option: GenerationError.Option = .sound
+  private func checkAudio(
+    _ path: String, _ start: Double, _ notes: inout [String], _ option: GenerationError.Option = .audio
   ) throws {
     guard start >= 0, start.isFinite else {
       throw GenerationError(option, "\(start) is no time to start at; use 0 or more seconds")
     }
     let reader = try reader(path, option)
     guard
-      option != .sound || VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible
+      option != .audio || VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible
     else {
       throw GenerationError(
         option, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000"
@@ -159,7 +159,7 @@ struct ConditionPlan {
       if let crf, !(0...51).contains(crf) {
         throw GenerationError(.imageCRF, "\(crf) is out of range; use 0 (none) to 51")
       }
-      try requirePicture(path)
+      try requireImage(path)
     case .firstFrame: _ = try GivenVideo(condition)
     case .prefix(let path, let frames):
       let given = try clip(condition, path, &notes)
@@ -219,7 +219,7 @@ struct ConditionPlan {
           "references are \(referenceScale.spatial) times coarser, and \(side.0)x\(side.1) can't be divided so; "
             + "use a width in multiples of \(unit.0) and a height in multiples of \(unit.1)", .scale)
       }
-    case .sound, .soundPrefix, .soundSuffix, .soundKeep, .soundReference, .picture: break
+    case .audio, .audioPrefix, .audioSuffix, .audioKeep, .audioReference, .video: break
     }
   }
 
@@ -266,7 +266,7 @@ struct ConditionPlan {
   }
 
   /// Decodes it: a name that ends in .png may hold anything.
-  private func requirePicture(_ path: String) throws {
+  private func requireImage(_ path: String) throws {
     do {
       let reader = try VideoReader(path: path)
       guard reader.isImage else {

@@ -16,11 +16,11 @@ public struct EncodedInputs: Sendable {
   var frozenVideo: [Int: Tensor] = [:]
   /// To be put beside the result.
   var shownReferences: [ShownReference] = []
-  var soundConditions: [AudioCondition] = []
+  var audioConditions: [AudioCondition] = []
   /// A sound that stays as it is: [1, Z, T, N].
-  var frozenSound: Tensor?
+  var frozenAudio: Tensor?
   /// That sound as it was given.
-  var givenSound: SoundClip?
+  var givenAudio: AudioClip?
 
   public init() {}
 
@@ -83,12 +83,12 @@ public struct InputEncoder: Sendable {
   ) throws {
     precondition(plans.count == inputs.count, "inputs for each plan")
     var videos: [(plan: Int, encoding: GenerationStage.VideoEncoding)] = []
-    var sounds: [(plan: Int, encoding: GenerationStage.SoundEncoding)] = []
+    var audio: [(plan: Int, encoding: GenerationStage.AudioEncoding)] = []
     for (index, plan) in plans.enumerated() {
       for stage in plan.stages {
         switch stage {
         case .encodeVideos(let encodings): videos += encodings.map { (index, $0) }
-        case .encodeSounds(let encodings): sounds += encodings.map { (index, $0) }
+        case .encodeAudio(let encodings): audio += encodings.map { (index, $0) }
         default: break
         }
       }
@@ -99,9 +99,9 @@ public struct InputEncoder: Sendable {
         try report(GenerationProgress(stage: stage, done: $0, total: $1))
       }
     }
-    if !sounds.isEmpty {
-      let stage = GenerationStage.encodeSounds(sounds.map(\.encoding))
-      try encode(sounds, into: &inputs) {
+    if !audio.isEmpty {
+      let stage = GenerationStage.encodeAudio(audio.map(\.encoding))
+      try encode(audio, into: &inputs) {
         try report(GenerationProgress(stage: stage, done: $0, total: $1))
       }
     }
@@ -128,17 +128,17 @@ public struct InputEncoder: Sendable {
   }
 
   func encode(
-    _ encodings: [(plan: Int, encoding: GenerationStage.SoundEncoding)], into inputs: inout [EncodedInputs],
+    _ encodings: [(plan: Int, encoding: GenerationStage.AudioEncoding)], into inputs: inout [EncodedInputs],
     _ advance: Advance
   ) throws {
     try advance(0, encodings.count)
-    let encoder = SoundConditionEncoder(
+    let encoder = AudioConditionEncoder(
       encoder: try checkpoint.audioEncoder(dtype: models.dtype, device: models.device))
     for (index, (plan, encoding)) in encodings.enumerated() {
       switch try encoder(encoding) {
-      case .condition(let condition): inputs[plan].soundConditions.append(condition)
-      case .frozen(let latent, let sound):
-        (inputs[plan].frozenSound, inputs[plan].givenSound) = (latent, sound)
+      case .condition(let condition): inputs[plan].audioConditions.append(condition)
+      case .frozen(let latent, let clip):
+        (inputs[plan].frozenAudio, inputs[plan].givenAudio) = (latent, clip)
       }
       try advance(index + 1, encodings.count)
     }

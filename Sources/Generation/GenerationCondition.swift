@@ -28,17 +28,17 @@ public enum GenerationCondition: Sendable {
   /// - isShown: puts it to the left of the result.
   case reference(path: String, strength: Double = 1, scale: Scale? = nil, isShown: Bool = false)
   /// A sound that the video is made for; the result has it as it is. `start` in seconds.
-  case sound(path: String, start: Double = 0)
+  case audio(path: String, start: Double = 0)
   /// The sound begins with that of a file; nil takes all of it.
-  case soundPrefix(path: String, seconds: Double? = nil)
+  case audioPrefix(path: String, seconds: Double? = nil)
   /// The sound ends with the end of a file's; nil takes all of it.
-  case soundSuffix(path: String, seconds: Double? = nil)
+  case audioSuffix(path: String, seconds: Double? = nil)
   /// A whole sound, of which a part is kept: where a `.pt` tensor or the level of a sound file is above a half.
-  case soundKeep(path: String, mask: String)
+  case audioKeep(path: String, mask: String)
   /// A sound that a LoRA refers to.
-  case soundReference(path: String)
+  case audioReference(path: String)
   /// A video that the sound is made for; the result has its pictures.
-  case picture(path: String)
+  case video(path: String)
 
   /// How much coarser a reference is shown than the result: pixels of the result for one of its own, and frames.
   public struct Scale: Sendable, Equatable {
@@ -56,9 +56,9 @@ public enum GenerationCondition: Sendable {
     switch self {
     case .image(let path, _, _, _), .firstFrame(let path), .prefix(let path, _), .suffix(let path, _),
       .retake(let path, _, _), .inpaint(let path, _), .keep(let path, _), .crop(let path, _),
-      .reference(let path, _, _, _), .sound(let path, _), .soundPrefix(let path, _),
-      .soundSuffix(let path, _),
-      .soundKeep(let path, _), .soundReference(let path), .picture(let path):
+      .reference(let path, _, _, _), .audio(let path, _), .audioPrefix(let path, _),
+      .audioSuffix(let path, _),
+      .audioKeep(let path, _), .audioReference(let path), .video(let path):
       path
     }
   }
@@ -66,7 +66,7 @@ public enum GenerationCondition: Sendable {
   /// The file of its mask.
   public var maskPath: String? {
     switch self {
-    case .inpaint(_, let mask), .keep(_, let mask), .soundKeep(_, let mask): mask
+    case .inpaint(_, let mask), .keep(_, let mask), .audioKeep(_, let mask): mask
     default: nil
     }
   }
@@ -74,32 +74,32 @@ public enum GenerationCondition: Sendable {
   /// Whether the result is as long and as large as the file, unless told otherwise.
   var coversAll: Bool {
     switch self {
-    case .retake, .inpaint, .picture: true
+    case .retake, .inpaint, .video: true
     default: false
     }
   }
 
   /// Whether it says something of the sound that is made.
-  var isOfSound: Bool {
+  var isOfAudio: Bool {
     switch self {
-    case .soundPrefix, .soundSuffix, .soundKeep, .soundReference: true
+    case .audioPrefix, .audioSuffix, .audioKeep, .audioReference: true
     default: false
     }
   }
 
   /// Whether its file is an audio file.
-  var isSound: Bool { if case .sound = self { true } else { isOfSound } }
+  var isAudio: Bool { if case .audio = self { true } else { isOfAudio } }
 
   /// The option that its values go by in messages.
   public var option: GenerationError.Option {
     switch self {
     case .image, .firstFrame: .image
-    case .prefix, .soundPrefix: .prefix
-    case .suffix, .soundSuffix: .suffix
-    case .retake, .inpaint, .keep, .crop, .soundKeep: .source
-    case .reference, .soundReference: .reference
-    case .sound: .sound
-    case .picture: .video
+    case .prefix, .audioPrefix: .prefix
+    case .suffix, .audioSuffix: .suffix
+    case .retake, .inpaint, .keep, .crop, .audioKeep: .source
+    case .reference, .audioReference: .reference
+    case .audio: .audio
+    case .video: .video
     }
   }
 }

@@ -24,8 +24,8 @@ extension GenerationPipeline {
       ) { part in
         try part.requireFinite(from: "video decoder")
         for frame in 0..<part.size(2) {
-          for picture in try FrameTensors.frames(part.narrow(2, frame, 1)) {
-            try sink.append(sides.joined(picture, index: frameIndex))
+          for image in try FrameTensors.frames(part.narrow(2, frame, 1)) {
+            try sink.append(sides.joined(image, index: frameIndex))
           }
           frameIndex += 1
           done += 1
@@ -52,7 +52,7 @@ extension GenerationPipeline {
           let pixels = try FrameTensors.stack([
             FrameTensors.filled(frame, (plan.size.width, plan.size.height))
           ])
-          for picture in try FrameTensors.frames(pixels) { try sink.append(picture) }
+          for image in try FrameTensors.frames(pixels) { try sink.append(image) }
         }
         count += 1
         done += 1
@@ -62,20 +62,20 @@ extension GenerationPipeline {
     }
   }
 
-  func writeSound(_ state: State, _ advance: Advance) throws {
+  func writeAudio(_ state: State, _ advance: Advance) throws {
     try advance(0, plan.outputs.count)
     for (index, path) in plan.outputs.enumerated() {
-      guard let sound = state.results[index].sound ?? state.inputs.givenSound else {
+      guard let audio = state.results[index].audioClip ?? state.inputs.givenAudio else {
         preconditionFailure("no sound to write")
       }
-      try WAVWriter.write(sound.channels, sampleRate: sound.sampleRate, to: path)
+      try WAVWriter.write(audio.channels, sampleRate: audio.sampleRate, to: path)
       try advance(index + 1, plan.outputs.count)
     }
   }
 
   private func sink(_ path: String, _ state: State, _ index: Int) throws -> OutputSink {
     try OutputSink(
-      path: path, kind: OutputKind(path: path), size: plan.pictureSize,
-      sound: state.results[index].sound ?? state.inputs.givenSound)
+      path: path, kind: OutputKind(path: path), size: plan.imageSize,
+      audio: state.results[index].audioClip ?? state.inputs.givenAudio)
   }
 }

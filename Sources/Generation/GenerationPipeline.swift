@@ -39,7 +39,7 @@ public struct GenerationPipeline {
     var video: Tensor?
     /// [1, Z, T, N]
     var audio: Tensor?
-    var sound: SoundClip?
+    var audioClip: AudioClip?
   }
 
   typealias Advance = (_ done: Int, _ total: Int) throws -> Void
@@ -73,13 +73,13 @@ public struct GenerationPipeline {
           try report(GenerationProgress(stage: stage, done: done, total: total))
         }
         switch stage {
-        case .encodePrompts, .encodeVideos, .encodeSounds: break
+        case .encodePrompts, .encodeVideos, .encodeAudio: break
         case .sample(let sampling): try sample(sampling, &state, advance)
         case .upsample(let path): try upsample(path, &state, advance)
-        case .decodeSound: try decodeSound(&state, advance)
+        case .decodeAudio: try decodeAudio(&state, advance)
         case .decodeVideo(let tiling): try decodeVideo(tiling, &state, advance)
         case .copyVideo(let path): try copyVideo(path, state, advance)
-        case .writeSound: try writeSound(state, advance)
+        case .writeAudio: try writeAudio(state, advance)
         }
       }
     }
@@ -119,7 +119,7 @@ public struct GenerationPipeline {
         state.results[index].video = try VideoTokens.unpatchify(
           resultTokens(stream), frames: grid.frames, rows: grid.rows, columns: grid.columns)
       }
-      if let grid = sampling.audio, let stream = end.audio, !sampling.refines || sampling.keepsSound {
+      if let grid = sampling.audio, let stream = end.audio, !sampling.refines || sampling.keepsAudio {
         state.results[index].audio = try AudioTokens.unpatchify(resultTokens(stream), channels: grid.channels)
       }
     }
@@ -142,13 +142,13 @@ public struct GenerationPipeline {
   ) throws -> SampledStream {
     var grid = grid
     // A given sound may be shorter than the video, and rounding may give it a frame more.
-    if let frozen = state.inputs.frozenSound { grid.frames = frozen.size(2) }
+    if let frozen = state.inputs.frozenAudio { grid.frames = frozen.size(2) }
     let sequence = try grid.sequence(
-      state.inputs.soundConditions,
-      start: state.inputs.frozenSound ?? (sampling.refines ? result.audio?.to(.cpu, .float32) : nil))
+      state.inputs.audioConditions,
+      start: state.inputs.frozenAudio ?? (sampling.refines ? result.audio?.to(.cpu, .float32) : nil))
     return try start(
       sequence, sampling, result, state, prompt: prompt, context: \.audio,
-      guidance: sampling.audioGuidance, isFrozen: state.inputs.frozenSound != nil)
+      guidance: sampling.audioGuidance, isFrozen: state.inputs.frozenAudio != nil)
   }
 
   private func start(
@@ -207,7 +207,7 @@ public struct GenerationPipeline {
     }
   }
 
-  private func decodeSound(_ state: inout State, _ advance: Advance) throws {
+  private func decodeAudio(_ state: inout State, _ advance: Advance) throws {
     let total = state.results.count
     try advance(0, total)
     func load() throws -> AudioDecoder {
@@ -223,7 +223,7 @@ public struct GenerationPipeline {
       let waveform = try vocoder(spectrogram)
       try waveform.requireFinite(from: "vocoder")
       let channels = try AudioTensors.channels(waveform)
-      state.results[index].sound = SoundClip(
+      state.results[index].audioClip = AudioClip(
         left: channels[0], right: channels[channels.count - 1], sampleRate: vocoder.sampleRate)
       state.results[index].audio = nil
       try advance(index + 1, total)

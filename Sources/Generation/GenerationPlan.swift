@@ -17,7 +17,7 @@ public struct GenerationPlan: Sendable {
   /// What is generated.
   public let size: OutputSize
   /// The result with the references beside it.
-  let pictureSize: OutputSize
+  let imageSize: OutputSize
   public private(set) var stages: [GenerationStage]
   /// What the user should know, though it is no error.
   public let notes: [String]
@@ -62,10 +62,10 @@ public struct GenerationPlan: Sendable {
     var notes: [String] = []
     let size = try SizeChoice(request, defaults, model, upsampler, kind).resolve(&notes)
     outputs = try OutputKind.paths(output, count: request.prompts.count)
-    var pictureSize = size
-    for case .reference(_, _, _, isShown: true) in request.conditions { pictureSize.width += size.width }
+    var imageSize = size
+    for case .reference(_, _, _, isShown: true) in request.conditions { imageSize.width += size.width }
     let inputs = Self.inputs(request, models)
-    for path in outputs { try OutputSink.check(path: path, kind: kind, size: pictureSize, inputs: inputs) }
+    for path in outputs { try OutputSink.check(path: path, kind: kind, size: imageSize, inputs: inputs) }
     let video = try request.videoGuidance.guidance(defaults: defaults.video).checked(model, .video)
     let audio = try request.audioGuidance.guidance(defaults: defaults.audio).checked(model, .audio)
 
@@ -92,31 +92,31 @@ public struct GenerationPlan: Sendable {
               ? NoiseSchedule.distilled
               : try NoiseSchedule.shifted(steps: request.steps ?? defaults.steps, tokens: tokens),
           method: request.method,
-          videoGuidance: isPlain || conditions.givenPicture != nil ? Guidance() : video.within(streams),
-          audioGuidance: isPlain || conditions.givenSound != nil ? Guidance() : audio.within(streams),
+          videoGuidance: isPlain || conditions.givenImage != nil ? Guidance() : video.within(streams),
+          audioGuidance: isPlain || conditions.givenAudio != nil ? Guidance() : audio.within(streams),
           loras: refines ? loras.refining(refersToVideos: refersToVideos) : loras.first,
-          refines: refines, keepsSound: request.isDistilled))
+          refines: refines, keepsAudio: request.isDistilled))
       if streams.hasVideo { try conditions.addVideos(sampling: index, grid: grid, refines: refines, &notes) }
     }
-    if let audioGrid { try conditions.addSounds(audioGrid, &notes) }
+    if let audioGrid { try conditions.addAudio(audioGrid, &notes) }
     if checksModels {
       try Self.checkComponents(
-        models, checkpoint, samplings, conditions, streams, decodes: kind != .sound)
+        models, checkpoint, samplings, conditions, streams, decodes: kind != .audio)
     }
 
     let negative = samplings.contains(where: \.usesNegativePrompt) ? [request.negativePrompt] : []
     var stages: [GenerationStage] = [.encodePrompts(request.prompts + negative)]
     if !conditions.videos.isEmpty { stages.append(.encodeVideos(conditions.videos)) }
-    if !conditions.sounds.isEmpty { stages.append(.encodeSounds(conditions.sounds)) }
+    if !conditions.audio.isEmpty { stages.append(.encodeAudio(conditions.audio)) }
     for sampling in samplings {
       if sampling.refines, let upsampler { stages.append(.upsample(path: upsampler.path)) }
       stages.append(.sample(sampling))
     }
-    if streams.hasAudio, conditions.givenSound == nil { stages.append(.decodeSound) }
+    if streams.hasAudio, conditions.givenAudio == nil { stages.append(.decodeAudio) }
     switch kind {
-    case .sound: stages.append(.writeSound)
-    case .video, .picture:
-      if let path = conditions.givenPicture {
+    case .audio: stages.append(.writeAudio)
+    case .video, .image:
+      if let path = conditions.givenImage {
         stages.append(.copyVideo(path: path))
       } else {
         stages.append(.decodeVideo(.usual(for: model.factors)))
@@ -125,7 +125,7 @@ public struct GenerationPlan: Sendable {
     self.models = models
     self.checkpoint = checkpoint
     self.size = size
-    self.pictureSize = pictureSize
+    self.imageSize = imageSize
     self.stages = stages
     self.notes = notes
     seed = request.seed
@@ -144,11 +144,11 @@ public struct GenerationPlan: Sendable {
   }
 
   /// Whether a video, or a sound, is decoded of latents.
-  public var decodes: (video: Bool, sound: Bool) {
+  public var decodes: (video: Bool, audio: Bool) {
     stages.reduce(into: (false, false)) { decodes, stage in
       switch stage {
       case .decodeVideo: decodes.0 = true
-      case .decodeSound: decodes.1 = true
+      case .decodeAudio: decodes.1 = true
       default: break
       }
     }
@@ -167,8 +167,8 @@ public struct GenerationPlan: Sendable {
     var copy = self
     copy.stages = stages.filter { stage in
       switch stage {
-      case .encodePrompts, .encodeVideos, .encodeSounds, .upsample, .sample: true
-      case .decodeSound, .decodeVideo, .copyVideo, .writeSound: false
+      case .encodePrompts, .encodeVideos, .encodeAudio, .upsample, .sample: true
+      case .decodeAudio, .decodeVideo, .copyVideo, .writeAudio: false
       }
     }
     return copy
@@ -188,7 +188,7 @@ public struct GenerationPlan: Sendable {
   private static func checkRecipe(
     _ request: GenerationRequest, _ models: GenerationModels, _ kind: OutputKind
   ) throws {
-    if kind == .sound, models.upsampler != nil {
+    if kind == .audio, models.upsampler != nil {
       throw GenerationError(.upsampler, "there are no pictures to enlarge in a .wav; leave it out")
     }
     if request.isDistilled {
@@ -234,11 +234,11 @@ public struct GenerationPlan: Sendable {
     for sampling in samplings { _ = try checkpoint.transformer(sampling.loras, streams: streams) }
     if decodes, streams.hasVideo { _ = try checkpoint.videoDecoder() }
     if !conditions.videos.isEmpty { _ = try checkpoint.videoEncoder() }
-    if streams.hasAudio, conditions.givenSound == nil {
+    if streams.hasAudio, conditions.givenAudio == nil {
       _ = try checkpoint.audioDecoder()
       _ = try checkpoint.vocoder()
     }
-    if !conditions.sounds.isEmpty { _ = try checkpoint.audioEncoder() }
+    if !conditions.audio.isEmpty { _ = try checkpoint.audioEncoder() }
   }
 }
 

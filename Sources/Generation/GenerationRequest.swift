@@ -18,7 +18,7 @@ public struct GenerationRequest: Sendable {
   /// Frames per second.
   public var frameRate: Double?
   /// Whether sound is made too, where the output can hold it.
-  public var hasSound = true
+  public var hasAudio = true
   /// The model is a distilled one: fixed noise levels, no guidance.
   public var isDistilled = false
   public var steps: Int?
@@ -101,7 +101,7 @@ public struct GenerationModels: Sendable {
 public struct GenerationError: Error, Equatable, CustomStringConvertible, Sendable {
   /// The options of `ltx generate`, which the values of a request go by.
   public enum Option: String, Sendable {
-    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference, sound,
+    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference, audio,
       video
     case distilled
     case frames = "num-frames"

@@ -11,19 +11,19 @@ public enum GenerationStage: Sendable {
   /// Pictures and clips to the conditions of the sampling that follows.
   case encodeVideos([VideoEncoding])
   /// Sounds likewise.
-  case encodeSounds([SoundEncoding])
+  case encodeAudio([AudioEncoding])
   /// Noise, or noise mixed into what the stage before has made, to latents.
   case sample(Sampling)
   /// The video's latent to a larger one.
   case upsample(path: String)
   /// The sound's latent to a waveform.
-  case decodeSound
+  case decodeAudio
   /// The video's latent to frames, and all to the output.
   case decodeVideo(Tiling)
   /// A given video's frames to the output, with the sound that was made for it.
   case copyVideo(path: String)
   /// A waveform without a video to the output.
-  case writeSound
+  case writeAudio
 
   /// One walk down the noise levels.
   public struct Sampling: Sendable {
@@ -41,7 +41,7 @@ public enum GenerationStage: Sendable {
     /// Goes on from what was made before, with the first of `sigmas` as the part of noise, instead of from noise alone.
     public var refines: Bool
     /// Whether the sound of a refinement is kept, or the one from before.
-    public var keepsSound: Bool
+    public var keepsAudio: Bool
 
     var usesNegativePrompt: Bool {
       (video != nil && videoGuidance.cfg != 1) || (audio != nil && audioGuidance.cfg != 1)
@@ -69,7 +69,7 @@ public enum GenerationStage: Sendable {
   }
 
   /// A sound to be encoded for all samplings.
-  public struct SoundEncoding: Sendable {
+  public struct AudioEncoding: Sendable {
     public var condition: GenerationCondition
     public var grid: AudioGrid
     /// The result's length in seconds.
@@ -80,13 +80,13 @@ public enum GenerationStage: Sendable {
     switch self {
     case .encodePrompts(let prompts): prompts.count == 1 ? "Reading the prompt" : "Reading the prompts"
     case .encodeVideos: "Encoding pictures"
-    case .encodeSounds: "Encoding sound"
+    case .encodeAudio: "Encoding sound"
     case .sample(let sampling): sampling.refines ? "Refining" : "Sampling"
     case .upsample: "Enlarging"
-    case .decodeSound: "Decoding sound"
+    case .decodeAudio: "Decoding sound"
     case .decodeVideo: "Decoding frames"
     case .copyVideo: "Writing frames"
-    case .writeSound: "Writing sound"
+    case .writeAudio: "Writing sound"
     }
   }
 
@@ -95,7 +95,7 @@ public enum GenerationStage: Sendable {
     switch self {
     case .encodePrompts: "prompts"
     case .encodeVideos: "files"
-    case .encodeSounds, .decodeSound, .writeSound: "sounds"
+    case .encodeAudio, .decodeAudio, .writeAudio: "sounds"
     case .sample: "steps"
     case .upsample: "videos"
     case .decodeVideo, .copyVideo: "frames"
@@ -105,7 +105,7 @@ public enum GenerationStage: Sendable {
   /// Whether files are being written.
   public var writes: Bool {
     switch self {
-    case .decodeVideo, .copyVideo, .writeSound: true
+    case .decodeVideo, .copyVideo, .writeAudio: true
     default: false
     }
   }

@@ -25,8 +25,8 @@ struct ModelShape {
         "\(file): the transformer works on \(transformer.video.inputs) latent channels, but the video VAE on "
           + "\(vae.latentChannels)")
     }
-    let hasSound = checkpoint.config.has("audio_vae") && checkpoint.config.has("vocoder")
-    audioVAE = hasSound ? try AudioVAEConfiguration(checkpoint.config) : nil
+    let hasAudio = checkpoint.config.has("audio_vae") && checkpoint.config.has("vocoder")
+    audioVAE = hasAudio ? try AudioVAEConfiguration(checkpoint.config) : nil
     if let audioVAE {
       let width = audioVAE.latentChannels * audioVAE.frequencyBins
       guard width == transformer.audio.inputs, width == transformer.audio.outputs else {
@@ -40,19 +40,19 @@ struct ModelShape {
 
   /// What of the transformer a request needs.
   func streams(_ request: GenerationRequest, _ kind: OutputKind) throws -> Streams {
-    var given = (sound: false, picture: false)
+    var given = (audio: false, video: false)
     for condition in request.conditions {
       switch condition {
-      case .sound: given.sound = true
-      case .picture: given.picture = true
+      case .audio: given.audio = true
+      case .video: given.video = true
       default: break
       }
     }
-    let wantsSound = kind == .sound || given.sound || given.picture || (kind == .video && request.hasSound)
-    guard wantsSound, audioVAE == nil else {
-      return kind == .sound && !given.picture ? .audio : wantsSound ? .both : .video
+    let wantsAudio = kind == .audio || given.audio || given.video || (kind == .video && request.hasAudio)
+    guard wantsAudio, audioVAE == nil else {
+      return kind == .audio && !given.video ? .audio : wantsAudio ? .both : .video
     }
-    guard kind == .video, !given.sound, !given.picture else {
+    guard kind == .video, !given.audio, !given.video else {
       throw GenerationError(
         .checkpoint, "\(file) holds no audio VAE or no vocoder; use a checkpoint that makes sound")
     }

@@ -7,15 +7,15 @@ enum OutputKind {
   /// MP4, with sound if there is some.
   case video
   /// PNG: one frame.
-  case picture
+  case image
   /// WAV.
-  case sound
+  case audio
 
   init(path: String) throws {
     switch (path as NSString).pathExtension.lowercased() {
     case "mp4": self = .video
-    case "png": self = .picture
-    case "wav": self = .sound
+    case "png": self = .image
+    case "wav": self = .audio
     default:
       throw GenerationError(
         .output, "\(path): the name must end in .mp4, in .png for a single frame, or in .wav for sound alone")
@@ -39,20 +39,20 @@ enum OutputKind {
 final class OutputSink {
   private enum Target {
     case video(VideoWriter)
-    case picture(path: String)
+    case image(path: String)
   }
 
   private let target: Target
-  private let sound: SoundClip?
+  private let audio: AudioClip?
   /// Samples of it that are in the file.
   private var written = 0
   private let frameRate: Double
 
-  init(path: String, kind: OutputKind, size: GenerationPlan.OutputSize, sound: SoundClip?) throws {
+  init(path: String, kind: OutputKind, size: GenerationPlan.OutputSize, audio: AudioClip?) throws {
     frameRate = size.frameRate.value
-    self.sound = sound
+    self.audio = audio
     guard kind == .video else {
-      target = .picture(path: path)
+      target = .image(path: path)
       return
     }
     // In pictures of few macroblocks a row, x264's macroblock tree (seen in version 164 at 64 pixels) reads memory that
@@ -61,7 +61,7 @@ final class OutputSink {
     target = .video(
       try VideoWriter(
         path: path, width: size.width, height: size.height, frameRate: size.frameRate,
-        audio: sound.map { .init(sampleRate: $0.sampleRate, channelCount: $0.channels.count) },
+        audio: audio.map { .init(sampleRate: $0.sampleRate, channelCount: $0.channels.count) },
         quality: quality))
   }
 
@@ -70,8 +70,8 @@ final class OutputSink {
     switch target {
     case .video(let writer):
       try writer.append(frame)
-      try appendSound(to: writer)
-    case .picture(let path): try frame.writePNG(to: path)
+      try appendAudio(to: writer)
+    case .image(let path): try frame.writePNG(to: path)
     }
   }
 
@@ -82,11 +82,11 @@ final class OutputSink {
 
   /// Video and sound take turns, so that players need not search. The track is as long as the video: longer sound is
   /// cut, shorter sound is followed by silence.
-  private func appendSound(to writer: VideoWriter) throws {
-    guard let sound else { return }
-    let end = Int((Double(writer.frameCount) / frameRate * Double(sound.sampleRate)).rounded())
+  private func appendAudio(to writer: VideoWriter) throws {
+    guard let audio else { return }
+    let end = Int((Double(writer.frameCount) / frameRate * Double(audio.sampleRate)).rounded())
     try writer.append(
-      audio: sound.channels.map { channel in
+      audio: audio.channels.map { channel in
         // Full scale is all that players have.
         let part = channel.dropFirst(written).prefix(end - written).map { min(max($0, -1), 1) }
         return part + [Float](repeating: 0, count: end - written - part.count)
@@ -102,7 +102,7 @@ final class OutputSink {
   ) throws {
     func fail(_ problem: String) -> GenerationError { GenerationError(.output, "\(path): \(problem)") }
     switch kind {
-    case .picture:
+    case .image:
       guard size.frames == 1 else {
         throw fail("a PNG holds one frame, not \(size.frames); use .mp4, or --num-frames 1")
       }
@@ -111,7 +111,7 @@ final class OutputSink {
         throw fail(
           "H.264 can't hold \(size.width)x\(size.height) pixels: both must be even and at most 16384")
       }
-    case .sound: break
+    case .audio: break
     }
     if let problem = OutputFile.problem(path, inputs: inputs) { throw fail(problem) }
   }

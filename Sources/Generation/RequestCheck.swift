@@ -37,36 +37,36 @@ enum RequestCheck {
 
   /// What is known of a result must leave something to make, and must be of use for it.
   static func conditions(_ request: GenerationRequest, _ kind: OutputKind) throws {
-    var given = (sound: false, picture: false)
+    var given = (audio: false, video: false)
     for condition in request.conditions {
-      if case .sound = condition { given.sound = true }
-      if case .picture = condition { given.picture = true }
+      if case .audio = condition { given.audio = true }
+      if case .video = condition { given.video = true }
     }
     for condition in request.conditions {
       func fail(_ problem: String) -> GenerationError {
         GenerationError(condition.option, "\(condition.path): \(problem)")
       }
       switch condition {
-      case .picture: break
-      case .sound:
-        guard !given.picture else {
+      case .video: break
+      case .audio:
+        guard !given.video else {
           throw fail("with --video too, nothing is left to make; leave one of them out")
         }
-        guard kind != .sound else {
+        guard kind != .audio else {
           throw fail("the result would be a copy of it; use .mp4 to make a video for it")
         }
       case .retake:
-        guard !given.picture else {
+        guard !given.video else {
           throw fail("only one video can be edited; give one of --source and --video")
         }
       case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference:
-        guard !given.picture else {
+        guard !given.video else {
           throw fail("the result has the pictures of --video; leave one of them out")
         }
-        guard kind != .sound else { throw fail("a WAV has no pictures; leave it out, or use .mp4") }
-      case .soundPrefix, .soundSuffix, .soundKeep, .soundReference:
-        guard !given.sound else { throw fail("the result has the sound of --sound; leave one of them out") }
-        guard kind == .sound || (kind == .video && request.hasSound) else {
+        guard kind != .audio else { throw fail("a WAV has no pictures; leave it out, or use .mp4") }
+      case .audioPrefix, .audioSuffix, .audioKeep, .audioReference:
+        guard !given.audio else { throw fail("the result has the sound of --sound; leave one of them out") }
+        guard kind == .audio || (kind == .video && request.hasAudio) else {
           throw fail("the result has no sound; leave it out, or make a video with sound")
         }
       }

@@ -37,7 +37,7 @@ struct SizeChoice {
     }
     let size = GenerationPlan.OutputSize(
       width: width ?? defaults.width, height: height ?? defaults.height,
-      frames: frames ?? (kind == .picture ? 1 : defaults.frames), frameRate: rate ?? Rational(24))
+      frames: frames ?? (kind == .image ? 1 : defaults.frames), frameRate: rate ?? Rational(24))
     try check(size)
     if let edited {
       guard size.frames <= edited.frames else {
@@ -92,7 +92,7 @@ struct SizeChoice {
       (GenerationError.Option.width, size.width, factors.width), (.height, size.height, factors.height),
     ]
     let step = upsampler?.step ?? 1
-    for (option, value, factor) in sides where kind != .sound {
+    for (option, value, factor) in sides where kind != .audio {
       func isPossible(_ cells: Int) -> Bool {
         upsampler.map { upsampler in upsampler.before(cells).map { $0 >= leastCells } ?? false }
           ?? (cells >= leastCells)
@@ -127,7 +127,7 @@ struct GivenVideo {
   let height: Int
   let frames: Int
   let frameRate: Rational
-  let hasSound: Bool
+  let hasAudio: Bool
   let isImage: Bool
 
   /// - Throws: `GenerationError` for a file that can't be read or is no video.
@@ -139,7 +139,7 @@ struct GivenVideo {
       self.path = path
       self.option = option
       (width, height, frameRate) = (reader.width, reader.height, reader.frameRate)
-      (hasSound, isImage) = (reader.hasAudio, reader.isImage)
+      (hasAudio, isImage) = (reader.hasAudio, reader.isImage)
       // An estimate may be off by a few frames, which decides whether there are enough.
       switch reader.frameCount {
       case .declared(let count): frames = count

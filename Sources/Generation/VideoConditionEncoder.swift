@@ -22,7 +22,7 @@ struct VideoConditionEncoder {
     let total = (grid.frames - 1) * time + 1
     switch encoding.condition {
     case .image(let path, let frame, let strength, _):
-      let latent = try whole(picture(path, encoding))
+      let latent = try whole(image(path, encoding))
       return .condition(
         frame == 0
           ? .replace(latent: latent, latentFrame: 0, strength: strength)
@@ -71,9 +71,9 @@ struct VideoConditionEncoder {
           latent: latent, spatialScale: encoding.spatialScale, temporalScale: encoding.temporalScale,
           strength: strength,
           attention: encoding.attention == 1 ? nil : try .full([1, tokens], Scalar(encoding.attention))))
-    case .picture(let path):
+    case .video(let path):
       return .frozen(try edited(path, encoding, total))
-    case .sound, .soundPrefix, .soundSuffix, .soundKeep, .soundReference:
+    case .audio, .audioPrefix, .audioSuffix, .audioKeep, .audioReference:
       preconditionFailure("a sound among videos")
     }
   }
@@ -103,7 +103,7 @@ struct VideoConditionEncoder {
     return try latent(pixels)
   }
 
-  private func picture(_ path: String, _ encoding: GenerationStage.VideoEncoding) throws -> Tensor {
+  private func image(_ path: String, _ encoding: GenerationStage.VideoEncoding) throws -> Tensor {
     guard let frame = try VideoReader(path: path).next() else {
       throw MediaError(.decoding, file: path, "holds no picture", remedy: "Save it anew.")
     }

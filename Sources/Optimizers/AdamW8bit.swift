@@ -11,7 +11,7 @@ public final class AdamW8bit: Optimizer {
     public var eps = 1e-8
     public var weightDecay = 0.01
     /// Parameters of fewer elements have moments in float32: `min_8bit_size`.
-    public var smallestQuantised = 4096
+    public var smallestQuantized = 4096
 
     public init() {}
 
@@ -19,10 +19,10 @@ public final class AdamW8bit: Optimizer {
       reader.betas("betas", &beta1, &beta2)
       reader.nonNegative("eps", &eps)
       reader.nonNegative("weight_decay", &weightDecay)
-      reader.integer("min_8bit_size", &smallestQuantised, in: 0 ... .max)
+      reader.integer("min_8bit_size", &smallestQuantized, in: 0 ... .max)
     }
 
-    func isQuantised(_ count: Int) -> Bool { count >= smallestQuantised && count > 0 }
+    func isQuantized(_ count: Int) -> Bool { count >= smallestQuantized && count > 0 }
   }
 
   private static let blockSize = 256
@@ -35,7 +35,7 @@ public final class AdamW8bit: Optimizer {
   /// Of one parameter, under bitsandbytes' names.
   private struct State: CountedState {
     enum Moments {
-      case quantised(Tensor.BlockwiseMoment, Tensor.BlockwiseMoment)
+      case quantized(Tensor.BlockwiseMoment, Tensor.BlockwiseMoment)
       case plain(Tensor, Tensor)
     }
 
@@ -45,7 +45,7 @@ public final class AdamW8bit: Optimizer {
 
     var tensors: [(key: String, tensor: Tensor)] {
       switch moments {
-      case .quantised(let first, let second):
+      case .quantized(let first, let second):
         [
           ("\(key).state1", first.codes), ("\(key).absmax1", first.largest),
           ("\(key).state2", second.codes), ("\(key).absmax2", second.largest),
@@ -63,7 +63,7 @@ public final class AdamW8bit: Optimizer {
       try group.parameters.map { parameter in
         let tensor = parameter.tensor
         let device = tensor.device
-        guard options.isQuantised(tensor.count) else {
+        guard options.isQuantized(tensor.count) else {
           return State(
             key: parameter.key,
             moments: .plain(
@@ -80,7 +80,7 @@ public final class AdamW8bit: Optimizer {
             largest: try .zeros([Self.blockCount(tensor.count)], device: device), map: map.map,
             table: map.table)
         }
-        return State(key: parameter.key, moments: .quantised(try moment(first), try moment(second)))
+        return State(key: parameter.key, moments: .quantized(try moment(first), try moment(second)))
       }
     }
   }
@@ -100,7 +100,7 @@ public final class AdamW8bit: Optimizer {
 
   private func update(_ tensor: Tensor, _ gradient: Tensor, _ state: State, learningRate: Double) throws {
     switch state.moments {
-    case .quantised(let first, let second):
+    case .quantized(let first, let second):
       try tensor.takeAdamW8bitStep(
         gradient: gradient, firstMoment: first, secondMoment: second, number: state.step,
         learningRate: learningRate, beta1: options.beta1, beta2: options.beta2, eps: options.eps,

@@ -41,12 +41,12 @@ public struct DynamicMap: Sendable {
   }
 
   /// - Returns: uint8 codes shaped as `x`, and the largest absolute number of each block of 256, float32.
-  public func quantised(_ x: Tensor) throws -> (codes: Tensor, largest: Tensor) {
-    try x.quantisedBlockwise(table: table)
+  public func quantized(_ x: Tensor) throws -> (codes: Tensor, largest: Tensor) {
+    try x.quantizedBlockwise(table: table)
   }
 
   /// The float32 numbers that codes stand for.
-  public func dequantised(_ codes: Tensor, largest: Tensor) throws -> Tensor {
-    try codes.dequantisedBlockwise(largest: largest, map: map)
+  public func dequantized(_ codes: Tensor, largest: Tensor) throws -> Tensor {
+    try codes.dequantizedBlockwise(largest: largest, map: map)
   }
 }

@@ -67,7 +67,7 @@ public final class Muon: Optimizer {
           try momentum.lerp_(to: gradient, Scalar(1 - options.momentum))
           let direction =
             try options.isNesterov ? gradient.lerp(to: momentum, Scalar(options.momentum)) : momentum
-          let change = try orthogonalised(direction)
+          let change = try orthogonalized(direction)
           try parameter.tensor.multiply_(by: Scalar(1 - learningRate * options.weightDecay))
           try parameter.tensor.add_(
             change, scale: Scalar(-adjusted(learningRate, parameter.tensor.shape)))
@@ -79,7 +79,7 @@ public final class Muon: Optimizer {
 
   /// What has all singular values of a matrix near one and its singular vectors, by the Newton-Schulz iteration in
   /// bfloat16.
-  private func orthogonalised(_ matrix: Tensor) throws -> Tensor {
+  private func orthogonalized(_ matrix: Tensor) throws -> Tensor {
     let isTall = matrix.size(0) > matrix.size(1)
     let (a, b, c) = (options.coefficients[0], options.coefficients[1], options.coefficients[2])
     var x = try matrix.to(.bfloat16)

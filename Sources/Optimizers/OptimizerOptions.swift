@@ -63,7 +63,7 @@ public enum OptimizerOptions: Sendable, Equatable {
     switch self {
     case .adamw: return 2 * count * dtype.size
     case .adamw8bit(let options):
-      return options.isQuantised(count)
+      return options.isQuantized(count)
         ? 2 * (count + AdamW8bit.blockCount(count) * DType.float32.size) : 2 * count * DType.float32.size
     case .prodigy(let options):
       let sliced = (count + options.slice - 1) / options.slice

@@ -7,7 +7,7 @@ func probeAudioVAEEncode(_ options: Probe.Options, _ inputs: ProbeInputs) throws
 )] {
   let encoder = try Checkpoint(path: options.requireModel())
     .audioEncoder(dtype: options.dtype, device: options.device)
-  let waveform = try inputs.float("waveform", "B \(encoder.configuration.soundChannels) samples")
+  let waveform = try inputs.float("waveform", "B \(encoder.configuration.audioChannels) samples")
   let sampleRate = try inputs.integer("sample_rate")
   return try withInference {
     let mel = try encoder.spectrogram(waveform, sampleRate: sampleRate)

@@ -16,7 +16,7 @@ final class SceneCopier {
   private let input: String
   private let folder: String
   private let video: PacketReader
-  private let sound: PacketReader?
+  private let audio: PacketReader?
   /// By the place of a scene: how many of its last pictures were left out, and when the first of them is shown.
   private(set) var losses: [Int: (count: Int, seconds: Double)] = [:]
 
@@ -33,12 +33,12 @@ final class SceneCopier {
     self.index = index
     self.name = name
     video = try PacketReader(file: input, kind: AVMEDIA_TYPE_VIDEO)
-    sound =
+    audio =
       source.hasAudio
       ? try PacketReader(file: input, kind: AVMEDIA_TYPE_AUDIO, audioTrack: audioTrack) : nil
     orientation = source.isOrientedByContainer ? source.orientation : nil
     let candidates = CopyContainer.candidates(forMP4: video.isMP4, isOriented: orientation != nil)
-    fileExtension = try CopyContainer.choose(for: [video, sound].compactMap { $0 }, among: candidates)
+    fileExtension = try CopyContainer.choose(for: [video, audio].compactMap { $0 }, among: candidates)
     let keepsEdits = ["mp4", "mov"].contains(fileExtension)
     if index.hidesFrames || index.hidesStart && !keepsEdits {
       throw MediaError(
@@ -52,7 +52,7 @@ final class SceneCopier {
 
   /// What the user should know about the audio track, a sentence; nil for a file with one track.
   var trackNote: String? {
-    sound?.trackNote.map { $0.prefix(1).uppercased() + $0.dropFirst() + "." }
+    audio?.trackNote.map { $0.prefix(1).uppercased() + $0.dropFirst() + "." }
   }
 
   /// - Parameters:
@@ -68,7 +68,7 @@ final class SceneCopier {
     let starts = scenes.map { $0.keyframe?.packetSeconds ?? $0.startSeconds }
     func close(at seconds: Double?) throws {
       guard let scene = current else { return }
-      try pullSound(until: seconds, into: scene)
+      try pullAudio(until: seconds, into: scene)
       try scene.finish()
       current = nil
     }
@@ -93,11 +93,11 @@ final class SceneCopier {
         if scenes[next].isKept {
           let path = "\(folder)/\(files.count + 1).\(fileExtension)"
           current = try CopiedScene(
-            path: path, name: name(files.count + 1, fileExtension), start: shown, video: video, sound: sound,
+            path: path, name: name(files.count + 1, fileExtension), start: shown, video: video, audio: audio,
             orientation: orientation)
           files.append(path)
         }
-        try sound?.skip(until: shown)
+        try audio?.skip(until: shown)
         next += 1
       }
       if let start, seconds < start - 1e-6 {
@@ -106,7 +106,7 @@ final class SceneCopier {
         if next > 1 { losses[next - 2] = ((loss?.count ?? 0) + 1, min(loss?.seconds ?? seconds, seconds)) }
       } else if let scene = current {
         try scene.write(packet, from: video)
-        try pullSound(until: seconds, into: scene)
+        try pullAudio(until: seconds, into: scene)
       }
       video.take()
       count += 1
@@ -121,12 +121,12 @@ final class SceneCopier {
     return files
   }
 
-  private func pullSound(until seconds: Double?, into scene: CopiedScene) throws {
-    guard let sound else { return }
-    while let packet = try sound.peek() {
-      if let seconds, let place = sound.seconds(of: packet), place >= seconds { return }
-      try scene.write(packet, from: sound)
-      sound.take()
+  private func pullAudio(until seconds: Double?, into scene: CopiedScene) throws {
+    guard let audio else { return }
+    while let packet = try audio.peek() {
+      if let seconds, let place = audio.seconds(of: packet), place >= seconds { return }
+      try scene.write(packet, from: audio)
+      audio.take()
     }
   }
 }
@@ -143,7 +143,7 @@ private final class CopiedScene {
   ///   - name: of the file in the end, for errors.
   ///   - start: time on the source's clock that becomes 0; what is shown before it becomes hidden.
   init(
-    path: String, name: String, start: Double, video: PacketReader, sound: PacketReader?,
+    path: String, name: String, start: Double, video: PacketReader, audio: PacketReader?,
     orientation: Orientation?
   ) throws {
     self.path = name
@@ -156,7 +156,7 @@ private final class CopiedScene {
       "no such file can be made", remedy: remedy)
     guard let format else { throw outOfMemory(file: name) }
     CopyContainer.allowEverything(format)
-    for reader in [video, sound].compactMap({ $0 }) {
+    for reader in [video, audio].compactMap({ $0 }) {
       let stream = try CopyContainer.addStream(like: reader, to: format, name: name)
       // FFmpeg 5 does not read what some files say.
       if reader === video, let orientation, cffmpeg_stream_display_matrix(reader.stream) == nil {

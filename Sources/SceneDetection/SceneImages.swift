@@ -33,8 +33,8 @@ struct SceneImages {
     var index = 0
     while index <= last, let (frame, _) = try video.nextDecoded() {
       if let paths = wanted[index] {
-        let picture = try converter.convert(frame, orientation: video.remainingOrientation)
-        let data = try JPEGPicture.encode(rgb: picture, file: input)
+        let image = try converter.convert(frame, orientation: video.remainingOrientation)
+        let data = try JPEGImage.encode(rgb: image, file: input)
         for path in paths { try AtomicFile.write(data, to: path) }
       }
       index += 1

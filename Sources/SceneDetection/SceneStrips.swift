@@ -79,7 +79,7 @@ final class SceneStrips: SceneSink {
 
   private func thumbnail(_ frame: FrameReference) throws -> Data {
     let upright = try converter.convert(frame.pointer, orientation: video.remainingOrientation)
-    return try JPEGPicture.thumbnail(
+    return try JPEGImage.thumbnail(
       rgb: upright, side: result.scenes.count < Self.largeScenes ? 240 : 120, file: video.path)
   }
 }

@@ -31,11 +31,11 @@ struct SceneTable {
       return fields.count == 6 ? SceneName(Self.unquoted(String(fields[5])), stem: stem) : nil
     }.filter { $0.image == nil && SceneSplitter.sceneExtensions.contains($0.fileExtension) }
     let numbers = Set(scenes.map(\.number))
-    let pictures = try FileManager.default.contentsOfDirectory(atPath: folder).filter { name in
+    let images = try FileManager.default.contentsOfDirectory(atPath: folder).filter { name in
       guard let name = SceneName(name, stem: stem) else { return false }
       return name.image != nil && name.fileExtension == "jpg" && numbers.contains(name.number)
     }
-    return scenes.map(\.text) + pictures
+    return scenes.map(\.text) + images
   }
 
   private static func unquoted(_ field: String) -> String {
@@ -70,10 +70,10 @@ struct SceneName {
 
   init(stem: String, number: Int, of count: Int, image: Int, of imageCount: Int) {
     self.number = Self.padded(number, digits: max(3, String(count).count))
-    let picture = Self.padded(image, digits: String(imageCount).count + 1)
-    self.image = picture
+    let number = Self.padded(image, digits: String(imageCount).count + 1)
+    self.image = number
     fileExtension = "jpg"
-    text = "\(stem)-Scene-\(self.number)-\(picture).jpg"
+    text = "\(stem)-Scene-\(self.number)-\(number).jpg"
   }
 
   /// Nil for a name of another form or video.

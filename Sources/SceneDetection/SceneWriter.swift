@@ -7,7 +7,7 @@ final class SceneWriter: SceneSink {
   private let folder: String
   private let quality: VideoWriter.Quality
   let video: VideoReader
-  private var sound: SceneSound?
+  private var audio: SceneAudio?
   private var current: (writer: VideoWriter, path: String, startSeconds: Double)?
   /// Finished files, in order.
   private(set) var files: [String] = []
@@ -16,8 +16,8 @@ final class SceneWriter: SceneSink {
     let origin = video.firstSeconds ?? 0
     let notes =
       ownNotes + (compositor?.color.notes ?? []).map { "In the scenes, \($0)." }
-      + (sound?.notes(from: origin) ?? [])
-    guard let loss = sound?.loss else { return notes }
+      + (audio?.notes(from: origin) ?? [])
+    guard let loss = audio?.loss else { return notes }
     let seconds = String(format: "%.2f", loss.seconds - origin)
     return notes + ["\(loss.noun) ends early, at \(seconds) s: \(loss.reason)."]
   }
@@ -44,7 +44,7 @@ final class SceneWriter: SceneSink {
     if video.width % 2 == 1 || video.height % 2 == 1 {
       ownNotes.append("The last odd row or column of pixels is left out: H.264 needs an even size.")
     }
-    if video.hasAudio { try openSound(video.path, audioTrack) }
+    if video.hasAudio { try openAudio(video.path, audioTrack) }
   }
 
   /// - Throws: if the frames of a video cannot be coded.
@@ -61,19 +61,19 @@ final class SceneWriter: SceneSink {
 
   /// Audio that can't be used is not worth losing the video for, but is told; a track that the user asked for and the file
   /// does not have is an error.
-  private func openSound(_ input: String, _ track: AudioTrackChoice) throws {
+  private func openAudio(_ input: String, _ track: AudioTrackChoice) throws {
     do {
       let source = try AudioReader(path: input, track: track)
-      let (rate, count) = SoundTrack.nearest(
+      let (rate, count) = AudioTrackWriter.nearest(
         sampleRate: source.sourceRate, channelCount: source.channelCount)
       guard rate != source.sourceRate || count != source.channelCount else {
-        sound = SceneSound(source, channelCount: count)
+        audio = SceneAudio(source, channelCount: count)
         return
       }
       let reader = try AudioReader(
         path: input, track: track, channels: count == source.channelCount ? .own : .count(count),
         sampleRate: rate)
-      sound = SceneSound(reader, channelCount: count)
+      audio = SceneAudio(reader, channelCount: count)
       let (from, to) = (
         AudioReader.format(source.sourceRate, source.channelCount), AudioReader.format(rate, count)
       )
@@ -92,9 +92,9 @@ final class SceneWriter: SceneSink {
     let writer = try VideoWriter(
       path: path, width: video.width & ~1, height: video.height & ~1,
       frameRate: video.frameRate, timeBase: timeBase,
-      audio: sound?.format, quality: quality,
+      audio: audio?.format, quality: quality,
       tags: tags, color: video.colorStage, light: (UnsafePointer(frame), UnsafePointer(video.decoder.stream)))
-    sound?.start(at: seconds)
+    audio?.start(at: seconds)
     current = (writer, path, seconds)
   }
 
@@ -126,14 +126,14 @@ final class SceneWriter: SceneSink {
     try current.writer.append(
       decoded: frame, orientation: video.remainingOrientation, seconds: seconds - current.startSeconds)
     // Sound follows the pictures up to this frame, so that the muxer need not hoard either.
-    try sound?.copy(until: seconds, to: current.writer)
+    try audio?.copy(until: seconds, to: current.writer)
   }
 
   func end(at seconds: Double, keep: Bool) throws {
     guard let scene = current else { return }
     current = nil
     guard keep else { return }
-    try sound?.copy(until: seconds, to: scene.writer)
+    try audio?.copy(until: seconds, to: scene.writer)
     try scene.writer.finish()
     files.append(scene.path)
   }

@@ -4,7 +4,7 @@ import CTorch
 extension Tensor {
   /// - Parameter table: uint8 [65536], the codes of evenly spaced numbers from -1 to 1.
   /// - Returns: uint8 codes shaped as the tensor, and the largest absolute number of each block, float32.
-  public func quantisedBlockwise(table: Tensor) throws -> (codes: Tensor, largest: Tensor) {
+  public func quantizedBlockwise(table: Tensor) throws -> (codes: Tensor, largest: Tensor) {
     let (codes, largest) = try producePair { ct_quantise_blockwise(handle, table.handle, $0, $1) }
     return (codes, largest)
   }
@@ -14,7 +14,7 @@ extension Tensor {
   /// - Parameters:
   ///   - largest: of each block.
   ///   - map: float32 [256], the number of each code.
-  public func dequantisedBlockwise(largest: Tensor, map: Tensor) throws -> Tensor {
+  public func dequantizedBlockwise(largest: Tensor, map: Tensor) throws -> Tensor {
     try produce { ct_dequantise_blockwise(handle, largest.handle, map.handle, $0) }
   }
 

@@ -29,7 +29,7 @@ extension Tensor {
   ///   - factors: [1] or [outputs, 1]; nil for none.
   ///   - scalesProduct: multiplies the product by the factors, not W, which then has to be exact in `dtype`.
   public func linear(
-    quantised elements: Tensor, factors: Tensor?, dtype: DType, scalesProduct: Bool, _ bias: Tensor?
+    quantized elements: Tensor, factors: Tensor?, dtype: DType, scalesProduct: Bool, _ bias: Tensor?
   ) throws -> Tensor {
     try produce {
       ct_linear_quantised(

@@ -3,14 +3,14 @@ import Media
 
 /// What pages that play no video show of a sample: a picture, and sound as WAV.
 struct MediaPreview {
-  struct Picture {
+  struct Image {
     /// PNG or JPEG.
     let data: Data
     let width: Int
     let height: Int
   }
 
-  struct Sound {
+  struct Audio {
     /// 16-bit WAV.
     let data: Data
     let sampleRate: Int
@@ -18,8 +18,8 @@ struct MediaPreview {
     let samples: Int
   }
 
-  private(set) var picture: Picture?
-  private(set) var sound: Sound?
+  private(set) var image: Image?
+  private(set) var audio: Audio?
 
   /// - Parameter side: pixels of the longer side of a video's picture, at most.
   /// - Throws: `MediaError` for a file that can't be decoded.
@@ -27,28 +27,28 @@ struct MediaPreview {
     switch sample.kind {
     case .image:
       let reader = try VideoReader(path: sample.path)
-      picture = Picture(
+      image = Image(
         data: try Data(contentsOf: URL(fileURLWithPath: sample.path)), width: reader.width,
         height: reader.height
       )
     case .video:
       let reader = try VideoReader(path: sample.path)
-      picture = try Self.sheet(of: reader, side: side)
-      if reader.hasAudio { sound = try Self.sound(of: sample.path) }
+      image = try Self.sheet(of: reader, side: side)
+      if reader.hasAudio { audio = try Self.audio(of: sample.path) }
     case .audio:
-      sound = try Self.sound(of: sample.path)
+      audio = try Self.audio(of: sample.path)
     }
   }
 
-  private static func sound(of path: String) throws -> Sound {
-    let clip = try SoundClip.read(path: path)
-    return Sound(
+  private static func audio(of path: String) throws -> Audio {
+    let clip = try AudioClip.read(path: path)
+    return Audio(
       data: try WAVWriter.data(clip.channels, sampleRate: clip.sampleRate, path: path),
       sampleRate: clip.sampleRate, channels: clip.channels.count, samples: clip.sampleCount)
   }
 
   /// Four frames at even distances, the first and the last among them, two by two.
-  private static func sheet(of reader: VideoReader, side: Int) throws -> Picture? {
+  private static func sheet(of reader: VideoReader, side: Int) throws -> Image? {
     // Where the container miscounts, the last of the frames stands in for those that are not there.
     let last = max(0, (reader.frameCount.value ?? 1) - 1)
     let places = (0..<4).map { $0 * last / 3 }
@@ -70,7 +70,7 @@ struct MediaPreview {
     }
     let sheet = RGBFrame(bytes: bytes, width: 2 * width, height: 2 * height)
     let scale = min(1, Double(side) / Double(max(sheet.width, sheet.height)))
-    return Picture(
+    return Image(
       data: try sheet.thumbnail(side: side), width: max(1, Int((Double(sheet.width) * scale).rounded())),
       height: max(1, Int((Double(sheet.height) * scale).rounded())))
   }

@@ -93,7 +93,7 @@ struct GenerateCommand: ParsableCommand {
     request.negativePrompt = result.negativePrompt
     (request.width, request.height) = (result.width, result.height)
     (request.frames, request.frameRate) = (result.numFrames, result.frameRate)
-    request.hasSound = result.audio
+    request.hasAudio = result.audio
     request.seed = result.seed
     request.isDistilled = sampling.distilled
     request.steps = sampling.steps

@@ -155,7 +155,7 @@ struct ConditionOptions: ParsableArguments {
   @Option(
     name: [.customLong("sound-start-time"), .customLong("audio-start-time")],
     help: "Where in it to begin, in seconds.")
-  var soundStartTime = 0.0
+  var audioStartTime = 0.0
 
   @Option(
     help: ArgumentHelp("A video to make the sound for; the result has its pictures.", valueName: "file"),
@@ -180,8 +180,8 @@ struct ConditionOptions: ParsableArguments {
       throw InputError("--start-time, --end-time and --mask edit a video; give --source FILE")
     }
     conditions += references.map { .reference(path: $0.path, strength: $0.strength) }
-    if let sound { conditions.append(.sound(path: sound, start: soundStartTime)) }
-    if let video { conditions.append(.picture(path: video)) }
+    if let sound { conditions.append(.audio(path: sound, start: audioStartTime)) }
+    if let video { conditions.append(.video(path: video)) }
     return conditions
   }
 }

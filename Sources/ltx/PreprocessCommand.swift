@@ -135,8 +135,8 @@ struct PreprocessCommand: ParsableCommand {
       let lines = problems.map { "\(word): \($0)" }
       for line in capped(lines, rest: { "\($0) more \(word)s; see \(report.path)" }) { printError(line) }
     }
-    if report.withoutSound > 0 {
-      printError("note: \(counted(report.withoutSound, "clip")) without sound, and so without audio latents")
+    if report.withoutAudio > 0 {
+      printError("note: \(counted(report.withoutAudio, "clip")) without sound, and so without audio latents")
     }
     if !report.table.isEmpty { print(report.table) }
     print(

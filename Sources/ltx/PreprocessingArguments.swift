@@ -114,7 +114,7 @@ struct PreprocessingContentOptions: ParsableArguments {
   func apply(to options: inout PreprocessingOptions) throws {
     options.loraTrigger = loraTrigger
     options.removesLLMPrefixes = removeLlmPrefixes
-    options.sound = skipAudio ? .skipped : withAudio && !options.isCompatible ? .required : .whereThereIs
+    options.audio = skipAudio ? .skipped : withAudio && !options.isCompatible ? .required : .whereThereIs
     options.audioTrack = try audioTrack.map { try AudioTrackChoice($0) } ?? .automatic
     options.frameRate = frameRate
     guard !options.isCompatible || hdrToSdr == nil && background == nil else {

@@ -23,10 +23,10 @@ struct ReferenceCommand: ParsableCommand {
 
   /// With the names that are likely to be typed.
   enum Kind: String, CaseIterable, ExpressibleByArgument {
-    case canny, blur, downscale, grey, command
+    case canny, blur, downscale, gray, command
 
     init?(argument: String) {
-      let others: [String: Kind] = ["gray": .grey, "greyscale": .grey, "grayscale": .grey]
+      let others: [String: Kind] = ["grey": .gray, "greyscale": .gray, "grayscale": .gray]
       guard let kind = Kind(rawValue: argument) ?? others[argument] else { return nil }
       self = kind
     }
@@ -172,7 +172,7 @@ struct ReferenceCommand: ParsableCommand {
         throw PreprocessingError(.option, "--downscale-factor \(factor) is not possible; give 2 to 64")
       }
       return .filter(.downscale(factor))
-    case .grey: return .filter(.grey)
+    case .gray: return .filter(.gray)
     case .command:
       guard let command else {
         throw PreprocessingError(.option, "--type command needs --command 'program {input} {output}'")

@@ -16,12 +16,12 @@ import Testing
       workshop = try Workshop()
       path = workshop.path
       #expect(try Program.run(["tiny-model", "model", "--seed", "3"], in: path).status == 0)
-      let grey = RGBFrame(bytes: [UInt8](repeating: 120, count: 3 * 64 * 64), width: 64, height: 64)
-      try grey.writePNG(to: "\(path)/picture.png")
+      let gray = RGBFrame(bytes: [UInt8](repeating: 120, count: 3 * 64 * 64), width: 64, height: 64)
+      try gray.writePNG(to: "\(path)/picture.png")
       let writer = try VideoWriter(
         path: "\(path)/clip.mp4", width: 64, height: 64, frameRate: Rational(24),
         quality: .init(preset: "superfast"))
-      for _ in 0..<17 { try writer.append(grey) }
+      for _ in 0..<17 { try writer.append(gray) }
       try writer.finish()
       let tone = (0..<16000).map { Float(sin(Double($0) * 0.1)) }
       try WAVWriter.write([tone, tone], sampleRate: 16000, to: "\(path)/tone.wav")

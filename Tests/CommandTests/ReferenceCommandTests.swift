@@ -23,9 +23,9 @@ import Testing
 
     let again = try Program.run(["reference", "data.json", "--type", "canny"], in: shop.path)
     #expect(again.status == 0 && again.output.contains("1 up to date"))
-    let grey = try Program.run(
+    let gray = try Program.run(
       ["reference", "data.json", "--type", "grayscale", "--override"], in: shop.path)
-    #expect(grey.status == 0 && grey.output.contains("1 reference made"))
+    #expect(gray.status == 0 && gray.output.contains("1 reference made"))
 
     try shop.write("bad.csv", "video,caption\na.mp4,x\nno.mp4,y\n")
     let bad = try Program.run(

@@ -32,7 +32,7 @@ import Testing
     #expect(table.count == 7 && table[1] == "1,0,30,0.000000,1.200000,")
   }
 
-  @Test func scenesPicturesAndStatisticsAreWritten() throws {
+  @Test func scenesImagesAndStatisticsAreWritten() throws {
     let workshop = try Workshop()
     let run = try Program.run(
       [

@@ -18,8 +18,8 @@ import Torch
       try cache.latents(name)
       try cache.latents(name, folder: "reference_latents", shape: [4, 2, 1, 1])
       try cache.conditions(name)
-      try cache.sound(name)
-      try cache.sound(name, folder: "reference_audio_latents", steps: 26, duration: 1)
+      try cache.audio(name)
+      try cache.audio(name, folder: "reference_audio_latents", steps: 26, duration: 1)
       try cache.mask(name, [2, 2, 3])
       try cache.mask(name, folder: "audio_masks", [10])
     }
@@ -186,12 +186,12 @@ import Torch
     try expect(
       .mismatch, "audio_masks/c.safetensors", "mask has shape [9], but the audio latents have 10 steps")
     try cache.mask("c", folder: "audio_masks", [10])
-    try cache.sound("c", duration: 0.39)
+    try cache.audio("c", duration: 0.39)
     #expect(try check().problems.isEmpty, "within a step of 0.04 s")
     try cache.latents("c", fps: 20)
     try expect(.mismatch, "audio_latents/c.safetensors", "lasts 0.390 s, but the video 0.450 s")
     try cache.latents("c")
-    try cache.sound("c", steps: 10, duration: 0.55)
+    try cache.audio("c", steps: 10, duration: 0.55)
     #expect(try check().problems.count == 2)
   }
 

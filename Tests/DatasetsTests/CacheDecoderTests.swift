@@ -52,7 +52,7 @@ import Torch
   }
 
   /// [C, T, N]
-  private func sound(_ name: String, steps: Int, folder: String = "audio_latents") throws -> Tensor {
+  private func audio(_ name: String, steps: Int, folder: String = "audio_latents") throws -> Tensor {
     let configuration = try AudioVAEConfiguration(checkpoint.config)
     let latents = try Generator(seed: 6).normal(
       [configuration.latentChannels, steps, configuration.frequencyBins])
@@ -80,7 +80,7 @@ import Torch
 
   private var written: [String] { cache.scratch.files(below: "out") }
 
-  private func samples(_ path: String) throws -> SoundClip { try SoundClip.read(path: path) }
+  private func samples(_ path: String) throws -> AudioClip { try AudioClip.read(path: path) }
 
   @Test func `A picture is exactly what the decoder gives`() throws {
     let latents = try video("sub/still", frames: 1, rate: 1)
@@ -115,7 +115,7 @@ import Torch
   }
 
   @Test func `A sound is what the vocoder makes of it`() throws {
-    let latents = try sound("a", steps: 6)
+    let latents = try audio("a", steps: 6)
     #expect(try decode("\(cache.root)/audio_latents").written == [cache.scratch.file("out/a.wav")])
     let wanted = try withoutGrad {
       try AudioTensors.channels(
@@ -139,7 +139,7 @@ import Torch
     try cache.write(
       "latents/old",
       [("latents", tokens), ("num_frames", Tensor([1])), ("height", Tensor([2])), ("width", Tensor([3]))])
-    let steps = try sound("new", steps: 5)
+    let steps = try audio("new", steps: 5)
     try cache.write(
       "audio_latents/old",
       [
@@ -159,8 +159,8 @@ import Torch
     _ = try video("a", frames: 2)
     _ = try video("b", frames: 2, rate: 24)
     _ = try video("a", frames: 2, folder: "reference_latents")
-    _ = try sound("a", steps: 20)
-    _ = try sound("a", steps: 4, folder: "reference_audio_latents")
+    _ = try audio("a", steps: 20)
+    _ = try audio("a", steps: 4, folder: "reference_audio_latents")
     try cache.write(
       "video_masks/b",
       [("mask", Tensor([1, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0].map(Float.init), shape: [2, 2, 3]))])
@@ -182,8 +182,8 @@ import Torch
       ])
     #expect(try VideoReader(path: cache.scratch.file("out/decoded_videos/a.mp4")).hasAudio)
     #expect(try !VideoReader(path: cache.scratch.file("out/decoded_videos/b.mp4")).hasAudio)
-    let sound = try samples(cache.scratch.file("out/decoded_videos/a.mp4"))
-    #expect(abs(sound.duration - 9 / 25) < 0.03, "as long as the video: \(sound.duration)")
+    let audio = try samples(cache.scratch.file("out/decoded_videos/a.mp4"))
+    #expect(abs(audio.duration - 9 / 25) < 0.03, "as long as the video: \(audio.duration)")
 
     // White where the mask is 1: the first latent frame for one frame, the second for eight.
     let mask = try VideoReader(path: cache.scratch.file("out/decoded_video_masks/b.mp4"))
@@ -203,7 +203,7 @@ import Torch
 
   @Test func `One folder with sound beside it, and one file`() throws {
     _ = try video("sub/a", frames: 2)
-    _ = try sound("sub/a", steps: 9)
+    _ = try audio("sub/a", steps: 9)
     let output = cache.scratch.file("out/videos")
     let decoder = try CacheDecoder(
       models: ModelFiles(unified: model.checkpoint), options: options { $0.withAudio = true })
@@ -247,7 +247,7 @@ import Torch
     #expect(message { _ = try decode(cache.scratch.file("none")) }.contains("does not exist"))
     #expect(message { _ = try decode("\(cache.root)/conditions") }.contains("text features"))
     #expect(message { _ = try decode(cache.root) }.contains("holds no .safetensors or .pt files to decode"))
-    _ = try sound("a", steps: 3)
+    _ = try audio("a", steps: 3)
     let silent = cache.scratch.file("silent.safetensors")
     try writeSafetensors(
       [("x", Tensor.ones([1]))],

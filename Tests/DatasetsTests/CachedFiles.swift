@@ -45,7 +45,7 @@ struct CachedFiles {
   }
 
   /// The default fits nine frames at 25 per second.
-  func sound(
+  func audio(
     _ name: String, folder: String = "audio_latents", steps: Int = 10, duration: Double = 0.36,
     _ metadata: [String: String] = [:]
   ) throws {

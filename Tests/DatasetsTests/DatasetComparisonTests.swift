@@ -68,8 +68,8 @@ import Torch
   @Test func `Files that go with a clip have sources of their own`() throws {
     try prepare()
     for (name, text) in [("a.wav", "sound"), ("mask.png", "mask")] { try cache.scratch.write(text, to: name) }
-    try cache.sound("a", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("a.wav"))])
-    try cache.sound("b", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("b.mp4"))])
+    try cache.audio("a", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("a.wav"))])
+    try cache.audio("b", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("b.mp4"))])
     try cache.mask(
       "a", [2, 2, 3], ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("mask.png"))])
     try cache.mask("b", [2, 2, 3])

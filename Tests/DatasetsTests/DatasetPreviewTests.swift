@@ -12,16 +12,16 @@ import Torch
 
   init() throws { cache = try CachedFiles() }
 
-  private func clip(_ name: String, width: Int, height: Int, frames: Int, hasSound: Bool = false) throws {
+  private func clip(_ name: String, width: Int, height: Int, frames: Int, hasAudio: Bool = false) throws {
     let writer = try VideoWriter(
       path: cache.scratch.file(name), width: width, height: height, frameRate: Rational(25),
-      audio: hasSound ? .init(sampleRate: 48000, channelCount: 2, matchesVideo: true) : nil)
+      audio: hasAudio ? .init(sampleRate: 48000, channelCount: 2, matchesVideo: true) : nil)
     for frame in 0..<frames {
       let level = UInt8(20 + frame * 5)
       try writer.append(
         RGBFrame(bytes: [UInt8](repeating: level, count: 3 * width * height), width: width, height: height))
     }
-    if hasSound {
+    if hasAudio {
       // Silence, then a tone.
       let tone = (0..<48000).map { $0 < 8640 ? 0 : 0.5 * sin(Float($0) * 0.1) }
       try writer.append(audio: [tone, tone])
@@ -34,14 +34,14 @@ import Torch
   }
 
   /// The JPEGs of the page.
-  private func pictures(_ html: String) throws -> [Data] {
+  private func images(_ html: String) throws -> [Data] {
     try html.components(separatedBy: "data:image/jpeg;base64,").dropFirst().map {
       try #require(Data(base64Encoded: String($0.prefix { $0 != "\"" })))
     }
   }
 
   @Test func `A page shows frames, crop, sound, caption and problems`() throws {
-    try clip("wide.mp4", width: 192, height: 64, frames: 25, hasSound: true)
+    try clip("wide.mp4", width: 192, height: 64, frames: 25, hasAudio: true)
     try cache.latents("wide")
     try cache.conditions("wide", tokens: 5, ["prompt": "x"])
     try cache.latents("gone")
@@ -51,7 +51,7 @@ import Torch
     let html = preview.html
     #expect(preview.clips == 2)
     // The four frames are from the nine that the bucket takes: 0, 2, 5, 8.
-    let frames = try pictures(html)
+    let frames = try images(html)
     #expect(frames.count == 4)
     let levels = try frames.enumerated().map { index, data in
       try data.write(to: URL(fileURLWithPath: cache.scratch.file("\(index).jpg")))
@@ -85,12 +85,12 @@ import Torch
     options.dataset = cache.scratch.file("dataset.jsonl")
     let preview = try DatasetPreview(cache: nil, options)
     #expect(preview.clips == 1 && preview.problems == 1)
-    #expect(try pictures(preview.html).count == 4)
+    #expect(try images(preview.html).count == 4)
     #expect(
       preview.html.contains("line 2: &quot;video&quot; is empty")
         || preview.html.contains("line 2: \"video\" is empty"))
     options.skipsSources = true
-    #expect(try pictures(DatasetPreview(cache: nil, options).html).isEmpty)
+    #expect(try images(DatasetPreview(cache: nil, options).html).isEmpty)
     #expect(message { _ = try DatasetPreview(cache: nil, DatasetCheckOptions()) }.contains("--dataset"))
   }
 
@@ -102,7 +102,7 @@ import Torch
     let preview = try DatasetPreview(
       cache: cache.root, DatasetCheckOptions(),
       decoder: CacheDecoder(models: ModelFiles(unified: model.checkpoint)))
-    let frames = try pictures(preview.html)
+    let frames = try images(preview.html)
     #expect(frames.count == 4)
     try frames[0].write(to: URL(fileURLWithPath: cache.scratch.file("0.jpg")))
     let reader = try VideoReader(path: cache.scratch.file("0.jpg"))
@@ -113,9 +113,9 @@ import Torch
 
   @Test func `A waveform is the largest sample of each column`() {
     let samples = (0..<2400).map { Float($0 < 1200 ? 0 : 0.5) }
-    let wave = ClipPreview.wave(SoundClip(left: samples, right: samples.map { -2 * $0 }, sampleRate: 48000))
+    let wave = ClipPreview.wave(AudioClip(left: samples, right: samples.map { -2 * $0 }, sampleRate: 48000))
     #expect(wave.count == 240 && wave[119] == 0 && wave[120] == 1)
-    #expect(ClipPreview.wave(SoundClip(left: [0.25], right: [0], sampleRate: 48000)) == [0.25])
+    #expect(ClipPreview.wave(AudioClip(left: [0.25], right: [0], sampleRate: 48000)) == [0.25])
   }
 
   @Test func `Lengths beyond belief are shown`() throws {
@@ -136,7 +136,7 @@ import Torch
         name: "a", line: nil, caption: nil, bucket: nil, duration: duration, fps: nil, tokens: nil,
         extras: [],
         problems: [])
-      clip.look(at: cache.scratch.file("a.wav"), sound: nil, bucket: nil, count: 0, side: 200)
+      clip.look(at: cache.scratch.file("a.wav"), audio: nil, bucket: nil, count: 0, side: 200)
       return clip.wave
     }
     for duration in [nil, 0.0] {
@@ -154,13 +154,13 @@ import Torch
   }
 
   @Test func `A large dataset gets smaller pictures`() {
-    let small = PictureBudget(bytes: 24 << 20, clips: 100)
+    let small = ImageBudget(bytes: 24 << 20, clips: 100)
     #expect((small.count, small.side) == (4, 480))
-    let medium = PictureBudget(bytes: 24 << 20, clips: 500)
+    let medium = ImageBudget(bytes: 24 << 20, clips: 500)
     #expect((medium.count, medium.side) == (4, 200))
-    let large = PictureBudget(bytes: 24 << 20, clips: 1500)
+    let large = ImageBudget(bytes: 24 << 20, clips: 1500)
     #expect((large.count, large.side) == (2, 200))
-    var huge = PictureBudget(bytes: 24 << 20, clips: 20000)
+    var huge = ImageBudget(bytes: 24 << 20, clips: 20000)
     #expect((huge.count, huge.side) == (1, 96))
     huge.spend(24 << 20)
     #expect(!huge.hasRoom)
@@ -175,7 +175,7 @@ import Torch
       try cache.latents(name, ["source_sound": name == "e" ? "yes" : "no"])
       try cache.conditions(name)
     }
-    try cache.sound("d")
+    try cache.audio("d")
     let preview = try DatasetPreview(
       cache: cache.scratch.path, DatasetCheckOptions(), page: cache.scratch.file("pages/p.html"))
     let html = preview.html

@@ -83,7 +83,7 @@ import Torch
   func `A file that is no clip`(_ name: String, _ problem: String) throws {
     try fixture.clip("good.mp4", frames: 9)
     try fixture.clip("one.mp4", frames: 1)
-    try fixture.sound("tone.wav", seconds: 1)
+    try fixture.audio("tone.wav", seconds: 1)
     try fixture.scratch.write("", to: "zero.mp4")
     try fixture.scratch.write("no video", to: "text.mp4")
     try FileManager.default.createDirectory(
@@ -171,7 +171,7 @@ import Torch
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "audio_mask": "m.wav", "note": "y"]])
     var options = try fixture.options()
-    options.sound = .skipped
+    options.audio = .skipped
     let report = try fixture.run(options)
     #expect(report.failures.isEmpty)
     #expect(report.notes.contains("the column \"audio_mask\" is not read: sound is left out"))
@@ -224,7 +224,7 @@ import Torch
 
   @Test func `A mask for a sound that there is not`() throws {
     try fixture.clip("a.mp4", frames: 9)
-    try fixture.sound("mask.wav", seconds: 1)
+    try fixture.audio("mask.wav", seconds: 1)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "audio_mask": "mask.wav"]])
     for run in ["first", "second"] {
       let report = try fixture.run(fixture.options())

@@ -25,17 +25,17 @@ final class PreprocessingFixture {
 
   /// Writes a clip.
   ///
-  /// - Parameter sound: a tone of so many seconds; nil for none.
+  /// - Parameter audio: a tone of so many seconds; nil for none.
   func clip(
     _ name: String, width: Int = 80, height: Int = 64, frames: Int, rate: Rational = Rational(25),
-    sound: Double? = nil
+    audio: Double? = nil
   ) throws {
     let path = file(name)
     try FileManager.default.createDirectory(
       atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
     let writer = try VideoWriter(
       path: path, width: width, height: height, frameRate: rate,
-      audio: sound.map { _ in VideoWriter.Audio(sampleRate: 16000, channelCount: 1) },
+      audio: audio.map { _ in VideoWriter.Audio(sampleRate: 16000, channelCount: 1) },
       quality: .init(preset: "superfast"))
     let seed = name.utf8.reduce(0) { $0 + Int($1) }
     for time in 0..<frames {
@@ -47,12 +47,12 @@ final class PreprocessingFixture {
       }
       try writer.append(RGBFrame(bytes: bytes, width: width, height: height))
     }
-    if let sound { try writer.append(audio: [Self.tone(Int(sound * 16000), seed: seed)]) }
+    if let audio { try writer.append(audio: [Self.tone(Int(audio * 16000), seed: seed)]) }
     try writer.finish()
   }
 
   /// Writes a WAV of 16 kHz.
-  func sound(_ name: String, seconds: Double, channels: Int = 1) throws {
+  func audio(_ name: String, seconds: Double, channels: Int = 1) throws {
     let tone = Self.tone(Int(seconds * 16000), seed: name.utf8.reduce(0) { $0 + Int($1) })
     try WAVWriter.write(Array(repeating: tone, count: channels), sampleRate: 16000, to: file(name))
   }

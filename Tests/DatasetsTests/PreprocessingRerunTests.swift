@@ -85,7 +85,7 @@ import Torch
   }
 
   @Test func `Each file follows what it is made from, and no more`() throws {
-    try fixture.clip("a.mp4", width: 128, height: 64, frames: 17, sound: 1)
+    try fixture.clip("a.mp4", width: 128, height: 64, frames: 17, audio: 1)
     try fixture.clip("b.mp4", frames: 9)
     try fixture.clip("r.mp4", width: 128, height: 64, frames: 17)
     try RGBFrame(bytes: [UInt8](repeating: 255, count: 48), width: 4, height: 4).writePNG(
@@ -150,19 +150,19 @@ import Torch
   }
 
   @Test func `A clip that lost its sound keeps none of it in the cache`() throws {
-    try fixture.clip("a.mp4", frames: 9, sound: 1)
+    try fixture.clip("a.mp4", frames: 9, audio: 1)
     try fixture.dataset([("a.mp4", "x")])
     #expect(try fixture.run(fixture.options()).encoded(.audioLatents) == 1)
     try fixture.clip("a.mp4", frames: 9)
     let report = try fixture.run(fixture.options())
-    #expect(report.withoutSound == 1 && report.failures.isEmpty)
+    #expect(report.withoutAudio == 1 && report.failures.isEmpty)
     #expect(!fixture.isCached("audio_latents/a"))
     #expect(try fixture.run(fixture.options()).upToDate == 1)
   }
 
   @Test func `A sound whose column is gone is gone with its file`() throws {
     try fixture.clip("a.mp4", frames: 9)
-    try fixture.sound("own.wav", seconds: 1)
+    try fixture.audio("own.wav", seconds: 1)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "audio": "own.wav"]])
     #expect(try fixture.run(fixture.options()).encoded(.audioLatents) == 1)
     try fixture.dataset([("a.mp4", "x")])
@@ -171,12 +171,12 @@ import Torch
   }
 
   @Test func `Files that nothing asks for any more are told`() throws {
-    try fixture.clip("a.mp4", frames: 9, sound: 1)
+    try fixture.clip("a.mp4", frames: 9, audio: 1)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "reference_video": "a.mp4"]])
     var options = try fixture.options()
     #expect(try !fixture.run(options).notes.contains { $0.contains("earlier run") })
     try fixture.dataset([("a.mp4", "x")])
-    options.sound = .skipped
+    options.audio = .skipped
     let told = try fixture.run(options).notes.filter { $0.contains("made by an earlier run") }
     #expect(told.count == 2)
     #expect(told.first?.hasPrefix("audio_latents/ holds") == true)
@@ -200,7 +200,7 @@ import Torch
 
   /// Between the two formats, training must not find an older file beside a newer one.
   @Test func `Another format takes the place of the first`() throws {
-    try fixture.clip("a.mp4", frames: 9, sound: 1)
+    try fixture.clip("a.mp4", frames: 9, audio: 1)
     try fixture.dataset([("a.mp4", "x")])
     var options = try fixture.options()
     try fixture.run(options)

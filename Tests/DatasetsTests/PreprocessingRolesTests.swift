@@ -19,21 +19,21 @@ import Torch
     try Checkpoint(path: fixture.model.checkpoint).audioEncoder(dtype: .float32)
   }
 
-  private func latents(_ sound: SoundClip) throws -> Tensor {
+  private func latents(_ audio: AudioClip) throws -> Tensor {
     try withoutGrad {
-      try audioEncoder()(AudioTensors.waveform(sound), sampleRate: sound.sampleRate).squeeze(0)
+      try audioEncoder()(AudioTensors.waveform(audio), sampleRate: audio.sampleRate).squeeze(0)
     }
   }
 
   // MARK: Sound
 
   @Test func `Sound of clips: as long as the frames, one file for each`() throws {
-    try fixture.clip("a.mp4", frames: 20, sound: 2)
-    try fixture.clip("short.mp4", frames: 20, sound: 0.3)
+    try fixture.clip("a.mp4", frames: 20, audio: 2)
+    try fixture.clip("short.mp4", frames: 20, audio: 0.3)
     try fixture.clip("mute.mp4", frames: 20)
     try fixture.dataset([("a.mp4", "x"), ("short.mp4", "x"), ("mute.mp4", "x")])
     let report = try fixture.run(fixture.options("64x64x17"))
-    #expect(report.failures.isEmpty && report.withoutSound == 1)
+    #expect(report.failures.isEmpty && report.withoutAudio == 1)
     #expect(report.encoded(.audioLatents) == 2)
     #expect(!fixture.isCached("audio_latents/mute"))
 
@@ -41,8 +41,8 @@ import Torch
     #expect(found.keys == ["duration", "frequency_bins", "latents", "num_time_steps"])
     #expect(try found.tensor("duration").item() == 17.0 / 25)
     #expect(found.entries["duration"]?.dtype == .float64 && found.entries["latents"]?.dtype == .float32)
-    let sound = try DecodedSound.read(path: fixture.file("a.mp4"), maximumSeconds: 17.0 / 25).stereo()
-    let wanted = try latents(sound)
+    let audio = try DecodedAudio.read(path: fixture.file("a.mp4"), maximumSeconds: 17.0 / 25).stereo()
+    let wanted = try latents(audio)
     #expect(try fixture.difference(found.tensor("latents"), wanted) < 1e-5)
     #expect(
       try ["num_time_steps", "frequency_bins"].map { Int(try found.tensor($0).item()) }
@@ -65,21 +65,21 @@ import Torch
     try fixture.clip("mute.mp4", frames: 9)
     try fixture.dataset([("mute.mp4", "x")])
     var options = try fixture.options()
-    options.sound = .required
+    options.audio = .required
     for run in ["first", "second"] {
       let report = try fixture.run(options)
       #expect(report.failures.map(\.folder) == [.audioLatents], "\(run) run")
       #expect(report.failures.first?.reason.contains("has no sound, which --with-audio asks for") == true)
       #expect(fixture.isCached("latents/mute"))
     }
-    options.sound = .skipped
+    options.audio = .skipped
     let report = try fixture.run(options)
-    #expect(report.failures.isEmpty && report.withoutSound == 0)
+    #expect(report.failures.isEmpty && report.withoutAudio == 0)
   }
 
   /// The container says that the sound starts half a second after the picture.
   @Test func `Sound that starts later than the picture stays there`() throws {
-    try fixture.clip("a.mp4", frames: 20, sound: 2)
+    try fixture.clip("a.mp4", frames: 20, audio: 2)
     let late = fixture.file("late.mkv")
     try runFFmpeg([
       "-i", fixture.file("a.mp4"), "-itsoffset", "0.5", "-i", fixture.file("a.mp4"), "-map", "0:v", "-map",
@@ -89,27 +89,27 @@ import Torch
     try fixture.dataset([("late.mkv", "x")])
     let report = try fixture.run(fixture.options("64x64x17"))
     #expect(report.warnings.first?.reason.contains("s after the image; silence comes before it") == true)
-    let sound = try SoundReader().read(late, seconds: 17.0 / 25, start: 0).sound
-    #expect(sound.channels[0][..<7500].allSatisfy { $0 == 0 })
-    #expect(sound.channels[0][8400...].contains { abs($0) > 0.1 })
+    let audio = try SampleAudioReader().read(late, seconds: 17.0 / 25, start: 0).audio
+    #expect(audio.channels[0][..<7500].allSatisfy { $0 == 0 })
+    #expect(audio.channels[0][8400...].contains { abs($0) > 0.1 })
     #expect(
-      try fixture.difference(fixture.cached("audio_latents/late").tensor("latents"), latents(sound)) < 1e-5)
+      try fixture.difference(fixture.cached("audio_latents/late").tensor("latents"), latents(audio)) < 1e-5)
     // The reference takes it from the first sample on.
-    let plain = try SoundReader(isCompatible: true).read(late, seconds: 17.0 / 25, start: 0).sound
+    let plain = try SampleAudioReader(isCompatible: true).read(late, seconds: 17.0 / 25, start: 0).audio
     #expect(plain.channels[0][..<7500].contains { abs($0) > 0.1 })
   }
 
   @Test func `An audio column goes before the clip's sound, and lasts as long as the clip`() throws {
-    try fixture.clip("a.mp4", frames: 20, rate: Rational(20), sound: 2)
-    try fixture.sound("own.wav", seconds: 3)
-    try fixture.sound("ref.wav", seconds: 0.5)
+    try fixture.clip("a.mp4", frames: 20, rate: Rational(20), audio: 2)
+    try fixture.audio("own.wav", seconds: 3)
+    try fixture.audio("ref.wav", seconds: 0.5)
     try fixture.dataset([
       ["video": "a.mp4", "caption": "x", "audio": "own.wav", "reference_audio": "ref.wav"]
     ])
     var options = try fixture.options("64x64x17")
     #expect(try fixture.run(options).failures.isEmpty)
     let seconds = 17.0 / 20
-    let own = try DecodedSound.read(path: fixture.file("own.wav"), maximumSeconds: seconds).stereo()
+    let own = try DecodedAudio.read(path: fixture.file("own.wav"), maximumSeconds: seconds).stereo()
     let found = try fixture.cached("audio_latents/a")
     #expect(try fixture.difference(found.tensor("latents"), latents(own)) < 1e-5)
     #expect(try found.tensor("duration").item() == seconds)
@@ -123,7 +123,7 @@ import Torch
 
   @Test func `Sounds alone: the longest duration that fits, and masks`() throws {
     for (name, seconds) in [("a.wav", 1.3), ("b.wav", 0.7), ("c.wav", 0.2)] {
-      try fixture.sound(name, seconds: seconds)
+      try fixture.audio(name, seconds: seconds)
     }
     try WAVWriter.write(
       [(0..<20_800).map { $0 < 8000 ? 0.9 : 0 }], sampleRate: 16000, to: fixture.file("mask.wav"))

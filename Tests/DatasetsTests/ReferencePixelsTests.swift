@@ -42,7 +42,7 @@ import Torch
 
   /// Least PSNR in dB. 8-bit PNGs are exact. 16 bits become 8 by another rounding; JPEGs are decoded by other roundings,
   /// and where colours have half the resolution, enlarged by another filter.
-  private static let pictures: [(name: String, least: Double)] = [
+  private static let images: [(name: String, least: Double)] = [
     ("alpha.png", 80), ("bilevel.png", 80), ("deep.png", 50), ("deep_grey.png", 50), ("grey.jpg", 60),
     ("grey.png", 80), ("grey_alpha.png", 80), ("orientation.jpg", 60), ("palette.png", 80),
     ("profile.png", 50), ("subsampled.jpg", 47),
@@ -50,20 +50,20 @@ import Torch
 
   @Test func `Every picture of the fixture is tested`() throws {
     let keys = try ReferenceFixtures.tensors("pictures").entries.keys.filter { !$0.hasSuffix(".reference") }
-    #expect(keys.sorted() == Self.pictures.map(\.name))
+    #expect(keys.sorted() == Self.images.map(\.name))
   }
 
-  @Test(arguments: pictures) func `Pictures enter the VAE nearly as in the reference`(
-    _ picture: (name: String, least: Double)
+  @Test(arguments: images) func `Pictures enter the VAE nearly as in the reference`(
+    _ image: (name: String, least: Double)
   ) throws {
-    let wanted = try ReferenceFixtures.tensors("pictures").tensor(picture.name).to(.float32)
-    let reader = try VideoReader(path: ReferenceFixtures.path(picture.name), color: .upstream)
+    let wanted = try ReferenceFixtures.tensors("pictures").tensor(image.name).to(.float32)
+    let reader = try VideoReader(path: ReferenceFixtures.path(image.name), color: .upstream)
     let frame = try #require(try reader.next())
     #expect(reader.isImage && (frame.width, frame.height) == (88, 60))
     let pixels = try FrameTensors.pixels([frame], filling: (wanted.size(3), wanted.size(2))).squeeze(0)
     #expect(pixels.shape == wanted.shape)
     let psnr = try ReferenceFixtures.psnr(pixels, wanted)
-    #expect(psnr > picture.least, "\(psnr) dB")
+    #expect(psnr > image.least, "\(psnr) dB")
     #expect(try reader.next() == nil)
   }
 }

@@ -130,8 +130,9 @@ import Testing
       report.warnings.map(\.reason) == [
         "\(fixture.file("gap.mkv")): its audio has a gap of 0.30 s at 0.20 s, filled with silence"
       ])
-    let gap = try SoundReader().read(fixture.file("gap.mkv"), seconds: 0.68, start: 0).sound.channels[0]
-    var whole = try SoundReader().read(fixture.file("flac.mkv"), seconds: 0.68, start: 0).sound.channels[0]
+    let gap = try SampleAudioReader().read(fixture.file("gap.mkv"), seconds: 0.68, start: 0).audio.channels[0]
+    var whole = try SampleAudioReader().read(fixture.file("flac.mkv"), seconds: 0.68, start: 0).audio
+      .channels[0]
     for i in 3200..<8000 { whole[i] = 0 }
     #expect(gap == whole)
   }

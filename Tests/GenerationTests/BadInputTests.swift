@@ -65,7 +65,7 @@ import Torch
     #expect(refused?.problem.contains("can't be written to") == true)
     #expect(try error(output: "nowhere/out.mp4") { _ in }?.problem.contains("does not exist") == true)
     // Nothing that is read is written over, under whatever name.
-    let picture = try scratch.picture()
+    let picture = try scratch.image()
     try FileManager.default.createSymbolicLink(
       atPath: scratch.path("link.png"), withDestinationPath: picture)
     let over = try error(output: "link.png") { ($0.frames, $0.conditions) = (1, [.image(path: picture)]) }
@@ -75,8 +75,8 @@ import Torch
     #expect(try error(output: "dir.mp4") { _ in }?.problem.contains("is a folder") == true)
   }
 
-  @Test func pictures() throws {
-    let picture = try scratch.picture()
+  @Test func images() throws {
+    let picture = try scratch.image()
     #expect(
       try error { $0.conditions = [.image(path: picture, frame: 9)] }?.problem.contains("use 0 to 8")
         == true)
@@ -89,8 +89,8 @@ import Torch
     #expect(try error { $0.conditions = [.image(path: text)] }?.problem.contains(text) == true)
     let writer = try VideoWriter(
       path: scratch.path("video.mp4"), width: 16, height: 16, frameRate: Rational(8))
-    let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 16 * 16), width: 16, height: 16)
-    for _ in 0..<3 { try writer.append(grey) }
+    let gray = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 16 * 16), width: 16, height: 16)
+    for _ in 0..<3 { try writer.append(gray) }
     try writer.finish()
     let video = try error { $0.conditions = [.image(path: scratch.path("video.mp4"))] }
     #expect(video?.problem.contains("is a video") == true)

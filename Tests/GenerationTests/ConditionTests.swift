@@ -179,7 +179,7 @@ import Torch
   @Test func aKeyframeGoesTogetherWithAnEdit() throws {
     let path = try clip()
     let plain = try scratch.generate(asking(for: .retake(path: path, from: 0.4, to: 1)))
-    let keyframe = GenerationCondition.image(path: try scratch.picture(), frame: 20)
+    let keyframe = GenerationCondition.image(path: try scratch.image(), frame: 20)
     #expect(try scratch.generate(asking(for: keyframe, .retake(path: path, from: 0.4, to: 1))) != plain)
   }
 
@@ -199,8 +199,8 @@ import Torch
     ] {
       let writer = try VideoWriter(
         path: scratch.path(name), width: side, height: side, frameRate: Rational(rate))
-      let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * side * side), width: side, height: side)
-      for _ in 0..<9 { try writer.append(grey) }
+      let gray = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * side * side), width: side, height: side)
+      for _ in 0..<9 { try writer.append(gray) }
       try writer.finish()
       request.conditions = [.retake(path: scratch.path(name), from: 0, to: 1)]
       let error = #expect(throws: GenerationError.self) { try scratch.plan(request) }
@@ -220,7 +220,7 @@ import Torch
     }
   }
 
-  @Test func pictureIsSeenAsAFrameOfACompressedVideo() throws {
+  @Test func imageIsSeenAsAFrameOfACompressedVideo() throws {
     var bytes: [UInt8] = []
     for index in 0..<(160 * 96) { bytes += [UInt8](repeating: UInt8(index * index / 7 % 256), count: 3) }
     let picture = RGBFrame(bytes: bytes, width: 160, height: 96)
@@ -253,7 +253,7 @@ import Torch
     #expect(try option(.retake(path: path, from: 2, to: 3)) == .startTime)
     #expect(try option(.inpaint(path: path, mask: scratch.path("none.png"))) == .mask)
     #expect(try option(.reference(path: path, strength: .nan)) == .reference)
-    #expect(try option(.image(path: scratch.picture(), crf: 99)) == .imageCRF)
+    #expect(try option(.image(path: scratch.image(), crf: 99)) == .imageCRF)
     let two = #expect(throws: GenerationError.self) {
       try scratch.plan(asking(for: .retake(path: path, from: 0, to: 1), .inpaint(path: path, mask: mask())))
     }
@@ -264,11 +264,11 @@ import Torch
       request.conditions = conditions
       return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?.option
     }
-    let picture = GenerationCondition.image(path: try scratch.picture())
+    let picture = GenerationCondition.image(path: try scratch.image())
     #expect(try useless("out.wav", picture) == .image)
-    #expect(try useless("out.mp4", picture, .picture(path: path)) == .image)
-    #expect(try useless("out.wav", .sound(path: path)) == .sound)
-    #expect(try useless("out.mp4", .sound(path: path), .picture(path: path)) == .sound)
+    #expect(try useless("out.mp4", picture, .video(path: path)) == .image)
+    #expect(try useless("out.wav", .audio(path: path)) == .audio)
+    #expect(try useless("out.mp4", .audio(path: path), .video(path: path)) == .audio)
     var request = asking(for: .reference(path: path))
     request.referenceAttention = 1.5
     #expect(

@@ -64,7 +64,7 @@ import Testing
     #expect(try scratch.generate(request) == first)
   }
 
-  @Test func onePictureIsAPNG() throws {
+  @Test func oneImageIsAPNG() throws {
     var request = scratch.request()
     request.frames = 1
     _ = try scratch.generate(request, output: "out.png")
@@ -73,24 +73,24 @@ import Testing
     #expect((frames[0].width, frames[0].height, frames.count) == (96, 64, 1))
   }
 
-  @Test func aPictureGuidesTheFrameThatItIsGivenFor() throws {
+  @Test func anImageGuidesTheFrameThatItIsGivenFor() throws {
     let plain = try scratch.generate()
     var request = scratch.request()
-    request.conditions = [.image(path: try scratch.picture())]
+    request.conditions = [.image(path: try scratch.image())]
     let atStart = try scratch.generate(request)
     #expect(atStart != plain)
-    request.conditions = [.image(path: try scratch.picture(), frame: 8)]
+    request.conditions = [.image(path: try scratch.image(), frame: 8)]
     let atEnd = try scratch.generate(request)
     #expect(atEnd != plain)
     #expect(atEnd != atStart)
-    request.conditions = [.image(path: try scratch.picture(), frame: 8, strength: 0.5)]
+    request.conditions = [.image(path: try scratch.image(), frame: 8, strength: 0.5)]
     #expect(try scratch.generate(request) != atEnd)
   }
 
-  @Test func latentsOfAPictureAtTheStartAreKept() throws {
+  @Test func latentsOfAnImageAtTheStartAreKept() throws {
     // Sampled with strength 1, the first latent frame is the picture's own: the seed can't change the first frame much.
     var request = scratch.request()
-    request.conditions = [.image(path: try scratch.picture())]
+    request.conditions = [.image(path: try scratch.image())]
     request.frames = 1
     let first = try scratch.generate(request, output: "out.png")
     request.seed += 1

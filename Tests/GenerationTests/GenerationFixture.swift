@@ -50,7 +50,7 @@ final class Scratch {
   /// A small and quick request, of video alone.
   func request() -> GenerationRequest {
     var request = GenerationRequest(prompts: ["a red ball rolls over green grass"])
-    request.hasSound = false
+    request.hasAudio = false
     (request.width, request.height, request.frames, request.frameRate, request.steps) = (96, 64, 9, 25, 2)
     request.seed = 3
     return request
@@ -98,7 +98,7 @@ final class Scratch {
     "transformer_blocks.1.video_to_audio_attn.to_v", "transformer_blocks.1.audio_ff.net.2",
   ]
 
-  func picture(_ name: String = "picture.png") throws -> String {
+  func image(_ name: String = "picture.png") throws -> String {
     var bytes = [UInt8](repeating: 0, count: 3 * 120 * 80)
     for index in bytes.indices { bytes[index] = UInt8(index % 3 == 0 ? 220 : 30) }
     try RGBFrame(bytes: bytes, width: 120, height: 80).writePNG(to: path(name))

@@ -27,7 +27,7 @@ import Torch
 
   private func problem(_ models: GenerationModels, _ output: String) throws -> String {
     var request = scratch.request()
-    request.hasSound = true
+    request.hasAudio = true
     let plan = try GenerationPlan(request, models: models, output: scratch.path(output))
     do {
       try GenerationPipeline(plan).run()

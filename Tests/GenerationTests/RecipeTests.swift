@@ -34,7 +34,7 @@ import Torch
 
   @Test func twoStagesMakeASmallVideoFirst() throws {
     var request = scratch.request()
-    (request.width, request.height, request.hasSound) = (128, 128, true)
+    (request.width, request.height, request.hasAudio) = (128, 128, true)
     let plan = try GenerationPlan(request, models: twoStages(), output: scratch.path("out.mp4"))
     #expect(
       titles(plan) == [
@@ -46,7 +46,7 @@ import Torch
     #expect(samplings[1].videoGuidance.cfg == 1)
     #expect(samplings.map { $0.loras.map(\.strength) } == [[], [0.5]])
     // The sound of the refining stage is not kept, unless the model is a distilled one.
-    #expect(samplings.map(\.keepsSound) == [false, false])
+    #expect(samplings.map(\.keepsAudio) == [false, false])
     try GenerationPipeline(plan).run()
     let (reader, frames) = try scratch.frames()
     #expect((reader.width, reader.height, frames.count) == (128, 128, 9))
@@ -86,9 +86,9 @@ import Torch
     #expect(prompts == request.prompts)
     var models = try twoStages()
     models.distilledLoRA = nil
-    (request.width, request.height, request.hasSound) = (128, 128, true)
+    (request.width, request.height, request.hasAudio) = (128, 128, true)
     let two = samplings(try GenerationPlan(request, models: models, output: scratch.path("out.mp4")))
-    #expect(two.map(\.keepsSound) == [true, true])
+    #expect(two.map(\.keepsAudio) == [true, true])
     request.steps = 4
     #expect(error(request, models)?.option == .steps)
     request.steps = nil
@@ -117,41 +117,41 @@ import Torch
     #expect((defaults(nil, .res2s).video.stg, defaults(nil, .res2s).audio.rescale) == (0, 1))
   }
 
-  @Test func soundIsAsLongAsTheVideo() throws {
+  @Test func audioIsAsLongAsTheVideo() throws {
     var request = scratch.request()
-    (request.hasSound, request.frames, request.steps) = (true, 17, 1)
+    (request.hasAudio, request.frames, request.steps) = (true, 17, 1)
     _ = try scratch.generate(request)
-    let clip = try SoundClip.read(path: scratch.path("out.mp4"))
+    let clip = try AudioClip.read(path: scratch.path("out.mp4"))
     #expect(abs(clip.duration - 17.0 / 25) < 0.03)
     #expect(clip.channels[0].contains { abs($0) > 1e-4 }, "the sound is silent")
     // Both streams see each other: a picture that is given changes the sound.
-    request.conditions = [.image(path: try scratch.picture())]
+    request.conditions = [.image(path: try scratch.image())]
     _ = try scratch.generate(request)
-    #expect(try SoundClip.read(path: scratch.path("out.mp4")) != clip)
+    #expect(try AudioClip.read(path: scratch.path("out.mp4")) != clip)
   }
 
-  @Test func soundIsLimitedToFullScale() throws {
+  @Test func audioIsLimitedToFullScale() throws {
     let loud = (0..<8000).map { Float(4 * sin(Double($0) * 0.01)) }
     let sink = try OutputSink(
       path: scratch.path("loud.mp4"), kind: .video,
       size: .init(width: 64, height: 64, frames: 12, frameRate: Rational(24)),
-      sound: SoundClip(left: loud, right: loud, sampleRate: 16000))
-    let grey = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 64 * 64), width: 64, height: 64)
-    for _ in 0..<12 { try sink.append(grey) }
+      audio: AudioClip(left: loud, right: loud, sampleRate: 16000))
+    let gray = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 64 * 64), width: 64, height: 64)
+    for _ in 0..<12 { try sink.append(gray) }
     try sink.finish()
-    let peak = try SoundClip.read(path: scratch.path("loud.mp4")).channels[0].reduce(0) { max($0, abs($1)) }
+    let peak = try AudioClip.read(path: scratch.path("loud.mp4")).channels[0].reduce(0) { max($0, abs($1)) }
     #expect(peak > 0.9 && peak < 1.3, "\(peak)")
   }
 
-  @Test func aWAVIsSoundAlone() throws {
+  @Test func aWAVIsAudioAlone() throws {
     var request = scratch.request()
-    (request.hasSound, request.frames, request.steps) = (true, 25, 1)
+    (request.hasAudio, request.frames, request.steps) = (true, 25, 1)
     let plan = try scratch.plan(request, output: "out.wav")
     #expect(titles(plan) == ["Reading the prompts", "Sampling", "Decoding sound", "Writing sound"])
     #expect(samplings(plan)[0].video == nil)
     #expect(samplings(plan)[0].audioGuidance.modality == 1)
     try GenerationPipeline(plan).run()
-    let clip = try SoundClip.read(path: scratch.path("out.wav"))
+    let clip = try AudioClip.read(path: scratch.path("out.wav"))
     // 25 latent frames give 4 * 25 - 3 spectrogram frames of 10 ms.
     #expect(abs(clip.duration - 0.97) < 0.011)
   }
@@ -159,12 +159,12 @@ import Torch
   @Test func whatLeavesNothingToMakeIsRefused() throws {
     func option(_ conditions: GenerationCondition..., output: String) throws -> GenerationError.Option? {
       var request = scratch.request()
-      (request.conditions, request.hasSound) = (conditions, true)
+      (request.conditions, request.hasAudio) = (conditions, true)
       return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?.option
     }
-    let (sound, picture) = (try tone(), try scratch.picture())
-    #expect(try option(.sound(path: sound), output: "out.wav") == .sound)
-    #expect(try option(.sound(path: sound), .picture(path: picture), output: "out.mp4") == .sound)
+    let (sound, picture) = (try tone(), try scratch.image())
+    #expect(try option(.audio(path: sound), output: "out.wav") == .audio)
+    #expect(try option(.audio(path: sound), .video(path: picture), output: "out.mp4") == .audio)
     #expect(try option(.image(path: picture), output: "out.wav") == .image)
     var models = try scratch.models()
     models.upsampler = try TinyFiles.files.get().spatialUpsampler
@@ -183,16 +183,16 @@ import Torch
     return scratch.path(name)
   }
 
-  @Test func aGivenSoundIsTheResultsAndGuidesTheVideo() throws {
+  @Test func aGivenAudioIsTheResultsAndGuidesTheVideo() throws {
     var request = scratch.request()
-    (request.hasSound, request.steps) = (true, 1)
+    (request.hasAudio, request.steps) = (true, 1)
     let plain = try scratch.generate(request)
-    request.conditions = [.sound(path: try tone(), start: 0.25)]
+    request.conditions = [.audio(path: try tone(), start: 0.25)]
     let plan = try scratch.plan(request)
     #expect(titles(plan) == ["Reading the prompts", "Encoding sound", "Sampling", "Decoding frames"])
     #expect(samplings(plan)[0].audioGuidance.cfg == 1)
     #expect(try scratch.generate(request) != plain)
-    let clip = try SoundClip.read(path: scratch.path("out.mp4"))
+    let clip = try AudioClip.read(path: scratch.path("out.mp4"))
     #expect(clip.sampleRate == 32000)
     let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }.count
     #expect(abs(Double(crossings) / clip.duration - 440) < 25)
@@ -205,20 +205,20 @@ import Torch
     // It takes the place of an edited video's own sound.
     request.frames = nil
     request.conditions = [
-      .retake(path: scratch.path("out.mp4"), from: 0, to: 0.2), .sound(path: try tone()),
+      .retake(path: scratch.path("out.mp4"), from: 0, to: 0.2), .audio(path: try tone()),
     ]
     let edited = try scratch.plan(request, output: "edited.mp4")
     #expect(titles(edited).filter { $0 == "Encoding sound" || $0 == "Decoding sound" } == ["Encoding sound"])
-    for case .encodeSounds(let encodings) in edited.stages { #expect(encodings.count == 1) }
+    for case .encodeAudio(let encodings) in edited.stages { #expect(encodings.count == 1) }
     request.frames = 9
 
-    request.conditions = [.sound(path: try tone(), start: 2)]
+    request.conditions = [.audio(path: try tone(), start: 2)]
     #expect(error(request, try scratch.models())?.problem.contains("1.0 seconds long") == true)
-    request.conditions = [.sound(path: try scratch.picture())]
-    #expect(error(request, try scratch.models())?.option == .sound)
+    request.conditions = [.audio(path: try scratch.image())]
+    #expect(error(request, try scratch.models())?.option == .audio)
   }
 
-  @Test func aGivenVideoIsTheResultsAndGuidesTheSound() throws {
+  @Test func aGivenVideoIsTheResultsAndGuidesTheAudio() throws {
     var request = scratch.request()
     let source = scratch.path("source.mp4")
     let writer = try VideoWriter(path: source, width: 96, height: 64, frameRate: Rational(25))
@@ -229,7 +229,7 @@ import Torch
     }
     try writer.finish()
     let wanted = try scratch.frames("source.mp4").frames
-    (request.conditions, request.steps) = ([.picture(path: source)], 1)
+    (request.conditions, request.steps) = ([.video(path: source)], 1)
     (request.width, request.height, request.frames, request.frameRate) = (nil, nil, nil, nil)
     let plan = try scratch.plan(request)
     #expect(
@@ -264,7 +264,7 @@ import Torch
   }
 
   /// The sound of a video whose pictures alone are edited stays.
-  @Test func aMaskLeavesTheSoundAlone() throws {
+  @Test func aMaskLeavesTheAudioAlone() throws {
     let samples = (0..<9600).map { Float(0.5 * sin(2 * Double.pi * 500 * Double($0) / 24000)) }
     let writer = try VideoWriter(
       path: scratch.path("source.mp4"), width: 96, height: 64, frameRate: Rational(25),
@@ -275,15 +275,15 @@ import Torch
     try writer.append(audio: [samples, samples])
     try writer.finish()
     var request = scratch.request()
-    (request.hasSound, request.steps) = (true, 1)
-    request.conditions = [.inpaint(path: scratch.path("source.mp4"), mask: try scratch.picture())]
+    (request.hasAudio, request.steps) = (true, 1)
+    request.conditions = [.inpaint(path: scratch.path("source.mp4"), mask: try scratch.image())]
     let plan = try scratch.plan(request)
     #expect(
       titles(plan) == [
         "Reading the prompts", "Encoding pictures", "Encoding sound", "Sampling", "Decoding frames",
       ])
     try GenerationPipeline(plan).run()
-    let clip = try SoundClip.read(path: scratch.path("out.mp4"))
+    let clip = try AudioClip.read(path: scratch.path("out.mp4"))
     let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }.count
     #expect(abs(Double(crossings) / clip.duration - 500) < 30)
   }

@@ -28,7 +28,7 @@ import Torch
   }
 
   /// White where a pixel is told to be.
-  private func picture(_ name: String, isWhite: (_ x: Int, _ y: Int) -> Bool) throws -> String {
+  private func image(_ name: String, isWhite: (_ x: Int, _ y: Int) -> Bool) throws -> String {
     var bytes: [UInt8] = []
     for y in 0..<64 { for x in 0..<96 { bytes += [UInt8](repeating: isWhite(x, y) ? 255 : 0, count: 3) } }
     try RGBFrame(bytes: bytes, width: 96, height: 64).writePNG(to: scratch.path(name))
@@ -73,7 +73,7 @@ import Torch
 
   /// Unlike that of `inpaint`, the mask says what is kept, and a cell must be white by half.
   @Test func aCellIsKeptWhereHalfOfItIsWhite() throws {
-    let mask = try picture("mask.png") { x, y in
+    let mask = try image("mask.png") { x, y in
       y < 32 ? x < 17 : x < 48  // 17 of 32 columns, and 16 of the second cell's below
     }
     guard case .masked(_, let kept, _) = try encoded(.keep(path: clip(), mask: mask)) else {
@@ -85,24 +85,24 @@ import Torch
 
   // MARK: Sound
 
-  @Test func aSoundMaskIsATensorOrALevel() throws {
+  @Test func anAudioMaskIsATensorOrALevel() throws {
     let levels = scratch.path("levels.wav")
     let wave = [Float](repeating: 0.8, count: 600) + [Float](repeating: 0.2, count: 400)
     try WAVWriter.write([wave, wave.map { -$0 }], sampleRate: 16000, to: levels)
-    #expect(try SoundMask(path: levels).frames(5).array(of: Float.self) == [1, 1, 1, 0, 0])
+    #expect(try AudioMask(path: levels).frames(5).array(of: Float.self) == [1, 1, 1, 0, 0])
     for (name, tensors) in [("mask", ["mask"]), ("other", ["x"])] {
       let path = scratch.path("\(name).pt")
       try writeTorchFile(
         tensors.map { ($0, .tensor(try Tensor([Float(0), 0.5, 0.6, 1], shape: [1, 4]))) }, to: path)
-      let mask = try SoundMask(path: path).frames(8)
+      let mask = try AudioMask(path: path).frames(8)
       #expect(mask.shape == [1, 8])
       #expect(try mask.array(of: Float.self) == [0, 0, 0, 0, 1, 1, 1, 1])
     }
-    #expect(throws: MediaError.self) { try SoundMask(path: scratch.path("none.wav")) }
-    #expect(throws: TensorFileError.self) { try SoundMask(path: scratch.path("none.pt")) }
+    #expect(throws: MediaError.self) { try AudioMask(path: scratch.path("none.wav")) }
+    #expect(throws: TensorFileError.self) { try AudioMask(path: scratch.path("none.pt")) }
   }
 
-  @Test func soundsStandInTheSequenceOrBehindIt() throws {
+  @Test func audioStandInTheSequenceOrBehindIt() throws {
     let grid = AudioGrid(batch: 1, channels: 2, bins: 3, frames: 4)
     let part = try Tensor.arange(to: 12, dtype: .float32).reshape([1, 2, 2, 3])
     let replaced = try grid.sequence([.replace(latent: part, frame: 2)])
@@ -141,13 +141,13 @@ import Torch
   }
 
   @Test func referencesStandLeftOfTheResultTheLastOneOutermost() throws {
-    func grey(_ level: UInt8, _ side: Int) -> RGBFrame {
+    func gray(_ level: UInt8, _ side: Int) -> RGBFrame {
       RGBFrame(bytes: [UInt8](repeating: level, count: 3 * side * side), width: side, height: side)
     }
     let sides = SideBySide(
-      references: [10, 20].map { ShownReference(frames: [grey($0, 2)], temporalScale: 1) },
+      references: [10, 20].map { ShownReference(frames: [gray($0, 2)], temporalScale: 1) },
       size: .init(width: 4, height: 4, frames: 1, frameRate: Rational(24)))
-    let joined = try sides.joined(grey(30, 4), index: 0)
+    let joined = try sides.joined(gray(30, 4), index: 0)
     #expect((joined.width, joined.height) == (12, 4))
     let row = [20, 10, 30].flatMap { [UInt8](repeating: $0, count: 12) }
     #expect(joined.bytes == [row, row, row, row].flatMap { $0 })

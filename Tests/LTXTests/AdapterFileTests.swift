@@ -16,11 +16,11 @@ import Torch
   init() throws { fixture = try LoRAFixture() }
 
   private func fresh(
-    rank: Int = 2, alpha: Double = 2, targets: [String] = ["to_q", "net.2"], isRankStabilised: Bool = false,
+    rank: Int = 2, alpha: Double = 2, targets: [String] = ["to_q", "net.2"], isRankStabilized: Bool = false,
     kind: FreshAdapters.Kind = .lora
   ) throws -> FreshAdapters {
     FreshAdapters(
-      targets: targets, rank: rank, alpha: alpha, isRankStabilised: isRankStabilised, kind: kind,
+      targets: targets, rank: rank, alpha: alpha, isRankStabilized: isRankStabilized, kind: kind,
       generator: try Generator(seed: 1))
   }
 
@@ -52,7 +52,7 @@ import Torch
   /// A run with alpha 6 and rank stabilisation goes on as one with other ones, with the same effect.
   @Test(arguments: FreshAdapters.Kind.allCases)
   func `A saved run acts as it did, and another goes on from it`(_ kind: FreshAdapters.Kind) throws {
-    let first = try fresh(alpha: 6, isRankStabilised: true, kind: kind)
+    let first = try fresh(alpha: 6, isRankStabilized: true, kind: kind)
     #expect(first.scale == 6 / 2.0.squareRoot())
     let trained = try build(first)
     try change(trained.parameters)

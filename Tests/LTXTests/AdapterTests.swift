@@ -29,7 +29,7 @@ import Torch
     let dropout =
       kind.hasSuffix("_dropout") ? AdapterDropout(probability: 0.3, seed: 5) : nil
     let fresh = FreshAdapters(
-      targets: ["to_q"], rank: Self.rank, alpha: Self.alpha, isRankStabilised: kind.contains("_rs"),
+      targets: ["to_q"], rank: Self.rank, alpha: Self.alpha, isRankStabilized: kind.contains("_rs"),
       kind: kind.hasPrefix("dora") ? .dora : .lora, dropout: dropout, generator: try Generator(seed: 1))
     let root = Weights(
       try SafetensorsFile(path: path), dtype: .float32, freshAdapters: fresh, storage: storage)

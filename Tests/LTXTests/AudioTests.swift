@@ -51,9 +51,9 @@ import Torch
   }
 
   @Test func aLatentHasTheSizesOfTheModel() throws {
-    let sound = try Tensor.cat(
+    let audio = try Tensor.cat(
       [sine(300, samples: 8000, rate: 16000), sine(2000, samples: 8000, rate: 16000)], 1)
-    let mel = try encoder.spectrogram(sound, sampleRate: 16000)
+    let mel = try encoder.spectrogram(audio, sampleRate: 16000)
     #expect(mel.shape == [1, 2, 51, 64])
     // The tones are where Slaney's scale puts them: 4.5 and 25.1 of 45.2 mels, in 65 steps.
     let loudest: [Int] = try mel.mean([2]).argmax(-1).array()
@@ -68,7 +68,7 @@ import Torch
     #expect(tokens.rate == 25 && encoder.configuration.frequencyBins == 16)
   }
 
-  @Test func earlierLatentsDoNotSeeLaterSound() throws {
+  @Test func earlierLatentsDoNotSeeLaterAudio() throws {
     let generator = try Generator(seed: 1)
     let mel = try generator.normal([1, 2, 40, 64])
     let changed = try Tensor.cat([mel.slice(2, to: 20), generator.normal([1, 2, 20, 64])], 2)
@@ -92,8 +92,8 @@ import Torch
   // 16001 and 48001 have no divisor in common with 16000: the filters are computed where they are needed.
   @Test(arguments: [44100, 48000, 22050, 8000, 16001, 48001])
   func aToneKeepsItsPitchWhenResampled(rate: Int) throws {
-    let sound = try sine(440, samples: rate / 2, rate: rate)
-    let got = try SincResampler.resample(sound, from: rate, to: 16000)
+    let audio = try sine(440, samples: rate / 2, rate: rate)
+    let got = try SincResampler.resample(audio, from: rate, to: 16000)
     #expect(abs(got.size(2) - 8000) <= 1)
     let want = try sine(440, samples: got.size(2), rate: 16000)
     let error = try (got - want).slice(2, from: 200, to: 7800).abs().max().item()
@@ -102,16 +102,16 @@ import Torch
 
   @Test func bothWaysOfResamplingAgree() throws {
     // Just above and below the size at which one table of filters becomes too large.
-    let sound = try Generator(seed: 2).normal([2, 2, 6000])
+    let audio = try Generator(seed: 2).normal([2, 2, 6000])
     for (old, new) in [(2893, 2896), (2897, 2898), (1, 3), (3, 1)] {
-      let a = try SincResampler.resample(sound, from: old, to: new)
-      let b = try SincResampler.resample(sound, from: old, to: new, largestTable: 0)
+      let a = try SincResampler.resample(audio, from: old, to: new)
+      let b = try SincResampler.resample(audio, from: old, to: new, largestTable: 0)
       #expect(a.shape == b.shape && a.size(2) == (6000 * new + old - 1) / old)
       #expect(try (a - b).abs().max().item() < 2e-5)
     }
   }
 
-  @Test func vocodersMakeSoundOfTheRightLength() throws {
+  @Test func vocodersMakeAudioOfTheRightLength() throws {
     let generator = try Generator(seed: 5)
     let mel = try generator.normal([1, 2, 11, 64]) - 4
     for (config, factor, draw) in [
@@ -124,28 +124,28 @@ import Torch
       let vocoder = try Vocoder(w, configuration: VocoderConfiguration(Self.configuration(config)))
       #expect(vocoder.sampleRate == factor * 100 && vocoder.melBins == 64)
       #expect(w.unusedKeys.allSatisfy { $0.hasSuffix("inverse_basis") })
-      let sound = try vocoder(mel)
-      #expect(sound.shape == [1, 2, 11 * factor])
-      let (loudness, peak) = (try sound.square().mean().item(), try sound.abs().max().item())
+      let audio = try vocoder(mel)
+      #expect(audio.shape == [1, 2, 11 * factor])
+      let (loudness, peak) = (try audio.square().mean().item(), try audio.abs().max().item())
       #expect(loudness > 1e-4 && loudness < 0.7 && peak <= 1)
       // Both ends of the range are the exception.
-      #expect(try sound.abs().greaterOrEqual(to: 1).to(.float32).mean().item() < 0.2)
+      #expect(try audio.abs().greaterOrEqual(to: 1).to(.float32).mean().item() < 0.2)
       #expect(throws: AudioError.self) { try vocoder(mel.slice(3, to: 32)) }
     }
   }
 
   @Test func whatDoesNotFitIsTold() throws {
-    let sound = try Tensor.zeros([1, 2, 4000])
-    #expect(throws: AudioError.sampleRate(0)) { try encoder(sound, sampleRate: 0) }
-    #expect(throws: AudioError.sampleRate(-1)) { try encoder(sound, sampleRate: -1) }
+    let audio = try Tensor.zeros([1, 2, 4000])
+    #expect(throws: AudioError.sampleRate(0)) { try encoder(audio, sampleRate: 0) }
+    #expect(throws: AudioError.sampleRate(-1)) { try encoder(audio, sampleRate: -1) }
     #expect(throws: AudioError.tooShort(samples: 0, sampleRate: 16000, minimum: 513)) {
-      try encoder(sound.slice(2, to: 0), sampleRate: 16000)
+      try encoder(audio.slice(2, to: 0), sampleRate: 16000)
     }
     #expect(throws: AudioError.tooShort(samples: 1536, sampleRate: 48000, minimum: 1537)) {
-      try encoder(sound.slice(2, to: 1536), sampleRate: 48000)
+      try encoder(audio.slice(2, to: 1536), sampleRate: 48000)
     }
-    #expect(throws: Never.self) { try encoder(sound.slice(2, to: 1537), sampleRate: 48000) }
-    #expect(throws: AudioError.self) { try encoder(sound.repeated([1, 2, 1]), sampleRate: 16000) }
+    #expect(throws: Never.self) { try encoder(audio.slice(2, to: 1537), sampleRate: 48000) }
+    #expect(throws: AudioError.self) { try encoder(audio.repeated([1, 2, 1]), sampleRate: 16000) }
     #expect(throws: AudioError.self) { try encoder.encode(Tensor.zeros([1, 2, 8, 63])) }
     let error = #expect(throws: AudioError.self) { try decoder(Tensor.zeros([1, 2, 3, 15])) }
     #expect(error?.description.contains("[1, 2, 3, 15]") == true)

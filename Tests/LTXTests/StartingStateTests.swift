@@ -46,7 +46,7 @@ import Torch
         ], start: given("initial")), noiseLevel: 0.909375)
   }
 
-  private func refiningSound() throws -> SampledStream {
+  private func refiningAudio() throws -> SampledStream {
     try stream("refining_sound", audio.sequence(start: given("sound")), noiseLevel: 0.909375)
   }
 
@@ -58,14 +58,14 @@ import Torch
       guidance: guidance)
   }
 
-  private func retakeSound() throws -> SampledStream {
+  private func retakeAudio() throws -> SampledStream {
     let kept = audio.frames(from: 0.2, to: 0.33).map { $0 ? Float(0) : 1 }
     return try stream(
       "retake_sound",
       audio.sequence([.masked(latent: given("sound"), mask: Tensor(kept, shape: [1, 17]), strength: 1)]))
   }
 
-  private func frozenSound() throws -> SampledStream {
+  private func frozenAudio() throws -> SampledStream {
     try stream("frozen_sound", audio.sequence(start: given("sound")), isFrozen: true)
   }
 
@@ -95,12 +95,12 @@ import Torch
 
   @Test func `A refinement starts from noised latents, pictures, keyframes and references`() throws {
     try expect(refining(), "refining")
-    try expect(refiningSound(), "refining_sound")
+    try expect(refiningAudio(), "refining_sound")
   }
 
   @Test func `A retake starts from noise in its stretch and from what is there around it`() throws {
     try expect(retake(), "retake")
-    try expect(retakeSound(), "retake_sound")
+    try expect(retakeAudio(), "retake_sound")
   }
 
   @Test func `Masks, suffixes and frozen sound keep what they should`() throws {
@@ -110,7 +110,7 @@ import Torch
     try expect(
       stream("suffix", video.sequence([.replace(latent: given("suffix"), latentFrame: 1, strength: 1)])),
       "suffix")
-    try expect(frozenSound(), "frozen_sound")
+    try expect(frozenAudio(), "frozen_sound")
   }
 
   @Test func `A mask after a keyframe leaves the keyframe alone`() throws {
@@ -135,12 +135,12 @@ import Torch
   }
 
   @Test func `A refinement ends where ltx-pipelines ends`() throws {
-    try end("refined", refining(), refiningSound())
+    try end("refined", refining(), refiningAudio())
   }
 
   @Test func `A retake beside a frozen sound ends where ltx-pipelines ends`() throws {
     var guidance = Guidance()
     (guidance.cfg, guidance.modality, guidance.rescale) = (3, 2, 0.7)
-    try end("heard", retake(guidance: guidance), frozenSound())
+    try end("heard", retake(guidance: guidance), frozenAudio())
   }
 }

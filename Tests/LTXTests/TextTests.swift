@@ -86,7 +86,7 @@ import Torch
     return try extractor(encoder, ids: mask, mask: mask)
   }
 
-  @Test func sharedFeaturesAreNormalisedOverThePrompt() throws {
+  @Test func sharedFeaturesAreNormalizedOverThePrompt() throws {
     // One token of padding, two of text with the numbers 1, 2, 3, 6: mean 3, range 5.
     let state = try Tensor([Float](arrayLiteral: 100, -100, 1, 2, 3, 6), shape: [1, 3, 2])
     let other = try state * 2 + 1  // the same once it is normalised
@@ -112,7 +112,7 @@ import Torch
     #expect(try right.video.narrow(1, 4, 3).abs().max().item() == 0)
   }
 
-  @Test func featuresPerStreamAreNormalisedPerToken() throws {
+  @Test func featuresPerStreamAreNormalizedPerToken() throws {
     // Root mean square 5 after the padding.
     let state = try Tensor([Float](arrayLiteral: 9, 9, 1, 7), shape: [1, 2, 2])
     let folder = try WeightsFolder()

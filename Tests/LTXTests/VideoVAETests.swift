@@ -58,7 +58,7 @@ import Torch
     #expect(difference < 1e-5 * scale, "\(difference) of \(scale)")
   }
 
-  @Test func picturesThatDoNotFitAreRefused() throws {
+  @Test func imagesThatDoNotFitAreRefused() throws {
     let error = VideoVAEError.pixelSize(height: 48, width: 64, multiples: encoder.compression)
     #expect(throws: error) { try encoder(noise([1, 3, 1, 48, 64])) }
     #expect(error.description.contains("e.g. to 32 x 64"))

@@ -96,7 +96,7 @@ import Torch
     #expect(try Tensor.isEqual(rounded, .full(rounded.shape, 4.78125)))
   }
 
-  @Test func onlyTheLastStateIsNormalised() throws {
+  @Test func onlyTheLastStateIsNormalized() throws {
     let model = try TinyGemma3(replacing: ["norm.weight": Tensor.zeros([TinyGemma3.width])])
     let meanSquares = try model.states([prompt]).square().mean([-1])  // [states, 1, S]
     #expect(try difference(meanSquares.select(0, 3), .ones([1, 8])) < 1e-4)

@@ -25,8 +25,8 @@ package final class TemporaryFolder {
 
 /// A moving gradient in colours of its own for each scene, smooth enough for H.264.
 package func gradient(width: Int, height: Int, scene: Int, time: Int) -> RGBFrame {
-  let colours: [(Int, Int, Int)] = [(230, 40, 30), (20, 60, 200), (40, 210, 60), (240, 230, 220)]
-  let (red, green, blue) = colours[scene % colours.count]
+  let colors: [(Int, Int, Int)] = [(230, 40, 30), (20, 60, 200), (40, 210, 60), (240, 230, 220)]
+  let (red, green, blue) = colors[scene % colors.count]
   var bytes = [UInt8](repeating: 0, count: 3 * width * height)
   bytes.withUnsafeMutableBufferPointer { bytes in
     for y in 0..<height {

@@ -134,9 +134,9 @@ import Testing
     try ffmpeg(tones + ["-c:a", "pcm_s16le", "tone.wav"], in: folder)
     try ffmpeg(["-i", "tone.wav", "-c:a", "flac", "-frame_size", "1152", "a.mkv"], in: folder)
     try ffmpeg(["-i", "a.mkv", "-c", "copy", "-strict", "-2", "b.mp4"], in: folder)
-    let source = try SoundClip.read(path: folder.file("tone.wav"))
+    let source = try AudioClip.read(path: folder.file("tone.wav"))
     for name in ["a.mkv", "b.mp4"] {
-      #expect(try SoundClip.read(path: folder.file(name)) == source, "\(name)")
+      #expect(try AudioClip.read(path: folder.file(name)) == source, "\(name)")
     }
   }
 
@@ -179,7 +179,7 @@ import Testing
       ],
       in: folder)
     let source = Self.sweep(2)
-    let late = try SoundClip.read(path: folder.file("late.mp4")).channels[0]
+    let late = try AudioClip.read(path: folder.file("late.mp4")).channels[0]
     #expect(late[..<10900].allSatisfy { $0 == 0 })
     #expect(abs(Self.lag(late, source, from: 24000, count: 4800, near: 12000) - 12000) <= 48)
     try ffmpeg(
@@ -188,7 +188,7 @@ import Testing
         "early.mp4",
       ],
       in: folder)
-    let early = try SoundClip.read(path: folder.file("early.mp4")).channels[0]
+    let early = try AudioClip.read(path: folder.file("early.mp4")).channels[0]
     #expect(abs(Self.lag(early, source, from: 24000, count: 4800, near: -12000) + 12000) <= 48)
   }
 
@@ -202,7 +202,7 @@ import Testing
     #expect(placed.notes.isEmpty, "\(placed.notes)")
     #expect(abs(Self.lag(placed.channels[0], Self.sweep(2), from: 60000, count: 4800)) <= 48)
     try ffmpeg(["-i", "sweep.wav", "-c:a", "aac", "-output_ts_offset", "95442.2", "b.ts"], in: folder)
-    let alone = try SoundClip.read(path: folder.file("b.ts")).channels[0]
+    let alone = try AudioClip.read(path: folder.file("b.ts")).channels[0]
     #expect(abs(alone.count - 96000) <= 3072, "\(alone.count)")
   }
 
@@ -218,20 +218,20 @@ import Testing
       ], in: folder)
     let data = try ["a.ts", "b.ts"].map { try Data(contentsOf: URL(fileURLWithPath: folder.file($0))) }
     try (data[0] + data[1]).write(to: URL(fileURLWithPath: folder.file("ab.ts")))
-    let sound = try DecodedSound.placed(path: folder.file("ab.ts"), from: nil, seconds: nil)
-    #expect(sound.sampleRate == Self.rate && sound.channels.count == 1)
+    let audio = try DecodedAudio.placed(path: folder.file("ab.ts"), from: nil, seconds: nil)
+    #expect(audio.sampleRate == Self.rate && audio.channels.count == 1)
     #expect(
-      sound.notes.contains {
+      audio.notes.contains {
         $0.hasPrefix("its audio changes its format at ") && $0.contains("(48000 Hz with 1 channel to ")
           && $0.hasSuffix(" with 2 channels), and was converted to that of its beginning")
-      }, "\(sound.notes)")
+      }, "\(audio.notes)")
     // The first file begins with its encoder's delay; the second has it before its time.
     for (start, delay) in [(24000, 481), (72000, 0)] {
-      let lag = Self.lag(sound.channels[0], source, from: start, count: 2400, near: delay)
+      let lag = Self.lag(audio.channels[0], source, from: start, count: 2400, near: delay)
       #expect(abs(lag - delay) <= 48, "off by \(lag - delay)")
     }
     #expect(
-      mediaError { _ = try DecodedSound.read(path: folder.file("ab.ts"), maximumSeconds: nil) }?.kind
+      mediaError { _ = try DecodedAudio.read(path: folder.file("ab.ts"), maximumSeconds: nil) }?.kind
         == .decoding)
   }
 
@@ -239,8 +239,8 @@ import Testing
   @Test func theFirstBlockWithoutALengthIsNoPriming() throws {
     let folder = try TemporaryFolder()
     try Self.make("a.mkv", "wavpack", in: folder)
-    let sound = try DecodedSound.placed(path: folder.file("a.mkv"), from: 0, seconds: 1)
-    #expect(sound.notes.isEmpty && sound.startSeconds == 0)
-    #expect(zip(sound.channels[0], Self.sweep(1)).allSatisfy { abs($0 - $1) < 1e-4 })
+    let audio = try DecodedAudio.placed(path: folder.file("a.mkv"), from: 0, seconds: 1)
+    #expect(audio.notes.isEmpty && audio.startSeconds == 0)
+    #expect(zip(audio.channels[0], Self.sweep(1)).allSatisfy { abs($0 - $1) < 1e-4 })
   }
 }

@@ -30,8 +30,8 @@ import Testing
 
   /// The frequency that is heard, in Hz, by crossings of zero.
   private func frequency(_ path: String, _ track: AudioTrackChoice = .automatic) throws -> Int {
-    let sound = try SoundClip.read(path: path, track: track).channels[0]
-    let part = sound[4800..<(4800 + 24000)]
+    let audio = try AudioClip.read(path: path, track: track).channels[0]
+    let part = audio[4800..<(4800 + 24000)]
     let crossings = zip(part, part.dropFirst()).count { $0 < 0 && $1 >= 0 }
     return (2 * crossings + 5) / 10 * 10
   }
@@ -143,7 +143,7 @@ import Testing
     #expect(scene.sampleRate == newRate && scene.channelCount == newChannels)
     #expect(
       result.notes.count == 1 && result.notes[0].contains("AAC can't hold it unchanged"), "\(result.notes)")
-    let found = try SoundClip.read(path: folder.file("out/film-Scene-001.mp4")).channels[0]
+    let found = try AudioClip.read(path: folder.file("out/film-Scene-001.mp4")).channels[0]
     let wanted = AudioPlacementTests.sweep(1, rate: newRate)
     let lag = AudioPlacementTests.lag(
       found, wanted, from: newRate / 2, count: newRate / 10)
@@ -173,7 +173,7 @@ import Testing
       result.notes == [
         "Its audio has 100 samples that are not finite numbers, from 0.50 s on; they became silence."
       ])
-    let error = mediaError { _ = try SoundClip.read(path: folder.file("bad.mkv")) }
+    let error = mediaError { _ = try AudioClip.read(path: folder.file("bad.mkv")) }
     #expect(error?.what == "its audio has samples that are not finite numbers (the first at 0.50 s)")
   }
 

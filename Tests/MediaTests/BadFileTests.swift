@@ -61,7 +61,7 @@ import Testing
     }
   }
 
-  @Test func aCoverPictureIsNoVideo() throws {
+  @Test func aCoverImageIsNoVideo() throws {
     let folder = try TemporaryFolder()
     try gradient(width: 32, height: 32, scene: 0, time: 0).writePNG(to: folder.file("cover.png"))
     try ffmpeg(
@@ -72,7 +72,7 @@ import Testing
       ], in: folder)
     let error = mediaError { _ = try VideoReader(path: folder.file("a.mp3")) }
     #expect(error?.kind == .noStream && error?.what == "holds no video but a cover picture")
-    #expect(try DecodedSound.read(path: folder.file("a.mp3"), maximumSeconds: nil).damage == nil)
+    #expect(try DecodedAudio.read(path: folder.file("a.mp3"), maximumSeconds: nil).damage == nil)
   }
 
   @Test func anotherSizeOnTheWayIsTold() throws {

@@ -30,12 +30,12 @@ import Testing
   }
   static let indices = 0..<8
 
-  private func picture(_ name: String) throws -> RGBFrame {
+  private func image(_ name: String) throws -> RGBFrame {
     try #require(try VideoReader(path: Self.folder + name).next())
   }
 
   private func source(_ fixture: Fixture.Case) throws -> RGBFrame {
-    if let name = fixture.picture { return try picture(name) }
+    if let name = fixture.picture { return try image(name) }
     let clip = Self.tests + "/../.deps/media/" + (try #require(fixture.clip))
     try #require(FileManager.default.fileExists(atPath: clip), "run Scripts/test-media")
     let reader = try VideoReader(path: clip, applyRotation: false, color: .upstream)
@@ -55,7 +55,7 @@ import Testing
     let wanted = try Self.fixture.get().cases[index]
     let frame = try source(wanted)
     let edges = CannyEdges(low: wanted.low, high: wanted.high).edges(of: frame)
-    let expected = try picture(wanted.edges)
+    let expected = try image(wanted.edges)
     #expect((edges.width, edges.height) == (expected.width, expected.height))
     let different = zip(edges.bytes, expected.bytes).count { $0 != $1 } / 3
     #expect(different == 0, "\(different) of \(edges.width * edges.height) pixels")
@@ -67,7 +67,7 @@ import Testing
     let wanted = try Self.fixture.get().cases[index]
     let frame = try source(wanted)
     for (name, sigma) in try #require(wanted.blurred) {
-      let expected = try picture(name)
+      let expected = try image(name)
       let blurred = GaussianBlur(sigma: sigma).blurred(frame)
       let largest = zip(blurred.bytes, expected.bytes).map { abs(Int($0) - Int($1)) }.max() ?? 999
       #expect(largest <= 2, "\(name): \(largest)")
@@ -75,11 +75,11 @@ import Testing
     }
   }
 
-  @Test func greyIsTheLumaOfVideo() {
+  @Test func grayIsTheLumaOfVideo() {
     let bytes: [UInt8] = [255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255, 10, 20, 30, 0, 0, 0]
-    let grey = RGBFrame(bytes: bytes, width: 3, height: 2, index: 7, seconds: 2).greyscale()
-    #expect(grey.bytes == [76, 150, 29, 255, 18, 0].flatMap { [$0, $0, $0] })
-    #expect((grey.width, grey.height, grey.index, grey.seconds) == (3, 2, 7, 2))
+    let gray = RGBFrame(bytes: bytes, width: 3, height: 2, index: 7, seconds: 2).grayscale()
+    #expect(gray.bytes == [76, 150, 29, 255, 18, 0].flatMap { [$0, $0, $0] })
+    #expect((gray.width, gray.height, gray.index, gray.seconds) == (3, 2, 7, 2))
   }
 
   @Test func scalingTakesTheMeanOfAnArea() throws {

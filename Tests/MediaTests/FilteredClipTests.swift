@@ -47,7 +47,7 @@ import Testing
   @Test func aVariableRateIsKept() throws {
     let folder = try TemporaryFolder()
     try writeVariable("a.mp4", in: folder)
-    let result = try FilteredClip().write(folder.file("a.mp4"), to: folder.file("b.mp4"), by: .grey)
+    let result = try FilteredClip().write(folder.file("a.mp4"), to: folder.file("b.mp4"), by: .gray)
     #expect(result.notes.isEmpty)
     try expectSameTiming(folder.file("a.mp4"), folder.file("b.mp4"))
     let times = try timing(folder.file("b.mp4")).times
@@ -58,7 +58,7 @@ import Testing
   @Test func timesAreKeptAlsoWhereTheyContradictTheRate() throws {
     let folder = try TemporaryFolder()
     try writeVariable("a.mkv", in: folder)
-    let result = try FilteredClip().write(folder.file("a.mkv"), to: folder.file("b.mp4"), by: .grey)
+    let result = try FilteredClip().write(folder.file("a.mkv"), to: folder.file("b.mp4"), by: .gray)
     #expect(result.notes.isEmpty && result.frames == 60)
     let (from, to) = (try timing(folder.file("a.mkv")), try timing(folder.file("b.mp4")))
     #expect(from.rate == Rational(30) && to.times.count == 60)
@@ -81,7 +81,7 @@ import Testing
         "-f", "lavfi", "-i", "testsrc=size=63x47:rate=25:duration=0.2", "-pix_fmt", "yuv444p", "-vf",
         "setsar=4/3", "odd.mp4",
       ], in: folder)
-    let odd = try FilteredClip().write(folder.file("odd.mp4"), to: folder.file("even.mp4"), by: .grey)
+    let odd = try FilteredClip().write(folder.file("odd.mp4"), to: folder.file("even.mp4"), by: .gray)
     #expect(odd.notes.count == 1)
     let even = try VideoReader(path: folder.file("even.mp4"))
     #expect([even.width, even.height] == [62, 46] && even.pixelAspect == Rational(4, 3))
@@ -92,27 +92,27 @@ import Testing
     #expect(try timing(folder.file("small.mp4")).size == [22, 16])
   }
 
-  @Test func aPictureGivesAnExactPNG() throws {
+  @Test func anImageGivesAnExactPNG() throws {
     let folder = try TemporaryFolder()
-    let picture = gradient(width: 31, height: 17, scene: 1, time: 0)
-    try picture.writePNG(to: folder.file("a.png"))
+    let image = gradient(width: 31, height: 17, scene: 1, time: 0)
+    try image.writePNG(to: folder.file("a.png"))
     let filter = FrameFilter.edges(CannyEdges(low: 5, high: 20))
     let result = try FilteredClip().write(folder.file("a.png"), to: folder.file("b.png"), by: filter)
     #expect(result.frames == 1 && result.ending == .complete)
-    #expect(try readAll(folder.file("b.png")).frames.first?.bytes == filter.apply(to: picture).bytes)
+    #expect(try readAll(folder.file("b.png")).frames.first?.bytes == filter.apply(to: image).bytes)
   }
 
   @Test func whatCannotBeReadLeavesNothing() throws {
     let folder = try TemporaryFolder()
     try Data("no film".utf8).write(to: URL(fileURLWithPath: folder.file("a.mp4")))
     let error = mediaError {
-      _ = try FilteredClip().write(folder.file("a.mp4"), to: folder.file("b.mp4"), by: .grey)
+      _ = try FilteredClip().write(folder.file("a.mp4"), to: folder.file("b.mp4"), by: .gray)
     }
     #expect(error?.file == folder.file("a.mp4"))
     struct Stop: Error {}
     try write(scenes([9]), to: folder.file("c.mp4"))
     #expect(throws: Stop.self) {
-      try FilteredClip().write(folder.file("c.mp4"), to: folder.file("b.mp4"), by: .grey) {
+      try FilteredClip().write(folder.file("c.mp4"), to: folder.file("b.mp4"), by: .gray) {
         if $0 == 4 { throw Stop() }
       }
     }

@@ -37,8 +37,8 @@ import Testing
     for (index, frame) in frames.enumerated() { #expect(abs(frame.seconds - Double(index) / 25) < 1e-3) }
     try make("plain.mkv", ["-c:v", "ffv1", "-pix_fmt", "bgr0"])
     let plain = try readAll(folder.file("plain.mkv")).frames
-    let isGrey = line.contains("gray")
-    for (a, b) in zip(frames, plain) { #expect(psnr(a, isGrey ? b.greyscale() : b) > 17) }
+    let isGray = line.contains("gray")
+    for (a, b) in zip(frames, plain) { #expect(psnr(a, isGray ? b.grayscale() : b) > 17) }
   }
 
   @Test(arguments: [(1, 1), (2, 1), (3, 5), (33, 17), (65, 48), (64, 47)])
@@ -106,18 +106,18 @@ import Testing
     ("a.wav -c:a pcm_s24le -ac 3", 44100, 3), ("a.wav -c:a pcm_f64le -ar 11025 -ac 1", 11025, 1),
     ("a.ts -c:a aac -ac 1", 44100, 1), ("a.wma -c:a wmav2 -ac 2", 44100, 2),
   ])
-  func everyLayoutAndRateOfSoundIsRead(line: String, rate: Int, channels: Int) throws {
+  func everyLayoutAndRateOfAudioIsRead(line: String, rate: Int, channels: Int) throws {
     let words = line.split(separator: " ").map(String.init)
     try ffmpeg(
       ["-f", "lavfi", "-i", "sine=440:duration=1:sample_rate=44100"] + words.dropFirst() + [words[0]],
       in: folder)
-    let sound = try DecodedSound.read(path: folder.file(words[0]), maximumSeconds: nil)
-    #expect(sound.sampleRate == rate && sound.channels.count == channels && sound.damage == nil)
+    let audio = try DecodedAudio.read(path: folder.file(words[0]), maximumSeconds: nil)
+    #expect(audio.sampleRate == rate && audio.channels.count == channels && audio.damage == nil)
     // Up to a frame of padding, or one lost at the end.
-    #expect(abs(sound.channels[0].count - rate) <= 2100)
-    #expect(sound.channels.contains { $0.contains { abs($0) > 0.02 } })
-    let stereo = sound.stereo()
-    #expect(stereo.sampleCount == sound.channels[0].count)
-    #expect(try SoundClip.read(path: folder.file(words[0])).channels.count == 2)
+    #expect(abs(audio.channels[0].count - rate) <= 2100)
+    #expect(audio.channels.contains { $0.contains { abs($0) > 0.02 } })
+    let stereo = audio.stereo()
+    #expect(stereo.sampleCount == audio.channels[0].count)
+    #expect(try AudioClip.read(path: folder.file(words[0])).channels.count == 2)
   }
 }

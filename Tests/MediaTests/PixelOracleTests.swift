@@ -75,11 +75,11 @@ import Testing
     func words(_ values: [UInt32]) -> [UInt8] {
       values.flatMap { value in [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: value >> $0) } }
     }
-    let colours: [[UInt32]] = [
+    let colors: [[UInt32]] = [
       [0x6FA2, 0x38F5, 0x0390], [0x6299, 0xB785, 0x18DA], [0x24A0, 0x0F84, 0xB6CF],
     ]
     let tags =
-      zip(["rXYZ", "gXYZ", "bXYZ"], colours).map { ($0, Array("XYZ ".utf8) + words([0] + $1)) }
+      zip(["rXYZ", "gXYZ", "bXYZ"], colors).map { ($0, Array("XYZ ".utf8) + words([0] + $1)) }
       + ["rTRC", "gTRC", "bTRC"].map { ($0, curve) }
     var (table, data) = (words([UInt32(tags.count)]), [UInt8]())
     for (name, content) in tags {
@@ -97,7 +97,7 @@ import Testing
   @Test func curvesAreReadInEveryForm() throws {
     let frame = RGBFrame(bytes: [0, 128, 255, 64, 64, 64], width: 2, height: 1)
     func converted(_ type: String, _ rest: [UInt8]) throws -> [UInt8] {
-      try #require(ColourProfile(profile(curve: Array(type.utf8) + [0, 0, 0, 0] + rest))).converted(frame)
+      try #require(ColorProfile(profile(curve: Array(type.utf8) + [0, 0, 0, 0] + rest))).converted(frame)
         .bytes
     }
     // Light as it is: sRGB's bytes for 64/255 and 128/255 of light are 137 and 188.
@@ -113,9 +113,9 @@ import Testing
 
   /// Whatever stands in a profile, reading it ends well.
   @Test func scrambledProfilesDoNotCrash() throws {
-    let picture = try Data(contentsOf: URL(fileURLWithPath: Self.folder + "adobe.jpg"))
-    let start = try #require(picture.range(of: Data("ICC_PROFILE\0".utf8))).upperBound + 2
-    let profile = Array(picture[start..<(start + 600)])
+    let image = try Data(contentsOf: URL(fileURLWithPath: Self.folder + "adobe.jpg"))
+    let start = try #require(image.range(of: Data("ICC_PROFILE\0".utf8))).upperBound + 2
+    let profile = Array(image[start..<(start + 600)])
     var state: UInt64 = 7
     var usable = 0
     for _ in 0..<2000 {
@@ -125,8 +125,8 @@ import Testing
         broken[Int(state >> 33) % broken.count] = UInt8(truncatingIfNeeded: state >> 20)
       }
       let frame = RGBFrame(bytes: [0, 128, 255], width: 1, height: 1)
-      if let profile = ColourProfile(broken) { usable += profile.converted(frame).bytes.count == 3 ? 1 : 0 }
-      _ = ColourProfile(Array(broken.prefix(Int(state >> 40) % 600)))
+      if let profile = ColorProfile(broken) { usable += profile.converted(frame).bytes.count == 3 ? 1 : 0 }
+      _ = ColorProfile(Array(broken.prefix(Int(state >> 40) % 600)))
     }
     #expect((1..<2000).contains(usable))
   }

@@ -50,9 +50,9 @@ import Testing
     let words = line.split(separator: "|").map(String.init)
     let path = try make(words[0], words[1].split(separator: " ").map(String.init))
     let isLossless = !["prores.mov", "vp9.webm", "vp8.webm", "yuva.mkv", "deep.mkv"].contains(words[0])
-    let isPicture = ["png", "webp", "tiff", "apng", "tga"].contains { words[0].hasSuffix("." + $0) }
+    let isImage = ["png", "webp", "tiff", "apng", "tga"].contains { words[0].hasSuffix("." + $0) }
     let cases: [(RGBColor?, [Int])] = [
-      (nil, isPicture ? [255, 255, 255] : [0, 0, 0]), (RGBColor("#204060"), [0x20, 0x40, 0x60]),
+      (nil, isImage ? [255, 255, 255] : [0, 0, 0]), (RGBColor("#204060"), [0x20, 0x40, 0x60]),
     ]
     for (background, color) in cases {
       let (frame, notes) = try firstFrame(path, ColorOptions(background: background))
@@ -60,7 +60,7 @@ import Testing
       let found = corners(frame)
       let limit = isLossless ? 1 : 6
       #expect(ColorPatches.difference(found, [color, green, [0, 0, 255]]) <= limit, "\(line) \(found)")
-      let name = background ?? (isPicture ? .white : .black)
+      let name = background ?? (isImage ? .white : .black)
       #expect(notes == ["transparent pixels were composited on \(name)"], "\(line)")
     }
     // Upstream's readers leave alpha out.

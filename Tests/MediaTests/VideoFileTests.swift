@@ -40,7 +40,7 @@ import Testing
     #expect(psnr(frame, green) > 40)
   }
 
-  @Test func soundKeepsItsLengthAndPlace() throws {
+  @Test func audioKeepsItsLengthAndPlace() throws {
     let folder = try TemporaryFolder()
     let path = try write(
       scenes([25]), to: folder.file("clip.mp4"), audio: .init(sampleRate: 16000, channelCount: 2))
@@ -65,14 +65,14 @@ import Testing
 
   @Test func aPNGIsExactAndOneFrame() throws {
     let folder = try TemporaryFolder()
-    let picture = gradient(width: 31, height: 17, scene: 2, time: 5)
+    let image = gradient(width: 31, height: 17, scene: 2, time: 5)
     let path = folder.file("odd 100%d.png")
-    try picture.writePNG(to: path)
+    try image.writePNG(to: path)
     #expect(try folder.contents() == ["odd 100%d.png"])
     let reader = try VideoReader(path: path)
     #expect(reader.isImage && reader.frameCount == .declared(1) && reader.frameRate == Rational(1))
     #expect(reader.width == 31 && reader.height == 17 && reader.duration == 0 && !reader.hasAudio)
-    #expect(try reader.next()?.bytes == picture.bytes)
+    #expect(try reader.next()?.bytes == image.bytes)
     #expect(try reader.next() == nil)
     #expect(reader.ending == .complete)
   }

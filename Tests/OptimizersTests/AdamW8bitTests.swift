@@ -25,11 +25,11 @@ import Torch
       let largest = try fixture.tensor("\(prefix).\(name).absmax")
       // As float64 they take libtorch's operations, as on a GPU.
       for x in [x, try x.to(.float64)] {
-        let found = try map.quantised(x)
+        let found = try map.quantized(x)
         #expect(try Tensor.isEqual(found.codes, codes), "\(prefix) \(name), \(x.dtype)")
         #expect(try Tensor.isEqual(found.largest, largest), "\(prefix) \(name), \(x.dtype)")
       }
-      let back = try map.dequantised(codes, largest: largest)
+      let back = try map.dequantized(codes, largest: largest)
       #expect(try Tensor.isEqual(back, fixture.tensor("\(prefix).\(name).back")), "\(prefix) \(name)")
     }
   }
@@ -59,7 +59,7 @@ import Torch
     options.beta2 = 0.95
     options.eps = 1e-6
     options.weightDecay = 0
-    options.smallestQuantised = 300
+    options.smallestQuantized = 300
     return [("default", AdamW8bit.Options()), ("options", options)]
   }
 
@@ -156,10 +156,10 @@ import Torch
   @Test func `Tensors that don't go together are refused`() throws {
     let map = try DynamicMap(isSigned: true)
     let codes = try Tensor.zeros([300], dtype: .uint8)
-    #expect(throws: TorchError.self) { try map.dequantised(codes, largest: .zeros([1])) }
-    #expect(throws: TorchError.self) { try map.dequantised(codes.to(.int32), largest: .zeros([2])) }
-    #expect(throws: TorchError.self) { try Tensor.zeros([300]).quantisedBlockwise(table: codes) }
-    #expect(throws: TorchError.self) { try map.quantised(.zeros([0])) }
+    #expect(throws: TorchError.self) { try map.dequantized(codes, largest: .zeros([1])) }
+    #expect(throws: TorchError.self) { try map.dequantized(codes.to(.int32), largest: .zeros([2])) }
+    #expect(throws: TorchError.self) { try Tensor.zeros([300]).quantizedBlockwise(table: codes) }
+    #expect(throws: TorchError.self) { try map.quantized(.zeros([0])) }
     let optimizer = try trained(AdamW8bit.Options(), steps: 0)
     #expect(throws: TorchError.self) {
       try optimizer.step(["matrix": .zeros([61, 70])], learningRate: 1)

@@ -16,7 +16,7 @@ import Torch
       Issue.record("options of another kind")
       return
     }
-    #expect(adamw.weightDecay == 0.01 && adamw.smallestQuantised == 4096)
+    #expect(adamw.weightDecay == 0.01 && adamw.smallestQuantized == 4096)
     #expect(prodigy.initialEstimate == 1e-6 && prodigy.growthRate == .infinity && !prodigy.safeguardsWarmup)
     #expect(lion.beta2 == 0.99 && lion.weightDecay == 0)
     #expect(adafactor.beta1 == nil && adafactor.decayRate == -0.8)

@@ -101,8 +101,8 @@ import Testing
     try requireAgreement(result, with: words[0])
     let file = folder.file("out/a-Scene-001." + words[1])
     #expect(try VideoReader(path: file).hasAudio)
-    let sound = try DecodedSound.read(path: file, maximumSeconds: nil)
-    #expect(sound.damage == nil && abs(sound.channels[0].count - 48000) < 3000)
+    let audio = try DecodedAudio.read(path: file, maximumSeconds: nil)
+    #expect(audio.damage == nil && abs(audio.channels[0].count - 48000) < 3000)
     #expect(
       try FileManager.default.contentsOfDirectory(atPath: folder.file("out")).sorted() == [
         "a-Scene-001." + words[1], "scenes.csv", "scenes.html",

@@ -23,9 +23,9 @@ import Testing
   }
 
   private func sampleCount(_ path: String) throws -> Int {
-    let sound = try AudioReader(path: path)
+    let audio = try AudioReader(path: path)
     var count = 0
-    while let chunk = try sound.next() { count += chunk.sampleCount }
+    while let chunk = try audio.next() { count += chunk.sampleCount }
     return count
   }
 

@@ -52,7 +52,7 @@ import Testing
   }
 
   /// Rows converted in pairs give the bytes of the whole frame.
-  @Test func packedRowsGiveTheSamePictures() throws {
+  @Test func packedRowsGiveTheSameImages() throws {
     let folder = try TemporaryFolder()
     let film = try #require(SceneFilms.read().first { $0.name == "large" })
     let path = try SceneFilms.make(film, in: folder)

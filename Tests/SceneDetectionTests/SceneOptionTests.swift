@@ -55,7 +55,7 @@ import Testing
     }
   }
 
-  @Test func picturesShowTheirFrames() throws {
+  @Test func imagesShowTheirFrames() throws {
     let folder = try TemporaryFolder()
     let frames = scenes([20, 30])
     let path = try write(frames, to: folder.file("a&b.mp4"), crf: 4)
@@ -70,8 +70,8 @@ import Testing
     #expect(SceneImages.frames(of: Scene(start: 7, end: 8), count: 2) == [7, 7])
     #expect(SceneImages.frames(of: Scene(start: 10, end: 20), count: 1) == [15])
     for (name, frame) in zip(result.scenes[1].images, [21, 35, 49]) {
-      let picture = try #require(try VideoReader(path: out + "/" + name).next())
-      #expect(psnr(picture, frames[frame]) > 30)
+      let image = try #require(try VideoReader(path: out + "/" + name).next())
+      #expect(psnr(image, frames[frame]) > 30)
     }
     let page = try String(contentsOfFile: out + "/scenes.html", encoding: .utf8)
     #expect(page.contains("<img loading=\"lazy\" src=\"./a%26b-Scene-002-03.jpg\""))

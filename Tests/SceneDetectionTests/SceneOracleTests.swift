@@ -67,8 +67,8 @@ import Testing
       var cuts: [Int] = []
       for (scene, length) in clip.lengths.enumerated() {
         for _ in 0..<length {
-          let picture = frame(clip.width, clip.height, time: scores.count, scene: scene)
-          cuts += detector.process(shrinker.shrink(picture))
+          let image = frame(clip.width, clip.height, time: scores.count, scene: scene)
+          cuts += detector.process(shrinker.shrink(image))
           scores.append(detector.lastScore)
         }
       }

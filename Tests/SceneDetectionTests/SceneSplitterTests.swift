@@ -17,7 +17,7 @@ import Testing
     #expect(none == [Scene(start: 0, end: 86)])
   }
 
-  @Test func scenesAreWrittenFrameExactlyWithTheirSound() throws {
+  @Test func scenesAreWrittenFrameExactlyWithTheirAudio() throws {
     let folder = try TemporaryFolder()
     let frames = scenes([20, 8, 30])
     let path = try write(

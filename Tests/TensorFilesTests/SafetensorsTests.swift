@@ -129,7 +129,7 @@ import Torch
     }
   }
 
-  @Test func boolsAreNormalised() throws {
+  @Test func boolsAreNormalized() throws {
     let header = #"{"a":{"dtype":"BOOL","shape":[4],"data_offsets":[0,4]}}"#
     let file = try SafetensorsFile(name: "x", content: safetensors(header, data: 4))
     #expect(try file.tensor("a").array(of: Bool.self) == [false, true, true, true])

@@ -113,7 +113,7 @@ import Testing
     ] as [[Double]])
   func aLineShowsItsValues(values: [Double]) throws {
     let curve = curve(values.count) { values[$0 - 1] }
-    let svg = CurveChart(title: "Loss", lines: [.init("loss", curve, colour: 0)], mayBeLogarithmic: true).svg
+    let svg = CurveChart(title: "Loss", lines: [.init("loss", curve, color: 0)], mayBeLogarithmic: true).svg
     let shown = try points(svg)
     #expect(shown.count == values.count)
     // A hundredth of a pixel of 210.
@@ -126,7 +126,7 @@ import Testing
   }
 
   @Test func withoutPointsThereIsNoChart() {
-    #expect(CurveChart(title: "Loss", lines: [.init("loss", Curve(), colour: 0)]).svg.isEmpty)
+    #expect(CurveChart(title: "Loss", lines: [.init("loss", Curve(), color: 0)]).svg.isEmpty)
   }
 
   @Test(
@@ -153,7 +153,7 @@ import Testing
     ] as [[Double]])
   func extremeNumbersMakeAChart(values: [Double]) {
     let curve = curve(values.count) { values[$0 - 1] }
-    let svg = CurveChart(title: "x", lines: [.init("x", curve, colour: 0)], mayBeLogarithmic: true).svg
+    let svg = CurveChart(title: "x", lines: [.init("x", curve, color: 0)], mayBeLogarithmic: true).svg
     #expect(svg.hasSuffix("</svg></figure>\n"))
   }
 }

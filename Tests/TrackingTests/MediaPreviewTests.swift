@@ -12,18 +12,18 @@ import Testing
   }
 
   /// Brightness in the middle of each quarter, row by row.
-  private func quarters(_ picture: MediaPreview.Picture) throws -> [Int] {
+  private func quarters(_ image: MediaPreview.Image) throws -> [Int] {
     let path = folder.path + "/sheet.jpg"
-    try picture.data.write(to: URL(fileURLWithPath: path))
+    try image.data.write(to: URL(fileURLWithPath: path))
     let reader = try VideoReader(path: path)
-    #expect(reader.width == picture.width && reader.height == picture.height)
+    #expect(reader.width == image.width && reader.height == image.height)
     let frame = try #require(try reader.next())
     return [(1, 1), (1, 3), (3, 1), (3, 3)].map { row, column in
       Int(frame.bytes[3 * (row * frame.height / 4 * frame.width + column * frame.width / 4)])
     }
   }
 
-  private func greyVideo(_ name: String, levels: [UInt8], sound: Bool = false) throws {
+  private func grayVideo(_ name: String, levels: [UInt8], sound: Bool = false) throws {
     let writer = try VideoWriter(
       path: "\(folder.path)/\(name)", width: 64, height: 48, frameRate: Rational(25),
       audio: sound ? VideoWriter.Audio(sampleRate: 16000, channelCount: 1, matchesVideo: true) : nil)
@@ -36,49 +36,49 @@ import Testing
   }
 
   @Test func aVideoIsFourOfItsFramesFromFirstToLast() throws {
-    try greyVideo("a.mp4", levels: [20, 90, 90, 60, 90, 90, 120, 90, 90, 200])
+    try grayVideo("a.mp4", levels: [20, 90, 90, 60, 90, 90, 120, 90, 90, 200])
     let preview = try preview("a.mp4")
-    let picture = try #require(preview.picture)
-    #expect(picture.width == 128 && picture.height == 96)
+    let image = try #require(preview.image)
+    #expect(image.width == 128 && image.height == 96)
     // H.264 and JPEG move grey by a few levels.
-    for (level, expected) in zip(try quarters(picture), [20, 60, 120, 200]) {
+    for (level, expected) in zip(try quarters(image), [20, 60, 120, 200]) {
       #expect(abs(level - expected) < 6)
     }
-    #expect(preview.sound == nil)
+    #expect(preview.audio == nil)
   }
 
   @Test(arguments: [([50], [50, 50, 50, 50]), ([50, 150], [50, 50, 50, 150])] as [([UInt8], [Int])])
   func aVideoOfFewFramesRepeatsThem(levels: [UInt8], expected: [Int]) throws {
-    try greyVideo("a.mp4", levels: levels)
-    let picture = try #require(try preview("a.mp4").picture)
-    for (level, expected) in zip(try quarters(picture), expected) { #expect(abs(level - expected) < 6) }
+    try grayVideo("a.mp4", levels: levels)
+    let image = try #require(try preview("a.mp4").image)
+    for (level, expected) in zip(try quarters(image), expected) { #expect(abs(level - expected) < 6) }
   }
 
   @Test func aLargeVideoIsMadeSmall() throws {
-    try greyVideo("a.mp4", levels: [20, 30])
-    let picture = try #require(try preview("a.mp4", side: 64).picture)
-    #expect(picture.width == 64 && picture.height == 48)
-    #expect(try quarters(picture).count == 4)
+    try grayVideo("a.mp4", levels: [20, 30])
+    let image = try #require(try preview("a.mp4", side: 64).image)
+    #expect(image.width == 64 && image.height == 48)
+    #expect(try quarters(image).count == 4)
   }
 
-  @Test func theSoundOfAVideoIsAWAV() throws {
-    try greyVideo("a.mp4", levels: Array(repeating: 20, count: 25), sound: true)
-    let sound = try #require(try preview("a.mp4").sound)
+  @Test func theAudioOfAVideoIsAWAV() throws {
+    try grayVideo("a.mp4", levels: Array(repeating: 20, count: 25), sound: true)
+    let sound = try #require(try preview("a.mp4").audio)
     let path = folder.path + "/a.wav"
     try sound.data.write(to: URL(fileURLWithPath: path))
-    let clip = try SoundClip.read(path: path)
+    let clip = try AudioClip.read(path: path)
     #expect(sound.sampleRate == 16000 && sound.channels == 2)
     #expect(clip.sampleRate == 16000 && clip.sampleCount == sound.samples)
     // a second, but for AAC's blocks
     #expect(abs(clip.duration - 1) < 0.1)
   }
 
-  @Test func aPictureIsItsOwnFile() throws {
+  @Test func anImageIsItsOwnFile() throws {
     let path = folder.path + "/a.png"
-    try SampleFiles.picture(path, width: 40, height: 30)
-    let picture = try #require(try preview("a.png").picture)
-    #expect(picture.data == FileManager.default.contents(atPath: path))
-    #expect(picture.width == 40 && picture.height == 30)
+    try SampleFiles.image(path, width: 40, height: 30)
+    let image = try #require(try preview("a.png").image)
+    #expect(image.data == FileManager.default.contents(atPath: path))
+    #expect(image.width == 40 && image.height == 30)
   }
 
   @Test func aFileThatIsNoMediaIsAnErrorThatNamesIt() throws {

@@ -18,7 +18,7 @@ enum SampleFiles {
     return RGBFrame(bytes: pixels, width: width, height: height)
   }
 
-  static func picture(_ path: String, width: Int, height: Int) throws {
+  static func image(_ path: String, width: Int, height: Int) throws {
     try frame(0, width, height).writePNG(to: path)
   }
 
@@ -28,7 +28,7 @@ enum SampleFiles {
     try writer.finish()
   }
 
-  static func sound(_ path: String, seconds: Double) throws {
+  static func audio(_ path: String, seconds: Double) throws {
     let samples = (0..<Int(16000 * seconds)).map { Float(sin(Double($0) / 8)) / 2 }
     try WAVWriter.write([samples], sampleRate: 16000, to: path)
   }

@@ -49,7 +49,7 @@ import Testing
       TensorBoardEvent(
         wallTime: 1.7e9 + 5, step: 10,
         content: .summary([
-          .sound(
+          .audio(
             tag: "validation_samples/b", Data(count: 1000), sampleRate: 48000, channels: 2, samples: 123_456)
         ])),
     ]
@@ -140,9 +140,9 @@ import Testing
     let clip = folder.path + "/clip.mp4"
     try SampleFiles.video(clip, width: 96, height: 64, frames: 9)
     let sound = folder.path + "/sound.wav"
-    try SampleFiles.sound(sound, seconds: 0.5)
+    try SampleFiles.audio(sound, seconds: 0.5)
     let picture = folder.path + "/picture.png"
-    try SampleFiles.picture(picture, width: 40, height: 30)
+    try SampleFiles.image(picture, width: 40, height: 30)
     let samples = try [
       ValidationMedia(name: "sample_1", path: clip, caption: "a cat"),
       ValidationMedia(name: "sample_2", path: sound, caption: "rain"),

@@ -78,7 +78,7 @@ import Testing
     report.facts = [(bad, bad)]
     report.messages = [bad]
     let path = folder.path + "/a.png"
-    try SampleFiles.picture(path, width: 16, height: 16)
+    try SampleFiles.image(path, width: 16, height: 16)
     report.add([try ValidationMedia(name: bad, path: path, caption: bad)], step: 1)
     report.add(ValidationRecord(step: 1, loss: 1, sigmaLosses: [bad: 1], seconds: 1))
     let page = report.html(in: folder.path)
@@ -109,9 +109,9 @@ import Testing
     let samples = folder.path + "/samples/step 1: a#b"
     try FileManager.default.createDirectory(atPath: samples, withIntermediateDirectories: true)
     let large = samples + "/sound.wav"
-    try SampleFiles.sound(large, seconds: 70)  // 2.2 MB
+    try SampleFiles.audio(large, seconds: 70)  // 2.2 MB
     let gone = folder.path + "/gone.png"
-    try SampleFiles.picture(gone, width: 20, height: 10)
+    try SampleFiles.image(gone, width: 20, height: 10)
     var report = report(2)
     report.add(
       try [
@@ -133,7 +133,7 @@ import Testing
     var report = report(2)
     for (step, width) in [(1, 16), (2, 18), (2, 20)] {
       let path = "\(folder.path)/\(width).png"
-      try SampleFiles.picture(path, width: width, height: 16)
+      try SampleFiles.image(path, width: width, height: 16)
       report.add([try ValidationMedia(name: "one", path: path, caption: "")], step: step)
     }
     let page = report.html(in: folder.path)
@@ -146,7 +146,7 @@ import Testing
   /// The newest files that fit become part of the page.
   @Test func thePageStaysSmall() throws {
     let path = folder.path + "/sound.wav"
-    try SampleFiles.sound(path, seconds: 60)  // 1.9 MB
+    try SampleFiles.audio(path, seconds: 60)  // 1.9 MB
     var report = report(2)
     for step in 1...20 { report.add([try ValidationMedia(name: "s", path: path, caption: "")], step: step) }
     let page = report.html(in: folder.path)

@@ -31,7 +31,7 @@ public struct Fingerprint: Equatable, Sendable {
     /// Seconds of a sound that decides on its length itself.
     case sourceSeconds = "source_seconds"
     /// Whether the source has sound: `yes` or `no`.
-    case sourceSound = "source_sound"
+    case sourceAudio = "source_sound"
     case framesPerSecond = "frames_per_second"
     /// Which frames of the source are damaged; not there if none is.
     case sourceDamage = "source_damage"

@@ -12,7 +12,7 @@ public enum ReferenceKind: Equatable, Sendable {
     case .filter(.edges(let canny)): "canny 1, low \(canny.low), high \(canny.high)"
     case .filter(.blur(let blur)): "blur 1, sigma \(blur.sigma)"
     case .filter(.downscale(let factor)): "downscale 1, factor \(factor)"
-    case .filter(.grey): "grey 1"
+    case .filter(.gray): "grey 1"
     case .command(let command): "command 1, \(command.words)"
     }
   }

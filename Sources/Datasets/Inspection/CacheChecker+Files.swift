@@ -52,7 +52,7 @@ extension CacheChecker {
   private static func signature(_ file: CacheReading.File) -> String {
     switch file.content {
     case .video(let sizes, _): "\(sizes.channels) channels in \(file.dtype)"
-    case .sound(let sizes): "\(sizes.channels) channels of \(sizes.bins) frequencies in \(file.dtype)"
+    case .audio(let sizes): "\(sizes.channels) channels of \(sizes.bins) frequencies in \(file.dtype)"
     case .text(let rows, _, let widths):
       "\(rows) rows of \(widths.map(String.init).joined(separator: " and ")) numbers in \(file.dtype)"
     case .mask: "a mask"
@@ -78,7 +78,7 @@ extension CacheChecker {
       for (name, path) in names where own[name] == nil {
         let isSilent =
           content == .audioLatents
-          && reading[primary, name]?.metadata[Fingerprint.Key.sourceSound.rawValue] == "no"
+          && reading[primary, name]?.metadata[Fingerprint.Key.sourceAudio.rawValue] == "no"
         problems.append(
           DatasetProblem(
             .incomplete, file: cache.relative(path), sample: name,
@@ -110,28 +110,28 @@ extension CacheChecker {
       }
     }
     for (name, file) in reading.files[.audioMasks] ?? [:] {
-      guard case .mask(let shape) = file.content, let sound = reading[.audioLatents, name]?.sound else {
+      guard case .mask(let shape) = file.content, let audio = reading[.audioLatents, name]?.audio else {
         continue
       }
-      if shape != [sound.steps] {
+      if shape != [audio.steps] {
         problems.append(
           problem(
-            .mismatch, file, name, "mask has shape \(shape), but the audio latents have \(sound.steps) steps")
+            .mismatch, file, name, "mask has shape \(shape), but the audio latents have \(audio.steps) steps")
         )
       }
     }
     let tokens = model?.audio ?? AudioTokens()
     for content in [CacheFolder.audioLatents, .referenceAudioLatents] {
       for (name, file) in reading.files[content] ?? [:] {
-        guard let sound = file.sound, let duration = sound.duration else { continue }
+        guard let audio = file.audio, let duration = audio.duration else { continue }
         // A latent step for each group of spectrogram frames, the last one not full.
         let frames = 1 + Int(duration * Double(tokens.sampleRate)) / tokens.hopLength
         let steps = (frames + tokens.compression - 1) / tokens.compression
-        if abs(sound.steps - steps) > 1 {
+        if abs(audio.steps - steps) > 1 {
           problems.append(
             problem(
               .mismatch, file, name,
-              String(format: "has %d steps, but its duration, %.3f s, takes %d", sound.steps, duration, steps)
+              String(format: "has %d steps, but its duration, %.3f s, takes %d", audio.steps, duration, steps)
             ))
         }
         guard content == .audioLatents, let video = reading[.latents, name], let seconds = seconds(video),
@@ -218,7 +218,7 @@ extension CacheChecker {
   func stillImages(_ reading: CacheReading) -> [String] {
     let names = (reading.files[.latents] ?? [:]).filter { _, file in
       guard let facts = ClipFacts(Fingerprint(fields: file.metadata)) else { return false }
-      return facts.bucket.frames == 1 && !facts.isPicture && facts.available != .exactly(1)
+      return facts.bucket.frames == 1 && !facts.isImage && facts.available != .exactly(1)
     }.keys.sorted()
     guard !names.isEmpty else { return [] }
     let more = names.count > 5 ? " and \(grouped(names.count - 5)) more" : ""

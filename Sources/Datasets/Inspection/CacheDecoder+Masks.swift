@@ -18,7 +18,7 @@ extension CacheDecoder {
     if shape.count == 1 {
       let path = job.output + ".png"
       try OutputPath.makeFolder(of: path)
-      try Self.picture(levels[...], rows: 1, columns: shape[0], scale: (16, 4)).writePNG(to: path)
+      try Self.image(levels[...], rows: 1, columns: shape[0], scale: (16, 4)).writePNG(to: path)
       return path
     }
     try video.require("vae")
@@ -27,19 +27,19 @@ extension CacheDecoder {
     try OutputPath.makeFolder(of: path)
     let rate = try job.rateFile.map { try frameRate(SampleFile(path: $0), $0) } ?? Rational(24)
     let sink = try FrameFile(
-      path, shape[2] * factors.width, shape[1] * factors.height, rate: rate, sound: nil)
+      path, shape[2] * factors.width, shape[1] * factors.height, rate: rate, audio: nil)
     for frame in 0..<shape[0] {
       let cells = shape[1] * shape[2]
-      let picture = Self.picture(
+      let image = Self.image(
         levels[frame * cells..<(frame + 1) * cells], rows: shape[1], columns: shape[2],
         scale: (factors.height, factors.width))
-      for _ in 0..<(frame == 0 ? 1 : factors.time) { try sink.append(picture) }
+      for _ in 0..<(frame == 0 ? 1 : factors.time) { try sink.append(image) }
     }
     try sink.finish()
     return path
   }
 
-  private static func picture(
+  private static func image(
     _ levels: ArraySlice<UInt8>, rows: Int, columns: Int, scale: (rows: Int, columns: Int)
   ) -> RGBFrame {
     var bytes: [UInt8] = []

@@ -53,13 +53,13 @@ public struct CacheDecodingSummary: Sendable {
 /// needed, and stays for as long as the decoder.
 public final class CacheDecoder {
   let video: Checkpoint
-  private let audio: Checkpoint
+  private let audioCheckpoint: Checkpoint
   private let models: ModelFiles
   /// `FileIdentity` of the models' files, by their paths.
   private var identities: [String: String] = [:]
   private let options: CacheDecodingOptions
   private var videoDecoder: VideoDecoder?
-  private var soundDecoder: (vae: AudioDecoder, vocoder: Vocoder)?
+  private var audioDecoder: (vae: AudioDecoder, vocoder: Vocoder)?
 
   /// Reads headers only.
   ///
@@ -72,7 +72,7 @@ public final class CacheDecoder {
       try Checkpoint(models[component].map(own) ?? models)
     }
     video = try checkpoint(.videoVAE) { ModelFiles(videoVAE: $0) }
-    audio = try checkpoint(.audioVAE) { ModelFiles(audioVAE: $0) }
+    audioCheckpoint = try checkpoint(.audioVAE) { ModelFiles(audioVAE: $0) }
     self.models = models
     self.options = options
   }
@@ -120,8 +120,8 @@ public final class CacheDecoder {
   public func plan(_ path: String, into output: String) throws -> [CacheDecodingJob] {
     let jobs = try CacheDecodingJob.list(path, into: output, options)
     if jobs.contains(where: { $0.content == .video }) { try video.require("vae") }
-    if jobs.contains(where: { $0.content == .sound || $0.soundFile != nil }) {
-      try audio.require("audio_vae", "vocoder")
+    if jobs.contains(where: { $0.content == .audio || $0.audioFile != nil }) {
+      try audioCheckpoint.require("audio_vae", "vocoder")
     }
     return jobs
   }
@@ -130,7 +130,7 @@ public final class CacheDecoder {
   /// not its weights alone: a VAE in a file of its own is another than the same in a unified checkpoint.
   private func isOfOtherModel(_ file: SampleFile, _ content: CacheDecodingJob.Content) throws -> Bool {
     guard let said = file.metadata[Fingerprint.Key.model.rawValue],
-      let path = models.path(of: content == .sound ? .audioVAE : .videoVAE), content != .mask
+      let path = models.path(of: content == .audio ? .audioVAE : .videoVAE), content != .mask
     else { return false }
     let identity = try identities[path] ?? FileIdentity.identity(of: path)
     identities[path] = identity
@@ -144,11 +144,11 @@ public final class CacheDecoder {
   ) throws -> String {
     switch content {
     case .video: return try decodeVideo(file, job, report)
-    case .sound:
-      let sound = try decodeSound(file, job.file, report)
+    case .audio:
+      let audio = try decodeAudio(file, job.file, report)
       let path = job.output + ".wav"
       try OutputPath.makeFolder(of: path)
-      try WAVWriter.write(sound.channels, sampleRate: sound.sampleRate, to: path)
+      try WAVWriter.write(audio.channels, sampleRate: audio.sampleRate, to: path)
       return path
     case .mask: return try drawMask(file, job)
     }
@@ -163,12 +163,12 @@ public final class CacheDecoder {
     var path = job.output
     var sink: FrameFile?
     try forEachFrame(of: job.file, report) { bucket in
-      let isPicture = bucket.frames == 1
-      let sound =
-        try isPicture ? nil : job.soundFile.map { try decodeSound(SampleFile(path: $0), $0, report) }
-      path += isPicture ? ".png" : ".mp4"
+      let isImage = bucket.frames == 1
+      let audio =
+        try isImage ? nil : job.audioFile.map { try decodeAudio(SampleFile(path: $0), $0, report) }
+      path += isImage ? ".png" : ".mp4"
       try OutputPath.makeFolder(of: path)
-      sink = try FrameFile(path, bucket.width, bucket.height, rate: rate, sound: sound)
+      sink = try FrameFile(path, bucket.width, bucket.height, rate: rate, audio: audio)
     } _: {
       try sink?.append($0)
     }
@@ -208,7 +208,7 @@ public final class CacheDecoder {
     ) { part in
       try part.requireFinite(from: "video decoder")
       for frame in 0..<part.size(2) {
-        for picture in try FrameTensors.frames(part.narrow(2, frame, 1)) { try receive(picture) }
+        for image in try FrameTensors.frames(part.narrow(2, frame, 1)) { try receive(image) }
       }
     }
   }
@@ -223,24 +223,24 @@ public final class CacheDecoder {
 
   // MARK: Sound
 
-  private func decodeSound(
+  private func decodeAudio(
     _ file: SampleFile, _ path: String, _ report: (CacheDecodingEvent) -> Void
-  ) throws -> SoundClip {
-    let sizes = try SoundSizes(file)
+  ) throws -> AudioClip {
+    let sizes = try AudioLatentSizes(file)
     var latents = try file.tensor("latents")
     try requireFinite(latents, path)
     if latents.rank == 2 {
       latents = try latents.reshape([sizes.steps, sizes.bins, sizes.channels]).permute([2, 0, 1]).contiguous()
     }
     let (vae, vocoder) =
-      try soundDecoder
+      try audioDecoder
       ?? loading("the audio VAE and the vocoder", report) {
         (
-          try audio.audioDecoder(dtype: options.dtype, device: options.device),
-          try audio.vocoder(dtype: .float32, device: options.device)
+          try audioCheckpoint.audioDecoder(dtype: options.dtype, device: options.device),
+          try audioCheckpoint.vocoder(dtype: .float32, device: options.device)
         )
       }
-    soundDecoder = (vae, vocoder)
+    audioDecoder = (vae, vocoder)
     try requireChannels(vae.configuration.latentChannels, sizes.channels, path)
     let spectrogram = try vae(latents.unsqueeze(0).to(options.device, options.dtype))
     try spectrogram.requireFinite(from: "audio decoder")
@@ -250,7 +250,7 @@ public final class CacheDecoder {
     guard channels.count == 2 else {
       throw AudioError.shape(expected: "a stereo sound [1, 2, samples]", found: wave.shape)
     }
-    return SoundClip(left: channels[0], right: channels[1], sampleRate: vocoder.sampleRate)
+    return AudioClip(left: channels[0], right: channels[1], sampleRate: vocoder.sampleRate)
   }
 
   // MARK: Helping

@@ -3,7 +3,7 @@ import Foundation
 /// One cached file that is to be decoded.
 public struct CacheDecodingJob: Sendable {
   enum Content: Sendable {
-    case video, sound, mask
+    case video, audio, mask
 
     /// - Throws: `DatasetError` for a file that holds nothing to decode.
     init(of file: SampleFile, path: String) throws {
@@ -11,7 +11,7 @@ public struct CacheDecodingJob: Sendable {
         self = .mask
       } else if file.has("latents") {
         let rank = try file.tensorShape("latents").count
-        self = rank == 3 || file.has("num_time_steps") ? .sound : .video
+        self = rank == 3 || file.has("num_time_steps") ? .audio : .video
       } else {
         throw DatasetError(
           path: path, problem: "holds neither latents nor a mask, so there is nothing to decode")
@@ -25,7 +25,7 @@ public struct CacheDecodingJob: Sendable {
   /// Nil where the folder does not tell: then the file does.
   let content: Content?
   /// Latents of the sound that goes into the video.
-  var soundFile: String?
+  var audioFile: String?
   /// Latents that know the frame rate of a mask.
   var rateFile: String?
 
@@ -69,7 +69,7 @@ public struct CacheDecodingJob: Sendable {
     _ root: String, _ contents: [CacheFolder], into output: String, _ options: CacheDecodingOptions
   ) throws -> [CacheDecodingJob] {
     let files = try DatasetCache(path: root).files
-    let sounds =
+    let audio =
       try options.withAudio
       ? options.audioLatents.map(CacheFolder.files) ?? files[.audioLatents] ?? [:] : [:]
     return contents.flatMap { content -> [CacheDecodingJob] in
@@ -77,7 +77,7 @@ public struct CacheDecodingJob: Sendable {
       return (files[content] ?? [:]).sorted { $0.key < $1.key }.map { name, path in
         CacheDecodingJob(
           file: path, output: "\(output)/\(folder)/\(name)", content: content.decoded,
-          soundFile: content == .latents ? sounds[name] : nil,
+          audioFile: content == .latents ? audio[name] : nil,
           rateFile: content == .videoMasks ? files[.latents]?[name] : nil)
       }
     }
@@ -95,10 +95,10 @@ public struct CacheDecodingJob: Sendable {
       throw DatasetError(path: folder, problem: "holds text features, which can't be decoded")
     }
     let beside = (absolutePath(folder) as NSString).deletingLastPathComponent
-    var sounds: [String: String] = [:]
-    if options.withAudio, content?.decoded != .sound {
+    var audio: [String: String] = [:]
+    if options.withAudio, content?.decoded != .audio {
       let path = options.audioLatents ?? "\(beside)/audio_latents"
-      sounds = try CacheFolder.files(below: path)
+      audio = try CacheFolder.files(below: path)
     }
     let latents =
       content == .videoMasks && DatasetCache.isFolder("\(beside)/latents")
@@ -106,11 +106,11 @@ public struct CacheDecodingJob: Sendable {
     var jobs = files.sorted { $0.key < $1.key }.map { name, path in
       CacheDecodingJob(
         file: path, output: "\(output)/\(name)", content: content?.decoded,
-        soundFile: content?.decoded == .mask ? nil : sounds[name], rateFile: latents[name])
+        audioFile: content?.decoded == .mask ? nil : audio[name], rateFile: latents[name])
     }
     let audioOutput = (absolutePath(output) as NSString).deletingLastPathComponent + "/decoded_audio"
-    jobs += sounds.sorted { $0.key < $1.key }.map { name, path in
-      CacheDecodingJob(file: path, output: "\(audioOutput)/\(name)", content: .sound)
+    jobs += audio.sorted { $0.key < $1.key }.map { name, path in
+      CacheDecodingJob(file: path, output: "\(audioOutput)/\(name)", content: .audio)
     }
     return jobs
   }
@@ -136,7 +136,7 @@ public struct CacheDecodingJob: Sendable {
         }
         if content == .videoMasks { job.rateFile = try partner("\(root)/latents") }
         if content == .latents, options.withAudio {
-          job.soundFile = try partner(options.audioLatents ?? "\(root)/audio_latents")
+          job.audioFile = try partner(options.audioLatents ?? "\(root)/audio_latents")
         }
         break
       }
@@ -151,7 +151,7 @@ extension CacheFolder {
   var decoded: CacheDecodingJob.Content? {
     switch self {
     case .latents, .referenceLatents: .video
-    case .audioLatents, .referenceAudioLatents: .sound
+    case .audioLatents, .referenceAudioLatents: .audio
     case .videoMasks, .audioMasks: .mask
     case .conditions: nil
     }

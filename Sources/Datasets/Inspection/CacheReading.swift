@@ -7,7 +7,7 @@ struct CacheReading {
   struct File {
     enum Content {
       case video(LatentSizes, fps: Double?)
-      case sound(SoundSizes)
+      case audio(AudioLatentSizes)
       /// Rows of text features, how many of them stand for tokens, and the features' widths.
       case text(rows: Int, tokens: Int, widths: [Int])
       case mask([Int])
@@ -21,7 +21,7 @@ struct CacheReading {
 
     var video: LatentSizes? { if case .video(let sizes, _) = content { sizes } else { nil } }
     var fps: Double? { if case .video(_, let fps) = content { fps } else { nil } }
-    var sound: SoundSizes? { if case .sound(let sizes) = content { sizes } else { nil } }
+    var audio: AudioLatentSizes? { if case .audio(let sizes) = content { sizes } else { nil } }
   }
 
   /// Frame rates that are taken for one.
@@ -98,7 +98,7 @@ struct CacheReading {
       let fps = try stored.number("fps")
       if let fps, !Self.frameRates.contains(fps) { throw fail("fps is \(fps), which is no frame rate") }
       return try make(.video(LatentSizes(stored), fps: fps), "latents")
-    case .sound: return try make(.sound(SoundSizes(stored)), "latents")
+    case .audio: return try make(.audio(AudioLatentSizes(stored)), "latents")
     case .mask:
       guard let shape = stored.arrays["mask"]?.shape else { throw fail("mask is missing") }
       guard shape.count == (content == .videoMasks ? 3 : 1), !shape.contains(0) else {

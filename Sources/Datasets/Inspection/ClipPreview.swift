@@ -62,7 +62,7 @@ extension ClipPreview {
   ///   - bucket: which of the file's frames count, and what of them.
   ///   - count: of pictures; 0 for the sound only.
   ///   - side: of a picture's longer side in pixels.
-  mutating func look(at path: String, sound: String?, bucket: ResolutionBucket?, count: Int, side: Int) {
+  mutating func look(at path: String, audio: String?, bucket: ResolutionBucket?, count: Int, side: Int) {
     guard FileManager.default.fileExists(atPath: path) else {
       note = "the media file is not there" + (MissingFile.hint(path).map { ". \($0)" } ?? "")
       link = nil
@@ -77,7 +77,7 @@ extension ClipPreview {
     }
     do {
       let length = duration.flatMap { $0 > 0 ? $0 : nil } ?? Self.usualLength
-      wave = Self.wave(try SoundClip.read(path: sound ?? path, duration: length))
+      wave = Self.wave(try AudioClip.read(path: audio ?? path, duration: length))
     } catch {
       wave = []  // without sound, or with one that can't be decoded; preprocessing says so
     }
@@ -147,11 +147,11 @@ extension ClipPreview {
   }
 
   /// The largest sample of each column, of either channel.
-  static func wave(_ sound: SoundClip) -> [Float] {
-    let columns = min(waveColumns, sound.sampleCount)
+  static func wave(_ audio: AudioClip) -> [Float] {
+    let columns = min(waveColumns, audio.sampleCount)
     return (0..<columns).map { column in
-      let range = column * sound.sampleCount / columns..<(column + 1) * sound.sampleCount / columns
-      return sound.channels.reduce(Float(0)) { largest, channel in
+      let range = column * audio.sampleCount / columns..<(column + 1) * audio.sampleCount / columns
+      return audio.channels.reduce(Float(0)) { largest, channel in
         channel.withUnsafeBufferPointer { samples in
           samples[range].reduce(largest) { max($0, min(1, abs($1))) }
         }
@@ -161,7 +161,7 @@ extension ClipPreview {
 }
 
 /// How many bytes of pictures a page may hold, shared by its clips.
-struct PictureBudget {
+struct ImageBudget {
   /// A thumbnail of 200 pixels takes about 7 KB, one of 480 pixels some 30 KB.
   private static let usual = 8000
   private static let large = 40_000

@@ -16,13 +16,13 @@ extension CacheFolder {
     }
   }
 
-  enum Shape { case video, text, sound, mask }
+  enum Shape { case video, text, audio, mask }
 
   var shape: Shape {
     switch self {
     case .latents, .referenceLatents: .video
     case .conditions: .text
-    case .audioLatents, .referenceAudioLatents: .sound
+    case .audioLatents, .referenceAudioLatents: .audio
     case .videoMasks, .audioMasks: .mask
     }
   }

@@ -5,7 +5,7 @@ import Media
 /// nothing from elsewhere.
 public struct DatasetPreview: Sendable {
   /// Bytes of pictures at most; base64 makes a third more of them.
-  private static let pictureBytes = 24 << 20
+  private static let imageBytes = 24 << 20
 
   public let html: String
   public let clips: Int
@@ -56,14 +56,14 @@ public struct DatasetPreview: Sendable {
         name: name, line: rows[name]?.line,
         caption: rows[name]?.caption ?? reading[.conditions, name]?.metadata["prompt"],
         bucket: bucket?.description,
-        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.sound?.duration,
+        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.audio?.duration,
         fps: video?.fps, tokens: tokens,
         extras: CacheFolder.allCases.filter {
           ![.latents, .conditions].contains($0) && reading[$0, name] != nil
         }.map(\.rawValue),
         problems: (bySample[name] ?? []).map(\.words))
       return Entry(
-        clip: clip, media: rows[name]?.mediaPath, sound: rows[name]?.sources[.audioLatents], bucket: bucket,
+        clip: clip, media: rows[name]?.mediaPath, audio: rows[name]?.sources[.audioLatents], bucket: bucket,
         latents: decoder == nil ? nil : video?.path)
     }
     try self.init(
@@ -81,7 +81,7 @@ public struct DatasetPreview: Sendable {
         name: row.name, line: row.line, caption: row.caption, bucket: nil, duration: nil, fps: nil,
         tokens: nil, extras: [], problems: [])
       return Entry(
-        clip: clip, media: row.mediaPath, sound: row.sources[.audioLatents], bucket: nil, latents: nil)
+        clip: clip, media: row.mediaPath, audio: row.sources[.audioLatents], bucket: nil, latents: nil)
     }
     try self.init(
       title: listing.path, clips,
@@ -94,7 +94,7 @@ public struct DatasetPreview: Sendable {
     let clip: ClipPreview
     let media: String?
     /// Where its sound is, in the media file mostly.
-    let sound: String?
+    let audio: String?
     let bucket: ResolutionBucket?
     /// To be decoded.
     let latents: String?
@@ -107,8 +107,8 @@ public struct DatasetPreview: Sendable {
   ) throws {
     let folder = page.map { (absolutePath($0) as NSString).deletingLastPathComponent }
     let shared = SharedProblems(clips.map(\.clip.problems))
-    var budget = PictureBudget(bytes: Self.pictureBytes, clips: clips.count)
-    var withoutPictures = 0
+    var budget = ImageBudget(bytes: Self.imageBytes, clips: clips.count)
+    var withoutImages = 0
     var cards = ""
     for (done, entry) in clips.enumerated() {
       var clip = entry.clip
@@ -118,7 +118,7 @@ public struct DatasetPreview: Sendable {
       if budget.hasRoom {
         if let media = entry.media, showsMedia {
           clip.look(
-            at: media, sound: entry.sound, bucket: entry.bucket,
+            at: media, audio: entry.audio, bucket: entry.bucket,
             count: entry.latents == nil ? budget.count : 0, side: budget.side
           )
         }
@@ -127,15 +127,15 @@ public struct DatasetPreview: Sendable {
         }
         budget.spend(clip.frames.map(\.count).reduce(0, +))
       } else {
-        withoutPictures += 1
+        withoutImages += 1
       }
       cards += PreviewMarkup.card(clip, shared)
       progress(done + 1, clips.count)
     }
     var notes = notes
     if decoder != nil { notes.append("images are what the latents decode to") }
-    if withoutPictures > 0 {
-      notes.append("the last \(withoutPictures) clips have no images, to keep the page small")
+    if withoutImages > 0 {
+      notes.append("the last \(withoutImages) clips have no images, to keep the page small")
     }
     html = PreviewMarkup.page(
       title: title, clips: clips.map(\.clip), cards: cards,

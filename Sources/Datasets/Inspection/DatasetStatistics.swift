@@ -87,10 +87,10 @@ public struct DatasetStatistics: Codable, Sendable {
       var tokens: Int?
       if case .text(_, let count, _) = reading[.conditions, name]?.content { tokens = count }
       let row = rows[name]
-      var level: SoundLevel?
+      var level: AudioLevel?
       if !options.skipsSources, let media = row?.sources[.audioLatents], access(media, R_OK) == 0 {
         do {
-          level = try SoundLevel.measure(path: media)
+          level = try AudioLevel.measure(path: media)
           if level?.peak == nil, reading[.audioLatents, name] != nil { silentMedia.append(name) }
         } catch let error as MediaError where error.kind == .noStream {
           level = nil
@@ -101,7 +101,7 @@ public struct DatasetStatistics: Codable, Sendable {
       let caption = row?.caption ?? reading[.conditions, name]?.metadata["prompt"]
       return Sample(
         name: name, bucket: video.flatMap(checker.bucket)?.description, fps: video?.fps,
-        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.sound?.duration,
+        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.audio?.duration,
         captionCharacters: caption?.count, captionTokens: tokens, loudness: level?.loudness, peak: level?.peak
       )
     }

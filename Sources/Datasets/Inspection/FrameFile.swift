@@ -5,20 +5,20 @@ final class FrameFile {
   private let path: String
   private let writer: VideoWriter?
 
-  init(_ path: String, _ width: Int, _ height: Int, rate: Rational, sound: SoundClip?) throws {
+  init(_ path: String, _ width: Int, _ height: Int, rate: Rational, audio: AudioClip?) throws {
     self.path = path
     guard path.hasSuffix(".mp4") else {
       writer = nil
       return
     }
-    let audio = sound.map {
+    let format = audio.map {
       VideoWriter.Audio(sampleRate: $0.sampleRate, channelCount: $0.channels.count, matchesVideo: true)
     }
     // x264's macroblock tree is not reproducible in pictures of few macroblocks a row; this preset has none.
     let writer = try VideoWriter(
-      path: path, width: width, height: height, frameRate: rate, audio: audio,
+      path: path, width: width, height: height, frameRate: rate, audio: format,
       quality: VideoWriter.Quality(preset: width < 128 ? "superfast" : "medium"))
-    if let sound { try writer.append(audio: sound.channels) }
+    if let audio { try writer.append(audio: audio.channels) }
     self.writer = writer
   }
 

@@ -25,7 +25,7 @@ struct LatentSizes: Equatable {
 }
 
 /// What audio latents stand for.
-struct SoundSizes: Equatable {
+struct AudioLatentSizes: Equatable {
   let channels: Int
   /// Latent frames, frequency bins.
   let steps: Int

@@ -8,12 +8,12 @@ struct ClipFacts: Equatable, Sendable {
   let frameRate: Double
   let shape: Clip.Shape
   let available: Clip.FrameSupply
-  let hasSound: Bool
+  let hasAudio: Bool
   /// Which of its frames are damaged, a clause; nil if none is.
   let damage: String?
 
   /// A picture, which can have no sound.
-  var isPicture: Bool { bucket.frames == 1 && frameRate == 1 && !hasSound }
+  var isImage: Bool { bucket.frames == 1 && frameRate == 1 && !hasAudio }
 
   /// Length of the bucket's frames, in seconds.
   var seconds: Double { Double(bucket.frames) / frameRate }
@@ -23,7 +23,7 @@ struct ClipFacts: Equatable, Sendable {
     frameRate = clip.frameRate
     shape = clip.shape
     available = clip.available
-    hasSound = clip.hasSound
+    hasAudio = clip.hasAudio
     damage = clip.damage
   }
 
@@ -33,10 +33,10 @@ struct ClipFacts: Equatable, Sendable {
       let rate = fingerprint[.framesPerSecond].flatMap(Double.init), rate > 0,
       let shape = fingerprint[.sourceSize].flatMap(Clip.Shape.init),
       let available = fingerprint[.sourceFrames].flatMap(Clip.FrameSupply.init),
-      let sound = fingerprint[.sourceSound]
+      let audio = fingerprint[.sourceAudio]
     else { return nil }
     (self.bucket, frameRate, self.shape, self.available) = (bucket, rate, shape, available)
-    hasSound = sound == "yes"
+    hasAudio = audio == "yes"
     damage = fingerprint[.sourceDamage]
   }
 
@@ -44,7 +44,7 @@ struct ClipFacts: Equatable, Sendable {
   var fields: [Fingerprint.Key: String] {
     var fields: [Fingerprint.Key: String] = [
       .bucket: "\(bucket)", .framesPerSecond: "\(frameRate)", .sourceSize: "\(shape)",
-      .sourceFrames: "\(available)", .sourceSound: hasSound ? "yes" : "no",
+      .sourceFrames: "\(available)", .sourceAudio: hasAudio ? "yes" : "no",
     ]
     fields[.sourceDamage] = damage
     return fields
@@ -58,7 +58,7 @@ struct ClipFacts: Equatable, Sendable {
       buckets.best(width: shape.width, height: shape.height, frames: frames, keepsMotion: keepsMotion)
     }
     switch available {
-    case _ where isPicture: return best(1) == bucket
+    case _ where isImage: return best(1) == bucket
     case .exactly(let count): return best(count) == bucket
     case .atLeast(let count):
       // Where a longer bucket would suit better, nobody knows how many frames there are.
@@ -162,7 +162,7 @@ struct CacheRules: Sendable {
   /// - Parameters:
   ///   - seconds: as long as a clip; nil where the sound's own length decides.
   ///   - isClip: whether it is the clip's own, which keeps its place beside the picture.
-  func sound(
+  func audio(
     _ folder: CacheFolder, _ path: String, seconds: Double?, isClip: Bool = false
   ) throws -> Fingerprint {
     var result = Fingerprint(
@@ -175,20 +175,20 @@ struct CacheRules: Sendable {
     return result
   }
 
-  func soundMask(_ path: String, of sound: Fingerprint) throws -> Fingerprint {
+  func audioMask(_ path: String, of audio: Fingerprint) throws -> Fingerprint {
     var result = Fingerprint(
       .audioMasks,
       [.source: try hashes.sha256(of: path), .model: audioModel, .options: settings(placement, audioTrack)])
-    result[.clip] = sound[.source]
+    result[.clip] = audio[.source]
     // A sound of its own length may become longer or shorter with the durations there are to choose from.
-    result[.seconds] = sound[.seconds] ?? "of \(options.audioDurations)"
+    result[.seconds] = audio[.seconds] ?? "of \(options.audioDurations)"
     return result
   }
 
   /// How long a sound of its own length becomes, and whether that is as before.
   func durationRemains(_ fingerprint: Fingerprint) -> Bool {
     guard let length = fingerprint[.sourceSeconds].flatMap(Double.init) else { return false }
-    let wanted = SoundReader.duration(of: length, among: options.audioDurations)
+    let wanted = SampleAudioReader.duration(of: length, among: options.audioDurations)
     return fingerprint[.seconds] == wanted.map { "\($0)" }
   }
 

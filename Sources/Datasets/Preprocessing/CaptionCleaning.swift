@@ -16,10 +16,10 @@ struct CaptionCleaning: Sendable {
   /// order are the reference's (`process_captions.py`).
   static let prefixes: [String] = {
     let subjects = ["video", "clip"].flatMap { ["This \($0)", "The \($0)"] } + ["The animation"]
-    let pictures = ["image", "picture"].flatMap { ["This \($0)", "The \($0)"] }
+    let images = ["image", "picture"].flatMap { ["This \($0)", "The \($0)"] }
     let verbs = ["shows", "depicts", "features", "captures", "highlights", "introduces", "presents"]
     return ["In the video,", "In this video,", "In this video clip,", "In the clip,", "Caption:"]
-      + (subjects + pictures).flatMap { subject in verbs.map { "\(subject) \($0)" } }
+      + (subjects + images).flatMap { subject in verbs.map { "\(subject) \($0)" } }
   }()
 
   func prompt(_ caption: String) -> String {

@@ -14,8 +14,8 @@ struct Clip: Sendable {
   let shape: Shape
   /// Frames that there are, as far as was looked.
   let available: FrameSupply
-  let hasSound: Bool
-  let isPicture: Bool
+  let hasAudio: Bool
+  let isImage: Bool
   /// Time of the first frame on the clock that the sound shares.
   let start: Double
   /// What is worth knowing, a clause each.
@@ -130,8 +130,8 @@ struct ClipReader: Sendable {
         }
         return Clip(
           pixels: try FrameTensors.stack(frames), frameRate: rate, bucket: bucket, shape: shape,
-          available: available.map { .exactly($0) } ?? .atLeast(bucket.frames), hasSound: reader.hasAudio,
-          isPicture: reader.isImage, start: reader.firstSeconds ?? 0,
+          available: available.map { .exactly($0) } ?? .atLeast(bucket.frames), hasAudio: reader.hasAudio,
+          isImage: reader.isImage, start: reader.firstSeconds ?? 0,
           notes: notes(reader, clock, damage, available, ending)
             + bucketNotes(bucket, reader, available, change, best(change?.source)),
           colorNotes: reader.colorNotes, corrections: corrections(reader), damage: damage)

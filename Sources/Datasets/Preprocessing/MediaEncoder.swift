@@ -20,7 +20,7 @@ final class MediaEncoder {
   init(_ plan: PreprocessingPlan, _ folders: Set<CacheFolder>) throws {
     self.plan = plan
     if !folders.isDisjoint(with: [.latents, .referenceLatents]) { _ = try video() }
-    if folders.contains(.referenceAudioLatents) { _ = try audio() }
+    if folders.contains(.referenceAudioLatents) { _ = try audioEncoder() }
   }
 
   private func video() throws -> VideoEncoder {
@@ -31,7 +31,7 @@ final class MediaEncoder {
   }
 
   /// Sound is encoded in float32, as by the reference.
-  private func audio() throws -> AudioEncoder {
+  private func audioEncoder() throws -> AudioEncoder {
     let encoder =
       try loadedAudio ?? plan.checkpoint.audioEncoder(dtype: .float32, device: plan.options.device)
     loadedAudio = encoder
@@ -87,23 +87,23 @@ final class MediaEncoder {
         ("latents", .tensor(latent)), ("num_frames", .int(latent.size(1))), ("height", .int(latent.size(2))),
         ("width", .int(latent.size(3))), ("fps", .float(frameRate)),
       ]
-    case .sound(let sound):
-      let audio = try audio()
+    case .audio(let clip):
+      let encoder = try audioEncoder()
       let latent = try withoutGrad {
-        try audio(AudioTensors.waveform(sound), sampleRate: sound.sampleRate).squeeze(0).to(.cpu)
+        try encoder(AudioTensors.waveform(clip), sampleRate: clip.sampleRate).squeeze(0).to(.cpu)
       }
       return [
         ("latents", .tensor(latent)), ("num_time_steps", .int(latent.size(1))),
-        ("frequency_bins", .int(latent.size(2))), ("duration", .float(sound.duration)),
+        ("frequency_bins", .int(latent.size(2))), ("duration", .float(clip.duration)),
       ]
     case .mask(let mask): return [("mask", .tensor(mask))]
-    case .soundMask(let path):
+    case .audioMask(let path):
       let configuration = try AudioVAEConfiguration(plan.checkpoint.config)
-      let sound = plan.check.file(.audioLatents, sample)
-      guard sound.exists, let steps = try SampleFile(path: sound.path).number("num_time_steps") else {
+      let audio = plan.check.file(.audioLatents, sample)
+      guard audio.exists, let steps = try SampleFile(path: audio.path).number("num_time_steps") else {
         return nil
       }
-      let reader = SoundReader(
+      let reader = SampleAudioReader(
         isCompatible: plan.options.isCompatible, track: plan.options.audioTrack)
       return [("mask", .tensor(try reader.mask(path, steps: Int(steps), configuration: configuration)))]
     }

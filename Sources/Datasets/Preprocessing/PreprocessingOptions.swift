@@ -5,7 +5,7 @@ import Torch
 /// What a dataset is made into, and of what.
 public struct PreprocessingOptions: Sendable {
   /// What becomes of sound.
-  public enum Sound: Sendable {
+  public enum Audio: Sendable {
     /// Taken where a clip has some.
     case whereThereIs
     /// Asked for: a clip without is a failure.
@@ -39,7 +39,7 @@ public struct PreprocessingOptions: Sendable {
   public var vaeTiling = false
   /// Clips of one size that are encoded together.
   public var batchSize = 1
-  public var sound = Sound.whereThereIs
+  public var audio = Audio.whereThereIs
   /// The audio track of clips, and of other files that have several.
   public var audioTrack = AudioTrackChoice.automatic
   /// Brings clips to one rate, by leaving out and repeating frames; nil leaves each its own.

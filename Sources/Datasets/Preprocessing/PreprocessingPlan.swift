@@ -121,9 +121,9 @@ public struct PreprocessingPlan: Sendable {
     _ checkpoint: Checkpoint, _ options: PreprocessingOptions, _ dataset: Dataset
   ) throws {
     let hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
-    let hasSound = dataset.samples.contains { sample in
+    let hasAudio = dataset.samples.contains { sample in
       sample.paths[.audio] != nil || sample.paths[.referenceAudio] != nil
-        || sample.paths[.video] != nil && options.sound != .skipped
+        || sample.paths[.video] != nil && options.audio != .skipped
     }
     try checkpoint.require("transformer")
     if hasVideo { try checkpoint.require("vae") }
@@ -133,7 +133,7 @@ public struct PreprocessingPlan: Sendable {
     if hasVideo {
       needed.append((Checkpoint.Prefix.videoVAE + ".encoder", "video VAE encoder", .videoVAE, ""))
     }
-    if hasSound {
+    if hasAudio {
       needed.append(
         (
           Checkpoint.Prefix.audioVAE + ".encoder", "audio VAE encoder", .audioVAE,
@@ -221,12 +221,12 @@ public struct PreprocessingPlan: Sendable {
       notes.append("columns that nothing reads: " + dataset.columns.unused.joined(separator: ", "))
     }
     let hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
-    let hasSound = dataset.samples.contains {
-      $0.paths[.audio] != nil || $0.paths[.video] != nil && options.sound != .skipped
+    let hasAudio = dataset.samples.contains {
+      $0.paths[.audio] != nil || $0.paths[.video] != nil && options.audio != .skipped
     }
     for (role, isUsed, reason) in [
       (Role.referenceVideo, hasVideo, "there are no videos"), (.videoMask, hasVideo, "there are no videos"),
-      (.audioMask, hasSound, "sound is left out"),
+      (.audioMask, hasAudio, "sound is left out"),
     ] where !isUsed {
       if let column = dataset.columns[role] {
         notes.append("the column \"\(column)\" is not read: \(reason)")

@@ -48,7 +48,7 @@ public struct PreprocessingReport: Codable, Sendable {
   public var upToDate = 0
   public var counts: [CacheFolder: Count] = [:]
   /// Clips from which sound was to be taken and that have none.
-  public var withoutSound = 0
+  public var withoutAudio = 0
   /// Files of a dataset's folder that are skipped, each with its reason; of several processes, the first lists them.
   public var skipped: [SkippedFile] = []
   /// How many hidden files and folders are skipped besides.

@@ -205,7 +205,7 @@ public final class Preprocessor {
       }
       for (folder, reason) in sample.failures { report.add(folder, work.sample, reason, plan.check) }
       for (folder, reason) in sample.warnings { report.warn(folder, work.sample, reason) }
-      if sample.isSilent { report.withoutSound += 1 }
+      if sample.isSilent { report.withoutAudio += 1 }
       for correction in sample.corrections { corrected[correction, default: 0] += 1 }
       for (place, file) in sample.files.enumerated() {
         do {

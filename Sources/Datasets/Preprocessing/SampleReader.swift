@@ -11,11 +11,11 @@ struct PreparedFile: Sendable {
   enum Content: Sendable {
     /// [1, 3, F, H, W], float32, -1 to 1, and the rate of the latents to come.
     case pixels(Tensor, frameRate: Double)
-    case sound(SoundClip)
+    case audio(AudioClip)
     /// As it is stored.
     case mask(Tensor)
     /// Read when the number of time steps is known.
-    case soundMask(path: String)
+    case audioMask(path: String)
   }
 
   let folder: CacheFolder
@@ -65,8 +65,8 @@ struct SampleReader: Sendable {
     return MaskReader(clips: clips, factors: factors)
   }
 
-  private var sounds: SoundReader {
-    SoundReader(isCompatible: options.isCompatible, track: options.audioTrack)
+  private var audioReader: SampleAudioReader {
+    SampleAudioReader(isCompatible: options.isCompatible, track: options.audioTrack)
   }
 
   func read(_ work: SampleWork) -> PreparedSample {
@@ -148,9 +148,9 @@ struct SampleReader: Sendable {
   private func noteSilence(
     _ sample: DatasetSample, _ facts: ClipFacts?, _ result: inout PreparedSample
   ) throws {
-    guard facts?.isPicture != true else { return }
+    guard facts?.isImage != true else { return }
     result.isSilent = true
-    guard options.sound == .required else { return }
+    guard options.audio == .required else { return }
     throw MediaError(
       .noStream, file: sample.paths[.video] ?? sample.media, "has no sound, which --with-audio asks for",
       remedy: "Remove the row, or give its sound in an audio column.")
@@ -181,14 +181,14 @@ struct SampleReader: Sendable {
         return try column(folder, path, facts, fingerprint, isPadded: true, &result)
       }
       guard let facts, let path = paths[.video] else { return nil }
-      let sound = try sounds.read(path, seconds: facts.seconds, start: start ?? firstFrame(path))
-      return prepared(folder, path, sound, fingerprint, &result)
+      let audio = try audioReader.read(path, seconds: facts.seconds, start: start ?? firstFrame(path))
+      return prepared(folder, path, audio, fingerprint, &result)
     case .referenceAudioLatents:
       guard let path = paths[.referenceAudio] else { return nil }
       return try column(folder, path, facts, fingerprint, isPadded: false, &result)
     case .audioMasks:
       guard let path = paths[.audioMask] else { return nil }
-      return PreparedFile(folder: folder, content: .soundMask(path: path), fingerprint: fingerprint)
+      return PreparedFile(folder: folder, content: .audioMask(path: path), fingerprint: fingerprint)
     }
   }
 
@@ -205,12 +205,12 @@ struct SampleReader: Sendable {
     }
     var (pixels, rate) = (clip.pixels, clip.frameRate)
     let scale = options.referenceTemporalScale
-    if scale > 1, !clip.isPicture {
+    if scale > 1, !clip.isImage {
       // The first frame stands alone, as in the latents.
       let frames = [0] + Array(stride(from: 1, to: pixels.size(2), by: scale))
       pixels = try pixels.indexSelect(2, Tensor(frames.map(Int64.init)))
     }
-    if scale > 1, options.isCompatible || !clip.isPicture { rate /= Double(scale) }
+    if scale > 1, options.isCompatible || !clip.isImage { rate /= Double(scale) }
     // What was asked for stays in the fingerprint; the rest is what was found.
     return PreparedFile(
       folder: .referenceLatents, content: .pixels(pixels, frameRate: rate),
@@ -236,26 +236,26 @@ struct SampleReader: Sendable {
     _ result: inout PreparedSample
   ) throws -> PreparedFile {
     guard let facts else {
-      let (sound, length, seconds) = try sounds.read(path, most: nil, durations: options.audioDurations)
+      let (audio, length, seconds) = try audioReader.read(path, most: nil, durations: options.audioDurations)
       return prepared(
-        folder, path, sound, fingerprint.adding([.sourceSeconds: "\(length)", .seconds: "\(seconds)"]),
+        folder, path, audio, fingerprint.adding([.sourceSeconds: "\(length)", .seconds: "\(seconds)"]),
         &result)
     }
     let seconds = check.secondsOfColumn(facts)
-    let sound =
+    let audio =
       isPadded && !options.isCompatible
-      ? try sounds.read(path, seconds: seconds, start: nil)
-      : try sounds.read(path, most: seconds, durations: []).sound
-    return prepared(folder, path, sound, fingerprint, &result)
+      ? try audioReader.read(path, seconds: seconds, start: nil)
+      : try audioReader.read(path, most: seconds, durations: []).audio
+    return prepared(folder, path, audio, fingerprint, &result)
   }
 
   private func prepared(
-    _ folder: CacheFolder, _ path: String, _ sound: PreparedSound, _ fingerprint: Fingerprint,
+    _ folder: CacheFolder, _ path: String, _ audio: PreparedAudio, _ fingerprint: Fingerprint,
     _ result: inout PreparedSample
   ) -> PreparedFile {
-    for note in sound.notes { result.warnings.append((folder, "\(path): \(note)")) }
+    for note in audio.notes { result.warnings.append((folder, "\(path): \(note)")) }
     return PreparedFile(
-      folder: folder, content: .sound(sound.sound), fingerprint: fingerprint.adding(sound.level.fields))
+      folder: folder, content: .audio(audio.audio), fingerprint: fingerprint.adding(audio.level.fields))
   }
 
   /// When a clip's first frame is shown, where its frames are cached already.

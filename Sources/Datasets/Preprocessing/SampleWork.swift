@@ -39,7 +39,7 @@ struct SampleCheck: Sendable {
       folders.insert(.latents)
       if paths[.referenceVideo] != nil { folders.insert(.referenceLatents) }
       if paths[.videoMask] != nil { folders.insert(.videoMasks) }
-      if options.sound != .skipped { folders.insert(.audioLatents) }
+      if options.audio != .skipped { folders.insert(.audioLatents) }
     }
     if paths[.audio] != nil { folders.insert(.audioLatents) }
     if paths[.referenceAudio] != nil { folders.insert(.referenceAudioLatents) }
@@ -69,20 +69,20 @@ struct SampleCheck: Sendable {
     case .audioLatents:
       if let path = paths[.audio] {
         guard paths[.video] == nil || clip != nil else { return .unknown }
-        return .made(try rules.sound(folder, path, seconds: clip.map(secondsOfColumn)))
+        return .made(try rules.audio(folder, path, seconds: clip.map(secondsOfColumn)))
       }
       guard let clip, let path = paths[.video] else { return .unknown }
-      guard clip.hasSound else { return .silent }
-      return .made(try rules.sound(folder, path, seconds: clip.seconds, isClip: true))
+      guard clip.hasAudio else { return .silent }
+      return .made(try rules.audio(folder, path, seconds: clip.seconds, isClip: true))
     case .referenceAudioLatents:
       guard let path = paths[.referenceAudio] else { return .unknown }
       guard paths[.video] == nil || clip != nil else { return .unknown }
-      return .made(try rules.sound(folder, path, seconds: clip.map(secondsOfColumn)))
+      return .made(try rules.audio(folder, path, seconds: clip.map(secondsOfColumn)))
     case .audioMasks:
       guard let path = paths[.audioMask] else { return .unknown }
-      let sound = try expected(.audioLatents, sample, prompt: prompt, clip: clip)
-      guard case .made(let fingerprint) = sound else { return sound }
-      return .made(try rules.soundMask(path, of: fingerprint))
+      let audio = try expected(.audioLatents, sample, prompt: prompt, clip: clip)
+      guard case .made(let fingerprint) = audio else { return audio }
+      return .made(try rules.audioMask(path, of: fingerprint))
     }
   }
 
@@ -139,7 +139,7 @@ struct SampleCheck: Sendable {
       } catch is MediaError where folder != .audioLatents || sample.paths[.video] != nil {
         expectation = .unknown  // a file beside the clip; told when it is read
       }
-      if case .silent = expectation, options.sound != .required || clip?.isPicture == true,
+      if case .silent = expectation, options.audio != .required || clip?.isImage == true,
         sample.paths[.audioMask] == nil, file(folder, sample).fingerprint == nil
       {
         continue

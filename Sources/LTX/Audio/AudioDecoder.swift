@@ -41,7 +41,7 @@ public struct AudioDecoder: Sendable {
     }
     normOut = try AudioVAENorm(w / "norm_out", channels: widths[0], kind: configuration.norm)
     convolutionOut = try SpectrogramConvolution(
-      w / "conv_out", inputs: widths[0], outputs: configuration.soundChannels, causalAxis: axis)
+      w / "conv_out", inputs: widths[0], outputs: configuration.audioChannels, causalAxis: axis)
     try w.requireAllUsed()
   }
 
@@ -55,7 +55,7 @@ public struct AudioDecoder: Sendable {
       throw AudioError.shape(
         expected: "an audio latent [batch, \(channels), frames, \(bins)]", found: shape)
     }
-    let z = try statistics.denormalise(latent.to(convolutionIn.device, convolutionIn.dtype))
+    let z = try statistics.denormalize(latent.to(convolutionIn.device, convolutionIn.dtype))
     var x = try middle(convolutionIn(z.permute([0, 2, 3, 1]).contiguous()))
     for (level, upsampling) in levels {
       x = try level(x)

@@ -22,7 +22,7 @@ public struct AudioEncoder: Sendable {
     let w = w / "encoder"
     let axis = configuration.causalAxis
     convolutionIn = try SpectrogramConvolution(
-      w / "conv_in", inputs: configuration.soundChannels, outputs: configuration.baseWidth, causalAxis: axis)
+      w / "conv_in", inputs: configuration.audioChannels, outputs: configuration.baseWidth, causalAxis: axis)
     logMel = try LogMelSpectrogram(configuration, device: convolutionIn.device)
     let widths = configuration.widths
     levels = try widths.enumerated().map { index, width in
@@ -60,7 +60,7 @@ public struct AudioEncoder: Sendable {
   /// - Throws: `AudioError` for sound of another shape, without samples, or shorter than half a window.
   public func spectrogram(_ waveform: Tensor, sampleRate: Int) throws -> Tensor {
     let shape = waveform.shape
-    let channels = configuration.soundChannels
+    let channels = configuration.audioChannels
     guard shape.count == 3, shape[0] > 0, shape[1] == 1 || shape[1] == channels else {
       throw AudioError.shape(expected: "a waveform [batch, \(channels) or 1, samples]", found: shape)
     }
@@ -73,11 +73,11 @@ public struct AudioEncoder: Sendable {
   /// - Throws: `AudioError` for a spectrogram of another shape.
   public func encode(_ mel: Tensor) throws -> Tensor {
     let shape = mel.shape
-    guard shape.count == 4, shape[1] == configuration.soundChannels, shape[3] == configuration.melBins,
+    guard shape.count == 4, shape[1] == configuration.audioChannels, shape[3] == configuration.melBins,
       shape.allSatisfy({ $0 > 0 })
     else {
       throw AudioError.shape(
-        expected: "a spectrogram [batch, \(configuration.soundChannels), frames, \(configuration.melBins)]",
+        expected: "a spectrogram [batch, \(configuration.audioChannels), frames, \(configuration.melBins)]",
         found: shape)
     }
     var x = try convolutionIn(
@@ -87,7 +87,7 @@ public struct AudioEncoder: Sendable {
       if let downsampling { x = try downsampling(x) }
     }
     let means = try convolutionOut(normOut(middle(x)).silu())
-    return try statistics.normalise(means.permute([0, 3, 1, 2])).contiguous()
+    return try statistics.normalize(means.permute([0, 3, 1, 2])).contiguous()
   }
 
   /// The normalised latent [B, Z, T', F] of sound; parameters as `spectrogram`.

@@ -152,11 +152,11 @@ struct AudioStatistics: Sendable {
   }
 
   /// - Parameter latent: [B, Z, T, F]
-  func normalise(_ latent: Tensor) throws -> Tensor {
+  func normalize(_ latent: Tensor) throws -> Tensor {
     try (latent - mean.to(latent.dtype)) / deviation.to(latent.dtype)
   }
 
-  func denormalise(_ latent: Tensor) throws -> Tensor {
+  func denormalize(_ latent: Tensor) throws -> Tensor {
     try latent * deviation.to(latent.dtype) + mean.to(latent.dtype)
   }
 }

@@ -26,7 +26,7 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
   /// Frequencies of the spectrogram.
   public var melBins: Int
   /// Channels of the spectrogram and of the sound: 2 for stereo.
-  public var soundChannels: Int
+  public var audioChannels: Int
 
   // MARK: The coders
 
@@ -102,10 +102,10 @@ extension AudioVAEConfiguration {
       throw c.error("mel_bins", "is missing: nothing says how many frequencies a spectrogram has")
     }
 
-    soundChannels = try c.positive("in_channels", default: 2, upTo: 64)
+    audioChannels = try c.positive("in_channels", default: 2, upTo: 64)
     let outputs = try c.positive("out_ch", default: 2)
-    guard outputs == soundChannels else {
-      throw c.error("out_ch", "is \(outputs), but in_channels is \(soundChannels); they must be equal")
+    guard outputs == audioChannels else {
+      throw c.error("out_ch", "is \(outputs), but in_channels is \(audioChannels); they must be equal")
     }
     latentChannels = try c.positive("z_channels", default: 8)
     baseWidth = try c.positive("ch", default: 128)

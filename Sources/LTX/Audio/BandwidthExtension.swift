@@ -34,11 +34,11 @@ struct BandwidthExtension: Sendable {
 
   /// - Parameter sound: [B, 2, N]
   /// - Returns: [B, 2, N * ratio], from -1 to 1
-  func callAsFunction(_ sound: Tensor) throws -> Tensor {
-    let samples = sound.size(2)
+  func callAsFunction(_ audio: Tensor) throws -> Tensor {
+    let samples = audio.size(2)
     let hop = configuration.hopLength
     let rest = samples % hop
-    let padded = rest == 0 ? sound : try sound.pad([0, hop - rest])
+    let padded = rest == 0 ? audio : try audio.pad([0, hop - rest])
     let high = try generator(logMel(padded).flatten(from: 1, through: 2))
     try high.add_(upsampled(padded))
     try high.clamp_(min: -1, max: 1)
@@ -46,9 +46,9 @@ struct BandwidthExtension: Sendable {
   }
 
   /// - Returns: [B, 2, M, T]; each frame sees the past and its own samples only.
-  private func logMel(_ sound: Tensor) throws -> Tensor {
-    let shape = sound.shape
-    let spectrum = try sound.reshape([-1, 1, shape[2]]).pad([
+  private func logMel(_ audio: Tensor) throws -> Tensor {
+    let shape = audio.shape
+    let spectrum = try audio.reshape([-1, 1, shape[2]]).pad([
       configuration.fftLength - configuration.hopLength, 0,
     ])
     .conv1d(fourierBasis, stride: [configuration.hopLength])
@@ -58,11 +58,11 @@ struct BandwidthExtension: Sendable {
   }
 
   /// The same sound at the higher rate: [B, 2, N * ratio].
-  private func upsampled(_ sound: Tensor) throws -> Tensor {
+  private func upsampled(_ audio: Tensor) throws -> Tensor {
     let (reach, ratio) = (Self.reach, configuration.ratio)
-    let padded = try sound.pad([reach, reach], mode: "replicate")
+    let padded = try audio.pad([reach, reach], mode: "replicate")
     return try padded.convTransposed1d(sincFilter, stride: [ratio], groups: Vocoder.channels)
-      .narrow(2, 2 * reach * ratio, sound.size(2) * ratio)
+      .narrow(2, 2 * reach * ratio, audio.size(2) * ratio)
   }
 
   /// `SincResampler`'s filter, [1, 1, 2 reach ratio + 1]; the factor `ratio` that makes up for zeros between samples

@@ -39,9 +39,9 @@ public struct LogMelSpectrogram: Sendable {
       throw AudioError.tooShort(
         samples: given[2], sampleRate: rate, minimum: mirrored * rate / sampleRate + 1)
     }
-    let sound = try SincResampler.resample(
+    let audio = try SincResampler.resample(
       waveform.to(window.device, .float32), from: rate, to: sampleRate)
-    let magnitude = try sound.flatten(from: 0, through: 1)
+    let magnitude = try audio.flatten(from: 0, through: 1)
       .shortTimeFourier(size: fftLength, hop: hopLength, window: window, complex: true).abs()
     let mel = try magnitude.transpose(1, 2).matmul(filters).clamped(min: 1e-5).log()
     return try mel.unflatten(0, [given[0], given[1]])

@@ -50,7 +50,7 @@ public struct Vocoder: Sendable {
         expected: "a spectrogram [batch, \(Self.channels), frames, \(melBins)]", found: shape)
     }
     let x = try mel.to(generator.device, generator.dtype).transpose(2, 3).flatten(from: 1, through: 2)
-    let sound = try generator(x.contiguous())
-    return try bandwidthExtension?(sound) ?? sound
+    let audio = try generator(x.contiguous())
+    return try bandwidthExtension?(audio) ?? audio
   }
 }

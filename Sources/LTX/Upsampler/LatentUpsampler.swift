@@ -91,14 +91,14 @@ public struct LatentUpsampler: Sendable {
 
   /// The network: [B, C, F, H, W] to [B, C, F', H', W'].
   private func upsampled(_ latent: Tensor) throws -> Tensor {
-    let isPictures = configuration.dimensions == 2
-    var x = isPictures ? try Frames.apart(latent) : latent
+    let isImages = configuration.dimensions == 2
+    var x = isImages ? try Frames.apart(latent) : latent
     x = try normIn(convolutionIn(x)).silu()
     for block in before { x = try block(x) }
     x = try upsampling(x)
     for block in after { x = try block(x) }
     x = try convolutionOut(x)
-    return isPictures ? try Frames.together(x, batch: latent.size(0)) : x
+    return isImages ? try Frames.together(x, batch: latent.size(0)) : x
   }
 }
 
@@ -179,14 +179,14 @@ extension LatentUpsampler {
     private let convolution: Convolution
     private let scale: LatentUpsamplerConfiguration.Scale
     private let isTemporal: Bool
-    private let isPictures: Bool
+    private let isImages: Bool
     /// [1, 1, 5, 5]: blurs before positions are left out.
     private let blur: Tensor?
 
     init(_ w: Weights, channels: Int, _ configuration: LatentUpsamplerConfiguration) throws {
       scale = configuration.spatialScale
       isTemporal = configuration.isTemporal
-      isPictures = configuration.dimensions == 2
+      isImages = configuration.dimensions == 2
       // Positions that one becomes.
       let cells = scale.numerator * scale.numerator * (isTemporal ? 2 : 1)
       let isRational = configuration.method == .rational
@@ -198,7 +198,7 @@ extension LatentUpsampler {
 
     func callAsFunction(_ x: Tensor) throws -> Tensor {
       if isTemporal { return try inTime(convolution(x)) }
-      if isPictures { return try inSpace(x) }
+      if isImages { return try inSpace(x) }
       return try Frames.together(inSpace(Frames.apart(x)), batch: x.size(0))
     }
 

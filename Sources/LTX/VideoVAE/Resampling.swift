@@ -141,7 +141,7 @@ public struct ChannelStatistics: Sendable {
   }
 
   /// - Parameter x: [..., C]
-  func normalise(_ x: Tensor) throws -> Tensor { try (x - mean.to(x.dtype)) / std.to(x.dtype) }
+  func normalize(_ x: Tensor) throws -> Tensor { try (x - mean.to(x.dtype)) / std.to(x.dtype) }
 
   /// - Parameter x: [..., C]
   func restore(_ x: Tensor) throws -> Tensor { try x * std.to(x.dtype) + mean.to(x.dtype) }

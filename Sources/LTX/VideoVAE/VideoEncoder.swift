@@ -97,7 +97,7 @@ public struct VideoEncoder: Sendable {
       PixelPatches.fold(pixels.to(device, convolutionIn.dtype), size: configuration.patchSize))
     for block in blocks { x = try block(x, .none) }
     let means = try convolutionOut(pixelNorm(x).silu())
-    return try statistics.normalise(means).permute([0, 4, 1, 2, 3]).contiguous()
+    return try statistics.normalize(means).permute([0, 4, 1, 2, 3]).contiguous()
   }
 
   /// The pixels without the frames that complete no latent frame.

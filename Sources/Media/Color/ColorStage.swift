@@ -29,13 +29,13 @@ package final class ColorStage {
   ///   - isPicture: Whether the format is one for images, also animated.
   init(
     file: String, options: ColorOptions, stream: UnsafePointer<AVStream>? = nil, isImage: Bool = false,
-    isPicture: Bool = false
+    isImageFormat: Bool = false
   ) {
     self.file = file
     self.options = options
     self.stream = stream
     self.isImage = isImage
-    background = options.background ?? (isImage || isPicture ? .white : .black)
+    background = options.background ?? (isImage || isImageFormat ? .white : .black)
     isPremultiplied = stream?.pointee.codecpar.pointee.codec_id == AV_CODEC_ID_EXR
     alpha = AlphaCompositor(file: file)
   }

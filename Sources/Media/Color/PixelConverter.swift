@@ -10,7 +10,7 @@ package final class PixelConverter {
     /// all 8-bit layouts in use, which the reference trains on.
     case videoFrames
     /// RGB from pictures, near to libjpeg's smooth chroma, which the reference's picture reader uses.
-    case pictures
+    case images
     /// For the encoder, from RGB by the matrix of `matrixOfRGB`; YUV keeps its own matrix and range.
     case encoding
   }
@@ -70,7 +70,7 @@ package final class PixelConverter {
       try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
       try color.convert(frame, description, to: output)
       upright = output
-    } else if purpose == .pictures, let deep = Self.deepLayouts[frame.pointee.format] {
+    } else if purpose == .images, let deep = Self.deepLayouts[frame.pointee.format] {
       try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
       cffmpeg_upper_bytes(
         frame.pointee.data.0, Int(frame.pointee.linesize.0), output.pointee.data.0,
@@ -78,7 +78,7 @@ package final class PixelConverter {
       upright = output
     } else if frame.pointee.format != target.rawValue {
       let (width, height) = (frame.pointee.width, frame.pointee.height)
-      let isWidened = purpose == .pictures && hasRoomForEvenSize(frame)
+      let isWidened = purpose == .images && hasRoomForEvenSize(frame)
       if isWidened {
         frame.pointee.width = (width + 1) & ~1
         frame.pointee.height = (height + 1) & ~1
@@ -193,9 +193,9 @@ package final class PixelConverter {
       flags = SWS_BILINEAR
     case .encoding:
       flags = SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP
-    case .videoFrames, .pictures:
+    case .videoFrames, .images:
       flags =
-        purpose == .pictures ? SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT : SWS_BICUBIC
+        purpose == .images ? SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT : SWS_BICUBIC
       av_opt_set_double(context, "param0", 0.3, 0)
       av_opt_set_double(context, "param1", 0.1, 0)
       if source.siting == AVCHROMA_LOC_LEFT || source.siting == AVCHROMA_LOC_TOPLEFT {

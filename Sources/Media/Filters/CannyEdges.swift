@@ -21,21 +21,21 @@ public struct CannyEdges: Equatable, Sendable {
   /// White edges on black.
   public func edges(of frame: RGBFrame) -> RGBFrame {
     RGBFrame(
-      greys: mask(of: Self.greys(of: frame), width: frame.width, height: frame.height), like: frame)
+      grays: mask(of: Self.grays(of: frame), width: frame.width, height: frame.height), like: frame)
   }
 
   /// The grey that the reference hands to OpenCV: torchvision's `rgb_to_grayscale` in float32 on values from 0 to 1, times
   /// 255, cut down to a whole number.
-  static func greys(of frame: RGBFrame) -> [UInt8] {
+  static func grays(of frame: RGBFrame) -> [UInt8] {
     func products(_ weight: Float) -> [Float] { (0..<256).map { weight * (Float($0) / 255) } }
     let (red, green, blue) = (products(0.2989), products(0.587), products(0.114))
-    return frame.greys { bytes, i in
+    return frame.grays { bytes, i in
       UInt8((red[Int(bytes[i])] + green[Int(bytes[i + 1])] + blue[Int(bytes[i + 2])]) * 255)
     }
   }
 
   /// 255 at edges and 0 elsewhere, [height, width].
-  func mask(of greys: [UInt8], width: Int, height: Int) -> [UInt8] {
+  func mask(of grays: [UInt8], width: Int, height: Int) -> [UInt8] {
     // Everything stands in a frame of one pixel: the picture's own border pixels for Sobel's filter, strength 0 for the
     // comparison with neighbours, and "no edge" for the search.
     let stride = width + 2
@@ -43,8 +43,8 @@ public struct CannyEdges: Equatable, Sendable {
     return withUnsafeTemporaryAllocation(of: Int32.self, capacity: 4 * size) { memory in
       memory.initialize(repeating: 0)
       guard let start = memory.baseAddress else { return [] }
-      var planes = Planes(picture: start, stride: stride, size: size, width: width, height: height)
-      planes.fill(greys)
+      var planes = Planes(image: start, stride: stride, size: size, width: width, height: height)
+      planes.fill(grays)
       planes.takeGradients()
       planes.markRidges(low: Int32(clamping: low), high: Int32(clamping: high))
       planes.growEdges()
@@ -60,7 +60,7 @@ private struct Planes {
   private static let edge: Int32 = 2
 
   /// Greys; later what each pixel is.
-  let picture: UnsafeMutablePointer<Int32>
+  let image: UnsafeMutablePointer<Int32>
   private let dx: UnsafeMutablePointer<Int32>
   private let dy: UnsafeMutablePointer<Int32>
   private let strength: UnsafeMutablePointer<Int32>
@@ -70,9 +70,9 @@ private struct Planes {
   private let height: Int
   private var found: [Int] = []
 
-  init(picture: UnsafeMutablePointer<Int32>, stride: Int, size: Int, width: Int, height: Int) {
-    self.picture = picture
-    dx = picture + size
+  init(image: UnsafeMutablePointer<Int32>, stride: Int, size: Int, width: Int, height: Int) {
+    self.image = image
+    dx = image + size
     dy = dx + size
     strength = dy + size
     self.stride = stride
@@ -81,10 +81,10 @@ private struct Planes {
     self.height = height
   }
 
-  func fill(_ greys: [UInt8]) {
-    greys.withUnsafeBufferPointer { greys in
-      guard var from = greys.baseAddress else { return }
-      var row = picture + stride
+  func fill(_ grays: [UInt8]) {
+    grays.withUnsafeBufferPointer { grays in
+      guard var from = grays.baseAddress else { return }
+      var row = image + stride
       var y = 0
       while y < height {
         var x = 0
@@ -99,8 +99,8 @@ private struct Planes {
         y &+= 1
       }
     }
-    picture.update(from: picture + stride, count: stride)
-    let last = picture + stride * height
+    image.update(from: image + stride, count: stride)
+    let last = image + stride * height
     (last + stride).update(from: last, count: stride)
   }
 
@@ -111,11 +111,11 @@ private struct Planes {
       let end = i &+ width
       while i < end {
         let (up, down) = (i &- stride, i &+ stride)
-        let (upLeft, upRight) = (picture[up &- 1], picture[up &+ 1])
-        let (downLeft, downRight) = (picture[down &- 1], picture[down &+ 1])
+        let (upLeft, upRight) = (image[up &- 1], image[up &+ 1])
+        let (downLeft, downRight) = (image[down &- 1], image[down &+ 1])
         let horizontal =
-          upRight &- upLeft &+ 2 &* (picture[i &+ 1] &- picture[i &- 1]) &+ downRight &- downLeft
-        let vertical = downLeft &- upLeft &+ 2 &* (picture[down] &- picture[up]) &+ downRight &- upRight
+          upRight &- upLeft &+ 2 &* (image[i &+ 1] &- image[i &- 1]) &+ downRight &- downLeft
+        let vertical = downLeft &- upLeft &+ 2 &* (image[down] &- image[up]) &+ downRight &- upRight
         dx[i] = horizontal
         dy[i] = vertical
         strength[i] =
@@ -129,7 +129,7 @@ private struct Planes {
   /// Pixels that are stronger than their neighbours across the edge, in one of four directions. The greys are not
   /// needed any more.
   mutating func markRidges(low: Int32, high: Int32) {
-    picture.update(repeating: Self.none, count: size)
+    image.update(repeating: Self.none, count: size)
     let tangent: Int32 = 13573  // tan 22.5° in units of 2^-15
     var y = 1
     while y <= height {
@@ -153,10 +153,10 @@ private struct Planes {
           }
           if isRidge {
             if own > high {
-              picture[i] = Self.edge
+              image[i] = Self.edge
               found.append(i)
             } else {
-              picture[i] = Self.candidate
+              image[i] = Self.candidate
             }
           }
         }
@@ -170,8 +170,8 @@ private struct Planes {
   mutating func growEdges() {
     let around = [-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1]
     while let i = found.popLast() {
-      for step in around where picture[i + step] == Self.candidate {
-        picture[i + step] = Self.edge
+      for step in around where image[i + step] == Self.candidate {
+        image[i + step] = Self.edge
         found.append(i + step)
       }
     }
@@ -181,7 +181,7 @@ private struct Planes {
     [UInt8](unsafeUninitializedCapacity: width * height) { buffer, count in
       count = width * height
       guard var to = buffer.baseAddress else { return }
-      var row = picture + stride + 1
+      var row = image + stride + 1
       var y = 0
       while y < height {
         var x = 0

@@ -4,7 +4,7 @@ public enum FrameFilter: Equatable, Sendable {
   case blur(GaussianBlur)
   /// Width and height divided by this and rounded to even numbers.
   case downscale(Int)
-  case grey
+  case gray
 
   /// - Throws: `MediaError` if memory runs out.
   public func apply(to frame: RGBFrame) throws -> RGBFrame {
@@ -15,7 +15,7 @@ public enum FrameFilter: Equatable, Sendable {
       return try frame.resized(
         width: Self.evenSize(frame.width, dividedBy: factor),
         height: Self.evenSize(frame.height, dividedBy: factor))
-    case .grey: return frame.greyscale()
+    case .gray: return frame.grayscale()
     }
   }
 
@@ -52,10 +52,10 @@ public struct FilteredClip: Sendable {
         remedy: "Give it the extension of what it is, such as .png or .mp4.")
     }
     return reader.isImage
-      ? try writePicture(reader, output, filter) : try writeVideo(reader, output, filter, progress)
+      ? try writeImage(reader, output, filter) : try writeVideo(reader, output, filter, progress)
   }
 
-  private func writePicture(
+  private func writeImage(
     _ reader: VideoReader, _ output: String, _ filter: FrameFilter
   ) throws -> Result {
     guard let frame = try reader.next() else {

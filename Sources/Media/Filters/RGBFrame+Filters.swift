@@ -3,14 +3,14 @@ import Foundation
 
 extension RGBFrame {
   /// A grey picture of one value a pixel, with the time of another frame.
-  init(greys: [UInt8], like frame: RGBFrame) {
-    let bytes = [UInt8](unsafeUninitializedCapacity: 3 * greys.count) { buffer, count in
-      count = 3 * greys.count
+  init(grays: [UInt8], like frame: RGBFrame) {
+    let bytes = [UInt8](unsafeUninitializedCapacity: 3 * grays.count) { buffer, count in
+      count = 3 * grays.count
       guard let to = buffer.baseAddress else { return }
-      greys.withUnsafeBufferPointer { greys in
+      grays.withUnsafeBufferPointer { grays in
         var (from, place) = (0, 0)
-        while from < greys.count {
-          let value = greys[from]
+        while from < grays.count {
+          let value = grays[from]
           to[place] = value
           to[place &+ 1] = value
           to[place &+ 2] = value
@@ -38,14 +38,14 @@ extension RGBFrame {
   /// One value a pixel.
   ///
   /// - Parameter grey: of the pixel whose red has this place.
-  func greys(_ grey: (UnsafeBufferPointer<UInt8>, Int) -> UInt8) -> [UInt8] {
+  func grays(_ gray: (UnsafeBufferPointer<UInt8>, Int) -> UInt8) -> [UInt8] {
     let pixels = width * height
     return [UInt8](unsafeUninitializedCapacity: pixels) { buffer, count in
       count = pixels
       bytes.withUnsafeBufferPointer { bytes in
         var (to, from) = (0, 0)
         while to < pixels {
-          buffer[to] = grey(bytes, from)
+          buffer[to] = gray(bytes, from)
           to &+= 1
           from &+= 3
         }
@@ -54,9 +54,9 @@ extension RGBFrame {
   }
 
   /// The picture in shades of grey: 0.299 R + 0.587 G + 0.114 B, rounded.
-  public func greyscale() -> RGBFrame {
+  public func grayscale() -> RGBFrame {
     RGBFrame(
-      greys: greys { bytes, i in
+      grays: grays { bytes, i in
         let sum = 19595 &* UInt32(bytes[i]) &+ 38470 &* UInt32(bytes[i &+ 1]) &+ 7471 &* UInt32(bytes[i &+ 2])
         return UInt8((sum &+ 32768) &>> 16)
       }, like: self)

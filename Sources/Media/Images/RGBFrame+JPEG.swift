@@ -13,7 +13,7 @@ extension RGBFrame {
     return try bytes.withUnsafeBufferPointer { bytes in
       var source: UnsafePointer<UInt8>? = bytes.baseAddress
       var stride = Int32(3 * width)
-      return try JPEGPicture.encode(
+      return try JPEGImage.encode(
         &source, &stride, (Int32(width), Int32(height)),
         size: (
           max(1, Int32((Double(width) * scale).rounded())), max(1, Int32((Double(height) * scale).rounded()))
@@ -23,7 +23,7 @@ extension RGBFrame {
 }
 
 /// RGB as JPEG: BT.601, full range, halved colours.
-package enum JPEGPicture {
+package enum JPEGImage {
   /// - Parameters:
   ///   - rgb: a frame in the layout RGB24.
   ///   - file: where it comes from, for messages.
@@ -52,7 +52,7 @@ package enum JPEGPicture {
     _ planes: UnsafePointer<UnsafePointer<UInt8>?>, _ strides: UnsafePointer<Int32>,
     _ source: (width: Int32, height: Int32), size: (width: Int32, height: Int32), quality: Int, file: String
   ) throws -> Data {
-    var frame: UnsafeMutablePointer<AVFrame>? = try PictureEncoder.frame(
+    var frame: UnsafeMutablePointer<AVFrame>? = try ImageEncoder.frame(
       AV_PIX_FMT_YUVJ420P, width: size.width, height: size.height, file: file)
     defer { av_frame_free(&frame) }
     let filter = source == size ? SWS_BICUBIC : SWS_AREA
@@ -68,6 +68,6 @@ package enum JPEGPicture {
       sws_scale(scaler, planes, strides, 0, source.height, targets, targetStrides)
     }
     try check(rows, .system, file: file, "a picture cannot be scaled", remedy: "Use another picture.")
-    return try PictureEncoder.encode(frame, as: .jpeg(quality: quality), file: file)
+    return try ImageEncoder.encode(frame, as: .jpeg(quality: quality), file: file)
   }
 }

@@ -6,7 +6,7 @@ extension RGBFrame {
   ///
   /// - Throws: `MediaError` if the file cannot be written.
   public func writePNG(to path: String) throws {
-    var frame: UnsafeMutablePointer<AVFrame>? = try PictureEncoder.frame(
+    var frame: UnsafeMutablePointer<AVFrame>? = try ImageEncoder.frame(
       AV_PIX_FMT_RGB24, width: Int32(width), height: Int32(height), file: path)
     defer { av_frame_free(&frame) }
     guard let frame else { throw outOfMemory(file: path) }
@@ -15,6 +15,6 @@ extension RGBFrame {
         frame.pointee.data.0, frame.pointee.linesize.0, bytes.baseAddress, Int32(3 * width),
         Int32(3 * width), Int32(height))
     }
-    try AtomicFile.write(PictureEncoder.encode(frame, as: .png, file: path), to: path)
+    try AtomicFile.write(ImageEncoder.encode(frame, as: .png, file: path), to: path)
   }
 }

@@ -90,7 +90,7 @@ public final class VideoReader {
   /// Time of the first frame on the container's clock, which its sound shares; known once a frame was read.
   public private(set) var firstSeconds: Double?
   /// What a picture's colours are, if they are not sRGB's.
-  private var profile: ColourProfile?
+  private var profile: ColorProfile?
   /// Whether a picture has a colour profile that can't be converted (one with tables, or for CMYK), and is given out as if it
   /// were sRGB.
   public private(set) var hasUnusedProfile = false
@@ -120,18 +120,18 @@ public final class VideoReader {
       throw refusal
     }
     if isImage {
-      guard let picture = try frames.next() else {
+      guard let image = try frames.next() else {
         if let signature = FileSignature.read(path: path) { throw FileSignature.error(path, signature) }
         throw MediaError(
           .decoding, file: path, "the picture cannot be decoded: it is damaged, or of an impossible size",
           remedy: "Save or copy the picture anew.")
       }
-      if cffmpeg_is_unwritten(picture) != 0 { throw TIFFHeader.undecodable(path) }
-      pending = picture
-      told = cffmpeg_frame_display_matrix(picture).map { DisplayMatrix($0) } ?? told
+      if cffmpeg_is_unwritten(image) != 0 { throw TIFFHeader.undecodable(path) }
+      pending = image
+      told = cffmpeg_frame_display_matrix(image).map { DisplayMatrix($0) } ?? told
     }
     if let bytes = Self.profile(of: pending, stream) {
-      profile = ColourProfile(bytes)
+      profile = ColorProfile(bytes)
       hasUnusedProfile = profile == nil
     }
     let isOrientedByStream = told != nil && told != .orientation(.upright)
@@ -188,17 +188,17 @@ public final class VideoReader {
     hasUnreadAlpha = !color.matchesUpstream && isImage && decoder.isStillOfHEIF && Self.namesAlpha(path)
     let stage = ColorStage(
       file: path, options: color, stream: stream, isImage: isImage,
-      isPicture: Self.picturesFormats.contains(name))
+      isImageFormat: Self.imageFormats.contains(name))
     let codec = stream.pointee.codecpar.pointee.codec_id
     if codec == AV_CODEC_ID_PNG { stage.fileTags = PNGColor(path: path).map { ($0.primaries, $0.transfer) } }
     stage.hasProfile = profile != nil
     if codec == AV_CODEC_ID_TIFF { stage.isPremultiplied = TIFFHeader(path: path)?.isPremultiplied == true }
     converter = try PixelConverter(
-      file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .pictures : .videoFrames, color: stage)
+      file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .images : .videoFrames, color: stage)
   }
 
   /// Formats of animated images, which are shown on pages as images are.
-  private static let picturesFormats: Set<String> = ["gif", "apng", "webp", "webp_anim", "mng", "ico"]
+  private static let imageFormats: Set<String> = ["gif", "apng", "webp", "webp_anim", "mng", "ico"]
 
   /// What was done to the colors of the frames given out that a user should know, a clause each; complete after the last one.
   public var colorNotes: [String] { converter.color.notes + (hasUnreadAlpha ? [Self.unreadAlpha] : []) }
@@ -274,10 +274,10 @@ public final class VideoReader {
     _ frame: UnsafeMutablePointer<AVFrame>, index: Int, seconds: Double
   ) throws -> RGBFrame {
     let upright = try upright(frame)
-    let picture = RGBFrame(
+    let image = RGBFrame(
       bytes: packedRows(of: upright), width: width, height: height, index: index, seconds: seconds)
-    guard let profile, !converter.color.goesByTags(frame) else { return picture }
-    return profile.converted(picture)
+    guard let profile, !converter.color.goesByTags(frame) else { return image }
+    return profile.converted(image)
   }
 
   /// The frame as RGB24; valid until the next call.
@@ -348,9 +348,9 @@ public final class VideoReader {
 
   /// The ICC profile of a frame, else of its stream.
   private static func profile(
-    of picture: UnsafePointer<AVFrame>?, _ stream: UnsafePointer<AVStream>
+    of image: UnsafePointer<AVFrame>?, _ stream: UnsafePointer<AVStream>
   ) -> [UInt8]? {
-    if let picture, let data = av_frame_get_side_data(picture, AV_FRAME_DATA_ICC_PROFILE),
+    if let image, let data = av_frame_get_side_data(image, AV_FRAME_DATA_ICC_PROFILE),
       let bytes = data.pointee.data
     {
       return Array(UnsafeBufferPointer(start: bytes, count: Int(data.pointee.size)))

@@ -77,7 +77,7 @@ public final class VideoWriter {
   private let output: AtomicFile
   private var format: UnsafeMutablePointer<AVFormatContext>?
   private var video: Encoder?
-  private var sound: SoundTrack?
+  private var audioTrack: AudioTrackWriter?
   private let converter: PixelConverter
   private let staging: UnsafeMutablePointer<AVFrame>
   private let timeBase: AVRational
@@ -157,7 +157,7 @@ public final class VideoWriter {
         "no room for metadata",
         remedy: "Free memory.")
     }
-    if let audio { sound = try SoundTrack(audio, in: format, file: path) }
+    if let audio { audioTrack = try AudioTrackWriter(audio, in: format, file: path) }
     let remedy = "Check the room on the disk and the rights of the folder."
     try check(
       avio_open(&format.pointee.pb, "file:" + output.temporaryPath, AVIO_FLAG_WRITE), .writing, file: path,
@@ -171,7 +171,7 @@ public final class VideoWriter {
 
   deinit {
     video = nil
-    sound = nil
+    audioTrack = nil
     close()
     var frame: UnsafeMutablePointer<AVFrame>? = staging
     av_frame_free(&frame)
@@ -243,11 +243,11 @@ public final class VideoWriter {
   /// - Throws: `MediaError` if the file has no sound track or another number of channels, if a sample is no number, or if
   ///   writing fails.
   public func append(audio channels: [[Float]]) throws {
-    guard let sound, !finished else {
+    guard let audioTrack, !finished else {
       throw MediaError(
         .badOption, file: path, "has no sound track to add to", remedy: "Give the writer an audio format.")
     }
-    try sound.append(channels)
+    try audioTrack.append(channels)
   }
 
   /// Completes the file and gives it its name.
@@ -259,7 +259,7 @@ public final class VideoWriter {
       throw MediaError(.badOption, file: path, "a video without frames", remedy: "Add at least one frame.")
     }
     try video.encode(nil)
-    try sound?.finish(seconds: Double(frameCount) / frameRate.value)
+    try audioTrack?.finish(seconds: Double(frameCount) / frameRate.value)
     let remedy = "Check the room on the disk."
     try check(av_write_trailer(format), .writing, file: path, "cannot be completed", remedy: remedy)
     try check(
@@ -267,7 +267,7 @@ public final class VideoWriter {
     try output.commit()
     finished = true
     self.video = nil
-    sound = nil
+    audioTrack = nil
     close()
   }
 

@@ -16,7 +16,7 @@ public struct FreshAdapters: Sendable {
   public let alpha: Double
   /// Whether B A is multiplied by alpha / sqrt(rank) (Kalajdzievski, "A Rank Stabilization Scaling Factor for
   /// Fine-Tuning with LoRA", 2023) rather than alpha / rank.
-  public let isRankStabilised: Bool
+  public let isRankStabilized: Bool
   public let kind: Kind
   public let dropout: AdapterDropout?
   /// The factors' element type.
@@ -27,13 +27,13 @@ public struct FreshAdapters: Sendable {
 
   /// - Parameter generator: where A's random numbers come from, layer by layer in the order of building.
   public init(
-    targets: [String], rank: Int, alpha: Double, isRankStabilised: Bool = false, kind: Kind = .lora,
+    targets: [String], rank: Int, alpha: Double, isRankStabilized: Bool = false, kind: Kind = .lora,
     dropout: AdapterDropout? = nil, dtype: DType = .float32, generator: Generator
   ) {
     self.targets = targets
     self.rank = rank
     self.alpha = alpha
-    self.isRankStabilised = isRankStabilised
+    self.isRankStabilized = isRankStabilized
     self.kind = kind
     self.dropout = dropout
     self.dtype = dtype
@@ -41,7 +41,7 @@ public struct FreshAdapters: Sendable {
   }
 
   /// What B A is multiplied by.
-  public var scale: Double { alpha / (isRankStabilised ? Double(rank).squareRoot() : Double(rank)) }
+  public var scale: Double { alpha / (isRankStabilized ? Double(rank).squareRoot() : Double(rank)) }
 
   /// The same without the layers that are named here, by their paths. A target that matches nothing else is unmatched.
   public func excluding(_ isExcluded: @escaping @Sendable (String) -> Bool) -> FreshAdapters {

@@ -6,7 +6,7 @@ import Torch
 extension Weights {
   /// The matrix of a linear layer in eight bits, where the policy leaves or makes it so; nil where it is to be a plain
   /// tensor.
-  func quantisedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantisedMatrix? {
+  func quantizedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantizedWeight? {
     guard store.trainedDType(key(name), entry) == nil else { return nil }
     let form = store.storage.isExcluded(path) ? .asStored : store.storage.form
     switch form {
@@ -20,7 +20,7 @@ extension Weights {
       guard entry.dtype.isFloatingPoint || entry.dtype == .int8 else { return nil }
       defer { store.source.release(key(name)) }
       let matrix = try tensor(name)
-      return try QuantisedMatrix(rounding: matrix, to: elements, in: arithmetic ?? matrix.dtype)
+      return try QuantizedWeight(rounding: matrix, to: elements, in: arithmetic ?? matrix.dtype)
     }
   }
 
@@ -32,7 +32,7 @@ extension Weights {
   ///
   /// - Throws: `WeightError` for a scale that is not one positive number, or one for each row, and for a description
   ///   that does not fit the matrix; `ConfigurationError` for one that is not supported.
-  func storedMatrix(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> QuantisedMatrix? {
+  func storedMatrix(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> QuantizedWeight? {
     let scaleName = scaleName(of: name)
     let prefix = modulePrefix(of: name)
     let description = try prefix.flatMap { try store.source.quantizationDescription(key($0)) }
@@ -47,7 +47,7 @@ extension Weights {
     let own: DType = entry.dtype.isFloatingPoint && !entry.dtype.isEightBitFloat ? entry.dtype : .bfloat16
     let factors = try scaleName.map { try scale($0, rows: entry.shape.first ?? 1) }
     if let description { try require(description, fits: entry, name, factors, scaleName) }
-    return QuantisedMatrix(
+    return QuantizedWeight(
       elements: try store.read(key(name), dtype: nil), factors: factors, dtype: dtype ?? own,
       rotation: try description?.rotationGroup.map { try store.rotation(group: $0) })
   }

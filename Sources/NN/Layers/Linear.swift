@@ -6,14 +6,14 @@ import Torch
 public struct Linear: Sendable {
   private enum Matrix: Sendable {
     case plain(Tensor)
-    case quantised(QuantisedMatrix)
+    case quantized(QuantizedWeight)
 
     /// [outputs, inputs]
     var numbers: Tensor {
       get throws {
         switch self {
         case .plain(let weight): weight
-        case .quantised(let matrix): try matrix.expanded()
+        case .quantized(let matrix): try matrix.expanded()
         }
       }
     }
@@ -36,7 +36,7 @@ public struct Linear: Sendable {
   public init(_ w: Weights, inputs: Int? = nil, outputs: Int? = nil, bias: Bool = true) throws {
     let entry = try w.entry("weight", shape: [outputs ?? -1, inputs ?? -1])
     (self.outputs, self.inputs) = (entry.shape[0], entry.shape[1])
-    let matrix = try w.quantisedMatrix("weight", entry).map(Matrix.quantised) ?? .plain(w.tensor("weight"))
+    let matrix = try w.quantizedMatrix("weight", entry).map(Matrix.quantized) ?? .plain(w.tensor("weight"))
     self.matrix = matrix
     self.bias = bias ? try w.tensor("bias", shape: [self.outputs]) : nil
     adapters = try w.adapters(inputs: self.inputs, outputs: self.outputs) { try matrix.numbers.rowNorms() }
@@ -60,7 +60,7 @@ public struct Linear: Sendable {
   public var dtype: DType {
     switch matrix {
     case .plain(let weight): weight.dtype
-    case .quantised(let matrix): matrix.dtype
+    case .quantized(let matrix): matrix.dtype
     }
   }
 
@@ -75,7 +75,7 @@ public struct Linear: Sendable {
     let rest = first == nil ? adapters[...] : adapters.dropFirst()
     var y =
       switch (matrix, first) {
-      case (.quantised(let matrix), let first): try matrix(x, bias, adaptedBy: first)
+      case (.quantized(let matrix), let first): try matrix(x, bias, adaptedBy: first)
       case (.plain(let weight), let first?):
         try x.linear(weight, bias, adaptedBy: first.down, first.up, scale: first.strength * first.scale)
       case (.plain(let weight), nil): try x.linear(weight, bias)
@@ -88,7 +88,7 @@ public struct Linear: Sendable {
   private func product(_ x: Tensor) throws -> Tensor {
     switch matrix {
     case .plain(let weight): try x.linear(weight)
-    case .quantised(let matrix): try matrix(x, nil)
+    case .quantized(let matrix): try matrix(x, nil)
     }
   }
 

@@ -17,7 +17,7 @@ struct HubAPI: Sendable {
   /// Who the token belongs to.
   struct Owner {
     let name: String
-    let organisations: Set<String>
+    let organizations: Set<String>
   }
 
   /// - Throws: `TrackingError` for a token that is unknown or may only read.
@@ -44,7 +44,7 @@ struct HubAPI: Sendable {
         remedy: "Make one that may write at \(endpoint)/settings/tokens.")
     }
     return Owner(
-      name: name, organisations: Set((answer["orgs"]?.array ?? []).compactMap { $0["name"]?.string }))
+      name: name, organizations: Set((answer["orgs"]?.array ?? []).compactMap { $0["name"]?.string }))
   }
 
   /// - Returns: the repository with its owner; whether it is new makes no difference.
@@ -64,10 +64,10 @@ struct HubAPI: Sendable {
       if page.isSuccess { return full }
       throw TrackingError(
         "does not let \(owner.name) make the repository \(full) (status 403)", at: endpoint,
-        remedy: owner.organisations.isEmpty
+        remedy: owner.organizations.isEmpty
           ? "Check hub.hub_model_id and the token's rights."
           : "Check hub.hub_model_id and the token's rights; \(owner.name) is a member of "
-            + owner.organisations.sorted().joined(separator: ", ") + ".")
+            + owner.organizations.sorted().joined(separator: ", ") + ".")
     }
     try check(response, at: url)
     return full

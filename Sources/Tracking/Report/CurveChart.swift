@@ -15,16 +15,16 @@ struct CurveChart {
     let name: String
     let curve: Curve
     /// How many colours the page has; then they begin again.
-    static let colours = 7
+    static let colors = 7
 
     /// A place in the page's list of colours.
-    let colour: Int
+    let color: Int
     let style: Style
 
-    init(_ name: String, _ curve: Curve, colour: Int, _ style: Style = .plain) {
+    init(_ name: String, _ curve: Curve, color: Int, _ style: Style = .plain) {
       self.name = name
       self.curve = curve
-      self.colour = colour % Self.colours
+      self.color = color % Self.colors
       self.style = style
     }
   }
@@ -79,13 +79,13 @@ struct CurveChart {
       let thin = line.curve.thinned(to: Self.pointLimit)
       let points = zip(thin.steps, thin.values).map { (x(Double($0)), y($1)) }
       svg +=
-        "<path class=\"line c\(line.colour) \(line.style.rawValue)\" data-name=\"\(TextFormats.html(line.name))\" d=\"M"
+        "<path class=\"line c\(line.color) \(line.style.rawValue)\" data-name=\"\(TextFormats.html(line.name))\" d=\"M"
       // A path of one point is drawn as a dot by its round ends.
       svg += points.map { "\(fixed($0, 1)) \(fixed($1, 2))" }.joined(separator: "L")
       svg += (points.count == 1 ? "h0" : "") + "\"/>\n"
       if line.style == .dotted, points.count <= 200 {
         svg += points.map {
-          "<circle class=\"c\(line.colour)\" cx=\"\(fixed($0, 1))\" cy=\"\(fixed($1, 1))\" r=\"2.5\"/>"
+          "<circle class=\"c\(line.color)\" cx=\"\(fixed($0, 1))\" cy=\"\(fixed($1, 1))\" r=\"2.5\"/>"
         }
         .joined()
       }
@@ -96,7 +96,7 @@ struct CurveChart {
   private func legend(_ lines: [Line]) -> String {
     guard lines.count > 1 else { return "" }
     return lines.map {
-      "<span class=\"key c\($0.colour) \($0.style.rawValue)\">\(TextFormats.html($0.name))</span>"
+      "<span class=\"key c\($0.color) \($0.style.rawValue)\">\(TextFormats.html($0.name))</span>"
     }
     .joined()
   }

@@ -61,7 +61,7 @@ struct ReportLearning {
       for block in summary.blocks where block.group == group.name && block.baseNorm > 0 {
         curve.add(100 * block.norm / block.baseNorm, at: block.index)
       }
-      return CurveChart.Line(group.name, curve, colour: index, .dotted)
+      return CurveChart.Line(group.name, curve, color: index, .dotted)
     }
     let svg = CurveChart(
       title: "Change by depth, % of the base weights", lines: lines, axis: "block", mayBeLogarithmic: true

@@ -63,7 +63,7 @@ struct ReportSamples {
   private func cell(_ sample: ReportSample, _ left: inout Int) -> String {
     let path = sample.media.path
     guard let size = (try? FileManager.default.attributesOfItem(atPath: path))?[.size] as? Int else {
-      return picture(sample) + "<span class=gone>the file is gone</span>"
+      return thumbnail(sample) + "<span class=gone>the file is gone</span>"
     }
     if size <= Self.fileLimit, size <= left, let data = FileManager.default.contents(atPath: path) {
       left -= data.count
@@ -74,7 +74,7 @@ struct ReportSamples {
 
   private func element(_ sample: ReportSample, source: String, isLinked: Bool) -> String {
     switch sample.media.kind {
-    case .image where isLinked: "<a href=\"\(source)\">\(picture(sample))</a>"
+    case .image where isLinked: "<a href=\"\(source)\">\(thumbnail(sample))</a>"
     case .image: "<img alt=\"\" src=\"\(source)\">"
     case .video:
       "<video controls loop playsinline preload=none\(poster(sample)) src=\"\(source)\"></video>"
@@ -82,7 +82,7 @@ struct ReportSamples {
     }
   }
 
-  private func picture(_ sample: ReportSample) -> String {
+  private func thumbnail(_ sample: ReportSample) -> String {
     guard let thumbnail = sample.thumbnail else { return TextFormats.html(sample.media.name) }
     return "<img alt=\"\" src=\"\(Self.dataURI(thumbnail, type: "image/jpeg"))\">"
   }

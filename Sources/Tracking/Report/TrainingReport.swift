@@ -125,20 +125,20 @@ public struct TrainingReport: Sendable {
     let hasBoth = !c.validationVideoLoss.isEmpty && !c.validationAudioLoss.isEmpty
     func perSigma(_ curves: [String: Curve], _ style: CurveChart.Line.Style) -> [CurveChart.Line] {
       curves.sorted { $0.key < $1.key }.enumerated().map {
-        CurveChart.Line("sigma \($1.key)", $1.value, colour: $0, style)
+        CurveChart.Line("sigma \($1.key)", $1.value, color: $0, style)
       }
     }
     let rates =
-      [CurveChart.Line("learning rate", c.learningRate, colour: 0)]
+      [CurveChart.Line("learning rate", c.learningRate, color: 0)]
       + c.learningRates.sorted { $0.key < $1.key }.enumerated().map {
-        CurveChart.Line($1.key, $1.value, colour: $0 + 1)
+        CurveChart.Line($1.key, $1.value, color: $0 + 1)
       }
     let all = [
       CurveChart(
         title: "Loss",
         lines: [
-          .init("each step", c.loss, colour: 0, .raw), .init("moving mean", c.meanLoss, colour: 0),
-          .init("validation", c.validationLoss, colour: 1, .dotted),
+          .init("each step", c.loss, color: 0, .raw), .init("moving mean", c.meanLoss, color: 0),
+          .init("validation", c.validationLoss, color: 1, .dotted),
         ], marks: c.skippedSteps, mayBeLogarithmic: true),
       CurveChart(
         title: "Loss by noise level, moving means", lines: perSigma(c.sigmaLosses, .plain),
@@ -148,32 +148,32 @@ public struct TrainingReport: Sendable {
         mayBeLogarithmic: true),
       CurveChart(
         title: "Loss by modality, moving means",
-        lines: [.init("video", c.videoLoss, colour: 0), .init("audio", c.audioLoss, colour: 1)],
+        lines: [.init("video", c.videoLoss, color: 0), .init("audio", c.audioLoss, color: 1)],
         mayBeLogarithmic: true),
       CurveChart(
         title: "Validation loss by modality",
         lines: hasBoth
           ? [
-            .init("video", c.validationVideoLoss, colour: 0, .dotted),
-            .init("audio", c.validationAudioLoss, colour: 1, .dotted),
+            .init("video", c.validationVideoLoss, color: 0, .dotted),
+            .init("audio", c.validationAudioLoss, color: 1, .dotted),
           ] : [],
         mayBeLogarithmic: true),
       CurveChart(
         title: "Gradient norm",
         lines: [
-          .init("each step", c.gradientNorm, colour: 0, .raw),
-          .init("moving mean", c.meanGradientNorm, colour: 0),
+          .init("each step", c.gradientNorm, color: 0, .raw),
+          .init("moving mean", c.meanGradientNorm, color: 0),
         ], mayBeLogarithmic: true),
       CurveChart(title: "Learning rate", lines: rates),
       CurveChart(
         title: "Seconds per step",
         lines: [
-          .init("each step", c.stepSeconds, colour: 0, .raw),
-          .init("moving mean", c.meanStepSeconds, colour: 0),
+          .init("each step", c.stepSeconds, color: 0, .raw),
+          .init("moving mean", c.meanStepSeconds, color: 0),
         ], mayBeLogarithmic: true),
       CurveChart(
         title: "Memory of tensors after a step, \(unit.rawValue)",
-        lines: [.init(unit.rawValue, c.memory.divided(by: unit.bytes), colour: 0)]),
+        lines: [.init(unit.rawValue, c.memory.divided(by: unit.bytes), color: 0)]),
     ].map(\.svg).joined()
     return all.isEmpty
       ? "<p class=none>no step is done yet</p>\n" : "<section class=charts>\n\(all)</section>\n"

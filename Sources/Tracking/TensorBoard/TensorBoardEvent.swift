@@ -16,7 +16,7 @@ struct TensorBoardEvent {
     /// PNG or JPEG in RGB.
     case image(tag: String, Data, width: Int, height: Int)
     /// 16-bit WAV.
-    case sound(tag: String, Data, sampleRate: Int, channels: Int, samples: Int)
+    case audio(tag: String, Data, sampleRate: Int, channels: Int, samples: Int)
     /// Shown as Markdown.
     case text(tag: String, String)
   }
@@ -59,14 +59,14 @@ extension TensorBoardEvent.Value {
         image.integer(3, 3)  // RGB
         image.bytes(4, data)
       }
-    case .sound(let tag, let data, let sampleRate, let channels, let samples):
+    case .audio(let tag, let data, let sampleRate, let channels, let samples):
       value.string(1, tag)
-      value.message(6) { sound in
-        sound.float(1, Float(sampleRate))
-        sound.integer(2, channels)
-        sound.integer(3, samples)
-        sound.bytes(4, data)
-        sound.string(5, "audio/wav")
+      value.message(6) { audio in
+        audio.float(1, Float(sampleRate))
+        audio.integer(2, channels)
+        audio.integer(3, samples)
+        audio.bytes(4, data)
+        audio.string(5, "audio/wav")
       }
     case .text(let tag, let text):
       value.string(1, tag)

@@ -82,14 +82,14 @@ public final class TensorBoardTracker: RunTracker {
       let tag = "validation_samples/\(sample.name)"
       let preview = try MediaPreview(sample)
       var values: [TensorBoardEvent.Value] = []
-      if let picture = preview.picture {
-        values.append(.image(tag: tag, picture.data, width: picture.width, height: picture.height))
+      if let image = preview.image {
+        values.append(.image(tag: tag, image.data, width: image.width, height: image.height))
       }
-      if let sound = preview.sound {
+      if let audio = preview.audio {
         values.append(
-          .sound(
-            tag: tag, sound.data, sampleRate: sound.sampleRate, channels: sound.channels,
-            samples: sound.samples))
+          .audio(
+            tag: tag, audio.data, sampleRate: audio.sampleRate, channels: audio.channels,
+            samples: audio.samples))
       }
       // The same prompt at every validation is written once.
       let isNew =

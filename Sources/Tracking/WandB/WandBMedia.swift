@@ -39,9 +39,9 @@ struct WandBMedia: Sendable {
       var more = caption
       more["format"] = .string(suffix == "jpg" ? "jpeg" : suffix)
       // Its size only lays out the page: a picture that no decoder knows is shown all the same.
-      if let picture = try? VideoReader(path: sample.path) {
-        more["width"] = .integer(Int64(picture.width))
-        more["height"] = .integer(Int64(picture.height))
+      if let image = try? VideoReader(path: sample.path) {
+        more["width"] = .integer(Int64(image.width))
+        more["height"] = .integer(Int64(image.height))
       }
       self.init(make("images", "image-file"), adding: more)
     }

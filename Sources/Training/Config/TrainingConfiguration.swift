@@ -94,7 +94,7 @@ extension TrainingConfiguration {
     /// Nil is `no`.
     public var mixedPrecisionMode: MixedPrecision? = .bf16
     /// Of frozen weights.
-    public var quantization: BaseQuantisation?
+    public var quantization: BaseQuantization?
     public var loadTextEncoderIn8Bit = false
     public var offloadOptimizerDuringValidation = false
   }

@@ -221,8 +221,8 @@ extension PrecomputedDataset {
     }
     let text = try file(Self.textFolder)
     let features = try text.tensor(Self.videoFeatures(text))
-    let sound = text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil
-    guard try features.isAllFinite(), try sound?.isAllFinite() ?? true else {
+    let audioFeatures = text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil
+    guard try features.isAllFinite(), try audioFeatures?.isAllFinite() ?? true else {
       throw DatasetError(
         path: text.path,
         problem:
@@ -230,7 +230,7 @@ extension PrecomputedDataset {
     }
     return CachedSample(
       latents: latents, masks: masks, videoFeatures: features,
-      audioFeatures: sound,
+      audioFeatures: audioFeatures,
       textMask: try text.tensor("prompt_attention_mask").to(.int64))
   }
 }

@@ -56,7 +56,7 @@ struct TrainedModel: Sendable {
         ? AdapterDropout(probability: lora.dropout, seed: RandomSeed.mix(seed, "dropout")) : nil
       let fresh = FreshAdapters(
         targets: lora.targetModules, rank: lora.rank, alpha: Double(lora.alpha),
-        isRankStabilised: lora.useRSLoRA, kind: lora.useDoRA ? .dora : .lora, dropout: dropout,
+        isRankStabilized: lora.useRSLoRA, kind: lora.useDoRA ? .dora : .lora, dropout: dropout,
         generator: try Generator(seed: RandomSeed.mix(seed, "adapters")))
       adapterScale = fresh.scale
       adapters =

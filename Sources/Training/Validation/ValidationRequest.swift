@@ -55,7 +55,7 @@ struct ValidationRequest {
     request.frameRate = section.frameRate
     request.steps = section.inferenceSteps
     request.seed = UInt64(bitPattern: Int64(sample.seed ?? section.seed))
-    request.hasSound = section.generateAudio || givesAudio
+    request.hasAudio = section.generateAudio || givesAudio
     request.conditions = conditions
     // Blocks that the model has not are not perturbed, as in the official trainer.
     let perturbed = Set(section.stgBlocks ?? Array(0..<blocks)).intersection(0..<blocks)
@@ -133,17 +133,17 @@ extension GenerationCondition {
     switch condition {
     case .firstFrame(let path): self = .firstFrame(path: path)
     case .prefix(.video(let path), let frames, _): self = .prefix(path: path, frames: frames)
-    case .prefix(.audio(let path), _, let seconds): self = .soundPrefix(path: path, seconds: seconds)
+    case .prefix(.audio(let path), _, let seconds): self = .audioPrefix(path: path, seconds: seconds)
     case .suffix(.video(let path), let frames, _): self = .suffix(path: path, frames: frames)
-    case .suffix(.audio(let path), _, let seconds): self = .soundSuffix(path: path, seconds: seconds)
+    case .suffix(.audio(let path), _, let seconds): self = .audioSuffix(path: path, seconds: seconds)
     case .spatialCrop(let path, let region): self = .crop(path: path, region: PixelRegion(region))
     case .mask(.video(let path), let mask): self = .keep(path: path, mask: mask)
-    case .mask(.audio(let path), let mask): self = .soundKeep(path: path, mask: mask)
+    case .mask(.audio(let path), let mask): self = .audioKeep(path: path, mask: mask)
     case .reference(.video(let path), let space, let time, let isShown):
       self = .reference(path: path, scale: Scale(space: space, time: time), isShown: isShown)
-    case .reference(.audio(let path), _, _, _): self = .soundReference(path: path)
-    case .videoToAudio(let path): self = .picture(path: path)
-    case .audioToVideo(let path): self = .sound(path: path)
+    case .reference(.audio(let path), _, _, _): self = .audioReference(path: path)
+    case .videoToAudio(let path): self = .video(path: path)
+    case .audioToVideo(let path): self = .audio(path: path)
     }
   }
 }

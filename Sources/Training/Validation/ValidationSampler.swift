@@ -52,7 +52,7 @@ public final class ValidationSampler {
       if !$0.contains($1) { $0.append($1) }
     }
     if plans.contains(where: \.decodes.video) { _ = try checkpoint.videoDecoder() }
-    if plans.contains(where: \.decodes.sound) {
+    if plans.contains(where: \.decodes.audio) {
       _ = try checkpoint.audioDecoder()
       _ = try checkpoint.vocoder()
     }

@@ -18,7 +18,7 @@ final class HubStandIn: Sendable {
     var commits: [Commit] = []
   }
 
-  struct Behaviour: Sendable {
+  struct Behavior: Sendable {
     /// Larger files are sent in parts of this size.
     var partSize: Int?
     /// `whoami-v2`'s `auth.accessToken`.
@@ -30,7 +30,7 @@ final class HubStandIn: Sendable {
     var refusesCommit = false
     var namesNoETag = false
     /// The name space that the token may make repositories in, besides its own.
-    var organisation = "films"
+    var organization = "films"
   }
 
   static let token = "hf_AbCdEfGh"
@@ -38,7 +38,7 @@ final class HubStandIn: Sendable {
 
   private struct State {
     var repositories: [String: Repository] = [:]
-    var behaviour: Behaviour
+    var behavior: Behavior
     /// Uploaded objects by SHA-256.
     var objects: [String: Data] = [:]
     var parts: [String: [Int: Data]] = [:]
@@ -50,8 +50,8 @@ final class HubStandIn: Sendable {
   private let state: Mutex<State>
   private let box: Mutex<(hub: LocalServer?, storage: LocalServer?)> = Mutex((nil, nil))
 
-  init(_ behaviour: Behaviour = Behaviour()) throws {
-    state = Mutex(State(behaviour: behaviour))
+  init(_ behavior: Behavior = Behavior()) throws {
+    state = Mutex(State(behavior: behavior))
     let hub = try LocalServer { [weak self] request in self?.answer(request) }
     let storage = try LocalServer { [weak self] request in self?.store(request) }
     box.withLock { $0 = (hub, storage) }
@@ -70,7 +70,7 @@ final class HubStandIn: Sendable {
   private func answer(_ request: LocalServer.Request) -> LocalServer.Response? {
     let status = state.withLock { state in
       state.requests.append("\(request.method) \(request.path)")
-      return state.behaviour.statuses.isEmpty ? 200 : state.behaviour.statuses.removeFirst()
+      return state.behavior.statuses.isEmpty ? 200 : state.behavior.statuses.removeFirst()
     }
     guard status == 200 else { return .json("{}", status: status) }
     let parts = request.path.split(separator: "/").map(String.init)
@@ -81,7 +81,7 @@ final class HubStandIn: Sendable {
     guard request.headers["authorization"] == "Bearer \(Self.token)" else {
       return .json(#"{"error": "Invalid username or password."}"#, status: 401)
     }
-    let behaviour = state.withLock { $0.behaviour }
+    let behavior = state.withLock { $0.behavior }
     switch (request.method, parts.first, parts.dropFirst().first) {
     case ("POST", "api", "validate-yaml"):
       guard let card = try? JSON(request.body), let text = card["content"]?.string,
@@ -95,12 +95,12 @@ final class HubStandIn: Sendable {
       return respond(["errors": [], "warnings": []])
     case ("GET", "api", "whoami-v2"):
       return respond([
-        "type": "user", "name": .string(Self.owner), "orgs": [["name": .string(behaviour.organisation)]],
-        "auth": ["type": "access_token", "accessToken": behaviour.accessToken],
+        "type": "user", "name": .string(Self.owner), "orgs": [["name": .string(behavior.organization)]],
+        "auth": ["type": "access_token", "accessToken": behavior.accessToken],
       ])
-    case ("POST", "api", "repos"): return make(request, behaviour)
-    case (_, "api", "models") where parts.count >= 4: return model(request, parts, behaviour)
-    case ("POST", _, _) where parts.suffix(3) == ["lfs", "objects", "batch"]: return batch(request, behaviour)
+    case ("POST", "api", "repos"): return make(request, behavior)
+    case (_, "api", "models") where parts.count >= 4: return model(request, parts, behavior)
+    case ("POST", _, _) where parts.suffix(3) == ["lfs", "objects", "batch"]: return batch(request, behavior)
     case ("POST", "verify", let object?):
       let isThere = state.withLock { state in
         state.verified.insert(object)
@@ -111,13 +111,13 @@ final class HubStandIn: Sendable {
     }
   }
 
-  private func make(_ request: LocalServer.Request, _ behaviour: Behaviour) -> LocalServer.Response? {
+  private func make(_ request: LocalServer.Request, _ behavior: Behavior) -> LocalServer.Response? {
     guard let body = try? JSON(request.body), let name = body["name"]?.string else {
       return .json("{}", status: 400)
     }
     let owner = body["organization"]?.string ?? Self.owner
     let full = "\(owner)/\(name)"
-    guard owner == Self.owner || owner == behaviour.organisation else {
+    guard owner == Self.owner || owner == behavior.organization else {
       return .json(
         #"{"error": "You don't have the rights to create a model under the namespace"}"#, status: 403)
     }
@@ -133,7 +133,7 @@ final class HubStandIn: Sendable {
     return respond(["url": .string("\(address)/\(full)"), "name": .string(full)])
   }
 
-  private func model(_ request: LocalServer.Request, _ parts: [String], _ behaviour: Behaviour) -> LocalServer
+  private func model(_ request: LocalServer.Request, _ parts: [String], _ behavior: Behavior) -> LocalServer
     .Response?
   {
     let name = "\(parts[2])/\(parts[3])"
@@ -146,12 +146,12 @@ final class HubStandIn: Sendable {
           [".safetensors", ".mp4"].contains { path.hasSuffix($0) } || file["size"]?.integer ?? 0 > 10_000_000
         return [
           "path": .string(path), "uploadMode": isLarge ? "lfs" : "regular",
-          "shouldIgnore": .bool(behaviour.ignored.contains(path)), "oid": nil,
+          "shouldIgnore": .bool(behavior.ignored.contains(path)), "oid": nil,
         ]
       }
       return respond(["files": .array(files)])
     case "commit":
-      guard !behaviour.refusesCommit else {
+      guard !behavior.refusesCommit else {
         return LocalServer.Response(
           status: 400, headers: ["X-Error-Message": "Invalid metadata in README.md."], body: Data("{}".utf8))
       }
@@ -197,18 +197,18 @@ final class HubStandIn: Sendable {
 
   // MARK: Large files
 
-  private func batch(_ request: LocalServer.Request, _ behaviour: Behaviour) -> LocalServer.Response? {
+  private func batch(_ request: LocalServer.Request, _ behavior: Behavior) -> LocalServer.Response? {
     guard let body = try? JSON(request.body), body["hash_algo"] == "sha256",
       request.headers["content-type"] == "application/vnd.git-lfs+json"
     else { return .json("{}", status: 400) }
     let objects = (body["objects"]?.array ?? []).map { object -> JSON in
       let (sha256, size) = (object["oid"]?.string ?? "", Int(object["size"]?.integer ?? 0))
       var answer: [String: JSON] = ["oid": .string(sha256), "size": .integer(Int64(size))]
-      if behaviour.refusesObjects {
+      if behavior.refusesObjects {
         answer["error"] = ["code": 413, "message": "your storage is full"]
       } else if state.withLock({ $0.objects[sha256] == nil }) {
         var upload: [String: JSON] = ["href": .string("\(storage)/put/\(sha256)")]
-        if let partSize = behaviour.partSize, size > partSize {
+        if let partSize = behavior.partSize, size > partSize {
           var header: [String: JSON] = ["chunk_size": .string(String(partSize))]
           for number in 1...(size + partSize - 1) / partSize {
             header[String(number)] = .string("\(storage)/part/\(sha256)/\(number)")
@@ -222,7 +222,7 @@ final class HubStandIn: Sendable {
       return .object(answer)
     }
     return respond([
-      "transfer": behaviour.partSize == nil ? "basic" : "multipart", "objects": .array(objects),
+      "transfer": behavior.partSize == nil ? "basic" : "multipart", "objects": .array(objects),
     ])
   }
 
@@ -251,7 +251,7 @@ final class HubStandIn: Sendable {
     }
     if parts.count == 3, parts[0] == "part", let number = Int(parts[2]) {
       state.withLock { $0.parts[parts[1], default: [:]][number] = request.body }
-      let hasTag = state.withLock { !$0.behaviour.namesNoETag }
+      let hasTag = state.withLock { !$0.behavior.namesNoETag }
       return LocalServer.Response(headers: hasTag ? ["ETag": "\"tag\(number)\""] : [:])
     }
     guard parts.count == 2, parts[0] == "put", (try? FileDigest.sha256(of: request.body)) == parts[1] else {

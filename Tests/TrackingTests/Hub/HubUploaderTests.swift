@@ -43,7 +43,7 @@ import Testing
 
   @Test(arguments: [nil, 4096, 100_003, 50_001, 100_002] as [Int?])
   func everyFileArrivesInOneCommit(partSize: Int?) throws {
-    let hub = try HubStandIn(HubStandIn.Behaviour(partSize: partSize))
+    let hub = try HubStandIn(HubStandIn.Behavior(partSize: partSize))
     let (items, files) = try items()
     let commit = try uploader(hub).upload(items, message: "Weights of step 3")
     let repository = try #require(hub.repository("somebody/my-lora"))
@@ -68,7 +68,7 @@ import Testing
     #expect(hub.repository("somebody/my-lora")?.files == files)
   }
 
-  @Test func namesWithoutAnOwnerAndOrganisations() throws {
+  @Test func namesWithoutAnOwnerAndOrganizations() throws {
     let hub = try HubStandIn()
     let items = [HubUploader.Item(path: "README.md", content: .bytes(Data("x".utf8)))]
     _ = try uploader(hub, "plain", isPrivate: true).upload(items, message: "m")
@@ -78,14 +78,14 @@ import Testing
   }
 
   @Test func passingTroubleIsTriedAgain() throws {
-    let hub = try HubStandIn(HubStandIn.Behaviour(statuses: [503, 429, 200, 500, 200, 502, 504]))
+    let hub = try HubStandIn(HubStandIn.Behavior(statuses: [503, 429, 200, 500, 200, 502, 504]))
     let (items, files) = try items()
     _ = try uploader(hub).upload(items, message: "m")
     #expect(hub.repository("somebody/my-lora")?.files == files)
   }
 
   @Test func ignoredFilesAreNamed() throws {
-    let hub = try HubStandIn(HubStandIn.Behaviour(ignored: ["config.yaml", "lora.safetensors"]))
+    let hub = try HubStandIn(HubStandIn.Behavior(ignored: ["config.yaml", "lora.safetensors"]))
     let (items, files) = try items()
     let commit = try uploader(hub).upload(items, message: "m")
     #expect(commit.ignored == ["config.yaml", "lora.safetensors"])
@@ -103,7 +103,7 @@ import Testing
 
   /// 300 files need two questions.
   @Test func manyFilesAndALargeOne() throws {
-    let hub = try HubStandIn(HubStandIn.Behaviour(partSize: 5_000_000))
+    let hub = try HubStandIn(HubStandIn.Behavior(partSize: 5_000_000))
     let size = 64_000_000
     let path = folder.path + "/large.safetensors"
     try Data(repeating: 7, count: size).write(to: URL(fileURLWithPath: path))
@@ -147,7 +147,7 @@ import Testing
       ],
     ] as [JSON])
   func aTokenThatMayOnlyRead(accessToken: JSON) throws {
-    let hub = try HubStandIn(HubStandIn.Behaviour(accessToken: accessToken))
+    let hub = try HubStandIn(HubStandIn.Behavior(accessToken: accessToken))
     let error = #expect(throws: TrackingError.self) { try uploader(hub).checkAccess() }
     #expect(error?.description.contains("may only read") == true)
   }
@@ -155,7 +155,7 @@ import Testing
   @Test func aFineGrainedTokenThatMayWrite() throws {
     let scope: JSON = ["entity": ["name": "somebody"], "permissions": ["repo.content.read", "repo.write"]]
     let hub = try HubStandIn(
-      HubStandIn.Behaviour(accessToken: ["role": "fineGrained", "fineGrained": ["scoped": [scope]]]))
+      HubStandIn.Behavior(accessToken: ["role": "fineGrained", "fineGrained": ["scoped": [scope]]]))
     try uploader(hub).checkAccess()
   }
 
@@ -198,12 +198,12 @@ import Testing
 
   @Test func whatTheHubRefusesIsSaidAndNothingIsCommitted() throws {
     let (items, _) = try items(weights: 10_000)
-    for (behaviour, part) in [
-      (HubStandIn.Behaviour(refusesObjects: true), "your storage is full"),
-      (HubStandIn.Behaviour(refusesCommit: true), "Invalid metadata in README.md."),
-      (HubStandIn.Behaviour(partSize: 4096, namesNoETag: true), "no ETag"),
+    for (behavior, part) in [
+      (HubStandIn.Behavior(refusesObjects: true), "your storage is full"),
+      (HubStandIn.Behavior(refusesCommit: true), "Invalid metadata in README.md."),
+      (HubStandIn.Behavior(partSize: 4096, namesNoETag: true), "no ETag"),
     ] {
-      let hub = try HubStandIn(behaviour)
+      let hub = try HubStandIn(behavior)
       let error = #expect(throws: TrackingError.self) { try uploader(hub).upload(items, message: "m") }
       #expect(error?.description.contains(part) == true)
       #expect(hub.repository("somebody/my-lora")?.commits.isEmpty == true)
@@ -247,8 +247,8 @@ import Testing
     arguments: [nil, 4096] as [Int?])
   func theRealClientLeavesTheSame(partSize: Int?) throws {
     let (theirs, ours) = (
-      try HubStandIn(HubStandIn.Behaviour(partSize: partSize)),
-      try HubStandIn(HubStandIn.Behaviour(partSize: partSize))
+      try HubStandIn(HubStandIn.Behavior(partSize: partSize)),
+      try HubStandIn(HubStandIn.Behavior(partSize: partSize))
     )
     let (items, files) = try items()
     let source = folder.path + "/source"

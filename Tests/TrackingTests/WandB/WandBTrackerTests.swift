@@ -55,8 +55,8 @@ import Testing
     // Once: the encoder gives other bytes at each call.
     if !FileManager.default.fileExists(atPath: folder.path + "/p.png") {
       try SampleFiles.video(folder.path + "/a b.mp4", width: 64, height: 32, frames: 3)
-      try SampleFiles.sound(folder.path + "/s.wav", seconds: 0.1)
-      try SampleFiles.picture(folder.path + "/p.png", width: 40, height: 30)
+      try SampleFiles.audio(folder.path + "/s.wav", seconds: 0.1)
+      try SampleFiles.image(folder.path + "/p.png", width: 40, height: 30)
     }
     return [
       try ValidationMedia(name: "sample 1", path: folder.path + "/a b.mp4", caption: "A \"cat\""),

@@ -69,7 +69,7 @@ struct ValidationFixture {
     return RGBFrame(bytes: bytes, width: size.0, height: size.1)
   }
 
-  func picture(_ name: String = "picture.png") throws -> String {
+  func image(_ name: String = "picture.png") throws -> String {
     try Self.frame(9, (96, 80)).writePNG(to: scratch.file(name))
     return scratch.file(name)
   }
@@ -83,7 +83,7 @@ struct ValidationFixture {
   }
 
   /// Loud in its first half.
-  func sound(_ name: String = "sound.wav", seconds: Double = 0.68, level: Float = 0.9) throws -> String {
+  func audio(_ name: String = "sound.wav", seconds: Double = 0.68, level: Float = 0.9) throws -> String {
     let count = Int(seconds * 16000)
     let samples = (0..<count).map { index -> Float in
       index < count / 2 ? level * (index % 64 < 32 ? 1 : -1) : 0.1 * sin(Float(index) * 0.05)

@@ -49,13 +49,13 @@ import Torch
       fixture.with(.suffix(.video(clip), numFrames: 9, duration: nil)), first("num_frames"), "multiple of 8")
     expect(fixture.with(.prefix(.audio(none), numFrames: nil, duration: 0.1)), first("audio"), none)
     expect(
-      fixture.with(.prefix(.audio(try fixture.sound()), numFrames: nil, duration: 2)), first("duration"),
+      fixture.with(.prefix(.audio(try fixture.audio()), numFrames: nil, duration: 2)), first("duration"),
       "2.0 seconds")
     expect(
-      fixture.with(.suffix(.audio(try fixture.sound()), numFrames: nil, duration: nil)), first("audio"),
+      fixture.with(.suffix(.audio(try fixture.audio()), numFrames: nil, duration: nil)), first("audio"),
       "nothing to make")
     expect(fixture.with(.mask(.video(clip), mask: none)), first("mask"), none)
-    expect(fixture.with(.mask(.audio(try fixture.sound()), mask: none)), first("mask"), none)
+    expect(fixture.with(.mask(.audio(try fixture.audio()), mask: none)), first("mask"), none)
     let short = try fixture.clip("short.mp4", frames: 9)
     expect(fixture.with(.mask(.video(short), mask: try fixture.mask())), first("video"), "has 9 frames")
     expect(
@@ -117,16 +117,16 @@ import Torch
     var c = fixture.with(.videoToAudio(video: try fixture.clip()))
     c.validation.generateAudio = false
     expect(c, "validation.generate_audio", "nothing to generate")
-    c = fixture.with(.audioToVideo(audio: try fixture.sound()))
+    c = fixture.with(.audioToVideo(audio: try fixture.audio()))
     c.validation.generateVideo = false
     expect(c, "validation.generate_video", "nothing to generate")
     (c.validation.generateAudio, c.validation.samples[0].conditions) = (false, [])
     expect(c, "validation.generate_video", "both false")
     // Of what is not made, nothing can be given.
-    c = fixture.with(.prefix(.audio(try fixture.sound()), numFrames: nil, duration: 0.1))
+    c = fixture.with(.prefix(.audio(try fixture.audio()), numFrames: nil, duration: 0.1))
     c.validation.generateAudio = false
     expect(c, "validation.samples[0].conditions[0].audio", "has no sound")
-    c = fixture.with(.firstFrame(imageOrVideo: try fixture.picture()))
+    c = fixture.with(.firstFrame(imageOrVideo: try fixture.image()))
     c.validation.generateVideo = false
     expect(c, "validation.samples[0].conditions[0].image_or_video", "no pictures")
   }

@@ -21,13 +21,13 @@ import Torch
 
   enum Kind: String, CaseIterable, Sendable {
     case text, firstFrame, firstFrameOfVideo, prefix, suffix, spatialCrop, mask, reference, scaledReference
-    case soundPrefix, soundSuffix, soundMask, soundReference, videoToAudio, audioToVideo
+    case audioPrefix, audioSuffix, audioMask, audioReference, videoToAudio, audioToVideo
   }
 
   private func condition(_ kind: Kind) throws -> ValidationCondition? {
     switch kind {
     case .text: nil
-    case .firstFrame: .firstFrame(imageOrVideo: try fixture.picture())
+    case .firstFrame: .firstFrame(imageOrVideo: try fixture.image())
     case .firstFrameOfVideo: .firstFrame(imageOrVideo: try fixture.clip())
     case .prefix: .prefix(.video(try fixture.clip()), numFrames: 9, duration: nil)
     case .suffix: .suffix(.video(try fixture.clip()), numFrames: 8, duration: nil)
@@ -41,14 +41,14 @@ import Torch
     case .scaledReference:
       .reference(
         .video(try fixture.clip()), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: true)
-    case .soundPrefix: .prefix(.audio(try fixture.sound()), numFrames: nil, duration: 0.2)
-    case .soundSuffix: .suffix(.audio(try fixture.sound()), numFrames: nil, duration: 0.2)
-    case .soundMask: .mask(.audio(try fixture.sound()), mask: try fixture.sound("mask.wav"))
-    case .soundReference:
+    case .audioPrefix: .prefix(.audio(try fixture.audio()), numFrames: nil, duration: 0.2)
+    case .audioSuffix: .suffix(.audio(try fixture.audio()), numFrames: nil, duration: 0.2)
+    case .audioMask: .mask(.audio(try fixture.audio()), mask: try fixture.audio("mask.wav"))
+    case .audioReference:
       .reference(
-        .audio(try fixture.sound()), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
+        .audio(try fixture.audio()), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
     case .videoToAudio: .videoToAudio(video: try fixture.clip())
-    case .audioToVideo: .audioToVideo(audio: try fixture.sound())
+    case .audioToVideo: .audioToVideo(audio: try fixture.audio())
     }
   }
 
@@ -70,7 +70,7 @@ import Torch
     let side = configuration.validation.videoDims.width
     #expect(reader.width == (kind == .scaledReference ? 2 * side : side))
     #expect((reader.height, frames.count, reader.frameRate.value) == (side, 17, 25))
-    let sound = try SoundClip.read(path: path)
+    let sound = try AudioClip.read(path: path)
     #expect(abs(sound.duration - 17.0 / 25) < 0.05)
     #expect(sound.channels[0].contains { abs($0) > 1e-4 })
 
@@ -167,7 +167,7 @@ import Torch
     let (clip, picture) = (fixture.scratch.file("fine.mp4"), fixture.scratch.file("fine.png"))
     try first?.writePNG(to: picture)
     let (short, long) = (
-      try fixture.sound("short.wav", seconds: 0.3), try fixture.sound("long.wav", seconds: 2)
+      try fixture.audio("short.wav", seconds: 0.3), try fixture.audio("long.wav", seconds: 2)
     )
     let pairs: [(ValidationCondition, GenerationCondition, Int)] = [
       (.firstFrame(imageOrVideo: picture), .image(path: picture, crf: 0), 64),
@@ -177,9 +177,9 @@ import Torch
         .reference(.video(clip), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: false),
         .reference(path: clip), 128
       ),
-      (.videoToAudio(video: clip), .picture(path: clip), 64),
-      (.audioToVideo(audio: short), .sound(path: short), 64),
-      (.audioToVideo(audio: long), .sound(path: long), 64),
+      (.videoToAudio(video: clip), .video(path: clip), 64),
+      (.audioToVideo(audio: short), .audio(path: short), 64),
+      (.audioToVideo(audio: long), .audio(path: long), 64),
     ]
     for (validation, generation, side) in pairs {
       let made = try bytes(validation, generation, side: side, lora: lora)
@@ -213,7 +213,7 @@ import Torch
     #expect(sounds.streams == .audio)
     let sound = try sounds.run(transformer: fixture.transformer(.audio), autocast: nil, step: 7)[0]
     #expect(sound.path.hasSuffix("samples/step_000007_1.wav"))
-    #expect(abs(try SoundClip.read(path: sound.path).duration - 17.0 / 25) < 0.05)
+    #expect(abs(try AudioClip.read(path: sound.path).duration - 17.0 / 25) < 0.05)
   }
 
   /// The reference stands to the left, its few frames held as its latents lie.
@@ -229,8 +229,8 @@ import Torch
       let source = index == 0 ? 0 : 1 + (index - 1) / 4 * 4
       let expected = ValidationFixture.frame(source)
       // The middle of the grey, away from the square and the edges; twice compressed.
-      let grey = Int(frame.bytes[3 * (128 * 40 + 32)])
-      #expect(abs(grey - Int(expected.bytes[3 * (64 * 40 + 32)])) <= 6, "frame \(index)")
+      let gray = Int(frame.bytes[3 * (128 * 40 + 32)])
+      #expect(abs(gray - Int(expected.bytes[3 * (64 * 40 + 32)])) <= 6, "frame \(index)")
     }
   }
 

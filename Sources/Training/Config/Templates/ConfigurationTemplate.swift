@@ -120,9 +120,9 @@ extension ConfigurationMode {
     let sample =
       prompt.map { "        \($0)\n" }.joined()
       + (conditions.isEmpty ? "" : "      conditions:\n\(conditions)")
-    let (isVideo, isSound) = (video?.isGenerated == true, audio?.isGenerated == true)
+    let (isVideo, isAudio) = (video?.isGenerated == true, audio?.isGenerated == true)
     let size = isLowVRAM ? "[576, 576, 49]" : "[960, 544, 89]"
-    let cross = isVideo && isSound ? "3.0" : "1.0"
+    let cross = isVideo && isAudio ? "3.0" : "1.0"
     return """
       validation:
         samples:
@@ -133,13 +133,13 @@ extension ConfigurationMode {
         inference_steps: 30
         interval: 250             # steps between samples; null for none
         video_cfg_scale: \(isVideo ? "3.0" : "1.0")
-        audio_cfg_scale: \(isSound ? "7.0" : "1.0")
+        audio_cfg_scale: \(isAudio ? "7.0" : "1.0")
         video_stg_scale: \(isVideo ? "1.0" : "0.0")
-        audio_stg_scale: \(isSound ? "1.0" : "0.0")
+        audio_stg_scale: \(isAudio ? "1.0" : "0.0")
         video_modality_guidance_scale: \(cross)
         audio_modality_guidance_scale: \(cross)
         generate_video: \(isVideo)
-        generate_audio: \(isSound)
+        generate_audio: \(isAudio)
         skip_initial_validation: false
         # held_out:               # ours: the loss on samples that are not trained on
         #   count: 8              # so many are taken out of the dataset

@@ -3,19 +3,19 @@ import Torch
 
 /// In how many bits the frozen weights are kept while adapters are trained, by the names of the reference's
 /// `acceleration.quantization`, which are those of optimum-quanto's types.
-public enum BaseQuantisation: String, Sendable, CaseIterable {
+public enum BaseQuantization: String, Sendable, CaseIterable {
   case int8 = "int8-quanto"
   case int4 = "int4-quanto"
   case int2 = "int2-quanto"
   case float8 = "fp8-quanto"
   case float8UZ = "fp8uz-quanto"
 
-  /// - Throws: `UnsupportedQuantisation` for what this program has no matrices in.
+  /// - Throws: `UnsupportedQuantization` for what this program has no matrices in.
   public func storage() throws -> WeightStorage {
     switch self {
     case .int8: .quanto(.int8, excluding: Self.isExcluded)
     case .float8: .quanto(.float8E4M3, excluding: Self.isExcluded)
-    case .int4, .int2, .float8UZ: throw UnsupportedQuantisation(quantisation: self)
+    case .int4, .int2, .float8UZ: throw UnsupportedQuantization(quantization: self)
     }
   }
 
@@ -32,11 +32,11 @@ public enum BaseQuantisation: String, Sendable, CaseIterable {
 }
 
 /// A way of keeping weights that the reference has and this program does not.
-public struct UnsupportedQuantisation: Error, CustomStringConvertible, Sendable {
-  public let quantisation: BaseQuantisation
+public struct UnsupportedQuantization: Error, CustomStringConvertible, Sendable {
+  public let quantization: BaseQuantization
 
   public var description: String {
-    "\(quantisation.rawValue) is not supported; use \(BaseQuantisation.int8.rawValue), or "
-      + "\(BaseQuantisation.float8.rawValue), which keep a weight in one byte"
+    "\(quantization.rawValue) is not supported; use \(BaseQuantization.int8.rawValue), or "
+      + "\(BaseQuantization.float8.rawValue), which keep a weight in one byte"
   }
 }

@@ -2,7 +2,7 @@ import CFFmpeg
 import Foundation
 
 /// Codes single pictures.
-enum PictureEncoder {
+enum ImageEncoder {
   enum Format {
     /// Of RGB24.
     case png

@@ -8,7 +8,7 @@ import Torch
 @testable import LTX
 
 /// Linear layers whose matrices are in eight bits, in the file or in memory.
-@Suite struct QuantisedWeightsTests {
+@Suite struct QuantizedWeightsTests {
   private let scratch: Scratch
   private let random: Generator
 

@@ -7,14 +7,14 @@ import Torch
 
 /// Where a sound is kept: a tensor of a `.pt` file, or the level of a sound file over time (ltx-trainer,
 /// `validation_runner.py`).
-struct SoundMask {
+struct AudioMask {
   /// Over the whole sound, however many there are.
   private let levels: [Float]
 
   /// - Throws: `TensorFileError` or `MediaError`, which name the file.
   init(path: String) throws {
     guard path.hasSuffix(".pt") else {
-      let clip = try SoundClip.read(path: path)
+      let clip = try AudioClip.read(path: path)
       levels = zip(clip.channels[0], clip.channels[1]).map { (abs($0) + abs($1)) / 2 }
       return
     }

@@ -2,7 +2,7 @@ import CFFmpeg
 import Foundation
 
 /// How loud a sound is.
-public struct SoundLevel: Equatable, Sendable {
+public struct AudioLevel: Equatable, Sendable {
   /// Integrated loudness by ITU-R BS.1770-4 in LUFS; nil for less than 0.4 s, and where all is below -70 LUFS.
   public let loudness: Double?
   /// The largest sample in dB of full scale, not interpolated; nil for digital silence.
@@ -11,7 +11,7 @@ public struct SoundLevel: Equatable, Sendable {
   /// Measures the first sound stream of a file, all of it.
   ///
   /// - Throws: `MediaError` for a file without sound (`.noStream`) or one that can't be decoded.
-  public static func measure(path: String) throws -> SoundLevel {
+  public static func measure(path: String) throws -> AudioLevel {
     let reader = try AudioReader(path: path)
     var meter = LoudnessMeter(sampleRate: reader.sampleRate, weights: reader.loudnessWeights)
     while let chunk = try reader.next() { meter.append(chunk.channels) }
@@ -138,7 +138,7 @@ public struct LoudnessMeter {
   }
 
   /// Of all that was appended.
-  public var level: SoundLevel {
+  public var level: AudioLevel {
     let blocks =
       quarters.count < 4
       ? [] : (0...quarters.count - 4).map { quarters[$0..<$0 + 4].reduce(0, +) / 4 }
@@ -149,7 +149,7 @@ public struct LoudnessMeter {
       let kept = audible.filter { Self.loudness($0) > gate }
       loudness = kept.isEmpty ? nil : Self.loudness(kept.reduce(0, +) / Double(kept.count))
     }
-    return SoundLevel(loudness: loudness, peak: largest > 0 ? 20 * log10(Double(largest)) : nil)
+    return AudioLevel(loudness: loudness, peak: largest > 0 ? 20 * log10(Double(largest)) : nil)
   }
 
   private static func loudness(_ power: Double) -> Double {

@@ -9,7 +9,7 @@ import Torch
 @testable import NN
 
 /// Frozen weights in eight bits, against optimum-quanto.
-@Suite struct BaseQuantisationTests {
+@Suite struct BaseQuantizationTests {
   private let fixture: LoRAFixture
 
   init() throws { fixture = try LoRAFixture() }
@@ -19,7 +19,7 @@ import Torch
     try writeSafetensors(
       [("l.weight", recorded.tensor("\(name).weight")), ("l.bias", recorded.tensor("\(name).bias"))], to: path
     )
-    let base: BaseQuantisation = name.hasPrefix("int8") ? .int8 : .float8
+    let base: BaseQuantization = name.hasPrefix("int8") ? .int8 : .float8
     let root = Weights(try SafetensorsFile(path: path), storage: try base.storage())
     return (try Linear(root / "l"), try recorded.tensor("\(name).x"))
   }
@@ -30,7 +30,7 @@ import Torch
     let recorded = try TrainingFixture.tensors("quantised")
     let (layer, given) = try layer(name, recorded)
     let weight = try recorded.tensor("\(name).weight")
-    let matrix = try QuantisedMatrix(
+    let matrix = try QuantizedWeight(
       rounding: weight, to: name.hasPrefix("int8") ? .int8 : .float8E4M3, in: weight.dtype)
     #expect(try Tensor.isEqual(matrix.elements, recorded.tensor("\(name).elements")))
     #expect(
@@ -55,7 +55,7 @@ import Torch
 
   private struct Layers: Decodable {
     struct Model: Decodable {
-      let quantised: [String]
+      let quantized: [String]
       let plain: [String]
     }
     let models: [String: Model]
@@ -65,29 +65,29 @@ import Torch
     let models = try TrainingFixture.json("quantised-layers", Layers.self).models
     #expect(models.count == 2)
     for model in models.values {
-      #expect(model.quantised.count > 90 && model.plain.count >= 4)
-      for (names, isExcluded) in [(model.quantised, false), (model.plain, true)] {
+      #expect(model.quantized.count > 90 && model.plain.count >= 4)
+      for (names, isExcluded) in [(model.quantized, false), (model.plain, true)] {
         for name in names {
-          #expect(BaseQuantisation.isExcluded("model.diffusion_model.\(name)") == isExcluded, "\(name)")
+          #expect(BaseQuantization.isExcluded("model.diffusion_model.\(name)") == isExcluded, "\(name)")
         }
       }
     }
   }
 
-  @Test(arguments: BaseQuantisation.allCases)
-  func `What there is not is refused by name`(_ base: BaseQuantisation) throws {
+  @Test(arguments: BaseQuantization.allCases)
+  func `What there is not is refused by name`(_ base: BaseQuantization) throws {
     guard ![.int8, .float8].contains(base) else {
       _ = try base.storage()
       return
     }
-    let error = #expect(throws: UnsupportedQuantisation.self) { try base.storage() }
+    let error = #expect(throws: UnsupportedQuantization.self) { try base.storage() }
     #expect(error?.description.contains("\(base.rawValue) is not supported; use int8-quanto") == true)
   }
 
   /// Against the same model with the rounded numbers as plain weights.
-  @Test(arguments: [BaseQuantisation.int8, .float8], ActivationPolicy.allCases)
+  @Test(arguments: [BaseQuantization.int8, .float8], ActivationPolicy.allCases)
   func `LoRA on a base in eight bits is LoRA on its numbers`(
-    _ base: BaseQuantisation, _ activations: ActivationPolicy
+    _ base: BaseQuantization, _ activations: ActivationPolicy
   ) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
     // The rounded numbers as a file.
@@ -96,7 +96,7 @@ import Torch
       let stored = try checkpoint.source.tensor(key)
       let isLayer = key.hasPrefix("model.diffusion_model.") && key.hasSuffix(".weight") && stored.rank == 2
       let path = String(key.dropLast(".weight".count))
-      guard isLayer, !key.contains("connector"), !BaseQuantisation.isExcluded(path) else {
+      guard isLayer, !key.contains("connector"), !BaseQuantization.isExcluded(path) else {
         return (key, stored)
       }
       return (key, try Linear(numbers / path, bias: false).weight)
@@ -130,8 +130,8 @@ import Torch
 
   /// Frozen weights in bfloat16 or eight bits under autocast, adapters in float32: the gradients point where those of
   /// float32 do, as far as the rounding of the base lets them.
-  @Test(arguments: FreshAdapters.Kind.allCases, [BaseQuantisation?.none, .int8, .float8])
-  func `Mixed precision`(_ kind: FreshAdapters.Kind, _ base: BaseQuantisation?) throws {
+  @Test(arguments: FreshAdapters.Kind.allCases, [BaseQuantization?.none, .int8, .float8])
+  func `Mixed precision`(_ kind: FreshAdapters.Kind, _ base: BaseQuantization?) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
     func gradients(_ dtype: DType, _ storage: WeightStorage) throws -> [String: Tensor] {
       let transformer = try checkpoint.transformer(
@@ -175,7 +175,7 @@ import Torch
       try writeSafetensors(
         [("l.weight", random.normal([outputs, inputs]).to(.bfloat16))], to: path)
       let root = Weights(
-        try SafetensorsFile(path: path), dtype: .bfloat16, storage: try BaseQuantisation.int8.storage())
+        try SafetensorsFile(path: path), dtype: .bfloat16, storage: try BaseQuantization.int8.storage())
       let x = try random.normal([1, 4, inputs]).to(.bfloat16).asLeaf()
       let before = try Device.cpu.memory().liveBytes
       let layer = try Linear(root / "l", bias: false)

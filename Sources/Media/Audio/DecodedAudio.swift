@@ -1,5 +1,5 @@
 /// A file's sound as it was decoded, which data preparation starts from.
-public struct DecodedSound: Sendable {
+public struct DecodedAudio: Sendable {
   /// [channel][sample], in the file's order of channels; -1 to 1, but louder sound is not cut.
   public var channels: [[Float]]
   /// Samples per second, as the file has them.
@@ -35,7 +35,7 @@ public struct DecodedSound: Sendable {
   ///   finite.
   public static func placed(
     path: String, from start: Double?, seconds: Double?, track: AudioTrackChoice = .automatic
-  ) throws -> DecodedSound {
+  ) throws -> DecodedAudio {
     guard seconds.map({ $0 >= 0 && $0 < 1e9 }) ?? true else {
       throw MediaError(
         .badOption, file: path, "\(seconds ?? 0) s of audio can't be read", remedy: "Give 0 s or more.")
@@ -47,7 +47,7 @@ public struct DecodedSound: Sendable {
     guard let first = placed.firstSeconds ?? (seconds == 0 ? 0 : nil) else {
       throw empty(path, placed.damage)
     }
-    return DecodedSound(
+    return DecodedAudio(
       channels: placed.channels.isEmpty
         ? Array(repeating: [], count: reader.channelCount) : placed.channels,
       sampleRate: reader.sampleRate, startSeconds: first, damage: placed.damage, notes: placed.notes)
@@ -74,7 +74,7 @@ public struct DecodedSound: Sendable {
   /// - Throws: `MediaError` for a file without sound (`.noStream`), one that gives not one sample, or samples that are no numbers.
   public static func read(
     path: String, maximumSeconds: Double?, track: AudioTrackChoice = .first
-  ) throws -> DecodedSound {
+  ) throws -> DecodedAudio {
     guard maximumSeconds.map({ $0 >= 0 && $0 < 1e9 }) ?? true else {
       throw MediaError(
         .badOption, file: path, "\(maximumSeconds ?? 0) s of sound can't be read", remedy: "Give 0 s or more."
@@ -105,7 +105,7 @@ public struct DecodedSound: Sendable {
       throw MediaError(
         .decoding, file: path, "its sound has samples that are no numbers", remedy: "Convert the sound anew.")
     }
-    return DecodedSound(
+    return DecodedAudio(
       channels: channels, sampleRate: reader.sampleRate,
       startSeconds: Double(start ?? 0) / Double(reader.sampleRate), damage: damage)
   }
@@ -113,7 +113,7 @@ public struct DecodedSound: Sendable {
   /// Left and right as the reference's dataset script (`process_videos.py`, `encode_audio`) mixes them, in float32: one
   /// channel is taken for both; of 5.1 and 7.1, in the order L, R, C, LFE, Ls, Rs, Lb, Rb, LFE is left out and the others
   /// are weighted so that each side's weights add up to 1; of any other number both sides get the mean.
-  public func stereo() -> SoundClip {
+  public func stereo() -> AudioClip {
     let (left, right): ([Float], [Float])
     switch channels.count {
     case 0: (left, right) = ([], [])
@@ -136,7 +136,7 @@ public struct DecodedSound: Sendable {
       let mean = mixed { channels, i in channels.reduce(0) { $0 + $1[i] } / count }
       (left, right) = (mean, mean)
     }
-    return SoundClip(left: left, right: right, sampleRate: sampleRate)
+    return AudioClip(left: left, right: right, sampleRate: sampleRate)
   }
 
   private func mixed(_ sample: ([[Float]], Int) -> Float) -> [Float] {

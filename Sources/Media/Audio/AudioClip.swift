@@ -1,5 +1,5 @@
 /// Stereo sound in memory.
-public struct SoundClip: Equatable, Sendable {
+public struct AudioClip: Equatable, Sendable {
   /// Left and right, of one length; -1 to 1, but louder sound is not cut.
   public let channels: [[Float]]
   /// Samples per second, as the file has them.
@@ -29,14 +29,14 @@ public struct SoundClip: Equatable, Sendable {
   ///   samples there.
   public static func read(
     path: String, from start: Double = 0, duration: Double? = nil
-  ) throws -> SoundClip {
+  ) throws -> AudioClip {
     try read(path: path, from: start, duration: duration, track: .automatic)
   }
 
   /// Reads an audio track that is not, or not necessarily, the one that players choose; otherwise as above.
   public static func read(
     path: String, from start: Double = 0, duration: Double? = nil, track: AudioTrackChoice
-  ) throws -> SoundClip {
+  ) throws -> AudioClip {
     guard start >= 0, start < 1e7, duration.map({ $0 > 0 && $0 < 1e7 }) ?? true else {
       throw MediaError(
         .badOption, file: path, "\(duration.map { "\($0) s" } ?? "audio") from \(start) s can't be read",
@@ -50,7 +50,7 @@ public struct SoundClip: Equatable, Sendable {
       throw MediaError(
         .decoding, file: path, "holds no audio from \(start) s on", remedy: "Give an earlier start.")
     }
-    return SoundClip(left: placed.channels[0], right: placed.channels[1], sampleRate: reader.sampleRate)
+    return AudioClip(left: placed.channels[0], right: placed.channels[1], sampleRate: reader.sampleRate)
   }
 }
 
@@ -59,15 +59,15 @@ public struct SoundClip: Equatable, Sendable {
 /// - Throws: `MediaError` that says where.
 func clipped(_ samples: [Float], file: String) throws -> [Float] {
   var result = samples
-  var isSound = true
+  var isAudio = true
   result.withUnsafeMutableBufferPointer { samples in
     for i in samples.indices {
       let sample = samples[i]
-      isSound = isSound && !sample.isNaN
+      isAudio = isAudio && !sample.isNaN
       samples[i] = min(1, max(-1, sample))
     }
   }
-  guard isSound else {
+  guard isAudio else {
     throw MediaError(
       .badOption, file: file, "its sound has samples that are no numbers",
       remedy: "Check what made the sound.")

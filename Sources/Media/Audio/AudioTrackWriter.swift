@@ -1,7 +1,7 @@
 import CFFmpeg
 
 /// AAC in a file being written. Takes stretches of any length; the encoder wants frames of 1024 samples.
-package final class SoundTrack {
+package final class AudioTrackWriter {
   private static let rates = [
     96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350,
   ]
@@ -120,5 +120,7 @@ package final class SoundTrack {
 
 extension VideoWriter.Audio {
   /// Whether AAC holds it.
-  public var isPossible: Bool { SoundTrack.supports(sampleRate: sampleRate, channelCount: channelCount) }
+  public var isPossible: Bool {
+    AudioTrackWriter.supports(sampleRate: sampleRate, channelCount: channelCount)
+  }
 }

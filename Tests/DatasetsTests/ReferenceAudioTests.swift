@@ -10,11 +10,11 @@ import Torch
 @testable import Datasets
 
 /// Sound and masks against the reference's dataset scripts.
-@Suite struct ReferenceSoundTests {
+@Suite struct ReferenceAudioTests {
   private static let models = URL(fileURLWithPath: ReferenceFixtures.path("x")).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("models").path
 
-  private struct SoundCase: Decodable, CustomStringConvertible, Sendable {
+  private struct AudioCase: Decodable, CustomStringConvertible, Sendable {
     let name: String
     let channels, sampleRate, samples: Int
     let seconds: Double?
@@ -23,9 +23,9 @@ import Torch
     var description: String { name }
   }
 
-  private static func sounds() throws -> [SoundCase] { try ReferenceFixtures.cases("sound") }
+  private static func audio() throws -> [AudioCase] { try ReferenceFixtures.cases("sound") }
 
-  private func sound(_ one: SoundCase, in scratch: ScratchFolder) throws -> SoundReaderResult {
+  private func audio(_ one: AudioCase, in scratch: ScratchFolder) throws -> AudioReaderResult {
     var path = ReferenceFixtures.clip("\(one.name).mp4")
     if let count = one.madeSamples {
       path = scratch.file("\(one.name).wav")
@@ -33,20 +33,20 @@ import Torch
         ReferenceFixtures.wave(channels: one.channels, samples: count), sampleRate: one.sampleRate
       ).write(to: URL(fileURLWithPath: path))
     }
-    let reader = SoundReader(isCompatible: true)
-    guard let seconds = one.seconds else { return try reader.read(path, most: nil, durations: []).sound }
+    let reader = SampleAudioReader(isCompatible: true)
+    guard let seconds = one.seconds else { return try reader.read(path, most: nil, durations: []).audio }
     return try reader.read(path, seconds: seconds, start: nil)
   }
 
-  private typealias SoundReaderResult = PreparedSound
+  private typealias AudioReaderResult = PreparedAudio
 
   @Test func `Every kind of sound is brought to stereo, cut and filled up as in the reference`() throws {
     let scratch = try ScratchFolder()
     let wanted = try ReferenceFixtures.tensors("sound")
-    for one in try Self.sounds() {
-      let sound = try sound(one, in: scratch).sound
-      #expect(sound.sampleCount == one.samples && sound.duration == one.duration, "\(one)")
-      let waveform = try AudioTensors.waveform(sound).squeeze(0)
+    for one in try Self.audio() {
+      let audio = try audio(one, in: scratch).audio
+      #expect(audio.sampleCount == one.samples && audio.duration == one.duration, "\(one)")
+      let waveform = try AudioTensors.waveform(audio).squeeze(0)
       for (part, start) in [("head", 0), ("tail", one.samples - 1000)] {
         let difference = try (waveform.narrow(1, start, 1000) - wanted.tensor("\(one.name).\(part)")).abs()
           .amax().item()
@@ -60,10 +60,10 @@ import Torch
     let scratch = try ScratchFolder()
     let encoder = try Checkpoint(path: "\(Self.models)/\(model).safetensors").audioEncoder(dtype: .float32)
     let fixture = try ReferenceFixtures.tensors("sound")
-    for one in try Self.sounds() {
-      let sound = try sound(one, in: scratch).sound
+    for one in try Self.audio() {
+      let audio = try audio(one, in: scratch).audio
       let latent = try withoutGrad {
-        try encoder(AudioTensors.waveform(sound), sampleRate: sound.sampleRate).squeeze(0)
+        try encoder(AudioTensors.waveform(audio), sampleRate: audio.sampleRate).squeeze(0)
       }
       let wanted = try fixture.tensor("\(one.name).\(model).latent")
       #expect(latent.shape == wanted.shape)
@@ -87,7 +87,7 @@ import Torch
         ReferenceFixtures.steps(channels: one.channels, samples: one.samples, length: one.length),
         sampleRate: one.sampleRate
       ).write(to: URL(fileURLWithPath: path))
-      let mask = try SoundReader(isCompatible: true).mask(
+      let mask = try SampleAudioReader(isCompatible: true).mask(
         path, steps: one.mask.count, configuration: configuration)
       #expect(try mask.array(of: Float.self) == one.mask)
     }
@@ -103,7 +103,8 @@ import Torch
       ReferenceFixtures.steps(channels: 1, samples: 80_000, length: 8000), sampleRate: 16000
     ).write(to: URL(fileURLWithPath: path))
     let step = Double(configuration.hopLength * configuration.compression) / Double(configuration.sampleRate)
-    let marks = try SoundReader().mask(path, steps: 26, configuration: configuration).array(of: Float.self)
+    let marks = try SampleAudioReader().mask(path, steps: 26, configuration: configuration).array(
+      of: Float.self)
     let wanted = (0..<26).map { (Double($0) * step).truncatingRemainder(dividingBy: 1) < 0.5 ? Float(1) : 0 }
     let differing = zip(marks, wanted).enumerated().filter { $1.0 != $1.1 }.map(\.offset)
     #expect(differing.count <= 2, "steps \(differing) differ")  // those in which the level changes
@@ -111,7 +112,7 @@ import Torch
     let tensor = scratch.file("mask.safetensors")
     try writeSafetensors([("mask", Tensor([1, 0, 0, 1] as [Float]))], to: tensor)
     #expect(
-      try SoundReader().mask(tensor, steps: 8, configuration: configuration).array(of: Float.self)
+      try SampleAudioReader().mask(tensor, steps: 8, configuration: configuration).array(of: Float.self)
         == [1, 1, 0, 0, 0, 0, 1, 1])
   }
 }

@@ -8,15 +8,15 @@ import TensorFiles
 import Torch
 
 /// Audio, ready for the audio VAE.
-struct PreparedSound: Sendable {
-  let sound: SoundClip
+struct PreparedAudio: Sendable {
+  let audio: AudioClip
   let level: SampleLevel
   /// What is worth knowing, a clause each.
   let notes: [String]
 }
 
 /// Reads audio and its masks.
-struct SoundReader: Sendable {
+struct SampleAudioReader: Sendable {
   /// Reads like upstream: no audio at all where a part of it can't be decoded, and without regard to its time stamps.
   var isCompatible = false
   /// The audio track of clips, and of other files that have several.
@@ -35,7 +35,7 @@ struct SoundReader: Sendable {
   ///   - seconds: of the frames.
   ///   - start: when the first frame is shown, on the container's clock; nil for audio from another file.
   /// - Throws: `MediaError`: `.noStream` where there is no audio.
-  func read(_ path: String, seconds: Double, start: Double?) throws -> PreparedSound {
+  func read(_ path: String, seconds: Double, start: Double?) throws -> PreparedAudio {
     guard seconds <= Self.longest else {
       throw MediaError(
         .badOption, file: path,
@@ -78,7 +78,7 @@ struct SoundReader: Sendable {
   /// - Returns: besides, how long the file's audio is, and how much of it is taken, in seconds.
   /// - Throws: `MediaError`, also for audio that is shorter than all durations.
   func read(_ path: String, most: Double?, durations: [Double]) throws -> (
-    sound: PreparedSound, length: Double, seconds: Double
+    audio: PreparedAudio, length: Double, seconds: Double
   ) {
     var decoded = try decode(path, from: nil, most: durations.isEmpty ? most : nil)
     let length = Double(decoded.channels[0].count) / Double(decoded.sampleRate)
@@ -97,16 +97,16 @@ struct SoundReader: Sendable {
     return (prepared(decoded, []), length, seconds)
   }
 
-  private func prepared(_ decoded: DecodedSound, _ own: [String]) -> PreparedSound {
-    let sound = decoded.stereo()
-    let level = SampleLevel(sound.channels)
+  private func prepared(_ decoded: DecodedAudio, _ own: [String]) -> PreparedAudio {
+    let audio = decoded.stereo()
+    let level = SampleLevel(audio.channels)
     var notes = decoded.notes + own
     if let damage = decoded.damage { notes.append(Self.note(damage)) }
     if let silence = level.silenceNote { notes.append(silence) }
     if level.peak > Self.loudest {
       notes.append(String(format: "its audio exceeds full scale by %.1f dB, and is not limited", level.peak))
     }
-    return PreparedSound(sound: sound, level: level, notes: notes)
+    return PreparedAudio(audio: audio, level: level, notes: notes)
   }
 
   /// How much is taken of a sound that decides on its length itself; nil for one that is shorter than all durations.
@@ -123,13 +123,13 @@ struct SoundReader: Sendable {
   ///   - isClip: whether the file is a clip, which must have the track that is asked for.
   private func decode(
     _ path: String, from start: Double?, most: Double?, isClip: Bool = false
-  ) throws -> DecodedSound {
+  ) throws -> DecodedAudio {
     var track = track
     if !isClip, track != .automatic, try AudioReader.trackCount(path: path) <= 1 { track = .automatic }
     guard isCompatible else {
-      return try DecodedSound.placed(path: path, from: start, seconds: most, track: track)
+      return try DecodedAudio.placed(path: path, from: start, seconds: most, track: track)
     }
-    let decoded = try DecodedSound.read(
+    let decoded = try DecodedAudio.read(
       path: path, maximumSeconds: most, track: track == .automatic ? .first : track)
     if let damage = decoded.damage {
       throw MediaError(

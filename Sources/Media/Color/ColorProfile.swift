@@ -4,7 +4,7 @@ import Foundation
 /// Profiles of tables, as printers have them, are not read.
 ///
 /// ICC.1:2022, tags `rXYZ` (9.2.44), `rTRC` (9.2.43), types `curv` (10.6) and `para` (10.18).
-struct ColourProfile {
+struct ColorProfile {
   /// Linear light of each byte, for red, green and blue.
   private let curves: [[Float]]
   /// From the profile's linear light to sRGB's.
@@ -32,8 +32,8 @@ struct ColourProfile {
     var product: [Float] = []
     for row in 0..<3 {
       let (x, y, z) = (Self.toSRGB[3 * row], Self.toSRGB[3 * row + 1], Self.toSRGB[3 * row + 2])
-      for colour in [red, green, blue] {
-        product.append(Float(x * colour[0] + y * colour[1] + z * colour[2]))
+      for color in [red, green, blue] {
+        product.append(Float(x * color[0] + y * color[1] + z * color[2]))
       }
     }
     matrix = product

@@ -3,7 +3,7 @@ import Media
 import MediaTestSupport
 import Testing
 
-@Suite struct SoundLevelTests {
+@Suite struct AudioLevelTests {
   /// What FFmpeg's `ebur128` says: integrated loudness, and whether there is any.
   private func reference(_ path: String) throws -> Double {
     let process = Process()
@@ -42,7 +42,7 @@ import Testing
     let folder = try TemporaryFolder()
     let path = folder.file("a.wav")
     try WAVWriter.write(noise(rate, channels), sampleRate: rate, to: path)
-    let found = try #require(try SoundLevel.measure(path: path).loudness)
+    let found = try #require(try AudioLevel.measure(path: path).loudness)
     // FFmpeg prints tenths, and resamples what is not 48 kHz.
     #expect(abs(found - (try reference(path))) < 0.11, "\(found)")
   }
@@ -55,13 +55,13 @@ import Testing
     let map = (0..<channels).map(String.init).joined(separator: "|")
     _ = try ffmpeg(
       ["-i", plain, "-af", "channelmap=\(map):channel_layout=\(layout)", path], in: folder.path)
-    let found = try #require(try SoundLevel.measure(path: path).loudness)
+    let found = try #require(try AudioLevel.measure(path: path).loudness)
     #expect(abs(found - (try reference(path))) < 0.06, "\(found)")
   }
 
   @Test func `The standard's own example, and its ends`() throws {
     // BS.1770: a sine of 997 Hz at full scale in one channel reads -3.01 LKFS.
-    func level(_ samples: [Float]) -> SoundLevel {
+    func level(_ samples: [Float]) -> AudioLevel {
       var meter = LoudnessMeter(sampleRate: 48000, channelCount: 1)
       // In uneven pieces.
       var start = 0

@@ -3,10 +3,10 @@ import Media
 import MediaTestSupport
 import Testing
 
-@Suite struct DecodedSoundTests {
+@Suite struct DecodedAudioTests {
   /// A constant for each channel.
-  private func levels(_ values: [Float]) -> DecodedSound {
-    DecodedSound(channels: values.map { [$0, 2 * $0] }, sampleRate: 48000)
+  private func levels(_ values: [Float]) -> DecodedAudio {
+    DecodedAudio(channels: values.map { [$0, 2 * $0] }, sampleRate: 48000)
   }
 
   @Test func channelsAreMixedAsTheReferenceMixesThem() {
@@ -33,16 +33,16 @@ import Testing
     let folder = try TemporaryFolder()
     let path = folder.file("tone.wav")
     try WAVWriter.write(tone(from: 0, count: 22050, rate: 22050, channels: 3), sampleRate: 22050, to: path)
-    let whole = try DecodedSound.read(path: path, maximumSeconds: nil)
+    let whole = try DecodedAudio.read(path: path, maximumSeconds: nil)
     #expect(whole.channels.map(\.count) == [22050, 22050, 22050])
     #expect(whole.sampleRate == 22050 && whole.damage == nil)
     // floor(0.12345 * 22050) = 2722
-    let part = try DecodedSound.read(path: path, maximumSeconds: 0.12345)
+    let part = try DecodedAudio.read(path: path, maximumSeconds: 0.12345)
     #expect(part.channels == whole.channels.map { Array($0.prefix(2722)) })
-    #expect(try DecodedSound.read(path: path, maximumSeconds: 9).channels == whole.channels)
-    #expect(try DecodedSound.read(path: path, maximumSeconds: 0).channels == [[], [], []])
-    #expect(mediaError { _ = try DecodedSound.read(path: path, maximumSeconds: -1) }?.kind == .badOption)
-    #expect(mediaError { _ = try DecodedSound.read(path: path, maximumSeconds: .nan) }?.kind == .badOption)
+    #expect(try DecodedAudio.read(path: path, maximumSeconds: 9).channels == whole.channels)
+    #expect(try DecodedAudio.read(path: path, maximumSeconds: 0).channels == [[], [], []])
+    #expect(mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: -1) }?.kind == .badOption)
+    #expect(mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: .nan) }?.kind == .badOption)
   }
 
   /// An AVI counts its sound in units of time, not in packets.
@@ -53,13 +53,13 @@ import Testing
         "-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=2", "-f", "lavfi", "-i",
         "sine=440:duration=2:sample_rate=48000", "-c:v", "mpeg4", "-c:a", "ac3", "-ac", "2", "a.avi",
       ], in: folder)
-    let whole = try DecodedSound.read(path: folder.file("a.avi"), maximumSeconds: nil)
+    let whole = try DecodedAudio.read(path: folder.file("a.avi"), maximumSeconds: nil)
     #expect(whole.damage == nil && whole.channels.count == 2)
     let data = try Data(contentsOf: URL(fileURLWithPath: folder.file("a.avi")))
     try data.prefix(data.count / 2).write(to: URL(fileURLWithPath: folder.file("cut.avi")))
-    let half = try DecodedSound.read(path: folder.file("cut.avi"), maximumSeconds: nil)
+    let half = try DecodedAudio.read(path: folder.file("cut.avi"), maximumSeconds: nil)
     #expect(half.channels[0].count < whole.channels[0].count && half.damage != nil)
-    #expect(try DecodedSound.read(path: folder.file("cut.avi"), maximumSeconds: 0.25).damage == nil)
+    #expect(try DecodedAudio.read(path: folder.file("cut.avi"), maximumSeconds: 0.25).damage == nil)
   }
 
   /// torchcodec's samples of a 5.1 track, which the reference trains on; Tests/Oracles/sound.py wrote them.
@@ -74,10 +74,10 @@ import Testing
     let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path
     let data = try Data(contentsOf: URL(fileURLWithPath: tests + "/Fixtures/sound.json"))
     let fixture = try JSONDecoder().decode(Fixture.self, from: data)
-    let sound = try DecodedSound.read(path: "\(tests)/../.deps/media/\(fixture.clip)", maximumSeconds: nil)
-    #expect(sound.sampleRate == fixture.rate && sound.damage == nil)
-    #expect(sound.channels.count == 6 && fixture.channels.count == 6)
-    for (samples, wanted) in zip(sound.channels, fixture.channels) {
+    let audio = try DecodedAudio.read(path: "\(tests)/../.deps/media/\(fixture.clip)", maximumSeconds: nil)
+    #expect(audio.sampleRate == fixture.rate && audio.damage == nil)
+    #expect(audio.channels.count == 6 && fixture.channels.count == 6)
+    for (samples, wanted) in zip(audio.channels, fixture.channels) {
       #expect(samples.count == fixture.count)
       let picked = stride(from: 0, to: samples.count, by: fixture.step).map { samples[$0] }
       #expect(picked.count == wanted.count)
@@ -94,8 +94,8 @@ import Testing
     try ffmpeg(
       ["-f", "lavfi", "-i", noise, "-c:a", "aac", "-b:a", "96k", "-flags", "bitexact", "a.m4a"], in: folder)
     try ffmpeg(["-i", "a.m4a", "-c", "copy", "a.mkv"], in: folder)
-    let mp4 = try DecodedSound.read(path: folder.file("a.m4a"), maximumSeconds: 0.9)
-    let matroska = try DecodedSound.read(path: folder.file("a.mkv"), maximumSeconds: 0.9)
+    let mp4 = try DecodedAudio.read(path: folder.file("a.m4a"), maximumSeconds: 0.9)
+    let matroska = try DecodedAudio.read(path: folder.file("a.mkv"), maximumSeconds: 0.9)
     #expect(mp4.channels[0].count == 39690)
     #expect(mp4.channels == matroska.channels)
   }
@@ -107,11 +107,11 @@ import Testing
     var data = try Data(contentsOf: URL(fileURLWithPath: folder.file("a.ac3")))
     for i in (data.count / 2)..<(data.count / 2 + 3000) { data[i] = UInt8(truncatingIfNeeded: 37 &* i) }
     try data.write(to: URL(fileURLWithPath: folder.file("b.ac3")))
-    #expect(try DecodedSound.read(path: folder.file("a.ac3"), maximumSeconds: nil).damage == nil)
-    let sound = try DecodedSound.read(path: folder.file("b.ac3"), maximumSeconds: nil)
-    #expect(sound.damage?.contains("damaged") == true && sound.channels[0].count > 48000)
+    #expect(try DecodedAudio.read(path: folder.file("a.ac3"), maximumSeconds: nil).damage == nil)
+    let audio = try DecodedAudio.read(path: folder.file("b.ac3"), maximumSeconds: nil)
+    #expect(audio.damage?.contains("damaged") == true && audio.channels[0].count > 48000)
     // What lies before the damage is whole.
-    #expect(try DecodedSound.read(path: folder.file("b.ac3"), maximumSeconds: 0.5).damage == nil)
+    #expect(try DecodedAudio.read(path: folder.file("b.ac3"), maximumSeconds: 0.5).damage == nil)
   }
 
   @Test func samplesThatAreNoNumbersAreRefused() throws {
@@ -129,12 +129,12 @@ import Testing
     }
     let path = folder.file("a.wav")
     try write([0.5, -2, 0.25])
-    #expect(try DecodedSound.read(path: path, maximumSeconds: nil).channels == [[0.5, -2, 0.25]])
+    #expect(try DecodedAudio.read(path: path, maximumSeconds: nil).channels == [[0.5, -2, 0.25]])
     for bad in [Float.nan, .infinity] {
       try write([0.5, bad, 0.25])
-      #expect(mediaError { _ = try DecodedSound.read(path: path, maximumSeconds: nil) }?.kind == .decoding)
+      #expect(mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: nil) }?.kind == .decoding)
     }
     try write([])
-    #expect(mediaError { _ = try DecodedSound.read(path: path, maximumSeconds: nil) }?.kind == .decoding)
+    #expect(mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: nil) }?.kind == .decoding)
   }
 }

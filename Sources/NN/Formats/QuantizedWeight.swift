@@ -43,7 +43,7 @@ public struct WeightStorage: Sendable {
 }
 
 /// A matrix in eight bits an element, and what its elements are multiplied by.
-public struct QuantisedMatrix: Sendable {
+public struct QuantizedWeight: Sendable {
   /// [O, I]: int8 or an eight-bit floating-point type.
   public let elements: Tensor
   /// [1] or [O, 1], float32; nil where the elements are the numbers.
@@ -121,7 +121,7 @@ public struct QuantisedMatrix: Sendable {
   {
     guard let adapter else {
       return try (rotation.map { try $0(x) } ?? x).linear(
-        quantised: elements, factors: factors, dtype: dtype, scalesProduct: scalesProduct, bias)
+        quantized: elements, factors: factors, dtype: dtype, scalesProduct: scalesProduct, bias)
     }
     guard !scalesProduct else {
       let y = try self(x, bias)

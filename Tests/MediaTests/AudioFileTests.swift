@@ -3,7 +3,7 @@ import Media
 import MediaTestSupport
 import Testing
 
-@Suite struct SoundFileTests {
+@Suite struct AudioFileTests {
   /// A sine, `amplitude` loud.
   private func sine(_ frequency: Double, count: Int, rate: Int, amplitude: Float = 0.5) -> [Float] {
     (0..<count).map { amplitude * Float(sin(2 * Double.pi * frequency * Double($0) / Double(rate))) }
@@ -37,15 +37,15 @@ import Testing
     )
     try WAVWriter.write([left, right], sampleRate: 22050, to: path)
     #expect(try folder.contents() == ["sound.wav"])
-    let clip = try SoundClip.read(path: path)
+    let clip = try AudioClip.read(path: path)
     #expect(clip.sampleRate == 22050 && clip.sampleCount == 22050 && clip.duration == 1)
     for i in left.indices {
       #expect(abs(clip.channels[0][i] - left[i]) < 1e-4)
       #expect(abs(clip.channels[1][i] - min(1, max(-1, right[i]))) < 1e-4)
     }
-    let part = try SoundClip.read(path: path, from: 0.25, duration: 0.5)
+    let part = try AudioClip.read(path: path, from: 0.25, duration: 0.5)
     #expect(part.channels[0] == Array(clip.channels[0][5513..<(5513 + 11025)]))
-    #expect(try SoundClip.read(path: path, from: 0.9, duration: 5).sampleCount == 2205)
+    #expect(try AudioClip.read(path: path, from: 0.9, duration: 5).sampleCount == 2205)
   }
 
   @Test func anyNumberOfChannelsBecomesStereo() throws {
@@ -53,7 +53,7 @@ import Testing
     let mono = folder.file("mono.wav")
     let tone = sine(440, count: 8000, rate: 8000)
     try WAVWriter.write([tone], sampleRate: 8000, to: mono)
-    let both = try SoundClip.read(path: mono)
+    let both = try AudioClip.read(path: mono)
     #expect(both.channels[0] == both.channels[1])
     #expect(abs(analyse(both.channels[0], 440, rate: 8000).amplitude - 0.5) < 1e-3)
     #expect(try AudioReader(path: mono).next()?.channels.count == 1)
@@ -62,7 +62,7 @@ import Testing
     let surround = folder.file("surround.wav")
     let tones = (0..<6).map { sine(500 * Double($0 + 1), count: 16000, rate: 16000) }
     try WAVWriter.write(tones, sampleRate: 16000, to: surround)
-    let mixed = try SoundClip.read(path: surround)
+    let mixed = try AudioClip.read(path: surround)
     let weights: [[Double]] = [[1, 0, 0.7071, 0, 0.7071, 0], [0, 1, 0.7071, 0, 0, 0.7071]]
     for (channel, weights) in zip(mixed.channels, weights) {
       for (index, weight) in weights.enumerated() {
@@ -74,7 +74,7 @@ import Testing
     // Three channels in a WAV without a mask: FFmpeg takes them for left, right, low or centre.
     let three = folder.file("three.wav")
     try WAVWriter.write(Array(tones.prefix(3)), sampleRate: 16000, to: three)
-    #expect(try SoundClip.read(path: three).channels.count == 2)
+    #expect(try AudioClip.read(path: three).channels.count == 2)
   }
 
   /// A second of pictures and `samples` of sound at 48 kHz.
@@ -89,7 +89,7 @@ import Testing
   }
 
   @Test(arguments: [30000, 48000, 90000])
-  func soundOfAVideoIsAsLongAsThePictures(samples: Int) throws {
+  func audioOfAVideoIsAsLongAsTheImages(samples: Int) throws {
     let folder = try TemporaryFolder()
     let path = folder.file("clip.mp4")
     let sound = [
@@ -98,7 +98,7 @@ import Testing
     try writeVideo(path, sound: sound)
     #expect(try folder.contents() == ["clip.mp4"])
     #expect(try readAll(path).frames.count == 25)
-    let clip = try SoundClip.read(path: path)
+    let clip = try AudioClip.read(path: path)
     #expect(clip.sampleRate == 48000)
     // The last AAC frame may be padded.
     #expect((48000..<(48000 + 1024)).contains(clip.sampleCount))
@@ -115,12 +115,12 @@ import Testing
       try Data(contentsOf: URL(fileURLWithPath: path)) == Data(contentsOf: URL(fileURLWithPath: again)))
   }
 
-  @Test func loudSoundIsCutAndNoNumbersAreRefused() throws {
+  @Test func loudAudioIsCutAndNoNumbersAreRefused() throws {
     let folder = try TemporaryFolder()
     let path = folder.file("clip.mp4")
     let loud = sine(100, count: 48000, rate: 48000, amplitude: 50)
     try writeVideo(path, sound: [loud, loud])
-    let peak = try SoundClip.read(path: path).channels[0].map(abs).max() ?? 0
+    let peak = try AudioClip.read(path: path).channels[0].map(abs).max() ?? 0
     #expect(peak < 1.5)
 
     let broken = folder.file("broken.mp4")
@@ -145,10 +145,10 @@ import Testing
     #expect(try folder.contents() == [])
 
     let silent = try write(scenes([5]), to: folder.file("silent.mp4"))
-    #expect(mediaError { _ = try SoundClip.read(path: silent) }?.kind == .noStream)
+    #expect(mediaError { _ = try AudioClip.read(path: silent) }?.kind == .noStream)
     try WAVWriter.write([sine(440, count: 8000, rate: 8000)], sampleRate: 8000, to: wav)
-    #expect(mediaError { _ = try SoundClip.read(path: wav, from: 2) }?.kind == .decoding)
-    #expect(mediaError { _ = try SoundClip.read(path: wav, from: -1) }?.kind == .badOption)
-    #expect(mediaError { _ = try SoundClip.read(path: wav, duration: 0) }?.kind == .badOption)
+    #expect(mediaError { _ = try AudioClip.read(path: wav, from: 2) }?.kind == .decoding)
+    #expect(mediaError { _ = try AudioClip.read(path: wav, from: -1) }?.kind == .badOption)
+    #expect(mediaError { _ = try AudioClip.read(path: wav, duration: 0) }?.kind == .badOption)
   }
 }

@@ -1,7 +1,7 @@
 import Media
 
 /// Hands out a file's audio in stretches that follow the video's frames, by the container's clock.
-final class SceneSound {
+final class SceneAudio {
   let format: VideoWriter.Audio
   private let timeline: AudioTimeline
   private var chunk: AudioTimeline.Chunk?
