@@ -1,0 +1,102 @@
+/// A problem as a value: what it is about, what is wrong, and what to do.
+///
+/// Libraries report problems by *subject*, a path of names in their own vocabulary
+/// (`["conditions", 0, "mask"]`). Only the edge that took the input from a user knows what the
+/// subject is called there: the command line maps it to an option, the YAML reader to a key with
+/// its line (`SubjectTable`).
+public struct Issue: Error, Equatable, Sendable {
+  /// What the problem is about, from the outside in.
+  public let subject: [PathComponent]
+  /// What is wrong, as a clause that follows the subject: "must be between 1 and 8 (got 0)".
+  public let problem: String
+  /// What to do about it, as a sentence with its full stop; nil if the problem says it all.
+  public let suggestion: String?
+
+  public init(_ subject: [PathComponent], _ problem: String, suggestion: String? = nil) {
+    self.subject = subject
+    self.problem = problem
+    self.suggestion = suggestion
+  }
+
+  /// One step of a subject path.
+  public enum PathComponent: Hashable, Sendable {
+    /// A property, an option or a tensor.
+    case name(String)
+    /// A position in a list, from 0.
+    case index(Int)
+    /// The path of a file or a folder.
+    case file(String)
+  }
+
+  /// The same problem, seen from a caller for which the subject is a part of something else.
+  public func within(_ outer: PathComponent...) -> Issue {
+    Issue(outer + subject, problem, suggestion: suggestion)
+  }
+
+  /// The first file that the subject names.
+  public var file: String? {
+    subject.lazy.compactMap { if case .file(let path) = $0 { path } else { nil } }.first
+  }
+
+  /// The problem and the suggestion without the subject, for an edge that names the subject
+  /// itself.
+  public var message: String { suggestion.map { "\(problem). \($0)" } ?? problem }
+}
+
+extension Issue: CustomStringConvertible {
+  /// `model.safetensors: lora.rank: must be between 1 and 8 (got 0). Choose a smaller rank.`
+  public var description: String {
+    subject.isEmpty ? message : "\(subject.pathDescription): \(message)"
+  }
+}
+
+extension Issue.PathComponent: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral {
+  public init(stringLiteral value: String) { self = .name(value) }
+  public init(integerLiteral value: Int) { self = .index(value) }
+}
+
+extension [Issue.PathComponent] {
+  /// Names joined by dots, positions in brackets, files set off by a colon:
+  /// `a.safetensors: blocks[0].weight`.
+  public var pathDescription: String {
+    var text = ""
+    var followsFile = false
+    for component in self {
+      switch component {
+      case .name(let name): text += (text.isEmpty ? "" : followsFile ? ": " : ".") + name
+      case .index(let index): text += "[\(index)]"
+      case .file(let path): text += (text.isEmpty ? "" : ": ") + path
+      }
+      if case .file = component { followsFile = true } else { followsFile = false }
+    }
+    return text
+  }
+}
+
+/// The names that an edge has for subjects: options of the command line, keys of a YAML file.
+///
+/// The longest entry that is a prefix of a subject gives its name; what follows is appended.
+/// Positions match any entry that has `.index(0)` in their place.
+public struct SubjectTable: Sendable {
+  private let names: [[Issue.PathComponent]: String]
+
+  public init(_ names: [[Issue.PathComponent]: String]) { self.names = names }
+
+  /// What the user calls a subject; nil for one that the table does not have.
+  public func name(of subject: [Issue.PathComponent]) -> String? {
+    let pattern = subject.map { component -> Issue.PathComponent in
+      if case .index = component { .index(0) } else { component }
+    }
+    for length in stride(from: subject.count, to: 0, by: -1) {
+      guard let name = names[Array(pattern.prefix(length))] else { continue }
+      let rest = Array(subject.dropFirst(length))
+      return rest.isEmpty ? name : "\(name): \(rest.pathDescription)"
+    }
+    return nil
+  }
+
+  /// The issue in the user's words.
+  public func describe(_ issue: Issue) -> String {
+    name(of: issue.subject).map { "\($0): \(issue.message)" } ?? issue.description
+  }
+}
