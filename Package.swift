@@ -28,18 +28,21 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
-    // The system: standard streams, files that appear whole, locks, words for errors. Knows nothing of the others.
+    // The system: standard streams, files that appear whole, locks, words for errors. Knows nothing
+    // of the others.
     .target(name: "Support"),
 
-    // The tensor engine. libCTorch.so is built with every program, and then left out when the program is linked:
-    // CTorchLoader loads it at the first tensor operation, so that `ltx --help` does not wait for libtorch.
+    // The tensor engine. libCTorch.so is built with every program, and then left out when the
+    // program is linked: CTorchLoader loads it at the first tensor operation, so that `ltx --help`
+    // does not wait for libtorch.
     .target(
       name: "CTorchLoader",
       dependencies: [.product(name: "CTorch", package: "CTorch")],
       linkerSettings: [
         .unsafeFlags(["-use-ld=lld", "-Xlinker", "--remap-inputs=*/libCTorch.so=/dev/null"])
       ]),
-    .target(name: "Torch", dependencies: ["CTorchLoader", .product(name: "CTorch", package: "CTorch")]),
+    .target(
+      name: "Torch", dependencies: ["CTorchLoader", .product(name: "CTorch", package: "CTorch")]),
     .target(name: "TensorFiles", dependencies: ["Torch", "Support"]),
     .target(name: "NN", dependencies: ["Torch", "TensorFiles"]),
     .target(name: "Optimizers", dependencies: ["Torch"]),
@@ -68,13 +71,15 @@ let package = Package(
     .target(
       name: "Training",
       dependencies: [
-        "CProcess", "Datasets", "Optimizers", "Support", "Tracking", .product(name: "Yams", package: "Yams"),
+        "CProcess", "Datasets", "Optimizers", "Support", "Tracking",
+        .product(name: "Yams", package: "Yams"),
       ]),
     .target(name: "Probe", dependencies: ["Training"]),
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Probe", "Training", "Datasets", "Generation", "LoRAFiles", "SceneDetection", "Media", "Support",
+        "Probe", "Training", "Datasets", "Generation", "LoRAFiles", "SceneDetection", "Media",
+        "Support",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
@@ -84,7 +89,8 @@ let package = Package(
     .testTarget(name: "TorchTests", dependencies: ["Torch", "TestSupport"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
     .testTarget(name: "NNTests", dependencies: ["NN", "LTX", "TestSupport"]),
-    .testTarget(name: "OptimizersTests", dependencies: ["Optimizers", "TensorFiles", "TestSupport"]),
+    .testTarget(
+      name: "OptimizersTests", dependencies: ["Optimizers", "TensorFiles", "TestSupport"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(name: "LTXTests", dependencies: ["LTX", "Optimizers", "TestSupport"]),

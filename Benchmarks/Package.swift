@@ -1,5 +1,5 @@
-// swift-tools-version: 6.1
-// The benchmarks, a package of their own so that nothing of them is built or linked with `ltx`. Run by `make bench`.
+// swift-tools-version: 6.1 The benchmarks, a package of their own so that nothing of them is built
+// or linked with `ltx`. Run by `make bench`.
 
 import PackageDescription
 
@@ -10,7 +10,8 @@ let package = Package(
     .executableTarget(
       name: "bench",
       dependencies: [
-        "Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "LoRAFiles", "Optimizers",
+        "Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "LoRAFiles",
+        "Optimizers",
         "Tracking", "Media",
       ].map {
         .product(name: $0, package: "swift-ltx")

@@ -5,8 +5,8 @@ import Torch
 public enum ActivationPolicy: String, Sendable, CaseIterable {
   /// The block's graph is kept: the fastest, and the most memory.
   case keep
-  /// Only the block's input is kept, and its graph is rebuilt in the backward pass (Chen et al., "Training Deep Nets
-  /// with Sublinear Memory Cost", 2016).
+  /// Only the block's input is kept, and its graph is rebuilt in the backward pass (Chen et al.,
+  /// "Training Deep Nets with Sublinear Memory Cost", 2016).
   case recompute
 }
 
@@ -29,7 +29,8 @@ public struct ExecutionPlan: Sendable {
   }
 
   public var steps: [Step]
-  /// Mixed precision: blocks run under autocast to this type, also when they are rebuilt; nil for none.
+  /// Mixed precision: blocks run under autocast to this type, also when they are rebuilt; nil for
+  /// none.
   public var autocast: DType?
 
   public init(steps: [Step], autocast: DType? = nil) {
@@ -39,11 +40,12 @@ public struct ExecutionPlan: Sendable {
 
   /// The same for every block.
   public init(blocks: Int, activations: ActivationPolicy, autocast: DType? = nil) {
-    self.init(steps: Array(repeating: Step(activations: activations), count: blocks), autocast: autocast)
+    self.init(
+      steps: Array(repeating: Step(activations: activations), count: blocks), autocast: autocast)
   }
 
-  /// Runs a forward computation in the plan's precision. Gradients are computed outside of it: they follow the types
-  /// that the forward pass chose.
+  /// Runs a forward computation in the plan's precision. Gradients are computed outside of it: they
+  /// follow the types that the forward pass chose.
   public func inPrecision<R>(on device: Device, _ body: () throws -> R) throws -> R {
     guard let autocast else { return try body() }
     return try withAutocast(autocast, on: device, body)
@@ -63,14 +65,19 @@ public struct BlockStack<B: Block>: Sendable {
 
   /// The forward pass of a training step.
   ///
-  /// Gradients flow to the tensors of `state` and `shared` that require them, and to the blocks' parameters.
+  /// Gradients flow to the tensors of `state` and `shared` that require them, and to the blocks'
+  /// parameters.
   ///
   /// - Precondition: the plan has a step for each block.
-  public func forward(_ state: B.State, _ shared: B.Shared, plan: ExecutionPlan) throws -> StackPass<B> {
+  public func forward(_ state: B.State, _ shared: B.Shared, plan: ExecutionPlan) throws
+    -> StackPass<B>
+  {
     precondition(plan.steps.count == blocks.count, "a plan needs one step per block")
-    // Each block's graph starts at leaves of its own, so that its backward pass can be run, or rebuilt, alone.
+    // Each block's graph starts at leaves of its own, so that its backward pass can be run, or
+    // rebuilt, alone.
     let leaves = shared.replacing(try shared.tensors.map { $0.requiresGrad ? try $0.asLeaf() : $0 })
-    var state = state.replacing(try state.tensors.map { $0.requiresGrad ? try $0.asLeaf() : try $0.detach() })
+    var state = state.replacing(
+      try state.tensors.map { $0.requiresGrad ? try $0.asLeaf() : try $0.detach() })
     var records: [StackPass<B>.Record] = []
     let device = state.tensors.first?.device ?? .cpu
     func run(_ block: B, _ state: B.State) throws -> B.State {
@@ -133,7 +140,8 @@ public final class StackPass<B: Block> {
     public var parameters: [String: Tensor]
   }
 
-  /// Walks the blocks in reverse, and lets go of each block's activations as soon as they have served.
+  /// Walks the blocks in reverse, and lets go of each block's activations as soon as they have
+  /// served.
   ///
   /// - Parameter gradients: with respect to `output.tensors`.
   /// - Precondition: called once.
@@ -156,7 +164,8 @@ public final class StackPass<B: Block> {
         active.isEmpty || inputs.isEmpty
         ? Array(repeating: nil, count: inputs.count)
         : try grad(
-          of: active.map { outputs[$0] }, wrt: inputs, gradOutputs: active.map { result.state[$0]! })
+          of: active.map { outputs[$0] }, wrt: inputs, gradOutputs: active.map { result.state[$0]! }
+        )
       result.state = Array(repeating: nil, count: input.tensors.count)
       for (position, index) in stateInputs.enumerated() { result.state[index] = found[position] }
       for (position, index) in sharedInputs.enumerated() {

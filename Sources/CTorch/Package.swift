@@ -1,17 +1,20 @@
-// swift-tools-version: 6.1
-// libCTorch.so, which programs load at the first tensor operation and not when they start (docs/decisions.md).
-// It is a package of its own because SwiftPM builds a dynamic library along with a program only if it comes from
-// another package; a package's own targets are linked statically.
+// swift-tools-version: 6.1 libCTorch.so, which programs load at the first tensor operation and not
+// when they start (docs/decisions.md). It is a package of its own because SwiftPM builds a dynamic
+// library along with a program only if it comes from another package; a package's own targets are
+// linked statically.
 
 import Foundation
 import PackageDescription
 
-// libtorch is not a Swift package: `Scripts/bootstrap` downloads it once and links it at `.deps/torch`.
-// The link itself is named, not where it leads: SwiftPM caches this manifest, and would not notice a new link.
+// libtorch is not a Swift package: `Scripts/bootstrap` downloads it once and links it at
+// `.deps/torch`. The link itself is named, not where it leads: SwiftPM caches this manifest, and
+// would not notice a new link.
 let torch = Context.packageDirectory + "/../../.deps/torch"
 guard FileManager.default.fileExists(atPath: torch + "/lib/libtorch_cpu.so") else {
   FileHandle.standardError.write(
-    Data("error: libtorch is not set up in this clone. Run this, then again:  Scripts/bootstrap\n".utf8))
+    Data(
+      "error: libtorch is not set up in this clone. Run this, then again:  Scripts/bootstrap\n".utf8
+    ))
   exit(1)
 }
 
@@ -24,7 +27,9 @@ let package = Package(
       path: ".",
       exclude: ["Package.swift"],
       cxxSettings: [
-        .unsafeFlags(["-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include"])
+        .unsafeFlags([
+          "-isystem", "\(torch)/include", "-isystem", "\(torch)/include/torch/csrc/api/include",
+        ])
       ],
       linkerSettings: [
         .linkedLibrary("torch_cpu"),
@@ -34,8 +39,8 @@ let package = Package(
           "-L\(torch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(torch)/lib",
           "-Xlinker", "--allow-shlib-undefined",
         ]),
-        // SwiftPM links everything to Swift's run time. There is no Swift in here, and a program that has its own
-        // (--static-swift-stdlib) must not load another.
+        // SwiftPM links everything to Swift's run time. There is no Swift in here, and a program
+        // that has its own (--static-swift-stdlib) must not load another.
         .unsafeFlags([
           "-use-ld=lld", "-Xlinker", "--remap-inputs=*/libswiftCore.so=/dev/null",
           "-nostartfiles", "-no-toolchain-stdlib-rpath",

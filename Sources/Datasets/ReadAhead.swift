@@ -56,10 +56,13 @@ public final class ReadAhead<Element: Sendable>: Sendable {
   }
 
   /// - Parameters:
-  ///   - capacity: how many elements may wait or be in the making beside the one that is asked for next.
+  ///   - capacity: how many elements may wait or be in the making beside the one that is asked for
+  ///     next.
   ///   - threads: how many elements are made at a time.
   ///   - make: called once for each of 0, 1, … up to `count`, on one of the threads.
-  public init(count: Int, capacity: Int = 1, threads: Int = 1, _ make: @escaping @Sendable (Int) -> Element) {
+  public init(
+    count: Int, capacity: Int = 1, threads: Int = 1, _ make: @escaping @Sendable (Int) -> Element
+  ) {
     let queue = Queue(count: count, capacity: max(capacity, threads))
     self.queue = queue
     for number in 0..<min(threads, count) {

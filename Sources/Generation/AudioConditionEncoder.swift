@@ -15,12 +15,14 @@ struct AudioConditionEncoder {
 
   let encoder: AudioEncoder
 
-  /// - Throws: `MediaError` for a file that changed since it was checked, and what the encoder throws.
+  /// - Throws: `MediaError` for a file that changed since it was checked, and what the encoder
+  ///   throws.
   func callAsFunction(_ encoding: GenerationStage.AudioEncoding) throws -> Encoded {
     let grid = encoding.grid
     switch encoding.condition {
     case .audio(let path, let start):
-      // As in preprocessing, the latent has as many frames as the encoder makes of it, and none is cut or repeated.
+      // As in preprocessing, the latent has as many frames as the encoder makes of it, and none is
+      // cut or repeated.
       let audio = try read(path, from: start, seconds: encoding.seconds)
       return .frozen(try latent(audio), audio)
     case .retake(let path, let from, let to):
@@ -28,24 +30,28 @@ struct AudioConditionEncoder {
       let kept = grid.frames(from: from, to: to).map { $0 ? Float(0) : 1 }
       return .condition(
         .masked(
-          latent: try latent(audio, grid), mask: try Tensor(kept, shape: [1, grid.frames]), strength: 1))
+          latent: try latent(audio, grid), mask: try Tensor(kept, shape: [1, grid.frames]),
+          strength: 1))
     case .audioPrefix(let path, let seconds):
       let audio = try AudioClip.read(path: path, duration: seconds ?? encoding.seconds)
       let latent = try latent(audio)
       return .condition(
-        .replace(latent: try latent.narrow(2, 0, min(latent.size(2), grid.frames)).contiguous(), frame: 0))
+        .replace(
+          latent: try latent.narrow(2, 0, min(latent.size(2), grid.frames)).contiguous(), frame: 0))
     case .audioSuffix(let path, let seconds):
       let latent = try latent(end(of: path, seconds: seconds ?? encoding.seconds))
       let count = min(latent.size(2), grid.frames)
       return .condition(
         .replace(
-          latent: try latent.narrow(2, latent.size(2) - count, count).contiguous(), frame: grid.frames - count
+          latent: try latent.narrow(2, latent.size(2) - count, count).contiguous(),
+          frame: grid.frames - count
         ))
     case .audioKeep(let path, let mask):
       let audio = try read(path, from: 0, seconds: encoding.seconds)
       return .condition(
         .masked(
-          latent: try latent(audio, grid), mask: try AudioMask(path: mask).frames(grid.frames), strength: 1))
+          latent: try latent(audio, grid), mask: try AudioMask(path: mask).frames(grid.frames),
+          strength: 1))
     case .audioReference(let path):
       return .condition(
         .reference(latent: try latent(AudioClip.read(path: path, duration: encoding.seconds))))
@@ -61,7 +67,8 @@ struct AudioConditionEncoder {
     guard missing > 0 else { return clip }
     let silence = [Float](repeating: 0, count: missing)
     return AudioClip(
-      left: clip.channels[0] + silence, right: clip.channels[1] + silence, sampleRate: clip.sampleRate)
+      left: clip.channels[0] + silence, right: clip.channels[1] + silence,
+      sampleRate: clip.sampleRate)
   }
 
   /// The last seconds of a sound, or all of it.

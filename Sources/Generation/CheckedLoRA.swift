@@ -13,8 +13,10 @@ public struct CheckedLoRA: Sendable {
 
   /// Reads the headers of the two files only.
   ///
-  /// - Parameter streams: what will be built of the transformer. Adapters of what will not be are left out.
-  /// - Throws: `GenerationError` that names the LoRA's first key that does not fit, and both shapes.
+  /// - Parameter streams: what will be built of the transformer. Adapters of what will not be are
+  ///   left out.
+  /// - Throws: `GenerationError` that names the LoRA's first key that does not fit, and both
+  ///   shapes.
   init(
     _ choice: GenerationModels.LoRA, _ option: GenerationError.Option, checkpoint: Checkpoint,
     streams: Streams
@@ -22,7 +24,8 @@ public struct CheckedLoRA: Sendable {
     strength = choice.strength
     do {
       file = try LoRAFile(path: choice.path)
-      notes = try TransformerBuilder(checkpoint).streams(streams).lora(file, strength: strength).notes
+      notes = try TransformerBuilder(checkpoint).streams(streams).lora(file, strength: strength)
+        .notes
     } catch {
       throw GenerationError(option, describe(error))
     }

@@ -8,7 +8,8 @@ struct ConditionPlan {
   private let defaults: GenerationDefaults
   private let size: GenerationPlan.OutputSize
   private let referenceScale: (spatial: Int, temporal: Int)
-  /// The sound that the result has as it is: one that was given, or that of a video whose pictures alone are edited.
+  /// The sound that the result has as it is: one that was given, or that of a video whose pictures
+  /// alone are edited.
   let givenAudio: GenerationCondition?
   private(set) var videos: [GenerationStage.VideoEncoding] = []
   private(set) var audio: [GenerationStage.AudioEncoding] = []
@@ -63,7 +64,8 @@ struct ConditionPlan {
 
   /// Adds what is known of the sound.
   mutating func addAudio(_ grid: AudioGrid, _ notes: inout [String]) throws {
-    guard request.conditions.count(where: { if case .audio = $0 { true } else { false } }) <= 1 else {
+    guard request.conditions.count(where: { if case .audio = $0 { true } else { false } }) <= 1
+    else {
       throw GenerationError(.audio, "only one sound can be given")
     }
     if case .audio(let path, let start)? = givenAudio { try checkAudio(path, start, &notes) }
@@ -87,7 +89,8 @@ struct ConditionPlan {
         try checkAudio(path, 0, &notes, condition.option)
         do { _ = try AudioMask(path: mask) } catch { throw GenerationError(.mask, describe(error)) }
       case .audioReference(let path): _ = try reader(path, condition.option)
-      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .audio, .video:
+      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .audio,
+        .video:
         continue
       }
       audio.append(
@@ -105,7 +108,8 @@ struct ConditionPlan {
   }
 
   /// A sound's beginning or end must leave something to make.
-  private func checkEnd(_ condition: GenerationCondition, _ path: String, _ seconds: Double?) throws {
+  private func checkEnd(_ condition: GenerationCondition, _ path: String, _ seconds: Double?) throws
+  {
     let duration = try reader(path, condition.option).duration
     if let seconds, !(seconds > 0 && seconds < size.seconds) {
       throw GenerationError(
@@ -122,29 +126,35 @@ struct ConditionPlan {
   }
 
   private func checkAudio(
-    _ path: String, _ start: Double, _ notes: inout [String], _ option: GenerationError.Option = .audio
+    _ path: String, _ start: Double, _ notes: inout [String],
+    _ option: GenerationError.Option = .audio
   ) throws {
     guard start >= 0, start.isFinite else {
       throw GenerationError(option, "\(start) is no time to start at; use 0 or more seconds")
     }
     let reader = try reader(path, option)
     guard
-      option != .audio || VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible
+      option != .audio
+        || VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible
     else {
       throw GenerationError(
-        option, "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000"
+        option,
+        "\(path): its \(reader.sampleRate) samples a second don't go into an MP4; convert it to 48000"
       )
     }
     guard let duration = reader.duration else { return }
     guard start < duration else {
-      throw GenerationError(option, "\(path) is \(duration) seconds long; it can't start at \(start)")
+      throw GenerationError(
+        option, "\(path) is \(duration) seconds long; it can't start at \(start)")
     }
     if duration - start + 0.1 < size.seconds {
       notes.append("\(path): ends before the video does; silence follows")
     }
   }
 
-  private func check(_ condition: GenerationCondition, _ grid: VideoGrid, _ notes: inout [String]) throws {
+  private func check(_ condition: GenerationCondition, _ grid: VideoGrid, _ notes: inout [String])
+    throws
+  {
     func fail(_ problem: String, _ part: GenerationError.Part = .file) -> GenerationError {
       GenerationError(condition.option, "\(condition.path): \(problem)", part)
     }
@@ -155,7 +165,9 @@ struct ConditionPlan {
         throw fail(
           "there is no frame \(frame) in a video of \(size.frames); use 0 to \(size.frames - 1)")
       }
-      guard (0...1).contains(strength) else { throw fail("a strength of \(strength) is not from 0 to 1") }
+      guard (0...1).contains(strength) else {
+        throw fail("a strength of \(strength) is not from 0 to 1")
+      }
       if let crf, !(0...51).contains(crf) {
         throw GenerationError(.imageCRF, "\(crf) is out of range; use 0 (none) to 51")
       }
@@ -165,10 +177,12 @@ struct ConditionPlan {
       let given = try clip(condition, path, &notes)
       guard given.frames < size.frames || frames != nil else {
         throw fail(
-          "has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
+          "has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use"
+        )
       }
       guard let frames else { return }
-      guard frames >= 1, (frames - 1).isMultiple(of: time), frames < size.frames, frames <= given.frames
+      guard frames >= 1, (frames - 1).isMultiple(of: time), frames < size.frames,
+        frames <= given.frames
       else {
         throw fail(
           "\(frames) frames are not possible; use \(time)k + 1, below \(size.frames) and up to \(given.frames)",
@@ -181,10 +195,12 @@ struct ConditionPlan {
       }
       guard given.frames < size.frames || frames != nil else {
         throw fail(
-          "has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use")
+          "has \(given.frames) frames, which leaves nothing to make of \(size.frames); say how many to use"
+        )
       }
       guard let frames else { return }
-      guard frames >= time, frames.isMultiple(of: time), frames < size.frames, frames < given.frames else {
+      guard frames >= time, frames.isMultiple(of: time), frames < size.frames, frames < given.frames
+      else {
         throw fail(
           "\(frames) frames are not possible; use a multiple of \(time), below \(size.frames) and below \(given.frames)",
           .length)
@@ -209,15 +225,21 @@ struct ConditionPlan {
           .region)
       }
     case .reference(let path, let strength, let scale, _):
-      let referenceScale = scale.map { (spatial: $0.space, temporal: $0.time) } ?? self.referenceScale
-      guard (0...1).contains(strength) else { throw fail("a strength of \(strength) is not from 0 to 1") }
+      let referenceScale =
+        scale.map { (spatial: $0.space, temporal: $0.time) } ?? self.referenceScale
+      guard (0...1).contains(strength) else {
+        throw fail("a strength of \(strength) is not from 0 to 1")
+      }
       _ = try clip(condition, path, &notes)
-      let unit = (grid.factors.width * referenceScale.spatial, grid.factors.height * referenceScale.spatial)
+      let unit = (
+        grid.factors.width * referenceScale.spatial, grid.factors.height * referenceScale.spatial
+      )
       let side = (grid.columns * grid.factors.width, grid.rows * grid.factors.height)
       guard side.0.isMultiple(of: unit.0), side.1.isMultiple(of: unit.1) else {
         throw fail(
           "references are \(referenceScale.spatial) times coarser, and \(side.0)x\(side.1) can't be divided so; "
-            + "use a width in multiples of \(unit.0) and a height in multiples of \(unit.1)", .scale)
+            + "use a width in multiples of \(unit.0) and a height in multiples of \(unit.1)", .scale
+        )
       }
     case .audio, .audioPrefix, .audioSuffix, .audioKeep, .audioReference, .video: break
     }
@@ -272,7 +294,9 @@ struct ConditionPlan {
       guard reader.isImage else {
         throw GenerationError(.image, "\(path): is a video; give a picture")
       }
-      guard try reader.next() != nil else { throw GenerationError(.image, "\(path): holds no picture") }
+      guard try reader.next() != nil else {
+        throw GenerationError(.image, "\(path): holds no picture")
+      }
     } catch let error as MediaError {
       throw GenerationError(.image, describe(error))
     }

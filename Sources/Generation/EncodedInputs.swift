@@ -1,5 +1,5 @@
-// S text tokens, W context width, C latent channels, F H W latent frames, rows, columns, Z audio channels, T audio latent
-// frames, N frequency bins.
+// S text tokens, W context width, C latent channels, F H W latent frames, rows, columns, Z audio
+// channels, T audio latent frames, N frequency bins.
 
 import LTX
 import Media
@@ -28,7 +28,8 @@ public struct EncodedInputs: Sendable {
   public init(contexts: [TextContexts]) { self.contexts = contexts }
 }
 
-/// Encodes what generations are given. Each method loads its models and frees them before it returns.
+/// Encodes what generations are given. Each method loads its models and frees them before it
+/// returns.
 public struct InputEncoder: Sendable {
   typealias Advance = (_ done: Int, _ total: Int) throws -> Void
 
@@ -59,12 +60,13 @@ public struct InputEncoder: Sendable {
     }
   }
 
-  /// A function of its own, so that the text encoder is gone when it returns. One prompt at a time: the states of all
-  /// layers take memory.
+  /// A function of its own, so that the text encoder is gone when it returns. One prompt at a time:
+  /// the states of all layers take memory.
   private func features(of prompts: [String], _ advance: Advance) throws -> [TextFeatures] {
     try advance(0, prompts.count)
     let encoder = try checkpoint.promptEncoder(
-      dtype: models.dtype, device: models.device, storage: models.textEncoder8bit ? .int8 : .asStored)
+      dtype: models.dtype, device: models.device,
+      storage: models.textEncoder8bit ? .int8 : .asStored)
     return try prompts.enumerated().map { index, prompt in
       let features = try encoder([prompt])
       try features.video.requireFinite(from: "text encoder")
@@ -108,7 +110,8 @@ public struct InputEncoder: Sendable {
   }
 
   func encode(
-    _ encodings: [(plan: Int, encoding: GenerationStage.VideoEncoding)], into inputs: inout [EncodedInputs],
+    _ encodings: [(plan: Int, encoding: GenerationStage.VideoEncoding)],
+    into inputs: inout [EncodedInputs],
     _ advance: Advance
   ) throws {
     try advance(0, encodings.count)
@@ -128,7 +131,8 @@ public struct InputEncoder: Sendable {
   }
 
   func encode(
-    _ encodings: [(plan: Int, encoding: GenerationStage.AudioEncoding)], into inputs: inout [EncodedInputs],
+    _ encodings: [(plan: Int, encoding: GenerationStage.AudioEncoding)],
+    into inputs: inout [EncodedInputs],
     _ advance: Advance
   ) throws {
     try advance(0, encodings.count)

@@ -16,27 +16,33 @@ public enum FrameTensors {
     return try signed(planes).transpose(0, 1).contiguous().unsqueeze(0)
   }
 
-  /// Frames that fill a rectangle: scaled with their aspect kept until they cover it, then cut at the centre.
+  /// Frames that fill a rectangle: scaled with their aspect kept until they cover it, then cut at
+  /// the centre.
   ///
-  /// As the reference's dataset scripts do it: bicubic with antialiasing, in float32, not rounded to 8 bits again; the
-  /// side that overhangs is rounded down, the cut's offset too; what overshoots is clipped. A frame that covers the
-  /// rectangle already is not filtered. Frames are worked on one by one, so that only the results take memory.
+  /// As the reference's dataset scripts do it: bicubic with antialiasing, in float32, not rounded
+  /// to 8 bits again; the side that overhangs is rounded down, the cut's offset too; what
+  /// overshoots is clipped. A frame that covers the rectangle already is not filtered. Frames are
+  /// worked on one by one, so that only the results take memory.
   ///
   /// - Returns: [1, 3, F, height, width], float32, -1 to 1.
   /// - Throws: `FrameError` as `pixels`, and for a size that is not positive.
-  public static func pixels(_ frames: [RGBFrame], filling size: (width: Int, height: Int)) throws -> Tensor {
+  public static func pixels(_ frames: [RGBFrame], filling size: (width: Int, height: Int)) throws
+    -> Tensor
+  {
     try requireOneSize(frames)
     return try stack(frames.map { try filled($0, size) })
   }
 
   /// One frame for `stack`, as `pixels(_:filling:)` treats it: [3, height, width].
   ///
-  /// - Parameter shape: the picture's width and height where they are not those of its pixels: pixels may be no squares,
-  ///   and a mask is laid over a clip of another size. Only their ratio counts.
+  /// - Parameter shape: the picture's width and height where they are not those of its pixels:
+  ///   pixels may be no squares, and a mask is laid over a clip of another size. Only their ratio
+  ///   counts.
   public static func filled(
     _ frame: RGBFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
   ) throws -> Tensor {
-    let geometry = try geometry(shape ?? (frame.width, frame.height), (frame.width, frame.height), size)
+    let geometry = try geometry(
+      shape ?? (frame.width, frame.height), (frame.width, frame.height), size)
     return try Tensor(frame.filled(geometry), shape: [3, size.height, size.width])
   }
 
@@ -44,12 +50,14 @@ public enum FrameTensors {
   public static func filled(
     _ frame: VideoFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
   ) throws -> Tensor {
-    let geometry = try geometry(shape ?? (frame.width, frame.height), (frame.width, frame.height), size)
+    let geometry = try geometry(
+      shape ?? (frame.width, frame.height), (frame.width, frame.height), size)
     return try Tensor(frame.filled(geometry), shape: [3, size.height, size.width])
   }
 
   private static func geometry(
-    _ shape: (width: Int, height: Int), _ frame: (width: Int, height: Int), _ size: (width: Int, height: Int)
+    _ shape: (width: Int, height: Int), _ frame: (width: Int, height: Int),
+    _ size: (width: Int, height: Int)
   ) throws -> FrameResizer.Geometry {
     guard size.width > 0, size.height > 0, shape.width > 0, shape.height > 0, frame.width > 0,
       frame.height > 0
@@ -77,11 +85,12 @@ public enum FrameTensors {
       : (size.width, shape.height * size.width / shape.width)
   }
 
-  /// Whether `filled` takes a frame of this shape. One that is much longer or much wider than the rectangle would nearly
-  /// all be cut away, and takes memory without bound.
+  /// Whether `filled` takes a frame of this shape. One that is much longer or much wider than the
+  /// rectangle would nearly all be cut away, and takes memory without bound.
   ///
   /// - Precondition: both are positive.
-  static func canFill(_ shape: (width: Int, height: Int), _ size: (width: Int, height: Int)) -> Bool {
+  static func canFill(_ shape: (width: Int, height: Int), _ size: (width: Int, height: Int)) -> Bool
+  {
     let (width, height) = scaled(shape, toFill: size)
     return width <= mostOverhang * size.width && height <= mostOverhang * size.height
   }
@@ -90,10 +99,14 @@ public enum FrameTensors {
   private static let mostOverhang = 32
 
   /// How bright a frame is: the mean of red, green and blue, [height, width], float32, 0 to 1.
-  public static func brightness(_ frame: RGBFrame) throws -> Tensor { try planes(frame).squeeze(0).mean([0]) }
+  public static func brightness(_ frame: RGBFrame) throws -> Tensor {
+    try planes(frame).squeeze(0).mean([0])
+  }
 
   /// Frames of `filled` as a clip: [1, 3, F, height, width].
-  public static func stack(_ frames: [Tensor]) throws -> Tensor { try Tensor.stack(frames, 1).unsqueeze(0) }
+  public static func stack(_ frames: [Tensor]) throws -> Tensor {
+    try Tensor.stack(frames, 1).unsqueeze(0)
+  }
 
   /// Pixels as frames, clipped to -1 ... 1 and rounded to 8 bits.
   ///
@@ -102,10 +115,12 @@ public enum FrameTensors {
   public static func frames(_ pixels: Tensor) throws -> [RGBFrame] {
     let shape = pixels.shape
     guard shape.count == 5, shape[0] == 1, shape[1] == 3 else {
-      throw FrameError("pixels of shape \(shape) are no frames; expected [1, 3, frames, height, width]")
+      throw FrameError(
+        "pixels of shape \(shape) are no frames; expected [1, 3, frames, height, width]")
     }
     return try pixels.squeeze(0).unbind(1).enumerated().map { index, frame in
-      let levels = try ((frame.to(.float32) + 1) * 127.5).clamped(min: 0, max: 255).round().to(.uint8)
+      let levels = try ((frame.to(.float32) + 1) * 127.5).clamped(min: 0, max: 255).round().to(
+        .uint8)
       return RGBFrame(
         bytes: try levels.permute([1, 2, 0]).contiguous().array(of: UInt8.self), width: shape[4],
         height: shape[3], index: index)
@@ -114,10 +129,11 @@ public enum FrameTensors {
 
   /// [1, 3, H, W], float32, 0 to 1.
   private static func planes(_ frame: RGBFrame) throws -> Tensor {
-    try Tensor(frame.bytes, shape: [frame.height, frame.width, 3]).permute([2, 0, 1]).contiguous().to(
-      .float32
-    )
-    .unsqueeze(0) / 255
+    try Tensor(frame.bytes, shape: [frame.height, frame.width, 3]).permute([2, 0, 1]).contiguous()
+      .to(
+        .float32
+      )
+      .unsqueeze(0) / 255
   }
 
   private static func signed(_ x: Tensor) throws -> Tensor { try x * 2 - 1 }

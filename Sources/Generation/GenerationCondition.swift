@@ -4,9 +4,10 @@ import Torch
 
 /// Something known of the result.
 public enum GenerationCondition: Sendable {
-  /// A picture that one pixel frame should look like. At frame 0 it takes the first frame's place; elsewhere it is shown to
-  /// the model beside the video. `strength` is 0 (none) to 1 (the picture itself). `crf`: how H.264 compresses it
-  /// first, as the model saw stills in training; nil takes the model's, 0 leaves the picture as it is.
+  /// A picture that one pixel frame should look like. At frame 0 it takes the first frame's place;
+  /// elsewhere it is shown to the model beside the video. `strength` is 0 (none) to 1 (the picture
+  /// itself). `crf`: how H.264 compresses it first, as the model saw stills in training; nil takes
+  /// the model's, 0 leaves the picture as it is.
   case image(path: String, frame: Int = 0, strength: Double = 1, crf: Int? = nil)
   /// A picture, or the first frame of a video, that is the result's first frame.
   case firstFrame(path: String)
@@ -18,13 +19,15 @@ public enum GenerationCondition: Sendable {
   case retake(path: String, from: Double, to: Double)
   /// A whole video, of which the part under a mask is made anew: a picture or video, white where.
   case inpaint(path: String, mask: String)
-  /// A whole video, of which the part under a mask is kept, as masks are used in training: a picture or video, white where.
+  /// A whole video, of which the part under a mask is kept, as masks are used in training: a
+  /// picture or video, white where.
   case keep(path: String, mask: String)
   /// A whole video, of which a rectangle is kept.
   case crop(path: String, region: PixelRegion)
   /// A video that an IC-LoRA refers to.
   ///
-  /// - scale: how much coarser it is shown than the result; nil takes what the LoRAs were trained with.
+  /// - scale: how much coarser it is shown than the result; nil takes what the LoRAs were trained
+  ///   with.
   /// - isShown: puts it to the left of the result.
   case reference(path: String, strength: Double = 1, scale: Scale? = nil, isShown: Bool = false)
   /// A sound that the video is made for; the result has it as it is. `start` in seconds.
@@ -33,14 +36,16 @@ public enum GenerationCondition: Sendable {
   case audioPrefix(path: String, seconds: Double? = nil)
   /// The sound ends with the end of a file's; nil takes all of it.
   case audioSuffix(path: String, seconds: Double? = nil)
-  /// A whole sound, of which a part is kept: where a `.pt` tensor or the level of a sound file is above a half.
+  /// A whole sound, of which a part is kept: where a `.pt` tensor or the level of a sound file is
+  /// above a half.
   case audioKeep(path: String, mask: String)
   /// A sound that a LoRA refers to.
   case audioReference(path: String)
   /// A video that the sound is made for; the result has its pictures.
   case video(path: String)
 
-  /// How much coarser a reference is shown than the result: pixels of the result for one of its own, and frames.
+  /// How much coarser a reference is shown than the result: pixels of the result for one of its
+  /// own, and frames.
   public struct Scale: Sendable, Equatable {
     public var space: Int
     public var time: Int
@@ -54,7 +59,8 @@ public enum GenerationCondition: Sendable {
   /// The file.
   public var path: String {
     switch self {
-    case .image(let path, _, _, _), .firstFrame(let path), .prefix(let path, _), .suffix(let path, _),
+    case .image(let path, _, _, _), .firstFrame(let path), .prefix(let path, _),
+      .suffix(let path, _),
       .retake(let path, _, _), .inpaint(let path, _), .keep(let path, _), .crop(let path, _),
       .reference(let path, _, _, _), .audio(let path, _), .audioPrefix(let path, _),
       .audioSuffix(let path, _),

@@ -1,7 +1,7 @@
 import LTX
 
-/// What a generation is made with unless the request says otherwise: the reference's values for the model's generation
-/// (ltx-pipelines, `utils/constants.py`).
+/// What a generation is made with unless the request says otherwise: the reference's values for the
+/// model's generation (ltx-pipelines, `utils/constants.py`).
 public struct GenerationDefaults: Sendable {
   public var width = 768
   public var height = 512
@@ -10,7 +10,8 @@ public struct GenerationDefaults: Sendable {
   public var steps = 40
   public var video: Guidance
   public var audio: Guidance
-  /// How H.264 compresses a picture before it is encoded: the model was trained on frames of compressed videos.
+  /// How H.264 compresses a picture before it is encoded: the model was trained on frames of
+  /// compressed videos.
   public var imageCRF = 33
   /// How much of the distilled LoRA the first of two stages gets, and the second.
   public var distilledStrengths = (first: 0.0, second: 1.0)
@@ -45,7 +46,8 @@ public struct GenerationDefaults: Sendable {
       distilledStrengths = (0.25, 0.5)
       (video.rescale, audio.rescale) = (0.45, 1)
     }
-    // One of the published models' 48 blocks, and the one at the same depth in a transformer of another size.
+    // One of the published models' 48 blocks, and the one at the same depth in a transformer of
+    // another size.
     let block = blocks * (isAtLeast23 ? 28 : 29) / 48
     (video.stgBlocks, audio.stgBlocks) = ([block], [block])
   }
@@ -66,6 +68,7 @@ extension GuidanceChoice {
 
   /// Whether anything is chosen.
   var isEmpty: Bool {
-    cfg == nil && stg == nil && modality == nil && rescale == nil && skipSteps == nil && stgBlocks == nil
+    cfg == nil && stg == nil && modality == nil && rescale == nil && skipSteps == nil
+      && stgBlocks == nil
   }
 }

@@ -13,7 +13,9 @@ extension GenerationPipeline {
     let decoder = try shared?.videoDecoder(load) ?? load()
     var done = 0
     for (index, path) in plan.outputs.enumerated() {
-      guard let latent = state.results[index].video else { preconditionFailure("no video to decode") }
+      guard let latent = state.results[index].video else {
+        preconditionFailure("no video to decode")
+      }
       state.results[index].video = nil
       let generator = state.results[index].generator
       let sink = try sink(path, state, index)

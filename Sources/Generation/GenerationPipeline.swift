@@ -1,4 +1,5 @@
-// B batch, C latent channels, F H W latent frames, rows, columns, T tokens, S text tokens, W context width.
+// B batch, C latent channels, F H W latent frames, rows, columns, T tokens, S text tokens, W
+// context width.
 
 import LTX
 import LoRAFiles
@@ -6,21 +7,22 @@ import Media
 import NN
 import Torch
 
-/// Runs the stages of a plan, one after another, with one stage's models in memory at a time. Several prompts go through
-/// each stage together, so that each model is loaded once.
+/// Runs the stages of a plan, one after another, with one stage's models in memory at a time.
+/// Several prompts go through each stage together, so that each model is loaded once.
 ///
-/// All random numbers of a result come from one generator on the CPU, in float32: a seed gives the same bytes again on the
-/// same device and number of threads, the same noise on every device, and the same result for a prompt among others as
-/// for the prompt alone.
+/// All random numbers of a result come from one generator on the CPU, in float32: a seed gives the
+/// same bytes again on the same device and number of threads, the same noise on every device, and
+/// the same result for a prompt among others as for the prompt alone.
 public struct GenerationPipeline {
-  /// Called when a stage begins and after each unit of it. What it throws ends the generation; files that are not yet
-  /// whole don't appear.
+  /// Called when a stage begins and after each unit of it. What it throws ends the generation;
+  /// files that are not yet whole don't appear.
   public typealias Report = (GenerationProgress) throws -> Void
 
   let plan: GenerationPlan
   let shared: SharedModels?
 
-  /// - Parameter shared: models to use instead of loading them for each stage; the plan's LoRAs are then left alone.
+  /// - Parameter shared: models to use instead of loading them for each stage; the plan's LoRAs are
+  ///   then left alone.
   public init(_ plan: GenerationPlan, sharing shared: SharedModels? = nil) {
     self.plan = plan
     self.shared = shared
@@ -46,8 +48,8 @@ public struct GenerationPipeline {
 
   /// Generates the plan's outputs.
   ///
-  /// - Throws: what models and writers throw; nothing is then at an output's path that was not before, but for results
-  ///   that were written whole.
+  /// - Throws: what models and writers throw; nothing is then at an output's path that was not
+  ///   before, but for results that were written whole.
   public func run(report: Report = { _ in }) throws {
     try withInference {
       let encoder = InputEncoder(plan.checkpoint, plan.models)
@@ -87,7 +89,8 @@ public struct GenerationPipeline {
 
   func start(_ inputs: EncodedInputs) throws -> State {
     State(
-      inputs: inputs, results: try plan.outputs.map { _ in Result(generator: try Generator(seed: plan.seed)) }
+      inputs: inputs,
+      results: try plan.outputs.map { _ in Result(generator: try Generator(seed: plan.seed)) }
     )
   }
 
@@ -104,7 +107,8 @@ public struct GenerationPipeline {
       ?? plan.checkpoint.transformer(
         sampling.loras, plan.models.fusesLoRAs ? .fused : .separate, streams: sampling.streams,
         dtype: plan.models.dtype, device: plan.models.device)
-    let sampler = Sampler(transformer: transformer, method: sampling.method, autocast: shared?.autocast)
+    let sampler = Sampler(
+      transformer: transformer, method: sampling.method, autocast: shared?.autocast)
     for index in state.results.indices {
       let result = state.results[index]
       let video = try sampling.video.map { try start($0, sampling, result, state, prompt: index) }
@@ -119,14 +123,17 @@ public struct GenerationPipeline {
         state.results[index].video = try VideoTokens.unpatchify(
           resultTokens(stream), frames: grid.frames, rows: grid.rows, columns: grid.columns)
       }
-      if let grid = sampling.audio, let stream = end.audio, !sampling.refines || sampling.keepsAudio {
-        state.results[index].audio = try AudioTokens.unpatchify(resultTokens(stream), channels: grid.channels)
+      if let grid = sampling.audio, let stream = end.audio, !sampling.refines || sampling.keepsAudio
+      {
+        state.results[index].audio = try AudioTokens.unpatchify(
+          resultTokens(stream), channels: grid.channels)
       }
     }
   }
 
   private func start(
-    _ grid: VideoGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State, prompt: Int
+    _ grid: VideoGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State,
+    prompt: Int
   ) throws -> SampledStream {
     let frozen = state.inputs.frozenVideo[sampling.index]
     let sequence = try grid.sequence(
@@ -138,21 +145,24 @@ public struct GenerationPipeline {
   }
 
   private func start(
-    _ grid: AudioGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State, prompt: Int
+    _ grid: AudioGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State,
+    prompt: Int
   ) throws -> SampledStream {
     var grid = grid
     // A given sound may be shorter than the video, and rounding may give it a frame more.
     if let frozen = state.inputs.frozenAudio { grid.frames = frozen.size(2) }
     let sequence = try grid.sequence(
       state.inputs.audioConditions,
-      start: state.inputs.frozenAudio ?? (sampling.refines ? result.audio?.to(.cpu, .float32) : nil))
+      start: state.inputs.frozenAudio ?? (sampling.refines ? result.audio?.to(.cpu, .float32) : nil)
+    )
     return try start(
       sequence, sampling, result, state, prompt: prompt, context: \.audio,
       guidance: sampling.audioGuidance, isFrozen: state.inputs.frozenAudio != nil)
   }
 
   private func start(
-    _ sequence: LatentSequence, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State,
+    _ sequence: LatentSequence, _ sampling: GenerationStage.Sampling, _ result: Result,
+    _ state: State,
     prompt: Int, context: KeyPath<TextContexts, Tensor?>, guidance: Guidance, isFrozen: Bool
   ) throws -> SampledStream {
     let contexts = state.inputs.contexts
@@ -180,7 +190,8 @@ public struct GenerationPipeline {
     try stream.latent.narrow(1, 0, stream.sequence.targetCount)
   }
 
-  /// Ends sampling at the first step after which a modality is not finite: the steps that follow would change nothing.
+  /// Ends sampling at the first step after which a modality is not finite: the steps that follow
+  /// would change nothing.
   private func requireFinite(
     _ stream: SampledStream?, _ modality: String, step: Int, of steps: Int
   ) throws {
@@ -195,7 +206,8 @@ public struct GenerationPipeline {
   private func upsample(_ path: String, _ state: inout State, _ advance: Advance) throws {
     let total = state.results.count
     try advance(0, total)
-    let upsampler = try LatentUpsampler(path: path, dtype: plan.models.dtype, device: plan.models.device)
+    let upsampler = try LatentUpsampler(
+      path: path, dtype: plan.models.dtype, device: plan.models.device)
     let statistics = try plan.checkpoint.videoLatentStatistics(device: plan.models.device)
     for index in state.results.indices {
       state.results[index].video = try state.results[index].video.map {
@@ -217,7 +229,9 @@ public struct GenerationPipeline {
     let decoder = try shared?.audioDecoder(load) ?? load()
     let vocoder = try shared?.vocoder(loadVocoder) ?? loadVocoder()
     for index in state.results.indices {
-      guard let latent = state.results[index].audio else { preconditionFailure("no sound to decode") }
+      guard let latent = state.results[index].audio else {
+        preconditionFailure("no sound to decode")
+      }
       let spectrogram = try decoder(latent)
       try spectrogram.requireFinite(from: "audio decoder")
       let waveform = try vocoder(spectrogram)

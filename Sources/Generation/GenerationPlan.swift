@@ -7,8 +7,9 @@ import Torch
 
 /// A request that has been checked against its models, as stages to run.
 ///
-/// Whatever can be known without loading a model is known when a plan exists: headers, configurations, shapes, names and
-/// pictures have been read, and every component has been built once on the files' memory maps.
+/// Whatever can be known without loading a model is known when a plan exists: headers,
+/// configurations, shapes, names and pictures have been read, and every component has been built
+/// once on the files' memory maps.
 public struct GenerationPlan: Sendable {
   public let models: GenerationModels
   public let seed: UInt64
@@ -35,12 +36,14 @@ public struct GenerationPlan: Sendable {
 
   /// - Parameters:
   ///   - output: the file; for several prompts, each of them adds its number to the name.
-  ///   - checksModels: builds each component once on the files' memory maps. Only for models that are checked elsewhere is it
-  ///     left out.
-  /// - Throws: `GenerationError` for a request that can't be fulfilled; `ConfigurationError`, `WeightError`,
-  ///   `TensorFileError` or `TextEncoderError` for models that can't be used; `TorchError` for a device that isn't there.
+  ///   - checksModels: builds each component once on the files' memory maps. Only for models that
+  ///     are checked elsewhere is it left out.
+  /// - Throws: `GenerationError` for a request that can't be fulfilled; `ConfigurationError`,
+  ///   `WeightError`, `TensorFileError` or `TextEncoderError` for models that can't be used;
+  ///   `TorchError` for a device that isn't there.
   public init(
-    _ request: GenerationRequest, models: GenerationModels, output: String, checksModels: Bool = true
+    _ request: GenerationRequest, models: GenerationModels, output: String,
+    checksModels: Bool = true
   ) throws {
     try RequestCheck.numbers(request)
     let kind = try OutputKind(path: output)
@@ -63,16 +66,23 @@ public struct GenerationPlan: Sendable {
     let size = try SizeChoice(request, defaults, model, upsampler, kind).resolve(&notes)
     outputs = try OutputKind.paths(output, count: request.prompts.count)
     var imageSize = size
-    for case .reference(_, _, _, isShown: true) in request.conditions { imageSize.width += size.width }
+    for case .reference(_, _, _, isShown: true) in request.conditions {
+      imageSize.width += size.width
+    }
     let inputs = Self.inputs(request, models)
-    for path in outputs { try OutputSink.check(path: path, kind: kind, size: imageSize, inputs: inputs) }
+    for path in outputs {
+      try OutputSink.check(path: path, kind: kind, size: imageSize, inputs: inputs)
+    }
     let video = try request.videoGuidance.guidance(defaults: defaults.video).checked(model, .video)
     let audio = try request.audioGuidance.guidance(defaults: defaults.audio).checked(model, .audio)
 
     try models.device.prepare()
-    let loras = try LoRASet(models, defaults, checkpoint: checkpoint, streams: streams, notes: &notes)
+    let loras = try LoRASet(
+      models, defaults, checkpoint: checkpoint, streams: streams, notes: &notes)
     var conditions = try ConditionPlan(request, defaults, size, loras.referenceScale)
-    let refersToVideos = request.conditions.contains { if case .reference = $0 { true } else { false } }
+    let refersToVideos = request.conditions.contains {
+      if case .reference = $0 { true } else { false }
+    }
 
     // One sampling, or one at a smaller size and one that refines what has been enlarged.
     let full = model.grid(size)
@@ -92,11 +102,15 @@ public struct GenerationPlan: Sendable {
               ? NoiseSchedule.distilled
               : try NoiseSchedule.shifted(steps: request.steps ?? defaults.steps, tokens: tokens),
           method: request.method,
-          videoGuidance: isPlain || conditions.givenImage != nil ? Guidance() : video.within(streams),
-          audioGuidance: isPlain || conditions.givenAudio != nil ? Guidance() : audio.within(streams),
+          videoGuidance: isPlain || conditions.givenImage != nil
+            ? Guidance() : video.within(streams),
+          audioGuidance: isPlain || conditions.givenAudio != nil
+            ? Guidance() : audio.within(streams),
           loras: refines ? loras.refining(refersToVideos: refersToVideos) : loras.first,
           refines: refines, keepsAudio: request.isDistilled))
-      if streams.hasVideo { try conditions.addVideos(sampling: index, grid: grid, refines: refines, &notes) }
+      if streams.hasVideo {
+        try conditions.addVideos(sampling: index, grid: grid, refines: refines, &notes)
+      }
     }
     if let audioGrid { try conditions.addAudio(audioGrid, &notes) }
     if checksModels {
@@ -154,7 +168,8 @@ public struct GenerationPlan: Sendable {
     }
   }
 
-  /// The same generation, written elsewhere: one path for each prompt, with the ending that it had before.
+  /// The same generation, written elsewhere: one path for each prompt, with the ending that it had
+  /// before.
   public func writing(to outputs: [String]) -> GenerationPlan {
     precondition(outputs.count == self.outputs.count, "one output for each prompt")
     var copy = self
@@ -194,11 +209,13 @@ public struct GenerationPlan: Sendable {
     if request.isDistilled {
       if request.steps != nil {
         throw GenerationError(
-          .steps, "a distilled model has its own \(NoiseSchedule.distilled.count - 1) steps; leave it out")
+          .steps,
+          "a distilled model has its own \(NoiseSchedule.distilled.count - 1) steps; leave it out")
       }
       guard request.videoGuidance.isEmpty, request.audioGuidance.isEmpty else {
         throw GenerationError(
-          .distilled, "a distilled model is sampled without guidance; leave the scales of guidance out")
+          .distilled,
+          "a distilled model is sampled without guidance; leave the scales of guidance out")
       }
     } else if models.upsampler != nil, models.distilledLoRA == nil {
       throw GenerationError(
@@ -214,21 +231,24 @@ public struct GenerationPlan: Sendable {
     }
   }
 
-  /// Builds each component on the memory map of its file, in the file's own element type: that reads next to nothing, and
-  /// finds every weight that is missing or does not fit.
+  /// Builds each component on the memory map of its file, in the file's own element type: that
+  /// reads next to nothing, and finds every weight that is missing or does not fit.
   private static func checkComponents(
     _ models: GenerationModels, _ checkpoint: Checkpoint, _ samplings: [GenerationStage.Sampling],
     _ conditions: ConditionPlan,
     _ streams: Streams, decodes: Bool
   ) throws {
     guard let textEncoder = models.files.textEncoder else {
-      throw GenerationError(.textEncoder, "is missing; give the folder of a Gemma 3 model, or a file of one")
+      throw GenerationError(
+        .textEncoder, "is missing; give the folder of a Gemma 3 model, or a file of one")
     }
     guard FileManager.default.fileExists(atPath: textEncoder) else {
       throw GenerationError(
-        .textEncoder, "\(textEncoder) does not exist; give the folder of a Gemma 3 model, or a file of one")
+        .textEncoder,
+        "\(textEncoder) does not exist; give the folder of a Gemma 3 model, or a file of one")
     }
-    // Unlike the pipeline's, it is a view of the file as it is: rounding to eight bits would read it all.
+    // Unlike the pipeline's, it is a view of the file as it is: rounding to eight bits would read
+    // it all.
     _ = try checkpoint.promptEncoder()
     _ = try checkpoint.textConnectors(streams: streams)
     for sampling in samplings { _ = try checkpoint.transformer(sampling.loras, streams: streams) }

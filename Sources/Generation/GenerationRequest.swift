@@ -4,7 +4,8 @@ import Torch
 
 /// What to generate. Together with the models it decides every byte of the result.
 ///
-/// Values that are left out are the model's: see `GenerationDefaults`, or, where a whole video is edited, that video's.
+/// Values that are left out are the model's: see `GenerationDefaults`, or, where a whole video is
+/// edited, that video's.
 public struct GenerationRequest: Sendable {
   /// One result for each.
   public var prompts: [String]
@@ -71,22 +72,23 @@ public struct GenerationModels: Sendable {
   public var textEncoder8bit = false
   /// Stacked in this order.
   public var loras: [LoRA] = []
-  /// Adds LoRAs to the weights while they are loaded, so that steps do without the adapters' products, instead of keeping
-  /// them beside the weights, which rounds less.
+  /// Adds LoRAs to the weights while they are loaded, so that steps do without the adapters'
+  /// products, instead of keeping them beside the weights, which rounds less.
   public var fusesLoRAs = false
   /// A spatial latent upsampler: the video is made small first, then enlarged and refined.
   public var upsampler: String?
   /// What is added for the refining stage, which has few steps and no guidance.
   public var distilledLoRA: String?
-  /// How much of it is added for the refining stage, and for the first one; nil takes `GenerationDefaults`.
+  /// How much of it is added for the refining stage, and for the first one; nil takes
+  /// `GenerationDefaults`.
   public var distilledStrength: Double?
   public var distilledFirstStageStrength: Double?
   public var device = Device.cpu
   /// What models compute in.
   public var dtype: DType
 
-  /// - Parameter dtype: nil takes bfloat16, the reference's, on GPUs, and float32 on CPUs, few of which are fast in
-  ///   bfloat16.
+  /// - Parameter dtype: nil takes bfloat16, the reference's, on GPUs, and float32 on CPUs, few of
+  ///   which are fast in bfloat16.
   public init(
     _ files: ModelFiles, loras: [LoRA] = [], device: Device = .cpu, dtype: DType? = nil
   ) {
@@ -101,7 +103,8 @@ public struct GenerationModels: Sendable {
 public struct GenerationError: Error, Equatable, CustomStringConvertible, Sendable {
   /// The options of `ltx generate`, which the values of a request go by.
   public enum Option: String, Sendable {
-    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference, audio,
+    case prompt, output, width, height, steps, image, lora, prefix, suffix, source, mask, reference,
+      audio,
       video
     case distilled
     case frames = "num-frames"

@@ -4,9 +4,11 @@ import LTX
 import NN
 import Torch
 
-/// A stage of a generation. A recipe is a list of them; each loads what it needs, and frees it before the next begins.
+/// A stage of a generation. A recipe is a list of them; each loads what it needs, and frees it
+/// before the next begins.
 public enum GenerationStage: Sendable {
-  /// Prompts, the negative one last if there is one, to the contexts that the transformer attends to.
+  /// Prompts, the negative one last if there is one, to the contexts that the transformer attends
+  /// to.
   case encodePrompts([String])
   /// Pictures and clips to the conditions of the sampling that follows.
   case encodeVideos([VideoEncoding])
@@ -38,7 +40,8 @@ public enum GenerationStage: Sendable {
     public var videoGuidance: Guidance
     public var audioGuidance: Guidance
     public var loras: [CheckedLoRA]
-    /// Goes on from what was made before, with the first of `sigmas` as the part of noise, instead of from noise alone.
+    /// Goes on from what was made before, with the first of `sigmas` as the part of noise, instead
+    /// of from noise alone.
     public var refines: Bool
     /// Whether the sound of a refinement is kept, or the one from before.
     public var keepsAudio: Bool
@@ -78,7 +81,8 @@ public enum GenerationStage: Sendable {
 
   public var title: String {
     switch self {
-    case .encodePrompts(let prompts): prompts.count == 1 ? "Reading the prompt" : "Reading the prompts"
+    case .encodePrompts(let prompts):
+      prompts.count == 1 ? "Reading the prompt" : "Reading the prompts"
     case .encodeVideos: "Encoding pictures"
     case .encodeAudio: "Encoding sound"
     case .sample(let sampling): sampling.refines ? "Refining" : "Sampling"
@@ -111,7 +115,8 @@ public enum GenerationStage: Sendable {
   }
 }
 
-/// How far a generation is. Reported when a stage begins to load its models, with `done` 0, and after each unit.
+/// How far a generation is. Reported when a stage begins to load its models, with `done` 0, and
+/// after each unit.
 public struct GenerationProgress: Sendable {
   public let stage: GenerationStage
   public let done: Int
@@ -125,8 +130,8 @@ public struct GenerationProgress: Sendable {
 }
 
 extension Tiling {
-  /// What ltx-core decodes with, rounded to whole latent cells where the compression asks for it. Videos that fit into one
-  /// tile are decoded as one.
+  /// What ltx-core decodes with, rounded to whole latent cells where the compression asks for it.
+  /// Videos that fit into one tile are decoded as one.
   static func usual(for factors: CompressionFactors) -> Tiling {
     func axis(_ usual: Axis?, _ factor: Int) -> Axis? {
       guard let usual else { return nil }

@@ -11,7 +11,8 @@ struct LoRASet {
   let referenceScale: (spatial: Int, temporal: Int)
 
   init(
-    _ models: GenerationModels, _ defaults: GenerationDefaults, checkpoint: Checkpoint, streams: Streams,
+    _ models: GenerationModels, _ defaults: GenerationDefaults, checkpoint: Checkpoint,
+    streams: Streams,
     notes: inout [String]
   ) throws {
     func check(
@@ -38,21 +39,27 @@ struct LoRASet {
     distilledFirst =
       strengths.first == 0
       ? nil
-      : try models.distilledLoRA.map { try check(.init(path: $0, strength: strengths.first), .distilledLoRA) }
+      : try models.distilledLoRA.map {
+        try check(.init(path: $0, strength: strengths.first), .distilledLoRA)
+      }
   }
 
   /// What the first sampling has.
   var first: [CheckedLoRA] { chosen + [distilledFirst].compactMap { $0 } }
 
-  /// What the refining one has. An IC-LoRA has done its work before: references are shown to the first sampling only.
+  /// What the refining one has. An IC-LoRA has done its work before: references are shown to the
+  /// first sampling only.
   func refining(refersToVideos: Bool) -> [CheckedLoRA] {
     (refersToVideos ? [] : chosen) + [distilled].compactMap { $0 }
   }
 
-  private static func agree(_ scale: inout Int, _ key: String, _ lora: CheckedLoRA, _ path: String) throws {
+  private static func agree(_ scale: inout Int, _ key: String, _ lora: CheckedLoRA, _ path: String)
+    throws
+  {
     guard let text = lora.file.metadata[key] else { return }
     guard let value = Int(text), (1...64).contains(value) else {
-      throw GenerationError(.lora, "\(path): \(key) is \"\(text)\"; expected a whole number from 1 to 64")
+      throw GenerationError(
+        .lora, "\(path): \(key) is \"\(text)\"; expected a whole number from 1 to 64")
     }
     guard value != 1, value != scale else { return }
     guard scale == 1 else {

@@ -18,7 +18,8 @@ struct ModelShape {
     file = checkpoint.source.name
     transformer = try TransformerConfiguration(checkpoint.config)
     vae = try VideoVAEConfiguration.Decoder(checkpoint.config)
-    guard vae.latentChannels == transformer.video.inputs, vae.latentChannels == transformer.video.outputs
+    guard vae.latentChannels == transformer.video.inputs,
+      vae.latentChannels == transformer.video.outputs
     else {
       throw GenerationError(
         .checkpoint,
@@ -48,7 +49,8 @@ struct ModelShape {
       default: break
       }
     }
-    let wantsAudio = kind == .audio || given.audio || given.video || (kind == .video && request.hasAudio)
+    let wantsAudio =
+      kind == .audio || given.audio || given.video || (kind == .video && request.hasAudio)
     guard wantsAudio, audioVAE == nil else {
       return kind == .audio && !given.video ? .audio : wantsAudio ? .both : .video
     }
@@ -62,18 +64,21 @@ struct ModelShape {
   func grid(_ size: GenerationPlan.OutputSize) -> VideoGrid {
     VideoGrid(
       batch: 1, channels: vae.latentChannels, frames: factors.latentFrames(size.frames),
-      rows: size.height / factors.height, columns: size.width / factors.width, fps: size.frameRate.value,
+      rows: size.height / factors.height, columns: size.width / factors.width,
+      fps: size.frameRate.value,
       factors: factors)
   }
 
   func audioGrid(seconds: Double) throws -> AudioGrid {
     guard let audioVAE else {
-      throw GenerationError(.checkpoint, "\(file) holds no audio VAE; use a checkpoint that makes sound")
+      throw GenerationError(
+        .checkpoint, "\(file) holds no audio VAE; use a checkpoint that makes sound")
     }
     let frames = audioVAE.tokens.frames(seconds: seconds)
     guard frames > 0 else {
       throw GenerationError(
-        .frames, "\(seconds) seconds are too short for a sound; make more frames, or leave the sound out")
+        .frames,
+        "\(seconds) seconds are too short for a sound; make more frames, or leave the sound out")
     }
     return AudioGrid(
       batch: 1, channels: audioVAE.latentChannels, bins: audioVAE.frequencyBins, frames: frames,
@@ -94,7 +99,8 @@ struct UpsamplerShape {
       throw GenerationError(.upsampler, describe(error))
     }
     guard !configuration.isTemporal, configuration.spatialScale.value > 1 else {
-      throw GenerationError(.upsampler, "\(path) does not only enlarge pictures; give a spatial upsampler")
+      throw GenerationError(
+        .upsampler, "\(path) does not only enlarge pictures; give a spatial upsampler")
     }
     guard configuration.inputChannels == model.vae.latentChannels else {
       throw GenerationError(

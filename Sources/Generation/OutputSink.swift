@@ -18,7 +18,9 @@ enum OutputKind {
     case "wav": self = .audio
     default:
       throw GenerationError(
-        .output, "\(path): the name must end in .mp4, in .png for a single frame, or in .wav for sound alone")
+        .output,
+        "\(path): the name must end in .mp4, in .png for a single frame, or in .wav for sound alone"
+      )
     }
   }
 
@@ -34,8 +36,8 @@ enum OutputKind {
   }
 }
 
-/// Where generated frames go: an MP4, or a PNG for one frame. The file appears under its name when it is whole; a sink
-/// that is dropped before leaves nothing behind.
+/// Where generated frames go: an MP4, or a PNG for one frame. The file appears under its name when
+/// it is whole; a sink that is dropped before leaves nothing behind.
 final class OutputSink {
   private enum Target {
     case video(VideoWriter)
@@ -55,8 +57,9 @@ final class OutputSink {
       target = .image(path: path)
       return
     }
-    // In pictures of few macroblocks a row, x264's macroblock tree (seen in version 164 at 64 pixels) reads memory that
-    // it has not written, and the same frames don't always give the same bytes. This preset does without the tree.
+    // In pictures of few macroblocks a row, x264's macroblock tree (seen in version 164 at 64
+    // pixels) reads memory that it has not written, and the same frames don't always give the same
+    // bytes. This preset does without the tree.
     let quality = VideoWriter.Quality(preset: size.width < 128 ? "superfast" : "medium")
     target = .video(
       try VideoWriter(
@@ -80,8 +83,8 @@ final class OutputSink {
     try writer.finish()
   }
 
-  /// Video and sound take turns, so that players need not search. The track is as long as the video: longer sound is
-  /// cut, shorter sound is followed by silence.
+  /// Video and sound take turns, so that players need not search. The track is as long as the
+  /// video: longer sound is cut, shorter sound is followed by silence.
   private func appendAudio(to writer: VideoWriter) throws {
     guard let audio else { return }
     let end = Int((Double(writer.frameCount) / frameRate * Double(audio.sampleRate)).rounded())
@@ -100,16 +103,20 @@ final class OutputSink {
   static func check(
     path: String, kind: OutputKind, size: GenerationPlan.OutputSize, inputs: [String] = []
   ) throws {
-    func fail(_ problem: String) -> GenerationError { GenerationError(.output, "\(path): \(problem)") }
+    func fail(_ problem: String) -> GenerationError {
+      GenerationError(.output, "\(path): \(problem)")
+    }
     switch kind {
     case .image:
       guard size.frames == 1 else {
         throw fail("a PNG holds one frame, not \(size.frames); use .mp4, or --num-frames 1")
       }
     case .video:
-      guard size.width % 2 == 0, size.height % 2 == 0, size.width <= 16384, size.height <= 16384 else {
+      guard size.width % 2 == 0, size.height % 2 == 0, size.width <= 16384, size.height <= 16384
+      else {
         throw fail(
-          "H.264 can't hold \(size.width)x\(size.height) pixels: both must be even and at most 16384")
+          "H.264 can't hold \(size.width)x\(size.height) pixels: both must be even and at most 16384"
+        )
       }
     case .audio: break
     }

@@ -2,7 +2,8 @@ import LTX
 
 /// What can be judged without the models.
 enum RequestCheck {
-  /// What H.264 holds in pixels, and more frames than memory holds; counts of tokens stay far from overflowing.
+  /// What H.264 holds in pixels, and more frames than memory holds; counts of tokens stay far from
+  /// overflowing.
   private static let largestSide = 16384
   private static let mostFrames = 1_000_000
   static let frameRates = 0.1...1000.0
@@ -12,7 +13,9 @@ enum RequestCheck {
   static let largestScale = 1e6
 
   static func numbers(_ request: GenerationRequest) throws {
-    guard !request.prompts.isEmpty, !request.prompts.contains(where: { $0.allSatisfy(\.isWhitespace) }) else {
+    guard !request.prompts.isEmpty,
+      !request.prompts.contains(where: { $0.allSatisfy(\.isWhitespace) })
+    else {
       throw GenerationError(.prompt, "is empty; say what the result should show")
     }
     if let steps = request.steps, !(1...NoiseSchedule.maximumSteps).contains(steps) {
@@ -20,7 +23,8 @@ enum RequestCheck {
         .steps, "\(steps) steps are not possible; use 1 to \(NoiseSchedule.maximumSteps)")
     }
     for (option, value, most) in [
-      (GenerationError.Option.width, request.width, largestSide), (.height, request.height, largestSide),
+      (GenerationError.Option.width, request.width, largestSide),
+      (.height, request.height, largestSide),
       (.frames, request.frames, mostFrames),
     ] {
       guard let value, value > most else { continue }
@@ -31,7 +35,8 @@ enum RequestCheck {
         .frameRate, "\(rate) frames a second are not possible; use a rate from 0.1 to 1000")
     }
     guard (0...1).contains(request.referenceAttention) else {
-      throw GenerationError(.referenceAttention, "\(request.referenceAttention) is out of range; use 0 to 1")
+      throw GenerationError(
+        .referenceAttention, "\(request.referenceAttention) is out of range; use 0 to 1")
     }
   }
 
@@ -65,7 +70,9 @@ enum RequestCheck {
         }
         guard kind != .audio else { throw fail("a WAV has no pictures; leave it out, or use .mp4") }
       case .audioPrefix, .audioSuffix, .audioKeep, .audioReference:
-        guard !given.audio else { throw fail("the result has the sound of --sound; leave one of them out") }
+        guard !given.audio else {
+          throw fail("the result has the sound of --sound; leave one of them out")
+        }
         guard kind == .audio || (kind == .video && request.hasAudio) else {
           throw fail("the result has no sound; leave it out, or make a video with sound")
         }
@@ -88,11 +95,13 @@ extension Guidance {
       throw GenerationError(option, "\(value) is no scale; use a number such as 3")
     }
     guard (0...1).contains(rescale) else {
-      throw GenerationError(option(.videoRescale, .audioRescale), "\(rescale) is out of range; use 0 to 1")
+      throw GenerationError(
+        option(.videoRescale, .audioRescale), "\(rescale) is out of range; use 0 to 1")
     }
     guard (0...NoiseSchedule.maximumSteps).contains(skipSteps) else {
       throw GenerationError(
-        option(.videoSkipSteps, .audioSkipSteps), "\(skipSteps) is out of range; use 0 or a small number")
+        option(.videoSkipSteps, .audioSkipSteps),
+        "\(skipSteps) is out of range; use 0 or a small number")
     }
     let blocks = model.transformer.blocks
     if let wrong = (stgBlocks ?? []).sorted().first(where: { !(0..<blocks).contains($0) }) {

@@ -1,11 +1,13 @@
 import LTX
 import Torch
 
-/// What generations that follow each other share: a transformer that is there already, such as one that is being trained, and
-/// decoders, which are loaded when the first one needs them and freed with this object.
+/// What generations that follow each other share: a transformer that is there already, such as one
+/// that is being trained, and decoders, which are loaded when the first one needs them and freed
+/// with this object.
 public final class SharedModels {
   public let transformer: Transformer
-  /// Mixed precision: the transformer is run under autocast to this type, as in training; nil for none.
+  /// Mixed precision: the transformer is run under autocast to this type, as in training; nil for
+  /// none.
   public let autocast: DType?
   private var video: VideoDecoder?
   private var audio: AudioDecoder?

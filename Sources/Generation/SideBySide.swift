@@ -8,12 +8,15 @@ struct ShownReference: Sendable {
 
   /// The frame that stands beside one of the result's.
   ///
-  /// A reference with fewer frames is held: where it was shown in every n-th frame, its first one for one frame and the
-  /// others for n, as its latents lie; otherwise its frames are spread evenly (ltx-trainer, `validation_runner.py`).
+  /// A reference with fewer frames is held: where it was shown in every n-th frame, its first one
+  /// for one frame and the others for n, as its latents lie; otherwise its frames are spread evenly
+  /// (ltx-trainer, `validation_runner.py`).
   func frame(beside index: Int, of count: Int) -> RGBFrame {
     let last = frames.count - 1
     guard frames.count < count else { return frames[min(index, last)] }
-    if temporalScale > 1 { return frames[index == 0 ? 0 : min(1 + (index - 1) / temporalScale, last)] }
+    if temporalScale > 1 {
+      return frames[index == 0 ? 0 : min(1 + (index - 1) / temporalScale, last)]
+    }
     let place = count == 1 ? 0 : Float(last) * Float(index) / Float(count - 1)
     return frames[Int(place.rounded(.toNearestOrEven))]
   }

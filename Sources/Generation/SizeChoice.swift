@@ -1,7 +1,8 @@
 import LTX
 import Media
 
-/// Finds the size of the result: what is asked for, what an edited video has, or the model's default; and checks it.
+/// Finds the size of the result: what is asked for, what an edited video has, or the model's
+/// default; and checks it.
 struct SizeChoice {
   private let request: GenerationRequest
   private let defaults: GenerationDefaults
@@ -24,9 +25,12 @@ struct SizeChoice {
     let factors = model.factors
     let edited = try self.edited()
     let step = upsampler?.step ?? 1
-    let width = request.width ?? edited.map { $0.width / (factors.width * step) * factors.width * step }
-    let height = request.height ?? edited.map { $0.height / (factors.height * step) * factors.height * step }
-    let frames = request.frames ?? edited.map { max(1, ($0.frames - 1) / factors.time * factors.time + 1) }
+    let width =
+      request.width ?? edited.map { $0.width / (factors.width * step) * factors.width * step }
+    let height =
+      request.height ?? edited.map { $0.height / (factors.height * step) * factors.height * step }
+    let frames =
+      request.frames ?? edited.map { max(1, ($0.frames - 1) / factors.time * factors.time + 1) }
     if let edited { try check(edited, width: width, height: height) }
     var rate = edited?.frameRate
     if let asked = request.frameRate ?? (rate == nil ? defaults.frameRate : nil) {
@@ -71,7 +75,8 @@ struct SizeChoice {
         "\(edited.path): its \(edited.width)x\(edited.height) pixels are too few; say the result's --width and --height"
       )
     }
-    guard request.frameRate != nil || RequestCheck.frameRates.contains(edited.frameRate.value) else {
+    guard request.frameRate != nil || RequestCheck.frameRates.contains(edited.frameRate.value)
+    else {
       throw GenerationError(
         edited.option,
         "\(edited.path): is at \(edited.frameRate.value) frames a second; say the result's --frame-rate, 0.1 to 1000"
@@ -83,13 +88,15 @@ struct SizeChoice {
     let factors = model.factors
     guard size.seconds <= RequestCheck.mostSeconds else {
       throw GenerationError(
-        .frames, "\(size.frames) are not possible: \(size.seconds) seconds are more than six hours; use fewer"
+        .frames,
+        "\(size.frames) are not possible: \(size.seconds) seconds are more than six hours; use fewer"
       )
     }
     // A model that pads by reflection needs something to reflect.
     let leastCells = model.vae.padding == .reflect ? 2 : 1
     let sides = [
-      (GenerationError.Option.width, size.width, factors.width), (.height, size.height, factors.height),
+      (GenerationError.Option.width, size.width, factors.width),
+      (.height, size.height, factors.height),
     ]
     let step = upsampler?.step ?? 1
     for (option, value, factor) in sides where kind != .audio {
@@ -104,7 +111,8 @@ struct SizeChoice {
         let choices = value > below ? "\(below) or \(below + unit)" : "\(below) or more"
         let stages = upsampler == nil ? "this model makes" : "this model in two stages makes"
         throw GenerationError(
-          option, "\(value) is not possible: \(stages) pictures in multiples of \(unit); use \(choices)")
+          option,
+          "\(value) is not possible: \(stages) pictures in multiples of \(unit); use \(choices)")
       }
     }
     let frames = size.frames

@@ -15,7 +15,8 @@ struct VideoConditionEncoder {
 
   let encoder: VideoEncoder
 
-  /// - Throws: `MediaError` for a file that changed since it was checked, and what the encoder throws.
+  /// - Throws: `MediaError` for a file that changed since it was checked, and what the encoder
+  ///   throws.
   func callAsFunction(_ encoding: GenerationStage.VideoEncoding) throws -> Encoded {
     let grid = encoding.grid
     let time = grid.factors.time
@@ -41,7 +42,8 @@ struct VideoConditionEncoder {
       let count = min((frames ?? used - 1) / time, latent.size(2) - 1)
       return .condition(
         .replace(
-          latent: try latent.narrow(2, latent.size(2) - count, count), latentFrame: grid.frames - count,
+          latent: try latent.narrow(2, latent.size(2) - count, count),
+          latentFrame: grid.frames - count,
           strength: 1))
     case .retake(let path, let from, let to):
       let kept = grid.frames(from: from, to: to).map { $0 ? Float(0) : 1 }
@@ -51,26 +53,31 @@ struct VideoConditionEncoder {
     case .inpaint(let path, let maskPath):
       return .condition(
         .masked(
-          latent: try edited(path, encoding, total), mask: try cells(maskPath, encoding, total, .whereBlack),
+          latent: try edited(path, encoding, total),
+          mask: try cells(maskPath, encoding, total, .whereBlack),
           strength: 1))
     case .keep(let path, let maskPath):
       return .condition(
         .masked(
-          latent: try edited(path, encoding, total), mask: try cells(maskPath, encoding, total, .whereWhite),
+          latent: try edited(path, encoding, total),
+          mask: try cells(maskPath, encoding, total, .whereWhite),
           strength: 1))
     case .crop(let path, let region):
       return .condition(
         .masked(
-          latent: try edited(path, encoding, total), mask: try grid.mask(keeping: grid.cells(of: region)),
+          latent: try edited(path, encoding, total),
+          mask: try grid.mask(keeping: grid.cells(of: region)),
           strength: 1))
     case .reference(let path, let strength, _, _):
       let latent = try whole(reference(path, encoding, total))
       let tokens = latent.size(2) * latent.size(3) * latent.size(4)
       return .condition(
         .reference(
-          latent: latent, spatialScale: encoding.spatialScale, temporalScale: encoding.temporalScale,
+          latent: latent, spatialScale: encoding.spatialScale,
+          temporalScale: encoding.temporalScale,
           strength: strength,
-          attention: encoding.attention == 1 ? nil : try .full([1, tokens], Scalar(encoding.attention))))
+          attention: encoding.attention == 1
+            ? nil : try .full([1, tokens], Scalar(encoding.attention))))
     case .video(let path):
       return .frozen(try edited(path, encoding, total))
     case .audio, .audioPrefix, .audioSuffix, .audioKeep, .audioReference:
@@ -83,7 +90,8 @@ struct VideoConditionEncoder {
     try finite(encoder.encode(pixels, tiling: .usual(for: encoder.compression)))
   }
 
-  /// Pictures and references are encoded as a whole, as in the reference: tiles would differ where they meet.
+  /// Pictures and references are encoded as a whole, as in the reference: tiles would differ where
+  /// they meet.
   private func whole(_ pixels: Tensor) throws -> Tensor { try finite(encoder(pixels)) }
 
   private func finite(_ latent: Tensor) throws -> Tensor {
@@ -91,7 +99,8 @@ struct VideoConditionEncoder {
     return try latent.to(.cpu, .float32)
   }
 
-  private func edited(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int) throws
+  private func edited(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int)
+    throws
     -> Tensor
   {
     let pixels = try clip(path, encoding, most: total)
@@ -111,7 +120,8 @@ struct VideoConditionEncoder {
     return try FrameTensors.stack([FrameTensors.filled(seen, (encoding.width, encoding.height))])
   }
 
-  /// The first frames of a clip: [1, 3, frames, height, width]. The encoder leaves out those that complete no latent frame.
+  /// The first frames of a clip: [1, 3, frames, height, width]. The encoder leaves out those that
+  /// complete no latent frame.
   private func clip(
     _ path: String, _ encoding: GenerationStage.VideoEncoding, most: Int, skipping: Int = 0
   ) throws -> Tensor {
@@ -122,7 +132,8 @@ struct VideoConditionEncoder {
       frames.append(try FrameTensors.filled(frame, (encoding.width, encoding.height)))
     }
     guard !frames.isEmpty else {
-      throw MediaError(.decoding, file: path, "holds no frame", remedy: "Copy or convert the file anew.")
+      throw MediaError(
+        .decoding, file: path, "holds no frame", remedy: "Copy or convert the file anew.")
     }
     return try FrameTensors.stack(frames)
   }
@@ -131,8 +142,8 @@ struct VideoConditionEncoder {
 
   /// The cells that a mask keeps: [1, F, H, W].
   ///
-  /// Where it marks what is made anew, a white pixel in any frame of a cell counts; where it marks what is kept, a cell
-  /// must be white on average in a frame of it, as in preprocessing.
+  /// Where it marks what is made anew, a white pixel in any frame of a cell counts; where it marks
+  /// what is kept, a cell must be white on average in a frame of it, as in preprocessing.
   private func cells(
     _ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int, _ kept: Kept
   ) throws -> Tensor {
@@ -141,7 +152,8 @@ struct VideoConditionEncoder {
     let factors = grid.factors
     var frames: [Tensor] = []
     while frames.count < total, let frame = try reader.next() {
-      let level = try (FrameTensors.filled(frame, (encoding.width, encoding.height)).mean([0]) + 1) / 2
+      let level =
+        try (FrameTensors.filled(frame, (encoding.width, encoding.height)).mean([0]) + 1) / 2
       let cells = try level.unflatten(1, [grid.columns, factors.width])
         .unflatten(0, [grid.rows, factors.height])
       frames.append(try kept == .whereWhite ? cells.mean([1, 3]) : cells.amax([1, 3]))
@@ -157,8 +169,10 @@ struct VideoConditionEncoder {
       return try Tensor.stack(Array(frames[first..<end]), 0).amax([0])
     }
     let level = try Tensor.stack(cells, 0)
-    return try (kept == .whereWhite ? level.greater(than: 0.5) : level.lessOrEqual(to: 0.5)).to(.float32)
-      .unsqueeze(0)
+    return try (kept == .whereWhite ? level.greater(than: 0.5) : level.lessOrEqual(to: 0.5)).to(
+      .float32
+    )
+    .unsqueeze(0)
   }
 
   /// A reference's frames: [1, 3, frames, height, width].
@@ -178,7 +192,8 @@ struct VideoConditionEncoder {
     let grid = encoding.grid
     let total = (grid.frames - 1) * grid.factors.time + 1
     return ShownReference(
-      frames: try FrameTensors.frames(reference(path, encoding, total)), temporalScale: encoding.temporalScale
+      frames: try FrameTensors.frames(reference(path, encoding, total)),
+      temporalScale: encoding.temporalScale
     )
   }
 }

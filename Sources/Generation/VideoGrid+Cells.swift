@@ -13,8 +13,8 @@ extension VideoGrid {
     var isEmpty: Bool { rows.isEmpty || columns.isEmpty }
   }
 
-  /// The cells of a rectangle of pixels: its edges are rounded towards the picture's start, as in the reference
-  /// (ltx-trainer, `validation_runner.py`).
+  /// The cells of a rectangle of pixels: its edges are rounded towards the picture's start, as in
+  /// the reference (ltx-trainer, `validation_runner.py`).
   func cells(of region: PixelRegion) -> Cells {
     func scaled(_ first: Int, _ end: Int, _ factor: Int, _ count: Int) -> Range<Int> {
       func bound(_ x: Int) -> Int { max(0, min(x / factor, count)) }
@@ -29,7 +29,8 @@ extension VideoGrid {
   func mask(keeping cells: Cells) throws -> Tensor {
     let rows = (0..<rows).map { cells.rows.contains($0) ? Float(1) : 0 }
     let columns = (0..<columns).map { cells.columns.contains($0) ? Float(1) : 0 }
-    let plane = try Tensor(rows, shape: [rows.count, 1]) * Tensor(columns, shape: [1, columns.count])
+    let plane =
+      try Tensor(rows, shape: [rows.count, 1]) * Tensor(columns, shape: [1, columns.count])
     return try plane.expand([1, frames, rows.count, columns.count]).contiguous()
   }
 }

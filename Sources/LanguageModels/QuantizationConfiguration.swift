@@ -2,10 +2,12 @@ import Foundation
 import NN
 import TensorFiles
 
-/// The quantization that a text encoder's `config.json` describes, in the conventions of `transformers`.
+/// The quantization that a text encoder's `config.json` describes, in the conventions of
+/// `transformers`.
 ///
-/// One method is applied: compressed-tensors with 8 bits an element and a scale for a matrix or for each of its rows, which
-/// is how such files store `weight` and `weight_scale`. Every other one is refused by name, before anything large is read.
+/// One method is applied: compressed-tensors with 8 bits an element and a scale for a matrix or for
+/// each of its rows, which is how such files store `weight` and `weight_scale`. Every other one is
+/// refused by name, before anything large is read.
 enum QuantizationConfiguration {
   private static let key = "quantization_config"
 
@@ -32,7 +34,8 @@ enum QuantizationConfiguration {
       guard method == "compressed-tensors" else {
         throw c.error(
           "quant_method",
-          "is \"\(method.displayed(limit: 40))\", which is not supported (\(title(method))). \(advice)")
+          "is \"\(method.displayed(limit: 40))\", which is not supported (\(title(method))). \(advice)"
+        )
       }
       try requireSupportedCompression(c)
     }
@@ -40,14 +43,17 @@ enum QuantizationConfiguration {
 
   /// The method of older files, which do not state it.
   private static func guess(_ c: Configuration) -> String {
-    if c.has("load_in_4bit") || c.has("load_in_8bit") || c.has("_load_in_4bit") { return "bitsandbytes" }
+    if c.has("load_in_4bit") || c.has("load_in_8bit") || c.has("_load_in_4bit") {
+      return "bitsandbytes"
+    }
     return c.has("config_groups") ? "compressed-tensors" : "not stated"
   }
 
   private static func title(_ method: String) -> String {
     switch method {
     case "bitsandbytes": "int8 or packed 4-bit weights"
-    case "gptq", "awq", "auto-round", "hqq", "aqlm", "quip", "vptq", "higgs", "spqr": "packed weights"
+    case "gptq", "awq", "auto-round", "hqq", "aqlm", "quip", "vptq", "higgs", "spqr":
+      "packed weights"
     case "fp8", "fbgemm_fp8", "finegrained_fp8": "fp8 with scales in blocks or of its own layout"
     case "mxfp4", "nvfp4", "modelopt", "modelopt_fp4", "fp_quant": "4-bit floats in blocks"
     case "quanto", "torchao", "eetq", "quark": "a layout of its own"
@@ -59,7 +65,8 @@ enum QuantizationConfiguration {
     let format = try c.string("format", default: "dense")
     guard ["float-quantized", "int-quantized", "naive-quantized", "dense"].contains(format) else {
       throw c.error(
-        "format", "is \"\(format.displayed(limit: 40))\", which is not supported (packed weights). \(advice)")
+        "format",
+        "is \"\(format.displayed(limit: 40))\", which is not supported (packed weights). \(advice)")
     }
     for key in ["kv_cache_scheme", "transform_config", "sparsity_config"] where c.has(key) {
       // Objects that say nothing are written too.
@@ -80,10 +87,12 @@ enum QuantizationConfiguration {
       let strategy = try weights.string("strategy", default: "tensor")
       guard ["tensor", "channel"].contains(strategy) else {
         throw weights.error(
-          "strategy", "is \"\(strategy.displayed(limit: 40))\" (expected tensor or channel). \(advice)")
+          "strategy",
+          "is \"\(strategy.displayed(limit: 40))\" (expected tensor or channel). \(advice)")
       }
       guard try weights.bool("symmetric", default: true) else {
-        throw weights.error("symmetric", "is false (expected true: there are no zero points). \(advice)")
+        throw weights.error(
+          "symmetric", "is false (expected true: there are no zero points). \(advice)")
       }
     }
   }

@@ -11,8 +11,8 @@ public protocol TextEncoder: Sendable {
   /// How many hidden states a pass gives: the embeddings, and what each layer makes of them.
   var hiddenStateCount: Int { get }
 
-  /// Runs the model and hands over the hidden states in order, each as soon as it is known: with dozens of layers,
-  /// keeping them all takes more memory than the pass itself.
+  /// Runs the model and hands over the hidden states in order, each as soon as it is known: with
+  /// dozens of layers, keeping them all takes more memory than the pass itself.
   ///
   /// - Parameters:
   ///   - ids: [N, S], int64.
@@ -25,7 +25,9 @@ public protocol TextEncoder: Sendable {
 }
 
 extension TextEncoder {
-  public func forEachHiddenState(ids: Tensor, mask: Tensor, _ visit: (Int, Tensor) throws -> Void) throws {
+  public func forEachHiddenState(ids: Tensor, mask: Tensor, _ visit: (Int, Tensor) throws -> Void)
+    throws
+  {
     try forEachHiddenState(ids: ids, mask: mask, firstPosition: 0, visit)
   }
 }
@@ -33,10 +35,12 @@ extension TextEncoder {
 /// Opens a text encoder as the model that its configuration names.
 ///
 /// - Parameters:
-///   - path: a folder in the layout of `transformers`, or one file that holds everything (`TextEncoderFiles`).
+///   - path: a folder in the layout of `transformers`, or one file that holds everything
+///     (`TextEncoderFiles`).
 ///   - dtype: what the weights are converted to; nil keeps the files' own.
 ///   - storage: how the matrices of the layers are kept; embeddings stay as they are.
-/// - Throws: `TextEncoderError`, `ConfigurationError`, `TensorFileError` or `WeightError`, which name the file.
+/// - Throws: `TextEncoderError`, `ConfigurationError`, `TensorFileError` or `WeightError`, which
+///   name the file.
 public func openTextEncoder(
   at path: String, dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored
 ) throws -> any TextEncoder {
@@ -49,7 +53,8 @@ public func openTextEncoder(
   }
   let configuration = try Gemma3Configuration(config)
   return try Gemma3Model(
-    Weights(files.weights(), dtype: dtype, device: device, storage: storage), configuration: configuration)
+    Weights(files.weights(), dtype: dtype, device: device, storage: storage),
+    configuration: configuration)
 }
 
 /// A text encoder that can't be opened, or what it was given and can't read.

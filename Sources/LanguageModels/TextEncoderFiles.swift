@@ -4,9 +4,10 @@ import Support
 import TensorFiles
 import Torch
 
-/// Where a text encoder's weights, configuration and tokenizer lie: in a folder in the layout of `transformers`, or in
-/// one safetensors file, as ComfyUI has it, which carries the configuration in its metadata as `gemma_config` and the
-/// text of `tokenizer.json` as a tensor of bytes, `tokenizer_json` (ltx-core, `text_encoders/gemma/gemma_assets.py`).
+/// Where a text encoder's weights, configuration and tokenizer lie: in a folder in the layout of
+/// `transformers`, or in one safetensors file, as ComfyUI has it, which carries the configuration
+/// in its metadata as `gemma_config` and the text of `tokenizer.json` as a tensor of bytes,
+/// `tokenizer_json` (ltx-core, `text_encoders/gemma/gemma_assets.py`).
 public struct TextEncoderFiles: Sendable {
   public let path: String
   /// Nil for a folder.
@@ -15,13 +16,14 @@ public struct TextEncoderFiles: Sendable {
   static let configurationKey = "gemma_config"
   static let tokenizerKey = "tokenizer_json"
 
-  /// - Throws: `TextEncoderError` when there is nothing of that name, `TensorFileError` for a file that is not
-  ///   safetensors.
+  /// - Throws: `TextEncoderError` when there is nothing of that name, `TensorFileError` for a file
+  ///   that is not safetensors.
   public init(path: String) throws {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
       throw TextEncoderError(
-        "\(path) does not exist; --text-encoder-path wants the folder of a Gemma 3 model, or a file of it")
+        "\(path) does not exist; --text-encoder-path wants the folder of a Gemma 3 model, or a file of it"
+      )
     }
     self.path = path
     packed = isFolder.boolValue ? nil : try SafetensorsFile(path: path)
@@ -52,8 +54,8 @@ public struct TextEncoderFiles: Sendable {
 
   /// The configuration in the form of `transformers`.
   ///
-  /// - Throws: `TextEncoderError` when it is missing; `ConfigurationError` when it is damaged, or describes quantized
-  ///   weights of a kind that is not supported.
+  /// - Throws: `TextEncoderError` when it is missing; `ConfigurationError` when it is damaged, or
+  ///   describes quantized weights of a kind that is not supported.
   func config() throws -> Configuration {
     let config = try storedConfig()
     try QuantizationConfiguration.requireSupported(config)
@@ -99,7 +101,8 @@ public struct TextEncoderFiles: Sendable {
   }
 
   private func packedTokenizer() throws -> Tensor {
-    guard let packed, let dtype = packed.entries[Self.tokenizerKey]?.dtype, [.uint8, .int8].contains(dtype)
+    guard let packed, let dtype = packed.entries[Self.tokenizerKey]?.dtype,
+      [.uint8, .int8].contains(dtype)
     else {
       throw TextEncoderError(
         "\(path): has no tensor of bytes \(Self.tokenizerKey), the tokenizer of a text encoder in one file; "

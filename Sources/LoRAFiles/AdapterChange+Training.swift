@@ -4,13 +4,14 @@ import LTX
 import NN
 import Torch
 
-/// Changes of runs that started from something else than an unchanged base model, and of runs that train the weights
-/// themselves.
+/// Changes of runs that started from something else than an unchanged base model, and of runs that
+/// train the weights themselves.
 extension AdapterChange {
   /// The change that a run has made to adapters that it started from.
   ///
   /// - Parameters:
-  ///   - parameters, initial: by the keys of `init(_:scale:checkpoint:)`, now and before the first step.
+  ///   - parameters, initial: by the keys of `init(_:scale:checkpoint:)`, now and before the first
+  ///     step.
   ///   - scale: `FreshAdapters.scale`.
   ///   - checkpoint: gives base norms.
   /// - Throws: what reading the checkpoint throws; `TorchError`.
@@ -25,7 +26,9 @@ extension AdapterChange {
     for parameter in parameters where parameter.key.hasSuffix(suffix) {
       let module = String(parameter.key.dropLast(suffix.count))
       func adapter(_ tensors: [String: Tensor]) throws -> Factors? {
-        guard let a = tensors[module + suffix], let b = tensors[module + ".lora_B.weight"] else { return nil }
+        guard let a = tensors[module + suffix], let b = tensors[module + ".lora_B.weight"] else {
+          return nil
+        }
         return Factors(
           down: try a.detach().to(.cpu), up: try b.detach().to(.cpu),
           magnitude: try tensors[module + ".lora_magnitude_vector"]?.detach().to(.cpu))
@@ -34,7 +37,8 @@ extension AdapterChange {
       let base = try (weights / module).tensor("weight")
       let path = LoRAFile.filePath(module)
       if new.magnitude == nil {
-        // B A - B' A' = (B - B') A + B' (A - A') is one product of twice the rank, and exactly zero if nothing moved.
+        // B A - B' A' = (B - B') A + B' (A - A') is one product of twice the rank, and exactly zero
+        // if nothing moved.
         layers.append(
           try Layer(
             path: path, down: Tensor.cat([new.down, new.down - old.down], 0),
@@ -87,7 +91,8 @@ extension AdapterChange {
     func layer(_ weight: Tensor, scale: Double) throws -> Tensor {
       let sum = try weight + up.to(.float32).matmul(down.to(.float32)) * scale
       guard let magnitude else { return sum }
-      let norms = try sum.square().sum([1]).sqrt().clamped(min: Scalar(DType.float32.smallestNormal))
+      let norms = try sum.square().sum([1]).sqrt().clamped(
+        min: Scalar(DType.float32.smallestNormal))
       return try sum * (magnitude.to(.float32).reshape([-1]) / norms).unsqueeze(1)
     }
   }

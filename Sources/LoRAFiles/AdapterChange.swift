@@ -5,11 +5,11 @@ import LTX
 import NN
 import Torch
 
-/// How far adapters move the layers that they change: |scale * B A| beside |W|, Frobenius norms, for each layer, for each
-/// modality and for each block.
+/// How far adapters move the layers that they change: |scale * B A| beside |W|, Frobenius norms,
+/// for each layer, for each modality and for each block.
 ///
-/// B A is never formed. Two R x R Gram matrices give its norm, so a whole LoRA takes milliseconds; base norms take one
-/// read of the adapted layers' weights.
+/// B A is never formed. Two R x R Gram matrices give its norm, so a whole LoRA takes milliseconds;
+/// base norms take one read of the adapted layers' weights.
 ///
 ///     // From a file, alone or beside the checkpoint it is meant for:
 ///     let change = try AdapterChange(LoRAFile(path: path), checkpoint: checkpoint)
@@ -79,18 +79,18 @@ public struct AdapterChange: Codable, Sendable {
 
     /// |scale * B A| / |W|; nil without base weights.
     public var relative: Double? { baseNorm.map { $0 > 0 ? norm / $0 : norm == 0 ? 0 : .infinity } }
-    /// `relative`, or without base weights an estimate: the share of weights of the usual spread, which is right to
-    /// a factor of a few.
+    /// `relative`, or without base weights an estimate: the share of weights of the usual spread,
+    /// which is right to a factor of a few.
     public var share: Double { relative ?? (typicalNorm > 0 ? norm / typicalNorm : 0) }
-    /// Whether the change is too small to matter: below `AdapterChange.barelyMoved` of the base weights, or below a
-    /// hundredth of that where the base weights are only estimated.
+    /// Whether the change is too small to matter: below `AdapterChange.barelyMoved` of the base
+    /// weights, or below a hundredth of that where the base weights are only estimated.
     public var barelyMoves: Bool {
       share < (relative == nil ? AdapterChange.barelyMoved / 100 : AdapterChange.barelyMoved)
     }
   }
 
-  /// The share of the base weights below which adapters count as barely moved: 0.05 %. LoRAs that do something visible
-  /// are at 0.3 % to 10 %.
+  /// The share of the base weights below which adapters count as barely moved: 0.05 %. LoRAs that
+  /// do something visible are at 0.3 % to 10 %.
   public static let barelyMoved = 5e-4
 
   /// In the order given.
@@ -138,8 +138,9 @@ public struct AdapterChange: Codable, Sendable {
   /// The change that the adapters of a training run make.
   ///
   /// - Parameters:
-  ///   - parameters: by their keys in the unified layout, `model.diffusion_model.<module>.lora_A.weight`,
-  ///     `….lora_B.weight`, and of DoRA `….lora_magnitude_vector`; others are passed over.
+  ///   - parameters: by their keys in the unified layout,
+  ///     `model.diffusion_model.<module>.lora_A.weight`, `….lora_B.weight`, and of DoRA
+  ///     `….lora_magnitude_vector`; others are passed over.
   ///   - scale: `FreshAdapters.scale`.
   ///   - checkpoint: gives base norms.
   /// - Throws: what reading the checkpoint throws; `TorchError`.
@@ -154,7 +155,8 @@ public struct AdapterChange: Codable, Sendable {
       let path = LoRAFile.filePath(module)
       layers.append(
         try Layer(
-          path: path, down: parameter.tensor.detach().to(.cpu), up: up.detach().to(.cpu), scale: scale,
+          path: path, down: parameter.tensor.detach().to(.cpu), up: up.detach().to(.cpu),
+          scale: scale,
           magnitude: tensors[module + ".lora_magnitude_vector"]?.detach().to(.cpu),
           weight: base?.weight(of: path)))
       base?.release(path)
@@ -169,21 +171,23 @@ public struct AdapterChange: Codable, Sendable {
     let size = (numbers.count + groups - 1) / max(groups, 1)
     return stride(from: 0, to: numbers.count, by: max(size, 1)).map { start in
       let own = numbers[start..<min(start + size, numbers.count)]
-      let range = own.count == 1 ? "block \(own[start])" : "blocks \(own[start]) to \(own[own.endIndex - 1])"
+      let range =
+        own.count == 1 ? "block \(own[start])" : "blocks \(own[start]) to \(own[own.endIndex - 1])"
       return Group(range, layers.filter { $0.block.map(own.contains) ?? false })
     }
   }
 
   // MARK: In words
 
-  /// Findings for the user, most important first: adapters that are not finite, zero, or barely moved, by modality;
-  /// otherwise how far they moved.
+  /// Findings for the user, most important first: adapters that are not finite, zero, or barely
+  /// moved, by modality; otherwise how far they moved.
   public var sentences: [String] {
     guard !layers.isEmpty else { return [] }
     var result: [String] = []
     if total.nonFiniteLayers > 0 {
       result.append(
-        "\(total.nonFiniteLayers) of \(total.layers) adapters are not finite; the LoRA can't be used")
+        "\(total.nonFiniteLayers) of \(total.layers) adapters are not finite; the LoRA can't be used"
+      )
     }
     if total.zeroLayers == total.layers {
       return result + ["all \(total.layers) adapters are zero; the LoRA changes nothing"]
@@ -248,7 +252,8 @@ extension AdapterChange.Layer {
       let factor = try magnitude.to(.float64).reshape([-1]) / changed
       // f (w + d) - w = (f - 1) w + f d, row by row.
       let less = try factor - 1
-      square = try (less.square() * weights + less * factor * cross * 2 + factor.square() * own).sum().item()
+      square = try (less.square() * weights + less * factor * cross * 2 + factor.square() * own)
+        .sum().item()
       baseNorm = try weights.sum().item().squareRoot()
     } else {
       let product: Double = try (b.transpose(0, 1).matmul(b) * gram).sum().item()
@@ -293,5 +298,7 @@ private struct BaseWeights {
   }
 
   /// Lets the file's pages go, or the whole file would seem to be in memory.
-  func release(_ path: String) { checkpoint.source.release("\(LoRAFile.checkpointPath(path)).weight") }
+  func release(_ path: String) {
+    checkpoint.source.release("\(LoRAFile.checkpointPath(path)).weight")
+  }
 }

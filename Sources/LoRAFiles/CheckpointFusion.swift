@@ -4,15 +4,18 @@ import NN
 import TensorFiles
 import Torch
 
-/// A checkpoint with LoRAs added to its weights, to be written tensor by tensor: never the whole model in memory.
+/// A checkpoint with LoRAs added to its weights, to be written tensor by tensor: never the whole
+/// model in memory.
 ///
-/// It does what the checkpoint does with the LoRAs beside it: what `TransformerBuilder` leaves out is left out here.
+/// It does what the checkpoint does with the LoRAs beside it: what `TransformerBuilder` leaves out
+/// is left out here.
 public struct CheckpointFusion: Sendable {
   /// The dtype that matrices are written in.
   public enum Form: String, Sendable, CaseIterable {
     /// Each as the checkpoint has it: a quantized one is quantized again, in its own format.
     case asStored
-    /// The matrices of the transformer's blocks, and all that are quantized, in float8_e4m3fn with a scale.
+    /// The matrices of the transformer's blocks, and all that are quantized, in float8_e4m3fn with
+    /// a scale.
     case float8
   }
 
@@ -21,7 +24,8 @@ public struct CheckpointFusion: Sendable {
   private let form: Form
   /// The file without the tensors that its metadata stands for.
   private let source: any TensorSource
-  /// How matrices are quantized in the output, by the key of the weight; others are written as they are.
+  /// How matrices are quantized in the output, by the key of the weight; others are written as they
+  /// are.
   private let matrices: [String: RequantizedMatrix]
   /// What of the LoRAs is left out, and why.
   public let notes: [String]
@@ -32,8 +36,8 @@ public struct CheckpointFusion: Sendable {
   /// The number of matrices that are quantized again.
   public var quantizedCount: Int { matrices.count }
 
-  /// - Throws: `WeightError` for a LoRA that does not fit, for a strength that is not finite, and for a weight that is
-  ///   stored in a format that can't be read.
+  /// - Throws: `WeightError` for a LoRA that does not fit, for a strength that is not finite, and
+  ///   for a weight that is stored in a format that can't be read.
   public init(
     _ checkpoint: Checkpoint, loras: [(file: LoRAFile, strength: Double)], form: Form = .asStored
   ) throws {
@@ -54,7 +58,9 @@ public struct CheckpointFusion: Sendable {
     var matrices: [String: RequantizedMatrix] = [:]
     for (key, entry) in checkpoint.source.entries where key.hasSuffix(".weight") {
       guard let stored = try RequantizedMatrix(stored: key, entry, in: checkpoint.source) else {
-        if form == .float8, Self.isEligible(key, entry) { matrices[key] = RequantizedMatrix(float8: key) }
+        if form == .float8, Self.isEligible(key, entry) {
+          matrices[key] = RequantizedMatrix(float8: key)
+        }
         continue
       }
       switch form {
@@ -70,18 +76,22 @@ public struct CheckpointFusion: Sendable {
     self.matrices = matrices
   }
 
-  /// Whether a matrix is one that fp8 files of LTX-2 have in fp8: those of attention and feed-forward layers of the
-  /// transformer's blocks, but for the gates of attention heads, which are small and sensitive.
+  /// Whether a matrix is one that fp8 files of LTX-2 have in fp8: those of attention and
+  /// feed-forward layers of the transformer's blocks, but for the gates of attention heads, which
+  /// are small and sensitive.
   private static func isEligible(_ key: String, _ entry: TensorEntry) -> Bool {
     key.hasPrefix("\(Checkpoint.Prefix.transformer).transformer_blocks.") && entry.shape.count == 2
       && entry.dtype.isFloatingPoint && !key.hasSuffix(".to_gate_logits.weight")
   }
 
-  /// Writes all tensors of the checkpoint under their own names, in their own dtypes unless `form` says otherwise, and its metadata.
+  /// Writes all tensors of the checkpoint under their own names, in their own dtypes unless `form`
+  /// says otherwise, and its metadata.
   ///
   /// - Parameter report: called after each tensor.
-  /// - Returns: how many of the adapted weights differ from the checkpoint's: a small change may be lost in their dtype.
-  /// - Throws: `WeightError` for a weight that is no longer finite with the LoRAs, or is too large for its dtype.
+  /// - Returns: how many of the adapted weights differ from the checkpoint's: a small change may be
+  ///   lost in their dtype.
+  /// - Throws: `WeightError` for a weight that is no longer finite with the LoRAs, or is too large
+  ///   for its dtype.
   @discardableResult
   public func write(
     to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
@@ -96,7 +106,8 @@ public struct CheckpointFusion: Sendable {
     let entries = plan.entries.map { (key: storedKey($0.key), dtype: $0.dtype, shape: $0.shape) }
     var done = 0
     var changedCount = 0
-    // The file's pages are let go as soon as they have been copied, or the whole file would seem to be in memory.
+    // The file's pages are let go as soon as they have been copied, or the whole file would seem to
+    // be in memory.
     var written: String?
     try writeSafetensors(entries, metadata: plan.metadata, to: path) { stored in
       let key = names[stored] ?? stored
@@ -107,7 +118,9 @@ public struct CheckpointFusion: Sendable {
         let layer = wide / String(matrix.key.dropLast(".weight".count))
         let (elements, scale) = try matrix.quantized(layer.tensor("weight"), of: source.name)
         tensor = key == matrix.key ? elements : scale
-        if changed.contains(key), try !tensor.hasSameBytes(as: source.tensor(key)) { changedCount += 1 }
+        if changed.contains(key), try !tensor.hasSameBytes(as: source.tensor(key)) {
+          changedCount += 1
+        }
       } else if let bytes = plan.descriptions[key] {
         tensor = try Tensor(bytes, shape: [bytes.count])
       } else if changed.contains(key), let entry = source.entries[key] {
@@ -131,9 +144,12 @@ public struct CheckpointFusion: Sendable {
     return changedCount
   }
 
-  /// The name that a tensor has, or would have, in the checkpoint's own file beside the weight of its layer.
+  /// The name that a tensor has, or would have, in the checkpoint's own file beside the weight of
+  /// its layer.
   private func storedKey(_ key: String) -> String {
-    guard let combined = source as? CombinedTensors, let end = key.lastIndex(of: ".") else { return key }
+    guard let combined = source as? CombinedTensors, let end = key.lastIndex(of: ".") else {
+      return key
+    }
     if combined.entries[key] != nil { return combined.storedKey(key) }
     let weight = key[..<end] + ".weight"
     return String(combined.storedKey(String(weight)).dropLast(".weight".count) + key[end...])
@@ -164,7 +180,9 @@ public struct CheckpointFusion: Sendable {
         plan.descriptions[matrix.descriptionKey] = Array(description.utf8)
       }
     }
-    if form == .float8, plan.metadata.removeValue(forKey: QuantizationDescription.metadataKey) != nil {
+    if form == .float8,
+      plan.metadata.removeValue(forKey: QuantizationDescription.metadataKey) != nil
+    {
       // The metadata would override the descriptions beside the layers.
       for key in checkpoint.source.entries.keys
       where source.entries[key] == nil && plan.descriptions[key] == nil {
@@ -173,7 +191,8 @@ public struct CheckpointFusion: Sendable {
         plan.descriptions[key] = description.map { Array($0.json().utf8) }
       }
     }
-    for (key, entry) in source.entries where plan.descriptions[key] == nil && !removed.contains(key) {
+    for (key, entry) in source.entries where plan.descriptions[key] == nil && !removed.contains(key)
+    {
       if let matrix = matrices[key] {
         plan.entries.append((key, matrix.format.dtype, entry.shape))
       } else if plan.owners[key] == nil {
@@ -218,8 +237,8 @@ private struct RequantizedMatrix {
     description = nil
   }
 
-  /// In float8_e4m3fn with one scale, as ComfyUI reads it. There is no scale of the layer's inputs, so that programs that
-  /// multiply in 8 bits are told not to.
+  /// In float8_e4m3fn with one scale, as ComfyUI reads it. There is no scale of the layer's inputs,
+  /// so that programs that multiply in 8 bits are told not to.
   init(float8 key: String) {
     self.key = key
     format = .float8E4M3

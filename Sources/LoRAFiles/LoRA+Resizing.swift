@@ -7,7 +7,8 @@ extension LoRA {
   public enum Size: Sendable {
     /// To this rank; layers of a lower one stay as they are.
     case rank(Int)
-    /// Each layer to the lowest rank that keeps this share of its energy, the square of B A's Frobenius norm.
+    /// Each layer to the lowest rank that keeps this share of its energy, the square of B A's
+    /// Frobenius norm.
     case energy(Double)
   }
 
@@ -24,10 +25,12 @@ extension LoRA {
     public var keptShare: Double { energy == 0 ? 1 : keptEnergy / energy }
   }
 
-  /// The closest LoRA of a lower rank, layer by layer (Eckart and Young, 1936): B A's leading singular vectors.
+  /// The closest LoRA of a lower rank, layer by layer (Eckart and Young, 1936): B A's leading
+  /// singular vectors.
   ///
   /// - Parameter report: called after each layer.
-  /// - Throws: `LoRAError` for a rank below 1, a share that is not in (0, 1], and numbers that are not finite.
+  /// - Throws: `LoRAError` for a rank below 1, a share that is not in (0, 1], and numbers that are
+  ///   not finite.
   public func resized(
     to size: Size, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws -> (lora: LoRA, layers: [ResizedLayer]) {
@@ -35,7 +38,8 @@ extension LoRA {
     case .rank(let rank) where rank < 1: throw problem("can't have the rank \(rank); use 1 or more")
     case .energy(let share) where !(share > 0 && share <= 1):
       throw problem(
-        "can't keep a share of \(share) of its energy; use a number above 0 and up to 1, such as 0.95")
+        "can't keep a share of \(share) of its energy; use a number above 0 and up to 1, such as 0.95"
+      )
     default: break
     }
     try requirePlain(layers, "resized")
@@ -43,7 +47,8 @@ extension LoRA {
     var reports: [ResizedLayer] = []
     for index in layers.indices {
       guard let (layer, resizing) = try layers[index].resized(to: size) else {
-        throw problem("has numbers in \(layers[index].path) that are not finite; the file is damaged")
+        throw problem(
+          "has numbers in \(layers[index].path) that are not finite; the file is damaged")
       }
       result.layers[index] = layer
       reports.append(resizing)
@@ -55,8 +60,9 @@ extension LoRA {
 }
 
 extension LoRA.Layer {
-  /// B A is never formed: with B = Q T and A^T = P S from QR decompositions, its singular values are those of the small
-  /// matrix T S^T, whose leading left vectors U give B' = Q U and A' = U^T T A. All of it in float64.
+  /// B A is never formed: with B = Q T and A^T = P S from QR decompositions, its singular values
+  /// are those of the small matrix T S^T, whose leading left vectors U give B' = Q U and A' = U^T T
+  /// A. All of it in float64.
   ///
   /// - Returns: nil where a number is not finite.
   fileprivate func resized(to size: LoRA.Size) throws -> (LoRA.Layer, LoRA.ResizedLayer)? {
@@ -83,7 +89,8 @@ extension LoRA.Layer {
         }.map { $0 + 1 } ?? squares.count)
     }
     func report(_ kept: Double) -> LoRA.ResizedLayer {
-      LoRA.ResizedLayer(path: path, oldRank: rank, newRank: newRank, keptEnergy: kept, energy: energy)
+      LoRA.ResizedLayer(
+        path: path, oldRank: rank, newRank: newRank, keptEnergy: kept, energy: energy)
     }
     guard newRank < rank else { return (self, report(energy)) }
     // B A has no more singular values than its smaller side; what is left of the rank is zeros.
@@ -97,7 +104,8 @@ extension LoRA.Layer {
     layer.down = try leading.transpose(0, 1).matmul(t).matmul(a) / root.unsqueeze(1)
     if count < newRank {
       layer.up = try .cat([layer.up, .zeros([up.size(0), newRank - count], dtype: .float64)], 1)
-      layer.down = try .cat([layer.down, .zeros([newRank - count, down.size(1)], dtype: .float64)], 0)
+      layer.down = try .cat(
+        [layer.down, .zeros([newRank - count, down.size(1)], dtype: .float64)], 0)
     }
     return (layer, report(squares.prefix(newRank).reduce(0, +)))
   }

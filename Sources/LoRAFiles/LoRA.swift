@@ -14,7 +14,8 @@ public struct LoRA: Sendable {
     public var down: Tensor
     /// B: [outputs, rank].
     public var up: Tensor
-    /// [outputs]; of DoRA, which can be stripped and renamed, but not scaled, resized or merged: its effect is no B A.
+    /// [outputs]; of DoRA, which can be stripped and renamed, but not scaled, resized or merged:
+    /// its effect is no B A.
     var magnitude: Tensor?
     /// What the factors are written in. Changed ones are float32 until then, and so rounded once.
     var dtype: DType
@@ -47,7 +48,8 @@ public struct LoRA: Sendable {
     name = file.path
     layers = try file.modules.map { module in
       let dtype = module.up.dtype == module.down.dtype ? module.up.dtype : .float32
-      // The magnitude belongs to the layer with scale * B A, whichever of its parts the scale is in.
+      // The magnitude belongs to the layer with scale * B A, whichever of its parts the scale is
+      // in.
       var layer = try Layer(path: module.path, down: module.down, up: module.up, dtype: dtype)
         .scaled(by: module.scale)
       layer.magnitude = module.magnitude
@@ -76,7 +78,9 @@ public struct LoRA: Sendable {
   /// The effect times a factor.
   ///
   /// - Parameter parts: whose effect; the others stay as they are.
-  public func scaled(by factor: Double, parts: Set<LoRAPart> = Set(LoRAPart.allCases)) throws -> LoRA {
+  public func scaled(by factor: Double, parts: Set<LoRAPart> = Set(LoRAPart.allCases)) throws
+    -> LoRA
+  {
     guard factor.isFinite else {
       throw problem("can't be scaled by \(factor), which is no number to multiply by")
     }
@@ -101,17 +105,22 @@ public struct LoRA: Sendable {
     var result = self
     result.layers = layers.filter { !parts.contains($0.part) }
     let names = LoRAPart.allCases.filter(parts.contains).map(\.rawValue).joined(separator: " or ")
-    guard result.layers.count < layers.count else { throw problem("has no \(names) adapters to leave out") }
-    guard !result.layers.isEmpty else { throw problem("has \(names) adapters only; nothing would be left") }
+    guard result.layers.count < layers.count else {
+      throw problem("has no \(names) adapters to leave out")
+    }
+    guard !result.layers.isEmpty else {
+      throw problem("has \(names) adapters only; nothing would be left")
+    }
     return result
   }
 
-  /// One LoRA with the effect of several: their factors one after another, so its ranks are the sums of theirs.
+  /// One LoRA with the effect of several: their factors one after another, so its ranks are the
+  /// sums of theirs.
   ///
   /// Metadata on which the files agree is kept, and what only some of them say.
   ///
-  /// - Throws: `LoRAError` for a strength that is not finite, for layers of different sizes, and for LoRAs that were
-  ///   trained on references of different kinds.
+  /// - Throws: `LoRAError` for a strength that is not finite, for layers of different sizes, and
+  ///   for LoRAs that were trained on references of different kinds.
   public static func merged(_ loras: [(lora: LoRA, strength: Double)]) throws -> LoRA {
     var layers: [String: [Layer]] = [:]
     var metadata: [String: String] = [:]
@@ -155,7 +164,8 @@ public struct LoRA: Sendable {
     let name = loras.map(\.lora.name).joined(separator: " + ")
     let bases = loras.compactMap { lora, _ in lora.base.map { (lora.name, $0) } }
     var result = LoRA(
-      name: name, layers: merged, metadata: metadata, base: bases.count == loras.count ? bases[0].1 : nil)
+      name: name, layers: merged, metadata: metadata,
+      base: bases.count == loras.count ? bases[0].1 : nil)
     if let (first, base) = bases.first,
       let (other, otherBase) = bases.first(where: { $0.1.name != base.name })
     {
@@ -180,11 +190,12 @@ public struct LoRA: Sendable {
     return keys
   }
 
-  /// Writes the factors: no alpha but the one that kohya's readers expect, which is the rank, a scale of 1.
+  /// Writes the factors: no alpha but the one that kohya's readers expect, which is the rank, a
+  /// scale of 1.
   ///
   /// - Parameter dtype: of the factors; nil keeps what the layers came in.
-  /// - Throws: `LoRAError` for a layer that the format has no name for, and for values beyond the range of the dtype;
-  ///   `TensorFileError` when the disk refuses.
+  /// - Throws: `LoRAError` for a layer that the format has no name for, and for values beyond the
+  ///   range of the dtype; `TensorFileError` when the disk refuses.
   public func write(to path: String, format: LoRAFormat = .comfyUI, dtype: DType? = nil) throws {
     var tensors: [(key: String, tensor: Tensor)] = []
     for layer in layers {

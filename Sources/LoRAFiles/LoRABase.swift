@@ -52,15 +52,19 @@ extension LoRAFile {
     }
     for module in modules {
       let names = module.path.split(separator: ".")
-      if names.contains("to_gate_logits") || names.contains(where: { $0.hasSuffix("prompt_adaln_single") })
+      if names.contains("to_gate_logits")
+        || names.contains(where: { $0.hasSuffix("prompt_adaln_single") })
         || names.last == "video_aggregate_embed" || names.last == "audio_aggregate_embed"
       {
         return base(.ltx23, "it changes \(module.path.displayed()), which LTX-2 does not have")
       }
-      if names.contains(where: { $0.hasSuffix("caption_projection") }) || names.last == "aggregate_embed" {
+      if names.contains(where: { $0.hasSuffix("caption_projection") })
+        || names.last == "aggregate_embed"
+      {
         return base(.ltx2, "it changes \(module.path.displayed()), which LTX-2.3 does not have")
       }
-      if names.suffix(2) == ["adaln_single", "linear"] || names.suffix(2) == ["audio_adaln_single", "linear"]
+      if names.suffix(2) == ["adaln_single", "linear"]
+        || names.suffix(2) == ["audio_adaln_single", "linear"]
       {
         let rows = module.up.size(0) / module.down.size(1)
         if rows == 6 { return base(.ltx2, "\(module.path) has 6 rows of modulation") }
@@ -72,7 +76,8 @@ extension LoRAFile {
 
   /// Keys under which trainers write the base model, the most particular first.
   private static let baseKeys = [
-    "model_version", "base_model", "base_model_version", "ss_base_model_version", "modelspec.architecture",
+    "model_version", "base_model", "base_model_version", "ss_base_model_version",
+    "modelspec.architecture",
     "ss_sd_model_name", "base_model_file",
   ]
 
@@ -97,7 +102,8 @@ extension LoRAFile {
     return nil
   }
 
-  /// The version in the name of a model of Lightricks': [2, 3] in `ltx-2.3-22b-dev`, [0, 9, 7] in `ltxv-13b-0.9.7`.
+  /// The version in the name of a model of Lightricks': [2, 3] in `ltx-2.3-22b-dev`, [0, 9, 7] in
+  /// `ltxv-13b-0.9.7`.
   ///
   /// - Parameter isBare: whether the text may be the version alone.
   static func version(in text: String, isBare: Bool = false) -> [Int]? {
@@ -117,13 +123,14 @@ extension LoRAFile {
     return nil
   }
 
-  /// A warning for a user who applies the LoRA to a checkpoint: that the file names another base model. Layers of both
-  /// generations have the same shapes, so that nothing else would show it.
+  /// A warning for a user who applies the LoRA to a checkpoint: that the file names another base
+  /// model. Layers of both generations have the same shapes, so that nothing else would show it.
   public func baseWarning(_ checkpoint: Checkpoint) throws -> String? {
     guard let declared = declaredBase else { return nil }
     let generation = try checkpoint.generation
     guard declared.generation != generation else { return nil }
-    return "\(path): was trained on \(declared.name) (\(declared.reason)), but \(checkpoint.source.name) is "
+    return
+      "\(path): was trained on \(declared.name) (\(declared.reason)), but \(checkpoint.source.name) is "
       + "\(generation.rawValue). It fits, but its effect will differ from training. "
       + "Use a LoRA that was trained on \(generation.rawValue)"
   }

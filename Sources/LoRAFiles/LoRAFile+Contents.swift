@@ -10,7 +10,8 @@ struct LoRAContents: Sendable {
   var zeroModules: Set<String> = []
 }
 
-/// The contents of one file, found once: a LoRA may have gigabytes, and every stage of a generation asks.
+/// The contents of one file, found once: a LoRA may have gigabytes, and every stage of a generation
+/// asks.
 final class ContentCache: Sendable {
   private let contents = Mutex<LoRAContents?>(nil)
 

@@ -10,10 +10,12 @@ extension LoRAFile {
     return key.hasSuffix(".\(magnitude)") ? key.dropLast(magnitude.count) + "dora_scale" : key
   }
 
-  /// What a run's adapters are in a file in ComfyUI's keys: `diffusion_model.<module>.lora_A.weight`, `….lora_B.weight`
-  /// and, of DoRA, `….dora_scale` [outputs, 1].
+  /// What a run's adapters are in a file in ComfyUI's keys:
+  /// `diffusion_model.<module>.lora_A.weight`, `….lora_B.weight` and, of DoRA, `….dora_scale`
+  /// [outputs, 1].
   ///
-  /// The file carries no alpha: the scale of training is part of B there, so that strength 1 acts as the adapters did.
+  /// The file carries no alpha: the scale of training is part of B there, so that strength 1 acts
+  /// as the adapters did.
   ///
   /// - Parameter scale: `FreshAdapters.scale`.
   public static func tensors(
@@ -30,13 +32,16 @@ extension LoRAFile {
 
   /// The adapters as what a run goes on from, in float32.
   ///
-  /// - Parameter scale: `FreshAdapters.scale` of that run, by which B is divided: the run starts with the file's effect.
-  /// - Throws: `WeightError` for a scale of 0, by which nothing can be trained, and for factors that are not finite.
+  /// - Parameter scale: `FreshAdapters.scale` of that run, by which B is divided: the run starts
+  ///   with the file's effect.
+  /// - Throws: `WeightError` for a scale of 0, by which nothing can be trained, and for factors
+  ///   that are not finite.
   public func initialAdapters(scale: Double) throws -> InitialAdapters {
     try requireFinite()
     guard scale.isFinite, scale != 0 else {
       throw WeightError(
-        file: path, key: "alpha", problem: "gives the run a scale of \(scale), with which nothing is trained")
+        file: path, key: "alpha",
+        problem: "gives the run a scale of \(scale), with which nothing is trained")
     }
     var values: [String: InitialAdapters.Value] = [:]
     for module in modules {

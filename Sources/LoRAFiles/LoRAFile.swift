@@ -5,8 +5,9 @@ import Torch
 
 /// A file of low-rank adapters, in any of the formats of `LoRAFormat`.
 ///
-/// An adapter's effect is strength * scale * B A. The scale is alpha / rank where the file carries an alpha, and 1 where
-/// it does not, as in everything that LTX-2's trainers write. DoRA has magnitudes besides (`LowRankAdapter`).
+/// An adapter's effect is strength * scale * B A. The scale is alpha / rank where the file carries
+/// an alpha, and 1 where it does not, as in everything that LTX-2's trainers write. DoRA has
+/// magnitudes besides (`LowRankAdapter`).
 public struct LoRAFile: Sendable {
   /// The adapter of one linear layer, as views of the file's memory map.
   public struct Module: Sendable {
@@ -54,16 +55,18 @@ public struct LoRAFile: Sendable {
   public let modules: [Module]
   /// Changes of biases, which are left out as ltx-core leaves them out.
   public let ignoredKeys: [String]
-  /// Modules of models beside the transformer, which are left out: their names by the component, "text encoder".
+  /// Modules of models beside the transformer, which are left out: their names by the component,
+  /// "text encoder".
   public let otherModules: [String: [String]]
   let contents = ContentCache()
 
   /// Reads the file's header, and the alphas.
   ///
   /// - Parameter path: a file, or a folder that peft or diffusers wrote.
-  /// - Throws: `TensorFileError` for a file that is not safetensors; `WeightError` that names the first key that does not
-  ///   belong to a LoRA for LTX-2 and what the file is instead, the half of a pair that is missing, or factors that don't
-  ///   go together; `ConfigurationError` for a description of the adapters that is damaged or asks for more than LoRA.
+  /// - Throws: `TensorFileError` for a file that is not safetensors; `WeightError` that names the
+  ///   first key that does not belong to a LoRA for LTX-2 and what the file is instead, the half of
+  ///   a pair that is missing, or factors that don't go together; `ConfigurationError` for a
+  ///   description of the adapters that is damaged or asks for more than LoRA.
   public init(path: String) throws {
     let path = Self.file(at: path)
     let file: SafetensorsFile
@@ -87,7 +90,8 @@ public struct LoRAFile: Sendable {
         var found = parts[module] ?? Parts(name: name, format: format)
         guard found.name == name, found.keys.updateValue(key, forKey: factor) == nil else {
           throw WeightError(
-            file: path, key: key, problem: "is a second adapter for the layer that \(found.name) changes")
+            file: path, key: key,
+            problem: "is a second adapter for the layer that \(found.name) changes")
         }
         parts[module] = found
       }
@@ -123,12 +127,15 @@ public struct LoRAFile: Sendable {
     let format: LoRAFormat
     var keys: [LoRAFormat.Factor: String] = [:]
 
-    func module(_ path: String, of file: SafetensorsFile, _ scales: PEFTConfigurations) throws -> Module {
+    func module(_ path: String, of file: SafetensorsFile, _ scales: PEFTConfigurations) throws
+      -> Module
+    {
       func fail(_ key: String, _ problem: String) -> WeightError {
         WeightError(file: file.name, key: key, problem: problem)
       }
       guard let downKey = keys[.down] else {
-        let what = keys[.up] != nil ? "a B" : keys[.magnitude] != nil ? "a magnitude of DoRA" : "an alpha"
+        let what =
+          keys[.up] != nil ? "a B" : keys[.magnitude] != nil ? "a magnitude of DoRA" : "an alpha"
         throw fail(name, "has \(what) but no A (lora_A or lora_down)")
       }
       guard let upKey = keys[.up] else { throw fail(name, "has an A but no B (lora_B or lora_up)") }
@@ -136,12 +143,15 @@ public struct LoRAFile: Sendable {
       for (key, tensor) in [(downKey, down), (upKey, up)]
       where tensor.rank != 2 || !tensor.dtype.isFloatingPoint || tensor.count == 0 {
         throw fail(
-          key, "is \(tensor.dtype) of shape \(tensor.shape); a factor of a LoRA is a matrix of fractions")
+          key,
+          "is \(tensor.dtype) of shape \(tensor.shape); a factor of a LoRA is a matrix of fractions"
+        )
       }
       guard down.size(0) == up.size(1) else {
         throw fail(
           name,
-          "has A of \(down.shape) and B of \(up.shape), whose ranks \(down.size(0)) and \(up.size(1)) differ")
+          "has A of \(down.shape) and B of \(up.shape), whose ranks \(down.size(0)) and \(up.size(1)) differ"
+        )
       }
       let rank = down.size(0)
       var scale = try scales.scale(name, rank: rank)
@@ -155,7 +165,8 @@ public struct LoRAFile: Sendable {
       guard scale.isFinite else {
         throw fail(
           keys[.alpha] ?? name,
-          "gives a scale of \(scale), which must be finite. The file is damaged, or training diverged")
+          "gives a scale of \(scale), which must be finite. The file is damaged, or training diverged"
+        )
       }
       var magnitude: Tensor?
       if let key = keys[.magnitude] {
@@ -170,7 +181,8 @@ public struct LoRAFile: Sendable {
         magnitude = try tensor.reshape([outputs])
       }
       return Module(
-        path: path, name: name, down: down, up: up, scale: scale, magnitude: magnitude, downKey: downKey,
+        path: path, name: name, down: down, up: up, scale: scale, magnitude: magnitude,
+        downKey: downKey,
         upKey: upKey, magnitudeKey: keys[.magnitude])
     }
   }
@@ -182,7 +194,8 @@ public struct LoRAFile: Sendable {
 
   /// Where a module of a checkpoint lies in a LoRA file.
   public static func filePath(_ checkpointPath: String) -> String {
-    checkpointPath.hasPrefix("model.") ? String(checkpointPath.dropFirst("model.".count)) : checkpointPath
+    checkpointPath.hasPrefix("model.")
+      ? String(checkpointPath.dropFirst("model.".count)) : checkpointPath
   }
 
   /// Stacks the adapters on the modules that they modify.
@@ -212,7 +225,8 @@ public struct LoRAFile: Sendable {
 
   /// Checks that every adapter has a layer in a checkpoint, and its sizes.
   ///
-  /// - Throws: `WeightError` that names the first module that does not fit, both shapes, and how many there are.
+  /// - Throws: `WeightError` that names the first module that does not fit, both shapes, and how
+  ///   many there are.
   public func requireFit(_ checkpoint: Checkpoint) throws {
     let misfits = try misfits(checkpoint)
     guard let (module, problem) = misfits.first else { return }
@@ -249,11 +263,12 @@ public struct LoRAFile: Sendable {
     }
   }
 
-  /// Whether its attention layers have the width of LTX-Video's smaller model, 2048; LTX-2's have 4096, and 2048 for
-  /// audio.
+  /// Whether its attention layers have the width of LTX-Video's smaller model, 2048; LTX-2's have
+  /// 4096, and 2048 for audio.
   var isNarrow: Bool {
     modules.contains {
-      $0.path.hasSuffix(".attn1.to_q") && $0.down.size(1) == 2048 && LoRAPart(path: $0.path) == .video
+      $0.path.hasSuffix(".attn1.to_q") && $0.down.size(1) == 2048
+        && LoRAPart(path: $0.path) == .video
     }
   }
 }
@@ -264,7 +279,8 @@ private struct UnreadKeys {
   var problems: [(key: String, problem: String)] = []
   var others: [String: Set<String>] = [:]
   var foreign: [(key: String, name: String)] = []
-  /// Modules with a prefix of LTX-2's and a name that it does not have; a checkpoint may know better.
+  /// Modules with a prefix of LTX-2's and a name that it does not have; a checkpoint may know
+  /// better.
   var unknown: Set<String> = []
 
   /// Why the file can't be used.
@@ -283,10 +299,12 @@ private struct UnreadKeys {
       let part = usable == 0 ? "" : " (\(usable) other adapters are for LTX-2)"
       let key = foreign.first { $0.name == first }?.key ?? first
       return fail(
-        key, "belongs to \(family.rawValue): the LoRA was made for that model, not for LTX-2\(part)")
+        key, "belongs to \(family.rawValue): the LoRA was made for that model, not for LTX-2\(part)"
+      )
     }
     if let (key, problem) = problems.first {
-      let count = problems.count == 1 ? "" : " (\(problems.count) keys of the file, with others like it)"
+      let count =
+        problems.count == 1 ? "" : " (\(problems.count) keys of the file, with others like it)"
       return fail(key, problem + count)
     }
     if let (key, name) = foreign.first {
@@ -296,7 +314,9 @@ private struct UnreadKeys {
         "belongs to \(name.displayed()), which is not a layer of LTX-2; the LoRA was made for another model "
           + "(\(count) of \(count + modules) modules are not LTX-2's)")
     }
-    if modules == 0, let (component, names) = others.min(by: { $0.key < $1.key }), let first = names.min() {
+    if modules == 0, let (component, names) = others.min(by: { $0.key < $1.key }),
+      let first = names.min()
+    {
       return fail(
         first,
         "belongs to a \(component): the file has adapters of the \(others.keys.sorted().joined(separator: " and ")) "

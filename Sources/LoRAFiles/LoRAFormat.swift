@@ -41,7 +41,8 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
     ("boft_", "BOFT"), ("vera_", "VeRA"), ("glora", "GLoRA"), ("ia3_", "IA3"), ("on_input", "IA3"),
     ("lora_E", "AdaLoRA"), ("ranknum", "AdaLoRA"), ("lora_embedding_", "LoRA of an embedding"),
     ("fourierft_", "FourierFT"), ("waveft_", "WaveFT"), ("hra_", "HRA"), ("randlora_", "RandLoRA"),
-    ("vblora_", "VB-LoRA"), ("shira_", "SHiRA"), ("bone_", "Bone"), ("miss_", "MiSS"), ("c3a_", "C3A"),
+    ("vblora_", "VB-LoRA"), ("shira_", "SHiRA"), ("bone_", "Bone"), ("miss_", "MiSS"),
+    ("c3a_", "C3A"),
     ("road_", "RoAd"), ("delora_", "DeLoRA"), ("gralora_", "GraLoRA"),
     ("trainable_tokens_", "trainable tokens"), ("w_norm", "a changed normalization layer"),
     ("b_norm", "a changed normalization layer"),
@@ -49,18 +50,20 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
   /// GLoRA's four matrices.
   private static let gloraSuffixes = [".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight"]
   private static let unsupportedSuffixes = [
-    (".diff", "a full weight difference"), (".set_weight", "a full weight"), (".b_diff", "a full difference"),
+    (".diff", "a full weight difference"), (".set_weight", "a full weight"),
+    (".b_diff", "a full difference"),
     (".reshape_weight", "a weight of another shape"), (".scalar", "a scalar of LyCORIS"),
   ]
   /// Changes of biases, which ltx-core leaves out too.
   private static let biasSuffixes = [
-    ".lora_B.bias", ".lora_A.bias", ".lora_B.default.bias", ".lora_up.bias", ".lora.up.bias", ".diff_b",
+    ".lora_B.bias", ".lora_A.bias", ".lora_B.default.bias", ".lora_up.bias", ".lora.up.bias",
+    ".diff_b",
   ]
 
   /// What a key of a LoRA file is.
   enum Key: Sendable {
-    /// - name: of the module in the file; path: of the same in ComfyUI's format; isKnown: whether LTX-2 has such a
-    ///   layer.
+    /// - name: of the module in the file; path: of the same in ComfyUI's format; isKnown: whether
+    ///   LTX-2 has such a layer.
     case factor(Factor, name: String, path: String, format: LoRAFormat, isKnown: Bool)
     /// A change of a bias.
     case bias
@@ -88,7 +91,8 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
     let name = String(key.dropLast(suffix.count))
     if let component = otherComponent(name) { return .other(component: component, name: name) }
     guard let (path, format) = module(name) else { return .foreign(name: name) }
-    return .factor(factor, name: name, path: path, format: format, isKnown: ModuleNames.isKnown(path))
+    return .factor(
+      factor, name: name, path: path, format: format, isKnown: ModuleNames.isKnown(path))
   }
 
   private static func module(_ name: String) -> (path: String, format: LoRAFormat)? {
@@ -100,7 +104,8 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
     if rest.hasPrefix("model.diffusion_model.") { rest = String(rest.dropFirst("model.".count)) }
     if rest.hasPrefix(ModuleNames.transformer) {
       let module = String(rest.dropFirst(ModuleNames.transformer.count))
-      // Some trainers put this prefix in front of the projection, too, which lies beside the transformer.
+      // Some trainers put this prefix in front of the projection, too, which lies beside the
+      // transformer.
       let path =
         module.hasPrefix(ModuleNames.textProjection)
         ? module : ModuleNames.path(diffusers: "transformer." + module)
@@ -117,16 +122,20 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
 
   private static let componentPrefixes = [
     ("text_encoder", "text encoder"), ("lora_te", "text encoder"), ("te.", "text encoder"),
-    ("te1.", "text encoder"), ("te2.", "text encoder"), ("te1_", "text encoder"), ("te2_", "text encoder"),
-    ("cond_stage_model.", "text encoder"), ("conditioner.", "text encoder"), ("text_model.", "text encoder"),
-    ("gemma", "text encoder"), ("language_model.", "text encoder"), ("model.language_model.", "text encoder"),
+    ("te1.", "text encoder"), ("te2.", "text encoder"), ("te1_", "text encoder"),
+    ("te2_", "text encoder"),
+    ("cond_stage_model.", "text encoder"), ("conditioner.", "text encoder"),
+    ("text_model.", "text encoder"),
+    ("gemma", "text encoder"), ("language_model.", "text encoder"),
+    ("model.language_model.", "text encoder"),
     ("model.layers.", "text encoder"), ("model.text_model.", "text encoder"), ("vae.", "VAE"),
-    ("video_vae.", "VAE"), ("audio_vae.", "VAE"), ("first_stage_model.", "VAE"), ("lora_vae", "VAE"),
+    ("video_vae.", "VAE"), ("audio_vae.", "VAE"), ("first_stage_model.", "VAE"),
+    ("lora_vae", "VAE"),
     ("vocoder.", "vocoder"),
   ]
 
-  /// The model beside the transformer that a module's name belongs to; nil for the transformer, its connectors and
-  /// their projection.
+  /// The model beside the transformer that a module's name belongs to; nil for the transformer, its
+  /// connectors and their projection.
   private static func otherComponent(_ name: String) -> String? {
     let isPEFT = name.hasPrefix("base_model.model.")
     let rest = isPEFT ? name.dropFirst("base_model.model.".count) : name[...]
@@ -177,7 +186,8 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
 
     init(peft name: String) {
       self.init(
-        down: "\(name).lora_A.weight", up: "\(name).lora_B.weight", magnitude: "\(name).lora_magnitude_vector"
+        down: "\(name).lora_A.weight", up: "\(name).lora_B.weight",
+        magnitude: "\(name).lora_magnitude_vector"
       )
       isColumn = false
     }

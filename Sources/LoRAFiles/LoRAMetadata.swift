@@ -8,8 +8,9 @@ public enum SwiftLTX {
   public static let software = "swift-ltx \(version)"
 }
 
-/// The metadata of saved weights: under names of our own, and under those that
-/// ComfyUI, kohya's tools and model sites show (`ss_…`, and `modelspec.…` of Stability AI's model metadata standard).
+/// The metadata of saved weights: under names of our own, and under those that ComfyUI, kohya's
+/// tools and model sites show (`ss_…`, and `modelspec.…` of Stability AI's model metadata
+/// standard).
 ///
 /// Nothing of it depends on the time or the machine, so that equal runs write equal files.
 public struct WeightsMetadata: Sendable {
@@ -22,7 +23,8 @@ public struct WeightsMetadata: Sendable {
     public var isRankStabilized = false
 
     public init(
-      rank: Int, alpha: Double, targets: [String], isDoRA: Bool = false, isRankStabilized: Bool = false
+      rank: Int, alpha: Double, targets: [String], isDoRA: Bool = false,
+      isRankStabilized: Bool = false
     ) {
       (self.rank, self.alpha, self.targets) = (rank, alpha, targets)
       (self.isDoRA, self.isRankStabilized) = (isDoRA, isRankStabilized)
@@ -59,7 +61,8 @@ public struct WeightsMetadata: Sendable {
       (self.modality, self.before, self.after) = (modality, before, after)
     }
 
-    /// The losses that the metadata of a file hold, video first; those of other programs are skipped.
+    /// The losses that the metadata of a file hold, video first; those of other programs are
+    /// skipped.
     static func read(_ metadata: [String: String]) -> [ValidationLoss] {
       ["video", "audio"].compactMap { modality in
         let values = keys(modality).map { metadata[$0].flatMap(Double.init) ?? .nan }
@@ -129,9 +132,11 @@ public struct WeightsMetadata: Sendable {
 
   static let networkModule = "networks.lora"
 
-  /// The day that builds agree on, where they do; the time of writing would make equal runs' files differ.
+  /// The day that builds agree on, where they do; the time of writing would make equal runs' files
+  /// differ.
   private static var date: String? {
-    guard let text = ProcessInfo.processInfo.environment["SOURCE_DATE_EPOCH"], let seconds = Double(text),
+    guard let text = ProcessInfo.processInfo.environment["SOURCE_DATE_EPOCH"],
+      let seconds = Double(text),
       seconds.isFinite, (0..<253_402_300_800).contains(seconds)
     else { return nil }
     let formatter = ISO8601DateFormatter()
@@ -144,8 +149,8 @@ public struct WeightsMetadata: Sendable {
 }
 
 extension LoRA {
-  /// The metadata of a file that is written of these layers: what is kept of the input's, and what is true of the
-  /// output. B holds the whole scale, so alpha equals the rank.
+  /// The metadata of a file that is written of these layers: what is kept of the input's, and what
+  /// is true of the output. B holds the whole scale, so alpha equals the rank.
   var writtenMetadata: [String: String] {
     var result = metadata
     result["format"] = result["format"] ?? "pt"
@@ -170,7 +175,9 @@ extension LoRA {
   }
 
   /// Keys that are about one rank and one alpha, and no longer true of changed factors.
-  static let scaleKeys = ["ss_network_alpha", "ss_network_dim", "lora_alpha", "lora_rank", "use_rslora"]
+  static let scaleKeys = [
+    "ss_network_alpha", "ss_network_dim", "lora_alpha", "lora_rank", "use_rslora",
+  ]
   /// Keys that are about the file as a whole, and no longer true of changed contents.
   static let contentKeys =
     [

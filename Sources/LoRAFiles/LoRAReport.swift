@@ -109,8 +109,10 @@ public struct LoRAReport: Codable, Sendable {
     let layers = zip(lora.modules, change.layers).map { module, change in
       Layer(
         path: module.path, part: change.part, rank: module.rank, inputs: module.down.size(1),
-        outputs: module.up.size(0), dtype: module.up.dtype.rawValue, scale: module.scale, norm: change.norm,
-        relative: change.relative, isUsed: module.isOfTransformer, unusedReason: module.unusedReason)
+        outputs: module.up.size(0), dtype: module.up.dtype.rawValue, scale: module.scale,
+        norm: change.norm,
+        relative: change.relative, isUsed: module.isOfTransformer, unusedReason: module.unusedReason
+      )
     }
     func part(_ group: AdapterChange.Group) -> Part {
       Part(
@@ -122,9 +124,10 @@ public struct LoRAReport: Codable, Sendable {
     targets = Dictionary(grouping: layers) { Self.target($0.path) }
       .map { Target(name: $0, layers: $1.count) }.sorted { $0.name < $1.name }
     self.layers = layers
-    warnings = try [checkpoint.flatMap { try lora.baseWarning($0) }, Self.useWarning(layers)].compactMap {
-      $0
-    }
+    warnings = try [checkpoint.flatMap { try lora.baseWarning($0) }, Self.useWarning(layers)]
+      .compactMap {
+        $0
+      }
     let generation = try checkpoint?.generation
     let own = lora.base
     base = generation?.rawValue ?? own.name
@@ -142,14 +145,18 @@ public struct LoRAReport: Codable, Sendable {
   /// The end of a layer's path; a number is named together with what holds it.
   private static func target(_ path: String) -> String {
     let parts = path.split(separator: ".")
-    if let net = parts.lastIndex(of: "net"), net > 0 { return parts[(net - 1)...].joined(separator: ".") }
+    if let net = parts.lastIndex(of: "net"), net > 0 {
+      return parts[(net - 1)...].joined(separator: ".")
+    }
     return parts.suffix(parts.last?.allSatisfy(\.isNumber) == true ? 2 : 1).joined(separator: ".")
   }
 
-  /// The word that calls the LoRA in a prompt, as trainers write it down; or the tag that most captions had.
+  /// The word that calls the LoRA in a prompt, as trainers write it down; or the tag that most
+  /// captions had.
   private static func triggerWord(_ metadata: [String: String]) -> String? {
     for key in [
-      "modelspec.trigger_phrase", "trigger_phrase", "trigger_word", "trigger_words", "ss_trigger_word",
+      "modelspec.trigger_phrase", "trigger_phrase", "trigger_word", "trigger_words",
+      "ss_trigger_word",
       "lora_trigger", "activation_text",
     ] {
       if let value = metadata[key], !value.isEmpty { return value }
@@ -157,7 +164,9 @@ public struct LoRAReport: Codable, Sendable {
     // A guess is not worth minutes: tables of whole data sets can have megabytes.
     guard let json = metadata["ss_tag_frequency"], json.utf8.count <= 1 << 20 else { return nil }
     // What can't be read tells nothing.
-    guard case .object(let folders) = try? JSONDecoder().decode(JSONValue.self, from: Data(json.utf8)) else {
+    guard
+      case .object(let folders) = try? JSONDecoder().decode(JSONValue.self, from: Data(json.utf8))
+    else {
       return nil
     }
     var counts: [String: Double] = [:]
@@ -169,7 +178,8 @@ public struct LoRAReport: Codable, Sendable {
 }
 
 extension LoRAReport: CustomStringConvertible {
-  /// Some layers have thousands of characters and some files thousands of keys, so all text of the file is shortened.
+  /// Some layers have thousands of characters and some files thousands of keys, so all text of the
+  /// file is shortened.
   public var description: String {
     let ranks = ranks.count == 1 ? "\(ranks[0])" : "\(ranks[0]) to \(ranks[ranks.count - 1])"
     var lines = [
@@ -177,10 +187,12 @@ extension LoRAReport: CustomStringConvertible {
     ]
     if let first = nonFiniteKeys.first {
       lines.append(
-        "DAMAGED  \(first.displayed()) \(LoRAFile.nonFiniteProblem(others: nonFiniteKeys.count - 1))")
+        "DAMAGED  \(first.displayed()) \(LoRAFile.nonFiniteProblem(others: nonFiniteKeys.count - 1))"
+      )
     }
     lines += [
-      "rank     \(ranks)" + (hasAlpha ? ", scaled by alpha / rank" : ""), "base     \(base): \(baseReason)",
+      "rank     \(ranks)" + (hasAlpha ? ", scaled by alpha / rank" : ""),
+      "base     \(base): \(baseReason)",
     ]
     if let fits { lines.append("fits     \(fits)") }
     lines += warnings.map { "warning  \($0)" }
@@ -204,9 +216,12 @@ extension LoRAReport: CustomStringConvertible {
         "  \(Self.padded(layer.path.displayed(), width))  rank \(layer.rank)  |B A| \(Self.number(layer.norm))\(relative)\(scale)"
           + (layer.isUsed ? "" : "  not used"))
     }
-    if !ignoredKeys.isEmpty { lines.append("not used " + Self.list(ignoredKeys.map { $0.displayed() })) }
+    if !ignoredKeys.isEmpty {
+      lines.append("not used " + Self.list(ignoredKeys.map { $0.displayed() }))
+    }
     for (component, names) in otherModules.sorted(by: { $0.key < $1.key }) {
-      lines.append("not used \(names.count) of the \(component): " + Self.list(names.map { $0.displayed() }))
+      lines.append(
+        "not used \(names.count) of the \(component): " + Self.list(names.map { $0.displayed() }))
     }
     if !metadata.isEmpty {
       lines.append("metadata")
@@ -220,7 +235,8 @@ extension LoRAReport: CustomStringConvertible {
   }
 
   private static func list(_ names: [String]) -> String {
-    names.prefix(20).joined(separator: ", ") + (names.count > 20 ? " and \(names.count - 20) more" : "")
+    names.prefix(20).joined(separator: ", ")
+      + (names.count > 20 ? " and \(names.count - 20) more" : "")
   }
 
   /// The first of some names in alphabetical order, without sorting all of what may be a million.

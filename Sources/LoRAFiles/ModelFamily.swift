@@ -1,5 +1,5 @@
-/// Models that LoRAs are made for, recognized by the names of their modules, so that a file for another model is called
-/// what it is.
+/// Models that LoRAs are made for, recognized by the names of their modules, so that a file for
+/// another model is called what it is.
 enum ModelFamily: String, CaseIterable {
   case chroma = "Chroma"
   case flux2 = "FLUX.2"
@@ -20,39 +20,48 @@ enum ModelFamily: String, CaseIterable {
   case auraFlow = "AuraFlow"
   case languageModel = "a language model"
 
-  /// Parts of module names, with `#` for numbers and `_` for dots and at the start: any one of them tells.
+  /// Parts of module names, with `#` for numbers and `_` for dots and at the start: any one of them
+  /// tells.
   private var signs: [String] {
     switch self {
     case .chroma: ["_distilled_guidance_layer_"]
-    case .flux2: ["double_stream_modulation_", "single_stream_modulation_", "_attn_to_qkv_mlp_proj"]
+    case .flux2:
+      ["double_stream_modulation_", "single_stream_modulation_", "_attn_to_qkv_mlp_proj"]
     case .flux:
       [
         "double_blocks_#_img_mod_lin_", "double_blocks_#_txt_mod_lin_", "double_blocks_#_img_mlp_#",
-        "double_blocks_#_txt_mlp_#", "single_blocks_#_modulation_lin_", "_time_text_embed_guidance_embedder",
+        "double_blocks_#_txt_mlp_#", "single_blocks_#_modulation_lin_",
+        "_time_text_embed_guidance_embedder",
       ]
     case .hunyuanVideo:
       [
         "token_refiner", "double_blocks_#_img_mlp_fc#", "double_blocks_#_txt_mlp_fc#",
         "double_blocks_#_img_mod_linear", "single_blocks_#_modulation_linear",
       ]
-    case .fluxOrHunyuan: ["double_blocks_#_", "single_blocks_#_linear#", "single_transformer_blocks_#_"]
+    case .fluxOrHunyuan:
+      ["double_blocks_#_", "single_blocks_#_linear#", "single_transformer_blocks_#_"]
     case .qwenImage:
       [
-        "transformer_blocks_#_img_mlp_", "transformer_blocks_#_txt_mlp_", "transformer_blocks_#_img_mod_",
+        "transformer_blocks_#_img_mlp_", "transformer_blocks_#_txt_mlp_",
+        "transformer_blocks_#_img_mod_",
         "transformer_blocks_#_txt_mod_",
       ]
-    case .stableDiffusion3: ["joint_blocks_#_", "transformer_blocks_#_attn_add_", "_ff_context_net_"]
+    case .stableDiffusion3:
+      ["joint_blocks_#_", "transformer_blocks_#_attn_add_", "_ff_context_net_"]
     case .wan:
       [
-        "_blocks_#_self_attn_q", "_blocks_#_self_attn_k", "_blocks_#_self_attn_v", "_blocks_#_self_attn_o",
+        "_blocks_#_self_attn_q", "_blocks_#_self_attn_k", "_blocks_#_self_attn_v",
+        "_blocks_#_self_attn_o",
         "_blocks_#_cross_attn_q", "_blocks_#_cross_attn_k", "_blocks_#_cross_attn_v",
         "_blocks_#_cross_attn_o",
         "_blocks_#_ffn_#", "_blocks_#_ffn_net_", "_condition_embedder_",
       ]
-    case .cosmos: ["_blocks_#_adaln_modulation_", "_blocks_#_self_attn_output_proj", "_llm_adapter_blocks_"]
+    case .cosmos:
+      ["_blocks_#_adaln_modulation_", "_blocks_#_self_attn_output_proj", "_llm_adapter_blocks_"]
     case .zImage:
       [
-        "_noise_refiner_#_", "_context_refiner_#_", "_layers_#_attention_to_", "_layers_#_attention_qkv",
+        "_noise_refiner_#_", "_context_refiner_#_", "_layers_#_attention_to_",
+        "_layers_#_attention_qkv",
         "_layers_#_attention_out", "_layers_#_adaln_modulation_", "_layers_#_feed_forward_w#",
       ]
     case .hiDream: ["double_stream_blocks_#_", "single_stream_blocks_#_"]
@@ -79,7 +88,8 @@ enum ModelFamily: String, CaseIterable {
     var names: Set<String> = []
     var isXL = false
     for module in modules.prefix(20_000) {
-      // Only the larger of the two has several transformer blocks in one place, and a second text encoder.
+      // Only the larger of the two has several transformer blocks in one place, and a second text
+      // encoder.
       isXL =
         isXL
         || ["lora_te2_", "text_encoder_2", "_transformer_blocks_1_", ".transformer_blocks.1."]
@@ -87,7 +97,9 @@ enum ModelFamily: String, CaseIterable {
       let name = numberless(module)
       // Blocks repeat: each pattern is looked at once.
       guard names.insert(name).inserted, names.count <= 2000 else { continue }
-      for family in allCases where family.signs.contains(where: name.contains) { found.insert(family) }
+      for family in allCases where family.signs.contains(where: name.contains) {
+        found.insert(family)
+      }
     }
     // In the order of the cases, from particular signs to general ones.
     guard let first = allCases.first(where: found.contains) else { return nil }
@@ -98,7 +110,8 @@ enum ModelFamily: String, CaseIterable {
   static func numberless(_ module: String) -> String {
     var name = module.lowercased().replacing(".", with: "_")
     let prefixes = [
-      "base_model_model_", "model_diffusion_model_", "diffusion_model_", "lora_unet_", "lora_transformer_",
+      "base_model_model_", "model_diffusion_model_", "diffusion_model_", "lora_unet_",
+      "lora_transformer_",
       "lycoris_", "transformer_", "unet_", "pipe_dit_", "dit_", "net_", "model_",
     ]
     var isStripped = true

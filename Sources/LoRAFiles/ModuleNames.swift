@@ -1,15 +1,15 @@
 /// The names that other software gives to LTX-2's linear layers.
 ///
-/// A path here is that of a LoRA file in ComfyUI's format: `diffusion_model.` or `text_embedding_projection.`, and then
-/// the module's name in the checkpoint.
+/// A path here is that of a LoRA file in ComfyUI's format: `diffusion_model.` or
+/// `text_embedding_projection.`, and then the module's name in the checkpoint.
 enum ModuleNames {
   static let transformer = "diffusion_model."
   static let textProjection = "text_embedding_projection."
 
   // MARK: diffusers
 
-  /// Modules that diffusers calls otherwise. None of these names means anything in the other system, so that a name
-  /// that is in the right system already stays as it is.
+  /// Modules that diffusers calls otherwise. None of these names means anything in the other
+  /// system, so that a name that is in the right system already stays as it is.
   private static let diffusersTransformer = [
     "patchify_proj": "proj_in",
     "audio_patchify_proj": "audio_proj_in",
@@ -76,9 +76,9 @@ enum ModuleNames {
 
   // MARK: kohya
 
-  /// The path for a name whose dots have become underscores, `transformer_blocks_3_attn1_to_out_0`: underscores that
-  /// were dots are told from those that were not by the layers that there are. Names that diffusers gives are
-  /// understood as well.
+  /// The path for a name whose dots have become underscores, `transformer_blocks_3_attn1_to_out_0`:
+  /// underscores that were dots are told from those that were not by the layers that there are.
+  /// Names that diffusers gives are understood as well.
   ///
   /// - Returns: nil for what is no linear layer of the transformer.
   static func path(flat: String) -> String? {
@@ -86,7 +86,8 @@ enum ModuleNames {
     return byFlatName[pattern].map { $0.replacing("#", with: number) }
   }
 
-  /// Whether a path is that of a linear layer of the transformer, the connectors and their projection included.
+  /// Whether a path is that of a linear layer of the transformer, the connectors and their
+  /// projection included.
   static func isKnown(_ path: String) -> Bool {
     guard path.hasPrefix(transformer) else {
       return path.hasPrefix(textProjection)
@@ -97,11 +98,14 @@ enum ModuleNames {
   }
 
   /// The name with a block's number as `#`, and the number.
-  private static func numberless(_ name: String, separator: Character) -> (pattern: String, number: String) {
+  private static func numberless(_ name: String, separator: Character) -> (
+    pattern: String, number: String
+  ) {
     var parts = name.split(separator: separator, omittingEmptySubsequences: false)
     guard
       let index = parts.indices.dropFirst().first(where: {
-        parts[$0 - 1].hasSuffix("blocks") && !parts[$0].isEmpty && parts[$0].allSatisfy(\.isWholeNumber)
+        parts[$0 - 1].hasSuffix("blocks") && !parts[$0].isEmpty
+          && parts[$0].allSatisfy(\.isWholeNumber)
       })
     else { return (name, "") }
     let number = String(parts[index])

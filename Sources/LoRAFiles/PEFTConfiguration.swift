@@ -3,11 +3,12 @@ import LTX
 import NN
 import TensorFiles
 
-/// peft's description of adapters: the scale of B A, alpha / rank with exceptions by module, and much that would change
-/// what the factors mean. Everything is applied, known to have no effect on the factors, or refused by name.
+/// peft's description of adapters: the scale of B A, alpha / rank with exceptions by module, and
+/// much that would change what the factors mean. Everything is applied, known to have no effect on
+/// the factors, or refused by name.
 ///
-/// diffusers stores it in a file's metadata, for all of its models at once; peft in `adapter_config.json` beside the
-/// weights.
+/// diffusers stores it in a file's metadata, for all of its models at once; peft in
+/// `adapter_config.json` beside the weights.
 struct PEFTConfiguration {
   private let alpha: Double?
   private let rank: Int?
@@ -30,8 +31,8 @@ struct PEFTConfiguration {
   /// - Parameters:
   ///   - prefix: in front of the keys, `transformer.`.
   ///   - hasMagnitudes: whether the file has what DoRA needs.
-  /// - Throws: `ConfigurationError` for a value of the wrong type, for DoRA without magnitudes, and for a setting that
-  ///   gives the factors a meaning that is not supported.
+  /// - Throws: `ConfigurationError` for a value of the wrong type, for DoRA without magnitudes, and
+  ///   for a setting that gives the factors a meaning that is not supported.
   init(_ c: Configuration, prefix: String = "", hasMagnitudes: Bool) throws {
     func key(_ name: String) -> String { prefix + name }
     source = c
@@ -39,7 +40,8 @@ struct PEFTConfiguration {
     try Self.requireSupported(c, prefix: prefix)
     guard try hasMagnitudes || !c.bool(key("use_dora"), default: false) else {
       throw c.error(
-        key("use_dora"), "is true, but the file has no magnitudes (lora_magnitude_vector), which DoRA needs")
+        key("use_dora"),
+        "is true, but the file has no magnitudes (lora_magnitude_vector), which DoRA needs")
     }
     alpha = c.has(key("lora_alpha")) ? try c.double(key("lora_alpha"), in: 0...Self.maxAlpha) : nil
     rank = c.has(key("r")) ? try c.positive(key("r")) : nil
@@ -51,7 +53,9 @@ struct PEFTConfiguration {
       return try patterns.keys.map { pattern in
         guard let compiled = ModulePattern(pattern) else {
           throw patterns.error(
-            pattern, "is a pattern that is not supported. Use names of modules or simple regular expressions")
+            pattern,
+            "is a pattern that is not supported. Use names of modules or simple regular expressions"
+          )
         }
         return Exception(pattern: compiled, value: try read(patterns, pattern))
       }
@@ -63,7 +67,8 @@ struct PEFTConfiguration {
   /// What B A of a module is multiplied by; nil where nothing is said.
   ///
   /// - Parameter rank: of its factors.
-  /// - Throws: `ConfigurationError` for a rank that is not that of the factors, and for patterns that disagree.
+  /// - Throws: `ConfigurationError` for a rank that is not that of the factors, and for patterns
+  ///   that disagree.
   func scale(_ name: String, rank: Int) throws -> Double? {
     if let stated = try value(of: name, ranks, "rank_pattern") ?? self.rank, stated != rank {
       throw source.error(
@@ -75,7 +80,8 @@ struct PEFTConfiguration {
     return alpha / (usesRankStabilization ? Double(rank).squareRoot() : Double(rank))
   }
 
-  private func value<Value>(of name: String, _ exceptions: [Exception<Value>], _ key: String) throws -> Value?
+  private func value<Value>(of name: String, _ exceptions: [Exception<Value>], _ key: String) throws
+    -> Value?
   {
     let matching = exceptions.filter { $0.pattern.matches(name) }
     guard let first = matching.first else { return nil }
@@ -89,16 +95,21 @@ struct PEFTConfiguration {
 
   // MARK: Settings that are refused
 
-  /// Settings that say how training went, or which layers were chosen, as the keys of the factors do.
+  /// Settings that say how training went, or which layers were chosen, as the keys of the factors
+  /// do.
   private static let withoutEffect: Set<String> = [
-    "alpha_pattern", "arrow_config", "auto_mapping", "base_model_name_or_path", "bias", "corda_config",
+    "alpha_pattern", "arrow_config", "auto_mapping", "base_model_name_or_path", "bias",
+    "corda_config",
     "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
-    "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_bias",
+    "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha",
+    "lora_bias",
     "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core", "modules_to_save",
-    "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config",
+    "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision",
+    "runtime_config",
     "target_modules", "task_type", "use_dora", "use_rslora",
   ]
-  /// Settings that mean something else than B A beside a linear layer, if they are anything but empty.
+  /// Settings that mean something else than B A beside a linear layer, if they are anything but
+  /// empty.
   private static let refused: [(key: String, problem: String)] = [
     ("modules_to_save", "lists modules that were trained whole"),
     ("layer_replication", "repeats layers of the base model"),
@@ -117,7 +128,8 @@ struct PEFTConfiguration {
     let kind = try c.string(key("peft_type"), default: "LORA")
     guard kind.uppercased() == "LORA" else {
       throw c.error(
-        key("peft_type"), "is \(kind.displayed(limit: 40)), expected LORA. Other adapters are not supported")
+        key("peft_type"),
+        "is \(kind.displayed(limit: 40)), expected LORA. Other adapters are not supported")
     }
     try requireUnchangedBase(c, key("init_lora_weights"))
     let bias = try c.string(key("bias"), default: "none")
@@ -142,7 +154,8 @@ struct PEFTConfiguration {
     }
   }
 
-  /// Some initializations take a part of the base weights into the factors, so that B A alone is not what was trained.
+  /// Some initializations take a part of the base weights into the factors, so that B A alone is
+  /// not what was trained.
   private static func requireUnchangedBase(_ c: Configuration, _ key: String) throws {
     switch c.value(key) {
     case nil, .null?, .bool?: return
@@ -175,7 +188,8 @@ struct PEFTConfiguration {
 
 /// A regular expression of peft's for the names of modules: the whole name, or its end after a dot.
 ///
-/// Patterns come from files, and a general one can take forever to match. So no group is repeated, and few things are.
+/// Patterns come from files, and a general one can take forever to match. So no group is repeated,
+/// and few things are.
 private struct ModulePattern {
   let text: String
   private let expression: NSRegularExpression?
@@ -187,7 +201,8 @@ private struct ModulePattern {
       expression = nil
       return
     }
-    let allowed = Set(#"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-\^$|()[]*+?:"#)
+    let allowed = Set(
+      #"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-\^$|()[]*+?:"#)
     let repeats = text.count { "*+?".contains($0) }
     guard text.count <= 500, text.allSatisfy(allowed.contains), repeats <= 4,
       ![")*", ")+", ")?"].contains(where: text.contains),
@@ -213,15 +228,18 @@ struct PEFTConfigurations {
 
   private var byPrefix: [(prefix: String, configuration: PEFTConfiguration)] = []
 
-  /// - Throws: `ConfigurationError` for a configuration that can't be read, or that says what is not supported.
+  /// - Throws: `ConfigurationError` for a configuration that can't be read, or that says what is
+  ///   not supported.
   ///
-  /// - Parameter hasPEFTNames: whether modules are called `base_model.model.…`, as peft alone calls them.
+  /// - Parameter hasPEFTNames: whether modules are called `base_model.model.…`, as peft alone calls
+  ///   them.
   init(file: String, metadata: [String: String], hasPEFTNames: Bool, hasMagnitudes: Bool) throws {
     if let json = metadata[Self.metadataKey] {
       let c = try Configuration(json: json, file: file, path: "__metadata__.\(Self.metadataKey)")
       for prefix in ["transformer.", "connectors.", ""]
       where prefix.isEmpty || c.keys.contains(where: { $0.hasPrefix(prefix) }) {
-        byPrefix.append((prefix, try PEFTConfiguration(c, prefix: prefix, hasMagnitudes: hasMagnitudes)))
+        byPrefix.append(
+          (prefix, try PEFTConfiguration(c, prefix: prefix, hasMagnitudes: hasMagnitudes)))
       }
     }
     let url = URL(fileURLWithPath: file)
@@ -238,7 +256,9 @@ struct PEFTConfigurations {
     func fail(_ problem: String) -> ConfigurationError {
       ConfigurationError(file: path, key: "config", problem: problem)
     }
-    guard let file = FileHandle(forReadingAtPath: path) else { throw fail("can't be opened for reading") }
+    guard let file = FileHandle(forReadingAtPath: path) else {
+      throw fail("can't be opened for reading")
+    }
     let data: Data
     do {
       data = try file.read(upToCount: maximumSize + 1) ?? Data()

@@ -2,7 +2,8 @@ import LTX
 import NN
 import Torch
 
-/// How a transformer is to be made from a checkpoint. Immutable: every method returns a modified copy.
+/// How a transformer is to be made from a checkpoint. Immutable: every method returns a modified
+/// copy.
 ///
 ///     let builder = try TransformerBuilder(checkpoint).lora("style.safetensors", strength: 0.8).dtype(.bfloat16)
 ///     let transformer = try builder.adapters(.fused).build(device: .cuda(0))
@@ -37,8 +38,8 @@ public struct TransformerBuilder: Sendable {
   /// Stacks one more LoRA. Reads its header only.
   ///
   /// - Parameter strength: what its effect is multiplied by; 0 is the same as leaving it out.
-  /// - Throws: what `LoRAFile` throws; `WeightError` for adapters that don't fit the checkpoint, and for a strength that is
-  ///   not finite.
+  /// - Throws: what `LoRAFile` throws; `WeightError` for adapters that don't fit the checkpoint,
+  ///   and for a strength that is not finite.
   public func lora(_ path: String, strength: Double = 1) throws -> Self {
     try lora(LoRAFile(path: path), strength: strength)
   }
@@ -47,7 +48,8 @@ public struct TransformerBuilder: Sendable {
     try file.requireFinite(strength: strength)
     try file.requireFit(checkpoint)
     try file.requireFinite()
-    let found = [try file.baseWarning(checkpoint), file.otherModulesNote, try file.zeroNote].compactMap { $0 }
+    let found = [try file.baseWarning(checkpoint), file.otherModulesNote, try file.zeroNote]
+      .compactMap { $0 }
     return with {
       $0.loras.append((file, strength))
       $0.contentNotes += found
@@ -59,13 +61,19 @@ public struct TransformerBuilder: Sendable {
   /// - Precondition: one strength for each.
   /// - Throws: `WeightError` for one that is not finite.
   public func strengths(_ strengths: Double...) throws -> Self {
-    precondition(strengths.count == loras.count, "\(strengths.count) strengths for \(loras.count) LoRAs")
-    for (lora, strength) in zip(loras, strengths) { try lora.file.requireFinite(strength: strength) }
+    precondition(
+      strengths.count == loras.count, "\(strengths.count) strengths for \(loras.count) LoRAs")
+    for (lora, strength) in zip(loras, strengths) {
+      try lora.file.requireFinite(strength: strength)
+    }
     return with { $0.loras = zip(loras, strengths).map { ($0.file, $1) } }
   }
 
-  /// Whether the LoRAs become part of the weights or stay beside them, as they do unless told otherwise.
-  public func adapters(_ placement: AdapterSet.Placement) -> Self { with { $0.placement = placement } }
+  /// Whether the LoRAs become part of the weights or stay beside them, as they do unless told
+  /// otherwise.
+  public func adapters(_ placement: AdapterSet.Placement) -> Self {
+    with { $0.placement = placement }
+  }
 
   /// What to build of the transformer. Adapters of what is left out are left out too.
   public func streams(_ streams: Streams) -> Self { with { $0.streams = streams } }
@@ -73,14 +81,16 @@ public struct TransformerBuilder: Sendable {
   /// What weights are converted to; nil, as unless told otherwise, keeps each as the file has it.
   public func dtype(_ dtype: DType?) -> Self { with { $0.dtype = dtype } }
 
-  /// From here on, copies of this builder build transformers that share their weights and the LoRAs' factors: each is
-  /// loaded once, and held for as long as one of the builders is. Weights that LoRAs are fused into are not shared.
+  /// From here on, copies of this builder build transformers that share their weights and the
+  /// LoRAs' factors: each is loaded once, and held for as long as one of the builders is. Weights
+  /// that LoRAs are fused into are not shared.
   public func sharingWeights() -> Self { with { $0.loaded = LoadedTensors() } }
 
   /// - Throws: what building throws.
   public func build(device: Device = .cpu) throws -> Transformer {
     try checkpoint.transformer(
-      dtype: dtype, device: device, adapters: adapterSet(device: device), streams: streams, loaded: loaded)
+      dtype: dtype, device: device, adapters: adapterSet(device: device), streams: streams,
+      loaded: loaded)
   }
 
   /// The adapters of all LoRAs that the transformer has layers for.
@@ -93,7 +103,9 @@ public struct TransformerBuilder: Sendable {
       for module in file.modules where module.isBuilt(streams) {
         func factor(_ name: String, _ tensor: Tensor) throws -> Tensor {
           guard let loaded else { return try tensor.to(device, dtype) }
-          return try loaded.tensor("\(module.path).\(name)", of: file.path, dtype: dtype, device: device) {
+          return try loaded.tensor(
+            "\(module.path).\(name)", of: file.path, dtype: dtype, device: device
+          ) {
             try tensor.to(device, dtype)
           }
         }
@@ -112,7 +124,8 @@ public struct TransformerBuilder: Sendable {
     contentNotes
       + loras.flatMap { file, _ in
         func note(_ count: Int, _ what: String, _ why: String) -> String? {
-          count == 0 ? nil : "\(file.path): \(count) \(what)\(count == 1 ? " is" : "s are") left out; \(why)"
+          count == 0
+            ? nil : "\(file.path): \(count) \(what)\(count == 1 ? " is" : "s are") left out; \(why)"
         }
         let transformer = file.modules.filter(\.isOfTransformer)
         let skipped = transformer.filter { !$0.isBuilt(streams) }.count
@@ -132,8 +145,8 @@ public struct TransformerBuilder: Sendable {
 }
 
 extension LoRAFile.Module {
-  /// Whether it belongs to the transformer, and not to the text connectors and the projection before them, which lie in
-  /// the same checkpoint.
+  /// Whether it belongs to the transformer, and not to the text connectors and the projection
+  /// before them, which lie in the same checkpoint.
   var isOfTransformer: Bool {
     path.hasPrefix(ModuleNames.transformer) && !path.contains("_embeddings_connector.")
   }
@@ -144,5 +157,7 @@ extension LoRAFile.Module {
       ? nil : "it changes the text connectors; as upstream, LoRAs act on the transformer alone"
   }
 
-  func isBuilt(_ streams: Streams) -> Bool { isOfTransformer && LoRAPart(path: path).isBuilt(streams) }
+  func isBuilt(_ streams: Streams) -> Bool {
+    isOfTransformer && LoRAPart(path: path).isBuilt(streams)
+  }
 }

@@ -2,10 +2,12 @@ import Foundation
 import NN
 import Torch
 
-/// Adafactor (Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost", 2018), as `Adafactor` of
-/// transformers. Of a matrix's second moment it keeps the means of rows and columns.
+/// Adafactor (Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
+/// 2018), as `Adafactor` of transformers. Of a matrix's second moment it keeps the means of rows
+/// and columns.
 ///
-/// The defaults are those that transformers' `Trainer` sets: the configured learning rate counts, and nothing scales it.
+/// The defaults are those that transformers' `Trainer` sets: the configured learning rate counts,
+/// and nothing scales it.
 public final class Adafactor: Optimizer {
   public struct Options: Sendable, Equatable {
     /// Added to squared gradients: the first of `eps`.
@@ -41,7 +43,8 @@ public final class Adafactor: Optimizer {
       reader.bool("warmup_init", &warmsUp)
       if warmsUp, !hasRelativeStep {
         reader.report(
-          "warmup_init", "needs relative_step: true; use warmup_steps to warm up to a learning rate")
+          "warmup_init", "needs relative_step: true; use warmup_steps to warm up to a learning rate"
+        )
       }
     }
   }
@@ -86,7 +89,8 @@ public final class Adafactor: Optimizer {
     }
   }
 
-  /// - Throws: `OptionErrors` where groups have different learning rates, and a relative step takes their place.
+  /// - Throws: `OptionErrors` where groups have different learning rates, and a relative step takes
+  ///   their place.
   public init(_ groups: [ParameterGroup], options: Options = Options()) throws {
     self.groups = groups
     self.options = options
@@ -94,7 +98,9 @@ public final class Adafactor: Optimizer {
       throw OptionErrors([
         OptionProblem(
           key: "relative_step",
-          problem: "takes the place of all learning rates, and can't go with different ones for some modules")
+          problem:
+            "takes the place of all learning rates, and can't go with different ones for some modules"
+        )
       ])
     }
     states = try groups.map {
@@ -109,13 +115,16 @@ public final class Adafactor: Optimizer {
           guard let gradient = gradients[parameter.key] else { continue }
           states[index][position].step += 1
           try update(
-            parameter.tensor, gradient.to(.float32), states[index][position], learningRate: learningRate)
+            parameter.tensor, gradient.to(.float32), states[index][position],
+            learningRate: learningRate)
         }
       }
     }
   }
 
-  private func update(_ tensor: Tensor, _ gradient: Tensor, _ state: State, learningRate: Double) throws {
+  private func update(_ tensor: Tensor, _ gradient: Tensor, _ state: State, learningRate: Double)
+    throws
+  {
     let exact = try tensor.to(.float32)
     let step = Double(state.step)
     var rate: Tensor = try .scalar(
@@ -141,7 +150,8 @@ public final class Adafactor: Optimizer {
       try moment.add_(squares, scale: Scalar(1 - kept))
       change = try moment.rsqrt() * gradient
     }
-    change = try change / (Self.rootMeanSquare(change) / options.clipThreshold).clamped(min: 1) * rate
+    change =
+      try change / (Self.rootMeanSquare(change) / options.clipThreshold).clamped(min: 1) * rate
     if let first = state.first, let beta1 = options.beta1 {
       try first.multiply_(by: Scalar(beta1))
       try first.add_(change, scale: Scalar(1 - beta1))

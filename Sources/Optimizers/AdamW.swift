@@ -1,8 +1,8 @@
 import NN
 import Torch
 
-/// Adam with decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019), one fused
-/// kernel for all parameters of a group. Defaults are PyTorch's.
+/// Adam with decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay
+/// Regularization", 2019), one fused kernel for all parameters of a group. Defaults are PyTorch's.
 public final class AdamW: Optimizer {
   public struct Options: Sendable, Equatable {
     public var beta1 = 0.9
@@ -51,9 +51,11 @@ public final class AdamW: Optimizer {
           let moments = batch.indices.map { moments[$0] }
           try Tensor.add_(moments.map(\.step), 1)
           try Tensor.fusedAdamW_(
-            parameters: batch.tensors, gradients: batch.gradients, firstMoments: moments.map(\.first),
+            parameters: batch.tensors, gradients: batch.gradients,
+            firstMoments: moments.map(\.first),
             secondMoments: moments.map(\.second),
-            maxSecondMoments: [], steps: moments.map(\.step), lr: learningRate, beta1: options.beta1,
+            maxSecondMoments: [], steps: moments.map(\.step), lr: learningRate,
+            beta1: options.beta1,
             beta2: options.beta2, weightDecay: options.weightDecay, eps: options.eps,
             amsgrad: false, maximize: false)
         }
@@ -63,7 +65,10 @@ public final class AdamW: Optimizer {
 
   public var state: [(key: String, tensor: Tensor)] {
     moments.joined().flatMap {
-      [("\($0.key).exp_avg", $0.first), ("\($0.key).exp_avg_sq", $0.second), ("\($0.key).step", $0.step)]
+      [
+        ("\($0.key).exp_avg", $0.first), ("\($0.key).exp_avg_sq", $0.second),
+        ("\($0.key).step", $0.step),
+      ]
     }
   }
 

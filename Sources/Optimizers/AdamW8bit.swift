@@ -1,9 +1,11 @@
 import Torch
 
-/// AdamW whose moments take 8 bits a number (Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2022), as
-/// bitsandbytes' `AdamW8bit`: dynamic maps, blocks of 256, float32 for small parameters.
+/// AdamW whose moments take 8 bits a number (Dettmers et al., "8-bit Optimizers via Block-wise
+/// Quantization", 2022), as bitsandbytes' `AdamW8bit`: dynamic maps, blocks of 256, float32 for
+/// small parameters.
 ///
-/// On the CPU, a step is one kernel that gives bitsandbytes' CPU results. On a GPU the same operations are libtorch's.
+/// On the CPU, a step is one kernel that gives bitsandbytes' CPU results. On a GPU the same
+/// operations are libtorch's.
 public final class AdamW8bit: Optimizer {
   public struct Options: Sendable, Equatable {
     public var beta1 = 0.9
@@ -98,7 +100,9 @@ public final class AdamW8bit: Optimizer {
     }
   }
 
-  private func update(_ tensor: Tensor, _ gradient: Tensor, _ state: State, learningRate: Double) throws {
+  private func update(_ tensor: Tensor, _ gradient: Tensor, _ state: State, learningRate: Double)
+    throws
+  {
     switch state.moments {
     case .quantized(let first, let second):
       try tensor.takeAdamW8bitStep(
@@ -110,7 +114,8 @@ public final class AdamW8bit: Optimizer {
       try Tensor.fusedAdamW_(
         parameters: [exact], gradients: [gradient.to(.float32)], firstMoments: [first],
         secondMoments: [second], maxSecondMoments: [],
-        steps: [.scalar(Double(state.step), device: tensor.device)], lr: learningRate, beta1: options.beta1,
+        steps: [.scalar(Double(state.step), device: tensor.device)], lr: learningRate,
+        beta1: options.beta1,
         beta2: options.beta2, weightDecay: options.weightDecay, eps: options.eps, amsgrad: false,
         maximize: false)
       if tensor.dtype != .float32 { try tensor.copy_(exact) }

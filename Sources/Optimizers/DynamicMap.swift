@@ -1,13 +1,13 @@
 import NN
 import Torch
 
-/// The 256 numbers that 8 bits stand for in a block, relative to its largest (Dettmers, "8-Bit Approximations for
-/// Parallelism in Deep Learning", 2016; bitsandbytes' `create_dynamic_map`): seven powers of ten, the larger ones
-/// divided the more finely.
+/// The 256 numbers that 8 bits stand for in a block, relative to its largest (Dettmers, "8-Bit
+/// Approximations for Parallelism in Deep Learning", 2016; bitsandbytes' `create_dynamic_map`):
+/// seven powers of ten, the larger ones divided the more finely.
 ///
-/// Codes are found as bitsandbytes finds them on the CPU: by a table of 65,536 evenly spaced numbers, each of which has
-/// the code that is nearest to it. A number is so taken for one up to 1/65,535 of the block's largest away; zero has
-/// the code of 1.5e-5 of it.
+/// Codes are found as bitsandbytes finds them on the CPU: by a table of 65,536 evenly spaced
+/// numbers, each of which has the code that is nearest to it. A number is so taken for one up to
+/// 1/65,535 of the block's largest away; zero has the code of 1.5e-5 of it.
 public struct DynamicMap: Sendable {
   /// float32 [256], ascending.
   public let map: Tensor
@@ -34,13 +34,16 @@ public struct DynamicMap: Sendable {
     let count = values.count
     let midpoints = try (map.narrow(0, 0, count - 1) + map.narrow(0, 1, count - 1)) * 0.5
     let numbers =
-      try Tensor.arange(to: Scalar(Self.tableSize), dtype: .float32) * 2 / Double(Self.tableSize - 1)
+      try Tensor.arange(to: Scalar(Self.tableSize), dtype: .float32) * 2
+      / Double(Self.tableSize - 1)
       - .scalar(1)
     self.map = try map.to(device)
-    table = try numbers.unsqueeze(1).greater(than: midpoints).sum([1], dtype: .int32).to(device, .uint8)
+    table = try numbers.unsqueeze(1).greater(than: midpoints).sum([1], dtype: .int32).to(
+      device, .uint8)
   }
 
-  /// - Returns: uint8 codes shaped as `x`, and the largest absolute number of each block of 256, float32.
+  /// - Returns: uint8 codes shaped as `x`, and the largest absolute number of each block of 256,
+  ///   float32.
   public func quantized(_ x: Tensor) throws -> (codes: Tensor, largest: Tensor) {
     try x.quantizedBlockwise(table: table)
   }

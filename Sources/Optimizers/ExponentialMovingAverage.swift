@@ -1,11 +1,12 @@
 import NN
 import Torch
 
-/// The exponential moving average of trained parameters, in float32: what validation and saving may use in place of the
-/// last step's values (Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992).
+/// The exponential moving average of trained parameters, in float32: what validation and saving may
+/// use in place of the last step's values (Polyak and Juditsky, "Acceleration of Stochastic
+/// Approximation by Averaging", 1992).
 ///
-/// The n-th update, from 0, takes min(decay, (1 + n) / (10 + n)) of the average and the rest of the parameters, so that
-/// the first values are soon forgotten.
+/// The n-th update, from 0, takes min(decay, (1 + n) / (10 + n)) of the average and the rest of the
+/// parameters, so that the first values are soon forgotten.
 public final class ExponentialMovingAverage {
   public let parameters: [Parameter]
   public let decay: Double
@@ -16,11 +17,15 @@ public final class ExponentialMovingAverage {
   /// - Parameter decay: from 0 to below 1; such as 0.999.
   public init(decay: Double, _ parameters: [Parameter]) throws {
     guard decay >= 0, decay < 1 else {
-      throw OptionErrors([OptionProblem(key: "decay", problem: "is \(decay); it must be from 0 to below 1")])
+      throw OptionErrors([
+        OptionProblem(key: "decay", problem: "is \(decay); it must be from 0 to below 1")
+      ])
     }
     self.decay = decay
     self.parameters = parameters
-    averages = try withoutGrad { try parameters.map { try $0.tensor.detach().to(.float32).clone() } }
+    averages = try withoutGrad {
+      try parameters.map { try $0.tensor.detach().to(.float32).clone() }
+    }
   }
 
   /// Takes the parameters as they are after a step into the average.
@@ -29,15 +34,16 @@ public final class ExponentialMovingAverage {
     try withoutGrad {
       for part in parameters.indices.inParts(size: { parameters[$0].tensor.count }) {
         try Tensor.lerp_(
-          part.map { averages[$0] }, to: part.map { try parameters[$0].tensor.to(.float32) }, Scalar(1 - kept)
+          part.map { averages[$0] }, to: part.map { try parameters[$0].tensor.to(.float32) },
+          Scalar(1 - kept)
         )
       }
     }
     updates += 1
   }
 
-  /// Runs `body` with the averages in the parameters' place; afterwards the parameters are what they were, bit for bit,
-  /// also when it throws. `body` must not train.
+  /// Runs `body` with the averages in the parameters' place; afterwards the parameters are what
+  /// they were, bit for bit, also when it throws. `body` must not train.
   public func withAverages<R>(_ body: () throws -> R) throws -> R {
     let tensors = parameters.map(\.tensor)
     let trained = try withoutGrad { try tensors.map { try $0.detach().clone() } }
@@ -57,8 +63,11 @@ public final class ExponentialMovingAverage {
     return try result.get()
   }
 
-  /// The averages under the parameters' own keys, to be saved in their place. A later update changes them.
-  public var averaged: [Parameter] { zip(parameters, averages).map { Parameter(key: $0.key, tensor: $1) } }
+  /// The averages under the parameters' own keys, to be saved in their place. A later update
+  /// changes them.
+  public var averaged: [Parameter] {
+    zip(parameters, averages).map { Parameter(key: $0.key, tensor: $1) }
+  }
 
   private static let countKey = "ema.updates"
 

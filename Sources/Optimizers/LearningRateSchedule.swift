@@ -3,13 +3,14 @@ import NN
 
 /// How learning rates change over a run.
 ///
-/// The rate is a closed form of the step's number, so a run that goes on needs no state of its schedule. PyTorch computes
-/// the same rates step from step; its values lie within 1e-6 of these, relative to the base rate.
+/// The rate is a closed form of the step's number, so a run that goes on needs no state of its
+/// schedule. PyTorch computes the same rates step from step; its values lie within 1e-6 of these,
+/// relative to the base rate.
 ///
-/// One step of the schedule belongs to one step of the optimiser, however many batches are accumulated for it, as in the
-/// reference trainer with one process: accelerate's scheduler does nothing on calls between optimiser steps. (With N
-/// processes accelerate steps N times for each optimiser step, and the schedule ends after 1/N of the run; it is not so
-/// here.)
+/// One step of the schedule belongs to one step of the optimiser, however many batches are
+/// accumulated for it, as in the reference trainer with one process: accelerate's scheduler does
+/// nothing on calls between optimiser steps. (With N processes accelerate steps N times for each
+/// optimiser step, and the schedule ends after 1/N of the run; it is not so here.)
 public struct LearningRateSchedule: Sendable, Equatable {
   public enum Curve: Sendable, Equatable {
     case constant
@@ -17,8 +18,8 @@ public struct LearningRateSchedule: Sendable, Equatable {
     case linear(start: Double, end: Double)
     /// Half a cosine from the base rate to the rate `minimum`: `CosineAnnealingLR`.
     case cosine(minimum: Double)
-    /// Half cosines from the base rate to the rate `minimum`; the first takes `first` steps, each other `factor` times as
-    /// many as the one before: `CosineAnnealingWarmRestarts`.
+    /// Half cosines from the base rate to the rate `minimum`; the first takes `first` steps, each
+    /// other `factor` times as many as the one before: `CosineAnnealingWarmRestarts`.
     case cosineWithRestarts(first: Int, factor: Int, minimum: Double)
     /// (1 - progress)^power: `PolynomialLR`.
     case polynomial(power: Double)
@@ -29,8 +30,9 @@ public struct LearningRateSchedule: Sendable, Equatable {
   public let curve: Curve
   /// Of the run, warm-up included.
   public let steps: Int
-  /// Steps that lead up to the curve, which takes the remaining ones: step s of them is at (s + 1) / (warmupSteps + 1) of
-  /// the rate that the curve begins with, so that the first one is above zero and the curve's first is the next in line.
+  /// Steps that lead up to the curve, which takes the remaining ones: step s of them is at (s + 1)
+  /// / (warmupSteps + 1) of the rate that the curve begins with, so that the first one is above
+  /// zero and the curve's first is the next in line.
   public let warmupSteps: Int
 
   public init(_ curve: Curve, steps: Int, warmupSteps: Int = 0) {
@@ -44,7 +46,8 @@ public struct LearningRateSchedule: Sendable, Equatable {
   /// The learning rate at a step.
   ///
   /// - Parameters:
-  ///   - base: the group's learning rate; 0 stays 0. Minimal rates are rates, not factors, and the same for each group.
+  ///   - base: the group's learning rate; 0 stays 0. Minimal rates are rates, not factors, and the
+  ///     same for each group.
   ///   - step: counts from 0.
   public func learningRate(base: Double, at step: Int) -> Double {
     // What is not to be trained is not raised to a minimal rate.

@@ -2,15 +2,16 @@ import Foundation
 import NN
 import Torch
 
-/// Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), as PyTorch's `torch.optim.Muon`:
-/// the momentum of a matrix, made nearly orthogonal. What is no matrix is trained by AdamW at the same learning rate.
+/// Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), as
+/// PyTorch's `torch.optim.Muon`: the momentum of a matrix, made nearly orthogonal. What is no
+/// matrix is trained by AdamW at the same learning rate.
 public final class Muon: Optimizer {
   /// What a matrix [A, B] makes of the learning rate.
   public enum Adjustment: String, Sendable, CaseIterable {
     /// Times sqrt(max(1, A / B)).
     case original
-    /// Times 0.2 sqrt(max(A, B)): changes as large as AdamW's, for its learning rates and weight decays (Liu et al.,
-    /// "Muon is Scalable for LLM Training", 2025).
+    /// Times 0.2 sqrt(max(A, B)): changes as large as AdamW's, for its learning rates and weight
+    /// decays (Liu et al., "Muon is Scalable for LLM Training", 2025).
     case matchRMSAdamW = "match_rms_adamw"
   }
 
@@ -66,7 +67,8 @@ public final class Muon: Optimizer {
           guard let gradient = gradients[parameter.key] else { continue }
           try momentum.lerp_(to: gradient, Scalar(1 - options.momentum))
           let direction =
-            try options.isNesterov ? gradient.lerp(to: momentum, Scalar(options.momentum)) : momentum
+            try options.isNesterov
+            ? gradient.lerp(to: momentum, Scalar(options.momentum)) : momentum
           let change = try orthogonalized(direction)
           try parameter.tensor.multiply_(by: Scalar(1 - learningRate * options.weightDecay))
           try parameter.tensor.add_(
@@ -77,8 +79,8 @@ public final class Muon: Optimizer {
     try others.step(gradients, learningRates: learningRates)
   }
 
-  /// What has all singular values of a matrix near one and its singular vectors, by the Newton-Schulz iteration in
-  /// bfloat16.
+  /// What has all singular values of a matrix near one and its singular vectors, by the
+  /// Newton-Schulz iteration in bfloat16.
   private func orthogonalized(_ matrix: Tensor) throws -> Tensor {
     let isTall = matrix.size(0) > matrix.size(1)
     let (a, b, c) = (options.coefficients[0], options.coefficients[1], options.coefficients[2])

@@ -6,8 +6,9 @@ public enum OptimizerKind: String, Sendable, CaseIterable {
   case adamw, adamw8bit, prodigy, lion, adafactor, muon
 }
 
-/// An optimiser and its options, under the names and with the defaults of the library that each is known from: PyTorch
-/// (AdamW, Muon), bitsandbytes (AdamW8bit), prodigyopt, lion-pytorch, transformers (Adafactor).
+/// An optimiser and its options, under the names and with the defaults of the library that each is
+/// known from: PyTorch (AdamW, Muon), bitsandbytes (AdamW8bit), prodigyopt, lion-pytorch,
+/// transformers (Adafactor).
 public enum OptimizerOptions: Sendable, Equatable {
   case adamw(AdamW.Options)
   case adamw8bit(AdamW8bit.Options)
@@ -17,7 +18,8 @@ public enum OptimizerOptions: Sendable, Equatable {
   case muon(Muon.Options)
 
   /// - Parameter params: options by name; what is not given has its default.
-  /// - Throws: `OptionErrors` that names each unknown option and each bad value, with what is allowed.
+  /// - Throws: `OptionErrors` that names each unknown option and each bad value, with what is
+  ///   allowed.
   public init(_ kind: OptimizerKind, params: [String: JSONValue] = [:]) throws(OptionErrors) {
     var reader = OptionReader(params, of: kind.rawValue)
     switch kind {
@@ -54,8 +56,8 @@ public enum OptimizerOptions: Sendable, Equatable {
     }
   }
 
-  /// Bytes that the optimiser's state will take for a parameter, before there is one: for plans of memory. Counters of a
-  /// few bytes are left out.
+  /// Bytes that the optimiser's state will take for a parameter, before there is one: for plans of
+  /// memory. Counters of a few bytes are left out.
   ///
   /// - Parameter dtype: of the parameter.
   public func stateBytes(shape: [Int], dtype: DType = .float32) -> Int {
@@ -64,7 +66,8 @@ public enum OptimizerOptions: Sendable, Equatable {
     case .adamw: return 2 * count * dtype.size
     case .adamw8bit(let options):
       return options.isQuantized(count)
-        ? 2 * (count + AdamW8bit.blockCount(count) * DType.float32.size) : 2 * count * DType.float32.size
+        ? 2 * (count + AdamW8bit.blockCount(count) * DType.float32.size)
+        : 2 * count * DType.float32.size
     case .prodigy(let options):
       let sliced = (count + options.slice - 1) / options.slice
       return ((options.beta1 > 0 ? 2 : 1) * count + 2 * sliced) * dtype.size

@@ -68,7 +68,8 @@ public struct OptionReader {
   public mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(
     _ key: String, _ option: inout Choice
   ) {
-    read(key, &option, "one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))") { value in
+    read(key, &option, "one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))") {
+      value in
       if case .string(let name) = value { Choice(rawValue: name) } else { nil }
     }
   }
@@ -88,7 +89,8 @@ public struct OptionReader {
   }
 
   /// The two decays of Adam's moments, or of Lion's.
-  public mutating func betas(_ key: String = "betas", _ beta1: inout Double, _ beta2: inout Double) {
+  public mutating func betas(_ key: String = "betas", _ beta1: inout Double, _ beta2: inout Double)
+  {
     var both = [beta1, beta2]
     numbers(key, &both, Self.decayRule, Self.isDecay)
     (beta1, beta2) = (both[0], both[1])

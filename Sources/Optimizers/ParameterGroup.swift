@@ -15,9 +15,10 @@ public struct ParameterGroup: Sendable {
 
   /// Groups by the modules that parameters are of.
   ///
-  /// A pattern is one or more names with dots between them, and matches wherever these names follow each other in a
-  /// parameter's key: `attn2`, `attn1.to_q`, `transformer_blocks.0`. `*`, `?` and `[…]` stand for characters of a name,
-  /// as in a shell: `audio_*`. The first pattern that matches counts.
+  /// A pattern is one or more names with dots between them, and matches wherever these names follow
+  /// each other in a parameter's key: `attn2`, `attn1.to_q`, `transformer_blocks.0`. `*`, `?` and
+  /// `[…]` stand for characters of a name, as in a shell: `audio_*`. The first pattern that matches
+  /// counts.
   ///
   /// - Parameters:
   ///   - learningRate: of parameters that no pattern matches.
@@ -25,7 +26,8 @@ public struct ParameterGroup: Sendable {
   /// - Returns: the group of the unmatched parameters, if there are any, and one for each pattern.
   /// - Throws: `OptionErrors` that names each pattern which is the first to match no parameter.
   public static func groups(
-    of parameters: [Parameter], learningRate: Double, rates: [(pattern: String, learningRate: Double)] = []
+    of parameters: [Parameter], learningRate: Double,
+    rates: [(pattern: String, learningRate: Double)] = []
   ) throws(OptionErrors) -> [ParameterGroup] {
     var matched = [[Parameter]](repeating: [], count: rates.count)
     var others: [Parameter] = []
@@ -39,7 +41,8 @@ public struct ParameterGroup: Sendable {
     let problems = zip(rates, matched).filter { $1.isEmpty }.map { rate, _ in
       OptionProblem(
         key: rate.pattern,
-        problem: "matches no trained parameter that an earlier pattern has left; there are parameters like "
+        problem:
+          "matches no trained parameter that an earlier pattern has left; there are parameters like "
           + parameters.prefix(3).map(\.key).joined(separator: ", "))
     }
     if !problems.isEmpty { throw OptionErrors(problems) }
@@ -76,8 +79,8 @@ public struct ParameterGroup: Sendable {
 }
 
 extension Collection {
-  /// As many tensors as may be worked on at once: enough to keep a device busy, few enough that what is computed on the
-  /// way is small beside a model.
+  /// As many tensors as may be worked on at once: enough to keep a device busy, few enough that
+  /// what is computed on the way is small beside a model.
   ///
   /// - Parameters:
   ///   - limit: elements at which a part is full; one tensor more may make it larger.

@@ -2,8 +2,9 @@ import Foundation
 import NN
 import Torch
 
-/// Prodigy (Mishchenko and Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner", 2024), as prodigyopt:
-/// Adam that estimates its own step size d. The learning rate is a factor of it, and best 1 with any schedule.
+/// Prodigy (Mishchenko and Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner",
+/// 2024), as prodigyopt: Adam that estimates its own step size d. The learning rate is a factor of
+/// it, and best 1 with any schedule.
 public final class Prodigy: Optimizer {
   public struct Options: Sendable, Equatable {
     public var beta1 = 0.9
@@ -92,7 +93,8 @@ public final class Prodigy: Optimizer {
     throw OptionErrors([
       OptionProblem(
         key: "learning_rate",
-        problem: "is \(largest) and \(other), but Prodigy estimates one step size for all that it trains; "
+        problem:
+          "is \(largest) and \(other), but Prodigy estimates one step size for all that it trains; "
           + "give each module the same learning rate, or 0 to leave it as it is")
     ])
   }
@@ -117,7 +119,9 @@ public final class Prodigy: Optimizer {
         ? (1 - pow(options.beta2, Double(stepCount + 1))).squareRoot()
           / (1 - pow(options.beta1, Double(stepCount + 1))) : 1
       let scaledRate = estimate * rate * correction
-      let sums = try parts.flatMap { try average($0, decayed(gradients, of: $0), scaledRate: scaledRate) }
+      let sums = try parts.flatMap {
+        try average($0, decayed(gradients, of: $0), scaledRate: scaledRate)
+      }
       guard try updateEstimate(sums, scaledRate: scaledRate) else { return }
       for part in parts { try move(part, decayed(gradients, of: part), scaledRate: scaledRate) }
       stepCount += 1
@@ -127,7 +131,9 @@ public final class Prodigy: Optimizer {
   /// Gradients, with the weight decay that is part of them.
   private func decayed(_ gradients: [String: Tensor], of part: [State]) throws -> [Tensor] {
     try part.compactMap { state in
-      guard options.weightDecay != 0, !options.isDecayDecoupled else { return gradients[state.parameter.key] }
+      guard options.weightDecay != 0, !options.isDecayDecoupled else {
+        return gradients[state.parameter.key]
+      }
       return try gradients[state.parameter.key]?.adding(
         state.parameter.tensor, scale: Scalar(options.weightDecay))
     }
@@ -136,9 +142,11 @@ public final class Prodigy: Optimizer {
   /// Takes gradients into the averages.
   ///
   /// - Parameter scaledRate: d times the learning rate.
-  /// - Returns: for each parameter the product of its gradient with the way back to the start, and the size of the sum
-  ///   of its gradients: float64 [2].
-  private func average(_ part: [State], _ gradients: [Tensor], scaledRate: Double) throws -> [Tensor] {
+  /// - Returns: for each parameter the product of its gradient with the way back to the start, and
+  ///   the size of the sum of its gradients: float64 [2].
+  private func average(_ part: [State], _ gradients: [Tensor], scaledRate: Double) throws
+    -> [Tensor]
+  {
     let d = estimate
     let slices = try gradients.map { try Self.sliced($0, options.slice) }
     let ways = try Tensor.subtracting(
@@ -158,7 +166,9 @@ public final class Prodigy: Optimizer {
     let weight = d / options.initialEstimate * (options.safeguardsWarmup ? d : scaledRate)
     try Tensor.multiply_(sums, by: Scalar(beta3))
     try Tensor.add_(sums, slices, scale: Scalar(weight))
-    return try zip(products, Tensor.norms(sums, ord: 1)).map { try Tensor.stack([$0, $1]).to(.float64) }
+    return try zip(products, Tensor.norms(sums, ord: 1)).map {
+      try Tensor.stack([$0, $1]).to(.float64)
+    }
   }
 
   private var beta3: Double { options.beta3 ?? options.beta2.squareRoot() }
@@ -186,9 +196,11 @@ public final class Prodigy: Optimizer {
       try Tensor.multiply_(tensors, by: Scalar(1 - options.weightDecay * scaledRate))
     }
     if options.beta1 > 0 {
-      try Tensor.addQuotient_(tensors, part.compactMap(\.first), over: roots, scale: Scalar(-scaledRate))
+      try Tensor.addQuotient_(
+        tensors, part.compactMap(\.first), over: roots, scale: Scalar(-scaledRate))
     } else {
-      try Tensor.addQuotient_(tensors, gradients, over: roots, scale: Scalar(-scaledRate * estimate))
+      try Tensor.addQuotient_(
+        tensors, gradients, over: roots, scale: Scalar(-scaledRate * estimate))
     }
   }
 
@@ -200,7 +212,8 @@ public final class Prodigy: Optimizer {
       let shared = try [
         (Self.estimateKey, Tensor([estimate], shape: [])),
         (Self.largestKey, Tensor([largestEstimate], shape: [])),
-        (Self.numeratorKey, Tensor([numerator], shape: [])), (Self.countKey, Tensor([stepCount], shape: [])),
+        (Self.numeratorKey, Tensor([numerator], shape: [])),
+        (Self.countKey, Tensor([stepCount], shape: [])),
       ]
       return states.joined().flatMap { state in
         Self.moments(state) + [("\(state.parameter.key).p0", state.start)]

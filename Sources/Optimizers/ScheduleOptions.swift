@@ -10,18 +10,20 @@ public enum ScheduleKind: String, Sendable, CaseIterable {
 extension LearningRateSchedule {
   /// A schedule with the options and defaults of the reference trainer.
   ///
-  /// `linear`: start_factor 1, end_factor 0.1. `cosine`: eta_min 0. `cosine_with_restarts`: T_0 a quarter of the steps,
-  /// T_mult 1, eta_min 5e-5. `polynomial`: power 1. `step`: step_size half of the steps, gamma 0.1. Steps are those after
-  /// the warm-up.
+  /// `linear`: start_factor 1, end_factor 0.1. `cosine`: eta_min 0. `cosine_with_restarts`: T_0 a
+  /// quarter of the steps, T_mult 1, eta_min 5e-5. `polynomial`: power 1. `step`: step_size half of
+  /// the steps, gamma 0.1. Steps are those after the warm-up.
   ///
   /// - Parameter params: options by name; what is not given has its default.
-  /// - Throws: `OptionErrors` that names each unknown option and each bad value, with what is allowed.
+  /// - Throws: `OptionErrors` that names each unknown option and each bad value, with what is
+  ///   allowed.
   public init(
     _ kind: ScheduleKind, steps: Int, warmupSteps: Int = 0, params: [String: JSONValue] = [:]
   ) throws(OptionErrors) {
     var reader = OptionReader(params, of: "the scheduler \(kind.rawValue)")
     if warmupSteps < 0 || warmupSteps >= steps, warmupSteps != 0 {
-      reader.report("warmup_steps", "is \(warmupSteps); it must be from 0 to below the run's \(steps) steps")
+      reader.report(
+        "warmup_steps", "is \(warmupSteps); it must be from 0 to below the run's \(steps) steps")
     }
     let length = max(steps - warmupSteps, 1)
     let curve: Curve
@@ -46,7 +48,8 @@ extension LearningRateSchedule {
       reader.integer("T_mult", &factor, in: 1 ... .max)
       reader.nonNegative("eta_min", &minimum)
       if first == 0 {
-        reader.report("T_0", "is by default a quarter of the steps, which are \(length); set it to 1 or more")
+        reader.report(
+          "T_0", "is by default a quarter of the steps, which are \(length); set it to 1 or more")
       }
       curve = .cosineWithRestarts(first: first, factor: factor, minimum: minimum)
     case .polynomial:

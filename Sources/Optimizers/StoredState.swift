@@ -36,7 +36,8 @@ struct StoredState {
   func number(_ key: String) throws -> Double {
     let stored = try load(key)
     guard stored.count == 1 else {
-      throw OptimizerStateError(key: key, problem: "has shape \(stored.shape), but must be one number")
+      throw OptimizerStateError(
+        key: key, problem: "has shape \(stored.shape), but must be one number")
     }
     return try stored.item()
   }
@@ -45,7 +46,8 @@ struct StoredState {
   func count(_ key: String) throws -> Int {
     let number = try number(key)
     guard let count = Int(exactly: number), count >= 0 else {
-      throw OptimizerStateError(key: key, problem: "is \(number), but must be a whole number of at least 0")
+      throw OptimizerStateError(
+        key: key, problem: "is \(number), but must be a whole number of at least 0")
     }
     return count
   }

@@ -4,8 +4,9 @@ import NN
 import Torch
 
 /// Every weight that the LoRAs change, under its key in the checkpoint.
-func probeFuseLoRAs(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)]
-{
+func probeFuseLoRAs(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
   let checkpoint = try Checkpoint(path: options.requireModel())
   guard !options.loras.isEmpty else { throw ProbeError("fuse-loras needs --lora FILE[:STRENGTH]") }
   for lora in options.loras { try LoRAFile(path: lora.path).requireFit(checkpoint) }

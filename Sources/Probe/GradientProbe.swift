@@ -8,7 +8,8 @@ import Training
 func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {
-  // Mixed precision as the trainer's: the frozen part and the contexts in bfloat16, all else in float32.
+  // Mixed precision as the trainer's: the frozen part and the contexts in bfloat16, all else in
+  // float32.
   try inputs.fitTransformer(options)
   let (video, audio) = try inputs.modalities(latentDType: .float32, contextDType: options.dtype)
   func stream(_ name: String, _ modality: Modality?) throws -> TrainingExample.Stream? {
@@ -17,23 +18,27 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
     let target = try inputs.float("\(name).target", "B \(t)' \(c)")
     guard target.size(1) <= modality.latent.size(1) else {
       throw ProbeError(
-        "\(name).target has \(target.size(1)) tokens, more than the latent's \(modality.latent.size(1))")
+        "\(name).target has \(target.size(1)) tokens, more than the latent's \(modality.latent.size(1))"
+      )
     }
     return try TrainingExample.Stream(
       modality: modality.to(options.device), target: target.to(options.device),
       lossMask: inputs.int("\(name).loss_mask", "B \(t)").to(options.device))
   }
-  let example = TrainingExample(video: try stream("video", video), audio: try stream("audio", audio))
+  let example = TrainingExample(
+    video: try stream("video", video), audio: try stream("audio", audio))
   guard options.loras.count == 1, let lora = options.loras.first else {
     throw ProbeError("lora-gradients needs exactly one --lora FILE[:STRENGTH]")
   }
   guard lora.strength.isFinite else {
-    throw ProbeError("--lora \(lora.path): a strength of \(lora.strength) is no number to multiply by")
+    throw ProbeError(
+      "--lora \(lora.path): a strength of \(lora.strength) is no number to multiply by")
   }
   var adapters = AdapterSet()
   let file = try LoRAFile(path: lora.path)
   try file.add(
-    to: &adapters, strength: lora.strength, dtype: .float32, device: options.device, isTrained: true)
+    to: &adapters, strength: lora.strength, dtype: .float32, device: options.device, isTrained: true
+  )
   // All of the file's adapters are built, also those of a stream that these inputs leave out.
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     dtype: options.dtype, device: options.device, adapters: adapters)

@@ -68,10 +68,13 @@ public struct Probe {
   public static var componentNames: [String] { components.map(\.name) }
 
   /// Runs a component and returns its outputs as float32 and int64 on the CPU.
-  public static func run(_ name: String, _ options: Options) throws -> [(key: String, tensor: Tensor)] {
+  public static func run(_ name: String, _ options: Options) throws -> [(
+    key: String, tensor: Tensor
+  )] {
     guard let component = components.first(where: { $0.name == name }) else {
       throw ProbeError(
-        "there is no component \(name); the components are \(componentNames.joined(separator: ", "))")
+        "there is no component \(name); the components are \(componentNames.joined(separator: ", "))"
+      )
     }
     try options.device.prepare()
     // `tokenize` reads JSON, all others tensors.
@@ -79,7 +82,10 @@ public struct Probe {
     let outputs = try component.run(options, inputs)
     try inputs.requireAllUsed()
     return try outputs.map { key, tensor in
-      (key: key, tensor: try tensor.detach().to(.cpu, tensor.dtype.isFloatingPoint ? .float32 : .int64))
+      (
+        key: key,
+        tensor: try tensor.detach().to(.cpu, tensor.dtype.isFloatingPoint ? .float32 : .int64)
+      )
     }
   }
 }

@@ -4,8 +4,9 @@ import Torch
 
 /// The input tensors of a probe, read by name.
 ///
-/// Shapes are given as letters, `"B T C"`: each letter takes its size from the first tensor that has it, and later
-/// tensors must agree. A number stands for itself. What no component has asked for is an error at the end.
+/// Shapes are given as letters, `"B T C"`: each letter takes its size from the first tensor that
+/// has it, and later tensors must agree. A number stands for itself. What no component has asked
+/// for is an error at the end.
 public final class ProbeInputs {
   private let file: String
   private let source: (any TensorSource)?
@@ -59,7 +60,9 @@ public final class ProbeInputs {
       return fallback
     }
     let number = try float(name, "1").item()
-    guard number.isFinite else { throw ProbeError("\(file): \(name) is \(number); expected a finite number") }
+    guard number.isFinite else {
+      throw ProbeError("\(file): \(name) is \(number); expected a finite number")
+    }
     return number
   }
 
@@ -76,7 +79,8 @@ public final class ProbeInputs {
   /// Throws if the file has a tensor that nothing asked for.
   public func requireAllUsed() throws {
     guard let stray = names.first(where: { !known.contains($0) }) else { return }
-    throw ProbeError("\(file): there is no input \(stray) here; expected \(expected.joined(separator: ", "))")
+    throw ProbeError(
+      "\(file): there is no input \(stray) here; expected \(expected.joined(separator: ", "))")
   }
 
   private func note(_ name: String, _ shape: String) {
@@ -85,7 +89,9 @@ public final class ProbeInputs {
     }
   }
 
-  private func read(_ name: String, _ shape: String, _ dtype: DType, _ kind: String) throws -> Tensor {
+  private func read(_ name: String, _ shape: String, _ dtype: DType, _ kind: String) throws
+    -> Tensor
+  {
     note(name, shape)
     let wanted = "\(name) [\(shape.replacingOccurrences(of: " ", with: ", "))] of \(kind)"
     guard let source, let entry = source.entries[name] else {
@@ -100,7 +106,8 @@ public final class ProbeInputs {
     }
     // A list may be empty; a batch or a sequence of nothing has no meaning.
     guard entry.shape.count == 1 || !entry.shape.contains(0) else {
-      throw ProbeError("\(file): \(name) has shape \(entry.shape); expected \(wanted), no size of them 0")
+      throw ProbeError(
+        "\(file): \(name) has shape \(entry.shape); expected \(wanted), no size of them 0")
     }
     for (letter, size) in zip(letters, entry.shape) {
       if let fixed = Int(letter) {

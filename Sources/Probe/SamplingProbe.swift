@@ -1,8 +1,9 @@
 import LTX
 import Torch
 
-func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)]
-{
+func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
   let (shape, fps) = try inputs.videoShape()
   let video = try VideoTokens.positions(
     batch: shape[0], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps, factors: .usual)
@@ -12,12 +13,15 @@ func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [
     guard (1..<ProbeInputs.mostTokens).contains(frames) else {
       throw ProbeError("audio_frames is \(frames); expected 1 to \(ProbeInputs.mostTokens - 1)")
     }
-    outputs.append(("audio_positions", try AudioTokens().positions(batch: shape[0], frames: frames)))
+    outputs.append(
+      ("audio_positions", try AudioTokens().positions(batch: shape[0], frames: frames)))
   }
   return outputs
 }
 
-func probeSigmas(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probeSigmas(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
   let kind = try inputs.integer("kind")
   let tokens = try inputs.integer("tokens", default: 4096)
   guard tokens > 0 else { throw ProbeError("tokens is \(tokens); it must be positive") }
@@ -27,7 +31,8 @@ func probeSigmas(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(ke
   case 1: sigmas = NoiseSchedule.distilled
   case 2: sigmas = NoiseSchedule.distilledSecondStage
   default:
-    throw ProbeError("kind is \(kind); expected 0 (LTX-2), 1 (distilled) or 2 (distilled second stage)")
+    throw ProbeError(
+      "kind is \(kind); expected 0 (LTX-2), 1 (distilled) or 2 (distilled second stage)")
   }
   if kind != 0 { _ = try inputs.optionalInt("steps", "1") }
   return [("sigmas", try Tensor(sigmas))]
@@ -50,15 +55,18 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
     let frame = try inputs.integer("\(i).frame", default: 0)
     let scale = try inputs.optionalInt("\(i).scale", "2")?.array(of: Int.self) ?? [1, 1]
     guard scale.allSatisfy({ (1...4096).contains($0) }) else {
-      throw ProbeError("\(i).scale is \(scale); expected two factors from 1 to 4096, space and time")
+      throw ProbeError(
+        "\(i).scale is \(scale); expected two factors from 1 to 4096, space and time")
     }
     switch kind {
     case 0: conditions.append(.replace(latent: latent, latentFrame: frame, strength: strength))
     case 1: conditions.append(.keyframe(latent: latent, frame: frame, strength: strength))
     case 2:
       conditions.append(
-        .reference(latent: latent, spatialScale: scale[0], temporalScale: scale[1], strength: strength))
-    default: throw ProbeError("\(i).kind is \(kind); expected 0 (in place), 1 (keyframe) or 2 (reference)")
+        .reference(
+          latent: latent, spatialScale: scale[0], temporalScale: scale[1], strength: strength))
+    default:
+      throw ProbeError("\(i).kind is \(kind); expected 0 (in place), 1 (keyframe) or 2 (reference)")
     }
   }
   let sequence = try grid.sequence(conditions)
@@ -69,17 +77,22 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
   return outputs + (sequence.selfAttentionMask.map { [("video.self_attention_mask", $0)] } ?? [])
 }
 
-func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
   try inputs.fitTransformer(options)
   let sigmas: [Float] = try inputs.float("sigmas", "N").array()
-  guard sigmas.count >= 2, sigmas.dropLast().allSatisfy({ $0 != 0 }), sigmas.allSatisfy(\.isFinite) else {
-    throw ProbeError("sigmas are \(sigmas); expected at least two numbers, and none but the last may be 0")
+  guard sigmas.count >= 2, sigmas.dropLast().allSatisfy({ $0 != 0 }), sigmas.allSatisfy(\.isFinite)
+  else {
+    throw ProbeError(
+      "sigmas are \(sigmas); expected at least two numbers, and none but the last may be 0")
   }
   let stgBlocks = try inputs.blocks("stg_blocks", "n")
   let video = try inputs.sampledStream("video", stgBlocks, options)
   let audio = try inputs.sampledStream("audio", stgBlocks, options)
   guard video != nil || audio != nil else {
-    throw ProbeError("the inputs video.noise and audio.noise are both missing; at least one stream is needed")
+    throw ProbeError(
+      "the inputs video.noise and audio.noise are both missing; at least one stream is needed")
   }
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
@@ -133,7 +146,9 @@ extension ProbeInputs {
     let noise = try here(float("\(stream).noise", "B \(t) \(c)"), options.dtype)
     let positions = try here(float("\(stream).positions", "B \(isVideo ? 3 : 1) \(t) 2"))
     let context = try here(float("\(stream).context", "B \(s) \(w)"), options.dtype)
-    let clean = try optionalFloat("\(stream).clean", "B \(t) \(c)").map { try here($0, options.dtype) }
+    let clean = try optionalFloat("\(stream).clean", "B \(t) \(c)").map {
+      try here($0, options.dtype)
+    }
     let mask = try optionalFloat("\(stream).denoise_mask", "B \(t)").map { try here($0) }
     var guidance = Guidance()
     guidance.cfg = try number("\(stream).cfg", default: 1)
@@ -143,15 +158,17 @@ extension ProbeInputs {
     guidance.skipSteps = try integer("\(stream).skip_step", default: 0)
     guidance.stgBlocks = stgBlocks
     guard (0..<Int(Int32.max)).contains(guidance.skipSteps) else {
-      throw ProbeError("\(stream).skip_step is \(guidance.skipSteps); expected 0 or a small positive number")
+      throw ProbeError(
+        "\(stream).skip_step is \(guidance.skipSteps); expected 0 or a small positive number")
     }
     var sequence = LatentSequence(
       clean: try clean ?? .zeros(like: noise),
       denoiseMask: try mask ?? .ones([noise.size(0), noise.size(1)], device: options.device),
       positions: positions)
-    sequence.selfAttentionMask = try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)").map {
-      try here($0)
-    }
+    sequence.selfAttentionMask = try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)")
+      .map {
+        try here($0)
+      }
     return try SampledStream(
       noise: noise, sequence: sequence, context: context,
       negativeContext: try optionalFloat("\(stream).negative_context", "B \(s) \(w)").map {

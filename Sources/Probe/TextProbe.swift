@@ -67,17 +67,20 @@ func probeConnectors(
   let contexts = try withoutGrad {
     try connectors(
       TextFeatures(
-        video: video.to(options.device, options.dtype), audio: audio.to(options.device, options.dtype),
+        video: video.to(options.device, options.dtype),
+        audio: audio.to(options.device, options.dtype),
         mask: mask.to(options.device)))
   }
   let outputs = [
-    ("video_context", contexts.video), ("audio_context", contexts.audio), ("context_mask", contexts.mask),
+    ("video_context", contexts.video), ("audio_context", contexts.audio),
+    ("context_mask", contexts.mask),
   ]
   return outputs.compactMap { name, tensor in tensor.map { (key: name, tensor: $0) } }
 }
 
 extension Probe.Options {
-  /// The checkpoint of `--model`, which must hold a transformer's configuration: text belongs to it.
+  /// The checkpoint of `--model`, which must hold a transformer's configuration: text belongs to
+  /// it.
   fileprivate func checkpoint() throws -> Checkpoint {
     let checkpoint = try Checkpoint(path: requireModel())
     try checkpoint.require("transformer")

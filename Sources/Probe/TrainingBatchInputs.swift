@@ -12,16 +12,20 @@ struct TrainingBatchInputs {
     (self.inputs, self.strategies, self.options) = (inputs, strategies, options)
   }
 
-  private func isUsed(_ name: String, _ prefix: String) -> Bool { inputs.has("\(prefix)\(name).latents") }
+  private func isUsed(_ name: String, _ prefix: String) -> Bool {
+    inputs.has("\(prefix)\(name).latents")
+  }
 
-  /// The batch whose tensors' names begin with a prefix. A stream whose latents are left out is left out.
+  /// The batch whose tensors' names begin with a prefix. A stream whose latents are left out is
+  /// left out.
   mutating func batch(prefix: String) throws -> TrainingBatch {
     let batch = TrainingBatch(
       video: try strategies.video.flatMap { try stream("video", $0, prefix) },
       audio: try strategies.audio.flatMap { try stream("audio", $0, prefix) })
     guard batch.video != nil || batch.audio != nil else {
       throw ProbeError(
-        "none of the strategy's streams has latents, \(prefix)video.latents or \(prefix)audio.latents")
+        "none of the strategy's streams has latents, \(prefix)video.latents or \(prefix)audio.latents"
+      )
     }
     return batch
   }
@@ -55,7 +59,8 @@ struct TrainingBatchInputs {
   }
 
   private func fps(_ name: String) throws -> Double {
-    guard let rates = try inputs.optionalFloat(name, "B"), let first = try rates.array(of: Float.self).first
+    guard let rates = try inputs.optionalFloat(name, "B"),
+      let first = try rates.array(of: Float.self).first
     else { return 24 }
     guard first.isFinite, first > 0 else {
       throw ProbeError("\(name) begins with \(first); it must be positive")
@@ -73,7 +78,8 @@ struct TrainingBatchInputs {
   /// The strategies of the streams that the batch has.
   func present(_ batch: TrainingBatch) -> StreamStrategies {
     StreamStrategies(
-      video: batch.video == nil ? nil : strategies.video, audio: batch.audio == nil ? nil : strategies.audio)
+      video: batch.video == nil ? nil : strategies.video,
+      audio: batch.audio == nil ? nil : strategies.audio)
   }
 
   /// As the trainer infers it from the files of a dataset.
@@ -83,14 +89,17 @@ struct TrainingBatchInputs {
       let reference = stream.references[folder]
     else { return ReferenceScale() }
     return try ReferenceScale(
-      reference: Array(reference.tensor.shape[2...]), target: Array(stream.latents.tensor.shape[2...]),
+      reference: Array(reference.tensor.shape[2...]),
+      target: Array(stream.latents.tensor.shape[2...]),
       keepsTime: strategy.referencesKeepTime)
   }
 
   /// The random numbers of a batch; with `step`, those of one step of a run.
   func draws(_ batch: TrainingBatch, step: Int? = nil, of steps: Int = 0) throws -> TrainingDraws {
     let lead = step == nil ? "" : "steps "
-    func row(_ tensor: Tensor) throws -> Tensor { try step.map { try tensor.select(0, $0) } ?? tensor }
+    func row(_ tensor: Tensor) throws -> Tensor {
+      try step.map { try tensor.select(0, $0) } ?? tensor
+    }
     // Conditions of both streams share one table, video's first.
     let counts = [strategies.video, strategies.audio].map { $0?.drawnConditions ?? 0 }
     var table: [[Double]] = []
@@ -117,11 +126,14 @@ struct TrainingBatchInputs {
       let wanted = [shape[0], tokens, latents.count / (shape[0] * tokens)]
       guard noise.shape == wanted else {
         throw ProbeError(
-          "\(name).noise of a batch has shape \(noise.shape); latents of shape \(shape) take \(wanted)")
+          "\(name).noise of a batch has shape \(noise.shape); latents of shape \(shape) take \(wanted)"
+        )
       }
       return try here(noise)
     }
-    func sigma(_ name: String) throws -> Tensor { try here(row(inputs.float("\(name).sigma", "\(lead)B"))) }
+    func sigma(_ name: String) throws -> Tensor {
+      try here(row(inputs.float("\(name).sigma", "\(lead)B")))
+    }
     var draws = TrainingDraws(video: nil, audio: nil)
     if let strategy = strategies.video, let stream = batch.video {
       draws.video = StreamDraws(
@@ -131,7 +143,8 @@ struct TrainingBatchInputs {
     }
     if let strategy = strategies.audio, let stream = batch.audio {
       let own =
-        strategy.takesVideoSigma ? draws.video?.sigma : strategy.isGenerated ? try sigma("audio") : nil
+        strategy.takesVideoSigma
+        ? draws.video?.sigma : strategy.isGenerated ? try sigma("audio") : nil
       draws.audio = StreamDraws(
         sigma: own,
         noise: strategy.isGenerated ? try noise("audio", "Ta Ca", for: stream.latents.tensor) : nil,

@@ -50,14 +50,16 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
   let checkpoint = try Checkpoint(path: options.requireModel())
   let strategies = StreamStrategies(configuration.trainingStrategy)
   guard let lora = configuration.lora else {
-    throw ProbeError("\(configuration.source.file): the section lora is missing; the run trains adapters")
+    throw ProbeError(
+      "\(configuration.source.file): the section lora is missing; the run trains adapters")
   }
   guard options.loras.count == 1, let initial = options.loras.first else {
     throw ProbeError("training-run needs exactly one --lora FILE, the initial adapters")
   }
   var adapters = AdapterSet()
   try LoRAFile(path: initial.path).add(
-    to: &adapters, strength: initial.strength * Double(lora.alpha) / Double(lora.rank), dtype: .float32,
+    to: &adapters, strength: initial.strength * Double(lora.alpha) / Double(lora.rank),
+    dtype: .float32,
     device: options.device, isTrained: true)
   let transformer = try checkpoint.transformer(
     dtype: options.dtype, device: options.device, adapters: adapters)
@@ -91,7 +93,8 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
     let streams = try flow.streams(batch, reader.draws(batch, step: index, of: order.count))
     func stream(_ noised: NoisedStream?, _ context: Tensor?) throws -> TrainingExample.Stream? {
       guard let noised, let context else { return nil }
-      let mask = try Tensor.ones(Array(context.shape.prefix(2)), dtype: .int64, device: options.device)
+      let mask = try Tensor.ones(
+        Array(context.shape.prefix(2)), dtype: .int64, device: options.device)
       return noised.stream(context: context, contextMask: mask)
     }
     let result = try step(

@@ -22,7 +22,8 @@ extension ProbeInputs {
   func blocks(_ name: String, _ shape: String) throws -> Set<Int>? {
     guard let blocks = try optionalInt(name, shape)?.array(of: Int.self) else { return nil }
     if let wrong = blocks.first(where: { $0 < 0 || $0 >= blockCount ?? .max }) {
-      throw ProbeError("\(name) names block \(wrong); the model has blocks 0 to \((blockCount ?? 1) - 1)")
+      throw ProbeError(
+        "\(name) names block \(wrong); the model has blocks 0 to \((blockCount ?? 1) - 1)")
     }
     return Set(blocks)
   }
@@ -48,7 +49,9 @@ extension ProbeInputs {
       isEnabled: try integer("\(stream).enabled", default: 1) != 0)
   }
 
-  func modalities(latentDType: DType, contextDType: DType) throws -> (video: Modality?, audio: Modality?) {
+  func modalities(latentDType: DType, contextDType: DType) throws -> (
+    video: Modality?, audio: Modality?
+  ) {
     let video = try modality("video", latentDType: latentDType, contextDType: contextDType)
     let audio = try modality("audio", latentDType: latentDType, contextDType: contextDType)
     guard video != nil || audio != nil else {
@@ -65,9 +68,11 @@ extension Probe.Options {
     var adapters = AdapterSet()
     for lora in loras {
       guard lora.strength.isFinite else {
-        throw ProbeError("--lora \(lora.path): a strength of \(lora.strength) is no number to multiply by")
+        throw ProbeError(
+          "--lora \(lora.path): a strength of \(lora.strength) is no number to multiply by")
       }
-      try LoRAFile(path: lora.path).add(to: &adapters, strength: lora.strength, dtype: dtype, device: device)
+      try LoRAFile(path: lora.path).add(
+        to: &adapters, strength: lora.strength, dtype: dtype, device: device)
     }
     return adapters
   }
@@ -95,8 +100,11 @@ func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
   key: String, tensor: Tensor
 )] {
   try inputs.fitTransformer(options)
-  let (video, audio) = try inputs.modalities(latentDType: options.dtype, contextDType: options.dtype)
-  let rows = try inputs.optionalInt("skip.rows", "B").map { try $0.array(of: Int.self).map { $0 != 0 } }
+  let (video, audio) = try inputs.modalities(
+    latentDType: options.dtype, contextDType: options.dtype)
+  let rows = try inputs.optionalInt("skip.rows", "B").map {
+    try $0.array(of: Int.self).map { $0 != 0 }
+  }
   var perturbations = Perturbations()
   let kinds: [(String, Perturbations.Kind)] = [
     ("skip.video_self_attn", .videoSelfAttention), ("skip.audio_self_attn", .audioSelfAttention),
@@ -114,13 +122,16 @@ func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
     streams: options.loras.isEmpty ? options.streams(video, audio) : .both)
   let velocity = try withInference {
     try transformer(
-      video: video?.to(options.device), audio: audio?.to(options.device), perturbations: perturbations)
+      video: video?.to(options.device), audio: audio?.to(options.device),
+      perturbations: perturbations)
   }
   return [("video.velocity", velocity.video), ("audio.velocity", velocity.audio)]
     .compactMap { key, tensor in tensor.map { (key, $0) } }
 }
 
-func probeRope(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key: String, tensor: Tensor)] {
+func probeRope(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
+  key: String, tensor: Tensor
+)] {
   let positions = try inputs.float("positions", "B D T 2")
   let stream = try inputs.integer("stream")
   let checkpoint = try Checkpoint(path: options.requireModel())
@@ -128,6 +139,7 @@ func probeRope(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(key:
   guard let attention = TransformerConfiguration.RotatedAttention(rawValue: stream) else {
     throw ProbeError("stream is \(stream); expected 0 (video), 1 (audio) or 2 (cross-modal)")
   }
-  let rope = try configuration.rotaryEmbedding(attention, positions: positions, dtype: options.dtype)
+  let rope = try configuration.rotaryEmbedding(
+    attention, positions: positions, dtype: options.dtype)
   return [("cos", rope.cos), ("sin", rope.sin)]
 }

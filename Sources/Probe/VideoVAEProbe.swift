@@ -7,9 +7,12 @@ func probeVideoVAEEncode(_ options: Probe.Options, _ inputs: ProbeInputs) throws
 )] {
   let encoder = try Checkpoint(path: options.requireModel())
     .videoEncoder(dtype: options.dtype, device: options.device)
-  let pixels = try inputs.float("pixels", "B \(encoder.configuration.pixelChannels) frames height width")
+  let pixels = try inputs.float(
+    "pixels", "B \(encoder.configuration.pixelChannels) frames height width")
   let tiling = try readTiling(inputs)
-  return try withInference { [("latent", try encoder.encode(pixels.to(options.dtype), tiling: tiling))] }
+  return try withInference {
+    [("latent", try encoder.encode(pixels.to(options.dtype), tiling: tiling))]
+  }
 }
 
 /// `video-vae-decode`: normalised latents [B, C, F, H, W] to pixels, not clamped.
@@ -39,13 +42,15 @@ func probeVideoVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws
     [
       (
         "pixels",
-        try decoder.decode(latent.to(options.dtype), tiling: tiling, timestep: timestep, noise: noise)
+        try decoder.decode(
+          latent.to(options.dtype), tiling: tiling, timestep: timestep, noise: noise)
       )
     ]
   }
 }
 
-/// `tile` [3, 2]: rows frames, height, width; columns size and overlap; size 0 for an axis that is not tiled.
+/// `tile` [3, 2]: rows frames, height, width; columns size and overlap; size 0 for an axis that is
+/// not tiled.
 private func readTiling(_ inputs: ProbeInputs) throws -> Tiling? {
   guard let numbers: [Int] = try inputs.optionalInt("tile", "3 2")?.array() else { return nil }
   func axis(_ row: Int) -> Tiling.Axis? {

@@ -1,8 +1,10 @@
 import Media
 
-/// Finds hard cuts where a frame changes much more than the frames around it, so that fast camera movement is no cut.
+/// Finds hard cuts where a frame changes much more than the frames around it, so that fast camera
+/// movement is no cut.
 ///
-/// PySceneDetect's `AdaptiveDetector`: the score of `ContentDetector` over the mean of its neighbours' scores.
+/// PySceneDetect's `AdaptiveDetector`: the score of `ContentDetector` over the mean of its
+/// neighbours' scores.
 public struct AdaptiveDetector: SceneDetector {
   public static let defaultThreshold = 3.0
   public static let defaultWindow = 2
@@ -38,7 +40,8 @@ public struct AdaptiveDetector: SceneDetector {
     self.window = max(1, window)
     self.minimumSceneLength = minimumSceneLength
     change = ContentChange(lumaOnly: lumaOnly)
-    metricNames = ["adaptive_ratio\(lumaOnly ? "_lum" : "") (w=\(self.window))"] + ContentChange.metricNames
+    metricNames =
+      ["adaptive_ratio\(lumaOnly ? "_lum" : "") (w=\(self.window))"] + ContentChange.metricNames
   }
 
   public mutating func process(_ frame: DetectionFrame) -> [Int] {
@@ -56,7 +59,8 @@ public struct AdaptiveDetector: SceneDetector {
     if collectsMeasurements {
       measurements.append(SceneMeasurement(frame: target.frame, column: 0, value: ratio))
     }
-    guard ratio >= threshold, target.score >= Self.minimumScore, target.frame - last >= minimumSceneLength
+    guard ratio >= threshold, target.score >= Self.minimumScore,
+      target.frame - last >= minimumSceneLength
     else { return [] }
     lastCut = target.frame
     return [target.frame]

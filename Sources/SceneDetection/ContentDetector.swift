@@ -3,8 +3,8 @@ import Media
 
 /// Finds hard cuts by the mean change of hue, saturation and brightness from one frame to the next.
 ///
-/// PySceneDetect's `ContentDetector` with its default weights (hue, saturation, brightness 1, edges 0), to the bit.
-/// Lengths are counted in frames, also where the frame rate varies.
+/// PySceneDetect's `ContentDetector` with its default weights (hue, saturation, brightness 1, edges
+/// 0), to the bit. Lengths are counted in frames, also where the frame rate varies.
 public struct ContentDetector: SceneDetector {
   public static let defaultThreshold = 27.0
   public static let defaultMinimumSceneLength = 15
@@ -21,7 +21,8 @@ public struct ContentDetector: SceneDetector {
   ///   - minimumSceneLength: in frames; closer cuts are merged.
   ///   - lumaOnly: whether brightness alone counts.
   public init(
-    threshold: Double = Self.defaultThreshold, minimumSceneLength: Int = Self.defaultMinimumSceneLength,
+    threshold: Double = Self.defaultThreshold,
+    minimumSceneLength: Int = Self.defaultMinimumSceneLength,
     lumaOnly: Bool = false
   ) {
     self.threshold = threshold
@@ -46,7 +47,8 @@ public struct ContentDetector: SceneDetector {
   public func firstOpenFrame(next: Int) -> Int { merger.firstOpenFrame(next: next) }
 }
 
-/// How much a frame differs from the one before it: the mean absolute differences of hue, saturation and value.
+/// How much a frame differs from the one before it: the mean absolute differences of hue,
+/// saturation and value.
 struct ContentChange: Sendable {
   static let metricNames = ["content_val", "delta_edges", "delta_hue", "delta_lum", "delta_sat"]
 
@@ -64,7 +66,8 @@ struct ContentChange: Sendable {
   mutating func process(_ frame: DetectionFrame) {
     let current = HSVPlanes(rgb: frame.bytes)
     let edges =
-      measuresEdges ? EdgeMap.edges(of: current.value, width: frame.width, height: frame.height) : []
+      measuresEdges
+      ? EdgeMap.edges(of: current.value, width: frame.width, height: frame.height) : []
     defer {
       previous = current
       previousEdges = edges
@@ -92,8 +95,8 @@ struct ContentChange: Sendable {
   }
 }
 
-/// OpenCV's conversion of 8-bit RGB to 8-bit HSV (hue 0 to 179), to the bit: fixed point of 12 bits with tables
-/// of reciprocals.
+/// OpenCV's conversion of 8-bit RGB to 8-bit HSV (hue 0 to 179), to the bit: fixed point of 12 bits
+/// with tables of reciprocals.
 struct HSVPlanes: Sendable {
   private(set) var hue: [UInt8] = []
   private(set) var saturation: [UInt8] = []

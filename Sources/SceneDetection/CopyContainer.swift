@@ -17,7 +17,9 @@ enum CopyContainer {
   /// - Throws: `MediaError` if there is none.
   static func choose(for readers: [PacketReader], among candidates: [String]) throws -> String {
     for ending in candidates where try accepts(ending, readers) { return ending }
-    let names = readers.map { String(cString: avcodec_get_name($0.stream.pointee.codecpar.pointee.codec_id)) }
+    let names = readers.map {
+      String(cString: avcodec_get_name($0.stream.pointee.codecpar.pointee.codec_id))
+    }
     throw MediaError(
       .badOption, file: readers.first?.file ?? "",
       "no container takes its streams (\(names.joined(separator: ", "))), so its scenes can't be copied",
@@ -27,7 +29,8 @@ enum CopyContainer {
   /// Whether a header can be written.
   private static func accepts(_ ending: String, _ readers: [PacketReader]) throws -> Bool {
     var format: UnsafeMutablePointer<AVFormatContext>?
-    guard avformat_alloc_output_context2(&format, nil, nil, "scene." + ending) >= 0, let format else {
+    guard avformat_alloc_output_context2(&format, nil, nil, "scene." + ending) >= 0, let format
+    else {
       return false
     }
     defer { avformat_free_context(format) }
@@ -60,12 +63,15 @@ enum CopyContainer {
     let remedy = "Leave out --copy; the scenes are then encoded."
     let source = reader.stream
     try check(
-      avcodec_parameters_copy(stream.pointee.codecpar, source.pointee.codecpar), .writing, file: name,
+      avcodec_parameters_copy(stream.pointee.codecpar, source.pointee.codecpar), .writing,
+      file: name,
       "its streams cannot be described", remedy: remedy)
     try check(
-      cffmpeg_copy_display_matrix(stream, source), .writing, file: name, "its rotation cannot be kept",
+      cffmpeg_copy_display_matrix(stream, source), .writing, file: name,
+      "its rotation cannot be kept",
       remedy: remedy)
-    // A code for the codec that the container knows is kept, as it tells profiles apart; others are chosen again.
+    // A code for the codec that the container knows is kept, as it tells profiles apart; others are
+    // chosen again.
     let tag = source.pointee.codecpar.pointee.codec_tag
     let isKnown =
       format.pointee.oformat.pointee.codec_tag != nil

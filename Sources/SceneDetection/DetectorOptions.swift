@@ -1,6 +1,7 @@
 import Media
 
-/// A detector by its name and options, as the command line gives them. What is left out is PySceneDetect's default.
+/// A detector by its name and options, as the command line gives them. What is left out is
+/// PySceneDetect's default.
 public struct DetectorOptions: Equatable, Sendable {
   public enum Kind: String, CaseIterable, Sendable {
     /// Hard cuts, by the change of colours.
@@ -22,7 +23,8 @@ public struct DetectorOptions: Equatable, Sendable {
   public var fadeBias: Double?
 
   public init(
-    _ kind: Kind = .content, threshold: Double? = nil, minimumSceneLength: Int? = nil, lumaOnly: Bool = false,
+    _ kind: Kind = .content, threshold: Double? = nil, minimumSceneLength: Int? = nil,
+    lumaOnly: Bool = false,
     adaptiveWindow: Int? = nil, fadeBias: Double? = nil
   ) {
     self.kind = kind
@@ -33,7 +35,8 @@ public struct DetectorOptions: Equatable, Sendable {
     self.fadeBias = fadeBias
   }
 
-  /// - Throws: `MediaError` of the kind `badOption` for a value out of range or an option of another detector.
+  /// - Throws: `MediaError` of the kind `badOption` for a value out of range or an option of
+  ///   another detector.
   public func makeDetector() throws -> any SceneDetector {
     try checkBelonging()
     let length = minimumSceneLength ?? ContentDetector.defaultMinimumSceneLength
@@ -43,7 +46,8 @@ public struct DetectorOptions: Equatable, Sendable {
     let (usual, largest) = limits
     let threshold = threshold ?? usual
     guard (0...largest).contains(threshold) else {
-      throw Self.refusal("a threshold of \(threshold) is not possible", "Give 0 to \(Int(largest)).")
+      throw Self.refusal(
+        "a threshold of \(threshold) is not possible", "Give 0 to \(Int(largest)).")
     }
     switch kind {
     case .content:

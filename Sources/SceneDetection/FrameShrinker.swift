@@ -1,11 +1,11 @@
 import CFFmpeg
 import Media
 
-/// Shrinks frames for scene detection to 256 pixels on the longer side, as PySceneDetect does, or by a whole factor;
-/// smaller frames stay.
+/// Shrinks frames for scene detection to 256 pixels on the longer side, as PySceneDetect does, or
+/// by a whole factor; smaller frames stay.
 ///
-/// The arithmetic is OpenCV's `INTER_LINEAR` for 8 bits, to the bit: two neighbours each way without smoothing,
-/// weights of 11 bits, and the roundings of its vector code.
+/// The arithmetic is OpenCV's `INTER_LINEAR` for 8 bits, to the bit: two neighbours each way
+/// without smoothing, weights of 11 bits, and the roundings of its vector code.
 struct FrameShrinker {
   /// For every target pixel: the source pixel, the one after it, and their weights out of 2048.
   struct Axis {
@@ -43,7 +43,8 @@ struct FrameShrinker {
     let factor = factor.map(Double.init) ?? Double(max(width, height)) / Double(Self.longerSide)
     shrinks = factor > 1
     self.width = shrinks ? max(1, Int((Double(width) / factor).rounded(.toNearestOrEven))) : width
-    self.height = shrinks ? max(1, Int((Double(height) / factor).rounded(.toNearestOrEven))) : height
+    self.height =
+      shrinks ? max(1, Int((Double(height) / factor).rounded(.toNearestOrEven))) : height
     columns = Axis(from: width, to: self.width)
     rows = Axis(from: height, to: self.height)
   }
@@ -59,7 +60,8 @@ struct FrameShrinker {
   }
 
   /// - Parameters:
-  ///   - upper: for every target row the source row above it, by the numbers that `row` takes; `lower` likewise.
+  ///   - upper: for every target row the source row above it, by the numbers that `row` takes;
+  ///     `lower` likewise.
   ///   - row: where a source row begins.
   func shrink(
     _ upper: [Int32], _ lower: [Int32], index: Int, row: (Int) -> UnsafePointer<UInt8>
@@ -71,7 +73,8 @@ struct FrameShrinker {
         for y in 0..<height {
           for (place, source) in [(first, upper[y]), (first + length, lower[y])] {
             cffmpeg_shrink_across(
-              row(Int(source)), columns.first, columns.second, columns.firstWeight, columns.secondWeight,
+              row(Int(source)), columns.first, columns.second, columns.firstWeight,
+              columns.secondWeight,
               Int32(width), place)
           }
           cffmpeg_blend_rows(
@@ -87,8 +90,9 @@ struct FrameShrinker {
 
 /// Makes the pictures that detectors see from decoded frames.
 ///
-/// Shrinking reads a few rows only, so of the common layout 4:2:0 only these are converted to RGB. Rows are converted in
-/// pairs that share their colours, each by itself; so the bytes are those of the whole frame.
+/// Shrinking reads a few rows only, so of the common layout 4:2:0 only these are converted to RGB.
+/// Rows are converted in pairs that share their colours, each by itself; so the bytes are those of
+/// the whole frame.
 final class DetectionFrameMaker {
   private let shrinker: FrameShrinker
   private let converter: PixelConverter
@@ -129,7 +133,8 @@ final class DetectionFrameMaker {
     let row = { UnsafePointer(data + $0 * stride) }
     if shrinker.shrinks {
       return shrinker.shrink(
-        isPacked ? upper : shrinker.rows.first, isPacked ? lower : shrinker.rows.second, index: index,
+        isPacked ? upper : shrinker.rows.first, isPacked ? lower : shrinker.rows.second,
+        index: index,
         row: row)
     }
     let bytes = [UInt8](unsafeUninitializedCapacity: length * shrinker.height) { output, count in
@@ -139,7 +144,8 @@ final class DetectionFrameMaker {
       }
       count = length * shrinker.height
     }
-    return DetectionFrame(index: index, width: shrinker.width, height: shrinker.height, bytes: bytes)
+    return DetectionFrame(
+      index: index, width: shrinker.width, height: shrinker.height, bytes: bytes)
   }
 
   /// Libswscale converts frames of an odd height in another way, which looks at neighbouring rows.
@@ -152,7 +158,8 @@ final class DetectionFrameMaker {
 
   private func pack(_ frame: UnsafeMutablePointer<AVFrame>) throws {
     let height = Int32(2 * pairs.count)
-    if packed.pointee.width != frame.pointee.width || packed.pointee.format != frame.pointee.format {
+    if packed.pointee.width != frame.pointee.width || packed.pointee.format != frame.pointee.format
+    {
       av_frame_unref(packed)
       packed.pointee.format = frame.pointee.format
       packed.pointee.width = frame.pointee.width

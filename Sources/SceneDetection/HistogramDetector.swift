@@ -3,8 +3,8 @@ import Media
 
 /// Finds hard cuts where the distribution of brightness changes from one frame to the next.
 ///
-/// PySceneDetect's `HistogramDetector`: the correlation (OpenCV's `HISTCMP_CORREL`) of histograms of the luma of
-/// `COLOR_BGR2YUV`, normalised by their Euclidean length.
+/// PySceneDetect's `HistogramDetector`: the correlation (OpenCV's `HISTCMP_CORREL`) of histograms
+/// of the luma of `COLOR_BGR2YUV`, normalised by their Euclidean length.
 public struct HistogramDetector: SceneDetector {
   public static let defaultThreshold = 0.2
   public static let bins = 128

@@ -11,7 +11,8 @@ final class SceneAudio {
   /// What ends where on the container's clock, and why; the first such place.
   private(set) var loss: (noun: String, seconds: Double, reason: String)?
 
-  /// Samples that were no numbers, and where the first of them was, in seconds on the container's clock.
+  /// Samples that were no numbers, and where the first of them was, in seconds on the container's
+  /// clock.
   private var broken: (count: Int, seconds: Double)?
 
   /// - Parameter channelCount: channels that the reader gives.
@@ -29,7 +30,8 @@ final class SceneAudio {
     if let broken {
       clauses.append(
         String(
-          format: "its audio has %d samples that are not finite numbers, from %.2f s on; they became silence",
+          format:
+            "its audio has %d samples that are not finite numbers, from %.2f s on; they became silence",
           broken.count, broken.seconds - origin))
     }
     return clauses.map { $0.prefix(1).uppercased() + $0.dropFirst() + "." }
@@ -37,8 +39,8 @@ final class SceneAudio {
 
   func start(at seconds: Double) { position = sample(at: seconds) }
 
-  /// Writes the samples from where the last call ended up to a time. Gaps become silence; after the end of the sound, or
-  /// a gap that can't be one, nothing is added to this scene.
+  /// Writes the samples from where the last call ended up to a time. Gaps become silence; after the
+  /// end of the sound, or a gap that can't be one, nothing is added to this scene.
   func copy(until seconds: Double, to writer: VideoWriter) throws {
     let end = sample(at: seconds)
     while position < end {
@@ -48,7 +50,9 @@ final class SceneAudio {
       try writeSilence(count: min(from, end) - position, to: writer)
       if to > from {
         try writer.append(
-          audio: chunk.channels.map { finite($0[(from - chunk.start)..<(to - chunk.start)], at: from) })
+          audio: chunk.channels.map {
+            finite($0[(from - chunk.start)..<(to - chunk.start)], at: from)
+          })
         position = to
       }
     }
@@ -74,11 +78,13 @@ final class SceneAudio {
     }
   }
 
-  /// The first chunk that ends behind a sample. Sound that can't be read on is not worth losing the pictures for.
+  /// The first chunk that ends behind a sample. Sound that can't be read on is not worth losing the
+  /// pictures for.
   private func chunkReaching(_ sample: Int) throws -> AudioTimeline.Chunk? {
     while !isAtEnd {
       if let chunk, chunk.end > sample { return chunk }
-      do { chunk = try timeline.next() } catch let error as MediaError where error.kind == .decoding {
+      do { chunk = try timeline.next() } catch let error as MediaError where error.kind == .decoding
+      {
         note("The audio", error.what)
         chunk = nil
       }

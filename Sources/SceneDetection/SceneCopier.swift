@@ -1,9 +1,11 @@
 import CFFmpeg
 import Media
 
-/// Copies scenes out of a file without coding them anew, cut at keyframes: video, and sound that the container takes.
+/// Copies scenes out of a file without coding them anew, cut at keyframes: video, and sound that
+/// the container takes.
 ///
-/// Two readers go through the file side by side, so that pictures and sound come in step however they are interleaved.
+/// Two readers go through the file side by side, so that pictures and sound come in step however
+/// they are interleaved.
 final class SceneCopier {
   /// Of a container that takes the streams, by preference of the file's own family.
   let fileExtension: String
@@ -17,7 +19,8 @@ final class SceneCopier {
   private let folder: String
   private let video: PacketReader
   private let audio: PacketReader?
-  /// By the place of a scene: how many of its last pictures were left out, and when the first of them is shown.
+  /// By the place of a scene: how many of its last pictures were left out, and when the first of
+  /// them is shown.
   private(set) var losses: [Int: (count: Int, seconds: Double)] = [:]
 
   /// - Parameters:
@@ -25,7 +28,8 @@ final class SceneCopier {
   ///   - name: the place of a scene's file in the end, by its number and ending, for errors.
   /// - Throws: `MediaError` if the streams can't be copied.
   init(
-    _ source: VideoReader, folder: String, index: KeyframeIndex, audioTrack: AudioTrackChoice = .automatic,
+    _ source: VideoReader, folder: String, index: KeyframeIndex,
+    audioTrack: AudioTrackChoice = .automatic,
     name: @escaping (Int, String) -> String
   ) throws {
     input = source.path
@@ -38,7 +42,8 @@ final class SceneCopier {
       ? try PacketReader(file: input, kind: AVMEDIA_TYPE_AUDIO, audioTrack: audioTrack) : nil
     orientation = source.isOrientedByContainer ? source.orientation : nil
     let candidates = CopyContainer.candidates(forMP4: video.isMP4, isOriented: orientation != nil)
-    fileExtension = try CopyContainer.choose(for: [video, audio].compactMap { $0 }, among: candidates)
+    fileExtension = try CopyContainer.choose(
+      for: [video, audio].compactMap { $0 }, among: candidates)
     let keepsEdits = ["mp4", "mov"].contains(fileExtension)
     if index.hidesFrames || index.hidesStart && !keepsEdits {
       throw MediaError(
@@ -56,11 +61,15 @@ final class SceneCopier {
   }
 
   /// - Parameters:
-  ///   - scenes: all found scenes with their keyframes, no two of which begin at the same; only kept ones are written.
-  ///   - end: where the last one ends in seconds on the container's clock; nil: at the end of the file.
+  ///   - scenes: all found scenes with their keyframes, no two of which begin at the same; only
+  ///     kept ones are written.
+  ///   - end: where the last one ends in seconds on the container's clock; nil: at the end of the
+  ///     file.
   ///   - progress: called with the number of packets read.
   /// - Returns: the files, in order.
-  func write(_ scenes: [FoundScene], end: Double?, progress: (Int) throws -> Void) throws -> [String] {
+  func write(_ scenes: [FoundScene], end: Double?, progress: (Int) throws -> Void) throws
+    -> [String]
+  {
     var files: [String] = []
     var next = 0
     var current: CopiedScene?
@@ -76,13 +85,18 @@ final class SceneCopier {
     // Hidden packets at the end are needed by no frame.
     let packetCount = index.count - index.hiddenEnd
     while count < packetCount, let packet = try video.peek() {
-      guard packet.pointee.pts != cffmpeg_no_timestamp, let seconds = video.seconds(of: packet) else {
+      guard packet.pointee.pts != cffmpeg_no_timestamp, let seconds = video.seconds(of: packet)
+      else {
         throw MediaError(
-          .badOption, file: input, "does not say when its frames are shown, so its scenes cannot be copied",
+          .badOption, file: input,
+          "does not say when its frames are shown, so its scenes cannot be copied",
           remedy: "Leave out --copy.")
       }
       // Packets that come later are shown later still.
-      if let end, next == scenes.count, (video.decodingSeconds(of: packet) ?? seconds) >= end - 1e-6 { break }
+      if let end, next == scenes.count, (video.decodingSeconds(of: packet) ?? seconds) >= end - 1e-6
+      {
+        break
+      }
       let isKey = packet.pointee.flags & AV_PKT_FLAG_KEY != 0
       let isStart = count == 0 && scenes.first?.keyframe?.isFileStart == true
       if isStart || isKey, next < scenes.count, seconds >= starts[next] - 1e-6 {
@@ -93,7 +107,8 @@ final class SceneCopier {
         if scenes[next].isKept {
           let path = "\(folder)/\(files.count + 1).\(fileExtension)"
           current = try CopiedScene(
-            path: path, name: name(files.count + 1, fileExtension), start: shown, video: video, audio: audio,
+            path: path, name: name(files.count + 1, fileExtension), start: shown, video: video,
+            audio: audio,
             orientation: orientation)
           files.append(path)
         }
@@ -101,9 +116,12 @@ final class SceneCopier {
         next += 1
       }
       if let start, seconds < start - 1e-6 {
-        // Pictures of an open group that belong to the scene before, but cannot be decoded without this one.
+        // Pictures of an open group that belong to the scene before, but cannot be decoded without
+        // this one.
         let loss = losses[next - 2]
-        if next > 1 { losses[next - 2] = ((loss?.count ?? 0) + 1, min(loss?.seconds ?? seconds, seconds)) }
+        if next > 1 {
+          losses[next - 2] = ((loss?.count ?? 0) + 1, min(loss?.seconds ?? seconds, seconds))
+        }
       } else if let scene = current {
         try scene.write(packet, from: video)
         try pullAudio(until: seconds, into: scene)
@@ -169,12 +187,14 @@ private final class CopiedScene {
     }
     try check(
       avio_open(&format.pointee.pb, "file:" + path, AVIO_FLAG_WRITE), .writing, file: name,
-      "cannot be opened for writing", remedy: "Check the room on the disk and the rights of the folder.")
+      "cannot be opened for writing",
+      remedy: "Check the room on the disk and the rights of the folder.")
     var options: OpaquePointer?
     av_dict_set(&options, "movflags", "+faststart", 0)
     let header = avformat_write_header(format, &options)
     av_dict_free(&options)
-    try check(header, .writing, file: name, "the container does not take these streams", remedy: remedy)
+    try check(
+      header, .writing, file: name, "the container does not take these streams", remedy: remedy)
   }
 
   deinit {
@@ -193,7 +213,8 @@ private final class CopiedScene {
     av_packet_unref(copy)
     let remedy = "Check the room on the disk, or leave out --copy."
     try check(
-      av_packet_ref(copy, packet), .writing, file: path, "a packet cannot be copied", remedy: remedy)
+      av_packet_ref(copy, packet), .writing, file: path, "a packet cannot be copied", remedy: remedy
+    )
     let base = reader.stream.pointee.time_base
     let offset = Int64((start / av_q2d(base)).rounded())
     if copy.pointee.pts != cffmpeg_no_timestamp { copy.pointee.pts &-= offset }
@@ -203,7 +224,8 @@ private final class CopiedScene {
     copy.pointee.stream_index = place
     av_packet_rescale_ts(copy, base, stream.pointee.time_base)
     try check(
-      av_interleaved_write_frame(format, copy), .writing, file: path, "cannot be written", remedy: remedy)
+      av_interleaved_write_frame(format, copy), .writing, file: path, "cannot be written",
+      remedy: remedy)
   }
 
   func finish() throws {

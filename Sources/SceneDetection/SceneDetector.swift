@@ -10,10 +10,11 @@ public struct DetectionFrame: Sendable {
   public let bytes: [UInt8]
 }
 
-/// Finds cuts in a stream of frames. A detector keeps only what it needs of the past, so that memory does not grow
-/// with the video.
+/// Finds cuts in a stream of frames. A detector keeps only what it needs of the past, so that
+/// memory does not grow with the video.
 public protocol SceneDetector: Sendable {
-  /// What a detector measures, in the order of `SceneMeasurement.column`: PySceneDetect's names, sorted.
+  /// What a detector measures, in the order of `SceneMeasurement.column`: PySceneDetect's names,
+  /// sorted.
   var metricNames: [String] { get }
 
   /// Whether `measurements` are wanted; they may cost time that finding cuts does not need.
@@ -25,12 +26,12 @@ public protocol SceneDetector: Sendable {
   /// How many calls of `process` a measurement may come late.
   var measurementDelay: Int { get }
 
-  /// Takes the next frame and gives the first frames of new scenes that became certain by it, which may lie in the
-  /// past.
+  /// Takes the next frame and gives the first frames of new scenes that became certain by it, which
+  /// may lie in the past.
   mutating func process(_ frame: DetectionFrame) -> [Int]
 
-  /// The first frame that can still become a cut, if `next` is the next frame to come: all before it are settled.
-  /// Never falls from one frame to the next.
+  /// The first frame that can still become a cut, if `next` is the next frame to come: all before
+  /// it are settled. Never falls from one frame to the next.
   func firstOpenFrame(next: Int) -> Int
 }
 
@@ -42,8 +43,9 @@ public struct SceneMeasurement: Equatable, Sendable {
   public let value: Double
 }
 
-/// Keeps scenes from being shorter than a number of frames: cuts that come too close behind a cut are merged into
-/// one, placed at the last of them. PySceneDetect's `FlashFilter` in the mode `MERGE`.
+/// Keeps scenes from being shorter than a number of frames: cuts that come too close behind a cut
+/// are merged into one, placed at the last of them. PySceneDetect's `FlashFilter` in the mode
+/// `MERGE`.
 public struct CutMerger: Sendable {
   private let minimumLength: Int
   private var lastAbove: Int?
@@ -75,9 +77,12 @@ public struct CutMerger: Sendable {
     return nil
   }
 
-  /// The first frame that can still become a cut: the last one above, if enough was merged for it to count.
+  /// The first frame that can still become a cut: the last one above, if enough was merged for it
+  /// to count.
   public func firstOpenFrame(next: Int) -> Int {
-    guard let mergeStart, let lastAbove, lastAbove - mergeStart >= minimumLength else { return next }
+    guard let mergeStart, let lastAbove, lastAbove - mergeStart >= minimumLength else {
+      return next
+    }
     return lastAbove
   }
 }
@@ -95,7 +100,8 @@ public struct Scene: Equatable, Sendable {
 }
 
 extension VideoReader {
-  /// Decodes the rest of the video and gives the scenes that the detector sees in it; without a cut, one scene.
+  /// Decodes the rest of the video and gives the scenes that the detector sees in it; without a
+  /// cut, one scene.
   ///
   /// Frames are shrunk first as PySceneDetect does, so that detectors see the same pixels.
   /// - Parameter progress: called with the number of frames done.

@@ -2,8 +2,9 @@ import Foundation
 import Media
 import Support
 
-/// Where a split's files go. They are made in a hidden folder beside their places, and all moved there when every one is
-/// whole; a split that fails or is stopped leaves the output folder as it was.
+/// Where a split's files go. They are made in a hidden folder beside their places, and all moved
+/// there when every one is whole; a split that fails or is stopped leaves the output folder as it
+/// was.
 final class SceneFolder {
   let output: String
   /// The hidden folder.
@@ -55,9 +56,11 @@ final class SceneFolder {
     for move in moves {
       var isFolder: ObjCBool = false
       let target = output + "/" + move.name
-      if FileManager.default.fileExists(atPath: target, isDirectory: &isFolder), isFolder.boolValue {
+      if FileManager.default.fileExists(atPath: target, isDirectory: &isFolder), isFolder.boolValue
+      {
         throw MediaError(
-          .writing, file: target, "is a folder, where a file is to go", remedy: "Move the folder away.")
+          .writing, file: target, "is a folder, where a file is to go",
+          remedy: "Move the folder away.")
       }
     }
     for move in moves where rename(move.from, output + "/" + move.name) != 0 {
@@ -66,7 +69,9 @@ final class SceneFolder {
         "cannot be put into place (\(String(cString: strerror(errno))))",
         remedy: "Check the rights of the folder.")
     }
-    for name in stale where !moves.contains(where: { $0.name == name }) { unlink(output + "/" + name) }
+    for name in stale where !moves.contains(where: { $0.name == name }) {
+      unlink(output + "/" + name)
+    }
     rmdir(staging)
     TemporaryFiles.remove(staging)
     isDone = true

@@ -2,9 +2,11 @@ import CFFmpeg
 import Foundation
 import Media
 
-/// Preview pictures of scenes: JPEGs of frames spread over each scene, chosen as PySceneDetect chooses them.
+/// Preview pictures of scenes: JPEGs of frames spread over each scene, chosen as PySceneDetect
+/// chooses them.
 struct SceneImages {
-  /// The frames of a scene to show: the middle one, or one near its start, middles of equal parts, one near its end.
+  /// The frames of a scene to show: the middle one, or one near its start, middles of equal parts,
+  /// one near its end.
   static func frames(of scene: Scene, count: Int) -> [Int] {
     let (start, length) = (Double(scene.start), Double(scene.length))
     let part = length / Double(count)

@@ -1,7 +1,7 @@
 import Media
 
-/// A length of time as the command line takes it: `123` frames, `2s` or `1.5s` seconds, or a time code
-/// `[HH:]MM:SS[.nnn]`.
+/// A length of time as the command line takes it: `123` frames, `2s` or `1.5s` seconds, or a time
+/// code `[HH:]MM:SS[.nnn]`.
 public enum SceneLength: Equatable, Sendable {
   case frames(Int)
   case seconds(Double)
@@ -21,7 +21,8 @@ public enum SceneLength: Equatable, Sendable {
     }
   }
 
-  /// In frames at a rate, rounded to the nearest; lengths beyond all videos are cut to one that can be counted.
+  /// In frames at a rate, rounded to the nearest; lengths beyond all videos are cut to one that can
+  /// be counted.
   public func frames(at rate: Rational) -> Int {
     switch self {
     case .frames(let count): count
@@ -31,7 +32,8 @@ public enum SceneLength: Equatable, Sendable {
 
   private static func timeCode(_ text: String) -> Double? {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-    guard (2...3).contains(parts.count), let seconds = number(parts[parts.count - 1]), seconds < 60 else {
+    guard (2...3).contains(parts.count), let seconds = number(parts[parts.count - 1]), seconds < 60
+    else {
       return nil
     }
     var total = seconds

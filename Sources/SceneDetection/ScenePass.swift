@@ -22,11 +22,12 @@ struct FoundScene: Equatable {
   let isKept: Bool
 }
 
-/// One decoding pass over a video: finds its scenes and hands their frames on as soon as no cut can fall before them.
+/// One decoding pass over a video: finds its scenes and hands their frames on as soon as no cut can
+/// fall before them.
 ///
-/// Frames are held back by reference, as far as the detector can still place a cut in the past. Where this would take too
-/// much memory (a detector of fades waits as long as it is dark), frames are no longer handed on from there, and
-/// `handedOn` scenes are complete.
+/// Frames are held back by reference, as far as the detector can still place a cut in the past.
+/// Where this would take too much memory (a detector of fades waits as long as it is dark), frames
+/// are no longer handed on from there, and `handedOn` scenes are complete.
 final class ScenePass {
   struct Options {
     var range = SplitRange()
@@ -58,7 +59,8 @@ final class ScenePass {
   private var sink: (any SceneSink)?
   private let statistics: SceneStatistics?
 
-  /// Frames from `firstHeld` on are held back; those before it are done, and leave the array now and then.
+  /// Frames from `firstHeld` on are held back; those before it are done, and leave the array now
+  /// and then.
   private var held: [Held] = []
   private var firstHeld = 0
   private var heldBytes = 0
@@ -92,7 +94,8 @@ final class ScenePass {
     self.statistics = statistics
     maker = try DetectionFrameMaker(for: video, factor: options.downscale)
     let total =
-      options.range.skipEnd > 0 ? try PacketReader.countFrames(file: video.path) : video.frameCount.value
+      options.range.skipEnd > 0
+      ? try PacketReader.countFrames(file: video.path) : video.frameCount.value
     gate = RangeGate(options.range, rate: video.frameRate, frameCount: total)
   }
 
@@ -191,7 +194,8 @@ final class ScenePass {
     keptCount += keep ? 1 : 0
     scenes.append(
       FoundScene(
-        scene: Scene(start: scene.start, end: index), startSeconds: scene.seconds, endSeconds: seconds,
+        scene: Scene(start: scene.start, end: index), startSeconds: scene.seconds,
+        endSeconds: seconds,
         keyframe: nil, isKept: keep))
   }
 }

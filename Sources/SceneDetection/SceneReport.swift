@@ -1,8 +1,8 @@
 import Foundation
 import Media
 
-/// `scenes.html`: the scenes of a split to look through. Each shows its first, middle and last frame side by side, and plays
-/// in the page.
+/// `scenes.html`: the scenes of a split to look through. Each shows its first, middle and last
+/// frame side by side, and plays in the page.
 struct SceneReport {
   let title: String
   let scenes: [WrittenScene]
@@ -26,7 +26,8 @@ struct SceneReport {
       : ""
     return Data(
       ClipPage.document(
-        title: title, heading: title, facts: [count, ClipPage.length(seconds), "frames count from 0"],
+        title: title, heading: title,
+        facts: [count, ClipPage.length(seconds), "frames count from 0"],
         notes: notes, cards: cards.joined()
       ).utf8)
   }
@@ -46,7 +47,8 @@ struct SceneReport {
         thumbnails.isEmpty && saved.isEmpty
         ? ClipPage.emptyStrip("no images", clip: clip)
         : thumbnails.isEmpty
-          ? "" : ClipPage.strip(thumbnails.map(ClipPage.Image.init), aspect: strips.aspect, clip: clip)
+          ? ""
+          : ClipPage.strip(thumbnails.map(ClipPage.Image.init), aspect: strips.aspect, clip: clip)
     }
     if !saved.isEmpty {
       let isOnly = saved.count >= 3 || thumbnails.isEmpty

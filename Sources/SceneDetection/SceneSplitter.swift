@@ -7,7 +7,8 @@ public struct WrittenScene: Equatable, Sendable {
   /// From 1, as in the file's name.
   public let number: Int
   public let scene: Scene
-  /// Time of the first frame and of the frame after the last, in seconds from the video's first frame.
+  /// Time of the first frame and of the frame after the last, in seconds from the video's first
+  /// frame.
   public let startSeconds: Double
   public let endSeconds: Double
   /// Name within the output folder; nil if scenes were only looked for.
@@ -48,9 +49,9 @@ public struct SplitProgress: Equatable, Sendable {
 
 /// Cuts a video at its scene changes into files of their own.
 ///
-/// The video is decoded once, and its frames are never held in memory but for a few. Files are named
-/// `<stem>-Scene-001.mp4` and so on, beside a table `scenes.csv` and a page `scenes.html`. A video without any cut is one
-/// scene.
+/// The video is decoded once, and its frames are never held in memory but for a few. Files are
+/// named `<stem>-Scene-001.mp4` and so on, beside a table `scenes.csv` and a page `scenes.html`. A
+/// video without any cut is one scene.
 public struct SceneSplitter: Sendable {
   /// How scenes become files.
   public enum Output: Equatable, Sendable {
@@ -70,7 +71,8 @@ public struct SceneSplitter: Sendable {
   /// Stops when so many scenes are found.
   public var maximumCount: Int?
   public var range = SplitRange()
-  /// Divides width and height before the detector looks; nil: so that 256 pixels are left on the longer side.
+  /// Divides width and height before the detector looks; nil: so that 256 pixels are left on the
+  /// longer side.
   public var downscale: Int?
   /// Frames that the detector passes over after each that it looks at.
   public var frameSkip = 0
@@ -79,9 +81,11 @@ public struct SceneSplitter: Sendable {
   public var deinterlaces = true
   /// Where a table of the detector's measurements goes.
   public var statisticsFile: String?
-  /// PySceneDetect's rate factor, with a preset that is faster and nearer to the source, in larger files.
+  /// PySceneDetect's rate factor, with a preset that is faster and nearer to the source, in larger
+  /// files.
   public var quality = VideoWriter.Quality(crf: 22, preset: "superfast")
-  /// Bytes of decoded frames held back while a cut can still fall before them; beyond it the video is decoded twice.
+  /// Bytes of decoded frames held back while a cut can still fall before them; beyond it the video
+  /// is decoded twice.
   var heldLimit = 256 << 20
 
   public static let tableName = "scenes.csv"
@@ -90,11 +94,12 @@ public struct SceneSplitter: Sendable {
 
   public init(filterShorterThan: SceneLength? = nil) { self.filterShorterThan = filterShorterThan }
 
-  /// Splits `input` into the folder `folder`, which is made if need be. Scenes of an earlier run on the same video
-  /// are replaced or, if its table lists them and they exist no more, removed; other files are left alone. Nothing is
-  /// changed there before all is done.
+  /// Splits `input` into the folder `folder`, which is made if need be. Scenes of an earlier run on
+  /// the same video are replaced or, if its table lists them and they exist no more, removed; other
+  /// files are left alone. Nothing is changed there before all is done.
   ///
-  /// - Throws: `MediaError` if the video cannot be read or a file cannot be written, and whatever `progress` throws.
+  /// - Throws: `MediaError` if the video cannot be read or a file cannot be written, and whatever
+  ///   `progress` throws.
   public func split(
     _ input: String, into folder: String, by detector: any SceneDetector = ContentDetector(),
     progress: (SplitProgress) throws -> Void = { _ in }
@@ -102,7 +107,8 @@ public struct SceneSplitter: Sendable {
     try checkOptions()
     let video = try VideoReader(path: input, deinterlaces: deinterlaces)
     if video.isImage {
-      throw MediaError(.badOption, file: input, "is a picture, not a video", remedy: "Give a video.")
+      throw MediaError(
+        .badOption, file: input, "is a picture, not a video", remedy: "Give a video.")
     }
     if output == .encoded { try SceneWriter.check(video) }
     let stem = URL(fileURLWithPath: input).deletingPathExtension().lastPathComponent
@@ -126,9 +132,11 @@ public struct SceneSplitter: Sendable {
     switch output {
     case .encoded:
       paths = writer?.files ?? []
-      paths += try writeRest(of: pass, strips, input: input, in: files, notes: &notes, progress: progress)
+      paths += try writeRest(
+        of: pass, strips, input: input, in: files, notes: &notes, progress: progress)
     case .copied:
-      (found, paths) = try copy(pass, video, stem: stem, in: files, notes: &notes, progress: progress)
+      (found, paths) = try copy(
+        pass, video, stem: stem, in: files, notes: &notes, progress: progress)
     case .none:
       paths = Array(repeating: nil, count: pass.keptCount)
     }
@@ -139,7 +147,8 @@ public struct SceneSplitter: Sendable {
     let shown = try finish(strips, of: pass, showing: found, input: input, progress: progress)
     if let failure = shown.failure { notes.append(failure) }
     let page = SceneReport(
-      title: "Scenes of \(video.name)", scenes: scenes, strips: shown.result, folder: Self.absolute(folder),
+      title: "Scenes of \(video.name)", scenes: scenes, strips: shown.result,
+      folder: Self.absolute(folder),
       source: Self.absolute(input))
     try AtomicFile.write(page.data, to: files.place(for: Self.reportName))
     let stale = try SceneTable(folder: folder).files(ofStem: stem)
@@ -159,12 +168,14 @@ public struct SceneSplitter: Sendable {
         degrees.isNaN
           ? "The display matrix is not a rotation, and was ignored."
           : String(
-            format: "The video asks to be rotated by %.1f degrees, which is not a multiple of 90.", degrees)
+            format: "The video asks to be rotated by %.1f degrees, which is not a multiple of 90.",
+            degrees)
             + (output == .copied ? " The copies ask for the same." : " It was not rotated."))
     }
     if video.isDeinterlaced, output == .encoded {
       notes.append(
-        "The video is interlaced, and was deinterlaced; --deinterlace off keeps the frames as stored.")
+        "The video is interlaced, and was deinterlaced; --deinterlace off keeps the frames as stored."
+      )
     }
     if let obstacle = video.deinterlacingObstacle {
       notes.append("The video is interlaced, and was not deinterlaced: \(obstacle).")
@@ -174,7 +185,8 @@ public struct SceneSplitter: Sendable {
       let hit = scenes.filter { scene in
         places.contains { scene.scene.start <= $0 && $0 < scene.scene.end }
       }.map { $0.file ?? "scene \($0.number)" }
-      let shown = hit.prefix(5).joined(separator: ", ") + (hit.count > 5 ? " and \(hit.count - 5) more" : "")
+      let shown =
+        hit.prefix(5).joined(separator: ", ") + (hit.count > 5 ? " and \(hit.count - 5) more" : "")
       notes.append(
         "Damage: \(damage.description)." + (hit.isEmpty ? "" : " Check or remove \(shown)."))
     }
@@ -186,13 +198,15 @@ public struct SceneSplitter: Sendable {
       MediaError(.badOption, file: "", what, remedy: remedy)
     }
     if frameSkip > 0, statisticsFile != nil {
-      throw refuse("measurements need every frame, but frames are passed over", "Leave out one of both.")
+      throw refuse(
+        "measurements need every frame, but frames are passed over", "Leave out one of both.")
     }
     if range.end != nil, range.duration != nil {
       throw refuse("an end and a duration say the same twice", "Give one of both.")
     }
     for (value, least, noun) in [
-      (frameSkip, 0, "number of frames to pass over"), (range.skipEnd, 0, "number of frames to leave out"),
+      (frameSkip, 0, "number of frames to pass over"),
+      (range.skipEnd, 0, "number of frames to leave out"),
       (imagesPerScene, 0, "number of pictures"), (maximumCount ?? 1, 1, "number of scenes"),
       (downscale ?? 1, 1, "factor to shrink by"),
     ] where value < least {
@@ -219,7 +233,8 @@ public struct SceneSplitter: Sendable {
     guard let statisticsFile else { return }
     func refuse(_ what: String) -> MediaError {
       MediaError(
-        .badOption, file: statisticsFile, what, remedy: "Give the table of measurements another name.")
+        .badOption, file: statisticsFile, what,
+        remedy: "Give the table of measurements another name.")
     }
     var (video, table) = (stat(), stat())
     if stat(input, &video) == 0, stat(statisticsFile, &table) == 0, video.st_dev == table.st_dev,
@@ -245,7 +260,8 @@ public struct SceneSplitter: Sendable {
 
   /// Writes what the pass could not hand on, by decoding once more.
   private func writeRest(
-    of pass: ScenePass, _ strips: SceneStrips, input: String, in files: SceneFolder, notes: inout [String],
+    of pass: ScenePass, _ strips: SceneStrips, input: String, in files: SceneFolder,
+    notes: inout [String],
     progress: (SplitProgress) throws -> Void
   ) throws -> [String] {
     let rest = pass.scenes.filter(\.isKept).dropFirst(pass.handedOn)
@@ -261,7 +277,8 @@ public struct SceneSplitter: Sendable {
     return writer.files
   }
 
-  /// Takes thumbnails that the pass has not taken: of scenes that it could not hand on, or that were moved to keyframes.
+  /// Takes thumbnails that the pass has not taken: of scenes that it could not hand on, or that
+  /// were moved to keyframes.
   private func finish(
     _ strips: SceneStrips, of pass: ScenePass, showing scenes: [FoundScene], input: String,
     progress: (SplitProgress) throws -> Void
@@ -283,7 +300,8 @@ public struct SceneSplitter: Sendable {
   }
 
   private func copy(
-    _ pass: ScenePass, _ video: VideoReader, stem: String, in files: SceneFolder, notes: inout [String],
+    _ pass: ScenePass, _ video: VideoReader, stem: String, in files: SceneFolder,
+    notes: inout [String],
     progress: (SplitProgress) throws -> Void
   ) throws -> ([FoundScene], [String?]) {
     let index = try KeyframeIndex(path: video.path)
@@ -301,7 +319,8 @@ public struct SceneSplitter: Sendable {
     let copier = try SceneCopier(
       video, folder: files.staging, index: index, audioTrack: audioTrack
     ) { number, ending in
-      files.output + "/" + SceneName(stem: stem, number: number, of: kept, fileExtension: ending).text
+      files.output + "/"
+        + SceneName(stem: stem, number: number, of: kept, fileExtension: ending).text
     }
     notes += copier.notes
     if let note = copier.trackNote { notes.append(note) }
@@ -316,7 +335,8 @@ public struct SceneSplitter: Sendable {
     }
     if lost > 0 {
       let frames = lost == 1 ? "1 frame is" : "\(lost) frames are"
-      notes.append("\(frames) in no scene: right before a cut, what needs the keyframe after it is left out.")
+      notes.append(
+        "\(frames) in no scene: right before a cut, what needs the keyframe after it is left out.")
     }
     return (scenes, paths)
   }
@@ -329,12 +349,14 @@ public struct SceneSplitter: Sendable {
       let (found, path) = pair
       let file = path.map { path in
         let kind = URL(fileURLWithPath: path).pathExtension
-        let name = SceneName(stem: stem, number: place + 1, of: kept.count, fileExtension: kind).text
+        let name = SceneName(stem: stem, number: place + 1, of: kept.count, fileExtension: kind)
+          .text
         files.add(path, as: name)
         return name
       }
       let images = (0..<imagesPerScene).map {
-        SceneName(stem: stem, number: place + 1, of: kept.count, image: $0 + 1, of: imagesPerScene).text
+        SceneName(stem: stem, number: place + 1, of: kept.count, image: $0 + 1, of: imagesPerScene)
+          .text
       }
       return WrittenScene(
         number: place + 1, scene: found.scene, startSeconds: found.startSeconds - origin,
@@ -349,7 +371,9 @@ public struct SceneSplitter: Sendable {
     guard imagesPerScene > 0 else { return }
     var wanted: [Int: [String]] = [:]
     for scene in scenes {
-      for (frame, name) in zip(SceneImages.frames(of: scene.scene, count: imagesPerScene), scene.images) {
+      for (frame, name) in zip(
+        SceneImages.frames(of: scene.scene, count: imagesPerScene), scene.images)
+      {
         wanted[frame, default: []].append(files.place(for: name))
       }
     }
@@ -373,7 +397,8 @@ extension VideoReader {
 }
 
 extension [FoundScene] {
-  /// The scenes as they can be copied: each from its keyframe to the next one's. Scenes with one keyframe become one.
+  /// The scenes as they can be copied: each from its keyframe to the next one's. Scenes with one
+  /// keyframe become one.
   func movedToKeyframes() -> [FoundScene] {
     var result: [FoundScene] = []
     for found in self {
@@ -388,10 +413,12 @@ extension [FoundScene] {
           keep = keep || last.isKept
         } else {
           result.append(
-            last.moved(to: last.keyframe ?? key, end: key.index, endSeconds: key.seconds, keep: last.isKept))
+            last.moved(
+              to: last.keyframe ?? key, end: key.index, endSeconds: key.seconds, keep: last.isKept))
         }
       }
-      result.append(found.moved(to: key, end: found.scene.end, endSeconds: found.endSeconds, keep: keep))
+      result.append(
+        found.moved(to: key, end: found.scene.end, endSeconds: found.endSeconds, keep: keep))
     }
     return result
   }

@@ -1,9 +1,11 @@
 import Foundation
 import Media
 
-/// A detector's measurements as a table, written while they come: PySceneDetect's stats file, to the letter.
+/// A detector's measurements as a table, written while they come: PySceneDetect's stats file, to
+/// the letter.
 ///
-/// A row per frame that something was measured at, with its number from 1 and its time; `None` where a column has nothing.
+/// A row per frame that something was measured at, with its number from 1 and its time; `None`
+/// where a column has nothing.
 final class SceneStatistics {
   private let file: AtomicFile
   private let columnCount: Int

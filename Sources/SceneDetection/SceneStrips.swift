@@ -2,11 +2,13 @@ import CFFmpeg
 import Foundation
 import Media
 
-/// Thumbnails of the first, the middle and the last frame of scenes, taken while their frames pass by.
+/// Thumbnails of the first, the middle and the last frame of scenes, taken while their frames pass
+/// by.
 ///
-/// Where the middle is, is known at the end only. So frames are held by reference at even distances, which double when
-/// there are too many: the frame that is shown lies within 6 % of the scene's length from its middle, or within 25 % for
-/// very large frames. Nothing is converted but what is shown.
+/// Where the middle is, is known at the end only. So frames are held by reference at even
+/// distances, which double when there are too many: the frame that is shown lies within 6 % of the
+/// scene's length from its middle, or within 25 % for very large frames. Nothing is converted but
+/// what is shown.
 final class SceneStrips: SceneSink {
   /// What a page shows.
   struct Result: Equatable {
@@ -111,14 +113,16 @@ extension VideoReader {
   /// - Parameters:
   ///   - scenes: ascending, without overlap.
   ///   - progress: called with the number of frames decoded.
-  func play(_ scenes: [FoundScene], into sink: any SceneSink, progress: (Int) throws -> Void) throws {
+  func play(_ scenes: [FoundScene], into sink: any SceneSink, progress: (Int) throws -> Void) throws
+  {
     var waiting = scenes[...]
     var index = 0
     while let scene = waiting.first {
       guard let (frame, seconds) = try nextDecoded() else {
         guard index == scene.scene.end else {
           throw MediaError(
-            .decoding, file: path, "gave only \(index) frames when read again", remedy: "Try again.")
+            .decoding, file: path, "gave only \(index) frames when read again", remedy: "Try again."
+          )
         }
         try sink.end(at: scene.endSeconds, keep: true)
         waiting.removeFirst()

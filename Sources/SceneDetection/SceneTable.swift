@@ -19,8 +19,8 @@ struct SceneTable {
     return Data(([header] + lines).map { $0 + "\n" }.joined().utf8)
   }
 
-  /// The scenes of one video that the table lists, and their preview pictures; none if there is no table or it is not
-  /// ours.
+  /// The scenes of one video that the table lists, and their preview pictures; none if there is no
+  /// table or it is not ours.
   func files(ofStem stem: String) throws -> [String] {
     guard let data = FileManager.default.contents(atPath: path) else { return [] }
     // Scalars, not characters: a comma that bears an accent still ends a field.
@@ -80,7 +80,8 @@ struct SceneName {
   init?(_ text: String, stem: String) {
     let prefix = stem + "-Scene-"
     guard text.hasPrefix(prefix), let dot = text.lastIndex(of: ".") else { return nil }
-    let parts = text[..<dot].dropFirst(prefix.count).split(separator: "-", omittingEmptySubsequences: false)
+    let parts = text[..<dot].dropFirst(prefix.count).split(
+      separator: "-", omittingEmptySubsequences: false)
     let isNumeric = parts.allSatisfy { !$0.isEmpty && $0.allSatisfy { "0123456789".contains($0) } }
     guard isNumeric, (1...2).contains(parts.count), parts[0].count >= 3 else { return nil }
     self.text = text

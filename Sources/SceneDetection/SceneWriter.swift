@@ -2,7 +2,8 @@ import CFFmpeg
 import Foundation
 import Media
 
-/// Writes scenes frame by frame with their sound, each as an MP4 of its own: `1.mp4` and so on in a folder.
+/// Writes scenes frame by frame with their sound, each as an MP4 of its own: `1.mp4` and so on in a
+/// folder.
 final class SceneWriter: SceneSink {
   private let folder: String
   private let quality: VideoWriter.Quality
@@ -25,8 +26,8 @@ final class SceneWriter: SceneSink {
   private let firstNumber: Int
   /// Shows transparent pixels on a background, which H.264 can't hold.
   private var compositor: PixelConverter?
-  /// Unit of the time stamps. Frames keep their times: on the grid of a constant rate, where frames may be missing, else
-  /// finely.
+  /// Unit of the time stamps. Frames keep their times: on the grid of a constant rate, where frames
+  /// may be missing, else finely.
   private let timeBase: Rational?
 
   /// - Parameter firstNumber: of the first file.
@@ -55,12 +56,13 @@ final class SceneWriter: SceneSink {
     }
     if max(video.width, video.height) > 16384 {
       throw MediaError(
-        .badOption, file: video.path, size, remedy: "Scale the video to at most 16384 pixels on each side.")
+        .badOption, file: video.path, size,
+        remedy: "Scale the video to at most 16384 pixels on each side.")
     }
   }
 
-  /// Audio that can't be used is not worth losing the video for, but is told; a track that the user asked for and the file
-  /// does not have is an error.
+  /// Audio that can't be used is not worth losing the video for, but is told; a track that the user
+  /// asked for and the file does not have is an error.
   private func openAudio(_ input: String, _ track: AudioTrackChoice) throws {
     do {
       let source = try AudioReader(path: input, track: track)
@@ -93,12 +95,14 @@ final class SceneWriter: SceneSink {
       path: path, width: video.width & ~1, height: video.height & ~1,
       frameRate: video.frameRate, timeBase: timeBase,
       audio: audio?.format, quality: quality,
-      tags: tags, color: video.colorStage, light: (UnsafePointer(frame), UnsafePointer(video.decoder.stream)))
+      tags: tags, color: video.colorStage,
+      light: (UnsafePointer(frame), UnsafePointer(video.decoder.stream)))
     audio?.start(at: seconds)
     current = (writer, path, seconds)
   }
 
-  /// The tags of a scene. Frames with alpha are composited, and so become BT.709; the depth of others is told once.
+  /// The tags of a scene. Frames with alpha are composited, and so become BT.709; the depth of
+  /// others is told once.
   private func tags(of frame: UnsafeMutablePointer<AVFrame>) throws -> VideoWriter.Tags {
     var tags = VideoWriter.Tags(
       of: frame, orientation: video.remainingOrientation, color: video.colorStage)
@@ -112,7 +116,8 @@ final class SceneWriter: SceneSink {
       tags.pixelAspect = aspect
     } else if tags.depth > 8, !isDepthTold {
       isDepthTold = true
-      ownNotes.append("The scenes keep 10 bits a sample and the color tags of the video (H.264 High 10).")
+      ownNotes.append(
+        "The scenes keep 10 bits a sample and the color tags of the video (H.264 High 10).")
     }
     return tags
   }
@@ -124,7 +129,8 @@ final class SceneWriter: SceneSink {
     let hasAlpha = AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format))
     let frame = hasAlpha ? try compositor?.convert(frame, orientation: .upright) ?? frame : frame
     try current.writer.append(
-      decoded: frame, orientation: video.remainingOrientation, seconds: seconds - current.startSeconds)
+      decoded: frame, orientation: video.remainingOrientation,
+      seconds: seconds - current.startSeconds)
     // Sound follows the pictures up to this frame, so that the muxer need not hoard either.
     try audio?.copy(until: seconds, to: current.writer)
   }

@@ -12,7 +12,8 @@ public struct SplitRange: Equatable, Sendable {
   public var skipEnd = 0
 
   public init(
-    start: SceneLength? = nil, end: SceneLength? = nil, duration: SceneLength? = nil, skipEnd: Int = 0
+    start: SceneLength? = nil, end: SceneLength? = nil, duration: SceneLength? = nil,
+    skipEnd: Int = 0
   ) {
     self.start = start
     self.end = end

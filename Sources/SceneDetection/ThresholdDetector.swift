@@ -1,8 +1,8 @@
 import CFFmpeg
 import Media
 
-/// Finds fades through black: a cut lies between the frame where the picture becomes darker than a level and the one
-/// where it is brighter again.
+/// Finds fades through black: a cut lies between the frame where the picture becomes darker than a
+/// level and the one where it is brighter again.
 ///
 /// PySceneDetect's `ThresholdDetector` without a scene after a last fade-out, its default.
 public struct ThresholdDetector: SceneDetector {
@@ -37,7 +37,8 @@ public struct ThresholdDetector: SceneDetector {
   }
 
   public mutating func process(_ frame: DetectionFrame) -> [Int] {
-    let mean = Double(cffmpeg_sum(frame.bytes, frame.bytes.count)) / Double(max(1, frame.bytes.count))
+    let mean =
+      Double(cffmpeg_sum(frame.bytes, frame.bytes.count)) / Double(max(1, frame.bytes.count))
     measurements =
       collectsMeasurements ? [SceneMeasurement(frame: frame.index, column: 0, value: mean)] : []
     guard let last = lastCut else {

@@ -1,9 +1,10 @@
 import Foundation
 
-/// A file that appears whole or not at all: written beside its destination under a temporary name, flushed to the disk, then
-/// renamed. If it is dropped before `commit`, nothing remains of it.
+/// A file that appears whole or not at all: written beside its destination under a temporary name,
+/// flushed to the disk, then renamed. If it is dropped before `commit`, nothing remains of it.
 ///
-/// The temporary file is locked (`flock`) while it is written, which tells it from what a killed process left behind.
+/// The temporary file is locked (`flock`) while it is written, which tells it from what a killed
+/// process left behind.
 public final class AtomicFile {
   public let path: String
   /// The file to write to, for libraries that open files by their name.
@@ -27,12 +28,15 @@ public final class AtomicFile {
       if descriptor < 0 { TemporaryFiles.remove(name) }
     }
     (temporaryPath, self.descriptor) = (name, descriptor)
-    guard descriptor >= 0 else { throw failing(WritingError(path: path, code: code == 0 ? EAGAIN : code)) }
+    guard descriptor >= 0 else {
+      throw failing(WritingError(path: path, code: code == 0 ? EAGAIN : code))
+    }
   }
 
   deinit { discard() }
 
-  /// - Returns: an open and locked file, or the error number; neither, if another process removed the file.
+  /// - Returns: an open and locked file, or the error number; neither, if another process removed
+  ///   the file.
   private static func open(_ name: String) -> (descriptor: Int32, code: Int32) {
     let descriptor = Glibc.open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { return (-1, errno) }
@@ -54,7 +58,9 @@ public final class AtomicFile {
       let piece = UnsafeRawBufferPointer(rebasing: rest.prefix(1 << 30))  // one call takes less than 2 GiB
       let written = Glibc.write(descriptor, piece.baseAddress, piece.count)
       if written < 0, errno == EINTR { continue }
-      guard written > 0 else { throw failing(WritingError(path: path, code: written < 0 ? errno : ENOSPC)) }
+      guard written > 0 else {
+        throw failing(WritingError(path: path, code: written < 0 ? errno : ENOSPC))
+      }
       rest = rest.dropFirst(written)
     }
   }
@@ -65,15 +71,18 @@ public final class AtomicFile {
   /// - Throws: an error if the disk refuses; the destination is unchanged then.
   public func commit(isDurable: Bool = true) throws {
     if isDurable, fsync(descriptor) != 0 { throw failing(WritingError(path: path, code: errno)) }
-    guard rename(temporaryPath, path) == 0 else { throw failing(WritingError(path: path, code: errno)) }
+    guard rename(temporaryPath, path) == 0 else {
+      throw failing(WritingError(path: path, code: errno))
+    }
     TemporaryFiles.remove(temporaryPath)
     close(descriptor)
     descriptor = -1
     guard isDurable else { return }
-    // The name itself reaches the disk with its folder. Some file systems can't sync folders; the file is in place all the
-    // same.
+    // The name itself reaches the disk with its folder. Some file systems can't sync folders; the
+    // file is in place all the same.
     let folder = TemporaryFiles.split(path).folder
-    let opened = Glibc.open(folder.isEmpty ? "." : String(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let opened = Glibc.open(
+      folder.isEmpty ? "." : String(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     if opened >= 0 {
       fsync(opened)
       close(opened)

@@ -5,8 +5,8 @@ public func describe(errno code: Int32) -> String { String(cString: strerror(cod
 
 /// One sentence for an error, whoever threw it.
 ///
-/// The errors of this project describe themselves. Those of Foundation print as `Error Domain=… UserInfo=…`; of them only the
-/// path and the reason are kept.
+/// The errors of this project describe themselves. Those of Foundation print as `Error Domain=…
+/// UserInfo=…`; of them only the path and the reason are kept.
 public func describe(_ error: any Error) -> String {
   guard let info = foundationError(error)?.userInfo,
     let path = info[NSFilePathErrorKey] as? String ?? (info[NSURLErrorKey] as? URL)?.path

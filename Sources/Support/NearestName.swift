@@ -3,7 +3,8 @@ public enum NearestName {
   /// - Returns: nil where nothing is near enough to be a guess.
   public static func find(_ name: String, in names: [String]) -> String? {
     let ranked = names.map { ($0, distance(Array(name.lowercased()), Array($0.lowercased()))) }
-    guard let best = ranked.min(by: { $0.1 < $1.1 }), best.1 <= (name.count < 4 ? 1 : max(2, name.count / 3))
+    guard let best = ranked.min(by: { $0.1 < $1.1 }),
+      best.1 <= (name.count < 4 ? 1 : max(2, name.count / 3))
     else { return nil }
     return best.0
   }

@@ -2,8 +2,9 @@ import Foundation
 
 /// Keeps other processes from writing into the same folder or to the same file.
 ///
-/// The lock is the system's (`flock`) on a small file that names its holder. It ends with its process, however that ends, so
-/// a file that stays behind blocks nobody. On network file systems it holds between hosts as far as the mount passes locks on.
+/// The lock is the system's (`flock`) on a small file that names its holder. It ends with its
+/// process, however that ends, so a file that stays behind blocks nobody. On network file systems
+/// it holds between hosts as far as the mount passes locks on.
 public final class OutputLock {
   /// One of several processes that share a folder, each with files of its own.
   public struct Share: Equatable, Sendable {
@@ -22,7 +23,8 @@ public final class OutputLock {
   ///
   /// - Parameters:
   ///   - purpose: what the holder does, such as `ltx train`.
-  ///   - share: which of the processes that share the folder this one is; nil for one that wants it alone.
+  ///   - share: which of the processes that share the folder this one is; nil for one that wants it
+  ///     alone.
   ///   - warn: told if the file system has no locks; the work goes on then.
   /// - Throws: `OutputLockError` that names the holder, `WritingError` if no lock file can be made.
   public init(
@@ -68,7 +70,8 @@ public final class OutputLock {
   }
 
   private func lock(
-    _ path: String, for output: String, _ purpose: String, isShared: Bool = false, _ warn: (String) -> Void,
+    _ path: String, for output: String, _ purpose: String, isShared: Bool = false,
+    _ warn: (String) -> Void,
     others: () -> [String] = { [] }
   ) throws {
     let outcome: LockFile.Outcome
@@ -127,7 +130,8 @@ public final class OutputLock {
 /// A folder or file that another process is writing.
 public struct OutputLockError: Error, CustomStringConvertible, Equatable, Sendable {
   public let path: String
-  /// The holder, as its lock file says: `ltx train, process 17 on host a, started …`; empty if it does not.
+  /// The holder, as its lock file says: `ltx train, process 17 on host a, started …`; empty if it
+  /// does not.
   public let holder: String
 
   public var description: String {
@@ -167,7 +171,8 @@ private final class LockFile {
   }
 
   static func lock(_ path: String, isShared: Bool, purpose: String) throws -> Outcome {
-    // A holder that is just ending, or a share that looks whether it is the last one, takes no longer than this.
+    // A holder that is just ending, or a share that looks whether it is the last one, takes no
+    // longer than this.
     for attempt in 0..<10 {
       if attempt > 0 { usleep(50_000) }
       let descriptor = try opened(path)
@@ -182,7 +187,8 @@ private final class LockFile {
       if fstat(descriptor, &own) == 0, stat(path, &named) == 0, own.st_ino == named.st_ino,
         own.st_dev == named.st_dev
       {
-        return .locked(LockFile(path: path, descriptor: descriptor, purpose: purpose, isShared: isShared))
+        return .locked(
+          LockFile(path: path, descriptor: descriptor, purpose: purpose, isShared: isShared))
       }
       close(descriptor)
     }
@@ -214,7 +220,9 @@ private final class LockFile {
     guard descriptor >= 0 else { return }
     defer { close(descriptor) }
     // Another host's lock may not reach here.
-    guard text(of: path).contains(" on host \(Host.name),"), flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+    guard text(of: path).contains(" on host \(Host.name),"),
+      flock(descriptor, LOCK_EX | LOCK_NB) == 0
+    else {
       return
     }
     unlink(path)
@@ -231,7 +239,9 @@ private final class LockFile {
     // Only the last of several that share a file removes it.
     if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {
       var (own, named) = (stat(), stat())
-      if fstat(descriptor, &own) == 0, lstat(path, &named) == 0, own.st_ino == named.st_ino { unlink(path) }
+      if fstat(descriptor, &own) == 0, lstat(path, &named) == 0, own.st_ino == named.st_ino {
+        unlink(path)
+      }
     }
     close(descriptor)
     TemporaryFiles.remove(path)

@@ -1,9 +1,10 @@
 import Foundation
 
-/// Paths that were written for a program that expands or translates them. Nothing here does, so using such a path would create
-/// a folder called `$HOME` or `C:\runs`.
+/// Paths that were written for a program that expands or translates them. Nothing here does, so
+/// using such a path would create a folder called `$HOME` or `C:\runs`.
 public enum PathSyntax {
-  /// What is wrong with a path and what to write, to be read after the path; nil for a path that can be used, or that exists.
+  /// What is wrong with a path and what to write, to be read after the path; nil for a path that
+  /// can be used, or that exists.
   ///
   /// - Parameter isOutput: whether something is to be created there, which can't be done at a URL.
   public static func problem(
@@ -20,14 +21,16 @@ public enum PathSyntax {
     if let windows = windowsProblem(path) { return windows }
     if isOutput, let colon = path.range(of: "://"), isScheme(path[..<colon.lowerBound]) {
       let local =
-        path.hasPrefix("file:///") ? String(path.dropFirst("file://".count)) : "the path of a local folder"
+        path.hasPrefix("file:///")
+        ? String(path.dropFirst("file://".count)) : "the path of a local folder"
       return "is a URL. Write \(local)"
     }
     return variableProblem(path, environment)
   }
 
   private static func isScheme(_ text: Substring) -> Bool {
-    text.count > 1 && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+-.".contains($0)) }
+    text.count > 1
+      && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+-.".contains($0)) }
   }
 
   private static func windowsProblem(_ path: String) -> String? {

@@ -1,8 +1,8 @@
 import Glibc
 import Synchronization
 
-/// Standard output or standard error. Writing never ends the process: a full disk, a closed pipe or a terminal that is gone
-/// costs the text and nothing else.
+/// Standard output or standard error. Writing never ends the process: a full disk, a closed pipe or
+/// a terminal that is gone costs the text and nothing else.
 public final class StandardStream: Sendable {
   public static let output = StandardStream(STDOUT_FILENO)
   public static let error = StandardStream(STDERR_FILENO)
@@ -55,11 +55,13 @@ public final class StandardStream: Sendable {
 
   /// Makes the process safe from its own streams; the first thing that a program does.
   ///
-  /// Descriptors 0 to 2 that are closed are opened, so that no file gets one of them and receives what was meant for a terminal;
-  /// they are opened in the wrong direction, so that writing still fails. A closed pipe and a file that reaches its size limit
-  /// are errors of the call that writes, not signals that end the process.
+  /// Descriptors 0 to 2 that are closed are opened, so that no file gets one of them and receives
+  /// what was meant for a terminal; they are opened in the wrong direction, so that writing still
+  /// fails. A closed pipe and a file that reaches its size limit are errors of the call that
+  /// writes, not signals that end the process.
   public static func prepare() {
-    for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 && errno == EBADF {
+    for descriptor in STDIN_FILENO...STDERR_FILENO
+    where fcntl(descriptor, F_GETFD) < 0 && errno == EBADF {
       // The lowest free number is this one.
       _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
     }

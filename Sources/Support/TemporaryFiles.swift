@@ -3,8 +3,9 @@ import Synchronization
 
 /// The unfinished files and folders of this process, so that none of them outlives it.
 ///
-/// Whoever ends the process early, such as a signal handler, does so by `exit(_:)`. After a `kill -9` or a power cut the
-/// next process that writes into the same folder removes what was left: see `sweep(_:)`.
+/// Whoever ends the process early, such as a signal handler, does so by `exit(_:)`. After a `kill
+/// -9` or a power cut the next process that writes into the same folder removes what was left: see
+/// `sweep(_:)`.
 public enum TemporaryFiles {
   private static let paths = Mutex<Set<String>>([])
   private static let sweptFolders = Mutex<Set<String>>([])
@@ -53,9 +54,12 @@ public enum TemporaryFiles {
   private static let ending = ".partial"
   private static let tagLength = 6
 
-  /// Tells hosts apart: a lock does not say whether a writer on another host of a network file system lives.
+  /// Tells hosts apart: a lock does not say whether a writer on another host of a network file
+  /// system lives.
   private static let hostTag: String = {
-    let hash = Host.name.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    let hash = Host.name.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
+      ($0 ^ UInt64($1)) &* 0x100_0000_01b3
+    }
     let text = String(hash % 2_176_782_336, radix: 36)  // 36^6
     return String(repeating: "0", count: tagLength - text.count) + text
   }()
@@ -68,10 +72,11 @@ public enum TemporaryFiles {
 
   // MARK: What earlier processes left
 
-  /// Removes the unfinished files and the lock files that dead processes left in a folder; looks once per folder and process.
+  /// Removes the unfinished files and the lock files that dead processes left in a folder; looks
+  /// once per folder and process.
   ///
-  /// A file is removed only if its name is one of ours, nobody holds its lock, and it is of this host or has not changed for an
-  /// hour.
+  /// A file is removed only if its name is one of ours, nobody holds its lock, and it is of this
+  /// host or has not changed for an hour.
   static func sweep(_ folder: Substring) {
     let folder = folder.isEmpty ? "." : String(folder)
     guard sweptFolders.withLock({ $0.insert(folder).inserted }) else { return }

@@ -1,5 +1,5 @@
-/// The lines at the bottom of a terminal that are drawn again and again. Says which characters to write; writing is the
-/// caller's.
+/// The lines at the bottom of a terminal that are drawn again and again. Says which characters to
+/// write; writing is the caller's.
 public struct TerminalLines: Sendable {
   /// How many columns each of the lines has that stand there now.
   private var drawn: [Int] = []
@@ -10,14 +10,17 @@ public struct TerminalLines: Sendable {
 
   /// Draws lines in place of the ones before. The cursor stays at the end of the last one.
   ///
-  /// - Parameter columns: that the terminal has now; longer lines are cut, so that none of them wraps.
+  /// - Parameter columns: that the terminal has now; longer lines are cut, so that none of them
+  ///   wraps.
   public mutating func drawing(_ lines: [String], columns: Int) -> String {
-    // A line that fills the last column leaves the cursor in different places on different terminals.
+    // A line that fills the last column leaves the cursor in different places on different
+    // terminals.
     let width = max(1, columns - 1)
     let lines = lines.map { String($0.prefix(width)) }
     defer { drawn = lines.map(\.count) }
     // Each line clears what is left of the old one, the last also all lines below.
-    return start(columns: columns) + lines.map { $0 + "\u{1B}[K" }.joined(separator: "\n") + "\u{1B}[J"
+    return start(columns: columns) + lines.map { $0 + "\u{1B}[K" }.joined(separator: "\n")
+      + "\u{1B}[J"
   }
 
   /// Removes the lines. The cursor stays where the first one began.
@@ -33,7 +36,8 @@ public struct TerminalLines: Sendable {
     return drawn.isEmpty ? "" : "\n"
   }
 
-  /// Moves to the beginning of the first line. A line that was drawn before the window became narrower takes several rows now.
+  /// Moves to the beginning of the first line. A line that was drawn before the window became
+  /// narrower takes several rows now.
   private func start(columns: Int) -> String {
     let rows = drawn.reduce(0) { $0 + max(1, ($1 + max(1, columns) - 1) / max(1, columns)) }
     return "\r" + (rows > 1 ? "\u{1B}[\(rows - 1)A" : "")

@@ -28,7 +28,8 @@ public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable 
     case ENOTDIR: "A part of the path is a file; choose another folder"
     case EISDIR: "A folder has that name; choose another name"
     case ENAMETOOLONG: "Choose a shorter name"
-    case EFBIG: "The limit on file sizes is reached; raise it with `ulimit -f`, or choose another disk"
+    case EFBIG:
+      "The limit on file sizes is reached; raise it with `ulimit -f`, or choose another disk"
     case EMFILE, ENFILE: "Too many files are open; raise the limit with `ulimit -n`"
     case EIO: "The disk reports an error; check it, or choose another one"
     default: "Check the disk and the permissions of the folder"

@@ -1,6 +1,7 @@
 import Torch
 
-/// Tensors of several files as if they were one file's, under names that may differ from those in the files.
+/// Tensors of several files as if they were one file's, under names that may differ from those in
+/// the files.
 public final class CombinedTensors: TensorSource {
   public let name: String
   public let metadata: [String: String]

@@ -1,11 +1,12 @@
-// Text that comes from files, in messages and on terminals. A key, a metadata value or a caption may be megabytes long,
-// may move the cursor, recolor the terminal or reorder what is read.
+// Text that comes from files, in messages and on terminals. A key, a metadata value or a caption
+// may be megabytes long, may move the cursor, recolor the terminal or reorder what is read.
 
 extension String {
-  /// The text in one line for messages: at most `limit` characters of it, with control and invisible formatting
-  /// characters escaped (`\n`, `\u{1b}`), and its size where it is cut.
+  /// The text in one line for messages: at most `limit` characters of it, with control and
+  /// invisible formatting characters escaped (`\n`, `\u{1b}`), and its size where it is cut.
   ///
-  /// - Parameter limit: in Unicode scalars, since one visible character can have any number of them.
+  /// - Parameter limit: in Unicode scalars, since one visible character can have any number of
+  ///   them.
   public func displayed(limit: Int = 200) -> String {
     let scalars = unicodeScalars
     let end = scalars.index(scalars.startIndex, offsetBy: limit, limitedBy: scalars.endIndex)
@@ -14,7 +15,8 @@ extension String {
     return "\(shown)... (\(Self.size(utf8.count)) in all)"
   }
 
-  /// Whole lines for a terminal: escaped as by `displayed`, but for line ends and tabs, and each line cut at `limit`.
+  /// Whole lines for a terminal: escaped as by `displayed`, but for line ends and tabs, and each
+  /// line cut at `limit`.
   ///
   /// - Parameter limit: in Unicode scalars.
   public func displayedLines(limit: Int = 4000) -> String {
@@ -43,13 +45,15 @@ extension String {
     return result
   }
 
-  /// Whether a character changes how others are shown, or can't be seen: controls, which terminals obey, marks that
-  /// reverse the reading direction, other line ends. The two joiners that scripts and emoji need are kept.
+  /// Whether a character changes how others are shown, or can't be seen: controls, which terminals
+  /// obey, marks that reverse the reading direction, other line ends. The two joiners that scripts
+  /// and emoji need are kept.
   private static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
     if scalar.value < 0x7F { return scalar.value < 0x20 }
     if scalar == "\u{200C}" || scalar == "\u{200D}" { return false }
     switch scalar.properties.generalCategory {
-    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned:
+    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse,
+      .unassigned:
       return true
     default: return false
     }

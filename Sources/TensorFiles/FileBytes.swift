@@ -4,8 +4,8 @@ import Torch
 
 /// The bytes of a file, mapped into memory or held in it; alive as long as a tensor views them.
 ///
-/// A map shows the file as it is on disk. If another process shortens the file while it is mapped, reading the lost
-/// part ends this process with SIGBUS; nothing here guards against it.
+/// A map shows the file as it is on disk. If another process shortens the file while it is mapped,
+/// reading the lost part ends this process with SIGBUS; nothing here guards against it.
 final class FileBytes: @unchecked Sendable {
   let path: String
   let bytes: UnsafeRawBufferPointer
@@ -28,7 +28,9 @@ final class FileBytes: @unchecked Sendable {
       isMapped = false
       return
     }
-    guard let address = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
+    guard let address = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0),
+      address != MAP_FAILED
+    else {
       throw openingFailed(path, errno)
     }
     bytes = UnsafeRawBufferPointer(start: address, count: size)
@@ -66,7 +68,8 @@ final class FileBytes: @unchecked Sendable {
     madvise(UnsafeMutableRawPointer(mutating: address + start), end - start, advice)
   }
 
-  /// A contiguous tensor of the bytes in `range`, which the caller has checked to be in the file and to fill the shape.
+  /// A contiguous tensor of the bytes in `range`, which the caller has checked to be in the file
+  /// and to fill the shape.
   func tensor(_ dtype: DType, _ shape: [Int], at range: Range<Int>) throws -> Tensor {
     guard !range.isEmpty else { return try .empty(shape, dtype: dtype) }
     let elements = UnsafeRawBufferPointer(rebasing: bytes[range])

@@ -10,12 +10,16 @@ enum ForeignFormat {
   private static let signatures: [(bytes: [UInt8], format: ForeignFormat)] = [
     (Array("GGUF".utf8), .gguf), (Array("PK\u{3}\u{4}".utf8), .zip), ([0x80, 0x02], .pickle),
     ([0x89] + Array("HDF".utf8), .hdf5), (Array("version https://git-lfs".utf8), .gitLFSPointer),
-    (Array("<!DOCTYPE".utf8), .html), (Array("<!doctype".utf8), .html), (Array("<html".utf8), .html),
+    (Array("<!DOCTYPE".utf8), .html), (Array("<!doctype".utf8), .html),
+    (Array("<html".utf8), .html),
   ]
 
   init?(_ bytes: UnsafeRawBufferPointer) {
-    guard let match = Self.signatures.first(where: { bytes.starts(with: $0.bytes) }) else { return nil }
-    // A safetensors file begins with the length of its header, whose upper bytes are 0, and a brace follows.
+    guard let match = Self.signatures.first(where: { bytes.starts(with: $0.bytes) }) else {
+      return nil
+    }
+    // A safetensors file begins with the length of its header, whose upper bytes are 0, and a brace
+    // follows.
     if bytes.count > 8, bytes[7] == 0, bytes[6] == 0, bytes[5] == 0, bytes[8] == UInt8(ascii: "{") {
       return nil
     }

@@ -2,8 +2,9 @@ import Foundation
 
 /// Reads JSON from untrusted bytes, front to back, without building a tree.
 ///
-/// A header of 100 MB of brackets must neither exhaust the stack nor take memory by the value, and the largest real
-/// headers (some 5,000 entries) must open in milliseconds: hence not a general decoder.
+/// A header of 100 MB of brackets must neither exhaust the stack nor take memory by the value, and
+/// the largest real headers (some 5,000 entries) must open in milliseconds: hence not a general
+/// decoder.
 struct JSONCursor {
   /// As deep as `serde_json`, which the reference reader uses, lets values nest.
   static let maximumDepth = 128
@@ -45,7 +46,8 @@ struct JSONCursor {
     guard peek() == nil else { throw notJSON("there is more after the end of the object") }
   }
 
-  /// Steps to the next member of an object whose `{` has been skipped: its name, or nil after skipping the `}`.
+  /// Steps to the next member of an object whose `{` has been skipped: its name, or nil after
+  /// skipping the `}`.
   mutating func nextKey(isFirst: inout Bool) throws(TensorFileError) -> String? {
     if peek() == UInt8(ascii: "}") {
       position += 1
@@ -58,7 +60,8 @@ struct JSONCursor {
     return name
   }
 
-  /// Steps to the next element of an array whose `[` has been skipped; false after skipping the `]`.
+  /// Steps to the next element of an array whose `[` has been skipped; false after skipping the
+  /// `]`.
   mutating func nextElement(isFirst: inout Bool) throws(TensorFileError) -> Bool {
     if peek() == UInt8(ascii: "]") {
       position += 1
@@ -100,8 +103,8 @@ struct JSONCursor {
     throw notJSON("a string has no end")
   }
 
-  /// Steps to the next byte that a string can't hold as it is - a quote, a backslash, a control character - eight bytes
-  /// at a time: a header can be 100 MB of metadata.
+  /// Steps to the next byte that a string can't hold as it is - a quote, a backslash, a control
+  /// character - eight bytes at a time: a header can be 100 MB of metadata.
   ///
   /// - Returns: all bytes on the way, combined by "or".
   private mutating func skipPlainBytes() -> UInt64 {
@@ -109,7 +112,8 @@ struct JSONCursor {
     let (quotes, backslashes) = (ones &* 0x22, ones &* 0x5C)
     var seen: UInt64 = 0
     while position &+ 8 <= bytes.count {
-      let word = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self))
+      let word = UInt64(
+        littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self))
       let (q, b) = (word ^ quotes, word ^ backslashes)
       // The lowest bit set marks the first byte that is one of the three.
       let stops =
@@ -143,7 +147,8 @@ struct JSONCursor {
     guard highBits & 0x8080_8080_8080_8080 != 0, let start = utf8.baseAddress else { return text }
     // What is not UTF-8 has been repaired, and differs now.
     let isSame = text.withUTF8 { copy in
-      copy.count == utf8.count && copy.baseAddress.map { memcmp($0, start, utf8.count) == 0 } ?? true
+      copy.count == utf8.count
+        && copy.baseAddress.map { memcmp($0, start, utf8.count) == 0 } ?? true
     }
     return isSame ? text : nil
   }
@@ -155,9 +160,12 @@ struct JSONCursor {
     var texts: [String: String] = [:]
     var isFirst = true
     while let key = try nextKey(isFirst: &isFirst) {
-      guard isNext("\"") else { throw mismatch("the metadata's \"\(key.displayed())\" must be a string") }
+      guard isNext("\"") else {
+        throw mismatch("the metadata's \"\(key.displayed())\" must be a string")
+      }
       guard texts.updateValue(try string(), forKey: key) == nil else {
-        throw TensorFileError(.duplicateKey, path: path, key: key, "the header holds this key twice")
+        throw TensorFileError(
+          .duplicateKey, path: path, key: key, "the header holds this key twice")
       }
     }
     return texts
@@ -244,7 +252,8 @@ struct JSONCursor {
     return value
   }
 
-  /// The error for a value of another type than the format asks for; that it is not JSON, where it is none.
+  /// The error for a value of another type than the format asks for; that it is not JSON, where it
+  /// is none.
   mutating func mismatch(_ message: String) -> TensorFileError {
     do throws(TensorFileError) {
       try skipValue()
@@ -276,8 +285,8 @@ struct JSONCursor {
 
   /// Reads any value.
   ///
-  /// - Throws: `TensorFileError` for text that is not JSON, an object with two members of one name, and a number beyond
-  ///   the range of `Double`.
+  /// - Throws: `TensorFileError` for text that is not JSON, an object with two members of one name,
+  ///   and a number beyond the range of `Double`.
   mutating func value(depth: Int = 1) throws(TensorFileError) -> JSONTree {
     guard depth <= Self.maximumDepth else { throw notJSON("values are nested too deeply") }
     switch peek() {
@@ -312,7 +321,8 @@ struct JSONCursor {
     default:
       let start = position
       try skipNumber()
-      let text = String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<position]), as: UTF8.self)
+      let text = String(
+        decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<position]), as: UTF8.self)
       guard let number = Double(text), number.isFinite else {
         throw notJSON("a number is too large")
       }
@@ -323,7 +333,9 @@ struct JSONCursor {
   mutating func skipWord(_ word: StaticString) throws(TensorFileError) {
     _ = peek()
     let rest = bytes[min(position, bytes.count)...].prefix(word.utf8CodeUnitCount)
-    guard rest.elementsEqual(UnsafeBufferPointer(start: word.utf8Start, count: word.utf8CodeUnitCount)) else {
+    guard
+      rest.elementsEqual(UnsafeBufferPointer(start: word.utf8Start, count: word.utf8CodeUnitCount))
+    else {
       throw notJSON("this is no value")
     }
     position += word.utf8CodeUnitCount
@@ -349,7 +361,8 @@ struct JSONCursor {
 
   private mutating func skipDigits() -> Int {
     let start = position
-    while position < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[position]) {
+    while position < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[position])
+    {
       position += 1
     }
     return position - start
@@ -360,6 +373,7 @@ struct JSONCursor {
   }
 
   func notJSON(_ message: String) -> TensorFileError {
-    TensorFileError(.notJSON, path: path, key: key, "not valid JSON at byte \(position): \(message)")
+    TensorFileError(
+      .notJSON, path: path, key: key, "not valid JSON at byte \(position): \(message)")
   }
 }

@@ -1,4 +1,5 @@
-/// A JSON value of untrusted text: `JSONDecoder` accepts two members of one name and keeps one of them.
+/// A JSON value of untrusted text: `JSONDecoder` accepts two members of one name and keeps one of
+/// them.
 public enum JSONTree: Sendable, Equatable {
   case null
   case bool(Bool)

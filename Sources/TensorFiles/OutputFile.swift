@@ -16,7 +16,8 @@ public enum OutputFile {
     } else {
       guard status.st_mode & S_IFMT != S_IFDIR else { return "is a folder; name a file" }
       guard status.st_mode & S_IFMT == S_IFREG else {
-        return "is a device, pipe or socket; name a file, which can be replaced when the new one is whole"
+        return
+          "is a device, pipe or socket; name a file, which can be replaced when the new one is whole"
       }
       for input in inputs {
         var other = stat()
@@ -25,7 +26,8 @@ public enum OutputFile {
         }
       }
     }
-    let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let folder =
+      path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     guard stat(folder, &status) == 0 else {
       return "can't be written: the folder \(folder) does not exist; make it first"
     }

@@ -3,10 +3,11 @@ import Support
 
 /// A folder that files are to be written into, and that need not exist yet.
 public enum OutputFolder {
-  /// What keeps files from being written there, to be read after the folder's name; nil for nothing.
+  /// What keeps files from being written there, to be read after the folder's name; nil for
+  /// nothing.
   ///
-  /// Rights alone don't tell: full, read-only and virtual file systems refuse even root. So a file is made, and removed
-  /// again, in the nearest folder that exists.
+  /// Rights alone don't tell: full, read-only and virtual file systems refuse even root. So a file
+  /// is made, and removed again, in the nearest folder that exists.
   public static func problem(_ path: String) -> String? {
     if let problem = PathSyntax.problem(path) { return problem }
     var folder = path.isEmpty ? "." : path
@@ -32,7 +33,8 @@ public enum OutputFolder {
     return nil
   }
 
-  /// Whether the disk that a folder lies on can be written to and has some room left, a mebibyte at least.
+  /// Whether the disk that a folder lies on can be written to and has some room left, a mebibyte at
+  /// least.
   public static func hasRoom(_ path: String) -> Bool {
     var status = statvfs()
     guard statvfs(path, &status) == 0 else { return false }

@@ -4,11 +4,13 @@ import Torch
 
 /// A safetensors file, read by memory map: opening one of 40 GB takes milliseconds and no memory.
 ///
-/// The file is judged as the reference reader (the `safetensors` crate) does: a header of at most 100 MB, tensors that
-/// follow one another without holes, nothing after the last one. Duplicate keys, which the format forbids, are refused.
+/// The file is judged as the reference reader (the `safetensors` crate) does: a header of at most
+/// 100 MB, tensors that follow one another without holes, nothing after the last one. Duplicate
+/// keys, which the format forbids, are refused.
 ///
-/// The file must not be changed while it is open: a part that another process cuts off ends this process when it is
-/// read (SIGBUS). `writeSafetensors` replaces files instead of changing them, so it is no danger to readers.
+/// The file must not be changed while it is open: a part that another process cuts off ends this
+/// process when it is read (SIGBUS). `writeSafetensors` replaces files instead of changing them, so
+/// it is no danger to readers.
 public final class SafetensorsFile: TensorSource {
   private let file: FileBytes
   /// What has been asked of the disk in advance last.
@@ -39,15 +41,19 @@ public final class SafetensorsFile: TensorSource {
 
   public func tensor(_ key: String) throws -> Tensor {
     guard let entry = entries[key] else {
-      throw TensorFileError(.missingTensor, path: name, key: key, "the file has no tensor of this name")
+      throw TensorFileError(
+        .missingTensor, path: name, key: key, "the file has no tensor of this name")
     }
     return try file.tensor(entry.dtype, entry.shape, at: entry.range)
   }
 
   /// Lends the bytes of a tensor, little-endian, the last dimension fastest; no tensor is made.
-  public func withUnsafeBytes<R>(of key: String, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
+  public func withUnsafeBytes<R>(of key: String, _ body: (UnsafeRawBufferPointer) throws -> R)
+    throws -> R
+  {
     guard let entry = entries[key] else {
-      throw TensorFileError(.missingTensor, path: name, key: key, "the file has no tensor of this name")
+      throw TensorFileError(
+        .missingTensor, path: name, key: key, "the file has no tensor of this name")
     }
     return try withExtendedLifetime(file) {
       try body(UnsafeRawBufferPointer(rebasing: file.bytes[entry.range]))
@@ -57,7 +63,8 @@ public final class SafetensorsFile: TensorSource {
   public func prepareToRead(_ key: String) {
     guard let entry = entries[key] else { return }
     file.advise(MADV_WILLNEED, entry.range)
-    // What follows in the file is mostly wanted next: while this tensor is converted, the disk reads on.
+    // What follows in the file is mostly wanted next: while this tensor is converted, the disk
+    // reads on.
     let end = entry.range.upperBound
     let ahead = readAhead.withLock { asked -> Range<Int>? in
       guard !asked.contains(end) || asked.upperBound - end < Self.window / 2 else { return nil }

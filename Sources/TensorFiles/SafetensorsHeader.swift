@@ -1,6 +1,7 @@
 import Torch
 
-/// The header of a safetensors file: eight bytes of length, little-endian, then a JSON object of the entries.
+/// The header of a safetensors file: eight bytes of length, little-endian, then a JSON object of
+/// the entries.
 struct SafetensorsHeader {
   /// The reference reader's limit.
   static let maximumSize = 100_000_000
@@ -24,20 +25,24 @@ struct SafetensorsHeader {
     guard size <= UInt64(Self.maximumSize) else {
       throw TensorFileError(
         .oversizedHeader, path: path,
-        "the header claims \(size) bytes, the format allows \(Self.maximumSize); is this a safetensors file?")
+        "the header claims \(size) bytes, the format allows \(Self.maximumSize); is this a safetensors file?"
+      )
     }
     let start = 8 + Int(size)
     guard start <= bytes.count else {
       throw TensorFileError(
         .truncated, path: path,
-        "the file ends within its header (\(bytes.count) of \(start) bytes); fetch or make it again")
+        "the file ends within its header (\(bytes.count) of \(start) bytes); fetch or make it again"
+      )
     }
     var cursor = JSONCursor(UnsafeRawBufferPointer(rebasing: bytes[8..<start]), path: path)
     try readObject(&cursor, dataStart: start)
     try checkLayout(dataStart: start, fileSize: bytes.count)
   }
 
-  private mutating func readObject(_ cursor: inout JSONCursor, dataStart: Int) throws(TensorFileError) {
+  private mutating func readObject(_ cursor: inout JSONCursor, dataStart: Int)
+    throws(TensorFileError)
+  {
     try cursor.skip("{")
     var isFirst = true
     var hasMetadata = false
@@ -95,10 +100,12 @@ struct SafetensorsHeader {
       throw TensorFileError(
         .unsupportedDType, path: path, key: key,
         "the element type \(dtypeName.displayed(limit: 40))\(ForeignFormat.title(ofDType: dtypeName)) is not supported; "
-          + "convert the tensor to one of \(DType.allCases.map(\.safetensorsName).joined(separator: ", "))")
+          + "convert the tensor to one of \(DType.allCases.map(\.safetensorsName).joined(separator: ", "))"
+      )
     }
     guard offsets.count == 2, offsets[0] <= offsets[1], offsets[1] <= Int.max - dataStart else {
-      throw cursor.wrong("data_offsets must be the first byte and the one after the last, not \(offsets)")
+      throw cursor.wrong(
+        "data_offsets must be the first byte and the one after the last, not \(offsets)")
     }
     guard let byteCount = dtype.byteCount(of: shape) else {
       throw cursor.wrong("a tensor of shape \(shape) is larger than any memory")
@@ -108,11 +115,16 @@ struct SafetensorsHeader {
         "\(dtypeName) of shape \(shape) takes \(byteCount) bytes, data_offsets give \(offsets[1] - offsets[0])"
       )
     }
-    return TensorEntry(dtype: dtype, shape: shape, range: dataStart + offsets[0]..<dataStart + offsets[1])
+    return TensorEntry(
+      dtype: dtype, shape: shape, range: dataStart + offsets[0]..<dataStart + offsets[1])
   }
 
-  private func readNumbers(_ cursor: inout JSONCursor, _ field: String) throws(TensorFileError) -> [Int] {
-    guard cursor.isNext("[") else { throw cursor.mismatch("\(field) must be an array of whole numbers") }
+  private func readNumbers(_ cursor: inout JSONCursor, _ field: String) throws(TensorFileError)
+    -> [Int]
+  {
+    guard cursor.isNext("[") else {
+      throw cursor.mismatch("\(field) must be an array of whole numbers")
+    }
     try cursor.skip("[")
     var numbers: [Int] = []
     var isFirst = true
@@ -126,7 +138,9 @@ struct SafetensorsHeader {
   /// Every byte after the header belongs to exactly one tensor.
   private func checkLayout(dataStart: Int, fileSize: Int) throws(TensorFileError) {
     let ordered = entries.map { (key: $0.key, range: $0.value.range) }.sorted {
-      ($0.range.lowerBound, $0.range.upperBound, $0.key) < ($1.range.lowerBound, $1.range.upperBound, $1.key)
+      ($0.range.lowerBound, $0.range.upperBound, $0.key) < (
+        $1.range.lowerBound, $1.range.upperBound, $1.key
+      )
     }
     var end = dataStart
     var last: String?
@@ -137,7 +151,8 @@ struct SafetensorsHeader {
       }
       if range.lowerBound > end {
         throw TensorFileError(
-          .gap, path: path, key: key, "\(range.lowerBound - end) bytes before it belong to no tensor")
+          .gap, path: path, key: key,
+          "\(range.lowerBound - end) bytes before it belong to no tensor")
       }
       end = range.upperBound
       last = key

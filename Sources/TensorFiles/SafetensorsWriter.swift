@@ -1,16 +1,18 @@
 import Torch
 
-/// Writes a safetensors file: to a temporary file in the same folder, tensor by tensor, flushed, then renamed. A reader
-/// sees the old file or the new one; after a failure the old one stays and nothing else does.
+/// Writes a safetensors file: to a temporary file in the same folder, tensor by tensor, flushed,
+/// then renamed. A reader sees the old file or the new one; after a failure the old one stays and
+/// nothing else does.
 ///
-/// The tensors are laid out as the reference writer does it: element types of larger alignment first, then by key, so
-/// that every tensor is aligned and equal content makes equal files. At most one tensor at a time is copied, and only
-/// if it is not contiguous or not on the CPU.
+/// The tensors are laid out as the reference writer does it: element types of larger alignment
+/// first, then by key, so that every tensor is aligned and equal content makes equal files. At most
+/// one tensor at a time is copied, and only if it is not contiguous or not on the CPU.
 ///
-/// - Parameter isDurable: waits until the disk has it. Without that the file still appears whole or not at all, whatever
-///   happens to the process; only a machine that loses power may lose it.
-/// - Throws: `TensorFileError`: `.notWritten` when the disk refuses, `.duplicateKey` and `.badEntry` for keys that the
-///   format has no place for; `TorchError` when a tensor can't be copied to the CPU.
+/// - Parameter isDurable: waits until the disk has it. Without that the file still appears whole or
+///   not at all, whatever happens to the process; only a machine that loses power may lose it.
+/// - Throws: `TensorFileError`: `.notWritten` when the disk refuses, `.duplicateKey` and
+///   `.badEntry` for keys that the format has no place for; `TorchError` when a tensor can't be
+///   copied to the CPU.
 public func writeSafetensors(
   _ tensors: [(key: String, tensor: Tensor)], metadata: [String: String] = [:], to path: String,
   isDurable: Bool = true
@@ -25,12 +27,15 @@ public func writeSafetensors(
   }
 }
 
-/// As above, of tensors that are made one at a time when their turn comes, so that a file may be larger than memory.
+/// As above, of tensors that are made one at a time when their turn comes, so that a file may be
+/// larger than memory.
 ///
-/// - Parameter tensor: the tensor of a key, of the element type and shape that were announced for it.
+/// - Parameter tensor: the tensor of a key, of the element type and shape that were announced for
+///   it.
 /// - Throws: besides, what `tensor` throws; nothing is then at `path` that was not before.
 public func writeSafetensors(
-  _ entries: [(key: String, dtype: DType, shape: [Int])], metadata: [String: String] = [:], to path: String,
+  _ entries: [(key: String, dtype: DType, shape: [Int])], metadata: [String: String] = [:],
+  to path: String,
   isDurable: Bool = true, tensor: (_ key: String) throws -> Tensor
 ) throws {
   let ordered = entries.sorted { ($1.dtype.size, $0.key) < ($0.dtype.size, $1.key) }
@@ -51,7 +56,8 @@ public func writeSafetensors(
 }
 
 private func safetensorsHeader(
-  _ ordered: [(key: String, dtype: DType, shape: [Int])], _ metadata: [String: String], _ path: String
+  _ ordered: [(key: String, dtype: DType, shape: [Int])], _ metadata: [String: String],
+  _ path: String
 ) throws(TensorFileError) -> [UInt8] {
   var members: [String] = []
   if !metadata.isEmpty {
@@ -61,10 +67,12 @@ private func safetensorsHeader(
   var offset = 0
   for (key, dtype, size) in ordered {
     guard key != "__metadata__" else {
-      throw TensorFileError(.badEntry, path: path, key: key, "the name is reserved; rename the tensor")
+      throw TensorFileError(
+        .badEntry, path: path, key: key, "the name is reserved; rename the tensor")
     }
     guard keys.insert(key).inserted else {
-      throw TensorFileError(.duplicateKey, path: path, key: key, "two tensors of this name can't be written")
+      throw TensorFileError(
+        .duplicateKey, path: path, key: key, "two tensors of this name can't be written")
     }
     let end = offset + size.reduce(dtype.size, *)
     let shape = size.map(String.init).joined(separator: ",")
@@ -79,14 +87,17 @@ private func safetensorsHeader(
   guard json.count <= SafetensorsHeader.maximumSize else {
     throw TensorFileError(
       .oversizedHeader, path: path,
-      "the header would take \(json.count) bytes, the format allows \(SafetensorsHeader.maximumSize)")
+      "the header would take \(json.count) bytes, the format allows \(SafetensorsHeader.maximumSize)"
+    )
   }
   return withUnsafeBytes(of: UInt64(json.count).littleEndian, Array.init) + json
 }
 
 /// A JSON object of texts, by key.
 func jsonObject(_ members: [String: String]) -> String {
-  let pairs = members.sorted { $0.key < $1.key }.map { "\(jsonString($0.key)):\(jsonString($0.value))" }
+  let pairs = members.sorted { $0.key < $1.key }.map {
+    "\(jsonString($0.key)):\(jsonString($0.value))"
+  }
   return "{\(pairs.joined(separator: ","))}"
 }
 

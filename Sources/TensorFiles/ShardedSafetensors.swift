@@ -2,8 +2,9 @@ import Foundation
 import Support
 import Torch
 
-/// A folder with one `model*.safetensors`, or several that `model.safetensors.index.json` lists: the layout of
-/// `transformers`. Tensors that a shard holds beyond the index are left out, as there.
+/// A folder with one `model*.safetensors`, or several that `model.safetensors.index.json` lists:
+/// the layout of `transformers`. Tensors that a shard holds beyond the index are left out, as
+/// there.
 public final class ShardedSafetensors: TensorSource {
   static let indexName = "model.safetensors.index.json"
 
@@ -13,8 +14,9 @@ public final class ShardedSafetensors: TensorSource {
   private let shards: [SafetensorsFile]
   private let shardOfKey: [String: Int]
 
-  /// - Throws: `TensorFileError`: `.notFound` when the folder has no such files or lacks a shard, `.badIndex` and
-  ///   `.missingTensor` when the index doesn't fit them, or what is wrong with a shard.
+  /// - Throws: `TensorFileError`: `.notFound` when the folder has no such files or lacks a shard,
+  ///   `.badIndex` and `.missingTensor` when the index doesn't fit them, or what is wrong with a
+  ///   shard.
   public convenience init(folder: String) throws {
     guard isFolder(folder) else {
       throw TensorFileError(.notFound, path: folder, "there is no such folder")
@@ -76,7 +78,8 @@ public final class ShardedSafetensors: TensorSource {
 
   public func tensor(_ key: String) throws -> Tensor {
     guard let shard = shardOfKey[key] else {
-      throw TensorFileError(.missingTensor, path: name, key: key, "the folder has no tensor of this name")
+      throw TensorFileError(
+        .missingTensor, path: name, key: key, "the folder has no tensor of this name")
     }
     return try shards[shard].tensor(key)
   }
@@ -128,19 +131,24 @@ public final class ShardedSafetensors: TensorSource {
     return map
   }
 
-  private static func readMap(_ cursor: inout JSONCursor, _ path: String) throws(TensorFileError) -> [String:
+  private static func readMap(_ cursor: inout JSONCursor, _ path: String) throws(TensorFileError)
+    -> [String:
     String]
   {
     try cursor.skip("{")
     var map: [String: String] = [:]
     var isFirst = true
     while let key = try cursor.nextKey(isFirst: &isFirst) {
-      guard cursor.isNext("\"") else { throw badIndex(path, key: key, "the file name must be a string") }
+      guard cursor.isNext("\"") else {
+        throw badIndex(path, key: key, "the file name must be a string")
+      }
       let fileName = try cursor.string()
       // A file name from the net must not lead out of the folder.
       guard !fileName.isEmpty, !fileName.contains("/"), !fileName.contains("\0"), fileName != ".",
         fileName != ".."
-      else { throw badIndex(path, key: key, "\"\(fileName)\" is not the name of a file in the folder") }
+      else {
+        throw badIndex(path, key: key, "\"\(fileName)\" is not the name of a file in the folder")
+      }
       guard map.updateValue(fileName, forKey: key) == nil else {
         throw TensorFileError(.duplicateKey, path: path, key: key, "stands twice in the index")
       }

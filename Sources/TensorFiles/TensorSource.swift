@@ -22,15 +22,16 @@ public protocol TensorSource: AnyObject, Sendable {
   var name: String { get }
   var metadata: [String: String] { get }
   var entries: [String: TensorEntry] { get }
-  /// The tensor on the CPU in the file's element type: a view of the file's memory map, so nothing is read before
-  /// it is used, and nothing may write to it.
+  /// The tensor on the CPU in the file's element type: a view of the file's memory map, so nothing
+  /// is read before it is used, and nothing may write to it.
   ///
   /// - Throws: `TensorFileError` of kind `.missingTensor` when there is none of that name.
   func tensor(_ key: String) throws -> Tensor
-  /// Says that a tensor will be read soon and in full, so that the disk can be asked for it at once.
+  /// Says that a tensor will be read soon and in full, so that the disk can be asked for it at
+  /// once.
   func prepareToRead(_ key: String)
-  /// Says that a tensor has been copied elsewhere: its pages need not stay in this process's memory. They may be read
-  /// again; the system then maps them again.
+  /// Says that a tensor has been copied elsewhere: its pages need not stay in this process's
+  /// memory. They may be read again; the system then maps them again.
   func release(_ key: String)
   /// The file that holds a tensor, or would hold it, for messages.
   func file(of key: String) -> String
@@ -52,7 +53,8 @@ extension TensorSource {
 /// Opens a safetensors file, a folder of shards, or the index (`….safetensors.index.json`) of some.
 public func openTensors(at path: String) throws -> any TensorSource {
   if isFolder(path) { return try ShardedSafetensors(folder: path) }
-  return path.hasSuffix(".index.json") ? try ShardedSafetensors(index: path) : try SafetensorsFile(path: path)
+  return path.hasSuffix(".index.json")
+    ? try ShardedSafetensors(index: path) : try SafetensorsFile(path: path)
 }
 
 extension DType {
@@ -82,7 +84,8 @@ extension DType {
     self = dtype
   }
 
-  /// Bytes that a contiguous tensor takes; nil where its size or one of its strides leaves the range of `Int`.
+  /// Bytes that a contiguous tensor takes; nil where its size or one of its strides leaves the
+  /// range of `Int`.
   func byteCount(of shape: [Int]) -> Int? {
     var extent = size  // of the tensor as if it had no empty dimension: its largest stride
     for length in shape {

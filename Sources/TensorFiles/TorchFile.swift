@@ -1,10 +1,11 @@
 import Torch
 
-/// A `.pt` file as `torch.save` has written it since PyTorch 1.6: a zip archive with a pickle and one entry for each
-/// storage. The file is mapped; tensors are views of it where their layout allows.
+/// A `.pt` file as `torch.save` has written it since PyTorch 1.6: a zip archive with a pickle and
+/// one entry for each storage. The file is mapped; tensors are views of it where their layout
+/// allows.
 ///
-/// The pickle is untrusted. Only what tensors, numbers, texts and plain containers need is carried out; a file that
-/// names any other Python function or class is refused, whatever it would do.
+/// The pickle is untrusted. Only what tensors, numbers, texts and plain containers need is carried
+/// out; a file that names any other Python function or class is refused, whatever it would do.
 ///
 /// As with `SafetensorsFile`, the file must not be shortened while it is open.
 public struct TorchFile: Sendable {
@@ -48,13 +49,18 @@ public struct TorchFile: Sendable {
     }
     let archive = try ZipArchive(file)
     let pickles = archive.entries.keys.filter { $0.hasSuffix("/data.pkl") }
-    guard pickles.count == 1, let pickleName = pickles.first, let pickle = archive.entries[pickleName] else {
+    guard pickles.count == 1, let pickleName = pickles.first,
+      let pickle = archive.entries[pickleName]
+    else {
       throw TensorFileError(
         .badArchive, path: path,
-        "the archive has \(pickles.count) entries named data.pkl instead of one; is it from torch.save?")
+        "the archive has \(pickles.count) entries named data.pkl instead of one; is it from torch.save?"
+      )
     }
     let folder = String(pickleName.dropLast("data.pkl".count))
-    if let range = archive.entries[folder + "byteorder"], !file.bytes[range].elementsEqual("little".utf8) {
+    if let range = archive.entries[folder + "byteorder"],
+      !file.bytes[range].elementsEqual("little".utf8)
+    {
       throw TensorFileError(
         .badArchive, path: path, key: folder + "byteorder", "only little-endian files can be read")
     }
@@ -69,7 +75,8 @@ public struct TorchFile: Sendable {
       let keys = (root.members ?? []).compactMap(\.key.string)
       throw TensorFileError(
         .missingTensor, path: path, key: key,
-        "the file has no such key; it has " + (keys.isEmpty ? "none" : keys.joined(separator: ", ")))
+        "the file has no such key; it has " + (keys.isEmpty ? "none" : keys.joined(separator: ", "))
+      )
     }
     return value
   }

@@ -1,14 +1,14 @@
 import Torch
 
-/// Writes a dictionary as `torch.save` does, so that `torch.load` reads it, with `weights_only` too. The file appears
-/// whole or not at all.
+/// Writes a dictionary as `torch.save` does, so that `torch.load` reads it, with `weights_only`
+/// too. The file appears whole or not at all.
 ///
 /// - Parameters:
 ///   - values: tensors, integers, numbers and texts, in this order.
-///   - metadata: kept in an entry of its own beside the pickle, which `torch.load` passes over and `TorchFile.metadata`
-///     reads.
-/// - Throws: `TensorFileError`: `.notWritten` when the disk refuses, `.wrongType` for values of other kinds, `.limit`
-///   above 4 GiB; `TorchError` when a tensor can't be copied to the CPU.
+///   - metadata: kept in an entry of its own beside the pickle, which `torch.load` passes over and
+///     `TorchFile.metadata` reads.
+/// - Throws: `TensorFileError`: `.notWritten` when the disk refuses, `.wrongType` for values of
+///   other kinds, `.limit` above 4 GiB; `TorchError` when a tensor can't be copied to the CPU.
 public func writeTorchFile(
   _ values: [(key: String, value: PickleValue)], metadata: [String: String] = [:], to path: String,
   isDurable: Bool = true
@@ -22,7 +22,9 @@ public func writeTorchFile(
     try tensor.withUnsafeBytes { try archive.add("archive/data/\(index)", $0) }
   }
   try archive.add("archive/version", Array("3\n".utf8))
-  if !metadata.isEmpty { try archive.add(TorchFile.metadataEntry, Array(jsonObject(metadata).utf8)) }
+  if !metadata.isEmpty {
+    try archive.add(TorchFile.metadataEntry, Array(jsonObject(metadata).utf8))
+  }
   try archive.finish(isDurable: isDurable)
 }
 
@@ -31,7 +33,9 @@ private struct Pickler {
   private(set) var bytes: [UInt8] = [0x80, 2]
 
   /// - Returns: the tensors in the order of their storages, contiguous and on the CPU.
-  mutating func dictionary(_ values: [(key: String, value: PickleValue)], path: String) throws -> [Tensor] {
+  mutating func dictionary(_ values: [(key: String, value: PickleValue)], path: String) throws
+    -> [Tensor]
+  {
     var storages: [Tensor] = []
     put("}")
     put("(")
@@ -88,7 +92,8 @@ private struct Pickler {
 
   private mutating func text(_ string: String) {
     put("X")
-    bytes += withUnsafeBytes(of: UInt32(string.utf8.count).littleEndian, Array.init) + Array(string.utf8)
+    bytes +=
+      withUnsafeBytes(of: UInt32(string.utf8.count).littleEndian, Array.init) + Array(string.utf8)
   }
 
   private mutating func integer(_ number: Int) {

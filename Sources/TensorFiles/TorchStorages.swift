@@ -1,6 +1,7 @@
 import Torch
 
-/// A storage that a pickle names: the archive's entry, checked to be there and to hold so many elements.
+/// A storage that a pickle names: the archive's entry, checked to be there and to hold so many
+/// elements.
 struct TorchStorage {
   let key: String
   /// Nil for an untyped storage, whose elements are bytes until a tensor says what they are.
@@ -11,8 +12,9 @@ struct TorchStorage {
 
 /// Makes tensors of the storages in a `.pt` file.
 final class TorchStorages {
-  /// Bytes that may be copied beyond the file's size. Tensors that are no views of the file are copied, and a small
-  /// file can ask for many copies of one storage, or for a large tensor that repeats one element.
+  /// Bytes that may be copied beyond the file's size. Tensors that are no views of the file are
+  /// copied, and a small file can ask for many copies of one storage, or for a large tensor that
+  /// repeats one element.
   private static let extraCopies = 64 << 20
 
   let file: FileBytes
@@ -30,12 +32,15 @@ final class TorchStorages {
   /// The storage of `count` elements, or of `count` bytes where there is no element type.
   func storage(_ key: String, _ dtype: DType?, count: Int) throws(TensorFileError) -> TorchStorage {
     guard let entry = archive.entries[folder + "data/" + key] else {
-      throw TensorFileError(.missingTensor, path: file.path, key: key, "the archive has no such storage")
+      throw TensorFileError(
+        .missingTensor, path: file.path, key: key, "the archive has no such storage")
     }
-    guard count >= 0, let size = (dtype ?? .uint8).byteCount(of: [count]), size <= entry.count else {
+    guard count >= 0, let size = (dtype ?? .uint8).byteCount(of: [count]), size <= entry.count
+    else {
       throw TensorFileError(
         .truncated, path: file.path, key: key,
-        "the storage holds \(entry.count) bytes, too few for \(count) elements; fetch or make the file again")
+        "the storage holds \(entry.count) bytes, too few for \(count) elements; fetch or make the file again"
+      )
     }
     return TorchStorage(key: key, dtype: dtype, range: entry.lowerBound..<entry.lowerBound + size)
   }
@@ -50,7 +55,8 @@ final class TorchStorages {
         "a tensor of shape \(shape), strides \(strides) and offset \(offset) leaves its storage of "
           + "\(storage.range.count) bytes")
     }
-    guard shape.count == strides.count, shape.count <= 64, offset >= 0, strides.allSatisfy({ $0 >= 0 }),
+    guard shape.count == strides.count, shape.count <= 64, offset >= 0,
+      strides.allSatisfy({ $0 >= 0 }),
       let byteCount = dtype.byteCount(of: shape)
     else { throw outOfBounds() }
     guard byteCount > 0 else { return try .empty(shape, dtype: dtype) }
@@ -78,12 +84,14 @@ final class TorchStorages {
       }
     }
     guard !isContiguous else { return try file.tensor(dtype, shape, at: start..<start + byteCount) }
-    let elements = gather(start: start, elementSize: dtype.size, shape: shape, strides: strides, byteCount)
+    let elements = gather(
+      start: start, elementSize: dtype.size, shape: shape, strides: strides, byteCount)
     let copy = elements.withUnsafeBytes { FileBytes(name: file.path, copying: $0) }
     return try copy.tensor(dtype, shape, at: 0..<byteCount)
   }
 
-  /// Whether the elements follow one another. The stride of a dimension of one element means nothing.
+  /// Whether the elements follow one another. The stride of a dimension of one element means
+  /// nothing.
   private func isDense(_ shape: [Int], _ strides: [Int]) -> Bool {
     var expected = 1
     for (length, stride) in zip(shape, strides).reversed() where length != 1 {

@@ -2,9 +2,9 @@ import Torch
 
 /// Carries out a pickle of protocol 2 as far as `torch.save` needs it, and nothing else.
 ///
-/// Values live in one flat table and refer to one another by number, as Python's do by reference: a list may be changed
-/// after it was stored, nesting however deep needs no stack to build or to free, and only the result, whose depth and
-/// size are bounded, becomes a tree.
+/// Values live in one flat table and refer to one another by number, as Python's do by reference: a
+/// list may be changed after it was stored, nesting however deep needs no stack to build or to
+/// free, and only the result, whose depth and size are bounded, becomes a tree.
 struct Unpickler {
   static let maximumSize = 64 << 20
   static let maximumValues = 4_000_000
@@ -47,7 +47,9 @@ struct Unpickler {
 
   mutating func run() throws -> PickleValue {
     while try step() {}
-    guard stack.count == 1, marks.isEmpty else { throw bad("the pickle ends with \(stack.count) values") }
+    guard stack.count == 1, marks.isEmpty else {
+      throw bad("the pickle ends with \(stack.count) values")
+    }
     return try tree(stack[0], depth: 1)
   }
 
@@ -59,7 +61,9 @@ struct Unpickler {
     case 0x80:  // PROTO
       let version = try take(UInt8.self)
       guard version == 2 else {
-        throw bad("pickle protocol \(version) is not read; save the file with torch.save's default protocol")
+        throw bad(
+          "pickle protocol \(version) is not read; save the file with torch.save's default protocol"
+        )
       }
     case UInt8(ascii: "."): return false
     case UInt8(ascii: "("): marks.append(stack.count)
@@ -101,14 +105,18 @@ struct Unpickler {
   private mutating func take<T: FixedWidthInteger & BitwiseCopyable>(
     _ type: T.Type
   ) throws(TensorFileError) -> T {
-    guard let number = reader.number(at: place, as: T.self) else { throw bad("the pickle ends too early") }
+    guard let number = reader.number(at: place, as: T.self) else {
+      throw bad("the pickle ends too early")
+    }
     place += MemoryLayout<T>.size
     return number
   }
 
   private mutating func text(byteCount: Int) throws(TensorFileError) -> String {
     guard let bytes = reader.slice(place, byteCount) else { throw bad("the pickle ends too early") }
-    guard let text = String(validating: bytes, as: UTF8.self) else { throw bad("a text is not UTF-8") }
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      throw bad("a text is not UTF-8")
+    }
     place += byteCount
     return text
   }
@@ -158,7 +166,9 @@ struct Unpickler {
   }
 
   private mutating func pop() throws(TensorFileError) -> Int {
-    guard stack.count > (marks.last ?? 0), let top = stack.popLast() else { throw bad("the stack is empty") }
+    guard stack.count > (marks.last ?? 0), let top = stack.popLast() else {
+      throw bad("the stack is empty")
+    }
     return top
   }
 
@@ -175,7 +185,9 @@ struct Unpickler {
   }
 
   private func top() throws(TensorFileError) -> Int {
-    guard stack.count > (marks.last ?? 0), let top = stack.last else { throw bad("the stack is empty") }
+    guard stack.count > (marks.last ?? 0), let top = stack.last else {
+      throw bad("the stack is empty")
+    }
     return top
   }
 
@@ -202,7 +214,9 @@ struct Unpickler {
       throw bad("members are set in something else than a dictionary")
     }
     items[target] = .none
-    for index in stride(from: 0, to: pairs.count, by: 2) { members.append((pairs[index], pairs[index + 1])) }
+    for index in stride(from: 0, to: pairs.count, by: 2) {
+      members.append((pairs[index], pairs[index + 1]))
+    }
     items[target] = .dictionary(members)
   }
 
@@ -217,8 +231,10 @@ struct Unpickler {
   // MARK: Tensors
 
   private func storage(persistentID id: Int) throws(TensorFileError) -> TorchStorage {
-    guard case .tuple(let fields) = items[id], fields.count == 5, case .string("storage") = items[fields[0]],
-      case .function(.storage(let dtype)) = items[fields[1]], case .string(let key) = items[fields[2]],
+    guard case .tuple(let fields) = items[id], fields.count == 5,
+      case .string("storage") = items[fields[0]],
+      case .function(.storage(let dtype)) = items[fields[1]],
+      case .string(let key) = items[fields[2]],
       case .int(let count) = items[fields[4]]
     else { throw bad("a storage is not described as torch.save does it") }
     return try storages.storage(key, dtype, count: count)
@@ -226,7 +242,8 @@ struct Unpickler {
 
   private mutating func call() throws {
     let operands = try pop(count: 2)
-    guard case .function(let function) = items[operands[0]], case .tuple(let arguments) = items[operands[1]]
+    guard case .function(let function) = items[operands[0]],
+      case .tuple(let arguments) = items[operands[1]]
     else {
       throw bad("something else than a function is called")
     }
@@ -307,7 +324,8 @@ struct Unpickler {
   }
 
   private func bad(_ message: String) -> TensorFileError {
-    TensorFileError(.badPickle, path: storages.file.path, "data.pkl, byte \(instruction): \(message)")
+    TensorFileError(
+      .badPickle, path: storages.file.path, "data.pkl, byte \(instruction): \(message)")
   }
 }
 

@@ -1,5 +1,5 @@
-/// The table of contents of a zip archive whose entries are stored as they are, zip64 included: what `torch.save`
-/// writes. Format: PKWARE's APPNOTE, sections 4.3 and 4.5.3.
+/// The table of contents of a zip archive whose entries are stored as they are, zip64 included:
+/// what `torch.save` writes. Format: PKWARE's APPNOTE, sections 4.3 and 4.5.3.
 struct ZipArchive {
   /// The bytes of each entry within the archive.
   let entries: [String: Range<Int>]
@@ -13,14 +13,16 @@ struct ZipArchive {
   init(_ file: FileBytes) throws(TensorFileError) {
     let reader = ByteReader(bytes: file.bytes)
     func bad(_ message: String, _ key: String? = nil) -> TensorFileError {
-      TensorFileError(.badArchive, path: file.path, key: key, message + "; fetch or make the file again")
+      TensorFileError(
+        .badArchive, path: file.path, key: key, message + "; fetch or make the file again")
     }
 
     let directory = try Self.directory(reader, bad)
     var entries: [String: Range<Int>] = [:]
     var place = directory.range.lowerBound
     for _ in 0..<directory.count {
-      guard place + 46 <= directory.range.upperBound, reader.number(at: place) == Self.directoryHeader,
+      guard place + 46 <= directory.range.upperBound,
+        reader.number(at: place) == Self.directoryHeader,
         let flags = reader.number(at: place + 8, as: UInt16.self),
         let method = reader.number(at: place + 10, as: UInt16.self),
         let packedSize = reader.number(at: place + 20, as: UInt32.self),
@@ -40,7 +42,8 @@ struct ZipArchive {
           .compressed, path: file.path, key: name,
           "the entry is \(method == 0 ? "encrypted" : "compressed"); save it again with torch.save")
       }
-      // The sizes of zip64 stand in an extra field, in this order, each only where its 32 bits are all ones.
+      // The sizes of zip64 stand in an extra field, in this order, each only where its 32 bits are
+      // all ones.
       var wide = Zip64Field(extra)
       guard let full = wide.resolve(fullSize), let packed = wide.resolve(packedSize),
         let header = wide.resolve(offset), full == packed,
@@ -84,7 +87,8 @@ struct ZipArchive {
       offset = reader.number(at: place + 48)
       limit = place
     }
-    guard let count = count.flatMap(Int.init(exactly:)), let length = length.flatMap(Int.init(exactly:)),
+    guard let count = count.flatMap(Int.init(exactly:)),
+      let length = length.flatMap(Int.init(exactly:)),
       let offset = offset.flatMap(Int.init(exactly:)), offset <= limit, length <= limit - offset,
       count <= length / 46
     else { throw bad("the archive's table of contents is damaged", nil) }
@@ -116,10 +120,13 @@ private struct Zip64Field {
     }
   }
 
-  /// The 32-bit number, or the field's next one where it is all ones. Nil where there is none, or it is absurd.
+  /// The 32-bit number, or the field's next one where it is all ones. Nil where there is none, or
+  /// it is absurd.
   mutating func resolve(_ number: UInt32) -> Int? {
     guard number == .max else { return Int(number) }
-    guard !values.isEmpty, let value = Int(exactly: values.removeFirst()), value < 1 << 60 else { return nil }
+    guard !values.isEmpty, let value = Int(exactly: values.removeFirst()), value < 1 << 60 else {
+      return nil
+    }
     return value
   }
 }

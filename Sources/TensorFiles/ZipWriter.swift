@@ -1,5 +1,6 @@
-/// Writes a zip archive of stored entries as `torch.save` lays it out: each entry's content begins at a multiple of 64
-/// bytes. Format: PKWARE's APPNOTE, sections 4.3 and 4.5; without zip64, so up to 4 GiB.
+/// Writes a zip archive of stored entries as `torch.save` lays it out: each entry's content begins
+/// at a multiple of 64 bytes. Format: PKWARE's APPNOTE, sections 4.3 and 4.5; without zip64, so up
+/// to 4 GiB.
 struct ZipWriter: ~Copyable {
   private let file: AtomicFile
   private let path: String
@@ -26,13 +27,16 @@ struct ZipWriter: ~Copyable {
     fields += Self.little(0 as UInt32) + Self.little(CRC32.checksum(content))  // no date
     fields += Self.little(size) + Self.little(size) + Self.little(UInt16(name.count))
     let extra =
-      Self.little(0x4246 as UInt16) + Self.little(UInt16(padding)) + [UInt8](repeating: 0x5A, count: padding)
+      Self.little(0x4246 as UInt16) + Self.little(UInt16(padding))
+      + [UInt8](repeating: 0x5A, count: padding)
 
     directory += Self.little(0x0201_4B50 as UInt32) + Self.little(20 as UInt16) + fields
     directory +=
-      Self.little(0 as UInt16) + [UInt8](repeating: 0, count: 10) + Self.little(try number(offset)) + name
+      Self.little(0 as UInt16) + [UInt8](repeating: 0, count: 10) + Self.little(try number(offset))
+      + name
     count += 1
-    try write(Self.little(0x0403_4B50 as UInt32) + fields + Self.little(UInt16(extra.count)) + name + extra)
+    try write(
+      Self.little(0x0403_4B50 as UInt32) + fields + Self.little(UInt16(extra.count)) + name + extra)
     try file.write(content)
     offset += content.count
   }
@@ -61,7 +65,8 @@ struct ZipWriter: ~Copyable {
   private func number(_ value: Int) throws -> UInt32 {
     guard let number = UInt32(exactly: value), number < .max else {
       throw TensorFileError(
-        .limit, path: path, "would be larger than 4 GiB, which this writer can't do; use --format safetensors"
+        .limit, path: path,
+        "would be larger than 4 GiB, which this writer can't do; use --format safetensors"
       )
     }
     return number
@@ -77,7 +82,8 @@ enum CRC32 {
   private static let tables: [[UInt32]] = {
     var tables = [
       (0..<256).map { index in
-        (0..<8).reduce(UInt32(index)) { value, _ in value >> 1 ^ (value & 1 == 1 ? 0xEDB8_8320 : 0) }
+        (0..<8).reduce(UInt32(index)) { value, _ in value >> 1 ^ (value & 1 == 1 ? 0xEDB8_8320 : 0)
+        }
       }
     ]
     for table in 1..<8 {
@@ -94,11 +100,14 @@ enum CRC32 {
     tables[0].withUnsafeBufferPointer { t0 in
       for word in 0..<words {
         let next =
-          UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self)) ^ UInt64(value)
+          UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self))
+          ^ UInt64(value)
         value = 0
         for byte in 0..<8 { value ^= tables[7 - byte][Int(next >> (8 * UInt64(byte)) & 0xFF)] }
       }
-      for byte in bytes[(8 * words)...] { value = value >> 8 ^ t0[Int((value ^ UInt32(byte)) & 0xFF)] }
+      for byte in bytes[(8 * words)...] {
+        value = value >> 8 ^ t0[Int((value ^ UInt32(byte)) & 0xFF)]
+      }
     }
     return ~value
   }

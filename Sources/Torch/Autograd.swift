@@ -7,7 +7,8 @@ extension Tensor {
   /// Whether the tensor is an input of the graph, not a result.
   public var isLeaf: Bool { ct_tensor_is_leaf(handle) }
 
-  /// A tensor that shares this one's memory, is a leaf of the graph, and records operations from here on.
+  /// A tensor that shares this one's memory, is a leaf of the graph, and records operations from
+  /// here on.
   public func asLeaf() throws -> Tensor {
     let leaf = try detach()
     try check(ct_tensor_set_requires_grad(leaf.handle, true))
@@ -15,18 +16,21 @@ extension Tensor {
   }
 }
 
-/// Gradients of `outputs` with respect to `inputs`, in their order; nil for an input that the outputs don't depend on.
+/// Gradients of `outputs` with respect to `inputs`, in their order; nil for an input that the
+/// outputs don't depend on.
 ///
 /// Nothing is accumulated anywhere: what to do with a gradient is the caller's.
 ///
 /// - Parameters:
 ///   - outputs: tensors with a graph.
 ///   - inputs: leaves or intermediate results of that graph.
-///   - gradOutputs: the gradients with respect to the outputs; without them each output must be a scalar, and counts 1.
+///   - gradOutputs: the gradients with respect to the outputs; without them each output must be a
+///     scalar, and counts 1.
 ///   - retainGraph: keeps the graph for another call.
 /// - Throws: `TorchError` of kind `.autograd` when there is no graph or it was freed.
 public func grad(
-  of outputs: [Tensor], wrt inputs: [Tensor], gradOutputs: [Tensor]? = nil, retainGraph: Bool = false
+  of outputs: [Tensor], wrt inputs: [Tensor], gradOutputs: [Tensor]? = nil,
+  retainGraph: Bool = false
 ) throws -> [Tensor?] {
   precondition(gradOutputs == nil || gradOutputs?.count == outputs.count, "one gradient per output")
   var results = [OpaquePointer?](repeating: nil, count: inputs.count)
@@ -36,7 +40,8 @@ public func grad(
         try results.withUnsafeMutableBufferPointer {
           try check(
             ct_grad(
-              outputHandles, outputCount, inputHandles, inputCount, gradOutputs == nil ? nil : gradHandles,
+              outputHandles, outputCount, inputHandles, inputCount,
+              gradOutputs == nil ? nil : gradHandles,
               retainGraph, $0.baseAddress))
         }
       }
@@ -64,15 +69,16 @@ private func withGradMode<R>(_ enabled: Bool, _ body: () throws -> R) rethrows -
   return try body()
 }
 
-/// Runs `body` in inference mode: cheaper than `withoutGrad`, but tensors made inside can never take part in a graph.
+/// Runs `body` in inference mode: cheaper than `withoutGrad`, but tensors made inside can never
+/// take part in a graph.
 public func withInference<R>(_ body: () throws -> R) rethrows -> R {
   let guardian = ct_inference_begin()
   defer { ct_inference_end(guardian) }
   return try body()
 }
 
-/// Runs `body` under autocast: matrix products and convolutions compute in `dtype`, operations that need range in
-/// float32, as PyTorch's `torch.autocast` decides it.
+/// Runs `body` under autocast: matrix products and convolutions compute in `dtype`, operations that
+/// need range in float32, as PyTorch's `torch.autocast` decides it.
 public func withAutocast<R>(_ dtype: DType, on device: Device, _ body: () throws -> R) throws -> R {
   let kind = device.c.kind
   let before = ct_autocast_get(kind)

@@ -18,7 +18,8 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
       self = .cuda(index)
     default:
       throw TorchError(
-        .device, operation: "device", message: "there is no device \"\(text)\"; use cpu, cuda or cuda:N")
+        .device, operation: "device",
+        message: "there is no device \"\(text)\"; use cpu, cuda or cuda:N")
     }
   }
 
@@ -50,7 +51,8 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
       throw TorchError(
         .device, operation: "device",
         message: "there is no \(self): "
-          + (count == 0 ? "no CUDA GPU was found; use --device cpu" : "this machine has \(count) CUDA GPU(s)")
+          + (count == 0
+            ? "no CUDA GPU was found; use --device cpu" : "this machine has \(count) CUDA GPU(s)")
       )
     }
   }
@@ -73,7 +75,8 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
   public func memory() throws -> MemoryStatistics {
     var statistics = ct_memory_statistics()
     try check(ct_memory(c, &statistics))
-    return MemoryStatistics(liveBytes: Int(statistics.live_bytes), peakBytes: Int(statistics.peak_bytes))
+    return MemoryStatistics(
+      liveBytes: Int(statistics.live_bytes), peakBytes: Int(statistics.peak_bytes))
   }
 
   public func resetPeakMemory() throws {

@@ -2,7 +2,8 @@ import CTorch
 
 /// A source of random numbers with its own state. Nothing in swift-ltx draws from a global one.
 ///
-/// The same seed gives the same numbers on the same kind of device, equal to PyTorch's with a `torch.Generator` there.
+/// The same seed gives the same numbers on the same kind of device, equal to PyTorch's with a
+/// `torch.Generator` there.
 public final class Generator: @unchecked Sendable {
   let handle: OpaquePointer
   public let device: Device
@@ -47,7 +48,9 @@ public final class Generator: @unchecked Sendable {
     try produce { ct_random_permutation(Int64(count), handle, $0) }
   }
 
-  private func random(_ distribution: ct_distribution, _ shape: [Int], _ dtype: DType) throws -> Tensor {
+  private func random(_ distribution: ct_distribution, _ shape: [Int], _ dtype: DType) throws
+    -> Tensor
+  {
     try withIntegers(shape) { sizes, rank in
       try produce { ct_random(distribution, sizes, rank, dtype.c, handle, $0) }
     }

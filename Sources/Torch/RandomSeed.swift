@@ -1,6 +1,8 @@
-/// Seeds of the many generators of a run, each a function of the run's one seed and of what it is for.
+/// Seeds of the many generators of a run, each a function of the run's one seed and of what it is
+/// for.
 public enum RandomSeed {
-  /// SplitMix64 over the parts (Steele et al., "Fast Splittable Pseudorandom Number Generators", 2014).
+  /// SplitMix64 over the parts (Steele et al., "Fast Splittable Pseudorandom Number Generators",
+  /// 2014).
   public static func mix(_ seed: UInt64, _ purpose: String, _ number: Int = 0) -> UInt64 {
     var state = seed
     for part in purpose.utf8.map(UInt64.init) + [UInt64(bitPattern: Int64(number))] {

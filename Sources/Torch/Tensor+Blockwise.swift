@@ -3,7 +3,8 @@ import CTorch
 /// Numbers in 8 bits, relative to the largest of each block of 256 in a row.
 extension Tensor {
   /// - Parameter table: uint8 [65536], the codes of evenly spaced numbers from -1 to 1.
-  /// - Returns: uint8 codes shaped as the tensor, and the largest absolute number of each block, float32.
+  /// - Returns: uint8 codes shaped as the tensor, and the largest absolute number of each block,
+  ///   float32.
   public func quantizedBlockwise(table: Tensor) throws -> (codes: Tensor, largest: Tensor) {
     let (codes, largest) = try producePair { ct_quantise_blockwise(handle, table.handle, $0, $1) }
     return (codes, largest)
@@ -33,7 +34,8 @@ extension Tensor {
     }
 
     var c: ct_moment_8bit {
-      ct_moment_8bit(codes: codes.handle, largest: largest.handle, map: map.handle, table: table.handle)
+      ct_moment_8bit(
+        codes: codes.handle, largest: largest.handle, map: map.handle, table: table.handle)
     }
   }
 
@@ -46,7 +48,8 @@ extension Tensor {
   ) throws {
     try check(
       ct_adamw_8bit(
-        handle, gradient.handle, firstMoment.c, secondMoment.c, Int64(number), learningRate, beta1, beta2,
+        handle, gradient.handle, firstMoment.c, secondMoment.c, Int64(number), learningRate, beta1,
+        beta2,
         eps, weightDecay))
   }
 }

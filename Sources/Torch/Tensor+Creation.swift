@@ -16,29 +16,39 @@ extension UInt8: TensorElement { public static var dtype: DType { .uint8 } }
 extension Bool: TensorElement { public static var dtype: DType { .bool } }
 
 extension Tensor {
-  /// A CPU tensor with the given elements, the last dimension fastest; one dimension unless a shape is given.
-  public convenience init<Element: TensorElement>(_ elements: [Element], shape: [Int]? = nil) throws {
+  /// A CPU tensor with the given elements, the last dimension fastest; one dimension unless a shape
+  /// is given.
+  public convenience init<Element: TensorElement>(_ elements: [Element], shape: [Int]? = nil) throws
+  {
     let shape = shape ?? [elements.count]
     guard bytesNeeded(for: shape, .uint8) == elements.count else {
       throw TorchError(
-        .shape, operation: "tensor", message: "\(elements.count) elements don't fill the shape \(shape)")
+        .shape, operation: "tensor",
+        message: "\(elements.count) elements don't fill the shape \(shape)")
     }
     self.init(
-      owning: try elements.withUnsafeBytes { try copyHandle($0, dtype: Element.dtype, shape: shape) })
+      owning: try elements.withUnsafeBytes {
+        try copyHandle($0, dtype: Element.dtype, shape: shape)
+      })
   }
 
-  /// A CPU tensor that copies `bytes`, which must be exactly as many as the shape and element type need.
-  public convenience init(copying bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int]) throws {
+  /// A CPU tensor that copies `bytes`, which must be exactly as many as the shape and element type
+  /// need.
+  public convenience init(copying bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int]) throws
+  {
     guard bytesNeeded(for: shape, dtype) == bytes.count else {
       throw TorchError(
-        .shape, operation: "tensor", message: "\(bytes.count) bytes don't fill \(shape) of \(dtype)")
+        .shape, operation: "tensor", message: "\(bytes.count) bytes don't fill \(shape) of \(dtype)"
+      )
     }
     self.init(owning: try copyHandle(bytes, dtype: dtype, shape: shape))
   }
 
-  /// A CPU tensor that is a view of memory which `owner` keeps alive; the owner is released with the tensor's storage.
+  /// A CPU tensor that is a view of memory which `owner` keeps alive; the owner is released with
+  /// the tensor's storage.
   ///
-  /// The memory is never written through the tensor as long as only operations without an underscore are used.
+  /// The memory is never written through the tensor as long as only operations without an
+  /// underscore are used.
   ///
   /// - Parameter bytes: aligned for `dtype`, exactly as many as the shape and element type need.
   public static func view(
@@ -65,7 +75,9 @@ extension Tensor {
   }
 
   /// A tensor whose elements are whatever the memory held.
-  public static func empty(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws -> Tensor {
+  public static func empty(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws
+    -> Tensor
+  {
     try withIntegers(shape) { sizes, rank in
       try produce { ct_empty(sizes, rank, dtype.c, device.c, $0) }
     }
@@ -79,11 +91,15 @@ extension Tensor {
     }
   }
 
-  public static func zeros(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws -> Tensor {
+  public static func zeros(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws
+    -> Tensor
+  {
     try full(shape, 0, dtype: dtype, device: device)
   }
 
-  public static func ones(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws -> Tensor {
+  public static func ones(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws
+    -> Tensor
+  {
     try full(shape, 1, dtype: dtype, device: device)
   }
 
@@ -96,7 +112,8 @@ extension Tensor {
 
   /// `start`, `start + step`, … below `end`.
   public static func arange(
-    from start: Scalar = 0, to end: Scalar, step: Scalar = 1, dtype: DType = .int64, device: Device = .cpu
+    from start: Scalar = 0, to end: Scalar, step: Scalar = 1, dtype: DType = .int64,
+    device: Device = .cpu
   ) throws -> Tensor {
     try produce { ct_arange(start.c, end.c, step.c, dtype.c, device.c, $0) }
   }
@@ -115,11 +132,14 @@ extension Tensor {
 
 extension Tensor {
   /// The elements in order, converted to `Element`.
-  public func array<Element: TensorElement>(of type: Element.Type = Element.self) throws -> [Element] {
+  public func array<Element: TensorElement>(of type: Element.Type = Element.self) throws
+    -> [Element]
+  {
     let source = try to(Element.dtype)
     let total = source.count
     return try [Element](unsafeUninitializedCapacity: total) { buffer, count in
-      try check(ct_tensor_copy_to(source.handle, buffer.baseAddress, total * MemoryLayout<Element>.stride))
+      try check(
+        ct_tensor_copy_to(source.handle, buffer.baseAddress, total * MemoryLayout<Element>.stride))
       count = total
     }
   }
@@ -158,7 +178,9 @@ private func bytesNeeded(for shape: [Int], _ dtype: DType) -> Int? {
 }
 
 /// A handle to a copy of the bytes, whose number the caller has checked.
-private func copyHandle(_ bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int]) throws -> OpaquePointer {
+private func copyHandle(_ bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int]) throws
+  -> OpaquePointer
+{
   var handle: OpaquePointer?
   try withIntegers(shape) { sizes, rank in
     try check(ct_tensor_copy_from(bytes.baseAddress, dtype.c, sizes, rank, &handle))

@@ -22,12 +22,14 @@ extension Tensor {
     try produce { ct_rotate_split(handle, cos.handle, sin.handle, $0) }
   }
 
-  /// x W^T + bias, for a frozen W that is `elements` times `factors` in `dtype`. W is not kept for the backward pass.
+  /// x W^T + bias, for a frozen W that is `elements` times `factors` in `dtype`. W is not kept for
+  /// the backward pass.
   ///
   /// - Parameters:
   ///   - elements: [outputs, inputs], in any type.
   ///   - factors: [1] or [outputs, 1]; nil for none.
-  ///   - scalesProduct: multiplies the product by the factors, not W, which then has to be exact in `dtype`.
+  ///   - scalesProduct: multiplies the product by the factors, not W, which then has to be exact in
+  ///     `dtype`.
   public func linear(
     quantized elements: Tensor, factors: Tensor?, dtype: DType, scalesProduct: Bool, _ bias: Tensor?
   ) throws -> Tensor {
@@ -37,30 +39,35 @@ extension Tensor {
     }
   }
 
-  /// x W^T + bias + scale * (x A^T) B^T, the change in the adapter's own element type, or autocast's.
+  /// x W^T + bias + scale * (x A^T) B^T, the change in the adapter's own element type, or
+  /// autocast's.
   ///
   /// - Parameters:
   ///   - weight: W, or with `factors` and `dtype` what W is made of, as above.
   ///   - down: A, [R, inputs]
   ///   - up: B, [outputs, R]
   public func linear(
-    _ weight: Tensor, factors: Tensor? = nil, dtype: DType? = nil, _ bias: Tensor?, adaptedBy down: Tensor,
+    _ weight: Tensor, factors: Tensor? = nil, dtype: DType? = nil, _ bias: Tensor?,
+    adaptedBy down: Tensor,
     _ up: Tensor, scale: Double
   ) throws -> Tensor {
     try produce {
       ct_linear_adapted(
-        handle, weight.handle, factors?.handle, (dtype ?? weight.dtype).c, bias?.handle, down.handle,
+        handle, weight.handle, factors?.handle, (dtype ?? weight.dtype).c, bias?.handle,
+        down.handle,
         up.handle, scale, $0)
     }
   }
 
-  /// x + sin²(alpha x) * inverseBeta, between a doubling and a halving of the number of samples, for x [B, C, N]. Before
-  /// its first and after its last sample, x is taken to stay as it is there.
+  /// x + sin²(alpha x) * inverseBeta, between a doubling and a halving of the number of samples,
+  /// for x [B, C, N]. Before its first and after its last sample, x is taken to stay as it is
+  /// there.
   ///
   /// - Parameters:
   ///   - alpha, inverseBeta: [C]
   ///   - up, down: [12], the filters that go with the doubling and the halving.
-  public func antialiasedSnake(alpha: Tensor, inverseBeta: Tensor, up: Tensor, down: Tensor) throws -> Tensor
+  public func antialiasedSnake(alpha: Tensor, inverseBeta: Tensor, up: Tensor, down: Tensor) throws
+    -> Tensor
   {
     try produce {
       ct_antialiased_snake(handle, alpha.handle, inverseBeta.handle, up.handle, down.handle, $0)

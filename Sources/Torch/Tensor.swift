@@ -2,12 +2,13 @@ import CTorch
 
 /// An array of numbers in libtorch's memory.
 ///
-/// A tensor owns one handle and frees it with its last reference. Every operation throws: a `TorchError` tells a bad
-/// shape, a bad element type and memory that ran out apart, and one `try` covers a whole expression.
+/// A tensor owns one handle and frees it with its last reference. Every operation throws: a
+/// `TorchError` tells a bad shape, a bad element type and memory that ran out apart, and one `try`
+/// covers a whole expression.
 ///
-/// Operations that end in an underscore write to the tensor; all others leave it as it is, though their result may be
-/// a view of the same memory. Reading one tensor from several threads is fine; writing needs a single owner, which is
-/// why the class is `Sendable` by promise and not by proof.
+/// Operations that end in an underscore write to the tensor; all others leave it as it is, though
+/// their result may be a view of the same memory. Reading one tensor from several threads is fine;
+/// writing needs a single owner, which is why the class is `Sendable` by promise and not by proof.
 public final class Tensor: @unchecked Sendable {
   let handle: OpaquePointer
 
@@ -63,7 +64,9 @@ public final class Tensor: @unchecked Sendable {
   public var isContiguous: Bool { ct_tensor_is_contiguous(handle) }
   /// Bytes that the elements take, whether or not other tensors share them.
   public var byteCount: Int { count * dtype.size }
-  public func sharesStorage(with other: Tensor) -> Bool { ct_tensor_shares_storage(handle, other.handle) }
+  public func sharesStorage(with other: Tensor) -> Bool {
+    ct_tensor_shares_storage(handle, other.handle)
+  }
 
   /// The same values as another element type; the same tensor where it is that type already.
   public func to(_ dtype: DType) throws -> Tensor {
@@ -81,7 +84,9 @@ public final class Tensor: @unchecked Sendable {
   /// The same values on another device, and as another element type if one is given.
   ///
   /// - Parameter nonBlocking: lets a copy from pinned host memory run while the host goes on.
-  public func to(_ device: Device, _ dtype: DType? = nil, nonBlocking: Bool = false) throws -> Tensor {
+  public func to(_ device: Device, _ dtype: DType? = nil, nonBlocking: Bool = false) throws
+    -> Tensor
+  {
     let target = dtype ?? self.dtype
     if self.device == device && self.dtype == target { return self }
     return try produce { ct_tensor_to(handle, target.c, device.c, nonBlocking, false, $0) }
@@ -89,11 +94,11 @@ public final class Tensor: @unchecked Sendable {
 }
 
 extension Tensor {
-  /// Moves the elements to another device, for all who hold this tensor. Views of its memory stay where they are, and
-  /// keep that memory.
+  /// Moves the elements to another device, for all who hold this tensor. Views of its memory stay
+  /// where they are, and keep that memory.
   ///
-  /// - Throws: `TorchError` when the tensor is differentiated, or the device has no room; the tensor then is where it
-  ///   was.
+  /// - Throws: `TorchError` when the tensor is differentiated, or the device has no room; the
+  ///   tensor then is where it was.
   public func move(to device: Device) throws { try check(ct_tensor_move(handle, device.c)) }
 }
 

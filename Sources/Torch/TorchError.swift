@@ -55,7 +55,8 @@ func check(_ status: ct_status) throws {
     default: .runtime
     }
   throw TorchError(
-    kind, operation: String(cString: ct_last_error_operation()), message: String(cString: ct_last_error()))
+    kind, operation: String(cString: ct_last_error_operation()),
+    message: String(cString: ct_last_error()))
 }
 
 /// Runs a call that hands over one tensor.
@@ -75,7 +76,8 @@ func producePair(
 }
 
 func produceList(
-  _ call: (UnsafeMutablePointer<UnsafeMutablePointer<OpaquePointer?>?>, UnsafeMutablePointer<Int>) ->
+  _ call: (UnsafeMutablePointer<UnsafeMutablePointer<OpaquePointer?>?>, UnsafeMutablePointer<Int>)
+    ->
     ct_status
 ) throws -> [Tensor] {
   var handles: UnsafeMutablePointer<OpaquePointer?>?
@@ -102,7 +104,9 @@ func withHandles<R>(
   }
 }
 
-func withIntegers<R>(_ values: [Int]?, _ body: (UnsafePointer<Int64>?, Int) throws -> R) rethrows -> R {
+func withIntegers<R>(_ values: [Int]?, _ body: (UnsafePointer<Int64>?, Int) throws -> R) rethrows
+  -> R
+{
   guard let values else { return try body(nil, 0) }
   // Int is 64 bits wide on every platform that libtorch supports.
   let integers = values.map(Int64.init) + [0]

@@ -12,14 +12,17 @@ struct CRC32: Sendable {
 
   private init(reflectedPolynomial: UInt32) {
     table = (0..<256).map { byte in
-      (0..<8).reduce(UInt32(byte)) { crc, _ in crc & 1 == 1 ? crc >> 1 ^ reflectedPolynomial : crc >> 1 }
+      (0..<8).reduce(UInt32(byte)) { crc, _ in
+        crc & 1 == 1 ? crc >> 1 ^ reflectedPolynomial : crc >> 1
+      }
     }
   }
 
   func checksum(_ data: Data) -> UInt32 {
     table.withUnsafeBufferPointer { table in
       data.withUnsafeBytes { bytes in
-        ~bytes.reduce(~UInt32(0)) { crc, byte in crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)]
+        ~bytes.reduce(~UInt32(0)) { crc, byte in
+          crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)]
         }
       }
     }

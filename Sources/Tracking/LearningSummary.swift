@@ -18,7 +18,8 @@ public struct LearningSummary: Sendable, Equatable {
     public var unmoved: Int
     /// Modules with NaN or infinity.
     public var nonFinite: Int
-    /// The norm of the change relative to that of the base weights, of the finite modules: 0.01 is 1 %. Nil if unknown.
+    /// The norm of the change relative to that of the base weights, of the finite modules: 0.01 is
+    /// 1 %. Nil if unknown.
     public var change: Double?
     /// Whether the change is too small to matter.
     public var isBarelyMoved: Bool
@@ -73,7 +74,8 @@ public struct LearningSummary: Sendable, Equatable {
   public var after: ValidationRecord?
 
   public init(
-    subject: Subject, total: Group, groups: [Group], blocks: [Block] = [], unmovedModules: [String] = [],
+    subject: Subject, total: Group, groups: [Group], blocks: [Block] = [],
+    unmovedModules: [String] = [],
     nonFiniteModules: [String] = [], continues: Bool = false, untrained: [String] = [],
     before: ValidationRecord? = nil, after: ValidationRecord? = nil
   ) {
@@ -91,7 +93,8 @@ public struct LearningSummary: Sendable, Equatable {
 
   // MARK: In words
 
-  /// `audio adapters barely moved: 0.02 % of the base weights; audio loss fell from 1.2100 to 1.2000`
+  /// `audio adapters barely moved: 0.02 % of the base weights; audio loss fell from 1.2100 to
+  /// 1.2000`
   public var sentence: String {
     var clauses: [String] = []
     if total.nonFinite > 0 {
@@ -115,7 +118,8 @@ public struct LearningSummary: Sendable, Equatable {
     return clauses.joined(separator: "; ")
   }
 
-  /// Whether the user should look at it: something did not move, is not finite, or the validation loss did not fall.
+  /// Whether the user should look at it: something did not move, is not finite, or the validation
+  /// loss did not fall.
   public var isSuspicious: Bool {
     total.nonFinite > 0 || total.unmoved > 0 || groups.contains { $0.isBarelyMoved || $0.isTooFar }
       || (before.map { before in after.map { !($0.loss < before.loss) } ?? false } ?? false)
@@ -191,7 +195,8 @@ public struct LearningSummary: Sendable, Equatable {
       let (first, last) = (some.first?.index ?? 0, some.last?.index ?? 0)
       let base = root(\.baseNorm)
       return (
-        first == last ? "block \(first)" : "blocks \(first)-\(last)", base > 0 ? root(\.norm) / base : 0
+        first == last ? "block \(first)" : "blocks \(first)-\(last)",
+        base > 0 ? root(\.norm) / base : 0
       )
     }
   }

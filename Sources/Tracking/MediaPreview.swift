@@ -71,7 +71,8 @@ struct MediaPreview {
     let sheet = RGBFrame(bytes: bytes, width: 2 * width, height: 2 * height)
     let scale = min(1, Double(side) / Double(max(sheet.width, sheet.height)))
     return Image(
-      data: try sheet.thumbnail(side: side), width: max(1, Int((Double(sheet.width) * scale).rounded())),
+      data: try sheet.thumbnail(side: side),
+      width: max(1, Int((Double(sheet.width) * scale).rounded())),
       height: max(1, Int((Double(sheet.height) * scale).rounded())))
   }
 }

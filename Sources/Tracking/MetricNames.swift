@@ -1,4 +1,5 @@
-/// The names of a run's scalars: the official trainer's where it has the number, and ours in the same manner.
+/// The names of a run's scalars: the official trainer's where it has the number, and ours in the
+/// same manner.
 public enum MetricNames {
   public static let loss = "train/loss"
   public static let learningRate = "train/learning_rate"
@@ -19,15 +20,20 @@ extension StepRecord {
   /// What trackers are given of a step. Numbers that are not finite are left out.
   public var scalars: [(name: String, value: Double)] {
     var values: [(name: String, value: Double?)] = [
-      (MetricNames.loss, loss), (MetricNames.learningRate, learningRate), (MetricNames.stepTime, seconds),
+      (MetricNames.loss, loss), (MetricNames.learningRate, learningRate),
+      (MetricNames.stepTime, seconds),
       (MetricNames.globalStep, Double(step)),
     ]
-    values += sigmaLosses.sorted { $0.key < $1.key }.map { (MetricNames.loss(ofSigmas: $0.key), $0.value) }
+    values += sigmaLosses.sorted { $0.key < $1.key }.map {
+      (MetricNames.loss(ofSigmas: $0.key), $0.value)
+    }
     values += [
       (MetricNames.gradientNorm, gradientNorm), ("train/video_loss", videoLoss),
       ("train/audio_loss", audioLoss), ("train/epoch", epoch),
     ]
-    values += learningRates.sorted { $0.key < $1.key }.map { ("train/learning_rate_\($0.key)", $0.value) }
+    values += learningRates.sorted { $0.key < $1.key }.map {
+      ("train/learning_rate_\($0.key)", $0.value)
+    }
     values += [
       ("train/data_time", dataSeconds), ("train/forward_time", forwardSeconds),
       ("train/backward_time", backwardSeconds), ("train/optimizer_time", optimizerSeconds),

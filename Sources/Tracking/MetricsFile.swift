@@ -1,8 +1,8 @@
 import Foundation
 import Support
 
-/// `metrics.jsonl`: one JSON object a line, a `StepRecord` for each step and a `ValidationRecord` for each validation, with
-/// steps that never fall.
+/// `metrics.jsonl`: one JSON object a line, a `StepRecord` for each step and a `ValidationRecord`
+/// for each validation, with steps that never fall.
 public final class MetricsFile {
   public let path: String
   private let file: FileHandle
@@ -11,8 +11,8 @@ public final class MetricsFile {
 
   /// Opens the file for appending, and makes it where there is none.
   ///
-  /// What a killed run left behind at the end is cut off: a line that is not whole, and records of steps after `step`, which
-  /// will be done again.
+  /// What a killed run left behind at the end is cut off: a line that is not whole, and records of
+  /// steps after `step`, which will be done again.
   ///
   /// - Parameter step: that the run goes on from; 0 drops everything.
   /// - Throws: `TrackingError` where the file can't be read or written.
@@ -59,8 +59,8 @@ public final class MetricsFile {
       remedy: "Check the room on the disk and the rights of its folder")
   }
 
-  /// The bytes before the records of later steps and before a last line that is not whole. Steps never fall, so only the end
-  /// of the file is looked at.
+  /// The bytes before the records of later steps and before a last line that is not whole. Steps
+  /// never fall, so only the end of the file is looked at.
   private static func length(of data: Data, upTo step: Int) -> Int {
     // What follows the last line end is not whole.
     var end = (data.lastIndex(of: UInt8(ascii: "\n")) ?? data.startIndex - 1) + 1
@@ -91,7 +91,8 @@ enum MetricsRecord: Equatable {
     let record: MetricsRecord
 
     init(from decoder: any Decoder) throws {
-      let isValidation = try decoder.container(keyedBy: ValidationRecord.CodingKeys.self).contains(.loss)
+      let isValidation = try decoder.container(keyedBy: ValidationRecord.CodingKeys.self).contains(
+        .loss)
       record =
         isValidation
         ? .validation(try ValidationRecord(from: decoder)) : .step(try StepRecord(from: decoder))
@@ -108,7 +109,8 @@ enum MetricsRecord: Equatable {
 public struct RecordedMetrics: Sendable, Equatable {
   public var steps: [StepRecord]
   public var validations: [ValidationRecord]
-  /// Numbers of lines that are no records, from 1; a last line without an end is not among them, for it is still being written.
+  /// Numbers of lines that are no records, from 1; a last line without an end is not among them,
+  /// for it is still being written.
   public var damagedLines: [Int]
 
   public init(

@@ -1,5 +1,6 @@
-/// An exponential mean over the newest numbers: some `window` of them, and a fifth of them while there are fewer than five
-/// times as many, so that the mean of a short run does not lag. The first five weigh the same.
+/// An exponential mean over the newest numbers: some `window` of them, and a fifth of them while
+/// there are fewer than five times as many, so that the mean of a short run does not lag. The first
+/// five weigh the same.
 public struct MovingMean: Sendable, Equatable {
   private let window: Double
   private var count = 0.0

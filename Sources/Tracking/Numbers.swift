@@ -7,7 +7,8 @@ func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digit
 func measured(_ value: Double) -> String {
   guard value.isFinite else { return value.isNaN ? "nan" : value < 0 ? "-inf" : "inf" }
   let size = abs(value)
-  return size == 0 || (0.001..<1000).contains(size) ? fixed(value, 4) : String(format: "%.3e", value)
+  return size == 0 || (0.001..<1000).contains(size)
+    ? fixed(value, 4) : String(format: "%.3e", value)
 }
 
 /// A length of time in the largest fitting units.
@@ -16,7 +17,8 @@ func timeText(_ seconds: Double) -> String {
   let s = Int(max(0, seconds).rounded(.up))
   if s < 60 { return "\(s) s" }
   return s < 3600
-    ? String(format: "%d:%02d min", s / 60, s % 60) : String(format: "%d:%02d h", s / 3600, s / 60 % 60)
+    ? String(format: "%d:%02d min", s / 60, s % 60)
+    : String(format: "%d:%02d h", s / 3600, s / 60 % 60)
 }
 
 /// Steps per second, or seconds per step where that is longer.
@@ -28,7 +30,8 @@ func rateText(secondsPerStep: Double) -> String? {
 
 /// Memory in GiB, or MiB where it is less than one.
 func memoryText(_ bytes: Int) -> String {
-  bytes < 1 << 30 ? fixed(Double(bytes) / 0x1p20, 0) + " MiB" : fixed(Double(bytes) / 0x1p30, 2) + " GiB"
+  bytes < 1 << 30
+    ? fixed(Double(bytes) / 0x1p20, 0) + " MiB" : fixed(Double(bytes) / 0x1p30, 2) + " GiB"
 }
 
 /// What amounts of memory that stand beside each other are given in.

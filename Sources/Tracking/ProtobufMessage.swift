@@ -2,7 +2,8 @@ import Foundation
 
 /// A message in protobuf's wire format, written field by field in the order of their numbers.
 ///
-/// Source: protobuf.dev, "Encoding". As in proto3, what is not written has its type's default, 0 or empty.
+/// Source: protobuf.dev, "Encoding". As in proto3, what is not written has its type's default, 0 or
+/// empty.
 struct ProtobufMessage {
   private(set) var data = Data()
 
@@ -43,7 +44,9 @@ struct ProtobufMessage {
     bytes(field, message.data)
   }
 
-  private mutating func begin(_ field: Int, _ type: WireType) { varint(UInt64(field) << 3 | type.rawValue) }
+  private mutating func begin(_ field: Int, _ type: WireType) {
+    varint(UInt64(field) << 3 | type.rawValue)
+  }
 
   private mutating func varint(_ value: UInt64) {
     var rest = value

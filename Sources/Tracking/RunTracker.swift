@@ -45,16 +45,19 @@ public struct ValidationMedia: Sendable, Equatable {
   }
 }
 
-/// Where a run is shown: TensorBoard, Weights & Biases, … All calls come from the training loop, one at a time, with steps
-/// that never fall. What is slow, a network above all, belongs on a thread of the tracker's own.
+/// Where a run is shown: TensorBoard, Weights & Biases, … All calls come from the training loop,
+/// one at a time, with steps that never fall. What is slow, a network above all, belongs on a
+/// thread of the tracker's own.
 ///
-/// Names of scalars are the official trainer's (`train/loss`, `train/loss_sigma_0.00-0.25`, `stats/…`), see `MetricNames`.
+/// Names of scalars are the official trainer's (`train/loss`, `train/loss_sigma_0.00-0.25`,
+/// `stats/…`), see `MetricNames`.
 public protocol RunTracker: AnyObject, Sendable {
   /// What users call it, `TensorBoard`.
   var name: String { get }
 
   func scalars(_ values: [(name: String, value: Double)], step: Int) throws
-  /// - Parameter text: Markdown, where the tracker shows it as such; code is indented by four spaces.
+  /// - Parameter text: Markdown, where the tracker shows it as such; code is indented by four
+  ///   spaces.
   func text(_ name: String, _ text: String, step: Int) throws
   /// - Parameter data: of a PNG or JPEG file.
   func image(_ name: String, _ data: Data, width: Int, height: Int, step: Int) throws

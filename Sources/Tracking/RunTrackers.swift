@@ -2,8 +2,9 @@ import Foundation
 import Support
 import Synchronization
 
-/// Forwards to all trackers of a run. A tracker that fails ends no training: its first failure is a warning, later ones are
-/// counted, and it goes on being tried, for a full disk or a network may recover. The end of the run says what was lost.
+/// Forwards to all trackers of a run. A tracker that fails ends no training: its first failure is a
+/// warning, later ones are counted, and it goes on being tried, for a full disk or a network may
+/// recover. The end of the run says what was lost.
 public final class RunTrackers: Sendable {
   public let trackers: [any RunTracker]
   private let warn: @Sendable (String) -> Void
@@ -42,7 +43,8 @@ public final class RunTrackers: Sendable {
   /// Ends all records, and says what did not get into them.
   public func finish(_ outcome: RunOutcome) {
     forEach { try $0.finish(outcome) }
-    for (index, count) in failures.withLock({ $0 }).sorted(by: { $0.key < $1.key }) where count > 1 {
+    for (index, count) in failures.withLock({ $0 }).sorted(by: { $0.key < $1.key }) where count > 1
+    {
       warn("\(trackers[index].name) failed \(count) times; its record of this run has gaps")
     }
   }
@@ -57,7 +59,9 @@ public final class RunTrackers: Sendable {
           return counts[index]
         }
         if count == 1 {
-          warn("\(tracker.name): \(describe(error)); training goes on, and further failures are counted")
+          warn(
+            "\(tracker.name): \(describe(error)); training goes on, and further failures are counted"
+          )
         }
       }
     }

@@ -1,20 +1,23 @@
-/// Mean losses per range of noise levels: what a diffusion model's loss means depends on sigma more than on anything else.
+/// Mean losses per range of noise levels: what a diffusion model's loss means depends on sigma more
+/// than on anything else.
 ///
-/// Source of the semantics and labels: ltx-trainer's `sigma_tracker`. A sigma on a boundary belongs to the range above it;
-/// those outside of all ranges belong to the first or the last.
+/// Source of the semantics and labels: ltx-trainer's `sigma_tracker`. A sigma on a boundary belongs
+/// to the range above it; those outside of all ranges belong to the first or the last.
 public struct SigmaBuckets: Sendable, Equatable {
   /// Strictly rising; one more than there are buckets.
   public let boundaries: [Double]
   /// `0.00-0.25`, …
   public let labels: [String]
 
-  /// - Throws: `TrackingError` where the boundaries are fewer than two, not finite or not strictly rising.
+  /// - Throws: `TrackingError` where the boundaries are fewer than two, not finite or not strictly
+  ///   rising.
   public init(boundaries: [Double] = [0, 0.25, 0.5, 0.75, 1]) throws {
     guard boundaries.count >= 2, boundaries.allSatisfy(\.isFinite),
       zip(boundaries, boundaries.dropFirst()).allSatisfy({ $0 < $1 })
     else {
       throw TrackingError(
-        "the boundaries of sigma buckets are \(boundaries)", remedy: "Give two or more, each above the last.")
+        "the boundaries of sigma buckets are \(boundaries)",
+        remedy: "Give two or more, each above the last.")
     }
     self.init(checked: boundaries)
   }
@@ -44,7 +47,9 @@ public struct SigmaBuckets: Sendable, Equatable {
       sums[bucket].count += 1
     }
     var means: [String: Double] = [:]
-    for (label, sum) in zip(labels, sums) where sum.count > 0 { means[label] = sum.total / Double(sum.count) }
+    for (label, sum) in zip(labels, sums) where sum.count > 0 {
+      means[label] = sum.total / Double(sum.count)
+    }
     return means
   }
 }

@@ -6,7 +6,8 @@ public struct StepRecord: Sendable, Equatable {
   public var step: Int
   /// Rounds through the dataset so far, with the part of the present one.
   public var epoch: Double?
-  /// The mean over all samples of the step, before the step. Not finite in a step that was skipped for it.
+  /// The mean over all samples of the step, before the step. Not finite in a step that was skipped
+  /// for it.
   public var loss: Double
   /// Means by bucket of sigma, `0.00-0.25`; only those that a sample fell into.
   public var sigmaLosses: [String: Double]
@@ -27,7 +28,8 @@ public struct StepRecord: Sendable, Equatable {
   public var optimizerSeconds: Double?
   /// How long saving held up the loop since the step before.
   public var savingSeconds: Double?
-  /// From the end of the step before to the start of this one: its records, trackers, validation, saving.
+  /// From the end of the step before to the start of this one: its records, trackers, validation,
+  /// saving.
   public var betweenSeconds: Double?
   /// How many samples the step saw, over all ranks.
   public var samples: Int?
@@ -41,7 +43,8 @@ public struct StepRecord: Sendable, Equatable {
     videoLoss: Double? = nil, audioLoss: Double? = nil, gradientNorm: Double, learningRate: Double,
     learningRates: [String: Double] = [:], seconds: Double, dataSeconds: Double? = nil,
     forwardSeconds: Double? = nil, backwardSeconds: Double? = nil, optimizerSeconds: Double? = nil,
-    savingSeconds: Double? = nil, betweenSeconds: Double? = nil, samples: Int? = nil, tensorBytes: Int? = nil,
+    savingSeconds: Double? = nil, betweenSeconds: Double? = nil, samples: Int? = nil,
+    tensorBytes: Int? = nil,
     skipped: String? = nil
   ) {
     self.step = step
@@ -70,7 +73,8 @@ public struct StepRecord: Sendable, Equatable {
 public struct ValidationRecord: Sendable, Equatable {
   /// The steps that are done; 0 before the first.
   public var step: Int
-  /// The mean over the held-out samples at their fixed noise and sigmas: video and audio added, where both are generated.
+  /// The mean over the held-out samples at their fixed noise and sigmas: video and audio added,
+  /// where both are generated.
   public var loss: Double
   /// The video's part; nil where no video is generated.
   public var videoLoss: Double?
@@ -94,7 +98,8 @@ public struct ValidationRecord: Sendable, Equatable {
 }
 
 extension ValidationRecord {
-  /// The losses as a log shows them: `step 20: validation loss 1.8042 (video 0.7410, audio 1.0632)`.
+  /// The losses as a log shows them: `step 20: validation loss 1.8042 (video 0.7410, audio
+  /// 1.0632)`.
   public var line: String {
     let parts = [("video", videoLoss), ("audio", audioLoss)].compactMap { name, loss in
       loss.map { "\(name) \(measured($0))" }
@@ -130,9 +135,11 @@ extension StepRecord: Codable {
       step: try values.decode(Int.self, forKey: .step), epoch: try values.optional(.epoch),
       loss: try values.number(.loss), sigmaLosses: try values.numbers(.sigmaLosses),
       videoLoss: try values.optional(.videoLoss), audioLoss: try values.optional(.audioLoss),
-      gradientNorm: try values.number(.gradientNorm), learningRate: try values.number(.learningRate),
+      gradientNorm: try values.number(.gradientNorm),
+      learningRate: try values.number(.learningRate),
       learningRates: try values.numbers(.learningRates), seconds: try values.number(.seconds),
-      dataSeconds: try values.optional(.dataSeconds), forwardSeconds: try values.optional(.forwardSeconds),
+      dataSeconds: try values.optional(.dataSeconds),
+      forwardSeconds: try values.optional(.forwardSeconds),
       backwardSeconds: try values.optional(.backwardSeconds),
       optimizerSeconds: try values.optional(.optimizerSeconds),
       savingSeconds: try values.optional(.savingSeconds),

@@ -1,7 +1,7 @@
 import Foundation
 
-/// What a user sees of a run while it trains: two lines on a terminal, or a plain line now and then in a log. Says what to
-/// show; drawing is the program's.
+/// What a user sees of a run while it trains: two lines on a terminal, or a plain line now and then
+/// in a log. Says what to show; drawing is the program's.
 public struct TrainingView: Sendable {
   public let totalSteps: Int
   private let firstStep: Int
@@ -20,7 +20,8 @@ public struct TrainingView: Sendable {
   /// The moving mean of the loss; nil before the first.
   public var loss: Double? { meanLoss.value }
 
-  /// - Parameter elapsed: seconds since the first step began, with saving and validation; the time left comes from it.
+  /// - Parameter elapsed: seconds since the first step began, with saving and validation; the time
+  ///   left comes from it.
   public mutating func add(_ record: StepRecord, elapsed: Double) {
     self.record = record
     self.elapsed = elapsed
@@ -30,7 +31,8 @@ public struct TrainingView: Sendable {
 
   // MARK: On a terminal
 
-  /// Lines that fit into so many columns; none before the first step. What does not fit is left out, the least important first.
+  /// Lines that fit into so many columns; none before the first step. What does not fit is left
+  /// out, the least important first.
   public func lines(width: Int) -> [String] {
     guard let record else { return [] }
     return [
@@ -48,7 +50,8 @@ public struct TrainingView: Sendable {
     let texts = step.count + (rest.isEmpty ? 0 : rest.count + 2)
     // A space and brackets.
     let columns = min(40, width - texts - 3)
-    let bar = columns >= 6 ? " [" + Self.bar(record.step, of: totalSteps, columns: columns) + "]" : ""
+    let bar =
+      columns >= 6 ? " [" + Self.bar(record.step, of: totalSteps, columns: columns) + "]" : ""
     return String((step + bar + (rest.isEmpty ? "" : "  " + rest)).prefix(max(0, width)))
   }
 
@@ -104,7 +107,8 @@ public struct TrainingView: Sendable {
   }
 }
 
-/// When a log gets its next line: at the first step, the last one, and whenever so many seconds have passed.
+/// When a log gets its next line: at the first step, the last one, and whenever so many seconds
+/// have passed.
 public struct LogPace: Sendable {
   private let seconds: Double
   private var last: Double?

@@ -7,7 +7,8 @@ struct ClipReadingOptions: ParsableArguments {
     case on, off
   }
 
-  @Option(help: "on: make one image of each interlaced frame; off: use interlaced frames as stored.")
+  @Option(
+    help: "on: make one image of each interlaced frame; off: use interlaced frames as stored.")
   var deinterlace = Deinterlacing.on
 
   @Flag(help: "Fail rows whose clip has damaged frames. Otherwise they are cached with a warning.")

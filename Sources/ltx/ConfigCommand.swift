@@ -13,7 +13,8 @@ struct ConfigCommand: ParsableCommand {
 
 /// The file of a configuration, and what is changed of it.
 struct ConfigurationArguments: ParsableArguments {
-  @Argument(help: "The training configuration, YAML.", completion: .file(extensions: ["yaml", "yml"]))
+  @Argument(
+    help: "The training configuration, YAML.", completion: .file(extensions: ["yaml", "yml"]))
   var config: String
 
   @Option(
@@ -39,7 +40,8 @@ struct InitConfigCommand: ParsableCommand, PrintsItsResult {
   var mode: ConfigurationMode
 
   @Argument(
-    help: "The file to write; standard output if left out. It must not exist yet.", completion: .file())
+    help: "The file to write; standard output if left out. It must not exist yet.",
+    completion: .file())
   var file: String?
 
   var printsItsResult: Bool { file == nil }
@@ -51,7 +53,8 @@ struct InitConfigCommand: ParsableCommand, PrintsItsResult {
     }
     try checkingInput {
       do {
-        try Data(mode.template.utf8).write(to: URL(fileURLWithPath: file), options: .withoutOverwriting)
+        try Data(mode.template.utf8).write(
+          to: URL(fileURLWithPath: file), options: .withoutOverwriting)
       } catch CocoaError.fileWriteFileExists {
         throw ValidationError("\(file) exists already; give another name, or remove it")
       } catch {

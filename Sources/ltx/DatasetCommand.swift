@@ -15,13 +15,16 @@ struct DatasetCommand: ParsableCommand {
       CACHE is what `ltx preprocess` or the official trainer's scripts wrote, or the folder that holds it as \
       .precomputed. The dataset file is the one beside the cache unless --dataset names it.
       """,
-    subcommands: [CheckDatasetCommand.self, DatasetStatisticsCommand.self, PreviewDatasetCommand.self])
+    subcommands: [
+      CheckDatasetCommand.self, DatasetStatisticsCommand.self, PreviewDatasetCommand.self,
+    ])
 }
 
 /// What the subcommands compare a cache with.
 struct DatasetArguments: ParsableArguments {
   @Option(
-    help: ArgumentHelp("The dataset file: .json, .jsonl or .csv.", valueName: "file"), completion: .file())
+    help: ArgumentHelp("The dataset file: .json, .jsonl or .csv.", valueName: "file"),
+    completion: .file())
   var dataset: String?
 
   @OptionGroup(title: "Columns") var columns: ColumnOptions
@@ -81,7 +84,8 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
   var textEncoderPath: String?
 
   @Option(
-    help: ArgumentHelp("Also write all that was found as JSON.", valueName: "file"), completion: .file())
+    help: ArgumentHelp("Also write all that was found as JSON.", valueName: "file"),
+    completion: .file())
   var json: String?
 
   func run() throws {
@@ -114,8 +118,10 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
         text += line + "\n"
       }
     }
-    let found = report.problems.isEmpty ? "nothing is wrong" : counted(report.problems.count, "problem")
-    return text + "\(counted(report.samples, "sample")), \(counted(report.files, "file")): \(found)\n"
+    let found =
+      report.problems.isEmpty ? "nothing is wrong" : counted(report.problems.count, "problem")
+    return text
+      + "\(counted(report.samples, "sample")), \(counted(report.files, "file")): \(found)\n"
   }
 }
 
@@ -182,11 +188,14 @@ struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
     func counts(_ counts: [DatasetStatistics.Count]) -> String {
       capped(counts.map { "\($0.value): \($0.count)" }) { "and \($0) more" }.joined(separator: ", ")
     }
-    func spread(_ spread: DatasetStatistics.Spread, _ digits: Int, _ unit: String, sum: Bool = false)
+    func spread(
+      _ spread: DatasetStatistics.Spread, _ digits: Int, _ unit: String, sum: Bool = false
+    )
       -> String
     {
       func number(_ value: Double) -> String { String(format: "%.\(digits)f", value) }
-      return "\(number(spread.minimum)) to \(number(spread.maximum))\(unit), median \(number(spread.median))"
+      return
+        "\(number(spread.minimum)) to \(number(spread.maximum))\(unit), median \(number(spread.median))"
         + (sum ? ", sum \(number(spread.sum))" : "")
     }
     let rows: [(String, String?)] = [
@@ -197,7 +206,9 @@ struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
       ("buckets", statistics.buckets.isEmpty ? nil : counts(statistics.buckets)),
       ("caption", statistics.captionCharacters.map { spread($0, 0, " characters") }),
       ("", statistics.captionTokens.map { spread($0, 0, " tokens") }),
-      ("loudness", statistics.loudness.map { spread($0, 1, " LUFS") + " (\($0.count) with sound)" }),
+      (
+        "loudness", statistics.loudness.map { spread($0, 1, " LUFS") + " (\($0.count) with sound)" }
+      ),
       ("peak", statistics.peak.map { spread($0, 1, " dBFS") }),
       (
         "silent audio",
@@ -253,18 +264,22 @@ struct PreviewDatasetCommand: ParsableCommand {
   @Argument(help: "The cache, or the folder with .precomputed in it.", completion: .directory)
   var cache: String?
 
-  @Option(name: .shortAndLong, help: ArgumentHelp("The page.", valueName: "file"), completion: .file())
+  @Option(
+    name: .shortAndLong, help: ArgumentHelp("The page.", valueName: "file"), completion: .file())
   var output: String
 
   @OptionGroup var arguments: DatasetArguments
 
   @Option(
     name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
-    help: ArgumentHelp("The text encoder, whose tokenizer counts the captions' tokens.", valueName: "path"),
+    help: ArgumentHelp(
+      "The text encoder, whose tokenizer counts the captions' tokens.", valueName: "path"),
     completion: .file())
   var textEncoderPath: String?
 
-  @Flag(help: "Show what the latents decode to in place of the media files' frames; needs --model-path.")
+  @Flag(
+    help: "Show what the latents decode to in place of the media files' frames; needs --model-path."
+  )
   var decode = false
 
   @OptionGroup var compute: ComputeOptions

@@ -9,7 +9,8 @@ import Torch
 struct DecodeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "decode",
-    abstract: "Turn cached latents back into videos, pictures and sounds, to see what training sees.",
+    abstract:
+      "Turn cached latents back into videos, pictures and sounds, to see what training sees.",
     discussion: """
       LATENTS is a folder of a cache such as .precomputed/latents, a whole cache, or one file. Video latents become MP4 \
       (PNG for a single frame), audio latents WAV, masks grey MP4 or PNG. A whole cache is decoded into decoded_videos, \
@@ -66,7 +67,9 @@ struct DecodeCommand: ParsableCommand {
     var locks = OutputLocks("ltx decode")
     defer { locks.release() }
     let (decoder, jobs) = try checkingInput {
-      if let problem = OutputFolder.problem(output) { throw DatasetError(path: output, problem: problem) }
+      if let problem = OutputFolder.problem(output) {
+        throw DatasetError(path: output, problem: problem)
+      }
       try locks.lock(folder: output)
       let decoder = try CacheDecoder(models: model.files() ?? ModelFiles(), options: options)
       return (decoder, try decoder.plan(latents, into: output))
@@ -99,12 +102,15 @@ extension CacheDecoder {
         case .loading(let what):
           progress.finish()
           printError("loading \(what)")
-        case .advanced(let done, let total): progress.show("decoding", done, of: total, unit: "files")
+        case .advanced(let done, let total):
+          progress.show("decoding", done, of: total, unit: "files")
         }
       }
     }
     let failures = summary.failures.map { "error: \($0)" }
-    for failure in capped(failures, rest: { "\($0) more errors; `ltx dataset check` lists damaged files" }) {
+    for failure in capped(
+      failures, rest: { "\($0) more errors; `ltx dataset check` lists damaged files" })
+    {
       printError(failure)
     }
     if summary.ofOtherModels > 0 {

@@ -30,18 +30,21 @@ struct GenerateCommand: ParsableCommand {
   @Option(
     name: .customLong("lora"),
     help: ArgumentHelp(
-      "A LoRA to add; repeatable, they stack. The strength is 1 if left out.", valueName: "file[:strength]"))
+      "A LoRA to add; repeatable, they stack. The strength is 1 if left out.",
+      valueName: "file[:strength]"))
   var loras: [LoRAArgument] = []
 
   @Flag(
     name: .customLong("fuse-loras"),
     help:
-      "Add LoRAs to the weights while loading, rounded to bfloat16 as the reference does, not beside them.")
+      "Add LoRAs to the weights while loading, rounded to bfloat16 as the reference does, not beside them."
+  )
   var fuseLoRAs = false
 
   @Option(
     name: [.customLong("spatial-upsampler-path"), .customLong("upsampler")],
-    help: ArgumentHelp("A spatial latent upsampler: the video is made in two stages.", valueName: "file"),
+    help: ArgumentHelp(
+      "A spatial latent upsampler: the video is made in two stages.", valueName: "file"),
     completion: .file())
   var upsampler: String?
 
@@ -69,7 +72,9 @@ struct GenerateCommand: ParsableCommand {
 
   func run() throws {
     compute.apply()
-    let plan = try checkingInput { try GenerationPlan(request(), models: models, output: result.output) }
+    let plan = try checkingInput {
+      try GenerationPlan(request(), models: models, output: result.output)
+    }
     for note in plan.notes { printError("note: \(note)") }
     var locks = OutputLocks("ltx generate")
     defer { locks.release() }
@@ -111,7 +116,9 @@ struct GenerateCommand: ParsableCommand {
     models.textEncoder8bit = textEncoder8bit
     models.fusesLoRAs = fuseLoRAs
     models.upsampler = upsampler
-    (models.distilledLoRA, models.distilledStrength) = (distilledLoRA?.path, distilledLoRA?.givenStrength)
+    (models.distilledLoRA, models.distilledStrength) = (
+      distilledLoRA?.path, distilledLoRA?.givenStrength
+    )
     models.distilledFirstStageStrength = distilledFirstStageStrength
     return models
   }

@@ -52,7 +52,8 @@ struct ResultOptions: ParsableArguments {
 
   /// All prompts, in the order in which they were given.
   ///
-  /// - Throws: `InputError` for a file that can't be read or has an empty line, and where there is no prompt.
+  /// - Throws: `InputError` for a file that can't be read or has an empty line, and where there is
+  ///   no prompt.
   func allPrompts() throws -> [String] {
     var all = prompt
     if let prompts {
@@ -60,7 +61,8 @@ struct ResultOptions: ParsableArguments {
       // A file ends with a line break.
       if lines.last == "" { lines.removeLast() }
       if let empty = lines.firstIndex(of: "") {
-        throw InputError("--prompts: line \(empty + 1) of \(prompts) is empty; each line must be a prompt")
+        throw InputError(
+          "--prompts: line \(empty + 1) of \(prompts) is empty; each line must be a prompt")
       }
       guard !lines.isEmpty else { throw InputError("--prompts: \(prompts) is empty") }
       all += lines
@@ -71,8 +73,8 @@ struct ResultOptions: ParsableArguments {
     return all
   }
 
-  /// The lines of a text file, without blanks around them. They may end as on Windows, and the file may begin with the mark
-  /// that editors there put in front.
+  /// The lines of a text file, without blanks around them. They may end as on Windows, and the file
+  /// may begin with the mark that editors there put in front.
   private static func lines(of path: String) throws -> [String] {
     let data: Data
     do {
@@ -81,7 +83,8 @@ struct ResultOptions: ParsableArguments {
       throw InputError("--prompts: \(path) can't be read: \(reason(of: error))")
     }
     guard let text = String(validating: data, as: UTF8.self), !data.contains(0) else {
-      throw InputError("--prompts: \(path) is no text in UTF-8; give a text file with a prompt a line")
+      throw InputError(
+        "--prompts: \(path) is no text in UTF-8; give a text file with a prompt a line")
     }
     let scalars = text.unicodeScalars.drop { $0 == "\u{FEFF}" }
     // Scalars, since "\r\n" is one character.
@@ -115,7 +118,8 @@ struct ConditionOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "A clip that the video ends with: its last frames, 8k of them, or all.", valueName: "file[:frames]"))
+      "A clip that the video ends with: its last frames, 8k of them, or all.",
+      valueName: "file[:frames]"))
   var suffix: ClipArgument?
 
   @Option(
@@ -139,7 +143,8 @@ struct ConditionOptions: ParsableArguments {
   @Option(
     name: [.customLong("reference"), .customLong("video-conditioning")],
     help: ArgumentHelp(
-      "A video for an IC-LoRA to refer to; repeatable. Strength 1 if left out.", valueName: "file[:strength]")
+      "A video for an IC-LoRA to refer to; repeatable. Strength 1 if left out.",
+      valueName: "file[:strength]")
   )
   var references: [LoRAArgument] = []
 
@@ -148,7 +153,8 @@ struct ConditionOptions: ParsableArguments {
 
   @Option(
     name: [.customLong("sound"), .customLong("audio-path")],
-    help: ArgumentHelp("A sound to make the video for; the result has it as it is.", valueName: "file"),
+    help: ArgumentHelp(
+      "A sound to make the video for; the result has it as it is.", valueName: "file"),
     completion: .file())
   var sound: String?
 
@@ -158,19 +164,22 @@ struct ConditionOptions: ParsableArguments {
   var audioStartTime = 0.0
 
   @Option(
-    help: ArgumentHelp("A video to make the sound for; the result has its pictures.", valueName: "file"),
+    help: ArgumentHelp(
+      "A video to make the sound for; the result has its pictures.", valueName: "file"),
     completion: .file())
   var video: String?
 
   func conditions() throws -> [GenerationCondition] {
     var conditions = images.map {
-      GenerationCondition.image(path: $0.path, frame: $0.frame, strength: $0.strength, crf: imageCRF)
+      GenerationCondition.image(
+        path: $0.path, frame: $0.frame, strength: $0.strength, crf: imageCRF)
     }
     if let prefix { conditions.append(.prefix(path: prefix.path, frames: prefix.frames)) }
     if let suffix { conditions.append(.suffix(path: suffix.path, frames: suffix.frames)) }
     if let source {
       switch (startTime, endTime, mask) {
-      case (let start?, let end?, nil): conditions.append(.retake(path: source, from: start, to: end))
+      case (let start?, let end?, nil):
+        conditions.append(.retake(path: source, from: start, to: end))
       case (nil, nil, let mask?): conditions.append(.inpaint(path: source, mask: mask))
       default:
         throw InputError(
@@ -201,16 +210,20 @@ struct SamplingOptions: ParsableArguments {
 
   @Option(
     name: [
-      .customLong("video-cfg-scale"), .customLong("cfg-scale"), .customLong("video-cfg-guidance-scale"),
+      .customLong("video-cfg-scale"), .customLong("cfg-scale"),
+      .customLong("video-cfg-guidance-scale"),
     ],
-    help: "How closely the prompt is followed. 1 is off, and saves a pass of each step. (default: 3)")
+    help:
+      "How closely the prompt is followed. 1 is off, and saves a pass of each step. (default: 3)")
   var videoCFG: Double?
 
   @Option(
     name: [
-      .customLong("video-stg-scale"), .customLong("stg-scale"), .customLong("video-stg-guidance-scale"),
+      .customLong("video-stg-scale"), .customLong("stg-scale"),
+      .customLong("video-stg-guidance-scale"),
     ],
-    help: "Spatio-temporal guidance. 0 is off, and saves a pass of each step. (default: 1, res_2s 0)")
+    help:
+      "Spatio-temporal guidance. 0 is off, and saves a pass of each step. (default: 1, res_2s 0)")
   var videoSTG: Double?
 
   @Option(
@@ -226,7 +239,9 @@ struct SamplingOptions: ParsableArguments {
   var videoModality: Double?
 
   @Option(
-    name: [.customLong("video-rescale"), .customLong("rescale"), .customLong("video-rescale-scale")],
+    name: [
+      .customLong("video-rescale"), .customLong("rescale"), .customLong("video-rescale-scale"),
+    ],
     help: "How far guidance's gain in contrast is taken back, 0 to 1. (default: 0.7, res_2s 0.45)")
   var videoRescale: Double?
 
@@ -313,7 +328,9 @@ struct ClipArgument: ExpressibleByArgument {
   let frames: Int?
 
   init?(argument: String) {
-    if let colon = argument.lastIndex(of: ":"), let frames = Int(argument[argument.index(after: colon)...]) {
+    if let colon = argument.lastIndex(of: ":"),
+      let frames = Int(argument[argument.index(after: colon)...])
+    {
       path = String(argument[..<colon])
       self.frames = frames
     } else {

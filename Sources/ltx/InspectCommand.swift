@@ -17,7 +17,8 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
       can't be read.
       """)
 
-  @Argument(help: "A checkpoint; or the options below, for a model in several files.", completion: .file())
+  @Argument(
+    help: "A checkpoint; or the options below, for a model in several files.", completion: .file())
   var checkpoint: String?
 
   @Option(help: ArgumentHelp("The transformer's file.", valueName: "file"), completion: .file())
@@ -43,7 +44,8 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
   func run() throws {
     let (inspection, isInferred) = try checkingInput {
       if let checkpoint, LoRAFile.isLoRA(path: checkpoint) {
-        throw InputError("\(checkpoint): is a LoRA, not a checkpoint. Run `ltx lora inspect \(checkpoint)`.")
+        throw InputError(
+          "\(checkpoint): is a LoRA, not a checkpoint. Run `ltx lora inspect \(checkpoint)`.")
       }
       let model =
         if let checkpoint, videoVaePath == nil { try Checkpoint(ofAnyLayout: checkpoint) } else {
@@ -87,12 +89,14 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
   /// 38.0 GB, 4.1 MB.
   private static func size(_ bytes: Int) -> String {
     bytes >= 1_000_000_000
-      ? String(format: "%.1f GB", Double(bytes) / 1e9) : String(format: "%.1f MB", Double(bytes) / 1e6)
+      ? String(format: "%.1f GB", Double(bytes) / 1e9)
+      : String(format: "%.1f MB", Double(bytes) / 1e6)
   }
 
   /// 1234, 56.7 thousand, 1.2 million, 19.1 billion.
   private static func number(_ count: Int) -> String {
-    for (unit, name) in [(1e9, "billion"), (1e6, "million"), (1e3, "thousand")] where Double(count) >= unit {
+    for (unit, name) in [(1e9, "billion"), (1e6, "million"), (1e3, "thousand")]
+    where Double(count) >= unit {
       return String(format: "%.1f %@", Double(count) / unit, name)
     }
     return String(count)

@@ -3,8 +3,9 @@ import Foundation
 import Support
 import Synchronization
 
-/// Ctrl-C, `kill`, a terminal that closes, a batch system's warning: they remove unfinished files and end the program at once,
-/// unless the command ends by itself. A second signal, or Ctrl-\\, ends it whatever it does.
+/// Ctrl-C, `kill`, a terminal that closes, a batch system's warning: they remove unfinished files
+/// and end the program at once, unless the command ends by itself. A second signal, or Ctrl-\\,
+/// ends it whatever it does.
 final class Interruption: Sendable {
   private struct State {
     var status: Int32?
@@ -21,7 +22,9 @@ final class Interruption: Sendable {
   .compactMap { number in
     // The source sees the signal only if the default action does not end the program first.
     let previous = signal(number, SIG_IGN)
-    if number == SIGHUP, unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) {
+    if number == SIGHUP,
+      unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
+    {
       return nil  // nohup
     }
     let source = DispatchSource.makeSignalSource(signal: number)

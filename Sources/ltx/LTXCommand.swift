@@ -13,7 +13,8 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     subcommands: [
       TinyModelCommand.self, SplitCommand.self, ReferenceCommand.self, PreprocessCommand.self,
       DatasetCommand.self,
-      DecodeCommand.self, ConfigCommand.self, TrainCommand.self, LaunchCommand.self, GenerateCommand.self,
+      DecodeCommand.self, ConfigCommand.self, TrainCommand.self, LaunchCommand.self,
+      GenerateCommand.self,
       LoRACommand.self,
       InspectCommand.self,
       ProbeCommand.self,
@@ -40,7 +41,8 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     if let code = error as? ExitCode { return code.rawValue }
     let code = exitCode(for: error)
     let arguments = CommandLine.arguments.dropFirst()
-    if code.isSuccess, arguments.first == "help", let meant = suggestion(for: arguments.dropFirst()) {
+    if code.isSuccess, arguments.first == "help", let meant = suggestion(for: arguments.dropFirst())
+    {
       printError("error: there is no such subcommand. Did you mean `\(meant) --help`?")
       return 2
     }

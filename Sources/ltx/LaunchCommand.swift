@@ -48,7 +48,9 @@ struct LaunchCommand: ParsableCommand {
         masterHost: masterAddr,
         masterPort: masterPort)
     }
-    let status = try checkingInput { try ProcessLauncher(plan) { printError("ltx launch: \($0)") }.run() }
+    let status = try checkingInput {
+      try ProcessLauncher(plan) { printError("ltx launch: \($0)") }.run()
+    }
     if status != 0 { throw ExitCode(status) }
   }
 }

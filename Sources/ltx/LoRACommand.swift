@@ -17,7 +17,8 @@ struct LoRACommand: ParsableCommand {
       Exit status: 0 if all was done, 1 if writing failed, 2 if the input can't be used.
       """,
     subcommands: [
-      InspectLoRACommand.self, MergeLoRACommand.self, ConvertLoRACommand.self, ResizeLoRACommand.self,
+      InspectLoRACommand.self, MergeLoRACommand.self, ConvertLoRACommand.self,
+      ResizeLoRACommand.self,
       StripLoRACommand.self, ScaleLoRACommand.self,
     ])
 }
@@ -78,13 +79,15 @@ func noteIgnored(_ file: LoRAFile) {
   if let note = file.otherModulesNote { printError("note: \(note)") }
   if let first = file.ignoredKeys.first {
     printError(
-      "note: \(file.path): changes of biases are left out: \(file.ignoredKeys.count), such as \(first)")
+      "note: \(file.path): changes of biases are left out: \(file.ignoredKeys.count), such as \(first)"
+    )
   }
 }
 
 struct InspectLoRACommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
-    commandName: "inspect", abstract: "Show what a LoRA file holds, and how much it changes each layer.",
+    commandName: "inspect",
+    abstract: "Show what a LoRA file holds, and how much it changes each layer.",
     discussion: """
       Says which adapters generate uses, how far the LoRA moves the model, by modality and by depth, and whether its \
       values are finite. With --model, changes are also given as a share of the checkpoint's weights.
@@ -139,7 +142,8 @@ struct ConvertLoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "convert", abstract: "Rename a LoRA's tensors for other software.",
     discussion:
-      "An alpha becomes part of B; kohya's files get an alpha that equals the rank, which changes nothing.")
+      "An alpha becomes part of B; kohya's files get an alpha that equals the rank, which changes nothing."
+  )
 
   @OptionGroup var files: LoRAFiles
 
@@ -168,7 +172,8 @@ struct ScaleLoRACommand: ParsableCommand {
   @OptionGroup var files: LoRAFiles
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("What the effect is multiplied by.", valueName: "factor"))
+    parsing: .unconditional,
+    help: ArgumentHelp("What the effect is multiplied by.", valueName: "factor"))
   var by: Double
 
   @Option(help: "Whose; cross is what lies between video and audio. Repeatable; all if left out.")

@@ -24,7 +24,9 @@ struct MergeLoRACommand: ParsableCommand {
   @Option(help: ArgumentHelp("The file to write.", valueName: "file"), completion: .file())
   var output: String
 
-  @Option(help: ArgumentHelp("The checkpoint to add the LoRAs to.", valueName: "file"), completion: .file())
+  @Option(
+    help: ArgumentHelp("The checkpoint to add the LoRAs to.", valueName: "file"),
+    completion: .file())
   var into: String?
 
   @Option(help: "The rank of the one LoRA.")
@@ -44,7 +46,8 @@ struct MergeLoRACommand: ParsableCommand {
       throw ValidationError(
         into != nil
           ? "--dtype must be fp8 with --into (got \(dtype.rawValue)); without it a checkpoint keeps its own dtypes"
-          : "--dtype fp8 is for checkpoints (with --into); a LoRA is written in float32 or bfloat16")
+          : "--dtype fp8 is for checkpoints (with --into); a LoRA is written in float32 or bfloat16"
+      )
     }
   }
 
@@ -63,7 +66,9 @@ struct MergeLoRACommand: ParsableCommand {
           checkpoint, loras: files, form: dtype == .fp8 ? .float8 : .asStored)
         for note in fusion.notes { printError("note: \(note)") }
         for (file, _) in files {
-          if try file.baseWarning(checkpoint) == nil, let doubt = try file.baseWarningOrDoubt(checkpoint) {
+          if try file.baseWarning(checkpoint) == nil,
+            let doubt = try file.baseWarningOrDoubt(checkpoint)
+          {
             printError("note: \(doubt)")
           }
         }
@@ -72,7 +77,9 @@ struct MergeLoRACommand: ParsableCommand {
       let progress = PhasedProgress()
       let changed = try working {
         defer { progress.finish() }
-        return try fusion.write(to: output) { progress.show("writing", $0, of: $1, unit: "tensors") }
+        return try fusion.write(to: output) {
+          progress.show("writing", $0, of: $1, unit: "tensors")
+        }
       }
       progress.finish()
       let quantized = fusion.quantizedCount
@@ -85,7 +92,9 @@ struct MergeLoRACommand: ParsableCommand {
         let merged = try LoRA.merged(files.map { (try LoRA($0.file), $0.strength) })
         for (file, strength) in files {
           if let note = try file.zeroNote { printError("warning: \(note)") }
-          if strength == 0 { printError("warning: \(file.path): has strength 0 and changes nothing") }
+          if strength == 0 {
+            printError("warning: \(file.path): has strength 0 and changes nothing")
+          }
         }
         for warning in merged.warnings { printError("warning: \(warning)") }
         guard let rank else { return merged }
@@ -141,7 +150,9 @@ struct ResizeLoRACommand: ParsableCommand {
   var energy: Double?
 
   func validate() throws {
-    guard (rank == nil) != (energy == nil) else { throw ValidationError("give either --rank or --energy") }
+    guard (rank == nil) != (energy == nil) else {
+      throw ValidationError("give either --rank or --energy")
+    }
   }
 
   func run() throws {

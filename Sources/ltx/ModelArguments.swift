@@ -26,12 +26,16 @@ struct CheckpointArguments: ParsableArguments {
   func files(transformer: String? = nil, textEncoder: String? = nil) -> ModelFiles? {
     if let modelPath {
       return ModelFiles(
-        unified: modelPath, transformer: transformer, textEncoder: textEncoder, videoVAE: videoVaePath,
+        unified: modelPath, transformer: transformer, textEncoder: textEncoder,
+        videoVAE: videoVaePath,
         audioVAE: audioVaePath)
     }
-    guard [transformer, videoVaePath, audioVaePath].contains(where: { $0 != nil }) else { return nil }
+    guard [transformer, videoVaePath, audioVaePath].contains(where: { $0 != nil }) else {
+      return nil
+    }
     return ModelFiles(
-      transformer: transformer, textEncoder: textEncoder, videoVAE: videoVaePath, audioVAE: audioVaePath)
+      transformer: transformer, textEncoder: textEncoder, videoVAE: videoVaePath,
+      audioVAE: audioVaePath)
   }
 }
 

@@ -5,8 +5,8 @@ import Support
 import Synchronization
 import TensorFiles
 
-/// Writes to standard output. In this module it takes the place of Swift's own, which passes over failures in silence;
-/// `LTXCommand.main` looks at them.
+/// Writes to standard output. In this module it takes the place of Swift's own, which passes over
+/// failures in silence; `LTXCommand.main` looks at them.
 func print(_ items: Any..., separator: String = " ", terminator: String = "\n") {
   let text = items.map { "\($0)" }.joined(separator: separator) + terminator
   Terminal.shared.interrupting(isatty(STDOUT_FILENO) == 1) { StandardStream.output.write(text) }

@@ -2,7 +2,8 @@ import Foundation
 import Support
 import TensorFiles
 
-/// The locks on what a command writes, so that no second command writes to the same place at the same time.
+/// The locks on what a command writes, so that no second command writes to the same place at the
+/// same time.
 struct OutputLocks {
   /// What the holder of a lock is called, such as `ltx train`.
   let purpose: String
@@ -11,7 +12,8 @@ struct OutputLocks {
 
   init(_ purpose: String) { self.purpose = purpose }
 
-  /// Locks a folder, and makes it if need be. A place that can't be written is left to the work to report.
+  /// Locks a folder, and makes it if need be. A place that can't be written is left to the work to
+  /// report.
   ///
   /// - Parameter share: which of several processes with the same output this one is.
   /// - Throws: `OutputLockError` where another process holds it.

@@ -9,7 +9,8 @@ import Torch
 struct PreprocessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "preprocess",
-    abstract: "Turn clips, sounds and captions into the latents and text features that training reads.",
+    abstract:
+      "Turn clips, sounds and captions into the latents and text features that training reads.",
     discussion: """
       The dataset is a JSON list of objects, JSONL, CSV, or a folder of media with captions in .txt files beside them. \
       Columns are found by their names: video, audio, reference_video, reference_audio, video_mask, audio_mask, \
@@ -34,7 +35,8 @@ struct PreprocessCommand: ParsableCommand {
 
   @Flag(
     name: [.customLong("text-encoder-8bit"), .customLong("load-text-encoder-in-8bit")],
-    help: "Round the text encoder to int8 while it is loaded: half the memory. Text features change slightly."
+    help:
+      "Round the text encoder to int8 while it is loaded: half the memory. Text features change slightly."
   )
   var textEncoder8bit = false
 
@@ -44,7 +46,9 @@ struct PreprocessCommand: ParsableCommand {
 
   @OptionGroup(title: "How clips are read") var reading: ClipReadingOptions
 
-  @Option(help: "Where the cache goes; .precomputed beside the dataset if left out.", completion: .directory)
+  @Option(
+    help: "Where the cache goes; .precomputed beside the dataset if left out.",
+    completion: .directory)
   var outputDir: String?
 
   @Option(help: "safetensors, or pt as the official trainer reads it.")
@@ -60,14 +64,19 @@ struct PreprocessCommand: ParsableCommand {
   var batchSize = 1
 
   @Flag(
-    help: "Decode what was cached, into decoded_… folders in the cache: what the model will see and hear.")
+    help:
+      "Decode what was cached, into decoded_… folders in the cache: what the model will see and hear."
+  )
   var decode = false
 
   @Flag(
-    help: "Do all as the reference's scripts do it, known faults included; docs/preprocessing.md lists them.")
+    help:
+      "Do all as the reference's scripts do it, known faults included; docs/preprocessing.md lists them."
+  )
   var compat = false
 
-  @Option(help: "What models compute in and the cache holds: bfloat16, as the reference, or float32.")
+  @Option(
+    help: "What models compute in and the cache holds: bfloat16, as the reference, or float32.")
   var dtype: ComputeDType = .bfloat16
 
   @OptionGroup var compute: ComputeOptions
@@ -94,7 +103,8 @@ struct PreprocessCommand: ParsableCommand {
     }
     interruption.waitsForCaller()
     let progress = PreprocessingProgress()
-    let preprocessor = Preprocessor(plan, notify: progress.show, shouldStop: { interruption.status != nil })
+    let preprocessor = Preprocessor(
+      plan, notify: progress.show, shouldStop: { interruption.status != nil })
     let report: PreprocessingReport
     do {
       defer { progress.finish() }
@@ -107,7 +117,8 @@ struct PreprocessCommand: ParsableCommand {
           "memory ran out: try --vae-tiling, a smaller --batch-size or smaller buckets; a rerun goes on from here"
         )
       }
-      throw ExitCode(progress.hasEncoded || (error as? PreprocessingError)?.kind == .writing ? 1 : 2)
+      throw ExitCode(
+        progress.hasEncoded || (error as? PreprocessingError)?.kind == .writing ? 1 : 2)
     }
     show(report)
     if let status = interruption.status { throw ExitCode(status) }
@@ -133,10 +144,13 @@ struct PreprocessCommand: ParsableCommand {
     for note in report.notes { printError("note: \(note)") }
     for (problems, word) in [(report.warnings, "warning"), (report.failures, "error")] {
       let lines = problems.map { "\(word): \($0)" }
-      for line in capped(lines, rest: { "\($0) more \(word)s; see \(report.path)" }) { printError(line) }
+      for line in capped(lines, rest: { "\($0) more \(word)s; see \(report.path)" }) {
+        printError(line)
+      }
     }
     if report.withoutAudio > 0 {
-      printError("note: \(counted(report.withoutAudio, "clip")) without sound, and so without audio latents")
+      printError(
+        "note: \(counted(report.withoutAudio, "clip")) without sound, and so without audio latents")
     }
     if !report.table.isEmpty { print(report.table) }
     print(
@@ -147,7 +161,8 @@ struct PreprocessCommand: ParsableCommand {
 
   private func options() throws -> PreprocessingOptions {
     var options = PreprocessingOptions(
-      dataset: dataset, buckets: try resolutionBuckets.map(ResolutionBucket.list) ?? [], models: model.files)
+      dataset: dataset, buckets: try resolutionBuckets.map(ResolutionBucket.list) ?? [],
+      models: model.files)
     options.textEncoder8bit = textEncoder8bit
     options.columns = columns.named
     options.outputFolder = outputDir
@@ -159,7 +174,8 @@ struct PreprocessCommand: ParsableCommand {
     options.dtype = dtype.dtype
     options.share = try ProcessShare()
     guard !decode || options.share == .whole else {
-      throw PreprocessingError(.option, "--decode: one process does that; run `ltx decode` when all are done")
+      throw PreprocessingError(
+        .option, "--decode: one process does that; run `ltx decode` when all are done")
     }
     options.device = try compute.device(for: options.share)
     try content.apply(to: &options)
@@ -178,7 +194,8 @@ private final class PreprocessingProgress {
 
   func show(_ event: PreprocessingEvent) {
     switch event {
-    case .loading(.captions, let total): say("loading the text encoder for \(counted(total, "caption"))")
+    case .loading(.captions, let total):
+      say("loading the text encoder for \(counted(total, "caption"))")
     case .loading(.media, let total): say("loading the VAEs for \(counted(total, "sample"))")
     case .advanced(let phase, let done, let total):
       hasEncoded = true

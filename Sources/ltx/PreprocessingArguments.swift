@@ -36,7 +36,8 @@ struct ColumnOptions: ParsableArguments {
     [
       .video: videoColumn, .caption: captionColumn, .audio: audioColumn,
       .referenceVideo: referenceVideoColumn,
-      .referenceAudio: referenceAudioColumn, .videoMask: videoMaskColumn, .audioMask: audioMaskColumn,
+      .referenceAudio: referenceAudioColumn, .videoMask: videoMaskColumn,
+      .audioMask: audioMaskColumn,
     ].compactMapValues { $0 }
   }
 }
@@ -50,7 +51,9 @@ struct PreprocessingContentOptions: ParsableArguments {
   var removeLlmPrefixes = false
 
   @Flag(
-    help: "Fail for clips without sound. Sound is taken from the clips anyway, unless --skip-audio is given.")
+    help:
+      "Fail for clips without sound. Sound is taken from the clips anyway, unless --skip-audio is given."
+  )
   var withAudio = false
 
   @Flag(help: "Leave the clips' sound out. Columns of sound are still read.")
@@ -89,7 +92,8 @@ struct PreprocessingContentOptions: ParsableArguments {
       valueName: "color"))
   var background: RGBColor?
 
-  @Option(help: ArgumentHelp("By how much references are smaller than their clips.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp("By how much references are smaller than their clips.", valueName: "n"))
   var referenceDownscaleFactor = 1
 
   @Option(
@@ -104,17 +108,20 @@ struct PreprocessingContentOptions: ParsableArguments {
       throw ValidationError("--reference-temporal-scale-factor must be from 1 to 1024")
     }
     guard !(withAudio && skipAudio) else {
-      throw ValidationError("--with-audio and --skip-audio contradict each other; leave one of them out")
+      throw ValidationError(
+        "--with-audio and --skip-audio contradict each other; leave one of them out")
     }
     if let frameRate, !(0.1...1000).contains(frameRate) {
-      throw ValidationError("--fps: \(frameRate) frames a second are not possible; give 0.1 to 1000")
+      throw ValidationError(
+        "--fps: \(frameRate) frames a second are not possible; give 0.1 to 1000")
     }
   }
 
   func apply(to options: inout PreprocessingOptions) throws {
     options.loraTrigger = loraTrigger
     options.removesLLMPrefixes = removeLlmPrefixes
-    options.audio = skipAudio ? .skipped : withAudio && !options.isCompatible ? .required : .whereThereIs
+    options.audio =
+      skipAudio ? .skipped : withAudio && !options.isCompatible ? .required : .whereThereIs
     options.audioTrack = try audioTrack.map { try AudioTrackChoice($0) } ?? .automatic
     options.frameRate = frameRate
     guard !options.isCompatible || hdrToSdr == nil && background == nil else {
@@ -130,7 +137,8 @@ struct PreprocessingContentOptions: ParsableArguments {
 
   private static func durations(_ text: String) throws -> [Double] {
     try text.split(separator: ";", omittingEmptySubsequences: false).map { entry in
-      guard let seconds = Double(entry.trimmingCharacters(in: .whitespaces)), seconds > 0, seconds < 1e6
+      guard let seconds = Double(entry.trimmingCharacters(in: .whitespaces)), seconds > 0,
+        seconds < 1e6
       else {
         throw PreprocessingError(
           .option,

@@ -1,8 +1,8 @@
 import Foundation
 import Generation
 
-/// Progress of work that a user waits for, on standard error: one line that is rewritten on a terminal, plain lines now
-/// and then in a log.
+/// Progress of work that a user waits for, on standard error: one line that is rewritten on a
+/// terminal, plain lines now and then in a log.
 final class ProgressLine {
   private let label: String
   private let unit: String

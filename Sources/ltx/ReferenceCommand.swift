@@ -8,7 +8,8 @@ import Media
 struct ReferenceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "reference",
-    abstract: "Make the reference videos that an IC-LoRA is trained with, and write them into the dataset.",
+    abstract:
+      "Make the reference videos that an IC-LoRA is trained with, and write them into the dataset.",
     discussion: """
       Of every clip in the dataset's media column (video, media_path, …) a reference is made, <name>_reference.mp4 beside it, \
       of a picture <name>_reference.png; the column reference_video is set to it, and the rest of the file stays as it is. In a folder of media that name says it all. \
@@ -40,7 +41,8 @@ struct ReferenceCommand: ParsableCommand {
 
   @Option(
     help:
-      "What to make: canny edges (if left out), a blurred, smaller or grey video, or what a command makes.")
+      "What to make: canny edges (if left out), a blurred, smaller or grey video, or what a command makes."
+  )
   var type: Kind?
 
   @Option(help: "canny: gradients up to this are no edge; 100 if left out.")
@@ -48,21 +50,25 @@ struct ReferenceCommand: ParsableCommand {
 
   @Option(
     help:
-      "canny: gradients above this are an edge, those between the two where they touch one; 200 if left out.")
+      "canny: gradients above this are an edge, those between the two where they touch one; 200 if left out."
+  )
   var highThreshold: Int?
 
   @Option(help: "blur: the Gaussian's sigma in pixels; 8 if left out.")
   var blurSigma: Double?
 
   @Option(
-    help: "downscale: what width and height are divided by, 2 if left out; sizes are rounded to even numbers."
+    help:
+      "downscale: what width and height are divided by, 2 if left out; sizes are rounded to even numbers."
   )
   var downscaleFactor: Int?
 
-  @Option(help: ArgumentHelp("A program to run for each clip.", valueName: "program {input} {output}"))
+  @Option(
+    help: ArgumentHelp("A program to run for each clip.", valueName: "program {input} {output}"))
   var command: String?
 
-  @Option(name: .shortAndLong, help: "Write the dataset with its new column here, not to its place.")
+  @Option(
+    name: .shortAndLong, help: "Write the dataset with its new column here, not to its place.")
   var output: String?
 
   @Option(help: "Where the references go, in the folders of their clips.", completion: .directory)
@@ -76,7 +82,8 @@ struct ReferenceCommand: ParsableCommand {
 
   @Flag(
     name: [.long, .customLong("override")],
-    help: "Make all references anew, and replace files that are not known to be made from the clip.")
+    help: "Make all references anew, and replace files that are not known to be made from the clip."
+  )
   var overwrite = false
 
   @Option(help: "Accepted from the reference's script; frames are handled one at a time here.")
@@ -101,7 +108,9 @@ struct ReferenceCommand: ParsableCommand {
     let notes = summary.notes.map { "note: \($0)" }
     for note in capped(notes, rest: { "\($0) more notes" }) { printError(note) }
     let failures = summary.failures.map { "error: \($0)" }
-    for failure in capped(failures, rest: { "\($0) more errors; a rerun makes only what is missing" }) {
+    for failure in capped(
+      failures, rest: { "\($0) more errors; a rerun makes only what is missing" })
+    {
       printError(failure)
     }
     print(
@@ -115,7 +124,8 @@ struct ReferenceCommand: ParsableCommand {
     let dataset = URL(fileURLWithPath: options.outputDataset ?? options.dataset)
     var isFolder: ObjCBool = false
     let hasFolder =
-      FileManager.default.fileExists(atPath: dataset.path, isDirectory: &isFolder) && isFolder.boolValue
+      FileManager.default.fileExists(atPath: dataset.path, isDirectory: &isFolder)
+      && isFolder.boolValue
     return [(hasFolder ? dataset : dataset.deletingLastPathComponent()).path]
       + (options.outputFolder.map { [$0] } ?? [])
   }
@@ -140,21 +150,27 @@ struct ReferenceCommand: ParsableCommand {
   private func kind() throws -> ReferenceKind {
     let kind = type ?? (command == nil ? .canny : .command)
     let given: [(String, Bool, Kind)] = [
-      ("--low-threshold", lowThreshold != nil, .canny), ("--high-threshold", highThreshold != nil, .canny),
-      ("--blur-sigma", blurSigma != nil, .blur), ("--downscale-factor", downscaleFactor != nil, .downscale),
+      ("--low-threshold", lowThreshold != nil, .canny),
+      ("--high-threshold", highThreshold != nil, .canny),
+      ("--blur-sigma", blurSigma != nil, .blur),
+      ("--downscale-factor", downscaleFactor != nil, .downscale),
       ("--command", command != nil, .command),
     ]
     if let stray = given.first(where: { $0.1 && $0.2 != kind }) {
       throw PreprocessingError(
-        .option, "\(stray.0) has no meaning for --type \(kind.rawValue); give --type \(stray.2.rawValue)")
+        .option,
+        "\(stray.0) has no meaning for --type \(kind.rawValue); give --type \(stray.2.rawValue)")
     }
     switch kind {
     case .canny:
-      let (low, high) = (lowThreshold ?? CannyEdges.defaultLow, highThreshold ?? CannyEdges.defaultHigh)
+      let (low, high) = (
+        lowThreshold ?? CannyEdges.defaultLow, highThreshold ?? CannyEdges.defaultHigh
+      )
       guard 0 <= low, low <= high else {
         throw PreprocessingError(
           .option,
-          "thresholds of \(low) and \(high) are not possible; give 0 or more, the high one not below the low")
+          "thresholds of \(low) and \(high) are not possible; give 0 or more, the high one not below the low"
+        )
       }
       return .filter(.edges(CannyEdges(low: low, high: high)))
     case .blur:
@@ -169,13 +185,15 @@ struct ReferenceCommand: ParsableCommand {
     case .downscale:
       let factor = downscaleFactor ?? 2
       guard (2...64).contains(factor) else {
-        throw PreprocessingError(.option, "--downscale-factor \(factor) is not possible; give 2 to 64")
+        throw PreprocessingError(
+          .option, "--downscale-factor \(factor) is not possible; give 2 to 64")
       }
       return .filter(.downscale(factor))
     case .gray: return .filter(.gray)
     case .command:
       guard let command else {
-        throw PreprocessingError(.option, "--type command needs --command 'program {input} {output}'")
+        throw PreprocessingError(
+          .option, "--type command needs --command 'program {input} {output}'")
       }
       return .command(try ClipCommand(command))
     }

@@ -57,10 +57,13 @@ struct SplitCommand: ParsableCommand {
   var crf: Int?
 
   @Option(
-    help: "x264's preset, from ultrafast to veryslow; superfast if left out. PySceneDetect's is veryfast.")
+    help:
+      "x264's preset, from ultrafast to veryslow; superfast if left out. PySceneDetect's is veryfast."
+  )
   var preset: String?
 
-  @Option(help: "on: make one image of each interlaced frame; off: encode interlaced frames as stored.")
+  @Option(
+    help: "on: make one image of each interlaced frame; off: encode interlaced frames as stored.")
   var deinterlace = ClipReadingOptions.Deinterlacing.on
 
   @Flag(help: "Copy scenes without coding them anew, cut at the last keyframe up to each change.")
@@ -82,7 +85,9 @@ struct SplitCommand: ParsableCommand {
       }
       try checkingInput { try locks.lock(folder: output) }
       var isFolder: ObjCBool = false
-      guard FileManager.default.fileExists(atPath: input, isDirectory: &isFolder), isFolder.boolValue else {
+      guard FileManager.default.fileExists(atPath: input, isDirectory: &isFolder),
+        isFolder.boolValue
+      else {
         return try split(input, into: output, splitter, detector, interruption)
       }
       try splitAll(VideoFolder(input, output: output), splitter, detector, interruption)
@@ -95,7 +100,8 @@ struct SplitCommand: ParsableCommand {
   private func splitter() throws -> SceneSplitter {
     if copy, noSplit {
       throw MediaError(
-        .badOption, file: "", "--copy and --no-split exclude each other", remedy: "Give one of both.")
+        .badOption, file: "", "--copy and --no-split exclude each other",
+        remedy: "Give one of both.")
     }
     if copy || noSplit, crf != nil || preset != nil {
       throw MediaError(
@@ -166,7 +172,8 @@ struct SplitCommand: ParsableCommand {
     }
     let table = "\(folder)/\(SceneSplitter.tableName)"
     for line in capped(lines, at: 100, rest: { "and \($0) more; see \(table)" }) { print(line) }
-    let dropped = result.droppedScenes == 0 ? "" : ", \(result.droppedScenes) too short and left out"
+    let dropped =
+      result.droppedScenes == 0 ? "" : ", \(result.droppedScenes) too short and left out"
     let count = result.scenes.count
     print("\(count) \(count == 1 ? "scene" : "scenes") from \(result.frameCount) frames\(dropped)")
   }
@@ -199,19 +206,22 @@ struct DetectionOptions: ParsableArguments {
   var threshold: Double?
 
   @Option(
-    help: ArgumentHelp("Place cuts at least so many frames apart; 15 if left out.", valueName: "frames"))
+    help: ArgumentHelp(
+      "Place cuts at least so many frames apart; 15 if left out.", valueName: "frames"))
   var minSceneLength: Int?
 
   @Flag(help: "content, adaptive: look at brightness only.")
   var lumaOnly = false
 
   @Option(
-    help: ArgumentHelp("adaptive: frames on each side to compare with; 2 if left out.", valueName: "frames"))
+    help: ArgumentHelp(
+      "adaptive: frames on each side to compare with; 2 if left out.", valueName: "frames"))
   var adaptiveWindow: Int?
 
   @Option(
     parsing: .unconditional,
-    help: "threshold: where in the dark the cut is, from -1, its start, to 1, its end; 0 if left out.")
+    help:
+      "threshold: where in the dark the cut is, from -1, its start, to 1, its end; 0 if left out.")
   var fadeBias: Double?
 
   @Option(
@@ -220,7 +230,8 @@ struct DetectionOptions: ParsableArguments {
       valueName: "factor"))
   var downscale: Int?
 
-  @Option(help: ArgumentHelp("Pass over so many frames after each that is looked at.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp("Pass over so many frames after each that is looked at.", valueName: "n"))
   var frameSkip = 0
 
   func parsed() -> DetectorOptions {
@@ -238,7 +249,8 @@ struct PartOptions: ParsableArguments {
   @Option(help: ArgumentHelp("End here, counted from the video's beginning.", valueName: "place"))
   var end: String?
 
-  @Option(name: [.short, .long], help: ArgumentHelp("Split so much of the video.", valueName: "length"))
+  @Option(
+    name: [.short, .long], help: ArgumentHelp("Split so much of the video.", valueName: "length"))
   var duration: String?
 
   @Option(help: ArgumentHelp("Leave out so many frames at the beginning.", valueName: "n"))
@@ -250,11 +262,13 @@ struct PartOptions: ParsableArguments {
   func range() throws -> SplitRange {
     if start != nil, skipStart != nil {
       throw MediaError(
-        .badOption, file: "", "--start and --skip-start say the same twice", remedy: "Give one of both.")
+        .badOption, file: "", "--start and --skip-start say the same twice",
+        remedy: "Give one of both.")
     }
     return SplitRange(
       start: try skipStart.map { try SceneLength("\($0)") } ?? start.map(SceneLength.init),
-      end: try end.map(SceneLength.init), duration: try duration.map(SceneLength.init), skipEnd: skipEnd)
+      end: try end.map(SceneLength.init), duration: try duration.map(SceneLength.init),
+      skipEnd: skipEnd)
   }
 }
 

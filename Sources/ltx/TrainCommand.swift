@@ -21,7 +21,8 @@ struct TrainCommand: ParsableCommand {
       number for one that was stopped.
       """)
 
-  @Argument(help: "The training configuration, YAML.", completion: .file(extensions: ["yaml", "yml"]))
+  @Argument(
+    help: "The training configuration, YAML.", completion: .file(extensions: ["yaml", "yml"]))
   var config: String
 
   @Option(
@@ -46,14 +47,16 @@ struct TrainCommand: ParsableCommand {
       let configuration = try TrainingConfiguration(path: config, overrides: set)
       for notice in configuration.notices { printError("note: \(notice)") }
       let group = try ProcessGroup.fromEnvironment() ?? .single
-      let device = group.worldSize > 1 && compute.device == .cuda(0) ? .cuda(group.localRank) : compute.device
+      let device =
+        group.worldSize > 1 && compute.device == .cuda(0) ? .cuda(group.localRank) : compute.device
       // The other ranks write only what rank 0 tells them to.
       if group.isMain, !dryRun { try locks.lock(folder: configuration.outputDir) }
       let shown = PhasedProgress()
       defer { shown.finish() }
       let session = try TrainingSession(
         configuration,
-        .init(device: device, earlierRun: overwrite && !dryRun ? .overwrite : .resume, isDryRun: dryRun),
+        .init(
+          device: device, earlierRun: overwrite && !dryRun ? .overwrite : .resume, isDryRun: dryRun),
         group: group, warn: { printError("warning: \($0)") },
         preparing: { shown.show($0) })
       return (session, group)
@@ -63,7 +66,9 @@ struct TrainCommand: ParsableCommand {
     if dryRun { return }
     if trainer.completedSteps >= trainer.configuration.optimization.steps {
       if group.isMain {
-        print("the run is complete: step \(trainer.completedSteps); set optimization.steps higher to go on")
+        print(
+          "the run is complete: step \(trainer.completedSteps); set optimization.steps higher to go on"
+        )
         if let page = try working({ try session.publish() }) { print(page) }
       }
       return
@@ -106,11 +111,13 @@ struct TrainCommand: ParsableCommand {
       print("keys of the file to come:")
       for key in capped(summary.keys, rest: { "and \($0) more" }) { print("  \(key)") }
     } else {
-      for (name, value) in trainer.summary.facts where !name.hasPrefix("memory: ") || name == "memory: in all"
-      {
+      for (name, value) in trainer.summary.facts
+      where !name.hasPrefix("memory: ") || name == "memory: in all" {
         print("\(name): \(value)")
       }
     }
-    if let resumedFrom { print("going on after step \(trainer.completedSteps), from \(resumedFrom)") }
+    if let resumedFrom {
+      print("going on after step \(trainer.completedSteps), from \(resumedFrom)")
+    }
   }
 }

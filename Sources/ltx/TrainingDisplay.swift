@@ -2,7 +2,8 @@ import Foundation
 import Tracking
 import Training
 
-/// Draws a run on standard error: two lines that are drawn anew on a terminal, plain lines now and then in a log.
+/// Draws a run on standard error: two lines that are drawn anew on a terminal, plain lines now and
+/// then in a log.
 final class TrainingDisplay {
   private let isShown: Bool
   private let isTerminal = Terminal.shared.canRedraw

@@ -3,7 +3,8 @@ import NN
 import Testing
 import Torch
 
-/// Every plan gives the same loss and the same gradients, which are those of plain autograd over the whole stack.
+/// Every plan gives the same loss and the same gradients, which are those of plain autograd over
+/// the whole stack.
 @Suite struct BlockStackTests {
   private static let plans: [[ActivationPolicy]] = [
     [.keep, .keep, .keep, .keep], [.recompute, .recompute, .recompute, .recompute],
@@ -38,12 +39,14 @@ import Torch
   /// Blocks below the first trained one need no graph, and get none.
   @Test func untrainedBlocksAreNotDifferentiated() throws {
     let stack = try ToyStack(trained: [false, false, true, false])
-    let planned = try stack.plannedGradients([.keep, .keep, .keep, .keep], inputRequiresGrad: false)
+    let planned = try stack.plannedGradients(
+      [.keep, .keep, .keep, .keep], inputRequiresGrad: false)
     #expect(Set(planned.gradients.keys) == ["block2", "shared"])
     let only = try ToyStack(trained: [false, false, true, false], sharedRequiresGrad: false)
     #expect(
       Set(
-        try only.plannedGradients([.recompute, .keep, .recompute, .keep], inputRequiresGrad: false).gradients
+        try only.plannedGradients([.recompute, .keep, .recompute, .keep], inputRequiresGrad: false)
+          .gradients
           .keys)
         == ["block2"])
   }
@@ -66,8 +69,10 @@ import Torch
   /// Mixed precision follows the plan in both passes.
   @Test func autocastAlsoWhenRebuilt() throws {
     let stack = try ToyStack(trained: [true, true, true, true])
-    let keep = try stack.plannedGradients(Self.plans[0], inputRequiresGrad: false, autocast: .bfloat16)
-    let recompute = try stack.plannedGradients(Self.plans[1], inputRequiresGrad: false, autocast: .bfloat16)
+    let keep = try stack.plannedGradients(
+      Self.plans[0], inputRequiresGrad: false, autocast: .bfloat16)
+    let recompute = try stack.plannedGradients(
+      Self.plans[1], inputRequiresGrad: false, autocast: .bfloat16)
     let full = try stack.plannedGradients(Self.plans[0], inputRequiresGrad: false)
     #expect(keep.loss == recompute.loss)
     #expect(keep.loss != full.loss)
@@ -82,7 +87,8 @@ private struct Bundle: TensorBundle {
   func replacing(_ tensors: [Tensor]) -> Bundle { Bundle(tensors: tensors) }
 }
 
-/// Two streams that read each other, and a shared modulation: the shape of a transformer block in small.
+/// Two streams that read each other, and a shared modulation: the shape of a transformer block in
+/// small.
 private struct ToyBlock: Block {
   let weight: Tensor
   let parameters: [Parameter]
@@ -106,7 +112,8 @@ private struct ToyStack {
         let weight = try generator.normal([width, width]) * (1 / Double(width).squareRoot())
         let leaf = isTrained ? try weight.asLeaf() : weight
         return ToyBlock(
-          weight: leaf, parameters: isTrained ? [Parameter(key: "block\(index)", tensor: leaf)] : [])
+          weight: leaf, parameters: isTrained ? [Parameter(key: "block\(index)", tensor: leaf)] : []
+        )
       })
     input = try (0..<2).map { _ in try generator.normal([3, width]) }
     let modulation = try generator.normal([width])
@@ -137,15 +144,18 @@ private struct ToyStack {
   }
 
   /// One graph over all blocks, differentiated at once.
-  func plainGradients(inputRequiresGrad: Bool) throws -> (loss: Double, gradients: [String: Tensor]) {
+  func plainGradients(inputRequiresGrad: Bool) throws -> (loss: Double, gradients: [String: Tensor])
+  {
     let leaves = try input.map { inputRequiresGrad ? try $0.asLeaf() : $0 }
     let loss = try Self.loss(stack(Bundle(tensors: leaves), Bundle(tensors: [shared])).tensors)
-    var named = stack.blocks.flatMap(\.parameters).map { ($0.key, $0.tensor) } + [("shared", shared)]
+    var named =
+      stack.blocks.flatMap(\.parameters).map { ($0.key, $0.tensor) } + [("shared", shared)]
     if inputRequiresGrad { named += leaves.enumerated().map { ("input\($0)", $1) } }
     let found = try grad(of: [loss], wrt: named.map(\.1))
     return (
       try loss.item(),
-      Dictionary(uniqueKeysWithValues: zip(named, found).compactMap { name, g in g.map { (name.0, $0) } })
+      Dictionary(
+        uniqueKeysWithValues: zip(named, found).compactMap { name, g in g.map { (name.0, $0) } })
     )
   }
 

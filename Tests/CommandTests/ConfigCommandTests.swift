@@ -17,7 +17,8 @@ import Training
     let written = try run("init", "full", "c.yaml")
     #expect(written.status == 0 && written.output == "c.yaml\n")
     #expect(
-      try String(contentsOfFile: scratch.file("c.yaml"), encoding: .utf8) == ConfigurationMode.full.template)
+      try String(contentsOfFile: scratch.file("c.yaml"), encoding: .utf8)
+        == ConfigurationMode.full.template)
     let again = try run("init", "t2v", "c.yaml")
     #expect(again.status == 2 && again.errors.contains("c.yaml exists already"))
     let nowhere = try run("init", "t2v", "no/c.yaml")
@@ -38,7 +39,8 @@ import Training
     #expect(
       option.errors
         == "error: --set lora.rank=1: lora.rank is \"1\"; it must be an integer from 2 to 65536\n")
-    #expect(try run("check", "none.yaml").errors == "error: none.yaml: can't be read; does it exist?\n")
+    #expect(
+      try run("check", "none.yaml").errors == "error: none.yaml: can't be read; does it exist?\n")
   }
 
   /// What is shown can be trained with, and shows the same again.
@@ -52,6 +54,7 @@ import Training
     try scratch.write(shown.output, to: "shown.yaml")
     #expect(try run("show", "shown.yaml").output == shown.output)
     let json = try run("show", "--json", "c.yaml")
-    #expect(json.status == 0 && json.output.contains("\"output_dir\" : \"\(scratch.path)/outputs\""))
+    #expect(
+      json.status == 0 && json.output.contains("\"output_dir\" : \"\(scratch.path)/outputs\""))
   }
 }

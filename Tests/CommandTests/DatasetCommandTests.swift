@@ -12,14 +12,17 @@ import Testing
       return result
     }
     _ = try run(["tiny-model", "model", "--seed", "3"], 0)
-    let (model, textEncoder) = ("model/\(TinyModel.checkpointName)", "model/\(TinyModel.textEncoderName)")
+    let (model, textEncoder) = (
+      "model/\(TinyModel.checkpointName)", "model/\(TinyModel.textEncoderName)"
+    )
     for clip in try Clips.all().prefix(2) {
       let name = (clip as NSString).lastPathComponent
       try FileManager.default.copyItem(
         at: URL(fileURLWithPath: clip).resolvingSymlinksInPath(),
         to: URL(fileURLWithPath: "\(workshop.path)/\(name)"))
     }
-    try workshop.write("dataset.csv", "video,caption\nbigbuckbunny.mp4,a rabbit\nbikes.mp4,bicycles\n")
+    try workshop.write(
+      "dataset.csv", "video,caption\nbigbuckbunny.mp4,a rabbit\nbikes.mp4,bicycles\n")
     _ = try run(
       [
         "preprocess", "dataset.csv", "--resolution-buckets", "64x64x9", "--model-path", model,
@@ -44,7 +47,8 @@ import Testing
       #expect(FileManager.default.fileExists(atPath: "\(workshop.path)/seen/\(name)"))
     }
 
-    try workshop.write("dataset.csv", "video,caption\nbigbuckbunny.mp4,a white rabbit\nbikes.mp4,bicycles\n")
+    try workshop.write(
+      "dataset.csv", "video,caption\nbigbuckbunny.mp4,a white rabbit\nbikes.mp4,bicycles\n")
     try workshop.write(".precomputed/latents/bikes.safetensors", "damaged")
     let found = try run(["dataset", "check", ".", "--json", "found.json"], 1)
     #expect(found.output.hasSuffix("2 samples, 4 files: 2 problems\n"), "\(found.output)")
@@ -66,7 +70,10 @@ import Testing
       (["dataset", "check", ".", "--json", "dataset.csv"], "is the input"),
       (["dataset", "check", ".", "--json", model, "--model-path", model], "is the input"),
       (["dataset", "stats", ".", "--json", "bikes.mp4"], "is the input"),
-      (["dataset", "preview", ".", "-o", ".precomputed/conditions/bikes.safetensors"], "is the input"),
+      (
+        ["dataset", "preview", ".", "-o", ".precomputed/conditions/bikes.safetensors"],
+        "is the input"
+      ),
       (["dataset", "preview", "--dataset", "dataset.csv", "-o", "dataset.csv"], "is the input"),
       (["dataset", "preview", "-o", "x.html"], "nothing to show"),
       (["decode", "nowhere", "x", "--model-path", model], "does not exist"),
@@ -79,7 +86,8 @@ import Testing
     #expect(try workshop.lines("dataset.csv").count == 3)
     // Nor over another dataset; but over an earlier report.
     try workshop.write("other.csv", "video,caption\nelse.mp4,of something else\n")
-    #expect(try run(["dataset", "check", ".", "--json", "other.csv"], 2).errors.contains("is the input"))
+    #expect(
+      try run(["dataset", "check", ".", "--json", "other.csv"], 2).errors.contains("is the input"))
     _ = try run(["dataset", "check", ".", "--json", "found.json"], 1)
   }
 }

@@ -3,7 +3,8 @@ import LTX
 import Media
 import Testing
 
-/// `ltx generate` as a user runs it: what it refuses before a model is loaded, and what Ctrl-C leaves behind.
+/// `ltx generate` as a user runs it: what it refuses before a model is loaded, and what Ctrl-C
+/// leaves behind.
 @Suite(.serialized) struct GenerateCommandTests {
   /// A tiny model, a picture, a silent clip and a tone; made once for the suite.
   private final class Prepared: @unchecked Sendable {  // nothing of it changes
@@ -30,8 +31,10 @@ import Testing
       try workshop.write("hole.txt", "a ball\r\n\r\na house\r\n")
       try workshop.write("binary.txt", "a ball\0")
       try workshop.write("windows.txt", "\u{FEFF}a ball\r\na house\r\n")
-      try FileManager.default.createDirectory(atPath: "\(path)/folder", withIntermediateDirectories: false)
-      try FileManager.default.createDirectory(atPath: "\(path)/results", withIntermediateDirectories: false)
+      try FileManager.default.createDirectory(
+        atPath: "\(path)/folder", withIntermediateDirectories: false)
+      try FileManager.default.createDirectory(
+        atPath: "\(path)/results", withIntermediateDirectories: false)
     }
 
     /// The smallest and quickest work.
@@ -46,17 +49,26 @@ import Testing
   }
 
   @Test(arguments: [
-    (["--frame-rate", "1e-300"], "--frame-rate: 1e-300"), (["--num-frames", "0"], "--num-frames: 0"),
+    (["--frame-rate", "1e-300"], "--frame-rate: 1e-300"),
+    (["--num-frames", "0"], "--num-frames: 0"),
     (["--image", "folder"], "--image: folder: is a folder"),
     (["--image", "empty.png"], "--image: empty.png: is empty (0 bytes)"),
     (["--source", "clip.mp4", "--start-time", "5", "--end-time", "6"], "--start-time: 5.0 to 6.0"),
     (["--source", "text.mp4", "--mask", "picture.png"], "--source: text.mp4: not a readable"),
-    (["--source", "clip.mp4", "--mask", "picture.png", "--output", "clip.mp4"], "is the input clip.mp4"),
+    (
+      ["--source", "clip.mp4", "--mask", "picture.png", "--output", "clip.mp4"],
+      "is the input clip.mp4"
+    ),
     (["--sound", "clip.mp4"], "--sound: clip.mp4: holds no audio"),
     (["--sound", "tone.wav", "--sound-start-time", "nan"], "--sound: nan"),
-    (["--sound", "tone.wav", "--output", "tone.wav"], "--sound: tone.wav: the result would be a copy"),
-    (["--lora", "picture.png"], "--lora: picture.png"), (["--output", "folder/"], "--output: folder/"),
-    (["--output", "nowhere/out.mp4"], "nowhere does not exist"), (["--output", "/proc/out.mp4"], "/proc"),
+    (
+      ["--sound", "tone.wav", "--output", "tone.wav"],
+      "--sound: tone.wav: the result would be a copy"
+    ),
+    (["--lora", "picture.png"], "--lora: picture.png"),
+    (["--output", "folder/"], "--output: folder/"),
+    (["--output", "nowhere/out.mp4"], "nowhere does not exist"),
+    (["--output", "/proc/out.mp4"], "/proc"),
     (["--prompts", "hole.txt"], "--prompts: line 2 of hole.txt is empty"),
     (["--prompts", "binary.txt"], "--prompts: binary.txt is no text"),
     (["--prompts", "folder"], "--prompts: folder can't be read"),
@@ -79,7 +91,9 @@ import Testing
   @Test func aPromptsFileMayComeFromWindows() throws {
     let prepared = try Prepared.shared.get()
     let result = try Program.run(
-      prepared.arguments(["--prompts", "windows.txt", "--num-frames", "1", "--output", "results/w.png"]),
+      prepared.arguments([
+        "--prompts", "windows.txt", "--num-frames", "1", "--output", "results/w.png",
+      ]),
       in: prepared.path)
     #expect(result.status == 0, "\(result.errors)")
     #expect(result.output == "results/w-1.png\nresults/w-2.png\n")
@@ -90,16 +104,19 @@ import Testing
     let folder = "\(prepared.path)/interrupted"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
     let old = Data("an older file".utf8)
-    // On a busy machine the program may have finished before the signal comes; then it is tried again.
+    // On a busy machine the program may have finished before the signal comes; then it is tried
+    // again.
     var status: Int32 = 0
     for _ in 0..<10 where status == 0 {
       try old.write(to: URL(fileURLWithPath: "\(folder)/out.mp4"))
       let process = try Program.start(
         prepared.arguments([
-          "--prompt", "a ball", "--no-audio", "--num-frames", "241", "--output", "interrupted/out.mp4",
+          "--prompt", "a ball", "--no-audio", "--num-frames", "241", "--output",
+          "interrupted/out.mp4",
         ]), in: prepared.path)
       // The frames go to a file of another name, until all are there.
-      while process.isRunning, try FileManager.default.contentsOfDirectory(atPath: folder).count < 2 {
+      while process.isRunning, try FileManager.default.contentsOfDirectory(atPath: folder).count < 2
+      {
         usleep(500)
       }
       kill(process.processIdentifier, SIGINT)

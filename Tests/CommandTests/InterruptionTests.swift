@@ -5,11 +5,14 @@ import Testing
 
 /// What signals leave behind: nothing.
 @Suite(.serialized) struct InterruptionTests {
-  /// A checkpoint that takes a while to copy: the tiny one with a large tensor of zeros that no disk holds.
+  /// A checkpoint that takes a while to copy: the tiny one with a large tensor of zeros that no
+  /// disk holds.
   private func largeCheckpoint(_ place: Workshop, _ model: String) throws -> String {
     let data = try Data(contentsOf: URL(fileURLWithPath: model), options: .mappedIfSafe)
     let headerSize = Int(
-      data.prefix(8).enumerated().reduce(UInt64(0)) { $0 | UInt64($1.element) << (8 * UInt64($1.offset)) })
+      data.prefix(8).enumerated().reduce(UInt64(0)) {
+        $0 | UInt64($1.element) << (8 * UInt64($1.offset))
+      })
     let content = data.count - 8 - headerSize
     let size = 300 << 20
     var header = String(decoding: data[8..<(8 + headerSize)], as: UTF8.self).trimmingCharacters(
@@ -18,7 +21,8 @@ import Testing
       header.dropLast()
       + #","vae.zeros":{"dtype":"U8","shape":[\#(size)],"data_offsets":[\#(content),\#(content + size)]}}"#
     header += String(repeating: " ", count: (8 - header.utf8.count % 8) % 8)
-    var bytes = withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian) { Data($0) } + Data(header.utf8)
+    var bytes =
+      withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian) { Data($0) } + Data(header.utf8)
     bytes += data[(8 + headerSize)...]
     let path = "\(place.path)/large.safetensors"
     try bytes.write(to: URL(fileURLWithPath: path))
@@ -34,7 +38,9 @@ import Testing
     }
   }
 
-  @Test func `A merge that is stopped leaves nothing, and the next one removes what a kill left`() throws {
+  @Test func `A merge that is stopped leaves nothing, and the next one removes what a kill left`()
+    throws
+  {
     let place = try Workshop()
     #expect(try Program.run(["tiny-model", "m"], in: place.path).status == 0)
     let large = try largeCheckpoint(place, "\(place.path)/m/\(TinyModel.checkpointName)")
@@ -64,7 +70,9 @@ import Testing
     _ = try stop(by: SIGKILL)
     #expect(partial(place).contains(where: isUnfinished))
     #expect(
-      try Program.run(["lora", "scale", "m/\(lora)", "small.safetensors", "--by", "2"], in: place.path).status
+      try Program.run(
+        ["lora", "scale", "m/\(lora)", "small.safetensors", "--by", "2"], in: place.path
+      ).status
         == 0)
     #expect(partial(place).filter { $0.hasSuffix(".partial") } == [])
   }
@@ -73,7 +81,8 @@ import Testing
   func `A split that is stopped leaves its folder as it was`(number: Int32) throws {
     let place = try Workshop()
     let clip = try #require(try Clips.all().first)
-    let process = try Program.start(["split", clip, "out/deep", "--preset", "veryslow"], in: place.path)
+    let process = try Program.start(
+      ["split", clip, "out/deep", "--preset", "veryslow"], in: place.path)
     while process.isRunning,
       try !FileManager.default.subpathsOfDirectory(atPath: place.path).contains(where: {
         $0.hasSuffix(".partial")
@@ -99,7 +108,9 @@ import Testing
       FileHandle.nullDevice, FileHandle.nullDevice, FileHandle.nullDevice
     )
     try process.run()
-    while process.isRunning, !FileManager.default.fileExists(atPath: "\(prepared.path)/nohup/metrics.jsonl") {
+    while process.isRunning,
+      !FileManager.default.fileExists(atPath: "\(prepared.path)/nohup/metrics.jsonl")
+    {
       usleep(5000)
     }
     kill(process.processIdentifier, SIGHUP)
@@ -112,7 +123,8 @@ import Testing
     let configuration = try prepared.configure("orphans", steps: 2000)
     let place = try Workshop()
     let process = try Program.start(
-      ["launch", "--nproc-per-node", "2", "ltx", "train", configuration, "--threads", "1"], in: place.path)
+      ["launch", "--nproc-per-node", "2", "ltx", "train", configuration, "--threads", "1"],
+      in: place.path)
     let metrics = "\(prepared.path)/orphans/metrics.jsonl"
     while process.isRunning,
       (FileManager.default.contents(atPath: metrics) ?? Data()).filter({ $0 == 10 }).count < 3
@@ -127,14 +139,16 @@ import Testing
     #expect(steps < 2000)
     let name = String(format: "lora_weights_step_%05d.safetensors", steps)
     #expect(
-      FileManager.default.fileExists(atPath: "\(prepared.path)/orphans/checkpoints/\(name)"), "\(steps)")
+      FileManager.default.fileExists(atPath: "\(prepared.path)/orphans/checkpoints/\(name)"),
+      "\(steps)")
   }
 
   @Test func `Other programs end too when their launcher is killed`() throws {
     let place = try Workshop()
     let process = try Program.start(
       [
-        "launch", "--nproc-per-node", "2", "sh", "-c", "sh -c 'echo $$ > pid-'$RANK'; sleep 100; true'; true",
+        "launch", "--nproc-per-node", "2", "sh", "-c",
+        "sh -c 'echo $$ > pid-'$RANK'; sleep 100; true'; true",
       ], in: place.path)
     func ids() -> [pid_t] {
       (0..<2).compactMap { FileManager.default.contents(atPath: "\(place.path)/pid-\($0)") }
@@ -148,7 +162,9 @@ import Testing
     process.waitUntilExit()
     func isRunning(_ id: pid_t) -> Bool {
       // Ended ones that nobody has waited for don't count.
-      guard let status = FileManager.default.contents(atPath: "/proc/\(id)/stat") else { return false }
+      guard let status = FileManager.default.contents(atPath: "/proc/\(id)/stat") else {
+        return false
+      }
       return !String(decoding: status, as: UTF8.self).contains(") Z ")
     }
     for _ in 0..<1000 where started.contains(where: isRunning) { usleep(10_000) }

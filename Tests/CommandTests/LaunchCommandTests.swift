@@ -5,14 +5,18 @@ import Testing
 @Suite struct LaunchCommandTests {
   @Test func `It starts this program or another as ranks`() throws {
     let shop = try Workshop()
-    let versions = try Program.run(["launch", "--nproc-per-node", "2", "ltx", "--version"], in: shop.path)
+    let versions = try Program.run(
+      ["launch", "--nproc-per-node", "2", "ltx", "--version"], in: shop.path)
     #expect(versions.status == 0)
     let own = try Program.run(["--version"], in: shop.path).output.trimmingCharacters(in: .newlines)
-    #expect(versions.output.split(separator: "\n").map(String.init).sorted() == [own, "[1] \(own)"].sorted())
+    #expect(
+      versions.output.split(separator: "\n").map(String.init).sorted()
+        == [own, "[1] \(own)"].sorted())
 
     let ranks = try Program.run(
       [
-        "launch", "--processes", "2", "--nnodes", "2", "--node-rank", "1", "--master-addr", "a", "--", "sh",
+        "launch", "--processes", "2", "--nnodes", "2", "--node-rank", "1", "--master-addr", "a",
+        "--", "sh",
         "-c",
         "echo $RANK/$WORLD_SIZE $MASTER_ADDR:$MASTER_PORT",
       ], in: shop.path)
@@ -44,7 +48,10 @@ import Testing
     let shop = try Workshop()
     let start = Date()
     let result = try Program.run(
-      ["launch", "--nproc-per-node", "3", "sh", "-c", "if [ $RANK = 1 ]; then \(failure); fi; sleep 100"],
+      [
+        "launch", "--nproc-per-node", "3", "sh", "-c",
+        "if [ $RANK = 1 ]; then \(failure); fi; sleep 100",
+      ],
       in: shop.path)
     #expect(result.status == status)
     #expect(result.errors.contains("ltx launch: \(note); the others are ended"), "\(result.errors)")

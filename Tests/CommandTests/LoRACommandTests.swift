@@ -22,8 +22,14 @@ import Testing
       (["inspect", "missing.safetensors"], "missing.safetensors"),
       (["merge", "\(all):nan", "--output", out], "no number to multiply by"),
       (["merge", "\(all):strong", "--output", out], "a number after the colon"),
-      (["merge", all, "--output", out, "--into", model("ltx2_interleaved")], "made for another model"),
-      (["merge", all, "--output", out, "--into", model("ltx2_transformer"), "--rank", "2"], "--rank"),
+      (
+        ["merge", all, "--output", out, "--into", model("ltx2_interleaved")],
+        "made for another model"
+      ),
+      (
+        ["merge", all, "--output", out, "--into", model("ltx2_transformer"), "--rank", "2"],
+        "--rank"
+      ),
       (
         ["merge", all, "--output", out, "--into", model("ltx2_transformer"), "--dtype", "float32"],
         "must be fp8"
@@ -46,12 +52,15 @@ import Testing
     let workshop = try Workshop()
     let merged = try Program.run(
       [
-        "lora", "merge", model("lora_all"), "--into", model("ltx2_transformer"), "--dtype", "fp8", "--output",
+        "lora", "merge", model("lora_all"), "--into", model("ltx2_transformer"), "--dtype", "fp8",
+        "--output",
         "fp8.safetensors",
       ], in: workshop.path)
     #expect(merged.status == 0 && merged.errors.contains("matrices quantized"), "\(merged.errors)")
     let shown = try Program.run(["inspect", "fp8.safetensors"], in: workshop.path)
-    #expect(shown.status == 0 && shown.output.contains("  quantized: "), "\(shown.output) \(shown.errors)")
+    #expect(
+      shown.status == 0 && shown.output.contains("  quantized: "), "\(shown.output) \(shown.errors)"
+    )
     #expect(shown.output.contains(" float8_e4m3fn\n"), "\(shown.output)")
   }
 
@@ -59,14 +68,16 @@ import Testing
     let workshop = try Workshop()
     let merged = try Program.run(
       [
-        "lora", "merge", "\(model("lora_kohya")):0.8", "\(model("lora_all")):-0.3", "--rank", "2", "--output",
+        "lora", "merge", "\(model("lora_kohya")):0.8", "\(model("lora_all")):-0.3", "--rank", "2",
+        "--output",
         "m.safetensors",
       ],
       in: workshop.path)
     #expect(merged.status == 0, "\(merged.errors)")
     #expect(merged.errors.contains("energy kept in all: 0."))
     let shown = try Program.run(
-      ["lora", "inspect", "m.safetensors", "--json", "--model", model("ltx2_transformer")], in: workshop.path)
+      ["lora", "inspect", "m.safetensors", "--json", "--model", model("ltx2_transformer")],
+      in: workshop.path)
     #expect(shown.status == 0, "\(shown.errors)")
     let report = try JSONSerialization.jsonObject(with: Data(shown.output.utf8)) as? [String: Any]
     #expect(report?["ranks"] as? [Int] == [2])

@@ -6,7 +6,8 @@ import TestSupport
 import Testing
 import Torch
 
-/// What `ltx lora`, `inspect` and `generate` say of LoRAs and checkpoints that are not as they should be, as a user sees it.
+/// What `ltx lora`, `inspect` and `generate` say of LoRAs and checkpoints that are not as they
+/// should be, as a user sees it.
 @Suite struct LoRAFaultTests {
   private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path
@@ -37,7 +38,9 @@ import Torch
 
   @Test func everyCommandNamesTheTensorThatIsNotFinite() throws {
     let key = "\(module).lora_B.weight"
-    let lora = try copy("lora_all", to: "nan.safetensors") { ($0, $0 == key ? try nan(in: $1) : $1) }
+    let lora = try copy("lora_all", to: "nan.safetensors") {
+      ($0, $0 == key ? try nan(in: $1) : $1)
+    }
     let out = "out.safetensors"
     for (arguments, status) in [
       (["merge", lora, "--output", out], 2),
@@ -51,11 +54,13 @@ import Torch
       let result = try Program.run(["lora"] + arguments, in: workshop.path)
       #expect(result.status == status, "\(arguments): \(result.errors)")
       #expect(
-        result.errors.contains("\(key) holds values that are not finite"), "\(arguments): \(result.errors)")
+        result.errors.contains("\(key) holds values that are not finite"),
+        "\(arguments): \(result.errors)")
       #expect(!FileManager.default.fileExists(atPath: "\(workshop.path)/\(out)"), "\(arguments)")
     }
     let shown = try Program.run(["lora", "inspect", lora], in: workshop.path)
-    #expect(shown.output.split(separator: "\n").dropFirst().first?.hasPrefix("DAMAGED  \(key)") == true)
+    #expect(
+      shown.output.split(separator: "\n").dropFirst().first?.hasPrefix("DAMAGED  \(key)") == true)
   }
 
   @Test func generationStopsBeforeThePrompt() throws {
@@ -71,7 +76,8 @@ import Torch
       ], to: lora)
     let result = try Program.run(
       [
-        "generate", "--model-path", files.checkpoint, "--text-encoder-path", files.textEncoder, "--prompt",
+        "generate", "--model-path", files.checkpoint, "--text-encoder-path", files.textEncoder,
+        "--prompt",
         "a cat",
         "--output", "o.mp4", "--lora", lora,
       ], in: workshop.path)
@@ -94,7 +100,8 @@ import Torch
     #expect(fused.status == 0)
     #expect(fused.errors.contains("adapters are zero; the LoRA changes nothing"))
     #expect(fused.errors.contains("warning: 0 of "), "\(fused.errors)")
-    let merged = try Program.run(["lora", "merge", zero, "--output", "m.safetensors"], in: workshop.path)
+    let merged = try Program.run(
+      ["lora", "merge", zero, "--output", "m.safetensors"], in: workshop.path)
     #expect(merged.errors.contains("adapters are zero; the LoRA changes nothing"))
     let tiny = try copy("lora_all", to: "tiny.safetensors") { key, tensor in
       (key, key.hasSuffix("lora_B.weight") ? try tensor * 1e-7 : tensor)
@@ -106,14 +113,17 @@ import Torch
   }
 
   /// A transformer alone, under every prefix that files have, with and without its description.
-  @Test(arguments: ["", "diffusion_model.", "model.diffusion_model.", "transformer."], [true, false])
+  @Test(
+    arguments: ["", "diffusion_model.", "model.diffusion_model.", "transformer."], [true, false])
   func everyLayoutIsABase(_ prefix: String, _ isDescribed: Bool) throws {
     let scope = "model.diffusion_model."
     let whole = try SafetensorsFile(path: model("ltx2_transformer"))
     let config =
       try JSONSerialization.jsonObject(
         with: Data(try #require(whole.metadata["config"]).utf8)) as? [String: Any]
-    let own = try JSONSerialization.data(withJSONObject: ["transformer": config?["transformer"] ?? [:]])
+    let own = try JSONSerialization.data(withJSONObject: [
+      "transformer": config?["transformer"] ?? [:]
+    ])
     let base = try copy(
       "ltx2_transformer", to: "model_weights_step_00003.safetensors",
       metadata: isDescribed ? ["config": String(decoding: own, as: UTF8.self), "x": "y"] : [:]
@@ -126,7 +136,8 @@ import Torch
       in: workshop.path)
     #expect(result.status == 0, "\(result.errors)")
     #expect(result.errors.contains("13 weights changed"), "\(result.errors)")
-    // The output has the keys and the metadata of the base, and the weights of a merge into the whole checkpoint.
+    // The output has the keys and the metadata of the base, and the weights of a merge into the
+    // whole checkpoint.
     let (before, after) = (
       try SafetensorsFile(path: base), try SafetensorsFile(path: "\(workshop.path)/out.safetensors")
     )
@@ -171,7 +182,8 @@ import Torch
     }
     let refused = try Program.run(["lora", "inspect", bad], in: workshop.path)
     #expect(refused.status == 2)
-    #expect(refused.errors.contains(#"\u{1b}[2Jno\nsuch layer"#) && !refused.errors.contains("\u{1b}"))
+    #expect(
+      refused.errors.contains(#"\u{1b}[2Jno\nsuch layer"#) && !refused.errors.contains("\u{1b}"))
   }
 
   /// Tools keep what a LoRA says of itself, and correct what they change.
@@ -180,7 +192,8 @@ import Torch
       "lora_all", to: "l.safetensors",
       metadata: [
         "base_model": "LTX-2", "trigger_word": "TINY", "lora_rank": "3", "lora_alpha": "1",
-        "ss_network_dim": "3", "ss_network_alpha": "1", "reference_downscale_factor": "2", "mine": "kept",
+        "ss_network_dim": "3", "ss_network_alpha": "1", "reference_downscale_factor": "2",
+        "mine": "kept",
       ]
     ) { ($0, $1) }
     func metadata(_ arguments: [String]) throws -> [String: String] {
@@ -189,14 +202,16 @@ import Torch
       return try SafetensorsFile(path: "\(workshop.path)/o.safetensors").metadata
     }
     for arguments in [
-      ["convert", lora, "o.safetensors", "--to", "kohya"], ["scale", lora, "o.safetensors", "--by", "0.5"],
+      ["convert", lora, "o.safetensors", "--to", "kohya"],
+      ["scale", lora, "o.safetensors", "--by", "0.5"],
       ["strip", lora, "o.safetensors", "--stream", "audio"],
       ["resize", lora, "o.safetensors", "--rank", "2"],
       ["merge", lora, "\(lora):0.5", "--output", "o.safetensors"],
     ] {
       let found = try metadata(arguments)
       for (key, value) in [
-        "base_model": "LTX-2", "ss_base_model_version": "ltx-2", "modelspec.architecture": "ltx-2/lora",
+        "base_model": "LTX-2", "ss_base_model_version": "ltx-2",
+        "modelspec.architecture": "ltx-2/lora",
         "trigger_word": "TINY", "reference_downscale_factor": "2", "mine": "kept",
       ] {
         #expect(found[key] == value, "\(arguments): \(key)")

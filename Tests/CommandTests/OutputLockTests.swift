@@ -15,7 +15,8 @@ import Testing
     let result = try Program.run(arguments, in: folder, environment: environment)
     #expect(result.status == 2, "\(arguments)")
     #expect(
-      result.errors.contains("another process is writing here (a test, process \(getpid()) on host "),
+      result.errors.contains(
+        "another process is writing here (a test, process \(getpid()) on host "),
       "\(arguments): \(result.errors)")
     let errors = result.errors.split(separator: "\n").filter { $0.hasPrefix("error: ") }
     #expect(errors.count == 1, "\(result.errors)")
@@ -37,7 +38,8 @@ import Testing
     let prepared = try PreparedTraining.shared.get()
     let configuration = try prepared.configure("locked", steps: 2)
     let place = try Workshop()
-    #expect(try Program.run(["train", configuration, "--threads", "1"], in: place.path).status == 0)
+    #expect(
+      try Program.run(["train", configuration, "--threads", "1"], in: place.path).status == 0)
     let held = try lock(folder: "\(prepared.path)/locked")
     try expectRefused(["train", configuration, "--set", "optimization.steps=3"], in: place.path)
     try expectRefused(["train", configuration, "--overwrite"], in: place.path)
@@ -54,14 +56,17 @@ import Testing
     let configuration = try prepared.configure("twice", steps: 400)
     let places = try (Workshop(), Workshop())
     let first = try Program.start(["train", configuration, "--threads", "1"], in: places.0.path)
-    while first.isRunning, !FileManager.default.fileExists(atPath: "\(prepared.path)/twice/.ltx.lock") {
+    while first.isRunning,
+      !FileManager.default.fileExists(atPath: "\(prepared.path)/twice/.ltx.lock")
+    {
       usleep(5000)
     }
     usleep(50_000)
     let second = try Program.run(["train", configuration], in: places.1.path)
     #expect(second.status == 2)
     #expect(
-      second.errors.contains("(ltx train, process \(first.processIdentifier) on host "), "\(second.errors)")
+      second.errors.contains("(ltx train, process \(first.processIdentifier) on host "),
+      "\(second.errors)")
     kill(first.processIdentifier, SIGKILL)
     first.waitUntilExit()
     // The lock ended with its process.
@@ -75,9 +80,11 @@ import Testing
     let prepared = try PreparedTraining.shared.get()
     let place = try Workshop()
     let arguments = [
-      "preprocess", "\(prepared.path)/dataset.json", "--resolution-buckets", "64x64x9", "--model-path",
+      "preprocess", "\(prepared.path)/dataset.json", "--resolution-buckets", "64x64x9",
+      "--model-path",
       prepared.model,
-      "--text-encoder-path", prepared.textEncoder, "--output-dir", "\(place.path)/cache", "--threads", "1",
+      "--text-encoder-path", prepared.textEncoder, "--output-dir", "\(place.path)/cache",
+      "--threads", "1",
     ]
     let held = try lock(folder: "\(place.path)/cache")
     try expectRefused(arguments, in: place.path)
@@ -86,7 +93,8 @@ import Testing
     let other = try lock(folder: "\(place.path)/cache", share: .init(index: 1, count: 2))
     try expectRefused(arguments, in: place.path)
     try expectRefused(arguments, in: place.path, environment: ["RANK": "1", "WORLD_SIZE": "2"])
-    let share = try Program.run(arguments, in: place.path, environment: ["RANK": "0", "WORLD_SIZE": "2"])
+    let share = try Program.run(
+      arguments, in: place.path, environment: ["RANK": "0", "WORLD_SIZE": "2"])
     #expect(share.status == 0, "\(share.errors)")
     other.release()
   }
@@ -99,7 +107,8 @@ import Testing
     let folder = try lock(folder: "\(place.path)/out")
     try expectRefused(["split", clip, "out"], in: place.path)
     try expectRefused(
-      ["decode", "\(prepared.path)/.precomputed", "out", "--model-path", prepared.model], in: place.path)
+      ["decode", "\(prepared.path)/.precomputed", "out", "--model-path", prepared.model],
+      in: place.path)
     folder.release()
     let dataset = try lock(folder: place.path)
     try place.write("d.json", #"[{"caption": "a", "media_path": "\#(clip)"}]"#)
@@ -110,8 +119,11 @@ import Testing
     try expectRefused(["lora", "scale", lora, "new.safetensors", "--by", "2"], in: place.path)
     file.release()
     #expect(
-      try Program.run(["lora", "merge", lora, "--output", "new.safetensors"], in: place.path).status == 0)
+      try Program.run(["lora", "merge", lora, "--output", "new.safetensors"], in: place.path).status
+        == 0)
     #expect(
-      try FileManager.default.contentsOfDirectory(atPath: place.path).filter { $0.hasSuffix(".lock") } == [])
+      try FileManager.default.contentsOfDirectory(atPath: place.path).filter {
+        $0.hasSuffix(".lock")
+      } == [])
   }
 }

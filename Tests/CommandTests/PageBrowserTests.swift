@@ -3,7 +3,8 @@ import LTX
 import TestSupport
 import Testing
 
-/// The pages of `ltx split` and `ltx dataset preview` in a browser, as wide as a phone and as a desk.
+/// The pages of `ltx split` and `ltx dataset preview` in a browser, as wide as a phone and as a
+/// desk.
 @Suite(.enabled(if: Browser.path != nil, "no Chromium is installed"), .serialized)
 struct PageBrowserTests {
   /// What a page looks like and does.
@@ -39,7 +40,8 @@ struct PageBrowserTests {
 
   /// - Parameter size: of the video.
   private func expect(
-    _ result: [String: Any], shown: Int, size: String, sourceLocation: SourceLocation = #_sourceLocation
+    _ result: [String: Any], shown: Int, size: String,
+    sourceLocation: SourceLocation = #_sourceLocation
   ) {
     let text = "\(result)"
     #expect(result["error"] == nil, "\(text)", sourceLocation: sourceLocation)
@@ -59,13 +61,15 @@ struct PageBrowserTests {
     let workshop = try Workshop()
     for (place, color) in ["red", "blue"].enumerated() {
       try runFFmpeg([
-        "-f", "lavfi", "-i", "color=\(color):s=96x160:r=25", "-frames:v", "20", "-c:v", "libx264", "-pix_fmt",
+        "-f", "lavfi", "-i", "color=\(color):s=96x160:r=25", "-frames:v", "20", "-c:v", "libx264",
+        "-pix_fmt",
         "yuv420p", "\(workshop.path)/\(place).mp4",
       ])
     }
     try workshop.write("list.txt", "file 0.mp4\nfile 1.mp4\n")
     try runFFmpeg([
-      "-f", "concat", "-i", "\(workshop.path)/list.txt", "-c", "copy", "\(workshop.path)/a film.mp4",
+      "-f", "concat", "-i", "\(workshop.path)/list.txt", "-c", "copy",
+      "\(workshop.path)/a film.mp4",
     ])
     for arguments in [["files"], ["none", "--no-split"], ["saved", "--save-images", "3"]] {
       let result = try Program.run(["split", "a film.mp4"] + arguments, in: workshop.path)
@@ -80,7 +84,8 @@ struct PageBrowserTests {
     let workshop = try Workshop()
     for (place, size) in ["64x160", "160x64", "96x96", "64x64"].enumerated() {
       try runFFmpeg([
-        "-f", "lavfi", "-i", "testsrc=s=\(size):r=25", "-frames:v", "9", "-c:v", "libx264", "-pix_fmt",
+        "-f", "lavfi", "-i", "testsrc=s=\(size):r=25", "-frames:v", "9", "-c:v", "libx264",
+        "-pix_fmt",
         "yuv420p",
         "\(workshop.path)/clip \(place).mp4",
       ])
@@ -91,7 +96,8 @@ struct PageBrowserTests {
     let made = try Program.run(
       [
         "preprocess", "dataset.csv", "--resolution-buckets", "64x64x9", "--model-path",
-        "model/\(TinyModel.checkpointName)", "--text-encoder-path", "model/\(TinyModel.textEncoderName)",
+        "model/\(TinyModel.checkpointName)", "--text-encoder-path",
+        "model/\(TinyModel.textEncoderName)",
       ], in: workshop.path)
     #expect(made.status == 0, "\(made.errors)")
     // Three of the clips lack their text features.

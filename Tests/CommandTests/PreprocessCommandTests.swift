@@ -12,7 +12,8 @@ import Testing
     model = try TinyModelFiles.ltx2()
     for (name, source) in [("a", "testsrc2"), ("b", "mandelbrot")] {
       try runFFmpeg([
-        "-f", "lavfi", "-i", "\(source)=size=96x64:rate=24", "-f", "lavfi", "-i", "sine=frequency=440", "-t",
+        "-f", "lavfi", "-i", "\(source)=size=96x64:rate=24", "-f", "lavfi", "-i",
+        "sine=frequency=440", "-t",
         "0.5",
         "-pix_fmt", "yuv420p", scratch.file("\(name).mp4"),
       ])
@@ -40,7 +41,8 @@ import Testing
     try scratch.write("video,caption\na.mp4,one\nnone.mp4,two\n", to: "d.csv")
     let third = try run([])
     #expect(third.status == 1)
-    #expect(third.errors.contains("error: d.csv:3: \(scratch.path)/none.mp4: there is no such file"))
+    #expect(
+      third.errors.contains("error: d.csv:3: \(scratch.path)/none.mp4: there is no such file"))
     #expect(third.output.contains("2 rows: 1 up to date, 1 failed"))
   }
 
@@ -66,7 +68,8 @@ import Testing
     let files = scratch.files(below: ".precomputed").filter { $0.hasPrefix("decoded_") }
     #expect(
       files == [
-        "decoded_audio/a.wav", "decoded_audio/b.wav", "decoded_videos/a.mp4", "decoded_videos/b.mp4",
+        "decoded_audio/a.wav", "decoded_audio/b.wav", "decoded_videos/a.mp4",
+        "decoded_videos/b.mp4",
       ])
     // A rerun takes them for no part of the cache.
     #expect(try run([]).output.contains("2 rows: 2 up to date"))
@@ -83,11 +86,13 @@ import Testing
     let shares = try (0..<2).map { rank in
       try Program.run(
         [
-          "preprocess", "d.csv", "--resolution-buckets", "64x64x9", "--model-path", model.checkpoint,
+          "preprocess", "d.csv", "--resolution-buckets", "64x64x9", "--model-path",
+          model.checkpoint,
           "--text-encoder-path", model.textEncoder, "--skip-audio",
         ], in: scratch.path, environment: ["RANK": "\(rank)", "WORLD_SIZE": "2"])
     }
-    #expect(shares.allSatisfy { $0.status == 0 && $0.output.contains("1 row: 0 up to date, 0 failed") })
+    #expect(
+      shares.allSatisfy { $0.status == 0 && $0.output.contains("1 row: 0 up to date, 0 failed") })
     #expect(scratch.files(below: ".precomputed/latents") == ["a.safetensors", "b.safetensors"])
   }
 
@@ -111,6 +116,7 @@ import Testing
       attributes: [.posixPermissions: 0o755])
     let locked = try run(["--output-dir", "locked/cache"], asNobody: true)
     #expect(locked.status == 2)
-    #expect(locked.errors.contains("Permission denied; choose another --output-dir"), "\(locked.errors)")
+    #expect(
+      locked.errors.contains("Permission denied; choose another --output-dir"), "\(locked.errors)")
   }
 }

@@ -10,7 +10,8 @@ enum Program {
     let bundle =
       arguments.firstIndex(of: "--test-bundle-path").map { arguments[$0 + 1] }
       ?? arguments.first { $0.hasSuffix(".xctest") } ?? arguments[0]
-    return URL(fileURLWithPath: bundle).deletingLastPathComponent().appendingPathComponent("ltx").path
+    return URL(fileURLWithPath: bundle).deletingLastPathComponent().appendingPathComponent("ltx")
+      .path
   }()
 
   struct Result {
@@ -38,17 +39,21 @@ enum Program {
   ///   - environment: beside that of the tests.
   ///   - asNobody: as a user without rights, which only root can do.
   static func start(
-    _ arguments: [String], in folder: String, environment: [String: String] = [:], asNobody: Bool = false
+    _ arguments: [String], in folder: String, environment: [String: String] = [:],
+    asNobody: Bool = false
   ) throws -> Process {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: asNobody ? "/usr/bin/env" : path)
     process.arguments = (asNobody ? nobody + [path] : []) + arguments
     process.currentDirectoryURL = URL(fileURLWithPath: folder)
-    // Threads that wait by spinning would take the processor from the tests that run beside this one.
-    process.environment = ProcessInfo.processInfo.environment.merging(["OMP_WAIT_POLICY": "passive"]) { $1 }
-      .merging(environment) { $1 }
+    // Threads that wait by spinning would take the processor from the tests that run beside this
+    // one.
+    process.environment = ProcessInfo.processInfo.environment.merging(["OMP_WAIT_POLICY": "passive"]
+    ) { $1 }
+    .merging(environment) { $1 }
     for (name, assign) in [
-      ("stdout.txt", { process.standardOutput = $0 }), ("stderr.txt", { process.standardError = $0 }),
+      ("stdout.txt", { process.standardOutput = $0 }),
+      ("stderr.txt", { process.standardError = $0 }),
     ] as [(String, (FileHandle) -> Void)] {
       try Data().write(to: URL(fileURLWithPath: "\(folder)/\(name)"))
       assign(try FileHandle(forWritingTo: URL(fileURLWithPath: "\(folder)/\(name)")))
@@ -60,7 +65,8 @@ enum Program {
 
   @discardableResult
   static func run(
-    _ arguments: [String], in folder: String, environment: [String: String] = [:], asNobody: Bool = false
+    _ arguments: [String], in folder: String, environment: [String: String] = [:],
+    asNobody: Bool = false
   ) throws -> Result {
     let process = try start(arguments, in: folder, environment: environment, asNobody: asNobody)
     process.waitUntilExit()
@@ -68,7 +74,8 @@ enum Program {
       try String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8)
     }
     return Result(
-      status: process.terminationStatus, output: try text("stdout.txt"), errors: try text("stderr.txt"))
+      status: process.terminationStatus, output: try text("stdout.txt"),
+      errors: try text("stderr.txt"))
   }
 }
 
@@ -90,18 +97,22 @@ final class Workshop: Sendable {
   }
 
   func lines(_ name: String) throws -> [String] {
-    try String(contentsOfFile: "\(path)/\(name)", encoding: .utf8).split(separator: "\n").map(String.init)
+    try String(contentsOfFile: "\(path)/\(name)", encoding: .utf8).split(separator: "\n").map(
+      String.init)
   }
 }
 
 /// Real clips, which ./test puts in place.
 enum Clips {
-  static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent(".deps/media").path
 
   /// Four H.264 clips of different sizes.
   static func all() throws -> [String] {
-    let names = ["bigbuckbunny.mp4", "bikes.mp4", "carphone_distorted.mp4", "carphone_pristine.mp4"]
+    let names = [
+      "bigbuckbunny.mp4", "bikes.mp4", "carphone_distorted.mp4", "carphone_pristine.mp4",
+    ]
     for name in names where !FileManager.default.fileExists(atPath: "\(folder)/\(name)") {
       Issue.record("the test clip \(name) is not there; run Scripts/test-media")
     }

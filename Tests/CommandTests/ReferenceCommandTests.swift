@@ -17,7 +17,8 @@ import Testing
     #expect(official.status == 0, "\(official.errors)")
     #expect(official.output == "1 clip: 1 reference made, 0 up to date; 0 rows failed\n")
     let wanted = [
-      "[", "  {", "    \"video\": \"a.mp4\",", "    \"reference_video\": \"a_reference.mp4\"", "  }", "]",
+      "[", "  {", "    \"video\": \"a.mp4\",", "    \"reference_video\": \"a_reference.mp4\"",
+      "  }", "]",
     ]
     #expect(try shop.lines("data.json") == wanted)
 
@@ -29,7 +30,8 @@ import Testing
 
     try shop.write("bad.csv", "video,caption\na.mp4,x\nno.mp4,y\n")
     let bad = try Program.run(
-      ["reference", "bad.csv", "--command", "false {input} {output}", "--suffix", "_x"], in: shop.path)
+      ["reference", "bad.csv", "--command", "false {input} {output}", "--suffix", "_x"],
+      in: shop.path)
     #expect(bad.status == 1)
     #expect(bad.errors.contains("error: bad.csv:2: a.mp4: false ended with status 1\n"))
     #expect(bad.errors.contains("error: bad.csv:3: no.mp4: no such file. Check the path.\n"))
@@ -38,13 +40,15 @@ import Testing
   }
 
   @Test(arguments: [
-    (["no.json"], "no such file"), (["."], "--output"), (["data.json", "--blur-sigma", "2"], "--type blur"),
+    (["no.json"], "no such file"), (["."], "--output"),
+    (["data.json", "--blur-sigma", "2"], "--type blur"),
     (["data.json", "--type", "command"], "--command"),
     (["data.json", "--low-threshold", "300"], "thresholds"),
     (["data.json", "--type", "downscale", "--downscale-factor", "1"], "2 to 64"),
     (["data.json", "--type", "blur", "--blur-sigma", "0"], "0.1 to 256"),
     (["data.json", "--type", "x"], "--type"),
-    (["data.json", "--command", "x"], "{input}"), (["data.json", "--video-column", "film"], "film"),
+    (["data.json", "--command", "x"], "{input}"),
+    (["data.json", "--video-column", "film"], "film"),
   ])
   func whatCannotBeBegunIsRefused(arguments: [String], words: String) throws {
     try shop.write("data.json", "[{\"video\": \"a.mp4\"}]")

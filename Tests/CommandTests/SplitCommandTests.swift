@@ -18,7 +18,10 @@ import Testing
     }
     try Data().write(to: URL(fileURLWithPath: videos + "/broken.mp4"))
     let run = try Program.run(
-      ["split", "videos", "out", "--no-split", "--stats-file", "stats.csv", "--detector", "histogram"],
+      [
+        "split", "videos", "out", "--no-split", "--stats-file", "stats.csv", "--detector",
+        "histogram",
+      ],
       in: workshop.path)
     #expect(run.status == 1)
     #expect(run.errors.contains("error: videos/broken.mp4: is empty"))
@@ -36,18 +39,21 @@ import Testing
     let workshop = try Workshop()
     let run = try Program.run(
       [
-        "split", try Clips.all()[1], "out", "--detector", "adaptive", "-d", "3s", "--save-images", "1",
+        "split", try Clips.all()[1], "out", "--detector", "adaptive", "-d", "3s", "--save-images",
+        "1",
         "--stats-file", "stats.csv", "--max-scenes", "2",
       ], in: workshop.path)
     #expect(run.status == 0)
     #expect(run.output.contains("bikes-Scene-002.mp4  frames 30 to 75 (1.200 to 3.000 s)"))
     #expect(
       try contents(workshop.path + "/out") == [
-        "bikes-Scene-001-01.jpg", "bikes-Scene-001.mp4", "bikes-Scene-002-01.jpg", "bikes-Scene-002.mp4",
+        "bikes-Scene-001-01.jpg", "bikes-Scene-001.mp4", "bikes-Scene-002-01.jpg",
+        "bikes-Scene-002.mp4",
         "scenes.csv", "scenes.html",
       ])
     #expect(
-      try workshop.lines("stats.csv").first?.hasPrefix("Frame Number,Timecode,adaptive_ratio (w=2)") == true)
+      try workshop.lines("stats.csv").first?.hasPrefix("Frame Number,Timecode,adaptive_ratio (w=2)")
+        == true)
   }
 
   @Test func whatCannotBeUsedEndsInStatusTwo() throws {
@@ -57,11 +63,14 @@ import Testing
       atPath: workshop.path + "/empty", withIntermediateDirectories: true)
     try workshop.write("words.mp4", "no film\n")
     for (arguments, words) in [
-      (["missing.mp4", "out"], "no such file"), (["words.mp4", "out"], "not a readable media file"),
+      (["missing.mp4", "out"], "no such file"),
+      (["words.mp4", "out"], "not a readable media file"),
       (["empty", "out"], "holds no video"), (["empty", "./empty"], "holds the videos"),
       ([clip, "words.mp4"], "is a file; name a folder"),
       ([clip, "out", "--luma-only", "--detector", "histogram"], "--luma-only means nothing"),
-      ([clip, "out", "--frame-skip", "1", "--stats-file", "s.csv"], "measurements need every frame"),
+      (
+        [clip, "out", "--frame-skip", "1", "--stats-file", "s.csv"], "measurements need every frame"
+      ),
       ([clip, "out", "--start", "9s"], "holds no frame in the part asked for"),
       ([clip, "out", "--start", "yesterday"], "is no length"),
       ([clip, "out", "--start", "1", "--skip-start", "1"], "say the same twice"),

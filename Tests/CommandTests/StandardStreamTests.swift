@@ -2,7 +2,8 @@ import Foundation
 import LTX
 import Testing
 
-/// Streams that can't be written to: nothing ends by them, and a command whose result is lost says so by its status.
+/// Streams that can't be written to: nothing ends by them, and a command whose result is lost says
+/// so by its status.
 @Suite struct StandardStreamTests {
   private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path
@@ -14,7 +15,8 @@ import Testing
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/bin/bash")
     process.arguments = [
-      "-c", "set -o pipefail; " + command.replacingOccurrences(of: "ltx ", with: "'\(Program.path)' "),
+      "-c",
+      "set -o pipefail; " + command.replacingOccurrences(of: "ltx ", with: "'\(Program.path)' "),
     ]
     process.currentDirectoryURL = URL(fileURLWithPath: folder)
     let errors = "\(folder)/errors.txt"
@@ -39,11 +41,13 @@ import Testing
     let usual = try run(command, in: workshop.path)
     #expect(usual.status == 0, "\(usual.errors)")
     for (redirection, reason) in [
-      (">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"), ("| true", "Broken pipe"),
+      (">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"),
+      ("| true", "Broken pipe"),
     ] {
       // The reader must be gone before.
       let result = try run(
-        redirection == "| true" ? "(sleep 0.3; \(command)) | true" : command + redirection, in: workshop.path)
+        redirection == "| true" ? "(sleep 0.3; \(command)) | true" : command + redirection,
+        in: workshop.path)
       #expect(result.status == 1, "\(command) \(redirection)")
       let sentence =
         "error: standard output: can't be written (\(reason)). Redirect it to a place that can be written.\n"
@@ -61,20 +65,28 @@ import Testing
     ] {
       for redirection in ["2>/dev/full", "2>&-", ">&- 2>&- <&-", "2>&1 >/dev/full | true"] {
         #expect(
-          try run("ltx \(command) \(redirection)", in: workshop.path).status == 2, "\(command) \(redirection)"
+          try run("ltx \(command) \(redirection)", in: workshop.path).status == 2,
+          "\(command) \(redirection)"
         )
       }
     }
   }
 
-  @Test func `Files are written all the same, and none of them gets a standard stream's number`() throws {
+  @Test func `Files are written all the same, and none of them gets a standard stream's number`()
+    throws
+  {
     let workshop = try Workshop()
-    for (index, redirection) in [">/dev/full", ">&-", ">&- 2>&- <&-", "2>/dev/full", "| true"].enumerated() {
+    for (index, redirection) in [">/dev/full", ">&-", ">&- 2>&- <&-", "2>/dev/full", "| true"]
+      .enumerated()
+    {
       let result = try run("ltx tiny-model m\(index) \(redirection)", in: workshop.path)
       #expect(result.status == 0)
-      if index < 2 { #expect(result.errors.hasPrefix("warning: standard output: can't be written (")) }
+      if index < 2 {
+        #expect(result.errors.hasPrefix("warning: standard output: can't be written ("))
+      }
     }
-    let first = try Data(contentsOf: URL(fileURLWithPath: "\(workshop.path)/m0/\(TinyModel.checkpointName)"))
+    let first = try Data(
+      contentsOf: URL(fileURLWithPath: "\(workshop.path)/m0/\(TinyModel.checkpointName)"))
     for index in 1..<5 {
       let path = "\(workshop.path)/m\(index)/\(TinyModel.checkpointName)"
       #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == first)
@@ -86,7 +98,9 @@ import Testing
     let prepared = try PreparedTraining.shared.get()
     let name = "lost-log-\(redirection.utf8.reduce(0) { $0 + Int($1) })"
     let configuration = try prepared.configure(name, steps: 3)
-    #expect(try run("ltx train \(configuration) --threads 1 \(redirection)", in: prepared.path).status == 0)
+    #expect(
+      try run("ltx train \(configuration) --threads 1 \(redirection)", in: prepared.path).status
+        == 0)
     let weights = "\(prepared.path)/\(name)/checkpoints/lora_weights_step_00003.safetensors"
     #expect(FileManager.default.fileExists(atPath: weights))
   }

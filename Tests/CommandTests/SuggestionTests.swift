@@ -25,7 +25,8 @@ import Testing
     let place = try Workshop()
     let result = try Program.run(["help", "trian"], in: place.path)
     #expect(result.status == 2 && result.output.isEmpty)
-    #expect(result.errors == "error: there is no such subcommand. Did you mean `ltx train --help`?\n")
+    #expect(
+      result.errors == "error: there is no such subcommand. Did you mean `ltx train --help`?\n")
     #expect(try Program.run(["help", "lora", "merge"], in: place.path).status == 0)
   }
 
@@ -34,7 +35,9 @@ import Testing
     let lora = "\(Self.models)/lora_all.safetensors"
     let result = try Program.run(["inspect", lora], in: place.path)
     #expect(result.status == 2 && result.output.isEmpty)
-    #expect(result.errors == "error: \(lora): is a LoRA, not a checkpoint. Run `ltx lora inspect \(lora)`.\n")
+    #expect(
+      result.errors
+        == "error: \(lora): is a LoRA, not a checkpoint. Run `ltx lora inspect \(lora)`.\n")
   }
 
   @Test func `Nothing is created under the name of a variable or of a Windows drive`() throws {
@@ -42,12 +45,20 @@ import Testing
     let clip = try #require(try Clips.all().first)
     let lora = "\(Self.models)/lora_all.safetensors"
     for (arguments, text) in [
-      (["split", clip, "$HOME/x"], "the variable $HOME"), (["split", clip, "C:\\runs"], "is a Windows path"),
-      (["tiny-model", "${HOME}/x"], "the variable $HOME"), (["tiny-model", "~/x"], "begins with ~"),
+      (["split", clip, "$HOME/x"], "the variable $HOME"),
+      (["split", clip, "C:\\runs"], "is a Windows path"),
+      (["tiny-model", "${HOME}/x"], "the variable $HOME"),
+      (["tiny-model", "~/x"], "begins with ~"),
       (["lora", "scale", lora, "$HOME/x.safetensors", "--by", "2"], "the variable $HOME"),
-      (["lora", "merge", lora, "--output", "out\\x.safetensors"], "the backslashes of a Windows path"),
+      (
+        ["lora", "merge", lora, "--output", "out\\x.safetensors"],
+        "the backslashes of a Windows path"
+      ),
       (["lora", "merge", lora, "--output", "/dev/null"], "is a device"),
-      (["lora", "merge", lora, "--output", String(repeating: "x", count: 300)], "File name too long"),
+      (
+        ["lora", "merge", lora, "--output", String(repeating: "x", count: 300)],
+        "File name too long"
+      ),
     ] {
       let result = try Program.run(arguments, in: place.path)
       #expect(result.status == 2 && result.errors.contains(text), "\(arguments): \(result.errors)")

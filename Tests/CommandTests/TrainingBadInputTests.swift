@@ -5,7 +5,8 @@ import Testing
 import Torch
 import Tracking
 
-/// What can't be trained on, and what goes wrong on the way: a sentence that names it, and nothing half-written.
+/// What can't be trained on, and what goes wrong on the way: a sentence that names it, and nothing
+/// half-written.
 @Suite(.serialized) struct TrainingBadInputTests {
   private let prepared: PreparedTraining
 
@@ -26,7 +27,8 @@ import Tracking
   }
 
   private func files(_ cache: String, _ folder: String) throws -> [String] {
-    (FileManager.default.enumerator(atPath: "\(cache)/\(folder)")?.compactMap { $0 as? String } ?? [])
+    (FileManager.default.enumerator(atPath: "\(cache)/\(folder)")?.compactMap { $0 as? String }
+      ?? [])
       .filter { $0.hasSuffix(".safetensors") }.sorted().map { "\(cache)/\(folder)/\($0)" }
   }
 
@@ -39,7 +41,8 @@ import Tracking
   }
 
   @Test(arguments: [
-    ("latents", "latents"), ("conditions", "video_prompt_embeds"), ("conditions", "audio_prompt_embeds"),
+    ("latents", "latents"), ("conditions", "video_prompt_embeds"),
+    ("conditions", "audio_prompt_embeds"),
   ])
   func numbersThatAreNone(folder: String, key: String) throws {
     var damaged = ""
@@ -99,7 +102,9 @@ import Tracking
       }
     }
     #expect(result.status == 2)
-    #expect(result.errors.contains("holds a mask of shape [1, 2, 2] for video latents"), "\(result.errors)")
+    #expect(
+      result.errors.contains("holds a mask of shape [1, 2, 2] for video latents"),
+      "\(result.errors)")
   }
 
   @Test func noSamples() throws {
@@ -107,13 +112,17 @@ import Tracking
       for path in try files(cache, "latents") { try FileManager.default.removeItem(atPath: path) }
     }
     #expect(result.status == 2)
-    #expect(result.errors.contains("there are no .safetensors or .pt files in latents/"), "\(result.errors)")
+    #expect(
+      result.errors.contains("there are no .safetensors or .pt files in latents/"),
+      "\(result.errors)")
   }
 
   @Test func latentsOfOtherChannels() throws {
     let result = try train("channels") { cache in
       for path in try files(cache, "latents") {
-        try rewrite(path) { name, tensor in name == "latents" ? try tensor.slice(0, from: 1) : tensor }
+        try rewrite(path) { name, tensor in
+          name == "latents" ? try tensor.slice(0, from: 1) : tensor
+        }
       }
     }
     #expect(result.status == 2)
@@ -142,7 +151,9 @@ import Tracking
   @Test func noKeyForWeightsAndBiases() throws {
     let result = try train(
       "key", ["wandb.enabled=true", "wandb.mode=online"],
-      environment: ["WANDB_API_KEY": "", "HOME": prepared.path, "NETRC": "\(prepared.path)/no-netrc"])
+      environment: [
+        "WANDB_API_KEY": "", "HOME": prepared.path, "NETRC": "\(prepared.path)/no-netrc",
+      ])
     #expect(result.status == 2)
     #expect(result.errors.contains("WANDB_API_KEY"), "\(result.errors)")
     let metrics = "\(prepared.path)/key/metrics.jsonl"
@@ -172,7 +183,9 @@ import Tracking
   }
 
   /// A disk that fills up: earlier checkpoints stay, and the run ends or goes on as it is told.
-  @Test(.enabled(if: SmallDisk.isPossible, "mounting is not allowed here"), arguments: ["stop", "continue"])
+  @Test(
+    .enabled(if: SmallDisk.isPossible, "mounting is not allowed here"),
+    arguments: ["stop", "continue"])
   func fullDisk(action: String) throws {
     let disk = try SmallDisk(kilobytes: 3000)
     let result = try train(
@@ -197,7 +210,8 @@ import Tracking
     #expect(action == "stop" ? steps < 12 : steps == 12)
   }
 
-  /// Places that the system refuses, each in its own way; with everything that a run writes beside checkpoints.
+  /// Places that the system refuses, each in its own way; with everything that a run writes beside
+  /// checkpoints.
   @Test(arguments: [
     ("file", "is a file"), ("long", "File name too long"), ("proc", "can't be"),
     ("limit", "(File too large)"),
@@ -220,8 +234,10 @@ import Tracking
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/bin/bash")
     process.arguments = [
-      "-c", (kind == "limit" ? "ulimit -f 40; " : "") + "exec \"$@\"", "bash", Program.path, "train",
-      try prepared.configure("refused-\(kind)", steps: 3), "--threads", "1", "--set", "output_dir=\(output)",
+      "-c", (kind == "limit" ? "ulimit -f 40; " : "") + "exec \"$@\"", "bash", Program.path,
+      "train",
+      try prepared.configure("refused-\(kind)", steps: 3), "--threads", "1", "--set",
+      "output_dir=\(output)",
     ]
     let pipe = Pipe()
     (process.standardError, process.standardOutput) = (pipe, FileHandle.nullDevice)
@@ -230,8 +246,11 @@ import Tracking
     process.waitUntilExit()
     #expect(process.terminationReason == .exit)
     // A page that can't be written is no reason to lose the run.
-    #expect(process.terminationStatus == (kind == "page" ? 0 : kind == "limit" ? 1 : 2), "\(errors)")
+    #expect(
+      process.terminationStatus == (kind == "page" ? 0 : kind == "limit" ? 1 : 2), "\(errors)")
     #expect(errors.contains(text), "\(errors)")
-    for trace in ["Error Domain", "NSCocoa", "UserInfo"] { #expect(!errors.contains(trace), "\(errors)") }
+    for trace in ["Error Domain", "NSCocoa", "UserInfo"] {
+      #expect(!errors.contains(trace), "\(errors)")
+    }
   }
 }

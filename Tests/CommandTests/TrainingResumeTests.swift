@@ -35,7 +35,8 @@ import Tracking
             "RANK": String(rank), "LOCAL_RANK": String(rank), "WORLD_SIZE": String(ranks),
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
           ]
-        return try Program.start(arguments + ["--threads", "1"] + more, in: place, environment: environment)
+        return try Program.start(
+          arguments + ["--threads", "1"] + more, in: place, environment: environment)
       }
     }
 
@@ -57,10 +58,13 @@ import Tracking
     }
 
     func recordedSteps() throws -> Int {
-      FileManager.default.contents(atPath: "\(folder)/metrics.jsonl")?.filter { $0 == 10 }.count ?? 0
+      FileManager.default.contents(atPath: "\(folder)/metrics.jsonl")?.filter { $0 == 10 }.count
+        ?? 0
     }
 
-    func steps() throws -> [StepRecord] { try RecordedMetrics(path: "\(folder)/metrics.jsonl").steps }
+    func steps() throws -> [StepRecord] {
+      try RecordedMetrics(path: "\(folder)/metrics.jsonl").steps
+    }
 
     func weights(step: Int) throws -> Data {
       try Data(
@@ -132,7 +136,8 @@ import Tracking
     // A schedule that does not depend on the steps, so that a run can be made longer.
     let options =
       Self.common + [
-        "optimization.scheduler_type=constant", "checkpoints.interval=4", "checkpoints.keep_last_n=-1",
+        "optimization.scheduler_type=constant", "checkpoints.interval=4",
+        "checkpoints.keep_last_n=-1",
         "checkpoints.save_training_state=full",
       ]
     let whole = try Run("whole-damaged-\(isTruncated)", options)
@@ -167,7 +172,8 @@ import Tracking
     #expect(run.errors.contains("holds a run without a state to go on from"), "\(run.errors)")
   }
 
-  /// A kill right after a checkpoint with the default, minimal state: the whole state before it counts more.
+  /// A kill right after a checkpoint with the default, minimal state: the whole state before it
+  /// counts more.
   @Test func aMinimalStateDoesNotStandInForAWholeOne() throws {
     let options = Self.common + ["checkpoints.interval=1", "checkpoints.keep_last_n=-1"]
     let whole = try Run("whole-minimal", options)
@@ -183,22 +189,30 @@ import Tracking
   @Test func damagedWeightsOfAMinimalState() throws {
     let run = try Run(
       "minimal",
-      ["optimization.scheduler_type=constant", "checkpoints.interval=2", "checkpoints.keep_last_n=-1"],
+      [
+        "optimization.scheduler_type=constant", "checkpoints.interval=2",
+        "checkpoints.keep_last_n=-1",
+      ],
       steps: 4)
     try run.finish()
     try FileManager.default.removeItem(atPath: "\(run.folder)/training_state.safetensors")
-    let newest = URL(fileURLWithPath: "\(run.folder)/checkpoints/lora_weights_step_00004.safetensors")
+    let newest = URL(
+      fileURLWithPath: "\(run.folder)/checkpoints/lora_weights_step_00004.safetensors")
     try Data(contentsOf: newest).prefix(100).write(to: newest)
     let longer = try Run(
       "minimal",
-      ["optimization.scheduler_type=constant", "checkpoints.interval=2", "checkpoints.keep_last_n=-1"],
+      [
+        "optimization.scheduler_type=constant", "checkpoints.interval=2",
+        "checkpoints.keep_last_n=-1",
+      ],
       steps: 6)
     try longer.finish()
     #expect(longer.errors.contains("going back to the state before it"), "\(longer.errors)")
     #expect(longer.output.contains("going on after step 2,"), "\(longer.output)")
   }
 
-  /// The official trainer's way to go on: `load_checkpoint` names the run's own folder. `--overwrite` must not remove it.
+  /// The official trainer's way to go on: `load_checkpoint` names the run's own folder.
+  /// `--overwrite` must not remove it.
   @Test func aRunMayNameItsOwnFolder() throws {
     let options = ["optimization.scheduler_type=constant"]
     let first = try Run("own", options, steps: 3)
@@ -227,7 +241,8 @@ import Tracking
   @Test func allStatesDamaged() throws {
     let run = try Run("all-damaged", ["optimization.scheduler_type=constant"], steps: 2)
     try run.finish()
-    try Data("rubbish".utf8).write(to: URL(fileURLWithPath: "\(run.folder)/training_state.safetensors"))
+    try Data("rubbish".utf8).write(
+      to: URL(fileURLWithPath: "\(run.folder)/training_state.safetensors"))
     try FileManager.default.removeItem(
       atPath: "\(run.folder)/checkpoints/training_state_step_00002.safetensors")
     try run.finish(status: 2)
@@ -237,10 +252,12 @@ import Tracking
   }
 
   private static let officialState = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().appendingPathComponent("Fixtures/training/training_state_step_00003.pt")
+    .deletingLastPathComponent().appendingPathComponent(
+      "Fixtures/training/training_state_step_00003.pt")
 
-  /// `model.load_checkpoint` takes a run up where its state says, as the official trainer does: ours with all of it, the official
-  /// trainer's at its step. Where the runs don't agree, only the weights are taken.
+  /// `model.load_checkpoint` takes a run up where its state says, as the official trainer does:
+  /// ours with all of it, the official trainer's at its step. Where the runs don't agree, only the
+  /// weights are taken.
   @Test func loadedCheckpoints() throws {
     let options = ["optimization.scheduler_type=constant", "checkpoints.save_training_state=full"]
     let whole = try Run("whole-loaded", options, steps: 6)
@@ -253,7 +270,8 @@ import Tracking
     let second = try Run("second-loaded", options + [load], steps: 6)
     try second.finish()
     #expect(
-      second.output.contains("going on after step 3, from \(checkpoints)/training_state"), "\(second.output)")
+      second.output.contains("going on after step 3, from \(checkpoints)/training_state"),
+      "\(second.output)")
     #expect(try second.steps().map(\.step) == [4, 5, 6])
     #expect(try second.weights(step: 6) == whole.weights(step: 6))
 
@@ -261,9 +279,11 @@ import Tracking
     try fresh.finish()
     #expect(try fresh.steps().map(\.step) == [1, 2])
 
-    try FileManager.default.removeItem(atPath: "\(checkpoints)/training_state_step_00003.safetensors")
+    try FileManager.default.removeItem(
+      atPath: "\(checkpoints)/training_state_step_00003.safetensors")
     try FileManager.default.copyItem(
-      at: Self.officialState, to: URL(fileURLWithPath: "\(checkpoints)/training_state_step_00003.pt"))
+      at: Self.officialState,
+      to: URL(fileURLWithPath: "\(checkpoints)/training_state_step_00003.pt"))
     let official = try Run("official-loaded", options + [load], steps: 5)
     try official.finish()
     #expect(try official.steps().map(\.step) == [4, 5])
@@ -302,10 +322,12 @@ import Tracking
     #expect(throws: (any Error).self) { try first.weights(step: 3) }
   }
 
-  /// Loss and gradients that are not finite: steps are skipped, and after too many the run ends with its weights.
+  /// Loss and gradients that are not finite: steps are skipped, and after too many the run ends
+  /// with its weights.
   @Test func nonFiniteSteps() throws {
     let run = try Run(
-      "diverging", ["optimization.learning_rate=1e20", "optimization.max_skipped_steps=3"], steps: 20)
+      "diverging", ["optimization.learning_rate=1e20", "optimization.max_skipped_steps=3"],
+      steps: 20)
     try run.finish(status: 1)
     let steps = try run.steps()
     #expect(steps.suffix(3).allSatisfy { $0.skipped != nil })

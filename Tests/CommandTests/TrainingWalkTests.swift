@@ -12,11 +12,13 @@ import Training
     try RecordedMetrics(path: "\(folder)/metrics.jsonl").steps
   }
 
-  /// Trains on the four clips until the loss at fixed noise and sigma has at least halved, saves, and gets the same loss
-  /// from the saved file in a new process. Alpha is half the rank here, so the scale must have been folded in.
+  /// Trains on the four clips until the loss at fixed noise and sigma has at least halved, saves,
+  /// and gets the same loss from the saved file in a new process. Alpha is half the rank here, so
+  /// the scale must have been folded in.
   @Test func itLearns() throws {
     let prepared = try PreparedTraining.shared.get()
-    let trainer = try Trainer(TrainingConfiguration(path: prepared.configure("learns", steps: 40, batch: 4)))
+    let trainer = try Trainer(
+      TrainingConfiguration(path: prepared.configure("learns", steps: 40, batch: 4)))
     let example = try trainer.example(samples: [0, 1, 2, 3], noiseSeed: 17)
     let before = try trainer.loss(example).mean().item()
     let file = try #require(try trainer.run().weights)
@@ -28,9 +30,11 @@ import Training
     let m = video.modality
     let tokens = m.latent.size(1)
     let tensors: [(key: String, tensor: Tensor)] = [
-      ("video.latent", m.latent), ("video.timesteps", try m.timesteps.expand([4, tokens]).contiguous()),
+      ("video.latent", m.latent),
+      ("video.timesteps", try m.timesteps.expand([4, tokens]).contiguous()),
       ("video.sigma", m.sigma), ("video.positions", m.positions), ("video.context", m.context),
-      ("video.context_mask", try #require(m.contextMask)), ("video.target", try #require(video.target)),
+      ("video.context_mask", try #require(m.contextMask)),
+      ("video.target", try #require(video.target)),
       ("video.loss_mask", try #require(video.lossMask).to(.int64)),
     ]
     try writeSafetensors(tensors, to: "\(prepared.path)/example.safetensors")
@@ -57,7 +61,8 @@ import Training
     let process = try Program.start(["train", broken], in: prepared.path)
     while process.isRunning {
       let done =
-        FileManager.default.contents(atPath: "\(folder)/metrics.jsonl")?.filter { $0 == 10 }.count ?? 0
+        FileManager.default.contents(atPath: "\(folder)/metrics.jsonl")?.filter { $0 == 10 }.count
+        ?? 0
       if done >= 5 { break }
       usleep(20_000)
     }
@@ -86,7 +91,8 @@ import Training
   /// Keys as ComfyUI has them, a pair for each target, and nothing of the audio stream.
   @Test func savedKeys() throws {
     let prepared = try PreparedTraining.shared.get()
-    let config = try prepared.configure("keys", steps: 4, "checkpoints: {interval: 1, keep_last_n: 2}")
+    let config = try prepared.configure(
+      "keys", steps: 4, "checkpoints: {interval: 1, keep_last_n: 2}")
     // The section may stand once.
     let text = try String(contentsOfFile: config, encoding: .utf8)
       .replacingOccurrences(of: "checkpoints: {precision: float32}\n", with: "")
@@ -100,44 +106,52 @@ import Training
           "training_state_step_00003.safetensors", "training_state_step_00004.safetensors",
         ])
     let file = try SafetensorsFile(path: "\(folder)/lora_weights_step_00004.safetensors")
-    #expect(file.entries["diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight"]?.dtype == .bfloat16)
-    #expect(file.entries.keys.allSatisfy { $0.hasPrefix("diffusion_model.") && !$0.contains("audio") })
+    #expect(
+      file.entries["diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight"]?.dtype
+        == .bfloat16)
+    #expect(
+      file.entries.keys.allSatisfy { $0.hasPrefix("diffusion_model.") && !$0.contains("audio") })
     let pairs = file.entries.keys.filter { $0.hasSuffix("lora_A.weight") }
     #expect(pairs.count * 2 == file.entries.count)
     // 4 blocks of 2 attentions with 4 layers, and 2 layers of the feed-forward; the way out.
     #expect(pairs.count == 4 * (2 * 4 + 2) + 1)
     for key in pairs {
       #expect(
-        try file.tensor(key.replacingOccurrences(of: "lora_A", with: "lora_B")).abs().max().item() > 0,
+        try file.tensor(key.replacingOccurrences(of: "lora_A", with: "lora_B")).abs().max().item()
+          > 0,
         "\(key)")
     }
   }
 
-  /// The end of a run says how far the adapters moved and what became of the validation loss; a run that learned nothing
-  /// does not end like a good one.
+  /// The end of a run says how far the adapters moved and what became of the validation loss; a run
+  /// that learned nothing does not end like a good one.
   @Test func theEndSaysWhetherItLearned() throws {
     let prepared = try PreparedTraining.shared.get()
     let config = try prepared.configure(
       "learned", steps: 6, "validation: {interval: null, held_out: {count: 1}}")
-    let good = try Program.run(["train", config, "--set", "checkpoints.keep_best=true"], in: prepared.path)
+    let good = try Program.run(
+      ["train", config, "--set", "checkpoints.keep_best=true"], in: prepared.path)
     #expect(good.status == 0, "\(good.errors)")
     let line = try #require(good.output.split(separator: "\n").first { $0.hasPrefix("learned: ") })
     #expect(
-      line.hasPrefix("learned: video adapters moved: ") && line.contains("; video loss fell from "), "\(line)"
+      line.hasPrefix("learned: video adapters moved: ") && line.contains("; video loss fell from "),
+      "\(line)"
     )
     #expect(line.hasSuffix("; audio was not trained"), "\(line)")
     #expect(!good.errors.contains("warning: "), "\(good.errors)")
     let lines = good.output.split(separator: "\n").map(String.init)
     let weights = "\(prepared.path)/learned/checkpoints/lora_weights_step_00006.safetensors"
     #expect(
-      lines.last == weights && lines.contains { $0.hasPrefix("best: step 6, ") && $0.hasSuffix(weights) })
+      lines.last == weights
+        && lines.contains { $0.hasPrefix("best: step 6, ") && $0.hasSuffix(weights) })
     #expect(lines.contains { $0.hasPrefix("6 steps in ") })
     #expect(lines.contains("report: \(prepared.path)/learned/report.html"))
     let page = try String(contentsOfFile: "\(prepared.path)/learned/report.html", encoding: .utf8)
     #expect(page.contains("Did it learn?") && page.contains("Video adapters moved: "))
 
     let bad = try Program.run(
-      ["train", config, "--overwrite", "--set", "optimization.learning_rate=1e-9"], in: prepared.path)
+      ["train", config, "--overwrite", "--set", "optimization.learning_rate=1e-9"],
+      in: prepared.path)
     #expect(bad.status == 0, "\(bad.errors)")
     #expect(bad.errors.contains("warning: video adapters barely moved: "), "\(bad.errors)")
     #expect(bad.output.contains("video loss stayed at "), "\(bad.output)")
@@ -150,7 +164,8 @@ import Training
     // Batches that are read ahead, and copies that are written, come and go.
     let alone = ["data.num_dataloader_workers=0", "checkpoints.save_training_state=off"]
     #expect(
-      try Program.run(["train", config] + alone.flatMap { ["--set", $0] }, in: prepared.path).status == 0)
+      try Program.run(["train", config] + alone.flatMap { ["--set", $0] }, in: prepared.path).status
+        == 0)
     let steps = try metrics("\(prepared.path)/leaks")
     #expect(steps.count == 50)
     // By then each of the four samples' contexts has been computed, and is kept.
@@ -158,7 +173,8 @@ import Training
     #expect(try #require(steps[9].tensorBytes) > 0)
   }
 
-  /// What a configuration names and that is not there, or does not fit, is told with its place before anything is done.
+  /// What a configuration names and that is not there, or does not fit, is told with its place
+  /// before anything is done.
   @Test func badInputEndsWithStatus2() throws {
     let prepared = try PreparedTraining.shared.get()
     func errors(_ change: (String) -> String) throws -> String {
@@ -176,12 +192,17 @@ import Training
     }
     let target = try errors { $0.replacingOccurrences(of: "[to_q,", with: "[to_qq,") }
     #expect(
-      target.contains("bad.yaml:2:28: lora.target_modules \"to_qq\" matches no linear layer"), "\(target)")
+      target.contains("bad.yaml:2:28: lora.target_modules \"to_qq\" matches no linear layer"),
+      "\(target)")
     #expect(target.contains("did you mean to_q?"))
-    let output = try errors { $0.replacingOccurrences(of: "output_dir: ", with: "output_dir: /proc") }
+    let output = try errors {
+      $0.replacingOccurrences(of: "output_dir: ", with: "output_dir: /proc")
+    }
     #expect(output.contains("bad.yaml:9:1: output_dir /proc"), "\(output)")
     let data = try errors { $0.replacingOccurrences(of: "data_root: ", with: "data_root: nowhere") }
-    #expect(data.contains("bad.yaml:8:8: data.preprocessed_data_root \(prepared.path)/nowhere"), "\(data)")
+    #expect(
+      data.contains("bad.yaml:8:8: data.preprocessed_data_root \(prepared.path)/nowhere"), "\(data)"
+    )
     let model = try errors {
       $0.replacingOccurrences(
         of: prepared.model, with: "\(prepared.textEncoder)/model-00001-of-00002.safetensors")
@@ -194,7 +215,8 @@ import Training
     let prepared = try PreparedTraining.shared.get()
     let config = try prepared.configure("other", steps: 1)
     #expect(try Program.run(["train", config], in: prepared.path).status == 0)
-    #expect(try Program.run(["tiny-model", "other-model", "--seed", "4"], in: prepared.path).status == 0)
+    #expect(
+      try Program.run(["tiny-model", "other-model", "--seed", "4"], in: prepared.path).status == 0)
     let text = try String(contentsOfFile: config, encoding: .utf8)
       .replacingOccurrences(of: prepared.model, with: "other-model/\(TinyModel.checkpointName)")
       .replacingOccurrences(of: "\(prepared.path)/other\n", with: "\(prepared.path)/other2\n")
@@ -202,7 +224,8 @@ import Training
     let refused = try Program.run(["train", config], in: prepared.path)
     #expect(refused.status == 2)
     #expect(
-      refused.errors.contains("4 samples that were preprocessed with another model"), "\(refused.errors)")
+      refused.errors.contains("4 samples that were preprocessed with another model"),
+      "\(refused.errors)")
     let accepted = try Program.run(
       ["train", config, "--set", "data.accept_other_model=true"], in: prepared.path)
     #expect(accepted.status == 0, "\(accepted.errors)")
@@ -211,7 +234,8 @@ import Training
   /// Text features of one text encoder are not trained on beside another one without a word.
   @Test func cacheOfAnotherTextEncoder() throws {
     let prepared = try PreparedTraining.shared.get()
-    #expect(try Program.run(["tiny-model", "other-text", "--seed", "5"], in: prepared.path).status == 0)
+    #expect(
+      try Program.run(["tiny-model", "other-text", "--seed", "5"], in: prepared.path).status == 0)
     let other = "\(prepared.path)/other-text/\(TinyModel.textEncoderName)"
     let config = try prepared.configure("text-encoder", steps: 1)
     func train(_ textEncoder: String, _ more: [String] = []) throws -> Program.Result {
@@ -228,13 +252,16 @@ import Training
       "\(refused.errors)")
     #expect(try train(other, ["--set", "data.accept_other_model=true"]).status == 0)
     func check(_ textEncoder: String) throws -> Program.Result {
-      try Program.run(["dataset", "check", ".", "--text-encoder-path", textEncoder], in: prepared.path)
+      try Program.run(
+        ["dataset", "check", ".", "--text-encoder-path", textEncoder], in: prepared.path)
     }
     #expect(try !check(prepared.textEncoder).output.contains("text encoder"))
     let checked = try check(other)
     #expect(checked.status == 1)
     #expect(
-      checked.output.components(separatedBy: "was made with another text encoder than the one given").count
+      checked.output.components(
+        separatedBy: "was made with another text encoder than the one given"
+      ).count
         == 5,
       "\(checked.output)")
   }

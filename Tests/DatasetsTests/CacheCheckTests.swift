@@ -25,7 +25,9 @@ import Torch
     }
   }
 
-  private func check(_ change: (inout DatasetCheckOptions) -> Void = { _ in }) throws -> DatasetReport {
+  private func check(_ change: (inout DatasetCheckOptions) -> Void = { _ in }) throws
+    -> DatasetReport
+  {
     var options = DatasetCheckOptions()
     change(&options)
     return try CacheChecker(cache: cache.scratch.path, options).run()
@@ -52,7 +54,8 @@ import Torch
     let report = try check()
     #expect(report.problems.isEmpty, "\(report.problems)")
     #expect(report.samples == 3 && report.files == 21)
-    #expect(report.notes.contains { $0.hasPrefix("21 of 21 files don't say what they were made from") })
+    #expect(
+      report.notes.contains { $0.hasPrefix("21 of 21 files don't say what they were made from") })
     #expect(try CacheChecker(cache: cache.root).run().problems.isEmpty)
   }
 
@@ -74,7 +77,8 @@ import Torch
         ("latents", try Tensor.ones([4, 2, 2, 3], dtype: .bfloat16)), ("num_frames", Tensor([3])),
         ("height", Tensor([2])), ("width", Tensor([3])), ("fps", Tensor([25.0])),
       ])
-    try expect(.tensors, "latents/a.safetensors", "num_frames is 3, but latents has shape [4, 2, 2, 3]")
+    try expect(
+      .tensors, "latents/a.safetensors", "num_frames is 3, but latents has shape [4, 2, 2, 3]")
     try cache.latents("a", fps: .nan)
     let problems = try check().problems
     #expect(problems.map(\.kind) == [.tensors, .numbers], "\(problems)")
@@ -88,7 +92,8 @@ import Torch
         "expected [channels, num_frames, height, width]"
       ),
       (
-        "latents/a", [("latents", try Tensor.ones([12, 4]))], "not all of num_frames, height, width are there"
+        "latents/a", [("latents", try Tensor.ones([12, 4]))],
+        "not all of num_frames, height, width are there"
       ),
       (
         "latents/a", [("latents", try Tensor.ones([4, 2, 2, 3], dtype: .int64))],
@@ -99,7 +104,8 @@ import Torch
         "not all of num_time_steps, frequency_bins are there"
       ),
       (
-        "conditions/a", [("video_prompt_embeds", try Tensor.ones([8, 6]))], "prompt_attention_mask is missing"
+        "conditions/a", [("video_prompt_embeds", try Tensor.ones([8, 6]))],
+        "prompt_attention_mask is missing"
       ),
       (
         "conditions/a",
@@ -134,7 +140,8 @@ import Torch
       "audio_latents/c",
       [
         ("latents", try Tensor(Array(repeating: Float(1), count: 79) + [.nan], shape: [2, 10, 4])),
-        ("num_time_steps", Tensor([10])), ("frequency_bins", Tensor([4])), ("duration", Tensor([0.36])),
+        ("num_time_steps", Tensor([10])), ("frequency_bins", Tensor([4])),
+        ("duration", Tensor([0.36])),
       ])
     try expect(.numbers, "audio_latents/c.safetensors", "latents holds NaN")
   }
@@ -157,7 +164,8 @@ import Torch
     try cache.scratch.write("x", to: ".precomputed/conditions/extra.pt")
     try cache.scratch.write("x", to: ".precomputed/conditions/extra.safetensors")
     let found = try check().problems
-    #expect(found.contains { $0.kind == .inconsistent && $0.file == "conditions/extra" }, "\(found)")
+    #expect(
+      found.contains { $0.kind == .inconsistent && $0.file == "conditions/extra" }, "\(found)")
   }
 
   @Test func `Samples of which a file is missing`() throws {
@@ -174,17 +182,20 @@ import Torch
     try remove("reference_latents/c")
     #expect(try check().problems.isEmpty, "no sample has one")
     try cache.conditions("d")
-    try expect(.incomplete, "conditions/d.safetensors", "has text features but no video in latents/")
+    try expect(
+      .incomplete, "conditions/d.safetensors", "has text features but no video in latents/")
   }
 
   @Test func `Masks and sounds that don't fit`() throws {
     try cache.mask("a", [1, 2, 3])
     try expect(
-      .mismatch, "video_masks/a.safetensors", "mask has shape [1, 2, 3], but the latents are [2, 2, 3]")
+      .mismatch, "video_masks/a.safetensors",
+      "mask has shape [1, 2, 3], but the latents are [2, 2, 3]")
     try cache.mask("a", [2, 2, 3])
     try cache.mask("c", folder: "audio_masks", [9])
     try expect(
-      .mismatch, "audio_masks/c.safetensors", "mask has shape [9], but the audio latents have 10 steps")
+      .mismatch, "audio_masks/c.safetensors",
+      "mask has shape [9], but the audio latents have 10 steps")
     try cache.mask("c", folder: "audio_masks", [10])
     try cache.audio("c", duration: 0.39)
     #expect(try check().problems.isEmpty, "within a step of 0.04 s")
@@ -214,14 +225,16 @@ import Torch
     let model = try TinyModelFiles.ltx2()
     let problems = try check { $0.models = ModelFiles(unified: model.checkpoint) }.problems
     #expect(
-      problems.count == 3 && problems.allSatisfy { $0.problem.contains("another model than the one given") })
+      problems.count == 3
+        && problems.allSatisfy { $0.problem.contains("another model than the one given") })
     let identity = try FileIdentity.identity(of: model.checkpoint)
     for name in ["a", "sub/b", "c"] {
       try cache.latents(name, ["model": identity, "bucket": name == "c" ? "96x64x17" : "96x64x9"])
     }
     let wrong = try check { $0.models = ModelFiles(unified: model.checkpoint) }.problems
     #expect(wrong.map(\.file) == ["latents/c.safetensors"], "\(wrong)")
-    #expect(wrong.first?.problem.contains("the bucket 96x64x17, but its latents are 96x64x9") == true)
+    #expect(
+      wrong.first?.problem.contains("the bucket 96x64x17, but its latents are 96x64x9") == true)
   }
 
   // MARK: Caches of others
@@ -232,7 +245,8 @@ import Torch
 
   @Test(arguments: ["new", "old"]) func `Caches of the official trainer`(_ layout: String) throws {
     let report = try CacheChecker(cache: "\(Self.pt)/\(layout)").run()
-    #expect(report.problems.isEmpty && report.samples == 1 && report.files == 3, "\(report.problems)")
+    #expect(
+      report.problems.isEmpty && report.samples == 1 && report.files == 3, "\(report.problems)")
     let statistics = try DatasetStatistics(cache: "\(Self.pt)/\(layout)")
     #expect(statistics.buckets.map(\.value) == ["96x64x9"])
     #expect(statistics.samples.first?.captionTokens == 5)
@@ -248,8 +262,11 @@ import Torch
 
   @Test func `No cache at all`() throws {
     #expect(
-      message { _ = try CacheChecker(cache: cache.scratch.file("none")) }.contains("there is no such folder"))
+      message { _ = try CacheChecker(cache: cache.scratch.file("none")) }.contains(
+        "there is no such folder"))
     let empty = try ScratchFolder()
-    #expect(message { _ = try CacheChecker(cache: empty.path) }.contains("holds no latents/, conditions/"))
+    #expect(
+      message { _ = try CacheChecker(cache: empty.path) }.contains("holds no latents/, conditions/")
+    )
   }
 }

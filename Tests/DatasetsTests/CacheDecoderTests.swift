@@ -21,7 +21,9 @@ import Torch
     checkpoint = try Checkpoint(path: model.checkpoint)
   }
 
-  private func options(_ change: (inout CacheDecodingOptions) -> Void = { _ in }) -> CacheDecodingOptions {
+  private func options(_ change: (inout CacheDecodingOptions) -> Void = { _ in })
+    -> CacheDecodingOptions
+  {
     var options = CacheDecodingOptions()
     options.dtype = .float32
     change(&options)
@@ -36,7 +38,8 @@ import Torch
   }
 
   /// [C, F, H, W]
-  private func video(_ name: String, frames: Int, rate: Double = 25, folder: String = "latents") throws
+  private func video(_ name: String, frames: Int, rate: Double = 25, folder: String = "latents")
+    throws
     -> Tensor
   {
     let channels = try VideoVAEConfiguration.Decoder(checkpoint.config).latentChannels
@@ -52,7 +55,8 @@ import Torch
   }
 
   /// [C, T, N]
-  private func audio(_ name: String, steps: Int, folder: String = "audio_latents") throws -> Tensor {
+  private func audio(_ name: String, steps: Int, folder: String = "audio_latents") throws -> Tensor
+  {
     let configuration = try AudioVAEConfiguration(checkpoint.config)
     let latents = try Generator(seed: 6).normal(
       [configuration.latentChannels, steps, configuration.frequencyBins])
@@ -60,7 +64,8 @@ import Torch
       "\(folder)/\(name)",
       [
         ("latents", latents), ("num_time_steps", Tensor([steps])),
-        ("frequency_bins", Tensor([configuration.frequencyBins])), ("duration", Tensor([Double(steps) / 25])),
+        ("frequency_bins", Tensor([configuration.frequencyBins])),
+        ("duration", Tensor([Double(steps) / 25])),
       ])
     return latents
   }
@@ -110,7 +115,8 @@ import Torch
       #expect(try VideoReader(path: path).frameRate == Rational(30000, 1001))
       #expect(try VideoReader.countFrames(path: path) == 17)
       #expect(
-        try Data(contentsOf: URL(fileURLWithPath: path)) == Data(contentsOf: URL(fileURLWithPath: wanted)))
+        try Data(contentsOf: URL(fileURLWithPath: path))
+          == Data(contentsOf: URL(fileURLWithPath: wanted)))
     }
   }
 
@@ -119,14 +125,16 @@ import Torch
     #expect(try decode("\(cache.root)/audio_latents").written == [cache.scratch.file("out/a.wav")])
     let wanted = try withoutGrad {
       try AudioTensors.channels(
-        checkpoint.vocoder(dtype: .float32)(checkpoint.audioDecoder(dtype: .float32)(latents.unsqueeze(0))))
+        checkpoint.vocoder(dtype: .float32)(
+          checkpoint.audioDecoder(dtype: .float32)(latents.unsqueeze(0))))
     }
     let found = try samples(cache.scratch.file("out/a.wav"))
     #expect(found.sampleRate == (try checkpoint.vocoder(dtype: .float32).sampleRate))
     #expect(found.sampleCount == wanted[0].count)
     for channel in 0..<2 {
       let largest =
-        zip(found.channels[channel], wanted[channel]).map { abs($0 - min(1, max(-1, $1))) }.max() ?? 1
+        zip(found.channels[channel], wanted[channel]).map { abs($0 - min(1, max(-1, $1))) }.max()
+        ?? 1
       #expect(largest < 2 / 32767, "16 bits")
     }
   }
@@ -134,11 +142,16 @@ import Torch
   @Test func `Tokens of older caches decode to the same`() throws {
     let latents = try video("new", frames: 1)
     let shape = latents.shape
-    let tokens = try latents.permute([1, 2, 3, 0]).reshape([shape[1] * shape[2] * shape[3], shape[0]])
-      .contiguous()
+    let tokens = try latents.permute([1, 2, 3, 0]).reshape([
+      shape[1] * shape[2] * shape[3], shape[0],
+    ])
+    .contiguous()
     try cache.write(
       "latents/old",
-      [("latents", tokens), ("num_frames", Tensor([1])), ("height", Tensor([2])), ("width", Tensor([3]))])
+      [
+        ("latents", tokens), ("num_frames", Tensor([1])), ("height", Tensor([2])),
+        ("width", Tensor([3])),
+      ])
     let steps = try audio("new", steps: 5)
     try cache.write(
       "audio_latents/old",
@@ -149,7 +162,8 @@ import Torch
     #expect(try decode(cache.scratch.path).failures.isEmpty)
     for (folder, ending) in [("decoded_videos", "png"), ("decoded_audio", "wav")] {
       let pair = try ["new", "old"].map {
-        try Data(contentsOf: URL(fileURLWithPath: cache.scratch.file("out/\(folder)/\($0).\(ending)")))
+        try Data(
+          contentsOf: URL(fileURLWithPath: cache.scratch.file("out/\(folder)/\($0).\(ending)")))
       }
       #expect(pair[0] == pair[1], "\(folder)")
     }
@@ -213,7 +227,9 @@ import Torch
 
     let one = cache.scratch.file("out/one")
     #expect(
-      try decoder.decode("\(cache.root)/latents/sub/a.safetensors", into: one).written == ["\(one)/a.mp4"])
+      try decoder.decode("\(cache.root)/latents/sub/a.safetensors", into: one).written == [
+        "\(one)/a.mp4"
+      ])
     #expect(try VideoReader(path: "\(one)/a.mp4").hasAudio)
   }
 
@@ -246,7 +262,9 @@ import Torch
     try cache.conditions("a")
     #expect(message { _ = try decode(cache.scratch.file("none")) }.contains("does not exist"))
     #expect(message { _ = try decode("\(cache.root)/conditions") }.contains("text features"))
-    #expect(message { _ = try decode(cache.root) }.contains("holds no .safetensors or .pt files to decode"))
+    #expect(
+      message { _ = try decode(cache.root) }.contains(
+        "holds no .safetensors or .pt files to decode"))
     _ = try audio("a", steps: 3)
     let silent = cache.scratch.file("silent.safetensors")
     try writeSafetensors(

@@ -58,14 +58,17 @@ struct CachedFiles {
   }
 
   func mask(
-    _ name: String, folder: String = "video_masks", _ shape: [Int], _ metadata: [String: String] = [:]
+    _ name: String, folder: String = "video_masks", _ shape: [Int],
+    _ metadata: [String: String] = [:]
   ) throws {
     try write("\(folder)/\(name)", [("mask", try Tensor.zeros(shape))], metadata)
   }
 
   func dataset(_ rows: [(video: String, caption: String)]) throws {
     let lines = try rows.map { row in
-      String(decoding: try JSONEncoder().encode(["video": row.video, "caption": row.caption]), as: UTF8.self)
+      String(
+        decoding: try JSONEncoder().encode(["video": row.video, "caption": row.caption]),
+        as: UTF8.self)
     }
     try scratch.write(lines.joined(separator: "\n"), to: "dataset.jsonl")
   }

@@ -26,7 +26,9 @@ import Torch
     try cache.dataset(rows)
   }
 
-  private func problems(_ change: (inout DatasetCheckOptions) -> Void = { _ in }) throws -> [DatasetProblem] {
+  private func problems(_ change: (inout DatasetCheckOptions) -> Void = { _ in }) throws
+    -> [DatasetProblem]
+  {
     var options = DatasetCheckOptions()
     change(&options)
     return try CacheChecker(cache: cache.scratch.path, options).run().problems
@@ -67,7 +69,9 @@ import Torch
 
   @Test func `Files that go with a clip have sources of their own`() throws {
     try prepare()
-    for (name, text) in [("a.wav", "sound"), ("mask.png", "mask")] { try cache.scratch.write(text, to: name) }
+    for (name, text) in [("a.wav", "sound"), ("mask.png", "mask")] {
+      try cache.scratch.write(text, to: name)
+    }
     try cache.audio("a", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("a.wav"))])
     try cache.audio("b", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("b.mp4"))])
     try cache.mask(
@@ -138,7 +142,9 @@ import Torch
     try prepare()
     try cache.scratch.write("{}", to: "report.json")
     try cache.scratch.write("video,caption\nelse.mp4,of something else\n", to: "else.csv")
-    #expect(try CacheChecker(cache: cache.scratch.path).listing?.path == cache.scratch.file("dataset.jsonl"))
+    #expect(
+      try CacheChecker(cache: cache.scratch.path).listing?.path
+        == cache.scratch.file("dataset.jsonl"))
     try cache.scratch.write("video,caption\na.mp4,x\n", to: "other.csv")
     let checker = try CacheChecker(cache: cache.scratch.path)
     #expect(checker.listing == nil)
@@ -157,12 +163,16 @@ import Torch
     try cache.dataset([("a.wav", "a red ball"), ("b.mp4", "a blue ball")])
     let statistics = try DatasetStatistics(cache: cache.scratch.path)
     #expect(statistics.samples.map(\.name) == ["a", "b"])
-    #expect(statistics.buckets == [.init(value: "96x64x25", count: 1), .init(value: "96x64x9", count: 1)])
-    #expect(statistics.frameRates == [.init(value: "25", count: 1), .init(value: "29.97", count: 1)])
+    #expect(
+      statistics.buckets == [.init(value: "96x64x25", count: 1), .init(value: "96x64x9", count: 1)])
+    #expect(
+      statistics.frameRates == [.init(value: "25", count: 1), .init(value: "29.97", count: 1)])
     let durations = try #require(statistics.durations)
-    #expect(abs(durations.maximum - 25 * 1001 / 30000.0) < 1e-12 && abs(durations.minimum - 0.36) < 1e-12)
+    #expect(
+      abs(durations.maximum - 25 * 1001 / 30000.0) < 1e-12 && abs(durations.minimum - 0.36) < 1e-12)
     #expect(abs(durations.median - durations.sum / 2) < 1e-12)
-    #expect(statistics.captionCharacters?.minimum == 10 && statistics.captionCharacters?.maximum == 11)
+    #expect(
+      statistics.captionCharacters?.minimum == 10 && statistics.captionCharacters?.maximum == 11)
     #expect(statistics.captionTokens?.median == 5)
     // A sine of 1 kHz is what the standard's constant is for: 3.01 dB below its peak.
     #expect(abs(try #require(statistics.loudness).median + 15.05) < 0.02)

@@ -17,7 +17,8 @@ import Testing
 
   @Test func `What is skipped is listed with its reason`() throws {
     for name in [
-      "a.jfif", "b.JP2", "c.nef", "d.jpe", "notes.md", "dataset.json", "Makefile", "e.caption", ".DS_Store",
+      "a.jfif", "b.JP2", "c.nef", "d.jpe", "notes.md", "dataset.json", "Makefile", "e.caption",
+      ".DS_Store",
       "cache/conditions/a.safetensors", "f.mp4", "f_reference.mp4",
     ] { try scratch.write("x", to: name) }
     for name in ["a", "b", "c", "d", "f", "f_reference", "lonely"] {
@@ -29,7 +30,8 @@ import Testing
     let found = reasons(dataset)
     #expect(
       found.keys.sorted() == [
-        "Makefile", "c.nef", "c.txt", "cache", "dataset.json", "e.caption", "f_reference.txt", "lonely.txt",
+        "Makefile", "c.nef", "c.txt", "cache", "dataset.json", "e.caption", "f_reference.txt",
+        "lonely.txt",
         "notes.md",
       ])
     #expect(found["c.nef"]?.contains("can't decode camera RAW images") == true)
@@ -43,7 +45,9 @@ import Testing
 
   @Test func `A caption under a name that is nearly its clip's is pointed at`() throws {
     for name in ["a.mp4", "B.mp4", "c.mp4", "d.mp4"] { try scratch.write("x", to: name) }
-    for name in ["a.mp4.txt", "b.txt", "c.txt", "c.mp4.txt", "d.txt"] { try scratch.write("text", to: name) }
+    for name in ["a.mp4.txt", "b.txt", "c.txt", "c.mp4.txt", "d.txt"] {
+      try scratch.write("text", to: name)
+    }
     let dataset = try Dataset(path: scratch.path)
     #expect(dataset.samples.map(\.media) == ["c.mp4", "d.mp4"])
     #expect(
@@ -58,7 +62,8 @@ import Testing
     try scratch.write("x", to: "a.cr2")
     let text = message { _ = try Dataset(path: scratch.path) }
     #expect(
-      text.contains("holds no videos, images or audio that can be used (skipped a.cr2: the installed FFmpeg"))
+      text.contains(
+        "holds no videos, images or audio that can be used (skipped a.cr2: the installed FFmpeg"))
   }
 
   @Test func `The report lists skipped files, and a run with nothing else wrong succeeds`() throws {
@@ -80,6 +85,9 @@ import Testing
     let checked = try CacheChecker(cache: fixture.file("clips")).run()
     #expect(checked.problems.isEmpty, "\(checked.problems)")
     #expect(checked.notes.contains { $0.hasPrefix("skipped c.cr3") })
-    #expect(checked.notes.contains { $0.hasPrefix("skipped latents/a.npz: not a .safetensors or .pt file") })
+    #expect(
+      checked.notes.contains {
+        $0.hasPrefix("skipped latents/a.npz: not a .safetensors or .pt file")
+      })
   }
 }

@@ -12,14 +12,18 @@ import Torch
 
   init() throws { cache = try CachedFiles() }
 
-  private func clip(_ name: String, width: Int, height: Int, frames: Int, hasAudio: Bool = false) throws {
+  private func clip(_ name: String, width: Int, height: Int, frames: Int, hasAudio: Bool = false)
+    throws
+  {
     let writer = try VideoWriter(
       path: cache.scratch.file(name), width: width, height: height, frameRate: Rational(25),
       audio: hasAudio ? .init(sampleRate: 48000, channelCount: 2, matchesVideo: true) : nil)
     for frame in 0..<frames {
       let level = UInt8(20 + frame * 5)
       try writer.append(
-        RGBFrame(bytes: [UInt8](repeating: level, count: 3 * width * height), width: width, height: height))
+        RGBFrame(
+          bytes: [UInt8](repeating: level, count: 3 * width * height), width: width, height: height)
+      )
     }
     if hasAudio {
       // Silence, then a tone.
@@ -46,7 +50,9 @@ import Torch
     try cache.conditions("wide", tokens: 5, ["prompt": "x"])
     try cache.latents("gone")
     try cache.conditions("gone")
-    try cache.dataset([("wide.mp4", "a <b>bold</b> & \"quoted\" 'caption'\u{1}"), ("gone.mp4", "gone")])
+    try cache.dataset([
+      ("wide.mp4", "a <b>bold</b> & \"quoted\" 'caption'\u{1}"), ("gone.mp4", "gone"),
+    ])
     let preview = try page()
     let html = preview.html
     #expect(preview.clips == 2)
@@ -55,15 +61,18 @@ import Torch
     #expect(frames.count == 4)
     let levels = try frames.enumerated().map { index, data in
       try data.write(to: URL(fileURLWithPath: cache.scratch.file("\(index).jpg")))
-      return Int(try #require(try VideoReader(path: cache.scratch.file("\(index).jpg")).next()).bytes[0])
+      return Int(
+        try #require(try VideoReader(path: cache.scratch.file("\(index).jpg")).next()).bytes[0])
     }
     #expect(zip(levels, [20, 30, 45, 60]).allSatisfy { abs($0 - $1) <= 3 }, "\(levels)")
     // 96x64 of 192x64: the middle half.
     #expect(html.contains("<i style=\"left:25.00%;top:0.00%;width:50.00%;height:100.00%\"></i>"))
     #expect(html.contains("96×64×9") && html.contains("0.36 s") && html.contains("5 tokens"))
-    #expect(html.contains("a &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot; &#39;caption&#39;\u{FFFD}"))
+    #expect(
+      html.contains("a &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot; &#39;caption&#39;\u{FFFD}"))
     #expect(!html.contains("<b>bold"))
-    #expect(html.contains("the media file is not there") && html.contains("the media file is missing"))
+    #expect(
+      html.contains("the media file is not there") && html.contains("the media file is missing"))
     #expect(html.contains("the caption was &quot;x&quot; when it was encoded"))
     #expect(preview.problems == 2)
     #expect(html.components(separatedBy: "<svg").count == 2)
@@ -91,7 +100,8 @@ import Torch
         || preview.html.contains("line 2: \"video\" is empty"))
     options.skipsSources = true
     #expect(try images(DatasetPreview(cache: nil, options).html).isEmpty)
-    #expect(message { _ = try DatasetPreview(cache: nil, DatasetCheckOptions()) }.contains("--dataset"))
+    #expect(
+      message { _ = try DatasetPreview(cache: nil, DatasetCheckOptions()) }.contains("--dataset"))
   }
 
   @Test func `Decoded latents in place of media`() throws {
@@ -113,7 +123,8 @@ import Torch
 
   @Test func `A waveform is the largest sample of each column`() {
     let samples = (0..<2400).map { Float($0 < 1200 ? 0 : 0.5) }
-    let wave = ClipPreview.wave(AudioClip(left: samples, right: samples.map { -2 * $0 }, sampleRate: 48000))
+    let wave = ClipPreview.wave(
+      AudioClip(left: samples, right: samples.map { -2 * $0 }, sampleRate: 48000))
     #expect(wave.count == 240 && wave[119] == 0 && wave[120] == 1)
     #expect(ClipPreview.wave(AudioClip(left: [0.25], right: [0], sampleRate: 48000)) == [0.25])
   }
@@ -203,15 +214,18 @@ import Torch
       cache: cache.root, DatasetCheckOptions(), page: cache.scratch.file("pages/p.html")
     ).html
     #expect(html.contains("<a class=play href=\"../sub/a%20b.mp4\""))
-    #expect(html.components(separatedBy: "class=play").count == 2, "a clip that is gone does not play")
-    #expect(try !DatasetPreview(cache: cache.root, DatasetCheckOptions()).html.contains("class=play"))
+    #expect(
+      html.components(separatedBy: "class=play").count == 2, "a clip that is gone does not play")
+    #expect(
+      try !DatasetPreview(cache: cache.root, DatasetCheckOptions()).html.contains("class=play"))
   }
 
   @Test func `Words without paths of the cache`() {
     func words(_ kind: DatasetProblem.Kind, _ file: String?, _ text: String) -> String {
       DatasetProblem(kind, file: file, text).words
     }
-    #expect(words(.numbers, "latents/a.safetensors", "latents holds NaN") == "latents: latents holds NaN")
+    #expect(
+      words(.numbers, "latents/a.safetensors", "latents holds NaN") == "latents: latents holds NaN")
     #expect(words(.source, "/x/a.mp4", "there is no such file") == "the media file is missing")
     #expect(words(.source, "/x/a.mp4", "has changed since") == "the media file has changed since")
     #expect(words(.row, nil, "no caption") == "no caption")

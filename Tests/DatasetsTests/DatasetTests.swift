@@ -10,7 +10,9 @@ import Testing
 
   init() throws { scratch = try ScratchFolder() }
 
-  private func dataset(_ text: String, _ name: String, columns: [Role: String] = [:]) throws -> Dataset {
+  private func dataset(_ text: String, _ name: String, columns: [Role: String] = [:]) throws
+    -> Dataset
+  {
     try Dataset(path: scratch.write(text, to: name), columns: columns)
   }
 
@@ -36,7 +38,8 @@ import Testing
     #expect(found.samples.map(\.caption) == ["a [man], \"quoted\"", "second", "same line"])
     #expect(found.samples.map(\.line) == [2, 3, 5])
     #expect(found.samples.map(\.name) == ["a", "sub/b.c", "x"])
-    #expect(found.samples.map { $0.paths[.video] } == ["a.mp4", "sub/b.c.mov", "x.mp4"].map(scratch.file))
+    #expect(
+      found.samples.map { $0.paths[.video] } == ["a.mp4", "sub/b.c.mov", "x.mp4"].map(scratch.file))
   }
 
   @Test func `JSONL: an object a line, empty lines passed over`() throws {
@@ -57,12 +60,14 @@ import Testing
 
   @Test func `A folder: files of one name belong together`() throws {
     for name in [
-      "a.mp4", "sub/b.MOV", "sub/b.wav", "c.png", "c_mask.png", "a_reference.mp4", "d.flac", "notes.md",
+      "a.mp4", "sub/b.MOV", "sub/b.wav", "c.png", "c_mask.png", "a_reference.mp4", "d.flac",
+      "notes.md",
       ".hidden.mp4",
       ".precomputed/latents/a.mp4", "e_reference.mp4", "f.mp4",
     ] { try scratch.write("x", to: "clips/" + name) }
     for (name, caption) in [
-      ("a", " one\n"), ("sub/b", "\u{FEFF}two"), ("c", "three"), ("d", "four"), ("e_reference", "five"),
+      ("a", " one\n"), ("sub/b", "\u{FEFF}two"), ("c", "three"), ("d", "four"),
+      ("e_reference", "five"),
     ] { try scratch.write(caption, to: "clips/\(name).txt") }
     let found = try Dataset(path: scratch.file("clips"))
     #expect(found.samples.map(\.name) == ["a", "c", "d", "e_reference", "sub/b"])
@@ -93,11 +98,13 @@ import Testing
     #expect(found.problems[0].problem.contains("a.mp4 has the name of a.mov"))
     #expect(found.problems[1].problem.contains("b.txt is not UTF-8 text"))
     let empty = try ScratchFolder()
-    #expect(message { _ = try Dataset(path: empty.path) }.contains("holds no videos, images or audio"))
+    #expect(
+      message { _ = try Dataset(path: empty.path) }.contains("holds no videos, images or audio"))
   }
 
   @Test func `Columns: the reference's names come first, flags before all`() throws {
-    let row = #"[{"text": "t", "caption": "c", "media_path": "m.mp4", "video": "v.mp4", "mine": "own.mp4"}]"#
+    let row =
+      #"[{"text": "t", "caption": "c", "media_path": "m.mp4", "video": "v.mp4", "mine": "own.mp4"}]"#
     let plain = try dataset(row, "d.json")
     #expect(plain.samples[0].media == "v.mp4")
     #expect(plain.samples[0].caption == "c")
@@ -119,7 +126,8 @@ import Testing
     #expect(all.columns.unused.isEmpty)
     // A column that is named for one thing is not taken for another.
     let renamed = try dataset(
-      #"[{"clip": "c.mp4", "video": "r.mp4", "caption": "c"}]"#, "d.json", columns: [.referenceVideo: "video"]
+      #"[{"clip": "c.mp4", "video": "r.mp4", "caption": "c"}]"#, "d.json",
+      columns: [.referenceVideo: "video"]
     )
     #expect(renamed.samples[0].media == "c.mp4")
     #expect(renamed.samples[0].paths[.referenceVideo] == scratch.file("r.mp4"))
@@ -160,18 +168,21 @@ import Testing
       (#"[{"video": "a", "caption": "b"}, "c"]"#, ["a"], [1], "must be an object"),
       ("[{\"video\": \"a\", \"caption\": \"b,\"},\n]", ["a"], [1], "nothing follows the comma"),
       (
-        "[{\"video\": \"a\", \"caption\": \"b\"},\n{\"video\": \"c\", \"caption\": \"d\",}]", ["a"], [2],
+        "[{\"video\": \"a\", \"caption\": \"b\"},\n{\"video\": \"c\", \"caption\": \"d\",}]", ["a"],
+        [2],
         "nothing follows a comma"
       ),
       ("[,{\"video\": \"a\", \"caption\": \"b\"}]", ["a"], [1], "nothing stands before the comma"),
       ("[{\"video\": \"a\", \"caption\": \"b\"}\n", ["a"], [2], "the list has no end"),
       ("[{\"video\": \"a\", \"caption\": \"b\"}]\n x", ["a"], [2], "text follows the list"),
       (
-        "[{\"video\": \"a\", \"caption\": \"open},\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"], [1],
+        "[{\"video\": \"a\", \"caption\": \"open},\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"],
+        [1],
         "is not valid JSON"
       ),
       (
-        "[{\"video\": \"a\", \"caption\": \"b\"\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"], [1],
+        "[{\"video\": \"a\", \"caption\": \"b\"\n{\"video\": \"c\", \"caption\": \"d\"}]", ["c"],
+        [1],
         "is not valid JSON"
       ),
     ] as [(String, [String], [Int?], String)])
@@ -186,7 +197,8 @@ import Testing
 
   @Test func `JSONL with a line that is broken`() throws {
     let found = try dataset(
-      "{\"video\": \"a\", \"caption\": \"b\"}\n{\n{\"video\": \"c\", \"caption\": \"d\"}", "d.jsonl")
+      "{\"video\": \"a\", \"caption\": \"b\"}\n{\n{\"video\": \"c\", \"caption\": \"d\"}", "d.jsonl"
+    )
     #expect(found.samples.map(\.media) == ["a", "c"])
     #expect(found.problems.map(\.line) == [2])
   }
@@ -198,7 +210,9 @@ import Testing
       ("b.mp4,y\na.mp4,x,y\n", ["b.mp4"], 3, "the row has 3 fields"),
       ("b.mp4,\"y\nz\"\nc.mp4,x\nd.mp4,\"x\n", ["b.mp4", "c.mp4"], 5, "never closed"),
     ] as [(String, [String], Int, String)])
-  func `CSV that is broken in one place`(_ rows: String, _ media: [String], _ line: Int, _ problem: String)
+  func `CSV that is broken in one place`(
+    _ rows: String, _ media: [String], _ line: Int, _ problem: String
+  )
     throws
   {
     let found = try dataset("video,caption\n" + rows, "d.csv")
@@ -269,7 +283,8 @@ import Testing
     #expect(found.problems[0].problem.contains(problem), "\(found.problems)")
   }
 
-  /// Whatever the bytes, a dataset is read or refused, and every row is either a sample or a problem.
+  /// Whatever the bytes, a dataset is read or refused, and every row is either a sample or a
+  /// problem.
   @Test(arguments: [
     "[\n{\"video\": \"a\", \"caption\": \"b \\\" c\"},\n{\"video\": \"d\", \"caption\": [1, {\"e\": null}]}\n]",
     "video,caption\na.mp4,\"x, \"\"y\"\"\nz\"\r\nb.mp4,w\n",

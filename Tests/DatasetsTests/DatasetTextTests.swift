@@ -52,7 +52,8 @@ import Testing
   }
 
   @Test func membersAreRemovedWithTheirCommas() throws {
-    let text = #"[{"old": 1, "a": 2}, {"a": 2, "old": [1]}, {"old": "x"}, {"a": 1,"old":{"old":1},"b": 2}]"#
+    let text =
+      #"[{"old": 1, "a": 2}, {"a": 2, "old": [1]}, {"old": "x"}, {"a": 1,"old":{"old":1},"b": 2}]"#
     let result = try edited(text, "json") { for row in 0..<4 { $0.remove("old", row: row) } }
     #expect(result == #"[{"a": 2}, {"a": 2}, {}, {"a": 1,"b": 2}]"#)
     #expect(try edited(text, "json") { $0.remove("none", row: 1) } == text)
@@ -60,7 +61,9 @@ import Testing
 
   @Test func keysAreComparedDecodedAndAllOfThemAreSet() throws {
     let text = "{\"k\\u0065y\": 1, \"b\": 2}\n{\"key\": 1, \"key\": 2}\r\n\n {\"b\": 0}"
-    let result = try edited(text, "jsonl") { for row in 0..<3 { $0.set("key", row: row, to: "\u{1}\n") } }
+    let result = try edited(text, "jsonl") {
+      for row in 0..<3 { $0.set("key", row: row, to: "\u{1}\n") }
+    }
     #expect(
       result
         == "{\"k\\u0065y\": \"\\u0001\\n\", \"b\": 2}\n{\"key\": \"\\u0001\\n\", \"key\": \"\\u0001\\n\"}\r\n\n"
@@ -95,9 +98,12 @@ import Testing
   }
 
   @Test(arguments: [
-    ("json", #"[{"a": "b}]"#), ("json", #"[{"a" 1}]"#), ("json", "[1]"), ("json", #"{"a": 1}"#), ("json", ""),
-    ("json", #"[{"a": 1}"#), ("json", #"[{"a": }]"#), ("json", #"[{"a": 1}] x"#), ("json", #"[{"a": 1},]"#),
-    ("jsonl", "{\"a\": 1}\n[]"), ("jsonl", "{"), ("csv", ""), ("csv", "a,b\n\"x,y"), ("csv", "a\n\"x\"y"),
+    ("json", #"[{"a": "b}]"#), ("json", #"[{"a" 1}]"#), ("json", "[1]"), ("json", #"{"a": 1}"#),
+    ("json", ""),
+    ("json", #"[{"a": 1}"#), ("json", #"[{"a": }]"#), ("json", #"[{"a": 1}] x"#),
+    ("json", #"[{"a": 1},]"#),
+    ("jsonl", "{\"a\": 1}\n[]"), ("jsonl", "{"), ("csv", ""), ("csv", "a,b\n\"x,y"),
+    ("csv", "a\n\"x\"y"),
     ("txt", "a"),
   ])
   func whatIsNotWellFormedIsRefused(type: String, text: String) throws {
@@ -114,7 +120,8 @@ import Testing
     try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: path)
     var dataset = try DatasetText(path: link)
     try dataset.write(to: folder.file("copy.jsonl"))
-    #expect(try String(contentsOfFile: folder.file("copy.jsonl"), encoding: .utf8) == "{\"a\": 1}\n")
+    #expect(
+      try String(contentsOfFile: folder.file("copy.jsonl"), encoding: .utf8) == "{\"a\": 1}\n")
     dataset.set("b", row: 0, to: "2")
     try dataset.write()
     #expect(try String(contentsOfFile: path, encoding: .utf8) == "{\"a\": 1, \"b\": \"2\"}\n")

@@ -7,13 +7,16 @@ import Torch
 @testable import Datasets
 
 @Suite struct FrameClockTests {
-  private func read(_ times: [Double], declared: [Double] = [25], unit: Double = 0.001) -> FrameClock.Reading
+  private func read(_ times: [Double], declared: [Double] = [25], unit: Double = 0.001)
+    -> FrameClock.Reading
   {
     let rounded = times.map { ($0 / unit).rounded() * unit }
     return FrameClock(declared: declared, unit: unit).read(rounded)
   }
 
-  private func steady(_ count: Int, _ rate: Double) -> [Double] { (0..<count).map { Double($0) / rate } }
+  private func steady(_ count: Int, _ rate: Double) -> [Double] {
+    (0..<count).map { Double($0) / rate }
+  }
 
   @Test func `A missing frame keeps the nominal rate`() {
     var times = steady(10, 25)
@@ -65,19 +68,25 @@ import Torch
   }
 
   /// Through files: frames are shown for as long as their times say.
-  @Test(arguments: ["4", "1"]) func `Frames are repeated where others are missing`(missing: String) throws {
+  @Test(arguments: ["4", "1"]) func `Frames are repeated where others are missing`(missing: String)
+    throws
+  {
     let folder = try ScratchFolder()
     try runFFmpeg([
-      "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=1", "-vf", "select='not(eq(n\\,\(missing)))'",
+      "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=1", "-vf",
+      "select='not(eq(n\\,\(missing)))'",
       "-fps_mode",
       "passthrough", "-c:v", "ffv1", "-pix_fmt", "bgr0", folder.file("gap.mkv"),
     ])
     try runFFmpeg([
-      "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=1", "-c:v", "ffv1", "-pix_fmt", "bgr0",
+      "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=1", "-c:v", "ffv1", "-pix_fmt",
+      "bgr0",
       folder.file("whole.mkv"),
     ])
     let reader = ClipReader(buckets: try ResolutionBucket.list("64x64x17"))
-    let (gap, whole) = (try reader.read(folder.file("gap.mkv")), try reader.read(folder.file("whole.mkv")))
+    let (gap, whole) = (
+      try reader.read(folder.file("gap.mkv")), try reader.read(folder.file("whole.mkv"))
+    )
     #expect(
       gap.frameRate == 25
         && gap.notes.contains { $0.contains("1 frame is missing") && $0.contains("25 a second") })
@@ -85,14 +94,16 @@ import Torch
     let place = try #require(Int(missing))
     for frame in 0..<17 {
       let wanted = frame == place ? frame - 1 : frame
-      let difference = try (gap.pixels.select(2, frame) - whole.pixels.select(2, wanted)).abs().amax().item()
+      let difference = try (gap.pixels.select(2, frame) - whole.pixels.select(2, wanted)).abs()
+        .amax().item()
       #expect(difference == 0, "frame \(frame)")
     }
     let compatible = ClipReader(buckets: reader.buckets, isCompatible: true)
     let upstream = try compatible.read(folder.file("gap.mkv"))
     #expect(upstream.notes.isEmpty)
     #expect(
-      try (upstream.pixels.select(2, place) - whole.pixels.select(2, place + 1)).abs().amax().item() == 0)
+      try (upstream.pixels.select(2, place) - whole.pixels.select(2, place + 1)).abs().amax().item()
+        == 0)
   }
 
   /// Headers may claim any number of frames.

@@ -20,17 +20,21 @@ import Torch
     try fixture.scratch.write("no video", to: "text.mp4")
     try fixture.scratch.write("", to: "empty.mp4")
     try fixture.dataset([
-      ("text.mp4", "x"), ("good.mp4", "x"), ("short.mp4", "x"), ("none.mp4", "x"), ("empty.mp4", "x"),
+      ("text.mp4", "x"), ("good.mp4", "x"), ("short.mp4", "x"), ("none.mp4", "x"),
+      ("empty.mp4", "x"),
     ])
     let summary = try fixture.run(fixture.options())
     #expect(summary.encoded(.latents) == 1 && summary.encoded(.conditions) == 1)
     #expect(summary.failures.map(\.line) == [2, 4, 5, 6])
     #expect(summary.failures[1].description.contains("dataset.json:4: "))
     #expect(
-      summary.failures[1].description.contains("short.mp4: has 8 frames, but the shortest bucket takes 9"))
+      summary.failures[1].description.contains(
+        "short.mp4: has 8 frames, but the shortest bucket takes 9"))
     #expect(summary.failures[2].description.contains("none.mp4: there is no such file"))
     #expect(try fixture.cached("latents/good").contains("latents"))
-    #expect(!FileManager.default.fileExists(atPath: fixture.file(".precomputed/latents/short.safetensors")))
+    #expect(
+      !FileManager.default.fileExists(
+        atPath: fixture.file(".precomputed/latents/short.safetensors")))
   }
 
   @Test func `Where no clip can be used, nothing is begun`() throws {
@@ -97,7 +101,8 @@ import Torch
     try RGBFrame(bytes: [UInt8](repeating: 9, count: 12000), width: 4000, height: 1)
       .writePNG(to: fixture.file("thin.png"))
     try fixture.dataset([(name, "x"), ("good.mp4", "y")])
-    let report = try fixture.run(fixture.options(name == "thin.png" ? "64x64x9;64x64x1" : "64x64x9"))
+    let report = try fixture.run(
+      fixture.options(name == "thin.png" ? "64x64x9;64x64x1" : "64x64x9"))
     #expect(report.failures.map(\.line) == [2])
     #expect(report.failures[0].description.contains("dataset.json:2: "))
     #expect(report.failures[0].reason.contains(problem), "\(report.failures)")
@@ -126,8 +131,8 @@ import Torch
     #expect(written.interruption == nil)
   }
 
-  /// Pictures and clips of one frame end the reference's run where there is no bucket for them, and clips also where there
-  /// is one.
+  /// Pictures and clips of one frame end the reference's run where there is no bucket for them, and
+  /// clips also where there is one.
   @Test func `A clip of one frame takes a bucket of one frame`() throws {
     try fixture.clip("one.mp4", frames: 1)
     try fixture.dataset([("one.mp4", "x")])
@@ -146,7 +151,8 @@ import Torch
       ]
     ])
     let report = try fixture.run(fixture.options())
-    #expect(Set(report.failures.compactMap(\.folder)) == [.referenceLatents, .videoMasks, .audioLatents])
+    #expect(
+      Set(report.failures.compactMap(\.folder)) == [.referenceLatents, .videoMasks, .audioLatents])
     #expect(report.failures.contains { $0.reason.contains("short.mp4: has 3 frames") })
     #expect(report.failures.contains { $0.reason.contains("none.wav: there is no such file") })
     #expect(report.encoded(.latents) == 1)
@@ -155,12 +161,14 @@ import Torch
   @Test func `A row that lacks what others have is told, and its clip is cached`() throws {
     for name in ["a", "b"] { try fixture.clip("\(name).mp4", frames: 9) }
     try fixture.dataset([
-      ["video": "a.mp4", "caption": "x", "reference_video": "b.mp4"], ["video": "b.mp4", "caption": "x"],
+      ["video": "a.mp4", "caption": "x", "reference_video": "b.mp4"],
+      ["video": "b.mp4", "caption": "x"],
     ])
     for run in ["first", "second"] {
       let report = try fixture.run(fixture.options())
       #expect(
-        report.failures.map(\.line) == [3] && report.failures.first?.folder == .referenceLatents, "\(run) run"
+        report.failures.map(\.line) == [3] && report.failures.first?.folder == .referenceLatents,
+        "\(run) run"
       )
       #expect(report.failures.first?.reason.contains("the row has no reference_video") == true)
       #expect(fixture.isCached("latents/b") && fixture.isCached("reference_latents/a"))
@@ -203,7 +211,8 @@ import Torch
     try fixture.clip("good.mp4", frames: 9)
     try fixture.clip("even.mp4", frames: 20)
     try runFFmpeg([
-      "-i", fixture.file("even.mp4"), "-vf", "setpts=if(lt(N\\,4)\\,N*0.04\\,900000+N*0.04)/TB", "-vsync",
+      "-i", fixture.file("even.mp4"), "-vf", "setpts=if(lt(N\\,4)\\,N*0.04\\,900000+N*0.04)/TB",
+      "-vsync",
       "vfr", "-enc_time_base", "1:1000", "-c:v", "ffv1", fixture.file("jumps.mkv"),
     ])
     try fixture.dataset([("jumps.mkv", "x"), ("good.mp4", "x")])
@@ -230,7 +239,8 @@ import Torch
       let report = try fixture.run(fixture.options())
       #expect(report.failures.map(\.folder) == [.audioMasks], "\(run) run")
       #expect(
-        report.failures.first?.reason.contains("has no sound that the row's mask could belong to") == true)
+        report.failures.first?.reason.contains("has no sound that the row's mask could belong to")
+          == true)
       #expect(fixture.isCached("latents/a"))
     }
   }
@@ -264,24 +274,30 @@ import Torch
         _ = try PreprocessingPlan(options)
       }
     }
-    #expect(error { $0.buckets = try ResolutionBucket.list("65x64x9") }.contains("65x64x9: the width"))
     #expect(
-      error { $0.buckets = try ResolutionBucket.list("64x64x8") }.contains("64x64x8: the number of frames"))
+      error { $0.buckets = try ResolutionBucket.list("65x64x9") }.contains("65x64x9: the width"))
+    #expect(
+      error { $0.buckets = try ResolutionBucket.list("64x64x8") }.contains(
+        "64x64x8: the number of frames"))
     #expect(error { $0.buckets = [] }.contains("give at least one"))
     #expect(error { $0.models.unified = fixture.file("none") }.contains(fixture.file("none")))
     #expect(error { $0.models[.textEncoder] = fixture.file("none") }.contains("does not exist"))
-    #expect(error { $0.models[.textEncoder] = fixture.scratch.path }.contains("holds no config.json"))
+    #expect(
+      error { $0.models[.textEncoder] = fixture.scratch.path }.contains("holds no config.json"))
     #expect(error { $0.columns[.caption] = "words" }.contains("--caption-column"))
 
     let other = fixture.file("other.safetensors")
     try writeSafetensors([("weight", Tensor.zeros([1]))], to: other)
     #expect(error { $0.models.unified = other }.contains("not an LTX-2 checkpoint"))
     try writeSafetensors(
-      [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"_class_name": "LatentUpsampler"}"#], to: other
+      [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"_class_name": "LatentUpsampler"}"#],
+      to: other
     )
-    #expect(error { $0.models.unified = other }.contains("config.transformer is missing: the file holds"))
+    #expect(
+      error { $0.models.unified = other }.contains("config.transformer is missing: the file holds"))
     try writeSafetensors(
-      [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#], to: other)
+      [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#],
+      to: other)
     #expect(error { $0.models.unified = other }.contains("holds no video VAE encoder"))
   }
 
@@ -293,7 +309,9 @@ import Torch
     let key = "text_embedding_projection.aggregate_embed.weight"
     let tensors = try source.keys.map { name in
       let tensor = try source.tensor(name)
-      return (key: name, tensor: name == key ? try tensor.narrow(1, 0, tensor.size(1) - 64) : tensor)
+      return (
+        key: name, tensor: name == key ? try tensor.narrow(1, 0, tensor.size(1) - 64) : tensor
+      )
     }
     let other = fixture.file("other.safetensors")
     try writeSafetensors(tensors, metadata: source.metadata, to: other)

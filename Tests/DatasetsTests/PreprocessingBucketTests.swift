@@ -19,7 +19,9 @@ import Testing
     change(&options)
     let report = try fixture.run(options)
     let name = "latents/" + (clip as NSString).deletingPathExtension
-    return (report, fixture.isCached(name) ? try fixture.cached(name).entries["latents"]?.shape : nil)
+    return (
+      report, fixture.isCached(name) ? try fixture.cached(name).entries["latents"]?.shape : nil
+    )
   }
 
   @Test func `A clip does not become a still image because of its aspect`() throws {
@@ -52,17 +54,21 @@ import Testing
     // The check of the cache says so later on.
     let checked = try CacheChecker(cache: fixture.file(".precomputed")).run()
     #expect(
-      checked.notes.contains("1 clip is cached as a still image, because the bucket has 1 frame: short"),
+      checked.notes.contains(
+        "1 clip is cached as a still image, because the bucket has 1 frame: short"),
       "\(checked.notes)")
     try fixture.clip("long.mp4", width: 64, height: 64, frames: 12)
     let long = try run("long.mp4", "64x64x1;96x64x1")
     #expect(
       long.report.warnings.first?.reason.hasSuffix(
-        "only the first of its 12 frames is used, as a still image: all buckets have 1 frame") == true)
+        "only the first of its 12 frames is used, as a still image: all buckets have 1 frame")
+        == true)
     // A clip of one frame and an image are no less than they were.
     try fixture.clip("one.mp4", width: 64, height: 64, frames: 1)
     #expect(try run("one.mp4", "64x64x9;64x64x1").report.warnings.isEmpty)
-    try runFFmpeg(["-f", "lavfi", "-i", "testsrc=s=64x64", "-frames:v", "1", fixture.file("image.png")])
+    try runFFmpeg([
+      "-f", "lavfi", "-i", "testsrc=s=64x64", "-frames:v", "1", fixture.file("image.png"),
+    ])
     let image = try run("image.png", "64x64x9;64x64x1;64x64x17")
     #expect(image.shape?.suffix(3) == [1, 2, 2] && image.report.warnings.isEmpty)
     #expect(try run("image.png", "64x64x9;64x64x1;64x64x17").report.upToDate(.latents) == 1)

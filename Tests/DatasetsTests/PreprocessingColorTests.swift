@@ -24,7 +24,10 @@ import Torch
   @Test func `HDR is told, kept in the metadata, and an option of its own`() throws {
     try make(
       "hdr.mkv",
-      ["-pix_fmt", "yuv420p10le", "-c:v", "ffv1", "-color_primaries", "bt2020", "-color_trc", "smpte2084"]
+      [
+        "-pix_fmt", "yuv420p10le", "-c:v", "ffv1", "-color_primaries", "bt2020", "-color_trc",
+        "smpte2084",
+      ]
         + ["-colorspace", "bt2020nc", "-color_range", "tv"])
     try make("plain.mkv", ["-pix_fmt", "yuv420p", "-c:v", "ffv1"])
     try fixture.dataset([("hdr.mkv", "x"), ("plain.mkv", "y")])
@@ -52,7 +55,8 @@ import Torch
     #expect(try fixture.difference(latents("hdr"), mapped) > 0.05)
   }
 
-  /// A cache of the rules before is made again, but for the files of `--compat`, whose pixels are the same.
+  /// A cache of the rules before is made again, but for the files of `--compat`, whose pixels are
+  /// the same.
   @Test func `Caches from before colors were understood are encoded anew`() throws {
     try make("a.mkv", ["-pix_fmt", "yuv420p", "-c:v", "ffv1"])
     try fixture.dataset([("a.mkv", "x")])
@@ -70,7 +74,10 @@ import Torch
       "a.png", ["-frames:v", "1", "-vf", "format=rgba,geq=r=255:g=0:b=0:a='if(gt(X,31),255,0)'"])
     try make(
       "w.png",
-      ["-frames:v", "1", "-vf", "format=rgb24,geq=r=255:g='if(gt(X,31),0,255)':b='if(gt(X,31),0,255)'"])
+      [
+        "-frames:v", "1", "-vf",
+        "format=rgb24,geq=r=255:g='if(gt(X,31),0,255)':b='if(gt(X,31),0,255)'",
+      ])
     try make("b.png", ["-frames:v", "1", "-vf", "format=rgb24,geq=r='if(gt(X,31),255,0)':g=0:b=0"])
     try fixture.dataset([("a.png", "x"), ("w.png", "x"), ("b.png", "x")])
     var options = try fixture.options("64x64x1")
@@ -88,7 +95,9 @@ import Torch
   /// A mask is white on black, whatever lies under its transparent pixels.
   @Test func `Transparent pixels of a mask are black`() throws {
     try fixture.clip("c.mp4", frames: 9)
-    try make("m.png", ["-frames:v", "1", "-vf", "format=rgba,geq=r=255:g=255:b=255:a='if(gt(X,31),255,0)'"])
+    try make(
+      "m.png",
+      ["-frames:v", "1", "-vf", "format=rgba,geq=r=255:g=255:b=255:a='if(gt(X,31),255,0)'"])
     try fixture.dataset([["video": "c.mp4", "caption": "x", "video_mask": "m.png"]])
     _ = try fixture.run(fixture.options())
     let mask = try fixture.cached("video_masks/c").tensor("mask")

@@ -14,7 +14,8 @@ import Testing
   @Test func `Damaged frames are reported, recorded and refused when asked`() throws {
     let whole = fixture.file("whole.mp4")
     try runFFmpeg([
-      "-f", "lavfi", "-i", "testsrc2=size=96x96:rate=25:duration=1,noise=alls=20:allf=t", "-c:v", "libx264",
+      "-f", "lavfi", "-i", "testsrc2=size=96x96:rate=25:duration=1,noise=alls=20:allf=t", "-c:v",
+      "libx264",
       "-bf", "0",
       "-g", "30", "-pix_fmt", "yuv420p", whole,
     ])
@@ -53,9 +54,11 @@ import Testing
 
   @Test func `Interlaced clips are deinterlaced unless they are to stay`() throws {
     try runFFmpeg([
-      "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=50:duration=0.6", "-vf", "tinterlace=interleave_top",
+      "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=50:duration=0.6", "-vf",
+      "tinterlace=interleave_top",
       "-c:v", "libx264",
-      "-flags", "+ilme+ildct", "-x264-params", "tff=1", "-pix_fmt", "yuv420p", fixture.file("a.mp4"),
+      "-flags", "+ilme+ildct", "-x264-params", "tff=1", "-pix_fmt", "yuv420p",
+      fixture.file("a.mp4"),
     ])
     try fixture.dataset([("a.mp4", "x")])
     var options = try fixture.options()
@@ -70,7 +73,8 @@ import Testing
     let path = fixture.file("a.mp4")
     let combed = try ClipReader(buckets: buckets, deinterlaces: false).read(path).pixels
     #expect(
-      try fixture.difference(combed, ClipReader(buckets: buckets, isCompatible: true).read(path).pixels) == 0)
+      try fixture.difference(
+        combed, ClipReader(buckets: buckets, isCompatible: true).read(path).pixels) == 0)
     #expect(try fixture.difference(combed, ClipReader(buckets: buckets).read(path).pixels) > 0.1)
   }
 }

@@ -8,7 +8,8 @@ import Torch
 
 @testable import Datasets
 
-/// A dataset in a folder of its own, made of clips that FFmpeg's libraries write, and the tiny model.
+/// A dataset in a folder of its own, made of clips that FFmpeg's libraries write, and the tiny
+/// model.
 final class PreprocessingFixture {
   let scratch: ScratchFolder
   let model: TinyModelFiles
@@ -42,7 +43,8 @@ final class PreprocessingFixture {
       let bytes = (0..<(width * height)).flatMap { i -> [UInt8] in
         let (x, y) = (i % width, i / width)
         return [
-          UInt8((4 * x + 9 * time) % 256), UInt8((4 * y + seed) % 256), UInt8((2 * (x + y) + 5 * time) % 256),
+          UInt8((4 * x + 9 * time) % 256), UInt8((4 * y + seed) % 256),
+          UInt8((2 * (x + y) + 5 * time) % 256),
         ]
       }
       try writer.append(RGBFrame(bytes: bytes, width: width, height: height))
@@ -77,7 +79,8 @@ final class PreprocessingFixture {
 
   func options(_ buckets: String = "64x64x9") throws -> PreprocessingOptions {
     var options = PreprocessingOptions(
-      dataset: file("dataset.json"), buckets: buckets.isEmpty ? [] : try ResolutionBucket.list(buckets),
+      dataset: file("dataset.json"),
+      buckets: buckets.isEmpty ? [] : try ResolutionBucket.list(buckets),
       models: ModelFiles(unified: model.checkpoint, textEncoder: model.textEncoder))
     options.dtype = .float32
     return options

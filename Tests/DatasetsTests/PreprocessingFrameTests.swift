@@ -16,7 +16,8 @@ import Torch
     RGBFrame(bytes: try x.array(of: UInt8.self), width: x.size(1), height: x.size(0))
   }
 
-  /// Shrunk, enlarged, along one side only, and not at all: as PyTorch does it, to a few roundings of float32.
+  /// Shrunk, enlarged, along one side only, and not at all: as PyTorch does it, to a few roundings
+  /// of float32.
   @Test(arguments: 0..<6) func `Frames fill a bucket as PyTorch fills it`(_ index: Int) throws {
     let file = try SafetensorsFile(path: Self.fixture)
     let wanted = try file.tensor("\(index).pixels")
@@ -40,13 +41,15 @@ import Torch
     let words = line.split(separator: " ").map(String.init)
     let scratch = try ScratchFolder()
     let path = scratch.file(words[0])
-    try runFFmpeg(["-f", "lavfi", "-i", "testsrc2=s=400x300:d=0.08:r=25"] + words.dropFirst() + [path])
+    try runFFmpeg(
+      ["-f", "lavfi", "-i", "testsrc2=s=400x300:d=0.08:r=25"] + words.dropFirst() + [path])
     for size in [(64, 64), (96, 32), (384, 256)] {
       let (a, b) = (try VideoReader(path: path), try VideoReader(path: path))
       while let frame = try a.nextFrame() {
         let rgb = try #require(try b.next())
         #expect((frame.index, frame.seconds) == (rgb.index, rgb.seconds))
-        let difference = try (FrameTensors.filled(frame, size) - FrameTensors.filled(rgb, size)).abs().amax()
+        let difference = try (FrameTensors.filled(frame, size) - FrameTensors.filled(rgb, size))
+          .abs().amax()
           .item()
         #expect(difference <= 2e-6, "\(difference)")
         #expect(try frame.rgb() == rgb)
@@ -87,9 +90,12 @@ import Torch
     let small = RGBFrame(bytes: [0, 0, 0], width: 1, height: 1)
     let large = RGBFrame(bytes: [0, 0, 0, 0, 0, 0], width: 2, height: 1, index: 1)
     #expect(message { _ = try FrameTensors.pixels([]) } == "there are no frames")
-    #expect(message { _ = try FrameTensors.pixels([small, large]) } == "frame 1 is 2x1, the first one 1x1")
+    #expect(
+      message { _ = try FrameTensors.pixels([small, large]) } == "frame 1 is 2x1, the first one 1x1"
+    )
     #expect(message { _ = try FrameTensors.filled(small, (0, 4)) }.contains("can't fill 0x4"))
-    #expect(message { _ = try FrameTensors.frames(Tensor.zeros([1, 4, 1, 2, 2])) }.contains("no frames"))
+    #expect(
+      message { _ = try FrameTensors.frames(Tensor.zeros([1, 4, 1, 2, 2])) }.contains("no frames"))
   }
 }
 

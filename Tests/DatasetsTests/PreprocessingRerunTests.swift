@@ -53,7 +53,8 @@ import Torch
     try fixture.clip("c.mp4", frames: 10)
     try rerun(1, 0, "a clip changed")
 
-    try FileManager.default.removeItem(atPath: fixture.file(".precomputed/conditions/a.safetensors"))
+    try FileManager.default.removeItem(
+      atPath: fixture.file(".precomputed/conditions/a.safetensors"))
     try rerun(0, 1, "a file is missing")
 
     let handle = try #require(
@@ -101,7 +102,9 @@ import Torch
     func rerun(_ counts: [CacheFolder: Int], _ why: Comment) throws {
       let report = try fixture.run(options)
       #expect(report.failures.isEmpty, why)
-      for folder in [CacheFolder.conditions, .latents, .audioLatents, .referenceLatents, .videoMasks] {
+      for folder in [
+        CacheFolder.conditions, .latents, .audioLatents, .referenceLatents, .videoMasks,
+      ] {
         #expect(report.encoded(folder) == counts[folder] ?? 0, "\(why): \(folder)")
       }
     }
@@ -142,7 +145,8 @@ import Torch
     let times = try FileManager.default.attributesOfItem(atPath: path)[.modificationDate]
     bytes[bytes.count - 1] ^= 1
     try bytes.write(to: URL(fileURLWithPath: path))
-    try FileManager.default.setAttributes([.modificationDate: try #require(times)], ofItemAtPath: path)
+    try FileManager.default.setAttributes(
+      [.modificationDate: try #require(times)], ofItemAtPath: path)
     #expect(try fixture.run(fixture.options()).encoded(.latents) == 1)
     // Touched, but the same.
     try FileManager.default.setAttributes([.modificationDate: Date()], ofItemAtPath: path)

@@ -40,8 +40,10 @@ import Torch
     let found = try fixture.cached("audio_latents/a")
     #expect(found.keys == ["duration", "frequency_bins", "latents", "num_time_steps"])
     #expect(try found.tensor("duration").item() == 17.0 / 25)
-    #expect(found.entries["duration"]?.dtype == .float64 && found.entries["latents"]?.dtype == .float32)
-    let audio = try DecodedAudio.read(path: fixture.file("a.mp4"), maximumSeconds: 17.0 / 25).stereo()
+    #expect(
+      found.entries["duration"]?.dtype == .float64 && found.entries["latents"]?.dtype == .float32)
+    let audio = try DecodedAudio.read(path: fixture.file("a.mp4"), maximumSeconds: 17.0 / 25)
+      .stereo()
     let wanted = try latents(audio)
     #expect(try fixture.difference(found.tensor("latents"), wanted) < 1e-5)
     #expect(
@@ -69,7 +71,8 @@ import Torch
     for run in ["first", "second"] {
       let report = try fixture.run(options)
       #expect(report.failures.map(\.folder) == [.audioLatents], "\(run) run")
-      #expect(report.failures.first?.reason.contains("has no sound, which --with-audio asks for") == true)
+      #expect(
+        report.failures.first?.reason.contains("has no sound, which --with-audio asks for") == true)
       #expect(fixture.isCached("latents/mute"))
     }
     options.audio = .skipped
@@ -82,24 +85,29 @@ import Torch
     try fixture.clip("a.mp4", frames: 20, audio: 2)
     let late = fixture.file("late.mkv")
     try runFFmpeg([
-      "-i", fixture.file("a.mp4"), "-itsoffset", "0.5", "-i", fixture.file("a.mp4"), "-map", "0:v", "-map",
+      "-i", fixture.file("a.mp4"), "-itsoffset", "0.5", "-i", fixture.file("a.mp4"), "-map", "0:v",
+      "-map",
       "1:a",
       "-c:v", "copy", "-c:a", "pcm_s16le", late,
     ])
     try fixture.dataset([("late.mkv", "x")])
     let report = try fixture.run(fixture.options("64x64x17"))
-    #expect(report.warnings.first?.reason.contains("s after the image; silence comes before it") == true)
+    #expect(
+      report.warnings.first?.reason.contains("s after the image; silence comes before it") == true)
     let audio = try SampleAudioReader().read(late, seconds: 17.0 / 25, start: 0).audio
     #expect(audio.channels[0][..<7500].allSatisfy { $0 == 0 })
     #expect(audio.channels[0][8400...].contains { abs($0) > 0.1 })
     #expect(
-      try fixture.difference(fixture.cached("audio_latents/late").tensor("latents"), latents(audio)) < 1e-5)
+      try fixture.difference(fixture.cached("audio_latents/late").tensor("latents"), latents(audio))
+        < 1e-5)
     // The reference takes it from the first sample on.
-    let plain = try SampleAudioReader(isCompatible: true).read(late, seconds: 17.0 / 25, start: 0).audio
+    let plain = try SampleAudioReader(isCompatible: true).read(late, seconds: 17.0 / 25, start: 0)
+      .audio
     #expect(plain.channels[0][..<7500].contains { abs($0) > 0.1 })
   }
 
-  @Test func `An audio column goes before the clip's sound, and lasts as long as the clip`() throws {
+  @Test func `An audio column goes before the clip's sound, and lasts as long as the clip`() throws
+  {
     try fixture.clip("a.mp4", frames: 20, rate: Rational(20), audio: 2)
     try fixture.audio("own.wav", seconds: 3)
     try fixture.audio("ref.wav", seconds: 0.5)
@@ -136,7 +144,9 @@ import Torch
     options.audioDurations = [0.5, 1, 2]
     let report = try fixture.run(options)
     #expect(report.failures.map(\.sample) == ["c"])
-    #expect(report.failures.first?.reason.contains("lasts 0.2 s, but the shortest duration is 0.5 s") == true)
+    #expect(
+      report.failures.first?.reason.contains("lasts 0.2 s, but the shortest duration is 0.5 s")
+        == true)
     #expect(try fixture.cached("audio_latents/a").tensor("duration").item() == 1)
     #expect(try fixture.cached("audio_latents/b").tensor("duration").item() == 0.5)
     let steps = Int(try fixture.cached("audio_latents/a").tensor("num_time_steps").item())
@@ -203,7 +213,9 @@ import Torch
       }
     }
     #expect(error("96x64x17") { $0.referenceDownscale = 2 }.contains("multiples of 64 and 64"))
-    #expect(error("128x128x9") { $0.referenceTemporalScale = 2 }.contains("multiple of 16 frames, plus 1"))
+    #expect(
+      error("128x128x9") { $0.referenceTemporalScale = 2 }.contains("multiple of 16 frames, plus 1")
+    )
   }
 
   @Test func `Masks are stored by the cells of the latents`() throws {
@@ -222,7 +234,8 @@ import Torch
     options.isCompatible = true
     #expect(try fixture.run(options).encoded(.videoMasks) == 1)
     #expect(
-      try fixture.run(options).encoded(.videoMasks) == 0, "as in the reference, --overwrite passes masks by")
+      try fixture.run(options).encoded(.videoMasks) == 0,
+      "as in the reference, --overwrite passes masks by")
   }
 
   // MARK: Frames
@@ -232,7 +245,8 @@ import Torch
     try fixture.clip("even.mp4", frames: 50, rate: Rational(10))
     let path = fixture.file("uneven.mkv")
     try runFFmpeg([
-      "-i", fixture.file("even.mp4"), "-vf", "setpts=if(lt(N\\,10)\\,N*0.1\\,1+(N-10)*0.025)/TB", "-vsync",
+      "-i", fixture.file("even.mp4"), "-vf", "setpts=if(lt(N\\,10)\\,N*0.1\\,1+(N-10)*0.025)/TB",
+      "-vsync",
       "vfr",
       "-enc_time_base", "1:1000", "-c:v", "ffv1", path,
     ])
@@ -258,15 +272,20 @@ import Torch
     // 33 frames in 1.55 seconds.
     #expect(try fixture.cached("latents/uneven").tensor("fps").item() == 32 / 1.55)
     let plain = try ClipReader(buckets: options.buckets, isCompatible: true).read(path).pixels
-    #expect(try fixture.difference(plain, FrameTensors.pixels(Array(frames[..<33]), filling: (64, 64))) == 0)
+    #expect(
+      try fixture.difference(plain, FrameTensors.pixels(Array(frames[..<33]), filling: (64, 64)))
+        == 0)
   }
 
   @Test func `Rotated clips and pixels that are no squares are shown in their true shape`() throws {
     try fixture.clip("a.mp4", width: 96, height: 64, frames: 9)
     try runFFmpeg([
-      "-i", fixture.file("a.mp4"), "-c", "copy", "-metadata:s:v", "rotate=90", fixture.file("turned.mp4"),
+      "-i", fixture.file("a.mp4"), "-c", "copy", "-metadata:s:v", "rotate=90",
+      fixture.file("turned.mp4"),
     ])
-    try runFFmpeg(["-i", fixture.file("a.mp4"), "-c", "copy", "-aspect", "1:2", fixture.file("narrow.mp4")])
+    try runFFmpeg([
+      "-i", fixture.file("a.mp4"), "-c", "copy", "-aspect", "1:2", fixture.file("narrow.mp4"),
+    ])
     try fixture.dataset([("turned.mp4", "x"), ("narrow.mp4", "x")])
     var options = try fixture.options("96x64x9;64x96x9;64x128x9")
     let report = try fixture.run(options)
@@ -284,7 +303,9 @@ import Torch
   // MARK: Batches and shares
 
   @Test func `Clips encoded together are as those encoded alone`() throws {
-    for index in 0..<5 { try fixture.clip("c\(index).mp4", width: index == 2 ? 200 : 64, frames: 9) }
+    for index in 0..<5 {
+      try fixture.clip("c\(index).mp4", width: index == 2 ? 200 : 64, frames: 9)
+    }
     try fixture.dataset((0..<5).map { ("c\($0).mp4", "x") })
     var options = try fixture.options("64x64x9;96x64x9")
     try fixture.run(options)
@@ -308,13 +329,15 @@ import Torch
         "RANK": "\(index)", "WORLD_SIZE": "2", "LOCAL_RANK": "0",
       ])
       let report = try fixture.run(options)
-      #expect(report.encoded(.latents) == [3, 2][index] && report.encoded(.conditions) == [3, 2][index])
+      #expect(
+        report.encoded(.latents) == [3, 2][index] && report.encoded(.conditions) == [3, 2][index])
       #expect(report.failures.count == index)
       rows += report.rows
     }
     #expect(rows == 6)
     let files = fixture.scratch.files(below: ".precomputed")
-    #expect(files.filter { $0.hasPrefix("report") } == ["report-0-of-2.json", "report-1-of-2.json"])
+    #expect(
+      files.filter { $0.hasPrefix("report") } == ["report-0-of-2.json", "report-1-of-2.json"])
     #expect(files.filter { $0.hasPrefix("latents/") }.count == 5)
     // One process finds all of it done.
     #expect(try fixture.run(fixture.options()).upToDate == 5)
@@ -323,20 +346,24 @@ import Torch
   @Test func `Shares are read from the launcher's environment`() throws {
     #expect(try ProcessShare(environment: [:]) == .whole)
     #expect(
-      try ProcessShare(environment: ["SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"])
+      try ProcessShare(environment: [
+        "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1",
+      ])
         == ProcessShare(index: 3, count: 4, localIndex: 1))
     #expect(
       try ProcessShare(environment: [
         "RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_NTASKS": "4",
       ])
       .count == 2)
-    // The body of a job script is one process, whatever the job was given; srun's steps are as many as they say.
+    // The body of a job script is one process, whatever the job was given; srun's steps are as many
+    // as they say.
     var job = ["SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"]
     #expect(try ProcessShare(environment: job) == .whole)
     job["SLURM_STEP_NUM_TASKS"] = "2"
     #expect(try ProcessShare(environment: job).count == 2)
     for bad in [
-      ["RANK": "2", "WORLD_SIZE": "2"], ["RANK": "x", "WORLD_SIZE": "2"], ["RANK": "0", "WORLD_SIZE": "0"],
+      ["RANK": "2", "WORLD_SIZE": "2"], ["RANK": "x", "WORLD_SIZE": "2"],
+      ["RANK": "0", "WORLD_SIZE": "0"],
     ] {
       #expect(message { _ = try ProcessShare(environment: bad) }.contains("the environment says"))
     }

@@ -10,7 +10,8 @@ import Torch
 @testable import Generation
 @testable import Training
 
-/// `ltx preprocess` from end to end: real H.264 clips, the tiny model, the files that training reads.
+/// `ltx preprocess` from end to end: real H.264 clips, the tiny model, the files that training
+/// reads.
 @Suite struct PreprocessingRunTests {
   private let fixture: PreprocessingFixture
 
@@ -21,13 +22,16 @@ import Torch
   @Test func `Latents and text features are those of the models`() throws {
     try FileManager.default.createDirectory(
       atPath: fixture.file("sub"), withIntermediateDirectories: true)
-    try fixture.clip("sub/wide.one.mp4", width: 128, height: 64, frames: 20, rate: Rational(30000, 1001))
+    try fixture.clip(
+      "sub/wide.one.mp4", width: 128, height: 64, frames: 20, rate: Rational(30000, 1001))
     try fixture.clip("high.mp4", width: 64, height: 96, frames: 12)
     try fixture.dataset([("sub/wide.one.mp4", "a wide one"), ("high.mp4", "a high one")])
     var options = try fixture.options("96x64x17;64x96x9;64x96x17")
     options.loraTrigger = " zxqv "
     let summary = try fixture.run(options)
-    #expect(summary.encoded(.latents) == 2 && summary.encoded(.conditions) == 2 && summary.failures.isEmpty)
+    #expect(
+      summary.encoded(.latents) == 2 && summary.encoded(.conditions) == 2
+        && summary.failures.isEmpty)
 
     let checkpoint = try Checkpoint(path: fixture.model.checkpoint)
     let encoder = try checkpoint.videoEncoder(dtype: .float32)
@@ -37,25 +41,31 @@ import Torch
     ] {
       let reader = try VideoReader(path: fixture.file(file))
       let first = try (0..<frames).compactMap { _ in try reader.next() }
-      let wanted = try withoutGrad { try encoder(FrameTensors.pixels(first, filling: size)).squeeze(0) }
+      let wanted = try withoutGrad {
+        try encoder(FrameTensors.pixels(first, filling: size)).squeeze(0)
+      }
       let found = try fixture.cached("latents/\(name)")
       #expect(found.keys == ["fps", "height", "latents", "num_frames", "width"])
       #expect(try fixture.difference(found.tensor("latents"), wanted) < 1e-5)
       #expect(
         try ["num_frames", "height", "width"].map { Int(try found.tensor($0).item()) }
           == Array(wanted.shape[1...]))
-      #expect(found.entries["num_frames"]?.dtype == .int64 && found.entries["num_frames"]?.shape == [1])
+      #expect(
+        found.entries["num_frames"]?.dtype == .int64 && found.entries["num_frames"]?.shape == [1])
       #expect(try found.tensor("fps").item() == rate)
     }
 
     let text = try PromptEncoder(
-      checkpoint: checkpoint.weights(dtype: .float32), configuration: TextConfiguration(checkpoint.config),
+      checkpoint: checkpoint.weights(dtype: .float32),
+      configuration: TextConfiguration(checkpoint.config),
       textEncoder: fixture.model.textEncoder, dtype: .float32)
     let features = try text(["zxqv a high one"])
     let found = try fixture.cached("conditions/high")
     #expect(found.keys == ["audio_prompt_embeds", "prompt_attention_mask", "video_prompt_embeds"])
-    #expect(try fixture.difference(found.tensor("video_prompt_embeds"), features.video.squeeze(0)) < 1e-5)
-    #expect(try fixture.difference(found.tensor("audio_prompt_embeds"), features.audio.squeeze(0)) < 1e-5)
+    #expect(
+      try fixture.difference(found.tensor("video_prompt_embeds"), features.video.squeeze(0)) < 1e-5)
+    #expect(
+      try fixture.difference(found.tensor("audio_prompt_embeds"), features.audio.squeeze(0)) < 1e-5)
     #expect(found.entries["prompt_attention_mask"]?.dtype == .int64)
     #expect(try found.tensor("prompt_attention_mask").sum().item() == features.mask.sum().item())
 
@@ -69,8 +79,10 @@ import Torch
   }
 
   @Test func `The default is bfloat16, and a picture is a clip of one frame`() throws {
-    try RGBFrame(bytes: (0..<(3 * 70 * 66)).map { UInt8(truncatingIfNeeded: $0) }, width: 70, height: 66)
-      .writePNG(to: fixture.file("still.png"))
+    try RGBFrame(
+      bytes: (0..<(3 * 70 * 66)).map { UInt8(truncatingIfNeeded: $0) }, width: 70, height: 66
+    )
+    .writePNG(to: fixture.file("still.png"))
     try fixture.dataset([("still.png", "a picture")])
     var options = try fixture.options("64x64x9;64x64x1")
     options.dtype = .bfloat16
@@ -79,6 +91,7 @@ import Torch
     #expect(found.entries["latents"]?.dtype == .bfloat16)
     #expect(try found.tensor("num_frames").item() == 1)
     #expect(try found.tensor("fps").item() == 1)
-    #expect(try fixture.cached("conditions/still").entries["video_prompt_embeds"]?.dtype == .bfloat16)
+    #expect(
+      try fixture.cached("conditions/still").entries["video_prompt_embeds"]?.dtype == .bfloat16)
   }
 }

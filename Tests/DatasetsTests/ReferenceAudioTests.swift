@@ -11,7 +11,8 @@ import Torch
 
 /// Sound and masks against the reference's dataset scripts.
 @Suite struct ReferenceAudioTests {
-  private static let models = URL(fileURLWithPath: ReferenceFixtures.path("x")).deletingLastPathComponent()
+  private static let models = URL(fileURLWithPath: ReferenceFixtures.path("x"))
+    .deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("models").path
 
   private struct AudioCase: Decodable, CustomStringConvertible, Sendable {
@@ -34,13 +35,17 @@ import Torch
       ).write(to: URL(fileURLWithPath: path))
     }
     let reader = SampleAudioReader(isCompatible: true)
-    guard let seconds = one.seconds else { return try reader.read(path, most: nil, durations: []).audio }
+    guard let seconds = one.seconds else {
+      return try reader.read(path, most: nil, durations: []).audio
+    }
     return try reader.read(path, seconds: seconds, start: nil)
   }
 
   private typealias AudioReaderResult = PreparedAudio
 
-  @Test func `Every kind of sound is brought to stereo, cut and filled up as in the reference`() throws {
+  @Test func `Every kind of sound is brought to stereo, cut and filled up as in the reference`()
+    throws
+  {
     let scratch = try ScratchFolder()
     let wanted = try ReferenceFixtures.tensors("sound")
     for one in try Self.audio() {
@@ -48,7 +53,8 @@ import Torch
       #expect(audio.sampleCount == one.samples && audio.duration == one.duration, "\(one)")
       let waveform = try AudioTensors.waveform(audio).squeeze(0)
       for (part, start) in [("head", 0), ("tail", one.samples - 1000)] {
-        let difference = try (waveform.narrow(1, start, 1000) - wanted.tensor("\(one.name).\(part)")).abs()
+        let difference = try
+          (waveform.narrow(1, start, 1000) - wanted.tensor("\(one.name).\(part)")).abs()
           .amax().item()
         #expect(difference < 2e-7, "\(one), \(part): \(difference)")
       }
@@ -58,7 +64,8 @@ import Torch
   @Test(arguments: ["ltx2_audio", "ltx23_audio"])
   func `Latents of sound are the reference's`(_ model: String) throws {
     let scratch = try ScratchFolder()
-    let encoder = try Checkpoint(path: "\(Self.models)/\(model).safetensors").audioEncoder(dtype: .float32)
+    let encoder = try Checkpoint(path: "\(Self.models)/\(model).safetensors").audioEncoder(
+      dtype: .float32)
     let fixture = try ReferenceFixtures.tensors("sound")
     for one in try Self.audio() {
       let audio = try audio(one, in: scratch).audio
@@ -93,7 +100,8 @@ import Torch
     }
   }
 
-  /// Loud for the first half second, soft for the second, whatever else follows: time steps are 0.04 s.
+  /// Loud for the first half second, soft for the second, whatever else follows: time steps are
+  /// 0.04 s.
   @Test func `Masks of sound keep their times`() throws {
     let scratch = try ScratchFolder()
     let configuration = try AudioVAEConfiguration(
@@ -102,17 +110,21 @@ import Torch
     try ReferenceFixtures.wav(
       ReferenceFixtures.steps(channels: 1, samples: 80_000, length: 8000), sampleRate: 16000
     ).write(to: URL(fileURLWithPath: path))
-    let step = Double(configuration.hopLength * configuration.compression) / Double(configuration.sampleRate)
+    let step =
+      Double(configuration.hopLength * configuration.compression) / Double(configuration.sampleRate)
     let marks = try SampleAudioReader().mask(path, steps: 26, configuration: configuration).array(
       of: Float.self)
-    let wanted = (0..<26).map { (Double($0) * step).truncatingRemainder(dividingBy: 1) < 0.5 ? Float(1) : 0 }
+    let wanted = (0..<26).map {
+      (Double($0) * step).truncatingRemainder(dividingBy: 1) < 0.5 ? Float(1) : 0
+    }
     let differing = zip(marks, wanted).enumerated().filter { $1.0 != $1.1 }.map(\.offset)
     #expect(differing.count <= 2, "steps \(differing) differ")  // those in which the level changes
     // A tensor has no times of its own, and is stretched.
     let tensor = scratch.file("mask.safetensors")
     try writeSafetensors([("mask", Tensor([1, 0, 0, 1] as [Float]))], to: tensor)
     #expect(
-      try SampleAudioReader().mask(tensor, steps: 8, configuration: configuration).array(of: Float.self)
+      try SampleAudioReader().mask(tensor, steps: 8, configuration: configuration).array(
+        of: Float.self)
         == [1, 1, 0, 0, 0, 0, 1, 1])
   }
 }
@@ -125,31 +137,36 @@ import Torch
     MaskReader(clips: ClipReader(buckets: [], isCompatible: isCompatible), factors: .usual)
   }
 
-  @Test(arguments: names, buckets) func `Masks are stretched over the bucket, in the reference's way`(
+  @Test(arguments: names, buckets)
+  func `Masks are stretched over the bucket, in the reference's way`(
     _ name: String, _ size: String
   ) throws {
     let bucket = try #require(ResolutionBucket(text: size))
-    let mask = try masks(isCompatible: true).compatibleCells(ReferenceFixtures.path(name), bucket: bucket)
+    let mask = try masks(isCompatible: true).compatibleCells(
+      ReferenceFixtures.path(name), bucket: bucket)
     let wanted = try ReferenceFixtures.tensors("masks").tensor("\(name).\(size).reference")
     #expect(mask.shape == wanted.shape)
     #expect(try (mask - wanted).abs().amax().item() == 0)
   }
 
-  /// A mask is laid over the clip and cut with it. `cells` are how white each cell is; what lies near the half may fall
-  /// either way, by another filter.
-  @Test(arguments: names, buckets) func `Masks are cut as their clips`(_ name: String, _ size: String) throws
-  {
+  /// A mask is laid over the clip and cut with it. `cells` are how white each cell is; what lies
+  /// near the half may fall either way, by another filter.
+  @Test(arguments: names, buckets) func `Masks are cut as their clips`(
+    _ name: String, _ size: String
+  ) throws {
     let bucket = try #require(ResolutionBucket(text: size))
     let path = ReferenceFixtures.path(name)
     let shape = try ClipReader(buckets: [bucket]).shape(of: VideoReader(path: path))
     let (mask, note) = try masks(isCompatible: false).cells(path, bucket: bucket, shape: shape)
     let cells = try ReferenceFixtures.tensors("masks").tensor("\(name).\(size).cells")
     let count = cells.size(0)
-    let isShort = count < CompressionFactors.usual.latentFrames(bucket.frames) || name == "mask_short.mp4"
+    let isShort =
+      count < CompressionFactors.usual.latentFrames(bucket.frames) || name == "mask_short.mp4"
     #expect((note != nil) == isShort)
     #expect(mask.shape[1...] == cells.shape[1...])
     let found = try mask.narrow(0, 0, count).array(of: Float.self)
-    for (value, white) in zip(found, try cells.array(of: Float.self)) where abs(white - 0.5) > 0.02 {
+    for (value, white) in zip(found, try cells.array(of: Float.self)) where abs(white - 0.5) > 0.02
+    {
       #expect(value == (white > 0.5 ? 1 : 0), "a cell that is \(white) white")
     }
     // Where the mask ends, its last frame holds.
@@ -159,7 +176,8 @@ import Torch
   }
 
   @Test func `A mask of another size is laid over the clip`() throws {
-    // The left half is white. Over a clip twice as wide as its bucket, half of each side is cut away.
+    // The left half is white. Over a clip twice as wide as its bucket, half of each side is cut
+    // away.
     let scratch = try ScratchFolder()
     let bytes = (0..<(10 * 10)).flatMap { [UInt8](repeating: $0 % 10 < 5 ? 255 : 0, count: 3) }
     try RGBFrame(bytes: bytes, width: 10, height: 10).writePNG(to: scratch.file("mask.png"))

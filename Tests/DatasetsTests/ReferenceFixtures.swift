@@ -24,10 +24,12 @@ enum ReferenceFixtures {
   static func cases<Case: Decodable>(_ name: String, of _: Case.Type = Case.self) throws -> [Case] {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
-    return try decoder.decode([Case].self, from: Data(contentsOf: URL(fileURLWithPath: path("\(name).json"))))
+    return try decoder.decode(
+      [Case].self, from: Data(contentsOf: URL(fileURLWithPath: path("\(name).json"))))
   }
 
-  /// The `wave` of `preprocessing_sound.py`: 16-bit samples, a chirp of its own in each channel. [channel][sample]
+  /// The `wave` of `preprocessing_sound.py`: 16-bit samples, a chirp of its own in each channel.
+  /// [channel][sample]
   static func wave(channels: Int, samples: Int) -> [[Int16]] {
     (0..<channels).map { (c: Int) -> [Int16] in
       (0..<samples).map { (n: Int) -> Int16 in
@@ -37,7 +39,8 @@ enum ReferenceFixtures {
     }
   }
 
-  /// The `steps` of `preprocessing_sound.py`: loud and soft in turns of `length` samples. [channel][sample]
+  /// The `steps` of `preprocessing_sound.py`: loud and soft in turns of `length` samples.
+  /// [channel][sample]
   static func steps(channels: Int, samples: Int, length: Int) -> [[Int16]] {
     (0..<channels).map { (c: Int) -> [Int16] in
       (0..<samples).map { (n: Int) -> Int16 in

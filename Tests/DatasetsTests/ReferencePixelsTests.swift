@@ -17,8 +17,8 @@ import Torch
     #expect(try ReferenceFixtures.tensors("clips").entries.keys.sorted() == Self.clips.sorted())
   }
 
-  /// Decoding gives the same bytes, so that only the fixture's rounding to float16 is between them: at most 2^-12
-  /// between one half and 1.
+  /// Decoding gives the same bytes, so that only the fixture's rounding to float16 is between them:
+  /// at most 2^-12 between one half and 1.
   @Test(arguments: clips) func `Clips enter the VAE as in the reference`(_ key: String) throws {
     let wanted = try ReferenceFixtures.tensors("clips").tensor(key).to(.float32)
     let parts = key.split(separator: ".")
@@ -40,16 +40,20 @@ import Torch
     #expect(try ReferenceFixtures.psnr(pixels, wanted) > 75)
   }
 
-  /// Least PSNR in dB. 8-bit PNGs are exact. 16 bits become 8 by another rounding; JPEGs are decoded by other roundings,
-  /// and where colours have half the resolution, enlarged by another filter.
+  /// Least PSNR in dB. 8-bit PNGs are exact. 16 bits become 8 by another rounding; JPEGs are
+  /// decoded by other roundings, and where colours have half the resolution, enlarged by another
+  /// filter.
   private static let images: [(name: String, least: Double)] = [
-    ("alpha.png", 80), ("bilevel.png", 80), ("deep.png", 50), ("deep_grey.png", 50), ("grey.jpg", 60),
+    ("alpha.png", 80), ("bilevel.png", 80), ("deep.png", 50), ("deep_grey.png", 50),
+    ("grey.jpg", 60),
     ("grey.png", 80), ("grey_alpha.png", 80), ("orientation.jpg", 60), ("palette.png", 80),
     ("profile.png", 50), ("subsampled.jpg", 47),
   ]
 
   @Test func `Every picture of the fixture is tested`() throws {
-    let keys = try ReferenceFixtures.tensors("pictures").entries.keys.filter { !$0.hasSuffix(".reference") }
+    let keys = try ReferenceFixtures.tensors("pictures").entries.keys.filter {
+      !$0.hasSuffix(".reference")
+    }
     #expect(keys.sorted() == Self.images.map(\.name))
   }
 
@@ -60,7 +64,8 @@ import Torch
     let reader = try VideoReader(path: ReferenceFixtures.path(image.name), color: .upstream)
     let frame = try #require(try reader.next())
     #expect(reader.isImage && (frame.width, frame.height) == (88, 60))
-    let pixels = try FrameTensors.pixels([frame], filling: (wanted.size(3), wanted.size(2))).squeeze(0)
+    let pixels = try FrameTensors.pixels([frame], filling: (wanted.size(3), wanted.size(2)))
+      .squeeze(0)
     #expect(pixels.shape == wanted.shape)
     let psnr = try ReferenceFixtures.psnr(pixels, wanted)
     #expect(psnr > image.least, "\(psnr) dB")

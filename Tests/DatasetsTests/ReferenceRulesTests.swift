@@ -36,7 +36,8 @@ import Testing
         one.media.hasPrefix(one.folder + "/")
         ? scratch.path + one.media.dropFirst(one.folder.count) : one.media
       let row = try JSONEncoder().encode([["video": media, "caption": "c"]])
-      let dataset = try Dataset(path: scratch.write(String(decoding: row, as: UTF8.self), to: "d.json"))
+      let dataset = try Dataset(
+        path: scratch.write(String(decoding: row, as: UTF8.self), to: "d.json"))
       let sample = try #require(dataset.samples.first)
       #expect(Array(sample.name.utf8) == Array(one.output.utf8), "\(one.media)")
     }

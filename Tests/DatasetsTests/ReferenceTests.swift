@@ -16,7 +16,8 @@ import Testing
     let path = folder.file(name)
     try FileManager.default.createDirectory(
       at: URL(fileURLWithPath: path).deletingLastPathComponent(), withIntermediateDirectories: true)
-    let writer = try VideoWriter(path: path, width: 64, height: 48, frameRate: Rational(30000, 1001))
+    let writer = try VideoWriter(
+      path: path, width: 64, height: 48, frameRate: Rational(30000, 1001))
     for time in 0..<frames { try writer.append(bars(time, shade)) }
     try writer.finish()
   }
@@ -61,14 +62,18 @@ import Testing
     let summary = try run(options("data.jsonl"))
     #expect(summary.made == 2 && summary.upToDate == 0 && summary.notes.isEmpty)
     #expect(summary.failures.map(\.line) == [2, 5, 6])
-    for (failure, words) in zip(summary.failures, ["no media file", "c.mp4: ", "d.mp4: no such file"]) {
+    for (failure, words) in zip(
+      summary.failures, ["no media file", "c.mp4: ", "d.mp4: no such file"])
+    {
       #expect(failure.description.hasPrefix(folder.file("data.jsonl") + ":"))
       #expect(failure.description.contains(words), "\(failure)")
     }
     let made = [
-      #"{"video": "clips/a.mp4", "caption": "x", "reference_video": "clips/a_reference.mp4"}"#, rows[1],
+      #"{"video": "clips/a.mp4", "caption": "x", "reference_video": "clips/a_reference.mp4"}"#,
+      rows[1],
       #"{"caption": "again", "video": " clips/a.mp4 ", "reference_video": "clips/a_reference.mp4"}"#,
-      #"{"video": "b.png", "caption": "p", "reference_video": "b_reference.png"}"#, rows[4], rows[5],
+      #"{"video": "b.png", "caption": "p", "reference_video": "b_reference.png"}"#, rows[4],
+      rows[5],
     ]
     #expect(try text("data.jsonl") == made.joined(separator: "\n") + "\n")
     #expect(
@@ -102,7 +107,8 @@ import Testing
     // Elsewhere, or by another name, nothing would find it.
     var other = options("media")
     other.suffix = "_edges"
-    #expect(message { _ = try ReferencePlan(other) }.contains("leave out --suffix and --output-dir"))
+    #expect(
+      message { _ = try ReferencePlan(other) }.contains("leave out --suffix and --output-dir"))
   }
 
   @Test func aReferenceIsMadeAgainWhenItsOriginChanges() throws {
@@ -223,7 +229,10 @@ import Testing
         "sh ended well but wrote nothing to {output}: why"
       ),
       ("sh -c 'echo text > \"$2\"' sh {input} {output}", "what sh wrote is no video or picture"),
-      ("no-such-program-here {input} {output}", "no-such-program-here can't be started (No such file"),
+      (
+        "no-such-program-here {input} {output}",
+        "no-such-program-here can't be started (No such file"
+      ),
     ]
     for (line, words) in cases {
       let summary = try run(options("data.json", .command(ClipCommand(line))))
@@ -236,7 +245,8 @@ import Testing
 
   @Test func aCommandIsSplitLikeAShellsWords() throws {
     let line = "a/b  'x y'\"z \\\" \\n\"\\ w\t'' --in={input} {output}"
-    #expect(try ClipCommand(line).words == ["a/b", "x yz \" \\n w", "", "--in={input}", "{output}"])
+    #expect(
+      try ClipCommand(line).words == ["a/b", "x yz \" \\n w", "", "--in={input}", "{output}"])
     for (line, words) in [
       ("", "no program"), ("x {input}", "{output}"), ("{input} {output}", "{input}"),
       ("x 'a {input}", "not closed"),
@@ -248,7 +258,8 @@ import Testing
   @Test func referencesGoWhereTheyAreWanted() throws {
     try writeClip("films/one/a.mp4")
     try writeClip("films/two/a.mp4")
-    try folder.write(#"[{"media_path": "one/a.mp4"}, {"media_path": "two/a.mp4"}]"#, to: "films/data.json")
+    try folder.write(
+      #"[{"media_path": "one/a.mp4"}, {"media_path": "two/a.mp4"}]"#, to: "films/data.json")
     var options = options("films/data.json", .filter(.downscale(2)))
     options.mediaFolder = folder.file("films")
     options.outputFolder = folder.file("small")
@@ -261,7 +272,9 @@ import Testing
         "small/one/.ltx-references.jsonl", "small/one/a.mp4", "small/two/.ltx-references.jsonl",
         "small/two/a.mp4",
       ])
-    #expect(try text("films/new.json").contains("\"reference_video\": \"\(folder.file("small/two/a.mp4"))\""))
+    #expect(
+      try text("films/new.json").contains(
+        "\"reference_video\": \"\(folder.file("small/two/a.mp4"))\""))
     #expect(try readAll("small/one/a.mp4").first.map { [$0.width, $0.height] } == [32, 24])
     options.outputFolder = folder.file("films/small")
     #expect(try run(options).made == 2)

@@ -18,8 +18,11 @@ import Testing
 
   @Test func `Sizes fit the checkpoint's compression, whatever it is`() throws {
     let usual = CompressionFactors(time: 8, height: 32, width: 32)
-    func error(_ width: Int, _ height: Int, _ frames: Int, _ factors: CompressionFactors) -> String {
-      message { try ResolutionBucket(width: width, height: height, frames: frames).requireFit(factors) }
+    func error(_ width: Int, _ height: Int, _ frames: Int, _ factors: CompressionFactors) -> String
+    {
+      message {
+        try ResolutionBucket(width: width, height: height, frames: frames).requireFit(factors)
+      }
     }
     try ResolutionBucket(width: 96, height: 64, frames: 1).requireFit(usual)
     try ResolutionBucket(width: 16, height: 24, frames: 5).requireFit(
@@ -27,7 +30,9 @@ import Testing
     #expect(error(100, 64, 9, usual).contains("100x64x9: the width must be a multiple of 32"))
     #expect(error(64, 65, 9, usual).contains("64x64 is near"))
     #expect(error(64, 64, 10, usual).contains("multiple of 8, plus 1; 9 and 17 are near"))
-    #expect(error(64, 64, 9, CompressionFactors(time: 16, height: 32, width: 32)).contains("multiple of 16"))
+    #expect(
+      error(64, 64, 9, CompressionFactors(time: 16, height: 32, width: 32)).contains(
+        "multiple of 16"))
   }
 
   @Test func `The nearest aspect, then the longest, then the largest`() throws {

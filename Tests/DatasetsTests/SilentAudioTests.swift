@@ -8,7 +8,8 @@ import Testing
 @testable import Datasets
 @testable import Training
 
-/// Silence is told wherever a dataset is looked at, and audio tracks are chosen, in datasets that `ltx preprocess` makes.
+/// Silence is told wherever a dataset is looked at, and audio tracks are chosen, in datasets that
+/// `ltx preprocess` makes.
 @Suite struct SilentAudioTests {
   private let fixture: PreprocessingFixture
 
@@ -29,7 +30,8 @@ import Testing
       audio: StreamStrategy(isGenerated: true, latentsFolder: "audio_latents"))
   }
 
-  @Test func `Silence is told by preprocessing, a rerun, check, stats and before training`() throws {
+  @Test func `Silence is told by preprocessing, a rerun, check, stats and before training`() throws
+  {
     try clip("loud.mkv", volume: 0.3)
     try clip("mute.mkv", volume: 0)
     try clip("quiet.mkv", volume: 0.0001)
@@ -56,7 +58,9 @@ import Testing
     #expect(checked.problems.map(\.kind) == [.silence, .silence])
     #expect(checked.problems.map(\.sample) == ["mute", "quiet"] && checked.notes.contains(note))
     let statistics = try DatasetStatistics(cache: fixture.scratch.path)
-    #expect(statistics.silentAudio == 2 && statistics.measuredAudio == 3 && statistics.notes.contains(note))
+    #expect(
+      statistics.silentAudio == 2 && statistics.measuredAudio == 3
+        && statistics.notes.contains(note))
 
     let cache = fixture.file(".precomputed")
     #expect(try PrecomputedDataset(root: cache, strategies: both).silentAudio.note == note)
@@ -86,9 +90,11 @@ import Testing
   @Test func `A track is chosen, and a change of it encodes audio again`() throws {
     try runFFmpeg([
       "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=0.8", "-f", "lavfi", "-i",
-      "aevalsrc=0:s=16000:d=0.8", "-f", "lavfi", "-i", "sine=440:sample_rate=16000:duration=0.8", "-map", "0",
+      "aevalsrc=0:s=16000:d=0.8", "-f", "lavfi", "-i", "sine=440:sample_rate=16000:duration=0.8",
+      "-map", "0",
       "-map",
-      "1", "-map", "2", "-c:v", "libx264", "-c:a", "pcm_s16le", "-disposition:a:0", "0", "-disposition:a:1",
+      "1", "-map", "2", "-c:v", "libx264", "-c:a", "pcm_s16le", "-disposition:a:0", "0",
+      "-disposition:a:1",
       "default", fixture.file("two.mkv"),
     ])
     try fixture.dataset([("two.mkv", "a")])
@@ -99,7 +105,8 @@ import Testing
     options.audioTrack = .number(1)
     report = try fixture.run(options)
     #expect(
-      report.encoded(.audioLatents) == 1 && report.encoded(.latents) == 0 && report.withSilentAudio == 1)
+      report.encoded(.audioLatents) == 1 && report.encoded(.latents) == 0
+        && report.withSilentAudio == 1)
     options.audioTrack = .number(3)
     report = try fixture.run(options)
     #expect(report.failures.map(\.folder) == [.audioLatents])
@@ -121,7 +128,8 @@ import Testing
       fixture.file("flac.mkv"),
     ])
     try runFFmpeg([
-      "-i", fixture.file("flac.mkv"), "-c", "copy", "-bsf:a", "noise=amount=0:drop='between(n\\,10\\,24)'",
+      "-i", fixture.file("flac.mkv"), "-c", "copy", "-bsf:a",
+      "noise=amount=0:drop='between(n\\,10\\,24)'",
       fixture.file("gap.mkv"),
     ])
     try fixture.dataset([("gap.mkv", "a")])
@@ -130,8 +138,10 @@ import Testing
       report.warnings.map(\.reason) == [
         "\(fixture.file("gap.mkv")): its audio has a gap of 0.30 s at 0.20 s, filled with silence"
       ])
-    let gap = try SampleAudioReader().read(fixture.file("gap.mkv"), seconds: 0.68, start: 0).audio.channels[0]
-    var whole = try SampleAudioReader().read(fixture.file("flac.mkv"), seconds: 0.68, start: 0).audio
+    let gap = try SampleAudioReader().read(fixture.file("gap.mkv"), seconds: 0.68, start: 0).audio
+      .channels[0]
+    var whole = try SampleAudioReader().read(fixture.file("flac.mkv"), seconds: 0.68, start: 0)
+      .audio
       .channels[0]
     for i in 3200..<8000 { whole[i] = 0 }
     #expect(gap == whole)

@@ -63,12 +63,15 @@ import Torch
         size: .init(width: 64, height: 64, frames: 9, frameRate: Rational(24)))
     }
     #expect(refused?.problem.contains("can't be written to") == true)
-    #expect(try error(output: "nowhere/out.mp4") { _ in }?.problem.contains("does not exist") == true)
+    #expect(
+      try error(output: "nowhere/out.mp4") { _ in }?.problem.contains("does not exist") == true)
     // Nothing that is read is written over, under whatever name.
     let picture = try scratch.image()
     try FileManager.default.createSymbolicLink(
       atPath: scratch.path("link.png"), withDestinationPath: picture)
-    let over = try error(output: "link.png") { ($0.frames, $0.conditions) = (1, [.image(path: picture)]) }
+    let over = try error(output: "link.png") {
+      ($0.frames, $0.conditions) = (1, [.image(path: picture)])
+    }
     #expect(over?.description.contains("is the input \(picture)") == true)
     try FileManager.default.createDirectory(
       atPath: scratch.path("dir.mp4"), withIntermediateDirectories: false)
@@ -78,12 +81,14 @@ import Torch
   @Test func images() throws {
     let picture = try scratch.image()
     #expect(
-      try error { $0.conditions = [.image(path: picture, frame: 9)] }?.problem.contains("use 0 to 8")
+      try error { $0.conditions = [.image(path: picture, frame: 9)] }?.problem.contains(
+        "use 0 to 8")
         == true)
     #expect(try error { $0.conditions = [.image(path: picture, frame: -1)] }?.option == .image)
     #expect(try error { $0.conditions = [.image(path: picture, strength: 1.1)] }?.option == .image)
     let missing = scratch.path("missing.png")
-    #expect(try error { $0.conditions = [.image(path: missing)] }?.problem.contains(missing) == true)
+    #expect(
+      try error { $0.conditions = [.image(path: missing)] }?.problem.contains(missing) == true)
     let text = scratch.path("text.png")
     try Data("this is no picture".utf8).write(to: URL(fileURLWithPath: text))
     #expect(try error { $0.conditions = [.image(path: text)] }?.problem.contains(text) == true)

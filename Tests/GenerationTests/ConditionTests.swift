@@ -14,14 +14,16 @@ import Torch
   init() throws { scratch = try Scratch() }
 
   /// A video of 25 frames of 96 x 64 pixels, each of one grey that gets lighter.
-  private func clip(_ name: String = "clip.mp4", frames: Int = 25, rate: Int = 25) throws -> String {
+  private func clip(_ name: String = "clip.mp4", frames: Int = 25, rate: Int = 25) throws -> String
+  {
     let writer = try VideoWriter(
       path: scratch.path(name), width: 96, height: 64, frameRate: Rational(rate),
       quality: .init(crf: 10, preset: "superfast"))
     for index in 0..<frames {
       try writer.append(
         RGBFrame(
-          bytes: [UInt8](repeating: UInt8((20 + 8 * index) % 256), count: 3 * 96 * 64), width: 96, height: 64)
+          bytes: [UInt8](repeating: UInt8((20 + 8 * index) % 256), count: 3 * 96 * 64), width: 96,
+          height: 64)
       )
     }
     try writer.finish()
@@ -53,8 +55,11 @@ import Torch
     let plan = try scratch.plan(request, loras: loras)
     for case .encodeVideos(let encodings) in plan.stages {
       #expect(encodings.count == 1)
-      let encoder = VideoConditionEncoder(encoder: try plan.checkpoint.videoEncoder(dtype: .float32))
-      if case .condition(let result) = try withInference({ try encoder(encodings[0]) }) { return result }
+      let encoder = VideoConditionEncoder(
+        encoder: try plan.checkpoint.videoEncoder(dtype: .float32))
+      if case .condition(let result) = try withInference({ try encoder(encodings[0]) }) {
+        return result
+      }
     }
     return nil
   }
@@ -63,13 +68,16 @@ import Torch
     let reader = try VideoReader(path: path)
     var all: [Tensor] = []
     while let frame = try reader.next() { all.append(try FrameTensors.filled(frame, (96, 64))) }
-    let encoder = try Checkpoint(path: TinyFiles.files.get().checkpoint).videoEncoder(dtype: .float32)
+    let encoder = try Checkpoint(path: TinyFiles.files.get().checkpoint).videoEncoder(
+      dtype: .float32)
     return try withInference { try encoder(FrameTensors.stack(Array(all[frames]))) }
   }
 
   @Test func aPrefixStandsAtTheStart() throws {
     let path = try clip()
-    guard case .replace(let latent, let first, let strength) = try encoded(.prefix(path: path, frames: 9))
+    guard
+      case .replace(let latent, let first, let strength) = try encoded(
+        .prefix(path: path, frames: 9))
     else {
       Issue.record("a prefix is not put in place")
       return
@@ -80,7 +88,9 @@ import Torch
 
   @Test func aSuffixStandsAtTheEndAndIsEncodedWithWhatIsBeforeIt() throws {
     let path = try clip()
-    guard case .replace(let latent, let first, let strength) = try encoded(.suffix(path: path, frames: 8))
+    guard
+      case .replace(let latent, let first, let strength) = try encoded(
+        .suffix(path: path, frames: 8))
     else {
       Issue.record("a suffix is not put in place")
       return
@@ -92,7 +102,9 @@ import Torch
   @Test func aStretchOfTimeIsMadeAnewAndTheRestKept() throws {
     let path = try clip()
     // Frames 1-8, 9-16, 17-24 are 0.04-0.36, 0.36-0.68, 0.68-1 s.
-    guard case .masked(let latent, let mask, _) = try encoded(.retake(path: path, from: 0.4, to: 0.6)) else {
+    guard
+      case .masked(let latent, let mask, _) = try encoded(.retake(path: path, from: 0.4, to: 0.6))
+    else {
       Issue.record("a stretch is not masked")
       return
     }
@@ -113,14 +125,16 @@ import Torch
     let lora = try scratch.lora()
     let file = try SafetensorsFile(path: lora)
     let tensors = try file.entries.keys.sorted().map { (key: $0, tensor: try file.tensor($0)) }
-    func withMetadata(_ name: String, _ metadata: [String: String]) throws -> GenerationModels.LoRA {
+    func withMetadata(_ name: String, _ metadata: [String: String]) throws -> GenerationModels.LoRA
+    {
       try writeSafetensors(tensors, metadata: metadata, to: scratch.path(name))
       return .init(path: scratch.path(name), strength: 0)
     }
     var request = asking(for: .reference(path: try clip(), strength: 0.75))
     (request.width, request.height, request.referenceAttention) = (128, 128, 0.5)
     let halved = try withMetadata(
-      "half.safetensors", ["reference_downscale_factor": "2", "reference_temporal_scale_factor": "3"])
+      "half.safetensors",
+      ["reference_downscale_factor": "2", "reference_temporal_scale_factor": "3"])
     let plan = try scratch.plan(request, loras: [halved])
     guard case .encodeVideos(let encodings) = plan.stages[1] else {
       Issue.record("no encoding")
@@ -139,8 +153,10 @@ import Torch
     #expect(latent.shape == [1, latent.size(1), 2, 2, 2])
     #expect(try attention?.array(of: Float.self) == [Float](repeating: 0.5, count: 8))
 
-    // Frames are left out first: of 32 frames 0, 1, 5, ..., 29 make two latent ones, where 25 of them would make one.
-    let quartered = try withMetadata("quarter.safetensors", ["reference_temporal_scale_factor": "4"])
+    // Frames are left out first: of 32 frames 0, 1, 5, ..., 29 make two latent ones, where 25 of
+    // them would make one.
+    let quartered = try withMetadata(
+      "quarter.safetensors", ["reference_temporal_scale_factor": "4"])
     request.frames = 33
     request.conditions = [.reference(path: try clip("long.mp4", frames: 32))]
     guard case .reference(let long, _, _, _, _) = try encoded(request, loras: [quartered]) else {
@@ -180,7 +196,8 @@ import Torch
     let path = try clip()
     let plain = try scratch.generate(asking(for: .retake(path: path, from: 0.4, to: 1)))
     let keyframe = GenerationCondition.image(path: try scratch.image(), frame: 20)
-    #expect(try scratch.generate(asking(for: keyframe, .retake(path: path, from: 0.4, to: 1))) != plain)
+    #expect(
+      try scratch.generate(asking(for: keyframe, .retake(path: path, from: 0.4, to: 1))) != plain)
   }
 
   @Test func anEditedVideoDecidesSizeLengthAndRate() throws {
@@ -199,7 +216,8 @@ import Torch
     ] {
       let writer = try VideoWriter(
         path: scratch.path(name), width: side, height: side, frameRate: Rational(rate))
-      let gray = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * side * side), width: side, height: side)
+      let gray = RGBFrame(
+        bytes: [UInt8](repeating: 99, count: 3 * side * side), width: side, height: side)
       for _ in 0..<9 { try writer.append(gray) }
       try writer.finish()
       request.conditions = [.retake(path: scratch.path(name), from: 0, to: 1)]
@@ -214,7 +232,8 @@ import Torch
     let plain = try scratch.generate(asking())
     for condition in [
       GenerationCondition.prefix(path: path, frames: 1), .suffix(path: path, frames: 8),
-      .retake(path: path, from: 0.5, to: 1), .inpaint(path: path, mask: try mask()), .reference(path: path),
+      .retake(path: path, from: 0.5, to: 1), .inpaint(path: path, mask: try mask()),
+      .reference(path: path),
     ] {
       #expect(try scratch.generate(asking(for: condition)) != plain, "\(condition)")
     }
@@ -222,18 +241,22 @@ import Torch
 
   @Test func imageIsSeenAsAFrameOfACompressedVideo() throws {
     var bytes: [UInt8] = []
-    for index in 0..<(160 * 96) { bytes += [UInt8](repeating: UInt8(index * index / 7 % 256), count: 3) }
+    for index in 0..<(160 * 96) {
+      bytes += [UInt8](repeating: UInt8(index * index / 7 % 256), count: 3)
+    }
     let picture = RGBFrame(bytes: bytes, width: 160, height: 96)
     func distance(_ crf: Int) throws -> Double {
       let seen = try picture.compressed(crf: crf)
       #expect((seen.width, seen.height) == (160, 96))
-      return zip(seen.bytes, bytes).reduce(0) { $0 + abs(Double($1.0) - Double($1.1)) } / Double(bytes.count)
+      return zip(seen.bytes, bytes).reduce(0) { $0 + abs(Double($1.0) - Double($1.1)) }
+        / Double(bytes.count)
     }
     let (fine, coarse) = (try distance(5), try distance(45))
     #expect(fine > 0)
     #expect(coarse > 1.2 * fine, "\(fine) and \(coarse)")
     // Odd sizes lose their last row and column; what is too small stays.
-    let odd = try RGBFrame(bytes: Array(bytes[..<(3 * 33 * 17)]), width: 33, height: 17).compressed(crf: 30)
+    let odd = try RGBFrame(bytes: Array(bytes[..<(3 * 33 * 17)]), width: 33, height: 17).compressed(
+      crf: 30)
     #expect((odd.width, odd.height) == (32, 16))
     let line = RGBFrame(bytes: Array(bytes[..<12]), width: 4, height: 1)
     #expect(try line.compressed(crf: 30) == line)
@@ -255,14 +278,18 @@ import Torch
     #expect(try option(.reference(path: path, strength: .nan)) == .reference)
     #expect(try option(.image(path: scratch.image(), crf: 99)) == .imageCRF)
     let two = #expect(throws: GenerationError.self) {
-      try scratch.plan(asking(for: .retake(path: path, from: 0, to: 1), .inpaint(path: path, mask: mask())))
+      try scratch.plan(
+        asking(for: .retake(path: path, from: 0, to: 1), .inpaint(path: path, mask: mask())))
     }
     #expect(two?.option == .source)
     // What would be without effect.
-    func useless(_ output: String, _ conditions: GenerationCondition...) throws -> GenerationError.Option? {
+    func useless(_ output: String, _ conditions: GenerationCondition...) throws -> GenerationError
+      .Option?
+    {
       var request = scratch.request()
       request.conditions = conditions
-      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?.option
+      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?
+        .option
     }
     let picture = GenerationCondition.image(path: try scratch.image())
     #expect(try useless("out.wav", picture) == .image)
@@ -272,7 +299,8 @@ import Torch
     var request = asking(for: .reference(path: path))
     request.referenceAttention = 1.5
     #expect(
-      #expect(throws: GenerationError.self) { try scratch.plan(request) }?.option == .referenceAttention)
+      #expect(throws: GenerationError.self) { try scratch.plan(request) }?.option
+        == .referenceAttention)
   }
 }
 

@@ -14,7 +14,9 @@ import Testing
     var stages: [String] = []
     try GenerationPipeline(scratch.plan()).run { progress in
       #expect(progress.done <= progress.total)
-      if progress.done == progress.total { stages.append("\(progress.stage.title) \(progress.total)") }
+      if progress.done == progress.total {
+        stages.append("\(progress.stage.title) \(progress.total)")
+      }
     }
     #expect(stages == ["Reading the prompts 2", "Sampling 2", "Decoding frames 9"])
     #expect(try scratch.contents() == ["out.mp4"])
@@ -38,7 +40,8 @@ import Testing
   @Test func promptNegativePromptAndEachKindOfGuidanceCount() throws {
     let first = try scratch.generate()
     let changes: [(String, (inout GenerationRequest) -> Void)] = [
-      ("prompt", { $0.prompts = ["a submarine"] }), ("negative prompt", { $0.negativePrompt = "grass" }),
+      ("prompt", { $0.prompts = ["a submarine"] }),
+      ("negative prompt", { $0.negativePrompt = "grass" }),
       ("cfg", { $0.videoGuidance.cfg = 5 }), ("stg", { $0.videoGuidance.stg = 3 }),
       ("rescale", { $0.videoGuidance.rescale = 0 }),
       ("stg blocks", { $0.videoGuidance.stgBlocks = [0] }), ("frame rate", { $0.frameRate = 12.5 }),
@@ -88,7 +91,8 @@ import Testing
   }
 
   @Test func latentsOfAnImageAtTheStartAreKept() throws {
-    // Sampled with strength 1, the first latent frame is the picture's own: the seed can't change the first frame much.
+    // Sampled with strength 1, the first latent frame is the picture's own: the seed can't change
+    // the first frame much.
     var request = scratch.request()
     request.conditions = [.image(path: try scratch.image())]
     request.frames = 1

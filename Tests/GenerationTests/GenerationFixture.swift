@@ -28,7 +28,8 @@ final class Scratch {
 
   init() throws {
     folder =
-      FileManager.default.temporaryDirectory.appendingPathComponent("generate-\(UUID().uuidString)").path
+      FileManager.default.temporaryDirectory.appendingPathComponent("generate-\(UUID().uuidString)")
+      .path
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
   }
 
@@ -39,7 +40,9 @@ final class Scratch {
   }
 
   func path(_ name: String) -> String { folder + "/" + name }
-  func contents() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: folder).sorted() }
+  func contents() throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
+  }
 
   func models(_ loras: [GenerationModels.LoRA] = []) throws -> GenerationModels {
     let files = try TinyFiles.files.get()
@@ -51,20 +54,24 @@ final class Scratch {
   func request() -> GenerationRequest {
     var request = GenerationRequest(prompts: ["a red ball rolls over green grass"])
     request.hasAudio = false
-    (request.width, request.height, request.frames, request.frameRate, request.steps) = (96, 64, 9, 25, 2)
+    (request.width, request.height, request.frames, request.frameRate, request.steps) = (
+      96, 64, 9, 25, 2
+    )
     request.seed = 3
     return request
   }
 
   func plan(
-    _ request: GenerationRequest? = nil, loras: [GenerationModels.LoRA] = [], output: String = "out.mp4"
+    _ request: GenerationRequest? = nil, loras: [GenerationModels.LoRA] = [],
+    output: String = "out.mp4"
   ) throws -> GenerationPlan {
     try GenerationPlan(request ?? self.request(), models: models(loras), output: path(output))
   }
 
   /// Generates and returns the file's bytes.
   func generate(
-    _ request: GenerationRequest? = nil, loras: [GenerationModels.LoRA] = [], output: String = "out.mp4"
+    _ request: GenerationRequest? = nil, loras: [GenerationModels.LoRA] = [],
+    output: String = "out.mp4"
   ) throws -> Data {
     try GenerationPipeline(plan(request, loras: loras, output: output)).run()
     return try Data(contentsOf: URL(fileURLWithPath: path(output)))
@@ -74,24 +81,28 @@ final class Scratch {
   ///
   /// - Parameter modules: below `model.diffusion_model`; their sizes are read from the checkpoint.
   func lora(
-    _ name: String = "a.safetensors", modules: [String] = defaultModules, rank: Int = 2, widen: Int = 0,
+    _ name: String = "a.safetensors", modules: [String] = defaultModules, rank: Int = 2,
+    widen: Int = 0,
     seed: UInt64 = 1
   ) throws -> String {
     let checkpoint = try Checkpoint(path: TinyFiles.files.get().checkpoint)
     let generator = try Generator(seed: seed)
     var tensors: [(key: String, tensor: Tensor)] = []
     for module in modules {
-      let shape = checkpoint.source.entries["model.diffusion_model.\(module).weight"]?.shape ?? [8, 8]
+      let shape =
+        checkpoint.source.entries["model.diffusion_model.\(module).weight"]?.shape ?? [8, 8]
       tensors.append(
         ("diffusion_model.\(module).lora_A.weight", try generator.normal([rank, shape[1] + widen])))
-      tensors.append(("diffusion_model.\(module).lora_B.weight", try generator.normal([shape[0], rank])))
+      tensors.append(
+        ("diffusion_model.\(module).lora_B.weight", try generator.normal([shape[0], rank])))
     }
     try writeSafetensors(tensors, metadata: ["format": "pt"], to: path(name))
     return path(name)
   }
 
   static let defaultModules = [
-    "transformer_blocks.0.attn1.to_v", "transformer_blocks.0.attn1.to_out.0", "transformer_blocks.1.ff.net.2",
+    "transformer_blocks.0.attn1.to_v", "transformer_blocks.0.attn1.to_out.0",
+    "transformer_blocks.1.ff.net.2",
   ]
   static let audioModules = [
     "transformer_blocks.0.audio_attn1.to_q", "transformer_blocks.0.audio_to_video_attn.to_k",

@@ -32,18 +32,24 @@ import Testing
 
   @Test func adaptersOfTheAudioStreamAreLeftOutWithANote() throws {
     let video = try scratch.lora()
-    let both = try scratch.lora("both.safetensors", modules: Scratch.defaultModules + Scratch.audioModules)
+    let both = try scratch.lora(
+      "both.safetensors", modules: Scratch.defaultModules + Scratch.audioModules)
     let plan = try scratch.plan(loras: [.init(path: both)])
     #expect(plan.notes.count == 1)
     #expect(plan.notes.first?.contains("4 audio adapters are left out") == true)
     #expect(try scratch.plan(loras: [.init(path: video)]).notes.isEmpty)
-    // The random numbers of a LoRA file are drawn in order: the video adapters of both files are the same.
-    #expect(try scratch.generate(loras: [.init(path: both)]) == scratch.generate(loras: [.init(path: video)]))
+    // The random numbers of a LoRA file are drawn in order: the video adapters of both files are
+    // the same.
+    #expect(
+      try scratch.generate(loras: [.init(path: both)])
+        == scratch.generate(loras: [.init(path: video)]))
   }
 
   @Test func aLoRAOfAnotherWidthNamesTheKeyAndBothShapes() throws {
     let lora = try scratch.lora(widen: 8)
-    let error = #expect(throws: GenerationError.self) { try scratch.plan(loras: [.init(path: lora)]) }
+    let error = #expect(throws: GenerationError.self) {
+      try scratch.plan(loras: [.init(path: lora)])
+    }
     #expect(error?.option == .lora)
     let problem = error?.problem ?? ""
     #expect(problem.contains(lora))
@@ -54,7 +60,9 @@ import Testing
   @Test func aTargetThatDoesNotExistIsNamed() throws {
     for module in ["transformer_blocks.99.attn1.to_q", "transformer_blocks.0.audio_attn9.to_q"] {
       let lora = try scratch.lora(modules: Scratch.defaultModules + [module])
-      let error = #expect(throws: GenerationError.self) { try scratch.plan(loras: [.init(path: lora)]) }
+      let error = #expect(throws: GenerationError.self) {
+        try scratch.plan(loras: [.init(path: lora)])
+      }
       #expect(error?.problem.contains("diffusion_model.\(module) is not a layer of") == true)
     }
   }
@@ -64,7 +72,9 @@ import Testing
     try Data("hello".utf8).write(to: URL(fileURLWithPath: text))
     let files = try TinyFiles.files.get()
     for path in [scratch.path("missing.safetensors"), text, files.checkpoint, scratch.folder] {
-      let error = #expect(throws: GenerationError.self) { try scratch.plan(loras: [.init(path: path)]) }
+      let error = #expect(throws: GenerationError.self) {
+        try scratch.plan(loras: [.init(path: path)])
+      }
       #expect(error?.option == .lora)
       #expect(error?.problem.contains(path) == true)
     }

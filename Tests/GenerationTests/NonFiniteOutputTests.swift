@@ -14,13 +14,16 @@ import Torch
   init() throws { scratch = try Scratch() }
 
   /// The tiny checkpoint with one tensor replaced.
-  private func models(_ key: String, _ change: (Tensor) throws -> Tensor) throws -> GenerationModels {
+  private func models(_ key: String, _ change: (Tensor) throws -> Tensor) throws -> GenerationModels
+  {
     let files = try TinyFiles.files.get()
     let source = try SafetensorsFile(path: files.checkpoint)
     try #require(source.contains(key))
     let path = scratch.path("model.safetensors")
     try writeSafetensors(
-      source.keys.map { (key: $0, tensor: try $0 == key ? change(source.tensor($0)) : source.tensor($0)) },
+      source.keys.map {
+        (key: $0, tensor: try $0 == key ? change(source.tensor($0)) : source.tensor($0))
+      },
       metadata: source.metadata, to: path)
     return GenerationModels(ModelFiles(unified: path, textEncoder: files.textEncoder))
   }
@@ -40,9 +43,15 @@ import Torch
   /// Weights that are finite, and too large for what is computed with them.
   @Test(arguments: [
     ("vae.decoder.conv_out.conv.weight", "video decoder: the output holds NaN or infinite values"),
-    ("audio_vae.decoder.conv_out.conv.weight", "audio decoder: the output holds NaN or infinite values"),
+    (
+      "audio_vae.decoder.conv_out.conv.weight",
+      "audio decoder: the output holds NaN or infinite values"
+    ),
     ("vocoder.conv_pre.weight", "vocoder: the output holds NaN or infinite values"),
-    ("model.diffusion_model.proj_out.weight", "sampling: the video latents are not finite after step 1 of 2"),
+    (
+      "model.diffusion_model.proj_out.weight",
+      "sampling: the video latents are not finite after step 1 of 2"
+    ),
     (
       "model.diffusion_model.audio_proj_out.weight",
       "sampling: the audio latents are not finite after step 1 of 2"
@@ -57,7 +66,8 @@ import Torch
 
   @Test(
     arguments: [
-      "vae.decoder.conv_in.conv.bias", "model.diffusion_model.transformer_blocks.1.attn1.to_q.weight",
+      "vae.decoder.conv_in.conv.bias",
+      "model.diffusion_model.transformer_blocks.1.attn1.to_q.weight",
       "audio_vae.decoder.conv_in.conv.weight",
       "text_embedding_projection.aggregate_embed.weight",
     ], [Double.nan, .infinity])
@@ -76,6 +86,8 @@ import Torch
     #expect(throws: NonFiniteOutput.self) {
       try Tensor([Float(1), .nan]).to(.float8E4M3).requireFinite(from: "video decoder")
     }
-    #expect(throws: Never.self) { try Tensor([Float(1), -3e38]).requireFinite(from: "video decoder") }
+    #expect(throws: Never.self) {
+      try Tensor([Float(1), -3e38]).requireFinite(from: "video decoder")
+    }
   }
 }

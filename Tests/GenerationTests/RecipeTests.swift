@@ -38,7 +38,8 @@ import Torch
     let plan = try GenerationPlan(request, models: twoStages(), output: scratch.path("out.mp4"))
     #expect(
       titles(plan) == [
-        "Reading the prompts", "Sampling", "Enlarging", "Refining", "Decoding sound", "Decoding frames",
+        "Reading the prompts", "Sampling", "Enlarging", "Refining", "Decoding sound",
+        "Decoding frames",
       ])
     let samplings = samplings(plan)
     #expect(samplings.map { $0.video?.columns } == [2, 4])
@@ -61,7 +62,8 @@ import Torch
     request.method = .euler
 
     request.width = 96
-    #expect(error(request, try twoStages())?.problem.contains("multiples of 64; use 128 or more") == true)
+    #expect(
+      error(request, try twoStages())?.problem.contains("multiples of 64; use 128 or more") == true)
     models.distilledLoRA = nil
     #expect(error(request, models)?.option == .upsampler)
     models = try twoStages()
@@ -87,7 +89,8 @@ import Torch
     var models = try twoStages()
     models.distilledLoRA = nil
     (request.width, request.height, request.hasAudio) = (128, 128, true)
-    let two = samplings(try GenerationPlan(request, models: models, output: scratch.path("out.mp4")))
+    let two = samplings(
+      try GenerationPlan(request, models: models, output: scratch.path("out.mp4")))
     #expect(two.map(\.keepsAudio) == [true, true])
     request.steps = 4
     #expect(error(request, models)?.option == .steps)
@@ -104,16 +107,21 @@ import Torch
         version: version.flatMap(ModelVersion.init), blocks: 48, method: method, isTwoStage: two,
         isDistilled: false)
     }
-    #expect((defaults(nil).steps, defaults("2.3.0").steps, defaults("2.3.0", .res2s).steps) == (40, 30, 15))
+    #expect(
+      (defaults(nil).steps, defaults("2.3.0").steps, defaults("2.3.0", .res2s).steps) == (
+        40, 30, 15
+      ))
     #expect(defaults(nil).video.stgBlocks == [29])
     #expect(defaults("2.3.0").audio.stgBlocks == [28])
     #expect((defaults("2.3.0").imageCRF, defaults("2.4.0").imageCRF) == (33, 18))
     let both = defaults(nil)
-    #expect((both.video.cfg, both.audio.cfg, both.video.modality, both.video.rescale) == (3, 7, 3, 0.7))
     #expect(
-      (defaults(nil).width, defaults(nil, two: true).width, defaults(nil, .res2s, two: true).width) == (
-        768, 1536, 1920
-      ))
+      (both.video.cfg, both.audio.cfg, both.video.modality, both.video.rescale) == (3, 7, 3, 0.7))
+    #expect(
+      (defaults(nil).width, defaults(nil, two: true).width, defaults(nil, .res2s, two: true).width)
+        == (
+          768, 1536, 1920
+        ))
     #expect((defaults(nil, .res2s).video.stg, defaults(nil, .res2s).audio.rescale) == (0, 1))
   }
 
@@ -139,7 +147,9 @@ import Torch
     let gray = RGBFrame(bytes: [UInt8](repeating: 99, count: 3 * 64 * 64), width: 64, height: 64)
     for _ in 0..<12 { try sink.append(gray) }
     try sink.finish()
-    let peak = try AudioClip.read(path: scratch.path("loud.mp4")).channels[0].reduce(0) { max($0, abs($1)) }
+    let peak = try AudioClip.read(path: scratch.path("loud.mp4")).channels[0].reduce(0) {
+      max($0, abs($1))
+    }
     #expect(peak > 0.9 && peak < 1.3, "\(peak)")
   }
 
@@ -157,10 +167,13 @@ import Torch
   }
 
   @Test func whatLeavesNothingToMakeIsRefused() throws {
-    func option(_ conditions: GenerationCondition..., output: String) throws -> GenerationError.Option? {
+    func option(_ conditions: GenerationCondition..., output: String) throws -> GenerationError
+      .Option?
+    {
       var request = scratch.request()
       (request.conditions, request.hasAudio) = (conditions, true)
-      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?.option
+      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?
+        .option
     }
     let (sound, picture) = (try tone(), try scratch.image())
     #expect(try option(.audio(path: sound), output: "out.wav") == .audio)
@@ -189,12 +202,14 @@ import Torch
     let plain = try scratch.generate(request)
     request.conditions = [.audio(path: try tone(), start: 0.25)]
     let plan = try scratch.plan(request)
-    #expect(titles(plan) == ["Reading the prompts", "Encoding sound", "Sampling", "Decoding frames"])
+    #expect(
+      titles(plan) == ["Reading the prompts", "Encoding sound", "Sampling", "Decoding frames"])
     #expect(samplings(plan)[0].audioGuidance.cfg == 1)
     #expect(try scratch.generate(request) != plain)
     let clip = try AudioClip.read(path: scratch.path("out.mp4"))
     #expect(clip.sampleRate == 32000)
-    let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }.count
+    let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }
+      .count
     #expect(abs(Double(crossings) / clip.duration - 440) < 25)
     // The video heard it: with another sound it is another one.
     let frames = try scratch.frames().frames
@@ -208,7 +223,10 @@ import Torch
       .retake(path: scratch.path("out.mp4"), from: 0, to: 0.2), .audio(path: try tone()),
     ]
     let edited = try scratch.plan(request, output: "edited.mp4")
-    #expect(titles(edited).filter { $0 == "Encoding sound" || $0 == "Decoding sound" } == ["Encoding sound"])
+    #expect(
+      titles(edited).filter { $0 == "Encoding sound" || $0 == "Decoding sound" } == [
+        "Encoding sound"
+      ])
     for case .encodeAudio(let encodings) in edited.stages { #expect(encodings.count == 1) }
     request.frames = 9
 
@@ -224,7 +242,9 @@ import Torch
     let writer = try VideoWriter(path: source, width: 96, height: 64, frameRate: Rational(25))
     for index in 0..<9 {
       var bytes: [UInt8] = []
-      for pixel in 0..<(96 * 64) { bytes += [UInt8(pixel % 96 + 10 * index), UInt8(pixel / 96 * 3), 60] }
+      for pixel in 0..<(96 * 64) {
+        bytes += [UInt8(pixel % 96 + 10 * index), UInt8(pixel / 96 * 3), 60]
+      }
       try writer.append(RGBFrame(bytes: bytes, width: 96, height: 64))
     }
     try writer.finish()
@@ -270,7 +290,8 @@ import Torch
       path: scratch.path("source.mp4"), width: 96, height: 64, frameRate: Rational(25),
       audio: .init(sampleRate: 24000, channelCount: 2))
     for _ in 0..<9 {
-      try writer.append(RGBFrame(bytes: [UInt8](repeating: 90, count: 3 * 96 * 64), width: 96, height: 64))
+      try writer.append(
+        RGBFrame(bytes: [UInt8](repeating: 90, count: 3 * 96 * 64), width: 96, height: 64))
     }
     try writer.append(audio: [samples, samples])
     try writer.finish()
@@ -284,7 +305,8 @@ import Torch
       ])
     try GenerationPipeline(plan).run()
     let clip = try AudioClip.read(path: scratch.path("out.mp4"))
-    let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }.count
+    let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }
+      .count
     #expect(abs(Double(crossings) / clip.duration - 500) < 30)
   }
 
@@ -319,7 +341,8 @@ import Torch
     #expect(try scratch.generate(request) == first)
     var models = try scratch.models()
     models.textEncoder8bit = true
-    try GenerationPipeline(GenerationPlan(request, models: models, output: scratch.path("out.mp4"))).run()
+    try GenerationPipeline(GenerationPlan(request, models: models, output: scratch.path("out.mp4")))
+      .run()
     #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.path("out.mp4"))) != first)
   }
 }

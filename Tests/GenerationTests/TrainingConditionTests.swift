@@ -7,7 +7,8 @@ import Torch
 
 @testable import Generation
 
-/// What a model is trained with, as validation shows it: kept parts, sounds, references beside the result.
+/// What a model is trained with, as validation shows it: kept parts, sounds, references beside the
+/// result.
 @Suite struct TrainingConditionTests {
   let scratch: Scratch
   private let grid = VideoGrid(
@@ -30,7 +31,9 @@ import Torch
   /// White where a pixel is told to be.
   private func image(_ name: String, isWhite: (_ x: Int, _ y: Int) -> Bool) throws -> String {
     var bytes: [UInt8] = []
-    for y in 0..<64 { for x in 0..<96 { bytes += [UInt8](repeating: isWhite(x, y) ? 255 : 0, count: 3) } }
+    for y in 0..<64 {
+      for x in 0..<96 { bytes += [UInt8](repeating: isWhite(x, y) ? 255 : 0, count: 3) }
+    }
     try RGBFrame(bytes: bytes, width: 96, height: 64).writePNG(to: scratch.path(name))
     return scratch.path(name)
   }
@@ -61,7 +64,9 @@ import Torch
 
   @Test func aKeptRectangleHasTheVideosLatents() throws {
     let region = PixelRegion(top: 0, left: 32, bottom: 32, right: 96)
-    guard case .masked(let latent, let mask, let strength) = try encoded(.crop(path: clip(), region: region))
+    guard
+      case .masked(let latent, let mask, let strength) = try encoded(
+        .crop(path: clip(), region: region))
     else {
       Issue.record("a rectangle is not masked")
       return
@@ -108,14 +113,17 @@ import Torch
     let replaced = try grid.sequence([.replace(latent: part, frame: 2)])
     #expect(try replaced.denoiseMask.array(of: Float.self) == [1, 1, 0, 0])
     #expect(
-      try replaced.clean.narrow(1, 2, 2).array(of: Float.self) == [0, 1, 2, 6, 7, 8, 3, 4, 5, 9, 10, 11])
+      try replaced.clean.narrow(1, 2, 2).array(of: Float.self) == [
+        0, 1, 2, 6, 7, 8, 3, 4, 5, 9, 10, 11,
+      ])
     #expect(try replaced.clean.narrow(1, 0, 2).abs().amax().item() == 0)
     let referred = try grid.sequence([.reference(latent: part)])
     #expect(try referred.denoiseMask.array(of: Float.self) == [1, 1, 1, 1, 0, 0])
     #expect(referred.targetCount == 4)
     // At its own time, from the start.
     #expect(
-      try (referred.positions.narrow(2, 4, 2) - referred.positions.narrow(2, 0, 2)).abs().amax().item() == 0)
+      try (referred.positions.narrow(2, 4, 2) - referred.positions.narrow(2, 0, 2)).abs().amax()
+        .item() == 0)
     #expect(throws: ModalityError.self) { try grid.sequence([.replace(latent: part, frame: 3)]) }
     #expect(throws: ModalityError.self) { try grid.sequence([.replace(latent: part, frame: -1)]) }
     #expect(throws: ModalityError.self) {

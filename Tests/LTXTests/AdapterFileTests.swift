@@ -16,7 +16,8 @@ import Torch
   init() throws { fixture = try LoRAFixture() }
 
   private func fresh(
-    rank: Int = 2, alpha: Double = 2, targets: [String] = ["to_q", "net.2"], isRankStabilized: Bool = false,
+    rank: Int = 2, alpha: Double = 2, targets: [String] = ["to_q", "net.2"],
+    isRankStabilized: Bool = false,
     kind: FreshAdapters.Kind = .lora
   ) throws -> FreshAdapters {
     FreshAdapters(
@@ -41,17 +42,22 @@ import Torch
     }
   }
 
-  private func save(_ transformer: Transformer, scale: Double, dtype: DType = .float32) throws -> String {
+  private func save(_ transformer: Transformer, scale: Double, dtype: DType = .float32) throws
+    -> String
+  {
     let path = fixture.path("\(UUID().uuidString).safetensors")
     try writeSafetensors(
-      LoRAFile.tensors(of: transformer.parameters, scale: scale, dtype: dtype), metadata: ["format": "pt"],
+      LoRAFile.tensors(of: transformer.parameters, scale: scale, dtype: dtype),
+      metadata: ["format": "pt"],
       to: path)
     return path
   }
 
-  /// A run with alpha 6 and rank stabilisation goes on as one with other ones, with the same effect.
+  /// A run with alpha 6 and rank stabilisation goes on as one with other ones, with the same
+  /// effect.
   @Test(arguments: FreshAdapters.Kind.allCases)
-  func `A saved run acts as it did, and another goes on from it`(_ kind: FreshAdapters.Kind) throws {
+  func `A saved run acts as it did, and another goes on from it`(_ kind: FreshAdapters.Kind) throws
+  {
     let first = try fresh(alpha: 6, isRankStabilized: true, kind: kind)
     #expect(first.scale == 6 / 2.0.squareRoot())
     let trained = try build(first)
@@ -59,11 +65,13 @@ import Torch
     let wanted = try LoRAFixture.velocity(trained)
     let file = try LoRAFile(path: save(trained, scale: first.scale))
     #expect(file.format == .comfyUI)
-    #expect(try SafetensorsFile(path: file.path).keys == trained.parameters.map(LoRAFile.key).sorted())
+    #expect(
+      try SafetensorsFile(path: file.path).keys == trained.parameters.map(LoRAFile.key).sorted())
     #expect(file.modules.allSatisfy { $0.scale == 1 && ($0.magnitude != nil) == (kind == .dora) })
 
     let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32).lora(file)
-    try TrainingFixture.expectEqual(LoRAFixture.velocity(builder.build()), wanted, within: 1e-5, "generation")
+    try TrainingFixture.expectEqual(
+      LoRAFixture.velocity(builder.build()), wanted, within: 1e-5, "generation")
     let plain = try LoRAFixture.checkpoint().transformer(dtype: .float32)
     #expect(try LoRAFixture.distance(LoRAFixture.velocity(plain), wanted) > 0.01)
 
@@ -71,14 +79,17 @@ import Torch
     let next = try build(second.continuing(file.initialAdapters(scale: second.scale)))
     try TrainingFixture.expectEqual(LoRAFixture.velocity(next), wanted, within: 1e-5, "going on")
     #expect(next.parameters.map(\.key) == trained.parameters.map(\.key))
-    for parameter in next.parameters { #expect(parameter.tensor.requiresGrad && parameter.tensor.isLeaf) }
+    for parameter in next.parameters {
+      #expect(parameter.tensor.requiresGrad && parameter.tensor.isLeaf)
+    }
     // Training must not write into the file.
     let before = try file.modules[0].down.clone()
     try change(next.parameters)
     #expect(try Tensor.isEqual(file.modules[0].down, before))
   }
 
-  /// The files of other programs, each with its own names and alphas. Their ranks differ by layer, so one rank at a time.
+  /// The files of other programs, each with its own names and alphas. Their ranks differ by layer,
+  /// so one rank at a time.
   @Test(arguments: ["lora_kohya", "lora_comfyui_alpha", "lora_diffusers"])
   func `A run goes on from any format`(_ name: String) throws {
     let file = try LoRAFixture.lora(name)
@@ -88,9 +99,11 @@ import Torch
       alpha: 3, targets: modules.map { String($0.path.dropFirst("diffusion_model.".count)) })
     let all = try file.initialAdapters(scale: fresh.scale)
     let paths = Set(modules.map { LoRAFile.checkpointPath($0.path) })
-    let initial = InitialAdapters(file: file.path, values: all.values.filter { paths.contains($0.key) })
+    let initial = InitialAdapters(
+      file: file.path, values: all.values.filter { paths.contains($0.key) })
     let transformer = try build(fresh.continuing(initial))
-    let values = Dictionary(uniqueKeysWithValues: transformer.parameters.map { ($0.key, $0.tensor) })
+    let values = Dictionary(
+      uniqueKeysWithValues: transformer.parameters.map { ($0.key, $0.tensor) })
     for module in modules {
       let path = LoRAFile.checkpointPath(module.path)
       let (down, up) = (
@@ -114,14 +127,18 @@ import Torch
     let other = try mismatch(fresh(targets: ["to_q", "to_k"]))
     #expect(other.file == file.path && other.others.isEmpty)
     #expect(other.missing.allSatisfy { $0.hasSuffix(".to_k") } && other.missing.count == 3 * 6)
-    #expect(other.unexpected.allSatisfy { $0.hasSuffix(".net.2") } && other.unexpected.count == 3 * 2)
-    #expect(other.description.contains("no adapter for ") && other.description.contains("(and 17 more)"))
+    #expect(
+      other.unexpected.allSatisfy { $0.hasSuffix(".net.2") } && other.unexpected.count == 3 * 2)
+    #expect(
+      other.description.contains("no adapter for ") && other.description.contains("(and 17 more)"))
     #expect(other.description.contains("does not train "))
     let rank = try mismatch(fresh(rank: 3))
     #expect(rank.missing.isEmpty && rank.unexpected.isEmpty && rank.others.count == 3 * 8)
     #expect(rank.description.contains("has rank 2, the run 3"))
     let kind = try mismatch(fresh(kind: .dora))
-    #expect(kind.others.count == 3 * 8 && kind.description.contains("has no magnitude, the run trains DoRA"))
+    #expect(
+      kind.others.count == 3 * 8
+        && kind.description.contains("has no magnitude, the run trains DoRA"))
     let video = #expect(throws: AdapterMismatch.self) {
       let fresh = try fresh()
       _ = try LoRAFixture.checkpoint().transformer(
@@ -133,7 +150,8 @@ import Torch
 
   // MARK: DoRA
 
-  /// Strength goes from the layer as it is to the changed one. A fused weight is rounded to the file's bfloat16.
+  /// Strength goes from the layer as it is to the changed one. A fused weight is rounded to the
+  /// file's bfloat16.
   @Test(arguments: [1, 0.5, -0.7])
   func `A DoRA beside the weight and one fused into it agree`(_ strength: Double) throws {
     let file = try LoRAFixture.lora("lora_dora")
@@ -161,7 +179,8 @@ import Torch
       let changed = try sum * magnitude / sum.square().sum([1], keepdim: true).sqrt()
       let wanted = try w + (changed - w) * 0.5
       try TrainingFixture.expectEqual(
-        fused.tensor(key), wanted, within: source.tensor(key).dtype == .bfloat16 ? 0x1p-8 : 2e-6, key)
+        fused.tensor(key), wanted, within: source.tensor(key).dtype == .bfloat16 ? 0x1p-8 : 2e-6,
+        key)
     }
   }
 

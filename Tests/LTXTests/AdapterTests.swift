@@ -30,7 +30,8 @@ import Torch
       kind.hasSuffix("_dropout") ? AdapterDropout(probability: 0.3, seed: 5) : nil
     let fresh = FreshAdapters(
       targets: ["to_q"], rank: Self.rank, alpha: Self.alpha, isRankStabilized: kind.contains("_rs"),
-      kind: kind.hasPrefix("dora") ? .dora : .lora, dropout: dropout, generator: try Generator(seed: 1))
+      kind: kind.hasPrefix("dora") ? .dora : .lora, dropout: dropout,
+      generator: try Generator(seed: 1))
     let root = Weights(
       try SafetensorsFile(path: path), dtype: .float32, freshAdapters: fresh, storage: storage)
     let layer = try Linear(root / "block" / "to_q")
@@ -54,7 +55,8 @@ import Torch
     ["", "_rs"].flatMap { ["\(kind)\($0)", "\(kind)\($0)_dropout"] }
   }
 
-  /// Output and gradients of x, A, B and the magnitude; the masks are those of PyTorch's generator with our seeds.
+  /// Output and gradients of x, A, B and the magnitude; the masks are those of PyTorch's generator
+  /// with our seeds.
   @Test(arguments: kinds)
   func `Layers and their gradients are those of peft`(_ kind: String) throws {
     let recorded = try TrainingFixture.tensors("layers")
@@ -72,7 +74,8 @@ import Torch
       return (
         y,
         try grad(
-          of: [y], wrt: [x] + parameters.map(\.tensor), gradOutputs: [recorded.tensor("\(kind).dy")])
+          of: [y], wrt: [x] + parameters.map(\.tensor), gradOutputs: [recorded.tensor("\(kind).dy")]
+        )
       )
     }
     let (y, gradients) = try dropout.map { try $0.inPass(3, run) } ?? run()
@@ -103,7 +106,8 @@ import Torch
           let y = try layer(x)
           return [y]
             + (try grad(
-              of: [y], wrt: [x] + parameters.map(\.tensor), gradOutputs: [recorded.tensor("\(kind).dy")]))
+              of: [y], wrt: [x] + parameters.map(\.tensor),
+              gradOutputs: [recorded.tensor("\(kind).dy")]))
         }
         results.append(try dropout.map { try $0.inPass(0, run) } ?? run())
       }
@@ -130,7 +134,8 @@ import Torch
       // peft says nothing of a target that matches nothing if another one does.
       let matching = recorded.targets.filter { $0 != "o_q" }
       let transformer = try checkpoint.transformer(
-        freshAdapters: FreshAdapters(targets: matching, rank: 2, alpha: 2, generator: Generator(seed: 1)))
+        freshAdapters: FreshAdapters(
+          targets: matching, rank: 2, alpha: 2, generator: Generator(seed: 1)))
       let layers = transformer.parameters.filter { $0.key.hasSuffix(".lora_A.weight") }.map {
         String($0.key.dropFirst("model.diffusion_model.".count).dropLast(".lora_A.weight".count))
       }
@@ -148,8 +153,10 @@ import Torch
 
   @Test func `A run of the video alone trains and names no layer of the audio`() throws {
     let fresh = FreshAdapters(
-      targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2, generator: try Generator(seed: 1))
-    let keys = try LoRAFixture.checkpoint().transformer(freshAdapters: fresh, streams: .video).parameters
+      targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2,
+      generator: try Generator(seed: 1))
+    let keys = try LoRAFixture.checkpoint().transformer(freshAdapters: fresh, streams: .video)
+      .parameters
       .map(\.key)
     #expect(keys.count == 3 * 2 * 4 * 2)  // blocks, attentions, layers, factors
     #expect(keys.allSatisfy { LoRAPart(path: $0) == .video })
@@ -173,12 +180,14 @@ import Torch
   ) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model(model))
     // The reference's feed-forward layers have biases of zero where the checkpoint has none.
-    let recorded = Set(try TrainingFixture.json("\(direction.name).\(model)", Keys.self).keys).filter {
-      checkpoint.source.contains("model.diffusion_model.\($0)")
-    }
+    let recorded = Set(try TrainingFixture.json("\(direction.name).\(model)", Keys.self).keys)
+      .filter {
+        checkpoint.source.contains("model.diffusion_model.\($0)")
+      }
     let transformer = try checkpoint.transformer(
       dtype: .float32, trained: .transformer(), generating: direction.generated)
-    let trained = Set(transformer.parameters.map { String($0.key.dropFirst("model.diffusion_model.".count)) })
+    let trained = Set(
+      transformer.parameters.map { String($0.key.dropFirst("model.diffusion_model.".count)) })
     #expect(recorded.isSubset(of: trained), "\(recorded.subtracting(trained).sorted())")
     // What is trained without ever getting a gradient; every other weight is in both lists.
     let idle = trained.subtracting(recorded)
@@ -186,7 +195,8 @@ import Torch
     let error = #expect(throws: UnmatchedTarget.self) {
       try checkpoint.transformer(
         freshAdapters: FreshAdapters(
-          targets: [direction.generated == .video ? "audio_proj_out" : "proj_out"], rank: 2, alpha: 2,
+          targets: [direction.generated == .video ? "audio_proj_out" : "proj_out"], rank: 2,
+          alpha: 2,
           generator: Generator(seed: 1)),
         generating: direction.generated)
     }

@@ -83,13 +83,14 @@ import Torch
     #expect(mel.shape == [1, 2, 26, 64])
     let both = try encoder.spectrogram(mono.repeated([1, 2, 1]), sampleRate: 16000)
     #expect(try Tensor.isEqual(mel.slice(1, to: 1), mel.slice(1, from: 1)))
-    // The products have other numbers of rows, and libraries round some rows otherwise. Levels, for a logarithm has no
-    // bounds near silence.
+    // The products have other numbers of rows, and libraries round some rows otherwise. Levels, for
+    // a logarithm has no bounds near silence.
     let (one, two) = (try mel.exp(), try both.exp())
     #expect(try (one - two).abs().max().item() <= 1e-6 * one.max().item())
   }
 
-  // 16001 and 48001 have no divisor in common with 16000: the filters are computed where they are needed.
+  // 16001 and 48001 have no divisor in common with 16000: the filters are computed where they are
+  // needed.
   @Test(arguments: [44100, 48000, 22050, 8000, 16001, 48001])
   func aToneKeepsItsPitchWhenResampled(rate: Int) throws {
     let audio = try sine(440, samples: rate / 2, rate: rate)
@@ -116,7 +117,10 @@ import Torch
     let mel = try generator.normal([1, 2, 11, 64]) - 4
     for (config, factor, draw) in [
       (Self.config, 240, TinyVocoder.draw),
-      ("{\"vocoder\": \(TinyBandwidthExtendingVocoder.config)}", 480, TinyBandwidthExtendingVocoder.draw),
+      (
+        "{\"vocoder\": \(TinyBandwidthExtendingVocoder.config)}", 480,
+        TinyBandwidthExtendingVocoder.draw
+      ),
     ] {
       let drawn = RandomWeights.Drawn(generator)
       try draw(RandomWeights(into: drawn) / "vocoder")
@@ -173,7 +177,8 @@ import Torch
     #expect(error?.key.hasSuffix(change.2) == true, "\(String(describing: error))")
   }
 
-  /// Axes, norms and attention that published checkpoints don't use: the sizes follow, and every weight is taken.
+  /// Axes, norms and attention that published checkpoints don't use: the sizes follow, and every
+  /// weight is taken.
   @Test(arguments: ["null", "\"width\"", "\"width-compatibility\""])
   func otherVariantsHaveTheirSizes(axis: String) throws {
     let json = Self.config.replacingOccurrences(of: "\"height\"", with: axis)
@@ -186,7 +191,8 @@ import Torch
     let root = RandomWeights(into: drawn) / "audio_vae"
     try TinyAudioVAE.draw(root, .ltx2)
     var places = ["encoder.mid.attn_1", "decoder.mid.attn_1"]
-    places += (0..<2).map { "encoder.down.2.attn.\($0)" } + (0..<3).map { "decoder.up.2.attn.\($0)" }
+    places +=
+      (0..<2).map { "encoder.down.2.attn.\($0)" } + (0..<3).map { "decoder.up.2.attn.\($0)" }
     for place in places {
       for name in ["q", "k", "v", "proj_out"] {
         try (root / place / name).convolution(128, 128, kernel: [1, 1])

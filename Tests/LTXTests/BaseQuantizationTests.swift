@@ -17,14 +17,18 @@ import Torch
   private func layer(_ name: String, _ recorded: SafetensorsFile) throws -> (Linear, Tensor) {
     let path = fixture.path("\(UUID().uuidString).safetensors")
     try writeSafetensors(
-      [("l.weight", recorded.tensor("\(name).weight")), ("l.bias", recorded.tensor("\(name).bias"))], to: path
+      [
+        ("l.weight", recorded.tensor("\(name).weight")),
+        ("l.bias", recorded.tensor("\(name).bias")),
+      ], to: path
     )
     let base: BaseQuantization = name.hasPrefix("int8") ? .int8 : .float8
     let root = Weights(try SafetensorsFile(path: path), storage: try base.storage())
     return (try Linear(root / "l"), try recorded.tensor("\(name).x"))
   }
 
-  /// Elements and scales bit for bit. Products are ours: the scale is applied to the product, not to the rounded matrix.
+  /// Elements and scales bit for bit. Products are ours: the scale is applied to the product, not
+  /// to the rounded matrix.
   @Test(arguments: ["int8_float32", "int8_bfloat16", "float8_float32", "float8_bfloat16"])
   func `Matrices are those of quanto, and gradients go through them`(_ name: String) throws {
     let recorded = try TrainingFixture.tensors("quantised")
@@ -34,7 +38,8 @@ import Torch
       rounding: weight, to: name.hasPrefix("int8") ? .int8 : .float8E4M3, in: weight.dtype)
     #expect(try Tensor.isEqual(matrix.elements, recorded.tensor("\(name).elements")))
     #expect(
-      try Tensor.isEqual(#require(matrix.factors).flatten(), recorded.tensor("\(name).scale").to(.float32)))
+      try Tensor.isEqual(
+        #require(matrix.factors).flatten(), recorded.tensor("\(name).scale").to(.float32)))
     #expect(try Tensor.isEqual(layer.weight, matrix.expanded()))
 
     let isWide = weight.dtype == .float32
@@ -50,7 +55,8 @@ import Torch
       gradient, recorded.tensor("\(name).grad.x"), within: tolerance, "gradient")
     // The same as through the plain matrix.
     let numbers = try layer.weight.to(.float32)
-    try TrainingFixture.expectEqual(gradient, dy.to(.float32).matmul(numbers), within: tolerance, "plain")
+    try TrainingFixture.expectEqual(
+      gradient, dy.to(.float32).matmul(numbers), within: tolerance, "plain")
   }
 
   private struct Layers: Decodable {
@@ -68,7 +74,8 @@ import Torch
       #expect(model.quantized.count > 90 && model.plain.count >= 4)
       for (names, isExcluded) in [(model.quantized, false), (model.plain, true)] {
         for name in names {
-          #expect(BaseQuantization.isExcluded("model.diffusion_model.\(name)") == isExcluded, "\(name)")
+          #expect(
+            BaseQuantization.isExcluded("model.diffusion_model.\(name)") == isExcluded, "\(name)")
         }
       }
     }
@@ -81,7 +88,8 @@ import Torch
       return
     }
     let error = #expect(throws: UnsupportedQuantization.self) { try base.storage() }
-    #expect(error?.description.contains("\(base.rawValue) is not supported; use int8-quanto") == true)
+    #expect(
+      error?.description.contains("\(base.rawValue) is not supported; use int8-quanto") == true)
   }
 
   /// Against the same model with the rounded numbers as plain weights.
@@ -94,7 +102,8 @@ import Torch
     let numbers = checkpoint.weights(dtype: .float32, storage: try base.storage())
     let tensors = try checkpoint.source.keys.map { key -> (key: String, tensor: Tensor) in
       let stored = try checkpoint.source.tensor(key)
-      let isLayer = key.hasPrefix("model.diffusion_model.") && key.hasSuffix(".weight") && stored.rank == 2
+      let isLayer =
+        key.hasPrefix("model.diffusion_model.") && key.hasSuffix(".weight") && stored.rank == 2
       let path = String(key.dropLast(".weight".count))
       guard isLayer, !key.contains("connector"), !BaseQuantization.isExcluded(path) else {
         return (key, stored)
@@ -108,7 +117,8 @@ import Torch
       let transformer = try checkpoint.transformer(
         dtype: .float32,
         freshAdapters: FreshAdapters(
-          targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2, generator: Generator(seed: 1)),
+          targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2,
+          generator: Generator(seed: 1)),
         storage: storage)
       let random = try Generator(seed: 4)
       try withoutGrad {
@@ -117,7 +127,8 @@ import Torch
         }
       }
       let plan = ExecutionPlan(blocks: transformer.configuration.blocks, activations: activations)
-      return try TrainingStep(transformer: transformer, plan: plan)(TrainingFixture.example("joint"))
+      return try TrainingStep(transformer: transformer, plan: plan)(
+        TrainingFixture.example("joint"))
     }
     let found = try run(checkpoint, base.storage())
     let wanted = try run(Checkpoint(path: path), .asStored)
@@ -128,8 +139,8 @@ import Torch
     }
   }
 
-  /// Frozen weights in bfloat16 or eight bits under autocast, adapters in float32: the gradients point where those of
-  /// float32 do, as far as the rounding of the base lets them.
+  /// Frozen weights in bfloat16 or eight bits under autocast, adapters in float32: the gradients
+  /// point where those of float32 do, as far as the rounding of the base lets them.
   @Test(arguments: FreshAdapters.Kind.allCases, [BaseQuantization?.none, .int8, .float8])
   func `Mixed precision`(_ kind: FreshAdapters.Kind, _ base: BaseQuantization?) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
@@ -137,7 +148,8 @@ import Torch
       let transformer = try checkpoint.transformer(
         dtype: dtype,
         freshAdapters: FreshAdapters(
-          targets: ["to_q", "to_out.0"], rank: 2, alpha: 2, kind: kind, generator: Generator(seed: 1)),
+          targets: ["to_q", "to_out.0"], rank: 2, alpha: 2, kind: kind,
+          generator: Generator(seed: 1)),
         storage: storage)
       let random = try Generator(seed: 4)
       try withoutGrad {
@@ -148,8 +160,10 @@ import Torch
       let plan = ExecutionPlan(
         blocks: transformer.configuration.blocks, activations: .recompute,
         autocast: dtype == .float32 ? nil : dtype)
-      return try TrainingStep(transformer: transformer, plan: plan)(TrainingFixture.example("joint"))
-        .gradients
+      return try TrainingStep(transformer: transformer, plan: plan)(
+        TrainingFixture.example("joint")
+      )
+      .gradients
     }
     let wanted = try gradients(.float32, .asStored)
     let found = try gradients(.bfloat16, base?.storage() ?? .asStored)
@@ -170,12 +184,15 @@ import Torch
   @Test func `A layer in eight bits holds a byte a weight, in the graph too`() async throws {
     await #expect(processExitsWith: .success) {
       let (outputs, inputs) = (512, 768)
-      let path = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).safetensors").path
+      let path = FileManager.default.temporaryDirectory.appendingPathComponent(
+        "\(UUID()).safetensors"
+      ).path
       let random = try Generator(seed: 1)
       try writeSafetensors(
         [("l.weight", random.normal([outputs, inputs]).to(.bfloat16))], to: path)
       let root = Weights(
-        try SafetensorsFile(path: path), dtype: .bfloat16, storage: try BaseQuantization.int8.storage())
+        try SafetensorsFile(path: path), dtype: .bfloat16,
+        storage: try BaseQuantization.int8.storage())
       let x = try random.normal([1, 4, inputs]).to(.bfloat16).asLeaf()
       let before = try Device.cpu.memory().liveBytes
       let layer = try Linear(root / "l", bias: false)
@@ -185,7 +202,8 @@ import Torch
       let y = try layer(x)
       let run = try Device.cpu.memory().liveBytes
       #expect(run - built < 64 * outputs, "the graph does not hold the expanded matrix")
-      #expect(try grad(of: [y], wrt: [x], gradOutputs: [Tensor.ones(y.shape, dtype: y.dtype)])[0] != nil)
+      #expect(
+        try grad(of: [y], wrt: [x], gradOutputs: [Tensor.ones(y.shape, dtype: y.dtype)])[0] != nil)
       try FileManager.default.removeItem(atPath: path)
     }
   }

@@ -31,7 +31,8 @@ import Torch
     let tensors = try source.keys.filter { key in prefixes.contains { key.hasPrefix($0) } }
       .map { (key: rename($0), tensor: try source.tensor($0)) }
     let json = try #require(source.metadata["config"])
-    let all = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+    let all = try #require(
+      try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
     let config = try JSONSerialization.data(withJSONObject: all.filter { keys.contains($0.key) })
     var metadata = ["config": String(decoding: config, as: UTF8.self)]
     metadata["model_version"] = version
@@ -46,7 +47,8 @@ import Torch
   private func expectSame(_ checkpoint: Checkpoint) throws {
     #expect(Set(checkpoint.source.keys) == Set(unified.source.keys))
     for key in unified.source.keys {
-      #expect(try Tensor.isEqual(checkpoint.source.tensor(key), unified.source.tensor(key)), "\(key)")
+      #expect(
+        try Tensor.isEqual(checkpoint.source.tensor(key), unified.source.tensor(key)), "\(key)")
     }
     try checkpoint.require("transformer", "vae", "audio_vae", "vocoder")
     _ = try checkpoint.transformer()
@@ -60,11 +62,14 @@ import Torch
     let isBare = dropped == "model.diffusion_model."
     let models = ModelFiles(
       transformer: try write(
-        "t.safetensors", ["model.", "text_embedding_projection."], config: ["transformer", "scheduler"],
+        "t.safetensors", ["model.", "text_embedding_projection."],
+        config: ["transformer", "scheduler"],
         version: "2.3.0", rename: dropping(dropped)),
       textEncoder: files.textEncoder,
-      videoVAE: try write("v.safetensors", ["vae."], config: ["vae"], rename: dropping(isBare ? "vae." : "")),
-      audioVAE: try write("a.safetensors", ["audio_vae.", "vocoder."], config: ["audio_vae", "vocoder"]))
+      videoVAE: try write(
+        "v.safetensors", ["vae."], config: ["vae"], rename: dropping(isBare ? "vae." : "")),
+      audioVAE: try write(
+        "a.safetensors", ["audio_vae.", "vocoder."], config: ["audio_vae", "vocoder"]))
     let checkpoint = try Checkpoint(models)
     try expectSame(checkpoint)
     #expect(checkpoint.version?.isAtLeast(2, 3) == true)
@@ -91,7 +96,8 @@ import Torch
     #expect(message { _ = try Checkpoint(ModelFiles()) }.contains("--transformer-path"))
     let swapped = message { _ = try Checkpoint(ModelFiles(transformer: vae)) }
     #expect(
-      swapped.contains("v.safetensors: config.transformer is missing: --transformer-path wants"), "\(swapped)"
+      swapped.contains("v.safetensors: config.transformer is missing: --transformer-path wants"),
+      "\(swapped)"
     )
     let partial = try Checkpoint(path: transformer)
     #expect(message { _ = try partial.videoDecoder() }.contains("--video-vae-path"))
@@ -131,14 +137,17 @@ import Torch
     }
   }
 
-  @Test func `Shards with an index are a checkpoint too, if one carries the configuration`() throws {
+  @Test func `Shards with an index are a checkpoint too, if one carries the configuration`() throws
+  {
     let folder = path("sharded")
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     _ = try write(
-      "sharded/model-1.safetensors", ["model."], config: ["transformer", "vae", "audio_vae", "vocoder"])
+      "sharded/model-1.safetensors", ["model."],
+      config: ["transformer", "vae", "audio_vae", "vocoder"])
     let rest = unified.source.keys.filter { !$0.hasPrefix("model.") }
     try writeSafetensors(
-      rest.map { (key: $0, tensor: try unified.source.tensor($0)) }, to: folder + "/model-2.safetensors")
+      rest.map { (key: $0, tensor: try unified.source.tensor($0)) },
+      to: folder + "/model-2.safetensors")
     let map = unified.source.keys.map {
       "\"\($0)\": \"model-\($0.hasPrefix("model.") ? 1 : 2).safetensors\""
     }
@@ -148,14 +157,17 @@ import Torch
     try index.write(to: URL(filePath: folder + "/ltx.safetensors.index.json"))
     try expectSame(try Checkpoint(path: folder + "/ltx.safetensors.index.json"))
     #expect(
-      message { _ = try Checkpoint(path: files.textEncoder) }.contains("__metadata__.config is missing"))
+      message { _ = try Checkpoint(path: files.textEncoder) }.contains(
+        "__metadata__.config is missing"))
   }
 
   @Test func `A text encoder in one file with its tokenizer and the projection`() throws {
     let folder = try ShardedSafetensors(folder: files.textEncoder)
     let json = try Data(contentsOf: URL(filePath: files.textEncoder + "/tokenizer.json"))
-    var tensors: [(key: String, tensor: Tensor)] = try folder.keys.filter { $0.hasPrefix("language_model.") }
-      .map { ($0.replacing("language_model.model.", with: "model."), try folder.tensor($0)) }
+    var tensors: [(key: String, tensor: Tensor)] = try folder.keys.filter {
+      $0.hasPrefix("language_model.")
+    }
+    .map { ($0.replacing("language_model.model.", with: "model."), try folder.tensor($0)) }
     let projection = "text_embedding_projection.aggregate_embed.weight"
     tensors.append((projection, try unified.source.tensor(projection)))
     let weights = tensors
@@ -175,7 +187,9 @@ import Torch
     try writeSafetensors(weights, metadata: ["gemma_config": config], to: packed)
     #expect(message { _ = try checkpoint.promptEncoder() }.contains("tokenizer_json"))
     try writeSafetensors(tensors, to: packed)
-    #expect(message { try TextEncoderFiles(path: packed).requireAll() }.contains("gemma_config is missing"))
+    #expect(
+      message { try TextEncoderFiles(path: packed).requireAll() }.contains(
+        "gemma_config is missing"))
     try FileManager.default.removeItem(atPath: files.textEncoder + "/tokenizer.json")
     let missing = message { _ = try unified.promptEncoder(textEncoder: files.textEncoder) }
     #expect(missing.contains("holds no tokenizer.json; --text-encoder-path wants"), "\(missing)")

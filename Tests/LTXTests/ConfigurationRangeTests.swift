@@ -9,8 +9,8 @@ import Torch
 @testable import LoRAFiles
 @testable import NN
 
-/// Every number of every configuration that a file carries, replaced by ones that no model has: an error that names the file
-/// and the key, and never a trap, an endless loop or a large reservation.
+/// Every number of every configuration that a file carries, replaced by ones that no model has: an
+/// error that names the file and the key, and never a trap, an endless loop or a large reservation.
 @Suite struct ConfigurationRangeTests {
   private let scratch: Scratch
 
@@ -41,7 +41,9 @@ import Torch
     }
   }
 
-  private func replacing(_ value: NN.JSONValue, _ path: ArraySlice<Step>, by number: Double) -> NN.JSONValue {
+  private func replacing(_ value: NN.JSONValue, _ path: ArraySlice<Step>, by number: Double)
+    -> NN.JSONValue
+  {
     guard let step = path.first else { return .number(number) }
     switch (step, value) {
     case (.key(let key), .object(var members)):
@@ -87,7 +89,8 @@ import Torch
     let json = try #require(checkpoint.source.metadata["config"])
     let unnoticed = try unnoticed(json, file: files.checkpoint) { config in
       let changed = Checkpoint(
-        files: checkpoint.files, source: checkpoint.source, config: config, version: checkpoint.version)
+        files: checkpoint.files, source: checkpoint.source, config: config,
+        version: checkpoint.version)
       _ = try TransformerConfiguration(config)
       _ = try TextConfiguration(config)
       _ = try VideoVAEConfiguration.Decoder(config)
@@ -95,14 +98,17 @@ import Torch
       _ = try AudioVAEConfiguration(config)
       _ = try VocoderConfiguration(config)
       // What passes is compared with the weights.
-      if let problem = CheckpointInspection(changed).problems.first { throw Refused(description: problem) }
+      if let problem = CheckpointInspection(changed).problems.first {
+        throw Refused(description: problem)
+      }
     }
     // Rates and thresholds that no weight depends on, and keys that are not read.
     let free = [
       "timestep_scale_multiplier", "norm_eps", "sampling_rate", "sample_rate", "attn_resolutions",
       "resolution", "max_pos", "theta", "hop_length", "output_sampling_rate", "num_embeds_ada_norm",
       "scaling_factor", "encoder_base_channels", "norm_num_groups", "learnable_registers",
-      "num_train_timesteps", "variables.mel_bins", "n_mel_channels", "mel_fmin", "mel_fmax", "win_length",
+      "num_train_timesteps", "variables.mel_bins", "n_mel_channels", "mel_fmin", "mel_fmax",
+      "win_length",
       "max_wav_value", "audio.duration", "causal_padding", "dropout", "win_size",
     ]
     // LTX-2.3 projects text before the transformer, whose own projection is then not described.
@@ -115,7 +121,9 @@ import Torch
       ".transformer.num_layers", ".transformer.num_attention_heads", ".vae.patch_size",
       ".vae.latent_channels",
     ] {
-      for number in Self.wrong { #expect(unnoticed[number]?.contains(key) != true, "\(key) = \(number)") }
+      for number in Self.wrong {
+        #expect(unnoticed[number]?.contains(key) != true, "\(key) = \(number)")
+      }
     }
   }
 
@@ -125,7 +133,8 @@ import Torch
     let files = try TinyModel.write(to: scratch.folder)
     let file = "\(files.textEncoder)/config.json"
     let weights = try ShardedSafetensors(folder: files.textEncoder)
-    let unnoticed = try unnoticed(String(contentsOfFile: file, encoding: .utf8), file: file) { config in
+    let unnoticed = try unnoticed(String(contentsOfFile: file, encoding: .utf8), file: file) {
+      config in
       do {
         _ = try Gemma3Model(
           Weights(weights, isInspected: true), configuration: Gemma3Configuration(config))
@@ -134,7 +143,8 @@ import Torch
       }
     }
     let free = [
-      "eps", "sliding_window", "theta", "base_freq", "query_pre_attn_scalar", "token_id", "token_index",
+      "eps", "sliding_window", "theta", "base_freq", "query_pre_attn_scalar", "token_id",
+      "token_index",
       "factor",
       "max_position", "vision_config", "initializer", "mm_tokens", "softcap", "image",
     ]
@@ -154,13 +164,16 @@ import Torch
         _ = try LatentUpsampler(
           Weights(source, isInspected: true), configuration: LatentUpsamplerConfiguration(config))
       }
-      #expect(unnoticed.values.allSatisfy { $0.allSatisfy { $0.contains("spatial_scale") } }, "\(unnoticed)")
+      #expect(
+        unnoticed.values.allSatisfy { $0.allSatisfy { $0.contains("spatial_scale") } },
+        "\(unnoticed)")
     }
     #expect(FileManager.default.fileExists(atPath: files.checkpoint))
   }
 
   @Test func `An adapter's configuration`() throws {
-    let json = "{\"r\": 8, \"lora_alpha\": 8, \"use_rslora\": false, \"alpha_pattern\": {\"to_q\": 4}}"
+    let json =
+      "{\"r\": 8, \"lora_alpha\": 8, \"use_rslora\": false, \"alpha_pattern\": {\"to_q\": 4}}"
     let unnoticed = try unnoticed(json, file: "adapter_config.json") { config in
       _ = try PEFTConfiguration(config, hasMagnitudes: false)
     }
@@ -200,7 +213,8 @@ import Torch
     }
     let wide = try vae(
       Array(repeating: "[\"res_x_y\", {\"multiplier\": 4096}]", count: 6).joined(separator: ", "))
-    let deep = try vae(Array(repeating: "[\"compress_all\", {}]", count: 70).joined(separator: ", "))
+    let deep = try vae(
+      Array(repeating: "[\"compress_all\", {}]", count: 70).joined(separator: ", "))
     let long = try vae(Array(repeating: "[\"res_x\", 1]", count: 1025).joined(separator: ", "))
     for (config, problem) in [
       (wide, "channels, expected at most 1048576"), (deep, "compresses by more than 4096"),
@@ -210,19 +224,25 @@ import Torch
         message { _ = try VideoVAEConfiguration.Decoder(config) },
         message { _ = try VideoVAEConfiguration.Encoder(config) },
       ] {
-        #expect(text.contains(problem) && text.contains("model.safetensors: config.vae."), "\(text)")
+        #expect(
+          text.contains(problem) && text.contains("model.safetensors: config.vae."), "\(text)")
       }
     }
-    #expect(message { _ = try VocoderConfiguration(wide) }.contains("multiply to more than 1048576"))
     #expect(
-      message { _ = try VideoVAEConfiguration.Decoder(vae("[\"res_x\", 1]", ", \"patch_size\": 2147483647")) }
-        .contains(
-          "config.vae.patch_size must be between 1 and 4096 (got 2147483647)"))
+      message { _ = try VocoderConfiguration(wide) }.contains("multiply to more than 1048576"))
+    #expect(
+      message {
+        _ = try VideoVAEConfiguration.Decoder(vae("[\"res_x\", 1]", ", \"patch_size\": 2147483647"))
+      }
+      .contains(
+        "config.vae.patch_size must be between 1 and 4096 (got 2147483647)"))
   }
 
   @Test(arguments: [
-    ("{\"a\": 1, \"a\": 2}", "two members named \"a\""), ("{\"a\": 1e999}", "a number is too large"),
-    ("{\"a\": NaN}", "is not valid JSON"), (String(repeating: "[", count: 100_000), "nested too deeply"),
+    ("{\"a\": 1, \"a\": 2}", "two members named \"a\""),
+    ("{\"a\": 1e999}", "a number is too large"),
+    ("{\"a\": NaN}", "is not valid JSON"),
+    (String(repeating: "[", count: 100_000), "nested too deeply"),
     ("{\"a\": 01}", "is not valid JSON"), ("{\"a\": 1} 2", "is not valid JSON"),
   ])
   func `JSON that decoders disagree about is refused`(_ json: String, _ problem: String) {
@@ -230,14 +250,19 @@ import Torch
   }
 
   @Test func `Numbers are named as they are written`() throws {
-    let c = try Configuration(json: "{\"a\": 2.5, \"b\": 1e300, \"c\": [1, 70000000]}", file: "m.safetensors")
-    #expect(message { _ = try c.positive("a") } == "m.safetensors: config.a must be an integer (got 2.5)")
-    #expect(message { _ = try c.positive("b") } == "m.safetensors: config.b must be an integer (got 1e+300)")
+    let c = try Configuration(
+      json: "{\"a\": 2.5, \"b\": 1e300, \"c\": [1, 70000000]}", file: "m.safetensors")
+    #expect(
+      message { _ = try c.positive("a") } == "m.safetensors: config.a must be an integer (got 2.5)")
+    #expect(
+      message { _ = try c.positive("b") }
+        == "m.safetensors: config.b must be an integer (got 1e+300)")
     #expect(
       message { _ = try c.ints("c") }
         == "m.safetensors: config.c must hold integers between 0 and 1048576 (got 70000000)")
     #expect(
-      message { _ = try c.ints("c", in: 0...1 << 40, count: 3...3) }.contains("has 2 entries, expected 3"))
+      message { _ = try c.ints("c", in: 0...1 << 40, count: 3...3) }.contains(
+        "has 2 entries, expected 3"))
     #expect(message { _ = try c.double("b") }.contains("(got 1e+300)"))
   }
 }

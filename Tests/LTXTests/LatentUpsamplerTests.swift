@@ -7,9 +7,11 @@ import Torch
 
 @testable import LTX
 
-/// What the network computes is compared with the reference by Tests/ProbeTests; here is what lies around it.
+/// What the network computes is compared with the reference by Tests/ProbeTests; here is what lies
+/// around it.
 @Suite struct LatentUpsamplerTests {
-  private static let models = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  private static let models = URL(filePath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent()
     .appending(path: "Fixtures/models")
 
   private static func path(_ name: String) -> String {
@@ -21,7 +23,8 @@ import Torch
   }
 
   @Test(arguments: [
-    ("spatial", [2, 6, 2, 6, 10]), ("spatial_2d", [2, 6, 2, 6, 10]), ("rational_1.5", [2, 6, 2, 5, 8]),
+    ("spatial", [2, 6, 2, 6, 10]), ("spatial_2d", [2, 6, 2, 6, 10]),
+    ("rational_1.5", [2, 6, 2, 5, 8]),
     ("temporal", [2, 6, 3, 3, 5]), ("space_and_time", [2, 6, 3, 6, 10]),
   ])
   func sizesAreWhatTheConfigurationSays(_ name: String, _ expected: [Int]) throws {
@@ -92,18 +95,26 @@ import Torch
     ("\"dims\": 1", "config.dims must be between 2 and 3 (got 1)"),
     ("\"rational_resampler\": true, \"spatial_scale\": 1.3", "config.spatial_scale is 1.3"),
     ("\"mid_channels\": 48", "config.mid_channels is 48"),
-    ("\"num_blocks_per_stage\": 0", "config.num_blocks_per_stage must be between 1 and 1024 (got 0)"),
+    (
+      "\"num_blocks_per_stage\": 0",
+      "config.num_blocks_per_stage must be between 1 and 1024 (got 0)"
+    ),
     ("\"in_channels\": \"128\"", "config.in_channels must be an integer"),
   ])
   func whatIsNotSupportedIsNamed(_ json: String, _ message: String) throws {
     let configuration = try Configuration(json: "{\(json)}", file: "upscaler.safetensors")
-    let error = #expect(throws: ConfigurationError.self) { try LatentUpsamplerConfiguration(configuration) }
+    let error = #expect(throws: ConfigurationError.self) {
+      try LatentUpsamplerConfiguration(configuration)
+    }
     #expect(error?.description.contains(message) == true, "\(String(describing: error))")
   }
 
   @Test func defaultsAreTheReferences() throws {
-    let c = try LatentUpsamplerConfiguration(Configuration(json: "{}", file: "upscaler.safetensors"))
-    #expect(c.inputChannels == 128 && c.middleChannels == 512 && c.blocksPerStage == 4 && c.dimensions == 3)
+    let c = try LatentUpsamplerConfiguration(
+      Configuration(json: "{}", file: "upscaler.safetensors"))
+    #expect(
+      c.inputChannels == 128 && c.middleChannels == 512 && c.blocksPerStage == 4
+        && c.dimensions == 3)
     #expect(c.method == .space && c.spatialScale.value == 2 && !c.isTemporal)
   }
 }

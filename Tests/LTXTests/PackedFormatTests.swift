@@ -8,13 +8,15 @@ import Torch
 @testable import LanguageModels
 @testable import NN
 
-/// Weights that no layer can compute with are refused when they are loaded, with file, key and, where it is known, format.
+/// Weights that no layer can compute with are refused when they are loaded, with file, key and,
+/// where it is known, format.
 @Suite struct PackedFormatTests {
   private let scratch: Scratch
 
   init() throws {
     scratch = try Scratch()
-    try FileManager.default.createDirectory(atPath: scratch.folder, withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      atPath: scratch.folder, withIntermediateDirectories: true)
   }
 
   private func weights(_ tensors: [(key: String, tensor: Tensor)]) throws -> Weights {
@@ -35,18 +37,26 @@ import Torch
     Packed(
       format: "NVFP4",
       tensors: [
-        ("weight", .uint8, [8, 16]), ("weight_scale", .float8E4M3, [8, 2]), ("weight_scale_2", .float32, []),
+        ("weight", .uint8, [8, 16]), ("weight_scale", .float8E4M3, [8, 2]),
+        ("weight_scale_2", .float32, []),
       ]),
-    Packed(format: "NVFP4", tensors: [("weight", .uint8, [8, 16]), ("weight_scale", .float8E4M3, [8, 2])]),
-    Packed(format: "MXFP4", tensors: [("weight", .uint8, [8, 16]), ("weight_scale", .uint8, [8, 1])]),
-    Packed(format: "MXFP8", tensors: [("weight", .float8E4M3, [8, 32]), ("weight_scale", .uint8, [8, 1])]),
+    Packed(
+      format: "NVFP4",
+      tensors: [("weight", .uint8, [8, 16]), ("weight_scale", .float8E4M3, [8, 2])]),
+    Packed(
+      format: "MXFP4", tensors: [("weight", .uint8, [8, 16]), ("weight_scale", .uint8, [8, 1])]),
+    Packed(
+      format: "MXFP8",
+      tensors: [("weight", .float8E4M3, [8, 32]), ("weight_scale", .uint8, [8, 1])]),
     Packed(
       format: "NF4",
       tensors: [
-        ("weight", .uint8, [128, 1]), ("weight.absmax", .float32, [4]), ("weight.quant_map", .float32, [16]),
+        ("weight", .uint8, [128, 1]), ("weight.absmax", .float32, [4]),
+        ("weight.quant_map", .float32, [16]),
         ("weight.quant_state.bitsandbytes__nf4", .uint8, [90]),
       ]),
-    Packed(format: "bitsandbytes' int8", tensors: [("weight", .int8, [8, 32]), ("SCB", .float32, [8])]),
+    Packed(
+      format: "bitsandbytes' int8", tensors: [("weight", .int8, [8, 32]), ("SCB", .float32, [8])]),
     Packed(
       format: "GPTQ",
       tensors: [
@@ -55,22 +65,29 @@ import Torch
       ]),
     Packed(
       format: "AWQ",
-      tensors: [("qweight", .int32, [32, 1]), ("qzeros", .int32, [1, 1]), ("scales", .float16, [1, 8])]),
+      tensors: [
+        ("qweight", .int32, [32, 1]), ("qzeros", .int32, [1, 1]), ("scales", .float16, [1, 8]),
+      ]),
     Packed(
       format: "SVDQuant",
       tensors: [
-        ("qweight", .int8, [8, 16]), ("wscales", .bfloat16, [1, 8]), ("smooth_factor", .bfloat16, [32]),
+        ("qweight", .int8, [8, 16]), ("wscales", .bfloat16, [1, 8]),
+        ("smooth_factor", .bfloat16, [32]),
       ]),
     Packed(
       format: "HQQ",
-      tensors: [("W_q", .uint8, [4, 32]), ("scale", .float16, [8, 1]), ("zero", .float16, [8, 1])]),
+      tensors: [
+        ("W_q", .uint8, [4, 32]), ("scale", .float16, [8, 1]), ("zero", .float16, [8, 1]),
+      ]),
     Packed(
-      format: "quanto", tensors: [("weight._data", .int8, [8, 32]), ("weight._scale", .float32, [8, 1])]),
+      format: "quanto",
+      tensors: [("weight._data", .int8, [8, 32]), ("weight._scale", .float32, [8, 1])]),
     Packed(format: "torchao", tensors: [("weight._weight_qdata", .int8, [8, 32])]),
     Packed(
       format: "compressed-tensors",
       tensors: [
-        ("weight_packed", .int32, [8, 4]), ("weight_scale", .bfloat16, [8, 1]), ("weight_shape", .int64, [2]),
+        ("weight_packed", .int32, [8, 4]), ("weight_scale", .bfloat16, [8, 1]),
+        ("weight_shape", .int64, [2]),
       ]),
     Packed(
       format: "scales in blocks",
@@ -78,7 +95,8 @@ import Torch
     Packed(
       format: "zero points",
       tensors: [
-        ("weight", .int8, [8, 32]), ("weight_scale", .float32, [8, 1]), ("weight_zero_point", .int8, [8, 1]),
+        ("weight", .int8, [8, 32]), ("weight_scale", .float32, [8, 1]),
+        ("weight_zero_point", .int8, [8, 1]),
       ]),
     Packed(
       format: "AWQ, which scales a layer's inputs",
@@ -124,19 +142,25 @@ import Torch
     }
   }
 
-  /// Files of other libraries, whose layers have other names, and whose metadata does not describe an LTX-2 model.
+  /// Files of other libraries, whose layers have other names, and whose metadata does not describe
+  /// an LTX-2 model.
   @Test(arguments: [
     ("qweight", "wscales", "SVDQuant"), ("weight._data", "weight._scale", "quanto"),
     ("weight", "weight.quant_state.bitsandbytes__nf4", "NF4"),
   ])
-  func `A file of other layers is named by its format`(_ name: String, _ other: String, _ format: String)
+  func `A file of other layers is named by its format`(
+    _ name: String, _ other: String, _ format: String
+  )
     throws
   {
     let path = "\(scratch.folder)/other.safetensors"
     let layer = "transformer_blocks.0.attn.to_qkv"
     for metadata in [[:], ["config": "{\"_class_name\": \"Other\"}"]] {
       try writeSafetensors(
-        [("\(layer).\(name)", Tensor.ones([8], dtype: .uint8)), ("\(layer).\(other)", Tensor.ones([8]))],
+        [
+          ("\(layer).\(name)", Tensor.ones([8], dtype: .uint8)),
+          ("\(layer).\(other)", Tensor.ones([8])),
+        ],
         metadata: metadata, to: path)
       let text = message { try Checkpoint(path: path).require("transformer") }
       #expect(
@@ -161,7 +185,9 @@ import Torch
     var keys: [String: String] = [:]
     // One tensor of each name, whatever its layer's number.
     for key in source.keys {
-      keys[key.split(separator: ".").map { Int($0) == nil ? String($0) : "0" }.joined(separator: ".")] = key
+      keys[
+        key.split(separator: ".").map { Int($0) == nil ? String($0) : "0" }.joined(separator: ".")] =
+        key
     }
     let skipped = ["mean-of-stds", "per_channel_statistics.channel", "inverse_basis"]
     let wrong = Set(keys.values.filter { key in !skipped.contains { key.contains($0) } })
@@ -177,39 +203,50 @@ import Torch
         name: path, metadata: source.metadata,
         parts: [.init(combined) { $0 == key ? $0 : nil }, .init(source) { $0 == key ? nil : $0 }])
       let changed = Checkpoint(
-        files: checkpoint.files, source: one, config: checkpoint.config, version: checkpoint.version)
+        files: checkpoint.files, source: one, config: checkpoint.config, version: checkpoint.version
+      )
       let problems = CheckpointInspection(changed).problems
-      #expect(problems.count == 1 && problems[0].contains("\(key) has dtype int32"), "\(key): \(problems)")
+      #expect(
+        problems.count == 1 && problems[0].contains("\(key) has dtype int32"), "\(key): \(problems)"
+      )
     }
   }
 
   @Test(arguments: [
-    ("bitsandbytes", "\"load_in_4bit\": true"), ("gptq", "\"bits\": 4"), ("awq", "\"bits\": 4"), ("fp8", ""),
+    ("bitsandbytes", "\"load_in_4bit\": true"), ("gptq", "\"bits\": 4"), ("awq", "\"bits\": 4"),
+    ("fp8", ""),
     ("torchao", ""), ("quanto", ""), ("hqq", ""), ("mxfp4", ""), ("something_new", ""),
   ])
   func `A quantization method of transformers is named`(_ method: String, _ more: String) throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let config = "\(files.textEncoder)/config.json"
     let text = try String(contentsOfFile: config, encoding: .utf8)
-    let members = ["\"quant_method\": \"\(method)\"", more].filter { !$0.isEmpty }.joined(separator: ", ")
+    let members = ["\"quant_method\": \"\(method)\"", more].filter { !$0.isEmpty }.joined(
+      separator: ", ")
     let start = try #require(text.firstIndex(of: "{"))
-    try Data("{\"quantization_config\": {\(members)}, \(text[text.index(after: start)...])".utf8).write(
-      to: URL(filePath: config))
+    try Data("{\"quantization_config\": {\(members)}, \(text[text.index(after: start)...])".utf8)
+      .write(
+        to: URL(filePath: config))
     let error = message { _ = try openTextEncoder(at: files.textEncoder) }
     #expect(
       error.contains(
-        "config.json: config.quantization_config.quant_method is \"\(method)\", which is not supported"),
+        "config.json: config.quantization_config.quant_method is \"\(method)\", which is not supported"
+      ),
       "\(error)")
   }
 
   @Test(arguments: [
     (
-      "\"format\": \"float-quantized\"", "\"num_bits\": 8, \"strategy\": \"channel\", \"symmetric\": true",
+      "\"format\": \"float-quantized\"",
+      "\"num_bits\": 8, \"strategy\": \"channel\", \"symmetric\": true",
       nil
     ),
     ("\"format\": \"pack-quantized\"", "\"num_bits\": 4", "format is \"pack-quantized\""),
     ("\"format\": \"int-quantized\"", "\"num_bits\": 4", "num_bits must be 8 (got 4)"),
-    ("\"format\": \"float-quantized\"", "\"num_bits\": 8, \"strategy\": \"block\"", "strategy is \"block\""),
+    (
+      "\"format\": \"float-quantized\"", "\"num_bits\": 8, \"strategy\": \"block\"",
+      "strategy is \"block\""
+    ),
     ("\"format\": \"int-quantized\"", "\"symmetric\": false", "symmetric is false"),
   ])
   func `compressed-tensors is read where a matrix or a row has one scale`(

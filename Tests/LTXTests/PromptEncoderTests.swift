@@ -27,7 +27,9 @@ import Torch
     ).write(to: URL(filePath: folder + "/config.json"))
     let random = try Generator(seed: 1)
     func write(_ shapes: [String: [Int]], to name: String) throws {
-      let tensors = try shapes.sorted { $0.key < $1.key }.map { (key: $0, tensor: try random.normal($1)) }
+      let tensors = try shapes.sorted { $0.key < $1.key }.map {
+        (key: $0, tensor: try random.normal($1))
+      }
       try writeSafetensors(tensors, to: "\(folder)/\(name)")
     }
     let layer = "model.layers.0"
@@ -45,7 +47,8 @@ import Torch
     try write(["text_embedding_projection.aggregate_embed.weight": [4, 8]], to: "ltx.safetensors")
     encoder = try PromptEncoder(
       checkpoint: Weights(SafetensorsFile(path: folder + "/ltx.safetensors")),
-      configuration: TextConfiguration(Configuration(json: #"{"transformer": {}}"#, file: "ltx.safetensors")),
+      configuration: TextConfiguration(
+        Configuration(json: #"{"transformer": {}}"#, file: "ltx.safetensors")),
       textEncoder: folder)
   }
 

@@ -14,7 +14,8 @@ import Torch
 
   init() throws {
     scratch = try Scratch()
-    try FileManager.default.createDirectory(atPath: scratch.folder, withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      atPath: scratch.folder, withIntermediateDirectories: true)
     random = try Generator(seed: 5)
   }
 
@@ -26,9 +27,12 @@ import Torch
     return try DescribedTensors.describing(SafetensorsFile(path: path))
   }
 
-  private func expectEqual(_ a: Tensor, _ b: Tensor, within tolerance: Double, _ what: String = "") throws {
+  private func expectEqual(_ a: Tensor, _ b: Tensor, within tolerance: Double, _ what: String = "")
+    throws
+  {
     let (a, b) = (try a.to(.float32), try b.to(.float32))
-    let error = try (a - b).square().sum().item().squareRoot() / b.square().sum().item().squareRoot()
+    let error =
+      try (a - b).square().sum().item().squareRoot() / b.square().sum().item().squareRoot()
     #expect(error <= tolerance, "\(what): \(error)")
   }
 
@@ -78,7 +82,8 @@ import Torch
     let file = try source(tensors)
     for magnitude in [nil, try random.uniform([24])] {
       let adapter = LowRankAdapter(
-        down: try random.normal([4, 32]), up: try random.normal([24, 4]), scale: 0.3, magnitude: magnitude)
+        down: try random.normal([4, 32]), up: try random.normal([24, 4]), scale: 0.3,
+        magnitude: magnitude)
       let plain = try source([("l.weight", weight), ("l.bias", tensors[2].tensor)])
       let x = try random.normal([3, 32])
       for placement in [AdapterSet.Placement.separate, .fused] {
@@ -99,7 +104,8 @@ import Torch
       try source(bare, metadata: ["_quantization_metadata": json])
     }
     for name in ["l", "model.diffusion_model.l", "diffusion_model.l"] {
-      let json = "{\"format_version\": \"1.0\", \"layers\": {\"\(name)\": \(QuantizedFile.convRot(64))}}"
+      let json =
+        "{\"format_version\": \"1.0\", \"layers\": {\"\(name)\": \(QuantizedFile.convRot(64))}}"
       let root = Weights(try file(json), dtype: .float32)
       try expectEqual(Linear(root / "l").weight, weight, within: 1e-5)
       #expect(root.unusedKeys.isEmpty)
@@ -121,8 +127,10 @@ import Torch
     // Both places may say the same, and no more.
     let same = "{\"layers\": {\"l\": \(QuantizedFile.convRot(64))}}"
     try expectEqual(
-      Linear(Weights(source(tensors, metadata: ["_quantization_metadata": same]), dtype: .float32) / "l")
-        .weight,
+      Linear(
+        Weights(source(tensors, metadata: ["_quantization_metadata": same]), dtype: .float32) / "l"
+      )
+      .weight,
       weight, within: 1e-5)
     let other = "{\"layers\": {\"l\": \(QuantizedFile.convRot(16))}}"
     #expect(
@@ -139,7 +147,8 @@ import Torch
   func `What changes nothing is accepted`(_ json: String) throws {
     let (elements, scale) = try QuantizedFile.int8(random.normal([8, 32]))
     let file = try source([
-      ("l.weight", elements), ("l.weight_scale", scale), ("l.comfy_quant", QuantizedFile.bytes(json)),
+      ("l.weight", elements), ("l.weight_scale", scale),
+      ("l.comfy_quant", QuantizedFile.bytes(json)),
     ])
     let layer = try Linear(Weights(file, dtype: .float32) / "l", bias: false)
     #expect(try Tensor.isEqual(layer.weight, elements.to(.float32) * scale))
@@ -147,9 +156,11 @@ import Torch
 
   @Test func `The older place of the rotation counts`() throws {
     var (tensors, weight) = try convRot(4)
-    let json = "{\"format\": \"int8_tensorwise\", \"params\": {\"convrot\": true, \"convrot_groupsize\": 4}}"
+    let json =
+      "{\"format\": \"int8_tensorwise\", \"params\": {\"convrot\": true, \"convrot_groupsize\": 4}}"
     tensors[3].tensor = try QuantizedFile.bytes(json)
-    try expectEqual(Linear(Weights(source(tensors), dtype: .float32) / "l").weight, weight, within: 1e-5)
+    try expectEqual(
+      Linear(Weights(source(tensors), dtype: .float32) / "l").weight, weight, within: 1e-5)
   }
 
   @Test(arguments: [
@@ -157,28 +168,45 @@ import Torch
     ("", "must hold the quantization format"),
     ("[1]", "must hold a JSON object"), ("{}", "format is missing"),
     ("{\"format\": 3}", "format must be a string"),
-    ("{\"format\": \"int8_blockwise\", \"group_size\": 64}", "\"int8_blockwise\" (scales in blocks)"),
+    (
+      "{\"format\": \"int8_blockwise\", \"group_size\": 64}",
+      "\"int8_blockwise\" (scales in blocks)"
+    ),
     ("{\"format\": \"nvfp4\"}", "\"nvfp4\""), ("{\"format\": \"mxfp8\"}", "\"mxfp8\""),
-    ("{\"format\": \"convrot_w4a4\"}", "\"convrot_w4a4\""), ("{\"format\": \"svdquant\"}", "\"svdquant\""),
+    ("{\"format\": \"convrot_w4a4\"}", "\"convrot_w4a4\""),
+    ("{\"format\": \"svdquant\"}", "\"svdquant\""),
     ("{\"format\": \"float8_e4m3fn\"}", "is int8, but comfy_quant says float8_e4m3fn"),
-    ("{\"format\": \"int8_tensorwise\", \"group_size\": 64}", "l.comfy_quant.group_size is not known"),
+    (
+      "{\"format\": \"int8_tensorwise\", \"group_size\": 64}",
+      "l.comfy_quant.group_size is not known"
+    ),
     ("{\"format\": \"int8_tensorwise\", \"params\": {\"zero\": 1}}", "params.zero is not known"),
     ("{\"format\": \"int8_tensorwise\", \"convrot\": true}", "can't be rotated in groups of 256"),
     (
       "{\"format\": \"int8_tensorwise\", \"convrot\": true, \"convrot_groupsize\": 32}",
       "must be a power of 4"
     ),
-    ("{\"format\": \"int8_tensorwise\", \"convrot\": true, \"convrot_groupsize\": 64}", "in groups of 64"),
-    ("{\"format\": \"int8_tensorwise\", \"convrot\": true, \"convrot_groupsize\": 0}", "must be between 1"),
+    (
+      "{\"format\": \"int8_tensorwise\", \"convrot\": true, \"convrot_groupsize\": 64}",
+      "in groups of 64"
+    ),
+    (
+      "{\"format\": \"int8_tensorwise\", \"convrot\": true, \"convrot_groupsize\": 0}",
+      "must be between 1"
+    ),
     ("{\"format\": \"int8_tensorwise\", \"convrot\": 1}", "convrot must be true or false"),
     ("{\"format\": \"int8_tensorwise\", \"orig_shape\": [32, 8]}", "comfy_quant says [32, 8]"),
     ("{\"format\": \"int8_tensorwise\", \"per_row\": false}", "one for the tensor"),
-    ("{\"format\": \"int8_tensorwise\", \"format\": \"int8_tensorwise\"}", "two members named \"format\""),
+    (
+      "{\"format\": \"int8_tensorwise\", \"format\": \"int8_tensorwise\"}",
+      "two members named \"format\""
+    ),
   ])
   func `What can't be applied is refused by name`(_ json: String, _ problem: String) throws {
     let (elements, scale) = try QuantizedFile.int8(random.normal([8, 32]))
     let file = try source([
-      ("l.weight", elements), ("l.weight_scale", scale), ("l.comfy_quant", QuantizedFile.bytes(json)),
+      ("l.weight", elements), ("l.weight_scale", scale),
+      ("l.comfy_quant", QuantizedFile.bytes(json)),
     ])
     for storage in [WeightStorage.asStored, .expanded, .int8] {
       let text = message { _ = try Linear(Weights(file, storage: storage) / "l", bias: false) }
@@ -191,20 +219,28 @@ import Torch
   @Test func `A description needs a scale, and fp8 is not rotated`() throws {
     let (elements, scale) = try QuantizedFile.int8(random.normal([8, 32]))
     let alone = try source([
-      ("l.weight", elements), ("l.comfy_quant", QuantizedFile.bytes("{\"format\": \"int8_tensorwise\"}")),
+      ("l.weight", elements),
+      ("l.comfy_quant", QuantizedFile.bytes("{\"format\": \"int8_tensorwise\"}")),
     ])
-    #expect(message { _ = try Linear(Weights(alone) / "l", bias: false) }.contains("without a scale"))
+    #expect(
+      message { _ = try Linear(Weights(alone) / "l", bias: false) }.contains("without a scale"))
     let fp8 = try random.normal([8, 32]).to(.float8E4M3)
     typealias Tensors = [(key: String, tensor: Tensor)]
     let scaled: Tensors = [("l.weight", fp8), ("l.weight_scale", scale)]
     let wide: Tensors = [("l.weight", try fp8.to(.bfloat16)), ("l.weight_scale", scale)]
     let cases: [(json: String, tensors: Tensors, problem: String)] = [
-      ("{\"format\": \"float8_e4m3fn\"}", [("l.weight", fp8)], "has no scale (expected weight_scale)"),
+      (
+        "{\"format\": \"float8_e4m3fn\"}", [("l.weight", fp8)],
+        "has no scale (expected weight_scale)"
+      ),
       (
         "{\"format\": \"float8_e4m3fn\", \"convrot\": true, \"convrot_groupsize\": 4}", scaled,
         "goes with int8_tensorwise only"
       ),
-      ("{\"format\": \"float8_e5m2\"}", scaled, "is float8_e4m3fn, but comfy_quant says float8_e5m2"),
+      (
+        "{\"format\": \"float8_e5m2\"}", scaled,
+        "is float8_e4m3fn, but comfy_quant says float8_e5m2"
+      ),
       ("{\"format\": \"int8_tensorwise\"}", wide, "is bfloat16, but comfy_quant says"),
     ]
     for (json, tensors, problem) in cases {
@@ -217,10 +253,13 @@ import Torch
   @Test func `Scales are positive`() throws {
     let (elements, _) = try QuantizedFile.int8(random.normal([8, 32]))
     for scale in [0, -0.5, Double.infinity] {
-      let file = try source([("l.weight", elements), ("l.weight_scale", Tensor.full([8, 1], Scalar(scale)))])
+      let file = try source([
+        ("l.weight", elements), ("l.weight_scale", Tensor.full([8, 1], Scalar(scale))),
+      ])
       let text = message { _ = try Linear(Weights(file) / "l", bias: false) }
       #expect(
-        text.contains("l.weight_scale") && text.contains(scale.isFinite ? "must be positive" : "finite"))
+        text.contains("l.weight_scale")
+          && text.contains(scale.isFinite ? "must be positive" : "finite"))
     }
   }
 
@@ -231,7 +270,10 @@ import Torch
     func checkpoint(_ marker: DType, _ weight: DType) throws -> Checkpoint {
       let path = "\(scratch.folder)/\(UUID().uuidString).safetensors"
       let tensors = try source.keys.map { key in
-        (key: key, tensor: try key == "\(layer).weight" ? source.tensor(key).to(weight) : source.tensor(key))
+        (
+          key: key,
+          tensor: try key == "\(layer).weight" ? source.tensor(key).to(weight) : source.tensor(key)
+        )
       }
       try writeSafetensors(
         tensors + [
@@ -255,13 +297,16 @@ import Torch
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let whole = try SafetensorsFile(path: files.checkpoint)
     let path = "\(scratch.folder)/convrot.safetensors"
-    try QuantizedFile.writeConvRot(whole, to: path) { $0.contains("blocks.") && !$0.hasPrefix("vae") }
+    try QuantizedFile.writeConvRot(whole, to: path) {
+      $0.contains("blocks.") && !$0.hasPrefix("vae")
+    }
     let (rounded, plain) = (try Checkpoint(path: path), try Checkpoint(path: files.checkpoint))
     let inspection = CheckpointInspection(rounded)
     #expect(inspection.problems.isEmpty && inspection.unknownKeys.isEmpty)
     let formats = inspection.components.first { $0.name == "transformer" }?.formats ?? [:]
     #expect(
-      formats.values.reduce(0, +) == 112 && formats["int8_tensorwise (ConvRot 64)"] != nil, "\(formats)")
+      formats.values.reduce(0, +) == 112 && formats["int8_tensorwise (ConvRot 64)"] != nil,
+      "\(formats)")
     #expect(inspection.components.first { $0.name == "text connectors" }?.formats.isEmpty == false)
 
     let (context, latent) = (try random.normal([1, 128, 64]), try random.normal([1, 4, 16]))
@@ -290,12 +335,14 @@ import Torch
     where name.hasSuffix(".safetensors") {
       let copy = try SafetensorsFile(
         name: name, content: Array(Data(contentsOf: URL(filePath: "\(folder)/\(name)"))))
-      try FileManager.default.createDirectory(atPath: folder + "-rounded", withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(
+        atPath: folder + "-rounded", withIntermediateDirectories: true)
       try QuantizedFile.writeConvRot(copy, to: "\(folder)-rounded/\(name)") { _ in true }
     }
     let index = try index(of: "\(folder)-rounded")
     for name in ["config.json", "tokenizer.json"] {
-      try FileManager.default.copyItem(atPath: "\(folder)/\(name)", toPath: "\(folder)-rounded/\(name)")
+      try FileManager.default.copyItem(
+        atPath: "\(folder)/\(name)", toPath: "\(folder)-rounded/\(name)")
     }
     try Data(index.utf8).write(to: URL(filePath: "\(folder)-rounded/model.safetensors.index.json"))
     func text(_ encoder: String) throws -> Tensor {
@@ -307,11 +354,13 @@ import Torch
     let alone = "\(scratch.folder)/transformer.safetensors"
     let part = try SafetensorsFile(path: path)
     try writeSafetensors(
-      part.keys.filter { $0.hasPrefix("model.diffusion_model.") && !$0.contains("_connector.") }.map {
+      part.keys.filter { $0.hasPrefix("model.diffusion_model.") && !$0.contains("_connector.") }.map
+      {
         (key: String($0.dropFirst("model.".count)), tensor: try part.tensor($0))
       }, to: alone)
     try expectEqual(
-      velocity(plain.replacingTransformer(by: alone)), velocity(rounded), within: 1e-6, "transformer's file")
+      velocity(plain.replacingTransformer(by: alone)), velocity(rounded), within: 1e-6,
+      "transformer's file")
   }
 
   private func index(of folder: String) throws -> String {

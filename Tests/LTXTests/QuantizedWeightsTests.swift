@@ -14,17 +14,20 @@ import Torch
 
   init() throws {
     scratch = try Scratch()
-    try FileManager.default.createDirectory(atPath: scratch.folder, withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      atPath: scratch.folder, withIntermediateDirectories: true)
     random = try Generator(seed: 11)
   }
 
   private func weights(
-    _ tensors: [(key: String, tensor: Tensor)], dtype: DType? = nil, adapters: AdapterSet = AdapterSet(),
+    _ tensors: [(key: String, tensor: Tensor)], dtype: DType? = nil,
+    adapters: AdapterSet = AdapterSet(),
     storage: WeightStorage = .asStored
   ) throws -> Weights {
     let path = "\(scratch.folder)/\(UUID().uuidString).safetensors"
     try writeSafetensors(tensors, to: path)
-    return Weights(try SafetensorsFile(path: path), dtype: dtype, adapters: adapters, storage: storage)
+    return Weights(
+      try SafetensorsFile(path: path), dtype: dtype, adapters: adapters, storage: storage)
   }
 
   private func fp8() throws -> (matrix: Tensor, scale: Tensor) {
@@ -32,11 +35,14 @@ import Torch
   }
 
   @Test(arguments: [DType.float32, .bfloat16, nil], [true, false])
-  func `A scaled fp8 matrix is multiplied in float32 and rounded once`(dtype: DType?, isOlder: Bool) throws {
+  func `A scaled fp8 matrix is multiplied in float32 and rounded once`(dtype: DType?, isOlder: Bool)
+    throws
+  {
     let (matrix, scale) = try fp8()
     let bias = try random.normal([24]).to(.bfloat16)
     let tensors: [(key: String, tensor: Tensor)] = [
-      ("l.weight", matrix), ("l.bias", bias), (isOlder ? "l.scale_weight" : "l.weight_scale", scale),
+      ("l.weight", matrix), ("l.bias", bias),
+      (isOlder ? "l.scale_weight" : "l.weight_scale", scale),
       (isOlder ? "l.scale_input" : "l.input_scale", scale),
     ]
     let own = dtype ?? .bfloat16
@@ -87,18 +93,23 @@ import Torch
     var adapters = AdapterSet()
     for strength in [0.7, -1.5] {
       adapters.add(
-        LowRankAdapter(down: try random.normal([4, 40]), up: try random.normal([24, 4]), scale: strength),
+        LowRankAdapter(
+          down: try random.normal([4, 40]), up: try random.normal([24, 4]), scale: strength),
         to: "l")
     }
-    let tensors: [(key: String, tensor: Tensor)] = [("l.weight", matrix), ("l.weight_scale", scale)]
+    let tensors: [(key: String, tensor: Tensor)] = [
+      ("l.weight", matrix), ("l.weight_scale", scale),
+    ]
     let x = try random.normal([3, 40])
     func layer(_ storage: WeightStorage) throws -> Tensor {
       try Linear(
-        weights(tensors, dtype: .float32, adapters: adapters, storage: storage) / "l", bias: false)(x)
+        weights(tensors, dtype: .float32, adapters: adapters, storage: storage) / "l", bias: false)(
+          x)
     }
     #expect(try Tensor.isEqual(layer(.asStored), layer(.expanded)))
     let rounded = try Linear(
-      weights([("l.weight", matrix.to(.float32) * scale)], adapters: adapters, storage: .int8) / "l",
+      weights([("l.weight", matrix.to(.float32) * scale)], adapters: adapters, storage: .int8)
+        / "l",
       bias: false)
     let wanted = try layer(.expanded)
     #expect(try (rounded(x) - wanted).abs().max().item() < 0.02 * wanted.abs().max().item())
@@ -106,7 +117,8 @@ import Torch
 
   @Test(arguments: [DType.float32, .bfloat16])
   func `int8 moves a number by half a step of its row`(dtype: DType) throws {
-    var matrix = try random.normal([6, 300]) * Tensor([Float(1e-6), 1, 300, 1, 1, 1], shape: [6, 1])
+    var matrix =
+      try random.normal([6, 300]) * Tensor([Float(1e-6), 1, 300, 1, 1, 1], shape: [6, 1])
     matrix = try Tensor.cat([matrix, Tensor.zeros([1, 300])], 0).to(dtype)
     let bias = try random.normal([7])
     let root = try weights([("weight", matrix), ("bias", bias)], dtype: dtype, storage: .int8)
@@ -125,7 +137,8 @@ import Torch
     let tolerance = dtype == .bfloat16 ? 0.01 : 1e-5
     for row in 0..<7 {
       let (a, b) = (try found.select(1, row).to(.float32), try wanted.select(1, row))
-      #expect(try (a - b).abs().max().item() <= tolerance * max(b.abs().max().item(), 1e-9), "\(row)")
+      #expect(
+        try (a - b).abs().max().item() <= tolerance * max(b.abs().max().item(), 1e-9), "\(row)")
     }
   }
 
@@ -134,14 +147,16 @@ import Torch
     let checkpoint = try Checkpoint(path: files.checkpoint)
     let prompts = ["slow waves of blue light", "a cat"]
     func features(_ storage: WeightStorage) throws -> Tensor {
-      try checkpoint.promptEncoder(textEncoder: files.textEncoder, dtype: .float32, storage: storage)(prompts)
+      try checkpoint.promptEncoder(
+        textEncoder: files.textEncoder, dtype: .float32, storage: storage)(prompts)
         .video
     }
     let (whole, rounded) = (try features(.asStored), try features(.int8))
     #expect(try !Tensor.isEqual(whole, rounded))
     for prompt in 0..<2 {
       let (a, b) = (try whole.select(0, prompt).flatten(), try rounded.select(0, prompt).flatten())
-      let cosine = try (a * b).sum().item() / (a.square().sum().item() * b.square().sum().item()).squareRoot()
+      let cosine =
+        try (a * b).sum().item() / (a.square().sum().item() * b.square().sum().item()).squareRoot()
       #expect(cosine > 0.999, "\(cosine)")
     }
   }
@@ -165,8 +180,10 @@ import Torch
     let checkpoint = try Checkpoint(path: path)
     let (context, latent) = (try random.normal([1, 128, 64]), try random.normal([1, 4, 16]))
     func velocity(_ storage: WeightStorage) throws -> Tensor {
-      let transformer = try checkpoint.transformer(dtype: .float32, streams: .video, storage: storage)
-      let width = transformer.configuration.captionChannels ?? transformer.configuration.video.contextWidth
+      let transformer = try checkpoint.transformer(
+        dtype: .float32, streams: .video, storage: storage)
+      let width =
+        transformer.configuration.captionChannels ?? transformer.configuration.video.contextWidth
       let video = Modality(
         latent: latent, timesteps: try Tensor.full([1, 1], 0.5), sigma: try Tensor.full([1], 0.5),
         positions: try VideoTokens.positions(

@@ -8,7 +8,8 @@ import Torch
   private static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures").path
 
-  /// float32 predictions, four steps with two of them each; the rest is in float64. Each prediction is off by a few 1e-6.
+  /// float32 predictions, four steps with two of them each; the rest is in float64. Each prediction
+  /// is off by a few 1e-6.
   @Test func `Both streams end where ltx-pipelines ends`() throws {
     let file = try SafetensorsFile(path: Self.fixtures + "/second-order-sampling.safetensors")
     let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
@@ -21,7 +22,8 @@ import Torch
         sequence: LatentSequence(
           clean: file.tensor("\(name).clean"), denoiseMask: file.tensor("\(name).denoise_mask"),
           positions: file.tensor("\(name).positions")),
-        context: file.tensor("\(name).context"), negativeContext: file.tensor("\(name).negative_context"),
+        context: file.tensor("\(name).context"),
+        negativeContext: file.tensor("\(name).negative_context"),
         guidance: guidance)
     }
     let sigmas: [Float] = try file.tensor("sigmas").array()

@@ -4,8 +4,8 @@ import TensorFiles
 import Testing
 import Torch
 
-/// What sampling starts from, against ltx-core's conditions and noiser, and where two of these starts lead
-/// (`Tests/Oracles/starting_states.py`).
+/// What sampling starts from, against ltx-core's conditions and noiser, and where two of these
+/// starts lead (`Tests/Oracles/starting_states.py`).
 @Suite struct StartingStateTests {
   private let file: SafetensorsFile
   private let video = VideoGrid(
@@ -28,8 +28,10 @@ import Torch
   ) throws -> SampledStream {
     let kind = sequence.positions.size(1) == 3 ? "video" : "audio"
     return try SampledStream(
-      noise: file.tensor("\(name).noise"), sequence: sequence, context: file.tensor("\(kind).context"),
-      negativeContext: kind == "video" ? file.tensor("video.negative_context") : nil, guidance: guidance,
+      noise: file.tensor("\(name).noise"), sequence: sequence,
+      context: file.tensor("\(kind).context"),
+      negativeContext: kind == "video" ? file.tensor("video.negative_context") : nil,
+      guidance: guidance,
       noiseLevel: noiseLevel, isFrozen: isFrozen)
   }
 
@@ -62,7 +64,9 @@ import Torch
     let kept = audio.frames(from: 0.2, to: 0.33).map { $0 ? Float(0) : 1 }
     return try stream(
       "retake_sound",
-      audio.sequence([.masked(latent: given("sound"), mask: Tensor(kept, shape: [1, 17]), strength: 1)]))
+      audio.sequence([
+        .masked(latent: given("sound"), mask: Tensor(kept, shape: [1, 17]), strength: 1)
+      ]))
   }
 
   private func frozenAudio() throws -> SampledStream {
@@ -81,7 +85,8 @@ import Torch
     try expect(stream.sequence.positions, "\(name).positions")
     let mask = stream.sequence.denoiseMask
     let wanted = try file.tensor("\(name).denoise_mask")
-    #expect(try mask.shape == wanted.shape && (mask - wanted).abs().amax().item() <= 1e-6, "\(name)")
+    #expect(
+      try mask.shape == wanted.shape && (mask - wanted).abs().amax().item() <= 1e-6, "\(name)")
     // What is known of a token that is made from noise alone is of no effect.
     let known = try 1 - wanted.unsqueeze(-1)
     let difference = try (stream.sequence.clean - file.tensor("\(name).clean")) * known
@@ -93,7 +98,8 @@ import Torch
     }
   }
 
-  @Test func `A refinement starts from noised latents, pictures, keyframes and references`() throws {
+  @Test func `A refinement starts from noised latents, pictures, keyframes and references`() throws
+  {
     try expect(refining(), "refining")
     try expect(refiningAudio(), "refining_sound")
   }
@@ -105,10 +111,13 @@ import Torch
 
   @Test func `Masks, suffixes and frozen sound keep what they should`() throws {
     try expect(
-      stream("mask", video.sequence([.masked(latent: given("initial"), mask: given("mask"), strength: 0.7)])),
+      stream(
+        "mask",
+        video.sequence([.masked(latent: given("initial"), mask: given("mask"), strength: 0.7)])),
       "mask")
     try expect(
-      stream("suffix", video.sequence([.replace(latent: given("suffix"), latentFrame: 1, strength: 1)])),
+      stream(
+        "suffix", video.sequence([.replace(latent: given("suffix"), latentFrame: 1, strength: 1)])),
       "suffix")
     try expect(frozenAudio(), "frozen_sound")
   }
@@ -117,7 +126,9 @@ import Torch
     let mask = try given("mask")
     let keyframe = VideoCondition.keyframe(latent: try given("keyframe"), frame: 9, strength: 0.9)
     let masked = VideoCondition.masked(latent: try given("initial"), mask: mask, strength: 1)
-    let (first, last) = (try video.sequence([keyframe, masked]), try video.sequence([masked, keyframe]))
+    let (first, last) = (
+      try video.sequence([keyframe, masked]), try video.sequence([masked, keyframe])
+    )
     for (a, b) in [(first.clean, last.clean), (first.denoiseMask, last.denoiseMask)] {
       #expect(try a.shape == b.shape && (a - b).abs().amax().item() == 0)
     }

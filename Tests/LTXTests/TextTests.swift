@@ -14,11 +14,13 @@ import Torch
     + #""caption_proj_input_norm": false, "caption_projection_second_linear": false"#
 
   private func configuration(_ settings: String) throws -> TextConfiguration {
-    try TextConfiguration(Configuration(json: #"{"transformer": {\#(settings)}}"#, file: "a.safetensors"))
+    try TextConfiguration(
+      Configuration(json: #"{"transformer": {\#(settings)}}"#, file: "a.safetensors"))
   }
 
   @Test func withoutMarksFeaturesAreShared() throws {
-    let c = try configuration(#""connector_num_attention_heads": 3, "connector_attention_head_dim": 16"#)
+    let c = try configuration(
+      #""connector_num_attention_heads": 3, "connector_attention_head_dim": 16"#)
     #expect(c.features == .shared)
     #expect(c.video.width == 48)
     #expect(c.audio.width == 48)  // what the audio connector does not say is as in video's
@@ -41,7 +43,9 @@ import Torch
     (#""caption_proj_before_connector": false"#, "caption_proj_before_connector is false"),
     (#""rope_type": "spiral""#, "rope_type is \"spiral\""),
     (#""connector_num_attention_heads": 0"#, "connector_num_attention_heads"),
-    (#""connector_positional_embedding_max_pos": [1, 2]"#, "connector_positional_embedding_max_pos"),
+    (
+      #""connector_positional_embedding_max_pos": [1, 2]"#, "connector_positional_embedding_max_pos"
+    ),
     (projectedBefore + #", "connector_num_attention_heads": 2"#, "256"),
   ])
   func whatCantBeComputedIsNamed(settings: String, named: String) {
@@ -90,7 +94,8 @@ import Torch
     // One token of padding, two of text with the numbers 1, 2, 3, 6: mean 3, range 5.
     let state = try Tensor([Float](arrayLiteral: 100, -100, 1, 2, 3, 6), shape: [1, 3, 2])
     let other = try state * 2 + 1  // the same once it is normalised
-    // Takes hidden state 0's first number and hidden state 1's second: the layer is the fastest dimension.
+    // Takes hidden state 0's first number and hidden state 1's second: the layer is the fastest
+    // dimension.
     let weight = try Tensor([Float](arrayLiteral: 1, 0, 0, 0, 0, 0, 0, 1), shape: [2, 4])
     let features = try extract(
       Self.shared, ["aggregate_embed": weight], [state, other], mask: [0, 1, 1])
@@ -123,7 +128,8 @@ import Torch
       ("text_embedding_projection.audio_aggregate_embed.bias", Tensor.zeros([2])),
     ])
     let extractor = try FeatureExtractor(
-      weights, configuration: TextConfiguration(Configuration(json: Self.perStream, file: "a")), width: 2,
+      weights, configuration: TextConfiguration(Configuration(json: Self.perStream, file: "a")),
+      width: 2,
       hiddenStateCount: 1)
     let mask = try Tensor([0, 1], shape: [1, 2])
     let features = try extractor(Fixed(states: [state]), ids: mask, mask: mask)
@@ -140,7 +146,8 @@ import Torch
       _ = try extract(
         Self.shared, ["aggregate_embed": Tensor.zeros([2, 5])], [state, state], mask: [1, 1, 1])
     }
-    #expect(text.contains("text_embedding_projection.aggregate_embed.weight has shape [2, 5]"), "\(text)")
+    #expect(
+      text.contains("text_embedding_projection.aggregate_embed.weight has shape [2, 5]"), "\(text)")
     #expect(text.contains("made for another text encoder"))
   }
 }
@@ -163,7 +170,9 @@ import Torch
         all["\(block).\(name).weight"] = try random.normal([8, 8]) * 0.5
         all["\(block).\(name).bias"] = try random.normal([8]) * 0.5
       }
-      for name in ["q_norm", "k_norm"] { all["\(block).attn1.\(name).weight"] = try random.normal([8]) }
+      for name in ["q_norm", "k_norm"] {
+        all["\(block).attn1.\(name).weight"] = try random.normal([8])
+      }
       all["\(block).ff.net.0.proj.weight"] = try random.normal([32, 8]) * 0.5
       all["\(block).ff.net.0.proj.bias"] = try random.normal([32]) * 0.5
       all["\(block).ff.net.2.weight"] = try random.normal([8, 32]) * 0.5
@@ -178,7 +187,8 @@ import Torch
   ) throws -> TextContexts {
     var all = try tensors()
     try change(&all)
-    let configuration = try TextConfiguration(Configuration(json: Self.config, file: "a.safetensors"))
+    let configuration = try TextConfiguration(
+      Configuration(json: Self.config, file: "a.safetensors"))
     let connectors = try TextConnectors(
       WeightsFolder().weights(all.map { ($0, $1) }), configuration: configuration, streams: streams)
     return try connectors(
@@ -190,7 +200,9 @@ import Torch
   init() throws { text = try Generator(seed: 6).normal([1, 3, 8]) }
 
   /// Whatever stands in padding must not matter: here it is not a number.
-  private func padding(_ count: Int) throws -> Tensor { try Tensor.full([1, count, 8], Scalar(Double.nan)) }
+  private func padding(_ count: Int) throws -> Tensor {
+    try Tensor.full([1, count, 8], Scalar(Double.nan))
+  }
 
   @Test func paddingMayBeOnEitherSide() throws {
     let left = try connect(.cat([padding(5), text], 1), mask: [0, 0, 0, 0, 0, 1, 1, 1])
@@ -238,7 +250,8 @@ import Torch
   }
 
   @Test func whatDoesntFitIsNamed() throws {
-    #expect(message { _ = try connect(text, mask: [1, 1, 1]) }.contains("3 text tokens are no multiple"))
+    #expect(
+      message { _ = try connect(text, mask: [1, 1, 1]) }.contains("3 text tokens are no multiple"))
     let narrow = try Tensor.zeros([1, 4, 6])
     #expect(message { _ = try connect(narrow, mask: [1, 1, 1, 1]) }.contains("a width of 8"))
     #expect(message { _ = try connect(text, mask: [1, 1, 1, 1]) }.contains("[1, 3, 8]"))
@@ -248,15 +261,19 @@ import Torch
     }
     #expect(misshapen.contains("\(key) has shape [4, 7]"), "\(misshapen)")
     #expect(
-      message { _ = try connect(text, mask: [1, 1, 1]) { $0[key] = nil } }.contains("\(key) is missing"))
+      message { _ = try connect(text, mask: [1, 1, 1]) { $0[key] = nil } }.contains(
+        "\(key) is missing"))
   }
 }
 
-/// A folder for one file of weights, removed with the value; the weights keep what they have mapped.
+/// A folder for one file of weights, removed with the value; the weights keep what they have
+/// mapped.
 private final class WeightsFolder {
   private let path = FileManager.default.temporaryDirectory.path + "/text-\(UUID().uuidString)"
 
-  init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
+  init() throws {
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  }
 
   deinit {
     do {
@@ -274,4 +291,6 @@ private final class WeightsFolder {
 }
 
 /// The largest difference of two tensors.
-private func difference(_ a: Tensor, _ b: Tensor) throws -> Double { try (a - b).abs().max().item() }
+private func difference(_ a: Tensor, _ b: Tensor) throws -> Double {
+  try (a - b).abs().max().item()
+}

@@ -12,7 +12,8 @@ import Torch
 @Suite struct TinyModelTests {
   private static func contents(of folder: String) throws -> [String: Data] {
     var files: [String: Data] = [:]
-    for name in try FileManager.default.subpathsOfDirectory(atPath: folder) where name.contains(".") {
+    for name in try FileManager.default.subpathsOfDirectory(atPath: folder) where name.contains(".")
+    {
       files[name] = try Data(contentsOf: URL(fileURLWithPath: folder).appendingPathComponent(name))
     }
     return files
@@ -22,7 +23,8 @@ import Torch
   private static func patterns(_ keys: some Sequence<String>) -> Set<String> {
     Set(
       keys.map { key in
-        key.split(separator: ".").map { $0.allSatisfy(\.isNumber) ? "#" : $0 }.joined(separator: ".")
+        key.split(separator: ".").map { $0.allSatisfy(\.isNumber) ? "#" : $0 }.joined(
+          separator: ".")
       })
   }
 
@@ -46,7 +48,8 @@ import Torch
   @Test func aFolderWithContentIsNotTouchedUnlessAsked() throws {
     let scratch = try Scratch()
     let kept = URL(fileURLWithPath: scratch.folder).appendingPathComponent("notes.txt")
-    try FileManager.default.createDirectory(atPath: scratch.folder, withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      atPath: scratch.folder, withIntermediateDirectories: true)
     try Data("mine".utf8).write(to: kept)
     let error = #expect(throws: TinyModelError.self) { try TinyModel.write(to: scratch.folder) }
     #expect(error?.kind == .notEmpty && error?.description.contains("--overwrite") == true)
@@ -78,32 +81,42 @@ import Torch
   }
 
   /// The fixtures' keys are those of the reference's modules.
-  private func keysAreThoseOfTheReference(_ files: TinyModel.Files, _ generation: TinyModel.Generation) throws
-  {
+  private func keysAreThoseOfTheReference(
+    _ files: TinyModel.Files, _ generation: TinyModel.Generation
+  ) throws {
     let file = try SafetensorsFile(path: files.checkpoint)
     let ours = file.entries
-    let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent()
       .appendingPathComponent("Fixtures/models")
     let reference = generation == .ltx2 ? "ltx2" : "ltx23"
     for (file, prefixes) in [
-      ("\(reference)_transformer", ["model.", "text_embedding_projection."]), ("\(reference)_vae", ["vae."]),
+      ("\(reference)_transformer", ["model.", "text_embedding_projection."]),
+      ("\(reference)_vae", ["vae."]),
     ] {
-      let theirs = try SafetensorsFile(path: models.appendingPathComponent("\(file).safetensors").path)
-        .entries
+      let theirs = try SafetensorsFile(
+        path: models.appendingPathComponent("\(file).safetensors").path
+      )
+      .entries
       let mine = ours.keys.filter { key in prefixes.contains { key.hasPrefix($0) } }
       #expect(Self.patterns(mine) == Self.patterns(theirs.keys))
     }
-    let isWide = { (key: String) in key.hasSuffix("scale_shift_table") || key.contains("statistics") }
+    let isWide = { (key: String) in key.hasSuffix("scale_shift_table") || key.contains("statistics")
+    }
     for (key, entry) in ours where !key.contains("scale_shift_table_a2v") {
       #expect(entry.dtype == (generation == .ltx23 && isWide(key) ? .float32 : .bfloat16), "\(key)")
     }
     #expect(file.metadata["model_version"] == (generation == .ltx2 ? nil : "2.3.0"))
     for (name, path) in [
-      ("upsampler_spatial", files.spatialUpsampler), ("upsampler_temporal", files.temporalUpsampler),
+      ("upsampler_spatial", files.spatialUpsampler),
+      ("upsampler_temporal", files.temporalUpsampler),
     ] {
-      let theirs = try SafetensorsFile(path: models.appendingPathComponent("\(name).safetensors").path)
-        .entries
-      #expect(try Self.patterns(SafetensorsFile(path: path).entries.keys) == Self.patterns(theirs.keys))
+      let theirs = try SafetensorsFile(
+        path: models.appendingPathComponent("\(name).safetensors").path
+      )
+      .entries
+      #expect(
+        try Self.patterns(SafetensorsFile(path: path).entries.keys) == Self.patterns(theirs.keys))
     }
     // Encoder and decoder share the statistics.
     #expect(ours.keys.filter { $0.hasPrefix("audio_vae.") }.count == 104 - 2)
@@ -119,8 +132,10 @@ import Torch
     _ = try Transformer(scope, configuration: TransformerConfiguration(checkpoint.config))
     _ = try TextConnectors(scope, configuration: text)
     _ = try PromptEncoder(checkpoint: root, configuration: text, textEncoder: files.textEncoder)
-    _ = try VideoEncoder(root / "vae", configuration: VideoVAEConfiguration.Encoder(checkpoint.config))
-    _ = try VideoDecoder(root / "vae", configuration: VideoVAEConfiguration.Decoder(checkpoint.config))
+    _ = try VideoEncoder(
+      root / "vae", configuration: VideoVAEConfiguration.Encoder(checkpoint.config))
+    _ = try VideoDecoder(
+      root / "vae", configuration: VideoVAEConfiguration.Decoder(checkpoint.config))
     let unused = root.unusedKeys.filter { !$0.hasPrefix("audio_vae.") && !$0.hasPrefix("vocoder.") }
     #expect(
       unused == [
@@ -131,8 +146,10 @@ import Torch
 
   private func noTensorIsConstant(_ files: TinyModel.Files) throws {
     let sources: [any TensorSource] = [
-      try SafetensorsFile(path: files.checkpoint), try ShardedSafetensors(folder: files.textEncoder),
-      try SafetensorsFile(path: files.spatialUpsampler), try SafetensorsFile(path: files.temporalUpsampler),
+      try SafetensorsFile(path: files.checkpoint),
+      try ShardedSafetensors(folder: files.textEncoder),
+      try SafetensorsFile(path: files.spatialUpsampler),
+      try SafetensorsFile(path: files.temporalUpsampler),
       try SafetensorsFile(path: files.distilledLoRA),
     ]
     for source in sources {
@@ -140,7 +157,9 @@ import Torch
         let values = try source.tensor(key).to(.float32)
         // A few numbers may lie close; the vocoder's last layers have one channel.
         if values.count > 4 { #expect(try (values.max() - values.min()).item() > 0.003, "\(key)") }
-        if key.contains("std-of-means") || key.contains("stds") { #expect(try values.min().item() > 0) }
+        if key.contains("std-of-means") || key.contains("stds") {
+          #expect(try values.min().item() > 0)
+        }
       }
     }
   }
@@ -172,7 +191,9 @@ import Torch
       let features = try prompts(["slow waves of blue light"])
       try expectOrderOne(features.video.slice(1, from: 1015), "features")
       let contexts = try TextConnectors(scope, configuration: text)(features)
-      let (videoContext, audioContext) = (try #require(contexts.video), try #require(contexts.audio))
+      let (videoContext, audioContext) = (
+        try #require(contexts.video), try #require(contexts.audio)
+      )
       try expectOrderOne(videoContext, "context")
 
       let encoder = try checkpoint.videoEncoder(dtype: dtype)
@@ -249,7 +270,8 @@ import Torch
     }
     for byte in [0, 10, 255] { #expect(tokenizer.id(of: String(format: "<0x%02X>", byte)) != nil) }
     for text in [
-      "A camera moves  slowly.\n\nÜber Köln, кошка: 漢字 😀 \u{0}\u{1F3AC}", "", "\u{301}e\u{301}\t\t\t",
+      "A camera moves  slowly.\n\nÜber Köln, кошка: 漢字 😀 \u{0}\u{1F3AC}", "",
+      "\u{301}e\u{301}\t\t\t",
     ] {
       let ids = try tokenizer.encode(text, addBOS: true)
       #expect(tokenizer.decode(ids, skipSpecialTokens: true) == text)

@@ -18,9 +18,13 @@ import Torch
     try Checkpoint(path: LoRAFixture.model(model))
   }
 
-  private static func name(_ key: String) -> String { String(key.dropFirst("model.diffusion_model.".count)) }
+  private static func name(_ key: String) -> String {
+    String(key.dropFirst("model.diffusion_model.".count))
+  }
 
-  private func step(_ transformer: Transformer, _ activations: ActivationPolicy = .keep) -> TrainingStep {
+  private func step(_ transformer: Transformer, _ activations: ActivationPolicy = .keep)
+    -> TrainingStep
+  {
     TrainingStep(
       transformer: transformer,
       plan: ExecutionPlan(blocks: transformer.configuration.blocks, activations: activations))
@@ -36,13 +40,16 @@ import Torch
     let wanted = try TrainingFixture.tensors("\(recorded.name).gradients")
     let transformer = try checkpoint(recorded.model).transformer(
       dtype: .float32, trained: .transformer(), streams: recorded.streams)
-    #expect(Set(transformer.parameters.map { Self.name($0.key) }) == Set(wanted.keys).subtracting(["loss"]))
+    #expect(
+      Set(transformer.parameters.map { Self.name($0.key) })
+        == Set(wanted.keys).subtracting(["loss"]))
     let result = try step(transformer, activations)(TrainingFixture.example(recorded.name))
     let gradients = result.gradients
     try TrainingFixture.expectEqual(result.loss, wanted.tensor("loss"), within: 1e-5, "loss")
     for parameter in transformer.parameters {
       let name = Self.name(parameter.key)
-      try TrainingFixture.expectEqual(gradients[parameter.key], wanted.tensor(name), within: 1e-4, name)
+      try TrainingFixture.expectEqual(
+        gradients[parameter.key], wanted.tensor(name), within: 1e-4, name)
     }
   }
 
@@ -53,7 +60,9 @@ import Torch
     (["proj_out"], 2), (["patchify_proj.bias", "adaln_single.linear"], 3), (["q_norm"], 2 * 6),
     (["scale_shift_table"], 3),
   ])
-  func `Patterns choose tensors by the names in their keys`(_ patterns: [String], _ count: Int) throws {
+  func `Patterns choose tensors by the names in their keys`(_ patterns: [String], _ count: Int)
+    throws
+  {
     let all = try checkpoint().transformer(dtype: .float32, trained: .transformer())
     let some = try checkpoint().transformer(dtype: .float32, trained: .transformer(patterns))
     if count >= 0 { #expect(some.parameters.count == count, "\(some.parameters.map(\.key))") }
@@ -66,9 +75,12 @@ import Torch
     }
   }
 
-  @Test func `What is trained is float32 and the file's no longer; the rest stays as it was`() throws {
+  @Test func `What is trained is float32 and the file's no longer; the rest stays as it was`()
+    throws
+  {
     let source = try checkpoint().source
-    let transformer = try checkpoint().transformer(dtype: .bfloat16, trained: .transformer(["attn1"]))
+    let transformer = try checkpoint().transformer(
+      dtype: .bfloat16, trained: .transformer(["attn1"]))
     for parameter in transformer.parameters {
       #expect(parameter.key.contains(".attn1."))
       #expect(parameter.tensor.dtype == .float32 && parameter.tensor.requiresGrad)
@@ -80,7 +92,9 @@ import Torch
     }
   }
 
-  @Test func `Weights that the file has in eight bits are trained and saved as their numbers`() throws {
+  @Test func `Weights that the file has in eight bits are trained and saved as their numbers`()
+    throws
+  {
     let whole = try checkpoint()
     let path = fixture.path("fp8.safetensors")
     let tensors = try whole.source.keys.flatMap { key -> [(key: String, tensor: Tensor)] in
@@ -105,7 +119,8 @@ import Torch
     try TrainingFixture.expectEqual(step(again).loss(example), wanted, within: 2e-6)
   }
 
-  /// Under autocast, as in mixed precision: the trained weights are float32, the frozen ones and the contexts bfloat16.
+  /// Under autocast, as in mixed precision: the trained weights are float32, the frozen ones and
+  /// the contexts bfloat16.
   @Test func `Mixed precision trains the same weights to its own accuracy`() throws {
     let wanted = try TrainingFixture.tensors("joint.gradients")
     let transformer = try checkpoint().transformer(dtype: .bfloat16, trained: .transformer())
@@ -137,16 +152,21 @@ import Torch
 
   // MARK: Files
 
-  @Test func `A saved transformer is loaded again, whole, and by the official trainer's keys`() throws {
+  @Test func `A saved transformer is loaded again, whole, and by the official trainer's keys`()
+    throws
+  {
     let checkpoint = try checkpoint()
     let transformer = try checkpoint.transformer(
       dtype: .float32, trained: .transformer(["attn2", "proj_out"]))
     try withoutGrad {
-      for parameter in transformer.parameters { _ = try parameter.tensor.copy_(parameter.tensor * 1.5) }
+      for parameter in transformer.parameters {
+        _ = try parameter.tensor.copy_(parameter.tensor * 1.5)
+      }
     }
     let path = fixture.path("model_weights_step_00007.safetensors")
     try checkpoint.writeTransformer(
-      transformer.parameters, dtype: .float32, metadata: ["reference_downscale_factor": "2"], to: path)
+      transformer.parameters, dtype: .float32, metadata: ["reference_downscale_factor": "2"],
+      to: path)
     let file = try SafetensorsFile(path: path)
     #expect(file.metadata["reference_downscale_factor"] == "2")
     // Everything but the connectors, without a prefix.
@@ -158,7 +178,8 @@ import Torch
     for key in names {
       let stored = try checkpoint.source.tensor(key).to(.float32)
       #expect(
-        try Tensor.isEqual(file.tensor(Self.name(key)), changed.contains(key) ? stored * 1.5 : stored),
+        try Tensor.isEqual(
+          file.tensor(Self.name(key)), changed.contains(key) ? stored * 1.5 : stored),
         "\(key)")
     }
 
@@ -175,7 +196,8 @@ import Torch
     let files = ModelFiles(unified: LoRAFixture.model("ltx23_transformer"), transformer: path)
     let beside = try Checkpoint(files)
     #expect(
-      try Tensor.isEqual(step(beside.transformer(dtype: .float32)).loss(example), step(again).loss(example)))
+      try Tensor.isEqual(
+        step(beside.transformer(dtype: .float32)).loss(example), step(again).loss(example)))
     #expect(beside.source.keys == checkpoint.source.keys)
     // The connectors are the checkpoint's still.
     #expect(loaded.source.keys == checkpoint.source.keys)
@@ -200,7 +222,9 @@ import Torch
       ("extra.weight is no part", try write { $0["extra.weight"] = try .ones([2]) }),
       ("proj_out.bias has shape [3]", try write { $0["proj_out.bias"] = try .ones([3]) }),
     ] {
-      let error = #expect(throws: WeightError.self) { try checkpoint.replacingTransformer(by: path) }
+      let error = #expect(throws: WeightError.self) {
+        try checkpoint.replacingTransformer(by: path)
+      }
       #expect(error?.description.contains(problem) == true, "\(error?.description ?? "")")
       #expect(error?.file == path)
     }

@@ -16,7 +16,8 @@ enum TrainingFixture {
   }
 
   static func json<Value: Decodable>(_ name: String, _ type: Value.Type) throws -> Value {
-    try JSONDecoder().decode(type, from: Data(contentsOf: URL(fileURLWithPath: path("\(name).json"))))
+    try JSONDecoder().decode(
+      type, from: Data(contentsOf: URL(fileURLWithPath: path("\(name).json"))))
   }
 
   /// A stream of a recorded step; nil where the step is without it.

@@ -10,13 +10,16 @@ import Torch
   /// The books count the whole process, so this runs in one of its own.
   @Test func stepsLeakNothing() async throws {
     await #expect(processExitsWith: .success) {
-      let path = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).safetensors").path
+      let path = FileManager.default.temporaryDirectory.appendingPathComponent(
+        "\(UUID()).safetensors"
+      ).path
       let model = TinyTransformer()
       try model.write(to: path, seed: 1)
       let generator = try Generator(seed: 2)
       let transformer = try Checkpoint(path: path).transformer(
         dtype: .float32,
-        freshAdapters: FreshAdapters(targets: ["to_q", "to_out.0"], rank: 4, alpha: 4, generator: generator))
+        freshAdapters: FreshAdapters(
+          targets: ["to_q", "to_out.0"], rank: 4, alpha: 4, generator: generator))
       let optimizer = try AdamW([ParameterGroup(transformer.parameters, learningRate: 1e-3)])
 
       func stream(_ channels: Int, axes: Int) throws -> TrainingExample.Stream {
@@ -30,14 +33,17 @@ import Torch
       }
       for activations in ActivationPolicy.allCases {
         let step = TrainingStep(
-          transformer: transformer, plan: ExecutionPlan(blocks: model.blocks, activations: activations))
+          transformer: transformer,
+          plan: ExecutionPlan(blocks: model.blocks, activations: activations))
         var live: [Int] = []
         for _ in 0..<50 {
           let gradients = try step(
             TrainingExample(
-              video: stream(model.videoChannels, axes: 3), audio: stream(model.audioChannels, axes: 1))
+              video: stream(model.videoChannels, axes: 3),
+              audio: stream(model.audioChannels, axes: 1))
           ).gradients
-          _ = try GradientClipping.clip(transformer.parameters.compactMap { gradients[$0.key] }, to: 1)
+          _ = try GradientClipping.clip(
+            transformer.parameters.compactMap { gradients[$0.key] }, to: 1)
           try optimizer.step(gradients, learningRate: 1e-3)
           live.append(try Device.cpu.memory().liveBytes)
         }

@@ -3,19 +3,23 @@ import Testing
 
 @testable import LTX
 
-/// What the reference's configurator refuses, and what it reads and this code does not compute, is refused by its name.
+/// What the reference's configurator refuses, and what it reads and this code does not compute, is
+/// refused by its name.
 @Suite struct TransformerConfigurationTests {
   private func configuration(_ transformer: String) throws -> TransformerConfiguration {
     try TransformerConfiguration(
       Configuration(
-        json: "{\"transformer\": {\"caption_channels\": 3840\(transformer)}}", file: "model.safetensors"))
+        json: "{\"transformer\": {\"caption_channels\": 3840\(transformer)}}",
+        file: "model.safetensors"))
   }
 
   @Test(arguments: [
     "\"dropout\": 0.1", "\"attention_bias\": false", "\"num_vector_embeds\": 16",
     "\"activation_fn\": \"gelu\"",
-    "\"num_embeds_ada_norm\": 500", "\"use_linear_projection\": true", "\"only_cross_attention\": true",
-    "\"cross_attention_norm\": false", "\"double_self_attention\": true", "\"upcast_attention\": true",
+    "\"num_embeds_ada_norm\": 500", "\"use_linear_projection\": true",
+    "\"only_cross_attention\": true",
+    "\"cross_attention_norm\": false", "\"double_self_attention\": true",
+    "\"upcast_attention\": true",
     "\"standardization_norm\": \"layer_norm\"", "\"norm_elementwise_affine\": true",
     "\"qk_norm\": \"layer_norm\"",
     "\"positional_embedding_type\": \"absolute\"", "\"use_audio_video_cross_attention\": false",
@@ -31,13 +35,17 @@ import Testing
 
   @Test func defaultsAreTheReferences() throws {
     let c = try configuration("")
-    #expect(c.blocks == 48 && c.video.width == 4096 && c.audio.width == 2048 && c.crossWidth == 2048)
     #expect(
-      c.video.inputs == 128 && c.video.outputs == 128 && c.audio.inputs == 128 && c.audio.outputs == 128)
+      c.blocks == 48 && c.video.width == 4096 && c.audio.width == 2048 && c.crossWidth == 2048)
+    #expect(
+      c.video.inputs == 128 && c.video.outputs == 128 && c.audio.inputs == 128
+        && c.audio.outputs == 128)
     #expect(c.video.maxPositions == [20, 2048, 2048] && c.audio.maxPositions == [20])
     #expect(c.rope == .split && c.ropeTheta == 10000 && !c.hasDoublePrecisionFrequencies)
     #expect(c.timestepScale == 1000 && c.crossTimestepScale == 1 && c.normEps == 1e-6)
-    #expect(!c.hasGatedAttention && !c.hasPromptModulation && c.hasPromptAdaLN && c.captionChannels == 3840)
+    #expect(
+      !c.hasGatedAttention && !c.hasPromptModulation && c.hasPromptAdaLN
+        && c.captionChannels == 3840)
     #expect(c.video.feedForwardBias && c.audio.feedForwardBias)
   }
 
@@ -54,14 +62,18 @@ import Testing
       "caption_proj_before_connector": true
       """)
     #expect(
-      c.blocks == 2 && c.video.width == 12 && c.audio.width == 30 && c.video.heads == 3 && c.audio.heads == 5)
-    #expect(c.video.inputs == 7 && c.video.outputs == 8 && c.audio.inputs == 9 && c.audio.outputs == 10)
+      c.blocks == 2 && c.video.width == 12 && c.audio.width == 30 && c.video.heads == 3
+        && c.audio.heads == 5)
+    #expect(
+      c.video.inputs == 7 && c.video.outputs == 8 && c.audio.inputs == 9 && c.audio.outputs == 10)
     #expect(c.video.contextWidth == 12 && c.audio.contextWidth == 30 && c.crossWidth == 30)
     #expect(c.video.maxPositions == [1, 2, 3] && c.audio.maxPositions == [4] && c.normEps == 1e-5)
     #expect(
-      c.ropeTheta == 500 && c.timestepScale == 10 && c.crossTimestepScale == 20 && c.rope == .interleaved)
+      c.ropeTheta == 500 && c.timestepScale == 10 && c.crossTimestepScale == 20
+        && c.rope == .interleaved)
     #expect(
-      c.hasDoublePrecisionFrequencies && c.hasGatedAttention && c.hasPromptModulation && !c.hasPromptAdaLN)
+      c.hasDoublePrecisionFrequencies && c.hasGatedAttention && c.hasPromptModulation
+        && !c.hasPromptAdaLN)
     #expect(!c.video.feedForwardBias && !c.audio.feedForwardBias && c.captionChannels == nil)
   }
 }

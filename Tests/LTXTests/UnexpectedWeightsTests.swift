@@ -31,7 +31,8 @@ import Torch
       "model.diffusion_model.transformer_blocks.1.attn1.to_gate.weight",
       "model.diffusion_model.transformer_blocks.4.attn1.to_q.weight",
       "model.diffusion_model.video_embeddings_connector.proj.weight",
-      "text_embedding_projection.video_aggregate_embed.weight", "vae.encoder.extra", "vae.decoder.extra",
+      "text_embedding_projection.video_aggregate_embed.weight", "vae.encoder.extra",
+      "vae.decoder.extra",
       "audio_vae.encoder.extra", "audio_vae.decoder.extra", "vocoder.extra",
     ] {
       let checkpoint = try checkpoint(with: key)
@@ -68,7 +69,8 @@ import Torch
     let text = try String(contentsOfFile: index, encoding: .utf8)
     try Data(
       text.replacing(
-        "\"weight_map\": {", with: "\"weight_map\": {\"\(more)\": \"model-00001-of-00002.safetensors\","
+        "\"weight_map\": {",
+        with: "\"weight_map\": {\"\(more)\": \"model-00001-of-00002.safetensors\","
       )
       .utf8
     ).write(to: URL(filePath: index))

@@ -6,7 +6,8 @@ import Torch
 
 @testable import LTX
 
-/// What tiles may change of a video, and what they may not. That tiles are those of the reference is in Tests/ProbeTests.
+/// What tiles may change of a video, and what they may not. That tiles are those of the reference
+/// is in Tests/ProbeTests.
 @Suite struct VideoTilingTests {
   private let encoder: VideoEncoder
   private let decoder: VideoDecoder
@@ -46,7 +47,8 @@ import Torch
   private func steps(_ x: Tensor, _ axis: Int) throws -> [Float] {
     let count = x.size(axis)
     let others = (0..<5).filter { $0 != axis }
-    return try (x.narrow(axis, 1, count - 1) - x.narrow(axis, 0, count - 1)).abs().mean(others).array()
+    return try (x.narrow(axis, 1, count - 1) - x.narrow(axis, 0, count - 1)).abs().mean(others)
+      .array()
   }
 
   /// A seam would be a step that the whole does not have.
@@ -58,7 +60,8 @@ import Torch
     let factor = axis == 2 ? 8 : 32
     let tiles = Tiling.Axis(size: 6 * factor, overlap: 3 * factor)
     let tiling = Tiling(
-      frames: axis == 2 ? tiles : nil, height: axis == 3 ? tiles : nil, width: axis == 4 ? tiles : nil)
+      frames: axis == 2 ? tiles : nil, height: axis == 3 ? tiles : nil,
+      width: axis == 4 ? tiles : nil)
     let (whole, tiled) = (try decoder.decode(latent), try decoder.decode(latent, tiling: tiling))
     #expect(try largest(whole - tiled) > 0.01 * largest(whole))
     for (place, (expected, found)) in try zip(steps(whole, axis), steps(tiled, axis)).enumerated() {

@@ -8,8 +8,10 @@ import Torch
 @testable import LTX
 
 @Suite struct VideoVAETests {
-  // What Tests/Oracles made: 8 x 32 x 32, zeros around the encoder's pictures, reflection around the decoder's.
-  private static let model = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  // What Tests/Oracles made: 8 x 32 x 32, zeros around the encoder's pictures, reflection around
+  // the decoder's.
+  private static let model = URL(filePath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent()
     .appending(path: "Fixtures/models/ltx2_vae.safetensors").path
 
   private let encoder: VideoEncoder
@@ -54,7 +56,8 @@ import Torch
     #expect(decoded.shape == pixels.shape)
     // Convolutions of one sample and of two may add up in another order.
     let scale = try decoded.abs().max().item()
-    let difference = try largestDifference(decoded.narrow(0, 1, 1), decoder.decode(latent.narrow(0, 1, 1)))
+    let difference = try largestDifference(
+      decoded.narrow(0, 1, 1), decoder.decode(latent.narrow(0, 1, 1)))
     #expect(difference < 1e-5 * scale, "\(difference) of \(scale)")
   }
 
@@ -76,7 +79,9 @@ import Torch
     var configuration = encoder.configuration
     configuration.padding = .reflect
     let reflecting = try VideoEncoder(weights / "vae", configuration: configuration)
-    #expect(throws: VideoVAEError.tooSmallToReflect(rows: 1, columns: 3, compression: encoder.compression)) {
+    #expect(
+      throws: VideoVAEError.tooSmallToReflect(rows: 1, columns: 3, compression: encoder.compression)
+    ) {
       try reflecting(noise([1, 3, 1, 32, 96]))
     }
     #expect(try reflecting(noise([1, 3, 1, 64, 96])).shape == [1, channels, 1, 2, 3])
@@ -123,7 +128,8 @@ import Torch
           (0..<positions).map { scores[$0] / total * rows[$0][2 * width + c] }.reduce(0, +)
         }
         for c in 0..<width {
-          let expected = outBias[c] + (0..<width).map { out[c * width + $0] * mixed[$0] }.reduce(0, +)
+          let expected =
+            outBias[c] + (0..<width).map { out[c * width + $0] * mixed[$0] }.reduce(0, +)
           let place = (frame * positions + p) * width + c
           #expect(abs(found[place] - input[place] - expected) < 1e-4)
         }
@@ -134,7 +140,9 @@ import Torch
   // MARK: Padding
 
   @Test(arguments: VideoVAEConfiguration.SpatialPadding.allCases, [true, false])
-  func paddingIsWhatTheGeneralOperationGives(_ mode: VideoVAEConfiguration.SpatialPadding, _ isCausal: Bool)
+  func paddingIsWhatTheGeneralOperationGives(
+    _ mode: VideoVAEConfiguration.SpatialPadding, _ isCausal: Bool
+  )
     throws
   {
     let (inputs, outputs) = (3, 2)
@@ -147,7 +155,8 @@ import Torch
     let first = try x.narrow(2, 0, 1)
     let last = try x.narrow(2, 3, 1)
     let inTime = try Tensor.cat(isCausal ? [first, first, x] : [first, x, last], 2)
-    let inSpace = try inTime.pad([1, 1, 1, 1, 0, 0], mode: mode == .zeros ? "constant" : mode.rawValue)
+    let inSpace = try inTime.pad(
+      [1, 1, 1, 1, 0, 0], mode: mode == .zeros ? "constant" : mode.rawValue)
     let expected = try inSpace.conv3d(source.tensor("conv.weight"), source.tensor("conv.bias"))
     let found = try convolution(x.permute([0, 2, 3, 4, 1]).contiguous()).permute([0, 4, 1, 2, 3])
     #expect(try largestDifference(found, expected) < 1e-5)
@@ -178,7 +187,8 @@ import Torch
     // A smooth latent: what tiles can't know of their surroundings matters little then.
     let ramp = try Tensor.linspace(from: -1, to: 1, steps: 8)
     let latent = try
-      (noise([1, channels, 1, 1, 1]) * ramp.reshape([1, 1, 1, 8, 1]) * ramp.reshape([1, 1, 1, 1, 8]))
+      (noise([1, channels, 1, 1, 1]) * ramp.reshape([1, 1, 1, 8, 1])
+      * ramp.reshape([1, 1, 1, 1, 8]))
       .expand([1, channels, 5, 8, 8]).contiguous()
     let tiling = Tiling(
       frames: Tiling.Axis(size: 24, overlap: 8), height: Tiling.Axis(size: 192, overlap: 128),
@@ -208,18 +218,21 @@ import Torch
 
   @Test func partsAreTheWhole() throws {
     let latent = try noise([1, channels, 6, 2, 3])
-    let tiling = Tiling(frames: Tiling.Axis(size: 16, overlap: 8), width: Tiling.Axis(size: 64, overlap: 32))
+    let tiling = Tiling(
+      frames: Tiling.Axis(size: 16, overlap: 8), width: Tiling.Axis(size: 64, overlap: 32))
     var parts: [Tensor] = []
     try decoder.decode(latent, tiling: tiling) { parts.append($0) }
     #expect(parts.count > 2)
-    #expect(try largestDifference(Tensor.cat(parts, 2), decoder.decode(latent, tiling: tiling)) == 0)
+    #expect(
+      try largestDifference(Tensor.cat(parts, 2), decoder.decode(latent, tiling: tiling)) == 0)
   }
 
   @Test func tilesThatCoverEverythingChangeNothing() throws {
     let pixels = try noise([1, 3, 9, 64, 64]).tanh()
     #expect(try largestDifference(encoder.encode(pixels, tiling: .usual), encoder(pixels)) == 0)
     let latent = try noise([1, channels, 2, 2, 2])
-    #expect(try largestDifference(decoder.decode(latent, tiling: .usual), decoder.decode(latent)) == 0)
+    #expect(
+      try largestDifference(decoder.decode(latent, tiling: .usual), decoder.decode(latent)) == 0)
   }
 
   @Test func tilesThatTheModelCannotBeTiledByAreRefused() throws {
@@ -247,7 +260,8 @@ import Torch
     try Configuration(json: "{\"vae\": {\(vae)}}", file: "model.safetensors")
   }
 
-  private let usual = "\"timestep_conditioning\": false, \"encoder_blocks\": [], \"decoder_blocks\": []"
+  private let usual =
+    "\"timestep_conditioning\": false, \"encoder_blocks\": [], \"decoder_blocks\": []"
 
   @Test func sizesFollowFromTheLists() throws {
     let vae = try config(
@@ -308,7 +322,9 @@ import Torch
     ("\"patch_size\": 4", "config.vae.encoder_blocks is missing"),
   ])
   func encodersThatAreNotSupportedAreNamed(json: String, message: String) throws {
-    let error = #expect(throws: ConfigurationError.self) { try VideoVAEConfiguration.Encoder(config(json)) }
+    let error = #expect(throws: ConfigurationError.self) {
+      try VideoVAEConfiguration.Encoder(config(json))
+    }
     #expect(error?.description.contains(message) == true, "\(String(describing: error))")
   }
 
@@ -332,7 +348,9 @@ import Torch
     ),
   ])
   func decodersThatAreNotSupportedAreNamed(json: String, message: String) throws {
-    let error = #expect(throws: ConfigurationError.self) { try VideoVAEConfiguration.Decoder(config(json)) }
+    let error = #expect(throws: ConfigurationError.self) {
+      try VideoVAEConfiguration.Decoder(config(json))
+    }
     #expect(error?.description.contains(message) == true, "\(String(describing: error))")
   }
 
@@ -355,7 +373,9 @@ private final class Tensors: TensorSource {
 
   init(_ tensors: [String: Tensor]) {
     self.tensors = tensors
-    entries = tensors.mapValues { TensorEntry(dtype: $0.dtype, shape: $0.shape, range: 0..<$0.byteCount) }
+    entries = tensors.mapValues {
+      TensorEntry(dtype: $0.dtype, shape: $0.shape, range: 0..<$0.byteCount)
+    }
   }
 
   func tensor(_ key: String) throws -> Tensor {

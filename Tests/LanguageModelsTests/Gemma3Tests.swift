@@ -72,7 +72,8 @@ import Torch
 
   @Test func aMultimodalFileNeedsItsTextPart() {
     #expect(
-      message { _ = try configuration(#"{"model_type": "gemma3"}"#) }.contains("text_config is missing"))
+      message { _ = try configuration(#"{"model_type": "gemma3"}"#) }.contains(
+        "text_config is missing"))
   }
 }
 
@@ -91,7 +92,8 @@ import Torch
     let model = try TinyGemma3(replacing: ["embed_tokens.weight": embedding])
     let exact = try model.states([prompt]).select(0, 0)
     #expect(try difference(exact, .full(exact.shape, Scalar(1.375 * 12.0.squareRoot()))) < 1e-6)
-    // sqrt(12) = 3.4641 is 3.46875 in bfloat16, and its product 4.78125; without that rounding it is 4.75.
+    // sqrt(12) = 3.4641 is 3.46875 in bfloat16, and its product 4.78125; without that rounding it
+    // is 4.75.
     let rounded = try model.states([prompt], dtype: .bfloat16).select(0, 0)
     #expect(try Tensor.isEqual(rounded, .full(rounded.shape, 4.78125)))
   }
@@ -107,7 +109,8 @@ import Torch
     let model = try TinyGemma3()
     let plain = try model.states([prompt])
     let padded = try model.states(
-      [Array(repeating: 0, count: 5) + prompt], mask: [Array(repeating: 0, count: 5) + prompt.map { _ in 1 }])
+      [Array(repeating: 0, count: 5) + prompt],
+      mask: [Array(repeating: 0, count: 5) + prompt.map { _ in 1 }])
     // Positions count the padding, but only their differences matter: all but rounding is the same.
     #expect(try difference(padded.narrow(2, 5, 8), plain) < 1e-4)
     #expect(try padded.isFinite().all().item() == 1)
@@ -129,12 +132,14 @@ import Torch
   }
 
   @Test func slidingLayersReachAsFarAsTheirWindow() throws {
-    // In two sliding layers of window 4 a token reaches 6 back; the global layer after them, everything.
+    // In two sliding layers of window 4 a token reaches 6 back; the global layer after them,
+    // everything.
     let model = try TinyGemma3()
     let before = try model.states([prompt])
     let after = try model.states([[9] + prompt.dropFirst()])
     func change(layer: Int, token: Int) throws -> Double {
-      try difference(before.select(0, layer).narrow(1, token, 1), after.select(0, layer).narrow(1, token, 1))
+      try difference(
+        before.select(0, layer).narrow(1, token, 1), after.select(0, layer).narrow(1, token, 1))
     }
     #expect(try change(layer: 1, token: 3) > 1e-4)
     #expect(try change(layer: 1, token: 4) == 0)
@@ -158,17 +163,20 @@ import Torch
     let key = "layers.1.self_attn.k_proj.weight"
     let missing = try TinyGemma3(replacing: [key: nil])
     #expect(
-      message { _ = try missing.states([prompt]) }.contains("language_model.model.\(key) is missing"))
+      message { _ = try missing.states([prompt]) }.contains(
+        "language_model.model.\(key) is missing"))
     let misshapen = try TinyGemma3(replacing: [key: Tensor.zeros([12, 13])])
     let text = message { _ = try misshapen.states([prompt]) }
     #expect(text.contains(key) && text.contains("[12, 13]") && text.contains("[12, 12]"), "\(text)")
     let unknown = try TinyGemma3(prefix: "decoder")
-    #expect(message { _ = try unknown.states([prompt]) }.contains("embed_tokens.weight is missing below"))
+    #expect(
+      message { _ = try unknown.states([prompt]) }.contains("embed_tokens.weight is missing below"))
   }
 
   @Test func idsThatDontFitAreRefused() throws {
     let model = try TinyGemma3()
-    #expect(message { _ = try model.states([[2, 40]]) }.contains("no token 40 among the model's 40"))
+    #expect(
+      message { _ = try model.states([[2, 40]]) }.contains("no token 40 among the model's 40"))
     #expect(message { _ = try model.states([[2, -1]]) }.contains("no token -1"))
     #expect(message { _ = try model.states([[2, 3]], mask: [[1]]) } != "nothing was thrown")
     let encoder = try openTextEncoder(at: model.folder)
@@ -180,7 +188,8 @@ import Torch
 
   @Test func anotherModelOrNoModelIsRefused() throws {
     let folder = try TinyGemma3().folder
-    #expect(message { _ = try openTextEncoder(at: folder + "/none") }.contains("none does not exist"))
+    #expect(
+      message { _ = try openTextEncoder(at: folder + "/none") }.contains("none does not exist"))
     let model = try TinyGemma3()
     let path = model.folder + "/config.json"
     try Data(#"{"model_type": "llama"}"#.utf8).write(to: URL(filePath: path))

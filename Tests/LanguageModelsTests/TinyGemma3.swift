@@ -5,7 +5,8 @@ import Torch
 
 @testable import LanguageModels
 
-/// A Gemma 3 of random numbers in a folder of its own, as `transformers` would write it; removed with the value.
+/// A Gemma 3 of random numbers in a folder of its own, as `transformers` would write it; removed
+/// with the value.
 final class TinyGemma3 {
   let folder: String
 
@@ -15,7 +16,8 @@ final class TinyGemma3 {
   /// Three layers, the last one global.
   static var sizes: [String: Any] {
     [
-      "model_type": "gemma3_text", "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": 20,
+      "model_type": "gemma3_text", "vocab_size": vocabulary, "hidden_size": width,
+      "intermediate_size": 20,
       "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
       "query_pre_attn_scalar": 9, "sliding_window": 4, "sliding_window_pattern": 3,
     ]
@@ -33,7 +35,9 @@ final class TinyGemma3 {
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     var text = Self.sizes.merging(changes) { $1 }
     text = text.filter { !($0.value is NSNull) }
-    let json = try JSONSerialization.data(withJSONObject: ["model_type": "gemma3", "text_config": text])
+    let json = try JSONSerialization.data(withJSONObject: [
+      "model_type": "gemma3", "text_config": text,
+    ])
     try json.write(to: URL(filePath: folder + "/config.json"))
     let all = try Self.tensors().merging(replacing) { $1 }
     try writeSafetensors(
@@ -52,7 +56,9 @@ final class TinyGemma3 {
   private static func tensors() throws -> [String: Tensor?] {
     let random = try Generator(seed: 7)
     var all: [String: Tensor?] = [:]
-    func add(_ key: String, _ shape: [Int]) throws { all[key + ".weight"] = try random.normal(shape) * 0.3 }
+    func add(_ key: String, _ shape: [Int]) throws {
+      all[key + ".weight"] = try random.normal(shape) * 0.3
+    }
     try add("embed_tokens", [vocabulary, width])
     for layer in 0..<3 {
       let path = "layers.\(layer)"
@@ -74,7 +80,8 @@ final class TinyGemma3 {
     return all
   }
 
-  /// The hidden states of some ids, [states, N, S, D] in float32; without a mask there is no padding.
+  /// The hidden states of some ids, [states, N, S, D] in float32; without a mask there is no
+  /// padding.
   func states(_ ids: [[Int]], mask: [[Int]]? = nil, dtype: DType? = nil) throws -> Tensor {
     let mask = mask ?? ids.map { $0.map { _ in 1 } }
     let shape = [ids.count, ids[0].count]
@@ -82,7 +89,9 @@ final class TinyGemma3 {
     try openTextEncoder(at: folder, dtype: dtype).forEachHiddenState(
       ids: Tensor(ids.flatMap { $0 }, shape: shape), mask: Tensor(mask.flatMap { $0 }, shape: shape)
     ) { index, state in
-      guard index == states.count else { throw TextEncoderError("state \(index) came out of order") }
+      guard index == states.count else {
+        throw TextEncoderError("state \(index) came out of order")
+      }
       states.append(state)
     }
     return try Tensor.stack(states).to(.float32)

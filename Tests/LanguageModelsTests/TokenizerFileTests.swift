@@ -3,7 +3,8 @@ import Testing
 
 @testable import LanguageModels
 
-/// Files that are damaged, or that ask for more than there is: an error that says what and where, never a crash.
+/// Files that are damaged, or that ask for more than there is: an error that says what and where,
+/// never a crash.
 @Suite struct TokenizerFileTests {
   let good: String
 
@@ -45,14 +46,21 @@ import Testing
     (#""type": "BPE""#, #""type": "Unigram""#, "model.type", "model Unigram"),
     (#""type": "Replace""#, #""type": "NFKC""#, "normalizer", "normalizer NFKC"),
     (
-      #""type": "Replace", "pattern": {"String": " "}"#, #""type": "Replace", "pattern": {"Regex": " "}"#,
+      #""type": "Replace", "pattern": {"String": " "}"#,
+      #""type": "Replace", "pattern": {"Regex": " "}"#,
       "normalizer.pattern", "a regular expression"
     ),
     (#""type": "Split""#, #""type": "ByteLevel""#, "pre_tokenizer", "pre-tokenizer ByteLevel"),
     (#""Isolated""#, #""Random""#, "pre_tokenizer.behavior", "split behavior Random"),
-    (#""TemplateProcessing""#, #""RobertaProcessing""#, "post_processor", "post-processor RobertaProcessing"),
+    (
+      #""TemplateProcessing""#, #""RobertaProcessing""#, "post_processor",
+      "post-processor RobertaProcessing"
+    ),
     (#"{"type": "Fuse"}"#, #"{"type": "WordPiece"}"#, "decoder.decoders[1]", "decoder WordPiece"),
-    (#""dropout": null"#, #""dropout": 0.1"#, "model.dropout", "dropout, which is for training a tokenizer,"),
+    (
+      #""dropout": null"#, #""dropout": 0.1"#, "model.dropout",
+      "dropout, which is for training a tokenizer,"
+    ),
     (
       #""end_of_word_suffix": null"#, #""end_of_word_suffix": "</w>""#, "model.end_of_word_suffix",
       "the affix \"</w>\""
@@ -60,7 +68,8 @@ import Testing
     (#""version": "1.0""#, #""version": "2.0""#, "version", "version 2.0"),
   ])
   func unsupportedPartsAreNamed(part: String, other: String, key: String, kind: String) throws {
-    #expect(try error(replacing: part, with: other) == .unsupported(file: "t.json", key: key, kind: kind))
+    #expect(
+      try error(replacing: part, with: other) == .unsupported(file: "t.json", key: key, kind: kind))
   }
 
   @Test(arguments: [
@@ -75,10 +84,14 @@ import Testing
       "a merge is two tokens, in one form throughout the list"
     ),
     (
-      #"["a", "b"]"#, #""a b c""#, "model.merges[0]", "a merge is two tokens, in one form throughout the list"
+      #"["a", "b"]"#, #""a b c""#, "model.merges[0]",
+      "a merge is two tokens, in one form throughout the list"
     ),
     (#"["a", "b"]"#, "[1, 2]", "model.merges[0]", "a merge is two strings"),
-    (#""unk_token": "?""#, #""unk_token": "!""#, "model.unk_token", "\"!\" is not in the vocabulary"),
+    (
+      #""unk_token": "?""#, #""unk_token": "!""#, "model.unk_token",
+      "\"!\" is not in the vocabulary"
+    ),
     (#""a": 2"#, #""a": -2"#, "model.vocab.a", "a token id (0 to 4294967295) is wanted here"),
     (#""a": 2"#, #""a": 2.0"#, "model.vocab.a", "a token id (0 to 4294967295) is wanted here"),
     (#""a": 2"#, #""a": "2""#, "model.vocab.a", "a token id (0 to 4294967295) is wanted here"),
@@ -107,14 +120,18 @@ import Testing
     ),
   ])
   func wrongValuesAreNamed(part: String, other: String, key: String, problem: String) throws {
-    #expect(try error(replacing: part, with: other) == .invalid(file: "t.json", key: key, problem: problem))
+    #expect(
+      try error(replacing: part, with: other)
+        == .invalid(file: "t.json", key: key, problem: problem))
   }
 
   @Test(arguments: [
     ("", "the text ends too early"), ("{", "the text ends too early"), ("[1 2]", "'{' is missing"),
     (#"{"a" 1}"#, "':' is missing"), (#"{"a": 1 "b": 2}"#, "'}' is missing"),
-    (#"{"a": [1,]}"#, "a value is missing or unknown"), (#"{"a": nul}"#, "a value is missing or unknown"),
-    (#"{"a": 01}"#, "a value is missing or unknown"), (#"{"a": -}"#, "a value is missing or unknown"),
+    (#"{"a": [1,]}"#, "a value is missing or unknown"),
+    (#"{"a": nul}"#, "a value is missing or unknown"),
+    (#"{"a": 01}"#, "a value is missing or unknown"),
+    (#"{"a": -}"#, "a value is missing or unknown"),
     (#"{"a": 1.}"#, "a number has no digit after its point"),
     (#"{"a": 1e}"#, "a number's exponent has no digit"),
     (#"{"a": 1e999}"#, "the number 1e999 is too large"), (#"{a: 1}"#, "a key in quotes is missing"),
@@ -127,22 +144,28 @@ import Testing
     ("{\"a\": \"\n\"}", "a string has an unescaped control character"),
   ])
   func brokenJSONIsAnError(text: String, problem: String) {
-    #expect(throws: TokenizerError.malformed(file: "t.json", line: 1, problem: problem)) { try load(text) }
+    #expect(throws: TokenizerError.malformed(file: "t.json", line: 1, problem: problem)) {
+      try load(text)
+    }
   }
 
   @Test func brokenJSONNamesTheLine() throws {
     #expect(
-      throws: TokenizerError.malformed(file: "t.json", line: 3, problem: "a value is missing or unknown")
+      throws: TokenizerError.malformed(
+        file: "t.json", line: 3, problem: "a value is missing or unknown")
     ) {
       try load("{\n\"a\":\n?}")
     }
     #expect(
-      throws: TokenizerError.malformed(file: "t.json", line: 1, problem: "values are nested too deeply")
+      throws: TokenizerError.malformed(
+        file: "t.json", line: 1, problem: "values are nested too deeply")
     ) {
       try load(#"{"a":"# + String(repeating: "[", count: 100_000))
     }
-    #expect(throws: TokenizerError.malformed(file: "t.json", line: 1, problem: "the file is not UTF-8 text"))
-    {
+    #expect(
+      throws: TokenizerError.malformed(
+        file: "t.json", line: 1, problem: "the file is not UTF-8 text")
+    ) {
       try Tokenizer(json: [0x7B, 0xFF, 0x7D], file: "t.json")
     }
     let lines = good.count { $0 == "\n" } + 1
@@ -152,11 +175,14 @@ import Testing
     ) { try load(good + "x") }
   }
 
-  /// Every beginning of a good file, and the file with any one byte changed: loads or says what is wrong.
+  /// Every beginning of a good file, and the file with any one byte changed: loads or says what is
+  /// wrong.
   @Test func damageNeverCrashes() throws {
     let bytes = Array(good.utf8)
     for length in bytes.indices {
-      #expect(throws: TokenizerError.self) { try Tokenizer(json: Array(bytes[..<length]), file: "t.json") }
+      #expect(throws: TokenizerError.self) {
+        try Tokenizer(json: Array(bytes[..<length]), file: "t.json")
+      }
     }
     var errors = 0
     for position in bytes.indices {

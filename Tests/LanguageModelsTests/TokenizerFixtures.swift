@@ -4,7 +4,8 @@ import Foundation
 
 /// The files that Tests/Oracles/tokenizer.py wrote.
 enum TokenizerFixtures {
-  static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  static let folder = URL(filePath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent()
     .appending(path: "Fixtures/tokenizer")
 
   static let tokenizerFile = folder.appending(path: "tokenizer.json")
@@ -51,7 +52,8 @@ enum TokenizerFixtures {
   }
 
   static func cases() throws -> Cases {
-    try JSONDecoder().decode(Cases.self, from: Data(contentsOf: folder.appending(path: "cases.json")))
+    try JSONDecoder().decode(
+      Cases.self, from: Data(contentsOf: folder.appending(path: "cases.json")))
   }
 
   static func variants() throws -> [Variant] {
@@ -66,14 +68,17 @@ enum TokenizerFixtures {
         let cases = variant["cases"], let framed = variant["framed"] as? [Int]
       else { throw Missing() }
       return Variant(
-        name: name, json: Array(try JSONSerialization.data(withJSONObject: parts)), size: size, each: each,
-        cases: try JSONDecoder().decode([Case].self, from: JSONSerialization.data(withJSONObject: cases)),
+        name: name, json: Array(try JSONSerialization.data(withJSONObject: parts)), size: size,
+        each: each,
+        cases: try JSONDecoder().decode(
+          [Case].self, from: JSONSerialization.data(withJSONObject: cases)),
         framed: framed)
     }
   }
 }
 
-/// A text in which every scalar can be seen, so that failures and comparisons don't hide canonical equivalence.
+/// A text in which every scalar can be seen, so that failures and comparisons don't hide canonical
+/// equivalence.
 func scalars(_ text: String) -> String {
   text.unicodeScalars.map { $0.escaped(asASCII: true) }.joined()
 }

@@ -16,8 +16,11 @@ import Testing
   @Test func idsOfEveryText() throws {
     #expect(fixture.cases.count > 200)
     for sample in fixture.cases {
-      #expect(try tokenizer.encode(sample.text, addBOS: false) == sample.ids, "\(scalars(sample.text))")
-      #expect(try tokenizer.encode(sample.text, addBOS: true) == [2] + sample.ids, "\(scalars(sample.text))")
+      #expect(
+        try tokenizer.encode(sample.text, addBOS: false) == sample.ids, "\(scalars(sample.text))")
+      #expect(
+        try tokenizer.encode(sample.text, addBOS: true) == [2] + sample.ids,
+        "\(scalars(sample.text))")
     }
   }
 
@@ -68,7 +71,9 @@ import Testing
       let tokenizer = try Tokenizer(json: variant.json, file: variant.name)
       #expect(tokenizer.vocabularySize == variant.size, "\(variant.name)")
       for (id, text) in variant.each.enumerated() {
-        #expect(scalars(tokenizer.decode([id], skipSpecialTokens: false)) == scalars(text), "\(variant.name)")
+        #expect(
+          scalars(tokenizer.decode([id], skipSpecialTokens: false)) == scalars(text),
+          "\(variant.name)")
       }
       for sample in variant.cases {
         let place: Comment = "\(variant.name): \(scalars(sample.text))"
@@ -82,8 +87,10 @@ import Testing
   }
 
   @Test func templatesKeepTheirRoomWhenTextIsCut() throws {
-    let variant = try #require(try TokenizerFixtures.variants().first { $0.name == "template around" })
-    // This template puts [1, 5] before the text and twice after it; the vocabulary has no <bos> to go first.
+    let variant = try #require(
+      try TokenizerFixtures.variants().first { $0.name == "template around" })
+    // This template puts [1, 5] before the text and twice after it; the vocabulary has no <bos> to
+    // go first.
     #expect(variant.framed == [1, 5, 8, 1, 5, 1, 5])
     let tokenizer = try Tokenizer(json: variant.json, file: "small.json")
     #expect(throws: TokenizerError.missingToken(file: "small.json", token: "<bos>")) {
@@ -125,6 +132,7 @@ import Testing
     let once = try tokenizer.encode(unit, addBOS: false)
     let many = try tokenizer.encode(String(repeating: unit, count: 10_000), addBOS: false)
     #expect(many.count > 10_000 * (once.count - 2))
-    #expect(tokenizer.decode(many, skipSpecialTokens: false) == String(repeating: unit, count: 10_000))
+    #expect(
+      tokenizer.decode(many, skipSpecialTokens: false) == String(repeating: unit, count: 10_000))
   }
 }

@@ -60,7 +60,8 @@ import Torch
   @Test func zerosAndNumbersThatAreNotFiniteAreReported() throws {
     let down = try Tensor.full([2, 4], 1, dtype: .float32)
     func layer(_ path: String, _ value: Double) throws -> AdapterChange.Layer {
-      try AdapterChange.Layer(path: path, down: down, up: .full([4, 2], Scalar(value), dtype: .float32))
+      try AdapterChange.Layer(
+        path: path, down: down, up: .full([4, 2], Scalar(value), dtype: .float32))
     }
     let zero = AdapterChange([try layer(a, 0), try layer(b, 0)])
     #expect(zero.sentences == ["all 2 adapters are zero; the LoRA changes nothing"])
@@ -89,8 +90,10 @@ import Torch
     }
     let run = try AdapterChange(parameters, scale: 0.5, checkpoint: checkpoint)
     try writeSafetensors(
-      LoRAFile.tensors(of: parameters, scale: 0.5, dtype: .float32), to: fixture.path("a.safetensors"))
-    let saved = try AdapterChange(LoRAFile(path: fixture.path("a.safetensors")), checkpoint: checkpoint)
+      LoRAFile.tensors(of: parameters, scale: 0.5, dtype: .float32),
+      to: fixture.path("a.safetensors"))
+    let saved = try AdapterChange(
+      LoRAFile(path: fixture.path("a.safetensors")), checkpoint: checkpoint)
     #expect(run.layers.count == file.modules.count)
     let (x, y) = (try #require(run.total.relative), try #require(saved.total.relative))
     #expect(x > 0 && abs(x / y - 1) < 1e-5)

@@ -24,7 +24,9 @@ import Torch
     var missing = Set(replacements.keys)
     let tensors = try file.keys.map { key in
       missing.remove(key)
-      return (key: key, tensor: try replacements[key].map { try $0(file.tensor(key)) } ?? file.tensor(key))
+      return (
+        key: key, tensor: try replacements[key].map { try $0(file.tensor(key)) } ?? file.tensor(key)
+      )
     }
     #expect(missing.isEmpty, "\(missing)")
     try writeSafetensors(tensors, metadata: file.metadata, to: fixture.path(name))
@@ -124,7 +126,8 @@ import Torch
     let checkpoint = try LoRAFixture.checkpoint()
     let lora = try LoRAFixture.lora("lora_all")
     func count(_ strength: Double) throws -> Int {
-      try CheckpointFusion(checkpoint, loras: [(lora, strength)]).write(to: fixture.path("f.safetensors"))
+      try CheckpointFusion(checkpoint, loras: [(lora, strength)]).write(
+        to: fixture.path("f.safetensors"))
     }
     #expect(try count(1) == lora.modules.count)
     #expect(try count(1e-30) == 0)
@@ -162,7 +165,8 @@ import Torch
     let layer = try #require(report.layers.first { $0.path == module })
     let weight = try checkpoint.source.tensor("model.\(module).weight").to(.float64)
     let change = try #require(LoRAFixture.changes(lora)[module])
-    let share = try change.square().sum().item().squareRoot() / weight.square().sum().item().squareRoot()
+    let share =
+      try change.square().sum().item().squareRoot() / weight.square().sum().item().squareRoot()
     #expect(abs((layer.relative ?? 0) / share - 1) < 1e-6)
     #expect(report.parts.map(\.part) == ["video", "audio", "cross"])
     #expect(report.parts.allSatisfy { $0.relative ?? 0 > 0 })
@@ -173,7 +177,8 @@ import Torch
   /// Metadata of any size is one short line; every key of it is in the JSON.
   @Test func hostileTextIsShownSafely() throws {
     var metadata = [
-      "a\u{1b}[2Jb": "red \u{1b}[31m\nsecond line \u{202e}", "long": String(repeating: "x", count: 3_000_000),
+      "a\u{1b}[2Jb": "red \u{1b}[31m\nsecond line \u{202e}",
+      "long": String(repeating: "x", count: 3_000_000),
     ]
     for number in 0..<100 { metadata["key\(number)"] = "value" }
     let path = try fixture.file(

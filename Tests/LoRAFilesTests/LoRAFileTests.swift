@@ -15,7 +15,8 @@ import Torch
 
   private struct Names: Decodable { let names: [String: String] }
 
-  /// The names are those that diffusers' own conversion gives the linear layers of its models of both generations.
+  /// The names are those that diffusers' own conversion gives the linear layers of its models of
+  /// both generations.
   @Test func namesAreThoseOfDiffusers() throws {
     let json = try Data(contentsOf: URL(fileURLWithPath: "\(LoRAFixture.root)/lora/names.json"))
     let names = try JSONDecoder().decode(Names.self, from: json).names
@@ -28,10 +29,12 @@ import Torch
         continue
       }
       #expect(ModuleNames.isKnown(path), "\(path)")
-      let flat = path.dropFirst(ModuleNames.transformer.count).map { $0 == "." ? "_" : String($0) }.joined()
+      let flat = path.dropFirst(ModuleNames.transformer.count).map { $0 == "." ? "_" : String($0) }
+        .joined()
       #expect(ModuleNames.path(flat: flat) == path)
       if name.hasPrefix("transformer.") {
-        let flatName = name.dropFirst("transformer.".count).map { $0 == "." ? "_" : String($0) }.joined()
+        let flatName = name.dropFirst("transformer.".count).map { $0 == "." ? "_" : String($0) }
+          .joined()
         #expect(ModuleNames.path(flat: flatName) == path)
       }
     }
@@ -47,7 +50,8 @@ import Torch
   }
 
   @Test(arguments: [
-    ("lora_kohya", LoRAFormat.kohya), ("lora_comfyui_alpha", .comfyUI), ("lora_diffusers", .diffusers),
+    ("lora_kohya", LoRAFormat.kohya), ("lora_comfyui_alpha", .comfyUI),
+    ("lora_diffusers", .diffusers),
   ])
   func formatsAndAlphasAreRead(_ name: String, _ format: LoRAFormat) throws {
     let file = try LoRAFixture.lora(name)
@@ -71,7 +75,9 @@ import Torch
   ])
   func peftPrefixesAreRead(_ prefix: String) throws {
     let module = prefix + "transformer_blocks.1.attn1.to_q"
-    let path = try fixture.file(["\(module).lora_A.weight": [2, 8], "\(module).lora_B.weight": [8, 2]])
+    let path = try fixture.file([
+      "\(module).lora_A.weight": [2, 8], "\(module).lora_B.weight": [8, 2],
+    ])
     let plain = try LoRAFile(path: path)
     #expect(plain.format == .peft)
     #expect(plain.modules.map(\.path) == ["diffusion_model.transformer_blocks.1.attn1.to_q"])
@@ -93,19 +99,26 @@ import Torch
       return try LoRAFile(path: path).modules.map(\.scale)
     }
     #expect(try scales(#"{"transformer.r": 4, "transformer.lora_alpha": 8}"#) == [2, 2])
-    #expect(try scales(#"{"transformer.lora_alpha": 8, "transformer.use_rslora": true}"#) == [4, 4])
     #expect(
-      try scales(#"{"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"attn1.to_q": 1}}"#) == [
-        2, 0.25,
+      try scales(#"{"transformer.lora_alpha": 8, "transformer.use_rslora": true}"#) == [4, 4])
+    #expect(
+      try scales(#"{"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"attn1.to_q": 1}}"#)
+        == [
+          2, 0.25,
+        ])
+    #expect(
+      try scales(#"{"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"^proj_in": 1}}"#)
+        == [
+          0.25, 2,
+        ])
+    #expect(
+      try scales(#"{"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"^to_q": 1}}"#) == [
+        2, 2,
       ])
-    #expect(
-      try scales(#"{"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"^proj_in": 1}}"#) == [
-        0.25, 2,
-      ])
-    #expect(
-      try scales(#"{"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"^to_q": 1}}"#) == [2, 2])
     #expect(throws: ConfigurationError.self) { try scales(#"{"transformer.use_dora": true}"#) }
-    #expect(throws: ConfigurationError.self) { try scales(#"{"transformer.alpha_pattern": {"(.*)+q": 1}}"#) }
+    #expect(throws: ConfigurationError.self) {
+      try scales(#"{"transformer.alpha_pattern": {"(.*)+q": 1}}"#)
+    }
     #expect(throws: ConfigurationError.self) { try scales("no JSON") }
   }
 
@@ -127,19 +140,22 @@ import Torch
   ])
   func badKeysAreNamed(_ key: String, _ problem: String) throws {
     let path = try fixture.file([
-      "diffusion_model.proj_out.lora_A.weight": [2, 8], "diffusion_model.proj_out.lora_B.weight": [8, 2],
+      "diffusion_model.proj_out.lora_A.weight": [2, 8],
+      "diffusion_model.proj_out.lora_B.weight": [8, 2],
       key: [2, 8],
     ])
     let error = #expect(throws: WeightError.self) { try LoRAFile(path: path) }
     let module = key.split(separator: ".").prefix(2).joined(separator: ".")
-    #expect(error?.key.hasPrefix(module) == true || problem == "an alpha but no A", "\(error?.key ?? "")")
+    #expect(
+      error?.key.hasPrefix(module) == true || problem == "an alpha but no A", "\(error?.key ?? "")")
     #expect(error?.problem.contains(problem) == true, "\(error?.problem ?? "")")
   }
 
   @Test func badFactorsAreNamed() throws {
     let key = "diffusion_model.proj_out"
     for (down, up, problem) in [
-      ([2, 8], [8, 3], "whose ranks 2 and 3 differ"), ([2, 8, 1], [8, 2], "is a matrix of fractions"),
+      ([2, 8], [8, 3], "whose ranks 2 and 3 differ"),
+      ([2, 8, 1], [8, 2], "is a matrix of fractions"),
       ([0, 8], [8, 0], "is a matrix of fractions"),
     ] {
       let path = try fixture.file(["\(key).lora_A.weight": down, "\(key).lora_B.weight": up])
@@ -154,7 +170,8 @@ import Torch
 
   @Test func changesOfBiasesAreListed() throws {
     let path = try fixture.file([
-      "diffusion_model.proj_out.lora_A.weight": [2, 8], "diffusion_model.proj_out.lora_B.weight": [8, 2],
+      "diffusion_model.proj_out.lora_A.weight": [2, 8],
+      "diffusion_model.proj_out.lora_B.weight": [8, 2],
       "diffusion_model.proj_out.lora_B.bias": [8],
     ])
     #expect(try LoRAFile(path: path).ignoredKeys == ["diffusion_model.proj_out.lora_B.bias"])

@@ -15,7 +15,8 @@ import Torch
   init() throws { fixture = try LoRAFixture() }
 
   private func file(_ modules: [String], isKohya: Bool = false) throws -> String {
-    let (down, up) = isKohya ? ("lora_down.weight", "lora_up.weight") : ("lora_A.weight", "lora_B.weight")
+    let (down, up) =
+      isKohya ? ("lora_down.weight", "lora_up.weight") : ("lora_A.weight", "lora_B.weight")
     var shapes: [String: [Int]] = [:]
     for module in modules {
       shapes["\(module).\(down)"] = [2, 8]
@@ -26,26 +27,41 @@ import Torch
 
   /// Every spelling of a layer that trainers use.
   @Test(arguments: [
-    ("diffusion_model.transformer_blocks.0.attn1.to_q", "diffusion_model.transformer_blocks.0.attn1.to_q"),
+    (
+      "diffusion_model.transformer_blocks.0.attn1.to_q",
+      "diffusion_model.transformer_blocks.0.attn1.to_q"
+    ),
     (
       "model.diffusion_model.transformer_blocks.0.attn1.to_q",
       "diffusion_model.transformer_blocks.0.attn1.to_q"
     ),
-    ("transformer.transformer_blocks.0.attn1.to_q", "diffusion_model.transformer_blocks.0.attn1.to_q"),
+    (
+      "transformer.transformer_blocks.0.attn1.to_q",
+      "diffusion_model.transformer_blocks.0.attn1.to_q"
+    ),
     ("transformer_blocks.0.attn1.to_q", "diffusion_model.transformer_blocks.0.attn1.to_q"),
-    ("lora_unet_transformer_blocks_0_attn1_to_q", "diffusion_model.transformer_blocks.0.attn1.to_q"),
+    (
+      "lora_unet_transformer_blocks_0_attn1_to_q", "diffusion_model.transformer_blocks.0.attn1.to_q"
+    ),
     ("lycoris_transformer_blocks_0_attn1_to_q", "diffusion_model.transformer_blocks.0.attn1.to_q"),
-    ("lora_transformer_transformer_blocks_0_attn1_to_q", "diffusion_model.transformer_blocks.0.attn1.to_q"),
+    (
+      "lora_transformer_transformer_blocks_0_attn1_to_q",
+      "diffusion_model.transformer_blocks.0.attn1.to_q"
+    ),
     ("diffusion_model.proj_in", "diffusion_model.patchify_proj"),
     (
-      "diffusion_model.text_embedding_projection.aggregate_embed", "text_embedding_projection.aggregate_embed"
+      "diffusion_model.text_embedding_projection.aggregate_embed",
+      "text_embedding_projection.aggregate_embed"
     ),
     (
       "model.diffusion_model.text_embedding_projection.audio_aggregate_embed",
       "text_embedding_projection.audio_aggregate_embed"
     ),
     ("text_embedding_projection.aggregate_embed", "text_embedding_projection.aggregate_embed"),
-    ("lora_unet_text_embedding_projection_aggregate_embed", "text_embedding_projection.aggregate_embed"),
+    (
+      "lora_unet_text_embedding_projection_aggregate_embed",
+      "text_embedding_projection.aggregate_embed"
+    ),
     ("connectors.text_proj_in", "text_embedding_projection.aggregate_embed"),
   ])
   func layersAreFoundByEverySpelling(_ name: String, _ path: String) throws {
@@ -77,7 +93,8 @@ import Torch
       let path = try file(modules, isKohya: isKohya)
       let error = #expect(throws: WeightError.self, "\(module)") { try LoRAFile(path: path) }
       #expect(
-        error?.problem.contains("belongs to \(model): the LoRA was made for that model, not for LTX-2")
+        error?.problem.contains(
+          "belongs to \(model): the LoRA was made for that model, not for LTX-2")
           == true,
         "\(module): \(error?.problem ?? "")")
     }
@@ -91,13 +108,15 @@ import Torch
     ("lokr_w1", "LoKr"), ("lokr_w2_a", "LoKr"), ("hada_w1_a", "LoHa"), ("hada_t1", "LoHa"),
     ("oft_diag", "OFT"),
     ("oft_blocks", "OFT"), ("oft_R.default.weight", "OFT"), ("boft_R", "BOFT"), ("ia3_l", "IA3"),
-    ("a1.weight", "GLoRA"), ("b2.weight", "GLoRA"), ("vera_lambda_b", "VeRA"), ("lora_mid.weight", "LoCon"),
+    ("a1.weight", "GLoRA"), ("b2.weight", "GLoRA"), ("vera_lambda_b", "VeRA"),
+    ("lora_mid.weight", "LoCon"),
     ("lora_E", "AdaLoRA"), ("w_norm", "normalization"), ("fourierft_spectrum", "FourierFT"),
     ("lora_embedding_A", "embedding"), ("diff", "full weight difference"), ("scalar", "LyCORIS"),
   ])
   func otherKindsOfAdaptersAreNamed(_ suffix: String, _ kind: String) throws {
     for name in [
-      "diffusion_model.transformer_blocks.0.attn1.to_q", "lora_unet_transformer_blocks_0_attn1_to_q",
+      "diffusion_model.transformer_blocks.0.attn1.to_q",
+      "lora_unet_transformer_blocks_0_attn1_to_q",
     ] {
       let path = try fixture.file(["\(name).\(suffix)": [8, 8], "\(name).alpha": []])
       let error = #expect(throws: WeightError.self, "\(suffix)") { try LoRAFile(path: path) }
@@ -106,7 +125,8 @@ import Torch
     }
   }
 
-  /// Adapters of the models beside the transformer are left out and told, like those of the connectors.
+  /// Adapters of the models beside the transformer are left out and told, like those of the
+  /// connectors.
   @Test(arguments: [
     ("lora_te_layers_0_self_attn_q_proj", "text encoder"),
     ("text_encoder.model.layers.0.mlp.up_proj", "text encoder"),
@@ -117,7 +137,8 @@ import Torch
     let both = try LoRAFile(path: file([module, "diffusion_model.proj_out"]))
     #expect(both.modules.map(\.path) == ["diffusion_model.proj_out"])
     #expect(both.otherModules == [component: [module]])
-    #expect(both.otherModulesNote?.contains("1 \(component) adapter left out, such as \(module)") == true)
+    #expect(
+      both.otherModulesNote?.contains("1 \(component) adapter left out, such as \(module)") == true)
     #expect(try LoRAReport(both).description.contains("not used 1 of the \(component): \(module)"))
     let error = #expect(throws: WeightError.self) { try LoRAFile(path: file([module])) }
     #expect(
@@ -131,7 +152,8 @@ import Torch
     var tensors: [(key: String, tensor: Tensor)] = []
     for (index, module) in lora.modules.enumerated() {
       let name =
-        index < 2 ? module.path.replacing("transformer_blocks", with: "transformer_blocks.9") : module.path
+        index < 2
+        ? module.path.replacing("transformer_blocks", with: "transformer_blocks.9") : module.path
       tensors.append(("\(name).lora_A.weight", module.down))
       tensors.append(("\(name).lora_B.weight", module.up))
     }
@@ -142,7 +164,8 @@ import Torch
     if moved > 0 {
       let error = #expect(throws: WeightError.self) { try file.requireFit(checkpoint) }
       #expect(
-        error?.problem.contains("\(count - moved) of \(count) adapters fit, \(moved) don't.") == true,
+        error?.problem.contains("\(count - moved) of \(count) adapters fit, \(moved) don't.")
+          == true,
         "\(error?.problem ?? "")")
     }
     let narrow = try fixture.file([
@@ -150,8 +173,12 @@ import Torch
       "diffusion_model.transformer_blocks.0.attn1.to_q.lora_B.weight": [2048, 2],
     ])
     #expect(try LoRAReport(LoRAFile(path: narrow)).base == "LTX-Video 0.9 (2B)")
-    let error = #expect(throws: WeightError.self) { try LoRAFile(path: narrow).requireFit(checkpoint) }
-    #expect(error?.problem.contains("None") == true || error?.problem.contains("LTX-Video 0.9 (2B)") == true)
+    let error = #expect(throws: WeightError.self) {
+      try LoRAFile(path: narrow).requireFit(checkpoint)
+    }
+    #expect(
+      error?.problem.contains("None") == true
+        || error?.problem.contains("LTX-Video 0.9 (2B)") == true)
   }
 
   // MARK: Base models
@@ -176,21 +203,26 @@ import Torch
     )
     for (metadata, onOld, onNew) in [
       (["ss_base_model_version": "ltx-2"], false, true), (["base_model": "LTX-2.3"], true, false),
-      (["model_version": "2.3.0"], true, false), (["modelspec.architecture": "ltx-2.3/lora"], true, false),
+      (["model_version": "2.3.0"], true, false),
+      (["modelspec.architecture": "ltx-2.3/lora"], true, false),
       (["modelspec.architecture": "wan2.1/lora"], true, true), ([:], false, false),
     ] as [([String: String], Bool, Bool)] {
       for (checkpoint, isTold) in [(old, onOld), (new, onNew)] {
         let shape = try #require(checkpoint.source.entries["model.\(name).weight"]).shape
         let path = try fixture.file(
-          ["\(name).lora_A.weight": [2, shape[1]], "\(name).lora_B.weight": [shape[0], 2]], metadata: metadata
+          ["\(name).lora_A.weight": [2, shape[1]], "\(name).lora_B.weight": [shape[0], 2]],
+          metadata: metadata
         )
         let file = try LoRAFile(path: path)
         let warning = try file.baseWarning(checkpoint)
         #expect((warning != nil) == isTold, "\(metadata): \(warning ?? "nothing")")
         #expect(try TransformerBuilder(checkpoint).lora(file).notes == (warning.map { [$0] } ?? []))
-        #expect(try CheckpointFusion(checkpoint, loras: [(file, 1)]).notes == (warning.map { [$0] } ?? []))
+        #expect(
+          try CheckpointFusion(checkpoint, loras: [(file, 1)]).notes == (warning.map { [$0] } ?? [])
+        )
         if metadata.isEmpty {
-          #expect(try file.baseWarningOrDoubt(checkpoint)?.contains("does not say which model") == true)
+          #expect(
+            try file.baseWarningOrDoubt(checkpoint)?.contains("does not say which model") == true)
         }
       }
     }

@@ -14,7 +14,8 @@ import Torch
   init() throws { fixture = try LoRAFixture() }
 
   private func written(
-    _ lora: LoRA, format: LoRAFormat = .comfyUI, dtype: DType? = nil, name: String = "out.safetensors"
+    _ lora: LoRA, format: LoRAFormat = .comfyUI, dtype: DType? = nil,
+    name: String = "out.safetensors"
   ) throws -> LoRAFile {
     try lora.write(to: fixture.path(name), format: format, dtype: dtype)
     return try LoRAFile(path: fixture.path(name))
@@ -61,11 +62,13 @@ import Torch
     #expect(merged.modules.map(\.path) == all.sorted())
     #expect(first.keys.contains { second[$0] != nil }, "the two have layers in common")
     for (path, change) in try LoRAFixture.changes(merged) {
-      let parts = try [first[path].map { try $0 * 0.8 }, second[path].map { try $0 * -0.3 }].compactMap { $0 }
+      let parts = try [first[path].map { try $0 * 0.8 }, second[path].map { try $0 * -0.3 }]
+        .compactMap { $0 }
       let want = parts.count == 2 ? try parts[0] + parts[1] : parts[0]
       #expect(try LoRAFixture.distance(change, want) < 1e-6, "\(path)")
     }
-    let shared = try #require(merged.modules.first { first[$0.path] != nil && second[$0.path] != nil })
+    let shared = try #require(
+      merged.modules.first { first[$0.path] != nil && second[$0.path] != nil })
     let ranks = (a.modules + b.modules).filter { $0.path == shared.path }.map(\.rank)
     #expect(shared.rank == ranks.reduce(0, +))
   }
@@ -74,7 +77,9 @@ import Torch
     let lora = try LoRA(LoRAFixture.lora("lora_all"))
     #expect(throws: LoRAError.self) { try LoRA.merged([(lora, .nan)]) }
     let path = lora.layers[0].path
-    let wide = try fixture.file(["\(path).lora_A.weight": [2, 7], "\(path).lora_B.weight": [9, 2]])
+    let wide = try fixture.file([
+      "\(path).lora_A.weight": [2, 7], "\(path).lora_B.weight": [9, 2],
+    ])
     let error = #expect(throws: LoRAError.self) {
       try LoRA.merged([(lora, 1), (LoRA(LoRAFile(path: wide)), 1)])
     }
@@ -88,7 +93,8 @@ import Torch
     let whole = withMetadata(["reference_downscale_factor": "1"])
     #expect(throws: LoRAError.self) { try LoRA.merged([(half, 1), (whole, 1)]) }
     let same = withMetadata(["reference_downscale_factor": "2", "trigger_word": "B"])
-    #expect(try LoRA.merged([(half, 1), (same, 1)]).metadata == ["reference_downscale_factor": "2"])
+    #expect(
+      try LoRA.merged([(half, 1), (same, 1)]).metadata == ["reference_downscale_factor": "2"])
   }
 
   @Test func resizingKeepsTheLeadingSingularVectors() throws {
@@ -200,7 +206,8 @@ import Torch
     #expect(report.description.contains("ff.net.0.proj (1)"))
     // Without a checkpoint, the layers themselves tell.
     #expect(
-      try LoRAReport(file).baseReason.contains("6 rows") || LoRAReport(file).baseReason.contains("caption"))
+      try LoRAReport(file).baseReason.contains("6 rows")
+        || LoRAReport(file).baseReason.contains("caption"))
     #expect(try LoRAReport(LoRAFixture.lora("lora_all")).base == "LTX-2 or LTX-2.3")
     let gate = "diffusion_model.transformer_blocks.0.attn1.to_gate_logits"
     let new = try fixture.file(

@@ -19,7 +19,8 @@ import Torch
   private func scale(_ settings: String) throws -> Double {
     let name = "base_model.model.\(module)"
     let path = try fixture.file(
-      ["\(name).lora_A.weight": [4, 8], "\(name).lora_B.weight": [8, 4]], name: "adapter_model.safetensors")
+      ["\(name).lora_A.weight": [4, 8], "\(name).lora_B.weight": [8, 4]],
+      name: "adapter_model.safetensors")
     try Data("{\"r\": 4, \"lora_alpha\": 8\(settings.isEmpty ? "" : ", ")\(settings)}".utf8).write(
       to: URL(fileURLWithPath: fixture.path("adapter_config.json")))
     // The folder stands for the file in it.
@@ -36,9 +37,15 @@ import Torch
     (#""rank_pattern": {"to_q": 4}"#, 2), (#""peft_type": "LORA", "init_lora_weights": true"#, 2),
     (#""init_lora_weights": "gaussian""#, 2), (#""init_lora_weights": "eva""#, 2),
     (#""init_lora_weights": "orthogonal""#, 2), (#""bias": "none", "modules_to_save": null"#, 2),
-    (#""lora_dropout": 0.1, "target_modules": ["to_q"], "task_type": "X", "peft_version": "0.18""#, 2),
+    (
+      #""lora_dropout": 0.1, "target_modules": ["to_q"], "task_type": "X", "peft_version": "0.18""#,
+      2
+    ),
     (#""something_new": null, "another": [], "third": false, "fourth": {}"#, 2),
-    (#""fan_in_fan_out": false, "use_dora": false, "target_parameters": null, "qalora_group_size": 16"#, 2),
+    (
+      #""fan_in_fan_out": false, "use_dora": false, "target_parameters": null, "qalora_group_size": 16"#,
+      2
+    ),
     (#""layers_to_transform": [0, 1], "megatron_core": "megatron.core", "loftq_config": {}"#, 2),
   ])
   func whatIsKnownIsApplied(_ settings: String, _ expected: Double) throws {
@@ -46,7 +53,8 @@ import Torch
   }
 
   @Test(arguments: [
-    (#""peft_type": "LOHA""#, "peft_type", "LOHA"), (#""peft_type": "ADALORA""#, "peft_type", "ADALORA"),
+    (#""peft_type": "LOHA""#, "peft_type", "LOHA"),
+    (#""peft_type": "ADALORA""#, "peft_type", "ADALORA"),
     (#""init_lora_weights": "pissa""#, "init_lora_weights", "changed the base weights"),
     (#""init_lora_weights": "pissa_niter_16""#, "init_lora_weights", "changed the base weights"),
     (#""init_lora_weights": "olora""#, "init_lora_weights", "changed the base weights"),
@@ -54,7 +62,8 @@ import Torch
     (#""init_lora_weights": "corda""#, "init_lora_weights", "changed the base weights"),
     (#""init_lora_weights": "lora_ga""#, "init_lora_weights", "changed the base weights"),
     (#""init_lora_weights": "magic""#, "init_lora_weights", "not known"),
-    (#""init_lora_weights": 3"#, "init_lora_weights", "must be"), (#""bias": "all""#, "bias", "biases"),
+    (#""init_lora_weights": 3"#, "init_lora_weights", "must be"),
+    (#""bias": "all""#, "bias", "biases"),
     (#""bias": "lora_only""#, "bias", "biases"),
     (#""modules_to_save": ["proj_out"]"#, "modules_to_save", "trained whole"),
     (#""fan_in_fan_out": true"#, "fan_in_fan_out", "transposed"),
@@ -82,7 +91,8 @@ import Torch
     }
     let path = try fixture.file(
       ["\(name).lora_A.weight": [4, 8], "\(name).lora_B.weight": [8, 4]],
-      metadata: ["lora_adapter_metadata": "{\"transformer.r\": 4, \(prefixed)}"], name: "d.safetensors")
+      metadata: ["lora_adapter_metadata": "{\"transformer.r\": 4, \(prefixed)}"],
+      name: "d.safetensors")
     #expect(throws: ConfigurationError.self, "\(prefixed)") { try LoRAFile(path: path) }
   }
 
@@ -90,7 +100,8 @@ import Torch
   @Test func otherFilesInTheFolderAreTheirOwn() throws {
     let path = try fixture.file(
       [
-        "diffusion_model.\(module).lora_A.weight": [4, 8], "diffusion_model.\(module).lora_B.weight": [8, 4],
+        "diffusion_model.\(module).lora_A.weight": [4, 8],
+        "diffusion_model.\(module).lora_B.weight": [8, 4],
       ])
     try Data(#"{"peft_type": "LOHA"}"#.utf8).write(
       to: URL(fileURLWithPath: fixture.path("adapter_config.json")))

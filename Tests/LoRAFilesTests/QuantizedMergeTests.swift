@@ -8,7 +8,8 @@ import Torch
 @testable import LoRAFiles
 @testable import NN
 
-/// LoRAs merged into checkpoints whose matrices are quantized, and fp8 checkpoints that are made of others.
+/// LoRAs merged into checkpoints whose matrices are quantized, and fp8 checkpoints that are made of
+/// others.
 @Suite struct QuantizedMergeTests {
   private let scratch: Scratch
   private let files: TinyModel.Files
@@ -55,12 +56,17 @@ import Torch
           layers.append("\"\(layer)\": \(json)")
         }
       case .scaledFP8, .olderFP8, .rowsOfFP8:
-        let largest = try convention == .rowsOfFP8 ? wide.abs().amax([1], keepdim: true) : wide.abs().amax()
+        let largest =
+          try convention == .rowsOfFP8 ? wide.abs().amax([1], keepdim: true) : wide.abs().amax()
         let scale = try (largest / 448).to(convention == .rowsOfFP8 ? .bfloat16 : .float32)
         let elements = try (wide / scale.to(.float32)).clamped(min: -448, max: 448).to(.float8E4M3)
         tensors += [
-          (key, elements), (convention == .olderFP8 ? "\(layer).scale_weight" : "\(key)_scale", scale),
-          (convention == .olderFP8 ? "\(layer).scale_input" : "\(layer).input_scale", try Tensor.ones([])),
+          (key, elements),
+          (convention == .olderFP8 ? "\(layer).scale_weight" : "\(key)_scale", scale),
+          (
+            convention == .olderFP8 ? "\(layer).scale_input" : "\(layer).input_scale",
+            try Tensor.ones([])
+          ),
         ]
       case .convRot: break
       }
@@ -99,8 +105,9 @@ import Torch
   private func weight(_ path: String, _ layer: String) throws -> Tensor {
     let name = layer.split(separator: ".").last.map(String.init) ?? layer
     let scope = String(layer.dropLast(name.count + 1))
-    return try (Checkpoint(path: path).weights(dtype: .float32, storage: .expanded) / scope / name).tensor(
-      "weight")
+    return try (Checkpoint(path: path).weights(dtype: .float32, storage: .expanded) / scope / name)
+      .tensor(
+        "weight")
   }
 
   @Test(arguments: Convention.allCases)
@@ -120,7 +127,8 @@ import Torch
     // What the layer is with the LoRA beside it.
     let module = try #require(lora.modules.first { $0.path.hasSuffix("blocks.1.attn1.to_q") })
     let wanted = try weight(into, changed) + module.up.matmul(module.down) * 0.8
-    let tolerance = convention == .convRot || convention == .int8 || convention == .metadata ? 0.01 : 0.03
+    let tolerance =
+      convention == .convRot || convention == .int8 || convention == .metadata ? 0.01 : 0.03
     #expect(try error(weight(output, changed), wanted) < tolerance)
     #expect(try error(weight(into, changed), wanted) > 0.1)
     for suffix in [".weight", ".comfy_quant", ".weight_scale", ".scale_weight"]
@@ -135,10 +143,12 @@ import Torch
     let into = try convention.map(write) ?? files.checkpoint
     let output = "\(scratch.folder)/fp8.safetensors"
     let lora = try lora()
-    try CheckpointFusion(Checkpoint(path: into), loras: [(lora, 0.8)], form: .float8).write(to: output)
+    try CheckpointFusion(Checkpoint(path: into), loras: [(lora, 0.8)], form: .float8).write(
+      to: output)
     let file = try SafetensorsFile(path: output)
     #expect(
-      file.metadata["_quantization_metadata"] == nil && file.metadata["config"] == plain.metadata["config"])
+      file.metadata["_quantization_metadata"] == nil
+        && file.metadata["config"] == plain.metadata["config"])
     let matrices = plain.entries.filter {
       isQuantized($0.key) && $0.key.hasSuffix(".weight") && $0.value.shape.count == 2
         && !$0.key.contains("to_gate_logits")
@@ -158,7 +168,8 @@ import Torch
     #expect(file.entries["model.diffusion_model.patchify_proj.weight"]?.dtype == .bfloat16)
     let checkpoint = try Checkpoint(path: output)
     let inspection = CheckpointInspection(checkpoint)
-    #expect(inspection.problems.isEmpty && inspection.unknownKeys.isEmpty, "\(inspection.unknownKeys)")
+    #expect(
+      inspection.problems.isEmpty && inspection.unknownKeys.isEmpty, "\(inspection.unknownKeys)")
     for layer in ["0.attn1.to_q", "2.ff.net.2"].map({ Self.scope + $0 }) {
       let module = lora.modules.first { "model.\($0.path)" == layer }
       var wanted = try weight(files.checkpoint, layer)
@@ -182,7 +193,8 @@ import Torch
     for convention in [nil, Convention.int8] {
       let into = try convention.map(write) ?? files.checkpoint
       let text = message {
-        try CheckpointFusion(Checkpoint(path: into), loras: [(LoRAFile(path: path), 1)]).write(to: output)
+        try CheckpointFusion(Checkpoint(path: into), loras: [(LoRAFile(path: path), 1)]).write(
+          to: output)
       }
       #expect(text.contains("blocks.0.attn1.to_q.weight is not finite"), "\(text)")
       #expect(!FileManager.default.fileExists(atPath: output))
@@ -195,7 +207,8 @@ import Torch
     let tensors = try plain.keys.map { key in
       (
         key: key,
-        tensor: try key == "\(layer).weight" ? Tensor.zeros([128, 64], dtype: .uint8) : plain.tensor(key)
+        tensor: try key == "\(layer).weight"
+          ? Tensor.zeros([128, 64], dtype: .uint8) : plain.tensor(key)
       )
     }
     try writeSafetensors(

@@ -9,7 +9,9 @@ import Torch
 @testable import LoRAFiles
 
 @Suite struct TransformerBuilderTests {
-  private func builder() throws -> TransformerBuilder { try TransformerBuilder(LoRAFixture.checkpoint()) }
+  private func builder() throws -> TransformerBuilder {
+    try TransformerBuilder(LoRAFixture.checkpoint())
+  }
 
   /// Every tensor that a value holds, however deep.
   private func tensors(_ value: Any) -> [Tensor] {
@@ -22,7 +24,9 @@ import Torch
     let one = try plain.lora(LoRAFixture.model("lora_all"), strength: 0.5)
     let two = try one.lora(LoRAFixture.model("lora_kohya"))
     #expect([plain, one, two].map(\.loras.count) == [0, 1, 2])
-    let velocities = try [plain, one, two, one.strengths(0)].map { try LoRAFixture.velocity($0.build()) }
+    let velocities = try [plain, one, two, one.strengths(0)].map {
+      try LoRAFixture.velocity($0.build())
+    }
     #expect(try !Tensor.isEqual(velocities[0], velocities[1]))
     #expect(try !Tensor.isEqual(velocities[1], velocities[2]))
     #expect(try Tensor.isEqual(velocities[0], velocities[3]), "a strength of 0 leaves the LoRA out")
@@ -49,7 +53,9 @@ import Torch
       let stored = try checkpoint.source.tensor("\(path).weight").withUnsafeBytes {
         UInt(bitPattern: $0.baseAddress)
       }
-      return try (weights / path).tensor("weight").withUnsafeBytes { UInt(bitPattern: $0.baseAddress) }
+      return try (weights / path).tensor("weight").withUnsafeBytes {
+        UInt(bitPattern: $0.baseAddress)
+      }
         == stored
     }
     #expect(try !isMapped("model.diffusion_model.patchify_proj"))
@@ -60,21 +66,26 @@ import Torch
   }
 
   @Test func strengthsChangeWithoutLoadingAgain() throws {
-    let loaded = try builder().dtype(.float32).lora(LoRAFixture.model("lora_bfloat16"), strength: 0.8)
-      .sharingWeights()
+    let loaded = try builder().dtype(.float32).lora(
+      LoRAFixture.model("lora_bfloat16"), strength: 0.8
+    )
+    .sharingWeights()
     let strong = try loaded.build()
     let weak = try loaded.strengths(0.3).build()
     let (first, second) = (tensors(strong), tensors(weak))
     #expect(first.count > 200 && first.count == second.count)
     #expect(zip(first, second).allSatisfy { $0 === $1 }, "everything is shared")
-    let fresh = try builder().dtype(.float32).lora(LoRAFixture.model("lora_bfloat16"), strength: 0.3).build()
+    let fresh = try builder().dtype(.float32).lora(
+      LoRAFixture.model("lora_bfloat16"), strength: 0.3
+    ).build()
     #expect(!zip(first, tensors(fresh)).contains { $0 === $1 })
     #expect(try Tensor.isEqual(LoRAFixture.velocity(weak), LoRAFixture.velocity(fresh)))
     #expect(try !Tensor.isEqual(LoRAFixture.velocity(weak), LoRAFixture.velocity(strong)))
     // Fusing leaves what is shared as it is.
     _ = try loaded.adapters(.fused).build()
     #expect(
-      try Tensor.isEqual(LoRAFixture.velocity(loaded.strengths(0.3).build()), LoRAFixture.velocity(fresh)))
+      try Tensor.isEqual(
+        LoRAFixture.velocity(loaded.strengths(0.3).build()), LoRAFixture.velocity(fresh)))
   }
 
   @Test(arguments: [Double.nan, -.infinity]) func strengthsAreFinite(_ strength: Double) throws {
@@ -91,7 +102,8 @@ import Torch
     let error = #expect(throws: WeightError.self) { try builder().lora(wide) }
     #expect(error?.key == "transformer.proj_in")
     #expect(error?.problem.contains("A of [2, 99] and B of [50, 2]") == true)
-    let layer = try LoRAFixture.checkpoint().source.entries["model.diffusion_model.patchify_proj.weight"]?
+    let layer = try LoRAFixture.checkpoint().source.entries[
+      "model.diffusion_model.patchify_proj.weight"]?
       .shape
     #expect(try error?.problem.contains("is \(#require(layer));") == true)
     let nowhere = try fixture.file([
@@ -99,7 +111,8 @@ import Torch
       "transformer.transformer_blocks.70.attn1.to_q.lora_B.weight": [50, 2],
     ])
     #expect(
-      #expect(throws: WeightError.self) { try builder().lora(nowhere) }?.problem.contains("is not a layer of")
+      #expect(throws: WeightError.self) { try builder().lora(nowhere) }?.problem.contains(
+        "is not a layer of")
         == true)
   }
 
@@ -134,11 +147,13 @@ import Torch
     #expect(fused.source.metadata == checkpoint.source.metadata)
     #expect(steps == fused.source.entries.count && fusion.adaptedCount == 13)
     // The changed weights are the reference's, bit for bit, and the others the checkpoint's.
-    let wanted = try SafetensorsFile(path: "\(LoRAFixture.root)/fuse-loras/one/expected.safetensors")
+    let wanted = try SafetensorsFile(
+      path: "\(LoRAFixture.root)/fuse-loras/one/expected.safetensors")
     #expect(wanted.entries.count == 13)
     for key in fused.source.keys {
       let got = try fused.source.tensor(key)
-      let want = try wanted.contains(key) ? wanted.tensor(key).to(got.dtype) : checkpoint.source.tensor(key)
+      let want =
+        try wanted.contains(key) ? wanted.tensor(key).to(got.dtype) : checkpoint.source.tensor(key)
       #expect(try Tensor.isEqual(got, want), "\(key)")
     }
   }
@@ -155,7 +170,8 @@ import Torch
         ("\(key).weight_scale_inv", try .ones([1, 1])),
       ], metadata: ["config": #"{"transformer": {}}"#], to: fixture.path("fp8.safetensors"))
     let lora = try fixture.file([
-      "diffusion_model.proj_out.lora_A.weight": [2, 8], "diffusion_model.proj_out.lora_B.weight": [8, 2],
+      "diffusion_model.proj_out.lora_A.weight": [2, 8],
+      "diffusion_model.proj_out.lora_B.weight": [8, 2],
     ])
     let error = #expect(throws: WeightError.self) {
       try CheckpointFusion(
@@ -173,13 +189,16 @@ import Torch
     var adapters = AdapterSet()
     adapters.placement = .fused
     adapters.add(adapter, to: "a")
-    let weights = Weights(try SafetensorsFile(path: fixture.path("w.safetensors")), adapters: adapters)
+    let weights = Weights(
+      try SafetensorsFile(path: fixture.path("w.safetensors")), adapters: adapters)
     let fused = try (weights / "a").tensor("weight")
     #expect(fused.dtype == .bfloat16)
     #expect(try fused.to(.float32).array(of: Float.self).allSatisfy { $0 == 1.25 })
     // A factor of another size is named before anything is computed.
-    adapters.add(LowRankAdapter(down: try .ones([2, 5]), up: try .ones([3, 2]), scale: 1), to: "a")
-    let wrong = Weights(try SafetensorsFile(path: fixture.path("w.safetensors")), adapters: adapters)
+    adapters.add(
+      LowRankAdapter(down: try .ones([2, 5]), up: try .ones([3, 2]), scale: 1), to: "a")
+    let wrong = Weights(
+      try SafetensorsFile(path: fixture.path("w.safetensors")), adapters: adapters)
     #expect(throws: WeightError.self) { try (wrong / "a").tensor("weight") }
   }
 }

@@ -7,7 +7,9 @@ package final class TemporaryFolder {
   package let path: String
 
   package init() throws {
-    path = FileManager.default.temporaryDirectory.appendingPathComponent("media-" + UUID().uuidString).path
+    path =
+      FileManager.default.temporaryDirectory.appendingPathComponent("media-" + UUID().uuidString)
+      .path
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
 
@@ -64,7 +66,8 @@ package func tone(from start: Int, count: Int, rate: Int, channels: Int) -> [[Fl
 
 @discardableResult
 package func write(
-  _ frames: [RGBFrame], to path: String, rate: Rational = Rational(25), audio: VideoWriter.Audio? = nil,
+  _ frames: [RGBFrame], to path: String, rate: Rational = Rational(25),
+  audio: VideoWriter.Audio? = nil,
   crf: Int = 12
 ) throws -> String {
   let first = try #require(frames.first)
@@ -78,7 +81,8 @@ package func write(
       let end = Int((Double(i + 1) / rate.value * Double(audio.sampleRate)).rounded())
       try writer.append(
         audio: tone(
-          from: written, count: end - written, rate: audio.sampleRate, channels: audio.channelCount))
+          from: written, count: end - written, rate: audio.sampleRate, channels: audio.channelCount)
+      )
       written = end
     }
   }
@@ -116,7 +120,8 @@ package func mediaError(_ body: () throws -> Void) -> MediaError? {
 
 /// Runs the `ffmpeg` command line, which makes what the library here does not write.
 package func ffmpeg(
-  _ arguments: [String], in folder: TemporaryFolder, sourceLocation: SourceLocation = #_sourceLocation
+  _ arguments: [String], in folder: TemporaryFolder,
+  sourceLocation: SourceLocation = #_sourceLocation
 )
   throws
 {

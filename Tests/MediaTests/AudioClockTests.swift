@@ -27,9 +27,13 @@ import Testing
 
   @Test func roundedStampsAreContiguous() {
     for count in [1024, 1152, 120] {
-      let stamps = (0..<400).map { index -> Double? in rounded(Double(index * count) / 48000 + 0.0004) }
+      let stamps = (0..<400).map { index -> Double? in
+        rounded(Double(index * count) / 48000 + 0.0004)
+      }
       let (placements, clock) = place(stamps, count: count)
-      #expect(placements == (0..<400).map { AudioClock.Placement(start: $0 * count) } && clock.events.isEmpty)
+      #expect(
+        placements == (0..<400).map { AudioClock.Placement(start: $0 * count) }
+          && clock.events.isEmpty)
     }
     // A copy in a finer unit.
     let stamps = (0..<400).map { rounded(Double($0 * 1024) / 48000) }
@@ -50,7 +54,9 @@ import Testing
   }
 
   @Test func repeatedPacketsAreCut() {
-    let stamps = [0, 1, 2, 3, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22]
+    let stamps = [
+      0, 1, 2, 3, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+    ]
     let (placements, clock) = place(stamps.map { Double($0) * 0.02 })
     #expect(placements[4].skip == 960 && placements[5].skip == 960)
     #expect(
@@ -73,20 +79,26 @@ import Testing
     stamps[60] = 0
     stamps[61] = nil
     let (placements, clock) = place(stamps)
-    #expect(placements == (0..<100).map { AudioClock.Placement(start: $0 * 960) } && clock.events.isEmpty)
+    #expect(
+      placements == (0..<100).map { AudioClock.Placement(start: $0 * 960) } && clock.events.isEmpty)
   }
 
   @Test func jitterIsPassedOverAndGapsInItAreNot() {
     var random = Numbers(state: 3)
-    func noisy(_ seconds: Double) -> Double { seconds + 0.008 * (Double(random.next() % 1000) / 500 - 1) }
-    let even = place((0..<500).map { index -> Double? in index == 0 ? 0 : noisy(Double(index) * 0.02) })
+    func noisy(_ seconds: Double) -> Double {
+      seconds + 0.008 * (Double(random.next() % 1000) / 500 - 1)
+    }
+    let even = place(
+      (0..<500).map { index -> Double? in index == 0 ? 0 : noisy(Double(index) * 0.02) })
     #expect(even.clock.events.isEmpty && even.placements.count == 500)
     #expect(even.placements.enumerated().allSatisfy { abs($1.start - $0 * 960) < 200 })
     #expect(even.clock.jitterSeconds > 0.005)
     let gap = place((0..<500).map { $0 == 0 ? 0 : noisy(Double($0) * 0.02 + ($0 < 250 ? 0 : 0.3)) })
     #expect(gap.clock.events.count == 1)
     #expect(
-      gap.placements.enumerated().allSatisfy { abs($1.start - $0 * 960 - ($0 < 250 ? 0 : 14400)) < 600 })
+      gap.placements.enumerated().allSatisfy {
+        abs($1.start - $0 * 960 - ($0 < 250 ? 0 : 14400)) < 600
+      })
   }
 
   @Test(arguments: [0.0001, 0.001, -0.001, 0.003]) func driftIsFollowed(ratio: Double) {
@@ -99,14 +111,18 @@ import Testing
       #expect(abs(placement.stretch) <= 5 && placement.skip == 0)
     }
     // Without a hole between stretched frames.
-    for (a, b) in zip(placements, placements.dropFirst()) { #expect(a.start + 960 + a.stretch == b.start) }
+    for (a, b) in zip(placements, placements.dropFirst()) {
+      #expect(a.start + 960 + a.stretch == b.start)
+    }
   }
 
   @Test func stampsThatOutrunStretchingAreFollowedInSteps() {
     let (placements, clock) = place((0..<1000).map { Double($0) * 0.02 * 1.03 })
     #expect(!clock.events.isEmpty)
     #expect(
-      placements.enumerated().allSatisfy { abs(Double($1.start) - Double($0) * 960 * 1.03) < 0.08 * 48000 })
+      placements.enumerated().allSatisfy {
+        abs(Double($1.start) - Double($0) * 960 * 1.03) < 0.08 * 48000
+      })
   }
 
   @Test func aClockThatStartsAgainGoesOn() {
@@ -119,7 +135,8 @@ import Testing
   @Test func stampsMayBeMissing() {
     #expect(
       place([nil, nil, nil]).placements == [
-        AudioClock.Placement(start: 0), AudioClock.Placement(start: 960), AudioClock.Placement(start: 1920),
+        AudioClock.Placement(start: 0), AudioClock.Placement(start: 960),
+        AudioClock.Placement(start: 1920),
       ])
     #expect(place([nil, nil, 1.04]).placements.map(\.start) == [48000, 48960, 49920])
     #expect(place([]).placements.isEmpty)

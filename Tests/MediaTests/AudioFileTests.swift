@@ -6,12 +6,15 @@ import Testing
 @Suite struct AudioFileTests {
   /// A sine, `amplitude` loud.
   private func sine(_ frequency: Double, count: Int, rate: Int, amplitude: Float = 0.5) -> [Float] {
-    (0..<count).map { amplitude * Float(sin(2 * Double.pi * frequency * Double($0) / Double(rate))) }
+    (0..<count).map {
+      amplitude * Float(sin(2 * Double.pi * frequency * Double($0) / Double(rate)))
+    }
   }
 
   /// How loud a frequency is in the middle of sound, and how loud the sound is without it.
-  private func analyse(_ sound: [Float], _ frequency: Double, rate: Int) -> (amplitude: Double, rest: Double)
-  {
+  private func analyse(_ sound: [Float], _ frequency: Double, rate: Int) -> (
+    amplitude: Double, rest: Double
+  ) {
     let middle = Array(sound[(sound.count / 4)..<(3 * sound.count / 4)])
     var (cosine, sine) = (0.0, 0.0)
     for (i, sample) in middle.enumerated() {
@@ -26,7 +29,10 @@ import Testing
       let difference = Double(sample) - scale * (cosine * cos(angle) + sine * sin(angle))
       rest += difference * difference
     }
-    return (scale * (cosine * cosine + sine * sine).squareRoot(), (rest / Double(middle.count)).squareRoot())
+    return (
+      scale * (cosine * cosine + sine * sine).squareRoot(),
+      (rest / Double(middle.count)).squareRoot()
+    )
   }
 
   @Test func aWAVIsReadAsItWasWritten() throws {
@@ -93,7 +99,8 @@ import Testing
     let folder = try TemporaryFolder()
     let path = folder.file("clip.mp4")
     let sound = [
-      sine(440, count: samples, rate: 48000), sine(1000, count: samples, rate: 48000, amplitude: 0.25),
+      sine(440, count: samples, rate: 48000),
+      sine(1000, count: samples, rate: 48000, amplitude: 0.25),
     ]
     try writeVideo(path, sound: sound)
     #expect(try folder.contents() == ["clip.mp4"])
@@ -112,7 +119,8 @@ import Testing
     let again = folder.file("again.mp4")
     try writeVideo(again, sound: sound)
     #expect(
-      try Data(contentsOf: URL(fileURLWithPath: path)) == Data(contentsOf: URL(fileURLWithPath: again)))
+      try Data(contentsOf: URL(fileURLWithPath: path))
+        == Data(contentsOf: URL(fileURLWithPath: again)))
   }
 
   @Test func loudAudioIsCutAndNoNumbersAreRefused() throws {
@@ -127,7 +135,9 @@ import Testing
     let numbers = [Float](repeating: 0, count: 5000) + [.nan] + [Float](repeating: 0, count: 5000)
     #expect(mediaError { try writeVideo(broken, sound: [numbers, numbers]) }?.kind == .badOption)
     #expect(
-      mediaError { try WAVWriter.write([numbers], sampleRate: 48000, to: folder.file("broken.wav")) }?.kind
+      mediaError {
+        try WAVWriter.write([numbers], sampleRate: 48000, to: folder.file("broken.wav"))
+      }?.kind
         == .badOption)
     #expect(try folder.contents() == ["clip.mp4"])
   }
@@ -136,12 +146,15 @@ import Testing
     let folder = try TemporaryFolder()
     let wav = folder.file("a.wav")
     #expect(mediaError { try WAVWriter.write([], sampleRate: 8000, to: wav) }?.kind == .badOption)
-    #expect(mediaError { try WAVWriter.write([[], []], sampleRate: 8000, to: wav) }?.kind == .badOption)
     #expect(
-      mediaError { try WAVWriter.write([[0], [0, 0]], sampleRate: 8000, to: wav) }?.kind == .badOption)
+      mediaError { try WAVWriter.write([[], []], sampleRate: 8000, to: wav) }?.kind == .badOption)
+    #expect(
+      mediaError { try WAVWriter.write([[0], [0, 0]], sampleRate: 8000, to: wav) }?.kind
+        == .badOption)
     #expect(mediaError { try WAVWriter.write([[0]], sampleRate: 0, to: wav) }?.kind == .badOption)
     let nowhere = folder.file("no/a.wav")
-    #expect(mediaError { try WAVWriter.write([[0]], sampleRate: 8000, to: nowhere) }?.kind == .writing)
+    #expect(
+      mediaError { try WAVWriter.write([[0]], sampleRate: 8000, to: nowhere) }?.kind == .writing)
     #expect(try folder.contents() == [])
 
     let silent = try write(scenes([5]), to: folder.file("silent.mp4"))

@@ -105,7 +105,9 @@ import Testing
     let seen = try #require(try VideoReader(path: folder.file("t.jpg")).next())
     #expect((seen.width, seen.height) == (200, 113))
     func mean(_ frame: RGBFrame, _ channel: Int) -> Double {
-      let values = stride(from: channel, to: frame.bytes.count, by: 3).map { Double(frame.bytes[$0]) }
+      let values = stride(from: channel, to: frame.bytes.count, by: 3).map {
+        Double(frame.bytes[$0])
+      }
       return values.reduce(0, +) / Double(values.count)
     }
     for channel in 0..<3 {

@@ -20,7 +20,8 @@ import Testing
   ///
   /// - Parameter near: the lag that is expected; those up to `reach` from it are compared.
   static func lag(
-    _ found: [Float], _ source: [Float], from start: Int, count: Int, near: Int = 0, reach: Int = 150
+    _ found: [Float], _ source: [Float], from start: Int, count: Int, near: Int = 0,
+    reach: Int = 150
   ) -> Int {
     var best = (lag: Int.max, score: -Float.infinity)
     found.withUnsafeBufferPointer { found in
@@ -41,8 +42,9 @@ import Testing
   }
 
   /// Two seconds of video at 25 fps and the sweep, made by FFmpeg's program.
-  static func make(_ name: String, _ codec: String, in folder: TemporaryFolder, _ more: [String] = []) throws
-  {
+  static func make(
+    _ name: String, _ codec: String, in folder: TemporaryFolder, _ more: [String] = []
+  ) throws {
     let path = folder.file("sweep.wav")
     if !FileManager.default.fileExists(atPath: path) {
       try WAVWriter.write([sweep(2)], sampleRate: rate, to: path)
@@ -51,15 +53,20 @@ import Testing
       name.hasSuffix("webm") ? "libvpx" : name.hasSuffix("ogg") ? "libtheora" : "libx264"
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=2", "-i", "sweep.wav", "-c:v", video,
+        "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=2", "-i", "sweep.wav", "-c:v",
+        video,
         "-c:a",
         codec, "-strict", "-2",
       ] + more + [name], in: folder)
   }
 
   static let cases: [(String, [String])] = [
-    ("mkv", ["aac", "libmp3lame", "mp2", "ac3", "flac", "libopus", "libvorbis", "pcm_s16le", "wavpack"]),
-    ("webm", ["libopus", "libvorbis"]), ("mp4", ["aac", "libmp3lame", "ac3", "flac", "libopus", "alac"]),
+    (
+      "mkv",
+      ["aac", "libmp3lame", "mp2", "ac3", "flac", "libopus", "libvorbis", "pcm_s16le", "wavpack"]
+    ),
+    ("webm", ["libopus", "libvorbis"]),
+    ("mp4", ["aac", "libmp3lame", "ac3", "flac", "libopus", "alac"]),
     ("mov", ["aac", "pcm_s16le", "alac"]), ("ts", ["aac", "libmp3lame", "ac3", "mp2", "libopus"]),
     ("avi", ["libmp3lame", "pcm_s16le", "ac3", "mp2"]), ("flv", ["aac", "libmp3lame"]),
     ("ogg", ["libopus", "libvorbis", "flac"]),
@@ -77,7 +84,8 @@ import Testing
       let found = placed.channels[0]
       let wanted =
         switch (kind, codec) {
-        // FFmpeg's muxer counts the delay of Opus twice: the file says that its images are 7 ms late.
+        // FFmpeg's muxer counts the delay of Opus twice: the file says that its images are 7 ms
+        // late.
         case ("mkv", "libopus"), ("webm", "libopus"): -336
         // AVI has no place for encoder delay.
         case ("avi", "libmp3lame"): 1105
@@ -97,14 +105,16 @@ import Testing
   /// 0.3 s are missing at 0.4 s: what comes later is moved back.
   @Test(arguments: [
     ("mkv", "flac"), ("mkv", "pcm_s16le"), ("mkv", "aac"), ("webm", "libvorbis"), ("mkv", "ac3"),
-    ("mp4", "aac"), ("mp4", "flac"), ("mov", "alac"), ("ts", "aac"), ("ts", "libmp3lame"), ("flv", "aac"),
+    ("mp4", "aac"), ("mp4", "flac"), ("mov", "alac"), ("ts", "aac"), ("ts", "libmp3lame"),
+    ("flv", "aac"),
   ])
   func aGapBecomesSilenceWhereItIs(kind: String, codec: String) throws {
     let folder = try TemporaryFolder()
     let name = "whole.\(kind)"
     try Self.make(name, codec, in: folder, codec == "flac" ? ["-frame_size", "960"] : [])
     let shift = "setts=ts='PTS+gte(PTS-STARTPTS\\,0.4/TB)*0.3/TB'"
-    try ffmpeg(["-i", name, "-c", "copy", "-strict", "-2", "-bsf:a", shift, "gap.\(kind)"], in: folder)
+    try ffmpeg(
+      ["-i", name, "-c", "copy", "-strict", "-2", "-bsf:a", shift, "gap.\(kind)"], in: folder)
     func read(_ name: String) throws -> PlacedAudio {
       let reader = try AudioReader(path: folder.file(name), channels: .stereo)
       return try PlacedAudio(AudioTimeline(reader), from: .file(plus: 0), count: nil)
@@ -115,7 +125,8 @@ import Testing
     #expect(placed.notes.count == 1, "\(placed.notes)")
     let note = try #require(placed.notes.first)
     #expect(
-      note.hasPrefix("its audio has a gap of 0.30 s at 0.") && note.hasSuffix(" s, filled with silence"))
+      note.hasPrefix("its audio has a gap of 0.30 s at 0.")
+        && note.hasSuffix(" s, filled with silence"))
     // Packets are up to 0.1 s long.
     #expect(found[23500..<31000].allSatisfy { $0 == 0 }, "\(note)")
     #expect(zip(found[..<17000], whole).allSatisfy { abs($0 - $1) < 1e-4 })
@@ -127,7 +138,8 @@ import Testing
     }
   }
 
-  /// Time stamps in milliseconds jitter by half of one, also where the file was copied to a container with finer ones.
+  /// Time stamps in milliseconds jitter by half of one, also where the file was copied to a
+  /// container with finer ones.
   @Test func roundedStampsLeaveNoSeams() throws {
     let folder = try TemporaryFolder()
     let tones = ["-f", "lavfi", "-i", "sine=440:sample_rate=44100:duration=4"]
@@ -148,7 +160,9 @@ import Testing
       let place = i % (Self.rate / 2)
       return place < 192 ? 0.8 * Float(sin(.pi * Double(place) / 192)) : 0
     }
-    let tone = (0..<pulses.count).map { 0.4 * Float(sin(2 * .pi * 440 * Double($0) / Double(Self.rate))) }
+    let tone = (0..<pulses.count).map {
+      0.4 * Float(sin(2 * .pi * 440 * Double($0) / Double(Self.rate)))
+    }
     try WAVWriter.write([pulses, tone], sampleRate: Self.rate, to: folder.file("long.wav"))
     try ffmpeg(["-i", "long.wav", "-c:a", "flac", "-frame_size", "960", "a.mkv"], in: folder)
     try ffmpeg(["-i", "a.mkv", "-c", "copy", "-bsf:a", "setts=ts=PTS*1.002", "b.mkv"], in: folder)
@@ -174,7 +188,8 @@ import Testing
     try Self.make("a.mp4", "aac", in: folder)
     try ffmpeg(
       [
-        "-i", "a.mp4", "-itsoffset", "0.25", "-i", "a.mp4", "-map", "0:v", "-map", "1:a", "-c", "copy",
+        "-i", "a.mp4", "-itsoffset", "0.25", "-i", "a.mp4", "-map", "0:v", "-map", "1:a", "-c",
+        "copy",
         "late.mp4",
       ],
       in: folder)
@@ -184,7 +199,8 @@ import Testing
     #expect(abs(Self.lag(late, source, from: 24000, count: 4800, near: 12000) - 12000) <= 48)
     try ffmpeg(
       [
-        "-i", "a.mp4", "-itsoffset", "-0.25", "-i", "a.mp4", "-map", "0:v", "-map", "1:a", "-c", "copy",
+        "-i", "a.mp4", "-itsoffset", "-0.25", "-i", "a.mp4", "-map", "0:v", "-map", "1:a", "-c",
+        "copy",
         "early.mp4",
       ],
       in: folder)
@@ -197,11 +213,13 @@ import Testing
     let folder = try TemporaryFolder()
     try Self.make("a.ts", "aac", in: folder, ["-output_ts_offset", "95442.2"])
     let placed = try PlacedAudio(
-      AudioTimeline(AudioReader(path: folder.file("a.ts"), channels: .stereo)), from: .file(plus: 0),
+      AudioTimeline(AudioReader(path: folder.file("a.ts"), channels: .stereo)),
+      from: .file(plus: 0),
       count: nil)
     #expect(placed.notes.isEmpty, "\(placed.notes)")
     #expect(abs(Self.lag(placed.channels[0], Self.sweep(2), from: 60000, count: 4800)) <= 48)
-    try ffmpeg(["-i", "sweep.wav", "-c:a", "aac", "-output_ts_offset", "95442.2", "b.ts"], in: folder)
+    try ffmpeg(
+      ["-i", "sweep.wav", "-c:a", "aac", "-output_ts_offset", "95442.2", "b.ts"], in: folder)
     let alone = try AudioClip.read(path: folder.file("b.ts")).channels[0]
     #expect(abs(alone.count - 96000) <= 3072, "\(alone.count)")
   }
@@ -213,16 +231,20 @@ import Testing
     try ffmpeg(["-i", "sweep.wav", "-t", "1", "-c:a", "mp2", "a.ts"], in: folder)
     try ffmpeg(
       [
-        "-ss", "1", "-i", "sweep.wav", "-ar", "44100", "-ac", "2", "-c:a", "mp2", "-output_ts_offset", "1",
+        "-ss", "1", "-i", "sweep.wav", "-ar", "44100", "-ac", "2", "-c:a", "mp2",
+        "-output_ts_offset", "1",
         "b.ts",
       ], in: folder)
-    let data = try ["a.ts", "b.ts"].map { try Data(contentsOf: URL(fileURLWithPath: folder.file($0))) }
+    let data = try ["a.ts", "b.ts"].map {
+      try Data(contentsOf: URL(fileURLWithPath: folder.file($0)))
+    }
     try (data[0] + data[1]).write(to: URL(fileURLWithPath: folder.file("ab.ts")))
     let audio = try DecodedAudio.placed(path: folder.file("ab.ts"), from: nil, seconds: nil)
     #expect(audio.sampleRate == Self.rate && audio.channels.count == 1)
     #expect(
       audio.notes.contains {
-        $0.hasPrefix("its audio changes its format at ") && $0.contains("(48000 Hz with 1 channel to ")
+        $0.hasPrefix("its audio changes its format at ")
+          && $0.contains("(48000 Hz with 1 channel to ")
           && $0.hasSuffix(" with 2 channels), and was converted to that of its beginning")
       }, "\(audio.notes)")
     // The first file begins with its encoder's delay; the second has it before its time.
@@ -231,7 +253,8 @@ import Testing
       #expect(abs(lag - delay) <= 48, "off by \(lag - delay)")
     }
     #expect(
-      mediaError { _ = try DecodedAudio.read(path: folder.file("ab.ts"), maximumSeconds: nil) }?.kind
+      mediaError { _ = try DecodedAudio.read(path: folder.file("ab.ts"), maximumSeconds: nil) }?
+        .kind
         == .decoding)
   }
 

@@ -17,7 +17,8 @@ import Testing
     }
     try ffmpeg(
       video + tones + [
-        "-map", "0", "-map", "1", "-map", "2", "-map", "3", "-c:v", "libx264", "-c:a", "flac", "three.mkv",
+        "-map", "0", "-map", "1", "-map", "2", "-map", "3", "-c:v", "libx264", "-c:a", "flac",
+        "three.mkv",
       ],
       in: folder)
   }
@@ -48,13 +49,16 @@ import Testing
         + "3: flac, 48000 Hz, 1 channel); track 2, marked default, is used; choose another with --audio-track"
     )
     // Several defaults, or none: the first.
-    let all = ["-disposition:a:0", "default", "-disposition:a:1", "default", "-disposition:a:2", "default"]
+    let all = [
+      "-disposition:a:0", "default", "-disposition:a:1", "default", "-disposition:a:2", "default",
+    ]
     #expect(try frequency(copy(all)) == 300)
     let none = ["-disposition:a:0", "0", "-disposition:a:1", "0", "-disposition:a:2", "0"]
     #expect(try frequency(copy(none)) == 300)
     // Tracks that are not for everybody come last.
     let special = [
-      "-disposition:a:0", "default+comment", "-disposition:a:1", "visual_impaired", "-disposition:a:2", "0",
+      "-disposition:a:0", "default+comment", "-disposition:a:1", "visual_impaired",
+      "-disposition:a:2", "0",
     ]
     #expect(try frequency(copy(special)) == 700)
     #expect(try frequency(folder.file("a.mkv"), .first) == 300)
@@ -63,10 +67,12 @@ import Testing
 
   @Test func aTrackIsChosenByNumberOrLanguage() throws {
     let path = try copy([
-      "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ger", "-metadata:s:a:2", "language=jpn",
+      "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ger", "-metadata:s:a:2",
+      "language=jpn",
     ])
     for (text, wanted) in [
-      ("1", 300), ("2", 500), ("3", 700), ("eng", 300), ("de", 500), ("deu", 500), ("ger", 500), ("JA", 700),
+      ("1", 300), ("2", 500), ("3", 700), ("eng", 300), ("de", 500), ("deu", 500), ("ger", 500),
+      ("JA", 700),
     ] {
       #expect(try frequency(path, AudioTrackChoice(text)) == wanted, "\(text)")
       #expect(try note(path, AudioTrackChoice(text)) == nil)
@@ -88,7 +94,8 @@ import Testing
     let path = folder.file("tags.mov")
     try ffmpeg(
       [
-        "-i", "three.mkv", "-map", "0:v", "-map", "0:a:0", "-map", "0:a:1", "-c:v", "copy", "-c:a:0",
+        "-i", "three.mkv", "-map", "0:v", "-map", "0:a:0", "-map", "0:a:1", "-c:v", "copy",
+        "-c:a:0",
         "pcm_s16le",
       ]
         + ["-c:a:1", "aac", path], in: folder)
@@ -115,13 +122,15 @@ import Testing
     splitter.output = output
     let scene = folder.file("out/a-Scene-001." + (output == .copied ? "mkv" : "mp4"))
     let result = try splitter.split(path, into: folder.file("out"))
-    #expect(result.notes.count == 1 && result.notes[0].contains("; track 3, marked default, is used;"))
+    #expect(
+      result.notes.count == 1 && result.notes[0].contains("; track 3, marked default, is used;"))
     #expect(try frequency(scene) == 700)
     splitter.audioTrack = .number(2)
     #expect(try splitter.split(path, into: folder.file("out")).notes.isEmpty)
     #expect(try frequency(scene) == 500)
     splitter.audioTrack = .number(4)
-    #expect(mediaError { _ = try splitter.split(path, into: folder.file("other")) }?.kind == .badOption)
+    #expect(
+      mediaError { _ = try splitter.split(path, into: folder.file("other")) }?.kind == .badOption)
   }
 
   /// Rates and channels that AAC does not hold.
@@ -129,12 +138,16 @@ import Testing
     (192_000, 2, 96_000, 2), (176_400, 1, 88_200, 1), (37_800, 2, 44_100, 2), (6_000, 1, 7_350, 1),
     (48_000, 7, 48_000, 6), (48_000, 12, 48_000, 2), (200_000, 2, 96_000, 2),
   ])
-  func scenesKeepAudioThatAACCannotHold(rate: Int, channels: Int, newRate: Int, newChannels: Int) throws {
+  func scenesKeepAudioThatAACCannotHold(rate: Int, channels: Int, newRate: Int, newChannels: Int)
+    throws
+  {
     let path = folder.file("film.mkv")
-    let tone = Array(repeating: "0.4*sin(2*PI*(200*t+300*t*t))", count: channels).joined(separator: "|")
+    let tone = Array(repeating: "0.4*sin(2*PI*(200*t+300*t*t))", count: channels).joined(
+      separator: "|")
     try ffmpeg(
       [
-        "-i", "three.mkv", "-f", "lavfi", "-i", "aevalsrc=\(tone):s=\(rate):d=1", "-map", "0:v", "-map",
+        "-i", "three.mkv", "-f", "lavfi", "-i", "aevalsrc=\(tone):s=\(rate):d=1", "-map", "0:v",
+        "-map",
         "1:a", "-c:v",
         "copy", "-c:a", "pcm_f32le", path,
       ], in: folder)
@@ -142,7 +155,8 @@ import Testing
     let scene = try AudioReader(path: folder.file("out/film-Scene-001.mp4"))
     #expect(scene.sampleRate == newRate && scene.channelCount == newChannels)
     #expect(
-      result.notes.count == 1 && result.notes[0].contains("AAC can't hold it unchanged"), "\(result.notes)")
+      result.notes.count == 1 && result.notes[0].contains("AAC can't hold it unchanged"),
+      "\(result.notes)")
     let found = try AudioClip.read(path: folder.file("out/film-Scene-001.mp4")).channels[0]
     let wanted = AudioPlacementTests.sweep(1, rate: newRate)
     let lag = AudioPlacementTests.lag(
@@ -158,7 +172,9 @@ import Testing
     var samples = AudioPlacementTests.sweep(1)
     for i in 24000..<24100 { samples[i] = i % 2 == 0 ? .nan : .infinity }
     var wav = Data("RIFF".utf8)
-    func add(_ value: UInt32) { withUnsafeBytes(of: value.littleEndian) { wav.append(contentsOf: $0) } }
+    func add(_ value: UInt32) {
+      withUnsafeBytes(of: value.littleEndian) { wav.append(contentsOf: $0) }
+    }
     add(36 + UInt32(4 * samples.count))
     wav += Data("WAVEfmt ".utf8)
     for value: UInt32 in [16, 3 | 1 << 16, 48000, 192_000, 4 | 32 << 16] { add(value) }
@@ -167,14 +183,16 @@ import Testing
     for sample in samples { add(sample.bitPattern) }
     try wav.write(to: URL(fileURLWithPath: folder.file("bad.wav")))
     try ffmpeg(
-      ["-i", "three.mkv", "-i", "bad.wav", "-map", "0:v", "-map", "1:a", "-c", "copy", "bad.mkv"], in: folder)
+      ["-i", "three.mkv", "-i", "bad.wav", "-map", "0:v", "-map", "1:a", "-c", "copy", "bad.mkv"],
+      in: folder)
     let result = try SceneSplitter().split(folder.file("bad.mkv"), into: folder.file("out"))
     #expect(
       result.notes == [
         "Its audio has 100 samples that are not finite numbers, from 0.50 s on; they became silence."
       ])
     let error = mediaError { _ = try AudioClip.read(path: folder.file("bad.mkv")) }
-    #expect(error?.what == "its audio has samples that are not finite numbers (the first at 0.50 s)")
+    #expect(
+      error?.what == "its audio has samples that are not finite numbers (the first at 0.50 s)")
   }
 
   @Test func levelsTellSilence() {

@@ -39,14 +39,18 @@ import Testing
     }
     #expect(try what("zero.mp4", Data()) == "is empty (0 bytes)")
     #expect(try what("zero.png", Data()) == "is empty (0 bytes)")
-    #expect(mediaError { _ = try AudioReader(path: folder.file("zero.mp4")) }?.what == "is empty (0 bytes)")
+    #expect(
+      mediaError { _ = try AudioReader(path: folder.file("zero.mp4")) }?.what
+        == "is empty (0 bytes)")
 
-    let whole = try Data(contentsOf: URL(fileURLWithPath: write(scenes([9]), to: folder.file("whole.mp4"))))
+    let whole = try Data(
+      contentsOf: URL(fileURLWithPath: write(scenes([9]), to: folder.file("whole.mp4"))))
     // The index at the file's end, as cameras write it, is lost first.
     try ffmpeg(["-i", "whole.mp4", "-c", "copy", "late.mp4"], in: folder)
     let late = try Data(contentsOf: URL(fileURLWithPath: folder.file("late.mp4")))
     #expect(try what("cut.mp4", late.prefix(200)).hasPrefix("an MP4 without its index"))
-    #expect(try what("tail.mp4", whole.suffix(whole.count / 2)).hasPrefix("not a readable media file"))
+    #expect(
+      try what("tail.mp4", whole.suffix(whole.count / 2)).hasPrefix("not a readable media file"))
 
     try ffmpeg(["-i", "whole.mp4", "-t", "0", "none.avi"], in: folder)
     let none = try Data(contentsOf: URL(fileURLWithPath: folder.file("none.avi")))
@@ -54,7 +58,8 @@ import Testing
 
     // A PNG whose header gives a size; its checksum is not looked at before the size is.
     for size: UInt32 in [0, 40_000, 0x7FFF_FFFF] {
-      var png = Data([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0, 0, 0, 13]) + Data("IHDR".utf8)
+      var png =
+        Data([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0, 0, 0, 13]) + Data("IHDR".utf8)
       for _ in 0..<2 { withUnsafeBytes(of: size.bigEndian) { png.append(contentsOf: $0) } }
       png += Data([8, 2, 0, 0, 0, 0, 0, 0, 0])
       #expect(try what("size.png", png).contains("damaged, or of an impossible size"))
@@ -66,7 +71,8 @@ import Testing
     try gradient(width: 32, height: 32, scene: 0, time: 0).writePNG(to: folder.file("cover.png"))
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "sine=440:duration=1", "-i", "cover.png", "-map", "0:a", "-map", "1:v", "-c:v",
+        "-f", "lavfi", "-i", "sine=440:duration=1", "-i", "cover.png", "-map", "0:a", "-map", "1:v",
+        "-c:v",
         "copy",
         "-disposition:v", "attached_pic", "a.mp3",
       ], in: folder)
@@ -79,10 +85,15 @@ import Testing
     let folder = try TemporaryFolder()
     for (name, size) in [("a.ts", "64x48"), ("b.ts", "96x48")] {
       try ffmpeg(
-        ["-f", "lavfi", "-i", "testsrc=size=\(size):rate=25:duration=0.2", "-c:v", "mpeg2video", name],
+        [
+          "-f", "lavfi", "-i", "testsrc=size=\(size):rate=25:duration=0.2", "-c:v", "mpeg2video",
+          name,
+        ],
         in: folder)
     }
-    let both = try ["a.ts", "b.ts"].map { try Data(contentsOf: URL(fileURLWithPath: folder.file($0))) }
+    let both = try ["a.ts", "b.ts"].map {
+      try Data(contentsOf: URL(fileURLWithPath: folder.file($0)))
+    }
     try (both[0] + both[1]).write(to: URL(fileURLWithPath: folder.file("c.ts")))
     var ending: Ending?
     let error = mediaError { ending = try readAll(folder.file("c.ts")).ending }

@@ -17,13 +17,17 @@ import Testing
 
   /// Writes samples losslessly with tags; `layout` has planes of words.
   private func make(
-    _ name: String, _ patches: [[Int]], layout: String = "yuv444p10le", primaries: String = "bt2020",
+    _ name: String, _ patches: [[Int]], layout: String = "yuv444p10le",
+    primaries: String = "bt2020",
     transfer: String, matrix: String = "bt2020nc", more: [String] = ["-c:v", "ffv1"]
   ) throws -> String {
     try ColorPatches.write(patches, to: folder.file("patches.raw"))
     let size = "\(patches.count * ColorPatches.size)x\(ColorPatches.size)"
     try ffmpeg(
-      ["-f", "rawvideo", "-pix_fmt", layout, "-s", size, "-i", "patches.raw", "-color_primaries", primaries]
+      [
+        "-f", "rawvideo", "-pix_fmt", layout, "-s", size, "-i", "patches.raw", "-color_primaries",
+        primaries,
+      ]
         + [
           "-color_trc", transfer, "-colorspace", matrix, "-color_range",
           layout.hasPrefix("gbr") ? "pc" : "tv",
@@ -43,7 +47,8 @@ import Testing
     let (frame, notes) = try firstFrame(make("pq.mkv", samples, transfer: "smpte2084"))
     let found = ColorPatches.middles(frame)
     #expect(notes == ["HDR (PQ, BT.2020) was tone-mapped to SDR BT.709"])
-    // Below the knee (91 nits, level 182) all stays; white is a little darker, which leaves room for highlights.
+    // Below the knee (91 nits, level 182) all stays; white is a little darker, which leaves room
+    // for highlights.
     #expect(ColorPatches.difference(Array(found[..<7]), Array(patches[..<7])) <= 1, "\(found)")
     #expect(ColorPatches.difference(Array(found[10...]), Array(patches[10...])) <= 3, "\(found)")
     #expect((229...234).contains(found[9][0]), "\(found[9])")
@@ -57,7 +62,9 @@ import Testing
   /// The material's own peak decides how much highlights are compressed.
   @Test func theBrightestPixelIsReadFromTheMetadata() throws {
     let samples = Self.grays.map { ColorPatches.tenBits(ColorPatches.ycc(Self.pq($0))) }
-    let options = ["-c:v", "libx265", "-x265-params", "log-level=none:lossless=1:hdr10=1:max-cll=203,100"]
+    let options = [
+      "-c:v", "libx265", "-x265-params", "log-level=none:lossless=1:hdr10=1:max-cll=203,100",
+    ]
     let (frame, _) = try firstFrame(make("cll.mp4", samples, transfer: "smpte2084", more: options))
     #expect(ColorPatches.difference(ColorPatches.middles(frame), Self.grays) <= 1)
   }
@@ -124,7 +131,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("bt709", 0.2126, 0.0722), ("fcc", 0.30, 0.11), ("bt470bg", 0.299, 0.114), ("smpte170m", 0.299, 0.114),
+    ("bt709", 0.2126, 0.0722), ("fcc", 0.30, 0.11), ("bt470bg", 0.299, 0.114),
+    ("smpte170m", 0.299, 0.114),
     ("smpte240m", 0.212, 0.087),
   ])
   func everyMatrixIsKnown(name: String, red: Double, blue: Double) throws {
@@ -157,7 +165,8 @@ import Testing
     let samples = patches.map { patch in
       let c = ColorPatches.toBT2020(ColorPatches.light(patch)).map { max(0, $0) * 203 }
       let lms = [
-        (1688 * c[0] + 2146 * c[1] + 262 * c[2]) / 4096, (683 * c[0] + 2951 * c[1] + 462 * c[2]) / 4096,
+        (1688 * c[0] + 2146 * c[1] + 262 * c[2]) / 4096,
+        (683 * c[0] + 2951 * c[1] + 462 * c[2]) / 4096,
         (99 * c[0] + 309 * c[1] + 3688 * c[2]) / 4096,
       ].map(ColorPatches.pq)
       return ColorPatches.tenBits([
@@ -165,7 +174,8 @@ import Testing
         (17933 * lms[0] - 17390 * lms[1] - 543 * lms[2]) / 4096,
       ])
     }
-    let path = try make("a.mp4", samples, transfer: "smpte2084", matrix: "ictcp", more: Self.lossless)
+    let path = try make(
+      "a.mp4", samples, transfer: "smpte2084", matrix: "ictcp", more: Self.lossless)
     let found = ColorPatches.middles(try firstFrame(path).0)
     #expect(ColorPatches.difference(found, patches) <= 3, "\(found)")
   }
@@ -175,22 +185,28 @@ import Testing
   /// ITU-R BT.2020, table 4.
   @Test func constantLuminanceIsConverted() throws {
     func curve(_ x: Double) -> Double { x < 0.0181 ? 4.5 * x : 1.0993 * pow(x, 0.45) - 0.0993 }
-    func light(_ y: Double) -> Double { y < 0.0815 ? y / 4.5 : pow((y + 0.0993) / 1.0993, 1 / 0.45) }
+    func light(_ y: Double) -> Double {
+      y < 0.0815 ? y / 4.5 : pow((y + 0.0993) / 1.0993, 1 / 0.45)
+    }
     let patches = Self.grays + Self.colors
     let samples = patches.map { patch in
       let c = ColorPatches.toBT2020(patch.map { light(Double($0) / 255) })
       let y = curve(0.2627 * c[0] + 0.6780 * c[1] + 0.0593 * c[2])
       let (b, r) = (curve(max(0, c[2])) - y, curve(max(0, c[0])) - y)
-      return ColorPatches.tenBits([y, b <= 0 ? b / 1.9404 : b / 1.5816, r <= 0 ? r / 1.7184 : r / 0.9936])
+      return ColorPatches.tenBits([
+        y, b <= 0 ? b / 1.9404 : b / 1.5816, r <= 0 ? r / 1.7184 : r / 0.9936,
+      ])
     }
-    let path = try make("a.mp4", samples, transfer: "bt2020-10", matrix: "bt2020c", more: Self.lossless)
+    let path = try make(
+      "a.mp4", samples, transfer: "bt2020-10", matrix: "bt2020c", more: Self.lossless)
     let found = ColorPatches.middles(try firstFrame(path).0)
     #expect(ColorPatches.difference(found, patches) <= 3, "\(found)")
   }
 
   /// RGB, other depths, subsampled chroma and packed layouts take the same way.
   @Test(arguments: [
-    "gbrp10le ffv1 a.mkv", "gbrp16le ffv1 a.mkv", "yuv420p10le ffv1 a.mkv", "yuv422p12le ffv1 a.mkv",
+    "gbrp10le ffv1 a.mkv", "gbrp16le ffv1 a.mkv", "yuv420p10le ffv1 a.mkv",
+    "yuv422p12le ffv1 a.mkv",
     "yuv444p16le ffv1 a.mkv", "yuv422p10le v210 a.mov", "gbrp10le r210 a.mov", "rgb48be png a.mkv",
     "bgra ffv1 a.mkv", "yuv422p ffv1 a.mkv", "yuva444p10le ffv1 a.mkv",
   ])
@@ -205,7 +221,8 @@ import Testing
     let isRGB = !layout.hasPrefix("yuv")
     let filter = isRGB ? [] : ["-vf", "scale=out_color_matrix=bt2020:out_range=tv"]
     let path = try make(
-      words[2], samples, layout: "gbrp16le", transfer: "smpte2084", matrix: isRGB ? "rgb" : "bt2020nc",
+      words[2], samples, layout: "gbrp16le", transfer: "smpte2084",
+      matrix: isRGB ? "rgb" : "bt2020nc",
       more: filter + ["-color_range", isRGB ? "pc" : "tv", "-pix_fmt", layout, "-c:v", words[1]])
     let found = ColorPatches.middles(try firstFrame(path).0)
     // Eight bits of PQ are coarse.
@@ -217,7 +234,10 @@ import Testing
     func red(_ size: String, _ name: String, _ options: ColorOptions) throws -> [Int] {
       // Samples of BT.709's (200, 50, 50).
       try ffmpeg(
-        ["-f", "lavfi", "-i", "color=0x808080:s=\(size):d=0.04,format=yuv444p,geq=lum=86:cb=118:cr=183"]
+        [
+          "-f", "lavfi", "-i",
+          "color=0x808080:s=\(size):d=0.04,format=yuv444p,geq=lum=86:cb=118:cr=183",
+        ]
           + ["-c:v", "libx264", "-qp", "0", name], in: folder)
       let frame = try firstFrame(folder.file(name), options).0
       return frame.bytes[..<3].map(Int.init)
@@ -229,7 +249,9 @@ import Testing
     let (luma, cb, cr) = ((86.0 - 16) / 219, (118.0 - 128) / 224, (183.0 - 128) / 224)
     func rgb(_ r: Double, _ b: Double) -> [Int] {
       let (red, blue) = (luma + 2 * (1 - r) * cr, luma + 2 * (1 - b) * cb)
-      return [red, (luma - r * red - b * blue) / (1 - r - b), blue].map { Int(($0 * 255).rounded()) }
+      return [red, (luma - r * red - b * blue) / (1 - r - b), blue].map {
+        Int(($0 * 255).rounded())
+      }
     }
     for found in [hd, portrait] {
       #expect(ColorPatches.difference([found], [rgb(0.2126, 0.0722)]) <= 2, "\(found)")
@@ -242,23 +264,31 @@ import Testing
 
   /// The images of formats that can't say otherwise run from 0 to the largest value.
   @Test(arguments: [
-    "gray16.tiff gray16le", "gray16.png gray16be", "gray8.png gray", "gray16.pgm gray16be", "gray8.tiff gray",
-    "gray.pgm gray", "ya8.png ya8", "ya16.png ya16be", "gray.jpg gray", "gray.bmp gray", "gray.webp gray",
-    "gray.jp2 gray16le", "gray10.mkv gray10le", "gray16.mkv gray16le", "gray12.mkv gray12le", "gray.mkv gray",
+    "gray16.tiff gray16le", "gray16.png gray16be", "gray8.png gray", "gray16.pgm gray16be",
+    "gray8.tiff gray",
+    "gray.pgm gray", "ya8.png ya8", "ya16.png ya16be", "gray.jpg gray", "gray.bmp gray",
+    "gray.webp gray",
+    "gray.jp2 gray16le", "gray10.mkv gray10le", "gray16.mkv gray16le", "gray12.mkv gray12le",
+    "gray.mkv gray",
   ])
   func grayRunsFromBlackToWhite(_ line: String) throws {
     let words = line.split(separator: " ").map(String.init)
     let codec =
-      words[0].hasSuffix(".mkv") ? ["-c:v", "ffv1"] : words[0].hasSuffix(".webp") ? ["-lossless", "1"] : []
+      words[0].hasSuffix(".mkv")
+      ? ["-c:v", "ffv1"] : words[0].hasSuffix(".webp") ? ["-lossless", "1"] : []
     var data = Data()
     for _ in 0..<16 { for x in 0..<256 { data += [UInt8(x), UInt8(x)] } }
     try data.write(to: URL(fileURLWithPath: folder.file("ramp.raw")))
     try ffmpeg(
-      ["-f", "rawvideo", "-pix_fmt", "gray16le", "-s", "256x16", "-i", "ramp.raw", "-frames:v", "1"]
+      [
+        "-f", "rawvideo", "-pix_fmt", "gray16le", "-s", "256x16", "-i", "ramp.raw", "-frames:v",
+        "1",
+      ]
         + ["-pix_fmt", words[1]] + codec + [words[0]], in: folder)
     let frame = try firstFrame(folder.file(words[0])).0
     let row = (0..<256).map { Int(frame.bytes[3 * (256 * 8 + $0)]) }
-    let isLossy = words[0].hasSuffix("jpg") || words[0].hasSuffix("jp2") || words[0].hasSuffix("webp")
+    let isLossy =
+      words[0].hasSuffix("jpg") || words[0].hasSuffix("jp2") || words[0].hasSuffix("webp")
     let most = (0..<256).map { abs(row[$0] - $0) }.max() ?? 255
     #expect(most <= (isLossy ? 3 : 1), "\(row)")
   }

@@ -38,7 +38,8 @@ enum ColorPatches {
     [64 + 876 * ycc[0], 512 + 896 * ycc[1], 512 + 896 * ycc[2]].map { Int($0.rounded()) }
   }
 
-  /// Writes patches side by side, three samples each, as planes of little-endian words (yuv444p10le and its like).
+  /// Writes patches side by side, three samples each, as planes of little-endian words (yuv444p10le
+  /// and its like).
   static func write(_ patches: [[Int]], to path: String) throws {
     var data = Data()
     for plane in 0..<3 {
@@ -64,7 +65,9 @@ enum ColorPatches {
 }
 
 /// The first frame of a file, and what its reader told about colors.
-func firstFrame(_ path: String, _ options: ColorOptions = ColorOptions()) throws -> (RGBFrame, [String]) {
+func firstFrame(_ path: String, _ options: ColorOptions = ColorOptions()) throws -> (
+  RGBFrame, [String]
+) {
   let reader = try VideoReader(path: path, color: options)
   guard let frame = try reader.next() else {
     throw MediaError(.decoding, file: path, "no frame", remedy: "")

@@ -14,7 +14,10 @@ import Testing
       ([0.25], 0.25, 0.25),
       ([0.25, -0.5], 0.25, -0.5),
       ([0.25, -0.5, 1], 0.25, 0.25),
-      ([0.5, -0.25, 0.125, 9, 0.75, -1], (0.5 + 0.707 * 0.875) / 2.414, (-0.25 + 0.707 * -0.875) / 2.414),
+      (
+        [0.5, -0.25, 0.125, 9, 0.75, -1], (0.5 + 0.707 * 0.875) / 2.414,
+        (-0.25 + 0.707 * -0.875) / 2.414
+      ),
       (
         [0.5, -0.25, 0.125, 9, 0.75, -1, 0.5, 0.25], (0.5 + 0.707 * 1.375) / 3.121,
         (-0.25 + 0.707 * -0.625) / 3.121
@@ -24,7 +27,8 @@ import Testing
       let stereo = levels(values).stereo()
       #expect(stereo.sampleRate == 48000 && stereo.sampleCount == 2)
       for (channel, wanted) in zip(stereo.channels, [left, right]) {
-        #expect(abs(Double(channel[0]) - wanted) < 1e-6 && abs(Double(channel[1]) - 2 * wanted) < 1e-6)
+        #expect(
+          abs(Double(channel[0]) - wanted) < 1e-6 && abs(Double(channel[1]) - 2 * wanted) < 1e-6)
       }
     }
   }
@@ -32,7 +36,8 @@ import Testing
   @Test func readingStopsAtTheWholeSample() throws {
     let folder = try TemporaryFolder()
     let path = folder.file("tone.wav")
-    try WAVWriter.write(tone(from: 0, count: 22050, rate: 22050, channels: 3), sampleRate: 22050, to: path)
+    try WAVWriter.write(
+      tone(from: 0, count: 22050, rate: 22050, channels: 3), sampleRate: 22050, to: path)
     let whole = try DecodedAudio.read(path: path, maximumSeconds: nil)
     #expect(whole.channels.map(\.count) == [22050, 22050, 22050])
     #expect(whole.sampleRate == 22050 && whole.damage == nil)
@@ -41,8 +46,11 @@ import Testing
     #expect(part.channels == whole.channels.map { Array($0.prefix(2722)) })
     #expect(try DecodedAudio.read(path: path, maximumSeconds: 9).channels == whole.channels)
     #expect(try DecodedAudio.read(path: path, maximumSeconds: 0).channels == [[], [], []])
-    #expect(mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: -1) }?.kind == .badOption)
-    #expect(mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: .nan) }?.kind == .badOption)
+    #expect(
+      mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: -1) }?.kind == .badOption)
+    #expect(
+      mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: .nan) }?.kind == .badOption
+    )
   }
 
   /// An AVI counts its sound in units of time, not in packets.
@@ -51,7 +59,8 @@ import Testing
     try ffmpeg(
       [
         "-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=2", "-f", "lavfi", "-i",
-        "sine=440:duration=2:sample_rate=48000", "-c:v", "mpeg4", "-c:a", "ac3", "-ac", "2", "a.avi",
+        "sine=440:duration=2:sample_rate=48000", "-c:v", "mpeg4", "-c:a", "ac3", "-ac", "2",
+        "a.avi",
       ], in: folder)
     let whole = try DecodedAudio.read(path: folder.file("a.avi"), maximumSeconds: nil)
     #expect(whole.damage == nil && whole.channels.count == 2)
@@ -62,7 +71,8 @@ import Testing
     #expect(try DecodedAudio.read(path: folder.file("cut.avi"), maximumSeconds: 0.25).damage == nil)
   }
 
-  /// torchcodec's samples of a 5.1 track, which the reference trains on; Tests/Oracles/sound.py wrote them.
+  /// torchcodec's samples of a 5.1 track, which the reference trains on; Tests/Oracles/sound.py
+  /// wrote them.
   @Test func aRealClipsSamplesAreTheReferences() throws {
     struct Fixture: Decodable {
       let clip: String
@@ -71,10 +81,12 @@ import Testing
       let step: Int
       let channels: [[Float]]
     }
-    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path
+    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent().path
     let data = try Data(contentsOf: URL(fileURLWithPath: tests + "/Fixtures/sound.json"))
     let fixture = try JSONDecoder().decode(Fixture.self, from: data)
-    let audio = try DecodedAudio.read(path: "\(tests)/../.deps/media/\(fixture.clip)", maximumSeconds: nil)
+    let audio = try DecodedAudio.read(
+      path: "\(tests)/../.deps/media/\(fixture.clip)", maximumSeconds: nil)
     #expect(audio.sampleRate == fixture.rate && audio.damage == nil)
     #expect(audio.channels.count == 6 && fixture.channels.count == 6)
     for (samples, wanted) in zip(audio.channels, fixture.channels) {
@@ -87,12 +99,14 @@ import Testing
     #expect(fixture.channels[0].contains { abs($0) > 0.01 })
   }
 
-  /// AAC's priming is named in MP4 and lies before the first moment in Matroska; the sound is the same.
+  /// AAC's priming is named in MP4 and lies before the first moment in Matroska; the sound is the
+  /// same.
   @Test func primingIsLeftOutInEveryContainer() throws {
     let folder = try TemporaryFolder()
     let noise = "aevalsrc=0.4*sin(440*2*PI*t)+0.1*random(0):s=44100:d=1"
     try ffmpeg(
-      ["-f", "lavfi", "-i", noise, "-c:a", "aac", "-b:a", "96k", "-flags", "bitexact", "a.m4a"], in: folder)
+      ["-f", "lavfi", "-i", noise, "-c:a", "aac", "-b:a", "96k", "-flags", "bitexact", "a.m4a"],
+      in: folder)
     try ffmpeg(["-i", "a.m4a", "-c", "copy", "a.mkv"], in: folder)
     let mp4 = try DecodedAudio.read(path: folder.file("a.m4a"), maximumSeconds: 0.9)
     let matroska = try DecodedAudio.read(path: folder.file("a.mkv"), maximumSeconds: 0.9)
@@ -103,9 +117,12 @@ import Testing
   @Test func damageIsTold() throws {
     let folder = try TemporaryFolder()
     try ffmpeg(
-      ["-f", "lavfi", "-i", "sine=440:duration=2:sample_rate=48000", "-c:a", "ac3", "a.ac3"], in: folder)
+      ["-f", "lavfi", "-i", "sine=440:duration=2:sample_rate=48000", "-c:a", "ac3", "a.ac3"],
+      in: folder)
     var data = try Data(contentsOf: URL(fileURLWithPath: folder.file("a.ac3")))
-    for i in (data.count / 2)..<(data.count / 2 + 3000) { data[i] = UInt8(truncatingIfNeeded: 37 &* i) }
+    for i in (data.count / 2)..<(data.count / 2 + 3000) {
+      data[i] = UInt8(truncatingIfNeeded: 37 &* i)
+    }
     try data.write(to: URL(fileURLWithPath: folder.file("b.ac3")))
     #expect(try DecodedAudio.read(path: folder.file("a.ac3"), maximumSeconds: nil).damage == nil)
     let audio = try DecodedAudio.read(path: folder.file("b.ac3"), maximumSeconds: nil)
@@ -118,7 +135,9 @@ import Testing
     let folder = try TemporaryFolder()
     func write(_ samples: [Float]) throws {
       var wav = Data("RIFF".utf8)
-      func add(_ value: UInt32) { withUnsafeBytes(of: value.littleEndian) { wav.append(contentsOf: $0) } }
+      func add(_ value: UInt32) {
+        withUnsafeBytes(of: value.littleEndian) { wav.append(contentsOf: $0) }
+      }
       add(36 + UInt32(4 * samples.count))
       wav += Data("WAVEfmt ".utf8)
       for value: UInt32 in [16, 3 | 1 << 16, 8000, 32000, 4 | 32 << 16] { add(value) }
@@ -132,9 +151,12 @@ import Testing
     #expect(try DecodedAudio.read(path: path, maximumSeconds: nil).channels == [[0.5, -2, 0.25]])
     for bad in [Float.nan, .infinity] {
       try write([0.5, bad, 0.25])
-      #expect(mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: nil) }?.kind == .decoding)
+      #expect(
+        mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: nil) }?.kind == .decoding
+      )
     }
     try write([])
-    #expect(mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: nil) }?.kind == .decoding)
+    #expect(
+      mediaError { _ = try DecodedAudio.read(path: path, maximumSeconds: nil) }?.kind == .decoding)
   }
 }

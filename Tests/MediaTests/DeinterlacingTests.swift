@@ -12,10 +12,14 @@ import Testing
   init() throws { folder = try TemporaryFolder() }
 
   /// Twelve frames of fields from 50 images a second.
-  private func makeInterlaced(_ name: String, bottomFirst: Bool = false, _ options: [String]) throws {
+  private func makeInterlaced(_ name: String, bottomFirst: Bool = false, _ options: [String]) throws
+  {
     let order = bottomFirst ? "interleave_bottom" : "interleave_top"
     try ffmpeg(
-      ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=50:duration=0.48", "-vf", "tinterlace=\(order)"]
+      [
+        "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=50:duration=0.48", "-vf",
+        "tinterlace=\(order)",
+      ]
         + options
         + [name], in: folder)
   }
@@ -25,7 +29,8 @@ import Testing
     try ffmpeg(
       [
         // Without vector instructions, of which FFmpeg 5's for 10 bits round otherwise.
-        "-cpuflags", "0", "-i", name, "-vf", filter, "-fps_mode", "passthrough", "-c:v", "ffv1", "-pix_fmt",
+        "-cpuflags", "0", "-i", name, "-vf", filter, "-fps_mode", "passthrough", "-c:v", "ffv1",
+        "-pix_fmt",
         layout,
         "wanted.mkv",
       ],
@@ -36,7 +41,9 @@ import Testing
     return frames
   }
 
-  private func read(_ name: String, deinterlaces: Bool) throws -> (frames: [RGBFrame], reader: VideoReader) {
+  private func read(_ name: String, deinterlaces: Bool) throws -> (
+    frames: [RGBFrame], reader: VideoReader
+  ) {
     let reader = try VideoReader(path: folder.file(name), deinterlaces: deinterlaces)
     var frames: [RGBFrame] = []
     while let frame = try reader.next() { frames.append(frame) }
@@ -48,7 +55,8 @@ import Testing
     "a.mkv yuv420p -c:v libx264 -flags +ilme+ildct -x264-params bff=1",
     "a.ts yuv420p -c:v mpeg2video -flags +ilme+ildct -top 1 -b:v 4M",
     "a.mov yuv422p10le -c:v prores_ks -flags +ildct -top 1",
-    "a.mkv yuv422p -c:v ffv1 -top 1 -field_order tt", "a.mkv yuv444p16le -c:v ffv1 -top 0 -field_order bb",
+    "a.mkv yuv422p -c:v ffv1 -top 1 -field_order tt",
+    "a.mkv yuv444p16le -c:v ffv1 -top 0 -field_order bb",
   ])
   func imagesAreThoseOfTheFilter(line: String) throws {
     let words = line.split(separator: " ").map(String.init)
@@ -61,10 +69,12 @@ import Testing
       of: words[0], filter: "bwdif=mode=send_frame:deint=interlaced", layout: words[1])
     #expect(wanted.count == 12)
     for (index, (frame, wanted)) in zip(frames, wanted).enumerated() {
-      // Of deeper layouts, FFmpeg mistakes bytes for rows near the upper and lower edge, and in the first frame.
+      // Of deeper layouts, FFmpeg mistakes bytes for rows near the upper and lower edge, and in the
+      // first frame.
       if index == 0, words[1].hasSuffix("le") { continue }
       let edge = words[1].hasSuffix("le") ? 3 * 96 * 4 : 0
-      let isAlike = frame.bytes.dropFirst(edge).dropLast(edge) == wanted.bytes.dropFirst(edge).dropLast(edge)
+      let isAlike =
+        frame.bytes.dropFirst(edge).dropLast(edge) == wanted.bytes.dropFirst(edge).dropLast(edge)
       #expect(isAlike, "frame \(index): \(psnr(frame, wanted)) dB")
     }
     let (stored, plain) = try read(words[0], deinterlaces: false)
@@ -75,7 +85,8 @@ import Testing
 
   /// Of layouts that the filter does not take; and marked by the container only.
   @Test(arguments: [
-    "a.mov uyvy422 -c:v rawvideo -field_order tt -top 1", "a.mov rgb24 -c:v rawvideo -field_order tt -top 1",
+    "a.mov uyvy422 -c:v rawvideo -field_order tt -top 1",
+    "a.mov rgb24 -c:v rawvideo -field_order tt -top 1",
   ])
   func packedLayoutsAreDeinterlaced(line: String) throws {
     let words = line.split(separator: " ").map(String.init)
@@ -93,7 +104,10 @@ import Testing
   /// Frames that are progressive pass as they are, between interlaced ones, too.
   @Test func progressiveFramesStay() throws {
     try ffmpeg(
-      ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.4", "-pix_fmt", "yuv420p", "plain.mp4"],
+      [
+        "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.4", "-pix_fmt", "yuv420p",
+        "plain.mp4",
+      ],
       in: folder)
     let (frames, reader) = try read("plain.mp4", deinterlaces: true)
     #expect(!reader.isDeinterlaced)
@@ -103,10 +117,13 @@ import Testing
       "a.ts", ["-pix_fmt", "yuv420p", "-c:v", "mpeg2video", "-flags", "+ilme+ildct", "-top", "1"])
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.4", "-pix_fmt", "yuv420p", "-c:v",
+        "-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.4", "-pix_fmt", "yuv420p",
+        "-c:v",
         "mpeg2video", "-output_ts_offset", "1", "b.ts",
       ], in: folder)
-    let both = try ["a.ts", "b.ts"].map { try Data(contentsOf: URL(fileURLWithPath: folder.file($0))) }
+    let both = try ["a.ts", "b.ts"].map {
+      try Data(contentsOf: URL(fileURLWithPath: folder.file($0)))
+    }
     try (both[0] + both[1]).write(to: URL(fileURLWithPath: folder.file("c.ts")))
     let mixed = try read("c.ts", deinterlaces: true).frames
     let stored = try read("c.ts", deinterlaces: false).frames
@@ -117,7 +134,8 @@ import Testing
 
   @Test func splitWritesDeinterlacedFramesAndSaysSo() throws {
     try makeInterlaced(
-      "a.mp4", ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-flags", "+ilme+ildct", "-x264-params", "tff=1"])
+      "a.mp4",
+      ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-flags", "+ilme+ildct", "-x264-params", "tff=1"])
     var splitter = SceneSplitter()
     splitter.quality = VideoWriter.Quality(crf: 2, preset: "superfast")
     let result = try splitter.split(folder.file("a.mp4"), into: folder.file("out"))

@@ -26,7 +26,8 @@ import Testing
   private func tiff(_ tags: [(Int, Int, Int)]) -> Data {
     let all =
       [
-        (256, 3, 4), (257, 3, 1), (258, 3, 32), (259, 3, 1), (262, 3, 1), (273, 4, 200), (277, 3, 1),
+        (256, 3, 4), (257, 3, 1), (258, 3, 32), (259, 3, 1), (262, 3, 1), (273, 4, 200),
+        (277, 3, 1),
         (278, 3, 1), (279, 4, 16),
       ]
       .filter { tag in !tags.contains { $0.0 == tag.0 } } + tags
@@ -46,7 +47,8 @@ import Testing
     let psd = Data("8BPS".utf8) + Data(count: 100)
     for (bytes, name) in [
       (box("heic\0\0\0\0mif1heic"), "a HEIC image"), (box("mif1\0\0\0\0mif1heic"), "a HEIC image"),
-      (box("mif1\0\0\0\0mif1avif"), "an AVIF image"), (box("avif\0\0\0\0avifmif1"), "an AVIF image"),
+      (box("mif1\0\0\0\0mif1avif"), "an AVIF image"),
+      (box("avif\0\0\0\0avifmif1"), "an AVIF image"),
       (box("crx \0\0\0\u{1}crx isom"), "a RAW photo (Canon CR3)"), (psd, "a Photoshop document"),
       (Data("%PDF-1.7\n%".utf8) + Data(count: 100), "a PDF document"),
       (tiff([(339, 3, 3)]), "a TIFF image of 32-bit floating-point numbers"),
@@ -59,7 +61,8 @@ import Testing
       for ending in ["jpg", "png", "mp4", "heic"] {
         let error = try refusal("a." + ending, bytes)
         #expect(
-          error?.what.hasPrefix("is \(name)") == true, "\(name) as .\(ending): \(String(describing: error))")
+          error?.what.hasPrefix("is \(name)") == true,
+          "\(name) as .\(ending): \(String(describing: error))")
         #expect(
           error?.what.hasSuffix("which the installed FFmpeg can't decode") == true
             && error?.remedy.isEmpty == false)
@@ -67,14 +70,16 @@ import Testing
     }
     // A video without its index is still called so.
     #expect(
-      try refusal("b.mp4", box("isom\0\0\u{2}\0isommp41"))?.what.hasPrefix("an MP4 without its index") == true
+      try refusal("b.mp4", box("isom\0\0\u{2}\0isommp41"))?.what.hasPrefix(
+        "an MP4 without its index") == true
     )
   }
 
   @Test func anAnimatedWebPIsNamed() throws {
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc=size=32x32:rate=5:duration=1", "-c:v", "libwebp_anim", "-lossless", "1",
+        "-f", "lavfi", "-i", "testsrc=size=32x32:rate=5:duration=1", "-c:v", "libwebp_anim",
+        "-lossless", "1",
         "-f", "webp", "a.webp",
       ], in: folder)
     try FileManager.default.copyItem(atPath: folder.file("a.webp"), toPath: folder.file("b.png"))
@@ -90,19 +95,23 @@ import Testing
 
   @Test func theContentCountsNotTheEnding() throws {
     for (format, codec) in [
-      ("png", "png"), ("jpg", "mjpeg"), ("webp", "libwebp"), ("tiff", "tiff"), ("bmp", "bmp"), ("gif", "gif"),
+      ("png", "png"), ("jpg", "mjpeg"), ("webp", "libwebp"), ("tiff", "tiff"), ("bmp", "bmp"),
+      ("gif", "gif"),
     ] {
       let name = "a." + format
       try ffmpeg(
         [
-          "-f", "lavfi", "-i", "testsrc=size=32x32:rate=25:duration=0.04", "-frames:v", "1", "-c:v", codec,
+          "-f", "lavfi", "-i", "testsrc=size=32x32:rate=25:duration=0.04", "-frames:v", "1", "-c:v",
+          codec,
           name,
         ], in: folder)
       let wanted = try #require(try VideoReader(path: folder.file(name)).next())
       for ending in ["png", "jpg", "webp", "mp4", "tif", "heic"] {
         let other = folder.file("b." + ending)
-        try Data(contentsOf: URL(fileURLWithPath: folder.file(name))).write(to: URL(fileURLWithPath: other))
-        #expect(try VideoReader(path: other).next()?.bytes == wanted.bytes, "\(format) as .\(ending)")
+        try Data(contentsOf: URL(fileURLWithPath: folder.file(name))).write(
+          to: URL(fileURLWithPath: other))
+        #expect(
+          try VideoReader(path: other).next()?.bytes == wanted.bytes, "\(format) as .\(ending)")
       }
     }
   }

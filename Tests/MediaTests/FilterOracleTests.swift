@@ -89,7 +89,9 @@ import Testing
     for y in 0..<24 {
       for x in 0..<32 {
         for channel in 0..<3 {
-          let at = { (dx: Int, dy: Int) in Int(frame.bytes[3 * ((2 * y + dy) * 64 + 2 * x + dx) + channel]) }
+          let at = { (dx: Int, dy: Int) in
+            Int(frame.bytes[3 * ((2 * y + dy) * 64 + 2 * x + dx) + channel])
+          }
           let mean = Double(at(0, 0) + at(1, 0) + at(0, 1) + at(1, 1)) / 4
           #expect(abs(Double(half.bytes[3 * (y * 32 + x) + channel]) - mean) <= 1)
         }

@@ -24,10 +24,14 @@ import Testing
   func aConstantRateIsKept(rate: String) throws {
     let folder = try TemporaryFolder()
     try ffmpeg(
-      ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=\(rate):duration=1.5", "-pix_fmt", "yuv420p", "a.mp4"],
+      [
+        "-f", "lavfi", "-i", "testsrc=size=64x48:rate=\(rate):duration=1.5", "-pix_fmt", "yuv420p",
+        "a.mp4",
+      ],
       in: folder)
     let output = folder.file("b.mp4")
-    let result = try FilteredClip().write(folder.file("a.mp4"), to: output, by: .edges(CannyEdges()))
+    let result = try FilteredClip().write(
+      folder.file("a.mp4"), to: output, by: .edges(CannyEdges()))
     #expect(result.ending == .complete && result.notes.isEmpty)
     try expectSameTiming(folder.file("a.mp4"), output)
     #expect(try VideoReader(path: output).frameRate.description == rate)
@@ -54,7 +58,8 @@ import Testing
     #expect(Set(zip(times, times.dropFirst()).map { Int((($1 - $0) * 1e4).rounded()) }).count > 2)
   }
 
-  /// Matroska calls the rate of such a file 30 all the same; preprocessing goes by the times of both.
+  /// Matroska calls the rate of such a file 30 all the same; preprocessing goes by the times of
+  /// both.
   @Test func timesAreKeptAlsoWhereTheyContradictTheRate() throws {
     let folder = try TemporaryFolder()
     try writeVariable("a.mkv", in: folder)
@@ -68,7 +73,8 @@ import Testing
   @Test func framesAreUprightEvenAndFiltered() throws {
     let folder = try TemporaryFolder()
     try write(scenes([5], width: 66, height: 36), to: folder.file("flat.mp4"))
-    try ffmpeg(["-i", "flat.mp4", "-c", "copy", "-metadata:s:v:0", "rotate=90", "turned.mp4"], in: folder)
+    try ffmpeg(
+      ["-i", "flat.mp4", "-c", "copy", "-metadata:s:v:0", "rotate=90", "turned.mp4"], in: folder)
     let blur = FrameFilter.blur(GaussianBlur(sigma: 2))
     _ = try FilteredClip().write(folder.file("turned.mp4"), to: folder.file("b.mp4"), by: blur)
     let (source, made) = (try readAll(folder.file("turned.mp4")), try readAll(folder.file("b.mp4")))
@@ -78,17 +84,20 @@ import Testing
 
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc=size=63x47:rate=25:duration=0.2", "-pix_fmt", "yuv444p", "-vf",
+        "-f", "lavfi", "-i", "testsrc=size=63x47:rate=25:duration=0.2", "-pix_fmt", "yuv444p",
+        "-vf",
         "setsar=4/3", "odd.mp4",
       ], in: folder)
-    let odd = try FilteredClip().write(folder.file("odd.mp4"), to: folder.file("even.mp4"), by: .gray)
+    let odd = try FilteredClip().write(
+      folder.file("odd.mp4"), to: folder.file("even.mp4"), by: .gray)
     #expect(odd.notes.count == 1)
     let even = try VideoReader(path: folder.file("even.mp4"))
     #expect([even.width, even.height] == [62, 46] && even.pixelAspect == Rational(4, 3))
 
     // 64 / 3 is nearest to 22, 48 / 3 to 16.
     try write(scenes([3]), to: folder.file("wide.mp4"))
-    _ = try FilteredClip().write(folder.file("wide.mp4"), to: folder.file("small.mp4"), by: .downscale(3))
+    _ = try FilteredClip().write(
+      folder.file("wide.mp4"), to: folder.file("small.mp4"), by: .downscale(3))
     #expect(try timing(folder.file("small.mp4")).size == [22, 16])
   }
 
@@ -97,7 +106,8 @@ import Testing
     let image = gradient(width: 31, height: 17, scene: 1, time: 0)
     try image.writePNG(to: folder.file("a.png"))
     let filter = FrameFilter.edges(CannyEdges(low: 5, high: 20))
-    let result = try FilteredClip().write(folder.file("a.png"), to: folder.file("b.png"), by: filter)
+    let result = try FilteredClip().write(
+      folder.file("a.png"), to: folder.file("b.png"), by: filter)
     #expect(result.frames == 1 && result.ending == .complete)
     #expect(try readAll(folder.file("b.png")).frames.first?.bytes == filter.apply(to: image).bytes)
   }

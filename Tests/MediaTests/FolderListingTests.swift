@@ -12,7 +12,8 @@ import Testing
 
   @Test func `Everything in a folder is listed or skipped with a reason`() throws {
     for name in [
-      "b.MP4", "sub/a.mp4", "cache/x.mp4", "own/y.mp4", ".hidden.mp4", ".precomputed/z.mp4", ".ltx.lock",
+      "b.MP4", "sub/a.mp4", "cache/x.mp4", "own/y.mp4", ".hidden.mp4", ".precomputed/z.mp4",
+      ".ltx.lock",
     ] {
       try write("x", to: name, in: folder)
     }
@@ -34,7 +35,8 @@ import Testing
   }
 
   @Test func `A folder that can't be listed is an error with its name`() {
-    #expect(mediaError { _ = try FolderListing(folder.file("nowhere")) }?.file == folder.file("nowhere"))
+    #expect(
+      mediaError { _ = try FolderListing(folder.file("nowhere")) }?.file == folder.file("nowhere"))
   }
 
   @Test func `Skipped files are summed up by their reason`() {
@@ -49,25 +51,31 @@ import Testing
       ])
     #expect(
       skipped.notes(reasons: 1, names: 1) == [
-        "skipped 1,240 files 0.heic and 1,239 more: too new", "skipped 1 more files for other reasons",
+        "skipped 1,240 files 0.heic and 1,239 more: too new",
+        "skipped 1 more files for other reasons",
         "skipped 2 hidden files",
       ])
     #expect(capped(["a", "b", "c"], at: 1) { "\($0) more" } == ["a", "2 more"])
     #expect(capped(["a"], at: 1) { "\($0) more" } == ["a"])
-    #expect([0, 12, 123, 1234, -1_234_567].map(grouped) == ["0", "12", "123", "1,234", "-1,234,567"])
+    #expect(
+      [0, 12, 123, 1234, -1_234_567].map(grouped) == ["0", "12", "123", "1,234", "-1,234,567"])
   }
 
   @Test func `Extensions say what a file is, in any case`() throws {
     for (file, kind) in [
-      ("a.mp4", .video), ("A.MOV", .video), ("x.y.MkV", .video), ("a.GIF", .video), ("p/a.jfif", .image),
-      ("a.JP2", .image), ("a.avif", .image), ("a.heic", .image), ("a.opus", .audio), ("a.braw", .video),
+      ("a.mp4", .video), ("A.MOV", .video), ("x.y.MkV", .video), ("a.GIF", .video),
+      ("p/a.jfif", .image),
+      ("a.JP2", .image), ("a.avif", .image), ("a.heic", .image), ("a.opus", .audio),
+      ("a.braw", .video),
     ] as [(String, MediaExtension.Kind)] {
       #expect(MediaExtension(ofFile: file)?.kind == kind, "\(file)")
     }
     for file in ["a", "mp4", ".mp4", "p.mp4/a", "a.txt", "a.mp4.txt", "a.", "a.mp4~"] {
       #expect(MediaExtension(ofFile: file) == nil, "\(file)")
     }
-    for ending in ["mp4", "mkv", "webm", "avi", "png", "jpg", "jpe", "jfif", "webp", "jp2", "wav", "mp3"] {
+    for ending in [
+      "mp4", "mkv", "webm", "avi", "png", "jpg", "jpe", "jfif", "webp", "jp2", "wav", "mp3",
+    ] {
       #expect(MediaExtension(ofFile: "a." + ending)?.obstacle == nil, "\(ending)")
     }
     let raw = try #require(MediaExtension(ofFile: "a.NEF")?.obstacle)
@@ -75,7 +83,8 @@ import Testing
     #expect(!MediaExtension.decodable(.image).contains("nef"))
   }
 
-  /// What the list says can be decoded, FFmpeg decodes: a file of each kind that its program writes.
+  /// What the list says can be decoded, FFmpeg decodes: a file of each kind that its program
+  /// writes.
   @Test(arguments: [
     "bmp", "tga", "dpx", "jp2", "tiff", "ppm", "pam", "pcx", "ras", "sgi", "apng", "gif", "y4m",
   ])
@@ -102,7 +111,9 @@ private func write(_ text: String, to name: String, in folder: TemporaryFolder) 
 
   init() throws {
     folder = try TemporaryFolder()
-    for name in ["clips/b.mp4", "clips/e\u{301}.mp4", "clips/sp .mp4", "clips/two.mp4", "clips/two.mov"] {
+    for name in [
+      "clips/b.mp4", "clips/e\u{301}.mp4", "clips/sp .mp4", "clips/two.mp4", "clips/two.mov",
+    ] {
       try write("x", to: name, in: folder)
     }
     try FileManager.default.createSymbolicLink(
@@ -116,7 +127,8 @@ private func write(_ text: String, to name: String, in folder: TemporaryFolder) 
     ("file:/ROOT/clips/b.mp4", "write ROOT/clips/b.mp4."),
     ("file:/clips/zzz.mp4", "a plain path is expected."),
     ("https:/example.com/b.mp4", "It is a URL. Download"), ("~/b.mp4", "expanded by shells"),
-    ("$DATA/b.mp4", "Variables such as $DATA"), ("Clips/b.mp4", "/clips is there: its name differs in upper"),
+    ("$DATA/b.mp4", "Variables such as $DATA"),
+    ("Clips/b.mp4", "/clips is there: its name differs in upper"),
     ("clips/B.MP4", "/clips/b.mp4 is there: its name differs in upper and lower case."),
     ("clips/\u{E9}.mp4", "its name differs in the Unicode normalization"),
     ("clips/sp.mp4", "sp .mp4 is there: its name differs in spaces"),

@@ -15,9 +15,10 @@ import Testing
   /// Frames with much detail, so that packets are large.
   private func make(_ name: String, _ options: [String]) throws {
     try ffmpeg(
-      ["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=1,noise=alls=20:allf=t"] + options + [
-        name
-      ],
+      ["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=1,noise=alls=20:allf=t"]
+        + options + [
+          name
+        ],
       in: folder)
   }
 
@@ -44,7 +45,9 @@ import Testing
     try data.write(to: URL(fileURLWithPath: folder.file(other)))
   }
 
-  private func found(_ name: String, upTo count: Int = .max) throws -> (damage: FrameDamage?, frames: Int) {
+  private func found(_ name: String, upTo count: Int = .max) throws -> (
+    damage: FrameDamage?, frames: Int
+  ) {
     let reader = try VideoReader(path: folder.file(name))
     var frames = 0
     while frames < count, try reader.next() != nil { frames += 1 }
@@ -53,7 +56,8 @@ import Testing
 
   /// Without frames that are coded out of order, so that packet and frame numbers agree.
   @Test(arguments: [
-    "a.mp4 -c:v libx264 -bf 0 -g 12 -pix_fmt yuv420p", "a.mkv -c:v libx264 -bf 0 -g 12 -pix_fmt yuv420p",
+    "a.mp4 -c:v libx264 -bf 0 -g 12 -pix_fmt yuv420p",
+    "a.mkv -c:v libx264 -bf 0 -g 12 -pix_fmt yuv420p",
     "a.avi -c:v mpeg4 -bf 0 -g 12 -q:v 3", "a.mkv -c:v mpeg2video -bf 0 -g 12 -q:v 3",
     "a.avi -c:v mjpeg -q:v 3 -pix_fmt yuvj420p", "a.mkv -c:v ffv1 -level 3 -slicecrc 1",
     "a.mov -c:v prores_ks",
@@ -83,7 +87,8 @@ import Testing
   func framesWithoutTheirReferencesAreNamed(line: String) throws {
     let words = line.split(separator: " ").map(String.init)
     try make(words[0], words.dropFirst() + ["-pix_fmt", "yuv420p"])
-    try ffmpeg(["-i", words[0], "-c", "copy", "-bsf:v", "noise=drop='eq(n,5)'", "drop.mkv"], in: folder)
+    try ffmpeg(
+      ["-i", words[0], "-c", "copy", "-bsf:v", "noise=drop='eq(n,5)'", "drop.mkv"], in: folder)
     let (damage, frames) = try found("drop.mkv")
     #expect(frames == 24 && damage?.damaged.first == 5, "\(String(describing: damage))")
     #expect(try found("drop.mkv", upTo: 5).damage == nil)
@@ -96,7 +101,8 @@ import Testing
       var splitter = SceneSplitter()
       splitter.output = output
       let notes = try splitter.split(folder.file("b.mp4"), into: folder.file("out")).notes
-      #expect(notes.contains { $0.contains("Damage: frames 2 to") && $0.contains("cene") }, "\(notes)")
+      #expect(
+        notes.contains { $0.contains("Damage: frames 2 to") && $0.contains("cene") }, "\(notes)")
       #expect(try splitter.split(folder.file("a.mp4"), into: folder.file("whole")).notes.isEmpty)
     }
   }

@@ -13,11 +13,13 @@ import Testing
 
   /// Exif's eight values, and the 2x2 matrices `[xx, yx, xy, yy]` in the order of an MP4.
   static let matrices: [(exif: Int, matrix: [Int32])] = [
-    (1, [1, 0, 0, 1]), (2, [-1, 0, 0, 1]), (3, [-1, 0, 0, -1]), (4, [1, 0, 0, -1]), (5, [0, 1, 1, 0]),
+    (1, [1, 0, 0, 1]), (2, [-1, 0, 0, 1]), (3, [-1, 0, 0, -1]), (4, [1, 0, 0, -1]),
+    (5, [0, 1, 1, 0]),
     (6, [0, 1, -1, 0]), (7, [0, -1, -1, 0]), (8, [0, -1, 1, 0]),
   ]
 
-  /// The frame as Exif's value asks, straight from the standard's table: where row 0 and column 0 are shown.
+  /// The frame as Exif's value asks, straight from the standard's table: where row 0 and column 0
+  /// are shown.
   private func shown(_ frame: RGBFrame, exif: Int) -> RGBFrame {
     let (width, height) = exif > 4 ? (frame.height, frame.width) : (frame.width, frame.height)
     var bytes = [UInt8](repeating: 0, count: frame.bytes.count)
@@ -25,9 +27,12 @@ import Testing
       for x in 0..<frame.width {
         let (right, bottom) = (frame.width - 1 - x, frame.height - 1 - y)
         let (column, row) = [
-          (x, y), (right, y), (right, bottom), (x, bottom), (y, x), (bottom, x), (bottom, right), (y, right),
+          (x, y), (right, y), (right, bottom), (x, bottom), (y, x), (bottom, x), (bottom, right),
+          (y, right),
         ][exif - 1]
-        for c in 0..<3 { bytes[3 * (row * width + column) + c] = frame.bytes[3 * (y * frame.width + x) + c] }
+        for c in 0..<3 {
+          bytes[3 * (row * width + column) + c] = frame.bytes[3 * (y * frame.width + x) + c]
+        }
       }
     }
     return RGBFrame(bytes: bytes, width: width, height: height)
@@ -36,7 +41,8 @@ import Testing
   /// A test card without any symmetry, 64x48.
   private func makeCard(_ name: String, _ options: [String], seconds: Double = 0.2) throws {
     try ffmpeg(
-      ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=\(seconds)"] + options + [name], in: folder)
+      ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=\(seconds)"] + options + [name],
+      in: folder)
   }
 
   private func data(_ name: String) throws -> Data {
@@ -54,7 +60,8 @@ import Testing
     // Moved so that the frame lies at the origin.
     let x = max(0, -(matrix[0] * width)) + max(0, -(matrix[2] * height))
     let y = max(0, -(matrix[1] * width)) + max(0, -(matrix[3] * height))
-    let values = [matrix[0], matrix[1], 0, matrix[2], matrix[3], 0, x, y].map { $0 << 16 } + [1 << 30]
+    let values =
+      [matrix[0], matrix[1], 0, matrix[2], matrix[3], 0, x, y].map { $0 << 16 } + [1 << 30]
     for (index, value) in values.enumerated() {
       withUnsafeBytes(of: value.bigEndian) {
         bytes.replaceSubrange((place + 4 * index)..<(place + 4 * index + 4), with: $0)
@@ -70,21 +77,28 @@ import Testing
   private func isShown(_ name: String, as exif: Int, of card: RGBFrame) throws -> Bool {
     let wanted = shown(card, exif: exif)
     let found = try first(name)
-    return found.width == wanted.width && found.height == wanted.height && found.bytes == wanted.bytes
+    return found.width == wanted.width && found.height == wanted.height
+      && found.bytes == wanted.bytes
   }
 
   @Test func matricesExifAndTurnsAgree() {
     for (exif, matrix) in Self.matrices {
-      let values = [matrix[0], matrix[1], 0, matrix[2], matrix[3], 0, 7, 9, 1 << 14].map { Int32($0) << 16 }
+      let values = [matrix[0], matrix[1], 0, matrix[2], matrix[3], 0, 7, 9, 1 << 14].map {
+        Int32($0) << 16
+      }
       let orientation = Orientation(exif: exif)
       #expect(DisplayMatrix(values) == .orientation(orientation ?? .upright) && orientation != nil)
-      #expect(orientation.map { Orientation(turns: $0.turns, isMirrored: $0.isMirrored) } == orientation)
+      #expect(
+        orientation.map { Orientation(turns: $0.turns, isMirrored: $0.isMirrored) } == orientation)
     }
     #expect(Orientation(exif: 0) == nil && Orientation(exif: 9) == nil)
     // Scale does not matter, nor the rounding of a sine.
     #expect(
-      DisplayMatrix([3, 131072, 0, -65536, 2, 0, 0, 0, 1 << 30]) == .orientation(Orientation(turns: 1)))
-    guard case .other(let degrees) = DisplayMatrix([56756, 32768, 0, -32768, 56756, 0, 0, 0, 1 << 30]) else {
+      DisplayMatrix([3, 131072, 0, -65536, 2, 0, 0, 0, 1 << 30])
+        == .orientation(Orientation(turns: 1)))
+    guard
+      case .other(let degrees) = DisplayMatrix([56756, 32768, 0, -32768, 56756, 0, 0, 0, 1 << 30])
+    else {
       Issue.record("30 degrees are not a quarter turn")
       return
     }
@@ -107,7 +121,8 @@ import Testing
     try makeCard("a.mp4", ["-pix_fmt", "yuv420p"])
     try turn("a.mp4", as: "b.mp4", [1, 1, -1, 1])
     let reader = try VideoReader(path: folder.file("b.mp4"))
-    #expect(reader.orientation == .upright && reader.unusedRotation.map { abs($0 - 45) < 0.01 } == true)
+    #expect(
+      reader.orientation == .upright && reader.unusedRotation.map { abs($0 - 45) < 0.01 } == true)
     #expect(try VideoReader(path: folder.file("a.mp4")).unusedRotation == nil)
   }
 
@@ -147,16 +162,19 @@ import Testing
   @Test(arguments: [(0, 90, 8), (0, -90, 6), (180, 0, 2), (180, 180, 4), (180, 90, 5), (0, 180, 3)])
   func matroskasPoseIsApplied(yaw: Int, roll: Int, exif: Int) throws {
     let tags = [
-      "-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv",
+      "-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range",
+      "tv",
     ]
-    try makeCard("a.mkv", ["-c:v", "ffv1", "-pix_fmt", "yuv444p", "-chroma_sample_location", "left"] + tags)
+    try makeCard(
+      "a.mkv", ["-c:v", "ffv1", "-pix_fmt", "yuv444p", "-chroma_sample_location", "left"] + tags)
     try makeCard("plain.mkv", ["-c:v", "ffv1", "-pix_fmt", "yuv444p"])
     var bytes = try data("a.mkv")
     // The element's id, a size of one byte, and the id of its first part.
     let places = bytes.indices.dropLast(4)
     let place = try #require(
       places.first {
-        bytes[$0] == 0x55 && bytes[$0 + 1] == 0xB0 && bytes[$0 + 2] & 0xC0 == 0x80 && bytes[$0 + 3] == 0x55
+        bytes[$0] == 0x55 && bytes[$0 + 1] == 0xB0 && bytes[$0 + 2] & 0xC0 == 0x80
+          && bytes[$0 + 3] == 0x55
       })
     let size = Int(bytes[place + 2] & 0x7F)
     var pose: [UInt8] = []
@@ -164,8 +182,11 @@ import Testing
       pose += [0x76, id, 0x84] + withUnsafeBytes(of: Float(angle).bitPattern.bigEndian, Array.init)
     }
     try #require(bytes[place + 2] & 0x80 != 0 && size >= pose.count + 2)
-    pose += [0xEC, 0x80 | UInt8(size - pose.count - 2)] + [UInt8](repeating: 0, count: size - pose.count - 2)
-    bytes.replaceSubrange(place..<(place + 3 + size), with: [0x76, 0x70, 0x80 | UInt8(size)] + pose)
+    pose +=
+      [0xEC, 0x80 | UInt8(size - pose.count - 2)]
+      + [UInt8](repeating: 0, count: size - pose.count - 2)
+    bytes.replaceSubrange(
+      place..<(place + 3 + size), with: [0x76, 0x70, 0x80 | UInt8(size)] + pose)
     try bytes.write(to: URL(fileURLWithPath: folder.file("b.mkv")))
     #expect(try isShown("b.mkv", as: exif, of: first("plain.mkv")))
   }
@@ -177,7 +198,8 @@ import Testing
       return isBig ? bytes.reversed() : bytes
     }
     return Data(
-      (isBig ? [0x4D, 0x4D] : [0x49, 0x49]) + number(42, 2) + number(8, 4) + number(1, 2) + number(0x112, 2)
+      (isBig ? [0x4D, 0x4D] : [0x49, 0x49]) + number(42, 2) + number(8, 4) + number(1, 2)
+        + number(0x112, 2)
         + number(3, 2) + number(1, 4) + number(value, 2) + [0, 0] + number(0, 4))
   }
 
@@ -194,7 +216,8 @@ import Testing
     case "webp":
       let marked = value > 4 ? Data("Exif\0\0".utf8) : Data()
       let content = marked + exif(value, isBig: isBig)
-      let header = Data("VP8X".utf8) + number(10, 4) + Data([8, 0, 0, 0]) + number(63, 3) + number(47, 3)
+      let header =
+        Data("VP8X".utf8) + number(10, 4) + Data([8, 0, 0, 0]) + number(63, 3) + number(47, 3)
       bytes.insert(contentsOf: header, at: 12)
       bytes += Data("EXIF".utf8) + number(content.count, 4) + content
       bytes.replaceSubrange(4..<8, with: number(bytes.count - 8, 4))
@@ -202,17 +225,21 @@ import Testing
       let content = exif(value, isBig: isBig)
       // The checksum is not looked at.
       bytes.insert(
-        contentsOf: Data(number(content.count, 4).reversed()) + Data("eXIf".utf8) + content + Data(count: 4),
+        contentsOf: Data(number(content.count, 4).reversed()) + Data("eXIf".utf8) + content
+          + Data(count: 4),
         at: 33)
     case "jpg":
       let content = Data("Exif\0\0".utf8) + exif(value, isBig: isBig)
       bytes.insert(
-        contentsOf: Data([0xFF, 0xE1]) + Data(number(content.count + 2, 2).reversed()) + content, at: 2)
+        contentsOf: Data([0xFF, 0xE1]) + Data(number(content.count + 2, 2).reversed()) + content,
+        at: 2)
     default:
       // A new directory at the end of the TIFF, with one entry more.
       let place = Int(bytes[4]) | Int(bytes[5]) << 8 | Int(bytes[6]) << 16
       let count = Int(bytes[place]) | Int(bytes[place + 1]) << 8
-      var entries = (0..<count).map { bytes[(place + 2 + 12 * $0)..<(place + 14 + 12 * $0)] }.map { Data($0) }
+      var entries = (0..<count).map { bytes[(place + 2 + 12 * $0)..<(place + 14 + 12 * $0)] }.map {
+        Data($0)
+      }
       entries.append(number(0x112, 2) + number(3, 2) + number(1, 4) + number(value, 4))
       entries.sort { Int($0[0]) | Int($0[1]) << 8 < Int($1[0]) | Int($1[1]) << 8 }
       if bytes.count % 2 == 1 { bytes.append(0) }
@@ -241,7 +268,9 @@ import Testing
   }
 
   @Test(
-    arguments: [(1, nil, 8), (3, nil, 6), (nil, 1, 2), (nil, 0, 4), (1, 0, 5), (1, 1, 7), (2, nil, 3)]
+    arguments: [
+      (1, nil, 8), (3, nil, 6), (nil, 1, 2), (nil, 0, 4), (1, 0, 5), (1, 1, 7), (2, nil, 3),
+    ]
       as [(UInt8?, UInt8?, Int)])
   func propertiesOfHEIFAreRead(turns: UInt8?, mirror: UInt8?, exif: Int) throws {
     var properties = [box("ispe", [Data(count: 12)])]
@@ -267,7 +296,8 @@ import Testing
             [
               box("ipco", properties),
               // Another item first, whose properties don't count.
-              box("ipma", [header, Data([0, 0, 0, 2, 0, 3, 1, 1, 0, 7, UInt8(links.count)] + links)]),
+              box(
+                "ipma", [header, Data([0, 0, 0, 2, 0, 3, 1, 1, 0, 7, UInt8(links.count)] + links)]),
             ]),
         ]),
     ].reduce(Data(), +)

@@ -4,7 +4,8 @@ import Testing
 
 @testable import Media
 
-/// Against the reference's readers, Pillow and PyAV; the fixtures are made by Tests/Oracles/pictures.py.
+/// Against the reference's readers, Pillow and PyAV; the fixtures are made by
+/// Tests/Oracles/pictures.py.
 @Suite struct PixelOracleTests {
   private static let folder =
     URL(fileURLWithPath: #filePath).deletingLastPathComponent()
@@ -84,7 +85,8 @@ import Testing
     var (table, data) = (words([UInt32(tags.count)]), [UInt8]())
     for (name, content) in tags {
       table +=
-        Array(name.utf8) + words([UInt32(128 + 4 + 12 * tags.count + data.count), UInt32(content.count)])
+        Array(name.utf8)
+        + words([UInt32(128 + 4 + 12 * tags.count + data.count), UInt32(content.count)])
       data += content
     }
     var header = [UInt8](repeating: 0, count: 128)
@@ -97,8 +99,10 @@ import Testing
   @Test func curvesAreReadInEveryForm() throws {
     let frame = RGBFrame(bytes: [0, 128, 255, 64, 64, 64], width: 2, height: 1)
     func converted(_ type: String, _ rest: [UInt8]) throws -> [UInt8] {
-      try #require(ColorProfile(profile(curve: Array(type.utf8) + [0, 0, 0, 0] + rest))).converted(frame)
-        .bytes
+      try #require(ColorProfile(profile(curve: Array(type.utf8) + [0, 0, 0, 0] + rest))).converted(
+        frame
+      )
+      .bytes
     }
     // Light as it is: sRGB's bytes for 64/255 and 128/255 of light are 137 and 188.
     let linear = try converted("curv", [0, 0, 0, 0])
@@ -125,7 +129,9 @@ import Testing
         broken[Int(state >> 33) % broken.count] = UInt8(truncatingIfNeeded: state >> 20)
       }
       let frame = RGBFrame(bytes: [0, 128, 255], width: 1, height: 1)
-      if let profile = ColorProfile(broken) { usable += profile.converted(frame).bytes.count == 3 ? 1 : 0 }
+      if let profile = ColorProfile(broken) {
+        usable += profile.converted(frame).bytes.count == 3 ? 1 : 0
+      }
       _ = ColorProfile(Array(broken.prefix(Int(state >> 40) % 600)))
     }
     #expect((1..<2000).contains(usable))

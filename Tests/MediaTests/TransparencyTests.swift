@@ -14,12 +14,15 @@ import Testing
   private func make(_ name: String, _ options: [String], frames: Int = 1) throws -> String {
     var frame = Data()
     for y in 0..<32 {
-      for x in 0..<64 { frame += y >= 16 ? [0, 0, 255, 255] : x < 32 ? [255, 0, 0, 0] : [0, 255, 0, 128] }
+      for x in 0..<64 {
+        frame += y >= 16 ? [0, 0, 255, 255] : x < 32 ? [255, 0, 0, 0] : [0, 255, 0, 128]
+      }
     }
     let data = (0..<frames).reduce(into: Data()) { data, _ in data += frame }
     try data.write(to: URL(fileURLWithPath: folder.file("rgba.raw")))
     try ffmpeg(
-      ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", "64x32", "-r", "25", "-i", "rgba.raw"] + options + [name],
+      ["-f", "rawvideo", "-pix_fmt", "rgba", "-s", "64x32", "-r", "25", "-i", "rgba.raw"] + options
+        + [name],
       in: folder)
     return folder.file(name)
   }
@@ -49,7 +52,8 @@ import Testing
   func alphaIsComposited(line: String) throws {
     let words = line.split(separator: "|").map(String.init)
     let path = try make(words[0], words[1].split(separator: " ").map(String.init))
-    let isLossless = !["prores.mov", "vp9.webm", "vp8.webm", "yuva.mkv", "deep.mkv"].contains(words[0])
+    let isLossless = !["prores.mov", "vp9.webm", "vp8.webm", "yuva.mkv", "deep.mkv"].contains(
+      words[0])
     let isImage = ["png", "webp", "tiff", "apng", "tga"].contains { words[0].hasSuffix("." + $0) }
     let cases: [(RGBColor?, [Int])] = [
       (nil, isImage ? [255, 255, 255] : [0, 0, 0]), (RGBColor("#204060"), [0x20, 0x40, 0x60]),
@@ -59,7 +63,8 @@ import Testing
       let green = zip([0, 255, 0], color).map { ($0 * 128 + $1 * 127 + 127) / 255 }
       let found = corners(frame)
       let limit = isLossless ? 1 : 6
-      #expect(ColorPatches.difference(found, [color, green, [0, 0, 255]]) <= limit, "\(line) \(found)")
+      #expect(
+        ColorPatches.difference(found, [color, green, [0, 0, 255]]) <= limit, "\(line) \(found)")
       let name = background ?? (isImage ? .white : .black)
       #expect(notes == ["transparent pixels were composited on \(name)"], "\(line)")
     }
@@ -73,7 +78,10 @@ import Testing
   @Test func palettesAndGrayAreComposited() throws {
     for (name, options) in [
       ("p.gif", ["-vf", "split[a][b];[a]palettegen[p];[b][p]paletteuse", "-frames:v", "1"]),
-      ("p.png", ["-vf", "split[a][b];[a]palettegen[p];[b][p]paletteuse,format=pal8", "-frames:v", "1"]),
+      (
+        "p.png",
+        ["-vf", "split[a][b];[a]palettegen[p];[b][p]paletteuse,format=pal8", "-frames:v", "1"]
+      ),
       ("g.png", ["-pix_fmt", "ya8", "-frames:v", "1"]),
       ("g16.png", ["-pix_fmt", "ya16be", "-frames:v", "1"]),
     ] {
@@ -104,7 +112,8 @@ import Testing
   private func tiff(_ compression: UInt16, _ strip: Data) -> Data {
     var data = Data("II".utf8) + [42, 0, 8, 0, 0, 0]
     let entries: [(UInt16, UInt16, UInt32)] = [
-      (256, 4, 64), (257, 4, 32), (258, 3, 8), (259, 3, UInt32(compression)), (262, 3, 1), (273, 4, 200),
+      (256, 4, 64), (257, 4, 32), (258, 3, 8), (259, 3, UInt32(compression)), (262, 3, 1),
+      (273, 4, 200),
       (277, 3, 1), (278, 4, 32), (279, 4, UInt32(strip.count)),
     ]
     data += [UInt8(entries.count), 0]
@@ -118,12 +127,14 @@ import Testing
 
   /// FFmpeg hands out an untouched buffer for some compressions.
   @Test(arguments: [
-    (UInt16(7), "JPEG"), (6, "old JPEG"), (34712, "JPEG 2000"), (50000, "Zstandard"), (50001, "WebP"),
+    (UInt16(7), "JPEG"), (6, "old JPEG"), (34712, "JPEG 2000"), (50000, "Zstandard"),
+    (50001, "WebP"),
   ])
   func aTIFFThatIsNotDecodedIsAnError(compression: UInt16, name: String) throws {
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc=s=64x32", "-frames:v", "1", "-pix_fmt", "gray", "-c:v", "mjpeg",
+        "-f", "lavfi", "-i", "testsrc=s=64x32", "-frames:v", "1", "-pix_fmt", "gray", "-c:v",
+        "mjpeg",
         "a.jpg",
       ],
       in: folder)

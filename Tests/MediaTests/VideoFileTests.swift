@@ -24,7 +24,8 @@ import Testing
     #expect(read.map(\.index) == Array(0..<18))
     for (i, frame) in read.enumerated() {
       #expect(abs(frame.seconds - Double(i) * 1001 / 30000) < 1e-4)
-      // Halved chroma and x264 at crf 12 leave far more than this; a shifted frame or matrix leaves 25.
+      // Halved chroma and x264 at crf 12 leave far more than this; a shifted frame or matrix leaves
+      // 25.
       #expect(psnr(frame, frames[i]) > 36)
     }
     #expect(try VideoReader.countFrames(path: path) == 18)
@@ -58,7 +59,8 @@ import Testing
     #expect((16000..<(16000 + 1024)).contains(left.count))
     let want = tone(from: 0, count: 16000, rate: 16000, channels: 2)
     for (got, want) in zip([left, right], want) {
-      let error = zip(got, want).dropFirst(2000).prefix(10000).map { abs($0 - $1) }.reduce(0, +) / 10000
+      let error =
+        zip(got, want).dropFirst(2000).prefix(10000).map { abs($0 - $1) }.reduce(0, +) / 10000
       #expect(error < 0.02)
     }
   }
@@ -80,7 +82,8 @@ import Testing
   @Test func theWriterRefusesWhatItCannotWrite() throws {
     let folder = try TemporaryFolder()
     let odd = mediaError {
-      _ = try VideoWriter(path: folder.file("a.mp4"), width: 63, height: 48, frameRate: Rational(25))
+      _ = try VideoWriter(
+        path: folder.file("a.mp4"), width: 63, height: 48, frameRate: Rational(25))
     }
     #expect(odd?.kind == .badOption)
     let rate = mediaError {
@@ -94,7 +97,8 @@ import Testing
     }
     #expect(sound?.kind == .badOption)
     let nowhere = mediaError {
-      _ = try VideoWriter(path: folder.file("no/a.mp4"), width: 64, height: 48, frameRate: Rational(25))
+      _ = try VideoWriter(
+        path: folder.file("no/a.mp4"), width: 64, height: 48, frameRate: Rational(25))
     }
     #expect(nowhere?.kind == .writing)
     let size = mediaError {
@@ -104,7 +108,8 @@ import Testing
     }
     #expect(size?.kind == .badOption)
     let empty = mediaError {
-      try VideoWriter(path: folder.file("a.mp4"), width: 64, height: 48, frameRate: Rational(25)).finish()
+      try VideoWriter(path: folder.file("a.mp4"), width: 64, height: 48, frameRate: Rational(25))
+        .finish()
     }
     #expect(empty?.kind == .badOption)
     #expect(try folder.contents() == [])
@@ -118,7 +123,9 @@ import Testing
       let writer = try VideoWriter(path: path, width: 64, height: 48, frameRate: Rational(25))
       try writer.append(gradient(width: 64, height: 48, scene: 1, time: 0))
       let contents = try folder.contents()
-      #expect(contents.count == 2 && contents[0].hasPrefix(".clip.mp4.") && contents[0].hasSuffix(".partial"))
+      #expect(
+        contents.count == 2 && contents[0].hasPrefix(".clip.mp4.")
+          && contents[0].hasSuffix(".partial"))
     }
     #expect(try folder.contents() == ["clip.mp4"])
     #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)

@@ -5,7 +5,8 @@ import Testing
 import Torch
 
 @Suite struct TrainedWeightMemoryTests {
-  /// A file's pages can't be written to: what is trained has memory of its own, also where nothing had to be converted.
+  /// A file's pages can't be written to: what is trained has memory of its own, also where nothing
+  /// had to be converted.
   @Test func trainedWeightsAreNoPartOfTheFile() throws {
     let scratch = try ScratchFolder()
     let path = scratch.file("model.safetensors")

@@ -30,7 +30,8 @@ import Torch
         #expect(try Tensor.isEqual(found.largest, largest), "\(prefix) \(name), \(x.dtype)")
       }
       let back = try map.dequantized(codes, largest: largest)
-      #expect(try Tensor.isEqual(back, fixture.tensor("\(prefix).\(name).back")), "\(prefix) \(name)")
+      #expect(
+        try Tensor.isEqual(back, fixture.tensor("\(prefix).\(name).back")), "\(prefix) \(name)")
     }
   }
 
@@ -40,7 +41,8 @@ import Torch
     let parameters = try Self.shapes.map {
       Parameter(key: $0, tensor: try fixture.tensor("start.\($0)").clone().to(dtype).asLeaf())
     }
-    let optimizer = try AdamW8bit([ParameterGroup(parameters, learningRate: 1e-2)], options: options)
+    let optimizer = try AdamW8bit(
+      [ParameterGroup(parameters, learningRate: 1e-2)], options: options)
     for number in 0..<steps { try step(optimizer, number) }
     return optimizer
   }
@@ -88,8 +90,9 @@ import Torch
     }
   }
 
-  /// A float64 parameter is stepped in float32 by libtorch's operations, as any is on a GPU. libtorch's roots are off by
-  /// their last bit here and there, so parameters agree to a rounding of the change; codes and largest numbers are equal.
+  /// A float64 parameter is stepped in float32 by libtorch's operations, as any is on a GPU.
+  /// libtorch's roots are off by their last bit here and there, so parameters agree to a rounding
+  /// of the change; codes and largest numbers are equal.
   @Test func `The kernel and libtorch's operations agree`() throws {
     for (name, options) in Self.options {
       let kernel = try trained(options)
@@ -113,7 +116,9 @@ import Torch
     func trained(_ dtype: DType) throws -> [String: Tensor] {
       let parameter = Parameter(key: "a", tensor: try start.clone().to(dtype))
       let optimizer = try AdamW8bit([ParameterGroup([parameter], learningRate: 1)])
-      for gradient in gradients { try optimizer.step(["a": gradient.to(dtype)], learningRate: 1e-3) }
+      for gradient in gradients {
+        try optimizer.step(["a": gradient.to(dtype)], learningRate: 1e-3)
+      }
       return try optimizer.stored()
     }
     let kernel = try trained(.float32)
@@ -129,7 +134,9 @@ import Torch
     let first = try trained(AdamW8bit.Options(), steps: 2)
     let second = try trained(AdamW8bit.Options(), steps: 0)
     try withoutGrad {
-      for (old, new) in zip(first.parameters, second.parameters) { try new.tensor.copy_(old.tensor) }
+      for (old, new) in zip(first.parameters, second.parameters) {
+        try new.tensor.copy_(old.tensor)
+      }
     }
     let state = try first.stored()
     try second.restore { try #require(state[$0]) }

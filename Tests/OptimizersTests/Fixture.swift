@@ -10,7 +10,8 @@ struct Fixture {
   let file: SafetensorsFile
 
   init(_ name: String) throws {
-    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent()
     file = try SafetensorsFile(path: tests.path + "/Fixtures/optimisation/\(name).safetensors")
   }
 
@@ -23,8 +24,10 @@ struct Fixture {
 
   /// What is below a prefix, by the rest of the key.
   func keys(below prefix: String) -> [String] {
-    file.entries.keys.filter { $0.hasPrefix(prefix + ".") }.map { String($0.dropFirst(prefix.count + 1)) }
-      .sorted()
+    file.entries.keys.filter { $0.hasPrefix(prefix + ".") }.map {
+      String($0.dropFirst(prefix.count + 1))
+    }
+    .sorted()
   }
 }
 
@@ -38,10 +41,13 @@ func relativeError(_ found: Tensor, _ wanted: Tensor) throws -> Double {
 extension Optimizer {
   /// The state as a file of it gives it back.
   func stored() throws -> [String: Tensor] {
-    let path = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID()).safetensors").path
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "\(UUID()).safetensors"
+    ).path
     try writeSafetensors(state.map { ($0.key, $0.tensor) }, to: path)
     defer { try? FileManager.default.removeItem(atPath: path) }  // what is left over is the system's
     let file = try SafetensorsFile(path: path)
-    return try Dictionary(uniqueKeysWithValues: file.entries.keys.map { ($0, try file.tensor($0).clone()) })
+    return try Dictionary(
+      uniqueKeysWithValues: file.entries.keys.map { ($0, try file.tensor($0).clone()) })
   }
 }

@@ -4,7 +4,9 @@ import Testing
 import Torch
 
 @Suite struct GradientClippingTests {
-  private func gradients(_ values: [[Float]]) throws -> [Tensor] { try values.map { try Tensor($0) } }
+  private func gradients(_ values: [[Float]]) throws -> [Tensor] {
+    try values.map { try Tensor($0) }
+  }
 
   @Test func `The norm is that of all gradients together, and clipping scales them to it`() throws {
     let gradients = try gradients([[3, 0], [0, 0, -4], [12]])

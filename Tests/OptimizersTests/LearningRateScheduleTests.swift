@@ -12,8 +12,9 @@ import Torch
     let params: [String: JSONValue]
   }
 
-  /// PyTorch goes from step to step and gathers roundings. The last two cases are what accelerate's optimiser steps at when
-  /// the scheduler is called for each of one and of three batches that are accumulated.
+  /// PyTorch goes from step to step and gathers roundings. The last two cases are what accelerate's
+  /// optimiser steps at when the scheduler is called for each of one and of three batches that are
+  /// accumulated.
   @Test func `Rates are PyTorch's, with the reference trainer's defaults`() throws {
     let fixture = try Fixture("schedules")
     let cases: [Case] = try fixture.metadata("cases")
@@ -30,7 +31,8 @@ import Torch
         for (group, base) in bases.enumerated() {
           let rate = schedule.learningRate(base: base, at: step)
           let expected = wanted[step * bases.count + group]
-          #expect(abs(rate - expected) <= 1e-6 * base, "\(test) at \(step): \(rate), not \(expected)")
+          #expect(
+            abs(rate - expected) <= 1e-6 * base, "\(test) at \(step): \(rate), not \(expected)")
         }
       }
     }
@@ -90,7 +92,9 @@ import Torch
   }
 
   @Test func `Defaults that a short run makes impossible are reported`() {
-    var error = #expect(throws: OptionErrors.self) { try LearningRateSchedule(.cosineWithRestarts, steps: 3) }
+    var error = #expect(throws: OptionErrors.self) {
+      try LearningRateSchedule(.cosineWithRestarts, steps: 3)
+    }
     #expect(error?.problems.map(\.key) == ["T_0"])
     error = #expect(throws: OptionErrors.self) { try LearningRateSchedule(.step, steps: 1) }
     #expect(error?.problems.map(\.key) == ["step_size"])

@@ -17,7 +17,9 @@ import Torch
       return
     }
     #expect(adamw.weightDecay == 0.01 && adamw.smallestQuantized == 4096)
-    #expect(prodigy.initialEstimate == 1e-6 && prodigy.growthRate == .infinity && !prodigy.safeguardsWarmup)
+    #expect(
+      prodigy.initialEstimate == 1e-6 && prodigy.growthRate == .infinity
+        && !prodigy.safeguardsWarmup)
     #expect(lion.beta2 == 0.99 && lion.weightDecay == 0)
     #expect(adafactor.beta1 == nil && adafactor.decayRate == -0.8)
     #expect(muon.weightDecay == 0.1 && muon.momentum == 0.95 && muon.adamW.weightDecay == 0.01)
@@ -25,7 +27,8 @@ import Torch
   }
 
   @Test func `Null takes the first moment from Adafactor`() throws {
-    guard case .adafactor(let with) = try OptimizerOptions(.adafactor, params: ["beta1": .number(0.9)]),
+    guard
+      case .adafactor(let with) = try OptimizerOptions(.adafactor, params: ["beta1": .number(0.9)]),
       case .adafactor(let without) = try OptimizerOptions(.adafactor, params: ["beta1": .null])
     else {
       Issue.record("options of another kind")
@@ -75,7 +78,9 @@ import Torch
   func `A bad option is named, with what is allowed`(
     _ kind: OptimizerKind, _ key: String, _ value: JSONValue, _ problem: String
   ) {
-    let error = #expect(throws: OptionErrors.self) { try OptimizerOptions(kind, params: [key: value]) }
+    let error = #expect(throws: OptionErrors.self) {
+      try OptimizerOptions(kind, params: [key: value])
+    }
     #expect(error?.problems == [OptionProblem(key: key, problem: problem)])
   }
 
@@ -87,7 +92,8 @@ import Torch
   }
 
   private static let keys = [
-    "transformer_blocks.0.attn1.to_q.lora_A.weight", "transformer_blocks.10.attn1.to_q.lora_A.weight",
+    "transformer_blocks.0.attn1.to_q.lora_A.weight",
+    "transformer_blocks.10.attn1.to_q.lora_A.weight",
     "transformer_blocks.0.audio_attn1.to_out.0.lora_B.weight",
     "transformer_blocks.0.attn2.to_k.lora_A.weight",
   ]
@@ -100,7 +106,8 @@ import Torch
     #expect(groups.map(\.learningRate) == [1, 2, 3, 4])
     #expect(groups.map { $0.parameters.map(\.key) } == [1, 2, 0, 3].map { [Self.keys[$0]] })
 
-    let all = try ParameterGroup.groups(of: parameters, learningRate: 1, rates: [("transformer_blocks", 2)])
+    let all = try ParameterGroup.groups(
+      of: parameters, learningRate: 1, rates: [("transformer_blocks", 2)])
     #expect(all.map(\.learningRate) == [2])
     #expect(all[0].parameters.map(\.key) == Self.keys)
   }

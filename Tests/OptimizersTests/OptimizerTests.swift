@@ -4,8 +4,9 @@ import Optimizers
 import Testing
 import Torch
 
-/// Optimisers against the libraries that they are known from: eight steps on a tall, a wide and a square matrix, one that
-/// begins at zeros, a vector and a cube, with gradients that depend on the parameters and a rate that changes.
+/// Optimisers against the libraries that they are known from: eight steps on a tall, a wide and a
+/// square matrix, one that begins at zeros, a vector and a cube, with gradients that depend on the
+/// parameters and a rate that changes.
 @Suite struct OptimizerTests {
   private struct Case: Decodable {
     let name: String
@@ -27,7 +28,9 @@ import Torch
   }
 
   private func parameters() throws -> [Parameter] {
-    try Self.shapes.map { Parameter(key: $0, tensor: try fixture.tensor("start.\($0)").clone().asLeaf()) }
+    try Self.shapes.map {
+      Parameter(key: $0, tensor: try fixture.tensor("start.\($0)").clone().asLeaf())
+    }
   }
 
   private func optimizer(_ test: Case, _ parameters: [Parameter]) throws -> any Optimizer {
@@ -48,8 +51,9 @@ import Torch
     try optimizer.step(gradients, learningRate: rate * rates[number])
   }
 
-  /// float32 on both sides, operations in the same order but for sums: a few roundings of each step. Muon's matrix products
-  /// are in bfloat16, where another order of additions moves a change of about 0.01 by up to 1%.
+  /// float32 on both sides, operations in the same order but for sums: a few roundings of each
+  /// step. Muon's matrix products are in bfloat16, where another order of additions moves a change
+  /// of about 0.01 by up to 1%.
   private static func tolerance(_ kind: String, _ key: String) -> Double {
     switch (kind, key) {
     // A sum of both signs that nearly cancel.
@@ -70,7 +74,9 @@ import Torch
         guard !wanted.isEmpty else { continue }
         let state = try optimizer.stored()
         #expect(Set(wanted) == Set(state.keys).union(Self.shapes), "\(test.name)")
-        let found = state.merging(optimizer.parameters.map { ($0.key, $0.tensor) }) { first, _ in first }
+        let found = state.merging(optimizer.parameters.map { ($0.key, $0.tensor) }) { first, _ in
+          first
+        }
         for key in wanted {
           let expected = try fixture.tensor("\(test.name).\(number + 1).\(key)")
           let tensor = try #require(found[key], "\(test.name): \(key)")
@@ -97,7 +103,9 @@ import Torch
       for middle in [false, true] {
         let parameters =
           try middle
-          ? first.parameters.map { Parameter(key: $0.key, tensor: try $0.tensor.detach().clone().asLeaf()) }
+          ? first.parameters.map {
+            Parameter(key: $0.key, tensor: try $0.tensor.detach().clone().asLeaf())
+          }
           : parameters()
         let second = try optimizer(test, parameters)
         try withoutGrad {
@@ -120,11 +128,13 @@ import Torch
   @Test func `What memory the state takes is known before`() throws {
     for test in cases {
       let parameters = try parameters()
-      let options = try OptimizerOptions(#require(OptimizerKind(rawValue: test.kind)), params: test.params)
+      let options = try OptimizerOptions(
+        #require(OptimizerKind(rawValue: test.kind)), params: test.params)
       let planned = parameters.reduce(0) { $0 + options.stateBytes(shape: $1.tensor.shape) }
       // Counters, and of Prodigy also a start of zeros, which takes one number.
       let zeros = try fixture.tensor("start.zeros").count * 4
-      let state = try options.optimizer([ParameterGroup(parameters, learningRate: test.rate)]).stateBytes
+      let state = try options.optimizer([ParameterGroup(parameters, learningRate: test.rate)])
+        .stateBytes
       let slack = 8 * (parameters.count + 4) + (test.kind == "prodigy" ? zeros : 0)
       #expect(abs(state - planned) <= slack, "\(test.name): \(planned) planned, \(state) taken")
     }
@@ -189,7 +199,8 @@ import Torch
   @Test func `Prodigy refuses several learning rates`() throws {
     let parameters = try parameters()
     let groups = [
-      ParameterGroup([parameters[0]], learningRate: 1), ParameterGroup([parameters[1]], learningRate: 0.5),
+      ParameterGroup([parameters[0]], learningRate: 1),
+      ParameterGroup([parameters[1]], learningRate: 0.5),
     ]
     let error = #expect(throws: OptionErrors.self) { try Prodigy(groups) }
     #expect(error?.problems.map(\.key) == ["learning_rate"])
@@ -225,7 +236,8 @@ import Torch
   @Test(arguments: OptimizerKind.allCases)
   func `A state that doesn't fit is refused by its key`(_ kind: OptimizerKind) throws {
     struct Missing: Error {}
-    let options = try OptimizerOptions(kind, params: kind == .adafactor ? ["beta1": .number(0.9)] : [:])
+    let options = try OptimizerOptions(
+      kind, params: kind == .adafactor ? ["beta1": .number(0.9)] : [:])
     let optimizer = try options.optimizer([ParameterGroup(parameters(), learningRate: 1)])
     let state = try optimizer.stored()
     #expect(throws: Missing.self) { try optimizer.restore { _ in throw Missing() } }
@@ -241,7 +253,9 @@ import Torch
     for key in kind == .adamw || kind == .muon ? [] : counts {
       for count in [-1, 0.5, .nan, 1e300] {
         let error = #expect(throws: OptimizerStateError.self, "\(key)") {
-          try optimizer.restore { $0 == key ? try Tensor([count], shape: []) : try #require(state[$0]) }
+          try optimizer.restore {
+            $0 == key ? try Tensor([count], shape: []) : try #require(state[$0])
+          }
         }
         #expect(error?.key == key)
       }
@@ -267,7 +281,9 @@ import Torch
     #expect(throws: Failure.self) { try optimizer.withStateOnHost { throw Failure() } }
     let after = try optimizer.stored()
     #expect(before.count == after.count)
-    for (key, tensor) in before { #expect(try Tensor.isEqual(tensor, #require(after[key])), "\(key)") }
+    for (key, tensor) in before {
+      #expect(try Tensor.isEqual(tensor, #require(after[key])), "\(key)")
+    }
     try step(optimizer, 1, rate: test.rate)
   }
 }

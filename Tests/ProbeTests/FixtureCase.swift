@@ -6,7 +6,8 @@ import Torch
 
 /// A reference case below Tests/Fixtures, as Tests/Oracles writes it.
 struct FixtureCase: Sendable, CustomTestStringConvertible {
-  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent()
     .appendingPathComponent("Fixtures").path
 
   let name: String
@@ -15,7 +16,8 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
   let expected: String
   /// Largest difference relative to the largest wanted value, by tensor; `*` for the rest.
   let tolerances: [String: Double]
-  /// Largest distance of all tensors of a prefix as one vector, relative to the wanted one: in the 2-norm.
+  /// Largest distance of all tensors of a prefix as one vector, relative to the wanted one: in the
+  /// 2-norm.
   let together: [String: Double]
   /// Tensors that must be equal.
   let exact: [String]
@@ -25,8 +27,10 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
   /// All cases of the given components.
   static func all() -> [FixtureCase] {
     let enumerator = FileManager.default.enumerator(atPath: root)
-    let files = (enumerator?.compactMap { $0 as? String } ?? []).filter { $0.hasSuffix("/case.json") }
-      .sorted()
+    let files = (enumerator?.compactMap { $0 as? String } ?? []).filter {
+      $0.hasSuffix("/case.json")
+    }
+    .sorted()
     return files.map { read(folder: String($0.dropLast("/case.json".count))) }
   }
 
@@ -41,7 +45,8 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
     options.dtype = json["dtype"] as? String == "bfloat16" ? .bfloat16 : .float32
     options.inputs = (json["inputs"] as? String).map { "\(path)/\($0)" }
     var arguments = (json["args"] as? [String] ?? []).map {
-      $0.replacingOccurrences(of: "{root}", with: root).replacingOccurrences(of: "{case}", with: path)
+      $0.replacingOccurrences(of: "{root}", with: root).replacingOccurrences(
+        of: "{case}", with: path)
     }[...]
     while let flag = arguments.popFirst() {
       let value = arguments.popFirst() ?? ""
@@ -60,8 +65,10 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
       (json["tolerance"] as? [String: Double]) ?? ["*": json["tolerance"] as? Double ?? 1e-4]
     return FixtureCase(
       name: folder, component: component, options: options,
-      expected: "\(path)/\(json["expected"] as? String ?? "expected.safetensors")", tolerances: tolerances,
-      together: json["together"] as? [String: Double] ?? [:], exact: json["exact"] as? [String] ?? [])
+      expected: "\(path)/\(json["expected"] as? String ?? "expected.safetensors")",
+      tolerances: tolerances,
+      together: json["together"] as? [String: Double] ?? [:],
+      exact: json["exact"] as? [String] ?? [])
   }
 
   /// Runs the component and compares every expected tensor, whole.
@@ -80,7 +87,8 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
         all += try want.square().sum().item()
       }
       let error = (far / all).squareRoot()
-      #expect(error <= tolerance, "\(prefix)*: relative distance \(error) over all, allowed \(tolerance)")
+      #expect(
+        error <= tolerance, "\(prefix)*: relative distance \(error) over all, allowed \(tolerance)")
     }
     for key in wanted.entries.keys.sorted() {
       let want = try wanted.tensor(key)

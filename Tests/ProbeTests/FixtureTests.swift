@@ -13,8 +13,10 @@ import Testing
   @Test func allComponentsAreCovered() {
     let covered = Set(FixtureCase.all().map(\.component))
     let expected = [
-      "text-encoder", "connectors", "positions", "rope", "transformer", "lora-gradients", "fuse-loras",
-      "video-vae-encode", "video-vae-decode", "audio-vae-encode", "audio-vae-decode", "upsample", "sigmas",
+      "text-encoder", "connectors", "positions", "rope", "transformer", "lora-gradients",
+      "fuse-loras",
+      "video-vae-encode", "video-vae-decode", "audio-vae-encode", "audio-vae-decode", "upsample",
+      "sigmas",
       "conditioning", "denoise", "timestep-sampler", "training-inputs", "training-run",
     ]
     #expect(expected.allSatisfy(covered.contains))

@@ -6,7 +6,8 @@ import Torch
 
 /// Inputs that a component can't take are named, together with what was expected.
 @Suite struct ProbeInputTests {
-  private func run(_ component: String, _ tensors: [(key: String, tensor: Tensor)]) throws -> String {
+  private func run(_ component: String, _ tensors: [(key: String, tensor: Tensor)]) throws -> String
+  {
     let path = NSTemporaryDirectory() + "probe-\(UUID().uuidString).safetensors"
     defer { try? FileManager.default.removeItem(atPath: path) }
     try writeSafetensors(tensors, to: path)
@@ -25,14 +26,19 @@ import Torch
   @Test func unknownName() throws {
     let message = try run(
       "positions",
-      [("video_shape", Tensor([1, 4, 2, 1, 1])), ("fps", Tensor([Float(24)])), ("fsp", Tensor([Float(24)]))])
+      [
+        ("video_shape", Tensor([1, 4, 2, 1, 1])), ("fps", Tensor([Float(24)])),
+        ("fsp", Tensor([Float(24)])),
+      ])
     #expect(message.contains("no input fsp"))
     #expect(message.contains("fps [1]"))
   }
 
   @Test func wrongRankAndType() throws {
     #expect(try run("positions", [("video_shape", Tensor([1, 4, 2]))]).contains("shape [3]"))
-    #expect(try run("positions", [("video_shape", Tensor([Float(1), 4, 2, 1, 1]))]).contains("type float32"))
+    #expect(
+      try run("positions", [("video_shape", Tensor([Float(1), 4, 2, 1, 1]))]).contains(
+        "type float32"))
   }
 
   @Test func sizesMustAgree() throws {
@@ -72,7 +78,9 @@ import Torch
   }
 
   @Test func unknownComponent() throws {
-    let error = try #require(throws: ProbeError.self) { try Probe.run("transfomer", Probe.Options()) }
+    let error = try #require(throws: ProbeError.self) {
+      try Probe.run("transfomer", Probe.Options())
+    }
     #expect(error.description.contains("transformer"))
   }
 }

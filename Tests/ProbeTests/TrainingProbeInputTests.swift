@@ -8,7 +8,8 @@ import Torch
 @Suite struct TrainingProbeInputTests {
   /// What a recorded case says once some of its inputs are others; nil leaves one out.
   private func problem(
-    _ name: String, _ changes: [String: Tensor?] = [:], _ change: (inout Probe.Options) -> Void = { _ in }
+    _ name: String, _ changes: [String: Tensor?] = [:],
+    _ change: (inout Probe.Options) -> Void = { _ in }
   ) throws -> String {
     let fixture = try #require(FixtureCase.all().first { $0.name == name })
     let inputs = try SafetensorsFile(path: #require(fixture.options.inputs))
@@ -32,12 +33,17 @@ import Torch
   }
 
   @Test func missingAndStray() throws {
-    #expect(try problem("training-inputs/both_masks", ["video.mask": nil]).contains("video.mask is missing"))
     #expect(
-      try problem("training-inputs/both_masks", ["audio.noise": nil]).contains("audio.noise is missing"))
+      try problem("training-inputs/both_masks", ["video.mask": nil]).contains(
+        "video.mask is missing"))
     #expect(
-      try problem("training-inputs/both_masks", ["video.sigma": nil]).contains("video.sigma is missing"))
-    let stray = try problem("training-inputs/frozen_audio", ["audio.sigma": Tensor([Float(0.5), 0.5, 0.5])])
+      try problem("training-inputs/both_masks", ["audio.noise": nil]).contains(
+        "audio.noise is missing"))
+    #expect(
+      try problem("training-inputs/both_masks", ["video.sigma": nil]).contains(
+        "video.sigma is missing"))
+    let stray = try problem(
+      "training-inputs/frozen_audio", ["audio.sigma": Tensor([Float(0.5), 0.5, 0.5])])
     #expect(stray.contains("no input audio.sigma"), "\(stray)")
     let none = try problem("training-inputs/audio_alone", ["audio.latents": nil])
     #expect(none.contains("none of the strategy's streams has latents"), "\(none)")
@@ -47,14 +53,17 @@ import Torch
     let mask = try problem("training-inputs/both_masks", ["video.mask": .zeros([3, 3, 2, 3])])
     #expect(mask.contains("video.mask has shape [3, 3, 2, 3]") && mask.contains("W = 4"), "\(mask)")
     for tokens in [1, 23] {
-      let noise = try problem("training-inputs/both_masks", ["video.noise": .zeros([3, tokens, 5])])
+      let noise = try problem(
+        "training-inputs/both_masks", ["video.noise": .zeros([3, tokens, 5])])
       #expect(noise.contains("video.noise of a batch has shape [3, \(tokens), 5]"), "\(noise)")
       #expect(noise.contains("take [3, 24, 5]"), "\(noise)")
     }
     let draws = try problem("training-inputs/both_masks", ["condition_draws": .zeros([3, 3])])
-    #expect(draws.contains("condition_draws has 3 rows; the configuration has 2 conditions"), "\(draws)")
+    #expect(
+      draws.contains("condition_draws has 3 rows; the configuration has 2 conditions"), "\(draws)")
     let reference = try problem(
-      "training-inputs/video_reference_in_space", ["video.reference.latents": .zeros([2, 5, 5, 2, 2])])
+      "training-inputs/video_reference_in_space",
+      ["video.reference.latents": .zeros([2, 5, 5, 2, 2])])
     #expect(reference.contains("is not by one factor smaller"), "\(reference)")
     let fps = try problem("training-inputs/joint", ["video.fps": Tensor([Float(0), 1, 1])])
     #expect(fps.contains("video.fps begins with 0.0; it must be positive"), "\(fps)")
@@ -72,7 +81,9 @@ import Torch
     let order = try problem(run, ["order": Tensor([0, 1, 2, 1, 0, 2, 2, 3])])
     #expect(order.contains("data.3."), "\(order)")
     let steps = try problem(run, ["order": Tensor([0, 1, 2])])
-    #expect(steps.contains("condition_draws has shape [8, 1, 2]") && steps.contains("steps = 3"), "\(steps)")
+    #expect(
+      steps.contains("condition_draws has shape [8, 1, 2]") && steps.contains("steps = 3"),
+      "\(steps)")
     #expect(try problem(run, ["order": Tensor([0, 1, 2, 1, 0, 2, 2, -1])]).contains("data.-1."))
   }
 }

@@ -52,11 +52,14 @@ import Testing
   @Test(arguments: [100, 700, 2000])
   func aTruncatedFileIsRefusedOrSplitWithAWarning(kept: Int) throws {
     let folder = try TemporaryFolder()
-    let whole = try write(scenes([20, 20, 20], width: 96, height: 96), to: folder.file("whole.mp4"))
+    let whole = try write(
+      scenes([20, 20, 20], width: 96, height: 96), to: folder.file("whole.mp4"))
     let data = try Data(contentsOf: URL(fileURLWithPath: whole))
     let path = folder.file("cut.mp4")
     try data.prefix(kept == 2000 ? data.count * 3 / 4 : kept).write(to: URL(fileURLWithPath: path))
-    guard kept == 2000 else { return try expectNothing(path, folder, [.notMedia, .decoding, .noStream]) }
+    guard kept == 2000 else {
+      return try expectNothing(path, folder, [.notMedia, .decoding, .noStream])
+    }
     let result = try SceneSplitter().split(path, into: folder.file("out"))
     guard case .damaged = result.ending else { return #expect(Bool(false), "not told") }
     #expect(result.frameCount < 60 && result.scenes.last?.scene.end == result.frameCount)
@@ -119,10 +122,14 @@ import Testing
     for size in ["1x40", "16400x2"] {
       let path = folder.file("odd\(size).mkv")
       try ffmpeg(
-        ["-f", "lavfi", "-i", "color=size=\(size):rate=5:duration=1,format=yuv444p", "-c:v", "ffv1", path],
+        [
+          "-f", "lavfi", "-i", "color=size=\(size):rate=5:duration=1,format=yuv444p", "-c:v",
+          "ffv1", path,
+        ],
         in: folder.path)
       let error = mediaError { _ = try SceneSplitter().split(path, into: folder.file("out")) }
-      #expect(error?.kind == .badOption && error?.file == path && error?.what.contains(size) == true)
+      #expect(
+        error?.kind == .badOption && error?.file == path && error?.what.contains(size) == true)
       #expect(!FileManager.default.fileExists(atPath: folder.file("out")))
       // Looking alone works.
       var splitter = SceneSplitter()
@@ -133,7 +140,8 @@ import Testing
     let odd = folder.file("odd.mkv")
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc=size=321x241:rate=10:duration=1,format=yuv420p10le", "-c:v", "ffv1",
+        "-f", "lavfi", "-i", "testsrc=size=321x241:rate=10:duration=1,format=yuv420p10le", "-c:v",
+        "ffv1",
         odd,
       ],
       in: folder.path)
@@ -149,7 +157,8 @@ import Testing
     let path = folder.file("film.mkv")
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=2", "-vf", "select='not(eq(mod(n,3),1))'",
+        "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=2", "-vf",
+        "select='not(eq(mod(n,3),1))'",
         "-vsync", "vfr", "-c:v", "libx264", path,
       ], in: folder.path)
     func times(_ path: String) throws -> [Double] { try readAll(path).frames.map(\.seconds) }
@@ -170,7 +179,8 @@ import Testing
     let path = folder.file("film.mkv")
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc2=size=640x480:rate=25:duration=4,noise=alls=60:allf=t", "-c:v", "mpeg4",
+        "-f", "lavfi", "-i", "testsrc2=size=640x480:rate=25:duration=4,noise=alls=60:allf=t",
+        "-c:v", "mpeg4",
         "-q:v", "2", path,
       ],
       in: folder.path)
@@ -178,7 +188,8 @@ import Testing
       var splitter = SceneSplitter()
       splitter.output = output
       let error = mediaError { _ = try splitter.split(path, into: disk + "/out") }
-      #expect(error?.kind == .writing && error?.remedy.isEmpty == false, "\(String(describing: error))")
+      #expect(
+        error?.kind == .writing && error?.remedy.isEmpty == false, "\(String(describing: error))")
       #expect(try FileManager.default.contentsOfDirectory(atPath: disk).isEmpty)
     }
     // Pictures and tables are no more than half written either.
@@ -190,11 +201,15 @@ import Testing
   }
 
   private static let canMount: Bool = {
-    let trial = FileManager.default.temporaryDirectory.appendingPathComponent("mount-\(UUID().uuidString)")
-      .path
+    let trial = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "mount-\(UUID().uuidString)"
+    )
+    .path
     guard mkdir(trial, 0o700) == 0 else { return false }
     defer { rmdir(trial) }
-    guard system("mount", ["-t", "tmpfs", "-o", "size=100k", "tmpfs", trial]) == 0 else { return false }
+    guard system("mount", ["-t", "tmpfs", "-o", "size=100k", "tmpfs", trial]) == 0 else {
+      return false
+    }
     return system("umount", [trial]) == 0
   }()
 
@@ -203,7 +218,8 @@ import Testing
     let path = try write(scenes([3]), to: folder.file("film.mp4"))
     let locked = folder.file("locked")
     try #require(mkdir(locked, 0o500) == 0)
-    #expect(mediaError { _ = try SceneSplitter().split(path, into: locked + "/out") }?.kind == .writing)
+    #expect(
+      mediaError { _ = try SceneSplitter().split(path, into: locked + "/out") }?.kind == .writing)
   }
 
   /// A folder in the way of a file, and a place that refuses even root.
@@ -217,7 +233,10 @@ import Testing
     splitter.statisticsFile = folder.file("stats.csv")
     #expect(mediaError { _ = try splitter.split(path, into: folder.file("out")) }?.kind == .writing)
     #expect(try folder.contents() == ["film.mp4", "out"])
-    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.file("out")) == ["film-Scene-002.mp4"])
+    #expect(
+      try FileManager.default.contentsOfDirectory(atPath: folder.file("out")) == [
+        "film-Scene-002.mp4"
+      ])
   }
 }
 

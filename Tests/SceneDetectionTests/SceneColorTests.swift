@@ -68,7 +68,8 @@ import Testing
         "-pix_fmt", "yuv420p10le", "-c:v", "libx265", "-x265-params",
         "log-level=none:lossless=1:hdr10=1:max-cll=600,100",
       ]
-        + ["-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc"], "a.mp4")
+        + ["-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc"],
+      "a.mp4")
     let reader = try VideoReader(path: try scene("a.mp4").path)
     let (frame, _) = try #require(try reader.nextDecoded())
     #expect(reader.colorStage.description(of: frame).peak == 600)
@@ -78,7 +79,8 @@ import Testing
     try gradient(
       ["-vf", "format=rgba,geq=r=255:g=0:b=0:a=if(gt(X\\,47)\\,255\\,0)", "-c:v", "qtrle"], "a.mov")
     let (path, notes) = try scene("a.mov")
-    #expect(notes.contains("In the scenes, transparent pixels were composited on black."), "\(notes)")
+    #expect(
+      notes.contains("In the scenes, transparent pixels were composited on black."), "\(notes)")
     let frame = try #require(try VideoReader(path: path).next())
     let (left, right) = (3 * (32 * 96 + 20), 3 * (32 * 96 + 70))
     #expect(frame.bytes[left..<(left + 3)].allSatisfy { $0 < 4 })

@@ -11,14 +11,18 @@ import Testing
 
   init() throws { folder = try TemporaryFolder() }
 
-  private func copy(_ name: String, _ detector: any SceneDetector = ContentDetector()) throws -> SplitResult {
+  private func copy(_ name: String, _ detector: any SceneDetector = ContentDetector()) throws
+    -> SplitResult
+  {
     var splitter = SceneSplitter()
     splitter.output = .copied
     return try splitter.split(folder.file(name), into: folder.file("out"), by: detector)
   }
 
   /// Two scenes of 64x48, with a keyframe every ten frames.
-  private func makeFilm(_ name: String, _ lengths: [Int] = [30, 20], _ options: [String] = ["-bf", "2"])
+  private func makeFilm(
+    _ name: String, _ lengths: [Int] = [30, 20], _ options: [String] = ["-bf", "2"]
+  )
     throws
   {
     try write(scenes(lengths), to: folder.file("plain.mp4"))
@@ -91,7 +95,8 @@ import Testing
         "sine=sample_rate=48000:duration=1", "-shortest",
       ] + words.dropFirst(2) + [words[0]], in: folder)
     // An earlier run's scene in another container goes.
-    try FileManager.default.createDirectory(atPath: folder.file("out"), withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      atPath: folder.file("out"), withIntermediateDirectories: true)
     let old = words[1] == "nut" ? "a-Scene-002.mp4" : "a-Scene-002.nut"
     try Data("x".utf8).write(to: URL(fileURLWithPath: folder.file("out/" + old)))
     try Data("\(SceneTable.header)\n2,0,9,0.0,0.4,\(old)\n".utf8).write(

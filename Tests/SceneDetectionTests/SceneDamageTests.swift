@@ -57,7 +57,8 @@ import Testing
     let result = try splitter.split(path, into: folder.file("out"))
     let notes = result.notes.filter { !$0.hasPrefix("Damage:") }
     #expect(
-      notes.first?.contains("(48000 Hz with 1 channel to 48000 Hz with 2 channels), and was converted")
+      notes.first?.contains(
+        "(48000 Hz with 1 channel to 48000 Hz with 2 channels), and was converted")
         == true, "\(result.notes)")
     #expect(result.frameCount == 50)
     let samples = try sampleCount(folder.file("out/film-Scene-001.mp4"))
@@ -74,7 +75,8 @@ import Testing
     let path = folder.file("film.mkv")
     try ffmpeg(
       [
-        "-i", "plain.mkv", "-c", "copy", "-bsf:v", "setts=ts='if(lt(N,50),N*20,1000+(N-50)*60)'", path,
+        "-i", "plain.mkv", "-c", "copy", "-bsf:v", "setts=ts='if(lt(N,50),N*20,1000+(N-50)*60)'",
+        path,
       ], in: folder)
     #expect(try VideoReader(path: path).hasConstantRate)
     _ = try SceneSplitter().split(path, into: folder.file("out"))
@@ -89,13 +91,17 @@ import Testing
     let path = folder.file("film.mkv")
     try ffmpeg(
       [
-        "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=2", "-c:v", "libx264", "-g", "10", "-f",
+        "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=2", "-c:v", "libx264", "-g", "10",
+        "-f",
         "matroska", "-live", "1", "-cluster_time_limit", "500", path,
       ], in: folder)
     var data = try Data(contentsOf: URL(fileURLWithPath: path))
-    // Its size in two bytes, a checksum, and its time in two bytes become no known size and a time in eight bytes.
-    let cluster = try #require(data.range(of: Data([0x1F, 0x43, 0xB6, 0x75]), options: .backwards)).upperBound
-    try #require(data[cluster + 2] == 0xBF && data[cluster + 8] == 0xE7 && data[cluster + 9] == 0x82)
+    // Its size in two bytes, a checksum, and its time in two bytes become no known size and a time
+    // in eight bytes.
+    let cluster = try #require(data.range(of: Data([0x1F, 0x43, 0xB6, 0x75]), options: .backwards))
+      .upperBound
+    try #require(
+      data[cluster + 2] == 0xBF && data[cluster + 8] == 0xE7 && data[cluster + 9] == 0x82)
     let most = Array(repeating: UInt8(0xFF), count: 7)
     data.replaceSubrange(cluster..<(cluster + 12), with: [0x01] + most + [0xE7, 0x88, 0x7F] + most)
     try data.write(to: URL(fileURLWithPath: path))
@@ -125,7 +131,8 @@ import Testing
     let path = folder.file("film.mkv")
     try ffmpeg(
       [
-        "-i", plain, "-c:v", "libx264", "-x264-params", "open-gop=1:keyint=24:bframes=3:b-adapt=0:scenecut=0",
+        "-i", plain, "-c:v", "libx264", "-x264-params",
+        "open-gop=1:keyint=24:bframes=3:b-adapt=0:scenecut=0",
         path,
       ], in: folder)
     var splitter = SceneSplitter()
@@ -151,7 +158,9 @@ import Testing
     splitter.imagesPerScene = 1
     _ = try splitter.split(path, into: out)
     let page = try String(contentsOfFile: out + "/scenes.html", encoding: .utf8)
-    #expect(page.contains("alt=\"x&quot;\u{301} onload=alert(1) y=&lt;\u{301},\u{301}-Scene-001-01.jpg\""))
+    #expect(
+      page.contains("alt=\"x&quot;\u{301} onload=alert(1) y=&lt;\u{301},\u{301}-Scene-001-01.jpg\"")
+    )
     #expect(page.contains("Content-Security-Policy"))
     let table = try String(contentsOfFile: out + "/scenes.csv", encoding: .utf8)
     #expect(
@@ -167,8 +176,11 @@ import Testing
   @Test func theTableOfMeasurementsReplacesNothingElse() throws {
     let path = try write(scenes([20, 20]), to: folder.file("film.mp4"))
     let before = try Data(contentsOf: URL(fileURLWithPath: path))
-    try FileManager.default.createSymbolicLink(atPath: folder.file("link.csv"), withDestinationPath: path)
-    for name in ["film.mp4", "link.csv", "out/scenes.csv", "out/scenes.html", "out/film-Scene-001.mp4"] {
+    try FileManager.default.createSymbolicLink(
+      atPath: folder.file("link.csv"), withDestinationPath: path)
+    for name in [
+      "film.mp4", "link.csv", "out/scenes.csv", "out/scenes.html", "out/film-Scene-001.mp4",
+    ] {
       var splitter = SceneSplitter()
       splitter.output = .none
       splitter.statisticsFile = folder.file(name)

@@ -20,7 +20,8 @@ import Testing
     }
   }
 
-  /// Tables to the letter; but correlations may differ in the last places, for their sums run in another order.
+  /// Tables to the letter; but correlations may differ in the last places, for their sums run in
+  /// another order.
   @Test(arguments: [("cuts", 2), ("fades", 2), ("large", 1)])
   func statisticsAreScenedetects(name: String, count: Int) throws {
     let folder = try TemporaryFolder()
@@ -68,7 +69,8 @@ import Testing
     }
   }
 
-  /// While frames are held back, those handed on are settled; written in one pass or, without room to hold any, in two.
+  /// While frames are held back, those handed on are settled; written in one pass or, without room
+  /// to hold any, in two.
   @Test(arguments: ["content", "adaptive", "threshold", "histogram"])
   func onePassAndTwoWriteTheSameScenes(kind: String) throws {
     let folder = try TemporaryFolder()
@@ -82,10 +84,13 @@ import Testing
       splitter.quality = .init(crf: 4, preset: "ultrafast")
       var phases: Set<String> = []
       let out = folder.file("out\(limit)")
-      let result = try splitter.split(path, into: out, by: detector) { phases.insert("\($0.phase)") }
+      let result = try splitter.split(path, into: out, by: detector) {
+        phases.insert("\($0.phase)")
+      }
       // One frame is 28800 bytes; a histogram never waits.
       let holds = kind == "threshold" || kind == "content"
-      #expect(phases.contains("writing") == (limit == 100_000 && holds), "\(kind) \(limit) \(phases)")
+      #expect(
+        phases.contains("writing") == (limit == 100_000 && holds), "\(kind) \(limit) \(phases)")
       var frames: [RGBFrame] = []
       for scene in result.scenes {
         let read = try readAll(out + "/" + (try #require(scene.file))).frames
@@ -111,7 +116,8 @@ import Testing
     for round in 0..<40 {
       let kind = DetectorOptions.Kind.allCases[round % 4]
       var detector = try DetectorOptions(
-        kind, minimumSceneLength: random(9), adaptiveWindow: kind == .adaptive ? 1 + random(4) : nil,
+        kind, minimumSceneLength: random(9),
+        adaptiveWindow: kind == .adaptive ? 1 + random(4) : nil,
         fadeBias: kind == .threshold ? Double(random(9)) / 4 - 1 : nil
       ).makeDetector()
       var settled = 0

@@ -5,7 +5,8 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Films cut together from real clips, and what PyPI's scenedetect finds in them: Tests/Oracles/scenes.py.
+/// Films cut together from real clips, and what PyPI's scenedetect finds in them:
+/// Tests/Oracles/scenes.py.
 struct SceneFilms: Decodable {
   struct Film: Decodable {
     let name: String
@@ -47,12 +48,14 @@ struct SceneFilms: Decodable {
   let films: [Film]
 
   static func read() throws -> [Film] {
-    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent()
     let data = try Data(contentsOf: tests.appendingPathComponent("Fixtures/scenes.json"))
     return try JSONDecoder().decode(SceneFilms.self, from: data).films
   }
 
-  static let clips = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  static let clips = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent(".deps/media").path
 
   /// Makes a film, and checks that it is the one that was measured.

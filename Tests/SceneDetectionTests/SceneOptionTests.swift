@@ -13,7 +13,8 @@ import Testing
   @Test func partsOfAVideoAreSplit() throws {
     let folder = try TemporaryFolder()
     let path = try write(
-      scenes([20, 33, 17, 16]), to: folder.file("film.mp4"), audio: .init(sampleRate: 16000, channelCount: 1))
+      scenes([20, 33, 17, 16]), to: folder.file("film.mp4"),
+      audio: .init(sampleRate: 16000, channelCount: 1))
     for (range, want) in [
       (SplitRange(start: .frames(10)), [[10, 20], [20, 53], [53, 70], [70, 86]]),
       (SplitRange(start: .seconds(1), end: .frames(60)), [[25, 53], [53, 60]]),
@@ -29,7 +30,8 @@ import Testing
       #expect(result.ending == .complete)
       for scene in result.scenes {
         #expect(
-          try VideoReader.countFrames(path: out + "/" + (try #require(scene.file))) == scene.scene.length)
+          try VideoReader.countFrames(path: out + "/" + (try #require(scene.file)))
+            == scene.scene.length)
         #expect(abs(scene.startSeconds - Double(scene.scene.start) / 25) < 1e-6)
         #expect(abs(scene.endSeconds - Double(scene.scene.end) / 25) < 1e-6)
       }
@@ -89,7 +91,8 @@ import Testing
     let plain = try write(
       scenes([20, 33, 17, 16]), to: folder.file("plain.mp4"),
       audio: .init(sampleRate: 16000, channelCount: 1), crf: 2)
-    // Keyframes at 0, 20, 40, 53, 80; so the cut at 70 moves back to 53, where there is one already.
+    // Keyframes at 0, 20, 40, 53, 80; so the cut at 70 moves back to 53, where there is one
+    // already.
     let path = folder.file("film.mp4")
     try ffmpeg(
       [
@@ -100,7 +103,9 @@ import Testing
     var splitter = SceneSplitter(filterShorterThan: .frames(18))
     splitter.output = .copied
     for kind in ["mp4", "mkv"] {
-      if kind == "mkv" { try ffmpeg(["-i", path, "-c", "copy", folder.file("film.mkv")], in: folder.path) }
+      if kind == "mkv" {
+        try ffmpeg(["-i", path, "-c", "copy", folder.file("film.mkv")], in: folder.path)
+      }
       let out = folder.file("out" + kind)
       let result = try splitter.split(folder.file("film." + kind), into: out)
       // 17 and 16 frames are too short each.
@@ -114,7 +119,8 @@ import Testing
         let (read, ending) = try readAll(out + "/" + name)
         #expect(ending == .complete)
         #expect(
-          read.map(\.bytes) == source[scene.scene.start..<scene.scene.end].map(\.bytes), "\(kind) \(name)")
+          read.map(\.bytes) == source[scene.scene.start..<scene.scene.end].map(\.bytes),
+          "\(kind) \(name)")
         let sound = try AudioReader(path: out + "/" + name)
         var samples = 0
         while let chunk = try sound.next() { samples += chunk.sampleCount }
@@ -140,7 +146,8 @@ import Testing
   @Test func optionsThatMeanNothingAreRefused() throws {
     for options in [
       DetectorOptions(.content, threshold: 256), DetectorOptions(.content, threshold: .nan),
-      DetectorOptions(.content, minimumSceneLength: -1), DetectorOptions(.histogram, threshold: 1.5),
+      DetectorOptions(.content, minimumSceneLength: -1),
+      DetectorOptions(.histogram, threshold: 1.5),
       DetectorOptions(.histogram, lumaOnly: true), DetectorOptions(.content, adaptiveWindow: 3),
       DetectorOptions(.adaptive, adaptiveWindow: 0), DetectorOptions(.adaptive, fadeBias: 0),
       DetectorOptions(.threshold, fadeBias: 1.5),
@@ -164,7 +171,8 @@ import Testing
     ] as [(inout SceneSplitter) -> Void] {
       var splitter = SceneSplitter()
       change(&splitter)
-      #expect(mediaError { _ = try splitter.split(path, into: folder.file("out")) }?.kind == .badOption)
+      #expect(
+        mediaError { _ = try splitter.split(path, into: folder.file("out")) }?.kind == .badOption)
     }
     #expect(try folder.contents() == ["film.mp4"])
   }
@@ -172,28 +180,37 @@ import Testing
   @Test func everyVideoOfAFolderGetsAPlace() throws {
     let folder = try TemporaryFolder()
     let files = [
-      "a.mp4", "A.mkv", "b.MOV", "sub/a.mp4", "out/a-Scene-001.mp4", ".hidden.mp4", "notes.txt", "c.jpg",
+      "a.mp4", "A.mkv", "b.MOV", "sub/a.mp4", "out/a-Scene-001.mp4", ".hidden.mp4", "notes.txt",
+      "c.jpg",
     ]
     for sub in ["sub", "out"] {
-      try FileManager.default.createDirectory(atPath: folder.file(sub), withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(
+        atPath: folder.file(sub), withIntermediateDirectories: true)
     }
     for name in files { try Data().write(to: URL(fileURLWithPath: folder.file(name))) }
     let found = try VideoFolder(folder.path, output: folder.file("out"))
-    #expect(found.entries.map(\.video) == ["A.mkv", "a.mp4", "b.MOV", "sub/a.mp4"].map(folder.file))
     #expect(
-      found.entries.map(\.output) == ["A.mkv", "a.mp4", "b", "sub/a"].map { folder.file("out/" + $0) })
+      found.entries.map(\.video) == ["A.mkv", "a.mp4", "b.MOV", "sub/a.mp4"].map(folder.file))
+    #expect(
+      found.entries.map(\.output)
+        == ["A.mkv", "a.mp4", "b", "sub/a"].map { folder.file("out/" + $0) })
     // Not into itself, by whatever name.
     for output in ["out", "sub/../out/"] {
-      let error = mediaError { _ = try VideoFolder(folder.file("out"), output: folder.file(output)) }
+      let error = mediaError {
+        _ = try VideoFolder(folder.file("out"), output: folder.file(output))
+      }
       #expect(error?.kind == .badOption)
     }
-    try FileManager.default.createDirectory(atPath: folder.file("twins"), withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      atPath: folder.file("twins"), withIntermediateDirectories: true)
     for name in ["a.mp4", "a.mov", "A.mp4.mkv"] {
       try Data().write(to: URL(fileURLWithPath: folder.file("twins/" + name)))
     }
-    let twins = try VideoFolder(folder.file("twins"), output: folder.file("out")).entries.map(\.output)
+    let twins = try VideoFolder(folder.file("twins"), output: folder.file("out")).entries.map(
+      \.output)
     #expect(Set(twins.map { $0.lowercased() }).count == 3)
-    try FileManager.default.createDirectory(atPath: folder.file("empty"), withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      atPath: folder.file("empty"), withIntermediateDirectories: true)
     #expect(
       mediaError { _ = try VideoFolder(folder.file("empty"), output: folder.file("out")) }?.kind
         == .notReadable)

@@ -31,7 +31,8 @@ import Testing
   let fixture: Fixture
 
   init() throws {
-    let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent()
       .appendingPathComponent("Fixtures/scenes.json")
     fixture = try JSONDecoder().decode(Fixture.self, from: Data(contentsOf: path))
   }
@@ -83,7 +84,9 @@ import Testing
     for merge in fixture.merges {
       var merger = CutMerger(minimumLength: merge.minimum)
       let above = Set(merge.above)
-      let cuts = (0..<merge.count).compactMap { merger.process(frame: $0, isAbove: above.contains($0)) }
+      let cuts = (0..<merge.count).compactMap {
+        merger.process(frame: $0, isAbove: above.contains($0))
+      }
       #expect(cuts == merge.cuts, "minimum \(merge.minimum), above \(merge.above)")
     }
   }

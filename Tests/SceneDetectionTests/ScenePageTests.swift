@@ -13,7 +13,8 @@ import Testing
 
   /// The images of a page that it holds itself, decoded.
   private func images(_ page: String) throws -> [RGBFrame] {
-    try page.components(separatedBy: "data:image/jpeg;base64,").dropFirst().enumerated().map { place, text in
+    try page.components(separatedBy: "data:image/jpeg;base64,").dropFirst().enumerated().map {
+      place, text in
       let data = try #require(Data(base64Encoded: String(text.prefix { $0 != "\"" })))
       let path = folder.file("\(place).jpg")
       try data.write(to: URL(fileURLWithPath: path))
@@ -61,7 +62,8 @@ import Testing
     let plain = try write(frames, to: folder.file("plain.mp4"), crf: 2)
     try ffmpeg(
       [
-        "-i", plain, "-c:v", "libx264", "-crf", "4", "-bf", "0", "-sc_threshold", "0", "-force_key_frames",
+        "-i", plain, "-c:v", "libx264", "-crf", "4", "-bf", "0", "-sc_threshold", "0",
+        "-force_key_frames",
         "0.8", "-g", "999", "k.mp4",
       ],
       in: folder)
@@ -92,12 +94,14 @@ import Testing
     }
   }
 
-  @Test func `Short scenes repeat no frame, and those that are filtered out are not shown`() throws {
+  @Test func `Short scenes repeat no frame, and those that are filtered out are not shown`() throws
+  {
     let path = try write(scenes([1]), to: folder.file("one.mp4"))
     _ = try SceneSplitter().split(path, into: folder.file("one"))
     #expect(try images(page("one")).count == 1)
     let film = try write(scenes([15, 16, 40]), to: folder.file("film.mp4"))
-    _ = try SceneSplitter(filterShorterThan: SceneLength("20")).split(film, into: folder.file("out"))
+    _ = try SceneSplitter(filterShorterThan: SceneLength("20")).split(
+      film, into: folder.file("out"))
     #expect(try images(page("out")).count == 3)
   }
 

@@ -57,7 +57,8 @@ import Testing
     #expect((19200..<(19200 + 1024)).contains(samples.count))
     // The scene starts at 1.12 s; a shift by one millisecond would give an error above 0.4.
     let want = tone(from: 17920, count: 19200, rate: 16000, channels: 1)[0]
-    let error = zip(samples, want).dropFirst(2000).prefix(10000).map { abs($0 - $1) }.reduce(0, +) / 10000
+    let error =
+      zip(samples, want).dropFirst(2000).prefix(10000).map { abs($0 - $1) }.reduce(0, +) / 10000
     #expect(error < 0.05)
   }
 
@@ -91,7 +92,8 @@ import Testing
     #expect(try folder.contents() == ["film.mp4"])
     // What a killed run left behind is cleared away, what was there before stays.
     let out = folder.file("out/deep")
-    try FileManager.default.createDirectory(atPath: out + "/.film.partial", withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(
+      atPath: out + "/.film.partial", withIntermediateDirectories: true)
     try Data("half".utf8).write(to: URL(fileURLWithPath: out + "/.film.partial/1.mp4"))
     try Data("mine".utf8).write(to: URL(fileURLWithPath: out + "/film-Scene-001.mp4"))
     interrupt()
@@ -103,14 +105,17 @@ import Testing
     let folder = try TemporaryFolder()
     try gradient(width: 16, height: 16, scene: 0, time: 0).writePNG(to: folder.file("a.png"))
     #expect(
-      mediaError { _ = try SceneSplitter().split(folder.file("a.png"), into: folder.file("out")) }?.kind
+      mediaError { _ = try SceneSplitter().split(folder.file("a.png"), into: folder.file("out")) }?
+        .kind
         == .badOption)
     #expect(
-      mediaError { _ = try SceneSplitter().split(folder.file("no.mp4"), into: folder.file("out")) }?.kind
+      mediaError { _ = try SceneSplitter().split(folder.file("no.mp4"), into: folder.file("out")) }?
+        .kind
         == .notReadable)
     let path = try write(scenes([3]), to: folder.file("film.mp4"))
     #expect(
-      mediaError { _ = try SceneSplitter().split(path, into: folder.file("a.png")) }?.kind == .writing)
+      mediaError { _ = try SceneSplitter().split(path, into: folder.file("a.png")) }?.kind
+        == .writing)
   }
 
   @Test func lengthsAreReadAsTheReferenceReadsThem() throws {
@@ -122,7 +127,8 @@ import Testing
     #expect(try SceneLength("1.5s").frames(at: Rational(25)) == 38)
     #expect(try SceneLength("00:01:02.5").frames(at: Rational(10)) == 625)
     #expect(try SceneLength("01:02").frames(at: Rational(10)) == 620)
-    for text in ["", "s", "-1", "-2s", "2 s", "nans", "infs", "1e3s", "1:2:3:4", "00:61:00", "two"] {
+    for text in ["", "s", "-1", "-2s", "2 s", "nans", "infs", "1e3s", "1:2:3:4", "00:61:00", "two"]
+    {
       #expect(mediaError { _ = try SceneLength(text) }?.kind == .badOption, "\(text)")
     }
   }

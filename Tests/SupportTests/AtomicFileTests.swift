@@ -29,7 +29,8 @@ import Testing
     let tag = name.dropLast(".partial".count).suffix(19).prefix(6)
     let dead = ".out.safetensors.ltx-\(tag)0000000000abc.partial"
     // Of another host, which may be alive.
-    let elsewhere = ".out.safetensors.ltx-\(tag == "zzzzzz" ? "yyyyyy" : "zzzzzz")0000000000abc.partial"
+    let elsewhere =
+      ".out.safetensors.ltx-\(tag == "zzzzzz" ? "yyyyyy" : "zzzzzz")0000000000abc.partial"
     let strangers = [".out.partial", "x.ltx-\(tag)0000000000abc.partial", ".y.ltx-abc.partial"]
     let inside = try Folder(folder.file("inside"))
     for name in [dead, elsewhere] + strangers { try inside.write("half", name) }
@@ -57,7 +58,8 @@ import Testing
   @Test func `What the system refuses is said in a sentence`() throws {
     #expect(
       message { _ = try file(folder.file("no/a")) }
-        == "\(folder.path)/no/a: can't be written (No such file or directory). Create the folder first.")
+        == "\(folder.path)/no/a: can't be written (No such file or directory). Create the folder first."
+    )
     try folder.write("", "file")
     #expect(
       message { _ = try file(folder.file("file/a")) }.contains(
@@ -69,7 +71,8 @@ import Testing
     #expect(folder.names == ["file"])
     #expect(
       WritingError(path: "a", code: ENOSPC).description
-        == "a: can't be written (No space left on device). Free some space on the disk and try again.")
+        == "a: can't be written (No space left on device). Free some space on the disk and try again."
+    )
   }
 
   private func file(_ path: String) throws -> AtomicFile { try AtomicFile(path: path) { $0 } }
@@ -87,7 +90,8 @@ import Testing
         == "\(folder.path)/no/x: No such file or directory")
     #expect(
       message {
-        try FileManager.default.createDirectory(atPath: "/dev/null/x", withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+          atPath: "/dev/null/x", withIntermediateDirectories: true)
       }
         == "/dev/null/x: Not a directory")
     #expect(
@@ -95,13 +99,15 @@ import Testing
         == "\(folder.path)/none: No such file or directory")
     #expect(
       message {
-        try FileHandle(forWritingTo: URL(fileURLWithPath: "/dev/full")).write(contentsOf: Data("x".utf8))
+        try FileHandle(forWritingTo: URL(fileURLWithPath: "/dev/full")).write(
+          contentsOf: Data("x".utf8))
       }
         == "No space left on device")
     #expect(message { throw POSIXError(.EDQUOT) } == "Disk quota exceeded")
     #expect(
-      message { _ = try JSONDecoder().decode([String: Int].self, from: Data(#"{"a":"b"}"#.utf8)) }.hasPrefix(
-        "a: "))
+      message { _ = try JSONDecoder().decode([String: Int].self, from: Data(#"{"a":"b"}"#.utf8)) }
+        .hasPrefix(
+          "a: "))
     struct Own: Error, CustomStringConvertible { let description = "our own words" }
     #expect(message { throw Own() } == "our own words")
   }
@@ -125,7 +131,9 @@ final class Folder: Sendable {
   func text(_ name: String) -> String? {
     FileManager.default.contents(atPath: file(name)).map { String(decoding: $0, as: UTF8.self) }
   }
-  var names: [String] { ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? ["?"]).sorted() }
+  var names: [String] {
+    ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? ["?"]).sorted()
+  }
 }
 
 /// The words for what a body throws.

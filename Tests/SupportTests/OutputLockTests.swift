@@ -15,7 +15,8 @@ import Testing
     let first = try lock(out)
     let refusal = message { _ = try lock(out + "/") }
     #expect(
-      refusal.hasPrefix("\(out)/: another process is writing here (ltx train, process \(getpid()) on host "))
+      refusal.hasPrefix(
+        "\(out)/: another process is writing here (ltx train, process \(getpid()) on host "))
     #expect(
       refusal.contains(", started 2")
         && refusal.hasSuffix(" UTC). Wait until it ends, stop it, or choose another place."))
@@ -35,8 +36,10 @@ import Testing
 
   @Test func `Processes that share a folder lock it together`() throws {
     let shares = try (0..<3).map { try lock(folder.path, .init(index: $0, count: 3)) }
-    #expect(message { _ = try lock(folder.path, .init(index: 1, count: 3)) }.contains("another process"))
-    #expect(message { _ = try lock(folder.path, .init(index: 3, count: 4)) }.contains("another process"))
+    #expect(
+      message { _ = try lock(folder.path, .init(index: 1, count: 3)) }.contains("another process"))
+    #expect(
+      message { _ = try lock(folder.path, .init(index: 3, count: 4)) }.contains("another process"))
     #expect(message { _ = try lock(folder.path) }.contains("process \(getpid())"))
     shares[0].release()
     #expect(message { _ = try lock(folder.path) }.contains("another process"))
@@ -44,13 +47,18 @@ import Testing
     shares[2].release()
     #expect(folder.names.isEmpty)
     let whole = try lock(folder.path)
-    #expect(message { _ = try lock(folder.path, .init(index: 0, count: 3)) }.contains("another process"))
+    #expect(
+      message { _ = try lock(folder.path, .init(index: 0, count: 3)) }.contains("another process"))
     whole.release()
   }
 
   @Test func `A file has one writer, and its neighbors others`() throws {
-    let first = try OutputLock(file: folder.file("a.mp4"), purpose: "ltx generate") { Issue.record("\($0)") }
-    let other = try OutputLock(file: folder.file("b.mp4"), purpose: "ltx generate") { Issue.record("\($0)") }
+    let first = try OutputLock(file: folder.file("a.mp4"), purpose: "ltx generate") {
+      Issue.record("\($0)")
+    }
+    let other = try OutputLock(file: folder.file("b.mp4"), purpose: "ltx generate") {
+      Issue.record("\($0)")
+    }
     #expect(
       message { _ = try OutputLock(file: folder.file("a.mp4"), purpose: "ltx generate") { _ in } }
         .hasPrefix("\(folder.path)/a.mp4: another process is writing here (ltx generate, "))

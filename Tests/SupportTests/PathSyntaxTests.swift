@@ -13,10 +13,12 @@ import Testing
     ("$HOME/x", "has the variable $HOME, which is not expanded here. Write /home/a/x"),
     ("/data/${USER}_run", "has the variable $USER, which is not expanded here. Write /data/a_run"),
     (
-      "/scratch/$JOB/x", "has the variable $JOB, which is not expanded here. Write the path without variables"
+      "/scratch/$JOB/x",
+      "has the variable $JOB, which is not expanded here. Write the path without variables"
     ),
     (
-      "~nobody-of-this-name/x", "begins with ~, which only a shell expands. Write the path of the home folder"
+      "~nobody-of-this-name/x",
+      "begins with ~, which only a shell expands. Write the path of the home folder"
     ),
     ("C:\\runs\\a", "is a Windows path. Write it as this system sees it, such as /mnt/c/runs/a"),
     ("d:/runs", "is a Windows path. Write it as this system sees it, such as /mnt/d/runs"),

@@ -7,10 +7,12 @@ import Testing
     #expect(lines.drawing(["ab", "cd"], columns: 10) == "\rab\u{1B}[K\ncd\u{1B}[K\u{1B}[J")
     #expect(lines.drawing(["e"], columns: 10) == "\r\u{1B}[1Ae\u{1B}[K\u{1B}[J")
     #expect(
-      lines.drawing(["0123456789abc", "x"], columns: 80) == "\r0123456789abc\u{1B}[K\nx\u{1B}[K\u{1B}[J")
+      lines.drawing(["0123456789abc", "x"], columns: 80)
+        == "\r0123456789abc\u{1B}[K\nx\u{1B}[K\u{1B}[J")
     // 13 columns take three rows of six.
     #expect(
-      lines.drawing(["0123456789abc", "x"], columns: 6) == "\r\u{1B}[3A01234\u{1B}[K\nx\u{1B}[K\u{1B}[J")
+      lines.drawing(["0123456789abc", "x"], columns: 6)
+        == "\r\u{1B}[3A01234\u{1B}[K\nx\u{1B}[K\u{1B}[J")
     #expect(lines.clearing(columns: 6) == "\r\u{1B}[1A\u{1B}[J")
     #expect(lines.isEmpty && lines.ending().isEmpty && lines.clearing(columns: 6).isEmpty)
   }
@@ -22,10 +24,12 @@ import Testing
     screen.feed(lines.drawing([String(repeating: "=", count: 39), "loss 1"], columns: 40))
     for columns in [25, 12, 7, 39] {
       screen.resize(columns: columns)
-      screen.feed(lines.drawing([String(repeating: "=", count: columns - 1), "loss 2"], columns: columns))
+      screen.feed(
+        lines.drawing([String(repeating: "=", count: columns - 1), "loss 2"], columns: columns))
       #expect(screen.text.hasSuffix(String(repeating: "=", count: columns - 1) + "\nloss 2"))
       #expect(
-        screen.text.hasPrefix("earlier\n") && screen.text.split(separator: "\n").count == 3, "\(screen.text)")
+        screen.text.hasPrefix("earlier\n") && screen.text.split(separator: "\n").count == 3,
+        "\(screen.text)")
     }
   }
 }

@@ -9,8 +9,10 @@ import Testing
   init() throws { scratch = try ScratchFolder() }
 
   private static let files: [(bytes: [UInt8], kind: String)] = [
-    ([0x47, 0x47, 0x55, 0x46, 3, 0, 0, 0], "a GGUF file"), ([0x50, 0x4B, 3, 4, 0, 0], "a file of PyTorch"),
-    ([0x80, 0x02, 0x8A], "a file of PyTorch"), ([0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A], "an HDF5 file"),
+    ([0x47, 0x47, 0x55, 0x46, 3, 0, 0, 0], "a GGUF file"),
+    ([0x50, 0x4B, 3, 4, 0, 0], "a file of PyTorch"),
+    ([0x80, 0x02, 0x8A], "a file of PyTorch"),
+    ([0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A], "an HDF5 file"),
     (
       Array("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n".utf8),
       "a Git LFS pointer"
@@ -42,7 +44,9 @@ import Testing
     let path = scratch("model.safetensors")
     try Data(length + header).write(to: URL(filePath: path))
     let error = #expect(throws: TensorFileError.self) { try openTensors(at: path) }
-    #expect(error?.key == "a" && error?.description.contains(what) == true, "\(String(describing: error))")
+    #expect(
+      error?.key == "a" && error?.description.contains(what) == true, "\(String(describing: error))"
+    )
   }
 
   /// The length of a header can look like another format's first bytes.

@@ -4,9 +4,11 @@ import TestSupport
 import Testing
 import Torch
 
-/// Whatever a file holds, reading it gives tensors that can be read to the end, or a `TensorFileError`.
+/// Whatever a file holds, reading it gives tensors that can be read to the end, or a
+/// `TensorFileError`.
 ///
-/// `LTX_FUZZ_FILES=1000000` reads so many files of each kind instead of 10,000, `LTX_FUZZ_SEED=n` others.
+/// `LTX_FUZZ_FILES=1000000` reads so many files of each kind instead of 10,000, `LTX_FUZZ_SEED=n`
+/// others.
 @Suite struct FuzzTests {
   private let files: Int
   private let seed: UInt64
@@ -20,13 +22,16 @@ import Torch
   @Test func safetensors() throws {
     let seeds = try Self.safetensorsSeeds()
     let words = [
-      "\"", "{", "}", "[", "]", ",", ":", "-1", "0", "18446744073709551616", "9223372036854775807", "1e9",
+      "\"", "{", "}", "[", "]", ",", ":", "-1", "0", "18446744073709551616", "9223372036854775807",
+      "1e9",
       "null",
-      "\\u0000", "\"dtype\"", "\"shape\"", "\"data_offsets\"", "\"__metadata__\"", "\"F8_E4M3\"", "\"BOOL\"",
+      "\\u0000", "\"dtype\"", "\"shape\"", "\"data_offsets\"", "\"__metadata__\"", "\"F8_E4M3\"",
+      "\"BOOL\"",
       "\"I64\"",
       "[0,0]", "[1,2,3]", "{}", String(repeating: "[", count: 300), "4294967296", " ",
     ].map { Array($0.utf8) }
-    // Every second file gets the right header length again, so that the change gets past the first check.
+    // Every second file gets the right header length again, so that the change gets past the first
+    // check.
     let repair: ([UInt8]) -> [UInt8] = { content in
       guard let brace = content.lastIndex(of: UInt8(ascii: "}")), brace >= 8 else { return content }
       let end = content[(brace + 1)...].firstIndex { $0 != UInt8(ascii: " ") } ?? content.count
@@ -45,37 +50,48 @@ import Torch
 
   @Test func torchFiles() throws {
     let seeds = try [
-      "dtypes", "strided", "shared", "nested", "module", "parameter", "latents", "plain_zip", "zip64",
+      "dtypes", "strided", "shared", "nested", "module", "parameter", "latents", "plain_zip",
+      "zip64",
       "malicious",
     ].map(PtFixtures.content)
     let words: [[UInt8]] =
       [
-        [0x80, 2], [0x8A, 8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F], [0x4A, 0xFF, 0xFF, 0xFF, 0x7F],
-        [0x50, 0x4B, 1, 2], [0x50, 0x4B, 3, 4], [0x50, 0x4B, 5, 6], [0x50, 0x4B, 6, 6], [0x50, 0x4B, 6, 7],
+        [0x80, 2], [0x8A, 8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F],
+        [0x4A, 0xFF, 0xFF, 0xFF, 0x7F],
+        [0x50, 0x4B, 1, 2], [0x50, 0x4B, 3, 4], [0x50, 0x4B, 5, 6], [0x50, 0x4B, 6, 6],
+        [0x50, 0x4B, 6, 7],
         [0xFF, 0xFF, 0xFF, 0xFF], [0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0x80],
       ]
-      + ["(", ")", "t", "}", "]", "u", "s", "e", "a", "Q", "R", "b", "h\u{1}", "q\u{1}", "N", "."].map {
+      + ["(", ")", "t", "}", "]", "u", "s", "e", "a", "Q", "R", "b", "h\u{1}", "q\u{1}", "N", "."]
+      .map {
         Array($0.utf8)
       }
     // Then changed pickles in whole archives.
     let pickles = try seeds.map { try Self.pickle(in: $0) }
-    let storages = (0..<12).map { (name: "x/data/\($0)", content: [UInt8](repeating: 1, count: 96)) }
+    let storages = (0..<12).map {
+      (name: "x/data/\($0)", content: [UInt8](repeating: 1, count: 96))
+    }
     let wrap: ([UInt8]) -> [UInt8] = { storedZip([("x/data.pkl", $0)] + storages) }
     try run("pt", seeds, words) { try readAll(try TorchFile(name: "fuzz", content: $0).root) }
-    try run("pickle", pickles, words, wrap) { try readAll(try TorchFile(name: "fuzz", content: $0).root) }
+    try run("pickle", pickles, words, wrap) {
+      try readAll(try TorchFile(name: "fuzz", content: $0).root)
+    }
   }
 
   /// The pickle of an archive as `torch.save` writes it: the first entry.
   private static func pickle(in archive: [UInt8]) throws -> [UInt8] {
     let start = try #require(archive.firstRange(of: [0x80, 2])?.lowerBound)
     let rest = archive[start...]
-    let ends = [[0x50, 0x4B, 7, 8], [0x50, 0x4B, 3, 4]].compactMap { rest.firstRange(of: $0)?.lowerBound }
+    let ends = [[0x50, 0x4B, 7, 8], [0x50, 0x4B, 3, 4]].compactMap {
+      rest.firstRange(of: $0)?.lowerBound
+    }
     return Array(rest[..<(try #require(ends.min()))])
   }
 
   /// - Parameter complete: makes a file of a changed seed.
   private func run(
-    _ format: String, _ seeds: [[UInt8]], _ words: [[UInt8]], _ complete: ([UInt8]) -> [UInt8] = { $0 },
+    _ format: String, _ seeds: [[UInt8]], _ words: [[UInt8]],
+    _ complete: ([UInt8]) -> [UInt8] = { $0 },
     _ read: ([UInt8]) throws -> Void
   ) throws {
     for seed in seeds {
@@ -109,11 +125,13 @@ import Torch
     #expect(refused.count >= 6)
   }
 
-  private func mutated(_ original: [UInt8], _ words: [[UInt8]], _ random: inout SplitMix) -> [UInt8] {
+  private func mutated(_ original: [UInt8], _ words: [[UInt8]], _ random: inout SplitMix) -> [UInt8]
+  {
     var bytes = original
     for _ in 0..<Int.random(in: 1...3, using: &random) {
       guard !bytes.isEmpty else { break }
-      // Half of all changes hit the first 300 bytes, where a header lies, or the last, where a zip's directory does.
+      // Half of all changes hit the first 300 bytes, where a header lies, or the last, where a
+      // zip's directory does.
       let near = min(bytes.count, 300)
       let place =
         switch Int.random(in: 0..<4, using: &random) {
@@ -129,11 +147,14 @@ import Torch
         let word = words.randomElement(using: &random) ?? []
         bytes.replaceSubrange(place..<min(place + word.count, bytes.count), with: word)
       case 4: bytes.insert(contentsOf: words.randomElement(using: &random) ?? [], at: place)
-      case 5: bytes.removeSubrange(place..<min(place + Int.random(in: 1...8, using: &random), bytes.count))
+      case 5:
+        bytes.removeSubrange(
+          place..<min(place + Int.random(in: 1...8, using: &random), bytes.count))
       case 6:
         let length = min(Int.random(in: 1...64, using: &random), bytes.count - place)
         bytes.insert(
-          contentsOf: Array(bytes[place..<place + length]), at: .random(in: 0...bytes.count, using: &random))
+          contentsOf: Array(bytes[place..<place + length]),
+          at: .random(in: 0...bytes.count, using: &random))
       default: bytes.removeLast(min(Int.random(in: 1...200, using: &random), bytes.count))
       }
     }
@@ -167,11 +188,15 @@ import Torch
       var tensors: [(key: String, tensor: Tensor)] = []
       for dtype in dtypes {
         tensors.append(
-          ("block.\(dtype).weight", try Tensor([0, 1, 1, 0, 1, 0] as [Float], shape: [2, 3]).to(dtype)))
+          (
+            "block.\(dtype).weight",
+            try Tensor([0, 1, 1, 0, 1, 0] as [Float], shape: [2, 3]).to(dtype)
+          ))
         tensors.append(("\(dtype) empty", try .empty([0, 3], dtype: dtype)))
       }
       let path = folder("\(number)")
-      try writeSafetensors(tensors, metadata: number == 1 ? [:] : ["config": "{\"a\": \"b\\n\"}"], to: path)
+      try writeSafetensors(
+        tensors, metadata: number == 1 ? [:] : ["config": "{\"a\": \"b\\n\"}"], to: path)
       seeds.append(Array(try Data(contentsOf: URL(fileURLWithPath: path))))
     }
     return seeds

@@ -25,10 +25,14 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
 
   static let all: [MalformedHeader] = [
     .init(.notJSON, ""), .init(.notJSON, "hello"), .init(.notJSON, "[]"), .init(.notJSON, "{"),
-    .init(.notJSON, "{}{}"), .init(.notJSON, "{\"a\"}"), .init(.notJSON, "{\"a\":}"), .init(.notJSON, "{,}"),
-    .init(.notJSON, "{\"__metadata__\":{},}"), .init(.notJSON, "{'a':1}"), .init(.notJSON, "{\"a\n\":1}"),
-    .init(.notJSON, "{\"\\x\":1}"), .init(.notJSON, "{\"\\u12\":1}"), .init(.notJSON, "{\"\\ud800\":1}"),
-    .init(.notJSON, "{\"\\udc00\":1}"), .init(.notJSON, "{\"\\ud800\\u0041\":1}"), .init(.notJSON, "{\"a"),
+    .init(.notJSON, "{}{}"), .init(.notJSON, "{\"a\"}"), .init(.notJSON, "{\"a\":}"),
+    .init(.notJSON, "{,}"),
+    .init(.notJSON, "{\"__metadata__\":{},}"), .init(.notJSON, "{'a':1}"),
+    .init(.notJSON, "{\"a\n\":1}"),
+    .init(.notJSON, "{\"\\x\":1}"), .init(.notJSON, "{\"\\u12\":1}"),
+    .init(.notJSON, "{\"\\ud800\":1}"),
+    .init(.notJSON, "{\"\\udc00\":1}"), .init(.notJSON, "{\"\\ud800\\u0041\":1}"),
+    .init(.notJSON, "{\"a"),
     .init(.notJSON, "{\"a\":tru}"), .init(.notJSON, "{\"a\":01}"), .init(.notJSON, "{\"a\":1.}"),
     .init(.notJSON, "{\"a\":-}"), .init(.notJSON, "{\"a\":1e}"),
     .init(.notJSON, entry("\"U8\"", "[01]", "[0,1]"), data: 1, key: "a"),
@@ -40,7 +44,8 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
     .init(.badEntry, "{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", data: 1, key: "a"),
     .init(.badEntry, "{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", data: 1, key: "a"),
     .init(
-      .badEntry, "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", data: 1,
+      .badEntry, "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+      data: 1,
       key: "a"),
     .init(.badEntry, entry("8", "[1]", "[0,1]"), data: 1, key: "a"),
     .init(.badEntry, entry("\"U8\"", "1", "[0,1]"), data: 1, key: "a"),
@@ -57,7 +62,8 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
     .init(.badEntry, entry("\"U8\"", "[1]", "[0,1,2]"), data: 1, key: "a"),
     .init(.badEntry, entry("\"U8\"", "[1]", "[9223372036854775806,9223372036854775807]"), key: "a"),
     .init(
-      .badEntry, entry("\"U8\"", "[" + String(repeating: "1,", count: 99) + "1]", "[0,1]"), data: 1, key: "a"),
+      .badEntry, entry("\"U8\"", "[" + String(repeating: "1,", count: 99) + "1]", "[0,1]"), data: 1,
+      key: "a"),
     .init(.badEntry, "{\"__metadata__\":[]}", key: "__metadata__"),
     .init(.badEntry, "{\"__metadata__\":{\"a\":1}}", key: "__metadata__"),
     .init(.unsupportedDType, entry("\"C64\"", "[1]", "[0,8]"), data: 8, key: "a"),
@@ -101,8 +107,11 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
     #expect(try kind([1, 2, 3]) == .truncated)
     #expect(try kind([9, 0, 0, 0, 0, 0, 0, 0, 0x7B]) == .truncated)
     #expect(try kind([0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7B]) == .oversizedHeader)
-    #expect(try kind(withUnsafeBytes(of: UInt64(100_000_001).littleEndian, Array.init)) == .oversizedHeader)
-    #expect(try kind(withUnsafeBytes(of: UInt64(100_000_000).littleEndian, Array.init)) == .truncated)
+    #expect(
+      try kind(withUnsafeBytes(of: UInt64(100_000_001).littleEndian, Array.init))
+        == .oversizedHeader)
+    #expect(
+      try kind(withUnsafeBytes(of: UInt64(100_000_000).littleEndian, Array.init)) == .truncated)
     #expect(try kind([2, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFE]) == .notJSON)
     let notUTF8: [UInt8] = [0x7B, 0x22, 0xFF, 0x22, 0x3A, 0x31, 0x7D]
     #expect(try kind([7, 0, 0, 0, 0, 0, 0, 0] + notUTF8) == .notJSON)
@@ -114,8 +123,11 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
     let folder = try ScratchFolder()
     let one = try Tensor.scalar(1)
     #expect(
-      try failure { try writeSafetensors([("a", one), ("a", one)], to: folder("x")) }?.kind == .duplicateKey)
-    #expect(try failure { try writeSafetensors([("__metadata__", one)], to: folder("x")) }?.kind == .badEntry)
+      try failure { try writeSafetensors([("a", one), ("a", one)], to: folder("x")) }?.kind
+        == .duplicateKey)
+    #expect(
+      try failure { try writeSafetensors([("__metadata__", one)], to: folder("x")) }?.kind
+        == .badEntry)
     #expect(try folder.names() == [])
   }
 
@@ -126,15 +138,18 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
     #expect(missing?.kind == .notWritten)
 
     // A folder in the file's place: everything is written, and the rename fails.
-    try FileManager.default.createDirectory(atPath: folder("taken"), withIntermediateDirectories: false)
-    #expect(try failure { try writeSafetensors([("a", one)], to: folder("taken")) }?.kind == .notWritten)
+    try FileManager.default.createDirectory(
+      atPath: folder("taken"), withIntermediateDirectories: false)
+    #expect(
+      try failure { try writeSafetensors([("a", one)], to: folder("taken")) }?.kind == .notWritten)
     #expect(try folder.names() == ["taken"])
   }
 
   @Test func aFailureMidwayLeavesTheOldFile() throws {
     let folder = try ScratchFolder()
     try writeSafetensors([("a", try .scalar(1))], to: folder("x"))
-    // Writing it needs a contiguous copy of 4 PB, which fails after the first tensor has been written.
+    // Writing it needs a contiguous copy of 4 PB, which fails after the first tensor has been
+    // written.
     let endless = try Tensor.scalar(0).expand([1 << 50])
     let failing = [("a", try Tensor.zeros([100_000], dtype: .float64)), ("b", endless)]
     let error = #expect(throws: TorchError.self) { try writeSafetensors(failing, to: folder("x")) }
@@ -164,7 +179,8 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
       [("a", try .scalar(1)), ("extra", try .scalar(9))], metadata: ["format": "pt"],
       to: folder("model-1.safetensors"))
     try writeSafetensors(
-      [("b", try .scalar(2))], metadata: ["format": "x", "y": "z"], to: folder("model-2.safetensors"))
+      [("b", try .scalar(2))], metadata: ["format": "x", "y": "z"],
+      to: folder("model-2.safetensors"))
   }
 
   private func index(_ text: String) throws {
@@ -177,7 +193,8 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
 
   @Test func readsAcrossShards() throws {
     try index(
-      #"{"metadata":{"total_size":8},"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}"#)
+      #"{"metadata":{"total_size":8},"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}"#
+    )
     let shards = try openTensors(at: folder.path)
     #expect(shards.keys == ["a", "b"])
     #expect(try shards.tensor("a").item() == 1)
@@ -202,11 +219,15 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
       ("{\"weight_map\":{}}", .badIndex), ("{\"weight_map\":3}", .badIndex),
       ("{\"weight_map\":{\"a\":3}}", .badIndex),
       ("{\"weight_map\":{\"a\":\"../model-1.safetensors\"}}", .badIndex),
-      ("{\"weight_map\":{\"a\":\"/etc/passwd\"}}", .badIndex), ("{\"weight_map\":{\"a\":\"\"}}", .badIndex),
+      ("{\"weight_map\":{\"a\":\"/etc/passwd\"}}", .badIndex),
+      ("{\"weight_map\":{\"a\":\"\"}}", .badIndex),
       ("{\"weight_map\":{\"a\":\"..\"}}", .badIndex),
       ("{\"weight_map\":{\"a\":\"model-3.safetensors\"}}", .notFound),
       ("{\"weight_map\":{\"a\":\"model-2.safetensors\"}}", .missingTensor),
-      ("{\"weight_map\":{\"a\":\"model-1.safetensors\",\"a\":\"model-1.safetensors\"}}", .duplicateKey),
+      (
+        "{\"weight_map\":{\"a\":\"model-1.safetensors\",\"a\":\"model-1.safetensors\"}}",
+        .duplicateKey
+      ),
     ] {
       try index(text)
       #expect(try kind() == expected, "\(text)")

@@ -27,27 +27,36 @@ import Torch
 
   @Test func metadataAndDifficultNames() throws {
     let folder = try ScratchFolder()
-    let metadata = ["config": "{\"a\": [1, \"é\"]}", "tab\there": "line\nbreak \u{1} \\ \"", "": "🎞"]
+    let metadata = [
+      "config": "{\"a\": [1, \"é\"]}", "tab\there": "line\nbreak \u{1} \\ \"", "": "🎞",
+    ]
     let names = ["a.b", "with \"quotes\"", "umlaut ä", "control \u{7}", ""]
     try writeSafetensors(
-      try names.enumerated().map { ($1, try .scalar(Double($0))) }, metadata: metadata, to: folder("x"))
+      try names.enumerated().map { ($1, try .scalar(Double($0))) }, metadata: metadata,
+      to: folder("x"))
     let file = try SafetensorsFile(path: folder("x"))
     #expect(file.metadata == metadata)
-    for (number, name) in names.enumerated() { #expect(try file.tensor(name).item() == Double(number)) }
+    for (number, name) in names.enumerated() {
+      #expect(try file.tensor(name).item() == Double(number))
+    }
   }
 
   @Test func stridedTensorsAreWrittenInOrder() throws {
     let folder = try ScratchFolder()
     let transposed = try Tensor([1, 2, 3, 4, 5, 6] as [Float], shape: [2, 3]).transpose(0, 1)
     try writeSafetensors([("t", transposed)], to: folder("x"))
-    #expect(try SafetensorsFile(path: folder("x")).tensor("t").array(of: Float.self) == [1, 4, 2, 5, 3, 6])
+    #expect(
+      try SafetensorsFile(path: folder("x")).tensor("t").array(of: Float.self) == [
+        1, 4, 2, 5, 3, 6,
+      ])
   }
 
   @Test func mixedTypesStayAligned() throws {
     let folder = try ScratchFolder()
     try writeSafetensors(
       [
-        ("bytes", try Tensor([1, 2, 3] as [UInt8])), ("doubles", try Tensor([0.5, 0.25] as [Double])),
+        ("bytes", try Tensor([1, 2, 3] as [UInt8])),
+        ("doubles", try Tensor([0.5, 0.25] as [Double])),
         ("halves", try Tensor([1] as [Float]).to(.bfloat16)), ("longs", try Tensor([7] as [Int])),
       ], to: folder("x"))
     let file = try SafetensorsFile(path: folder("x"))
@@ -66,7 +75,8 @@ import Torch
     try writeSafetensors([a, b], metadata: metadata, to: folder("1"))
     try writeSafetensors([b, a], metadata: metadata, to: folder("2"))
     #expect(
-      FileManager.default.contents(atPath: folder("1")) == FileManager.default.contents(atPath: folder("2")))
+      FileManager.default.contents(atPath: folder("1"))
+        == FileManager.default.contents(atPath: folder("2")))
   }
 
   @Test func anEmptyFileOfNoTensors() throws {
@@ -107,9 +117,11 @@ import Torch
     let file = try SafetensorsFile(path: path)
     let last = try file.tensor("b").narrow(0, size / 8 - 4, 4)
     #expect(try last.array(of: Float.self) == [0, 0, 0, 0])
-    // Generous: it is microseconds, but this machine may be busy. Reading 40 GB takes more than ten seconds.
+    // Generous: it is microseconds, but this machine may be busy. Reading 40 GB takes more than ten
+    // seconds.
     #expect(ContinuousClock.now - start < .seconds(2))
-    // Other tests run beside this one and libtorch may be loaded meanwhile; 40 GB would still stand out.
+    // Other tests run beside this one and libtorch may be loaded meanwhile; 40 GB would still stand
+    // out.
     #expect(try residentBytes() - before < 4 << 30)
   }
 
@@ -162,7 +174,8 @@ import Torch
     #expect(try SafetensorsFile(name: "x", content: safetensors(escaped, data: 1)).keys == ["😀/"])
   }
 
-  /// Strings of every length and alignment with escapes, control characters and other alphabets in every place.
+  /// Strings of every length and alignment with escapes, control characters and other alphabets in
+  /// every place.
   @Test func metadataIsWhatJSONSays() throws {
     let pieces = [
       "", "a", "seven77", "eight888", "\"", "\\", "/", "\n", "\u{1}", "\u{7f}", "é", "日本", "😀",
@@ -181,7 +194,8 @@ import Torch
         $0.isASCII ? String($0) : $0.utf16.map { String(format: "\\u%04x", $0) }.joined()
       }.joined(),
     ] {
-      #expect(try SafetensorsFile(name: "x", content: safetensors(header, data: 0)).metadata == metadata)
+      #expect(
+        try SafetensorsFile(name: "x", content: safetensors(header, data: 0)).metadata == metadata)
     }
     for bytes: [UInt8] in [[0xFF], [0xC3], [0xE2, 0x82], [0xC0, 0x80], [0xED, 0xA0, 0x80]] {
       for before in ["", "1234567", "\\n"] {
@@ -216,6 +230,8 @@ import Torch
     #expect(missing?.path == folder("x"))
     #expect(try failure { _ = try SafetensorsFile(path: folder("none")) }?.kind == .notFound)
     #expect(try failure { _ = try SafetensorsFile(path: folder.path) }?.kind == .unreadable)
-    #expect(try failure { _ = try SafetensorsFile(path: folder.write([], as: "empty")) }?.kind == .truncated)
+    #expect(
+      try failure { _ = try SafetensorsFile(path: folder.write([], as: "empty")) }?.kind
+        == .truncated)
   }
 }

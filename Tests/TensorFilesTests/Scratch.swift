@@ -27,7 +27,9 @@ final class ScratchFolder {
     return self(name)
   }
 
-  func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: path).sorted() }
+  func names() throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+  }
 }
 
 /// A safetensors file of this header and so many data bytes, which count up.

@@ -5,7 +5,8 @@ import Torch
 
 /// The files that Tests/Oracles/pt_files.py makes.
 enum PtFixtures {
-  static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent()
     .appendingPathComponent("Fixtures/pt").path
 
   static func path(_ name: String) -> String { "\(folder)/\(name).pt" }
@@ -32,7 +33,9 @@ enum PtFixtures {
 /// A zip archive with stored entries, as `torch.save` lays it out.
 func storedZip(_ entries: [(name: String, content: [UInt8])]) -> [UInt8] {
   func little(_ numbers: (Int, bytes: Int)...) -> [UInt8] {
-    numbers.flatMap { number, bytes in (0..<bytes).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) } }
+    numbers.flatMap { number, bytes in
+      (0..<bytes).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) }
+    }
   }
   var body: [UInt8] = []
   var directory: [UInt8] = []
@@ -44,7 +47,8 @@ func storedZip(_ entries: [(name: String, content: [UInt8])]) -> [UInt8] {
   }
   return body + directory
     + little(
-      (0x0605_4B50, 4), (0, 4), (entries.count, 2), (entries.count, 2), (directory.count, 4), (body.count, 4),
+      (0x0605_4B50, 4), (0, 4), (entries.count, 2), (entries.count, 2), (directory.count, 4),
+      (body.count, 4),
       (0, 2))
 }
 
@@ -121,15 +125,18 @@ func storedZip(_ entries: [(name: String, content: [UInt8])]) -> [UInt8] {
 
   @Test(
     arguments: [
-      ("malicious", .forbiddenGlobal), ("whole_module", .forbiddenGlobal), ("legacy", .legacyFormat),
+      ("malicious", .forbiddenGlobal), ("whole_module", .forbiddenGlobal),
+      ("legacy", .legacyFormat),
       ("protocol4", .badPickle), ("complex", .unsupportedDType), ("loop", .limit),
       ("compressed", .compressed),
       ("big_endian", .badArchive), ("no_storage", .missingTensor), ("short_storage", .truncated),
-      ("bounds_past_end", .outOfBounds), ("bounds_wide_stride", .outOfBounds), ("bounds_rank", .outOfBounds),
+      ("bounds_past_end", .outOfBounds), ("bounds_wide_stride", .outOfBounds),
+      ("bounds_rank", .outOfBounds),
       ("bounds_negative_offset", .outOfBounds), ("bounds_negative_stride", .outOfBounds),
       ("bounds_negative_size", .outOfBounds), ("bounds_overflow", .outOfBounds),
       ("bounds_overflowing_stride", .outOfBounds), ("huge_expansion", .limit), ("laughs", .limit),
-      ("pickle_empty", .badPickle), ("pickle_no_stop", .badPickle), ("pickle_underflow", .badPickle),
+      ("pickle_empty", .badPickle), ("pickle_no_stop", .badPickle),
+      ("pickle_underflow", .badPickle),
       ("pickle_no_mark", .badPickle), ("pickle_unknown", .badPickle), ("pickle_memo", .badPickle),
       ("pickle_two_values", .badPickle), ("pickle_class", .badPickle), ("pickle_utf8", .badPickle),
       ("pickle_long_text", .badPickle), ("pickle_big_integer", .badPickle),

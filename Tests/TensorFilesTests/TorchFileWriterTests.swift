@@ -2,7 +2,8 @@ import TensorFiles
 import Testing
 import Torch
 
-/// What is written is read again here; that PyTorch reads it too, `Tests/Oracles/check_pt_files.py` tells.
+/// What is written is read again here; that PyTorch reads it too, `Tests/Oracles/check_pt_files.py`
+/// tells.
 @Suite struct TorchFileWriterTests {
   @Test func everyTypeComesBack() throws {
     let scratch = try ScratchFolder()
@@ -42,9 +43,11 @@ import Torch
   @Test func whatCannotBeWrittenIsNamed() throws {
     let scratch = try ScratchFolder()
     #expect(
-      try failure { try writeTorchFile([("list", .list([]))], to: scratch("a.pt")) }?.kind == .wrongType)
+      try failure { try writeTorchFile([("list", .list([]))], to: scratch("a.pt")) }?.kind
+        == .wrongType)
     #expect(try scratch.names().isEmpty)
     #expect(
-      try failure { try writeTorchFile([("a", .int(1))], to: scratch("none/a.pt")) }?.kind == .notWritten)
+      try failure { try writeTorchFile([("a", .int(1))], to: scratch("none/a.pt")) }?.kind
+        == .notWritten)
   }
 }

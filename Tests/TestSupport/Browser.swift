@@ -1,6 +1,7 @@
 import Foundation
 
-/// A headless Chromium, where one is installed. Tests of pages run without one too, and look at less.
+/// A headless Chromium, where one is installed. Tests of pages run without one too, and look at
+/// less.
 public enum Browser {
   public static let path: String? = {
     let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
@@ -18,7 +19,8 @@ public enum Browser {
   /// - Parameters:
   ///   - page: a file. Another one is made beside it for the time of the call.
   ///   - width: of the frame, in pixels: headless windows can't be as narrow as a phone.
-  ///   - script: the body of an asynchronous function of `page`, the frame's window, and `wait(milliseconds)`.
+  ///   - script: the body of an asynchronous function of `page`, the frame's window, and
+  ///     `wait(milliseconds)`.
   /// - Returns: what the script returns, as JSON.
   public static func run(_ page: String, width: Int, _ script: String) throws -> Any {
     guard let path else { throw Failure(description: "no browser is installed") }
@@ -37,16 +39,21 @@ public enum Browser {
     try html.write(toFile: outer, atomically: true, encoding: .utf8)
     defer {
       for path in [outer, profile] {
-        do { try FileManager.default.removeItem(atPath: path) } catch { print("\(path) stays: \(error)") }
+        do { try FileManager.default.removeItem(atPath: path) } catch {
+          print("\(path) stays: \(error)")
+        }
       }
     }
     try FileManager.default.createDirectory(atPath: profile, withIntermediateDirectories: true)
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    // Without virtual time, which does not wait for media, so the page logs its result when it has one.
+    // Without virtual time, which does not wait for media, so the page logs its result when it has
+    // one.
     process.arguments = [
-      "timeout", "120", path, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000",
-      "--user-data-dir=\(profile)", "--autoplay-policy=no-user-gesture-required", "--enable-logging=stderr",
+      "timeout", "120", path, "--headless", "--no-sandbox", "--disable-gpu",
+      "--window-size=1400,1000",
+      "--user-data-dir=\(profile)", "--autoplay-policy=no-user-gesture-required",
+      "--enable-logging=stderr",
       "--remote-debugging-port=0", URL(fileURLWithPath: outer).absoluteString,
     ]
     let log = Pipe()
@@ -54,7 +61,8 @@ public enum Browser {
     process.standardError = log
     try process.run()
     let data = Self.result(in: log.fileHandleForReading)
-    // `timeout` leads a process group of its own. SIGTERM would be blocked: the mask of this thread is inherited.
+    // `timeout` leads a process group of its own. SIGTERM would be blocked: the mask of this thread
+    // is inherited.
     kill(-process.processIdentifier, SIGKILL)
     process.waitUntilExit()
     guard let data else { throw Failure(description: "the browser gave no result in two minutes") }

@@ -13,7 +13,9 @@ public final class LoRAFixture {
 
   public static func model(_ name: String) -> String { "\(root)/models/\(name).safetensors" }
   public static func lora(_ name: String) throws -> LoRAFile { try LoRAFile(path: model(name)) }
-  public static func checkpoint() throws -> Checkpoint { try Checkpoint(path: model("ltx2_transformer")) }
+  public static func checkpoint() throws -> Checkpoint {
+    try Checkpoint(path: model("ltx2_transformer"))
+  }
 
   public let folder: String
 
@@ -35,7 +37,9 @@ public final class LoRAFixture {
     _ shapes: [String: [Int]], metadata: [String: String] = [:], name: String = "a.safetensors"
   ) throws -> String {
     let generator = try Generator(seed: 1)
-    let tensors = try shapes.sorted { $0.key < $1.key }.map { (key: $0, tensor: try generator.normal($1)) }
+    let tensors = try shapes.sorted { $0.key < $1.key }.map {
+      (key: $0, tensor: try generator.normal($1))
+    }
     try writeSafetensors(tensors, metadata: metadata, to: path(name))
     return path(name)
   }
@@ -59,11 +63,15 @@ public final class LoRAFixture {
     let inputs = try SafetensorsFile(path: "\(root)/transformer/lora_kohya/inputs.safetensors")
     func stream(_ name: String) throws -> Modality {
       Modality(
-        latent: try inputs.tensor("\(name).latent"), timesteps: try inputs.tensor("\(name).timesteps"),
-        sigma: try inputs.tensor("\(name).sigma"), positions: try inputs.tensor("\(name).positions"),
+        latent: try inputs.tensor("\(name).latent"),
+        timesteps: try inputs.tensor("\(name).timesteps"),
+        sigma: try inputs.tensor("\(name).sigma"),
+        positions: try inputs.tensor("\(name).positions"),
         context: try inputs.tensor("\(name).context"))
     }
-    let velocity = try withInference { try transformer(video: stream("video"), audio: stream("audio")).video }
+    let velocity = try withInference {
+      try transformer(video: stream("video"), audio: stream("audio")).video
+    }
     guard let velocity else { preconditionFailure("a joint transformer without video") }
     return velocity
   }

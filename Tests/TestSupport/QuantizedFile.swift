@@ -5,8 +5,8 @@ import Torch
 
 /// Quantized layers for tests, made from first principles.
 public enum QuantizedFile {
-  /// An element of the rotation: the regular Hadamard matrix of order 4 has -1 where the indices add up to 3, and the
-  /// Kronecker power multiplies over the digits to base 4.
+  /// An element of the rotation: the regular Hadamard matrix of order 4 has -1 where the indices
+  /// add up to 3, and the Kronecker power multiplies over the digits to base 4.
   public static func rotation(_ group: Int) throws -> Tensor {
     var elements: [Float] = []
     for row in 0..<group {
@@ -48,7 +48,8 @@ public enum QuantizedFile {
     "{\"format\": \"int8_tensorwise\", \"convrot\": true, \"convrot_groupsize\": \(group)}"
   }
 
-  /// A copy of a checkpoint, every matrix for which `isQuantized` holds in INT8 ConvRot with the largest group that fits.
+  /// A copy of a checkpoint, every matrix for which `isQuantized` holds in INT8 ConvRot with the
+  /// largest group that fits.
   public static func writeConvRot(
     _ source: any TensorSource, to path: String, where isQuantized: (String) -> Bool
   ) throws {

@@ -6,7 +6,9 @@ public final class ScratchFolder: Sendable {
   public let path: String
 
   public init() throws {
-    path = FileManager.default.temporaryDirectory.appendingPathComponent("ltx-test-\(UUID().uuidString)").path
+    path =
+      FileManager.default.temporaryDirectory.appendingPathComponent("ltx-test-\(UUID().uuidString)")
+      .path
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
 
@@ -34,7 +36,8 @@ public final class ScratchFolder: Sendable {
     guard let found = FileManager.default.enumerator(atPath: root) else { return [] }
     var isFolder: ObjCBool = false
     return found.compactMap { $0 as? String }.filter {
-      FileManager.default.fileExists(atPath: "\(root)/\($0)", isDirectory: &isFolder) && !isFolder.boolValue
+      FileManager.default.fileExists(atPath: "\(root)/\($0)", isDirectory: &isFolder)
+        && !isFolder.boolValue
     }.sorted()
   }
 }

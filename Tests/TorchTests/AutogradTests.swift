@@ -72,7 +72,9 @@ import Torch
       let error = try torchFailure(body)
       #expect(error.kind == .autograd, "\(error)")
     }
-    let error = try torchFailure { _ = try grad(of: [x * 2], wrt: [x], gradOutputs: [Tensor.ones([2])]) }
+    let error = try torchFailure {
+      _ = try grad(of: [x * 2], wrt: [x], gradOutputs: [Tensor.ones([2])])
+    }
     #expect(error.kind == .shape, "\(error)")
   }
 
@@ -123,7 +125,9 @@ import Torch
       let product = try row.matmul(column)
       #expect(product.dtype == .bfloat16)
       #expect(try (x * 2).dtype == .float32)
-      try withAutocast(.float16, on: .cpu) { () throws in #expect(try row.matmul(column).dtype == .float16) }
+      try withAutocast(.float16, on: .cpu) { () throws in
+        #expect(try row.matmul(column).dtype == .float16)
+      }
       #expect(try row.matmul(column).dtype == .bfloat16)
       let gradients = try grad(of: [product.sum()], wrt: [x])
       #expect(gradients[0]?.dtype == .float32)

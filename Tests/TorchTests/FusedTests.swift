@@ -1,8 +1,8 @@
 import Testing
 import Torch
 
-/// The layers that are one operation, against the operations that they stand for: values and gradients in float32, to a
-/// few roundings of the sums.
+/// The layers that are one operation, against the operations that they stand for: values and
+/// gradients in float32, to a few roundings of the sums.
 @Suite struct FusedTests {
   let generator: Generator
 
@@ -18,11 +18,14 @@ import Torch
     let b = try several(leaves)
     #expect(a.shape == b.shape, comment, sourceLocation: sourceLocation)
     let weights = try generator.normal(a.shape)
-    let found = try [a] + grad(of: [a], wrt: leaves, gradOutputs: [weights]).map { try #require($0) }
-    let wanted = try [b] + grad(of: [b], wrt: leaves, gradOutputs: [weights]).map { try #require($0) }
+    let found =
+      try [a] + grad(of: [a], wrt: leaves, gradOutputs: [weights]).map { try #require($0) }
+    let wanted =
+      try [b] + grad(of: [b], wrt: leaves, gradOutputs: [weights]).map { try #require($0) }
     for (x, y) in zip(found, wanted) {
       let scale = try y.abs().max().item()
-      #expect(try (x - y).abs().max().item() <= 3e-6 * scale, comment, sourceLocation: sourceLocation)
+      #expect(
+        try (x - y).abs().max().item() <= 3e-6 * scale, comment, sourceLocation: sourceLocation)
     }
   }
 
@@ -32,7 +35,8 @@ import Torch
     let x = try generator.normal(shape)
     let width = shape[2]
     let weight = try generator.normal([width])
-    try expectEqual([x], { try $0[0].rmsNorm(eps: 1e-3) }, { try $0[0].rmsNorm([width], eps: 1e-3) })
+    try expectEqual(
+      [x], { try $0[0].rmsNorm(eps: 1e-3) }, { try $0[0].rmsNorm([width], eps: 1e-3) })
     try expectEqual(
       [x], { try $0[0].rmsNorm(weight: weight, eps: 1e-3) },
       { try $0[0].rmsNorm([width], weight: weight, eps: 1e-3) })
@@ -57,7 +61,8 @@ import Torch
       [x, rows], { try one($0[0], $0[1]) }, { try several($0[0], $0[1]) }, "rows that are trained")
     let turned = try x.transpose(0, 1).contiguous()
     try expectEqual(
-      [turned], { try one($0[0].transpose(0, 1), rows) }, { try several($0[0].transpose(0, 1), rows) },
+      [turned], { try one($0[0].transpose(0, 1), rows) },
+      { try several($0[0].transpose(0, 1), rows) },
       "strides of its own")
   }
 
@@ -137,7 +142,8 @@ import Torch
       .conv1d(down.to(.float64).reshape([1, 1, 12]).repeated([3, 1, 1]), stride: [2], groups: 3)
     let scale = try wanted.abs().max().item()
     #expect(try (several - wanted).abs().max().item() < 1e-12 * scale)
-    // An angle is rounded where it is computed: a hundred turns in float32 leave four digits of the sine.
+    // An angle is rounded where it is computed: a hundred turns in float32 leave four digits of the
+    // sine.
     #expect(try (one.to(.float64) - wanted).abs().max().item() < 1e-5 * scale)
   }
 }

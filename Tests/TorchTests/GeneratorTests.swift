@@ -13,7 +13,8 @@ private struct PyTorchNumbers: Decodable {
 
 @Suite struct GeneratorTests {
   @Test func numbersEqualPyTorchs() throws {
-    let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent()
       .appendingPathComponent("Fixtures/torch/random.json")
     let expected = try JSONDecoder().decode(PyTorchNumbers.self, from: Data(contentsOf: path))
     let generator = try Generator(seed: 42)

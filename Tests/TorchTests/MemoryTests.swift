@@ -2,7 +2,8 @@ import Foundation
 import Testing
 import Torch
 
-/// The books count the whole process, so these tests run in a process of their own, one after another.
+/// The books count the whole process, so these tests run in a process of their own, one after
+/// another.
 @Suite(.serialized) struct MemoryTests {
   @Test func liveBytesRiseAndFallExactly() async throws {
     await #expect(processExitsWith: .success) {
@@ -84,7 +85,8 @@ import Torch
     var tensor: Tensor?
     do {
       let owner = Witness { released.set() }
-      tensor = try .view(of: UnsafeRawBufferPointer(memory), dtype: .uint8, shape: [4, 4], owner: owner)
+      tensor = try .view(
+        of: UnsafeRawBufferPointer(memory), dtype: .uint8, shape: [4, 4], owner: owner)
     }
     var row = try tensor?.select(0, 1)
     tensor = nil

@@ -29,7 +29,8 @@ import Testing
   }
 
   @Test func `Nobody waits longer than the time-out for a rank that does not answer`() throws {
-    let ranks = try asRanks(2, timeouts: .init(joining: .seconds(60), collective: .seconds(1))) { group in
+    let ranks = try asRanks(2, timeouts: .init(joining: .seconds(60), collective: .seconds(1))) {
+      group in
       if group.rank == 1 { Thread.sleep(forTimeInterval: 4) }
       let start = ContinuousClock.now
       let error = try torchFailure { try group.barrier() }
@@ -54,7 +55,11 @@ import Testing
       { try $0.broadcast([Tensor.zeros([2])], from: $0.rank) },
       { _ = try $0.allGather(Tensor.zeros([2, 1 + $0.rank])) },
       { group in
-        if group.rank == 0 { _ = try group.allGather(bytes: [1]) } else { _ = try group.allReduce([1]) }
+        if group.rank == 0 {
+          _ = try group.allGather(bytes: [1])
+        } else {
+          _ = try group.allReduce([1])
+        }
       },
     ]
     let results = try asRanks(2) { group in
@@ -66,7 +71,8 @@ import Testing
       let (errors, sum) = try result.get()
       #expect(errors.count == others.count)
       for error in errors {
-        #expect(error.kind == .collective && error.message.contains("the same configuration"), "\(error)")
+        #expect(
+          error.kind == .collective && error.message.contains("the same configuration"), "\(error)")
       }
       #expect(sum == [2])
     }
@@ -74,7 +80,9 @@ import Testing
 
   @Test(arguments: [DType.bool, .int16, .float8E4M3, .float8E5M2])
   func `Types that can't be summed are refused, alone as well`(dtype: DType) throws {
-    let error = try torchFailure { try ProcessGroup.single.allReduce([Tensor.zeros([1], dtype: dtype)]) }
+    let error = try torchFailure {
+      try ProcessGroup.single.allReduce([Tensor.zeros([1], dtype: dtype)])
+    }
     #expect(error.kind == .dtype)
   }
 
@@ -82,9 +90,13 @@ import Testing
     let main = ProcessRanks(rank: 0, worldSize: 2, localRank: 0)
     let store = try RendezvousStore(
       Rendezvous(host: "127.0.0.1", port: 0), ranks: main, timeout: .seconds(300))
-    let taken = try torchFailure { _ = try ProcessGroup(main, at: store.place, timeouts: Self.short) }
+    let taken = try torchFailure {
+      _ = try ProcessGroup(main, at: store.place, timeouts: Self.short)
+    }
     #expect(taken.kind == .collective)
-    #expect(taken.message.hasPrefix("port \(store.place.port) is taken by another program; set MASTER_PORT"))
+    #expect(
+      taken.message.hasPrefix(
+        "port \(store.place.port) is taken by another program; set MASTER_PORT"))
 
     let other = ProcessRanks(rank: 1, worldSize: 2, localRank: 1)
     // Nobody listens at the discard port.

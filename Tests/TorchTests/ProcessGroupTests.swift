@@ -51,7 +51,8 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     let (first, again) = (try run(), try run())
     #expect(first.allSatisfy { $0 == first[0] })
     #expect(again == first)
-    // Four additions in another order may round apart by some units of the last place of the largest summand (about 4).
+    // Four additions in another order may round apart by some units of the last place of the
+    // largest summand (about 4).
     let terms = try (0..<4).map { try Self.numbers(rank: $0) }
     for index in Self.shapes.indices {
       let local = try terms.dropFirst().reduce(terms[0][index]) { try $0 + $1[index] }
@@ -68,7 +69,8 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
         let tensors = try Self.numbers(rank: group.rank)
         try group.allReduce(tensors, .max)
         return (
-          try tensors.map { try $0.array(of: Float.self) }, try group.allReduce([Double(group.rank), 0.25])
+          try tensors.map { try $0.array(of: Float.self) },
+          try group.allReduce([Double(group.rank), 0.25])
         )
       })
     {
@@ -76,7 +78,8 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
       let terms = try (0..<3).map { try Self.numbers(rank: $0) }
       for index in Self.shapes.indices {
         let local = try terms.map { try $0[index].array(of: Float.self) }
-        #expect(maxima[index] == local[0].indices.map { i in max(local[0][i], local[1][i], local[2][i]) })
+        #expect(
+          maxima[index] == local[0].indices.map { i in max(local[0][i], local[1][i], local[2][i]) })
       }
       #expect(sums == [3, 0.75])
     }
@@ -91,12 +94,14 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
         let matrix = try Tensor([1.0, 2, 3, 4, 5, 6], shape: [2, 3]) * scale
         let turned = try matrix.transpose(0, 1)
         let tensors = [
-          try Tensor([1.5, -2]).to(.bfloat16), turned, try Tensor([7, 8]), try Tensor([0.5]).to(.float16),
+          try Tensor([1.5, -2]).to(.bfloat16), turned, try Tensor([7, 8]),
+          try Tensor([0.5]).to(.float16),
           try Tensor([UInt8(3)]),
         ]
         try group.allReduce(tensors)
         return (
-          try tensors.map { try $0.to(.float64).array(of: Double.self) }, try matrix.array(of: Double.self)
+          try tensors.map { try $0.to(.float64).array(of: Double.self) },
+          try matrix.array(of: Double.self)
         )
       })
     {
@@ -106,17 +111,23 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     }
   }
 
-  @Test(arguments: DType.allCases) func `Each element type is broadcast and gathered`(dtype: DType) throws {
+  @Test(arguments: DType.allCases) func `Each element type is broadcast and gathered`(dtype: DType)
+    throws
+  {
     for result in try asRanks(
       3,
       { group in
         let mine = try [
-          Tensor([Double(group.rank), 1, 0]).to(dtype), Tensor([[1.0, 0, 1][group.rank]]).to(dtype),
+          Tensor([Double(group.rank), 1, 0]).to(dtype),
+          Tensor([[1.0, 0, 1][group.rank]]).to(dtype),
         ]
         let gathered = try group.allGather(mine[0].reshape([3, 1]))
         try group.broadcast(mine, from: 2)
         func values(_ tensor: Tensor) throws -> [Double] { try tensor.to(.float64).array() }
-        return (try mine.map(values), try gathered.map(values), gathered.map(\.shape), gathered.map(\.dtype))
+        return (
+          try mine.map(values), try gathered.map(values), gathered.map(\.shape),
+          gathered.map(\.dtype)
+        )
       })
     {
       let (sent, gathered, shapes, types) = try result.get()
@@ -150,7 +161,8 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
         let none = try group.allGather(bytes: [])
         try group.barrier()
         return none
-          + (try group.allGather(bytes: [UInt8](repeating: UInt8(group.rank), count: group.rank * 40)))
+          + (try group.allGather(
+            bytes: [UInt8](repeating: UInt8(group.rank), count: group.rank * 40)))
       })
     {
       let expected: [[UInt8]] = [

@@ -1,9 +1,11 @@
 import Testing
 import Torch
 
-/// Linear layers of a size at which oneDNN may stand in for MKL, against float64: values and gradients in float32.
+/// Linear layers of a size at which oneDNN may stand in for MKL, against float64: values and
+/// gradients in float32.
 @Suite struct ProductTests {
-  // Rows, inputs, outputs: below and above what oneDNN is used for; sizes that fill no vector; narrow ones.
+  // Rows, inputs, outputs: below and above what oneDNN is used for; sizes that fill no vector;
+  // narrow ones.
   @Test(
     arguments: [
       [7, 9, 5], [128, 96, 160], [131, 257, 133], [512, 1024, 16], [512, 16, 1024], [300, 15, 400],

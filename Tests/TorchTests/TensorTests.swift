@@ -47,14 +47,20 @@ import Torch
       try Tensor.arange(from: 1, to: 2, step: 0.25, dtype: .float32).array(of: Float.self) == [
         1, 1.25, 1.5, 1.75,
       ])
-    #expect(try Tensor.linspace(from: 0, to: 1, steps: 5).array(of: Float.self) == [0, 0.25, 0.5, 0.75, 1])
+    #expect(
+      try Tensor.linspace(from: 0, to: 1, steps: 5).array(of: Float.self) == [
+        0, 0.25, 0.5, 0.75, 1,
+      ])
   }
 
   @Test func rounding() throws {
     // 1 + 2^-9 lies halfway between two bfloat16 numbers and rounds to the even one.
     #expect(
-      try Tensor([1.001953125, 1.01] as [Float]).to(.bfloat16).array(of: Float.self) == [1, 1.0078125])
-    #expect(try Tensor([448, 0.0625] as [Float]).to(.float8E4M3).array(of: Float.self) == [448, 0.0625])
+      try Tensor([1.001953125, 1.01] as [Float]).to(.bfloat16).array(of: Float.self) == [
+        1, 1.0078125,
+      ])
+    #expect(
+      try Tensor([448, 0.0625] as [Float]).to(.float8E4M3).array(of: Float.self) == [448, 0.0625])
   }
 
   @Test func wrongSizes() throws {
@@ -64,7 +70,9 @@ import Torch
     let bytes = [UInt8](repeating: 0, count: 8)
     try bytes.withUnsafeBytes { (bytes) throws in
       #expect(throws: TorchError.self) { try Tensor(copying: bytes, dtype: .float32, shape: [3]) }
-      #expect(throws: TorchError.self) { try Tensor(copying: bytes, dtype: .float32, shape: [1 << 62, 4]) }
+      #expect(throws: TorchError.self) {
+        try Tensor(copying: bytes, dtype: .float32, shape: [1 << 62, 4])
+      }
       #expect(throws: TorchError.self) {
         try Tensor.view(of: bytes, dtype: .float32, shape: [1 << 62, 4], owner: Witness {})
       }

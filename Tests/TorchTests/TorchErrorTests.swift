@@ -28,13 +28,17 @@ func torchFailure(_ body: () throws -> Void) throws -> TorchError {
     #expect(error.operation.hasPrefix(operation), "\(error)", sourceLocation: location)
     #expect(!error.message.isEmpty, sourceLocation: location)
     #expect(!error.message.contains("frame #"), "the backtrace stays out", sourceLocation: location)
-    #expect(!error.message.contains("registered at"), "so does the list of kernels", sourceLocation: location)
+    #expect(
+      !error.message.contains("registered at"), "so does the list of kernels",
+      sourceLocation: location)
   }
 
   @Test func shapes() throws {
     try expect(.shape, "matmul") { _ = try matrix.matmul(matrix) }
     try expect(.shape, "matmul") { _ = try floats.matmul(Tensor.zeros([3])) }
-    try expect(.shape, "matmul") { _ = try Tensor.zeros([2, 2, 3]).matmul(Tensor.zeros([3, 3, 2])) }
+    try expect(.shape, "matmul") {
+      _ = try Tensor.zeros([2, 2, 3]).matmul(Tensor.zeros([3, 3, 2]))
+    }
     try expect(.shape, "linear") { _ = try matrix.linear(Tensor.zeros([5, 4])) }
     try expect(.shape, "add") { _ = try matrix + floats }
     try expect(.shape, "add_") { try floats.add_(matrix) }
@@ -58,7 +62,9 @@ func torchFailure(_ body: () throws -> Void) throws -> TorchError {
     try expect(.shape, "layer_norm") { _ = try matrix.layerNorm([4]) }
     try expect(.shape, "rms_norm") { _ = try matrix.rmsNorm([4]) }
     try expect(.shape, "group_norm") { _ = try matrix.groupNorm(2) }
-    try expect(.shape, "conv2d") { _ = try Tensor.zeros([1, 3, 4, 4]).conv2d(Tensor.zeros([2, 4, 1, 1])) }
+    try expect(.shape, "conv2d") {
+      _ = try Tensor.zeros([1, 3, 4, 4]).conv2d(Tensor.zeros([2, 4, 1, 1]))
+    }
     try expect(.shape, "conv3d") { _ = try matrix.conv3d(Tensor.zeros([2, 4, 1, 1, 1])) }
     try expect(.shape, "scaled_dot_product_attention") {
       _ = try Tensor.scaledDotProductAttention(
@@ -106,9 +112,12 @@ func torchFailure(_ body: () throws -> Void) throws -> TorchError {
     for _ in 0..<3 {
       try expect(.outOfMemory, "empty") { _ = try Tensor.empty([1 << 50], dtype: .uint8) }
       try expect(.outOfMemory, "full") { _ = try Tensor.zeros([1 << 47], dtype: .float64) }
-      try expect(.outOfMemory, "contiguous") { _ = try Tensor.scalar(1).expand([1 << 48]).contiguous() }
+      try expect(.outOfMemory, "contiguous") {
+        _ = try Tensor.scalar(1).expand([1 << 48]).contiguous()
+      }
     }
-    #expect(try Device.cpu.memory().liveBytes - before < 1 << 30, "what was not allocated is not counted")
+    #expect(
+      try Device.cpu.memory().liveBytes - before < 1 << 30, "what was not allocated is not counted")
     #expect(try Tensor.ones([1000]).sum().item() == 1000)
   }
 

@@ -57,14 +57,17 @@ import Testing
     for step in 1...3 {
       curves.add(
         StepRecord(
-          step: step, loss: Double(step), sigmaLosses: step == 2 ? ["0.00-0.25": 8] : [:], videoLoss: 0.5,
-          gradientNorm: 2, learningRate: 0.1, learningRates: ["audio": 0.2], seconds: 1, dataSeconds: 0.125,
+          step: step, loss: Double(step), sigmaLosses: step == 2 ? ["0.00-0.25": 8] : [:],
+          videoLoss: 0.5,
+          gradientNorm: 2, learningRate: 0.1, learningRates: ["audio": 0.2], seconds: 1,
+          dataSeconds: 0.125,
           forwardSeconds: 0.25, backwardSeconds: 0.5, optimizerSeconds: 0.0625, savingSeconds: 0.5,
           tensorBytes: step << 30))
     }
     curves.add(
       StepRecord(
-        step: 4, loss: .nan, gradientNorm: .nan, learningRate: 0.1, seconds: 1, skipped: "non-finite loss"))
+        step: 4, loss: .nan, gradientNorm: .nan, learningRate: 0.1, seconds: 1,
+        skipped: "non-finite loss"))
     curves.add(ValidationRecord(step: 4, loss: 0.75, sigmaLosses: ["0.75-1.00": 3], seconds: 5))
     #expect(curves.step == 4 && curves.skippedSteps == [4])
     #expect(curves.loss.values == [1, 2, 3])
@@ -72,7 +75,9 @@ import Testing
     #expect(curves.learningRates["audio"]?.values == [0.2, 0.2, 0.2])
     #expect(curves.memory.values == [1, 2, 3].map { $0 * 0x1p30 })
     #expect(curves.audioLoss.isEmpty && curves.videoLoss.values == [0.5, 0.5, 0.5])
-    #expect(curves.validationLoss.steps == [4] && curves.validationSigmaLosses["0.75-1.00"]?.values == [3])
+    #expect(
+      curves.validationLoss.steps == [4] && curves.validationSigmaLosses["0.75-1.00"]?.values == [3]
+    )
     #expect(
       curves.timings.parts.map(\.name) == [
         "data", "forward", "backward", "optimiser", "rest of the steps", "saving", "validation",
@@ -87,15 +92,18 @@ import Testing
     func numbers(_ name: String) throws -> [Double] {
       let start = try #require(svg.range(of: "\(name)=\"")?.upperBound)
       let text = svg[start...].prefix { $0 != "\"" }
-      return text.replacingOccurrences(of: "M", with: "").replacingOccurrences(of: "h0", with: "").split {
-        $0 == " " || $0 == "L"
-      }.compactMap { Double($0) }
+      return text.replacingOccurrences(of: "M", with: "").replacingOccurrences(of: "h0", with: "")
+        .split {
+          $0 == " " || $0 == "L"
+        }.compactMap { Double($0) }
     }
     let (x, y) = (try numbers("data-x"), try numbers("data-y"))
     let line = try #require(svg.range(of: "<path class=\"line")?.lowerBound)
     let path = try #require(svg[line...].range(of: " d=\"")?.upperBound)
-    let flat = svg[path...].prefix { $0 != "\"" }.dropFirst().replacingOccurrences(of: "h0", with: "")
-      .split { $0 == " " || $0 == "L" }.compactMap { Double($0) }
+    let flat = svg[path...].prefix { $0 != "\"" }.dropFirst().replacingOccurrences(
+      of: "h0", with: ""
+    )
+    .split { $0 == " " || $0 == "L" }.compactMap { Double($0) }
     let isLogarithmic = svg.contains("data-log")
     return stride(from: 0, to: flat.count, by: 2).map { index in
       let up = (222 - flat[index + 1]) / 210
@@ -113,7 +121,9 @@ import Testing
     ] as [[Double]])
   func aLineShowsItsValues(values: [Double]) throws {
     let curve = curve(values.count) { values[$0 - 1] }
-    let svg = CurveChart(title: "Loss", lines: [.init("loss", curve, color: 0)], mayBeLogarithmic: true).svg
+    let svg = CurveChart(
+      title: "Loss", lines: [.init("loss", curve, color: 0)], mayBeLogarithmic: true
+    ).svg
     let shown = try points(svg)
     #expect(shown.count == values.count)
     // A hundredth of a pixel of 210.
@@ -149,11 +159,13 @@ import Testing
   @Test(
     arguments: [
       [-.greatestFiniteMagnitude, .greatestFiniteMagnitude], [0, .leastNonzeroMagnitude],
-      [1, 1 + .ulpOfOne], [.leastNonzeroMagnitude, .greatestFiniteMagnitude, .leastNonzeroMagnitude],
+      [1, 1 + .ulpOfOne],
+      [.leastNonzeroMagnitude, .greatestFiniteMagnitude, .leastNonzeroMagnitude],
     ] as [[Double]])
   func extremeNumbersMakeAChart(values: [Double]) {
     let curve = curve(values.count) { values[$0 - 1] }
-    let svg = CurveChart(title: "x", lines: [.init("x", curve, color: 0)], mayBeLogarithmic: true).svg
+    let svg = CurveChart(title: "x", lines: [.init("x", curve, color: 0)], mayBeLogarithmic: true)
+      .svg
     #expect(svg.hasSuffix("</svg></figure>\n"))
   }
 }

@@ -8,7 +8,8 @@ import Testing
   private let folder = TemporaryFolder()
 
   private func preview(_ name: String, side: Int = 1024) throws -> MediaPreview {
-    try MediaPreview(ValidationMedia(name: "s", path: "\(folder.path)/\(name)", caption: ""), side: side)
+    try MediaPreview(
+      ValidationMedia(name: "s", path: "\(folder.path)/\(name)", caption: ""), side: side)
   }
 
   /// Brightness in the middle of each quarter, row by row.
@@ -26,7 +27,8 @@ import Testing
   private func grayVideo(_ name: String, levels: [UInt8], sound: Bool = false) throws {
     let writer = try VideoWriter(
       path: "\(folder.path)/\(name)", width: 64, height: 48, frameRate: Rational(25),
-      audio: sound ? VideoWriter.Audio(sampleRate: 16000, channelCount: 1, matchesVideo: true) : nil)
+      audio: sound ? VideoWriter.Audio(sampleRate: 16000, channelCount: 1, matchesVideo: true) : nil
+    )
     for level in levels {
       try writer.append(
         RGBFrame(bytes: Array(repeating: level, count: 3 * 64 * 48), width: 64, height: 48))
@@ -47,11 +49,14 @@ import Testing
     #expect(preview.audio == nil)
   }
 
-  @Test(arguments: [([50], [50, 50, 50, 50]), ([50, 150], [50, 50, 50, 150])] as [([UInt8], [Int])])
+  @Test(
+    arguments: [([50], [50, 50, 50, 50]), ([50, 150], [50, 50, 50, 150])] as [([UInt8], [Int])])
   func aVideoOfFewFramesRepeatsThem(levels: [UInt8], expected: [Int]) throws {
     try grayVideo("a.mp4", levels: levels)
     let image = try #require(try preview("a.mp4").image)
-    for (level, expected) in zip(try quarters(image), expected) { #expect(abs(level - expected) < 6) }
+    for (level, expected) in zip(try quarters(image), expected) {
+      #expect(abs(level - expected) < 6)
+    }
   }
 
   @Test func aLargeVideoIsMadeSmall() throws {

@@ -11,7 +11,8 @@ import Testing
   private func step(_ number: Int) -> StepRecord {
     StepRecord(
       step: number, epoch: Double(number) / 3, loss: 1 / Double(number),
-      sigmaLosses: ["0.25-0.50": 0.1, "0.75-1.00": 0.3], videoLoss: 0.25, audioLoss: 0.5, gradientNorm: 2,
+      sigmaLosses: ["0.25-0.50": 0.1, "0.75-1.00": 0.3], videoLoss: 0.25, audioLoss: 0.5,
+      gradientNorm: 2,
       learningRate: 1e-4, learningRates: ["audio": 1e-5], seconds: 0.5, dataSeconds: 0.01,
       forwardSeconds: 0.2, backwardSeconds: 0.25, optimizerSeconds: 0.03, savingSeconds: 0.02,
       betweenSeconds: 0.04, samples: 4, tensorBytes: 1 << 30)
@@ -37,7 +38,9 @@ import Testing
     let read = try RecordedMetrics(path: path)
     #expect(read.validations == [before])
     #expect(
-      read.steps == [step(1), StepRecord(step: 2, loss: 0.1, gradientNorm: 1, learningRate: 0, seconds: 1)])
+      read.steps == [
+        step(1), StepRecord(step: 2, loss: 0.1, gradientNorm: 1, learningRate: 0, seconds: 1),
+      ])
     #expect(read.damagedLines.isEmpty)
   }
 
@@ -54,7 +57,8 @@ import Testing
     let file = try MetricsFile(path: path, goingOnFrom: 0)
     try file.append(ValidationRecord(step: 5, loss: 0.5, sigmaLosses: ["0.00-0.25": 1], seconds: 2))
     try file.append(
-      ValidationRecord(step: 6, loss: 0.75, videoLoss: 0.5, audioLoss: 0.25, sigmaLosses: [:], seconds: 2))
+      ValidationRecord(
+        step: 6, loss: 0.75, videoLoss: 0.5, audioLoss: 0.25, sigmaLosses: [:], seconds: 2))
     #expect(
       try lines() == [
         #"{"step":5,"validation_loss":0.5,"validation_loss_sigma":{"0.00-0.25":1},"validation_seconds":2}"#,
@@ -66,7 +70,8 @@ import Testing
     let file = try MetricsFile(path: path, goingOnFrom: 0)
     try file.append(
       StepRecord(
-        step: 1, loss: .nan, sigmaLosses: ["0.00-0.25": .infinity], gradientNorm: -.infinity, learningRate: 1,
+        step: 1, loss: .nan, sigmaLosses: ["0.00-0.25": .infinity], gradientNorm: -.infinity,
+        learningRate: 1,
         seconds: 1, skipped: "non-finite loss"))
     #expect(
       try lines() == [
@@ -74,7 +79,8 @@ import Testing
           + #""seconds":1,"skipped":"non-finite loss","step":1}"#
       ])
     let read = try #require(try RecordedMetrics(path: path).steps.first)
-    #expect(read.loss.isNaN && read.gradientNorm.isNaN && read.sigmaLosses["0.00-0.25"]?.isNaN == true)
+    #expect(
+      read.loss.isNaN && read.gradientNorm.isNaN && read.sigmaLosses["0.00-0.25"]?.isNaN == true)
     #expect(read.skipped == "non-finite loss")
     #expect(
       read.scalars.map(\.name) == [
@@ -146,7 +152,9 @@ import Testing
     try line.write(toFile: path, atomically: true, encoding: .utf8)
     #expect(
       try RecordedMetrics(path: path).steps == [
-        StepRecord(step: 7, loss: 1.5, gradientNorm: 0.5, learningRate: 0.001, seconds: 0.25, tensorBytes: 12)
+        StepRecord(
+          step: 7, loss: 1.5, gradientNorm: 0.5, learningRate: 0.001, seconds: 0.25, tensorBytes: 12
+        )
       ])
   }
 
@@ -160,16 +168,19 @@ import Testing
     #expect(
       step(3).scalars.map(\.name) == [
         "train/loss", "train/learning_rate", "train/step_time", "train/global_step",
-        "train/loss_sigma_0.25-0.50", "train/loss_sigma_0.75-1.00", "train/gradient_norm", "train/video_loss",
+        "train/loss_sigma_0.25-0.50", "train/loss_sigma_0.75-1.00", "train/gradient_norm",
+        "train/video_loss",
         "train/audio_loss", "train/epoch", "train/learning_rate_audio", "train/data_time",
         "train/forward_time",
         "train/backward_time", "train/optimizer_time", "train/memory_gb",
       ])
     #expect(
-      RunStatistics(totalSeconds: 120, steps: 60, samples: 240, peakBytes: 3 << 30).scalars.map(\.value)
+      RunStatistics(totalSeconds: 120, steps: 60, samples: 240, peakBytes: 3 << 30).scalars.map(
+        \.value)
         == [2, 0.5, 2, 3])
     #expect(
-      ValidationRecord(step: 1, loss: 2, sigmaLosses: ["0.00-0.25": 1], seconds: 1).scalars.map(\.name)
+      ValidationRecord(step: 1, loss: 2, sigmaLosses: ["0.00-0.25": 1], seconds: 1).scalars.map(
+        \.name)
         == ["validation/loss", "validation/loss_sigma_0.00-0.25"])
   }
 }

@@ -21,7 +21,9 @@ import Testing
       calls.withLock { $0.append("\(call) \(step)") }
     }
 
-    func scalars(_ values: [(name: String, value: Double)], step: Int) throws { try record("scalars", step) }
+    func scalars(_ values: [(name: String, value: Double)], step: Int) throws {
+      try record("scalars", step)
+    }
     func text(_ name: String, _ text: String, step: Int) throws { try record("text", step) }
     func image(_ name: String, _ data: Data, width: Int, height: Int, step: Int) throws {
       try record("image", step)
@@ -72,7 +74,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("a.png", ValidationMedia.Kind.image), ("a.b.JPG", .image), ("x/a.mp4", .video), ("a.wav", .audio),
+    ("a.png", ValidationMedia.Kind.image), ("a.b.JPG", .image), ("x/a.mp4", .video),
+    ("a.wav", .audio),
   ])
   func kindsOfMediaAreReadFromTheirNames(path: String, kind: ValidationMedia.Kind) throws {
     #expect(try ValidationMedia(name: "sample", path: path, caption: "").kind == kind)

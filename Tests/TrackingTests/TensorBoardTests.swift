@@ -21,7 +21,8 @@ import Testing
     #expect(CRC32.castagnoli.checksum(data) == checksum)
   }
 
-  /// What tensorboard's own messages and record writer make of the same events (Tests/Oracles/tensorboard_events.py).
+  /// What tensorboard's own messages and record writer make of the same events
+  /// (Tests/Oracles/tensorboard_events.py).
   @Test func eventsAreByteForByteTensorBoardsOwn() throws {
     let expected = try Data(contentsOf: tests.appendingPathComponent("Fixtures/tensorboard/events"))
     let tiny = 1e-40  // subnormal in float32
@@ -36,7 +37,8 @@ import Testing
       TensorBoardEvent(wallTime: 1.7e9, step: 8, content: .start),
       TensorBoardEvent(wallTime: 1.7e9 + 1, step: 8, content: .summary(scalars)),
       TensorBoardEvent(
-        wallTime: 1.7e9 + 2, step: 100_000_000_000, content: .summary([.scalar(tag: "train/loss", .infinity)])
+        wallTime: 1.7e9 + 2, step: 100_000_000_000,
+        content: .summary([.scalar(tag: "train/loss", .infinity)])
       ),
       TensorBoardEvent(
         wallTime: 1.7e9 + 3, step: 9,
@@ -50,7 +52,8 @@ import Testing
         wallTime: 1.7e9 + 5, step: 10,
         content: .summary([
           .audio(
-            tag: "validation_samples/b", Data(count: 1000), sampleRate: 48000, channels: 2, samples: 123_456)
+            tag: "validation_samples/b", Data(count: 1000), sampleRate: 48000, channels: 2,
+            samples: 123_456)
         ])),
     ]
     #expect(events.map { TFRecord.framed($0.encoded) }.reduce(Data(), +) == expected)
@@ -59,7 +62,9 @@ import Testing
   // MARK: Files
 
   private func tracker(_ step: Int = 0, time: Double = 1.7e9) throws -> TensorBoardTracker {
-    try TensorBoardTracker(folder: folder.path, goingOnFrom: step, host: "host/x", process: 42) { time }
+    try TensorBoardTracker(folder: folder.path, goingOnFrom: step, host: "host/x", process: 42) {
+      time
+    }
   }
 
   @Test func aFileBeginsWithItsVersionAndTheRunsStart() throws {
@@ -69,7 +74,8 @@ import Testing
     let expected: [TensorBoardEvent] = [
       TensorBoardEvent(wallTime: 1.7e9, step: 0, content: .version(writer: "swift-ltx")),
       TensorBoardEvent(wallTime: 1.7e9, step: 8, content: .start),
-      TensorBoardEvent(wallTime: 1.7e9, step: 8, content: .summary([.scalar(tag: "train/loss", 0.5)])),
+      TensorBoardEvent(
+        wallTime: 1.7e9, step: 8, content: .summary([.scalar(tag: "train/loss", 0.5)])),
     ]
     // without closing: a kill loses nothing
     #expect(
@@ -92,7 +98,8 @@ import Testing
   }
 
   @Test func aSampleThatIsNotThereIsAnError() throws {
-    let sample = try ValidationMedia(name: "sample_1", path: folder.path + "/absent.mp4", caption: "")
+    let sample = try ValidationMedia(
+      name: "sample_1", path: folder.path + "/absent.mp4", caption: "")
     #expect(throws: MediaError.self) { try tracker().media([sample], step: 1) }
   }
 
@@ -126,7 +133,9 @@ import Testing
     let process = Process()
     let output = Pipe()
     process.executableURL = URL(fileURLWithPath: try #require(Self.python))
-    process.arguments = [tests.appendingPathComponent("Oracles/check_tensorboard.py").path, folder.path]
+    process.arguments = [
+      tests.appendingPathComponent("Oracles/check_tensorboard.py").path, folder.path,
+    ]
     process.standardOutput = output
     try process.run()
     let data = output.fileHandleForReading.readDataToEndOfFile()
@@ -135,7 +144,9 @@ import Testing
     return try JSONDecoder().decode(Reading.self, from: data)
   }
 
-  @Test(.enabled(if: python != nil, "LTX_TENSORBOARD_PYTHON names no Python with tensorboard and pillow"))
+  @Test(
+    .enabled(
+      if: python != nil, "LTX_TENSORBOARD_PYTHON names no Python with tensorboard and pillow"))
   func tensorBoardReadsARunThatWasKilledAndWentOn() throws {
     let clip = folder.path + "/clip.mp4"
     try SampleFiles.video(clip, width: 96, height: 64, frames: 9)
@@ -150,7 +161,9 @@ import Testing
     ]
 
     let first = try tracker()
-    for step in 1...5 { try first.scalars([("train/loss", Double(step)), ("train/old", 1)], step: step) }
+    for step in 1...5 {
+      try first.scalars([("train/loss", Double(step)), ("train/old", 1)], step: step)
+    }
     try first.media(samples, step: 5)
     // killed, and goes on from step 3
     let second = try tracker(3)
@@ -160,11 +173,13 @@ import Testing
     try second.finish(.success)
 
     let reading = try read()
-    #expect(reading.scalars["train/loss"] == [[1, 1], [2, 2], [3, 3], [4, -4], [5, -5], [6, -6]])
+    #expect(
+      reading.scalars["train/loss"] == [[1, 1], [2, 2], [3, 3], [4, -4], [5, -5], [6, -6]])
     #expect(reading.scalars["train/old"] == [[1, 1], [2, 1], [3, 1]])
     #expect(
       reading.images == [
-        "validation_samples/sample_1": [[6, 192, 128]], "validation_samples/sample_3": [[6, 40, 30]],
+        "validation_samples/sample_1": [[6, 192, 128]],
+        "validation_samples/sample_3": [[6, 40, 30]],
       ])
     #expect(reading.audio == ["validation_samples/sample_2": [[6, 16000, 8000]]])
     #expect(reading.text["config"] == [[.step(3), .text("seed: 42")]])

@@ -39,8 +39,10 @@ import Testing
     #expect(!page.contains("https:") && !page.contains("src=\"http"))
     #expect(page.contains("default-src 'none'"))
     for part in [
-      "Loss", "Loss by noise level", "sigma 0.00-0.25", "Validation loss by noise level", "Gradient norm",
-      "Learning rate", "Memory", "seed: 42", "<dt>device</dt><dd>cpu</dd>", "<li>step 3 was skipped</li>",
+      "Loss", "Loss by noise level", "sigma 0.00-0.25", "Validation loss by noise level",
+      "Gradient norm",
+      "Learning rate", "Memory", "seed: 42", "<dt>device</dt><dd>cpu</dd>",
+      "<li>step 3 was skipped</li>",
       "optimiser", "running, 20 of 20 steps",
     ] {
       #expect(page.contains(part), "\(part)")
@@ -84,12 +86,16 @@ import Testing
     let page = report.html(in: folder.path)
     #expect(!page.contains("<script>alert") && !page.contains("\u{0}"))
     #expect(page.components(separatedBy: "<script>").count == 2)
-    #expect(page.components(separatedBy: "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;").count > 6)
+    #expect(
+      page.components(separatedBy: "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;").count
+        > 6)
   }
 
   @Test func aRunWithoutStepsIsAPage() {
     let page = TrainingReport(title: "x", totalSteps: 5, configuration: "").html(in: folder.path)
-    #expect(page.contains("no step is done yet") && !page.contains("<svg") && !page.contains("Configuration"))
+    #expect(
+      page.contains("no step is done yet") && !page.contains("<svg")
+        && !page.contains("Configuration"))
   }
 
   @Test func metricsOfAnEarlierStartAreThere() {
@@ -137,9 +143,12 @@ import Testing
       report.add([try ValidationMedia(name: "one", path: path, caption: "")], step: step)
     }
     let page = report.html(in: folder.path)
-    let captions = page.components(separatedBy: "<figcaption>step ").dropFirst().map { $0.prefix(1) }
+    let captions = page.components(separatedBy: "<figcaption>step ").dropFirst().map {
+      $0.prefix(1)
+    }
     #expect(captions == ["2", "1"])
-    let newer = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/20.png")).base64EncodedString()
+    let newer = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/20.png"))
+      .base64EncodedString()
     #expect(page.contains(newer))
   }
 
@@ -148,7 +157,9 @@ import Testing
     let path = folder.path + "/sound.wav"
     try SampleFiles.audio(path, seconds: 60)  // 1.9 MB
     var report = report(2)
-    for step in 1...20 { report.add([try ValidationMedia(name: "s", path: path, caption: "")], step: step) }
+    for step in 1...20 {
+      report.add([try ValidationMedia(name: "s", path: path, caption: "")], step: step)
+    }
     let page = report.html(in: folder.path)
     let embedded = page.components(separatedBy: "src=\"data:audio/wav").count - 1
     let size = try Data(contentsOf: URL(fileURLWithPath: path)).count

@@ -4,10 +4,12 @@ import Testing
 
 @Suite struct TrainingViewTests {
   private func record(
-    _ step: Int, loss: Double = 0.25, seconds: Double = 0.5, bytes: Int? = 3 << 30, skipped: String? = nil
+    _ step: Int, loss: Double = 0.25, seconds: Double = 0.5, bytes: Int? = 3 << 30,
+    skipped: String? = nil
   ) -> StepRecord {
     StepRecord(
-      step: step, loss: loss, gradientNorm: 0.5, learningRate: 1e-4, seconds: seconds, tensorBytes: bytes,
+      step: step, loss: loss, gradientNorm: 0.5, learningRate: 1e-4, seconds: seconds,
+      tensorBytes: bytes,
       skipped: skipped)
   }
 
@@ -79,7 +81,8 @@ import Testing
     view.add(record(2, loss: .nan, bytes: nil, skipped: "non-finite loss"), elapsed: 1)
     #expect(
       view.plainLine
-        == "step 2/100, loss nan, mean 1.0000, skipped 1, lr 1.00e-04, |grad| 0.5000, 2 it/s, 49 s left")
+        == "step 2/100, loss nan, mean 1.0000, skipped 1, lr 1.00e-04, |grad| 0.5000, 2 it/s, 49 s left"
+    )
   }
 
   /// The first five weigh the same; then the newest fifth, and at last the newest `window`, decide.
@@ -101,20 +104,23 @@ import Testing
 
   @Test(
     arguments: [
-      (0, "0.0000"), (0.00012345, "1.234e-04"), (0.001, "0.0010"), (999.99, "999.9900"), (12345, "1.234e+04"),
+      (0, "0.0000"), (0.00012345, "1.234e-04"), (0.001, "0.0010"), (999.99, "999.9900"),
+      (12345, "1.234e+04"),
       (-0.5, "-0.5000"), (.nan, "nan"), (.infinity, "inf"), (-.infinity, "-inf"),
     ] as [(Double, String)])
   func losses(value: Double, text: String) { #expect(measured(value) == text) }
 
   @Test(
     arguments: [
-      (0.2, "1 s"), (59.1, "1:00 min"), (3599, "59:59 min"), (7260, "2:01 h"), (1e8, "long"), (.nan, "long"),
+      (0.2, "1 s"), (59.1, "1:00 min"), (3599, "59:59 min"), (7260, "2:01 h"), (1e8, "long"),
+      (.nan, "long"),
     ] as [(Double, String)])
   func times(seconds: Double, text: String) { #expect(timeText(seconds) == text) }
 
   @Test func thePaceOfALog() {
     var pace = LogPace(seconds: 10)
-    let due = [(0.0, false), (5, false), (10, false), (19.9, false), (20, false), (20.1, true)].map {
+    let due = [(0.0, false), (5, false), (10, false), (19.9, false), (20, false), (20.1, true)].map
+    {
       pace.isDue(at: $0.0, isLast: $0.1)
     }
     #expect(due == [true, false, true, false, true, true])

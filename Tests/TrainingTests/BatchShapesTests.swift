@@ -8,7 +8,8 @@ import Torch
 /// Which samples share a batch, and what they bring to it.
 @Suite struct BatchShapesTests {
   private func trainer(
-    _ synthetic: SyntheticRun, batch: Int, _ strategy: TrainingStrategy = Strategies.flexible([], [])
+    _ synthetic: SyntheticRun, batch: Int,
+    _ strategy: TrainingStrategy = Strategies.flexible([], [])
   ) throws -> Trainer {
     try Trainer(synthetic.configuration(strategy, batch: batch, steps: 4))
   }
@@ -18,7 +19,8 @@ import Torch
     let synthetic = try SyntheticRun(rates.map { .init(fps: $0) })
     let trainer = try trainer(synthetic, batch: 7, Strategies.flexible([]))
     #expect(trainer.order.batchesPerEpoch == 1)
-    let batch = try trainer.dataset.load(BatchOrder.Batch(samples: Array(0..<7), position: 0), number: 0)
+    let batch = try trainer.dataset.load(
+      BatchOrder.Batch(samples: Array(0..<7), position: 0), number: 0)
     #expect(batch.batch.video?.latents.fps == rates)
     let example = try trainer.example(samples: Array(0..<7), noiseSeed: 1)
     let positions = try #require(example.video).modality.positions
@@ -26,7 +28,9 @@ import Torch
       // Tokens 0, 4 and 8 begin at pixel frames 0, 1 and 9 of three latent frames.
       let own = try positions.select(0, index).select(0, 0)
       let starts: [Float] = try own.select(1, 0).array()
-      #expect(abs(starts[4] - Float(1 / rate)) < 1e-6 && abs(starts[8] - Float(9 / rate)) < 1e-6, "\(rate)")
+      #expect(
+        abs(starts[4] - Float(1 / rate)) < 1e-6 && abs(starts[8] - Float(9 / rate)) < 1e-6,
+        "\(rate)")
     }
     // A sample's loss is the same alone and beside others.
     let together: [Float] = try withoutGrad { try trainer.loss(example).array() }
@@ -45,7 +49,8 @@ import Torch
     #expect(Set(pairs.batchShapes.keys).count == 2)
     #expect((pairs.batchShapes.cutSamples, pairs.batchShapes.longestCut) == (1, 1))
     #expect(pairs.order.batchesBySize == [2: 1, 1: 2])
-    let batch = try pairs.dataset.load(BatchOrder.Batch(samples: [0, 1], position: 0), number: 0).batch
+    let batch = try pairs.dataset.load(BatchOrder.Batch(samples: [0, 1], position: 0), number: 0)
+      .batch
     let whole = try trainer(synthetic, batch: 1, Strategies.everything)
     let second = try whole.dataset.sample(1)
     let audio = try #require(batch.audio)
@@ -73,11 +78,13 @@ import Torch
     func facts(_ shapes: [SyntheticRun.Shape]) throws -> [String: String] {
       let synthetic = try SyntheticRun(shapes)
       return Dictionary(
-        try trainer(synthetic, batch: 2).summary.facts.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
+        try trainer(synthetic, batch: 2).summary.facts.map { ($0.name, $0.value) },
+        uniquingKeysWith: { $1 })
     }
     let near = try facts([29.9, 29.97, 30].map { .init(fps: $0) })
     #expect(near["data"]?.hasPrefix("3 samples of 1 shape in ") == true)
-    #expect(near["steps"]?.hasPrefix("4 of 1.5 samples on average (2 asked for), 2.0 epochs") == true)
+    #expect(
+      near["steps"]?.hasPrefix("4 of 1.5 samples on average (2 asked for), 2.0 epochs") == true)
     #expect(near["batches"] == "1 of 2 samples and 1 of 1 sample in an epoch")
     let full = try facts([.init(), .init()])
     #expect(full["steps"]?.hasPrefix("4 of 2 samples, 4.0 epochs") == true)
@@ -85,6 +92,7 @@ import Torch
     let cut = try facts([6, 7].map { .init(audio: $0) })
     #expect(
       cut["batches"]
-        == "1 of 2 samples in an epoch; the audio of 1 sample is cut by up to 1 latent step to fill them")
+        == "1 of 2 samples in an epoch; the audio of 1 sample is cut by up to 1 latent step to fill them"
+    )
   }
 }

@@ -18,7 +18,8 @@ import Testing
         "GROUP_RANK": "1", "MASTER_ADDR": "node0", "MASTER_PORT": "29500", "OMP_NUM_THREADS": "2",
       ])
     #expect(
-      plan.environment(of: 6, base: ["OMP_NUM_THREADS": "7"], processors: 10)["OMP_NUM_THREADS"] == "7")
+      plan.environment(of: 6, base: ["OMP_NUM_THREADS": "7"], processors: 10)["OMP_NUM_THREADS"]
+        == "7")
   }
 
   @Test func `One machine takes a free port, and one process all cores`() throws {
@@ -27,7 +28,9 @@ import Testing
     #expect(environment["MASTER_ADDR"] == "127.0.0.1")
     #expect((1024...65535).contains(try #require(Int(environment["MASTER_PORT"] ?? ""))))
     #expect(environment["OMP_NUM_THREADS"] == nil)
-    #expect(try LaunchPlan(command: ["/bin/sh"], processesPerNode: 1, masterPort: 4000).masterPort == 4000)
+    #expect(
+      try LaunchPlan(command: ["/bin/sh"], processesPerNode: 1, masterPort: 4000).masterPort == 4000
+    )
   }
 
   @Test func `What can't be launched is refused`() throws {
@@ -39,7 +42,8 @@ import Testing
     ) -> String {
       message {
         _ = try LaunchPlan(
-          command: command, processesPerNode: processes, nodes: nodes, nodeRank: nodeRank, masterHost: host,
+          command: command, processesPerNode: processes, nodes: nodes, nodeRank: nodeRank,
+          masterHost: host,
           masterPort: port, searchPath: "/nonexistent:\(scratch.path)")
       }
     }

@@ -18,16 +18,19 @@ import Testing
       trap '' TERM; touch \(scratch.file("ready")); while :; do sleep 0.1; done
       """
     let launcher = ProcessLauncher(
-      try LaunchPlan(command: ["/bin/sh", "-c", script], processesPerNode: 2), gracePeriod: .seconds(1),
+      try LaunchPlan(command: ["/bin/sh", "-c", script], processesPerNode: 2),
+      gracePeriod: .seconds(1),
       notify: { note in notes.withLock { $0.append(note) } })
     #expect(try launcher.run() == 3)
     #expect(
       notes.withLock { $0 } == [
-        "rank 1 failed with status 3; the others are ended", "killed, since they did not end: rank 0",
+        "rank 1 failed with status 3; the others are ended",
+        "killed, since they did not end: rank 0",
       ])
   }
 
-  @Test func `A failure counts at once, though something that the rank has started goes on`() throws {
+  @Test func `A failure counts at once, though something that the rank has started goes on`() throws
+  {
     let script = "if [ $RANK = 1 ]; then sleep 20 >/dev/null 2>&1 & exit 3; fi; sleep 100"
     let launcher = ProcessLauncher(
       try LaunchPlan(command: ["/bin/sh", "-c", script], processesPerNode: 2), notify: { _ in })

@@ -12,7 +12,9 @@ import Testing
   private func pruned(_ steps: [String], keeping kept: Int, upTo step: Int) throws -> [String] {
     let folder = RunFolder(path: scratch.path, prefix: "lora")
     try folder.create()
-    for step in steps { try scratch.write("", to: "checkpoints/lora_weights_step_\(step).safetensors") }
+    for step in steps {
+      try scratch.write("", to: "checkpoints/lora_weights_step_\(step).safetensors")
+    }
     try folder.prune(keeping: kept, upTo: step)
     return try FileManager.default.contentsOfDirectory(atPath: scratch.file("checkpoints")).sorted()
       .map { String($0.dropFirst("lora_weights_step_".count).dropLast(".safetensors".count)) }
@@ -20,17 +22,19 @@ import Testing
 
   /// Six digits come before five in the alphabet.
   @Test func theNewestByNumberStay() throws {
-    #expect(try pruned(["00500", "99999", "100000"], keeping: 2, upTo: 100000) == ["100000", "99999"])
+    #expect(
+      try pruned(["00500", "99999", "100000"], keeping: 2, upTo: 100000) == ["100000", "99999"])
   }
 
-  /// A run that was started over in the folder of a longer one keeps what it has just saved, and removes nothing of the
-  /// other's.
+  /// A run that was started over in the folder of a longer one keeps what it has just saved, and
+  /// removes nothing of the other's.
   @Test func adaptersOfLaterStepsStay() throws {
     #expect(try pruned(["00010", "00020", "03000"], keeping: 1, upTo: 20) == ["00020", "03000"])
   }
 
   private func prunedBeside(
-    _ best: (step: Int, isExtra: Bool), superseded: (step: Int, isExtra: Bool)? = nil, keeping kept: Int
+    _ best: (step: Int, isExtra: Bool), superseded: (step: Int, isExtra: Bool)? = nil,
+    keeping kept: Int
   ) throws -> [String] {
     let folder = RunFolder(path: scratch.path, prefix: "lora")
     try folder.create()
@@ -39,7 +43,8 @@ import Testing
     }
     func checkpoint(_ item: (step: Int, isExtra: Bool)) -> BestCheckpoint {
       BestCheckpoint(
-        .init(step: item.step, loss: 1, seconds: 1), in: folder, validationSet: "", isAveraged: false,
+        .init(step: item.step, loss: 1, seconds: 1), in: folder, validationSet: "",
+        isAveraged: false,
         isExtra: item.isExtra)
     }
     try folder.prune(

@@ -6,8 +6,8 @@ import LanguageModels
 import TensorFiles
 import Torch
 
-/// A part of generation that is timed on its own: a small random model of it, in float32, and one call that takes some
-/// tenths of a second.
+/// A part of generation that is timed on its own: a small random model of it, in float32, and one
+/// call that takes some tenths of a second.
 enum Component: String, CaseIterable {
   case videoEncode = "video-vae-encode"
   case videoDecode = "video-vae-decode"
@@ -56,10 +56,12 @@ enum Component: String, CaseIterable {
       let size = StepCase.model
       try size.write(to: model.path, seed: 1)
       for (name, tokens, channels) in [
-        ("video", Self.videoTokens, size.videoChannels), ("audio", Self.audioTokens, size.audioChannels),
+        ("video", Self.videoTokens, size.videoChannels),
+        ("audio", Self.audioTokens, size.audioChannels),
       ] {
         tensors.append(("\(name).latent", try random.normal([1, tokens, channels])))
-        tensors.append(("\(name).context", try random.normal([1, Self.textTokens, size.captionWidth])))
+        tensors.append(
+          ("\(name).context", try random.normal([1, Self.textTokens, size.captionWidth])))
       }
       tensors.append(
         (
@@ -67,7 +69,8 @@ enum Component: String, CaseIterable {
           try VideoTokens.positions(
             batch: 1, frames: Self.videoTokens / 64, rows: 8, columns: 8, fps: 24, factors: .usual)
         ))
-      tensors.append(("audio.positions", try AudioTokens().positions(batch: 1, frames: Self.audioTokens)))
+      tensors.append(
+        ("audio.positions", try AudioTokens().positions(batch: 1, frames: Self.audioTokens)))
     case .gemma:
       try FileManager.default.createDirectory(at: model, withIntermediateDirectories: true)
       try Self.gemmaSize.write(to: model, seed: 1)
@@ -83,8 +86,8 @@ enum Component: String, CaseIterable {
     return (model.path, inputs)
   }
 
-  /// One call, made again and again. It returns the mean size of the numbers that came out, by which both sides are seen
-  /// to compute the same.
+  /// One call, made again and again. It returns the mean size of the numbers that came out, by
+  /// which both sides are seen to compute the same.
   func open(model: String, inputs path: String) throws -> () throws -> Double {
     let inputs = try SafetensorsFile(path: path)
     func size(_ x: Tensor) throws -> Double { try x.abs().mean().item() }
@@ -104,7 +107,8 @@ enum Component: String, CaseIterable {
         let latent = try inputs.tensor("\(name).latent")
         return Modality(
           latent: latent, timesteps: try .full([1, latent.size(1)], 0.7), sigma: sigma,
-          positions: try inputs.tensor("\(name).positions"), context: try inputs.tensor("\(name).context"))
+          positions: try inputs.tensor("\(name).positions"),
+          context: try inputs.tensor("\(name).context"))
       }
       let (video, audio) = (try modality("video"), try modality("audio"))
       return {
@@ -132,7 +136,8 @@ enum Component: String, CaseIterable {
       let start = ContinuousClock.now
       let value = try withInference(call)
       let answer = ComponentResult(
-        seconds: (ContinuousClock.now - start) / .seconds(1), cpu: ProcessTime.now - cpu, value: value,
+        seconds: (ContinuousClock.now - start) / .seconds(1), cpu: ProcessTime.now - cpu,
+        value: value,
         peak: try ProcessMemory.peak())
       FileHandle.standardOutput.write(try JSONEncoder().encode(answer) + Data("\n".utf8))
     }

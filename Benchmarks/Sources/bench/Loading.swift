@@ -7,14 +7,16 @@ import Torch
 
 /// How long a large checkpoint takes to its first forward pass, beside reading its file once.
 ///
-/// Two blocks of LTX-2's width, in the real layout and element type: some 2 GB. The model is built in a process of its
-/// own, so that its peak of memory is its own; the time to start it and load libtorch is told apart.
+/// Two blocks of LTX-2's width, in the real layout and element type: some 2 GB. The model is built
+/// in a process of its own, so that its peak of memory is its own; the time to start it and load
+/// libtorch is told apart.
 enum Loading {
   private static let tokens = 16
 
   /// What the process that loads tells.
   private struct Report: Codable {
-    /// When the checkpoint was opened, and when the first forward pass ended, in seconds of the system's clock.
+    /// When the checkpoint was opened, and when the first forward pass ended, in seconds of the
+    /// system's clock.
     var opened: Double
     var end: Double
     /// Of a second forward pass.
@@ -49,7 +51,8 @@ enum Loading {
               "%@: read once %.2f s, from opening to the first forward pass %.2f s without it (%.3f s), "
               + "ratio %.2f, program's start %.2f s; "
               + "peak memory %.0f MB above the %.0f MB of the start, tensors %.0f MB, ratio %.3f",
-            "\(dtype) \(storage)", reading, time, found.forward, time / reading, found.opened - start,
+            "\(dtype) \(storage)", reading, time, found.forward, time / reading,
+            found.opened - start,
             Double(added) / 1e6,
             Double(found.before) / 1e6, Double(found.tensorBytes) / 1e6,
             Double(added) / Double(found.tensorBytes)))
@@ -70,14 +73,17 @@ enum Loading {
     let c = transformer.configuration
     func stream(_ stream: TransformerConfiguration.Stream) throws -> Modality {
       Modality(
-        latent: try .ones([1, tokens, stream.inputs], dtype: dtype), timesteps: try .full([1, 1], 0.5),
+        latent: try .ones([1, tokens, stream.inputs], dtype: dtype),
+        timesteps: try .full([1, 1], 0.5),
         sigma: try .full([1], 0.5),
         positions: try .zeros([1, stream.maxPositions.count, tokens, 2]),
         context: try .ones([1, tokens, c.captionChannels ?? stream.contextWidth], dtype: dtype))
     }
     let (video, audio) = (try stream(c.video), try stream(c.audio))
     func forward() throws {
-      _ = try withoutGrad { try transformer(video: video, audio: audio).video?.to(.float32).sum().item() }
+      _ = try withoutGrad {
+        try transformer(video: video, audio: audio).video?.to(.float32).sum().item()
+      }
     }
     try forward()
     let end = Date().timeIntervalSince1970
@@ -86,10 +92,12 @@ enum Loading {
       let isRounded = storage == "int8" && entry.shape.count == 2
       return entry.byteCount / entry.dtype.size * (isRounded ? 1 : dtype.size)
     }
-    let bytes = checkpoint.source.entries.filter { !$0.key.contains("_connector.") }.values.map(own).reduce(
-      0, +)
+    let bytes = checkpoint.source.entries.filter { !$0.key.contains("_connector.") }.values.map(own)
+      .reduce(
+        0, +)
     let report = Report(
-      opened: opened, end: end, forward: time, tensorBytes: bytes, before: before, peak: memory("VmHWM"))
+      opened: opened, end: end, forward: time, tensorBytes: bytes, before: before,
+      peak: memory("VmHWM"))
     FileHandle.standardOutput.write(try JSONEncoder().encode(report))
   }
 
@@ -97,7 +105,8 @@ enum Loading {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
     process.arguments = [
-      "--load", path, "--dtype", dtype.rawValue, "--storage", storage, "--threads", String(Threads.count),
+      "--load", path, "--dtype", dtype.rawValue, "--storage", storage, "--threads",
+      String(Threads.count),
     ]
     let output = Pipe()
     process.standardOutput = output
@@ -133,6 +142,7 @@ enum Loading {
     let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first {
       $0.hasPrefix(name + ":")
     }
-    return (line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
+    return (line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) } ?? 0)
+      * 1024
   }
 }

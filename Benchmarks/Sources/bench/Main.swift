@@ -37,7 +37,8 @@ struct Main {
       return try component.serve(model: model, inputs: inputs)
     }
 
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ltx-bench-\(getpid())")
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "ltx-bench-\(getpid())")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer {
       do { try FileManager.default.removeItem(at: folder) } catch {
@@ -48,10 +49,12 @@ struct Main {
     if let ltx = options["--ltx"], only == nil || only == "start" {
       report("ltx --help                                   \(milliseconds(try Start.help(ltx)))")
       report(
-        "ltx train, one step, start to end            \(milliseconds(try Start.firstStep(ltx, in: folder)))")
+        "ltx train, one step, start to end            \(milliseconds(try Start.firstStep(ltx, in: folder)))"
+      )
     }
     if only == nil || only == "step" {
-      try compare(StepCase(writingTo: folder), options["--python"], options["--scripts"], rounds: rounds)
+      try compare(
+        StepCase(writingTo: folder), options["--python"], options["--scripts"], rounds: rounds)
     }
     if only == nil || only == "components" {
       let chosen = options["--component"].flatMap(Component.init).map { [$0] } ?? Component.allCases
@@ -61,7 +64,8 @@ struct Main {
     if let ltx = options["--ltx"], only == nil || only == "split" {
       let python = try options["--python"].flatMap { try hasSceneDetect($0) ? $0 : nil }
       try SplitCase(
-        ltx: ltx, python: python, scripts: options["--scripts"], folder: folder, threads: Threads.count
+        ltx: ltx, python: python, scripts: options["--scripts"], folder: folder,
+        threads: Threads.count
       ).run(rounds: min(rounds, 3)) { report($0) }
     }
     if only == nil || only == "reading" {
@@ -74,7 +78,9 @@ struct Main {
     {
       reference = Reference(python: python, scripts: scripts, trainer: trainer)
     }
-    if let ltx = options["--ltx"], let media = options["--media"], only == nil || only == "preprocess" {
+    if let ltx = options["--ltx"], let media = options["--media"],
+      only == nil || only == "preprocess"
+    {
       let preprocessing = try PreprocessingCase(ltx: ltx, media: media, writingTo: folder)
       try preprocessing.compare(reference, rounds: (rounds + 2) / 3) { report($0) }
       try preprocessing.rerun(rounds: rounds) { report($0) }
@@ -85,7 +91,9 @@ struct Main {
         (TrainingCase.Precision.float32, false), (.bfloat16, false), (.bfloat16, true),
       ]
       where options["--precision"].map({ $0 == precision.rawValue }) ?? true {
-        try training.compare(precision, recomputing: recomputing, reference, rounds: (rounds + 2) / 3) {
+        try training.compare(
+          precision, recomputing: recomputing, reference, rounds: (rounds + 2) / 3
+        ) {
           report($0)
         }
       }
@@ -120,14 +128,16 @@ struct Main {
   }
 
   /// Our step and the reference's, in turn.
-  private static func compare(_ stepCase: StepCase, _ python: String?, _ scripts: String?, rounds: Int) throws
-  {
+  private static func compare(
+    _ stepCase: StepCase, _ python: String?, _ scripts: String?, rounds: Int
+  ) throws {
     let ours = try stepCase.step()
     let rate = try matrixProductRate()
     report("threads \(Threads.count), matrix products of float32 at \(Int(rate / 1e9)) GFLOP/s")
     guard let python, let scripts, try hasReference(python) else {
       report(
-        "no Python with ltx-core (Tests/Oracles/README.md); set PYTHON to compare with it. Our step alone:")
+        "no Python with ltx-core (Tests/Oracles/README.md); set PYTHON to compare with it. Our step alone:"
+      )
       for activations in ActivationPolicy.allCases {
         _ = try ours(activations, .sample)
         let seconds = try (0..<rounds).map { _ in try ours(activations, .sample).seconds }.median
@@ -142,13 +152,15 @@ struct Main {
         String(Threads.count),
       ])
     let forward = StepCase.forwardOperations
-    // Backward is twice the forward pass less the weights' gradients, which frozen weights don't need.
+    // Backward is twice the forward pass less the weights' gradients, which frozen weights don't
+    // need.
     let operations: [ActivationPolicy: Double] = [.keep: 2 * forward, .recompute: 3 * forward]
     report(
       "one LoRA step           ours      ltx-core   ratio   CPU time ours, ltx-core, ratio   of the matrix rate"
     )
     for (activations, timesteps) in [
-      (ActivationPolicy.keep, Timesteps.sample), (.recompute, .sample), (.keep, .token), (.recompute, .token),
+      (ActivationPolicy.keep, Timesteps.sample), (.recompute, .sample), (.keep, .token),
+      (.recompute, .token),
     ] {
       var a: [StepResult] = []
       var b: [StepResult] = []
@@ -196,7 +208,10 @@ struct Main {
       }
       let reference = try Responder(
         python,
-        ["\(scripts)/reference_components.py", component.rawValue, model, inputs, String(Threads.count)])
+        [
+          "\(scripts)/reference_components.py", component.rawValue, model, inputs,
+          String(Threads.count),
+        ])
       var a: [ComponentResult] = []
       var b: [ComponentResult] = []
       for _ in 0...rounds {
@@ -207,18 +222,21 @@ struct Main {
       try reference.end()
       guard let x = a.last, let y = b.last, abs(x.value - y.value) <= 1e-4 * abs(y.value) else {
         throw BenchmarkError(
-          "\(component.rawValue): \(a.last?.value ?? .nan) here, \(b.last?.value ?? .nan) in the reference")
+          "\(component.rawValue): \(a.last?.value ?? .nan) here, \(b.last?.value ?? .nan) in the reference"
+        )
       }
       let (u, v) = (a.dropFirst().map(\.seconds).median, b.dropFirst().map(\.seconds).median)
       report(
-        name, milliseconds(u), milliseconds(v), ratio(u / v), String(format: "%8d MB", x.peak >> 20),
+        name, milliseconds(u), milliseconds(v), ratio(u / v),
+        String(format: "%8d MB", x.peak >> 20),
         String(format: "%8d MB", y.peak >> 20), ratio(Double(x.peak) / Double(y.peak)))
     }
   }
 
   /// Both sides take the same steps, so that each one's losses and gradient norms must agree.
   private static func requireEqual(_ a: StepResult, _ b: StepResult) throws {
-    guard abs(a.loss - b.loss) <= 1e-4 * abs(b.loss), abs(a.norm - b.norm) <= 1e-3 * abs(b.norm) else {
+    guard abs(a.loss - b.loss) <= 1e-4 * abs(b.loss), abs(a.norm - b.norm) <= 1e-3 * abs(b.norm)
+    else {
       throw BenchmarkError(
         "not the same step: loss \(a.loss) and gradient norm \(a.norm) here, \(b.loss) and \(b.norm) in the reference"
       )
@@ -248,6 +266,8 @@ struct Main {
     FileHandle.standardOutput.write(Data((words.joined(separator: " ") + "\n").utf8))
   }
 
-  private static func milliseconds(_ seconds: Double) -> String { String(format: "%7.1f ms", seconds * 1e3) }
+  private static func milliseconds(_ seconds: Double) -> String {
+    String(format: "%7.1f ms", seconds * 1e3)
+  }
   private static func ratio(_ value: Double) -> String { String(format: "%5.3f", value) }
 }

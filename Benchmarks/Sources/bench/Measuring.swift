@@ -25,11 +25,14 @@ enum ProcessTime {
 }
 
 enum ProcessMemory {
-  /// The most memory that this program has had, in bytes. `getrusage` would count what the process that started it had.
+  /// The most memory that this program has had, in bytes. `getrusage` would count what the process
+  /// that started it had.
   static func peak() throws -> Int {
     let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
     let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
-    guard let line, let kilobytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) }) else {
+    guard let line,
+      let kilobytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) })
+    else {
       throw BenchmarkError("/proc/self/status says nothing of VmHWM")
     }
     return kilobytes * 1024
@@ -51,12 +54,16 @@ func matrixProductRate() throws -> Double {
   return Double(2 * rows * inner * columns) / times.dropFirst(5).map { $0 }.median
 }
 
-/// Runs a program to its end without its output. Foundation's `Process` would add some 50 ms before it tells of the end.
+/// Runs a program to its end without its output. Foundation's `Process` would add some 50 ms before
+/// it tells of the end.
 ///
 /// - Parameter started: is told the process.
-/// - Returns: the CPU seconds of all its threads, and of the processes that it started and waited for.
+/// - Returns: the CPU seconds of all its threads, and of the processes that it started and waited
+///   for.
 @discardableResult
-func run(_ program: String, _ arguments: [String], started: (pid_t) -> Void = { _ in }) throws -> Double {
+func run(_ program: String, _ arguments: [String], started: (pid_t) -> Void = { _ in }) throws
+  -> Double
+{
   var actions = posix_spawn_file_actions_t()
   posix_spawn_file_actions_init(&actions)
   defer { posix_spawn_file_actions_destroy(&actions) }
@@ -71,7 +78,8 @@ func run(_ program: String, _ arguments: [String], started: (pid_t) -> Void = { 
   var usage = rusage()
   guard failure == 0, wait4(child, &status, 0, &usage) == child, status == 0 else {
     throw BenchmarkError(
-      "\(program) \(arguments.joined(separator: " ")) ended with \(failure == 0 ? status : failure)")
+      "\(program) \(arguments.joined(separator: " ")) ended with \(failure == 0 ? status : failure)"
+    )
   }
   return ProcessTime.seconds(usage)
 }

@@ -3,7 +3,8 @@ import LTX
 import TensorFiles
 import Torch
 
-/// `ltx preprocess` and the reference's script on one dataset, as whole processes; and a rerun that has nothing to do.
+/// `ltx preprocess` and the reference's script on one dataset, as whole processes; and a rerun that
+/// has nothing to do.
 struct PreprocessingCase {
   static let clips = 24
   static let bucket = "256x256x25"
@@ -31,10 +32,12 @@ struct PreprocessingCase {
       try run(
         "/usr/bin/env",
         [
-          "ffmpeg", "-v", "error", "-y", "-ss", start, "-i", "\(media)/\(Self.sources[index % 3])", "-ss",
+          "ffmpeg", "-v", "error", "-y", "-ss", start, "-i", "\(media)/\(Self.sources[index % 3])",
+          "-ss",
           start,
           "-i", "\(media)/\(Self.sources[0])", "-map", "0:v", "-map", "1:a", "-vf", "scale=320:256",
-          "-frames:v", "33", "-t", "1.4", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast",
+          "-frames:v", "33", "-t", "1.4", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset",
+          "veryfast",
           "-crf", "18", "-c:a", "aac", "-ac", "2", self.folder.appendingPathComponent(name).path,
         ])
       rows.append(["video": name, "caption": "Clip \(index): a rabbit, a bicycle, a man in a car."])
@@ -44,7 +47,8 @@ struct PreprocessingCase {
 
   private func arguments(_ dataset: String, _ bucket: String, _ output: String) -> [String] {
     [
-      dataset, "--resolution-buckets", bucket, "--model-path", "\(model)/\(TinyModel.checkpointName)",
+      dataset, "--resolution-buckets", bucket, "--model-path",
+      "\(model)/\(TinyModel.checkpointName)",
       "--text-encoder-path", "\(model)/\(TinyModel.textEncoderName)", "--output-dir", output,
     ]
   }
@@ -68,18 +72,24 @@ struct PreprocessingCase {
       theirs.append(
         try WatchedRun.of(
           reference.python,
-          ["\(reference.scripts)/reference_preprocess.py", reference.trainer, String(Threads.count)]
+          [
+            "\(reference.scripts)/reference_preprocess.py", reference.trainer,
+            String(Threads.count),
+          ]
             + arguments(dataset, Self.bucket, referenceOutput) + ["--device", "cpu"]))
     }
-    report("preprocessing \(Self.clips) clips as \(Self.bucket), start to end, \(Threads.count) threads")
+    report(
+      "preprocessing \(Self.clips) clips as \(Self.bucket), start to end, \(Threads.count) threads")
     try report(line("ours", ours, output))
     guard reference != nil else {
-      return report("no packages/ltx-trainer of the reference; set LTX_TRAINER and PYTHON to compare with it")
+      return report(
+        "no packages/ltx-trainer of the reference; set LTX_TRAINER and PYTHON to compare with it")
     }
     try report(line("reference", theirs, referenceOutput))
     report(
       String(
-        format: "ours is %.2f times as fast, in CPU time %.2f; memory ratio %.3f, of all processes %.3f",
+        format:
+          "ours is %.2f times as fast, in CPU time %.2f; memory ratio %.3f, of all processes %.3f",
         theirs.map(\.seconds).median / ours.map(\.seconds).median,
         theirs.map(\.cpu).median / ours.map(\.cpu).median,
         Double(ours.map(\.peak).max() ?? 0) / Double(theirs.map(\.peak).max() ?? 1),
@@ -93,10 +103,13 @@ struct PreprocessingCase {
       "\(try FileManager.default.contentsOfDirectory(atPath: "\(output)/\($0)").count) \($0)"
     }
     let figures = String(
-      format: "%6.2f s, %6.2f clips/s, CPU %6.2f s, peak memory %5d MB, of all its processes %5d MB; wrote ",
-      seconds, Double(Self.clips) / seconds, runs.map(\.cpu).median, (runs.map(\.peak).max() ?? 0) >> 20,
+      format:
+        "%6.2f s, %6.2f clips/s, CPU %6.2f s, peak memory %5d MB, of all its processes %5d MB; wrote ",
+      seconds, Double(Self.clips) / seconds, runs.map(\.cpu).median,
+      (runs.map(\.peak).max() ?? 0) >> 20,
       (runs.map(\.peakOfAll).max() ?? 0) >> 20)
-    return name.padding(toLength: 10, withPad: " ", startingAt: 0) + figures + files.joined(separator: ", ")
+    return name.padding(toLength: 10, withPad: " ", startingAt: 0) + figures
+      + files.joined(separator: ", ")
   }
 
   /// The relative distance of what both wrote, over all clips. Both compute in bfloat16.
@@ -146,11 +159,14 @@ struct PreprocessingCase {
     let again = try (0..<rounds).map { _ in try seconds { try run(ltx, words) } }.median
     report(
       String(
-        format: "%d clips as 32x32x9: first run %.1f s; a rerun with nothing to do %.3f s", count, first,
+        format: "%d clips as 32x32x9: first run %.1f s; a rerun with nothing to do %.3f s", count,
+        first,
         again))
   }
 
   private func remove(_ path: String) throws {
-    if FileManager.default.fileExists(atPath: path) { try FileManager.default.removeItem(atPath: path) }
+    if FileManager.default.fileExists(atPath: path) {
+      try FileManager.default.removeItem(atPath: path)
+    }
   }
 }

@@ -1,8 +1,8 @@
 import Foundation
 import Media
 
-/// Reading a 4K clip into a small bucket, as preprocessing does it, beside FFmpeg's own decoding and scaling: CPU time for each
-/// frame. The resize kernels are the same in every build.
+/// Reading a 4K clip into a small bucket, as preprocessing does it, beside FFmpeg's own decoding
+/// and scaling: CPU time for each frame. The resize kernels are the same in every build.
 struct ReadingCase {
   let folder: URL
 
@@ -19,26 +19,33 @@ struct ReadingCase {
 
   func run(rounds: Int, report: (String) -> Void) throws {
     report(
-      "reading a 4K clip            ours      FFmpeg decode, decode + scale   ratio   (CPU time a frame)")
+      "reading a 4K clip            ours      FFmpeg decode, decode + scale   ratio   (CPU time a frame)"
+    )
     for (index, clip) in Self.clips.enumerated() {
       let path = folder.appendingPathComponent("4k-\(index).mp4").path
       let length = Double(Self.frames) / 25
       try bench.run(
         "/usr/bin/env",
-        ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=3840x2160:r=25:d=\(length)"]
+        [
+          "ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i",
+          "testsrc2=s=3840x2160:r=25:d=\(length)",
+        ]
           + clip.options + [path])
       for bucket in Self.buckets {
         var (ours, decode, scale): ([Double], [Double], [Double]) = ([], [], [])
         for _ in 0..<rounds {
           ours.append(try read(path, bucket))
           decode.append(try ffmpeg(path, []))
-          scale.append(try ffmpeg(path, ["-vf", "scale=\(bucket.width):\(bucket.height),format=rgb24"]))
+          scale.append(
+            try ffmpeg(path, ["-vf", "scale=\(bucket.width):\(bucket.height),format=rgb24"]))
         }
         let times = [ours, decode, scale].map { $0.median / Double(Self.frames) * 1e3 }
         report(
-          "\(clip.name), \(bucket.width)x\(bucket.height)".padding(toLength: 24, withPad: " ", startingAt: 0)
+          "\(clip.name), \(bucket.width)x\(bucket.height)".padding(
+            toLength: 24, withPad: " ", startingAt: 0)
             + String(
-              format: "%7.1f ms %10.1f ms %10.1f ms %12.2f", times[0], times[1], times[2], times[0] / times[2]
+              format: "%7.1f ms %10.1f ms %10.1f ms %12.2f", times[0], times[1], times[2],
+              times[0] / times[2]
             ))
       }
     }
@@ -54,7 +61,8 @@ struct ReadingCase {
     let geometry = FrameResizer.Geometry(
       scaled: scaled,
       cut: (
-        (scaled.width - bucket.width) / 2, (scaled.height - bucket.height) / 2, bucket.width, bucket.height
+        (scaled.width - bucket.width) / 2, (scaled.height - bucket.height) / 2, bucket.width,
+        bucket.height
       ))
     var count = 0
     while let frame = try reader.nextFrame() {
@@ -68,6 +76,7 @@ struct ReadingCase {
   }
 
   private func ffmpeg(_ path: String, _ filter: [String]) throws -> Double {
-    try bench.run("/usr/bin/env", ["ffmpeg", "-v", "error", "-i", path] + filter + ["-f", "null", "-"])
+    try bench.run(
+      "/usr/bin/env", ["ffmpeg", "-v", "error", "-i", path] + filter + ["-f", "null", "-"])
   }
 }

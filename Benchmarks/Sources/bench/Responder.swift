@@ -1,6 +1,7 @@
 import Foundation
 
-/// A process of its own that answers line by line: the reference, or this program with one component.
+/// A process of its own that answers line by line: the reference, or this program with one
+/// component.
 final class Responder {
   private let process = Process()
   private let requests = Pipe()
@@ -14,7 +15,8 @@ final class Responder {
     try process.run()
   }
 
-  func callAsFunction<Answer: Decodable>(_ request: String, as answer: Answer.Type) throws -> Answer {
+  func callAsFunction<Answer: Decodable>(_ request: String, as answer: Answer.Type) throws -> Answer
+  {
     try requests.fileHandleForWriting.write(contentsOf: Data("\(request)\n".utf8))
     var line = Data()
     while line.last != UInt8(ascii: "\n") {

@@ -1,7 +1,8 @@
 import Foundation
 
-/// `ltx split` and PySceneDetect on the same films, in turn: frames per second and peak memory, for looking alone and for the
-/// whole job. The films are made from the clips of Scripts/test-media; each is measured at two lengths.
+/// `ltx split` and PySceneDetect on the same films, in turn: frames per second and peak memory, for
+/// looking alone and for the whole job. The films are made from the clips of Scripts/test-media;
+/// each is measured at two lengths.
 struct SplitCase {
   struct Result: Decodable {
     let frames: Int
@@ -19,7 +20,8 @@ struct SplitCase {
   let threads: Int
 
   private static let films = [
-    (name: "480x270", size: "480:270", copies: 4), (name: "1920x1080", size: "1920:1080", copies: 1),
+    (name: "480x270", size: "480:270", copies: 4),
+    (name: "1920x1080", size: "1920:1080", copies: 1),
   ]
 
   /// - Parameter rounds: of each side; the median counts.
@@ -71,32 +73,42 @@ struct SplitCase {
   /// Runs the program, start included.
   private func split(_ film: String, job: String) throws -> Result {
     let out = try emptied("ours")
-    let run = try WatchedRun.of(ltx, ["split", film, out] + (job == "detect" ? ["--no-split"] : []))
-    let lines = try String(contentsOfFile: out + "/scenes.csv", encoding: .utf8).split(separator: "\n")
-      .dropFirst()
-    let frames = lines.last.flatMap { Int($0.split(separator: ",", omittingEmptySubsequences: false)[2]) }
+    let run = try WatchedRun.of(
+      ltx, ["split", film, out] + (job == "detect" ? ["--no-split"] : []))
+    let lines = try String(contentsOfFile: out + "/scenes.csv", encoding: .utf8).split(
+      separator: "\n"
+    )
+    .dropFirst()
+    let frames = lines.last.flatMap {
+      Int($0.split(separator: ",", omittingEmptySubsequences: false)[2])
+    }
     guard let frames else { throw BenchmarkError("scenes.csv is empty") }
     return Result(frames: frames, seconds: run.seconds, scenes: lines.count, peak: run.peak)
   }
 
   private func emptied(_ name: String) throws -> String {
     let path = folder.appendingPathComponent(name)
-    if FileManager.default.fileExists(atPath: path.path) { try FileManager.default.removeItem(at: path) }
+    if FileManager.default.fileExists(atPath: path.path) {
+      try FileManager.default.removeItem(at: path)
+    }
     try FileManager.default.createDirectory(at: path, withIntermediateDirectories: true)
     return path.path
   }
 
   /// Some 20 s of hard cuts and a fade, with a tone.
-  private func make(_ size: String, copies: Int, from clips: String, name: String) throws -> String {
+  private func make(_ size: String, copies: Int, from clips: String, name: String) throws -> String
+  {
     let path = folder.appendingPathComponent("film-\(name).mp4").path
     let scale = "scale=\(size):flags=bicubic,setsar=1,fps=25,format=yuv420p"
     let graph =
       "[0:v]\(scale)[a];[1:v]\(scale)[b];[2:v]\(scale),fade=in:0:20[c];[a][b][c]concat=n=3:v=1[v]"
     try ffmpeg(
       [
-        "-i", clips + "/bikes.mp4", "-i", clips + "/bigbuckbunny.mp4", "-i", clips + "/carphone_pristine.mp4",
+        "-i", clips + "/bikes.mp4", "-i", clips + "/bigbuckbunny.mp4", "-i",
+        clips + "/carphone_pristine.mp4",
         "-f",
-        "lavfi", "-i", "sine=440:r=48000", "-filter_complex", graph, "-map", "[v]", "-map", "3:a", "-c:v",
+        "lavfi", "-i", "sine=440:r=48000", "-filter_complex", graph, "-map", "[v]", "-map", "3:a",
+        "-c:v",
         "libx264",
         "-preset", "veryfast", "-crf", "20", "-c:a", "aac", "-shortest", path,
       ])

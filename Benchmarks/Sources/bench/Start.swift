@@ -11,7 +11,8 @@ enum Start {
     return try (0..<20).map { _ in try seconds { try run(ltx, ["--help"]) } }.median
   }
 
-  /// `ltx train` of one step of the tiny model, from the start of the process to its end: median seconds of 5.
+  /// `ltx train` of one step of the tiny model, from the start of the process to its end: median
+  /// seconds of 5.
   static func firstStep(_ ltx: String, in folder: URL) throws -> Double {
     let model = folder.appendingPathComponent("tiny").path
     try run(ltx, ["tiny-model", model])
@@ -37,7 +38,8 @@ enum Start {
       let sub = cache.appendingPathComponent(name)
       try FileManager.default.createDirectory(at: sub, withIntermediateDirectories: true)
       try writeSafetensors(
-        tensors.map { (key: $0.0, tensor: $0.1) }, to: sub.appendingPathComponent("clip.safetensors").path)
+        tensors.map { (key: $0.0, tensor: $0.1) },
+        to: sub.appendingPathComponent("clip.safetensors").path)
     }
     let times = try (0..<6).map { attempt in
       let config = """

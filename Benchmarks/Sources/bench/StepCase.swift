@@ -39,18 +39,21 @@ struct StepCase {
     let generator = try Generator(seed: 2)
     var tensors: [(key: String, tensor: Tensor)] = [("sigma", try Tensor([Float(0.7)]))]
     for (name, tokens, channels) in [
-      ("video", Self.videoTokens, model.videoChannels), ("audio", Self.audioTokens, model.audioChannels),
+      ("video", Self.videoTokens, model.videoChannels),
+      ("audio", Self.audioTokens, model.audioChannels),
     ] {
       tensors.append(("\(name).latent", try generator.normal([1, tokens, channels])))
       tensors.append(("\(name).target", try generator.normal([1, tokens, channels])))
-      tensors.append(("\(name).context", try generator.normal([1, Self.textTokens, model.captionWidth])))
+      tensors.append(
+        ("\(name).context", try generator.normal([1, Self.textTokens, model.captionWidth])))
     }
     tensors.append(("video.positions", try Self.videoPositions()))
     tensors.append(("audio.positions", try Self.audioPositions()))
     // B is not zero, so that all gradients are there from the first step on.
     for parameter in try Self.transformer(checkpoint).parameters {
       let shape = parameter.tensor.shape
-      tensors.append((parameter.key, try generator.normal(shape) * (1 / Double(shape[1]).squareRoot() / 4)))
+      tensors.append(
+        (parameter.key, try generator.normal(shape) * (1 / Double(shape[1]).squareRoot() / 4)))
     }
     try writeSafetensors(tensors, to: inputs, isDurable: false)
   }
@@ -89,7 +92,9 @@ struct StepCase {
     let transformer = try Self.transformer(checkpoint)
     let file = try SafetensorsFile(path: inputs)
     try withoutGrad {
-      for parameter in transformer.parameters { try parameter.tensor.copy_(file.tensor(parameter.key)) }
+      for parameter in transformer.parameters {
+        try parameter.tensor.copy_(file.tensor(parameter.key))
+      }
     }
     return try OurStep(transformer: transformer, inputs: file)
   }
@@ -100,15 +105,19 @@ struct StepCase {
   static var forwardOperations: Double {
     let (v, a) = (Double(model.width), Double(model.audioWidth))
     let (tv, ta, s) = (Double(videoTokens), Double(audioTokens), Double(textTokens))
-    func attention(queries: Double, _ tq: Double, keys: Double, _ tk: Double, inner: Double) -> Double {
+    func attention(queries: Double, _ tq: Double, keys: Double, _ tk: Double, inner: Double)
+      -> Double
+    {
       2 * inner * (2 * queries * tq + 2 * keys * tk) + 4 * tq * tk * inner
     }
     func stream(_ d: Double, _ t: Double) -> Double {
-      attention(queries: d, t, keys: d, t, inner: d) + attention(queries: d, t, keys: d, s, inner: d) + 16 * d
+      attention(queries: d, t, keys: d, t, inner: d)
+        + attention(queries: d, t, keys: d, s, inner: d) + 16 * d
         * d * t
     }
     let cross =
-      attention(queries: v, tv, keys: a, ta, inner: a) + attention(queries: a, ta, keys: v, tv, inner: a)
+      attention(queries: v, tv, keys: a, ta, inner: a)
+      + attention(queries: a, ta, keys: v, tv, inner: a)
     return Double(blocks) * (stream(v, tv) + stream(a, ta) + cross)
   }
 }
@@ -138,7 +147,8 @@ final class OurStep {
       target: try inputs.tensor("\(name).target"), lossMask: try .ones([1, latent.size(1)]))
   }
 
-  func callAsFunction(_ activations: ActivationPolicy, _ timesteps: Timesteps) throws -> StepResult {
+  func callAsFunction(_ activations: ActivationPolicy, _ timesteps: Timesteps) throws -> StepResult
+  {
     let cpu = ProcessTime.now
     let start = ContinuousClock.now
     let step = TrainingStep(
@@ -148,7 +158,8 @@ final class OurStep {
       video: try stream("video", timesteps), audio: try stream("audio", timesteps))
     let result = try step(example)
     let gradients = result.gradients
-    let norm = try GradientClipping.clip(transformer.parameters.compactMap { gradients[$0.key] }, to: 1)
+    let norm = try GradientClipping.clip(
+      transformer.parameters.compactMap { gradients[$0.key] }, to: 1)
     try optimizer.step(gradients, learningRate: 1e-4)
     let value = try result.loss.mean().item()
     return StepResult(

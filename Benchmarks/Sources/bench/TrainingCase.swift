@@ -6,7 +6,8 @@ import TensorFiles
 import Torch
 import Tracking
 
-/// `ltx train` and the reference's training script on one dataset, as whole processes; and where a step's time goes.
+/// `ltx train` and the reference's training script on one dataset, as whole processes; and where a
+/// step's time goes.
 struct TrainingCase {
   static let samples = 16
   static let steps = 50
@@ -21,7 +22,8 @@ struct TrainingCase {
     var words: String {
       switch self {
       case .float32: "all in float32 on both sides"
-      case .bfloat16: "frozen weights in bfloat16, adapters in float32, autocast to bfloat16, on both sides"
+      case .bfloat16:
+        "frozen weights in bfloat16, adapters in float32, autocast to bfloat16, on both sides"
       }
     }
   }
@@ -32,7 +34,8 @@ struct TrainingCase {
   private let checkpoint: String
   private let textEncoder: String
 
-  /// Writes the model of `StepCase` as a whole checkpoint, and caches in `.pt` that both sides read.
+  /// Writes the model of `StepCase` as a whole checkpoint, and caches in `.pt` that both sides
+  /// read.
   init(ltx: String, threads: Int, writingTo folder: URL) throws {
     (self.ltx, self.threads) = (ltx, threads)
     self.folder = folder.appendingPathComponent("train")
@@ -47,7 +50,8 @@ struct TrainingCase {
     for precision in Precision.allCases { try writeCache(precision) }
   }
 
-  /// The transformer, the projection to the text features, and in the configuration the tiny model's VAEs.
+  /// The transformer, the projection to the text features, and in the configuration the tiny
+  /// model's VAEs.
   private func writeCheckpoint(states: Int) throws {
     let part = folder.appendingPathComponent("transformer.safetensors").path
     try StepCase.model.write(to: part, seed: 1)
@@ -55,7 +59,8 @@ struct TrainingCase {
     let whole = try SafetensorsFile(path: TinyModel.write(to: tiny).checkpoint)
     func config(_ file: SafetensorsFile) throws -> [String: Any] {
       let text = file.metadata["config"] ?? ""
-      guard let object = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any] else {
+      guard let object = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
+      else {
         throw BenchmarkError("a checkpoint has no configuration")
       }
       return object
@@ -68,14 +73,18 @@ struct TrainingCase {
       transformer.entries.keys.sorted().map { (key: $0, tensor: try transformer.tensor($0)) }
         + [(key: "text_embedding_projection.aggregate_embed.weight", tensor: projection)],
       metadata: [
-        "config": String(decoding: try JSONSerialization.data(withJSONObject: merged), as: UTF8.self)
+        "config": String(
+          decoding: try JSONSerialization.data(withJSONObject: merged), as: UTF8.self)
       ],
       to: checkpoint, isDurable: false)
   }
 
-  private func cache(_ precision: Precision) -> URL { folder.appendingPathComponent("cache-\(precision)") }
+  private func cache(_ precision: Precision) -> URL {
+    folder.appendingPathComponent("cache-\(precision)")
+  }
 
-  /// As many tokens as in `StepCase`: latents of 8 frames of 8x8, 64 steps of sound, 128 text tokens.
+  /// As many tokens as in `StepCase`: latents of 8 frames of 8x8, 64 steps of sound, 128 text
+  /// tokens.
   private func writeCache(_ precision: Precision) throws {
     let generator = try Generator(seed: 2)
     let (channels, width) = (StepCase.model.videoChannels, StepCase.model.captionWidth)
@@ -89,7 +98,8 @@ struct TrainingCase {
         (
           "latents",
           [
-            ("latents", try random([channels, 8, 8, 8])), ("num_frames", .int(8)), ("height", .int(8)),
+            ("latents", try random([channels, 8, 8, 8])), ("num_frames", .int(8)),
+            ("height", .int(8)),
             ("width", .int(8)), ("fps", .float(24)),
           ]
         ),
@@ -120,7 +130,9 @@ struct TrainingCase {
   }
 
   /// A configuration that both sides read.
-  private func configuration(_ precision: Precision, _ output: URL, recomputing: Bool) throws -> String {
+  private func configuration(_ precision: Precision, _ output: URL, recomputing: Bool) throws
+    -> String
+  {
     let yaml = """
       model:
         model_path: \(checkpoint)
@@ -163,7 +175,8 @@ struct TrainingCase {
   ///
   /// - Parameter recomputing: whether activations are recomputed in the backward pass.
   func compare(
-    _ precision: Precision, recomputing: Bool, _ reference: Reference?, rounds: Int, report: (String) -> Void
+    _ precision: Precision, recomputing: Bool, _ reference: Reference?, rounds: Int,
+    report: (String) -> Void
   ) throws {
     let ourFolder = folder.appendingPathComponent("ours")
     let theirFolder = folder.appendingPathComponent("theirs")
@@ -192,7 +205,8 @@ struct TrainingCase {
     report(line("ours", ours))
     times.min { $0.total < $1.total }?.lines.forEach(report)
     guard !theirs.isEmpty else {
-      return report("no packages/ltx-trainer of the reference; set LTX_TRAINER and PYTHON to compare with it")
+      return report(
+        "no packages/ltx-trainer of the reference; set LTX_TRAINER and PYTHON to compare with it")
     }
     report(line("reference", theirs))
     func least(_ runs: [WatchedRun]) -> Double { runs.map(\.seconds).min() ?? .nan }
@@ -201,28 +215,33 @@ struct TrainingCase {
     }
     report(
       String(
-        format: "ratio: time %.3f of the medians, %.3f of the shortest (at most 0.6); CPU time %.3f; "
+        format:
+          "ratio: time %.3f of the medians, %.3f of the shortest (at most 0.6); CPU time %.3f; "
           + "peak memory %.3f (at most 0.6), of all processes %.3f",
         ours.map(\.seconds).median / theirs.map(\.seconds).median, least(ours) / least(theirs),
-        ours.map(\.cpu).median / theirs.map(\.cpu).median, most(ours, \.peak) / most(theirs, \.peak),
+        ours.map(\.cpu).median / theirs.map(\.cpu).median,
+        most(ours, \.peak) / most(theirs, \.peak),
         most(ours, \.peakOfAll) / most(theirs, \.peakOfAll)))
   }
 
   private func line(_ name: String, _ runs: [WatchedRun]) -> String {
     name.padding(toLength: 10, withPad: " ", startingAt: 0)
       + String(
-        format: "%7.2f s (shortest %7.2f), CPU %7.2f s, peak memory %5d MB, of all its processes %5d MB",
+        format:
+          "%7.2f s (shortest %7.2f), CPU %7.2f s, peak memory %5d MB, of all its processes %5d MB",
         runs.map(\.seconds).median, runs.map(\.seconds).min() ?? .nan, runs.map(\.cpu).median,
         (runs.map(\.peak).max() ?? 0) >> 20, (runs.map(\.peakOfAll).max() ?? 0) >> 20)
   }
 
   private func remove(_ folder: URL) throws {
-    if FileManager.default.fileExists(atPath: folder.path) { try FileManager.default.removeItem(at: folder) }
+    if FileManager.default.fileExists(atPath: folder.path) {
+      try FileManager.default.removeItem(at: folder)
+    }
   }
 }
 
-/// Where the time of a run's steps went, by its `metrics.jsonl`. The first step, which waits for the first batch and makes
-/// the optimiser's state, is not counted.
+/// Where the time of a run's steps went, by its `metrics.jsonl`. The first step, which waits for
+/// the first batch and makes the optimiser's state, is not counted.
 struct StepTimes {
   private let steps: [StepRecord]
 
@@ -230,9 +249,13 @@ struct StepTimes {
     steps = Array(try RecordedMetrics(path: path).steps.dropFirst())
   }
 
-  private func sum(_ part: (StepRecord) -> Double?) -> Double { steps.compactMap(part).reduce(0, +) }
+  private func sum(_ part: (StepRecord) -> Double?) -> Double {
+    steps.compactMap(part).reduce(0, +)
+  }
   private func median(_ part: (StepRecord) -> Double?) -> Double { steps.compactMap(part).median }
-  private var computing: Double { sum(\.forwardSeconds) + sum(\.backwardSeconds) + sum(\.optimizerSeconds) }
+  private var computing: Double {
+    sum(\.forwardSeconds) + sum(\.backwardSeconds) + sum(\.optimizerSeconds)
+  }
 
   /// Of the steps, and of what lies between them.
   var total: Double { sum(\.seconds) + sum(\.betweenSeconds) }
@@ -245,7 +268,8 @@ struct StepTimes {
           "          a step %.1f ms: forward %.1f, backward %.1f, optimiser %.1f; waiting for data %.2f; "
           + "between steps %.2f, of it saving %.2f",
         median(\.seconds) * 1e3, median(\.forwardSeconds) * 1e3, median(\.backwardSeconds) * 1e3,
-        median(\.optimizerSeconds) * 1e3, median(\.dataSeconds) * 1e3, median(\.betweenSeconds) * 1e3,
+        median(\.optimizerSeconds) * 1e3, median(\.dataSeconds) * 1e3,
+        median(\.betweenSeconds) * 1e3,
         median(\.savingSeconds) * 1e3),
       String(
         format:

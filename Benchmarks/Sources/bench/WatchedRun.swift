@@ -1,6 +1,7 @@
 import Foundation
 
-/// What runs the reference's scripts: a Python, the folder of `reference_train.py`, the reference's `packages/ltx-trainer`.
+/// What runs the reference's scripts: a Python, the folder of `reference_train.py`, the reference's
+/// `packages/ltx-trainer`.
 struct Reference {
   let python: String
   let scripts: String
@@ -40,7 +41,9 @@ private final class MemoryWatch: @unchecked Sendable {
     Thread.detachNewThread { [self] in
       while !lock.withLock({ hasEnded }) {
         let own = Self.kilobytes("/proc/\(process)/status", "VmHWM:") ?? 0
-        let all = Self.family(of: process).compactMap { Self.kilobytes("/proc/\($0)/smaps_rollup", "Pss:") }
+        let all = Self.family(of: process).compactMap {
+          Self.kilobytes("/proc/\($0)/smaps_rollup", "Pss:")
+        }
         lock.withLock {
           peak = max(peak, own << 10)
           peakOfAll = max(peakOfAll, all.reduce(0, +) << 10)
@@ -60,7 +63,9 @@ private final class MemoryWatch: @unchecked Sendable {
   /// A process that has just ended says nothing.
   private static func kilobytes(_ path: String, _ name: String) -> Int? {
     guard let text = FileManager.default.contents(atPath: path) else { return nil }
-    let line = String(decoding: text, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix(name) }
+    let line = String(decoding: text, as: UTF8.self).split(separator: "\n").first {
+      $0.hasPrefix(name)
+    }
     return line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
   }
 
@@ -68,7 +73,9 @@ private final class MemoryWatch: @unchecked Sendable {
   private static func family(of process: pid_t) -> [pid_t] {
     let path = "/proc/\(process)/task/\(process)/children"
     guard let text = FileManager.default.contents(atPath: path) else { return [process] }
-    let children = String(decoding: text, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }
+    let children = String(decoding: text, as: UTF8.self).split(separator: " ").compactMap {
+      pid_t($0)
+    }
     return [process] + children.flatMap(family)
   }
 }

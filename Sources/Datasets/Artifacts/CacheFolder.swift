@@ -39,10 +39,12 @@ public enum CacheFolder: String, CaseIterable, Sendable, Codable, CodingKeyRepre
   /// - Throws: `DatasetError` where there is no such folder.
   public static func files(below folder: String) throws -> [String: String] {
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue,
+    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder),
+      isFolder.boolValue,
       let found = FileManager.default.enumerator(atPath: folder)
     else {
-      throw DatasetError(path: folder, problem: "there is no such folder; run `ltx preprocess` first")
+      throw DatasetError(
+        path: folder, problem: "there is no such folder; run `ltx preprocess` first")
     }
     var files: [String: String] = [:]
     for case let relative as String in found {

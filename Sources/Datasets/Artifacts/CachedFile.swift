@@ -16,7 +16,9 @@ struct CachedFile: Sendable {
   }
 
   /// The same sample in the other format.
-  private var otherPath: String { String(path.dropLast(format.rawValue.count)) + format.other.rawValue }
+  private var otherPath: String {
+    String(path.dropLast(format.rawValue.count)) + format.other.rawValue
+  }
 
   var exists: Bool { access(path, F_OK) == 0 }
 
@@ -25,25 +27,30 @@ struct CachedFile: Sendable {
     guard exists else { return nil }
     do {
       return Fingerprint(
-        fields: format == .pt ? try TorchFile.metadata(path: path) : try SafetensorsFile(path: path).metadata)
+        fields: format == .pt
+          ? try TorchFile.metadata(path: path) : try SafetensorsFile(path: path).metadata)
     } catch {
       return nil
     }
   }
 
-  /// Writes the file, and the folders above it. A file of the sample in the other format, which training might find in
-  /// its place, is removed if it is one of ours.
+  /// Writes the file, and the folders above it. A file of the sample in the other format, which
+  /// training might find in its place, is removed if it is one of ours.
   ///
-  /// - Parameter values: tensors as they are, numbers as Python's in `.pt` and as tensors of one element otherwise.
+  /// - Parameter values: tensors as they are, numbers as Python's in `.pt` and as tensors of one
+  ///   element otherwise.
   /// - Returns: a file of another tool that stays in the way, if there is one.
   /// - Throws: `TensorFileError` where the disk refuses, `TorchError`.
-  func write(_ values: [(key: String, value: PickleValue)], _ fingerprint: Fingerprint) throws -> String? {
+  func write(_ values: [(key: String, value: PickleValue)], _ fingerprint: Fingerprint) throws
+    -> String?
+  {
     try makeFolder()
     switch format {
     case .pt: try writeTorchFile(values, metadata: fingerprint.fields, to: path, isDurable: false)
     case .safetensors:
       try writeSafetensors(
-        values.map { ($0, try Self.tensor($1)) }, metadata: fingerprint.fields, to: path, isDurable: false)
+        values.map { ($0, try Self.tensor($1)) }, metadata: fingerprint.fields, to: path,
+        isDurable: false)
     }
     let other = CachedFile(folder: folder, path: otherPath, format: format.other)
     guard other.exists else { return nil }

@@ -16,8 +16,9 @@ public enum TextEncoderIdentity {
   }
 }
 
-/// Tells model files apart without reading all of their many gigabytes: by their size, their first megabytes (the
-/// names and shapes of all tensors), the beginning of each tensor, and samples of the rest. Other weights differ in all places.
+/// Tells model files apart without reading all of their many gigabytes: by their size, their first
+/// megabytes (the names and shapes of all tensors), the beginning of each tensor, and samples of
+/// the rest. Other weights differ in all places.
 public enum FileIdentity {
   private static let start = 4 << 20
   private static let sample = 4096
@@ -46,7 +47,8 @@ public enum FileIdentity {
     // An index stands for the shards beside it.
     let folder = (path as NSString).deletingLastPathComponent
     let path = path.hasSuffix(".index.json") ? folder.isEmpty ? "." : folder : path
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue else {
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue
+    else {
       return [path]
     }
     do {
@@ -130,7 +132,9 @@ public enum FileIdentity {
       add(UInt64(bytes.count))
       bytes.withUnsafeBytes { buffer in
         let words = buffer.count / 8
-        for index in 0..<words { add(buffer.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self)) }
+        for index in 0..<words {
+          add(buffer.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
+        }
         for byte in buffer[(words * 8)...] { add(UInt64(byte)) }
       }
     }

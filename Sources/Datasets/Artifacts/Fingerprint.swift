@@ -1,6 +1,8 @@
-/// What a cached file was made from, kept in its metadata: the file is used again only if all of it is as before.
+/// What a cached file was made from, kept in its metadata: the file is used again only if all of it
+/// is as before.
 ///
-/// A file's metadata may hold more: what was found out while it was made, such as how many frames there were.
+/// A file's metadata may hold more: what was found out while it was made, such as how many frames
+/// there were.
 public struct Fingerprint: Equatable, Sendable {
   public enum Key: String, Sendable, CaseIterable {
     /// The kind of file and the version of its rules.
@@ -35,11 +37,13 @@ public struct Fingerprint: Equatable, Sendable {
     case framesPerSecond = "frames_per_second"
     /// Which frames of the source are damaged; not there if none is.
     case sourceDamage = "source_damage"
-    /// The color conversions applied to the source, such as tone mapping; clauses separated by semicolons.
+    /// The color conversions applied to the source, such as tone mapping; clauses separated by
+    /// semicolons.
     case color
     /// The word that was put before the caption.
     case trigger = "trigger_word"
-    /// The largest sample of the audio that was encoded, in dB of full scale; `-inf` for digital silence.
+    /// The largest sample of the audio that was encoded, in dB of full scale; `-inf` for digital
+    /// silence.
     case audioPeak = "audio_peak_dbfs"
     /// The root of the mean square of its samples, in dB of full scale; `-inf` for digital silence.
     case audioRMS = "audio_rms_dbfs"
@@ -62,7 +66,8 @@ public struct Fingerprint: Equatable, Sendable {
 
   /// Whether a file with this metadata was made from just this.
   func fits(_ metadata: Fingerprint) -> Bool {
-    // To the letter: Swift takes texts for equal that Unicode calls equivalent, and tokenizers don't.
+    // To the letter: Swift takes texts for equal that Unicode calls equivalent, and tokenizers
+    // don't.
     fields.allSatisfy { metadata.fields[$0]?.utf8.elementsEqual($1.utf8) ?? false }
   }
 

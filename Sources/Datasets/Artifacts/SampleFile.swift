@@ -14,8 +14,9 @@ public struct DatasetError: Error, CustomStringConvertible, Sendable {
   public var description: String { "\(path): \(problem)" }
 }
 
-/// A file of a sample in either format. Looking at names, shapes, numbers and bytes of a safetensors file runs no tensor
-/// operation, which would load libtorch first. (A `.pt` file is unpickled, and that does.)
+/// A file of a sample in either format. Looking at names, shapes, numbers and bytes of a
+/// safetensors file runs no tensor operation, which would load libtorch first. (A `.pt` file is
+/// unpickled, and that does.)
 public struct SampleFile: Sendable {
   /// How a tensor is stored.
   struct Array: Sendable {
@@ -79,7 +80,8 @@ public struct SampleFile: Sendable {
     return array.shape
   }
 
-  /// A number that is stored as a one-element tensor or, in `.pt`, as it is; nil where it is not there.
+  /// A number that is stored as a one-element tensor or, in `.pt`, as it is; nil where it is not
+  /// there.
   ///
   /// - Throws: `DatasetError` for a tensor of several elements.
   public func number(_ key: String) throws -> Double? {
@@ -88,7 +90,8 @@ public struct SampleFile: Sendable {
       return try file.number(key)
     }
     guard array.shape.reduce(1, *) == 1 else {
-      throw DatasetError(path: path, problem: "\(key) has shape \(array.shape); expected one number")
+      throw DatasetError(
+        path: path, problem: "\(key) has shape \(array.shape); expected one number")
     }
     return try withBytes(of: key) { bytes in
       switch array.dtype {

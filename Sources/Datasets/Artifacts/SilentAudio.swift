@@ -6,14 +6,17 @@ extension SampleLevel {
   /// Nil for files that don't say, such as those of the official trainer.
   public init?(metadata: [String: String]) {
     guard let peak = metadata[Fingerprint.Key.audioPeak.rawValue].flatMap(Double.init),
-      let rms = metadata[Fingerprint.Key.audioRMS.rawValue].flatMap(Double.init), !peak.isNaN, !rms.isNaN
+      let rms = metadata[Fingerprint.Key.audioRMS.rawValue].flatMap(Double.init), !peak.isNaN,
+      !rms.isNaN
     else { return nil }
     self.init(peak: peak, rms: rms)
   }
 
   /// For the metadata of audio latents.
   var fields: [Fingerprint.Key: String] {
-    func text(_ level: Double) -> String { level == -.infinity ? "-inf" : String(format: "%.2f", level) }
+    func text(_ level: Double) -> String {
+      level == -.infinity ? "-inf" : String(format: "%.2f", level)
+    }
     return [.audioPeak: text(peak), .audioRMS: text(rms)]
   }
 }

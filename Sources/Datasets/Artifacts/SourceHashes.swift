@@ -3,8 +3,9 @@ import Media
 import Support
 import Synchronization
 
-/// The hashes of source files, remembered beside the cache, so that a file is read again only if the system says that it
-/// was changed: by its size, its times of modification and of change, and its inode.
+/// The hashes of source files, remembered beside the cache, so that a file is read again only if
+/// the system says that it was changed: by its size, its times of modification and of change, and
+/// its inode.
 final class SourceHashes: Sendable {
   private struct Entry: Codable, Equatable {
     var bytes: Int
@@ -12,7 +13,8 @@ final class SourceHashes: Sendable {
     var changed: String
     var inode: UInt
     var sha256: String
-    /// Whether the file had not been changed for a while: it may change again within a tick of the file system's clock.
+    /// Whether the file had not been changed for a while: it may change again within a tick of the
+    /// file system's clock.
     var isSettled = true
 
     private enum CodingKeys: CodingKey { case bytes, modified, changed, inode, sha256 }
@@ -60,7 +62,9 @@ final class SourceHashes: Sendable {
   /// - Throws: `MediaError` for a file that can't be read.
   func sha256(of path: String) throws -> String {
     let now = try status(path)
-    if let entry = entries.withLock({ $0.known[path] }), describes(entry, now) { return entry.sha256 }
+    if let entry = entries.withLock({ $0.known[path] }), describes(entry, now) {
+      return entry.sha256
+    }
     let digest = try FileDigest.sha256(of: path)
     let after = try status(path)
     guard after.st_size == now.st_size, Self.text(after.st_mtim) == Self.text(now.st_mtim),
@@ -80,7 +84,8 @@ final class SourceHashes: Sendable {
   /// A file that is still being written.
   static func changed(_ path: String) -> MediaError {
     MediaError(
-      .decoding, file: path, "was changed while it was read", remedy: "Run again when it is finished.")
+      .decoding, file: path, "was changed while it was read",
+      remedy: "Run again when it is finished.")
   }
 
   private func describes(_ entry: Entry, _ status: stat) -> Bool {
@@ -112,7 +117,8 @@ final class SourceHashes: Sendable {
     guard let known = entries.withLock({ $0.hasChanged ? $0.known : nil }) else { return }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    try AtomicFile.write(try encoder.encode(known.filter(\.value.isSettled)), to: path, isDurable: false)
+    try AtomicFile.write(
+      try encoder.encode(known.filter(\.value.isSettled)), to: path, isDurable: false)
     entries.withLock { $0.hasChanged = false }
   }
 }

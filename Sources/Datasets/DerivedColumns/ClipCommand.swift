@@ -6,18 +6,24 @@ public struct ClipCommand: Equatable, Sendable {
   /// The program and its arguments, with `{input}` and `{output}` where the files' paths go.
   public let words: [String]
 
-  /// Splits a line at blanks. Single quotes keep everything, double quotes all but \" and \\ as it is; outside of quotes a
-  /// backslash keeps the next character. Nothing else has a meaning: no variables, patterns, pipes or redirections.
+  /// Splits a line at blanks. Single quotes keep everything, double quotes all but \" and \\ as it
+  /// is; outside of quotes a backslash keeps the next character. Nothing else has a meaning: no
+  /// variables, patterns, pipes or redirections.
   ///
-  /// - Throws: `PreprocessingError` for a quote that is not closed, and a line without a program or one of the places.
+  /// - Throws: `PreprocessingError` for a quote that is not closed, and a line without a program or
+  ///   one of the places.
   public init(_ line: String) throws {
     words = try Self.split(line)
     func wrong(_ problem: String) -> PreprocessingError {
       PreprocessingError(.option, "--command: \(problem)")
     }
-    guard let program = words.first, !program.isEmpty else { throw wrong("there is no program in it") }
-    for place in ["{input}", "{output}"] where !words.dropFirst().contains(where: { $0.contains(place) }) {
-      throw wrong("put \(place) where the program takes the \(place == "{input}" ? "clip" : "file to write")")
+    guard let program = words.first, !program.isEmpty else {
+      throw wrong("there is no program in it")
+    }
+    for place in ["{input}", "{output}"]
+    where !words.dropFirst().contains(where: { $0.contains(place) }) {
+      throw wrong(
+        "put \(place) where the program takes the \(place == "{input}" ? "clip" : "file to write")")
     }
   }
 
@@ -47,14 +53,18 @@ public struct ClipCommand: Equatable, Sendable {
         word = (word ?? "") + String(character)
       }
     }
-    if let quote { throw PreprocessingError(.option, "--command: the quote \(quote) is not closed") }
+    if let quote {
+      throw PreprocessingError(.option, "--command: the quote \(quote) is not closed")
+    }
     return words + (word.map { [$0] } ?? [])
   }
 
-  /// Runs the program and waits for it. It has no standard input; what it prints is thrown away but for its complaint.
+  /// Runs the program and waits for it. It has no standard input; what it prints is thrown away but
+  /// for its complaint.
   ///
   /// - Returns: the last line of its complaint, if there is any.
-  /// - Throws: `ClipCommandFailure` if the program can't be started, or ends with another status than 0.
+  /// - Throws: `ClipCommandFailure` if the program can't be started, or ends with another status
+  ///   than 0.
   func run(input: String, output: String) throws -> String? {
     let arguments = words.enumerated().map { index, word in
       // In one pass, for a path may itself hold a place's name.
@@ -65,8 +75,10 @@ public struct ClipCommand: Equatable, Sendable {
         }
         .joined(separator: input)
     }
-    let log = FileManager.default.temporaryDirectory.appendingPathComponent("ltx-\(UUID().uuidString).log")
-      .path
+    let log = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "ltx-\(UUID().uuidString).log"
+    )
+    .path
     TemporaryFiles.add(log)
     defer {
       unlink(log)
@@ -77,7 +89,8 @@ public struct ClipCommand: Equatable, Sendable {
     defer { posix_spawn_file_actions_destroy(&actions) }
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, log, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    posix_spawn_file_actions_addopen(
+      &actions, STDERR_FILENO, log, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
     // Signals that this process ignores or handles are the program's own business.
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
@@ -94,18 +107,21 @@ public struct ClipCommand: Equatable, Sendable {
     var process = pid_t()
     let started = posix_spawnp(&process, arguments[0], &actions, &attributes, &pointers, environ)
     guard started == 0 else {
-      throw ClipCommandFailure("\(words[0]) can't be started (\(String(cString: strerror(started))))")
+      throw ClipCommandFailure(
+        "\(words[0]) can't be started (\(String(cString: strerror(started))))")
     }
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0 {
       guard errno == EINTR else {
-        throw ClipCommandFailure("\(words[0]) was lost sight of (\(String(cString: strerror(errno))))")
+        throw ClipCommandFailure(
+          "\(words[0]) was lost sight of (\(String(cString: strerror(errno))))")
       }
     }
     let complaint = Self.lastLine(of: log)
     guard status != 0 else { return complaint }
     let signal = status & 0x7F
-    let end = signal != 0 ? "was ended by signal \(signal)" : "ended with status \((status >> 8) & 0xFF)"
+    let end =
+      signal != 0 ? "was ended by signal \(signal)" : "ended with status \((status >> 8) & 0xFF)"
     throw ClipCommandFailure("\(words[0]) \(end)" + (complaint.map { ": \($0)" } ?? ""))
   }
 

@@ -5,8 +5,8 @@ public enum ReferenceKind: Equatable, Sendable {
   case filter(FrameFilter)
   case command(ClipCommand)
 
-  /// What is kept of it to tell whether a reference is still the one that is wanted. The numbers are versions, to be raised
-  /// when the same options give other frames.
+  /// What is kept of it to tell whether a reference is still the one that is wanted. The numbers
+  /// are versions, to be raised when the same options give other frames.
   var signature: String {
     switch self {
     case .filter(.edges(let canny)): "canny 1, low \(canny.low), high \(canny.high)"

@@ -29,7 +29,8 @@ public struct ReferenceMaker: Sendable {
 
   /// A clip that can't be used fails its rows only; their columns stay as they are.
   ///
-  /// - Throws: `PreprocessingError` if the dataset can't be written, or has been changed since it was planned.
+  /// - Throws: `PreprocessingError` if the dataset can't be written, or has been changed since it
+  ///   was planned.
   public func run(progress: Progress = { _, _, _ in }) throws -> ReferenceSummary {
     var summary = ReferenceSummary()
     summary.failures = plan.failures
@@ -39,7 +40,8 @@ public struct ReferenceMaker: Sendable {
       progress(index, plan.jobs.count, "")
       do {
         let made = try make(job, &records, &summary.notes) { frame in
-          progress(index, plan.jobs.count, "\((job.media as NSString).lastPathComponent) frame \(frame)")
+          progress(
+            index, plan.jobs.count, "\((job.media as NSString).lastPathComponent) frame \(frame)")
         }
         if made { summary.made += 1 } else { summary.upToDate += 1 }
         for row in job.rows {
@@ -49,7 +51,8 @@ public struct ReferenceMaker: Sendable {
       } catch {
         for row in job.rows {
           summary.failures.append(
-            PreprocessingError(.media, file: options.dataset, line: plan.lines[row], describe(error)))
+            PreprocessingError(
+              .media, file: options.dataset, line: plan.lines[row], describe(error)))
         }
       }
     }
@@ -61,7 +64,9 @@ public struct ReferenceMaker: Sendable {
 
   /// Writes the dataset; back to its place only if nobody has changed it in the meantime.
   private func write(_ text: DatasetText) throws {
-    func place(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+    func place(_ path: String) -> String {
+      URL(fileURLWithPath: path).resolvingSymlinksInPath().path
+    }
     if place(options.outputDataset ?? options.dataset) == place(options.dataset) {
       if text.bytes == plan.text?.bytes { return }
       // A file that is gone has changed too.
@@ -117,9 +122,11 @@ public struct ReferenceMaker: Sendable {
     }
     notes += own.map { "\(job.media): \($0)" }
     guard let stamp = FileStamp(of: partial) else {
-      throw MediaError(.writing, file: job.value, "vanished while it was written", remedy: "Try again.")
+      throw MediaError(
+        .writing, file: job.value, "vanished while it was written", remedy: "Try again.")
     }
-    // The record comes first: a kill in between leaves a line that fits no file, not a file of unknown origin.
+    // The record comes first: a kill in between leaves a line that fits no file, not a file of
+    // unknown origin.
     try record.add(job.file, stamp: stamp, origin: origin, notes: own)
     guard rename(partial, "\(job.folder)/\(job.file)") == 0 else {
       throw MediaError(
@@ -129,16 +136,19 @@ public struct ReferenceMaker: Sendable {
     return true
   }
 
-  /// A name that no other run has: a program that outlives its run may go on writing to the name that it was given. What killed
-  /// runs left behind is removed.
+  /// A name that no other run has: a program that outlives its run may go on writing to the name
+  /// that it was given. What killed runs left behind is removed.
   private static func partial(of job: ReferencePlan.Job) throws -> String {
     let name = job.file as NSString
-    let (start, end) = (".\(name.deletingPathExtension.prefix(60)).", ".partial.\(name.pathExtension)")
+    let (start, end) = (
+      ".\(name.deletingPathExtension.prefix(60)).", ".partial.\(name.pathExtension)"
+    )
     // The second is the video writer's, of the first.
     let patterns = [(start, end), ("." + start, end + ".partial")]
     for file in try FileManager.default.contentsOfDirectory(atPath: job.folder) {
       let isLeftover = patterns.contains { start, end in
-        guard file.hasPrefix(start), file.hasSuffix(end), file.count > start.count + end.count else {
+        guard file.hasPrefix(start), file.hasSuffix(end), file.count > start.count + end.count
+        else {
           return false
         }
         return file.dropFirst(start.count).dropLast(end.count)
@@ -168,7 +178,9 @@ public struct ReferenceMaker: Sendable {
         throw PreprocessingError(.media, file: job.media, failure.description)
       }
       let made = try checkedOutput(of: command, complaint, job, partial)
-      if case (.declared(let from), .declared(let to)) = (source.frameCount, made.frameCount), from != to {
+      if case (.declared(let from), .declared(let to)) = (source.frameCount, made.frameCount),
+        from != to
+      {
         return ["has \(from) frames, but its reference \(to)"]
       }
       return []
@@ -181,7 +193,8 @@ public struct ReferenceMaker: Sendable {
     guard let stamp = FileStamp(of: path), stamp.bytes > 0 else {
       throw PreprocessingError(
         .media, file: job.media,
-        "\(command.words[0]) ended well but wrote nothing to {output}" + (complaint.map { ": \($0)" } ?? ""))
+        "\(command.words[0]) ended well but wrote nothing to {output}"
+          + (complaint.map { ": \($0)" } ?? ""))
     }
     do {
       let reader = try VideoReader(path: path)
@@ -189,7 +202,8 @@ public struct ReferenceMaker: Sendable {
       return reader
     } catch let error as MediaError {
       throw PreprocessingError(
-        .media, file: job.media, "what \(command.words[0]) wrote is no video or picture: \(error.what)")
+        .media, file: job.media,
+        "what \(command.words[0]) wrote is no video or picture: \(error.what)")
     }
   }
 }

@@ -46,7 +46,8 @@ public struct ReferencePlan: Sendable {
     text = dataset.isFolder ? nil : try DatasetText(path: options.dataset)
     guard text.map({ $0.rowCount == dataset.rows.count }) ?? true else {
       throw PreprocessingError(
-        .dataset, file: options.dataset, "its rows can't be told apart; write every row on lines of its own")
+        .dataset, file: options.dataset,
+        "its rows can't be told apart; write every row on lines of its own")
     }
     lines = dataset.rows.map(\.line)
     skipped = dataset.skipped
@@ -108,7 +109,9 @@ public struct ReferencePlan: Sendable {
     }
   }
 
-  private func owner(ofRow row: Int) -> String { lines[row].map { "line \($0)'s" } ?? "another clip's" }
+  private func owner(ofRow row: Int) -> String {
+    lines[row].map { "line \($0)'s" } ?? "another clip's"
+  }
 
   private mutating func fail(_ row: Int, _ problem: String) {
     failures.append(
@@ -124,7 +127,8 @@ public struct ReferencePlan: Sendable {
     guard let outputFolder = options.outputFolder.map({ absolutePath($0) }) else {
       let folder = (media as NSString).deletingLastPathComponent
       let value = folder.isEmpty ? file : folder == "/" ? "/\(file)" : "\(folder)/\(file)"
-      return Job(media: media, source: source, folder: ownFolder, file: file, value: value, rows: [row])
+      return Job(
+        media: media, source: source, folder: ownFolder, file: file, value: value, rows: [row])
     }
     // Folders are kept, so that clips of one name stay apart.
     let inside = Self.relative(ownFolder, to: root).map { $0.isEmpty ? "" : "/\($0)" } ?? ownFolder
@@ -155,16 +159,20 @@ public struct ReferencePlan: Sendable {
       throw PreprocessingError(
         .option, file: options.dataset,
         "is a folder of media, in which a clip's reference is the file beside it that ends in "
-          + "\(MediaFolder.referenceSuffix); leave out --suffix and --output-dir, or give a dataset file")
+          + "\(MediaFolder.referenceSuffix); leave out --suffix and --output-dir, or give a dataset file"
+      )
     }
   }
 
   private func checkOutput(datasetFolder: String) throws {
     if options.suffix.contains("/") || options.suffix.contains("\0") {
-      throw PreprocessingError(.option, "--suffix: \"\(options.suffix)\" can't be part of a file's name")
+      throw PreprocessingError(
+        .option, "--suffix: \"\(options.suffix)\" can't be part of a file's name")
     }
     guard let output = options.outputDataset else { return }
-    let (from, to) = ((options.dataset as NSString).pathExtension, (output as NSString).pathExtension)
+    let (from, to) = (
+      (options.dataset as NSString).pathExtension, (output as NSString).pathExtension
+    )
     guard from.lowercased() == to.lowercased() else {
       throw PreprocessingError(
         .option, file: output,

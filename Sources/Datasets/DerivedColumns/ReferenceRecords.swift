@@ -16,8 +16,8 @@ struct FileStamp: Codable, Equatable, Sendable {
   }
 }
 
-/// What references were made from, in a file of the folder that they lie in: a line for each, added before the reference gets its
-/// name. A line that was cut off by a kill counts as none.
+/// What references were made from, in a file of the folder that they lie in: a line for each, added
+/// before the reference gets its name. A line that was cut off by a kill counts as none.
 struct ReferenceRecords {
   static let fileName = ".ltx-references.jsonl"
 
@@ -62,7 +62,8 @@ struct ReferenceRecords {
     }
     isTorn = data.last.map { $0 != UInt8(ascii: "\n") } ?? false
     for line in data.split(separator: UInt8(ascii: "\n")) {
-      // A line that a kill cut off: its reference then counts as one of unknown origin, which is told.
+      // A line that a kill cut off: its reference then counts as one of unknown origin, which is
+      // told.
       guard let entry = try? JSONDecoder().decode(Entry.self, from: line) else { continue }
       entries[entry.file, default: []].append(entry)
     }

@@ -7,7 +7,9 @@ extension CacheChecker {
     var names: [String: [String]] = [:]
     for folder in [CacheFolder.latents, .referenceLatents] {
       for (name, file) in reading.files[folder] ?? [:] {
-        guard let told = file.metadata[Fingerprint.Key.color.rawValue], !told.isEmpty else { continue }
+        guard let told = file.metadata[Fingerprint.Key.color.rawValue], !told.isEmpty else {
+          continue
+        }
         let owner = folder == .latents ? name : "the reference of \(name)"
         for clause in told.split(separator: ";") {
           names[clause.trimmingCharacters(in: .whitespaces), default: []].append(owner)

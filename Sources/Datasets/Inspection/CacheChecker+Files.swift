@@ -14,11 +14,14 @@ struct CacheModel {
     let checkpoint = try Checkpoint(models)
     identities = try Dictionary(
       uniqueKeysWithValues: CacheFolder.allCases.compactMap { folder in
-        try folder.component.flatMap(models.path(of:)).map { (folder, try FileIdentity.identity(of: $0)) }
+        try folder.component.flatMap(models.path(of:)).map {
+          (folder, try FileIdentity.identity(of: $0))
+        }
       })
     factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
     audio =
-      checkpoint.config.has("audio_vae") ? try AudioVAEConfiguration(checkpoint.config).tokens : AudioTokens()
+      checkpoint.config.has("audio_vae")
+      ? try AudioVAEConfiguration(checkpoint.config).tokens : AudioTokens()
   }
 }
 
@@ -36,13 +39,16 @@ extension CacheChecker {
   func consistency(_ reading: CacheReading) -> [DatasetProblem] {
     var problems: [DatasetProblem] = []
     for group in [
-      [CacheFolder.latents, .referenceLatents], [.conditions], [.audioLatents, .referenceAudioLatents],
+      [CacheFolder.latents, .referenceLatents], [.conditions],
+      [.audioLatents, .referenceAudioLatents],
     ] {
       let files = group.flatMap { reading.files[$0] ?? [:] }
       let usual = Self.mostCommon(files.map { Self.signature($0.value) })
       for (name, file) in files where Self.signature(file) != usual {
         problems.append(
-          problem(.inconsistent, file, name, "holds \(Self.signature(file)), most of its kind \(usual ?? "")")
+          problem(
+            .inconsistent, file, name,
+            "holds \(Self.signature(file)), most of its kind \(usual ?? "")")
         )
       }
     }
@@ -52,7 +58,8 @@ extension CacheChecker {
   private static func signature(_ file: CacheReading.File) -> String {
     switch file.content {
     case .video(let sizes, _): "\(sizes.channels) channels in \(file.dtype)"
-    case .audio(let sizes): "\(sizes.channels) channels of \(sizes.bins) frequencies in \(file.dtype)"
+    case .audio(let sizes):
+      "\(sizes.channels) channels of \(sizes.bins) frequencies in \(file.dtype)"
     case .text(let rows, _, let widths):
       "\(rows) rows of \(widths.map(String.init).joined(separator: " and ")) numbers in \(file.dtype)"
     case .mask: "a mask"
@@ -92,7 +99,8 @@ extension CacheChecker {
         problems.append(
           DatasetProblem(
             .incomplete, file: cache.relative(path), sample: name,
-            "has \(content.contents) but no \(base.contents) in \(base.rawValue)/, so nothing uses it"))
+            "has \(content.contents) but no \(base.contents) in \(base.rawValue)/, so nothing uses it"
+          ))
       }
     }
     return problems
@@ -102,7 +110,9 @@ extension CacheChecker {
   func agreement(_ reading: CacheReading) -> [DatasetProblem] {
     var problems: [DatasetProblem] = []
     for (name, file) in reading.files[.videoMasks] ?? [:] {
-      guard case .mask(let shape) = file.content, let video = reading[.latents, name]?.video else { continue }
+      guard case .mask(let shape) = file.content, let video = reading[.latents, name]?.video else {
+        continue
+      }
       let wanted = [video.frames, video.rows, video.columns]
       if shape != wanted {
         problems.append(
@@ -110,13 +120,15 @@ extension CacheChecker {
       }
     }
     for (name, file) in reading.files[.audioMasks] ?? [:] {
-      guard case .mask(let shape) = file.content, let audio = reading[.audioLatents, name]?.audio else {
+      guard case .mask(let shape) = file.content, let audio = reading[.audioLatents, name]?.audio
+      else {
         continue
       }
       if shape != [audio.steps] {
         problems.append(
           problem(
-            .mismatch, file, name, "mask has shape \(shape), but the audio latents have \(audio.steps) steps")
+            .mismatch, file, name,
+            "mask has shape \(shape), but the audio latents have \(audio.steps) steps")
         )
       }
     }
@@ -131,10 +143,13 @@ extension CacheChecker {
           problems.append(
             problem(
               .mismatch, file, name,
-              String(format: "has %d steps, but its duration, %.3f s, takes %d", audio.steps, duration, steps)
+              String(
+                format: "has %d steps, but its duration, %.3f s, takes %d", audio.steps, duration,
+                steps)
             ))
         }
-        guard content == .audioLatents, let video = reading[.latents, name], let seconds = seconds(video),
+        guard content == .audioLatents, let video = reading[.latents, name],
+          let seconds = seconds(video),
           seconds > 0
         else { continue }
         if abs(duration - seconds) > 1 / tokens.rate {
@@ -154,7 +169,8 @@ extension CacheChecker {
     return bucket.frames == 1 ? 0 : file.fps.map { Double(bucket.frames) / $0 }
   }
 
-  /// The size in pixels that latents stand for, as the fingerprint says or the model's compression gives.
+  /// The size in pixels that latents stand for, as the fingerprint says or the model's compression
+  /// gives.
   func bucket(_ file: CacheReading.File) -> ResolutionBucket? {
     guard let video = file.video else { return nil }
     if model == nil, let said = Self.bucket(said: file.metadata) { return said }
@@ -172,7 +188,8 @@ extension CacheChecker {
     let unmarked = all.count { $0.value.metadata["content"] == nil }
     if unmarked > 0 {
       notes.append(
-        "\(unmarked) of \(all.count) files don't say what they were made from, so that can't be compared")
+        "\(unmarked) of \(all.count) files don't say what they were made from, so that can't be compared"
+      )
     }
     for folder in CacheFolder.allCases {
       let files = reading.files[folder] ?? [:]
@@ -203,12 +220,16 @@ extension CacheChecker {
     }
     guard let model else { return problems }
     for (name, file) in reading.files[.latents] ?? [:] {
-      guard let said = Self.bucket(said: file.metadata), let found = file.video?.bucket(model.factors) else {
+      guard let said = Self.bucket(said: file.metadata),
+        let found = file.video?.bucket(model.factors)
+      else {
         continue
       }
       if said != found {
         problems.append(
-          problem(.fingerprint, file, name, "was made for the bucket \(said), but its latents are \(found)"))
+          problem(
+            .fingerprint, file, name,
+            "was made for the bucket \(said), but its latents are \(found)"))
       }
     }
     return problems
@@ -224,7 +245,8 @@ extension CacheChecker {
     let more = names.count > 5 ? " and \(grouped(names.count - 5)) more" : ""
     return [
       (names.count == 1
-        ? "1 clip is cached as a still image" : "\(grouped(names.count)) clips are cached as still images")
+        ? "1 clip is cached as a still image"
+        : "\(grouped(names.count)) clips are cached as still images")
         + ", because the bucket has 1 frame: " + names.prefix(5).joined(separator: ", ") + more
     ]
   }

@@ -17,7 +17,8 @@ extension CacheChecker {
         guard let note = level.silenceNote, let file = reading[folder, name] else { return nil }
         return DatasetProblem(
           .silence, file: cache.relative(file.path), sample: name,
-          "\(note); training audio on it teaches silence. Check the source file, or remove the sample")
+          "\(note); training audio on it teaches silence. Check the source file, or remove the sample"
+        )
       }
     }
   }

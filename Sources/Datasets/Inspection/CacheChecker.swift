@@ -13,7 +13,8 @@ public struct DatasetCheckOptions: Sendable {
   public var columns: [Role: String] = [:]
   /// The model that the cache should have been made with.
   public var models: ModelFiles?
-  /// The text encoder that the text features should have been made with. Its tokenizer counts the captions' tokens.
+  /// The text encoder that the text features should have been made with. Its tokenizer counts the
+  /// captions' tokens.
   public var textEncoder: String?
   /// Leaves out reading the media files, which tells whether they changed.
   public var skipsSources = false
@@ -34,14 +35,18 @@ public struct DatasetCheckOptions: Sendable {
       let checker = try CacheChecker(cache: path, light)
       listing = checker.listing
       files += checker.cache.files.values.flatMap(\.values)
-      // Datasets beside the cache are looked into, and are no output even if they turn out to belong to something else.
+      // Datasets beside the cache are looked into, and are no output even if they turn out to
+      // belong to something else.
       files += DatasetListing.candidates(beside: checker.cache).filter { candidate in
-        do { return try !Dataset(path: candidate, columns: columns).samples.isEmpty } catch { return false }
+        do { return try !Dataset(path: candidate, columns: columns).samples.isEmpty } catch {
+          return false
+        }
       }
     } else if let dataset {
       listing = try DatasetListing(path: dataset, columns: columns)
     }
-    files += listing.map { [$0.path] + $0.rows.flatMap { [$0.mediaPath] + $0.sources.values } } ?? []
+    files +=
+      listing.map { [$0.path] + $0.rows.flatMap { [$0.mediaPath] + $0.sources.values } } ?? []
     return files
   }
 }
@@ -66,7 +71,8 @@ public struct CacheChecker {
   let textEncoder: String?
   let notes: [String]
 
-  /// - Throws: what is wrong with the input itself: `DatasetError`, `PreprocessingError`, `TextEncoderError`, …
+  /// - Throws: what is wrong with the input itself: `DatasetError`, `PreprocessingError`,
+  ///   `TextEncoderError`, …
   public init(cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions()) throws {
     cache = try DatasetCache(path: path)
     self.options = options
@@ -129,7 +135,8 @@ public struct CacheChecker {
     problems += rows()
     if !options.skipsSources { problems += sources(reading, progress) }
     problems += cache.twice.map {
-      DatasetProblem(.inconsistent, file: $0, "is there as .safetensors and as .pt; remove one of them")
+      DatasetProblem(
+        .inconsistent, file: $0, "is there as .safetensors and as .pt; remove one of them")
     }
     problems += cache.leftovers.map {
       DatasetProblem(.leftover, file: $0, "was left behind by a run that was ended; remove it")
@@ -141,7 +148,9 @@ public struct CacheChecker {
       cache: cache.root, dataset: listing?.path, samples: cache.samples.count,
       files: cache.files.values.map(\.count).reduce(0, +),
       problems: problems.map { problem in
-        guard problem.line == nil, let row = problem.sample.flatMap({ lines[$0] }) else { return problem }
+        guard problem.line == nil, let row = problem.sample.flatMap({ lines[$0] }) else {
+          return problem
+        }
         return DatasetProblem(
           problem.kind, file: problem.file, line: row.line, sample: problem.sample, problem.problem)
       }.sorted {
@@ -157,7 +166,9 @@ public struct CacheChecker {
   /// Rows without cached files, and cached files without a row.
   private func rows() -> [DatasetProblem] {
     guard let listing else { return [] }
-    var problems = listing.problems.map { DatasetProblem(.row, line: $0.line, sample: $0.sample, $0.problem) }
+    var problems = listing.problems.map {
+      DatasetProblem(.row, line: $0.line, sample: $0.sample, $0.problem)
+    }
     for row in listing.rows where cache.path(cache.primary, row.name) == nil {
       problems.append(
         DatasetProblem(
@@ -167,7 +178,9 @@ public struct CacheChecker {
     let listed = Set(listing.rows.map(\.name) + listing.problems.compactMap(\.sample))
     for name in cache.samples where !listed.contains(name) {
       let contents = CacheFolder.allCases.filter { cache.path($0, name) != nil }
-      guard let path = (cache.path(cache.primary, name) ?? contents.first.flatMap { cache.path($0, name) })
+      guard
+        let path =
+          (cache.path(cache.primary, name) ?? contents.first.flatMap { cache.path($0, name) })
       else { continue }
       problems.append(
         DatasetProblem(
@@ -190,8 +203,11 @@ public struct CacheChecker {
       let cached = row.sources.filter { reading[$0.key, row.name] != nil }
       for path in Set(cached.values).sorted() {
         let files = cached.filter { $0.value == path }.compactMap { reading[$0.key, row.name] }
-        if let text = Self.change(of: path, files.compactMap { $0.metadata["source_sha256"] }, hashes) {
-          problems.append(DatasetProblem(.source, file: path, line: row.line, sample: row.name, text))
+        if let text = Self.change(
+          of: path, files.compactMap { $0.metadata["source_sha256"] }, hashes)
+        {
+          problems.append(
+            DatasetProblem(.source, file: path, line: row.line, sample: row.name, text))
         }
       }
     }
@@ -201,7 +217,9 @@ public struct CacheChecker {
   /// What is wrong with a media file.
   ///
   /// - Parameter digests: of the bytes that were cached.
-  private static func change(of path: String, _ digests: [String], _ hashes: SourceHashes) -> String? {
+  private static func change(of path: String, _ digests: [String], _ hashes: SourceHashes)
+    -> String?
+  {
     guard FileManager.default.fileExists(atPath: path) else {
       return "there is no such file" + (MissingFile.hint(path).map { ". \($0)" } ?? "")
     }
@@ -223,16 +241,18 @@ public struct CacheChecker {
     let prompts = (reading.files[.conditions] ?? [:]).compactMapValues { $0.metadata["prompt"] }
     let trigger = PromptTrigger(
       prompts.compactMap { name, prompt in rows[name].map { (prompt, $0.caption) } })
-    for name in Set(prompts.keys).union(rows.keys).union(reading.files[.conditions]?.keys ?? [:].keys)
-      .sorted()
-    {
+    for name in Set(prompts.keys).union(rows.keys).union(
+      reading.files[.conditions]?.keys ?? [:].keys
+    )
+    .sorted() {
       let file = reading[.conditions, name]
       let row = rows[name]
       func problem(_ text: String) -> DatasetProblem {
         DatasetProblem(
           .caption, file: file.map { cache.relative($0.path) }, line: row?.line, sample: name, text)
       }
-      let isEmpty = (row?.caption ?? prompts[name]).map { !$0.contains { !$0.isWhitespace } } ?? false
+      let isEmpty =
+        (row?.caption ?? prompts[name]).map { !$0.contains { !$0.isWhitespace } } ?? false
       if isEmpty { problems.append(problem("the caption is empty")) }
       if let row, let prompt = prompts[name], !isEmpty, let file,
         !trigger.reads(row.caption, as: prompt, options: file.metadata["options"])
@@ -242,15 +262,19 @@ public struct CacheChecker {
             "the caption was \(Self.short(prompt)) when it was encoded, and is \(Self.short(row.caption)) now; "
               + "run `ltx preprocess` again"))
       }
-      if let text = row.map({ trigger.prompt($0.caption) }) ?? prompts[name], let tokens = count(text) {
+      if let text = row.map({ trigger.prompt($0.caption) }) ?? prompts[name],
+        let tokens = count(text)
+      {
         if tokens > Tokenizer.promptLimit {
           problems.append(
             problem(
-              "the caption has \(tokens) tokens; the text encoder reads the first \(Tokenizer.promptLimit)"))
+              "the caption has \(tokens) tokens; the text encoder reads the first \(Tokenizer.promptLimit)"
+            ))
         }
       } else if case .text(let capacity, let tokens, _) = file?.content, tokens == capacity {
         problems.append(
-          problem("the caption fills all \(capacity) tokens, so its end is probably cut off; shorten it"))
+          problem(
+            "the caption fills all \(capacity) tokens, so its end is probably cut off; shorten it"))
       }
     }
     return problems
@@ -283,15 +307,17 @@ struct PromptTrigger {
     for (prompt, caption) in pairs {
       if let before = Self.trigger(of: prompt, caption) { counts[before, default: 0] += 1 }
     }
-    trigger = counts.max { ($0.value, -$0.key.count, $1.key) < ($1.value, -$1.key.count, $0.key) }?.key ?? ""
+    trigger =
+      counts.max { ($0.value, -$0.key.count, $1.key) < ($1.value, -$1.key.count, $0.key) }?.key
+      ?? ""
   }
 
   func prompt(_ caption: String) -> String { trigger.isEmpty ? caption : "\(trigger) \(caption)" }
 
   /// Whether a prompt was made of the caption.
   ///
-  /// - Parameter options: from the fingerprint. Where they say that opening phrases were removed, the caption's end
-  ///   counts.
+  /// - Parameter options: from the fingerprint. Where they say that opening phrases were removed,
+  ///   the caption's end counts.
   func reads(_ caption: String, as prompt: String, options: String?) -> Bool {
     if Self.trigger(of: prompt, caption) == trigger { return true }
     guard let options, options.contains("llm") else { return false }
@@ -303,7 +329,8 @@ struct PromptTrigger {
   private static func trigger(of prompt: String, _ caption: String) -> String? {
     let (prompt, caption) = (trimmed(prompt), trimmed(caption))
     if prompt == caption { return "" }
-    return prompt.hasSuffix(" " + caption) ? trimmed(String(prompt.dropLast(caption.count + 1))) : nil
+    return prompt.hasSuffix(" " + caption)
+      ? trimmed(String(prompt.dropLast(caption.count + 1))) : nil
   }
 
   private static func trimmed(_ text: String) -> String {

@@ -5,14 +5,15 @@ import Media
 import Torch
 
 extension CacheDecoder {
-  /// White where the mask is 1. Of a video: each cell as large as in the picture, each latent frame as long as it lasts;
-  /// of a sound: a strip whose columns are its latent steps.
+  /// White where the mask is 1. Of a video: each cell as large as in the picture, each latent frame
+  /// as long as it lasts; of a sound: a strip whose columns are its latent steps.
   func drawMask(_ file: SampleFile, _ job: CacheDecodingJob) throws -> String {
     let mask = try file.tensor("mask").to(.float32)
     try requireFinite(mask, job.file)
     let shape = mask.shape
     guard [1, 3].contains(shape.count), !shape.contains(0) else {
-      throw DatasetError(path: job.file, problem: "mask has shape \(shape); expected [F, H, W] or [T]")
+      throw DatasetError(
+        path: job.file, problem: "mask has shape \(shape); expected [F, H, W] or [T]")
     }
     let levels = try (mask.clamped(min: 0, max: 1) * 255).round().to(.uint8).array(of: UInt8.self)
     if shape.count == 1 {
@@ -46,7 +47,9 @@ extension CacheDecoder {
     bytes.reserveCapacity(3 * levels.count * scale.rows * scale.columns)
     for row in 0..<rows {
       let start = levels.startIndex + row * columns
-      let line = levels[start..<start + columns].flatMap { repeatElement($0, count: 3 * scale.columns) }
+      let line = levels[start..<start + columns].flatMap {
+        repeatElement($0, count: 3 * scale.columns)
+      }
       for _ in 0..<scale.rows { bytes += line }
     }
     return RGBFrame(bytes: bytes, width: columns * scale.columns, height: rows * scale.rows)

@@ -18,7 +18,8 @@ public struct CacheDecodingOptions: Sendable {
   public var vaeTiling = true
   /// Of the noise that some decoders add.
   public var seed: UInt64 = 0
-  /// Puts the sound of a sample into its video; and, where one folder of latents is decoded, writes the sound beside it.
+  /// Puts the sound of a sample into its video; and, where one folder of latents is decoded, writes
+  /// the sound beside it.
   public var withAudio = false
   /// Where that sound lies; `audio_latents` beside the latents if nil.
   public var audioLatents: String?
@@ -49,8 +50,8 @@ public struct CacheDecodingSummary: Sendable {
   public fileprivate(set) var ofOtherModels = 0
 }
 
-/// Turns cached latents and masks back into videos, pictures and sounds. Each model is loaded once, when it is first
-/// needed, and stays for as long as the decoder.
+/// Turns cached latents and masks back into videos, pictures and sounds. Each model is loaded once,
+/// when it is first needed, and stays for as long as the decoder.
 public final class CacheDecoder {
   let video: Checkpoint
   private let audioCheckpoint: Checkpoint
@@ -63,12 +64,14 @@ public final class CacheDecoder {
 
   /// Reads headers only.
   ///
-  /// - Parameter models: a VAE of its own file is taken from there, also beside a unified checkpoint; the
-  ///   transformer and the text encoder are not looked at.
+  /// - Parameter models: a VAE of its own file is taken from there, also beside a unified
+  ///   checkpoint; the transformer and the text encoder are not looked at.
   /// - Throws: what opening a checkpoint throws.
   public init(models: ModelFiles, options: CacheDecodingOptions = CacheDecodingOptions()) throws {
     try options.device.prepare()
-    func checkpoint(_ component: ModelFiles.Component, _ own: (String) -> ModelFiles) throws -> Checkpoint {
+    func checkpoint(_ component: ModelFiles.Component, _ own: (String) -> ModelFiles) throws
+      -> Checkpoint
+    {
       try Checkpoint(models[component].map(own) ?? models)
     }
     video = try checkpoint(.videoVAE) { ModelFiles(videoVAE: $0) }
@@ -77,10 +80,12 @@ public final class CacheDecoder {
     self.options = options
   }
 
-  /// Decodes a cache, one of its folders, or a file. A file that can't be decoded is in the summary's failures.
+  /// Decodes a cache, one of its folders, or a file. A file that can't be decoded is in the
+  /// summary's failures.
   ///
   /// - Parameter jobs: what to do, checked already.
-  /// - Throws: what loading the models throws; `TorchError` when memory runs out; `MediaError` of kind `.system`.
+  /// - Throws: what loading the models throws; `TorchError` when memory runs out; `MediaError` of
+  ///   kind `.system`.
   public func run(
     _ jobs: [CacheDecodingJob], report: (CacheDecodingEvent) -> Void = { _ in }
   ) throws -> CacheDecodingSummary {
@@ -108,8 +113,8 @@ public final class CacheDecoder {
 
   /// Plans and runs: for callers that have nothing to do in between.
   ///
-  /// - Throws: also `DatasetError` for a path that holds nothing to decode, `ConfigurationError` for a model without the
-  ///   VAE that it takes.
+  /// - Throws: also `DatasetError` for a path that holds nothing to decode, `ConfigurationError`
+  ///   for a model without the VAE that it takes.
   public func decode(
     _ path: String, into output: String, report: (CacheDecodingEvent) -> Void = { _ in }
   ) throws -> CacheDecodingSummary {
@@ -126,9 +131,12 @@ public final class CacheDecoder {
     return jobs
   }
 
-  /// Whether a file says that it was made with another one than that which decodes it. The file that a model lies in counts,
-  /// not its weights alone: a VAE in a file of its own is another than the same in a unified checkpoint.
-  private func isOfOtherModel(_ file: SampleFile, _ content: CacheDecodingJob.Content) throws -> Bool {
+  /// Whether a file says that it was made with another one than that which decodes it. The file
+  /// that a model lies in counts, not its weights alone: a VAE in a file of its own is another than
+  /// the same in a unified checkpoint.
+  private func isOfOtherModel(_ file: SampleFile, _ content: CacheDecodingJob.Content) throws
+    -> Bool
+  {
     guard let said = file.metadata[Fingerprint.Key.model.rawValue],
       let path = models.path(of: content == .audio ? .audioVAE : .videoVAE), content != .mask
     else { return false }
@@ -179,9 +187,11 @@ public final class CacheDecoder {
   /// Decodes the video latents of a file, frame after frame.
   ///
   /// - Parameter begin: called before the first frame with the size of the video.
-  /// - Throws: `LoadingError` for a model that can't be loaded; `DatasetError` for latents that can't be used.
+  /// - Throws: `LoadingError` for a model that can't be loaded; `DatasetError` for latents that
+  ///   can't be used.
   func forEachFrame(
-    of path: String, _ report: (CacheDecodingEvent) -> Void, begin: (ResolutionBucket) throws -> Void,
+    of path: String, _ report: (CacheDecodingEvent) -> Void,
+    begin: (ResolutionBucket) throws -> Void,
     _ receive: (RGBFrame) throws -> Void
   ) throws {
     let file = try SampleFile(path: path)
@@ -230,7 +240,8 @@ public final class CacheDecoder {
     var latents = try file.tensor("latents")
     try requireFinite(latents, path)
     if latents.rank == 2 {
-      latents = try latents.reshape([sizes.steps, sizes.bins, sizes.channels]).permute([2, 0, 1]).contiguous()
+      latents = try latents.reshape([sizes.steps, sizes.bins, sizes.channels]).permute([2, 0, 1])
+        .contiguous()
     }
     let (vae, vocoder) =
       try audioDecoder
@@ -269,14 +280,16 @@ public final class CacheDecoder {
     guard wanted == found else {
       throw DatasetError(
         path: path,
-        problem: "holds \(found) channels, the model's latents have \(wanted): it was made with another model"
+        problem:
+          "holds \(found) channels, the model's latents have \(wanted): it was made with another model"
       )
     }
   }
 
   func requireFinite(_ x: Tensor, _ path: String) throws {
     guard try x.isAllFinite() else {
-      throw DatasetError(path: path, problem: "holds NaN or infinite numbers; preprocess the sample again")
+      throw DatasetError(
+        path: path, problem: "holds NaN or infinite numbers; preprocess the sample again")
     }
   }
 }

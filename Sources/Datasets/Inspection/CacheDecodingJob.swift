@@ -29,7 +29,8 @@ public struct CacheDecodingJob: Sendable {
   /// Latents that know the frame rate of a mask.
   var rateFile: String?
 
-  /// What the folder is called that a whole cache's folder is decoded into; the reference's names where it has some.
+  /// What the folder is called that a whole cache's folder is decoded into; the reference's names
+  /// where it has some.
   private static func outputFolder(_ content: CacheFolder) -> String? {
     switch content {
     case .latents: "decoded_videos"
@@ -49,7 +50,8 @@ public struct CacheDecodingJob: Sendable {
     let path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
     guard FileManager.default.fileExists(atPath: path) else {
       throw DatasetError(
-        path: path, problem: "does not exist; name a cache, one of its folders such as latents, or a file")
+        path: path,
+        problem: "does not exist; name a cache, one of its folders such as latents, or a file")
     }
     guard DatasetCache.isFolder(path) else { return try file(path, into: output, options) }
     let root = DatasetCache.root(path)
@@ -108,7 +110,8 @@ public struct CacheDecodingJob: Sendable {
         file: path, output: "\(output)/\(name)", content: content?.decoded,
         audioFile: content?.decoded == .mask ? nil : audio[name], rateFile: latents[name])
     }
-    let audioOutput = (absolutePath(output) as NSString).deletingLastPathComponent + "/decoded_audio"
+    let audioOutput =
+      (absolutePath(output) as NSString).deletingLastPathComponent + "/decoded_audio"
     jobs += audio.sorted { $0.key < $1.key }.map { name, path in
       CacheDecodingJob(file: path, output: "\(audioOutput)/\(name)", content: .audio)
     }

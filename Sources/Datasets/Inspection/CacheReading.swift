@@ -2,7 +2,8 @@ import Support
 import TensorFiles
 import Torch
 
-/// What each file of a cache says about itself. Files are opened one after the other; only these facts stay in memory.
+/// What each file of a cache says about itself. Files are opened one after the other; only these
+/// facts stay in memory.
 struct CacheReading {
   struct File {
     enum Content {
@@ -50,7 +51,8 @@ struct CacheReading {
 
   subscript(content: CacheFolder, name: String) -> File? { files[content]?[name] }
 
-  private mutating func read(_ content: CacheFolder, _ name: String, _ path: String, _ scans: Bool) {
+  private mutating func read(_ content: CacheFolder, _ name: String, _ path: String, _ scans: Bool)
+  {
     func problem(_ kind: DatasetProblem.Kind, _ text: String) -> DatasetProblem {
       let own = text.hasPrefix(path + ": ") ? String(text.dropFirst(path.count + 2)) : text
       return DatasetProblem(kind, file: cache.relative(path), sample: name, own)
@@ -74,7 +76,8 @@ struct CacheReading {
         if scan.hasNaN {
           problems.append(problem(.numbers, "\(key) holds NaN; preprocess the sample again"))
         } else if scan.hasInfinity {
-          problems.append(problem(.numbers, "\(key) holds infinite numbers; preprocess the sample again"))
+          problems.append(
+            problem(.numbers, "\(key) holds infinite numbers; preprocess the sample again"))
         } else if scan.isAllZero, array.shape.reduce(1, *) > 1, content.shape != .mask {
           problems.append(problem(.numbers, "\(key) holds nothing but zeros"))
         }
@@ -85,7 +88,9 @@ struct CacheReading {
   }
 
   private static func file(_ stored: SampleFile, _ content: CacheFolder) throws -> File {
-    func fail(_ problem: String) -> DatasetError { DatasetError(path: stored.path, problem: problem) }
+    func fail(_ problem: String) -> DatasetError {
+      DatasetError(path: stored.path, problem: problem)
+    }
     func make(_ facts: File.Content, _ key: String) throws -> File {
       guard let dtype = stored.arrays[key]?.dtype else { throw fail("\(key) is missing") }
       guard dtype.isFloatingPoint || content.shape == .mask else {
@@ -96,7 +101,9 @@ struct CacheReading {
     switch content.shape {
     case .video:
       let fps = try stored.number("fps")
-      if let fps, !Self.frameRates.contains(fps) { throw fail("fps is \(fps), which is no frame rate") }
+      if let fps, !Self.frameRates.contains(fps) {
+        throw fail("fps is \(fps), which is no frame rate")
+      }
       return try make(.video(LatentSizes(stored), fps: fps), "latents")
     case .audio: return try make(.audio(AudioLatentSizes(stored)), "latents")
     case .mask:
@@ -108,8 +115,11 @@ struct CacheReading {
       }
       return try make(.mask(shape), "mask")
     case .text:
-      let key = stored.arrays["video_prompt_embeds"] == nil ? "prompt_embeds" : "video_prompt_embeds"
-      guard let shape = stored.arrays[key]?.shape else { throw fail("video_prompt_embeds is missing") }
+      let key =
+        stored.arrays["video_prompt_embeds"] == nil ? "prompt_embeds" : "video_prompt_embeds"
+      guard let shape = stored.arrays[key]?.shape else {
+        throw fail("video_prompt_embeds is missing")
+      }
       guard shape.count == 2, !shape.contains(0) else {
         throw fail("\(key) has shape \(shape); expected [tokens, width]")
       }
@@ -124,7 +134,9 @@ struct CacheReading {
         throw fail("prompt_attention_mask is missing")
       }
       guard mask == [shape[0]] else {
-        throw fail("prompt_attention_mask has shape \(mask), but there are \(shape[0]) rows of text features")
+        throw fail(
+          "prompt_attention_mask has shape \(mask), but there are \(shape[0]) rows of text features"
+        )
       }
       let tokens = try stored.count(nonZeroIn: "prompt_attention_mask")
       guard tokens > 0 else { throw fail("prompt_attention_mask is 0 everywhere") }

@@ -42,7 +42,8 @@ struct ClipPreview {
   /// JPEGs of frames from the media file.
   fileprivate(set) var frames: [Data] = []
   fileprivate(set) var crop: Crop?
-  /// How loud the sound is over the clip's time, or in its first minute, 0 to 1; empty without sound.
+  /// How loud the sound is over the clip's time, or in its first minute, 0 to 1; empty without
+  /// sound.
   fileprivate(set) var wave: [Float] = []
   /// Why there are no pictures.
   fileprivate(set) var note: String?
@@ -62,7 +63,9 @@ extension ClipPreview {
   ///   - bucket: which of the file's frames count, and what of them.
   ///   - count: of pictures; 0 for the sound only.
   ///   - side: of a picture's longer side in pixels.
-  mutating func look(at path: String, audio: String?, bucket: ResolutionBucket?, count: Int, side: Int) {
+  mutating func look(
+    at path: String, audio: String?, bucket: ResolutionBucket?, count: Int, side: Int
+  ) {
     guard FileManager.default.fileExists(atPath: path) else {
       note = "the media file is not there" + (MissingFile.hint(path).map { ". \($0)" } ?? "")
       link = nil
@@ -115,8 +118,10 @@ extension ClipPreview {
 
   /// Adds frames that latents decode to.
   ///
-  /// - Throws: what keeps the decoder from decoding anything; what is wrong with these latents becomes the note.
-  mutating func look(atLatents path: String, _ decoder: CacheDecoder, count: Int, side: Int) throws {
+  /// - Throws: what keeps the decoder from decoding anything; what is wrong with these latents
+  ///   becomes the note.
+  mutating func look(atLatents path: String, _ decoder: CacheDecoder, count: Int, side: Int) throws
+  {
     var wanted: Set<Int> = []
     var index = 0
     var found: [Data] = []

@@ -100,7 +100,8 @@ public struct DatasetCache: Sendable {
 
   /// What the samples are listed by: video latents or, in a cache of sound alone, audio latents.
   public var primary: CacheFolder {
-    files[.latents]?.isEmpty ?? true && !(files[.audioLatents]?.isEmpty ?? true) ? .audioLatents : .latents
+    files[.latents]?.isEmpty ?? true && !(files[.audioLatents]?.isEmpty ?? true)
+      ? .audioLatents : .latents
   }
 
   /// Names of all samples, in alphabetical order.
@@ -108,7 +109,8 @@ public struct DatasetCache: Sendable {
 
   static func isFolder(_ path: String) -> Bool {
     var isFolder: ObjCBool = false
-    return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
+    return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
+      && isFolder.boolValue
   }
 
   private static func isLeftover(_ file: String) -> Bool {
@@ -117,7 +119,8 @@ public struct DatasetCache: Sendable {
 
   /// Files that are not samples; hidden ones only where a run left them behind.
   private static func others(_ folder: String) -> [String] {
-    (FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? []).filter { file in
+    (FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? []).filter {
+      file in
       guard CacheFormat(rawValue: (file as NSString).pathExtension) == nil else { return false }
       let isHidden = (file as NSString).lastPathComponent.hasPrefix(".")
       return isLeftover(file) || !isHidden && !isFolder("\(folder)/\(file)")

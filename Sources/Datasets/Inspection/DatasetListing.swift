@@ -39,7 +39,8 @@ struct DatasetListing: Sendable {
           .audioMasks: paths[.audioMask],
         ]
         return Row(
-          line: sample.line, name: sample.name, mediaPath: media, sources: sources.compactMapValues { $0 },
+          line: sample.line, name: sample.name, mediaPath: media,
+          sources: sources.compactMapValues { $0 },
           caption: sample.caption)
       }
     }

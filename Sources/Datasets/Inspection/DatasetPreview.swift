@@ -1,8 +1,8 @@
 import Foundation
 import Media
 
-/// A page that shows a dataset: thumbnails, captions, buckets, sounds, and what is wrong. One HTML file, which needs
-/// nothing from elsewhere.
+/// A page that shows a dataset: thumbnails, captions, buckets, sounds, and what is wrong. One HTML
+/// file, which needs nothing from elsewhere.
 public struct DatasetPreview: Sendable {
   /// Bytes of pictures at most; base64 makes a third more of them.
   private static let imageBytes = 24 << 20
@@ -14,13 +14,17 @@ public struct DatasetPreview: Sendable {
   public let notes: [String]
 
   /// - Parameters:
-  ///   - page: where the page will be: it plays the media files from where they are. Nil for a page that plays none.
-  ///   - cache: nil to show the dataset file that the options name, with the cache beside it if there is one.
+  ///   - page: where the page will be: it plays the media files from where they are. Nil for a page
+  ///     that plays none.
+  ///   - cache: nil to show the dataset file that the options name, with the cache beside it if
+  ///     there is one.
   ///   - decoder: shows what the latents decode to in place of the media files' frames.
   ///   - progress: called with the phase, how many files or clips are done, and how many there are.
-  /// - Throws: what is wrong with the input itself, as `CacheChecker`; what loading the decoder's model throws.
+  /// - Throws: what is wrong with the input itself, as `CacheChecker`; what loading the decoder's
+  ///   model throws.
   public init(
-    cache: String?, _ options: DatasetCheckOptions, decoder: CacheDecoder? = nil, page: String? = nil,
+    cache: String?, _ options: DatasetCheckOptions, decoder: CacheDecoder? = nil,
+    page: String? = nil,
     progress: (CacheChecker.Phase, Int, Int) -> Void = { _, _, _ in }
   ) throws {
     let beside = options.dataset.map { (absolutePath($0) as NSString).deletingLastPathComponent }
@@ -39,11 +43,14 @@ public struct DatasetPreview: Sendable {
   }
 
   private init(
-    _ checker: CacheChecker, _ reading: CacheReading, _ report: DatasetReport, _ decoder: CacheDecoder?,
+    _ checker: CacheChecker, _ reading: CacheReading, _ report: DatasetReport,
+    _ decoder: CacheDecoder?,
     _ page: String?, _ progress: (Int, Int) -> Void
   ) throws {
     let rows = checker.listing?.byName ?? [:]
-    let bySample = Dictionary(grouping: report.problems.filter { $0.sample != nil }) { $0.sample ?? "" }
+    let bySample = Dictionary(grouping: report.problems.filter { $0.sample != nil }) {
+      $0.sample ?? ""
+    }
     let names = Set(checker.cache.samples).union(rows.keys).sorted {
       (rows[$0]?.line ?? .max, $0) < (rows[$1]?.line ?? .max, $1)
     }
@@ -63,13 +70,15 @@ public struct DatasetPreview: Sendable {
         }.map(\.rawValue),
         problems: (bySample[name] ?? []).map(\.words))
       return Entry(
-        clip: clip, media: rows[name]?.mediaPath, audio: rows[name]?.sources[.audioLatents], bucket: bucket,
+        clip: clip, media: rows[name]?.mediaPath, audio: rows[name]?.sources[.audioLatents],
+        bucket: bucket,
         latents: decoder == nil ? nil : video?.path)
     }
     try self.init(
       title: checker.listing?.path ?? checker.cache.root, clips,
       general: report.problems.filter { $0.sample == nil }.map(\.description), notes: report.notes,
-      problems: report.problems.count, showsMedia: !checker.options.skipsSources, decoder, page, progress)
+      problems: report.problems.count, showsMedia: !checker.options.skipsSources, decoder, page,
+      progress)
   }
 
   private init(
@@ -81,7 +90,8 @@ public struct DatasetPreview: Sendable {
         name: row.name, line: row.line, caption: row.caption, bucket: nil, duration: nil, fps: nil,
         tokens: nil, extras: [], problems: [])
       return Entry(
-        clip: clip, media: row.mediaPath, audio: row.sources[.audioLatents], bucket: nil, latents: nil)
+        clip: clip, media: row.mediaPath, audio: row.sources[.audioLatents], bucket: nil,
+        latents: nil)
     }
     try self.init(
       title: listing.path, clips,

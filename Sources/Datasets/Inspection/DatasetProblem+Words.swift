@@ -21,11 +21,14 @@ extension DatasetProblem {
     case .incomplete, .caption, .row, .notCached, .notListed: return problem
     case .source:
       let missing = "there is no such file"
-      if problem.hasPrefix(missing) { return "the media file is missing" + problem.dropFirst(missing.count) }
+      if problem.hasPrefix(missing) {
+        return "the media file is missing" + problem.dropFirst(missing.count)
+      }
       return problem.hasPrefix("has ") ? "the media file \(problem)" : problem
     default:
       let folder = file.prefix { $0 != "/" }
-      guard let content = CacheFolder.allCases.first(where: { $0.folderNames.contains(String(folder)) })
+      guard
+        let content = CacheFolder.allCases.first(where: { $0.folderNames.contains(String(folder)) })
       else {
         return "\(file): \(problem)"
       }

@@ -43,7 +43,9 @@ public struct DatasetProblem: Error, Codable, Equatable, Sendable, CustomStringC
   /// What is wrong and, where it is not plain, what to do.
   public let problem: String
 
-  init(_ kind: Kind, file: String? = nil, line: Int? = nil, sample: String? = nil, _ problem: String) {
+  init(
+    _ kind: Kind, file: String? = nil, line: Int? = nil, sample: String? = nil, _ problem: String
+  ) {
     self.kind = kind
     self.file = file
     self.line = line

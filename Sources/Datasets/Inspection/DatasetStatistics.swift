@@ -76,7 +76,8 @@ public struct DatasetStatistics: Codable, Sendable {
     var notes = checker.notes
     if !reading.problems.isEmpty {
       notes.append(
-        "\(reading.problems.count) files can't be used and don't count; `ltx dataset check` lists them")
+        "\(reading.problems.count) files can't be used and don't count; `ltx dataset check` lists them"
+      )
     }
     let rows = checker.listing?.byName ?? [:]
     let names = cache.samples
@@ -102,7 +103,8 @@ public struct DatasetStatistics: Codable, Sendable {
       return Sample(
         name: name, bucket: video.flatMap(checker.bucket)?.description, fps: video?.fps,
         duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.audio?.duration,
-        captionCharacters: caption?.count, captionTokens: tokens, loudness: level?.loudness, peak: level?.peak
+        captionCharacters: caption?.count, captionTokens: tokens, loudness: level?.loudness,
+        peak: level?.peak
       )
     }
     self.cache = cache.root

@@ -12,9 +12,11 @@ final class FrameFile {
       return
     }
     let format = audio.map {
-      VideoWriter.Audio(sampleRate: $0.sampleRate, channelCount: $0.channels.count, matchesVideo: true)
+      VideoWriter.Audio(
+        sampleRate: $0.sampleRate, channelCount: $0.channels.count, matchesVideo: true)
     }
-    // x264's macroblock tree is not reproducible in pictures of few macroblocks a row; this preset has none.
+    // x264's macroblock tree is not reproducible in pictures of few macroblocks a row; this preset
+    // has none.
     let writer = try VideoWriter(
       path: path, width: width, height: height, frameRate: rate, audio: format,
       quality: VideoWriter.Quality(preset: width < 128 ? "superfast" : "medium"))

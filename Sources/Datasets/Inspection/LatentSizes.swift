@@ -12,10 +12,12 @@ struct LatentSizes: Equatable {
   /// The bucket that the latents were made of.
   func bucket(_ factors: CompressionFactors) -> ResolutionBucket {
     ResolutionBucket(
-      width: columns * factors.width, height: rows * factors.height, frames: (frames - 1) * factors.time + 1)
+      width: columns * factors.width, height: rows * factors.height,
+      frames: (frames - 1) * factors.time + 1)
   }
 
-  /// Reads them from a file's tensor `latents`: [C, F, H, W] or, in older caches, [F H W, C] with the numbers beside it.
+  /// Reads them from a file's tensor `latents`: [C, F, H, W] or, in older caches, [F H W, C] with
+  /// the numbers beside it.
   ///
   /// - Throws: `DatasetError` where they contradict each other.
   init(_ file: SampleFile) throws {
@@ -33,7 +35,8 @@ struct AudioLatentSizes: Equatable {
   /// Seconds of the sound; nil where the file does not say.
   let duration: Double?
 
-  /// Reads them from a file's tensor `latents`: [C, T, N] or, in older caches, [T N, C] with the numbers beside it.
+  /// Reads them from a file's tensor `latents`: [C, T, N] or, in older caches, [T N, C] with the
+  /// numbers beside it.
   ///
   /// - Throws: `DatasetError` where they contradict each other.
   init(_ file: SampleFile) throws {
@@ -47,9 +50,11 @@ struct AudioLatentSizes: Equatable {
 }
 
 extension SampleFile {
-  /// The shape of the tensor `latents` as if it were [C, ...]: in older caches it is a list of tokens, [..., C].
+  /// The shape of the tensor `latents` as if it were [C, ...]: in older caches it is a list of
+  /// tokens, [..., C].
   ///
-  /// - Parameter keys: of the numbers that say each size but the channels'; a list of tokens needs them.
+  /// - Parameter keys: of the numbers that say each size but the channels'; a list of tokens needs
+  ///   them.
   /// - Throws: `DatasetError` where they contradict the shape.
   fileprivate func latentSizes(_ keys: [String]) throws -> [Int] {
     func fail(_ problem: String) -> DatasetError { DatasetError(path: path, problem: problem) }
@@ -66,7 +71,9 @@ extension SampleFile {
     switch shape.count {
     case keys.count + 1:
       for (key, (said, found)) in zip(keys, zip(said, shape.dropFirst())) {
-        if let said, said != found { throw fail("\(key) is \(said), but latents has shape \(shape)") }
+        if let said, said != found {
+          throw fail("\(key) is \(said), but latents has shape \(shape)")
+        }
       }
       return shape
     case 2:
@@ -76,7 +83,8 @@ extension SampleFile {
       }
       guard shape[0] == sizes.reduce(1, *) else {
         throw fail(
-          "latents has shape \(shape), but \(names) are \(sizes.map(String.init).joined(separator: ", "))")
+          "latents has shape \(shape), but \(names) are \(sizes.map(String.init).joined(separator: ", "))"
+        )
       }
       return [shape[1]] + sizes
     default:

@@ -14,8 +14,10 @@ struct NumberScan: Equatable {
     case .float16: scan(Self.largest(bytes, mask: UInt16(0x7FFF)), infinity: 0x7C00)
     case .float32: scan(Self.largest(bytes, mask: UInt32(0x7FFF_FFFF)), infinity: 0x7F80_0000)
     case .float64:
-      scan(Self.largest(bytes, mask: UInt64(0x7FFF_FFFF_FFFF_FFFF)), infinity: 0x7FF0_0000_0000_0000)
-    case .float8E4M3: scan(Self.largest(bytes, mask: UInt8(0x7F)), infinity: 0x7F, infinityIsNaN: true)
+      scan(
+        Self.largest(bytes, mask: UInt64(0x7FFF_FFFF_FFFF_FFFF)), infinity: 0x7FF0_0000_0000_0000)
+    case .float8E4M3:
+      scan(Self.largest(bytes, mask: UInt8(0x7F)), infinity: 0x7F, infinityIsNaN: true)
     case .float8E5M2: scan(Self.largest(bytes, mask: UInt8(0x7F)), infinity: 0x7C)
     case .int8, .int16, .int32, .int64, .uint8, .bool: isAllZero = !bytes.contains { $0 != 0 }
     }
@@ -24,7 +26,8 @@ struct NumberScan: Equatable {
   private mutating func scan<Word: FixedWidthInteger>(
     _ largest: Word, infinity: Word, infinityIsNaN: Bool = false
   ) {
-    // Without their signs, floating-point numbers are ordered as integers; infinity is above all numbers, NaN above it.
+    // Without their signs, floating-point numbers are ordered as integers; infinity is above all
+    // numbers, NaN above it.
     hasNaN = largest > infinity || (infinityIsNaN && largest == infinity)
     hasInfinity = largest == infinity && !infinityIsNaN
     isAllZero = largest == 0
@@ -36,7 +39,8 @@ struct NumberScan: Equatable {
     var largest: Word = 0
     let size = MemoryLayout<Word>.size
     for index in 0..<bytes.count / size {
-      largest = max(largest, bytes.loadUnaligned(fromByteOffset: index * size, as: Word.self) & mask)
+      largest = max(
+        largest, bytes.loadUnaligned(fromByteOffset: index * size, as: Word.self) & mask)
     }
     return largest
   }

@@ -22,12 +22,14 @@ enum PreviewMarkup {
     if seconds > 0 { facts.append(ClipPage.length(seconds)) }
     if !buckets.isEmpty { facts.append("\(buckets.count) bucket\(buckets.count == 1 ? "" : "s")") }
     facts.append(
-      problems == 0 ? "no problems" : "<b class=bad>\(problems) problem\(problems == 1 ? "" : "s")</b>")
+      problems == 0
+        ? "no problems" : "<b class=bad>\(problems) problem\(problems == 1 ? "" : "s")</b>")
     var list = shared.texts.enumerated().map { group, problem in
       "<li class=bad><button type=button data-group=\"\(group)\" aria-pressed=false>\(grouped(problem.count)) clips"
         + "</button>\(escaped(problem.text))</li>"
     }
-    list += general.map { "<li class=bad>\(escaped($0))</li>" } + notes.map { "<li>\(escaped($0))</li>" }
+    list +=
+      general.map { "<li class=bad>\(escaped($0))</li>" } + notes.map { "<li>\(escaped($0))</li>" }
     return ClipPage.document(
       title: (title as NSString).lastPathComponent, heading: (title as NSString).lastPathComponent,
       facts: facts,
@@ -52,11 +54,13 @@ enum PreviewMarkup {
     } else {
       let crop = clip.crop.map { crop in
         String(
-          format: "<i style=\"left:%.2f%%;top:%.2f%%;width:%.2f%%;height:%.2f%%\"></i>", 100 * crop.left,
+          format: "<i style=\"left:%.2f%%;top:%.2f%%;width:%.2f%%;height:%.2f%%\"></i>",
+          100 * crop.left,
           100 * crop.top, 100 * crop.width, 100 * crop.height)
       }
       html += ClipPage.strip(
-        clip.frames.map(ClipPage.Image.init), aspect: clip.aspect, overlay: crop ?? "", clip: clip.link)
+        clip.frames.map(ClipPage.Image.init), aspect: clip.aspect, overlay: crop ?? "",
+        clip: clip.link)
     }
     if !clip.wave.isEmpty { html += wave(clip.wave) }
     let line = clip.line.map { "<small>line \($0)</small>" } ?? ""
@@ -73,7 +77,8 @@ enum PreviewMarkup {
     let caption = clip.caption ?? ""
     let isEmpty = !caption.contains { !$0.isWhitespace }
     html +=
-      isEmpty ? "<p class=\"caption none\">no caption</p>\n" : "<p class=caption>\(escaped(caption))</p>\n"
+      isEmpty
+      ? "<p class=\"caption none\">no caption</p>\n" : "<p class=caption>\(escaped(caption))</p>\n"
     if !clip.problems.isEmpty {
       // What many clips share is said whole at the head of the page.
       let lines = clip.problems.map { shared.group($0) == nil ? $0 : SharedProblems.short($0) }

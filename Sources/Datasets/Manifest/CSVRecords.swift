@@ -1,5 +1,6 @@
-/// Comma-separated values as RFC 4180 has them: fields may stand in double quotes, and then hold commas, line ends,
-/// and quotes written twice. Lines end in LF or CRLF; empty ones are passed over.
+/// Comma-separated values as RFC 4180 has them: fields may stand in double quotes, and then hold
+/// commas, line ends, and quotes written twice. Lines end in LF or CRLF; empty ones are passed
+/// over.
 struct CSVRecords {
   struct Record {
     /// The line that the record starts on, from 1.
@@ -36,7 +37,8 @@ struct CSVRecords {
       if record.fields != [""] { records.append(record) }
     } catch {
       problems.append(RowProblem(line: start.line, error.problem))
-      // A quote that is never closed, or closed by the next one further down, would take other rows along.
+      // A quote that is never closed, or closed by the next one further down, would take other rows
+      // along.
       if error == .unclosed || line > start.line { (position, line) = start }
       while position < bytes.count, bytes[position] != UInt8(ascii: "\n") { position += 1 }
       if advance(over: UInt8(ascii: "\n")) { line += 1 }
@@ -80,7 +82,8 @@ struct CSVRecords {
   private func isEnd(_ position: Int) -> Bool {
     switch bytes[position] {
     case UInt8(ascii: ","), UInt8(ascii: "\n"): true
-    case UInt8(ascii: "\r"): position + 1 == bytes.count || bytes[position + 1] == UInt8(ascii: "\n")
+    case UInt8(ascii: "\r"):
+      position + 1 == bytes.count || bytes[position + 1] == UInt8(ascii: "\n")
     default: false
     }
   }

@@ -21,7 +21,8 @@ struct CSVText: Sendable {
     start + records.flatMap { $0.fields.joined(separator: [UInt8(ascii: ",")]) + $0.end }
   }
 
-  /// - Throws: `PreprocessingError` with the line, as `CSVRecords` finds it, and for a file without a header.
+  /// - Throws: `PreprocessingError` with the line, as `CSVRecords` finds it, and for a file without
+  ///   a header.
   init(_ bytes: [UInt8], file: String) throws {
     let mark = bytes.prefix(bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0)
     let text = Array(bytes.dropFirst(mark.count))

@@ -13,7 +13,8 @@ public struct DatasetSample: Equatable, Sendable {
   public let media: String
   /// Media files as paths from the root of the file system.
   public let paths: [Role: String]
-  /// The media file's path from the dataset's folder, without its last extension: `scenes/a` for `scenes/a.mp4`.
+  /// The media file's path from the dataset's folder, without its last extension: `scenes/a` for
+  /// `scenes/a.mp4`.
   public let name: String
 
   /// Where a message has it: `dataset.json:3`.
@@ -35,7 +36,8 @@ public struct Dataset: Sendable {
   /// - Parameters:
   ///   - path: a `.json`, `.jsonl` or `.csv` file, or a folder of media with captions beside them.
   ///   - columns: those that the user names; the others are found by their names.
-  /// - Throws: `PreprocessingError` for a file that is no dataset, is empty, or has no columns of media and captions.
+  /// - Throws: `PreprocessingError` for a file that is no dataset, is empty, or has no columns of
+  ///   media and captions.
   public init(path: String, columns named: [Role: String] = [:]) throws {
     let file = try DatasetFile(path: path)
     self.path = path
@@ -98,7 +100,8 @@ public struct Dataset: Sendable {
         line: row.line, sample: name,
         row.line == nil
           ? "\(media): the caption is missing; write it into a .txt file of the same name"
-          : "\(media): the caption is missing: the row has no \"\(column)\"; add it or remove the row")
+          : "\(media): the caption is missing: the row has no \"\(column)\"; add it or remove the row"
+      )
     }
     return DatasetSample(
       line: row.line, index: index, caption: caption, media: media,
@@ -127,20 +130,25 @@ public struct Dataset: Sendable {
 }
 
 /// A path from the root of the file system, with `.` and `..` worked out by name.
-func absolutePath(_ path: String, in folder: String = FileManager.default.currentDirectoryPath) -> String {
+func absolutePath(_ path: String, in folder: String = FileManager.default.currentDirectoryPath)
+  -> String
+{
   var parts: [Substring] = []
-  for part in (path.hasPrefix("/") ? path : "\(folder)/\(path)").split(separator: "/") where part != "." {
+  for part in (path.hasPrefix("/") ? path : "\(folder)/\(path)").split(separator: "/")
+  where part != "." {
     if part == ".." { _ = parts.popLast() } else { parts.append(part) }
   }
   return "/" + parts.joined(separator: "/")
 }
 
-/// Files outside the dataset's folder keep their whole path below the output folder, so nothing is ever written
-/// elsewhere.
+/// Files outside the dataset's folder keep their whole path below the output folder, so nothing is
+/// ever written elsewhere.
 func outputName(of path: String, root: String) -> String {
   let prefix = root == "/" ? root : root + "/"
   let relative = path.dropFirst(path.hasPrefix(prefix) ? prefix.count : 1)
   let start = relative.lastIndex(of: "/").map(relative.index(after:)) ?? relative.startIndex
-  guard let dot = relative[start...].lastIndex(of: "."), dot > start else { return String(relative) }
+  guard let dot = relative[start...].lastIndex(of: "."), dot > start else {
+    return String(relative)
+  }
   return String(relative[..<dot])
 }

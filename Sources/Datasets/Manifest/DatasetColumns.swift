@@ -18,7 +18,8 @@ public enum Role: String, CaseIterable, Sendable, CodingKeyRepresentable, Codabl
   /// Names of columns that are looked for, the reference's own first.
   public var columnNames: [String] {
     switch self {
-    case .video: ["video", "media_path", "video_path", "media", "path", "file_name", "file", "clip"]
+    case .video:
+      ["video", "media_path", "video_path", "media", "path", "file_name", "file", "clip"]
     case .referenceVideo: ["reference_video", "ref_media_path", "reference_path"]
     case .caption: ["caption", "text", "prompt", "description"]
     default: [rawValue]
@@ -35,8 +36,8 @@ public struct DatasetColumns: Equatable, Sendable {
   public subscript(role: Role) -> String? { names[role] }
 
   /// - Parameter named: columns that the user named; the others are found by their names.
-  /// - Throws: `PreprocessingError` that lists the columns there are, where one that was named is not there, or those
-  ///   of media or captions can't be found.
+  /// - Throws: `PreprocessingError` that lists the columns there are, where one that was named is
+  ///   not there, or those of media or captions can't be found.
   init(of file: DatasetFile, named: [Role: String]) throws {
     let there = "the dataset has \(file.columns.joined(separator: ", "))"
     var names: [Role: String] = [:]

@@ -25,8 +25,8 @@ public struct RowProblem: Error, Equatable, Sendable {
   }
 }
 
-/// The rows of a dataset: JSON (a list of objects), JSONL (an object a line), CSV (a header, then rows), or a folder of
-/// media with their captions beside them.
+/// The rows of a dataset: JSON (a list of objects), JSONL (an object a line), CSV (a header, then
+/// rows), or a folder of media with their captions beside them.
 ///
 /// A row that can't be read is a problem that leaves the others alone.
 struct DatasetFile: Sendable {
@@ -125,8 +125,10 @@ struct DatasetFile: Sendable {
 
   private static func jsonLines(_ bytes: [UInt8]) -> Content {
     var content = Content()
-    for (index, text) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-      .enumerated()
+    for (index, text) in bytes.split(
+      separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false
+    )
+    .enumerated()
     where text.contains(where: { $0 > 0x20 }) {
       content.add(text, line: index + 1)
     }
@@ -148,7 +150,8 @@ struct DatasetFile: Sendable {
     let names = header.fields.map { $0.trimmingCharacters(in: .whitespaces) }
     if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
       throw PreprocessingError(
-        .dataset, file: path, line: header.line, "the column \"\(twice)\" stands twice in the header")
+        .dataset, file: path, line: header.line,
+        "the column \"\(twice)\" stands twice in the header")
     }
     var content = Content(problems: read.problems, header: names)
     for record in records {
@@ -160,8 +163,11 @@ struct DatasetFile: Sendable {
               + "put a field that holds a comma in double quotes"))
         continue
       }
-      let values = zip(names, record.fields).filter { !$1.isEmpty }.map { ($0, JSONValue.string($1)) }
-      content.rows.append(DatasetRow(line: record.line, values: Dictionary(uniqueKeysWithValues: values)))
+      let values = zip(names, record.fields).filter { !$1.isEmpty }.map {
+        ($0, JSONValue.string($1))
+      }
+      content.rows.append(
+        DatasetRow(line: record.line, values: Dictionary(uniqueKeysWithValues: values)))
     }
     content.problems.sort { ($0.line ?? 0) < ($1.line ?? 0) }
     return content
@@ -175,7 +181,8 @@ extension DatasetFile.Content {
       guard !JSONElements.hasIdleComma(text) else {
         throw RowProblem(line: line, "is not valid JSON: nothing follows a comma; remove it")
       }
-      guard case .object(let members) = try JSONDecoder().decode(JSONValue.self, from: Data(text)) else {
+      guard case .object(let members) = try JSONDecoder().decode(JSONValue.self, from: Data(text))
+      else {
         throw RowProblem(line: line, "must be an object with a media file and a caption")
       }
       rows.append(DatasetRow(line: line, values: members.filter { $0.value != .null }))

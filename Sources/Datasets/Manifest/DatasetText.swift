@@ -1,8 +1,8 @@
 import Foundation
 import Support
 
-/// A dataset file as text, for setting columns of single rows. All else stays as it is, byte for byte: the order of rows and
-/// keys, layout, quotes, line ends.
+/// A dataset file as text, for setting columns of single rows. All else stays as it is, byte for
+/// byte: the order of rows and keys, layout, quotes, line ends.
 public struct DatasetText: Sendable {
   private enum Content: Sendable {
     /// A list of objects, or an object a line.
@@ -56,7 +56,8 @@ public struct DatasetText: Sendable {
     }
   }
 
-  /// Takes a value from a row, if it has it. In CSV the column stays, with an empty field; a table's only column is left alone.
+  /// Takes a value from a row, if it has it. In CSV the column stays, with an empty field; a
+  /// table's only column is left alone.
   ///
   /// - Precondition: the row exists.
   public mutating func remove(_ column: String, row: Int) {

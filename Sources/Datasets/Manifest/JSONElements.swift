@@ -1,5 +1,5 @@
-/// The elements of a JSON list with the lines they start on, found without decoding them, so that one that is damaged
-/// does not take the others along.
+/// The elements of a JSON list with the lines they start on, found without decoding them, so that
+/// one that is damaged does not take the others along.
 struct JSONElements {
   struct Element {
     /// From 1.
@@ -22,7 +22,8 @@ struct JSONElements {
       let line = scanner.line
       switch scanner.current {
       case UInt8(ascii: ",")?:
-        problems.append(RowProblem(line: line, "is not valid JSON: nothing stands before the comma"))
+        problems.append(
+          RowProblem(line: line, "is not valid JSON: nothing stands before the comma"))
         scanner.step()
         continue
       case UInt8(ascii: "]")?:
@@ -54,7 +55,8 @@ struct JSONElements {
     }
   }
 
-  /// Whether a comma within a value is followed by a bracket: Foundation's decoder lets that pass, other programs don't.
+  /// Whether a comma within a value is followed by a bracket: Foundation's decoder lets that pass,
+  /// other programs don't.
   static func hasIdleComma(_ text: ArraySlice<UInt8>) -> Bool {
     var scanner = Scanner(text)
     var afterComma = false
@@ -85,7 +87,9 @@ private struct Scanner {
     position = bytes.startIndex
   }
 
-  static func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || (9...13).contains(byte) }
+  static func isBlank(_ byte: UInt8) -> Bool {
+    byte == UInt8(ascii: " ") || (9...13).contains(byte)
+  }
 
   var current: UInt8? { position < bytes.endIndex ? bytes[position] : nil }
 
@@ -98,8 +102,8 @@ private struct Scanner {
     while let byte = current, Self.isBlank(byte) { step() }
   }
 
-  /// Up to the comma or bracket of the list that holds the element. One that lacks its closing brackets ends before the
-  /// next line that begins with a brace.
+  /// Up to the comma or bracket of the list that holds the element. One that lacks its closing
+  /// brackets ends before the next line that begins with a brace.
   mutating func element() -> ArraySlice<UInt8> {
     let start = position
     var depth = 0
@@ -128,7 +132,8 @@ private struct Scanner {
     return bytes[start..<position]
   }
 
-  /// Past the closing quote. Strings hold no line ends, so one that meets its line's end was not closed.
+  /// Past the closing quote. Strings hold no line ends, so one that meets its line's end was not
+  /// closed.
   mutating func skipString() {
     step()
     while let byte = current, byte != UInt8(ascii: "\n") {

@@ -1,7 +1,7 @@
 import Foundation
 
-/// Walks through JSON text to find where values begin and end. What it passes over has been, or will be, read by a real
-/// decoder, so numbers and escapes are not checked.
+/// Walks through JSON text to find where values begin and end. What it passes over has been, or
+/// will be, read by a real decoder, so numbers and escapes are not checked.
 struct JSONScanner {
   private let bytes: [UInt8]
   private let file: String
@@ -84,7 +84,8 @@ struct JSONScanner {
 
   private func isEnd(_ byte: UInt8) -> Bool {
     switch byte {
-    case UInt8(ascii: ","), UInt8(ascii: ":"), UInt8(ascii: "]"), UInt8(ascii: "}"), UInt8(ascii: "["),
+    case UInt8(ascii: ","), UInt8(ascii: ":"), UInt8(ascii: "]"), UInt8(ascii: "}"),
+      UInt8(ascii: "["),
       UInt8(ascii: "{"), UInt8(ascii: "\""), UInt8(ascii: " "), 9...13:
       true
     default: false

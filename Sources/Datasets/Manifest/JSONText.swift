@@ -79,13 +79,15 @@ struct JSONText: Sendable {
         let gap = object[before..<last.place.lowerBound].filter {
           $0 != UInt8(ascii: ",") && $0 != UInt8(ascii: "{")
         }
-        let separator = gap.isEmpty && members.count == 1 && !isTight(row) ? [UInt8(ascii: " ")] : gap
+        let separator =
+          gap.isEmpty && members.count == 1 && !isTight(row) ? [UInt8(ascii: " ")] : gap
         let colon = object[last.place.upperBound..<last.value.lowerBound]
         object.insert(
           contentsOf: [UInt8(ascii: ",")] + separator + Self.quoted(key) + colon + text,
           at: last.value.upperBound)
       } else {
-        object = [UInt8(ascii: "{")] + Self.quoted(key) + Array(": ".utf8) + text + [UInt8(ascii: "}")]
+        object =
+          [UInt8(ascii: "{")] + Self.quoted(key) + Array(": ".utf8) + text + [UInt8(ascii: "}")]
       }
     } else {
       for member in present.reversed() { object.replaceSubrange(member.value, with: text) }

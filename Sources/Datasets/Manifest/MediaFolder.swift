@@ -3,10 +3,10 @@ import Media
 import NN
 import Support
 
-/// A folder of media as a dataset: files that differ in their extension only belong together. `a.mp4` or `a.png` is the
-/// clip, `a.txt` its caption, `a.wav` its audio (alone, the audio is the sample); `a_reference.mp4` is the reference of
-/// `a`, and `a_mask.mp4` its mask. Sub-folders are searched. Everything else in the folder is listed with the reason why
-/// it is skipped.
+/// A folder of media as a dataset: files that differ in their extension only belong together.
+/// `a.mp4` or `a.png` is the clip, `a.txt` its caption, `a.wav` its audio (alone, the audio is the
+/// sample); `a_reference.mp4` is the reference of `a`, and `a_mask.mp4` its mask. Sub-folders are
+/// searched. Everything else in the folder is listed with the reason why it is skipped.
 struct MediaFolder {
   let rows: [DatasetRow]
   /// Files that can't be used.
@@ -40,7 +40,8 @@ struct MediaFolder {
         problems.append(
           RowProblem(
             line: nil,
-            "\(file) has the name of \(other) but for its extension; rename one of them, or move it away"))
+            "\(file) has the name of \(other) but for its extension; rename one of them, or move it away"
+          ))
       } else {
         found[stem, default: [:]][role] = file
       }
@@ -66,7 +67,8 @@ struct MediaFolder {
         nearCaptions[media] = near
       }
       rows.append(
-        DatasetRow(line: nil, values: Dictionary(uniqueKeysWithValues: values.map { ($0.rawValue, $1) })))
+        DatasetRow(
+          line: nil, values: Dictionary(uniqueKeysWithValues: values.map { ($0.rawValue, $1) })))
     }
     skipped.files.sort { $0.file < $1.file }
     guard !rows.isEmpty || !problems.isEmpty else {
@@ -106,11 +108,15 @@ struct MediaFolder {
     }
     switch ending {
     case "txt": return .use(.caption)
-    case "json", "jsonl", "csv": return .skip("to use it as the dataset, give it in place of the folder")
-    case "caption", "captions", "cap", "text": return .skip("captions are read from .txt files; rename it")
-    case "": return .skip("no extension that says what it is; if it is media, list it in a dataset file")
+    case "json", "jsonl", "csv":
+      return .skip("to use it as the dataset, give it in place of the folder")
+    case "caption", "captions", "cap", "text":
+      return .skip("captions are read from .txt files; rename it")
+    case "":
+      return .skip("no extension that says what it is; if it is media, list it in a dataset file")
     default:
-      return .skip("not media or a caption by its extension; if it is media, list it in a dataset file")
+      return .skip(
+        "not media or a caption by its extension; if it is media, list it in a dataset file")
     }
   }
 
@@ -165,12 +171,15 @@ struct OrphanedCaptions {
       let clip = (stem as NSString).deletingPathExtension
       let isDouble = files.contains(stem) && found[clip] != nil
       let likely = isDouble ? [clip] : folded[MissingFile.folded(stem)] ?? []
-      if likely.count == 1, let likely = likely.first, found[likely]?[.caption] == nil, near[likely] == nil {
+      if likely.count == 1, let likely = likely.first, found[likely]?[.caption] == nil,
+        near[likely] == nil
+      {
         near[likely] = caption
       } else if isDouble {
         skipped.append(SkippedFile(caption, "a second caption of \(stem)"))
       } else {
-        skipped.append(SkippedFile(caption, "a caption without a video, image or audio of its name"))
+        skipped.append(
+          SkippedFile(caption, "a caption without a video, image or audio of its name"))
       }
     }
   }

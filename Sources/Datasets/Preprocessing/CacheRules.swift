@@ -50,12 +50,14 @@ struct ClipFacts: Equatable, Sendable {
     return fields
   }
 
-  /// Whether a clip would still be brought to this size, as far as that can be told without reading it.
+  /// Whether a clip would still be brought to this size, as far as that can be told without reading
+  /// it.
   ///
   /// - Parameter keepsMotion: as `best`.
   func remains(among buckets: [ResolutionBucket], keepsMotion: Bool) -> Bool {
     func best(_ frames: Int?) -> ResolutionBucket? {
-      buckets.best(width: shape.width, height: shape.height, frames: frames, keepsMotion: keepsMotion)
+      buckets.best(
+        width: shape.width, height: shape.height, frames: frames, keepsMotion: keepsMotion)
     }
     switch available {
     case _ where isImage: return best(1) == bucket
@@ -67,8 +69,8 @@ struct ClipFacts: Equatable, Sendable {
   }
 }
 
-/// What each file of a cache has to be made from: the options and models that count for it, and no others, so that a
-/// change redoes what it changes and nothing else.
+/// What each file of a cache has to be made from: the options and models that count for it, and no
+/// others, so that a change redoes what it changes and nothing else.
 struct CacheRules: Sendable {
   private let options: PreprocessingOptions
   private let hashes: SourceHashes
@@ -105,14 +107,21 @@ struct CacheRules: Sendable {
   func conditions(prompt: String) -> Fingerprint {
     Fingerprint(
       .conditions,
-      [.prompt: prompt, .model: textModel, .textEncoder: textEncoder, .dtype: options.dtype.rawValue])
+      [
+        .prompt: prompt, .model: textModel, .textEncoder: textEncoder,
+        .dtype: options.dtype.rawValue,
+      ])
   }
 
-  /// The same with what is worth knowing of how the prompt came about, for comparing it with the caption.
+  /// The same with what is worth knowing of how the prompt came about, for comparing it with the
+  /// caption.
   func storedConditions(prompt: String) -> Fingerprint {
     var fingerprint = conditions(prompt: prompt)
-    if let trigger = options.captions.trigger { fingerprint = fingerprint.adding([.trigger: trigger]) }
-    return options.removesLLMPrefixes ? fingerprint.adding([.options: "remove-llm-prefixes"]) : fingerprint
+    if let trigger = options.captions.trigger {
+      fingerprint = fingerprint.adding([.trigger: trigger])
+    }
+    return options.removesLLMPrefixes
+      ? fingerprint.adding([.options: "remove-llm-prefixes"]) : fingerprint
   }
 
   /// Of a clip's latents, but for its bucket.
@@ -125,8 +134,8 @@ struct CacheRules: Sendable {
       ], version: frameRules)
   }
 
-  /// Of the latents of a clip's reference. The bucket is the one that the clip's asks for; in the reference's way it is
-  /// chosen anew, and left open here.
+  /// Of the latents of a clip's reference. The bucket is the one that the clip's asks for; in the
+  /// reference's way it is chosen anew, and left open here.
   func reference(_ path: String, _ clip: ClipFacts) throws -> Fingerprint {
     var result = Fingerprint(
       .referenceLatents,
@@ -144,7 +153,8 @@ struct CacheRules: Sendable {
   /// The size of a clip's reference.
   func referenceBucket(_ bucket: ResolutionBucket) -> ResolutionBucket {
     ResolutionBucket(
-      width: bucket.width / options.referenceDownscale, height: bucket.height / options.referenceDownscale,
+      width: bucket.width / options.referenceDownscale,
+      height: bucket.height / options.referenceDownscale,
       frames: bucket.frames)
   }
 
@@ -152,8 +162,10 @@ struct CacheRules: Sendable {
     Fingerprint(
       .videoMasks,
       [
-        .source: try hashes.sha256(of: path), .bucket: "\(clip.bucket)", .sourceSize: "\(clip.shape)",
-        .options: settings(rate, interlacing, "cells=\(factors.width)x\(factors.height)x\(factors.time)"),
+        .source: try hashes.sha256(of: path), .bucket: "\(clip.bucket)",
+        .sourceSize: "\(clip.shape)",
+        .options: settings(
+          rate, interlacing, "cells=\(factors.width)x\(factors.height)x\(factors.time)"),
       ], version: frameRules)
   }
 
@@ -178,9 +190,13 @@ struct CacheRules: Sendable {
   func audioMask(_ path: String, of audio: Fingerprint) throws -> Fingerprint {
     var result = Fingerprint(
       .audioMasks,
-      [.source: try hashes.sha256(of: path), .model: audioModel, .options: settings(placement, audioTrack)])
+      [
+        .source: try hashes.sha256(of: path), .model: audioModel,
+        .options: settings(placement, audioTrack),
+      ])
     result[.clip] = audio[.source]
-    // A sound of its own length may become longer or shorter with the durations there are to choose from.
+    // A sound of its own length may become longer or shorter with the durations there are to choose
+    // from.
     result[.seconds] = audio[.seconds] ?? "of \(options.audioDurations)"
     return result
   }
@@ -196,10 +212,13 @@ struct CacheRules: Sendable {
     options.tiling.flatMap(\.height).map { "tiles=\($0.size)/\($0.overlap)" }
   }
 
-  /// The version of the rules by which frames are read. Version 3 knows colors and transparency; upstream's way is as before.
+  /// The version of the rules by which frames are read. Version 3 knows colors and transparency;
+  /// upstream's way is as before.
   private var frameRules: Int { options.isCompatible ? 2 : 3 }
 
-  private var hdr: String? { options.isCompatible || options.color.convertsToSDR ? nil : "hdr-to-sdr=off" }
+  private var hdr: String? {
+    options.isCompatible || options.color.convertsToSDR ? nil : "hdr-to-sdr=off"
+  }
 
   private var background: String? {
     options.isCompatible ? nil : options.color.background.map { "background=\($0)" }

@@ -12,12 +12,14 @@ struct CaptionCleaning: Sendable {
     self.removesPrefixes = removesPrefixes
   }
 
-  /// How language models like to begin the description of a clip. The first that fits is removed, once; the list and its
-  /// order are the reference's (`process_captions.py`).
+  /// How language models like to begin the description of a clip. The first that fits is removed,
+  /// once; the list and its order are the reference's (`process_captions.py`).
   static let prefixes: [String] = {
     let subjects = ["video", "clip"].flatMap { ["This \($0)", "The \($0)"] } + ["The animation"]
     let images = ["image", "picture"].flatMap { ["This \($0)", "The \($0)"] }
-    let verbs = ["shows", "depicts", "features", "captures", "highlights", "introduces", "presents"]
+    let verbs = [
+      "shows", "depicts", "features", "captures", "highlights", "introduces", "presents",
+    ]
     return ["In the video,", "In this video,", "In this video clip,", "In the clip,", "Caption:"]
       + (subjects + images).flatMap { subject in verbs.map { "\(subject) \($0)" } }
   }()

@@ -36,7 +36,8 @@ struct Clip: Sendable {
     case turned, reshaped, deinterlaced
   }
 
-  /// Width and height of the upright picture; with pixels that are no squares, in their proportions.
+  /// Width and height of the upright picture; with pixels that are no squares, in their
+  /// proportions.
   struct Shape: Equatable, Sendable, CustomStringConvertible {
     let width: Int
     let height: Int
@@ -77,7 +78,8 @@ struct ClipReader: Sendable {
   let buckets: [ResolutionBucket]
   /// The rate that clips are brought to; nil leaves each its own.
   var frameRate: Double?
-  /// As the reference reads them: neither rotation, nor the shape of pixels, nor a rate that varies is heeded.
+  /// As the reference reads them: neither rotation, nor the shape of pixels, nor a rate that varies
+  /// is heeded.
   var isCompatible = false
   /// Whether interlaced frames become one image each.
   var deinterlaces = true
@@ -96,15 +98,18 @@ struct ClipReader: Sendable {
     let found = try VideoReader.countFrames(path: path, upTo: shortest)
     // Where frames are missing, those that are shown longer fill the bucket.
     let shown = reader.duration.map { Int(min($0 * reader.frameRate.value, 1e9).rounded()) } ?? 0
-    try requireLength(isCompatible || reader.isImage ? found : max(found, min(shown, shortest)), path)
+    try requireLength(
+      isCompatible || reader.isImage ? found : max(found, min(shown, shortest)), path)
   }
 
   /// The first frames of a clip, as many as its bucket has, scaled and cut to the bucket's size.
   ///
-  /// The bucket depends on how many frames can really be decoded, which the container only claims to know. So the one
-  /// for a long clip is tried, and only if the clip ends before it is full, the clip is read again for a shorter one.
+  /// The bucket depends on how many frames can really be decoded, which the container only claims
+  /// to know. So the one for a long clip is tried, and only if the clip ends before it is full, the
+  /// clip is read again for a shorter one.
   ///
-  /// - Throws: `MediaError` as `check`, and for what can't be decoded; `FrameError` for absurd shapes.
+  /// - Throws: `MediaError` as `check`, and for what can't be decoded; `FrameError` for absurd
+  ///   shapes.
   func read(_ path: String) throws -> Clip {
     let first = try open(path)
     let shape = shape(of: first)
@@ -112,17 +117,21 @@ struct ClipReader: Sendable {
     var change: FrameCountChange?
     var ending = Ending.complete
     func best(_ frames: Int?) -> ResolutionBucket? {
-      buckets.best(width: shape.width, height: shape.height, frames: frames, keepsMotion: !isCompatible)
+      buckets.best(
+        width: shape.width, height: shape.height, frames: frames, keepsMotion: !isCompatible)
     }
     while true {
       guard let bucket = best(available) else {
         throw tooShort(available ?? 0, path, ending, change)
       }
       let (frames, reader, rate, clock) = try frames(path, count: bucket.frames) {
-        try FrameTensors.filled($0, (bucket.width, bucket.height), shape: (shape.width, shape.height))
+        try FrameTensors.filled(
+          $0, (bucket.width, bucket.height), shape: (shape.width, shape.height))
       }
       if frames.count == bucket.frames {
-        let damage = try reader.damage().map { reader.isImage ? "the image is damaged" : $0.description }
+        let damage = try reader.damage().map {
+          reader.isImage ? "the image is damaged" : $0.description
+        }
         if isStrict, let damage {
           throw MediaError(
             .decoding, file: path, damage,
@@ -130,7 +139,8 @@ struct ClipReader: Sendable {
         }
         return Clip(
           pixels: try FrameTensors.stack(frames), frameRate: rate, bucket: bucket, shape: shape,
-          available: available.map { .exactly($0) } ?? .atLeast(bucket.frames), hasAudio: reader.hasAudio,
+          available: available.map { .exactly($0) } ?? .atLeast(bucket.frames),
+          hasAudio: reader.hasAudio,
           isImage: reader.isImage, start: reader.firstSeconds ?? 0,
           notes: notes(reader, clock, damage, available, ending)
             + bucketNotes(bucket, reader, available, change, best(change?.source)),
@@ -139,7 +149,8 @@ struct ClipReader: Sendable {
       available = frames.count
       ending = reader.ending
       change = FrameCountChange(
-        source: reader.framesRead, rate: reader.frameRate.value, frames: frames.count, newRate: rate,
+        source: reader.framesRead, rate: reader.frameRate.value, frames: frames.count,
+        newRate: rate,
         isAsked: frameRate != nil)
     }
   }
@@ -156,7 +167,8 @@ struct ClipReader: Sendable {
     if let frameRate, !reader.isImage {
       let length = max(1 / frameRate, 1 / ownRate)
       return (
-        try FrameTimeline.steady(count, of: reader, rate: frameRate, length: length, make), reader, frameRate,
+        try FrameTimeline.steady(count, of: reader, rate: frameRate, length: length, make), reader,
+        frameRate,
         .asDeclared
       )
     }
@@ -165,7 +177,8 @@ struct ClipReader: Sendable {
     case .gaps(let rate, _) where !isCompatible, .uneven(let rate) where !isCompatible:
       let again = try open(path)
       return (
-        try FrameTimeline.steady(count, of: again, rate: rate, length: 1 / rate, make), again, rate, clock
+        try FrameTimeline.steady(count, of: again, rate: rate, length: 1 / rate, make), again, rate,
+        clock
       )
     case .asDeclared, .gaps, .uneven: return (frames, reader, ownRate, .asDeclared)
     }
@@ -173,18 +186,21 @@ struct ClipReader: Sendable {
 
   func open(_ path: String) throws -> VideoReader {
     let color = isCompatible ? .upstream : color
-    let reader = try VideoReader(path: path, deinterlaces: deinterlaces && !isCompatible, color: color)
+    let reader = try VideoReader(
+      path: path, deinterlaces: deinterlaces && !isCompatible, color: color)
     guard isCompatible, !reader.isImage, reader.orientation != .upright else { return reader }
     return try VideoReader(path: path, applyRotation: false, deinterlaces: false, color: color)
   }
 
   func shape(of reader: VideoReader) -> Clip.Shape {
     let aspect = isCompatible || reader.isImage ? Rational(1) : reader.pixelAspect
-    return Clip.Shape(width: reader.width * aspect.numerator, height: reader.height * aspect.denominator)
+    return Clip.Shape(
+      width: reader.width * aspect.numerator, height: reader.height * aspect.denominator)
   }
 
   private func notes(
-    _ reader: VideoReader, _ clock: FrameClock.Reading, _ damage: String?, _ available: Int?, _ ending: Ending
+    _ reader: VideoReader, _ clock: FrameClock.Reading, _ damage: String?, _ available: Int?,
+    _ ending: Ending
   ) -> [String] {
     var notes: [String] = []
     if reader.hasUnusedProfile {
@@ -198,14 +214,16 @@ struct ClipReader: Sendable {
     if let damage { notes.append("\(damage); get a whole copy of the clip, or remove the row") }
     if let obstacle = reader.deinterlacingObstacle {
       notes.append(
-        "it is interlaced, and was not deinterlaced: \(obstacle); deinterlace it with a video editor first")
+        "it is interlaced, and was not deinterlaced: \(obstacle); deinterlace it with a video editor first"
+      )
     }
     switch clock {
     case .asDeclared: break
     case .gaps(let rate, let count):
       notes.append(
         String(
-          format: "%@ missing, or frames are shown longer: frames were repeated to keep %.5g a second",
+          format:
+            "%@ missing, or frames are shown longer: frames were repeated to keep %.5g a second",
           count == 1 ? "1 frame is" : "\(count) frames are", rate))
     case .uneven(let rate):
       notes.append(
@@ -247,11 +265,13 @@ struct ClipReader: Sendable {
   private func tooShort(
     _ count: Int, _ path: String, _ ending: Ending, _ change: FrameCountChange? = nil
   ) -> MediaError {
-    var what = "has \(count) frame\(count == 1 ? "" : "s"), but the shortest bucket takes \(shortest)"
+    var what =
+      "has \(count) frame\(count == 1 ? "" : "s"), but the shortest bucket takes \(shortest)"
     if let words = change?.words { what = "\(words), but the shortest bucket takes \(shortest)" }
     if case .damaged(let reason) = ending { what += " (\(reason))" }
     return MediaError(
-      .badOption, file: path, what, remedy: "Add a shorter bucket to --resolution-buckets, or remove the row."
+      .badOption, file: path, what,
+      remedy: "Add a shorter bucket to --resolution-buckets, or remove the row."
     )
   }
 }

@@ -1,12 +1,14 @@
 /// The frame rate of a clip, derived from the times of its frames.
 ///
-/// Containers round time stamps, miscount lengths, and give mean rates where frames are missing. So a rate is looked for at
-/// which most frames follow each other; where some come later than it says, others are missing before them.
+/// Containers round time stamps, miscount lengths, and give mean rates where frames are missing. So
+/// a rate is looked for at which most frames follow each other; where some come later than it says,
+/// others are missing before them.
 struct FrameClock: Equatable {
   enum Reading: Equatable {
     /// The frames keep to the container's rate, as far as it matters.
     case asDeclared
-    /// The frames come at this rate, but some are missing or shown longer. `count` is the number of frame times without a frame.
+    /// The frames come at this rate, but some are missing or shown longer. `count` is the number of
+    /// frame times without a frame.
     case gaps(rate: Double, count: Int)
     /// The frames keep to no rate; their mean rate.
     case uneven(rate: Double)
@@ -29,7 +31,8 @@ struct FrameClock: Equatable {
     if let nominal = nominalRate(times) {
       // A frame that comes late by itself, with the next one in time, is not missing.
       let lags = zip(times, 0...).map { $0 * nominal - Double($1) }
-      let lasting = lags.reversed().reduce(into: (least: Double.infinity, most: 0.0)) { result, lag in
+      let lasting = lags.reversed().reduce(into: (least: Double.infinity, most: 0.0)) {
+        result, lag in
         result.least = min(result.least, lag)
         result.most = max(result.most, result.least)
       }.most
@@ -56,7 +59,9 @@ struct FrameClock: Equatable {
     let tolerance = max(1.5 * unit / sum, min(0.002, 0.3 / Double(times.count)))
     func error(_ known: Double) -> Double { abs(known / rate - 1) }
     let known = declared.reversed().first { error($0) <= tolerance }
-    let usual = Self.usualRates.min { error($0) < error($1) }.flatMap { error($0) <= tolerance ? $0 : nil }
+    let usual = Self.usualRates.min { error($0) < error($1) }.flatMap {
+      error($0) <= tolerance ? $0 : nil
+    }
     return known ?? usual ?? rate
   }
 }

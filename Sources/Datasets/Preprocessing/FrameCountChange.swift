@@ -16,8 +16,10 @@ struct FrameCountChange {
   var words: String? {
     guard source != frames, Self.text(rate) != Self.text(newRate) else { return nil }
     let counted =
-      source == 1 ? "1 frame at \(Self.text(rate)) fps is" : "\(source) frames at \(Self.text(rate)) fps are"
-    return "\(counted) \(frames) at \(isAsked ? "--fps \(Self.text(newRate))" : "\(Self.text(newRate)) fps")"
+      source == 1
+      ? "1 frame at \(Self.text(rate)) fps is" : "\(source) frames at \(Self.text(rate)) fps are"
+    return
+      "\(counted) \(frames) at \(isAsked ? "--fps \(Self.text(newRate))" : "\(Self.text(newRate)) fps")"
   }
 
   private static func text(_ rate: Double) -> String { String(format: "%.5g", rate) }
@@ -30,7 +32,8 @@ extension ClipReader {
   ///   - available: frames of the clip where they were counted, at the rate of the bucket.
   ///   - ownBucket: the bucket for the clip with all its own frames.
   func bucketNotes(
-    _ bucket: ResolutionBucket, _ reader: VideoReader, _ available: Int?, _ change: FrameCountChange?,
+    _ bucket: ResolutionBucket, _ reader: VideoReader, _ available: Int?,
+    _ change: FrameCountChange?,
     _ ownBucket: ResolutionBucket?
   ) -> [String] {
     var notes: [String] = []
@@ -43,7 +46,8 @@ extension ClipReader {
     let frames = count.map { "its \($0) frames" } ?? "its frames"
     switch shortest {
     case nil:
-      notes.append("only the first of \(frames) is used, as a still image: all buckets have 1 frame")
+      notes.append(
+        "only the first of \(frames) is used, as a still image: all buckets have 1 frame")
     case let shortest? where shortest > count ?? .max:
       notes.append(
         "only the first of \(frames) is used, as a still image: the shortest bucket with motion takes \(shortest). "

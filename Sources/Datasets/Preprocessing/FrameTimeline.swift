@@ -25,12 +25,14 @@ enum FrameTimeline {
     return (frames, clock)
   }
 
-  /// Frame k is the one that is on the screen at k / `rate` seconds, for half a frame's time is nothing.
+  /// Frame k is the one that is on the screen at k / `rate` seconds, for half a frame's time is
+  /// nothing.
   ///
   /// - Parameter length: seconds that the last frame stays.
   /// - Returns: `count` frames, fewer where the video ends.
   static func steady<Result>(
-    _ count: Int, of reader: VideoReader, rate: Double, length: Double, _ make: (VideoFrame) throws -> Result
+    _ count: Int, of reader: VideoReader, rate: Double, length: Double,
+    _ make: (VideoFrame) throws -> Result
   ) throws -> [Result] {
     var frames: [Result] = []
     guard var shown = try reader.nextFrame() else { return [] }

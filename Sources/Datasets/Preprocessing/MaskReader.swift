@@ -5,18 +5,20 @@ import LTX
 import Media
 import Torch
 
-/// Turns a mask clip or picture into the cells of a clip's latents: 1 where more than half of a cell is white.
+/// Turns a mask clip or picture into the cells of a clip's latents: 1 where more than half of a
+/// cell is white.
 struct MaskReader: Sendable {
   let clips: ClipReader
   let factors: CompressionFactors
 
-  /// The mask is laid over the whole clip, and is scaled, cut and grouped in time as the clip is: the first frame alone,
-  /// then as many as a latent frame holds, of which the whitest counts.
+  /// The mask is laid over the whole clip, and is scaled, cut and grouped in time as the clip is:
+  /// the first frame alone, then as many as a latent frame holds, of which the whitest counts.
   ///
   /// - Parameters:
   ///   - bucket: of the clip.
   ///   - shape: of the clip.
-  /// - Returns: [F, H, W], float32, and a note where the mask ends before the clip; its last frame then holds.
+  /// - Returns: [F, H, W], float32, and a note where the mask ends before the clip; its last frame
+  ///   then holds.
   /// - Throws: `MediaError`, `FrameError`.
   func cells(
     _ path: String, bucket: ResolutionBucket, shape: Clip.Shape
@@ -41,15 +43,19 @@ struct MaskReader: Sendable {
     return (try binary(Tensor.stack(groups)), note)
   }
 
-  /// The reference's way (`process_videos.py`), which stretches the mask over the bucket, whatever is cut off the clip, and
-  /// groups frames by eights from the first one on. A mask that ends early has fewer latent frames.
+  /// The reference's way (`process_videos.py`), which stretches the mask over the bucket, whatever
+  /// is cut off the clip, and groups frames by eights from the first one on. A mask that ends early
+  /// has fewer latent frames.
   func compatibleCells(_ path: String, bucket: ResolutionBucket) throws -> Tensor {
     let size = [bucket.height, bucket.width]
-    let read = try clips.frames(path, count: bucket.frames) { try FrameTensors.brightness($0.rgb()) }
+    let read = try clips.frames(path, count: bucket.frames) {
+      try FrameTensors.brightness($0.rgb())
+    }
     guard let first = read.frames.first else { throw empty(path) }
     var frames: [Tensor]
     if read.reader.isImage {
-      let scaled = try first.unsqueeze(0).unsqueeze(0).resizeBilinearAntialiased(size, alignCorners: false)
+      let scaled = try first.unsqueeze(0).unsqueeze(0).resizeBilinearAntialiased(
+        size, alignCorners: false)
       frames = Array(repeating: try means(scaled.squeeze(0).squeeze(0)), count: bucket.frames)
     } else {
       frames = try read.frames.map {
@@ -67,7 +73,9 @@ struct MaskReader: Sendable {
   /// The mean brightness of each cell: [height, width] to [H, W].
   private func means(_ x: Tensor) throws -> Tensor {
     let (rows, columns) = (x.size(0) / factors.height, x.size(1) / factors.width)
-    return try x.unflatten(1, [columns, factors.width]).unflatten(0, [rows, factors.height]).mean([1, 3])
+    return try x.unflatten(1, [columns, factors.width]).unflatten(0, [rows, factors.height]).mean([
+      1, 3,
+    ])
   }
 
   private func binary(_ x: Tensor) throws -> Tensor { try x.greater(than: 0.5).to(.float32) }

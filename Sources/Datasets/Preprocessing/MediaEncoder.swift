@@ -16,7 +16,8 @@ final class MediaEncoder {
   private var loadedVideo: VideoEncoder?
   private var loadedAudio: AudioEncoder?
 
-  /// Loads the models that these folders are sure to need, so that what is wrong with them is told at once.
+  /// Loads the models that these folders are sure to need, so that what is wrong with them is told
+  /// at once.
   init(_ plan: PreprocessingPlan, _ folders: Set<CacheFolder>) throws {
     self.plan = plan
     if !folders.isDisjoint(with: [.latents, .referenceLatents]) { _ = try video() }
@@ -25,7 +26,8 @@ final class MediaEncoder {
 
   private func video() throws -> VideoEncoder {
     let encoder =
-      try loadedVideo ?? plan.checkpoint.videoEncoder(dtype: plan.options.dtype, device: plan.options.device)
+      try loadedVideo
+      ?? plan.checkpoint.videoEncoder(dtype: plan.options.dtype, device: plan.options.device)
     loadedVideo = encoder
     return encoder
   }
@@ -69,7 +71,9 @@ final class MediaEncoder {
   private func encode(_ pixels: [Tensor]) throws -> Tensor {
     let video = try video()
     return try withoutGrad {
-      try video.encode(pixels.count == 1 ? pixels[0] : Tensor.cat(pixels), tiling: plan.options.tiling).to(
+      try video.encode(
+        pixels.count == 1 ? pixels[0] : Tensor.cat(pixels), tiling: plan.options.tiling
+      ).to(
         .cpu)
     }
   }
@@ -82,9 +86,12 @@ final class MediaEncoder {
   ) throws -> [(key: String, value: PickleValue)]? {
     switch file.content {
     case .pixels(_, let frameRate):
-      guard let latent = try latent?.get() else { preconditionFailure("pixels that were not encoded") }
+      guard let latent = try latent?.get() else {
+        preconditionFailure("pixels that were not encoded")
+      }
       return [
-        ("latents", .tensor(latent)), ("num_frames", .int(latent.size(1))), ("height", .int(latent.size(2))),
+        ("latents", .tensor(latent)), ("num_frames", .int(latent.size(1))),
+        ("height", .int(latent.size(2))),
         ("width", .int(latent.size(3))), ("fps", .float(frameRate)),
       ]
     case .audio(let clip):
@@ -100,12 +107,15 @@ final class MediaEncoder {
     case .audioMask(let path):
       let configuration = try AudioVAEConfiguration(plan.checkpoint.config)
       let audio = plan.check.file(.audioLatents, sample)
-      guard audio.exists, let steps = try SampleFile(path: audio.path).number("num_time_steps") else {
+      guard audio.exists, let steps = try SampleFile(path: audio.path).number("num_time_steps")
+      else {
         return nil
       }
       let reader = SampleAudioReader(
         isCompatible: plan.options.isCompatible, track: plan.options.audioTrack)
-      return [("mask", .tensor(try reader.mask(path, steps: Int(steps), configuration: configuration)))]
+      return [
+        ("mask", .tensor(try reader.mask(path, steps: Int(steps), configuration: configuration)))
+      ]
     }
   }
 }

@@ -1,4 +1,5 @@
-/// What keeps a dataset from being preprocessed: which file, where in it, what is wrong, what to do.
+/// What keeps a dataset from being preprocessed: which file, where in it, what is wrong, what to
+/// do.
 public struct PreprocessingError: Error, Equatable, Sendable, CustomStringConvertible {
   public enum Kind: Equatable, Sendable {
     /// A value that the caller gave and that can't be used.

@@ -58,7 +58,8 @@ public struct PreprocessingOptions: Sendable {
   public var isCompatible = false
   public var share = ProcessShare.whole
   public var device = Device.cpu
-  /// What the models compute in and the cache holds, but for sound, which is always float32; the reference uses bfloat16.
+  /// What the models compute in and the cache holds, but for sound, which is always float32; the
+  /// reference uses bfloat16.
   public var dtype = DType.bfloat16
 
   public init(dataset: String, buckets: [ResolutionBucket], models: ModelFiles) {

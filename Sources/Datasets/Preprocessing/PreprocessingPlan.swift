@@ -6,8 +6,8 @@ import NN
 import Support
 import TensorFiles
 
-/// What has to be done for a dataset. Making it loads no model and decodes no long clip; all mistakes that can be known
-/// before the work are found here.
+/// What has to be done for a dataset. Making it loads no model and decodes no long clip; all
+/// mistakes that can be known before the work are found here.
 public struct PreprocessingPlan: Sendable {
   let options: PreprocessingOptions
   let checkpoint: Checkpoint
@@ -22,8 +22,8 @@ public struct PreprocessingPlan: Sendable {
   /// Whether the dataset has clips; sounds otherwise.
   public let hasVideo: Bool
 
-  /// - Throws: `PreprocessingError`, `NoUsableSamples`, `ConfigurationError`, `TensorFileError` or `TorchError`, which
-  ///   say what to change.
+  /// - Throws: `PreprocessingError`, `NoUsableSamples`, `ConfigurationError`, `TensorFileError` or
+  ///   `TorchError`, which say what to change.
   public init(_ options: PreprocessingOptions) throws {
     self.options = options
     try options.device.prepare()
@@ -33,12 +33,14 @@ public struct PreprocessingPlan: Sendable {
     checkpoint = try Checkpoint(options.models)
     try Self.requireModels(checkpoint, options, dataset)
     factors =
-      hasVideo ? try VideoVAEConfiguration.Encoder(checkpoint.config).compression : CompressionFactors.usual
+      hasVideo
+      ? try VideoVAEConfiguration.Encoder(checkpoint.config).compression : CompressionFactors.usual
     let referenceBuckets = try Self.requireSizes(options, dataset, checkpoint, factors)
 
     outputFolder = options.outputFolder ?? Self.defaultOutput(options.dataset)
     if let problem = OutputFolder.problem(outputFolder + "/latents") {
-      throw PreprocessingError(.writing, file: outputFolder, "\(problem); choose another --output-dir")
+      throw PreprocessingError(
+        .writing, file: outputFolder, "\(problem); choose another --output-dir")
     }
     hashes = SourceHashes(folder: outputFolder, share: options.share)
     let rules = try CacheRules(
@@ -64,8 +66,8 @@ public struct PreprocessingPlan: Sendable {
       do {
         let found = try check.work(sample)
         let wanted = check.wanted(sample)
-        for folder in CacheFolder.allCases where !wanted.contains(folder) && check.file(folder, sample).exists
-        {
+        for folder in CacheFolder.allCases
+        where !wanted.contains(folder) && check.file(folder, sample).exists {
           unasked[folder, default: 0] += 1
         }
         for (role, folder, base) in Self.companions
@@ -77,7 +79,8 @@ public struct PreprocessingPlan: Sendable {
         }
         if found.pending.contains(.latents), let path = sample.paths[.video] {
           try ClipReader(
-            buckets: options.buckets, frameRate: options.frameRate, isCompatible: options.isCompatible,
+            buckets: options.buckets, frameRate: options.frameRate,
+            isCompatible: options.isCompatible,
             deinterlaces: options.deinterlaces, isStrict: options.isStrict, color: options.color
           ).check(path)
         }
@@ -113,7 +116,8 @@ public struct PreprocessingPlan: Sendable {
   /// Columns that every row must fill if any does: a sample without would be left out of training.
   private static let companions: [(role: Role, folder: CacheFolder, of: CacheFolder)] = [
     (.referenceVideo, .referenceLatents, .latents), (.videoMask, .videoMasks, .latents),
-    (.referenceAudio, .referenceAudioLatents, .conditions), (.audioMask, .audioMasks, .audioLatents),
+    (.referenceAudio, .referenceAudioLatents, .conditions),
+    (.audioMask, .audioMasks, .audioLatents),
   ]
 
   /// Checks that both the checkpoint and the text encoder are of kinds that can be used.
@@ -151,7 +155,8 @@ public struct PreprocessingPlan: Sendable {
     }
     guard let textEncoder = options.models.textEncoder else {
       throw PreprocessingError(
-        .option, "--text-encoder-path: is not given; name the folder or the file of a Gemma 3 model")
+        .option, "--text-encoder-path: is not given; name the folder or the file of a Gemma 3 model"
+      )
     }
     try TextEncoderFiles(path: textEncoder).requireAll()
   }
@@ -166,12 +171,14 @@ public struct PreprocessingPlan: Sendable {
     guard dataset.samples.contains(where: { $0.paths[.video] != nil }) else { return [] }
     let buckets = options.buckets
     guard !buckets.isEmpty else {
-      throw PreprocessingError(.option, "--resolution-buckets: give at least one, such as 768x768x49")
+      throw PreprocessingError(
+        .option, "--resolution-buckets: give at least one, such as 768x768x49")
     }
     let padding = try VideoVAEConfiguration.Encoder(checkpoint.config).padding
     func requireFit(_ bucket: ResolutionBucket) throws {
       try bucket.requireFit(factors)
-      if padding == .reflect, min(bucket.height / factors.height, bucket.width / factors.width) < 2 {
+      if padding == .reflect, min(bucket.height / factors.height, bucket.width / factors.width) < 2
+      {
         throw PreprocessingError(
           .option,
           "--resolution-buckets: \(bucket): this checkpoint's video VAE needs at least "
@@ -195,7 +202,8 @@ public struct PreprocessingPlan: Sendable {
         throw PreprocessingError(
           .option,
           "--reference-temporal-scale-factor: every \(time)th of \(bucket.frames) frames gives no length that the "
-            + "video VAE can take; give buckets of a multiple of \(time * factors.time) frames, plus 1")
+            + "video VAE can take; give buckets of a multiple of \(time * factors.time) frames, plus 1"
+        )
       }
     }
     let scaled = buckets.map {
@@ -225,7 +233,8 @@ public struct PreprocessingPlan: Sendable {
       $0.paths[.audio] != nil || $0.paths[.video] != nil && options.audio != .skipped
     }
     for (role, isUsed, reason) in [
-      (Role.referenceVideo, hasVideo, "there are no videos"), (.videoMask, hasVideo, "there are no videos"),
+      (Role.referenceVideo, hasVideo, "there are no videos"),
+      (.videoMask, hasVideo, "there are no videos"),
       (.audioMask, hasAudio, "sound is left out"),
     ] where !isUsed {
       if let column = dataset.columns[role] {
@@ -262,20 +271,24 @@ extension SampleCheck {
 
 extension PreprocessingReport {
   func failure(line: Int?, sample: String?, folder: CacheFolder?, _ reason: String) -> Problem {
-    Problem(severity: .failure, dataset: dataset, line: line, sample: sample, folder: folder, reason: reason)
+    Problem(
+      severity: .failure, dataset: dataset, line: line, sample: sample, folder: folder,
+      reason: reason)
   }
 
   /// A sample whose media can't be used at all.
   ///
-  /// What an earlier run made of another source is not removed, for that source may only have been moved; but it must not
-  /// go unnoticed.
+  /// What an earlier run made of another source is not removed, for that source may only have been
+  /// moved; but it must not go unnoticed.
   mutating func add(_ error: any Error, _ sample: DatasetSample, _ check: SampleCheck) {
     let folder: CacheFolder = sample.paths[.video] == nil ? .audioLatents : .latents
     add(folder, sample, describe(error), check)
   }
 
   /// A file that could not be made.
-  mutating func add(_ folder: CacheFolder, _ sample: DatasetSample, _ reason: String, _ check: SampleCheck) {
+  mutating func add(
+    _ folder: CacheFolder, _ sample: DatasetSample, _ reason: String, _ check: SampleCheck
+  ) {
     let file = check.file(folder, sample)
     let older = file.exists ? " \(file.path) of an earlier run is still there." : ""
     problems.append(failure(line: sample.line, sample: sample.name, folder: folder, reason + older))
@@ -285,7 +298,8 @@ extension PreprocessingReport {
   mutating func warn(_ folder: CacheFolder, _ sample: DatasetSample, _ reason: String) {
     problems.append(
       Problem(
-        severity: .warning, dataset: dataset, line: sample.line, sample: sample.name, folder: folder,
+        severity: .warning, dataset: dataset, line: sample.line, sample: sample.name,
+        folder: folder,
         reason: reason))
   }
 }

@@ -2,7 +2,8 @@ import Foundation
 import Media
 import Support
 
-/// What became of a dataset: counts, and everything that went wrong or is worth knowing, with its reason.
+/// What became of a dataset: counts, and everything that went wrong or is worth knowing, with its
+/// reason.
 public struct PreprocessingReport: Codable, Sendable {
   public enum Severity: String, Codable, Sendable {
     /// Something that was asked for was not made.
@@ -49,7 +50,8 @@ public struct PreprocessingReport: Codable, Sendable {
   public var counts: [CacheFolder: Count] = [:]
   /// Clips from which sound was to be taken and that have none.
   public var withoutAudio = 0
-  /// Files of a dataset's folder that are skipped, each with its reason; of several processes, the first lists them.
+  /// Files of a dataset's folder that are skipped, each with its reason; of several processes, the
+  /// first lists them.
   public var skipped: [SkippedFile] = []
   /// How many hidden files and folders are skipped besides.
   public var hiddenFiles = 0
@@ -78,12 +80,16 @@ public struct PreprocessingReport: Codable, Sendable {
 
   /// Problems in the order of the dataset.
   mutating func sort() {
-    problems.sort { ($0.line ?? 0, $0.sample ?? "", $0.reason) < ($1.line ?? 0, $1.sample ?? "", $1.reason) }
+    problems.sort {
+      ($0.line ?? 0, $0.sample ?? "", $0.reason) < ($1.line ?? 0, $1.sample ?? "", $1.reason)
+    }
   }
 
   /// The counts as a table, a line for each folder that has any.
   public var table: String {
-    let rows = CacheFolder.allCases.compactMap { folder in counts[folder].map { (folder.rawValue, $0) } }
+    let rows = CacheFolder.allCases.compactMap { folder in
+      counts[folder].map { (folder.rawValue, $0) }
+    }
     guard !rows.isEmpty else { return "" }
     func cell(_ text: String, _ width: Int) -> String {
       String(repeating: " ", count: max(0, width - text.count)) + text
@@ -94,7 +100,8 @@ public struct PreprocessingReport: Codable, Sendable {
         + cell("\(count.upToDate)", 12) + cell("\(count.failed)", 8)
     }
     let header =
-      String(repeating: " ", count: width) + cell("encoded", 9) + cell("up to date", 12) + cell("failed", 8)
+      String(repeating: " ", count: width) + cell("encoded", 9) + cell("up to date", 12)
+      + cell("failed", 8)
     return ([header] + lines).joined(separator: "\n")
   }
 

@@ -15,11 +15,12 @@ public enum PreprocessingEvent: Sendable {
   case advanced(Phase, done: Int, total: Int)
 }
 
-/// Turns clips, sounds and captions into the latents and text features that training reads (the reference's dataset
-/// scripts). `docs/preprocessing.md` describes the files.
+/// Turns clips, sounds and captions into the latents and text features that training reads (the
+/// reference's dataset scripts). `docs/preprocessing.md` describes the files.
 ///
-/// Each file appears whole or not at all and carries its `Fingerprint`, so that a run which was cut off goes on where
-/// it stood. The text encoder is gone before the VAEs are loaded; files are read ahead of them.
+/// Each file appears whole or not at all and carries its `Fingerprint`, so that a run which was cut
+/// off goes on where it stood. The text encoder is gone before the VAEs are loaded; files are read
+/// ahead of them.
 public final class Preprocessor {
   private let plan: PreprocessingPlan
   private let notify: (PreprocessingEvent) -> Void
@@ -39,8 +40,9 @@ public final class Preprocessor {
 
   /// Does the work and writes the report, whatever the end.
   ///
-  /// - Throws: what loading the models throws; `PreprocessingError` of kind `.writing`; `TorchError` when memory runs
-  ///   out. A sample that can't be used is no error: it is in the report.
+  /// - Throws: what loading the models throws; `PreprocessingError` of kind `.writing`;
+  ///   `TorchError` when memory runs out. A sample that can't be used is no error: it is in the
+  ///   report.
   public func run() throws -> PreprocessingReport {
     let began = Date()
     do {
@@ -78,7 +80,8 @@ public final class Preprocessor {
       switch correction {
       case .turned:
         report.notes.append(
-          "\(clips) \(count == 1 ? "was" : "were") rotated or mirrored as the file asks; --compat does not")
+          "\(clips) \(count == 1 ? "was" : "were") rotated or mirrored as the file asks; --compat does not"
+        )
       case .deinterlaced:
         report.notes.append(
           "\(clips) \(count == 1 ? "is" : "are") interlaced, and \(count == 1 ? "was" : "were") deinterlaced; "
@@ -94,7 +97,8 @@ public final class Preprocessor {
       try plan.hashes.save()
     } catch {
       report.notes.append(
-        "the hashes of the sources could not be stored, and will be computed again: \(describe(error))")
+        "the hashes of the sources could not be stored, and will be computed again: \(describe(error))"
+      )
     }
     guard report.interruption != nil else { return }
     do {
@@ -121,13 +125,15 @@ public final class Preprocessor {
   private func encodeCaptions() throws {
     let pending = plan.work.filter { $0.pending.contains(.conditions) }
     guard !pending.isEmpty else { return }
-    // Captions that are equal to the letter are encoded once; the tokenizer tells apart what Unicode calls equivalent.
+    // Captions that are equal to the letter are encoded once; the tokenizer tells apart what
+    // Unicode calls equivalent.
     let works = Dictionary(grouping: pending) { Array($0.prompt.utf8) }
       .values.sorted { $0[0].sample.index < $1[0].sample.index }
     notify(.loading(.captions, total: pending.count))
     let options = plan.options
     let encoder = try plan.checkpoint.promptEncoder(
-      dtype: options.dtype, device: options.device, storage: options.textEncoder8bit ? .int8 : .asStored)
+      dtype: options.dtype, device: options.device,
+      storage: options.textEncoder8bit ? .int8 : .asStored)
     var done = 0
     notify(.advanced(.captions, done: 0, total: pending.count))
     for group in works {
@@ -172,7 +178,8 @@ public final class Preprocessor {
     let encoder = try MediaEncoder(plan, folders)
     let options = plan.options
     let batchSize = max(1, options.batchSize)
-    let reader = SampleReader(options: options, check: plan.check, hashes: plan.hashes, factors: plan.factors)
+    let reader = SampleReader(
+      options: options, check: plan.check, hashes: plan.hashes, factors: plan.factors)
     let samples = ReadAhead(count: pending.count, capacity: batchSize, threads: Self.readers) {
       reader.read(pending[$0])
     }
@@ -180,7 +187,9 @@ public final class Preprocessor {
     notify(.advanced(.media, done: 0, total: pending.count))
     while done < pending.count {
       var batch: [PreparedSample] = []
-      while batch.count < batchSize, done + batch.count < pending.count { batch.append(samples.next()) }
+      while batch.count < batchSize, done + batch.count < pending.count {
+        batch.append(samples.next())
+      }
       try take(batch, encoder)
       done += batch.count
       notify(.advanced(.media, done: done, total: pending.count))
@@ -191,8 +200,8 @@ public final class Preprocessor {
     }
   }
 
-  /// Files that are read at a time: one beside each few of the processors, which decoding and resizing share with the
-  /// models.
+  /// Files that are read at a time: one beside each few of the processors, which decoding and
+  /// resizing share with the models.
   private static let readers = max(1, min(4, ProcessInfo.processInfo.activeProcessorCount / 2))
 
   private func take(_ batch: [PreparedSample], _ encoder: MediaEncoder) throws {
@@ -203,7 +212,9 @@ public final class Preprocessor {
       for folder in sample.upToDate.subtracting(work.upToDate) {
         report.counts[folder, default: .init()].upToDate += 1
       }
-      for (folder, reason) in sample.failures { report.add(folder, work.sample, reason, plan.check) }
+      for (folder, reason) in sample.failures {
+        report.add(folder, work.sample, reason, plan.check)
+      }
       for (folder, reason) in sample.warnings { report.warn(folder, work.sample, reason) }
       if sample.isSilent { report.withoutAudio += 1 }
       for correction in sample.corrections { corrected[correction, default: 0] += 1 }
@@ -233,7 +244,8 @@ public final class Preprocessor {
           report.add(file.folder, work.sample, describe(error), plan.check)
         } catch {
           report.add(
-            file.folder, work.sample, "\(work.sample.media): \(file.folder.noun): \(describe(error))",
+            file.folder, work.sample,
+            "\(work.sample.media): \(file.folder.noun): \(describe(error))",
             plan.check)
         }
       }

@@ -1,7 +1,8 @@
 import Foundation
 import Torch
 
-/// The part of a dataset that one of several processes works on: every `count`-th sample, from the `index`-th on.
+/// The part of a dataset that one of several processes works on: every `count`-th sample, from the
+/// `index`-th on.
 public struct ProcessShare: Equatable, Sendable {
   public let index: Int
   public let count: Int

@@ -19,7 +19,8 @@ public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
   init?(text: some StringProtocol) {
     let parts = text.split(separator: "x", omittingEmptySubsequences: false)
     let numbers = parts.compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }
-    guard parts.count == 3, numbers.count == 3, numbers.allSatisfy({ (1...1_000_000).contains($0) }) else {
+    guard parts.count == 3, numbers.count == 3, numbers.allSatisfy({ (1...1_000_000).contains($0) })
+    else {
       return nil
     }
     self.init(width: numbers[0], height: numbers[1], frames: numbers[2])
@@ -45,12 +46,15 @@ public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
   ///
   /// - Throws: `PreprocessingError` that names the nearest size that is possible.
   func requireFit(_ factors: CompressionFactors) throws {
-    func nearest(_ value: Int, _ factor: Int) -> Int { max(1, (value + factor / 2) / factor) * factor }
+    func nearest(_ value: Int, _ factor: Int) -> Int {
+      max(1, (value + factor / 2) / factor) * factor
+    }
     if !width.isMultiple(of: factors.width) || !height.isMultiple(of: factors.height) {
       throw PreprocessingError(
         .option,
         "--resolution-buckets: \(self): the width must be a multiple of \(factors.width) and the height one of "
-          + "\(factors.height); \(nearest(width, factors.width))x\(nearest(height, factors.height)) is near")
+          + "\(factors.height); \(nearest(width, factors.width))x\(nearest(height, factors.height)) is near"
+      )
     }
     if frames % factors.time != 1 % factors.time {
       let below = (frames - 1) / factors.time * factors.time + 1
@@ -63,13 +67,14 @@ public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension [ResolutionBucket] {
-  /// The bucket for a clip, as the reference chooses it: of those that are not longer than the clip, the one with the
-  /// nearest aspect (by its logarithm); among equals the longest; then the largest; then the first.
+  /// The bucket for a clip, as the reference chooses it: of those that are not longer than the
+  /// clip, the one with the nearest aspect (by its logarithm); among equals the longest; then the
+  /// largest; then the first.
   ///
   /// - Parameters:
   ///   - frames: of the clip; nil if it is long enough for every bucket.
-  ///   - keepsMotion: whether buckets of one frame are left to images and to clips that are too short for all others, so
-  ///     that a clip does not become a still image because of its aspect.
+  ///   - keepsMotion: whether buckets of one frame are left to images and to clips that are too
+  ///     short for all others, so that a clip does not become a still image because of its aspect.
   func best(
     width: Int, height: Int, frames: Int? = nil, keepsMotion: Bool = false
   ) -> ResolutionBucket? {

@@ -17,7 +17,8 @@ struct PreparedAudio: Sendable {
 
 /// Reads audio and its masks.
 struct SampleAudioReader: Sendable {
-  /// Reads like upstream: no audio at all where a part of it can't be decoded, and without regard to its time stamps.
+  /// Reads like upstream: no audio at all where a part of it can't be decoded, and without regard
+  /// to its time stamps.
   var isCompatible = false
   /// The audio track of clips, and of other files that have several.
   var track = AudioTrackChoice.automatic
@@ -33,7 +34,8 @@ struct SampleAudioReader: Sendable {
   ///
   /// - Parameters:
   ///   - seconds: of the frames.
-  ///   - start: when the first frame is shown, on the container's clock; nil for audio from another file.
+  ///   - start: when the first frame is shown, on the container's clock; nil for audio from another
+  ///     file.
   /// - Throws: `MediaError`: `.noStream` where there is no audio.
   func read(_ path: String, seconds: Double, start: Double?) throws -> PreparedAudio {
     guard seconds <= Self.longest else {
@@ -47,11 +49,13 @@ struct SampleAudioReader: Sendable {
     if !isCompatible, start != nil, decoded.startSeconds < -Self.tolerance {
       notes.append(
         String(
-          format: "its audio starts %.3f s before the image; that part is left out", -decoded.startSeconds))
+          format: "its audio starts %.3f s before the image; that part is left out",
+          -decoded.startSeconds))
     } else if !isCompatible, start != nil, decoded.startSeconds > Self.tolerance {
       notes.append(
         String(
-          format: "its audio starts %.3f s after the image; silence comes before it", decoded.startSeconds))
+          format: "its audio starts %.3f s after the image; silence comes before it",
+          decoded.startSeconds))
     }
     let wanted = Int(seconds * Double(decoded.sampleRate))
     let missing = wanted - (decoded.channels.first?.count ?? 0)
@@ -74,7 +78,8 @@ struct SampleAudioReader: Sendable {
   ///
   /// - Parameters:
   ///   - most: seconds that are taken at the most.
-  ///   - durations: seconds, of which the longest that the audio fills is taken; empty for the whole.
+  ///   - durations: seconds, of which the longest that the audio fills is taken; empty for the
+  ///     whole.
   /// - Returns: besides, how long the file's audio is, and how much of it is taken, in seconds.
   /// - Throws: `MediaError`, also for audio that is shorter than all durations.
   func read(_ path: String, most: Double?, durations: [Double]) throws -> (
@@ -104,12 +109,14 @@ struct SampleAudioReader: Sendable {
     if let damage = decoded.damage { notes.append(Self.note(damage)) }
     if let silence = level.silenceNote { notes.append(silence) }
     if level.peak > Self.loudest {
-      notes.append(String(format: "its audio exceeds full scale by %.1f dB, and is not limited", level.peak))
+      notes.append(
+        String(format: "its audio exceeds full scale by %.1f dB, and is not limited", level.peak))
     }
     return PreparedAudio(audio: audio, level: level, notes: notes)
   }
 
-  /// How much is taken of a sound that decides on its length itself; nil for one that is shorter than all durations.
+  /// How much is taken of a sound that decides on its length itself; nil for one that is shorter
+  /// than all durations.
   static func duration(of length: Double, among durations: [Double]) -> Double? {
     durations.isEmpty ? length : durations.filter { $0 <= length }.max()
   }
@@ -125,7 +132,9 @@ struct SampleAudioReader: Sendable {
     _ path: String, from start: Double?, most: Double?, isClip: Bool = false
   ) throws -> DecodedAudio {
     var track = track
-    if !isClip, track != .automatic, try AudioReader.trackCount(path: path) <= 1 { track = .automatic }
+    if !isClip, track != .automatic, try AudioReader.trackCount(path: path) <= 1 {
+      track = .automatic
+    }
     guard isCompatible else {
       return try DecodedAudio.placed(path: path, from: start, seconds: most, track: track)
     }
@@ -141,11 +150,13 @@ struct SampleAudioReader: Sendable {
 
   // MARK: Masks
 
-  /// A mask of a sound for T time steps: [T], float32, 1 where the sound is given and not generated.
+  /// A mask of a sound for T time steps: [T], float32, 1 where the sound is given and not
+  /// generated.
   ///
-  /// The mask is a sound as long as the other, in which 1 and 0 alternate; or a tensor of any length in a `.pt` or
-  /// safetensors file, which is stretched. A step is 1 where the mean of its time is above 0.5. In the reference's way
-  /// (`isCompatible`), a sound is stretched too, and one sample speaks for each step.
+  /// The mask is a sound as long as the other, in which 1 and 0 alternate; or a tensor of any
+  /// length in a `.pt` or safetensors file, which is stretched. A step is 1 where the mean of its
+  /// time is above 0.5. In the reference's way (`isCompatible`), a sound is stretched too, and one
+  /// sample speaks for each step.
   ///
   /// - Parameters:
   ///   - steps: T
@@ -154,19 +165,24 @@ struct SampleAudioReader: Sendable {
     if path.hasSuffix(".pt") || path.hasSuffix(".safetensors") {
       let file = try SampleFile(path: path)
       guard let key = file.has("mask") ? "mask" : file.tensorNames.first else {
-        throw MediaError(.notMedia, file: path, "holds no tensor", remedy: "Save the mask as \"mask\".")
+        throw MediaError(
+          .notMedia, file: path, "holds no tensor", remedy: "Save the mask as \"mask\".")
       }
       return try nearest(file.tensor(key).to(.float32).flatten(from: 0, through: -1), steps)
     }
     let decoded = try decode(path, from: nil, most: nil)
     let count = Float(decoded.channels.count)
     var level = [Float](repeating: 0, count: decoded.channels[0].count)
-    for channel in decoded.channels { for i in level.indices { level[i] += abs(channel[i]) / count } }
+    for channel in decoded.channels {
+      for i in level.indices { level[i] += abs(channel[i]) / count }
+    }
     if isCompatible { return try nearest(Tensor(level, shape: [level.count]), steps) }
     let tokens = configuration.tokens
     let marks = (0..<steps).map { step -> Float in
       let (start, end) = tokens.seconds(of: step)
-      let (first, last) = (Int(start * Double(decoded.sampleRate)), Int(end * Double(decoded.sampleRate)))
+      let (first, last) = (
+        Int(start * Double(decoded.sampleRate)), Int(end * Double(decoded.sampleRate))
+      )
       let samples = level[min(first, level.count)..<min(max(first + 1, last), level.count)]
       return !samples.isEmpty && samples.reduce(0, +) / Float(samples.count) > 0.5 ? 1 : 0
     }

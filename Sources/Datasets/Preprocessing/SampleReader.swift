@@ -98,7 +98,9 @@ struct SampleReader: Sendable {
     }
     for folder in CacheFolder.allCases where work.pending.contains(folder) && folder != .latents {
       // The mask of a sound that could not be read: told already.
-      if folder == .audioMasks, result.failures.contains(where: { $0.folder == .audioLatents }) { continue }
+      if folder == .audioMasks, result.failures.contains(where: { $0.folder == .audioLatents }) {
+        continue
+      }
       do {
         if let file = try file(folder, sample, facts, start, &result) { result.files.append(file) }
       } catch {
@@ -152,7 +154,8 @@ struct SampleReader: Sendable {
     result.isSilent = true
     guard options.audio == .required else { return }
     throw MediaError(
-      .noStream, file: sample.paths[.video] ?? sample.media, "has no sound, which --with-audio asks for",
+      .noStream, file: sample.paths[.video] ?? sample.media,
+      "has no sound, which --with-audio asks for",
       remedy: "Remove the row, or give its sound in an audio column.")
   }
 
@@ -181,7 +184,8 @@ struct SampleReader: Sendable {
         return try column(folder, path, facts, fingerprint, isPadded: true, &result)
       }
       guard let facts, let path = paths[.video] else { return nil }
-      let audio = try audioReader.read(path, seconds: facts.seconds, start: start ?? firstFrame(path))
+      let audio = try audioReader.read(
+        path, seconds: facts.seconds, start: start ?? firstFrame(path))
       return prepared(folder, path, audio, fingerprint, &result)
     case .referenceAudioLatents:
       guard let path = paths[.referenceAudio] else { return nil }
@@ -192,7 +196,8 @@ struct SampleReader: Sendable {
     }
   }
 
-  /// The reference of a clip: its size follows the clip's, or in the reference's way is chosen by its own shape.
+  /// The reference of a clip: its size follows the clip's, or in the reference's way is chosen by
+  /// its own shape.
   private func reference(
     _ path: String, _ facts: ClipFacts, _ fingerprint: Fingerprint, _ result: inout PreparedSample
   ) throws -> PreparedFile {
@@ -201,7 +206,8 @@ struct SampleReader: Sendable {
     // Its hash is in the fingerprint already.
     let clip = try readClip(path, .referenceLatents, since: hashes.snapshot(of: path), &result) {
       guard !options.isCompatible, try own.open(path).isImage else { return try own.read(path) }
-      return try reader([ResolutionBucket(width: bucket.width, height: bucket.height, frames: 1)]).read(path)
+      return try reader([ResolutionBucket(width: bucket.width, height: bucket.height, frames: 1)])
+        .read(path)
     }
     var (pixels, rate) = (clip.pixels, clip.frameRate)
     let scale = options.referenceTemporalScale
@@ -232,13 +238,16 @@ struct SampleReader: Sendable {
   }
 
   private func column(
-    _ folder: CacheFolder, _ path: String, _ facts: ClipFacts?, _ fingerprint: Fingerprint, isPadded: Bool,
+    _ folder: CacheFolder, _ path: String, _ facts: ClipFacts?, _ fingerprint: Fingerprint,
+    isPadded: Bool,
     _ result: inout PreparedSample
   ) throws -> PreparedFile {
     guard let facts else {
-      let (audio, length, seconds) = try audioReader.read(path, most: nil, durations: options.audioDurations)
+      let (audio, length, seconds) = try audioReader.read(
+        path, most: nil, durations: options.audioDurations)
       return prepared(
-        folder, path, audio, fingerprint.adding([.sourceSeconds: "\(length)", .seconds: "\(seconds)"]),
+        folder, path, audio,
+        fingerprint.adding([.sourceSeconds: "\(length)", .seconds: "\(seconds)"]),
         &result)
     }
     let seconds = check.secondsOfColumn(facts)
@@ -255,7 +264,8 @@ struct SampleReader: Sendable {
   ) -> PreparedFile {
     for note in audio.notes { result.warnings.append((folder, "\(path): \(note)")) }
     return PreparedFile(
-      folder: folder, content: .audio(audio.audio), fingerprint: fingerprint.adding(audio.level.fields))
+      folder: folder, content: .audio(audio.audio),
+      fingerprint: fingerprint.adding(audio.level.fields))
   }
 
   /// When a clip's first frame is shown, where its frames are cached already.

@@ -1,7 +1,8 @@
 import LTX
 import Media
 
-/// What has to be done for a sample: which of its files are wanted, and which of them are known to be as they should.
+/// What has to be done for a sample: which of its files are wanted, and which of them are known to
+/// be as they should.
 struct SampleWork: Sendable {
   let sample: DatasetSample
   /// What the text encoder reads.
@@ -86,14 +87,16 @@ struct SampleCheck: Sendable {
     }
   }
 
-  /// How much of a sound from a file of its own goes with a clip. The reference takes every clip for one of the longest
-  /// bucket at 25 frames a second.
+  /// How much of a sound from a file of its own goes with a clip. The reference takes every clip
+  /// for one of the longest bucket at 25 frames a second.
   func secondsOfColumn(_ clip: ClipFacts) -> Double {
     options.isCompatible ? Double(options.buckets.map(\.frames).max() ?? 0) / 25 : clip.seconds
   }
 
   /// Whether a file is there and was made from what is expected.
-  func isUpToDate(_ folder: CacheFolder, _ sample: DatasetSample, _ expectation: Expectation) -> Bool {
+  func isUpToDate(_ folder: CacheFolder, _ sample: DatasetSample, _ expectation: Expectation)
+    -> Bool
+  {
     guard case .made(let expected) = expectation else { return false }
     let isMask = folder == .videoMasks || folder == .audioMasks
     // The reference's --overwrite does not reach masks.
@@ -103,7 +106,8 @@ struct SampleCheck: Sendable {
     if options.isStrict, found[.sourceDamage] != nil { return false }
     switch folder {
     case .latents:
-      return ClipFacts(found)?.remains(among: options.buckets, keepsMotion: !options.isCompatible) ?? false
+      return ClipFacts(found)?.remains(among: options.buckets, keepsMotion: !options.isCompatible)
+        ?? false
     case .referenceLatents where options.isCompatible:
       return ClipFacts(found)?.remains(among: rules.referenceBuckets, keepsMotion: false) ?? false
     case .audioLatents, .referenceAudioLatents:
@@ -120,9 +124,11 @@ struct SampleCheck: Sendable {
     return file(.latents, sample).fingerprint.flatMap(ClipFacts.init)
   }
 
-  /// Looks through a sample's files. Sources are read only where there is something to compare them with.
+  /// Looks through a sample's files. Sources are read only where there is something to compare them
+  /// with.
   ///
-  /// - Throws: `MediaError` for a clip, or a sound by itself, that is missing or can't be looked at.
+  /// - Throws: `MediaError` for a clip, or a sound by itself, that is missing or can't be looked
+  ///   at.
   func work(_ sample: DatasetSample) throws -> SampleWork {
     let prompt = options.captions.prompt(sample.caption)
     if let first = sample.paths[.video] ?? sample.paths[.audio] { try rules.requireSource(first) }

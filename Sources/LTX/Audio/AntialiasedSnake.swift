@@ -3,8 +3,9 @@
 import NN
 import Torch
 
-/// x + sin²(αx) / β between a doubling and a halving of the rate, so that the overtones which it makes are cut off and
-/// do not fold back as wrong tones (BigVGAN, section 3.2; ltx-core, `audio_vae/vocoder.py`).
+/// x + sin²(αx) / β between a doubling and a halving of the rate, so that the overtones which it
+/// makes are cut off and do not fold back as wrong tones (BigVGAN, section 3.2; ltx-core,
+/// `audio_vae/vocoder.py`).
 struct AntialiasedSnake: Sendable {
   /// [C] each: the checkpoint holds logarithms.
   private let alpha: Tensor
@@ -27,6 +28,7 @@ struct AntialiasedSnake: Sendable {
 
   /// - Parameter x: [B, C, N]
   func callAsFunction(_ x: Tensor) throws -> Tensor {
-    try x.antialiasedSnake(alpha: alpha, inverseBeta: inverseBeta, up: upsampling, down: downsampling)
+    try x.antialiasedSnake(
+      alpha: alpha, inverseBeta: inverseBeta, up: upsampling, down: downsampling)
   }
 }

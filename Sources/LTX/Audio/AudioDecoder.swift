@@ -1,9 +1,11 @@
-// B batch, T latent frames, Z latent channels, F latent frequencies, T' spectrogram frames, M mel frequencies.
+// B batch, T latent frames, Z latent channels, F latent frequencies, T' spectrogram frames, M mel
+// frequencies.
 
 import NN
 import Torch
 
-/// Normalised latents to log-mel spectrograms, which a `Vocoder` makes sound of (ltx-core, `audio_vae/audio_vae.py`).
+/// Normalised latents to log-mel spectrograms, which a `Vocoder` makes sound of (ltx-core,
+/// `audio_vae/audio_vae.py`).
 public struct AudioDecoder: Sendable {
   public let configuration: AudioVAEConfiguration
   private let statistics: AudioStatistics
@@ -33,10 +35,12 @@ public struct AudioDecoder: Sendable {
       let level = try AudioVAELevel(
         place, inputs: index == widths.count - 1 ? deepest : widths[index + 1], outputs: width,
         layers: configuration.residualBlocks + 1,
-        hasAttention: configuration.decoderAttentionLevels.contains(index), configuration: configuration)
+        hasAttention: configuration.decoderAttentionLevels.contains(index),
+        configuration: configuration)
       return (
         level,
-        index == 0 ? nil : try SpectrogramUpsampling(place / "upsample", channels: width, causalAxis: axis)
+        index == 0
+          ? nil : try SpectrogramUpsampling(place / "upsample", channels: width, causalAxis: axis)
       )
     }
     normOut = try AudioVAENorm(w / "norm_out", channels: widths[0], kind: configuration.norm)
@@ -46,12 +50,14 @@ public struct AudioDecoder: Sendable {
   }
 
   /// - Parameter latent: normalised, [B, Z, T, F]
-  /// - Returns: the log-mel spectrogram [B, 2, T', M]; T' = compression * (T - 1) + 1 for a causal model.
+  /// - Returns: the log-mel spectrogram [B, 2, T', M]; T' = compression * (T - 1) + 1 for a causal
+  ///   model.
   /// - Throws: `AudioError` for a latent of another shape.
   public func callAsFunction(_ latent: Tensor) throws -> Tensor {
     let shape = latent.shape
     let (channels, bins) = (configuration.latentChannels, configuration.frequencyBins)
-    guard shape.count == 4, shape[1] == channels, shape[3] == bins, shape.allSatisfy({ $0 > 0 }) else {
+    guard shape.count == 4, shape[1] == channels, shape[3] == bins, shape.allSatisfy({ $0 > 0 })
+    else {
       throw AudioError.shape(
         expected: "an audio latent [batch, \(channels), frames, \(bins)]", found: shape)
     }
@@ -65,7 +71,8 @@ public struct AudioDecoder: Sendable {
     return try fitted(mel, frames: configuration.spectrogramFrames(shape[2])).contiguous()
   }
 
-  /// Cuts or fills up with zeros. Only a model that is causal along the frequencies, or not at all, needs it.
+  /// Cuts or fills up with zeros. Only a model that is causal along the frequencies, or not at all,
+  /// needs it.
   private func fitted(_ mel: Tensor, frames: Int) throws -> Tensor {
     let bins = configuration.melBins
     let cut = try mel.slice(2, to: frames).slice(3, to: bins)

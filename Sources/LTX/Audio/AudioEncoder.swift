@@ -1,9 +1,11 @@
-// B batch, N samples, T spectrogram frames, T' latent frames, Z latent channels, M mel and F latent frequencies.
+// B batch, N samples, T spectrogram frames, T' latent frames, Z latent channels, M mel and F latent
+// frequencies.
 
 import NN
 import Torch
 
-/// Sound to normalised latents, by way of a log-mel spectrogram (ltx-core, `audio_vae/audio_vae.py`).
+/// Sound to normalised latents, by way of a log-mel spectrogram (ltx-core,
+/// `audio_vae/audio_vae.py`).
 public struct AudioEncoder: Sendable {
   public let configuration: AudioVAEConfiguration
   private let logMel: LogMelSpectrogram
@@ -22,7 +24,8 @@ public struct AudioEncoder: Sendable {
     let w = w / "encoder"
     let axis = configuration.causalAxis
     convolutionIn = try SpectrogramConvolution(
-      w / "conv_in", inputs: configuration.audioChannels, outputs: configuration.baseWidth, causalAxis: axis)
+      w / "conv_in", inputs: configuration.audioChannels, outputs: configuration.baseWidth,
+      causalAxis: axis)
     logMel = try LogMelSpectrogram(configuration, device: convolutionIn.device)
     let widths = configuration.widths
     levels = try widths.enumerated().map { index, width in
@@ -36,7 +39,8 @@ public struct AudioEncoder: Sendable {
       return (
         level,
         isLast
-          ? nil : try SpectrogramDownsampling(place / "downsample", channels: width, causalAxis: axis)
+          ? nil
+          : try SpectrogramDownsampling(place / "downsample", channels: width, causalAxis: axis)
       )
     }
     let deepest = widths[widths.count - 1]
@@ -57,27 +61,32 @@ public struct AudioEncoder: Sendable {
   ///   - waveform: [B, 2, N] from -1 to 1; one channel is taken for both.
   ///   - sampleRate: of the waveform; another one than the model's is converted.
   /// - Returns: [B, 2, T, M]; T = 1 + N / hop, with N at the model's rate.
-  /// - Throws: `AudioError` for sound of another shape, without samples, or shorter than half a window.
+  /// - Throws: `AudioError` for sound of another shape, without samples, or shorter than half a
+  ///   window.
   public func spectrogram(_ waveform: Tensor, sampleRate: Int) throws -> Tensor {
     let shape = waveform.shape
     let channels = configuration.audioChannels
     guard shape.count == 3, shape[0] > 0, shape[1] == 1 || shape[1] == channels else {
-      throw AudioError.shape(expected: "a waveform [batch, \(channels) or 1, samples]", found: shape)
+      throw AudioError.shape(
+        expected: "a waveform [batch, \(channels) or 1, samples]", found: shape)
     }
     let mel = try logMel(waveform, sampleRate: sampleRate)
     return shape[1] == channels ? mel : try mel.repeated([1, channels, 1, 1])
   }
 
   /// - Parameter mel: a log-mel spectrogram [B, 2, T, M]
-  /// - Returns: the normalised latent [B, Z, T', F]; T' = ceil(T / compression) for a model that is causal in time.
+  /// - Returns: the normalised latent [B, Z, T', F]; T' = ceil(T / compression) for a model that is
+  ///   causal in time.
   /// - Throws: `AudioError` for a spectrogram of another shape.
   public func encode(_ mel: Tensor) throws -> Tensor {
     let shape = mel.shape
-    guard shape.count == 4, shape[1] == configuration.audioChannels, shape[3] == configuration.melBins,
+    guard shape.count == 4, shape[1] == configuration.audioChannels,
+      shape[3] == configuration.melBins,
       shape.allSatisfy({ $0 > 0 })
     else {
       throw AudioError.shape(
-        expected: "a spectrogram [batch, \(configuration.audioChannels), frames, \(configuration.melBins)]",
+        expected:
+          "a spectrogram [batch, \(configuration.audioChannels), frames, \(configuration.melBins)]",
         found: shape)
     }
     var x = try convolutionIn(

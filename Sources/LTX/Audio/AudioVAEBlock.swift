@@ -16,8 +16,10 @@ struct AudioVAENorm: Sendable {
 
   func callAsFunction(_ x: Tensor) throws -> Tensor {
     guard let affine else { return try x.rmsNorm(eps: 1e-6) }
-    return try x.permute([0, 3, 1, 2]).groupNorm(32, weight: affine.weight, bias: affine.bias, eps: 1e-6)
-      .permute([0, 2, 3, 1]).contiguous()
+    return try x.permute([0, 3, 1, 2]).groupNorm(
+      32, weight: affine.weight, bias: affine.bias, eps: 1e-6
+    )
+    .permute([0, 2, 3, 1]).contiguous()
   }
 }
 
@@ -78,7 +80,8 @@ struct SpectrogramAttention: Sendable {
     let shape = x.shape
     let h = try norm(x).reshape([shape[0], 1, shape[1] * shape[2], shape[3]])
     let mixed = try Tensor.scaledDotProductAttention(
-      h.linear(query.weight, query.bias), h.linear(key.weight, key.bias), h.linear(value.weight, value.bias))
+      h.linear(query.weight, query.bias), h.linear(key.weight, key.bias),
+      h.linear(value.weight, value.bias))
     return try mixed.linear(output.weight, output.bias).reshape(shape) + x
   }
 }
@@ -94,7 +97,8 @@ struct AudioVAELevel: Sendable {
   ) throws {
     blocks = try (0..<layers).map {
       try AudioResidualBlock(
-        w / "block" / $0, inputs: $0 == 0 ? inputs : outputs, outputs: outputs, configuration: configuration)
+        w / "block" / $0, inputs: $0 == 0 ? inputs : outputs, outputs: outputs,
+        configuration: configuration)
     }
     attention =
       hasAttention
@@ -113,18 +117,21 @@ struct AudioVAELevel: Sendable {
   }
 }
 
-/// What lies between the coders' levels and the latent: two residual blocks, and attention between them.
+/// What lies between the coders' levels and the latent: two residual blocks, and attention between
+/// them.
 struct AudioVAEMiddle: Sendable {
   private let first: AudioResidualBlock
   private let attention: SpectrogramAttention?
   private let second: AudioResidualBlock
 
-  init(_ w: Weights, channels: Int, hasAttention: Bool, configuration: AudioVAEConfiguration) throws {
+  init(_ w: Weights, channels: Int, hasAttention: Bool, configuration: AudioVAEConfiguration) throws
+  {
     first = try AudioResidualBlock(
       w / "block_1", inputs: channels, outputs: channels, configuration: configuration)
     attention =
       hasAttention
-      ? try SpectrogramAttention(w / "attn_1", channels: channels, configuration: configuration) : nil
+      ? try SpectrogramAttention(w / "attn_1", channels: channels, configuration: configuration)
+      : nil
     second = try AudioResidualBlock(
       w / "block_2", inputs: channels, outputs: channels, configuration: configuration)
   }

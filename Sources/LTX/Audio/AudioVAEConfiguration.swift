@@ -1,13 +1,14 @@
 import NN
 
-/// The shape of an audio VAE and of the spectrogram that it works on, from `config.audio_vae` of a checkpoint
-/// (ltx-core, `audio_vae/model_configurator.py`).
+/// The shape of an audio VAE and of the spectrogram that it works on, from `config.audio_vae` of a
+/// checkpoint (ltx-core, `audio_vae/model_configurator.py`).
 public struct AudioVAEConfiguration: Sendable, Equatable {
-  /// What the features of a position are divided by: their own root mean square, or that of groups of channels.
+  /// What the features of a position are divided by: their own root mean square, or that of groups
+  /// of channels.
   public enum Norm: String, Sendable, CaseIterable { case pixel, group }
 
-  /// The axis of the spectrogram along which a convolution sees nothing that comes later: rows are times, columns
-  /// frequencies.
+  /// The axis of the spectrogram along which a convolution sees nothing that comes later: rows are
+  /// times, columns frequencies.
   public enum CausalAxis: String, Sendable, CaseIterable {
     case none
     case time = "height"
@@ -44,7 +45,8 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
   public var decoderAttentionLevels: Set<Int>
   public var encoderMiddleHasAttention: Bool
   public var decoderMiddleHasAttention: Bool
-  /// Whether each spectrogram frame depends on earlier sound only; tells where latent frames lie in time.
+  /// Whether each spectrogram frame depends on earlier sound only; tells where latent frames lie in
+  /// time.
   public var isCausalInTime: Bool
 
   /// Spectrogram frames that one latent frame stands for.
@@ -52,7 +54,9 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
 
   /// Frequencies of the latent.
   public var frequencyBins: Int {
-    (1..<widths.count).reduce(melBins) { bins, _ in causalAxis == .frequency ? (bins + 1) / 2 : bins / 2 }
+    (1..<widths.count).reduce(melBins) { bins, _ in
+      causalAxis == .frequency ? (bins + 1) / 2 : bins / 2
+    }
   }
 
   /// Where latent frames lie in time.
@@ -71,11 +75,13 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
 }
 
 extension AudioVAEConfiguration {
-  /// The longest window of a spectrogram frame in samples, and the most frequencies: tables of their product are made.
+  /// The longest window of a spectrogram frame in samples, and the most frequencies: tables of
+  /// their product are made.
   static let (maxWindow, maxMelBins) = (1 << 16, 1 << 12)
 
   /// - Parameter config: the whole `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
+  ///   supported.
   public init(_ config: Configuration) throws {
     let audio = try config.object("audio_vae")
     let params = try audio.object("model", isOptional: true).object("params", isOptional: true)
@@ -105,7 +111,8 @@ extension AudioVAEConfiguration {
     audioChannels = try c.positive("in_channels", default: 2, upTo: 64)
     let outputs = try c.positive("out_ch", default: 2)
     guard outputs == audioChannels else {
-      throw c.error("out_ch", "is \(outputs), but in_channels is \(audioChannels); they must be equal")
+      throw c.error(
+        "out_ch", "is \(outputs), but in_channels is \(audioChannels); they must be equal")
     }
     latentChannels = try c.positive("z_channels", default: 8)
     baseWidth = try c.positive("ch", default: 128)
@@ -118,10 +125,12 @@ extension AudioVAEConfiguration {
     causalAxis = c.isNull("causality_axis") ? .none : try c.choice("causality_axis", default: .time)
     if norm == .group {
       guard causalAxis == .none else {
-        throw c.error("norm_type", "is \"group\", which would let a causal convolution see what comes later")
+        throw c.error(
+          "norm_type", "is \"group\", which would let a causal convolution see what comes later")
       }
       guard (widths + [baseWidth]).allSatisfy({ $0.isMultiple(of: 32) }) else {
-        throw c.error("norm_type", "is \"group\", whose 32 groups can't share \(widths) channels evenly")
+        throw c.error(
+          "norm_type", "is \"group\", whose 32 groups can't share \(widths) channels evenly")
       }
     }
 
@@ -134,7 +143,9 @@ extension AudioVAEConfiguration {
     let hasMiddle = try c.bool("mid_block_add_attention", default: true)
     let last = widths.count - 1
     // Either coder counts resolutions from its own end.
-    let decoderLevels = (0...last).filter { resolutions.contains((resolution >> last) << (last - $0)) }
+    let decoderLevels = (0...last).filter {
+      resolutions.contains((resolution >> last) << (last - $0))
+    }
     let encoderLevels = (0...last).filter { resolutions.contains(resolution >> $0) }
     encoderAttentionLevels = attention == "vanilla" ? Set(encoderLevels) : []
     decoderAttentionLevels = Set(decoderLevels)
@@ -142,7 +153,8 @@ extension AudioVAEConfiguration {
     decoderMiddleHasAttention = hasMiddle
 
     guard try c.bool("double_z", default: true) else {
-      throw c.error("double_z", "is false; only an encoder that gives means and variances is supported")
+      throw c.error(
+        "double_z", "is false; only an encoder that gives means and variances is supported")
     }
     guard try c.bool("resamp_with_conv", default: true) else {
       throw c.error("resamp_with_conv", "is false; only downsampling by convolutions is supported")

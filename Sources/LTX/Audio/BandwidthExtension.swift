@@ -3,12 +3,13 @@
 import NN
 import Torch
 
-/// Raises the rate of sound, and adds the high frequencies that a second generator makes of its mel spectrogram
-/// (ltx-core, `audio_vae/vocoder.py`, `VocoderWithBWE`).
+/// Raises the rate of sound, and adds the high frequencies that a second generator makes of its mel
+/// spectrogram (ltx-core, `audio_vae/vocoder.py`, `VocoderWithBWE`).
 struct BandwidthExtension: Sendable {
   private let configuration: VocoderConfiguration.Extension
   private let generator: WaveGenerator
-  /// [2 (fft / 2 + 1), 1, fft]: cosines, then sines, in a window; from the checkpoint, as it was trained with them.
+  /// [2 (fft / 2 + 1), 1, fft]: cosines, then sines, in a window; from the checkpoint, as it was
+  /// trained with them.
   private let fourierBasis: Tensor
   /// [M, fft / 2 + 1]
   private let melBasis: Tensor
@@ -54,7 +55,8 @@ struct BandwidthExtension: Sendable {
     .conv1d(fourierBasis, stride: [configuration.hopLength])
     let parts = try spectrum.square().chunk(2, 1)
     let magnitude = try (parts[0] + parts[1]).sqrt()
-    return try melBasis.matmul(magnitude).clamped(min: 1e-5).log().unflatten(0, [shape[0], shape[1]])
+    return try melBasis.matmul(magnitude).clamped(min: 1e-5).log().unflatten(
+      0, [shape[0], shape[1]])
   }
 
   /// The same sound at the higher rate: [B, 2, N * ratio].
@@ -65,11 +67,14 @@ struct BandwidthExtension: Sendable {
       .narrow(2, 2 * reach * ratio, audio.size(2) * ratio)
   }
 
-  /// `SincResampler`'s filter, [1, 1, 2 reach ratio + 1]; the factor `ratio` that makes up for zeros between samples
-  /// cancels its division.
+  /// `SincResampler`'s filter, [1, 1, 2 reach ratio + 1]; the factor `ratio` that makes up for
+  /// zeros between samples cancels its division.
   private static func sinc(ratio: Int) throws -> Tensor {
     let count = 2 * reach * ratio + 1
-    let times = try Tensor.arange(to: Scalar(count), dtype: .float32) / Double(ratio) - Double(reach)
-    return try SincResampler.filter(times, limit: SincResampler.rolloff, step: 1).reshape([1, 1, count])
+    let times =
+      try Tensor.arange(to: Scalar(count), dtype: .float32) / Double(ratio) - Double(reach)
+    return try SincResampler.filter(times, limit: SincResampler.rolloff, step: 1).reshape([
+      1, 1, count,
+    ])
   }
 }

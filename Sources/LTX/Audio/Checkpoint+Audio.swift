@@ -9,12 +9,13 @@ extension Checkpoint.Prefix {
 extension Checkpoint {
   /// Sound to latents.
   ///
-  /// - Throws: `ConfigurationError` for a checkpoint without an audio VAE or with one that is not supported,
-  ///   `WeightError` for one whose weights don't fit.
+  /// - Throws: `ConfigurationError` for a checkpoint without an audio VAE or with one that is not
+  ///   supported, `WeightError` for one whose weights don't fit.
   public func audioEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioEncoder {
     try require("audio_vae")
     return try AudioEncoder(
-      weights(dtype: dtype, device: device) / Prefix.audioVAE, configuration: AudioVAEConfiguration(config))
+      weights(dtype: dtype, device: device) / Prefix.audioVAE,
+      configuration: AudioVAEConfiguration(config))
   }
 
   /// Latents to spectrograms.
@@ -23,13 +24,14 @@ extension Checkpoint {
   public func audioDecoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioDecoder {
     try require("audio_vae")
     return try AudioDecoder(
-      weights(dtype: dtype, device: device) / Prefix.audioVAE, configuration: AudioVAEConfiguration(config))
+      weights(dtype: dtype, device: device) / Prefix.audioVAE,
+      configuration: AudioVAEConfiguration(config))
   }
 
   /// Spectrograms to sound. One with bandwidth extension is in float32, whatever `dtype` asks for.
   ///
-  /// - Throws: `ConfigurationError` for a checkpoint without a vocoder or with one that is not supported, `WeightError`
-  ///   for one whose weights don't fit.
+  /// - Throws: `ConfigurationError` for a checkpoint without a vocoder or with one that is not
+  ///   supported, `WeightError` for one whose weights don't fit.
   public func vocoder(dtype: DType? = nil, device: Device = .cpu) throws -> Vocoder {
     try require("vocoder")
     let configuration = try VocoderConfiguration(config)

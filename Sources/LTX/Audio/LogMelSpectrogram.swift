@@ -3,8 +3,8 @@
 import Foundation
 import Torch
 
-/// Sound to the logarithm of its mel spectrogram, always in float32 (ltx-core, `audio_vae/ops.py`; torchaudio's
-/// `MelSpectrogram` with Slaney's scale and norm and a power of 1).
+/// Sound to the logarithm of its mel spectrogram, always in float32 (ltx-core, `audio_vae/ops.py`;
+/// torchaudio's `MelSpectrogram` with Slaney's scale and norm and a power of 1).
 public struct LogMelSpectrogram: Sendable {
   public let sampleRate: Int
   private let hopLength: Int
@@ -21,7 +21,8 @@ public struct LogMelSpectrogram: Sendable {
     fftLength = configuration.fftLength
     melBins = configuration.melBins
     window = try Self.hannWindow(fftLength).to(device)
-    filters = try MelFilters.slaney(sampleRate: sampleRate, fftLength: fftLength, melBins: melBins).to(device)
+    filters = try MelFilters.slaney(sampleRate: sampleRate, fftLength: fftLength, melBins: melBins)
+      .to(device)
   }
 
   /// - Parameter waveform: [B, C, N], at any rate.
@@ -48,7 +49,8 @@ public struct LogMelSpectrogram: Sendable {
   }
 
   static func hannWindow(_ length: Int) throws -> Tensor {
-    let angle = try Tensor.arange(to: Scalar(length), dtype: .float32) * (2 * Double.pi / Double(length))
+    let angle =
+      try Tensor.arange(to: Scalar(length), dtype: .float32) * (2 * Double.pi / Double(length))
     return try angle.cos() * -0.5 + 0.5
   }
 }

@@ -3,15 +3,16 @@
 import Foundation
 import Torch
 
-/// Changes the rate of sampled sound: a sinc below the lower rate's limit in a Hann window (torchaudio,
-/// `functional/functional.py`, `resample` with its default settings).
+/// Changes the rate of sampled sound: a sinc below the lower rate's limit in a Hann window
+/// (torchaudio, `functional/functional.py`, `resample` with its default settings).
 public enum SincResampler {
   /// Zero crossings of the sinc to either side.
   static let width = 6.0
   /// Where the sound is cut, relative to the lower rate's limit.
   static let rolloff = 0.99
   static let highestRate = 10_000_000
-  /// Numbers in a table of one filter for each place of an output between inputs; more are not made at once.
+  /// Numbers in a table of one filter for each place of an output between inputs; more are not made
+  /// at once.
   static let largestTable = 1 << 23
 
   /// - Parameter waveform: [B, C, N], float32
@@ -24,7 +25,9 @@ public enum SincResampler {
   static func resample(
     _ waveform: Tensor, from old: Int, to new: Int, largestTable: Int
   ) throws -> Tensor {
-    for rate in [old, new] where !(1...highestRate).contains(rate) { throw AudioError.sampleRate(rate) }
+    for rate in [old, new] where !(1...highestRate).contains(rate) {
+      throw AudioError.sampleRate(rate)
+    }
     if old == new { return waveform }
     let divisor = gcd(old, new)
     let (step, phases) = (old / divisor, new / divisor)
@@ -58,8 +61,8 @@ public enum SincResampler {
       .transpose(1, 2).flatten(from: 1)
   }
 
-  /// The same where rates have no common divisor to speak of, and a table of all filters would be very large: each
-  /// output's filter is computed where it is needed.
+  /// The same where rates have no common divisor to speak of, and a table of all filters would be
+  /// very large: each output's filter is computed where it is needed.
   private static func gather(
     _ rows: Tensor, step: Int, phases: Int, reach: Int, limit: Double, length: Int
   ) throws -> Tensor {
@@ -68,11 +71,13 @@ public enum SincResampler {
     let chunk = 1 << 16
     let parts = try stride(from: 0, to: length, by: chunk).map { first in
       let outputs = Array(first..<min(first + chunk, length))
-      // Output n lies `remainder / phases` after the input at `whole`, which padding has moved by `reach`.
+      // Output n lies `remainder / phases` after the input at `whole`, which padding has moved by
+      // `reach`.
       let whole = try Tensor(outputs.map { $0 * step / phases }).to(rows.device).unsqueeze(-1)
       let after = outputs.map { Double($0 * step % phases) / Double(phases) }
       let taps = try offsets.to(.float64) - Double(reach)
-      let times = try (taps.unsqueeze(0) - Tensor(after).to(rows.device).unsqueeze(-1)) / Double(step)
+      let times =
+        try (taps.unsqueeze(0) - Tensor(after).to(rows.device).unsqueeze(-1)) / Double(step)
       let filters = try filter(times, limit: limit, step: step).to(.float32)
       let inputs = try flat.indexSelect(1, (whole + offsets).flatten())
         .reshape([-1, outputs.count, 2 * reach + 2])
@@ -91,7 +96,8 @@ public enum SincResampler {
     let window = try (t * Double.pi / width / 2).cos().square()
     let angle = try t * Double.pi
     let sinc = try Tensor.select(
-      where: angle.equal(to: 0), Tensor.ones([1], dtype: t.dtype, device: t.device), else: angle.sin() / angle
+      where: angle.equal(to: 0), Tensor.ones([1], dtype: t.dtype, device: t.device),
+      else: angle.sin() / angle
     )
     return try sinc * (window * (limit / Double(step)))
   }

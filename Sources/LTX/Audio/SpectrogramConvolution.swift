@@ -1,11 +1,12 @@
-// B batch, T times, F frequencies, C channels. Features are stored channels last, [B, T, F, C]: the layout that the
-// convolutions compute in, and one in which a norm over the channels reads memory in order.
+// B batch, T times, F frequencies, C channels. Features are stored channels last, [B, T, F, C]: the
+// layout that the convolutions compute in, and one in which a norm over the channels reads memory
+// in order.
 
 import NN
 import Torch
 
-/// A convolution over time and frequency, surrounded by zeros, that sees nothing later along the causal axis
-/// (ltx-core, `audio_vae/causal_conv_2d.py`).
+/// A convolution over time and frequency, surrounded by zeros, that sees nothing later along the
+/// causal axis (ltx-core, `audio_vae/causal_conv_2d.py`).
 struct SpectrogramConvolution: Sendable {
   /// [outputs, C, k, k]
   private let weight: Tensor
@@ -33,8 +34,8 @@ struct SpectrogramConvolution: Sendable {
   ///   - skipped: outputs at the beginning of the causal axis that are left out.
   /// - Returns: [B, T, F, outputs]
   ///
-  /// Along the causal axis the kernel pads either side as far as it sees back, and the outputs that see ahead are cut
-  /// off: cheaper than a copy of the features with zeros in front.
+  /// Along the causal axis the kernel pads either side as far as it sees back, and the outputs that
+  /// see ahead are cut off: cheaper than a copy of the features with zeros in front.
   func callAsFunction(_ x: Tensor, skipping skipped: Int = 0) throws -> Tensor {
     let axis: Int? =
       switch causalAxis {
@@ -77,7 +78,8 @@ struct SpectrogramDownsampling: Sendable {
   }
 }
 
-/// Doubles times and frequencies, less the first one of the causal axis (ltx-core, `audio_vae/upsample.py`).
+/// Doubles times and frequencies, less the first one of the causal axis (ltx-core,
+/// `audio_vae/upsample.py`).
 struct SpectrogramUpsampling: Sendable {
   private let convolution: SpectrogramConvolution
   private let skipped: Int

@@ -3,8 +3,8 @@
 import NN
 import Torch
 
-/// Log-mel spectrograms to stereo sound: HiFi-GAN in LTX-2, BigVGAN v2 with bandwidth extension in LTX-2.3. Which one is
-/// read from the checkpoint's configuration.
+/// Log-mel spectrograms to stereo sound: HiFi-GAN in LTX-2, BigVGAN v2 with bandwidth extension in
+/// LTX-2.3. Which one is read from the checkpoint's configuration.
 public struct Vocoder: Sendable {
   /// Of the sound: left and right.
   static let channels = 2
@@ -15,8 +15,9 @@ public struct Vocoder: Sendable {
   private let generator: WaveGenerator
   private let bandwidthExtension: BandwidthExtension?
 
-  /// - Parameter w: the scope of the vocoder. One with bandwidth extension is to be given weights in float32: rounding
-  ///   adds up over its hundred convolutions (`Checkpoint.vocoder` sees to it).
+  /// - Parameter w: the scope of the vocoder. One with bandwidth extension is to be given weights
+  ///   in float32: rounding adds up over its hundred convolutions (`Checkpoint.vocoder` sees to
+  ///   it).
   /// - Throws: `WeightError` when the checkpoint does not fit the configuration.
   public init(_ w: Weights, configuration: VocoderConfiguration) throws {
     self.configuration = configuration
@@ -40,16 +41,19 @@ public struct Vocoder: Sendable {
   public var sampleRate: Int { configuration.sampleRate }
 
   /// - Parameter mel: a log-mel spectrogram [B, 2, T, M]
-  /// - Returns: sound [B, 2, samples] from -1 to 1, in the element type that the vocoder computes in.
+  /// - Returns: sound [B, 2, samples] from -1 to 1, in the element type that the vocoder computes
+  ///   in.
   /// - Throws: `AudioError` for a spectrogram of another shape.
   public func callAsFunction(_ mel: Tensor) throws -> Tensor {
     let shape = mel.shape
-    guard shape.count == 4, shape[1] == Self.channels, shape[3] == melBins, shape.allSatisfy({ $0 > 0 })
+    guard shape.count == 4, shape[1] == Self.channels, shape[3] == melBins,
+      shape.allSatisfy({ $0 > 0 })
     else {
       throw AudioError.shape(
         expected: "a spectrogram [batch, \(Self.channels), frames, \(melBins)]", found: shape)
     }
-    let x = try mel.to(generator.device, generator.dtype).transpose(2, 3).flatten(from: 1, through: 2)
+    let x = try mel.to(generator.device, generator.dtype).transpose(2, 3).flatten(
+      from: 1, through: 2)
     let audio = try generator(x.contiguous())
     return try bandwidthExtension?(audio) ?? audio
   }

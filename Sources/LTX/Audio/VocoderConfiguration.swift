@@ -1,6 +1,7 @@
 import NN
 
-/// The shape of a vocoder, from `config.vocoder` of a checkpoint (ltx-core, `audio_vae/model_configurator.py`).
+/// The shape of a vocoder, from `config.vocoder` of a checkpoint (ltx-core,
+/// `audio_vae/model_configurator.py`).
 public struct VocoderConfiguration: Sendable, Equatable {
   /// What makes a residual block's layers non-linear.
   public enum Activation: Sendable, Equatable {
@@ -51,7 +52,8 @@ public struct VocoderConfiguration: Sendable, Equatable {
 
 extension VocoderConfiguration {
   /// - Parameter config: the whole `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
+  ///   supported.
   public init(_ config: Configuration) throws {
     let vocoder = try config.object("vocoder")
     guard vocoder.has("bwe") else {
@@ -73,7 +75,9 @@ extension VocoderConfiguration.Generator {
     guard kind == block else {
       throw c.error("resblock", "is \"\(kind)\"; only \"\(block)\" is supported here")
     }
-    guard try c.bool("stereo") else { throw c.error("stereo", "is false; only stereo is supported") }
+    guard try c.bool("stereo") else {
+      throw c.error("stereo", "is false; only stereo is supported")
+    }
     if activation == .snake {
       let name = try c.string("activation")
       guard name == "snakebeta" else {
@@ -87,14 +91,17 @@ extension VocoderConfiguration.Generator {
     upsamplingRates = try c.factors("upsample_rates", default: [6, 5, 2, 2, 2])
     upsamplingKernels = try c.factors("upsample_kernel_sizes", default: [16, 15, 8, 4, 4])
     guard upsamplingKernels.count == upsamplingRates.count,
-      zip(upsamplingKernels, upsamplingRates).allSatisfy({ $0 >= $1 && ($0 - $1).isMultiple(of: 2) })
+      zip(upsamplingKernels, upsamplingRates).allSatisfy({ $0 >= $1 && ($0 - $1).isMultiple(of: 2) }
+      )
     else {
       throw c.error(
         "upsample_kernel_sizes",
         "is \(upsamplingKernels); it must have a number for each of upsample_rates \(upsamplingRates), larger by an even number"
       )
     }
-    guard upsamplingRates.reduce(1, { min($0 * $1, Configuration.maxSize + 1) }) <= Configuration.maxSize
+    guard
+      upsamplingRates.reduce(1, { min($0 * $1, Configuration.maxSize + 1) })
+        <= Configuration.maxSize
     else {
       throw c.error(
         "upsample_rates",
@@ -103,7 +110,8 @@ extension VocoderConfiguration.Generator {
     }
     guard upsamplingRates.count < 16, initialWidth.isMultiple(of: 1 << upsamplingRates.count) else {
       throw c.error(
-        "upsample_initial_channel", "is \(initialWidth), which can't be halved \(upsamplingRates.count) times"
+        "upsample_initial_channel",
+        "is \(initialWidth), which can't be halved \(upsamplingRates.count) times"
       )
     }
     residualKernels = try c.factors("resblock_kernel_sizes", default: [3, 7, 11])
@@ -122,7 +130,8 @@ extension VocoderConfiguration.Generator {
         return nil
       }
     }
-    guard residualDilations.count == residualKernels.count, residualDilations.allSatisfy({ $0.count == 3 })
+    guard residualDilations.count == residualKernels.count,
+      residualDilations.allSatisfy({ $0.count == 3 })
     else {
       throw c.error(
         "resblock_dilation_sizes",
@@ -142,15 +151,18 @@ extension VocoderConfiguration.Extension {
     fftLength = try c.positive("n_fft", upTo: AudioVAEConfiguration.maxWindow)
     melBins = try c.positive("num_mels", upTo: AudioVAEConfiguration.maxMelBins)
     guard outputRate.isMultiple(of: inputRate) else {
-      throw c.error("output_sampling_rate", "is \(outputRate); it must be a multiple of \(inputRate)")
+      throw c.error(
+        "output_sampling_rate", "is \(outputRate); it must be a multiple of \(inputRate)")
     }
     guard fftLength.isMultiple(of: 2), fftLength >= hopLength else {
-      throw c.error("n_fft", "is \(fftLength); it must be even and at least hop_length, \(hopLength)")
+      throw c.error(
+        "n_fft", "is \(fftLength); it must be even and at least hop_length, \(hopLength)")
     }
     guard generator.factor == hopLength * ratio else {
       throw c.error(
         "upsample_rates",
-        "multiply to \(generator.factor), but \(hopLength) samples must become \(hopLength * ratio)")
+        "multiply to \(generator.factor), but \(hopLength) samples must become \(hopLength * ratio)"
+      )
     }
   }
 }

@@ -3,8 +3,8 @@
 import NN
 import Torch
 
-/// A spectrogram to samples, by transposed convolutions that each raise the rate, and residual blocks after each:
-/// HiFi-GAN and BigVGAN v2 (ltx-core, `audio_vae/vocoder.py`).
+/// A spectrogram to samples, by transposed convolutions that each raise the rate, and residual
+/// blocks after each: HiFi-GAN and BigVGAN v2 (ltx-core, `audio_vae/vocoder.py`).
 struct WaveGenerator: Sendable {
   /// Channels of the input: those of the sound, times frequencies.
   let inputs: Int
@@ -43,9 +43,11 @@ struct WaveGenerator: Sendable {
         bias: try place.tensor("bias", shape: [after]), rate: rate, blocks: blocks)
     }
     lastActivation =
-      configuration.activation == .snake ? try AntialiasedSnake(w / "act_post", channels: width) : nil
+      configuration.activation == .snake
+      ? try AntialiasedSnake(w / "act_post", channels: width) : nil
     convolutionOut = try WaveConvolution(
-      w / "conv_post", inputs: width, outputs: Vocoder.channels, kernel: 7, hasBias: configuration.lastHasBias
+      w / "conv_post", inputs: width, outputs: Vocoder.channels, kernel: 7,
+      hasBias: configuration.lastHasBias
     )
   }
 
@@ -57,9 +59,12 @@ struct WaveGenerator: Sendable {
   func callAsFunction(_ x: Tensor) throws -> Tensor {
     var x = try convolutionIn(x)
     for stage in stages {
-      if configuration.activation == .leaky { try x.leakyReLU_(negativeSlope: WaveResidualBlock.slope) }
+      if configuration.activation == .leaky {
+        try x.leakyReLU_(negativeSlope: WaveResidualBlock.slope)
+      }
       x = try x.convTransposed1d(
-        stage.weight, stage.bias, stride: [stage.rate], padding: [(stage.weight.size(2) - stage.rate) / 2])
+        stage.weight, stage.bias, stride: [stage.rate],
+        padding: [(stage.weight.size(2) - stage.rate) / 2])
       let sum = try stage.blocks[0](x)
       for block in stage.blocks.dropFirst() { try sum.add_(block(x)) }
       try sum.multiply_(by: Scalar(1 / Double(stage.blocks.count)))
@@ -105,7 +110,8 @@ struct WaveConvolution: Sendable {
   }
 }
 
-/// Three times activation, dilated convolution, activation, convolution, each around a skip connection.
+/// Three times activation, dilated convolution, activation, convolution, each around a skip
+/// connection.
 struct WaveResidualBlock: Sendable {
   static let slope: Scalar = 0.1
 
@@ -119,12 +125,14 @@ struct WaveResidualBlock: Sendable {
   }
 
   init(
-    _ w: Weights, channels: Int, kernel: Int, dilations: [Int], activation: VocoderConfiguration.Activation
+    _ w: Weights, channels: Int, kernel: Int, dilations: [Int],
+    activation: VocoderConfiguration.Activation
   ) throws {
     layers = try dilations.enumerated().map { index, dilation in
       Layer(
         convolution1: try WaveConvolution(
-          w / "convs1" / index, inputs: channels, outputs: channels, kernel: kernel, dilation: dilation),
+          w / "convs1" / index, inputs: channels, outputs: channels, kernel: kernel,
+          dilation: dilation),
         convolution2: try WaveConvolution(
           w / "convs2" / index, inputs: channels, outputs: channels, kernel: kernel),
         snakes: activation == .snake

@@ -2,12 +2,13 @@ import Foundation
 import NN
 import TensorFiles
 
-/// Checkpoints of which one file is given, in whatever layout: with all components, one component under its own names,
-/// or a transformer without a description, as upstream's full fine-tuning saves it.
+/// Checkpoints of which one file is given, in whatever layout: with all components, one component
+/// under its own names, or a transformer without a description, as upstream's full fine-tuning
+/// saves it.
 extension Checkpoint {
-  /// Opens the base of LoRAs: as `init(path:)`, and also a transformer whose metadata lack the configuration. Its sizes
-  /// are inferred from the shapes of its tensors, which is enough to see what it is made of and to change its weights, but
-  /// not to run it.
+  /// Opens the base of LoRAs: as `init(path:)`, and also a transformer whose metadata lack the
+  /// configuration. Its sizes are inferred from the shapes of its tensors, which is enough to see
+  /// what it is made of and to change its weights, but not to run it.
   ///
   /// - Throws: as `init(path:)`.
   public init(ofAnyLayout path: String) throws {
@@ -40,7 +41,9 @@ extension Checkpoint {
     let scope = Prefix.transformer + "."
     let mark = "transformer_blocks.0."
     let prefixes = ["", "diffusion_model.", "transformer.", "module."]
-    guard let prefix = prefixes.first(where: { prefix in keys.contains { $0.hasPrefix(prefix + mark) } })
+    guard
+      let prefix = prefixes.first(where: { prefix in keys.contains { $0.hasPrefix(prefix + mark) } }
+      )
     else { return { _ in nil } }
     return { key in
       let others = [scope, "\(Prefix.textProjection).", "vae.", "audio_vae.", "vocoder."]

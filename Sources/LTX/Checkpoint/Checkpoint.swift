@@ -2,16 +2,17 @@ import NN
 import TensorFiles
 import Torch
 
-/// A checkpoint of the LTX-2 family: safetensors whose metadata carries the `config` of every component.
+/// A checkpoint of the LTX-2 family: safetensors whose metadata carries the `config` of every
+/// component.
 ///
-/// What a model is - sizes, variants, generation - is read from that configuration and from nothing else. Whatever the
-/// layout of the files, tensors have the keys of the unified one here.
+/// What a model is - sizes, variants, generation - is read from that configuration and from nothing
+/// else. Whatever the layout of the files, tensors have the keys of the unified one here.
 public struct Checkpoint: Sendable {
   public let files: ModelFiles
   public let source: any TensorSource
   public let config: Configuration
-  /// What the file says its generation is, `model_version` in the metadata; nil in LTX-2's own. It chooses defaults
-  /// that users can override, never what a model is.
+  /// What the file says its generation is, `model_version` in the metadata; nil in LTX-2's own. It
+  /// chooses defaults that users can override, never what a model is.
   public let version: ModelVersion?
   /// Whether the configuration is not the file's own, but inferred from the shapes of its tensors.
   public internal(set) var isInferred = false
@@ -25,12 +26,12 @@ public struct Checkpoint: Sendable {
 
   /// Opens a unified checkpoint: a file, a folder of shards or their index. Reads headers only.
   ///
-  /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` for one that carries no LTX-2
-  ///   configuration.
+  /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` for one
+  ///   that carries no LTX-2 configuration.
   public init(path: String) throws { try self.init(ModelFiles(unified: path)) }
 
-  /// Opens files in any layout. Reads headers only; the text encoder is left alone, but for the projection of its
-  /// features, which its file may hold.
+  /// Opens files in any layout. Reads headers only; the text encoder is left alone, but for the
+  /// projection of its features, which its file may hold.
   ///
   /// - Throws: as `init(path:)`; besides what `replacingTransformer` throws.
   public init(_ files: ModelFiles) throws {
@@ -69,7 +70,9 @@ public struct Checkpoint: Sendable {
     var version: ModelVersion?
     for component in ModelFiles.Component.allCases where component != .textEncoder {
       // What is given as the checkpoint may be a transformer alone, beside the files of the VAEs.
-      guard let path = files[component] ?? (component == .transformer ? files.unified : nil) else { continue }
+      guard let path = files[component] ?? (component == .transformer ? files.unified : nil) else {
+        continue
+      }
       let file = try ComponentFile(path: path)
       parts.append(CombinedTensors.Part(file.source, rename: file.keys(of: component)))
       // What a file says of other components does not count.
@@ -87,8 +90,10 @@ public struct Checkpoint: Sendable {
     }
     if let textEncoder = files.textEncoder, isFile(textEncoder) {
       parts.append(
-        CombinedTensors.Part(try DescribedTensors.describing(SafetensorsFile(path: textEncoder))) { key in
-          key.hasPrefix("\(Prefix.textProjection).") || key.contains("_embeddings_connector.") ? key : nil
+        CombinedTensors.Part(try DescribedTensors.describing(SafetensorsFile(path: textEncoder))) {
+          key in
+          key.hasPrefix("\(Prefix.textProjection).") || key.contains("_embeddings_connector.")
+            ? key : nil
         })
     }
     source = CombinedTensors(name: files.name, parts: parts)
@@ -102,7 +107,8 @@ public struct Checkpoint: Sendable {
   public func require(_ components: String...) throws {
     guard let missing = components.first(where: { !config.has($0) }) else { return }
     if let error = source.packedFormatError(anywhereBelow: "") { throw error }
-    let option = ModelFiles.Component.allCases.first { $0.configurationKeys.contains(missing) }?.option
+    let option = ModelFiles.Component.allCases.first { $0.configurationKeys.contains(missing) }?
+      .option
     let there = ["transformer", "vae", "audio_vae", "vocoder"].filter(config.has)
     let content = there.isEmpty ? "no part of LTX-2" : there.joined(separator: " and ") + " only"
     throw config.error(
@@ -123,7 +129,8 @@ public struct Checkpoint: Sendable {
   /// A view of the whole file.
   public func weights(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil, storage: WeightStorage = .asStored,
+    freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil,
+    storage: WeightStorage = .asStored,
     loaded: LoadedTensors? = nil, isInspected: Bool = false
   ) -> Weights {
     Weights(
@@ -138,12 +145,12 @@ public struct Checkpoint: Sendable {
   ///   - trained: weights to train, `TrainedWeights.transformer(_:)`.
   ///   - streams: what is built. What belongs to the other stream is neither read nor trained.
   ///   - training: the streams that a training pass has; nil for all that are built.
-  ///   - generating: the streams that the loss is taken of; nil for all that are built. What can't change their loss is
-  ///     not trained (`Streams.depend(on:)`).
+  ///   - generating: the streams that the loss is taken of; nil for all that are built. What can't
+  ///     change their loss is not trained (`Streams.depend(on:)`).
   ///   - storage: how its matrices are kept in memory.
-  /// - Throws: besides what building throws, `WeightError` for an adapter whose module the model does not have,
-  ///   `UnmatchedTarget` for a target or pattern that matches nothing, `AdapterMismatch` for adapters to go on from that
-  ///   are not those of the layers.
+  /// - Throws: besides what building throws, `WeightError` for an adapter whose module the model
+  ///   does not have, `UnmatchedTarget` for a target or pattern that matches nothing,
+  ///   `AdapterMismatch` for adapters to go on from that are not those of the layers.
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
     freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil, streams: Streams = .both,
@@ -160,7 +167,8 @@ public struct Checkpoint: Sendable {
         || !(generating ?? present).depend(on: name, built: present, blocks: configuration.blocks)
     }
     let root = weights(
-      dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters?.excluding(isFrozen),
+      dtype: dtype, device: device, adapters: adapters,
+      freshAdapters: freshAdapters?.excluding(isFrozen),
       trained: trained?.excluding(isFrozen), storage: storage, loaded: loaded)
     let transformer = try Transformer(
       root / Prefix.transformer, configuration: configuration, streams: streams)

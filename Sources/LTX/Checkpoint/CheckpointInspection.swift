@@ -3,8 +3,8 @@ import Support
 import TensorFiles
 import Torch
 
-/// What a checkpoint is made of, found by building every component of it on its memory map, which reads next to
-/// nothing.
+/// What a checkpoint is made of, found by building every component of it on its memory map, which
+/// reads next to nothing.
 public struct CheckpointInspection: Sendable {
   /// The tensors of one component.
   public struct Component: Sendable {
@@ -14,7 +14,8 @@ public struct CheckpointInspection: Sendable {
     public fileprivate(set) var bytes = 0
     /// Parameters by element type.
     public fileprivate(set) var types: [DType: Int] = [:]
-    /// The number of quantized matrices by their format, as the file describes it, or as their scales show.
+    /// The number of quantized matrices by their format, as the file describes it, or as their
+    /// scales show.
     public fileprivate(set) var formats: [String: Int] = [:]
 
     fileprivate mutating func add(_ entry: TensorEntry) {
@@ -75,8 +76,8 @@ public struct CheckpointInspection: Sendable {
     let root = checkpoint.weights(isInspected: true)
     var problems: [String] = []
     var unchecked: Set<Part> = []
-    for part in Part.allCases where components.contains(where: { $0.name == part.rawValue && $0.tensors > 0 })
-    {
+    for part in Part.allCases
+    where components.contains(where: { $0.name == part.rawValue && $0.tensors > 0 }) {
       do {
         try Self.build(part, checkpoint, root)
       } catch {
@@ -143,7 +144,8 @@ public struct CheckpointInspection: Sendable {
       key.hasPrefix(prefix + ".") ? String(key.dropFirst(prefix.count + 1)) : nil
     }
     return below(Checkpoint.Prefix.transformer).map { $0 == "scaled_fp8" }
-      ?? (below(Checkpoint.Prefix.videoVAE) ?? below(Checkpoint.Prefix.audioVAE)).map(KnowinglyUnused.vae)
+      ?? (below(Checkpoint.Prefix.videoVAE) ?? below(Checkpoint.Prefix.audioVAE)).map(
+        KnowinglyUnused.vae)
       ?? below(Checkpoint.Prefix.vocoder).map(KnowinglyUnused.vocoder)
       ?? false
   }

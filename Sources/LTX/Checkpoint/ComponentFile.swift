@@ -29,13 +29,16 @@ struct ComponentFile {
     }
   }
 
-  /// The names in the unified layout of the tensors of a file that is given as the whole checkpoint; nil where a name
-  /// stays as it is.
+  /// The names in the unified layout of the tensors of a file that is given as the whole
+  /// checkpoint; nil where a name stays as it is.
   var unifiedNames: @Sendable (String) -> String? {
-    guard ModelFiles.Component.allCases.flatMap(\.configurationKeys).contains(where: config.has) else {
+    guard ModelFiles.Component.allCases.flatMap(\.configurationKeys).contains(where: config.has)
+    else {
       return { _ in nil }
     }
-    let single = ModelFiles.Component.allCases.filter { $0.configurationKeys.contains(where: config.has) }
+    let single = ModelFiles.Component.allCases.filter {
+      $0.configurationKeys.contains(where: config.has)
+    }
     guard single.count == 1, let component = single.first, component != .transformer else {
       return Checkpoint.transformerNames(source.entries.keys)
     }
@@ -44,7 +47,9 @@ struct ComponentFile {
 
   /// What the configuration says beyond the components.
   var sharedConfig: Configuration {
-    ModelFiles.Component.allCases.flatMap(\.configurationKeys).reduce(config) { $0.replacing($1, by: nil) }
+    ModelFiles.Component.allCases.flatMap(\.configurationKeys).reduce(config) {
+      $0.replacing($1, by: nil)
+    }
   }
 
   /// A component's configuration, which its own file must have.
@@ -56,14 +61,17 @@ struct ComponentFile {
     return try config.object(key)
   }
 
-  /// The unified layout's name for a key of a component's file; nil for what belongs to another component. Files of one
-  /// component have the unified names, or the component's own without its prefix.
+  /// The unified layout's name for a key of a component's file; nil for what belongs to another
+  /// component. Files of one component have the unified names, or the component's own without its
+  /// prefix.
   func keys(of component: ModelFiles.Component) -> @Sendable (String) -> String? {
     let kept: [String]
     let bare: String
     switch component {
     case .transformer:
-      (kept, bare) = (["model.diffusion_model.", "text_embedding_projection."], "model.diffusion_model.")
+      (kept, bare) = (
+        ["model.diffusion_model.", "text_embedding_projection."], "model.diffusion_model."
+      )
     case .videoVAE: (kept, bare) = (["vae."], "vae.")
     case .audioVAE: (kept, bare) = (["audio_vae.", "vocoder."], "audio_vae.")
     case .textEncoder: (kept, bare) = (["text_embedding_projection."], "")

@@ -1,6 +1,7 @@
 import NN
 
-/// The tensors of a checkpoint that no model reads, and why. Everything else that is left over is an error.
+/// The tensors of a checkpoint that no model reads, and why. Everything else that is left over is
+/// an error.
 enum KnowinglyUnused {
   /// In the scope of the transformer.
   static func transformer(_ key: String) -> Bool {
@@ -10,10 +11,12 @@ enum KnowinglyUnused {
       || key == "scaled_fp8"
   }
 
-  /// Of a transformer that is built without one of its streams: the other's, and what goes between the two.
+  /// Of a transformer that is built without one of its streams: the other's, and what goes between
+  /// the two.
   static func otherStream(_ key: String, building streams: Streams) -> Bool {
     guard streams != .both else { return false }
-    let isBetween = ["av_ca_", "a2v", "audio_to_video", "video_to_audio"].contains(where: key.contains)
+    let isBetween = ["av_ca_", "a2v", "audio_to_video", "video_to_audio"].contains(
+      where: key.contains)
     let isAudio = key.split(separator: ".").contains { $0.hasPrefix("audio_") }
     return isBetween || isAudio != streams.hasAudio
   }
@@ -21,7 +24,8 @@ enum KnowinglyUnused {
   /// In the scope of a VAE: statistics that only training needed.
   static func vae(_ key: String) -> Bool {
     [
-      "per_channel_statistics.mean-of-stds", "per_channel_statistics.mean-of-stds_over_std-of-means",
+      "per_channel_statistics.mean-of-stds",
+      "per_channel_statistics.mean-of-stds_over_std-of-means",
       "per_channel_statistics.channel",
     ].contains(key)
   }

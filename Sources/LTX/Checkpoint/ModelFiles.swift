@@ -1,5 +1,5 @@
-/// The files that a model lies in: a unified one with every component, or one for each component, as the reference
-/// and ComfyUI have them (ltx-pipelines, `utils/model_paths.py`).
+/// The files that a model lies in: a unified one with every component, or one for each component,
+/// as the reference and ComfyUI have them (ltx-pipelines, `utils/model_paths.py`).
 public struct ModelFiles: Sendable, Equatable {
   /// A part of a model that can have a file of its own.
   public enum Component: String, Sendable, CaseIterable {
@@ -32,13 +32,14 @@ public struct ModelFiles: Sendable, Equatable {
 
   /// The unified checkpoint; nil where each component has its file.
   public var unified: String?
-  /// A file each; a folder, for the text encoder. Beside a unified checkpoint, a transformer or VAE here takes the place of the
-  /// one in it.
+  /// A file each; a folder, for the text encoder. Beside a unified checkpoint, a transformer or VAE
+  /// here takes the place of the one in it.
   private var components: [Component: String] = [:]
 
   /// A unified checkpoint, which never holds the text encoder.
   public init(
-    unified: String, transformer: String? = nil, textEncoder: String? = nil, videoVAE: String? = nil,
+    unified: String, transformer: String? = nil, textEncoder: String? = nil,
+    videoVAE: String? = nil,
     audioVAE: String? = nil
   ) {
     self.unified = unified
@@ -50,7 +51,8 @@ public struct ModelFiles: Sendable, Equatable {
 
   /// A file for each component; what is not needed can be left out.
   public init(
-    transformer: String? = nil, textEncoder: String? = nil, videoVAE: String? = nil, audioVAE: String? = nil
+    transformer: String? = nil, textEncoder: String? = nil, videoVAE: String? = nil,
+    audioVAE: String? = nil
   ) {
     self[.transformer] = transformer
     self[.textEncoder] = textEncoder
@@ -71,7 +73,8 @@ public struct ModelFiles: Sendable, Equatable {
     self[component] ?? (component == .textEncoder ? nil : unified)
   }
 
-  /// What stands for the model in messages: the unified checkpoint, or the first file that there is.
+  /// What stands for the model in messages: the unified checkpoint, or the first file that there
+  /// is.
   public var name: String {
     unified ?? Component.allCases.lazy.compactMap { components[$0] }.first ?? "the model"
   }

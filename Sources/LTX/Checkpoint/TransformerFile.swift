@@ -5,9 +5,9 @@ import Torch
 
 /// Transformers in files of their own, as full fine-tuning saves them.
 ///
-/// The keys are the transformer's own, without a prefix, and all of them are there, trained or not: the official trainer
-/// loads such a file by its `load_checkpoint`. The metadata's `config` is what makes it a component that
-/// `--transformer-path` takes; the text connectors are not in it.
+/// The keys are the transformer's own, without a prefix, and all of them are there, trained or not:
+/// the official trainer loads such a file by its `load_checkpoint`. The metadata's `config` is what
+/// makes it a component that `--transformer-path` takes; the text connectors are not in it.
 extension Checkpoint {
   private static let scope = Prefix.transformer + "."
   /// Tensors that belong to the quantized matrix beside them.
@@ -15,8 +15,8 @@ extension Checkpoint {
     "weight_scale", "scale_weight", "input_scale", "scale_input", "comfy_quant",
   ]
 
-  /// The transformer's tensors by their keys in the unified layout, and their shapes. Scales of tensors in eight bits are no
-  /// tensors of their own.
+  /// The transformer's tensors by their keys in the unified layout, and their shapes. Scales of
+  /// tensors in eight bits are no tensors of their own.
   private var transformerShapes: [String: [Int]] {
     var shapes: [String: [Int]] = [:]
     for (key, entry) in source.entries where key.hasPrefix(Self.scope) {
@@ -38,11 +38,13 @@ extension Checkpoint {
   /// Writes the transformer as it has become.
   ///
   /// - Parameters:
-  ///   - trained: tensors by their keys in the unified layout, such as the parameters of a transformer that was built from
-  ///     this checkpoint with `TrainedWeights`. The others are the checkpoint's.
+  ///   - trained: tensors by their keys in the unified layout, such as the parameters of a
+  ///     transformer that was built from this checkpoint with `TrainedWeights`. The others are the
+  ///     checkpoint's.
   ///   - dtype: what all tensors are written in.
   ///   - metadata: to be written besides the configuration.
-  /// - Throws: `WeightError` for a parameter that is no tensor of the transformer; `TensorFileError` when the disk refuses.
+  /// - Throws: `WeightError` for a parameter that is no tensor of the transformer;
+  ///   `TensorFileError` when the disk refuses.
   public func writeTransformer(
     _ trained: [Parameter], dtype: DType, metadata: [String: String] = [:], to path: String
   ) throws {
@@ -50,7 +52,9 @@ extension Checkpoint {
     for parameter in trained where shapes[parameter.key] != parameter.tensor.shape {
       throw WeightError(
         file: source.name, key: parameter.key,
-        problem: "is no tensor of the transformer of shape \(parameter.tensor.shape), which was to be saved")
+        problem:
+          "is no tensor of the transformer of shape \(parameter.tensor.shape), which was to be saved"
+      )
     }
     let values = Dictionary(trained.map { ($0.key, $0.tensor) }) { first, _ in first }
     let frozen = weights(dtype: dtype, storage: .expanded)
@@ -72,15 +76,18 @@ extension Checkpoint {
   }
 
   private func transformerConfiguration() throws -> String {
-    let alone = ModelFiles.Component.allCases.flatMap(\.configurationKeys).filter { $0 != "transformer" }
-      .reduce(config) { $0.replacing($1, by: nil) }
+    let alone = ModelFiles.Component.allCases.flatMap(\.configurationKeys).filter {
+      $0 != "transformer"
+    }
+    .reduce(config) { $0.replacing($1, by: nil) }
     return try alone.json()
   }
 
-  /// The same checkpoint with another transformer in it: one that `writeTransformer` or the official trainer wrote.
+  /// The same checkpoint with another transformer in it: one that `writeTransformer` or the
+  /// official trainer wrote.
   ///
-  /// - Throws: `WeightError` that names tensors that are missing, of another shape, or no part of the transformer;
-  ///   `TensorFileError` for what is not safetensors.
+  /// - Throws: `WeightError` that names tensors that are missing, of another shape, or no part of
+  ///   the transformer; `TensorFileError` for what is not safetensors.
   public func replacingTransformer(by path: String) throws -> Checkpoint {
     let file = try DescribedTensors.describing(openTensors(at: path))
     func unified(_ key: String) -> String {
@@ -106,10 +113,12 @@ extension Checkpoint {
       try requireReadable(first)
       throw WeightError(
         file: path, key: String(first.dropFirst(Self.scope.count)),
-        problem: "is missing\(others(missing.count)): the file is no whole transformer of \(source.name)")
+        problem:
+          "is missing\(others(missing.count)): the file is no whole transformer of \(source.name)")
     }
     let unexpected = byName.keys.filter { key in
-      // A quantized matrix may have its scale and description beside it, whatever the one that it replaces has.
+      // A quantized matrix may have its scale and description beside it, whatever the one that it
+      // replaces has.
       let isOfMatrix = Self.quantizationNames.contains {
         key.hasSuffix(".\($0)") && wanted["\(key.dropLast($0.count))weight"] != nil
       }
@@ -127,7 +136,9 @@ extension Checkpoint {
       try requireReadable(key)
       throw WeightError(
         file: path, key: own,
-        problem: "has shape \(found), but \(source.name) has \(wanted); the file was made for another model")
+        problem:
+          "has shape \(found), but \(source.name) has \(wanted); the file was made for another model"
+      )
     }
     // Of the replaced tensors nothing is left, their scales included.
     let stays = { @Sendable (key: String) -> Bool in
@@ -139,7 +150,8 @@ extension Checkpoint {
     let combined = CombinedTensors(
       name: source.name, metadata: source.metadata,
       parts: [
-        CombinedTensors.Part(file) { names[$0] }, CombinedTensors.Part(source) { stays($0) ? $0 : nil },
+        CombinedTensors.Part(file) { names[$0] },
+        CombinedTensors.Part(source) { stays($0) ? $0 : nil },
       ])
     return Checkpoint(files: files, source: combined, config: config, version: version)
   }

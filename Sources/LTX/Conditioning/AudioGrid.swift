@@ -28,7 +28,8 @@ public struct AudioTokens: Sendable {
   /// Latent frames of a sound of some seconds: rounded, halves to even.
   public func frames(seconds: Double) -> Int { Int((seconds * rate).rounded(.toNearestOrEven)) }
 
-  /// Where a latent frame starts and ends: the first one stands for one spectrogram frame, the others follow it.
+  /// Where a latent frame starts and ends: the first one stands for one spectrogram frame, the
+  /// others follow it.
   public func seconds(of frame: Int) -> (start: Double, end: Double) {
     func bound(_ index: Int) -> Double {
       Double(max(0, index * compression + 1 - compression) * hopLength) / Double(sampleRate)
@@ -41,7 +42,8 @@ public struct AudioTokens: Sendable {
     let index = try Tensor.arange(to: Scalar(frames + 1), dtype: .float32) * Double(compression)
     let seconds =
       try (index + Double(1 - compression)).clamped(min: 0) * Double(hopLength) / Double(sampleRate)
-    let bounds = try Tensor.stack([seconds.slice(0, from: 0, to: frames), seconds.slice(0, from: 1)], -1)
+    let bounds = try Tensor.stack(
+      [seconds.slice(0, from: 0, to: frames), seconds.slice(0, from: 1)], -1)
     return try bounds.unsqueeze(0).unsqueeze(0).expand([batch, 1, frames, 2]).contiguous()
   }
 }
@@ -52,7 +54,8 @@ public enum AudioCondition: Sendable {
   case masked(latent: Tensor, mask: Tensor, strength: Double)
   /// The latent stands in the sound itself from a latent frame on: [B, Z, t, N].
   case replace(latent: Tensor, frame: Int)
-  /// A sound that the model refers to, appended as tokens of its own, at its own time: [B, Z, t, N].
+  /// A sound that the model refers to, appended as tokens of its own, at its own time: [B, Z, t,
+  /// N].
   case reference(latent: Tensor)
 }
 
@@ -66,7 +69,9 @@ public struct AudioGrid: Sendable {
   public var frames: Int
   public var tokens: AudioTokens
 
-  public init(batch: Int, channels: Int, bins: Int, frames: Int, tokens: AudioTokens = AudioTokens()) {
+  public init(
+    batch: Int, channels: Int, bins: Int, frames: Int, tokens: AudioTokens = AudioTokens()
+  ) {
     self.batch = batch
     self.channels = channels
     self.bins = bins
@@ -89,9 +94,12 @@ public struct AudioGrid: Sendable {
   ///
   /// - Parameter start: a latent to refine, [B, Z, T, N]; nil where noise is all there is.
   /// - Throws: `ModalityError` when a latent does not fit the grid.
-  public func sequence(_ conditions: [AudioCondition] = [], start: Tensor? = nil) throws -> LatentSequence {
+  public func sequence(_ conditions: [AudioCondition] = [], start: Tensor? = nil) throws
+    -> LatentSequence
+  {
     var sequence = try LatentSequence(
-      batch: batch, channels: channels * bins, positions: tokens.positions(batch: batch, frames: frames))
+      batch: batch, channels: channels * bins,
+      positions: tokens.positions(batch: batch, frames: frames))
     if let start {
       try requireFit(start)
       let tokens = try AudioTokens.patchify(start)
@@ -109,10 +117,12 @@ public struct AudioGrid: Sendable {
             problem: "a sound of \(range.count) latent frames at \(frame) is not within \(frames)")
         }
         sequence.clean = try sequence.clean.replacing(range, with: AudioTokens.patchify(latent))
-        sequence.denoiseMask = try sequence.denoiseMask.replacing(range, with: .zeros([batch, range.count]))
+        sequence.denoiseMask = try sequence.denoiseMask.replacing(
+          range, with: .zeros([batch, range.count]))
       case .reference(let latent):
         try sequence.append(
-          AudioTokens.patchify(latent), positions: tokens.positions(batch: batch, frames: count(latent)),
+          AudioTokens.patchify(latent),
+          positions: tokens.positions(batch: batch, frames: count(latent)),
           strength: 1)
       }
     }
@@ -122,16 +132,19 @@ public struct AudioGrid: Sendable {
   /// Latent frames of a part of a sound.
   private func count(_ latent: Tensor) throws -> Int {
     let shape = latent.shape
-    guard shape.count == 4, shape[0] == batch, shape[1] == channels, shape[2] > 0, shape[3] == bins else {
+    guard shape.count == 4, shape[0] == batch, shape[1] == channels, shape[2] > 0, shape[3] == bins
+    else {
       throw ModalityError(
-        problem: "a sound's latent has shape \(shape); expected [\(batch), \(channels), t, \(bins)]")
+        problem: "a sound's latent has shape \(shape); expected [\(batch), \(channels), t, \(bins)]"
+      )
     }
     return shape[2]
   }
 
   private func requireFit(_ latent: Tensor) throws {
     guard latent.shape == latentShape else {
-      throw ModalityError(problem: "a sound's latent has shape \(latent.shape); expected \(latentShape)")
+      throw ModalityError(
+        problem: "a sound's latent has shape \(latent.shape); expected \(latentShape)")
     }
   }
 }

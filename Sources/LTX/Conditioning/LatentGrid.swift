@@ -21,7 +21,8 @@ public struct CompressionFactors: Sendable, Equatable {
   public func latentFrames(_ frames: Int) -> Int { (frames - 1) / time + 1 }
 }
 
-/// Video latents as tokens, and where each token lies in time and space (ltx-core, `components/patchifiers.py`).
+/// Video latents as tokens, and where each token lies in time and space (ltx-core,
+/// `components/patchifiers.py`).
 public enum VideoTokens {
   /// [B, C, F, H, W] to [B, F * H * W, C]; columns fastest.
   public static func patchify(_ latent: Tensor) throws -> Tensor {
@@ -29,13 +30,16 @@ public enum VideoTokens {
   }
 
   /// [B, F * H * W, C] to [B, C, F, H, W]
-  public static func unpatchify(_ tokens: Tensor, frames: Int, rows: Int, columns: Int) throws -> Tensor {
+  public static func unpatchify(_ tokens: Tensor, frames: Int, rows: Int, columns: Int) throws
+    -> Tensor
+  {
     try tokens.transpose(1, 2).unflatten(2, [frames, rows, columns]).contiguous()
   }
 
   /// Where tokens start and end, in pixel frames and pixels: [B, 3, T, 2], float32.
   ///
-  /// - Parameter isCausal: the first latent frame stands for one pixel frame, and the others follow it.
+  /// - Parameter isCausal: the first latent frame stands for one pixel frame, and the others follow
+  ///   it.
   static func pixelBounds(
     batch: Int, frames: Int, rows: Int, columns: Int, factors: CompressionFactors, isCausal: Bool
   ) throws -> Tensor {
@@ -53,7 +57,8 @@ public enum VideoTokens {
         t.reshape([frames, 1, 1, 2]).expand(grid), h.reshape([1, rows, 1, 2]).expand(grid),
         w.reshape([1, 1, columns, 2]).expand(grid),
       ], 0
-    ).flatten(from: 1, through: 3).unsqueeze(0).expand([batch, 3, frames * rows * columns, 2]).contiguous()
+    ).flatten(from: 1, through: 3).unsqueeze(0).expand([batch, 3, frames * rows * columns, 2])
+      .contiguous()
   }
 
   /// Positions as the transformer takes them: seconds, pixel rows, pixel columns, [B, 3, T, 2].

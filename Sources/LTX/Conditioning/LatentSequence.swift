@@ -2,7 +2,8 @@
 
 import Torch
 
-/// The tokens of one stream that sampling works on: what is known of them, how much of it is kept, where they lie.
+/// The tokens of one stream that sampling works on: what is known of them, how much of it is kept,
+/// where they lie.
 public struct LatentSequence: Sendable {
   /// [B, T, C]: what conditioned tokens are; zeros elsewhere.
   public var clean: Tensor
@@ -32,7 +33,8 @@ public struct LatentSequence: Sendable {
       positions: positions)
   }
 
-  /// - Parameter attention: how far the tokens and the result attend to each other, [B, tokens]; nil for fully.
+  /// - Parameter attention: how far the tokens and the result attend to each other, [B, tokens];
+  ///   nil for fully.
   mutating func append(
     _ tokens: Tensor, positions: Tensor, strength: Double, attention: Tensor? = nil
   ) throws {
@@ -44,20 +46,23 @@ public struct LatentSequence: Sendable {
     self.positions = try Tensor.cat([self.positions, positions], 2)
   }
 
-  /// The mask with more tokens, which attend to themselves and to the result, but not to what was appended before
-  /// (ltx-core, `conditioning/mask_utils.py`). Nil as long as nothing asks for a mask.
+  /// The mask with more tokens, which attend to themselves and to the result, but not to what was
+  /// appended before (ltx-core, `conditioning/mask_utils.py`). Nil as long as nothing asks for a
+  /// mask.
   private func extendedAttentionMask(_ count: Int, _ attention: Tensor?) throws -> Tensor? {
     guard attention != nil || selfAttentionMask != nil else { return nil }
     let (batch, tokens) = (clean.size(0), clean.size(1))
     let weights = try attention ?? .ones([batch, count])
     let old = try selfAttentionMask ?? .ones([batch, tokens, tokens])
     let others = try Tensor.zeros([batch, tokens - targetCount, count])
-    let column = try Tensor.cat([weights.unsqueeze(1).expand([batch, targetCount, count]), others], 1)
+    let column = try Tensor.cat(
+      [weights.unsqueeze(1).expand([batch, targetCount, count]), others], 1)
     let row = try Tensor.cat([column.transpose(1, 2), .ones([batch, count, count])], 2)
     return try Tensor.cat([Tensor.cat([old, column], 2), row], 1)
   }
 
-  /// Keeps known tokens of the result where a mask says so, by a strength; what was appended stays as it is.
+  /// Keeps known tokens of the result where a mask says so, by a strength; what was appended stays
+  /// as it is.
   ///
   /// - Parameters:
   ///   - tokens: [B, targetCount, C]

@@ -8,10 +8,11 @@ public enum VideoCondition: Sendable {
   case replace(latent: Tensor, latentFrame: Int, strength: Double)
   /// A still image at a pixel frame, appended as tokens of its own: [B, C, 1, H, W].
   case keyframe(latent: Tensor, frame: Int, strength: Double)
-  /// A reference video for an IC-LoRA, appended; its positions are scaled onto the video's. The attention between it and
-  /// the video can be weakened: [B, f * h * w] from 0 to 1.
+  /// A reference video for an IC-LoRA, appended; its positions are scaled onto the video's. The
+  /// attention between it and the video can be weakened: [B, f * h * w] from 0 to 1.
   case reference(
-    latent: Tensor, spatialScale: Int, temporalScale: Int, strength: Double, attention: Tensor? = nil)
+    latent: Tensor, spatialScale: Int, temporalScale: Int, strength: Double,
+    attention: Tensor? = nil)
   /// A latent of the whole video that is kept where the mask [B, F, H, W] is 1: [B, C, F, H, W].
   case masked(latent: Tensor, mask: Tensor, strength: Double)
 }
@@ -28,7 +29,8 @@ public struct VideoGrid: Sendable {
   public var factors: CompressionFactors
 
   public init(
-    batch: Int, channels: Int, frames: Int, rows: Int, columns: Int, fps: Double, factors: CompressionFactors
+    batch: Int, channels: Int, frames: Int, rows: Int, columns: Int, fps: Double,
+    factors: CompressionFactors
   ) {
     self.batch = batch
     self.channels = channels
@@ -53,7 +55,9 @@ public struct VideoGrid: Sendable {
   ///
   /// - Parameter start: a latent to refine, [B, C, F, H, W]; nil where noise is all there is.
   /// - Throws: `ModalityError` when a latent does not fit the grid.
-  public func sequence(_ conditions: [VideoCondition] = [], start: Tensor? = nil) throws -> LatentSequence {
+  public func sequence(_ conditions: [VideoCondition] = [], start: Tensor? = nil) throws
+    -> LatentSequence
+  {
     var sequence = try LatentSequence(
       batch: batch, channels: channels,
       positions: VideoTokens.positions(
@@ -77,10 +81,12 @@ public struct VideoGrid: Sendable {
     switch condition {
     case .replace(let latent, let first, let strength):
       let count = latent.size(2)
-      guard latent.shape == [batch, channels, count, rows, columns], first >= 0, first + count <= frames
+      guard latent.shape == [batch, channels, count, rows, columns], first >= 0,
+        first + count <= frames
       else {
         throw ModalityError(
-          problem: "a condition of shape \(latent.shape) at latent frame \(first) does not fit a video of "
+          problem:
+            "a condition of shape \(latent.shape) at latent frame \(first) does not fit a video of "
             + "\([batch, channels, frames, rows, columns])")
       }
       let start = first * rows * columns
@@ -105,13 +111,15 @@ public struct VideoGrid: Sendable {
         spatialScale: spatialScale,
         temporalScale: temporalScale, targetPositions: sequence.positions)
       try sequence.append(
-        VideoTokens.patchify(latent), positions: positions, strength: strength, attention: attention)
+        VideoTokens.patchify(latent), positions: positions, strength: strength, attention: attention
+      )
     case .masked(let latent, let mask, let strength):
       guard latent.shape == [batch, channels, frames, rows, columns],
         mask.shape == [batch, frames, rows, columns]
       else {
         throw ModalityError(
-          problem: "a latent of shape \(latent.shape) with a mask of \(mask.shape) does not fit a video of "
+          problem:
+            "a latent of shape \(latent.shape) with a mask of \(mask.shape) does not fit a video of "
             + "\([batch, channels, frames, rows, columns])")
       }
       try sequence.keep(
@@ -157,6 +165,7 @@ extension VideoTokens {
 extension Tensor {
   /// A copy with part of dimension 1 replaced.
   func replacing(_ range: Range<Int>, with part: Tensor) throws -> Tensor {
-    try Tensor.cat([slice(1, from: 0, to: range.lowerBound), part, slice(1, from: range.upperBound)], 1)
+    try Tensor.cat(
+      [slice(1, from: 0, to: range.lowerBound), part, slice(1, from: range.upperBound)], 1)
   }
 }

@@ -2,19 +2,23 @@
 
 import Torch
 
-/// How strongly one stream's prediction is pushed away from worse ones (ltx-core, `components/guiders.py`).
+/// How strongly one stream's prediction is pushed away from worse ones (ltx-core,
+/// `components/guiders.py`).
 public struct Guidance: Sendable {
   /// Classifier-free guidance: away from the prediction for the negative prompt. 1 is off.
   public var cfg = 1.0
-  /// Spatio-temporal guidance: away from the prediction without self-attention in some blocks. 0 is off.
+  /// Spatio-temporal guidance: away from the prediction without self-attention in some blocks. 0 is
+  /// off.
   public var stg = 0.0
   /// Away from the prediction without the other stream. 1 is off.
   public var modality = 1.0
   /// How far the result's standard deviation is pulled back to the plain prediction's, 0 to 1.
   public var rescale = 0.0
-  /// The stream is predicted only at every (n + 1)-th step, and keeps its last prediction in between.
+  /// The stream is predicted only at every (n + 1)-th step, and keeps its last prediction in
+  /// between.
   public var skipSteps = 0
-  /// The blocks whose self-attention spatio-temporal guidance leaves out in this stream; nil for all.
+  /// The blocks whose self-attention spatio-temporal guidance leaves out in this stream; nil for
+  /// all.
   public var stgBlocks: Set<Int>?
 
   public init() {}

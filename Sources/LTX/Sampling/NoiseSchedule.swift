@@ -6,8 +6,8 @@ public enum NoiseSchedule {
   /// More are a mistake, and would round to equal levels.
   public static let maximumSteps = 100_000
 
-  /// LTX-2's schedule: evenly spaced, shifted towards noise by the number of tokens, then stretched so that the last
-  /// level above 0 is 0.1 (ltx-core, `components/schedulers.py`).
+  /// LTX-2's schedule: evenly spaced, shifted towards noise by the number of tokens, then stretched
+  /// so that the last level above 0 is 0.1 (ltx-core, `components/schedulers.py`).
   ///
   /// - Parameter tokens: the reference's pipelines always use the shift of 4096.
   /// - Throws: `TorchError` of kind `.shape` for fewer than one step, or too many to be meant.
@@ -24,7 +24,9 @@ public enum NoiseSchedule {
     let linear: [Float] = try Tensor.linspace(from: 1, to: 0, steps: steps + 1).array()
     let factor = Float(shift)
     // A shift beyond the numbers there are leaves noise alone.
-    let shifted = linear.map { $0 == 0 ? 0 : factor.isFinite ? factor / (factor + (1 / $0 - 1)) : 1 }
+    let shifted = linear.map {
+      $0 == 0 ? 0 : factor.isFinite ? factor / (factor + (1 / $0 - 1)) : 1
+    }
     guard let last = shifted.last(where: { $0 != 0 }) else { return shifted }
     let terminal: Float = 0.1
     let scale = (1 - last) / (1 - terminal)
@@ -34,7 +36,9 @@ public enum NoiseSchedule {
   }
 
   /// The fixed levels of the distilled checkpoints.
-  public static let distilled: [Float] = [1, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0]
+  public static let distilled: [Float] = [
+    1, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0,
+  ]
 
   /// The levels of the second stage, after spatial upsampling.
   public static let distilledSecondStage: [Float] = [0.909375, 0.725, 0.421875, 0]

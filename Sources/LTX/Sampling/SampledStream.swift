@@ -15,8 +15,8 @@ public struct SampledStream: Sendable {
   /// Given as a whole: its tokens stay as they are, and the model is told that they have no noise.
   public let isFrozen: Bool
 
-  /// Starts from noise [B, T, C]: it is mixed into the sequence's start by `noiseLevel`, and what is known takes its
-  /// place by the mask.
+  /// Starts from noise [B, T, C]: it is mixed into the sequence's start by `noiseLevel`, and what
+  /// is known takes its place by the mask.
   ///
   /// - Parameters:
   ///   - noiseLevel: 1 for noise alone; less to refine the sequence's start.
@@ -41,7 +41,8 @@ public struct SampledStream: Sendable {
     self.isFrozen = isFrozen
   }
 
-  /// What is known put in the place of what was predicted: [B, T, C] in the prediction's element type.
+  /// What is known put in the place of what was predicted: [B, T, C] in the prediction's element
+  /// type.
   func keepingKnown(_ predicted: Tensor) throws -> Tensor {
     let mask = try sequence.denoiseMask.unsqueeze(-1)
     let x = predicted.dtype == .float64 ? predicted : try predicted.to(.float32)

@@ -44,8 +44,12 @@ public struct Sampler: Sendable {
     var last = Prediction()
     for step in 0..<(sigmas.count - 1) {
       last = try predict(video, audio, sigma: Double(sigmas[step]), step: step, last: last)
-      video = try video.map { try Self.euler($0, last.video, from: sigmas[step], to: sigmas[step + 1]) }
-      audio = try audio.map { try Self.euler($0, last.audio, from: sigmas[step], to: sigmas[step + 1]) }
+      video = try video.map {
+        try Self.euler($0, last.video, from: sigmas[step], to: sigmas[step + 1])
+      }
+      audio = try audio.map {
+        try Self.euler($0, last.audio, from: sigmas[step], to: sigmas[step + 1])
+      }
       try onStep(step, video, audio)
     }
     return (video, audio)
@@ -58,8 +62,10 @@ public struct Sampler: Sendable {
     guard let x0 else { return stream }
     let x = try stream.latent.to(.float32)
     // The reference rounds the velocity to the latent's type.
-    let velocity = try ((x - stream.keepingKnown(x0).to(.float32)) / Double(from)).to(stream.latent.dtype)
-    return stream.with(latent: try (x + velocity.to(.float32) * Double(to - from)).to(stream.latent.dtype))
+    let velocity = try ((x - stream.keepingKnown(x0).to(.float32)) / Double(from)).to(
+      stream.latent.dtype)
+    return stream.with(
+      latent: try (x + velocity.to(.float32) * Double(to - from)).to(stream.latent.dtype))
   }
 
   /// The guided predictions of x0 for each stream: [B, T, C].
@@ -87,8 +93,12 @@ public struct Sampler: Sendable {
     if guidances.contains(where: { $0.stg != 0 }) { passes.append(.perturbed) }
     if guidances.contains(where: { $0.modality != 1 }) { passes.append(.isolated) }
 
-    let videoInput = try video.map { try modality($0, passes, sigma: sigma, isEnabled: predictsVideo) }
-    let audioInput = try audio.map { try modality($0, passes, sigma: sigma, isEnabled: predictsAudio) }
+    let videoInput = try video.map {
+      try modality($0, passes, sigma: sigma, isEnabled: predictsVideo)
+    }
+    let audioInput = try audio.map {
+      try modality($0, passes, sigma: sigma, isEnabled: predictsAudio)
+    }
     func predicted() throws -> (video: Tensor?, audio: Tensor?) {
       try transformer(
         video: videoInput, audio: audioInput, perturbations: perturbations(passes, video, audio))
@@ -104,10 +114,14 @@ public struct Sampler: Sendable {
     _ passes: [Pass], _ video: SampledStream?, _ audio: SampledStream?
   ) -> Perturbations {
     let batch = (video ?? audio)?.latent.size(0) ?? 0
-    func rows(_ pass: Pass) -> [Bool] { passes.flatMap { Array(repeating: $0 == pass, count: batch) } }
+    func rows(_ pass: Pass) -> [Bool] {
+      passes.flatMap { Array(repeating: $0 == pass, count: batch) }
+    }
     var perturbations = Perturbations()
     if passes.contains(.perturbed) {
-      for (stream, kind) in [(video, Perturbations.Kind.videoSelfAttention), (audio, .audioSelfAttention)] {
+      for (stream, kind) in [
+        (video, Perturbations.Kind.videoSelfAttention), (audio, .audioSelfAttention),
+      ] {
         guard let stream, stream.guidance.stg != 0 else { continue }
         perturbations.add(kind, blocks: stream.guidance.stgBlocks, rows: rows(.perturbed))
       }
@@ -131,7 +145,8 @@ public struct Sampler: Sendable {
     let latent = try tiled(stream.latent)
     return Modality(
       latent: latent, timesteps: try tiled(stream.sequence.denoiseMask) * sigma,
-      sigma: try .full([latent.size(0)], Scalar(stream.isFrozen ? 0 : sigma), device: latent.device),
+      sigma: try .full(
+        [latent.size(0)], Scalar(stream.isFrozen ? 0 : sigma), device: latent.device),
       positions: try tiled(stream.sequence.positions), context: try Tensor.cat(contexts, 0),
       selfAttentionMask: try stream.sequence.selfAttentionMask.map(tiled), isEnabled: isEnabled)
   }

@@ -4,12 +4,13 @@ import Foundation
 import Torch
 
 extension Sampler {
-  /// Walks down the noise levels with res_2s: an exponential Runge-Kutta step of second order in log sigma, with part of
-  /// the noise drawn anew at the midpoint and at the end of each step (ltx-pipelines, `utils/samplers.py`, with its
-  /// defaults: eta 0.5, c2 0.5, 100 refinements of the anchor).
+  /// Walks down the noise levels with res_2s: an exponential Runge-Kutta step of second order in
+  /// log sigma, with part of the noise drawn anew at the midpoint and at the end of each step
+  /// (ltx-pipelines, `utils/samplers.py`, with its defaults: eta 0.5, c2 0.5, 100 refinements of
+  /// the anchor).
   ///
-  /// The model is asked twice a step, and once more at the end to take away the last noise. The fresh noise is the same for
-  /// every seed, as in the reference.
+  /// The model is asked twice a step, and once more at the end to take away the last noise. The
+  /// fresh noise is the same for every seed, as in the reference.
   func sampleSecondOrder(
     video: SampledStream?, audio: SampledStream?, sigmas: [Float], onStep: OnStep
   ) throws -> (video: SampledStream?, audio: SampledStream?) {
@@ -43,7 +44,8 @@ extension Sampler {
       }
 
       let second = try predict(
-        videoPoint?.atMiddle(video), audioPoint?.atMiddle(audio), sigma: middle, step: 0, last: first)
+        videoPoint?.atMiddle(video), audioPoint?.atMiddle(audio), sigma: middle, step: 0,
+        last: first)
       last = second
       // The reference takes these coefficients in float32, those of the midpoint in float64.
       let renoising = Renoising(from: levels[step], to: levels[step + 1])
@@ -93,8 +95,8 @@ private struct SecondOrderInterval {
   }
 }
 
-/// How much of what is there stays, and how much fresh noise comes in, on the way from one noise level to another: half of
-/// the noise is drawn anew, and the sum keeps its variance.
+/// How much of what is there stays, and how much fresh noise comes in, on the way from one noise
+/// level to another: half of the noise is drawn anew, and the sum keeps its variance.
 private struct Renoising {
   let sigma: Double
   let next: Double
@@ -145,7 +147,8 @@ private final class SecondOrderPoint {
 
   /// The stream at the end of the step.
   func end(
-    _ stream: SampledStream?, _ predicted: Tensor?, _ interval: SecondOrderInterval, _ renoising: Renoising,
+    _ stream: SampledStream?, _ predicted: Tensor?, _ interval: SecondOrderInterval,
+    _ renoising: Renoising,
     _ generator: Generator
   ) throws -> SampledStream? {
     guard let stream, let predicted else { return stream }

@@ -8,9 +8,11 @@ extension Checkpoint {
   /// - Parameters:
   ///   - textEncoder: its folder or file; that of `files` if nil.
   ///   - storage: how its matrices are kept: `.int8` is `--text-encoder-8bit`.
-  /// - Throws: `TokenizerError`, `TextEncoderError`, `WeightError`, `ConfigurationError`, each naming the file.
+  /// - Throws: `TokenizerError`, `TextEncoderError`, `WeightError`, `ConfigurationError`, each
+  ///   naming the file.
   public func promptEncoder(
-    textEncoder: String? = nil, dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored
+    textEncoder: String? = nil, dtype: DType? = nil, device: Device = .cpu,
+    storage: WeightStorage = .asStored
   ) throws -> PromptEncoder {
     guard let path = textEncoder ?? files.textEncoder else {
       throw TextEncoderError(

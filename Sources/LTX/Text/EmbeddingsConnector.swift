@@ -3,9 +3,9 @@
 import NN
 import Torch
 
-/// A small transformer between the text encoder and one stream of the audio-video transformer: prompts of any length
-/// become contexts of one length, the rest filled with learned registers (ltx-core,
-/// `text_encoders/gemma/embeddings_connector.py`).
+/// A small transformer between the text encoder and one stream of the audio-video transformer:
+/// prompts of any length become contexts of one length, the rest filled with learned registers
+/// (ltx-core, `text_encoders/gemma/embeddings_connector.py`).
 public struct EmbeddingsConnector: Sendable {
   private struct Block: Sendable {
     let attention: Attention
@@ -28,7 +28,8 @@ public struct EmbeddingsConnector: Sendable {
       let block = w / "transformer_1d_blocks" / index
       return Block(
         attention: try Attention(
-          block / "attn1", width: c.width, contextWidth: c.width, heads: c.heads, headWidth: c.headWidth,
+          block / "attn1", width: c.width, contextWidth: c.width, heads: c.heads,
+          headWidth: c.headWidth,
           eps: Self.eps, isGated: c.isGated),
         feedForward: try FeedForward(block / "ff", width: c.width, bias: c.feedForwardBias))
     }
@@ -46,7 +47,8 @@ public struct EmbeddingsConnector: Sendable {
     let count = registers.size(0)
     guard features.size(2) == configuration.width else {
       throw TextError(
-        "text features are \(features.shape); the connector takes a width of \(configuration.width)")
+        "text features are \(features.shape); the connector takes a width of \(configuration.width)"
+      )
     }
     guard count > 0, tokens.isMultiple(of: count) else {
       throw TextError("\(tokens) text tokens are no multiple of the connector's \(count) registers")
@@ -65,7 +67,8 @@ public struct EmbeddingsConnector: Sendable {
   private func rotation(tokens: Int, like x: Tensor) throws -> RotaryEmbedding {
     let indices = try Tensor.arange(to: Scalar(tokens), dtype: .float32, device: x.device)
     return try RotaryEmbedding(
-      positions: Tensor.stack([indices, indices], -1).unsqueeze(0).unsqueeze(0), width: configuration.width,
+      positions: Tensor.stack([indices, indices], -1).unsqueeze(0).unsqueeze(0),
+      width: configuration.width,
       heads: configuration.heads, maxPositions: [configuration.maxPosition], theta: Self.ropeTheta,
       isDoublePrecision: configuration.hasDoublePrecisionFrequencies, layout: configuration.rope,
       dtype: x.dtype)
@@ -88,7 +91,8 @@ public struct TextContexts: Sendable {
 
   /// The same on a device.
   public func to(_ device: Device) throws -> TextContexts {
-    TextContexts(video: try video?.to(device), audio: try audio?.to(device), mask: try mask.to(device))
+    TextContexts(
+      video: try video?.to(device), audio: try audio?.to(device), mask: try mask.to(device))
   }
 }
 
@@ -109,7 +113,8 @@ public struct TextConnectors: Sendable {
       ? try EmbeddingsConnector(w / "audio_embeddings_connector", configuration: c.audio) : nil
   }
 
-  /// - Parameter features: padded on either side to a multiple of the registers, 128 in the published files.
+  /// - Parameter features: padded on either side to a multiple of the registers, 128 in the
+  ///   published files.
   /// - Throws: `TextError` when shapes don't fit.
   public func callAsFunction(_ features: TextFeatures) throws -> TextContexts {
     // Sorted and gathered with, so it has to lie where the features do.
@@ -122,7 +127,8 @@ public struct TextConnectors: Sendable {
       }
     }
     // Text first, in its own order, then the padding.
-    let (isText, order) = try mask.notEqual(to: 0).to(.int64).sort(stable: true, -1, descending: true)
+    let (isText, order) = try mask.notEqual(to: 0).to(.int64).sort(
+      stable: true, -1, descending: true)
     func connect(_ connector: EmbeddingsConnector?, _ features: Tensor) throws -> Tensor? {
       try connector?(
         features.gather(1, order.unsqueeze(-1).expand(features.shape)),

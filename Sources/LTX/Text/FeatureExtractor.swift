@@ -1,11 +1,12 @@
-// N prompts, S tokens, D width and L hidden states of the text encoder, Wv/Wa width of video/audio features.
+// N prompts, S tokens, D width and L hidden states of the text encoder, Wv/Wa width of video/audio
+// features.
 
 import LanguageModels
 import NN
 import Torch
 
-/// Text as a dataset's cache stores it: read by the text encoder, not yet by the connectors, which training may still
-/// change.
+/// Text as a dataset's cache stores it: read by the text encoder, not yet by the connectors, which
+/// training may still change.
 public struct TextFeatures: Sendable {
   /// [N, S, Wv]
   public let video: Tensor
@@ -21,8 +22,8 @@ public struct TextFeatures: Sendable {
   }
 }
 
-/// Hidden states of all layers of a text encoder to features: normalised layer by layer, laid next to each other, and
-/// projected (ltx-core, `text_encoders/gemma/feature_extractor.py`).
+/// Hidden states of all layers of a text encoder to features: normalised layer by layer, laid next
+/// to each other, and projected (ltx-core, `text_encoders/gemma/feature_extractor.py`).
 public struct FeatureExtractor: Sendable {
   private let projection: Projection
   private let width: Int
@@ -38,7 +39,9 @@ public struct FeatureExtractor: Sendable {
   ///   - width: D
   ///   - hiddenStateCount: L
   /// - Throws: `WeightError`, also when the checkpoint was made for another text encoder.
-  public init(_ root: Weights, configuration: TextConfiguration, width: Int, hiddenStateCount: Int) throws {
+  public init(_ root: Weights, configuration: TextConfiguration, width: Int, hiddenStateCount: Int)
+    throws
+  {
     let w = root / "text_embedding_projection"
     func linear(_ name: String, outputs: Int, bias: Bool) throws -> Linear {
       let found = try (w / name).shape(of: "weight")
@@ -47,7 +50,8 @@ public struct FeatureExtractor: Sendable {
           file: w.file, key: "\(w.path).\(name).weight",
           problem:
             "has shape \(found), but the text encoder's \(hiddenStateCount) hidden states of width \(width) "
-            + "give \(width * hiddenStateCount) inputs; the checkpoint was made for another text encoder")
+            + "give \(width * hiddenStateCount) inputs; the checkpoint was made for another text encoder"
+        )
       }
       return try Linear(w / name, inputs: width * hiddenStateCount, outputs: outputs, bias: bias)
     }
@@ -77,8 +81,8 @@ public struct FeatureExtractor: Sendable {
 
   /// Runs the text encoder on a batch and makes features of what it gives.
   ///
-  /// A prompt takes S * D * L numbers of the projection's element type while it is worked on: 0.4 GB for the 1024 tokens
-  /// that Gemma 3 12B reads in bfloat16, twice that for a moment in LTX-2.3.
+  /// A prompt takes S * D * L numbers of the projection's element type while it is worked on: 0.4
+  /// GB for the 1024 tokens that Gemma 3 12B reads in bfloat16, twice that for a moment in LTX-2.3.
   ///
   /// - Parameters:
   ///   - ids: [N, S], int64.
@@ -92,15 +96,18 @@ public struct FeatureExtractor: Sendable {
     guard encoder.width == width, encoder.hiddenStateCount == hiddenStateCount else {
       throw TextError("the features were set up for another text encoder")
     }
-    // Each hidden state is normalised into its place as it comes, so that they are never there twice. The layer is the
-    // fastest dimension.
+    // Each hidden state is normalised into its place as it comes, so that they are never there
+    // twice. The layer is the fastest dimension.
     var flat: Tensor?
     var isPadding: Tensor?
-    try encoder.forEachHiddenState(ids: ids, mask: mask, firstPosition: firstPosition) { layer, state in
+    try encoder.forEachHiddenState(ids: ids, mask: mask, firstPosition: firstPosition) {
+      layer, state in
       try observe(layer, state)
       let padding = try isPadding ?? mask.to(state.device).equal(to: 0).unsqueeze(-1)
       isPadding = padding
-      let all = try flat ?? Tensor.empty(state.shape + [hiddenStateCount], dtype: dtype, device: state.device)
+      let all =
+        try flat
+        ?? Tensor.empty(state.shape + [hiddenStateCount], dtype: dtype, device: state.device)
       flat = all
       try all.select(3, layer).copy_(normalized(state, isPadding: padding))
     }
@@ -114,7 +121,8 @@ public struct FeatureExtractor: Sendable {
       return TextFeatures(video: features, audio: features, mask: mask)
     case .perStream(let video, let audio):
       return TextFeatures(
-        video: try video(flat * rescale(video)), audio: try audio(flat * rescale(audio)), mask: mask)
+        video: try video(flat * rescale(video)), audio: try audio(flat * rescale(audio)), mask: mask
+      )
     }
   }
 
@@ -143,9 +151,12 @@ public struct FeatureExtractor: Sendable {
     case .shared:
       // 8 * (x - mean) / (largest - smallest) over the tokens of the prompt.
       let tokens = try isPadding.logicalNot().sum([1, 2], keepdim: true, dtype: .float32)  // [N, 1, 1]
-      let mean = try x.maskedFill(isPadding, 0).sum([1, 2], keepdim: true) / (tokens * Double(width) + 1e-6)
-      let smallest = try x.maskedFill(isPadding, Scalar(Double.infinity)).amin([1, 2], keepdim: true)
-      let largest = try x.maskedFill(isPadding, Scalar(-Double.infinity)).amax([1, 2], keepdim: true)
+      let mean =
+        try x.maskedFill(isPadding, 0).sum([1, 2], keepdim: true) / (tokens * Double(width) + 1e-6)
+      let smallest = try x.maskedFill(isPadding, Scalar(Double.infinity)).amin(
+        [1, 2], keepdim: true)
+      let largest = try x.maskedFill(isPadding, Scalar(-Double.infinity)).amax(
+        [1, 2], keepdim: true)
       normed = try (x - mean) * 8 / (largest - smallest + 1e-6)
     case .perStream:
       normed = try x.rmsNorm(eps: 1e-6)

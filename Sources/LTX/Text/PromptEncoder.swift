@@ -4,7 +4,8 @@ import LanguageModels
 import NN
 import Torch
 
-/// Prompts to text features: what preprocessing stores, and what generation hands to the connectors.
+/// Prompts to text features: what preprocessing stores, and what generation hands to the
+/// connectors.
 public struct PromptEncoder: Sendable {
   let tokenizer: Tokenizer
   let encoder: any TextEncoder
@@ -17,7 +18,8 @@ public struct PromptEncoder: Sendable {
   ///   - dtype: of the language model's weights; nil keeps the files' own.
   ///   - storage: how the language model's matrices are kept; `.int8` halves its memory.
   public init(
-    checkpoint: Weights, configuration: TextConfiguration, textEncoder path: String, dtype: DType? = nil,
+    checkpoint: Weights, configuration: TextConfiguration, textEncoder path: String,
+    dtype: DType? = nil,
     device: Device = .cpu, storage: WeightStorage = .asStored
   ) throws {
     // The small parts first: what is wrong with them is then told before many gigabytes are read.
@@ -33,14 +35,15 @@ public struct PromptEncoder: Sendable {
     max(0, try tokenizer.promptLength(prompt) - Tokenizer.promptLimit)
   }
 
-  /// - Parameter prompts: encoded as one batch; what memory a prompt takes is said at `FeatureExtractor`.
-  /// - Returns: features of N prompts, padded on the left to 1024 tokens; all of them, with their mask, on the text
-  ///   encoder's device.
+  /// - Parameter prompts: encoded as one batch; what memory a prompt takes is said at
+  ///   `FeatureExtractor`.
+  /// - Returns: features of N prompts, padded on the left to 1024 tokens; all of them, with their
+  ///   mask, on the text encoder's device.
   public func callAsFunction(_ prompts: [String]) throws -> TextFeatures {
     let (ids, mask) = try tokenizer.tensors(prompts)
     let tokens = mask.size(1)
-    // Padding that all prompts share is not worked on, but for one token of it: nothing attends to padding, and the
-    // features of one are those of all.
+    // Padding that all prompts share is not worked on, but for one token of it: nothing attends to
+    // padding, and the features of one are those of all.
     let used = try mask.amax([0]).sum().item()
     let skipped = max(0, tokens - Int(used) - 1)
     let features = try withoutGrad {

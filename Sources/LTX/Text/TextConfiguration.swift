@@ -6,7 +6,8 @@ import NN
 public struct TextConfiguration: Sendable {
   /// How hidden states of the text encoder become features.
   public enum Features: Sendable, Equatable {
-    /// LTX-2: normalised over a whole prompt, one projection to the text encoder's width for both streams.
+    /// LTX-2: normalised over a whole prompt, one projection to the text encoder's width for both
+    /// streams.
     case shared
     /// LTX-2.3: normalised token by token, a projection to the width of each stream.
     case perStream(video: Int, audio: Int)
@@ -32,7 +33,8 @@ public struct TextConfiguration: Sendable {
   public let audio: Connector
 
   /// - Parameter config: the whole `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
+  ///   supported.
   public init(_ config: Configuration) throws {
     let c = try config.object("transformer")
     features = try Self.features(c)
@@ -47,11 +49,13 @@ public struct TextConfiguration: Sendable {
     audio = try Self.connector(
       c,
       heads: c.positive(
-        "audio_connector_num_attention_heads", default: video.heads, upTo: TransformerConfiguration.maxHeads),
+        "audio_connector_num_attention_heads", default: video.heads,
+        upTo: TransformerConfiguration.maxHeads),
       headWidth: c.positive(
         "audio_connector_attention_head_dim", default: video.headWidth,
         upTo: TransformerConfiguration.maxHeadWidth),
-      layers: c.positive("audio_connector_num_layers", default: video.layers, upTo: Configuration.maxLayers))
+      layers: c.positive(
+        "audio_connector_num_layers", default: video.layers, upTo: Configuration.maxLayers))
     // Features go into the connectors as they are.
     if case .perStream(let videoWidth, let audioWidth) = features {
       guard video.width == videoWidth, audio.width == audioWidth else {
@@ -63,7 +67,8 @@ public struct TextConfiguration: Sendable {
     }
   }
 
-  /// Four keys together say that text is projected before the connectors; there is no mixture of both ways.
+  /// Four keys together say that text is projected before the connectors; there is no mixture of
+  /// both ways.
   private static func features(_ c: Configuration) throws -> Features {
     let marks = [
       ("caption_proj_before_connector", true), ("caption_projection_first_linear", false),
@@ -76,11 +81,14 @@ public struct TextConfiguration: Sendable {
       }
     }
     func width(_ prefix: String, headWidth: Int) throws -> Int {
-      try c.positive("\(prefix)num_attention_heads", default: 32, upTo: TransformerConfiguration.maxHeads)
+      try c.positive(
+        "\(prefix)num_attention_heads", default: 32, upTo: TransformerConfiguration.maxHeads)
         * c.positive(
-          "\(prefix)attention_head_dim", default: headWidth, upTo: TransformerConfiguration.maxHeadWidth)
+          "\(prefix)attention_head_dim", default: headWidth,
+          upTo: TransformerConfiguration.maxHeadWidth)
     }
-    return .perStream(video: try width("", headWidth: 128), audio: try width("audio_", headWidth: 64))
+    return .perStream(
+      video: try width("", headWidth: 128), audio: try width("audio_", headWidth: 64))
   }
 
   private static func connector(
@@ -94,10 +102,13 @@ public struct TextConfiguration: Sendable {
       throw c.error("rope_type", "is \"\(layout)\"; only split and interleaved exist")
     }
     let maxPositions = try c.ints(
-      "connector_positional_embedding_max_pos", default: [1], in: 1...Configuration.maxSize, count: 1...1)
+      "connector_positional_embedding_max_pos", default: [1], in: 1...Configuration.maxSize,
+      count: 1...1)
     return Connector(
-      heads: heads, headWidth: headWidth, layers: layers, maxPosition: Double(maxPositions[0]), rope: rope,
-      hasDoublePrecisionFrequencies: try c.string("frequencies_precision", default: "float32") == "float64",
+      heads: heads, headWidth: headWidth, layers: layers, maxPosition: Double(maxPositions[0]),
+      rope: rope,
+      hasDoublePrecisionFrequencies: try c.string("frequencies_precision", default: "float32")
+        == "float64",
       isGated: try c.bool("connector_apply_gated_attention", default: false),
       feedForwardBias: try c.bool("connector_ff_bias", default: true))
   }

@@ -5,11 +5,12 @@ struct Merge: Hashable {
   var result: String { left + right }
 }
 
-/// Learns the merges of a byte-pair encoding (Sennrich, Haddow and Birch, 2016): the most frequent pair of neighbours
-/// becomes a token, again and again.
+/// Learns the merges of a byte-pair encoding (Sennrich, Haddow and Birch, 2016): the most frequent
+/// pair of neighbours becomes a token, again and again.
 enum PairMerging {
   /// - Parameter count: how many merges at most; fewer where no pair occurs twice.
-  /// - Returns: in the order in which they were learnt. Of equally frequent pairs the alphabetically first counts.
+  /// - Returns: in the order in which they were learnt. Of equally frequent pairs the
+  ///   alphabetically first counts.
   static func learn(from sentences: [String], count: Int) -> [Merge] {
     var words: [[String]: Int] = [:]
     for sentence in sentences {

@@ -1,10 +1,11 @@
 import Torch
 
-/// A place in a checkpoint that is being made up: layers below it are drawn and kept under their keys, in bfloat16 unless
-/// said otherwise.
+/// A place in a checkpoint that is being made up: layers below it are drawn and kept under their
+/// keys, in bfloat16 unless said otherwise.
 ///
-/// The counterpart of `Weights`: `w / "attn1" / "to_q"` leads to a key. Every number is drawn, biases, norms and tables
-/// too: a reader that leaves out any tensor computes something else. Scales keep signals of order 1.
+/// The counterpart of `Weights`: `w / "attn1" / "to_q"` leads to a key. Every number is drawn,
+/// biases, norms and tables too: a reader that leaves out any tensor computes something else.
+/// Scales keep signals of order 1.
 struct RandomWeights {
   /// What has been drawn, in order.
   final class Drawn {
@@ -26,13 +27,16 @@ struct RandomWeights {
 
   static func / (parent: RandomWeights, child: String) -> RandomWeights {
     RandomWeights(
-      into: parent.drawn, path: parent.path.isEmpty ? child : "\(parent.path).\(child)", dtype: parent.dtype)
+      into: parent.drawn, path: parent.path.isEmpty ? child : "\(parent.path).\(child)",
+      dtype: parent.dtype)
   }
 
   static func / (parent: RandomWeights, child: Int) -> RandomWeights { parent / String(child) }
 
   /// The same place, where tensors are kept in another element type.
-  func stored(as dtype: DType) -> RandomWeights { RandomWeights(into: drawn, path: path, dtype: dtype) }
+  func stored(as dtype: DType) -> RandomWeights {
+    RandomWeights(into: drawn, path: path, dtype: dtype)
+  }
 
   /// Normal numbers around `mean`.
   func normal(_ name: String, _ shape: [Int], mean: Double = 0, deviation: Double) throws {

@@ -1,7 +1,8 @@
 import Torch
 
-/// A small random LoRA for the tiny model: it stands for the published one that turns a model into its distilled variant,
-/// and changes attention and feed-forward layers of every block by a few percent.
+/// A small random LoRA for the tiny model: it stands for the published one that turns a model into
+/// its distilled variant, and changes attention and feed-forward layers of every block by a few
+/// percent.
 enum TinyAdapters {
   static let rank = 4
   /// The size of B A relative to the layer's own weights.
@@ -20,8 +21,10 @@ enum TinyAdapters {
       guard targets.contains(where: { module.hasSuffix(".\($0)") }) else { continue }
       let place = RandomWeights(into: drawn) / String(module.trimmingPrefix("model."))
       let (outputs, inputs) = (weight.size(0), weight.size(1))
-      try (place / "lora_A").normal("weight", [rank, inputs], deviation: 1 / Double(inputs).squareRoot())
-      try (place / "lora_B").normal("weight", [outputs, rank], deviation: share / Double(rank).squareRoot())
+      try (place / "lora_A").normal(
+        "weight", [rank, inputs], deviation: 1 / Double(inputs).squareRoot())
+      try (place / "lora_B").normal(
+        "weight", [outputs, rank], deviation: share / Double(rank).squareRoot())
     }
     return drawn.tensors
   }

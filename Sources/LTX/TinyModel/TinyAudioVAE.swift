@@ -51,7 +51,9 @@ enum TinyAudioVAE {
     for name in ["block_1", "block_2"] { try residual(w / name, width, width) }
   }
 
-  private static func residual(_ w: RandomWeights, _ inputs: Int, _ outputs: Int, layers: Int) throws {
+  private static func residual(_ w: RandomWeights, _ inputs: Int, _ outputs: Int, layers: Int)
+    throws
+  {
     for layer in 0..<layers { try residual(w / layer, layer == 0 ? inputs : outputs, outputs) }
   }
 
@@ -61,7 +63,9 @@ enum TinyAudioVAE {
     if inputs != outputs { try convolution(w / "nin_shortcut", inputs, outputs, kernel: 1) }
   }
 
-  private static func convolution(_ w: RandomWeights, _ inputs: Int, _ outputs: Int, kernel: Int = 3) throws {
+  private static func convolution(
+    _ w: RandomWeights, _ inputs: Int, _ outputs: Int, kernel: Int = 3
+  ) throws {
     try (w / "conv").convolution(inputs, outputs, kernel: [kernel, kernel])
   }
 
@@ -120,7 +124,8 @@ enum TinyVocoder {
     try (w / "conv_pre").convolution(2 * TinyAudioVAE.melBins, channels, kernel: [7])
     var width = channels
     for (stage, stride) in upsampling.enumerated() {
-      try (w / "ups" / stage).upsampling(width, width / 2, kernel: upsamplingKernels[stage], stride: stride)
+      try (w / "ups" / stage).upsampling(
+        width, width / 2, kernel: upsamplingKernels[stage], stride: stride)
       width /= 2
       for (index, kernel) in kernels.enumerated() {
         let place = w / "resblocks" / (stage * kernels.count + index)

@@ -1,8 +1,8 @@
 import Foundation
 import Torch
 
-/// The vocoder of the tiny model of the LTX-2.3 kind: BigVGAN v2 to 16 kHz, and a second one that extends its sound to
-/// 48 kHz.
+/// The vocoder of the tiny model of the LTX-2.3 kind: BigVGAN v2 to 16 kHz, and a second one that
+/// extends its sound to 48 kHz.
 enum TinyBandwidthExtendingVocoder {
   private static let inputRate = 16000
   private static let outputRate = 48000

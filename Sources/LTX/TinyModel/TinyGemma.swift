@@ -2,8 +2,9 @@ import Foundation
 import TensorFiles
 import Torch
 
-/// A small random Gemma 3 in any size: local and global layers, the vision parts that nothing reads, and all files of the
-/// published folder except `tokenizer.model`. As it stands, that of the tiny model.
+/// A small random Gemma 3 in any size: local and global layers, the vision parts that nothing
+/// reads, and all files of the published folder except `tokenizer.model`. As it stands, that of the
+/// tiny model.
 public struct TinyGemma: Sendable {
   public var width = 64
   /// Five local layers, a global one, a local one.
@@ -26,7 +27,9 @@ public struct TinyGemma: Sendable {
   /// Writes the folder's files.
   ///
   /// - Parameter folder: must be there.
-  public func write(to folder: URL, seed: UInt64) throws { try write(to: folder, Generator(seed: seed)) }
+  public func write(to folder: URL, seed: UInt64) throws {
+    try write(to: folder, Generator(seed: seed))
+  }
 
   func write(to folder: URL, _ generator: Generator) throws {
     let tokenizer = TinyTokenizer()
@@ -49,7 +52,8 @@ public struct TinyGemma: Sendable {
       filled += entry.tensor.byteCount
     }
     for (name, shard) in zip(names, shards) {
-      try writeSafetensors(shard, metadata: ["format": "pt"], to: folder.appendingPathComponent(name).path)
+      try writeSafetensors(
+        shard, metadata: ["format": "pt"], to: folder.appendingPathComponent(name).path)
     }
     let map = places.sorted { $0.key < $1.key }.map { "    \"\($0.key)\": \"\($0.value)\"" }
     let index = """
@@ -72,7 +76,8 @@ public struct TinyGemma: Sendable {
     try visionTower(w / "vision_tower" / "vision_model")
     let projector = w / "multi_modal_projector"
     try projector.normal(
-      "mm_input_projection_weight", [visionWidth, width], deviation: 1 / Double(visionWidth).squareRoot())
+      "mm_input_projection_weight", [visionWidth, width],
+      deviation: 1 / Double(visionWidth).squareRoot())
     try (projector / "mm_soft_emb_norm").gemmaNorm(visionWidth)
   }
 
@@ -100,9 +105,11 @@ public struct TinyGemma: Sendable {
   }
 
   private func visionTower(_ w: RandomWeights) throws {
-    try (w / "embeddings" / "patch_embedding").convolution(3, visionWidth, kernel: [imagePatch, imagePatch])
+    try (w / "embeddings" / "patch_embedding").convolution(
+      3, visionWidth, kernel: [imagePatch, imagePatch])
     let patches = (imageSize / imagePatch) * (imageSize / imagePatch)
-    try (w / "embeddings" / "position_embedding").normal("weight", [patches, visionWidth], deviation: 0.3)
+    try (w / "embeddings" / "position_embedding").normal(
+      "weight", [patches, visionWidth], deviation: 0.3)
     for index in 0..<visionLayers {
       let layer = w / "encoder" / "layers" / index
       try (layer / "layer_norm1").layerNorm(visionWidth)

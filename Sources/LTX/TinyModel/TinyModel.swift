@@ -3,11 +3,12 @@ import Support
 import TensorFiles
 import Torch
 
-/// A small random checkpoint of LTX-2 (the 19B generation) or LTX-2.3 in the published layout, with a small Gemma 3 folder,
-/// latent upsamplers and a LoRA: to try every command, and to test on, without the published weights.
+/// A small random checkpoint of LTX-2 (the 19B generation) or LTX-2.3 in the published layout, with
+/// a small Gemma 3 folder, latent upsamplers and a LoRA: to try every command, and to test on,
+/// without the published weights.
 ///
-/// The files have the published keys, metadata and element type (bfloat16); the numbers of blocks and channels are small.
-/// What the model computes is finite and of order 1, and means nothing.
+/// The files have the published keys, metadata and element type (bfloat16); the numbers of blocks
+/// and channels are small. What the model computes is finite and of order 1, and means nothing.
 public enum TinyModel {
   /// Which of the published models it is like.
   public enum Generation: String, Sendable, CaseIterable {
@@ -42,18 +43,21 @@ public enum TinyModel {
     public let distilledLoRA: String
   }
 
-  /// Writes a checkpoint, upsamplers, a LoRA and `textEncoderName/` into a folder, which is made if there is none.
+  /// Writes a checkpoint, upsamplers, a LoRA and `textEncoderName/` into a folder, which is made if
+  /// there is none.
   ///
-  /// The files are made in a folder beside it and then moved: `folder` has all or nothing of them. A folder that is
-  /// overwritten keeps its other files, and gets the new ones one after another, each of them whole.
+  /// The files are made in a folder beside it and then moved: `folder` has all or nothing of them.
+  /// A folder that is overwritten keeps its other files, and gets the new ones one after another,
+  /// each of them whole.
   ///
   /// - Parameters:
   ///   - seed: the same one makes the same bytes.
   ///   - isOverwriting: whether the folder may have content; files of the same names are replaced.
-  /// - Throws: `TinyModelError` when `folder` is a file or not empty, or can't be written; `TensorFileError` when a
-  ///   tensor file can't.
+  /// - Throws: `TinyModelError` when `folder` is a file or not empty, or can't be written;
+  ///   `TensorFileError` when a tensor file can't.
   public static func write(
-    to folder: String, generation: Generation = .ltx2, seed: UInt64 = 42, isOverwriting: Bool = false
+    to folder: String, generation: Generation = .ltx2, seed: UInt64 = 42,
+    isOverwriting: Bool = false
   ) throws -> Files {
     let destination = URL(fileURLWithPath: folder).standardizedFileURL
     let isUsed = try hasContent(destination, named: folder)
@@ -84,7 +88,8 @@ public enum TinyModel {
         let drawn = RandomWeights.Drawn(generator)
         try upsampler.draw(RandomWeights(into: drawn))
         try writeSafetensors(
-          drawn.tensors, metadata: ["config": upsampler.config], to: staging.appendingPathComponent(name).path
+          drawn.tensors, metadata: ["config": upsampler.config],
+          to: staging.appendingPathComponent(name).path
         )
       }
       try writeSafetensors(
@@ -94,7 +99,8 @@ public enum TinyModel {
         try move(contentsOf: staging, into: destination)
       } else if rename(staging.path, destination.path) != 0 {
         throw TinyModelError(
-          kind: .notWritten, path: folder, problem: "can't be written: \(String(cString: strerror(errno)))")
+          kind: .notWritten, path: folder,
+          problem: "can't be written: \(String(cString: strerror(errno)))")
       }
     } catch let error as CocoaError {
       throw TinyModelError(
@@ -138,7 +144,8 @@ public enum TinyModel {
     let root = RandomWeights(into: drawn)
     let transformer = TinyTransformer(generation: generation)
     try transformer.draw(root / "model" / "diffusion_model")
-    try transformer.drawProjections(root / "text_embedding_projection", states: TinyGemma().layers + 1)
+    try transformer.drawProjections(
+      root / "text_embedding_projection", states: TinyGemma().layers + 1)
     try TinyVideoVAE(generation: generation).draw(root / "vae")
     try TinyAudioVAE.draw(root / "audio_vae", generation)
     switch generation {
@@ -153,9 +160,12 @@ public enum TinyModel {
 
   private static func hasContent(_ folder: URL, named name: String) throws -> Bool {
     var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder) else { return false }
+    guard FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder) else {
+      return false
+    }
     guard isFolder.boolValue else {
-      throw TinyModelError(kind: .notEmpty, path: name, problem: "is a file; name a folder for the model")
+      throw TinyModelError(
+        kind: .notEmpty, path: name, problem: "is a file; name a folder for the model")
     }
     do {
       return try !FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty
@@ -175,7 +185,8 @@ public enum TinyModel {
         try move(contentsOf: from, into: to)
       } else if rename(from.path, to.path) != 0 {
         throw TinyModelError(
-          kind: .notWritten, path: to.path, problem: "can't be replaced: \(String(cString: strerror(errno)))")
+          kind: .notWritten, path: to.path,
+          problem: "can't be replaced: \(String(cString: strerror(errno)))")
       }
     }
   }
@@ -185,7 +196,8 @@ public enum TinyModel {
     do {
       try FileManager.default.removeItem(at: folder)
     } catch {
-      // What is left has a name that says so, and the reason for the failure is already being thrown.
+      // What is left has a name that says so, and the reason for the failure is already being
+      // thrown.
       StandardStream.error.write("warning: \(describe(error)). Remove \(folder.path).\n")
     }
   }

@@ -1,9 +1,10 @@
 import Foundation
 
-/// The tokenizer of the tiny model: Gemma 3's scheme with a small vocabulary, the same at every call.
+/// The tokenizer of the tiny model: Gemma 3's scheme with a small vocabulary, the same at every
+/// call.
 ///
-/// Control tokens, runs of blanks and lines, 256 bytes for what has no token of its own, pieces of English, letters;
-/// behind the vocabulary the tokens of images.
+/// Control tokens, runs of blanks and lines, 256 bytes for what has no token of its own, pieces of
+/// English, letters; behind the vocabulary the tokens of images.
 struct TinyTokenizer {
   private struct AddedToken {
     let id: Int
@@ -44,16 +45,20 @@ struct TinyTokenizer {
     let trained = PairMerging.learn(from: TinyCaptions.sentences, count: 400)
     vocabulary += trained.map(\.result)
     var letters = [blank]
-    for range in [0x21...0x7E, 0xC0...0xFF, 0x410...0x44F, 0x2013...0x2014, 0x2018...0x2019, 0x201C...0x201D]
-    {
+    for range in [
+      0x21...0x7E, 0xC0...0xFF, 0x410...0x44F, 0x2013...0x2014, 0x2018...0x2019, 0x201C...0x201D,
+    ] {
       letters += range.compactMap(Unicode.Scalar.init).map(String.init)
     }
     vocabulary += letters
     self.vocabulary = vocabulary
     merges =
-      Self.runs(of: "\n", upTo: 4) + Self.runs(of: blank, upTo: 8) + Self.runs(of: "\t", upTo: 2) + trained
+      Self.runs(of: "\n", upTo: 4) + Self.runs(of: blank, upTo: 8) + Self.runs(of: "\t", upTo: 2)
+      + trained
 
-    for (offset, content) in ["<start_of_image>", "<end_of_image>", "<image_soft_token>"].enumerated() {
+    for (offset, content) in ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+      .enumerated()
+    {
       added.append(AddedToken(id: vocabulary.count + offset, content: content, isSpecial: true))
     }
     self.added = added

@@ -1,8 +1,8 @@
 import TensorFiles
 import Torch
 
-/// A small random transformer with its text connectors: the layers of LTX-2 or LTX-2.3 in any size. As it stands, that of
-/// the tiny model.
+/// A small random transformer with its text connectors: the layers of LTX-2 or LTX-2.3 in any size.
+/// As it stands, that of the tiny model.
 public struct TinyTransformer: Sendable {
   public var generation: TinyModel.Generation
   public var blocks = 4
@@ -10,8 +10,8 @@ public struct TinyTransformer: Sendable {
   public var heads = 4
   public var headWidth = 32
   public var audioHeadWidth = 16
-  /// The width of the text encoder's states. In LTX-2, text features and connectors are as wide; in LTX-2.3, they are as wide
-  /// as the stream that they are for.
+  /// The width of the text encoder's states. In LTX-2, text features and connectors are as wide; in
+  /// LTX-2.3, they are as wide as the stream that they are for.
   public var captionWidth = TinyGemma().width
   public var connectorBlocks = 2
   public var connectorHeads = 4
@@ -28,7 +28,8 @@ public struct TinyTransformer: Sendable {
   public func write(to path: String, seed: UInt64) throws {
     let drawn = RandomWeights.Drawn(try Generator(seed: seed))
     try draw(RandomWeights(into: drawn) / "model" / "diffusion_model")
-    try writeSafetensors(drawn.tensors, metadata: ["config": "{\"transformer\": \(config)}"], to: path)
+    try writeSafetensors(
+      drawn.tensors, metadata: ["config": "{\"transformer\": \(config)}"], to: path)
   }
 
   /// Draws everything below `model.diffusion_model`, connectors included.
@@ -62,14 +63,16 @@ public struct TinyTransformer: Sendable {
     generation == .ltx2 ? (captionWidth, captionWidth) : (width, audioWidth)
   }
 
-  /// Shift, scale and gate of self-attention and feed-forward; in LTX-2.3 those of attention to the text as well.
+  /// Shift, scale and gate of self-attention and feed-forward; in LTX-2.3 those of attention to the
+  /// text as well.
   private var modulations: Int { generation == .ltx2 ? 6 : 9 }
 
   private func tables(_ w: RandomWeights) -> RandomWeights { w.stored(as: generation.tableType) }
 
   private func block(_ w: RandomWeights) throws {
     for (prefix, width) in [("", width), ("audio_", audioWidth)] {
-      // attn1 attends to the stream itself, attn2 to the text, which has been projected to the stream's width.
+      // attn1 attends to the stream itself, attn2 to the text, which has been projected to the
+      // stream's width.
       for name in ["attn1", "attn2"] {
         try attention(w / "\(prefix)\(name)", queries: width, keys: width, inner: width)
       }
@@ -94,7 +97,8 @@ public struct TinyTransformer: Sendable {
     try w.normal("learnable_registers", [registers, width], deviation: 1)
   }
 
-  /// From all states of the text encoder, side by side, to the text features: below `text_embedding_projection`.
+  /// From all states of the text encoder, side by side, to the text features: below
+  /// `text_embedding_projection`.
   func drawProjections(_ w: RandomWeights, states: Int) throws {
     let inputs = states * captionWidth
     switch generation {

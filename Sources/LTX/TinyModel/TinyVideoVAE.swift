@@ -1,8 +1,8 @@
 import TensorFiles
 import Torch
 
-/// A small random video VAE: the published ones' kinds of blocks and their 32 x 32 x 8 compression, in any width. As it
-/// stands, that of the tiny model.
+/// A small random video VAE: the published ones' kinds of blocks and their 32 x 32 x 8 compression,
+/// in any width. As it stands, that of the tiny model.
 public struct TinyVideoVAE: Sendable {
   public var generation: TinyModel.Generation
   public var latentChannels = 16
@@ -12,7 +12,8 @@ public struct TinyVideoVAE: Sendable {
 
   public init(generation: TinyModel.Generation = .ltx2) { self.generation = generation }
 
-  /// Of the first features. The reference takes the latent's for it, as they are equal in the published one.
+  /// Of the first features. The reference takes the latent's for it, as they are equal in the
+  /// published one.
   var encoderChannels: Int { latentChannels }
 
   /// Writes a checkpoint that holds nothing else, in bfloat16.
@@ -24,8 +25,8 @@ public struct TinyVideoVAE: Sendable {
 
   private enum Block {
     case residual(layers: Int)
-    /// Moves `factor` positions into channels, of which there are then `multiplier` times as many (or back): `name` for
-    /// the configuration.
+    /// Moves `factor` positions into channels, of which there are then `multiplier` times as many
+    /// (or back): `name` for the configuration.
     case resampling(name: String, factor: Int, multiplier: Int = 2)
   }
 
@@ -119,12 +120,14 @@ public struct TinyVideoVAE: Sendable {
     let encoder = encoderBlocks.map { block in
       switch block {
       case .residual(let layers): #"["res_x", {"num_layers": \#(layers)}]"#
-      case .resampling(let name, _, let multiplier): #"["\#(name)", {"multiplier": \#(multiplier)}]"#
+      case .resampling(let name, _, let multiplier):
+        #"["\#(name)", {"multiplier": \#(multiplier)}]"#
       }
     }
     let decoder = decoderBlocks.map { block in
       switch (block, generation) {
-      case (.residual(let layers), .ltx2): #"["res_x", {"num_layers": \#(layers), "inject_noise": false}]"#
+      case (.residual(let layers), .ltx2):
+        #"["res_x", {"num_layers": \#(layers), "inject_noise": false}]"#
       case (.residual(let layers), .ltx23): #"["res_x", {"num_layers": \#(layers)}]"#
       case (.resampling(let name, _, let multiplier), .ltx2):
         #"["\#(name)", {"residual": true, "multiplier": \#(multiplier)}]"#

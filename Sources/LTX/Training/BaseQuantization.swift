@@ -1,8 +1,8 @@
 import NN
 import Torch
 
-/// In how many bits the frozen weights are kept while adapters are trained, by the names of the reference's
-/// `acceleration.quantization`, which are those of optimum-quanto's types.
+/// In how many bits the frozen weights are kept while adapters are trained, by the names of the
+/// reference's `acceleration.quantization`, which are those of optimum-quanto's types.
 public enum BaseQuantization: String, Sendable, CaseIterable {
   case int8 = "int8-quanto"
   case int4 = "int4-quanto"
@@ -19,9 +19,10 @@ public enum BaseQuantization: String, Sendable, CaseIterable {
     }
   }
 
-  /// The linear layers that the reference leaves as they are (ltx-trainer, `quantization.py`): the ways in and out, and the
-  /// projection of the audio's text. Its patterns name the modulation too, but it compares them with names that
-  /// don't have the part they look for, so that these layers are quantised after all.
+  /// The linear layers that the reference leaves as they are (ltx-trainer, `quantization.py`): the
+  /// ways in and out, and the projection of the audio's text. Its patterns name the modulation too,
+  /// but it compares them with names that don't have the part they look for, so that these layers
+  /// are quantised after all.
   static func isExcluded(_ path: String) -> Bool {
     let name =
       path.hasPrefix("\(Checkpoint.Prefix.transformer).")

@@ -8,7 +8,8 @@ import Torch
 public struct TrainingExample: Sendable {
   public struct Stream: Sendable {
     public var modality: Modality
-    /// [B, T', C]: the velocity noise - x of the last T' tokens; nil for a stream that is only attended to.
+    /// [B, T', C]: the velocity noise - x of the last T' tokens; nil for a stream that is only
+    /// attended to.
     public var target: Tensor?
     /// [B, T]: 1 where a token counts.
     public var lossMask: Tensor?
@@ -109,7 +110,8 @@ public struct TrainingStep: Sendable {
     public var loss: Tensor { losses.total }
   }
 
-  /// - Parameter scale: what the gradients are multiplied by: the batch's share of all samples, for accumulation.
+  /// - Parameter scale: what the gradients are multiplied by: the batch's share of all samples, for
+  ///   accumulation.
   /// - Returns: the loss per sample [B], and the gradients of its batch mean by parameter key.
   public func callAsFunction(_ example: TrainingExample, scale: Double = 1) throws -> Result {
     let start = ContinuousClock.now
@@ -118,11 +120,14 @@ public struct TrainingStep: Sendable {
       try transformer.prepare(video: example.video?.modality, audio: example.audio?.modality)
     }
     let pass = try transformer.blocks.forward(prepared.states, prepared.conditioning, plan: plan)
-    let velocity = try plan.inPrecision(on: device) { try transformer.finish(pass.output, prepared) }
+    let velocity = try plan.inPrecision(on: device) {
+      try transformer.finish(pass.output, prepared)
+    }
     let losses = try example.losses(velocity)
     let forward = (ContinuousClock.now - start) / .seconds(1)
 
-    // Out: from the loss to the last block's output, and to what is trained in the transformer's ends.
+    // Out: from the loss to the last block's output, and to what is trained in the transformer's
+    // ends.
     let outputs = pass.output.tensors
     let active = outputs.indices.filter { outputs[$0].requiresGrad }
     let ends = endParameters.map(\.tensor)
@@ -131,7 +136,8 @@ public struct TrainingStep: Sendable {
       return Result(losses: try losses.detached(), gradients: gradients, forwardSeconds: forward)
     }
     let found = try grad(
-      of: [losses.total.mean() * scale], wrt: active.map { outputs[$0] } + ends, retainGraph: !ends.isEmpty)
+      of: [losses.total.mean() * scale], wrt: active.map { outputs[$0] } + ends,
+      retainGraph: !ends.isEmpty)
     add(found.suffix(ends.count), to: &gradients)
     var outputGradients = [Tensor?](repeating: nil, count: outputs.count)
     for (position, index) in active.enumerated() { outputGradients[index] = found[position] }
@@ -140,13 +146,16 @@ public struct TrainingStep: Sendable {
     gradients.merge(below.parameters) { $1 }
 
     // In: from the first block's inputs to what is trained before them.
-    let inputs = zip(prepared.states.tensors + prepared.conditioning.tensors, below.state + below.shared)
-      .filter { $0.requiresGrad && $1 != nil }
+    let inputs = zip(
+      prepared.states.tensors + prepared.conditioning.tensors, below.state + below.shared
+    )
+    .filter { $0.requiresGrad && $1 != nil }
     if !ends.isEmpty, !inputs.isEmpty {
       let more = try grad(of: inputs.map(\.0), wrt: ends, gradOutputs: inputs.compactMap(\.1))
       for (parameter, gradient) in zip(endParameters, more) {
         guard let gradient else { continue }
-        gradients[parameter.key] = try gradients[parameter.key].map { try $0 + gradient } ?? gradient
+        gradients[parameter.key] =
+          try gradients[parameter.key].map { try $0 + gradient } ?? gradient
       }
     }
     return Result(losses: try losses.detached(), gradients: gradients, forwardSeconds: forward)

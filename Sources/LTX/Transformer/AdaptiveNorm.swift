@@ -1,11 +1,12 @@
-// B batch, T tokens (or 1 where all tokens of a sample share a timestep), D width, N modulation vectors.
+// B batch, T tokens (or 1 where all tokens of a sample share a timestep), D width, N modulation
+// vectors.
 
 import Foundation
 import NN
 import Torch
 
-/// Timestep to modulation: sinusoid, two linear layers, then SiLU and a linear layer of N * D outputs
-/// (Chen et al., "PixArt-alpha", 2023, section 2.3).
+/// Timestep to modulation: sinusoid, two linear layers, then SiLU and a linear layer of N * D
+/// outputs (Chen et al., "PixArt-alpha", 2023, section 2.3).
 public struct AdaLNSingle: Sendable {
   private let linear1: Linear
   private let linear2: Linear

@@ -3,8 +3,8 @@
 import NN
 import Torch
 
-/// Multi-head attention with normalised queries and keys, rotary positions and, where the checkpoint has it, a gate per
-/// head (ltx-core, `transformer/attention.py`).
+/// Multi-head attention with normalised queries and keys, rotary positions and, where the
+/// checkpoint has it, a gate per head (ltx-core, `transformer/attention.py`).
 public struct Attention: Sendable {
   let toQ: Linear
   let toK: Linear
@@ -20,7 +20,8 @@ public struct Attention: Sendable {
   ///   - width: of the queries' input.
   ///   - contextWidth: of the keys' and values' input.
   public init(
-    _ w: Weights, width: Int, contextWidth: Int, heads: Int, headWidth: Int, eps: Double, isGated: Bool
+    _ w: Weights, width: Int, contextWidth: Int, heads: Int, headWidth: Int, eps: Double,
+    isGated: Bool
   ) throws {
     let inner = heads * headWidth
     toQ = try Linear(w / "to_q", inputs: width, outputs: inner)

@@ -1,7 +1,8 @@
 /// Which part of the transformer an adapter belongs to.
 public enum LoRAPart: String, Sendable, CaseIterable, Codable {
   case video, audio
-  /// The attention between the streams and its modulation, which are there only when both streams are.
+  /// The attention between the streams and its modulation, which are there only when both streams
+  /// are.
   case cross
 
   /// - Parameter path: of a module, in a LoRA file or in a checkpoint.

@@ -3,7 +3,8 @@
 import Foundation
 import Torch
 
-/// Rotary position embedding over seconds and pixels (Su et al., "RoFormer", 2021; ltx-core, `transformer/rope.py`).
+/// Rotary position embedding over seconds and pixels (Su et al., "RoFormer", 2021; ltx-core,
+/// `transformer/rope.py`).
 ///
 /// The frequencies span the whole inner width, not one head: every head has frequencies of its own.
 public struct RotaryEmbedding: Sendable {
@@ -21,18 +22,21 @@ public struct RotaryEmbedding: Sendable {
   public let layout: Layout
 
   /// - Parameters:
-  ///   - positions: [B, A, T, 2], where each token starts and ends: seconds, then pixels. The middle counts.
+  ///   - positions: [B, A, T, 2], where each token starts and ends: seconds, then pixels. The
+  ///     middle counts.
   ///   - width: D, over which the frequencies are spread.
   ///   - maxPositions: the largest position of each axis.
   ///   - dtype: of the tables.
   public init(
-    positions: Tensor, width: Int, heads: Int, maxPositions: [Double], theta: Double, isDoublePrecision: Bool,
+    positions: Tensor, width: Int, heads: Int, maxPositions: [Double], theta: Double,
+    isDoublePrecision: Bool,
     layout: Layout, dtype: DType
   ) throws {
     let axes = maxPositions.count
     guard positions.rank == 4, positions.size(1) == axes, positions.size(3) == 2 else {
       throw TorchError(
-        .shape, operation: "rope", message: "positions are \(positions.shape); expected [B, \(axes), T, 2]")
+        .shape, operation: "rope",
+        message: "positions are \(positions.shape); expected [B, \(axes), T, 2]")
     }
     let grid = try Self.frequencies(
       count: width / (2 * axes), theta: theta, isDoublePrecision: isDoublePrecision
@@ -65,8 +69,8 @@ public struct RotaryEmbedding: Sendable {
 
   /// theta^linspace(0, 1, count) * pi / 2 as float32.
   ///
-  /// Phases reach thousands of radians, so the last bit of the grid shows: with `isDoublePrecision` it is computed in
-  /// float64 and rounded once, else in float32 throughout.
+  /// Phases reach thousands of radians, so the last bit of the grid shows: with `isDoublePrecision`
+  /// it is computed in float64 and rounded once, else in float32 throughout.
   static func frequencies(count: Int, theta: Double, isDoublePrecision: Bool) throws -> Tensor {
     guard isDoublePrecision else {
       let exponents = try Tensor.linspace(from: 0, to: 1, steps: count, dtype: .float32)

@@ -19,7 +19,8 @@ public struct HiddenStates: TensorBundle {
   public func replacing(_ tensors: [Tensor]) -> HiddenStates {
     var rest = tensors[...]
     return HiddenStates(
-      video: video == nil ? nil : rest.removeFirst(), audio: audio == nil ? nil : rest.removeFirst())
+      video: video == nil ? nil : rest.removeFirst(), audio: audio == nil ? nil : rest.removeFirst()
+    )
   }
 }
 

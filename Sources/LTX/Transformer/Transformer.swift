@@ -52,7 +52,9 @@ public struct Transformer: Sendable {
   /// - Parameters:
   ///   - w: the scope of the transformer in the checkpoint, `model.diffusion_model`.
   ///   - streams: which of the streams to build; what belongs to the other is not read.
-  public init(_ w: Weights, configuration c: TransformerConfiguration, streams: Streams = .both) throws {
+  public init(_ w: Weights, configuration c: TransformerConfiguration, streams: Streams = .both)
+    throws
+  {
     configuration = c
     self.streams = streams
     let isJoint = streams == .both
@@ -64,11 +66,13 @@ public struct Transformer: Sendable {
     audio =
       streams.hasAudio
       ? try StreamEnds(
-        w, stream: c.audio, prefix: "audio_", cross: isJoint ? ("audio", "v2a") : nil, configuration: c)
+        w, stream: c.audio, prefix: "audio_", cross: isJoint ? ("audio", "v2a") : nil,
+        configuration: c)
       : nil
     blocks = BlockStack(
       try (0..<c.blocks).map {
-        try TransformerBlock(w / "transformer_blocks" / $0, index: $0, configuration: c, streams: streams)
+        try TransformerBlock(
+          w / "transformer_blocks" / $0, index: $0, configuration: c, streams: streams)
       })
     parameters = w.parameters
     try w.requireScaledFP8MarkerFits()
@@ -79,7 +83,8 @@ public struct Transformer: Sendable {
 
   /// The velocity of each stream that is given: [B, T, C].
   ///
-  /// - Throws: `ModalityError` when a stream is given that the model was not built for, or its sizes don't fit.
+  /// - Throws: `ModalityError` when a stream is given that the model was not built for, or its
+  ///   sizes don't fit.
   public func callAsFunction(
     video: Modality?, audio: Modality?, perturbations: Perturbations = .none
   ) throws -> (video: Tensor?, audio: Tensor?) {
@@ -96,14 +101,19 @@ public struct Transformer: Sendable {
     let audioEmbedding: Tensor?
   }
 
-  public func prepare(video: Modality?, audio: Modality?, perturbations: Perturbations = .none) throws
+  public func prepare(video: Modality?, audio: Modality?, perturbations: Perturbations = .none)
+    throws
     -> Prepared
   {
     guard video != nil || audio != nil else {
       throw ModalityError(problem: "neither video nor audio is given")
     }
-    if video != nil && self.video == nil { throw ModalityError(problem: "the model was built without video") }
-    if audio != nil && self.audio == nil { throw ModalityError(problem: "the model was built without audio") }
+    if video != nil && self.video == nil {
+      throw ModalityError(problem: "the model was built without video")
+    }
+    if audio != nil && self.audio == nil {
+      throw ModalityError(problem: "the model was built without audio")
+    }
     let v = try video.flatMap { modality in try self.video?.prepare(modality, other: audio) }
     let a = try audio.flatMap { modality in try self.audio?.prepare(modality, other: video) }
     return Prepared(
@@ -114,8 +124,9 @@ public struct Transformer: Sendable {
   }
 
   /// What is computed after the blocks: the way out.
-  public func finish(_ states: HiddenStates, _ prepared: Prepared) throws -> (video: Tensor?, audio: Tensor?)
-  {
+  public func finish(_ states: HiddenStates, _ prepared: Prepared) throws -> (
+    video: Tensor?, audio: Tensor?
+  ) {
     func end(_ ends: StreamEnds?, _ x: Tensor?, _ embedding: Tensor?) throws -> Tensor? {
       guard let ends, let x, let embedding else { return nil }
       return try ends.finish(x, embedding)
@@ -151,8 +162,8 @@ private struct StreamEnds: Sendable {
   private let table: Tensor
   private let output: Linear
 
-  /// - Parameter cross: the names of the stream and of the direction towards it in the keys; nil without cross-modal
-  ///   attention.
+  /// - Parameter cross: the names of the stream and of the direction towards it in the keys; nil
+  ///   without cross-modal attention.
   init(
     _ w: Weights, stream: TransformerConfiguration.Stream, prefix: String,
     cross: (stream: String, direction: String)?, configuration c: TransformerConfiguration
@@ -162,7 +173,8 @@ private struct StreamEnds: Sendable {
     configuration = c
     let width = stream.width
     patchify = try Linear(w / "\(prefix)patchify_proj", inputs: stream.inputs, outputs: width)
-    adaLN = try AdaLNSingle(w / "\(prefix)adaln_single", width: width, vectors: c.hasPromptModulation ? 9 : 6)
+    adaLN = try AdaLNSingle(
+      w / "\(prefix)adaln_single", width: width, vectors: c.hasPromptModulation ? 9 : 6)
     promptAdaLN =
       c.hasPromptModulation && c.hasPromptAdaLN
       ? try AdaLNSingle(w / "\(prefix)prompt_adaln_single", width: width, vectors: 2) : nil
@@ -188,7 +200,8 @@ private struct StreamEnds: Sendable {
     try require(m.timesteps, "timesteps", [batch, m.timesteps.size(-1) == 1 ? 1 : tokens])
     try require(m.sigma, "sigma", [batch])
     try require(m.positions, "positions", [batch, stream.maxPositions.count, tokens, 2])
-    try require(m.context, "context", [batch, -1, configuration.captionChannels ?? stream.contextWidth])
+    try require(
+      m.context, "context", [batch, -1, configuration.captionChannels ?? stream.contextWidth])
     let dtype = m.latent.dtype
     let scaled = try m.timesteps * configuration.timestepScale
     let (modulation, embedding) = try adaLN(scaled, dtype: dtype)
@@ -197,7 +210,8 @@ private struct StreamEnds: Sendable {
     // Scale and shift follow the stream's own timesteps, the gate the other stream's sigma.
     let crossModulation = other == nil ? nil : try crossAdaLN?(scaled, dtype: dtype).modulation
     let crossGate = try other.flatMap {
-      try crossGateAdaLN?($0.sigma.unsqueeze(-1) * configuration.crossTimestepScale, dtype: dtype).modulation
+      try crossGateAdaLN?($0.sigma.unsqueeze(-1) * configuration.crossTimestepScale, dtype: dtype)
+        .modulation
     }
     let conditioning = StreamConditioning(
       modulation: modulation,
@@ -230,7 +244,8 @@ private struct StreamEnds: Sendable {
   /// [B, T, T] in [0, 1] to [B, 1, T, T]: the logarithm, the lowest number for 0.
   private func selfAttentionBias(_ mask: Tensor, _ dtype: DType) throws -> Tensor {
     let logarithm = try mask.clamped(min: Scalar(dtype.smallestNormal)).log().to(dtype)
-    return try logarithm.maskedFill(mask.lessOrEqual(to: 0), Scalar(-dtype.largestFinite)).unsqueeze(1)
+    return try logarithm.maskedFill(mask.lessOrEqual(to: 0), Scalar(-dtype.largestFinite))
+      .unsqueeze(1)
   }
 
   private func require(_ tensor: Tensor, _ name: String, _ shape: [Int]) throws {

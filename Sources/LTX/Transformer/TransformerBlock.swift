@@ -4,8 +4,9 @@ import BlockExecution
 import NN
 import Torch
 
-/// One block of the audio-video transformer: per stream self-attention, attention to the text, attention to the other
-/// stream, feed-forward, each modulated by the timestep (ltx-core 1.2.0, `transformer/transformer.py`).
+/// One block of the audio-video transformer: per stream self-attention, attention to the text,
+/// attention to the other stream, feed-forward, each modulated by the timestep (ltx-core 1.2.0,
+/// `transformer/transformer.py`).
 public struct TransformerBlock: Block {
   let index: Int
   let video: StreamBlock?
@@ -13,10 +14,15 @@ public struct TransformerBlock: Block {
   let cross: CrossModalAttention?
   public let parameters: [Parameter]
 
-  public init(_ w: Weights, index: Int, configuration c: TransformerConfiguration, streams: Streams) throws {
+  public init(_ w: Weights, index: Int, configuration c: TransformerConfiguration, streams: Streams)
+    throws
+  {
     self.index = index
-    video = streams.hasVideo ? try StreamBlock(w, stream: c.video, prefix: "", configuration: c) : nil
-    audio = streams.hasAudio ? try StreamBlock(w, stream: c.audio, prefix: "audio_", configuration: c) : nil
+    video =
+      streams.hasVideo ? try StreamBlock(w, stream: c.video, prefix: "", configuration: c) : nil
+    audio =
+      streams.hasAudio
+      ? try StreamBlock(w, stream: c.audio, prefix: "audio_", configuration: c) : nil
     cross = streams == .both ? try CrossModalAttention(w, configuration: c) : nil
     parameters = w.parameters
   }
@@ -31,12 +37,14 @@ public struct TransformerBlock: Block {
     if let block = video, let c = shared.video, c.isEnabled, let x = v {
       videoModulation = try block.modulation(c)
       v = try block.attend(
-        x, c, videoModulation, bypass: perturbations.bypass(.videoSelfAttention, block: index, like: x))
+        x, c, videoModulation,
+        bypass: perturbations.bypass(.videoSelfAttention, block: index, like: x))
     }
     if let block = audio, let c = shared.audio, c.isEnabled, let x = a {
       audioModulation = try block.modulation(c)
       a = try block.attend(
-        x, c, audioModulation, bypass: perturbations.bypass(.audioSelfAttention, block: index, like: x))
+        x, c, audioModulation,
+        bypass: perturbations.bypass(.audioSelfAttention, block: index, like: x))
     }
     if let cross, let cv = shared.video, let ca = shared.audio, let xv = v, let xa = a {
       // Both directions read the streams as they were before either was applied.
@@ -64,7 +72,8 @@ struct StreamBlock: Sendable {
   private let selfAttention: Attention
   private let textAttention: Attention
   private let feedForward: FeedForward
-  /// [6, D], with prompt modulation [9, D]: shift, scale, gate of self-attention, feed-forward, text attention.
+  /// [6, D], with prompt modulation [9, D]: shift, scale, gate of self-attention, feed-forward,
+  /// text attention.
   private let table: Tensor
   /// [2, D]: shift and scale of the text; LTX-2.3 only.
   private let promptTable: Tensor?
@@ -83,9 +92,11 @@ struct StreamBlock: Sendable {
       w / "\(prefix)attn2", width: width, contextWidth: stream.contextWidth, heads: stream.heads,
       headWidth: stream.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
     feedForward = try FeedForward(w / "\(prefix)ff", width: width, bias: stream.feedForwardBias)
-    table = try w.tensor("\(prefix)scale_shift_table", shape: [c.hasPromptModulation ? 9 : 6, width])
+    table = try w.tensor(
+      "\(prefix)scale_shift_table", shape: [c.hasPromptModulation ? 9 : 6, width])
     promptTable =
-      c.hasPromptModulation ? try w.tensor("\(prefix)prompt_scale_shift_table", shape: [2, width]) : nil
+      c.hasPromptModulation
+      ? try w.tensor("\(prefix)prompt_scale_shift_table", shape: [2, width]) : nil
     eps = c.normEps
   }
 
@@ -107,7 +118,9 @@ struct StreamBlock: Sendable {
       return try x + textAttention(query, context: c.context, mask: c.contextMask)
     }
     var promptRows = try promptTable.to(query.dtype).unsqueeze(0).unsqueeze(0)  // [1, 1, 2, D]
-    if let prompt = c.promptModulation { promptRows = try promptRows + prompt.unflatten(-1, [2, -1]) }
+    if let prompt = c.promptModulation {
+      promptRows = try promptRows + prompt.unflatten(-1, [2, -1])
+    }
     let prompt = try promptRows.unbind(2)
     let read = try textAttention(
       query.modulated(scale: modulation[7], shift: modulation[6]),
@@ -132,10 +145,12 @@ struct CrossModalAttention: Sendable {
 
   init(_ w: Weights, configuration c: TransformerConfiguration) throws {
     audioToVideo = try Attention(
-      w / "audio_to_video_attn", width: c.video.width, contextWidth: c.audio.width, heads: c.audio.heads,
+      w / "audio_to_video_attn", width: c.video.width, contextWidth: c.audio.width,
+      heads: c.audio.heads,
       headWidth: c.audio.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
     videoToAudio = try Attention(
-      w / "video_to_audio_attn", width: c.audio.width, contextWidth: c.video.width, heads: c.audio.heads,
+      w / "video_to_audio_attn", width: c.audio.width, contextWidth: c.video.width,
+      heads: c.audio.heads,
       headWidth: c.audio.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
     videoTable = try w.tensor("scale_shift_table_a2v_ca_video", shape: [5, c.video.width])
     audioTable = try w.tensor("scale_shift_table_a2v_ca_audio", shape: [5, c.audio.width])
@@ -143,18 +158,22 @@ struct CrossModalAttention: Sendable {
   }
 
   func audioToVideo(
-    _ v: Tensor, _ a: Tensor, _ cv: StreamConditioning, _ ca: StreamConditioning, bypass: Attention.Bypass
+    _ v: Tensor, _ a: Tensor, _ cv: StreamConditioning, _ ca: StreamConditioning,
+    bypass: Attention.Bypass
   ) throws -> Tensor {
     try attend(
-      audioToVideo, query: v, context: a, cv, ca, queryTable: videoTable, contextTable: audioTable, row: 0,
+      audioToVideo, query: v, context: a, cv, ca, queryTable: videoTable, contextTable: audioTable,
+      row: 0,
       bypass: bypass)
   }
 
   func videoToAudio(
-    _ v: Tensor, _ a: Tensor, _ cv: StreamConditioning, _ ca: StreamConditioning, bypass: Attention.Bypass
+    _ v: Tensor, _ a: Tensor, _ cv: StreamConditioning, _ ca: StreamConditioning,
+    bypass: Attention.Bypass
   ) throws -> Tensor {
     try attend(
-      videoToAudio, query: a, context: v, ca, cv, queryTable: audioTable, contextTable: videoTable, row: 2,
+      videoToAudio, query: a, context: v, ca, cv, queryTable: audioTable, contextTable: videoTable,
+      row: 2,
       bypass: bypass)
   }
 
@@ -175,7 +194,9 @@ struct CrossModalAttention: Sendable {
     return try x.addingProduct(attended, gate)
   }
 
-  private func modulate(_ x: Tensor, _ c: StreamConditioning, _ table: Tensor, _ row: Int) throws -> Tensor {
+  private func modulate(_ x: Tensor, _ c: StreamConditioning, _ table: Tensor, _ row: Int) throws
+    -> Tensor
+  {
     guard let modulation = c.crossModulation else { return try x.rmsNorm(eps: eps) }
     let rows = try modulation.unflatten(-1, [4, -1]).slice(2, from: row, to: row + 2)
       .adding(table.slice(0, from: row, to: row + 2).to(modulation.dtype)).unbind(2)

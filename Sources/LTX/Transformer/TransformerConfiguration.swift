@@ -1,7 +1,8 @@
 import NN
 import Torch
 
-/// The sizes and variants of the audio-video transformer, from `config.transformer` of the checkpoint's metadata.
+/// The sizes and variants of the audio-video transformer, from `config.transformer` of the
+/// checkpoint's metadata.
 ///
 /// Defaults are those of the reference (ltx-core, `model/transformer/model_configurator.py`).
 public struct TransformerConfiguration: Sendable {
@@ -38,14 +39,16 @@ public struct TransformerConfiguration: Sendable {
   /// LTX-2.3: text cross-attention is modulated by the timestep too.
   public let hasPromptModulation: Bool
   public let hasPromptAdaLN: Bool
-  /// LTX-2: text features are projected to the streams' widths inside the transformer; nil where that happens before.
+  /// LTX-2: text features are projected to the streams' widths inside the transformer; nil where
+  /// that happens before.
   public let captionChannels: Int?
 
   /// The largest number of attention heads, and the largest width of one.
   static let (maxHeads, maxHeadWidth) = (4096, 4096)
 
   /// - Parameter config: the whole `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, out of range, or not supported.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, out of range,
+  ///   or not supported.
   public init(_ config: Configuration) throws {
     let c = try config.object("transformer")
     try Self.requireSupported(c)
@@ -78,14 +81,16 @@ public struct TransformerConfiguration: Sendable {
     }
     self.rope = rope
     ropeTheta = try c.positiveDouble("positional_embedding_theta", default: 10000)
-    hasDoublePrecisionFrequencies = try c.string("frequencies_precision", default: "float32") == "float64"
+    hasDoublePrecisionFrequencies =
+      try c.string("frequencies_precision", default: "float32") == "float64"
     timestepScale = try c.double("timestep_scale_multiplier", default: 1000)
     crossTimestepScale = try c.double("av_ca_timestep_scale_multiplier", default: 1)
     hasGatedAttention = try c.bool("apply_gated_attention", default: false)
     hasPromptModulation = try c.bool("cross_attention_adaln", default: false)
     hasPromptAdaLN = try c.bool("use_prompt_adaln_single", default: true)
     captionChannels =
-      try c.bool("caption_proj_before_connector", default: false) ? nil : try c.positive("caption_channels")
+      try c.bool("caption_proj_before_connector", default: false)
+      ? nil : try c.positive("caption_channels")
     for (name, stream) in [("num_attention_heads", video), ("audio_num_attention_heads", audio)] {
       guard stream.headWidth.isMultiple(of: 2) else {
         throw c.error(
@@ -101,18 +106,22 @@ public struct TransformerConfiguration: Sendable {
   /// Variants that no published LTX-2 checkpoint uses and that this code does not compute.
   private static func requireSupported(_ c: Configuration) throws {
     let strings = [
-      ("activation_fn", "gelu-approximate"), ("standardization_norm", "rms_norm"), ("qk_norm", "rms_norm"),
+      ("activation_fn", "gelu-approximate"), ("standardization_norm", "rms_norm"),
+      ("qk_norm", "rms_norm"),
       ("positional_embedding_type", "rope"),
     ]
     for (key, value) in strings {
       let found = try c.string(key, default: value)
-      guard found == value else { throw c.error(key, "is \"\(found)\"; only \"\(value)\" is supported") }
+      guard found == value else {
+        throw c.error(key, "is \"\(found)\"; only \"\(value)\" is supported")
+      }
     }
     let flags = [
       ("attention_bias", true), ("cross_attention_norm", true), ("norm_elementwise_affine", false),
       ("only_cross_attention", false), ("double_self_attention", false), ("share_ff", false),
       ("use_audio_video_cross_attention", true), ("av_cross_ada_norm", true),
-      ("use_middle_indices_grid", true), ("upcast_attention", false), ("use_linear_projection", false),
+      ("use_middle_indices_grid", true), ("upcast_attention", false),
+      ("use_linear_projection", false),
       ("use_keyframes_abs_pos_embedding", false),
     ]
     for (key, value) in flags {
@@ -125,7 +134,8 @@ public struct TransformerConfiguration: Sendable {
       guard found == value else { throw c.error(key, "is \(found); only \(value) is supported") }
     }
     guard !c.has("num_vector_embeds") else {
-      throw c.error("num_vector_embeds", "is set; models of vector-quantised latents are not supported")
+      throw c.error(
+        "num_vector_embeds", "is set; models of vector-quantised latents are not supported")
     }
   }
 }
@@ -140,7 +150,8 @@ extension TransformerConfiguration {
 
   /// The tables as attention of a kind uses them.
   ///
-  /// - Parameter positions: [B, A, T, 2]; for cross-modal attention the time axis alone, [B, 1, T, 2].
+  /// - Parameter positions: [B, A, T, 2]; for cross-modal attention the time axis alone, [B, 1, T,
+  ///   2].
   public func rotaryEmbedding(
     _ attention: RotatedAttention, positions: Tensor, dtype: DType
   ) throws -> RotaryEmbedding {
@@ -148,10 +159,12 @@ extension TransformerConfiguration {
       switch attention {
       case .video: (video.width, video.heads, video.maxPositions)
       case .audio: (audio.width, audio.heads, audio.maxPositions)
-      case .crossModal: (crossWidth, audio.heads, [max(video.maxPositions[0], audio.maxPositions[0])])
+      case .crossModal:
+        (crossWidth, audio.heads, [max(video.maxPositions[0], audio.maxPositions[0])])
       }
     return try RotaryEmbedding(
-      positions: positions, width: width, heads: heads, maxPositions: maxPositions, theta: ropeTheta,
+      positions: positions, width: width, heads: heads, maxPositions: maxPositions,
+      theta: ropeTheta,
       isDoublePrecision: hasDoublePrecisionFrequencies, layout: rope, dtype: dtype)
   }
 }

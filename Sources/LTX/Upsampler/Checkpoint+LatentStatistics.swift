@@ -2,10 +2,14 @@ import NN
 import Torch
 
 extension Checkpoint {
-  /// The statistics by which the video VAE normalises latents, without the VAE: what `LatentUpsampler` needs beside them.
+  /// The statistics by which the video VAE normalises latents, without the VAE: what
+  /// `LatentUpsampler` needs beside them.
   ///
-  /// - Throws: `ConfigurationError` for a checkpoint without a video VAE, `WeightError` for one without its statistics.
-  public func videoLatentStatistics(dtype: DType? = nil, device: Device = .cpu) throws -> ChannelStatistics {
+  /// - Throws: `ConfigurationError` for a checkpoint without a video VAE, `WeightError` for one
+  ///   without its statistics.
+  public func videoLatentStatistics(dtype: DType? = nil, device: Device = .cpu) throws
+    -> ChannelStatistics
+  {
     try require("vae")
     return try ChannelStatistics(
       weights(dtype: dtype, device: device) / Prefix.videoVAE,

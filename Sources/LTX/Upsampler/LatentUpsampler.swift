@@ -1,14 +1,15 @@
-// B batch, C latent channels, M middle channels, F H W latent frames, rows, columns. Features are [B, M, F, H, W], or, where
-// each frame is a picture of its own, [B * F, M, H, W].
+// B batch, C latent channels, M middle channels, F H W latent frames, rows, columns. Features are
+// [B, M, F, H, W], or, where each frame is a picture of its own, [B * F, M, H, W].
 
 import NN
 import TensorFiles
 import Torch
 
-/// Makes latents larger in space or time, without a way through pixels (ltx-core, `upsampler/model.py`).
+/// Makes latents larger in space or time, without a way through pixels (ltx-core,
+/// `upsampler/model.py`).
 ///
-/// It comes in a file of its own, whose metadata describes it. It works on latents as the VAE has them, before they are
-/// normalised, so it needs the VAE's statistics.
+/// It comes in a file of its own, whose metadata describes it. It works on latents as the VAE has
+/// them, before they are normalised, so it needs the VAE's statistics.
 public struct LatentUpsampler: Sendable {
   public let configuration: LatentUpsamplerConfiguration
   private let convolutionIn: Convolution
@@ -21,8 +22,8 @@ public struct LatentUpsampler: Sendable {
   /// Opens a file.
   ///
   /// - Parameter dtype: of weights and computation; nil keeps what the file has.
-  /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` and `WeightError` for one that is
-  ///   not an upsampler, or one that is not supported.
+  /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` and
+  ///   `WeightError` for one that is not an upsampler, or one that is not supported.
   public init(path: String, dtype: DType? = nil, device: Device = .cpu) throws {
     let file = try DescribedTensors.describing(SafetensorsFile(path: path))
     guard let json = file.metadata["config"] else {
@@ -34,14 +35,16 @@ public struct LatentUpsampler: Sendable {
     guard weights.has("initial_conv.weight") else {
       throw WeightError(
         file: path, key: "initial_conv.weight",
-        problem: "is missing: this is not a latent upsampler; name the file of a spatial or temporal upscaler"
+        problem:
+          "is missing: this is not a latent upsampler; name the file of a spatial or temporal upscaler"
       )
     }
     try self.init(
       weights, configuration: LatentUpsamplerConfiguration(Configuration(json: json, file: path)))
     if let stray = weights.unusedKeys.first {
       throw WeightError(
-        file: path, key: stray, problem: "is no part of the upsampler that the file's configuration describes"
+        file: path, key: stray,
+        problem: "is no part of the upsampler that the file's configuration describes"
       )
     }
   }
@@ -70,9 +73,10 @@ public struct LatentUpsampler: Sendable {
   /// - Parameters:
   ///   - latent: [B, C, F, H, W], normalised as the encoder returns it.
   ///   - statistics: of the VAE that the latent belongs to.
-  /// - Returns: [B, C, F', H', W'] (`configuration.outputSize`), normalised again, in the latent's element type, on the
-  ///   upsampler's device.
-  /// - Throws: `LatentUpsamplerError` for a latent of another shape, and statistics of other channels.
+  /// - Returns: [B, C, F', H', W'] (`configuration.outputSize`), normalised again, in the latent's
+  ///   element type, on the upsampler's device.
+  /// - Throws: `LatentUpsamplerError` for a latent of another shape, and statistics of other
+  ///   channels.
   public func callAsFunction(_ latent: Tensor, statistics: ChannelStatistics) throws -> Tensor {
     let shape = latent.shape
     let channels = configuration.inputChannels
@@ -133,11 +137,13 @@ extension LatentUpsampler {
 
     func callAsFunction(_ x: Tensor) throws -> Tensor {
       weight.shape.count == 4
-        ? try x.conv2d(weight, bias, padding: [1, 1]) : try x.conv3d(weight, bias, padding: [1, 1, 1])
+        ? try x.conv2d(weight, bias, padding: [1, 1])
+        : try x.conv3d(weight, bias, padding: [1, 1, 1])
     }
   }
 
-  /// Groups of channels, normalised over all of their positions (Wu and He, "Group Normalization", 2018).
+  /// Groups of channels, normalised over all of their positions (Wu and He, "Group Normalization",
+  /// 2018).
   fileprivate struct GroupNorm: Sendable {
     private let weight: Tensor
     private let bias: Tensor
@@ -148,7 +154,8 @@ extension LatentUpsampler {
     }
 
     func callAsFunction(_ x: Tensor) throws -> Tensor {
-      try x.groupNorm(LatentUpsamplerConfiguration.normGroups, weight: weight, bias: bias, eps: 1e-5)
+      try x.groupNorm(
+        LatentUpsamplerConfiguration.normGroups, weight: weight, bias: bias, eps: 1e-5)
     }
   }
 
@@ -214,7 +221,8 @@ extension LatentUpsampler {
         blur.expand([channels, 1, 5, 5]), stride: stride, padding: [2, 2], groups: channels)
     }
 
-    /// [B, M * cells, F, H, W] to [B, M, 2 F - 1, H', W']: a first frame stands for one, not for two.
+    /// [B, M * cells, F, H, W] to [B, M, 2 F - 1, H', W']: a first frame stands for one, not for
+    /// two.
     private func inTime(_ x: Tensor) throws -> Tensor {
       let n = scale.numerator
       let y = try x.unflatten(1, [-1, 2, n, n]).permute([0, 1, 5, 2, 6, 3, 7, 4])
@@ -226,7 +234,9 @@ extension LatentUpsampler {
   /// A video, and its frames as pictures of their own.
   fileprivate enum Frames {
     /// [B, C, F, H, W] to [B * F, C, H, W]
-    static func apart(_ x: Tensor) throws -> Tensor { try x.transpose(1, 2).flatten(from: 0, through: 1) }
+    static func apart(_ x: Tensor) throws -> Tensor {
+      try x.transpose(1, 2).flatten(from: 0, through: 1)
+    }
 
     /// The inverse of `apart`.
     static func together(_ x: Tensor, batch: Int) throws -> Tensor {

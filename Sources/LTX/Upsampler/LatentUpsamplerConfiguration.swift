@@ -1,6 +1,7 @@
 import NN
 
-/// The shape of a latent upsampler, from the `config` of its file (ltx-core, `upsampler/model_configurator.py`).
+/// The shape of a latent upsampler, from the `config` of its file (ltx-core,
+/// `upsampler/model_configurator.py`).
 public struct LatentUpsamplerConfiguration: Sendable, Equatable {
   /// How height and width change: `numerator / denominator`.
   public struct Scale: Sendable, Equatable {
@@ -12,12 +13,15 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
     public var value: Double { Double(numerator) / Double(denominator) }
 
     /// The size that rows or columns come out in: rounded up.
-    public func callAsFunction(_ size: Int) -> Int { (size * numerator + denominator - 1) / denominator }
+    public func callAsFunction(_ size: Int) -> Int {
+      (size * numerator + denominator - 1) / denominator
+    }
   }
 
   /// How features are made larger.
   public enum Method: Sendable, Equatable {
-    /// Each frame on its own: `numerator` positions out of one, then blurred and thinned by `denominator`.
+    /// Each frame on its own: `numerator` positions out of one, then blurred and thinned by
+    /// `denominator`.
     case rational
     /// Each frame on its own: 2 x 2 positions out of one.
     case space
@@ -37,14 +41,17 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
   public var dimensions: Int
   public var method: Method
   public var spatialScale: Scale
-  /// Whether there are twice as many frames, less one: the first frame stands for one picture, not for several.
+  /// Whether there are twice as many frames, less one: the first frame stands for one picture, not
+  /// for several.
   public var isTemporal: Bool { method == .time || method == .spaceAndTime }
 
   /// Groups of channels that are normalised together.
   static let normGroups = 32
 
   /// The size of what comes out, in latent frames, rows and columns.
-  public func outputSize(frames: Int, rows: Int, columns: Int) -> (frames: Int, rows: Int, columns: Int) {
+  public func outputSize(frames: Int, rows: Int, columns: Int) -> (
+    frames: Int, rows: Int, columns: Int
+  ) {
     (isTemporal ? 2 * frames - 1 : frames, spatialScale(rows), spatialScale(columns))
   }
 
@@ -54,9 +61,11 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
     inputChannels = try c.positive("in_channels", default: 128)
     middleChannels = try c.positive("mid_channels", default: 512)
     guard middleChannels.isMultiple(of: Self.normGroups) else {
-      throw c.error("mid_channels", "is \(middleChannels); it must be a multiple of \(Self.normGroups)")
+      throw c.error(
+        "mid_channels", "is \(middleChannels); it must be a multiple of \(Self.normGroups)")
     }
-    blocksPerStage = try c.positive("num_blocks_per_stage", default: 4, upTo: Configuration.maxLayers)
+    blocksPerStage = try c.positive(
+      "num_blocks_per_stage", default: 4, upTo: Configuration.maxLayers)
     dimensions = try c.int("dims", default: 3, in: 2...3)
     let isSpatial = try c.bool("spatial_upsample", default: true)
     let isTemporal = try c.bool("temporal_upsample", default: false)
@@ -67,7 +76,8 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
     case (false, true): method = .time
     case (true, false): method = isRational ? .rational : .space
     case (false, false):
-      throw c.error("spatial_upsample", "and temporal_upsample are both false: nothing would become larger")
+      throw c.error(
+        "spatial_upsample", "and temporal_upsample are both false: nothing would become larger")
     }
     // A picture has no frames to double, and the rational resampler takes a video apart itself.
     guard dimensions == 3 || method == .space else {
@@ -82,7 +92,8 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
         2: Scale(numerator: 2, denominator: 1), 4: Scale(numerator: 4, denominator: 1),
       ]
       guard let found = known[scale] else {
-        throw c.error("spatial_scale", "is \(scale); a rational resampler scales by 0.75, 1.5, 2 or 4")
+        throw c.error(
+          "spatial_scale", "is \(scale); a rational resampler scales by 0.75, 1.5, 2 or 4")
       }
       spatialScale = found
     }

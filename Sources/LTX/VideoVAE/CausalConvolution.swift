@@ -1,11 +1,12 @@
-// B batch, F H W frames, rows, columns, C channels. Features are stored channels last, [B, F, H, W, C]: the layout that
-// the convolutions compute in anyway, and one in which a norm over the channels reads memory in order.
+// B batch, F H W frames, rows, columns, C channels. Features are stored channels last, [B, F, H, W,
+// C]: the layout that the convolutions compute in anyway, and one in which a norm over the channels
+// reads memory in order.
 
 import NN
 import Torch
 
-/// A 3 x 3 x 3 convolution whose frames before the first are copies of it, and after the last copies of that
-/// (ltx-core, `video_vae/convolution.py`).
+/// A 3 x 3 x 3 convolution whose frames before the first are copies of it, and after the last
+/// copies of that (ltx-core, `video_vae/convolution.py`).
 ///
 /// A causal convolution looks at two frames before its own, a symmetric one at one on either side.
 public struct CausalConvolution: Sendable {
@@ -22,11 +23,13 @@ public struct CausalConvolution: Sendable {
   public init(
     _ w: Weights, inputs: Int, outputs: Int, keeping: Int? = nil,
     padding: VideoVAEConfiguration.SpatialPadding,
-    isCausal: Bool = true, stride: CompressionFactors = CompressionFactors(time: 1, height: 1, width: 1)
+    isCausal: Bool = true,
+    stride: CompressionFactors = CompressionFactors(time: 1, height: 1, width: 1)
   ) throws {
     let w = w / "conv"
     let stored = try w.tensor("weight", shape: [outputs, inputs, 3, 3, 3]).slice(0, to: keeping)
-    // On the CPU the kernel packs weights anew in each call, and packs the file's own order fastest.
+    // On the CPU the kernel packs weights anew in each call, and packs the file's own order
+    // fastest.
     weight =
       stored.device == .cpu
       ? stored : try stored.permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3])
@@ -46,11 +49,13 @@ public struct CausalConvolution: Sendable {
   func convolve(_ padded: Tensor) throws -> Tensor {
     let border = padding == .zeros ? 1 : 0
     return try padded.permute([0, 4, 1, 2, 3]).conv3d(
-      weight, bias, stride: [stride.time, stride.height, stride.width], padding: [0, border, border]
+      weight, bias, stride: [stride.time, stride.height, stride.width],
+      padding: [0, border, border]
     ).permute([0, 2, 3, 4, 1]).contiguous()
   }
 
-  /// The features with what the convolution sees around them. Zeros around a picture are left to the kernel.
+  /// The features with what the convolution sees around them. Zeros around a picture are left to
+  /// the kernel.
   ///
   /// - Parameter extra: further copies of the first frame.
   /// - Returns: [B, F + 2 + extra, H, W, C], or two rows and columns more where they are not zeros.
@@ -63,7 +68,8 @@ public struct CausalConvolution: Sendable {
       let first = try x.narrow(1, 0, 1)
       let last = try x.narrow(1, frames - 1, 1)
       return try Tensor.cat(
-        [Tensor](repeating: first, count: before) + [x] + [Tensor](repeating: last, count: after), 1)
+        [Tensor](repeating: first, count: before) + [x] + [Tensor](repeating: last, count: after), 1
+      )
     }
     // One pass over the features; the border is copied from what is already in place.
     let total = before + frames + after

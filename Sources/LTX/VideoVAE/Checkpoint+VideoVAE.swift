@@ -2,13 +2,14 @@ import NN
 import Torch
 
 extension Checkpoint {
-  /// What one latent cell stands for: as the video VAE's configuration says, or the usual where there is none.
+  /// What one latent cell stands for: as the video VAE's configuration says, or the usual where
+  /// there is none.
   public func videoCompression() throws -> CompressionFactors {
     config.has("vae") ? try VideoVAEConfiguration.Encoder(config).compression : .usual
   }
 
-  /// - Throws: `ConfigurationError` for a checkpoint without a video VAE or with one that is not supported,
-  ///   `WeightError` for one whose weights don't fit.
+  /// - Throws: `ConfigurationError` for a checkpoint without a video VAE or with one that is not
+  ///   supported, `WeightError` for one whose weights don't fit.
   public func videoEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> VideoEncoder {
     try require("vae")
     return try VideoEncoder(

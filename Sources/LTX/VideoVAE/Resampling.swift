@@ -1,26 +1,30 @@
-// B batch, F H W frames, rows, columns, C channels, (p, q, r) a stride in time, height, width. Features are
-// [B, F, H, W, C]; a cell that is moved into channels gives them in the order (c p q r).
+// B batch, F H W frames, rows, columns, C channels, (p, q, r) a stride in time, height, width.
+// Features are [B, F, H, W, C]; a cell that is moved into channels gives them in the order (c p q
+// r).
 
 import NN
 import Torch
 
-/// `compress_*_res` of the encoder: a convolution and a group mean of channels, both with space and time moved into
-/// channels (ltx-core, `video_vae/sampling.py`).
+/// `compress_*_res` of the encoder: a convolution and a group mean of channels, both with space and
+/// time moved into channels (ltx-core, `video_vae/sampling.py`).
 struct SpaceToDepth: VideoVAEBlock {
   private let convolution: CausalConvolution
   private let stride: CompressionFactors
   private let multiplier: Int
 
-  init(_ w: Weights, inputs: Int, stride: CompressionFactors, multiplier: Int, layout: FeatureLayout) throws {
+  init(
+    _ w: Weights, inputs: Int, stride: CompressionFactors, multiplier: Int, layout: FeatureLayout
+  ) throws {
     let cells = stride.time * stride.height * stride.width
-    convolution = try layout.convolution(w / "conv", inputs: inputs, outputs: inputs * multiplier / cells)
+    convolution = try layout.convolution(
+      w / "conv", inputs: inputs, outputs: inputs * multiplier / cells)
     self.stride = stride
     self.multiplier = multiplier
   }
 
   func callAsFunction(_ x: Tensor, _ conditions: DecodingConditions) throws -> Tensor {
-    // Halving time needs an even number of frames: the first one is there twice. It is added together with the
-    // convolution's own padding.
+    // Halving time needs an even number of frames: the first one is there twice. It is added
+    // together with the convolution's own padding.
     let extra = stride.time - 1
     let padded = try convolution.padded(x, extra: extra)
     let doubled = extra == 0 ? x : try convolution.interior(padded).narrow(1, 2, x.size(1) + extra)
@@ -30,8 +34,8 @@ struct SpaceToDepth: VideoVAEBlock {
     return y
   }
 
-  /// The mean of each group of neighbouring channels in the order (c p q r). As a group is a part of one cell, it is a
-  /// mean over the last of the cell's axes.
+  /// The mean of each group of neighbouring channels in the order (c p q r). As a group is a part
+  /// of one cell, it is a mean over the last of the cell's axes.
   private func groupMean(_ x: Tensor) throws -> Tensor {
     var groups = multiplier
     var averaged: [Int] = []
@@ -45,7 +49,8 @@ struct SpaceToDepth: VideoVAEBlock {
 
 /// [B, F, H, W, C] to [B, F/p, p, H/q, q, W/r, r, C]
 private func cells(_ x: Tensor, _ stride: CompressionFactors) throws -> Tensor {
-  try x.unflatten(3, [-1, stride.width]).unflatten(2, [-1, stride.height]).unflatten(1, [-1, stride.time])
+  try x.unflatten(3, [-1, stride.width]).unflatten(2, [-1, stride.height]).unflatten(
+    1, [-1, stride.time])
 }
 
 /// [B, F, p, H, q, W, r, C] to [B, F, H, W, C * p * q * r]
@@ -53,8 +58,8 @@ private func merged(_ x: Tensor) throws -> Tensor {
   try x.permute([0, 1, 3, 5, 7, 2, 4, 6]).flatten(from: 4)
 }
 
-/// `compress_*` of the decoder: a convolution whose channels are moved into space and time (ltx-core,
-/// `video_vae/sampling.py`).
+/// `compress_*` of the decoder: a convolution whose channels are moved into space and time
+/// (ltx-core, `video_vae/sampling.py`).
 struct DepthToSpace: VideoVAEBlock {
   private let convolution: CausalConvolution
   private let stride: CompressionFactors
@@ -65,7 +70,8 @@ struct DepthToSpace: VideoVAEBlock {
     layout: FeatureLayout
   ) throws {
     let cells = stride.time * stride.height * stride.width
-    convolution = try layout.convolution(w / "conv", inputs: inputs, outputs: cells * inputs / multiplier)
+    convolution = try layout.convolution(
+      w / "conv", inputs: inputs, outputs: cells * inputs / multiplier)
     self.stride = stride
     self.isResidual = isResidual
   }
@@ -79,8 +85,8 @@ struct DepthToSpace: VideoVAEBlock {
     return y
   }
 
-  /// [B, F, H, W, C * p * q * r] to [B, F * p, H * q, W * r, C], without the first frame if p is 2: a first frame stands
-  /// for one, not two.
+  /// [B, F, H, W, C * p * q * r] to [B, F * p, H * q, W * r, C], without the first frame if p is 2:
+  /// a first frame stands for one, not two.
   private func unfold(_ x: Tensor) throws -> Tensor {
     let shape = x.shape
     let (p, q, r) = (stride.time, stride.height, stride.width)
@@ -94,29 +100,36 @@ struct DepthToSpace: VideoVAEBlock {
 struct StridedConvolution: VideoVAEBlock {
   private let convolution: CausalConvolution
 
-  init(_ w: Weights, inputs: Int, outputs: Int, stride: CompressionFactors, layout: FeatureLayout) throws {
+  init(_ w: Weights, inputs: Int, outputs: Int, stride: CompressionFactors, layout: FeatureLayout)
+    throws
+  {
     convolution = try layout.convolution(w, inputs: inputs, outputs: outputs, stride: stride)
   }
 
-  func callAsFunction(_ x: Tensor, _ conditions: DecodingConditions) throws -> Tensor { try convolution(x) }
+  func callAsFunction(_ x: Tensor, _ conditions: DecodingConditions) throws -> Tensor {
+    try convolution(x)
+  }
 }
 
 /// Pixels and the patches that the first and last layers work on (ltx-core, `video_vae/ops.py`).
 enum PixelPatches {
-  /// [B, c, F, H * s, W * s] to [B, F, H, W, c * s * s], the channels in the order (c, column, row).
+  /// [B, c, F, H * s, W * s] to [B, F, H, W, c * s * s], the channels in the order (c, column,
+  /// row).
   static func fold(_ pixels: Tensor, size: Int) throws -> Tensor {
-    try pixels.unflatten(4, [-1, size]).unflatten(3, [-1, size]).permute([0, 2, 3, 5, 1, 6, 4]).flatten(
-      from: 4
-    )
-    .contiguous()
+    try pixels.unflatten(4, [-1, size]).unflatten(3, [-1, size]).permute([0, 2, 3, 5, 1, 6, 4])
+      .flatten(
+        from: 4
+      )
+      .contiguous()
   }
 
   /// The inverse of `fold`.
   static func unfold(_ patches: Tensor, size: Int) throws -> Tensor {
-    try patches.unflatten(-1, [-1, size, size]).permute([0, 4, 1, 2, 6, 3, 5]).flatten(from: 5).flatten(
-      from: 3, through: 4
-    )
-    .contiguous()
+    try patches.unflatten(-1, [-1, size, size]).permute([0, 4, 1, 2, 6, 3, 5]).flatten(from: 5)
+      .flatten(
+        from: 3, through: 4
+      )
+      .contiguous()
   }
 }
 

@@ -1,9 +1,10 @@
 import Torch
 
-/// Sizes of the overlapping tiles that a long or large video is encoded or decoded in, blended where they overlap
-/// (ltx-core, `tiling.py`).
+/// Sizes of the overlapping tiles that a long or large video is encoded or decoded in, blended
+/// where they overlap (ltx-core, `tiling.py`).
 public struct Tiling: Sendable, Equatable {
-  /// Tiles along one axis, in pixels or pixel frames; both numbers are multiples of the model's compression.
+  /// Tiles along one axis, in pixels or pixel frames; both numbers are multiples of the model's
+  /// compression.
   public struct Axis: Sendable, Equatable {
     public var size: Int
     public var overlap: Int
@@ -32,10 +33,13 @@ public struct Tiling: Sendable, Equatable {
 
   /// Encoding pads at the edges of tiles, which shows unless enough of a tile is blended away.
   func requireOverlapForEncoding() throws {
-    for (name, axis, least) in [("frames", frames, 16), ("height", height, 64), ("width", width, 64)] {
+    for (name, axis, least) in [
+      ("frames", frames, 16), ("height", height, 64), ("width", width, 64),
+    ] {
       guard let axis, axis.overlap < least else { continue }
       throw VideoVAEError.tiling(
-        axis: name, problem: "overlap by \(axis.overlap); encoding needs an overlap of at least \(least)")
+        axis: name,
+        problem: "overlap by \(axis.overlap); encoding needs an overlap of at least \(least)")
     }
   }
 }
@@ -44,7 +48,8 @@ public struct Tiling: Sendable, Equatable {
 struct TileSpan {
   var latent: Range<Int>
   var pixels: Range<Int>
-  /// The weight of each entry of the output in the blend; nil where all are 1. The weights of all spans add up to 1.
+  /// The weight of each entry of the output in the blend; nil where all are 1. The weights of all
+  /// spans add up to 1.
   var weights: [Float]?
 }
 
@@ -64,13 +69,17 @@ struct TileGrid {
   )
     throws
   {
-    frames = try Self.spans("frames", tiling.frames, latent.frames, factors.time, output, isTime: true)
-    rows = try Self.spans("height", tiling.height, latent.rows, factors.height, output, isTime: false)
-    columns = try Self.spans("width", tiling.width, latent.columns, factors.width, output, isTime: false)
+    frames = try Self.spans(
+      "frames", tiling.frames, latent.frames, factors.time, output, isTime: true)
+    rows = try Self.spans(
+      "height", tiling.height, latent.rows, factors.height, output, isTime: false)
+    columns = try Self.spans(
+      "width", tiling.width, latent.columns, factors.width, output, isTime: false)
   }
 
   private static func spans(
-    _ name: String, _ axis: Tiling.Axis?, _ length: Int, _ factor: Int, _ output: Output, isTime: Bool
+    _ name: String, _ axis: Tiling.Axis?, _ length: Int, _ factor: Int, _ output: Output,
+    isTime: Bool
   ) throws -> [TileSpan] {
     var pieces = [Piece(cells: 0..<length, left: 0, right: 0)]
     if let axis {
@@ -85,7 +94,8 @@ struct TileGrid {
       return TileSpan(latent: piece.cells, pixels: start..<end)
     }
     guard spans.count > 1 else { return spans }
-    // Ramps of neighbours add up to 1 where two tiles overlap. Short tiles can overlap more than that.
+    // Ramps of neighbours add up to 1 where two tiles overlap. Short tiles can overlap more than
+    // that.
     let starts = spans.map { output == .latent ? $0.latent.lowerBound : $0.pixels.lowerBound }
     let total = zip(starts, weights).map { $0 + $1.count }.max() ?? 0
     var sums = [Float](repeating: 0, count: total)
@@ -101,7 +111,8 @@ struct TileGrid {
   private static func validate(_ name: String, _ axis: Tiling.Axis, _ factor: Int) throws {
     func fail(_ problem: String) -> VideoVAEError { .tiling(axis: name, problem: problem) }
     guard axis.size >= 2 * factor, axis.size.isMultiple(of: factor) else {
-      throw fail("have size \(axis.size); it must be a multiple of \(factor), and at least \(2 * factor)")
+      throw fail(
+        "have size \(axis.size); it must be a multiple of \(factor), and at least \(2 * factor)")
     }
     guard axis.overlap >= 0, axis.overlap < axis.size, axis.overlap.isMultiple(of: factor) else {
       throw fail(
@@ -124,10 +135,11 @@ struct TileGrid {
     return (0..<count).map { index in
       let isLast = index == count - 1
       var piece = Piece(
-        cells: index * step..<(isLast ? length : index * step + size), left: index == 0 ? 0 : overlap,
+        cells: index * step..<(isLast ? length : index * step + size),
+        left: index == 0 ? 0 : overlap,
         right: isLast ? 0 : overlap)
-      // The first frame of a tile stands for one pixel frame only: later tiles start one latent frame earlier, and give
-      // that frame no weight.
+      // The first frame of a tile stands for one pixel frame only: later tiles start one latent
+      // frame earlier, and give that frame no weight.
       if isTime, index > 0 {
         piece.cells = piece.cells.lowerBound - 1..<piece.cells.upperBound
         piece.left += 1
@@ -137,7 +149,9 @@ struct TileGrid {
   }
 
   /// A trapezium. In space it rises and falls without reaching 0; in time it rises from 0.
-  private static func ramps(_ piece: Piece, _ factor: Int, _ output: Output, isTime: Bool) -> [Float] {
+  private static func ramps(_ piece: Piece, _ factor: Int, _ output: Output, isTime: Bool)
+    -> [Float]
+  {
     var (length, left, right) = (piece.cells.count, piece.left, piece.right)
     if output == .pixels {
       length = isTime ? (length - 1) * factor + 1 : length * factor
@@ -150,7 +164,9 @@ struct TileGrid {
     for index in 0..<left {
       weights[index] *= isTime ? Float(index) / Float(left) : Float(index + 1) / Float(left + 1)
     }
-    for index in 0..<right { weights[length - right + index] *= Float(right - index) / Float(right + 1) }
+    for index in 0..<right {
+      weights[length - right + index] *= Float(right - index) / Float(right + 1)
+    }
     return weights
   }
 }

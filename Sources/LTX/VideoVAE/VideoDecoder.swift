@@ -3,7 +3,8 @@
 import NN
 import Torch
 
-/// Latents to pixels: stages that widen space and time, and patches (ltx-core, `video_vae/conv_video_decoder.py`).
+/// Latents to pixels: stages that widen space and time, and patches (ltx-core,
+/// `video_vae/conv_video_decoder.py`).
 public struct VideoDecoder: Sendable {
   public let configuration: VideoVAEConfiguration.Decoder
   public let statistics: ChannelStatistics
@@ -56,10 +57,12 @@ public struct VideoDecoder: Sendable {
       case .shuffle(let stride, let multiplier, let isResidual):
         width /= multiplier
         return try DepthToSpace(
-          w, inputs: inputs, stride: stride, multiplier: multiplier, isResidual: isResidual, layout: layout)
+          w, inputs: inputs, stride: stride, multiplier: multiplier, isResidual: isResidual,
+          layout: layout)
       case .stridedConvolution(let stride, let multiplier):
         width *= multiplier
-        return try StridedConvolution(w, inputs: inputs, outputs: width, stride: stride, layout: layout)
+        return try StridedConvolution(
+          w, inputs: inputs, outputs: width, stride: stride, layout: layout)
       case .attention:
         return try FrameAttention(w, channels: width)
       }
@@ -92,10 +95,12 @@ public struct VideoDecoder: Sendable {
   ///   - tiling: for videos that are too long or large to be decoded at once.
   ///   - timestep: of a timestep-conditioned decoder.
   ///   - noise: for decoders that add some (`needsNoise`); drawn anew for each tile.
-  /// - Returns: pixels [B, 3, (F - 1) * t + 1, H * h, W * w], about -1 ... 1 but not clamped, in the latent's dtype.
+  /// - Returns: pixels [B, 3, (F - 1) * t + 1, H * h, W * w], about -1 ... 1 but not clamped, in
+  ///   the latent's dtype.
   /// - Throws: `VideoVAEError` for a latent of another shape, one too small, and missing noise.
   public func decode(
-    _ latent: Tensor, tiling: Tiling? = nil, timestep: Double = usualTimestep, noise: NoiseSource? = nil
+    _ latent: Tensor, tiling: Tiling? = nil, timestep: Double = usualTimestep,
+    noise: NoiseSource? = nil
   ) throws -> Tensor {
     guard let tiling else { return try decodeWhole(checked(latent), timestep, noise) }
     let shape = try checked(latent).shape
@@ -164,10 +169,13 @@ public struct VideoDecoder: Sendable {
     return group
   }
 
-  private func decodeWhole(_ latent: Tensor, _ timestep: Double, _ noise: NoiseSource?) throws -> Tensor {
+  private func decodeWhole(_ latent: Tensor, _ timestep: Double, _ noise: NoiseSource?) throws
+    -> Tensor
+  {
     let shape = latent.shape
     guard configuration.padding != .reflect || min(shape[3], shape[4]) > 1 else {
-      throw VideoVAEError.tooSmallToReflect(rows: shape[3], columns: shape[4], compression: compression)
+      throw VideoVAEError.tooSmallToReflect(
+        rows: shape[3], columns: shape[4], compression: compression)
     }
     var x = try latent.to(device, convolutionIn.dtype)
     var conditions = DecodingConditions(noise: noise)
@@ -190,9 +198,11 @@ public struct VideoDecoder: Sendable {
 
   private func checked(_ latent: Tensor) throws -> Tensor {
     let shape = latent.shape
-    guard shape.count == 5, shape[1] == configuration.latentChannels, shape.allSatisfy({ $0 > 0 }) else {
+    guard shape.count == 5, shape[1] == configuration.latentChannels, shape.allSatisfy({ $0 > 0 })
+    else {
       throw VideoVAEError.shape(
-        expected: "a latent [batch, \(configuration.latentChannels), frames, rows, columns]", found: shape)
+        expected: "a latent [batch, \(configuration.latentChannels), frames, rows, columns]",
+        found: shape)
     }
     return latent
   }

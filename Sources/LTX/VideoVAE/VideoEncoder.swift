@@ -3,8 +3,8 @@
 import NN
 import Torch
 
-/// Pixels to latents: patches, stages that shrink space and time, and the normalised mean of the latent
-/// (ltx-core, `video_vae/video_vae.py`).
+/// Pixels to latents: patches, stages that shrink space and time, and the normalised mean of the
+/// latent (ltx-core, `video_vae/video_vae.py`).
 public struct VideoEncoder: Sendable {
   public let configuration: VideoVAEConfiguration.Encoder
   public let statistics: ChannelStatistics
@@ -26,7 +26,8 @@ public struct VideoEncoder: Sendable {
     let layout = FeatureLayout(padding: configuration.padding, isCausal: true)
     var width = configuration.latentChannels
     convolutionIn = try layout.convolution(
-      w / "conv_in", inputs: configuration.pixelChannels * configuration.patchSize * configuration.patchSize,
+      w / "conv_in",
+      inputs: configuration.pixelChannels * configuration.patchSize * configuration.patchSize,
       outputs: width)
     blocks = try configuration.blocks.enumerated().map { index, block in
       let w = w / "down_blocks" / index
@@ -39,22 +40,26 @@ public struct VideoEncoder: Sendable {
         return try ResidualBlock(w, inputs: inputs, outputs: width, layout: layout)
       case .stridedConvolution(let stride, let multiplier):
         width *= multiplier
-        return try StridedConvolution(w, inputs: inputs, outputs: width, stride: stride, layout: layout)
+        return try StridedConvolution(
+          w, inputs: inputs, outputs: width, stride: stride, layout: layout)
       case .shuffle(let stride, let multiplier, _):
         width *= multiplier
-        return try SpaceToDepth(w, inputs: inputs, stride: stride, multiplier: multiplier, layout: layout)
+        return try SpaceToDepth(
+          w, inputs: inputs, stride: stride, multiplier: multiplier, layout: layout)
       case .attention:
         return try FrameAttention(w, channels: width)
       }
     }
     // The channels of the variance are not computed.
     convolutionOut = try layout.convolution(
-      w / "conv_out", inputs: width, outputs: configuration.latentChannels + configuration.varianceChannels,
+      w / "conv_out", inputs: width,
+      outputs: configuration.latentChannels + configuration.varianceChannels,
       keeping: configuration.latentChannels)
     try w.requireAllUsed()
   }
 
-  /// - Parameter pixels: [B, 3, frames, H * h, W * w] in -1 ... 1. Frames beyond `k * t + 1` are cut off at the end.
+  /// - Parameter pixels: [B, 3, frames, H * h, W * w] in -1 ... 1. Frames beyond `k * t + 1` are
+  ///   cut off at the end.
   /// - Returns: the normalised latent [B, C, F, H, W].
   /// - Throws: `VideoVAEError` for pixels of another shape or size.
   public func callAsFunction(_ pixels: Tensor) throws -> Tensor { try encodeWhole(fitted(pixels)) }
@@ -68,17 +73,21 @@ public struct VideoEncoder: Sendable {
     try tiling.requireOverlapForEncoding()
     let shape = pixels.shape
     let (frames, rows, columns) = (
-      compression.latentFrames(shape[2]), shape[3] / compression.height, shape[4] / compression.width
+      compression.latentFrames(shape[2]), shape[3] / compression.height,
+      shape[4] / compression.width
     )
     let grid = try TileGrid(tiling, latent: (frames, rows, columns), compression, .latent)
-    guard grid.frames.count * grid.rows.count * grid.columns.count > 1 else { return try encodeWhole(pixels) }
+    guard grid.frames.count * grid.rows.count * grid.columns.count > 1 else {
+      return try encodeWhole(pixels)
+    }
     let latent = try Tensor.zeros(
       [shape[0], configuration.latentChannels, frames, rows, columns], dtype: convolutionIn.dtype,
       device: device)
     for t in grid.frames {
       for h in grid.rows {
         for w in grid.columns {
-          let tile = try encodeWhole(pixels.narrow(2, t.pixels).narrow(3, h.pixels).narrow(4, w.pixels))
+          let tile = try encodeWhole(
+            pixels.narrow(2, t.pixels).narrow(3, h.pixels).narrow(4, w.pixels))
           try tile.applyWeights(t, h, w)
           try latent.narrow(2, t.latent).narrow(3, h.latent).narrow(4, w.latent).add_(tile)
         }
@@ -103,11 +112,14 @@ public struct VideoEncoder: Sendable {
   /// The pixels without the frames that complete no latent frame.
   private func fitted(_ pixels: Tensor) throws -> Tensor {
     let shape = pixels.shape
-    guard shape.count == 5, shape[1] == configuration.pixelChannels, shape.allSatisfy({ $0 > 0 }) else {
+    guard shape.count == 5, shape[1] == configuration.pixelChannels, shape.allSatisfy({ $0 > 0 })
+    else {
       throw VideoVAEError.shape(
-        expected: "pixels [batch, \(configuration.pixelChannels), frames, height, width]", found: shape)
+        expected: "pixels [batch, \(configuration.pixelChannels), frames, height, width]",
+        found: shape)
     }
-    guard shape[3].isMultiple(of: compression.height), shape[4].isMultiple(of: compression.width) else {
+    guard shape[3].isMultiple(of: compression.height), shape[4].isMultiple(of: compression.width)
+    else {
       throw VideoVAEError.pixelSize(height: shape[3], width: shape[4], multiples: compression)
     }
     return try pixels.narrow(2, 0, (shape[2] - 1) / compression.time * compression.time + 1)

@@ -4,7 +4,8 @@ import Foundation
 import NN
 import Torch
 
-/// Where a decoder takes its standard normal numbers from: called with a shape, in the order of use.
+/// Where a decoder takes its standard normal numbers from: called with a shape, in the order of
+/// use.
 public typealias NoiseSource = (_ shape: [Int]) throws -> Tensor
 
 /// What a decoder's blocks take beside the features.
@@ -70,7 +71,9 @@ struct ResidualBlock: VideoVAEBlock {
     convolution2 = try layout.convolution(w / "conv2", inputs: outputs, outputs: outputs)
     noiseScales =
       injectsNoise
-      ? try ["per_channel_scale1", "per_channel_scale2"].map { try w.tensor($0, shape: [inputs, 1, 1]) } : []
+      ? try ["per_channel_scale1", "per_channel_scale2"].map {
+        try w.tensor($0, shape: [inputs, 1, 1])
+      } : []
     table = hasTimestep ? try w.tensor("scale_shift_table", shape: [4, inputs]) : nil
     shortcut = inputs == outputs ? nil : try Shortcut(w, inputs: inputs, outputs: outputs)
   }
@@ -80,7 +83,9 @@ struct ResidualBlock: VideoVAEBlock {
   }
 
   /// - Parameter embedding: [B, 4 C], of the timestep.
-  func callAsFunction(_ x: Tensor, embedding: Tensor?, _ conditions: DecodingConditions) throws -> Tensor {
+  func callAsFunction(_ x: Tensor, embedding: Tensor?, _ conditions: DecodingConditions) throws
+    -> Tensor
+  {
     var rows: [Tensor] = []
     if let table, let embedding { rows = try TimestepModulation.rows(table, embedding) }
     let inside = try half(x, rows.prefix(2), convolution1, noiseScales.first, conditions)
@@ -90,11 +95,14 @@ struct ResidualBlock: VideoVAEBlock {
   }
 
   private func half(
-    _ x: Tensor, _ rows: ArraySlice<Tensor>, _ convolution: CausalConvolution, _ noiseScale: Tensor?,
+    _ x: Tensor, _ rows: ArraySlice<Tensor>, _ convolution: CausalConvolution,
+    _ noiseScale: Tensor?,
     _ conditions: DecodingConditions
   ) throws -> Tensor {
     var h = try pixelNorm(x)
-    if let shift = rows.first, let scale = rows.last { h = try h.modulated(scale: scale, shift: shift) }
+    if let shift = rows.first, let scale = rows.last {
+      h = try h.modulated(scale: scale, shift: shift)
+    }
     let y = try convolution(h.silu())
     if let noiseScale {
       guard let noise = conditions.noise else { throw VideoVAEError.noiseMissing }
@@ -115,12 +123,14 @@ struct ResidualBlock: VideoVAEBlock {
     init(_ w: Weights, inputs: Int, outputs: Int) throws {
       scale = try (w / "norm3").tensor("weight", shape: [inputs])
       shift = try (w / "norm3").tensor("bias", shape: [inputs])
-      weight = try (w / "conv_shortcut").tensor("weight", shape: [outputs, inputs, 1, 1, 1]).flatten(from: 1)
+      weight = try (w / "conv_shortcut").tensor("weight", shape: [outputs, inputs, 1, 1, 1])
+        .flatten(from: 1)
       bias = try (w / "conv_shortcut").tensor("bias", shape: [outputs])
     }
 
     func callAsFunction(_ x: Tensor) throws -> Tensor {
-      try shift.addingProduct(x.layerNorm(Array(x.shape[1...]), eps: 1e-6), scale).linear(weight, bias)
+      try shift.addingProduct(x.layerNorm(Array(x.shape[1...]), eps: 1e-6), scale).linear(
+        weight, bias)
     }
   }
 }
@@ -140,7 +150,8 @@ struct ResidualStage: VideoVAEBlock {
         injectsNoise: injectsNoise,
         hasTimestep: hasTimestep)
     }
-    modulation = hasTimestep ? try TimestepModulation(w / "time_embedder", outputs: 4 * channels) : nil
+    modulation =
+      hasTimestep ? try TimestepModulation(w / "time_embedder", outputs: 4 * channels) : nil
   }
 
   func callAsFunction(_ x: Tensor, _ conditions: DecodingConditions) throws -> Tensor {
@@ -149,7 +160,8 @@ struct ResidualStage: VideoVAEBlock {
   }
 }
 
-/// `attn`: single-head attention among the positions of a frame (ltx-core, `video_vae/attention.py`).
+/// `attn`: single-head attention among the positions of a frame (ltx-core,
+/// `video_vae/attention.py`).
 struct FrameAttention: VideoVAEBlock {
   /// [C]: of the norm, times sqrt(C).
   private let scale: Tensor
@@ -158,12 +170,15 @@ struct FrameAttention: VideoVAEBlock {
 
   init(_ w: Weights, channels: Int) throws {
     scale =
-      try (w / "norm").tensor("gamma", shape: [channels, 1, 1]).flatten() * Double(channels).squareRoot()
+      try (w / "norm").tensor("gamma", shape: [channels, 1, 1]).flatten()
+      * Double(channels).squareRoot()
     toQKV = try Self.pointwise(w / "to_qkv", channels, 3 * channels)
     toOut = try Self.pointwise(w / "proj", channels, channels)
   }
 
-  private static func pointwise(_ w: Weights, _ inputs: Int, _ outputs: Int) throws -> (Tensor, Tensor) {
+  private static func pointwise(_ w: Weights, _ inputs: Int, _ outputs: Int) throws -> (
+    Tensor, Tensor
+  ) {
     (
       try w.tensor("weight", shape: [outputs, inputs, 1, 1]).flatten(from: 1),
       try w.tensor("bias", shape: [outputs])
@@ -175,8 +190,10 @@ struct FrameAttention: VideoVAEBlock {
     let length = try x.norm([-1], keepdim: true).clamped(min: 1e-12)
     let qkv = try (x / length * scale).linear(toQKV.weight, toQKV.bias)
       .reshape([shape[0] * shape[1], 1, shape[2] * shape[3], 3 * shape[4]]).chunk(3, -1)
-    return try Tensor.scaledDotProductAttention(qkv[0], qkv[1], qkv[2]).linear(toOut.weight, toOut.bias)
-      .reshape(shape) + x
+    return try Tensor.scaledDotProductAttention(qkv[0], qkv[1], qkv[2]).linear(
+      toOut.weight, toOut.bias
+    )
+    .reshape(shape) + x
   }
 }
 

@@ -1,6 +1,7 @@
 import NN
 
-/// The shape of a video VAE, from `config.vae` of a checkpoint (ltx-core, `video_vae/model_configurator.py`).
+/// The shape of a video VAE, from `config.vae` of a checkpoint (ltx-core,
+/// `video_vae/model_configurator.py`).
 ///
 /// Compression and channel counts follow from the lists of blocks; there is no fixed one.
 public enum VideoVAEConfiguration {
@@ -15,9 +16,11 @@ public enum VideoVAEConfiguration {
     case residual(layers: Int, injectsNoise: Bool)
     /// `res_x_y`: one residual block that changes the width by `multiplier`.
     case widening(multiplier: Int, injectsNoise: Bool)
-    /// `compress_time`, `compress_space`, `compress_all` and `compress_all_x_y` of the encoder: a strided convolution.
+    /// `compress_time`, `compress_space`, `compress_all` and `compress_all_x_y` of the encoder: a
+    /// strided convolution.
     case stridedConvolution(stride: CompressionFactors, multiplier: Int)
-    /// `compress_*_res` of the encoder (space to depth) and `compress_*` of the decoder (depth to space).
+    /// `compress_*_res` of the encoder (space to depth) and `compress_*` of the decoder (depth to
+    /// space).
     case shuffle(stride: CompressionFactors, multiplier: Int, isResidual: Bool)
     /// `attn`: attention within each frame.
     case attention
@@ -37,7 +40,8 @@ public enum VideoVAEConfiguration {
     public var padding: SpatialPadding
     /// In the order of execution.
     public var blocks: [Block]
-    /// Channels that the last convolution gives beside the means; they describe a variance that nothing uses.
+    /// Channels that the last convolution gives beside the means; they describe a variance that
+    /// nothing uses.
     public var varianceChannels: Int
 
     public var compression: CompressionFactors { total(blocks, patchSize) }
@@ -69,9 +73,10 @@ public enum VideoVAEConfiguration {
 }
 
 extension VideoVAEConfiguration.Encoder {
-  /// - Parameter config: the whole `config` of the checkpoint. An encoder described under `vae.encoder`, as
-  ///   `CausalDiffusionVAE` files do, is read from there.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
+  /// - Parameter config: the whole `config` of the checkpoint. An encoder described under
+  ///   `vae.encoder`, as `CausalDiffusionVAE` files do, is read from there.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
+  ///   supported.
   public init(_ config: Configuration) throws {
     let vae = try config.object("vae")
     let isNested = vae.has("encoder")
@@ -92,7 +97,8 @@ extension VideoVAEConfiguration.Encoder {
     case "uniform", "constant": varianceChannels = 1
     default:
       throw c.error(
-        "latent_log_var", "is \"\(variance)\"; only per_channel, uniform and constant are supported")
+        "latent_log_var", "is \"\(variance)\"; only per_channel, uniform and constant are supported"
+      )
     }
     let key = isNested && c.has("blocks") ? "blocks" : "encoder_blocks"
     let entries = try BlockSettings.list(c, key)
@@ -107,7 +113,8 @@ extension VideoVAEConfiguration.Encoder {
         let cells = stride.time * stride.height * stride.width
         guard cells.isMultiple(of: multiplier) else {
           throw entry.error(
-            "multiplier", "is \(multiplier), which does not divide the \(cells) cells that are merged")
+            "multiplier",
+            "is \(multiplier), which does not divide the \(cells) cells that are merged")
         }
         width = try entry.widened(width, by: multiplier)
         guard width.isMultiple(of: cells) else {
@@ -122,7 +129,8 @@ extension VideoVAEConfiguration.Encoder {
 
 extension VideoVAEConfiguration.Decoder {
   /// - Parameter config: the whole `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not supported.
+  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
+  ///   supported.
   public init(_ config: Configuration) throws {
     let c = try config.object("vae")
     let kind = try c.string("_class_name", default: "CausalVideoAutoencoder")
@@ -153,14 +161,17 @@ extension VideoVAEConfiguration.Decoder {
       switch block {
       case .widening(let multiplier, let injectsNoise):
         guard multiplier == 1 || !injectsNoise else {
-          throw entry.error("inject_noise", "is true in a block that changes the width, which has no meaning")
+          throw entry.error(
+            "inject_noise", "is true in a block that changes the width, which has no meaning")
         }
         width /= multiplier
       case .shuffle(let stride, let multiplier, let isResidual):
         let cells = stride.time * stride.height * stride.width
-        guard !isResidual || (width.isMultiple(of: cells) && cells.isMultiple(of: multiplier)) else {
+        guard !isResidual || (width.isMultiple(of: cells) && cells.isMultiple(of: multiplier))
+        else {
           throw entry.error(
-            "residual", "needs a width (\(width)) divisible by \(cells) and a multiplier that divides it")
+            "residual",
+            "needs a width (\(width)) divisible by \(cells) and a multiplier that divides it")
         }
         width /= multiplier
       case .residual, .stridedConvolution, .attention: break
@@ -169,7 +180,8 @@ extension VideoVAEConfiguration.Decoder {
   }
 }
 
-/// The most pixels along an axis, or frames, that one latent cell can stand for; published models have 32 and 8.
+/// The most pixels along an axis, or frames, that one latent cell can stand for; published models
+/// have 32 and 8.
 private let maxCompression = 4096
 
 /// Checks that the blocks' strides, multiplied, stay in the range of sizes.
@@ -183,7 +195,8 @@ private func requireBounded(
     width *= block.stride.width
     guard max(time, height, width) <= maxCompression else {
       throw c.error(
-        key, "compresses by more than \(maxCompression) along an axis; the configuration is damaged")
+        key, "compresses by more than \(maxCompression) along an axis; the configuration is damaged"
+      )
     }
   }
 }
@@ -214,7 +227,8 @@ private struct BlockSettings {
       }
       switch pair[1] {
       case .object(let values): return BlockSettings(c: c, key: key, name: name, values: values)
-      case .number: return BlockSettings(c: c, key: key, name: name, values: ["num_layers": pair[1]])
+      case .number:
+        return BlockSettings(c: c, key: key, name: name, values: ["num_layers": pair[1]])
       default: throw c.error(key, "must have settings that are a number of layers or an object")
       }
     }
@@ -223,19 +237,24 @@ private struct BlockSettings {
   func encoderBlock() throws -> VideoVAEConfiguration.Block {
     switch name {
     case "res_x":
-      .residual(layers: try positive("num_layers", upTo: Configuration.maxLayers), injectsNoise: false)
-    case "res_x_y": .widening(multiplier: try positive("multiplier", default: 2), injectsNoise: false)
+      .residual(
+        layers: try positive("num_layers", upTo: Configuration.maxLayers), injectsNoise: false)
+    case "res_x_y":
+      .widening(multiplier: try positive("multiplier", default: 2), injectsNoise: false)
     case "compress_time": .stridedConvolution(stride: Self.time, multiplier: 1)
     case "compress_space": .stridedConvolution(stride: Self.space, multiplier: 1)
     case "compress_all": .stridedConvolution(stride: Self.all, multiplier: 1)
     case "compress_all_x_y":
       .stridedConvolution(stride: Self.all, multiplier: try positive("multiplier", default: 2))
     case "compress_time_res":
-      .shuffle(stride: Self.time, multiplier: try positive("multiplier", default: 2), isResidual: true)
+      .shuffle(
+        stride: Self.time, multiplier: try positive("multiplier", default: 2), isResidual: true)
     case "compress_space_res":
-      .shuffle(stride: Self.space, multiplier: try positive("multiplier", default: 2), isResidual: true)
+      .shuffle(
+        stride: Self.space, multiplier: try positive("multiplier", default: 2), isResidual: true)
     case "compress_all_res":
-      .shuffle(stride: Self.all, multiplier: try positive("multiplier", default: 2), isResidual: true)
+      .shuffle(
+        stride: Self.all, multiplier: try positive("multiplier", default: 2), isResidual: true)
     case "attn": .attention
     default: throw c.error(key, "is a \"\(name)\", which is not a kind of encoder block")
     }
@@ -248,14 +267,18 @@ private struct BlockSettings {
         layers: try positive("num_layers", upTo: Configuration.maxLayers),
         injectsNoise: try flag("inject_noise"))
     case "res_x_y":
-      .widening(multiplier: try positive("multiplier", default: 2), injectsNoise: try flag("inject_noise"))
+      .widening(
+        multiplier: try positive("multiplier", default: 2), injectsNoise: try flag("inject_noise"))
     case "compress_time":
-      .shuffle(stride: Self.time, multiplier: try positive("multiplier", default: 1), isResidual: false)
+      .shuffle(
+        stride: Self.time, multiplier: try positive("multiplier", default: 1), isResidual: false)
     case "compress_space":
-      .shuffle(stride: Self.space, multiplier: try positive("multiplier", default: 1), isResidual: false)
+      .shuffle(
+        stride: Self.space, multiplier: try positive("multiplier", default: 1), isResidual: false)
     case "compress_all":
       .shuffle(
-        stride: Self.all, multiplier: try positive("multiplier", default: 1), isResidual: try flag("residual")
+        stride: Self.all, multiplier: try positive("multiplier", default: 1),
+        isResidual: try flag("residual")
       )
     case "attn": .attention
     default: throw c.error(key, "is a \"\(name)\", which is not a kind of decoder block")

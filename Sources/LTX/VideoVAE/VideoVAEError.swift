@@ -4,7 +4,8 @@ public enum VideoVAEError: Error, Equatable, CustomStringConvertible, Sendable {
   case shape(expected: String, found: [Int])
   /// Height and width are not multiples of the compression.
   case pixelSize(height: Int, width: Int, multiples: CompressionFactors)
-  /// A picture, or a tile of one, whose latent is one row or column, in a model that pads by reflection.
+  /// A picture, or a tile of one, whose latent is one row or column, in a model that pads by
+  /// reflection.
   case tooSmallToReflect(rows: Int, columns: Int, compression: CompressionFactors)
   /// Sizes of tiles that the model can't be tiled by.
   case tiling(axis: String, problem: String)

@@ -3,8 +3,9 @@
 import NN
 import Torch
 
-/// Causal attention in which groups of query heads share a head of keys and values (Ainslie et al., "GQA", 2023), with
-/// queries and keys normalised per head before the rotation ("Gemma 3 Technical Report", 2025).
+/// Causal attention in which groups of query heads share a head of keys and values (Ainslie et al.,
+/// "GQA", 2023), with queries and keys normalised per head before the rotation ("Gemma 3 Technical
+/// Report", 2025).
 struct Gemma3Attention: Sendable {
   private let toQ: Linear
   private let toK: Linear
@@ -45,8 +46,8 @@ struct Gemma3Attention: Sendable {
   }
 }
 
-/// The tables of a rotary position embedding (Su et al., "RoFormer", 2021) over S positions. The halves
-/// of a head are rotated together.
+/// The tables of a rotary position embedding (Su et al., "RoFormer", 2021) over S positions. The
+/// halves of a head are rotated together.
 struct Gemma3Positions: Sendable {
   /// [S, E/2]
   private let cos: Tensor
@@ -56,8 +57,10 @@ struct Gemma3Positions: Sendable {
     _ rotation: Gemma3Configuration.Rotation, positions: Range<Int>, headWidth: Int, dtype: DType,
     device: Device
   ) throws {
-    let exponents = try Tensor.arange(to: Scalar(headWidth), step: 2, dtype: .float32) / Double(headWidth)
-    let frequencies = try Tensor.pow(Scalar(rotation.theta), exponents).reciprocal() / rotation.factor
+    let exponents =
+      try Tensor.arange(to: Scalar(headWidth), step: 2, dtype: .float32) / Double(headWidth)
+    let frequencies =
+      try Tensor.pow(Scalar(rotation.theta), exponents).reciprocal() / rotation.factor
     let places = try Tensor.arange(to: Scalar(positions.upperBound), dtype: .float32)
       .narrow(0, positions.lowerBound, positions.count)
     let phases = try places.unsqueeze(-1) * frequencies
@@ -68,7 +71,8 @@ struct Gemma3Positions: Sendable {
   /// - Parameter x: [N, H, S, E]
   func rotate(_ x: Tensor) throws -> Tensor {
     let halves = try x.chunk(2, -1)
-    return try Tensor.cat([halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin], -1)
+    return try Tensor.cat(
+      [halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin], -1)
   }
 }
 

@@ -17,12 +17,17 @@ struct Gemma3Block: Block {
   private let kind: Gemma3Configuration.LayerKind
   let parameters: [Parameter]
 
-  init(_ w: Weights, kind: Gemma3Configuration.LayerKind, configuration c: Gemma3Configuration) throws {
+  init(_ w: Weights, kind: Gemma3Configuration.LayerKind, configuration c: Gemma3Configuration)
+    throws
+  {
     attention = try Gemma3Attention(w / "self_attn", configuration: c)
     let feedForward = w / "mlp"
-    gate = try Linear(feedForward / "gate_proj", inputs: c.width, outputs: c.feedForwardWidth, bias: false)
-    up = try Linear(feedForward / "up_proj", inputs: c.width, outputs: c.feedForwardWidth, bias: false)
-    down = try Linear(feedForward / "down_proj", inputs: c.feedForwardWidth, outputs: c.width, bias: false)
+    gate = try Linear(
+      feedForward / "gate_proj", inputs: c.width, outputs: c.feedForwardWidth, bias: false)
+    up = try Linear(
+      feedForward / "up_proj", inputs: c.width, outputs: c.feedForwardWidth, bias: false)
+    down = try Linear(
+      feedForward / "down_proj", inputs: c.feedForwardWidth, outputs: c.width, bias: false)
     func norm(_ name: String) throws -> Gemma3RMSNorm {
       try Gemma3RMSNorm(w / name, width: c.width, eps: c.normEps)
     }
@@ -37,7 +42,8 @@ struct Gemma3Block: Block {
   func callAsFunction(_ state: Gemma3State, _ shared: Gemma3Context) throws -> Gemma3State {
     let reach = kind == .global ? shared.global : shared.sliding
     var x = state.hidden
-    let attended = try attention(normBeforeAttention(x), mask: reach.mask, positions: reach.positions)
+    let attended = try attention(
+      normBeforeAttention(x), mask: reach.mask, positions: reach.positions)
     x = try x + normAfterAttention(attended)
     let normed = try normBeforeFeedForward(x)
     let fed = try down(gate(normed).gelu(approximate: "tanh") * up(normed))
@@ -55,7 +61,8 @@ struct Gemma3State: TensorBundle {
   func replacing(_ tensors: [Tensor]) -> Gemma3State { Gemma3State(hidden: tensors[0]) }
 }
 
-/// What every block reads: for each kind of layer who attends to whom, and where the tokens stand. Made once a pass.
+/// What every block reads: for each kind of layer who attends to whom, and where the tokens stand.
+/// Made once a pass.
 struct Gemma3Context: TensorBundle {
   struct Reach: Sendable {
     /// [N, 1, S, S]: 0 where a token attends to another, minus infinity elsewhere.
@@ -67,24 +74,28 @@ struct Gemma3Context: TensorBundle {
   let global: Reach
 
   /// - Parameter mask: [N, S], 0 on padding.
-  init(mask: Tensor, firstPosition: Int, configuration c: Gemma3Configuration, dtype: DType) throws {
+  init(mask: Tensor, firstPosition: Int, configuration c: Gemma3Configuration, dtype: DType) throws
+  {
     let tokens = mask.size(1)
     let device = mask.device
     let indices = try Tensor.arange(to: Scalar(tokens), device: device)
     let distance = try indices.unsqueeze(1) - indices.unsqueeze(0)  // of row's token from column's
-    // Every token attends to itself, padding too: a row of scores that has nothing to attend to is not a number.
+    // Every token attends to itself, padding too: a row of scores that has nothing to attend to is
+    // not a number.
     let isReal = try mask.notEqual(to: 0).unsqueeze(1).unsqueeze(1).logicalOr(distance.equal(to: 0))
     let isBefore = try distance.greaterOrEqual(to: 0).logicalAnd(isReal)
     func reach(_ allowed: Tensor, _ rotation: Gemma3Configuration.Rotation) throws -> Reach {
       let bias = try Tensor.zeros(allowed.shape, dtype: dtype, device: device)
         .maskedFill(allowed.logicalNot(), Scalar(-Double.infinity))
       let positions = try Gemma3Positions(
-        rotation, positions: firstPosition..<firstPosition + tokens, headWidth: c.headWidth, dtype: dtype,
+        rotation, positions: firstPosition..<firstPosition + tokens, headWidth: c.headWidth,
+        dtype: dtype,
         device: device)
       return Reach(mask: bias, positions: positions)
     }
     global = try reach(isBefore, c.globalRotation)
-    sliding = try reach(isBefore.logicalAnd(distance.less(than: Scalar(c.slidingWindow))), c.slidingRotation)
+    sliding = try reach(
+      isBefore.logicalAnd(distance.less(than: Scalar(c.slidingWindow))), c.slidingRotation)
   }
 
   // Nothing here depends on anything that is trained.

@@ -2,7 +2,8 @@ import NN
 
 /// The sizes of a Gemma 3 language model, from its `config.json`.
 ///
-/// Defaults are those of `transformers` (`Gemma3TextConfig`): the published files leave out what equals them.
+/// Defaults are those of `transformers` (`Gemma3TextConfig`): the published files leave out what
+/// equals them.
 public struct Gemma3Configuration: Sendable {
   /// What a layer attends to, as the configuration spells it.
   public enum LayerKind: String, Sendable {
@@ -35,10 +36,13 @@ public struct Gemma3Configuration: Sendable {
   public let hasAttentionBias: Bool
   public let normEps: Double
 
-  /// - Parameter config: the whole file: of a multimodal model, whose sizes are in `text_config`, or of a text model.
-  /// - Throws: `ConfigurationError` for a value that is of the wrong type, impossible, or not supported.
+  /// - Parameter config: the whole file: of a multimodal model, whose sizes are in `text_config`,
+  ///   or of a text model.
+  /// - Throws: `ConfigurationError` for a value that is of the wrong type, impossible, or not
+  ///   supported.
   public init(_ config: Configuration) throws {
-    let isMultimodal = try config.has("text_config") || config.string("model_type", default: "") == "gemma3"
+    let isMultimodal =
+      try config.has("text_config") || config.string("model_type", default: "") == "gemma3"
     let c = isMultimodal ? try config.object("text_config") : config
     try Self.requireSupported(c)
     vocabulary = try c.positive("vocab_size", default: 262_208)
@@ -49,7 +53,8 @@ public struct Gemma3Configuration: Sendable {
     headWidth = try c.positive("head_dim", default: 256, upTo: 4096)
     guard heads.isMultiple(of: keyHeads) else {
       throw c.error(
-        "num_attention_heads", "is \(heads), which is no multiple of num_key_value_heads, \(keyHeads)")
+        "num_attention_heads",
+        "is \(heads), which is no multiple of num_key_value_heads, \(keyHeads)")
     }
     guard headWidth.isMultiple(of: 2) else {
       throw c.error("head_dim", "is \(headWidth), but rotary positions need an even width")
@@ -84,12 +89,13 @@ public struct Gemma3Configuration: Sendable {
     }
   }
 
-  /// The rotation of a kind of layer: an object each in `rope_parameters`, or older, `rope_local_base_freq` for
-  /// sliding layers, `rope_theta` and `rope_scaling` for global ones.
+  /// The rotation of a kind of layer: an object each in `rope_parameters`, or older,
+  /// `rope_local_base_freq` for sliding layers, `rope_theta` and `rope_scaling` for global ones.
   private static func rotation(_ c: Configuration, _ kind: LayerKind) throws -> Rotation {
     let parameters = try c.object("rope_parameters", isOptional: true)
     for key in ["rope_theta", "rope_type", "factor"] where parameters.has(key) {
-      throw parameters.error(key, "must stand in sliding_attention or full_attention: they differ in Gemma 3")
+      throw parameters.error(
+        key, "must stand in sliding_attention or full_attention: they differ in Gemma 3")
     }
     let own = try parameters.object(kind.rawValue, isOptional: true)
     let theta =
@@ -111,7 +117,8 @@ public struct Gemma3Configuration: Sendable {
     case "default": return 1
     case "linear":
       return try scaling.positiveDouble("factor")
-    case let other: throw scaling.error(key, "is \"\(other)\"; only default and linear are supported")
+    case let other:
+      throw scaling.error(key, "is \"\(other)\"; only default and linear are supported")
     }
   }
 
@@ -123,7 +130,8 @@ public struct Gemma3Configuration: Sendable {
     }
     let activation = try c.string("hidden_activation", default: "gelu_pytorch_tanh")
     guard activation == "gelu_pytorch_tanh" else {
-      throw c.error("hidden_activation", "is \"\(activation)\"; only gelu_pytorch_tanh is supported")
+      throw c.error(
+        "hidden_activation", "is \"\(activation)\"; only gelu_pytorch_tanh is supported")
     }
     guard !c.has("attn_logit_softcapping") else {
       throw c.error("attn_logit_softcapping", "is set; scores are not capped in Gemma 3")

@@ -4,8 +4,8 @@ import BlockExecution
 import NN
 import Torch
 
-/// The language model of Gemma 3 without its last projection ("Gemma 3 Technical Report", 2025; `transformers`,
-/// `models/gemma3/modeling_gemma3.py`). Pictures are not read.
+/// The language model of Gemma 3 without its last projection ("Gemma 3 Technical Report", 2025;
+/// `transformers`, `models/gemma3/modeling_gemma3.py`). Pictures are not read.
 public struct Gemma3Model: TextEncoder {
   public let configuration: Gemma3Configuration
   /// [vocabulary, D]
@@ -20,7 +20,8 @@ public struct Gemma3Model: TextEncoder {
   public static let otherParts = ["vision_tower", "vision_model", "multi_modal_projector"]
 
   /// - Parameter root: the root of the checkpoint.
-  /// - Throws: `WeightError` when a tensor is missing or shaped otherwise than the configuration says.
+  /// - Throws: `WeightError` when a tensor is missing or shaped otherwise than the configuration
+  ///   says.
   public init(_ root: Weights, configuration c: Gemma3Configuration) throws {
     guard let layout = Self.layouts.first(where: { (root / $0).has("embed_tokens.weight") }) else {
       throw WeightError(
@@ -34,7 +35,9 @@ public struct Gemma3Model: TextEncoder {
     configuration = c
     embedding = try w.tensor("embed_tokens.weight", shape: [c.vocabulary, c.width])
     blocks = BlockStack(
-      try c.layers.enumerated().map { try Gemma3Block(w / "layers" / $0, kind: $1, configuration: c) })
+      try c.layers.enumerated().map {
+        try Gemma3Block(w / "layers" / $0, kind: $1, configuration: c)
+      })
     norm = try Gemma3RMSNorm(w / "norm", width: c.width, eps: c.normEps)
     // Older files hold tables that follow from the configuration.
     try w.requireAllUsed { key in
@@ -46,8 +49,9 @@ public struct Gemma3Model: TextEncoder {
 
   public var hiddenStateCount: Int { configuration.layers.count + 1 }
 
-  /// Hidden states in the order of `transformers`: the scaled embeddings, then each layer's output, the last one after
-  /// the final normalisation. Positions count from the first token whatever the padding.
+  /// Hidden states in the order of `transformers`: the scaled embeddings, then each layer's output,
+  /// the last one after the final normalisation. Positions count from the first token whatever the
+  /// padding.
   ///
   /// - Throws: `TextEncoderError` when shapes or ids don't fit.
   public func forEachHiddenState(
@@ -58,8 +62,10 @@ public struct Gemma3Model: TextEncoder {
       mask: mask.to(embedding.device), firstPosition: firstPosition, configuration: configuration,
       dtype: embedding.dtype)
     // The scale is rounded to the weights' element type: 62 for sqrt(3840) in bfloat16.
-    let scale = try Tensor.scalar(Double(width).squareRoot(), device: embedding.device).to(embedding.dtype)
-    var state = Gemma3State(hidden: try Tensor.embedding(embedding, ids.to(embedding.device)) * scale)
+    let scale = try Tensor.scalar(Double(width).squareRoot(), device: embedding.device).to(
+      embedding.dtype)
+    var state = Gemma3State(
+      hidden: try Tensor.embedding(embedding, ids.to(embedding.device)) * scale)
     try visit(0, state.hidden)
     for (index, block) in blocks.blocks.enumerated() {
       state = try block(state, context)

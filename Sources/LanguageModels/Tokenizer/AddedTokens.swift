@@ -1,4 +1,5 @@
-/// The tokens that are found in raw text before any merging: `<bos>`, runs of line ends, `<image_soft_token>`, ...
+/// The tokens that are found in raw text before any merging: `<bos>`, runs of line ends,
+/// `<image_soft_token>`, ...
 struct AddedTokens: Sendable {
   struct Token: Sendable, Equatable {
     var content: [UInt8]
@@ -25,7 +26,8 @@ struct AddedTokens: Sendable {
   /// Two tokens that can't be told apart in text.
   struct Ambiguity: Error { var content: String }
 
-  /// Ids are those of the vocabulary; a token that it lacks gets the next free one, whatever the file says.
+  /// Ids are those of the vocabulary; a token that it lacks gets the next free one, whatever the
+  /// file says.
   init(_ list: [Token], vocabulary: [[UInt8]: UInt32], normalizer: Normalizer) throws(Ambiguity) {
     var next = UInt32(vocabulary.count)
     for token in list where !token.content.isEmpty {
@@ -39,7 +41,8 @@ struct AddedTokens: Sendable {
     }
     for (id, token) in tokens {
       let form = token.normalized ? normalizedForms[id] ?? token.content : token.content
-      let isNew = token.normalized ? normalizedTree.insert(form, id: id) : rawTree.insert(form, id: id)
+      let isNew =
+        token.normalized ? normalizedTree.insert(form, id: id) : rawTree.insert(form, id: id)
       guard isNew else { throw Ambiguity(content: String(decoding: token.content, as: UTF8.self)) }
     }
   }
@@ -49,7 +52,8 @@ struct AddedTokens: Sendable {
 
   func isSpecial(_ text: [UInt8]) -> Bool { specials.contains(text) }
 
-  /// Cuts text at the added tokens, leftmost and then longest first. Ranges without an id are plain text.
+  /// Cuts text at the added tokens, leftmost and then longest first. Ranges without an id are plain
+  /// text.
   func split(_ text: ArraySlice<UInt8>, stage: Stage) -> [(range: Range<Int>, id: UInt32?)] {
     let tree = stage == .raw ? rawTree : normalizedTree
     var parts: [(range: Range<Int>, id: UInt32?)] = []
@@ -61,7 +65,8 @@ struct AddedTokens: Sendable {
         continue
       }
       var (start, end) = (position, match.end)
-      // The search goes on after the match as found, not after the white space that it takes with it.
+      // The search goes on after the match as found, not after the white space that it takes with
+      // it.
       position = match.end
       guard let token = tokens[match.id] else { continue }
       if token.singleWord {
@@ -71,7 +76,9 @@ struct AddedTokens: Sendable {
       }
       if token.leftStrip {
         var newStart = start
-        while let (last, at) = lastScalar(text[..<newStart]), last.properties.isWhitespace { newStart = at }
+        while let (last, at) = lastScalar(text[..<newStart]), last.properties.isWhitespace {
+          newStart = at
+        }
         start = max(newStart, done)
       }
       if token.rightStrip {

@@ -1,8 +1,9 @@
 /// Byte-pair encoding over Unicode scalars, with the byte fallback of SentencePiece.
 ///
-/// Follows the `BPE` model of Hugging Face `tokenizers`: start from one symbol for each scalar, then merge
-/// the adjacent pair of the lowest rank, leftmost first, until no adjacent pair can be merged. A heap of candidate
-/// pairs makes it O(n log n) in the length of a piece; Gemma's whole prompt is one piece.
+/// Follows the `BPE` model of Hugging Face `tokenizers`: start from one symbol for each scalar,
+/// then merge the adjacent pair of the lowest rank, leftmost first, until no adjacent pair can be
+/// merged. A heap of candidate pairs makes it O(n log n) in the length of a piece; Gemma's whole
+/// prompt is one piece.
 struct BytePairEncoding: Sendable {
   /// Token to id, by UTF-8 bytes: as `String` keys, canonically equivalent tokens would collide.
   let ids: [[UInt8]: UInt32]
@@ -17,7 +18,8 @@ struct BytePairEncoding: Sendable {
   /// A piece that is a token as a whole is taken as it is.
   private let ignoresMerges: Bool
 
-  /// What may be merged: the rank of a pair of ids (`left << 32 | right`), and the id that each rank makes.
+  /// What may be merged: the rank of a pair of ids (`left << 32 | right`), and the id that each
+  /// rank makes.
   struct Merges: Sendable {
     var ranks: [UInt64: UInt32] = [:]
     var results: [UInt32] = []
@@ -28,11 +30,14 @@ struct BytePairEncoding: Sendable {
       results.append(result)
     }
 
-    func rank(_ left: UInt32, _ right: UInt32) -> UInt32? { ranks[UInt64(left) << 32 | UInt64(right)] }
+    func rank(_ left: UInt32, _ right: UInt32) -> UInt32? {
+      ranks[UInt64(left) << 32 | UInt64(right)]
+    }
   }
 
   init(
-    ids: [[UInt8]: UInt32], merges: Merges, unknownID: UInt32?, byteFallback: Bool, fusesUnknown: Bool,
+    ids: [[UInt8]: UInt32], merges: Merges, unknownID: UInt32?, byteFallback: Bool,
+    fusesUnknown: Bool,
     ignoresMerges: Bool
   ) {
     self.ids = ids
@@ -57,7 +62,9 @@ struct BytePairEncoding: Sendable {
   /// `<0x00>` to `<0xFF>`.
   static let byteTokens: [[UInt8]] = {
     let digits = Array("0123456789ABCDEF".utf8)
-    return (0..<256).map { Array("<0x".utf8) + [digits[$0 >> 4], digits[$0 & 15]] + Array(">".utf8) }
+    return (0..<256).map {
+      Array("<0x".utf8) + [digits[$0 >> 4], digits[$0 & 15]] + Array(">".utf8)
+    }
   }()
 
   /// Appends the ids of one piece of UTF-8 text.
@@ -121,7 +128,8 @@ struct BytePairEncoding: Sendable {
       guard !removed[position], next[position] >= 0 else { continue }
       let right = next[position]
       // The candidate is out of date when the pair that stands here now makes another token.
-      guard let rank = merges.rank(symbols[position], symbols[right]), merges.results[Int(rank)] == result
+      guard let rank = merges.rank(symbols[position], symbols[right]),
+        merges.results[Int(rank)] == result
       else { continue }
       symbols[position] = result
       removed[right] = true
@@ -143,7 +151,8 @@ struct BytePairEncoding: Sendable {
   }
 }
 
-/// A binary heap, smallest first, of `rank << 32 | position`: equal ranks leave it from left to right.
+/// A binary heap, smallest first, of `rank << 32 | position`: equal ranks leave it from left to
+/// right.
 private struct MinHeap {
   private var items: [UInt64] = []
 

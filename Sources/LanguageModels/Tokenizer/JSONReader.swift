@@ -1,8 +1,9 @@
 /// A small JSON reader that keeps strings as the scalars that the file has.
 ///
-/// Foundation's readers return dictionaries keyed by `String`, whose equality is canonical equivalence: U+00C5
-/// and U+212B, two tokens of Gemma's vocabulary, would become one key. They also take seconds for a vocabulary
-/// of 262,144 tokens. This one walks the bytes once, and hands large tables over entry by entry.
+/// Foundation's readers return dictionaries keyed by `String`, whose equality is canonical
+/// equivalence: U+00C5 and U+212B, two tokens of Gemma's vocabulary, would become one key. They
+/// also take seconds for a vocabulary of 262,144 tokens. This one walks the bytes once, and hands
+/// large tables over entry by entry.
 struct JSONReader {
   let file: String
   private let bytes: [UInt8]
@@ -97,7 +98,11 @@ struct JSONReader {
     while position < bytes.count {
       switch bytes[position] {
       case UInt8(ascii: "\""):
-        if text.isEmpty { text = Array(bytes[run..<position]) } else { text += bytes[run..<position] }
+        if text.isEmpty {
+          text = Array(bytes[run..<position])
+        } else {
+          text += bytes[run..<position]
+        }
         position += 1
         return text
       case UInt8(ascii: "\\"):
@@ -127,15 +132,20 @@ struct JSONReader {
     case UInt8(ascii: "t"): text.append(0x09)
     case UInt8(ascii: "u"):
       var code = try hexadecimal()
-      if (0xD800..<0xDC00).contains(code), position + 1 < bytes.count, bytes[position] == UInt8(ascii: "\\"),
+      if (0xD800..<0xDC00).contains(code), position + 1 < bytes.count,
+        bytes[position] == UInt8(ascii: "\\"),
         bytes[position + 1] == UInt8(ascii: "u")
       {
         position += 2
         let low = try hexadecimal()
-        guard (0xDC00..<0xE000).contains(low) else { throw problem("an escaped surrogate has no partner") }
+        guard (0xDC00..<0xE000).contains(low) else {
+          throw problem("an escaped surrogate has no partner")
+        }
         code = 0x10000 + (code - 0xD800) << 10 + (low - 0xDC00)
       }
-      guard let scalar = Unicode.Scalar(code) else { throw problem("an escaped surrogate has no partner") }
+      guard let scalar = Unicode.Scalar(code) else {
+        throw problem("an escaped surrogate has no partner")
+      }
       text.append(contentsOf: UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter)
     default: throw problem("a string has an unknown escape")
     }
@@ -144,7 +154,8 @@ struct JSONReader {
   private mutating func hexadecimal() throws(TokenizerError) -> UInt32 {
     var code: UInt32 = 0
     for _ in 0..<4 {
-      guard position < bytes.count, let digit = Character(Unicode.Scalar(bytes[position])).hexDigitValue
+      guard position < bytes.count,
+        let digit = Character(Unicode.Scalar(bytes[position])).hexDigitValue
       else { throw problem("\\u needs four hexadecimal digits") }
       code = code << 4 | UInt32(digit)
       position += 1
@@ -156,7 +167,9 @@ struct JSONReader {
     let start = position
     func digits(_ position: inout Int) -> Int {
       let first = position
-      while position < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[position]) {
+      while position < bytes.count,
+        (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[position])
+      {
         position += 1
       }
       return position - first
@@ -183,14 +196,19 @@ struct JSONReader {
     }
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
     if isInteger, let integer = Int(text) { return .integer(integer) }
-    guard let double = Double(text), double.isFinite else { throw problem("the number \(text) is too large") }
+    guard let double = Double(text), double.isFinite else {
+      throw problem("the number \(text) is too large")
+    }
     return .double(double)
   }
 
-  private mutating func literal(_ text: StaticString, _ value: JSONValue) throws(TokenizerError) -> JSONValue
+  private mutating func literal(_ text: StaticString, _ value: JSONValue) throws(TokenizerError)
+    -> JSONValue
   {
     let letters = text.withUTF8Buffer { Array($0) }
-    guard bytes[position...].starts(with: letters) else { throw problem("a value is missing or unknown") }
+    guard bytes[position...].starts(with: letters) else {
+      throw problem("a value is missing or unknown")
+    }
     position += letters.count
     return value
   }
@@ -255,7 +273,9 @@ struct JSONField {
   /// A member; a missing one reads as null. Of two members with one name the last counts.
   subscript(_ name: String) -> JSONField {
     var member = JSONValue.null
-    if case .object(let members) = value, let last = members.last(where: { $0.key.isSame(as: name) }) {
+    if case .object(let members) = value,
+      let last = members.last(where: { $0.key.isSame(as: name) })
+    {
       member = last.value
     }
     return JSONField(value: member, file: file, key: key.isEmpty ? name : "\(key).\(name)")
@@ -292,9 +312,13 @@ struct JSONField {
     invalid(isNull ? "\(wanted) is missing" : "\(wanted) is wanted here, and this is \(value.kind)")
   }
 
-  func invalid(_ problem: String) -> TokenizerError { .invalid(file: file, key: key, problem: problem) }
+  func invalid(_ problem: String) -> TokenizerError {
+    .invalid(file: file, key: key, problem: problem)
+  }
 
-  func unsupported(_ kind: String) -> TokenizerError { .unsupported(file: file, key: key, kind: kind) }
+  func unsupported(_ kind: String) -> TokenizerError {
+    .unsupported(file: file, key: key, kind: kind)
+  }
 }
 
 extension String {

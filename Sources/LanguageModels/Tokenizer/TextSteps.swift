@@ -1,4 +1,5 @@
-// The steps around the model that a tokenizer.json names: normalizer, pre-tokenizer, post-processor, decoder.
+// The steps around the model that a tokenizer.json names: normalizer, pre-tokenizer,
+// post-processor, decoder.
 
 /// Replacements of literal text, applied in order.
 struct Normalizer: Sendable {
@@ -41,14 +42,17 @@ struct Splitter: Sendable {
   var inverted: Bool
 
   func split(_ text: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
-    let spans = matches(of: pattern, in: text).map { (range: $0.range, isMatch: $0.isMatch != inverted) }
+    let spans = matches(of: pattern, in: text).map {
+      (range: $0.range, isMatch: $0.isMatch != inverted)
+    }
     let ranges: [Range<Int>] =
       switch behavior {
       case .removed: spans.filter { !$0.isMatch }.map(\.range)
       case .isolated: spans.map(\.range)
       case .contiguous: joined(spans) { $0 == $1 }
       case .mergedWithPrevious: joined(spans) { previous, isMatch in isMatch && !previous }
-      case .mergedWithNext: joined(spans.reversed()) { next, isMatch in isMatch && !next }.reversed()
+      case .mergedWithNext:
+        joined(spans.reversed()) { next, isMatch in isMatch && !next }.reversed()
       }
     return ranges.map { text[$0] }
   }
@@ -114,9 +118,12 @@ enum DecodingStep: Sendable {
     }
   }
 
-  /// The value of `<0xNN>`, in either case. Like Rust's number reader behind it, `tokenizers` takes `<0x+N>` too.
+  /// The value of `<0xNN>`, in either case. Like Rust's number reader behind it, `tokenizers` takes
+  /// `<0x+N>` too.
   private func byteValue(_ token: [UInt8]) -> UInt8? {
-    guard token.count == 6, token.starts(with: "<0x".utf8), token[5] == UInt8(ascii: ">") else { return nil }
+    guard token.count == 6, token.starts(with: "<0x".utf8), token[5] == UInt8(ascii: ">") else {
+      return nil
+    }
     let digits = token[3] == UInt8(ascii: "+") ? token[4..<5] : token[3..<5]
     var value: UInt8 = 0
     for digit in digits {
@@ -127,7 +134,8 @@ enum DecodingStep: Sendable {
   }
 }
 
-/// Covers the text with spans that match the pattern (leftmost, not overlapping) and spans between them.
+/// Covers the text with spans that match the pattern (leftmost, not overlapping) and spans between
+/// them.
 private func matches(
   of pattern: [UInt8], in text: ArraySlice<UInt8>
 ) -> [(range: Range<Int>, isMatch: Bool)] {

@@ -2,20 +2,26 @@ extension Tokenizer {
   /// Tokens that the reference reads of a prompt.
   public static let promptLimit = 1024
 
-  /// A prompt in the form that LTX-2's text encoder reads: white space stripped from both ends, `<bos>` in front,
-  /// cut on the right and padded on the LEFT with `<pad>` to `maxLength`. An empty prompt is one `<bos>`.
+  /// A prompt in the form that LTX-2's text encoder reads: white space stripped from both ends,
+  /// `<bos>` in front, cut on the right and padded on the LEFT with `<pad>` to `maxLength`. An
+  /// empty prompt is one `<bos>`.
   ///
-  /// Source: `LTXGemmaTokenizer` of the reference's `ltx_core.text_encoders.gemma.tokenizer`; 1024 is its pipeline's length.
+  /// Source: `LTXGemmaTokenizer` of the reference's `ltx_core.text_encoders.gemma.tokenizer`; 1024
+  /// is its pipeline's length.
   ///
   /// - Returns: `ids` and `mask`, both [maxLength]; the mask is 1 on tokens and 0 on padding.
-  /// - Throws: `TokenizerError` when the vocabulary lacks `<bos>` or `<pad>` (then `<eos>` pads, and only without it
-  ///   this throws), or when `maxLength` has no room for the template.
+  /// - Throws: `TokenizerError` when the vocabulary lacks `<bos>` or `<pad>` (then `<eos>` pads,
+  ///   and only without it this throws), or when `maxLength` has no room for the template.
   public func encodePrompt(
     _ prompt: String, maxLength: Int = Tokenizer.promptLimit
   ) throws(TokenizerError) -> (ids: [Int], mask: [Int]) {
     let ids = try framed(Self.stripped(prompt), maxLength: maxLength).map(Int.init)
     let pad: Int
-    if let id = id(of: "<pad>") ?? id(of: "<eos>") { pad = id } else { pad = Int(try requiredID("<pad>")) }
+    if let id = id(of: "<pad>") ?? id(of: "<eos>") {
+      pad = id
+    } else {
+      pad = Int(try requiredID("<pad>"))
+    }
     let missing = maxLength - ids.count
     return (
       Array(repeating: pad, count: missing) + ids,

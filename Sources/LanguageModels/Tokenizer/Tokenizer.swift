@@ -1,18 +1,21 @@
 import Foundation
 import Support
 
-/// A text tokenizer read from a Hugging Face `tokenizer.json`, giving the ids that the `tokenizers` library gives.
+/// A text tokenizer read from a Hugging Face `tokenizer.json`, giving the ids that the `tokenizers`
+/// library gives.
 ///
-/// Supports what the tokenizers of Gemma are made of: byte-pair encoding with byte fallback, literal replacements
-/// and splits, added tokens, and a template of special tokens. Text is compared scalar by scalar and never
-/// normalised beyond what the file says. A value is immutable and may be used from any thread.
+/// Supports what the tokenizers of Gemma are made of: byte-pair encoding with byte fallback,
+/// literal replacements and splits, added tokens, and a template of special tokens. Text is
+/// compared scalar by scalar and never normalised beyond what the file says. A value is immutable
+/// and may be used from any thread.
 public struct Tokenizer: Sendable {
   let file: String
   private let parts: TokenizerFile
 
   /// Reads a `tokenizer.json`.
   ///
-  /// - Throws: `TokenizerError` when the file can't be read, is malformed, or needs a part that isn't supported.
+  /// - Throws: `TokenizerError` when the file can't be read, is malformed, or needs a part that
+  ///   isn't supported.
   public init(contentsOf url: URL) throws(TokenizerError) {
     let data: Data
     do {
@@ -23,7 +26,8 @@ public struct Tokenizer: Sendable {
     try self.init(json: Array(data), file: url.path)
   }
 
-  /// Reads the text of a `tokenizer.json` that came from elsewhere, such as a tensor of a packed text encoder.
+  /// Reads the text of a `tokenizer.json` that came from elsewhere, such as a tensor of a packed
+  /// text encoder.
   ///
   /// - Parameter file: Where the text came from, for error messages.
   public init(json: [UInt8], file: String) throws(TokenizerError) {
@@ -44,8 +48,9 @@ public struct Tokenizer: Sendable {
 
   /// The ids of a text. Added tokens that stand in the text, `<bos>` among them, become their ids.
   ///
-  /// - Parameter addBOS: Put the file's template of special tokens around the text, and `<bos>` in front if
-  ///   neither template nor text begins with it. Chat prompts that write `<bos>` themselves want false.
+  /// - Parameter addBOS: Put the file's template of special tokens around the text, and `<bos>` in
+  ///   front if neither template nor text begins with it. Chat prompts that write `<bos>`
+  ///   themselves want false.
   /// - Throws: `TokenizerError.missingToken` when `<bos>` is wanted and the vocabulary has none.
   public func encode(_ text: String, addBOS: Bool) throws(TokenizerError) -> [Int] {
     try (addBOS ? framed(text, maxLength: nil) : content(text)).map(Int.init)
@@ -55,7 +60,8 @@ public struct Tokenizer: Sendable {
   public func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String {
     var tokens: [[UInt8]] = []
     for id in ids {
-      guard let id = UInt32(exactly: id), let token = parts.addedTokens.text(of: id) ?? parts.model.tokens[id]
+      guard let id = UInt32(exactly: id),
+        let token = parts.addedTokens.text(of: id) ?? parts.model.tokens[id]
       else { continue }
       if skipSpecialTokens, parts.addedTokens.isSpecial(token) { continue }
       tokens.append(token)
@@ -67,7 +73,8 @@ public struct Tokenizer: Sendable {
     return String(decoding: tokens.joined(), as: UTF8.self)
   }
 
-  /// The ids with the template around them and `<bos>` in front, cut on the right to at most `maxLength`.
+  /// The ids with the template around them and `<bos>` in front, cut on the right to at most
+  /// `maxLength`.
   func framed(_ text: String, maxLength: Int?) throws(TokenizerError) -> [UInt32] {
     let template = parts.template
     var ids = content(text)

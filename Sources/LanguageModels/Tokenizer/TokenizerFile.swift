@@ -1,7 +1,8 @@
 /// A Hugging Face `tokenizer.json`, read into the parts of a `Tokenizer`.
 ///
-/// Accepts what the `tokenizers` library accepts for the component kinds that Gemma's files use; anything else is
-/// an error that names it. `truncation` and `padding` are not read: whoever asks for a prompt sets the length.
+/// Accepts what the `tokenizers` library accepts for the component kinds that Gemma's files use;
+/// anything else is an error that names it. `truncation` and `padding` are not read: whoever asks
+/// for a prompt sets the length.
 struct TokenizerFile {
   let model: BytePairEncoding
   let addedTokens: AddedTokens
@@ -36,11 +37,13 @@ struct TokenizerFile {
     do {
       addedTokens = try AddedTokens(list, vocabulary: model.ids, normalizer: normalizer)
     } catch {
-      throw root["added_tokens"].invalid("another token looks the same in text as \"\(error.content)\"")
+      throw root["added_tokens"].invalid(
+        "another token looks the same in text as \"\(error.content)\"")
     }
   }
 
-  private static func addedTokens(_ field: JSONField) throws(TokenizerError) -> [AddedTokens.Token] {
+  private static func addedTokens(_ field: JSONField) throws(TokenizerError) -> [AddedTokens.Token]
+  {
     guard !field.isNull else { return [] }
     var tokens: [AddedTokens.Token] = []
     for element in try field.elements() {
@@ -79,7 +82,8 @@ struct TokenizerFile {
       }
       return [
         Splitter(
-          pattern: try pattern(field["pattern"]), behavior: behavior, inverted: try field["invert"].bool())
+          pattern: try pattern(field["pattern"]), behavior: behavior,
+          inverted: try field["invert"].bool())
       ]
     case "Sequence":
       var steps: [Splitter] = []
@@ -198,11 +202,14 @@ private struct ModelReader {
       ignoresMerges: try root["ignore_merges"].bool(default: false))
   }
 
-  private static func vocabulary(_ reader: inout JSONReader) throws(TokenizerError) -> [[UInt8]: UInt32] {
+  private static func vocabulary(_ reader: inout JSONReader) throws(TokenizerError) -> [[UInt8]:
+    UInt32]
+  {
     let file = reader.file
     var ids: [[UInt8]: UInt32] = [:]
     try reader.forEachMember { (token, reader) throws(TokenizerError) in
-      guard case .integer(let integer) = try reader.value(), let id = UInt32(exactly: integer) else {
+      guard case .integer(let integer) = try reader.value(), let id = UInt32(exactly: integer)
+      else {
         throw .invalid(
           file: file, key: "model.vocab.\(String(decoding: token, as: UTF8.self))",
           problem: "a token id (0 to \(UInt32.max)) is wanted here")
@@ -212,7 +219,8 @@ private struct ModelReader {
     return ids
   }
 
-  /// Merges as the file lists them after the vocabulary: `["a", "b"]`, or `"a b"` in files before 2024.
+  /// Merges as the file lists them after the vocabulary: `["a", "b"]`, or `"a b"` in files before
+  /// 2024.
   private static func merges(
     _ reader: inout JSONReader, ids: [[UInt8]: UInt32]
   ) throws(TokenizerError) -> BytePairEncoding.Merges {
@@ -261,12 +269,15 @@ private struct ModelReader {
   }
 
   private static func append(
-    _ pair: [[UInt8]], to merges: inout BytePairEncoding.Merges, ids: [[UInt8]: UInt32], file: String
+    _ pair: [[UInt8]], to merges: inout BytePairEncoding.Merges, ids: [[UInt8]: UInt32],
+    file: String
   ) throws(TokenizerError) {
     func invalid(_ problem: String) -> TokenizerError {
       .invalid(file: file, key: "model.merges[\(merges.results.count)]", problem: problem)
     }
-    guard pair.count == 2 else { throw invalid("a merge is two tokens, in one form throughout the list") }
+    guard pair.count == 2 else {
+      throw invalid("a merge is two tokens, in one form throughout the list")
+    }
     func id(_ token: [UInt8]) throws(TokenizerError) -> UInt32 {
       guard let id = ids[token] else {
         throw invalid("\"\(String(decoding: token, as: UTF8.self))\" is not in the vocabulary")

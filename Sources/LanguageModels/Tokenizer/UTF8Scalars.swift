@@ -26,8 +26,8 @@ func lastScalar(_ bytes: ArraySlice<UInt8>) -> (scalar: Unicode.Scalar, start: I
 }
 
 extension Unicode.Scalar {
-  /// A word character of Unicode's regular expressions (UTS #18, annex C): letters, marks, decimal digits,
-  /// connectors and joiners.
+  /// A word character of Unicode's regular expressions (UTS #18, annex C): letters, marks, decimal
+  /// digits, connectors and joiners.
   var isWord: Bool {
     if properties.isAlphabetic || properties.isJoinControl { return true }
     return switch properties.generalCategory {

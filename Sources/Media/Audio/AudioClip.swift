@@ -16,30 +16,34 @@ public struct AudioClip: Equatable, Sendable {
     self.sampleRate = sampleRate
   }
 
-  /// Reads the audio of a file, or a part of it, at its own rate, each sample at its time (`AudioTimeline`).
+  /// Reads the audio of a file, or a part of it, at its own rate, each sample at its time
+  /// (`AudioTimeline`).
   ///
-  /// One channel is taken for both. More than two are mixed down by FFmpeg: for 5.1 (L + 0.71 C + 0.71 Ls) / 2.41,
-  /// and the same on the right, so that nothing clips. Where time stamps leave gaps, and where the audio begins later than
-  /// `start`, there is silence.
+  /// One channel is taken for both. More than two are mixed down by FFmpeg: for 5.1 (L + 0.71 C +
+  /// 0.71 Ls) / 2.41, and the same on the right, so that nothing clips. Where time stamps leave
+  /// gaps, and where the audio begins later than `start`, there is silence.
   ///
   /// - Parameters:
   ///   - start: seconds from the file's start, which is the first image of a video.
-  ///   - duration: seconds, rounded to whole samples; nil: to the end. Less where the audio ends earlier.
-  /// - Throws: `MediaError` for a file without audio (`.noStream`), one that can't be decoded, or one that has no
-  ///   samples there.
+  ///   - duration: seconds, rounded to whole samples; nil: to the end. Less where the audio ends
+  ///     earlier.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`), one that can't be decoded, or
+  ///   one that has no samples there.
   public static func read(
     path: String, from start: Double = 0, duration: Double? = nil
   ) throws -> AudioClip {
     try read(path: path, from: start, duration: duration, track: .automatic)
   }
 
-  /// Reads an audio track that is not, or not necessarily, the one that players choose; otherwise as above.
+  /// Reads an audio track that is not, or not necessarily, the one that players choose; otherwise
+  /// as above.
   public static func read(
     path: String, from start: Double = 0, duration: Double? = nil, track: AudioTrackChoice
   ) throws -> AudioClip {
     guard start >= 0, start < 1e7, duration.map({ $0 > 0 && $0 < 1e7 }) ?? true else {
       throw MediaError(
-        .badOption, file: path, "\(duration.map { "\($0) s" } ?? "audio") from \(start) s can't be read",
+        .badOption, file: path,
+        "\(duration.map { "\($0) s" } ?? "audio") from \(start) s can't be read",
         remedy: "Give times from 0 on, and a length above 0.")
     }
     let reader = try AudioReader(path: path, track: track, channels: .stereo)
@@ -48,13 +52,16 @@ public struct AudioClip: Equatable, Sendable {
       count: duration.map { Int(($0 * Double(reader.sampleRate)).rounded()) })
     guard placed.channels.count == 2, !placed.channels[0].isEmpty else {
       throw MediaError(
-        .decoding, file: path, "holds no audio from \(start) s on", remedy: "Give an earlier start.")
+        .decoding, file: path, "holds no audio from \(start) s on", remedy: "Give an earlier start."
+      )
     }
-    return AudioClip(left: placed.channels[0], right: placed.channels[1], sampleRate: reader.sampleRate)
+    return AudioClip(
+      left: placed.channels[0], right: placed.channels[1], sampleRate: reader.sampleRate)
   }
 }
 
-/// What writers do to samples: sound louder than full scale is cut, and what is no number is refused.
+/// What writers do to samples: sound louder than full scale is cut, and what is no number is
+/// refused.
 ///
 /// - Throws: `MediaError` that says where.
 func clipped(_ samples: [Float], file: String) throws -> [Float] {

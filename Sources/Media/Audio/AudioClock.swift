@@ -1,8 +1,9 @@
 /// Places decoded audio on the container's clock by its time stamps.
 ///
-/// Stamps are coarser than samples and may jitter, so audio goes on without a seam as long as its stamps deviate by no
-/// more than their resolution, or come back within 0.3 s. A deviation that stays is followed: a step becomes a gap or an
-/// overlap at the sample where it happens, and slow drift is followed by stretching audio by at most 0.5 %.
+/// Stamps are coarser than samples and may jitter, so audio goes on without a seam as long as its
+/// stamps deviate by no more than their resolution, or come back within 0.3 s. A deviation that
+/// stays is followed: a step becomes a gap or an overlap at the sample where it happens, and slow
+/// drift is followed by stretching audio by at most 0.5 %.
 ///
 /// All positions and counts are in samples; position 0 is the clock's zero.
 struct AudioClock {
@@ -10,7 +11,8 @@ struct AudioClock {
   struct Placement: Equatable {
     /// Position of the frame's first sample that is kept.
     var start: Int
-    /// Samples at the frame's beginning that overlap earlier audio and are cut; all of them for a repeated frame.
+    /// Samples at the frame's beginning that overlap earlier audio and are cut; all of them for a
+    /// repeated frame.
     var skip = 0
     /// Samples to add to the frame (or to remove, if negative) by stretching it.
     var stretch = 0
@@ -72,17 +74,21 @@ struct AudioClock {
   ///   - tick: the resolution of the time stamps in seconds.
   init(rate: Int, tick: Double) {
     self.rate = Double(rate)
-    // Files that were copied from a container with stamps in milliseconds keep those in a finer unit.
+    // Files that were copied from a container with stamps in milliseconds keep those in a finer
+    // unit.
     resolution = max(tick, 0.001) * Double(rate) + 2
   }
 
-  /// The largest deviation, in seconds, of a stamp that was judged wrong; 0 for stamps within their resolution.
+  /// The largest deviation, in seconds, of a stamp that was judged wrong; 0 for stamps within their
+  /// resolution.
   var jitterSeconds: Double { largestJitter / rate }
 
   /// Takes a frame.
   ///
-  /// - Parameter stamp: where its first sample belongs, in samples; nil where the file does not say.
-  /// - Returns: placements of the next frames in the order in which they came, as far as they are certain.
+  /// - Parameter stamp: where its first sample belongs, in samples; nil where the file does not
+  ///   say.
+  /// - Returns: placements of the next frames in the order in which they came, as far as they are
+  ///   certain.
   mutating func add(stamp: Double?, count: Int) -> [Placement] {
     let offset = stamp.flatMap { abs($0) < 1e14 ? $0 - Double(raw) + rebase : nil }
     let frame = Frame(raw: raw, count: count, offset: offset)
@@ -128,7 +134,8 @@ struct AudioClock {
     return resolvedIfCertain()
   }
 
-  /// Whether a stamp says that audio goes on: near to where it would be, or as far off as the stamps before.
+  /// Whether a stamp says that audio goes on: near to where it would be, or as far off as the
+  /// stamps before.
   private func follows(_ offset: Double) -> Bool {
     if abs(offset - Double(shift)) <= limit { return true }
     guard let last = history.last else { return false }
@@ -161,7 +168,9 @@ struct AudioClock {
     // A step, under a few stamps that are plainly wrong.
     let middle = Self.median(known.map(\.deviation))
     let near = known.filter { abs($0.deviation - middle) <= limit }
-    if let start = near.first?.index, abs(middle) > limit, 4 * near.count >= 3 * (frames.count - start) {
+    if let start = near.first?.index, abs(middle) > limit,
+      4 * near.count >= 3 * (frames.count - start)
+    {
       return jump(frames, from: start, known: near.map(\.deviation), upTo: frames.count - 1)
     }
     // Jitter, unless all of it is on one side.
@@ -174,7 +183,8 @@ struct AudioClock {
     return frames.map { accept($0, isOutlier: true) }
   }
 
-  /// Accepts frames, with a step at one of them that its deviations agree about; frames after `last` are taken anew.
+  /// Accepts frames, with a step at one of them that its deviations agree about; frames after
+  /// `last` are taken anew.
   private mutating func jump(
     _ frames: [Frame], from start: Int, known: [Double], upTo last: Int
   ) -> [Placement] {
@@ -183,7 +193,8 @@ struct AudioClock {
     let deviation = Self.median(known)
     // Whole packets are missing or repeated: their length is known better than the stamps.
     let packets = (deviation / Double(frame.count)).rounded() * Double(frame.count)
-    let step = Int((abs(deviation - packets) <= resolution && packets != 0 ? packets : deviation).rounded())
+    let step = Int(
+      (abs(deviation - packets) <= resolution && packets != 0 ? packets : deviation).rounded())
     let position = frame.raw + shift
     history = []
     isDrifting = false
@@ -256,7 +267,9 @@ struct AudioClock {
   /// The value at a raw position of the line through the last stamps' offsets.
   private func trend(at raw: Double) -> Double {
     let count = Double(history.count)
-    let (x, y) = (history.reduce(0) { $0 + $1.raw } / count, history.reduce(0) { $0 + $1.offset } / count)
+    let (x, y) = (
+      history.reduce(0) { $0 + $1.raw } / count, history.reduce(0) { $0 + $1.offset } / count
+    )
     var (products, squares) = (0.0, 0.0)
     for entry in history {
       products += (entry.raw - x) * (entry.offset - y)

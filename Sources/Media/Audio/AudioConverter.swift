@@ -1,6 +1,7 @@
 import CFFmpeg
 
-/// Converts decoded frames to 32-bit floats of one rate and one number of channels, whatever the frames are like.
+/// Converts decoded frames to 32-bit floats of one rate and one number of channels, whatever the
+/// frames are like.
 final class AudioConverter {
   private let file: String
   private let channels: AudioReader.Channels
@@ -36,7 +37,8 @@ final class AudioConverter {
     return Double(swr_get_delay(resampler, Int64(rate) * 1000)) / 1000
   }
 
-  /// - Returns: [channel][sample]; and whether they begin with what was left of frames of another kind.
+  /// - Returns: [channel][sample]; and whether they begin with what was left of frames of another
+  ///   kind.
   package func convert(_ frame: UnsafeMutablePointer<AVFrame>) throws -> (
     samples: [[Float]], isContinuation: Bool
   ) {
@@ -89,7 +91,8 @@ final class AudioConverter {
       av_channel_layout_copy(&source, &frame.pointee.ch_layout), .decoding, file: file, unusable,
       remedy: remedy)
     (sourceRate, sourceFormat) = (frame.pointee.sample_rate, frame.pointee.format)
-    // A layout that only counts its channels is taken for the usual one of that number where channels are mixed.
+    // A layout that only counts its channels is taken for the usual one of that number where
+    // channels are mixed.
     var input = AVChannelLayout()
     defer { av_channel_layout_uninit(&input) }
     try check(
@@ -113,18 +116,21 @@ final class AudioConverter {
       av_channel_layout_default(&target, count)
     }
     let status = swr_alloc_set_opts2(
-      &resampler, &target, AV_SAMPLE_FMT_FLTP, rate, &input, AVSampleFormat(sourceFormat), sourceRate, 0, nil)
+      &resampler, &target, AV_SAMPLE_FMT_FLTP, rate, &input, AVSampleFormat(sourceFormat),
+      sourceRate, 0, nil)
     try check(status, .decoding, file: file, unusable, remedy: remedy)
     if channels != .own || !isFirst, let resampler {
       // The weights of each side add up to 1, as in upstream's data preparation.
       try check(
-        av_opt_set_double(UnsafeMutableRawPointer(resampler), "rematrix_maxval", 1, 0), .decoding, file: file,
+        av_opt_set_double(UnsafeMutableRawPointer(resampler), "rematrix_maxval", 1, 0), .decoding,
+        file: file,
         unusable, remedy: remedy)
     }
     try check(swr_init(resampler), .decoding, file: file, unusable, remedy: remedy)
   }
 
-  /// The mean of the channels on every side, where other channels are wanted and FFmpeg has not made them.
+  /// The mean of the channels on every side, where other channels are wanted and FFmpeg has not
+  /// made them.
   private func mixed(_ samples: [[Float]]) -> [[Float]] {
     let wanted: Int
     switch channels {

@@ -3,7 +3,8 @@ import Foundation
 
 /// How loud a sound is.
 public struct AudioLevel: Equatable, Sendable {
-  /// Integrated loudness by ITU-R BS.1770-4 in LUFS; nil for less than 0.4 s, and where all is below -70 LUFS.
+  /// Integrated loudness by ITU-R BS.1770-4 in LUFS; nil for less than 0.4 s, and where all is
+  /// below -70 LUFS.
   public let loudness: Double?
   /// The largest sample in dB of full scale, not interpolated; nil for digital silence.
   public let peak: Double?
@@ -19,16 +20,16 @@ public struct AudioLevel: Equatable, Sendable {
   }
 }
 
-/// The meter of ITU-R BS.1770-4: each channel is filtered as a head hears it, its power is taken over blocks of 400 ms
-/// that overlap by three quarters, and quiet blocks are left out: those below -70 LUFS, then those more than 10 below
-/// the mean of the rest.
+/// The meter of ITU-R BS.1770-4: each channel is filtered as a head hears it, its power is taken
+/// over blocks of 400 ms that overlap by three quarters, and quiet blocks are left out: those below
+/// -70 LUFS, then those more than 10 below the mean of the rest.
 public struct LoudnessMeter {
   /// A filter of second order, a0 being 1.
   private struct Section {
     var (b0, b1, b2, a1, a2) = (1.0, 0.0, 0.0, 0.0, 0.0)
 
-    /// The standard's two filters are given for 48 kHz; these are the analogue ones behind them, transformed for the
-    /// rate (bilinear, with the frequency kept).
+    /// The standard's two filters are given for 48 kHz; these are the analogue ones behind them,
+    /// transformed for the rate (bilinear, with the frequency kept).
     static func shelf(_ rate: Double) -> Section {
       let (frequency, gain, q) = (1681.974450955533, 3.999843853973347, 0.7071752369554196)
       let k = tan(.pi * frequency / rate)
@@ -37,7 +38,8 @@ public struct LoudnessMeter {
       let a0 = 1 + k / q + k * k
       return Section(
         b0: (high + band * k / q + k * k) / a0, b1: 2 * (k * k - high) / a0,
-        b2: (high - band * k / q + k * k) / a0, a1: 2 * (k * k - 1) / a0, a2: (1 - k / q + k * k) / a0)
+        b2: (high - band * k / q + k * k) / a0, a1: 2 * (k * k - 1) / a0,
+        a2: (1 - k / q + k * k) / a0)
     }
 
     static func highPass(_ rate: Double) -> Section {
@@ -61,7 +63,8 @@ public struct LoudnessMeter {
   private var quarters: [Double] = []
   private var largest: Float = 0
 
-  /// - Parameter channelCount: taken for FFmpeg's usual layout of so many channels, as mono, stereo, 2.1, 4.0, 5.0, 5.1.
+  /// - Parameter channelCount: taken for FFmpeg's usual layout of so many channels, as mono,
+  ///   stereo, 2.1, 4.0, 5.0, 5.1.
   public init(sampleRate: Int, channelCount: Int) {
     var layout = AVChannelLayout()
     av_channel_layout_default(&layout, Int32(channelCount))
@@ -69,7 +72,8 @@ public struct LoudnessMeter {
     self.init(sampleRate: sampleRate, weights: Self.weights(of: layout))
   }
 
-  /// What each channel counts: low frequencies not at all, those beside and behind the listener 1.41 times.
+  /// What each channel counts: low frequencies not at all, those beside and behind the listener
+  /// 1.41 times.
   static func weights(of layout: AVChannelLayout) -> [Double] {
     var layout = layout
     var usual = AVChannelLayout()
@@ -81,8 +85,10 @@ public struct LoudnessMeter {
     return (0..<max(0, layout.nb_channels)).map { index in
       switch av_channel_layout_channel_from_index(&layout, UInt32(index)) {
       case AV_CHAN_LOW_FREQUENCY, AV_CHAN_LOW_FREQUENCY_2: 0
-      case AV_CHAN_BACK_LEFT, AV_CHAN_BACK_CENTER, AV_CHAN_BACK_RIGHT, AV_CHAN_SIDE_LEFT, AV_CHAN_SIDE_RIGHT,
-        AV_CHAN_TOP_BACK_LEFT, AV_CHAN_TOP_BACK_CENTER, AV_CHAN_TOP_BACK_RIGHT, AV_CHAN_SURROUND_DIRECT_LEFT,
+      case AV_CHAN_BACK_LEFT, AV_CHAN_BACK_CENTER, AV_CHAN_BACK_RIGHT, AV_CHAN_SIDE_LEFT,
+        AV_CHAN_SIDE_RIGHT,
+        AV_CHAN_TOP_BACK_LEFT, AV_CHAN_TOP_BACK_CENTER, AV_CHAN_TOP_BACK_RIGHT,
+        AV_CHAN_SURROUND_DIRECT_LEFT,
         AV_CHAN_SURROUND_DIRECT_RIGHT:
         1.41
       default: 1
@@ -118,7 +124,9 @@ public struct LoudnessMeter {
 
   /// - Returns: the sum of squares of the filtered samples.
   private mutating func filter(_ samples: ArraySlice<Float>, _ channel: Int) -> Double {
-    var (s, sum) = ((states[channel][0], states[channel][1], states[channel][2], states[channel][3]), 0.0)
+    var (s, sum) = (
+      (states[channel][0], states[channel][1], states[channel][2], states[channel][3]), 0.0
+    )
     let (shelf, pass) = (sections[0], sections[1])
     samples.withUnsafeBufferPointer { samples in
       for sample in samples where sample.isFinite {

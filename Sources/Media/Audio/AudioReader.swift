@@ -5,8 +5,8 @@ public struct AudioChunk: Sendable {
   /// [channel][sample], -1 to 1.
   public let channels: [[Float]]
   public let sampleRate: Int
-  /// Position of the first sample on the container's clock, in samples; the video's clock is the same. Where the file has no
-  /// time stamp, the end of the chunk before.
+  /// Position of the first sample on the container's clock, in samples; the video's clock is the
+  /// same. Where the file has no time stamp, the end of the chunk before.
   public let start: Int
   /// The same as the time stamp says, unrounded; nil without one.
   let stamp: Double?
@@ -14,9 +14,9 @@ public struct AudioChunk: Sendable {
   public var sampleCount: Int { channels.first?.count ?? 0 }
 }
 
-/// Decodes an audio track of a file to 32-bit floats, in its own rate and channels, or in others that are asked for.
-/// Encoder priming is left out where the container says how long it is. Where rate or channels change within the track, the
-/// rest is converted to those of its beginning.
+/// Decodes an audio track of a file to 32-bit floats, in its own rate and channels, or in others
+/// that are asked for. Encoder priming is left out where the container says how long it is. Where
+/// rate or channels change within the track, the rest is converted to those of its beginning.
 ///
 /// Chunks come as they are decoded; `AudioTimeline` places them by their time stamps.
 public final class AudioReader {
@@ -56,7 +56,8 @@ public final class AudioReader {
   /// A change of format within the track, as a clause; nil if there was none.
   package private(set) var change: String?
   private let failsOnChange: Bool
-  /// Whether the chunk that was given out last lies before time 0 as far as the file says how long it is.
+  /// Whether the chunk that was given out last lies before time 0 as far as the file says how long
+  /// it is.
   private(set) var isBeforeStart = false
   /// The start of the next chunk if the audio continues without a gap.
   private var expected: Int?
@@ -65,10 +66,11 @@ public final class AudioReader {
   ///   - track: which track is read.
   ///   - sampleRate: samples per second of the chunks; nil for the file's own.
   ///   - failsOnChange: whether a change of rate or channels within the track ends in an error.
-  /// - Throws: `MediaError` if the file is missing, is not a media file, holds no audio that can be decoded, or does not have
-  ///   the track.
+  /// - Throws: `MediaError` if the file is missing, is not a media file, holds no audio that can be
+  ///   decoded, or does not have the track.
   public init(
-    path: String, track: AudioTrackChoice = .automatic, channels: Channels = .own, sampleRate: Int? = nil,
+    path: String, track: AudioTrackChoice = .automatic, channels: Channels = .own,
+    sampleRate: Int? = nil,
     failsOnChange: Bool = false
   ) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_AUDIO, audioTrack: track)
@@ -77,7 +79,8 @@ public final class AudioReader {
     self.failsOnChange = failsOnChange
     trackNote = decoder.trackNote
     let start = decoder.format.pointee.start_time
-    containerStart = start == cffmpeg_no_timestamp || start < 0 ? 0 : Double(start) / Double(AV_TIME_BASE)
+    containerStart =
+      start == cffmpeg_no_timestamp || start < 0 ? 0 : Double(start) / Double(AV_TIME_BASE)
     tick = av_q2d(decoder.stream.pointee.time_base)
     duration = decoder.duration
     var frame = try decoder.next()
@@ -101,7 +104,8 @@ public final class AudioReader {
 
   /// The next chunk, or nil at the end; then `ending` tells whether the stream was whole.
   ///
-  /// - Throws: `MediaError` if rate or channels change in a way that can't be converted, or if reading fails.
+  /// - Throws: `MediaError` if rate or channels change in a way that can't be converted, or if
+  ///   reading fails.
   public func next() throws -> AudioChunk? {
     while !isAtEnd {
       guard let frame = try first ?? decoder.next() else {
@@ -117,7 +121,8 @@ public final class AudioReader {
       let delay = converter.delay
       let (samples, isContinuation) = try converter.convert(frame)
       let stamp = frame.pointee.best_effort_timestamp
-      isBeforeStart = stamp != cffmpeg_no_timestamp && stamp <= -max(0, cffmpeg_frame_duration(frame))
+      isBeforeStart =
+        stamp != cffmpeg_no_timestamp && stamp <= -max(0, cffmpeg_frame_duration(frame))
       if samples[0].isEmpty { continue }
       return chunk(
         samples, stamp: isContinuation ? nil : seconds.map { $0 * Double(sampleRate) - delay })
@@ -125,12 +130,14 @@ public final class AudioReader {
     return nil
   }
 
-  /// Whether everything that the container announces has been decoded; known once `next()` gave nil.
+  /// Whether everything that the container announces has been decoded; known once `next()` gave
+  /// nil.
   public var ending: Ending { decoder.ending(decoded: decodedFrames) }
 
   /// The number of audio tracks of a file.
   ///
-  /// - Throws: `MediaError` for a file that is missing, is not a media file, or has no audio (`.noStream`).
+  /// - Throws: `MediaError` for a file that is missing, is not a media file, or has no audio
+  ///   (`.noStream`).
   public static func trackCount(path: String) throws -> Int {
     AudioTrack.all(in: try PacketReader(file: path, kind: AVMEDIA_TYPE_AUDIO).format).count
   }
@@ -181,7 +188,8 @@ public final class AudioReader {
     let clause = "its audio changes its \(what)\(place)\(formats)"
     if failsOnChange {
       throw MediaError(
-        .decoding, file: path, clause, remedy: "Convert the audio to one rate and one channel layout.")
+        .decoding, file: path, clause,
+        remedy: "Convert the audio to one rate and one channel layout.")
     }
     change = change ?? clause + ", and was converted to that of its beginning"
   }

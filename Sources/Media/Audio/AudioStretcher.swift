@@ -14,7 +14,9 @@ enum AudioStretcher {
     _ samples: [Float], by change: Int, before: ArraySlice<Float>, after: ArraySlice<Float>
   ) -> [Float] {
     let count = samples.count + change
-    guard change != 0, count > 0, let first = samples.first, let last = samples.last else { return samples }
+    guard change != 0, count > 0, let first = samples.first, let last = samples.last else {
+      return samples
+    }
     let head = before.suffix(reach)
     let tail = after.prefix(reach)
     var source = [Float](repeating: head.first ?? first, count: reach - head.count)
@@ -38,7 +40,8 @@ enum AudioStretcher {
         for tap in (1 - reach)...reach {
           let distance = Double(tap) - fraction
           let window = 0.5 + 0.5 * cos(.pi * distance / Double(reach))
-          // sin(pi (tap - fraction)) is sin(pi fraction) with alternating signs; the constant cancels out below.
+          // sin(pi (tap - fraction)) is sin(pi fraction) with alternating signs; the constant
+          // cancels out below.
           let weight = (tap & 1 == 0 ? -sine : sine) / (.pi * distance) * window
           sum += weight * Double(source[whole + reach + tap])
           weights += weight

@@ -1,11 +1,13 @@
 import Foundation
 
-/// The audio of a file on the container's clock: every sample at the time that the file's time stamps give it.
+/// The audio of a file on the container's clock: every sample at the time that the file's time
+/// stamps give it.
 ///
-/// The one place that decides where audio belongs, for preprocessing, generation and splitting. `AudioClock` tells jitter
-/// from gaps, overlaps and drift.
+/// The one place that decides where audio belongs, for preprocessing, generation and splitting.
+/// `AudioClock` tells jitter from gaps, overlaps and drift.
 package final class AudioTimeline {
-  /// Audio at its place. Chunks ascend and do not overlap; where one starts after the end of the last one, there is a gap.
+  /// Audio at its place. Chunks ascend and do not overlap; where one starts after the end of the
+  /// last one, there is a gap.
   package struct Chunk {
     /// Position of the first sample on the container's clock, in samples.
     package let start: Int
@@ -20,7 +22,8 @@ package final class AudioTimeline {
   private var clock: AudioClock
   /// Decoded chunks that have no place yet.
   private var waiting: [AudioChunk] = []
-  /// Decoded chunks and their places; the second one is known before the first is given out, for stretching.
+  /// Decoded chunks and their places; the second one is known before the first is given out, for
+  /// stretching.
   private var placed: [(chunk: AudioChunk, placement: AudioClock.Placement)] = []
   private var isAtEnd = false
   /// The error that ends the audio early, thrown after everything before it was returned.
@@ -42,7 +45,8 @@ package final class AudioTimeline {
 
   /// The next chunk; nil at the end.
   ///
-  /// - Throws: `MediaError` of kind `.decoding` where time stamps jump by more than ten minutes; as `AudioReader.next`.
+  /// - Throws: `MediaError` of kind `.decoding` where time stamps jump by more than ten minutes; as
+  ///   `AudioReader.next`.
   package func next() throws -> Chunk? {
     while true {
       while placed.count < 2, !isAtEnd { try readMore() }
@@ -80,7 +84,8 @@ package final class AudioTimeline {
     }
     placed += zip(waiting, placements).map { ($0, $1) }
     waiting.removeFirst(placements.count)
-    for case .gap(let at, let count) in clock.events[known...] where count > Self.longestGap * sampleRate {
+    for case .gap(let at, let count) in clock.events[known...]
+    where count > Self.longestGap * sampleRate {
       failure = jump(of: count)
       isAtEnd = true
       placed.removeAll { $0.placement.start > at }
@@ -94,8 +99,8 @@ package final class AudioTimeline {
       remedy: "Convert the file again.")
   }
 
-  /// When the file begins on the container's clock, in seconds: with its first image where it has a video, else with its
-  /// first audio, but for priming before 0.
+  /// When the file begins on the container's clock, in seconds: with its first image where it has a
+  /// video, else with its first audio, but for priming before 0.
   ///
   /// - Throws: `MediaError` for a video that can't be read.
   func fileStart() throws -> Double {
@@ -132,7 +137,8 @@ package final class AudioTimeline {
     for event in clock.events {
       switch event {
       case .gap(let at, let count)
-      where at + count > origin && at < end && count <= Self.longestGap * sampleRate: gaps.append((at, count))
+      where at + count > origin && at < end && count <= Self.longestGap * sampleRate:
+        gaps.append((at, count))
       case .overlap(let at, let count) where at >= origin && at < end:
         // One overlap may begin with several steps.
         if let last = overlaps.last, at - last.at < sampleRate / 20 {
@@ -148,16 +154,19 @@ package final class AudioTimeline {
       }
     }
     if !overlaps.isEmpty {
-      notes.insert("its audio overlaps itself by \(list(overlaps)); the repeated part was cut", at: 0)
+      notes.insert(
+        "its audio overlaps itself by \(list(overlaps)); the repeated part was cut", at: 0)
     }
     if !gaps.isEmpty {
       notes.insert(
-        "its audio has \(gaps.count == 1 ? "a gap" : "gaps") of \(list(gaps)), filled with silence", at: 0)
+        "its audio has \(gaps.count == 1 ? "a gap" : "gaps") of \(list(gaps)), filled with silence",
+        at: 0)
     }
     let drift = clock.drift.added - clock.drift.removed
     if abs(drift) > sampleRate / 200 {
       notes.append(
-        "its audio drifts from its time stamps by \(seconds(abs(drift))), and was stretched to follow them")
+        "its audio drifts from its time stamps by \(seconds(abs(drift))), and was stretched to follow them"
+      )
     }
     if clock.jitterSeconds >= 0.01 {
       notes.append(
@@ -171,12 +180,12 @@ package final class AudioTimeline {
 
 /// A stretch of a file's audio, each sample at its time.
 struct PlacedAudio {
-  /// [channel][sample] from the stretch's beginning on, with silence where there is no audio. Ends with the audio, or with
-  /// the stretch.
+  /// [channel][sample] from the stretch's beginning on, with silence where there is no audio. Ends
+  /// with the audio, or with the stretch.
   var channels: [[Float]]
   let sampleRate: Int
-  /// When the file's first audio is heard, in seconds from the stretch's beginning; below 0 for audio that begins earlier.
-  /// Nil for a file without a single sample.
+  /// When the file's first audio is heard, in seconds from the stretch's beginning; below 0 for
+  /// audio that begins earlier. Nil for a file without a single sample.
   let firstSeconds: Double?
   /// A clause about the parts that could not be decoded.
   let damage: String?

@@ -3,8 +3,9 @@ import Foundation
 
 /// Which audio track of a file is read.
 public enum AudioTrackChoice: Equatable, Sendable, CustomStringConvertible {
-  /// The track that players choose: of those that can be decoded, one that is made for everybody before commentary and
-  /// tracks for impaired listeners, then one that is marked default, then the first.
+  /// The track that players choose: of those that can be decoded, one that is made for everybody
+  /// before commentary and tracks for impaired listeners, then one that is marked default, then the
+  /// first.
   case automatic
   /// The first track, as upstream reads.
   case first
@@ -23,7 +24,8 @@ public enum AudioTrackChoice: Equatable, Sendable, CustomStringConvertible {
       self = .language(text.lowercased())
     } else {
       throw MediaError(
-        .badOption, file: "", "--audio-track: must be a track number or a language (got \"\(text)\")",
+        .badOption, file: "",
+        "--audio-track: must be a track number or a language (got \"\(text)\")",
         remedy: "Give a number from 1 on, or an ISO 639 code such as eng.")
     }
   }
@@ -102,7 +104,9 @@ struct AudioTrack {
   var description: String {
     var parts = [codec ?? "unknown codec \(tag)"]
     if sampleRate > 0 { parts.append("\(sampleRate) Hz") }
-    if channelCount > 0 { parts.append(channelCount == 1 ? "1 channel" : "\(channelCount) channels") }
+    if channelCount > 0 {
+      parts.append(channelCount == 1 ? "1 channel" : "\(channelCount) channels")
+    }
     parts += [language, purpose, isDefault ? "default" : nil].compactMap { $0 }
     return "\(number): " + parts.joined(separator: ", ")
   }
@@ -121,8 +125,10 @@ struct AudioTrack {
 
   /// Languages with two codes in ISO 639-2: containers use either.
   private static let bibliographic = [
-    "alb": "sqi", "arm": "hye", "baq": "eus", "bur": "mya", "chi": "zho", "cze": "ces", "dut": "nld",
-    "fre": "fra", "geo": "kat", "ger": "deu", "gre": "ell", "ice": "isl", "mac": "mkd", "mao": "mri",
+    "alb": "sqi", "arm": "hye", "baq": "eus", "bur": "mya", "chi": "zho", "cze": "ces",
+    "dut": "nld",
+    "fre": "fra", "geo": "kat", "ger": "deu", "gre": "ell", "ice": "isl", "mac": "mkd",
+    "mao": "mri",
     "may": "msa", "per": "fas", "rum": "ron", "slo": "slk", "tib": "bod", "wel": "cym",
   ]
 
@@ -142,7 +148,9 @@ struct ChosenAudioTrack {
 
   /// - Throws: `MediaError` of kind `.badOption` for a track that the file does not have.
   /// - Returns: nil for a file without audio.
-  init?(_ choice: AudioTrackChoice, in format: UnsafeMutablePointer<AVFormatContext>, file: String) throws {
+  init?(_ choice: AudioTrackChoice, in format: UnsafeMutablePointer<AVFormatContext>, file: String)
+    throws
+  {
     let tracks = AudioTrack.all(in: format)
     guard let first = tracks.first else { return nil }
     switch choice {
@@ -171,7 +179,9 @@ struct ChosenAudioTrack {
   /// The track for everybody that players choose; nil if none can be decoded.
   private static func best(_ tracks: [AudioTrack]) -> AudioTrack? {
     let usable = tracks.filter(\.isDecodable)
-    func rank(_ track: AudioTrack) -> Int { (track.purpose == nil ? 0 : 2) + (track.isDefault ? 0 : 1) }
+    func rank(_ track: AudioTrack) -> Int {
+      (track.purpose == nil ? 0 : 2) + (track.isDefault ? 0 : 1)
+    }
     return usable.min { (rank($0), $0.number) < (rank($1), $1.number) }
   }
 
@@ -182,7 +192,8 @@ struct ChosenAudioTrack {
     for track in unusable {
       let reason =
         track.codec == nil
-        ? "has the unknown codec tag \(track.tag)" : "can't be decoded (\(track.codec ?? track.tag))"
+        ? "has the unknown codec tag \(track.tag)"
+        : "can't be decoded (\(track.codec ?? track.tag))"
       clauses.append("audio track \(track.number) \(reason)")
     }
     if tracks.count - unusable.count > 1 {
@@ -194,7 +205,9 @@ struct ChosenAudioTrack {
       + (tracks.count - unusable.count > 1 ? "; choose another with --audio-track" : "")
   }
 
-  private static func missing(_ wanted: String, _ tracks: [AudioTrack], _ file: String) -> MediaError {
+  private static func missing(_ wanted: String, _ tracks: [AudioTrack], _ file: String)
+    -> MediaError
+  {
     MediaError(
       .badOption, file: file,
       "has no \(wanted) (found \(tracks.map(\.description).joined(separator: "; ")))",

@@ -1,6 +1,7 @@
 import CFFmpeg
 
-/// AAC in a file being written. Takes stretches of any length; the encoder wants frames of 1024 samples.
+/// AAC in a file being written. Takes stretches of any length; the encoder wants frames of 1024
+/// samples.
 package final class AudioTrackWriter {
   private static let rates = [
     96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350,
@@ -19,9 +20,12 @@ package final class AudioTrackWriter {
     rates.contains(sampleRate) && (1...8).contains(channelCount) && channelCount != 7
   }
 
-  /// The rate and the number of channels that AAC holds and that lose least of some audio: the next higher rate, or half or a
-  /// quarter of one that is too high; 5.1 for 6.1; stereo for more than 8 channels.
-  package static func nearest(sampleRate: Int, channelCount: Int) -> (sampleRate: Int, channelCount: Int) {
+  /// The rate and the number of channels that AAC holds and that lose least of some audio: the next
+  /// higher rate, or half or a quarter of one that is too high; 5.1 for 6.1; stereo for more than 8
+  /// channels.
+  package static func nearest(sampleRate: Int, channelCount: Int) -> (
+    sampleRate: Int, channelCount: Int
+  ) {
     let count = channelCount == 7 ? 6 : channelCount > 8 ? 2 : channelCount
     if rates.contains(sampleRate) { return (sampleRate, count) }
     let parts = (1...8).lazy.compactMap { sampleRate % $0 == 0 ? sampleRate / $0 : nil }
@@ -31,7 +35,9 @@ package final class AudioTrackWriter {
     return (rates.last { $0 > sampleRate } ?? 48000, count)
   }
 
-  init(_ audio: VideoWriter.Audio, in format: UnsafeMutablePointer<AVFormatContext>, file: String) throws {
+  init(_ audio: VideoWriter.Audio, in format: UnsafeMutablePointer<AVFormatContext>, file: String)
+    throws
+  {
     guard Self.supports(sampleRate: audio.sampleRate, channelCount: audio.channelCount) else {
       throw MediaError(
         .badOption, file: file,
@@ -61,7 +67,8 @@ package final class AudioTrackWriter {
   func append(_ channels: [[Float]]) throws {
     guard channels.count == channelCount, Set(channels.map(\.count)).count == 1 else {
       throw MediaError(
-        .badOption, file: file, "sound with \(channels.count) channels or uneven lengths does not fit",
+        .badOption, file: file,
+        "sound with \(channels.count) channels or uneven lengths does not fit",
         remedy: "Give \(channelCount) channels of one length.")
     }
     for channel in 0..<channelCount {
@@ -80,7 +87,8 @@ package final class AudioTrackWriter {
     if used > 0 { for channel in 0..<channelCount { pending[channel].removeFirst(used) } }
   }
 
-  /// - Parameter seconds: length of the video, to which held sound is cut or filled up with silence.
+  /// - Parameter seconds: length of the video, to which held sound is cut or filled up with
+  ///   silence.
   func finish(seconds: Double) throws {
     if isHeld {
       let wanted = Int((seconds * Double(encoder.codec.pointee.sample_rate)).rounded())
@@ -103,12 +111,14 @@ package final class AudioTrackWriter {
       av_channel_layout_copy(&frame.pointee.ch_layout, &encoder.codec.pointee.ch_layout), .writing,
       file: file, "its sound cannot be laid out", remedy: "Free memory.")
     try check(
-      av_frame_get_buffer(frame, 0), .writing, file: file, "no room for sound", remedy: "Free memory.")
+      av_frame_get_buffer(frame, 0), .writing, file: file, "no room for sound",
+      remedy: "Free memory.")
     for channel in 0..<channelCount {
       guard let plane = frame.pointee.extended_data[channel] else { throw outOfMemory(file: file) }
       pending[channel].withUnsafeBytes { bytes in
         UnsafeMutableRawPointer(plane).copyMemory(
-          from: UnsafeRawBufferPointer(rebasing: bytes[(4 * start)..<(4 * (start + count))]).baseAddress
+          from: UnsafeRawBufferPointer(rebasing: bytes[(4 * start)..<(4 * (start + count))])
+            .baseAddress
             ?? UnsafeRawPointer(plane), byteCount: 4 * count)
       }
     }

@@ -22,23 +22,25 @@ public struct DecodedAudio: Sendable {
     self.notes = notes
   }
 
-  /// Decodes audio in its own rate and channels, each sample at its time (`AudioTimeline`): silence stands for gaps and a
-  /// late start, and what lies before the start is left out.
+  /// Decodes audio in its own rate and channels, each sample at its time (`AudioTimeline`): silence
+  /// stands for gaps and a late start, and what lies before the start is left out.
   ///
   /// - Parameters:
-  ///   - start: when the first sample is heard, on the container's clock; nil for the beginning of the file, which is the
-  ///     first image of a video.
+  ///   - start: when the first sample is heard, on the container's clock; nil for the beginning of
+  ///     the file, which is the first image of a video.
   ///   - seconds: floor(`seconds` * rate) samples are read, fewer where the audio ends; nil: all.
   ///   - track: which audio track is read.
-  /// - Returns: `startSeconds` is when the file's first audio is heard, which may be after or before the first sample.
-  /// - Throws: `MediaError` for a file without audio (`.noStream`), one that gives not one sample, or samples that are not
-  ///   finite.
+  /// - Returns: `startSeconds` is when the file's first audio is heard, which may be after or
+  ///   before the first sample.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`), one that gives not one sample,
+  ///   or samples that are not finite.
   public static func placed(
     path: String, from start: Double?, seconds: Double?, track: AudioTrackChoice = .automatic
   ) throws -> DecodedAudio {
     guard seconds.map({ $0 >= 0 && $0 < 1e9 }) ?? true else {
       throw MediaError(
-        .badOption, file: path, "\(seconds ?? 0) s of audio can't be read", remedy: "Give 0 s or more.")
+        .badOption, file: path, "\(seconds ?? 0) s of audio can't be read",
+        remedy: "Give 0 s or more.")
     }
     let reader = try AudioReader(path: path, track: track)
     let placed = try PlacedAudio(
@@ -50,7 +52,8 @@ public struct DecodedAudio: Sendable {
     return DecodedAudio(
       channels: placed.channels.isEmpty
         ? Array(repeating: [], count: reader.channelCount) : placed.channels,
-      sampleRate: reader.sampleRate, startSeconds: first, damage: placed.damage, notes: placed.notes)
+      sampleRate: reader.sampleRate, startSeconds: first, damage: placed.damage, notes: placed.notes
+    )
   }
 
   private static func empty(_ path: String, _ damage: String?) -> MediaError {
@@ -60,24 +63,28 @@ public struct DecodedAudio: Sendable {
       remedy: "Copy or convert the file again.")
   }
 
-  /// Decodes an audio track from its start, in its own rate and channels, as upstream does; for `--compat`.
+  /// Decodes an audio track from its start, in its own rate and channels, as upstream does; for
+  /// `--compat`.
   ///
-  /// These are the samples that upstream's `torchaudio.load` gives: encoder priming is left out as the container says, and
-  /// the rest is strung together in decoding order; no silence stands for a gap or a late start. What has a time before 0 is
-  /// left out too, and so is a frame at 0 that the file gives no length for, the priming of AAC in Matroska. Upstream
-  /// drops the audio of a clip at the first packet that can't be decoded; here such a packet is skipped, and `damage`
-  /// reports it.
+  /// These are the samples that upstream's `torchaudio.load` gives: encoder priming is left out as
+  /// the container says, and the rest is strung together in decoding order; no silence stands for a
+  /// gap or a late start. What has a time before 0 is left out too, and so is a frame at 0 that the
+  /// file gives no length for, the priming of AAC in Matroska. Upstream drops the audio of a clip
+  /// at the first packet that can't be decoded; here such a packet is skipped, and `damage` reports
+  /// it.
   ///
   /// - Parameters:
   ///   - maximumSeconds: reading stops at floor(`maximumSeconds` * rate) samples; nil: at the end.
   ///   - track: which audio track is read.
-  /// - Throws: `MediaError` for a file without sound (`.noStream`), one that gives not one sample, or samples that are no numbers.
+  /// - Throws: `MediaError` for a file without sound (`.noStream`), one that gives not one sample,
+  ///   or samples that are no numbers.
   public static func read(
     path: String, maximumSeconds: Double?, track: AudioTrackChoice = .first
   ) throws -> DecodedAudio {
     guard maximumSeconds.map({ $0 >= 0 && $0 < 1e9 }) ?? true else {
       throw MediaError(
-        .badOption, file: path, "\(maximumSeconds ?? 0) s of sound can't be read", remedy: "Give 0 s or more."
+        .badOption, file: path, "\(maximumSeconds ?? 0) s of sound can't be read",
+        remedy: "Give 0 s or more."
       )
     }
     let reader = try AudioReader(path: path, track: track, failsOnChange: true)
@@ -103,16 +110,18 @@ public struct DecodedAudio: Sendable {
     if isAtEnd, channels[0].isEmpty { throw empty(path, damage) }
     guard channels.allSatisfy(areNumbers) else {
       throw MediaError(
-        .decoding, file: path, "its sound has samples that are no numbers", remedy: "Convert the sound anew.")
+        .decoding, file: path, "its sound has samples that are no numbers",
+        remedy: "Convert the sound anew.")
     }
     return DecodedAudio(
       channels: channels, sampleRate: reader.sampleRate,
       startSeconds: Double(start ?? 0) / Double(reader.sampleRate), damage: damage)
   }
 
-  /// Left and right as the reference's dataset script (`process_videos.py`, `encode_audio`) mixes them, in float32: one
-  /// channel is taken for both; of 5.1 and 7.1, in the order L, R, C, LFE, Ls, Rs, Lb, Rb, LFE is left out and the others
-  /// are weighted so that each side's weights add up to 1; of any other number both sides get the mean.
+  /// Left and right as the reference's dataset script (`process_videos.py`, `encode_audio`) mixes
+  /// them, in float32: one channel is taken for both; of 5.1 and 7.1, in the order L, R, C, LFE,
+  /// Ls, Rs, Lb, Rb, LFE is left out and the others are weighted so that each side's weights add up
+  /// to 1; of any other number both sides get the mean.
   public func stereo() -> AudioClip {
     let (left, right): ([Float], [Float])
     switch channels.count {

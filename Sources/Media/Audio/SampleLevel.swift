@@ -7,8 +7,8 @@ public struct SampleLevel: Equatable, Sendable {
   /// The root of the mean square, in dB of full scale; minus infinity for digital silence.
   public let rms: Double
 
-  /// Audio whose mean level is below this, in dB of full scale, is silent: below the noise of a quiet room in a recording,
-  /// and well above the rounding noise of 16 bits.
+  /// Audio whose mean level is below this, in dB of full scale, is silent: below the noise of a
+  /// quiet room in a recording, and well above the rounding noise of 16 bits.
   public static let silence = -70.0
 
   public init(peak: Double, rms: Double) { (self.peak, self.rms) = (peak, rms) }
@@ -36,6 +36,7 @@ public struct SampleLevel: Equatable, Sendable {
   public var silenceNote: String? {
     guard isSilent else { return nil }
     return rms == -.infinity
-      ? "its audio is digital silence" : String(format: "its audio is nearly silent (%.1f dBFS RMS)", rms)
+      ? "its audio is digital silence"
+      : String(format: "its audio is nearly silent (%.1f dBFS RMS)", rms)
   }
 }

@@ -5,8 +5,8 @@ public enum WAVWriter {
   /// - Parameters:
   ///   - channels: [channel][sample] of one length, -1 to 1; louder sound is cut.
   ///   - sampleRate: samples per second.
-  /// - Throws: `MediaError` for no channels or samples, uneven lengths, samples that are no numbers, a rate that is not
-  ///   positive, more than 4 GB, or a path that can't be written to.
+  /// - Throws: `MediaError` for no channels or samples, uneven lengths, samples that are no
+  ///   numbers, a rate that is not positive, more than 4 GB, or a path that can't be written to.
   public static func write(_ channels: [[Float]], sampleRate: Int, to path: String) throws {
     try AtomicFile.write(data(channels, sampleRate: sampleRate, path: path), to: path)
   }
@@ -18,7 +18,8 @@ public enum WAVWriter {
     let count = channels.first?.count ?? 0
     guard count > 0, channels.count <= 8, channels.allSatisfy({ $0.count == count }) else {
       throw MediaError(
-        .badOption, file: path, "sound of \(channels.count) channels with \(channels.map(\.count)) samples",
+        .badOption, file: path,
+        "sound of \(channels.count) channels with \(channels.map(\.count)) samples",
         remedy: "Give 1 to 8 channels of one length above 0.")
     }
     guard sampleRate > 0, sampleRate <= 10_000_000 else {
@@ -29,7 +30,8 @@ public enum WAVWriter {
     let frameBytes = 2 * channels.count
     guard count <= (Int(UInt32.max) - 44) / frameBytes else {
       throw MediaError(
-        .badOption, file: path, "\(count) samples do not fit into a WAV", remedy: "Write a shorter sound.")
+        .badOption, file: path, "\(count) samples do not fit into a WAV",
+        remedy: "Write a shorter sound.")
     }
     let planes = try channels.map { try clipped($0, file: path) }
     var samples = [Int16](repeating: 0, count: count * channels.count)

@@ -19,7 +19,8 @@ package final class AlphaCompositor {
   ///   - isPremultiplied: Whether colors are multiplied by alpha already.
   /// - Returns: Whether a pixel is not opaque.
   func composite(
-    _ frame: UnsafeMutablePointer<AVFrame>, on target: UnsafeMutablePointer<AVFrame>, _ background: RGBColor,
+    _ frame: UnsafeMutablePointer<AVFrame>, on target: UnsafeMutablePointer<AVFrame>,
+    _ background: RGBColor,
     isPremultiplied: Bool
   ) throws -> Bool {
     guard let layout = av_pix_fmt_desc_get(AVPixelFormat(frame.pointee.format)),
@@ -35,7 +36,8 @@ package final class AlphaCompositor {
     var isTransparent = false
     for y in 0..<height {
       if hasPalette {
-        guard let indices = frame.pointee.data.0.map({ $0 + y * Int(frame.pointee.linesize.0) }) else {
+        guard let indices = frame.pointee.data.0.map({ $0 + y * Int(frame.pointee.linesize.0) })
+        else {
           break
         }
         for x in 0..<width { row[x] = palette[Int(indices[x])] }

@@ -1,11 +1,13 @@
 import CFFmpeg
 import CPixels
 
-/// Converts frames to RGB with 8 bits where libswscale can't: HDR, wide gamut, other transfer functions, rare matrices.
+/// Converts frames to RGB with 8 bits where libswscale can't: HDR, wide gamut, other transfer
+/// functions, rare matrices.
 ///
-/// Each pixel is computed by itself at the frame's own size: samples to R'G'B' (chroma between its samples is linear), by a
-/// table to light, by the tone curve and the matrix of the primaries to SDR's light, and by a table to code values. Tables
-/// over light have 512 entries an octave, so that their error stays below a tenth of a level.
+/// Each pixel is computed by itself at the frame's own size: samples to R'G'B' (chroma between its
+/// samples is linear), by a table to light, by the tone curve and the matrix of the primaries to
+/// SDR's light, and by a table to code values. Tables over light have 512 entries an octave, so
+/// that their error stays below a tenth of a level.
 final class ColorConverter {
   private let tables: ColorTables
   private let file: String
@@ -19,14 +21,18 @@ final class ColorConverter {
   /// - Parameters:
   ///   - frame: in a layout for which `planes` is true.
   ///   - target: RGB24 of the frame's size.
-  package func convert(_ frame: UnsafeMutablePointer<AVFrame>, to target: UnsafeMutablePointer<AVFrame>)
+  package func convert(
+    _ frame: UnsafeMutablePointer<AVFrame>, to target: UnsafeMutablePointer<AVFrame>
+  )
     throws
   {
     guard let layout = av_pix_fmt_desc_get(AVPixelFormat(frame.pointee.format)),
       let output = target.pointee.data.0
     else { throw outOfMemory(file: file) }
     let (width, height) = (frame.pointee.width, frame.pointee.height)
-    if scratch.count < 8 * (Int(width) + 2) { scratch = Array(repeating: 0, count: 8 * (Int(width) + 2)) }
+    if scratch.count < 8 * (Int(width) + 2) {
+      scratch = Array(repeating: 0, count: 8 * (Int(width) + 2))
+    }
     let siting = Self.siting(of: frame, layout.pointee)
     let component = layout.pointee.comp.0
     let isSingle = layout.pointee.nb_components <= 2
@@ -50,7 +56,8 @@ final class ColorConverter {
               steps.withMemoryRebound(to: Int.self, capacity: 3) { steps in
                 scratch.withUnsafeMutableBufferPointer { scratch in
                   cpixels_convert(
-                    &color, data, steps, width, height, 0, height, output, Int(target.pointee.linesize.0),
+                    &color, data, steps, width, height, 0, height, output,
+                    Int(target.pointee.linesize.0),
                     scratch.baseAddress)
                 }
               }
@@ -61,32 +68,39 @@ final class ColorConverter {
     }
   }
 
-  /// The place of the first chroma sample in half pixels. Untagged 4:2:0 has it at the left, as MPEG-2 and all later
-  /// codecs; in full range it is centered, as in JPEG.
+  /// The place of the first chroma sample in half pixels. Untagged 4:2:0 has it at the left, as
+  /// MPEG-2 and all later codecs; in full range it is centered, as in JPEG.
   private static func siting(
     of frame: UnsafePointer<AVFrame>, _ layout: AVPixFmtDescriptor
   ) -> (x: Int32, y: Int32) {
     let location = frame.pointee.chroma_location
-    let isCenteredX = [AVCHROMA_LOC_CENTER, AVCHROMA_LOC_TOP, AVCHROMA_LOC_BOTTOM].contains(location)
+    let isCenteredX = [AVCHROMA_LOC_CENTER, AVCHROMA_LOC_TOP, AVCHROMA_LOC_BOTTOM].contains(
+      location)
     let isTop = [AVCHROMA_LOC_TOPLEFT, AVCHROMA_LOC_TOP].contains(location)
     let centerX = (Int32(1) << Int32(layout.log2_chroma_w)) - 1
     let centerY = (Int32(1) << Int32(layout.log2_chroma_h)) - 1
     return (isCenteredX ? centerX : 0, isTop ? 0 : centerY)
   }
 
-  /// Whether frames of a layout can be read as they are: planes of 8 to 16 bits of little-endian YUV, RGB or gray.
+  /// Whether frames of a layout can be read as they are: planes of 8 to 16 bits of little-endian
+  /// YUV, RGB or gray.
   static func reads(_ format: AVPixelFormat) -> Bool {
     guard let layout = av_pix_fmt_desc_get(format)?.pointee else { return false }
     let unlike =
-      AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BITSTREAM | AV_PIX_FMT_FLAG_HWACCEL | AV_PIX_FMT_FLAG_BAYER
+      AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BITSTREAM | AV_PIX_FMT_FLAG_HWACCEL
+      | AV_PIX_FMT_FLAG_BAYER
       | AV_PIX_FMT_FLAG_FLOAT
-    guard layout.flags & UInt64(unlike) == 0, format != AV_PIX_FMT_XYZ12LE, format != AV_PIX_FMT_XYZ12BE
+    guard layout.flags & UInt64(unlike) == 0, format != AV_PIX_FMT_XYZ12LE,
+      format != AV_PIX_FMT_XYZ12BE
     else { return false }
-    let components = [layout.comp.0, layout.comp.1, layout.comp.2].prefix(layout.nb_components <= 2 ? 1 : 3)
+    let components = [layout.comp.0, layout.comp.1, layout.comp.2].prefix(
+      layout.nb_components <= 2 ? 1 : 3)
     let size: Int32 = layout.comp.0.depth > 8 ? 2 : 1
     let isBig = layout.flags & UInt64(AV_PIX_FMT_FLAG_BE) != 0
     guard size == 1 || !isBig, (8...16).contains(layout.comp.0.depth) else { return false }
-    return components.allSatisfy { $0.step == size && $0.depth == layout.comp.0.depth && $0.offset == 0 }
+    return components.allSatisfy {
+      $0.step == size && $0.depth == layout.comp.0.depth && $0.offset == 0
+    }
       && Set(components.map(\.plane)).count == components.count
   }
 
@@ -95,7 +109,8 @@ final class ColorConverter {
     if reads(format) { return format }
     guard let layout = av_pix_fmt_desc_get(format)?.pointee else { return AV_PIX_FMT_GBRP }
     let isDeep = layout.comp.0.depth > 8
-    if layout.flags & UInt64(AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BAYER) != 0 {
+    if layout.flags & UInt64(AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BAYER) != 0
+    {
       return isDeep ? AV_PIX_FMT_GBRP16LE : AV_PIX_FMT_GBRP
     }
     if layout.nb_components <= 2 { return isDeep ? AV_PIX_FMT_GRAY16LE : AV_PIX_FMT_GRAY8 }

@@ -2,7 +2,8 @@ import CFFmpeg
 
 /// The meaning of a frame's samples: matrix, range, primaries, transfer function.
 ///
-/// Each comes from the frame, else from its stream, else from what the layout, the kind of file and the resolution imply.
+/// Each comes from the frame, else from its stream, else from what the layout, the kind of file and
+/// the resolution imply.
 package struct ColorDescription: Equatable, Sendable {
   /// How red, green and blue become samples.
   enum Matrix: Equatable, Sendable {
@@ -46,16 +47,20 @@ package struct ColorDescription: Equatable, Sendable {
   ///   - stream: The stream of the frame, where it has one.
   ///   - isImage: Whether the file is an image, whose untagged YUV is BT.601 at any size.
   init(
-    of frame: UnsafePointer<AVFrame>, stream: UnsafePointer<AVStream>?, isImage: Bool, options: ColorOptions
+    of frame: UnsafePointer<AVFrame>, stream: UnsafePointer<AVStream>?, isImage: Bool,
+    options: ColorOptions
   ) {
     let format = AVPixelFormat(frame.pointee.format)
     // Upstream's readers see the frame only.
     let parameters = options.matchesUpstream ? nil : stream?.pointee.codecpar
-    func tag<Tag: Equatable>(_ own: Tag, _ streams: KeyPath<AVCodecParameters, Tag>, none: Tag) -> Tag {
+    func tag<Tag: Equatable>(_ own: Tag, _ streams: KeyPath<AVCodecParameters, Tag>, none: Tag)
+      -> Tag
+    {
       own == none ? parameters.map { $0.pointee[keyPath: streams] } ?? none : own
     }
     var space = tag(frame.pointee.colorspace, \.color_space, none: AVCOL_SPC_UNSPECIFIED)
-    let primariesTag = tag(frame.pointee.color_primaries, \.color_primaries, none: AVCOL_PRI_UNSPECIFIED)
+    let primariesTag = tag(
+      frame.pointee.color_primaries, \.color_primaries, none: AVCOL_PRI_UNSPECIFIED)
     var transferTag = tag(frame.pointee.color_trc, \.color_trc, none: AVCOL_TRC_UNSPECIFIED)
     let range = tag(frame.pointee.color_range, \.color_range, none: AVCOL_RANGE_UNSPECIFIED)
     if transferTag == AVCOL_TRC_UNSPECIFIED, let codec = parameters?.pointee.codec_id,
@@ -66,7 +71,9 @@ package struct ColorDescription: Equatable, Sendable {
 
     let isGray = Media.isGray(format)
     let isUntagged = [AVCOL_SPC_UNSPECIFIED, AVCOL_SPC_RESERVED, AVCOL_SPC_RGB].contains(space)
-    if isUntagged, !options.matchesUpstream, !isImage || TransferFunction(transferTag)?.isHDR == true {
+    if isUntagged, !options.matchesUpstream,
+      !isImage || TransferFunction(transferTag)?.isHDR == true
+    {
       if primariesTag == AVCOL_PRI_BT2020 || TransferFunction(transferTag)?.isHDR == true {
         space = AVCOL_SPC_BT2020_NCL
       } else if frame.pointee.height >= Self.linesOfHD {
@@ -85,7 +92,9 @@ package struct ColorDescription: Equatable, Sendable {
 
     guard options.convertsToSDR, !options.matchesUpstream else { return }
     set(primaries: primariesTag, transfer: transferTag)
-    if primariesTag == AVCOL_PRI_UNSPECIFIED, [.bt2020, .constantLuminance, .ictcp].contains(matrix) {
+    if primariesTag == AVCOL_PRI_UNSPECIFIED,
+      [.bt2020, .constantLuminance, .ictcp].contains(matrix)
+    {
       primaries = .bt2020
     }
     if transfer == .pq {
@@ -120,7 +129,8 @@ package struct ColorDescription: Equatable, Sendable {
       return .weights(red: weights[0], blue: weights[2])
     case AVCOL_SPC_CHROMA_DERIVED_CL where primaries == AVCOL_PRI_BT2020: return .constantLuminance
     case AVCOL_SPC_ICTCP: return .ictcp
-    case AVCOL_SPC_UNSPECIFIED, AVCOL_SPC_RESERVED, AVCOL_SPC_RGB, AVCOL_SPC_BT470BG, AVCOL_SPC_SMPTE170M:
+    case AVCOL_SPC_UNSPECIFIED, AVCOL_SPC_RESERVED, AVCOL_SPC_RGB, AVCOL_SPC_BT470BG,
+      AVCOL_SPC_SMPTE170M:
       return .bt601
     default:
       return .unknown(av_color_space_name(space).map { String(cString: $0) } ?? "\(space.rawValue)")
@@ -144,13 +154,15 @@ package struct ColorDescription: Equatable, Sendable {
         "HDR (\([transfer.name, gamut].compactMap { $0 }.joined(separator: ", "))) was tone-mapped to SDR BT.709"
     }
     let parts = [transfer?.name, gamut].compactMap { $0 }
-    return parts.isEmpty ? nil : "color (\(parts.joined(separator: ", "))) was converted to SDR BT.709"
+    return parts.isEmpty
+      ? nil : "color (\(parts.joined(separator: ", "))) was converted to SDR BT.709"
   }
 }
 
 func isGray(_ format: AVPixelFormat) -> Bool {
   guard let layout = av_pix_fmt_desc_get(format) else { return false }
   let isColored =
-    layout.pointee.flags & UInt64(AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BAYER) != 0
+    layout.pointee.flags & UInt64(AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BAYER)
+    != 0
   return layout.pointee.nb_components <= 2 && !isColored
 }

@@ -1,14 +1,18 @@
 /// How the colors of a file become RGB.
 public struct ColorOptions: Equatable, Sendable {
-  /// The background of transparent pixels; nil: white for images and animated images, black for video.
+  /// The background of transparent pixels; nil: white for images and animated images, black for
+  /// video.
   public var background: RGBColor?
-  /// Whether HDR (PQ, HLG) is tone-mapped to SDR, and other primaries and transfer functions are converted to BT.709.
-  /// Otherwise code values stay.
+  /// Whether HDR (PQ, HLG) is tone-mapped to SDR, and other primaries and transfer functions are
+  /// converted to BT.709. Otherwise code values stay.
   public var convertsToSDR = true
-  /// Reads like upstream: code values stay, alpha is ignored, and the matrix is BT.601 if the file names none.
+  /// Reads like upstream: code values stay, alpha is ignored, and the matrix is BT.601 if the file
+  /// names none.
   public var matchesUpstream = false
 
-  public init(background: RGBColor? = nil, convertsToSDR: Bool = true, matchesUpstream: Bool = false) {
+  public init(
+    background: RGBColor? = nil, convertsToSDR: Bool = true, matchesUpstream: Bool = false
+  ) {
     self.background = background
     self.convertsToSDR = convertsToSDR
     self.matchesUpstream = matchesUpstream
@@ -38,7 +42,8 @@ public struct RGBColor: Equatable, Sendable, CustomStringConvertible {
     case "white": self = .white
     case let text:
       let digits = text.hasPrefix("#") ? text.dropFirst() : text[...]
-      guard digits.utf8.count == 6, digits.allSatisfy(\.isHexDigit), let number = Int(digits, radix: 16)
+      guard digits.utf8.count == 6, digits.allSatisfy(\.isHexDigit),
+        let number = Int(digits, radix: 16)
       else { return nil }
       self.init(
         red: UInt8(number >> 16), green: UInt8(number >> 8 & 255), blue: UInt8(number & 255))

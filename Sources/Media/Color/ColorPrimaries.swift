@@ -54,14 +54,16 @@ struct ColorPrimaries: Equatable, Sendable {
   static let bt2020 = ColorPrimaries(
     name: "BT.2020", red: [0.708, 0.292], green: [0.170, 0.797], blue: [0.131, 0.046], white: d65)
 
-  /// Nil for BT.709, for tags that say nothing, and for the primaries of standard definition (BT.601, EBU). Those are so
-  /// near to BT.709 that players differ on them, and files carry their tags by habit.
+  /// Nil for BT.709, for tags that say nothing, and for the primaries of standard definition
+  /// (BT.601, EBU). Those are so near to BT.709 that players differ on them, and files carry their
+  /// tags by habit.
   init?(_ tag: AVColorPrimaries) {
     switch tag {
     case AVCOL_PRI_BT2020: self = .bt2020
     case AVCOL_PRI_SMPTE432:
       self.init(
-        name: "P3", red: [0.680, 0.320], green: [0.265, 0.690], blue: [0.150, 0.060], white: Self.d65)
+        name: "P3", red: [0.680, 0.320], green: [0.265, 0.690], blue: [0.150, 0.060],
+        white: Self.d65)
     case AVCOL_PRI_SMPTE431:
       self.init(
         name: "DCI-P3", red: [0.680, 0.320], green: [0.265, 0.690], blue: [0.150, 0.060],
@@ -75,7 +77,8 @@ struct ColorPrimaries: Equatable, Sendable {
         name: "film", red: [0.681, 0.319], green: [0.243, 0.692], blue: [0.145, 0.049],
         white: Self.illuminantC)
     case AVCOL_PRI_SMPTE428:
-      self.init(name: "XYZ", red: [1, 0], green: [0, 1], blue: [0, 0], white: [1.0 / 3, 1.0 / 3])
+      self.init(
+        name: "XYZ", red: [1, 0], green: [0, 1], blue: [0, 0], white: [1.0 / 3, 1.0 / 3])
     default: return nil
     }
   }
@@ -92,14 +95,17 @@ struct ColorPrimaries: Equatable, Sendable {
     return ColorMatrix(rows: (0..<9).map { m.rows[$0] * scale[$0 % 3] })
   }
 
-  /// Linear RGB of these primaries to linear RGB of others; white stays white (Bradford's adaptation).
+  /// Linear RGB of these primaries to linear RGB of others; white stays white (Bradford's
+  /// adaptation).
   func matrix(to other: ColorPrimaries) -> ColorMatrix {
     guard self != other else { return .identity }
     let bradford = ColorMatrix(
       rows: [0.8951, 0.2664, -0.1614, -0.7502, 1.7135, 0.0367, 0.0389, -0.0685, 1.0296])
     let from = bradford * Self.xyz(white)
     let to = bradford * Self.xyz(other.white)
-    let scale = ColorMatrix(rows: [to[0] / from[0], 0, 0, 0, to[1] / from[1], 0, 0, 0, to[2] / from[2]])
+    let scale = ColorMatrix(rows: [
+      to[0] / from[0], 0, 0, 0, to[1] / from[1], 0, 0, 0, to[2] / from[2],
+    ])
     return other.toXYZ.inverse * bradford.inverse * scale * bradford * toXYZ
   }
 

@@ -1,7 +1,7 @@
 import Foundation
 
-/// A picture's ICC profile, as far as it is three primaries (or grey) with a curve each: what cameras, phones and screens use.
-/// Profiles of tables, as printers have them, are not read.
+/// A picture's ICC profile, as far as it is three primaries (or grey) with a curve each: what
+/// cameras, phones and screens use. Profiles of tables, as printers have them, are not read.
 ///
 /// ICC.1:2022, tags `rXYZ` (9.2.44), `rTRC` (9.2.43), types `curv` (10.6) and `para` (10.18).
 struct ColorProfile {
@@ -39,10 +39,11 @@ struct ColorProfile {
     matrix = product
   }
 
-  /// From XYZ of white D50 to linear sRGB: the inverse of the primaries as IEC 61966-2-1 has them, brought from D65 to D50
-  /// by Bradford's method.
+  /// From XYZ of white D50 to linear sRGB: the inverse of the primaries as IEC 61966-2-1 has them,
+  /// brought from D65 to D50 by Bradford's method.
   private static let toSRGB: [Double] = [
-    3.1341864, -1.6172090, -0.4906941, -0.9787485, 1.9161301, 0.0334334, 0.0719639, -0.2289939, 1.4057537,
+    3.1341864, -1.6172090, -0.4906941, -0.9787485, 1.9161301, 0.0334334, 0.0719639, -0.2289939,
+    1.4057537,
   ]
 
   /// sRGB's byte for linear light in steps of 1/65535.
@@ -52,7 +53,8 @@ struct ColorProfile {
     return UInt8((255 * value).rounded())
   }
 
-  /// The picture in sRGB. Colours that sRGB doesn't have are cut to its range, as the reference's colour management does.
+  /// The picture in sRGB. Colours that sRGB doesn't have are cut to its range, as the reference's
+  /// colour management does.
   func converted(_ frame: RGBFrame) -> RGBFrame {
     let bytes = [UInt8](unsafeUninitializedCapacity: frame.bytes.count) { target, count in
       count = frame.bytes.count
@@ -84,7 +86,8 @@ struct ColorProfile {
       }
     }
     return RGBFrame(
-      bytes: bytes, width: frame.width, height: frame.height, index: frame.index, seconds: frame.seconds)
+      bytes: bytes, width: frame.width, height: frame.height, index: frame.index,
+      seconds: frame.seconds)
   }
 }
 
@@ -110,7 +113,9 @@ private struct Tags {
   subscript(_ name: String) -> ArraySlice<UInt8>? { places[name].map { bytes[$0] } }
 
   func xyz(_ name: String) -> [Double]? {
-    guard let tag = self[name], tag.count >= 20, tag.prefix(4).elementsEqual("XYZ ".utf8) else { return nil }
+    guard let tag = self[name], tag.count >= 20, tag.prefix(4).elementsEqual("XYZ ".utf8) else {
+      return nil
+    }
     return (0..<3).map { Self.fixed(tag.dropFirst(8 + 4 * $0)) }
   }
 
@@ -129,12 +134,15 @@ private struct Tags {
         function = { x in
           let place = x * Double(count - 1)
           let below = min(count - 2, Int(place))
-          return (values[below] + (values[below + 1] - values[below]) * (place - Double(below))) / 65535
+          return (values[below] + (values[below + 1] - values[below]) * (place - Double(below)))
+            / 65535
         }
       }
     } else if tag.prefix(4).elementsEqual("para".utf8) {
       let kind = Self.number(tag.dropFirst(8).prefix(2))
-      guard kind < 5, case let count = [1, 3, 4, 5, 7][kind], tag.count >= 12 + 4 * count else { return nil }
+      guard kind < 5, case let count = [1, 3, 4, 5, 7][kind], tag.count >= 12 + 4 * count else {
+        return nil
+      }
       function = Self.parametric(kind, (0..<count).map { Self.fixed(tag.dropFirst(12 + 4 * $0)) })
     } else {
       return nil
@@ -155,7 +163,9 @@ private struct Tags {
     }
   }
 
-  private static func number(_ bytes: ArraySlice<UInt8>) -> Int { bytes.reduce(0) { $0 << 8 | Int($1) } }
+  private static func number(_ bytes: ArraySlice<UInt8>) -> Int {
+    bytes.reduce(0) { $0 << 8 | Int($1) }
+  }
 
   private static func fixed(_ bytes: ArraySlice<UInt8>) -> Double {
     Double(Int32(truncatingIfNeeded: number(bytes.prefix(4)))) / 65536

@@ -1,7 +1,7 @@
 import CFFmpeg
 
-/// How the frames of one file become RGB, as far as their colors and their transparency go: what `PixelConverter` asks
-/// beside libswscale.
+/// How the frames of one file become RGB, as far as their colors and their transparency go: what
+/// `PixelConverter` asks beside libswscale.
 package final class ColorStage {
   let options: ColorOptions
   private let file: String
@@ -28,7 +28,8 @@ package final class ColorStage {
   ///   - isImage: Whether the file is an image. Its colors are sRGB's, those of video are BT.709's.
   ///   - isPicture: Whether the format is one for images, also animated.
   init(
-    file: String, options: ColorOptions, stream: UnsafePointer<AVStream>? = nil, isImage: Bool = false,
+    file: String, options: ColorOptions, stream: UnsafePointer<AVStream>? = nil,
+    isImage: Bool = false,
     isImageFormat: Bool = false
   ) {
     self.file = file
@@ -48,7 +49,8 @@ package final class ColorStage {
 
   /// The meaning of a frame's samples.
   func description(of frame: UnsafePointer<AVFrame>) -> ColorDescription {
-    var description = ColorDescription(of: frame, stream: stream, isImage: isImage, options: options)
+    var description = ColorDescription(
+      of: frame, stream: stream, isImage: isImage, options: options)
     guard options.convertsToSDR, !options.matchesUpstream else { return description }
     if let fileTags { description.set(primaries: fileTags.primaries, transfer: fileTags.transfer) }
     if hasProfile, description.transfer?.isHDR != true {
@@ -77,11 +79,14 @@ package final class ColorStage {
 
   func rangeTag(of frame: UnsafePointer<AVFrame>) -> AVColorRange {
     let own = frame.pointee.color_range
-    return own == AVCOL_RANGE_UNSPECIFIED ? stream?.pointee.codecpar.pointee.color_range ?? own : own
+    return own == AVCOL_RANGE_UNSPECIFIED
+      ? stream?.pointee.codecpar.pointee.color_range ?? own : own
   }
 
   /// Whether a frame's tags count and its ICC profile does not: HDR.
-  func goesByTags(_ frame: UnsafePointer<AVFrame>) -> Bool { description(of: frame).transfer?.isHDR == true }
+  func goesByTags(_ frame: UnsafePointer<AVFrame>) -> Bool {
+    description(of: frame).transfer?.isHDR == true
+  }
 
   /// Converts a frame whose colors libswscale can't convert.
   ///
@@ -108,8 +113,11 @@ package final class ColorStage {
   }
 
   /// Composites transparent pixels of a frame, which has become `target`, on the background.
-  func composite(_ frame: UnsafeMutablePointer<AVFrame>, on target: UnsafeMutablePointer<AVFrame>) throws {
-    guard !options.matchesUpstream, AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format)) else {
+  func composite(_ frame: UnsafeMutablePointer<AVFrame>, on target: UnsafeMutablePointer<AVFrame>)
+    throws
+  {
+    guard !options.matchesUpstream, AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format))
+    else {
       return
     }
     if try alpha.composite(frame, on: target, background, isPremultiplied: isPremultiplied) {

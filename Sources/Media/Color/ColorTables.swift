@@ -32,14 +32,20 @@ final class ColorTables {
       || description.matrix == .ictcp
     let nits = source == .pq ? 10_000 / ToneMapping.white : 1
     let codes = Double(Int(CPIXELS_CODES) - 1)
-    linear = usesLight ? (0..<Int(CPIXELS_CODES)).map { Float(source.light(Double($0) / codes) * nits) } : []
-    encoded = usesLight ? Self.table { Int32((255 * min(1, max(0, target.code(min(1, $0))))).rounded()) } : []
+    linear =
+      usesLight
+      ? (0..<Int(CPIXELS_CODES)).map { Float(source.light(Double($0) / codes) * nits) } : []
+    encoded =
+      usesLight
+      ? Self.table { Int32((255 * min(1, max(0, target.code(min(1, $0))))).rounded()) } : []
     let mapping = ToneMapping(peak: description.peak)
     tone =
       source.isHDR
       ? Self.table { Float(mapping.mapped($0 * ToneMapping.white) / ($0 * ToneMapping.white)) } : []
-    // HLG's light of the scene on a display of 1000 nits: ITU-R BT.2100, with a system gamma of 1.2.
-    systemGamma = source == .hlg ? Self.table { Float(pow($0, 0.2) * 1000 / ToneMapping.white) } : []
+    // HLG's light of the scene on a display of 1000 nits: ITU-R BT.2100, with a system gamma of
+    // 1.2.
+    systemGamma =
+      source == .hlg ? Self.table { Float(pow($0, 0.2) * 1000 / ToneMapping.white) } : []
     let primaries = description.primaries ?? .bt709
     gamut = primaries.matrix(to: .bt709)
     switch description.matrix {
@@ -49,7 +55,8 @@ final class ColorTables {
       premix = ColorMatrix(rows: [0, 1, 0, 1 / green, -red / green, -blue / green, 0, 0, 1])
     case .ictcp:
       premix =
-        ColorMatrix(rows: [1688, 2146, 262, 683, 2951, 462, 99, 309, 3688].map { $0 / 4096 }).inverse
+        ColorMatrix(rows: [1688, 2146, 262, 683, 2951, 462, 99, 309, 3688].map { $0 / 4096 })
+        .inverse
     default: premix = nil
     }
   }
@@ -130,7 +137,8 @@ final class ColorTables {
   }
 
   private static func store(
-    _ matrix: ColorMatrix, in field: inout (Float, Float, Float, Float, Float, Float, Float, Float, Float)
+    _ matrix: ColorMatrix,
+    in field: inout (Float, Float, Float, Float, Float, Float, Float, Float, Float)
   ) {
     let rows = matrix.rows.map(Float.init)
     field = (rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], rows[8])

@@ -1,6 +1,7 @@
 import CFFmpeg
 
-/// Brings frames to another layout of the same colors by libswscale: packed to planes, palettes to RGB.
+/// Brings frames to another layout of the same colors by libswscale: packed to planes, palettes to
+/// RGB.
 final class LayoutConverter {
   private let file: String
   private var scaler: OpaquePointer?
@@ -35,7 +36,8 @@ final class LayoutConverter {
       output.pointee.format = layout.rawValue
       (output.pointee.width, output.pointee.height) = (width, height)
       try check(
-        av_frame_get_buffer(output, 0), .system, file: file, "no room for a frame of \(width)x\(height)",
+        av_frame_get_buffer(output, 0), .system, file: file,
+        "no room for a frame of \(width)x\(height)",
         remedy: "Use smaller images.")
     }
     guard let scaler else {
@@ -53,7 +55,8 @@ final class LayoutConverter {
       }
     }
     try check(
-      rows, .decoding, file: file, "a frame cannot be converted", remedy: "Convert the file to H.264.")
+      rows, .decoding, file: file, "a frame cannot be converted",
+      remedy: "Convert the file to H.264.")
     output.pointee.chroma_location = frame.pointee.chroma_location
     return output
   }

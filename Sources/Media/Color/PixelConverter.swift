@@ -1,17 +1,20 @@
 import CFFmpeg
 
-/// Converts decoded frames to another pixel layout of the same size by libswscale, and turns them upright.
+/// Converts decoded frames to another pixel layout of the same size by libswscale, and turns them
+/// upright.
 ///
-/// Matrix and range are those of `ColorDescription`. Colors that libswscale can't convert go through a `ColorStage`, which
-/// also composites transparent pixels.
+/// Matrix and range are those of `ColorDescription`. Colors that libswscale can't convert go
+/// through a `ColorStage`, which also composites transparent pixels.
 package final class PixelConverter {
   package enum Purpose {
-    /// RGB from videos: the very bytes of PyAV's `to_ndarray(format="rgb24")` and of FFmpeg's command line for
-    /// all 8-bit layouts in use, which the reference trains on.
+    /// RGB from videos: the very bytes of PyAV's `to_ndarray(format="rgb24")` and of FFmpeg's
+    /// command line for all 8-bit layouts in use, which the reference trains on.
     case videoFrames
-    /// RGB from pictures, near to libjpeg's smooth chroma, which the reference's picture reader uses.
+    /// RGB from pictures, near to libjpeg's smooth chroma, which the reference's picture reader
+    /// uses.
     case images
-    /// For the encoder, from RGB by the matrix of `matrixOfRGB`; YUV keeps its own matrix and range.
+    /// For the encoder, from RGB by the matrix of `matrixOfRGB`; YUV keeps its own matrix and
+    /// range.
     case encoding
   }
 
@@ -38,8 +41,9 @@ package final class PixelConverter {
   var matrixOfRGB = SWS_CS_ITU709
 
   /// - Parameter color: nil: as upstream's readers.
-  package init(file: String, to target: AVPixelFormat, for purpose: Purpose, color: ColorStage? = nil) throws
-  {
+  package init(
+    file: String, to target: AVPixelFormat, for purpose: Purpose, color: ColorStage? = nil
+  ) throws {
     turner = try FrameTurner(file: file)
     guard let output = av_frame_alloc() else { throw outOfMemory(file: file) }
     self.file = file
@@ -55,8 +59,8 @@ package final class PixelConverter {
     av_frame_free(&output)
   }
 
-  /// The frame in the target's layout and upright; valid until the next call. A frame that needs neither is given back
-  /// itself.
+  /// The frame in the target's layout and upright; valid until the next call. A frame that needs
+  /// neither is given back itself.
   ///
   /// - Parameter orientation: of the frame as it is stored.
   package func convert(
@@ -74,7 +78,8 @@ package final class PixelConverter {
       try allocate(output, width: frame.pointee.width, height: frame.pointee.height)
       cffmpeg_upper_bytes(
         frame.pointee.data.0, Int(frame.pointee.linesize.0), output.pointee.data.0,
-        Int(output.pointee.linesize.0), frame.pointee.width, frame.pointee.height, deep.channels, deep.upper)
+        Int(output.pointee.linesize.0), frame.pointee.width, frame.pointee.height, deep.channels,
+        deep.upper)
       upright = output
     } else if frame.pointee.format != target.rawValue {
       let (width, height) = (frame.pointee.width, frame.pointee.height)
@@ -95,7 +100,8 @@ package final class PixelConverter {
         }
       }
       try check(
-        rows, .decoding, file: file, "a frame cannot be converted", remedy: "Convert the file to H.264.")
+        rows, .decoding, file: file, "a frame cannot be converted",
+        remedy: "Convert the file to H.264.")
       upright = output
     }
     if purpose != .encoding { try color.composite(frame, on: upright) }
@@ -113,15 +119,18 @@ package final class PixelConverter {
   ///
   /// - Parameters:
   ///   - end: The first row that is not needed.
-  ///   - body: Takes the first pixel of the strip, bytes from row to row, the strip's first row and how many it has.
+  ///   - body: Takes the first pixel of the strip, bytes from row to row, the strip's first row and
+  ///     how many it has.
   /// - Returns: Whether the frame's layout and colors allow it; if not, nothing was done.
   func convertStrips(
     _ frame: UnsafeMutablePointer<AVFrame>, until end: Int,
     _ body: (UnsafePointer<UInt8>, Int, Int, Int) -> Void
   ) throws -> Bool {
     let description = color.description(of: frame)
-    guard purpose == .videoFrames, target == AV_PIX_FMT_RGB24, description.isPlain, !Self.isDeepGray(frame),
-      color.options.matchesUpstream || !AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format))
+    guard purpose == .videoFrames, target == AV_PIX_FMT_RGB24, description.isPlain,
+      !Self.isDeepGray(frame),
+      color.options.matchesUpstream
+        || !AlphaCompositor.hasAlpha(AVPixelFormat(frame.pointee.format))
     else { return false }
     try prepare(for: frame, description)
     guard let source, isPlain(source) else { return false }
@@ -138,12 +147,14 @@ package final class PixelConverter {
       }
     }
     try check(
-      status, .decoding, file: file, "a frame cannot be converted", remedy: "Convert the file to H.264.")
+      status, .decoding, file: file, "a frame cannot be converted",
+      remedy: "Convert the file to H.264.")
     return true
   }
 
-  /// Whether a frame of an odd size with subsampled chroma has a row and a column more in memory, as decoders of JPEG
-  /// fill whole blocks. Converted with them, chroma stays in its place; without, libswscale stretches it a little.
+  /// Whether a frame of an odd size with subsampled chroma has a row and a column more in memory,
+  /// as decoders of JPEG fill whole blocks. Converted with them, chroma stays in its place;
+  /// without, libswscale stretches it a little.
   private func hasRoomForEvenSize(_ frame: UnsafeMutablePointer<AVFrame>) -> Bool {
     let (width, height) = ((frame.pointee.width + 1) & ~1, (frame.pointee.height + 1) & ~1)
     guard (width, height) != (frame.pointee.width, frame.pointee.height),
@@ -165,7 +176,8 @@ package final class PixelConverter {
     guard let scaler else { throw outOfMemory(file: file) }
     let context = UnsafeMutableRawPointer(scaler)
     for (name, value) in [
-      ("srcw", wanted.width), ("srch", wanted.height), ("dstw", wanted.width), ("dsth", wanted.height),
+      ("srcw", wanted.width), ("srch", wanted.height), ("dstw", wanted.width),
+      ("dsth", wanted.height),
       ("src_format", wanted.format.rawValue), ("dst_format", target.rawValue),
     ] { av_opt_set_int(context, name, Int64(value), 0) }
     applyFlags(to: context, for: wanted)
@@ -183,9 +195,9 @@ package final class PixelConverter {
     source = wanted
   }
 
-  /// FFmpeg 8, which the reference's reader brings along, interpolates subsampled chroma linearly at its place;
-  /// FFmpeg 5 does so only by its bicubic filter, here shaped like a triangle. Plain 8-bit layouts of an even height go
-  /// through code of their own in both, with equal bytes.
+  /// FFmpeg 8, which the reference's reader brings along, interpolates subsampled chroma linearly
+  /// at its place; FFmpeg 5 does so only by its bicubic filter, here shaped like a triangle. Plain
+  /// 8-bit layouts of an even height go through code of their own in both, with equal bytes.
   private func applyFlags(to context: UnsafeMutableRawPointer, for source: Source) {
     let flags: Int32
     switch purpose {
@@ -206,8 +218,8 @@ package final class PixelConverter {
     av_opt_set_int(context, "sws_flags", Int64(flags), 0)
   }
 
-  /// Packed RGB of 16 bits a channel, of which the reference's picture reader takes the upper 8; libswscale would go by
-  /// way of YUV. How many channels, and which byte is the upper one.
+  /// Packed RGB of 16 bits a channel, of which the reference's picture reader takes the upper 8;
+  /// libswscale would go by way of YUV. How many channels, and which byte is the upper one.
   private static let deepLayouts: [Int32: (channels: Int32, upper: Int32)] = [
     AV_PIX_FMT_RGB48BE.rawValue: (3, 0), AV_PIX_FMT_RGB48LE.rawValue: (3, 1),
     AV_PIX_FMT_RGBA64BE.rawValue: (4, 0), AV_PIX_FMT_RGBA64LE.rawValue: (4, 1),
@@ -218,11 +230,14 @@ package final class PixelConverter {
   }
 
   private static let plainLayouts = [
-    AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVA420P,
+    AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P,
+    AV_PIX_FMT_YUVA420P,
   ]
 
-  /// Makes the frame hold the target's layout at this size, with rows padded for vector instructions.
-  private func allocate(_ frame: UnsafeMutablePointer<AVFrame>, width: Int32, height: Int32) throws {
+  /// Makes the frame hold the target's layout at this size, with rows padded for vector
+  /// instructions.
+  private func allocate(_ frame: UnsafeMutablePointer<AVFrame>, width: Int32, height: Int32) throws
+  {
     if frame.pointee.width == width, frame.pointee.height == height, frame.pointee.buf.0 != nil,
       av_frame_is_writable(frame) > 0
     {
@@ -266,7 +281,8 @@ package func withPlanes<Result>(
 ) rethrows -> Result {
   try withUnsafePointer(to: &frame.pointee.data) { data in
     try withUnsafePointer(to: &frame.pointee.linesize) { strides in
-      try UnsafeRawPointer(data).withMemoryRebound(to: UnsafePointer<UInt8>?.self, capacity: 8) { data in
+      try UnsafeRawPointer(data).withMemoryRebound(to: UnsafePointer<UInt8>?.self, capacity: 8) {
+        data in
         try UnsafeRawPointer(strides).withMemoryRebound(to: Int32.self, capacity: 8) { strides in
           try body(data, strides)
         }
@@ -280,7 +296,8 @@ package func withMutablePlanes<Result>(
   _ body: (UnsafePointer<UnsafeMutablePointer<UInt8>?>, UnsafePointer<Int32>) throws -> Result
 ) rethrows -> Result {
   try withPlanes(of: frame) { data, strides in
-    try UnsafeRawPointer(data).withMemoryRebound(to: UnsafeMutablePointer<UInt8>?.self, capacity: 8) { data in
+    try UnsafeRawPointer(data).withMemoryRebound(to: UnsafeMutablePointer<UInt8>?.self, capacity: 8)
+    { data in
       try body(data, strides)
     }
   }

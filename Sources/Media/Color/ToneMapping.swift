@@ -1,15 +1,17 @@
 import CFFmpeg
 import Foundation
 
-/// The tone curve that brings HDR to SDR: the EETF of ITU-R BT.2390-11, annex 5, from the peak of the material to SDR's
-/// white.
+/// The tone curve that brings HDR to SDR: the EETF of ITU-R BT.2390-11, annex 5, from the peak of
+/// the material to SDR's white.
 ///
-/// SDR's white is 203 nits, HDR's reference white (ITU-R BT.2408). Light below the curve's knee keeps its value, so that
-/// an SDR picture placed in HDR comes out with its own contrast; highlights roll off to white.
+/// SDR's white is 203 nits, HDR's reference white (ITU-R BT.2408). Light below the curve's knee
+/// keeps its value, so that an SDR picture placed in HDR comes out with its own contrast;
+/// highlights roll off to white.
 struct ToneMapping: Equatable, Sendable {
   /// Nits of SDR's white.
   static let white = 203.0
-  /// Nits of the brightest light where the material does not say: what HDR10 is graded for and HLG is defined at.
+  /// Nits of the brightest light where the material does not say: what HDR10 is graded for and HLG
+  /// is defined at.
   static let usualPeak = 1000.0
 
   /// Nits of the brightest light, at least `white`.
@@ -33,8 +35,8 @@ struct ToneMapping: Equatable, Sendable {
     return TransferFunction.pq.light(curve * top) * 10_000
   }
 
-  /// The peak that a frame's or a stream's metadata tells: the brightest pixel (MaxCLL), else the brightest that the
-  /// mastering display shows.
+  /// The peak that a frame's or a stream's metadata tells: the brightest pixel (MaxCLL), else the
+  /// brightest that the mastering display shows.
   static func peak(maximumLight: Double?, mastering: Double?) -> Double {
     for told in [maximumLight, mastering] {
       if let told, told.isFinite, told >= 1 { return min(10_000, told) }

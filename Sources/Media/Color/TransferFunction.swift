@@ -3,7 +3,8 @@ import Foundation
 
 /// A curve between code values and light, both from 0 to 1 (ITU-T H.273, table 3).
 enum TransferFunction: Equatable, Sendable {
-  /// The curve of SDR video as a display shows it: BT.1886, a power of 2.4. BT.709, BT.601 and BT.2020 without HDR.
+  /// The curve of SDR video as a display shows it: BT.1886, a power of 2.4. BT.709, BT.601 and
+  /// BT.2020 without HDR.
   case video
   /// BT.709's camera curve, which BT.2020 with constant luminance computes in.
   case camera
@@ -17,8 +18,8 @@ enum TransferFunction: Equatable, Sendable {
   /// ARIB STD-B67; light of the scene.
   case hlg
 
-  /// Nil for tags that stand for SDR, or for nothing. Gamma 2.2 is among them: it is what displays have, and FFmpeg tags plain
-  /// images so.
+  /// Nil for tags that stand for SDR, or for nothing. Gamma 2.2 is among them: it is what displays
+  /// have, and FFmpeg tags plain images so.
   init?(_ tag: AVColorTransferCharacteristic) {
     switch tag {
     case AVCOL_TRC_GAMMA28: self = .power(2.8)
@@ -71,7 +72,8 @@ enum TransferFunction: Equatable, Sendable {
     case .sRGB: return light <= 0.0031308 ? 12.92 * light : 1.055 * pow(light, 1 / 2.4) - 0.055
     case .power(let exponent): return pow(light, 1 / exponent)
     case .linear: return light
-    case .logarithmic(let decades): return light <= pow(10, -decades) ? 0 : 1 + log10(light) / decades
+    case .logarithmic(let decades):
+      return light <= pow(10, -decades) ? 0 : 1 + log10(light) / decades
     case .pq:
       let x = pow(light, Self.m1)
       return pow((Self.c1 + Self.c2 * x) / (1 + Self.c3 * x), Self.m2)

@@ -1,4 +1,5 @@
-/// Canny's edges, pixel for pixel those of OpenCV's `Canny` with a 3x3 Sobel filter and |dx| + |dy| for a gradient's strength.
+/// Canny's edges, pixel for pixel those of OpenCV's `Canny` with a 3x3 Sobel filter and |dx| + |dy|
+/// for a gradient's strength.
 ///
 /// Loops run over plain memory by hand, so that a debug build stays usable.
 public struct CannyEdges: Equatable, Sendable {
@@ -24,8 +25,8 @@ public struct CannyEdges: Equatable, Sendable {
       grays: mask(of: Self.grays(of: frame), width: frame.width, height: frame.height), like: frame)
   }
 
-  /// The grey that the reference hands to OpenCV: torchvision's `rgb_to_grayscale` in float32 on values from 0 to 1, times
-  /// 255, cut down to a whole number.
+  /// The grey that the reference hands to OpenCV: torchvision's `rgb_to_grayscale` in float32 on
+  /// values from 0 to 1, times 255, cut down to a whole number.
   static func grays(of frame: RGBFrame) -> [UInt8] {
     func products(_ weight: Float) -> [Float] { (0..<256).map { weight * (Float($0) / 255) } }
     let (red, green, blue) = (products(0.2989), products(0.587), products(0.114))
@@ -36,8 +37,8 @@ public struct CannyEdges: Equatable, Sendable {
 
   /// 255 at edges and 0 elsewhere, [height, width].
   func mask(of grays: [UInt8], width: Int, height: Int) -> [UInt8] {
-    // Everything stands in a frame of one pixel: the picture's own border pixels for Sobel's filter, strength 0 for the
-    // comparison with neighbours, and "no edge" for the search.
+    // Everything stands in a frame of one pixel: the picture's own border pixels for Sobel's
+    // filter, strength 0 for the comparison with neighbours, and "no edge" for the search.
     let stride = width + 2
     let size = stride * (height + 2)
     return withUnsafeTemporaryAllocation(of: Int32.self, capacity: 4 * size) { memory in
@@ -119,15 +120,16 @@ private struct Planes {
         dx[i] = horizontal
         dy[i] = vertical
         strength[i] =
-          (horizontal < 0 ? 0 &- horizontal : horizontal) &+ (vertical < 0 ? 0 &- vertical : vertical)
+          (horizontal < 0 ? 0 &- horizontal : horizontal)
+          &+ (vertical < 0 ? 0 &- vertical : vertical)
         i &+= 1
       }
       y &+= 1
     }
   }
 
-  /// Pixels that are stronger than their neighbours across the edge, in one of four directions. The greys are not
-  /// needed any more.
+  /// Pixels that are stronger than their neighbours across the edge, in one of four directions. The
+  /// greys are not needed any more.
   mutating func markRidges(low: Int32, high: Int32) {
     image.update(repeating: Self.none, count: size)
     let tangent: Int32 = 13573  // tan 22.5° in units of 2^-15

@@ -1,19 +1,22 @@
 import CFFmpeg
 
-/// Hands on decoded frames, and makes one image of each interlaced one. Progressive frames pass as they are.
+/// Hands on decoded frames, and makes one image of each interlaced one. Progressive frames pass as
+/// they are.
 ///
-/// The same as FFmpeg's `bwdif=mode=send_frame:deint=interlaced`: the image shows the moment of the field that was taken first, and
-/// there are as many frames as before.
+/// The same as FFmpeg's `bwdif=mode=send_frame:deint=interlaced`: the image shows the moment of the
+/// field that was taken first, and there are as many frames as before.
 final class Deinterlacer {
   private let decoder: StreamDecoder
   private let isOn: Bool
   private let output: UnsafeMutablePointer<AVFrame>
   private var previous: FrameReference?
   private var waiting: FrameReference?
-  /// Whether the container says that frames are interlaced, for codecs whose frames can't say so; and the first field.
+  /// Whether the container says that frames are interlaced, for codecs whose frames can't say so;
+  /// and the first field.
   private let isMarked: Bool
   private let isTopFirst: Bool
-  /// Whether FFmpeg gives out each field by itself, as frames of half the height: HEVC at the rate of fields.
+  /// Whether FFmpeg gives out each field by itself, as frames of half the height: HEVC at the rate
+  /// of fields.
   private let hasFieldRate: Bool
   /// Whether frames were deinterlaced.
   private(set) var isUsed = false
@@ -67,7 +70,9 @@ final class Deinterlacer {
     return true
   }
 
-  private func filter(_ current: UnsafeMutablePointer<AVFrame>) throws -> UnsafeMutablePointer<AVFrame> {
+  private func filter(_ current: UnsafeMutablePointer<AVFrame>) throws -> UnsafeMutablePointer<
+    AVFrame
+  > {
     let format = AVPixelFormat(current.pointee.format)
     guard let layout = av_pix_fmt_desc_get(format), let bytes = Self.sampleBytes(layout) else {
       let name = av_get_pix_fmt_name(format).map { String(cString: $0) } ?? "unknown"
@@ -84,7 +89,8 @@ final class Deinterlacer {
     try check(
       av_frame_copy_props(output, current), .system, file: decoder.file, "no room for a frame",
       remedy: "Free memory.")
-    let isTop = cffmpeg_is_interlaced(current) != 0 ? cffmpeg_is_top_first(current) != 0 : isTopFirst
+    let isTop =
+      cffmpeg_is_interlaced(current) != 0 ? cffmpeg_is_top_first(current) != 0 : isTopFirst
     let (before, after) = (
       neighbor(previous, of: current) ?? current, neighbor(waiting, of: current) ?? current
     )
@@ -103,7 +109,9 @@ final class Deinterlacer {
               let isChroma = plane == 1 || plane == 2
               let rows = isChroma ? -((-height) >> Int32(layout.pointee.log2_chroma_h)) : height
               let width = av_image_get_linesize(format, current.pointee.width, Int32(plane))
-              let (stride, targetStride) = (Int(strides[plane]) / bytes, Int(targetStrides[plane]) / bytes)
+              let (stride, targetStride) = (
+                Int(strides[plane]) / bytes, Int(targetStrides[plane]) / bytes
+              )
               let (top, alone): (Int32, Int32) = (isTop ? 1 : 0, isAlone ? 1 : 0)
               if bytes == 1 {
                 cffmpeg_deinterlace_bytes(
@@ -114,7 +122,8 @@ final class Deinterlacer {
                 }
                 cffmpeg_deinterlace_words(
                   words(a), words(b), words(c), stride,
-                  UnsafeMutableRawPointer(target).assumingMemoryBound(to: UInt16.self), targetStride,
+                  UnsafeMutableRawPointer(target).assumingMemoryBound(to: UInt16.self),
+                  targetStride,
                   width / 2, rows, top, alone, most)
               }
             }
@@ -146,7 +155,8 @@ final class Deinterlacer {
       AV_PIX_FMT_FLAG_BITSTREAM | AV_PIX_FMT_FLAG_HWACCEL | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BE
         | AV_PIX_FMT_FLAG_FLOAT)
     let component = layout.pointee.comp.0
-    guard layout.pointee.flags & flags == 0, component.shift == 0 || component.depth + component.shift == 16
+    guard layout.pointee.flags & flags == 0,
+      component.shift == 0 || component.depth + component.shift == 16
     else { return nil }
     return component.depth == 8 ? 1 : (9...16).contains(component.depth) ? 2 : nil
   }

@@ -1,5 +1,5 @@
-/// The edges that PySceneDetect's statistics compare: Canny's, with limits a third below and above the median, then thickened
-/// by a square.
+/// The edges that PySceneDetect's statistics compare: Canny's, with limits a third below and above
+/// the median, then thickened by a square.
 package enum EdgeMap {
   /// - Parameter plane: brightness, [height, width].
   /// - Returns: 255 where there is an edge, else 0; [height, width].
@@ -34,7 +34,9 @@ package enum EdgeMap {
     var result = plane
     for y in 0..<height {
       for x in 0..<width where plane[y * width + x] != 0 {
-        for column in max(0, x - reach)...min(width - 1, x + reach) { wide[y * width + column] = 255 }
+        for column in max(0, x - reach)...min(width - 1, x + reach) {
+          wide[y * width + column] = 255
+        }
       }
     }
     for y in 0..<height {

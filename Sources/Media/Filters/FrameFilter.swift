@@ -24,8 +24,9 @@ public enum FrameFilter: Equatable, Sendable {
   }
 }
 
-/// Writes a clip anew with each frame filtered: a picture as PNG, a video as MP4 (H.264, BT.709) without sound. Frames are
-/// upright, keep their number, their rate and their times, and are never all in memory.
+/// Writes a clip anew with each frame filtered: a picture as PNG, a video as MP4 (H.264, BT.709)
+/// without sound. Frames are upright, keep their number, their rate and their times, and are never
+/// all in memory.
 public struct FilteredClip: Sendable {
   public init() {}
 
@@ -40,15 +41,18 @@ public struct FilteredClip: Sendable {
   /// - Parameters:
   ///   - output: ends in `.png` for a picture, `.mp4` for a video.
   ///   - progress: called after each frame with its number, from 1.
-  /// - Throws: `MediaError` if the source can't be read or the file can't be written, and whatever `progress` throws.
+  /// - Throws: `MediaError` if the source can't be read or the file can't be written, and whatever
+  ///   `progress` throws.
   public func write(
-    _ input: String, to output: String, by filter: FrameFilter, progress: (Int) throws -> Void = { _ in }
+    _ input: String, to output: String, by filter: FrameFilter,
+    progress: (Int) throws -> Void = { _ in }
   ) throws -> Result {
     let reader = try VideoReader(path: input)
     guard reader.isImage == output.hasSuffix(".png") else {
       throw MediaError(
         .badOption, file: input,
-        reader.isImage ? "is a picture, which its name doesn't say" : "is no picture, as its name says",
+        reader.isImage
+          ? "is a picture, which its name doesn't say" : "is no picture, as its name says",
         remedy: "Give it the extension of what it is, such as .png or .mp4.")
     }
     return reader.isImage
@@ -65,7 +69,8 @@ public struct FilteredClip: Sendable {
     try filter.apply(to: frame).writePNG(to: output)
     let notes =
       reader.colorNotes
-      + (reader.hasUnusedProfile ? ["its color profile can't be converted and was taken for sRGB"] : [])
+      + (reader.hasUnusedProfile
+        ? ["its color profile can't be converted and was taken for sRGB"] : [])
     return Result(frames: 1, ending: reader.ending, notes: notes)
   }
 
@@ -74,7 +79,8 @@ public struct FilteredClip: Sendable {
   ) throws -> Result {
     guard reader.width > 1, reader.height > 1 else {
       throw MediaError(
-        .badOption, file: reader.path, "frames of \(reader.width)x\(reader.height) cannot be coded as H.264",
+        .badOption, file: reader.path,
+        "frames of \(reader.width)x\(reader.height) cannot be coded as H.264",
         remedy: "Give a larger video.")
     }
     let timing = try FrameTiming(path: reader.path, rate: reader.frameRate)
@@ -88,7 +94,8 @@ public struct FilteredClip: Sendable {
         writer = try self.writer(
           for: reader, output, width: width, height: height, filter, timing)
         if (width, height) != (filtered.width, filtered.height) {
-          notes.append("the last odd row or column of pixels is left out, for H.264 needs an even size")
+          notes.append(
+            "the last odd row or column of pixels is left out, for H.264 needs an even size")
         }
       }
       try writer?.append(
@@ -97,8 +104,8 @@ public struct FilteredClip: Sendable {
       lastSeconds = frame.seconds
       try progress(frames)
     }
-    // A reader that gives not one frame throws.
-    // The last frame's length makes the file's average rate the source's, unless its times contradict that.
+    // A reader that gives not one frame throws. The last frame's length makes the file's average
+    // rate the source's, unless its times contradict that.
     let rate = reader.frameRate.value
     let rest = Double(frames) / rate - lastSeconds
     writer?.endLastFrame(after: rest > 0 ? rest : 1 / rate)
@@ -110,7 +117,11 @@ public struct FilteredClip: Sendable {
 
   /// Edges are coded without loss: they take less room so, and stay black and white.
   private func quality(for filter: FrameFilter) -> VideoWriter.Quality {
-    if case .edges = filter { .init(crf: 0, preset: "medium") } else { .init(crf: 18, preset: "medium") }
+    if case .edges = filter {
+      .init(crf: 0, preset: "medium")
+    } else {
+      .init(crf: 18, preset: "medium")
+    }
   }
 
   private func writer(
@@ -119,11 +130,13 @@ public struct FilteredClip: Sendable {
   ) throws -> VideoWriter {
     var tags = VideoWriter.Tags()
     tags.pixelAspect = reader.pixelAspect.av ?? tags.pixelAspect
-    // Frames of a constant rate stand on its grid, from which one may be missing; others on the source's own.
+    // Frames of a constant rate stand on its grid, from which one may be missing; others on the
+    // source's own.
     let isVariable = timing == .variable
     return try VideoWriter(
       path: output, width: width, height: height, frameRate: reader.frameRate,
-      timeBase: isVariable ? reader.timeBase : nil, audio: nil, quality: quality(for: filter), tags: tags,
+      timeBase: isVariable ? reader.timeBase : nil, audio: nil, quality: quality(for: filter),
+      tags: tags,
       reorders: !isVariable)
   }
 }

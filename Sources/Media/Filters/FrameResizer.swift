@@ -1,7 +1,7 @@
 import CPixels
 
-/// Scales RGB frames of 8 bits to floats and cuts them, row by row: torchvision's bicubic filter with antialiasing, without
-/// rounding in between.
+/// Scales RGB frames of 8 bits to floats and cuts them, row by row: torchvision's bicubic filter
+/// with antialiasing, without rounding in between.
 ///
 /// Only rows and columns that the cut needs are computed.
 public final class FrameResizer {
@@ -13,13 +13,16 @@ public final class FrameResizer {
     /// - Precondition: The cut lies within the scaled frame and is not empty.
     public init(scaled: (width: Int, height: Int), cut: (x: Int, y: Int, width: Int, height: Int)) {
       precondition(
-        cut.x >= 0 && cut.y >= 0 && cut.width > 0 && cut.height > 0 && cut.x + cut.width <= scaled.width
+        cut.x >= 0 && cut.y >= 0 && cut.width > 0 && cut.height > 0
+          && cut.x + cut.width <= scaled.width
           && cut.y + cut.height <= scaled.height, "a cut lies within the scaled frame")
       self.scaled = scaled
       self.cut = cut
     }
 
-    public static func == (a: Geometry, b: Geometry) -> Bool { a.scaled == b.scaled && a.cut == b.cut }
+    public static func == (a: Geometry, b: Geometry) -> Bool {
+      a.scaled == b.scaled && a.cut == b.cut
+    }
   }
 
   let geometry: Geometry
@@ -70,7 +73,8 @@ public final class FrameResizer {
     private(set) var weights: [Float] = []
     private let stride: Int
 
-    /// The filter is Keys' cubic with a = -0.5, as wide as the scale when it shrinks. Computed in float32 as PyTorch does it.
+    /// The filter is Keys' cubic with a = -0.5, as wide as the scale when it shrinks. Computed in
+    /// float32 as PyTorch does it.
     init(from source: Int, to target: Int, kept: Range<Int>) {
       let scale = Float(source) / Float(target)
       let stretch = max(1, scale)

@@ -18,7 +18,8 @@ package final class FrameTurner {
 
   /// The frame upright, valid until the next call; the frame itself where nothing is to be done.
   ///
-  /// - Throws: `MediaError` if memory runs out, or for a layout that can't be turned in place, such as 4:2:2 by a quarter.
+  /// - Throws: `MediaError` if memory runs out, or for a layout that can't be turned in place, such
+  ///   as 4:2:2 by a quarter.
   func turn(
     _ frame: UnsafeMutablePointer<AVFrame>, _ orientation: Orientation
   ) throws -> UnsafeMutablePointer<AVFrame> {
@@ -36,10 +37,12 @@ package final class FrameTurner {
     output.pointee.width = orientation.swapsSides ? height : width
     output.pointee.height = orientation.swapsSides ? width : height
     try check(
-      av_frame_get_buffer(output, 0), .decoding, file: file, "no room for a frame of \(width)x\(height)",
+      av_frame_get_buffer(output, 0), .decoding, file: file,
+      "no room for a frame of \(width)x\(height)",
       remedy: "Use smaller pictures.")
     try check(
-      av_frame_copy_props(output, frame), .system, file: file, "no room for a frame", remedy: "Free memory.")
+      av_frame_copy_props(output, frame), .system, file: file, "no room for a frame",
+      remedy: "Free memory.")
     let sizes = Self.pixelSizes(layout)
     withPlanes(of: frame) { data, strides in
       withMutablePlanes(of: output) { targets, targetStrides in
@@ -49,15 +52,18 @@ package final class FrameTurner {
           cffmpeg_orient_plane(
             from, Int(strides[plane]), to, Int(targetStrides[plane]),
             isChroma ? -((-width) >> Int32(layout.pointee.log2_chroma_w)) : width,
-            isChroma ? -((-height) >> Int32(layout.pointee.log2_chroma_h)) : height, Int32(sizes[plane]),
-            Int32(orientation.xx), Int32(orientation.xy), Int32(orientation.yx), Int32(orientation.yy))
+            isChroma ? -((-height) >> Int32(layout.pointee.log2_chroma_h)) : height,
+            Int32(sizes[plane]),
+            Int32(orientation.xx), Int32(orientation.xy), Int32(orientation.yx),
+            Int32(orientation.yy))
         }
       }
     }
     return output
   }
 
-  /// Pixels must be whole bytes, and after a quarter turn chroma must be halved along the same sides as before.
+  /// Pixels must be whole bytes, and after a quarter turn chroma must be halved along the same
+  /// sides as before.
   private static func canTurn(
     _ layout: UnsafePointer<AVPixFmtDescriptor>, _ orientation: Orientation
   ) -> Bool {

@@ -1,8 +1,8 @@
 import Foundation
 
-/// A Gaussian blur as OpenCV's `GaussianBlur` makes it of 8 bits with a sigma and no size: a window of
-/// 6 sigma + 1 pixels, rounded to an odd number, and a border that mirrors the picture about its outermost pixels. The sums
-/// are float32; OpenCV's, in fixed point, differ by a level or two.
+/// A Gaussian blur as OpenCV's `GaussianBlur` makes it of 8 bits with a sigma and no size: a window
+/// of 6 sigma + 1 pixels, rounded to an odd number, and a border that mirrors the picture about its
+/// outermost pixels. The sums are float32; OpenCV's, in fixed point, differ by a level or two.
 public struct GaussianBlur: Equatable, Sendable {
   /// In pixels.
   public let sigma: Double
@@ -35,12 +35,15 @@ public struct GaussianBlur: Equatable, Sendable {
           guard let source = source.baseAddress, let sums = across.baseAddress,
             let output = output.baseAddress
           else { return }
-          for y in 0..<height { sumAlongRow(source + y * row, into: sums + y * row, width, columns) }
+          for y in 0..<height {
+            sumAlongRow(source + y * row, into: sums + y * row, width, columns)
+          }
           for y in 0..<height { sumOverRows(sums, y, row, rows, into: output + y * row) }
         }
       }
     }
-    return RGBFrame(bytes: bytes, width: width, height: height, index: frame.index, seconds: frame.seconds)
+    return RGBFrame(
+      bytes: bytes, width: width, height: height, index: frame.index, seconds: frame.seconds)
   }
 
   /// Where pixels `-reach ..< count + reach` are found, mirrored about the first and the last one.
@@ -53,7 +56,8 @@ public struct GaussianBlur: Equatable, Sendable {
   }
 
   private func sumAlongRow(
-    _ from: UnsafePointer<Float>, into to: UnsafeMutablePointer<Float>, _ width: Int, _ columns: [Int]
+    _ from: UnsafePointer<Float>, into to: UnsafeMutablePointer<Float>, _ width: Int,
+    _ columns: [Int]
   ) {
     let reach = weights.count - 1
     weights.withUnsafeBufferPointer { weights in
@@ -66,7 +70,9 @@ public struct GaussianBlur: Equatable, Sendable {
           )
           var k = 1
           while k <= reach {
-            let (left, right, weight) = (columns[x &+ reach &- k], columns[x &+ reach &+ k], weights[k])
+            let (left, right, weight) = (
+              columns[x &+ reach &- k], columns[x &+ reach &+ k], weights[k]
+            )
             red += weight * (from[left] + from[right])
             green += weight * (from[left &+ 1] + from[right &+ 1])
             blue += weight * (from[left &+ 2] + from[right &+ 2])
@@ -82,7 +88,8 @@ public struct GaussianBlur: Equatable, Sendable {
   }
 
   private func sumOverRows(
-    _ sums: UnsafePointer<Float>, _ y: Int, _ row: Int, _ rows: [Int], into to: UnsafeMutablePointer<UInt8>
+    _ sums: UnsafePointer<Float>, _ y: Int, _ row: Int, _ rows: [Int],
+    into to: UnsafeMutablePointer<UInt8>
   ) {
     let reach = weights.count - 1
     withUnsafeTemporaryAllocation(of: Float.self, capacity: row) { total in

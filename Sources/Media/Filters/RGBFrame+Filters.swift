@@ -20,7 +20,8 @@ extension RGBFrame {
       }
     }
     self.init(
-      bytes: bytes, width: frame.width, height: frame.height, index: frame.index, seconds: frame.seconds)
+      bytes: bytes, width: frame.width, height: frame.height, index: frame.index,
+      seconds: frame.seconds)
   }
 
   /// The upper left part of the picture.
@@ -57,12 +58,15 @@ extension RGBFrame {
   public func grayscale() -> RGBFrame {
     RGBFrame(
       grays: grays { bytes, i in
-        let sum = 19595 &* UInt32(bytes[i]) &+ 38470 &* UInt32(bytes[i &+ 1]) &+ 7471 &* UInt32(bytes[i &+ 2])
+        let sum =
+          19595 &* UInt32(bytes[i]) &+ 38470 &* UInt32(bytes[i &+ 1]) &+ 7471
+          &* UInt32(bytes[i &+ 2])
         return UInt8((sum &+ 32768) &>> 16)
       }, like: self)
   }
 
-  /// The picture in another size, every pixel the mean of the area that it covers (libswscale's area filter).
+  /// The picture in another size, every pixel the mean of the area that it covers (libswscale's
+  /// area filter).
   ///
   /// - Throws: `MediaError` if there is no memory for it.
   func resized(width newWidth: Int, height newHeight: Int) throws -> RGBFrame {
@@ -70,7 +74,8 @@ extension RGBFrame {
     let flags = SWS_AREA | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT
     guard
       let scaler = sws_getContext(
-        Int32(width), Int32(height), AV_PIX_FMT_RGB24, Int32(newWidth), Int32(newHeight), AV_PIX_FMT_RGB24,
+        Int32(width), Int32(height), AV_PIX_FMT_RGB24, Int32(newWidth), Int32(newHeight),
+        AV_PIX_FMT_RGB24,
         flags, nil, nil, nil)
     else { throw outOfMemory(file: "") }
     defer { sws_freeContext(scaler) }
@@ -82,7 +87,8 @@ extension RGBFrame {
         var from: [UnsafePointer<UInt8>?] = [source.baseAddress, nil, nil, nil]
         var to: [UnsafeMutablePointer<UInt8>?] = [target.baseAddress, nil, nil, nil]
         return sws_scale(
-          scaler, &from, [Int32(3 * width), 0, 0, 0], 0, Int32(height), &to, [Int32(rowBytes), 0, 0, 0])
+          scaler, &from, [Int32(3 * width), 0, 0, 0], 0, Int32(height), &to,
+          [Int32(rowBytes), 0, 0, 0])
       }
     }
     try check(rows, .system, file: "", "a frame cannot be scaled", remedy: "Use another factor.")

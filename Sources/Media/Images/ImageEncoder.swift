@@ -10,14 +10,19 @@ enum ImageEncoder {
     case jpeg(quality: Int)
 
     fileprivate var name: String { if case .png = self { "PNG" } else { "JPEG" } }
-    fileprivate var codec: AVCodecID { if case .png = self { AV_CODEC_ID_PNG } else { AV_CODEC_ID_MJPEG } }
+    fileprivate var codec: AVCodecID {
+      if case .png = self { AV_CODEC_ID_PNG } else { AV_CODEC_ID_MJPEG }
+    }
   }
 
   /// - Parameters:
   ///   - frame: in the format's layout; its quality is set.
   ///   - file: for messages.
-  /// - Throws: `MediaError` for a size that the format can't hold, or an FFmpeg without its encoder.
-  package static func encode(_ frame: UnsafeMutablePointer<AVFrame>, as format: Format, file: String) throws
+  /// - Throws: `MediaError` for a size that the format can't hold, or an FFmpeg without its
+  ///   encoder.
+  package static func encode(
+    _ frame: UnsafeMutablePointer<AVFrame>, as format: Format, file: String
+  ) throws
     -> Data
   {
     silenceFFmpeg()
@@ -65,7 +70,8 @@ enum ImageEncoder {
     made.pointee.height = height
     do {
       try check(
-        av_frame_get_buffer(made, 0), .system, file: file, "no room for a picture of \(width)x\(height)",
+        av_frame_get_buffer(made, 0), .system, file: file,
+        "no room for a picture of \(width)x\(height)",
         remedy: "Use smaller pictures.")
     } catch {
       av_frame_free(&frame)

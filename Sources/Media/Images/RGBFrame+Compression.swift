@@ -1,7 +1,8 @@
 import Foundation
 
 extension RGBFrame {
-  /// The picture as a frame of an H.264 video shows it: with half the colour resolution and the marks of compression.
+  /// The picture as a frame of an H.264 video shows it: with half the colour resolution and the
+  /// marks of compression.
   ///
   /// A last odd column and row is left out; a picture of one row or column is given back as it is.
   ///

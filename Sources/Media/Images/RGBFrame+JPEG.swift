@@ -5,7 +5,8 @@ extension RGBFrame {
   /// A small JPEG of the picture, its aspect kept; nothing is enlarged.
   ///
   /// - Parameters:
-  ///   - side: pixels of the longer side, at most; each side is rounded to whole pixels, at least 1.
+  ///   - side: pixels of the longer side, at most; each side is rounded to whole pixels, at least
+  ///     1.
   ///   - quality: FFmpeg's quantiser scale, 2 (best) to 31.
   /// - Throws: `MediaError` if this FFmpeg has no JPEG encoder.
   public func thumbnail(side: Int, quality: Int = 6) throws -> Data {
@@ -16,7 +17,8 @@ extension RGBFrame {
       return try JPEGImage.encode(
         &source, &stride, (Int32(width), Int32(height)),
         size: (
-          max(1, Int32((Double(width) * scale).rounded())), max(1, Int32((Double(height) * scale).rounded()))
+          max(1, Int32((Double(width) * scale).rounded())),
+          max(1, Int32((Double(height) * scale).rounded()))
         ), quality: quality, file: "")
     }
   }
@@ -37,20 +39,24 @@ package enum JPEGImage {
   /// A small one, its aspect kept; nothing is enlarged.
   ///
   /// - Parameter side: pixels of the longer side, at most.
-  package static func thumbnail(rgb: UnsafeMutablePointer<AVFrame>, side: Int, file: String) throws -> Data {
+  package static func thumbnail(rgb: UnsafeMutablePointer<AVFrame>, side: Int, file: String) throws
+    -> Data
+  {
     let size = (width: rgb.pointee.width, height: rgb.pointee.height)
     let scale = min(1, Double(side) / Double(max(size.width, size.height)))
     func scaled(_ length: Int32) -> Int32 { max(1, Int32((Double(length) * scale).rounded())) }
     return try withPlanes(of: rgb) { data, strides in
       try encode(
-        data, strides, size, size: (scaled(size.width), scaled(size.height)), quality: 6, file: file)
+        data, strides, size, size: (scaled(size.width), scaled(size.height)), quality: 6, file: file
+      )
     }
   }
 
   /// Scales by areas where the size changes.
   fileprivate static func encode(
     _ planes: UnsafePointer<UnsafePointer<UInt8>?>, _ strides: UnsafePointer<Int32>,
-    _ source: (width: Int32, height: Int32), size: (width: Int32, height: Int32), quality: Int, file: String
+    _ source: (width: Int32, height: Int32), size: (width: Int32, height: Int32), quality: Int,
+    file: String
   ) throws -> Data {
     var frame: UnsafeMutablePointer<AVFrame>? = try ImageEncoder.frame(
       AV_PIX_FMT_YUVJ420P, width: size.width, height: size.height, file: file)
@@ -67,7 +73,8 @@ package enum JPEGImage {
     let rows = withMutablePlanes(of: frame) { targets, targetStrides in
       sws_scale(scaler, planes, strides, 0, source.height, targets, targetStrides)
     }
-    try check(rows, .system, file: file, "a picture cannot be scaled", remedy: "Use another picture.")
+    try check(
+      rows, .system, file: file, "a picture cannot be scaled", remedy: "Use another picture.")
     return try ImageEncoder.encode(frame, as: .jpeg(quality: quality), file: file)
   }
 }

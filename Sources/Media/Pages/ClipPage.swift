@@ -1,7 +1,8 @@
 import Foundation
 
-/// The HTML that the pages of clips share: the scenes of a split, and datasets. A card for each clip shows frames side by
-/// side; a click enlarges a frame or plays the clip. A page loads nothing but clips and images beside it.
+/// The HTML that the pages of clips share: the scenes of a split, and datasets. A card for each
+/// clip shows frames side by side; a click enlarges a frame or plays the clip. A page loads nothing
+/// but clips and images beside it.
 package enum ClipPage {
   /// An image of a strip.
   package struct Image {
@@ -38,7 +39,8 @@ package enum ClipPage {
     let frames = images.enumerated().map { place, image in
       "<button type=button class=frame aria-label=\"Enlarge frame \(place + 1)\">\(image.html)\(overlay)</button>"
     }
-    return "<div class=strip style=\"--a:\(ratio)\">\(frames.joined())\(clip.map(player) ?? "")</div>\n"
+    return
+      "<div class=strip style=\"--a:\(ratio)\">\(frames.joined())\(clip.map(player) ?? "")</div>\n"
   }
 
   /// A strip without images.
@@ -64,7 +66,8 @@ package enum ClipPage {
   ///   - controls: HTML of a form that narrows what is shown.
   ///   - notes: HTML between the head and the cards.
   package static func document(
-    title: String, heading: String, facts: [String], controls: String = "", notes: String = "", cards: String
+    title: String, heading: String, facts: [String], controls: String = "", notes: String = "",
+    cards: String
   ) -> String {
     """
     <!doctype html>
@@ -98,8 +101,8 @@ package enum ClipPage {
     "default-src 'none'; img-src data: 'self' file:; media-src 'self' file:; style-src 'unsafe-inline'; "
     + "script-src 'unsafe-inline'"
 
-  /// How a page in one folder links to a file: everything but letters, digits and `-._~` in percent signs, so that no name
-  /// can be taken for another place.
+  /// How a page in one folder links to a file: everything but letters, digits and `-._~` in percent
+  /// signs, so that no name can be taken for another place.
   ///
   /// - Parameters:
   ///   - folder: of the page, absolute.

@@ -1,6 +1,7 @@
 import Foundation
 
-/// Bytes at any place of a file, for headers that FFmpeg does not read. What lies beyond the end counts as missing.
+/// Bytes at any place of a file, for headers that FFmpeg does not read. What lies beyond the end
+/// counts as missing.
 struct FileBytes {
   private let handle: FileHandle
   package let count: Int
@@ -27,7 +28,8 @@ struct FileBytes {
   /// A number of 1 to 8 bytes, the most significant one first.
   func number(at start: Int, _ length: Int, isBigEndian: Bool = true) -> Int? {
     guard let bytes = bytes(at: start, length) else { return nil }
-    return Int(exactly: (isBigEndian ? bytes : bytes.reversed()).reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+    return Int(
+      exactly: (isBigEndian ? bytes : bytes.reversed()).reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
   }
 
   /// Four letters.
@@ -46,7 +48,8 @@ struct MediaBox {
   static func boxes(of file: FileBytes, in range: Range<Int>) -> [MediaBox] {
     var result: [MediaBox] = []
     var place = range.lowerBound
-    while place + 8 <= range.upperBound, result.count < 10_000, let short = file.number(at: place, 4),
+    while place + 8 <= range.upperBound, result.count < 10_000,
+      let short = file.number(at: place, 4),
       let name = file.name(at: place + 4)
     {
       var (size, header) = (short, 8)

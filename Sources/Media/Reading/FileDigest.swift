@@ -3,7 +3,8 @@ import Foundation
 
 /// The content of a file in 256 bits.
 public enum FileDigest {
-  /// SHA-256, as `sha256sum` prints it. Reads the file in pieces, at about half a gigabyte a second.
+  /// SHA-256, as `sha256sum` prints it. Reads the file in pieces, at about half a gigabyte a
+  /// second.
   ///
   /// - Throws: `MediaError` for a file that can't be read.
   public static func sha256(of path: String) throws -> String {

@@ -15,7 +15,9 @@ struct FileSignature: Equatable {
       head.count >= 8
     else { return nil }
     func starts(_ text: String) -> Bool { head.starts(with: text.utf8) }
-    if starts("RIFF"), head.count >= 21, head[8..<12].elementsEqual("WEBP".utf8) { return webP(head) }
+    if starts("RIFF"), head.count >= 21, head[8..<12].elementsEqual("WEBP".utf8) {
+      return webP(head)
+    }
     if head[4..<8].elementsEqual("ftyp".utf8) { return media(file, head) }
     if starts("II") || starts("MM") { return tiff(file, head) }
     for (mark, name, remedy) in marks where head.starts(with: mark) {
@@ -73,11 +75,15 @@ struct FileSignature: Equatable {
     let isTiled = HEIFProperties(file)?.itemType == "grid"
     if ["avif", "avis"].contains(brand) || brand == "mif1" && brands.contains("avif") {
       return FileSignature(
-        name: isTiled ? "an AVIF image made of tiles" : "an AVIF image", remedy: toPNG, isMisread: isTiled)
+        name: isTiled ? "an AVIF image made of tiles" : "an AVIF image", remedy: toPNG,
+        isMisread: isTiled)
     }
-    guard ["heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"].contains(brand) else { return nil }
+    guard ["heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"].contains(brand) else {
+      return nil
+    }
     return FileSignature(
-      name: "a HEIC image", remedy: "Convert it to JPEG or PNG, or let the phone save photos as JPEG.",
+      name: "a HEIC image",
+      remedy: "Convert it to JPEG or PNG, or let the phone save photos as JPEG.",
       isMisread: isTiled)
   }
 
@@ -87,22 +93,27 @@ struct FileSignature: Equatable {
     switch mark {
     case [0x52, 0x4F], [0x53, 0x52], [0x4F, 0x52], [0x52, 0x53]:
       return FileSignature(name: "a RAW photo (Olympus)", remedy: develop, isMisread: true)
-    case [0x55, 0]: return FileSignature(name: "a RAW photo (Panasonic)", remedy: develop, isMisread: true)
+    case [0x55, 0]:
+      return FileSignature(name: "a RAW photo (Panasonic)", remedy: develop, isMisread: true)
     case [43, 0]:
-      return FileSignature(name: "a BigTIFF image", remedy: "Save it as an ordinary TIFF or as PNG.")
+      return FileSignature(
+        name: "a BigTIFF image", remedy: "Save it as an ordinary TIFF or as PNG.")
     case [42, 0]: break
     default: return nil
     }
     if head.count > 10, head[8..<10].elementsEqual("CR".utf8) {
       return FileSignature(name: "a RAW photo (Canon CR2)", remedy: develop, isMisread: true)
     }
-    func number(_ place: Int, _ length: Int) -> Int? { file.number(at: place, length, isBigEndian: isBig) }
+    func number(_ place: Int, _ length: Int) -> Int? {
+      file.number(at: place, length, isBigEndian: isBig)
+    }
     guard let directory = number(4, 4), let count = number(directory, 2) else {
       return FileSignature(name: "a TIFF image", remedy: toPNG)
     }
     var values: [Int: (count: Int, first: Int, place: Int)] = [:]
     for entry in (0..<min(count, 1000)).map({ directory + 2 + 12 * $0 }) {
-      guard let tag = number(entry, 2), let type = number(entry + 2, 2), let count = number(entry + 4, 4)
+      guard let tag = number(entry, 2), let type = number(entry + 2, 2),
+        let count = number(entry + 4, 4)
       else { break }
       let size = [1: 1, 2: 1, 3: 2, 4: 4][type] ?? 4
       guard let wide = number(entry + 8, 4) else { break }
@@ -123,7 +134,8 @@ struct FileSignature: Equatable {
       || values[330].map { directories in
         (0..<min(directories.count, 16)).contains { index in
           let place =
-            directories.count == 1 ? directories.first : number(directories.place + 4 * index, 4) ?? 0
+            directories.count == 1
+            ? directories.first : number(directories.place + 4 * index, 4) ?? 0
           guard let count = number(place, 2) else { return false }
           return (0..<min(count, 1000)).contains { entry in
             number(place + 2 + 12 * entry, 2) == 262 && number(place + 10 + 12 * entry, 2) == 32803
@@ -146,7 +158,8 @@ struct FileSignature: Equatable {
         name: "a TIFF image of \(bits) bits a channel",
         remedy: "Save it with 8 or 16 bits a channel, as TIFF or PNG.")
     }
-    return FileSignature(name: "a TIFF image", remedy: "Save it as PNG, or replace it if it is damaged.")
+    return FileSignature(
+      name: "a TIFF image", remedy: "Save it as PNG, or replace it if it is damaged.")
   }
 
   /// The error for a file that can't be decoded.

@@ -63,8 +63,8 @@ public func grouped(_ number: Int) -> String {
 
 /// The files of a folder and its sub-folders, and what lies there besides.
 public struct FolderListing: Sendable {
-  /// Relative paths of files and of links to files, sorted. A link whose target is missing is among them, so that
-  /// reading it fails with its name.
+  /// Relative paths of files and of links to files, sorted. A link whose target is missing is among
+  /// them, so that reading it fails with its name.
   public private(set) var files: [String] = []
   /// Links to folders, folders that can't be listed, pipes, sockets and devices.
   public private(set) var skipped = SkippedFiles()
@@ -74,8 +74,8 @@ public struct FolderListing: Sendable {
     name == ".precomputed" || name.hasPrefix(".ltx") || name.contains(".ltx-")
   }
 
-  /// - Parameter exclusion: called with the relative path of each sub-folder; a reason skips it, an empty one without a
-  ///   word, nil keeps it.
+  /// - Parameter exclusion: called with the relative path of each sub-folder; a reason skips it, an
+  ///   empty one without a word, nil keeps it.
   /// - Throws: `MediaError` if the folder itself can't be listed.
   public init(_ root: String, exclusion: (String) throws -> String? = { _ in nil }) throws {
     do {
@@ -121,7 +121,9 @@ public struct FolderListing: Sendable {
       case S_IFREG: files.append(relative)
       case S_IFDIR:
         if isLink {
-          skip(relative, "links to folders are not followed; give the folder itself, or link its files")
+          skip(
+            relative, "links to folders are not followed; give the folder itself, or link its files"
+          )
         } else if let reason = try exclusion(relative) {
           if !reason.isEmpty { skip(relative, reason) }
         } else {

@@ -2,12 +2,14 @@ import CFFmpeg
 
 /// Which frames of a video are damaged, as its decoder says.
 public struct FrameDamage: Equatable, Sendable {
-  /// Frames that the decoder marks as damaged or patched up, or reports errors for: numbers in decoding order from 0.
+  /// Frames that the decoder marks as damaged or patched up, or reports errors for: numbers in
+  /// decoding order from 0.
   public let damaged: [Int]
-  /// Frames after which others are missing, because their data can't be decoded; -1: before the first one.
+  /// Frames after which others are missing, because their data can't be decoded; -1: before the
+  /// first one.
   public let missingAfter: [Int]
-  /// The first keyframe after the last damaged frame: frames up to it are predicted from damaged ones. Nil if there is none
-  /// among the frames that were looked at.
+  /// The first keyframe after the last damaged frame: frames up to it are predicted from damaged
+  /// ones. Nil if there is none among the frames that were looked at.
   public let nextKeyframe: Int?
 
   public var isEmpty: Bool { damaged.isEmpty && missingAfter.isEmpty }
@@ -16,7 +18,8 @@ public struct FrameDamage: Equatable, Sendable {
   public var description: String {
     var clauses: [String] = []
     if let last = damaged.last {
-      let verb = damaged.count == 1 ? "frame \(damaged[0]) is" : "frames \(Self.ranges(damaged)) are"
+      let verb =
+        damaged.count == 1 ? "frame \(damaged[0]) is" : "frames \(Self.ranges(damaged)) are"
       var clause = "\(verb) damaged"
       if let nextKeyframe, nextKeyframe > last + 1 {
         clause += ", and those up to the keyframe \(nextKeyframe) may show it"
@@ -28,7 +31,8 @@ public struct FrameDamage: Equatable, Sendable {
     if missingAfter.contains(-1) { clauses.append("frames before the first one can't be decoded") }
     let after = missingAfter.filter { $0 >= 0 }
     if !after.isEmpty {
-      clauses.append("frames are missing after frame\(after.count == 1 ? "" : "s") \(Self.ranges(after))")
+      clauses.append(
+        "frames are missing after frame\(after.count == 1 ? "" : "s") \(Self.ranges(after))")
     }
     return clauses.joined(separator: "; ")
   }
@@ -43,7 +47,9 @@ public struct FrameDamage: Equatable, Sendable {
         ranges.append(number...number)
       }
     }
-    var texts = ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound) to \($0.upperBound)" }
+    var texts = ranges.map {
+      $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound) to \($0.upperBound)"
+    }
     if texts.count > 8 { texts = texts.prefix(8) + ["\(texts.count - 8) more places"] }
     guard texts.count > 1 else { return texts.joined() }
     return texts.dropLast().joined(separator: ", ") + " and " + (texts.last ?? "")
@@ -68,7 +74,10 @@ public struct FrameDamage: Equatable, Sendable {
     var frames: [(stamp: Int64, isDamaged: Bool, isKey: Bool)] = []
     while frames.count < count, let frame = try decoder.next() {
       frames.append(
-        (frame.pointee.best_effort_timestamp, cffmpeg_is_damaged(frame) != 0, cffmpeg_is_key(frame) != 0))
+        (
+          frame.pointee.best_effort_timestamp, cffmpeg_is_damaged(frame) != 0,
+          cffmpeg_is_key(frame) != 0
+        ))
     }
     var damaged = Set(frames.indices.filter { frames[$0].isDamaged })
     var missing: Set<Int> = []
@@ -76,7 +85,9 @@ public struct FrameDamage: Equatable, Sendable {
     let usual = zip(stamps.dropFirst(), stamps).map { $0 &- $1 }.sorted()
     let step = usual.isEmpty ? 0 : usual[usual.count / 2]
     var places: [Int64: Int] = [:]
-    for (place, frame) in frames.enumerated() where places[frame.stamp] == nil { places[frame.stamp] = place }
+    for (place, frame) in frames.enumerated() where places[frame.stamp] == nil {
+      places[frame.stamp] = place
+    }
     let inOrder = places.keys.filter { $0 != cffmpeg_no_timestamp }.sorted()
     for (stamp, isKey) in decoder.troubledStamps {
       if let place = places[stamp] {
@@ -92,7 +103,11 @@ public struct FrameDamage: Equatable, Sendable {
         if gap > step + step / 2 { missing.insert(place) } else { damaged.insert(place) }
       } else if isKey || stamp == cffmpeg_no_timestamp {
         // Frames that can't be decoded because the file begins between keyframes are no damage.
-        if stamp == cffmpeg_no_timestamp, !frames.isEmpty { damaged.insert(0) } else { missing.insert(-1) }
+        if stamp == cffmpeg_no_timestamp, !frames.isEmpty {
+          damaged.insert(0)
+        } else {
+          missing.insert(-1)
+        }
       }
     }
     if decoder.hasContainerErrors {

@@ -2,12 +2,14 @@ import CFFmpeg
 
 /// Whether the times of a file's frames keep to the rate that the file gives.
 package enum FrameTiming: Equatable {
-  /// Each time is a whole number of frames at the rate, as far as the unit of the time stamps allows.
+  /// Each time is a whole number of frames at the rate, as far as the unit of the time stamps
+  /// allows.
   case constant
   /// Times of their own.
   case variable
 
-  /// Reads a file's packets without decoding them. What containers say of a constant rate is not to be relied on.
+  /// Reads a file's packets without decoding them. What containers say of a constant rate is not to
+  /// be relied on.
   ///
   /// - Throws: `MediaError` if the file can't be read.
   package init(path: String, rate: Rational) throws {
@@ -18,7 +20,9 @@ package enum FrameTiming: Equatable {
     while let packet = try packets.next() {
       let stamp = Double(packet.pointee.pts)
       // Times beyond 30 years are damage, which readers leave out, too.
-      if packet.pointee.pts != cffmpeg_no_timestamp, abs(stamp * base) < 1e9 { stamps.append(stamp) }
+      if packet.pointee.pts != cffmpeg_no_timestamp, abs(stamp * base) < 1e9 {
+        stamps.append(stamp)
+      }
     }
     guard let first = stamps.min() else {
       self = .constant

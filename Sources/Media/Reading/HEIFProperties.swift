@@ -1,14 +1,18 @@
-/// What an HEIF or AVIF file says of its main image: ISO/IEC 23008-12, boxes `pitm`, `iinf`, `iprp`.
+/// What an HEIF or AVIF file says of its main image: ISO/IEC 23008-12, boxes `pitm`, `iinf`,
+/// `iprp`.
 struct HEIFProperties {
   /// By the properties `irot` and `imir`, in their order; Exif does not count in these files.
   private(set) var orientation: Orientation?
-  /// The main image's type, such as `av01`, `hvc1`, or `grid` for one that is put together from tiles.
+  /// The main image's type, such as `av01`, `hvc1`, or `grid` for one that is put together from
+  /// tiles.
   private(set) var itemType: String?
 
   /// - Returns: nil for a file without a main image.
   init?(_ file: FileBytes) {
     let boxes = MediaBox.boxes(of: file, in: 0..<file.count)
-    guard let meta = boxes.first(where: { $0.name == "meta" }), meta.content.count > 4 else { return nil }
+    guard let meta = boxes.first(where: { $0.name == "meta" }), meta.content.count > 4 else {
+      return nil
+    }
     // A version and flags come first.
     let inner = MediaBox.boxes(of: file, in: meta.content.dropFirst(4))
     func box(_ name: String) -> MediaBox? { inner.first { $0.name == name } }
@@ -20,7 +24,9 @@ struct HEIFProperties {
     let parts = MediaBox.boxes(of: file, in: properties.content)
     guard let container = parts.first(where: { $0.name == "ipco" }) else { return }
     let all = MediaBox.boxes(of: file, in: container.content)
-    for index in parts.filter({ $0.name == "ipma" }).flatMap({ Self.indices(of: item, file, $0.content) })
+    for index in parts.filter({ $0.name == "ipma" }).flatMap({
+      Self.indices(of: item, file, $0.content)
+    })
     where (1...all.count).contains(index) {
       let property = all[index - 1]
       guard let value = file.number(at: property.content.lowerBound, 1) else { continue }

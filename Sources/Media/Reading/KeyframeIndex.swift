@@ -1,8 +1,10 @@
 import CFFmpeg
 
-/// Where the packets of a video can be cut: its keyframes by the container, and what its edit lists leave out.
+/// Where the packets of a video can be cut: its keyframes by the container, and what its edit lists
+/// leave out.
 package struct KeyframeIndex {
-  /// When keyframes are shown, on the container's clock, in order; those that edit lists hide are among them.
+  /// When keyframes are shown, on the container's clock, in order; those that edit lists hide are
+  /// among them.
   private let keys: [Double]
   /// When the first packet is shown.
   private let first: Double
@@ -35,7 +37,9 @@ package struct KeyframeIndex {
     let shown = places.indices.filter { !places[$0].isHidden }
     let times = shown.map { places[$0].seconds }
     if let from = shown.first, let to = shown.last, let start = times.min(), let end = times.max() {
-      hidesFrames = places[from...to].contains { $0.isHidden && $0.seconds > start && $0.seconds < end }
+      hidesFrames = places[from...to].contains {
+        $0.isHidden && $0.seconds > start && $0.seconds < end
+      }
       hidesStart = places.contains { $0.isHidden && $0.seconds < start }
       hiddenEnd = places.count - 1 - to
     } else {
@@ -54,7 +58,8 @@ package struct KeyframeIndex {
     // Where edit lists hide the keyframe, the first frame after it that is shown.
     let index = times.firstIndex { $0 >= packet - 1e-6 } ?? 0
     return Keyframe(
-      index: index, seconds: times.indices.contains(index) ? times[index] : seconds, packetSeconds: packet,
+      index: index, seconds: times.indices.contains(index) ? times[index] : seconds,
+      packetSeconds: packet,
       isFileStart: key == nil)
   }
 }
@@ -64,7 +69,8 @@ package struct Keyframe: Equatable {
   /// The first frame that is shown from there on, and when.
   package let index: Int
   package let seconds: Double
-  /// When the packet would be shown, on the container's clock: before the frame where edit lists hide it.
+  /// When the packet would be shown, on the container's clock: before the frame where edit lists
+  /// hide it.
   package let packetSeconds: Double
   /// Whether the file begins with packets that are no keyframe, and these are meant.
   package let isFileStart: Bool

@@ -66,8 +66,8 @@ package func outOfMemory(file: String) -> MediaError {
     .system, file: file, "out of memory", remedy: "Close other programs or use smaller pictures.")
 }
 
-/// FFmpeg writes its complaints to standard error; here they are counted by decoder instead (`StreamDecoder`). Called before
-/// FFmpeg opens anything.
+/// FFmpeg writes its complaints to standard error; here they are counted by decoder instead
+/// (`StreamDecoder`). Called before FFmpeg opens anything.
 func silenceFFmpeg() { _ = quietLog }
 
 private let quietLog: Void = cffmpeg_take_log()

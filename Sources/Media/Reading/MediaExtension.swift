@@ -1,9 +1,10 @@
 import CFFmpeg
 
-/// What a file name's extension says about a file, and whether the installed FFmpeg can decode such files.
+/// What a file name's extension says about a file, and whether the installed FFmpeg can decode such
+/// files.
 ///
-/// This is the one list that all commands search folders by. A file that a dataset or an option names is opened
-/// whatever it is called.
+/// This is the one list that all commands search folders by. A file that a dataset or an option
+/// names is opened whatever it is called.
 public struct MediaExtension: Equatable, Sendable {
   public enum Kind: String, Sendable, CaseIterable {
     case video, image, audio
@@ -24,8 +25,11 @@ public struct MediaExtension: Equatable, Sendable {
   /// The extension in lowercase, without its dot; empty for none.
   public static func name(ofFile path: String) -> String {
     let file =
-      path.utf8.lastIndex(of: UInt8(ascii: "/")).map { path[path.utf8.index(after: $0)...] } ?? path[...]
-    guard let dot = file.utf8.lastIndex(of: UInt8(ascii: ".")), dot != file.startIndex else { return "" }
+      path.utf8.lastIndex(of: UInt8(ascii: "/")).map { path[path.utf8.index(after: $0)...] }
+      ?? path[...]
+    guard let dot = file.utf8.lastIndex(of: UInt8(ascii: ".")), dot != file.startIndex else {
+      return ""
+    }
     return file[file.utf8.index(after: dot)...].lowercased()
   }
 
@@ -61,9 +65,11 @@ public struct MediaExtension: Equatable, Sendable {
     let kind: Kind
     /// FFmpeg's names of demuxers, of which one must be there; none for what no FFmpeg can read.
     let demuxers: [String]
-    /// FFmpeg's names of codecs, of which one must have a decoder; none where the container holds many.
+    /// FFmpeg's names of codecs, of which one must have a decoder; none where the container holds
+    /// many.
     var codecs: [String] = []
-    /// An extension that the demuxer itself must name: older ones know the container and not what is in it.
+    /// An extension that the demuxer itself must name: older ones know the container and not what
+    /// is in it.
     var claimed: String?
     /// What to call it; nil for the extension.
     var title: String?
@@ -73,11 +79,14 @@ public struct MediaExtension: Equatable, Sendable {
       guard !found.isEmpty else { return false }
       if let claimed {
         let names = found.compactMap { $0.pointee.extensions.map { String(cString: $0) } }
-        guard names.contains(where: { $0.split(separator: ",").contains(claimed[...]) }) else { return false }
+        guard names.contains(where: { $0.split(separator: ",").contains(claimed[...]) }) else {
+          return false
+        }
       }
       return codecs.isEmpty
         || codecs.contains { name in
-          avcodec_descriptor_get_by_name(name).map { avcodec_find_decoder($0.pointee.id) != nil } ?? false
+          avcodec_descriptor_get_by_name(name).map { avcodec_find_decoder($0.pointee.id) != nil }
+            ?? false
         }
     }
   }
@@ -114,14 +123,17 @@ public struct MediaExtension: Equatable, Sendable {
 
     Format(names: "png", kind: .image, demuxers: ["image2"], codecs: ["png"]),
     Format(names: "jpg jpeg jpe jfif jif", kind: .image, demuxers: ["image2"], codecs: ["mjpeg"]),
-    Format(names: "jp2 j2k j2c jpc jpf jpx", kind: .image, demuxers: ["image2"], codecs: ["jpeg2000"]),
-    Format(names: "jxl", kind: .image, demuxers: ["jpegxl_pipe", "jpegxl_anim"], codecs: ["jpegxl"]),
+    Format(
+      names: "jp2 j2k j2c jpc jpf jpx", kind: .image, demuxers: ["image2"], codecs: ["jpeg2000"]),
+    Format(
+      names: "jxl", kind: .image, demuxers: ["jpegxl_pipe", "jpegxl_anim"], codecs: ["jpegxl"]),
     Format(names: "jls", kind: .image, demuxers: ["image2"], codecs: ["jpegls"]),
     Format(names: "bmp", kind: .image, demuxers: ["image2"], codecs: ["bmp"]),
     Format(names: "tif tiff", kind: .image, demuxers: ["image2"], codecs: ["tiff"]),
     Format(names: "webp", kind: .image, demuxers: ["image2", "webp_pipe"], codecs: ["webp"]),
     Format(names: "avif", kind: .image, demuxers: ["mov"], codecs: ["av1"], claimed: "avif"),
-    Format(names: "heic heif hif", kind: .image, demuxers: ["mov"], codecs: ["hevc"], claimed: "heic"),
+    Format(
+      names: "heic heif hif", kind: .image, demuxers: ["mov"], codecs: ["hevc"], claimed: "heic"),
     Format(names: "tga", kind: .image, demuxers: ["image2"], codecs: ["targa"]),
     Format(names: "exr", kind: .image, demuxers: ["image2"], codecs: ["exr"]),
     Format(names: "dpx", kind: .image, demuxers: ["image2"], codecs: ["dpx"]),
@@ -140,7 +152,8 @@ public struct MediaExtension: Equatable, Sendable {
     Format(names: "psd", kind: .image, demuxers: ["psd_pipe"], codecs: ["psd"]),
     Format(names: "hdr", kind: .image, demuxers: ["hdr_pipe"], codecs: ["hdr"]),
     Format(
-      names: "cr2 cr3 crw nef nrw arw sr2 dng raf orf rw2 pef srw x3f iiq 3fr", kind: .image, demuxers: [],
+      names: "cr2 cr3 crw nef nrw arw sr2 dng raf orf rw2 pef srw x3f iiq 3fr", kind: .image,
+      demuxers: [],
       title: "camera RAW images"),
 
     Format(names: "wav wave bwf rf64", kind: .audio, demuxers: ["wav"]),
@@ -162,11 +175,13 @@ public struct MediaExtension: Equatable, Sendable {
     Format(names: "ape", kind: .audio, demuxers: ["ape"], codecs: ["ape"]),
     Format(names: "tta", kind: .audio, demuxers: ["tta"], codecs: ["tta"]),
     Format(names: "tak", kind: .audio, demuxers: ["tak"], codecs: ["tak"]),
-    Format(names: "mpc", kind: .audio, demuxers: ["mpc", "mpc8"], codecs: ["musepack7", "musepack8"]),
+    Format(
+      names: "mpc", kind: .audio, demuxers: ["mpc", "mpc8"], codecs: ["musepack7", "musepack8"]),
     Format(names: "amr awb", kind: .audio, demuxers: ["amr"], codecs: ["amr_nb", "amr_wb"]),
     Format(names: "voc", kind: .audio, demuxers: ["voc"]),
     Format(names: "dsf", kind: .audio, demuxers: ["dsf"]),
     Format(names: "dff", kind: .audio, demuxers: ["iff"]),
-    Format(names: "mid midi", kind: .audio, demuxers: [], title: "MIDI, which holds notes and no audio"),
+    Format(
+      names: "mid midi", kind: .audio, demuxers: [], title: "MIDI, which holds notes and no audio"),
   ]
 }

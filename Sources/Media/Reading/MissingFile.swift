@@ -4,21 +4,26 @@ import Synchronization
 /// What the user probably meant by a path that does not exist.
 public enum MissingFile {
   /// - Parameter path: of a file or folder that is not there.
-  /// - Returns: a sentence that says what is wrong with the path and what to do; nil where nothing is near.
+  /// - Returns: a sentence that says what is wrong with the path and what to do; nil where nothing
+  ///   is near.
   public static func hint(_ path: String) -> String? {
     let exists = FileManager.default.fileExists(atPath:)
     let parts = path.split(separator: "/", omittingEmptySubsequences: true).map(String.init)
     if let url = parts.firstIndex(where: { $0.lowercased() == "file:" }) {
       let rest = "/" + parts[(url + 1)...].joined(separator: "/")
       let plain = [rest, rest.removingPercentEncoding ?? rest].first(where: exists)
-      return "It is a file:// URL, and a plain path is expected\(plain.map { ": write \($0)" } ?? "")."
+      return
+        "It is a file:// URL, and a plain path is expected\(plain.map { ": write \($0)" } ?? "")."
     }
-    if parts.contains(where: { $0.range(of: "^(https?|s3|gs|hf):$", options: .regularExpression) != nil }) {
+    if parts.contains(where: {
+      $0.range(of: "^(https?|s3|gs|hf):$", options: .regularExpression) != nil
+    }) {
       return "It is a URL. Download the file, and give its path."
     }
     if let home = parts.firstIndex(where: { $0.hasPrefix("~") }) {
       let expanded = (parts[home...].joined(separator: "/") as NSString).expandingTildeInPath
-      return "~ is expanded by shells only. Write \(exists(expanded) ? expanded : "the whole path")."
+      return
+        "~ is expanded by shells only. Write \(exists(expanded) ? expanded : "the whole path")."
     }
     if let variable = parts.first(where: {
       $0.range(of: "^\\$[A-Za-z_{]|^%[A-Za-z_]+%$", options: .regularExpression) != nil
@@ -52,7 +57,9 @@ public enum MissingFile {
   private static func brokenLink(_ path: String) -> String? {
     var status = stat()
     guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFLNK else { return nil }
-    do { return try FileManager.default.destinationOfSymbolicLink(atPath: path) } catch { return nil }
+    do { return try FileManager.default.destinationOfSymbolicLink(atPath: path) } catch {
+      return nil
+    }
   }
 
   /// Walks to the first part of the path that is not there, and looks for one like it.
@@ -76,25 +83,30 @@ public enum MissingFile {
     return nil
   }
 
-  private static func similar(to name: String, in folder: String) -> (name: String, difference: String)? {
+  private static func similar(to name: String, in folder: String) -> (
+    name: String, difference: String
+  )? {
     let names = Listing.shared.names(of: folder, folded: folded(name))
     // Bytes, since strings compare as equal whatever their normalization.
     guard let near = names.first(where: { !$0.utf8.elementsEqual(name.utf8) }) else {
-      return Listing.shared.name(of: folder, stem: folded((name as NSString).deletingPathExtension)).map {
-        ($0, "its extension")
-      }
+      return Listing.shared.name(of: folder, stem: folded((name as NSString).deletingPathExtension))
+        .map {
+          ($0, "its extension")
+        }
     }
     if near == name { return (near, "the Unicode normalization of its letters") }
     if near.lowercased() == name.lowercased() { return (near, "upper and lower case") }
     return (near, "spaces or invisible characters")
   }
 
-  /// A name without what is easily mistaken: case, Unicode normalization, spaces at its ends, invisible characters.
+  /// A name without what is easily mistaken: case, Unicode normalization, spaces at its ends,
+  /// invisible characters.
   public static func folded(_ name: String) -> String {
     var result = String.UnicodeScalarView()
     for scalar in name.precomposedStringWithCompatibilityMapping.lowercased().unicodeScalars {
       switch scalar.properties.generalCategory {
-      case .control, .format, .surrogate, .spaceSeparator, .lineSeparator, .paragraphSeparator: continue
+      case .control, .format, .surrogate, .spaceSeparator, .lineSeparator, .paragraphSeparator:
+        continue
       default: result.append(scalar)
       }
     }

@@ -1,10 +1,11 @@
 import CFFmpeg
 import Foundation
 
-/// Which way up stored frames are: one of the eight ways to turn and mirror a rectangle, as a 2x2 matrix of -1, 0 and 1.
+/// Which way up stored frames are: one of the eight ways to turn and mirror a rectangle, as a 2x2
+/// matrix of -1, 0 and 1.
 ///
-/// A stored pixel at column x and row y, counted from the center, is shown at column `xx * x + xy * y` and row
-/// `yx * x + yy * y`.
+/// A stored pixel at column x and row y, counted from the center, is shown at column `xx * x + xy *
+/// y` and row `yx * x + yy * y`.
 public struct Orientation: Hashable, Sendable {
   let xx: Int
   let xy: Int
@@ -45,7 +46,8 @@ public struct Orientation: Hashable, Sendable {
   /// Whether width and height change places.
   public var swapsSides: Bool { xx == 0 }
 
-  /// The display matrix, as FFmpeg stores it, that shows frames of a size so, with their corner at the origin.
+  /// The display matrix, as FFmpeg stores it, that shows frames of a size so, with their corner at
+  /// the origin.
   package func displayMatrix(width: Int, height: Int) -> [Int32] {
     let one = 1 << 16
     let x = max(0, -xx * width) + max(0, -xy * height)
@@ -66,11 +68,12 @@ public struct Orientation: Hashable, Sendable {
 /// What a display matrix says.
 enum DisplayMatrix: Equatable {
   case orientation(Orientation)
-  /// Another angle than a multiple of 90 degrees, or a shear; clockwise degrees, NaN for a matrix that can't be one.
+  /// Another angle than a multiple of 90 degrees, or a shear; clockwise degrees, NaN for a matrix
+  /// that can't be one.
   case other(degrees: Double)
 
-  /// - Parameter values: the nine numbers of a display matrix as FFmpeg stores them (`libavutil/display.h`). Scale and
-  ///   translation do not matter.
+  /// - Parameter values: the nine numbers of a display matrix as FFmpeg stores them
+  ///   (`libavutil/display.h`). Scale and translation do not matter.
   init(_ values: UnsafePointer<Int32>) {
     let (a, b, c, d) = (Double(values[0]), Double(values[1]), Double(values[3]), Double(values[4]))
     let (first, second) = (hypot(a, b), hypot(c, d))

@@ -8,7 +8,8 @@ package final class PacketReader {
   package let stream: UnsafeMutablePointer<AVStream>
   /// What broke the file off, if it does not end as it should.
   private(set) var failure: String?
-  /// What the user should know about the choice of an audio track, a clause; nil where there was none.
+  /// What the user should know about the choice of an audio track, a clause; nil where there was
+  /// none.
   package let trackNote: String?
   private let packet: UnsafeMutablePointer<AVPacket>
   /// Errors that the demuxer reported by FFmpeg's log since the file was opened.
@@ -16,9 +17,10 @@ package final class PacketReader {
   var errorCount: Int { Int(cffmpeg_error_count(errors)) }
   private var isWaiting = false
 
-  /// - Parameter audioTrack: which audio track is read; of videos the first one counts, as upstream, not FFmpeg's "best";
-  ///   cover images don't.
-  /// - Throws: `MediaError` if the file is missing, is no media, holds no stream of this kind, or not this audio track.
+  /// - Parameter audioTrack: which audio track is read; of videos the first one counts, as
+  ///   upstream, not FFmpeg's "best"; cover images don't.
+  /// - Throws: `MediaError` if the file is missing, is no media, holds no stream of this kind, or
+  ///   not this audio track.
   package init(file: String, kind: AVMediaType, audioTrack: AudioTrackChoice = .automatic) throws {
     silenceFFmpeg()
     self.file = file
@@ -26,7 +28,8 @@ package final class PacketReader {
 
     var opened: UnsafeMutablePointer<AVFormatContext>?
     var options: OpaquePointer?
-    // Playlists and the like may name other places; a data set's file must not reach beyond the disk.
+    // Playlists and the like may name other places; a data set's file must not reach beyond the
+    // disk.
     av_dict_set(&options, "protocol_whitelist", "file", 0)
     // A percent sign in a picture's name is no pattern.
     av_dict_set(&options, "pattern_type", "none", 0)
@@ -37,11 +40,13 @@ package final class PacketReader {
       avformat_close_input(&opened)
       throw FileSignature.error(file, signature)
     }
-    let notMedia = "Give a video, picture or sound file that FFmpeg can read, or copy the file anew."
+    let notMedia =
+      "Give a video, picture or sound file that FFmpeg can read, or copy the file anew."
     try check(
       status, .notMedia, file: file,
       Self.isMP4(file)
-        ? "an MP4 without its index, as when a recording or a copy broke off" : "not a readable media file",
+        ? "an MP4 without its index, as when a recording or a copy broke off"
+        : "not a readable media file",
       remedy: notMedia)
     guard let format = opened else { throw outOfMemory(file: file) }
 
@@ -61,7 +66,9 @@ package final class PacketReader {
       throw MediaError(.notMedia, file: file, "a text file, not a media file", remedy: notMedia)
     }
     let found = avformat_find_stream_info(format, nil)
-    if found < 0, found != cffmpeg_out_of_memory, let signature { throw FileSignature.error(file, signature) }
+    if found < 0, found != cffmpeg_out_of_memory, let signature {
+      throw FileSignature.error(file, signature)
+    }
     try check(
       found, .notMedia, file: file, "no stream can be understood",
       remedy: notMedia)
@@ -103,7 +110,8 @@ package final class PacketReader {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: file, isDirectory: &isFolder) else {
       throw MediaError(
-        .notReadable, file: file, "no such file", remedy: MissingFile.hint(file) ?? "Check the path.")
+        .notReadable, file: file, "no such file",
+        remedy: MissingFile.hint(file) ?? "Check the path.")
     }
     if isFolder.boolValue {
       throw MediaError(.notReadable, file: file, "is a folder", remedy: "Give a media file.")
@@ -126,7 +134,8 @@ package final class PacketReader {
     } catch { return false }  // only a better word for an error depends on it
   }
 
-  /// The next packet, which stays the next until it is taken; nil at the end, or where the file breaks off.
+  /// The next packet, which stays the next until it is taken; nil at the end, or where the file
+  /// breaks off.
   ///
   /// - Throws: `MediaError` if the disk fails or memory runs out.
   package func peek() throws -> UnsafeMutablePointer<AVPacket>? {
@@ -174,7 +183,8 @@ package final class PacketReader {
       remedy: "Check the disk or the network share.")
   }
 
-  /// Counts the packets of a file's first video by reading it whole: its frames, if it is not damaged.
+  /// Counts the packets of a file's first video by reading it whole: its frames, if it is not
+  /// damaged.
   package static func countFrames(file: String) throws -> Int {
     let packets = try PacketReader(file: file, kind: AVMEDIA_TYPE_VIDEO)
     var count = 0

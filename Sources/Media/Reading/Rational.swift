@@ -22,7 +22,9 @@ public struct Rational: Hashable, Sendable, CustomStringConvertible {
 
   public var value: Double { Double(numerator) / Double(denominator) }
   public var inverse: Rational? { numerator == 0 ? nil : Rational(denominator, numerator) }
-  public var description: String { denominator == 1 ? "\(numerator)" : "\(numerator)/\(denominator)" }
+  public var description: String {
+    denominator == 1 ? "\(numerator)" : "\(numerator)/\(denominator)"
+  }
 
   /// Nil where FFmpeg means "unknown".
   init?(_ fraction: AVRational) {
@@ -32,7 +34,9 @@ public struct Rational: Hashable, Sendable, CustomStringConvertible {
 
   /// Nil if the terms do not fit FFmpeg's 32 bits.
   var av: AVRational? {
-    guard let num = Int32(exactly: numerator), let den = Int32(exactly: denominator) else { return nil }
+    guard let num = Int32(exactly: numerator), let den = Int32(exactly: denominator) else {
+      return nil
+    }
     return AVRational(num: num, den: den)
   }
 }

@@ -1,8 +1,8 @@
 import CFFmpeg
 import Foundation
 
-/// Decodes one stream of a file in presentation order. The base of `VideoReader` and `AudioReader`. Damaged packets are passed
-/// over and counted, as players do; `ending` tells afterwards.
+/// Decodes one stream of a file in presentation order. The base of `VideoReader` and `AudioReader`.
+/// Damaged packets are passed over and counted, as players do; `ending` tells afterwards.
 package final class StreamDecoder {
   let codec: UnsafeMutablePointer<AVCodecContext>
   private let packets: PacketReader
@@ -19,8 +19,9 @@ package final class StreamDecoder {
   private(set) var packetsRead = 0
   private(set) var damagedPackets = 0
   private var failuresInARow = 0
-  /// Time stamps of the packets at which the decoder reported an error, or that the container marks as damaged, and whether
-  /// each is a keyframe's. Exact with one thread; with several, an error may count for a packet nearby.
+  /// Time stamps of the packets at which the decoder reported an error, or that the container marks
+  /// as damaged, and whether each is a keyframe's. Exact with one thread; with several, an error
+  /// may count for a packet nearby.
   private(set) var troubledStamps: [Int64: Bool] = [:]
   /// Errors that the decoder reported by FFmpeg's log.
   private let errorCount: UnsafeMutablePointer<Int64>
@@ -30,7 +31,8 @@ package final class StreamDecoder {
   private var firstDecodingStamp: Int64?
   /// Whether packets say when they are shown. AVI says only when they are decoded.
   private var hasPresentationStamps = false
-  /// How far frames lie behind their packets because they are reordered, where packets don't say when they are shown.
+  /// How far frames lie behind their packets because they are reordered, where packets don't say
+  /// when they are shown.
   private var reorderDelay: Int64?
   /// End of the packet that is presented last, in the stream's time base.
   private var lastStamp: Int64 = .min
@@ -52,8 +54,10 @@ package final class StreamDecoder {
         id == AV_CODEC_ID_NONE
         ? AudioTrack(number: 1, stream).tag : String(cString: avcodec_get_name(id))
       throw MediaError(
-        .decoding, file: file, "its \(noun) is coded as \(name), which the installed FFmpeg cannot decode",
-        remedy: "Convert the file to H.264 and AAC, or install an FFmpeg with a decoder for \(name).")
+        .decoding, file: file,
+        "its \(noun) is coded as \(name), which the installed FFmpeg cannot decode",
+        remedy:
+          "Convert the file to H.264 and AAC, or install an FFmpeg with a decoder for \(name).")
     }
     var context = avcodec_alloc_context3(decoder)
     let errorCount = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
@@ -75,7 +79,8 @@ package final class StreamDecoder {
     codec.pointee.thread_count = threads
     codec.pointee.opaque = UnsafeMutableRawPointer(errorCount)
     try check(
-      avcodec_open2(codec, decoder, nil), .decoding, file: file, "its \(noun) decoder cannot be opened",
+      avcodec_open2(codec, decoder, nil), .decoding, file: file,
+      "its \(noun) decoder cannot be opened",
       remedy: "Convert the file to H.264 and AAC.")
     guard let frame = av_frame_alloc() else { throw outOfMemory(file: file) }
     self.codec = codec
@@ -84,8 +89,11 @@ package final class StreamDecoder {
     owned = true
   }
 
-  /// The decoder that reads a WebM's alpha channel, which FFmpeg's own decoders leave out; nil where there is none.
-  private static func alphaDecoder(for stream: UnsafeMutablePointer<AVStream>) -> UnsafePointer<AVCodec>? {
+  /// The decoder that reads a WebM's alpha channel, which FFmpeg's own decoders leave out; nil
+  /// where there is none.
+  private static func alphaDecoder(for stream: UnsafeMutablePointer<AVStream>) -> UnsafePointer<
+    AVCodec
+  >? {
     guard let mode = av_dict_get(stream.pointee.metadata, "alpha_mode", nil, 0)?.pointee.value,
       String(cString: mode) == "1"
     else { return nil }
@@ -149,11 +157,13 @@ package final class StreamDecoder {
     return nil
   }
 
-  /// The first frame is shown when the first packet is due; a decoder that reorders frames gives it the time of a later one.
+  /// The first frame is shown when the first packet is due; a decoder that reorders frames gives it
+  /// the time of a later one.
   private func noteReordering() {
     guard reorderDelay == nil else { return }
     let stamp = frame.pointee.best_effort_timestamp
-    guard !hasPresentationStamps, stamp != cffmpeg_no_timestamp, let first = firstDecodingStamp else {
+    guard !hasPresentationStamps, stamp != cffmpeg_no_timestamp, let first = firstDecodingStamp
+    else {
       reorderDelay = 0
       return
     }
@@ -177,12 +187,14 @@ package final class StreamDecoder {
       if packet.pointee.pts != cffmpeg_no_timestamp {
         hasPresentationStamps = true
         // In a damaged file, the sum may be beyond what an integer holds.
-        let (end, overflows) = packet.pointee.pts.addingReportingOverflow(max(0, packet.pointee.duration))
+        let (end, overflows) = packet.pointee.pts.addingReportingOverflow(
+          max(0, packet.pointee.duration))
         if !overflows { lastStamp = max(lastStamp, end) }
       }
       let isDamaged = packet.pointee.flags & AV_PKT_FLAG_CORRUPT != 0
       if isDamaged { damagedPackets += 1 }
-      let stamp = packet.pointee.pts != cffmpeg_no_timestamp ? packet.pointee.pts : packet.pointee.dts
+      let stamp =
+        packet.pointee.pts != cffmpeg_no_timestamp ? packet.pointee.pts : packet.pointee.dts
       lastSent = (stamp, packet.pointee.flags & AV_PKT_FLAG_KEY != 0)
       let sent = avcodec_send_packet(codec, packet)
       noteErrors(isDamaged || sent < 0 && sent != cffmpeg_again)
@@ -195,15 +207,17 @@ package final class StreamDecoder {
     }
   }
 
-  /// How many packets the container says it holds; nil where it does not say. The index of an MP4 counts what
-  /// its edit lists keep, the stream's header everything.
+  /// How many packets the container says it holds; nil where it does not say. The index of an MP4
+  /// counts what its edit lists keep, the stream's header everything.
   var packetsExpected: Int? {
     if countsTime { return nil }
-    let count = packets.isMP4 ? Int(avformat_index_get_entries_count(stream)) : Int(stream.pointee.nb_frames)
+    let count =
+      packets.isMP4 ? Int(avformat_index_get_entries_count(stream)) : Int(stream.pointee.nb_frames)
     return count > 0 ? count : nil
   }
 
-  /// Whether what the header gives as a count is a length: for sound, an AVI has units of its time base there.
+  /// Whether what the header gives as a count is a length: for sound, an AVI has units of its time
+  /// base there.
   private var countsTime: Bool {
     packets.formatName == "avi" && codec.pointee.codec_type == AVMEDIA_TYPE_AUDIO
   }
@@ -216,15 +230,16 @@ package final class StreamDecoder {
     return ["avif", "mif1", "heic", "heix", "heim", "heis"].contains(String(cString: brand))
   }
 
-  /// Frames by the index of an MP4 or MOV, without those that edit lists leave out; nil for other containers, whose headers
-  /// only claim a number.
+  /// Frames by the index of an MP4 or MOV, without those that edit lists leave out; nil for other
+  /// containers, whose headers only claim a number.
   var indexedFrames: Int? {
     let count = Int(stream.pointee.nb_frames)
     guard packets.isMP4, count > 0 else { return nil }
     let entries = avformat_index_get_entries_count(stream)
     var discarded = 0
     for index in 0..<entries {
-      if let entry = avformat_index_get_entry(stream, index), entry.pointee.flags & AVINDEX_DISCARD_FRAME != 0
+      if let entry = avformat_index_get_entry(stream, index),
+        entry.pointee.flags & AVINDEX_DISCARD_FRAME != 0
       {
         discarded += 1
       }
@@ -232,8 +247,8 @@ package final class StreamDecoder {
     return max(0, count - discarded)
   }
 
-  /// Whether packets were read up to the length that the container gives. An AVI counts frames that merely repeat
-  /// the one before and have no packet.
+  /// Whether packets were read up to the length that the container gives. An AVI counts frames that
+  /// merely repeat the one before and have no packet.
   private var reachesItsEnd: Bool {
     let length = stream.pointee.duration
     guard length != cffmpeg_no_timestamp, length > 0, lastStamp != .min else { return false }
@@ -241,8 +256,8 @@ package final class StreamDecoder {
     return Double(lastStamp) - Double(start) >= Double(length)
   }
 
-  /// For containers that count no packets: where the stream ends in seconds, as Matroska's tag or an AVI's length
-  /// says, or the whole file if it holds nothing else.
+  /// For containers that count no packets: where the stream ends in seconds, as Matroska's tag or
+  /// an AVI's length says, or the whole file if it holds nothing else.
   private var announcedEnd: Double? {
     if let tag = av_dict_get(stream.pointee.metadata, "DURATION", nil, 0)?.pointee.value {
       let parts = String(cString: tag).split(separator: ":").compactMap { Double($0) }
@@ -275,7 +290,8 @@ package final class StreamDecoder {
     return whole != cffmpeg_no_timestamp && whole > 0 ? Double(whole) / Double(AV_TIME_BASE) : nil
   }
 
-  /// Whether everything that the container announces has been decoded. Meaningful after `next()` gave nil.
+  /// Whether everything that the container announces has been decoded. Meaningful after `next()`
+  /// gave nil.
   func ending(decoded: Int) -> Ending {
     var reasons: [String] = []
     if let expected = packetsExpected, packetsRead < expected, !reachesItsEnd {
@@ -289,7 +305,8 @@ package final class StreamDecoder {
       }
     }
     if damagedPackets > 0 {
-      reasons.append(damagedPackets == 1 ? "a packet is damaged" : "\(damagedPackets) packets are damaged")
+      reasons.append(
+        damagedPackets == 1 ? "a packet is damaged" : "\(damagedPackets) packets are damaged")
     }
     let count = packets.errorCount
     if codec.pointee.codec_type == AVMEDIA_TYPE_VIDEO, count > 0, packets.failure == nil {
@@ -305,7 +322,8 @@ package final class StreamDecoder {
 public enum Ending: Equatable, Sendable {
   /// Everything that the container announces was decoded.
   case complete
-  /// The file is cut off or damaged; what could be decoded was given out. One clause says what is missing.
+  /// The file is cut off or damaged; what could be decoded was given out. One clause says what is
+  /// missing.
   case damaged(String)
 
   /// The clause of a damaged stream.

@@ -15,12 +15,15 @@ struct TIFFHeader {
   init?(path: String) {
     guard let handle = FileHandle(forReadingAtPath: path) else { return nil }
     do {
-      guard let head = try handle.read(upToCount: 8).map(Array.init), head.count == 8 else { return nil }
+      guard let head = try handle.read(upToCount: 8).map(Array.init), head.count == 8 else {
+        return nil
+      }
       let isBig = head[0] == UInt8(ascii: "M")
       func number(_ bytes: some BidirectionalCollection<UInt8>) -> Int {
         (isBig ? Array(bytes) : bytes.reversed()).reduce(0) { $0 << 8 | Int($1) }
       }
-      guard ["II", "MM"].contains(String(decoding: head[..<2], as: UTF8.self)), number(head[2..<4]) == 42
+      guard ["II", "MM"].contains(String(decoding: head[..<2], as: UTF8.self)),
+        number(head[2..<4]) == 42
       else { return nil }
       try handle.seek(toOffset: UInt64(number(head[4...])))
       guard let count = try handle.read(upToCount: 2).map(Array.init), count.count == 2,
@@ -38,20 +41,23 @@ struct TIFFHeader {
   }
 
   private static let names = [
-    2: "CCITT", 3: "CCITT group 3", 4: "CCITT group 4", 5: "LZW", 6: "old JPEG", 7: "JPEG", 8: "Deflate",
+    2: "CCITT", 3: "CCITT group 3", 4: "CCITT group 4", 5: "LZW", 6: "old JPEG", 7: "JPEG",
+    8: "Deflate",
     32773: "PackBits", 32946: "Deflate", 33003: "JPEG 2000", 33005: "JPEG 2000", 34661: "JBIG",
     34712: "JPEG 2000",
-    34887: "LERC", 34925: "LZMA", 34926: "Zstandard", 34927: "WebP", 50000: "Zstandard", 50001: "WebP",
+    34887: "LERC", 34925: "LZMA", 34926: "Zstandard", 34927: "WebP", 50000: "Zstandard",
+    50001: "WebP",
     50002: "JPEG XL", 52546: "JPEG XL",
   ]
 
   /// Compressions that FFmpeg's decoder knows.
   private static let known: Set<Int> = [1, 2, 3, 4, 5, 8, 32773, 32946, 34925]
 
-  /// The error for a TIFF with a compression that FFmpeg does not know; nil for other files. FFmpeg hands out an empty frame
-  /// for some of them.
+  /// The error for a TIFF with a compression that FFmpeg does not know; nil for other files. FFmpeg
+  /// hands out an empty frame for some of them.
   static func refusal(_ path: String) -> MediaError? {
-    guard let header = TIFFHeader(path: path), !header.isDNG, !known.contains(header.compression) else {
+    guard let header = TIFFHeader(path: path), !header.isDNG, !known.contains(header.compression)
+    else {
       return nil
     }
     return undecodable(path)
@@ -72,7 +78,8 @@ struct TIFFHeader {
     }
     let name = names[header.compression] ?? "compression \(header.compression)"
     return MediaError(
-      .decoding, file: path, "is a TIFF with \(name) compression, which the installed FFmpeg can't decode",
+      .decoding, file: path,
+      "is a TIFF with \(name) compression, which the installed FFmpeg can't decode",
       remedy: "Save it as PNG, or as TIFF with LZW or Deflate compression.")
   }
 }

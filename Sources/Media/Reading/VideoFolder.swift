@@ -12,19 +12,24 @@ public struct VideoFolder: Equatable, Sendable {
   /// What lies in the folder besides, and why it is not split.
   public let skipped: SkippedFiles
 
-  /// Looks for videos by their extensions, in lower or upper case. `output`, if it lies inside, is not searched.
+  /// Looks for videos by their extensions, in lower or upper case. `output`, if it lies inside, is
+  /// not searched.
   ///
-  /// Scenes of `a/b.mp4` go to `<output>/a/b`; where two videos differ in their endings only, to `<output>/a/b.mp4`.
+  /// Scenes of `a/b.mp4` go to `<output>/a/b`; where two videos differ in their endings only, to
+  /// `<output>/a/b.mp4`.
   /// - Throws: `MediaError` if the folder cannot be read, holds no video, or is `output` itself.
   public init(_ path: String, output: String) throws {
     let excluded = URL(fileURLWithPath: output).standardizedFileURL.resolvingSymlinksInPath().path
-    guard URL(fileURLWithPath: path).standardizedFileURL.resolvingSymlinksInPath().path != excluded else {
+    guard URL(fileURLWithPath: path).standardizedFileURL.resolvingSymlinksInPath().path != excluded
+    else {
       throw MediaError(
-        .badOption, file: output, "holds the videos, so that their scenes would be split again next time",
+        .badOption, file: output,
+        "holds the videos, so that their scenes would be split again next time",
         remedy: "Choose another output folder.")
     }
     let listing = try FolderListing(path) { folder in
-      let place = URL(fileURLWithPath: "\(path)/\(folder)").standardizedFileURL.resolvingSymlinksInPath().path
+      let place = URL(fileURLWithPath: "\(path)/\(folder)").standardizedFileURL
+        .resolvingSymlinksInPath().path
       return place == excluded ? "" : nil
     }
     var skipped = listing.skipped
@@ -38,7 +43,8 @@ public struct VideoFolder: Equatable, Sendable {
       let extensions = MediaExtension.decodable(.video).joined(separator: ", ")
       throw MediaError(
         .notReadable, file: path,
-        "holds no video" + (skipped.isEmpty ? "" : " (\(skipped.notes(reasons: 3).joined(separator: "; ")))"),
+        "holds no video"
+          + (skipped.isEmpty ? "" : " (\(skipped.notes(reasons: 3).joined(separator: "; ")))"),
         remedy: "Give a folder with videos (\(extensions)).")
     }
     self.skipped = skipped
@@ -48,7 +54,8 @@ public struct VideoFolder: Equatable, Sendable {
     entries = found.map { name in
       let stem = Self.stem(name).lowercased()
       let isAlone = counts[stem] == 1 && !names.contains(stem)
-      return Entry(video: path + "/" + name, output: output + "/" + (isAlone ? Self.stem(name) : name))
+      return Entry(
+        video: path + "/" + name, output: output + "/" + (isAlone ? Self.stem(name) : name))
     }
   }
 

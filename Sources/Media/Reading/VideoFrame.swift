@@ -1,6 +1,7 @@
 import CFFmpeg
 
-/// A decoded frame, which becomes RGB only when it is asked for: frames that are passed over cost no conversion.
+/// A decoded frame, which becomes RGB only when it is asked for: frames that are passed over cost
+/// no conversion.
 ///
 /// It keeps the decoder's buffer; hold few of them.
 public final class VideoFrame {
@@ -42,7 +43,9 @@ extension RGBFrame {
   public func filled(_ geometry: FrameResizer.Geometry) throws -> [Float] {
     let resizer = try FrameResizer(geometry, from: (width, height))
     return bytes.withUnsafeBufferPointer { bytes in
-      if let start = bytes.baseAddress { resizer.add(start, stride: 3 * width, from: 0, count: height) }
+      if let start = bytes.baseAddress {
+        resizer.add(start, stride: 3 * width, from: 0, count: height)
+      }
       return resizer.finish()
     }
   }

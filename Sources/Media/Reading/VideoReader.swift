@@ -41,33 +41,36 @@ public enum FrameCount: Equatable, Sendable {
 
 /// Decodes the first video stream of a file, or a picture (one frame), in presentation order.
 ///
-/// The bytes are those that the reference's reader gives (see `PixelConverter`). A damaged file gives the frames
-/// that can be decoded; after the last one `ending` says whether all were there.
+/// The bytes are those that the reference's reader gives (see `PixelConverter`). A damaged file
+/// gives the frames that can be decoded; after the last one `ending` says whether all were there.
 public final class VideoReader {
   public let path: String
   /// Size of the frames given out, in pixels.
   public let width: Int
   public let height: Int
-  /// Which way up the file says that its frames are; already done unless the reader was told not to.
+  /// Which way up the file says that its frames are; already done unless the reader was told not
+  /// to.
   public let orientation: Orientation
-  /// Clockwise degrees by which the file asks to rotate its frames, where that is no multiple of 90 and so not done. NaN for
-  /// a display matrix that is no rotation.
+  /// Clockwise degrees by which the file asks to rotate its frames, where that is no multiple of 90
+  /// and so not done. NaN for a display matrix that is no rotation.
   public let unusedRotation: Double?
   /// Whether the container says the orientation, not the frames.
   package let isOrientedByContainer: Bool
   /// Clockwise quarter turns of `orientation`.
   public var quarterTurns: Int { orientation.turns }
-  /// Average frames per second: the stream's average rate, else its base rate, else 24; 1 for a picture.
+  /// Average frames per second: the stream's average rate, else its base rate, else 24; 1 for a
+  /// picture.
   public let frameRate: Rational
-  /// Width of a pixel over its height, as frames are given out: 1 where the file doesn't say, or says what can't be
-  /// (below 1/16 or above 16).
+  /// Width of a pixel over its height, as frames are given out: 1 where the file doesn't say, or
+  /// says what can't be (below 1/16 or above 16).
   public let pixelAspect: Rational
   public let frameCount: FrameCount
   /// Length in seconds; 0 for a picture, nil where the container does not say.
   public let duration: Double?
   public let hasAudio: Bool
   public let isImage: Bool
-  /// Whether frames come at the fixed distance that `frameRate` says, as far as the container tells.
+  /// Whether frames come at the fixed distance that `frameRate` says, as far as the container
+  /// tells.
   package let hasConstantRate: Bool
   /// Frames per second as the container says: average, then base rate; either may be missing.
   public let declaredRates: [Double]
@@ -87,26 +90,29 @@ public final class VideoReader {
   public var framesRead: Int { decoded }
   /// Whether the decoder marked a frame as damaged.
   private var sawDamage = false
-  /// Time of the first frame on the container's clock, which its sound shares; known once a frame was read.
+  /// Time of the first frame on the container's clock, which its sound shares; known once a frame
+  /// was read.
   public private(set) var firstSeconds: Double?
   /// What a picture's colours are, if they are not sRGB's.
   private var profile: ColorProfile?
-  /// Whether a picture has a colour profile that can't be converted (one with tables, or for CMYK), and is given out as if it
-  /// were sRGB.
+  /// Whether a picture has a colour profile that can't be converted (one with tables, or for CMYK),
+  /// and is given out as if it were sRGB.
   public private(set) var hasUnusedProfile = false
   /// The first frame, decoded early where only it knows the orientation.
   private var pending: UnsafeMutablePointer<AVFrame>?
 
   /// - Parameters:
-  ///   - applyRotation: turn and mirror the frames as the file asks. The reference does so for pictures and ignores
-  ///     it for videos.
+  ///   - applyRotation: turn and mirror the frames as the file asks. The reference does so for
+  ///     pictures and ignores it for videos.
   ///   - deinterlaces: make one image of each interlaced frame, which the reference does not.
   ///   - color: How colors become RGB.
-  ///   - looksAtFrames: decode the first frame of a video where it may say the orientation; without, the size may be that of
-  ///     the stored frames.
-  /// - Throws: `MediaError` if the file is missing, is no media, or holds no video that can be decoded.
+  ///   - looksAtFrames: decode the first frame of a video where it may say the orientation;
+  ///     without, the size may be that of the stored frames.
+  /// - Throws: `MediaError` if the file is missing, is no media, or holds no video that can be
+  ///   decoded.
   public init(
-    path: String, applyRotation: Bool = true, deinterlaces: Bool = true, color: ColorOptions = ColorOptions(),
+    path: String, applyRotation: Bool = true, deinterlaces: Bool = true,
+    color: ColorOptions = ColorOptions(),
     looksAtFrames: Bool = true
   ) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO)
@@ -116,14 +122,19 @@ public final class VideoReader {
     isImage = name == "image2" || name.hasSuffix("_pipe") || decoder.isStillOfHEIF
 
     var told = cffmpeg_stream_display_matrix(stream).map { DisplayMatrix($0) }
-    if stream.pointee.codecpar.pointee.codec_id == AV_CODEC_ID_TIFF, let refusal = TIFFHeader.refusal(path) {
+    if stream.pointee.codecpar.pointee.codec_id == AV_CODEC_ID_TIFF,
+      let refusal = TIFFHeader.refusal(path)
+    {
       throw refusal
     }
     if isImage {
       guard let image = try frames.next() else {
-        if let signature = FileSignature.read(path: path) { throw FileSignature.error(path, signature) }
+        if let signature = FileSignature.read(path: path) {
+          throw FileSignature.error(path, signature)
+        }
         throw MediaError(
-          .decoding, file: path, "the picture cannot be decoded: it is damaged, or of an impossible size",
+          .decoding, file: path,
+          "the picture cannot be decoded: it is damaged, or of an impossible size",
           remedy: "Save or copy the picture anew.")
       }
       if cffmpeg_is_unwritten(image) != 0 { throw TIFFHeader.undecodable(path) }
@@ -151,7 +162,8 @@ public final class VideoReader {
     let codedHeight = Int(source?.1 ?? decoder.codec.pointee.height)
     guard codedWidth > 0, codedHeight > 0 else {
       throw MediaError(
-        .decoding, file: path, "no frame size can be found", remedy: "Copy or convert the file anew.")
+        .decoding, file: path, "no frame size can be found",
+        remedy: "Copy or convert the file anew.")
     }
     width = remainingOrientation.swapsSides ? codedHeight : codedWidth
     height = remainingOrientation.swapsSides ? codedWidth : codedHeight
@@ -185,14 +197,19 @@ public final class VideoReader {
     self.path = path
     self.decoder = decoder
     self.frames = frames
-    hasUnreadAlpha = !color.matchesUpstream && isImage && decoder.isStillOfHEIF && Self.namesAlpha(path)
+    hasUnreadAlpha =
+      !color.matchesUpstream && isImage && decoder.isStillOfHEIF && Self.namesAlpha(path)
     let stage = ColorStage(
       file: path, options: color, stream: stream, isImage: isImage,
       isImageFormat: Self.imageFormats.contains(name))
     let codec = stream.pointee.codecpar.pointee.codec_id
-    if codec == AV_CODEC_ID_PNG { stage.fileTags = PNGColor(path: path).map { ($0.primaries, $0.transfer) } }
+    if codec == AV_CODEC_ID_PNG {
+      stage.fileTags = PNGColor(path: path).map { ($0.primaries, $0.transfer) }
+    }
     stage.hasProfile = profile != nil
-    if codec == AV_CODEC_ID_TIFF { stage.isPremultiplied = TIFFHeader(path: path)?.isPremultiplied == true }
+    if codec == AV_CODEC_ID_TIFF {
+      stage.isPremultiplied = TIFFHeader(path: path)?.isPremultiplied == true
+    }
     converter = try PixelConverter(
       file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .images : .videoFrames, color: stage)
   }
@@ -200,15 +217,19 @@ public final class VideoReader {
   /// Formats of animated images, which are shown on pages as images are.
   private static let imageFormats: Set<String> = ["gif", "apng", "webp", "webp_anim", "mng", "ico"]
 
-  /// What was done to the colors of the frames given out that a user should know, a clause each; complete after the last one.
-  public var colorNotes: [String] { converter.color.notes + (hasUnreadAlpha ? [Self.unreadAlpha] : []) }
+  /// What was done to the colors of the frames given out that a user should know, a clause each;
+  /// complete after the last one.
+  public var colorNotes: [String] {
+    converter.color.notes + (hasUnreadAlpha ? [Self.unreadAlpha] : [])
+  }
 
   /// Whether an AVIF or HEIF image has alpha, which FFmpeg's demuxer leaves out.
   private let hasUnreadAlpha: Bool
   private static let unreadAlpha =
     "its transparency can't be read by the installed FFmpeg, and the colors under it are used; save it as PNG"
 
-  /// Whether an AVIF or HEIF names an auxiliary image of alpha in its first bytes, where its items are described.
+  /// Whether an AVIF or HEIF names an auxiliary image of alpha in its first bytes, where its items
+  /// are described.
   private static func namesAlpha(_ path: String) -> Bool {
     guard let handle = FileHandle(forReadingAtPath: path) else { return false }
     do {
@@ -222,14 +243,16 @@ public final class VideoReader {
   package var colorStage: ColorStage { converter.color }
 
   private static func pixelAspect(_ told: AVRational, swapsSides: Bool) -> Rational {
-    guard let aspect = Rational(told), (1.0 / 16...16).contains(aspect.value) else { return Rational(1) }
+    guard let aspect = Rational(told), (1.0 / 16...16).contains(aspect.value) else {
+      return Rational(1)
+    }
     return swapsSides ? Rational(aspect.denominator, aspect.numerator) : aspect
   }
 
   /// The next frame, or nil at the end; then `ending` tells whether the file was whole.
   ///
-  /// - Throws: `MediaError` if not one frame can be decoded, if the frame size changes on the way, or if reading
-  ///   fails.
+  /// - Throws: `MediaError` if not one frame can be decoded, if the frame size changes on the way,
+  ///   or if reading fails.
   public func next() throws -> RGBFrame? {
     guard let (frame, seconds) = try nextDecoded() else { return nil }
     return try rgb(frame, index: decoded - 1, seconds: seconds - (firstSeconds ?? 0))
@@ -241,7 +264,8 @@ public final class VideoReader {
   public func nextFrame() throws -> VideoFrame? {
     guard let (frame, seconds) = try nextDecoded() else { return nil }
     return VideoFrame(
-      try FrameReference(frame, file: path), index: decoded - 1, seconds: seconds - (firstSeconds ?? 0),
+      try FrameReference(frame, file: path), index: decoded - 1,
+      seconds: seconds - (firstSeconds ?? 0),
       reader: self)
   }
 
@@ -251,12 +275,15 @@ public final class VideoReader {
 
   func filled(_ frame: VideoFrame, _ geometry: FrameResizer.Geometry) throws -> [Float] {
     let decoded = frame.reference.pointer
-    if profile != nil, !converter.color.goesByTags(decoded) { return try rgb(frame).filled(geometry) }
+    if profile != nil, !converter.color.goesByTags(decoded) {
+      return try rgb(frame).filled(geometry)
+    }
     if resizer?.geometry != geometry { resizer = try FrameResizer(geometry, from: (width, height)) }
     guard let resizer else { throw outOfMemory(file: path) }
     if remainingOrientation == .upright,
       try converter.convertStrips(
-        decoded, until: resizer.rows.upperBound, { resizer.add($0, stride: $1, from: $2, count: $3) })
+        decoded, until: resizer.rows.upperBound,
+        { resizer.add($0, stride: $1, from: $2, count: $3) })
     {
       return resizer.finish()
     }
@@ -281,19 +308,24 @@ public final class VideoReader {
   }
 
   /// The frame as RGB24; valid until the next call.
-  private func upright(_ frame: UnsafeMutablePointer<AVFrame>) throws -> UnsafeMutablePointer<AVFrame> {
+  private func upright(_ frame: UnsafeMutablePointer<AVFrame>) throws -> UnsafeMutablePointer<
+    AVFrame
+  > {
     try converter.convert(frame, orientation: remainingOrientation)
   }
 
-  /// Whether everything that the container announces has been decoded; known once `next()` gave nil.
+  /// Whether everything that the container announces has been decoded; known once `next()` gave
+  /// nil.
   public var ending: Ending { decoder.ending(decoded: decoded) }
 
-  /// Which of the frames read so far are damaged, as the decoder says; nil if none is. Reads the file again if there is any
-  /// sign of damage.
+  /// Which of the frames read so far are damaged, as the decoder says; nil if none is. Reads the
+  /// file again if there is any sign of damage.
   ///
   /// - Throws: `MediaError` if reading fails.
   public func damage() throws -> FrameDamage? {
-    guard decoder.hasTrouble || decoder.hasContainerErrors || sawDamage, decoded > 0 else { return nil }
+    guard decoder.hasTrouble || decoder.hasContainerErrors || sawDamage, decoded > 0 else {
+      return nil
+    }
     let damage = try FrameDamage.find(path: path, count: decoded)
     return damage.isEmpty ? nil : damage
   }
@@ -317,7 +349,9 @@ public final class VideoReader {
       return nil
     }
     let (wide, high) = (Int(frame.pointee.width), Int(frame.pointee.height))
-    guard remainingOrientation.swapsSides ? (wide, high) == (height, width) : (wide, high) == (width, height)
+    guard
+      remainingOrientation.swapsSides
+        ? (wide, high) == (height, width) : (wide, high) == (width, height)
     else {
       throw MediaError(
         .decoding, file: path, "frame \(decoded) is \(wide)x\(high), unlike those before it",
@@ -356,7 +390,8 @@ public final class VideoReader {
       return Array(UnsafeBufferPointer(start: bytes, count: Int(data.pointee.size)))
     }
     var size = 0
-    guard let bytes = cffmpeg_stream_side_data(stream, AV_PKT_DATA_ICC_PROFILE, &size), size > 0 else {
+    guard let bytes = cffmpeg_stream_side_data(stream, AV_PKT_DATA_ICC_PROFILE, &size), size > 0
+    else {
       return nil
     }
     return Array(UnsafeBufferPointer(start: bytes, count: size))

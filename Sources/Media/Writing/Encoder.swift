@@ -7,7 +7,8 @@ final class Encoder {
   private let format: UnsafeMutablePointer<AVFormatContext>
   private let packet: UnsafeMutablePointer<AVPacket>
   private let file: String
-  /// How long the frame with a time stamp is shown, in the codec's time base; the others as long as the rate says.
+  /// How long the frame with a time stamp is shown, in the codec's time base; the others as long as
+  /// the rate says.
   var knownDuration: (stamp: Int64, duration: Int64)?
 
   /// - Parameter configure: sets size, rate and so on before the encoder is opened.
@@ -68,7 +69,8 @@ final class Encoder {
     av_packet_free(&packet)
   }
 
-  /// Encodes a frame, or with nil what the encoder still holds back, and writes the packets that come out.
+  /// Encodes a frame, or with nil what the encoder still holds back, and writes the packets that
+  /// come out.
   package func encode(_ frame: UnsafeMutablePointer<AVFrame>?) throws {
     try check(
       avcodec_send_frame(codec, frame), .writing, file: file, "a frame cannot be encoded",
@@ -77,11 +79,13 @@ final class Encoder {
       let status = avcodec_receive_packet(codec, packet)
       if status == cffmpeg_again || status == cffmpeg_end_of_file { return }
       try check(
-        status, .writing, file: file, "a frame cannot be encoded", remedy: "Check the frames' size.")
+        status, .writing, file: file, "a frame cannot be encoded", remedy: "Check the frames' size."
+      )
       if let known = knownDuration, known.stamp == packet.pointee.pts {
         packet.pointee.duration = known.duration
       } else if packet.pointee.duration == 0, codec.pointee.codec_type == AVMEDIA_TYPE_VIDEO {
-        let frameLength = AVRational(num: codec.pointee.framerate.den, den: codec.pointee.framerate.num)
+        let frameLength = AVRational(
+          num: codec.pointee.framerate.den, den: codec.pointee.framerate.num)
         packet.pointee.duration = max(1, av_rescale_q(1, frameLength, codec.pointee.time_base))
       }
       av_packet_rescale_ts(packet, codec.pointee.time_base, stream.pointee.time_base)

@@ -1,5 +1,6 @@
-/// Text from anywhere, as it may stand in files that other programs read. All goes by Unicode scalars, not by characters: a
-/// quotation mark that bears an accent still ends a field or an attribute.
+/// Text from anywhere, as it may stand in files that other programs read. All goes by Unicode
+/// scalars, not by characters: a quotation mark that bears an accent still ends a field or an
+/// attribute.
 package enum TextFormats {
   /// In an HTML element, or an attribute in quotes.
   package static func html(_ text: String) -> String {
@@ -13,15 +14,16 @@ package enum TextFormats {
       case "'": result.append(contentsOf: "&#39;".unicodeScalars)
       case "\n", "\t": result.append(scalar)
       // Controls, which HTML has no place for.
-      case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value): result.append("\u{FFFD}")
+      case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value):
+        result.append("\u{FFFD}")
       default: result.append(scalar)
       }
     }
     return String(result)
   }
 
-  /// As a field of comma-separated values (RFC 4180): in quotes if it holds commas, quotes or line ends, or has blanks at an
-  /// end.
+  /// As a field of comma-separated values (RFC 4180): in quotes if it holds commas, quotes or line
+  /// ends, or has blanks at an end.
   package static func csvField(_ text: String) -> String {
     let scalars = text.unicodeScalars
     let isBlank = { (scalar: Unicode.Scalar?) in scalar == " " || scalar == "\t" }

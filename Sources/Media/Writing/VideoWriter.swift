@@ -1,7 +1,7 @@
 import CFFmpeg
 
-/// Writes an MP4 with H.264 (yuv420p) and, if wanted, AAC. The file appears when `finish()` is done; a writer that
-/// is dropped before leaves nothing behind.
+/// Writes an MP4 with H.264 (yuv420p) and, if wanted, AAC. The file appears when `finish()` is
+/// done; a writer that is dropped before leaves nothing behind.
 public final class VideoWriter {
   /// How finely H.264 is coded.
   public struct Quality: Equatable, Sendable {
@@ -16,12 +16,14 @@ public final class VideoWriter {
     }
   }
 
-  /// The sound track: samples per second (one of AAC's rates, such as 16000, 44100, 48000) and 1 to 8 channels.
+  /// The sound track: samples per second (one of AAC's rates, such as 16000, 44100, 48000) and 1 to
+  /// 8 channels.
   public struct Audio: Equatable, Sendable {
     public let sampleRate: Int
     public let channelCount: Int
-    /// For sound that was made, not copied: whether it ends with the pictures (longer sound is cut, shorter sound
-    /// followed by silence), and is limited to full scale. It is kept in memory until the end.
+    /// For sound that was made, not copied: whether it ends with the pictures (longer sound is cut,
+    /// shorter sound followed by silence), and is limited to full scale. It is kept in memory until
+    /// the end.
     public let matchesVideo: Bool
 
     public init(sampleRate: Int, channelCount: Int, matchesVideo: Bool = false) {
@@ -45,8 +47,8 @@ public final class VideoWriter {
     /// Bits of each sample: 8, or 10 where the frames have more.
     package var depth = 8
 
-    /// The tags of a decoded frame, which stay true because YUV is not converted. RGB becomes YUV by the matrix of its
-    /// primaries, and keeps them and its transfer function.
+    /// The tags of a decoded frame, which stay true because YUV is not converted. RGB becomes YUV
+    /// by the matrix of its primaries, and keeps them and its transfer function.
     package init(of frame: UnsafePointer<AVFrame>, orientation: Orientation, color: ColorStage) {
       let description = color.description(of: frame)
       (primaries, transfer) = color.tags(of: frame)
@@ -87,8 +89,8 @@ public final class VideoWriter {
   /// - Parameters:
   ///   - width: even, as the halved chroma demands; likewise `height`.
   ///   - frameRate: above 0.
-  /// - Throws: `MediaError` for an odd or empty size, a rate that MP4 or AAC cannot hold, a folder that does not
-  ///   exist, or an FFmpeg without libx264.
+  /// - Throws: `MediaError` for an odd or empty size, a rate that MP4 or AAC cannot hold, a folder
+  ///   that does not exist, or an FFmpeg without libx264.
   public convenience init(
     path: String, width: Int, height: Int, frameRate: Rational, audio: Audio? = nil,
     quality: Quality = Quality()
@@ -100,8 +102,9 @@ public final class VideoWriter {
 
   /// - Parameters:
   ///   - timeBase: unit of the time stamps; nil: one frame.
-  ///   - reorders: whether frames may be coded in another order than they are shown in, which is smaller. Only without it
-  ///     is the file's length, and so its average rate, exact where the rate varies.
+  ///   - reorders: whether frames may be coded in another order than they are shown in, which is
+  ///     smaller. Only without it is the file's length, and so its average rate, exact where the
+  ///     rate varies.
   ///   - color: What the samples of the decoded frames mean, as `tags` say.
   ///   - light: The frame and the stream whose brightness metadata the file gets.
   package init(
@@ -110,12 +113,15 @@ public final class VideoWriter {
     light: (frame: UnsafePointer<AVFrame>, stream: UnsafePointer<AVStream>)? = nil
   ) throws {
     silenceFFmpeg()
-    guard width > 0, height > 0, width % 2 == 0, height % 2 == 0, width <= 16384, height <= 16384 else {
+    guard width > 0, height > 0, width % 2 == 0, height % 2 == 0, width <= 16384, height <= 16384
+    else {
       throw MediaError(
         .badOption, file: path, "H.264 with halved chroma cannot hold \(width)x\(height) pixels",
         remedy: "Use an even width and height from 2 to 16384.")
     }
-    guard frameRate.value > 0, let rate = frameRate.av, let base = (timeBase ?? frameRate.inverse)?.av else {
+    guard frameRate.value > 0, let rate = frameRate.av,
+      let base = (timeBase ?? frameRate.inverse)?.av
+    else {
       throw MediaError(
         .badOption, file: path, "a frame rate of \(frameRate) is not possible",
         remedy: "Use a rate above 0, such as 25 or 24000/1001.")
@@ -160,7 +166,8 @@ public final class VideoWriter {
     if let audio { audioTrack = try AudioTrackWriter(audio, in: format, file: path) }
     let remedy = "Check the room on the disk and the rights of the folder."
     try check(
-      avio_open(&format.pointee.pb, "file:" + output.temporaryPath, AVIO_FLAG_WRITE), .writing, file: path,
+      avio_open(&format.pointee.pb, "file:" + output.temporaryPath, AVIO_FLAG_WRITE), .writing,
+      file: path,
       "cannot be opened for writing", remedy: remedy)
     var options: OpaquePointer?
     av_dict_set(&options, "movflags", "+faststart", 0)
@@ -185,7 +192,8 @@ public final class VideoWriter {
     format = nil
   }
 
-  /// Adds one frame; its `index` and `seconds` are not looked at, frames follow each other at `frameRate`.
+  /// Adds one frame; its `index` and `seconds` are not looked at, frames follow each other at
+  /// `frameRate`.
   ///
   /// - Throws: `MediaError` if the size is not the file's, or if encoding or writing fails.
   public func append(_ frame: RGBFrame) throws { try append(frame, seconds: nil) }
@@ -203,7 +211,8 @@ public final class VideoWriter {
     staging.pointee.width = Int32(width)
     staging.pointee.height = Int32(height)
     try check(
-      av_frame_get_buffer(staging, 0), .writing, file: path, "no room for a frame", remedy: "Free memory.")
+      av_frame_get_buffer(staging, 0), .writing, file: path, "no room for a frame",
+      remedy: "Free memory.")
     frame.bytes.withUnsafeBufferPointer { bytes in
       av_image_copy_plane(
         staging.pointee.data.0, staging.pointee.linesize.0, bytes.baseAddress, Int32(3 * width),
@@ -240,12 +249,13 @@ public final class VideoWriter {
 
   /// Adds sound, [channel][sample] from -1 to 1, after what is already there.
   ///
-  /// - Throws: `MediaError` if the file has no sound track or another number of channels, if a sample is no number, or if
-  ///   writing fails.
+  /// - Throws: `MediaError` if the file has no sound track or another number of channels, if a
+  ///   sample is no number, or if writing fails.
   public func append(audio channels: [[Float]]) throws {
     guard let audioTrack, !finished else {
       throw MediaError(
-        .badOption, file: path, "has no sound track to add to", remedy: "Give the writer an audio format.")
+        .badOption, file: path, "has no sound track to add to",
+        remedy: "Give the writer an audio format.")
     }
     try audioTrack.append(channels)
   }
@@ -256,7 +266,8 @@ public final class VideoWriter {
   public func finish() throws {
     guard let video, let format, !finished else { throw alreadyFinished() }
     guard frameCount > 0 else {
-      throw MediaError(.badOption, file: path, "a video without frames", remedy: "Add at least one frame.")
+      throw MediaError(
+        .badOption, file: path, "a video without frames", remedy: "Add at least one frame.")
     }
     try video.encode(nil)
     try audioTrack?.finish(seconds: Double(frameCount) / frameRate.value)

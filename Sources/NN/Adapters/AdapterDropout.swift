@@ -1,12 +1,15 @@
 import Synchronization
 import Torch
 
-/// Dropout in front of low-rank adapters, in training only (Srivastava et al., "Dropout", 2014; where peft applies it).
+/// Dropout in front of low-rank adapters, in training only (Srivastava et al., "Dropout", 2014;
+/// where peft applies it).
 ///
-/// A mask is a function of the seed, the pass and the layer, not of a random state: a block that is rebuilt in the
-/// backward pass draws the mask that it had, and so does a run that goes on from a stored state.
+/// A mask is a function of the seed, the pass and the layer, not of a random state: a block that is
+/// rebuilt in the backward pass draws the mask that it had, and so does a run that goes on from a
+/// stored state.
 public final class AdapterDropout: Sendable {
-  /// The share of a layer's inputs that an adapter does not see, from 0 to 1. What it sees is divided by one minus that.
+  /// The share of a layer's inputs that an adapter does not see, from 0 to 1. What it sees is
+  /// divided by one minus that.
   public let probability: Double
   private let seed: UInt64
   /// The pass that masks are drawn for; nil outside of training.
@@ -21,7 +24,8 @@ public final class AdapterDropout: Sendable {
 
   /// Runs a forward and backward pass with masks. Outside of this nothing is dropped.
   ///
-  /// - Parameter number: of the pass, unlike any other of the run: it counts steps, their parts and ranks.
+  /// - Parameter number: of the pass, unlike any other of the run: it counts steps, their parts and
+  ///   ranks.
   public func inPass<R>(_ number: Int, _ body: () throws -> R) rethrows -> R {
     pass.withLock { $0 = number }
     defer { pass.withLock { $0 = nil } }
@@ -35,7 +39,8 @@ public final class AdapterDropout: Sendable {
 
     var isActive: Bool { source.probability > 0 && source.pass.withLock { $0 != nil } }
 
-    /// x with a share of its numbers zero and the others as much larger; x itself outside of a pass.
+    /// x with a share of its numbers zero and the others as much larger; x itself outside of a
+    /// pass.
     func callAsFunction(_ x: Tensor) throws -> Tensor {
       let p = source.probability
       guard p > 0, let pass = source.pass.withLock({ $0 }) else { return x }

@@ -10,12 +10,13 @@ public struct FreshAdapters: Sendable {
     case dora
   }
 
-  /// Names that a layer's path must be, or end in after a dot: `to_q`, `to_out.0`. As a list of peft's `target_modules`.
+  /// Names that a layer's path must be, or end in after a dot: `to_q`, `to_out.0`. As a list of
+  /// peft's `target_modules`.
   public let targets: [String]
   public let rank: Int
   public let alpha: Double
-  /// Whether B A is multiplied by alpha / sqrt(rank) (Kalajdzievski, "A Rank Stabilization Scaling Factor for
-  /// Fine-Tuning with LoRA", 2023) rather than alpha / rank.
+  /// Whether B A is multiplied by alpha / sqrt(rank) (Kalajdzievski, "A Rank Stabilization Scaling
+  /// Factor for Fine-Tuning with LoRA", 2023) rather than alpha / rank.
   public let isRankStabilized: Bool
   public let kind: Kind
   public let dropout: AdapterDropout?
@@ -25,7 +26,8 @@ public struct FreshAdapters: Sendable {
   private(set) var initial: InitialAdapters?
   private var isExcluded: @Sendable (String) -> Bool = { _ in false }
 
-  /// - Parameter generator: where A's random numbers come from, layer by layer in the order of building.
+  /// - Parameter generator: where A's random numbers come from, layer by layer in the order of
+  ///   building.
   public init(
     targets: [String], rank: Int, alpha: Double, isRankStabilized: Bool = false, kind: Kind = .lora,
     dropout: AdapterDropout? = nil, dtype: DType = .float32, generator: Generator
@@ -43,7 +45,8 @@ public struct FreshAdapters: Sendable {
   /// What B A is multiplied by.
   public var scale: Double { alpha / (isRankStabilized ? Double(rank).squareRoot() : Double(rank)) }
 
-  /// The same without the layers that are named here, by their paths. A target that matches nothing else is unmatched.
+  /// The same without the layers that are named here, by their paths. A target that matches nothing
+  /// else is unmatched.
   public func excluding(_ isExcluded: @escaping @Sendable (String) -> Bool) -> FreshAdapters {
     var copy = self
     let before = self.isExcluded
@@ -74,8 +77,8 @@ public struct FreshAdapters: Sendable {
     }
   }
 
-  /// A uniform in +-1/sqrt(inputs), B zero, so that training starts from the unchanged model; or the values that it goes
-  /// on from.
+  /// A uniform in +-1/sqrt(inputs), B zero, so that training starts from the unchanged model; or
+  /// the values that it goes on from.
   ///
   /// - Parameter rowNorms: of the layer's weight, [outputs]: where magnitudes start.
   func make(
@@ -117,7 +120,8 @@ public struct InitialAdapters: Sendable {
     }
 
     func fits(inputs: Int, outputs: Int, rank: Int, kind: FreshAdapters.Kind) -> Bool {
-      down.shape == [rank, inputs] && up.shape == [outputs, rank] && (magnitude != nil) == (kind == .dora)
+      down.shape == [rank, inputs] && up.shape == [outputs, rank]
+        && (magnitude != nil) == (kind == .dora)
         && (magnitude == nil || magnitude?.shape == [outputs])
     }
   }
@@ -136,16 +140,19 @@ public struct InitialAdapters: Sendable {
     let trained = Set(layers.map(\.path))
     let others = layers.compactMap { layer -> String? in
       guard let value = values[layer.path],
-        !value.fits(inputs: layer.inputs, outputs: layer.outputs, rank: fresh.rank, kind: fresh.kind)
+        !value.fits(
+          inputs: layer.inputs, outputs: layer.outputs, rank: fresh.rank, kind: fresh.kind)
       else { return nil }
       if value.down.size(0) != fresh.rank {
         return "\(layer.path) has rank \(value.down.size(0)), the run \(fresh.rank)"
       }
       if (value.magnitude != nil) != (fresh.kind == .dora) {
-        return "\(layer.path) has \(value.magnitude == nil ? "no magnitude" : "a magnitude, so it is DoRA")"
+        return
+          "\(layer.path) has \(value.magnitude == nil ? "no magnitude" : "a magnitude, so it is DoRA")"
           + ", the run trains \(fresh.kind == .dora ? "DoRA" : "LoRA")"
       }
-      return "\(layer.path) has A of \(value.down.shape) and B of \(value.up.shape), but the layer has "
+      return
+        "\(layer.path) has A of \(value.down.shape) and B of \(value.up.shape), but the layer has "
         + "\(layer.inputs) inputs and \(layer.outputs) outputs"
     }
     let mismatch = AdapterMismatch(

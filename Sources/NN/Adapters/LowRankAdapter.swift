@@ -4,9 +4,9 @@ import Torch
 
 /// A low-rank change of a linear layer: W + scale * B A (Hu et al., "LoRA", 2021).
 ///
-/// With a magnitude m the layer is m / ||W + scale * B A|| * (W + scale * B A), the norm over the inputs of each output
-/// (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024, equation 5). As there in section 4.3, no gradient
-/// goes through the norm.
+/// With a magnitude m the layer is m / ||W + scale * B A|| * (W + scale * B A), the norm over the
+/// inputs of each output (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024, equation
+/// 5). As there in section 4.3, no gradient goes through the norm.
 public struct LowRankAdapter: Sendable {
   /// A: [R, I].
   public let down: Tensor
@@ -20,7 +20,9 @@ public struct LowRankAdapter: Sendable {
   public let magnitude: Tensor?
   let dropout: AdapterDropout.Layer?
 
-  public init(down: Tensor, up: Tensor, scale: Double, strength: Double = 1, magnitude: Tensor? = nil) {
+  public init(
+    down: Tensor, up: Tensor, scale: Double, strength: Double = 1, magnitude: Tensor? = nil
+  ) {
     self.init(
       down: down, up: up, scale: scale, strength: strength, magnitude: magnitude, dropout: nil)
   }
@@ -48,7 +50,8 @@ public struct LowRankAdapter: Sendable {
     return try dropout?(x) ?? x
   }
 
-  /// strength * scale * (x A^T) B^T for x [..., I], computed in the adapter's own element type, or autocast's.
+  /// strength * scale * (x A^T) B^T for x [..., I], computed in the adapter's own element type, or
+  /// autocast's.
   func change(_ x: Tensor) throws -> Tensor {
     let product = try input(x).linear(down).linear(up)
     let factor = strength * scale
@@ -62,7 +65,8 @@ public struct LowRankAdapter: Sendable {
   /// - Parameters:
   ///   - base: x W^T.
   ///   - product: the same of another x.
-  func change(_ x: Tensor, base: Tensor, factor: Tensor, product: (Tensor) throws -> Tensor) throws -> Tensor
+  func change(_ x: Tensor, base: Tensor, factor: Tensor, product: (Tensor) throws -> Tensor) throws
+    -> Tensor
   {
     let seen = try input(x)
     // As in peft, the magnitude acts on what is left after dropout.
@@ -74,7 +78,8 @@ public struct LowRankAdapter: Sendable {
 
   /// m / ||W + scale * B A||: [O], float32. Nil without a magnitude.
   ///
-  /// The norm's square is |w|^2 + 2 scale w (B A)^T + scale^2 |B A|^2 row by row, so that nothing of the size of W is made for B A.
+  /// The norm's square is |w|^2 + 2 scale w (B A)^T + scale^2 |B A|^2 row by row, so that nothing
+  /// of the size of W is made for B A.
   func factor(_ weight: Tensor, rowNorms: Tensor) throws -> Tensor? {
     guard let magnitude else { return nil }
     let norms = try withoutGrad {
@@ -92,15 +97,17 @@ public struct LowRankAdapter: Sendable {
 
   /// W + the sum of the adapters' changes, in the weight's element type.
   ///
-  /// Rounded as ltx-core rounds (`ltx_core.loader.fuse_loras`): (B * scale) A of the first in bfloat16, the others' added
-  /// to it in bfloat16, and so is W, even one that is float32. What has a magnitude, which ltx-core does not know, is
-  /// computed in float32 and added to that.
+  /// Rounded as ltx-core rounds (`ltx_core.loader.fuse_loras`): (B * scale) A of the first in
+  /// bfloat16, the others' added to it in bfloat16, and so is W, even one that is float32. What has
+  /// a magnitude, which ltx-core does not know, is computed in float32 and added to that.
   ///
   /// - Parameter weight: [O, I]
   static func fused(_ adapters: [LowRankAdapter], into weight: Tensor) throws -> Tensor {
     var sum: Tensor?
     for adapter in adapters where adapter.magnitude == nil {
-      let (down, up) = (try adapter.down.detach().to(.bfloat16), try adapter.up.detach().to(.bfloat16))
+      let (down, up) = (
+        try adapter.down.detach().to(.bfloat16), try adapter.up.detach().to(.bfloat16)
+      )
       let factor = adapter.strength * adapter.scale
       if let change = sum {
         sum = try change.addmm(up, down, alpha: Scalar(factor))
@@ -116,9 +123,12 @@ public struct LowRankAdapter: Sendable {
     let rowNorms = try wide.rowNorms()
     var result = try sum?.to(.float32) ?? wide
     for adapter in decomposed {
-      guard let factor = try adapter.factor(wide, rowNorms: rowNorms)?.unsqueeze(1) else { continue }
+      guard let factor = try adapter.factor(wide, rowNorms: rowNorms)?.unsqueeze(1) else {
+        continue
+      }
       let low =
-        try adapter.up.detach().to(.float32).matmul(adapter.down.detach().to(.float32)) * adapter.scale
+        try adapter.up.detach().to(.float32).matmul(adapter.down.detach().to(.float32))
+        * adapter.scale
       result = try result + ((factor - 1) * wide + factor * low) * adapter.strength
     }
     return try result.detach().to(weight.dtype)
@@ -127,16 +137,19 @@ public struct LowRankAdapter: Sendable {
   /// - Throws: `WeightError` for factors that don't fit a layer of these sizes, with all shapes.
   func requireFit(_ layer: String, of file: String, inputs: Int, outputs: Int) throws {
     let (down, up) = (down.shape, up.shape)
-    guard down.count == 2, up.count == 2, down[0] == up[1], down[1] == inputs, up[0] == outputs else {
+    guard down.count == 2, up.count == 2, down[0] == up[1], down[1] == inputs, up[0] == outputs
+    else {
       throw WeightError(
         file: file, key: layer,
-        problem: "is a layer of \(inputs) inputs and \(outputs) outputs, but the LoRA's A is \(down) "
+        problem:
+          "is a layer of \(inputs) inputs and \(outputs) outputs, but the LoRA's A is \(down) "
           + "and its B \(up); the LoRA was made for another model")
     }
     if let magnitude, magnitude.shape != [outputs] {
       throw WeightError(
         file: file, key: layer,
-        problem: "is a layer of \(outputs) outputs, but the LoRA's magnitude is \(magnitude.shape); "
+        problem:
+          "is a layer of \(outputs) outputs, but the LoRA's magnitude is \(magnitude.shape); "
           + "the LoRA was made for another model")
     }
   }
@@ -153,9 +166,11 @@ extension Tensor {
 public struct AdapterSet: Sendable {
   /// What becomes of the adapters when a layer is built.
   public enum Placement: String, Sendable, CaseIterable {
-    /// They stay beside the weight, which is not copied: less memory, and a strength costs nothing to change.
+    /// They stay beside the weight, which is not copied: less memory, and a strength costs nothing
+    /// to change.
     case separate
-    /// They are added to the weight, which then takes memory of its own: each step is as fast as without them.
+    /// They are added to the weight, which then takes memory of its own: each step is as fast as
+    /// without them.
     case fused
   }
 

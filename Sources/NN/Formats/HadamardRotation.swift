@@ -2,12 +2,12 @@
 
 import Torch
 
-/// The rotation that ConvRot applies to groups of a layer's inputs before the weight is quantized, so that large values
-/// are spread over a group: W is stored as quantized W R^T.
+/// The rotation that ConvRot applies to groups of a layer's inputs before the weight is quantized,
+/// so that large values are spread over a group: W is stored as quantized W R^T.
 ///
-/// R is the normalized Kronecker power of the regular Hadamard matrix of order 4, whose rows all have the same sum
-/// ("ConvRot: Rotation-Based Plug-and-Play 4-bit Quantization for Diffusion Transformers", 2025; comfy-kitchen). It is
-/// symmetric and its own inverse.
+/// R is the normalized Kronecker power of the regular Hadamard matrix of order 4, whose rows all
+/// have the same sum ("ConvRot: Rotation-Based Plug-and-Play 4-bit Quantization for Diffusion
+/// Transformers", 2025; comfy-kitchen). It is symmetric and its own inverse.
 struct HadamardRotation: Sendable {
   /// [G, G], float32
   let matrix: Tensor
@@ -34,8 +34,8 @@ struct HadamardRotation: Sendable {
     matrix = try Tensor(elements.map { $0 / norm }, shape: [size, size]).to(device)
   }
 
-  /// Rotates the last dimension, group by group: x [..., I] to x R, in x's dtype. The matrix is exact in every
-  /// floating-point dtype of 16 bits and more.
+  /// Rotates the last dimension, group by group: x [..., I] to x R, in x's dtype. The matrix is
+  /// exact in every floating-point dtype of 16 bits and more.
   func callAsFunction(_ x: Tensor) throws -> Tensor {
     let shape = x.shape
     let group = matrix.size(0)
@@ -45,7 +45,8 @@ struct HadamardRotation: Sendable {
 }
 
 extension Tensor {
-  /// A weight [O, I] as ConvRot quantizes it, or, since the rotation is its own inverse, such a weight rotated back.
+  /// A weight [O, I] as ConvRot quantizes it, or, since the rotation is its own inverse, such a
+  /// weight rotated back.
   ///
   /// - Parameter group: a power of 4 that divides I.
   public func rotatedForQuantization(group: Int) throws -> Tensor {

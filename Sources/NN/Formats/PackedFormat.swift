@@ -1,16 +1,17 @@
 import TensorFiles
 import Torch
 
-/// Formats of quantized weights that are recognized by name and not read: packed 4-bit formats, scales in blocks, other
-/// libraries' layouts.
+/// Formats of quantized weights that are recognized by name and not read: packed 4-bit formats,
+/// scales in blocks, other libraries' layouts.
 ///
-/// They are told by the tensors beside a weight. Only a layer that can't be read is looked at, so that a name that a model
-/// has for something else does no harm.
+/// They are told by the tensors beside a weight. Only a layer that can't be read is looked at, so
+/// that a name that a model has for something else does no harm.
 enum PackedFormat {
   /// What to do about a file in such a format.
   static let advice = "Use the model's bfloat16, scaled fp8 or int8 file."
 
-  /// The formats by names of tensors that only they have, below the path of a layer. The first that is there counts.
+  /// The formats by names of tensors that only they have, below the path of a layer. The first that
+  /// is there counts.
   private static let signatures: [(name: String, format: String)] = [
     ("weight_packed", "compressed-tensors' packed 4-bit format"),
     ("weight_global_scale", "NVFP4 as compressed-tensors packs it"),
@@ -56,17 +57,25 @@ enum PackedFormat {
     ("weight.quant_state.", "bitsandbytes' 4-bit format"),
   ]
 
-  /// What a layer's weight is packed as, and the tensor that tells; nil where nothing is recognized.
+  /// What a layer's weight is packed as, and the tensor that tells; nil where nothing is
+  /// recognized.
   ///
   /// - Parameter prefix: the path of the layer with its closing dot.
-  static func recognize(_ prefix: String, in entries: [String: TensorEntry]) -> (format: String, key: String)?
-  {
-    // Exact names of the type would have to be listed one by one, so the sorted list is searched only on this path.
+  static func recognize(_ prefix: String, in entries: [String: TensorEntry]) -> (
+    format: String, key: String
+  )? {
+    // Exact names of the type would have to be listed one by one, so the sorted list is searched
+    // only on this path.
     for (name, format) in prefixes {
-      if let key = entries.keys.filter({ $0.hasPrefix(prefix + name) }).min() { return (format, key) }
+      if let key = entries.keys.filter({ $0.hasPrefix(prefix + name) }).min() {
+        return (format, key)
+      }
     }
-    for (name, format) in signatures where entries[prefix + name] != nil { return (format, prefix + name) }
-    guard let scale = entries[prefix + "weight_scale"], let weight = entries[prefix + "weight"] else {
+    for (name, format) in signatures where entries[prefix + name] != nil {
+      return (format, prefix + name)
+    }
+    guard let scale = entries[prefix + "weight_scale"], let weight = entries[prefix + "weight"]
+    else {
       return nil
     }
     let key = prefix + "weight_scale"
@@ -82,14 +91,16 @@ enum PackedFormat {
   /// Names that other layers could have, too.
   private static let unspecific: Set<String> = ["g_idx", "proj_down", "codebooks"]
 
-  /// As `recognize`, by any layer of a part of a model: other libraries' files may have other layers, such as one for
-  /// queries, keys and values.
+  /// As `recognize`, by any layer of a part of a model: other libraries' files may have other
+  /// layers, such as one for queries, keys and values.
   ///
   /// - Parameter scope: what the keys begin with; empty for all.
   static func recognizeAny(_ scope: String, in entries: [String: TensorEntry]) -> (
     format: String, key: String
   )? {
-    let names = signatures.filter { !unspecific.contains($0.name) }.map { (".\($0.name)", $0.format) }
+    let names = signatures.filter { !unspecific.contains($0.name) }.map {
+      (".\($0.name)", $0.format)
+    }
     for key in entries.keys.sorted() where key.hasPrefix(scope) {
       for (name, format) in prefixes where key.contains(".\(name)") { return (format, key) }
       for (name, format) in names where key.hasSuffix(name) { return (format, key) }
@@ -112,7 +123,8 @@ enum PackedFormat {
 }
 
 extension WeightStore {
-  /// The error for a layer that can't be read because of its format; nil where no format is recognized.
+  /// The error for a layer that can't be read because of its format; nil where no format is
+  /// recognized.
   ///
   /// - Parameter prefix: the path of the layer with its closing dot.
   func packedFormatError(_ prefix: String) -> WeightError? {
@@ -138,10 +150,11 @@ extension TensorSource {
     PackedFormat.recognize(prefix, in: entries).map(packedFormatError)
   }
 
-  /// The error for a file without a layer that its model has, because its layers are packed; nil where no format is
-  /// recognized.
+  /// The error for a file without a layer that its model has, because its layers are packed; nil
+  /// where no format is recognized.
   ///
-  /// - Parameter scope: what the keys of the part of the model begin with; empty for the whole file.
+  /// - Parameter scope: what the keys of the part of the model begin with; empty for the whole
+  ///   file.
   public func packedFormatError(anywhereBelow scope: String) -> WeightError? {
     PackedFormat.recognizeAny(scope, in: entries).map(packedFormatError)
   }
@@ -150,6 +163,7 @@ extension TensorSource {
     let (format, key) = found
     return WeightError(
       file: file(of: key), key: key,
-      problem: "shows that the layer is in \(format), which is not supported. \(PackedFormat.advice)")
+      problem:
+        "shows that the layer is in \(format), which is not supported. \(PackedFormat.advice)")
   }
 }

@@ -1,13 +1,14 @@
 import TensorFiles
 import Torch
 
-/// What a checkpoint says of a quantized matrix: ComfyUI's `comfy_quant`, a tensor of bytes beside `weight` that hold a
-/// JSON object, or the same object in the file's metadata.
+/// What a checkpoint says of a quantized matrix: ComfyUI's `comfy_quant`, a tensor of bytes beside
+/// `weight` that hold a JSON object, or the same object in the file's metadata.
 ///
-/// Every member is either applied or refused by name: one that is passed over could stand for a transformation without
-/// which the weights mean nothing.
+/// Every member is either applied or refused by name: one that is passed over could stand for a
+/// transformation without which the weights mean nothing.
 public struct QuantizationDescription: Sendable, Equatable {
-  /// The formats that are applied. Values are elements times scale, one scale for the tensor or one for each row.
+  /// The formats that are applied. Values are elements times scale, one scale for the tensor or one
+  /// for each row.
   public enum Format: String, Sendable, CaseIterable {
     case float8E4M3 = "float8_e4m3fn"
     case float8E5M2 = "float8_e5m2"
@@ -24,9 +25,11 @@ public struct QuantizationDescription: Sendable, Equatable {
   }
 
   public let format: Format
-  /// The size of the groups of inputs that were rotated before quantization (ConvRot); nil for none.
+  /// The size of the groups of inputs that were rotated before quantization (ConvRot); nil for
+  /// none.
   public let rotationGroup: Int?
-  /// Whether there is one scale for each row; nil where the description leaves it to the scale's shape.
+  /// Whether there is one scale for each row; nil where the description leaves it to the scale's
+  /// shape.
   let hasScalePerRow: Bool?
   /// The shape of the matrix, where the description repeats it.
   let shape: [Int]?
@@ -37,14 +40,15 @@ public struct QuantizationDescription: Sendable, Equatable {
     (hasScalePerRow, shape) = (nil, nil)
   }
 
-  /// The key of the metadata that holds the descriptions of all layers: `{"layers": {"path.of.layer": {...}}}`.
+  /// The key of the metadata that holds the descriptions of all layers: `{"layers":
+  /// {"path.of.layer": {...}}}`.
   public static let metadataKey = "_quantization_metadata"
 
   /// The name of the tensor that holds a description.
   public static let tensorName = "comfy_quant"
 
-  /// The sizes of groups that can be rotated: powers of 4. ComfyUI's files have 256, or less where 256 does not divide
-  /// the inputs.
+  /// The sizes of groups that can be rotated: powers of 4. ComfyUI's files have 256, or less where
+  /// 256 does not divide the inputs.
   static let rotationGroups = [4, 16, 64, 256, 1024]
 
   /// The group size of files that do not state it.
@@ -108,8 +112,8 @@ public struct QuantizationDescription: Sendable, Equatable {
 
   /// The JSON object, as ComfyUI writes it.
   ///
-  /// - Parameter isMultipliedInFull: whether programs that can multiply in 8 bits should not, for want of a scale of the
-  ///   layer's inputs.
+  /// - Parameter isMultipliedInFull: whether programs that can multiply in 8 bits should not, for
+  ///   want of a scale of the layer's inputs.
   public func json(isMultipliedInFull: Bool = false) -> String {
     var members = ["\"format\": \"\(format.rawValue)\""]
     if isMultipliedInFull { members.append("\"full_precision_matrix_mult\": true") }
@@ -121,11 +125,12 @@ public struct QuantizationDescription: Sendable, Equatable {
 }
 
 extension TensorSource {
-  /// The description of the matrix `weight` at a path, read from the tensor of bytes beside it; nil where there is none.
+  /// The description of the matrix `weight` at a path, read from the tensor of bytes beside it; nil
+  /// where there is none.
   ///
   /// - Parameter prefix: the path with its closing dot; empty at the root.
-  /// - Throws: `WeightError` for a tensor that does not hold bytes, or bytes that are not a JSON object;
-  ///   `ConfigurationError` for a description that is not supported.
+  /// - Throws: `WeightError` for a tensor that does not hold bytes, or bytes that are not a JSON
+  ///   object; `ConfigurationError` for a description that is not supported.
   public func quantizationDescription(_ prefix: String) throws -> QuantizationDescription? {
     let key = prefix + QuantizationDescription.tensorName
     guard let entry = entries[key] else { return nil }
@@ -140,12 +145,15 @@ extension TensorSource {
     do {
       let tree = try tensor(key).withUnsafeBytes { try JSONTree(parsing: $0, path: file(of: key)) }
       guard case .object(let members) = JSONValue(tree) else {
-        throw fail("must hold a JSON object that names the quantization format. \(PackedFormat.advice)")
+        throw fail(
+          "must hold a JSON object that names the quantization format. \(PackedFormat.advice)")
       }
-      return try QuantizationDescription(Configuration(values: members, file: file(of: key), path: key))
+      return try QuantizationDescription(
+        Configuration(values: members, file: file(of: key), path: key))
     } catch let error as TensorFileError {
       throw fail(
-        "must hold the quantization format as a JSON object, but \(error.message). \(PackedFormat.advice)")
+        "must hold the quantization format as a JSON object, but \(error.message). \(PackedFormat.advice)"
+      )
     }
   }
 }

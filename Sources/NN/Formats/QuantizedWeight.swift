@@ -21,23 +21,26 @@ public struct WeightStorage: Sendable {
     self.isExcluded = isExcluded
   }
 
-  /// As the file has them: matrices in eight bits stay so, and are expanded each time their layer runs. The numbers
-  /// are those of `expanded`; memory is half or a quarter of its.
+  /// As the file has them: matrices in eight bits stay so, and are expanded each time their layer
+  /// runs. The numbers are those of `expanded`; memory is half or a quarter of its.
   public static let asStored = WeightStorage(.asStored)
   /// In the policy's element type. Layers don't expand anything while they run.
   public static let expanded = WeightStorage(.expanded)
-  /// Rounded to int8 with a scale for each row while they are read: about half the memory of bfloat16. Matrices that
-  /// the file has in eight bits already stay as they are.
+  /// Rounded to int8 with a scale for each row while they are read: about half the memory of
+  /// bfloat16. Matrices that the file has in eight bits already stay as they are.
   public static let int8 = WeightStorage(.rounded(to: .int8, in: .float32))
 
-  /// As `int8`, but in the numbers of optimum-quanto, which computes scales and quotients in the matrix's own element
-  /// type, and also in `.float8E4M3`.
+  /// As `int8`, but in the numbers of optimum-quanto, which computes scales and quotients in the
+  /// matrix's own element type, and also in `.float8E4M3`.
   ///
   /// - Precondition: `elements` is one of the two.
-  public static func quanto(_ elements: DType, excluding isExcluded: @escaping @Sendable (String) -> Bool)
+  public static func quanto(
+    _ elements: DType, excluding isExcluded: @escaping @Sendable (String) -> Bool
+  )
     -> WeightStorage
   {
-    precondition([.int8, .float8E4M3].contains(elements), "\(elements) is no eight-bit type of quanto's")
+    precondition(
+      [.int8, .float8E4M3].contains(elements), "\(elements) is no eight-bit type of quanto's")
     return WeightStorage(.rounded(to: elements, in: nil), isExcluded: isExcluded)
   }
 }
@@ -52,15 +55,18 @@ public struct QuantizedWeight: Sendable {
   let dtype: DType
   /// Whether products are multiplied by the factors, and not the elements.
   ///
-  /// Whole numbers up to 127 and numbers of eight bits are exact in bfloat16, so that the product is the better place for the
-  /// rows' scales: nothing of the size of the matrix is made in float32, and no element is rounded a second time.
+  /// Whole numbers up to 127 and numbers of eight bits are exact in bfloat16, so that the product
+  /// is the better place for the rows' scales: nothing of the size of the matrix is made in
+  /// float32, and no element is rounded a second time.
   private let scalesProduct: Bool
-  /// What the matrix's inputs were rotated by before it was quantized. The layer's inputs are rotated the same way, which
-  /// is cheaper than rotating the matrix back whenever the layer runs, and moves no element of it.
+  /// What the matrix's inputs were rotated by before it was quantized. The layer's inputs are
+  /// rotated the same way, which is cheaper than rotating the matrix back whenever the layer runs,
+  /// and moves no element of it.
   private let rotation: HadamardRotation?
 
-  /// Rounds a matrix to eight bits an element, with the largest of each row at the end of the range: 127 or, of the
-  /// floating-point type, 448. In int8 a number moves by half of a 127th of its row's largest one at most.
+  /// Rounds a matrix to eight bits an element, with the largest of each row at the end of the
+  /// range: 127 or, of the floating-point type, 448. In int8 a number moves by half of a 127th of
+  /// its row's largest one at most.
   ///
   /// - Parameters:
   ///   - matrix: [O, I] in a floating-point type, which stays the type of the numbers.
@@ -85,7 +91,8 @@ public struct QuantizedWeight: Sendable {
       let quotients = try numbers / scale
       let rounded = isWhole ? try quotients.round() : quotients
       // Rounded scales may take a quotient beyond the end.
-      try rounded.clamp_(min: Scalar(isWhole && arithmetic != .float32 ? -128 : -end), max: Scalar(end))
+      try rounded.clamp_(
+        min: Scalar(isWhole && arithmetic != .float32 ? -128 : -end), max: Scalar(end))
       try elements.narrow(0, start, count).copy_(rounded)
     }
     self.factors = factors
@@ -117,7 +124,8 @@ public struct QuantizedWeight: Sendable {
   }
 
   /// x W^T + b for x [..., I], and what an adapter adds where that can be one operation.
-  func callAsFunction(_ x: Tensor, _ bias: Tensor?, adaptedBy adapter: LowRankAdapter? = nil) throws -> Tensor
+  func callAsFunction(_ x: Tensor, _ bias: Tensor?, adaptedBy adapter: LowRankAdapter? = nil) throws
+    -> Tensor
   {
     guard let adapter else {
       return try (rotation.map { try $0(x) } ?? x).linear(

@@ -4,17 +4,20 @@ import TensorFiles
 import Torch
 
 extension Weights {
-  /// The matrix of a linear layer in eight bits, where the policy leaves or makes it so; nil where it is to be a plain
-  /// tensor.
+  /// The matrix of a linear layer in eight bits, where the policy leaves or makes it so; nil where
+  /// it is to be a plain tensor.
   func quantizedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantizedWeight? {
     guard store.trainedDType(key(name), entry) == nil else { return nil }
     let form = store.storage.isExcluded(path) ? .asStored : store.storage.form
     switch form {
     case .expanded: return nil
     case .asStored:
-      return fusedAdapters(of: name).isEmpty ? try storedMatrix(name, entry, dtype: store.dtype) : nil
+      return fusedAdapters(of: name).isEmpty
+        ? try storedMatrix(name, entry, dtype: store.dtype) : nil
     case .rounded(let elements, let arithmetic):
-      if fusedAdapters(of: name).isEmpty, let matrix = try storedMatrix(name, entry, dtype: store.dtype) {
+      if fusedAdapters(of: name).isEmpty,
+        let matrix = try storedMatrix(name, entry, dtype: store.dtype)
+      {
         return matrix
       }
       guard entry.dtype.isFloatingPoint || entry.dtype == .int8 else { return nil }
@@ -24,15 +27,17 @@ extension Weights {
     }
   }
 
-  /// A tensor of eight-bit elements as the file has it, with its scale: `weight_scale` beside `weight`, or as older
-  /// files of ComfyUI have it, `scale_weight`. Nil for other tensors.
+  /// A tensor of eight-bit elements as the file has it, with its scale: `weight_scale` beside
+  /// `weight`, or as older files of ComfyUI have it, `scale_weight`. Nil for other tensors.
   ///
-  /// What `comfy_quant` says of the matrix is applied; scales of a layer's inputs, by which other programs multiply in
-  /// eight bits, are not used.
+  /// What `comfy_quant` says of the matrix is applied; scales of a layer's inputs, by which other
+  /// programs multiply in eight bits, are not used.
   ///
-  /// - Throws: `WeightError` for a scale that is not one positive number, or one for each row, and for a description
-  ///   that does not fit the matrix; `ConfigurationError` for one that is not supported.
-  func storedMatrix(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> QuantizedWeight? {
+  /// - Throws: `WeightError` for a scale that is not one positive number, or one for each row, and
+  ///   for a description that does not fit the matrix; `ConfigurationError` for one that is not
+  ///   supported.
+  func storedMatrix(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> QuantizedWeight?
+  {
     let scaleName = scaleName(of: name)
     let prefix = modulePrefix(of: name)
     let description = try prefix.flatMap { try store.source.quantizationDescription(key($0)) }
@@ -44,7 +49,8 @@ extension Weights {
       }
     }
     // Values that are not in eight bits have a dtype of their own.
-    let own: DType = entry.dtype.isFloatingPoint && !entry.dtype.isEightBitFloat ? entry.dtype : .bfloat16
+    let own: DType =
+      entry.dtype.isFloatingPoint && !entry.dtype.isEightBitFloat ? entry.dtype : .bfloat16
     let factors = try scaleName.map { try scale($0, rows: entry.shape.first ?? 1) }
     if let description { try require(description, fits: entry, name, factors, scaleName) }
     return QuantizedWeight(
@@ -65,7 +71,8 @@ extension Weights {
 
   /// Checks that a description is one of this matrix.
   private func require(
-    _ description: QuantizationDescription, fits entry: TensorEntry, _ name: String, _ scale: Tensor?,
+    _ description: QuantizationDescription, fits entry: TensorEntry, _ name: String,
+    _ scale: Tensor?,
     _ scaleName: String?
   ) throws {
     let format = description.format
@@ -83,7 +90,8 @@ extension Weights {
           + "\(name)_scale). \(PackedFormat.advice)")
     }
     if let shape = description.shape, shape != entry.shape {
-      throw fail("has shape \(entry.shape), but \(QuantizationDescription.tensorName) says \(shape)")
+      throw fail(
+        "has shape \(entry.shape), but \(QuantizationDescription.tensorName) says \(shape)")
     }
     let rows = entry.shape.first ?? 1
     if let isPerRow = description.hasScalePerRow, rows > 1, isPerRow != (scale.count == rows) {
@@ -98,7 +106,8 @@ extension Weights {
       guard entry.shape.count == 2, entry.shape[1] > 0, entry.shape[1].isMultiple(of: group) else {
         throw fail(
           "has shape \(entry.shape), whose inputs can't be rotated in groups of \(group) as "
-            + "\(QuantizationDescription.tensorName) says (convrot_groupsize must divide the inputs)")
+            + "\(QuantizationDescription.tensorName) says (convrot_groupsize must divide the inputs)"
+        )
       }
     }
   }
@@ -134,9 +143,11 @@ extension Weights {
     return try scale.reshape(rows > 1 && scale.count == rows ? [rows, 1] : [1])
   }
 
-  /// Checks `scaled_fp8`, a tensor by whose dtype older files of ComfyUI say which fp8 the weights here are in.
+  /// Checks `scaled_fp8`, a tensor by whose dtype older files of ComfyUI say which fp8 the weights
+  /// here are in.
   ///
-  /// - Throws: `WeightError` for a marker of another dtype, and for a weight in the other fp8 than it says.
+  /// - Throws: `WeightError` for a marker of another dtype, and for a weight in the other fp8 than
+  ///   it says.
   public func requireScaledFP8MarkerFits() throws {
     guard has("scaled_fp8"), let marker = store.source.entries[key("scaled_fp8")] else { return }
     // ComfyUI's first files have a float32 marker for E4M3.
@@ -144,7 +155,8 @@ extension Weights {
     guard marked.isEightBitFloat else {
       throw WeightError(
         file: store.source.file(of: key("scaled_fp8")), key: key("scaled_fp8"),
-        problem: "marks weights as \(marker.dtype) (expected F8_E4M3 or F8_E5M2). \(PackedFormat.advice)")
+        problem:
+          "marks weights as \(marker.dtype) (expected F8_E4M3 or F8_E5M2). \(PackedFormat.advice)")
     }
     let prefix = path.isEmpty ? "" : path + "."
     let other = store.source.entries.filter { key, entry in
@@ -154,6 +166,8 @@ extension Weights {
     guard let other else { return }
     throw WeightError(
       file: store.source.file(of: other), key: other,
-      problem: "is not \(marked), which scaled_fp8 says that the file's weights are in; two files were mixed")
+      problem:
+        "is not \(marked), which scaled_fp8 says that the file's weights are in; two files were mixed"
+    )
   }
 }

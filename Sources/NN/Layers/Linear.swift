@@ -36,10 +36,13 @@ public struct Linear: Sendable {
   public init(_ w: Weights, inputs: Int? = nil, outputs: Int? = nil, bias: Bool = true) throws {
     let entry = try w.entry("weight", shape: [outputs ?? -1, inputs ?? -1])
     (self.outputs, self.inputs) = (entry.shape[0], entry.shape[1])
-    let matrix = try w.quantizedMatrix("weight", entry).map(Matrix.quantized) ?? .plain(w.tensor("weight"))
+    let matrix =
+      try w.quantizedMatrix("weight", entry).map(Matrix.quantized) ?? .plain(w.tensor("weight"))
     self.matrix = matrix
     self.bias = bias ? try w.tensor("bias", shape: [self.outputs]) : nil
-    adapters = try w.adapters(inputs: self.inputs, outputs: self.outputs) { try matrix.numbers.rowNorms() }
+    adapters = try w.adapters(inputs: self.inputs, outputs: self.outputs) {
+      try matrix.numbers.rowNorms()
+    }
     for adapter in adapters {
       try adapter.requireFit(w.path, of: w.file, inputs: self.inputs, outputs: self.outputs)
     }
@@ -77,7 +80,8 @@ public struct Linear: Sendable {
       switch (matrix, first) {
       case (.quantized(let matrix), let first): try matrix(x, bias, adaptedBy: first)
       case (.plain(let weight), let first?):
-        try x.linear(weight, bias, adaptedBy: first.down, first.up, scale: first.strength * first.scale)
+        try x.linear(
+          weight, bias, adaptedBy: first.down, first.up, scale: first.strength * first.scale)
       case (.plain(let weight), nil): try x.linear(weight, bias)
       }
     for adapter in rest { y = try (y + adapter.change(x)).to(y.dtype) }
@@ -92,7 +96,8 @@ public struct Linear: Sendable {
     }
   }
 
-  /// With adapters of which one at least has a magnitude. Each changes the layer as if it were alone.
+  /// With adapters of which one at least has a magnitude. Each changes the layer as if it were
+  /// alone.
   private func decomposed(_ x: Tensor) throws -> Tensor {
     let base = try product(x)
     var y = try bias.map { try (base + $0).to(base.dtype) } ?? base

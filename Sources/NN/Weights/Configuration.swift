@@ -3,7 +3,8 @@ import TensorFiles
 
 /// A model's configuration as its checkpoint carries it: a JSON object that is read key by key.
 ///
-/// A value of the wrong type, or a required one that is missing, throws an error that names the file and the key.
+/// A value of the wrong type, or a required one that is missing, throws an error that names the
+/// file and the key.
 public struct Configuration: Sendable {
   /// Where the configuration comes from, for messages.
   public let file: String
@@ -13,7 +14,8 @@ public struct Configuration: Sendable {
   /// Objects that come from other files.
   private var parts: [String: Configuration] = [:]
 
-  /// - Throws: `ConfigurationError` when the text is not a JSON object, or an object in it has two members of one name.
+  /// - Throws: `ConfigurationError` when the text is not a JSON object, or an object in it has two
+  ///   members of one name.
   public init(json: String, file: String, path: String = "config") throws {
     let value: JSONValue
     do {
@@ -51,32 +53,39 @@ public struct Configuration: Sendable {
 
   public func has(_ key: String) -> Bool { values[key].map { $0 != .null } ?? false }
 
-  /// Whether the key is there with the value null, which means something else than a key that is not there.
+  /// Whether the key is there with the value null, which means something else than a key that is
+  /// not there.
   public func isNull(_ key: String) -> Bool { values[key] == .null }
 
-  /// The largest size of anything in a model: a width, a vocabulary, a sample rate. Products of two fit into an `Int`
-  /// with room to spare; larger numbers are damage.
+  /// The largest size of anything in a model: a width, a vocabulary, a sample rate. Products of two
+  /// fit into an `Int` with room to spare; larger numbers are damage.
   public static let maxSize = 1 << 20
   /// The most layers, or blocks of one kind, that a model can have.
   public static let maxLayers = 1024
 
-  /// An integer in a range, which every caller must state: it bounds loops, reservations and products.
+  /// An integer in a range, which every caller must state: it bounds loops, reservations and
+  /// products.
   ///
   /// - Throws: `ConfigurationError` that names the number and the range.
-  public func int(_ key: String, default fallback: Int? = nil, in range: ClosedRange<Int>) throws -> Int {
+  public func int(_ key: String, default fallback: Int? = nil, in range: ClosedRange<Int>) throws
+    -> Int
+  {
     let number = try number(key, fallback.map(Double.init), "an integer")
     guard let value = Int(exactly: number) else {
       throw error(key, "must be an integer (got \(Self.text(number)))")
     }
     guard range.contains(value) else {
       throw error(
-        key, "must be between \(range.lowerBound) and \(range.upperBound) (got \(Self.text(number)))")
+        key,
+        "must be between \(range.lowerBound) and \(range.upperBound) (got \(Self.text(number)))")
     }
     return value
   }
 
   /// A size or a count, from 1.
-  public func positive(_ key: String, default fallback: Int? = nil, upTo limit: Int = maxSize) throws -> Int {
+  public func positive(_ key: String, default fallback: Int? = nil, upTo limit: Int = maxSize)
+    throws -> Int
+  {
     try int(key, default: fallback, in: 1...limit)
   }
 
@@ -141,7 +150,8 @@ public struct Configuration: Sendable {
     }
     if let outside = values.first(where: { !range.contains($0) }) {
       throw error(
-        key, "must hold integers between \(range.lowerBound) and \(range.upperBound) (got \(outside))")
+        key,
+        "must hold integers between \(range.lowerBound) and \(range.upperBound) (got \(outside))")
     }
     guard count.contains(values.count) else {
       let expected =
@@ -163,7 +173,8 @@ public struct Configuration: Sendable {
   /// A nested object; an empty one if it is missing and `isOptional`.
   public func object(_ key: String, isOptional: Bool = false) throws -> Configuration {
     if let part = parts[key] { return part }
-    let nested = try read(key, isOptional ? [:] : nil, "an object") { value -> [String: JSONValue]? in
+    let nested = try read(key, isOptional ? [:] : nil, "an object") {
+      value -> [String: JSONValue]? in
       if case .object(let o) = value { o } else { nil }
     }
     return Configuration(values: nested, file: file, path: "\(path).\(key)")

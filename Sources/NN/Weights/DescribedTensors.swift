@@ -2,8 +2,8 @@ import Foundation
 import TensorFiles
 import Torch
 
-/// A file whose metadata describes how its layers are quantized, as if each description were the tensor `comfy_quant`
-/// beside its layer, which is the other place that ComfyUI has for it.
+/// A file whose metadata describes how its layers are quantized, as if each description were the
+/// tensor `comfy_quant` beside its layer, which is the other place that ComfyUI has for it.
 public final class DescribedTensors: TensorSource {
   /// The file as it is.
   public let base: any TensorSource
@@ -19,8 +19,9 @@ public final class DescribedTensors: TensorSource {
 
   /// The source with what its metadata says; the source itself where that says nothing.
   ///
-  /// - Throws: `ConfigurationError` for metadata that is not JSON of the expected form, that describes a layer that the
-  ///   file does not have, or contradicts the description beside the layer.
+  /// - Throws: `ConfigurationError` for metadata that is not JSON of the expected form, that
+  ///   describes a layer that the file does not have, or contradicts the description beside the
+  ///   layer.
   public static func describing(_ source: any TensorSource) throws -> any TensorSource {
     guard let json = source.metadata[QuantizationDescription.metadataKey] else { return source }
     return try DescribedTensors(source, json: json)
@@ -37,12 +38,16 @@ public final class DescribedTensors: TensorSource {
       guard let path = Self.path(of: layer, in: source.entries) else {
         throw layers.error(
           layer,
-          "describes a layer that the file does not have (expected \(layer).weight); the file is damaged")
+          "describes a layer that the file does not have (expected \(layer).weight); the file is damaged"
+        )
       }
       let key = "\(path).\(QuantizationDescription.tensorName)"
       if source.entries[key] != nil {
-        let own = try source.tensor(key).withUnsafeBytes { bytes in String(decoding: bytes, as: UTF8.self) }
-        guard try Configuration(json: own, file: source.name, path: key).json() == members.json() else {
+        let own = try source.tensor(key).withUnsafeBytes { bytes in
+          String(decoding: bytes, as: UTF8.self)
+        }
+        guard try Configuration(json: own, file: source.name, path: key).json() == members.json()
+        else {
           throw layers.error(
             layer, "contradicts \(key), the description beside the layer; the file is damaged")
         }
@@ -59,7 +64,9 @@ public final class DescribedTensors: TensorSource {
 
   private static func path(of layer: String, in entries: [String: TensorEntry]) -> String? {
     let shorter = prefixes.filter(layer.hasPrefix).map { String(layer.dropFirst($0.count)) }
-    return ([layer] + prefixes.map { $0 + layer } + shorter).first { entries["\($0).weight"] != nil }
+    return ([layer] + prefixes.map { $0 + layer } + shorter).first {
+      entries["\($0).weight"] != nil
+    }
   }
 
   public func tensor(_ key: String) throws -> Tensor {
@@ -67,7 +74,9 @@ public final class DescribedTensors: TensorSource {
     return try Tensor(bytes, shape: [bytes.count])
   }
 
-  public func prepareToRead(_ key: String) { if descriptions[key] == nil { base.prepareToRead(key) } }
+  public func prepareToRead(_ key: String) {
+    if descriptions[key] == nil { base.prepareToRead(key) }
+  }
   public func release(_ key: String) { if descriptions[key] == nil { base.release(key) } }
   public func file(of key: String) -> String { base.file(of: key) }
 }

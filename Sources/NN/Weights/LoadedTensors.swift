@@ -1,8 +1,9 @@
 import Synchronization
 import Torch
 
-/// Tensors as models took them from files - converted, moved to a device - so that another model built from the same
-/// files shares them instead of loading them again. They stay in memory for as long as this object does.
+/// Tensors as models took them from files - converted, moved to a device - so that another model
+/// built from the same files shares them instead of loading them again. They stay in memory for as
+/// long as this object does.
 public final class LoadedTensors: Sendable {
   private struct Key: Hashable {
     let file: String

@@ -3,20 +3,22 @@ import Torch
 
 /// Which tensors of a checkpoint are trained themselves: weights, biases, norms and tables.
 ///
-/// They are kept in float32, whatever the file's type, as leaves that record gradients. What is not matched stays as
-/// the other policies have it.
+/// They are kept in float32, whatever the file's type, as leaves that record gradients. What is not
+/// matched stays as the other policies have it.
 public struct TrainedWeights: Sendable {
   /// Names of what is trained; nil for everything that a model reads below the scope.
   ///
-  /// A pattern is one or more names with dots between them, and matches where they are consecutive parts of a tensor's
-  /// key: `attn1`, `to_out.0`, `transformer_blocks.0`, `bias`. In a name, `*` stands for any characters, `?` for one and
-  /// `[0-3]` for one of several, but never for a dot: `transformer_blocks.[0-3].audio_*`.
+  /// A pattern is one or more names with dots between them, and matches where they are consecutive
+  /// parts of a tensor's key: `attn1`, `to_out.0`, `transformer_blocks.0`, `bias`. In a name, `*`
+  /// stands for any characters, `?` for one and `[0-3]` for one of several, but never for a dot:
+  /// `transformer_blocks.[0-3].audio_*`.
   public let patterns: [String]?
   public let dtype: DType
   private let scope: String
   private var isExcluded: @Sendable (String) -> Bool = { _ in false }
 
-  /// - Parameter scope: what the keys begin with, `model.diffusion_model`; nothing outside is trained.
+  /// - Parameter scope: what the keys begin with, `model.diffusion_model`; nothing outside is
+  ///   trained.
   public init(patterns: [String]? = nil, below scope: String, dtype: DType = .float32) {
     self.patterns = patterns
     self.scope = scope

@@ -28,7 +28,8 @@ final class WeightStore: Sendable {
 
   init(
     source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?, trained: TrainedWeights?, storage: WeightStorage, loaded: LoadedTensors?,
+    freshAdapters: FreshAdapters?, trained: TrainedWeights?, storage: WeightStorage,
+    loaded: LoadedTensors?,
     isInspected: Bool
   ) {
     self.source = source
@@ -55,8 +56,9 @@ final class WeightStore: Sendable {
     return rotation
   }
 
-  /// A tensor on the policy's device. What is copied on the way is not kept in memory twice: the file's pages are let
-  /// go. What is not copied is a view of the file, which the disk is asked for now, to be there when it is used.
+  /// A tensor on the policy's device. What is copied on the way is not kept in memory twice: the
+  /// file's pages are let go. What is not copied is a view of the file, which the disk is asked for
+  /// now, to be there when it is used.
   func read(_ key: String, dtype: DType?) throws -> Tensor {
     markUsed(key)
     func load() throws -> Tensor {
@@ -72,8 +74,8 @@ final class WeightStore: Sendable {
     return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, load)
   }
 
-  /// Checks a weight as it is loaded: attention on the CPU can turn what comes of NaN into zeros, so that the result
-  /// looks like one.
+  /// Checks a weight as it is loaded: attention on the CPU can turn what comes of NaN into zeros,
+  /// so that the result looks like one.
   private func requireFinite(_ tensor: Tensor, _ key: String) throws {
     guard tensor.dtype.isFloatingPoint, tensor.count > 0 else { return }
     // One pass without a copy; a sum of large values that leaves the range is looked at again.
@@ -82,26 +84,35 @@ final class WeightStore: Sendable {
     guard !sum.isFinite, try !wide.isAllFinite() else { return }
     throw WeightError(
       file: source.file(of: key), key: key,
-      problem: "holds NaN or infinite values; the file is damaged. Fetch it again, or make it again.")
+      problem:
+        "holds NaN or infinite values; the file is damaged. Fetch it again, or make it again.")
   }
 
   /// The adapters that become part of a layer's weight.
-  func fusedAdapters(of path: String) -> [LowRankAdapter] { given.placement == .fused ? given[path] : [] }
+  func fusedAdapters(of path: String) -> [LowRankAdapter] {
+    given.placement == .fused ? given[path] : []
+  }
 
   /// What a tensor is trained in; nil for one that is frozen.
   func trainedDType(_ key: String, _ entry: TensorEntry) -> DType? {
     // Matrices in int8 are trained as the values that they stand for.
-    guard let trained, entry.dtype.isFloatingPoint || entry.dtype == .int8, trained.matches(key) else {
+    guard let trained, entry.dtype.isFloatingPoint || entry.dtype == .int8, trained.matches(key)
+    else {
       return nil
     }
     return trained.dtype
   }
 
-  /// A tensor that is trained, with memory of its own: nothing may write to the file, or to what others share.
+  /// A tensor that is trained, with memory of its own: nothing may write to the file, or to what
+  /// others share.
   func parameter(_ key: String, _ read: () throws -> Tensor) throws -> Tensor {
-    if let parameter = record.withLock({ $0.parameters.first { $0.key == key } }) { return parameter.tensor }
+    if let parameter = record.withLock({ $0.parameters.first { $0.key == key } }) {
+      return parameter.tensor
+    }
     var tensor = try read()
-    if try loaded != nil || tensor.sharesStorage(with: source.tensor(key)) { tensor = try tensor.clone() }
+    if try loaded != nil || tensor.sharesStorage(with: source.tensor(key)) {
+      tensor = try tensor.clone()
+    }
     let leaf = try tensor.asLeaf()
     source.release(key)
     record.withLock { $0.parameters.append(Parameter(key: key, tensor: leaf)) }
@@ -120,7 +131,9 @@ final class WeightStore: Sendable {
     }
     record.withLock { record in
       record.linears.append(path)
-      if isAdapted { record.adapted.append(AdaptedLayer(path: path, inputs: inputs, outputs: outputs)) }
+      if isAdapted {
+        record.adapted.append(AdaptedLayer(path: path, inputs: inputs, outputs: outputs))
+      }
       for adapter in adapters {
         let parts = [
           ("lora_A.weight", adapter.down), ("lora_B.weight", adapter.up),

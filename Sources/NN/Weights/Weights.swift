@@ -1,11 +1,12 @@
 import TensorFiles
 import Torch
 
-/// A path-scoped view of a checkpoint, from which layers are made: `Linear(weights / "attn1" / "to_q")`.
+/// A path-scoped view of a checkpoint, from which layers are made: `Linear(weights / "attn1" /
+/// "to_q")`.
 ///
-/// The view decides what a layer is made of: element type, device, adapters, which tensors are trained. Models don't
-/// know; they read the same whatever the policy. A tensor that is missing or has another shape than the configuration
-/// says throws, and names its key.
+/// The view decides what a layer is made of: element type, device, adapters, which tensors are
+/// trained. Models don't know; they read the same whatever the policy. A tensor that is missing or
+/// has another shape than the configuration says throws, and names its key.
 public struct Weights: Sendable {
   let store: WeightStore
   /// The prefix of the keys below, without the closing dot; empty at the root.
@@ -14,23 +15,25 @@ public struct Weights: Sendable {
   /// The root of a checkpoint.
   ///
   /// - Parameters:
-  ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it, and asks the disk for
-  ///     nothing before it is used.
+  ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it,
+  ///     and asks the disk for nothing before it is used.
   ///   - adapters: low-rank adapters by the path of the module that they modify.
   ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
   ///   - trained: tensors that are trained themselves.
   ///   - storage: what becomes of the matrices of linear layers.
   ///   - loaded: tensors that other models have taken from the file already, to share them.
-  ///   - isInspected: models are built only to see what they are made of: the disk is not asked for tensors, and ones
-  ///     that no layer reads are no error.
+  ///   - isInspected: models are built only to see what they are made of: the disk is not asked for
+  ///     tensors, and ones that no layer reads are no error.
   public init(
     _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
     adapters: AdapterSet = AdapterSet(), freshAdapters: FreshAdapters? = nil,
-    trained: TrainedWeights? = nil, storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil,
+    trained: TrainedWeights? = nil, storage: WeightStorage = .asStored,
+    loaded: LoadedTensors? = nil,
     isInspected: Bool = false
   ) {
     store = WeightStore(
-      source: source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
+      source: source, dtype: dtype, device: device, adapters: adapters,
+      freshAdapters: freshAdapters,
       trained: trained, storage: storage, loaded: loaded, isInspected: isInspected)
     path = ""
   }
@@ -60,12 +63,13 @@ public struct Weights: Sendable {
     return store.source.entries.keys.contains { $0 == path || $0.hasPrefix(prefix) }
   }
 
-  /// A tensor of the checkpoint, converted and moved as the policy says. Numbers in eight bits are expanded, and
-  /// multiplied by the scale that the checkpoint has beside them. Adapters that are to be fused are part of it. One that is
-  /// trained is a leaf in the element type of training.
+  /// A tensor of the checkpoint, converted and moved as the policy says. Numbers in eight bits are
+  /// expanded, and multiplied by the scale that the checkpoint has beside them. Adapters that are
+  /// to be fused are part of it. One that is trained is a leaf in the element type of training.
   ///
   /// - Parameter shape: what the configuration says it must be; -1 for a dimension that is free.
-  /// - Throws: `WeightError` when it is missing, shaped otherwise, or of a dtype that no layer computes in.
+  /// - Throws: `WeightError` when it is missing, shaped otherwise, or of a dtype that no layer
+  ///   computes in.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
     let entry = try entry(name, shape: shape)
     guard let dtype = store.trainedDType(key(name), entry) else {
@@ -85,7 +89,8 @@ public struct Weights: Sendable {
     return try store.read(key(name), dtype: dtype ?? (entry.dtype == .float64 ? .float32 : nil))
   }
 
-  /// A matrix with adapters added, in the element type that is asked for. The sum is rounded to the file's.
+  /// A matrix with adapters added, in the element type that is asked for. The sum is rounded to the
+  /// file's.
   private func tensor(
     _ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter], dtype: DType?
   ) throws -> Tensor {
@@ -100,7 +105,9 @@ public struct Weights: Sendable {
     defer { store.source.release(key(name)) }
     let stored = try storedMatrix(name, entry, dtype: dtype)
     let weight =
-      if let stored, stored.isScaled { try stored.expanded() } else { try store.read(key(name), dtype: nil) }
+      if let stored, stored.isScaled { try stored.expanded() } else {
+        try store.read(key(name), dtype: nil)
+      }
     let own: DType? = entry.dtype.isEightBitFloat || entry.dtype == .int8 ? .bfloat16 : nil
     return try LowRankAdapter.fused(adapters, into: weight).to(store.device, dtype ?? own)
   }
@@ -124,7 +131,8 @@ public struct Weights: Sendable {
     }
     if let shape {
       let fits =
-        shape.count == entry.shape.count && zip(shape, entry.shape).allSatisfy { $0 == -1 || $0 == $1 }
+        shape.count == entry.shape.count
+        && zip(shape, entry.shape).allSatisfy { $0 == -1 || $0 == $1 }
       guard fits else {
         throw packedFormatError(name)
           ?? WeightError(
@@ -141,7 +149,8 @@ public struct Weights: Sendable {
       ?? WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
   }
 
-  /// What a tensor can't be read because of, where its layer is in a known format that is not supported.
+  /// What a tensor can't be read because of, where its layer is in a known format that is not
+  /// supported.
   private func packedFormatError(_ name: String) -> WeightError? {
     let key = key(name)
     return store.packedFormatError(key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")
@@ -154,7 +163,8 @@ public struct Weights: Sendable {
 
   /// Checks that a tensor is there and can be read, without reading its elements.
   ///
-  /// - Throws: as `tensor(_:shape:)`; `ConfigurationError` for a quantization that is not supported.
+  /// - Throws: as `tensor(_:shape:)`; `ConfigurationError` for a quantization that is not
+  ///   supported.
   public func requireReadable(_ name: String) throws {
     let entry = try entry(name, shape: nil)
     // Elements can look readable, and mean something else by what is beside them.
@@ -168,7 +178,8 @@ public struct Weights: Sendable {
   /// The adapters that modify the linear layer here, in the order in which they were added.
   ///
   /// - Parameter rowNorms: of the layer's weight, where fresh magnitudes start.
-  func adapters(inputs: Int, outputs: Int, rowNorms: () throws -> Tensor) throws -> [LowRankAdapter] {
+  func adapters(inputs: Int, outputs: Int, rowNorms: () throws -> Tensor) throws -> [LowRankAdapter]
+  {
     try store.adapters(of: path, inputs: inputs, outputs: outputs, rowNorms: rowNorms)
   }
 
@@ -180,8 +191,9 @@ public struct Weights: Sendable {
 
   /// Checks, after a model has been built, that every adapter found its module.
   ///
-  /// - Throws: `WeightError` that names the first module that the model does not have; `UnmatchedTarget` for a name of
-  ///   fresh adapters or trained weights; `AdapterMismatch` for adapters to go on from that are not those of the layers.
+  /// - Throws: `WeightError` that names the first module that the model does not have;
+  ///   `UnmatchedTarget` for a name of fresh adapters or trained weights; `AdapterMismatch` for
+  ///   adapters to go on from that are not those of the layers.
   public func requireAllAdaptersUsed() throws {
     if let path = store.unusedAdapters().first {
       throw WeightError(
@@ -198,7 +210,8 @@ public struct Weights: Sendable {
   ///
   /// Of a file that is only inspected, what is left is `unusedKeys`, and no error.
   ///
-  /// - Parameter isKnown: whether a key below here, without the path, is there for others and rightly left.
+  /// - Parameter isKnown: whether a key below here, without the path, is there for others and
+  ///   rightly left.
   /// - Throws: `WeightError` that names the first one.
   public func requireAllUsed(except isKnown: (String) -> Bool = { _ in false }) throws {
     guard !store.isInspected else { return }

@@ -4,10 +4,12 @@ struct Bucket {
   private(set) var tensors: [Tensor] = []
   private(set) var byteCount = 0
 
-  /// Bounds the memory that flattened copies take, and is small enough for malloc to use the same memory again.
+  /// Bounds the memory that flattened copies take, and is small enough for malloc to use the same
+  /// memory again.
   static let capacity = 16 << 20
 
-  /// Sorts tensors into buckets. Ranks that have tensors of the same shapes, types and devices get the same buckets.
+  /// Sorts tensors into buckets. Ranks that have tensors of the same shapes, types and devices get
+  /// the same buckets.
   static func fill(_ tensors: [Tensor], capacity: Int = capacity) -> [Bucket] {
     struct Kind: Hashable {
       let dtype: DType
@@ -23,7 +25,9 @@ struct Bucket {
           open.append((kind, Bucket()))
           return open.count - 1
         }()
-      if !open[slot].bucket.tensors.isEmpty, open[slot].bucket.byteCount + tensor.byteCount > capacity {
+      if !open[slot].bucket.tensors.isEmpty,
+        open[slot].bucket.byteCount + tensor.byteCount > capacity
+      {
         full.append(open[slot].bucket)
         open[slot].bucket = Bucket()
       }

@@ -8,15 +8,18 @@ extension ProcessGroup {
     var c: ct_reduction { self == .max ? CT_MAX : CT_SUM }
   }
 
-  /// Writes the sum or maximum over the ranks to the tensors of each rank, which all get the same bits.
+  /// Writes the sum or maximum over the ranks to the tensors of each rank, which all get the same
+  /// bits.
   ///
-  /// Small tensors travel together, in `Bucket`s. The order of summation depends on the shapes and the number of ranks
-  /// only, so a repeated run gives the same bits too.
+  /// Small tensors travel together, in `Bucket`s. The order of summation depends on the shapes and
+  /// the number of ranks only, so a repeated run gives the same bits too.
   ///
-  /// - Throws: `TorchError`: `.dtype` for element types that can't be summed (8-bit floats, int16, bool), else `.collective`.
+  /// - Throws: `TorchError`: `.dtype` for element types that can't be summed (8-bit floats, int16,
+  ///   bool), else `.collective`.
   public func allReduce(_ tensors: [Tensor], _ reduction: Reduction = .sum) throws {
     for tensor in tensors where !Self.reducible.contains(tensor.dtype) {
-      throw TorchError(.dtype, operation: "all_reduce", message: "ranks can't reduce \(tensor.dtype)")
+      throw TorchError(
+        .dtype, operation: "all_reduce", message: "ranks can't reduce \(tensor.dtype)")
     }
     guard let handle else { return }
     try announce("all_reduce \(reduction)", tensors)
@@ -47,7 +50,8 @@ extension ProcessGroup {
     }
   }
 
-  /// The tensors of all ranks, in the order of the ranks, on this tensor's device. In a group of one, the tensor itself.
+  /// The tensors of all ranks, in the order of the ranks, on this tensor's device. In a group of
+  /// one, the tensor itself.
   ///
   /// - Throws: `TorchError` of kind `.collective`.
   public func allGather(_ tensor: Tensor) throws -> [Tensor] {
@@ -56,7 +60,8 @@ extension ProcessGroup {
     return try gatherAlike(tensor)
   }
 
-  /// The bytes of all ranks, in the order of the ranks; they may differ in number. For small objects.
+  /// The bytes of all ranks, in the order of the ranks; they may differ in number. For small
+  /// objects.
   ///
   /// - Throws: `TorchError` of kind `.collective`.
   public func allGather(bytes: [UInt8]) throws -> [[UInt8]] {
@@ -64,7 +69,9 @@ extension ProcessGroup {
     let lengths = try announce("all_gather bytes", count: bytes.count)
     let longest = lengths.max() ?? 0
     let padded = try Tensor(bytes + [UInt8](repeating: 0, count: longest - bytes.count))
-    return try zip(gatherAlike(padded), lengths).map { Array(try $0.array(of: UInt8.self).prefix($1)) }
+    return try zip(gatherAlike(padded), lengths).map {
+      Array(try $0.array(of: UInt8.self).prefix($1))
+    }
   }
 
   /// Waits until all ranks are here.
@@ -74,12 +81,16 @@ extension ProcessGroup {
     if let handle { try check(ct_barrier(handle)) }
   }
 
-  /// Makes sure that all ranks are about to do the same, since Gloo ends the process where messages differ in length.
+  /// Makes sure that all ranks are about to do the same, since Gloo ends the process where messages
+  /// differ in length.
   ///
   /// - Returns: the ranks' counts.
   @discardableResult
-  private func announce(_ operation: String, _ tensors: [Tensor] = [], count: Int = 0) throws -> [Int] {
-    let layout = tensors.map { "\($0.dtype) \($0.shape) \($0.device == .cpu)" }.joined(separator: ", ")
+  private func announce(_ operation: String, _ tensors: [Tensor] = [], count: Int = 0) throws
+    -> [Int]
+  {
+    let layout = tensors.map { "\($0.dtype) \($0.shape) \($0.device == .cpu)" }.joined(
+      separator: ", ")
     let mine = [stableHash("\(operation): \(layout)"), count]
     let all: [[Int]] = try gatherAlike(Tensor(mine)).map { try $0.array() }
     if let other = all.firstIndex(where: { $0[0] != mine[0] }) {
@@ -109,6 +120,8 @@ extension ProcessGroup {
 
 /// FNV-1a, the same in every process, which `Hasher` is not.
 private func stableHash(_ text: String) -> Int {
-  let hash = text.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+  let hash = text.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
+    ($0 ^ UInt64($1)) &* 0x100_0000_01b3
+  }
   return Int(bitPattern: UInt(hash))
 }

@@ -3,12 +3,14 @@ import Foundation
 
 /// Processes that work on one job, and how they exchange tensors.
 ///
-/// Every process calls the same collectives in the same order, with tensors of the same shapes and element types; each
-/// call returns when this process's part is done. One that waits longer than the time-out, or whose peer has gone away,
-/// throws a `TorchError` of kind `.collective`, and then the group is of no more use: the process should end.
+/// Every process calls the same collectives in the same order, with tensors of the same shapes and
+/// element types; each call returns when this process's part is done. One that waits longer than
+/// the time-out, or whose peer has gone away, throws a `TorchError` of kind `.collective`, and then
+/// the group is of no more use: the process should end.
 ///
-/// A group of one process needs no store and exchanges nothing, so that code is the same for one and for many.
-/// `Sendable` by promise: it may go from thread to thread, and one thread at a time makes calls.
+/// A group of one process needs no store and exchanges nothing, so that code is the same for one
+/// and for many. `Sendable` by promise: it may go from thread to thread, and one thread at a time
+/// makes calls.
 public final class ProcessGroup: @unchecked Sendable {
   /// What carries the tensors.
   public enum Backend: Sendable {
@@ -23,7 +25,8 @@ public final class ProcessGroup: @unchecked Sendable {
   public struct Timeouts: Equatable, Sendable {
     /// Until all processes have joined.
     public var joining: Duration
-    /// In one collective. One process's work while the others wait, like saving or validating, counts too.
+    /// In one collective. One process's work while the others wait, like saving or validating,
+    /// counts too.
     public var collective: Duration
 
     public init(joining: Duration = .seconds(300), collective: Duration = .seconds(1800)) {
@@ -49,12 +52,12 @@ public final class ProcessGroup: @unchecked Sendable {
     (ranks, backend, handle) = (.single, .gloo, nil)
   }
 
-  /// The group that the launcher's environment describes (`ltx launch`, torchrun, srun); nil outside of them. Waits for
-  /// all processes.
+  /// The group that the launcher's environment describes (`ltx launch`, torchrun, srun); nil
+  /// outside of them. Waits for all processes.
   ///
   /// - Parameter device: where most of the tensors will be, which chooses the back end.
-  /// - Throws: `LaunchError` for an environment that makes no sense, `TorchError` of kind `.collective` when the processes
-  ///   don't find each other.
+  /// - Throws: `LaunchError` for an environment that makes no sense, `TorchError` of kind
+  ///   `.collective` when the processes don't find each other.
   public static func fromEnvironment(
     _ environment: [String: String] = ProcessInfo.processInfo.environment, device: Device = .cpu,
     timeouts: Timeouts = Timeouts()
@@ -62,20 +65,25 @@ public final class ProcessGroup: @unchecked Sendable {
     guard let ranks = try ProcessRanks(environment: environment) else { return nil }
     guard ranks.worldSize > 1 else { return .single }
     return try ProcessGroup(
-      ranks, at: Rendezvous(environment: environment), backend: .standard(for: device), timeouts: timeouts)
+      ranks, at: Rendezvous(environment: environment), backend: .standard(for: device),
+      timeouts: timeouts)
   }
 
   /// Joins the group of all processes that meet at a place. Waits for them.
   ///
-  /// - Throws: `TorchError` of kind `.collective` that says which ranks did not come, or why the place can't be reached.
+  /// - Throws: `TorchError` of kind `.collective` that says which ranks did not come, or why the
+  ///   place can't be reached.
   public convenience init(
-    _ ranks: ProcessRanks, at place: Rendezvous, backend: Backend = .gloo, timeouts: Timeouts = Timeouts()
+    _ ranks: ProcessRanks, at place: Rendezvous, backend: Backend = .gloo,
+    timeouts: Timeouts = Timeouts()
   ) throws {
     let store = try RendezvousStore(place, ranks: ranks, timeout: timeouts.joining)
     try self.init(ranks, meetingIn: store, backend: backend, timeouts: timeouts)
   }
 
-  package init(_ ranks: ProcessRanks, meetingIn store: RendezvousStore, backend: Backend, timeouts: Timeouts)
+  package init(
+    _ ranks: ProcessRanks, meetingIn store: RendezvousStore, backend: Backend, timeouts: Timeouts
+  )
     throws
   {
     var handle: OpaquePointer?

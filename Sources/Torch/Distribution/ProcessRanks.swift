@@ -14,12 +14,14 @@ public struct ProcessRanks: Equatable, Sendable {
 
   /// - Precondition: 0 <= rank < worldSize and 0 <= localRank.
   public init(rank: Int, worldSize: Int, localRank: Int) {
-    precondition(0 <= rank && rank < worldSize && localRank >= 0, "a rank is below the number of processes")
+    precondition(
+      0 <= rank && rank < worldSize && localRank >= 0, "a rank is below the number of processes")
     (self.rank, self.worldSize, self.localRank) = (rank, worldSize, localRank)
   }
 
-  /// Reads RANK, WORLD_SIZE and LOCAL_RANK, which `ltx launch`, torchrun and accelerate set; or else what srun sets:
-  /// SLURM_PROCID, SLURM_STEP_NUM_TASKS or SLURM_NTASKS, and SLURM_LOCALID. Nil where there are neither.
+  /// Reads RANK, WORLD_SIZE and LOCAL_RANK, which `ltx launch`, torchrun and accelerate set; or
+  /// else what srun sets: SLURM_PROCID, SLURM_STEP_NUM_TASKS or SLURM_NTASKS, and SLURM_LOCALID.
+  /// Nil where there are neither.
   ///
   /// - Throws: `LaunchError` for numbers that make no sense.
   public init?(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
@@ -28,7 +30,8 @@ public struct ProcessRanks: Equatable, Sendable {
     if variables.has("RANK") || variables.has("WORLD_SIZE") {
       names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     } else {
-      // The body of a job script that srun has not started has the job's numbers, and is one process all the same.
+      // The body of a job script that srun has not started has the job's numbers, and is one
+      // process all the same.
       let isStep = variables.has("SLURM_STEP_NUM_TASKS")
       guard variables.has("SLURM_PROCID"), isStep || variables.has("SLURM_NTASKS"),
         isStep || !variables.has("SLURM_JOB_ID")
@@ -36,10 +39,12 @@ public struct ProcessRanks: Equatable, Sendable {
       names = ("SLURM_PROCID", isStep ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS", "SLURM_LOCALID")
     }
     let size = try variables.number(names.size, in: 1...Int(Int32.max), "the number of processes")
-    let rank = try variables.number(names.rank, in: 0...(size - 1), "ranks are below \(names.size)=\(size)")
+    let rank = try variables.number(
+      names.rank, in: 0...(size - 1), "ranks are below \(names.size)=\(size)")
     let local =
       variables.has(names.local)
-      ? try variables.number(names.local, in: 0...Int(Int32.max), "the process's number on its machine")
+      ? try variables.number(
+        names.local, in: 0...Int(Int32.max), "the process's number on its machine")
       : rank
     self.init(rank: rank, worldSize: size, localRank: local)
   }
@@ -55,7 +60,8 @@ public struct LaunchError: Error, Equatable, CustomStringConvertible {
   public let problem: String
 
   public var description: String {
-    "the environment " + (value.map { "says \(variable)=\($0)" } ?? "lacks \(variable)") + ": \(problem)"
+    "the environment " + (value.map { "says \(variable)=\($0)" } ?? "lacks \(variable)")
+      + ": \(problem)"
   }
 }
 

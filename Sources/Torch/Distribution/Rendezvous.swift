@@ -6,7 +6,8 @@ public struct Rendezvous: Equatable, Sendable {
   /// Rank 0's machine.
   public var host: String
   public var port: Int
-  /// Whether the store is there already, as torchrun's is, and rank 0 connects to it like all others.
+  /// Whether the store is there already, as torchrun's is, and rank 0 connects to it like all
+  /// others.
   public var isServed: Bool
   /// Begins the store's keys, so that a restarted group does not find those of the one before.
   public var prefix: String
@@ -17,7 +18,8 @@ public struct Rendezvous: Equatable, Sendable {
 
   /// Reads MASTER_ADDR and MASTER_PORT, and whether torchrun's own store is there.
   ///
-  /// - Throws: `LaunchError` that names what is missing; under Slurm, which sets neither, what to write in the job script.
+  /// - Throws: `LaunchError` that names what is missing; under Slurm, which sets neither, what to
+  ///   write in the job script.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     let variables = LaunchEnvironment(environment)
     let slurm = variables.has("SLURM_PROCID") && !variables.has("RANK")
@@ -56,7 +58,8 @@ package final class RendezvousStore: @unchecked Sendable {
         : isTaken
           ? "port \(place.port) is taken by another program; set MASTER_PORT to a free one, the same for all ranks"
           : "rank 0 can't listen at \(place.host):\(place.port)"
-      throw TorchError(.collective, operation: "rendezvous", message: "\(problem) (\(error.message))")
+      throw TorchError(
+        .collective, operation: "rendezvous", message: "\(problem) (\(error.message))")
     }
     self.handle = handle!  // CT_OK promises a handle
     var bound = place

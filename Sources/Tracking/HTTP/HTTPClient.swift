@@ -2,10 +2,12 @@ import CCurl
 import Foundation
 import Synchronization
 
-/// Sends requests one after another over connections that stay open. Calls block; any thread may call, one at a time.
+/// Sends requests one after another over connections that stay open. Calls block; any thread may
+/// call, one at a time.
 ///
-/// Certificates are verified against the system's authorities, or those in the file that `SSL_CERT_FILE` names. The proxies of
-/// `https_proxy`, `http_proxy` and `no_proxy` are used. Redirects are followed, without credentials where they lead to another host.
+/// Certificates are verified against the system's authorities, or those in the file that
+/// `SSL_CERT_FILE` names. The proxies of `https_proxy`, `http_proxy` and `no_proxy` are used.
+/// Redirects are followed, without credentials where they lead to another host.
 final class HTTPClient: Sendable {
   private struct Handle: @unchecked Sendable { let pointer: UnsafeMutableRawPointer }
 
@@ -20,10 +22,12 @@ final class HTTPClient: Sendable {
       throw HTTPFailure(
         kind: .unusable, url: "network",
         problem:
-          "libcurl can't be loaded (\(String(cString: problem))); install it (Debian, Ubuntu: libcurl4)")
+          "libcurl can't be loaded (\(String(cString: problem))); install it (Debian, Ubuntu: libcurl4)"
+      )
     }
     guard let pointer = ccurl_new() else {
-      throw HTTPFailure(kind: .unusable, url: "network", problem: "libcurl has no memory for a connection")
+      throw HTTPFailure(
+        kind: .unusable, url: "network", problem: "libcurl has no memory for a connection")
     }
     handle = Mutex(Handle(pointer: pointer))
     authorities = environment["SSL_CERT_FILE"].flatMap { $0.isEmpty ? nil : $0 }
@@ -32,7 +36,8 @@ final class HTTPClient: Sendable {
 
   deinit { handle.withLock { ccurl_free($0.pointer) } }
 
-  /// Makes the request that is under way, and all later ones, fail with `.cancelled`. For another thread.
+  /// Makes the request that is under way, and all later ones, fail with `.cancelled`. For another
+  /// thread.
   func cancel() { isCancelled.store(true, ordering: .relaxed) }
 
   /// - Throws: `HTTPFailure` where there is no answer; one with an error's status is returned.
@@ -43,7 +48,9 @@ final class HTTPClient: Sendable {
     }
   }
 
-  private func perform(_ transfer: HTTPTransfer, _ curl: UnsafeMutableRawPointer) throws -> HTTPResponse {
+  private func perform(_ transfer: HTTPTransfer, _ curl: UnsafeMutableRawPointer) throws
+    -> HTTPResponse
+  {
     let request = transfer.request
     ccurl_reset(curl)
     var list: UnsafeMutableRawPointer?
@@ -56,7 +63,8 @@ final class HTTPClient: Sendable {
       list = longer
     }
     let me = Unmanaged.passUnretained(transfer).toOpaque()
-    return try withUnsafeTemporaryAllocation(of: CChar.self, capacity: CCURL_ERROR_BUFFER_SIZE) { text in
+    return try withUnsafeTemporaryAllocation(of: CChar.self, capacity: CCURL_ERROR_BUFFER_SIZE) {
+      text in
       text.initialize(repeating: 0)
       var code = Int32(CCURL_OK)
       func check(_ result: Int32) { if code == 0 { code = result } }
@@ -64,7 +72,9 @@ final class HTTPClient: Sendable {
       func set(_ option: Int, _ value: UnsafeRawPointer?) {
         check(ccurl_set_pointer(curl, Int32(option), value))
       }
-      func set(_ option: Int, _ value: String) { value.withCString { set(option, UnsafeRawPointer($0)) } }
+      func set(_ option: Int, _ value: String) {
+        value.withCString { set(option, UnsafeRawPointer($0)) }
+      }
 
       set(CCURL_OPTION_ERRORBUFFER, UnsafeRawPointer(text.baseAddress))
       set(CCURL_OPTION_PROTOCOLS, CCURL_HTTP_AND_HTTPS)
@@ -91,20 +101,24 @@ final class HTTPClient: Sendable {
       case "GET": set(CCURL_OPTION_HTTPGET, 1)
       case "POST":
         set(CCURL_OPTION_POST, 1)
-        check(ccurl_set_offset(curl, Int32(CCURL_OPTION_POSTFIELDSIZE_LARGE), Int64(transfer.bodySize)))
+        check(
+          ccurl_set_offset(curl, Int32(CCURL_OPTION_POSTFIELDSIZE_LARGE), Int64(transfer.bodySize)))
       default:
         set(CCURL_OPTION_UPLOAD, 1)
         set(CCURL_OPTION_CUSTOMREQUEST, request.method)
-        check(ccurl_set_offset(curl, Int32(CCURL_OPTION_INFILESIZE_LARGE), Int64(transfer.bodySize)))
+        check(
+          ccurl_set_offset(curl, Int32(CCURL_OPTION_INFILESIZE_LARGE), Int64(transfer.bodySize)))
       }
       for option in [
-        CCURL_OPTION_WRITEDATA, CCURL_OPTION_READDATA, CCURL_OPTION_HEADERDATA, CCURL_OPTION_SEEKDATA,
+        CCURL_OPTION_WRITEDATA, CCURL_OPTION_READDATA, CCURL_OPTION_HEADERDATA,
+        CCURL_OPTION_SEEKDATA,
         CCURL_OPTION_XFERINFODATA,
       ] {
         set(option, UnsafeRawPointer(me))
       }
       check(ccurl_set_transfer(curl, Int32(CCURL_OPTION_WRITEFUNCTION), HTTPTransfer.receiveBody))
-      check(ccurl_set_transfer(curl, Int32(CCURL_OPTION_HEADERFUNCTION), HTTPTransfer.receiveHeader))
+      check(
+        ccurl_set_transfer(curl, Int32(CCURL_OPTION_HEADERFUNCTION), HTTPTransfer.receiveHeader))
       check(ccurl_set_transfer(curl, Int32(CCURL_OPTION_READFUNCTION), HTTPTransfer.sendBody))
       check(ccurl_set_seek(curl, HTTPTransfer.seekBody))
       check(ccurl_set_progress(curl, HTTPTransfer.goesOn))
@@ -115,13 +129,15 @@ final class HTTPClient: Sendable {
         if let problem = transfer.problem {
           throw HTTPFailure(kind: .unusable, url: request.url, problem: problem)
         }
-        let described = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+        let described = String(
+          decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
         throw HTTPFailure(
           kind: Self.kind(code), url: request.url,
           problem: described.isEmpty ? String(cString: ccurl_describe(code)) : described)
       }
       return HTTPResponse(
-        status: Int(ccurl_status(curl)), headers: transfer.responseHeaders, body: transfer.responseBody)
+        status: Int(ccurl_status(curl)), headers: transfer.responseHeaders,
+        body: transfer.responseBody)
     }
   }
 

@@ -13,11 +13,14 @@ struct HTTPRequest: Sendable {
   var url: String
   var headers: [(name: String, value: String)] = []
   var body = Body.none
-  /// In seconds, for the whole request; nil for uploads, whose length says nothing of the time that they take.
+  /// In seconds, for the whole request; nil for uploads, whose length says nothing of the time that
+  /// they take.
   var timeLimit: Double? = 60
 
   /// A request that carries JSON.
-  static func post(_ url: String, json: JSON, headers: [(name: String, value: String)] = []) throws -> Self {
+  static func post(_ url: String, json: JSON, headers: [(name: String, value: String)] = []) throws
+    -> Self
+  {
     HTTPRequest(
       method: "POST", url: url, headers: headers + [("Content-Type", "application/json")],
       body: .bytes(json.data))

@@ -97,7 +97,8 @@ final class HTTPTransfer {
     @convention(c) (UnsafeMutablePointer<CChar>?, Int, Int, UnsafeMutableRawPointer?) -> Int = {
       bytes, size, count, pointer in
       guard let transfer = HTTPTransfer.from(pointer) else { return 0 }
-      return transfer.receive(UnsafeRawBufferPointer(start: bytes, count: size * count)) ? size * count : 0
+      return transfer.receive(UnsafeRawBufferPointer(start: bytes, count: size * count))
+        ? size * count : 0
     }
 
   static let receiveHeader:
@@ -125,7 +126,8 @@ final class HTTPTransfer {
     return 0
   }
 
-  static let goesOn: @convention(c) (UnsafeMutableRawPointer?, Int64, Int64, Int64, Int64) -> Int32 = {
-    pointer, _, _, _, _ in HTTPTransfer.from(pointer)?.isCancelled() == true ? 1 : 0
-  }
+  static let goesOn:
+    @convention(c) (UnsafeMutableRawPointer?, Int64, Int64, Int64, Int64) -> Int32 = {
+      pointer, _, _, _, _ in HTTPTransfer.from(pointer)?.isCancelled() == true ? 1 : 0
+    }
 }

@@ -2,7 +2,8 @@ import Foundation
 
 /// A JSON value that is put together or looked into.
 ///
-/// Numbers that JSON lacks are written as W&B does, as the strings `NaN`, `Infinity` and `-Infinity`.
+/// Numbers that JSON lacks are written as W&B does, as the strings `NaN`, `Infinity` and
+/// `-Infinity`.
 enum JSON: Sendable, Equatable {
   case null
   case bool(Bool)
@@ -16,7 +17,8 @@ enum JSON: Sendable, Equatable {
 
   var data: Data { Data(text.utf8) }
 
-  /// On one line, keys in order. By hand: a row is written at each step, and `JSONEncoder` takes ten times as long.
+  /// On one line, keys in order. By hand: a row is written at each step, and `JSONEncoder` takes
+  /// ten times as long.
   var text: String {
     var text = ""
     write(to: &text)
@@ -31,7 +33,8 @@ enum JSON: Sendable, Equatable {
     case .number(let value):
       // The shortest digits that give the same number.
       text +=
-        value.isFinite ? "\(value)" : value.isNaN ? "\"NaN\"" : value < 0 ? "\"-Infinity\"" : "\"Infinity\""
+        value.isFinite
+        ? "\(value)" : value.isNaN ? "\"NaN\"" : value < 0 ? "\"-Infinity\"" : "\"Infinity\""
     case .string(let value): text += Self.quoted(value)
     case .array(let values):
       text += "["
@@ -68,7 +71,9 @@ enum JSON: Sendable, Equatable {
     return result + "\""
   }
 
-  subscript(_ key: String) -> JSON? { if case .object(let members) = self { members[key] } else { nil } }
+  subscript(_ key: String) -> JSON? {
+    if case .object(let members) = self { members[key] } else { nil }
+  }
 
   var string: String? { if case .string(let value) = self { value } else { nil } }
   var integer: Int64? { if case .integer(let value) = self { value } else { nil } }
@@ -106,7 +111,8 @@ extension JSON: Decodable {
   }
 }
 
-extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral,
+extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral,
+  ExpressibleByBooleanLiteral,
   ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral, ExpressibleByNilLiteral
 {
   init(stringLiteral value: String) { self = .string(value) }

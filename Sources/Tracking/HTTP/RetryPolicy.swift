@@ -1,7 +1,7 @@
 import Foundation
 
-/// How long to go on with a request that fails for a reason that may pass: no connection, too many requests (429), a server's
-/// trouble (5xx).
+/// How long to go on with a request that fails for a reason that may pass: no connection, too many
+/// requests (429), a server's trouble (5xx).
 struct RetryPolicy: Sendable {
   /// Seconds before the second, third, … try.
   var delays: [Double]

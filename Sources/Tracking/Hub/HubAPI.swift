@@ -26,7 +26,8 @@ struct HubAPI: Sendable {
     let response = try send(HTTPRequest(url: url, headers: [authorization]))
     if response.status == 401 {
       throw TrackingError(
-        "does not know the token", at: endpoint, remedy: "Make a new one at \(endpoint)/settings/tokens.")
+        "does not know the token", at: endpoint,
+        remedy: "Make a new one at \(endpoint)/settings/tokens.")
     }
     try check(response, at: url)
     let answer = try response.json(from: url)
@@ -35,7 +36,8 @@ struct HubAPI: Sendable {
     }
     let token = answer["auth"]?["accessToken"]
     var mayWrite = token?["role"]?.string != "read"
-    if token?["role"]?.string == "fineGrained", let scopes = token?["fineGrained"]?["scoped"]?.array {
+    if token?["role"]?.string == "fineGrained", let scopes = token?["fineGrained"]?["scoped"]?.array
+    {
       mayWrite = scopes.contains { $0["permissions"]?.array?.contains("repo.write") == true }
     }
     guard mayWrite else {
@@ -44,11 +46,14 @@ struct HubAPI: Sendable {
         remedy: "Make one that may write at \(endpoint)/settings/tokens.")
     }
     return Owner(
-      name: name, organizations: Set((answer["orgs"]?.array ?? []).compactMap { $0["name"]?.string }))
+      name: name,
+      organizations: Set((answer["orgs"]?.array ?? []).compactMap { $0["name"]?.string }))
   }
 
   /// - Returns: the repository with its owner; whether it is new makes no difference.
-  func makeRepository(_ repository: HubRepository, owner: Owner, isPrivate: Bool?) throws -> HubRepository {
+  func makeRepository(_ repository: HubRepository, owner: Owner, isPrivate: Bool?) throws
+    -> HubRepository
+  {
     let full = HubRepository(owner: repository.owner ?? owner.name, name: repository.name)
     var wanted: [String: JSON] = [
       "name": .string(full.name), "type": "model",
@@ -60,7 +65,8 @@ struct HubAPI: Sendable {
     if response.status == 409 { return full }
     if response.status == 403 {
       // A token may be allowed to write to one repository and not to make any.
-      let page = try send(HTTPRequest(url: "\(endpoint)/api/models/\(full)", headers: [authorization]))
+      let page = try send(
+        HTTPRequest(url: "\(endpoint)/api/models/\(full)", headers: [authorization]))
       if page.isSuccess { return full }
       throw TrackingError(
         "does not let \(owner.name) make the repository \(full) (status 403)", at: endpoint,
@@ -95,7 +101,8 @@ struct HubAPI: Sendable {
       for answer in try response.json(from: url)["files"]?.array ?? [] {
         guard let path = answer["path"]?.string else { continue }
         modes[path] = Mode(
-          isLarge: answer["uploadMode"]?.string == "lfs", isIgnored: answer["shouldIgnore"]?.bool == true)
+          isLarge: answer["uploadMode"]?.string == "lfs",
+          isIgnored: answer["shouldIgnore"]?.bool == true)
       }
     }
     if let missing = files.first(where: { modes[$0.path] == nil }) {
@@ -109,7 +116,9 @@ struct HubAPI: Sendable {
     _ message: String, in repository: HubRepository, small: [HubFile],
     large: [(file: HubFile, sha256: String)]
   ) throws -> String {
-    var lines: [JSON] = [["key": "header", "value": ["summary": .string(message), "description": ""]]]
+    var lines: [JSON] = [
+      ["key": "header", "value": ["summary": .string(message), "description": ""]]
+    ]
     for file in small {
       lines.append([
         "key": "file",
@@ -136,7 +145,8 @@ struct HubAPI: Sendable {
     let url = "\(endpoint)/api/models/\(repository)/commit/main"
     let response = try send(
       HTTPRequest(
-        method: "POST", url: url, headers: [authorization, ("Content-Type", "application/x-ndjson")],
+        method: "POST", url: url,
+        headers: [authorization, ("Content-Type", "application/x-ndjson")],
         body: .bytes(body), timeLimit: nil))
     try check(response, at: url)
     guard let page = try response.json(from: url)["commitUrl"]?.string else {
@@ -145,7 +155,8 @@ struct HubAPI: Sendable {
     return page
   }
 
-  /// Asks whether the Hub takes the top of a `README.md`, which it would else refuse only with the commit, after all uploads.
+  /// Asks whether the Hub takes the top of a `README.md`, which it would else refuse only with the
+  /// commit, after all uploads.
   func validate(card: HubFile) throws {
     let url = endpoint + "/api/validate-yaml"
     let text = String(decoding: try card.bytes(), as: UTF8.self)
@@ -154,7 +165,8 @@ struct HubAPI: Sendable {
     let errors = (try? JSON(response.body))?["errors"]?.array ?? []  // then the status says what is wrong
     guard errors.isEmpty else {
       throw TrackingError(
-        "the Hub refuses \(card.path): " + errors.compactMap { $0["message"]?.string }.joined(separator: "; ")
+        "the Hub refuses \(card.path): "
+          + errors.compactMap { $0["message"]?.string }.joined(separator: "; ")
       )
     }
     try check(response, at: url)
@@ -165,7 +177,8 @@ struct HubAPI: Sendable {
   func send(_ request: HTTPRequest) throws -> HTTPResponse {
     do { return try retries.send(request, with: client) } catch let failure as HTTPFailure {
       throw TrackingError(
-        "the Hub can't be reached (\(failure.problem))", at: failure.url, remedy: "Check the network.")
+        "the Hub can't be reached (\(failure.problem))", at: failure.url,
+        remedy: "Check the network.")
     }
   }
 
@@ -182,9 +195,11 @@ struct HubAPI: Sendable {
     switch response.status {
     case 401:
       throw TrackingError(
-        "refuses the token: \(reason)", at: url, remedy: "Make a new one at \(endpoint)/settings/tokens.")
+        "refuses the token: \(reason)", at: url,
+        remedy: "Make a new one at \(endpoint)/settings/tokens.")
     case 403:
-      throw TrackingError("does not allow it: \(reason)", at: url, remedy: "Check the token's rights.")
+      throw TrackingError(
+        "does not allow it: \(reason)", at: url, remedy: "Check the token's rights.")
     default: throw TrackingError("answers with status \(response.status): \(reason)", at: url)
     }
   }

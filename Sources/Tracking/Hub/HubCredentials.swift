@@ -6,7 +6,8 @@ public struct HubCredentials: Sendable, Equatable {
   public let endpoint: String
   let token: String
 
-  /// From `HF_ENDPOINT` and `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, or the file that `hf auth login` writes.
+  /// From `HF_ENDPOINT` and `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, or the file that `hf auth login`
+  /// writes.
   ///
   /// - Throws: `TrackingError` where there is no token.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
@@ -21,7 +22,8 @@ public struct HubCredentials: Sendable, Equatable {
     }
     self.endpoint = endpoint
     let path = Self.tokenPath(value)
-    let found = try value("HF_TOKEN") ?? value("HUGGING_FACE_HUB_TOKEN") ?? path.flatMap(Self.token(inFile:))
+    let found =
+      try value("HF_TOKEN") ?? value("HUGGING_FACE_HUB_TOKEN") ?? path.flatMap(Self.token(inFile:))
     guard let token = found?.trimmingCharacters(in: .whitespacesAndNewlines), !token.isEmpty else {
       throw TrackingError(
         "there is no token of the Hugging Face Hub",
@@ -31,7 +33,8 @@ public struct HubCredentials: Sendable, Equatable {
     }
     guard token.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
       throw TrackingError(
-        "the token of the Hugging Face Hub holds characters that no token has", remedy: "Copy it once more.")
+        "the token of the Hugging Face Hub holds characters that no token has",
+        remedy: "Copy it once more.")
     }
     self.token = token
   }

@@ -8,10 +8,13 @@ struct HubFile: Sendable {
   let content: HubUploader.Item.Content
   let size: Int
 
-  /// - Throws: `TrackingError` for a file that can't be read and a path that leads out of the repository.
+  /// - Throws: `TrackingError` for a file that can't be read and a path that leads out of the
+  ///   repository.
   init(_ item: HubUploader.Item) throws {
     let parts = item.path.split(separator: "/", omittingEmptySubsequences: false)
-    guard !parts.contains(where: { ["", ".", "..", ".git"].contains($0) }), !item.path.contains("\n") else {
+    guard !parts.contains(where: { ["", ".", "..", ".git"].contains($0) }),
+      !item.path.contains("\n")
+    else {
       throw TrackingError("'\(item.path)' is no path in a repository")
     }
     path = item.path
@@ -24,7 +27,8 @@ struct HubFile: Sendable {
         access(source, R_OK) == 0
       else {
         throw TrackingError(
-          "can't be read, so it can't be uploaded", at: source, remedy: "Check the path and the rights.")
+          "can't be read, so it can't be uploaded", at: source,
+          remedy: "Check the path and the rights.")
       }
       size = information.st_size
     }
@@ -55,7 +59,8 @@ struct HubFile: Sendable {
   func body(_ range: Range<Int>) -> HTTPRequest.Body {
     switch content {
     case .bytes(let data):
-      .bytes(data.subdata(in: data.startIndex + range.lowerBound..<data.startIndex + range.upperBound))
+      .bytes(
+        data.subdata(in: data.startIndex + range.lowerBound..<data.startIndex + range.upperBound))
     case .file(let source): .file(path: source, range: range)
     }
   }

@@ -12,7 +12,8 @@ public struct HubRepository: Sendable, Equatable, CustomStringConvertible {
     else {
       throw TrackingError(
         "'\(text)' is no name of a repository on the Hub",
-        remedy: "Give owner/name, both of at most 96 letters of the alphabet, digits, '-', '_' and '.', "
+        remedy:
+          "Give owner/name, both of at most 96 letters of the alphabet, digits, '-', '_' and '.', "
           + "with neither '-' nor '.' at an end, no '--', no '..' and no '.git'.")
     }
     owner = parts.count == 2 ? parts[0] : nil

@@ -2,7 +2,8 @@ import Foundation
 
 /// Puts a run's files into a repository of the Hugging Face Hub, all in one commit. Calls block.
 ///
-/// Source of the requests: what `huggingface_hub` of PyPI sends where Xet is not installed (version 2.4).
+/// Source of the requests: what `huggingface_hub` of PyPI sends where Xet is not installed (version
+/// 2.4).
 public final class HubUploader: Sendable {
   /// Something that becomes a file of the repository.
   public struct Item: Sendable {
@@ -58,13 +59,16 @@ public final class HubUploader: Sendable {
     self.repository = try HubRepository(repository)
     self.isPrivate = isPrivate
     self.progress = progress
-    api = try HubAPI(HubCredentials(environment: environment), environment: environment, retries: retries)
+    api = try HubAPI(
+      HubCredentials(environment: environment), environment: environment, retries: retries)
   }
 
-  /// Finds out whether `upload` will be allowed to, for before training. Where the repository belongs to the token's owner, nothing is
-  /// changed; in a name space of others, only making the repository tells, so it is made.
+  /// Finds out whether `upload` will be allowed to, for before training. Where the repository
+  /// belongs to the token's owner, nothing is changed; in a name space of others, only making the
+  /// repository tells, so it is made.
   ///
-  /// - Throws: `TrackingError` for a token that is unknown or may only read, and for a name space of others.
+  /// - Throws: `TrackingError` for a token that is unknown or may only read, and for a name space
+  ///   of others.
   public func checkAccess() throws {
     let owner = try api.owner()
     guard repository.owner ?? owner.name != owner.name else { return }
@@ -80,7 +84,8 @@ public final class HubUploader: Sendable {
     guard paths.count == files.count else {
       throw TrackingError("two files of the upload have the same path")
     }
-    let repository = try api.makeRepository(self.repository, owner: api.owner(), isPrivate: isPrivate)
+    let repository = try api.makeRepository(
+      self.repository, owner: api.owner(), isPrivate: isPrivate)
     if let card = files.first(where: { $0.path == "README.md" }) { try api.validate(card: card) }
     let modes = try api.modes(of: files, in: repository)
     let sent = files.filter { modes[$0.path]?.isIgnored != true }
@@ -92,7 +97,8 @@ public final class HubUploader: Sendable {
     try LFSUpload(api: api, repository: repository, progress: progress).send(
       objects.values.sorted { $0.file.path < $1.file.path })
     let page = try api.commit(
-      message, in: repository, small: sent.filter { file in !large.contains { $0.file.path == file.path } },
+      message, in: repository,
+      small: sent.filter { file in !large.contains { $0.file.path == file.path } },
       large: large)
     return Commit(
       page: page, repository: "\(api.endpoint)/\(repository)",

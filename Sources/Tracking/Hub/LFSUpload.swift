@@ -2,7 +2,8 @@ import Foundation
 
 /// Sends large files to where the Hub stores them. They belong to no commit yet.
 ///
-/// Sources: git-lfs, "Batch API" and "Basic transfers"; the Hub's multipart transfer in `huggingface_hub.lfs`.
+/// Sources: git-lfs, "Batch API" and "Basic transfers"; the Hub's multipart transfer in
+/// `huggingface_hub.lfs`.
 struct LFSUpload {
   let api: HubAPI
   let repository: HubRepository
@@ -17,7 +18,9 @@ struct LFSUpload {
         guard let upload = answer["actions"]?["upload"] else { continue }  // the Hub has these bytes already
         progress("\(object.file.path) (\(object.file.size / 1_000_000) MB)")
         try send(object.file, object.sha256, upload)
-        if let verify = answer["actions"]?["verify"] { try self.verify(object.file, object.sha256, verify) }
+        if let verify = answer["actions"]?["verify"] {
+          try self.verify(object.file, object.sha256, verify)
+        }
       }
     }
   }
@@ -52,14 +55,18 @@ struct LFSUpload {
     let url = try address(upload)
     let header = upload["header"]?.object ?? [:]
     guard
-      let chunk = header["chunk_size"].flatMap({ $0.string.flatMap(Int.init) ?? $0.integer.map(Int.init) })
+      let chunk = header["chunk_size"].flatMap({
+        $0.string.flatMap(Int.init) ?? $0.integer.map(Int.init)
+      })
     else {
       let headers = header.compactMap { name, value in value.string.map { (name, $0) } }
       try put(file, 0..<file.size, to: url, headers: headers)
       return
     }
-    let parts = header.compactMap { name, value in Int(name).map { (number: $0, url: value.string ?? "") } }
-      .sorted { $0.number < $1.number }
+    let parts = header.compactMap { name, value in
+      Int(name).map { (number: $0, url: value.string ?? "") }
+    }
+    .sorted { $0.number < $1.number }
     guard chunk > 0, parts.count == (file.size + chunk - 1) / chunk else {
       throw TrackingError(
         "wants \(file.path) in \(parts.count) parts of \(chunk) bytes, which are not its \(file.size) bytes",
@@ -101,7 +108,8 @@ struct LFSUpload {
     _ file: HubFile, _ range: Range<Int>, to url: String, headers: [(name: String, value: String)]
   ) throws -> HTTPResponse {
     let response = try api.send(
-      HTTPRequest(method: "PUT", url: url, headers: headers, body: file.body(range), timeLimit: nil))
+      HTTPRequest(method: "PUT", url: url, headers: headers, body: file.body(range), timeLimit: nil)
+    )
     try api.check(response, at: url)
     return response
   }

@@ -22,7 +22,8 @@ public struct ModelCard: Sendable {
 
   /// The model's name, as a heading.
   public var title: String
-  /// The base model: a name on the Hub (`Lightricks/LTX-2`), an address or the name of a file. Of these, the Hub links only the first.
+  /// The base model: a name on the Hub (`Lightricks/LTX-2`), an address or the name of a file. Of
+  /// these, the Hub links only the first.
   public var baseModel: String
   public var method: Method
   /// File of the repository that holds the weights.
@@ -68,7 +69,8 @@ public struct ModelCard: Sendable {
       lines.append("widget:")
       for sample in samples {
         lines += [
-          "  - text: \(JSON.quoted(sample.prompt))", "    output:", "      url: \(JSON.quoted(sample.path))",
+          "  - text: \(JSON.quoted(sample.prompt))", "    output:",
+          "      url: \(JSON.quoted(sample.path))",
         ]
       }
     }
@@ -84,16 +86,20 @@ public struct ModelCard: Sendable {
     }
     if !samples.isEmpty {
       parts += [
-        "## Prompts of the samples", samples.map { "- \(Self.code($0.prompt))" }.joined(separator: "\n"),
+        "## Prompts of the samples",
+        samples.map { "- \(Self.code($0.prompt))" }.joined(separator: "\n"),
       ]
     }
     var rows = [("Base model", baseLink), ("Method", methodText)]
     rows += facts.map { (Self.escaped($0.name), Self.escaped($0.value)) }
     parts += [
-      "## Training", (["| | |", "|---|---|"] + rows.map { "| \($0.0) | \($0.1) |" }).joined(separator: "\n"),
+      "## Training",
+      (["| | |", "|---|---|"] + rows.map { "| \($0.0) | \($0.1) |" }).joined(separator: "\n"),
     ]
     parts += ["## Use", usage]
-    parts += ["## License", "The license of the base model, \(baseLink), holds for this model too."]
+    parts += [
+      "## License", "The license of the base model, \(baseLink), holds for this model too.",
+    ]
     return parts.joined(separator: "\n\n") + "\n"
   }
 

@@ -23,8 +23,8 @@ public struct Curve: Sendable, Equatable {
     return curve
   }
 
-  /// At most `count` points that look the same when drawn: of each span of steps its smallest and its largest value, in their
-  /// order, and always the first and the last point.
+  /// At most `count` points that look the same when drawn: of each span of steps its smallest and
+  /// its largest value, in their order, and always the first and the last point.
   public func thinned(to count: Int) -> Curve {
     guard values.count > count, count >= 4, let first = steps.first, let last = steps.last else {
       return self

@@ -35,7 +35,8 @@ struct CurveChart {
   var marks: [Int] = []
   /// What the horizontal axis counts.
   var axis = "step"
-  /// Whether the values may have a logarithmic axis, which they get if few of them are far above the others.
+  /// Whether the values may have a logarithmic axis, which they get if few of them are far above
+  /// the others.
   var mayBeLogarithmic = false
 
   /// Points of a line at most.
@@ -62,7 +63,8 @@ struct CurveChart {
     for tick in axes.valueTicks {
       let place = fixed(y(tick), 1)
       svg += "<path class=\"grid\" d=\"M\(frame.left) \(place)H\(frame.right)\"/>"
-      svg += "<text class=\"value\" x=\"\(frame.left - 7)\" y=\"\(place)\">\(Axes.label(tick))</text>\n"
+      svg +=
+        "<text class=\"value\" x=\"\(frame.left - 7)\" y=\"\(place)\">\(Axes.label(tick))</text>\n"
     }
     for tick in axes.stepTicks {
       let place = fixed(x(Double(tick)), 1)
@@ -72,7 +74,8 @@ struct CurveChart {
     svg +=
       "<text class=\"step\" x=\"\((frame.left + frame.right) / 2)\" y=\"\(frame.bottom + 35)\">\(axis)</text>\n"
     var shown: Set<Int> = []
-    for mark in marks where axes.steps.contains(Double(mark)) && shown.insert(Int(x(Double(mark)))).inserted {
+    for mark in marks
+    where axes.steps.contains(Double(mark)) && shown.insert(Int(x(Double(mark)))).inserted {
       svg += "<path class=\"mark\" d=\"M\(fixed(x(Double(mark)), 1)) \(frame.bottom)v-9\"/>"
     }
     for line in lines {
@@ -139,7 +142,9 @@ struct Axes {
   }
 
   /// 0 to 1 from the first step to the last.
-  func across(_ step: Double) -> Double { (step - steps.lowerBound) / (steps.upperBound - steps.lowerBound) }
+  func across(_ step: Double) -> Double {
+    (step - steps.lowerBound) / (steps.upperBound - steps.lowerBound)
+  }
 
   /// 0 to 1 from the lowest value to the highest.
   func up(_ value: Double) -> Double {
@@ -155,14 +160,16 @@ struct Axes {
 
   var valueTicks: [Double] {
     guard isLogarithmic else {
-      return Self.multiples(of: Self.unit(values.upperBound - values.lowerBound, parts: 6), in: values)
+      return Self.multiples(
+        of: Self.unit(values.upperBound - values.lowerBound, parts: 6), in: values)
     }
     let powers =
       Int(
         log10(values.lowerBound).rounded(.up))...max(
         Int(log10(values.lowerBound).rounded(.up)), Int(log10(values.upperBound).rounded(.down)))
     let stride = powers.count / 7 + 1
-    return powers.filter { $0.isMultiple(of: stride) }.map { pow(10, Double($0)) }.filter(values.contains)
+    return powers.filter { $0.isMultiple(of: stride) }.map { pow(10, Double($0)) }.filter(
+      values.contains)
   }
 
   /// 1, 2 or 5 times a power of ten, so that there are about so many parts.

@@ -36,7 +36,8 @@ struct ReportLearning {
 
   private var losses: String {
     guard let before = summary.before, let after = summary.after else { return "" }
-    var html = "<table><tr><th>validation loss<th>step \(before.step)<th>step \(after.step)<th>change\n"
+    var html =
+      "<table><tr><th>validation loss<th>step \(before.step)<th>step \(after.step)<th>change\n"
     for (name, first, last) in [
       ("video", before.videoLoss, after.videoLoss), ("audio", before.audioLoss, after.audioLoss),
       ("in all", before.loss, after.loss),
@@ -64,7 +65,8 @@ struct ReportLearning {
       return CurveChart.Line(group.name, curve, color: index, .dotted)
     }
     let svg = CurveChart(
-      title: "Change by depth, % of the base weights", lines: lines, axis: "block", mayBeLogarithmic: true
+      title: "Change by depth, % of the base weights", lines: lines, axis: "block",
+      mayBeLogarithmic: true
     ).svg
     return svg.isEmpty ? "" : "<div class=charts>\n\(svg)</div>\n"
   }

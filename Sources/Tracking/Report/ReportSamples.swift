@@ -18,8 +18,8 @@ struct ReportSample: Sendable {
   }
 }
 
-/// The samples of a run as a table: a row for each sample, a column for each step, the newest first. Small files are part of
-/// the page, the newest before others; the rest are linked.
+/// The samples of a run as a table: a row for each sample, a column for each step, the newest
+/// first. Small files are part of the page, the newest before others; the rest are linked.
 struct ReportSamples {
   /// Bytes of a file that becomes part of the page, at most.
   static let fileLimit = 2 << 20
@@ -62,12 +62,14 @@ struct ReportSamples {
 
   private func cell(_ sample: ReportSample, _ left: inout Int) -> String {
     let path = sample.media.path
-    guard let size = (try? FileManager.default.attributesOfItem(atPath: path))?[.size] as? Int else {
+    guard let size = (try? FileManager.default.attributesOfItem(atPath: path))?[.size] as? Int
+    else {
       return thumbnail(sample) + "<span class=gone>the file is gone</span>"
     }
     if size <= Self.fileLimit, size <= left, let data = FileManager.default.contents(atPath: path) {
       left -= data.count
-      return element(sample, source: Self.dataURI(data, type: type(of: sample.media)), isLinked: false)
+      return element(
+        sample, source: Self.dataURI(data, type: type(of: sample.media)), isLinked: false)
     }
     return element(sample, source: TextFormats.html(link(to: path)), isLinked: true)
   }

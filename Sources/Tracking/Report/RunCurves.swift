@@ -1,4 +1,5 @@
-/// All curves of a run, gathered step by step, so that a page can be made at any time without reading records again.
+/// All curves of a run, gathered step by step, so that a page can be made at any time without
+/// reading records again.
 public struct RunCurves: Sendable {
   public private(set) var loss = Curve()
   public private(set) var meanLoss = Curve()
@@ -63,7 +64,8 @@ public struct RunCurves: Sendable {
     follow(&videoMean, &videoLoss, record.videoLoss)
     follow(&audioMean, &audioLoss, record.audioLoss)
     for (label, value) in record.sigmaLosses {
-      follow(&sigmaMeans[label, default: MovingMean()], &sigmaLosses[label, default: Curve()], value)
+      follow(
+        &sigmaMeans[label, default: MovingMean()], &sigmaLosses[label, default: Curve()], value)
     }
   }
 
@@ -106,7 +108,8 @@ public struct RunTimings: Sendable, Equatable {
   var parts: [(name: String, seconds: Double)] {
     [
       ("data", data), ("forward", forward), ("backward", backward), ("optimiser", optimizer),
-      ("rest of the steps", max(0, total - data - forward - backward - optimizer)), ("saving", saving),
+      ("rest of the steps", max(0, total - data - forward - backward - optimizer)),
+      ("saving", saving),
       ("validation", validation),
     ].filter { $0.1 > 0 }
   }

@@ -2,9 +2,11 @@ import Foundation
 import Media
 import Support
 
-/// A run as one HTML page: curves, samples over time, configuration, timings, memory. The page asks the net for nothing.
+/// A run as one HTML page: curves, samples over time, configuration, timings, memory. The page asks
+/// the net for nothing.
 ///
-/// The value grows with the run and makes the page at any time. A page of 100,000 steps is as large as one of 2,000.
+/// The value grows with the run and makes the page at any time. A page of 100,000 steps is as large
+/// as one of 2,000.
 public struct TrainingReport: Sendable {
   public let title: String
   public let totalSteps: Int
@@ -23,9 +25,11 @@ public struct TrainingReport: Sendable {
   public private(set) var curves: RunCurves
   private(set) var samples: [ReportSample] = []
 
-  /// - Parameter metrics: what earlier starts of the run recorded, up to the step that it goes on from.
+  /// - Parameter metrics: what earlier starts of the run recorded, up to the step that it goes on
+  ///   from.
   public init(
-    title: String, totalSteps: Int, configuration: String, metrics: RecordedMetrics = RecordedMetrics()
+    title: String, totalSteps: Int, configuration: String,
+    metrics: RecordedMetrics = RecordedMetrics()
   ) {
     self.title = title
     self.totalSteps = totalSteps
@@ -36,7 +40,8 @@ public struct TrainingReport: Sendable {
   public mutating func add(_ record: StepRecord) { curves.add(record) }
   public mutating func add(_ record: ValidationRecord) { curves.add(record) }
 
-  /// Adds the samples of a validation, and makes small pictures of them. A sample of the same name and step is replaced.
+  /// Adds the samples of a validation, and makes small pictures of them. A sample of the same name
+  /// and step is replaced.
   public mutating func add(_ media: [ValidationMedia], step: Int) {
     for item in media {
       samples.removeAll { $0.step == step && $0.media.name == item.name }
@@ -93,13 +98,19 @@ public struct TrainingReport: Sendable {
     var rows: [(name: String, value: String)] = []
     if let loss = curves.meanLoss.values.last { rows.append(("loss, moving mean", measured(loss))) }
     if let loss = curves.validationLoss.values.last {
-      let parts = [("video", curves.validationVideoLoss), ("audio", curves.validationAudioLoss)].compactMap {
-        name, curve in curve.values.last.map { "\(name) \(measured($0))" }
-      }
+      let parts = [("video", curves.validationVideoLoss), ("audio", curves.validationAudioLoss)]
+        .compactMap {
+          name, curve in curve.values.last.map { "\(name) \(measured($0))" }
+        }
       rows.append(
-        ("validation loss", measured(loss) + (parts.count == 2 ? " (\(parts.joined(separator: ", ")))" : "")))
+        (
+          "validation loss",
+          measured(loss) + (parts.count == 2 ? " (\(parts.joined(separator: ", ")))" : "")
+        ))
     }
-    if let best = zip(curves.validationLoss.values, curves.validationLoss.steps).min(by: { $0.0 < $1.0 }) {
+    if let best = zip(curves.validationLoss.values, curves.validationLoss.steps).min(by: {
+      $0.0 < $1.0
+    }) {
       rows.append(("lowest validation loss", "\(measured(best.0)) at step \(best.1)"))
     }
     let timings = curves.timings
@@ -107,9 +118,12 @@ public struct TrainingReport: Sendable {
       rows.append(("speed", rate))
     }
     if let peak = curves.memory.values.max(), let last = curves.memory.values.last {
-      rows.append(("tensors after a step", "\(unit.text(Int(last))), at most \(unit.text(Int(peak)))"))
+      rows.append(
+        ("tensors after a step", "\(unit.text(Int(last))), at most \(unit.text(Int(peak)))"))
     }
-    if !curves.skippedSteps.isEmpty { rows.append(("skipped steps", "\(curves.skippedSteps.count)")) }
+    if !curves.skippedSteps.isEmpty {
+      rows.append(("skipped steps", "\(curves.skippedSteps.count)"))
+    }
     let items = (rows + facts).map {
       "<div><dt>\(TextFormats.html($0.name))</dt><dd>\(TextFormats.html($0.value))</dd></div>"
     }

@@ -1,6 +1,7 @@
 import Foundation
 
-/// TensorFlow's record files: length (UInt64), its checksum, the bytes, their checksum; all little-endian.
+/// TensorFlow's record files: length (UInt64), its checksum, the bytes, their checksum; all
+/// little-endian.
 enum TFRecord {
   static func framed(_ data: Data) -> Data {
     var record = Data(capacity: data.count + 16)
@@ -12,7 +13,8 @@ enum TFRecord {
     return record
   }
 
-  /// CRC-32C, rotated and shifted by a constant, so that checksums of data that hold checksums stay good.
+  /// CRC-32C, rotated and shifted by a constant, so that checksums of data that hold checksums stay
+  /// good.
   static func maskedCRC(_ data: Data) -> UInt32 {
     let crc = CRC32.castagnoli.checksum(data)
     return (crc >> 15 | crc << 17) &+ 0xA282_EAD8

@@ -1,12 +1,13 @@
 import Foundation
 
-/// What stands in a record of an event file: tensorflow.Event. Field numbers are those of TensorBoard's `event.proto`,
-/// `summary.proto` and `tensor.proto`.
+/// What stands in a record of an event file: tensorflow.Event. Field numbers are those of
+/// TensorBoard's `event.proto`, `summary.proto` and `tensor.proto`.
 struct TensorBoardEvent {
   enum Content {
     /// What every file begins with.
     case version(writer: String)
-    /// The run starts or goes on: events of this step and later ones that are there already are void.
+    /// The run starts or goes on: events of this step and later ones that are there already are
+    /// void.
     case start
     case summary([Value])
   }

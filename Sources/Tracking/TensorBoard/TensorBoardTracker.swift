@@ -2,10 +2,12 @@ import Foundation
 import Support
 import Synchronization
 
-/// Writes TensorBoard's event files: `events.out.tfevents.<time>.<host>.<process>.<n>`, a new one at each start.
+/// Writes TensorBoard's event files: `events.out.tfevents.<time>.<host>.<process>.<n>`, a new one
+/// at each start.
 ///
-/// A run that goes on begins its file with a mark that voids what earlier files say of the steps that are done again.
-/// A video is shown as four of its frames and its sound, for TensorBoard plays no video.
+/// A run that goes on begins its file with a mark that voids what earlier files say of the steps
+/// that are done again. A video is shown as four of its frames and its sound, for TensorBoard plays
+/// no video.
 public final class TensorBoardTracker: RunTracker {
   public let name = "TensorBoard"
   public let path: String
@@ -32,7 +34,8 @@ public final class TensorBoardTracker: RunTracker {
   }
 
   init(
-    folder: String, goingOnFrom step: Int, host: String, process: Int, now: @escaping @Sendable () -> Double
+    folder: String, goingOnFrom step: Int, host: String, process: Int,
+    now: @escaping @Sendable () -> Double
   ) throws {
     self.now = now
     do {
@@ -52,9 +55,11 @@ public final class TensorBoardTracker: RunTracker {
     ])
   }
 
-  /// TensorBoard reads files in the order of their names: a new one comes after those that are there, even if the clock was
-  /// put back or the second is the same.
-  private static func newFile(in folder: String, time: Int, host: String, process: Int) throws -> String {
+  /// TensorBoard reads files in the order of their names: a new one comes after those that are
+  /// there, even if the clock was put back or the second is the same.
+  private static func newFile(in folder: String, time: Int, host: String, process: Int) throws
+    -> String
+  {
     let prefix = "events.out.tfevents."
     let latest = try FileManager.default.contentsOfDirectory(atPath: folder)
       .filter { $0.hasPrefix(prefix) }
@@ -93,8 +98,11 @@ public final class TensorBoardTracker: RunTracker {
       }
       // The same prompt at every validation is written once.
       let isNew =
-        state.withLock { $0.captions.updateValue(sample.caption, forKey: sample.name) } != sample.caption
-      if isNew, !sample.caption.isEmpty { values.append(.text(tag: tag + "/prompt", sample.caption)) }
+        state.withLock { $0.captions.updateValue(sample.caption, forKey: sample.name) }
+        != sample.caption
+      if isNew, !sample.caption.isEmpty {
+        values.append(.text(tag: tag + "/prompt", sample.caption))
+      }
       try write(values, step: step)
     }
   }

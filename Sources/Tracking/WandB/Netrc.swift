@@ -1,6 +1,7 @@
 import Foundation
 
-/// A file of passwords by host, in the format of ftp(1): words `machine`, `login`, `password`, `default`.
+/// A file of passwords by host, in the format of ftp(1): words `machine`, `login`, `password`,
+/// `default`.
 struct Netrc {
   private var passwords: [String: String] = [:]
   private var fallback: String?

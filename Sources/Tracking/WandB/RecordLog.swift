@@ -1,10 +1,12 @@
 import Foundation
 import Support
 
-/// The framing of a `.wandb` file: a header of 7 bytes, then blocks of 32 KiB that hold records, split where they don't fit.
+/// The framing of a `.wandb` file: a header of 7 bytes, then blocks of 32 KiB that hold records,
+/// split where they don't fit.
 ///
-/// Source: LevelDB's log format, with the checksum CRC-32 (of zlib) of the kind and the bytes; `wandb.sdk.internal.datastore`.
-/// Every record is in the file when `append` returns, so a killed run loses none.
+/// Source: LevelDB's log format, with the checksum CRC-32 (of zlib) of the kind and the bytes;
+/// `wandb.sdk.internal.datastore`. Every record is in the file when `append` returns, so a killed
+/// run loses none.
 final class RecordLog {
   private enum Kind: UInt8 {
     case full = 1
@@ -44,7 +46,8 @@ final class RecordLog {
       }
       let piece = rest.prefix(room - Self.headerSize)
       rest = rest.dropFirst(piece.count)
-      let next: Kind = kind == nil ? (rest.isEmpty ? .full : .first) : (rest.isEmpty ? .last : .middle)
+      let next: Kind =
+        kind == nil ? (rest.isEmpty ? .full : .first) : (rest.isEmpty ? .last : .middle)
       kind = next
       bytes.append(littleEndian: CRC32.ethernet.checksum(Data([next.rawValue]) + piece))
       bytes.append(littleEndian: UInt16(piece.count))

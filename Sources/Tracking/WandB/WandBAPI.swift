@@ -51,7 +51,8 @@ struct WandBAPI: Sendable {
         }
       }
       """,
-      ["project": .string(run.project), "entity": JSON(run.entity), "name": .string(run.id)], retries: retries
+      ["project": .string(run.project), "entity": JSON(run.entity), "name": .string(run.id)],
+      retries: retries
     )
     guard let bucket = data["model"]?["bucket"], bucket["name"]?.string != nil else { return nil }
     var earlier = EarlierRun(rows: Int(bucket["historyLineCount"]?.integer ?? 0))
@@ -68,7 +69,8 @@ struct WandBAPI: Sendable {
 
   /// Makes the run, or opens it again.
   ///
-  /// - Returns: the entity that it belongs to, which may be the key's default, and how many rows the server has.
+  /// - Returns: the entity that it belongs to, which may be the key's default, and how many rows
+  ///   the server has.
   func upsert(_ run: WandBRun, retries: RetryPolicy) throws -> (entity: String, project: String) {
     let data = try graphQL(
       """
@@ -108,7 +110,8 @@ struct WandBAPI: Sendable {
 
   /// Where a file goes: asks the server for a signed address.
   func upload(
-    of name: String, from path: String, entity: String, project: String, run: String, retries: RetryPolicy
+    of name: String, from path: String, entity: String, project: String, run: String,
+    retries: RetryPolicy
   ) throws -> HTTPRequest {
     let data = try graphQL(
       """
@@ -121,7 +124,8 @@ struct WandBAPI: Sendable {
       }
       """,
       [
-        "entity": .string(entity), "project": .string(project), "run": .string(run), "files": [.string(name)],
+        "entity": .string(entity), "project": .string(project), "run": .string(run),
+        "files": [.string(name)],
       ], retries: retries)
     let answer = data["createRunFiles"]
     guard let file = answer?["files"]?.array?.first(where: { $0["name"]?.string == name }),
@@ -137,7 +141,8 @@ struct WandBAPI: Sendable {
     }
     let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? NSNumber
     return HTTPRequest(
-      method: "PUT", url: url, headers: headers, body: .file(path: path, range: 0..<(size?.intValue ?? 0)),
+      method: "PUT", url: url, headers: headers,
+      body: .file(path: path, range: 0..<(size?.intValue ?? 0)),
       timeLimit: nil)
   }
 
@@ -146,12 +151,14 @@ struct WandBAPI: Sendable {
     switch response.status {
     case 200..<300: return
     case 401:
-      throw TrackingError("refuses the key (status 401)", at: url, remedy: "Check WANDB_API_KEY or ~/.netrc.")
+      throw TrackingError(
+        "refuses the key (status 401)", at: url, remedy: "Check WANDB_API_KEY or ~/.netrc.")
     case 403:
       throw TrackingError(
         "does not let this key write there (status 403)", at: url,
         remedy: "Check wandb.entity and wandb.project.")
-    default: throw TrackingError("answers with status \(response.status): \(response.excerpt)", at: url)
+    default:
+      throw TrackingError("answers with status \(response.status): \(response.excerpt)", at: url)
     }
   }
 

@@ -1,19 +1,22 @@
 import Foundation
 import Media
 
-/// A file of a run and how a row names it. Source of the forms: `to_json` and `seq_to_json` of `wandb.sdk.data_types`.
+/// A file of a run and how a row names it. Source of the forms: `to_json` and `seq_to_json` of
+/// `wandb.sdk.data_types`.
 struct WandBMedia: Sendable {
   /// Below `files/`: `media/videos/sample_1_250_0a1b….mp4`.
   let name: String
   let entry: [String: JSON]
 
   private init(
-    folder: String, type: String, key: String, step: Int, sha256: String, size: Int, extension suffix: String
+    folder: String, type: String, key: String, step: Int, sha256: String, size: Int,
+    extension suffix: String
   ) {
     let safe = key.map { $0.isLetter || $0.isNumber || "_-.".contains($0) ? $0 : "_" }
     name = "media/\(folder)/\(String(safe))_\(step)_\(sha256.prefix(20)).\(suffix)"
     entry = [
-      "_type": .string(type), "path": .string(name), "sha256": .string(sha256), "size": .integer(Int64(size)),
+      "_type": .string(type), "path": .string(name), "sha256": .string(sha256),
+      "size": .integer(Int64(size)),
     ]
   }
 
@@ -52,17 +55,20 @@ struct WandBMedia: Sendable {
     let format = data.starts(with: [0xFF, 0xD8]) ? "jpeg" : "png"
     self.init(
       WandBMedia(
-        folder: "images", type: "image-file", key: key, step: step, sha256: try FileDigest.sha256(of: data),
+        folder: "images", type: "image-file", key: key, step: step,
+        sha256: try FileDigest.sha256(of: data),
         size: data.count, extension: format),
       adding: [
-        "format": .string(format), "width": .integer(Int64(width)), "height": .integer(Int64(height)),
+        "format": .string(format), "width": .integer(Int64(width)),
+        "height": .integer(Int64(height)),
       ])
   }
 
   /// Text is shown as a page.
   init(page data: Data, key: String, step: Int) throws {
     self.init(
-      folder: "html", type: "html-file", key: key, step: step, sha256: try FileDigest.sha256(of: data),
+      folder: "html", type: "html-file", key: key, step: step,
+      sha256: try FileDigest.sha256(of: data),
       size: data.count,
       extension: "html")
   }
@@ -70,7 +76,8 @@ struct WandBMedia: Sendable {
   /// Several of one kind under one name.
   static func list(_ media: [WandBMedia], kind: ValidationMedia.Kind) -> JSON {
     var entry: [String: JSON] = [
-      "count": .integer(Int64(media.count)), "captions": .array(media.map { $0.entry["caption"] ?? "" }),
+      "count": .integer(Int64(media.count)),
+      "captions": .array(media.map { $0.entry["caption"] ?? "" }),
     ]
     switch kind {
     case .video:

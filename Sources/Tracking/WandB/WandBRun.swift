@@ -15,12 +15,15 @@ struct WandBRun: Sendable {
 
   typealias JSONText = String
 
-  /// - Throws: `TrackingError` for a project, name of a run or configuration that the server would not take.
+  /// - Throws: `TrackingError` for a project, name of a run or configuration that the server would
+  ///   not take.
   init(
-    _ options: WandBTracker.Options, settings: WandBSettings, id: String = newID(), start: Date = Date()
+    _ options: WandBTracker.Options, settings: WandBSettings, id: String = newID(),
+    start: Date = Date()
   ) throws {
     for (what, text) in [("project", options.project), ("run id", options.resumeID ?? "0")] {
-      guard !text.isEmpty, text.count <= 128, !text.contains(where: { "/\\#?%:".contains($0) }) else {
+      guard !text.isEmpty, text.count <= 128, !text.contains(where: { "/\\#?%:".contains($0) })
+      else {
         throw TrackingError(
           "the Weights & Biases \(what) '\(text)' is no name",
           remedy: "Give 1 to 128 characters, none of them / \\ # ? % :")
@@ -50,11 +53,14 @@ struct WandBRun: Sendable {
 
   /// `{"key": {"value": …}}`, the server's form of a configuration.
   var configurationJSON: String {
-    "{" + configuration.map { "\(JSON.quoted($0.key)):{\"value\":\($0.json)}" }.joined(separator: ",") + "}"
+    "{"
+      + configuration.map { "\(JSON.quoted($0.key)):{\"value\":\($0.json)}" }.joined(separator: ",")
+      + "}"
   }
 
   /// The same as `config.yaml`; JSON is YAML.
   var configurationYAML: String {
-    "wandb_version: 1\n\n" + configuration.map { "\(JSON.quoted($0.key)):\n  value: \($0.json)\n" }.joined()
+    "wandb_version: 1\n\n"
+      + configuration.map { "\(JSON.quoted($0.key)):\n  value: \($0.json)\n" }.joined()
   }
 }

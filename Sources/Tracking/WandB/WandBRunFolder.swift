@@ -1,7 +1,8 @@
 import Foundation
 import Support
 
-/// A run on the disk: `wandb/[offline-]run-YYYYMMDD_HHMMSS-<id>` with `run-<id>.wandb` and `files/`. `wandb sync` sends it.
+/// A run on the disk: `wandb/[offline-]run-YYYYMMDD_HHMMSS-<id>` with `run-<id>.wandb` and
+/// `files/`. `wandb sync` sends it.
 ///
 /// Not for several threads at once.
 final class WandBRunFolder {
@@ -40,8 +41,8 @@ final class WandBRunFolder {
     try log.append(record.data(number: records))
   }
 
-  /// A file of ours below `files/`. It is never half there, but may be lost with the power: to wait for the disk at every
-  /// step, as `Data.write` does, takes several milliseconds.
+  /// A file of ours below `files/`. It is never half there, but may be lost with the power: to wait
+  /// for the disk at every step, as `Data.write` does, takes several milliseconds.
   func write(_ data: Data, to name: String) throws {
     let target = filePath(name)
     try AtomicFile.write(data, to: target, isDurable: false) {
@@ -81,7 +82,8 @@ final class WandBRunFolder {
   /// Written by us, whatever is logged.
   static let ownFiles = ["config.yaml", "wandb-metadata.json", summaryFile]
 
-  /// The last step that an earlier start of the run recorded in this place; nil where there is none.
+  /// The last step that an earlier start of the run recorded in this place; nil where there is
+  /// none.
   static func lastStep(of id: String, in parent: String) -> Int? {
     // A folder that can't be read is as good as none: the worst is a step that is there twice.
     let names = (try? FileManager.default.contentsOfDirectory(atPath: parent + "/wandb")) ?? []
@@ -107,7 +109,9 @@ final class WandBRunFolder {
   }
 
   private static func makeFolder(_ path: String) throws {
-    do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
+    do {
+      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    } catch {
       throw TrackingError("can't be made (\(reason(of: error)))", at: path)
     }
   }

@@ -2,8 +2,9 @@ import Foundation
 import Support
 import Synchronization
 
-/// Sends a run's rows and files from a thread of its own. Nothing here blocks or fails training: where the server can't be
-/// reached, it goes on trying; where that is hopeless, it says so once and leaves the rest to the run's folder.
+/// Sends a run's rows and files from a thread of its own. Nothing here blocks or fails training:
+/// where the server can't be reached, it goes on trying; where that is hopeless, it says so once
+/// and leaves the rest to the run's folder.
 final class WandBSender: Sendable {
   /// Times in seconds.
   struct Pace: Sendable {
@@ -58,7 +59,8 @@ final class WandBSender: Sendable {
   ///   - folder: of the run, for messages.
   ///   - notice: shows the user a line; called from another thread.
   init(
-    _ api: WandBAPI, target: Target, pace: Pace, folder: String, notice: @escaping @Sendable (String) -> Void
+    _ api: WandBAPI, target: Target, pace: Pace, folder: String,
+    notice: @escaping @Sendable (String) -> Void
   ) {
     self.api = api
     self.target = target
@@ -143,11 +145,14 @@ final class WandBSender: Sendable {
         if !batch.rows.isEmpty || batch.summary != nil || !uploaded.isEmpty
           || Date().timeIntervalSince(lastMessage) >= pace.heartbeat
         {
-          try send(rows: batch.rows, offset: batch.offset, summary: batch.summary, uploaded: uploaded)
+          try send(
+            rows: batch.rows, offset: batch.offset, summary: batch.summary, uploaded: uploaded)
           uploaded = []
           lastMessage = Date()
         }
-        for file in batch.files where try upload(file.name, file.path) { uploaded.append(file.name) }
+        for file in batch.files where try upload(file.name, file.path) {
+          uploaded.append(file.name)
+        }
         if isLast {
           try finishStream(uploaded: uploaded)
           return
@@ -181,7 +186,8 @@ final class WandBSender: Sendable {
   }
 
   private func stream(_ message: JSON) throws {
-    let request = try api.stream(message, entity: target.entity, project: target.project, run: target.run)
+    let request = try api.stream(
+      message, entity: target.entity, project: target.project, run: target.run)
     try persistently { request }
   }
 
@@ -205,7 +211,8 @@ final class WandBSender: Sendable {
     }
   }
 
-  /// Sends until an answer comes that is no passing trouble. Signed addresses expire, so each try makes its request anew.
+  /// Sends until an answer comes that is no passing trouble. Signed addresses expire, so each try
+  /// makes its request anew.
   private func persistently(_ request: () throws -> HTTPRequest) throws {
     let begin = Date()
     var delay = min(1, pace.longestDelay)
@@ -226,7 +233,8 @@ final class WandBSender: Sendable {
       }
       guard Date().timeIntervalSince(begin) < pace.outage, !queue.withLock({ $0.hasGivenUp }) else {
         throw HTTPFailure(
-          kind: .unusable, url: api.baseURL, problem: "no success for \(Int(pace.outage)) s: \(trouble)")
+          kind: .unusable, url: api.baseURL,
+          problem: "no success for \(Int(pace.outage)) s: \(trouble)")
       }
       pause(wait)
       delay = min(delay * 2, pace.longestDelay)
@@ -241,7 +249,9 @@ final class WandBSender: Sendable {
       queue.files = []
       return true
     }
-    if isFirst { notice("Weights & Biases: \(reason). Training goes on; the run is kept in full. \(remedy)") }
+    if isFirst {
+      notice("Weights & Biases: \(reason). Training goes on; the run is kept in full. \(remedy)")
+    }
   }
 
   private var remedy: String { "Send it later by: wandb sync \(folder)" }

@@ -1,6 +1,7 @@
 import Foundation
 
-/// Where Weights & Biases is and who we are there, from the environment and `~/.netrc`, as its own client reads them.
+/// Where Weights & Biases is and who we are there, from the environment and `~/.netrc`, as its own
+/// client reads them.
 public struct WandBSettings: Sendable, Equatable {
   public enum Mode: String, Sendable, CaseIterable {
     case online
@@ -39,7 +40,8 @@ public struct WandBSettings: Sendable, Equatable {
       return
     }
     let netrc = Netrc.path(environment)
-    key = try value("WANDB_API_KEY") ?? netrc.flatMap { try Netrc(contentsOf: $0)?.password(of: host) }
+    key =
+      try value("WANDB_API_KEY") ?? netrc.flatMap { try Netrc(contentsOf: $0)?.password(of: host) }
     guard let key else {
       throw TrackingError(
         "Weights & Biases has no key for \(host)",
@@ -54,13 +56,16 @@ public struct WandBSettings: Sendable, Equatable {
   }
 
   private static func mode(_ text: String?, isDisabled: String?) throws -> Mode {
-    if let isDisabled, ["1", "true", "yes", "on"].contains(isDisabled.lowercased()) { return .disabled }
+    if let isDisabled, ["1", "true", "yes", "on"].contains(isDisabled.lowercased()) {
+      return .disabled
+    }
     switch text?.lowercased() {
     case nil, "online", "run", "shared": return .online
     case "offline", "dryrun": return .offline
     case "disabled": return .disabled
     case .some(let other):
-      throw TrackingError("WANDB_MODE is '\(other)'", remedy: "It can be online, offline or disabled.")
+      throw TrackingError(
+        "WANDB_MODE is '\(other)'", remedy: "It can be online, offline or disabled.")
     }
   }
 

@@ -1,9 +1,11 @@
 import Foundation
 import Synchronization
 
-/// Shows a run on Weights & Biases. All of it is kept in a folder that `wandb sync` accepts; online, a thread sends it too.
+/// Shows a run on Weights & Biases. All of it is kept in a folder that `wandb sync` accepts;
+/// online, a thread sends it too.
 ///
-/// Values of one step make one row, as in `wandb.log`: a row is complete when the next step or the end comes.
+/// Values of one step make one row, as in `wandb.log`: a row is complete when the next step or the
+/// end comes.
 public final class WandBTracker: RunTracker {
   public struct Options: Sendable {
     public var project: String
@@ -19,7 +21,8 @@ public final class WandBTracker: RunTracker {
     public var resumeID: String?
 
     public init(
-      project: String, entity: String? = nil, name: String? = nil, tags: [String] = [], configuration: Data,
+      project: String, entity: String? = nil, name: String? = nil, tags: [String] = [],
+      configuration: Data,
       folder: String, resumeID: String? = nil
     ) {
       self.project = project
@@ -53,11 +56,12 @@ public final class WandBTracker: RunTracker {
   private let earlierRuntime: Double
   /// Steps up to here are on the server; a run that goes on from a checkpoint repeats some.
   private let lastSentStep: Int
-  /// Steps up to here are in folders of earlier starts, offline; `wandb sync` would take repeated ones for new ones.
+  /// Steps up to here are in folders of earlier starts, offline; `wandb sync` would take repeated
+  /// ones for new ones.
   private let lastKeptStep: Int
 
-  /// Begins a run, or nil with `WANDB_MODE=disabled`. Online it speaks with the server first, so that a wrong key or address is
-  /// known before training.
+  /// Begins a run, or nil with `WANDB_MODE=disabled`. Online it speaks with the server first, so
+  /// that a wrong key or address is known before training.
   ///
   /// - Parameter notice: shows the user a line; also called from another thread.
   /// - Throws: `TrackingError`.
@@ -68,11 +72,13 @@ public final class WandBTracker: RunTracker {
     let settings = try WandBSettings(environment: environment)
     guard settings.mode != .disabled else { return nil }
     return try WandBTracker(
-      options, settings: settings, environment: environment, pace: WandBSender.Pace(), notice: notice)
+      options, settings: settings, environment: environment, pace: WandBSender.Pace(),
+      notice: notice)
   }
 
   init(
-    _ options: Options, settings: WandBSettings, environment: [String: String], pace: WandBSender.Pace,
+    _ options: Options, settings: WandBSettings, environment: [String: String],
+    pace: WandBSender.Pace,
     notice: @escaping @Sendable (String) -> Void
   ) throws {
     start = Date()
@@ -82,7 +88,8 @@ public final class WandBTracker: RunTracker {
     let parent = settings.folder ?? options.folder
     let isOffline = settings.mode == .offline
     lastKeptStep =
-      isOffline && run.isResumed ? WandBRunFolder.lastStep(of: run.id, in: parent) ?? Int.min : Int.min
+      isOffline && run.isResumed
+      ? WandBRunFolder.lastStep(of: run.id, in: parent) ?? Int.min : Int.min
     let files = try WandBRunFolder(run, in: parent, isOffline: isOffline)
     folder = files.path
     earlierRuntime = connection?.earlier.runtime ?? 0
@@ -109,7 +116,8 @@ public final class WandBTracker: RunTracker {
     } catch let failure as HTTPFailure {
       throw TrackingError(
         "Weights & Biases can't be reached (\(failure.problem))", at: settings.baseURL,
-        remedy: "Check the network, or set WANDB_MODE=offline and send the run later by 'wandb sync'.")
+        remedy:
+          "Check the network, or set WANDB_MODE=offline and send the run later by 'wandb sync'.")
     }
   }
 
@@ -121,7 +129,8 @@ public final class WandBTracker: RunTracker {
 
   public func text(_ name: String, _ text: String, step: Int) throws {
     let escaped = text.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
-    let page = Data("<meta charset=\"utf-8\"><pre style=\"white-space: pre-wrap\">\(escaped)</pre>\n".utf8)
+    let page = Data(
+      "<meta charset=\"utf-8\"><pre style=\"white-space: pre-wrap\">\(escaped)</pre>\n".utf8)
     try log(name, WandBMedia(page: page, key: name, step: step), page, step: step)
   }
 
@@ -130,14 +139,19 @@ public final class WandBTracker: RunTracker {
     try log(name, media, data, step: step)
   }
 
-  /// Under the official trainer's name, `validation_samples`. Samples of several kinds get a name for each kind.
+  /// Under the official trainer's name, `validation_samples`. Samples of several kinds get a name
+  /// for each kind.
   public func media(_ samples: [ValidationMedia], step: Int) throws {
     let kinds = Set(samples.map(\.kind))
     for kind in [ValidationMedia.Kind.video, .audio, .image] where kinds.contains(kind) {
-      let group = try samples.filter { $0.kind == kind }.map { ($0.path, try WandBMedia($0, step: step)) }
+      let group = try samples.filter { $0.kind == kind }.map {
+        ($0.path, try WandBMedia($0, step: step))
+      }
       try state.withLock { state in
         for (path, media) in group { try state.files.addMedia(from: path, as: media.name) }
-        for (_, media) in group { sender?.add(file: media.name, at: state.files.filePath(media.name)) }
+        for (_, media) in group {
+          sender?.add(file: media.name, at: state.files.filePath(media.name))
+        }
       }
       let name = kinds.count == 1 ? "validation_samples" : "validation_samples_\(kind.rawValue)"
       try log([(name, WandBMedia.list(group.map(\.1), kind: kind))], step: step)
@@ -151,7 +165,9 @@ public final class WandBTracker: RunTracker {
     try state.withLock { state in
       try commitRow(&state)
       try state.files.finish(exitCode: code, summary: summary(of: state).data)
-      for name in WandBRunFolder.ownFiles { sender?.add(file: name, at: state.files.filePath(name)) }
+      for name in WandBRunFolder.ownFiles {
+        sender?.add(file: name, at: state.files.filePath(name))
+      }
     }
   }
 
@@ -191,12 +207,16 @@ public final class WandBTracker: RunTracker {
     try state.files.append(.history(items, step: step))
     try state.files.append(.summary(items))
     // Offline, the next start learns from it which steps there are.
-    if sender == nil { try state.files.write(summary(of: state).data, to: WandBRunFolder.summaryFile) }
+    if sender == nil {
+      try state.files.write(summary(of: state).data, to: WandBRunFolder.summaryFile)
+    }
   }
 
   private func summary(of state: borrowing State) -> JSON {
     var values = state.summary
-    values["_wandb"] = ["runtime": .integer(Int64(earlierRuntime + Date().timeIntervalSince(start)))]
+    values["_wandb"] = [
+      "runtime": .integer(Int64(earlierRuntime + Date().timeIntervalSince(start)))
+    ]
     return .object(values)
   }
 }

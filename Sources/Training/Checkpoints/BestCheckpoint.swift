@@ -4,7 +4,8 @@ import Tracking
 
 /// The checkpoint with the lowest validation loss of a run: `checkpoints/best.json`.
 ///
-/// The file is written after the weights that it names, so it never names weights that are not whole.
+/// The file is written after the weights that it names, so it never names weights that are not
+/// whole.
 struct BestCheckpoint: Codable, Sendable, Equatable {
   /// Steps that were done.
   var step: Int
@@ -13,11 +14,13 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
   var audioLoss: Double?
   /// The file's name, beside `best.json`.
   var weights: String
-  /// The averaged weights, relative to the folder of `best.json`; nil without `ema_decay`. The loss is theirs.
+  /// The averaged weights, relative to the folder of `best.json`; nil without `ema_decay`. The loss
+  /// is theirs.
   var averagedWeights: String?
   /// Identifies the samples, noise and sigmas that the loss was measured on.
   var validationSet: String
-  /// Whether the checkpoint was only saved because its loss was the lowest, between two regular ones.
+  /// Whether the checkpoint was only saved because its loss was the lowest, between two regular
+  /// ones.
   var isExtra: Bool
 
   enum CodingKeys: String, CodingKey {
@@ -44,9 +47,12 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
   ///   - validationSet: of `Trainer.validationSet`.
   ///   - isAveraged: whether there are averaged weights.
   init(
-    _ record: ValidationRecord, in folder: RunFolder, validationSet: String, isAveraged: Bool, isExtra: Bool
+    _ record: ValidationRecord, in folder: RunFolder, validationSet: String, isAveraged: Bool,
+    isExtra: Bool
   ) {
-    (step, loss, videoLoss, audioLoss) = (record.step, record.loss, record.videoLoss, record.audioLoss)
+    (step, loss, videoLoss, audioLoss) = (
+      record.step, record.loss, record.videoLoss, record.audioLoss
+    )
     weights = (folder.weights(step: step) as NSString).lastPathComponent
     averagedWeights =
       isAveraged ? "../\((folder.averages as NSString).lastPathComponent)/\(weights)" : nil
@@ -66,7 +72,8 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
       to: URL(fileURLWithPath: path), options: .atomic)
   }
 
-  /// Whether a validation is better than the best one so far. Step 0, the untrained weights, is never a checkpoint.
+  /// Whether a validation is better than the best one so far. Step 0, the untrained weights, is
+  /// never a checkpoint.
   static func isImprovement(_ record: ValidationRecord, over best: BestCheckpoint?) -> Bool {
     record.step > 0 && record.loss.isFinite && record.loss < best?.loss ?? .infinity
   }
@@ -79,11 +86,14 @@ extension Trainer {
       ofNames: try heldOut.identities() + ["seed \(configuration.validation.heldOut.seed)"])
   }
 
-  /// The best checkpoint of an earlier start of the run, if it can still be compared with later ones.
+  /// The best checkpoint of an earlier start of the run, if it can still be compared with later
+  /// ones.
   ///
   /// - Parameter validationSet: of this start.
   func earlierBest(_ validationSet: String) -> BestCheckpoint? {
-    guard completedSteps > 0, FileManager.default.fileExists(atPath: folder.best) else { return nil }
+    guard completedSteps > 0, FileManager.default.fileExists(atPath: folder.best) else {
+      return nil
+    }
     let best: BestCheckpoint
     do {
       best = try BestCheckpoint(path: folder.best)

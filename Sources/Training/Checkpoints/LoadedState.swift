@@ -3,8 +3,8 @@ import Foundation
 import Support
 import TensorFiles
 
-/// The state that lies beside the weights of `model.load_checkpoint`: the official trainer takes a run up there, in
-/// whatever output folder, if both runs agree in a few keys.
+/// The state that lies beside the weights of `model.load_checkpoint`: the official trainer takes a
+/// run up there, in whatever output folder, if both runs agree in a few keys.
 struct LoadedState {
   let path: String
   let step: Int
@@ -14,11 +14,12 @@ struct LoadedState {
   let own: TrainingState?
 
   static let keys = [
-    "optimization.optimizer_type", "optimization.scheduler_type", "model.training_mode", "lora.rank",
+    "optimization.optimizer_type", "optimization.scheduler_type", "model.training_mode",
+    "lora.rank",
   ]
 
-  /// - Parameter weights: `…_step_00020.safetensors`; its state is `training_state_step_00020`, in our format or the official
-  ///   trainer's.
+  /// - Parameter weights: `…_step_00020.safetensors`; its state is `training_state_step_00020`, in
+  ///   our format or the official trainer's.
   /// - Returns: nil where there is none.
   /// - Throws: what is wrong with a file that is there.
   init?(beside weights: String) throws {
@@ -47,7 +48,8 @@ struct LoadedState {
       values = Dictionary(
         Self.keys.compactMap { key in
           let value = stored?[String(key.split(separator: ".").last ?? "")]
-          return (value?.string ?? value?.number.flatMap { Int(exactly: $0) }.map(String.init)).map {
+          return (value?.string ?? value?.number.flatMap { Int(exactly: $0) }.map(String.init)).map
+          {
             (key, $0)
           }
         }, uniquingKeysWith: { $1 })
@@ -58,7 +60,8 @@ struct LoadedState {
 }
 
 extension Trainer {
-  /// Goes on where the run of `model.load_checkpoint` was, if its state lies beside it and the runs agree.
+  /// Goes on where the run of `model.load_checkpoint` was, if its state lies beside it and the runs
+  /// agree.
   ///
   /// - Returns: the state's file.
   func takeUpLoadedState() throws -> String? {

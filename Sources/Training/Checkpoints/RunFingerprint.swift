@@ -14,7 +14,9 @@ struct RunFingerprint: Sendable, Equatable {
   ///   - samples: what tells the dataset's samples apart.
   ///   - start: `FileIdentity` of the weights that training starts from; nil for fresh ones.
   ///   - ranks: processes that train together.
-  init(configuration: [String: String], model: String, samples: [String], start: String?, ranks: Int) {
+  init(
+    configuration: [String: String], model: String, samples: [String], start: String?, ranks: Int
+  ) {
     var values = configuration
     values[Self.model] = model
     values[Self.dataset] = FileIdentity.identity(ofNames: samples)

@@ -12,7 +12,8 @@ struct RunFolder: Sendable {
   let prefix: String
 
   var checkpoints: String { path + "/checkpoints" }
-  /// Weights averaged over the steps; in a folder of their own, for who looks for the newest checkpoint takes all of one.
+  /// Weights averaged over the steps; in a folder of their own, for who looks for the newest
+  /// checkpoint takes all of one.
   var averages: String { path + "/ema" }
   /// The state after the last steps, written as often as the disk allows.
   var rollingState: String { path + "/training_state.safetensors" }
@@ -24,7 +25,8 @@ struct RunFolder: Sendable {
 
   func create() throws {
     do {
-      try FileManager.default.createDirectory(atPath: checkpoints, withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(
+        atPath: checkpoints, withIntermediateDirectories: true)
     } catch {
       throw DatasetError(path: checkpoints, problem: "can't be made: \(reason(of: error))")
     }
@@ -35,7 +37,9 @@ struct RunFolder: Sendable {
   private func removePartialFiles() {
     for file in [path, checkpoints, averages].flatMap(Self.files) {
       let name = (file as NSString).lastPathComponent
-      let isOwn = [".lora_weights_", ".model_weights_", ".training_state"].contains { name.hasPrefix($0) }
+      let isOwn = [".lora_weights_", ".model_weights_", ".training_state"].contains {
+        name.hasPrefix($0)
+      }
       // One that can't be removed does no harm.
       if isOwn, name.hasSuffix(".partial") { try? FileManager.default.removeItem(atPath: file) }
     }
@@ -51,7 +55,9 @@ struct RunFolder: Sendable {
 
   /// Whether a file lies in the folder of the run's weights.
   func holds(_ file: String) -> Bool {
-    func whole(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+    func whole(_ path: String) -> String {
+      URL(fileURLWithPath: path).resolvingSymlinksInPath().path
+    }
     return whole(file).hasPrefix(whole(path) + "/")
   }
 
@@ -69,23 +75,27 @@ struct RunFolder: Sendable {
 
   private static func files(of folder: String) -> [String] {
     // A folder that is not there holds none.
-    ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted().map { "\(folder)/\($0)" }
+    ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted().map {
+      "\(folder)/\($0)"
+    }
   }
 
   /// Samples of validations up to a step: the step, the sample's number from 0, and the file.
   func samples(upTo step: Int) -> [(step: Int, sample: Int, path: String)] {
-    Self.files(of: path + "/samples").compactMap { file -> (step: Int, sample: Int, path: String)? in
+    Self.files(of: path + "/samples").compactMap {
+      file -> (step: Int, sample: Int, path: String)? in
       let parts = ((file as NSString).lastPathComponent as NSString).deletingPathExtension.split(
         separator: "_")
-      guard parts.count == 3, parts[0] == "step", let at = Int(parts[1]), let number = Int(parts[2]),
+      guard parts.count == 3, parts[0] == "step", let at = Int(parts[1]),
+        let number = Int(parts[2]),
         at <= step
       else { return nil }
       return (at, number - 1, file)
     }
   }
 
-  /// Files `<prefix>NNNNN.safetensors` of a folder, the newest last; by number, for step 100000 comes after step 99999,
-  /// though not in the order of the alphabet.
+  /// Files `<prefix>NNNNN.safetensors` of a folder, the newest last; by number, for step 100000
+  /// comes after step 99999, though not in the order of the alphabet.
   static func numbered(_ prefix: String, in folder: String) -> [(step: Int, path: String)] {
     files(of: folder).compactMap { path -> (step: Int, path: String)? in
       let file = (path as NSString).lastPathComponent
@@ -94,23 +104,28 @@ struct RunFolder: Sendable {
     }.sorted { $0.step < $1.step }
   }
 
-  /// What the folder's run is, written before its first step: so a run that was killed before it had stored a state is known.
+  /// What the folder's run is, written before its first step: so a run that was killed before it
+  /// had stored a state is known.
   private var fingerprint: String { path + "/.run.json" }
 
   func write(_ fingerprint: RunFingerprint) throws {
     try AtomicFile.write(Data(try fingerprint.text.utf8), to: self.fingerprint)
   }
 
-  /// Whether the folder holds what would be lost if a run began in it: weights of any run, or the record of another one.
+  /// Whether the folder holds what would be lost if a run began in it: weights of any run, or the
+  /// record of another one.
   func isTaken(for run: RunFingerprint) throws -> Bool {
-    guard RunFolder.numbered("\(prefix)_weights_step_", in: checkpoints).isEmpty else { return true }
+    guard RunFolder.numbered("\(prefix)_weights_step_", in: checkpoints).isEmpty else {
+      return true
+    }
     guard FileManager.default.fileExists(atPath: metrics) else { return false }
     guard let data = FileManager.default.contents(atPath: fingerprint) else { return true }
-    return try !run.differences(from: RunFingerprint(text: String(decoding: data, as: UTF8.self))).isEmpty
+    return try !run.differences(from: RunFingerprint(text: String(decoding: data, as: UTF8.self)))
+      .isEmpty
   }
 
-  /// The states to go on from, in the order of preference: whole ones before minimal ones, whose optimiser starts anew, and
-  /// of each the newest first.
+  /// The states to go on from, in the order of preference: whole ones before minimal ones, whose
+  /// optimiser starts anew, and of each the newest first.
   func states() -> [String] {
     let saved = Self.numbered("training_state_step_", in: checkpoints).map(\.path)
     let rolling = FileManager.default.fileExists(atPath: rollingState) ? [rollingState] : []
@@ -145,7 +160,8 @@ struct RunFolder: Sendable {
     guard paths.isEmpty else {
       throw DatasetError(
         path: path,
-        problem: "holds a run whose states are all damaged; start over with --overwrite, or choose another "
+        problem:
+          "holds a run whose states are all damaged; start over with --overwrite, or choose another "
           + "output_dir")
     }
     return nil
@@ -160,7 +176,8 @@ struct RunFolder: Sendable {
       throw DatasetError(
         path: start,
         problem:
-          "is what model.load_checkpoint names, and --overwrite would remove it; choose another output_dir")
+          "is what model.load_checkpoint names, and --overwrite would remove it; choose another output_dir"
+      )
     }
     let files =
       [rollingState, metrics, configuration, report, fingerprint, best]
@@ -185,16 +202,19 @@ struct RunFolder: Sendable {
 
   // MARK: Pruning
 
-  /// Removes all but the newest checkpoints: weights, averages and states. Those of later steps are of an earlier run in the
-  /// same folder, and stay.
+  /// Removes all but the newest checkpoints: weights, averages and states. Those of later steps are
+  /// of an earlier run in the same folder, and stay.
   ///
   /// - Parameters:
   ///   - kept: how many stay; 0 or less for all, as in the official trainer.
   ///   - step: that the run has come to.
-  ///   - best: stays in any case; one that was saved between two regular checkpoints does not count as one of the newest.
-  ///   - superseded: the best one before it, which is removed if it was saved for that reason alone.
+  ///   - best: stays in any case; one that was saved between two regular checkpoints does not count
+  ///     as one of the newest.
+  ///   - superseded: the best one before it, which is removed if it was saved for that reason
+  ///     alone.
   func prune(
-    keeping kept: Int, upTo step: Int, best: BestCheckpoint? = nil, superseded: BestCheckpoint? = nil
+    keeping kept: Int, upTo step: Int, best: BestCheckpoint? = nil,
+    superseded: BestCheckpoint? = nil
   ) throws {
     guard kept > 0 else { return }
     let extra = superseded.flatMap { $0.isExtra && $0.step != best?.step ? $0.step : nil }

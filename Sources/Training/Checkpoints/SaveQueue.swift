@@ -1,7 +1,8 @@
 import Foundation
 import Synchronization
 
-/// Writes files on a thread of its own, one after another, so that training does not wait for the disk.
+/// Writes files on a thread of its own, one after another, so that training does not wait for the
+/// disk.
 ///
 /// What a job writes must be a copy: training goes on while it is written.
 final class SaveQueue: Sendable {

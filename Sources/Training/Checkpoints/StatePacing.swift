@@ -1,7 +1,8 @@
 import Foundation
 import Synchronization
 
-/// How often the state is stored: so rarely that copying and writing it take at most a fiftieth of one thread.
+/// How often the state is stored: so rarely that copying and writing it take at most a fiftieth of
+/// one thread.
 ///
 /// What counts is the time that threads compute. A slow disk keeps no one from computing.
 final class StatePacing: Sendable {

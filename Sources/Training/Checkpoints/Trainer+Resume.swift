@@ -15,7 +15,8 @@ extension Trainer {
     case overwrite
   }
 
-  /// Goes on from what an earlier start of the run has stored, if there is any: from the newest state that is whole.
+  /// Goes on from what an earlier start of the run has stored, if there is any: from the newest
+  /// state that is whole.
   ///
   /// - Returns: the file that the run goes on from.
   /// - Throws: `DatasetError` when the folder holds another run.
@@ -103,7 +104,9 @@ extension Trainer {
       }
       // What is missing is found before anything is changed.
       for parameter in parameters { _ = try load(parameter.key) }
-      for (key, _) in try optimization.optimizer.state + (average?.state ?? []) { _ = try load(key) }
+      for (key, _) in try optimization.optimizer.state + (average?.state ?? []) {
+        _ = try load(key)
+      }
       try withoutGrad {
         for parameter in parameters { try parameter.tensor.copy_(load(parameter.key)) }
       }
@@ -116,7 +119,8 @@ extension Trainer {
     trackerRunID = state.trackerRunID
   }
 
-  /// Of a minimal state there are only the saved weights; the optimiser starts anew, as in the official trainer.
+  /// Of a minimal state there are only the saved weights; the optimiser starts anew, as in the
+  /// official trainer.
   private func restoreWeights(of state: TrainingState) throws {
     let path = folder.weights(step: state.step)
     let values = try model.values(of: path, parameters)
@@ -128,7 +132,8 @@ extension Trainer {
     // The average has a file of its own; without it, it begins at the weights.
     let averages = folder.weights(step: state.step, in: folder.averages)
     let averaged =
-      FileManager.default.fileExists(atPath: averages) ? try model.values(of: averages, parameters) : values
+      FileManager.default.fileExists(atPath: averages)
+      ? try model.values(of: averages, parameters) : values
     try average?.restore { key in
       guard key.hasSuffix(".ema"), let value = averaged[String(key.dropLast(4))] else {
         return try Tensor([Int64(state.step)], shape: [])
@@ -144,7 +149,8 @@ extension Trainer {
 extension TrainedModel {
   /// The values of the trained tensors in a file that the run has saved.
   ///
-  /// - Throws: `DatasetError` where one is missing or shaped otherwise; what is wrong with the file.
+  /// - Throws: `DatasetError` where one is missing or shaped otherwise; what is wrong with the
+  ///   file.
   func values(of path: String, _ parameters: [Parameter]) throws -> [String: Tensor] {
     var values: [String: Tensor] = [:]
     if let adapterScale {
@@ -160,7 +166,8 @@ extension TrainedModel {
     }
     for parameter in parameters {
       guard let value = values[parameter.key], value.shape == parameter.tensor.shape else {
-        throw DatasetError(path: path, problem: "has no \(parameter.key) of shape \(parameter.tensor.shape)")
+        throw DatasetError(
+          path: path, problem: "has no \(parameter.key) of shape \(parameter.tensor.shape)")
       }
     }
     return values

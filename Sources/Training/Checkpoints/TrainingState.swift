@@ -5,8 +5,8 @@ import Torch
 
 /// What a run needs to go on after a step, as one safetensors file.
 ///
-/// Noise, order, dropout and the learning rate are functions of the seed and the step, on every rank; so the state holds
-/// numbers that say where the run is, and no state of a generator.
+/// Noise, order, dropout and the learning rate are functions of the seed and the step, on every
+/// rank; so the state holds numbers that say where the run is, and no state of a generator.
 struct TrainingState: Sendable {
   /// Steps that are done.
   var step: Int
@@ -19,10 +19,12 @@ struct TrainingState: Sendable {
   var fingerprint: RunFingerprint
   /// Of Weights & Biases, so that a run goes on as the same one there.
   var trackerRunID: String?
-  /// Trained tensors, the optimiser's state and the moving average, by key; empty in a minimal state.
+  /// Trained tensors, the optimiser's state and the moving average, by key; empty in a minimal
+  /// state.
   var tensors: [String: Tensor]
 
-  /// Without tensors there is only the place in the run; weights come from the checkpoint beside it, rounded as it is.
+  /// Without tensors there is only the place in the run; weights come from the checkpoint beside
+  /// it, rounded as it is.
   var isMinimal: Bool { tensors.isEmpty }
 
   private static let format = "ltx training state 1"
@@ -68,7 +70,8 @@ struct TrainingState: Sendable {
     for key in file.entries.keys where key != "step" { tensors[key] = try file.tensor(key) }
     let list = tensors.sorted { $0.key < $1.key }.map { (key: $0.key, tensor: $0.value) }
     guard try Self.checksum(list) == metadata["checksum"] else {
-      throw DatasetError(path: path, problem: "is damaged: its bytes are not those that were written")
+      throw DatasetError(
+        path: path, problem: "is damaged: its bytes are not those that were written")
     }
     let scale = metadata["loss_scale"]?.split(separator: " ") ?? []
     self.init(
@@ -88,7 +91,8 @@ struct TrainingState: Sendable {
     (self.fingerprint, self.trackerRunID, self.tensors) = (fingerprint, trackerRunID, tensors)
   }
 
-  /// FNV-1a over keys and 64-bit words: at the speed of memory, and any change of a byte changes it.
+  /// FNV-1a over keys and 64-bit words: at the speed of memory, and any change of a byte changes
+  /// it.
   static func checksum(_ tensors: [(key: String, tensor: Tensor)]) throws -> String {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     func add(_ word: UInt64) { hash = (hash ^ word) &* 0x100_0000_01b3 }
@@ -96,7 +100,9 @@ struct TrainingState: Sendable {
       for byte in key.utf8 { add(UInt64(byte)) }
       try tensor.contiguous().withUnsafeBytes { bytes in
         let words = bytes.count / 8
-        for index in 0..<words { add(bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self)) }
+        for index in 0..<words {
+          add(bytes.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
+        }
         for byte in bytes[(words * 8)...] { add(UInt64(byte)) }
       }
     }

@@ -60,7 +60,8 @@ extension TrainingConfiguration {
 
   /// A value that turned out to be impossible, told with its place in the file.
   ///
-  /// - Parameter key: `lora.target_modules`; the place of the section is told where the file does not give it.
+  /// - Parameter key: `lora.target_modules`; the place of the section is told where the file does
+  ///   not give it.
   public func problem(_ key: String, _ message: String) -> ConfigurationProblems {
     var parts = key.split(separator: ".")
     var place = source.places[key]

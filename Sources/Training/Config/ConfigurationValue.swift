@@ -1,7 +1,8 @@
 import NN
 import Yams
 
-/// A value as it is written; unlike `JSONValue`, mappings have an order, and integers are not numbers with a point.
+/// A value as it is written; unlike `JSONValue`, mappings have an order, and integers are not
+/// numbers with a point.
 indirect enum ConfigurationValue: Sendable, Equatable {
   struct Entry: Sendable, Equatable {
     var key: String
@@ -47,8 +48,8 @@ indirect enum ConfigurationValue: Sendable, Equatable {
     }
   }
 
-  /// Texts stand in quotes, numbers have a point and a signed exponent: so that every reader of YAML, 1.1 or 1.2, takes
-  /// them for what they are.
+  /// Texts stand in quotes, numbers have a point and a signed exponent: so that every reader of
+  /// YAML, 1.1 or 1.2, takes them for what they are.
   var yaml: Node {
     func plain(_ text: String) -> Node { .scalar(.init(text, .implicit, .plain)) }
     func quoted(_ text: String) -> Node { .scalar(.init(text, .implicit, .doubleQuoted)) }
@@ -62,7 +63,9 @@ indirect enum ConfigurationValue: Sendable, Equatable {
       let isFlat = values.allSatisfy { if case .mapping = $0 { false } else { true } }
       return .sequence(.init(values.map(\.yaml), .implicit, isFlat ? .flow : .block))
     case .mapping(let entries):
-      let pairs = entries.map { (Self.isWord($0.key) ? plain($0.key) : quoted($0.key), $0.value.yaml) }
+      let pairs = entries.map {
+        (Self.isWord($0.key) ? plain($0.key) : quoted($0.key), $0.value.yaml)
+      }
       return .mapping(.init(pairs, .implicit, entries.isEmpty ? .flow : .block))
     }
   }

@@ -1,4 +1,5 @@
-/// Learning rates by patterns of modules, in the order of the file: the first pattern that matches counts.
+/// Learning rates by patterns of modules, in the order of the file: the first pattern that matches
+/// counts.
 public struct ModuleRates: Sendable, Equatable, ExpressibleByDictionaryLiteral {
   public struct Rate: Sendable, Equatable {
     public var pattern: String

@@ -1,4 +1,5 @@
-// The keys of each section, their rules, and what the official trainer checks between keys of one section.
+// The keys of each section, their rules, and what the official trainer checks between keys of one
+// section.
 
 import Foundation
 import LoRAFiles
@@ -42,7 +43,8 @@ extension TrainingConfiguration.Model: ConfigurationSection {
         "trainable_modules",
         "is for training_mode full; a LoRA's modules are named in lora.target_modules")
     } else if trainableModules?.isEmpty == true {
-      reader.report("trainable_modules", "is empty; name at least one module, or set it to null for all")
+      reader.report(
+        "trainable_modules", "is empty; name at least one module, or set it to null for all")
     }
     for scheme in ["http://", "https://"] where modelPath.hasPrefix(scheme) {
       reader.report("model_path", "is a URL; download the checkpoint and give its path")
@@ -106,7 +108,8 @@ extension TrainingConfiguration.Acceleration: ConfigurationSection {
   static let fields: [Field<Self>] = [
     // Without quotes, YAML takes `no` for false.
     Field(
-      "mixed_precision_mode", \.mixedPrecisionMode, .optional(.choice(["no": .no, "No": .no, "NO": .no]))),
+      "mixed_precision_mode", \.mixedPrecisionMode,
+      .optional(.choice(["no": .no, "No": .no, "NO": .no]))),
     Field("quantization", \.quantization, .optional(.choice)),
     Field("load_text_encoder_in_8bit", \.loadTextEncoderIn8Bit, .flag),
     Field("offload_optimizer_during_validation", \.offloadOptimizerDuringValidation, .flag),
@@ -133,7 +136,8 @@ extension TrainingConfiguration.Checkpoints: ConfigurationSection {
     Field("keep_best", \.keepBest, .flag),
     Field("precision", \.precision, .choice),
     Field("no_resume", \.noResume, .flag),
-    Field("save_training_state", \.saveTrainingState, .choice(["off": .off, "Off": .off, "OFF": .off])),
+    Field(
+      "save_training_state", \.saveTrainingState, .choice(["off": .off, "Off": .off, "OFF": .off])),
     Field("on_save_error", \.onSaveError, .choice),
   ]
 }
@@ -145,7 +149,8 @@ extension TrainingConfiguration.FlowMatching: ConfigurationSection {
   ]
 
   mutating func complete(_ reader: SectionReader) {
-    reader.checkOptions("timestep_sampling_params") { () throws(OptionErrors) in _ = try TimestepSampler(self)
+    reader.checkOptions("timestep_sampling_params") { () throws(OptionErrors) in
+      _ = try TimestepSampler(self)
     }
   }
 }

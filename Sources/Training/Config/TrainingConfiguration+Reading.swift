@@ -13,7 +13,8 @@ extension TrainingConfiguration {
   public init(path: String, overrides: [String] = [], checksPaths: Bool = true) throws {
     guard let data = FileManager.default.contents(atPath: path) else {
       let message = PathSyntax.problem(path, isOutput: false) ?? "can't be read; does it exist?"
-      throw ConfigurationProblems(file: path, problems: [.init(place: nil, key: "", message: message)])
+      throw ConfigurationProblems(
+        file: path, problems: [.init(place: nil, key: "", message: message)])
     }
     guard let text = String(data: data, encoding: .utf8) else {
       throw ConfigurationProblems(
@@ -22,8 +23,10 @@ extension TrainingConfiguration {
     try self.init(yaml: text, file: path, overrides: overrides, checksPaths: checksPaths)
   }
 
-  /// - Parameter file: for messages; relative paths in the text are relative to the working directory.
-  public init(yaml: String, file: String, overrides: [String] = [], checksPaths: Bool = true) throws {
+  /// - Parameter file: for messages; relative paths in the text are relative to the working
+  ///   directory.
+  public init(yaml: String, file: String, overrides: [String] = [], checksPaths: Bool = true) throws
+  {
     let (entries, unreadable) = try Self.entries(yaml, file, overrides)
     let reading = ConfigurationReading(file: file, checksPaths: checksPaths)
     self.init(reading: SectionReader(entries, path: "", place: .text(line: 1, column: 1), reading))
@@ -42,10 +45,13 @@ extension TrainingConfiguration {
         file: file,
         problems: [
           .init(
-            place: place ?? .text(line: 1, column: 1), key: "", message: "is not a YAML mapping of sections")
+            place: place ?? .text(line: 1, column: 1), key: "",
+            message: "is not a YAML mapping of sections")
         ])
     }
-    guard var root = try ConfigurationParser.parse(yaml, .file(file)) else { throw notSections(nil) }
+    guard var root = try ConfigurationParser.parse(yaml, .file(file)) else {
+      throw notSections(nil)
+    }
     var problems: [ConfigurationProblems.Problem] = []
     for option in overrides {
       do {
@@ -67,7 +73,8 @@ extension TrainingConfiguration {
       reader.report(
         "checkpoints",
         "keep_best is true, but no validation loss is measured to choose by. Set validation.held_out.count to the "
-          + "number of samples to hold out, or validation.held_out.preprocessed_data_root to a dataset")
+          + "number of samples to hold out, or validation.held_out.preprocessed_data_root to a dataset"
+      )
     }
   }
 
@@ -76,7 +83,8 @@ extension TrainingConfiguration {
     if model.trainingMode == .full {
       reader.report(
         "acceleration",
-        "quantization keeps frozen weights in fewer bits; training_mode full trains them, so set it to null")
+        "quantization keeps frozen weights in fewer bits; training_mode full trains them, so set it to null"
+      )
     }
     do {
       _ = try quantization.storage()
@@ -115,7 +123,9 @@ extension TrainingConfiguration {
     let base = FileManager.default.fileExists(atPath: nested) ? nested : root
     for source in trainingStrategy.dataSources {
       let path = source.folder.hasPrefix("/") ? source.folder : "\(base)/\(source.folder)"
-      if !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue {
+      if !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
+        || !isFolder.boolValue
+      {
         reader.report(
           "data",
           "preprocessed_data_root has no folder \(source.folder), which the strategy \(trainingStrategy.name) reads: "

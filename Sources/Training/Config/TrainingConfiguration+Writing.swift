@@ -42,10 +42,12 @@ extension TrainingConfiguration {
       })
   }
 
-  /// What the numbers of a run follow from, by key: a run goes on only from a state in which all of it is equal.
+  /// What the numbers of a run follow from, by key: a run goes on only from a state in which all of
+  /// it is equal.
   ///
-  /// Left out is what only changes where results go, what is looked at on the way, and how fast the same is computed. The
-  /// number of steps counts where the schedule of the learning rate depends on it.
+  /// Left out is what only changes where results go, what is looked at on the way, and how fast the
+  /// same is computed. The number of steps counts where the schedule of the learning rate depends
+  /// on it.
   public var fingerprintValues: [String: String] {
     var values: [String: String] = [:]
     func add(_ value: ConfigurationValue, _ path: String) {
@@ -58,14 +60,16 @@ extension TrainingConfiguration {
     }
     add(written, "")
     if optimization.scheduleIsIndependentOfSteps { values["optimization.steps"] = nil }
-    // Samples that are taken out of the training set change it; the dataset's own fingerprint tells which are left.
+    // Samples that are taken out of the training set change it; the dataset's own fingerprint tells
+    // which are left.
     return values
   }
 
   /// The model, the weights that training starts from and the dataset count by their contents.
   private static let withoutEffect = [
     "model.model_path", "model.text_encoder_path", "model.video_vae_path", "model.audio_vae_path",
-    "model.load_checkpoint", "data", "validation", "checkpoints", "hub", "wandb", "tensorboard", "report",
+    "model.load_checkpoint", "data", "validation", "checkpoints", "hub", "wandb", "tensorboard",
+    "report",
     "output_dir",
     "acceleration.load_text_encoder_in_8bit", "acceleration.offload_optimizer_during_validation",
     "optimization.enable_gradient_checkpointing", "optimization.max_skipped_steps",

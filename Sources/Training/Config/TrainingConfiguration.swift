@@ -5,8 +5,9 @@ import Optimizers
 
 /// A training run, as its YAML file describes it.
 ///
-/// Sections, keys and defaults are those of the official trainer (ltx-trainer 1.2.0, `config.py`) in camel case; what is
-/// ours says so. Reading a file has checked all that can be judged without the model: see `init(path:)`.
+/// Sections, keys and defaults are those of the official trainer (ltx-trainer 1.2.0, `config.py`)
+/// in camel case; what is ours says so. Reading a file has checked all that can be judged without
+/// the model: see `init(path:)`.
 public struct TrainingConfiguration: Sendable {
   public var model = Model()
   /// Nil only with `training_mode: full`.
@@ -104,7 +105,8 @@ extension TrainingConfiguration {
     public var preprocessedDataRoot = ""
     /// 0 reads a batch when it is needed.
     public var numDataloaderWorkers = 2
-    /// Ours: whether latents and text features may be those of another model file than `model_path`.
+    /// Ours: whether latents and text features may be those of another model file than
+    /// `model_path`.
     public var acceptOtherModel = false
   }
 

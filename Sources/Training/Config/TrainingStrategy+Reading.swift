@@ -32,7 +32,8 @@ extension Rule<TrainingStrategy> {
   }
 
   private static func tellOlder(_ reader: SectionReader, _ name: String) {
-    reader.notice("name", "\(name) is an older strategy and works as it did; new files use flexible")
+    reader.notice(
+      "name", "\(name) is an older strategy and works as it did; new files use flexible")
   }
 }
 
@@ -88,7 +89,9 @@ extension VideoToVideoStrategy: ConfigurationSection {
 }
 
 extension ConditionStrategy {
-  fileprivate static let types = ["first_frame", "prefix", "suffix", "spatial_crop", "mask", "reference"]
+  fileprivate static let types = [
+    "first_frame", "prefix", "suffix", "spatial_crop", "mask", "reference",
+  ]
 
   /// Its name in the file.
   public var type: String {
@@ -107,13 +110,17 @@ extension Rule<ConditionStrategy> {
   fileprivate static var condition: Rule { .section(read, write: write) }
 
   private static func read(_ reader: SectionReader) -> ConditionStrategy? {
-    guard let type = reader.required("type", .choice(of: ConditionStrategy.types)) else { return nil }
+    guard let type = reader.required("type", .choice(of: ConditionStrategy.types)) else {
+      return nil
+    }
     let p = reader.read("probability", .probability) ?? 1
     defer { reader.finish() }
     switch type {
     case "first_frame": return .firstFrame(probability: p)
     case "prefix", "suffix":
-      guard let boundary = reader.required("temporal_boundary", .integer(1 ... .max)) else { return nil }
+      guard let boundary = reader.required("temporal_boundary", .integer(1 ... .max)) else {
+        return nil
+      }
       return type == "prefix"
         ? .prefix(temporalBoundary: boundary, probability: p)
         : .suffix(temporalBoundary: boundary, probability: p)
@@ -124,7 +131,9 @@ extension Rule<ConditionStrategy> {
     case "mask":
       return reader.required("mask_dir", .nonEmpty).map { .mask(maskDir: $0, probability: p) }
     default:
-      return reader.required("latents_dir", .nonEmpty).map { .reference(latentsDir: $0, probability: p) }
+      return reader.required("latents_dir", .nonEmpty).map {
+        .reference(latentsDir: $0, probability: p)
+      }
     }
   }
 

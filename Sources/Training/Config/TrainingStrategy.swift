@@ -27,8 +27,9 @@ public enum TrainingStrategy: Sendable, Equatable {
 /// A folder below the data root.
 public struct DataSource: Sendable, Equatable {
   public var folder: String
-  /// What its files are to the strategy, in the official trainer's word: `video_latents`, `conditions`, `ref_latents`, or the
-  /// folder's own name for references and masks of the flexible strategy.
+  /// What its files are to the strategy, in the official trainer's word: `video_latents`,
+  /// `conditions`, `ref_latents`, or the folder's own name for references and masks of the flexible
+  /// strategy.
   public var role: String
 
   public init(folder: String, role: String) {
@@ -104,7 +105,8 @@ public enum ConditionStrategy: Sendable, Equatable {
 
   public var probability: Double {
     switch self {
-    case .firstFrame(let p), .prefix(_, let p), .suffix(_, let p), .spatialCrop(_, let p), .mask(_, let p),
+    case .firstFrame(let p), .prefix(_, let p), .suffix(_, let p), .spatialCrop(_, let p),
+      .mask(_, let p),
       .reference(_, let p):
       p
     }
@@ -135,7 +137,8 @@ public struct TextToVideoStrategy: Sendable, Equatable {
 
   public var dataSources: [DataSource] {
     var sources = [
-      DataSource(folder: "latents", role: "latents"), DataSource(folder: "conditions", role: "conditions"),
+      DataSource(folder: "latents", role: "latents"),
+      DataSource(folder: "conditions", role: "conditions"),
     ]
     if withAudio { sources.set(audioLatentsDir, "audio_latents") }
     return sources
@@ -150,7 +153,8 @@ public struct VideoToVideoStrategy: Sendable, Equatable {
 
   public var dataSources: [DataSource] {
     var sources = [
-      DataSource(folder: "latents", role: "latents"), DataSource(folder: "conditions", role: "conditions"),
+      DataSource(folder: "latents", role: "latents"),
+      DataSource(folder: "conditions", role: "conditions"),
     ]
     sources.set(referenceLatentsDir, "ref_latents")
     return sources

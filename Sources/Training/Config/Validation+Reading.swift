@@ -37,9 +37,12 @@ extension TrainingConfiguration.Validation: ConfigurationSection {
     if !newer.isEmpty {
       reader.report(
         "guidance_scale",
-        "is the older name of video_cfg_scale and audio_cfg_scale; remove it, for \(newer[0]) is given")
+        "is the older name of video_cfg_scale and audio_cfg_scale; remove it, for \(newer[0]) is given"
+      )
     }
-    guard let scale = reader.read("guidance_scale", .number(.atLeast(1))), newer.isEmpty else { return }
+    guard let scale = reader.read("guidance_scale", .number(.atLeast(1))), newer.isEmpty else {
+      return
+    }
     (videoCFGScale, audioCFGScale) = (scale, scale)
     reader.notice("guidance_scale", "is taken as video_cfg_scale and audio_cfg_scale")
   }
@@ -50,10 +53,12 @@ extension TrainingConfiguration.Validation: ConfigurationSection {
     let newer = ["video_stg_scale", "audio_stg_scale"].filter(reader.has)
     if !newer.isEmpty {
       reader.report(
-        key, "is of before video_stg_scale and audio_stg_scale; remove it, for \(newer[0]) is given")
+        key, "is of before video_stg_scale and audio_stg_scale; remove it, for \(newer[0]) is given"
+      )
     }
     let scale = reader.has("stg_scale") ? reader.read("stg_scale", .number(.atLeast(0))) : 1
-    let mode = reader.has("stg_mode") ? reader.read("stg_mode", .choice(of: ["stg_av", "stg_v"])) : "stg_av"
+    let mode =
+      reader.has("stg_mode") ? reader.read("stg_mode", .choice(of: ["stg_av", "stg_v"])) : "stg_av"
     guard let scale, let mode, newer.isEmpty else { return }
     (videoSTGScale, audioSTGScale) = (scale, mode == "stg_av" ? scale : 0)
     for key in ["stg_scale", "stg_mode"] where reader.has(key) {
@@ -71,7 +76,8 @@ extension TrainingConfiguration.Validation: ConfigurationSection {
     let isShown = reader.read("include_reference_in_output", .flag) ?? false
     let older =
       ["prompts", "images", "reference_videos", "reference_downscale_factor"]
-      .filter(reader.has) + (reader.has("include_reference_in_output") ? ["include_reference_in_output"] : [])
+      .filter(reader.has)
+      + (reader.has("include_reference_in_output") ? ["include_reference_in_output"] : [])
     guard let prompts, !prompts.isEmpty, samples.isEmpty else {
       for key in older { reader.notice(key, "has no effect; samples say what is generated") }
       return
@@ -124,17 +130,20 @@ extension ValidationSample: ConfigurationSection {
     Field("seed", \.seed, .optional(.integer(0 ... .max))),
   ]
 
-  /// A stream that is given as a whole can have no other condition, and one must be left to generate.
+  /// A stream that is given as a whole can have no other condition, and one must be left to
+  /// generate.
   mutating func complete(_ reader: SectionReader) {
     let frozen = conditions.filter { ["video_to_audio", "audio_to_video"].contains($0.type) }
     if Set(frozen.map(\.type)).count == 2 {
       reader.report(
-        "conditions", "give both video (video_to_audio) and sound (audio_to_video); nothing is generated")
+        "conditions",
+        "give both video (video_to_audio) and sound (audio_to_video); nothing is generated")
       return
     }
     guard let given = frozen.first else { return }
     let stream = given.isOfVideo ? "video" : "sound"
-    for condition in conditions where condition.type != given.type && condition.isOfVideo == given.isOfVideo {
+    for condition in conditions
+    where condition.type != given.type && condition.isOfVideo == given.isOfVideo {
       reader.report(
         "conditions",
         "have \(condition.type) of the \(stream), which \(given.type) gives as a whole; leave one of them out"
@@ -149,7 +158,9 @@ extension Rule<VideoDimensions> {
     let numbers = Rule<[Int]>.integers("width", "height", "frames", in: 1 ... .max)
     return Rule(
       read: { node, context in
-        numbers.read(node, context).map { VideoDimensions(width: $0[0], height: $0[1], frames: $0[2]) }
+        numbers.read(node, context).map {
+          VideoDimensions(width: $0[0], height: $0[1], frames: $0[2])
+        }
       }, write: { numbers.write([$0.width, $0.height, $0.frames]) })
   }
 }

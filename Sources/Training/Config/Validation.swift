@@ -33,7 +33,8 @@ extension TrainingConfiguration {
 
   /// Ours: samples whose loss is measured instead of trained on.
   public struct HeldOut: Sendable, Equatable {
-    /// A dataset of its own; nil takes the samples out of the training set, chosen by a hash of their names.
+    /// A dataset of its own; nil takes the samples out of the training set, chosen by a hash of
+    /// their names.
     public var preprocessedDataRoot: String?
     /// How many; 0 for none, or for all of a dataset of its own.
     public var count = 0

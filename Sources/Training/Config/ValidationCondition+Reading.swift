@@ -52,7 +52,9 @@ extension Rule<ValidationCondition> {
     let video = reader.read("video", .optional(.path))
     let audio = reader.read("audio", .optional(.path))
     // One that is wrong has been reported.
-    guard video != nil || !reader.has("video"), audio != nil || !reader.has("audio") else { return nil }
+    guard video != nil || !reader.has("video"), audio != nil || !reader.has("audio") else {
+      return nil
+    }
     switch (video ?? nil, audio ?? nil) {
     case (let video?, nil):
       reader.checkExists("video", video, .any)
@@ -82,11 +84,15 @@ extension Rule<ValidationCondition> {
           .init("duration", duration.map { .double($0) } ?? .null),
         ]
       case .spatialCrop(let path, let region):
-        [.init("video", .string(path)), .init("spatial_region", Rule<SpatialRegion>.region.write(region))]
+        [
+          .init("video", .string(path)),
+          .init("spatial_region", Rule<SpatialRegion>.region.write(region)),
+        ]
       case .mask(let clip, let mask): [media(clip), .init("mask", .string(mask))]
       case .reference(let clip, let space, let time, let isShown):
         [
-          media(clip), .init("downscale_factor", .int(space)), .init("temporal_scale_factor", .int(time)),
+          media(clip), .init("downscale_factor", .int(space)),
+          .init("temporal_scale_factor", .int(time)),
           .init("include_in_output", .bool(isShown)),
         ]
       case .videoToAudio(let path): [.init("video", .string(path))]

@@ -24,12 +24,14 @@ final class BatchLoader {
   private var taken = 0
 
   /// - Parameters:
-  ///   - first: the number of the first batch; the others follow at a distance of `stride`, one batch for each rank.
+  ///   - first: the number of the first batch; the others follow at a distance of `stride`, one
+  ///     batch for each rank.
   ///   - count: how many batches will be asked for.
   ///   - workers: threads that read ahead; 0 reads a batch when it is asked for.
   ///   - device: that batches go to; for a GPU they are put into memory that it can read by itself.
   init(
-    _ dataset: PrecomputedDataset, order: BatchOrder, first: Int, stride: Int, count: Int, workers: Int,
+    _ dataset: PrecomputedDataset, order: BatchOrder, first: Int, stride: Int, count: Int,
+    workers: Int,
     device: Device
   ) {
     let order = Mutex(order)
@@ -81,7 +83,8 @@ extension PrecomputedDataset {
     return LoadedBatch(
       number: number, order: order,
       textFiles: order.samples.map { entries[$0].files[Self.textFolder] ?? entries[$0].name },
-      batch: TrainingBatch(video: try stream(strategies.video), audio: try stream(strategies.audio)),
+      batch: TrainingBatch(
+        video: try stream(strategies.video), audio: try stream(strategies.audio)),
       text: TextFeatures(
         video: video, audio: audio.count == samples.count ? try Tensor.stack(audio) : video,
         mask: try Tensor.stack(samples.map(\.textMask))))

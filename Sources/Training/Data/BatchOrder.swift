@@ -2,11 +2,12 @@ import Torch
 
 /// Which samples make up each batch of a run.
 ///
-/// The order is a function of the seed and the batch's number alone, so that a run that goes on needs no state of it.
-/// Samples of one key are batched together; what does not fill a batch makes a smaller one at the end of the epoch.
+/// The order is a function of the seed and the batch's number alone, so that a run that goes on
+/// needs no state of it. Samples of one key are batched together; what does not fill a batch makes
+/// a smaller one at the end of the epoch.
 ///
-/// A batch of four is the two batches of two that a smaller batch size gives, as long as all samples have one key: so
-/// accumulation and ranks can stand in for a larger batch.
+/// A batch of four is the two batches of two that a smaller batch size gives, as long as all
+/// samples have one key: so accumulation and ranks can stand in for a larger batch.
 struct BatchOrder: Sendable {
   struct Batch: Sendable, Equatable {
     /// Indices into the dataset.

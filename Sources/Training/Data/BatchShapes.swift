@@ -1,8 +1,9 @@
 /// Which samples can share a batch, and how much of their audio they bring.
 ///
-/// Samples of a batch have video latents of one shape. Their frame rates may differ, since each sample's positions
-/// follow its own rate. Audio latents whose lengths are close are cut to the shortest of their group: clips of
-/// 29.97 and 30 fps with the same number of frames differ by up to one latent step of audio.
+/// Samples of a batch have video latents of one shape. Their frame rates may differ, since each
+/// sample's positions follow its own rate. Audio latents whose lengths are close are cut to the
+/// shortest of their group: clips of 29.97 and 30 fps with the same number of frames differ by up
+/// to one latent step of audio.
 struct BatchShapes: Sendable {
   /// A key for each sample; samples with equal keys fit into one batch.
   let keys: [[Int]]
@@ -12,7 +13,8 @@ struct BatchShapes: Sendable {
   /// By folder of audio latents: the latent steps of each sample that are trained on.
   private let steps: [String: [Int]]
 
-  /// How much longer than the shortest audio of a group another one may be: 1 %, or one latent step (0.04 s).
+  /// How much longer than the shortest audio of a group another one may be: 1 %, or one latent step
+  /// (0.04 s).
   static func tolerance(_ shortest: Int) -> Int { max(1, shortest / 100) }
 
   /// - Parameter batchSize: with 1, nothing is cut.
@@ -20,7 +22,9 @@ struct BatchShapes: Sendable {
     let entries = dataset.entries
     let kinds = PrecomputedDataset.latentFolders(dataset.strategies)
     let audio = Set(kinds.filter { $0.kind == .audio }.map(\.folder)).sorted()
-    let folders = (entries.first.map { $0.shapes.keys.sorted() } ?? []).filter { !audio.contains($0) }
+    let folders = (entries.first.map { $0.shapes.keys.sorted() } ?? []).filter {
+      !audio.contains($0)
+    }
     var keys = entries.map { entry in folders.flatMap { entry.shapes[$0] ?? [] } }
     let groups = Dictionary(grouping: entries.indices) { keys[$0] }
     var steps: [String: [Int]] = [:]
@@ -30,7 +34,9 @@ struct BatchShapes: Sendable {
         for group in groups.values {
           var shortest = 0
           for index in group.sorted(by: { own[$0] < own[$1] }) {
-            if shortest == 0 || own[index] > shortest + Self.tolerance(shortest) { shortest = own[index] }
+            if shortest == 0 || own[index] > shortest + Self.tolerance(shortest) {
+              shortest = own[index]
+            }
             own[index] = shortest
           }
         }

@@ -21,7 +21,8 @@ extension PrecomputedDataset {
         guard found == wanted else {
           throw DatasetError(
             path: path,
-            problem: "holds \(kind) latents of \(found) channels, but the model \(model) takes \(wanted); "
+            problem:
+              "holds \(kind) latents of \(found) channels, but the model \(model) takes \(wanted); "
               + "preprocess the dataset with this model")
         }
       }
@@ -40,7 +41,8 @@ extension PrecomputedDataset {
         guard shape.reduce(1, *) == kind.tokenCount(latents) else {
           throw DatasetError(
             path: path,
-            problem: "holds a mask of shape \(shape) for \(kind) latents of shape \(latents); preprocess the "
+            problem:
+              "holds a mask of shape \(shape) for \(kind) latents of shape \(latents); preprocess the "
               + "sample again")
         }
       }
@@ -60,7 +62,8 @@ extension PrecomputedDataset {
             + "dataset with this model")
       }
       if let audio {
-        let own = file.has("audio_prompt_embeds") ? try file.tensorShape("audio_prompt_embeds") : features
+        let own =
+          file.has("audio_prompt_embeds") ? try file.tensorShape("audio_prompt_embeds") : features
         guard own == [features[0], audio] else {
           throw fail(
             "holds text features of sound of shape \(own), but the model \(model) takes \([features[0], audio]); "
@@ -70,7 +73,8 @@ extension PrecomputedDataset {
       let mask = try file.tensorShape("prompt_attention_mask")
       guard mask == [features[0]] else {
         throw fail(
-          "holds a mask of shape \(mask) for \(features[0]) text tokens; preprocess the sample again")
+          "holds a mask of shape \(mask) for \(features[0]) text tokens; preprocess the sample again"
+        )
       }
       guard features[0] == tokens ?? features[0] else {
         throw fail(
@@ -81,18 +85,20 @@ extension PrecomputedDataset {
     }
   }
 
-  /// Checks that the samples were cached with the model and the text encoder of the configuration, as far as their
-  /// metadata tells; the official trainer's caches tell nothing.
+  /// Checks that the samples were cached with the model and the text encoder of the configuration,
+  /// as far as their metadata tells; the official trainer's caches tell nothing.
   ///
   /// - Parameter files: of the model.
-  /// - Throws: `DatasetError` that counts those of other models or another text encoder, unless the configuration
-  ///   accepts them.
+  /// - Throws: `DatasetError` that counts those of other models or another text encoder, unless the
+  ///   configuration accepts them.
   func requireSameModel(_ files: ModelFiles, _ c: TrainingConfiguration) throws {
     guard !c.data.acceptOtherModel else { return }
     try requireSameTextEncoder(c)
     let components = [ModelFiles.Component.transformer, .videoVAE, .audioVAE]
     let models = Set(
-      try Set(components.compactMap { files.path(of: $0) }).map { try FileIdentity.identity(of: $0) })
+      try Set(components.compactMap { files.path(of: $0) }).map {
+        try FileIdentity.identity(of: $0)
+      })
     let others = try entries.filter { entry in
       try entry.files.values.contains { path in
         let model = try SampleFile(path: path).metadata["model"]
@@ -128,8 +134,9 @@ extension PrecomputedDataset {
         + "data.accept_other_model to true if both are copies of one model")
   }
 
-  /// Tells datasets apart by their samples' names, the sizes of their files, and what the files say that they were made from.
-  /// (The official trainer's caches say nothing; a value that was changed in place is not seen there.)
+  /// Tells datasets apart by their samples' names, the sizes of their files, and what the files say
+  /// that they were made from. (The official trainer's caches say nothing; a value that was changed
+  /// in place is not seen there.)
   func identities() throws -> [String] {
     try entries.map { entry in
       let files = try entry.files.sorted { $0.key < $1.key }.map { folder, path in
@@ -141,9 +148,11 @@ extension PrecomputedDataset {
     }
   }
 
-  /// The scale of references of video, inferred from the first sample as the official trainer does, and checked on all.
+  /// The scale of references of video, inferred from the first sample as the official trainer does,
+  /// and checked on all.
   ///
-  /// - Throws: `DatasetError` for sizes that don't divide, or another scale than the first sample's.
+  /// - Throws: `DatasetError` for sizes that don't divide, or another scale than the first
+  ///   sample's.
   func referenceScale() throws -> ReferenceScale {
     guard let video = strategies.video,
       let folder = video.conditions.compactMap(\.referenceFolder).first
@@ -155,7 +164,8 @@ extension PrecomputedDataset {
       else { continue }
       do {
         let own = try ReferenceScale(
-          reference: Array(reference[1...]), target: Array(target[1...]), keepsTime: video.referencesKeepTime)
+          reference: Array(reference[1...]), target: Array(target[1...]),
+          keepsTime: video.referencesKeepTime)
         guard own == scale ?? own else {
           throw TrainingError(
             problem:

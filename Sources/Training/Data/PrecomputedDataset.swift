@@ -1,5 +1,5 @@
-// C latent channels, F H W latent frames, rows, columns, Z audio latent channels, T time steps, S text tokens, Wv/Wa
-// widths of the text features.
+// C latent channels, F H W latent frames, rows, columns, Z audio latent channels, T time steps, S
+// text tokens, Wv/Wa widths of the text features.
 
 import Datasets
 import Foundation
@@ -8,9 +8,11 @@ import Media
 import TensorFiles
 import Torch
 
-/// The cached latents and text features that `ltx preprocess`, or the official trainer's scripts, wrote.
+/// The cached latents and text features that `ltx preprocess`, or the official trainer's scripts,
+/// wrote.
 ///
-/// A sample is a name that has a file in every folder that the strategy reads; safetensors or `.pt`.
+/// A sample is a name that has a file in every folder that the strategy reads; safetensors or
+/// `.pt`.
 public struct PrecomputedDataset: Sendable {
   struct Entry: Sendable {
     /// Relative to the folders, without the extension.
@@ -28,7 +30,8 @@ public struct PrecomputedDataset: Sendable {
   public let root: String
   let strategies: StreamStrategies
   let entries: [Entry]
-  /// Names that some folders have and others lack, which are left out; by the first folder that lacks them.
+  /// Names that some folders have and others lack, which are left out; by the first folder that
+  /// lacks them.
   public let unmatched: [String: [String]]
 
   static let textFolder = "conditions"
@@ -70,7 +73,9 @@ public struct PrecomputedDataset: Sendable {
           throw DatasetError(path: path, problem: "holds latents of shape \(shape), which are none")
         }
         shapes[folder] = shape
-        if folder == strategies.audio?.latentsFolder { level = SampleLevel(metadata: file.metadata) }
+        if folder == strategies.audio?.latentsFolder {
+          level = SampleLevel(metadata: file.metadata)
+        }
         guard kind == .video else { continue }
         let rate = try file.number("fps") ?? 24
         guard rate > 0, rate < 1e6 else {
@@ -110,7 +115,9 @@ public struct PrecomputedDataset: Sendable {
     guard strategies.audio?.isGenerated == true else { return SilentAudio([:]) }
     return SilentAudio(
       Dictionary(
-        uniqueKeysWithValues: entries.compactMap { entry in entry.audioLevel.map { (entry.name, $0) } }))
+        uniqueKeysWithValues: entries.compactMap { entry in
+          entry.audioLevel.map { (entry.name, $0) }
+        }))
   }
 
   public var unmatchedCount: Int { unmatched.values.reduce(0) { $0 + $1.count } }
@@ -125,7 +132,8 @@ public struct PrecomputedDataset: Sendable {
     return folders
   }
 
-  static func latentFolders(_ strategies: StreamStrategies) -> [(folder: String, kind: LatentKind)] {
+  static func latentFolders(_ strategies: StreamStrategies) -> [(folder: String, kind: LatentKind)]
+  {
     var result: [(folder: String, kind: LatentKind)] = []
     for (strategy, kind) in [(strategies.video, LatentKind.video), (strategies.audio, .audio)] {
       guard let strategy else { continue }
@@ -141,15 +149,19 @@ public struct PrecomputedDataset: Sendable {
     switch (kind, shape.count) {
     case (.video, 4), (.audio, 3): return shape
     case (.video, 2):
-      let size = try ["num_frames", "height", "width"].map { Int(exactly: try file.number($0) ?? 0) ?? 0 }
+      let size = try ["num_frames", "height", "width"].map {
+        Int(exactly: try file.number($0) ?? 0) ?? 0
+      }
       // As fractions, which don't overflow.
       if size.reduce(1, { $0 * Double($1) }) == Double(shape[0]) { return [shape[1]] + size }
       throw DatasetError(
-        path: file.path, problem: "holds \(shape[0]) tokens of latents, but says that they are \(size)")
+        path: file.path,
+        problem: "holds \(shape[0]) tokens of latents, but says that they are \(size)")
     default:
       throw DatasetError(
         path: file.path,
-        problem: "latents have shape \(shape); expected \(kind == .video ? "[C, F, H, W]" : "[Z, T, 16]")")
+        problem:
+          "latents have shape \(shape); expected \(kind == .video ? "[C, F, H, W]" : "[Z, T, 16]")")
     }
   }
 
@@ -185,7 +197,8 @@ public struct CachedSample: Sendable {
 extension PrecomputedDataset {
   /// Reads a sample into memory.
   ///
-  /// - Throws: `DatasetError` for numbers that are none, which would ruin a run for good; `TensorFileError`.
+  /// - Throws: `DatasetError` for numbers that are none, which would ruin a run for good;
+  ///   `TensorFileError`.
   public func sample(_ index: Int) throws -> CachedSample {
     let entry = entries[index]
     func file(_ folder: String) throws -> SampleFile {
@@ -201,11 +214,14 @@ extension PrecomputedDataset {
       guard try tensor.isAllFinite() else {
         throw DatasetError(
           path: source.path,
-          problem: "holds latents that are not finite numbers; remove the file and run `ltx preprocess` again"
+          problem:
+            "holds latents that are not finite numbers; remove the file and run `ltx preprocess` again"
         )
       }
       if tensor.shape.count == 2 { tensor = try tensor.transpose(0, 1).reshape(shape) }
-      if shape.count == 3, shape[1] < tensor.size(1) { tensor = try tensor.slice(1, from: 0, to: shape[1]) }
+      if shape.count == 3, shape[1] < tensor.size(1) {
+        tensor = try tensor.slice(1, from: 0, to: shape[1])
+      }
       latents[folder] = TrainingBatch.Latents(tensor, fps: entry.fps[folder] ?? 24)
     }
     var masks: [String: Tensor] = [:]
@@ -221,12 +237,14 @@ extension PrecomputedDataset {
     }
     let text = try file(Self.textFolder)
     let features = try text.tensor(Self.videoFeatures(text))
-    let audioFeatures = text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil
+    let audioFeatures =
+      text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil
     guard try features.isAllFinite(), try audioFeatures?.isAllFinite() ?? true else {
       throw DatasetError(
         path: text.path,
         problem:
-          "holds text features that are not finite numbers; remove the file and run `ltx preprocess` again")
+          "holds text features that are not finite numbers; remove the file and run `ltx preprocess` again"
+      )
     }
     return CachedSample(
       latents: latents, masks: masks, videoFeatures: features,

@@ -2,8 +2,8 @@ import Foundation
 
 /// A process that leads a process group of its own.
 ///
-/// Not Foundation's `Process`, which learns of an end only when also all that the process has started has ended: one rank's
-/// end must be known at once, because the others wait for it.
+/// Not Foundation's `Process`, which learns of an end only when also all that the process has
+/// started has ended: one rank's end must be known at once, because the others wait for it.
 struct ChildProcess: Sendable {
   let id: pid_t
 
@@ -50,7 +50,8 @@ struct ChildProcess: Sendable {
     self.id = id
   }
 
-  /// Blocks until the process has ended. Its number is not given to another one before `end` is called.
+  /// Blocks until the process has ended. Its number is not given to another one before `end` is
+  /// called.
   func wait() {
     var info = siginfo_t()
     while waitid(P_PID, id_t(id), &info, WEXITED | WNOWAIT) != 0, errno == EINTR {}

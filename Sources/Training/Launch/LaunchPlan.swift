@@ -1,7 +1,7 @@
 import Foundation
 
-/// Which processes to start on this machine, as torchrun would: as many copies of a command as asked for, each told its
-/// rank in the environment.
+/// Which processes to start on this machine, as torchrun would: as many copies of a command as
+/// asked for, each told its rank in the environment.
 public struct LaunchPlan: Sendable {
   /// The program, and its arguments.
   public let executable: String
@@ -22,7 +22,8 @@ public struct LaunchPlan: Sendable {
   ///   - masterPort: if nil, any free one for one machine, and `standardPort` for several.
   /// - Throws: `LaunchPlanError`.
   public init(
-    command: [String], processesPerNode: Int, nodes: Int = 1, nodeRank: Int = 0, masterHost: String? = nil,
+    command: [String], processesPerNode: Int, nodes: Int = 1, nodeRank: Int = 0,
+    masterHost: String? = nil,
     masterPort: Int? = nil, searchPath: String = ProcessInfo.processInfo.environment["PATH"] ?? ""
   ) throws {
     guard let program = command.first else {
@@ -35,13 +36,15 @@ public struct LaunchPlan: Sendable {
       throw LaunchPlanError("--nnodes must be from 1 to 65536, not \(nodes)")
     }
     guard (0..<nodes).contains(nodeRank) else {
-      throw LaunchPlanError("--node-rank must be below --nnodes, which is \(nodes), not \(nodeRank)")
+      throw LaunchPlanError(
+        "--node-rank must be below --nnodes, which is \(nodes), not \(nodeRank)")
     }
     if let masterPort, !(1...65535).contains(masterPort) {
       throw LaunchPlanError("--master-port must be from 1 to 65535, not \(masterPort)")
     }
     guard masterHost != nil || nodes == 1 else {
-      throw LaunchPlanError("with several machines, --master-addr must say which one has --node-rank 0")
+      throw LaunchPlanError(
+        "with several machines, --master-addr must say which one has --node-rank 0")
     }
     executable = try Self.find(program, in: searchPath)
     arguments = Array(command.dropFirst())
@@ -55,7 +58,8 @@ public struct LaunchPlan: Sendable {
   public var ranks: Range<Int> { nodeRank * processesPerNode..<(nodeRank + 1) * processesPerNode }
 
   /// What a process finds in its environment.
-  public func environment(of rank: Int, base: [String: String], processors: Int) -> [String: String] {
+  public func environment(of rank: Int, base: [String: String], processors: Int) -> [String: String]
+  {
     var variables = base
     // An outer torchrun's store is not ours.
     for name in base.keys where name.hasPrefix("TORCHELASTIC_") { variables[name] = nil }
@@ -74,7 +78,8 @@ public struct LaunchPlan: Sendable {
 
   private static func find(_ program: String, in searchPath: String) throws -> String {
     let candidates =
-      program.contains("/") ? [program] : searchPath.split(separator: ":").map { "\($0)/\(program)" }
+      program.contains("/")
+      ? [program] : searchPath.split(separator: ":").map { "\($0)/\(program)" }
     var isFolder: ObjCBool = false
     for path in candidates
     where FileManager.default.isExecutableFile(atPath: path)
@@ -83,13 +88,16 @@ public struct LaunchPlan: Sendable {
       return path
     }
     throw LaunchPlanError(
-      "\(program) is not a program that can be run" + (program.contains("/") ? "" : ", nor is it in PATH"))
+      "\(program) is not a program that can be run"
+        + (program.contains("/") ? "" : ", nor is it in PATH"))
   }
 
   /// A port that nobody listens at now.
   private static func freePort() throws -> Int {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    guard descriptor >= 0 else { throw LaunchPlanError("no socket: \(String(cString: strerror(errno)))") }
+    guard descriptor >= 0 else {
+      throw LaunchPlanError("no socket: \(String(cString: strerror(errno)))")
+    }
     defer { close(descriptor) }
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
@@ -100,7 +108,8 @@ public struct LaunchPlan: Sendable {
       }
     }
     guard status == 0 else {
-      throw LaunchPlanError("no free port was found: \(String(cString: strerror(errno))); give --master-port")
+      throw LaunchPlanError(
+        "no free port was found: \(String(cString: strerror(errno))); give --master-port")
     }
     return Int(UInt16(bigEndian: address.sin_port))
   }

@@ -4,8 +4,8 @@ import Support
 
 /// Ends the launched processes if the launcher is killed and can't do it itself.
 ///
-/// A process of its own waits for the launcher's end. Each rank then gets SIGTERM, so that it saves and ends, and SIGKILL if
-/// it is still there after five minutes.
+/// A process of its own waits for the launcher's end. Each rank then gets SIGTERM, so that it saves
+/// and ends, and SIGKILL if it is still there after five minutes.
 final class LauncherGuard: Sendable {
   private static let graceSeconds: Int32 = 300
 
@@ -30,7 +30,8 @@ final class LauncherGuard: Sendable {
 
   /// Reports that a process that leads a group was started, or has ended.
   func report(_ child: ChildProcess, isRunning: Bool) {
-    // Without its guard, which someone must have killed, the launcher still ends its processes itself.
+    // Without its guard, which someone must have killed, the launcher still ends its processes
+    // itself.
     _ = cprocess_report_group(descriptor, child.id, isRunning ? 1 : 0)
   }
 }

@@ -1,7 +1,7 @@
 import Foundation
 
-/// Copies what comes through a pipe to another file, line by line, each behind a prefix, so that the lines of several
-/// processes stay whole.
+/// Copies what comes through a pipe to another file, line by line, each behind a prefix, so that
+/// the lines of several processes stay whole.
 final class LinePrefixer: Sendable {
   let pipe = Pipe()
   private let prefix: Data
@@ -22,7 +22,8 @@ final class LinePrefixer: Sendable {
     }
   }
 
-  /// Waits until all has been copied, though not for ever: a process may leave others behind that hold the pipe.
+  /// Waits until all has been copied, though not for ever: a process may leave others behind that
+  /// hold the pipe.
   func finish() {
     _ = end.wait(timeout: .now() + 2)
   }
@@ -33,7 +34,9 @@ final class LinePrefixer: Sendable {
     while case let data = pipe.fileHandleForReading.availableData, !data.isEmpty {
       rest += data
       // Progress ends in a carriage return, and gets lines of its own here.
-      while let index = rest.firstIndex(where: { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }) {
+      while let index = rest.firstIndex(where: {
+        $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r")
+      }) {
         // What follows a carriage return is another line, unless it is the line's own end.
         let endsProgress = rest[index] == UInt8(ascii: "\r")
         if index > rest.startIndex || !(endsProgress || followsReturn) { write(rest[..<index]) }

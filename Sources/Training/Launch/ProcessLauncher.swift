@@ -2,9 +2,11 @@ import Dispatch
 import Foundation
 import Synchronization
 
-/// Starts a plan's processes and waits for them. When one fails, the others are ended; signals are passed on.
+/// Starts a plan's processes and waits for them. When one fails, the others are ended; signals are
+/// passed on.
 ///
-/// Rank 0 writes where this process does; lines of the others get their rank in front. None of them reads input.
+/// Rank 0 writes where this process does; lines of the others get their rank in front. None of them
+/// reads input.
 public final class ProcessLauncher: Sendable {
   public let plan: LaunchPlan
   private let gracePeriod: Duration
@@ -34,13 +36,17 @@ public final class ProcessLauncher: Sendable {
     errors: FileHandle = .standardError, notify: @escaping @Sendable (String) -> Void
   ) {
     self.plan = plan
-    (self.gracePeriod, self.output, self.errors, self.notify) = (gracePeriod, output, errors, notify)
+    (self.gracePeriod, self.output, self.errors, self.notify) = (
+      gracePeriod, output, errors, notify
+    )
   }
 
   /// Runs all processes to their end.
   ///
-  /// - Returns: 0, or the exit status of the first process that failed, 128 + the signal's number if a signal ended it.
-  /// - Throws: `LaunchPlanError` if one can't be started, after ending the processes that had been started.
+  /// - Returns: 0, or the exit status of the first process that failed, 128 + the signal's number
+  ///   if a signal ended it.
+  /// - Throws: `LaunchPlanError` if one can't be started, after ending the processes that had been
+  ///   started.
   public func run() throws -> Int32 {
     // Forked before anything is opened that only this process should hold.
     let launcherGuard = try LauncherGuard()
@@ -107,7 +113,8 @@ public final class ProcessLauncher: Sendable {
   private func end(because reason: String?) {
     let (isInterrupted, areOthers) = state.withLock { state in
       state.isEnding = true
-      // A signal that was passed on has asked them already, and a second one may keep them from ending in good order.
+      // A signal that was passed on has asked them already, and a second one may keep them from
+      // ending in good order.
       if !state.isInterrupted {
         for child in state.running.values { child.send(SIGTERM) }
       }
@@ -127,9 +134,12 @@ public final class ProcessLauncher: Sendable {
 
   private func passSignalsOn() -> [any DispatchSourceSignal] {
     [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2].compactMap { number in
-      // A handler, not SIG_IGN, because processes inherit what is ignored. The source gets the signal too.
+      // A handler, not SIG_IGN, because processes inherit what is ignored. The source gets the
+      // signal too.
       let previous = signal(number) { _ in }
-      if number == SIGHUP, unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) {
+      if number == SIGHUP,
+        unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
+      {
         signal(number, SIG_IGN)  // nohup
         return nil
       }

@@ -3,11 +3,11 @@
 import LTX
 import Torch
 
-/// Contexts of the samples that were trained on. The connectors are frozen: what they make of a sample is the same in every
-/// epoch.
+/// Contexts of the samples that were trained on. The connectors are frozen: what they make of a
+/// sample is the same in every epoch.
 ///
-/// Contexts are kept on the CPU, up to a number of bytes, the first ones for good. Every sample comes once in an epoch, so
-/// to drop some for others would gain nothing.
+/// Contexts are kept on the CPU, up to a number of bytes, the first ones for good. Every sample
+/// comes once in an epoch, so to drop some for others would gain nothing.
 final class ContextCache {
   private let capacity: Int
   private var bytes = 0
@@ -19,7 +19,8 @@ final class ContextCache {
 
   /// The contexts of a batch: [B, S, D].
   ///
-  /// Each sample's is made by itself, so that it is the same whatever stands beside it in the batch.
+  /// Each sample's is made by itself, so that it is the same whatever stands beside it in the
+  /// batch.
   ///
   /// - Parameter make: from the features of one sample, on the device.
   func contexts(
@@ -37,11 +38,13 @@ final class ContextCache {
       return parts.isEmpty ? nil : try Tensor.cat(parts, 0)
     }
     return TextContexts(
-      video: try batched(\.video), audio: try batched(\.audio), mask: try Tensor.cat(samples.map(\.mask), 0))
+      video: try batched(\.video), audio: try batched(\.audio),
+      mask: try Tensor.cat(samples.map(\.mask), 0))
   }
 
   private func keep(_ contexts: TextContexts, of file: String) throws {
-    let size = [contexts.video, contexts.audio, contexts.mask].compactMap { $0?.byteCount }.reduce(0, +)
+    let size = [contexts.video, contexts.audio, contexts.mask].compactMap { $0?.byteCount }.reduce(
+      0, +)
     guard bytes + size <= capacity else { return }
     kept[file] = try contexts.to(.cpu)
     bytes += size
@@ -53,6 +56,7 @@ extension TextFeatures {
   fileprivate func sample(_ index: Int) throws -> TextFeatures {
     func row(_ tensor: Tensor) throws -> Tensor { try tensor.slice(0, from: index, to: index + 1) }
     let own = try row(video)
-    return TextFeatures(video: own, audio: audio === video ? own : try row(audio), mask: try row(mask))
+    return TextFeatures(
+      video: own, audio: audio === video ? own : try row(audio), mask: try row(mask))
   }
 }

@@ -14,8 +14,8 @@ public struct Optimization {
   /// What the groups of the optimiser are called: by the pattern that chose them.
   public let groupNames: [String]
 
-  /// - Throws: `ConfigurationProblems` for learning rates of modules that are not trained, and options that the
-  ///   optimiser or the schedule does not have.
+  /// - Throws: `ConfigurationProblems` for learning rates of modules that are not trained, and
+  ///   options that the optimiser or the schedule does not have.
   public init(_ parameters: [Parameter], _ c: TrainingConfiguration) throws {
     self.parameters = parameters
     let o = c.optimization
@@ -47,14 +47,16 @@ public struct Optimization {
     public var skipped: String?
   }
 
-  /// Clips the gradients in place and changes the weights; not where the loss or the gradients are not finite.
+  /// Clips the gradients in place and changes the weights; not where the loss or the gradients are
+  /// not finite.
   ///
   /// - Parameters:
   ///   - gradients: by parameter key.
   ///   - loss: before the step.
   ///   - number: of the step, from 0.
   public func apply(_ gradients: [String: Tensor], loss: Double, at number: Int) throws -> Outcome {
-    let norm = try GradientClipping.clip(parameters.compactMap { gradients[$0.key] }, to: maximumNorm)
+    let norm = try GradientClipping.clip(
+      parameters.compactMap { gradients[$0.key] }, to: maximumNorm)
     let rates = optimizer.groups.map { schedule.learningRate(base: $0.learningRate, at: number) }
     let skipped = !loss.isFinite ? "non-finite loss" : !norm.isFinite ? "non-finite gradient" : nil
     if skipped == nil { try optimizer.step(gradients, learningRates: rates) }
@@ -63,14 +65,16 @@ public struct Optimization {
 }
 
 extension TrainingConfiguration {
-  /// Runs something that judges options, and tells what it finds wrong with their place in the file.
+  /// Runs something that judges options, and tells what it finds wrong with their place in the
+  /// file.
   func naming<R>(_ section: String, _ body: () throws -> R) throws -> R {
     do {
       return try body()
     } catch let error as OptionErrors {
       // What is said of the warm-up is said of a key beside the schedule's own.
       let problems = error.problems.flatMap {
-        problem(($0.key == "warmup_steps" ? "optimization" : section) + ".\($0.key)", $0.problem).problems
+        problem(($0.key == "warmup_steps" ? "optimization" : section) + ".\($0.key)", $0.problem)
+          .problems
       }
       throw ConfigurationProblems(file: source.file, problems: problems)
     }

@@ -7,8 +7,8 @@ import Tracking
 
 /// The forward and backward passes of one optimiser step: all its batches, on all ranks.
 ///
-/// Each sample counts the same, whatever the batch that it is in; so accumulation and ranks give the gradients of one
-/// large batch, to rounding.
+/// Each sample counts the same, whatever the batch that it is in; so accumulation and ranks give
+/// the gradients of one large batch, to rounding.
 struct StepComputation {
   /// What is known of one sample after its forward pass.
   struct Sample: Sendable, Equatable {
@@ -18,7 +18,8 @@ struct StepComputation {
     var audioLoss: Double?
   }
 
-  /// By parameter key; means over the samples of this rank's batches, weighted for the sum over ranks.
+  /// By parameter key; means over the samples of this rank's batches, weighted for the sum over
+  /// ranks.
   private(set) var gradients: [String: Tensor] = [:]
   private(set) var samples: [Sample] = []
   private(set) var forwardSeconds = 0.0
@@ -40,7 +41,8 @@ struct StepComputation {
     for index in total.indices {
       samples.append(
         Sample(
-          sigma: sigmas[index], loss: total[index], videoLoss: video?[index], audioLoss: audio?[index]))
+          sigma: sigmas[index], loss: total[index], videoLoss: video?[index],
+          audioLoss: audio?[index]))
     }
   }
 
@@ -77,7 +79,9 @@ struct StepComputation {
   /// The parts of the loss, where there are two.
   var videoLoss: Double? { hasBoth ? mean(samples.compactMap(\.videoLoss)) : nil }
   var audioLoss: Double? { hasBoth ? mean(samples.compactMap(\.audioLoss)) : nil }
-  private var hasBoth: Bool { samples.first.map { $0.videoLoss != nil && $0.audioLoss != nil } ?? false }
+  private var hasBoth: Bool {
+    samples.first.map { $0.videoLoss != nil && $0.audioLoss != nil } ?? false
+  }
   var sigmaLosses: [String: Double] {
     SigmaBuckets.quarters.means(samples.map { ($0.sigma, $0.loss) })
   }

@@ -25,7 +25,8 @@ struct TrainedModel: Sendable {
   /// Of the video VAE.
   let factors: CompressionFactors
   let text: TextConfiguration
-  /// Where training starts from: the file of `model.load_checkpoint`, and its `FileIdentity`; nil for fresh weights.
+  /// Where training starts from: the file of `model.load_checkpoint`, and its `FileIdentity`; nil
+  /// for fresh weights.
   let start: (path: String, identity: String)?
 
   /// - Throws: `ConfigurationProblems` that name the key, `WeightError`, `TensorFileError`.
@@ -60,7 +61,9 @@ struct TrainedModel: Sendable {
         generator: try Generator(seed: RandomSeed.mix(seed, "adapters")))
       adapterScale = fresh.scale
       adapters =
-        try start.map { try fresh.continuing(LoRAFile(path: $0).initialAdapters(scale: fresh.scale)) }
+        try start.map {
+          try fresh.continuing(LoRAFile(path: $0).initialAdapters(scale: fresh.scale))
+        }
         ?? fresh
     case .full:
       (dropout, adapterScale) = (nil, nil)
@@ -78,14 +81,17 @@ struct TrainedModel: Sendable {
         streams: samples ?? trainedStreams == trainedStreams ? trainedStreams : .both,
         training: trainedStreams, generating: generating, storage: storage)
     } catch let error as UnmatchedTarget {
-      let nearest = NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
+      let nearest =
+        NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
       throw c.problem(
-        adapters == nil ? "model.trainable_modules" : "lora.target_modules", "\(describe(error))\(nearest)")
+        adapters == nil ? "model.trainable_modules" : "lora.target_modules",
+        "\(describe(error))\(nearest)")
     } catch let error as AdapterMismatch {
       throw c.problem("model.load_checkpoint", describe(error))
     }
     parameters = transformer.parameters
-    connectors = try checkpoint.textConnectors(dtype: frozenDType, device: device, streams: trainedStreams)
+    connectors = try checkpoint.textConnectors(
+      dtype: frozenDType, device: device, streams: trainedStreams)
   }
 
   /// The element types of frozen weights and, under mixed precision, of products.
@@ -97,7 +103,8 @@ struct TrainedModel: Sendable {
     }
   }
 
-  /// The file that `model.load_checkpoint` means: itself, or the newest `*step_NNNNN.safetensors` of a folder.
+  /// The file that `model.load_checkpoint` means: itself, or the newest `*step_NNNNN.safetensors`
+  /// of a folder.
   private static func newestWeights(at path: String, _ c: TrainingConfiguration) throws -> String {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
@@ -117,7 +124,8 @@ struct TrainedModel: Sendable {
     return "\(path)/\(newest.name)"
   }
 
-  /// Text features as the transformer takes them. The connectors are frozen: nothing of them is recorded.
+  /// Text features as the transformer takes them. The connectors are frozen: nothing of them is
+  /// recorded.
   func contexts(_ text: TextFeatures, device: Device) throws -> TextContexts {
     let video = try text.video.to(device, frozenDType)
     let features = TextFeatures(
@@ -127,7 +135,8 @@ struct TrainedModel: Sendable {
     return try withoutGrad { try connectors(features) }
   }
 
-  /// Saves values of the trained tensors: adapters as a LoRA, weights with all of the transformer around them.
+  /// Saves values of the trained tensors: adapters as a LoRA, weights with all of the transformer
+  /// around them.
   func write(
     _ values: [Parameter], dtype: DType, metadata: [String: String], to path: String
   ) throws {

@@ -13,8 +13,8 @@ extension Trainer {
     }
   }
 
-  /// How far the run has moved what it trains, and what became of the validation loss. Reads the base weights of the
-  /// trained modules.
+  /// How far the run has moved what it trains, and what became of the validation loss. Reads the
+  /// base weights of the trained modules.
   ///
   /// - Throws: what reading the checkpoint throws.
   func learning() throws -> LearningSummary {
@@ -28,10 +28,13 @@ extension Trainer {
         try AdapterChange(weights: parameters, checkpoint: checkpoint)
       }
     var summary = LearningSummary(
-      change, subject: model.adapterScale == nil ? .weights : .adapters, continues: model.start != nil)
+      change, subject: model.adapterScale == nil ? .weights : .adapters,
+      continues: model.start != nil)
     let strategies = flowMatching.strategies
     if strategies.video == nil { summary.untrained.append("video") }
-    if strategies.audio == nil, checkpoint.config.has("audio_vae") { summary.untrained.append("audio") }
+    if strategies.audio == nil, checkpoint.config.has("audio_vae") {
+      summary.untrained.append("audio")
+    }
     summary.before = validations.first
     summary.after = validations.count > 1 ? validations.last : nil
     return summary
@@ -46,21 +49,23 @@ extension Trainer {
       return summary
     } catch {
       warn(
-        "how far the \(model.adapterScale == nil ? "weights" : "adapters") moved can't be measured: \(error)")
+        "how far the \(model.adapterScale == nil ? "weights" : "adapters") moved can't be measured: \(error)"
+      )
       return nil
     }
   }
 }
 
 extension LearningSummary {
-  /// The share of the base weights below which trained weights count as barely moved: 0.005 %, a tenth of that of adapters.
-  /// Full fine-tuning changes every weight, at lower learning rates.
+  /// The share of the base weights below which trained weights count as barely moved: 0.005 %, a
+  /// tenth of that of adapters. Full fine-tuning changes every weight, at lower learning rates.
   static let barelyMovedWeights = AdapterChange.barelyMoved / 10
 
   init(_ change: AdapterChange, subject: Subject, continues: Bool) {
     func group(_ group: AdapterChange.Group) -> Group {
       Group(
-        name: group.name, modules: group.layers, unmoved: group.zeroLayers, nonFinite: group.nonFiniteLayers,
+        name: group.name, modules: group.layers, unmoved: group.zeroLayers,
+        nonFinite: group.nonFiniteLayers,
         change: group.relative,
         isBarelyMoved: subject == .adapters
           ? group.barelyMoves : group.relative.map { $0 < Self.barelyMovedWeights } ?? false)
@@ -68,13 +73,16 @@ extension LearningSummary {
     var blocks: [Block] = []
     for part in LoRAPart.allCases {
       let own = change.layers.filter { $0.part == part && $0.isFinite && $0.block != nil }
-      for (index, layers) in Dictionary(grouping: own, by: { $0.block ?? 0 }).sorted(by: { $0.key < $1.key })
-      {
+      for (index, layers) in Dictionary(grouping: own, by: { $0.block ?? 0 }).sorted(by: {
+        $0.key < $1.key
+      }) {
         func root(_ value: (AdapterChange.Layer) -> Double) -> Double {
           layers.reduce(0) { $0 + value($1) * value($1) }.squareRoot()
         }
         blocks.append(
-          Block(group: part.rawValue, index: index, norm: root(\.norm), baseNorm: root { $0.baseNorm ?? 0 }))
+          Block(
+            group: part.rawValue, index: index, norm: root(\.norm),
+            baseNorm: root { $0.baseNorm ?? 0 }))
       }
     }
     self.init(

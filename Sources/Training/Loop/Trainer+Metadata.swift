@@ -5,8 +5,8 @@ import LoRAFiles
 import TensorFiles
 
 extension Trainer {
-  /// What the weights of this step say of themselves. A function of the configuration, the model, the data and the step:
-  /// a resumed run writes the same files as one that was not interrupted.
+  /// What the weights of this step say of themselves. A function of the configuration, the model,
+  /// the data and the step: a resumed run writes the same files as one that was not interrupted.
   var savedMetadata: [String: String] {
     get throws {
       let c = configuration
@@ -38,7 +38,9 @@ extension Trainer {
       if let adapters {
         let arguments = try JSONEncoder.sorted.encode(["targets": adapters.targetModules])
         metadata.training["ss_network_args"] = String(decoding: arguments, as: UTF8.self)
-        if adapters.dropout > 0 { metadata.training["ss_network_dropout"] = String(adapters.dropout) }
+        if adapters.dropout > 0 {
+          metadata.training["ss_network_dropout"] = String(adapters.dropout)
+        }
       }
       return metadata.fields.merging(flowMatching.referenceScale.metadata) { $1 }
     }
@@ -46,9 +48,11 @@ extension Trainer {
 }
 
 extension Trainer {
-  /// The losses before the first step and at the last validation; empty where either was not measured, or is not finite.
+  /// The losses before the first step and at the last validation; empty where either was not
+  /// measured, or is not finite.
   private var validationLosses: [WeightsMetadata.ValidationLoss] {
-    guard let first = validations.first, let last = validations.last, first.step == 0, last.step > 0 else {
+    guard let first = validations.first, let last = validations.last, first.step == 0, last.step > 0
+    else {
       return []
     }
     return [("video", first.videoLoss, last.videoLoss), ("audio", first.audioLoss, last.audioLoss)]
@@ -60,7 +64,8 @@ extension Trainer {
 }
 
 extension TrainedModel {
-  /// What should be known of the LoRA that a run goes on from: that it was trained on another model, or is zero.
+  /// What should be known of the LoRA that a run goes on from: that it was trained on another
+  /// model, or is zero.
   var startNotes: [String] {
     get throws {
       guard adapterScale != nil, let start else { return [] }

@@ -13,7 +13,8 @@ public struct TrainingEvents {
   public var sampling: (ValidationProgress) -> Void = { _ in }
   public var sampled: ([ValidationMedia], Int) -> Void = { _, _ in }
   public var saved: (String) -> Void = { _ in }
-  /// At the end of a run that was not interrupted, also of one that failed because nothing was finite.
+  /// At the end of a run that was not interrupted, also of one that failed because nothing was
+  /// finite.
   public var learned: (LearningSummary) -> Void = { _ in }
   /// Asked after each step: whether to save and end.
   public var shouldStop: () -> Bool = { false }
@@ -29,7 +30,8 @@ public struct TrainingResult: Sendable {
   public var weights: String?
   /// Nil for a run that was interrupted, and on ranks other than 0.
   public var learning: LearningSummary?
-  /// With `checkpoints.keep_best`: the checkpoint with the lowest validation loss, video and audio added.
+  /// With `checkpoints.keep_best`: the checkpoint with the lowest validation loss, video and audio
+  /// added.
   public var best: (step: Int, loss: Double, weights: String)?
 }
 
@@ -43,11 +45,13 @@ extension TrainingResult {
     var lines: [String] = []
     if let meanLoss { lines.append(String(format: "mean loss of the last steps %.4f", meanLoss)) }
     if let learning { lines += learning.lines }
-    lines.append("\(statistics.steps) \(statistics.steps == 1 ? "step" : "steps") in \(statistics.time)")
+    lines.append(
+      "\(statistics.steps) \(statistics.steps == 1 ? "step" : "steps") in \(statistics.time)")
     if let report { lines.append("report: \(report)") }
     if let best {
       lines.append(
-        String(format: "best: step %d, validation loss %.4f: ", best.step, best.loss) + best.weights)
+        String(format: "best: step %d, validation loss %.4f: ", best.step, best.loss) + best.weights
+      )
     }
     return lines
   }
@@ -58,8 +62,9 @@ extension Trainer {
   ///
   /// Ranks other than 0 write no files.
   ///
-  /// - Throws: `TrainingError` after too many steps in a row whose loss or gradient was not finite - the weights before
-  ///   them are saved - and where saving failed and `checkpoints.on_save_error` is `stop`.
+  /// - Throws: `TrainingError` after too many steps in a row whose loss or gradient was not finite
+  ///   - the weights before them are saved - and where saving failed and
+  ///   `checkpoints.on_save_error` is `stop`.
   public func run(_ events: TrainingEvents = TrainingEvents()) throws -> TrainingResult {
     let c = configuration
     let started = ContinuousClock.now
@@ -89,7 +94,9 @@ extension Trainer {
 
     if first == 0 { try validate(events) }
     // Where an earlier start has measured it, that is the loss before training.
-    if group.isMain { validations = first > 0 ? try RecordedMetrics.validations(path: folder.metrics) : [] }
+    if group.isMain {
+      validations = first > 0 ? try RecordedMetrics.validations(path: folder.metrics) : []
+    }
     if try group.allReduce([group.isMain && validations.isEmpty ? 1 : 0], .max)[0] > 0 {
       try measureHeldOut(metrics, events)
     }
@@ -134,9 +141,11 @@ extension Trainer {
       if gaveUp {
         _ = concludeLearning(events)
         throw TrainingError(
-          problem: "the loss or the gradient was not finite in \(skippedInARow) steps in a row, up to step "
+          problem:
+            "the loss or the gradient was not finite in \(skippedInARow) steps in a row, up to step "
             + "\(completedSteps); the weights before them are saved in \(folder.weights(step: completedSteps)). "
-            + "Lower optimization.learning_rate, or look for damaged samples with `ltx dataset check`")
+            + "Lower optimization.learning_rate, or look for damaged samples with `ltx dataset check`"
+        )
       }
       if stops, completedSteps < steps {
         outcome = .interrupted
@@ -162,7 +171,9 @@ extension Trainer {
       best: best.map { ($0.step, $0.loss, folder.weights(step: $0.step)) })
   }
 
-  private func isDue(_ interval: Int?) -> Bool { interval.map { completedSteps.isMultiple(of: $0) } ?? false }
+  private func isDue(_ interval: Int?) -> Bool {
+    interval.map { completedSteps.isMultiple(of: $0) } ?? false
+  }
 
   /// One rank that is told to stop stops all, after the same step.
   private func shouldStop(_ events: TrainingEvents) throws -> Bool {
@@ -180,7 +191,8 @@ extension Trainer {
     let loss = HeldOutLoss(dataset: heldOut, seed: UInt64(configuration.validation.heldOut.seed))
     let record = try withAveragedWeights {
       try loss.measure(
-        step: completedSteps, flow: flowMatching, group: group, example: { try self.example($0, $1) },
+        step: completedSteps, flow: flowMatching, group: group,
+        example: { try self.example($0, $1) },
         losses: { try self.step.losses($0) })
     }
     validations.append(record)
@@ -189,8 +201,8 @@ extension Trainer {
     return record
   }
 
-  /// Takes up what an earlier start of the run has kept as the best checkpoint, or removes a record that does not count
-  /// any more.
+  /// Takes up what an earlier start of the run has kept as the best checkpoint, or removes a record
+  /// that does not count any more.
   private func prepareBest() throws {
     if configuration.checkpoints.keepBest, let heldOut {
       let set = try validationSet(heldOut)
@@ -209,7 +221,8 @@ extension Trainer {
     func sample() throws -> [ValidationOutput] {
       try withAveragedWeights {
         try validation.run(
-          transformer: model.transformer, autocast: model.autocast, step: completedSteps, work: work,
+          transformer: model.transformer, autocast: model.autocast, step: completedSteps,
+          work: work,
           report: events.sampling,
           // Several ranks stop after the same step, and one that stopped here would be missed.
           isStopped: { self.group.worldSize == 1 && events.shouldStop() })

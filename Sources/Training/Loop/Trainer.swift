@@ -11,8 +11,9 @@ import Tracking
 
 /// Trains on a preprocessed dataset, step by step, as a configuration says.
 ///
-/// A run is a function of its configuration: the batches and the noise of a step follow from the seed and the step's
-/// number. A run that was killed therefore goes on exactly where its last stored state was.
+/// A run is a function of its configuration: the batches and the noise of a step follow from the
+/// seed and the step's number. A run that was killed therefore goes on exactly where its last
+/// stored state was.
 public final class Trainer {
   public let configuration: TrainingConfiguration
   public let dataset: PrecomputedDataset
@@ -46,7 +47,8 @@ public final class Trainer {
   let pacing = StatePacing()
   /// What a run that starts from trained adapters starts from, on the CPU.
   let initial: [Parameter]
-  /// The validation losses of the run, in the order of the steps; those of earlier starts on the first rank only.
+  /// The validation losses of the run, in the order of the steps; those of earlier starts on the
+  /// first rank only.
   var validations: [ValidationRecord] = []
   /// With `checkpoints.keep_best`, on the first rank.
   var best: BestCheckpoint?
@@ -63,8 +65,8 @@ public final class Trainer {
   ///   - makesSamples: whether validation samples are prepared, if the configuration has any.
   ///   - warn: told what the user should know.
   ///   - preparing: called while prompts and media of validation samples are encoded.
-  /// - Throws: `ConfigurationProblems`, `DatasetError`, `WeightError`, `ConfigurationError`, `TensorFileError`, each
-  ///   naming the file and the key.
+  /// - Throws: `ConfigurationProblems`, `DatasetError`, `WeightError`, `ConfigurationError`,
+  ///   `TensorFileError`, each naming the file and the key.
   public init(
     _ configuration: TrainingConfiguration, device: Device = .cpu, group: ProcessGroup = .single,
     makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in },
@@ -98,10 +100,12 @@ public final class Trainer {
     }
     self.configuration = c
     let dtype = TrainedModel.precision(c).frozen
-    validation = hasSamples && makesSamples ? try Self.sampler(c, dtype, device, group, warn, preparing) : nil
+    validation =
+      hasSamples && makesSamples ? try Self.sampler(c, dtype, device, group, warn, preparing) : nil
     let sampled =
       hasSamples
-      ? try validation.map(\.streams) ?? ValidationSampler.streams(of: c, dtype: dtype, device: device) : nil
+      ? try validation.map(\.streams)
+        ?? ValidationSampler.streams(of: c, dtype: dtype, device: device) : nil
     let model = try TrainedModel(c, strategies, samples: sampled, device: device)
     self.model = model
     if group.isMain { try model.startNotes.forEach(warn) }
@@ -119,7 +123,9 @@ public final class Trainer {
       strategies: strategies, sampler: try TimestepSampler(c), factors: model.factors,
       referenceScale: try dataset.referenceScale())
     optimization = try Optimization(model.parameters, c)
-    average = try c.optimization.emaDecay.map { try ExponentialMovingAverage(decay: $0, model.parameters) }
+    average = try c.optimization.emaDecay.map {
+      try ExponentialMovingAverage(decay: $0, model.parameters)
+    }
     lossScale = c.acceleration.mixedPrecisionMode == .fp16 ? LossScale() : nil
     order = BatchOrder(
       keys: batchShapes.keys, batchSize: c.optimization.batchSize,
@@ -142,7 +148,8 @@ public final class Trainer {
     _ warn: @escaping @Sendable (String) -> Void, _ preparing: (GenerationProgress) throws -> Void
   ) throws -> ValidationSampler {
     if !group.isMain { try group.barrier() }
-    let sampler = try ValidationSampler(c, dtype: dtype, device: device, warn: warn, report: preparing)
+    let sampler = try ValidationSampler(
+      c, dtype: dtype, device: device, warn: warn, report: preparing)
     if group.isMain {
       try group.barrier()
       sampler.notes.forEach(warn)
@@ -159,7 +166,9 @@ public final class Trainer {
     if let root = options.preprocessedDataRoot {
       let other = try PrecomputedDataset(root: root, strategies: strategies)
       guard options.count > 0 else { return (all, other) }
-      return (all, HeldOutLoss.split(other, count: options.count, seed: UInt64(options.seed)).heldOut)
+      return (
+        all, HeldOutLoss.split(other, count: options.count, seed: UInt64(options.seed)).heldOut
+      )
     }
     guard options.count > 0 else { return (all, nil) }
     guard options.count < all.count else {
@@ -177,7 +186,9 @@ public final class Trainer {
   /// Samples of the dataset at noise and sigmas that are a function of the seed.
   public func example(samples: [Int], noiseSeed: UInt64) throws -> TrainingExample {
     let batch = try dataset.load(BatchOrder.Batch(samples: samples, position: 0), number: 0)
-    let generators = try samples.map { try Generator(seed: RandomSeed.mix(noiseSeed, "sample", $0)) }
+    let generators = try samples.map {
+      try Generator(seed: RandomSeed.mix(noiseSeed, "sample", $0))
+    }
     return try example(
       batch,
       flowMatching.draws(for: batch.batch, samples: generators, step: Generator(seed: noiseSeed)))
@@ -188,7 +199,9 @@ public final class Trainer {
 
   func example(_ loaded: LoadedBatch, _ draws: TrainingDraws) throws -> TrainingExample {
     let streams = try flowMatching.streams(loaded.batch.to(device), draws.to(device))
-    let contexts = try contexts.contexts(of: loaded, on: device) { try model.contexts($0, device: device) }
+    let contexts = try contexts.contexts(of: loaded, on: device) {
+      try model.contexts($0, device: device)
+    }
     func stream(_ noised: NoisedStream?, _ context: Tensor?) -> TrainingExample.Stream? {
       guard let noised, let context else { return nil }
       return noised.stream(context: context, contextMask: contexts.mask)
@@ -235,7 +248,9 @@ public final class Trainer {
     let passes = ContinuousClock.now
     try computation.reduce(group, parameters, mostSamples: c.optimization.batchSize * parts)
     let gradients = parameters.compactMap { computation.gradients[$0.key] }
-    if let lossScale { try Tensor.multiply_(gradients, by: .scalar(1 / lossScale.value, device: device)) }
+    if let lossScale {
+      try Tensor.multiply_(gradients, by: .scalar(1 / lossScale.value, device: device))
+    }
     let loss = computation.loss
     let outcome = try optimization.apply(computation.gradients, loss: loss, at: number)
     let skipped = outcome.skipped
@@ -247,7 +262,8 @@ public final class Trainer {
     let (epoch, index) = order.position(of: first + batchesPerStep)
     let rates = outcome.learningRates
     return StepRecord(
-      step: number + 1, epoch: Double(epoch) + Double(index) / Double(order.batchesPerEpoch), loss: loss,
+      step: number + 1, epoch: Double(epoch) + Double(index) / Double(order.batchesPerEpoch),
+      loss: loss,
       sigmaLosses: computation.sigmaLosses, videoLoss: computation.videoLoss,
       audioLoss: computation.audioLoss, gradientNorm: outcome.gradientNorm,
       learningRate: rates.first ?? 0,

@@ -6,20 +6,24 @@ import Torch
 extension FlowMatching {
   /// Draws the random numbers of a batch.
   ///
-  /// Each sample has a generator of its own, so that the numbers do not depend on how samples are shared out to batches
-  /// and ranks. In this order: sigma, noise and conditions of the video, then of the sound.
+  /// Each sample has a generator of its own, so that the numbers do not depend on how samples are
+  /// shared out to batches and ranks. In this order: sigma, noise and conditions of the video, then
+  /// of the sound.
   ///
   /// - Parameters:
   ///   - batch: for the shapes.
   ///   - samples: one generator for each sample.
   ///   - step: where the decisions on references come from, which are those of a whole step.
-  public func draws(for batch: TrainingBatch, samples: [Generator], step: Generator) throws -> TrainingDraws {
+  public func draws(for batch: TrainingBatch, samples: [Generator], step: Generator) throws
+    -> TrainingDraws
+  {
     let video = try strategies.video.map { strategy in
       try draws(strategy, .video, batch.video, sigma: nil, samples, step)
     }
     let audio = try strategies.audio.map { strategy in
       try draws(
-        strategy, .audio, batch.audio, sigma: strategy.takesVideoSigma ? video?.sigma : nil, samples, step)
+        strategy, .audio, batch.audio, sigma: strategy.takesVideoSigma ? video?.sigma : nil,
+        samples, step)
     }
     return TrainingDraws(video: video, audio: audio)
   }
@@ -29,7 +33,8 @@ extension FlowMatching {
     _ samples: [Generator], _ step: Generator
   ) throws -> StreamDraws {
     guard let latents = stream?.latents.tensor else {
-      throw TrainingError(problem: "the batch has no \(kind) latents, which the strategy trains with")
+      throw TrainingError(
+        problem: "the batch has no \(kind) latents, which the strategy trains with")
     }
     let device = latents.device
     var result = StreamDraws(sigma: sigma, noise: nil, conditions: [])

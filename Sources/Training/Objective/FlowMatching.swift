@@ -1,10 +1,12 @@
-// B batch, C latent channels, F H W latent frames, rows, columns, T tokens of the target, R tokens of references.
+// B batch, C latent channels, F H W latent frames, rows, columns, T tokens of the target, R tokens
+// of references.
 
 import LTX
 import Torch
 
-/// Makes training examples for flow matching (Lipman et al., 2023): x is blended with noise by a drawn sigma, and the
-/// model answers the velocity noise - x. What a strategy says is given, is clean, at timestep 0, and has no loss.
+/// Makes training examples for flow matching (Lipman et al., 2023): x is blended with noise by a
+/// drawn sigma, and the model answers the velocity noise - x. What a strategy says is given, is
+/// clean, at timestep 0, and has no loss.
 public struct FlowMatching: Sendable {
   public var strategies: StreamStrategies
   public var sampler: TimestepSampler
@@ -24,16 +26,19 @@ public struct FlowMatching: Sendable {
   }
 
   /// - Returns: the streams that the strategy has, noised and with what is given.
-  /// - Throws: `TrainingError` where the batch lacks a reference or mask, or has one that does not fit.
+  /// - Throws: `TrainingError` where the batch lacks a reference or mask, or has one that does not
+  ///   fit.
   public func streams(_ batch: TrainingBatch, _ draws: TrainingDraws) throws -> (
     video: NoisedStream?, audio: NoisedStream?
   ) {
     func stream(
-      _ strategy: StreamStrategy?, _ kind: LatentKind, _ stream: TrainingBatch.Stream?, _ draws: StreamDraws?
+      _ strategy: StreamStrategy?, _ kind: LatentKind, _ stream: TrainingBatch.Stream?,
+      _ draws: StreamDraws?
     ) throws -> NoisedStream? {
       guard let strategy else { return nil }
       guard let stream, let draws else {
-        throw TrainingError(problem: "the batch has no \(kind) latents, which the strategy trains with")
+        throw TrainingError(
+          problem: "the batch has no \(kind) latents, which the strategy trains with")
       }
       return try noised(stream, strategy, kind, draws)
     }
@@ -44,7 +49,8 @@ public struct FlowMatching: Sendable {
   }
 
   private func noised(
-    _ stream: TrainingBatch.Stream, _ strategy: StreamStrategy, _ kind: LatentKind, _ draws: StreamDraws
+    _ stream: TrainingBatch.Stream, _ strategy: StreamStrategy, _ kind: LatentKind,
+    _ draws: StreamDraws
   ) throws -> NoisedStream {
     let x = try kind.tokens(stream.latents.tensor)
     let (batch, tokens, device) = (x.size(0), x.size(1), x.device)
@@ -52,12 +58,15 @@ public struct FlowMatching: Sendable {
     var result: NoisedStream
     if strategy.isGenerated {
       guard let sigma = draws.sigma, let noise = draws.noise else {
-        throw TrainingError(problem: "there is no noise for the \(kind), which the strategy generates")
+        throw TrainingError(
+          problem: "there is no noise for the \(kind), which the strategy generates")
       }
       let level = try sigma.reshape([batch, 1, 1])
       result = NoisedStream(
-        latent: try (1 - level) * x + level * noise, timesteps: try sigma.unsqueeze(1), sigma: sigma,
-        positions: positions, target: try noise - x, lossMask: try .ones([batch, tokens], device: device))
+        latent: try (1 - level) * x + level * noise, timesteps: try sigma.unsqueeze(1),
+        sigma: sigma,
+        positions: positions, target: try noise - x,
+        lossMask: try .ones([batch, tokens], device: device))
       if let given = try given(strategy, kind, stream, draws)?.to(device) {
         result.latent = try Tensor.select(where: given.unsqueeze(-1), x, else: result.latent)
         result.timesteps = try result.timesteps.expand([batch, tokens]).maskedFill(given, 0)
@@ -70,7 +79,9 @@ public struct FlowMatching: Sendable {
         lossMask: nil)
     }
     for (condition, numbers) in zip(strategy.conditions, draws.conditions) {
-      guard let folder = condition.referenceFolder, numbers[0] < condition.probability else { continue }
+      guard let folder = condition.referenceFolder, numbers[0] < condition.probability else {
+        continue
+      }
       guard let reference = stream.references[folder] else {
         throw TrainingError(problem: "the batch has no references of the \(kind) from \(folder)/")
       }
@@ -81,7 +92,8 @@ public struct FlowMatching: Sendable {
 
   /// The tokens that are given, [B, T]; nil for none.
   private func given(
-    _ strategy: StreamStrategy, _ kind: LatentKind, _ stream: TrainingBatch.Stream, _ draws: StreamDraws
+    _ strategy: StreamStrategy, _ kind: LatentKind, _ stream: TrainingBatch.Stream,
+    _ draws: StreamDraws
   ) throws -> Tensor? {
     let latents = stream.latents.tensor
     var given: Tensor?
@@ -97,16 +109,20 @@ public struct FlowMatching: Sendable {
     return given
   }
 
-  /// Puts a reference in front: clean, at timestep 0, without loss, at positions that match the target's.
+  /// Puts a reference in front: clean, at timestep 0, without loss, at positions that match the
+  /// target's.
   private func prepend(
-    _ reference: TrainingBatch.Latents, _ kind: LatentKind, _ strategy: StreamStrategy, fps: [Double],
+    _ reference: TrainingBatch.Latents, _ kind: LatentKind, _ strategy: StreamStrategy,
+    fps: [Double],
     tokens: Int, to stream: inout NoisedStream
   ) throws {
     let latent = try kind.tokens(reference.tensor)
     let device = stream.latent.device
     guard latent.size(0) == stream.latent.size(0), latent.size(2) == stream.latent.size(2) else {
       throw TrainingError(
-        problem: "a reference of shape \(reference.tensor.shape) does not go with the \(kind) of the batch")
+        problem:
+          "a reference of shape \(reference.tensor.shape) does not go with the \(kind) of the batch"
+      )
     }
     var reference = reference
     if strategy.referencesKeepTime { reference.fps = fps }
@@ -119,7 +135,8 @@ public struct FlowMatching: Sendable {
     // With a reference there are two timesteps in a sample.
     let own = try stream.timesteps.expand([batch, stream.latent.size(1)])
     stream.latent = try Tensor.cat([latent.to(stream.latent.dtype), stream.latent], 1)
-    stream.timesteps = try Tensor.cat([.zeros([batch, length], dtype: own.dtype, device: device), own], 1)
+    stream.timesteps = try Tensor.cat(
+      [.zeros([batch, length], dtype: own.dtype, device: device), own], 1)
     stream.positions = try Tensor.cat([positions, stream.positions], 2)
     if let mask = stream.lossMask {
       stream.lossMask = try Tensor.cat(

@@ -1,4 +1,5 @@
-// B batch, C latent channels, F H W latent frames, rows, columns, Z audio latent channels, T tokens.
+// B batch, C latent channels, F H W latent frames, rows, columns, Z audio latent channels, T
+// tokens.
 
 import LTX
 import Torch
@@ -33,7 +34,8 @@ enum LatentKind: String, CustomStringConvertible, Sendable {
     let shape = latents.tensor.shape
     func video(batch: Int, fps: Double) throws -> Tensor {
       try VideoTokens.positions(
-        batch: batch, frames: shape[2], rows: shape[3], columns: shape[4], fps: fps, factors: factors)
+        batch: batch, frames: shape[2], rows: shape[3], columns: shape[4], fps: fps,
+        factors: factors)
     }
     switch self {
     case .video:
@@ -50,7 +52,8 @@ enum LatentKind: String, CustomStringConvertible, Sendable {
 }
 
 extension StreamStrategy.Condition.Kind {
-  /// The tokens that the condition gives, [B or 1, T]; nil for a reference, which gives none of the stream's own.
+  /// The tokens that the condition gives, [B or 1, T]; nil for a reference, which gives none of the
+  /// stream's own.
   ///
   /// - Throws: `TrainingError` for a mask that is missing or does not fit.
   func region(
@@ -60,7 +63,8 @@ extension StreamStrategy.Condition.Kind {
     let steps = shape[2]
     let perStep = kind == .video ? shape[3] * shape[4] : 1
     func stretch(_ range: Range<Int>) throws -> Tensor {
-      let flags = (0..<steps).flatMap { step in repeatElement(range.contains(step), count: perStep) }
+      let flags = (0..<steps).flatMap { step in repeatElement(range.contains(step), count: perStep)
+      }
       return try Tensor(flags, shape: [1, flags.count])
     }
     switch self {
@@ -73,7 +77,9 @@ extension StreamStrategy.Condition.Kind {
         let (first, last) = (min(max(from / factor, 0), limit), min(max(to / factor, 0), limit))
         return first..<max(first, last)
       }
-      let (y, x) = (cells(top, bottom, factors.height, rows), cells(left, right, factors.width, columns))
+      let (y, x) = (
+        cells(top, bottom, factors.height, rows), cells(left, right, factors.width, columns)
+      )
       let frame = (0..<rows).flatMap { row in
         (0..<columns).map { y.contains(row) && x.contains($0) }
       }
@@ -85,7 +91,9 @@ extension StreamStrategy.Condition.Kind {
       let wanted = [shape[0], steps * perStep]
       guard mask.count == wanted[0] * wanted[1] else {
         throw TrainingError(
-          problem: "masks of shape \(mask.shape) in \(folder)/ don't fit \(kind) latents of shape \(shape)")
+          problem:
+            "masks of shape \(mask.shape) in \(folder)/ don't fit \(kind) latents of shape \(shape)"
+        )
       }
       return try mask.reshape(wanted).greater(than: 0.5)
     case .reference: return nil

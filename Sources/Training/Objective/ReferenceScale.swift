@@ -18,13 +18,15 @@ public struct ReferenceScale: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - reference, target: [F, H, W].
-  ///   - keepsTime: as in the older `video_to_video`: references run at the target's frame rate and may be shorter or longer,
-  ///     and the target's size must be a multiple of theirs. The flexible strategy rounds down there, as the official one.
+  ///   - keepsTime: as in the older `video_to_video`: references run at the target's frame rate and
+  ///     may be shorter or longer, and the target's size must be a multiple of theirs. The flexible
+  ///     strategy rounds down there, as the official one.
   /// - Throws: `TrainingError` where the sizes are no multiples of each other by one factor.
   public init(reference: [Int], target: [Int], keepsTime: Bool = false) throws {
     func fail(_ problem: String) -> TrainingError {
       TrainingError(
-        problem: "a reference of \(Self.words(reference)) \(problem) its clip of \(Self.words(target))")
+        problem:
+          "a reference of \(Self.words(reference)) \(problem) its clip of \(Self.words(target))")
     }
     var scale = ReferenceScale()
     if reference[1...] != target[1...] {
@@ -59,8 +61,8 @@ public struct ReferenceScale: Sendable, Equatable {
     return metadata
   }
 
-  /// Moves a reference's positions onto the target's: its pixels are stretched, and its last frame ends with the
-  /// target's.
+  /// Moves a reference's positions onto the target's: its pixels are stretched, and its last frame
+  /// ends with the target's.
   ///
   /// - Parameters:
   ///   - positions: of the reference at its own frame rate, [B, 3, T, 2].
@@ -69,7 +71,8 @@ public struct ReferenceScale: Sendable, Equatable {
     var seconds = try positions.slice(1, from: 0, to: 1)
     let pixels = try positions.slice(1, from: 1) * Double(space)
     if scalesTime, time != 1 {
-      let frame = try target.slice(1, from: 0, to: 1).slice(2, from: 0, to: 1).slice(3, from: 1, to: 2)
+      let frame = try target.slice(1, from: 0, to: 1).slice(2, from: 0, to: 1).slice(
+        3, from: 1, to: 2)
       seconds = try (seconds - frame * Double(time - 1)).clamped(min: 0)
     }
     return try Tensor.cat([seconds, pixels], 1)

@@ -1,10 +1,12 @@
 extension StreamStrategies {
-  /// - Parameter strategy: as the configuration has it; the older ones in the terms of the flexible one.
+  /// - Parameter strategy: as the configuration has it; the older ones in the terms of the flexible
+  ///   one.
   public init(_ strategy: TrainingStrategy) {
     switch strategy {
     case .flexible(let flexible):
       self.init(
-        video: flexible.video.map { StreamStrategy($0) }, audio: flexible.audio.map { StreamStrategy($0) })
+        video: flexible.video.map { StreamStrategy($0) },
+        audio: flexible.audio.map { StreamStrategy($0) })
     case .textToVideo(let older):
       var video = StreamStrategy(
         isGenerated: true, latentsFolder: "latents",
@@ -41,7 +43,8 @@ extension StreamStrategy {
           case .prefix(let boundary, _): .prefix(boundary)
           case .suffix(let boundary, _): .suffix(boundary)
           case .spatialCrop(let region, _):
-            .spatialCrop(top: region.top, left: region.left, bottom: region.bottom, right: region.right)
+            .spatialCrop(
+              top: region.top, left: region.left, bottom: region.bottom, right: region.right)
           case .mask(let folder, _): .mask(folder: folder)
           case .reference(let folder, _): .reference(folder: folder)
           }
@@ -49,6 +52,7 @@ extension StreamStrategy {
       })
   }
 
-  /// How many of the conditions are drawn, the first ones: in the older `video_to_video` the reference is always there.
+  /// How many of the conditions are drawn, the first ones: in the older `video_to_video` the
+  /// reference is always there.
   public var drawnConditions: Int { referencesKeepTime ? 1 : conditions.count }
 }

@@ -1,4 +1,5 @@
-/// What training does with one of the two streams: whether it is generated, and what of it is given.
+/// What training does with one of the two streams: whether it is generated, and what of it is
+/// given.
 ///
 /// All strategies of the configuration, the older ones too, come down to two of these.
 public struct StreamStrategy: Sendable, Equatable {
@@ -39,9 +40,11 @@ public struct StreamStrategy: Sendable, Equatable {
   /// The folder of its latents in the cache.
   public var latentsFolder: String
   public var conditions: [Condition] = []
-  /// Its noise level is the video's and not its own. So it is in the older strategy `text_to_video`.
+  /// Its noise level is the video's and not its own. So it is in the older strategy
+  /// `text_to_video`.
   public var takesVideoSigma = false
-  /// References run at the target's frame rate and are rescaled in space only. So it is in the older `video_to_video`.
+  /// References run at the target's frame rate and are rescaled in space only. So it is in the
+  /// older `video_to_video`.
   public var referencesKeepTime = false
   /// A clip of one latent frame is never given as a whole. So it is in both older strategies.
   public var sparesSingleFrames = false

@@ -4,7 +4,8 @@ import Optimizers
 extension TimestepSampler {
   /// The sampler of `flow_matching`, with its parameters under the reference's names.
   ///
-  /// - Throws: `OptionErrors` for a parameter that the sampler does not have, or a value it can't take.
+  /// - Throws: `OptionErrors` for a parameter that the sampler does not have, or a value it can't
+  ///   take.
   public init(_ flow: TrainingConfiguration.FlowMatching) throws(OptionErrors) {
     var options = OptionReader(
       flow.timestepSamplingParams, of: "the sampler \(flow.timestepSamplingMode.rawValue)")
@@ -26,6 +27,8 @@ extension TimestepSampler {
 
   /// - Throws: `ConfigurationProblems`, as above.
   public init(_ c: TrainingConfiguration) throws {
-    self = try c.naming("flow_matching.timestep_sampling_params") { try TimestepSampler(c.flowMatching) }
+    self = try c.naming("flow_matching.timestep_sampling_params") {
+      try TimestepSampler(c.flowMatching)
+    }
   }
 }

@@ -9,22 +9,27 @@ public enum TimestepSampler: Sendable, Equatable {
   /// - `deviation`: of the normal distribution.
   /// - `eps`: sigmas below it are reflected there.
   /// - `uniformProbability`: how often a sigma is drawn uniformly instead.
-  case shiftedLogitNormal(deviation: Double = 1, eps: Double = 1e-3, uniformProbability: Double = 0.1)
+  case shiftedLogitNormal(
+    deviation: Double = 1, eps: Double = 1e-3, uniformProbability: Double = 0.1)
 
   /// - Parameters:
   ///   - normal, uniform, probability: draws of shape [n]; `uniform` alone counts for `.uniform`.
   ///   - tokens: of one sample, which shift the distribution.
   /// - Returns: sigmas, [n].
-  public func sigmas(normal: Tensor, uniform: Tensor, probability: Tensor, tokens: Int) throws -> Tensor {
+  public func sigmas(normal: Tensor, uniform: Tensor, probability: Tensor, tokens: Int) throws
+    -> Tensor
+  {
     switch self {
     case .uniform(let minimum, let maximum):
       return try uniform * (maximum - minimum) + minimum
     case .shiftedLogitNormal(let deviation, let eps, let uniformProbability):
       let slope = (2.05 - 0.95) / (4096 - 1024)
       let shift = slope * Double(tokens) + 0.95 - slope * 1024
-      // The 99.9th and the 0.5th percentile of the normal distribution. They are rounded as the numbers are: with many
-      // tokens both lie close together near 1.
-      let bounds = try Tensor([Float(shift + 3.0902 * deviation), Float(shift - 2.5758 * deviation)]).to(
+      // The 99.9th and the 0.5th percentile of the normal distribution. They are rounded as the
+      // numbers are: with many tokens both lie close together near 1.
+      let bounds = try Tensor([
+        Float(shift + 3.0902 * deviation), Float(shift - 2.5758 * deviation),
+      ]).to(
         normal.device
       )
       .sigmoid()
@@ -33,7 +38,8 @@ public enum TimestepSampler: Sendable, Equatable {
       let reflected = try Tensor.select(
         where: stretched.greaterOrEqual(to: Scalar(eps)), stretched, else: 2 * eps - stretched)
       return try Tensor.select(
-        where: probability.greater(than: Scalar(uniformProbability)), reflected.clamped(min: 0, max: 1),
+        where: probability.greater(than: Scalar(uniformProbability)),
+        reflected.clamped(min: 0, max: 1),
         else: uniform * (1 - eps) + eps)
     }
   }

@@ -1,5 +1,5 @@
-// B batch, C latent channels, F H W latent frames, rows, columns, Z audio latent channels, T tokens or time steps,
-// S text tokens, W context width.
+// B batch, C latent channels, F H W latent frames, rows, columns, Z audio latent channels, T tokens
+// or time steps, S text tokens, W context width.
 
 import LTX
 import Torch
@@ -29,7 +29,9 @@ public struct TrainingBatch: Sendable {
     /// By folder: [B, F, H, W] or [B, T]; above 0.5 where the sample is given.
     public var masks: [String: Tensor]
 
-    public init(latents: Latents, references: [String: Latents] = [:], masks: [String: Tensor] = [:]) {
+    public init(
+      latents: Latents, references: [String: Latents] = [:], masks: [String: Tensor] = [:]
+    ) {
       self.latents = latents
       self.references = references
       self.masks = masks
@@ -54,8 +56,8 @@ public struct StreamDraws: Sendable {
   public var sigma: Tensor?
   /// [B, T, C], standard normal; nil likewise.
   public var noise: Tensor?
-  /// Uniform numbers for each condition and sample; a condition applies below its probability. Of a reference, the first
-  /// number counts for the batch.
+  /// Uniform numbers for each condition and sample; a condition applies below its probability. Of a
+  /// reference, the first number counts for the batch.
   public var conditions: [[Double]]
 
   public init(sigma: Tensor?, noise: Tensor?, conditions: [[Double]]) {
@@ -86,7 +88,8 @@ public struct NoisedStream: Sendable {
   public var sigma: Tensor
   /// [B, 3 or 1, T, 2]
   public var positions: Tensor
-  /// [B, T', C], the velocity noise - x of the last T' tokens; nil for a stream that is not generated.
+  /// [B, T', C], the velocity noise - x of the last T' tokens; nil for a stream that is not
+  /// generated.
   public var target: Tensor?
   /// [B, T], 1 where a token counts; nil likewise.
   public var lossMask: Tensor?

@@ -1,16 +1,19 @@
 import Foundation
 import Tracking
 
-/// What of a run goes to the Hub at its end: weights, configuration, samples, and a page about them.
+/// What of a run goes to the Hub at its end: weights, configuration, samples, and a page about
+/// them.
 struct HubPublication {
   private let uploader: HubUploader
   private let configuration: TrainingConfiguration
 
   /// Finds out, before training, whether the upload will be allowed.
   ///
-  /// - Throws: `TrackingError` without a token, or for one that may not write; `ConfigurationProblems` for a name that can't
-  ///   be one.
-  init?(_ configuration: TrainingConfiguration, progress: @escaping @Sendable (String) -> Void) throws {
+  /// - Throws: `TrackingError` without a token, or for one that may not write;
+  ///   `ConfigurationProblems` for a name that can't be one.
+  init?(_ configuration: TrainingConfiguration, progress: @escaping @Sendable (String) -> Void)
+    throws
+  {
     guard configuration.hub.pushToHub, let name = configuration.hub.hubModelID else { return nil }
     self.configuration = configuration
     uploader = try HubUploader(repository: name, progress: progress)
@@ -36,7 +39,8 @@ struct HubPublication {
     card.facts = facts
     var items = [
       HubUploader.Item(path: file, content: .file(weights)),
-      HubUploader.Item(path: "training_config.yaml", content: .bytes(Data(try c.resolvedYAML.utf8))),
+      HubUploader.Item(
+        path: "training_config.yaml", content: .bytes(Data(try c.resolvedYAML.utf8))),
     ]
     for sample in samples {
       let path = "samples/\(sample.name).\((sample.path as NSString).pathExtension)"

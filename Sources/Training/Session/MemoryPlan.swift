@@ -7,8 +7,8 @@ import Torch
 
 /// What a run's tensors will take on the device, before the first step.
 ///
-/// Weights, gradients and the optimiser's state are exact. Activations are estimated from the sizes of what a block
-/// keeps; scratch memory of single operations is not in it.
+/// Weights, gradients and the optimiser's state are exact. Activations are estimated from the sizes
+/// of what a block keeps; scratch memory of single operations is not in it.
 public struct MemoryPlan: Sendable {
   public var parts: [(name: String, bytes: Int)]
   public var total: Int { parts.reduce(0) { $0 + $1.bytes } }
@@ -31,9 +31,10 @@ extension Trainer {
     return MemoryPlan(parts: parts)
   }
 
-  /// Of the largest batch. A block keeps, per token, some 34 numbers for each of its width in a stream with text
-  /// cross-attention and a feed-forward of four times the width (inputs of norms and products, and their results), and
-  /// half as much for cross-modal attention; recomputing blocks keep their inputs and one block whole.
+  /// Of the largest batch. A block keeps, per token, some 34 numbers for each of its width in a
+  /// stream with text cross-attention and a feed-forward of four times the width (inputs of norms
+  /// and products, and their results), and half as much for cross-modal attention; recomputing
+  /// blocks keep their inputs and one block whole.
   private var activationBytes: Int {
     let configuration = model.transformer.configuration
     let strategies = flowMatching.strategies
@@ -46,7 +47,9 @@ extension Trainer {
         (strategies.audio, .audio, configuration.audio.width),
       ] {
         guard let strategy, let shape = entry.shapes[strategy.latentsFolder] else { continue }
-        let references = strategy.conditions.compactMap(\.referenceFolder).compactMap { entry.shapes[$0] }
+        let references = strategy.conditions.compactMap(\.referenceFolder).compactMap {
+          entry.shapes[$0]
+        }
         let tokens = ([shape] + references).reduce(0) { $0 + kind.tokenCount($1) }
         let both = strategies.video != nil && strategies.audio != nil
         perBlock += tokens * width * (both ? 51 : 34)

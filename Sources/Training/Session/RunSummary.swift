@@ -61,7 +61,9 @@ extension Trainer {
       return (strategy.isGenerated ? name : "\(name) as given")
         + (given.isEmpty ? "" : " with \(given.joined(separator: ", "))")
     }
-    let streams = [words("video", strategies.video), words("audio", strategies.audio)].compactMap { $0 }
+    let streams = [words("video", strategies.video), words("audio", strategies.audio)].compactMap {
+      $0
+    }
     let what =
       switch c.model.trainingMode {
       case .lora:
@@ -73,7 +75,8 @@ extension Trainer {
 
   private var data: String {
     let buckets = Set(batchShapes.keys).count
-    return "\(dataset.count) samples of \(buckets) \(buckets == 1 ? "shape" : "shapes") in \(dataset.root)"
+    return
+      "\(dataset.count) samples of \(buckets) \(buckets == 1 ? "shape" : "shapes") in \(dataset.root)"
       + (heldOut.map { ", \($0.count) held out" } ?? "")
       + (dataset.unmatchedCount > 0 ? ", \(dataset.unmatchedCount) without a match left out" : "")
   }

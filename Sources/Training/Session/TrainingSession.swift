@@ -46,7 +46,8 @@ public final class TrainingSession {
   ///   - preparing: called while prompts and media of validation samples are encoded.
   /// - Throws: as `Trainer.init` and `Trainer.prepareFolder`.
   public init(
-    _ configuration: TrainingConfiguration, _ options: Options = Options(), group: ProcessGroup = .single,
+    _ configuration: TrainingConfiguration, _ options: Options = Options(),
+    group: ProcessGroup = .single,
     warn: @escaping @Sendable (String) -> Void,
     preparing: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
@@ -61,9 +62,11 @@ public final class TrainingSession {
       // A missing key should not wait for the models.
       _ = try WandBSettings(environment: Self.wandbEnvironment(configuration))
     }
-    publication = group.isMain && !options.isDryRun ? try HubPublication(configuration, progress: warn) : nil
+    publication =
+      group.isMain && !options.isDryRun ? try HubPublication(configuration, progress: warn) : nil
     trainer = try Trainer(
-      configuration, device: options.device, group: group, makesSamples: !options.isDryRun, warn: self.warn,
+      configuration, device: options.device, group: group, makesSamples: !options.isDryRun,
+      warn: self.warn,
       preparing: preparing)
     // Looking on replaces nothing.
     let looksOnly = options.isDryRun && options.earlierRun == .overwrite
@@ -127,7 +130,8 @@ public final class TrainingSession {
     }
   }
 
-  /// Puts the weights of a run that is done onto the Hub, if the configuration asks for it. May be repeated.
+  /// Puts the weights of a run that is done onto the Hub, if the configuration asks for it. May be
+  /// repeated.
   ///
   /// - Returns: the address of the commit; nil where nothing is to be uploaded.
   public func publish() throws -> String? {
@@ -136,7 +140,8 @@ public final class TrainingSession {
     let samples = trainer.folder.samples(upTo: step)
     let newest = samples.map(\.step).max()
     return try publication.upload(
-      weights: trainer.folder.weights(step: step), samples: media(samples.filter { $0.step == newest }),
+      weights: trainer.folder.weights(step: step),
+      samples: media(samples.filter { $0.step == newest }),
       facts: trainer.summary.facts.filter { !$0.name.hasPrefix("memory") && $0.name != "model" })
   }
 
@@ -144,8 +149,12 @@ public final class TrainingSession {
     _ samples: [(step: Int, sample: Int, path: String)]
   ) throws -> [ValidationMedia] {
     let prompts = configuration.validation.samples.map(\.prompt)
-    return try samples.filter { prompts.indices.contains($0.sample) }.sorted { $0.sample < $1.sample }
-      .map { try ValidationOutput(sample: $0.sample, path: $0.path, prompt: prompts[$0.sample]).media() }
+    return try samples.filter { prompts.indices.contains($0.sample) }.sorted {
+      $0.sample < $1.sample
+    }
+    .map {
+      try ValidationOutput(sample: $0.sample, path: $0.path, prompt: prompts[$0.sample]).media()
+    }
   }
 
   private func makeReport() throws -> TrainingReport {
@@ -163,8 +172,10 @@ public final class TrainingSession {
     report.facts = summary.facts
     report.memoryUnit = summary.memoryUnit
     // Those of an earlier start.
-    let earlier = trainer.completedSteps > 0 ? trainer.folder.samples(upTo: trainer.completedSteps) : []
-    for (step, samples) in Dictionary(grouping: earlier, by: \.step).sorted(by: { $0.key < $1.key }) {
+    let earlier =
+      trainer.completedSteps > 0 ? trainer.folder.samples(upTo: trainer.completedSteps) : []
+    for (step, samples) in Dictionary(grouping: earlier, by: \.step).sorted(by: { $0.key < $1.key })
+    {
       report.add(try media(samples), step: step)
     }
     return report
@@ -180,8 +191,10 @@ public final class TrainingSession {
     if configuration.wandb.enabled {
       let options = WandBTracker.Options(
         project: configuration.wandb.project, entity: configuration.wandb.entity,
-        name: (configuration.outputDir as NSString).lastPathComponent, tags: configuration.wandb.tags,
-        configuration: try JSONEncoder().encode(configuration.json), folder: configuration.outputDir,
+        name: (configuration.outputDir as NSString).lastPathComponent,
+        tags: configuration.wandb.tags,
+        configuration: try JSONEncoder().encode(configuration.json),
+        folder: configuration.outputDir,
         resumeID: trainer.trackerRunID)
       if let tracker = try WandBTracker.start(
         options, environment: Self.wandbEnvironment(configuration), notice: warn)
@@ -202,6 +215,7 @@ public final class TrainingSession {
 
   /// As code in Markdown.
   private static func indented(_ text: String) -> String {
-    text.split(separator: "\n", omittingEmptySubsequences: false).map { "    \($0)" }.joined(separator: "\n")
+    text.split(separator: "\n", omittingEmptySubsequences: false).map { "    \($0)" }.joined(
+      separator: "\n")
   }
 }

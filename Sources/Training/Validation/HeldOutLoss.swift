@@ -2,8 +2,8 @@ import LTX
 import Torch
 import Tracking
 
-/// The loss on samples that are not trained on, at noise and sigmas that are the same each time: so its curve means
-/// something, which that of the training loss hardly does.
+/// The loss on samples that are not trained on, at noise and sigmas that are the same each time: so
+/// its curve means something, which that of the training loss hardly does.
 struct HeldOutLoss {
   let dataset: PrecomputedDataset
   /// Draws are a function of it, of the sample and of the sigma.
@@ -15,8 +15,8 @@ struct HeldOutLoss {
   )
   .map { ($0 + $1) / 2 }
 
-  /// Takes samples out of a dataset: those whose names' hashes are smallest, so that samples that are added later change
-  /// the choice little.
+  /// Takes samples out of a dataset: those whose names' hashes are smallest, so that samples that
+  /// are added later change the choice little.
   static func split(
     _ dataset: PrecomputedDataset, count: Int, seed: UInt64
   ) -> (training: PrecomputedDataset, heldOut: PrecomputedDataset) {
@@ -24,7 +24,9 @@ struct HeldOutLoss {
       (RandomSeed.mix(seed, $0), $0) < (RandomSeed.mix(seed, $1), $1)
     }
     let chosen = Set(ranked.prefix(count))
-    return (dataset.keeping { !chosen.contains($0.name) }, dataset.keeping { chosen.contains($0.name) })
+    return (
+      dataset.keeping { !chosen.contains($0.name) }, dataset.keeping { chosen.contains($0.name) }
+    )
   }
 
   /// - Parameters:
@@ -42,7 +44,8 @@ struct HeldOutLoss {
     let count = Self.sigmas.count
     var sums = [Double](repeating: 0, count: count + 2)
     for index in stride(from: group.rank, to: dataset.count, by: group.worldSize) {
-      let batch = try dataset.load(BatchOrder.Batch(samples: [index], position: index), number: index)
+      let batch = try dataset.load(
+        BatchOrder.Batch(samples: [index], position: index), number: index)
       for (bucket, sigma) in Self.sigmas.enumerated() {
         let generator = try Generator(
           seed: RandomSeed.mix(seed, "held out \(bucket) \(dataset.entries[index].name)"))
@@ -64,7 +67,8 @@ struct HeldOutLoss {
     }
     return ValidationRecord(
       step: step, loss: means.reduce(0, +) / Double(means.count),
-      videoLoss: part(flow.strategies.video, count), audioLoss: part(flow.strategies.audio, count + 1),
+      videoLoss: part(flow.strategies.video, count),
+      audioLoss: part(flow.strategies.audio, count + 1),
       sigmaLosses: Dictionary(uniqueKeysWithValues: zip(SigmaBuckets.quarters.labels, means)),
       seconds: (ContinuousClock.now - start) / .seconds(1))
   }

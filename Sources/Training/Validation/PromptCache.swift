@@ -9,9 +9,11 @@ import Support
 import TensorFiles
 import Torch
 
-/// Encoded prompts in a run's folder, so that a run that goes on does not load the text encoder again.
+/// Encoded prompts in a run's folder, so that a run that goes on does not load the text encoder
+/// again.
 ///
-/// A file counts only if it says that it was made of the very prompt by the very models; it is replaced otherwise.
+/// A file counts only if it says that it was made of the very prompt by the very models; it is
+/// replaced otherwise.
 struct PromptCache {
   let folder: String
   private let origin: [String: String]
@@ -49,11 +51,14 @@ struct PromptCache {
     try makeFolder(folder)
     let tensors = [("video", contexts.video), ("audio", contexts.audio), ("mask", contexts.mask)]
     try writeSafetensors(
-      tensors.compactMap { key, tensor in tensor.map { (key: key, tensor: $0) } }, metadata: metadata(prompt),
+      tensors.compactMap { key, tensor in tensor.map { (key: key, tensor: $0) } },
+      metadata: metadata(prompt),
       to: path(of: prompt))
   }
 
-  private func metadata(_ prompt: String) -> [String: String] { origin.merging(["prompt": prompt]) { $1 } }
+  private func metadata(_ prompt: String) -> [String: String] {
+    origin.merging(["prompt": prompt]) { $1 }
+  }
 
   func path(of prompt: String) -> String {
     let all = metadata(prompt).sorted { $0.key < $1.key }.map(\.value)

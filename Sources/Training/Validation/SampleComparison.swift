@@ -1,8 +1,8 @@
 import LTX
 import NN
 
-/// Compares validation samples with what a run trains on: a sample that differs shows something that the adapters never
-/// learned.
+/// Compares validation samples with what a run trains on: a sample that differs shows something
+/// that the adapters never learned.
 struct SampleComparison {
   private let configuration: TrainingConfiguration
   private let dataset: PrecomputedDataset
@@ -12,7 +12,8 @@ struct SampleComparison {
   /// Nil for a model without audio.
   private let audio: AudioTokens?
 
-  /// A sample's clip is "far" from the training clips if it has so many times more, or fewer, latent tokens.
+  /// A sample's clip is "far" from the training clips if it has so many times more, or fewer,
+  /// latent tokens.
   private static let farSize = 4.0
   /// The same for frame rates.
   private static let farRate = 1.25
@@ -21,7 +22,8 @@ struct SampleComparison {
   init(_ configuration: TrainingConfiguration, _ dataset: PrecomputedDataset) throws {
     let model = configuration.model
     let checkpoint = try Checkpoint(
-      ModelFiles(unified: model.modelPath, videoVAE: model.videoVAEPath, audioVAE: model.audioVAEPath))
+      ModelFiles(
+        unified: model.modelPath, videoVAE: model.videoVAEPath, audioVAE: model.audioVAEPath))
     self.configuration = configuration
     self.dataset = dataset
     scale = try dataset.referenceScale()
@@ -32,7 +34,8 @@ struct SampleComparison {
 
   // MARK: Reference scales
 
-  /// The configuration with the dataset's scale for references of samples that give none, and what to tell of that.
+  /// The configuration with the dataset's scale for references of samples that give none, and what
+  /// to tell of that.
   ///
   /// A scale that the sample's size can't be divided by is not taken.
   func takingReferenceScales() -> (configuration: TrainingConfiguration, notes: [String]) {
@@ -48,7 +51,9 @@ struct SampleComparison {
         let key = "validation.samples[\(index)].conditions[\(position)]"
         var taken = ReferenceScale(space: space, time: time)
         func take(_ name: String, _ path: WritableKeyPath<ReferenceScale, Int>) {
-          guard !isGiven(name, key), taken[keyPath: path] == 1, scale[keyPath: path] != 1 else { return }
+          guard !isGiven(name, key), taken[keyPath: path] == 1, scale[keyPath: path] != 1 else {
+            return
+          }
           taken[keyPath: path] = scale[keyPath: path]
           notes.append(
             "\(key).\(name): is not set, so the scale of the dataset's references is used (\(scale[keyPath: path]))"
@@ -87,18 +92,23 @@ struct SampleComparison {
     for (index, sample) in configuration.validation.samples.enumerated() {
       let key = "validation.samples[\(index)]"
       let own =
-        sample.conditions.enumerated().flatMap { differences($1, "\(key).conditions[\($0)]", sample) }
+        sample.conditions.enumerated().flatMap {
+          differences($1, "\(key).conditions[\($0)]", sample)
+        }
         + missing(sample, key) + sizes(sample, key)
       for note in own where !notes.contains(note) { notes.append(note) }
     }
     return notes + rates
   }
 
-  private func differences(_ condition: ValidationCondition, _ key: String, _ sample: ValidationSample)
+  private func differences(
+    _ condition: ValidationCondition, _ key: String, _ sample: ValidationSample
+  )
     -> [String]
   {
     let (name, strategy) =
-      condition.isOfVideo ? ("video", dataset.strategies.video) : ("audio", dataset.strategies.audio)
+      condition.isOfVideo
+      ? ("video", dataset.strategies.video) : ("audio", dataset.strategies.audio)
     let trained = strategy?.conditions.map(\.kind) ?? []
     func note(_ parameter: String, _ problem: String, _ found: Any, _ expected: Any) -> String {
       "\(key).\(parameter): \(problem) (got \(found), training uses \(expected)). Set it to \(expected), or the sample shows "
@@ -112,7 +122,9 @@ struct SampleComparison {
         ]
       }
       guard case .video = media else { return [] }
-      let parts = [("downscale_factor", space, scale.space), ("temporal_scale_factor", time, scale.time)]
+      let parts = [
+        ("downscale_factor", space, scale.space), ("temporal_scale_factor", time, scale.time),
+      ]
       return parts.filter { $0.1 != $0.2 }.map {
         note($0.0, "differs from the scale of the dataset's references", $0.1, $0.2)
       }
@@ -143,7 +155,9 @@ struct SampleComparison {
       }
     case .spatialCrop(_, let region):
       let dims = sample.videoDims ?? configuration.validation.videoDims
-      guard buckets.contains(where: { $0.width == dims.width && $0.height == dims.height }) else { return [] }
+      guard buckets.contains(where: { $0.width == dims.width && $0.height == dims.height }) else {
+        return []
+      }
       return trained.compactMap { kind in
         guard case .spatialCrop(let top, let left, let bottom, let right) = kind,
           [region.top, region.left, region.bottom, region.right] != [top, left, bottom, right]
@@ -188,7 +202,8 @@ struct SampleComparison {
     let shapes = Set(dataset.entries.compactMap { $0.shapes[folder] })
     return shapes.map {
       VideoDimensions(
-        width: $0[3] * factors.width, height: $0[2] * factors.height, frames: ($0[1] - 1) * factors.time + 1)
+        width: $0[3] * factors.width, height: $0[2] * factors.height,
+        frames: ($0[1] - 1) * factors.time + 1)
     }.sorted { (tokens($0), $0.width) < (tokens($1), $1.width) }
   }
 
@@ -198,11 +213,13 @@ struct SampleComparison {
   }
 
   private func sizes(_ sample: ValidationSample, _ key: String) -> [String] {
-    guard configuration.validation.generateVideo, let least = buckets.first, let most = buckets.last else {
+    guard configuration.validation.generateVideo, let least = buckets.first, let most = buckets.last
+    else {
       return []
     }
     let dims = sample.videoDims ?? configuration.validation.videoDims
-    guard tokens(dims) > Self.farSize * tokens(most) || tokens(dims) * Self.farSize < tokens(least) else {
+    guard tokens(dims) > Self.farSize * tokens(most) || tokens(dims) * Self.farSize < tokens(least)
+    else {
       return []
     }
     func words(_ d: VideoDimensions) -> String { "\(d.width)x\(d.height)x\(d.frames)" }

@@ -20,7 +20,8 @@ public struct ValidationOutput: Sendable, Equatable {
 public struct ValidationWork: Sendable, Equatable {
   /// Of the sample, from 0.
   public var sample: Int
-  /// Whether a file is made of it. Ranks that share one model generate the same number of samples, some for company only.
+  /// Whether a file is made of it. Ranks that share one model generate the same number of samples,
+  /// some for company only.
   public var isSaved: Bool
 
   public init(sample: Int, isSaved: Bool = true) {
@@ -30,7 +31,8 @@ public struct ValidationWork: Sendable, Equatable {
 
   /// What one of several ranks generates: every n-th sample.
   ///
-  /// - Parameter sharesModel: the model is spread over the ranks, so that all of them must run it equally often.
+  /// - Parameter sharesModel: the model is spread over the ranks, so that all of them must run it
+  ///   equally often.
   public static func share(
     of samples: Int, rank: Int, worldSize: Int, sharesModel: Bool = false
   ) -> [ValidationWork] {

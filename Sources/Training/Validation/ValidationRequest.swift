@@ -1,12 +1,14 @@
 import Generation
 import LTX
 
-/// A validation sample as a request for generation, and the way back from what is wrong with it to the configuration's key.
+/// A validation sample as a request for generation, and the way back from what is wrong with it to
+/// the configuration's key.
 struct ValidationRequest {
   /// From 0.
   let index: Int
   let request: GenerationRequest
-  /// `mp4`, `png` for a single frame, `wav` where only sound is made; as the official trainer names them.
+  /// `mp4`, `png` for a single frame, `wav` where only sound is made; as the official trainer names
+  /// them.
   let fileExtension: String
   let notes: [String]
 
@@ -26,12 +28,17 @@ struct ValidationRequest {
     }
     let conditions = sample.conditions.map(GenerationCondition.init)
     self.conditions = conditions
-    let givesVideo = sample.conditions.contains { if case .videoToAudio = $0 { true } else { false } }
-    let givesAudio = sample.conditions.contains { if case .audioToVideo = $0 { true } else { false } }
+    let givesVideo = sample.conditions.contains {
+      if case .videoToAudio = $0 { true } else { false }
+    }
+    let givesAudio = sample.conditions.contains {
+      if case .audioToVideo = $0 { true } else { false }
+    }
     let dims = sample.videoDims ?? section.videoDims
     if givesVideo, !section.generateAudio {
       throw fail(
-        "validation.generate_audio", "video_to_audio leaves nothing to generate without sound; set it to true"
+        "validation.generate_audio",
+        "video_to_audio leaves nothing to generate without sound; set it to true"
       )
     }
     if givesVideo, dims.frames == 1 {
@@ -40,11 +47,14 @@ struct ValidationRequest {
     }
     if givesAudio, !section.generateVideo {
       throw fail(
-        "validation.generate_video", "audio_to_video leaves nothing to generate without video; set it to true"
+        "validation.generate_video",
+        "audio_to_video leaves nothing to generate without video; set it to true"
       )
     }
     guard section.generateVideo || section.generateAudio else {
-      throw fail("validation.generate_video", "and generate_audio are both false; nothing would be generated")
+      throw fail(
+        "validation.generate_video", "and generate_audio are both false; nothing would be generated"
+      )
     }
     fileExtension = section.generateVideo || givesVideo ? dims.frames == 1 ? "png" : "mp4" : "wav"
 
@@ -133,9 +143,11 @@ extension GenerationCondition {
     switch condition {
     case .firstFrame(let path): self = .firstFrame(path: path)
     case .prefix(.video(let path), let frames, _): self = .prefix(path: path, frames: frames)
-    case .prefix(.audio(let path), _, let seconds): self = .audioPrefix(path: path, seconds: seconds)
+    case .prefix(.audio(let path), _, let seconds):
+      self = .audioPrefix(path: path, seconds: seconds)
     case .suffix(.video(let path), let frames, _): self = .suffix(path: path, frames: frames)
-    case .suffix(.audio(let path), _, let seconds): self = .audioSuffix(path: path, seconds: seconds)
+    case .suffix(.audio(let path), _, let seconds):
+      self = .audioSuffix(path: path, seconds: seconds)
     case .spatialCrop(let path, let region): self = .crop(path: path, region: PixelRegion(region))
     case .mask(.video(let path), let mask): self = .keep(path: path, mask: mask)
     case .mask(.audio(let path), let mask): self = .audioKeep(path: path, mask: mask)

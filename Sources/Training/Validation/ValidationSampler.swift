@@ -8,8 +8,9 @@ import Torch
 
 /// Generates the samples of a configuration with the transformer that is being trained.
 ///
-/// Made once before training: everything that can be wrong is found, and prompts and media are encoded and kept on the CPU, so
-/// that neither the text encoder nor the VAEs' encoders take memory later. The stages are those of `ltx generate`.
+/// Made once before training: everything that can be wrong is found, and prompts and media are
+/// encoded and kept on the CPU, so that neither the text encoder nor the VAEs' encoders take memory
+/// later. The stages are those of `ltx generate`.
 public final class ValidationSampler {
   /// What of the transformer the samples need; nil without samples.
   public let streams: Streams?
@@ -27,9 +28,9 @@ public final class ValidationSampler {
   ///   - dtype: of the run's frozen weights; samples are computed in it too.
   ///   - warn: told of failures that don't end training.
   ///   - report: called while prompts and media are encoded; what it throws ends the preparation.
-  /// - Throws: `ConfigurationProblems` that name all samples and keys that can't be used; for models that can't be used,
-  ///   `ConfigurationError`, `WeightError`, `TensorFileError` or `TextEncoderError`; `MediaError` for media that can't be
-  ///   decoded to the end.
+  /// - Throws: `ConfigurationProblems` that name all samples and keys that can't be used; for
+  ///   models that can't be used, `ConfigurationError`, `WeightError`, `TensorFileError` or
+  ///   `TextEncoderError`; `MediaError` for media that can't be decoded to the end.
   public init(
     _ configuration: TrainingConfiguration, dtype: DType, device: Device = .cpu,
     warn: @escaping @Sendable (String) -> Void = { _ in },
@@ -60,9 +61,12 @@ public final class ValidationSampler {
     inputs = try withInference {
       let encoder = try InputEncoder(models)
       let contexts = try Self.contexts(
-        of: plans, encoder, PromptCache(folder: c.outputDir + "/.validation_cache", models: models), warn,
+        of: plans, encoder, PromptCache(folder: c.outputDir + "/.validation_cache", models: models),
+        warn,
         report)
-      var inputs = plans.map { plan in EncodedInputs(contexts: plan.prompts.compactMap { contexts[$0] }) }
+      var inputs = plans.map { plan in
+        EncodedInputs(contexts: plan.prompts.compactMap { contexts[$0] })
+      }
       try encoder.encodeMedia(of: plans, into: &inputs, report: report)
       return inputs
     }
@@ -71,24 +75,27 @@ public final class ValidationSampler {
   /// Whether samples are due when so many steps are done.
   public func isDue(at step: Int) -> Bool {
     guard let interval = configuration.validation.interval, !plans.isEmpty else { return false }
-    return step == 0 ? !configuration.validation.skipInitialValidation : step.isMultiple(of: interval)
+    return step == 0
+      ? !configuration.validation.skipInitialValidation : step.isMultiple(of: interval)
   }
 
   /// Generates samples and writes `samples/step_000100_1.mp4` and so on.
   ///
-  /// A sample that fails is told to `warn` and left out; what memory it took is free again. The transformer runs in the
-  /// precision of training: its own weights under autocast, adapters as they are. No random number of the training is used.
+  /// A sample that fails is told to `warn` and left out; what memory it took is free again. The
+  /// transformer runs in the precision of training: its own weights under autocast, adapters as
+  /// they are. No random number of the training is used.
   ///
   /// - Parameters:
   ///   - transformer: built for `streams` at least. It is only read.
   ///   - autocast: of the run's mixed precision; nil for none.
   ///   - step: steps that are done.
   ///   - work: this rank's share; nil for all samples.
-  ///   - endsWithFailure: throws what a sample fails with. For a model that is spread over ranks: they would wait for one that
-  ///     gave up a sample.
+  ///   - endsWithFailure: throws what a sample fails with. For a model that is spread over ranks:
+  ///     they would wait for one that gave up a sample.
   ///   - isStopped: asked after each unit of work.
   /// - Returns: the files, in the order of the work.
-  /// - Throws: `CancellationError` when it was stopped; `ModalityError` for a transformer without a stream that is needed.
+  /// - Throws: `CancellationError` when it was stopped; `ModalityError` for a transformer without a
+  ///   stream that is needed.
   public func run(
     transformer: Transformer, autocast: DType?, step: Int, work: [ValidationWork]? = nil,
     endsWithFailure: Bool = false, report: (ValidationProgress) throws -> Void = { _ in },
@@ -99,14 +106,16 @@ public final class ValidationSampler {
     guard transformer.streams == .both || transformer.streams == streams else {
       throw ModalityError(
         problem:
-          "the transformer was built for \(transformer.streams), but validation samples need \(streams)")
+          "the transformer was built for \(transformer.streams), but validation samples need \(streams)"
+      )
     }
     let shared = SharedModels(transformer: transformer, autocast: autocast)
     var outputs: [ValidationOutput] = []
     for (position, item) in work.enumerated() {
       let path = Self.path(configuration, requests[item.sample], step: step)
       do {
-        let plan = item.isSaved ? plans[item.sample].writing(to: [path]) : plans[item.sample].samplingOnly()
+        let plan =
+          item.isSaved ? plans[item.sample].writing(to: [path]) : plans[item.sample].samplingOnly()
         try GenerationPipeline(plan, sharing: shared).run(inputs[item.sample]) { stage in
           if isStopped() { throw CancellationError() }
           try report(ValidationProgress(position: position, count: work.count, stage: stage))
@@ -114,7 +123,8 @@ public final class ValidationSampler {
         guard item.isSaved else { continue }
         outputs.append(
           ValidationOutput(
-            sample: item.sample, path: path, prompt: configuration.validation.samples[item.sample].prompt))
+            sample: item.sample, path: path,
+            prompt: configuration.validation.samples[item.sample].prompt))
       } catch let error where error is CancellationError || endsWithFailure {
         throw error
       } catch let error as TorchError where error.kind == .outOfMemory {
@@ -144,7 +154,8 @@ public final class ValidationSampler {
   ) throws -> Streams? {
     guard !c.validation.samples.isEmpty else { return nil }
     let (models, checkpoint) = try models(c, dtype: dtype, device: device)
-    // A plan asks for a folder that can be written to; nothing is written, so that of the run need not be there.
+    // A plan asks for a folder that can be written to; nothing is written, so that of the run need
+    // not be there.
     var c = c
     c.outputDir = NSTemporaryDirectory()
     let blocks = try TransformerConfiguration(checkpoint.config).blocks
@@ -204,18 +215,22 @@ public final class ValidationSampler {
         }
       }
     }
-    guard problems.isEmpty else { throw ConfigurationProblems(file: c.source.file, problems: problems) }
+    guard problems.isEmpty else {
+      throw ConfigurationProblems(file: c.source.file, problems: problems)
+    }
     return (requests, plans)
   }
 
   /// The prompts of all plans, each encoded once, on the CPU.
   private static func contexts(
-    of plans: [GenerationPlan], _ encoder: InputEncoder, _ cache: PromptCache, _ warn: (String) -> Void,
+    of plans: [GenerationPlan], _ encoder: InputEncoder, _ cache: PromptCache,
+    _ warn: (String) -> Void,
     _ report: (GenerationProgress) throws -> Void
   ) throws -> [String: TextContexts] {
     var contexts: [String: TextContexts] = [:]
     var missing: [String] = []
-    for prompt in plans.flatMap(\.prompts) where contexts[prompt] == nil && !missing.contains(prompt) {
+    for prompt in plans.flatMap(\.prompts)
+    where contexts[prompt] == nil && !missing.contains(prompt) {
       do {
         contexts[prompt] = try cache.contexts(of: prompt)
       } catch {
@@ -241,7 +256,9 @@ public final class ValidationSampler {
 
   private static func folder(_ c: TrainingConfiguration) -> String { c.outputDir + "/samples" }
 
-  private static func path(_ c: TrainingConfiguration, _ request: ValidationRequest, step: Int) -> String {
+  private static func path(_ c: TrainingConfiguration, _ request: ValidationRequest, step: Int)
+    -> String
+  {
     let digits = String(step)
     let number = String(repeating: "0", count: max(0, 6 - digits.count)) + digits
     return "\(folder(c))/step_\(number)_\(request.index + 1).\(request.fileExtension)"

@@ -28,7 +28,8 @@ import Testing
     try (Data("before".utf8) + data + Data("after".utf8)).write(to: URL(fileURLWithPath: path))
     for body in [HTTPRequest.Body.bytes(data), .file(path: path, range: 6..<6 + count)] {
       let response = try client().send(
-        HTTPRequest(method: method, url: server.address + "/a?b=c", headers: [("Mine", "yes")], body: body))
+        HTTPRequest(
+          method: method, url: server.address + "/a?b=c", headers: [("Mine", "yes")], body: body))
       #expect(response.status == 200)
       #expect(response.body == data)
       #expect(response.headers["x-method"] == method)
@@ -70,8 +71,12 @@ import Testing
   }
 
   @Test func redirectsToFilesAreRefused() throws {
-    let server = try LocalServer { _ in .init(status: 302, headers: ["Location": "file:///etc/passwd"]) }
-    let failure = #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }
+    let server = try LocalServer { _ in
+      .init(status: 302, headers: ["Location": "file:///etc/passwd"])
+    }
+    let failure = #expect(throws: HTTPFailure.self) {
+      try client().send(HTTPRequest(url: server.address))
+    }
     #expect(failure?.kind == .unusable)
   }
 
@@ -84,11 +89,13 @@ import Testing
   @Test func failuresToldApart() throws {
     let server = try LocalServer { _ in nil }
     #expect(
-      #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }?.kind
+      #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }?
+        .kind
         == .connection)
     server.stop()
     #expect(
-      #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }?.kind
+      #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }?
+        .kind
         == .connection)
     let missing = HTTPRequest(
       method: "PUT", url: server.address, body: .file(path: folder.path + "/nothing", range: 0..<1))
@@ -99,7 +106,8 @@ import Testing
     let server = try echo()
     let path = folder.path + "/short"
     try Data("abc".utf8).write(to: URL(fileURLWithPath: path))
-    let request = HTTPRequest(method: "PUT", url: server.address, body: .file(path: path, range: 0..<10))
+    let request = HTTPRequest(
+      method: "PUT", url: server.address, body: .file(path: path, range: 0..<10))
     let failure = #expect(throws: HTTPFailure.self) { try client().send(request) }
     #expect(failure?.problem == "\(path) has become shorter while it was sent")
     #expect(failure?.kind == .unusable)
@@ -122,11 +130,14 @@ import Testing
   }
 
   /// A certificate that nobody vouches for is refused, unless `SSL_CERT_FILE` names it.
-  @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/openssl"), "there is no openssl"))
+  @Test(
+    .enabled(
+      if: FileManager.default.isExecutableFile(atPath: "/usr/bin/openssl"), "there is no openssl"))
   func certificatesAreVerified() throws {
     let (key, certificate) = (folder.path + "/key.pem", folder.path + "/cert.pem")
     let making = try Self.openssl([
-      "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+      "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days",
+      "2",
       "-subj",
       "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
     ])
@@ -196,7 +207,8 @@ import Testing
     }
     let begin = Date()
     #expect(
-      try RetryPolicy(delays: [0.01]).send(HTTPRequest(url: server.address), with: client()).status == 200)
+      try RetryPolicy(delays: [0.01]).send(HTTPRequest(url: server.address), with: client()).status
+        == 200)
     #expect(Date().timeIntervalSince(begin) >= 1)
   }
 }

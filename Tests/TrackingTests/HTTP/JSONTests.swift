@@ -17,11 +17,15 @@ import Testing
     #expect(value.text == #"["NaN","Infinity","-Infinity"]"#)
   }
 
-  @Test(arguments: ["", "a \"b\" \\ c", "tab\tline\nreturn\r", "\u{0}\u{1F}\u{7F}\u{85}\u{2028}", "ü 🎬 /"])
+  @Test(arguments: [
+    "", "a \"b\" \\ c", "tab\tline\nreturn\r", "\u{0}\u{1F}\u{7F}\u{85}\u{2028}", "ü 🎬 /",
+  ])
   func quotedStringsAreReadBack(text: String) throws {
     #expect(try JSON(Data(JSON.quoted(text).utf8)) == .string(text))
   }
 
   @Test(arguments: ["", "{", "[1", "nul"])
-  func whatIsNoJSON(text: String) { #expect(throws: (any Error).self) { try JSON(Data(text.utf8)) } }
+  func whatIsNoJSON(text: String) {
+    #expect(throws: (any Error).self) { try JSON(Data(text.utf8)) }
+  }
 }

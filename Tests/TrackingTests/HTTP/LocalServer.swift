@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// An HTTP/1.1 server on 127.0.0.1 for stand-ins of real services: bodies with a length or in chunks, connections that stay
-/// open, a thread for each.
+/// An HTTP/1.1 server on 127.0.0.1 for stand-ins of real services: bodies with a length or in
+/// chunks, connections that stay open, a thread for each.
 final class LocalServer: Sendable {
   struct Request: Sendable {
     let method: String
@@ -92,7 +92,9 @@ final class LocalServer: Sendable {
       var head = "HTTP/1.1 \(response.status) Status\r\nContent-Length: \(response.body.count)\r\n"
       for (name, value) in response.headers { head += "\(name): \(value)\r\n" }
       guard
-        send(Data((head + "\r\n").utf8) + (request.method == "HEAD" ? Data() : response.body), on: connection)
+        send(
+          Data((head + "\r\n").utf8) + (request.method == "HEAD" ? Data() : response.body),
+          on: connection)
       else { return }
     }
   }
@@ -138,7 +140,8 @@ private struct ConnectionReader {
 
   private mutating func chunks() -> Data? {
     var body = Data()
-    while let size = line().flatMap({ Int($0.prefix { $0 != ";" }, radix: 16) }), let chunk = bytes(size),
+    while let size = line().flatMap({ Int($0.prefix { $0 != ";" }, radix: 16) }),
+      let chunk = bytes(size),
       line() != nil
     {
       guard size > 0 else { return body }

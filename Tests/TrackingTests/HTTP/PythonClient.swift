@@ -1,10 +1,11 @@
 import Foundation
 
-/// Real clients of the services, to prove that our stand-ins speak as the services do. `LTX_CLIENTS_PYTHON` names a Python that has the
-/// packages `wandb` and `huggingface_hub`.
+/// Real clients of the services, to prove that our stand-ins speak as the services do.
+/// `LTX_CLIENTS_PYTHON` names a Python that has the packages `wandb` and `huggingface_hub`.
 enum PythonClient {
   static let executable = ProcessInfo.processInfo.environment["LTX_CLIENTS_PYTHON"]
-  static let isMissing = "set LTX_CLIENTS_PYTHON to a Python with wandb and huggingface_hub to run this test"
+  static let isMissing =
+    "set LTX_CLIENTS_PYTHON to a Python with wandb and huggingface_hub to run this test"
 
   /// - Returns: the exit status, and all that was printed.
   static func run(

@@ -37,7 +37,9 @@ import Testing
 
   @Test func anEmptyFileIsNoToken() throws {
     try write(" \n", to: ".cache/huggingface/token")
-    let error = #expect(throws: TrackingError.self) { try HubCredentials(environment: ["HOME": folder.path]) }
+    let error = #expect(throws: TrackingError.self) {
+      try HubCredentials(environment: ["HOME": folder.path])
+    }
     #expect(error?.description.contains(".cache/huggingface/token") == true)
   }
 

@@ -4,7 +4,8 @@ import Synchronization
 
 @testable import Tracking
 
-/// The Hub's endpoints that an upload uses, in memory. `HubUploaderTests` lets the real client speak with it too.
+/// The Hub's endpoints that an upload uses, in memory. `HubUploaderTests` lets the real client
+/// speak with it too.
 final class HubStandIn: Sendable {
   struct Commit: Sendable {
     let summary: String
@@ -90,21 +91,25 @@ final class HubStandIn: Sendable {
         return .json("{}", status: 400)
       }
       guard !text.contains("refuse me") else {
-        return .json(#"{"errors": [{"message": "\"base_model\" is no model"}], "warnings": []}"#, status: 400)
+        return .json(
+          #"{"errors": [{"message": "\"base_model\" is no model"}], "warnings": []}"#, status: 400)
       }
       return respond(["errors": [], "warnings": []])
     case ("GET", "api", "whoami-v2"):
       return respond([
-        "type": "user", "name": .string(Self.owner), "orgs": [["name": .string(behavior.organization)]],
+        "type": "user", "name": .string(Self.owner),
+        "orgs": [["name": .string(behavior.organization)]],
         "auth": ["type": "access_token", "accessToken": behavior.accessToken],
       ])
     case ("POST", "api", "repos"): return make(request, behavior)
     case (_, "api", "models") where parts.count >= 4: return model(request, parts, behavior)
-    case ("POST", _, _) where parts.suffix(3) == ["lfs", "objects", "batch"]: return batch(request, behavior)
+    case ("POST", _, _) where parts.suffix(3) == ["lfs", "objects", "batch"]:
+      return batch(request, behavior)
     case ("POST", "verify", let object?):
       let isThere = state.withLock { state in
         state.verified.insert(object)
-        return state.objects[object].map { Int64($0.count) } == (try? JSON(request.body))?["size"]?.integer
+        return state.objects[object].map { Int64($0.count) }
+          == (try? JSON(request.body))?["size"]?.integer
       }
       return .json("{}", status: isThere ? 200 : 404)
     default: return .json("{}", status: 404)
@@ -119,7 +124,8 @@ final class HubStandIn: Sendable {
     let full = "\(owner)/\(name)"
     guard owner == Self.owner || owner == behavior.organization else {
       return .json(
-        #"{"error": "You don't have the rights to create a model under the namespace"}"#, status: 403)
+        #"{"error": "You don't have the rights to create a model under the namespace"}"#,
+        status: 403)
     }
     let isNew = state.withLock { state in
       guard state.repositories[full] == nil else { return false }
@@ -128,22 +134,27 @@ final class HubStandIn: Sendable {
     }
     guard isNew else {
       return .json(
-        #"{"error": "You already created this model repo", "url": "\#(address)/\#(full)"}"#, status: 409)
+        #"{"error": "You already created this model repo", "url": "\#(address)/\#(full)"}"#,
+        status: 409)
     }
     return respond(["url": .string("\(address)/\(full)"), "name": .string(full)])
   }
 
-  private func model(_ request: LocalServer.Request, _ parts: [String], _ behavior: Behavior) -> LocalServer
+  private func model(_ request: LocalServer.Request, _ parts: [String], _ behavior: Behavior)
+    -> LocalServer
     .Response?
   {
     let name = "\(parts[2])/\(parts[3])"
-    guard repository(name) != nil else { return .json(#"{"error": "Repository not found"}"#, status: 404) }
+    guard repository(name) != nil else {
+      return .json(#"{"error": "Repository not found"}"#, status: 404)
+    }
     switch parts.dropFirst(4).first {
     case "preupload":
       let files = ((try? JSON(request.body))?["files"]?.array ?? []).map { file -> JSON in
         let path = file["path"]?.string ?? ""
         let isLarge =
-          [".safetensors", ".mp4"].contains { path.hasSuffix($0) } || file["size"]?.integer ?? 0 > 10_000_000
+          [".safetensors", ".mp4"].contains { path.hasSuffix($0) }
+          || file["size"]?.integer ?? 0 > 10_000_000
         return [
           "path": .string(path), "uploadMode": isLarge ? "lfs" : "regular",
           "shouldIgnore": .bool(behavior.ignored.contains(path)), "oid": nil,
@@ -153,7 +164,8 @@ final class HubStandIn: Sendable {
     case "commit":
       guard !behavior.refusesCommit else {
         return LocalServer.Response(
-          status: 400, headers: ["X-Error-Message": "Invalid metadata in README.md."], body: Data("{}".utf8))
+          status: 400, headers: ["X-Error-Message": "Invalid metadata in README.md."],
+          body: Data("{}".utf8))
       }
       return commit(request, name)
     case nil: return respond(["id": .string(name), "modelId": .string(name), "siblings": []])
@@ -163,7 +175,8 @@ final class HubStandIn: Sendable {
 
   private func commit(_ request: LocalServer.Request, _ name: String) -> LocalServer.Response? {
     let lines = request.body.split(separator: 0x0A).compactMap { try? JSON(Data($0)) }
-    guard request.headers["content-type"] == "application/x-ndjson", lines.first?["key"] == "header",
+    guard request.headers["content-type"] == "application/x-ndjson",
+      lines.first?["key"] == "header",
       let summary = lines.first?["value"]?["summary"]?.string
     else { return .json("{}", status: 400) }
     let isDone = state.withLock { state in
@@ -172,7 +185,8 @@ final class HubStandIn: Sendable {
         guard let value = line["value"], let path = value["path"]?.string else { return false }
         switch line["key"]?.string {
         case "file":
-          guard value["encoding"] == "base64", let data = Data(base64Encoded: value["content"]?.string ?? "?")
+          guard value["encoding"] == "base64",
+            let data = Data(base64Encoded: value["content"]?.string ?? "?")
           else {
             return false
           }
@@ -191,13 +205,15 @@ final class HubStandIn: Sendable {
     }
     guard isDone else { return .json(#"{"error": "bad commit"}"#, status: 400) }
     return respond([
-      "success": true, "commitOid": "0123abcd", "commitUrl": .string("\(address)/\(name)/commit/0123abcd"),
+      "success": true, "commitOid": "0123abcd",
+      "commitUrl": .string("\(address)/\(name)/commit/0123abcd"),
     ])
   }
 
   // MARK: Large files
 
-  private func batch(_ request: LocalServer.Request, _ behavior: Behavior) -> LocalServer.Response? {
+  private func batch(_ request: LocalServer.Request, _ behavior: Behavior) -> LocalServer.Response?
+  {
     guard let body = try? JSON(request.body), body["hash_algo"] == "sha256",
       request.headers["content-type"] == "application/vnd.git-lfs+json"
     else { return .json("{}", status: 400) }
@@ -254,7 +270,9 @@ final class HubStandIn: Sendable {
       let hasTag = state.withLock { !$0.behavior.namesNoETag }
       return LocalServer.Response(headers: hasTag ? ["ETag": "\"tag\(number)\""] : [:])
     }
-    guard parts.count == 2, parts[0] == "put", (try? FileDigest.sha256(of: request.body)) == parts[1] else {
+    guard parts.count == 2, parts[0] == "put",
+      (try? FileDigest.sha256(of: request.body)) == parts[1]
+    else {
       return .json("{}", status: 400)
     }
     state.withLock { $0.objects[parts[1]] = request.body }

@@ -20,9 +20,12 @@ import Testing
   }
 
   /// Weights of an odd size, a small file, bytes, an empty one.
-  private func items(weights: Int = 100_003) throws -> (items: [HubUploader.Item], files: [String: Data]) {
+  private func items(weights: Int = 100_003) throws -> (
+    items: [HubUploader.Item], files: [String: Data]
+  ) {
     var files: [String: Data] = [:]
-    files["lora.safetensors"] = Data((0..<weights).map { UInt8(truncatingIfNeeded: $0 &* 31 ^ $0 >> 8) })
+    files["lora.safetensors"] = Data(
+      (0..<weights).map { UInt8(truncatingIfNeeded: $0 &* 31 ^ $0 >> 8) })
     files["config.yaml"] = Data("steps: 3\n".utf8)
     var items: [HubUploader.Item] = []
     for (name, data) in files.sorted(by: { $0.key < $1.key }) {
@@ -94,10 +97,14 @@ import Testing
 
   @Test func equalFilesAreSentOnce() throws {
     let hub = try HubStandIn()
-    let items = ["a.mp4", "b.mp4"].map { HubUploader.Item(path: $0, content: .bytes(Data("same".utf8))) }
+    let items = ["a.mp4", "b.mp4"].map {
+      HubUploader.Item(path: $0, content: .bytes(Data("same".utf8)))
+    }
     _ = try uploader(hub).upload(items, message: "m")
     #expect(
-      hub.repository("somebody/my-lora")?.files == ["a.mp4": Data("same".utf8), "b.mp4": Data("same".utf8)])
+      hub.repository("somebody/my-lora")?.files == [
+        "a.mp4": Data("same".utf8), "b.mp4": Data("same".utf8),
+      ])
     #expect(hub.requests.count { $0.contains("/verify/") } == 1)
   }
 
@@ -107,7 +114,9 @@ import Testing
     let size = 64_000_000
     let path = folder.path + "/large.safetensors"
     try Data(repeating: 7, count: size).write(to: URL(fileURLWithPath: path))
-    var items = (0..<300).map { HubUploader.Item(path: "f\($0).txt", content: .bytes(Data("\($0)".utf8))) }
+    var items = (0..<300).map {
+      HubUploader.Item(path: "f\($0).txt", content: .bytes(Data("\($0)".utf8)))
+    }
     items.append(.init(path: "large.safetensors", content: .file(path)))
     _ = try uploader(hub).upload(items, message: "m")
     let files = hub.repository("somebody/my-lora")?.files
@@ -130,7 +139,9 @@ import Testing
     let hub = try HubStandIn()
     try uploader(hub, "films/a").checkAccess()
     #expect(hub.repository("films/a") != nil)
-    let error = #expect(throws: TrackingError.self) { try uploader(hub, "strangers/a").checkAccess() }
+    let error = #expect(throws: TrackingError.self) {
+      try uploader(hub, "strangers/a").checkAccess()
+    }
     #expect(error?.description.contains("strangers/a") == true)
     #expect(error?.description.contains("member of films") == true)
     // A repository that is there may still be written to.
@@ -143,7 +154,9 @@ import Testing
       ["role": "read"], ["role": "fineGrained", "fineGrained": ["scoped": []]],
       [
         "role": "fineGrained",
-        "fineGrained": ["scoped": [["entity": ["name": "somebody"], "permissions": ["repo.content.read"]]]],
+        "fineGrained": [
+          "scoped": [["entity": ["name": "somebody"], "permissions": ["repo.content.read"]]]
+        ],
       ],
     ] as [JSON])
   func aTokenThatMayOnlyRead(accessToken: JSON) throws {
@@ -153,7 +166,9 @@ import Testing
   }
 
   @Test func aFineGrainedTokenThatMayWrite() throws {
-    let scope: JSON = ["entity": ["name": "somebody"], "permissions": ["repo.content.read", "repo.write"]]
+    let scope: JSON = [
+      "entity": ["name": "somebody"], "permissions": ["repo.content.read", "repo.write"],
+    ]
     let hub = try HubStandIn(
       HubStandIn.Behavior(accessToken: ["role": "fineGrained", "fineGrained": ["scoped": [scope]]]))
     try uploader(hub).checkAccess()
@@ -161,7 +176,9 @@ import Testing
 
   @Test func anUnknownToken() throws {
     let hub = try HubStandIn()
-    let error = #expect(throws: TrackingError.self) { try uploader(hub, token: "hf_wrong").checkAccess() }
+    let error = #expect(throws: TrackingError.self) {
+      try uploader(hub, token: "hf_wrong").checkAccess()
+    }
     #expect(error?.description.contains("does not know the token") == true)
   }
 
@@ -192,7 +209,9 @@ import Testing
   }
 
   @Test(arguments: ["a", "a/b", "A_b.c-d/E.f_g-1"])
-  func namesOfRepositories(name: String) throws { #expect(try HubRepository(name).description == name) }
+  func namesOfRepositories(name: String) throws {
+    #expect(try HubRepository(name).description == name)
+  }
 
   // MARK: Refusals
 
@@ -204,7 +223,9 @@ import Testing
       (HubStandIn.Behavior(partSize: 4096, namesNoETag: true), "no ETag"),
     ] {
       let hub = try HubStandIn(behavior)
-      let error = #expect(throws: TrackingError.self) { try uploader(hub).upload(items, message: "m") }
+      let error = #expect(throws: TrackingError.self) {
+        try uploader(hub).upload(items, message: "m")
+      }
       #expect(error?.description.contains(part) == true)
       #expect(hub.repository("somebody/my-lora")?.commits.isEmpty == true)
     }
@@ -214,8 +235,11 @@ import Testing
     let hub = try HubStandIn()
     var (items, _) = try items(weights: 10_000)
     items.removeAll { $0.path == "README.md" }
-    items.append(.init(path: "README.md", content: .bytes(Data("---\nbase_model: refuse me\n---\n".utf8))))
-    let error = #expect(throws: TrackingError.self) { try uploader(hub).upload(items, message: "m") }
+    items.append(
+      .init(path: "README.md", content: .bytes(Data("---\nbase_model: refuse me\n---\n".utf8))))
+    let error = #expect(throws: TrackingError.self) {
+      try uploader(hub).upload(items, message: "m")
+    }
     #expect(error?.description == "the Hub refuses README.md: \"base_model\" is no model")
     #expect(!hub.requests.contains { $0.contains("lfs") })
   }
@@ -232,7 +256,8 @@ import Testing
   @Test func missingAndDoubleFiles() throws {
     let hub = try HubStandIn()
     let missing = #expect(throws: TrackingError.self) {
-      try uploader(hub).upload([.init(path: "a", content: .file(folder.path + "/nothing"))], message: "m")
+      try uploader(hub).upload(
+        [.init(path: "a", content: .file(folder.path + "/nothing"))], message: "m")
     }
     #expect(missing?.place == folder.path + "/nothing")
     let item = HubUploader.Item(path: "a", content: .bytes(Data("x".utf8)))

@@ -31,10 +31,12 @@ import Testing
       configuration: Data(#"{"steps": 250, "model": {"path": "a/b"}}"#.utf8), folder: folder.path)
     let settings = try WandBSettings(environment: ["WANDB_MODE": "offline"])
     let run = try WandBRun(
-      options, settings: settings, id: "abc12345", start: Date(timeIntervalSince1970: 1_700_000_000.5))
+      options, settings: settings, id: "abc12345",
+      start: Date(timeIntervalSince1970: 1_700_000_000.5))
     let records: [WandBRecord] = [
       .header, .run(run, host: "host"),
-      .history([("train/loss", "0.25"), ("_step", "300")], step: 300), .summary([("train/loss", "0.25")]),
+      .history([("train/loss", "0.25"), ("_step", "300")], step: 300),
+      .summary([("train/loss", "0.25")]),
       .file("media/videos/a.mp4", isMedia: true), .exit(code: 255, seconds: 12),
     ]
     let log = try RecordLog(path: path)

@@ -12,7 +12,8 @@ import Testing
       (["WANDB_MODE": "disabled"], .disabled), (["WANDB_DISABLED": "true"], .disabled),
     ] as [([String: String], WandBSettings.Mode)])
   func modes(environment: [String: String], mode: WandBSettings.Mode) throws {
-    let settings = try WandBSettings(environment: environment.merging(["WANDB_API_KEY": "k"]) { $1 })
+    let settings = try WandBSettings(
+      environment: environment.merging(["WANDB_API_KEY": "k"]) { $1 })
     #expect(settings.mode == mode)
   }
 
@@ -24,8 +25,12 @@ import Testing
   }
 
   @Test func withoutAKeyTheErrorSaysWhatToDo() {
-    let error = #expect(throws: TrackingError.self) { try WandBSettings(environment: ["HOME": folder.path]) }
-    for part in ["api.wandb.ai", "https://wandb.ai/authorize", "WANDB_API_KEY", "WANDB_MODE=offline"] {
+    let error = #expect(throws: TrackingError.self) {
+      try WandBSettings(environment: ["HOME": folder.path])
+    }
+    for part in [
+      "api.wandb.ai", "https://wandb.ai/authorize", "WANDB_API_KEY", "WANDB_MODE=offline",
+    ] {
       #expect(error?.description.contains(part) == true)
     }
   }
@@ -42,10 +47,12 @@ import Testing
       toFile: folder.path + "/.netrc", atomically: true, encoding: .utf8)
     let home = ["HOME": folder.path]
     #expect(try WandBSettings(environment: home).key == "from-file")
-    #expect(try WandBSettings(environment: home.merging(["WANDB_API_KEY": "mine"]) { $1 }).key == "mine")
+    #expect(
+      try WandBSettings(environment: home.merging(["WANDB_API_KEY": "mine"]) { $1 }).key == "mine")
     // A server of one's own has a key of its own.
     #expect(throws: TrackingError.self) {
-      try WandBSettings(environment: home.merging(["WANDB_BASE_URL": "https://wandb.example"]) { $1 })
+      try WandBSettings(
+        environment: home.merging(["WANDB_BASE_URL": "https://wandb.example"]) { $1 })
     }
   }
 
@@ -53,8 +60,10 @@ import Testing
     arguments: [
       ("machine a login u password p", "p"), ("machine a\n  login u\n  password p\n", "p"),
       ("machine b password q machine a password p", "p"), ("default password d", "d"),
-      ("machine a password p default password d", "p"), ("# machine a password x\nmachine a password p", "p"),
-      ("macdef init\nmachine a password x\n\nmachine a password p", "p"), ("machine a login password", nil),
+      ("machine a password p default password d", "p"),
+      ("# machine a password x\nmachine a password p", "p"),
+      ("macdef init\nmachine a password x\n\nmachine a password p", "p"),
+      ("machine a login password", nil),
       ("", nil),
     ] as [(String, String?)])
   func netrc(text: String, password: String?) { #expect(Netrc(text).password(of: "a") == password) }

@@ -3,7 +3,8 @@ import Synchronization
 
 @testable import Tracking
 
-/// The endpoints of Weights & Biases that a run uses, in memory. `Tests/Oracles/check_wandb.py` lets the real client speak with it.
+/// The endpoints of Weights & Biases that a run uses, in memory. `Tests/Oracles/check_wandb.py`
+/// lets the real client speak with it.
 final class WandBStandIn: Sendable {
   struct Run: Sendable {
     var displayName: String?
@@ -45,7 +46,9 @@ final class WandBStandIn: Sendable {
 
   private func answer(_ request: LocalServer.Request) -> LocalServer.Response? {
     if request.path.hasPrefix("/storage/") { return store(request) }
-    guard request.headers["authorization"] == "Basic " + Data("api:\(Self.key)".utf8).base64EncodedString()
+    guard
+      request.headers["authorization"] == "Basic "
+        + Data("api:\(Self.key)".utf8).base64EncodedString()
     else {
       return .json(#"{"errors": [{"message": "user is not logged in"}]}"#, status: 401)
     }
@@ -64,7 +67,8 @@ final class WandBStandIn: Sendable {
     let id = variables["name"]?.string ?? ""
     if query.contains("upsertBucket") {
       guard variables["project"]?.string != "forbidden" else {
-        return .json(#"{"data": {"upsertBucket": null}, "errors": [{"message": "permission denied"}]}"#)
+        return .json(
+          #"{"data": {"upsertBucket": null}, "errors": [{"message": "permission denied"}]}"#)
       }
       state.withLock { state in
         var run = state.runs[id] ?? Run()
@@ -90,22 +94,30 @@ final class WandBStandIn: Sendable {
     if query.contains("createRunFiles") {
       let run = variables["run"]?.string ?? ""
       let files = (variables["files"]?.array ?? []).compactMap(\.string).map { name -> JSON in
-        ["name": .string(name), "uploadUrl": .string("\(address)/storage/\(run)/\(name)?signature=abc")]
+        [
+          "name": .string(name),
+          "uploadUrl": .string("\(address)/storage/\(run)/\(name)?signature=abc"),
+        ]
       }
       return respond([
-        "createRunFiles": ["runID": "UnVuOjE=", "uploadHeaders": ["X-Stored: yes"], "files": .array(files)]
+        "createRunFiles": [
+          "runID": "UnVuOjE=", "uploadHeaders": ["X-Stored: yes"], "files": .array(files),
+        ]
       ])
     }
     if query.contains("bucket(name") {
       guard let run = run(id) else { return respond(["model": ["bucket": nil]]) }
-      let tail = run.rows.keys.max().flatMap { run.rows[$0] }.map { JSON.array([.string($0)]) } ?? []
+      let tail =
+        run.rows.keys.max().flatMap { run.rows[$0] }.map { JSON.array([.string($0)]) } ?? []
       let text = tail.text
       return respond([
         "model": [
           "id": "p", "name": "p", "entity": ["id": "e", "name": "somebody"],
           "bucket": [
-            "id": "UnVuOjE=", "name": .string(id), "historyLineCount": .integer(Int64(run.rows.count)),
-            "historyTail": .string(text), "eventsLineCount": 0, "logLineCount": 0, "eventsTail": "[]",
+            "id": "UnVuOjE=", "name": .string(id),
+            "historyLineCount": .integer(Int64(run.rows.count)),
+            "historyTail": .string(text), "eventsLineCount": 0, "logLineCount": 0,
+            "eventsTail": "[]",
             "summaryMetrics": .string(run.summary.isEmpty ? "{}" : run.summary),
             "config": .string(run.config),
             "displayName": JSON(run.displayName), "tags": .array(run.tags.map(JSON.string)),
@@ -159,7 +171,8 @@ final class WandBStandIn: Sendable {
     else { return .json("{}", status: 400) }
     let parts = request.path.split(separator: "/", maxSplits: 2).map(String.init)
     state.withLock {
-      $0.runs[parts[1], default: Run()].files[parts[2].removingPercentEncoding ?? parts[2]] = request.body
+      $0.runs[parts[1], default: Run()].files[parts[2].removingPercentEncoding ?? parts[2]] =
+        request.body
     }
     return .json("{}")
   }

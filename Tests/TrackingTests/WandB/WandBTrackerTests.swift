@@ -16,9 +16,11 @@ import Testing
   }
 
   private static let quick = WandBSender.Pace(
-    first: 0.02, later: 0.02, heartbeat: 30, outage: 0.5, longestDelay: 0.02, finish: 10, rows: 1000)
+    first: 0.02, later: 0.02, heartbeat: 30, outage: 0.5, longestDelay: 0.02, finish: 10, rows: 1000
+  )
 
-  private func options(resume id: String? = nil, project: String = "films") -> WandBTracker.Options {
+  private func options(resume id: String? = nil, project: String = "films") -> WandBTracker.Options
+  {
     WandBTracker.Options(
       project: project, name: "a name", tags: ["one", "two"],
       configuration: Data(#"{"optimization": {"steps": 3}, "seed": 7}"#.utf8), folder: folder.path,
@@ -37,13 +39,16 @@ import Testing
   }
 
   private func steps(_ run: WandBStandIn.Run?) -> [Int64?] {
-    (run?.rows.sorted { $0.key < $1.key } ?? []).map { try? JSON(Data($0.value.utf8))["_step"]?.integer }
+    (run?.rows.sorted { $0.key < $1.key } ?? []).map {
+      try? JSON(Data($0.value.utf8))["_step"]?.integer
+    }
   }
 
   /// Three steps, a validation with a video, a sound and a picture.
   private func train(_ tracker: WandBTracker, steps: ClosedRange<Int> = 1...3) throws {
     for step in steps {
-      try tracker.scalars([("train/loss", 1 / Double(step)), ("train/learning_rate", 1e-4)], step: step)
+      try tracker.scalars(
+        [("train/loss", 1 / Double(step)), ("train/learning_rate", 1e-4)], step: step)
       if step == 2 {
         try tracker.scalars([("validation/loss", 0.5)], step: step)
         try tracker.media(samples(), step: step)
@@ -78,7 +83,9 @@ import Testing
     #expect(run.displayName == "a name")
     #expect(run.tags == ["one", "two"])
     #expect(
-      try JSON(Data(run.config.utf8)) == ["optimization": ["value": ["steps": 3]], "seed": ["value": 7]])
+      try JSON(Data(run.config.utf8)) == [
+        "optimization": ["value": ["steps": 3]], "seed": ["value": 7],
+      ])
     #expect(run.rows.keys.sorted() == [0, 1, 2])
     #expect(steps(run) == [1, 2, 3])
     #expect(run.exitCode == 0)
@@ -175,7 +182,8 @@ import Testing
     #expect(notices.all.count == 1)
     #expect(notices.all.first?.contains("wandb sync \(tracker.folder)") == true)
     #expect(server.run(tracker.runID)?.exitCode == nil)
-    let file = try Data(contentsOf: URL(fileURLWithPath: "\(tracker.folder)/run-\(tracker.runID).wandb"))
+    let file = try Data(
+      contentsOf: URL(fileURLWithPath: "\(tracker.folder)/run-\(tracker.runID).wandb"))
     for loss in ["1.0", "0.5", "0.25"] {
       // Field 16, its length, the value.
       let item = Data("train/loss".utf8) + [0x82, 1, UInt8(loss.utf8.count)] + Data(loss.utf8)
@@ -264,7 +272,8 @@ import Testing
 
   @Test func offlineARunIsAFolder() throws {
     let environment = ["WANDB_MODE": "offline"]
-    let tracker = try #require(try WandBTracker.start(options(), environment: environment, notice: { _ in }))
+    let tracker = try #require(
+      try WandBTracker.start(options(), environment: environment, notice: { _ in }))
     try train(tracker)
     try tracker.text("prompts", "a < b & c", step: 3)
     try tracker.image("grid", Data([0xFF, 0xD8, 0xFF]), width: 4, height: 2, step: 3)
@@ -274,7 +283,9 @@ import Testing
     #expect(name.wholeMatch(of: /offline-run-\d{8}_\d{6}-[a-z0-9]{8}/) != nil)
     #expect(tracker.folder == "\(folder.path)/wandb/\(name)")
     let files = try FileManager.default.subpathsOfDirectory(atPath: tracker.folder + "/files")
-    #expect(files.filter { $0.hasSuffix(".mp4") || $0.hasSuffix(".wav") || $0.hasSuffix(".png") }.count == 3)
+    #expect(
+      files.filter { $0.hasSuffix(".mp4") || $0.hasSuffix(".wav") || $0.hasSuffix(".png") }.count
+        == 3)
     let page = try #require(files.first { $0.hasSuffix(".html") })
     #expect(
       try String(contentsOfFile: "\(tracker.folder)/files/\(page)", encoding: .utf8).contains(
@@ -301,7 +312,8 @@ import Testing
     try offline.finish(.failed)
     let (status, output) = try PythonClient.run(
       ["-m", "wandb", "sync", offline.folder],
-      environment: ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key], in: folder.path)
+      environment: ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key],
+      in: folder.path)
     #expect(status == 0, "\(output)")
     let synced = try #require(server.run(offline.runID), "\(output)")
     let sent = try #require(server.run(online.runID))
@@ -315,7 +327,9 @@ import Testing
     }
     #expect(try values(synced.summary) == values(sent.summary))
     #expect(Set(sent.files.keys).subtracting(synced.files.keys) == [])
-    for (name, data) in sent.files where name.hasPrefix("media/") { #expect(synced.files[name] == data) }
+    for (name, data) in sent.files where name.hasPrefix("media/") {
+      #expect(synced.files[name] == data)
+    }
   }
 
   /// The official trainer's own way of logging leaves in our stand-in what ours leaves.
@@ -333,7 +347,8 @@ import Testing
       run.finish()
       """
     let (status, output) = try PythonClient.run(
-      ["-c", script], environment: ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key],
+      ["-c", script],
+      environment: ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key],
       in: folder.path)
     #expect(status == 0, "\(output)")
     let tracker = try online(server)
@@ -342,7 +357,9 @@ import Testing
     try tracker.media(
       [ValidationMedia(name: "sample_1", path: folder.path + "/a b.mp4", caption: "cat")], step: 2)
     try tracker.finish(.success)
-    let (real, ours) = (try #require(server.run("real1234")), try #require(server.run(tracker.runID)))
+    let (real, ours) = (
+      try #require(server.run("real1234")), try #require(server.run(tracker.runID))
+    )
     #expect(real.exitCode == 0)
     #expect(real.rows.count == ours.rows.count)
     #expect(try values(real.rows[0]) == values(ours.rows[0]))
@@ -360,17 +377,20 @@ import Testing
   func foldersOfAResumedRunMakeOneRun() throws {
     let server = try WandBStandIn()
     let environment = ["WANDB_MODE": "offline"]
-    let first = try #require(try WandBTracker.start(options(), environment: environment, notice: { _ in }))
+    let first = try #require(
+      try WandBTracker.start(options(), environment: environment, notice: { _ in }))
     try train(first, steps: 1...5)
     // Killed: nothing is finished.
     let second = try #require(
-      try WandBTracker.start(options(resume: first.runID), environment: environment, notice: { _ in }))
+      try WandBTracker.start(
+        options(resume: first.runID), environment: environment, notice: { _ in }))
     try train(second, steps: 4...7)
     try second.finish(.success)
     for tracker in [first, second] {
       let (status, output) = try PythonClient.run(
         ["-m", "wandb", "sync", tracker.folder],
-        environment: ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key], in: folder.path)
+        environment: ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key],
+        in: folder.path)
       #expect(status == 0, "\(output)")
     }
     #expect(steps(server.run(first.runID)) == [1, 2, 3, 4, 5, 6, 7])
@@ -386,7 +406,8 @@ import Testing
 
   @Test func disabledThereIsNothing() throws {
     #expect(
-      try WandBTracker.start(options(), environment: ["WANDB_MODE": "disabled"], notice: { _ in }) == nil)
+      try WandBTracker.start(options(), environment: ["WANDB_MODE": "disabled"], notice: { _ in })
+        == nil)
     #expect(!FileManager.default.fileExists(atPath: folder.path + "/wandb"))
   }
 }

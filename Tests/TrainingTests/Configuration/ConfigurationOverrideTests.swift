@@ -34,7 +34,8 @@ import Testing
       "validation.samples[0].conditions[1].num_frames=17", "lora.target_modules[1]=to_v",
       text: ConfigurationText.everything)
     #expect(
-      changed.validation.samples[0].conditions[1] == .prefix(.video("v.mp4"), numFrames: 17, duration: nil))
+      changed.validation.samples[0].conditions[1]
+        == .prefix(.video("v.mp4"), numFrames: 17, duration: nil))
     #expect(changed.lora?.targetModules == ["to_q", "to_v"])
   }
 
@@ -78,7 +79,8 @@ import Testing
   /// Problems of options come after those of the file, and all are told.
   @Test func withProblemsOfTheFile() throws {
     let error = try #require(throws: ConfigurationProblems.self) {
-      try ConfigurationText.read(ConfigurationText.minimal + "sed: 3\n", overrides: ["x", "lora.rank=0"])
+      try ConfigurationText.read(
+        ConfigurationText.minimal + "sed: 3\n", overrides: ["x", "lora.rank=0"])
     }
     #expect(
       error.description.split(separator: "\n").map { $0.prefix(16) } == [

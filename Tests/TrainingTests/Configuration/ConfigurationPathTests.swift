@@ -10,7 +10,9 @@ import Testing
 
   init() throws { scratch = try ScratchFolder() }
 
-  private func text(_ more: String = "", model: String = "m.safetensors", data: String = "set") -> String {
+  private func text(_ more: String = "", model: String = "m.safetensors", data: String = "set")
+    -> String
+  {
     """
     model: {model_path: \(scratch.file(model))}
     lora: {}
@@ -21,7 +23,9 @@ import Testing
   }
 
   @Test func everythingIsThere() throws {
-    for file in ["m.safetensors", "set/latents/a", "set/conditions/a"] { try scratch.write("", to: file) }
+    for file in ["m.safetensors", "set/latents/a", "set/conditions/a"] {
+      try scratch.write("", to: file)
+    }
     _ = try TrainingConfiguration(yaml: text(), file: "c.yaml")
     // The folder of the dataset or its .precomputed.
     for file in ["other/.precomputed/latents/a", "other/.precomputed/conditions/a"] {
@@ -45,7 +49,8 @@ import Testing
     #expect(
       found.map(\.key) == [
         "model.model_path", "data.preprocessed_data_root",
-        "validation.samples[0].conditions[0].image_or_video", "validation.samples[1].conditions[0].video",
+        "validation.samples[0].conditions[0].image_or_video",
+        "validation.samples[1].conditions[0].video",
         "validation.samples[1].conditions[0].mask", "validation.held_out.preprocessed_data_root",
       ])
     #expect(found.allSatisfy { $0.message.contains("does not exist") })
@@ -70,7 +75,8 @@ import Testing
     let folder = text().replacingOccurrences(
       of: "m.safetensors}", with: "m.safetensors, video_vae_path: \(scratch.file("set"))}")
     #expect(
-      try ConfigurationText.problems(folder, checksPaths: true).map(\.key).contains("model.video_vae_path"))
+      try ConfigurationText.problems(folder, checksPaths: true).map(\.key).contains(
+        "model.video_vae_path"))
   }
 }
 

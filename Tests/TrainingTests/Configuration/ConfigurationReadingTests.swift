@@ -14,28 +14,39 @@ import Testing
     #expect(c.model.trainingMode == .lora)
     let lora = try #require(c.lora)
     #expect(lora.rank == 64 && lora.alpha == 64 && lora.dropout == 0)
-    #expect(lora.targetModules == ["to_k", "to_q", "to_v", "to_out.0"] && !lora.useDoRA && !lora.useRSLoRA)
+    #expect(
+      lora.targetModules == ["to_k", "to_q", "to_v", "to_out.0"] && !lora.useDoRA && !lora.useRSLoRA
+    )
     guard case .textToVideo(let strategy) = c.trainingStrategy else {
       Issue.record("the strategy is \(c.trainingStrategy)")
       return
     }
     #expect(strategy.firstFrameConditioningP == 0.1 && !strategy.withAudio)
     let o = c.optimization
-    #expect(o.learningRate == 5e-4 && o.steps == 3000 && o.batchSize == 2 && o.gradientAccumulationSteps == 1)
+    #expect(
+      o.learningRate == 5e-4 && o.steps == 3000 && o.batchSize == 2
+        && o.gradientAccumulationSteps == 1)
     #expect(o.maxGradNorm == 1 && o.optimizerType == .adamw && o.schedulerType == .linear)
     #expect(o.schedulerParams.isEmpty && !o.enableGradientCheckpointing)
-    #expect(o.warmupSteps == 0 && o.learningRates.isEmpty && o.emaDecay == nil && o.maxSkippedSteps == 10)
+    #expect(
+      o.warmupSteps == 0 && o.learningRates.isEmpty && o.emaDecay == nil && o.maxSkippedSteps == 10)
     #expect(c.acceleration.mixedPrecisionMode == .bf16 && c.acceleration.quantization == nil)
     #expect(c.data.numDataloaderWorkers == 2)
     #expect(c.data.preprocessedDataRoot == FileManager.default.currentDirectoryPath + "/d")
     let v = c.validation
     #expect(v.samples.isEmpty && v.negativePrompt == GenerationRequest.defaultNegativePrompt)
-    #expect(v.videoDims == .init(width: 960, height: 544, frames: 89) && v.frameRate == 24 && v.seed == 42)
-    #expect(v.inferenceSteps == 30 && v.interval == 100 && v.videoCFGScale == 3 && v.audioCFGScale == 7)
-    #expect(v.videoSTGScale == 1 && v.audioSTGScale == 1 && v.stgBlocks == [28] && v.guidanceRescale == 0.7)
+    #expect(
+      v.videoDims == .init(width: 960, height: 544, frames: 89) && v.frameRate == 24 && v.seed == 42
+    )
+    #expect(
+      v.inferenceSteps == 30 && v.interval == 100 && v.videoCFGScale == 3 && v.audioCFGScale == 7)
+    #expect(
+      v.videoSTGScale == 1 && v.audioSTGScale == 1 && v.stgBlocks == [28]
+        && v.guidanceRescale == 0.7)
     #expect(v.videoModalityGuidanceScale == 3 && v.audioModalityGuidanceScale == 3)
     #expect(v.generateAudio && v.generateVideo && !v.skipInitialValidation && !v.heldOut.isUsed)
-    #expect(c.checkpoints == .init() && c.checkpoints.keepLastN == 1 && c.checkpoints.interval == nil)
+    #expect(
+      c.checkpoints == .init() && c.checkpoints.keepLastN == 1 && c.checkpoints.interval == nil)
     #expect(c.checkpoints.saveTrainingState == .minimal && c.checkpoints.precision == .bfloat16)
     #expect(c.flowMatching.timestepSamplingMode == .shiftedLogitNormal)
     #expect(!c.hub.pushToHub && !c.wandb.enabled && c.wandb.project == "ltxv-trainer")
@@ -65,7 +76,8 @@ import Testing
               conditions: [
                 .firstFrame(probability: 0.5), .prefix(temporalBoundary: 2, probability: 0.25),
                 .suffix(temporalBoundary: 3, probability: 1),
-                .spatialCrop(spatialRegion: .init(top: 0, left: 32, bottom: 64, right: 96), probability: 0),
+                .spatialCrop(
+                  spatialRegion: .init(top: 0, left: 32, bottom: 64, right: 96), probability: 0),
                 .mask(maskDir: "video_masks", probability: 1),
                 .reference(latentsDir: "reference_latents", probability: 1),
               ]),
@@ -78,11 +90,13 @@ import Testing
     #expect(
       c.optimization
         == .init(
-          learningRate: 1e-4, steps: 70, batchSize: 3, gradientAccumulationSteps: 2, maxGradNorm: 0.5,
+          learningRate: 1e-4, steps: 70, batchSize: 3, gradientAccumulationSteps: 2,
+          maxGradNorm: 0.5,
           optimizerType: .adamw8bit, optimizerParams: ["weight_decay": .number(0.01)],
           schedulerType: .cosineWithRestarts,
           schedulerParams: ["T_0": .number(7), "T_mult": .number(2), "eta_min": .number(1e-6)],
-          warmupSteps: 5, learningRates: ["to_q": 1e-3, "ff.net.2": 2], emaDecay: 0.99, maxSkippedSteps: 4,
+          warmupSteps: 5, learningRates: ["to_q": 1e-3, "ff.net.2": 2], emaDecay: 0.99,
+          maxSkippedSteps: 4,
           enableGradientCheckpointing: true))
     #expect(
       c.acceleration
@@ -99,7 +113,8 @@ import Testing
     #expect(c.hub == .init(pushToHub: true, hubModelID: "me/mine"))
     #expect(
       c.flowMatching
-        == .init(timestepSamplingMode: .uniform, timestepSamplingParams: ["min_value": .number(0.125)]))
+        == .init(
+          timestepSamplingMode: .uniform, timestepSamplingParams: ["min_value": .number(0.125)]))
     #expect(
       c.wandb
         == .init(
@@ -114,7 +129,8 @@ import Testing
     let found = try ConfigurationText.problems(
       ConfigurationText.minimal + "optimization:\n  learning_rte: 1e-4\n")
     #expect(found.count == 1)
-    #expect(found[0].key == "optimization.learning_rte" && found[0].line == 5 && found[0].column == 3)
+    #expect(
+      found[0].key == "optimization.learning_rte" && found[0].line == 5 && found[0].column == 3)
     #expect(found[0].message.contains("did you mean optimization.learning_rate?"))
   }
 
@@ -134,9 +150,11 @@ import Testing
       """)
     #expect(
       Set(found.map(\.key)) == [
-        "model.model_path", "lora.rank", "lora.target_modules", "training_strategy.video.is_generated",
+        "model.model_path", "lora.rank", "lora.target_modules",
+        "training_strategy.video.is_generated",
         "training_strategy.video.latents_dir", "optimization.steps", "optimization.batch_size",
-        "optimization.scheduler_type", "optimization.scheduler_params.power", "checkpoints.keep_last_n",
+        "optimization.scheduler_type", "optimization.scheduler_params.power",
+        "checkpoints.keep_last_n",
         "validation.samples[0].prompt", "validation.samples[0].conditions[0]",
         "validation.samples[0].conditions[1].type", "hub.hub_model_id", "sead",
       ])
@@ -144,7 +162,8 @@ import Testing
     #expect(found.compactMap(\.line) == found.compactMap(\.line).sorted())
     #expect(
       found.first { $0.key == "optimization.scheduler_type" }?.message
-        == #"is "cosin"; it must be one of constant, linear, cosine, cosine_with_restarts, polynomial, step"#)
+        == #"is "cosin"; it must be one of constant, linear, cosine, cosine_with_restarts, polynomial, step"#
+    )
     #expect(found.first { $0.key == "sead" }?.message.contains("did you mean seed?") == true)
   }
 
@@ -158,22 +177,38 @@ import Testing
     ("optimization: {learning_rate: .inf}", "optimization.learning_rate", "a finite number"),
     ("optimization: {learning_rate: fast}", "optimization.learning_rate", "a number of at least 0"),
     ("optimization: {ema_decay: 1}", "optimization.ema_decay", "from 0 to below 1"),
-    ("optimization: {warmup_steps: 3000}", "optimization.warmup_steps", "below the run's 3000 steps"),
-    ("optimization: {learning_rates: {to_q: -1}}", "optimization.learning_rates.to_q", "at least 0"),
-    ("optimization: {optimizer_params: {betaz: 1}}", "optimization.optimizer_params.betaz", "no option of"),
+    (
+      "optimization: {warmup_steps: 3000}", "optimization.warmup_steps",
+      "below the run's 3000 steps"
+    ),
+    (
+      "optimization: {learning_rates: {to_q: -1}}", "optimization.learning_rates.to_q", "at least 0"
+    ),
+    (
+      "optimization: {optimizer_params: {betaz: 1}}", "optimization.optimizer_params.betaz",
+      "no option of"
+    ),
     ("optimization: {scheduler_params: 3}", "optimization.scheduler_params", "a section of keys"),
     (
-      "optimization: {scheduler_params: {end_factor: .nan}}", "optimization.scheduler_params.end_factor",
+      "optimization: {scheduler_params: {end_factor: .nan}}",
+      "optimization.scheduler_params.end_factor",
       "finite"
     ),
     ("optimization: null", "optimization", "a section of keys, or left out"),
-    ("acceleration: {mixed_precision_mode: bf8}", "acceleration.mixed_precision_mode", "no, fp16, bf16"),
+    (
+      "acceleration: {mixed_precision_mode: bf8}", "acceleration.mixed_precision_mode",
+      "no, fp16, bf16"
+    ),
     ("acceleration: {quantization: int8}", "acceleration.quantization", "int8-quanto"),
     (
-      "flow_matching: {timestep_sampling_params: {mean: 1}}", "flow_matching.timestep_sampling_params.mean",
+      "flow_matching: {timestep_sampling_params: {mean: 1}}",
+      "flow_matching.timestep_sampling_params.mean",
       "std"
     ),
-    ("validation: {video_dims: [64, 64]}", "validation.video_dims", "3 integers: width, height, frames"),
+    (
+      "validation: {video_dims: [64, 64]}", "validation.video_dims",
+      "3 integers: width, height, frames"
+    ),
     ("validation: {frame_rate: 0}", "validation.frame_rate", "above 0"),
     ("validation: {video_cfg_scale: 0.5}", "validation.video_cfg_scale", "at least 1"),
     ("validation: {interval: 0}", "validation.interval", "at least 1"),
@@ -206,12 +241,15 @@ import Testing
     #expect(try ConfigurationText.read(full).model.trainableModules == ["attn1"])
     #expect(try ConfigurationText.read(full).lora == nil)
     let both =
-      full.replacingOccurrences(of: "training_mode: full", with: "training_mode: lora") + "lora: {}\n"
+      full.replacingOccurrences(of: "training_mode: full", with: "training_mode: lora")
+      + "lora: {}\n"
     #expect(try ConfigurationText.problems(both).map(\.key) == ["model.trainable_modules"])
   }
 
   @Test func notYAML() throws {
-    func message(_ yaml: String) throws -> String { try ConfigurationText.problems(yaml)[0].message }
+    func message(_ yaml: String) throws -> String {
+      try ConfigurationText.problems(yaml)[0].message
+    }
     #expect(try message("a: [1, 2").contains("not valid YAML"))
     #expect(try message("seed: 1\nseed: 2\n").contains("seed stands twice"))
     #expect(try message("a: \u{1}") == "is not valid YAML: control characters are not allowed")
@@ -225,8 +263,9 @@ import Testing
     }
     #expect(try message(bomb).contains("more than 20000 values"))
     #expect(
-      try message("a: " + String(repeating: "[", count: 100) + String(repeating: "]", count: 100)).contains(
-        "deep"))
+      try message("a: " + String(repeating: "[", count: 100) + String(repeating: "]", count: 100))
+        .contains(
+          "deep"))
     #expect(try message("a: " + String(repeating: "[", count: 100_000)) == "is nested too deep")
   }
 
@@ -256,7 +295,8 @@ import Testing
       c.trainingStrategy
         == .flexible(
           .init(
-            video: .init(isGenerated: true, latentsDir: "x"), audio: .init(isGenerated: true, latentsDir: "y")
+            video: .init(isGenerated: true, latentsDir: "x"),
+            audio: .init(isGenerated: true, latentsDir: "y")
           )))
   }
 

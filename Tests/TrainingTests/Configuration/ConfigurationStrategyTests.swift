@@ -7,16 +7,23 @@ import Testing
     try ConfigurationText.read(ConfigurationText.minimal + "training_strategy: \(strategy)\n")
   }
 
-  private func problems(_ strategy: String, _ more: String = "") throws -> [ConfigurationProblems.Problem] {
-    try ConfigurationText.problems(ConfigurationText.minimal + "training_strategy: \(strategy)\n\(more)")
+  private func problems(_ strategy: String, _ more: String = "") throws -> [ConfigurationProblems
+    .Problem]
+  {
+    try ConfigurationText.problems(
+      ConfigurationText.minimal + "training_strategy: \(strategy)\n\(more)")
   }
 
   /// Which folders are read, as what, in the order of the official `get_data_sources`.
   @Test(arguments: [
     ("{}", "latents=latents conditions=conditions"),
-    ("{with_audio: true, audio_latents_dir: a}", "latents=latents conditions=conditions a=audio_latents"),
     (
-      "{name: flexible, audio: {is_generated: true, latents_dir: s}}", "conditions=conditions s=audio_latents"
+      "{with_audio: true, audio_latents_dir: a}",
+      "latents=latents conditions=conditions a=audio_latents"
+    ),
+    (
+      "{name: flexible, audio: {is_generated: true, latents_dir: s}}",
+      "conditions=conditions s=audio_latents"
     ),
     (
       """
@@ -45,7 +52,8 @@ import Testing
     #expect(text.notices.map(\.key) == ["training_strategy.name"] && text.notices[0].line == 4)
 
     let videoText =
-      ConfigurationText.minimal + "training_strategy: {name: video_to_video, reference_latents_dir: r}\n"
+      ConfigurationText.minimal
+      + "training_strategy: {name: video_to_video, reference_latents_dir: r}\n"
     #expect(try ConfigurationText.problems(videoText).map(\.key) == ["validation"])
     let video = try ConfigurationText.read(videoText + "validation: {interval: null}\n")
     #expect(
@@ -63,12 +71,18 @@ import Testing
 
   @Test(arguments: [
     ("{name: flexible}", "training_strategy", "generates nothing"),
-    ("{name: flexible, video: {is_generated: no, latents_dir: l}}", "training_strategy", "generates nothing"),
+    (
+      "{name: flexible, video: {is_generated: no, latents_dir: l}}", "training_strategy",
+      "generates nothing"
+    ),
     ("{name: flex}", "training_strategy.name", "flexible, text_to_video, video_to_video"),
     ("{name: null}", "training_strategy.name", "null"),
     ("text_to_video", "training_strategy", "a section"),
     ("{video: {}}", "training_strategy.video", "not a known key"),
-    ("{name: flexible, video: {latents_dir: l}}", "training_strategy.video.is_generated", "is missing"),
+    (
+      "{name: flexible, video: {latents_dir: l}}", "training_strategy.video.is_generated",
+      "is missing"
+    ),
     (
       "{name: flexible, audio: {is_generated: true, latents_dir: l, conditions: [{type: first_frame}]}}",
       "training_strategy.audio", "first_frame, which is for video"

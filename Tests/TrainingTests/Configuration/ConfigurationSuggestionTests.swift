@@ -6,7 +6,8 @@ import Testing
 @Suite struct ConfigurationSuggestionTests {
   private func problems(_ yaml: String, _ overrides: [String] = []) -> [String] {
     do {
-      _ = try TrainingConfiguration(yaml: yaml, file: "c.yaml", overrides: overrides, checksPaths: false)
+      _ = try TrainingConfiguration(
+        yaml: yaml, file: "c.yaml", overrides: overrides, checksPaths: false)
       return []
     } catch let error as ConfigurationProblems {
       return error.problems.map(\.message)
@@ -14,7 +15,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("steps=5", "optimization.steps"), ("rank=5", "lora.rank"), ("lr=1", "optimization.learning_rate"),
+    ("steps=5", "optimization.steps"), ("rank=5", "lora.rank"),
+    ("lr=1", "optimization.learning_rate"),
     ("model.rank=5", "lora.rank"), ("learnin_rate=1", "optimization.learning_rate"),
     ("output=x", "output_dir"), ("optimization.stepz=1", "optimization.steps"), ("sead=1", "seed"),
   ])
@@ -27,15 +29,19 @@ import Testing
   @Test func `A key that resembles none gets no suggestion`() {
     for key in ["zzzzzzzz", "xy"] {
       #expect(
-        problems(ConfigurationText.minimal + "\(key): 1").first?.hasSuffix("is not a known key") == true)
+        problems(ConfigurationText.minimal + "\(key): 1").first?.hasSuffix("is not a known key")
+          == true)
     }
   }
 
   @Test(arguments: [
-    ("model:\n\tmodel_path: m\n", 2, 1), ("model:\n  model_path: m\nlora:\n  rank: 8\n \talpha: 8\n", 5, 2),
+    ("model:\n\tmodel_path: m\n", 2, 1),
+    ("model:\n  model_path: m\nlora:\n  rank: 8\n \talpha: 8\n", 5, 2),
     ("data:\n  a: [1,\n\t2]\n  b:\n\t\tc: 1\n", 5, 1),
   ])
-  func `A tab in the indentation is named with its place`(yaml: String, line: Int, column: Int) throws {
+  func `A tab in the indentation is named with its place`(yaml: String, line: Int, column: Int)
+    throws
+  {
     do {
       _ = try TrainingConfiguration(yaml: yaml, file: "c.yaml", checksPaths: false)
       Issue.record("was read")

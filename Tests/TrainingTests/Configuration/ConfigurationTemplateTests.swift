@@ -12,7 +12,9 @@ import Testing
   /// `ltx config init MODE > Configs/FILE` makes them anew.
   @Test(arguments: ConfigurationMode.allCases)
   func equalsTheFile(mode: ConfigurationMode) throws {
-    #expect(try String(contentsOfFile: "\(Self.folder)/\(mode.fileName)", encoding: .utf8) == mode.template)
+    #expect(
+      try String(contentsOfFile: "\(Self.folder)/\(mode.fileName)", encoding: .utf8)
+        == mode.template)
   }
 
   @Test func everyFileIsOfAMode() throws {
@@ -40,7 +42,8 @@ import Testing
     #expect(c.validation.generateAudio == (strategy.audio?.isGenerated == true))
     // What a sample is given is what training gives.
     let given = Set(c.validation.samples[0].conditions.map(\.type))
-    let trained = Set(((strategy.video?.conditions ?? []) + (strategy.audio?.conditions ?? [])).map(\.type))
+    let trained = Set(
+      ((strategy.video?.conditions ?? []) + (strategy.audio?.conditions ?? [])).map(\.type))
     switch mode {
     case .a2v: #expect(given == ["audio_to_video"] && strategy.audio?.isGenerated == false)
     case .v2a: #expect(given == ["video_to_audio"] && strategy.video?.isGenerated == false)

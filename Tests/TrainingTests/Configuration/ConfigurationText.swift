@@ -123,7 +123,8 @@ enum ConfigurationText {
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> [ConfigurationProblems.Problem] {
     try #require(throws: ConfigurationProblems.self, sourceLocation: sourceLocation) {
-      try TrainingConfiguration(yaml: yaml, file: "c.yaml", overrides: overrides, checksPaths: checksPaths)
+      try TrainingConfiguration(
+        yaml: yaml, file: "c.yaml", overrides: overrides, checksPaths: checksPaths)
     }.problems
   }
 }

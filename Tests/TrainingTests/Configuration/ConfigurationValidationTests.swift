@@ -18,19 +18,24 @@ import Testing
         .init(
           prompt: "first: a prompt",
           conditions: [
-            .firstFrame(imageOrVideo: "i.png"), .prefix(.video("v.mp4"), numFrames: 9, duration: nil),
+            .firstFrame(imageOrVideo: "i.png"),
+            .prefix(.video("v.mp4"), numFrames: 9, duration: nil),
             .prefix(.audio("a.wav"), numFrames: nil, duration: 0.5),
             .suffix(.video("v.mp4"), numFrames: 8, duration: nil),
-            .spatialCrop(video: "v.mp4", spatialRegion: .init(top: 0, left: 0, bottom: 32, right: 64)),
+            .spatialCrop(
+              video: "v.mp4", spatialRegion: .init(top: 0, left: 0, bottom: 32, right: 64)),
             .mask(.video("v.mp4"), mask: "m.mp4"), .mask(.audio("a.wav"), mask: "m.pt"),
-            .reference(.video("r.mp4"), downscaleFactor: 2, temporalScaleFactor: 3, includeInOutput: true),
-            .reference(.audio("r.wav"), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
+            .reference(
+              .video("r.mp4"), downscaleFactor: 2, temporalScaleFactor: 3, includeInOutput: true),
+            .reference(
+              .audio("r.wav"), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
           ], videoDims: .init(width: 64, height: 96, frames: 17), seed: 5),
         .init(
           prompt: "second",
           conditions: [
             .videoToAudio(video: "v.mp4"),
-            .reference(.audio("r.wav"), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
+            .reference(
+              .audio("r.wav"), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
           ]),
         .init(
           prompt: "third",
@@ -40,7 +45,9 @@ import Testing
       ])
     #expect(v.negativePrompt == "bad" && v.videoDims == .init(width: 128, height: 64, frames: 9))
     #expect(v.frameRate == 25 && v.seed == 3 && v.inferenceSteps == 4 && v.interval == 20)
-    #expect(v.videoCFGScale == 2 && v.audioCFGScale == 3.5 && v.videoSTGScale == 0.5 && v.audioSTGScale == 0)
+    #expect(
+      v.videoCFGScale == 2 && v.audioCFGScale == 3.5 && v.videoSTGScale == 0.5
+        && v.audioSTGScale == 0)
     #expect(v.stgBlocks == [1, 2] && v.guidanceRescale == 0.2)
     #expect(v.videoModalityGuidanceScale == 1.5 && v.audioModalityGuidanceScale == 2.5)
     #expect(!v.generateAudio && v.generateVideo && v.skipInitialValidation)
@@ -69,7 +76,8 @@ import Testing
             conditions: [
               .firstFrame(imageOrVideo: "\(name).png"),
               .reference(
-                .video("\(name).mp4"), downscaleFactor: 2, temporalScaleFactor: 1, includeInOutput: true),
+                .video("\(name).mp4"), downscaleFactor: 2, temporalScaleFactor: 1,
+                includeInOutput: true),
             ])
         })
     #expect(c.validation.videoCFGScale == 4 && c.validation.audioCFGScale == 4)
@@ -77,7 +85,8 @@ import Testing
     #expect(
       c.notices.map(\.key).sorted()
         == [
-          "guidance_scale", "images", "include_reference_in_output", "prompts", "reference_downscale_factor",
+          "guidance_scale", "images", "include_reference_in_output", "prompts",
+          "reference_downscale_factor",
           "reference_videos", "stg_mode", "stg_scale",
         ].map { "validation.\($0)" })
     #expect(c.notices.first { $0.key == "validation.images" }?.line == 6)
@@ -96,9 +105,11 @@ import Testing
   @Test func heldOutInterval() throws {
     #expect(try read("{interval: 7}").validation.heldOutInterval == nil)
     #expect(try read("{interval: 7, held_out: {count: 2}}").validation.heldOutInterval == 7)
-    #expect(try read("{interval: 7, held_out: {count: 2, interval: 3}}").validation.heldOutInterval == 3)
     #expect(
-      try read("{interval: null, held_out: {preprocessed_data_root: h}}").validation.heldOutInterval == nil)
+      try read("{interval: 7, held_out: {count: 2, interval: 3}}").validation.heldOutInterval == 3)
+    #expect(
+      try read("{interval: null, held_out: {preprocessed_data_root: h}}").validation.heldOutInterval
+        == nil)
   }
 
   @Test(arguments: [
@@ -115,7 +126,8 @@ import Testing
       "needs a video or an audio"
     ),
     (
-      "{samples: [{prompt: p, conditions: [{type: mask, video: v}]}]}", "samples[0].conditions[0].mask",
+      "{samples: [{prompt: p, conditions: [{type: mask, video: v}]}]}",
+      "samples[0].conditions[0].mask",
       "is missing"
     ),
     (

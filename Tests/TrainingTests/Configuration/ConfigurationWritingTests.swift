@@ -28,14 +28,18 @@ import Testing
   @Test func anyValueReadsBack() throws {
     var random = SplitMix(seed: 11)
     let pieces = [
-      "yes", "no", "~", "null", "1e-4", "0x10", "12:30", "a: b", "- a", "#x", "'", "\"", "\\", "\n", "\t",
+      "yes", "no", "~", "null", "1e-4", "0x10", "12:30", "a: b", "- a", "#x", "'", "\"", "\\", "\n",
+      "\t",
       " ", "é", "漢",
-      "😀", "{", "[", "&a", "*a", "!t", "%", "@", "|", ">", "=", "<<", "2001-01-01", "\u{7}", "\u{85}",
+      "😀", "{", "[", "&a", "*a", "!t", "%", "@", "|", ">", "=", "<<", "2001-01-01", "\u{7}",
+      "\u{85}",
       "\u{2028}", "",
     ]
     func text() -> String {
-      (0..<Int.random(in: 1...4, using: &random)).map { _ in pieces.randomElement(using: &random) ?? "" }
-        .joined()
+      (0..<Int.random(in: 1...4, using: &random)).map { _ in
+        pieces.randomElement(using: &random) ?? ""
+      }
+      .joined()
     }
     func number() -> Double {
       let magnitude = Double.random(in: -30...20, using: &random)
@@ -53,7 +57,9 @@ import Testing
       let copy = try again(c)
       let text = try c.resolvedYAML
       #expect(copy == c, "\(text)")
-      #expect(copy.seed == c.seed && copy.optimization == c.optimization && copy.validation == c.validation)
+      #expect(
+        copy.seed == c.seed && copy.optimization == c.optimization
+          && copy.validation == c.validation)
     }
   }
 
@@ -61,9 +67,11 @@ import Testing
   @Test func ownKeysWithDefaultsAreLeftOut() throws {
     let plain = try ConfigurationText.read(ConfigurationText.minimal).resolvedYAML
     for key in [
-      "use_dora", "use_rslora", "trainable_modules", "optimizer_params", "warmup_steps", "learning_rates",
+      "use_dora", "use_rslora", "trainable_modules", "optimizer_params", "warmup_steps",
+      "learning_rates",
       "ema_decay",
-      "max_skipped_steps", "held_out", "on_save_error", "keep_best", "tensorboard", "report", "mode: null",
+      "max_skipped_steps", "held_out", "on_save_error", "keep_best", "tensorboard", "report",
+      "mode: null",
     ] {
       #expect(!plain.contains(key), "\(key)")
     }
@@ -73,7 +81,9 @@ import Testing
 
   @Test func json() throws {
     let json = try ConfigurationText.read(ConfigurationText.everything).json
-    guard case .object(let sections) = json, case .object(let optimization) = sections["optimization"] else {
+    guard case .object(let sections) = json,
+      case .object(let optimization) = sections["optimization"]
+    else {
       Issue.record("\(json)")
       return
     }
@@ -97,9 +107,11 @@ import Testing
       ("acceleration.quantization=int8-quanto", "acceleration.quantization"),
       ("output_dir=x", nil), ("wandb.enabled=true", nil), ("validation.interval=3", nil),
       ("report.enabled=no", nil),
-      ("checkpoints.interval=3", nil), ("data.num_dataloader_workers=5", nil), ("hub.hub_model_id=a/b", nil),
+      ("checkpoints.interval=3", nil), ("data.num_dataloader_workers=5", nil),
+      ("hub.hub_model_id=a/b", nil),
       ("optimization.enable_gradient_checkpointing=true", nil), ("model.model_path=other", nil),
-      ("acceleration.offload_optimizer_during_validation=true", nil), ("tensorboard.enabled=no", nil),
+      ("acceleration.offload_optimizer_during_validation=true", nil),
+      ("tensorboard.enabled=no", nil),
       ("optimization.max_skipped_steps=2", nil),
     ] as [(String, String?)])
   func fingerprint(option: String, key: String?) throws {

@@ -4,7 +4,8 @@ import Testing
 
 @testable import Training
 
-/// Keys and defaults against the official trainer's schema (`Tests/Oracles/configuration_defaults.py`).
+/// Keys and defaults against the official trainer's schema
+/// (`Tests/Oracles/configuration_defaults.py`).
 @Suite struct OfficialSchemaTests {
   private struct Case: Decodable {
     let given: JSONValue
@@ -18,7 +19,9 @@ import Testing
   ]
 
   /// Keys that only the other side has, and values that differ.
-  private func differences(_ ours: JSONValue, _ official: JSONValue, at path: String = "") -> [String] {
+  private func differences(_ ours: JSONValue, _ official: JSONValue, at path: String = "")
+    -> [String]
+  {
     switch (ours, official) {
     case (.object(let a), .object(let b)):
       Set(a.keys).union(b.keys).sorted().flatMap { key -> [String] in
@@ -38,7 +41,8 @@ import Testing
   }
 
   @Test func everyKeyHasTheOfficialDefault() throws {
-    let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent()
       .deletingLastPathComponent().appendingPathComponent("Fixtures/configuration-defaults.json")
     let cases = try JSONDecoder().decode([Case].self, from: Data(contentsOf: path))
     #expect(cases.count == 3)

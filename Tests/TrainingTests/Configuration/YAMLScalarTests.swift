@@ -32,13 +32,15 @@ import Yams
   }
 
   @Test func conversions() throws {
-    let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent()
       .deletingLastPathComponent().appendingPathComponent("Fixtures/yaml-scalars.json")
     let rows = try JSONDecoder().decode([Row].self, from: Data(contentsOf: path))
     #expect(rows.count > 100)
     for row in rows {
       let node = try #require(try ConfigurationParser.parse("x: \(row.text)", .file("f")))
-      guard case .mapping(let entries) = node.content, case .scalar(let scalar) = entries[0].value.content
+      guard case .mapping(let entries) = node.content,
+        case .scalar(let scalar) = entries[0].value.content
       else {
         Issue.record("\(row.text) is no scalar")
         continue

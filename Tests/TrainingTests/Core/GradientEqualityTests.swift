@@ -9,7 +9,8 @@ import Tracking
 
 @testable import Training
 
-/// How a step is carried out - its plan, how its samples are shared out to batches and ranks - changes no gradient.
+/// How a step is carried out - its plan, how its samples are shared out to batches and ranks -
+/// changes no gradient.
 @Suite struct GradientEqualityTests {
   /// What is compared of a run: by step, its loss, the losses by sigma, and all gradients.
   private struct Outcome: Sendable {
@@ -32,7 +33,9 @@ import Tracking
   }
 
   /// Trains with weights that stay as they are.
-  private static func run(_ c: TrainingConfiguration, group: ProcessGroup = .single) throws -> Outcome {
+  private static func run(_ c: TrainingConfiguration, group: ProcessGroup = .single) throws
+    -> Outcome
+  {
     let trainer = try Trainer(c, group: group)
     try trainer.randomiseAdapters()
     let recorder = GradientRecorder(trainer.optimization.optimizer)
@@ -64,7 +67,8 @@ import Tracking
     }
   }
 
-  /// Blocks that are recomputed give the bits of those that are kept, for examples of every strategy.
+  /// Blocks that are recomputed give the bits of those that are kept, for examples of every
+  /// strategy.
   @Test(arguments: Strategies.all.indices) func recomputing(index: Int) throws {
     let synthetic = try SyntheticRun([.init(), .init(), .init()])
     let trainer = try Trainer(synthetic.configuration(Strategies.all[index].strategy))
@@ -72,7 +76,8 @@ import Tracking
     for seed in UInt64(1)...3 {
       let example = try trainer.example(samples: [0, 1, 2], noiseSeed: seed)
       let results = try ActivationPolicy.allCases.map { policy in
-        let plan = ExecutionPlan(blocks: trainer.model.transformer.configuration.blocks, activations: policy)
+        let plan = ExecutionPlan(
+          blocks: trainer.model.transformer.configuration.blocks, activations: policy)
         return try TrainingStep(transformer: trainer.model.transformer, plan: plan)(example)
       }
       let first = results[0]
@@ -89,8 +94,11 @@ import Tracking
     }
   }
 
-  /// Four samples at once, in parts, on ranks: the same step. Samples draw for themselves, so they draw the same.
-  @Test(arguments: ["video", "both", "text to video with sound", "mask", "sound to video", "everything"])
+  /// Four samples at once, in parts, on ranks: the same step. Samples draw for themselves, so they
+  /// draw the same.
+  @Test(arguments: [
+    "video", "both", "text to video with sound", "mask", "sound to video", "everything",
+  ])
   func batchesAndRanks(name: String) throws {
     let strategy = try #require(Strategies.all.first { $0.name == name }).strategy
     let synthetic = try SyntheticRun((0..<8).map { _ in .init() })
@@ -110,7 +118,8 @@ import Tracking
     }
   }
 
-  /// Samples of two shapes, and batches that are not full: each sample still counts the same, whoever computes it.
+  /// Samples of two shapes, and batches that are not full: each sample still counts the same,
+  /// whoever computes it.
   @Test func mixedBuckets() throws {
     // Seven of one shape and four of another make batches of 3, 3, 1 and 3, 1.
     let synthetic = try SyntheticRun((0..<11).map { $0 % 3 == 1 ? .other : .init() })
@@ -140,7 +149,8 @@ import Tracking
     for number in 0..<2 {
       let batch = try trainer.order.batch(number)
       for (offset, sample) in batch.samples.enumerated() {
-        let loaded = try trainer.dataset.load(BatchOrder.Batch(samples: [sample], position: 0), number: 0)
+        let loaded = try trainer.dataset.load(
+          BatchOrder.Batch(samples: [sample], position: 0), number: 0)
         let own = try Generator(
           seed: RandomSeed.mix(UInt64(c.seed), "sample", batch.position + offset))
         let draws = try trainer.flowMatching.draws(

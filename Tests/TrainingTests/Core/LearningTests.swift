@@ -73,14 +73,16 @@ import Tracking
     #expect(barely.sentence.contains("audio adapters barely moved: ") && barely.isSuspicious)
   }
 
-  @Test(arguments: [false, true]) func aRunThatContinuesIsMeasuredFromItsStart(isDoRA: Bool) throws {
+  @Test(arguments: [false, true]) func aRunThatContinuesIsMeasuredFromItsStart(isDoRA: Bool) throws
+  {
     var first = configuration()
     first.lora?.useDoRA = isDoRA
     first.checkpoints.precision = .float32
     let moved = try learned(first)
     var second = first
     second.outputDir += "-2"
-    second.model.loadCheckpoint = first.outputDir + "/checkpoints/lora_weights_step_00002.safetensors"
+    second.model.loadCheckpoint =
+      first.outputDir + "/checkpoints/lora_weights_step_00002.safetensors"
     second.checkpoints.noResume = true
     second.optimization.learningRate = 0
     let still = try learned(second)
@@ -110,7 +112,9 @@ import Tracking
     let trainer = try Trainer(configuration())
     try trainer.randomiseAdapters()
     let broken = try #require(trainer.parameters.first { $0.key.hasSuffix("lora_B.weight") })
-    try withoutGrad { try broken.tensor.copy_(Tensor.full(broken.tensor.shape, Scalar(Double.nan))) }
+    try withoutGrad {
+      try broken.tensor.copy_(Tensor.full(broken.tensor.shape, Scalar(Double.nan)))
+    }
     let summary = try trainer.learning()
     #expect(summary.total.nonFinite == 1 && summary.nonFiniteModules.count == 1)
     #expect(summary.sentence.hasPrefix("1 of \(summary.total.modules) adapters are not finite"))

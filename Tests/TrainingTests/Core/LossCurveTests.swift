@@ -4,10 +4,11 @@ import Torch
 
 @testable import Training
 
-/// A loss curve of our own. A change that is not meant to change numbers leaves it as it is, to the bit on the kind of
-/// machine that it was recorded on.
+/// A loss curve of our own. A change that is not meant to change numbers leaves it as it is, to the
+/// bit on the kind of machine that it was recorded on.
 ///
-/// To record it anew, because numbers are meant to change: `LTX_RECORD_LOSS_CURVE=1 ./test --filter LossCurveTests`.
+/// To record it anew, because numbers are meant to change: `LTX_RECORD_LOSS_CURVE=1 ./test --filter
+/// LossCurveTests`.
 @Suite struct LossCurveTests {
   /// What bits depend on: the processor, and the libraries and threads that run on it.
   private struct Machine: Codable, Equatable {
@@ -19,7 +20,9 @@ import Torch
       var processor: [String: String] = [:]
       let text = FileManager.default.contents(atPath: "/proc/cpuinfo") ?? Data()
       for line in String(decoding: text, as: UTF8.self).split(separator: "\n") {
-        let parts = line.split(separator: ":", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
+        let parts = line.split(separator: ":", maxSplits: 1).map {
+          $0.trimmingCharacters(in: .whitespaces)
+        }
         guard parts.count == 2 else { continue }
         switch parts[0] {
         case "vendor_id", "cpu family", "model", "model name": processor[parts[0]] = parts[1]
@@ -82,7 +85,8 @@ import Torch
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
       try FileManager.default.createDirectory(
-        atPath: (Self.path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+        atPath: (Self.path as NSString).deletingLastPathComponent, withIntermediateDirectories: true
+      )
       try (encoder.encode(curve) + Data("\n".utf8)).write(to: URL(fileURLWithPath: Self.path))
     }
     let recorded = try JSONDecoder().decode(

@@ -10,12 +10,12 @@ import Torch
 
 @testable import Training
 
-/// Six steps of the unmodified official trainer in mixed precision (`Tests/Oracles/official_run.py`), repeated on what it
-/// gave its transformer.
+/// Six steps of the unmodified official trainer in mixed precision
+/// (`Tests/Oracles/official_run.py`), repeated on what it gave its transformer.
 ///
-/// Tolerances come from bfloat16 itself: the oracle carried out the same steps in float32 too, and three times the official
-/// run's own distance from that is allowed. Another official run lay 2.7 times as far from its steps on another processor
-/// as those lay from float32.
+/// Tolerances come from bfloat16 itself: the oracle carried out the same steps in float32 too, and
+/// three times the official run's own distance from that is allowed. Another official run lay 2.7
+/// times as far from its steps on another processor as those lay from float32.
 @Suite struct OfficialRunTests {
   private let file: SafetensorsFile
   private let run: Run
@@ -80,17 +80,23 @@ import Torch
     var losses: [(ours: Double, theirs: Double, wide: Double)] = []
     var norms: [(ours: Double, theirs: Double, wide: Double)] = []
     for number in 0..<run.steps {
-      let result = try step(TrainingExample(video: stream("video", number), audio: stream("audio", number)))
-      let outcome = try optimization.apply(result.gradients, loss: result.loss.mean().item(), at: number)
+      let result = try step(
+        TrainingExample(video: stream("video", number), audio: stream("audio", number)))
+      let outcome = try optimization.apply(
+        result.gradients, loss: result.loss.mean().item(), at: number)
       func numbers(_ name: String) throws -> [Double] {
         try file.tensor("\(number).\(name)").to(.float64).array()
       }
       let (ours, theirs, wide) = (
-        try result.loss.to(.float64).array(of: Double.self), try numbers("loss"), try numbers("float32.loss")
+        try result.loss.to(.float64).array(of: Double.self), try numbers("loss"),
+        try numbers("float32.loss")
       )
       losses += ours.indices.map { (ours[$0], theirs[$0], wide[$0]) }
       norms.append(
-        (outcome.gradientNorm, try numbers("gradient_norm")[0], try numbers("float32.gradient_norm")[0]))
+        (
+          outcome.gradientNorm, try numbers("gradient_norm")[0],
+          try numbers("float32.gradient_norm")[0]
+        ))
     }
     for (name, values) in [("loss", losses), ("gradient norm", norms)] {
       let allowed = 3 * (values.map { abs($0.theirs / $0.wide - 1) }.max() ?? 0)
@@ -98,7 +104,8 @@ import Torch
       for value in values {
         let error = abs(value.ours / value.theirs - 1)
         #expect(
-          error <= allowed, "\(name) \(value.ours), theirs \(value.theirs): \(error), allowed \(allowed)")
+          error <= allowed,
+          "\(name) \(value.ours), theirs \(value.theirs): \(error), allowed \(allowed)")
       }
     }
     func named(_ list: [(key: String, tensor: Tensor)]) -> [String: Tensor] {
@@ -110,6 +117,7 @@ import Torch
     let far = try distance(ours, theirs)
     // The adapters have moved by far more than that.
     #expect(try distance(theirs, named(initial)) > 10 * rounding)
-    #expect(far <= 3 * rounding, "the final adapters lie \(far) from theirs, allowed \(3 * rounding)")
+    #expect(
+      far <= 3 * rounding, "the final adapters lie \(far) from theirs, allowed \(3 * rounding)")
   }
 }

@@ -3,11 +3,13 @@ import TensorFiles
 
 /// What Tests/Oracles recorded of the official trainer.
 enum OracleFixture {
-  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures").path
 
   /// What a file's metadata say of how it was made.
-  static func run<Value: Decodable>(_ file: SafetensorsFile, as type: Value.Type = Value.self) throws -> Value
+  static func run<Value: Decodable>(_ file: SafetensorsFile, as type: Value.Type = Value.self)
+    throws -> Value
   {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase

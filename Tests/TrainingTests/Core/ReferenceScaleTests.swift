@@ -23,7 +23,8 @@ import Torch
   /// In the older strategy, references keep their frame rate and may have any length.
   @Test func older() throws {
     for frames in [1, 2, 4, 9] {
-      let scale = try ReferenceScale(reference: [frames, 2, 3], target: [5, 4, 6], keepsTime: true)
+      let scale = try ReferenceScale(
+        reference: [frames, 2, 3], target: [5, 4, 6], keepsTime: true)
       #expect(scale == ReferenceScale(space: 2, time: 1))
     }
   }
@@ -37,7 +38,8 @@ import Torch
     #expect(try problem([3, 2, 2], [3, 4, 6]).contains("is not by one factor smaller"))
     #expect(try problem([3, 8, 12], [3, 4, 6]).contains("3 latent frames of 8 x 12 cells"))
     #expect(try problem([4, 4, 6], [5, 4, 6]).contains("does not divide the frames"))
-    #expect(try problem([3, 2, 2], [3, 5, 5], keepsTime: true).contains("is not by one factor smaller"))
+    #expect(
+      try problem([3, 2, 2], [3, 5, 5], keepsTime: true).contains("is not by one factor smaller"))
   }
 
   @Test func metadata() {

@@ -9,7 +9,8 @@ import Torch
 /// What is random about a sample is the sample's own, and where it stands in the run.
 @Suite struct SampleDrawsTests {
   private static func flow(_ strategy: TrainingStrategy) -> FlowMatching {
-    FlowMatching(strategies: StreamStrategies(strategy), sampler: .shiftedLogitNormal(), factors: .usual)
+    FlowMatching(
+      strategies: StreamStrategies(strategy), sampler: .shiftedLogitNormal(), factors: .usual)
   }
 
   private static func generators(_ seeds: [UInt64]) throws -> [Generator] {
@@ -21,9 +22,11 @@ import Torch
     let synthetic = try SyntheticRun((0..<3).map { _ in .init() })
     let trainer = try Trainer(synthetic.configuration(Strategies.everything))
     func draws(_ samples: [Int]) throws -> TrainingDraws {
-      let loaded = try trainer.dataset.load(BatchOrder.Batch(samples: samples, position: 0), number: 0)
+      let loaded = try trainer.dataset.load(
+        BatchOrder.Batch(samples: samples, position: 0), number: 0)
       return try trainer.flowMatching.draws(
-        for: loaded.batch, samples: Self.generators(samples.map { UInt64($0 + 10) }), step: Generator(seed: 5)
+        for: loaded.batch, samples: Self.generators(samples.map { UInt64($0 + 10) }),
+        step: Generator(seed: 5)
       )
     }
     let all = try draws([0, 1, 2])
@@ -32,9 +35,11 @@ import Torch
       for (batch, own) in [(all.video, alone.video), (all.audio, alone.audio)] {
         let (batch, own) = (try #require(batch), try #require(own))
         #expect(
-          try Tensor.isEqual(#require(batch.noise).slice(0, from: index, to: index + 1), #require(own.noise)))
+          try Tensor.isEqual(
+            #require(batch.noise).slice(0, from: index, to: index + 1), #require(own.noise)))
         #expect(
-          try Tensor.isEqual(#require(batch.sigma).slice(0, from: index, to: index + 1), #require(own.sigma)))
+          try Tensor.isEqual(
+            #require(batch.sigma).slice(0, from: index, to: index + 1), #require(own.sigma)))
         #expect(batch.conditions.map { $0[index] } == own.conditions.map { $0[0] })
       }
     }
@@ -44,7 +49,8 @@ import Torch
     #expect(Set(conditions[2]).count == 1)
   }
 
-  /// The two streams draw on their own, but for the older strategy, where sound has the video's sigma.
+  /// The two streams draw on their own, but for the older strategy, where sound has the video's
+  /// sigma.
   @Test func streamsDrawOnTheirOwn() throws {
     let synthetic = try SyntheticRun([.init()])
     for (strategy, isShared) in [
@@ -62,7 +68,9 @@ import Torch
   /// Dropout has numbers of its own: examples stay what they are, and a pass can be repeated.
   @Test func dropout() throws {
     let synthetic = try SyntheticRun((0..<4).map { _ in .init() })
-    func run(_ dropout: Double, recomputes: Bool = false) throws -> (losses: [Double], weights: [[Float]]) {
+    func run(_ dropout: Double, recomputes: Bool = false) throws -> (
+      losses: [Double], weights: [[Float]]
+    ) {
       var c = synthetic.configuration(Strategies.everything, batch: 2, steps: 3, dropout: dropout)
       c.optimization.enableGradientCheckpointing = recomputes
       let trainer = try Trainer(c)
@@ -73,7 +81,8 @@ import Torch
       return (losses, try trainer.parameters.map { try $0.tensor.array() })
     }
     let (without, with) = (try run(0), try run(0.5))
-    // B is 0 in the first step, and what is dropped then makes no difference: the example is the same.
+    // B is 0 in the first step, and what is dropped then makes no difference: the example is the
+    // same.
     #expect(with.losses[0] == without.losses[0])
     #expect(with.losses[2] != without.losses[2])
     #expect(with.weights != without.weights)
@@ -84,13 +93,15 @@ import Torch
     }
   }
 
-  /// Two ranks take turns in the one sequence of batches, over the ends of epochs, however many threads read ahead.
+  /// Two ranks take turns in the one sequence of batches, over the ends of epochs, however many
+  /// threads read ahead.
   @Test(arguments: [0, 3]) func ranksShareTheOrder(workers: Int) throws {
     let synthetic = try SyntheticRun((0..<5).map { $0 < 3 ? .init() : .other })
     let trainer = try Trainer(synthetic.configuration(Strategies.flexible([], []), batch: 2))
     func loader(_ first: Int, _ stride: Int, _ count: Int) -> BatchLoader {
       BatchLoader(
-        trainer.dataset, order: trainer.order, first: first, stride: stride, count: count, workers: workers,
+        trainer.dataset, order: trainer.order, first: first, stride: stride, count: count,
+        workers: workers,
         device: .cpu)
     }
     let all = loader(0, 1, 12)
@@ -131,8 +142,11 @@ import Torch
       let records = try result.get()
       let wanted = [2, 4, 6, 8].map { Double($0) / 3 }
       #expect(records.epochs.count == 4)
-      for (epoch, want) in zip(records.epochs, wanted) { #expect(abs((epoch ?? .nan) - want) < 1e-12) }
-      // Three batches of 2, 1 and 2 samples an epoch, in some order, two a step: twelve batches are four epochs.
+      for (epoch, want) in zip(records.epochs, wanted) {
+        #expect(abs((epoch ?? .nan) - want) < 1e-12)
+      }
+      // Three batches of 2, 1 and 2 samples an epoch, in some order, two a step: twelve batches are
+      // four epochs.
       #expect(records.samples.prefix(3).compactMap { $0 }.reduce(0, +) == 10)
     }
   }

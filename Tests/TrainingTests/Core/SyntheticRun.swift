@@ -8,8 +8,8 @@ import Torch
 
 @testable import Training
 
-/// A random cache that fits the tiny model, with a file in every folder that a strategy may name, and configurations of
-/// runs on it.
+/// A random cache that fits the tiny model, with a file in every folder that a strategy may name,
+/// and configurations of runs on it.
 final class SyntheticRun: Sendable {
   /// The sizes of a sample.
   struct Shape: Sendable {
@@ -42,17 +42,21 @@ final class SyntheticRun: Sendable {
         try write(
           "\(folder)/\(name)",
           [
-            ("latents", generator.normal([sizes.videoChannels] + size)), ("num_frames", Tensor([size[0]])),
-            ("height", Tensor([size[1]])), ("width", Tensor([size[2]])), ("fps", Tensor([shape.fps])),
+            ("latents", generator.normal([sizes.videoChannels] + size)),
+            ("num_frames", Tensor([size[0]])),
+            ("height", Tensor([size[1]])), ("width", Tensor([size[2]])),
+            ("fps", Tensor([shape.fps])),
           ])
       }
       func sound(_ folder: String, _ steps: Int) throws {
         try write(
-          "\(folder)/\(name)", [("latents", generator.normal([sizes.audioChannels / 16, steps, 16]))])
+          "\(folder)/\(name)",
+          [("latents", generator.normal([sizes.audioChannels / 16, steps, 16]))])
       }
       try latents("latents", shape.video)
       try latents(
-        "reference_latents", [referenceFrames ?? shape.video[0], shape.video[1] / 2, shape.video[2] / 2])
+        "reference_latents",
+        [referenceFrames ?? shape.video[0], shape.video[1] / 2, shape.video[2] / 2])
       try sound("audio_latents", shape.audio)
       try sound("audio_reference_latents", shape.audio - 1)
       try write("video_masks/\(name)", [("mask", generator.uniform(shape.video))])
@@ -74,12 +78,14 @@ final class SyntheticRun: Sendable {
     let path = scratch.file("cache/\(name).safetensors")
     try FileManager.default.createDirectory(
       atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
-    try writeSafetensors(tensors.map { (key: $0, tensor: $1) }, metadata: [:], to: path, isDurable: false)
+    try writeSafetensors(
+      tensors.map { (key: $0, tensor: $1) }, metadata: [:], to: path, isDurable: false)
   }
 
   /// A run of one step without clipping, in float32.
   func configuration(
-    _ strategy: TrainingStrategy, batch: Int = 1, accumulation: Int = 1, steps: Int = 1, dropout: Double = 0
+    _ strategy: TrainingStrategy, batch: Int = 1, accumulation: Int = 1, steps: Int = 1,
+    dropout: Double = 0
   ) -> TrainingConfiguration {
     var c = TrainingConfiguration()
     c.model.modelPath = model.checkpoint
@@ -120,7 +126,8 @@ extension Trainer {
 /// Strategies by name, of all kinds.
 enum Strategies {
   static func flexible(
-    _ video: [ConditionStrategy]? = nil, _ audio: [ConditionStrategy]? = nil, frozenVideo: Bool = false,
+    _ video: [ConditionStrategy]? = nil, _ audio: [ConditionStrategy]? = nil,
+    frozenVideo: Bool = false,
     frozenAudio: Bool = false
   ) -> TrainingStrategy {
     .flexible(
@@ -140,7 +147,8 @@ enum Strategies {
     return .textToVideo(older)
   }
 
-  static let reference = ConditionStrategy.reference(latentsDir: "reference_latents", probability: 1)
+  static let reference = ConditionStrategy.reference(
+    latentsDir: "reference_latents", probability: 1)
   static let videoMask = ConditionStrategy.mask(maskDir: "video_masks", probability: 1)
 
   /// Something of everything, all of it left to chance.
@@ -150,7 +158,8 @@ enum Strategies {
       .reference(latentsDir: "reference_latents", probability: 0.5),
     ],
     [
-      .prefix(temporalBoundary: 2, probability: 0.5), .mask(maskDir: "audio_masks", probability: 0.5),
+      .prefix(temporalBoundary: 2, probability: 0.5),
+      .mask(maskDir: "audio_masks", probability: 0.5),
       .reference(latentsDir: "audio_reference_latents", probability: 0.5),
     ])
 
@@ -162,12 +171,15 @@ enum Strategies {
     ("first frame", flexible([.firstFrame(probability: 1)])),
     (
       "prefix and suffix",
-      flexible([.prefix(temporalBoundary: 1, probability: 1), .suffix(temporalBoundary: 1, probability: 1)])
+      flexible([
+        .prefix(temporalBoundary: 1, probability: 1), .suffix(temporalBoundary: 1, probability: 1),
+      ])
     ),
     (
       "crop",
       flexible([
-        .spatialCrop(spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32), probability: 1)
+        .spatialCrop(
+          spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32), probability: 1)
       ])
     ),
     ("mask", flexible([videoMask])), ("reference", flexible([reference])),

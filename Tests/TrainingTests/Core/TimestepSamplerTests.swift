@@ -37,7 +37,8 @@ import Torch
     let generator = try Generator(seed: 8)
     var means: [Double] = []
     for tokens in [16, 1024, 4096, 20000] {
-      let sigmas = try TimestepSampler.shiftedLogitNormal().sample(4000, tokens: tokens, from: generator)
+      let sigmas = try TimestepSampler.shiftedLogitNormal().sample(
+        4000, tokens: tokens, from: generator)
       #expect(try sigmas.min().item() >= 0 && sigmas.max().item() <= 1)
       means.append(try sigmas.mean().item())
     }

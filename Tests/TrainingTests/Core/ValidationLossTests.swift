@@ -6,7 +6,8 @@ import Tracking
 
 @testable import Training
 
-/// The loss on held-out samples: when it is measured, its parts, and the checkpoint that it is lowest for.
+/// The loss on held-out samples: when it is measured, its parts, and the checkpoint that it is
+/// lowest for.
 @Suite struct ValidationLossTests {
   private let synthetic: SyntheticRun
 
@@ -48,7 +49,8 @@ import Tracking
       let levels = record.sigmaLosses.values
       #expect(abs(levels.reduce(0, +) / Double(levels.count) - record.loss) < 1e-9)
       let scalars = Dictionary(uniqueKeysWithValues: record.scalars.map { ($0.name, $0.value) })
-      #expect(scalars["validation/video_loss"] == video && scalars["validation/audio_loss"] == audio)
+      #expect(
+        scalars["validation/video_loss"] == video && scalars["validation/audio_loss"] == audio)
     }
     // The untrained adapters change nothing: the first is the base model's loss.
     #expect(records[0].loss != records[2].loss)
@@ -57,10 +59,12 @@ import Tracking
     #expect(stored.map(\.audioLoss) == records.map(\.audioLoss))
     #expect(try RecordedMetrics.validations(path: c.outputDir + "/metrics.jsonl") == stored)
     let text = try String(contentsOfFile: c.outputDir + "/metrics.jsonl", encoding: .utf8)
-    #expect(text.contains("\"validation_video_loss\":") && text.contains("\"validation_audio_loss\":"))
+    #expect(
+      text.contains("\"validation_video_loss\":") && text.contains("\"validation_audio_loss\":"))
   }
 
-  /// The parts are those of a run that has the same noise for both, whatever the other modality's target is.
+  /// The parts are those of a run that has the same noise for both, whatever the other modality's
+  /// target is.
   @Test func aModalityThatIsNotGeneratedHasNoLoss() throws {
     let video = try validations(configuration(Strategies.flexible([])))
     #expect(video.allSatisfy { $0.audioLoss == nil && $0.videoLoss.map { _ in true } == true })
@@ -99,14 +103,16 @@ import Tracking
 
   // MARK: keep_best
 
-  private func files(_ c: TrainingConfiguration, _ folder: String = "checkpoints") throws -> [String] {
+  private func files(_ c: TrainingConfiguration, _ folder: String = "checkpoints") throws
+    -> [String]
+  {
     try FileManager.default.contentsOfDirectory(atPath: "\(c.outputDir)/\(folder)").sorted()
       .filter { $0.hasPrefix("lora_weights") }
       .map { String($0.dropFirst("lora_weights_step_".count).dropLast(".safetensors".count)) }
   }
 
-  /// At a rate so high that the loss goes up and down: of the averaged weights it is lowest after step 4, which is between
-  /// two regular checkpoints.
+  /// At a rate so high that the loss goes up and down: of the averaged weights it is lowest after
+  /// step 4, which is between two regular checkpoints.
   private func unsteady(steps: Int = 6) -> TrainingConfiguration {
     var c = configuration(steps: steps, interval: 1)
     c.optimization.learningRate = 0.03
@@ -149,7 +155,9 @@ import Tracking
     let records = try validations(broken)
     #expect(records.map(\.step) == [4, 5, 6])
     let path = "/checkpoints/best.json"
-    #expect(try BestCheckpoint(path: broken.outputDir + path) == BestCheckpoint(path: whole.outputDir + path))
+    #expect(
+      try BestCheckpoint(path: broken.outputDir + path)
+        == BestCheckpoint(path: whole.outputDir + path))
     #expect(try files(broken) == files(whole))
     // One of another run is not taken for this one's.
     let again = try Trainer(broken)
@@ -161,9 +169,11 @@ import Tracking
     let problems = try ConfigurationText.problems(
       ConfigurationText.minimal + "\ncheckpoints: {keep_best: true}\n")
     #expect(problems.map(\.key) == ["checkpoints"])
-    #expect(problems[0].message.contains("keep_best") && problems[0].message.contains("held_out.count"))
+    #expect(
+      problems[0].message.contains("keep_best") && problems[0].message.contains("held_out.count"))
     let c = try ConfigurationText.read(
-      ConfigurationText.minimal + "\ncheckpoints: {keep_best: true}\nvalidation: {held_out: {count: 2}}\n")
+      ConfigurationText.minimal
+        + "\ncheckpoints: {keep_best: true}\nvalidation: {held_out: {count: 2}}\n")
     #expect(try c.checkpoints.keepBest && c.resolvedYAML.contains("keep_best: true"))
   }
 }

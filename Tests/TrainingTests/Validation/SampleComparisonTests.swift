@@ -4,7 +4,8 @@ import Testing
 
 @testable import Training
 
-/// Samples that show something else than what was trained. The clips of the cache are 64x64 pixels, 17 frames, 25 a second.
+/// Samples that show something else than what was trained. The clips of the cache are 64x64 pixels,
+/// 17 frames, 25 a second.
 @Suite struct SampleComparisonTests {
   private func comparison(
     _ strategy: TrainingStrategy, _ conditions: [ValidationCondition], given: [String] = [],
@@ -24,7 +25,8 @@ import Testing
   }
 
   private func reference(_ space: Int = 1, _ time: Int = 1) -> ValidationCondition {
-    .reference(.video("r.mp4"), downscaleFactor: space, temporalScaleFactor: time, includeInOutput: true)
+    .reference(
+      .video("r.mp4"), downscaleFactor: space, temporalScaleFactor: time, includeInOutput: true)
   }
 
   private let trained = Strategies.flexible([Strategies.reference])
@@ -33,7 +35,8 @@ import Testing
   /// References of the cache have half the size, and here a third of the frames' groups.
   @Test func aScaleThatIsNotGivenIsTheDatasets() throws {
     let dims = VideoDimensions(width: 128, height: 64, frames: 17)
-    let taken = try comparison(trained, [reference()], dims: dims, referenceFrames: 2).takingReferenceScales()
+    let taken = try comparison(trained, [reference()], dims: dims, referenceFrames: 2)
+      .takingReferenceScales()
     #expect(taken.configuration.validation.samples[0].conditions == [reference(2, 2)])
     #expect(
       taken.notes == [
@@ -46,8 +49,10 @@ import Testing
 
   @Test func aScaleThatIsGivenIsComparedWithTheDatasets() throws {
     let one = try comparison(
-      trained, [reference()], given: ["downscale_factor"], dims: .init(width: 128, height: 128, frames: 17))
-    #expect(one.takingReferenceScales().configuration.validation.samples[0].conditions == [reference()])
+      trained, [reference()], given: ["downscale_factor"],
+      dims: .init(width: 128, height: 128, frames: 17))
+    #expect(
+      one.takingReferenceScales().configuration.validation.samples[0].conditions == [reference()])
     #expect(one.notes.count == 1)
     #expect(one.notes[0].hasPrefix("\(first).downscale_factor: "), "\(one.notes)")
     #expect(one.notes[0].contains("(got 1, training uses 2)"))
@@ -55,7 +60,8 @@ import Testing
     let odd = try comparison(trained, [reference()], dims: .init(width: 96, height: 64, frames: 17))
     #expect(odd.takingReferenceScales().notes.isEmpty && odd.notes.count == 1)
     let late = try comparison(trained, [reference(2, 3)], given: ["downscale_factor"])
-    #expect(late.notes.count == 1 && late.notes[0].contains("temporal_scale_factor: "), "\(late.notes)")
+    #expect(
+      late.notes.count == 1 && late.notes[0].contains("temporal_scale_factor: "), "\(late.notes)")
   }
 
   @Test func whatOnlyOneSideHas() throws {
@@ -66,14 +72,17 @@ import Testing
     let given = try comparison(Strategies.flexible([], [], frozenAudio: true), []).notes
     #expect(given.count == 1 && given[0].contains("audio_to_video"), "\(given)")
     #expect(
-      try comparison(Strategies.flexible([], [], frozenAudio: true), [.audioToVideo(audio: "a.wav")]).notes
+      try comparison(
+        Strategies.flexible([], [], frozenAudio: true), [.audioToVideo(audio: "a.wav")]
+      ).notes
         .isEmpty)
     #expect(try comparison(Strategies.flexible([], []), []).notes.isEmpty)
   }
 
   @Test func otherParameters() throws {
     let strategy = Strategies.flexible(
-      [.prefix(temporalBoundary: 2, probability: 1)], [.suffix(temporalBoundary: 10, probability: 1)])
+      [.prefix(temporalBoundary: 2, probability: 1)],
+      [.suffix(temporalBoundary: 10, probability: 1)])
     let notes = try comparison(
       strategy,
       [
@@ -82,9 +91,11 @@ import Testing
       ]
     ).notes
     #expect(notes.count == 2, "\(notes)")
-    #expect(notes[0].hasPrefix("\(first).num_frames: ") && notes[0].contains("(got 17, training uses 9)"))
     #expect(
-      notes[1].contains("conditions[1].duration: ") && notes[1].contains("training uses 0.4)"), "\(notes)")
+      notes[0].hasPrefix("\(first).num_frames: ") && notes[0].contains("(got 17, training uses 9)"))
+    #expect(
+      notes[1].contains("conditions[1].duration: ") && notes[1].contains("training uses 0.4)"),
+      "\(notes)")
     #expect(
       try comparison(
         strategy,
@@ -94,13 +105,16 @@ import Testing
         ]
       ).notes.isEmpty)
     let crop = Strategies.flexible([
-      .spatialCrop(spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32), probability: 1)
+      .spatialCrop(
+        spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32), probability: 1)
     ])
     let moved = try comparison(
-      crop, [.spatialCrop(video: "v.mp4", spatialRegion: .init(top: 0, left: 32, bottom: 64, right: 64))]
+      crop,
+      [.spatialCrop(video: "v.mp4", spatialRegion: .init(top: 0, left: 32, bottom: 64, right: 64))]
     ).notes
     #expect(
-      moved.count == 1 && moved[0].contains("[0, 32, 64, 64], training uses [0, 0, 64, 32]"), "\(moved)")
+      moved.count == 1 && moved[0].contains("[0, 32, 64, 64], training uses [0, 0, 64, 32]"),
+      "\(moved)")
   }
 
   @Test func sizesAndRatesThatAreFarOff() throws {
@@ -111,7 +125,9 @@ import Testing
     #expect(
       far[0].contains("validation.video_dims: ")
         && far[0].contains("(got 512x512x17, training uses 64x64x17)"))
-    #expect(far[1].contains("validation.frame_rate: ") && far[1].contains("(got 60.0, training uses 25.0)"))
+    #expect(
+      far[1].contains("validation.frame_rate: ")
+        && far[1].contains("(got 60.0, training uses 25.0)"))
     #expect(
       try comparison(
         Strategies.flexible([]), [], dims: .init(width: 128, height: 64, frames: 33), rate: 24

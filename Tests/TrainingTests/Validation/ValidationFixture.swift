@@ -9,7 +9,8 @@ import Torch
 
 @testable import Training
 
-/// A configuration with the tiny model, and media made for its samples: 64 x 64 pixels, 17 frames, 25 a second.
+/// A configuration with the tiny model, and media made for its samples: 64 x 64 pixels, 17 frames,
+/// 25 a second.
 struct ValidationFixture {
   let scratch: ScratchFolder
   let model: TinyModelFiles
@@ -35,14 +36,16 @@ struct ValidationFixture {
   }
 
   func sampler(
-    _ configuration: TrainingConfiguration? = nil, dtype: DType = .float32, warnings: Warnings = Warnings(),
+    _ configuration: TrainingConfiguration? = nil, dtype: DType = .float32,
+    warnings: Warnings = Warnings(),
     report: (GenerationProgress) throws -> Void = { _ in }
   ) throws -> ValidationSampler {
     try ValidationSampler(
       configuration ?? self.configuration, dtype: dtype, warn: { warnings.add($0) }, report: report)
   }
 
-  /// Frozen weights with adapters that are trained; `up` is given random numbers, so that they have an effect.
+  /// Frozen weights with adapters that are trained; `up` is given random numbers, so that they have
+  /// an effect.
   func transformer(
     _ streams: Streams = .both, dtype: DType = .float32, continuing lora: LoRAFile? = nil
   ) throws -> Transformer {
@@ -53,8 +56,11 @@ struct ValidationFixture {
     return try checkpoint.transformer(dtype: dtype, freshAdapters: adapters, streams: streams)
   }
 
-  /// Each frame of one grey, lighter from one to the next, and a white square that tells left from right.
-  func clip(_ name: String = "clip.mp4", frames: Int = 17, size: (Int, Int) = (64, 64)) throws -> String {
+  /// Each frame of one grey, lighter from one to the next, and a white square that tells left from
+  /// right.
+  func clip(_ name: String = "clip.mp4", frames: Int = 17, size: (Int, Int) = (64, 64)) throws
+    -> String
+  {
     let writer = try VideoWriter(
       path: scratch.file(name), width: size.0, height: size.1, frameRate: Rational(25),
       quality: .init(crf: 10, preset: "superfast"))
@@ -83,7 +89,9 @@ struct ValidationFixture {
   }
 
   /// Loud in its first half.
-  func audio(_ name: String = "sound.wav", seconds: Double = 0.68, level: Float = 0.9) throws -> String {
+  func audio(_ name: String = "sound.wav", seconds: Double = 0.68, level: Float = 0.9) throws
+    -> String
+  {
     let count = Int(seconds * 16000)
     let samples = (0..<count).map { index -> Float in
       index < count / 2 ? level * (index % 64 < 32 ? 1 : -1) : 0.1 * sin(Float(index) * 0.05)

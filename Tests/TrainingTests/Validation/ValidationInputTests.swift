@@ -42,42 +42,54 @@ import Torch
     let none = fixture.scratch.file("none.mp4")
     expect(fixture.with(.firstFrame(imageOrVideo: none)), first("image_or_video"), none)
     expect(fixture.with(.prefix(.video(none), numFrames: 9, duration: nil)), first("video"), none)
-    expect(fixture.with(.prefix(.video(clip), numFrames: 10, duration: nil)), first("num_frames"), "8k + 1")
     expect(
-      fixture.with(.prefix(.video(clip), numFrames: nil, duration: nil)), first("video"), "nothing to make")
+      fixture.with(.prefix(.video(clip), numFrames: 10, duration: nil)), first("num_frames"),
+      "8k + 1")
     expect(
-      fixture.with(.suffix(.video(clip), numFrames: 9, duration: nil)), first("num_frames"), "multiple of 8")
+      fixture.with(.prefix(.video(clip), numFrames: nil, duration: nil)), first("video"),
+      "nothing to make")
+    expect(
+      fixture.with(.suffix(.video(clip), numFrames: 9, duration: nil)), first("num_frames"),
+      "multiple of 8")
     expect(fixture.with(.prefix(.audio(none), numFrames: nil, duration: 0.1)), first("audio"), none)
     expect(
-      fixture.with(.prefix(.audio(try fixture.audio()), numFrames: nil, duration: 2)), first("duration"),
+      fixture.with(.prefix(.audio(try fixture.audio()), numFrames: nil, duration: 2)),
+      first("duration"),
       "2.0 seconds")
     expect(
-      fixture.with(.suffix(.audio(try fixture.audio()), numFrames: nil, duration: nil)), first("audio"),
+      fixture.with(.suffix(.audio(try fixture.audio()), numFrames: nil, duration: nil)),
+      first("audio"),
       "nothing to make")
     expect(fixture.with(.mask(.video(clip), mask: none)), first("mask"), none)
     expect(fixture.with(.mask(.audio(try fixture.audio()), mask: none)), first("mask"), none)
     let short = try fixture.clip("short.mp4", frames: 9)
-    expect(fixture.with(.mask(.video(short), mask: try fixture.mask())), first("video"), "has 9 frames")
+    expect(
+      fixture.with(.mask(.video(short), mask: try fixture.mask())), first("video"), "has 9 frames")
     expect(
       fixture.with(
-        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 16, right: 64))),
+        .spatialCrop(
+          video: clip, spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 16, right: 64))),
       first("spatial_region"),
       "no cell")
     expect(
       fixture.with(
-        .spatialCrop(video: clip, spatialRegion: SpatialRegion(top: 64, left: 64, bottom: 0, right: 0))),
+        .spatialCrop(
+          video: clip, spatialRegion: SpatialRegion(top: 64, left: 64, bottom: 0, right: 0))),
       first("spatial_region"),
       "no cell")
     expect(
       fixture.with(
-        .reference(.video(clip), downscaleFactor: 4, temporalScaleFactor: 1, includeInOutput: false)),
+        .reference(.video(clip), downscaleFactor: 4, temporalScaleFactor: 1, includeInOutput: false)
+      ),
       first("downscale_factor"),
       "4 times coarser")
     // The second of two is meant.
     expect(
       fixture.with(
-        .reference(.video(clip), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
-        .reference(.video(none), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)),
+        .reference(
+          .video(clip), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
+        .reference(.video(none), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
+      ),
       "validation.samples[0].conditions[1].video", none)
     expect(fixture.with(.videoToAudio(video: short)), "validation.video_dims", "has 9 frames")
     expect(fixture.with(.audioToVideo(audio: none)), first("audio"), none)
@@ -86,7 +98,8 @@ import Torch
   @Test func sizesThatCannotBeAreToldWithSampleAndKey() throws {
     func dims(_ width: Int, _ height: Int, _ frames: Int) -> TrainingConfiguration {
       var c = fixture.configuration
-      c.validation.samples[0].videoDims = VideoDimensions(width: width, height: height, frames: frames)
+      c.validation.samples[0].videoDims = VideoDimensions(
+        width: width, height: height, frames: frames)
       return c
     }
     let key = "validation.samples[0].video_dims"
@@ -152,8 +165,10 @@ import Torch
     var c = fixture.configuration
     let sampler = try fixture.sampler(c)
     #expect(sampler.notes.count == 1 && sampler.notes[0].contains("validation.stg_blocks"))
-    let blocks = try TransformerConfiguration(Checkpoint(path: fixture.model.checkpoint).config).blocks
-    for (given, expected) in [([0, 28], Set([0])), (nil, Set(0..<blocks)), ([28], [])] as [([Int]?, Set<Int>)]
+    let blocks = try TransformerConfiguration(Checkpoint(path: fixture.model.checkpoint).config)
+      .blocks
+    for (given, expected) in [([0, 28], Set([0])), (nil, Set(0..<blocks)), ([28], [])]
+      as [([Int]?, Set<Int>)]
     {
       c.validation.stgBlocks = given
       let request = try ValidationRequest(0, of: c, blocks: blocks)
@@ -166,7 +181,9 @@ import Torch
   // MARK: The cache of prompts
 
   /// The prompts that the text encoder reads.
-  private func encoded(_ c: TrainingConfiguration, dtype: DType = .float32, _ warnings: Warnings = Warnings())
+  private func encoded(
+    _ c: TrainingConfiguration, dtype: DType = .float32, _ warnings: Warnings = Warnings()
+  )
     throws -> [String]
   {
     var prompts: [String] = []
@@ -181,7 +198,8 @@ import Torch
     c.validation.negativePrompt = "grey"
     c.validation.samples = ["one", "two", "one"].map { ValidationSample(prompt: $0) }
     #expect(try encoded(c) == ["one", "grey", "two"])
-    let first = try fixture.sampler(c).run(transformer: fixture.transformer(), autocast: nil, step: 1)
+    let first = try fixture.sampler(c).run(
+      transformer: fixture.transformer(), autocast: nil, step: 1)
     let bytes = try Data(contentsOf: URL(fileURLWithPath: first[1].path))
     #expect(try encoded(c) == [])
     c.validation.samples[1].prompt = "three"
@@ -194,7 +212,8 @@ import Torch
     // What is remembered makes the same bytes.
     c.validation.samples[1].prompt = "two"
     c.outputDir = fixture.scratch.file("run")
-    let again = try fixture.sampler(c).run(transformer: fixture.transformer(), autocast: nil, step: 2)
+    let again = try fixture.sampler(c).run(
+      transformer: fixture.transformer(), autocast: nil, step: 2)
     #expect(try Data(contentsOf: URL(fileURLWithPath: again[1].path)) == bytes)
 
     // Other models, under the same names.

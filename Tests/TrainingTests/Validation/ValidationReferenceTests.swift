@@ -11,8 +11,9 @@ import Torch
 
 /// Samples against the official trainer's own runner: `Tests/Oracles/validation_latents.py`.
 @Suite struct ValidationReferenceTests {
-  /// The latents that are denoised, with full guidance in both streams, from the same noise. Float32 in both; two programs
-  /// that round at other places lie 3e-5 apart after three steps, so 3e-4 of the latents' root mean square is allowed.
+  /// The latents that are denoised, with full guidance in both streams, from the same noise.
+  /// Float32 in both; two programs that round at other places lie 3e-5 apart after three steps, so
+  /// 3e-4 of the latents' root mean square is allowed.
   @Test(arguments: [
     "text", "first_frame", "prefix", "reference", "audio_prefix", "audio_suffix", "audio_reference",
     "audio_to_video",
@@ -23,7 +24,8 @@ import Torch
     var fixture = try ValidationFixture()
     let picture = try file.tensor("picture")
     try RGBFrame(
-      bytes: picture.to(.uint8).array(of: UInt8.self), width: picture.size(1), height: picture.size(0)
+      bytes: picture.to(.uint8).array(of: UInt8.self), width: picture.size(1),
+      height: picture.size(0)
     ).writePNG(to: fixture.scratch.file("picture.png"))
     let samples = try (file.tensor("sound").to(.float32) / 32768).unbind(0).map {
       try $0.array(of: Float.self)
@@ -35,11 +37,13 @@ import Torch
       case "first_frame": .firstFrame(imageOrVideo: image)
       case "prefix": .prefix(.video(image), numFrames: 1, duration: nil)
       case "reference":
-        .reference(.video(image), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: false)
+        .reference(
+          .video(image), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: false)
       case "audio_prefix": .prefix(.audio(sound), numFrames: nil, duration: 0.2)
       case "audio_suffix": .suffix(.audio(sound), numFrames: nil, duration: 0.2)
       case "audio_reference":
-        .reference(.audio(sound), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
+        .reference(
+          .audio(sound), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
       case "audio_to_video": .audioToVideo(audio: sound)
       default: nil
       }
@@ -52,7 +56,8 @@ import Torch
     var inputs = sampler.inputs[0]
     func contexts(_ prefix: String) throws -> TextContexts {
       TextContexts(
-        video: try file.tensor("context.\(prefix)video"), audio: try file.tensor("context.\(prefix)audio"),
+        video: try file.tensor("context.\(prefix)video"),
+        audio: try file.tensor("context.\(prefix)audio"),
         mask: try .ones([1, 8], dtype: .int64))
     }
     inputs.contexts = [try contexts(""), try contexts("negative_")]
@@ -60,7 +65,9 @@ import Torch
     try withInference {
       let pipeline = GenerationPipeline(plan, sharing: SharedModels(transformer: transformer))
       var state = try pipeline.start(inputs)
-      for case .sample(let sampling) in plan.stages { try pipeline.sample(sampling, &state) { _, _ in } }
+      for case .sample(let sampling) in plan.stages {
+        try pipeline.sample(sampling, &state) { _, _ in }
+      }
       for (stream, ours) in [("video", state.results[0].video), ("audio", state.results[0].audio)] {
         let ours = try #require(ours)
         let reference = try file.tensor("\(name).\(stream)")

@@ -20,7 +20,8 @@ import Torch
   // MARK: What is made
 
   enum Kind: String, CaseIterable, Sendable {
-    case text, firstFrame, firstFrameOfVideo, prefix, suffix, spatialCrop, mask, reference, scaledReference
+    case text, firstFrame, firstFrameOfVideo, prefix, suffix, spatialCrop, mask, reference,
+      scaledReference
     case audioPrefix, audioSuffix, audioMask, audioReference, videoToAudio, audioToVideo
   }
 
@@ -33,27 +34,31 @@ import Torch
     case .suffix: .suffix(.video(try fixture.clip()), numFrames: 8, duration: nil)
     case .spatialCrop:
       .spatialCrop(
-        video: try fixture.clip(), spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32))
+        video: try fixture.clip(),
+        spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32))
     case .mask: .mask(.video(try fixture.clip()), mask: try fixture.mask())
     case .reference:
       .reference(
-        .video(try fixture.clip()), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
+        .video(try fixture.clip()), downscaleFactor: 1, temporalScaleFactor: 1,
+        includeInOutput: false)
     case .scaledReference:
       .reference(
-        .video(try fixture.clip()), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: true)
+        .video(try fixture.clip()), downscaleFactor: 2, temporalScaleFactor: 2,
+        includeInOutput: true)
     case .audioPrefix: .prefix(.audio(try fixture.audio()), numFrames: nil, duration: 0.2)
     case .audioSuffix: .suffix(.audio(try fixture.audio()), numFrames: nil, duration: 0.2)
     case .audioMask: .mask(.audio(try fixture.audio()), mask: try fixture.audio("mask.wav"))
     case .audioReference:
       .reference(
-        .audio(try fixture.audio()), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
+        .audio(try fixture.audio()), downscaleFactor: 1, temporalScaleFactor: 1,
+        includeInOutput: false)
     case .videoToAudio: .videoToAudio(video: try fixture.clip())
     case .audioToVideo: .audioToVideo(audio: try fixture.audio())
     }
   }
 
-  /// Every condition gives a file that plays, of the asked size, length and rate, with sound, and is unlike the one
-  /// without it.
+  /// Every condition gives a file that plays, of the asked size, length and rate, with sound, and
+  /// is unlike the one without it.
   @Test(arguments: Kind.allCases) func everyConditionMakesAFile(_ kind: Kind) throws {
     let warnings = Warnings()
     var configuration = try condition(kind).map { fixture.with($0) } ?? fixture.configuration
@@ -76,7 +81,8 @@ import Torch
 
     configuration.validation.samples = [ValidationSample(prompt: "a red ball")]
     configuration.outputDir = fixture.scratch.file("plain")
-    let plain = try fixture.sampler(configuration).run(transformer: transformer, autocast: nil, step: 100)
+    let plain = try fixture.sampler(configuration).run(
+      transformer: transformer, autocast: nil, step: 100)
     let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
     #expect((try Data(contentsOf: URL(fileURLWithPath: plain[0].path)) == bytes) == (kind == .text))
   }
@@ -86,11 +92,14 @@ import Torch
     let shapes = try Checkpoint(path: fixture.model.checkpoint).source.entries
     let generator = try Generator(seed: 9)
     var tensors: [(key: String, tensor: Tensor)] = []
-    for (key, entry) in shapes.sorted(by: { $0.key < $1.key }) where key.hasPrefix("model.diffusion_model.") {
-      guard key.hasSuffix("to_q.weight") || key.hasSuffix("to_v.weight"), !key.contains("connector") else {
+    for (key, entry) in shapes.sorted(by: { $0.key < $1.key })
+    where key.hasPrefix("model.diffusion_model.") {
+      guard key.hasSuffix("to_q.weight") || key.hasSuffix("to_v.weight"), !key.contains("connector")
+      else {
         continue
       }
-      let path = "diffusion_model." + key.dropFirst("model.diffusion_model.".count).dropLast(".weight".count)
+      let path =
+        "diffusion_model." + key.dropFirst("model.diffusion_model.".count).dropLast(".weight".count)
       tensors.append(("\(path).lora_A.weight", try generator.normal([2, entry.shape[1]])))
       tensors.append(("\(path).lora_B.weight", try generator.normal([entry.shape[0], 2])))
     }
@@ -99,16 +108,19 @@ import Torch
     return lora
   }
 
-  /// The bytes that a run in float32 makes, and those that `ltx generate` makes with the saved adapters.
+  /// The bytes that a run in float32 makes, and those that `ltx generate` makes with the saved
+  /// adapters.
   private func bytes(
-    _ validation: ValidationCondition?, _ generation: GenerationCondition?, side: Int = 64, lora: String
+    _ validation: ValidationCondition?, _ generation: GenerationCondition?, side: Int = 64,
+    lora: String
   ) throws -> (sample: Data, generated: Data) {
     var configuration = validation.map { fixture.with($0) } ?? fixture.configuration
     configuration.validation.videoDims = VideoDimensions(width: side, height: side, frames: 17)
     configuration.validation.samples[0].seed = 11
     configuration.validation.negativePrompt = "grass"
     let transformer = try fixture.transformer(continuing: LoRAFile(path: lora))
-    let output = try fixture.sampler(configuration).run(transformer: transformer, autocast: nil, step: 0)[0]
+    let output = try fixture.sampler(configuration).run(
+      transformer: transformer, autocast: nil, step: 0)[0]
 
     var request = GenerationRequest(prompts: ["a red ball"])
     (request.width, request.height, request.frames, request.frameRate, request.steps) = (
@@ -116,8 +128,12 @@ import Torch
     )
     (request.seed, request.negativePrompt) = (11, "grass")
     // The official default of block 28, which the tiny model has not, perturbs nothing.
-    (request.videoGuidance.cfg, request.videoGuidance.stg, request.videoGuidance.rescale) = (3, 0, 0.7)
-    (request.audioGuidance.cfg, request.audioGuidance.stg, request.audioGuidance.rescale) = (7, 0, 0.7)
+    (request.videoGuidance.cfg, request.videoGuidance.stg, request.videoGuidance.rescale) = (
+      3, 0, 0.7
+    )
+    (request.audioGuidance.cfg, request.audioGuidance.stg, request.audioGuidance.rescale) = (
+      7, 0, 0.7
+    )
     (request.videoGuidance.modality, request.audioGuidance.modality) = (3, 3)
     request.conditions = generation.map { [$0] } ?? []
     let models = GenerationModels(
@@ -131,7 +147,8 @@ import Torch
     )
   }
 
-  /// The same stages: a run in float32 makes the bytes that `ltx generate` makes with the saved adapters.
+  /// The same stages: a run in float32 makes the bytes that `ltx generate` makes with the saved
+  /// adapters.
   @Test func aSampleIsWhatGenerateMakes() throws {
     let lora = try lora()
     let made = try bytes(nil, nil, lora: lora)
@@ -143,7 +160,8 @@ import Torch
     #expect(try bytes(nil, nil, lora: lora).generated != made.generated)
   }
 
-  /// Files of other sizes than the sample, larger and smaller, wider and taller, are shown to the model by one code path.
+  /// Files of other sizes than the sample, larger and smaller, wider and taller, are shown to the
+  /// model by one code path.
   @Test(arguments: [(192, 128), (150, 200), (48, 40), (64, 64)])
   func aSampleWithFilesIsWhatGenerateMakes(size: (Int, Int)) throws {
     let lora = try lora(metadata: [
@@ -151,13 +169,16 @@ import Torch
     ])
     // Fine detail that tells one filter from another.
     let writer = try VideoWriter(
-      path: fixture.scratch.file("fine.mp4"), width: size.0, height: size.1, frameRate: Rational(25),
+      path: fixture.scratch.file("fine.mp4"), width: size.0, height: size.1,
+      frameRate: Rational(25),
       quality: .init(crf: 10, preset: "superfast"))
     var first: RGBFrame?
     for index in 0..<17 {
       var bytes: [UInt8] = []
       for y in 0..<size.1 {
-        for x in 0..<size.0 { bytes += [UInt8](repeating: (x + y + index) % 3 == 0 ? 230 : 20, count: 3) }
+        for x in 0..<size.0 {
+          bytes += [UInt8](repeating: (x + y + index) % 3 == 0 ? 230 : 20, count: 3)
+        }
       }
       let frame = RGBFrame(bytes: bytes, width: size.0, height: size.1)
       first = first ?? frame
@@ -174,7 +195,8 @@ import Torch
       (.prefix(.video(clip), numFrames: 9, duration: nil), .prefix(path: clip, frames: 9), 64),
       (.suffix(.video(clip), numFrames: 8, duration: nil), .suffix(path: clip, frames: 8), 64),
       (
-        .reference(.video(clip), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: false),
+        .reference(
+          .video(clip), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: false),
         .reference(path: clip), 128
       ),
       (.videoToAudio(video: clip), .video(path: clip), 64),
@@ -195,7 +217,8 @@ import Torch
       ValidationSample(prompt: "two", seed: 1), ValidationSample(prompt: "two", seed: 2),
     ]
     let sampler = try fixture.sampler(configuration)
-    let outputs = try sampler.run(transformer: fixture.transformer(), autocast: nil, step: 1_234_567)
+    let outputs = try sampler.run(
+      transformer: fixture.transformer(), autocast: nil, step: 1_234_567)
     #expect(
       outputs.map { ($0.path as NSString).lastPathComponent } == [
         "step_1234567_1.png", "step_1234567_2.mp4", "step_1234567_3.mp4",
@@ -240,7 +263,8 @@ import Torch
     let transformer = try fixture.transformer()
     let before = try transformer.parameters.map { try $0.tensor.detach().clone() }
     let step = TrainingStep(
-      transformer: transformer, plan: .init(blocks: transformer.configuration.blocks, activations: .keep))
+      transformer: transformer,
+      plan: .init(blocks: transformer.configuration.blocks, activations: .keep))
     let generator = try Generator(seed: 1)
     let example = try Self.example(transformer.configuration, generator)
     let gradients = try step(example).gradients
@@ -261,11 +285,13 @@ import Torch
     #expect(try Generator(seed: 1).normal([4]).array(of: Float.self) == next)
   }
 
-  private static func example(_ c: TransformerConfiguration, _ generator: Generator) throws -> TrainingExample
+  private static func example(_ c: TransformerConfiguration, _ generator: Generator) throws
+    -> TrainingExample
   {
     let tokens = 4
     let modality = Modality(
-      latent: try generator.normal([1, tokens, c.video.inputs]), timesteps: try .full([1, tokens], 0.5),
+      latent: try generator.normal([1, tokens, c.video.inputs]),
+      timesteps: try .full([1, tokens], 0.5),
       sigma: try .full([1], 0.5),
       positions: try VideoTokens.positions(
         batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),
@@ -293,8 +319,10 @@ import Torch
     configuration.validation.samples = (1...3).map { ValidationSample(prompt: "ball", seed: $0) }
     let warnings = Warnings()
     let sampler = try fixture.sampler(configuration, warnings: warnings)
-    let outputs = try sampler.run(transformer: fixture.transformer(), autocast: nil, step: 20) { progress in
-      if case .decodeVideo = progress.stage.stage, progress.position == 1, progress.stage.done == 3 {
+    let outputs = try sampler.run(transformer: fixture.transformer(), autocast: nil, step: 20) {
+      progress in
+      if case .decodeVideo = progress.stage.stage, progress.position == 1, progress.stage.done == 3
+      {
         throw TorchError(.outOfMemory, operation: "conv3d", message: "CUDA out of memory")
       }
     }
@@ -331,7 +359,8 @@ import Torch
     try FileManager.default.removeItem(atPath: samples)
     #expect(try sampler.run(transformer: transformer, autocast: nil, step: 1) == [])
     #expect(warnings.all.count == 1)
-    #expect(warnings.all[0].contains("validation sample 1 failed") && warnings.all[0].contains(samples))
+    #expect(
+      warnings.all[0].contains("validation sample 1 failed") && warnings.all[0].contains(samples))
     #expect(throws: (any Error).self) {
       try sampler.run(transformer: transformer, autocast: nil, step: 1, endsWithFailure: true)
     }
@@ -381,14 +410,16 @@ import Torch
     }
     #expect(share(0, of: 2, together: false) == [.init(sample: 0), .init(sample: 2)])
     #expect(share(1, of: 2, together: false) == [.init(sample: 1)])
-    #expect(share(1, of: 2, together: true) == [.init(sample: 1), .init(sample: 1, isSaved: false)])
+    #expect(
+      share(1, of: 2, together: true) == [.init(sample: 1), .init(sample: 1, isSaved: false)])
     #expect(share(3, of: 4, together: true) == [.init(sample: 0, isSaved: false)])
     #expect(share(3, of: 4, together: false) == [])
     #expect(ValidationWork.share(of: 0, rank: 0, worldSize: 1) == [])
     // For company only: the model is run, and nothing is written.
     var steps = 0
     let outputs = try fixture.sampler().run(
-      transformer: fixture.transformer(), autocast: nil, step: 1, work: [.init(sample: 0, isSaved: false)]
+      transformer: fixture.transformer(), autocast: nil, step: 1,
+      work: [.init(sample: 0, isSaved: false)]
     ) { progress in if case .sample = progress.stage.stage, progress.stage.done > 0 { steps += 1 } }
     #expect(outputs == [] && steps == 2)
     #expect(fixture.scratch.files(below: "run/samples") == [])

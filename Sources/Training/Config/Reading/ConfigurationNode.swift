@@ -17,7 +17,9 @@ struct ConfigurationNode {
   var content: Content
   var place: ConfigurationPlace
 
-  var isNull: Bool { if case .scalar(let scalar) = content { scalar.value == .null } else { false } }
+  var isNull: Bool {
+    if case .scalar(let scalar) = content { scalar.value == .null } else { false }
+  }
 
   /// For messages.
   var shown: String {
@@ -62,23 +64,32 @@ struct ConfigurationParser {
     } catch let error as YamlError {
       let (mark, message) = describe(error)
       if let tab = tabIndentation(in: text, near: mark?.line) {
-        let hint = "is indented with a tab, where YAML allows only spaces. Replace the tab with spaces"
+        let hint =
+          "is indented with a tab, where YAML allows only spaces. Replace the tab with spaces"
         guard case .file(let file) = origin else { throw parser.problem(nil, hint) }
         let place = ConfigurationPlace.text(line: tab.line, column: tab.column)
-        throw ConfigurationProblems(file: file, problems: [.init(place: place, key: "", message: hint)])
+        throw ConfigurationProblems(
+          file: file, problems: [.init(place: place, key: "", message: hint)])
       }
       // libyaml's own limit, which it tells in words for programmers.
       let isTooDeep = message.hasPrefix("Maximum nesting level")
       throw parser.problem(
-        mark, isTooDeep ? "is nested too deep" : "is not valid YAML: \(message)", hasPlace: mark != nil)
+        mark, isTooDeep ? "is nested too deep" : "is not valid YAML: \(message)",
+        hasPlace: mark != nil)
     }
   }
 
-  /// The first tab before the text of a line: of the line that an error is reported at or one beside it.
-  private static func tabIndentation(in text: String, near line: Int?) -> (line: Int, column: Int)? {
-    for (index, content) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+  /// The first tab before the text of a line: of the line that an error is reported at or one
+  /// beside it.
+  private static func tabIndentation(in text: String, near line: Int?) -> (line: Int, column: Int)?
+  {
+    for (index, content) in text.split(separator: "\n", omittingEmptySubsequences: false)
+      .enumerated()
+    {
       let indentation = content.prefix { $0 == " " || $0 == "\t" }
-      guard let tab = indentation.firstIndex(of: "\t"), indentation.count < content.count else { continue }
+      guard let tab = indentation.firstIndex(of: "\t"), indentation.count < content.count else {
+        continue
+      }
       if let line, abs(line - (index + 1)) > 1 { continue }
       return (index + 1, content.distance(from: content.startIndex, to: tab) + 1)
     }
@@ -87,11 +98,14 @@ struct ConfigurationParser {
 
   private init(origin: Origin) { self.origin = origin }
 
-  private func problem(_ mark: Mark?, _ message: String, hasPlace: Bool = true) -> ConfigurationProblems {
+  private func problem(_ mark: Mark?, _ message: String, hasPlace: Bool = true)
+    -> ConfigurationProblems
+  {
     let file = if case .file(let file) = origin { file } else { "" }
     var place: ConfigurationPlace? = origin.place(mark)
     if case .file = origin, !hasPlace { place = nil }
-    return ConfigurationProblems(file: file, problems: [.init(place: place, key: "", message: message)])
+    return ConfigurationProblems(
+      file: file, problems: [.init(place: place, key: "", message: message)])
   }
 
   private mutating func convert(_ node: Node, depth: Int) throws -> ConfigurationNode {
@@ -119,14 +133,17 @@ struct ConfigurationParser {
     switch (tag, scalar.style) {
     case ("", .plain), ("", .any): return YAMLScalar(plain: scalar.string)
     case ("", _), ("tag:yaml.org,2002:str", _), ("!", _): return YAMLScalar(quoted: scalar.string)
-    case ("tag:yaml.org,2002:int", _), ("tag:yaml.org,2002:float", _), ("tag:yaml.org,2002:bool", _),
+    case ("tag:yaml.org,2002:int", _), ("tag:yaml.org,2002:float", _),
+      ("tag:yaml.org,2002:bool", _),
       ("tag:yaml.org,2002:null", _):
       return YAMLScalar(plain: scalar.string)
     default: throw problem(scalar.mark, "has the tag \(tag); leave it out")
     }
   }
 
-  private mutating func entries(_ mapping: Node.Mapping, depth: Int) throws -> [ConfigurationNode.Entry] {
+  private mutating func entries(_ mapping: Node.Mapping, depth: Int) throws -> [ConfigurationNode
+    .Entry]
+  {
     var entries: [ConfigurationNode.Entry] = []
     var merged: [ConfigurationNode.Entry] = []
     for (key, value) in mapping {
@@ -136,13 +153,17 @@ struct ConfigurationParser {
       let converted = try convert(value, depth: depth + 1)
       if scalar.string == "<<", scalar.style == .plain {
         merged +=
-          try Self.merged(converted) ?? { throw problem(key.mark, "<< must be followed by a section") }()
+          try Self.merged(converted)
+          ?? { throw problem(key.mark, "<< must be followed by a section") }()
       } else {
         entries.append(.init(key: scalar.string, place: origin.place(key.mark), value: converted))
       }
     }
-    // What stands in the section itself comes before what is merged into it, and the first before the later.
-    for entry in merged where !entries.contains(where: { $0.key == entry.key }) { entries.append(entry) }
+    // What stands in the section itself comes before what is merged into it, and the first before
+    // the later.
+    for entry in merged where !entries.contains(where: { $0.key == entry.key }) {
+      entries.append(entry)
+    }
     return entries
   }
 

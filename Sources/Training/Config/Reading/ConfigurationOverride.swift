@@ -1,6 +1,7 @@
 import Foundation
 
-/// A `--set KEY=VALUE` option: `optimization.steps=50`, `validation.samples[0].prompt="A cat"`. The value is YAML.
+/// A `--set KEY=VALUE` option: `optimization.steps=50`, `validation.samples[0].prompt="A cat"`. The
+/// value is YAML.
 struct ConfigurationOverride {
   private enum Step {
     case key(String)
@@ -21,7 +22,8 @@ struct ConfigurationOverride {
     key = option[..<sign].trimmingCharacters(in: .whitespaces)
     guard let steps = Self.steps(key) else {
       throw Self.problem(
-        option, "\"\(key)\" is no key; write it as optimization.steps or validation.samples[0].prompt")
+        option,
+        "\"\(key)\" is no key; write it as optimization.steps or validation.samples[0].prompt")
     }
     self.steps = steps
     let text = String(option[option.index(after: sign)...])
@@ -33,7 +35,9 @@ struct ConfigurationOverride {
   /// Sets the value, and makes what is missing on the way to it.
   func apply(to root: inout ConfigurationNode) throws { try apply(to: &root, steps[...], path: "") }
 
-  private func apply(to node: inout ConfigurationNode, _ steps: ArraySlice<Step>, path: String) throws {
+  private func apply(to node: inout ConfigurationNode, _ steps: ArraySlice<Step>, path: String)
+    throws
+  {
     guard let step = steps.first else {
       node = value
       return
@@ -52,7 +56,8 @@ struct ConfigurationOverride {
         index = entries.count - 1
       }
       guard let index else { return }
-      try apply(to: &entries[index].value, steps.dropFirst(), path: path.isEmpty ? key : "\(path).\(key)")
+      try apply(
+        to: &entries[index].value, steps.dropFirst(), path: path.isEmpty ? key : "\(path).\(key)")
       if steps.count == 1 { entries[index].place = place }
       node.content = .mapping(entries)
     case .index(let index):
@@ -63,7 +68,8 @@ struct ConfigurationOverride {
       guard index <= items.count else {
         throw Self.problem(
           option,
-          "\(path) has \(items.count) entries, counted from 0; the next would be \(path)[\(items.count)]")
+          "\(path) has \(items.count) entries, counted from 0; the next would be \(path)[\(items.count)]"
+        )
       }
       if index == items.count { items.append(absent) }
       try apply(to: &items[index], steps.dropFirst(), path: "\(path)[\(index)]")
@@ -72,7 +78,8 @@ struct ConfigurationOverride {
   }
 
   private static func problem(_ option: String, _ message: String) -> ConfigurationProblems {
-    ConfigurationProblems(file: "", problems: [.init(place: .option(option), key: "", message: message)])
+    ConfigurationProblems(
+      file: "", problems: [.init(place: .option(option), key: "", message: message)])
   }
 
   /// - Returns: nil for what is no key.
@@ -83,7 +90,9 @@ struct ConfigurationOverride {
       guard let name = pieces.first, !name.isEmpty else { return nil }
       steps.append(.key(String(name)))
       for piece in pieces.dropFirst() {
-        guard piece.hasSuffix("]"), let index = Int(piece.dropLast()), index >= 0 else { return nil }
+        guard piece.hasSuffix("]"), let index = Int(piece.dropLast()), index >= 0 else {
+          return nil
+        }
         steps.append(.index(index))
       }
     }

@@ -44,7 +44,9 @@ struct Field<Section>: Sendable {
   }
 
   /// A section, which may be left out as long as none of its keys is required.
-  init<Value: ConfigurationSection>(_ key: String, _ path: WritableKeyPath<Section, Value> & Sendable) {
+  init<Value: ConfigurationSection>(
+    _ key: String, _ path: WritableKeyPath<Section, Value> & Sendable
+  ) {
     self.key = key
     read = { reader, section in
       guard reader.has(key) else {

@@ -28,10 +28,12 @@ extension TrainingConfiguration {
     "gradient_checkpointing": "enable_gradient_checkpointing", "optimizer": "optimizer_type",
     "scheduler": "scheduler_type", "lr_scheduler": "scheduler_type",
     "resume_from_checkpoint": "load_checkpoint", "save_every": "interval", "output": "output_dir",
-    "output_path": "output_dir", "dataset": "preprocessed_data_root", "data_root": "preprocessed_data_root",
+    "output_path": "output_dir", "dataset": "preprocessed_data_root",
+    "data_root": "preprocessed_data_root",
   ]
 
-  /// Keys of other sections whose last part is just this; nil if there are none, or so many that they are no help.
+  /// Keys of other sections whose last part is just this; nil if there are none, or so many that
+  /// they are no help.
   static func keys(named name: String) -> [String]? {
     guard let keys = fullKeys[otherNames[name] ?? name], keys.count <= 3 else { return nil }
     return keys

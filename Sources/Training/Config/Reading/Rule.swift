@@ -71,7 +71,8 @@ extension Rule<Int> {
       case (let low, .max): "an integer of at least \(low)"
       case (let low, let high): "an integer from \(low) to \(high)"
       }
-    return scalar(words, { $0.asInteger.flatMap { range.contains($0) ? $0 : nil } }, write: { .int($0) })
+    return scalar(
+      words, { $0.asInteger.flatMap { range.contains($0) ? $0 : nil } }, write: { .int($0) })
   }
 }
 
@@ -108,7 +109,8 @@ extension Rule<String> {
         context.report(
           scalar.value == .null
             ? "is null; it must be a text"
-            : "is \(scalar.text), which YAML takes for something else than a text; put it in quotes")
+            : "is \(scalar.text), which YAML takes for something else than a text; put it in quotes"
+        )
         return nil
       }, write: { .string($0) })
   }
@@ -147,7 +149,8 @@ extension Rule<String> {
   }
 }
 
-extension Rule where Value: RawRepresentable<String> & CaseIterable & Sendable, Value.AllCases: Sendable {
+extension Rule
+where Value: RawRepresentable<String> & CaseIterable & Sendable, Value.AllCases: Sendable {
   static var choice: Rule { choice() }
 
   /// - Parameter aliases: other texts, and what they mean.
@@ -195,7 +198,8 @@ extension Rule {
             "is \(node.shown); it must be a section of keys" + (node.isNull ? ", or left out" : ""))
           return nil
         }
-        return read(SectionReader(entries, path: context.key, place: context.place, context.reading))
+        return read(
+          SectionReader(entries, path: context.key, place: context.place, context.reading))
       }, write: write)
   }
 }
@@ -209,7 +213,8 @@ extension Rule<[Int]> {
         if case .list(let items) = node.content, items.count == names.count {
           return list.read(node, context)
         }
-        context.report("must be a list of \(names.count) integers: \(names.joined(separator: ", "))")
+        context.report(
+          "must be a list of \(names.count) integers: \(names.joined(separator: ", "))")
         return nil
       }, write: list.write)
   }
@@ -231,7 +236,9 @@ extension Rule<[String: JSONValue]> {
         }
         return values
       },
-      write: { .mapping($0.sorted { $0.key < $1.key }.map { .init($0.key, ConfigurationValue($0.value)) }) })
+      write: {
+        .mapping($0.sorted { $0.key < $1.key }.map { .init($0.key, ConfigurationValue($0.value)) })
+      })
   }
 }
 
@@ -251,7 +258,8 @@ extension JSONValue {
       }
     case .list(let items): self = .array(items.map { JSONValue($0) })
     case .mapping(let entries):
-      self = .object(Dictionary(entries.map { ($0.key, JSONValue($0.value)) }, uniquingKeysWith: { $1 }))
+      self = .object(
+        Dictionary(entries.map { ($0.key, JSONValue($0.value)) }, uniquingKeysWith: { $1 }))
     }
   }
 }

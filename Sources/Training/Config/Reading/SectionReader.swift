@@ -21,8 +21,8 @@ final class ConfigurationReading {
 
 /// Reads a section key by key, and collects what is wrong instead of stopping at it.
 ///
-/// What is wrong leaves the default in place, so that the rest is still checked; it is never used, for the reading as a
-/// whole then throws.
+/// What is wrong leaves the default in place, so that the rest is still checked; it is never used,
+/// for the reading as a whole then throws.
 final class SectionReader {
   /// `validation.samples[0]`; empty for the whole.
   let path: String
@@ -87,7 +87,8 @@ final class SectionReader {
         let isKey = known.contains(option.key)
         reading.report(
           isKey ? full(option.key) : "\(full(key)).\(option.key)",
-          reading.source.places["\(full(key)).\(option.key)"] ?? entry(isKey ? option.key : key)?.place
+          reading.source.places["\(full(key)).\(option.key)"] ?? entry(isKey ? option.key : key)?
+            .place
             ?? place,
           option.problem)
       }

@@ -1,8 +1,8 @@
 import Foundation
 
-/// A single value of a YAML text, by the rules of YAML 1.1 as PyYAML has them (`yaml/resolver.py`): the official trainer
-/// reads its files with it, so that `yes` is true, 010 is 8, and 1e-4 is a text that becomes a number only where one is
-/// wanted.
+/// A single value of a YAML text, by the rules of YAML 1.1 as PyYAML has them (`yaml/resolver.py`):
+/// the official trainer reads its files with it, so that `yes` is true, 010 is 8, and 1e-4 is a
+/// text that becomes a number only where one is wanted.
 struct YAMLScalar {
   enum Value: Equatable {
     case null
@@ -42,15 +42,20 @@ struct YAMLScalar {
     case ".nan", ".NaN", ".NAN": return .number(.nan)
     default: break
     }
-    guard let first = text.utf8.first, "+-.0123456789".utf8.contains(first) else { return .text(text) }
+    guard let first = text.utf8.first, "+-.0123456789".utf8.contains(first) else {
+      return .text(text)
+    }
     // The most common ones need no patterns.
-    if first != UInt8(ascii: "0"), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let value = Int(text)
+    if first != UInt8(ascii: "0"), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+      let value = Int(text)
     {
       return .integer(value)
     }
     if let number = number(text) { return .number(number) }
     if let integer = integer(text) { return integer }
-    if text.wholeMatch(of: /[0-9]{4}-[0-9]{2}-[0-9]{2}/) != nil || text.wholeMatch(of: timestamp) != nil {
+    if text.wholeMatch(of: /[0-9]{4}-[0-9]{2}-[0-9]{2}/) != nil
+      || text.wholeMatch(of: timestamp) != nil
+    {
       return .timestamp
     }
     return .text(text)
@@ -62,12 +67,15 @@ struct YAMLScalar {
 
   private static func number(_ text: String) -> Double? {
     let digits = text.replacing("_", with: "")
-    if text.wholeMatch(of: /[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?/)
+    if text.wholeMatch(
+      of: /[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?/)
       != nil
     {
       return Double(digits)
     }
-    guard text.wholeMatch(of: /[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*/) != nil else { return nil }
+    guard text.wholeMatch(of: /[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*/) != nil else {
+      return nil
+    }
     return sexagesimal(digits) { Double($0) }
   }
 
@@ -80,8 +88,12 @@ struct YAMLScalar {
         ?? (radix == 10 ? Double(magnitude).map { .number(isNegative ? -$0 : $0) } : nil)
     }
     if text.wholeMatch(of: /[-+]?(?:0|[1-9][0-9_]*)/) != nil { return value(magnitude, radix: 10) }
-    if text.wholeMatch(of: /[-+]?0b[01_]+/) != nil { return value(magnitude.dropFirst(2), radix: 2) }
-    if text.wholeMatch(of: /[-+]?0x[0-9a-fA-F_]+/) != nil { return value(magnitude.dropFirst(2), radix: 16) }
+    if text.wholeMatch(of: /[-+]?0b[01_]+/) != nil {
+      return value(magnitude.dropFirst(2), radix: 2)
+    }
+    if text.wholeMatch(of: /[-+]?0x[0-9a-fA-F_]+/) != nil {
+      return value(magnitude.dropFirst(2), radix: 16)
+    }
     if text.wholeMatch(of: /[-+]?0[0-7_]+/) != nil { return value(magnitude.dropFirst(), radix: 8) }
     guard text.wholeMatch(of: /[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+/) != nil else { return nil }
     return sexagesimal(digits) { Double($0) }.flatMap(Int.init(exactly:)).map(Value.integer)
@@ -99,7 +111,8 @@ struct YAMLScalar {
   }
 }
 
-/// What a scalar is where a certain type is wanted, by pydantic's lax conversions, which the official trainer relies on.
+/// What a scalar is where a certain type is wanted, by pydantic's lax conversions, which the
+/// official trainer relies on.
 extension YAMLScalar {
   /// Of 3, 3.0, "3", "3.0", "1_000", true.
   var asInteger: Int? {
@@ -150,8 +163,12 @@ extension YAMLScalar {
 
   private static func numberText(_ text: String) -> Double? {
     let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
-    if trimmed.wholeMatch(of: /[-+]?(?:inf|infinity|nan)/.ignoresCase()) != nil { return Double(trimmed) }
-    guard !trimmed.hasPrefix("_"), !trimmed.hasSuffix("_"), !trimmed.contains("__") else { return nil }
+    if trimmed.wholeMatch(of: /[-+]?(?:inf|infinity|nan)/.ignoresCase()) != nil {
+      return Double(trimmed)
+    }
+    guard !trimmed.hasPrefix("_"), !trimmed.hasSuffix("_"), !trimmed.contains("__") else {
+      return nil
+    }
     let digits = trimmed.replacing("_", with: "")
     guard digits.wholeMatch(of: /[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?/) != nil
     else { return nil }

@@ -68,15 +68,19 @@ extension ConfigurationMode {
     if audio != nil { folders.append(("audio_latents", "their sound")) }
     folders.append(("conditions", "their captions"))
     switch self {
-    case .videoInpainting: folders.append(("video_masks", "a mask of each clip, from the column video_mask"))
-    case .audioInpainting: folders.append(("audio_masks", "a mask of each sound, from the column audio_mask"))
+    case .videoInpainting:
+      folders.append(("video_masks", "a mask of each clip, from the column video_mask"))
+    case .audioInpainting:
+      folders.append(("audio_masks", "a mask of each sound, from the column audio_mask"))
     case .v2vIC, .av2avIC:
-      folders.append(("reference_latents", "what each clip is made from, from the column reference_video"))
+      folders.append(
+        ("reference_latents", "what each clip is made from, from the column reference_video"))
     default: break
     }
     if self == .a2aIC || self == .av2avIC {
       folders.append(
-        ("reference_audio_latents", "what each sound is made from, from the column reference_audio"))
+        ("reference_audio_latents", "what each sound is made from, from the column reference_audio")
+      )
     }
     return folders
   }
@@ -88,7 +92,9 @@ extension ConfigurationMode {
     }
     switch self {
     case .t2v, .t2vLowVRAM, .videoInpainting, .videoOutpainting:
-      return (attention("attn1") + attention("attn2"), "attention of the video to itself and to the text")
+      return (
+        attention("attn1") + attention("attn2"), "attention of the video to itself and to the text"
+      )
     case .v2vIC:
       return (
         attention("attn1") + attention("attn2") + ["ff.net.0.proj", "ff.net.2"],
@@ -96,17 +102,24 @@ extension ConfigurationMode {
       )
     case .t2a, .audioExtend, .audioSuffix, .audioInpainting, .a2aIC:
       return (
-        attention("audio_attn1") + attention("audio_attn2") + ["audio_ff.net.0.proj", "audio_ff.net.2"],
+        attention("audio_attn1") + attention("audio_attn2") + [
+          "audio_ff.net.0.proj", "audio_ff.net.2",
+        ],
         "the sound's attention and feed-forward layers"
       )
     case .v2a:
       return (
-        attention("audio_attn1") + attention("audio_attn2") + ["audio_ff.net.0.proj", "audio_ff.net.2"]
+        attention("audio_attn1") + attention("audio_attn2") + [
+          "audio_ff.net.0.proj", "audio_ff.net.2",
+        ]
           + attention("video_to_audio_attn"),
         "the sound's layers, and its attention to the video"
       )
     default:
-      return (["to_q", "to_k", "to_v", "to_out.0"], "every attention: of video, of sound, and between them")
+      return (
+        ["to_q", "to_k", "to_v", "to_out.0"],
+        "every attention: of video, of sound, and between them"
+      )
     }
   }
 
@@ -114,15 +127,18 @@ extension ConfigurationMode {
   var sampleConditions: [String] {
     switch self {
     case .i2v: ["- type: first_frame", "  image_or_video: <picture.png>"]
-    case .videoExtend: ["- type: prefix", "  video: <clip.mp4>", "  num_frames: 57         # 8 n + 1"]
+    case .videoExtend:
+      ["- type: prefix", "  video: <clip.mp4>", "  num_frames: 57         # 8 n + 1"]
     case .videoSuffix: ["- type: suffix", "  video: <clip.mp4>", "  num_frames: 64         # 8 n"]
     case .videoInpainting: ["- type: mask", "  video: <clip.mp4>", "  mask: <mask.mp4>"]
     case .videoOutpainting:
       ["- type: spatial_crop", "  video: <clip.mp4>", "  spatial_region: [0, 0, 288, 576]"]
     case .a2v: ["- type: audio_to_video", "  audio: <sound.wav>"]
     case .v2a: ["- type: video_to_audio", "  video: <clip.mp4>"]
-    case .audioExtend: ["- type: prefix", "  audio: <sound.wav>", "  duration: 1.0          # seconds"]
-    case .audioSuffix: ["- type: suffix", "  audio: <sound.wav>", "  duration: 1.0          # seconds"]
+    case .audioExtend:
+      ["- type: prefix", "  audio: <sound.wav>", "  duration: 1.0          # seconds"]
+    case .audioSuffix:
+      ["- type: suffix", "  audio: <sound.wav>", "  duration: 1.0          # seconds"]
     case .audioInpainting: ["- type: mask", "  audio: <sound.wav>", "  mask: <mask.pt>"]
     case .v2vIC: Self.videoReference
     case .a2aIC: Self.audioReference

@@ -4,7 +4,8 @@ extension ConfigurationMode {
   /// A commented configuration of the mode, which lacks only the user's paths; they stand in `<…>`.
   public var template: String {
     [
-      head, model, self == .full ? nil : lora, strategy, optimization, acceleration, data, validation,
+      head, model, self == .full ? nil : lora, strategy, optimization, acceleration, data,
+      validation,
       checkpoints,
       rest,
     ].compactMap { $0 }.joined(separator: "\n")
