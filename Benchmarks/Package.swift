@@ -1,5 +1,6 @@
-// swift-tools-version: 6.1 The benchmarks, a package of their own so that nothing of them is built
-// or linked with `ltx`. Run by `make bench`.
+// swift-tools-version: 6.1
+// The benchmarks, a package of their own so that nothing of them is built or linked with `ltx`. Run
+// by `make bench`.
 
 import PackageDescription
 
