@@ -55,7 +55,8 @@ public final class AtomicFile {
   public func write(_ bytes: UnsafeRawBufferPointer) throws {
     var rest = bytes[...]
     while !rest.isEmpty {
-      let piece = UnsafeRawBufferPointer(rebasing: rest.prefix(1 << 30))  // one call takes less than 2 GiB
+      // one call takes less than 2 GiB
+      let piece = UnsafeRawBufferPointer(rebasing: rest.prefix(1 << 30))
       let written = Glibc.write(descriptor, piece.baseAddress, piece.count)
       if written < 0, errno == EINTR { continue }
       guard written > 0 else {

@@ -78,7 +78,8 @@ public final class OutputLock {
     do {
       outcome = try LockFile.lock(path, isShared: isShared, purpose: purpose)
     } catch let error as WritingError {
-      throw WritingError(path: output, code: error.code)  // not the lock file's name, which nobody gave
+      // not the lock file's name, which nobody gave
+      throw WritingError(path: output, code: error.code)
     }
     switch outcome {
     case .locked(let file): files.append(file)

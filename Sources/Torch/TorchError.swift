@@ -98,7 +98,8 @@ func produceBool(_ call: (UnsafeMutablePointer<Bool>) -> ct_status) throws -> Bo
 func withHandles<R>(
   _ tensors: [Tensor], _ body: (UnsafePointer<OpaquePointer?>, Int) throws -> R
 ) rethrows -> R {
-  let handles = tensors.map { Optional($0.handle) } + [nil]  // never empty, so that it has an address
+  // never empty, so that it has an address
+  let handles = tensors.map { Optional($0.handle) } + [nil]
   return try withExtendedLifetime(tensors) {
     try handles.withUnsafeBufferPointer { try body($0.baseAddress!, tensors.count) }
   }

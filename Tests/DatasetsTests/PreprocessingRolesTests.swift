@@ -153,7 +153,8 @@ import Torch
     let mask = try fixture.cached("audio_masks/a").tensor("mask").array(of: Float.self)
     #expect(mask.count == steps)
     let ones = mask.prefix { $0 == 1 }.count
-    #expect(abs(ones - 13) <= 1 && mask[ones...].allSatisfy { $0 == 0 })  // half a second of 0.04 s steps
+    // half a second of 0.04 s steps
+    #expect(abs(ones - 13) <= 1 && mask[ones...].allSatisfy { $0 == 0 })
 
     func requireMasksFit() throws {
       for name in ["a", "b"] {

@@ -216,7 +216,8 @@ import Torch
       try writeSafetensors(tensors.map { ($0.key, $0.value) }, to: path)
       return path
     }
-    _ = try checkpoint.replacingTransformer(by: write { _ in })  // the official trainer's, without metadata
+    // the official trainer's, without metadata
+    _ = try checkpoint.replacingTransformer(by: write { _ in })
     for (problem, path) in [
       ("proj_out.weight is missing", try write { $0["proj_out.weight"] = nil }),
       ("extra.weight is no part", try write { $0["extra.weight"] = try .ones([2]) }),

@@ -45,7 +45,8 @@ extension Optimizer {
       "\(UUID()).safetensors"
     ).path
     try writeSafetensors(state.map { ($0.key, $0.tensor) }, to: path)
-    defer { try? FileManager.default.removeItem(atPath: path) }  // what is left over is the system's
+    // what is left over is the system's
+    defer { try? FileManager.default.removeItem(atPath: path) }
     let file = try SafetensorsFile(path: path)
     return try Dictionary(
       uniqueKeysWithValues: file.entries.keys.map { ($0, try file.tensor($0).clone()) })

@@ -65,7 +65,8 @@ import Torch
   }
 
   @Test func `Parameters and state are the libraries'`() throws {
-    #expect(Set(cases.map(\.kind)).count == OptimizerKind.allCases.count - 1)  // 8 bits: AdamW8bitTests
+    // 8 bits: AdamW8bitTests
+    #expect(Set(cases.map(\.kind)).count == OptimizerKind.allCases.count - 1)
     for test in cases {
       let optimizer = try optimizer(test, parameters())
       for number in rates.indices {

@@ -99,7 +99,8 @@ import Torch
     weak let observed = file
     file = nil
     #expect(observed == nil)
-    try FileManager.default.removeItem(atPath: folder("x"))  // a deleted file stays readable through its map
+    // a deleted file stays readable through its map
+    try FileManager.default.removeItem(atPath: folder("x"))
     #expect(try first.sum().item() == Double(3 * count))
   }
 

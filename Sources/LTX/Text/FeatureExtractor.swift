@@ -150,7 +150,8 @@ public struct FeatureExtractor: Sendable {
     switch projection {
     case .shared:
       // 8 * (x - mean) / (largest - smallest) over the tokens of the prompt.
-      let tokens = try isPadding.logicalNot().sum([1, 2], keepdim: true, dtype: .float32)  // [N, 1, 1]
+      // [N, 1, 1]
+      let tokens = try isPadding.logicalNot().sum([1, 2], keepdim: true, dtype: .float32)
       let mean =
         try x.maskedFill(isPadding, 0).sum([1, 2], keepdim: true) / (tokens * Double(width) + 1e-6)
       let smallest = try x.maskedFill(isPadding, Scalar(Double.infinity)).amin(

@@ -162,7 +162,8 @@ struct HubAPI: Sendable {
     let text = String(decoding: try card.bytes(), as: UTF8.self)
     let response = try send(
       .post(url, json: ["content": .string(text), "repoType": "model"], headers: [authorization]))
-    let errors = (try? JSON(response.body))?["errors"]?.array ?? []  // then the status says what is wrong
+    // then the status says what is wrong
+    let errors = (try? JSON(response.body))?["errors"]?.array ?? []
     guard errors.isEmpty else {
       throw TrackingError(
         "the Hub refuses \(card.path): "

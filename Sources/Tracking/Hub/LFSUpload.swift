@@ -15,7 +15,8 @@ struct LFSUpload {
     for start in stride(from: 0, to: files.count, by: 256) {
       let part = Array(files[start..<min(start + 256, files.count)])
       for (object, answer) in try batch(part) {
-        guard let upload = answer["actions"]?["upload"] else { continue }  // the Hub has these bytes already
+        // the Hub has these bytes already
+        guard let upload = answer["actions"]?["upload"] else { continue }
         progress("\(object.file.path) (\(object.file.size / 1_000_000) MB)")
         try send(object.file, object.sha256, upload)
         if let verify = answer["actions"]?["verify"] {

@@ -33,7 +33,8 @@ struct WandBRun: Sendable {
       throw TrackingError(
         "the Weights & Biases tag '\(tag)' has \(tag.count) characters", remedy: "Give 1 to 64.")
     }
-    guard case .object(let members)? = try? JSON(options.configuration) else {  // whatever else it is
+    // whatever else it is
+    guard case .object(let members)? = try? JSON(options.configuration) else {
       throw TrackingError("the configuration for Weights & Biases is no JSON object")
     }
     self.id = options.resumeID ?? id

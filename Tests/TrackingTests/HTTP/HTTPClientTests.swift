@@ -152,7 +152,8 @@ import Testing
     let trusting = try client(["SSL_CERT_FILE": certificate])
     var response: HTTPResponse?
     for _ in 0..<50 where response == nil {
-      response = try? trusting.send(HTTPRequest(url: "https://localhost:\(port)/"))  // it may not listen yet
+      // it may not listen yet
+      response = try? trusting.send(HTTPRequest(url: "https://localhost:\(port)/"))
       if response == nil { Thread.sleep(forTimeInterval: 0.1) }
     }
     #expect(response?.status == 200)
