@@ -95,7 +95,7 @@ let package = Package(
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(name: "LTXTests", dependencies: ["LTX", "Optimizers", "TestSupport"]),
     .testTarget(name: "LoRAFilesTests", dependencies: ["LoRAFiles", "TestSupport"]),
-    .testTarget(name: "MediaTests", dependencies: ["Media", "MediaTestSupport"]),
+    .testTarget(name: "MediaTests", dependencies: ["Media", "MediaTestSupport", "SceneDetection"]),
     .testTarget(name: "SceneDetectionTests", dependencies: ["SceneDetection", "MediaTestSupport"]),
     .testTarget(name: "GenerationTests", dependencies: ["Generation"]),
     .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport"]),

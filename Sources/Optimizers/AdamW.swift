@@ -1,4 +1,3 @@
-import NN
 import Torch
 
 /// Adam with decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay

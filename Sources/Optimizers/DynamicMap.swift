@@ -1,4 +1,3 @@
-import NN
 import Torch
 
 /// The 256 numbers that 8 bits stand for in a block, relative to its largest (Dettmers, "8-Bit

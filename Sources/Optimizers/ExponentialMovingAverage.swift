@@ -1,4 +1,3 @@
-import NN
 import Torch
 
 /// The exponential moving average of trained parameters, in float32: what validation and saving may

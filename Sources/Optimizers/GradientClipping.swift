@@ -1,4 +1,3 @@
-import NN
 import Torch
 
 /// The global norm of gradients, and their clipping (Pascanu et al., 2013).

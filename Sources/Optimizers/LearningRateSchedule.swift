@@ -1,5 +1,4 @@
 import Foundation
-import NN
 
 /// How learning rates change over a run.
 ///

@@ -1,5 +1,4 @@
 import Foundation
-import NN
 import Torch
 
 /// Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), as

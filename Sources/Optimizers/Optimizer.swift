@@ -1,4 +1,3 @@
-import NN
 import Torch
 
 /// What turns gradients into changes of parameters.

@@ -1,4 +1,3 @@
-import NN
 import Torch
 
 /// The optimisers there are, by the names that a configuration has for them.

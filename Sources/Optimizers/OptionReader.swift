@@ -1,4 +1,3 @@
-import NN
 
 /// Reads options by name, and collects all that is wrong with them.
 public struct OptionReader {

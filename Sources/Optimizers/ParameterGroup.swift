@@ -1,5 +1,4 @@
 import Foundation
-import NN
 import Torch
 
 /// Parameters that share a learning rate.

@@ -1,5 +1,4 @@
 import Foundation
-import NN
 import Torch
 
 /// Prodigy (Mishchenko and Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner",

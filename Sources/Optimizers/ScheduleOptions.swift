@@ -1,4 +1,3 @@
-import NN
 
 /// The schedules there are, by the names that a configuration has for them.
 public enum ScheduleKind: String, Sendable, CaseIterable {

@@ -1,5 +1,4 @@
 import Foundation
-import LoRAFiles
 
 /// The `README.md` of a repository: what the Hub reads at its top, and what people read below.
 public struct ModelCard: Sendable {

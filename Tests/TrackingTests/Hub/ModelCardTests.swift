@@ -1,5 +1,4 @@
 import Foundation
-import LoRAFiles
 import Testing
 
 @testable import Tracking
