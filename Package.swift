@@ -45,7 +45,7 @@ let package = Package(
       name: "Torch", dependencies: ["CTorchLoader", .product(name: "CTorch", package: "CTorch")]),
     .target(name: "TensorFiles", dependencies: ["Torch", "Support"]),
     .target(name: "NN", dependencies: ["Torch", "TensorFiles"]),
-    .target(name: "Optimizers", dependencies: ["Torch"]),
+    .target(name: "Optimizers", dependencies: ["NN"]),
     .target(name: "BlockExecution", dependencies: ["NN"]),
 
     // The models.

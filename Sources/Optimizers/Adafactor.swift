@@ -1,4 +1,5 @@
 import Foundation
+import NN
 import Torch
 
 /// Adafactor (Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",

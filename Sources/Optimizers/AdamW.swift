@@ -1,3 +1,4 @@
+import NN
 import Torch
 
 /// Adam with decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay

@@ -1,3 +1,4 @@
+import NN
 import Torch
 
 /// The 256 numbers that 8 bits stand for in a block, relative to its largest (Dettmers, "8-Bit

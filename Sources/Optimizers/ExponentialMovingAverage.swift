@@ -1,3 +1,4 @@
+import NN
 import Torch
 
 /// The exponential moving average of trained parameters, in float32: what validation and saving may

@@ -1,3 +1,4 @@
+import NN
 import Torch
 
 /// The global norm of gradients, and their clipping (Pascanu et al., 2013).

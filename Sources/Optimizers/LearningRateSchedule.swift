@@ -1,4 +1,5 @@
 import Foundation
+import NN
 
 /// How learning rates change over a run.
 ///

@@ -1,4 +1,5 @@
 import Foundation
+import NN
 import Torch
 
 /// Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), as

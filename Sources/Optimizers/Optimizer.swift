@@ -1,3 +1,4 @@
+import NN
 import Torch
 
 /// What turns gradients into changes of parameters.

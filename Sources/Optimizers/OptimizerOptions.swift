@@ -1,3 +1,4 @@
+import NN
 import Torch
 
 /// The optimisers there are, by the names that a configuration has for them.

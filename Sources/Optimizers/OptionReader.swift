@@ -1,3 +1,4 @@
+import NN
 
 /// Reads options by name, and collects all that is wrong with them.
 public struct OptionReader {

@@ -1,4 +1,5 @@
 import Foundation
+import NN
 import Torch
 
 /// Parameters that share a learning rate.

@@ -1,4 +1,5 @@
 import Foundation
+import NN
 import Torch
 
 /// Prodigy (Mishchenko and Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner",

@@ -1,3 +1,4 @@
+import NN
 
 /// The schedules there are, by the names that a configuration has for them.
 public enum ScheduleKind: String, Sendable, CaseIterable {

@@ -3,7 +3,6 @@
 import ArgumentParser
 import Datasets
 import Foundation
-import LoRAFiles
 import Media
 import Torch
 

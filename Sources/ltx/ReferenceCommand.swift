@@ -1,7 +1,6 @@
 import ArgumentParser
 import Datasets
 import Foundation
-import LoRAFiles
 import Media
 
 /// `ltx reference`: parses, plans, runs, prints.

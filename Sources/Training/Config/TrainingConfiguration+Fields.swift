@@ -4,7 +4,6 @@
 import Foundation
 import LoRAFiles
 import NN
-import Optimizers
 
 extension TrainingConfiguration: ConfigurationSection {
   static let fields: [Field<Self>] = [
