@@ -33,6 +33,15 @@ public struct Issue: Error, Equatable, Sendable {
     Issue(outer + subject, problem, suggestion: suggestion)
   }
 
+  /// Runs something whose subjects are parts of a larger one.
+  public static func within<R>(_ outer: PathComponent..., body: () throws -> R) throws -> R {
+    do {
+      return try body()
+    } catch let issue as Issue {
+      throw Issue(outer + issue.subject, issue.problem, suggestion: issue.suggestion)
+    }
+  }
+
   /// The first file that the subject names.
   public var file: String? {
     subject.lazy.compactMap { if case .file(let path) = $0 { path } else { nil } }.first
@@ -73,30 +82,71 @@ extension [Issue.PathComponent] {
   }
 }
 
+/// Several problems at once, so that a user can correct all of them before the next try.
+public struct Issues: Error, Equatable, Sendable, CustomStringConvertible {
+  /// At least one.
+  public let all: [Issue]
+
+  public init(_ all: [Issue]) { self.all = all }
+
+  /// One line per problem.
+  public var description: String { all.map(\.description).joined(separator: "\n") }
+}
+
 /// The names that an edge has for subjects: options of the command line, keys of a YAML file.
 ///
-/// The longest entry that is a prefix of a subject gives its name; what follows is appended.
-/// Positions match any entry that has `.index(0)` in their place.
-public struct SubjectTable: Sendable {
-  private let names: [[Issue.PathComponent]: String]
+/// The longest entry that is a prefix of a subject gives its name; the rest of the subject is
+/// appended. A position in a list matches an entry for this position first, and one for
+/// `.index(0)` otherwise.
+public struct SubjectTable: ExpressibleByDictionaryLiteral, Sendable {
+  private var names: [[Issue.PathComponent]: String]
 
   public init(_ names: [[Issue.PathComponent]: String]) { self.names = names }
 
-  /// What the user calls a subject; nil for one that the table does not have.
+  public init(dictionaryLiteral names: ([Issue.PathComponent], String)...) {
+    self.init(Dictionary(names) { _, last in last })
+  }
+
+  /// The name of a subject, for reading and changing an entry.
+  public subscript(subject: Issue.PathComponent...) -> String? {
+    get { names[subject] }
+    set { names[subject] = newValue }
+  }
+
+  /// This table with the entries of another, which win.
+  public func merging(_ other: SubjectTable) -> SubjectTable {
+    SubjectTable(names.merging(other.names) { _, last in last })
+  }
+
+  /// The user's name of a subject; nil if the table has no entry for it.
   public func name(of subject: [Issue.PathComponent]) -> String? {
-    let pattern = subject.map { component -> Issue.PathComponent in
-      if case .index = component { .index(0) } else { component }
-    }
     for length in stride(from: subject.count, to: 0, by: -1) {
-      guard let name = names[Array(pattern.prefix(length))] else { continue }
+      guard let name = entry(subject.prefix(length)) else { continue }
       let rest = Array(subject.dropFirst(length))
       return rest.isEmpty ? name : "\(name): \(rest.pathDescription)"
     }
     return nil
   }
 
+  private func entry(_ subject: ArraySlice<Issue.PathComponent>) -> String? {
+    names[Array(subject)]
+      ?? names[
+        subject.map { component in
+          if case .index = component { .index(0) } else { component }
+        }]
+  }
+
   /// The issue in the user's words.
   public func describe(_ issue: Issue) -> String {
     name(of: issue.subject).map { "\($0): \(issue.message)" } ?? issue.description
+  }
+
+  /// An error in the user's words, if it is an issue or several; nil for any other error.
+  public func describe(_ error: any Error) -> String? {
+    switch error {
+    case let issue as Issue: describe(issue)
+    case let issues as Issues: issues.all.map(describe).joined(separator: "\n")
+    default: nil
+    }
   }
 }

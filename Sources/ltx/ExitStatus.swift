@@ -1,23 +1,45 @@
-// What a command answers: 0 when all was done, 1 when work failed on the way, 2 when the input
-// can't be worked on.
+// The exit status of a command: 0 if all is done, 1 if the work failed, 2 if the input can't be
+// used.
 
 import ArgumentParser
 import Support
 
-/// Runs the part of a command that reads and checks its input. What goes wrong there is the input's
-/// fault.
-func checkingInput<R>(_ body: () throws -> R) throws -> R { try reporting(status: 2, body) }
+/// Runs the part of a command that reads and checks its input. An error there is the input's fault.
+///
+/// - Parameter names: the options that subjects of issues stand for, beside those that all commands
+///   share.
+func checkingInput<R>(_ names: SubjectTable = [:], _ body: () throws -> R) throws -> R {
+  try reporting(status: 2, names, body)
+}
 
 /// Runs the work itself.
-func working<R>(_ body: () throws -> R) throws -> R { try reporting(status: 1, body) }
+func working<R>(_ names: SubjectTable = [:], _ body: () throws -> R) throws -> R {
+  try reporting(status: 1, names, body)
+}
 
-private func reporting<R>(status: Int32, _ body: () throws -> R) throws -> R {
+private func reporting<R>(
+  status: Int32, _ names: SubjectTable, _ body: () throws -> R
+) throws -> R {
   do {
     return try body()
   } catch let code as ExitCode {
     throw code
   } catch {
-    printError("error: \(describe(error))")
+    let table = SubjectTable.sharedOptions.merging(names)
+    printError("error: \(table.describe(error) ?? describe(error))")
     throw ExitCode(status)
   }
+}
+
+extension SubjectTable {
+  /// The options that several commands share, by the subjects of the libraries.
+  static let sharedOptions: SubjectTable = [
+    ["checkpoint"]: "--model-path",
+    ["textEncoder"]: "--text-encoder-path",
+    ["transformer"]: "--transformer-path",
+    ["videoVAE"]: "--video-vae-path",
+    ["audioVAE"]: "--audio-vae-path",
+    ["device"]: "--device",
+    ["audioTrack"]: "--audio-track",
+  ]
 }

@@ -1,0 +1,80 @@
+import Support
+import Testing
+
+/// A problem as a value, and the tables that name its subject.
+@Suite struct IssueTests {
+  typealias Problem = Support.Issue
+
+  @Test(
+    arguments: [
+      ([], "is missing", nil, "is missing"),
+      (["width"], "must be positive (got 0)", nil, "width: must be positive (got 0)"),
+      (
+        ["conditions", 1, "mask", .file("m.png")], "is empty", "Choose another file.",
+        "conditions[1].mask: m.png: is empty. Choose another file."
+      ),
+      (
+        [.file("a.safetensors"), "blocks", 0, "weight"], "is missing", nil,
+        "a.safetensors: blocks[0].weight: is missing"
+      ),
+      ([.file("a"), .file("b")], "differ", nil, "a: b: differ"),
+    ] as [([Problem.PathComponent], String, String?, String)])
+  func description(
+    subject: [Problem.PathComponent], problem: String, suggestion: String?, expected: String
+  ) {
+    #expect("\(Problem(subject, problem, suggestion: suggestion))" == expected)
+  }
+
+  @Test func anIssueBelongsToALargerSubject() throws {
+    let inner = Problem(["mask"], "is empty", suggestion: "Draw one.")
+    let outer = Problem(["conditions", 3, "mask"], "is empty", suggestion: "Draw one.")
+    #expect(inner.within("conditions", 3) == outer)
+    #expect(throws: outer) { try Problem.within("conditions", 3) { throw inner } }
+    #expect(try Problem.within("conditions") { 7 } == 7)
+    // Other errors have no subject.
+    struct Other: Error {}
+    #expect(throws: Other.self) { try Problem.within("conditions") { throw Other() } }
+  }
+
+  @Test func theFirstFileIsTheFile() {
+    #expect(Problem(["a", .file("x"), .file("y")], "").file == "x")
+    #expect(Problem(["a", 1], "").file == nil)
+  }
+
+  @Test func severalIssuesAreLines() {
+    let issues = Issues([Problem(["a"], "is missing"), Problem(["b"], "is empty")])
+    #expect("\(issues)" == "a: is missing\nb: is empty")
+    #expect(SubjectTable([["b"]: "--beta"]).describe(issues) == "a: is missing\n--beta: is empty")
+  }
+
+  @Test func theLongestEntryNamesASubject() {
+    let table: SubjectTable = [
+      ["conditions", 0]: "--condition",
+      ["conditions", 1]: "--image",
+      ["conditions", 1, "mask"]: "--mask",
+      ["videoGuidance", "cfg"]: "--video-cfg-scale",
+    ]
+    #expect(table.name(of: ["videoGuidance", "cfg"]) == "--video-cfg-scale")
+    #expect(table.name(of: ["videoGuidance"]) == nil)
+    #expect(table.name(of: []) == nil)
+    #expect(table.name(of: ["conditions", 1, .file("a.png")]) == "--image: a.png")
+    #expect(table.name(of: ["conditions", 1, "mask", .file("m.png")]) == "--mask: m.png")
+    // A position without an entry of its own.
+    #expect(table.name(of: ["conditions", 7, "strength"]) == "--condition: strength")
+    #expect(
+      table.describe(Problem(["videoGuidance", "cfg"], "must be finite (got nan)"))
+        == "--video-cfg-scale: must be finite (got nan)")
+    #expect(table.describe(Problem(["other"], "is missing")) == "other: is missing")
+    struct Other: Error {}
+    #expect(table.describe(Other()) == nil)
+  }
+
+  @Test func entriesOfTheMergedTableWin() {
+    var table: SubjectTable = [["a"]: "--a", ["b"]: "--b"]
+    table["b", 0] = "--first"
+    let merged = table.merging([["a"]: "--alpha"])
+    #expect(merged["a"] == "--alpha")
+    #expect(merged["b"] == "--b")
+    #expect(merged.name(of: ["b", 5]) == "--first")
+  }
+}
