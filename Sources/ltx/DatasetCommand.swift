@@ -142,6 +142,7 @@ extension DatasetProblem.Kind {
     case .notListed: "files that the dataset does not name"
     case .source: "media files that are gone or changed"
     case .caption: "captions"
+    case .repeats: "repeats"
     case .fingerprint: "files made in another way"
     }
   }
@@ -200,6 +201,11 @@ struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
     }
     let rows: [(String, String?)] = [
       ("samples", String(statistics.samples.count)),
+      (
+        "repeats",
+        statistics.samplesPerEpoch == statistics.samples.count
+          ? nil : "\(statistics.samplesPerEpoch) samples in an epoch"
+      ),
       ("files", counts(statistics.folders)),
       ("duration", statistics.durations.map { spread($0, 2, " s", sum: true) }),
       ("frame rates", statistics.frameRates.isEmpty ? nil : counts(statistics.frameRates)),

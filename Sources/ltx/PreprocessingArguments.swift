@@ -31,12 +31,15 @@ struct ColumnOptions: ParsableArguments {
   @Option(help: ArgumentHelp("The column of the sounds' masks.", valueName: "column"))
   var audioMaskColumn: String?
 
+  @Option(help: ArgumentHelp("The column of the repeats per epoch.", valueName: "column"))
+  var repeatsColumn: String?
+
   var named: [Role: String] {
     [
       .video: videoColumn, .caption: captionColumn, .audio: audioColumn,
       .referenceVideo: referenceVideoColumn,
       .referenceAudio: referenceAudioColumn, .videoMask: videoMaskColumn,
-      .audioMask: audioMaskColumn,
+      .audioMask: audioMaskColumn, .repeats: repeatsColumn,
     ].compactMapValues { $0 }
   }
 }

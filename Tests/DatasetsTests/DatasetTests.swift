@@ -20,6 +20,27 @@ import Testing
     message { _ = try dataset(text, name, columns: columns) }
   }
 
+  @Test func `Repeats are integers from 1 on; other values are refused with their line`() throws {
+    let found = try dataset(
+      """
+      {"video": "a.mp4", "caption": "x", "repeats": 3}
+      {"video": "b.mp4", "caption": "x"}
+      {"video": "c.mp4", "caption": "x", "repeats": "2"}
+      {"video": "d.mp4", "caption": "x", "repeats": 0}
+      {"video": "e.mp4", "caption": "x", "repeats": 1.5}
+      {"video": "f.mp4", "caption": "x", "repeats": "many"}
+      {"video": "g.mp4", "caption": "x", "repeats": [2]}
+      """, "d.jsonl")
+    #expect(found.samples.map(\.repeats) == [3, 1, 2])
+    #expect(found.columns.unused.isEmpty)
+    #expect(found.problems.map(\.line) == [4, 5, 6, 7])
+    #expect(found.problems[0].problem.hasPrefix("d.mp4: \"repeats\" must be an integer"))
+    #expect(found.problems[1].problem.contains("(got 1.5)"))
+    #expect(found.problems[2].problem.contains("(got \"many\")"))
+    let table = try dataset("video,caption,num_repeats\na.mp4,x,4\nb.mp4,y,\n", "d.csv")
+    #expect(table.samples.map(\.repeats) == [4, 1])
+  }
+
   // MARK: Formats
 
   @Test func `JSON: a list of objects, with the lines they stand on`() throws {

@@ -32,6 +32,47 @@ import Torch
     #expect(try fixture.run(options).encoded(.conditions) == 1)
   }
 
+  @Test func `Changed repeats rewrite the index and encode nothing`() throws {
+    for name in ["a.mp4", "b.mp4"] { try fixture.clip(name, frames: 9) }
+    func rerun(_ repeats: String?) throws -> PreprocessingReport {
+      try fixture.dataset([
+        ["video": "a.mp4", "caption": "first"].merging(
+          repeats.map { ["repeats": $0] } ?? [:]
+        ) { $1 },
+        ["video": "b.mp4", "caption": "second"],
+      ])
+      return try fixture.run(try fixture.options())
+    }
+    let cache = fixture.file(".precomputed")
+    let first = try rerun("3")
+    #expect(first.notes.contains { $0.contains("an epoch of training shows 4 samples") })
+    #expect(try SampleRepeats(cache: cache).repeats(of: "a") == 3)
+    #expect(try SampleRepeats(cache: cache).repeats(of: "b") == 1)
+    #expect(try DatasetStatistics(cache: cache).samplesPerEpoch == 4)
+    #expect(try CacheChecker(cache: cache).run().problems.isEmpty)
+
+    #expect(try rerun("2").upToDate == 2)
+    #expect(try SampleRepeats(cache: cache).repeats(of: "a") == 2)
+
+    // A dataset that the cache has not seen yet.
+    try fixture.dataset([
+      ["video": "a.mp4", "caption": "first", "repeats": "5"],
+      ["video": "b.mp4", "caption": "second"],
+    ])
+    let problems = try CacheChecker(cache: cache).run().problems
+    #expect(problems.map(\.kind) == [.repeats] && problems.first?.sample == "a")
+
+    #expect(try rerun(nil).upToDate == 2)
+    #expect(
+      !FileManager.default.fileExists(atPath: "\(cache)/\(SampleRepeats.fileName)"))
+
+    try Data("{".utf8).write(to: URL(fileURLWithPath: "\(cache)/\(SampleRepeats.fileName)"))
+    #expect(throws: DatasetError.self) { try SampleRepeats(cache: cache) }
+    #expect(try CacheChecker(cache: cache).run().problems.map(\.kind) == [.repeats])
+    #expect(try rerun("2").notes.contains { $0.contains("written again") })
+    #expect(try SampleRepeats(cache: cache).repeats(of: "a") == 2)
+  }
+
   @Test func `A rerun encodes what is missing or has changed, and nothing else`() throws {
     var rows = [("a.mp4", "first"), ("b.mp4", "second"), ("c.mp4", "third")]
     for (name, _) in rows { try fixture.clip(name, frames: 9) }

@@ -132,6 +132,7 @@ public struct CacheChecker {
     problems += silence(reading)
     if let note = reading.silentAudio.note { notes.append(note) }
     problems += captions(reading)
+    problems += repeats()
     problems += rows()
     if !options.skipsSources { problems += sources(reading, progress) }
     problems += cache.twice.map {
@@ -188,6 +189,27 @@ public struct CacheChecker {
           "no row of \(listing.path) names its media file; training uses it all the same"))
     }
     return problems
+  }
+
+  /// Rows whose repeats are not those of the cache's index.
+  private func repeats() -> [DatasetProblem] {
+    let index: SampleRepeats
+    do { index = try SampleRepeats(cache: cache.root) } catch {
+      return [
+        DatasetProblem(
+          .repeats, file: SampleRepeats.fileName,
+          (error as? DatasetError)?.problem ?? describe(error))
+      ]
+    }
+    return (listing?.rows ?? []).compactMap { row in
+      guard cache.path(cache.primary, row.name) != nil else { return nil }
+      let cached = index.repeats(of: row.name)
+      guard cached != row.repeats else { return nil }
+      return DatasetProblem(
+        .repeats, file: SampleRepeats.fileName, line: row.line, sample: row.name,
+        "\(row.name) has \(cached) repeats, but the dataset says \(row.repeats). "
+          + "Run `ltx preprocess` again; it encodes nothing for this")
+    }
   }
 
   /// Media files that are gone or changed.

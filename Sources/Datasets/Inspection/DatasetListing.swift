@@ -13,6 +13,7 @@ struct DatasetListing: Sendable {
     /// The files that each kind of cached file is made from.
     let sources: [CacheFolder: String]
     let caption: String
+    let repeats: Int
   }
 
   let path: String
@@ -41,7 +42,7 @@ struct DatasetListing: Sendable {
         return Row(
           line: sample.line, name: sample.name, mediaPath: media,
           sources: sources.compactMapValues { $0 },
-          caption: sample.caption)
+          caption: sample.caption, repeats: sample.repeats)
       }
     }
   }

@@ -29,6 +29,8 @@ public struct DatasetProblem: Error, Codable, Equatable, Sendable, CustomStringC
     case source
     /// A caption that is empty, too long, or not the one that was cached.
     case caption
+    /// How often a sample is repeated: the index is damaged, or the dataset says something else.
+    case repeats
     /// Made with another model, or in another way than the rest.
     case fingerprint
   }

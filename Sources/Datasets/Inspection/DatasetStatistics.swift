@@ -45,12 +45,16 @@ public struct DatasetStatistics: Codable, Sendable {
     public let loudness: Double?
     /// Of the media file's samples: dB below full scale.
     public let peak: Double?
+    /// How often the sample appears in an epoch of training.
+    public let repeats: Int
   }
 
   public let cache: String
   public let dataset: String?
   public let folders: [Count]
   public let samples: [Sample]
+  /// The number of samples that an epoch of training shows, each as often as it is repeated.
+  public let samplesPerEpoch: Int
   public let durations: Spread?
   public let frameRates: [Count]
   public let buckets: [Count]
@@ -82,6 +86,7 @@ public struct DatasetStatistics: Codable, Sendable {
     let rows = checker.listing?.byName ?? [:]
     let names = cache.samples
     var silentMedia: [String] = []
+    let repeats = try SampleRepeats(cache: cache.root)
     samples = names.enumerated().map { done, name in
       defer { progress(.sources, done + 1, names.count) }
       let video = reading[.latents, name]
@@ -104,9 +109,10 @@ public struct DatasetStatistics: Codable, Sendable {
         name: name, bucket: video.flatMap(checker.bucket)?.description, fps: video?.fps,
         duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.audio?.duration,
         captionCharacters: caption?.count, captionTokens: tokens, loudness: level?.loudness,
-        peak: level?.peak
+        peak: level?.peak, repeats: repeats.repeats(of: name)
       )
     }
+    samplesPerEpoch = samples.reduce(0) { $0 + $1.repeats }
     self.cache = cache.root
     dataset = checker.listing?.path
     folders = CacheFolder.allCases.compactMap { content in

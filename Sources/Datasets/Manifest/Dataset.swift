@@ -16,6 +16,8 @@ public struct DatasetSample: Equatable, Sendable {
   /// The media file's path from the dataset's folder, without its last extension: `scenes/a` for
   /// `scenes/a.mp4`.
   public let name: String
+  /// How often the sample appears in an epoch of training.
+  public let repeats: Int
 
   /// Where a message has it: `dataset.json:3`.
   public func place(in dataset: String) -> String { line.map { "\(dataset):\($0)" } ?? dataset }
@@ -71,7 +73,7 @@ public struct Dataset: Sendable {
     _ nearCaptions: [String: String]
   ) throws -> DatasetSample {
     var given: [Role: String] = [:]
-    for (role, column) in columns.names where role != .caption {
+    for (role, column) in columns.names where role.isMedia {
       given[role] = try text(row, column).map { try path($0, row, column) }
     }
     guard let media = given[.video] ?? given[.audio] else {
@@ -105,7 +107,8 @@ public struct Dataset: Sendable {
     }
     return DatasetSample(
       line: row.line, index: index, caption: caption, media: media,
-      paths: given.mapValues { absolutePath($0, in: root) }, name: name)
+      paths: given.mapValues { absolutePath($0, in: root) }, name: name,
+      repeats: try repeats(row, columns[.repeats], media))
   }
 
   /// The text of a column; nil where the row does not have it.
@@ -119,6 +122,26 @@ public struct Dataset: Sendable {
       return value
     default: throw RowProblem(line: row.line, "\"\(column)\" must be text")
     }
+  }
+
+  /// The count of a row's column `repeats`; 1 where the row does not have it.
+  private static func repeats(_ row: DatasetRow, _ column: String?, _ media: String)
+    throws(RowProblem) -> Int
+  {
+    guard let column, let value = row.values[column] else { return 1 }
+    let (count, text): (Int?, String) =
+      switch value {
+      case .number(let number): (Int(exactly: number), String(format: "%g", number))
+      case .string(let text): (Int(text.trimmingCharacters(in: .whitespaces)), "\"\(text)\"")
+      default: (nil, "no number")
+      }
+    guard let count, SampleRepeats.range.contains(count) else {
+      throw RowProblem(
+        line: row.line,
+        "\(media): \"\(column)\" must be an integer between \(SampleRepeats.range.lowerBound) and "
+          + "\(SampleRepeats.range.upperBound) (got \(text)). Correct it, or remove it for 1")
+    }
+    return count
   }
 
   private static func path(_ value: String, _ row: DatasetRow, _ column: String) throws -> String {

@@ -11,9 +11,14 @@ public enum Role: String, CaseIterable, Sendable, CodingKeyRepresentable, Codabl
   case videoMask = "video_mask"
   case audioMask = "audio_mask"
   case caption
+  /// How often the sample appears in an epoch of training.
+  case repeats
 
   /// The option that names its column.
   public var option: String { "--\(rawValue.replacing("_", with: "-"))-column" }
+
+  /// Whether the column names a file.
+  var isMedia: Bool { self != .caption && self != .repeats }
 
   /// Names of columns that are looked for, the reference's own first.
   public var columnNames: [String] {
@@ -22,6 +27,7 @@ public enum Role: String, CaseIterable, Sendable, CodingKeyRepresentable, Codabl
       ["video", "media_path", "video_path", "media", "path", "file_name", "file", "clip"]
     case .referenceVideo: ["reference_video", "ref_media_path", "reference_path"]
     case .caption: ["caption", "text", "prompt", "description"]
+    case .repeats: ["repeats", "num_repeats"]
     default: [rawValue]
     }
   }

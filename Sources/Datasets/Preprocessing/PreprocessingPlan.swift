@@ -17,6 +17,8 @@ public struct PreprocessingPlan: Sendable {
   public let outputFolder: String
   /// Samples that can be worked on, as far as is known.
   let work: [SampleWork]
+  /// The index of repeats with those of the dataset; nil if this process does not write it.
+  let repeats: SampleRepeats?
   /// What is known before the work.
   let report: PreprocessingReport
   /// Whether the dataset has clips; sounds otherwise.
@@ -59,6 +61,7 @@ public struct PreprocessingPlan: Sendable {
       report.hiddenFiles = dataset.skipped.hiddenCount
       report.notes += dataset.skipped.notes()
     }
+    repeats = options.share.index == 0 ? Self.repeats(dataset, outputFolder, &report) : nil
     var work: [SampleWork] = []
     var unasked: [CacheFolder: Int] = [:]
     for sample in dataset.samples where options.share.contains(sample.index) {
@@ -211,6 +214,25 @@ public struct PreprocessingPlan: Sendable {
     }
     try scaled.forEach(requireFit)
     return scaled
+  }
+
+  /// The index of an earlier run with the counts of this dataset.
+  private static func repeats(
+    _ dataset: Dataset, _ cache: String, _ report: inout PreprocessingReport
+  ) -> SampleRepeats {
+    var repeats = SampleRepeats()
+    do { repeats = try SampleRepeats(cache: cache) } catch {
+      report.notes.append("\(describe(error)); it is written again from this dataset")
+    }
+    for sample in dataset.samples { repeats.set(sample.repeats, for: sample.name) }
+    let several = dataset.samples.count { $0.repeats > 1 }
+    if several > 0 {
+      let total = dataset.samples.reduce(0) { $0 + $1.repeats }
+      report.notes.append(
+        "\(several) of \(dataset.samples.count) samples have repeats: an epoch of training shows "
+          + "\(total) samples")
+    }
+    return repeats
   }
 
   private static func notes(_ dataset: Dataset, _ options: PreprocessingOptions) -> [String] {

@@ -47,6 +47,7 @@ public final class Preprocessor {
     let began = Date()
     do {
       try makeFolder(plan.outputFolder)
+      try writeRepeats()
       for work in plan.work {
         for folder in work.upToDate { report.counts[folder, default: .init()].upToDate += 1 }
         if work.pending.isEmpty { report.upToDate += 1 }
@@ -118,6 +119,15 @@ public final class Preprocessor {
     let silent = SilentAudio(levels)
     report.withSilentAudio = silent.names.count
     if let note = silent.note { report.notes.append(note) }
+  }
+
+  private func writeRepeats() throws {
+    do {
+      try plan.repeats?.write(cache: plan.outputFolder)
+    } catch {
+      throw PreprocessingError(
+        .writing, file: plan.outputFolder, "the repeats can't be stored: \(describe(error))")
+    }
   }
 
   // MARK: Captions

@@ -1,0 +1,67 @@
+import Foundation
+import Support
+
+/// How often each sample of a cache appears in an epoch of training: the dataset's column
+/// `repeats`, which `ltx preprocess` copies into an index file of the cache.
+///
+/// The index is a file of its own because repeats are no input of the cached tensors: changing one
+/// rewrites the index and encodes nothing.
+public struct SampleRepeats: Equatable, Sendable {
+  /// The index file in the folder of the cache: a JSON object of counts by the samples' names.
+  public static let fileName = "repeats.json"
+
+  /// The counts that the column accepts.
+  public static let range = 1...10_000
+
+  /// Counts by the samples' names; 1 is left out.
+  private var counts: [String: Int] = [:]
+
+  /// The repeats of a cache without an index: 1 for every sample.
+  public init() {}
+
+  /// Reads the index of a cache.
+  ///
+  /// - Parameter root: The folder of the cache, such as `.precomputed`.
+  /// - Throws: `DatasetError` for an index that is damaged.
+  public init(cache root: String) throws {
+    let path = "\(root)/\(Self.fileName)"
+    guard FileManager.default.fileExists(atPath: path) else { return }
+    do {
+      let data = try Data(contentsOf: URL(fileURLWithPath: path))
+      counts = try JSONDecoder().decode([String: Int].self, from: data)
+    } catch {
+      throw DatasetError(
+        path: path, problem: "is damaged (\(reason(of: error))). Run `ltx preprocess` again")
+    }
+    guard let wrong = counts.first(where: { !Self.range.contains($0.value) }) else { return }
+    throw DatasetError(
+      path: path,
+      problem: "\(wrong.key): must be between \(Self.range.lowerBound) and "
+        + "\(Self.range.upperBound) (got \(wrong.value)). Run `ltx preprocess` again")
+  }
+
+  /// Returns how often a sample appears in an epoch; 1 for samples that the index does not name.
+  ///
+  /// - Parameter sample: The name that its cached files go by, such as `scenes/a`.
+  public func repeats(of sample: String) -> Int { counts[sample] ?? 1 }
+
+  mutating func set(_ count: Int, for sample: String) {
+    counts[sample] = count == 1 ? nil : count
+  }
+
+  /// Writes the index, or removes it if every count is 1.
+  ///
+  /// - Throws: `WritingError`, `CocoaError`.
+  func write(cache root: String) throws {
+    let path = "\(root)/\(Self.fileName)"
+    guard !counts.isEmpty else {
+      if FileManager.default.fileExists(atPath: path) {
+        try FileManager.default.removeItem(atPath: path)
+      }
+      return
+    }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    try AtomicFile.write(try encoder.encode(counts), to: path)
+  }
+}
