@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 import TensorFiles
 
 /// What a file holds, by the ending of its name.

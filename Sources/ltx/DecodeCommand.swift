@@ -2,6 +2,7 @@ import ArgumentParser
 import Datasets
 import LTX
 import Media
+import Support
 import TensorFiles
 import Torch
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import LTX
 import LoRAFiles
+import Support
 import TensorFiles
 
 /// `ltx lora`: files of low-rank adapters.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import Media
 import SceneDetection
+import Support
 import TensorFiles
 
 /// `ltx split`: parses, calls `SceneSplitter`, prints.

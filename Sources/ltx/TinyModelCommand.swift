@@ -1,6 +1,7 @@
 import ArgumentParser
 import LTX
 import LoRAFiles
+import Support
 import TensorFiles
 
 struct TinyModelCommand: ParsableCommand {

@@ -5,6 +5,7 @@ import Generation
 import LTX
 import NN
 import Optimizers
+import Support
 import TensorFiles
 import Torch
 import Tracking

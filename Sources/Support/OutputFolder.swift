@@ -1,5 +1,4 @@
 import Glibc
-import Support
 
 /// A folder that files are to be written into, and that need not exist yet.
 public enum OutputFolder {

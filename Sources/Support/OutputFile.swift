@@ -1,5 +1,4 @@
 import Glibc
-import Support
 
 /// A file that is to be written.
 public enum OutputFile {

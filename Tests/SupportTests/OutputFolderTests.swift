@@ -1,11 +1,11 @@
 import Foundation
-import TensorFiles
+import Support
 import Testing
 
 @Suite struct OutputFolderTests {
-  private let scratch: ScratchFolder
+  private let scratch: Folder
 
-  init() throws { scratch = try ScratchFolder() }
+  init() throws { scratch = try Folder() }
 
   @Test func foldersThatCanBeWritten() throws {
     #expect(OutputFolder.problem(scratch.path) == nil)
