@@ -4,6 +4,7 @@
 import Foundation
 import LoRAFiles
 import NN
+import Optimizers
 
 extension TrainingConfiguration: ConfigurationSection {
   static let fields: [Field<Self>] = [
