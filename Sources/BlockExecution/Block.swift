@@ -19,5 +19,9 @@ public protocol Block: Sendable {
   /// The tensors of the block that are trained.
   var parameters: [Parameter] { get }
 
+  /// All weights of the block, trained or not, in the places where its layers find them. Between
+  /// calls a plan may replace them by copies that are elsewhere.
+  var weights: [WeightSlot] { get }
+
   func callAsFunction(_ state: State, _ shared: Shared) throws -> State
 }

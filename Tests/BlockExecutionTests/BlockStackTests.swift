@@ -90,10 +90,12 @@ private struct Bundle: TensorBundle {
 /// Two streams that read each other, and a shared modulation: the shape of a transformer block in
 /// small.
 private struct ToyBlock: Block {
-  let weight: Tensor
+  let weight: WeightSlot
   let parameters: [Parameter]
+  var weights: [WeightSlot] { [weight] }
 
   func callAsFunction(_ state: Bundle, _ shared: Bundle) throws -> Bundle {
+    let weight = weight.tensor
     let (a, b) = (state.tensors[0], state.tensors[1])
     let mixed = try a.matmul(weight).gelu(approximate: "tanh") * shared.tensors[0]
     return Bundle(tensors: [try a + mixed, try b + mixed.matmul(weight).tanh()])
@@ -112,7 +114,8 @@ private struct ToyStack {
         let weight = try generator.normal([width, width]) * (1 / Double(width).squareRoot())
         let leaf = isTrained ? try weight.asLeaf() : weight
         return ToyBlock(
-          weight: leaf, parameters: isTrained ? [Parameter(key: "block\(index)", tensor: leaf)] : []
+          weight: WeightSlot(key: "block\(index)", tensor: leaf),
+          parameters: isTrained ? [Parameter(key: "block\(index)", tensor: leaf)] : []
         )
       })
     input = try (0..<2).map { _ in try generator.normal([3, width]) }

@@ -13,6 +13,7 @@ public struct TransformerBlock: Block {
   let audio: StreamBlock?
   let cross: CrossModalAttention?
   public let parameters: [Parameter]
+  public let weights: [WeightSlot]
 
   public init(_ w: Weights, index: Int, configuration c: TransformerConfiguration, streams: Streams)
     throws
@@ -25,6 +26,7 @@ public struct TransformerBlock: Block {
       ? try StreamBlock(w, stream: c.audio, prefix: "audio_", configuration: c) : nil
     cross = streams == .both ? try CrossModalAttention(w, configuration: c) : nil
     parameters = w.parameters
+    weights = w.slots
   }
 
   public func callAsFunction(_ state: HiddenStates, _ shared: Conditioning) throws -> HiddenStates {
@@ -74,9 +76,9 @@ struct StreamBlock: Sendable {
   private let feedForward: FeedForward
   /// [6, D], with prompt modulation [9, D]: shift, scale, gate of self-attention, feed-forward,
   /// text attention.
-  private let table: Tensor
+  private let table: WeightSlot
   /// [2, D]: shift and scale of the text; LTX-2.3 only.
-  private let promptTable: Tensor?
+  private let promptTable: WeightSlot?
   private let eps: Double
 
   init(
@@ -92,17 +94,19 @@ struct StreamBlock: Sendable {
       w / "\(prefix)attn2", width: width, contextWidth: stream.contextWidth, heads: stream.heads,
       headWidth: stream.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
     feedForward = try FeedForward(w / "\(prefix)ff", width: width, bias: stream.feedForwardBias)
-    table = try w.tensor(
+    table = try w.slot(
       "\(prefix)scale_shift_table", shape: [c.hasPromptModulation ? 9 : 6, width])
     promptTable =
       c.hasPromptModulation
-      ? try w.tensor("\(prefix)prompt_scale_shift_table", shape: [2, width]) : nil
+      ? try w.slot("\(prefix)prompt_scale_shift_table", shape: [2, width]) : nil
     eps = c.normEps
   }
 
   /// The rows of the table plus the timestep's modulation, each [B, T or 1, D].
   func modulation(_ c: StreamConditioning) throws -> [Tensor] {
-    try c.modulation.unflatten(-1, table.shape).adding(table.to(c.modulation.dtype)).unbind(2)
+    let table = table.tensor
+    return try c.modulation.unflatten(-1, table.shape)
+      .adding(table.to(c.modulation.dtype)).unbind(2)
   }
 
   /// Self-attention, then attention to the text.
@@ -114,7 +118,7 @@ struct StreamBlock: Sendable {
       normed, mask: c.selfAttentionMask, positions: c.positions, bypass: bypass)
     let x = try x.addingProduct(attended, modulation[2])
     let query = try x.rmsNorm(eps: eps)
-    guard let promptTable else {
+    guard let promptTable = promptTable?.tensor else {
       return try x + textAttention(query, context: c.context, mask: c.contextMask)
     }
     var promptRows = try promptTable.to(query.dtype).unsqueeze(0).unsqueeze(0)  // [1, 1, 2, D]
@@ -139,8 +143,8 @@ struct CrossModalAttention: Sendable {
   private let audioToVideo: Attention
   private let videoToAudio: Attention
   /// [5, D]: scale and shift for audio-to-video, scale and shift for video-to-audio, gate.
-  private let videoTable: Tensor
-  private let audioTable: Tensor
+  private let videoTable: WeightSlot
+  private let audioTable: WeightSlot
   private let eps: Double
 
   init(_ w: Weights, configuration c: TransformerConfiguration) throws {
@@ -152,8 +156,8 @@ struct CrossModalAttention: Sendable {
       w / "video_to_audio_attn", width: c.audio.width, contextWidth: c.video.width,
       heads: c.audio.heads,
       headWidth: c.audio.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
-    videoTable = try w.tensor("scale_shift_table_a2v_ca_video", shape: [5, c.video.width])
-    audioTable = try w.tensor("scale_shift_table_a2v_ca_audio", shape: [5, c.audio.width])
+    videoTable = try w.slot("scale_shift_table_a2v_ca_video", shape: [5, c.video.width])
+    audioTable = try w.slot("scale_shift_table_a2v_ca_audio", shape: [5, c.audio.width])
     eps = c.normEps
   }
 
@@ -162,8 +166,8 @@ struct CrossModalAttention: Sendable {
     bypass: Attention.Bypass
   ) throws -> Tensor {
     try attend(
-      audioToVideo, query: v, context: a, cv, ca, queryTable: videoTable, contextTable: audioTable,
-      row: 0,
+      audioToVideo, query: v, context: a, cv, ca, queryTable: videoTable.tensor,
+      contextTable: audioTable.tensor, row: 0,
       bypass: bypass)
   }
 
@@ -172,8 +176,8 @@ struct CrossModalAttention: Sendable {
     bypass: Attention.Bypass
   ) throws -> Tensor {
     try attend(
-      videoToAudio, query: a, context: v, ca, cv, queryTable: audioTable, contextTable: videoTable,
-      row: 2,
+      videoToAudio, query: a, context: v, ca, cv, queryTable: audioTable.tensor,
+      contextTable: videoTable.tensor, row: 2,
       bypass: bypass)
   }
 

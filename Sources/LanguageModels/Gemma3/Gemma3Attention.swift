@@ -76,18 +76,19 @@ struct Gemma3Positions: Sendable {
   }
 }
 
-/// Normalisation by the root mean square, whose learned scale is 1 + weight, in float32 throughout.
+/// Normalization by the root mean square, whose learned scale is 1 + weight, in float32 throughout.
 struct Gemma3RMSNorm: Sendable {
   /// [width], 1 + weight in float32
-  private let scale: Tensor
+  private let scale: WeightSlot
   private let eps: Double
 
   init(_ w: Weights, width: Int, eps: Double) throws {
-    scale = try w.tensor("weight", shape: [width]).to(.float32) + 1
+    scale = try w.slot("weight", shape: [width]) { try $0.to(.float32) + 1 }
     self.eps = eps
   }
 
   func callAsFunction(_ x: Tensor) throws -> Tensor {
-    try x.to(.float32).rmsNorm([scale.size(0)], weight: scale, eps: eps).to(x.dtype)
+    let scale = scale.tensor
+    return try x.to(.float32).rmsNorm([scale.size(0)], weight: scale, eps: eps).to(x.dtype)
   }
 }

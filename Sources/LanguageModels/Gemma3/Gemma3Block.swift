@@ -16,6 +16,7 @@ struct Gemma3Block: Block {
   private let normAfterFeedForward: Gemma3RMSNorm
   private let kind: Gemma3Configuration.LayerKind
   let parameters: [Parameter]
+  let weights: [WeightSlot]
 
   init(_ w: Weights, kind: Gemma3Configuration.LayerKind, configuration c: Gemma3Configuration)
     throws
@@ -37,6 +38,7 @@ struct Gemma3Block: Block {
     normAfterFeedForward = try norm("post_feedforward_layernorm")
     self.kind = kind
     parameters = w.parameters
+    weights = w.slots
   }
 
   func callAsFunction(_ state: Gemma3State, _ shared: Gemma3Context) throws -> Gemma3State {

@@ -44,6 +44,9 @@ public struct LowRankAdapter: Sendable {
   /// Whether the change is strength * scale * B A x and nothing else now.
   var isPlain: Bool { magnitude == nil && !(dropout?.isActive ?? false) }
 
+  /// strength * scale * (x A^T) B^T
+  var term: LowRankTerm { LowRankTerm(down: down, up: up, scale: strength * scale) }
+
   /// x in the adapter's element type, partly dropped in training.
   func input(_ x: Tensor) throws -> Tensor {
     let x = try x.to(down.dtype)
@@ -152,13 +155,6 @@ public struct LowRankAdapter: Sendable {
           "is a layer of \(outputs) outputs, but the LoRA's magnitude is \(magnitude.shape); "
           + "the LoRA was made for another model")
     }
-  }
-}
-
-extension Tensor {
-  /// The length of each row of a matrix, in float32.
-  func rowNorms() throws -> Tensor {
-    try withoutGrad { try to(.float32).square().sum([1]).sqrt() }
   }
 }
 

@@ -45,14 +45,12 @@ public struct WeightStorage: Sendable {
   }
 }
 
-/// A matrix in eight bits an element, and what its elements are multiplied by.
-public struct QuantizedWeight: Sendable {
-  /// [O, I]: int8 or an eight-bit floating-point type.
-  public let elements: Tensor
-  /// [1] or [O, 1], float32; nil where the elements are the numbers.
-  public let factors: Tensor?
+/// A weight in eight bits an element, with the scale of its elements.
+public struct QuantizedWeight: StoredWeight {
+  private let elementSlot: WeightSlot
+  private let scaleSlot: WeightSlot?
   /// The type of the numbers that the matrix stands for.
-  let dtype: DType
+  public let dtype: DType
   /// Whether products are multiplied by the factors, and not the elements.
   ///
   /// Whole numbers up to 127 and numbers of eight bits are exact in bfloat16, so that the product
@@ -72,9 +70,11 @@ public struct QuantizedWeight: Sendable {
   ///   - matrix: [O, I] in a floating-point type, which stays the type of the numbers.
   ///   - elementType: `.int8` or `.float8E4M3`.
   ///   - arithmetic: in which scales and quotients are computed.
-  init(rounding matrix: Tensor, to elementType: DType, in arithmetic: DType) throws {
+  init(
+    rounding matrix: Tensor, to elementType: DType, in arithmetic: DType, key: String = "weight"
+  ) throws {
     let (rows, columns) = (matrix.size(0), matrix.size(1))
-    elements = try .empty([rows, columns], dtype: elementType, device: matrix.device)
+    let elements = try Tensor.empty([rows, columns], dtype: elementType, device: matrix.device)
     let factors = try Tensor.empty([rows, 1], device: matrix.device)
     let isWhole = elementType == .int8
     let end = isWhole ? 127.0 : 448
@@ -95,7 +95,8 @@ public struct QuantizedWeight: Sendable {
         min: Scalar(isWhole && arithmetic != .float32 ? -128 : -end), max: Scalar(end))
       try elements.narrow(0, start, count).copy_(rounded)
     }
-    self.factors = factors
+    elementSlot = WeightSlot(key: key, tensor: elements)
+    scaleSlot = WeightSlot(key: "\(key)_scale", tensor: factors)
     dtype = matrix.dtype
     scalesProduct = true
     rotation = nil
@@ -103,41 +104,48 @@ public struct QuantizedWeight: Sendable {
 
   private static let numbersAtOnce = 1 << 18
 
-  /// - Parameter factors: [1] or [O, 1].
-  init(elements: Tensor, factors: Tensor?, dtype: DType, rotation: HadamardRotation? = nil) {
-    self.elements = elements
-    self.factors = factors
+  /// - Parameter scale: [1] or [O, 1].
+  init(
+    elements: WeightSlot, scale: WeightSlot?, dtype: DType, rotation: HadamardRotation? = nil
+  ) {
+    elementSlot = elements
+    scaleSlot = scale
     self.dtype = dtype
     self.rotation = rotation
-    scalesProduct = elements.dtype == .int8 && (factors?.rank == 2 || rotation != nil)
+    scalesProduct =
+      elements.tensor.dtype == .int8 && (scale?.tensor.rank == 2 || rotation != nil)
   }
 
-  /// Whether its elements are not the numbers themselves.
-  var isScaled: Bool { factors != nil }
+  /// [O, I]: int8 or an eight-bit floating-point type.
+  public var elements: Tensor { elementSlot.tensor }
+  /// [1] or [O, 1], float32; nil where the elements are the numbers.
+  public var factors: Tensor? { scaleSlot?.tensor }
+  public var shape: [Int] { elementSlot.tensor.shape }
+  public var slots: [WeightSlot] { [elementSlot] + [scaleSlot].compactMap { $0 } }
 
-  /// The numbers, [O, I]: products are made in float32 and rounded once.
-  public func expanded() throws -> Tensor {
+  /// Whether its elements are not the numbers themselves.
+  var isScaled: Bool { scaleSlot != nil }
+
+  /// The values, [O, I]: products are made in float32 and rounded once.
+  public func dequantized() throws -> Tensor {
     guard let factors else { return try elements.to(dtype) }
     let shape = factors.rank == 2 ? [-1] + Array(repeating: 1, count: elements.rank - 1) : [1]
     let values = try elements.to(.float32) * factors.reshape(shape)
     return try (rotation.map { try $0(values) } ?? values).to(dtype)
   }
 
-  /// x W^T + b for x [..., I], and what an adapter adds where that can be one operation.
-  func callAsFunction(_ x: Tensor, _ bias: Tensor?, adaptedBy adapter: LowRankAdapter? = nil) throws
-    -> Tensor
-  {
-    guard let adapter else {
+  public func matmul(_ x: Tensor, _ bias: Tensor?, adding term: LowRankTerm?) throws -> Tensor {
+    guard let term else {
       return try (rotation.map { try $0(x) } ?? x).linear(
         quantized: elements, factors: factors, dtype: dtype, scalesProduct: scalesProduct, bias)
     }
     guard !scalesProduct else {
-      let y = try self(x, bias)
-      return try (y + adapter.change(x)).to(y.dtype)
+      let y = try matmul(x, bias)
+      return try (y + term(x)).to(y.dtype)
     }
     return try x.linear(
-      elements, factors: factors, dtype: dtype, bias, adaptedBy: adapter.down, adapter.up,
-      scale: adapter.strength * adapter.scale)
+      elements, factors: factors, dtype: dtype, bias, adaptedBy: term.down, term.up,
+      scale: term.scale)
   }
 }
 

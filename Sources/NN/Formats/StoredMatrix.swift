@@ -4,26 +4,36 @@ import TensorFiles
 import Torch
 
 extension Weights {
+  /// The weight of a linear layer, stored as the policy says.
+  ///
+  /// - Parameter shape: as in `tensor(_:shape:)`.
+  func storedWeight(_ name: String, shape: [Int]) throws -> any StoredWeight {
+    try quantizedMatrix(name, entry(name, shape: shape))
+      ?? DenseWeight(slot(name, shape: shape))
+  }
+
   /// The matrix of a linear layer in eight bits, where the policy leaves or makes it so; nil where
   /// it is to be a plain tensor.
-  func quantizedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantizedWeight? {
+  private func quantizedMatrix(_ name: String, _ entry: TensorEntry) throws -> QuantizedWeight? {
     guard store.trainedDType(key(name), entry) == nil else { return nil }
     let form = store.storage.isExcluded(path) ? .asStored : store.storage.form
     switch form {
     case .expanded: return nil
     case .asStored:
       return fusedAdapters(of: name).isEmpty
-        ? try storedMatrix(name, entry, dtype: store.dtype) : nil
+        ? try storedMatrix(name, entry, dtype: store.dtype)?.recorded(in: store) : nil
     case .rounded(let elements, let arithmetic):
       if fusedAdapters(of: name).isEmpty,
         let matrix = try storedMatrix(name, entry, dtype: store.dtype)
       {
-        return matrix
+        return matrix.recorded(in: store)
       }
       guard entry.dtype.isFloatingPoint || entry.dtype == .int8 else { return nil }
       defer { store.source.release(key(name)) }
       let matrix = try tensor(name)
-      return try QuantizedWeight(rounding: matrix, to: elements, in: arithmetic ?? matrix.dtype)
+      return try QuantizedWeight(
+        rounding: matrix, to: elements, in: arithmetic ?? matrix.dtype, key: key(name)
+      ).recorded(in: store)
     }
   }
 
@@ -54,7 +64,10 @@ extension Weights {
     let factors = try scaleName.map { try scale($0, rows: entry.shape.first ?? 1) }
     if let description { try require(description, fits: entry, name, factors, scaleName) }
     return QuantizedWeight(
-      elements: try store.read(key(name), dtype: nil), factors: factors, dtype: dtype ?? own,
+      elements: WeightSlot(key: key(name), tensor: try store.read(key(name), dtype: nil)),
+      scale: scaleName.flatMap { name in
+        factors.map { WeightSlot(key: key(name), tensor: $0) }
+      }, dtype: dtype ?? own,
       rotation: try description?.rotationGroup.map { try store.rotation(group: $0) })
   }
 
@@ -169,5 +182,13 @@ extension Weights {
       problem:
         "is not \(marked), which scaled_fp8 says that the file's weights are in; two files were mixed"
     )
+  }
+}
+
+extension StoredWeight {
+  /// The weight itself, after its slots have been recorded as those of a layer.
+  fileprivate func recorded(in store: WeightStore) -> Self {
+    for slot in slots { store.record(slot) }
+    return self
   }
 }

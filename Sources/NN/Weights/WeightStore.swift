@@ -22,8 +22,14 @@ final class WeightStore: Sendable {
     /// Those with fresh adapters.
     var adapted: [AdaptedLayer] = []
     var parameters: [Parameter] = []
+    /// Held by their layers alone: a view must not keep weights in memory.
+    var slots: [WeakSlot] = []
     /// By the size of their groups: all layers share one.
     var rotations: [Int: HadamardRotation] = [:]
+  }
+
+  private struct WeakSlot: Sendable {
+    weak var slot: WeightSlot?
   }
 
   init(
@@ -45,6 +51,12 @@ final class WeightStore: Sendable {
 
   var usedKeys: Set<String> { record.withLock { $0.usedKeys } }
   var parameters: [Parameter] { record.withLock { $0.parameters } }
+
+  var slots: [WeightSlot] { record.withLock { $0.slots.compactMap(\.slot) } }
+
+  func record(_ slot: WeightSlot) {
+    record.withLock { $0.slots.append(WeakSlot(slot: slot)) }
+  }
 
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
 

@@ -78,12 +78,25 @@ public struct Weights: Sendable {
     return try store.parameter(key(name)) { try tensor(name, entry, dtype: dtype) }
   }
 
+  /// A slot with a tensor, for a layer that finds it there at each call. Blocks list it.
+  ///
+  /// - Parameters:
+  ///   - shape: as in `tensor(_:shape:)`, which throws the same errors.
+  ///   - prepare: computes the tensor that the layer uses from the checkpoint's, once.
+  public func slot(
+    _ name: String, shape: [Int]? = nil, _ prepare: (Tensor) throws -> Tensor = { $0 }
+  ) throws -> WeightSlot {
+    let slot = WeightSlot(key: key(name), tensor: try prepare(tensor(name, shape: shape)))
+    store.record(slot)
+    return slot
+  }
+
   private func tensor(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> Tensor {
     let fused = fusedAdapters(of: name)
     guard fused.isEmpty else { return try tensor(name, entry, fusing: fused, dtype: dtype) }
     if let matrix = try storedMatrix(name, entry, dtype: dtype) {
       defer { store.source.release(key(name)) }
-      return try matrix.expanded()
+      return try matrix.dequantized()
     }
     // No layer computes in float64.
     return try store.read(key(name), dtype: dtype ?? (entry.dtype == .float64 ? .float32 : nil))
@@ -105,7 +118,7 @@ public struct Weights: Sendable {
     defer { store.source.release(key(name)) }
     let stored = try storedMatrix(name, entry, dtype: dtype)
     let weight =
-      if let stored, stored.isScaled { try stored.expanded() } else {
+      if let stored, stored.isScaled { try stored.dequantized() } else {
         try store.read(key(name), dtype: nil)
       }
     let own: DType? = entry.dtype.isEightBitFloat || entry.dtype == .int8 ? .bfloat16 : nil
@@ -187,6 +200,13 @@ public struct Weights: Sendable {
   public var parameters: [Parameter] {
     let prefix = path.isEmpty ? "" : path + "."
     return store.parameters.filter { $0.key.hasPrefix(prefix) }
+  }
+
+  /// The slots of the layers that have been built below here, in the order of building, as far as
+  /// the layers still exist.
+  public var slots: [WeightSlot] {
+    let prefix = path.isEmpty ? "" : path + "."
+    return store.slots.filter { $0.key.hasPrefix(prefix) }
   }
 
   /// Checks, after a model has been built, that every adapter found its module.

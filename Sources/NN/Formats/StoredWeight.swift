@@ -1,0 +1,60 @@
+// O outputs, I inputs of a linear layer, R rank.
+
+import Torch
+
+/// The weight of a linear layer as it is kept in memory, and how it multiplies.
+///
+/// Its tensors are in slots, so that they can be moved between calls.
+public protocol StoredWeight: Sendable {
+  /// [O, I], of the values that the weight stands for.
+  var shape: [Int] { get }
+  /// The dtype of these values.
+  var dtype: DType { get }
+  /// The tensors that the weight is made of.
+  var slots: [WeightSlot] { get }
+
+  /// Returns the values, [O, I].
+  func dequantized() throws -> Tensor
+
+  /// Returns x W^T + bias for x [..., I], and adds a low-rank term if one is given. A conforming
+  /// type does both in one operation if it can.
+  func matmul(_ x: Tensor, _ bias: Tensor?, adding term: LowRankTerm?) throws -> Tensor
+}
+
+extension StoredWeight {
+  public func matmul(_ x: Tensor, _ bias: Tensor? = nil) throws -> Tensor {
+    try matmul(x, bias, adding: nil)
+  }
+
+  /// Returns the length of each row, [O], in float32.
+  public func rowNorms() throws -> Tensor { try dequantized().rowNorms() }
+}
+
+/// scale * (x A^T) B^T, computed in the dtype of A, or autocast's.
+public struct LowRankTerm: Sendable {
+  /// A: [R, I].
+  public let down: Tensor
+  /// B: [O, R].
+  public let up: Tensor
+  public let scale: Double
+
+  public init(down: Tensor, up: Tensor, scale: Double) {
+    self.down = down
+    self.up = up
+    self.scale = scale
+  }
+
+  /// - Parameter x: [..., I]
+  /// - Returns: [..., O]
+  public func callAsFunction(_ x: Tensor) throws -> Tensor {
+    let product = try x.to(down.dtype).linear(down).linear(up)
+    return scale == 1 ? product : try product * scale
+  }
+}
+
+extension Tensor {
+  /// The length of each row of a matrix, in float32.
+  func rowNorms() throws -> Tensor {
+    try withoutGrad { try to(.float32).square().sum([1]).sqrt() }
+  }
+}
