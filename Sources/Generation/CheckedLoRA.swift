@@ -13,19 +13,21 @@ public struct CheckedLoRA: Sendable {
 
   /// Reads the headers of the two files only.
   ///
-  /// - Parameter streams: what will be built of the transformer. Adapters of what will not be are
+  /// - Parameter modalities: what will be built of the transformer. Adapters of what will not be are
   ///   left out.
   /// - Throws: `GenerationError` that names the LoRA's first key that does not fit, and both
   ///   shapes.
   init(
     _ choice: GenerationModels.LoRA, _ option: GenerationError.Option, checkpoint: Checkpoint,
-    streams: Streams
+    modalities: Set<Modality>
   ) throws {
     strength = choice.strength
     do {
       file = try LoRAFile(path: choice.path)
-      notes = try TransformerBuilder(checkpoint).streams(streams).lora(file, strength: strength)
-        .notes
+      notes = try TransformerBuilder(checkpoint).modalities(modalities).lora(
+        file, strength: strength
+      )
+      .notes
     } catch {
       throw GenerationError(option, describe(error))
     }
@@ -35,10 +37,13 @@ public struct CheckedLoRA: Sendable {
 extension Checkpoint {
   /// The transformer with LoRAs beside its weights or in them.
   func transformer(
-    _ loras: [CheckedLoRA], _ placement: AdapterSet.Placement = .separate, streams: Streams,
+    _ loras: [CheckedLoRA], _ placement: AdapterSet.Placement = .separate,
+    modalities: Set<Modality>,
     dtype: DType? = nil, device: Device = .cpu
   ) throws -> Transformer {
-    try loras.reduce(TransformerBuilder(self).adapters(placement).streams(streams).dtype(dtype)) {
+    try loras.reduce(
+      TransformerBuilder(self).adapters(placement).modalities(modalities).dtype(dtype)
+    ) {
       try $0.lora($1.file, strength: $1.strength)
     }.build(device: device)
   }

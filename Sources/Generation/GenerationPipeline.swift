@@ -105,7 +105,8 @@ public struct GenerationPipeline {
     let transformer =
       try shared?.transformer
       ?? plan.checkpoint.transformer(
-        sampling.loras, plan.models.fusesLoRAs ? .fused : .separate, streams: sampling.streams,
+        sampling.loras, plan.models.fusesLoRAs ? .fused : .separate,
+        modalities: sampling.modalities,
         dtype: plan.models.dtype, device: plan.models.device)
     let sampler = Sampler(
       transformer: transformer, method: sampling.method, autocast: shared?.autocast)
@@ -134,7 +135,7 @@ public struct GenerationPipeline {
   private func start(
     _ grid: VideoGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State,
     prompt: Int
-  ) throws -> SampledStream {
+  ) throws -> SampledModality {
     let frozen = state.inputs.frozenVideo[sampling.index]
     let sequence = try grid.sequence(
       state.inputs.videoConditions[sampling.index] ?? [],
@@ -147,7 +148,7 @@ public struct GenerationPipeline {
   private func start(
     _ grid: AudioGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State,
     prompt: Int
-  ) throws -> SampledStream {
+  ) throws -> SampledModality {
     var grid = grid
     // A given sound may be shorter than the video, and rounding may give it a frame more.
     if let frozen = state.inputs.frozenAudio { grid.frames = frozen.size(2) }
@@ -164,7 +165,7 @@ public struct GenerationPipeline {
     _ sequence: LatentSequence, _ sampling: GenerationStage.Sampling, _ result: Result,
     _ state: State,
     prompt: Int, context: KeyPath<TextContexts, Tensor?>, guidance: Guidance, isFrozen: Bool
-  ) throws -> SampledStream {
+  ) throws -> SampledModality {
     let contexts = state.inputs.contexts
     guard let positive = contexts[prompt][keyPath: context] else {
       preconditionFailure("a stream without a context")
@@ -179,21 +180,21 @@ public struct GenerationPipeline {
       isFrozen
       ? try Tensor.zeros(sequence.clean.shape, dtype: dtype, device: device)
       : try result.generator.normal(sequence.clean.shape).to(device, dtype)
-    return try SampledStream(
+    return try SampledModality(
       noise: noise, sequence: sequence.to(device, dtype), context: positive.to(device, dtype),
       negativeContext: negative?.to(device, dtype), guidance: guidance,
       noiseLevel: sampling.refines ? Double(sampling.sigmas[0]) : 1, isFrozen: isFrozen)
   }
 
   /// The result's own tokens: [1, T, C].
-  private func resultTokens(_ stream: SampledStream) throws -> Tensor {
+  private func resultTokens(_ stream: SampledModality) throws -> Tensor {
     try stream.latent.narrow(1, 0, stream.sequence.targetCount)
   }
 
   /// Ends sampling at the first step after which a modality is not finite: the steps that follow
   /// would change nothing.
   private func requireFinite(
-    _ stream: SampledStream?, _ modality: String, step: Int, of steps: Int
+    _ stream: SampledModality?, _ modality: String, step: Int, of steps: Int
   ) throws {
     guard let stream, try !resultTokens(stream).isAllFinite() else { return }
     throw SamplingError(

@@ -55,7 +55,7 @@ public struct GenerationPlan: Sendable {
       throw GenerationError(.checkpoint, describe(error))
     }
     let model = try ModelShape(checkpoint)
-    let streams = try model.streams(request, kind)
+    let modalities = try model.modalities(request, kind)
     let upsampler = try models.upsampler.map { try UpsamplerShape(path: $0, model) }
     try Self.checkRecipe(request, models, kind)
     try RequestCheck.conditions(request, kind)
@@ -78,7 +78,7 @@ public struct GenerationPlan: Sendable {
 
     try models.device.prepare()
     let loras = try LoRASet(
-      models, defaults, checkpoint: checkpoint, streams: streams, notes: &notes)
+      models, defaults, checkpoint: checkpoint, modalities: modalities, notes: &notes)
     var conditions = try ConditionPlan(request, defaults, size, loras.referenceScale)
     let refersToVideos = request.conditions.contains {
       if case .reference = $0 { true } else { false }
@@ -87,7 +87,7 @@ public struct GenerationPlan: Sendable {
     // One sampling, or one at a smaller size and one that refines what has been enlarged.
     let full = model.grid(size)
     let grids = try upsampler.map { [try $0.firstGrid(for: full), full] } ?? [full]
-    let audioGrid = streams.hasAudio ? try model.audioGrid(seconds: size.seconds) : nil
+    let audioGrid = modalities.contains(.audio) ? try model.audioGrid(seconds: size.seconds) : nil
     var samplings: [GenerationStage.Sampling] = []
     for (index, grid) in grids.enumerated() {
       let refines = index > 0
@@ -95,7 +95,7 @@ public struct GenerationPlan: Sendable {
       let tokens = request.method == .res2s ? grid.frames * grid.rows * grid.columns : 4096
       samplings.append(
         GenerationStage.Sampling(
-          index: index, video: streams.hasVideo ? grid : nil, audio: audioGrid,
+          index: index, video: modalities.contains(.video) ? grid : nil, audio: audioGrid,
           sigmas: refines
             ? NoiseSchedule.distilledSecondStage
             : request.isDistilled
@@ -103,19 +103,19 @@ public struct GenerationPlan: Sendable {
               : try NoiseSchedule.shifted(steps: request.steps ?? defaults.steps, tokens: tokens),
           method: request.method,
           videoGuidance: isPlain || conditions.givenImage != nil
-            ? Guidance() : video.within(streams),
+            ? Guidance() : video.within(modalities),
           audioGuidance: isPlain || conditions.givenAudio != nil
-            ? Guidance() : audio.within(streams),
+            ? Guidance() : audio.within(modalities),
           loras: refines ? loras.refining(refersToVideos: refersToVideos) : loras.first,
           refines: refines, keepsAudio: request.isDistilled))
-      if streams.hasVideo {
+      if modalities.contains(.video) {
         try conditions.addVideos(sampling: index, grid: grid, refines: refines, &notes)
       }
     }
     if let audioGrid { try conditions.addAudio(audioGrid, &notes) }
     if checksModels {
       try Self.checkComponents(
-        models, checkpoint, samplings, conditions, streams, decodes: kind != .audio)
+        models, checkpoint, samplings, conditions, modalities, decodes: kind != .audio)
     }
 
     let negative = samplings.contains(where: \.usesNegativePrompt) ? [request.negativePrompt] : []
@@ -126,7 +126,7 @@ public struct GenerationPlan: Sendable {
       if sampling.refines, let upsampler { stages.append(.upsample(path: upsampler.path)) }
       stages.append(.sample(sampling))
     }
-    if streams.hasAudio, conditions.givenAudio == nil { stages.append(.decodeAudio) }
+    if modalities.contains(.audio), conditions.givenAudio == nil { stages.append(.decodeAudio) }
     switch kind {
     case .audio: stages.append(.writeAudio)
     case .video, .image:
@@ -152,8 +152,8 @@ public struct GenerationPlan: Sendable {
   }
 
   /// What of the transformer is needed.
-  public var streams: Streams {
-    for case .sample(let sampling) in stages { return sampling.streams }
+  public var modalities: Set<Modality> {
+    for case .sample(let sampling) in stages { return sampling.modalities }
     return .both
   }
 
@@ -236,7 +236,7 @@ public struct GenerationPlan: Sendable {
   private static func checkComponents(
     _ models: GenerationModels, _ checkpoint: Checkpoint, _ samplings: [GenerationStage.Sampling],
     _ conditions: ConditionPlan,
-    _ streams: Streams, decodes: Bool
+    _ modalities: Set<Modality>, decodes: Bool
   ) throws {
     guard let textEncoder = models.files.textEncoder else {
       throw GenerationError(
@@ -250,11 +250,13 @@ public struct GenerationPlan: Sendable {
     // Unlike the pipeline's, it is a view of the file as it is: rounding to eight bits would read
     // it all.
     _ = try checkpoint.promptEncoder()
-    _ = try checkpoint.textConnectors(streams: streams)
-    for sampling in samplings { _ = try checkpoint.transformer(sampling.loras, streams: streams) }
-    if decodes, streams.hasVideo { _ = try checkpoint.videoDecoder() }
+    _ = try checkpoint.textConnectors(modalities: modalities)
+    for sampling in samplings {
+      _ = try checkpoint.transformer(sampling.loras, modalities: modalities)
+    }
+    if decodes, modalities.contains(.video) { _ = try checkpoint.videoDecoder() }
     if !conditions.videos.isEmpty { _ = try checkpoint.videoEncoder() }
-    if streams.hasAudio, conditions.givenAudio == nil {
+    if modalities.contains(.audio), conditions.givenAudio == nil {
       _ = try checkpoint.audioDecoder()
       _ = try checkpoint.vocoder()
     }
@@ -264,8 +266,8 @@ public struct GenerationPlan: Sendable {
 
 extension Guidance {
   /// Where there is only one stream, there is nothing to isolate it from.
-  func within(_ streams: Streams) -> Guidance {
-    guard streams != .both else { return self }
+  func within(_ modalities: Set<Modality>) -> Guidance {
+    guard modalities != .both else { return self }
     var copy = self
     copy.modality = 1
     return copy

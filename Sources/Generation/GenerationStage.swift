@@ -50,7 +50,7 @@ public enum GenerationStage: Sendable {
       (video != nil && videoGuidance.cfg != 1) || (audio != nil && audioGuidance.cfg != 1)
     }
 
-    var streams: Streams { video == nil ? .audio : audio == nil ? .video : .both }
+    var modalities: Set<Modality> { video == nil ? .audio : audio == nil ? .video : .both }
   }
 
   /// A picture or clip to be encoded for one sampling.

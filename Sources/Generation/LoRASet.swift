@@ -12,13 +12,13 @@ struct LoRASet {
 
   init(
     _ models: GenerationModels, _ defaults: GenerationDefaults, checkpoint: Checkpoint,
-    streams: Streams,
+    modalities: Set<Modality>,
     notes: inout [String]
   ) throws {
     func check(
       _ choice: GenerationModels.LoRA, _ option: GenerationError.Option = .lora
     ) throws -> CheckedLoRA {
-      try CheckedLoRA(choice, option, checkpoint: checkpoint, streams: streams)
+      try CheckedLoRA(choice, option, checkpoint: checkpoint, modalities: modalities)
     }
     chosen = try models.loras.map { try check($0) }
     notes += chosen.flatMap(\.notes)

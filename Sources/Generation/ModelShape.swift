@@ -40,7 +40,7 @@ struct ModelShape {
   }
 
   /// What of the transformer a request needs.
-  func streams(_ request: GenerationRequest, _ kind: OutputKind) throws -> Streams {
+  func modalities(_ request: GenerationRequest, _ kind: OutputKind) throws -> Set<Modality> {
     var given = (audio: false, video: false)
     for condition in request.conditions {
       switch condition {

@@ -82,15 +82,13 @@ enum RequestCheck {
 }
 
 extension Guidance {
-  enum Of { case video, audio }
-
   /// - Throws: `GenerationError` for a value that is out of range.
-  func checked(_ model: ModelShape, _ stream: Of) throws -> Guidance {
+  func checked(_ model: ModelShape, _ modality: Modality) throws -> Guidance {
     typealias Option = GenerationError.Option
-    func option(_ video: Option, _ audio: Option) -> Option { stream == .video ? video : audio }
+    func option(_ video: Option, _ audio: Option) -> Option { modality == .video ? video : audio }
     for (option, value) in [
       (option(.videoCFG, .audioCFG), cfg), (option(.videoSTG, .audioSTG), stg),
-      (option(.videoModality, .audioModality), modality),
+      (option(.videoModality, .audioModality), self.modality),
     ] where !(abs(value) <= RequestCheck.largestScale) {
       throw GenerationError(option, "\(value) is no scale; use a number such as 3")
     }

@@ -19,7 +19,7 @@ public struct TransformerBuilder: Sendable {
   public private(set) var loras: [(file: LoRAFile, strength: Double)] = []
   private var contentNotes: [String] = []
   private var placement = AdapterSet.Placement.separate
-  private var streams = Streams.both
+  private var modalities = Set<Modality>.both
   private var dtype: DType?
   private var loaded: LoadedTensors?
 
@@ -76,7 +76,9 @@ public struct TransformerBuilder: Sendable {
   }
 
   /// What to build of the transformer. Adapters of what is left out are left out too.
-  public func streams(_ streams: Streams) -> Self { with { $0.streams = streams } }
+  public func modalities(_ modalities: Set<Modality>) -> Self {
+    with { $0.modalities = modalities }
+  }
 
   /// What weights are converted to; nil, as unless told otherwise, keeps each as the file has it.
   public func dtype(_ dtype: DType?) -> Self { with { $0.dtype = dtype } }
@@ -89,7 +91,7 @@ public struct TransformerBuilder: Sendable {
   /// - Throws: what building throws.
   public func build(device: Device = .cpu) throws -> Transformer {
     try checkpoint.transformer(
-      dtype: dtype, device: device, adapters: adapterSet(device: device), streams: streams,
+      dtype: dtype, device: device, adapters: adapterSet(device: device), modalities: modalities,
       loaded: loaded)
   }
 
@@ -100,7 +102,7 @@ public struct TransformerBuilder: Sendable {
     // Fusing has an element type of its own, which it rounds to once.
     let dtype = placement == .fused ? nil : dtype
     for (file, strength) in loras where strength != 0 {
-      for module in file.modules where module.isBuilt(streams) {
+      for module in file.modules where module.isBuilt(modalities) {
         func factor(_ name: String, _ tensor: Tensor) throws -> Tensor {
           guard let loaded else { return try tensor.to(device, dtype) }
           return try loaded.tensor(
@@ -128,8 +130,8 @@ public struct TransformerBuilder: Sendable {
             ? nil : "\(file.path): \(count) \(what)\(count == 1 ? " is" : "s are") left out; \(why)"
         }
         let transformer = file.modules.filter(\.isOfTransformer)
-        let skipped = transformer.filter { !$0.isBuilt(streams) }.count
-        let (name, other) = streams == .video ? ("video", "audio") : ("audio", "video")
+        let skipped = transformer.filter { !$0.isBuilt(modalities) }.count
+        let (name, other) = modalities == .video ? ("video", "audio") : ("audio", "video")
         return [
           note(skipped, "\(other) adapter", "only \(name) is generated"),
           note(
@@ -157,7 +159,7 @@ extension LoRAFile.Module {
       ? nil : "it changes the text connectors; as upstream, LoRAs act on the transformer alone"
   }
 
-  func isBuilt(_ streams: Streams) -> Bool {
-    isOfTransformer && LoRAPart(path: path).isBuilt(streams)
+  func isBuilt(_ modalities: Set<Modality>) -> Bool {
+    isOfTransformer && LoRAPart(path: path).isBuilt(modalities)
   }
 }

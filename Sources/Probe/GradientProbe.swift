@@ -12,7 +12,7 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   // float32.
   try inputs.fitTransformer(options)
   let (video, audio) = try inputs.modalities(latentDType: .float32, contextDType: options.dtype)
-  func stream(_ name: String, _ modality: Modality?) throws -> TrainingExample.Stream? {
+  func stream(_ name: String, _ modality: ModalityInput?) throws -> TrainingExample.Stream? {
     guard let modality else { return nil }
     let (t, c) = name == "video" ? ("T", "C") : ("Ta", "Ca")
     let target = try inputs.float("\(name).target", "B \(t)' \(c)")

@@ -96,9 +96,9 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   }
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
-    streams: video == nil ? .audio : audio == nil ? .video : .both)
+    modalities: video == nil ? .audio : audio == nil ? .video : .both)
   var outputs: [(key: String, tensor: Tensor)] = []
-  func record(_ prefix: String, _ video: SampledStream?, _ audio: SampledStream?) {
+  func record(_ prefix: String, _ video: SampledModality?, _ audio: SampledModality?) {
     if let video { outputs.append(("\(prefix)video.latent", video.latent)) }
     if let audio { outputs.append(("\(prefix)audio.latent", audio.latent)) }
   }
@@ -136,7 +136,7 @@ extension ProbeInputs {
 
   func sampledStream(
     _ stream: String, _ stgBlocks: Set<Int>?, _ options: Probe.Options
-  ) throws -> SampledStream? {
+  ) throws -> SampledModality? {
     guard has("\(stream).noise") else { return nil }
     let isVideo = stream == "video"
     let (t, c, s, w) = isVideo ? ("T", "C", "S", "W") : ("Ta", "Ca", "Sa", "Wa")
@@ -169,7 +169,7 @@ extension ProbeInputs {
       .map {
         try here($0)
       }
-    return try SampledStream(
+    return try SampledModality(
       noise: noise, sequence: sequence, context: context,
       negativeContext: try optionalFloat("\(stream).negative_context", "B \(s) \(w)").map {
         try here($0, options.dtype)

@@ -136,7 +136,7 @@ struct TrainingBatchInputs {
     }
     var draws = TrainingDraws(video: nil, audio: nil)
     if let strategy = strategies.video, let stream = batch.video {
-      draws.video = StreamDraws(
+      draws.video = ModalityDraws(
         sigma: strategy.isGenerated ? try sigma("video") : nil,
         noise: strategy.isGenerated ? try noise("video", "Tv C", for: stream.latents.tensor) : nil,
         conditions: conditions(strategy, from: 0))
@@ -145,7 +145,7 @@ struct TrainingBatchInputs {
       let own =
         strategy.takesVideoSigma
         ? draws.video?.sigma : strategy.isGenerated ? try sigma("audio") : nil
-      draws.audio = StreamDraws(
+      draws.audio = ModalityDraws(
         sigma: own,
         noise: strategy.isGenerated ? try noise("audio", "Ta Ca", for: stream.latents.tensor) : nil,
         conditions: conditions(strategy, from: counts[0]))

@@ -28,9 +28,9 @@ func probeTrainingInputs(_ options: Probe.Options, _ inputs: ProbeInputs) throws
   let flow = try FlowMatching(
     strategies: reader.present(batch), sampler: TimestepSampler(configuration),
     factors: factors, referenceScale: reader.referenceScale(batch))
-  let streams = try flow.streams(batch, draws)
+  let noised = try flow.noised(batch, draws)
   var outputs: [(key: String, tensor: Tensor)] = []
-  for (name, stream) in [("video", streams.video), ("audio", streams.audio)] {
+  for (name, stream) in [("video", noised.video), ("audio", noised.audio)] {
     guard let stream else { continue }
     outputs += [
       ("\(name).latent", stream.latent), ("\(name).sigma", stream.sigma),
@@ -90,15 +90,15 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
     let flow = try FlowMatching(
       strategies: reader.present(batch), sampler: TimestepSampler(configuration),
       factors: factors, referenceScale: reader.referenceScale(batch))
-    let streams = try flow.streams(batch, reader.draws(batch, step: index, of: order.count))
-    func stream(_ noised: NoisedStream?, _ context: Tensor?) throws -> TrainingExample.Stream? {
+    let noised = try flow.noised(batch, reader.draws(batch, step: index, of: order.count))
+    func stream(_ noised: NoisedModality?, _ context: Tensor?) throws -> TrainingExample.Stream? {
       guard let noised, let context else { return nil }
       let mask = try Tensor.ones(
         Array(context.shape.prefix(2)), dtype: .int64, device: options.device)
       return noised.stream(context: context, contextMask: mask)
     }
     let result = try step(
-      TrainingExample(video: stream(streams.video, video), audio: stream(streams.audio, audio)))
+      TrainingExample(video: stream(noised.video, video), audio: stream(noised.audio, audio)))
     let loss = try result.loss.mean().item()
     let outcome = try optimization.apply(result.gradients, loss: loss, at: index)
     losses.append(Float(loss))

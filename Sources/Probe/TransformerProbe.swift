@@ -32,13 +32,14 @@ extension ProbeInputs {
   ///
   /// - Parameters:
   ///   - dtype: of latents and contexts; timesteps, sigmas and positions stay float32.
-  func modality(_ stream: String, latentDType: DType, contextDType: DType) throws -> Modality? {
+  func modality(_ stream: String, latentDType: DType, contextDType: DType) throws -> ModalityInput?
+  {
     let isVideo = stream == "video"
     let t = isVideo ? "T" : "Ta"
     guard has("\(stream).latent") else { return nil }
     let axes = isVideo ? 3 : 1
     let c = isVideo ? "C" : "Ca"
-    return Modality(
+    return ModalityInput(
       latent: try float("\(stream).latent", "B \(t) \(c)").to(latentDType),
       timesteps: try float("\(stream).timesteps", "B \(t)"),
       sigma: try float("\(stream).sigma", "B"),
@@ -50,7 +51,7 @@ extension ProbeInputs {
   }
 
   func modalities(latentDType: DType, contextDType: DType) throws -> (
-    video: Modality?, audio: Modality?
+    video: ModalityInput?, audio: ModalityInput?
   ) {
     let video = try modality("video", latentDType: latentDType, contextDType: contextDType)
     let audio = try modality("audio", latentDType: latentDType, contextDType: contextDType)
@@ -77,13 +78,13 @@ extension Probe.Options {
     return adapters
   }
 
-  func streams(_ video: Modality?, _ audio: Modality?) -> Streams {
+  func modalities(_ video: ModalityInput?, _ audio: ModalityInput?) -> Set<Modality> {
     video == nil ? .audio : audio == nil ? .video : .both
   }
 }
 
-extension Modality {
-  func to(_ device: Device) throws -> Modality {
+extension ModalityInput {
+  func to(_ device: Device) throws -> ModalityInput {
     var moved = self
     moved.latent = try latent.to(device)
     moved.timesteps = try timesteps.to(device)
@@ -119,7 +120,7 @@ func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
   // Adapters may also target a stream that these inputs leave out, so both are built.
   let transformer = try checkpoint.transformer(
     dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
-    streams: options.loras.isEmpty ? options.streams(video, audio) : .both)
+    modalities: options.loras.isEmpty ? options.modalities(video, audio) : .both)
   let velocity = try withInference {
     try transformer(
       video: video?.to(options.device), audio: audio?.to(options.device),

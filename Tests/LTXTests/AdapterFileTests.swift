@@ -142,7 +142,7 @@ import Torch
     let video = #expect(throws: AdapterMismatch.self) {
       let fresh = try fresh()
       _ = try LoRAFixture.checkpoint().transformer(
-        freshAdapters: fresh.continuing(file.initialAdapters(scale: 1)), streams: .video)
+        freshAdapters: fresh.continuing(file.initialAdapters(scale: 1)), modalities: .video)
     }
     #expect(video?.unexpected.allSatisfy { LoRAPart(path: $0) != .video } == true)
     #expect(throws: WeightError.self) { try file.initialAdapters(scale: 0) }

@@ -155,7 +155,7 @@ import Torch
     let fresh = FreshAdapters(
       targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2,
       generator: try Generator(seed: 1))
-    let keys = try LoRAFixture.checkpoint().transformer(freshAdapters: fresh, streams: .video)
+    let keys = try LoRAFixture.checkpoint().transformer(freshAdapters: fresh, modalities: .video)
       .parameters
       .map(\.key)
     #expect(keys.count == 3 * 2 * 4 * 2)  // blocks, attentions, layers, factors
@@ -164,7 +164,7 @@ import Torch
       try LoRAFixture.checkpoint().transformer(
         freshAdapters: FreshAdapters(
           targets: ["audio_attn1.to_q"], rank: 2, alpha: 2, generator: Generator(seed: 1)),
-        streams: .video)
+        modalities: .video)
     }
     #expect(error?.target == "audio_attn1.to_q")
   }
@@ -174,9 +174,9 @@ import Torch
   /// Against the weights that the reference's autograd gives a gradient other than zero.
   @Test(
     arguments: ["ltx2_transformer", "ltx23_bias_free"],
-    [("audio_to_video", Streams.video), ("video_to_audio", .audio)])
+    [("audio_to_video", Set<Modality>.video), ("video_to_audio", .audio)])
   func `Of a stream that is only attended to, what can't change the loss is left out`(
-    _ model: String, _ direction: (name: String, generated: Streams)
+    _ model: String, _ direction: (name: String, generated: Set<Modality>)
   ) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model(model))
     // The reference's feed-forward layers have biases of zero where the checkpoint has none.

@@ -311,8 +311,8 @@ import Torch
 
     let (context, latent) = (try random.normal([1, 128, 64]), try random.normal([1, 4, 16]))
     func velocity(_ checkpoint: Checkpoint) throws -> Tensor {
-      let transformer = try checkpoint.transformer(dtype: .float32, streams: .video)
-      let video = Modality(
+      let transformer = try checkpoint.transformer(dtype: .float32, modalities: .video)
+      let video = ModalityInput(
         latent: latent, timesteps: try Tensor.full([1, 1], 0.5), sigma: try Tensor.full([1], 0.5),
         positions: try VideoTokens.positions(
           batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual), context: context)

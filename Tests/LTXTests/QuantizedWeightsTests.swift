@@ -182,10 +182,10 @@ import Torch
     let (context, latent) = (try random.normal([1, 128, 64]), try random.normal([1, 4, 16]))
     func velocity(_ storage: WeightStorage) throws -> Tensor {
       let transformer = try checkpoint.transformer(
-        dtype: .float32, streams: .video, storage: storage)
+        dtype: .float32, modalities: .video, storage: storage)
       let width =
         transformer.configuration.captionChannels ?? transformer.configuration.video.contextWidth
-      let video = Modality(
+      let video = ModalityInput(
         latent: latent, timesteps: try Tensor.full([1, 1], 0.5), sigma: try Tensor.full([1], 0.5),
         positions: try VideoTokens.positions(
           batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),

@@ -10,14 +10,14 @@ import Torch
 
   /// float32 predictions, four steps with two of them each; the rest is in float64. Each prediction
   /// is off by a few 1e-6.
-  @Test func `Both streams end where ltx-pipelines ends`() throws {
+  @Test func `Both modalities end where ltx-pipelines ends`() throws {
     let file = try SafetensorsFile(path: Self.fixtures + "/second-order-sampling.safetensors")
     let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
       .transformer(dtype: .float32)
-    func stream(_ name: String, cfg: Double) throws -> SampledStream {
+    func stream(_ name: String, cfg: Double) throws -> SampledModality {
       var guidance = Guidance()
       guidance.cfg = cfg
-      return try SampledStream(
+      return try SampledModality(
         noise: file.tensor("\(name).noise"),
         sequence: LatentSequence(
           clean: file.tensor("\(name).clean"), denoiseMask: file.tensor("\(name).denoise_mask"),

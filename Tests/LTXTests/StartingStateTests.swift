@@ -25,9 +25,9 @@ import Torch
   private func stream(
     _ name: String, _ sequence: LatentSequence, noiseLevel: Double = 1, isFrozen: Bool = false,
     guidance: Guidance = Guidance()
-  ) throws -> SampledStream {
+  ) throws -> SampledModality {
     let kind = sequence.positions.size(1) == 3 ? "video" : "audio"
-    return try SampledStream(
+    return try SampledModality(
       noise: file.tensor("\(name).noise"), sequence: sequence,
       context: file.tensor("\(kind).context"),
       negativeContext: kind == "video" ? file.tensor("video.negative_context") : nil,
@@ -35,7 +35,7 @@ import Torch
       noiseLevel: noiseLevel, isFrozen: isFrozen)
   }
 
-  private func refining() throws -> SampledStream {
+  private func refining() throws -> SampledModality {
     try stream(
       "refining",
       video.sequence(
@@ -48,11 +48,11 @@ import Torch
         ], start: given("initial")), noiseLevel: 0.909375)
   }
 
-  private func refiningAudio() throws -> SampledStream {
+  private func refiningAudio() throws -> SampledModality {
     try stream("refining_sound", audio.sequence(start: given("sound")), noiseLevel: 0.909375)
   }
 
-  private func retake(guidance: Guidance = Guidance()) throws -> SampledStream {
+  private func retake(guidance: Guidance = Guidance()) throws -> SampledModality {
     let kept = video.frames(from: 0.2, to: 0.33).map { $0 ? Float(0) : 1 }
     let mask = try Tensor(kept, shape: [1, 3, 1, 1]).expand([1, 3, 2, 4]).contiguous()
     return try stream(
@@ -60,7 +60,7 @@ import Torch
       guidance: guidance)
   }
 
-  private func retakeAudio() throws -> SampledStream {
+  private func retakeAudio() throws -> SampledModality {
     let kept = audio.frames(from: 0.2, to: 0.33).map { $0 ? Float(0) : 1 }
     return try stream(
       "retake_sound",
@@ -69,7 +69,7 @@ import Torch
       ]))
   }
 
-  private func frozenAudio() throws -> SampledStream {
+  private func frozenAudio() throws -> SampledModality {
     try stream("frozen_sound", audio.sequence(start: given("sound")), isFrozen: true)
   }
 
@@ -80,7 +80,7 @@ import Torch
     #expect(error <= tolerance, "\(name): \(error)")
   }
 
-  private func expect(_ stream: SampledStream, _ name: String) throws {
+  private func expect(_ stream: SampledModality, _ name: String) throws {
     try expect(stream.latent, "\(name).latent")
     try expect(stream.sequence.positions, "\(name).positions")
     let mask = stream.sequence.denoiseMask
@@ -134,7 +134,7 @@ import Torch
     }
   }
 
-  private func end(_ name: String, _ video: SampledStream, _ audio: SampledStream) throws {
+  private func end(_ name: String, _ video: SampledModality, _ audio: SampledModality) throws {
     let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
       .transformer(dtype: .float32)
     let sigmas: [Float] = try file.tensor("\(name).sigmas").array()

@@ -182,7 +182,7 @@ import Torch
   }
 
   private func connect(
-    _ features: Tensor, mask: [Int], streams: Streams = .both,
+    _ features: Tensor, mask: [Int], modalities: Set<Modality> = .both,
     change: (inout [String: Tensor]) throws -> Void = { _ in }
   ) throws -> TextContexts {
     var all = try tensors()
@@ -190,7 +190,8 @@ import Torch
     let configuration = try TextConfiguration(
       Configuration(json: Self.config, file: "a.safetensors"))
     let connectors = try TextConnectors(
-      WeightsFolder().weights(all.map { ($0, $1) }), configuration: configuration, streams: streams)
+      WeightsFolder().weights(all.map { ($0, $1) }), configuration: configuration,
+      modalities: modalities)
     return try connectors(
       TextFeatures(video: features, audio: features, mask: Tensor(mask, shape: [1, mask.count])))
   }
@@ -241,7 +242,7 @@ import Torch
 
   @Test func aStreamThatIsLeftOutIsNotRead() throws {
     let features = try Tensor.cat([text, padding(1)], 1)
-    let contexts = try connect(features, mask: [1, 1, 1, 0], streams: .video) { all in
+    let contexts = try connect(features, mask: [1, 1, 1, 0], modalities: .video) { all in
       all = all.filter { !$0.key.hasPrefix("audio") }
     }
     #expect(contexts.audio == nil)

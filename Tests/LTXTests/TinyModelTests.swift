@@ -218,12 +218,12 @@ import Torch
       for sigma in [0.05, 1.0] {
         let sigmas = try Tensor.full([1], Scalar(sigma))
         let timesteps = try Tensor.full([1, 1], Scalar(sigma))
-        let video = Modality(
+        let video = ModalityInput(
           latent: try random.normal([1, 8, 16]).to(dtype), timesteps: timesteps, sigma: sigmas,
           positions: try VideoTokens.positions(
             batch: 1, frames: 2, rows: 2, columns: 2, fps: 24, factors: .usual),
           context: try videoContext.to(dtype))
-        let audio = Modality(
+        let audio = ModalityInput(
           latent: try random.normal([1, 9, 32]).to(dtype), timesteps: timesteps, sigma: sigmas,
           positions: try AudioTokens().positions(batch: 1, frames: 9),
           context: try audioContext.to(dtype))
@@ -246,7 +246,7 @@ import Torch
     let sigma = try Tensor.full([1], 0.5)
     let configuration = try TransformerConfiguration(checkpoint.config)
     let width = configuration.captionChannels ?? configuration.video.width
-    let video = Modality(
+    let video = ModalityInput(
       latent: try random.normal([1, 4, 16]), timesteps: try sigma.unsqueeze(1), sigma: sigma,
       positions: try VideoTokens.positions(
         batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),

@@ -32,14 +32,16 @@ import Torch
 
   @Test(
     arguments: [
-      ("joint", "ltx23_transformer", Streams.both), ("video_only", "ltx2_interleaved", .video),
+      ("joint", "ltx23_transformer", Set<Modality>.both),
+      ("video_only", "ltx2_interleaved", .video),
     ], ActivationPolicy.allCases)
   func `Gradients of all weights are those of the reference`(
-    _ recorded: (name: String, model: String, streams: Streams), _ activations: ActivationPolicy
+    _ recorded: (name: String, model: String, modalities: Set<Modality>),
+    _ activations: ActivationPolicy
   ) throws {
     let wanted = try TrainingFixture.tensors("\(recorded.name).gradients")
     let transformer = try checkpoint(recorded.model).transformer(
-      dtype: .float32, trained: .transformer(), streams: recorded.streams)
+      dtype: .float32, trained: .transformer(), modalities: recorded.modalities)
     #expect(
       Set(transformer.parameters.map { Self.name($0.key) })
         == Set(wanted.keys).subtracting(["loss"]))

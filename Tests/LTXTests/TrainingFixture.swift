@@ -26,7 +26,7 @@ enum TrainingFixture {
     func get(_ part: String) throws -> Tensor { try inputs.tensor("\(name).\(part)") }
     let hasTarget = inputs.contains("\(name).target")
     return TrainingExample.Stream(
-      modality: Modality(
+      modality: ModalityInput(
         latent: try get("latent"), timesteps: try get("timesteps"), sigma: try get("sigma"),
         positions: try get("positions"), context: try get("context")),
       target: hasTarget ? try get("target") : nil, lossMask: hasTarget ? try get("loss_mask") : nil)

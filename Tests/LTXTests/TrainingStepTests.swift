@@ -25,7 +25,7 @@ import Torch
       func stream(_ channels: Int, axes: Int) throws -> TrainingExample.Stream {
         let sigma = try generator.uniform([1])
         return try TrainingExample.Stream(
-          modality: Modality(
+          modality: ModalityInput(
             latent: generator.normal([1, 6, channels]), timesteps: sigma.unsqueeze(1), sigma: sigma,
             positions: generator.uniform([1, axes, 6, 2]),
             context: generator.normal([1, 5, model.captionWidth])),

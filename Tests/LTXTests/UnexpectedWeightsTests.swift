@@ -37,8 +37,8 @@ import Torch
     ] {
       let checkpoint = try checkpoint(with: key)
       let error = #expect(throws: WeightError.self) {
-        _ = try checkpoint.transformer(streams: .video)
-        _ = try checkpoint.textConnectors(streams: .video)
+        _ = try checkpoint.transformer(modalities: .video)
+        _ = try checkpoint.textConnectors(modalities: .video)
         _ = try checkpoint.promptEncoder(textEncoder: files.textEncoder)
         _ = try checkpoint.videoEncoder()
         _ = try checkpoint.videoDecoder()
@@ -54,8 +54,8 @@ import Torch
 
   @Test func `What is the other stream's is left`() throws {
     let checkpoint = try checkpoint(with: "model.diffusion_model.audio_extra.weight")
-    _ = try checkpoint.transformer(streams: .video)
-    #expect(throws: WeightError.self) { try checkpoint.transformer(streams: .audio) }
+    _ = try checkpoint.transformer(modalities: .video)
+    #expect(throws: WeightError.self) { try checkpoint.transformer(modalities: .audio) }
   }
 
   @Test func `The text encoder's vision tower is left, anything in a layer is not`() throws {

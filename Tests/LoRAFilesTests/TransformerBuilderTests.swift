@@ -125,7 +125,7 @@ import Torch
     let path = try fixture.file([
       "\(connector).lora_A.weight": [2, size], "\(connector).lora_B.weight": [size, 2],
     ])
-    let stacked = try builder().streams(.video).lora(LoRAFixture.model("lora_all")).lora(path)
+    let stacked = try builder().modalities(.video).lora(LoRAFixture.model("lora_all")).lora(path)
     let notes = stacked.notes
     #expect(notes.count == 2)
     #expect(notes.first?.contains(" audio adapters are left out") == true)

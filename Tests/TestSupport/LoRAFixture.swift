@@ -61,8 +61,8 @@ public final class LoRAFixture {
   /// The velocity of the video for a recorded input.
   public static func velocity(_ transformer: Transformer) throws -> Tensor {
     let inputs = try SafetensorsFile(path: "\(root)/transformer/lora_kohya/inputs.safetensors")
-    func stream(_ name: String) throws -> Modality {
-      Modality(
+    func stream(_ name: String) throws -> ModalityInput {
+      ModalityInput(
         latent: try inputs.tensor("\(name).latent"),
         timesteps: try inputs.tensor("\(name).timesteps"),
         sigma: try inputs.tensor("\(name).sigma"),

@@ -143,7 +143,7 @@ public struct Checkpoint: Sendable {
   /// - Parameters:
   ///   - freshAdapters: new adapters to train.
   ///   - trained: weights to train, `TrainedWeights.transformer(_:)`.
-  ///   - streams: what is built. What belongs to the other stream is neither read nor trained.
+  ///   - modalities: what is built. What belongs to the other stream is neither read nor trained.
   ///   - training: the streams that a training pass has; nil for all that are built.
   ///   - generating: the streams that the loss is taken of; nil for all that are built. What can't
   ///     change their loss is not trained (`Streams.depend(on:)`).
@@ -153,8 +153,10 @@ public struct Checkpoint: Sendable {
   ///   `AdapterMismatch` for adapters to go on from that are not those of the layers.
   public func transformer(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil, streams: Streams = .both,
-    training: Streams? = nil, generating: Streams? = nil, storage: WeightStorage = .asStored,
+    freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil,
+    modalities: Set<Modality> = .both,
+    training: Set<Modality>? = nil, generating: Set<Modality>? = nil,
+    storage: WeightStorage = .asStored,
     loaded: LoadedTensors? = nil
   ) throws -> Transformer {
     try require("transformer")
@@ -162,7 +164,7 @@ public struct Checkpoint: Sendable {
     let isFrozen = { @Sendable (key: String) in
       let name = key.dropFirst(Prefix.transformer.count + 1)
       // What only other passes run is not trained.
-      let present = training ?? streams
+      let present = training ?? modalities
       return !LoRAPart(path: String(name)).isBuilt(present)
         || !(generating ?? present).depend(on: name, built: present, blocks: configuration.blocks)
     }
@@ -171,7 +173,7 @@ public struct Checkpoint: Sendable {
       freshAdapters: freshAdapters?.excluding(isFrozen),
       trained: trained?.excluding(isFrozen), storage: storage, loaded: loaded)
     let transformer = try Transformer(
-      root / Prefix.transformer, configuration: configuration, streams: streams)
+      root / Prefix.transformer, configuration: configuration, modalities: modalities)
     try root.requireAllAdaptersUsed()
     return transformer
   }

@@ -13,12 +13,12 @@ enum KnowinglyUnused {
 
   /// Of a transformer that is built without one of its streams: the other's, and what goes between
   /// the two.
-  static func otherStream(_ key: String, building streams: Streams) -> Bool {
-    guard streams != .both else { return false }
+  static func otherModality(_ key: String, building modalities: Set<Modality>) -> Bool {
+    guard modalities != .both else { return false }
     let isBetween = ["av_ca_", "a2v", "audio_to_video", "video_to_audio"].contains(
       where: key.contains)
     let isAudio = key.split(separator: ".").contains { $0.hasPrefix("audio_") }
-    return isBetween || isAudio != streams.hasAudio
+    return isBetween || isAudio != modalities.contains(.audio)
   }
 
   /// In the scope of a VAE: statistics that only training needed.

@@ -13,7 +13,7 @@ public struct Sampler: Sendable {
   }
 
   /// Called after each step with its index and both streams. What it throws ends the sampling.
-  public typealias OnStep = (Int, SampledStream?, SampledStream?) throws -> Void
+  public typealias OnStep = (Int, SampledModality?, SampledModality?) throws -> Void
 
   public let transformer: Transformer
   public var method: Method
@@ -29,8 +29,9 @@ public struct Sampler: Sendable {
   /// - Parameter sigmas: noise levels, one more than there are steps.
   /// - Returns: the streams after the last step; all tokens, appended conditions too.
   public func sample(
-    video: SampledStream?, audio: SampledStream?, sigmas: [Float], onStep: OnStep = { _, _, _ in }
-  ) throws -> (video: SampledStream?, audio: SampledStream?) {
+    video: SampledModality?, audio: SampledModality?, sigmas: [Float],
+    onStep: OnStep = { _, _, _ in }
+  ) throws -> (video: SampledModality?, audio: SampledModality?) {
     switch method {
     case .euler: try sampleEuler(video: video, audio: audio, sigmas: sigmas, onStep: onStep)
     case .res2s: try sampleSecondOrder(video: video, audio: audio, sigmas: sigmas, onStep: onStep)
@@ -38,8 +39,8 @@ public struct Sampler: Sendable {
   }
 
   private func sampleEuler(
-    video: SampledStream?, audio: SampledStream?, sigmas: [Float], onStep: OnStep
-  ) throws -> (video: SampledStream?, audio: SampledStream?) {
+    video: SampledModality?, audio: SampledModality?, sigmas: [Float], onStep: OnStep
+  ) throws -> (video: SampledModality?, audio: SampledModality?) {
     var (video, audio) = (video, audio)
     var last = Prediction()
     for step in 0..<(sigmas.count - 1) {
@@ -57,8 +58,8 @@ public struct Sampler: Sendable {
 
   /// One Euler step towards x0, which is blended with what is known first.
   private static func euler(
-    _ stream: SampledStream, _ x0: Tensor?, from: Float, to: Float
-  ) throws -> SampledStream {
+    _ stream: SampledModality, _ x0: Tensor?, from: Float, to: Float
+  ) throws -> SampledModality {
     guard let x0 else { return stream }
     let x = try stream.latent.to(.float32)
     // The reference rounds the velocity to the latent's type.
@@ -80,7 +81,7 @@ public struct Sampler: Sendable {
   ///
   /// - Parameter last: what a stream that skips this step keeps.
   func predict(
-    _ video: SampledStream?, _ audio: SampledStream?, sigma: Double, step: Int,
+    _ video: SampledModality?, _ audio: SampledModality?, sigma: Double, step: Int,
     last: Prediction = Prediction()
   ) throws -> Prediction {
     let predictsVideo = video?.guidance.isPredicted(at: step) ?? false
@@ -111,7 +112,7 @@ public struct Sampler: Sendable {
   }
 
   private func perturbations(
-    _ passes: [Pass], _ video: SampledStream?, _ audio: SampledStream?
+    _ passes: [Pass], _ video: SampledModality?, _ audio: SampledModality?
   ) -> Perturbations {
     let batch = (video ?? audio)?.latent.size(0) ?? 0
     func rows(_ pass: Pass) -> [Bool] {
@@ -134,8 +135,8 @@ public struct Sampler: Sendable {
   }
 
   private func modality(
-    _ stream: SampledStream, _ passes: [Pass], sigma: Double, isEnabled: Bool
-  ) throws -> Modality {
+    _ stream: SampledModality, _ passes: [Pass], sigma: Double, isEnabled: Bool
+  ) throws -> ModalityInput {
     func tiled(_ t: Tensor) throws -> Tensor {
       passes.count == 1 ? t : try Tensor.cat(Array(repeating: t, count: passes.count), 0)
     }
@@ -143,7 +144,7 @@ public struct Sampler: Sendable {
       $0 == .unconditional ? stream.negativeContext ?? stream.context : stream.context
     }
     let latent = try tiled(stream.latent)
-    return Modality(
+    return ModalityInput(
       latent: latent, timesteps: try tiled(stream.sequence.denoiseMask) * sigma,
       sigma: try .full(
         [latent.size(0)], Scalar(stream.isFrozen ? 0 : sigma), device: latent.device),
@@ -152,7 +153,7 @@ public struct Sampler: Sendable {
   }
 
   private func combine(
-    _ stream: SampledStream?, _ passes: [Pass], _ input: Modality?, _ velocity: Tensor?
+    _ stream: SampledModality?, _ passes: [Pass], _ input: ModalityInput?, _ velocity: Tensor?
   ) throws -> Tensor? {
     guard let stream, let input, let velocity else { return nil }
     // Per token: conditioned tokens, whose timestep is 0, give themselves back.

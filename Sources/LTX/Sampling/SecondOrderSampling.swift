@@ -12,8 +12,8 @@ extension Sampler {
   /// The model is asked twice a step, and once more at the end to take away the last noise. The
   /// fresh noise is the same for every seed, as in the reference.
   func sampleSecondOrder(
-    video: SampledStream?, audio: SampledStream?, sigmas: [Float], onStep: OnStep
-  ) throws -> (video: SampledStream?, audio: SampledStream?) {
+    video: SampledModality?, audio: SampledModality?, sigmas: [Float], onStep: OnStep
+  ) throws -> (video: SampledModality?, audio: SampledModality?) {
     var (video, audio) = (video, audio)
     let steps = sigmas.count - 1
     var levels = sigmas
@@ -125,7 +125,7 @@ private final class SecondOrderPoint {
   /// Half-way, where the second prediction is made.
   var middle: Tensor
 
-  init?(_ stream: SampledStream?, _ predicted: Tensor?, _ interval: SecondOrderInterval) throws {
+  init?(_ stream: SampledModality?, _ predicted: Tensor?, _ interval: SecondOrderInterval) throws {
     guard let stream, let predicted else { return nil }
     anchor = try stream.latent.to(.float64)
     x0 = try stream.keepingKnown(predicted).to(.float64)
@@ -141,16 +141,16 @@ private final class SecondOrderPoint {
     }
   }
 
-  func atMiddle(_ stream: SampledStream?) throws -> SampledStream? {
+  func atMiddle(_ stream: SampledModality?) throws -> SampledModality? {
     try stream.map { $0.with(latent: try middle.to($0.latent.dtype)) }
   }
 
   /// The stream at the end of the step.
   func end(
-    _ stream: SampledStream?, _ predicted: Tensor?, _ interval: SecondOrderInterval,
+    _ stream: SampledModality?, _ predicted: Tensor?, _ interval: SecondOrderInterval,
     _ renoising: Renoising,
     _ generator: Generator
-  ) throws -> SampledStream? {
+  ) throws -> SampledModality? {
     guard let stream, let predicted else { return stream }
     let second = try stream.keepingKnown(predicted).to(.float64) - anchor
     let next = try anchor + direction * interval.firstWeight + second * interval.secondWeight
@@ -159,7 +159,7 @@ private final class SecondOrderPoint {
   }
 }
 
-extension SampledStream {
+extension SampledModality {
   /// Mixes fresh noise into where a step has led, float64 [B, T, C].
   fileprivate func mixingInNoise(
     _ x: Tensor, anchor: Tensor, _ renoising: Renoising, _ generator: Generator

@@ -38,10 +38,10 @@ extension Checkpoint {
   ///
   /// - Throws: `WeightError`, `ConfigurationError`.
   public func textConnectors(
-    dtype: DType? = nil, device: Device = .cpu, streams: Streams = .both
+    dtype: DType? = nil, device: Device = .cpu, modalities: Set<Modality> = .both
   ) throws -> TextConnectors {
     try TextConnectors(
       weights(dtype: dtype, device: device) / "model" / "diffusion_model",
-      configuration: TextConfiguration(config), streams: streams)
+      configuration: TextConfiguration(config), modalities: modalities)
   }
 }

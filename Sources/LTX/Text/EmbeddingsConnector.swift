@@ -103,13 +103,15 @@ public struct TextConnectors: Sendable {
 
   /// - Parameters:
   ///   - w: the transformer's scope, `model.diffusion_model`, which the connectors lie in.
-  ///   - streams: which of them to build; the other is not read.
-  public init(_ w: Weights, configuration c: TextConfiguration, streams: Streams = .both) throws {
+  ///   - modalities: which of them to build; the other is not read.
+  public init(_ w: Weights, configuration c: TextConfiguration, modalities: Set<Modality> = .both)
+    throws
+  {
     video =
-      streams.hasVideo
+      modalities.contains(.video)
       ? try EmbeddingsConnector(w / "video_embeddings_connector", configuration: c.video) : nil
     audio =
-      streams.hasAudio
+      modalities.contains(.audio)
       ? try EmbeddingsConnector(w / "audio_embeddings_connector", configuration: c.audio) : nil
   }
 

@@ -7,14 +7,14 @@ import Torch
 /// What the transformer is given in a training step, and what it should answer.
 public struct TrainingExample: Sendable {
   public struct Stream: Sendable {
-    public var modality: Modality
+    public var modality: ModalityInput
     /// [B, T', C]: the velocity noise - x of the last T' tokens; nil for a stream that is only
     /// attended to.
     public var target: Tensor?
     /// [B, T]: 1 where a token counts.
     public var lossMask: Tensor?
 
-    public init(modality: Modality, target: Tensor?, lossMask: Tensor?) {
+    public init(modality: ModalityInput, target: Tensor?, lossMask: Tensor?) {
       self.modality = modality
       self.target = target
       self.lossMask = lossMask

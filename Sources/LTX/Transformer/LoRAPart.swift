@@ -18,11 +18,11 @@ public enum LoRAPart: String, Sendable, CaseIterable, Codable {
   }
 
   /// Whether it is there if only some streams are built.
-  public func isBuilt(_ streams: Streams) -> Bool {
+  public func isBuilt(_ modalities: Set<Modality>) -> Bool {
     switch self {
-    case .video: streams.hasVideo
-    case .audio: streams.hasAudio
-    case .cross: streams == .both
+    case .video: modalities.contains(.video)
+    case .audio: modalities.contains(.audio)
+    case .cross: modalities == .both
     }
   }
 }

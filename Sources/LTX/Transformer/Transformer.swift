@@ -5,7 +5,7 @@ import NN
 import Torch
 
 /// One stream's input to the transformer.
-public struct Modality: Sendable {
+public struct ModalityInput: Sendable {
   /// [B, T, C]
   public var latent: Tensor
   /// [B, T], or [B, 1] where all tokens of a sample share theirs: sigmas in [0, 1].
@@ -42,42 +42,44 @@ public struct Modality: Sendable {
 /// The joint audio-video diffusion transformer. It predicts the velocity noise - x of each token.
 public struct Transformer: Sendable {
   public let configuration: TransformerConfiguration
-  public let streams: Streams
+  public let modalities: Set<Modality>
   public let blocks: BlockStack<TransformerBlock>
   /// Everything that is trained, blocks and ends, in the order of building.
   public let parameters: [Parameter]
-  private let video: StreamEnds?
-  private let audio: StreamEnds?
+  private let video: ModalityEnds?
+  private let audio: ModalityEnds?
 
   /// - Parameters:
   ///   - w: the scope of the transformer in the checkpoint, `model.diffusion_model`.
-  ///   - streams: which of the streams to build; what belongs to the other is not read.
-  public init(_ w: Weights, configuration c: TransformerConfiguration, streams: Streams = .both)
+  ///   - modalities: which of the streams to build; what belongs to the other is not read.
+  public init(
+    _ w: Weights, configuration c: TransformerConfiguration, modalities: Set<Modality> = .both
+  )
     throws
   {
     configuration = c
-    self.streams = streams
-    let isJoint = streams == .both
+    self.modalities = modalities
+    let isJoint = modalities == .both
     video =
-      streams.hasVideo
-      ? try StreamEnds(
+      modalities.contains(.video)
+      ? try ModalityEnds(
         w, stream: c.video, prefix: "", cross: isJoint ? ("video", "a2v") : nil, configuration: c)
       : nil
     audio =
-      streams.hasAudio
-      ? try StreamEnds(
+      modalities.contains(.audio)
+      ? try ModalityEnds(
         w, stream: c.audio, prefix: "audio_", cross: isJoint ? ("audio", "v2a") : nil,
         configuration: c)
       : nil
     blocks = BlockStack(
       try (0..<c.blocks).map {
         try TransformerBlock(
-          w / "transformer_blocks" / $0, index: $0, configuration: c, streams: streams)
+          w / "transformer_blocks" / $0, index: $0, configuration: c, modalities: modalities)
       })
     parameters = w.parameters
     try w.requireScaledFP8MarkerFits()
     try w.requireAllUsed {
-      KnowinglyUnused.transformer($0) || KnowinglyUnused.otherStream($0, building: streams)
+      KnowinglyUnused.transformer($0) || KnowinglyUnused.otherModality($0, building: modalities)
     }
   }
 
@@ -86,7 +88,7 @@ public struct Transformer: Sendable {
   /// - Throws: `ModalityError` when a stream is given that the model was not built for, or its
   ///   sizes don't fit.
   public func callAsFunction(
-    video: Modality?, audio: Modality?, perturbations: Perturbations = .none
+    video: ModalityInput?, audio: ModalityInput?, perturbations: Perturbations = .none
   ) throws -> (video: Tensor?, audio: Tensor?) {
     let prepared = try prepare(video: video, audio: audio, perturbations: perturbations)
     return try finish(blocks(prepared.states, prepared.conditioning), prepared)
@@ -101,7 +103,9 @@ public struct Transformer: Sendable {
     let audioEmbedding: Tensor?
   }
 
-  public func prepare(video: Modality?, audio: Modality?, perturbations: Perturbations = .none)
+  public func prepare(
+    video: ModalityInput?, audio: ModalityInput?, perturbations: Perturbations = .none
+  )
     throws
     -> Prepared
   {
@@ -127,7 +131,7 @@ public struct Transformer: Sendable {
   public func finish(_ states: HiddenStates, _ prepared: Prepared) throws -> (
     video: Tensor?, audio: Tensor?
   ) {
-    func end(_ ends: StreamEnds?, _ x: Tensor?, _ embedding: Tensor?) throws -> Tensor? {
+    func end(_ ends: ModalityEnds?, _ x: Tensor?, _ embedding: Tensor?) throws -> Tensor? {
       guard let ends, let x, let embedding else { return nil }
       return try ends.finish(x, embedding)
     }
@@ -148,7 +152,7 @@ public struct ModalityError: Error, CustomStringConvertible, Sendable {
 }
 
 /// The way into and out of the blocks for one stream.
-private struct StreamEnds: Sendable {
+private struct ModalityEnds: Sendable {
   private let stream: TransformerConfiguration.Stream
   private let rotated: TransformerConfiguration.RotatedAttention
   private let configuration: TransformerConfiguration
@@ -192,8 +196,8 @@ private struct StreamEnds: Sendable {
   }
 
   func prepare(
-    _ m: Modality, other: Modality?
-  ) throws -> (hidden: Tensor, conditioning: StreamConditioning, embedding: Tensor) {
+    _ m: ModalityInput, other: ModalityInput?
+  ) throws -> (hidden: Tensor, conditioning: ModalityConditioning, embedding: Tensor) {
     let batch = m.latent.size(0)
     let tokens = m.latent.size(1)
     try require(m.latent, "latent", [batch, tokens, stream.inputs])
@@ -213,7 +217,7 @@ private struct StreamEnds: Sendable {
       try crossGateAdaLN?($0.sigma.unsqueeze(-1) * configuration.crossTimestepScale, dtype: dtype)
         .modulation
     }
-    let conditioning = StreamConditioning(
+    let conditioning = ModalityConditioning(
       modulation: modulation,
       context: try captionProjection?(m.context) ?? m.context,
       promptModulation: prompt,

@@ -9,22 +9,25 @@ import Torch
 /// `transformer/transformer.py`).
 public struct TransformerBlock: Block {
   let index: Int
-  let video: StreamBlock?
-  let audio: StreamBlock?
+  let video: ModalityBlock?
+  let audio: ModalityBlock?
   let cross: CrossModalAttention?
   public let parameters: [Parameter]
   public let weights: [WeightSlot]
 
-  public init(_ w: Weights, index: Int, configuration c: TransformerConfiguration, streams: Streams)
+  public init(
+    _ w: Weights, index: Int, configuration c: TransformerConfiguration, modalities: Set<Modality>
+  )
     throws
   {
     self.index = index
     video =
-      streams.hasVideo ? try StreamBlock(w, stream: c.video, prefix: "", configuration: c) : nil
+      modalities.contains(.video)
+      ? try ModalityBlock(w, stream: c.video, prefix: "", configuration: c) : nil
     audio =
-      streams.hasAudio
-      ? try StreamBlock(w, stream: c.audio, prefix: "audio_", configuration: c) : nil
-    cross = streams == .both ? try CrossModalAttention(w, configuration: c) : nil
+      modalities.contains(.audio)
+      ? try ModalityBlock(w, stream: c.audio, prefix: "audio_", configuration: c) : nil
+    cross = modalities == .both ? try CrossModalAttention(w, configuration: c) : nil
     parameters = w.parameters
     weights = w.slots
   }
@@ -70,7 +73,7 @@ public struct TransformerBlock: Block {
 }
 
 /// The part of a block that belongs to one stream.
-struct StreamBlock: Sendable {
+struct ModalityBlock: Sendable {
   private let selfAttention: Attention
   private let textAttention: Attention
   private let feedForward: FeedForward
@@ -103,7 +106,7 @@ struct StreamBlock: Sendable {
   }
 
   /// The rows of the table plus the timestep's modulation, each [B, T or 1, D].
-  func modulation(_ c: StreamConditioning) throws -> [Tensor] {
+  func modulation(_ c: ModalityConditioning) throws -> [Tensor] {
     let table = table.tensor
     return try c.modulation.unflatten(-1, table.shape)
       .adding(table.to(c.modulation.dtype)).unbind(2)
@@ -111,7 +114,7 @@ struct StreamBlock: Sendable {
 
   /// Self-attention, then attention to the text.
   func attend(
-    _ x: Tensor, _ c: StreamConditioning, _ modulation: [Tensor], bypass: Attention.Bypass
+    _ x: Tensor, _ c: ModalityConditioning, _ modulation: [Tensor], bypass: Attention.Bypass
   ) throws -> Tensor {
     let normed = try x.modulatedRMSNorm(scale: modulation[1], shift: modulation[0], eps: eps)
     let attended = try selfAttention(
@@ -162,7 +165,7 @@ struct CrossModalAttention: Sendable {
   }
 
   func audioToVideo(
-    _ v: Tensor, _ a: Tensor, _ cv: StreamConditioning, _ ca: StreamConditioning,
+    _ v: Tensor, _ a: Tensor, _ cv: ModalityConditioning, _ ca: ModalityConditioning,
     bypass: Attention.Bypass
   ) throws -> Tensor {
     try attend(
@@ -172,7 +175,7 @@ struct CrossModalAttention: Sendable {
   }
 
   func videoToAudio(
-    _ v: Tensor, _ a: Tensor, _ cv: StreamConditioning, _ ca: StreamConditioning,
+    _ v: Tensor, _ a: Tensor, _ cv: ModalityConditioning, _ ca: ModalityConditioning,
     bypass: Attention.Bypass
   ) throws -> Tensor {
     try attend(
@@ -183,8 +186,8 @@ struct CrossModalAttention: Sendable {
 
   /// - Parameter row: of the scale in the tables; the shift is in the next one.
   private func attend(
-    _ attention: Attention, query x: Tensor, context y: Tensor, _ cx: StreamConditioning,
-    _ cy: StreamConditioning,
+    _ attention: Attention, query x: Tensor, context y: Tensor, _ cx: ModalityConditioning,
+    _ cy: ModalityConditioning,
     queryTable: Tensor, contextTable: Tensor, row: Int, bypass: Attention.Bypass
   ) throws -> Tensor {
     if case .all = bypass { return x }
@@ -198,7 +201,7 @@ struct CrossModalAttention: Sendable {
     return try x.addingProduct(attended, gate)
   }
 
-  private func modulate(_ x: Tensor, _ c: StreamConditioning, _ table: Tensor, _ row: Int) throws
+  private func modulate(_ x: Tensor, _ c: ModalityConditioning, _ table: Tensor, _ row: Int) throws
     -> Tensor
   {
     guard let modulation = c.crossModulation else { return try x.rmsNorm(eps: eps) }
@@ -206,12 +209,4 @@ struct CrossModalAttention: Sendable {
       .adding(table.slice(0, from: row, to: row + 2).to(modulation.dtype)).unbind(2)
     return try x.modulatedRMSNorm(scale: rows[0], shift: rows[1], eps: eps)
   }
-}
-
-/// Which of the two streams a model is built for.
-public enum Streams: Sendable {
-  case video, audio, both
-
-  public var hasVideo: Bool { self != .audio }
-  public var hasAudio: Bool { self != .video }
 }

@@ -33,7 +33,7 @@ extension PrecomputedDataset {
   }
 
   private func requireMasksFit(_ entry: Entry) throws {
-    for (strategy, kind) in [(strategies.video, LatentKind.video), (strategies.audio, .audio)] {
+    for (strategy, kind) in [(strategies.video, Modality.video), (strategies.audio, .audio)] {
       guard let strategy, let latents = entry.shapes[strategy.latentsFolder] else { continue }
       for case .mask(let folder) in strategy.conditions.map(\.kind) {
         guard let path = entry.files[folder] else { continue }

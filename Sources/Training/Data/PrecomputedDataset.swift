@@ -132,10 +132,9 @@ public struct PrecomputedDataset: Sendable {
     return folders
   }
 
-  static func latentFolders(_ strategies: StreamStrategies) -> [(folder: String, kind: LatentKind)]
-  {
-    var result: [(folder: String, kind: LatentKind)] = []
-    for (strategy, kind) in [(strategies.video, LatentKind.video), (strategies.audio, .audio)] {
+  static func latentFolders(_ strategies: StreamStrategies) -> [(folder: String, kind: Modality)] {
+    var result: [(folder: String, kind: Modality)] = []
+    for (strategy, kind) in [(strategies.video, Modality.video), (strategies.audio, .audio)] {
       guard let strategy else { continue }
       result.append((strategy.latentsFolder, kind))
       result += strategy.conditions.compactMap(\.referenceFolder).map { ($0, kind) }
@@ -144,7 +143,7 @@ public struct PrecomputedDataset: Sendable {
   }
 
   /// Older caches keep video as tokens, [F * H * W, C].
-  private static func latentShape(_ file: SampleFile, _ kind: LatentKind) throws -> [Int] {
+  private static func latentShape(_ file: SampleFile, _ kind: Modality) throws -> [Int] {
     let shape = try file.tensorShape("latents")
     switch (kind, shape.count) {
     case (.video, 4), (.audio, 3): return shape

@@ -33,7 +33,8 @@ struct TrainedModel: Sendable {
   ///
   /// - Parameter samples: streams that validation samples need, and training perhaps not.
   init(
-    _ c: TrainingConfiguration, _ strategies: StreamStrategies, samples: Streams?, device: Device
+    _ c: TrainingConfiguration, _ strategies: StreamStrategies, samples: Set<Modality>?,
+    device: Device
   ) throws {
     let base = try Checkpoint(
       ModelFiles(
@@ -70,15 +71,15 @@ struct TrainedModel: Sendable {
       trained = .transformer(c.model.trainableModules)
     }
     let storage = try c.acceleration.quantization?.storage() ?? .asStored
-    let trainedStreams: Streams =
+    let trainedStreams: Set<Modality> =
       strategies.audio == nil ? .video : strategies.video == nil ? .audio : .both
-    let generating: Streams =
+    let generating: Set<Modality> =
       strategies.audio?.isGenerated != true
       ? .video : strategies.video?.isGenerated != true ? .audio : .both
     do {
       transformer = try checkpoint.transformer(
         dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
-        streams: samples ?? trainedStreams == trainedStreams ? trainedStreams : .both,
+        modalities: samples ?? trainedStreams == trainedStreams ? trainedStreams : .both,
         training: trainedStreams, generating: generating, storage: storage)
     } catch let error as UnmatchedTarget {
       let nearest =
@@ -91,7 +92,7 @@ struct TrainedModel: Sendable {
     }
     parameters = transformer.parameters
     connectors = try checkpoint.textConnectors(
-      dtype: frozenDType, device: device, streams: trainedStreams)
+      dtype: frozenDType, device: device, modalities: trainedStreams)
   }
 
   /// The element types of frozen weights and, under mixed precision, of products.

@@ -105,8 +105,8 @@ public final class Trainer {
       hasSamples && makesSamples ? try Self.sampler(c, dtype, device, group, warn, preparing) : nil
     let sampled =
       hasSamples
-      ? try validation.map(\.streams)
-        ?? ValidationSampler.streams(of: c, dtype: dtype, device: device) : nil
+      ? try validation.map(\.modalities)
+        ?? ValidationSampler.modalities(of: c, dtype: dtype, device: device) : nil
     let model = try TrainedModel(c, strategies, samples: sampled, device: device)
     self.model = model
     if group.isMain { try model.startNotes.forEach(warn) }
@@ -199,16 +199,16 @@ public final class Trainer {
   public func loss(_ example: TrainingExample) throws -> Tensor { try step.loss(example) }
 
   func example(_ loaded: LoadedBatch, _ draws: TrainingDraws) throws -> TrainingExample {
-    let streams = try flowMatching.streams(loaded.batch.to(device), draws.to(device))
+    let noised = try flowMatching.noised(loaded.batch.to(device), draws.to(device))
     let contexts = try contexts.contexts(of: loaded, on: device) {
       try model.contexts($0, device: device)
     }
-    func stream(_ noised: NoisedStream?, _ context: Tensor?) -> TrainingExample.Stream? {
+    func stream(_ noised: NoisedModality?, _ context: Tensor?) -> TrainingExample.Stream? {
       guard let noised, let context else { return nil }
       return noised.stream(context: context, contextMask: contexts.mask)
     }
     return TrainingExample(
-      video: stream(streams.video, contexts.video), audio: stream(streams.audio, contexts.audio))
+      video: stream(noised.video, contexts.video), audio: stream(noised.audio, contexts.audio))
   }
 
   // MARK: Steps
@@ -287,7 +287,7 @@ extension TrainedModel {
 
 extension TrainingDraws {
   func to(_ device: Device) throws -> TrainingDraws {
-    func move(_ draws: StreamDraws?) throws -> StreamDraws? {
+    func move(_ draws: ModalityDraws?) throws -> ModalityDraws? {
       guard var draws else { return nil }
       draws.sigma = try draws.sigma?.to(device)
       draws.noise = try draws.noise?.to(device)

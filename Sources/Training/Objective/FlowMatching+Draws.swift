@@ -29,15 +29,15 @@ extension FlowMatching {
   }
 
   private func draws(
-    _ strategy: StreamStrategy, _ kind: LatentKind, _ stream: TrainingBatch.Stream?, sigma: Tensor?,
+    _ strategy: StreamStrategy, _ kind: Modality, _ stream: TrainingBatch.Stream?, sigma: Tensor?,
     _ samples: [Generator], _ step: Generator
-  ) throws -> StreamDraws {
+  ) throws -> ModalityDraws {
     guard let latents = stream?.latents.tensor else {
       throw TrainingError(
         problem: "the batch has no \(kind) latents, which the strategy trains with")
     }
     let device = latents.device
-    var result = StreamDraws(sigma: sigma, noise: nil, conditions: [])
+    var result = ModalityDraws(sigma: sigma, noise: nil, conditions: [])
     if strategy.isGenerated {
       let tokens = kind.tokenCount(latents.shape)
       var sigmas: [Tensor] = []

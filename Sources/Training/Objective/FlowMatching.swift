@@ -28,13 +28,13 @@ public struct FlowMatching: Sendable {
   /// - Returns: the streams that the strategy has, noised and with what is given.
   /// - Throws: `TrainingError` where the batch lacks a reference or mask, or has one that does not
   ///   fit.
-  public func streams(_ batch: TrainingBatch, _ draws: TrainingDraws) throws -> (
-    video: NoisedStream?, audio: NoisedStream?
+  public func noised(_ batch: TrainingBatch, _ draws: TrainingDraws) throws -> (
+    video: NoisedModality?, audio: NoisedModality?
   ) {
     func stream(
-      _ strategy: StreamStrategy?, _ kind: LatentKind, _ stream: TrainingBatch.Stream?,
-      _ draws: StreamDraws?
-    ) throws -> NoisedStream? {
+      _ strategy: StreamStrategy?, _ kind: Modality, _ stream: TrainingBatch.Stream?,
+      _ draws: ModalityDraws?
+    ) throws -> NoisedModality? {
       guard let strategy else { return nil }
       guard let stream, let draws else {
         throw TrainingError(
@@ -49,20 +49,20 @@ public struct FlowMatching: Sendable {
   }
 
   private func noised(
-    _ stream: TrainingBatch.Stream, _ strategy: StreamStrategy, _ kind: LatentKind,
-    _ draws: StreamDraws
-  ) throws -> NoisedStream {
+    _ stream: TrainingBatch.Stream, _ strategy: StreamStrategy, _ kind: Modality,
+    _ draws: ModalityDraws
+  ) throws -> NoisedModality {
     let x = try kind.tokens(stream.latents.tensor)
     let (batch, tokens, device) = (x.size(0), x.size(1), x.device)
     let positions = try kind.positions(stream.latents, factors).to(device)
-    var result: NoisedStream
+    var result: NoisedModality
     if strategy.isGenerated {
       guard let sigma = draws.sigma, let noise = draws.noise else {
         throw TrainingError(
           problem: "there is no noise for the \(kind), which the strategy generates")
       }
       let level = try sigma.reshape([batch, 1, 1])
-      result = NoisedStream(
+      result = NoisedModality(
         latent: try (1 - level) * x + level * noise, timesteps: try sigma.unsqueeze(1),
         sigma: sigma,
         positions: positions, target: try noise - x,
@@ -74,7 +74,7 @@ public struct FlowMatching: Sendable {
       }
     } else {
       let zero = try Tensor.zeros([batch], device: device)
-      result = NoisedStream(
+      result = NoisedModality(
         latent: x, timesteps: try zero.unsqueeze(1), sigma: zero, positions: positions, target: nil,
         lossMask: nil)
     }
@@ -92,8 +92,8 @@ public struct FlowMatching: Sendable {
 
   /// The tokens that are given, [B, T]; nil for none.
   private func given(
-    _ strategy: StreamStrategy, _ kind: LatentKind, _ stream: TrainingBatch.Stream,
-    _ draws: StreamDraws
+    _ strategy: StreamStrategy, _ kind: Modality, _ stream: TrainingBatch.Stream,
+    _ draws: ModalityDraws
   ) throws -> Tensor? {
     let latents = stream.latents.tensor
     var given: Tensor?
@@ -112,9 +112,9 @@ public struct FlowMatching: Sendable {
   /// Puts a reference in front: clean, at timestep 0, without loss, at positions that match the
   /// target's.
   private func prepend(
-    _ reference: TrainingBatch.Latents, _ kind: LatentKind, _ strategy: StreamStrategy,
+    _ reference: TrainingBatch.Latents, _ kind: Modality, _ strategy: StreamStrategy,
     fps: [Double],
-    tokens: Int, to stream: inout NoisedStream
+    tokens: Int, to stream: inout NoisedModality
   ) throws {
     let latent = try kind.tokens(reference.tensor)
     let device = stream.latent.device

@@ -51,7 +51,7 @@ public struct TrainingBatch: Sendable {
 }
 
 /// The random numbers behind one stream of a training example.
-public struct StreamDraws: Sendable {
+public struct ModalityDraws: Sendable {
   /// [B]; nil for a stream that is not generated.
   public var sigma: Tensor?
   /// [B, T, C], standard normal; nil likewise.
@@ -69,17 +69,17 @@ public struct StreamDraws: Sendable {
 
 /// The random numbers behind a training example.
 public struct TrainingDraws: Sendable {
-  public var video: StreamDraws?
-  public var audio: StreamDraws?
+  public var video: ModalityDraws?
+  public var audio: ModalityDraws?
 
-  public init(video: StreamDraws?, audio: StreamDraws?) {
+  public init(video: ModalityDraws?, audio: ModalityDraws?) {
     self.video = video
     self.audio = audio
   }
 }
 
 /// One stream with its noise and conditions, before it meets its text.
-public struct NoisedStream: Sendable {
+public struct NoisedModality: Sendable {
   /// [B, T, C]: tokens of references first.
   public var latent: Tensor
   /// Sigmas of the tokens: [B, T], or [B, 1] where all tokens of a sample have the same.
@@ -99,7 +99,7 @@ public struct NoisedStream: Sendable {
   ///   - contextMask: [B, S], 1 where there is text.
   public func stream(context: Tensor, contextMask: Tensor?) -> TrainingExample.Stream {
     TrainingExample.Stream(
-      modality: Modality(
+      modality: ModalityInput(
         latent: latent, timesteps: timesteps, sigma: sigma, positions: positions, context: context,
         contextMask: contextMask),
       target: target, lossMask: lossMask)

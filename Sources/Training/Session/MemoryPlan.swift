@@ -43,7 +43,7 @@ extension Trainer {
       var perBlock = 0
       var input = 0
       for (strategy, kind, width) in [
-        (strategies.video, LatentKind.video, configuration.video.width),
+        (strategies.video, Modality.video, configuration.video.width),
         (strategies.audio, .audio, configuration.audio.width),
       ] {
         guard let strategy, let shape = entry.shapes[strategy.latentsFolder] else { continue }

@@ -61,7 +61,8 @@ extension Trainer {
       return (strategy.isGenerated ? name : "\(name) as given")
         + (given.isEmpty ? "" : " with \(given.joined(separator: ", "))")
     }
-    let streams = [words("video", strategies.video), words("audio", strategies.audio)].compactMap {
+    let modalities = [words("video", strategies.video), words("audio", strategies.audio)].compactMap
+    {
       $0
     }
     let what =
@@ -70,7 +71,7 @@ extension Trainer {
         "\(c.lora?.useDoRA == true ? "DoRA" : "LoRA") of rank \(c.lora?.rank ?? 0), alpha \(c.lora?.alpha ?? 0)"
       case .full: "weights"
       }
-    return "\(what); \(streams.joined(separator: " and "))"
+    return "\(what); \(modalities.joined(separator: " and "))"
   }
 
   private var data: String {

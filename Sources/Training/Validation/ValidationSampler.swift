@@ -13,7 +13,7 @@ import Torch
 /// later. The stages are those of `ltx generate`.
 public final class ValidationSampler {
   /// What of the transformer the samples need; nil without samples.
-  public let streams: Streams?
+  public let modalities: Set<Modality>?
   /// What the user should know, though it is no error.
   public let notes: [String]
   public var sampleCount: Int { plans.count }
@@ -40,14 +40,14 @@ public final class ValidationSampler {
     self.configuration = c
     self.warn = warn
     guard !c.validation.samples.isEmpty else {
-      (streams, notes, requests, plans, inputs) = (nil, [], [], [], [])
+      (modalities, notes, requests, plans, inputs) = (nil, [], [], [], [])
       return
     }
     let (models, checkpoint) = try Self.models(c, dtype: dtype, device: device)
     let blocks = try TransformerConfiguration(checkpoint.config).blocks
     try makeFolder(Self.folder(c))
     (requests, plans) = try Self.plans(c, models, blocks: blocks)
-    streams = Self.streams(plans)
+    modalities = Self.modalities(plans)
     // Equal notes are said once.
     notes = (requests.flatMap(\.notes) + plans.flatMap(\.notes)).reduce(into: []) {
       if !$0.contains($1) { $0.append($1) }
@@ -102,11 +102,12 @@ public final class ValidationSampler {
     isStopped: () -> Bool = { false }
   ) throws -> [ValidationOutput] {
     let work = work ?? plans.indices.map { ValidationWork(sample: $0) }
-    guard !work.isEmpty, let streams else { return [] }
-    guard transformer.streams == .both || transformer.streams == streams else {
+    guard !work.isEmpty, let modalities else { return [] }
+    guard transformer.modalities == .both || transformer.modalities == modalities else {
       throw ModalityError(
         problem:
-          "the transformer was built for \(transformer.streams), but validation samples need \(streams)"
+          "the transformer was built for \(transformer.modalities.names), but validation samples need "
+          + modalities.names
       )
     }
     let shared = SharedModels(transformer: transformer, autocast: autocast)
@@ -149,9 +150,9 @@ public final class ValidationSampler {
   ///
   /// - Returns: what of the transformer they need; nil without samples.
   /// - Throws: as `init`.
-  static func streams(
+  static func modalities(
     of c: TrainingConfiguration, dtype: DType, device: Device = .cpu
-  ) throws -> Streams? {
+  ) throws -> Set<Modality>? {
     guard !c.validation.samples.isEmpty else { return nil }
     let (models, checkpoint) = try models(c, dtype: dtype, device: device)
     // A plan asks for a folder that can be written to; nothing is written, so that of the run need
@@ -159,11 +160,11 @@ public final class ValidationSampler {
     var c = c
     c.outputDir = NSTemporaryDirectory()
     let blocks = try TransformerConfiguration(checkpoint.config).blocks
-    return streams(try plans(c, models, blocks: blocks, isDryRun: true).1)
+    return modalities(try plans(c, models, blocks: blocks, isDryRun: true).1)
   }
 
-  private static func streams(_ plans: [GenerationPlan]) -> Streams? {
-    plans.map(\.streams).reduce(plans.first?.streams) { $0 == $1 ? $0 : .both }
+  private static func modalities(_ plans: [GenerationPlan]) -> Set<Modality>? {
+    plans.map(\.modalities).reduce(plans.first?.modalities) { $0 == $1 ? $0 : .both }
   }
 
   private static func models(

@@ -36,7 +36,7 @@ import Torch
     let samples = try file.tensor("\(step).idx").array(of: Int.self)
     let context = try Tensor.stack(samples.map { try file.tensor("\(name).context.\($0)") })
     return TrainingExample.Stream(
-      modality: Modality(
+      modality: ModalityInput(
         latent: try get("latent"), timesteps: try get("timesteps"), sigma: try get("sigma"),
         positions: try file.tensor("\(name).positions"), context: context,
         contextMask: try .ones([context.size(0), context.size(1)], dtype: .int64)),

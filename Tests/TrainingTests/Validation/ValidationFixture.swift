@@ -47,13 +47,13 @@ struct ValidationFixture {
   /// Frozen weights with adapters that are trained; `up` is given random numbers, so that they have
   /// an effect.
   func transformer(
-    _ streams: Streams = .both, dtype: DType = .float32, continuing lora: LoRAFile? = nil
+    _ modalities: Set<Modality> = .both, dtype: DType = .float32, continuing lora: LoRAFile? = nil
   ) throws -> Transformer {
     let checkpoint = try Checkpoint(path: model.checkpoint)
     var adapters = FreshAdapters(
       targets: ["to_q", "to_v"], rank: 2, alpha: 2, generator: try Generator(seed: 5))
     if let lora { adapters = try adapters.continuing(lora.initialAdapters(scale: adapters.scale)) }
-    return try checkpoint.transformer(dtype: dtype, freshAdapters: adapters, streams: streams)
+    return try checkpoint.transformer(dtype: dtype, freshAdapters: adapters, modalities: modalities)
   }
 
   /// Each frame of one grey, lighter from one to the next, and a white square that tells left from

@@ -233,7 +233,7 @@ import Torch
     configuration.validation.generateVideo = false
     configuration.validation.samples.removeFirst()
     let sounds = try fixture.sampler(configuration)
-    #expect(sounds.streams == .audio)
+    #expect(sounds.modalities == .audio)
     let sound = try sounds.run(transformer: fixture.transformer(.audio), autocast: nil, step: 7)[0]
     #expect(sound.path.hasSuffix("samples/step_000007_1.wav"))
     #expect(abs(try AudioClip.read(path: sound.path).duration - 17.0 / 25) < 0.05)
@@ -289,7 +289,7 @@ import Torch
     -> TrainingExample
   {
     let tokens = 4
-    let modality = Modality(
+    let modality = ModalityInput(
       latent: try generator.normal([1, tokens, c.video.inputs]),
       timesteps: try .full([1, tokens], 0.5),
       sigma: try .full([1], 0.5),
@@ -382,7 +382,7 @@ import Torch
 
   @Test func aTransformerWithoutAStreamIsRefused() throws {
     let sampler = try fixture.sampler()
-    #expect(sampler.streams == .both)
+    #expect(sampler.modalities == .both)
     let error = #expect(throws: ModalityError.self) {
       try sampler.run(transformer: fixture.transformer(.video), autocast: nil, step: 0)
     }
@@ -401,7 +401,7 @@ import Torch
     #expect(try !fixture.sampler(configuration).isDue(at: 0))
     configuration.validation = .init()
     let none = try fixture.sampler(configuration)
-    #expect(!none.isDue(at: 0) && none.sampleCount == 0 && none.streams == nil)
+    #expect(!none.isDue(at: 0) && none.sampleCount == 0 && none.modalities == nil)
   }
 
   @Test func ranksShareTheWork() throws {

@@ -1,22 +1,22 @@
 import NN
 import Torch
 
-/// Which part of a transformer the loss of a stream depends on.
-extension Streams {
-  /// Whether the velocities of these streams depend on a layer or tensor.
+/// The part of a transformer that the loss of a modality depends on.
+extension Set<Modality> {
+  /// Whether the velocities of these modalities depend on a layer or tensor.
   ///
-  /// A stream that is there only to be attended to ends early: in the last block nothing reads what
-  /// becomes of it after the attention to it, and its way out has no loss.
+  /// A modality that is only attended to ends early: nothing reads its output of the last block, so
+  /// the layers after the attention to it, and its output layers, have no effect on the loss.
   ///
   /// - Parameters:
   ///   - name: below the transformer, `transformer_blocks.0.attn1.to_q`, or a tensor's.
-  ///   - built: the streams of the transformer.
-  ///   - blocks: how many it has.
-  func depend(on name: some StringProtocol, built: Streams, blocks: Int) -> Bool {
+  ///   - built: the modalities of the transformer.
+  ///   - blocks: the number of blocks.
+  func depend(on name: some StringProtocol, built: Set<Modality>, blocks: Int) -> Bool {
     guard built == .both, self != .both else { return true }
-    // Of the stream without a loss.
+    // The layers of the modality that has no loss.
     let (prefix, attention, gate) =
-      hasVideo
+      contains(.video)
       ? ("audio_", "video_to_audio_attn", "av_ca_v2a_gate_adaln_single")
       : ("", "audio_to_video_attn", "av_ca_a2v_gate_adaln_single")
     let parts = name.split(separator: ".")

@@ -3,7 +3,7 @@
 import Torch
 
 /// One stream while it is sampled.
-public struct SampledStream: Sendable {
+public struct SampledModality: Sendable {
   /// [B, T, C], the noisy tokens.
   public var latent: Tensor
   public let sequence: LatentSequence
@@ -49,7 +49,7 @@ public struct SampledStream: Sendable {
     return try (x * mask + sequence.clean.to(.float32) * (1 - mask)).to(predicted.dtype)
   }
 
-  func with(latent: Tensor) -> SampledStream {
+  func with(latent: Tensor) -> SampledModality {
     var copy = self
     copy.latent = latent
     return copy

@@ -25,7 +25,7 @@ public struct HiddenStates: TensorBundle {
 }
 
 /// What every block reads of one stream.
-public struct StreamConditioning: Sendable {
+public struct ModalityConditioning: Sendable {
   /// [B, T or 1, N * D] from the per-token timesteps.
   var modulation: Tensor
   /// [B, S, D]
@@ -48,7 +48,7 @@ public struct StreamConditioning: Sendable {
     [modulation, context] + [promptModulation, crossModulation, crossGate].compactMap { $0 }
   }
 
-  func replacing(_ rest: inout ArraySlice<Tensor>) -> StreamConditioning {
+  func replacing(_ rest: inout ArraySlice<Tensor>) -> ModalityConditioning {
     var copy = self
     copy.modulation = rest.removeFirst()
     copy.context = rest.removeFirst()
@@ -61,8 +61,8 @@ public struct StreamConditioning: Sendable {
 
 /// What every block reads.
 public struct Conditioning: TensorBundle {
-  public var video: StreamConditioning?
-  public var audio: StreamConditioning?
+  public var video: ModalityConditioning?
+  public var audio: ModalityConditioning?
   public let perturbations: Perturbations
 
   public var tensors: [Tensor] { (video?.tensors ?? []) + (audio?.tensors ?? []) }

@@ -4,12 +4,8 @@
 import LTX
 import Torch
 
-/// Video or sound: how their latents become tokens.
-enum LatentKind: String, CustomStringConvertible, Sendable {
-  case video, audio
-
-  var description: String { rawValue }
-
+/// How latents become tokens.
+extension Modality {
   /// [B, C, F, H, W] or [B, Z, T, 16] to [B, T, channels].
   func tokens(_ latents: Tensor) throws -> Tensor {
     switch self {
@@ -57,7 +53,7 @@ extension StreamStrategy.Condition.Kind {
   ///
   /// - Throws: `TrainingError` for a mask that is missing or does not fit.
   func region(
-    of stream: TrainingBatch.Stream, _ kind: LatentKind, _ factors: CompressionFactors
+    of stream: TrainingBatch.Stream, _ kind: Modality, _ factors: CompressionFactors
   ) throws -> Tensor? {
     let shape = stream.latents.tensor.shape
     let steps = shape[2]
