@@ -30,7 +30,9 @@ let package = Package(
   targets: [
     // The system: standard streams, files that appear whole, locks, words for errors. Knows nothing
     // of the others.
-    .target(name: "Support"),
+    .target(name: "Support", dependencies: ["CHashing"]),
+    // SHA-256 and CRC-32, optimized in debug builds too.
+    .target(name: "CHashing", cSettings: [.unsafeFlags(["-O3"])]),
 
     // The tensor engine. libCTorch.so is built with every program, and then left out when the
     // program is linked: CTorchLoader loads it at the first tensor operation, so that `ltx --help`

@@ -1,3 +1,5 @@
+import Support
+
 /// Writes a zip archive of stored entries as `torch.save` lays it out: each entry's content begins
 /// at a multiple of 64 bytes. Format: PKWARE's APPNOTE, sections 4.3 and 4.5; without zip64, so up
 /// to 4 GiB.
@@ -24,7 +26,7 @@ struct ZipWriter: ~Copyable {
     var fields: [UInt8] = []
     // Version, flags, no compression.
     fields += Self.little(20 as UInt16) + Self.little(0 as UInt16) + Self.little(0 as UInt16)
-    fields += Self.little(0 as UInt32) + Self.little(CRC32.checksum(content))  // no date
+    fields += Self.little(0 as UInt32) + Self.little(CRC32.ethernet.checksum(content))  // no date
     fields += Self.little(size) + Self.little(size) + Self.little(UInt16(name.count))
     let extra =
       Self.little(0x4246 as UInt16) + Self.little(UInt16(padding))
@@ -74,41 +76,5 @@ struct ZipWriter: ~Copyable {
 
   private static func little<Number: FixedWidthInteger>(_ number: Number) -> [UInt8] {
     withUnsafeBytes(of: number.littleEndian, Array.init)
-  }
-}
-
-/// The checksum of zip archives (ISO 3309), eight bytes at a time.
-enum CRC32 {
-  private static let tables: [[UInt32]] = {
-    var tables = [
-      (0..<256).map { index in
-        (0..<8).reduce(UInt32(index)) { value, _ in value >> 1 ^ (value & 1 == 1 ? 0xEDB8_8320 : 0)
-        }
-      }
-    ]
-    for table in 1..<8 {
-      let last = tables[table - 1]
-      tables.append(last.map { $0 >> 8 ^ tables[0][Int($0 & 0xFF)] })
-    }
-    return tables
-  }()
-
-  static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
-    var value = UInt32.max
-    let words = bytes.count / 8
-    let tables = tables
-    tables[0].withUnsafeBufferPointer { t0 in
-      for word in 0..<words {
-        let next =
-          UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * word, as: UInt64.self))
-          ^ UInt64(value)
-        value = 0
-        for byte in 0..<8 { value ^= tables[7 - byte][Int(next >> (8 * UInt64(byte)) & 0xFF)] }
-      }
-      for byte in bytes[(8 * words)...] {
-        value = value >> 8 ^ t0[Int((value ^ UInt32(byte)) & 0xFF)]
-      }
-    }
-    return ~value
   }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import Support
 import TestSupport
 import Testing
 import Torch
@@ -19,7 +20,7 @@ import Torch
     for (name, caption) in [("a", "a red ball"), ("b", "a blue ball")] {
       let path = try cache.scratch.write("media of \(name)", to: "\(name).mp4")
       try cache.latents(
-        name, ["content": "ltx latents 2", "source_sha256": try FileDigest.sha256(of: path)])
+        name, ["content": "ltx latents 2", "source_sha256": try SHA256.hex(ofFile: path)])
       try cache.conditions(name, ["content": "ltx conditions 2", "prompt": trigger + caption])
       rows.append(("\(name).mp4", caption))
     }
@@ -72,10 +73,10 @@ import Torch
     for (name, text) in [("a.wav", "sound"), ("mask.png", "mask")] {
       try cache.scratch.write(text, to: name)
     }
-    try cache.audio("a", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("a.wav"))])
-    try cache.audio("b", ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("b.mp4"))])
+    try cache.audio("a", ["source_sha256": try SHA256.hex(ofFile: cache.scratch.file("a.wav"))])
+    try cache.audio("b", ["source_sha256": try SHA256.hex(ofFile: cache.scratch.file("b.mp4"))])
     try cache.mask(
-      "a", [2, 2, 3], ["source_sha256": try FileDigest.sha256(of: cache.scratch.file("mask.png"))])
+      "a", [2, 2, 3], ["source_sha256": try SHA256.hex(ofFile: cache.scratch.file("mask.png"))])
     try cache.mask("b", [2, 2, 3])
     try cache.scratch.write(
       """

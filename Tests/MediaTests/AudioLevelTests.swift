@@ -81,22 +81,6 @@ import Testing
     #expect(level(sine.map { 1e-4 * $0 }).loudness == nil, "below the gate at -70")
   }
 
-  @Test func `Digests`() throws {
-    let folder = try TemporaryFolder()
-    for (text, digest) in [
-      ("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
-      ("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
-      (
-        String(repeating: "a", count: 1_000_000 + 0),
-        "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
-      ),
-    ] {
-      try Data(text.utf8).write(to: URL(fileURLWithPath: folder.file("x")))
-      #expect(try FileDigest.sha256(of: folder.file("x")) == digest)
-    }
-    #expect(mediaError { _ = try FileDigest.sha256(of: folder.file("none")) }?.kind == .notReadable)
-  }
-
   @Test func `Thumbnails`() throws {
     let folder = try TemporaryFolder()
     let frame = gradient(width: 320, height: 180, scene: 1, time: 0)

@@ -10,17 +10,6 @@ import Testing
 
   // MARK: Bytes
 
-  /// RFC 3720, appendix B.4, and the check value of "123456789".
-  @Test(
-    arguments: [
-      (Data(repeating: 0, count: 32), 0x8A91_36AA), (Data(repeating: 0xFF, count: 32), 0x62A8_AB43),
-      (Data(0..<32), 0x46DD_794E), (Data((0..<32).reversed()), 0x113F_DB5C),
-      (Data("123456789".utf8), 0xE306_9283), (Data(), 0),
-    ] as [(Data, UInt32)])
-  func checksumsOfTheStandard(data: Data, checksum: UInt32) {
-    #expect(CRC32.castagnoli.checksum(data) == checksum)
-  }
-
   /// What tensorboard's own messages and record writer make of the same events
   /// (Tests/Oracles/tensorboard_events.py).
   @Test func eventsAreByteForByteTensorBoardsOwn() throws {

@@ -65,7 +65,7 @@ final class SourceHashes: Sendable {
     if let entry = entries.withLock({ $0.known[path] }), describes(entry, now) {
       return entry.sha256
     }
-    let digest = try FileDigest.sha256(of: path)
+    let digest = try SHA256.hex(ofFile: path)
     let after = try status(path)
     guard after.st_size == now.st_size, Self.text(after.st_mtim) == Self.text(now.st_mtim),
       Self.text(after.st_ctim) == Self.text(now.st_ctim), after.st_ino == now.st_ino

@@ -51,8 +51,8 @@ struct HubFile: Sendable {
 
   func sha256() throws -> String {
     switch content {
-    case .bytes(let data): try FileDigest.sha256(of: data)
-    case .file(let source): try FileDigest.sha256(of: source)
+    case .bytes(let data): SHA256.hex(of: data)
+    case .file(let source): try SHA256.hex(ofFile: source)
     }
   }
 

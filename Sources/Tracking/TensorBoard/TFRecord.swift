@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// TensorFlow's record files: length (UInt64), its checksum, the bytes, their checksum; all
 /// little-endian.

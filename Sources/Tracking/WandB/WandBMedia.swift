@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 
 /// A file of a run and how a row names it. Source of the forms: `to_json` and `seq_to_json` of
 /// `wandb.sdk.data_types`.
@@ -26,7 +27,7 @@ struct WandBMedia: Sendable {
   }
 
   init(_ sample: ValidationMedia, step: Int) throws {
-    let digest = try FileDigest.sha256(of: sample.path)
+    let digest = try SHA256.hex(ofFile: sample.path)
     let attributes = try FileManager.default.attributesOfItem(atPath: sample.path)
     let suffix = (sample.path as NSString).pathExtension.lowercased()
     func make(_ folder: String, _ type: String) -> WandBMedia {
@@ -56,7 +57,7 @@ struct WandBMedia: Sendable {
     self.init(
       WandBMedia(
         folder: "images", type: "image-file", key: key, step: step,
-        sha256: try FileDigest.sha256(of: data),
+        sha256: SHA256.hex(of: data),
         size: data.count, extension: format),
       adding: [
         "format": .string(format), "width": .integer(Int64(width)),
@@ -68,7 +69,7 @@ struct WandBMedia: Sendable {
   init(page data: Data, key: String, step: Int) throws {
     self.init(
       folder: "html", type: "html-file", key: key, step: step,
-      sha256: try FileDigest.sha256(of: data),
+      sha256: SHA256.hex(of: data),
       size: data.count,
       extension: "html")
   }

@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 import Synchronization
 
 @testable import Tracking
@@ -251,7 +252,7 @@ final class HubStandIn: Sendable {
       let data = parts.sorted { $0.key < $1.key }.reduce(Data()) { $0 + $1.value }
       guard listed.map(\.number) == parts.keys.sorted(),
         listed.allSatisfy({ $0.tag == "\"tag\($0.number)\"" }),
-        (try? FileDigest.sha256(of: data)) == object
+        SHA256.hex(of: data) == object
       else { return false }
       state.objects[object] = data
       return true
@@ -271,7 +272,7 @@ final class HubStandIn: Sendable {
       return LocalServer.Response(headers: hasTag ? ["ETag": "\"tag\(number)\""] : [:])
     }
     guard parts.count == 2, parts[0] == "put",
-      (try? FileDigest.sha256(of: request.body)) == parts[1]
+      SHA256.hex(of: request.body) == parts[1]
     else {
       return .json("{}", status: 400)
     }
