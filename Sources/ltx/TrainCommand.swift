@@ -69,7 +69,8 @@ struct TrainCommand: ParsableCommand {
         print(
           "the run is complete: step \(trainer.completedSteps); set optimization.steps higher to go on"
         )
-        if let page = try working({ try session.publish() }) { print(page) }
+        let page = try working { try session.publish() }
+        if let page { print(page) }
       }
       return
     }
@@ -99,7 +100,8 @@ struct TrainCommand: ParsableCommand {
       print("stopped after step \(trainer.completedSteps); the same command goes on from there")
     }
     if let weights = result.weights { print(weights) }
-    if let page = try working({ try session.publish() }) { print(page) }
+    let page = try working { try session.publish() }
+    if let page { print(page) }
     if result.outcome == .interrupted, let status = interruption.status { throw ExitCode(status) }
   }
 
