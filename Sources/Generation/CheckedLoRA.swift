@@ -15,12 +15,8 @@ public struct CheckedLoRA: Sendable {
   ///
   /// - Parameter modalities: what will be built of the transformer. Adapters of what will not be are
   ///   left out.
-  /// - Throws: `GenerationError` that names the LoRA's first key that does not fit, and both
-  ///   shapes.
-  init(
-    _ choice: GenerationModels.LoRA, _ option: GenerationError.Option, checkpoint: Checkpoint,
-    modalities: Set<Modality>
-  ) throws {
+  /// - Throws: `Issue` with the LoRA's first key that does not fit, and both shapes.
+  init(_ choice: GenerationModels.LoRA, checkpoint: Checkpoint, modalities: Set<Modality>) throws {
     strength = choice.strength
     do {
       file = try LoRAFile(path: choice.path)
@@ -29,7 +25,7 @@ public struct CheckedLoRA: Sendable {
       )
       .notes
     } catch {
-      throw GenerationError(option, describe(error))
+      throw Issue(describing: error)
     }
   }
 }

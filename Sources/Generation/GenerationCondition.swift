@@ -95,19 +95,6 @@ public enum GenerationCondition: Sendable {
 
   /// Whether its file is an audio file.
   var isAudio: Bool { if case .audio = self { true } else { isOfAudio } }
-
-  /// The option that its values go by in messages.
-  public var option: GenerationError.Option {
-    switch self {
-    case .image, .firstFrame: .image
-    case .prefix, .audioPrefix: .prefix
-    case .suffix, .audioSuffix: .suffix
-    case .retake, .inpaint, .keep, .crop, .audioKeep: .source
-    case .reference, .audioReference: .reference
-    case .audio: .audio
-    case .video: .video
-    }
-  }
 }
 
 /// A rectangle of a picture, in pixels; the bottom and the right edge do not belong to it.

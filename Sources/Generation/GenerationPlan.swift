@@ -38,7 +38,7 @@ public struct GenerationPlan: Sendable {
   ///   - output: the file; for several prompts, each of them adds its number to the name.
   ///   - checksModels: builds each component once on the files' memory maps. Only for models that
   ///     are checked elsewhere is it left out.
-  /// - Throws: `GenerationError` for a request that can't be fulfilled; `ConfigurationError`,
+  /// - Throws: `Issue` for a request that can't be fulfilled; `ConfigurationError`,
   ///   `WeightError`, `TensorFileError` or `TextEncoderError` for models that can't be used;
   ///   `TorchError` for a device that isn't there.
   public init(
@@ -52,7 +52,7 @@ public struct GenerationPlan: Sendable {
       checkpoint = try Checkpoint(models.files)
       try checkpoint.require("transformer", "vae")
     } catch {
-      throw GenerationError(.checkpoint, describe(error))
+      throw Issue(describing: error).within("checkpoint")
     }
     let model = try ModelShape(checkpoint)
     let modalities = try model.modalities(request, kind)
@@ -204,30 +204,30 @@ public struct GenerationPlan: Sendable {
     _ request: GenerationRequest, _ models: GenerationModels, _ kind: OutputKind
   ) throws {
     if kind == .audio, models.upsampler != nil {
-      throw GenerationError(.upsampler, "there are no pictures to enlarge in a .wav; leave it out")
+      throw Issue(
+        ["upsampler"], "a .wav file has no video to upsample", suggestion: "Leave it out.")
     }
     if request.isDistilled {
       if request.steps != nil {
-        throw GenerationError(
-          .steps,
-          "a distilled model has its own \(NoiseSchedule.distilled.count - 1) steps; leave it out")
+        throw Issue(
+          ["steps"],
+          "a distilled model always takes \(NoiseSchedule.distilled.count - 1) steps",
+          suggestion: "Leave it out.")
       }
       guard request.videoGuidance.isEmpty, request.audioGuidance.isEmpty else {
-        throw GenerationError(
-          .distilled,
-          "a distilled model is sampled without guidance; leave the scales of guidance out")
+        throw Issue(
+          ["isDistilled"], "a distilled model is sampled without guidance",
+          suggestion: "Leave the guidance scales out.")
       }
     } else if models.upsampler != nil, models.distilledLoRA == nil {
-      throw GenerationError(
-        .upsampler,
-        "the second stage takes few steps, which needs --distilled-lora FILE, or a distilled model and --distilled"
-      )
+      throw Issue(
+        ["upsampler"], "the second stage takes few steps, which needs a distilled model",
+        suggestion: "Add a distilled LoRA, or use a distilled checkpoint and say so.")
     }
     if models.distilledLoRA != nil, models.upsampler == nil {
-      throw GenerationError(
-        .distilledLoRA,
-        "is for the second stage, which needs --spatial-upsampler-path FILE; use --lora to add it to a single stage"
-      )
+      throw Issue(
+        ["distilledLoRA"], "is for the second stage, which needs a spatial upsampler",
+        suggestion: "Add an upsampler, or use it as an ordinary LoRA.")
     }
   }
 
@@ -239,13 +239,14 @@ public struct GenerationPlan: Sendable {
     _ modalities: Set<Modality>, decodes: Bool
   ) throws {
     guard let textEncoder = models.files.textEncoder else {
-      throw GenerationError(
-        .textEncoder, "is missing; give the folder of a Gemma 3 model, or a file of one")
+      throw Issue(
+        ["textEncoder"], "is missing", suggestion: "Give the folder or the file of a Gemma 3 model."
+      )
     }
     guard FileManager.default.fileExists(atPath: textEncoder) else {
-      throw GenerationError(
-        .textEncoder,
-        "\(textEncoder) does not exist; give the folder of a Gemma 3 model, or a file of one")
+      throw Issue(
+        ["textEncoder", .file(textEncoder)], "does not exist",
+        suggestion: "Give the folder or the file of a Gemma 3 model.")
     }
     // Unlike the pipeline's, it is a view of the file as it is: rounding to eight bits would read
     // it all.

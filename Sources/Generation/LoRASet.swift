@@ -1,5 +1,6 @@
 import LTX
 import LoRAFiles
+import Support
 import Torch
 
 /// The LoRAs of a generation, checked against the model, for each of its stages.
@@ -16,9 +17,11 @@ struct LoRASet {
     notes: inout [String]
   ) throws {
     func check(
-      _ choice: GenerationModels.LoRA, _ option: GenerationError.Option = .lora
+      _ choice: GenerationModels.LoRA, _ subject: Issue.PathComponent = "loras"
     ) throws -> CheckedLoRA {
-      try CheckedLoRA(choice, option, checkpoint: checkpoint, modalities: modalities)
+      try Issue.within(subject) {
+        try CheckedLoRA(choice, checkpoint: checkpoint, modalities: modalities)
+      }
     }
     chosen = try models.loras.map { try check($0) }
     notes += chosen.flatMap(\.notes)
@@ -33,14 +36,14 @@ struct LoRASet {
       second: models.distilledStrength ?? defaults.distilledStrengths.second
     )
     distilled = try models.distilledLoRA.map {
-      try check(.init(path: $0, strength: strengths.second), .distilledLoRA)
+      try check(.init(path: $0, strength: strengths.second), "distilledLoRA")
     }
     notes += distilled?.notes ?? []
     distilledFirst =
       strengths.first == 0
       ? nil
       : try models.distilledLoRA.map {
-        try check(.init(path: $0, strength: strengths.first), .distilledLoRA)
+        try check(.init(path: $0, strength: strengths.first), "distilledLoRA")
       }
   }
 
@@ -58,15 +61,16 @@ struct LoRASet {
   {
     guard let text = lora.file.metadata[key] else { return }
     guard let value = Int(text), (1...64).contains(value) else {
-      throw GenerationError(
-        .lora, "\(path): \(key) is \"\(text)\"; expected a whole number from 1 to 64")
+      throw Issue(
+        ["loras", .file(path), .name(key)],
+        "must be an integer between 1 and 64 (got \"\(text)\")")
     }
     guard value != 1, value != scale else { return }
     guard scale == 1 else {
-      throw GenerationError(
-        .lora,
-        "\(path): its references are \(value) times coarser than the video (\(key)), another LoRA's \(scale) times; "
-          + "they can't be used together")
+      throw Issue(
+        ["loras", .file(path), .name(key)],
+        "must be the same in all LoRAs (got \(value), expected \(scale) as in another LoRA)",
+        suggestion: "Leave one of them out.")
     }
     scale = value
   }

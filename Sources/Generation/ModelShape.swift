@@ -21,20 +21,20 @@ struct ModelShape {
     guard vae.latentChannels == transformer.video.inputs,
       vae.latentChannels == transformer.video.outputs
     else {
-      throw GenerationError(
-        .checkpoint,
-        "\(file): the transformer works on \(transformer.video.inputs) latent channels, but the video VAE on "
-          + "\(vae.latentChannels)")
+      throw Issue(
+        ["checkpoint", .file(file)],
+        "the video VAE has \(vae.latentChannels) latent channels (expected "
+          + "\(transformer.video.inputs), as the transformer)")
     }
     let hasAudio = checkpoint.config.has("audio_vae") && checkpoint.config.has("vocoder")
     audioVAE = hasAudio ? try AudioVAEConfiguration(checkpoint.config) : nil
     if let audioVAE {
       let width = audioVAE.latentChannels * audioVAE.frequencyBins
       guard width == transformer.audio.inputs, width == transformer.audio.outputs else {
-        throw GenerationError(
-          .checkpoint,
-          "\(file): the transformer works on \(transformer.audio.inputs) numbers of sound, but the audio VAE on \(width)"
-        )
+        throw Issue(
+          ["checkpoint", .file(file)],
+          "the audio VAE has \(width) features in a latent frame (expected "
+            + "\(transformer.audio.inputs), as the transformer)")
       }
     }
   }
@@ -55,8 +55,9 @@ struct ModelShape {
       return kind == .audio && !given.video ? .audio : wantsAudio ? .both : .video
     }
     guard kind == .video, !given.audio, !given.video else {
-      throw GenerationError(
-        .checkpoint, "\(file) holds no audio VAE or no vocoder; use a checkpoint that makes sound")
+      throw Issue(
+        ["checkpoint", .file(file)], "has no audio VAE or no vocoder",
+        suggestion: "Use a checkpoint that generates audio.")
     }
     return .video
   }
@@ -71,14 +72,15 @@ struct ModelShape {
 
   func audioGrid(seconds: Double) throws -> AudioGrid {
     guard let audioVAE else {
-      throw GenerationError(
-        .checkpoint, "\(file) holds no audio VAE; use a checkpoint that makes sound")
+      throw Issue(
+        ["checkpoint", .file(file)], "has no audio VAE",
+        suggestion: "Use a checkpoint that generates audio.")
     }
     let frames = audioVAE.tokens.frames(seconds: seconds)
     guard frames > 0 else {
-      throw GenerationError(
-        .frames,
-        "\(seconds) seconds are too short for a sound; make more frames, or leave the sound out")
+      throw Issue(
+        ["frames"], "\(seconds) seconds are too short for audio",
+        suggestion: "Use more frames, or leave the audio out.")
     }
     return AudioGrid(
       batch: 1, channels: audioVAE.latentChannels, bins: audioVAE.frequencyBins, frames: frames,
@@ -96,17 +98,18 @@ struct UpsamplerShape {
     do {
       configuration = try LatentUpsampler(path: path).configuration
     } catch {
-      throw GenerationError(.upsampler, describe(error))
+      throw Issue(describing: error).within("upsampler")
     }
     guard !configuration.isTemporal, configuration.spatialScale.value > 1 else {
-      throw GenerationError(
-        .upsampler, "\(path) does not only enlarge pictures; give a spatial upsampler")
+      throw Issue(
+        ["upsampler", .file(path)], "is not a spatial upsampler",
+        suggestion: "Use a spatial latent upsampler.")
     }
     guard configuration.inputChannels == model.vae.latentChannels else {
-      throw GenerationError(
-        .upsampler,
-        "\(path) works on \(configuration.inputChannels) latent channels, but the model on \(model.vae.latentChannels)"
-      )
+      throw Issue(
+        ["upsampler", .file(path)],
+        "has \(configuration.inputChannels) latent channels (expected "
+          + "\(model.vae.latentChannels), as the model)")
     }
   }
 

@@ -18,10 +18,9 @@ enum OutputKind {
     case "png": self = .image
     case "wav": self = .audio
     default:
-      throw GenerationError(
-        .output,
-        "\(path): the name must end in .mp4, in .png for a single frame, or in .wav for sound alone"
-      )
+      throw Issue(
+        ["output", .file(path)],
+        "must end in .mp4, in .png for a single frame, or in .wav for audio alone")
     }
   }
 
@@ -104,19 +103,21 @@ final class OutputSink {
   static func check(
     path: String, kind: OutputKind, size: GenerationPlan.OutputSize, inputs: [String] = []
   ) throws {
-    func fail(_ problem: String) -> GenerationError {
-      GenerationError(.output, "\(path): \(problem)")
+    func fail(_ problem: String, _ suggestion: String? = nil) -> Issue {
+      Issue(["output", .file(path)], problem, suggestion: suggestion)
     }
     switch kind {
     case .image:
       guard size.frames == 1 else {
-        throw fail("a PNG holds one frame, not \(size.frames); use .mp4, or --num-frames 1")
+        throw fail(
+          "a PNG file holds a single frame (got \(size.frames))",
+          "Use .mp4, or generate a single frame.")
       }
     case .video:
       guard size.width % 2 == 0, size.height % 2 == 0, size.width <= 16384, size.height <= 16384
       else {
         throw fail(
-          "H.264 can't hold \(size.width)x\(size.height) pixels: both must be even and at most 16384"
+          "H.264 needs an even width and height of at most 16384 (got \(size.width)x\(size.height))"
         )
       }
     case .audio: break

@@ -1,80 +1,84 @@
 import LTX
+import Support
 
 /// What can be judged without the models.
 enum RequestCheck {
   /// What H.264 holds in pixels, and more frames than memory holds; counts of tokens stay far from
   /// overflowing.
-  private static let largestSide = 16384
-  private static let mostFrames = 1_000_000
+  private static let maxSide = 16384
+  private static let maxFrames = 1_000_000
   static let frameRates = 0.1...1000.0
   /// Six hours: a WAV can hold stereo sound of that length.
-  static let mostSeconds = 21600.0
+  static let maxSeconds = 21600.0
   /// A scale beyond this is noise, and not far from overflowing.
-  static let largestScale = 1e6
+  static let maxScale = 1e6
 
   static func numbers(_ request: GenerationRequest) throws {
     guard !request.prompts.isEmpty,
       !request.prompts.contains(where: { $0.allSatisfy(\.isWhitespace) })
     else {
-      throw GenerationError(.prompt, "is empty; say what the result should show")
+      throw Issue(["prompts"], "is empty", suggestion: "Describe the result.")
     }
     if let steps = request.steps, !(1...NoiseSchedule.maximumSteps).contains(steps) {
-      throw GenerationError(
-        .steps, "\(steps) steps are not possible; use 1 to \(NoiseSchedule.maximumSteps)")
+      throw Issue(
+        ["steps"], "must be between 1 and \(NoiseSchedule.maximumSteps) (got \(steps))")
     }
-    for (option, value, most) in [
-      (GenerationError.Option.width, request.width, largestSide),
-      (.height, request.height, largestSide),
-      (.frames, request.frames, mostFrames),
+    for (name, value, max) in [
+      ("width", request.width, maxSide), ("height", request.height, maxSide),
+      ("frames", request.frames, maxFrames),
     ] {
-      guard let value, value > most else { continue }
-      throw GenerationError(option, "\(value) is not possible; use at most \(most)")
+      guard let value, value > max else { continue }
+      throw Issue([.name(name)], "must be at most \(max) (got \(value))")
     }
     if let rate = request.frameRate, !frameRates.contains(rate) {
-      throw GenerationError(
-        .frameRate, "\(rate) frames a second are not possible; use a rate from 0.1 to 1000")
+      throw Issue(["frameRate"], "must be between 0.1 and 1000 frames a second (got \(rate))")
     }
     guard (0...1).contains(request.referenceAttention) else {
-      throw GenerationError(
-        .referenceAttention, "\(request.referenceAttention) is out of range; use 0 to 1")
+      throw Issue(
+        ["referenceAttention"], "must be between 0 and 1 (got \(request.referenceAttention))")
     }
   }
 
-  /// What is known of a result must leave something to make, and must be of use for it.
+  /// Conditions must leave something to generate, and the result must be able to hold them.
   static func conditions(_ request: GenerationRequest, _ kind: OutputKind) throws {
     var given = (audio: false, video: false)
     for condition in request.conditions {
       if case .audio = condition { given.audio = true }
       if case .video = condition { given.video = true }
     }
-    for condition in request.conditions {
-      func fail(_ problem: String) -> GenerationError {
-        GenerationError(condition.option, "\(condition.path): \(problem)")
+    for (index, condition) in request.conditions.enumerated() {
+      func fail(_ problem: String, _ suggestion: String) -> Issue {
+        Issue(
+          ["conditions", .index(index), .file(condition.path)], problem, suggestion: suggestion)
       }
       switch condition {
       case .video: break
       case .audio:
         guard !given.video else {
-          throw fail("with --video too, nothing is left to make; leave one of them out")
+          throw fail(
+            "a given video and given audio leave nothing to generate", "Leave one of them out.")
         }
         guard kind != .audio else {
-          throw fail("the result would be a copy of it; use .mp4 to make a video for it")
+          throw fail(
+            "the result would be a copy of it", "Use .mp4 to generate a video for it.")
         }
       case .retake:
         guard !given.video else {
-          throw fail("only one video can be edited; give one of --source and --video")
+          throw fail("only one video can be edited", "Leave one of the videos out.")
         }
       case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference:
         guard !given.video else {
-          throw fail("the result has the pictures of --video; leave one of them out")
+          throw fail("the result has the frames of a given video", "Leave one of them out.")
         }
-        guard kind != .audio else { throw fail("a WAV has no pictures; leave it out, or use .mp4") }
+        guard kind != .audio else {
+          throw fail("a WAV file has no images", "Leave it out, or use .mp4.")
+        }
       case .audioPrefix, .audioSuffix, .audioKeep, .audioReference:
         guard !given.audio else {
-          throw fail("the result has the sound of --sound; leave one of them out")
+          throw fail("the result has given audio", "Leave one of them out.")
         }
         guard kind == .audio || (kind == .video && request.hasAudio) else {
-          throw fail("the result has no sound; leave it out, or make a video with sound")
+          throw fail("the result has no audio", "Leave it out, or generate audio too.")
         }
       }
     }
@@ -82,30 +86,30 @@ enum RequestCheck {
 }
 
 extension Guidance {
-  /// - Throws: `GenerationError` for a value that is out of range.
+  /// - Throws: `Issue` for a value that is out of range, with a subject such as
+  ///   `["videoGuidance", "cfg"]`.
   func checked(_ model: ModelShape, _ modality: Modality) throws -> Guidance {
-    typealias Option = GenerationError.Option
-    func option(_ video: Option, _ audio: Option) -> Option { modality == .video ? video : audio }
-    for (option, value) in [
-      (option(.videoCFG, .audioCFG), cfg), (option(.videoSTG, .audioSTG), stg),
-      (option(.videoModality, .audioModality), self.modality),
-    ] where !(abs(value) <= RequestCheck.largestScale) {
-      throw GenerationError(option, "\(value) is no scale; use a number such as 3")
-    }
-    guard (0...1).contains(rescale) else {
-      throw GenerationError(
-        option(.videoRescale, .audioRescale), "\(rescale) is out of range; use 0 to 1")
-    }
-    guard (0...NoiseSchedule.maximumSteps).contains(skipSteps) else {
-      throw GenerationError(
-        option(.videoSkipSteps, .audioSkipSteps),
-        "\(skipSteps) is out of range; use 0 or a small number")
-    }
-    let blocks = model.transformer.blocks
-    if let wrong = (stgBlocks ?? []).sorted().first(where: { !(0..<blocks).contains($0) }) {
-      throw GenerationError(
-        option(.videoSTGBlocks, .audioSTGBlocks),
-        "there is no block \(wrong); this transformer has the blocks 0 to \(blocks - 1)")
+    try Issue.within(modality == .video ? "videoGuidance" : "audioGuidance") {
+      for (name, value) in [("cfg", cfg), ("stg", stg), ("modality", self.modality)]
+      where !(abs(value) <= RequestCheck.maxScale) {
+        throw Issue(
+          [.name(name)], "must be a finite number up to 1e6 (got \(value))",
+          suggestion: "Use a scale such as 3.")
+      }
+      guard (0...1).contains(rescale) else {
+        throw Issue(["rescale"], "must be between 0 and 1 (got \(rescale))")
+      }
+      guard (0...NoiseSchedule.maximumSteps).contains(skipSteps) else {
+        throw Issue(
+          ["skipSteps"],
+          "must be between 0 and \(NoiseSchedule.maximumSteps) (got \(skipSteps))")
+      }
+      let blocks = model.transformer.blocks
+      if let wrong = (stgBlocks ?? []).sorted().first(where: { !(0..<blocks).contains($0) }) {
+        throw Issue(
+          ["stgBlocks"],
+          "block \(wrong) does not exist (the transformer has the blocks 0 to \(blocks - 1))")
+      }
     }
     return self
   }

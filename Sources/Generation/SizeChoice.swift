@@ -1,5 +1,6 @@
 import LTX
 import Media
+import Support
 
 /// Finds the size of the result: what is asked for, what an edited video has, or the model's
 /// default; and checks it.
@@ -35,7 +36,7 @@ struct SizeChoice {
     var rate = edited?.frameRate
     if let asked = request.frameRate ?? (rate == nil ? defaults.frameRate : nil) {
       guard let exact = Rational(approximating: asked) else {
-        throw GenerationError(.frameRate, "\(asked) frames a second are not possible")
+        throw Issue(["frameRate"], "must be between 0.1 and 1000 frames a second (got \(asked))")
       }
       rate = exact
     }
@@ -45,8 +46,9 @@ struct SizeChoice {
     try check(size)
     if let edited {
       guard size.frames <= edited.frames else {
-        throw GenerationError(
-          .frames, "\(edited.path) has \(edited.frames) frames; \(size.frames) are too many")
+        throw Issue(
+          ["frames"],
+          "must be at most the frames of \(edited.path), \(edited.frames) (got \(size.frames))")
       }
       if (size.width, size.height, size.frames) != (edited.width, edited.height, edited.frames) {
         notes.append(
@@ -58,48 +60,50 @@ struct SizeChoice {
   }
 
   private func edited() throws -> GivenVideo? {
-    let whole = request.conditions.filter(\.coversAll)
-    guard let condition = whole.first else { return nil }
-    guard whole.count == 1 else {
-      throw GenerationError(
-        condition.option, "only one video can be edited; give one of --source and --video")
+    let whole = request.conditions.indices.filter { request.conditions[$0].coversAll }
+    guard let index = whole.first else { return nil }
+    return try Issue.within("conditions", .index(index)) {
+      guard whole.count == 1 else {
+        throw Issue(
+          [.file(request.conditions[index].path)], "only one video can be edited",
+          suggestion: "Leave one of the videos out.")
+      }
+      return try GivenVideo(request.conditions[index])
     }
-    return try GivenVideo(condition)
   }
 
-  /// An edited video may be anything.
+  /// The size and the rate of an edited video are used only where they are possible.
   private func check(_ edited: GivenVideo, width: Int?, height: Int?) throws {
-    guard request.width != nil || width != 0, request.height != nil || height != 0 else {
-      throw GenerationError(
-        edited.option,
-        "\(edited.path): its \(edited.width)x\(edited.height) pixels are too few; say the result's --width and --height"
-      )
+    func subject(_ name: String) -> [Issue.PathComponent] { [.name(name), .file(edited.path)] }
+    for (name, asked, own) in [("width", request.width, width), ("height", request.height, height)]
+    where asked == nil && own == 0 {
+      throw Issue(
+        subject(name),
+        "the video has only \(edited.width)x\(edited.height) pixels, fewer than one latent cell",
+        suggestion: "Give the width and the height of the result.")
     }
     guard request.frameRate != nil || RequestCheck.frameRates.contains(edited.frameRate.value)
     else {
-      throw GenerationError(
-        edited.option,
-        "\(edited.path): is at \(edited.frameRate.value) frames a second; say the result's --frame-rate, 0.1 to 1000"
-      )
+      throw Issue(
+        subject("frameRate"),
+        "the video has \(edited.frameRate.value) frames a second (expected 0.1 to 1000)",
+        suggestion: "Give the frame rate of the result.")
     }
   }
 
   private func check(_ size: GenerationPlan.OutputSize) throws {
     let factors = model.factors
-    guard size.seconds <= RequestCheck.mostSeconds else {
-      throw GenerationError(
-        .frames,
-        "\(size.frames) are not possible: \(size.seconds) seconds are more than six hours; use fewer"
-      )
+    guard size.seconds <= RequestCheck.maxSeconds else {
+      throw Issue(
+        ["frames"], "must last at most 6 hours (got \(size.frames), \(size.seconds) seconds)")
     }
     // A model that pads by reflection needs something to reflect.
     let leastCells = model.vae.padding == .reflect ? 2 : 1
     let sides = [
-      (GenerationError.Option.width, size.width, factors.width),
-      (.height, size.height, factors.height),
+      ("width", size.width, factors.width), ("height", size.height, factors.height),
     ]
     let step = upsampler?.step ?? 1
-    for (option, value, factor) in sides where kind != .audio {
+    for (name, value, factor) in sides where kind != .audio {
       func isPossible(_ cells: Int) -> Bool {
         upsampler.map { upsampler in upsampler.before(cells).map { $0 >= leastCells } ?? false }
           ?? (cells >= leastCells)
@@ -109,28 +113,25 @@ struct SizeChoice {
         let least = (1...).first { isPossible($0 * step) }.map { $0 * unit } ?? unit
         let below = max(least, value / unit * unit)
         let choices = value > below ? "\(below) or \(below + unit)" : "\(below) or more"
-        let stages = upsampler == nil ? "this model makes" : "this model in two stages makes"
-        throw GenerationError(
-          option,
-          "\(value) is not possible: \(stages) pictures in multiples of \(unit); use \(choices)")
+        let stages = upsampler == nil ? "" : " in two stages"
+        throw Issue(
+          [.name(name)], "must be a multiple of \(unit)\(stages) (got \(value))",
+          suggestion: "Use \(choices).")
       }
     }
     let frames = size.frames
     guard frames >= 1, (frames - 1).isMultiple(of: factors.time) else {
       let below = max(0, frames - 1) / factors.time * factors.time + 1
-      throw GenerationError(
-        .frames,
-        "\(frames) is not possible: this model makes \(factors.time)k + 1 frames; use \(below) or \(below + factors.time)"
-      )
+      throw Issue(
+        ["frames"], "must be of the form \(factors.time)k + 1 (got \(frames))",
+        suggestion: "Use \(below) or \(below + factors.time).")
     }
   }
 }
 
-/// A video or picture that a request names, as far as its container tells.
+/// The size, length and rate of a video or an image that a request names, from its container.
 struct GivenVideo {
   let path: String
-  /// What named it.
-  let option: GenerationError.Option
   let width: Int
   let height: Int
   let frames: Int
@@ -138,14 +139,13 @@ struct GivenVideo {
   let hasAudio: Bool
   let isImage: Bool
 
-  /// - Throws: `GenerationError` for a file that can't be read or is no video.
-  init(_ condition: GenerationCondition) throws { try self.init(condition.path, condition.option) }
+  /// - Throws: `Issue` about the file if it can't be read or is not a video.
+  init(_ condition: GenerationCondition) throws { try self.init(condition.path) }
 
-  init(_ path: String, _ option: GenerationError.Option) throws {
+  init(_ path: String) throws {
     do {
       let reader = try VideoReader(path: path)
       self.path = path
-      self.option = option
       (width, height, frameRate) = (reader.width, reader.height, reader.frameRate)
       (hasAudio, isImage) = (reader.hasAudio, reader.isImage)
       // An estimate may be off by a few frames, which decides whether there are enough.
@@ -154,8 +154,8 @@ struct GivenVideo {
       case .estimated, .unknown: frames = try VideoReader.countFrames(path: path)
       }
     } catch let error as MediaError {
-      throw GenerationError(option, "\(error)")
+      throw error.issue
     }
-    guard frames > 0 else { throw GenerationError(option, "\(path): holds no frame") }
+    guard frames > 0 else { throw Issue([.file(path)], "has no frames") }
   }
 }

@@ -29,8 +29,21 @@ public struct Issue: Error, Equatable, Sendable {
   }
 
   /// The same problem, seen from a caller for which the subject is a part of something else.
-  public func within(_ outer: PathComponent...) -> Issue {
+  public func within(_ outer: PathComponent...) -> Issue { prefixed(by: outer) }
+
+  public func prefixed(by outer: [PathComponent]) -> Issue {
     Issue(outer + subject, problem, suggestion: suggestion)
+  }
+
+  /// The issue that any error is.
+  ///
+  /// An error that is neither an issue nor convertible to one has no subject.
+  public init(describing error: any Error) {
+    switch error {
+    case let issue as Issue: self = issue
+    case let error as any IssueConvertible: self = error.issue
+    default: self.init([], describe(error))
+    }
   }
 
   /// Runs something whose subjects are parts of a larger one.
@@ -38,7 +51,7 @@ public struct Issue: Error, Equatable, Sendable {
     do {
       return try body()
     } catch let issue as Issue {
-      throw Issue(outer + issue.subject, issue.problem, suggestion: issue.suggestion)
+      throw issue.prefixed(by: outer)
     }
   }
 
@@ -82,6 +95,11 @@ extension [Issue.PathComponent] {
   }
 }
 
+/// A typed error, for callers that branch on it, that users read as an issue.
+public protocol IssueConvertible: Error {
+  var issue: Issue { get }
+}
+
 /// Several problems at once, so that a user can correct all of them before the next try.
 public struct Issues: Error, Equatable, Sendable, CustomStringConvertible {
   /// At least one.
@@ -113,6 +131,11 @@ public struct SubjectTable: ExpressibleByDictionaryLiteral, Sendable {
     set { names[subject] = newValue }
   }
 
+  public subscript(subject: [Issue.PathComponent]) -> String? {
+    get { names[subject] }
+    set { names[subject] = newValue }
+  }
+
   /// This table with the entries of another, which win.
   public func merging(_ other: SubjectTable) -> SubjectTable {
     SubjectTable(names.merging(other.names) { _, last in last })
@@ -120,10 +143,19 @@ public struct SubjectTable: ExpressibleByDictionaryLiteral, Sendable {
 
   /// The user's name of a subject; nil if the table has no entry for it.
   public func name(of subject: [Issue.PathComponent]) -> String? {
+    entry(for: subject).map { name, rest in
+      rest.isEmpty ? name : "\(name): \(rest.pathDescription)"
+    }
+  }
+
+  /// The longest entry for a subject, and the rest of the subject.
+  public func entry(
+    for subject: [Issue.PathComponent]
+  ) -> (name: String, rest: [Issue.PathComponent])? {
     for length in stride(from: subject.count, to: 0, by: -1) {
-      guard let name = entry(subject.prefix(length)) else { continue }
-      let rest = Array(subject.dropFirst(length))
-      return rest.isEmpty ? name : "\(name): \(rest.pathDescription)"
+      if let name = entry(subject.prefix(length)) {
+        return (name, Array(subject.dropFirst(length)))
+      }
     }
     return nil
   }
@@ -145,6 +177,7 @@ public struct SubjectTable: ExpressibleByDictionaryLiteral, Sendable {
   public func describe(_ error: any Error) -> String? {
     switch error {
     case let issue as Issue: describe(issue)
+    case let error as any IssueConvertible: describe(error.issue)
     case let issues as Issues: issues.all.map(describe).joined(separator: "\n")
     default: nil
     }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Generation
 import LTX
 import LoRAFiles
+import Support
 import Torch
 
 /// `ltx generate`: parses, plans, runs, prints.
@@ -72,8 +73,9 @@ struct GenerateCommand: ParsableCommand {
 
   func run() throws {
     compute.apply()
-    let plan = try checkingInput {
-      try GenerationPlan(request(), models: models, output: result.output)
+    let request = try checkingInput { try self.request() }
+    let plan = try checkingInput(request.options) {
+      try GenerationPlan(request, models: models, output: result.output)
     }
     for note in plan.notes { printError("note: \(note)") }
     var locks = OutputLocks("ltx generate")
@@ -126,4 +128,49 @@ struct GenerateCommand: ParsableCommand {
 
 extension LoRAArgument {
   fileprivate var choice: GenerationModels.LoRA { .init(path: path, strength: strength) }
+}
+
+extension GenerationRequest {
+  /// The options that the values of a request come from.
+  fileprivate var options: SubjectTable {
+    var options: SubjectTable = [
+      ["prompts"]: "--prompt", ["output"]: "--output", ["width"]: "--width", ["height"]: "--height",
+      ["frames"]: "--num-frames", ["frameRate"]: "--frame-rate", ["steps"]: "--steps",
+      ["isDistilled"]: "--distilled", ["referenceAttention"]: "--reference-attention",
+      ["loras"]: "--lora", ["upsampler"]: "--spatial-upsampler-path",
+      ["distilledLoRA"]: "--distilled-lora",
+      ["videoGuidance", "modality"]: "--a2v-scale", ["audioGuidance", "modality"]: "--v2a-scale",
+    ]
+    for (guidance, name) in [("videoGuidance", "video"), ("audioGuidance", "audio")] {
+      let subject = Issue.PathComponent.name(guidance)
+      options[subject, "cfg"] = "--\(name)-cfg-scale"
+      options[subject, "stg"] = "--\(name)-stg-scale"
+      options[subject, "rescale"] = "--\(name)-rescale"
+      options[subject, "skipSteps"] = "--\(name)-skip-step"
+      options[subject, "stgBlocks"] = "--\(name)-stg-blocks"
+    }
+    for (index, condition) in conditions.enumerated() {
+      let subject: [Issue.PathComponent] = ["conditions", .index(index)]
+      let (option, parts) = condition.options
+      options[subject] = option
+      for (part, option) in parts { options[subject + [part]] = option }
+    }
+    return options
+  }
+}
+
+extension GenerationCondition {
+  /// The option of the condition, and those of parts that have an option of their own.
+  fileprivate var options: (own: String, parts: [Issue.PathComponent: String]) {
+    switch self {
+    case .image, .firstFrame: ("--image", ["crf": "--image-crf"])
+    case .prefix, .audioPrefix: ("--prefix", [:])
+    case .suffix, .audioSuffix: ("--suffix", [:])
+    case .retake, .inpaint, .keep, .crop, .audioKeep:
+      ("--source", ["start": "--start-time", "mask": "--mask"])
+    case .reference, .audioReference: ("--reference", [:])
+    case .audio: ("--sound", ["start": "--sound-start-time"])
+    case .video: ("--video", [:])
+    }
+  }
 }

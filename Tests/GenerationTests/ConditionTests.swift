@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import Support
 import TensorFiles
 import Testing
 import Torch
@@ -79,7 +80,7 @@ import Torch
       case .replace(let latent, let first, let strength) = try encoded(
         .prefix(path: path, frames: 9))
     else {
-      Issue.record("a prefix is not put in place")
+      Testing.Issue.record("a prefix is not put in place")
       return
     }
     #expect((first, strength) == (0, 1))
@@ -92,7 +93,7 @@ import Torch
       case .replace(let latent, let first, let strength) = try encoded(
         .suffix(path: path, frames: 8))
     else {
-      Issue.record("a suffix is not put in place")
+      Testing.Issue.record("a suffix is not put in place")
       return
     }
     #expect((first, strength) == (3, 1))
@@ -105,7 +106,7 @@ import Torch
     guard
       case .masked(let latent, let mask, _) = try encoded(.retake(path: path, from: 0.4, to: 0.6))
     else {
-      Issue.record("a stretch is not masked")
+      Testing.Issue.record("a stretch is not masked")
       return
     }
     #expect(try mask.mean([2, 3]).array(of: Float.self) == [1, 1, 0, 1])
@@ -114,7 +115,7 @@ import Torch
 
   @Test func whatAMaskTouchesIsMadeAnew() throws {
     guard case .masked(_, let mask, _) = try encoded(.inpaint(path: clip(), mask: mask())) else {
-      Issue.record("a mask does nothing")
+      Testing.Issue.record("a mask does nothing")
       return
     }
     #expect(mask.shape == [1, 4, 2, 3])
@@ -137,7 +138,7 @@ import Torch
       ["reference_downscale_factor": "2", "reference_temporal_scale_factor": "3"])
     let plan = try scratch.plan(request, loras: [halved])
     guard case .encodeVideos(let encodings) = plan.stages[1] else {
-      Issue.record("no encoding")
+      Testing.Issue.record("no encoding")
       return
     }
     let encoder = VideoConditionEncoder(encoder: try plan.checkpoint.videoEncoder(dtype: .float32))
@@ -145,7 +146,7 @@ import Torch
       case .condition(.reference(let latent, let space, let time, let strength, let attention)) =
         try withInference({ try encoder(encodings[0]) })
     else {
-      Issue.record("not a reference")
+      Testing.Issue.record("not a reference")
       return
     }
     #expect((space, time, strength) == (2, 3, 0.75))
@@ -160,24 +161,24 @@ import Torch
     request.frames = 33
     request.conditions = [.reference(path: try clip("long.mp4", frames: 32))]
     guard case .reference(let long, _, _, _, _) = try encoded(request, loras: [quartered]) else {
-      Issue.record("not a reference")
+      Testing.Issue.record("not a reference")
       return
     }
     #expect(long.size(2) == 2)
     request.conditions = [.reference(path: try clip())]
 
     let other = try withMetadata("other.safetensors", ["reference_downscale_factor": "4"])
-    let conflict = #expect(throws: GenerationError.self) {
+    let conflict = #expect(throws: Support.Issue.self) {
       try scratch.plan(request, loras: [halved, other])
     }
-    #expect(conflict?.option == .lora)
+    #expect(conflict?.place == ["loras"])
     let broken = try withMetadata("broken.safetensors", ["reference_downscale_factor": "two"])
-    #expect(throws: GenerationError.self) { try scratch.plan(request, loras: [broken]) }
+    #expect(throws: Support.Issue.self) { try scratch.plan(request, loras: [broken]) }
     // 96 pixels are 3 cells, which can't be halved.
     (request.width, request.height) = (96, 64)
     #expect(
-      #expect(throws: GenerationError.self) { try scratch.plan(request, loras: [halved]) }?.option
-        == .reference)
+      #expect(throws: Support.Issue.self) { try scratch.plan(request, loras: [halved]) }?.place
+        == ["conditions", 0, "scale"])
   }
 
   /// Tiles of 80 frames would differ where they meet.
@@ -186,7 +187,7 @@ import Torch
     var request = asking(for: .reference(path: path))
     request.frames = 89
     guard case .reference(let latent, _, _, _, _) = try encoded(request) else {
-      Issue.record("not a reference")
+      Testing.Issue.record("not a reference")
       return
     }
     #expect(try latent.equals(whole(path, frames: 0..<89)))
@@ -208,11 +209,12 @@ import Torch
     #expect(plan.size == .init(width: 96, height: 64, frames: 25, frameRate: Rational(10)))
     #expect(plan.notes.contains { $0.contains("28 frames") })
     request.frames = 33
-    #expect(#expect(throws: GenerationError.self) { try scratch.plan(request) }?.option == .frames)
+    #expect(
+      #expect(throws: Support.Issue.self) { try scratch.plan(request) }?.subject == ["frames"])
     // Too small for a cell, too fast for anyone: what to say is told with the video's name.
     request.frames = nil
     for (name, side, rate, wanted) in [
-      ("small.mp4", 16, 24, "--width"), ("fast.mp4", 64, 5000, "--frame-rate"),
+      ("small.mp4", 16, 24, "width"), ("fast.mp4", 64, 5000, "frameRate"),
     ] {
       let writer = try VideoWriter(
         path: scratch.path(name), width: side, height: side, frameRate: Rational(rate))
@@ -221,9 +223,9 @@ import Torch
       for _ in 0..<9 { try writer.append(gray) }
       try writer.finish()
       request.conditions = [.retake(path: scratch.path(name), from: 0, to: 1)]
-      let error = #expect(throws: GenerationError.self) { try scratch.plan(request) }
-      #expect(error?.option == .source)
-      #expect(error?.problem.contains("say the result's \(wanted)") == true)
+      let error = #expect(throws: Support.Issue.self) { try scratch.plan(request) }
+      #expect(error?.place == [.name(wanted)])
+      #expect(error?.description.contains("of the result") == true)
     }
   }
 
@@ -264,43 +266,47 @@ import Torch
 
   @Test func whatCannotBeIsRefused() throws {
     let path = try clip()
-    func option(_ condition: GenerationCondition) throws -> GenerationError.Option? {
-      #expect(throws: GenerationError.self) { try scratch.plan(asking(for: condition)) }?.option
+    func option(_ condition: GenerationCondition) throws -> [Support.Issue.PathComponent]? {
+      #expect(throws: Support.Issue.self) { try scratch.plan(asking(for: condition)) }?.place
     }
-    #expect(try option(.prefix(path: path)) == .prefix)  // as long as the video
-    #expect(try option(.prefix(path: path, frames: 10)) == .prefix)
-    #expect(try option(.prefix(path: scratch.path("none.mp4"), frames: 9)) == .prefix)
-    #expect(try option(.suffix(path: path, frames: 9)) == .suffix)
-    #expect(try option(.suffix(path: path, frames: 24 + 8)) == .suffix)
-    #expect(try option(.retake(path: path, from: 0.6, to: 0.4)) == .startTime)
-    #expect(try option(.retake(path: path, from: 2, to: 3)) == .startTime)
-    #expect(try option(.inpaint(path: path, mask: scratch.path("none.png"))) == .mask)
-    #expect(try option(.reference(path: path, strength: .nan)) == .reference)
-    #expect(try option(.image(path: scratch.image(), crf: 99)) == .imageCRF)
-    let two = #expect(throws: GenerationError.self) {
+    // As long as the video.
+    #expect(try option(.prefix(path: path)) == ["conditions", 0])
+    #expect(try option(.prefix(path: path, frames: 10)) == ["conditions", 0, "length"])
+    #expect(try option(.prefix(path: scratch.path("none.mp4"), frames: 9)) == ["conditions", 0])
+    #expect(try option(.suffix(path: path, frames: 9)) == ["conditions", 0, "length"])
+    #expect(try option(.suffix(path: path, frames: 24 + 8)) == ["conditions", 0, "length"])
+    #expect(try option(.retake(path: path, from: 0.6, to: 0.4)) == ["conditions", 0, "start"])
+    #expect(try option(.retake(path: path, from: 2, to: 3)) == ["conditions", 0, "start"])
+    let noMask = GenerationCondition.inpaint(path: path, mask: scratch.path("none.png"))
+    #expect(try option(noMask) == ["conditions", 0, "mask"])
+    #expect(
+      try option(.reference(path: path, strength: .nan)) == ["conditions", 0, "strength"])
+    #expect(try option(.image(path: scratch.image(), crf: 99)) == ["conditions", 0, "crf"])
+    let two = #expect(throws: Support.Issue.self) {
       try scratch.plan(
         asking(for: .retake(path: path, from: 0, to: 1), .inpaint(path: path, mask: mask())))
     }
-    #expect(two?.option == .source)
+    #expect(two?.place == ["conditions", 0])
     // What would be without effect.
-    func useless(_ output: String, _ conditions: GenerationCondition...) throws -> GenerationError
-      .Option?
+    func useless(_ output: String, _ conditions: GenerationCondition...) throws -> [Support.Issue
+      .PathComponent]?
     {
       var request = scratch.request()
       request.conditions = conditions
-      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?
-        .option
+      return #expect(throws: Support.Issue.self) { try scratch.plan(request, output: output) }?
+        .place
     }
     let picture = GenerationCondition.image(path: try scratch.image())
-    #expect(try useless("out.wav", picture) == .image)
-    #expect(try useless("out.mp4", picture, .video(path: path)) == .image)
-    #expect(try useless("out.wav", .audio(path: path)) == .audio)
-    #expect(try useless("out.mp4", .audio(path: path), .video(path: path)) == .audio)
+    #expect(try useless("out.wav", picture) == ["conditions", 0])
+    #expect(try useless("out.mp4", picture, .video(path: path)) == ["conditions", 0])
+    #expect(try useless("out.wav", .audio(path: path)) == ["conditions", 0])
+    #expect(try useless("out.mp4", .audio(path: path), .video(path: path)) == ["conditions", 0])
     var request = asking(for: .reference(path: path))
     request.referenceAttention = 1.5
     #expect(
-      #expect(throws: GenerationError.self) { try scratch.plan(request) }?.option
-        == .referenceAttention)
+      #expect(throws: Support.Issue.self) { try scratch.plan(request) }?.place == [
+        "referenceAttention"
+      ])
   }
 }
 

@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import Support
 import TensorFiles
 import Torch
 
@@ -121,5 +122,12 @@ final class Scratch {
     var frames: [RGBFrame] = []
     while let frame = try reader.next() { frames.append(frame) }
     return (reader, frames)
+  }
+}
+
+extension Support.Issue {
+  /// The subject without the files that it names.
+  var place: [PathComponent] {
+    subject.filter { if case .file = $0 { false } else { true } }
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Testing
 
 @testable import Generation
@@ -47,11 +48,11 @@ import Testing
 
   @Test func aLoRAOfAnotherWidthNamesTheKeyAndBothShapes() throws {
     let lora = try scratch.lora(widen: 8)
-    let error = #expect(throws: GenerationError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try scratch.plan(loras: [.init(path: lora)])
     }
-    #expect(error?.option == .lora)
-    let problem = error?.problem ?? ""
+    #expect(error?.place == ["loras"])
+    let problem = error?.description ?? ""
     #expect(problem.contains(lora))
     #expect(problem.contains("diffusion_model.transformer_blocks.0.attn1.to_out.0 has A of [2, "))
     #expect(problem.contains("made for another model"))
@@ -60,10 +61,10 @@ import Testing
   @Test func aTargetThatDoesNotExistIsNamed() throws {
     for module in ["transformer_blocks.99.attn1.to_q", "transformer_blocks.0.audio_attn9.to_q"] {
       let lora = try scratch.lora(modules: Scratch.defaultModules + [module])
-      let error = #expect(throws: GenerationError.self) {
+      let error = #expect(throws: Support.Issue.self) {
         try scratch.plan(loras: [.init(path: lora)])
       }
-      #expect(error?.problem.contains("diffusion_model.\(module) is not a layer of") == true)
+      #expect(error?.description.contains("diffusion_model.\(module) is not a layer of") == true)
     }
   }
 
@@ -72,22 +73,22 @@ import Testing
     try Data("hello".utf8).write(to: URL(fileURLWithPath: text))
     let files = try TinyFiles.files.get()
     for path in [scratch.path("missing.safetensors"), text, files.checkpoint, scratch.folder] {
-      let error = #expect(throws: GenerationError.self) {
+      let error = #expect(throws: Support.Issue.self) {
         try scratch.plan(loras: [.init(path: path)])
       }
-      #expect(error?.option == .lora)
-      #expect(error?.problem.contains(path) == true)
+      #expect(error?.place == ["loras"])
+      #expect(error?.description.contains(path) == true)
     }
-    let error = #expect(throws: GenerationError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try scratch.plan(loras: [.init(path: scratch.lora() + ":strong")])
     }
-    #expect(error?.problem.contains("a number after the colon") == true)
+    #expect(error?.description.contains("a number after the colon") == true)
   }
 
   @Test(arguments: [Double.nan, .infinity]) func aStrengthMustBeFinite(_ strength: Double) throws {
-    let error = #expect(throws: GenerationError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try scratch.plan(loras: [.init(path: scratch.lora(), strength: strength)])
     }
-    #expect(error?.option == .lora)
+    #expect(error?.place == ["loras"])
   }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import Support
 import Testing
 import Torch
 
@@ -26,8 +27,8 @@ import Torch
     plan.stages.compactMap { if case .sample(let sampling) = $0 { sampling } else { nil } }
   }
 
-  private func error(_ request: GenerationRequest, _ models: GenerationModels) -> GenerationError? {
-    #expect(throws: GenerationError.self) {
+  private func error(_ request: GenerationRequest, _ models: GenerationModels) -> Support.Issue? {
+    #expect(throws: Support.Issue.self) {
       try GenerationPlan(request, models: models, output: scratch.path("out.mp4"))
     }
   }
@@ -63,16 +64,17 @@ import Torch
 
     request.width = 96
     #expect(
-      error(request, try twoStages())?.problem.contains("multiples of 64; use 128 or more") == true)
+      error(request, try twoStages())?.description.contains(
+        "multiple of 64 in two stages (got 96). Use 128 or more.") == true)
     models.distilledLoRA = nil
-    #expect(error(request, models)?.option == .upsampler)
+    #expect(error(request, models)?.place == ["upsampler"])
     models = try twoStages()
     models.upsampler = nil
-    #expect(error(request, models)?.option == .distilledLoRA)
+    #expect(error(request, models)?.place == ["distilledLoRA"])
     models.upsampler = try TinyFiles.files.get().temporalUpsampler
-    #expect(error(request, models)?.problem.contains("spatial") == true)
+    #expect(error(request, models)?.description.contains("spatial") == true)
     models.upsampler = try TinyFiles.files.get().checkpoint
-    #expect(error(request, models)?.option == .upsampler)
+    #expect(error(request, models)?.place == ["upsampler"])
   }
 
   @Test func aDistilledModelHasFixedLevelsAndNoGuidance() throws {
@@ -82,7 +84,7 @@ import Torch
     let plan = try scratch.plan(request)
     #expect(samplings(plan).map(\.sigmas) == [NoiseSchedule.distilled])
     guard case .encodePrompts(let prompts) = plan.stages[0] else {
-      Issue.record("no prompts")
+      Testing.Issue.record("no prompts")
       return
     }
     #expect(prompts == request.prompts)
@@ -93,10 +95,10 @@ import Torch
       try GenerationPlan(request, models: models, output: scratch.path("out.mp4")))
     #expect(two.map(\.keepsAudio) == [true, true])
     request.steps = 4
-    #expect(error(request, models)?.option == .steps)
+    #expect(error(request, models)?.subject == ["steps"])
     request.steps = nil
     request.audioGuidance.cfg = 2
-    #expect(error(request, models)?.option == .distilled)
+    #expect(error(request, models)?.place == ["isDistilled"])
   }
 
   @Test func defaultsAreTheGenerations() {
@@ -167,24 +169,27 @@ import Torch
   }
 
   @Test func whatLeavesNothingToMakeIsRefused() throws {
-    func option(_ conditions: GenerationCondition..., output: String) throws -> GenerationError
-      .Option?
+    func option(_ conditions: GenerationCondition..., output: String) throws -> [Support.Issue
+      .PathComponent]?
     {
       var request = scratch.request()
       (request.conditions, request.hasAudio) = (conditions, true)
-      return #expect(throws: GenerationError.self) { try scratch.plan(request, output: output) }?
-        .option
+      return #expect(throws: Support.Issue.self) { try scratch.plan(request, output: output) }?
+        .place
     }
     let (sound, picture) = (try tone(), try scratch.image())
-    #expect(try option(.audio(path: sound), output: "out.wav") == .audio)
-    #expect(try option(.audio(path: sound), .video(path: picture), output: "out.mp4") == .audio)
-    #expect(try option(.image(path: picture), output: "out.wav") == .image)
+    #expect(try option(.audio(path: sound), output: "out.wav") == ["conditions", 0])
+    #expect(
+      try option(.audio(path: sound), .video(path: picture), output: "out.mp4") == [
+        "conditions", 0,
+      ])
+    #expect(try option(.image(path: picture), output: "out.wav") == ["conditions", 0])
     var models = try scratch.models()
     models.upsampler = try TinyFiles.files.get().spatialUpsampler
-    let upsampled = #expect(throws: GenerationError.self) {
+    let upsampled = #expect(throws: Support.Issue.self) {
       try GenerationPlan(scratch.request(), models: models, output: scratch.path("out.wav"))
     }
-    #expect(upsampled?.option == .upsampler)
+    #expect(upsampled?.place == ["upsampler"])
   }
 
   /// A tone of 440 Hz.
@@ -231,9 +236,9 @@ import Torch
     request.frames = 9
 
     request.conditions = [.audio(path: try tone(), start: 2)]
-    #expect(error(request, try scratch.models())?.problem.contains("1.0 seconds long") == true)
+    #expect(error(request, try scratch.models())?.description.contains("1.0 seconds (got ") == true)
     request.conditions = [.audio(path: try scratch.image())]
-    #expect(error(request, try scratch.models())?.option == .audio)
+    #expect(error(request, try scratch.models())?.place == ["conditions", 0])
   }
 
   @Test func aGivenVideoIsTheResultsAndGuidesTheAudio() throws {

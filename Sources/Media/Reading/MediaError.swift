@@ -1,7 +1,8 @@
 import CFFmpeg
+import Support
 
 /// What went wrong with a media file: which file, what, and what to do about it.
-public struct MediaError: Error, Equatable, Sendable, CustomStringConvertible {
+public struct MediaError: IssueConvertible, Equatable, Sendable, CustomStringConvertible {
   public enum Kind: Equatable, Sendable {
     /// The file does not exist, is a folder, or may not be read.
     case notReadable
@@ -34,10 +35,10 @@ public struct MediaError: Error, Equatable, Sendable, CustomStringConvertible {
     self.remedy = remedy
   }
 
+  public var issue: Issue { Issue(file.isEmpty ? [] : [.file(file)], what, suggestion: remedy) }
+
   /// One line: `clip.mp4: what is wrong. What to do.`
-  public var description: String {
-    (file.isEmpty ? "" : file + ": ") + what + ". " + remedy
-  }
+  public var description: String { issue.description }
 }
 
 /// FFmpeg's own words for one of its error codes.

@@ -1,23 +1,21 @@
 import Generation
 import LTX
+import Support
 
-/// A validation sample as a request for generation, and the way back from what is wrong with it to
-/// the configuration's key.
+/// A validation sample as a request for generation, with the keys of the configuration that its
+/// values come from.
 struct ValidationRequest {
   /// From 0.
   let index: Int
   let request: GenerationRequest
-  /// `mp4`, `png` for a single frame, `wav` where only sound is made; as the official trainer names
-  /// them.
+  /// `mp4`, `png` for a single frame, `wav` for audio alone, as the official trainer names them.
   let fileExtension: String
   let notes: [String]
 
   private let sample: ValidationSample
-  /// What each condition of the sample has become.
-  private let conditions: [GenerationCondition]
 
-  /// - Parameter blocks: of the transformer; guidance perturbs only blocks that there are.
-  /// - Throws: `ConfigurationProblems` for what can't be made.
+  /// - Parameter blocks: The number of blocks of the transformer; guidance perturbs no others.
+  /// - Throws: `ConfigurationProblems` if the sample can't be generated.
   init(_ index: Int, of c: TrainingConfiguration, blocks: Int) throws {
     let section = c.validation
     let sample = section.samples[index]
@@ -27,7 +25,6 @@ struct ValidationRequest {
       c.problem(key, Self.message(problem, sample: index))
     }
     let conditions = sample.conditions.map(GenerationCondition.init)
-    self.conditions = conditions
     let givesVideo = sample.conditions.contains {
       if case .videoToAudio = $0 { true } else { false }
     }
@@ -38,22 +35,24 @@ struct ValidationRequest {
     if givesVideo, !section.generateAudio {
       throw fail(
         "validation.generate_audio",
-        "video_to_audio leaves nothing to generate without sound; set it to true"
+        "must be true for a sample with video_to_audio, which has nothing else to generate"
       )
     }
     if givesVideo, dims.frames == 1 {
       throw fail(
-        Self.dimsKey(sample, index), "a single frame has no sound to generate; ask for more frames")
+        Self.dimsKey(sample, index),
+        "must have more than one frame for video_to_audio, which generates audio")
     }
     if givesAudio, !section.generateVideo {
       throw fail(
         "validation.generate_video",
-        "audio_to_video leaves nothing to generate without video; set it to true"
+        "must be true for a sample with audio_to_video, which has nothing else to generate"
       )
     }
     guard section.generateVideo || section.generateAudio else {
       throw fail(
-        "validation.generate_video", "and generate_audio are both false; nothing would be generated"
+        "validation.generate_video",
+        "and generate_audio are both false, so nothing would be generated"
       )
     }
     fileExtension = section.generateVideo || givesVideo ? dims.frames == 1 ? "png" : "mp4" : "wav"
@@ -67,7 +66,7 @@ struct ValidationRequest {
     request.seed = UInt64(bitPattern: Int64(sample.seed ?? section.seed))
     request.hasAudio = section.generateAudio || givesAudio
     request.conditions = conditions
-    // Blocks that the model has not are not perturbed, as in the official trainer.
+    // Blocks that the model does not have are ignored, as in the official trainer.
     let perturbed = Set(section.stgBlocks ?? Array(0..<blocks)).intersection(0..<blocks)
     func guidance(_ cfg: Double, _ stg: Double, _ modality: Double) -> GuidanceChoice {
       var choice = GuidanceChoice()
@@ -84,16 +83,20 @@ struct ValidationRequest {
       section.audioCFGScale, section.audioSTGScale, section.audioModalityGuidanceScale)
     if perturbed.isEmpty, section.videoSTGScale != 0 || section.audioSTGScale != 0 {
       notes.append(
-        "validation.stg_blocks names none of the model's blocks 0 to \(blocks - 1); samples are made without this guidance"
+        "validation.stg_blocks: has none of the model's blocks 0 to \(blocks - 1); samples are "
+          + "generated without this guidance"
       )
     }
     self.request = request
     self.notes = notes
   }
 
-  /// What is wrong with the request, told with the sample's number and the key that it comes from.
-  func problem(_ error: GenerationError, in c: TrainingConfiguration) -> ConfigurationProblems {
-    c.problem(key(of: error), Self.message(error.problem, sample: index))
+  /// A problem of the request, under the key of the configuration that it comes from and with the
+  /// number of the sample.
+  func problem(_ issue: Issue, in c: TrainingConfiguration) -> ConfigurationProblems {
+    let (key, rest) = keys.entry(for: issue.subject) ?? (sampleKey, issue.subject)
+    let place = rest.isEmpty ? "" : "\(rest.pathDescription): "
+    return c.problem(key, Self.message(place + issue.message, sample: index))
   }
 
   private static func message(_ problem: String, sample index: Int) -> String {
@@ -104,37 +107,36 @@ struct ValidationRequest {
     sample.videoDims == nil ? "validation.video_dims" : "validation.samples[\(index)].video_dims"
   }
 
-  private func key(of error: GenerationError) -> String {
-    switch error.option {
-    case .width, .height, .frames: return Self.dimsKey(sample, index)
-    case .prompt: return "validation.samples[\(index)].prompt"
-    case .frameRate: return "validation.frame_rate"
-    case .steps: return "validation.inference_steps"
-    case .videoCFG: return "validation.video_cfg_scale"
-    case .videoSTG: return "validation.video_stg_scale"
-    case .videoModality: return "validation.video_modality_guidance_scale"
-    case .audioCFG: return "validation.audio_cfg_scale"
-    case .audioSTG: return "validation.audio_stg_scale"
-    case .audioModality: return "validation.audio_modality_guidance_scale"
-    case .videoRescale, .audioRescale: return "validation.guidance_rescale"
-    case .videoSTGBlocks, .audioSTGBlocks: return "validation.stg_blocks"
-    case .checkpoint: return "model.model_path"
-    case .textEncoder: return "model.text_encoder_path"
-    case .output: return "output_dir"
-    default: break
+  private var sampleKey: String { "validation.samples[\(index)]" }
+
+  /// The keys that a request's values come from.
+  private var keys: SubjectTable {
+    let dims = Self.dimsKey(sample, index)
+    var keys: SubjectTable = [
+      ["width"]: dims, ["height"]: dims, ["frames"]: dims,
+      ["prompts"]: "\(sampleKey).prompt",
+      ["frameRate"]: "validation.frame_rate",
+      ["steps"]: "validation.inference_steps",
+      ["checkpoint"]: "model.model_path",
+      ["textEncoder"]: "model.text_encoder_path",
+      ["output"]: "output_dir",
+    ]
+    for (guidance, name) in [("videoGuidance", "video"), ("audioGuidance", "audio")] {
+      let subject = Issue.PathComponent.name(guidance)
+      keys[subject, "cfg"] = "validation.\(name)_cfg_scale"
+      keys[subject, "stg"] = "validation.\(name)_stg_scale"
+      keys[subject, "modality"] = "validation.\(name)_modality_guidance_scale"
+      keys[subject, "rescale"] = "validation.guidance_rescale"
+      keys[subject, "stgBlocks"] = "validation.stg_blocks"
     }
-    // What is left is of a condition; its message begins with the file.
-    func isMeant(_ condition: GenerationCondition) -> Bool {
-      condition.option == error.option || (error.option == .mask && condition.maskPath != nil)
+    for (position, condition) in sample.conditions.enumerated() {
+      let prefix = "\(sampleKey).conditions[\(position)]."
+      keys["conditions", .index(position)] = prefix + condition.fileKey
+      for (part, key) in condition.partKeys {
+        keys["conditions", .index(position), part] = prefix + key
+      }
     }
-    let named = conditions.firstIndex {
-      isMeant($0) && error.problem.contains((error.option == .mask ? $0.maskPath : nil) ?? $0.path)
-    }
-    guard let position = named ?? conditions.firstIndex(where: isMeant) else {
-      return "validation.samples[\(index)]"
-    }
-    let key = sample.conditions[position].key(of: error)
-    return "validation.samples[\(index)].conditions[\(position)].\(key)"
+    return keys
   }
 }
 
@@ -161,16 +163,20 @@ extension GenerationCondition {
 }
 
 extension ValidationCondition {
-  /// The key that an error is about.
-  fileprivate func key(of error: GenerationError) -> String {
-    if error.option == .mask { return "mask" }
-    switch (self, error.part) {
-    case (.firstFrame, _): return "image_or_video"
-    case (.prefix(.video, _, _), .length), (.suffix(.video, _, _), .length): return "num_frames"
-    case (.prefix(.audio, _, _), .length), (.suffix(.audio, _, _), .length): return "duration"
-    case (.spatialCrop, .region): return "spatial_region"
-    case (.reference, .scale): return "downscale_factor"
-    default: return isOfVideo ? "video" : "audio"
+  /// The key of the condition's file.
+  fileprivate var fileKey: String {
+    if case .firstFrame = self { "image_or_video" } else { isOfVideo ? "video" : "audio" }
+  }
+
+  /// The keys of the other parts of a `GenerationCondition`.
+  fileprivate var partKeys: [Issue.PathComponent: String] {
+    switch self {
+    case .prefix(.video, _, _), .suffix(.video, _, _): ["length": "num_frames"]
+    case .prefix(.audio, _, _), .suffix(.audio, _, _): ["length": "duration"]
+    case .spatialCrop: ["region": "spatial_region"]
+    case .mask: ["mask": "mask"]
+    case .reference: ["scale": "downscale_factor"]
+    case .firstFrame, .videoToAudio, .audioToVideo: [:]
     }
   }
 }

@@ -187,12 +187,12 @@ public final class ValidationSampler {
     return (models, try Checkpoint(models.files))
   }
 
-  /// The samples as checked plans. All that is wrong with any of them is told at once.
+  /// The samples as checked plans. The problems of all samples are reported at once.
   private static func plans(
     _ c: TrainingConfiguration, _ models: GenerationModels, blocks: Int, isDryRun: Bool = false
   ) throws -> ([ValidationRequest], [GenerationPlan]) {
     var problems: [ConfigurationProblems.Problem] = []
-    /// What is wrong with values that samples share is said for the first one.
+    /// A problem of a value that samples share is reported for the first one.
     var sharedKeys: Set<String> = []
     var requests: [ValidationRequest] = []
     var plans: [GenerationPlan] = []
@@ -207,8 +207,8 @@ public final class ValidationSampler {
               output: isDryRun
                 ? c.outputDir + "/sample.\(request.fileExtension)" : path(c, request, step: 0),
               checksModels: false))
-        } catch let error as GenerationError {
-          throw request.problem(error, in: c)
+        } catch let issue as Issue {
+          throw request.problem(issue, in: c)
         }
       } catch let error as ConfigurationProblems {
         problems += error.problems.filter {
