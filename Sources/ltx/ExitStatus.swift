@@ -8,12 +8,16 @@ import Support
 ///
 /// - Parameter names: the options that subjects of issues stand for, beside those that all commands
 ///   share.
-func checkingInput<R>(_ names: SubjectTable = [:], _ body: () throws -> R) throws -> R {
+func checkingInput<R>(_ names: SubjectTable, _ body: () throws -> R) throws -> R {
   try reporting(status: 2, names, body)
 }
 
+func checkingInput<R>(_ body: () throws -> R) throws -> R { try checkingInput([:], body) }
+
 /// Runs the work itself.
-func working<R>(_ names: SubjectTable = [:], _ body: () throws -> R) throws -> R {
+func working<R>(_ body: () throws -> R) throws -> R { try working([:], body) }
+
+func working<R>(_ names: SubjectTable, _ body: () throws -> R) throws -> R {
   try reporting(status: 1, names, body)
 }
 
