@@ -95,7 +95,8 @@ let package = Package(
       name: "OptimizersTests", dependencies: ["Optimizers", "TensorFiles", "TestSupport"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
-    .testTarget(name: "LTXTests", dependencies: ["LTX", "Optimizers", "TestSupport"]),
+    .testTarget(
+      name: "LTXTests", dependencies: ["LTX", "Optimizers", "TestSupport", "Training"]),
     .testTarget(name: "LoRAFilesTests", dependencies: ["LoRAFiles", "TestSupport"]),
     .testTarget(name: "MediaTests", dependencies: ["Media", "MediaTestSupport", "SceneDetection"]),
     .testTarget(name: "SceneDetectionTests", dependencies: ["SceneDetection", "MediaTestSupport"]),

@@ -13,7 +13,7 @@ let package = Package(
       dependencies: [
         "Torch", "TensorFiles", "NN", "BlockExecution", "LanguageModels", "LTX", "LoRAFiles",
         "Optimizers",
-        "Tracking", "Media",
+        "Tracking", "Training", "Media",
       ].map {
         .product(name: $0, package: "swift-ltx")
       })

@@ -98,7 +98,8 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
       return noised.stream(context: context, contextMask: mask)
     }
     let result = try step(
-      TrainingExample(video: stream(noised.video, video), audio: stream(noised.audio, audio)))
+      TrainingExample(video: stream(noised.video, video), audio: stream(noised.audio, audio)),
+      configuration.trainingStrategy.objective)
     let loss = try result.loss.mean().item()
     let outcome = try optimization.apply(result.gradients, loss: loss, at: index)
     losses.append(Float(loss))

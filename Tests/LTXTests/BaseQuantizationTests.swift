@@ -4,6 +4,7 @@ import TensorFiles
 import TestSupport
 import Testing
 import Torch
+import Training
 
 @testable import LTX
 @testable import NN

@@ -5,6 +5,7 @@ import TensorFiles
 import TestSupport
 import Testing
 import Torch
+import Training
 
 @testable import LTX
 

@@ -5,6 +5,7 @@ import NN
 import Optimizers
 import Testing
 import Torch
+import Training
 
 @Suite struct TrainingStepTests {
   /// The books count the whole process, so this runs in one of its own.

@@ -7,6 +7,7 @@ import NN
 import Optimizers
 import TensorFiles
 import Torch
+import Training
 
 /// The model and the inputs of one training step that a CPU can do in about a second.
 struct StepCase {

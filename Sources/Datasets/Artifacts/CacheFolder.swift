@@ -50,7 +50,9 @@ public enum CacheFolder: String, CaseIterable, Sendable, Codable, CodingKeyRepre
     for case let relative as String in found {
       let url = URL(fileURLWithPath: relative)
       // Files in the making end otherwise.
-      guard CacheFormat(rawValue: url.pathExtension) != nil else { continue }
+      guard CacheFormat(rawValue: url.pathExtension) != nil, !EmptyPrompt.isFile(relative) else {
+        continue
+      }
       files[String(relative.dropLast(url.pathExtension.count + 1))] = "\(folder)/\(relative)"
     }
     return files

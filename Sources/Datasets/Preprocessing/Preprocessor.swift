@@ -134,7 +134,8 @@ public final class Preprocessor {
 
   private func encodeCaptions() throws {
     let pending = plan.work.filter { $0.pending.contains(.conditions) }
-    guard !pending.isEmpty else { return }
+    let emptyPrompt = plan.pendingEmptyPrompt
+    guard !pending.isEmpty || emptyPrompt != nil else { return }
     // Captions that are equal to the letter are encoded once; the tokenizer tells apart what
     // Unicode calls equivalent.
     let works = Dictionary(grouping: pending) { Array($0.prompt.utf8) }
@@ -144,6 +145,10 @@ public final class Preprocessor {
     let encoder = try plan.checkpoint.promptEncoder(
       dtype: options.dtype, device: options.device,
       storage: options.textEncoder8bit ? .int8 : .asStored)
+    if let emptyPrompt {
+      _ = try emptyPrompt.write(
+        Self.values(encoder([""])), plan.check.rules.conditions(prompt: ""))
+    }
     var done = 0
     notify(.advanced(.captions, done: 0, total: pending.count))
     for group in works {
@@ -163,11 +168,8 @@ public final class Preprocessor {
             "\(work.sample.media): its caption is \(excess) tokens too long, and was cut")
         }
         try store(
-          [
-            ("video_prompt_embeds", .tensor(features.video.squeeze(0))),
-            ("audio_prompt_embeds", .tensor(features.audio.squeeze(0))),
-            ("prompt_attention_mask", .tensor(features.mask.squeeze(0))),
-          ], .conditions, work.sample, plan.check.rules.storedConditions(prompt: prompt))
+          Self.values(features), .conditions, work.sample,
+          plan.check.rules.storedConditions(prompt: prompt))
         done += 1
         notify(.advanced(.captions, done: done, total: pending.count))
       }
@@ -176,6 +178,16 @@ public final class Preprocessor {
         return
       }
     }
+  }
+
+  private static func values(_ features: TextFeatures) throws -> [(
+    key: String, value: PickleValue
+  )] {
+    [
+      ("video_prompt_embeds", .tensor(try features.video.squeeze(0))),
+      ("audio_prompt_embeds", .tensor(try features.audio.squeeze(0))),
+      ("prompt_attention_mask", .tensor(try features.mask.squeeze(0))),
+    ]
   }
 
   // MARK: Media

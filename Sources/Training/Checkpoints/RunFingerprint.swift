@@ -7,15 +7,20 @@ struct RunFingerprint: Sendable, Equatable {
   private static let dataset = "the dataset"
   private static let start = "model.load_checkpoint"
   private let values: [String: String]
+  /// Keys that an earlier run had at these values if it does not know them.
+  private let implied: Set<String>
 
   /// - Parameters:
-  ///   - configuration: the keys that the numbers depend on, with their values.
+  ///   - configuration: the keys that the results depend on, with their values.
+  ///   - implied: those keys among them that have their default in runs of older versions, which
+  ///     lack them.
   ///   - model: `FileIdentity` of the checkpoint.
   ///   - samples: what tells the dataset's samples apart.
   ///   - start: `FileIdentity` of the weights that training starts from; nil for fresh ones.
   ///   - ranks: processes that train together.
   init(
-    configuration: [String: String], model: String, samples: [String], start: String?, ranks: Int
+    configuration: [String: String], implied: Set<String> = [], model: String, samples: [String],
+    start: String?, ranks: Int
   ) {
     var values = configuration
     values[Self.model] = model
@@ -23,12 +28,14 @@ struct RunFingerprint: Sendable, Equatable {
     values[Self.start] = start
     values["the number of ranks"] = String(ranks)
     self.values = values
+    self.implied = implied
   }
 
   /// - Parameter text: as it was stored.
   /// - Throws: `DecodingError` for anything else.
   init(text: String) throws {
     values = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
+    implied = []
   }
 
   /// `FileIdentity` of the checkpoint.
@@ -47,7 +54,9 @@ struct RunFingerprint: Sendable, Equatable {
 
   /// The keys whose values differ from an earlier run's, in alphabetical order.
   func differences(from old: RunFingerprint) -> [String] {
-    Set(values.keys).union(old.values.keys).filter { values[$0] != old.values[$0] }.sorted()
+    Set(values.keys).union(old.values.keys).filter { key in
+      values[key] != old.values[key] && !(old.values[key] == nil && implied.contains(key))
+    }.sorted()
   }
 
   /// A difference in words.

@@ -7,6 +7,13 @@ indirect enum ConfigurationValue: Sendable, Equatable {
   struct Entry: Sendable, Equatable {
     var key: String
     var value: ConfigurationValue
+    /// Whether the official trainer lacks the key.
+    var isExtension = false
+    /// Whether the key is an extension that has its default: files for the official trainer omit
+    /// it, and a run that was started before the key existed has it too.
+    var isImplied = false
+    /// Whether the results of a run depend on the key.
+    var affectsResult = true
 
     init(_ key: String, _ value: ConfigurationValue) {
       self.key = key

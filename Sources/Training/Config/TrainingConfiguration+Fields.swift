@@ -14,27 +14,28 @@ extension TrainingConfiguration: ConfigurationSection {
     Field("optimization", \.optimization),
     Field("acceleration", \.acceleration),
     Field("data", \.data),
-    Field("validation", \.validation),
-    Field("checkpoints", \.checkpoints),
+    Field("validation", \.validation, affectsResult: false),
+    Field("checkpoints", \.checkpoints, affectsResult: false),
     Field("flow_matching", \.flowMatching),
-    Field("hub", \.hub),
-    Field("wandb", \.wandb),
-    Field("tensorboard", \.tensorboard),
-    Field("report", \.report),
+    Field("hub", \.hub, affectsResult: false),
+    Field("wandb", \.wandb, affectsResult: false),
+    Field("tensorboard", \.tensorboard, isExtension: true, affectsResult: false),
+    Field("report", \.report, isExtension: true, affectsResult: false),
     Field("seed", \.seed, .integer(0 ... .max)),
-    Field("output_dir", \.outputDir, .absolutePath),
+    Field("output_dir", \.outputDir, .absolutePath, affectsResult: false),
   ]
 }
 
 extension TrainingConfiguration.Model: ConfigurationSection {
   static let fields: [Field<Self>] = [
-    Field("model_path", \.modelPath, .path, isRequired: true),
-    Field("text_encoder_path", \.textEncoderPath, .optional(.path)),
-    Field("video_vae_path", \.videoVAEPath, .optional(.path)),
-    Field("audio_vae_path", \.audioVAEPath, .optional(.path)),
+    Field("model_path", \.modelPath, .path, isRequired: true, affectsResult: false),
+    Field("text_encoder_path", \.textEncoderPath, .optional(.path), affectsResult: false),
+    Field("video_vae_path", \.videoVAEPath, .optional(.path), affectsResult: false),
+    Field("audio_vae_path", \.audioVAEPath, .optional(.path), affectsResult: false),
     Field("training_mode", \.trainingMode, .choice),
-    Field("load_checkpoint", \.loadCheckpoint, .optional(.path)),
-    Field("trainable_modules", \.trainableModules, .optional(.list(of: .nonEmpty))),
+    Field("load_checkpoint", \.loadCheckpoint, .optional(.path), affectsResult: false),
+    Field(
+      "trainable_modules", \.trainableModules, .optional(.list(of: .nonEmpty)), isExtension: true),
   ]
 
   mutating func complete(_ reader: SectionReader) {
@@ -64,8 +65,8 @@ extension TrainingConfiguration.LoRA: ConfigurationSection {
     Field("alpha", \.alpha, .integer(1 ... .max)),
     Field("dropout", \.dropout, .probability),
     Field("target_modules", \.targetModules, .list(of: .nonEmpty)),
-    Field("use_rslora", \.useRSLoRA, .flag),
-    Field("use_dora", \.useDoRA, .flag),
+    Field("use_rslora", \.useRSLoRA, .flag, isExtension: true),
+    Field("use_dora", \.useDoRA, .flag, isExtension: true),
   ]
 
   mutating func complete(_ reader: SectionReader) {
@@ -83,14 +84,17 @@ extension TrainingConfiguration.Optimization: ConfigurationSection {
     Field("gradient_accumulation_steps", \.gradientAccumulationSteps, .integer(1...1 << 20)),
     Field("max_grad_norm", \.maxGradNorm, .number(.atLeast(0))),
     Field("optimizer_type", \.optimizerType, .choice),
-    Field("optimizer_params", \.optimizerParams, .free),
+    Field("optimizer_params", \.optimizerParams, .free, isExtension: true),
     Field("scheduler_type", \.schedulerType, .choice),
     Field("scheduler_params", \.schedulerParams, .free),
-    Field("warmup_steps", \.warmupSteps, .integer(0...1 << 31)),
-    Field("learning_rates", \.learningRates, .rates(.atLeast(0))),
-    Field("ema_decay", \.emaDecay, .optional(.number(.fromBelow(0, 1)))),
-    Field("max_skipped_steps", \.maxSkippedSteps, .integer(1 ... .max)),
-    Field("enable_gradient_checkpointing", \.enableGradientCheckpointing, .flag),
+    Field("warmup_steps", \.warmupSteps, .integer(0...1 << 31), isExtension: true),
+    Field("learning_rates", \.learningRates, .rates(.atLeast(0)), isExtension: true),
+    Field("ema_decay", \.emaDecay, .optional(.number(.fromBelow(0, 1))), isExtension: true),
+    Field(
+      "max_skipped_steps", \.maxSkippedSteps, .integer(1 ... .max), isExtension: true,
+      affectsResult: false),
+    Field(
+      "enable_gradient_checkpointing", \.enableGradientCheckpointing, .flag, affectsResult: false),
   ]
 
   mutating func complete(_ reader: SectionReader) {
@@ -111,16 +115,22 @@ extension TrainingConfiguration.Acceleration: ConfigurationSection {
       "mixed_precision_mode", \.mixedPrecisionMode,
       .optional(.choice(["no": .no, "No": .no, "NO": .no]))),
     Field("quantization", \.quantization, .optional(.choice)),
-    Field("load_text_encoder_in_8bit", \.loadTextEncoderIn8Bit, .flag),
-    Field("offload_optimizer_during_validation", \.offloadOptimizerDuringValidation, .flag),
+    Field("load_text_encoder_in_8bit", \.loadTextEncoderIn8Bit, .flag, affectsResult: false),
+    Field(
+      "offload_optimizer_during_validation", \.offloadOptimizerDuringValidation, .flag,
+      affectsResult: false),
   ]
 }
 
 extension TrainingConfiguration.TrainingData: ConfigurationSection {
   static let fields: [Field<Self>] = [
-    Field("preprocessed_data_root", \.preprocessedDataRoot, .absolutePath, isRequired: true),
-    Field("num_dataloader_workers", \.numDataloaderWorkers, .integer(0 ... .max)),
-    Field("accept_other_model", \.acceptOtherModel, .flag),
+    Field(
+      "preprocessed_data_root", \.preprocessedDataRoot, .absolutePath, isRequired: true,
+      affectsResult: false),
+    Field(
+      "num_dataloader_workers", \.numDataloaderWorkers, .integer(0 ... .max), affectsResult: false),
+    Field("caption_dropout", \.captionDropout, .probability, isExtension: true),
+    Field("accept_other_model", \.acceptOtherModel, .flag, isExtension: true, affectsResult: false),
   ]
 
   mutating func complete(_ reader: SectionReader) {
@@ -133,12 +143,12 @@ extension TrainingConfiguration.Checkpoints: ConfigurationSection {
   static let fields: [Field<Self>] = [
     Field("interval", \.interval, .optional(.integer(1 ... .max))),
     Field("keep_last_n", \.keepLastN, .integer(-1 ... .max)),
-    Field("keep_best", \.keepBest, .flag),
+    Field("keep_best", \.keepBest, .flag, isExtension: true),
     Field("precision", \.precision, .choice),
     Field("no_resume", \.noResume, .flag),
     Field(
       "save_training_state", \.saveTrainingState, .choice(["off": .off, "Off": .off, "OFF": .off])),
-    Field("on_save_error", \.onSaveError, .choice),
+    Field("on_save_error", \.onSaveError, .choice, isExtension: true),
   ]
 }
 
@@ -175,7 +185,7 @@ extension TrainingConfiguration.WeightsAndBiases: ConfigurationSection {
     Field("entity", \.entity, .optional(.text)),
     Field("tags", \.tags, .list(of: .text)),
     Field("log_validation_videos", \.logValidationVideos, .flag),
-    Field("mode", \.mode, .optional(.choice)),
+    Field("mode", \.mode, .optional(.choice), isExtension: true),
   ]
 }
 

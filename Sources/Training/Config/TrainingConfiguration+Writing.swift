@@ -14,66 +14,48 @@ extension TrainingConfiguration {
   /// The same for records of runs, with all keys.
   public var json: JSONValue { written.json }
 
-  /// `written` without keys of ours that have their default.
+  /// `written` without extensions that have their default.
   private var official: ConfigurationValue {
-    Self.removing(Self.own, from: written, path: "", defaults: Self().written)
+    func removing(_ value: ConfigurationValue) -> ConfigurationValue {
+      guard case .mapping(let entries) = value else { return value }
+      return .mapping(
+        entries.filter { !$0.isImplied }.map { .init($0.key, removing($0.value)) })
+    }
+    return removing(written)
   }
 
-  /// Keys that the official trainer doesn't know.
-  static let own: Set<String> = [
-    "model.trainable_modules", "data.accept_other_model", "lora.use_rslora", "lora.use_dora",
-    "optimization.optimizer_params",
-    "optimization.warmup_steps", "optimization.learning_rates", "optimization.ema_decay",
-    "optimization.max_skipped_steps", "validation.held_out", "checkpoints.keep_best",
-    "checkpoints.on_save_error", "wandb.mode",
-    "tensorboard", "report",
-  ]
-
-  private static func removing(
-    _ keys: Set<String>, from value: ConfigurationValue, path: String, defaults: ConfigurationValue?
-  ) -> ConfigurationValue {
-    guard case .mapping(let entries) = value else { return value }
-    return .mapping(
-      entries.compactMap { entry in
-        let key = path.isEmpty ? entry.key : "\(path).\(entry.key)"
-        let usual = key.hasPrefix("lora.") ? LoRA().written[entry.key] : defaults?[entry.key]
-        if keys.contains(key), entry.value == usual { return nil }
-        return .init(entry.key, removing(keys, from: entry.value, path: key, defaults: usual))
-      })
-  }
-
-  /// What the numbers of a run follow from, by key: a run goes on only from a state in which all of
-  /// it is equal.
+  /// The values that the results of a run depend on, by key. A run is resumed only from a state in
+  /// which all of them are equal.
   ///
-  /// Left out is what only changes where results go, what is looked at on the way, and how fast the
-  /// same is computed. The number of steps counts where the schedule of the learning rate depends
-  /// on it.
+  /// Keys that only change where results go, what is monitored, or how fast the same is computed are
+  /// left out. The number of steps counts if the schedule of the learning rate depends on it.
   public var fingerprintValues: [String: String] {
     var values: [String: String] = [:]
-    func add(_ value: ConfigurationValue, _ path: String) {
-      if Self.withoutEffect.contains(where: { path == $0 || path.hasPrefix("\($0).") }) { return }
-      guard case .mapping(let entries) = value, !entries.isEmpty else {
-        values[path] = value.line
-        return
-      }
-      for entry in entries { add(entry.value, path.isEmpty ? entry.key : "\(path).\(entry.key)") }
-    }
-    add(written, "")
-    if optimization.scheduleIsIndependentOfSteps { values["optimization.steps"] = nil }
-    // Samples that are taken out of the training set change it; the dataset's own fingerprint tells
-    // which are left.
+    forEachResultKey { key, value, _ in values[key] = value }
     return values
   }
 
-  /// The model, the weights that training starts from and the dataset count by their contents.
-  private static let withoutEffect = [
-    "model.model_path", "model.text_encoder_path", "model.video_vae_path", "model.audio_vae_path",
-    "model.load_checkpoint", "data", "validation", "checkpoints", "hub", "wandb", "tensorboard",
-    "report",
-    "output_dir",
-    "acceleration.load_text_encoder_in_8bit", "acceleration.offload_optimizer_during_validation",
-    "optimization.enable_gradient_checkpointing", "optimization.max_skipped_steps",
-  ]
+  /// The keys of `fingerprintValues` that are extensions at their defaults.
+  var impliedKeys: Set<String> {
+    var keys: Set<String> = []
+    forEachResultKey { key, _, isImplied in if isImplied { keys.insert(key) } }
+    return keys
+  }
+
+  private func forEachResultKey(_ body: (String, String, Bool) -> Void) {
+    func visit(_ value: ConfigurationValue, _ path: String, isImplied: Bool) {
+      guard case .mapping(let entries) = value, !entries.isEmpty else {
+        body(path, value.line, isImplied)
+        return
+      }
+      for entry in entries where entry.affectsResult {
+        let key = path.isEmpty ? entry.key : "\(path).\(entry.key)"
+        if key == "optimization.steps", optimization.scheduleIsIndependentOfSteps { continue }
+        visit(entry.value, key, isImplied: isImplied || entry.isImplied)
+      }
+    }
+    visit(written, "", isImplied: false)
+  }
 }
 
 extension TrainingConfiguration.Optimization {
@@ -89,11 +71,6 @@ extension TrainingConfiguration.Optimization {
 }
 
 extension ConfigurationValue {
-  fileprivate subscript(key: String) -> ConfigurationValue? {
-    guard case .mapping(let entries) = self else { return nil }
-    return entries.first { $0.key == key }?.value
-  }
-
   /// In one line, for comparing and for messages.
   fileprivate var line: String {
     switch self {

@@ -105,6 +105,8 @@ extension TrainingConfiguration {
     public var preprocessedDataRoot = ""
     /// 0 reads a batch when it is needed.
     public var numDataloaderWorkers = 2
+    /// An extension: how often a sample is trained on the empty prompt instead of its caption.
+    public var captionDropout = 0.0
     /// Ours: whether latents and text features may be those of another model file than
     /// `model_path`.
     public var acceptOtherModel = false

@@ -42,9 +42,14 @@ extension FlexibleStrategy: ConfigurationSection {
 
   static let fields: [Field<Self>] = [
     Field("video", \.video, .optional(.section)), Field("audio", \.audio, .optional(.section)),
+    Field("video_loss_weight", \.objective.videoWeight, .lossWeight, isExtension: true),
+    Field("audio_loss_weight", \.objective.audioWeight, .lossWeight, isExtension: true),
   ]
 
   mutating func complete(_ reader: SectionReader) {
+    objective.check(
+      video: video.map(\.isGenerated) ?? reader.has("video"),
+      audio: audio.map(\.isGenerated) ?? reader.has("audio"), reader)
     if video?.isGenerated != true, audio?.isGenerated != true {
       // A section with an error of its own is not known to be one that is not generated.
       let isKnown = (video != nil || !reader.has("video")) && (audio != nil || !reader.has("audio"))
@@ -78,7 +83,13 @@ extension TextToVideoStrategy: ConfigurationSection {
     Field("first_frame_conditioning_p", \.firstFrameConditioningP, .probability),
     Field("with_audio", \.withAudio, .flag),
     Field("audio_latents_dir", \.audioLatentsDir, .nonEmpty),
+    Field("video_loss_weight", \.objective.videoWeight, .lossWeight, isExtension: true),
+    Field("audio_loss_weight", \.objective.audioWeight, .lossWeight, isExtension: true),
   ]
+
+  mutating func complete(_ reader: SectionReader) {
+    objective.check(video: true, audio: withAudio, reader)
+  }
 }
 
 extension VideoToVideoStrategy: ConfigurationSection {
@@ -86,6 +97,34 @@ extension VideoToVideoStrategy: ConfigurationSection {
     Field("first_frame_conditioning_p", \.firstFrameConditioningP, .probability),
     Field("reference_latents_dir", \.referenceLatentsDir, .nonEmpty),
   ]
+}
+
+extension Rule<Double> {
+  fileprivate static var lossWeight: Rule { number(.atLeast(0)) }
+}
+
+extension Objective {
+  /// Reports weights that leave nothing to learn, or that have no effect.
+  ///
+  /// - Parameters: whether the modalities are generated.
+  fileprivate func check(video: Bool, audio: Bool, _ reader: SectionReader) {
+    let weights = [
+      (key: "video_loss_weight", name: "video", weight: videoWeight, isGenerated: video),
+      (key: "audio_loss_weight", name: "audio", weight: audioWeight, isGenerated: audio),
+    ]
+    let generated = weights.filter(\.isGenerated)
+    if let first = generated.first, generated.allSatisfy({ $0.weight == 0 }) {
+      reader.report(
+        first.key,
+        generated.count == 1
+          ? "is 0, but only \(first.name) is generated; set it above 0"
+          : "and audio_loss_weight are both 0; set one of them above 0")
+    }
+    for weight in weights where !weight.isGenerated && weight.weight != 1 && reader.has(weight.key)
+    {
+      reader.notice(weight.key, "has no effect, because \(weight.name) is not generated")
+    }
+  }
 }
 
 extension ConditionStrategy {

@@ -14,6 +14,15 @@ public enum TrainingStrategy: Sendable, Equatable {
     }
   }
 
+  /// The objective with the strategy's weights of the modalities.
+  public var objective: Objective {
+    switch self {
+    case .flexible(let strategy): strategy.objective
+    case .textToVideo(let strategy): strategy.objective
+    case .videoToVideo: Objective()
+    }
+  }
+
   /// The folders of the cache that the strategy reads, each once.
   public var dataSources: [DataSource] {
     switch self {
@@ -53,6 +62,8 @@ extension [DataSource] {
 public struct FlexibleStrategy: Sendable, Equatable {
   public var video: ModalityStrategy?
   public var audio: ModalityStrategy?
+  /// An extension: the weights of the modalities in the loss.
+  public var objective = Objective()
 
   public init(video: ModalityStrategy? = nil, audio: ModalityStrategy? = nil) {
     self.video = video
@@ -132,6 +143,8 @@ public struct TextToVideoStrategy: Sendable, Equatable {
   public var firstFrameConditioningP = 0.1
   public var withAudio = false
   public var audioLatentsDir = "audio_latents"
+  /// An extension: the weights of the modalities in the loss.
+  public var objective = Objective()
 
   public init() {}
 

@@ -18,7 +18,7 @@ extension TrainingConfiguration.Validation: ConfigurationSection {
     Field("generate_audio", \.generateAudio, .flag),
     Field("generate_video", \.generateVideo, .flag),
     Field("skip_initial_validation", \.skipInitialValidation, .flag),
-    Field("held_out", \.heldOut),
+    Field("held_out", \.heldOut, isExtension: true),
   ]
 
   mutating func complete(_ reader: SectionReader) {

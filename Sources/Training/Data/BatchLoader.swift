@@ -28,16 +28,17 @@ final class BatchLoader {
   ///     batch for each rank.
   ///   - count: how many batches will be asked for.
   ///   - workers: threads that read ahead; 0 reads a batch when it is asked for.
+  ///   - captionDropout: which samples come with the empty prompt's features.
   ///   - device: that batches go to; for a GPU they are put into memory that it can read by itself.
   init(
     _ dataset: PrecomputedDataset, order: BatchOrder, first: Int, stride: Int, count: Int,
-    workers: Int,
-    device: Device
+    workers: Int, device: Device, captionDropout: CaptionDropout? = nil
   ) {
     let order = Mutex(order)
     let read: @Sendable (Int) throws -> LoadedBatch = { index in
       let number = first + index * stride
-      let batch = try dataset.load(order.withLock { try $0.batch(number) }, number: number)
+      let batch = try dataset.load(
+        order.withLock { try $0.batch(number) }, number: number, captionDropout)
       return device == .cpu ? batch : try batch.pinned()
     }
     self.read = read
@@ -58,8 +59,16 @@ final class BatchLoader {
 
 extension PrecomputedDataset {
   /// Reads the samples of a batch and lays them side by side.
-  func load(_ order: BatchOrder.Batch, number: Int) throws -> LoadedBatch {
-    let samples = try order.samples.map { try sample($0) }
+  func load(
+    _ order: BatchOrder.Batch, number: Int, _ captionDropout: CaptionDropout? = nil
+  ) throws -> LoadedBatch {
+    let textFiles = order.samples.enumerated().map { offset, sample in
+      if let captionDropout, captionDropout.drops(position: order.position + offset) {
+        return captionDropout.file
+      }
+      return entries[sample].files[Self.textFolder] ?? entries[sample].name
+    }
+    let samples = try zip(order.samples, textFiles).map { try sample($0, textFile: $1) }
     func latents(_ folder: String) throws -> TrainingBatch.Latents? {
       let own = samples.compactMap { $0.latents[folder] }
       guard !own.isEmpty, own.count == samples.count else { return nil }
@@ -81,8 +90,7 @@ extension PrecomputedDataset {
     let video = try Tensor.stack(samples.map(\.videoFeatures))
     let audio = samples.compactMap(\.audioFeatures)
     return LoadedBatch(
-      number: number, order: order,
-      textFiles: order.samples.map { entries[$0].files[Self.textFolder] ?? entries[$0].name },
+      number: number, order: order, textFiles: textFiles,
       batch: TrainingBatch(
         video: try stream(strategies.video), audio: try stream(strategies.audio)),
       text: TextFeatures(

@@ -7,9 +7,11 @@ import TensorFiles
 extension PrecomputedDataset {
   /// Checks that a model can read every sample's latents and text features, and that masks fit.
   ///
-  /// - Parameter path: of the model, for the message.
+  /// - Parameters:
+  ///   - path: of the model, for the message.
+  ///   - emptyPrompt: the file of text features that stands in for captions, if there is one.
   /// - Throws: `DatasetError` that names the first file that does not fit.
-  func requireFit(_ trained: TrainedModel, path model: String) throws {
+  func requireFit(_ trained: TrainedModel, path model: String, emptyPrompt: String? = nil) throws {
     let configuration = trained.transformer.configuration
     let (videoChannels, audioChannels) = (configuration.video.inputs, configuration.audio.inputs)
     let (videoWidth, audioWidth) = (trained.text.video.width, trained.text.audio.width)
@@ -29,7 +31,8 @@ extension PrecomputedDataset {
       try requireMasksFit(entry)
     }
     try requireTextFeatures(
-      video: videoWidth, audio: strategies.audio == nil ? nil : audioWidth, model: model)
+      video: videoWidth, audio: strategies.audio == nil ? nil : audioWidth, model: model,
+      emptyPrompt: emptyPrompt)
   }
 
   private func requireMasksFit(_ entry: Entry) throws {
@@ -49,10 +52,12 @@ extension PrecomputedDataset {
     }
   }
 
-  private func requireTextFeatures(video: Int, audio: Int?, model: String) throws {
+  private func requireTextFeatures(
+    video: Int, audio: Int?, model: String, emptyPrompt: String?
+  ) throws {
     var tokens: Int?
-    for entry in entries {
-      guard let path = entry.files[Self.textFolder] else { continue }
+    for path in entries.compactMap({ $0.files[Self.textFolder] }) + [emptyPrompt].compactMap(\.self)
+    {
       func fail(_ problem: String) -> DatasetError { DatasetError(path: path, problem: problem) }
       let file = try SampleFile(path: path)
       let features = try file.tensorShape(Self.videoFeatures(file))
@@ -91,9 +96,12 @@ extension PrecomputedDataset {
   /// - Parameter files: of the model.
   /// - Throws: `DatasetError` that counts those of other models or another text encoder, unless the
   ///   configuration accepts them.
-  func requireSameModel(_ files: ModelFiles, _ c: TrainingConfiguration) throws {
+  func requireSameModel(
+    _ files: ModelFiles, _ c: TrainingConfiguration, emptyPrompt: String? = nil
+  ) throws {
     guard !c.data.acceptOtherModel else { return }
     try requireSameTextEncoder(c)
+    if let emptyPrompt { try requireSameOrigin(emptyPrompt) }
     let components = [ModelFiles.Component.transformer, .videoVAE, .audioVAE]
     let models = Set(
       try Set(components.compactMap { files.path(of: $0) }).map {
@@ -112,6 +120,22 @@ extension PrecomputedDataset {
         "holds \(others.count) samples that were preprocessed with another model than \(c.model.modelPath), "
         + "\(first.name) among them; run `ltx preprocess` with this model, or set data.accept_other_model to true "
         + "where the models share their VAEs and text projection")
+  }
+
+  /// The empty prompt's features are of the model and the text encoder of the captions' features.
+  private func requireSameOrigin(_ emptyPrompt: String) throws {
+    guard let caption = entries.first?.files[Self.textFolder] else { return }
+    let (own, other) = (
+      try SampleFile(path: emptyPrompt).metadata, try SampleFile(path: caption).metadata
+    )
+    for key in [Fingerprint.Key.model, .textEncoder].map(\.rawValue) {
+      guard let said = own[key], let wanted = other[key], said != wanted else { continue }
+      throw DatasetError(
+        path: emptyPrompt,
+        problem:
+          "was made by another model than \(caption). Run `ltx preprocess` on the dataset again"
+      )
+    }
   }
 
   /// Text features of one text encoder and samples by another would not belong together.
@@ -137,15 +161,19 @@ extension PrecomputedDataset {
   /// Tells datasets apart by their samples' names, the sizes of their files, and what the files say
   /// that they were made from. (The official trainer's caches say nothing; a value that was changed
   /// in place is not seen there.)
-  func identities() throws -> [String] {
-    try entries.map { entry in
-      let files = try entry.files.sorted { $0.key < $1.key }.map { folder, path in
-        let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
-        let made = try SampleFile(path: path).metadata.sorted { $0.key < $1.key }
-        return "\(folder) \(size) \(made.map { "\($0.key)=\($0.value)" }.joined(separator: " "))"
-      }
+  ///
+  /// - Parameter emptyPrompt: the file that stands in for captions, if there is one.
+  func identities(emptyPrompt: String? = nil) throws -> [String] {
+    func identity(_ folder: String, _ path: String) throws -> String {
+      let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
+      let made = try SampleFile(path: path).metadata.sorted { $0.key < $1.key }
+      return "\(folder) \(size) \(made.map { "\($0.key)=\($0.value)" }.joined(separator: " "))"
+    }
+    let samples = try entries.map { entry in
+      let files = try entry.files.sorted { $0.key < $1.key }.map { try identity($0, $1) }
       return ([entry.name] + files).joined(separator: "\n")
     }
+    return try samples + [emptyPrompt].compactMap { $0 }.map { try identity(EmptyPrompt.name, $0) }
   }
 
   /// The scale of references of video, inferred from the first sample as the official trainer does,

@@ -196,9 +196,10 @@ public struct CachedSample: Sendable {
 extension PrecomputedDataset {
   /// Reads a sample into memory.
   ///
+  /// - Parameter textFile: the file of text features in place of the sample's own.
   /// - Throws: `DatasetError` for numbers that are none, which would ruin a run for good;
   ///   `TensorFileError`.
-  public func sample(_ index: Int) throws -> CachedSample {
+  public func sample(_ index: Int, textFile: String? = nil) throws -> CachedSample {
     let entry = entries[index]
     func file(_ folder: String) throws -> SampleFile {
       guard let path = entry.files[folder] else {
@@ -234,7 +235,7 @@ extension PrecomputedDataset {
         masks[folder] = try mask.flatten(from: 0, through: -1).slice(0, from: 0, to: shape[1])
       }
     }
-    let text = try file(Self.textFolder)
+    let text = try textFile.map { try SampleFile(path: $0) } ?? file(Self.textFolder)
     let features = try text.tensor(Self.videoFeatures(text))
     let audioFeatures =
       text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil

@@ -103,7 +103,7 @@ extension Trainer {
     let loader = BatchLoader(
       dataset, order: order, first: first * batchesPerStep + group.rank, stride: group.worldSize,
       count: (steps - first) * c.optimization.gradientAccumulationSteps,
-      workers: c.data.numDataloaderWorkers, device: device)
+      workers: c.data.numDataloaderWorkers, device: device, captionDropout: captionDropout)
     var savingSeconds = 0.0
     var lastEnd = ContinuousClock.now
     while completedSteps < steps {
@@ -193,7 +193,7 @@ extension Trainer {
       try loss.measure(
         step: completedSteps, flow: flowMatching, group: group,
         example: { try self.example($0, $1) },
-        losses: { try self.step.losses($0) })
+        losses: { try self.step.losses($0, self.objective) })
     }
     validations.append(record)
     try recording { try metrics?.append(record) }

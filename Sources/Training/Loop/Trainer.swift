@@ -32,7 +32,9 @@ public final class Trainer {
   /// Held by tensors on the device once the model was there.
   let loadedBytes: Int
   let step: TrainingStep
+  let objective: Objective
   let flowMatching: FlowMatching
+  let captionDropout: CaptionDropout?
   var optimization: Optimization
   let average: ExponentialMovingAverage?
   let folder: RunFolder
@@ -92,6 +94,8 @@ public final class Trainer {
     batchShapes = BatchShapes(training, batchSize: c.optimization.batchSize)
     dataset = batchShapes.dataset(training)
     if group.isMain, let note = dataset.silentAudio.note { warn("\(dataset.root): \(note)") }
+    let captionDropout = try CaptionDropout(c, dataset)
+    self.captionDropout = captionDropout
     // The text encoder and the VAEs are gone before the transformer is loaded.
     let hasSamples = c.validation.interval != nil && !c.validation.samples.isEmpty
     if hasSamples {
@@ -112,7 +116,7 @@ public final class Trainer {
     if group.isMain { try model.startNotes.forEach(warn) }
     initial = group.isMain ? try Self.initialAdapters(model) : []
     loadedBytes = try device.memory().liveBytes
-    try training.requireFit(model, path: c.model.modelPath)
+    try training.requireFit(model, path: c.model.modelPath, emptyPrompt: captionDropout?.file)
     try heldOut?.requireFit(model, path: c.model.modelPath)
     step = TrainingStep(
       transformer: model.transformer,
@@ -120,6 +124,7 @@ public final class Trainer {
         blocks: model.transformer.configuration.blocks,
         activations: c.optimization.enableGradientCheckpointing ? .recompute : .keep,
         autocast: model.autocast))
+    objective = c.trainingStrategy.objective
     flowMatching = FlowMatching(
       strategies: strategies, sampler: try TimestepSampler(c), factors: model.factors,
       referenceScale: try dataset.referenceScale())
@@ -134,12 +139,13 @@ public final class Trainer {
     folder = RunFolder(
       path: c.outputDir, prefix: c.model.trainingMode == .lora ? "lora" : "model")
     let identity = try FileIdentity.identity(of: model.checkpoint.files)
-    try all.requireSameModel(model.checkpoint.files, c)
+    try all.requireSameModel(model.checkpoint.files, c, emptyPrompt: captionDropout?.file)
     if c.validation.heldOut.preprocessedDataRoot != nil {
       try heldOut?.requireSameModel(model.checkpoint.files, c)
     }
     fingerprint = RunFingerprint(
-      configuration: c.fingerprintValues, model: identity, samples: try dataset.identities(),
+      configuration: c.fingerprintValues, implied: c.impliedKeys, model: identity,
+      samples: try dataset.identities(emptyPrompt: captionDropout?.file),
       start: model.start?.identity, ranks: group.worldSize)
   }
 
@@ -196,7 +202,9 @@ public final class Trainer {
   }
 
   /// The loss of the model as it is now, per sample: [B].
-  public func loss(_ example: TrainingExample) throws -> Tensor { try step.loss(example) }
+  public func loss(_ example: TrainingExample) throws -> Tensor {
+    try step.loss(example, objective)
+  }
 
   func example(_ loaded: LoadedBatch, _ draws: TrainingDraws) throws -> TrainingExample {
     let noised = try flowMatching.noised(loaded.batch.to(device), draws.to(device))
@@ -242,7 +250,9 @@ public final class Trainer {
         loaded, flowMatching.draws(for: loaded.batch, samples: generators, step: references))
       let share = Double(loaded.batch.count) / Double(total) * (lossScale?.value ?? 1)
       let passing = ContinuousClock.now
-      let result = try model.inPass(loaded.number) { try step(example, scale: share) }
+      let result = try model.inPass(loaded.number) {
+        try step(example, objective, scale: share)
+      }
       try computation.add(result, example)
       passSeconds += (ContinuousClock.now - passing) / .seconds(1)
     }

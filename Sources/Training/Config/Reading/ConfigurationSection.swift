@@ -16,7 +16,7 @@ extension ConfigurationSection {
     reader.finish()
   }
 
-  var written: ConfigurationValue { .mapping(Self.fields.map { .init($0.key, $0.write(self)) }) }
+  var written: ConfigurationValue { .mapping(Self.fields.map { $0.entry(self) }) }
 }
 
 extension Rule where Value: ConfigurationSection {
@@ -24,17 +24,23 @@ extension Rule where Value: ConfigurationSection {
 }
 
 /// A key of a section.
-struct Field<Section>: Sendable {
+struct Field<Section: ConfigurationSection>: Sendable {
   let key: String
   let read: @Sendable (SectionReader, inout Section) -> Void
-  let write: @Sendable (Section) -> ConfigurationValue
+  /// Whether the official trainer lacks the key.
+  private let isExtension: Bool
+  /// Whether the results of a run depend on the key, so that a run with another value of it can't
+  /// be resumed.
+  private let affectsResult: Bool
+  private let write: @Sendable (Section) -> ConfigurationValue
 
-  /// - Parameter isRequired: a key without a default.
+  /// - Parameter isRequired: whether the key lacks a default.
   init<Value>(
     _ key: String, _ path: WritableKeyPath<Section, Value> & Sendable, _ rule: Rule<Value>,
-    isRequired: Bool = false
+    isRequired: Bool = false, isExtension: Bool = false, affectsResult: Bool = true
   ) {
     self.key = key
+    (self.isExtension, self.affectsResult) = (isExtension, affectsResult)
     read = { reader, section in
       if let value = isRequired ? reader.required(key, rule) : reader.read(key, rule) {
         section[keyPath: path] = value
@@ -45,9 +51,11 @@ struct Field<Section>: Sendable {
 
   /// A section, which may be left out as long as none of its keys is required.
   init<Value: ConfigurationSection>(
-    _ key: String, _ path: WritableKeyPath<Section, Value> & Sendable
+    _ key: String, _ path: WritableKeyPath<Section, Value> & Sendable, isExtension: Bool = false,
+    affectsResult: Bool = true
   ) {
     self.key = key
+    (self.isExtension, self.affectsResult) = (isExtension, affectsResult)
     read = { reader, section in
       guard reader.has(key) else {
         section[keyPath: path] = Value(reading: reader.absentSection(key))
@@ -56,5 +64,13 @@ struct Field<Section>: Sendable {
       if let value: Value = reader.read(key, Rule<Value>.section) { section[keyPath: path] = value }
     }
     write = { $0[keyPath: path].written }
+  }
+
+  fileprivate func entry(_ section: Section) -> ConfigurationValue.Entry {
+    var entry = ConfigurationValue.Entry(key, write(section))
+    entry.isExtension = isExtension
+    entry.isImplied = isExtension && entry.value == write(Section())
+    entry.affectsResult = affectsResult
+    return entry
   }
 }
