@@ -4,7 +4,7 @@ import Torch
 ///
 /// The order is a function of the seed and the batch's number alone, so that a run that goes on
 /// needs no state of it. Samples of one key are batched together; what does not fill a batch makes
-/// a smaller one at the end of the epoch.
+/// a smaller one at the end of the epoch. A sample with repeats appears that often in an epoch.
 ///
 /// A batch of four is the two batches of two that a smaller batch size gives, as long as all
 /// samples have one key: so accumulation and ranks can stand in for a larger batch.
@@ -17,24 +17,30 @@ struct BatchOrder: Sendable {
   }
 
   private let keys: [[Int]]
+  /// The samples of an epoch before they are shuffled, each as often as it is repeated.
+  private let shown: [Int]
   private let batchSize: Int
   private let seed: UInt64
   /// The epochs that were asked for last: threads that read ahead come back to the one before.
   private var epochs: [(number: Int, batches: [Batch])] = []
-  /// Batches that show every sample once.
+  /// The number of samples in an epoch, each counted as often as it is repeated.
+  var samplesPerEpoch: Int { shown.count }
+  /// The number of batches in an epoch.
   let batchesPerEpoch: Int
   /// The number of batches in an epoch by how many samples they hold.
   let batchesBySize: [Int: Int]
 
   /// - Parameters:
   ///   - keys: of the samples; those of one key fit into one batch.
-  ///   - batchSize: at most as many as there are samples.
-  init(keys: [[Int]], batchSize: Int, seed: UInt64) {
+  ///   - repeats: how often each sample appears in an epoch; nil for once.
+  ///   - batchSize: at most the number of samples in an epoch.
+  init(keys: [[Int]], repeats: [Int]? = nil, batchSize: Int, seed: UInt64) {
     self.keys = keys
+    shown = keys.indices.flatMap { Array(repeating: $0, count: repeats?[$0] ?? 1) }
     self.batchSize = batchSize
     self.seed = seed
     var sizes: [Int: Int] = [:]
-    for group in Dictionary(grouping: keys, by: { $0 }).values {
+    for group in Dictionary(grouping: shown, by: { keys[$0] }).values {
       let (full, rest) = group.count.quotientAndRemainder(dividingBy: batchSize)
       if full > 0 { sizes[batchSize, default: 0] += full }
       if rest > 0 { sizes[rest, default: 0] += 1 }
@@ -59,10 +65,10 @@ struct BatchOrder: Sendable {
   }
 
   private func shuffled(_ generator: Generator, epoch: Int) throws -> [Batch] {
-    let order: [Int] = try generator.permutation(keys.count).array()
+    let order: [Int] = try generator.permutation(shown.count).array()
     var open: [[Int]: [Int]] = [:]
     var groups: [[Int]] = []
-    for sample in order {
+    for sample in order.map({ shown[$0] }) {
       let key = keys[sample]
       open[key, default: []].append(sample)
       if let full = open[key], full.count == batchSize {
@@ -72,7 +78,7 @@ struct BatchOrder: Sendable {
     }
     // The remainders come last, in an order that does not depend on hashing.
     groups += open.values.sorted { $0[0] < $1[0] }
-    var position = epoch * keys.count
+    var position = epoch * shown.count
     return groups.map { samples in
       defer { position += samples.count }
       return Batch(samples: samples, position: position)

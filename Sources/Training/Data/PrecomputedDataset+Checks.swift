@@ -171,7 +171,8 @@ extension PrecomputedDataset {
     }
     let samples = try entries.map { entry in
       let files = try entry.files.sorted { $0.key < $1.key }.map { try identity($0, $1) }
-      return ([entry.name] + files).joined(separator: "\n")
+      let repeats = entry.repeats == 1 ? [] : ["repeats \(entry.repeats)"]
+      return ([entry.name] + files + repeats).joined(separator: "\n")
     }
     return try samples + [emptyPrompt].compactMap { $0 }.map { try identity(EmptyPrompt.name, $0) }
   }

@@ -25,6 +25,8 @@ public struct PrecomputedDataset: Sendable {
     let fps: [String: Double]
     /// How loud the sample's audio was; nil without audio, or where its file does not say.
     let audioLevel: SampleLevel?
+    /// How often the sample appears in an epoch.
+    let repeats: Int
   }
 
   public let root: String
@@ -48,6 +50,7 @@ public struct PrecomputedDataset: Sendable {
     var files: [String: [String: String]] = [:]
     for folder in folders { files[folder] = try CacheFolder.files(below: "\(self.root)/\(folder)") }
 
+    let repeats = try SampleRepeats(cache: self.root)
     var entries: [Entry] = []
     var unmatched: [String: [String]] = [:]
     let kinds = Self.latentFolders(strategies)
@@ -83,7 +86,10 @@ public struct PrecomputedDataset: Sendable {
         }
         fps[folder] = rate
       }
-      entries.append(Entry(name: name, files: own, shapes: shapes, fps: fps, audioLevel: level))
+      entries.append(
+        Entry(
+          name: name, files: own, shapes: shapes, fps: fps, audioLevel: level,
+          repeats: repeats.repeats(of: name)))
     }
     guard !entries.isEmpty else {
       let first = folders[0]
@@ -109,6 +115,9 @@ public struct PrecomputedDataset: Sendable {
   }
 
   public var count: Int { entries.count }
+
+  /// The number of samples in an epoch, each counted as often as it is repeated.
+  var samplesPerEpoch: Int { entries.reduce(0) { $0 + $1.repeats } }
 
   /// Samples whose audio is silent, where audio is generated in training; else none.
   var silentAudio: SilentAudio {

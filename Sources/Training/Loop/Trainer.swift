@@ -85,11 +85,12 @@ public final class Trainer {
     let all = try PrecomputedDataset(root: c.data.preprocessedDataRoot, strategies: strategies)
     let training: PrecomputedDataset
     (training, heldOut) = try Self.heldOut(c, of: all, strategies)
-    guard c.optimization.batchSize <= training.count else {
+    let samplesPerEpoch = training.samplesPerEpoch
+    guard c.optimization.batchSize <= samplesPerEpoch else {
       throw c.problem(
         "optimization.batch_size",
-        "is \(c.optimization.batchSize), but there are \(training.count) samples to train on; set it to "
-          + "\(training.count) or less")
+        "is \(c.optimization.batchSize), but there are \(samplesPerEpoch) samples to train on; set it to "
+          + "\(samplesPerEpoch) or less")
     }
     batchShapes = BatchShapes(training, batchSize: c.optimization.batchSize)
     dataset = batchShapes.dataset(training)
@@ -134,7 +135,8 @@ public final class Trainer {
     }
     lossScale = c.acceleration.mixedPrecisionMode == .fp16 ? LossScale() : nil
     order = BatchOrder(
-      keys: batchShapes.keys, batchSize: c.optimization.batchSize,
+      keys: batchShapes.keys, repeats: dataset.entries.map(\.repeats),
+      batchSize: c.optimization.batchSize,
       seed: RandomSeed.mix(UInt64(c.seed), "order"))
     folder = RunFolder(
       path: c.outputDir, prefix: c.model.trainingMode == .lora ? "lora" : "model")

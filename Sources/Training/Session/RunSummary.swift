@@ -78,6 +78,8 @@ extension Trainer {
     let buckets = Set(batchShapes.keys).count
     return
       "\(dataset.count) samples of \(buckets) \(buckets == 1 ? "shape" : "shapes") in \(dataset.root)"
+      + (order.samplesPerEpoch == dataset.count
+        ? "" : ", \(order.samplesPerEpoch) in an epoch with repeats")
       + (heldOut.map { ", \($0.count) held out" } ?? "")
       + (dataset.unmatchedCount > 0 ? ", \(dataset.unmatchedCount) without a match left out" : "")
   }
@@ -85,7 +87,7 @@ extension Trainer {
   /// The samples that a step really sees: batches of a shape with few samples are not full.
   private var samplesPerStep: String {
     let asked = configuration.optimization.batchSize * batchesPerStep
-    let mean = Double(dataset.count * batchesPerStep) / Double(order.batchesPerEpoch)
+    let mean = Double(order.samplesPerEpoch * batchesPerStep) / Double(order.batchesPerEpoch)
     if order.batchesBySize.keys.allSatisfy({ $0 == configuration.optimization.batchSize }) {
       return "\(asked) \(asked == 1 ? "sample" : "samples")"
     }

@@ -216,6 +216,33 @@ import Testing
     ("wandb: {enabled: 2}", "wandb.enabled", "true or false"),
     ("hub: {push_to_hub: true, hub_model_id: ''}", "hub.hub_model_id", "NAME/REPOSITORY"),
     ("seed: -1", "seed", "at least 0"),
+    (
+      "training_strategy: {video_loss_weight: -1}", "training_strategy.video_loss_weight",
+      "a number of at least 0"
+    ),
+    (
+      "training_strategy: {audio_loss_weight: .inf, with_audio: true}",
+      "training_strategy.audio_loss_weight", "a finite number"
+    ),
+    (
+      "training_strategy: {with_audio: true, video_loss_weight: 0, audio_loss_weight: 0}",
+      "training_strategy.video_loss_weight", "and audio_loss_weight are both 0"
+    ),
+    (
+      "training_strategy: {video_loss_weight: 0}", "training_strategy.video_loss_weight",
+      "only video is generated"
+    ),
+    (
+      """
+      training_strategy:
+        {name: flexible, audio_loss_weight: 0, audio: {is_generated: true, latents_dir: a},
+          video: {is_generated: false, latents_dir: v}}
+      """, "training_strategy.audio_loss_weight", "only audio is generated"
+    ),
+    (
+      "training_strategy: {name: video_to_video, video_loss_weight: 1}\nvalidation: {interval: null}",
+      "training_strategy.video_loss_weight", "is not a known key"
+    ),
     ("output_dir: 2024", "output_dir", "put it in quotes"),
     ("output_dir: ''", "output_dir", "is empty"),
   ])

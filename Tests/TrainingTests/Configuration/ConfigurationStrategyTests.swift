@@ -42,6 +42,20 @@ import Testing
     #expect(found.map { "\($0.folder)=\($0.role)" }.joined(separator: " ") == sources)
   }
 
+  @Test func lossWeights() throws {
+    let text = """
+      {name: flexible, video_loss_weight: 0, audio_loss_weight: 2.5,
+        video: {is_generated: true, latents_dir: v}, audio: {is_generated: true, latents_dir: a}}
+      """
+    #expect(
+      try read(text).trainingStrategy.objective == Objective(videoWeight: 0, audioWeight: 2.5))
+    let older = try read("{with_audio: true, audio_loss_weight: 3}")
+    #expect(older.trainingStrategy.objective == Objective(audioWeight: 3))
+    #expect(try read("{}").trainingStrategy.objective == Objective())
+    let unused = try read("{audio_loss_weight: 3}")
+    #expect(unused.notices.map(\.key) == ["training_strategy.audio_loss_weight"])
+  }
+
   @Test func olderStrategies() throws {
     let text = try read("{name: text_to_video, first_frame_conditioning_p: 0.5}")
     guard case .textToVideo(let strategy) = text.trainingStrategy else {

@@ -71,7 +71,7 @@ import Testing
       "learning_rates",
       "ema_decay",
       "max_skipped_steps", "held_out", "on_save_error", "keep_best", "tensorboard", "report",
-      "mode: null",
+      "mode: null", "loss_weight", "caption_dropout",
     ] {
       #expect(!plain.contains(key), "\(key)")
     }
@@ -103,6 +103,8 @@ import Testing
       ("optimization.ema_decay=0.5", "optimization.ema_decay"),
       ("optimization.learning_rates={to_q: 3}", "optimization.learning_rates.to_q"),
       ("training_strategy.with_audio=true", "training_strategy.with_audio"),
+      ("training_strategy.video_loss_weight=2", "training_strategy.video_loss_weight"),
+      ("data.caption_dropout=0.1", "data.caption_dropout"),
       ("flow_matching.timestep_sampling_mode=uniform", "flow_matching.timestep_sampling_mode"),
       ("acceleration.quantization=int8-quanto", "acceleration.quantization"),
       ("output_dir=x", nil), ("wandb.enabled=true", nil), ("validation.interval=3", nil),
@@ -122,6 +124,28 @@ import Testing
       before[$0] != after[$0] && $0 != "optimization.learning_rates"
     }
     #expect(changed == Set([key].compactMap { $0 }))
+  }
+
+  /// A run that was started before an extension existed had its default.
+  @Test func fingerprintsOfOlderVersions() throws {
+    func fingerprint(_ values: [String: String], _ implied: Set<String>) -> RunFingerprint {
+      RunFingerprint(
+        configuration: values, implied: implied, model: "m", samples: [], start: nil, ranks: 1)
+    }
+    let c = try ConfigurationText.read(ConfigurationText.minimal)
+    let key = "data.caption_dropout"
+    var older = c.fingerprintValues
+    #expect(older.removeValue(forKey: key) == "0.0")
+    let earlier = fingerprint(older, [])
+    let own = fingerprint(c.fingerprintValues, c.impliedKeys)
+    #expect(own.differences(from: earlier).isEmpty)
+    let changed = try ConfigurationText.read(
+      ConfigurationText.minimal, overrides: ["\(key)=0.5"])
+    let other = fingerprint(changed.fingerprintValues, changed.impliedKeys)
+    #expect(other.differences(from: earlier) == [key])
+    #expect(own.differences(from: other) == [key])
+    older["seed"] = nil
+    #expect(own.differences(from: fingerprint(older, [])) == ["seed"])
   }
 
   /// A constant schedule knows nothing of the end; a run may be made longer.

@@ -1,3 +1,4 @@
+import Datasets
 import Foundation
 import LTX
 import NN
@@ -72,6 +73,40 @@ final class SyntheticRun: Sendable {
           ),
         ])
     }
+  }
+
+  /// Adds the text features of the empty prompt, which every strategy can read.
+  func writeEmptyPrompt() throws {
+    let generator = try Generator(seed: 99)
+    try write(
+      "conditions/\(EmptyPrompt.name)",
+      [
+        (
+          "video_prompt_embeds",
+          generator.normal([Self.textTokens, TinyTransformer().captionWidth])
+        ),
+        (
+          "prompt_attention_mask",
+          Tensor((0..<Self.textTokens).map { $0 < Self.textTokens - 1 ? 0 : 1 })
+        ),
+      ])
+  }
+
+  /// Puts the empty prompt's features in the place of every caption's.
+  func replaceCaptionsByEmptyPrompt() throws {
+    let folder = scratch.file("cache/conditions")
+    let empty = "\(folder)/\(EmptyPrompt.name).safetensors"
+    for file in try FileManager.default.contentsOfDirectory(atPath: folder)
+    where file.hasPrefix("clip-") {
+      try FileManager.default.removeItem(atPath: "\(folder)/\(file)")
+      try FileManager.default.copyItem(atPath: empty, toPath: "\(folder)/\(file)")
+    }
+  }
+
+  /// Sets how often samples appear in an epoch, by their names.
+  func writeRepeats(_ counts: [String: Int]) throws {
+    try JSONEncoder().encode(counts).write(
+      to: URL(fileURLWithPath: scratch.file("cache/\(SampleRepeats.fileName)")))
   }
 
   private func write(_ name: String, _ tensors: [(String, Tensor)]) throws {
