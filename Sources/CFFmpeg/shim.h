@@ -265,7 +265,7 @@ static inline int cffmpeg_copy_light_metadata(AVStream *to, const AVFrame *frame
   return 0;
 }
 
-/// How long a frame is played, in the stream's time base; 0 where that is not known.
+/// The duration of a frame in the stream's time base; 0 if it is not known.
 static inline int64_t cffmpeg_frame_duration(const AVFrame *frame) {
 #if LIBAVUTIL_VERSION_MAJOR >= 58
   return frame->duration;

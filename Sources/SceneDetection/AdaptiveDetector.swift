@@ -1,14 +1,14 @@
 import Media
 
 /// Finds hard cuts where a frame changes much more than the frames around it, so that fast camera
-/// movement is no cut.
+/// movement does not count as a cut.
 ///
 /// PySceneDetect's `AdaptiveDetector`: the score of `ContentDetector` over the mean of its
-/// neighbours' scores.
+/// neighbors' scores.
 public struct AdaptiveDetector: SceneDetector {
   public static let defaultThreshold = 3.0
   public static let defaultWindow = 2
-  /// Frames that change less are no cut, whatever their neighbours do.
+  /// Frames that change less are not cuts, whatever their neighbors do.
   public static let minimumScore = 15.0
 
   /// A frame whose ratio is at least this starts a new scene.

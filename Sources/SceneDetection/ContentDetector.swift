@@ -47,7 +47,7 @@ public struct ContentDetector: SceneDetector {
   public func firstOpenFrame(next: Int) -> Int { merger.firstOpenFrame(next: next) }
 }
 
-/// How much a frame differs from the one before it: the mean absolute differences of hue,
+/// The difference of a frame from the one before it: the mean absolute differences of hue,
 /// saturation and value.
 struct ContentChange: Sendable {
   static let metricNames = ["content_val", "delta_edges", "delta_hue", "delta_lum", "delta_sat"]

@@ -12,9 +12,9 @@ enum CopyContainer {
     return isOriented ? ["mp4", "mov", "mkv"] : ["mkv", "mov", "avi", "nut"]
   }
 
-  /// The first ending whose muxer accepts the streams.
+  /// The first file extension whose muxer accepts the streams.
   ///
-  /// - Throws: `MediaError` if there is none.
+  /// - Throws: `MediaError` if none does.
   static func choose(for readers: [PacketReader], among candidates: [String]) throws -> String {
     for ending in candidates where try accepts(ending, readers) { return ending }
     let names = readers.map {

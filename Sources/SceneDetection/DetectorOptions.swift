@@ -4,9 +4,9 @@ import Media
 /// PySceneDetect's default.
 public struct DetectorOptions: Equatable, Sendable {
   public enum Kind: String, CaseIterable, Sendable {
-    /// Hard cuts, by the change of colours.
+    /// Hard cuts, found by the change of colors.
     case content
-    /// Hard cuts, by the change of colours against that of the frames around.
+    /// Hard cuts, found by the change of colors relative to the frames around.
     case adaptive
     /// Fades through black.
     case threshold

@@ -60,9 +60,9 @@ struct FrameShrinker {
   }
 
   /// - Parameters:
-  ///   - upper: for every target row the source row above it, by the numbers that `row` takes;
-  ///     `lower` likewise.
-  ///   - row: where a source row begins.
+  ///   - upper: for every target row, the index of the source row above it, as passed to `row`; the
+  ///     same for `lower`.
+  ///   - row: returns the address of a source row.
   func shrink(
     _ upper: [Int32], _ lower: [Int32], index: Int, row: (Int) -> UnsafePointer<UInt8>
   ) -> DetectionFrame {
@@ -88,11 +88,11 @@ struct FrameShrinker {
   }
 }
 
-/// Makes the pictures that detectors see from decoded frames.
+/// Makes the small images that detectors read from decoded frames.
 ///
-/// Shrinking reads a few rows only, so of the common layout 4:2:0 only these are converted to RGB.
-/// Rows are converted in pairs that share their colours, each by itself; so the bytes are those of
-/// the whole frame.
+/// Shrinking reads only a few rows, so only these are converted to RGB from the common layout
+/// 4:2:0. Rows are converted in the pairs that share chroma, each pair by itself, so the bytes
+/// equal those of the whole frame.
 final class DetectionFrameMaker {
   private let shrinker: FrameShrinker
   private let converter: PixelConverter

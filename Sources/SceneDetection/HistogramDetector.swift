@@ -4,12 +4,12 @@ import Media
 /// Finds hard cuts where the distribution of brightness changes from one frame to the next.
 ///
 /// PySceneDetect's `HistogramDetector`: the correlation (OpenCV's `HISTCMP_CORREL`) of histograms
-/// of the luma of `COLOR_BGR2YUV`, normalised by their Euclidean length.
+/// of the luma of `COLOR_BGR2YUV`, normalized by their Euclidean length.
 public struct HistogramDetector: SceneDetector {
   public static let defaultThreshold = 0.2
   public static let bins = 128
 
-  /// How far the correlation must fall below 1 for a new scene, 0 to 1.
+  /// The distance below 1 to which the correlation must fall for a new scene, 0 to 1.
   public let threshold: Double
   public var collectsMeasurements = false
   public private(set) var measurements: [SceneMeasurement] = []

@@ -8,11 +8,11 @@ final class SceneAudio {
   private var isAtEnd = false
   /// The next sample to write, on the container's clock.
   private var position = 0
-  /// What ends where on the container's clock, and why; the first such place.
+  /// The first point on the container's clock where the audio breaks off, and why.
   private(set) var loss: (noun: String, seconds: Double, reason: String)?
 
-  /// Samples that were no numbers, and where the first of them was, in seconds on the container's
-  /// clock.
+  /// The number of samples that were not finite, and the time of the first in seconds on the
+  /// container's clock.
   private var broken: (count: Int, seconds: Double)?
 
   /// - Parameter channelCount: channels that the reader gives.
@@ -21,9 +21,9 @@ final class SceneAudio {
     format = VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: channelCount)
   }
 
-  /// What the user should know so far, a sentence each.
+  /// Notes for the user so far, a sentence each.
   ///
-  /// - Parameter origin: where times are counted from, in seconds on the container's clock.
+  /// - Parameter origin: the zero of reported times, in seconds on the container's clock.
   func notes(from origin: Double) -> [String] {
     var clauses = [timeline.reader.trackNote, timeline.reader.change].compactMap { $0 }
     clauses += timeline.notes(from: sample(at: origin))
@@ -39,8 +39,8 @@ final class SceneAudio {
 
   func start(at seconds: Double) { position = sample(at: seconds) }
 
-  /// Writes the samples from where the last call ended up to a time. Gaps become silence; after the
-  /// end of the sound, or a gap that can't be one, nothing is added to this scene.
+  /// Writes the samples from the end of the last call up to a time. Gaps become silence; after the
+  /// end of the audio, or after a gap too long to be one, nothing is added to this scene.
   func copy(until seconds: Double, to writer: VideoWriter) throws {
     let end = sample(at: seconds)
     while position < end {
@@ -58,7 +58,7 @@ final class SceneAudio {
     }
   }
 
-  /// Encoders end in an error at what is no number.
+  /// Encoders fail on samples that are not finite.
   private func finite(_ samples: ArraySlice<Float>, at position: Int) -> [Float] {
     var result = Array(samples)
     for i in result.indices where !result[i].isFinite {
@@ -78,8 +78,8 @@ final class SceneAudio {
     }
   }
 
-  /// The first chunk that ends behind a sample. Sound that can't be read on is not worth losing the
-  /// pictures for.
+  /// The first chunk that ends after a sample. Audio that breaks off is not worth losing the video
+  /// for.
   private func chunkReaching(_ sample: Int) throws -> AudioTimeline.Chunk? {
     while !isAtEnd {
       if let chunk, chunk.end > sample { return chunk }

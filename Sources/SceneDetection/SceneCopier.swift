@@ -1,26 +1,26 @@
 import CFFmpeg
 import Media
 
-/// Copies scenes out of a file without coding them anew, cut at keyframes: video, and sound that
-/// the container takes.
+/// Copies scenes out of a file without encoding, cut at keyframes: video, and audio that the
+/// container accepts.
 ///
-/// Two readers go through the file side by side, so that pictures and sound come in step however
-/// they are interleaved.
+/// Two readers go through the file side by side, so that video and audio stay in step however they
+/// are interleaved.
 final class SceneCopier {
-  /// Of a container that takes the streams, by preference of the file's own family.
+  /// The extension of a container that accepts the streams, preferably of the file's own family.
   let fileExtension: String
   /// Sentences for the user.
   private(set) var notes: [String] = []
   private let index: KeyframeIndex
   private let name: (Int, String) -> String
-  /// What the container says of the orientation, if anything.
+  /// The container's orientation, if it has one.
   private let orientation: Orientation?
   private let input: String
   private let folder: String
   private let video: PacketReader
   private let audio: PacketReader?
-  /// By the place of a scene: how many of its last pictures were left out, and when the first of
-  /// them is shown.
+  /// The frames dropped from the end of a scene, by the scene's index: their number and the time of
+  /// the first.
   private(set) var losses: [Int: (count: Int, seconds: Double)] = [:]
 
   /// - Parameters:
@@ -55,7 +55,7 @@ final class SceneCopier {
     }
   }
 
-  /// What the user should know about the audio track, a sentence; nil for a file with one track.
+  /// A note about the audio track, as a sentence; nil for a file with one track.
   var trackNote: String? {
     audio?.trackNote.map { $0.prefix(1).uppercased() + $0.dropFirst() + "." }
   }
@@ -100,7 +100,7 @@ final class SceneCopier {
       let isKey = packet.pointee.flags & AV_PKT_FLAG_KEY != 0
       let isStart = count == 0 && scenes.first?.keyframe?.isFileStart == true
       if isStart || isKey, next < scenes.count, seconds >= starts[next] - 1e-6 {
-        // From when frames are shown; sound begins there.
+        // Audio begins when frames are shown.
         let shown = scenes[next].keyframe.map { max(seconds, $0.seconds) } ?? seconds
         try close(at: shown)
         start = isStart ? -.infinity : seconds

@@ -1,6 +1,6 @@
 import Media
 
-/// A picture as scene detectors see it: small, red, green, blue.
+/// An image as scene detectors read it: small, red, green, blue.
 public struct DetectionFrame: Sendable {
   /// Place in the video, from 0.
   public let index: Int
@@ -13,17 +13,18 @@ public struct DetectionFrame: Sendable {
 /// Finds cuts in a stream of frames. A detector keeps only what it needs of the past, so that
 /// memory does not grow with the video.
 public protocol SceneDetector: Sendable {
-  /// What a detector measures, in the order of `SceneMeasurement.column`: PySceneDetect's names,
+  /// The names of the metrics, in the order of `SceneMeasurement.column`: PySceneDetect's names,
   /// sorted.
   var metricNames: [String] { get }
 
   /// Whether `measurements` are wanted; they may cost time that finding cuts does not need.
   var collectsMeasurements: Bool { get set }
 
-  /// What the last call of `process` measured. Frames come in ascending order for each column.
+  /// The measurements of the last call of `process`. Frames come in ascending order for each
+  /// column.
   var measurements: [SceneMeasurement] { get }
 
-  /// How many calls of `process` a measurement may come late.
+  /// The maximum delay of a measurement, in calls of `process`.
   var measurementDelay: Int { get }
 
   /// Takes the next frame and gives the first frames of new scenes that became certain by it, which
@@ -62,7 +63,7 @@ public struct CutMerger: Sendable {
     let isFarEnough = frame - previous >= minimumLength
     lastAbove = isAbove ? frame : previous
     if let start = mergeStart {
-      // Merging goes on until enough quiet frames have passed.
+      // Merging continues until enough quiet frames have passed.
       guard isFarEnough, !isAbove, previous - start >= minimumLength else { return nil }
       mergeStart = nil
       return previous

@@ -2,9 +2,8 @@ import Foundation
 import Media
 import Support
 
-/// Where a split's files go. They are made in a hidden folder beside their places, and all moved
-/// there when every one is whole; a split that fails or is stopped leaves the output folder as it
-/// was.
+/// The output folder of a split. Files are made in a hidden folder beside it and moved when all are
+/// complete; a split that fails or is stopped leaves the output folder unchanged.
 final class SceneFolder {
   let output: String
   /// The hidden folder.
@@ -26,7 +25,7 @@ final class SceneFolder {
     TemporaryFiles.add(staging)
     do {
       try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
-      // What a killed run left behind.
+      // Left behind by a killed run.
       if FileManager.default.fileExists(atPath: staging) {
         try FileManager.default.removeItem(atPath: staging)
       }

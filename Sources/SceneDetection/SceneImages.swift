@@ -2,8 +2,7 @@ import CFFmpeg
 import Foundation
 import Media
 
-/// Preview pictures of scenes: JPEGs of frames spread over each scene, chosen as PySceneDetect
-/// chooses them.
+/// Preview images of scenes: JPEGs of frames spread over each scene, chosen as in PySceneDetect.
 struct SceneImages {
   /// The frames of a scene to show: the middle one, or one near its start, middles of equal parts,
   /// one near its end.
@@ -20,11 +19,11 @@ struct SceneImages {
     }
   }
 
-  /// Decodes a video from its start and writes pictures.
+  /// Decodes a video from its start and writes images.
   ///
   /// - Parameters:
-  ///   - wanted: places of the pictures' files by frame.
-  ///   - progress: called with the number of frames decoded.
+  ///   - wanted: the paths of the images by frame.
+  ///   - progress: called with the number of decoded frames.
   static func write(
     of input: String, wanted: [Int: [String]], deinterlaces: Bool, progress: (Int) throws -> Void
   ) throws {

@@ -6,7 +6,7 @@ public enum SceneLength: Equatable, Sendable {
   case frames(Int)
   case seconds(Double)
 
-  /// - Throws: `MediaError` of the kind `badOption` if the text is none of these.
+  /// - Throws: `MediaError` of kind `badOption` for any other text.
   public init(_ text: String) throws {
     if let count = Int(text), count >= 0 {
       self = .frames(count)
@@ -16,7 +16,7 @@ public enum SceneLength: Equatable, Sendable {
       self = .seconds(seconds)
     } else {
       throw MediaError(
-        .badOption, file: "", "\"\(text)\" is no length",
+        .badOption, file: "", "\"\(text)\" is not a length",
         remedy: "Give frames (123), seconds (2s, 1.5s) or a time code (00:00:02.500).")
     }
   }

@@ -25,9 +25,9 @@ struct FoundScene: Equatable {
 /// One decoding pass over a video: finds its scenes and hands their frames on as soon as no cut can
 /// fall before them.
 ///
-/// Frames are held back by reference, as far as the detector can still place a cut in the past.
-/// Where this would take too much memory (a detector of fades waits as long as it is dark), frames
-/// are no longer handed on from there, and `handedOn` scenes are complete.
+/// Frames are held by reference for as long as the detector can still place a cut before them. If
+/// that would take too much memory (a detector of fades waits for the end of the dark), frames are
+/// no longer handed on from there, and `handedOn` scenes are complete.
 final class ScenePass {
   struct Options {
     var range = SplitRange()
@@ -37,7 +37,7 @@ final class ScenePass {
     var frameSkip = 0
     /// Scenes with fewer frames are not kept.
     var minimumLength = 0
-    /// Stops when so many scenes are kept.
+    /// Stops when this many scenes are kept.
     var maximumCount: Int?
     /// Bytes of frames held back.
     var heldLimit = 256 << 20

@@ -13,7 +13,7 @@ public struct WrittenScene: Equatable, Sendable {
   public let endSeconds: Double
   /// Name within the output folder; nil if scenes were only looked for.
   public let file: String?
-  /// Names of preview pictures within the output folder.
+  /// The names of preview images within the output folder.
   public let images: [String]
 }
 
@@ -30,12 +30,12 @@ public struct SplitResult: Equatable, Sendable {
   public let notes: [String]
 }
 
-/// How far a split has come.
+/// The progress of a split.
 public struct SplitProgress: Equatable, Sendable {
   public enum Phase: Equatable, Sendable {
     /// Scenes are found and, but for copies, written.
     case splitting
-    /// What could not be written on the way is.
+    /// Files that could not be written during the pass are written now.
     case writing
     case copying
     case picturing
@@ -53,11 +53,11 @@ public struct SplitProgress: Equatable, Sendable {
 /// named `<stem>-Scene-001.mp4` and so on, beside a table `scenes.csv` and a page `scenes.html`. A
 /// video without any cut is one scene.
 public struct SceneSplitter: Sendable {
-  /// How scenes become files.
+  /// The way scenes become files.
   public enum Output: Equatable, Sendable {
-    /// Coded anew, exact to the frame: H.264, with the video's sound as AAC.
+    /// Encoded, exact to the frame: H.264, with the video's audio as AAC.
     case encoded
-    /// Copied as they are, cut at the last keyframe up to each scene change.
+    /// Copied without encoding, cut at the last keyframe up to each scene change.
     case copied
     /// Not at all: scenes are only looked for.
     case none
@@ -68,7 +68,7 @@ public struct SceneSplitter: Sendable {
   public var audioTrack = AudioTrackChoice.automatic
   /// Scenes with fewer frames are not written.
   public var filterShorterThan: SceneLength?
-  /// Stops when so many scenes are found.
+  /// Stops when this many scenes are found.
   public var maximumCount: Int?
   public var range = SplitRange()
   /// Divides width and height before the detector looks; nil: so that 256 pixels are left on the
@@ -79,7 +79,7 @@ public struct SceneSplitter: Sendable {
   public var imagesPerScene = 0
   /// Makes one image of each interlaced frame. Copies stay interlaced.
   public var deinterlaces = true
-  /// Where a table of the detector's measurements goes.
+  /// The path of a table of the detector's measurements.
   public var statisticsFile: String?
   /// PySceneDetect's rate factor, with a preset that is faster and nearer to the source, in larger
   /// files.
@@ -108,7 +108,7 @@ public struct SceneSplitter: Sendable {
     let video = try VideoReader(path: input, deinterlaces: deinterlaces)
     if video.isImage {
       throw MediaError(
-        .badOption, file: input, "is a picture, not a video", remedy: "Give a video.")
+        .badOption, file: input, "is an image, not a video", remedy: "Give a video.")
     }
     if output == .encoded { try SceneWriter.check(video) }
     let stem = URL(fileURLWithPath: input).deletingPathExtension().lastPathComponent
@@ -160,7 +160,7 @@ public struct SceneSplitter: Sendable {
       ending: pass.stoppedEarly ? .complete : video.ending, notes: notes)
   }
 
-  /// What the decoder says of the frames that were read.
+  /// The decoder's notes about the frames that were read.
   private func notes(on video: VideoReader, _ scenes: [WrittenScene]) throws -> [String] {
     var notes: [String] = []
     if let degrees = video.unusedRotation {
@@ -207,7 +207,7 @@ public struct SceneSplitter: Sendable {
     for (value, least, noun) in [
       (frameSkip, 0, "number of frames to pass over"),
       (range.skipEnd, 0, "number of frames to leave out"),
-      (imagesPerScene, 0, "number of pictures"), (maximumCount ?? 1, 1, "number of scenes"),
+      (imagesPerScene, 0, "number of images"), (maximumCount ?? 1, 1, "number of scenes"),
       (downscale ?? 1, 1, "factor to shrink by"),
     ] where value < least {
       throw refuse("a \(noun) of \(value) is not possible", "Give \(least) or more.")
@@ -217,14 +217,14 @@ public struct SceneSplitter: Sendable {
     }
     guard VideoWriter.Quality.presets.contains(quality.preset) else {
       throw refuse(
-        "\(quality.preset) is no preset of x264",
+        "\(quality.preset) is not a preset of x264",
         "Give one of \(VideoWriter.Quality.presets.joined(separator: ", ")).")
     }
     if frameSkip > 1_000_000 {
       throw refuse("\(frameSkip) frames are too many to pass over", "Give at most 1000000.")
     }
     if imagesPerScene > 1000 {
-      throw refuse("\(imagesPerScene) pictures of each scene are too many", "Give at most 1000.")
+      throw refuse("\(imagesPerScene) images of each scene are too many", "Give at most 1000.")
     }
   }
 

@@ -2,15 +2,14 @@ import CFFmpeg
 import Foundation
 import Media
 
-/// Thumbnails of the first, the middle and the last frame of scenes, taken while their frames pass
-/// by.
+/// Thumbnails of the first, the middle and the last frame of scenes, made while their frames pass.
 ///
-/// Where the middle is, is known at the end only. So frames are held by reference at even
-/// distances, which double when there are too many: the frame that is shown lies within 6 % of the
-/// scene's length from its middle, or within 25 % for very large frames. Nothing is converted but
-/// what is shown.
+/// The middle of a scene is known only at its end. So frames are held by reference at even
+/// distances, which double when there are too many: the frame shown lies within 6 % of the scene's
+/// length from its middle, or within 25 % for very large frames. Only frames that are shown are
+/// converted.
 final class SceneStrips: SceneSink {
-  /// What a page shows.
+  /// The content of a page.
   struct Result: Equatable {
     /// JPEGs of each kept scene, in order.
     var scenes: [[Data]] = []
@@ -21,7 +20,7 @@ final class SceneStrips: SceneSink {
   private let video: VideoReader
   private let converter: PixelConverter
   private(set) var result = Result()
-  /// Why no more thumbnails are made, as a sentence; a split goes on without.
+  /// The reason why no more thumbnails are made, as a sentence; a split continues without them.
   private(set) var failure: String?
 
   private var held: [(index: Int, frame: FrameReference)] = []

@@ -19,8 +19,8 @@ struct SceneTable {
     return Data(([header] + lines).map { $0 + "\n" }.joined().utf8)
   }
 
-  /// The scenes of one video that the table lists, and their preview pictures; none if there is no
-  /// table or it is not ours.
+  /// The scenes of one video that the table lists, and their preview images; empty if the table
+  /// does not exist or is not ours.
   func files(ofStem stem: String) throws -> [String] {
     guard let data = FileManager.default.contents(atPath: path) else { return [] }
     // Scalars, not characters: a comma that bears an accent still ends a field.
@@ -51,12 +51,12 @@ struct SceneTable {
   }
 }
 
-/// `<stem>-Scene-001.mp4`, or `<stem>-Scene-001-01.jpg` of a preview picture.
+/// `<stem>-Scene-001.mp4`, or `<stem>-Scene-001-01.jpg` for a preview image.
 struct SceneName {
   let text: String
   /// The scene's number with its zeros.
   let number: String
-  /// The picture's number.
+  /// The image's number.
   let image: String?
   let fileExtension: String
 

@@ -2,8 +2,8 @@ import CFFmpeg
 import Foundation
 import Media
 
-/// Writes scenes frame by frame with their sound, each as an MP4 of its own: `1.mp4` and so on in a
-/// folder.
+/// Writes scenes frame by frame with their audio, each as an MP4 of its own, named `1.mp4` and so
+/// on in a folder.
 final class SceneWriter: SceneSink {
   private let folder: String
   private let quality: VideoWriter.Quality
@@ -61,8 +61,8 @@ final class SceneWriter: SceneSink {
     }
   }
 
-  /// Audio that can't be used is not worth losing the video for, but is told; a track that the user
-  /// asked for and the file does not have is an error.
+  /// Audio that can't be used is reported and does not lose the video. A requested track that the
+  /// file does not have is an error.
   private func openAudio(_ input: String, _ track: AudioTrackChoice) throws {
     do {
       let source = try AudioReader(path: input, track: track)
@@ -102,7 +102,7 @@ final class SceneWriter: SceneSink {
   }
 
   /// The tags of a scene. Frames with alpha are composited, and so become BT.709; the depth of
-  /// others is told once.
+  /// other frames is reported once.
   private func tags(of frame: UnsafeMutablePointer<AVFrame>) throws -> VideoWriter.Tags {
     var tags = VideoWriter.Tags(
       of: frame, orientation: video.remainingOrientation, color: video.colorStage)
@@ -131,7 +131,7 @@ final class SceneWriter: SceneSink {
     try current.writer.append(
       decoded: frame, orientation: video.remainingOrientation,
       seconds: seconds - current.startSeconds)
-    // Sound follows the pictures up to this frame, so that the muxer need not hoard either.
+    // Audio follows the video up to this frame, so that the muxer does not need to buffer either.
     try audio?.copy(until: seconds, to: current.writer)
   }
 

@@ -2,11 +2,11 @@ import Media
 
 /// The part of a video that is split.
 public struct SplitRange: Equatable, Sendable {
-  /// Where it begins.
+  /// The start of the range.
   public var start: SceneLength?
-  /// Where it ends, counted from the video's beginning; the frame there is no longer in it.
+  /// The end of the range, from the video's beginning; the frame there is excluded.
   public var end: SceneLength?
-  /// How long it is.
+  /// The length of the range.
   public var duration: SceneLength?
   /// Frames left out at the video's end, as the container counts them.
   public var skipEnd = 0

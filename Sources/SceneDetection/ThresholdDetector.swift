@@ -1,8 +1,8 @@
 import CFFmpeg
 import Media
 
-/// Finds fades through black: a cut lies between the frame where the picture becomes darker than a
-/// level and the one where it is brighter again.
+/// Finds fades through black: a cut lies between the frame that becomes darker than a level and the
+/// frame that is brighter again.
 ///
 /// PySceneDetect's `ThresholdDetector` without a scene after a last fade-out, its default.
 public struct ThresholdDetector: SceneDetector {
@@ -11,7 +11,7 @@ public struct ThresholdDetector: SceneDetector {
 
   /// The mean of all bytes of a frame, 0 to 255, below which it is dark.
   public let threshold: Double
-  /// Where in the dark the cut is: -1 where it begins, 0 in the middle, 1 where it ends.
+  /// The position of the cut within the dark: -1 at its beginning, 0 in the middle, 1 at its end.
   public let fadeBias: Double
   public var collectsMeasurements = false
   public private(set) var measurements: [SceneMeasurement] = []

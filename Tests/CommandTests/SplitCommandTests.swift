@@ -72,7 +72,7 @@ import Testing
         [clip, "out", "--frame-skip", "1", "--stats-file", "s.csv"], "measurements need every frame"
       ),
       ([clip, "out", "--start", "9s"], "holds no frame in the part asked for"),
-      ([clip, "out", "--start", "yesterday"], "is no length"),
+      ([clip, "out", "--start", "yesterday"], "is not a length"),
       ([clip, "out", "--start", "1", "--skip-start", "1"], "say the same twice"),
       ([clip, "out", "--copy", "--no-split"], "exclude each other"),
       ([clip, "out", "--copy", "--crf", "20"], "--crf and --preset have no meaning"),

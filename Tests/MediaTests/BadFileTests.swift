@@ -77,7 +77,7 @@ import Testing
         "-disposition:v", "attached_pic", "a.mp3",
       ], in: folder)
     let error = mediaError { _ = try VideoReader(path: folder.file("a.mp3")) }
-    #expect(error?.kind == .noStream && error?.what == "holds no video but a cover picture")
+    #expect(error?.kind == .noStream && error?.what == "holds no video except a cover image")
     #expect(try DecodedAudio.read(path: folder.file("a.mp3"), maximumSeconds: nil).damage == nil)
   }
 

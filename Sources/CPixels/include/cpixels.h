@@ -40,7 +40,8 @@ enum {
   CPIXELS_CODES = 16385,
 };
 
-/// How samples become RGB code values, and those display light and SDR. Pointers may be NULL where a step is left out.
+/// The steps from samples to RGB code values, to display light and to SDR. Pointers are NULL for
+/// steps that are left out.
 typedef struct {
   /// Bits of each sample, and the bits by which samples are shifted up in their 8- or 16-bit words.
   int depth;
@@ -56,7 +57,8 @@ typedef struct {
   /// BT.2020 constant luminance: values are Y', Y' + scale * Cr, Y' + scale * Cb, with scales for negative and positive chroma.
   int constant_luminance;
   float red_negative, red_positive, blue_negative, blue_positive;
-  /// Light of a code value, `CPIXELS_CODES` entries for each of three channels; NULL: code values are written as they are.
+  /// The light of a code value, `CPIXELS_CODES` entries for each of three channels. NULL writes
+  /// code values unchanged.
   const float *linear[3];
   /// Makes scene or display light of the source's RGB from the three lights (constant luminance, ICtCp).
   float premix[9];

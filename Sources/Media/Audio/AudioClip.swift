@@ -1,6 +1,6 @@
-/// Stereo sound in memory.
+/// Stereo audio in memory.
 public struct AudioClip: Equatable, Sendable {
-  /// Left and right, of one length; -1 to 1, but louder sound is not cut.
+  /// Left and right, of equal length, nominally -1 to 1. Louder samples are kept.
   public let channels: [[Float]]
   /// Samples per second, as the file has them.
   public let sampleRate: Int
@@ -19,16 +19,16 @@ public struct AudioClip: Equatable, Sendable {
   /// Reads the audio of a file, or a part of it, at its own rate, each sample at its time
   /// (`AudioTimeline`).
   ///
-  /// One channel is taken for both. More than two are mixed down by FFmpeg: for 5.1 (L + 0.71 C +
-  /// 0.71 Ls) / 2.41, and the same on the right, so that nothing clips. Where time stamps leave
-  /// gaps, and where the audio begins later than `start`, there is silence.
+  /// Mono goes to both sides. FFmpeg mixes more than two channels down: for 5.1, left is (L + 0.71
+  /// C + 0.71 Ls) / 2.41 and right is the same of the right channels, so that nothing clips. Gaps
+  /// in the time stamps, and the time before audio that starts later than `start`, are silence.
   ///
   /// - Parameters:
   ///   - start: seconds from the file's start, which is the first image of a video.
-  ///   - duration: seconds, rounded to whole samples; nil: to the end. Less where the audio ends
-  ///     earlier.
-  /// - Throws: `MediaError` for a file without audio (`.noStream`), one that can't be decoded, or
-  ///   one that has no samples there.
+  ///   - duration: seconds, rounded to whole samples; nil reads to the end. The clip is shorter if
+  ///     the audio ends earlier.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`), for one that can't be decoded,
+  ///   or for one that has no samples in the range.
   public static func read(
     path: String, from start: Double = 0, duration: Double? = nil
   ) throws -> AudioClip {
@@ -60,10 +60,9 @@ public struct AudioClip: Equatable, Sendable {
   }
 }
 
-/// What writers do to samples: sound louder than full scale is cut, and what is no number is
-/// refused.
+/// Clips samples to full scale, as writers need, and refuses samples that are not finite.
 ///
-/// - Throws: `MediaError` that says where.
+/// - Throws: `MediaError` with the position of the first sample that is not finite.
 func clipped(_ samples: [Float], file: String) throws -> [Float] {
   var result = samples
   var isAudio = true
@@ -76,8 +75,8 @@ func clipped(_ samples: [Float], file: String) throws -> [Float] {
   }
   guard isAudio else {
     throw MediaError(
-      .badOption, file: file, "its sound has samples that are no numbers",
-      remedy: "Check what made the sound.")
+      .badOption, file: file, "its audio has samples that are not finite",
+      remedy: "Check the program that made the audio.")
   }
   return result
 }

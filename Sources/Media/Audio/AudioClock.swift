@@ -1,9 +1,9 @@
 /// Places decoded audio on the container's clock by its time stamps.
 ///
-/// Stamps are coarser than samples and may jitter, so audio goes on without a seam as long as its
-/// stamps deviate by no more than their resolution, or come back within 0.3 s. A deviation that
-/// stays is followed: a step becomes a gap or an overlap at the sample where it happens, and slow
-/// drift is followed by stretching audio by at most 0.5 %.
+/// Time stamps are coarser than samples and may jitter. Audio continues without a seam as long as
+/// its stamps deviate by no more than their resolution, or return within 0.3 s. A lasting deviation
+/// is followed: a step becomes a gap or an overlap at the sample where it happens, and slow drift
+/// is followed by stretching audio by at most 0.5 %.
 ///
 /// All positions and counts are in samples; position 0 is the clock's zero.
 struct AudioClock {
@@ -37,7 +37,7 @@ struct AudioClock {
   }
 
   private let rate: Double
-  /// How far a stamp may be off because of its resolution.
+  /// The largest deviation of a stamp that its resolution explains, in samples.
   private let resolution: Double
   private var raw = 0
   /// Position of a frame less its `raw`.
@@ -83,12 +83,10 @@ struct AudioClock {
   /// resolution.
   var jitterSeconds: Double { largestJitter / rate }
 
-  /// Takes a frame.
+  /// Adds a frame.
   ///
-  /// - Parameter stamp: where its first sample belongs, in samples; nil where the file does not
-  ///   say.
-  /// - Returns: placements of the next frames in the order in which they came, as far as they are
-  ///   certain.
+  /// - Parameter stamp: the position of its first sample; nil if the file has no time stamp.
+  /// - Returns: the placements of the next frames, in order, as far as they are certain.
   mutating func add(stamp: Double?, count: Int) -> [Placement] {
     let offset = stamp.flatMap { abs($0) < 1e14 ? $0 - Double(raw) + rebase : nil }
     let frame = Frame(raw: raw, count: count, offset: offset)
@@ -134,8 +132,8 @@ struct AudioClock {
     return resolvedIfCertain()
   }
 
-  /// Whether a stamp says that audio goes on: near to where it would be, or as far off as the
-  /// stamps before.
+  /// Returns whether a stamp means that audio continues: it is near the expected position, or
+  /// deviates as much as the stamps before it.
   private func follows(_ offset: Double) -> Bool {
     if abs(offset - Double(shift)) <= limit { return true }
     guard let last = history.last else { return false }
@@ -183,8 +181,8 @@ struct AudioClock {
     return frames.map { accept($0, isOutlier: true) }
   }
 
-  /// Accepts frames, with a step at one of them that its deviations agree about; frames after
-  /// `last` are taken anew.
+  /// Accepts frames, with a step at the frame that the deviations point to. Frames after `last` are
+  /// added again.
   private mutating func jump(
     _ frames: [Frame], from start: Int, known: [Double], upTo last: Int
   ) -> [Placement] {
@@ -247,7 +245,7 @@ struct AudioClock {
     while history.count > 8, raw - history[0].raw > 0.5 * rate { history.removeFirst() }
   }
 
-  /// How many samples a frame grows so that audio follows stamps that drift.
+  /// The number of samples by which a frame grows to follow drifting stamps.
   private mutating func stretch(_ frame: Frame) -> Int {
     guard history.count >= 6 else { return 0 }
     let deviation = trend(at: Double(frame.raw + frame.count)) - Double(shift)

@@ -91,8 +91,8 @@ final class AudioConverter {
       av_channel_layout_copy(&source, &frame.pointee.ch_layout), .decoding, file: file, unusable,
       remedy: remedy)
     (sourceRate, sourceFormat) = (frame.pointee.sample_rate, frame.pointee.format)
-    // A layout that only counts its channels is taken for the usual one of that number where
-    // channels are mixed.
+    // A layout that only counts its channels is treated as FFmpeg's default layout of that number
+    // when channels are mixed.
     var input = AVChannelLayout()
     defer { av_channel_layout_uninit(&input) }
     try check(

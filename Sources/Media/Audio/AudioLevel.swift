@@ -1,7 +1,7 @@
 import CFFmpeg
 import Foundation
 
-/// How loud a sound is.
+/// The loudness of an audio track.
 public struct AudioLevel: Equatable, Sendable {
   /// Integrated loudness by ITU-R BS.1770-4 in LUFS; nil for less than 0.4 s, and where all is
   /// below -70 LUFS.
@@ -9,9 +9,9 @@ public struct AudioLevel: Equatable, Sendable {
   /// The largest sample in dB of full scale, not interpolated; nil for digital silence.
   public let peak: Double?
 
-  /// Measures the first sound stream of a file, all of it.
+  /// Measures the first audio stream of a file from start to end.
   ///
-  /// - Throws: `MediaError` for a file without sound (`.noStream`) or one that can't be decoded.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`) or one that can't be decoded.
   public static func measure(path: String) throws -> AudioLevel {
     let reader = try AudioReader(path: path)
     var meter = LoudnessMeter(sampleRate: reader.sampleRate, weights: reader.loudnessWeights)
@@ -20,9 +20,9 @@ public struct AudioLevel: Equatable, Sendable {
   }
 }
 
-/// The meter of ITU-R BS.1770-4: each channel is filtered as a head hears it, its power is taken
-/// over blocks of 400 ms that overlap by three quarters, and quiet blocks are left out: those below
-/// -70 LUFS, then those more than 10 below the mean of the rest.
+/// The meter of ITU-R BS.1770-4. Each channel passes the standard's two filters; power is averaged
+/// over blocks of 400 ms that overlap by three quarters. Quiet blocks are dropped: first those
+/// below -70 LUFS, then those more than 10 below the mean of the rest.
 public struct LoudnessMeter {
   /// A filter of second order, a0 being 1.
   private struct Section {
@@ -63,8 +63,8 @@ public struct LoudnessMeter {
   private var quarters: [Double] = []
   private var largest: Float = 0
 
-  /// - Parameter channelCount: taken for FFmpeg's usual layout of so many channels, as mono,
-  ///   stereo, 2.1, 4.0, 5.0, 5.1.
+  /// - Parameter channelCount: the number of channels, in FFmpeg's default layout for it: mono,
+  ///   stereo, 2.1, 4.0, 5.0, 5.1, …
   public init(sampleRate: Int, channelCount: Int) {
     var layout = AVChannelLayout()
     av_channel_layout_default(&layout, Int32(channelCount))
@@ -72,8 +72,8 @@ public struct LoudnessMeter {
     self.init(sampleRate: sampleRate, weights: Self.weights(of: layout))
   }
 
-  /// What each channel counts: low frequencies not at all, those beside and behind the listener
-  /// 1.41 times.
+  /// The weight of each channel in the sum of powers: 0 for low frequencies, 1.41 beside and behind
+  /// the listener, else 1.
   static func weights(of layout: AVChannelLayout) -> [Double] {
     var layout = layout
     var usual = AVChannelLayout()
@@ -145,7 +145,7 @@ public struct LoudnessMeter {
     return sum
   }
 
-  /// Of all that was appended.
+  /// The level of everything appended so far.
   public var level: AudioLevel {
     let blocks =
       quarters.count < 4

@@ -14,18 +14,18 @@ public struct AudioChunk: Sendable {
   public var sampleCount: Int { channels.first?.count ?? 0 }
 }
 
-/// Decodes an audio track of a file to 32-bit floats, in its own rate and channels, or in others
-/// that are asked for. Encoder priming is left out where the container says how long it is. Where
-/// rate or channels change within the track, the rest is converted to those of its beginning.
+/// Decodes an audio track of a file to 32-bit floats, in its own rate and channels or in requested
+/// ones. Encoder priming is dropped if the container gives its length. If rate or channels change
+/// within the track, the rest is converted to those of its beginning.
 ///
-/// Chunks come as they are decoded; `AudioTimeline` places them by their time stamps.
+/// Chunks are returned as they are decoded; `AudioTimeline` places them by their time stamps.
 public final class AudioReader {
   public enum Channels: Equatable, Sendable {
     /// Those of the file.
     case own
-    /// Left and right: one channel is taken for both, more are mixed so that nothing clips.
+    /// Left and right. Mono goes to both; more channels are mixed so that nothing clips.
     case stereo
-    /// FFmpeg's usual layout of so many channels, which others are mixed to.
+    /// FFmpeg's default layout for this number of channels, to which others are mixed.
     case count(Int)
   }
 
@@ -36,9 +36,9 @@ public final class AudioReader {
   public let sourceRate: Int
   /// Channels of the file.
   public let channelCount: Int
-  /// What each channel counts in loudness.
+  /// The weight of each channel in loudness.
   let loudnessWeights: [Double]
-  /// Where the container's clock starts, in seconds: 0, but for recordings of a broadcast.
+  /// The start of the container's clock in seconds; 0 except for recordings of a broadcast.
   public let containerStart: Double
   /// Length in seconds where the container says.
   public let duration: Double?
@@ -142,12 +142,13 @@ public final class AudioReader {
     AudioTrack.all(in: try PacketReader(file: path, kind: AVMEDIA_TYPE_AUDIO).format).count
   }
 
-  /// What could not be decoded up to here, as a clause; nil if all was whole.
+  /// The damage found so far, as a clause; nil if everything was decoded.
   var damageSoFar: String? {
     decoder.damagedPackets == 0 ? nil : "\(decoder.damagedPackets) packets of its audio are damaged"
   }
 
-  /// Whether the container counts its clock in 33 bits, whose negative times are no priming.
+  /// Whether the container's clock wraps around at 33 bits, so that negative times do not mean
+  /// priming.
   var wrapsAround: Bool {
     let name = decoder.format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
     return name == "mpegts" || name == "mpeg"

@@ -31,7 +31,7 @@ package final class AudioTimeline {
   /// The last samples that were given out, by channel.
   private var tail: [[Float]] = []
 
-  /// A longer gap is taken for damage, in seconds.
+  /// A gap longer than this, in seconds, counts as damage.
   fileprivate static let longestGap = 600
   /// Gaps and overlaps that a note names one by one.
   private static let listed = 3
@@ -148,7 +148,7 @@ package final class AudioTimeline {
         }
       case .restart(let at, let count) where at >= origin && at < end:
         notes.append(
-          "its audio's clock steps back by \(seconds(count)) at \(seconds(at - origin)); audio goes on without a gap"
+          "its audio's clock steps back by \(seconds(count)) at \(seconds(at - origin)); audio continues without a gap"
         )
       case .gap, .overlap, .restart: break
       }
@@ -180,8 +180,8 @@ package final class AudioTimeline {
 
 /// A stretch of a file's audio, each sample at its time.
 struct PlacedAudio {
-  /// [channel][sample] from the stretch's beginning on, with silence where there is no audio. Ends
-  /// with the audio, or with the stretch.
+  /// [channel][sample] from the beginning of the stretch, with silence where the file has no audio.
+  /// Ends with the audio or with the stretch.
   var channels: [[Float]]
   let sampleRate: Int
   /// When the file's first audio is heard, in seconds from the stretch's beginning; below 0 for

@@ -13,7 +13,7 @@ package final class AudioTrackWriter {
   private let frame: UnsafeMutablePointer<AVFrame>
   private var pending: [[Float]]
   private var written: Int64 = 0
-  /// Whether the sound is kept until its length is known.
+  /// Whether the audio is held until the length of the video is known.
   private let isHeld: Bool
 
   static func supports(sampleRate: Int, channelCount: Int) -> Bool {
@@ -68,7 +68,7 @@ package final class AudioTrackWriter {
     guard channels.count == channelCount, Set(channels.map(\.count)).count == 1 else {
       throw MediaError(
         .badOption, file: file,
-        "sound with \(channels.count) channels or uneven lengths does not fit",
+        "audio with \(channels.count) channels or unequal lengths does not fit",
         remedy: "Give \(channelCount) channels of one length.")
     }
     for channel in 0..<channelCount {
@@ -87,7 +87,7 @@ package final class AudioTrackWriter {
     if used > 0 { for channel in 0..<channelCount { pending[channel].removeFirst(used) } }
   }
 
-  /// - Parameter seconds: length of the video, to which held sound is cut or filled up with
+  /// - Parameter seconds: the length of the video, to which held audio is cut or padded with
   ///   silence.
   func finish(seconds: Double) throws {
     if isHeld {
@@ -109,9 +109,9 @@ package final class AudioTrackWriter {
     frame.pointee.sample_rate = encoder.codec.pointee.sample_rate
     try check(
       av_channel_layout_copy(&frame.pointee.ch_layout, &encoder.codec.pointee.ch_layout), .writing,
-      file: file, "its sound cannot be laid out", remedy: "Free memory.")
+      file: file, "its audio cannot be laid out", remedy: "Free memory.")
     try check(
-      av_frame_get_buffer(frame, 0), .writing, file: file, "no room for sound",
+      av_frame_get_buffer(frame, 0), .writing, file: file, "out of memory for audio",
       remedy: "Free memory.")
     for channel in 0..<channelCount {
       guard let plane = frame.pointee.extended_data[channel] else { throw outOfMemory(file: file) }

@@ -1,10 +1,11 @@
-/// A file's sound as it was decoded, which data preparation starts from.
+/// A file's audio as decoded, before any mixing or resampling.
 public struct DecodedAudio: Sendable {
-  /// [channel][sample], in the file's order of channels; -1 to 1, but louder sound is not cut.
+  /// [channel][sample], in the file's order of channels, nominally -1 to 1. Louder samples are
+  /// kept.
   public var channels: [[Float]]
   /// Samples per second, as the file has them.
   public let sampleRate: Int
-  /// What could not be decoded, as a clause; nil if all was whole as far as it was read.
+  /// The damage found, as a clause; nil if everything read so far was decoded.
   public let damage: String?
   /// When the first sample is heard, on the container's clock, which the frames share.
   public let startSeconds: Double
@@ -66,24 +67,24 @@ public struct DecodedAudio: Sendable {
   /// Decodes an audio track from its start, in its own rate and channels, as upstream does; for
   /// `--compat`.
   ///
-  /// These are the samples that upstream's `torchaudio.load` gives: encoder priming is left out as
-  /// the container says, and the rest is strung together in decoding order; no silence stands for a
-  /// gap or a late start. What has a time before 0 is left out too, and so is a frame at 0 that the
-  /// file gives no length for, the priming of AAC in Matroska. Upstream drops the audio of a clip
-  /// at the first packet that can't be decoded; here such a packet is skipped, and `damage` reports
-  /// it.
+  /// The samples are those of upstream's `torchaudio.load`: encoder priming is dropped as the
+  /// container says, and the rest is joined in decoding order; a gap or a late start adds no
+  /// silence. Samples before time 0 are dropped too, and so is a frame at 0 without a length, which
+  /// is the priming of AAC in Matroska. Upstream drops the audio of a clip at the first packet that
+  /// can't be decoded; here such a packet is skipped and reported in `damage`.
   ///
   /// - Parameters:
-  ///   - maximumSeconds: reading stops at floor(`maximumSeconds` * rate) samples; nil: at the end.
-  ///   - track: which audio track is read.
-  /// - Throws: `MediaError` for a file without sound (`.noStream`), one that gives not one sample,
-  ///   or samples that are no numbers.
+  ///   - maximumSeconds: reading stops at floor(`maximumSeconds` * rate) samples; nil reads to the
+  ///     end.
+  ///   - track: the audio track to read.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`), for one that decodes to no
+  ///   samples, or for samples that are not finite.
   public static func read(
     path: String, maximumSeconds: Double?, track: AudioTrackChoice = .first
   ) throws -> DecodedAudio {
     guard maximumSeconds.map({ $0 >= 0 && $0 < 1e9 }) ?? true else {
       throw MediaError(
-        .badOption, file: path, "\(maximumSeconds ?? 0) s of sound can't be read",
+        .badOption, file: path, "\(maximumSeconds ?? 0) s of audio can't be read",
         remedy: "Give 0 s or more."
       )
     }
@@ -110,18 +111,18 @@ public struct DecodedAudio: Sendable {
     if isAtEnd, channels[0].isEmpty { throw empty(path, damage) }
     guard channels.allSatisfy(areNumbers) else {
       throw MediaError(
-        .decoding, file: path, "its sound has samples that are no numbers",
-        remedy: "Convert the sound anew.")
+        .decoding, file: path, "its audio has samples that are not finite",
+        remedy: "Convert the audio again.")
     }
     return DecodedAudio(
       channels: channels, sampleRate: reader.sampleRate,
       startSeconds: Double(start ?? 0) / Double(reader.sampleRate), damage: damage)
   }
 
-  /// Left and right as the reference's dataset script (`process_videos.py`, `encode_audio`) mixes
-  /// them, in float32: one channel is taken for both; of 5.1 and 7.1, in the order L, R, C, LFE,
-  /// Ls, Rs, Lb, Rb, LFE is left out and the others are weighted so that each side's weights add up
-  /// to 1; of any other number both sides get the mean.
+  /// The left and right channels as upstream's dataset script mixes them (`process_videos.py`,
+  /// `encode_audio`), in float32. Mono goes to both sides. Of 5.1 and 7.1, in the order L, R, C,
+  /// LFE, Ls, Rs, Lb, Rb, the LFE is dropped and the others are weighted so that the weights of
+  /// each side add up to 1. Any other number of channels gives both sides the mean.
   public func stereo() -> AudioClip {
     let (left, right): ([Float], [Float])
     switch channels.count {
@@ -155,7 +156,7 @@ public struct DecodedAudio: Sendable {
 
 private func areNumbers(_ samples: [Float]) -> Bool {
   samples.withUnsafeBufferPointer { samples in
-    // What is no number, or infinite, makes no number of a sum with zeros.
+    // NaN and infinity times zero are NaN, so samples with weight 0 are left out of the sum.
     var sum: Float = 0
     var i = 0
     while i < samples.count {

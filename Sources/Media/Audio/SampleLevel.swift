@@ -1,6 +1,6 @@
 import Foundation
 
-/// How loud samples are, all channels together: what tells silence from audio.
+/// The level of samples over all channels, which tells silence from audio.
 public struct SampleLevel: Equatable, Sendable {
   /// The largest sample, in dB of full scale; minus infinity for digital silence.
   public let peak: Double
@@ -32,7 +32,7 @@ public struct SampleLevel: Equatable, Sendable {
   /// Whether nothing is heard.
   public var isSilent: Bool { rms < Self.silence }
 
-  /// What is wrong with silent audio, a clause; nil for audio that is not.
+  /// The problem of silent audio, as a clause; nil for audio that is not silent.
   public var silenceNote: String? {
     guard isSilent else { return nil }
     return rms == -.infinity

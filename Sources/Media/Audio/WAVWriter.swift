@@ -1,12 +1,12 @@
 import Foundation
 
-/// Writes sound as WAV: 16-bit PCM. The file appears under its name when it is whole.
+/// Writes audio as WAV with 16-bit PCM. The file appears under its name when it is complete.
 public enum WAVWriter {
   /// - Parameters:
-  ///   - channels: [channel][sample] of one length, -1 to 1; louder sound is cut.
+  ///   - channels: [channel][sample] of equal length, -1 to 1; louder samples are clipped.
   ///   - sampleRate: samples per second.
-  /// - Throws: `MediaError` for no channels or samples, uneven lengths, samples that are no
-  ///   numbers, a rate that is not positive, more than 4 GB, or a path that can't be written to.
+  /// - Throws: `MediaError` for no channels or samples, unequal lengths, samples that are not
+  ///   finite, a rate that is not positive, more than 4 GB, or a path that can't be written to.
   public static func write(_ channels: [[Float]], sampleRate: Int, to path: String) throws {
     try AtomicFile.write(data(channels, sampleRate: sampleRate, path: path), to: path)
   }
@@ -19,7 +19,7 @@ public enum WAVWriter {
     guard count > 0, channels.count <= 8, channels.allSatisfy({ $0.count == count }) else {
       throw MediaError(
         .badOption, file: path,
-        "sound of \(channels.count) channels with \(channels.map(\.count)) samples",
+        "audio of \(channels.count) channels with \(channels.map(\.count)) samples",
         remedy: "Give 1 to 8 channels of one length above 0.")
     }
     guard sampleRate > 0, sampleRate <= 10_000_000 else {
@@ -31,13 +31,13 @@ public enum WAVWriter {
     guard count <= (Int(UInt32.max) - 44) / frameBytes else {
       throw MediaError(
         .badOption, file: path, "\(count) samples do not fit into a WAV",
-        remedy: "Write a shorter sound.")
+        remedy: "Write shorter audio.")
     }
     let planes = try channels.map { try clipped($0, file: path) }
     var samples = [Int16](repeating: 0, count: count * channels.count)
     for (channel, plane) in planes.enumerated() {
       for (index, sample) in plane.enumerated() {
-        // Towards 0, as the reference does.
+        // Truncates toward 0, as upstream does.
         samples[index * channels.count + channel] = Int16(sample * 32767).littleEndian
       }
     }

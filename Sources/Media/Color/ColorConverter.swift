@@ -82,8 +82,8 @@ final class ColorConverter {
     return (isCenteredX ? centerX : 0, isTop ? 0 : centerY)
   }
 
-  /// Whether frames of a layout can be read as they are: planes of 8 to 16 bits of little-endian
-  /// YUV, RGB or gray.
+  /// Returns whether frames of a pixel format can be read directly: planes of 8 to 16 bits,
+  /// little-endian, of YUV, RGB or gray.
   static func reads(_ format: AVPixelFormat) -> Bool {
     guard let layout = av_pix_fmt_desc_get(format)?.pointee else { return false }
     let unlike =

@@ -5,7 +5,7 @@ import CFFmpeg
 /// Each comes from the frame, else from its stream, else from what the layout, the kind of file and
 /// the resolution imply.
 package struct ColorDescription: Equatable, Sendable {
-  /// How red, green and blue become samples.
+  /// The conversion between RGB and stored samples.
   enum Matrix: Equatable, Sendable {
     case rgb, gray
     /// A matrix given by the weights of red and blue in luma.
@@ -32,7 +32,7 @@ package struct ColorDescription: Equatable, Sendable {
   var isFullRange: Bool
   /// Nil: BT.709, or near to it.
   var primaries: ColorPrimaries?
-  /// Nil: SDR, shown as it is.
+  /// The transfer function of HDR; nil for SDR, which is shown unchanged.
   var transfer: TransferFunction?
   /// Nits of the brightest light of HDR.
   var peak = ToneMapping.usualPeak

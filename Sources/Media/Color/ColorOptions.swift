@@ -1,4 +1,4 @@
-/// How the colors of a file become RGB.
+/// Options for the conversion of a file's colors to RGB.
 public struct ColorOptions: Equatable, Sendable {
   /// The background of transparent pixels; nil: white for images and animated images, black for
   /// video.

@@ -1,7 +1,7 @@
 import Foundation
 
-/// A picture's ICC profile, as far as it is three primaries (or grey) with a curve each: what
-/// cameras, phones and screens use. Profiles of tables, as printers have them, are not read.
+/// The ICC profile of an image, if it consists of three primaries (or gray) with a curve each, as
+/// those of cameras, phones and screens do. Profiles with tables, as for printers, are not read.
 ///
 /// ICC.1:2022, tags `rXYZ` (9.2.44), `rTRC` (9.2.43), types `curv` (10.6) and `para` (10.18).
 struct ColorProfile {
@@ -22,7 +22,7 @@ struct ColorProfile {
       matrix = [1, 0, 0, 0, 1, 0, 0, 0, 1]
       return
     }
-    // Where there are tables, colour management goes by them.
+    // Color management uses the tables if a profile has both.
     guard bytes[16..<20].elementsEqual("RGB ".utf8), tags["A2B0"] == nil,
       let red = tags.xyz("rXYZ"), let green = tags.xyz("gXYZ"), let blue = tags.xyz("bXYZ"),
       let redCurve = tags.curve("rTRC"), let greenCurve = tags.curve("gTRC"),
@@ -53,8 +53,8 @@ struct ColorProfile {
     return UInt8((255 * value).rounded())
   }
 
-  /// The picture in sRGB. Colours that sRGB doesn't have are cut to its range, as the reference's
-  /// colour management does.
+  /// Returns the image in sRGB. Colors outside sRGB are clipped to its range, as in upstream's
+  /// color management.
   func converted(_ frame: RGBFrame) -> RGBFrame {
     let bytes = [UInt8](unsafeUninitializedCapacity: frame.bytes.count) { target, count in
       count = frame.bytes.count

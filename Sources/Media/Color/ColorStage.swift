@@ -1,7 +1,7 @@
 import CFFmpeg
 
-/// How the frames of one file become RGB, as far as their colors and their transparency go: what
-/// `PixelConverter` asks beside libswscale.
+/// The color conversion and compositing of one file's frames, used by `PixelConverter` beside
+/// libswscale.
 package final class ColorStage {
   let options: ColorOptions
   private let file: String

@@ -70,7 +70,7 @@ final class ColorTables {
     }
   }
 
-  /// The conversion for samples of so many bits; valid inside of the body.
+  /// The conversion for samples of a bit depth; valid inside the closure.
   func withColor(depth: Int32, isFullRange: Bool, _ body: (inout cpixels_color) -> Void) {
     var color = cpixels_color()
     color.depth = depth

@@ -7,11 +7,10 @@ import CFFmpeg
 /// through a `ColorStage`, which also composites transparent pixels.
 package final class PixelConverter {
   package enum Purpose {
-    /// RGB from videos: the very bytes of PyAV's `to_ndarray(format="rgb24")` and of FFmpeg's
-    /// command line for all 8-bit layouts in use, which the reference trains on.
+    /// RGB from videos: byte for byte as PyAV's `to_ndarray(format="rgb24")` and FFmpeg's command
+    /// line for all common 8-bit layouts, which upstream trains on.
     case videoFrames
-    /// RGB from pictures, near to libjpeg's smooth chroma, which the reference's picture reader
-    /// uses.
+    /// RGB from images, close to libjpeg's smooth chroma, which upstream's image reader uses.
     case images
     /// For the encoder, from RGB by the matrix of `matrixOfRGB`; YUV keeps its own matrix and
     /// range.
@@ -35,7 +34,7 @@ package final class PixelConverter {
   private let output: UnsafeMutablePointer<AVFrame>
   private let turner: FrameTurner
   private var strip: [UInt8] = []
-  /// What the colors of frames mean.
+  /// The meaning of the frames' colors.
   package let color: ColorStage
   /// For the encoder, the matrix that RGB is converted by, as libswscale numbers it.
   var matrixOfRGB = SWS_CS_ITU709
@@ -59,10 +58,10 @@ package final class PixelConverter {
     av_frame_free(&output)
   }
 
-  /// The frame in the target's layout and upright; valid until the next call. A frame that needs
-  /// neither is given back itself.
+  /// Returns the frame in the target's layout and upright; valid until the next call. A frame that
+  /// needs neither is returned itself.
   ///
-  /// - Parameter orientation: of the frame as it is stored.
+  /// - Parameter orientation: the orientation of the stored frame.
   package func convert(
     _ frame: UnsafeMutablePointer<AVFrame>, orientation: Orientation
   ) throws -> UnsafeMutablePointer<AVFrame> {
@@ -195,9 +194,9 @@ package final class PixelConverter {
     source = wanted
   }
 
-  /// FFmpeg 8, which the reference's reader brings along, interpolates subsampled chroma linearly
-  /// at its place; FFmpeg 5 does so only by its bicubic filter, here shaped like a triangle. Plain
-  /// 8-bit layouts of an even height go through code of their own in both, with equal bytes.
+  /// FFmpeg 8, which upstream's reader includes, interpolates subsampled chroma linearly at its
+  /// position. FFmpeg 5 does so only with its bicubic filter, here shaped like a triangle. Plain
+  /// 8-bit layouts of an even height have code of their own in both, with equal bytes.
   private func applyFlags(to context: UnsafeMutableRawPointer, for source: Source) {
     let flags: Int32
     switch purpose {
@@ -218,8 +217,9 @@ package final class PixelConverter {
     av_opt_set_int(context, "sws_flags", Int64(flags), 0)
   }
 
-  /// Packed RGB of 16 bits a channel, of which the reference's picture reader takes the upper 8;
-  /// libswscale would go by way of YUV. How many channels, and which byte is the upper one.
+  /// Packed RGB with 16 bits a channel, of which upstream's image reader uses the upper 8;
+  /// libswscale would convert through YUV. Holds the number of channels and the index of the upper
+  /// byte.
   private static let deepLayouts: [Int32: (channels: Int32, upper: Int32)] = [
     AV_PIX_FMT_RGB48BE.rawValue: (3, 0), AV_PIX_FMT_RGB48LE.rawValue: (3, 1),
     AV_PIX_FMT_RGBA64BE.rawValue: (4, 0), AV_PIX_FMT_RGBA64LE.rawValue: (4, 1),
@@ -249,7 +249,7 @@ package final class PixelConverter {
     frame.pointee.height = height
     try check(
       av_frame_get_buffer(frame, 0), .decoding, file: file,
-      "no room for a frame of \(width)x\(height)", remedy: "Use smaller pictures.")
+      "no room for a frame of \(width)x\(height)", remedy: "Use smaller images.")
   }
 }
 

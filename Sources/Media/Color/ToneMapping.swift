@@ -1,12 +1,12 @@
 import CFFmpeg
 import Foundation
 
-/// The tone curve that brings HDR to SDR: the EETF of ITU-R BT.2390-11, annex 5, from the peak of
-/// the material to SDR's white.
+/// The tone curve from HDR to SDR: the EETF of ITU-R BT.2390-11, annex 5, from the peak of the
+/// material to SDR's white.
 ///
-/// SDR's white is 203 nits, HDR's reference white (ITU-R BT.2408). Light below the curve's knee
-/// keeps its value, so that an SDR picture placed in HDR comes out with its own contrast;
-/// highlights roll off to white.
+/// SDR's white is 203 nits, the reference white of HDR (ITU-R BT.2408). Light below the knee of the
+/// curve keeps its value, so that an SDR image placed in HDR keeps its contrast; highlights roll
+/// off to white.
 struct ToneMapping: Equatable, Sendable {
   /// Nits of SDR's white.
   static let white = 203.0

@@ -11,7 +11,7 @@ enum TransferFunction: Equatable, Sendable {
   case sRGB
   case power(Double)
   case linear
-  /// log10 over so many decades.
+  /// log10 over this number of decades.
   case logarithmic(decades: Double)
   /// SMPTE ST 2084; light of 1 is 10000 nits.
   case pq

@@ -3,12 +3,12 @@
 ///
 /// Loops run over plain memory by hand, so that a debug build stays usable.
 public struct CannyEdges: Equatable, Sendable {
-  /// Gradients up to this are no edge.
+  /// Gradients up to this value are not edges.
   public let low: Int
   /// Gradients above this are an edge; what lies between the two is one where it touches an edge.
   public let high: Int
 
-  /// The reference's.
+  /// Upstream's thresholds.
   public static let defaultLow = 100
   public static let defaultHigh = 200
 
@@ -25,8 +25,8 @@ public struct CannyEdges: Equatable, Sendable {
       grays: mask(of: Self.grays(of: frame), width: frame.width, height: frame.height), like: frame)
   }
 
-  /// The grey that the reference hands to OpenCV: torchvision's `rgb_to_grayscale` in float32 on
-  /// values from 0 to 1, times 255, cut down to a whole number.
+  /// The gray values that upstream passes to OpenCV: torchvision's `rgb_to_grayscale` in float32 on
+  /// values from 0 to 1, times 255, truncated to an integer.
   static func grays(of frame: RGBFrame) -> [UInt8] {
     func products(_ weight: Float) -> [Float] { (0..<256).map { weight * (Float($0) / 255) } }
     let (red, green, blue) = (products(0.2989), products(0.587), products(0.114))
@@ -37,8 +37,8 @@ public struct CannyEdges: Equatable, Sendable {
 
   /// 255 at edges and 0 elsewhere, [height, width].
   func mask(of grays: [UInt8], width: Int, height: Int) -> [UInt8] {
-    // Everything stands in a frame of one pixel: the picture's own border pixels for Sobel's
-    // filter, strength 0 for the comparison with neighbours, and "no edge" for the search.
+    // All planes have a border of one pixel: the image's own edge pixels for Sobel's filter,
+    // strength 0 for the comparison with neighbors, and "no edge" for the search.
     let stride = width + 2
     let size = stride * (height + 2)
     return withUnsafeTemporaryAllocation(of: Int32.self, capacity: 4 * size) { memory in
@@ -54,7 +54,7 @@ public struct CannyEdges: Equatable, Sendable {
   }
 }
 
-/// The pictures that Canny's steps hand on, each with a border of one pixel.
+/// The intermediate planes of Canny's steps, each with a border of one pixel.
 private struct Planes {
   private static let none: Int32 = 0
   private static let candidate: Int32 = 1

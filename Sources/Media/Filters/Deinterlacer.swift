@@ -20,7 +20,7 @@ final class Deinterlacer {
   private let hasFieldRate: Bool
   /// Whether frames were deinterlaced.
   private(set) var isUsed = false
-  /// Why interlaced frames were left as they are.
+  /// The reason why interlaced frames were left unchanged.
   private(set) var obstacle: String?
 
   init(_ decoder: StreamDecoder, isOn: Bool) throws {

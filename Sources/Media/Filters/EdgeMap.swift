@@ -28,7 +28,7 @@ package enum EdgeMap {
     return (value(at: (plane.count - 1) / 2) + value(at: plane.count / 2)) / 2
   }
 
-  /// The largest value within a square; nothing lies outside of the picture.
+  /// The largest value within a square; nothing lies outside the image.
   private static func dilate(_ plane: [UInt8], width: Int, height: Int, reach: Int) -> [UInt8] {
     var wide = plane
     var result = plane

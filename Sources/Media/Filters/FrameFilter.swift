@@ -1,4 +1,4 @@
-/// What is made of every frame of a clip.
+/// A filter that is applied to every frame of a clip.
 public enum FrameFilter: Equatable, Sendable {
   case edges(CannyEdges)
   case blur(GaussianBlur)
@@ -24,9 +24,9 @@ public enum FrameFilter: Equatable, Sendable {
   }
 }
 
-/// Writes a clip anew with each frame filtered: a picture as PNG, a video as MP4 (H.264, BT.709)
-/// without sound. Frames are upright, keep their number, their rate and their times, and are never
-/// all in memory.
+/// Writes a copy of a clip with each frame filtered: an image as PNG, a video as MP4 (H.264,
+/// BT.709) without audio. Frames are upright, keep their count, rate and times, and are never all
+/// in memory.
 public struct FilteredClip: Sendable {
   public init() {}
 
@@ -34,15 +34,15 @@ public struct FilteredClip: Sendable {
     public let frames: Int
     /// Whether the source was whole.
     public let ending: Ending
-    /// What is to be told, as sentences.
+    /// Notes for the user, as sentences.
     public let notes: [String]
   }
 
   /// - Parameters:
-  ///   - output: ends in `.png` for a picture, `.mp4` for a video.
+  ///   - output: ends in `.png` for an image, `.mp4` for a video.
   ///   - progress: called after each frame with its number, from 1.
-  /// - Throws: `MediaError` if the source can't be read or the file can't be written, and whatever
-  ///   `progress` throws.
+  /// - Throws: `MediaError` if the source can't be read or the file can't be written, and any error
+  ///   that `progress` throws.
   public func write(
     _ input: String, to output: String, by filter: FrameFilter,
     progress: (Int) throws -> Void = { _ in }
@@ -52,7 +52,7 @@ public struct FilteredClip: Sendable {
       throw MediaError(
         .badOption, file: input,
         reader.isImage
-          ? "is a picture, which its name doesn't say" : "is no picture, as its name says",
+          ? "is an image, but its name says video" : "is not an image, but its name says so",
         remedy: "Give it the extension of what it is, such as .png or .mp4.")
     }
     return reader.isImage
@@ -64,7 +64,7 @@ public struct FilteredClip: Sendable {
   ) throws -> Result {
     guard let frame = try reader.next() else {
       throw MediaError(
-        .decoding, file: reader.path, "the picture cannot be decoded", remedy: "Save it anew.")
+        .decoding, file: reader.path, "the image cannot be decoded", remedy: "Save it again.")
     }
     try filter.apply(to: frame).writePNG(to: output)
     let notes =

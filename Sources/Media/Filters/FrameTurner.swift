@@ -39,7 +39,7 @@ package final class FrameTurner {
     try check(
       av_frame_get_buffer(output, 0), .decoding, file: file,
       "no room for a frame of \(width)x\(height)",
-      remedy: "Use smaller pictures.")
+      remedy: "Use smaller images.")
     try check(
       av_frame_copy_props(output, frame), .system, file: file, "no room for a frame",
       remedy: "Free memory.")

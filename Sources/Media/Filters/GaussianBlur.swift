@@ -1,8 +1,8 @@
 import Foundation
 
-/// A Gaussian blur as OpenCV's `GaussianBlur` makes it of 8 bits with a sigma and no size: a window
-/// of 6 sigma + 1 pixels, rounded to an odd number, and a border that mirrors the picture about its
-/// outermost pixels. The sums are float32; OpenCV's, in fixed point, differ by a level or two.
+/// A Gaussian blur like OpenCV's `GaussianBlur` of 8 bits with a sigma and no size: a window of 6
+/// sigma + 1 pixels, rounded to an odd number, and a border that mirrors the image at its outermost
+/// pixels. The sums are float32; OpenCV's, in fixed point, differ by a level or two.
 public struct GaussianBlur: Equatable, Sendable {
   /// In pixels.
   public let sigma: Double
@@ -46,7 +46,7 @@ public struct GaussianBlur: Equatable, Sendable {
       bytes: bytes, width: width, height: height, index: frame.index, seconds: frame.seconds)
   }
 
-  /// Where pixels `-reach ..< count + reach` are found, mirrored about the first and the last one.
+  /// The indices of pixels `-reach ..< count + reach`, mirrored at the first and the last one.
   private static func neighbours(_ count: Int, reach: Int, step: Int) -> [Int] {
     let period = max(1, 2 * (count - 1))
     return (-reach..<(count + reach)).map { place in

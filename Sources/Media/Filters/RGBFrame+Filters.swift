@@ -2,7 +2,7 @@ import CFFmpeg
 import Foundation
 
 extension RGBFrame {
-  /// A grey picture of one value a pixel, with the time of another frame.
+  /// Makes a gray image from one value a pixel, with the time of another frame.
   init(grays: [UInt8], like frame: RGBFrame) {
     let bytes = [UInt8](unsafeUninitializedCapacity: 3 * grays.count) { buffer, count in
       count = 3 * grays.count
@@ -24,7 +24,7 @@ extension RGBFrame {
       seconds: frame.seconds)
   }
 
-  /// The upper left part of the picture.
+  /// The upper left part of the image.
   func cropped(width: Int, height: Int) -> RGBFrame {
     guard (width, height) != (self.width, self.height) else { return self }
     var kept: [UInt8] = []
@@ -36,9 +36,9 @@ extension RGBFrame {
     return RGBFrame(bytes: kept, width: width, height: height, index: index, seconds: seconds)
   }
 
-  /// One value a pixel.
+  /// One gray value a pixel.
   ///
-  /// - Parameter grey: of the pixel whose red has this place.
+  /// - Parameter gray: returns the value of the pixel whose red byte is at this index.
   func grays(_ gray: (UnsafeBufferPointer<UInt8>, Int) -> UInt8) -> [UInt8] {
     let pixels = width * height
     return [UInt8](unsafeUninitializedCapacity: pixels) { buffer, count in
@@ -54,7 +54,7 @@ extension RGBFrame {
     }
   }
 
-  /// The picture in shades of grey: 0.299 R + 0.587 G + 0.114 B, rounded.
+  /// The image in shades of gray: 0.299 R + 0.587 G + 0.114 B, rounded.
   public func grayscale() -> RGBFrame {
     RGBFrame(
       grays: grays { bytes, i in
@@ -65,10 +65,10 @@ extension RGBFrame {
       }, like: self)
   }
 
-  /// The picture in another size, every pixel the mean of the area that it covers (libswscale's
-  /// area filter).
+  /// The image in another size, every pixel the mean of the area that it covers (libswscale's area
+  /// filter).
   ///
-  /// - Throws: `MediaError` if there is no memory for it.
+  /// - Throws: `MediaError` if memory runs out.
   func resized(width newWidth: Int, height newHeight: Int) throws -> RGBFrame {
     guard (newWidth, newHeight) != (width, height) else { return self }
     let flags = SWS_AREA | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT

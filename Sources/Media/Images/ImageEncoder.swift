@@ -1,7 +1,7 @@
 import CFFmpeg
 import Foundation
 
-/// Codes single pictures.
+/// Encodes single images.
 enum ImageEncoder {
   enum Format {
     /// Of RGB24.
@@ -27,8 +27,8 @@ enum ImageEncoder {
   {
     silenceFFmpeg()
     let (width, height) = (frame.pointee.width, frame.pointee.height)
-    let what = "a picture of \(width)x\(height) cannot be coded as \(format.name)"
-    let remedy = "Use a smaller picture, or install an FFmpeg with the \(format.name) encoder."
+    let what = "an image of \(width)x\(height) cannot be encoded as \(format.name)"
+    let remedy = "Use a smaller image, or install an FFmpeg with the \(format.name) encoder."
     guard let encoder = avcodec_find_encoder(format.codec) else {
       throw MediaError(
         .system, file: file, "the installed FFmpeg cannot write \(format.name)",
@@ -71,8 +71,8 @@ enum ImageEncoder {
     do {
       try check(
         av_frame_get_buffer(made, 0), .system, file: file,
-        "no room for a picture of \(width)x\(height)",
-        remedy: "Use smaller pictures.")
+        "out of memory for an image of \(width)x\(height)",
+        remedy: "Use smaller images.")
     } catch {
       av_frame_free(&frame)
       throw error

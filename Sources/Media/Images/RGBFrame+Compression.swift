@@ -1,12 +1,12 @@
 import Foundation
 
 extension RGBFrame {
-  /// The picture as a frame of an H.264 video shows it: with half the colour resolution and the
-  /// marks of compression.
+  /// The image as a frame of an H.264 video shows it: with half the color resolution and
+  /// compression artifacts.
   ///
-  /// A last odd column and row is left out; a picture of one row or column is given back as it is.
+  /// A last odd column and row is dropped; an image of one row or column is returned unchanged.
   ///
-  /// - Parameter crf: x264's constant rate factor, 0 (lossless but for colours) to 51.
+  /// - Parameter crf: x264's constant rate factor, 0 (lossless but for color) to 51.
   /// - Throws: `MediaError` if a temporary file can't be written or read.
   public func compressed(crf: Int) throws -> RGBFrame {
     let (evenWidth, evenHeight) = (width / 2 * 2, height / 2 * 2)
@@ -21,7 +21,7 @@ extension RGBFrame {
     try writer.finish()
     guard let seen = try VideoReader(path: path).next() else {
       throw MediaError(
-        .decoding, file: path, "a picture that was compressed can't be read again",
+        .decoding, file: path, "a compressed image can't be read again",
         remedy: "Free room on the disk.")
     }
     return seen

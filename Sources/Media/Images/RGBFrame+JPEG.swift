@@ -2,12 +2,12 @@ import CFFmpeg
 import Foundation
 
 extension RGBFrame {
-  /// A small JPEG of the picture, its aspect kept; nothing is enlarged.
+  /// A small JPEG of the image with its aspect ratio; images are never enlarged.
   ///
   /// - Parameters:
-  ///   - side: pixels of the longer side, at most; each side is rounded to whole pixels, at least
-  ///     1.
-  ///   - quality: FFmpeg's quantiser scale, 2 (best) to 31.
+  ///   - side: the maximum length of the longer side in pixels; each side is rounded to whole
+  ///     pixels, at least 1.
+  ///   - quality: FFmpeg's quantizer scale, 2 (best) to 31.
   /// - Throws: `MediaError` if this FFmpeg has no JPEG encoder.
   public func thumbnail(side: Int, quality: Int = 6) throws -> Data {
     let scale = min(1, Double(side) / Double(max(width, height)))
@@ -24,7 +24,7 @@ extension RGBFrame {
   }
 }
 
-/// RGB as JPEG: BT.601, full range, halved colours.
+/// RGB as JPEG: BT.601, full range, half color resolution.
 package enum JPEGImage {
   /// - Parameters:
   ///   - rgb: a frame in the layout RGB24.
@@ -74,7 +74,7 @@ package enum JPEGImage {
       sws_scale(scaler, planes, strides, 0, source.height, targets, targetStrides)
     }
     try check(
-      rows, .system, file: file, "a picture cannot be scaled", remedy: "Use another picture.")
+      rows, .system, file: file, "an image cannot be scaled", remedy: "Use another image.")
     return try ImageEncoder.encode(frame, as: .jpeg(quality: quality), file: file)
   }
 }

@@ -2,7 +2,7 @@ import CFFmpeg
 import Foundation
 
 extension RGBFrame {
-  /// Writes the picture as a PNG, exactly and atomically.
+  /// Writes the image as a lossless PNG, atomically.
   ///
   /// - Throws: `MediaError` if the file cannot be written.
   public func writePNG(to path: String) throws {

@@ -6,7 +6,7 @@ import Foundation
 package enum ClipPage {
   /// An image of a strip.
   package struct Image {
-    /// Where it is: a link, or the bytes of a JPEG as a data URL.
+    /// The source of the image: a link, or the bytes of a JPEG as a data URL.
     let source: String
     let name: String
     let isLazy: Bool
@@ -101,11 +101,11 @@ package enum ClipPage {
     "default-src 'none'; img-src data: 'self' file:; media-src 'self' file:; style-src 'unsafe-inline'; "
     + "script-src 'unsafe-inline'"
 
-  /// How a page in one folder links to a file: everything but letters, digits and `-._~` in percent
-  /// signs, so that no name can be taken for another place.
+  /// The link from a page in one folder to a file. Everything but letters, digits and `-._~` is
+  /// percent-encoded, so that no name can be mistaken for another path.
   ///
   /// - Parameters:
-  ///   - folder: of the page, absolute.
+  ///   - folder: the page's folder, absolute.
   ///   - file: absolute.
   package static func link(from folder: String, to file: String) -> String {
     let (from, to) = (folder.split(separator: "/"), file.split(separator: "/"))

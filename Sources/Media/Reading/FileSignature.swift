@@ -4,12 +4,12 @@ import Foundation
 struct FileSignature: Equatable {
   /// With its article, such as `an animated WebP`.
   let name: String
-  /// What to do, as one sentence.
+  /// The suggestion, as one sentence.
   let remedy: String
   /// Whether FFmpeg would give out something else than the image: a preview, or one of its tiles.
   var isMisread = false
 
-  /// - Returns: nil for formats that every FFmpeg decodes, and for files that are no images.
+  /// - Returns: nil for formats that every FFmpeg decodes, and for files that are not images.
   static func read(path: String) -> FileSignature? {
     guard let file = FileBytes(path: path), let head = file.bytes(at: 0, min(file.count, 1024)),
       head.count >= 8

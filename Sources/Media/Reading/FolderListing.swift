@@ -11,7 +11,7 @@ public struct SkippedFile: Codable, Equatable, Sendable {
   public init(_ file: String, _ reason: String) { (self.file, self.reason) = (file, reason) }
 }
 
-/// What a folder reader skips: nothing that lies in a folder is passed over without a word.
+/// The files that a folder reader skips, so that none is skipped silently.
 public struct SkippedFiles: Codable, Equatable, Sendable {
   public var files: [SkippedFile] = []
   /// Files and folders whose names begin with a dot; those that ltx writes itself don't count.

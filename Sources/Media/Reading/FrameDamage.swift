@@ -8,8 +8,8 @@ public struct FrameDamage: Equatable, Sendable {
   /// Frames after which others are missing, because their data can't be decoded; -1: before the
   /// first one.
   public let missingAfter: [Int]
-  /// The first keyframe after the last damaged frame: frames up to it are predicted from damaged
-  /// ones. Nil if there is none among the frames that were looked at.
+  /// The first keyframe after the last damaged frame: frames before it are predicted from damaged
+  /// ones. Nil if none of the frames read is one.
   public let nextKeyframe: Int?
 
   public var isEmpty: Bool { damaged.isEmpty && missingAfter.isEmpty }
@@ -102,7 +102,7 @@ public struct FrameDamage: Equatable, Sendable {
         let gap = frames[place + 1].stamp &- frames[place].stamp
         if gap > step + step / 2 { missing.insert(place) } else { damaged.insert(place) }
       } else if isKey || stamp == cffmpeg_no_timestamp {
-        // Frames that can't be decoded because the file begins between keyframes are no damage.
+        // Frames that can't be decoded because the file begins between keyframes are not damaged.
         if stamp == cffmpeg_no_timestamp, !frames.isEmpty {
           damaged.insert(0)
         } else {

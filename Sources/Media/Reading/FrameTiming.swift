@@ -2,8 +2,8 @@ import CFFmpeg
 
 /// Whether the times of a file's frames keep to the rate that the file gives.
 package enum FrameTiming: Equatable {
-  /// Each time is a whole number of frames at the rate, as far as the unit of the time stamps
-  /// allows.
+  /// Each time is an integer number of frames at the rate, as precisely as the unit of the time
+  /// stamps allows.
   case constant
   /// Times of their own.
   case variable

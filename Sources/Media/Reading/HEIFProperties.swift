@@ -1,7 +1,8 @@
-/// What an HEIF or AVIF file says of its main image: ISO/IEC 23008-12, boxes `pitm`, `iinf`,
-/// `iprp`.
+/// The properties of the main image of an HEIF or AVIF file: ISO/IEC 23008-12, boxes `pitm`,
+/// `iinf`, `iprp`.
 struct HEIFProperties {
-  /// By the properties `irot` and `imir`, in their order; Exif does not count in these files.
+  /// The orientation from the properties `irot` and `imir`, in their order; Exif does not count in
+  /// these files.
   private(set) var orientation: Orientation?
   /// The main image's type, such as `av01`, `hvc1`, or `grid` for one that is put together from
   /// tiles.

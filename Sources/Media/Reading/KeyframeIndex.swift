@@ -1,7 +1,7 @@
 import CFFmpeg
 
-/// Where the packets of a video can be cut: its keyframes by the container, and what its edit lists
-/// leave out.
+/// The points where the packets of a video can be cut: its keyframes by the container, and the
+/// packets that its edit lists hide.
 package struct KeyframeIndex {
   /// When keyframes are shown, on the container's clock, in order; those that edit lists hide are
   /// among them.
@@ -55,7 +55,7 @@ package struct KeyframeIndex {
   package func keyframe(before seconds: Double, among times: [Double]) -> Keyframe {
     let key = keys.last { $0 <= seconds + 1e-6 }
     let packet = key ?? first
-    // Where edit lists hide the keyframe, the first frame after it that is shown.
+    // If edit lists hide the keyframe, the first frame after it that is shown.
     let index = times.firstIndex { $0 >= packet - 1e-6 } ?? 0
     return Keyframe(
       index: index, seconds: times.indices.contains(index) ? times[index] : seconds,
@@ -72,7 +72,7 @@ package struct Keyframe: Equatable {
   /// When the packet would be shown, on the container's clock: before the frame where edit lists
   /// hide it.
   package let packetSeconds: Double
-  /// Whether the file begins with packets that are no keyframe, and these are meant.
+  /// Whether this is the start of a file that begins with packets that are not keyframes.
   package let isFileStart: Bool
 
   package init(index: Int, seconds: Double, packetSeconds: Double, isFileStart: Bool) {

@@ -1,12 +1,12 @@
 import CFFmpeg
 import Support
 
-/// What went wrong with a media file: which file, what, and what to do about it.
+/// A problem with a media file: the file, the problem and a suggestion.
 public struct MediaError: IssueConvertible, Equatable, Sendable, CustomStringConvertible {
   public enum Kind: Equatable, Sendable {
     /// The file does not exist, is a folder, or may not be read.
     case notReadable
-    /// The bytes are no media that the installed FFmpeg knows, or they are cut off.
+    /// The bytes are not a media format that the installed FFmpeg knows, or they are truncated.
     case notMedia
     /// A media file without the wanted kind of stream.
     case noStream
@@ -23,9 +23,9 @@ public struct MediaError: IssueConvertible, Equatable, Sendable, CustomStringCon
   public let kind: Kind
   /// The path as the caller gave it; empty for an option.
   public let file: String
-  /// What is wrong, as one clause.
+  /// The problem, as one clause.
   public let what: String
-  /// What to do, as one sentence.
+  /// The suggestion, as one sentence.
   public let remedy: String
 
   public init(_ kind: Kind, file: String, _ what: String, remedy: String) {
@@ -64,7 +64,7 @@ package func check(
 
 package func outOfMemory(file: String) -> MediaError {
   MediaError(
-    .system, file: file, "out of memory", remedy: "Close other programs or use smaller pictures.")
+    .system, file: file, "out of memory", remedy: "Close other programs or use smaller images.")
 }
 
 /// FFmpeg writes its complaints to standard error; here they are counted by decoder instead

@@ -1,10 +1,10 @@
 import CFFmpeg
 
-/// What a file name's extension says about a file, and whether the installed FFmpeg can decode such
-/// files.
+/// The kind of file that a file name's extension promises, and whether the installed FFmpeg can
+/// decode such files.
 ///
-/// This is the one list that all commands search folders by. A file that a dataset or an option
-/// names is opened whatever it is called.
+/// All commands search folders by this one list. A file that a dataset or an option names is opened
+/// whatever its name.
 public struct MediaExtension: Equatable, Sendable {
   public enum Kind: String, Sendable, CaseIterable {
     case video, image, audio
@@ -71,7 +71,7 @@ public struct MediaExtension: Equatable, Sendable {
     /// An extension that the demuxer itself must name: older ones know the container and not what
     /// is in it.
     var claimed: String?
-    /// What to call it; nil for the extension.
+    /// The format's name for users; nil means the extension.
     var title: String?
 
     var isDecodable: Bool {

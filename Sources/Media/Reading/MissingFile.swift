@@ -1,7 +1,7 @@
 import Foundation
 import Synchronization
 
-/// What the user probably meant by a path that does not exist.
+/// The path that the user probably meant by one that does not exist.
 public enum MissingFile {
   /// - Parameter path: of a file or folder that is not there.
   /// - Returns: a sentence that says what is wrong with the path and what to do; nil where nothing

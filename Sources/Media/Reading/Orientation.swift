@@ -65,7 +65,7 @@ public struct Orientation: Hashable, Sendable {
   }
 }
 
-/// What a display matrix says.
+/// The meaning of a display matrix.
 enum DisplayMatrix: Equatable {
   case orientation(Orientation)
   /// Another angle than a multiple of 90 degrees, or a shear; clockwise degrees, NaN for a matrix

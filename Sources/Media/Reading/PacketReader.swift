@@ -6,10 +6,9 @@ package final class PacketReader {
   package let file: String
   package let format: UnsafeMutablePointer<AVFormatContext>
   package let stream: UnsafeMutablePointer<AVStream>
-  /// What broke the file off, if it does not end as it should.
+  /// The reason why the file ends early; nil if it ends properly.
   private(set) var failure: String?
-  /// What the user should know about the choice of an audio track, a clause; nil where there was
-  /// none.
+  /// A note about the choice of an audio track, as a clause; nil if there was no choice.
   package let trackNote: String?
   private let packet: UnsafeMutablePointer<AVPacket>
   /// Errors that the demuxer reported by FFmpeg's log since the file was opened.
@@ -17,10 +16,10 @@ package final class PacketReader {
   var errorCount: Int { Int(cffmpeg_error_count(errors)) }
   private var isWaiting = false
 
-  /// - Parameter audioTrack: which audio track is read; of videos the first one counts, as
-  ///   upstream, not FFmpeg's "best"; cover images don't.
-  /// - Throws: `MediaError` if the file is missing, is no media, holds no stream of this kind, or
-  ///   not this audio track.
+  /// - Parameter audioTrack: the audio track to read. For video, the first track counts, as
+  ///   upstream, not FFmpeg's "best"; cover images do not count.
+  /// - Throws: `MediaError` if the file is missing, is not a media file, has no stream of this
+  ///   kind, or does not have this audio track.
   package init(file: String, kind: AVMediaType, audioTrack: AudioTrackChoice = .automatic) throws {
     silenceFFmpeg()
     self.file = file
@@ -31,7 +30,7 @@ package final class PacketReader {
     // Playlists and the like may name other places; a data set's file must not reach beyond the
     // disk.
     av_dict_set(&options, "protocol_whitelist", "file", 0)
-    // A percent sign in a picture's name is no pattern.
+    // A percent sign in an image's name is not a pattern.
     av_dict_set(&options, "pattern_type", "none", 0)
     let status = avformat_open_input(&opened, "file:" + file, nil, &options)
     av_dict_free(&options)
@@ -41,7 +40,7 @@ package final class PacketReader {
       throw FileSignature.error(file, signature)
     }
     let notMedia =
-      "Give a video, picture or sound file that FFmpeg can read, or copy the file anew."
+      "Give a video, image or audio file that FFmpeg can read, or copy the file again."
     try check(
       status, .notMedia, file: file,
       Self.isMP4(file)
@@ -61,7 +60,7 @@ package final class PacketReader {
         errors.deallocate()
       }
     }
-    // The "tty" reader takes any text file for a picture of a terminal.
+    // FFmpeg's "tty" demuxer accepts any text file as an image of a terminal.
     if let name = format.pointee.iformat?.pointee.name, String(cString: name) == "tty" {
       throw MediaError(.notMedia, file: file, "a text file, not a media file", remedy: notMedia)
     }
@@ -85,7 +84,7 @@ package final class PacketReader {
       if let signature { throw FileSignature.error(file, signature) }
       let noun = kind == AVMEDIA_TYPE_AUDIO ? "audio" : "video"
       throw MediaError(
-        .noStream, file: file, "holds no \(noun)" + (all.isEmpty ? "" : " but a cover picture"),
+        .noStream, file: file, "holds no \(noun)" + (all.isEmpty ? "" : " except a cover image"),
         remedy: "Give a file with \(noun == "audio" ? "an" : "a") \(noun) stream.")
     }
     for other in streams where other != stream { other.pointee.discard = AVDISCARD_ALL }
@@ -122,7 +121,7 @@ package final class PacketReader {
     }
     var status = stat()
     if stat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size == 0 {
-      throw MediaError(.notMedia, file: file, "is empty (0 bytes)", remedy: "Copy the file anew.")
+      throw MediaError(.notMedia, file: file, "is empty (0 bytes)", remedy: "Copy the file again.")
     }
   }
 
@@ -134,8 +133,7 @@ package final class PacketReader {
     } catch { return false }  // only a better word for an error depends on it
   }
 
-  /// The next packet, which stays the next until it is taken; nil at the end, or where the file
-  /// breaks off.
+  /// The next packet, without consuming it; nil at the end, or where the file breaks off.
   ///
   /// - Throws: `MediaError` if the disk fails or memory runs out.
   package func peek() throws -> UnsafeMutablePointer<AVPacket>? {

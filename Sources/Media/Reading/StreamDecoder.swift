@@ -27,12 +27,12 @@ package final class StreamDecoder {
   private let errorCount: UnsafeMutablePointer<Int64>
   private var seenErrors: Int64 = 0
   private var lastSent: (stamp: Int64, isKey: Bool)?
-  /// Of the first packet that has one, in the stream's time base.
+  /// The decoding time stamp of the first packet that has one, in the stream's time base.
   private var firstDecodingStamp: Int64?
   /// Whether packets say when they are shown. AVI says only when they are decoded.
   private var hasPresentationStamps = false
-  /// How far frames lie behind their packets because they are reordered, where packets don't say
-  /// when they are shown.
+  /// The delay of frames behind their packets because of reordering, if packets don't have
+  /// presentation time stamps.
   private var reorderDelay: Int64?
   /// End of the packet that is presented last, in the stream's time base.
   private var lastStamp: Int64 = .min
@@ -72,7 +72,7 @@ package final class StreamDecoder {
     guard let codec = context else { throw outOfMemory(file: file) }
     try check(
       avcodec_parameters_to_context(codec, stream.pointee.codecpar), .decoding, file: file,
-      "its \(noun) stream is described wrongly", remedy: "Convert the file anew.")
+      "its \(noun) stream has invalid parameters", remedy: "Convert the file again.")
     codec.pointee.pkt_timebase = stream.pointee.time_base
     // An image's decoder may give out a buffer that it has not written to.
     if packets.isImage { codec.pointee.get_buffer2 = cffmpeg_marked_buffer }
@@ -89,8 +89,8 @@ package final class StreamDecoder {
     owned = true
   }
 
-  /// The decoder that reads a WebM's alpha channel, which FFmpeg's own decoders leave out; nil
-  /// where there is none.
+  /// The decoder that reads a WebM's alpha channel, which FFmpeg's own decoders ignore; nil if
+  /// there is none.
   private static func alphaDecoder(for stream: UnsafeMutablePointer<AVStream>) -> UnsafePointer<
     AVCodec
   >? {
@@ -171,7 +171,7 @@ package final class StreamDecoder {
     reorderDelay = overflows ? 0 : max(0, delay)
   }
 
-  /// Hands the stream's next packet to the decoder, or tells it that there is none left.
+  /// Sends the stream's next packet to the decoder, or signals the end.
   private func feed() throws {
     while true {
       guard let packet = try packets.next() else {
@@ -207,8 +207,8 @@ package final class StreamDecoder {
     }
   }
 
-  /// How many packets the container says it holds; nil where it does not say. The index of an MP4
-  /// counts what its edit lists keep, the stream's header everything.
+  /// The number of packets that the container promises; nil if it does not say. An MP4's index
+  /// counts the packets that its edit lists keep; the stream's header counts all of them.
   var packetsExpected: Int? {
     if countsTime { return nil }
     let count =
@@ -216,8 +216,7 @@ package final class StreamDecoder {
     return count > 0 ? count : nil
   }
 
-  /// Whether what the header gives as a count is a length: for sound, an AVI has units of its time
-  /// base there.
+  /// Whether the header's frame count is a length: for audio, an AVI counts units of its time base.
   private var countsTime: Bool {
     packets.formatName == "avi" && codec.pointee.codec_type == AVMEDIA_TYPE_AUDIO
   }
@@ -318,7 +317,7 @@ package final class StreamDecoder {
   }
 }
 
-/// How reading a stream ended.
+/// The state of a stream after reading.
 public enum Ending: Equatable, Sendable {
   /// Everything that the container announces was decoded.
   case complete

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What a TIFF's first directory says of its compression.
+/// The compression that a TIFF's first directory names.
 struct TIFFHeader {
   /// The value of the tag, as TIFF 6.0 and its supplements number it.
   let compression: Int

@@ -9,7 +9,7 @@ public struct VideoFolder: Equatable, Sendable {
 
   /// In the order of their paths.
   public let entries: [Entry]
-  /// What lies in the folder besides, and why it is not split.
+  /// The other files of the folder, and why they are not split.
   public let skipped: SkippedFiles
 
   /// Looks for videos by their extensions, in lower or upper case. `output`, if it lies inside, is

@@ -1,7 +1,7 @@
 import CFFmpeg
 import Foundation
 
-/// One picture: rows from the top, pixels as red, green, blue, without padding.
+/// One RGB image: rows from the top, pixels as red, green, blue, without padding.
 public struct RGBFrame: Equatable, Sendable {
   /// `3 * width * height` bytes, [height, width, channel].
   public let bytes: [UInt8]
@@ -23,9 +23,9 @@ public struct RGBFrame: Equatable, Sendable {
   }
 }
 
-/// How many frames a file holds, and how surely that is known before decoding.
+/// The number of frames of a file, as precisely as it is known before decoding.
 public enum FrameCount: Equatable, Sendable {
-  /// The container's index has so many. It can be wrong in a damaged file.
+  /// The number in the container's index. It can be wrong in a damaged file.
   case declared(Int)
   /// A number in the container's header, which can be anything, or length times frame rate.
   case estimated(Int)
@@ -39,33 +39,32 @@ public enum FrameCount: Equatable, Sendable {
   }
 }
 
-/// Decodes the first video stream of a file, or a picture (one frame), in presentation order.
+/// Decodes the first video stream of a file, or an image (one frame), in presentation order.
 ///
-/// The bytes are those that the reference's reader gives (see `PixelConverter`). A damaged file
-/// gives the frames that can be decoded; after the last one `ending` says whether all were there.
+/// The bytes equal those of upstream's reader (see `PixelConverter`). A damaged file gives the
+/// frames that can be decoded; after the last one, `ending` says whether any are missing.
 public final class VideoReader {
   public let path: String
   /// Size of the frames given out, in pixels.
   public let width: Int
   public let height: Int
-  /// Which way up the file says that its frames are; already done unless the reader was told not
-  /// to.
+  /// The orientation that the file asks for; already applied unless the reader was made not to.
   public let orientation: Orientation
-  /// Clockwise degrees by which the file asks to rotate its frames, where that is no multiple of 90
-  /// and so not done. NaN for a display matrix that is no rotation.
+  /// The clockwise rotation in degrees that the file asks for, if it is not a multiple of 90 and so
+  /// not applied. NaN for a display matrix that is not a rotation.
   public let unusedRotation: Double?
   /// Whether the container says the orientation, not the frames.
   package let isOrientedByContainer: Bool
   /// Clockwise quarter turns of `orientation`.
   public var quarterTurns: Int { orientation.turns }
-  /// Average frames per second: the stream's average rate, else its base rate, else 24; 1 for a
-  /// picture.
+  /// The average frames per second: the stream's average rate, else its base rate, else 24; 1 for
+  /// an image.
   public let frameRate: Rational
   /// Width of a pixel over its height, as frames are given out: 1 where the file doesn't say, or
   /// says what can't be (below 1/16 or above 16).
   public let pixelAspect: Rational
   public let frameCount: FrameCount
-  /// Length in seconds; 0 for a picture, nil where the container does not say.
+  /// The length in seconds; 0 for an image, nil if the container does not say.
   public let duration: Double?
   public let hasAudio: Bool
   public let isImage: Bool
@@ -83,33 +82,33 @@ public final class VideoReader {
   package let decoder: StreamDecoder
   private let frames: Deinterlacer
   private let converter: PixelConverter
-  /// Of the last geometry asked for.
+  /// The resizer of the last requested geometry.
   private var resizer: FrameResizer?
   private var decoded = 0
   /// Frames that were decoded so far.
   public var framesRead: Int { decoded }
   /// Whether the decoder marked a frame as damaged.
   private var sawDamage = false
-  /// Time of the first frame on the container's clock, which its sound shares; known once a frame
-  /// was read.
+  /// The time of the first frame on the container's clock, which the file's audio shares; known
+  /// after the first frame was read.
   public private(set) var firstSeconds: Double?
-  /// What a picture's colours are, if they are not sRGB's.
+  /// The ICC profile of an image, if it is not sRGB.
   private var profile: ColorProfile?
-  /// Whether a picture has a colour profile that can't be converted (one with tables, or for CMYK),
-  /// and is given out as if it were sRGB.
+  /// Whether an image has a color profile that can't be converted (one with tables, or for CMYK),
+  /// so that its colors are treated as sRGB.
   public private(set) var hasUnusedProfile = false
   /// The first frame, decoded early where only it knows the orientation.
   private var pending: UnsafeMutablePointer<AVFrame>?
 
   /// - Parameters:
-  ///   - applyRotation: turn and mirror the frames as the file asks. The reference does so for
-  ///     pictures and ignores it for videos.
-  ///   - deinterlaces: make one image of each interlaced frame, which the reference does not.
-  ///   - color: How colors become RGB.
-  ///   - looksAtFrames: decode the first frame of a video where it may say the orientation;
-  ///     without, the size may be that of the stored frames.
-  /// - Throws: `MediaError` if the file is missing, is no media, or holds no video that can be
-  ///   decoded.
+  ///   - applyRotation: turn and mirror the frames as the file asks. Upstream does so for images
+  ///     and ignores it for videos.
+  ///   - deinterlaces: make one image of each interlaced frame, which upstream does not.
+  ///   - color: the conversion of colors to RGB.
+  ///   - looksAtFrames: decode the first frame of a video if it may hold the orientation; otherwise
+  ///     the size may be that of the stored frames.
+  /// - Throws: `MediaError` if the file is missing, is not a media file, or holds no video that can
+  ///   be decoded.
   public init(
     path: String, applyRotation: Bool = true, deinterlaces: Bool = true,
     color: ColorOptions = ColorOptions(),
@@ -134,8 +133,8 @@ public final class VideoReader {
         }
         throw MediaError(
           .decoding, file: path,
-          "the picture cannot be decoded: it is damaged, or of an impossible size",
-          remedy: "Save or copy the picture anew.")
+          "the image cannot be decoded: it is damaged, or its size is invalid",
+          remedy: "Save or copy the image again.")
       }
       if cffmpeg_is_unwritten(image) != 0 { throw TIFFHeader.undecodable(path) }
       pending = image
@@ -163,7 +162,7 @@ public final class VideoReader {
     guard codedWidth > 0, codedHeight > 0 else {
       throw MediaError(
         .decoding, file: path, "no frame size can be found",
-        remedy: "Copy or convert the file anew.")
+        remedy: "Copy or convert the file again.")
     }
     width = remainingOrientation.swapsSides ? codedHeight : codedWidth
     height = remainingOrientation.swapsSides ? codedWidth : codedHeight
@@ -217,8 +216,8 @@ public final class VideoReader {
   /// Formats of animated images, which are shown on pages as images are.
   private static let imageFormats: Set<String> = ["gif", "apng", "webp", "webp_anim", "mng", "ico"]
 
-  /// What was done to the colors of the frames given out that a user should know, a clause each;
-  /// complete after the last one.
+  /// Notes about conversions of the colors of the frames read so far, a clause each; complete after
+  /// the last frame.
   public var colorNotes: [String] {
     converter.color.notes + (hasUnreadAlpha ? [Self.unreadAlpha] : [])
   }
@@ -239,7 +238,7 @@ public final class VideoReader {
     } catch { return false }  // A file that can't be read is reported when it is decoded.
   }
 
-  /// What the samples of decoded frames mean.
+  /// The color conversion of decoded frames.
   package var colorStage: ColorStage { converter.color }
 
   private static func pixelAspect(_ told: AVRational, swapsSides: Bool) -> Rational {
@@ -333,7 +332,7 @@ public final class VideoReader {
   /// Whether frames were deinterlaced.
   public var isDeinterlaced: Bool { frames.isUsed }
 
-  /// Why interlaced frames were left as they are, as a clause; nil if none was.
+  /// The reason why interlaced frames were left unchanged, as a clause; nil if there were none.
   public var deinterlacingObstacle: String? { frames.obstacle }
 
   /// The next frame in the stream's own layout and its time on the container's clock in seconds.
@@ -344,7 +343,7 @@ public final class VideoReader {
       if decoded == 0 {
         var what = "not one frame can be decoded"
         if case .damaged(let reason) = ending { what += " (\(reason))" }
-        throw MediaError(.decoding, file: path, what, remedy: "Copy or convert the file anew.")
+        throw MediaError(.decoding, file: path, what, remedy: "Copy or convert the file again.")
       }
       return nil
     }

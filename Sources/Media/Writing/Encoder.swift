@@ -7,8 +7,8 @@ final class Encoder {
   private let format: UnsafeMutablePointer<AVFormatContext>
   private let packet: UnsafeMutablePointer<AVPacket>
   private let file: String
-  /// How long the frame with a time stamp is shown, in the codec's time base; the others as long as
-  /// the rate says.
+  /// The duration of the frame with a time stamp, in the codec's time base; other frames last as
+  /// long as the rate says.
   var knownDuration: (stamp: Int64, duration: Int64)?
 
   /// - Parameter configure: sets size, rate and so on before the encoder is opened.

@@ -22,7 +22,7 @@ package enum TextFormats {
     return String(result)
   }
 
-  /// As a field of comma-separated values (RFC 4180): in quotes if it holds commas, quotes or line
+  /// A field of comma-separated values (RFC 4180): quoted if it contains commas, quotes or line
   /// ends, or has blanks at an end.
   package static func csvField(_ text: String) -> String {
     let scalars = text.unicodeScalars

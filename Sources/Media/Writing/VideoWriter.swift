@@ -3,7 +3,7 @@ import CFFmpeg
 /// Writes an MP4 with H.264 (yuv420p) and, if wanted, AAC. The file appears when `finish()` is
 /// done; a writer that is dropped before leaves nothing behind.
 public final class VideoWriter {
-  /// How finely H.264 is coded.
+  /// The quality of H.264 encoding.
   public struct Quality: Equatable, Sendable {
     /// x264's constant rate factor: 0 (lossless) to 51.
     public let crf: Int
@@ -16,14 +16,14 @@ public final class VideoWriter {
     }
   }
 
-  /// The sound track: samples per second (one of AAC's rates, such as 16000, 44100, 48000) and 1 to
-  /// 8 channels.
+  /// The format of the audio track: samples per second (one of AAC's rates, such as 16000, 44100,
+  /// 48000) and 1 to 8 channels.
   public struct Audio: Equatable, Sendable {
     public let sampleRate: Int
     public let channelCount: Int
-    /// For sound that was made, not copied: whether it ends with the pictures (longer sound is cut,
-    /// shorter sound followed by silence), and is limited to full scale. It is kept in memory until
-    /// the end.
+    /// Whether audio ends with the video (longer audio is cut, shorter audio padded with silence)
+    /// and is limited to full scale, as generated audio needs and copied audio does not. It is kept
+    /// in memory until the end.
     public let matchesVideo: Bool
 
     public init(sampleRate: Int, channelCount: Int, matchesVideo: Bool = false) {
@@ -33,7 +33,7 @@ public final class VideoWriter {
     }
   }
 
-  /// What the stream says about its colours and pixels.
+  /// The color and pixel tags of the stream.
   package struct Tags {
     var primaries = AVCOL_PRI_BT709
     var transfer = AVCOL_TRC_BT709
@@ -87,7 +87,7 @@ public final class VideoWriter {
   private var finished = false
 
   /// - Parameters:
-  ///   - width: even, as the halved chroma demands; likewise `height`.
+  ///   - width: even, because chroma has half the resolution; the same for `height`.
   ///   - frameRate: above 0.
   /// - Throws: `MediaError` for an odd or empty size, a rate that MP4 or AAC cannot hold, a folder
   ///   that does not exist, or an FFmpeg without libx264.
@@ -141,7 +141,8 @@ public final class VideoWriter {
     self.staging = staging
     // From here on deinit cleans up.
     let status = avformat_alloc_output_context2(&format, nil, "mp4", output.temporaryPath)
-    try check(status, .writing, file: path, "no MP4 can be made", remedy: "Install FFmpeg anew.")
+    try check(
+      status, .writing, file: path, "the MP4 writer can't be created", remedy: "Reinstall FFmpeg.")
     guard let format else { throw outOfMemory(file: path) }
     var settings = ["crf": String(quality.crf), "preset": quality.preset]
     if !reorders { settings["bf"] = "0" }
@@ -221,7 +222,7 @@ public final class VideoWriter {
     try append(decoded: staging, orientation: .upright, seconds: seconds)
   }
 
-  /// How long the last frame is shown, if not as long as `frameRate` says.
+  /// Sets the duration of the last frame, if it differs from the rate's.
   func endLastFrame(after seconds: Double) {
     let units = (seconds / av_q2d(timeBase)).rounded()
     guard lastStamp >= 0, units >= 1, units < 1e15 else { return }
@@ -240,21 +241,21 @@ public final class VideoWriter {
     ready.pointee.width = Int32(width)
     ready.pointee.height = Int32(height)
     ready.pointee.pts = max(wanted, lastStamp + 1)
-    // The source's picture types would force the encoder's.
+    // The source's frame types would force the encoder's.
     ready.pointee.pict_type = AV_PICTURE_TYPE_NONE
     lastStamp = ready.pointee.pts
     try video.encode(ready)
     frameCount += 1
   }
 
-  /// Adds sound, [channel][sample] from -1 to 1, after what is already there.
+  /// Appends audio, [channel][sample] from -1 to 1.
   ///
-  /// - Throws: `MediaError` if the file has no sound track or another number of channels, if a
-  ///   sample is no number, or if writing fails.
+  /// - Throws: `MediaError` if the file has no audio track or another number of channels, if a
+  ///   sample is not finite, or if writing fails.
   public func append(audio channels: [[Float]]) throws {
     guard let audioTrack, !finished else {
       throw MediaError(
-        .badOption, file: path, "has no sound track to add to",
+        .badOption, file: path, "has no audio track to append to",
         remedy: "Give the writer an audio format.")
     }
     try audioTrack.append(channels)
@@ -262,7 +263,7 @@ public final class VideoWriter {
 
   /// Completes the file and gives it its name.
   ///
-  /// - Throws: `MediaError` if there is no frame or writing fails.
+  /// - Throws: `MediaError` if it has no frames or writing fails.
   public func finish() throws {
     guard let video, let format, !finished else { throw alreadyFinished() }
     guard frameCount > 0 else {
