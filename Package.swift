@@ -47,7 +47,7 @@ let package = Package(
       name: "Torch", dependencies: ["CTorchLoader", .product(name: "CTorch", package: "CTorch")]),
     .target(name: "TensorFiles", dependencies: ["Torch", "Support"]),
     .target(name: "NN", dependencies: ["Torch", "TensorFiles"]),
-    .target(name: "Optimizers", dependencies: ["NN"]),
+    .target(name: "Optimizers", dependencies: ["NN", "Support"]),
     .target(name: "BlockExecution", dependencies: ["NN"]),
 
     // The models.
@@ -92,7 +92,7 @@ let package = Package(
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
     .testTarget(name: "NNTests", dependencies: ["NN", "LTX", "TestSupport"]),
     .testTarget(
-      name: "OptimizersTests", dependencies: ["Optimizers", "TensorFiles", "TestSupport"]),
+      name: "OptimizersTests", dependencies: ["Optimizers", "Support", "TensorFiles", "TestSupport"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import Torch
 
 /// Adafactor (Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
@@ -89,17 +90,16 @@ public final class Adafactor: Optimizer {
     }
   }
 
-  /// - Throws: `OptionErrors` where groups have different learning rates, and a relative step takes
+  /// - Throws: `Issues` where groups have different learning rates, and a relative step takes
   ///   their place.
   public init(_ groups: [ParameterGroup], options: Options = Options()) throws {
     self.groups = groups
     self.options = options
     if options.hasRelativeStep, Set(groups.map(\.learningRate)).count > 1 {
-      throw OptionErrors([
-        OptionProblem(
-          key: "relative_step",
-          problem:
-            "takes the place of all learning rates, and can't go with different ones for some modules"
+      throw Issues([
+        Issue(
+          [.name("relative_step")],
+          "takes the place of all learning rates, and can't go with different ones for some modules"
         )
       ])
     }

@@ -1,4 +1,5 @@
 import NN
+import Support
 import Torch
 
 /// The exponential moving average of trained parameters, in float32: what validation and saving may
@@ -17,8 +18,8 @@ public final class ExponentialMovingAverage {
   /// - Parameter decay: from 0 to below 1; such as 0.999.
   public init(decay: Double, _ parameters: [Parameter]) throws {
     guard decay >= 0, decay < 1 else {
-      throw OptionErrors([
-        OptionProblem(key: "decay", problem: "is \(decay); it must be from 0 to below 1")
+      throw Issues([
+        Issue([.name("decay")], "is \(decay); it must be from 0 to below 1")
       ])
     }
     self.decay = decay
@@ -82,7 +83,7 @@ public final class ExponentialMovingAverage {
   /// Continues from a stored state.
   ///
   /// - Parameter load: gives a tensor of the state by its key.
-  /// - Throws: `OptimizerStateError` where a tensor is not as it is stored; what `load` throws.
+  /// - Throws: `Issue` where a tensor is not as it is stored; what `load` throws.
   public func restore(_ load: @escaping (String) throws -> Tensor) throws {
     let stored = StoredState(load)
     try stored.fill(zip(parameters, averages).map { (Self.key($0), $1) })

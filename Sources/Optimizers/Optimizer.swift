@@ -1,4 +1,5 @@
 import NN
+import Support
 import Torch
 
 /// What turns gradients into changes of parameters.
@@ -24,7 +25,7 @@ public protocol Optimizer: AnyObject {
   /// Continues from a stored state.
   ///
   /// - Parameter load: gives a tensor of the state by its key.
-  /// - Throws: `OptimizerStateError` where a tensor is not as this optimiser stores it; what `load`
+  /// - Throws: `Issue` where a tensor is not as this optimiser stores it; what `load`
   ///   throws.
   func restore(_ load: @escaping (String) throws -> Tensor) throws
 }

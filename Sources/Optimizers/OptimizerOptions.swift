@@ -1,4 +1,5 @@
 import NN
+import Support
 import Torch
 
 /// The optimisers there are, by the names that a configuration has for them.
@@ -18,9 +19,9 @@ public enum OptimizerOptions: Sendable, Equatable {
   case muon(Muon.Options)
 
   /// - Parameter params: options by name; what is not given has its default.
-  /// - Throws: `OptionErrors` that names each unknown option and each bad value, with what is
+  /// - Throws: `Issues` that names each unknown option and each bad value, with what is
   ///   allowed.
-  public init(_ kind: OptimizerKind, params: [String: JSONValue] = [:]) throws(OptionErrors) {
+  public init(_ kind: OptimizerKind, params: [String: JSONValue] = [:]) throws(Issues) {
     var reader = OptionReader(params, of: kind.rawValue)
     switch kind {
     case .adamw: self = .adamw(AdamW.Options(&reader))
@@ -44,7 +45,7 @@ public enum OptimizerOptions: Sendable, Equatable {
     }
   }
 
-  /// - Throws: `OptionErrors` for learning rates that the optimiser can't work with; `TorchError`.
+  /// - Throws: `Issues` for learning rates that the optimiser can't work with; `TorchError`.
   public func optimizer(_ groups: [ParameterGroup]) throws -> any Optimizer {
     switch self {
     case .adamw(let options): try AdamW(groups, options: options)

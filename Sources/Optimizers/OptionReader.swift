@@ -1,4 +1,5 @@
 import NN
+import Support
 
 /// Reads options by name, and collects all that is wrong with them.
 public struct OptionReader {
@@ -6,7 +7,7 @@ public struct OptionReader {
   /// Whose options they are, for messages: `adamw`.
   private let owner: String
   private var allowed: [String] = []
-  private var problems: [OptionProblem] = []
+  private var problems: [Issue] = []
 
   public init(_ values: [String: JSONValue], of owner: String) {
     self.values = values
@@ -97,18 +98,18 @@ public struct OptionReader {
   }
 
   public mutating func report(_ key: String, _ problem: String) {
-    problems.append(OptionProblem(key: key, problem: problem))
+    problems.append(Issue([.name(key)], problem))
   }
 
   /// - Throws: all that was wrong, options that nobody has asked for among it.
-  public func finish() throws(OptionErrors) {
+  public func finish() throws(Issues) {
     let names =
       allowed.isEmpty
       ? "it takes none" : "it takes \(allowed.joined(separator: ", "))"
     let unknown = values.keys.filter { !allowed.contains($0) }.sorted().map {
-      OptionProblem(key: $0, problem: "is no option of \(owner); \(names)")
+      Issue([.name($0)], "is no option of \(owner); \(names)")
     }
-    if !(unknown + problems).isEmpty { throw OptionErrors(unknown + problems) }
+    if !(unknown + problems).isEmpty { throw Issues(unknown + problems) }
   }
 
   private static let decayRule = "a number from 0 to below 1"

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import Torch
 
 /// Parameters that share a learning rate.
@@ -24,11 +25,11 @@ public struct ParameterGroup: Sendable {
   ///   - learningRate: of parameters that no pattern matches.
   ///   - rates: learning rates by pattern.
   /// - Returns: the group of the unmatched parameters, if there are any, and one for each pattern.
-  /// - Throws: `OptionErrors` that names each pattern which is the first to match no parameter.
+  /// - Throws: `Issues` that names each pattern which is the first to match no parameter.
   public static func groups(
     of parameters: [Parameter], learningRate: Double,
     rates: [(pattern: String, learningRate: Double)] = []
-  ) throws(OptionErrors) -> [ParameterGroup] {
+  ) throws(Issues) -> [ParameterGroup] {
     var matched = [[Parameter]](repeating: [], count: rates.count)
     var others: [Parameter] = []
     for parameter in parameters {
@@ -39,13 +40,12 @@ public struct ParameterGroup: Sendable {
       }
     }
     let problems = zip(rates, matched).filter { $1.isEmpty }.map { rate, _ in
-      OptionProblem(
-        key: rate.pattern,
-        problem:
-          "matches no trained parameter that an earlier pattern has left; there are parameters like "
+      Issue(
+        [.name(rate.pattern)],
+        "matches no trained parameter that an earlier pattern has left; there are parameters like "
           + parameters.prefix(3).map(\.key).joined(separator: ", "))
     }
-    if !problems.isEmpty { throw OptionErrors(problems) }
+    if !problems.isEmpty { throw Issues(problems) }
     return (others.isEmpty ? [] : [ParameterGroup(others, learningRate: learningRate)])
       + zip(rates, matched).map { ParameterGroup($1, learningRate: $0.learningRate) }
   }

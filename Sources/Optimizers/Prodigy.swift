@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import Torch
 
 /// Prodigy (Mishchenko and Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner",
@@ -76,7 +77,7 @@ public final class Prodigy: Optimizer {
     }
   }
 
-  /// - Throws: `OptionErrors` where groups have different learning rates.
+  /// - Throws: `Issues` where groups have different learning rates.
   public init(_ groups: [ParameterGroup], options: Options = Options()) throws {
     self.groups = groups
     self.options = options
@@ -87,14 +88,13 @@ public final class Prodigy: Optimizer {
   }
 
   /// The one learning rate that is not 0; 0 if there is none.
-  private static func commonRate(_ rates: [Double]) throws(OptionErrors) -> Double {
+  private static func commonRate(_ rates: [Double]) throws(Issues) -> Double {
     let largest = rates.max() ?? 0
     guard let other = rates.first(where: { $0 != largest && $0 != 0 }) else { return largest }
-    throw OptionErrors([
-      OptionProblem(
-        key: "learning_rate",
-        problem:
-          "is \(largest) and \(other), but Prodigy estimates one step size for all that it trains; "
+    throw Issues([
+      Issue(
+        [.name("learning_rate")],
+        "is \(largest) and \(other), but Prodigy estimates one step size for all that it trains; "
           + "give each module the same learning rate, or 0 to leave it as it is")
     ])
   }
@@ -106,7 +106,7 @@ public final class Prodigy: Optimizer {
 
   /// Updates the parameters; those of groups with the learning rate 0 are left as they are.
   ///
-  /// - Throws: `OptionErrors` where groups have different learning rates.
+  /// - Throws: `Issues` where groups have different learning rates.
   public func step(_ gradients: [String: Tensor], learningRates: [Double]) throws {
     let rate = try Self.commonRate(learningRates)
     let chosen = zip(states, learningRates).filter { $1 > 0 }.flatMap { $0.0 }

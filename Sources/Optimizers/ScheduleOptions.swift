@@ -1,4 +1,5 @@
 import NN
+import Support
 
 /// The schedules there are, by the names that a configuration has for them.
 public enum ScheduleKind: String, Sendable, CaseIterable {
@@ -15,11 +16,11 @@ extension LearningRateSchedule {
   /// the steps, gamma 0.1. Steps are those after the warm-up.
   ///
   /// - Parameter params: options by name; what is not given has its default.
-  /// - Throws: `OptionErrors` that names each unknown option and each bad value, with what is
+  /// - Throws: `Issues` that names each unknown option and each bad value, with what is
   ///   allowed.
   public init(
     _ kind: ScheduleKind, steps: Int, warmupSteps: Int = 0, params: [String: JSONValue] = [:]
-  ) throws(OptionErrors) {
+  ) throws(Issues) {
     var reader = OptionReader(params, of: "the scheduler \(kind.rawValue)")
     if warmupSteps < 0 || warmupSteps >= steps, warmupSteps != 0 {
       reader.report(

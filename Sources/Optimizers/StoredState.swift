@@ -1,12 +1,5 @@
+import Support
 import Torch
-
-/// A stored state that is not one of the optimiser that is to go on from it.
-public struct OptimizerStateError: Error, CustomStringConvertible, Sendable, Equatable {
-  public let key: String
-  public let problem: String
-
-  public var description: String { "\(key) \(problem)" }
-}
 
 /// Reads a stored state, and checks that it fits.
 struct StoredState {
@@ -16,14 +9,13 @@ struct StoredState {
 
   /// Fills a tensor of the state.
   ///
-  /// - Throws: `OptimizerStateError` where the stored one has another shape or element type.
+  /// - Throws: `Issue` where the stored one has another shape or element type.
   func fill(_ tensor: Tensor, _ key: String) throws {
     let stored = try load(key)
     guard stored.shape == tensor.shape, stored.dtype == tensor.dtype else {
-      throw OptimizerStateError(
-        key: key,
-        problem:
-          "is \(stored.dtype) of shape \(stored.shape), but the optimiser's is \(tensor.dtype) of shape "
+      throw Issue(
+        [.name(key)],
+        "is \(stored.dtype) of shape \(stored.shape), but the optimiser's is \(tensor.dtype) of shape "
           + "\(tensor.shape); the state was stored with other options")
     }
     try withoutGrad { _ = try tensor.copy_(stored) }
@@ -36,8 +28,7 @@ struct StoredState {
   func number(_ key: String) throws -> Double {
     let stored = try load(key)
     guard stored.count == 1 else {
-      throw OptimizerStateError(
-        key: key, problem: "has shape \(stored.shape), but must be one number")
+      throw Issue([.name(key)], "has shape \(stored.shape), but must be one number")
     }
     return try stored.item()
   }
@@ -46,8 +37,7 @@ struct StoredState {
   func count(_ key: String) throws -> Int {
     let number = try number(key)
     guard let count = Int(exactly: number), count >= 0 else {
-      throw OptimizerStateError(
-        key: key, problem: "is \(number), but must be a whole number of at least 0")
+      throw Issue([.name(key)], "is \(number), but must be a whole number of at least 0")
     }
     return count
   }
@@ -56,9 +46,9 @@ struct StoredState {
   func tensor(_ key: String, shapes: [[Int]]) throws -> Tensor {
     let stored = try load(key)
     guard shapes.contains(stored.shape) else {
-      throw OptimizerStateError(
-        key: key,
-        problem: "has shape \(stored.shape), but must have "
+      throw Issue(
+        [.name(key)],
+        "has shape \(stored.shape), but must have "
           + shapes.map { "\($0)" }.joined(separator: " or "))
     }
     return try withoutGrad { try stored.clone() }

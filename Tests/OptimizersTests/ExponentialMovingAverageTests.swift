@@ -1,5 +1,6 @@
 import NN
 import Optimizers
+import Support
 import Testing
 import Torch
 
@@ -70,6 +71,6 @@ import Torch
 
   @Test(arguments: [-0.1, 1, .nan])
   func `A decay that is none is refused`(_ decay: Double) {
-    #expect(throws: OptionErrors.self) { try ExponentialMovingAverage(decay: decay, []) }
+    #expect(throws: Issues.self) { try ExponentialMovingAverage(decay: decay, []) }
   }
 }

@@ -1,5 +1,6 @@
 import NN
 import Optimizers
+import Support
 import Testing
 import Torch
 
@@ -85,24 +86,24 @@ import Torch
   func `A bad option is named, with what is allowed`(
     _ kind: ScheduleKind, _ key: String, _ value: JSONValue, _ problem: String
   ) {
-    let error = #expect(throws: OptionErrors.self) {
+    let error = #expect(throws: Issues.self) {
       try LearningRateSchedule(kind, steps: 100, params: [key: value])
     }
-    #expect(error?.problems == [OptionProblem(key: key, problem: problem)])
+    #expect(error?.all == [Support.Issue([.name(key)], problem)])
   }
 
   @Test func `Defaults that a short run makes impossible are reported`() {
-    var error = #expect(throws: OptionErrors.self) {
+    var error = #expect(throws: Issues.self) {
       try LearningRateSchedule(.cosineWithRestarts, steps: 3)
     }
-    #expect(error?.problems.map(\.key) == ["T_0"])
-    error = #expect(throws: OptionErrors.self) { try LearningRateSchedule(.step, steps: 1) }
-    #expect(error?.problems.map(\.key) == ["step_size"])
+    #expect(error?.all.map(\.subject) == [["T_0"]])
+    error = #expect(throws: Issues.self) { try LearningRateSchedule(.step, steps: 1) }
+    #expect(error?.all.map(\.subject) == [["step_size"]])
     for warmup in [-1, 5, 6] {
-      error = #expect(throws: OptionErrors.self) {
+      error = #expect(throws: Issues.self) {
         try LearningRateSchedule(.linear, steps: 5, warmupSteps: warmup)
       }
-      #expect(error?.problems.map(\.key) == ["warmup_steps"])
+      #expect(error?.all.map(\.subject) == [["warmup_steps"]])
     }
   }
 }

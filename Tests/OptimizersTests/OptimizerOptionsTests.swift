@@ -1,3 +1,4 @@
+import Support
 import Testing
 import Torch
 
@@ -13,7 +14,7 @@ import Torch
       case .adafactor(let adafactor) = try OptimizerOptions(.adafactor),
       case .muon(let muon) = try OptimizerOptions(.muon)
     else {
-      Issue.record("options of another kind")
+      Testing.Issue.record("options of another kind")
       return
     }
     #expect(adamw.weightDecay == 0.01 && adamw.smallestQuantized == 4096)
@@ -31,7 +32,7 @@ import Torch
       case .adafactor(let with) = try OptimizerOptions(.adafactor, params: ["beta1": .number(0.9)]),
       case .adafactor(let without) = try OptimizerOptions(.adafactor, params: ["beta1": .null])
     else {
-      Issue.record("options of another kind")
+      Testing.Issue.record("options of another kind")
       return
     }
     #expect(with.beta1 == 0.9)
@@ -78,17 +79,17 @@ import Torch
   func `A bad option is named, with what is allowed`(
     _ kind: OptimizerKind, _ key: String, _ value: JSONValue, _ problem: String
   ) {
-    let error = #expect(throws: OptionErrors.self) {
+    let error = #expect(throws: Issues.self) {
       try OptimizerOptions(kind, params: [key: value])
     }
-    #expect(error?.problems == [OptionProblem(key: key, problem: problem)])
+    #expect(error?.all == [Support.Issue([.name(key)], problem)])
   }
 
   @Test func `All that is wrong is reported at once`() {
-    let error = #expect(throws: OptionErrors.self) {
+    let error = #expect(throws: Issues.self) {
       try OptimizerOptions(.adamw, params: ["eps": .null, "lr": .number(1), "betas": .array([])])
     }
-    #expect(error?.problems.map(\.key) == ["lr", "betas", "eps"])
+    #expect(error?.all.map(\.subject) == [["lr"], ["betas"], ["eps"]])
   }
 
   private static let keys = [
@@ -116,12 +117,12 @@ import Torch
   @Test(arguments: ["to_", "attn1.to_k", "blocks.0", "", "0.0", "weight.weight"])
   func `A pattern without a parameter is an error`(_ pattern: String) throws {
     let parameters = try Self.keys.map { Parameter(key: $0, tensor: try .zeros([1])) }
-    let error = #expect(throws: OptionErrors.self) {
+    let error = #expect(throws: Issues.self) {
       try ParameterGroup.groups(
         of: parameters, learningRate: 1, rates: [("attn1", 1), (pattern, 2), ("to_q", 3)])
     }
     // All that has to_q is the first pattern's.
-    #expect(error?.problems.map(\.key) == [pattern, "to_q"])
+    #expect(error?.all.map(\.subject) == [[.name(pattern)], ["to_q"]])
   }
 
   @Test func `Parts keep the order and are full or whole`() {

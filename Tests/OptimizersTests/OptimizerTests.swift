@@ -1,6 +1,7 @@
 import Foundation
 import NN
 import Optimizers
+import Support
 import Testing
 import Torch
 
@@ -203,8 +204,8 @@ import Torch
       ParameterGroup([parameters[0]], learningRate: 1),
       ParameterGroup([parameters[1]], learningRate: 0.5),
     ]
-    let error = #expect(throws: OptionErrors.self) { try Prodigy(groups) }
-    #expect(error?.problems.map(\.key) == ["learning_rate"])
+    let error = #expect(throws: Issues.self) { try Prodigy(groups) }
+    #expect(error?.all.map(\.subject) == [["learning_rate"]])
     #expect("\(try #require(error))".contains("is 1.0 and 0.5"))
   }
 
@@ -229,8 +230,8 @@ import Torch
     var options = Adafactor.Options()
     _ = try Adafactor(groups, options: options)
     options.hasRelativeStep = true
-    let error = #expect(throws: OptionErrors.self) { try Adafactor(groups, options: options) }
-    #expect(error?.problems.map(\.key) == ["relative_step"])
+    let error = #expect(throws: Issues.self) { try Adafactor(groups, options: options) }
+    #expect(error?.all.map(\.subject) == [["relative_step"]])
   }
 
   /// Each part of each state, of another shape, of another type, or a count that is none.
@@ -243,29 +244,29 @@ import Torch
     let state = try optimizer.stored()
     #expect(throws: Missing.self) { try optimizer.restore { _ in throw Missing() } }
     for (key, tensor) in state {
-      let error = #expect(throws: OptimizerStateError.self, "\(key)") {
+      let error = #expect(throws: Support.Issue.self, "\(key)") {
         try optimizer.restore {
           $0 == key ? try .zeros([2, 2, 1], dtype: tensor.dtype) : try #require(state[$0])
         }
       }
-      #expect(error?.key == key)
+      #expect(error?.subject == [.name(key)])
     }
     let counts = state.keys.filter { $0.hasSuffix(".step") || $0 == "prodigy.k" }
     for key in kind == .adamw || kind == .muon ? [] : counts {
       for count in [-1, 0.5, .nan, 1e300] {
-        let error = #expect(throws: OptimizerStateError.self, "\(key)") {
+        let error = #expect(throws: Support.Issue.self, "\(key)") {
           try optimizer.restore {
             $0 == key ? try Tensor([count], shape: []) : try #require(state[$0])
           }
         }
-        #expect(error?.key == key)
+        #expect(error?.subject == [.name(key)])
       }
     }
     for (key, tensor) in state where tensor.count > 1 && !key.hasSuffix(".p0") {
-      let error = #expect(throws: OptimizerStateError.self) {
+      let error = #expect(throws: Support.Issue.self) {
         try optimizer.restore { $0 == key ? try tensor.to(.float16) : try #require(state[$0]) }
       }
-      #expect(error?.key == key)
+      #expect(error?.subject == [.name(key)])
     }
     try optimizer.restore { try #require(state[$0]) }
   }

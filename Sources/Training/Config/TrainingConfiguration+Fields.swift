@@ -5,6 +5,7 @@ import Foundation
 import LoRAFiles
 import NN
 import Optimizers
+import Support
 
 extension TrainingConfiguration: ConfigurationSection {
   static let fields: [Field<Self>] = [
@@ -98,10 +99,10 @@ extension TrainingConfiguration.Optimization: ConfigurationSection {
   ]
 
   mutating func complete(_ reader: SectionReader) {
-    reader.checkOptions("optimizer_params") { () throws(OptionErrors) in
+    reader.checkOptions("optimizer_params") { () throws(Issues) in
       _ = try OptimizerOptions(optimizerType, params: optimizerParams)
     }
-    reader.checkOptions("scheduler_params") { () throws(OptionErrors) in
+    reader.checkOptions("scheduler_params") { () throws(Issues) in
       _ = try LearningRateSchedule(
         schedulerType, steps: steps, warmupSteps: warmupSteps, params: schedulerParams)
     }
@@ -159,7 +160,7 @@ extension TrainingConfiguration.FlowMatching: ConfigurationSection {
   ]
 
   mutating func complete(_ reader: SectionReader) {
-    reader.checkOptions("timestep_sampling_params") { () throws(OptionErrors) in
+    reader.checkOptions("timestep_sampling_params") { () throws(Issues) in
       _ = try TimestepSampler(self)
     }
   }

@@ -1,5 +1,6 @@
 import NN
 import Optimizers
+import Support
 import Torch
 
 /// From gradients to changed weights: clipping, learning rates, the optimiser.
@@ -65,16 +66,16 @@ public struct Optimization {
 }
 
 extension TrainingConfiguration {
-  /// Runs something that judges options, and tells what it finds wrong with their place in the
-  /// file.
+  /// Runs something that checks options, and reports their issues as problems of a section.
   func naming<R>(_ section: String, _ body: () throws -> R) throws -> R {
     do {
       return try body()
-    } catch let error as OptionErrors {
-      // What is said of the warm-up is said of a key beside the schedule's own.
-      let problems = error.problems.flatMap {
-        problem(($0.key == "warmup_steps" ? "optimization" : section) + ".\($0.key)", $0.problem)
-          .problems
+    } catch let error as Issues {
+      let problems = error.all.flatMap { issue in
+        let option = issue.subject.pathDescription
+        // The warm-up is a key beside the options of the schedule.
+        let owner = option == "warmup_steps" ? "optimization" : section
+        return problem("\(owner).\(option)", issue.message).problems
       }
       throw ConfigurationProblems(file: source.file, problems: problems)
     }

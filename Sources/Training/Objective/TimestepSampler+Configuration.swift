@@ -1,12 +1,13 @@
 import NN
 import Optimizers
+import Support
 
 extension TimestepSampler {
   /// The sampler of `flow_matching`, with its parameters under the reference's names.
   ///
-  /// - Throws: `OptionErrors` for a parameter that the sampler does not have, or a value it can't
+  /// - Throws: `Issues` for a parameter that the sampler does not have, or a value it can't
   ///   take.
-  public init(_ flow: TrainingConfiguration.FlowMatching) throws(OptionErrors) {
+  public init(_ flow: TrainingConfiguration.FlowMatching) throws(Issues) {
     var options = OptionReader(
       flow.timestepSamplingParams, of: "the sampler \(flow.timestepSamplingMode.rawValue)")
     switch flow.timestepSamplingMode {

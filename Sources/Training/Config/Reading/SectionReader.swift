@@ -78,19 +78,19 @@ final class SectionReader {
   func report(_ message: String) { reading.report(path, place, message) }
 
   /// Reports options in a section of free keys that what they are for does not take.
-  func checkOptions(_ key: String, _ body: () throws(OptionErrors) -> Void) {
+  func checkOptions(_ key: String, _ body: () throws(Issues) -> Void) {
     do {
       try body()
     } catch {
-      for option in error.problems {
+      for issue in error.all {
+        let option = issue.subject.pathDescription
         // An option may be a key beside the section, such as warmup_steps.
-        let isKey = known.contains(option.key)
+        let isKey = known.contains(option)
         reading.report(
-          isKey ? full(option.key) : "\(full(key)).\(option.key)",
-          reading.source.places["\(full(key)).\(option.key)"] ?? entry(isKey ? option.key : key)?
-            .place
+          isKey ? full(option) : "\(full(key)).\(option)",
+          reading.source.places["\(full(key)).\(option)"] ?? entry(isKey ? option : key)?.place
             ?? place,
-          option.problem)
+          issue.message)
       }
     }
   }
