@@ -54,8 +54,9 @@ public struct InputEncoder: Sendable {
     let connectors = try checkpoint.textConnectors(dtype: models.dtype, device: models.device)
     return try features.map {
       let contexts = try connectors($0)
-      try contexts.video?.requireFinite(from: "text connectors")
-      try contexts.audio?.requireFinite(from: "text connectors")
+      for context in contexts.byModality.values() {
+        try context.requireFinite(from: "text connectors")
+      }
       return contexts
     }
   }

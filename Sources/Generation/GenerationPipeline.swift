@@ -112,12 +112,18 @@ public struct GenerationPipeline {
       transformer: transformer, method: sampling.method, autocast: shared?.autocast)
     for index in state.results.indices {
       let result = state.results[index]
-      let video = try sampling.video.map { try start($0, sampling, result, state, prompt: index) }
-      let audio = try sampling.audio.map { try start($0, sampling, result, state, prompt: index) }
-      let end = try sampler.sample(video: video, audio: audio, sigmas: sampling.sigmas) {
-        step, video, audio in
-        try requireFinite(video, "video", step: step, of: steps)
-        try requireFinite(audio, "audio", step: step, of: steps)
+      let video: SampledModality? = try sampling.video.map {
+        try start($0, sampling, result, state, prompt: index)
+      }
+      let audio: SampledModality? = try sampling.audio.map {
+        try start($0, sampling, result, state, prompt: index)
+      }
+      let end = try sampler.sample(
+        PerModality(video: video, audio: audio), sigmas: sampling.sigmas
+      ) { step, samples in
+        for modality in Modality.allCases {
+          try requireFinite(samples[modality], modality, step: step, of: steps)
+        }
         try advance(index * steps + step + 1, total)
       }
       if let grid = sampling.video, let stream = end.video {
@@ -141,8 +147,7 @@ public struct GenerationPipeline {
       state.inputs.videoConditions[sampling.index] ?? [],
       start: frozen ?? (sampling.refines ? result.video?.to(.cpu, .float32) : nil))
     return try start(
-      sequence, sampling, result, state, prompt: prompt, context: \.video,
-      guidance: sampling.videoGuidance, isFrozen: frozen != nil)
+      sequence, sampling, result, state, prompt: prompt, of: .video, isFrozen: frozen != nil)
   }
 
   private func start(
@@ -157,23 +162,23 @@ public struct GenerationPipeline {
       start: state.inputs.frozenAudio ?? (sampling.refines ? result.audio?.to(.cpu, .float32) : nil)
     )
     return try start(
-      sequence, sampling, result, state, prompt: prompt, context: \.audio,
-      guidance: sampling.audioGuidance, isFrozen: state.inputs.frozenAudio != nil)
+      sequence, sampling, result, state, prompt: prompt, of: .audio,
+      isFrozen: state.inputs.frozenAudio != nil)
   }
 
   private func start(
     _ sequence: LatentSequence, _ sampling: GenerationStage.Sampling, _ result: Result,
     _ state: State,
-    prompt: Int, context: KeyPath<TextContexts, Tensor?>, guidance: Guidance, isFrozen: Bool
+    prompt: Int, of modality: Modality, isFrozen: Bool
   ) throws -> SampledModality {
     let contexts = state.inputs.contexts
-    guard let positive = contexts[prompt][keyPath: context] else {
+    guard let positive = contexts[prompt].byModality[modality] else {
       preconditionFailure("a stream without a context")
     }
     // What is given as a whole keeps its prompt in all passes, as in the reference.
     let negative =
       isFrozen || contexts.count == state.results.count
-      ? nil : contexts[state.results.count][keyPath: context]
+      ? nil : contexts[state.results.count].byModality[modality]
     let (device, dtype) = (plan.models.device, plan.models.dtype)
     // What is given has no noise, and draws none.
     let noise =
@@ -182,7 +187,7 @@ public struct GenerationPipeline {
       : try result.generator.normal(sequence.clean.shape).to(device, dtype)
     return try SampledModality(
       noise: noise, sequence: sequence.to(device, dtype), context: positive.to(device, dtype),
-      negativeContext: negative?.to(device, dtype), guidance: guidance,
+      negativeContext: negative?.to(device, dtype), guidance: sampling.guidance[modality],
       noiseLevel: sampling.refines ? Double(sampling.sigmas[0]) : 1, isFrozen: isFrozen)
   }
 
@@ -194,7 +199,7 @@ public struct GenerationPipeline {
   /// Ends sampling at the first step after which a modality is not finite: the steps that follow
   /// would change nothing.
   private func requireFinite(
-    _ stream: SampledModality?, _ modality: String, step: Int, of steps: Int
+    _ stream: SampledModality?, _ modality: Modality, step: Int, of steps: Int
   ) throws {
     guard let stream, try !resultTokens(stream).isAllFinite() else { return }
     throw SamplingError(

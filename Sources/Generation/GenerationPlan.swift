@@ -102,10 +102,11 @@ public struct GenerationPlan: Sendable {
               ? NoiseSchedule.distilled
               : try NoiseSchedule.shifted(steps: request.steps ?? defaults.steps, tokens: tokens),
           method: request.method,
-          videoGuidance: isPlain || conditions.givenImage != nil
-            ? Guidance() : video.within(modalities),
-          audioGuidance: isPlain || conditions.givenAudio != nil
-            ? Guidance() : audio.within(modalities),
+          guidance: PerModality(
+            video: isPlain || conditions.givenImage != nil
+              ? Guidance() : video.within(modalities),
+            audio: isPlain || conditions.givenAudio != nil
+              ? Guidance() : audio.within(modalities)),
           loras: refines ? loras.refining(refersToVideos: refersToVideos) : loras.first,
           refines: refines, keepsAudio: request.isDistilled))
       if modalities.contains(.video) {
@@ -157,13 +158,15 @@ public struct GenerationPlan: Sendable {
     return .both
   }
 
-  /// Whether a video, or a sound, is decoded of latents.
-  public var decodes: (video: Bool, audio: Bool) {
-    stages.reduce(into: (false, false)) { decodes, stage in
-      switch stage {
-      case .decodeVideo: decodes.0 = true
-      case .decodeAudio: decodes.1 = true
-      default: break
+  /// Whether latents of a modality are decoded.
+  public var decodes: PerModality<Bool> {
+    PerModality { modality in
+      stages.contains { stage in
+        switch stage {
+        case .decodeVideo: modality == .video
+        case .decodeAudio: modality == .audio
+        default: false
+        }
       }
     }
   }

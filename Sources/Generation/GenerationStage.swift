@@ -31,14 +31,13 @@ public enum GenerationStage: Sendable {
   public struct Sampling: Sendable {
     /// Which of the samplings it is: conditions are encoded for each.
     public var index: Int
-    /// What is made; a stream that is nil is not there.
+    /// The grids of the latents; nil for a modality that is not generated.
     public var video: VideoGrid?
     public var audio: AudioGrid?
     /// One more than there are steps.
     public var sigmas: [Float]
     public var method: Sampler.Method
-    public var videoGuidance: Guidance
-    public var audioGuidance: Guidance
+    public var guidance: PerModality<Guidance>
     public var loras: [CheckedLoRA]
     /// Goes on from what was made before, with the first of `sigmas` as the part of noise, instead
     /// of from noise alone.
@@ -47,7 +46,7 @@ public enum GenerationStage: Sendable {
     public var keepsAudio: Bool
 
     var usesNegativePrompt: Bool {
-      (video != nil && videoGuidance.cfg != 1) || (audio != nil && audioGuidance.cfg != 1)
+      (video != nil && guidance.video.cfg != 1) || (audio != nil && guidance.audio.cfg != 1)
     }
 
     var modalities: Set<Modality> { video == nil ? .audio : audio == nil ? .video : .both }

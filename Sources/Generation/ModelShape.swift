@@ -18,23 +18,23 @@ struct ModelShape {
     file = checkpoint.source.name
     transformer = try TransformerConfiguration(checkpoint.config)
     vae = try VideoVAEConfiguration.Decoder(checkpoint.config)
-    guard vae.latentChannels == transformer.video.inputs,
-      vae.latentChannels == transformer.video.outputs
+    guard vae.latentChannels == transformer.sizes.video.inputs,
+      vae.latentChannels == transformer.sizes.video.outputs
     else {
       throw Issue(
         ["checkpoint", .file(file)],
         "the video VAE has \(vae.latentChannels) latent channels (expected "
-          + "\(transformer.video.inputs), as the transformer)")
+          + "\(transformer.sizes.video.inputs), as the transformer)")
     }
     let hasAudio = checkpoint.config.has("audio_vae") && checkpoint.config.has("vocoder")
     audioVAE = hasAudio ? try AudioVAEConfiguration(checkpoint.config) : nil
     if let audioVAE {
       let width = audioVAE.latentChannels * audioVAE.frequencyBins
-      guard width == transformer.audio.inputs, width == transformer.audio.outputs else {
+      guard width == transformer.sizes.audio.inputs, width == transformer.sizes.audio.outputs else {
         throw Issue(
           ["checkpoint", .file(file)],
           "the audio VAE has \(width) features in a latent frame (expected "
-            + "\(transformer.audio.inputs), as the transformer)")
+            + "\(transformer.sizes.audio.inputs), as the transformer)")
       }
     }
   }

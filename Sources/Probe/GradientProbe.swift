@@ -11,8 +11,8 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   // Mixed precision as the trainer's: the frozen part and the contexts in bfloat16, all else in
   // float32.
   try inputs.fitTransformer(options)
-  let (video, audio) = try inputs.modalities(latentDType: .float32, contextDType: options.dtype)
-  func stream(_ name: String, _ modality: ModalityInput?) throws -> TrainingExample.Stream? {
+  let given = try inputs.modalities(latentDType: .float32, contextDType: options.dtype)
+  func stream(_ name: String, _ modality: ModalityInput?) throws -> ModalityExample? {
     guard let modality else { return nil }
     let (t, c) = name == "video" ? ("T", "C") : ("Ta", "Ca")
     let target = try inputs.float("\(name).target", "B \(t)' \(c)")
@@ -21,12 +21,12 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
         "\(name).target has \(target.size(1)) tokens, more than the latent's \(modality.latent.size(1))"
       )
     }
-    return try TrainingExample.Stream(
-      modality: modality.to(options.device), target: target.to(options.device),
+    return try ModalityExample(
+      input: modality.to(options.device), target: target.to(options.device),
       lossMask: inputs.int("\(name).loss_mask", "B \(t)").to(options.device))
   }
   let example = TrainingExample(
-    video: try stream("video", video), audio: try stream("audio", audio))
+    video: try stream("video", given.video), audio: try stream("audio", given.audio))
   guard options.loras.count == 1, let lora = options.loras.first else {
     throw ProbeError("lora-gradients needs exactly one --lora FILE[:STRENGTH]")
   }
@@ -39,7 +39,7 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   try file.add(
     to: &adapters, strength: lora.strength, dtype: .float32, device: options.device, isTrained: true
   )
-  // All of the file's adapters are built, also those of a stream that these inputs leave out.
+  // All of the file's adapters are built, also those of a modality that these inputs lack.
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     dtype: options.dtype, device: options.device, adapters: adapters)
   let step = TrainingStep(

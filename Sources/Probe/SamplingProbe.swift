@@ -88,27 +88,25 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
       "sigmas are \(sigmas); expected at least two numbers, and none but the last may be 0")
   }
   let stgBlocks = try inputs.blocks("stg_blocks", "n")
-  let video = try inputs.sampledStream("video", stgBlocks, options)
-  let audio = try inputs.sampledStream("audio", stgBlocks, options)
-  guard video != nil || audio != nil else {
+  let start = try PerModality { try inputs.sampledModality($0, stgBlocks, options) }
+  guard !start.present().isEmpty else {
     throw ProbeError(
-      "the inputs video.noise and audio.noise are both missing; at least one stream is needed")
+      "the inputs video.noise and audio.noise are both missing; at least one modality is needed")
   }
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
-    modalities: video == nil ? .audio : audio == nil ? .video : .both)
+    modalities: start.present())
   var outputs: [(key: String, tensor: Tensor)] = []
-  func record(_ prefix: String, _ video: SampledModality?, _ audio: SampledModality?) {
-    if let video { outputs.append(("\(prefix)video.latent", video.latent)) }
-    if let audio { outputs.append(("\(prefix)audio.latent", audio.latent)) }
+  func record(_ prefix: String, _ samples: PerModality<SampledModality?>) {
+    for (modality, sample) in samples.pairs {
+      if let sample { outputs.append(("\(prefix)\(modality).latent", sample.latent)) }
+    }
   }
   let sampler = Sampler(transformer: transformer)
   let result = try withInference {
-    try sampler.sample(video: video, audio: audio, sigmas: sigmas) { step, video, audio in
-      record("step.\(step).", video, audio)
-    }
+    try sampler.sample(start, sigmas: sigmas) { record("step.\($0).", $1) }
   }
-  record("", result.video, result.audio)
+  record("", result)
   return outputs
 }
 
@@ -134,44 +132,44 @@ extension ProbeInputs {
     return (shape, fps)
   }
 
-  func sampledStream(
-    _ stream: String, _ stgBlocks: Set<Int>?, _ options: Probe.Options
+  func sampledModality(
+    _ modality: Modality, _ stgBlocks: Set<Int>?, _ options: Probe.Options
   ) throws -> SampledModality? {
-    guard has("\(stream).noise") else { return nil }
-    let isVideo = stream == "video"
+    guard has("\(modality).noise") else { return nil }
+    let isVideo = modality == .video
     let (t, c, s, w) = isVideo ? ("T", "C", "S", "W") : ("Ta", "Ca", "Sa", "Wa")
     func here(_ tensor: Tensor, _ dtype: DType? = nil) throws -> Tensor {
       try tensor.to(options.device, dtype)
     }
-    let noise = try here(float("\(stream).noise", "B \(t) \(c)"), options.dtype)
-    let positions = try here(float("\(stream).positions", "B \(isVideo ? 3 : 1) \(t) 2"))
-    let context = try here(float("\(stream).context", "B \(s) \(w)"), options.dtype)
-    let clean = try optionalFloat("\(stream).clean", "B \(t) \(c)").map {
+    let noise = try here(float("\(modality).noise", "B \(t) \(c)"), options.dtype)
+    let positions = try here(float("\(modality).positions", "B \(isVideo ? 3 : 1) \(t) 2"))
+    let context = try here(float("\(modality).context", "B \(s) \(w)"), options.dtype)
+    let clean = try optionalFloat("\(modality).clean", "B \(t) \(c)").map {
       try here($0, options.dtype)
     }
-    let mask = try optionalFloat("\(stream).denoise_mask", "B \(t)").map { try here($0) }
+    let mask = try optionalFloat("\(modality).denoise_mask", "B \(t)").map { try here($0) }
     var guidance = Guidance()
-    guidance.cfg = try number("\(stream).cfg", default: 1)
-    guidance.stg = try number("\(stream).stg", default: 0)
-    guidance.modality = try number("\(stream).modality", default: 1)
-    guidance.rescale = try number("\(stream).rescale", default: 0)
-    guidance.skipSteps = try integer("\(stream).skip_step", default: 0)
+    guidance.cfg = try number("\(modality).cfg", default: 1)
+    guidance.stg = try number("\(modality).stg", default: 0)
+    guidance.modality = try number("\(modality).modality", default: 1)
+    guidance.rescale = try number("\(modality).rescale", default: 0)
+    guidance.skipSteps = try integer("\(modality).skip_step", default: 0)
     guidance.stgBlocks = stgBlocks
     guard (0..<Int(Int32.max)).contains(guidance.skipSteps) else {
       throw ProbeError(
-        "\(stream).skip_step is \(guidance.skipSteps); expected 0 or a small positive number")
+        "\(modality).skip_step is \(guidance.skipSteps); expected 0 or a small positive number")
     }
     var sequence = LatentSequence(
       clean: try clean ?? .zeros(like: noise),
       denoiseMask: try mask ?? .ones([noise.size(0), noise.size(1)], device: options.device),
       positions: positions)
-    sequence.selfAttentionMask = try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)")
+    sequence.selfAttentionMask = try optionalFloat("\(modality).self_attention_mask", "B \(t) \(t)")
       .map {
         try here($0)
       }
     return try SampledModality(
       noise: noise, sequence: sequence, context: context,
-      negativeContext: try optionalFloat("\(stream).negative_context", "B \(s) \(w)").map {
+      negativeContext: try optionalFloat("\(modality).negative_context", "B \(s) \(w)").map {
         try here($0, options.dtype)
       },
       guidance: guidance)

@@ -58,8 +58,8 @@ func probeConnectors(
 ) throws -> [(key: String, tensor: Tensor)] {
   let checkpoint = try options.checkpoint()
   let configuration = try TextConfiguration(checkpoint.config)
-  inputs.fix("Wv", configuration.video.width)
-  inputs.fix("Wa", configuration.audio.width)
+  inputs.fix("Wv", configuration.connectors.video.width)
+  inputs.fix("Wa", configuration.connectors.audio.width)
   let video = try inputs.float("video_features", "B S Wv")
   let audio = try inputs.optionalFloat("audio_features", "B S Wa") ?? video
   let mask = try inputs.int("mask", "B S")
@@ -72,7 +72,7 @@ func probeConnectors(
         mask: mask.to(options.device)))
   }
   let outputs = [
-    ("video_context", contexts.video), ("audio_context", contexts.audio),
+    ("video_context", contexts.byModality.video), ("audio_context", contexts.byModality.audio),
     ("context_mask", contexts.mask),
   ]
   return outputs.compactMap { name, tensor in tensor.map { (key: name, tensor: $0) } }

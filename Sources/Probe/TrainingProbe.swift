@@ -91,7 +91,7 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
       strategies: reader.present(batch), sampler: TimestepSampler(configuration),
       factors: factors, referenceScale: reader.referenceScale(batch))
     let noised = try flow.noised(batch, reader.draws(batch, step: index, of: order.count))
-    func stream(_ noised: NoisedModality?, _ context: Tensor?) throws -> TrainingExample.Stream? {
+    func stream(_ noised: NoisedModality?, _ context: Tensor?) throws -> ModalityExample? {
       guard let noised, let context else { return nil }
       let mask = try Tensor.ones(
         Array(context.shape.prefix(2)), dtype: .int64, device: options.device)

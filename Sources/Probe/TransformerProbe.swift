@@ -11,10 +11,10 @@ extension ProbeInputs {
     let checkpoint = try Checkpoint(path: path)
     try checkpoint.require("transformer")
     let c = try TransformerConfiguration(checkpoint.config)
-    fix("C", c.video.inputs)
-    fix("W", c.captionChannels ?? c.video.contextWidth)
-    fix("Ca", c.audio.inputs)
-    fix("Wa", c.captionChannels ?? c.audio.contextWidth)
+    fix("C", c.sizes.video.inputs)
+    fix("W", c.captionChannels ?? c.sizes.video.contextWidth)
+    fix("Ca", c.sizes.audio.inputs)
+    fix("Wa", c.captionChannels ?? c.sizes.audio.contextWidth)
     blockCount = c.blocks
   }
 
@@ -28,38 +28,39 @@ extension ProbeInputs {
     return Set(blocks)
   }
 
-  /// One stream's input to the transformer, or nil where it is left out.
+  /// The input of one modality to the transformer; nil if it is missing.
   ///
   /// - Parameters:
   ///   - dtype: of latents and contexts; timesteps, sigmas and positions stay float32.
-  func modality(_ stream: String, latentDType: DType, contextDType: DType) throws -> ModalityInput?
-  {
-    let isVideo = stream == "video"
+  func modality(
+    _ modality: Modality, latentDType: DType, contextDType: DType
+  ) throws -> ModalityInput? {
+    let isVideo = modality == .video
     let t = isVideo ? "T" : "Ta"
-    guard has("\(stream).latent") else { return nil }
+    guard has("\(modality).latent") else { return nil }
     let axes = isVideo ? 3 : 1
     let c = isVideo ? "C" : "Ca"
     return ModalityInput(
-      latent: try float("\(stream).latent", "B \(t) \(c)").to(latentDType),
-      timesteps: try float("\(stream).timesteps", "B \(t)"),
-      sigma: try float("\(stream).sigma", "B"),
-      positions: try float("\(stream).positions", "B \(axes) \(t) 2"),
-      context: try float("\(stream).context", "B \(isVideo ? "S W" : "Sa Wa")").to(contextDType),
-      contextMask: try optionalInt("\(stream).context_mask", "B \(isVideo ? "S" : "Sa")"),
-      selfAttentionMask: try optionalFloat("\(stream).self_attention_mask", "B \(t) \(t)"),
-      isEnabled: try integer("\(stream).enabled", default: 1) != 0)
+      latent: try float("\(modality).latent", "B \(t) \(c)").to(latentDType),
+      timesteps: try float("\(modality).timesteps", "B \(t)"),
+      sigma: try float("\(modality).sigma", "B"),
+      positions: try float("\(modality).positions", "B \(axes) \(t) 2"),
+      context: try float("\(modality).context", "B \(isVideo ? "S W" : "Sa Wa")").to(contextDType),
+      contextMask: try optionalInt("\(modality).context_mask", "B \(isVideo ? "S" : "Sa")"),
+      selfAttentionMask: try optionalFloat("\(modality).self_attention_mask", "B \(t) \(t)"),
+      isEnabled: try integer("\(modality).enabled", default: 1) != 0)
   }
 
-  func modalities(latentDType: DType, contextDType: DType) throws -> (
-    video: ModalityInput?, audio: ModalityInput?
-  ) {
-    let video = try modality("video", latentDType: latentDType, contextDType: contextDType)
-    let audio = try modality("audio", latentDType: latentDType, contextDType: contextDType)
-    guard video != nil || audio != nil else {
-      throw ProbeError(
-        "the inputs video.latent and audio.latent are both missing; at least one stream is needed")
+  func modalities(latentDType: DType, contextDType: DType) throws -> PerModality<ModalityInput?> {
+    let inputs = try PerModality {
+      try modality($0, latentDType: latentDType, contextDType: contextDType)
     }
-    return (video, audio)
+    guard !inputs.present().isEmpty else {
+      throw ProbeError(
+        "the inputs video.latent and audio.latent are both missing; "
+          + "at least one modality is needed")
+    }
+    return inputs
   }
 }
 
@@ -78,9 +79,6 @@ extension Probe.Options {
     return adapters
   }
 
-  func modalities(_ video: ModalityInput?, _ audio: ModalityInput?) -> Set<Modality> {
-    video == nil ? .audio : audio == nil ? .video : .both
-  }
 }
 
 extension ModalityInput {
@@ -101,15 +99,15 @@ func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
   key: String, tensor: Tensor
 )] {
   try inputs.fitTransformer(options)
-  let (video, audio) = try inputs.modalities(
-    latentDType: options.dtype, contextDType: options.dtype)
+  let given = try inputs.modalities(latentDType: options.dtype, contextDType: options.dtype)
   let rows = try inputs.optionalInt("skip.rows", "B").map {
     try $0.array(of: Int.self).map { $0 != 0 }
   }
   var perturbations = Perturbations()
   let kinds: [(String, Perturbations.Kind)] = [
-    ("skip.video_self_attn", .videoSelfAttention), ("skip.audio_self_attn", .audioSelfAttention),
-    ("skip.a2v", .audioToVideo), ("skip.v2a", .videoToAudio),
+    ("skip.video_self_attn", .selfAttention(.video)),
+    ("skip.audio_self_attn", .selfAttention(.audio)),
+    ("skip.a2v", .crossAttention(from: .audio)), ("skip.v2a", .crossAttention(from: .video)),
   ]
   for (number, (name, kind)) in kinds.enumerated() {
     if let blocks = try inputs.blocks(name, "n\(number)") {
@@ -117,17 +115,17 @@ func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
     }
   }
   let checkpoint = try Checkpoint(path: options.requireModel())
-  // Adapters may also target a stream that these inputs leave out, so both are built.
+  // Adapters may also target a modality that these inputs lack, so both are built.
   let transformer = try checkpoint.transformer(
     dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
-    modalities: options.loras.isEmpty ? options.modalities(video, audio) : .both)
+    modalities: options.loras.isEmpty ? given.present() : .both)
   let velocity = try withInference {
     try transformer(
-      video: video?.to(options.device), audio: audio?.to(options.device),
-      perturbations: perturbations)
+      given.map { try $0?.to(options.device) }, perturbations: perturbations)
   }
-  return [("video.velocity", velocity.video), ("audio.velocity", velocity.audio)]
-    .compactMap { key, tensor in tensor.map { (key, $0) } }
+  return velocity.pairs.compactMap { modality, tensor in
+    tensor.map { ("\(modality).velocity", $0) }
+  }
 }
 
 func probeRope(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(

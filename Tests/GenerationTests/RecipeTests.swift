@@ -45,7 +45,7 @@ import Torch
     let samplings = samplings(plan)
     #expect(samplings.map { $0.video?.columns } == [2, 4])
     #expect(samplings[1].sigmas == NoiseSchedule.distilledSecondStage)
-    #expect(samplings[1].videoGuidance.cfg == 1)
+    #expect(samplings[1].guidance.video.cfg == 1)
     #expect(samplings.map { $0.loras.map(\.strength) } == [[], [0.5]])
     // The sound of the refining stage is not kept, unless the model is a distilled one.
     #expect(samplings.map(\.keepsAudio) == [false, false])
@@ -161,7 +161,7 @@ import Torch
     let plan = try scratch.plan(request, output: "out.wav")
     #expect(titles(plan) == ["Reading the prompts", "Sampling", "Decoding sound", "Writing sound"])
     #expect(samplings(plan)[0].video == nil)
-    #expect(samplings(plan)[0].audioGuidance.modality == 1)
+    #expect(samplings(plan)[0].guidance.audio.modality == 1)
     try GenerationPipeline(plan).run()
     let clip = try AudioClip.read(path: scratch.path("out.wav"))
     // 25 latent frames give 4 * 25 - 3 spectrogram frames of 10 ms.
@@ -209,7 +209,7 @@ import Torch
     let plan = try scratch.plan(request)
     #expect(
       titles(plan) == ["Reading the prompts", "Encoding sound", "Sampling", "Decoding frames"])
-    #expect(samplings(plan)[0].audioGuidance.cfg == 1)
+    #expect(samplings(plan)[0].guidance.audio.cfg == 1)
     #expect(try scratch.generate(request) != plain)
     let clip = try AudioClip.read(path: scratch.path("out.mp4"))
     #expect(clip.sampleRate == 32000)

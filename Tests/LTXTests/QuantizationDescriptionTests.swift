@@ -316,7 +316,7 @@ import Torch
         latent: latent, timesteps: try Tensor.full([1, 1], 0.5), sigma: try Tensor.full([1], 0.5),
         positions: try VideoTokens.positions(
           batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual), context: context)
-      return try #require(try transformer(video: video, audio: nil).video)
+      return try #require(try transformer(PerModality(video: video, audio: nil)).video)
     }
     try expectEqual(velocity(rounded), velocity(plain), within: 0.03, "velocity")
     let features = try random.normal([1, 128, 64])
@@ -325,7 +325,7 @@ import Torch
       return try #require(
         try checkpoint.textConnectors(dtype: .float32)(
           TextFeatures(video: features, audio: features, mask: mask)
-        ).video)
+        ).byModality.video)
     }
     try expectEqual(connected(rounded), connected(plain), within: 0.03, "connectors")
 

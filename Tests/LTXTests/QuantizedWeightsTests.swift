@@ -184,13 +184,14 @@ import Torch
       let transformer = try checkpoint.transformer(
         dtype: .float32, modalities: .video, storage: storage)
       let width =
-        transformer.configuration.captionChannels ?? transformer.configuration.video.contextWidth
+        transformer.configuration.captionChannels
+        ?? transformer.configuration.sizes.video.contextWidth
       let video = ModalityInput(
         latent: latent, timesteps: try Tensor.full([1, 1], 0.5), sigma: try Tensor.full([1], 0.5),
         positions: try VideoTokens.positions(
           batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),
         context: try context.slice(2, to: width))
-      return try #require(try transformer(video: video, audio: nil).video)
+      return try #require(try transformer(PerModality(video: video, audio: nil)).video)
     }
     #expect(try Tensor.isEqual(velocity(.asStored), velocity(.expanded)))
   }

@@ -30,8 +30,8 @@ import Torch
     var steps: [Int] = []
     let end = try withInference {
       try Sampler(transformer: transformer, method: .res2s).sample(
-        video: stream("video", cfg: 3), audio: stream("audio", cfg: 5), sigmas: sigmas
-      ) { step, _, _ in steps.append(step) }
+        PerModality(video: stream("video", cfg: 3), audio: stream("audio", cfg: 5)), sigmas: sigmas
+      ) { step, _ in steps.append(step) }
     }
     #expect(steps == [0, 1, 2, 3])
     for (name, latent) in [("video", end.video?.latent), ("audio", end.audio?.latent)] {

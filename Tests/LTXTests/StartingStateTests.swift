@@ -139,7 +139,8 @@ import Torch
       .transformer(dtype: .float32)
     let sigmas: [Float] = try file.tensor("\(name).sigmas").array()
     let end = try withInference {
-      try Sampler(transformer: transformer).sample(video: video, audio: audio, sigmas: sigmas)
+      try Sampler(transformer: transformer).sample(
+        PerModality(video: video, audio: audio), sigmas: sigmas)
     }
     try expect(end.video?.latent, "\(name).video", within: 1e-4)
     try expect(end.audio?.latent, "\(name).audio", within: 1e-4)

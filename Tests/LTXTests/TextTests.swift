@@ -22,9 +22,11 @@ import Torch
     let c = try configuration(
       #""connector_num_attention_heads": 3, "connector_attention_head_dim": 16"#)
     #expect(c.features == .shared)
-    #expect(c.video.width == 48)
-    #expect(c.audio.width == 48)  // what the audio connector does not say is as in video's
-    #expect(!c.video.hasDoublePrecisionFrequencies && !c.video.isGated && c.video.maxPosition == 1)
+    #expect(c.connectors.video.width == 48)
+    #expect(c.connectors.audio.width == 48)  // what the audio connector does not say is as in video's
+    #expect(
+      !c.connectors.video.hasDoublePrecisionFrequencies && !c.connectors.video.isGated
+        && c.connectors.video.maxPosition == 1)
   }
 
   @Test func allMarksGiveFeaturesPerStream() throws {
@@ -34,8 +36,10 @@ import Torch
         + #""audio_attention_head_dim": 8, "connector_num_attention_heads": 4, "connector_attention_head_dim": 32, "#
         + #""audio_connector_num_attention_heads": 2, "audio_connector_attention_head_dim": 16, "#
         + #""connector_apply_gated_attention": true, "frequencies_precision": "float64""#)
-    #expect(c.features == .perStream(video: 128, audio: 32))
-    #expect(c.video.isGated && c.audio.isGated && c.audio.hasDoublePrecisionFrequencies)
+    #expect(c.features == .perModality(video: 128, audio: 32))
+    #expect(
+      c.connectors.video.isGated && c.connectors.audio.isGated
+        && c.connectors.audio.hasDoublePrecisionFrequencies)
   }
 
   @Test(arguments: [
@@ -208,11 +212,11 @@ import Torch
   @Test func paddingMayBeOnEitherSide() throws {
     let left = try connect(.cat([padding(5), text], 1), mask: [0, 0, 0, 0, 0, 1, 1, 1])
     let right = try connect(.cat([text, padding(5)], 1), mask: [1, 1, 1, 0, 0, 0, 0, 0])
-    let video = try #require(left.video)
+    let video = try #require(left.byModality.video)
     #expect(try video.isFinite().all().item() == 1)
-    #expect(try Tensor.isEqual(video, #require(right.video)))
-    #expect(try Tensor.isEqual(#require(left.audio), #require(right.audio)))
-    #expect(try difference(video, #require(left.audio)) > 0.1)  // each stream has its own connector
+    #expect(try Tensor.isEqual(video, #require(right.byModality.video)))
+    #expect(try Tensor.isEqual(#require(left.byModality.audio), #require(right.byModality.audio)))
+    #expect(try difference(video, #require(left.byModality.audio)) > 0.1)  // each stream has its own connector
     #expect(try left.mask.array(of: Int.self) == Array(repeating: 1, count: 8))
   }
 
@@ -223,7 +227,7 @@ import Torch
         let rows = try (0..<4).map { try Tensor.full([8], $0 == row ? 2 : 0) }
         all[key] = try all[key].map { try $0 + Tensor.stack(rows) }
       }
-      return try #require(contexts.video)
+      return try #require(contexts.byModality.video)
     }
     let before = try context(changing: -1)
     for row in 0..<3 { #expect(try Tensor.isEqual(context(changing: row), before)) }
@@ -237,7 +241,7 @@ import Torch
     let mask = [1, 1, 1, 0, 0, 0, 0, 0]
     let short = try connect(features, mask: mask)
     let long = try connect(features, mask: mask) { $0[key] = try $0[key]?.repeated([2, 1]) }
-    #expect(try Tensor.isEqual(#require(short.video), #require(long.video)))
+    #expect(try Tensor.isEqual(#require(short.byModality.video), #require(long.byModality.video)))
   }
 
   @Test func aStreamThatIsLeftOutIsNotRead() throws {
@@ -245,9 +249,10 @@ import Torch
     let contexts = try connect(features, mask: [1, 1, 1, 0], modalities: .video) { all in
       all = all.filter { !$0.key.hasPrefix("audio") }
     }
-    #expect(contexts.audio == nil)
+    #expect(contexts.byModality.audio == nil)
     let both = try connect(features, mask: [1, 1, 1, 0])
-    #expect(try Tensor.isEqual(#require(contexts.video), #require(both.video)))
+    #expect(
+      try Tensor.isEqual(#require(contexts.byModality.video), #require(both.byModality.video)))
   }
 
   @Test func whatDoesntFitIsNamed() throws {

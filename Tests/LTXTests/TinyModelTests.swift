@@ -192,7 +192,7 @@ import Torch
       try expectOrderOne(features.video.slice(1, from: 1015), "features")
       let contexts = try TextConnectors(scope, configuration: text)(features)
       let (videoContext, audioContext) = (
-        try #require(contexts.video), try #require(contexts.audio)
+        try #require(contexts.byModality.video), try #require(contexts.byModality.audio)
       )
       try expectOrderOne(videoContext, "context")
 
@@ -227,7 +227,7 @@ import Torch
           latent: try random.normal([1, 9, 32]).to(dtype), timesteps: timesteps, sigma: sigmas,
           positions: try AudioTokens().positions(batch: 1, frames: 9),
           context: try audioContext.to(dtype))
-        let velocity = try transformer(video: video, audio: audio)
+        let velocity = try transformer(PerModality(video: video, audio: audio))
         try expectOrderOne(try #require(velocity.video), "video velocity at \(sigma)")
         try expectOrderOne(try #require(velocity.audio), "audio velocity at \(sigma)")
       }
@@ -245,7 +245,7 @@ import Torch
     let random = try Generator(seed: 6)
     let sigma = try Tensor.full([1], 0.5)
     let configuration = try TransformerConfiguration(checkpoint.config)
-    let width = configuration.captionChannels ?? configuration.video.width
+    let width = configuration.captionChannels ?? configuration.sizes.video.width
     let video = ModalityInput(
       latent: try random.normal([1, 4, 16]), timesteps: try sigma.unsqueeze(1), sigma: sigma,
       positions: try VideoTokens.positions(
@@ -253,7 +253,7 @@ import Torch
       context: try random.normal([1, 5, width]))
     func velocity(_ adapters: AdapterSet) throws -> Tensor {
       let transformer = try checkpoint.transformer(dtype: .float32, adapters: adapters)
-      return try #require(transformer(video: video, audio: nil).video)
+      return try #require(transformer(PerModality(video: video, audio: nil)).video)
     }
     let plain = try velocity(AdapterSet())
     let change = try ((velocity(adapters) - plain).std() / plain.std()).item()

@@ -22,12 +22,12 @@ enum TrainingFixture {
   }
 
   /// A stream of a recorded step; nil where the step is without it.
-  static func stream(_ name: String, _ inputs: SafetensorsFile) throws -> TrainingExample.Stream? {
+  static func stream(_ name: String, _ inputs: SafetensorsFile) throws -> ModalityExample? {
     guard inputs.contains("\(name).latent") else { return nil }
     func get(_ part: String) throws -> Tensor { try inputs.tensor("\(name).\(part)") }
     let hasTarget = inputs.contains("\(name).target")
-    return TrainingExample.Stream(
-      modality: ModalityInput(
+    return ModalityExample(
+      input: ModalityInput(
         latent: try get("latent"), timesteps: try get("timesteps"), sigma: try get("sigma"),
         positions: try get("positions"), context: try get("context")),
       target: hasTarget ? try get("target") : nil, lossMask: hasTarget ? try get("loss_mask") : nil)

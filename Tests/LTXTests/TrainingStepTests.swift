@@ -23,10 +23,10 @@ import Training
           targets: ["to_q", "to_out.0"], rank: 4, alpha: 4, generator: generator))
       let optimizer = try AdamW([ParameterGroup(transformer.parameters, learningRate: 1e-3)])
 
-      func stream(_ channels: Int, axes: Int) throws -> TrainingExample.Stream {
+      func stream(_ channels: Int, axes: Int) throws -> ModalityExample {
         let sigma = try generator.uniform([1])
-        return try TrainingExample.Stream(
-          modality: ModalityInput(
+        return try ModalityExample(
+          input: ModalityInput(
             latent: generator.normal([1, 6, channels]), timesteps: sigma.unsqueeze(1), sigma: sigma,
             positions: generator.uniform([1, axes, 6, 2]),
             context: generator.normal([1, 5, model.captionWidth])),

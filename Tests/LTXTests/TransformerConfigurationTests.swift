@@ -36,17 +36,18 @@ import Testing
   @Test func defaultsAreTheReferences() throws {
     let c = try configuration("")
     #expect(
-      c.blocks == 48 && c.video.width == 4096 && c.audio.width == 2048 && c.crossWidth == 2048)
+      c.blocks == 48 && c.sizes.video.width == 4096 && c.sizes.audio.width == 2048
+        && c.crossWidth == 2048)
     #expect(
-      c.video.inputs == 128 && c.video.outputs == 128 && c.audio.inputs == 128
-        && c.audio.outputs == 128)
-    #expect(c.video.maxPositions == [20, 2048, 2048] && c.audio.maxPositions == [20])
+      c.sizes.video.inputs == 128 && c.sizes.video.outputs == 128 && c.sizes.audio.inputs == 128
+        && c.sizes.audio.outputs == 128)
+    #expect(c.sizes.video.maxPositions == [20, 2048, 2048] && c.sizes.audio.maxPositions == [20])
     #expect(c.rope == .split && c.ropeTheta == 10000 && !c.hasDoublePrecisionFrequencies)
     #expect(c.timestepScale == 1000 && c.crossTimestepScale == 1 && c.normEps == 1e-6)
     #expect(
       !c.hasGatedAttention && !c.hasPromptModulation && c.hasPromptAdaLN
         && c.captionChannels == 3840)
-    #expect(c.video.feedForwardBias && c.audio.feedForwardBias)
+    #expect(c.sizes.video.feedForwardBias && c.sizes.audio.feedForwardBias)
   }
 
   @Test func everyKeyCounts() throws {
@@ -62,18 +63,24 @@ import Testing
       "caption_proj_before_connector": true
       """)
     #expect(
-      c.blocks == 2 && c.video.width == 12 && c.audio.width == 30 && c.video.heads == 3
-        && c.audio.heads == 5)
+      c.blocks == 2 && c.sizes.video.width == 12 && c.sizes.audio.width == 30
+        && c.sizes.video.heads == 3
+        && c.sizes.audio.heads == 5)
     #expect(
-      c.video.inputs == 7 && c.video.outputs == 8 && c.audio.inputs == 9 && c.audio.outputs == 10)
-    #expect(c.video.contextWidth == 12 && c.audio.contextWidth == 30 && c.crossWidth == 30)
-    #expect(c.video.maxPositions == [1, 2, 3] && c.audio.maxPositions == [4] && c.normEps == 1e-5)
+      c.sizes.video.inputs == 7 && c.sizes.video.outputs == 8 && c.sizes.audio.inputs == 9
+        && c.sizes.audio.outputs == 10)
+    #expect(
+      c.sizes.video.contextWidth == 12 && c.sizes.audio.contextWidth == 30 && c.crossWidth == 30)
+    #expect(
+      c.sizes.video.maxPositions == [1, 2, 3] && c.sizes.audio.maxPositions == [4]
+        && c.normEps == 1e-5)
     #expect(
       c.ropeTheta == 500 && c.timestepScale == 10 && c.crossTimestepScale == 20
         && c.rope == .interleaved)
     #expect(
       c.hasDoublePrecisionFrequencies && c.hasGatedAttention && c.hasPromptModulation
         && !c.hasPromptAdaLN)
-    #expect(!c.video.feedForwardBias && !c.audio.feedForwardBias && c.captionChannels == nil)
+    #expect(
+      !c.sizes.video.feedForwardBias && !c.sizes.audio.feedForwardBias && c.captionChannels == nil)
   }
 }

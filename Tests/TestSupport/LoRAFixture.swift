@@ -70,7 +70,7 @@ public final class LoRAFixture {
         context: try inputs.tensor("\(name).context"))
     }
     let velocity = try withInference {
-      try transformer(video: stream("video"), audio: stream("audio")).video
+      try transformer(PerModality(video: stream("video"), audio: stream("audio"))).video
     }
     guard let velocity else { preconditionFailure("a joint transformer without video") }
     return velocity

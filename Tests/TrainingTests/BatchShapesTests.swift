@@ -23,7 +23,7 @@ import Torch
       BatchOrder.Batch(samples: Array(0..<7), position: 0), number: 0)
     #expect(batch.batch.video?.latents.fps == rates)
     let example = try trainer.example(samples: Array(0..<7), noiseSeed: 1)
-    let positions = try #require(example.video).modality.positions
+    let positions = try #require(example.video).input.positions
     for (index, rate) in rates.enumerated() {
       // Tokens 0, 4 and 8 begin at pixel frames 0, 1 and 9 of three latent frames.
       let own = try positions.select(0, index).select(0, 0)

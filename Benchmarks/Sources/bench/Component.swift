@@ -103,16 +103,16 @@ enum Component: String, CaseIterable {
     case .transformer:
       let transformer = try Checkpoint(path: model).transformer(dtype: .float32)
       let sigma = try Tensor([Float(0.7)])
-      func modality(_ name: String) throws -> Modality {
+      func modality(_ name: String) throws -> ModalityInput {
         let latent = try inputs.tensor("\(name).latent")
-        return Modality(
+        return ModalityInput(
           latent: latent, timesteps: try .full([1, latent.size(1)], 0.7), sigma: sigma,
           positions: try inputs.tensor("\(name).positions"),
           context: try inputs.tensor("\(name).context"))
       }
       let (video, audio) = (try modality("video"), try modality("audio"))
       return {
-        let velocity = try transformer(video: video, audio: audio)
+        let velocity = try transformer(PerModality(video: video, audio: audio))
         return try (velocity.video.map(size) ?? 0) + (velocity.audio.map(size) ?? 0)
       }
     case .gemma:

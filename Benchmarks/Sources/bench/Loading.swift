@@ -69,20 +69,20 @@ enum Loading {
     let opened = Date().timeIntervalSince1970
     let checkpoint = try Checkpoint(path: path)
     let transformer = try checkpoint.transformer(
-      dtype: dtype, streams: .both, storage: storage == "int8" ? .int8 : .asStored)
+      dtype: dtype, modalities: .both, storage: storage == "int8" ? .int8 : .asStored)
     let c = transformer.configuration
-    func stream(_ stream: TransformerConfiguration.Stream) throws -> Modality {
-      Modality(
+    func stream(_ stream: TransformerConfiguration.Sizes) throws -> ModalityInput {
+      ModalityInput(
         latent: try .ones([1, tokens, stream.inputs], dtype: dtype),
         timesteps: try .full([1, 1], 0.5),
         sigma: try .full([1], 0.5),
         positions: try .zeros([1, stream.maxPositions.count, tokens, 2]),
         context: try .ones([1, tokens, c.captionChannels ?? stream.contextWidth], dtype: dtype))
     }
-    let (video, audio) = (try stream(c.video), try stream(c.audio))
+    let (video, audio) = (try stream(c.sizes.video), try stream(c.sizes.audio))
     func forward() throws {
       _ = try withoutGrad {
-        try transformer(video: video, audio: audio).video?.to(.float32).sum().item()
+        try transformer(PerModality(video: video, audio: audio)).video?.to(.float32).sum().item()
       }
     }
     try forward()

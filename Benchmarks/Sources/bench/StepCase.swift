@@ -135,13 +135,13 @@ final class OurStep {
     optimizer = try AdamW([ParameterGroup(transformer.parameters, learningRate: 1e-4)])
   }
 
-  private func stream(_ name: String, _ timesteps: Timesteps) throws -> TrainingExample.Stream {
+  private func stream(_ name: String, _ timesteps: Timesteps) throws -> ModalityExample {
     let latent = try inputs.tensor("\(name).latent")
     let sigma = try inputs.tensor("sigma")
     let context = try inputs.tensor("\(name).context")
     let count = timesteps == .token ? latent.size(1) : 1
-    return TrainingExample.Stream(
-      modality: Modality(
+    return ModalityExample(
+      input: ModalityInput(
         latent: latent, timesteps: try sigma.unsqueeze(1).expand([1, count]), sigma: sigma,
         positions: try inputs.tensor("\(name).positions"), context: context,
         contextMask: try .ones([1, context.size(1)], dtype: .int64)),

@@ -2,7 +2,7 @@
 
 import Torch
 
-/// How strongly one stream's prediction is pushed away from worse ones (ltx-core,
+/// How strongly one modality's prediction is pushed away from worse ones (ltx-core,
 /// `components/guiders.py`).
 public struct Guidance: Sendable {
   /// Classifier-free guidance: away from the prediction for the negative prompt. 1 is off.
@@ -10,22 +10,21 @@ public struct Guidance: Sendable {
   /// Spatio-temporal guidance: away from the prediction without self-attention in some blocks. 0 is
   /// off.
   public var stg = 0.0
-  /// Away from the prediction without the other stream. 1 is off.
+  /// Away from the prediction without the other modality. 1 is off.
   public var modality = 1.0
   /// How far the result's standard deviation is pulled back to the plain prediction's, 0 to 1.
   public var rescale = 0.0
-  /// The stream is predicted only at every (n + 1)-th step, and keeps its last prediction in
+  /// The modality is predicted only at every (n + 1)-th step and keeps its last prediction in
   /// between.
   public var skipSteps = 0
-  /// The blocks whose self-attention spatio-temporal guidance leaves out in this stream; nil for
-  /// all.
+  /// The blocks in which spatio-temporal guidance leaves out self-attention; nil for all.
   public var stgBlocks: Set<Int>?
 
   public init() {}
 
   func isPredicted(at step: Int) -> Bool { step.isMultiple(of: skipSteps + 1) }
 
-  /// Combines predictions of x0 in float32; absent ones were not needed by this stream.
+  /// Combines predictions of x0 in float32; nil for passes that this modality does not need.
   func combine(_ conditional: Tensor, _ others: GuidancePasses) throws -> Tensor {
     let c = try conditional.to(.float32)
     var result = c
@@ -43,7 +42,7 @@ public struct Guidance: Sendable {
   }
 }
 
-/// The predictions of x0 beside the conditional one.
+/// The predictions of x0 in addition to the conditional one.
 struct GuidancePasses {
   var unconditional: Tensor?
   var perturbed: Tensor?

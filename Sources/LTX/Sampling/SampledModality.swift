@@ -2,25 +2,25 @@
 
 import Torch
 
-/// One stream while it is sampled.
+/// One modality during sampling.
 public struct SampledModality: Sendable {
   /// [B, T, C], the noisy tokens.
   public var latent: Tensor
   public let sequence: LatentSequence
   /// [B, S, W]
   public let context: Tensor
-  /// For the negative prompt; nil takes `context`.
+  /// For the negative prompt; nil for `context`.
   public let negativeContext: Tensor?
   public let guidance: Guidance
-  /// Given as a whole: its tokens stay as they are, and the model is told that they have no noise.
+  /// Whether the modality is given as a whole: its tokens stay unchanged, at a sigma of 0.
   public let isFrozen: Bool
 
-  /// Starts from noise [B, T, C]: it is mixed into the sequence's start by `noiseLevel`, and what
-  /// is known takes its place by the mask.
+  /// Starts from noise [B, T, C], mixed into the sequence's start by `noiseLevel`. Known tokens
+  /// replace it according to the mask.
   ///
   /// - Parameters:
   ///   - noiseLevel: 1 for noise alone; less to refine the sequence's start.
-  ///   - isFrozen: keeps the sequence's clean tokens, whatever its mask.
+  ///   - isFrozen: keeps the sequence's clean tokens, regardless of its mask.
   public init(
     noise: Tensor, sequence: LatentSequence, context: Tensor, negativeContext: Tensor? = nil,
     guidance: Guidance = Guidance(), noiseLevel: Double = 1, isFrozen: Bool = false
@@ -41,8 +41,8 @@ public struct SampledModality: Sendable {
     self.isFrozen = isFrozen
   }
 
-  /// What is known put in the place of what was predicted: [B, T, C] in the prediction's element
-  /// type.
+  /// The prediction with its known tokens replaced by the known values: [B, T, C] in the
+  /// prediction's dtype.
   func keepingKnown(_ predicted: Tensor) throws -> Tensor {
     let mask = try sequence.denoiseMask.unsqueeze(-1)
     let x = predicted.dtype == .float64 ? predicted : try predicted.to(.float32)

@@ -2,22 +2,23 @@
 
 import Torch
 
-/// Walks the streams down the noise levels, all guidance passes of a step in one batch.
+/// Denoises the modalities along the noise levels. All guidance passes of a step run in one batch.
 public struct Sampler: Sendable {
-  /// How a step gets from one noise level to the next.
+  /// The integration method of a step from one noise level to the next.
   public enum Method: String, Sendable, CaseIterable {
     /// Along the predicted velocity.
     case euler
-    /// A second prediction half-way, with fresh noise on the way: see `sampleSecondOrder`.
+    /// A second prediction half-way, with fresh noise: see `sampleSecondOrder`.
     case res2s = "res_2s"
   }
 
-  /// Called after each step with its index and both streams. What it throws ends the sampling.
-  public typealias OnStep = (Int, SampledModality?, SampledModality?) throws -> Void
+  /// Called after each step with its index and the modalities. An error that it throws ends the
+  /// sampling.
+  public typealias OnStep = (Int, PerModality<SampledModality?>) throws -> Void
 
   public let transformer: Transformer
   public var method: Method
-  /// Mixed precision: the transformer alone is run under autocast to this type; nil for none.
+  /// Mixed precision: only the transformer runs under autocast to this dtype; nil for none.
   public var autocast: DType?
 
   public init(transformer: Transformer, method: Method = .euler, autocast: DType? = nil) {
@@ -27,136 +28,127 @@ public struct Sampler: Sendable {
   }
 
   /// - Parameter sigmas: noise levels, one more than there are steps.
-  /// - Returns: the streams after the last step; all tokens, appended conditions too.
+  /// - Returns: the modalities after the last step, with all tokens, also those of appended
+  ///   conditions.
   public func sample(
-    video: SampledModality?, audio: SampledModality?, sigmas: [Float],
-    onStep: OnStep = { _, _, _ in }
-  ) throws -> (video: SampledModality?, audio: SampledModality?) {
+    _ start: PerModality<SampledModality?>, sigmas: [Float], onStep: OnStep = { _, _ in }
+  ) throws -> PerModality<SampledModality?> {
     switch method {
-    case .euler: try sampleEuler(video: video, audio: audio, sigmas: sigmas, onStep: onStep)
-    case .res2s: try sampleSecondOrder(video: video, audio: audio, sigmas: sigmas, onStep: onStep)
+    case .euler: try sampleEuler(start, sigmas: sigmas, onStep: onStep)
+    case .res2s: try sampleSecondOrder(start, sigmas: sigmas, onStep: onStep)
     }
   }
 
   private func sampleEuler(
-    video: SampledModality?, audio: SampledModality?, sigmas: [Float], onStep: OnStep
-  ) throws -> (video: SampledModality?, audio: SampledModality?) {
-    var (video, audio) = (video, audio)
+    _ start: PerModality<SampledModality?>, sigmas: [Float], onStep: OnStep
+  ) throws -> PerModality<SampledModality?> {
+    var sampled = start
     var last = Prediction()
     for step in 0..<(sigmas.count - 1) {
-      last = try predict(video, audio, sigma: Double(sigmas[step]), step: step, last: last)
-      video = try video.map {
-        try Self.euler($0, last.video, from: sigmas[step], to: sigmas[step + 1])
+      last = try predict(sampled, sigma: Double(sigmas[step]), step: step, last: last)
+      sampled = try sampled.compactMap { modality, sample in
+        try Self.euler(sample, last[modality], from: sigmas[step], to: sigmas[step + 1])
       }
-      audio = try audio.map {
-        try Self.euler($0, last.audio, from: sigmas[step], to: sigmas[step + 1])
-      }
-      try onStep(step, video, audio)
+      try onStep(step, sampled)
     }
-    return (video, audio)
+    return sampled
   }
 
-  /// One Euler step towards x0, which is blended with what is known first.
+  /// One Euler step towards x0, after the known tokens have replaced its own.
   private static func euler(
-    _ stream: SampledModality, _ x0: Tensor?, from: Float, to: Float
+    _ sample: SampledModality, _ x0: Tensor?, from: Float, to: Float
   ) throws -> SampledModality {
-    guard let x0 else { return stream }
-    let x = try stream.latent.to(.float32)
-    // The reference rounds the velocity to the latent's type.
-    let velocity = try ((x - stream.keepingKnown(x0).to(.float32)) / Double(from)).to(
-      stream.latent.dtype)
-    return stream.with(
-      latent: try (x + velocity.to(.float32) * Double(to - from)).to(stream.latent.dtype))
+    guard let x0 else { return sample }
+    let x = try sample.latent.to(.float32)
+    // Upstream rounds the velocity to the latent's dtype.
+    let velocity = try ((x - sample.keepingKnown(x0).to(.float32)) / Double(from)).to(
+      sample.latent.dtype)
+    return sample.with(
+      latent: try (x + velocity.to(.float32) * Double(to - from)).to(sample.latent.dtype))
   }
 
-  /// The guided predictions of x0 for each stream: [B, T, C].
-  struct Prediction {
-    var video: Tensor?
-    var audio: Tensor?
-  }
+  /// The guided predictions of x0: [B, T, C].
+  typealias Prediction = PerModality<Tensor?>
 
   private enum Pass { case conditional, unconditional, perturbed, isolated }
 
   /// Predicts x0 at a noise level.
   ///
-  /// - Parameter last: what a stream that skips this step keeps.
+  /// - Parameter last: the prediction that a modality keeps if it skips this step.
   func predict(
-    _ video: SampledModality?, _ audio: SampledModality?, sigma: Double, step: Int,
+    _ samples: PerModality<SampledModality?>, sigma: Double, step: Int,
     last: Prediction = Prediction()
   ) throws -> Prediction {
-    let predictsVideo = video?.guidance.isPredicted(at: step) ?? false
-    let predictsAudio = audio?.guidance.isPredicted(at: step) ?? false
-    guard predictsVideo || predictsAudio else { return last }
+    let isPredicted = samples.map { $0?.guidance.isPredicted(at: step) ?? false }
+    guard isPredicted.video || isPredicted.audio else { return last }
 
-    let guidances = [video?.guidance, audio?.guidance].compactMap { $0 }
+    let guidances = samples.values().map(\.guidance)
     var passes: [Pass] = [.conditional]
     if guidances.contains(where: { $0.cfg != 1 }) { passes.append(.unconditional) }
     if guidances.contains(where: { $0.stg != 0 }) { passes.append(.perturbed) }
     if guidances.contains(where: { $0.modality != 1 }) { passes.append(.isolated) }
 
-    let videoInput = try video.map {
-      try modality($0, passes, sigma: sigma, isEnabled: predictsVideo)
+    let inputs = try samples.compactMap { modality, sample in
+      try input(sample, passes, sigma: sigma, isEnabled: isPredicted[modality])
     }
-    let audioInput = try audio.map {
-      try modality($0, passes, sigma: sigma, isEnabled: predictsAudio)
+    func predicted() throws -> PerModality<Tensor?> {
+      try transformer(inputs, perturbations: perturbations(passes, samples))
     }
-    func predicted() throws -> (video: Tensor?, audio: Tensor?) {
-      try transformer(
-        video: videoInput, audio: audioInput, perturbations: perturbations(passes, video, audio))
+    let device = inputs.values().first?.latent.device ?? .cpu
+    let velocities =
+      try autocast.map { try withAutocast($0, on: device, predicted) } ?? predicted()
+    return try PerModality { modality in
+      guard isPredicted[modality] else { return last[modality] }
+      guard let sample = samples[modality], let input = inputs[modality],
+        let velocity = velocities[modality]
+      else { return nil }
+      return try combine(sample, passes, input, velocity)
     }
-    let device = (videoInput ?? audioInput)?.latent.device ?? .cpu
-    let velocity = try autocast.map { try withAutocast($0, on: device, predicted) } ?? predicted()
-    return Prediction(
-      video: predictsVideo ? try combine(video, passes, videoInput, velocity.video) : last.video,
-      audio: predictsAudio ? try combine(audio, passes, audioInput, velocity.audio) : last.audio)
   }
 
   private func perturbations(
-    _ passes: [Pass], _ video: SampledModality?, _ audio: SampledModality?
+    _ passes: [Pass], _ samples: PerModality<SampledModality?>
   ) -> Perturbations {
-    let batch = (video ?? audio)?.latent.size(0) ?? 0
+    let batch = samples.values().first?.latent.size(0) ?? 0
     func rows(_ pass: Pass) -> [Bool] {
       passes.flatMap { Array(repeating: $0 == pass, count: batch) }
     }
     var perturbations = Perturbations()
-    if passes.contains(.perturbed) {
-      for (stream, kind) in [
-        (video, Perturbations.Kind.videoSelfAttention), (audio, .audioSelfAttention),
-      ] {
-        guard let stream, stream.guidance.stg != 0 else { continue }
-        perturbations.add(kind, blocks: stream.guidance.stgBlocks, rows: rows(.perturbed))
+    for modality in Modality.allCases {
+      if passes.contains(.perturbed), let guidance = samples[modality]?.guidance, guidance.stg != 0
+      {
+        perturbations.add(
+          .selfAttention(modality), blocks: guidance.stgBlocks, rows: rows(.perturbed))
       }
-    }
-    if passes.contains(.isolated) {
-      perturbations.add(.audioToVideo, rows: rows(.isolated))
-      perturbations.add(.videoToAudio, rows: rows(.isolated))
+      if passes.contains(.isolated) {
+        perturbations.add(.crossAttention(from: modality), rows: rows(.isolated))
+      }
     }
     return perturbations
   }
 
-  private func modality(
-    _ stream: SampledModality, _ passes: [Pass], sigma: Double, isEnabled: Bool
+  private func input(
+    _ sample: SampledModality, _ passes: [Pass], sigma: Double, isEnabled: Bool
   ) throws -> ModalityInput {
     func tiled(_ t: Tensor) throws -> Tensor {
       passes.count == 1 ? t : try Tensor.cat(Array(repeating: t, count: passes.count), 0)
     }
     let contexts = passes.map {
-      $0 == .unconditional ? stream.negativeContext ?? stream.context : stream.context
+      $0 == .unconditional ? sample.negativeContext ?? sample.context : sample.context
     }
-    let latent = try tiled(stream.latent)
+    let latent = try tiled(sample.latent)
     return ModalityInput(
-      latent: latent, timesteps: try tiled(stream.sequence.denoiseMask) * sigma,
+      latent: latent, timesteps: try tiled(sample.sequence.denoiseMask) * sigma,
       sigma: try .full(
-        [latent.size(0)], Scalar(stream.isFrozen ? 0 : sigma), device: latent.device),
-      positions: try tiled(stream.sequence.positions), context: try Tensor.cat(contexts, 0),
-      selfAttentionMask: try stream.sequence.selfAttentionMask.map(tiled), isEnabled: isEnabled)
+        [latent.size(0)], Scalar(sample.isFrozen ? 0 : sigma), device: latent.device),
+      positions: try tiled(sample.sequence.positions), context: try Tensor.cat(contexts, 0),
+      selfAttentionMask: try sample.sequence.selfAttentionMask.map(tiled), isEnabled: isEnabled)
   }
 
   private func combine(
-    _ stream: SampledModality?, _ passes: [Pass], _ input: ModalityInput?, _ velocity: Tensor?
-  ) throws -> Tensor? {
-    guard let stream, let input, let velocity else { return nil }
-    // Per token: conditioned tokens, whose timestep is 0, give themselves back.
+    _ sample: SampledModality, _ passes: [Pass], _ input: ModalityInput, _ velocity: Tensor
+  ) throws -> Tensor {
+    // Per token: conditioned tokens, whose timestep is 0, are returned unchanged.
     let x0 = try (input.latent.to(.float32) - velocity.to(.float32) * input.timesteps.unsqueeze(-1))
       .to(input.latent.dtype)
     let parts = try x0.chunk(passes.count, 0)
@@ -169,6 +161,6 @@ public struct Sampler: Sendable {
       case .isolated: others.isolated = part
       }
     }
-    return try stream.guidance.combine(parts[0], others)
+    return try sample.guidance.combine(parts[0], others)
   }
 }

@@ -4,21 +4,20 @@ import Foundation
 import Torch
 
 extension Sampler {
-  /// Walks down the noise levels with res_2s: an exponential Runge-Kutta step of second order in
-  /// log sigma, with part of the noise drawn anew at the midpoint and at the end of each step
-  /// (ltx-pipelines, `utils/samplers.py`, with its defaults: eta 0.5, c2 0.5, 100 refinements of
-  /// the anchor).
+  /// Samples with res_2s, an exponential Runge-Kutta method of second order in log sigma. Part of the
+  /// noise is replaced by fresh noise at the midpoint and at the end of each step (ltx-pipelines,
+  /// `utils/samplers.py`, with its defaults: eta 0.5, c2 0.5, 100 refinements of the anchor).
   ///
-  /// The model is asked twice a step, and once more at the end to take away the last noise. The
-  /// fresh noise is the same for every seed, as in the reference.
+  /// The model runs twice per step, and once more at the end to remove the last noise. The fresh
+  /// noise is the same for every seed, as upstream.
   func sampleSecondOrder(
-    video: SampledModality?, audio: SampledModality?, sigmas: [Float], onStep: OnStep
-  ) throws -> (video: SampledModality?, audio: SampledModality?) {
-    var (video, audio) = (video, audio)
+    _ start: PerModality<SampledModality?>, sigmas: [Float], onStep: OnStep
+  ) throws -> PerModality<SampledModality?> {
+    var sampled = start
     let steps = sigmas.count - 1
     var levels = sigmas
     let endsClean = sigmas[steps] == 0
-    // log sigma has no 0: the last step stops a little above it.
+    // log sigma is infinite at 0, so the last step stops a little above it.
     if endsClean { levels[steps] = Self.lastLevel }
     let stepNoise = try Generator(seed: Self.stepNoiseSeed)
     let midpointNoise = try Generator(seed: Self.midpointNoiseSeed)
@@ -30,44 +29,42 @@ extension Sampler {
       let interval = SecondOrderInterval(h: -log(next / sigma))
       let middle = (sigma * next).squareRoot()
 
-      let first = try predict(video, audio, sigma: sigma, step: step, last: last)
-      let videoPoint = try SecondOrderPoint(video, first.video, interval)
-      let audioPoint = try SecondOrderPoint(audio, first.audio, interval)
-      for (stream, point) in [(video, videoPoint), (audio, audioPoint)] {
-        guard let stream, let point else { continue }
-        point.middle = try stream.mixingInNoise(
+      let first = try predict(sampled, sigma: sigma, step: step, last: last)
+      let points = try sampled.compactMap { modality, sample in
+        try first[modality].map { try SecondOrderPoint(sample, $0, interval) }
+      }
+      for modality in Modality.allCases {
+        guard let sample = sampled[modality], let point = points[modality] else { continue }
+        point.middle = try sample.mixingInNoise(
           point.middle, anchor: point.anchor, .init(from: sigma, to: middle), midpointNoise)
       }
       if interval.h < 0.5, sigma > 0.03 {
-        try videoPoint?.refineAnchor(interval)
-        try audioPoint?.refineAnchor(interval)
+        for point in points.values() { try point.refineAnchor(interval) }
       }
 
       let second = try predict(
-        videoPoint?.atMiddle(video), audioPoint?.atMiddle(audio), sigma: middle, step: 0,
-        last: first)
+        sampled.compactMap { try points[$0]?.atMiddle($1) }, sigma: middle, step: 0, last: first)
       last = second
-      // The reference takes these coefficients in float32, those of the midpoint in float64.
+      // Upstream computes these coefficients in float32, those of the midpoint in float64.
       let renoising = Renoising(from: levels[step], to: levels[step + 1])
-      video = try videoPoint?.end(video, second.video, interval, renoising, stepNoise) ?? video
-      audio = try audioPoint?.end(audio, second.audio, interval, renoising, stepNoise) ?? audio
-      if step + 1 < steps || !endsClean { try onStep(step, video, audio) }
+      sampled = try sampled.compactMap { modality, sample in
+        try points[modality]?.end(sample, second[modality], interval, renoising, stepNoise)
+          ?? sample
+      }
+      if step + 1 < steps || !endsClean { try onStep(step, sampled) }
     }
     if endsClean {
-      last = try predict(video, audio, sigma: Double(Self.lastLevel), step: steps, last: last)
-      video = try video.map { stream in
-        try last.video.map { stream.with(latent: try stream.keepingKnown($0)) } ?? stream
+      last = try predict(sampled, sigma: Double(Self.lastLevel), step: steps, last: last)
+      sampled = try sampled.compactMap { modality, sample in
+        try last[modality].map { sample.with(latent: try sample.keepingKnown($0)) } ?? sample
       }
-      audio = try audio.map { stream in
-        try last.audio.map { stream.with(latent: try stream.keepingKnown($0)) } ?? stream
-      }
-      try onStep(steps - 1, video, audio)
+      try onStep(steps - 1, sampled)
     }
-    return (video, audio)
+    return sampled
   }
 
   private static let lastLevel: Float = 0.0011
-  /// The reference's -1 and 9999.
+  /// Upstream's seeds, -1 and 9999.
   private static let stepNoiseSeed = UInt64.max
   private static let midpointNoiseSeed: UInt64 = 9999
 }
@@ -95,8 +92,8 @@ private struct SecondOrderInterval {
   }
 }
 
-/// How much of what is there stays, and how much fresh noise comes in, on the way from one noise
-/// level to another: half of the noise is drawn anew, and the sum keeps its variance.
+/// The shares of the present state and of fresh noise in a step from one noise level to another. Half
+/// of the noise is replaced, and the sum keeps its variance.
 private struct Renoising {
   let sigma: Double
   let next: Double
@@ -116,19 +113,18 @@ private struct Renoising {
   }
 }
 
-/// One stream within a step, in float64.
+/// One modality within a step, in float64.
 private final class SecondOrderPoint {
-  /// Where the step starts from: [B, T, C].
+  /// The start of the step: [B, T, C].
   private(set) var anchor: Tensor
   private let x0: Tensor
   private var direction: Tensor
-  /// Half-way, where the second prediction is made.
+  /// The midpoint, at which the second prediction is made.
   var middle: Tensor
 
-  init?(_ stream: SampledModality?, _ predicted: Tensor?, _ interval: SecondOrderInterval) throws {
-    guard let stream, let predicted else { return nil }
-    anchor = try stream.latent.to(.float64)
-    x0 = try stream.keepingKnown(predicted).to(.float64)
+  init(_ sample: SampledModality, _ predicted: Tensor, _ interval: SecondOrderInterval) throws {
+    anchor = try sample.latent.to(.float64)
+    x0 = try sample.keepingKnown(predicted).to(.float64)
     direction = try x0 - anchor
     middle = try anchor + direction * interval.toMiddle
   }
@@ -141,26 +137,25 @@ private final class SecondOrderPoint {
     }
   }
 
-  func atMiddle(_ stream: SampledModality?) throws -> SampledModality? {
-    try stream.map { $0.with(latent: try middle.to($0.latent.dtype)) }
+  func atMiddle(_ sample: SampledModality) throws -> SampledModality {
+    sample.with(latent: try middle.to(sample.latent.dtype))
   }
 
-  /// The stream at the end of the step.
+  /// The modality at the end of the step.
   func end(
-    _ stream: SampledModality?, _ predicted: Tensor?, _ interval: SecondOrderInterval,
-    _ renoising: Renoising,
-    _ generator: Generator
-  ) throws -> SampledModality? {
-    guard let stream, let predicted else { return stream }
-    let second = try stream.keepingKnown(predicted).to(.float64) - anchor
+    _ sample: SampledModality, _ predicted: Tensor?, _ interval: SecondOrderInterval,
+    _ renoising: Renoising, _ generator: Generator
+  ) throws -> SampledModality {
+    guard let predicted else { return sample }
+    let second = try sample.keepingKnown(predicted).to(.float64) - anchor
     let next = try anchor + direction * interval.firstWeight + second * interval.secondWeight
-    let noised = try stream.mixingInNoise(next, anchor: anchor, renoising, generator)
-    return stream.with(latent: try noised.to(stream.latent.dtype))
+    let noised = try sample.mixingInNoise(next, anchor: anchor, renoising, generator)
+    return sample.with(latent: try noised.to(sample.latent.dtype))
   }
 }
 
 extension SampledModality {
-  /// Mixes fresh noise into where a step has led, float64 [B, T, C].
+  /// Mixes fresh noise into the state that a step has led to, float64 [B, T, C].
   fileprivate func mixingInNoise(
     _ x: Tensor, anchor: Tensor, _ renoising: Renoising, _ generator: Generator
   ) throws -> Tensor {

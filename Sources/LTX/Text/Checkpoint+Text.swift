@@ -3,11 +3,11 @@ import NN
 import Torch
 
 extension Checkpoint {
-  /// The text encoder, with the projection of its features that this checkpoint holds.
+  /// The text encoder together with this checkpoint's projection of its features.
   ///
   /// - Parameters:
   ///   - textEncoder: its folder or file; that of `files` if nil.
-  ///   - storage: how its matrices are kept: `.int8` is `--text-encoder-8bit`.
+  ///   - storage: the storage of its weights; `.int8` halves its memory.
   /// - Throws: `TokenizerError`, `TextEncoderError`, `WeightError`, `ConfigurationError`, each
   ///   naming the file.
   public func promptEncoder(
@@ -34,7 +34,7 @@ extension Checkpoint {
       device: device, storage: storage)
   }
 
-  /// The way from text features to what the transformer attends to.
+  /// The connectors, which turn text features into the contexts that the transformer attends to.
   ///
   /// - Throws: `WeightError`, `ConfigurationError`.
   public func textConnectors(

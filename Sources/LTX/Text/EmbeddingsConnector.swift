@@ -3,9 +3,10 @@
 import NN
 import Torch
 
-/// A small transformer between the text encoder and one stream of the audio-video transformer:
-/// prompts of any length become contexts of one length, the rest filled with learned registers
+/// A small transformer between the text encoder and one modality of the audio-video transformer
 /// (ltx-core, `text_encoders/gemma/embeddings_connector.py`).
+///
+/// Prompts of any length become contexts of one length, filled up with learned registers.
 public struct EmbeddingsConnector: Sendable {
   private struct Block: Sendable {
     let attention: Attention
@@ -40,18 +41,18 @@ public struct EmbeddingsConnector: Sendable {
   /// - Parameters:
   ///   - features: [B, S, D], text first.
   ///   - isText: [B, S, 1], true on text, false on padding.
-  /// - Returns: [B, S, D], all of it to be attended to.
-  /// - Throws: `TextError` when S is no multiple of the registers.
+  /// - Returns: [B, S, D]; the transformer attends to all of it.
+  /// - Throws: `TextError` if S is not a multiple of the number of registers.
   func callAsFunction(_ features: Tensor, isText: Tensor) throws -> Tensor {
     let tokens = features.size(1)
     let count = registers.size(0)
     guard features.size(2) == configuration.width else {
       throw TextError(
-        "text features are \(features.shape); the connector takes a width of \(configuration.width)"
+        "text features: have shape \(features.shape), expected a width of \(configuration.width)"
       )
     }
     guard count > 0, tokens.isMultiple(of: count) else {
-      throw TextError("\(tokens) text tokens are no multiple of the connector's \(count) registers")
+      throw TextError("text features: must have a multiple of \(count) tokens (got \(tokens))")
     }
     let filling = try registers.to(features.dtype).repeated([tokens / count, 1]).unsqueeze(0)
     var x = try Tensor.select(where: isText, features, else: filling)
@@ -63,7 +64,7 @@ public struct EmbeddingsConnector: Sendable {
     return try x.rmsNorm(eps: Self.eps)
   }
 
-  /// A token's position is its index: a span of no length.
+  /// A token's position is its index: a span of length 0.
   private func rotation(tokens: Int, like x: Tensor) throws -> RotaryEmbedding {
     let indices = try Tensor.arange(to: Scalar(tokens), dtype: .float32, device: x.device)
     return try RotaryEmbedding(
@@ -75,69 +76,65 @@ public struct EmbeddingsConnector: Sendable {
   }
 }
 
-/// Text as the transformer attends to it.
+/// The text contexts that the transformer attends to.
 public struct TextContexts: Sendable {
-  /// [B, S, D] of the video stream; nil where the connectors were built without it.
-  public let video: Tensor?
-  public let audio: Tensor?
-  /// [B, S], int64: all ones, for registers stand where padding was.
+  /// [B, S, D]; nil for a modality whose connector was not built.
+  public let byModality: PerModality<Tensor?>
+  /// [B, S], int64: all ones, because registers replace the padding.
   public let mask: Tensor
 
-  public init(video: Tensor?, audio: Tensor?, mask: Tensor) {
-    self.video = video
-    self.audio = audio
+  public init(_ contexts: PerModality<Tensor?>, mask: Tensor) {
+    byModality = contexts
     self.mask = mask
   }
 
-  /// The same on a device.
+  /// Returns the contexts on a device.
   public func to(_ device: Device) throws -> TextContexts {
-    TextContexts(
-      video: try video?.to(device), audio: try audio?.to(device), mask: try mask.to(device))
+    TextContexts(try byModality.map { try $0?.to(device) }, mask: try mask.to(device))
   }
 }
 
-/// The connectors of both streams.
+/// The text connectors of the modalities.
 public struct TextConnectors: Sendable {
-  private let video: EmbeddingsConnector?
-  private let audio: EmbeddingsConnector?
+  private let connectors: PerModality<EmbeddingsConnector?>
 
   /// - Parameters:
-  ///   - w: the transformer's scope, `model.diffusion_model`, which the connectors lie in.
-  ///   - modalities: which of them to build; the other is not read.
+  ///   - w: the transformer's scope, `model.diffusion_model`, which contains the connectors.
+  ///   - modalities: the modalities to build; weights of the other one are not read.
   public init(_ w: Weights, configuration c: TextConfiguration, modalities: Set<Modality> = .both)
     throws
   {
-    video =
-      modalities.contains(.video)
-      ? try EmbeddingsConnector(w / "video_embeddings_connector", configuration: c.video) : nil
-    audio =
-      modalities.contains(.audio)
-      ? try EmbeddingsConnector(w / "audio_embeddings_connector", configuration: c.audio) : nil
+    connectors = try PerModality { modality in
+      modalities.contains(modality)
+        ? try EmbeddingsConnector(
+          w / "\(modality)_embeddings_connector", configuration: c.connectors[modality]) : nil
+    }
   }
 
-  /// - Parameter features: padded on either side to a multiple of the registers, 128 in the
-  ///   published files.
-  /// - Throws: `TextError` when shapes don't fit.
+  /// - Parameter features: padded on either side to a multiple of the number of registers, which is
+  ///   128 in the published files.
+  /// - Throws: `TextError` if shapes don't fit.
   public func callAsFunction(_ features: TextFeatures) throws -> TextContexts {
-    // Sorted and gathered with, so it has to lie where the features do.
+    // Sorting and gathering need the mask on the features' device.
     let mask = try features.mask.to(features.video.device)
     for (name, tensor) in [("video", features.video), ("audio", features.audio)] {
       guard tensor.rank == 3, mask.rank == 2, Array(tensor.shape.prefix(2)) == mask.shape else {
         throw TextError(
-          "the \(name) features are \(tensor.shape) and their mask \(mask.shape); expected [B, S, D] and [B, S]"
+          "\(name) text features: have shape \(tensor.shape) and a mask of \(mask.shape), "
+            + "expected [B, S, D] and [B, S]"
         )
       }
     }
-    // Text first, in its own order, then the padding.
+    // The text comes first, in its order, then the padding.
     let (isText, order) = try mask.notEqual(to: 0).to(.int64).sort(
       stable: true, -1, descending: true)
-    func connect(_ connector: EmbeddingsConnector?, _ features: Tensor) throws -> Tensor? {
-      try connector?(
+    let contexts = try connectors.compactMap { modality, connector in
+      let features = modality == .video ? features.video : features.audio
+      return try connector(
         features.gather(1, order.unsqueeze(-1).expand(features.shape)),
         isText: isText.notEqual(to: 0).unsqueeze(-1))
     }
     return TextContexts(
-      video: try connect(video, features.video), audio: try connect(audio, features.audio),
-      mask: try Tensor.ones(mask.shape, dtype: .int64, device: mask.device))
+      contexts, mask: try Tensor.ones(mask.shape, dtype: .int64, device: mask.device))
   }
 }

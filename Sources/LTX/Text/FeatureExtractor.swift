@@ -5,12 +5,12 @@ import LanguageModels
 import NN
 import Torch
 
-/// Text as a dataset's cache stores it: read by the text encoder, not yet by the connectors, which
-/// training may still change.
+/// Text features as a dataset's cache stores them: after the text encoder, before the connectors,
+/// which training may change.
 public struct TextFeatures: Sendable {
   /// [N, S, Wv]
   public let video: Tensor
-  /// [N, S, Wa]; where the streams share their features, the very same tensor.
+  /// [N, S, Wa]; the same object as `video` if the modalities share their features.
   public let audio: Tensor
   /// [N, S], int64, 0 on padding, which may be on either side.
   public let mask: Tensor
@@ -22,8 +22,8 @@ public struct TextFeatures: Sendable {
   }
 }
 
-/// Hidden states of all layers of a text encoder to features: normalised layer by layer, laid next
-/// to each other, and projected (ltx-core, `text_encoders/gemma/feature_extractor.py`).
+/// Turns the hidden states of all layers of a text encoder into features: normalizes each layer,
+/// concatenates and projects them (ltx-core, `text_encoders/gemma/feature_extractor.py`).
 public struct FeatureExtractor: Sendable {
   private let projection: Projection
   private let width: Int
@@ -31,14 +31,14 @@ public struct FeatureExtractor: Sendable {
 
   private enum Projection: Sendable {
     case shared(Linear)
-    case perStream(video: Linear, audio: Linear)
+    case perModality(video: Linear, audio: Linear)
   }
 
   /// - Parameters:
   ///   - root: the root of the checkpoint.
   ///   - width: D
   ///   - hiddenStateCount: L
-  /// - Throws: `WeightError`, also when the checkpoint was made for another text encoder.
+  /// - Throws: `WeightError`, also if the checkpoint was made for another text encoder.
   public init(_ root: Weights, configuration: TextConfiguration, width: Int, hiddenStateCount: Int)
     throws
   {
@@ -58,8 +58,8 @@ public struct FeatureExtractor: Sendable {
     projection =
       switch configuration.features {
       case .shared: .shared(try linear("aggregate_embed", outputs: width, bias: false))
-      case .perStream(let video, let audio):
-        .perStream(
+      case .perModality(let video, let audio):
+        .perModality(
           video: try linear("video_aggregate_embed", outputs: video, bias: true),
           audio: try linear("audio_aggregate_embed", outputs: audio, bias: true))
       }
@@ -68,36 +68,36 @@ public struct FeatureExtractor: Sendable {
     self.hiddenStateCount = hiddenStateCount
   }
 
-  /// Reads the projections of a checkpoint to look at them, whatever text encoder they are for.
+  /// Reads the projections of a checkpoint for inspection, regardless of their text encoder.
   static func read(_ root: Weights, configuration: TextConfiguration) throws {
     let w = root / Checkpoint.Prefix.textProjection
     switch configuration.features {
     case .shared: _ = try Linear(w / "aggregate_embed", bias: false)
-    case .perStream(let video, let audio):
+    case .perModality(let video, let audio):
       _ = try Linear(w / "video_aggregate_embed", outputs: video)
       _ = try Linear(w / "audio_aggregate_embed", outputs: audio)
     }
   }
 
-  /// Runs the text encoder on a batch and makes features of what it gives.
+  /// Runs the text encoder on a batch and turns its hidden states into features.
   ///
-  /// A prompt takes S * D * L numbers of the projection's element type while it is worked on: 0.4
-  /// GB for the 1024 tokens that Gemma 3 12B reads in bfloat16, twice that for a moment in LTX-2.3.
+  /// A prompt temporarily takes S * D * L values of the projection's dtype: 0.4 GB for the 1024
+  /// tokens of Gemma 3 12B in bfloat16, and briefly twice that in LTX-2.3.
   ///
   /// - Parameters:
   ///   - ids: [N, S], int64.
   ///   - mask: [N, S], 0 on padding.
-  ///   - firstPosition: where the first token stands, when padding before it is left out.
-  ///   - observe: sees each hidden state as the encoder gives it.
+  ///   - firstPosition: the first token's position, if padding before it was skipped.
+  ///   - observe: called with each hidden state.
   public func callAsFunction(
     _ encoder: any TextEncoder, ids: Tensor, mask: Tensor, firstPosition: Int = 0,
     observe: (Int, Tensor) throws -> Void = { _, _ in }
   ) throws -> TextFeatures {
     guard encoder.width == width, encoder.hiddenStateCount == hiddenStateCount else {
-      throw TextError("the features were set up for another text encoder")
+      throw TextError("the text features were built for another text encoder")
     }
-    // Each hidden state is normalised into its place as it comes, so that they are never there
-    // twice. The layer is the fastest dimension.
+    // Each hidden state is normalized into its place at once, so that two copies of all layers never
+    // exist. The layer is the fastest dimension.
     var flat: Tensor?
     var isPadding: Tensor?
     try encoder.forEachHiddenState(ids: ids, mask: mask, firstPosition: firstPosition) {
@@ -112,29 +112,29 @@ public struct FeatureExtractor: Sendable {
       try all.select(3, layer).copy_(normalized(state, isPadding: padding))
     }
     guard let flat = try flat?.flatten(from: 2, through: 3) else {
-      throw TextError("the text encoder gave no hidden states")
+      throw TextError("the text encoder returned no hidden states")
     }
     let mask = try mask.to(flat.device)
     switch projection {
     case .shared(let linear):
       let features = try linear(flat)
       return TextFeatures(video: features, audio: features, mask: mask)
-    case .perStream(let video, let audio):
+    case .perModality(let video, let audio):
       return TextFeatures(
         video: try video(flat * rescale(video)), audio: try audio(flat * rescale(audio)), mask: mask
       )
     }
   }
 
-  /// The element type of the projections, and so of the features.
+  /// The dtype of the projections, and so of the features.
   private var dtype: DType {
     switch projection {
     case .shared(let linear): linear.dtype
-    case .perStream(let video, _): video.dtype
+    case .perModality(let video, _): video.dtype
     }
   }
 
-  /// Keeps the size of a projection's inputs in proportion to its outputs.
+  /// The factor that keeps a projection's inputs in proportion to its outputs.
   private func rescale(_ linear: Linear) -> Double {
     (Double(linear.outputs) / Double(width)).squareRoot()
   }
@@ -149,7 +149,7 @@ public struct FeatureExtractor: Sendable {
     let normed: Tensor
     switch projection {
     case .shared:
-      // 8 * (x - mean) / (largest - smallest) over the tokens of the prompt.
+      // 8 * (x - mean) / (max - min) over the tokens of the prompt.
       // [N, 1, 1]
       let tokens = try isPadding.logicalNot().sum([1, 2], keepdim: true, dtype: .float32)
       let mean =
@@ -159,14 +159,14 @@ public struct FeatureExtractor: Sendable {
       let largest = try x.maskedFill(isPadding, Scalar(-Double.infinity)).amax(
         [1, 2], keepdim: true)
       normed = try (x - mean) * 8 / (largest - smallest + 1e-6)
-    case .perStream:
+    case .perModality:
       normed = try x.rmsNorm(eps: 1e-6)
     }
     return try normed.maskedFill(isPadding, 0)
   }
 }
 
-/// Text that can't be worked on as it is.
+/// Text or text features that can't be used.
 public struct TextError: Error, CustomStringConvertible, Sendable {
   public let description: String
 

@@ -4,7 +4,7 @@ import LanguageModels
 import NN
 import Torch
 
-/// Prompts to text features: what preprocessing stores, and what generation hands to the
+/// Turns prompts into text features, which preprocessing stores and generation passes to the
 /// connectors.
 public struct PromptEncoder: Sendable {
   let tokenizer: Tokenizer
@@ -15,14 +15,14 @@ public struct PromptEncoder: Sendable {
   ///   - checkpoint: the root of the LTX-2 checkpoint, for the projection of the features.
   ///   - configuration: of that checkpoint.
   ///   - textEncoder: the folder of the language model, or one file with all of it.
-  ///   - dtype: of the language model's weights; nil keeps the files' own.
-  ///   - storage: how the language model's matrices are kept; `.int8` halves its memory.
+  ///   - dtype: of the language model's weights; nil for that of the files.
+  ///   - storage: the storage of the language model's weights; `.int8` halves its memory.
   public init(
     checkpoint: Weights, configuration: TextConfiguration, textEncoder path: String,
     dtype: DType? = nil,
     device: Device = .cpu, storage: WeightStorage = .asStored
   ) throws {
-    // The small parts first: what is wrong with them is then told before many gigabytes are read.
+    // Small parts come first, so that their errors appear before many gigabytes are loaded.
     tokenizer = try openTokenizer(at: path)
     encoder = try openTextEncoder(at: path, dtype: dtype, device: device, storage: storage)
     extractor = try FeatureExtractor(
@@ -30,20 +30,19 @@ public struct PromptEncoder: Sendable {
       hiddenStateCount: encoder.hiddenStateCount)
   }
 
-  /// How many tokens a prompt has beyond those that are read.
+  /// The number of a prompt's tokens beyond the limit, which are cut off.
   public func excessTokens(_ prompt: String) throws -> Int {
     max(0, try tokenizer.promptLength(prompt) - Tokenizer.promptLimit)
   }
 
-  /// - Parameter prompts: encoded as one batch; what memory a prompt takes is said at
-  ///   `FeatureExtractor`.
-  /// - Returns: features of N prompts, padded on the left to 1024 tokens; all of them, with their
-  ///   mask, on the text encoder's device.
+  /// - Parameter prompts: encoded as one batch; see `FeatureExtractor` for the memory.
+  /// - Returns: features of N prompts, padded on the left to 1024 tokens, with their mask, on the text
+  ///   encoder's device.
   public func callAsFunction(_ prompts: [String]) throws -> TextFeatures {
     let (ids, mask) = try tokenizer.tensors(prompts)
     let tokens = mask.size(1)
-    // Padding that all prompts share is not worked on, but for one token of it: nothing attends to
-    // padding, and the features of one are those of all.
+    // Of the padding that all prompts share, one token is encoded: nothing attends to padding, and
+    // the features of all padding tokens are equal.
     let used = try mask.amax([0]).sum().item()
     let skipped = max(0, tokens - Int(used) - 1)
     let features = try withoutGrad {
@@ -64,15 +63,13 @@ public struct PromptEncoder: Sendable {
   }
 }
 
-/// The tokenizer in a text encoder's folder or file.
+/// Returns the tokenizer in a text encoder's folder or file.
 public func openTokenizer(at path: String) throws -> Tokenizer {
   try TextEncoderFiles(path: path).tokenizer()
 }
 
 extension Tokenizer {
-  /// Prompts as the text encoder takes them.
-  ///
-  /// - Returns: ids and mask, [N, 1024], int64, padded on the left.
+  /// Returns prompts as inputs of the text encoder: ids and mask, [N, 1024], int64, padded on the left.
   public func tensors(_ prompts: [String]) throws -> (ids: Tensor, mask: Tensor) {
     guard !prompts.isEmpty else { throw TextError("there are no prompts to encode") }
     let encoded = try prompts.map { try encodePrompt($0) }

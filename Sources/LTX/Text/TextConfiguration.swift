@@ -1,24 +1,24 @@
 import NN
 
-/// What a checkpoint makes of text, from `config.transformer` of its metadata.
+/// How a checkpoint processes text, from `config.transformer` of its metadata.
 ///
-/// Defaults are those of the reference (ltx-core, `text_encoders/gemma`).
+/// Defaults are those of upstream (ltx-core, `text_encoders/gemma`).
 public struct TextConfiguration: Sendable {
   /// How hidden states of the text encoder become features.
   public enum Features: Sendable, Equatable {
-    /// LTX-2: normalised over a whole prompt, one projection to the text encoder's width for both
-    /// streams.
+    /// LTX-2: normalized over a whole prompt, one projection to the text encoder's width for both
+    /// modalities.
     case shared
-    /// LTX-2.3: normalised token by token, a projection to the width of each stream.
-    case perStream(video: Int, audio: Int)
+    /// LTX-2.3: normalized token by token, a projection to the width of each modality.
+    case perModality(video: Int, audio: Int)
   }
 
-  /// The sizes of one stream's connector.
+  /// The sizes of one modality's connector.
   public struct Connector: Sendable {
     public let heads: Int
     public let headWidth: Int
     public let layers: Int
-    /// What token indices are divided by for the rotary embedding.
+    /// The divisor of token indices for the rotary embedding.
     public let maxPosition: Double
     public let rope: RotaryEmbedding.Layout
     public let hasDoublePrecisionFrequencies: Bool
@@ -29,8 +29,7 @@ public struct TextConfiguration: Sendable {
   }
 
   public let features: Features
-  public let video: Connector
-  public let audio: Connector
+  public let connectors: PerModality<Connector>
 
   /// - Parameter config: the whole `config` of the checkpoint.
   /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
@@ -38,15 +37,15 @@ public struct TextConfiguration: Sendable {
   public init(_ config: Configuration) throws {
     let c = try config.object("transformer")
     features = try Self.features(c)
-    video = try Self.connector(
+    let video = try Self.connector(
       c,
       heads: c.positive(
         "connector_num_attention_heads", default: 30, upTo: TransformerConfiguration.maxHeads),
       headWidth: c.positive(
         "connector_attention_head_dim", default: 128, upTo: TransformerConfiguration.maxHeadWidth),
       layers: c.positive("connector_num_layers", default: 2, upTo: Configuration.maxLayers))
-    // What the audio connector does not say is as in the video connector.
-    audio = try Self.connector(
+    // The audio connector's defaults are the video connector's values.
+    let audio = try Self.connector(
       c,
       heads: c.positive(
         "audio_connector_num_attention_heads", default: video.heads,
@@ -56,19 +55,21 @@ public struct TextConfiguration: Sendable {
         upTo: TransformerConfiguration.maxHeadWidth),
       layers: c.positive(
         "audio_connector_num_layers", default: video.layers, upTo: Configuration.maxLayers))
-    // Features go into the connectors as they are.
-    if case .perStream(let videoWidth, let audioWidth) = features {
+    connectors = PerModality(video: video, audio: audio)
+    // Features go into the connectors unchanged, so widths must agree.
+    if case .perModality(let videoWidth, let audioWidth) = features {
       guard video.width == videoWidth, audio.width == audioWidth else {
         throw c.error(
           "connector_num_attention_heads",
-          "gives connectors \(video.width) and \(audio.width) wide, but the streams are \(videoWidth) and \(audioWidth)"
+          "gives connectors of widths \(video.width) and \(audio.width), "
+            + "expected the modalities' \(videoWidth) and \(audioWidth)"
         )
       }
     }
   }
 
-  /// Four keys together say that text is projected before the connectors; there is no mixture of
-  /// both ways.
+  /// Four keys together mean that text is projected before the connectors. No checkpoint mixes both
+  /// ways.
   private static func features(_ c: Configuration) throws -> Features {
     let marks = [
       ("caption_proj_before_connector", true), ("caption_projection_first_linear", false),
@@ -77,7 +78,7 @@ public struct TextConfiguration: Sendable {
     guard marks.contains(where: { c.has($0.0) }) else { return .shared }
     for (key, value) in marks {
       guard try c.bool(key) == value else {
-        throw c.error(key, "is \(!value); the only variant that is known has \(value)")
+        throw c.error(key, "must be \(value) if another of these keys is present (got \(!value))")
       }
     }
     func width(_ prefix: String, headWidth: Int) throws -> Int {
@@ -87,7 +88,7 @@ public struct TextConfiguration: Sendable {
           "\(prefix)attention_head_dim", default: headWidth,
           upTo: TransformerConfiguration.maxHeadWidth)
     }
-    return .perStream(
+    return .perModality(
       video: try width("", headWidth: 128), audio: try width("audio_", headWidth: 64))
   }
 
@@ -99,7 +100,7 @@ public struct TextConfiguration: Sendable {
     }
     let layout = try c.string("rope_type", default: "split")
     guard let rope = RotaryEmbedding.Layout(rawValue: layout) else {
-      throw c.error("rope_type", "is \"\(layout)\"; only split and interleaved exist")
+      throw c.error("rope_type", "is \"\(layout)\"; expected split or interleaved")
     }
     let maxPositions = try c.ints(
       "connector_positional_embedding_max_pos", default: [1], in: 1...Configuration.maxSize,

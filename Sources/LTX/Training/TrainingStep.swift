@@ -21,15 +21,11 @@ public struct TrainingStep: Sendable {
   /// The velocities of the modalities that are given, [B, T, C], without gradients.
   ///
   /// - Throws: `ModalityError` without a modality, `TorchError`.
-  public func velocities(video: ModalityInput?, audio: ModalityInput?) throws -> Velocities {
+  public func velocities(_ inputs: PerModality<ModalityInput?>) throws -> PerModality<Tensor?> {
     try withoutGrad {
-      let device = try Self.device(video, audio)
-      return try plan.inPrecision(on: device) { try transformer(video: video, audio: audio) }
+      try plan.inPrecision(on: Self.device(of: inputs)) { try transformer(inputs) }
     }
   }
-
-  /// What the transformer answers for each modality, [B, T, C]; nil for one that it was not given.
-  public typealias Velocities = (video: Tensor?, audio: Tensor?)
 
   /// The result of a forward and backward pass.
   public struct Pass<Losses> {
@@ -47,13 +43,13 @@ public struct TrainingStep: Sendable {
   ///   what the caller wants to know of it, without.
   /// - Throws: `ModalityError` without a modality, `TorchError`, what `objective` throws.
   public func callAsFunction<Losses>(
-    video: ModalityInput?, audio: ModalityInput?,
-    minimizing objective: (Velocities) throws -> (scalar: Tensor, losses: Losses)
+    _ inputs: PerModality<ModalityInput?>,
+    minimizing objective: (PerModality<Tensor?>) throws -> (scalar: Tensor, losses: Losses)
   ) throws -> Pass<Losses> {
     let start = ContinuousClock.now
-    let device = try Self.device(video, audio)
+    let device = try Self.device(of: inputs)
     let prepared = try plan.inPrecision(on: device) {
-      try transformer.prepare(video: video, audio: audio)
+      try transformer.prepare(inputs)
     }
     let pass = try transformer.blocks.forward(prepared.states, prepared.conditioning, plan: plan)
     let velocity = try plan.inPrecision(on: device) {
@@ -101,10 +97,10 @@ public struct TrainingStep: Sendable {
     for (parameter, gradient) in zip(endParameters, found) { gradients[parameter.key] = gradient }
   }
 
-  private static func device(_ video: ModalityInput?, _ audio: ModalityInput?) throws -> Device {
-    guard let modality = video ?? audio else {
+  private static func device(of inputs: PerModality<ModalityInput?>) throws -> Device {
+    guard let input = inputs.values().first else {
       throw ModalityError(problem: "there is nothing to train: neither video nor audio is given")
     }
-    return modality.latent.device
+    return input.latent.device
   }
 }

@@ -44,6 +44,36 @@ public struct AdaLNSingle: Sendable {
   }
 }
 
+/// How a sublayer is modulated, each tensor [B, T or 1, D]: shift and scale apply to its input, the
+/// gate to its output.
+struct Modulation: Sendable {
+  let shift: Tensor
+  let scale: Tensor
+  let gate: Tensor
+
+  fileprivate init(_ rows: ArraySlice<Tensor>) {
+    let first = rows.startIndex
+    (shift, scale, gate) = (rows[first], rows[first + 1], rows[first + 2])
+  }
+}
+
+/// The modulations of a modality's sublayers in one block.
+struct BlockModulation: Sendable {
+  let selfAttention: Modulation
+  let feedForward: Modulation
+  /// LTX-2.3 only.
+  let textAttention: Modulation?
+
+  static func rowCount(modulatesText: Bool) -> Int { modulatesText ? 9 : 6 }
+
+  /// - Parameter rows: 6 or 9 tensors [B, T or 1, D] in the order of the checkpoint's tables.
+  init(rows: [Tensor]) {
+    selfAttention = Modulation(rows[0..<3])
+    feedForward = Modulation(rows[3..<6])
+    textAttention = rows.count == 9 ? Modulation(rows[6..<9]) : nil
+  }
+}
+
 extension Tensor {
   /// x * (1 + scale) + shift
   func modulated(scale: Tensor, shift: Tensor) throws -> Tensor {

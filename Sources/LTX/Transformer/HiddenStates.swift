@@ -1,30 +1,21 @@
-// B batch, T tokens of the stream, D its width, S text tokens.
+// B batch, T tokens of the modality, D its width, S text tokens.
 
 import BlockExecution
 import Torch
 
-/// The hidden states that travel through the blocks.
-public struct HiddenStates: TensorBundle {
-  /// [B, T, D], nil where the stream is not there.
-  public var video: Tensor?
-  public var audio: Tensor?
+/// The hidden states that travel through the blocks: [B, T, D], nil for an absent modality.
+public typealias HiddenStates = PerModality<Tensor?>
 
-  public init(video: Tensor?, audio: Tensor?) {
-    self.video = video
-    self.audio = audio
-  }
+extension PerModality: TensorBundle where Value == Tensor? {
+  public var tensors: [Tensor] { values() }
 
-  public var tensors: [Tensor] { [video, audio].compactMap { $0 } }
-
-  public func replacing(_ tensors: [Tensor]) -> HiddenStates {
+  public func replacing(_ tensors: [Tensor]) -> Self {
     var rest = tensors[...]
-    return HiddenStates(
-      video: video == nil ? nil : rest.removeFirst(), audio: audio == nil ? nil : rest.removeFirst()
-    )
+    return map { $0 == nil ? nil : rest.removeFirst() }
   }
 }
 
-/// What every block reads of one stream.
+/// The inputs that every block reads for one modality.
 public struct ModalityConditioning: Sendable {
   /// [B, T or 1, N * D] from the per-token timesteps.
   var modulation: Tensor
@@ -34,14 +25,14 @@ public struct ModalityConditioning: Sendable {
   var promptModulation: Tensor?
   /// [B, T or 1, 4 * D] for cross-modal attention, from the per-token timesteps.
   var crossModulation: Tensor?
-  /// [B, 1, D] for cross-modal attention, from the other stream's sigma.
+  /// [B, 1, D] for cross-modal attention, from the other modality's sigma.
   var crossGate: Tensor?
 
   let contextMask: Tensor?
   let selfAttentionMask: Tensor?
   let positions: RotaryEmbedding
   let crossPositions: RotaryEmbedding?
-  /// A disabled stream is not updated, but the other one still attends to it.
+  /// A disabled modality is not updated, but the other one still attends to it.
   let isEnabled: Bool
 
   var tensors: [Tensor] {
@@ -59,30 +50,28 @@ public struct ModalityConditioning: Sendable {
   }
 }
 
-/// What every block reads.
+/// The inputs that every block reads.
 public struct Conditioning: TensorBundle {
-  public var video: ModalityConditioning?
-  public var audio: ModalityConditioning?
+  public var modalities: PerModality<ModalityConditioning?>
   public let perturbations: Perturbations
 
-  public var tensors: [Tensor] { (video?.tensors ?? []) + (audio?.tensors ?? []) }
+  public var tensors: [Tensor] { modalities.values().flatMap(\.tensors) }
 
   public func replacing(_ tensors: [Tensor]) -> Conditioning {
     var rest = tensors[...]
     var copy = self
-    copy.video = video?.replacing(&rest)
-    copy.audio = audio?.replacing(&rest)
+    copy.modalities = modalities.map { $0?.replacing(&rest) }
     return copy
   }
 }
 
 /// Attention that is left out in chosen blocks and samples, for guidance by a worse prediction.
 public struct Perturbations: Sendable {
-  public enum Kind: Sendable {
-    /// Self-attention is replaced by its value projection.
-    case videoSelfAttention, audioSelfAttention
-    /// Cross-modal attention is left out.
-    case audioToVideo, videoToAudio
+  public enum Kind: Sendable, Equatable {
+    /// Self-attention of a modality is replaced by its value projection.
+    case selfAttention(Modality)
+    /// Cross-modal attention to a modality, which updates the other one, is left out.
+    case crossAttention(from: Modality)
   }
 
   private struct Entry: Sendable {
@@ -104,7 +93,7 @@ public struct Perturbations: Sendable {
     entries.append(Entry(kind: kind, blocks: blocks, rows: rows))
   }
 
-  /// What one kind of attention does in one block.
+  /// The bypass of one kind of attention in one block.
   func bypass(_ kind: Kind, block: Int, like x: Tensor) throws -> Attention.Bypass {
     let batch = x.size(0)
     var rows = [Bool](repeating: false, count: batch)

@@ -4,7 +4,7 @@ import BlockExecution
 import NN
 import Torch
 
-/// One stream's input to the transformer.
+/// The input of one modality to the transformer.
 public struct ModalityInput: Sendable {
   /// [B, T, C]
   public var latent: Tensor
@@ -20,7 +20,7 @@ public struct ModalityInput: Sendable {
   public var contextMask: Tensor?
   /// [B, T, T] in [0, 1]: how much each token attends to each other; nil for fully.
   public var selfAttentionMask: Tensor?
-  /// A disabled stream is not updated, but the other one still attends to it.
+  /// A disabled modality is not updated, but the other one still attends to it.
   public var isEnabled: Bool
 
   public init(
@@ -46,12 +46,11 @@ public struct Transformer: Sendable {
   public let blocks: BlockStack<TransformerBlock>
   /// Everything that is trained, blocks and ends, in the order of building.
   public let parameters: [Parameter]
-  private let video: ModalityEnds?
-  private let audio: ModalityEnds?
+  private let ends: PerModality<ModalityEnds?>
 
   /// - Parameters:
   ///   - w: the scope of the transformer in the checkpoint, `model.diffusion_model`.
-  ///   - modalities: which of the streams to build; what belongs to the other is not read.
+  ///   - modalities: the modalities to build; weights of the other one are not read.
   public init(
     _ w: Weights, configuration c: TransformerConfiguration, modalities: Set<Modality> = .both
   )
@@ -59,18 +58,10 @@ public struct Transformer: Sendable {
   {
     configuration = c
     self.modalities = modalities
-    let isJoint = modalities == .both
-    video =
-      modalities.contains(.video)
-      ? try ModalityEnds(
-        w, stream: c.video, prefix: "", cross: isJoint ? ("video", "a2v") : nil, configuration: c)
-      : nil
-    audio =
-      modalities.contains(.audio)
-      ? try ModalityEnds(
-        w, stream: c.audio, prefix: "audio_", cross: isJoint ? ("audio", "v2a") : nil,
-        configuration: c)
-      : nil
+    ends = try PerModality { modality in
+      modalities.contains(modality)
+        ? try ModalityEnds(w, modality, isJoint: modalities == .both, configuration: c) : nil
+    }
     blocks = BlockStack(
       try (0..<c.blocks).map {
         try TransformerBlock(
@@ -83,62 +74,50 @@ public struct Transformer: Sendable {
     }
   }
 
-  /// The velocity of each stream that is given: [B, T, C].
+  /// Returns the velocity of each modality that is given: [B, T, C].
   ///
-  /// - Throws: `ModalityError` when a stream is given that the model was not built for, or its
+  /// - Throws: `ModalityError` if a modality is given that the model was not built for, or its
   ///   sizes don't fit.
   public func callAsFunction(
-    video: ModalityInput?, audio: ModalityInput?, perturbations: Perturbations = .none
-  ) throws -> (video: Tensor?, audio: Tensor?) {
-    let prepared = try prepare(video: video, audio: audio, perturbations: perturbations)
+    _ inputs: PerModality<ModalityInput?>, perturbations: Perturbations = .none
+  ) throws -> PerModality<Tensor?> {
+    let prepared = try prepare(inputs, perturbations: perturbations)
     return try finish(blocks(prepared.states, prepared.conditioning), prepared)
   }
 
-  /// What is computed before the blocks: the way in.
+  /// The results of the layers before the blocks.
   public struct Prepared: Sendable {
     public let states: HiddenStates
     public let conditioning: Conditioning
-    /// The timesteps' embeddings, [B, T or 1, D], which the way out is modulated by.
-    let videoEmbedding: Tensor?
-    let audioEmbedding: Tensor?
+    /// The timesteps' embeddings, [B, T or 1, D], by which the output layers are modulated.
+    let embeddings: PerModality<Tensor?>
   }
 
+  /// Runs the layers before the blocks.
   public func prepare(
-    video: ModalityInput?, audio: ModalityInput?, perturbations: Perturbations = .none
-  )
-    throws
-    -> Prepared
-  {
-    guard video != nil || audio != nil else {
+    _ inputs: PerModality<ModalityInput?>, perturbations: Perturbations = .none
+  ) throws -> Prepared {
+    guard !inputs.present().isEmpty else {
       throw ModalityError(problem: "neither video nor audio is given")
     }
-    if video != nil && self.video == nil {
-      throw ModalityError(problem: "the model was built without video")
+    let prepared = try inputs.compactMap { modality, input in
+      guard let ends = ends[modality] else {
+        throw ModalityError(problem: "the model was built without \(modality)")
+      }
+      return try ends.prepare(input, other: inputs[modality.other])
     }
-    if audio != nil && self.audio == nil {
-      throw ModalityError(problem: "the model was built without audio")
-    }
-    let v = try video.flatMap { modality in try self.video?.prepare(modality, other: audio) }
-    let a = try audio.flatMap { modality in try self.audio?.prepare(modality, other: video) }
     return Prepared(
-      states: HiddenStates(video: v?.hidden, audio: a?.hidden),
+      states: prepared.map { $0?.hidden },
       conditioning: Conditioning(
-        video: v?.conditioning, audio: a?.conditioning, perturbations: perturbations),
-      videoEmbedding: v?.embedding, audioEmbedding: a?.embedding)
+        modalities: prepared.map { $0?.conditioning }, perturbations: perturbations),
+      embeddings: prepared.map { $0?.embedding })
   }
 
-  /// What is computed after the blocks: the way out.
-  public func finish(_ states: HiddenStates, _ prepared: Prepared) throws -> (
-    video: Tensor?, audio: Tensor?
-  ) {
-    func end(_ ends: ModalityEnds?, _ x: Tensor?, _ embedding: Tensor?) throws -> Tensor? {
-      guard let ends, let x, let embedding else { return nil }
-      return try ends.finish(x, embedding)
+  /// Runs the layers after the blocks.
+  public func finish(_ states: HiddenStates, _ prepared: Prepared) throws -> PerModality<Tensor?> {
+    try states.compactMap { modality, x in
+      try prepared.embeddings[modality].flatMap { try ends[modality]?.finish(x, $0) }
     }
-    return (
-      try end(video, states.video, prepared.videoEmbedding),
-      try end(audio, states.audio, prepared.audioEmbedding)
-    )
   }
 }
 
@@ -151,9 +130,9 @@ public struct ModalityError: Error, CustomStringConvertible, Sendable {
   public var description: String { problem }
 }
 
-/// The way into and out of the blocks for one stream.
+/// The layers of one modality before and after the blocks.
 private struct ModalityEnds: Sendable {
-  private let stream: TransformerConfiguration.Stream
+  private let sizes: TransformerConfiguration.Sizes
   private let rotated: TransformerConfiguration.RotatedAttention
   private let configuration: TransformerConfiguration
   private let patchify: Linear
@@ -166,33 +145,35 @@ private struct ModalityEnds: Sendable {
   private let table: Tensor
   private let output: Linear
 
-  /// - Parameter cross: the names of the stream and of the direction towards it in the keys; nil
-  ///   without cross-modal attention.
+  /// - Parameter isJoint: builds the modulation of cross-modal attention.
   init(
-    _ w: Weights, stream: TransformerConfiguration.Stream, prefix: String,
-    cross: (stream: String, direction: String)?, configuration c: TransformerConfiguration
+    _ w: Weights, _ modality: Modality, isJoint: Bool, configuration c: TransformerConfiguration
   ) throws {
-    self.stream = stream
-    rotated = prefix.isEmpty ? .video : .audio
+    let prefix = modality.keyPrefix
+    sizes = c.sizes[modality]
+    rotated = modality == .video ? .video : .audio
     configuration = c
-    let width = stream.width
-    patchify = try Linear(w / "\(prefix)patchify_proj", inputs: stream.inputs, outputs: width)
+    let width = sizes.width
+    patchify = try Linear(w / "\(prefix)patchify_proj", inputs: sizes.inputs, outputs: width)
     adaLN = try AdaLNSingle(
-      w / "\(prefix)adaln_single", width: width, vectors: c.hasPromptModulation ? 9 : 6)
+      w / "\(prefix)adaln_single", width: width,
+      vectors: BlockModulation.rowCount(modulatesText: c.hasPromptModulation))
     promptAdaLN =
       c.hasPromptModulation && c.hasPromptAdaLN
       ? try AdaLNSingle(w / "\(prefix)prompt_adaln_single", width: width, vectors: 2) : nil
     captionProjection = try c.captionChannels.map {
       try CaptionProjection(w / "\(prefix)caption_projection", inputs: $0, width: width)
     }
-    crossAdaLN = try cross.map {
-      try AdaLNSingle(w / "av_ca_\($0.stream)_scale_shift_adaln_single", width: width, vectors: 4)
-    }
-    crossGateAdaLN = try cross.map {
-      try AdaLNSingle(w / "av_ca_\($0.direction)_gate_adaln_single", width: width, vectors: 1)
-    }
+    crossAdaLN =
+      isJoint
+      ? try AdaLNSingle(
+        w / "av_ca_\(modality)_scale_shift_adaln_single", width: width, vectors: 4) : nil
+    let direction = modality == .video ? "a2v" : "v2a"
+    crossGateAdaLN =
+      isJoint
+      ? try AdaLNSingle(w / "av_ca_\(direction)_gate_adaln_single", width: width, vectors: 1) : nil
     table = try w.tensor("\(prefix)scale_shift_table", shape: [2, width])
-    output = try Linear(w / "\(prefix)proj_out", inputs: width, outputs: stream.outputs)
+    output = try Linear(w / "\(prefix)proj_out", inputs: width, outputs: sizes.outputs)
   }
 
   func prepare(
@@ -200,18 +181,18 @@ private struct ModalityEnds: Sendable {
   ) throws -> (hidden: Tensor, conditioning: ModalityConditioning, embedding: Tensor) {
     let batch = m.latent.size(0)
     let tokens = m.latent.size(1)
-    try require(m.latent, "latent", [batch, tokens, stream.inputs])
+    try require(m.latent, "latent", [batch, tokens, sizes.inputs])
     try require(m.timesteps, "timesteps", [batch, m.timesteps.size(-1) == 1 ? 1 : tokens])
     try require(m.sigma, "sigma", [batch])
-    try require(m.positions, "positions", [batch, stream.maxPositions.count, tokens, 2])
+    try require(m.positions, "positions", [batch, sizes.maxPositions.count, tokens, 2])
     try require(
-      m.context, "context", [batch, -1, configuration.captionChannels ?? stream.contextWidth])
+      m.context, "context", [batch, -1, configuration.captionChannels ?? sizes.contextWidth])
     let dtype = m.latent.dtype
     let scaled = try m.timesteps * configuration.timestepScale
     let (modulation, embedding) = try adaLN(scaled, dtype: dtype)
     let prompt = try promptAdaLN?(m.sigma.unsqueeze(-1) * configuration.timestepScale, dtype: dtype)
       .modulation
-    // Scale and shift follow the stream's own timesteps, the gate the other stream's sigma.
+    // Scale and shift follow the modality's own timesteps, the gate the other modality's sigma.
     let crossModulation = other == nil ? nil : try crossAdaLN?(scaled, dtype: dtype).modulation
     let crossGate = try other.flatMap {
       try crossGateAdaLN?($0.sigma.unsqueeze(-1) * configuration.crossTimestepScale, dtype: dtype)
@@ -236,8 +217,9 @@ private struct ModalityEnds: Sendable {
 
   func finish(_ x: Tensor, _ embedding: Tensor) throws -> Tensor {
     let rows = try (embedding.unsqueeze(2) + table.to(x.dtype)).unbind(2)
-    let normed = try x.layerNorm([stream.width], eps: configuration.normEps)
-    return try output(normed.modulated(scale: rows[1], shift: rows[0]))
+    let (shift, scale) = (rows[0], rows[1])
+    let normed = try x.layerNorm([sizes.width], eps: configuration.normEps)
+    return try output(normed.modulated(scale: scale, shift: shift))
   }
 
   /// [B, S] of 0 and 1 to [B, 1, 1, S], 0 and the lowest number.
@@ -260,7 +242,8 @@ private struct ModalityEnds: Sendable {
   }
 }
 
-/// Text features to the stream's width: linear, GELU, linear. LTX-2 has it inside the transformer.
+/// Projects text features to the modality's width: linear, GELU, linear. Only LTX-2 has it inside
+/// the transformer.
 private struct CaptionProjection: Sendable {
   private let linear1: Linear
   private let linear2: Linear

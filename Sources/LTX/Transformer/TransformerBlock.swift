@@ -1,127 +1,122 @@
-// B batch, Tv/Ta video/audio tokens, Dv/Da the streams' widths, S text tokens.
+// B batch, T tokens of a modality, D its width, S text tokens.
 
 import BlockExecution
 import NN
 import Torch
 
-/// One block of the audio-video transformer: per stream self-attention, attention to the text,
-/// attention to the other stream, feed-forward, each modulated by the timestep (ltx-core 1.2.0,
-/// `transformer/transformer.py`).
+/// One block of the audio-video transformer (ltx-core 1.2.0, `transformer/transformer.py`).
+///
+/// Each modality has self-attention, attention to the text, attention to the other modality, and a
+/// feed-forward network. The timestep modulates all of them.
 public struct TransformerBlock: Block {
   let index: Int
-  let video: ModalityBlock?
-  let audio: ModalityBlock?
+  let modalities: PerModality<ModalityBlock?>
   let cross: CrossModalAttention?
   public let parameters: [Parameter]
   public let weights: [WeightSlot]
 
   public init(
     _ w: Weights, index: Int, configuration c: TransformerConfiguration, modalities: Set<Modality>
-  )
-    throws
-  {
+  ) throws {
     self.index = index
-    video =
-      modalities.contains(.video)
-      ? try ModalityBlock(w, stream: c.video, prefix: "", configuration: c) : nil
-    audio =
-      modalities.contains(.audio)
-      ? try ModalityBlock(w, stream: c.audio, prefix: "audio_", configuration: c) : nil
+    self.modalities = try PerModality { modality in
+      modalities.contains(modality) ? try ModalityBlock(w, modality, configuration: c) : nil
+    }
     cross = modalities == .both ? try CrossModalAttention(w, configuration: c) : nil
     parameters = w.parameters
     weights = w.slots
   }
 
   public func callAsFunction(_ state: HiddenStates, _ shared: Conditioning) throws -> HiddenStates {
-    var v = state.video
-    var a = state.audio
-    let perturbations = shared.perturbations
-    // The timestep's modulation of each stream: shift, scale, gate for each part.
-    var videoModulation: [Tensor] = []
-    var audioModulation: [Tensor] = []
-    if let block = video, let c = shared.video, c.isEnabled, let x = v {
-      videoModulation = try block.modulation(c)
-      v = try block.attend(
-        x, c, videoModulation,
-        bypass: perturbations.bypass(.videoSelfAttention, block: index, like: x))
+    var state = state
+    var modulations = PerModality<BlockModulation?>()
+    for modality in Modality.allCases {
+      guard let block = modalities[modality], let c = shared.modalities[modality], c.isEnabled,
+        let x = state[modality]
+      else { continue }
+      let modulation = try block.modulation(c)
+      modulations[modality] = modulation
+      state[modality] = try block.attend(
+        x, c, modulation,
+        bypass: shared.perturbations.bypass(.selfAttention(modality), block: index, like: x))
     }
-    if let block = audio, let c = shared.audio, c.isEnabled, let x = a {
-      audioModulation = try block.modulation(c)
-      a = try block.attend(
-        x, c, audioModulation,
-        bypass: perturbations.bypass(.audioSelfAttention, block: index, like: x))
+    if let cross { try attend(cross, &state, shared) }
+    for modality in Modality.allCases {
+      guard let block = modalities[modality], let modulation = modulations[modality],
+        let x = state[modality]
+      else { continue }
+      state[modality] = try block.feedForward(x, modulation)
     }
-    if let cross, let cv = shared.video, let ca = shared.audio, let xv = v, let xa = a {
-      // Both directions read the streams as they were before either was applied.
-      if cv.isEnabled {
-        let bypass = try perturbations.bypass(.audioToVideo, block: index, like: xv)
-        v = try cross.audioToVideo(xv, xa, cv, ca, bypass: bypass)
-      }
-      if ca.isEnabled {
-        let bypass = try perturbations.bypass(.videoToAudio, block: index, like: xa)
-        a = try cross.videoToAudio(xv, xa, cv, ca, bypass: bypass)
-      }
+    return state
+  }
+
+  /// Both directions read the states from before either was applied.
+  private func attend(
+    _ cross: CrossModalAttention, _ state: inout HiddenStates, _ shared: Conditioning
+  ) throws {
+    let before = state
+    for modality in Modality.allCases {
+      guard let x = before[modality], let y = before[modality.other],
+        let cx = shared.modalities[modality], let cy = shared.modalities[modality.other],
+        cx.isEnabled
+      else { continue }
+      let bypass = try shared.perturbations.bypass(
+        .crossAttention(from: modality.other), block: index, like: x)
+      state[modality] = try cross(x, of: modality, cx, context: y, cy, bypass: bypass)
     }
-    if let block = video, !videoModulation.isEmpty, let x = v {
-      v = try block.feedForward(x, videoModulation)
-    }
-    if let block = audio, !audioModulation.isEmpty, let x = a {
-      a = try block.feedForward(x, audioModulation)
-    }
-    return HiddenStates(video: v, audio: a)
   }
 }
 
-/// The part of a block that belongs to one stream.
+/// The part of a block that belongs to one modality.
 struct ModalityBlock: Sendable {
   private let selfAttention: Attention
   private let textAttention: Attention
   private let feedForward: FeedForward
-  /// [6, D], with prompt modulation [9, D]: shift, scale, gate of self-attention, feed-forward,
-  /// text attention.
+  /// [6 or 9, D]: see `BlockModulation`.
   private let table: WeightSlot
   /// [2, D]: shift and scale of the text; LTX-2.3 only.
   private let promptTable: WeightSlot?
   private let eps: Double
 
-  init(
-    _ w: Weights, stream: TransformerConfiguration.Stream, prefix: String,
-    configuration c: TransformerConfiguration
-  ) throws {
-    let width = stream.width
+  init(_ w: Weights, _ modality: Modality, configuration c: TransformerConfiguration) throws {
+    let (sizes, prefix) = (c.sizes[modality], modality.keyPrefix)
     selfAttention = try Attention(
-      w / "\(prefix)attn1", width: width, contextWidth: width, heads: stream.heads,
-      headWidth: stream.headWidth,
-      eps: c.normEps, isGated: c.hasGatedAttention)
+      w / "\(prefix)attn1", width: sizes.width, contextWidth: sizes.width, heads: sizes.heads,
+      headWidth: sizes.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
     textAttention = try Attention(
-      w / "\(prefix)attn2", width: width, contextWidth: stream.contextWidth, heads: stream.heads,
-      headWidth: stream.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
-    feedForward = try FeedForward(w / "\(prefix)ff", width: width, bias: stream.feedForwardBias)
+      w / "\(prefix)attn2", width: sizes.width, contextWidth: sizes.contextWidth,
+      heads: sizes.heads, headWidth: sizes.headWidth, eps: c.normEps,
+      isGated: c.hasGatedAttention)
+    feedForward = try FeedForward(
+      w / "\(prefix)ff", width: sizes.width, bias: sizes.feedForwardBias)
     table = try w.slot(
-      "\(prefix)scale_shift_table", shape: [c.hasPromptModulation ? 9 : 6, width])
+      "\(prefix)scale_shift_table",
+      shape: [BlockModulation.rowCount(modulatesText: c.hasPromptModulation), sizes.width])
     promptTable =
       c.hasPromptModulation
-      ? try w.slot("\(prefix)prompt_scale_shift_table", shape: [2, width]) : nil
+      ? try w.slot("\(prefix)prompt_scale_shift_table", shape: [2, sizes.width]) : nil
     eps = c.normEps
   }
 
-  /// The rows of the table plus the timestep's modulation, each [B, T or 1, D].
-  func modulation(_ c: ModalityConditioning) throws -> [Tensor] {
+  /// The table plus the timestep's modulation.
+  func modulation(_ c: ModalityConditioning) throws -> BlockModulation {
     let table = table.tensor
-    return try c.modulation.unflatten(-1, table.shape)
-      .adding(table.to(c.modulation.dtype)).unbind(2)
+    return BlockModulation(
+      rows: try c.modulation.unflatten(-1, table.shape).adding(table.to(c.modulation.dtype))
+        .unbind(2))
   }
 
   /// Self-attention, then attention to the text.
   func attend(
-    _ x: Tensor, _ c: ModalityConditioning, _ modulation: [Tensor], bypass: Attention.Bypass
+    _ x: Tensor, _ c: ModalityConditioning, _ modulation: BlockModulation, bypass: Attention.Bypass
   ) throws -> Tensor {
-    let normed = try x.modulatedRMSNorm(scale: modulation[1], shift: modulation[0], eps: eps)
+    let own = modulation.selfAttention
     let attended = try selfAttention(
-      normed, mask: c.selfAttentionMask, positions: c.positions, bypass: bypass)
-    let x = try x.addingProduct(attended, modulation[2])
+      x.modulatedRMSNorm(scale: own.scale, shift: own.shift, eps: eps), mask: c.selfAttentionMask,
+      positions: c.positions, bypass: bypass)
+    let x = try x.addingProduct(attended, own.gate)
     let query = try x.rmsNorm(eps: eps)
-    guard let promptTable = promptTable?.tensor else {
+    guard let promptTable = promptTable?.tensor, let text = modulation.textAttention else {
       return try x + textAttention(query, context: c.context, mask: c.contextMask)
     }
     var promptRows = try promptTable.to(query.dtype).unsqueeze(0).unsqueeze(0)  // [1, 1, 2, D]
@@ -129,84 +124,82 @@ struct ModalityBlock: Sendable {
       promptRows = try promptRows + prompt.unflatten(-1, [2, -1])
     }
     let prompt = try promptRows.unbind(2)
+    let (promptShift, promptScale) = (prompt[0], prompt[1])
     let read = try textAttention(
-      query.modulated(scale: modulation[7], shift: modulation[6]),
-      context: c.context.modulated(scale: prompt[1], shift: prompt[0]), mask: c.contextMask)
-    return try x.addingProduct(read, modulation[8])
+      query.modulated(scale: text.scale, shift: text.shift),
+      context: c.context.modulated(scale: promptScale, shift: promptShift), mask: c.contextMask)
+    return try x.addingProduct(read, text.gate)
   }
 
-  func feedForward(_ x: Tensor, _ modulation: [Tensor]) throws -> Tensor {
-    let normed = try x.modulatedRMSNorm(scale: modulation[4], shift: modulation[3], eps: eps)
-    return try x.addingProduct(feedForward(normed), modulation[5])
+  func feedForward(_ x: Tensor, _ modulation: BlockModulation) throws -> Tensor {
+    let own = modulation.feedForward
+    let normed = try x.modulatedRMSNorm(scale: own.scale, shift: own.shift, eps: eps)
+    return try x.addingProduct(feedForward(normed), own.gate)
   }
 }
 
-/// Attention of each stream to the other, over time alone. Its heads are the audio stream's.
+/// Attention of each modality to the other, over time alone. It has as many heads as audio has.
 struct CrossModalAttention: Sendable {
-  private let audioToVideo: Attention
-  private let videoToAudio: Attention
-  /// [5, D]: scale and shift for audio-to-video, scale and shift for video-to-audio, gate.
-  private let videoTable: WeightSlot
-  private let audioTable: WeightSlot
+  /// By the modality that is updated.
+  private let attention: PerModality<Attention>
+  /// [5, D]: see `Row`.
+  private let tables: PerModality<WeightSlot>
   private let eps: Double
 
+  /// The rows of a table. Scale and shift of one direction are neighbors.
+  private enum Row {
+    static let gate = 4
+
+    /// The scale of a modality's states, queries or context, in attention that updates one of them.
+    static func scale(updating modality: Modality) -> Int { modality == .video ? 0 : 2 }
+  }
+
   init(_ w: Weights, configuration c: TransformerConfiguration) throws {
-    audioToVideo = try Attention(
-      w / "audio_to_video_attn", width: c.video.width, contextWidth: c.audio.width,
-      heads: c.audio.heads,
-      headWidth: c.audio.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
-    videoToAudio = try Attention(
-      w / "video_to_audio_attn", width: c.audio.width, contextWidth: c.video.width,
-      heads: c.audio.heads,
-      headWidth: c.audio.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
-    videoTable = try w.slot("scale_shift_table_a2v_ca_video", shape: [5, c.video.width])
-    audioTable = try w.slot("scale_shift_table_a2v_ca_audio", shape: [5, c.audio.width])
+    attention = try PerModality { modality in
+      try Attention(
+        w / "\(modality.other)_to_\(modality)_attn", width: c.sizes[modality].width,
+        contextWidth: c.sizes[modality.other].width, heads: c.sizes.audio.heads,
+        headWidth: c.sizes.audio.headWidth, eps: c.normEps, isGated: c.hasGatedAttention)
+    }
+    tables = try PerModality { modality in
+      try w.slot("scale_shift_table_a2v_ca_\(modality)", shape: [5, c.sizes[modality].width])
+    }
     eps = c.normEps
   }
 
-  func audioToVideo(
-    _ v: Tensor, _ a: Tensor, _ cv: ModalityConditioning, _ ca: ModalityConditioning,
-    bypass: Attention.Bypass
-  ) throws -> Tensor {
-    try attend(
-      audioToVideo, query: v, context: a, cv, ca, queryTable: videoTable.tensor,
-      contextTable: audioTable.tensor, row: 0,
-      bypass: bypass)
-  }
-
-  func videoToAudio(
-    _ v: Tensor, _ a: Tensor, _ cv: ModalityConditioning, _ ca: ModalityConditioning,
-    bypass: Attention.Bypass
-  ) throws -> Tensor {
-    try attend(
-      videoToAudio, query: a, context: v, ca, cv, queryTable: audioTable.tensor,
-      contextTable: videoTable.tensor, row: 2,
-      bypass: bypass)
-  }
-
-  /// - Parameter row: of the scale in the tables; the shift is in the next one.
-  private func attend(
-    _ attention: Attention, query x: Tensor, context y: Tensor, _ cx: ModalityConditioning,
-    _ cy: ModalityConditioning,
-    queryTable: Tensor, contextTable: Tensor, row: Int, bypass: Attention.Bypass
+  /// The states of one modality after its attention to the other.
+  ///
+  /// - Parameters:
+  ///   - x: the states of `modality`, [B, T, D].
+  ///   - y: the states of the other one.
+  func callAsFunction(
+    _ x: Tensor, of modality: Modality, _ cx: ModalityConditioning, context y: Tensor,
+    _ cy: ModalityConditioning, bypass: Attention.Bypass
   ) throws -> Tensor {
     if case .all = bypass { return x }
     guard let gateRow = cx.crossGate else { return x }
-    let attended = try attention(
+    let row = Row.scale(updating: modality)
+    let (queryTable, contextTable) = (tables[modality].tensor, tables[modality.other].tensor)
+    let attended = try attention[modality](
       modulate(x, cx, queryTable, row), context: modulate(y, cy, contextTable, row),
-      positions: cx.crossPositions,
-      keyPositions: cy.crossPositions)
-    var gate = try gateRow + queryTable.select(0, 4).to(gateRow.dtype)
+      positions: cx.crossPositions, keyPositions: cy.crossPositions)
+    var gate = try gateRow + queryTable.select(0, Row.gate).to(gateRow.dtype)
     if case .samples(let keep) = bypass { gate = try gate * keep }
     return try x.addingProduct(attended, gate)
   }
 
-  private func modulate(_ x: Tensor, _ c: ModalityConditioning, _ table: Tensor, _ row: Int) throws
-    -> Tensor
-  {
+  private func modulate(
+    _ x: Tensor, _ c: ModalityConditioning, _ table: Tensor, _ row: Int
+  ) throws -> Tensor {
     guard let modulation = c.crossModulation else { return try x.rmsNorm(eps: eps) }
     let rows = try modulation.unflatten(-1, [4, -1]).slice(2, from: row, to: row + 2)
       .adding(table.slice(0, from: row, to: row + 2).to(modulation.dtype)).unbind(2)
-    return try x.modulatedRMSNorm(scale: rows[0], shift: rows[1], eps: eps)
+    let (scale, shift) = (rows[0], rows[1])
+    return try x.modulatedRMSNorm(scale: scale, shift: shift, eps: eps)
   }
+}
+
+extension Modality {
+  /// The prefix of the modality's own layers in a checkpoint.
+  var keyPrefix: String { self == .video ? "" : "audio_" }
 }

@@ -4,10 +4,10 @@ import Torch
 /// The sizes and variants of the audio-video transformer, from `config.transformer` of the
 /// checkpoint's metadata.
 ///
-/// Defaults are those of the reference (ltx-core, `model/transformer/model_configurator.py`).
+/// Defaults are those of upstream (ltx-core, `model/transformer/model_configurator.py`).
 public struct TransformerConfiguration: Sendable {
-  /// One of the two streams.
-  public struct Stream: Sendable {
+  /// The sizes of one modality.
+  public struct Sizes: Sendable {
     public let heads: Int
     public let headWidth: Int
     /// Latent channels in and out.
@@ -23,8 +23,7 @@ public struct TransformerConfiguration: Sendable {
   }
 
   public let blocks: Int
-  public let video: Stream
-  public let audio: Stream
+  public let sizes: PerModality<Sizes>
   /// The width that cross-modal attention spreads its rotary frequencies over.
   public let crossWidth: Int
   public let normEps: Double
@@ -39,8 +38,8 @@ public struct TransformerConfiguration: Sendable {
   /// LTX-2.3: text cross-attention is modulated by the timestep too.
   public let hasPromptModulation: Bool
   public let hasPromptAdaLN: Bool
-  /// LTX-2: text features are projected to the streams' widths inside the transformer; nil where
-  /// that happens before.
+  /// LTX-2: text features are projected to the modalities' widths inside the transformer. Nil for a
+  /// checkpoint that projects them before.
   public let captionChannels: Int?
 
   /// The largest number of attention heads, and the largest width of one.
@@ -53,7 +52,7 @@ public struct TransformerConfiguration: Sendable {
     let c = try config.object("transformer")
     try Self.requireSupported(c)
     blocks = try c.positive("num_layers", default: 48, upTo: Configuration.maxLayers)
-    video = Stream(
+    let video = Sizes(
       heads: try c.positive("num_attention_heads", default: 32, upTo: Self.maxHeads),
       headWidth: try c.positive("attention_head_dim", default: 128, upTo: Self.maxHeadWidth),
       inputs: try c.positive("in_channels", default: 128),
@@ -63,7 +62,7 @@ public struct TransformerConfiguration: Sendable {
         "positional_embedding_max_pos", default: [20, 2048, 2048], in: 1...Configuration.maxSize
       ).map(Double.init),
       feedForwardBias: try c.bool("ff_bias", default: true))
-    audio = Stream(
+    let audio = Sizes(
       heads: try c.positive("audio_num_attention_heads", default: 32, upTo: Self.maxHeads),
       headWidth: try c.positive("audio_attention_head_dim", default: 64, upTo: Self.maxHeadWidth),
       inputs: try c.positive("audio_in_channels", default: 128),
@@ -73,11 +72,12 @@ public struct TransformerConfiguration: Sendable {
         "audio_positional_embedding_max_pos", default: [20], in: 1...Configuration.maxSize
       ).map(Double.init),
       feedForwardBias: try c.bool("audio_ff_bias", default: true))
+    sizes = PerModality(video: video, audio: audio)
     crossWidth = audio.contextWidth
     normEps = try c.double("norm_eps", default: 1e-6, in: 0...1)
     let layout = try c.string("rope_type", default: "split")
     guard let rope = RotaryEmbedding.Layout(rawValue: layout) else {
-      throw c.error("rope_type", "is \"\(layout)\"; only split and interleaved exist")
+      throw c.error("rope_type", "is \"\(layout)\"; expected split or interleaved")
     }
     self.rope = rope
     ropeTheta = try c.positiveDouble("positional_embedding_theta", default: 10000)
@@ -91,11 +91,11 @@ public struct TransformerConfiguration: Sendable {
     captionChannels =
       try c.bool("caption_proj_before_connector", default: false)
       ? nil : try c.positive("caption_channels")
-    for (name, stream) in [("num_attention_heads", video), ("audio_num_attention_heads", audio)] {
-      guard stream.headWidth.isMultiple(of: 2) else {
+    for (name, sizes) in [("num_attention_heads", video), ("audio_num_attention_heads", audio)] {
+      guard sizes.headWidth.isMultiple(of: 2) else {
         throw c.error(
           name.replacing("num_attention_heads", with: "attention_head_dim"),
-          "must be even (got \(stream.headWidth))")
+          "must be even (got \(sizes.headWidth))")
       }
     }
     guard video.maxPositions.count == 3, audio.maxPositions.count == 1 else {
@@ -135,7 +135,7 @@ public struct TransformerConfiguration: Sendable {
     }
     guard !c.has("num_vector_embeds") else {
       throw c.error(
-        "num_vector_embeds", "is set; models of vector-quantised latents are not supported")
+        "num_vector_embeds", "is set; models of vector-quantized latents are not supported")
     }
   }
 }
@@ -144,7 +144,7 @@ extension TransformerConfiguration {
   /// The kinds of attention that rotate their queries and keys.
   public enum RotatedAttention: Int, Sendable {
     case video, audio
-    /// Between the streams, over time alone.
+    /// Between the modalities, over time alone.
     case crossModal
   }
 
@@ -157,10 +157,13 @@ extension TransformerConfiguration {
   ) throws -> RotaryEmbedding {
     let (width, heads, maxPositions) =
       switch attention {
-      case .video: (video.width, video.heads, video.maxPositions)
-      case .audio: (audio.width, audio.heads, audio.maxPositions)
+      case .video: (sizes.video.width, sizes.video.heads, sizes.video.maxPositions)
+      case .audio: (sizes.audio.width, sizes.audio.heads, sizes.audio.maxPositions)
       case .crossModal:
-        (crossWidth, audio.heads, [max(video.maxPositions[0], audio.maxPositions[0])])
+        (
+          crossWidth, sizes.audio.heads,
+          [max(sizes.video.maxPositions[0], sizes.audio.maxPositions[0])]
+        )
       }
     return try RotaryEmbedding(
       positions: positions, width: width, heads: heads, maxPositions: maxPositions,

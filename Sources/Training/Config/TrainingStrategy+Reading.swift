@@ -42,8 +42,8 @@ extension FlexibleStrategy: ConfigurationSection {
 
   static let fields: [Field<Self>] = [
     Field("video", \.video, .optional(.section)), Field("audio", \.audio, .optional(.section)),
-    Field("video_loss_weight", \.objective.videoWeight, .lossWeight, isExtension: true),
-    Field("audio_loss_weight", \.objective.audioWeight, .lossWeight, isExtension: true),
+    Field("video_loss_weight", \.objective.weights.video, .lossWeight, isExtension: true),
+    Field("audio_loss_weight", \.objective.weights.audio, .lossWeight, isExtension: true),
   ]
 
   mutating func complete(_ reader: SectionReader) {
@@ -83,8 +83,8 @@ extension TextToVideoStrategy: ConfigurationSection {
     Field("first_frame_conditioning_p", \.firstFrameConditioningP, .probability),
     Field("with_audio", \.withAudio, .flag),
     Field("audio_latents_dir", \.audioLatentsDir, .nonEmpty),
-    Field("video_loss_weight", \.objective.videoWeight, .lossWeight, isExtension: true),
-    Field("audio_loss_weight", \.objective.audioWeight, .lossWeight, isExtension: true),
+    Field("video_loss_weight", \.objective.weights.video, .lossWeight, isExtension: true),
+    Field("audio_loss_weight", \.objective.weights.audio, .lossWeight, isExtension: true),
   ]
 
   mutating func complete(_ reader: SectionReader) {
@@ -109,8 +109,8 @@ extension Objective {
   /// - Parameters: whether the modalities are generated.
   fileprivate func check(video: Bool, audio: Bool, _ reader: SectionReader) {
     let weights = [
-      (key: "video_loss_weight", name: "video", weight: videoWeight, isGenerated: video),
-      (key: "audio_loss_weight", name: "audio", weight: audioWeight, isGenerated: audio),
+      (key: "video_loss_weight", name: "video", weight: weights.video, isGenerated: video),
+      (key: "audio_loss_weight", name: "audio", weight: weights.audio, isGenerated: audio),
     ]
     let generated = weights.filter(\.isGenerated)
     if let first = generated.first, generated.allSatisfy({ $0.weight == 0 }) {

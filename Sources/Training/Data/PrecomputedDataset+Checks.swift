@@ -13,8 +13,12 @@ extension PrecomputedDataset {
   /// - Throws: `DatasetError` that names the first file that does not fit.
   func requireFit(_ trained: TrainedModel, path model: String, emptyPrompt: String? = nil) throws {
     let configuration = trained.transformer.configuration
-    let (videoChannels, audioChannels) = (configuration.video.inputs, configuration.audio.inputs)
-    let (videoWidth, audioWidth) = (trained.text.video.width, trained.text.audio.width)
+    let (videoChannels, audioChannels) = (
+      configuration.sizes.video.inputs, configuration.sizes.audio.inputs
+    )
+    let (videoWidth, audioWidth) = (
+      trained.text.connectors.video.width, trained.text.connectors.audio.width
+    )
     for entry in entries {
       for (folder, kind) in Self.latentFolders(strategies) {
         guard let shape = entry.shapes[folder], let path = entry.files[folder] else { continue }

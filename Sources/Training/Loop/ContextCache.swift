@@ -33,18 +33,16 @@ final class ContextCache {
       return contexts
     }
     if samples.count == 1 { return samples[0] }
-    func batched(_ part: (TextContexts) -> Tensor?) throws -> Tensor? {
-      let parts = samples.compactMap(part)
+    let batched = try PerModality { modality -> Tensor? in
+      let parts = samples.compactMap { $0.byModality[modality] }
       return parts.isEmpty ? nil : try Tensor.cat(parts, 0)
     }
     return TextContexts(
-      video: try batched(\.video), audio: try batched(\.audio),
-      mask: try Tensor.cat(samples.map(\.mask), 0))
+      batched, mask: try Tensor.cat(samples.map(\.mask), 0))
   }
 
   private func keep(_ contexts: TextContexts, of file: String) throws {
-    let size = [contexts.video, contexts.audio, contexts.mask].compactMap { $0?.byteCount }.reduce(
-      0, +)
+    let size = (contexts.byModality.values() + [contexts.mask]).map(\.byteCount).reduce(0, +)
     guard bytes + size <= capacity else { return }
     kept[file] = try contexts.to(.cpu)
     bytes += size

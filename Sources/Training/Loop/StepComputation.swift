@@ -34,10 +34,10 @@ struct StepComputation {
     func numbers(_ tensor: Tensor?) throws -> [Double]? {
       try tensor.map { try $0.to(.cpu, .float64).array() }
     }
-    let sigmas = try numbers(stream?.modality.sigma) ?? []
+    let sigmas = try numbers(stream?.input.sigma) ?? []
     let total = try numbers(result.losses.total) ?? []
-    let video = try numbers(result.losses.video)
-    let audio = try numbers(result.losses.audio)
+    let video = try numbers(result.losses.byModality.video)
+    let audio = try numbers(result.losses.byModality.audio)
     for index in total.indices {
       samples.append(
         Sample(

@@ -213,12 +213,13 @@ public final class Trainer {
     let contexts = try contexts.contexts(of: loaded, on: device) {
       try model.contexts($0, device: device)
     }
-    func stream(_ noised: NoisedModality?, _ context: Tensor?) -> TrainingExample.Stream? {
+    func stream(_ noised: NoisedModality?, _ context: Tensor?) -> ModalityExample? {
       guard let noised, let context else { return nil }
       return noised.stream(context: context, contextMask: contexts.mask)
     }
     return TrainingExample(
-      video: stream(noised.video, contexts.video), audio: stream(noised.audio, contexts.audio))
+      video: stream(noised.video, contexts.byModality.video),
+      audio: stream(noised.audio, contexts.byModality.audio))
   }
 
   // MARK: Steps

@@ -97,9 +97,9 @@ public struct NoisedModality: Sendable {
   /// - Parameters:
   ///   - context: [B, S, W], from the connectors.
   ///   - contextMask: [B, S], 1 where there is text.
-  public func stream(context: Tensor, contextMask: Tensor?) -> TrainingExample.Stream {
-    TrainingExample.Stream(
-      modality: ModalityInput(
+  public func stream(context: Tensor, contextMask: Tensor?) -> ModalityExample {
+    ModalityExample(
+      input: ModalityInput(
         latent: latent, timesteps: timesteps, sigma: sigma, positions: positions, context: context,
         contextMask: contextMask),
       target: target, lossMask: lossMask)

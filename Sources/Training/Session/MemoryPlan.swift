@@ -43,8 +43,8 @@ extension Trainer {
       var perBlock = 0
       var input = 0
       for (strategy, kind, width) in [
-        (strategies.video, Modality.video, configuration.video.width),
-        (strategies.audio, .audio, configuration.audio.width),
+        (strategies.video, Modality.video, configuration.sizes.video.width),
+        (strategies.audio, .audio, configuration.sizes.audio.width),
       ] {
         guard let strategy, let shape = entry.shapes[strategy.latentsFolder] else { continue }
         let references = strategy.conditions.compactMap(\.referenceFolder).compactMap {

@@ -55,8 +55,8 @@ struct HeldOutLoss {
         if draws.audio?.sigma != nil { draws.audio?.sigma = fixed }
         let found = try losses(example(batch, draws))
         sums[bucket] += try found.total.mean().item()
-        if let video = found.video { sums[count] += try video.mean().item() }
-        if let audio = found.audio { sums[count + 1] += try audio.mean().item() }
+        if let video = found.byModality.video { sums[count] += try video.mean().item() }
+        if let audio = found.byModality.audio { sums[count + 1] += try audio.mean().item() }
       }
     }
     let totals = try group.allReduce(sums)

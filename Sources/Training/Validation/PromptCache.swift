@@ -38,21 +38,22 @@ struct PromptCache {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
     let file = try SafetensorsFile(path: path)
     guard file.metadata == metadata(prompt), file.contains("mask") else { return nil }
-    func tensor(_ key: String) throws -> Tensor? {
-      // A copy: the file may be replaced while the run goes on.
-      try file.contains(key) ? file.tensor(key).clone() : nil
-    }
+    // Copies, because the file may be replaced during the run.
     return TextContexts(
-      video: try tensor("video"), audio: try tensor("audio"), mask: try file.tensor("mask").clone())
+      try PerModality { modality in
+        let key = modality.rawValue
+        return try file.contains(key) ? file.tensor(key).clone() : nil
+      }, mask: try file.tensor("mask").clone())
   }
 
   /// - Throws: `TensorFileError` or `WritingError` where the disk refuses.
   func store(_ contexts: TextContexts, of prompt: String) throws {
     try makeFolder(folder)
-    let tensors = [("video", contexts.video), ("audio", contexts.audio), ("mask", contexts.mask)]
+    let tensors = Modality.allCases.compactMap { modality in
+      contexts.byModality[modality].map { (key: modality.rawValue, tensor: $0) }
+    }
     try writeSafetensors(
-      tensors.compactMap { key, tensor in tensor.map { (key: key, tensor: $0) } },
-      metadata: metadata(prompt),
+      tensors + [(key: "mask", tensor: contexts.mask)], metadata: metadata(prompt),
       to: path(of: prompt))
   }
 

@@ -62,9 +62,11 @@ import Tracking
   @Test func theTotalIsWeightedAndThePartsAreNot() throws {
     let plain = try trainer.step.losses(example)
     let losses = try trainer.step.losses(example, Objective(videoWeight: 0.5, audioWeight: 3))
-    let (video, audio) = (try #require(losses.video), try #require(losses.audio))
-    #expect(try Tensor.isEqual(video, #require(plain.video)))
-    #expect(try Tensor.isEqual(audio, #require(plain.audio)))
+    let (video, audio) = (
+      try #require(losses.byModality.video), try #require(losses.byModality.audio)
+    )
+    #expect(try Tensor.isEqual(video, #require(plain.byModality.video)))
+    #expect(try Tensor.isEqual(audio, #require(plain.byModality.audio)))
     #expect(try Tensor.isEqual(losses.total, video * 0.5 + audio * 3))
     #expect(try Tensor.isEqual(plain.total, video + audio))
   }

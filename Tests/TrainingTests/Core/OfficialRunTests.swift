@@ -31,12 +31,12 @@ import Torch
     run = try OracleFixture.run(file)
   }
 
-  private func stream(_ name: String, _ step: Int) throws -> TrainingExample.Stream {
+  private func stream(_ name: String, _ step: Int) throws -> ModalityExample {
     func get(_ part: String) throws -> Tensor { try file.tensor("\(step).\(name).\(part)") }
     let samples = try file.tensor("\(step).idx").array(of: Int.self)
     let context = try Tensor.stack(samples.map { try file.tensor("\(name).context.\($0)") })
-    return TrainingExample.Stream(
-      modality: ModalityInput(
+    return ModalityExample(
+      input: ModalityInput(
         latent: try get("latent"), timesteps: try get("timesteps"), sigma: try get("sigma"),
         positions: try file.tensor("\(name).positions"), context: context,
         contextMask: try .ones([context.size(0), context.size(1)], dtype: .int64)),

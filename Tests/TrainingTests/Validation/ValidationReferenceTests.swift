@@ -56,8 +56,7 @@ import Torch
     var inputs = sampler.inputs[0]
     func contexts(_ prefix: String) throws -> TextContexts {
       TextContexts(
-        video: try file.tensor("context.\(prefix)video"),
-        audio: try file.tensor("context.\(prefix)audio"),
+        try PerModality { try file.tensor("context.\(prefix)\($0)") },
         mask: try .ones([1, 8], dtype: .int64))
     }
     inputs.contexts = [try contexts(""), try contexts("negative_")]

@@ -290,15 +290,15 @@ import Torch
   {
     let tokens = 4
     let modality = ModalityInput(
-      latent: try generator.normal([1, tokens, c.video.inputs]),
+      latent: try generator.normal([1, tokens, c.sizes.video.inputs]),
       timesteps: try .full([1, tokens], 0.5),
       sigma: try .full([1], 0.5),
       positions: try VideoTokens.positions(
         batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),
-      context: try generator.normal([1, 8, c.captionChannels ?? c.video.contextWidth]))
+      context: try generator.normal([1, 8, c.captionChannels ?? c.sizes.video.contextWidth]))
     return TrainingExample(
       video: .init(
-        modality: modality, target: try generator.normal([1, tokens, c.video.outputs]),
+        input: modality, target: try generator.normal([1, tokens, c.sizes.video.outputs]),
         lossMask: try .ones([1, tokens])), audio: nil)
   }
 
