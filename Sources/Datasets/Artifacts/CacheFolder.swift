@@ -1,42 +1,22 @@
 import Foundation
-import LTX
 
-/// The folders of a cache, by the reference's names. Each holds a file for each sample.
-public enum CacheFolder: String, CaseIterable, Sendable, Codable, CodingKeyRepresentable {
-  case conditions
-  case latents
-  case referenceLatents = "reference_latents"
-  case videoMasks = "video_masks"
-  case audioLatents = "audio_latents"
-  case referenceAudioLatents = "reference_audio_latents"
-  case audioMasks = "audio_masks"
+/// A folder of a cache, by upstream's name for it. It holds one file for each sample.
+///
+/// The folders are declared beside their artifacts.
+public struct CacheFolder: RawRepresentable, Hashable, Sendable, Codable, CodingKeyRepresentable {
+  public let rawValue: String
 
-  /// What one of its files is, for messages.
-  public var noun: String {
-    switch self {
-    case .conditions: "text features"
-    case .latents: "latents"
-    case .referenceLatents: "reference latents"
-    case .videoMasks: "video mask"
-    case .audioLatents: "audio latents"
-    case .referenceAudioLatents: "reference audio latents"
-    case .audioMasks: "audio mask"
-    }
-  }
+  public init(rawValue: String) { self.rawValue = rawValue }
 
-  /// The part of a model that makes its files; nil for what no model makes.
-  var component: ModelFiles.Component? {
-    switch self {
-    case .conditions: .transformer  // beside the text encoder: the projection of its features
-    case .latents, .referenceLatents: .videoVAE
-    case .audioLatents, .referenceAudioLatents, .audioMasks: .audioVAE
-    case .videoMasks: nil
-    }
-  }
+  /// All folders, in the order in which they are made and listed.
+  public static var all: [CacheFolder] { Artifacts.all.map(\.folder) }
 
-  /// Sample files below a folder, by their relative name without the extension.
+  /// The content of one file, for messages: `text features`.
+  public var noun: String { Artifacts[self]?.noun ?? rawValue }
+
+  /// Returns the sample files below a folder, by their relative paths without the extension.
   ///
-  /// - Throws: `DatasetError` where there is no such folder.
+  /// - Throws: `DatasetError` if the folder does not exist.
   public static func files(below folder: String) throws -> [String: String] {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder),
@@ -49,7 +29,7 @@ public enum CacheFolder: String, CaseIterable, Sendable, Codable, CodingKeyRepre
     var files: [String: String] = [:]
     for case let relative as String in found {
       let url = URL(fileURLWithPath: relative)
-      // Files in the making end otherwise.
+      // Unfinished files have another extension.
       guard CacheFormat(rawValue: url.pathExtension) != nil, !EmptyPrompt.isFile(relative) else {
         continue
       }
@@ -59,11 +39,11 @@ public enum CacheFolder: String, CaseIterable, Sendable, Codable, CodingKeyRepre
   }
 }
 
-/// How the files of a cache are written; the raw value is their extension.
+/// The format of the files of a cache; the raw value is their extension.
 public enum CacheFormat: String, CaseIterable, Sendable {
-  /// With a fingerprint in the metadata.
+  /// Safetensors with a fingerprint in the metadata.
   case safetensors
-  /// As the official trainer writes and reads it, with a fingerprint that it passes over.
+  /// The official trainer's format, with a fingerprint that it ignores.
   case pt
 
   var other: CacheFormat { self == .pt ? .safetensors : .pt }

@@ -3,7 +3,60 @@ import Support
 import TensorFiles
 import Torch
 
-/// A file of a cache: one sample's tensors and numbers, and what they were made from.
+/// The tensors and numbers of a cached file, in the order in which they are written.
+struct CachedValues: ExpressibleByDictionaryLiteral, Sendable {
+  enum Value: Sendable {
+    case tensor(Tensor)
+    case int(Int)
+    case float(Double)
+  }
+
+  private let entries: [(key: String, value: Value)]
+
+  init(dictionaryLiteral elements: (String, Value)...) {
+    entries = elements.map { (key: $0, value: $1) }
+  }
+
+  /// Whether all tensors hold finite numbers.
+  func isAllFinite() throws -> Bool {
+    for case .tensor(let tensor) in entries.map(\.value) where try !tensor.isAllFinite() {
+      return false
+    }
+    return true
+  }
+
+  /// Returns the integer that is stored under the key.
+  func integer(_ key: String) -> Int? {
+    guard case .int(let number)? = entries.first(where: { $0.key == key })?.value else {
+      return nil
+    }
+    return number
+  }
+
+  /// The values for a `.pt` file: numbers as Python's.
+  var pickled: [(key: String, value: PickleValue)] {
+    entries.map { key, value in
+      switch value {
+      case .tensor(let tensor): (key, .tensor(tensor))
+      case .int(let number): (key, .int(number))
+      case .float(let number): (key, .float(number))
+      }
+    }
+  }
+
+  /// The values for a safetensors file: numbers as tensors of one element.
+  func tensors() throws -> [(key: String, tensor: Tensor)] {
+    try entries.map { key, value in
+      switch value {
+      case .tensor(let tensor): (key, tensor)
+      case .int(let number): (key, try Tensor([number]))
+      case .float(let number): (key, try Tensor([number]))
+      }
+    }
+  }
+}
+
+/// A file of a cache: the tensors and numbers of one sample, and what they were made from.
 struct CachedFile: Sendable {
   let folder: CacheFolder
   let path: String
@@ -15,14 +68,14 @@ struct CachedFile: Sendable {
     path = "\(output)/\(folder.rawValue)/\(name).\(format.rawValue)"
   }
 
-  /// The same sample in the other format.
+  /// The path of the same sample in the other format.
   private var otherPath: String {
     String(path.dropLast(format.rawValue.count)) + format.other.rawValue
   }
 
   var exists: Bool { access(path, F_OK) == 0 }
 
-  /// What the file was made from; nil if it is not there or is damaged, and so has to be made anew.
+  /// What the file was made from; nil if it is missing or damaged, and so has to be made again.
   var fingerprint: Fingerprint? {
     guard exists else { return nil }
     do {
@@ -35,22 +88,18 @@ struct CachedFile: Sendable {
   }
 
   /// Writes the file, and the folders above it. A file of the sample in the other format, which
-  /// training might find in its place, is removed if it is one of ours.
+  /// training might find instead, is removed if it is one of ours.
   ///
-  /// - Parameter values: tensors as they are, numbers as Python's in `.pt` and as tensors of one
-  ///   element otherwise.
-  /// - Returns: a file of another tool that stays in the way, if there is one.
-  /// - Throws: `TensorFileError` where the disk refuses, `TorchError`.
-  func write(_ values: [(key: String, value: PickleValue)], _ fingerprint: Fingerprint) throws
-    -> String?
-  {
+  /// - Returns: the path of another tool's file that training might find instead, if there is one.
+  /// - Throws: `TensorFileError` if the disk refuses, `TorchError`.
+  func write(_ values: CachedValues, _ fingerprint: Fingerprint) throws -> String? {
     try makeFolder()
     switch format {
-    case .pt: try writeTorchFile(values, metadata: fingerprint.fields, to: path, isDurable: false)
+    case .pt:
+      try writeTorchFile(values.pickled, metadata: fingerprint.fields, to: path, isDurable: false)
     case .safetensors:
       try writeSafetensors(
-        values.map { ($0, try Self.tensor($1)) }, metadata: fingerprint.fields, to: path,
-        isDurable: false)
+        values.tensors(), metadata: fingerprint.fields, to: path, isDurable: false)
     }
     let other = CachedFile(folder: folder, path: otherPath, format: format.other)
     guard other.exists else { return nil }
@@ -63,20 +112,11 @@ struct CachedFile: Sendable {
 
   /// Removes the file if it carries a fingerprint.
   ///
-  /// - Returns: whether it is gone.
+  /// - Returns: whether it was removed.
   @discardableResult
   func removeIfOurs() -> Bool {
     guard fingerprint?[.content] != nil else { return false }
     return unlink(path) == 0
-  }
-
-  private static func tensor(_ value: PickleValue) throws -> Tensor {
-    switch value {
-    case .tensor(let tensor): tensor
-    case .int(let number): try Tensor([number])
-    case .float(let number): try Tensor([number])
-    default: preconditionFailure("a cached value is a tensor or a number")
-    }
   }
 
   private func makeFolder() throws {
@@ -85,7 +125,7 @@ struct CachedFile: Sendable {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     } catch {
       throw TensorFileError(
-        .notWritten, path: folder, "the folder can't be made: \(reason(of: error))")
+        .notWritten, path: folder, "the folder can't be created: \(reason(of: error))")
     }
   }
 }

@@ -149,7 +149,7 @@ public struct ReferencePlan: Sendable {
 
   /// In a folder of media, what belongs together is told by the names alone.
   private func requireNames(_ dataset: DatasetFile) throws {
-    guard dataset.columns.contains(Role.caption.rawValue) else {
+    guard dataset.columns.contains(Role.caption.name) else {
       throw PreprocessingError(
         .option, file: options.dataset,
         "is a folder in which no clip has its caption in a .txt file beside it; give the dataset file, or name it "

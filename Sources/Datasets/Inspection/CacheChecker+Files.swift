@@ -2,20 +2,20 @@ import Foundation
 import LTX
 import Media
 
-/// What a model says about the caches that are made with it.
+/// The facts of a model that caches are compared with.
 struct CacheModel {
-  /// `FileIdentity` of the file that each kind is made with.
+  /// The `FileIdentity` of the file that makes each kind of cached file.
   let identities: [CacheFolder: String]
   let factors: CompressionFactors
   let audio: AudioTokens
 
-  /// - Throws: what opening a checkpoint throws.
+  /// - Throws: the errors of opening a checkpoint.
   init(_ models: ModelFiles) throws {
     let checkpoint = try Checkpoint(models)
     identities = try Dictionary(
-      uniqueKeysWithValues: CacheFolder.allCases.compactMap { folder in
-        try folder.component.flatMap(models.path(of:)).map {
-          (folder, try FileIdentity.identity(of: $0))
+      uniqueKeysWithValues: Artifacts.all.compactMap { artifact in
+        try artifact.component.flatMap(models.path(of:)).map {
+          (artifact.folder, try FileIdentity.identity(of: $0))
         }
       })
     factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
@@ -28,6 +28,7 @@ struct CacheModel {
 /// Checks of the files against each other.
 extension CacheChecker {
   var factors: CompressionFactors { model?.factors ?? .usual }
+  var audioTokens: AudioTokens { model?.audio ?? AudioTokens() }
 
   private func problem(
     _ kind: DatasetProblem.Kind, _ file: CacheReading.File, _ name: String, _ text: String
@@ -35,38 +36,28 @@ extension CacheChecker {
     DatasetProblem(kind, file: cache.relative(file.path), sample: name, text)
   }
 
-  /// Files unlike most of their kind.
+  /// Every file that can be used, with its kind and its sample's name.
+  private func files(
+    _ reading: CacheReading
+  ) -> [(artifact: any Artifact, name: String, file: CacheReading.File)] {
+    Artifacts.all.flatMap { artifact in
+      (reading.files[artifact.folder] ?? [:]).map { (artifact, $0.key, $0.value) }
+    }
+  }
+
+  /// Files that differ from most of their family.
   func consistency(_ reading: CacheReading) -> [DatasetProblem] {
-    var problems: [DatasetProblem] = []
-    for group in [
-      [CacheFolder.latents, .referenceLatents], [.conditions],
-      [.audioLatents, .referenceAudioLatents],
-    ] {
-      let files = group.flatMap { reading.files[$0] ?? [:] }
-      let usual = Self.mostCommon(files.map { Self.signature($0.value) })
-      for (name, file) in files where Self.signature(file) != usual {
-        problems.append(
-          problem(
-            .inconsistent, file, name,
-            "holds \(Self.signature(file)), most of its kind \(usual ?? "")")
-        )
+    let families = Dictionary(grouping: files(reading)) { $0.artifact.family }
+    return families.values.flatMap { family in
+      let usual = Self.mostCommon(family.compactMap(\.file.signature))
+      return family.compactMap { _, name, file -> DatasetProblem? in
+        guard let signature = file.signature, let usual, signature != usual else { return nil }
+        return problem(.inconsistent, file, name, "holds \(signature), most of its kind \(usual)")
       }
     }
-    return problems
   }
 
-  private static func signature(_ file: CacheReading.File) -> String {
-    switch file.content {
-    case .video(let sizes, _): "\(sizes.channels) channels in \(file.dtype)"
-    case .audio(let sizes):
-      "\(sizes.channels) channels of \(sizes.bins) frequencies in \(file.dtype)"
-    case .text(let rows, _, let widths):
-      "\(rows) rows of \(widths.map(String.init).joined(separator: " and ")) numbers in \(file.dtype)"
-    case .mask: "a mask"
-    }
-  }
-
-  /// The most common element; of several the first in alphabetical order.
+  /// Returns the most common element; the first in alphabetical order among several.
   private static func mostCommon(_ values: [String]) -> String? {
     var counts: [String: Int] = [:]
     for value in values { counts[value, default: 0] += 1 }
@@ -78,120 +69,72 @@ extension CacheChecker {
     var problems: [DatasetProblem] = []
     let primary = cache.primary
     let names = cache.files[primary] ?? [:]
-    for content in CacheFolder.allCases where content != primary {
-      let own = cache.files[content] ?? [:]
-      // Text features are always needed, the rest where some samples have it.
-      guard content == .conditions || !own.isEmpty else { continue }
+    for artifact in Artifacts.all where artifact.folder != primary {
+      let own = cache.files[artifact.folder] ?? [:]
+      let isText = artifact.folder == .conditions
+      // Text features are always needed, other files if some samples have them.
+      guard isText || !own.isEmpty else { continue }
       for (name, path) in names where own[name] == nil {
-        let isSilent =
-          content == .audioLatents
-          && reading[primary, name]?.metadata[Fingerprint.Key.sourceAudio.rawValue] == "no"
+        let explanation = artifact.absence(explainedBy: reading[primary, name]?.metadata ?? [:])
         problems.append(
           DatasetProblem(
             .incomplete, file: cache.relative(path), sample: name,
-            content == .conditions
+            isText
               ? "has no text features, so training skips it; run `ltx preprocess`"
-              : "has no \(content.contents); \(own.count) of \(names.count) samples have one, and training with it skips "
-                + "those without" + (isSilent ? " (its clip has no audio track)" : "")))
+              : "has no \(artifact.contents); \(own.count) of \(names.count) samples have one, and "
+                + "training with it skips those without" + explanation))
       }
-      let base = content.base.flatMap { cache.files[$0]?.isEmpty ?? true ? nil : $0 } ?? primary
+      let base = artifact.base.flatMap { cache.files[$0]?.isEmpty ?? true ? nil : $0 } ?? primary
+      let needed = Artifacts[base]?.contents ?? base.rawValue
       for (name, path) in own where cache.path(base, name) == nil {
         problems.append(
           DatasetProblem(
             .incomplete, file: cache.relative(path), sample: name,
-            "has \(content.contents) but no \(base.contents) in \(base.rawValue)/, so nothing uses it"
-          ))
+            "has \(artifact.contents) but no \(needed) in \(base.rawValue)/, so nothing uses it"))
       }
     }
     return problems
   }
 
-  /// Files of one sample that don't fit each other.
+  /// Files of one sample that contradict each other.
   func agreement(_ reading: CacheReading) -> [DatasetProblem] {
-    var problems: [DatasetProblem] = []
-    for (name, file) in reading.files[.videoMasks] ?? [:] {
-      guard case .mask(let shape) = file.content, let video = reading[.latents, name]?.video else {
-        continue
-      }
-      let wanted = [video.frames, video.rows, video.columns]
-      if shape != wanted {
-        problems.append(
-          problem(.mismatch, file, name, "mask has shape \(shape), but the latents are \(wanted)"))
+    files(reading).flatMap { artifact, name, file in
+      artifact.mismatches(file, of: name, in: reading, self).map {
+        problem($0.kind, file, name, $0.problem)
       }
     }
-    for (name, file) in reading.files[.audioMasks] ?? [:] {
-      guard case .mask(let shape) = file.content, let audio = reading[.audioLatents, name]?.audio
-      else {
-        continue
-      }
-      if shape != [audio.steps] {
-        problems.append(
-          problem(
-            .mismatch, file, name,
-            "mask has shape \(shape), but the audio latents have \(audio.steps) steps")
-        )
-      }
-    }
-    let tokens = model?.audio ?? AudioTokens()
-    for content in [CacheFolder.audioLatents, .referenceAudioLatents] {
-      for (name, file) in reading.files[content] ?? [:] {
-        guard let audio = file.audio, let duration = audio.duration else { continue }
-        // A latent step for each group of spectrogram frames, the last one not full.
-        let frames = 1 + Int(duration * Double(tokens.sampleRate)) / tokens.hopLength
-        let steps = (frames + tokens.compression - 1) / tokens.compression
-        if abs(audio.steps - steps) > 1 {
-          problems.append(
-            problem(
-              .mismatch, file, name,
-              String(
-                format: "has %d steps, but its duration, %.3f s, takes %d", audio.steps, duration,
-                steps)
-            ))
-        }
-        guard content == .audioLatents, let video = reading[.latents, name],
-          let seconds = seconds(video),
-          seconds > 0
-        else { continue }
-        if abs(duration - seconds) > 1 / tokens.rate {
-          problems.append(
-            problem(
-              .mismatch, file, name,
-              String(format: "lasts %.3f s, but the video %.3f s", duration, seconds)))
-        }
-      }
-    }
-    return problems
   }
 
-  /// How long the video of some latents is: 0 for a picture, nil where the frame rate is not known.
+  /// Returns how long the video of some latents is: 0 for an image, nil if the frame rate is not
+  /// known.
   func seconds(_ file: CacheReading.File) -> Double? {
     guard let bucket = bucket(file) else { return nil }
-    return bucket.frames == 1 ? 0 : file.fps.map { Double(bucket.frames) / $0 }
+    return bucket.frames == 1 ? 0 : file.facts.fps.map { Double(bucket.frames) / $0 }
   }
 
-  /// The size in pixels that latents stand for, as the fingerprint says or the model's compression
-  /// gives.
+  /// Returns the size in pixels that latents stand for, by the fingerprint or by the compression of
+  /// the model.
   func bucket(_ file: CacheReading.File) -> ResolutionBucket? {
-    guard let video = file.video else { return nil }
-    if model == nil, let said = Self.bucket(said: file.metadata) { return said }
+    guard let video = file.facts.video else { return nil }
+    if model == nil, let recorded = Self.bucket(recordedIn: file.metadata) { return recorded }
     return video.bucket(factors)
   }
 
-  private static func bucket(said metadata: [String: String]) -> ResolutionBucket? {
+  static func bucket(recordedIn metadata: [String: String]) -> ResolutionBucket? {
     metadata[Fingerprint.Key.bucket.rawValue].flatMap(ResolutionBucket.init(text:))
   }
 
-  /// Files made with another model or in another way.
+  /// Files made with another model or other options.
   func fingerprints(_ reading: CacheReading, _ notes: inout [String]) -> [DatasetProblem] {
     var problems: [DatasetProblem] = []
-    let all = CacheFolder.allCases.flatMap { reading.files[$0] ?? [:] }
-    let unmarked = all.count { $0.value.metadata["content"] == nil }
+    let all = files(reading)
+    let unmarked = all.count { $0.file.metadata[Fingerprint.Key.content.rawValue] == nil }
     if unmarked > 0 {
       notes.append(
-        "\(unmarked) of \(all.count) files don't say what they were made from, so that can't be compared"
-      )
+        "\(unmarked) of \(all.count) files don't record what they were made from, so that is not "
+          + "compared")
     }
-    for folder in CacheFolder.allCases {
+    for folder in CacheFolder.all {
       let files = reading.files[folder] ?? [:]
       for (key, what) in [
         (Fingerprint.Key.model, "another model"), (.textEncoder, "another text encoder"),
@@ -205,31 +148,19 @@ extension CacheChecker {
           }
         let usual = Self.mostCommon(files.compactMap { $0.value.metadata[key.rawValue] })
         for (name, file) in files {
-          guard let said = file.metadata[key.rawValue] else { continue }
-          // An encoder that was quantized when it was loaded is still the one given.
-          let made = key == .textEncoder ? TextEncoderIdentity.file(of: said) : said
+          guard let recorded = file.metadata[key.rawValue] else { continue }
+          // An encoder that was quantized when it was loaded is still the given one.
+          let made = key == .textEncoder ? TextEncoderIdentity.file(of: recorded) : recorded
           let isOther = given.map { $0 != made } ?? false
-          guard isOther || said != usual && (given == nil || key == .textEncoder) else { continue }
+          guard isOther || recorded != usual && (given == nil || key == .textEncoder) else {
+            continue
+          }
           problems.append(
             problem(
               .fingerprint, file, name,
-              "was made with \(what) than \(isOther ? "the one given" : "most"); run `ltx preprocess` again"
-            ))
+              "was made with \(what) than \(isOther ? "the given one" : "most"). "
+                + "Run `ltx preprocess` again"))
         }
-      }
-    }
-    guard let model else { return problems }
-    for (name, file) in reading.files[.latents] ?? [:] {
-      guard let said = Self.bucket(said: file.metadata),
-        let found = file.video?.bucket(model.factors)
-      else {
-        continue
-      }
-      if said != found {
-        problems.append(
-          problem(
-            .fingerprint, file, name,
-            "was made for the bucket \(said), but its latents are \(found)"))
       }
     }
     return problems
@@ -249,5 +180,48 @@ extension CacheChecker {
         : "\(grouped(names.count)) clips are cached as still images")
         + ", because the bucket has 1 frame: " + names.prefix(5).joined(separator: ", ") + more
     ]
+  }
+
+  // MARK: The sources, as the metadata record them
+
+  /// Files made from clips with damaged frames.
+  func damage(_ reading: CacheReading) -> [DatasetProblem] {
+    files(reading).compactMap { artifact, name, file in
+      file.metadata[Fingerprint.Key.sourceDamage.rawValue].map { damage in
+        problem(
+          .damage, file, name,
+          "made from a \(artifact.sourceNoun) with damage: \(damage). "
+            + "Get a whole copy of the file and preprocess it again, or remove the row.")
+      }
+    }
+  }
+
+  /// Audio latents of silence, which teach a model to be silent.
+  func silence(_ reading: CacheReading) -> [DatasetProblem] {
+    files(reading).compactMap { _, name, file in
+      SampleLevel(metadata: file.metadata)?.silenceNote.map { note in
+        problem(
+          .silence, file, name,
+          "\(note); training audio on it teaches silence. Check the source file, or remove the "
+            + "sample")
+      }
+    }
+  }
+
+  /// One sentence for each kind of color conversion, with the number of clips and the first names.
+  func colorNotes(_ reading: CacheReading) -> [String] {
+    var names: [String: [String]] = [:]
+    for (artifact, name, file) in files(reading) {
+      guard let conversions = file.metadata[Fingerprint.Key.color.rawValue] else { continue }
+      let owner = artifact.column == nil ? name : "the \(artifact.sourceNoun) of \(name)"
+      for clause in conversions.split(separator: ";") {
+        names[clause.trimmingCharacters(in: .whitespaces), default: []].append(owner)
+      }
+    }
+    return names.sorted { $0.key < $1.key }.map { clause, owners in
+      let shown = owners.sorted().prefix(3).joined(separator: ", ")
+      let rest = owners.count > 3 ? " and \(owners.count - 3) more" : ""
+      return "\(clause): \(shown)\(rest)"
+    }
   }
 }

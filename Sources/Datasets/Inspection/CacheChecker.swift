@@ -5,26 +5,26 @@ import Media
 import Support
 import TensorFiles
 
-/// What to compare a cache with.
+/// The options of a check: what to compare a cache with.
 public struct DatasetCheckOptions: Sendable {
-  /// The dataset file; nil for the one beside the cache, if there is just one.
+  /// The dataset file; nil for the only one beside the cache.
   public var dataset: String?
-  /// Its columns that are not found by their names.
+  /// The columns that are not found by their names.
   public var columns: [Role: String] = [:]
   /// The model that the cache should have been made with.
   public var models: ModelFiles?
   /// The text encoder that the text features should have been made with. Its tokenizer counts the
-  /// captions' tokens.
+  /// tokens of captions.
   public var textEncoder: String?
-  /// Leaves out reading the media files, which tells whether they changed.
+  /// Whether to skip the media files, so that changes of them are not noticed.
   public var skipsSources = false
 
   public init() {}
 
-  /// Files that looking at a cache reads, none of which may be written over.
+  /// Returns the files that an inspection reads. None of them may be overwritten.
   ///
-  /// - Parameter cache: nil where only the dataset file is looked at.
-  /// - Throws: what is wrong with the input itself, as `CacheChecker`.
+  /// - Parameter cache: nil if only the dataset file is inspected.
+  /// - Throws: the errors of `CacheChecker` for input that can't be used.
   public func inputs(cache path: String?) throws -> [String] {
     var files = [textEncoder, models?.unified].compactMap { $0 }
     files += ModelFiles.Component.allCases.compactMap { models?[$0] }
@@ -35,8 +35,8 @@ public struct DatasetCheckOptions: Sendable {
       let checker = try CacheChecker(cache: path, light)
       listing = checker.listing
       files += checker.cache.files.values.flatMap(\.values)
-      // Datasets beside the cache are looked into, and are no output even if they turn out to
-      // belong to something else.
+      // Datasets beside the cache are read to find the right one, and are not overwritten even if
+      // they belong to something else.
       files += DatasetListing.candidates(beside: checker.cache).filter { candidate in
         do { return try !Dataset(path: candidate, columns: columns).samples.isEmpty } catch {
           return false
@@ -51,14 +51,14 @@ public struct DatasetCheckOptions: Sendable {
   }
 }
 
-/// Looks for what is wrong with a preprocessed dataset. One file is open at a time.
+/// Finds problems of a preprocessed dataset. One file is open at a time.
 public struct CacheChecker {
   public enum Phase: Sendable {
     /// Reading the cache.
     case files
     /// Reading the media files.
     case sources
-    /// Making pictures of them.
+    /// Making thumbnails of the clips.
     case clips
   }
 
@@ -67,12 +67,12 @@ public struct CacheChecker {
   let listing: DatasetListing?
   let model: CacheModel?
   private let tokenizer: Tokenizer?
-  /// `FileIdentity` of the text encoder that was named.
+  /// The `FileIdentity` of the given text encoder.
   let textEncoder: String?
   let notes: [String]
 
-  /// - Throws: what is wrong with the input itself: `DatasetError`, `PreprocessingError`,
-  ///   `TextEncoderError`, …
+  /// - Throws: `DatasetError`, `PreprocessingError`, `TextEncoderError` and others for input that
+  ///   can't be used.
   public init(cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions()) throws {
     cache = try DatasetCache(path: path)
     self.options = options
@@ -84,7 +84,7 @@ public struct CacheChecker {
     textEncoder = try options.textEncoder.map { try FileIdentity.identity(of: $0) }
   }
 
-  /// The dataset file that was named or, if there is just one beside the cache, that one.
+  /// Reads the given dataset file or, without one, the only one beside the cache.
   private static func listing(
     _ cache: DatasetCache, _ options: DatasetCheckOptions
   ) throws -> (DatasetListing?, notes: [String]) {
@@ -95,11 +95,11 @@ public struct CacheChecker {
     let candidates = DatasetListing.candidates(beside: cache)
     let samples = Set(cache.samples)
     var found: [DatasetListing] = []
-    var reason = "there is none beside the cache"
+    var reason = "no dataset file is beside the cache"
     for path in candidates where found.isEmpty || path != candidates.last {
       do {
         let listing = try open(path)
-        // A file that names none of the samples belongs to something else.
+        // A file without any of the samples belongs to something else.
         if listing.byName.keys.contains(where: samples.contains) {
           found.append(listing)
         } else {
@@ -110,11 +110,11 @@ public struct CacheChecker {
       }
     }
     if let only = found.first, found.count == 1 { return (only, ["compared with \(only.path)"]) }
-    if found.count > 1 { reason = "there are \(found.count) beside the cache" }
-    return (nil, ["not compared with a dataset file, which --dataset names: \(reason)"])
+    if found.count > 1 { reason = "\(found.count) dataset files are beside the cache" }
+    return (nil, ["not compared with a dataset file: \(reason). Name the dataset file"])
   }
 
-  /// - Parameter progress: called with the phase, how many files are done, and how many there are.
+  /// - Parameter progress: called with the phase, the number of files done, and of all.
   public func run(progress: (Phase, Int, Int) -> Void = { _, _, _ in }) -> DatasetReport {
     report(CacheReading(cache, scansNumbers: true) { progress(.files, $0, $1) }, progress: progress)
   }
@@ -137,10 +137,10 @@ public struct CacheChecker {
     if !options.skipsSources { problems += sources(reading, progress) }
     problems += cache.twice.map {
       DatasetProblem(
-        .inconsistent, file: $0, "is there as .safetensors and as .pt; remove one of them")
+        .inconsistent, file: $0, "exists as .safetensors and as .pt. Remove one of them")
     }
     problems += cache.leftovers.map {
-      DatasetProblem(.leftover, file: $0, "was left behind by a run that was ended; remove it")
+      DatasetProblem(.leftover, file: $0, "was left behind by a run that was killed. Remove it")
     }
     let lines = listing?.byName ?? [:]
     let order = Dictionary(
@@ -178,7 +178,7 @@ public struct CacheChecker {
     }
     let listed = Set(listing.rows.map(\.name) + listing.problems.compactMap(\.sample))
     for name in cache.samples where !listed.contains(name) {
-      let contents = CacheFolder.allCases.filter { cache.path($0, name) != nil }
+      let contents = CacheFolder.all.filter { cache.path($0, name) != nil }
       guard
         let path =
           (cache.path(cache.primary, name) ?? contents.first.flatMap { cache.path($0, name) })
@@ -186,12 +186,12 @@ public struct CacheChecker {
       problems.append(
         DatasetProblem(
           .notListed, file: cache.relative(path), sample: name,
-          "no row of \(listing.path) names its media file; training uses it all the same"))
+          "has no row in \(listing.path), but training uses it"))
     }
     return problems
   }
 
-  /// Rows whose repeats are not those of the cache's index.
+  /// Rows whose repeats differ from the index of the cache.
   private func repeats() -> [DatasetProblem] {
     let index: SampleRepeats
     do { index = try SampleRepeats(cache: cache.root) } catch {
@@ -212,7 +212,7 @@ public struct CacheChecker {
     }
   }
 
-  /// Media files that are gone or changed.
+  /// Media files that are missing or have changed.
   private func sources(
     _ reading: CacheReading, _ progress: (Phase, Int, Int) -> Void
   ) -> [DatasetProblem] {
@@ -221,12 +221,12 @@ public struct CacheChecker {
     var problems: [DatasetProblem] = []
     for (done, row) in listing.rows.enumerated() {
       defer { progress(.sources, done + 1, listing.rows.count) }
-      // A clip can be the source of several cached files.
+      // One clip can be the source of several cached files.
       let cached = row.sources.filter { reading[$0.key, row.name] != nil }
       for path in Set(cached.values).sorted() {
         let files = cached.filter { $0.value == path }.compactMap { reading[$0.key, row.name] }
         if let text = Self.change(
-          of: path, files.compactMap { $0.metadata["source_sha256"] }, hashes)
+          of: path, files.compactMap { $0.metadata[Fingerprint.Key.source.rawValue] }, hashes)
         {
           problems.append(
             DatasetProblem(.source, file: path, line: row.line, sample: row.name, text))
@@ -236,20 +236,20 @@ public struct CacheChecker {
     return problems
   }
 
-  /// What is wrong with a media file.
+  /// Returns the problem of a media file.
   ///
-  /// - Parameter digests: of the bytes that were cached.
+  /// - Parameter digests: the hashes of the bytes that were cached.
   private static func change(of path: String, _ digests: [String], _ hashes: SourceHashes)
     -> String?
   {
     guard FileManager.default.fileExists(atPath: path) else {
-      return "there is no such file" + (MissingFile.hint(path).map { ". \($0)" } ?? "")
+      return "does not exist" + (MissingFile.hint(path).map { ". \($0)" } ?? "")
     }
     if digests.isEmpty { return nil }
     do {
       let digest = try hashes.sha256(of: path)
       guard digests.contains(where: { $0.lowercased() != digest }) else { return nil }
-      return "has changed since it was cached; run `ltx preprocess` again"
+      return "has changed since it was cached. Run `ltx preprocess` again"
     } catch {
       return describe(error)
     }
@@ -260,7 +260,9 @@ public struct CacheChecker {
   private func captions(_ reading: CacheReading) -> [DatasetProblem] {
     let rows = listing?.byName ?? [:]
     var problems: [DatasetProblem] = []
-    let prompts = (reading.files[.conditions] ?? [:]).compactMapValues { $0.metadata["prompt"] }
+    let prompts = (reading.files[.conditions] ?? [:]).compactMapValues {
+      $0.metadata[Fingerprint.Key.prompt.rawValue]
+    }
     let trigger = PromptTrigger(
       prompts.compactMap { name, prompt in rows[name].map { (prompt, $0.caption) } })
     for name in Set(prompts.keys).union(rows.keys).union(
@@ -277,12 +279,13 @@ public struct CacheChecker {
         (row?.caption ?? prompts[name]).map { !$0.contains { !$0.isWhitespace } } ?? false
       if isEmpty { problems.append(problem("the caption is empty")) }
       if let row, let prompt = prompts[name], !isEmpty, let file,
-        !trigger.reads(row.caption, as: prompt, options: file.metadata["options"])
+        !trigger.reads(
+          row.caption, as: prompt, options: file.metadata[Fingerprint.Key.options.rawValue])
       {
         problems.append(
           problem(
-            "the caption was \(Self.short(prompt)) when it was encoded, and is \(Self.short(row.caption)) now; "
-              + "run `ltx preprocess` again"))
+            "the caption was \(Self.short(prompt)) when it was encoded and is now "
+              + "\(Self.short(row.caption)). Run `ltx preprocess` again"))
       }
       if let text = row.map({ trigger.prompt($0.caption) }) ?? prompts[name],
         let tokens = count(text)
@@ -290,19 +293,20 @@ public struct CacheChecker {
         if tokens > Tokenizer.promptLimit {
           problems.append(
             problem(
-              "the caption has \(tokens) tokens; the text encoder reads the first \(Tokenizer.promptLimit)"
-            ))
+              "the caption has \(tokens) tokens, but the text encoder reads only the first "
+                + "\(Tokenizer.promptLimit)"))
         }
-      } else if case .text(let capacity, let tokens, _) = file?.content, tokens == capacity {
+      } else if let text = file?.facts.text, text.tokens == text.rows {
         problems.append(
           problem(
-            "the caption fills all \(capacity) tokens, so its end is probably cut off; shorten it"))
+            "the caption fills all \(text.rows) tokens, so its end is probably truncated. Shorten it"
+          ))
       }
     }
     return problems
   }
 
-  /// Tokens of a prompt; nil without a tokenizer.
+  /// Returns the number of tokens of a prompt; nil without a tokenizer.
   private func count(_ prompt: String) -> Int? {
     guard let tokenizer else { return nil }
     do {
@@ -310,7 +314,7 @@ public struct CacheChecker {
         prompt.trimmingCharacters(in: .whitespacesAndNewlines), addBOS: true
       ).count
     } catch {
-      return nil  // a vocabulary without <bos>: no text encoder that preprocessing takes
+      return nil  // a vocabulary without <bos>, which preprocessing does not support
     }
   }
 
@@ -319,11 +323,11 @@ public struct CacheChecker {
   }
 }
 
-/// The word that was put before all captions, as their fingerprints show it.
+/// The word that precedes all captions, as their fingerprints show it.
 struct PromptTrigger {
   let trigger: String
 
-  /// - Parameter pairs: what the text encoder read, and the caption in the dataset.
+  /// - Parameter pairs: the text that the text encoder read, and the caption in the dataset.
   init(_ pairs: [(prompt: String, caption: String)]) {
     var counts: [String: Int] = [:]
     for (prompt, caption) in pairs {
@@ -336,10 +340,10 @@ struct PromptTrigger {
 
   func prompt(_ caption: String) -> String { trigger.isEmpty ? caption : "\(trigger) \(caption)" }
 
-  /// Whether a prompt was made of the caption.
+  /// Returns whether a prompt was made from the caption.
   ///
-  /// - Parameter options: from the fingerprint. Where they say that opening phrases were removed,
-  ///   the caption's end counts.
+  /// - Parameter options: the options in the fingerprint. If they say that opening phrases were
+  ///   removed, the end of the caption counts.
   func reads(_ caption: String, as prompt: String, options: String?) -> Bool {
     if Self.trigger(of: prompt, caption) == trigger { return true }
     guard let options, options.contains("llm") else { return false }

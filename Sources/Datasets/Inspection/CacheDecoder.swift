@@ -9,24 +9,24 @@ import Support
 import TensorFiles
 import Torch
 
-/// How cached latents are decoded.
+/// The options of decoding a cache.
 public struct CacheDecodingOptions: Sendable {
   public var device = Device.cpu
-  /// What the VAEs compute in; the vocoder is always in float32.
+  /// The dtype of the VAEs; the vocoder is always in float32.
   public var dtype = DType.bfloat16
   /// Decodes in tiles of 512 pixels and 128 frames, which takes less memory.
   public var vaeTiling = true
-  /// Of the noise that some decoders add.
+  /// The seed of the noise that some decoders add.
   public var seed: UInt64 = 0
-  /// Puts the sound of a sample into its video; and, where one folder of latents is decoded, writes
-  /// the sound beside it.
+  /// Puts the audio of a sample into its video. If one folder of latents is decoded, the audio is
+  /// also written beside it.
   public var withAudio = false
-  /// Where that sound lies; `audio_latents` beside the latents if nil.
+  /// The folder of that audio; nil for `audio_latents` beside the latents.
   public var audioLatents: String?
 
   public init() {}
 
-  /// The reference's tiles.
+  /// Upstream's tiles.
   var tiling: Tiling {
     let axis = Tiling.Axis(size: 512, overlap: 128)
     return vaeTiling
@@ -34,39 +34,39 @@ public struct CacheDecodingOptions: Sendable {
   }
 }
 
-/// What decoding tells on its way.
+/// The progress of decoding.
 public enum CacheDecodingEvent: Sendable {
   case loading(String)
   case advanced(done: Int, total: Int)
 }
 
-/// What became of the files.
+/// The result of decoding.
 public struct CacheDecodingSummary: Sendable {
-  /// Files written.
+  /// The files that were written.
   public fileprivate(set) var written: [String] = []
-  /// What is wrong with each cached file that could not be decoded.
+  /// The problems of the cached files that could not be decoded.
   public fileprivate(set) var failures: [String] = []
-  /// Files whose fingerprint names another model file than the one that decoded them.
+  /// The number of files whose fingerprint names another model file than the one that decoded them.
   public fileprivate(set) var ofOtherModels = 0
 }
 
-/// Turns cached latents and masks back into videos, pictures and sounds. Each model is loaded once,
-/// when it is first needed, and stays for as long as the decoder.
+/// Turns cached latents and masks back into videos, images and audio. Each model is loaded once,
+/// when it is first needed, and kept as long as the decoder.
 public final class CacheDecoder {
   let video: Checkpoint
   private let audioCheckpoint: Checkpoint
   private let models: ModelFiles
-  /// `FileIdentity` of the models' files, by their paths.
+  /// The `FileIdentity` of the models' files, by their paths.
   private var identities: [String: String] = [:]
   private let options: CacheDecodingOptions
   private var videoDecoder: VideoDecoder?
   private var audioDecoder: (vae: AudioDecoder, vocoder: Vocoder)?
 
-  /// Reads headers only.
+  /// Reads the headers of the models.
   ///
-  /// - Parameter models: a VAE of its own file is taken from there, also beside a unified
-  ///   checkpoint; the transformer and the text encoder are not looked at.
-  /// - Throws: what opening a checkpoint throws.
+  /// - Parameter models: a separate file of a VAE is used instead of the one in a unified
+  ///   checkpoint; the transformer and the text encoder are not read.
+  /// - Throws: the errors of opening a checkpoint.
   public init(models: ModelFiles, options: CacheDecodingOptions = CacheDecodingOptions()) throws {
     try options.device.prepare()
     func checkpoint(_ component: ModelFiles.Component, _ own: (String) -> ModelFiles) throws
@@ -83,8 +83,8 @@ public final class CacheDecoder {
   /// Decodes a cache, one of its folders, or a file. A file that can't be decoded is in the
   /// summary's failures.
   ///
-  /// - Parameter jobs: what to do, checked already.
-  /// - Throws: what loading the models throws; `TorchError` when memory runs out; `MediaError` of
+  /// - Parameter jobs: the files to decode, from `plan`.
+  /// - Throws: the errors of loading the models; `TorchError` if memory runs out; `MediaError` of
   ///   kind `.system`.
   public func run(
     _ jobs: [CacheDecodingJob], report: (CacheDecodingEvent) -> Void = { _ in }
@@ -93,9 +93,9 @@ public final class CacheDecoder {
     for (done, job) in jobs.enumerated() {
       do {
         let file = try SampleFile(path: job.file)
-        let content = try job.content ?? CacheDecodingJob.Content(of: file, path: job.file)
-        summary.written.append(try withoutGrad { try decode(file, content, job, report) })
-        if try isOfOtherModel(file, content) { summary.ofOtherModels += 1 }
+        let decoding = try job.decoding ?? CacheDecoding.of(file)
+        summary.written.append(try withoutGrad { try decoding.decode(self, file, job, report) })
+        if try isOfOtherModel(file, decoding) { summary.ofOtherModels += 1 }
       } catch let error as TorchError where error.kind == .outOfMemory {
         throw error
       } catch let error as MediaError where error.kind == .system {
@@ -111,60 +111,45 @@ public final class CacheDecoder {
     return summary
   }
 
-  /// Plans and runs: for callers that have nothing to do in between.
+  /// Plans and runs in one call.
   ///
-  /// - Throws: also `DatasetError` for a path that holds nothing to decode, `ConfigurationError`
-  ///   for a model without the VAE that it takes.
+  /// - Throws: the errors of `plan` and `run`.
   public func decode(
     _ path: String, into output: String, report: (CacheDecodingEvent) -> Void = { _ in }
   ) throws -> CacheDecodingSummary {
     try run(plan(path, into: output), report: report)
   }
 
-  /// What there is to decode; nothing is decoded yet.
+  /// Lists the files to decode.
+  ///
+  /// - Throws: `DatasetError` for a path that holds nothing to decode, `ConfigurationError` for a
+  ///   model without the VAE that is needed.
   public func plan(_ path: String, into output: String) throws -> [CacheDecodingJob] {
     let jobs = try CacheDecodingJob.list(path, into: output, options)
-    if jobs.contains(where: { $0.content == .video }) { try video.require("vae") }
-    if jobs.contains(where: { $0.content == .audio || $0.audioFile != nil }) {
+    if jobs.contains(where: { $0.decoding?.component == .videoVAE }) { try video.require("vae") }
+    if jobs.contains(where: { $0.decoding?.component == .audioVAE || $0.audioFile != nil }) {
       try audioCheckpoint.require("audio_vae", "vocoder")
     }
     return jobs
   }
 
-  /// Whether a file says that it was made with another one than that which decodes it. The file
-  /// that a model lies in counts, not its weights alone: a VAE in a file of its own is another than
-  /// the same in a unified checkpoint.
-  private func isOfOtherModel(_ file: SampleFile, _ content: CacheDecodingJob.Content) throws
-    -> Bool
-  {
-    guard let said = file.metadata[Fingerprint.Key.model.rawValue],
-      let path = models.path(of: content == .audio ? .audioVAE : .videoVAE), content != .mask
+  /// Returns whether a file was made with another model file than the one that decodes it. The
+  /// whole file counts: a VAE in a separate file differs from the same VAE in a unified checkpoint.
+  private func isOfOtherModel(_ file: SampleFile, _ decoding: CacheDecoding) throws -> Bool {
+    guard let recorded = file.metadata[Fingerprint.Key.model.rawValue],
+      let path = decoding.component.flatMap(models.path(of:))
     else { return false }
     let identity = try identities[path] ?? FileIdentity.identity(of: path)
     identities[path] = identity
-    return said != identity
-  }
-
-  /// - Returns: the file that was written.
-  private func decode(
-    _ file: SampleFile, _ content: CacheDecodingJob.Content, _ job: CacheDecodingJob,
-    _ report: (CacheDecodingEvent) -> Void
-  ) throws -> String {
-    switch content {
-    case .video: return try decodeVideo(file, job, report)
-    case .audio:
-      let audio = try decodeAudio(file, job.file, report)
-      let path = job.output + ".wav"
-      try OutputPath.makeFolder(of: path)
-      try WAVWriter.write(audio.channels, sampleRate: audio.sampleRate, to: path)
-      return path
-    case .mask: return try drawMask(file, job)
-    }
+    return recorded != identity
   }
 
   // MARK: Video
 
-  private func decodeVideo(
+  /// Decodes video latents to an MP4, or to a PNG if they are of one frame.
+  ///
+  /// - Returns: the path that was written.
+  func decodeVideo(
     _ file: SampleFile, _ job: CacheDecodingJob, _ report: (CacheDecodingEvent) -> Void
   ) throws -> String {
     let rate = try frameRate(file, job.file)
@@ -184,7 +169,7 @@ public final class CacheDecoder {
     return path
   }
 
-  /// Decodes the video latents of a file, frame after frame.
+  /// Decodes the video latents of a file, frame by frame.
   ///
   /// - Parameter begin: called before the first frame with the size of the video.
   /// - Throws: `LoadingError` for a model that can't be loaded; `DatasetError` for latents that
@@ -225,13 +210,26 @@ public final class CacheDecoder {
 
   func frameRate(_ file: SampleFile, _ path: String) throws -> Rational {
     guard let fps = try file.number("fps") else { return Rational(24) }
-    guard CacheReading.frameRates.contains(fps), let rate = Rational(approximating: fps) else {
-      throw DatasetError(path: path, problem: "fps is \(fps), which is no frame rate")
+    guard CachedFacts.frameRates.contains(fps), let rate = Rational(approximating: fps) else {
+      throw DatasetError(path: path, problem: "fps is \(fps), which is not a frame rate")
     }
     return rate
   }
 
-  // MARK: Sound
+  // MARK: Audio
+
+  /// Decodes audio latents to a WAV file.
+  ///
+  /// - Returns: the path that was written.
+  func writeAudio(
+    _ file: SampleFile, _ job: CacheDecodingJob, _ report: (CacheDecodingEvent) -> Void
+  ) throws -> String {
+    let audio = try decodeAudio(file, job.file, report)
+    let path = job.output + ".wav"
+    try OutputPath.makeFolder(of: path)
+    try WAVWriter.write(audio.channels, sampleRate: audio.sampleRate, to: path)
+    return path
+  }
 
   private func decodeAudio(
     _ file: SampleFile, _ path: String, _ report: (CacheDecodingEvent) -> Void
@@ -259,14 +257,14 @@ public final class CacheDecoder {
     try wave.requireFinite(from: "vocoder")
     let channels = try AudioTensors.channels(wave)
     guard channels.count == 2 else {
-      throw AudioError.shape(expected: "a stereo sound [1, 2, samples]", found: wave.shape)
+      throw AudioError.shape(expected: "stereo audio [1, 2, samples]", found: wave.shape)
     }
     return AudioClip(left: channels[0], right: channels[1], sampleRate: vocoder.sampleRate)
   }
 
-  // MARK: Helping
+  // MARK: Helpers
 
-  /// Loading a model fails for all files alike.
+  /// An error of loading a model, which concerns all files.
   struct LoadingError: Error { let cause: any Error }
 
   private func loading<Model>(
@@ -281,7 +279,7 @@ public final class CacheDecoder {
       throw DatasetError(
         path: path,
         problem:
-          "holds \(found) channels, the model's latents have \(wanted): it was made with another model"
+          "holds latents of \(found) channels (expected \(wanted)), so it was made with another model"
       )
     }
   }
@@ -289,7 +287,7 @@ public final class CacheDecoder {
   func requireFinite(_ x: Tensor, _ path: String) throws {
     guard try x.isAllFinite() else {
       throw DatasetError(
-        path: path, problem: "holds NaN or infinite numbers; preprocess the sample again")
+        path: path, problem: "holds NaN or infinite values. Preprocess the sample again")
     }
   }
 }

@@ -4,9 +4,56 @@ import LTX
 import Media
 import Torch
 
+/// How the files of one kind are turned back into media.
+struct CacheDecoding: Sendable {
+  /// The folder that a whole cache's files are decoded into; upstream's name if it has one.
+  let folder: String
+  /// The VAE that decodes the files; nil for masks.
+  let component: ModelFiles.Component?
+  /// Whether the sample's audio can be put into the output.
+  var takesAudio = false
+  /// Whether the output has the frame rate of the sample's latents.
+  var takesRate = false
+  /// Decodes a file and returns the path that was written.
+  let decode:
+    @Sendable (CacheDecoder, SampleFile, CacheDecodingJob, (CacheDecodingEvent) -> Void) throws
+      -> String
+
+  static func video(into folder: String) -> CacheDecoding {
+    CacheDecoding(folder: folder, component: .videoVAE, takesAudio: true) {
+      try $0.decodeVideo($1, $2, $3)
+    }
+  }
+
+  static func audio(into folder: String) -> CacheDecoding {
+    CacheDecoding(folder: folder, component: .audioVAE) { try $0.writeAudio($1, $2, $3) }
+  }
+
+  /// - Parameter hasFrames: whether the mask is one of a video.
+  static func mask(into folder: String, hasFrames: Bool) -> CacheDecoding {
+    CacheDecoding(folder: folder, component: nil, takesRate: hasFrames) { decoder, file, job, _ in
+      try decoder.drawMask(file, job)
+    }
+  }
+
+  /// Recognizes the kind of a file by its tensors.
+  ///
+  /// - Throws: `DatasetError` for a file that holds nothing to decode.
+  static func of(_ file: SampleFile) throws -> CacheDecoding {
+    if file.has("mask") { return .mask(into: "", hasFrames: true) }
+    guard file.has("latents") else {
+      throw DatasetError(
+        path: file.path, problem: "holds neither latents nor a mask, so there is nothing to decode")
+    }
+    let isAudio = try file.tensorShape("latents").count == 3 || file.has(CachedValues.timeSteps)
+    return isAudio ? .audio(into: "") : .video(into: "")
+  }
+}
+
 extension CacheDecoder {
-  /// White where the mask is 1. Of a video: each cell as large as in the picture, each latent frame
-  /// as long as it lasts; of a sound: a strip whose columns are its latent steps.
+  /// Draws a mask, white where it is 1. The mask of a video has each cell as large and each latent
+  /// frame as long as in the video; the mask of audio is a strip with a column for each latent
+  /// step.
   func drawMask(_ file: SampleFile, _ job: CacheDecodingJob) throws -> String {
     let mask = try file.tensor("mask").to(.float32)
     try requireFinite(mask, job.file)
@@ -54,4 +101,35 @@ extension CacheDecoder {
     }
     return RGBFrame(bytes: bytes, width: columns * scale.columns, height: rows * scale.rows)
   }
+}
+
+/// The file that frames are written to: an MP4 or, by the path's extension, a PNG.
+final class FrameFile {
+  private let path: String
+  private let writer: VideoWriter?
+
+  init(_ path: String, _ width: Int, _ height: Int, rate: Rational, audio: AudioClip?) throws {
+    self.path = path
+    guard path.hasSuffix(".mp4") else {
+      writer = nil
+      return
+    }
+    let format = audio.map {
+      VideoWriter.Audio(
+        sampleRate: $0.sampleRate, channelCount: $0.channels.count, matchesVideo: true)
+    }
+    // x264's macroblock tree is not reproducible in images with few macroblocks per row; this preset
+    // does not use it.
+    let writer = try VideoWriter(
+      path: path, width: width, height: height, frameRate: rate, audio: format,
+      quality: VideoWriter.Quality(preset: width < 128 ? "superfast" : "medium"))
+    if let audio { try writer.append(audio: audio.channels) }
+    self.writer = writer
+  }
+
+  func append(_ frame: RGBFrame) throws {
+    if let writer { try writer.append(frame) } else { try frame.writePNG(to: path) }
+  }
+
+  func finish() throws { try writer?.finish() }
 }

@@ -1,16 +1,16 @@
 import Foundation
 import Media
 
-/// A dataset as the checks look at it.
+/// A dataset as the checks see it.
 struct DatasetListing: Sendable {
   struct Row: Sendable {
-    /// In the dataset file, from 1; nil in a folder.
+    /// The line in the dataset file, from 1; nil in a folder.
     let line: Int?
-    /// The name that its cached files go by.
+    /// The name of the sample's cached files.
     let name: String
-    /// From the root of the file system.
+    /// The absolute path of the clip or audio.
     let mediaPath: String
-    /// The files that each kind of cached file is made from.
+    /// The files that the cached files are made from.
     let sources: [CacheFolder: String]
     let caption: String
     let repeats: Int
@@ -18,13 +18,13 @@ struct DatasetListing: Sendable {
 
   let path: String
   let rows: [Row]
-  /// Rows that can't be used.
+  /// The rows that can't be used.
   let problems: [RowProblem]
   /// The other files of the folder.
   let skipped: SkippedFiles
 
-  /// - Parameter columns: those that the user named.
-  /// - Throws: `PreprocessingError` for what is no dataset.
+  /// - Parameter columns: the columns that the user named.
+  /// - Throws: `PreprocessingError` for a file that is not a dataset.
   init(path: String, columns: [Role: String] = [:]) throws {
     let dataset = try Dataset(path: path, columns: columns)
     self.path = path
@@ -33,21 +33,19 @@ struct DatasetListing: Sendable {
     rows = dataset.samples.compactMap { sample in
       let paths = sample.paths
       return (paths[.video] ?? paths[.audio]).map { media in
-        let sources: [CacheFolder: String?] = [
-          .latents: paths[.video], .audioLatents: paths[.audio] ?? media,
-          .referenceLatents: paths[.referenceVideo],
-          .referenceAudioLatents: paths[.referenceAudio], .videoMasks: paths[.videoMask],
-          .audioMasks: paths[.audioMask],
-        ]
+        let sources = Artifacts.all.compactMap { artifact in
+          artifact.source(of: sample).map { (artifact.folder, $0) }
+        }
         return Row(
           line: sample.line, name: sample.name, mediaPath: media,
-          sources: sources.compactMapValues { $0 },
+          sources: Dictionary(uniqueKeysWithValues: sources),
           caption: sample.caption, repeats: sample.repeats)
       }
     }
   }
 
-  /// Files beside a cache that could be its dataset, by their endings; last the folder itself.
+  /// Returns the files beside a cache that could be its dataset, by their extensions, and at last
+  /// the folder itself.
   static func candidates(beside cache: DatasetCache) -> [String] {
     let folder = (absolutePath(cache.root) as NSString).deletingLastPathComponent
     do {
@@ -55,10 +53,10 @@ struct DatasetListing: Sendable {
         .filter { ["json", "jsonl", "csv"].contains(($0 as NSString).pathExtension.lowercased()) }
         .map { "\(folder)/\($0)" } + [folder]
     } catch {
-      return []  // a folder that may not be listed
+      return []  // a folder that can't be listed
     }
   }
 
-  /// Rows by the name of their cached files.
+  /// The rows by the names of their cached files.
   var byName: [String: Row] { Dictionary(uniqueKeysWithValues: rows.map { ($0.name, $0) }) }
 }

@@ -1,27 +1,28 @@
 import Foundation
 import Media
+import Support
 
-/// A page that shows a dataset: thumbnails, captions, buckets, sounds, and what is wrong. One HTML
-/// file, which needs nothing from elsewhere.
+/// A page that shows a dataset: thumbnails, captions, buckets, audio, and problems. It is one HTML
+/// file that loads nothing but the clips.
 public struct DatasetPreview: Sendable {
-  /// Bytes of pictures at most; base64 makes a third more of them.
+  /// The max bytes of images, before base64 adds a third.
   private static let imageBytes = 24 << 20
 
   public let html: String
   public let clips: Int
   public let problems: Int
-  /// What could not be shown, and why.
+  /// What is not shown, and why.
   public let notes: [String]
 
   /// - Parameters:
-  ///   - page: where the page will be: it plays the media files from where they are. Nil for a page
-  ///     that plays none.
-  ///   - cache: nil to show the dataset file that the options name, with the cache beside it if
-  ///     there is one.
-  ///   - decoder: shows what the latents decode to in place of the media files' frames.
-  ///   - progress: called with the phase, how many files or clips are done, and how many there are.
-  /// - Throws: what is wrong with the input itself, as `CacheChecker`; what loading the decoder's
-  ///   model throws.
+  ///   - cache: nil to show the dataset file of the options, with the cache beside it if there is
+  ///     one.
+  ///   - decoder: decodes the latents, to show them instead of the media files' frames.
+  ///   - page: the path of the page, from which it plays the media files at their locations; nil for
+  ///     a page that plays none.
+  ///   - progress: called with the phase, the number of files or clips done, and of all.
+  /// - Throws: the errors of `CacheChecker` for input that can't be used, and those of loading the
+  ///   decoder's model.
   public init(
     cache: String?, _ options: DatasetCheckOptions, decoder: CacheDecoder? = nil,
     page: String? = nil,
@@ -38,7 +39,8 @@ public struct DatasetPreview: Sendable {
       let listing = try DatasetListing(path: dataset, columns: options.columns)
       try self.init(listing, options, page) { progress(.clips, $0, $1) }
     } else {
-      throw PreprocessingError(.option, "name a cache, or a dataset file with --dataset")
+      throw Issue(
+        ["cache"], "is missing", suggestion: "Name a cache, or a dataset file.")
     }
   }
 
@@ -56,16 +58,15 @@ public struct DatasetPreview: Sendable {
     }
     let clips = names.map { name in
       let video = reading[.latents, name]
-      var tokens: Int?
-      if case .text(_, let count, _) = reading[.conditions, name]?.content { tokens = count }
       let bucket = video.flatMap(checker.bucket)
       let clip = ClipPreview(
         name: name, line: rows[name]?.line,
-        caption: rows[name]?.caption ?? reading[.conditions, name]?.metadata["prompt"],
+        caption: rows[name]?.caption
+          ?? reading[.conditions, name]?.metadata[Fingerprint.Key.prompt.rawValue],
         bucket: bucket?.description,
-        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.audio?.duration,
-        fps: video?.fps, tokens: tokens,
-        extras: CacheFolder.allCases.filter {
+        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.facts.audio?.duration,
+        fps: video?.facts.fps, tokens: reading[.conditions, name]?.facts.text?.tokens,
+        extras: CacheFolder.all.filter {
           ![.latents, .conditions].contains($0) && reading[$0, name] != nil
         }.map(\.rawValue),
         problems: (bySample[name] ?? []).map(\.words))
@@ -96,17 +97,18 @@ public struct DatasetPreview: Sendable {
     try self.init(
       title: listing.path, clips,
       general: listing.problems.map { ($0.line.map { "line \($0): " } ?? "") + $0.problem },
-      notes: ["not preprocessed yet"] + listing.skipped.notes(), problems: listing.problems.count,
+      notes: ["the dataset is not preprocessed yet"] + listing.skipped.notes(),
+      problems: listing.problems.count,
       showsMedia: !options.skipsSources, nil, page, progress)
   }
 
   private struct Entry {
     let clip: ClipPreview
     let media: String?
-    /// Where its sound is, in the media file mostly.
+    /// The file with the audio, which is usually the media file.
     let audio: String?
     let bucket: ResolutionBucket?
-    /// To be decoded.
+    /// The latents to decode.
     let latents: String?
   }
 
@@ -143,7 +145,7 @@ public struct DatasetPreview: Sendable {
       progress(done + 1, clips.count)
     }
     var notes = notes
-    if decoder != nil { notes.append("images are what the latents decode to") }
+    if decoder != nil { notes.append("images are decoded from the latents") }
     if withoutImages > 0 {
       notes.append("the last \(withoutImages) clips have no images, to keep the page small")
     }

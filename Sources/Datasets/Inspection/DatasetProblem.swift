@@ -1,48 +1,48 @@
-/// Something that is wrong with a cached dataset.
+/// A problem of a cached dataset.
 public struct DatasetProblem: Error, Codable, Equatable, Sendable, CustomStringConvertible {
   public enum Kind: String, Codable, Sendable, CaseIterable {
-    /// A file that can't be read: cut off, damaged, in no known format.
+    /// A file that can't be read: truncated, damaged or of an unknown format.
     case unreadable
-    /// Tensors that are missing, or have another type or shape than they should have.
+    /// A tensor that is missing or has the wrong dtype or shape.
     case tensors
-    /// NaN or infinity, or nothing but zeros.
+    /// NaN, infinity, or only zeros.
     case numbers
-    /// Made from a clip with damaged frames.
+    /// A file made from a clip with damaged frames.
     case damage
-    /// A file that differs from the others of its folder.
+    /// A file that differs from most of its kind.
     case inconsistent
-    /// A sample of which a file is missing.
+    /// A sample without one of its files.
     case incomplete
-    /// Files of one sample that don't fit each other.
+    /// Files of one sample that contradict each other.
     case mismatch
     /// Audio latents of silence.
     case silence
-    /// What a run that was killed has left behind.
+    /// An unfinished file of a run that was killed.
     case leftover
     /// A row of the dataset that can't be used.
     case row
     /// A row of the dataset without cached files.
     case notCached
-    /// Cached files that no row of the dataset names.
+    /// Cached files without a row in the dataset.
     case notListed
-    /// A media file that is gone, or not the one that was cached.
+    /// A media file that is missing or has changed since it was cached.
     case source
-    /// A caption that is empty, too long, or not the one that was cached.
+    /// A caption that is empty, too long, or has changed since it was encoded.
     case caption
-    /// How often a sample is repeated: the index is damaged, or the dataset says something else.
+    /// Repeats that differ between the dataset and the cache, or a damaged index of repeats.
     case repeats
-    /// Made with another model, or in another way than the rest.
+    /// A file made with another model or other options than the rest.
     case fingerprint
   }
 
   public let kind: Kind
-  /// The cached file, relative to the cache, or the media file; nil where the problem is a row's.
+  /// The cached file, relative to the cache, or the media file; nil for a problem of a row.
   public let file: String?
   /// The line of the dataset file.
   public let line: Int?
   /// The sample's name.
   public let sample: String?
-  /// What is wrong and, where it is not plain, what to do.
+  /// What is wrong and, if it is not obvious, what to do.
   public let problem: String
 
   init(
@@ -61,13 +61,33 @@ public struct DatasetProblem: Error, Codable, Equatable, Sendable, CustomStringC
   }
 }
 
-/// What a check has found.
+extension DatasetProblem {
+  /// The problem without paths in the cache, for a page that shows it beside the clip.
+  var words: String {
+    guard let file else { return problem }
+    switch kind {
+    case .incomplete, .caption, .row, .notCached, .notListed: return problem
+    case .source:
+      let missing = "does not exist"
+      if problem.hasPrefix(missing) {
+        return "the media file is missing" + problem.dropFirst(missing.count)
+      }
+      return problem.hasPrefix("has ") ? "the media file \(problem)" : problem
+    default:
+      let folder = file.prefix { $0 != "/" }
+      guard let artifact = Artifacts.named(String(folder)) else { return "\(file): \(problem)" }
+      return "\(artifact.noun): \(problem)"
+    }
+  }
+}
+
+/// The result of a check.
 public struct DatasetReport: Codable, Sendable {
   public let cache: String
   public let dataset: String?
   public let samples: Int
   public let files: Int
   public let problems: [DatasetProblem]
-  /// What could not be checked, and why.
+  /// What was not checked, and why.
   public let notes: [String]
 }

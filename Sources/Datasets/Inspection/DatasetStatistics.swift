@@ -3,18 +3,18 @@ import LTX
 import Media
 import Support
 
-/// What a preprocessed dataset consists of.
+/// The statistics of a preprocessed dataset.
 public struct DatasetStatistics: Codable, Sendable {
-  /// How values are spread.
+  /// The spread of values.
   public struct Spread: Codable, Equatable, Sendable {
     public let count: Int
     public let sum: Double
     public let minimum: Double
-    /// Of an even number of values the mean of the two in the middle.
+    /// The median; of an even number of values, the mean of the two in the middle.
     public let median: Double
     public let maximum: Double
 
-    /// Nil for no values.
+    /// Nil without values.
     init?(_ values: [Double]) {
       let sorted = values.sorted()
       guard let first = sorted.first, let last = sorted.last else { return nil }
@@ -26,7 +26,7 @@ public struct DatasetStatistics: Codable, Sendable {
     }
   }
 
-  /// How often something occurs.
+  /// The number of times that a value occurs.
   public struct Count: Codable, Equatable, Sendable {
     public let value: String
     public let count: Int
@@ -37,13 +37,13 @@ public struct DatasetStatistics: Codable, Sendable {
     /// WxHxF in pixels and frames; nil without video latents.
     public let bucket: String?
     public let fps: Double?
-    /// Seconds of the video, else of the sound.
+    /// Seconds of the video, or of the audio without one.
     public let duration: Double?
     public let captionCharacters: Int?
     public let captionTokens: Int?
-    /// Of the media file's whole sound: LUFS; nil where there is none, or nothing but silence.
+    /// The loudness of the media file's whole audio, in LUFS; nil without audio or for silence.
     public let loudness: Double?
-    /// Of the media file's samples: dB below full scale.
+    /// The largest sample of the media file's audio, in dB of full scale.
     public let peak: Double?
     /// How often the sample appears in an epoch of training.
     public let repeats: Int
@@ -62,14 +62,14 @@ public struct DatasetStatistics: Codable, Sendable {
   public let captionTokens: Spread?
   public let loudness: Spread?
   public let peak: Spread?
-  /// Samples whose audio latents are of silence; nil where no file says how loud its audio was.
+  /// The number of samples with silent audio; nil if no file records how loud its audio was.
   public let silentAudio: Int?
-  /// Samples whose audio latents say how loud the audio was.
+  /// The number of samples whose audio latents record how loud the audio was.
   public let measuredAudio: Int
-  /// What could not be told, and why.
+  /// What is not known, and why.
   public let notes: [String]
 
-  /// - Throws: what is wrong with the input itself, as `CacheChecker`.
+  /// - Throws: the errors of `CacheChecker` for input that can't be used.
   public init(
     cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions(),
     progress: (CacheChecker.Phase, Int, Int) -> Void = { _, _, _ in }
@@ -80,7 +80,8 @@ public struct DatasetStatistics: Codable, Sendable {
     var notes = checker.notes
     if !reading.problems.isEmpty {
       notes.append(
-        "\(reading.problems.count) files can't be used and don't count; `ltx dataset check` lists them"
+        "\(reading.problems.count) files can't be used and are not counted; `ltx dataset check` "
+          + "lists them"
       )
     }
     let rows = checker.listing?.byName ?? [:]
@@ -90,8 +91,6 @@ public struct DatasetStatistics: Codable, Sendable {
     samples = names.enumerated().map { done, name in
       defer { progress(.sources, done + 1, names.count) }
       let video = reading[.latents, name]
-      var tokens: Int?
-      if case .text(_, let count, _) = reading[.conditions, name]?.content { tokens = count }
       let row = rows[name]
       var level: AudioLevel?
       if !options.skipsSources, let media = row?.sources[.audioLatents], access(media, R_OK) == 0 {
@@ -104,19 +103,21 @@ public struct DatasetStatistics: Codable, Sendable {
           notes.append("the loudness is not known: \(describe(error))")
         }
       }
-      let caption = row?.caption ?? reading[.conditions, name]?.metadata["prompt"]
+      let caption =
+        row?.caption ?? reading[.conditions, name]?.metadata[Fingerprint.Key.prompt.rawValue]
       return Sample(
-        name: name, bucket: video.flatMap(checker.bucket)?.description, fps: video?.fps,
-        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.audio?.duration,
-        captionCharacters: caption?.count, captionTokens: tokens, loudness: level?.loudness,
+        name: name, bucket: video.flatMap(checker.bucket)?.description, fps: video?.facts.fps,
+        duration: video.map(checker.seconds) ?? reading[.audioLatents, name]?.facts.audio?.duration,
+        captionCharacters: caption?.count,
+        captionTokens: reading[.conditions, name]?.facts.text?.tokens, loudness: level?.loudness,
         peak: level?.peak, repeats: repeats.repeats(of: name)
       )
     }
     samplesPerEpoch = samples.reduce(0) { $0 + $1.repeats }
     self.cache = cache.root
     dataset = checker.listing?.path
-    folders = CacheFolder.allCases.compactMap { content in
-      cache.files[content].map { Count(value: content.rawValue, count: $0.count) }
+    folders = CacheFolder.all.compactMap { folder in
+      cache.files[folder].map { Count(value: folder.rawValue, count: $0.count) }
     }
     durations = Spread(samples.compactMap(\.duration))
     frameRates = Self.counts(samples.compactMap(\.fps).map { String(format: "%.6g", $0) })
@@ -126,7 +127,7 @@ public struct DatasetStatistics: Codable, Sendable {
     loudness = Spread(samples.compactMap(\.loudness))
     peak = Spread(samples.compactMap(\.peak))
     var levels = reading.audioLevels(.audioLatents)
-    // Caches of other tools don't say how loud their audio was.
+    // Caches of other tools don't record how loud their audio was.
     for sample in silentMedia where levels[sample] == nil {
       levels[sample] = SampleLevel(peak: -.infinity, rms: -.infinity)
     }
@@ -136,13 +137,13 @@ public struct DatasetStatistics: Codable, Sendable {
     if loudness == nil, peak == nil, !options.skipsSources {
       notes.append(
         rows.isEmpty
-          ? "the loudness is that of the media files, which the dataset file names"
-          : "no media file has sound")
+          ? "the loudness is not known without the media files, which the dataset file names"
+          : "no media file has audio")
     }
     self.notes = notes
   }
 
-  /// The most common first.
+  /// Returns the values with their counts, the most common first.
   private static func counts(_ values: [String]) -> [Count] {
     Dictionary(grouping: values) { $0 }.map { Count(value: $0.key, count: $0.value.count) }
       .sorted { ($1.count, $0.value) < ($0.count, $1.value) }

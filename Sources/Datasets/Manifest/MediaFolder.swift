@@ -68,7 +68,7 @@ struct MediaFolder {
       }
       rows.append(
         DatasetRow(
-          line: nil, values: Dictionary(uniqueKeysWithValues: values.map { ($0.rawValue, $1) })))
+          line: nil, values: Dictionary(uniqueKeysWithValues: values.map { ($0.name, $1) })))
     }
     skipped.files.sort { $0.file < $1.file }
     guard !rows.isEmpty || !problems.isEmpty else {

@@ -73,6 +73,15 @@ struct Clip: Sendable {
   }
 }
 
+extension ClipReader {
+  /// A reader that follows the options of a run.
+  init(_ options: PreprocessingOptions, buckets: [ResolutionBucket]) {
+    self.init(
+      buckets: buckets, frameRate: options.frameRate, isCompatible: options.isCompatible,
+      deinterlaces: options.deinterlaces, isStrict: options.isStrict, color: options.color)
+  }
+}
+
 /// Reads clips in the size of the bucket that suits each best.
 struct ClipReader: Sendable {
   let buckets: [ResolutionBucket]

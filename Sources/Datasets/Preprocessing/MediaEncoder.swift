@@ -1,27 +1,38 @@
 import Generation
 import LTX
+import Media
 import NN
 import TensorFiles
 import Torch
 
-/// The VAEs at work: what was read becomes what is stored. Each is loaded when it is first needed.
-final class MediaEncoder {
-  /// A file of a batch.
-  struct Place: Hashable {
-    let sample: Int
-    let file: Int
-  }
+/// A sample whose files are encoded and not written yet.
+struct EncodedSample: Sendable {
+  let sample: PreparedSample
+  fileprivate(set) var files: [(file: PreparedFile, values: Result<CachedValues, any Error>)] = []
 
+  /// Returns the values of one of the files; nil if it was not encoded.
+  func values(of folder: CacheFolder) -> CachedValues? {
+    guard
+      case .success(let values)? = files.first(where: { $0.file.artifact.folder == folder })?
+        .values
+    else { return nil }
+    return values
+  }
+}
+
+/// Encodes samples with the VAEs. Each VAE is loaded when it is first needed.
+final class MediaEncoder {
   private let plan: PreprocessingPlan
   private var loadedVideo: VideoEncoder?
   private var loadedAudio: AudioEncoder?
 
-  /// Loads the models that these folders are sure to need, so that what is wrong with them is told
-  /// at once.
-  init(_ plan: PreprocessingPlan, _ folders: Set<CacheFolder>) throws {
+  /// Loads the models that these kinds of files are sure to need, so that a model that can't be
+  /// loaded is reported at once.
+  init(_ plan: PreprocessingPlan, _ artifacts: [any Artifact]) throws {
     self.plan = plan
-    if !folders.isDisjoint(with: [.latents, .referenceLatents]) { _ = try video() }
-    if folders.contains(.referenceAudioLatents) { _ = try audioEncoder() }
+    let components = artifacts.filter(\.preloadsModel).compactMap(\.component)
+    if components.contains(.videoVAE) { _ = try video() }
+    if components.contains(.audioVAE) { _ = try audio() }
   }
 
   private func video() throws -> VideoEncoder {
@@ -32,90 +43,87 @@ final class MediaEncoder {
     return encoder
   }
 
-  /// Sound is encoded in float32, as by the reference.
-  private func audioEncoder() throws -> AudioEncoder {
+  /// Audio is encoded in float32, as upstream does it.
+  private func audio() throws -> AudioEncoder {
     let encoder =
       try loadedAudio ?? plan.checkpoint.audioEncoder(dtype: .float32, device: plan.options.device)
     loadedAudio = encoder
     return encoder
   }
 
-  /// The video latents of a batch, clips of one size encoded together.
+  /// Encodes the samples of a batch, clips of one size together.
   ///
-  /// - Returns: [C, F, H, W] on the CPU for each, or what went wrong.
-  /// - Throws: `TorchError` when memory runs out.
-  func latents(_ batch: [PreparedSample]) throws -> [Place: Result<Tensor, any Error>] {
-    var groups: [[Int]: [(Place, Tensor)]] = [:]
-    for (sample, prepared) in batch.enumerated() {
-      for (file, content) in prepared.files.enumerated() {
-        guard case .pixels(let pixels, _) = content.content else { continue }
-        groups[pixels.shape, default: []].append((Place(sample: sample, file: file), pixels))
-      }
-    }
-    var latents: [Place: Result<Tensor, any Error>] = [:]
-    for group in groups.values {
-      do {
-        let encoded = try encode(group.map(\.1))
-        for (index, member) in group.enumerated() {
-          latents[member.0] = .success(try encoded.select(0, index))
+  /// - Returns: the samples in their order. If memory runs out while a single file is encoded, that
+  ///   file has the error and the rest of the batch is not encoded.
+  /// - Throws: `TorchError` if memory runs out while clips are encoded.
+  func encode(_ batch: [PreparedSample]) throws -> [EncodedSample] {
+    var encoded = batch.map { EncodedSample(sample: $0) }
+    try encodeClips(&encoded)
+    for index in encoded.indices {
+      for file in encoded[index].sample.files {
+        let values: Result<CachedValues, any Error>
+        switch file.content {
+        case .pixels: continue
+        case .audio(let clip): values = Result { try encode(clip) }
+        case .values(let stored): values = .success(stored)
+        case .dependent(let make): values = Result { [sample = encoded[index]] in try make(sample) }
         }
-      } catch let error as TorchError where error.kind == .outOfMemory {
-        throw error
-      } catch {
-        for member in group { latents[member.0] = .failure(error) }
+        encoded[index].files.append((file, values))
+        if case .failure(let error as TorchError) = values, error.kind == .outOfMemory {
+          return encoded
+        }
       }
     }
-    return latents
+    return encoded
   }
 
+  private func encodeClips(_ samples: inout [EncodedSample]) throws {
+    struct Group {
+      let shape: [Int]
+      var clips: [(sample: Int, file: PreparedFile, pixels: Tensor, frameRate: Double)] = []
+    }
+    var groups: [Group] = []
+    for (index, sample) in samples.enumerated() {
+      for file in sample.sample.files {
+        guard case .pixels(let pixels, let frameRate) = file.content else { continue }
+        let place = groups.firstIndex { $0.shape == pixels.shape } ?? groups.count
+        if place == groups.count { groups.append(Group(shape: pixels.shape)) }
+        groups[place].clips.append((index, file, pixels, frameRate))
+      }
+    }
+    for group in groups {
+      let latents = Result { try encode(group.clips.map(\.pixels)) }
+      if case .failure(let error as TorchError) = latents, error.kind == .outOfMemory {
+        throw error
+      }
+      for (index, clip) in group.clips.enumerated() {
+        let values = Result {
+          CachedValues.videoLatents(
+            try latents.get().select(0, index), frameRate: clip.frameRate)
+        }
+        samples[clip.sample].files.append((clip.file, values))
+      }
+    }
+  }
+
+  /// Encodes clips of one size.
+  ///
+  /// - Parameter pixels: [1, 3, F, H, W] each.
+  /// - Returns: [clips, C, F, H, W] in latents, on the CPU.
   private func encode(_ pixels: [Tensor]) throws -> Tensor {
     let video = try video()
     return try withoutGrad {
       try video.encode(
         pixels.count == 1 ? pixels[0] : Tensor.cat(pixels), tiling: plan.options.tiling
-      ).to(
-        .cpu)
+      ).to(.cpu)
     }
   }
 
-  /// What is stored of a file; nil for a mask whose sound there is not.
-  ///
-  /// - Parameter latent: of pixels, from `latents`.
-  func values(
-    _ file: PreparedFile, _ sample: DatasetSample, _ latent: Result<Tensor, any Error>?
-  ) throws -> [(key: String, value: PickleValue)]? {
-    switch file.content {
-    case .pixels(_, let frameRate):
-      guard let latent = try latent?.get() else {
-        preconditionFailure("pixels that were not encoded")
-      }
-      return [
-        ("latents", .tensor(latent)), ("num_frames", .int(latent.size(1))),
-        ("height", .int(latent.size(2))),
-        ("width", .int(latent.size(3))), ("fps", .float(frameRate)),
-      ]
-    case .audio(let clip):
-      let encoder = try audioEncoder()
-      let latent = try withoutGrad {
-        try encoder(AudioTensors.waveform(clip), sampleRate: clip.sampleRate).squeeze(0).to(.cpu)
-      }
-      return [
-        ("latents", .tensor(latent)), ("num_time_steps", .int(latent.size(1))),
-        ("frequency_bins", .int(latent.size(2))), ("duration", .float(clip.duration)),
-      ]
-    case .mask(let mask): return [("mask", .tensor(mask))]
-    case .audioMask(let path):
-      let configuration = try AudioVAEConfiguration(plan.checkpoint.config)
-      let audio = plan.check.file(.audioLatents, sample)
-      guard audio.exists, let steps = try SampleFile(path: audio.path).number("num_time_steps")
-      else {
-        return nil
-      }
-      let reader = SampleAudioReader(
-        isCompatible: plan.options.isCompatible, track: plan.options.audioTrack)
-      return [
-        ("mask", .tensor(try reader.mask(path, steps: Int(steps), configuration: configuration)))
-      ]
+  private func encode(_ clip: AudioClip) throws -> CachedValues {
+    let encoder = try audio()
+    let latents = try withoutGrad {
+      try encoder(AudioTensors.waveform(clip), sampleRate: clip.sampleRate).squeeze(0).to(.cpu)
     }
+    return .audioLatents(latents, duration: clip.duration)
   }
 }

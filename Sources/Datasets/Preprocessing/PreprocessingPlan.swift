@@ -6,35 +6,32 @@ import NN
 import Support
 import TensorFiles
 
-/// What has to be done for a dataset. Making it loads no model and decodes no long clip; all
-/// mistakes that can be known before the work are found here.
+/// The work that a dataset needs. Planning loads no model and decodes no long clip; all mistakes
+/// that can be known before the work are found here.
 public struct PreprocessingPlan: Sendable {
   let options: PreprocessingOptions
   let checkpoint: Checkpoint
-  let factors: CompressionFactors
   let check: SampleCheck
   let hashes: SourceHashes
   public let outputFolder: String
-  /// Samples that can be worked on, as far as is known.
+  /// The samples that can be used, as far as is known.
   let work: [SampleWork]
   /// The index of repeats with those of the dataset; nil if this process does not write it.
   let repeats: SampleRepeats?
-  /// What is known before the work.
+  /// The report as it is before the work.
   let report: PreprocessingReport
-  /// Whether the dataset has clips; sounds otherwise.
-  public let hasVideo: Bool
 
-  /// - Throws: `PreprocessingError`, `NoUsableSamples`, `ConfigurationError`, `TensorFileError` or
-  ///   `TorchError`, which say what to change.
+  /// - Throws: `Issue` for an option that can't be used, `PreprocessingError`, `NoUsableSamples`,
+  ///   `ConfigurationError`, `TensorFileError` or `TorchError`.
   public init(_ options: PreprocessingOptions) throws {
     self.options = options
     try options.device.prepare()
     let dataset = try Dataset(path: options.dataset, columns: options.columns)
-    hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
+    let hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
 
     checkpoint = try Checkpoint(options.models)
     try Self.requireModels(checkpoint, options, dataset)
-    factors =
+    let factors =
       hasVideo
       ? try VideoVAEConfiguration.Encoder(checkpoint.config).compression : CompressionFactors.usual
     let referenceBuckets = try Self.requireSizes(options, dataset, checkpoint, factors)
@@ -42,12 +39,12 @@ public struct PreprocessingPlan: Sendable {
     outputFolder = options.outputFolder ?? Self.defaultOutput(options.dataset)
     if let problem = OutputFolder.problem(outputFolder + "/latents") {
       throw PreprocessingError(
-        .writing, file: outputFolder, "\(problem); choose another --output-dir")
+        .writing, file: outputFolder, "\(problem). Choose another output folder")
     }
     hashes = SourceHashes(folder: outputFolder, share: options.share)
     let rules = try CacheRules(
       options, hashes: hashes, factors: factors, referenceBuckets: referenceBuckets)
-    check = SampleCheck(options: options, rules: rules, outputFolder: outputFolder)
+    check = SampleCheck(rules: rules, outputFolder: outputFolder)
 
     var report = PreprocessingReport(
       dataset: options.dataset, outputFolder: outputFolder, share: options.share)
@@ -68,29 +65,28 @@ public struct PreprocessingPlan: Sendable {
       report.rows += 1
       do {
         let found = try check.work(sample)
-        let wanted = check.wanted(sample)
-        for folder in CacheFolder.allCases
+        let wanted = Set(check.wanted(sample).map(\.folder))
+        for folder in CacheFolder.all
         where !wanted.contains(folder) && check.file(folder, sample).exists {
           unasked[folder, default: 0] += 1
         }
-        for (role, folder, base) in Self.companions
-        where dataset.columns[role] != nil && sample.paths[role] == nil && wanted.contains(base) {
+        // A sample without a column that others fill would be skipped in training.
+        for artifact in Artifacts.all where artifact.suits(sample, options) {
+          guard let role = artifact.column, dataset.columns[role] != nil,
+            sample.paths[role] == nil
+          else { continue }
           report.add(
-            folder, sample,
-            "\(sample.media): the row has no \(role.rawValue), which others have; add it or remove the row",
-            check)
+            artifact.folder, sample,
+            "\(sample.media): the row has no \(role.name), which others have. "
+              + "Add it or remove the row", check)
         }
         if found.pending.contains(.latents), let path = sample.paths[.video] {
-          try ClipReader(
-            buckets: options.buckets, frameRate: options.frameRate,
-            isCompatible: options.isCompatible,
-            deinterlaces: options.deinterlaces, isStrict: options.isStrict, color: options.color
-          ).check(path)
+          try ClipReader(options, buckets: options.buckets).check(path)
         }
         work.append(found)
       } catch let error as MediaError {
         report.add(error, sample, check)
-        // The reference encodes the captions of clips that it skips.
+        // Upstream encodes the captions of clips that it skips.
         if options.isCompatible { work.append(check.captionAlone(sample)) }
       }
     }
@@ -99,8 +95,8 @@ public struct PreprocessingPlan: Sendable {
     }
     for (folder, count) in unasked.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
       report.notes.append(
-        "\(folder.rawValue)/ holds files of \(count) of the samples, made by an earlier run, which this one has not "
-          + "asked for; training that reads the folder finds them")
+        "\(folder.rawValue)/ holds files of \(count) of the samples that an earlier run made and "
+          + "this one did not ask for; training that reads the folder uses them")
     }
     self.work = work
     self.report = report
@@ -116,50 +112,37 @@ public struct PreprocessingPlan: Sendable {
     return absolutePath(".precomputed", in: folder)
   }
 
-  /// Columns that every row must fill if any does: a sample without would be left out of training.
-  private static let companions: [(role: Role, folder: CacheFolder, of: CacheFolder)] = [
-    (.referenceVideo, .referenceLatents, .latents), (.videoMask, .videoMasks, .latents),
-    (.referenceAudio, .referenceAudioLatents, .conditions),
-    (.audioMask, .audioMasks, .audioLatents),
-  ]
-
-  /// Checks that both the checkpoint and the text encoder are of kinds that can be used.
+  /// Checks that the model has the parts that the dataset needs, and the text encoder its files.
   private static func requireModels(
     _ checkpoint: Checkpoint, _ options: PreprocessingOptions, _ dataset: Dataset
   ) throws {
-    let hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
-    let hasAudio = dataset.samples.contains { sample in
-      sample.paths[.audio] != nil || sample.paths[.referenceAudio] != nil
-        || sample.paths[.video] != nil && options.audio != .skipped
+    let artifacts = Artifacts.all.filter { artifact in
+      dataset.samples.contains { artifact.isWanted($0, options) }
     }
+    let components = Set(artifacts.compactMap(\.component))
     try checkpoint.require("transformer")
-    if hasVideo { try checkpoint.require("vae") }
+    if components.contains(.videoVAE) { try checkpoint.require("vae") }
     _ = try TextConfiguration(checkpoint.config)
     let root = checkpoint.weights()
-    var needed: [(String, String, ModelFiles.Component, String)] = []
-    if hasVideo {
-      needed.append((Checkpoint.Prefix.videoVAE + ".encoder", "video VAE encoder", .videoVAE, ""))
-    }
-    if hasAudio {
-      needed.append(
-        (
-          Checkpoint.Prefix.audioVAE + ".encoder", "audio VAE encoder", .audioVAE,
-          ", or leave the sound of clips out with --skip-audio"
-        ))
-    }
-    needed.append((Checkpoint.Prefix.textProjection, "text projection", .transformer, ""))
-    for (path, what, component, alternative) in needed {
+    let parts: [(path: String, noun: String, component: ModelFiles.Component)] = [
+      (Checkpoint.Prefix.videoVAE + ".encoder", "video VAE encoder", .videoVAE),
+      (Checkpoint.Prefix.audioVAE + ".encoder", "audio VAE encoder", .audioVAE),
+      (Checkpoint.Prefix.textProjection, "text projection", .transformer),
+    ]
+    for (path, noun, component) in parts
+    where components.contains(component) || component == .transformer {
       let scope = path.split(separator: ".").reduce(root) { $0 / String($1) }
       guard !scope.isPresent else { continue }
       throw PreprocessingError(
         .model, file: options.models.path(of: component) ?? options.models.name,
-        "holds no \(what) (\(scope.path).…); give an LTX-2 checkpoint with all of its parts in one file, or "
-          + "another \(component.option)\(alternative)")
+        "holds no \(noun) (\(scope.path).…). Use an LTX-2 checkpoint with all parts in one file, or "
+          + "a file that holds this part"
+          + (component == .audioVAE ? "; or skip the audio of clips" : ""))
     }
     guard let textEncoder = options.models.textEncoder else {
-      throw PreprocessingError(
-        .option, "--text-encoder-path: is not given; name the folder or the file of a Gemma 3 model"
-      )
+      throw Issue(
+        ["textEncoder"], "is missing",
+        suggestion: "Name the folder or the file of a Gemma 3 model.")
     }
     try TextEncoderFiles(path: textEncoder).requireAll()
   }
@@ -174,17 +157,16 @@ public struct PreprocessingPlan: Sendable {
     guard dataset.samples.contains(where: { $0.paths[.video] != nil }) else { return [] }
     let buckets = options.buckets
     guard !buckets.isEmpty else {
-      throw PreprocessingError(
-        .option, "--resolution-buckets: give at least one, such as 768x768x49")
+      throw Issue(["buckets"], "is empty", suggestion: "Give at least one, such as 768x768x49.")
     }
     let padding = try VideoVAEConfiguration.Encoder(checkpoint.config).padding
     func requireFit(_ bucket: ResolutionBucket) throws {
       try bucket.requireFit(factors)
       if padding == .reflect, min(bucket.height / factors.height, bucket.width / factors.width) < 2
       {
-        throw PreprocessingError(
-          .option,
-          "--resolution-buckets: \(bucket): this checkpoint's video VAE needs at least "
+        throw Issue(
+          ["buckets"],
+          "\(bucket): this checkpoint's video VAE needs at least "
             + "\(2 * factors.width)x\(2 * factors.height) pixels")
       }
     }
@@ -196,16 +178,17 @@ public struct PreprocessingPlan: Sendable {
       guard bucket.width.isMultiple(of: space * factors.width),
         bucket.height.isMultiple(of: space * factors.height)
       else {
-        throw PreprocessingError(
-          .option,
-          "--reference-downscale-factor: \(bucket) by \(space) gives no size that the video VAE can take; width and "
-            + "height must be multiples of \(space * factors.width) and \(space * factors.height)")
+        throw Issue(
+          ["referenceDownscale"],
+          "\(bucket) divided by \(space) is not a size that the video VAE can encode",
+          suggestion: "Width and height must be multiples of \(space * factors.width) and "
+            + "\(space * factors.height).")
       }
       guard (bucket.frames - 1).isMultiple(of: time * factors.time) else {
-        throw PreprocessingError(
-          .option,
-          "--reference-temporal-scale-factor: every \(time)th of \(bucket.frames) frames gives no length that the "
-            + "video VAE can take; give buckets of a multiple of \(time * factors.time) frames, plus 1"
+        throw Issue(
+          ["referenceTemporalScale"],
+          "every \(time)th of \(bucket.frames) frames is not a length that the video VAE can encode",
+          suggestion: "The frames of a bucket must be a multiple of \(time * factors.time), plus 1."
         )
       }
     }
@@ -239,32 +222,25 @@ public struct PreprocessingPlan: Sendable {
     var notes: [String] = []
     if options.share.count > 1 {
       notes.append(
-        "process \(options.share.index) of \(options.share.count), as the environment says: it takes every "
-          + "\(options.share.count)th sample")
+        "process \(options.share.index) of \(options.share.count), by the environment: it processes "
+          + "every \(options.share.count)th sample")
     }
-    let columns = Role.allCases.compactMap { role in dataset.columns[role].map { (role, $0) } }
+    let columns = Role.all.compactMap { role in dataset.columns[role].map { (role, $0) } }
     let renamed = columns.map { role, name in
-      role.rawValue == name ? name : "\(role.rawValue) from \"\(name)\""
+      role.name == name ? name : "\(role.name) from \"\(name)\""
     }
     notes.append("columns: " + renamed.joined(separator: ", "))
     if !dataset.columns.unused.isEmpty {
       notes.append("columns that nothing reads: " + dataset.columns.unused.joined(separator: ", "))
     }
-    let hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
-    let hasAudio = dataset.samples.contains {
-      $0.paths[.audio] != nil || $0.paths[.video] != nil && options.audio != .skipped
-    }
-    for (role, isUsed, reason) in [
-      (Role.referenceVideo, hasVideo, "there are no videos"),
-      (.videoMask, hasVideo, "there are no videos"),
-      (.audioMask, hasAudio, "sound is left out"),
-    ] where !isUsed {
-      if let column = dataset.columns[role] {
-        notes.append("the column \"\(column)\" is not read: \(reason)")
-      }
+    for artifact in Artifacts.all {
+      guard let column = artifact.column.flatMap({ dataset.columns[$0] }),
+        !dataset.samples.contains(where: { artifact.suits($0, options) })
+      else { continue }
+      notes.append("the column \"\(column)\" is not read: \(artifact.reasonUnsuited)")
     }
     if options.isCompatible {
-      notes.append("--compat: all as the reference's scripts do it, with their known faults")
+      notes.append("everything follows upstream's scripts, including their known faults")
     }
     return notes
   }
@@ -280,17 +256,6 @@ public struct NoUsableSamples: Error, Sendable, CustomStringConvertible {
   }
 }
 
-extension SampleCheck {
-  /// The work of a sample whose media can't be used.
-  func captionAlone(_ sample: DatasetSample) -> SampleWork {
-    let prompt = options.captions.prompt(sample.caption)
-    let isThere = isUpToDate(.conditions, sample, .made(rules.conditions(prompt: prompt)))
-    return SampleWork(
-      sample: sample, prompt: prompt, pending: isThere ? [] : [.conditions],
-      upToDate: isThere ? [.conditions] : [])
-  }
-}
-
 extension PreprocessingReport {
   func failure(line: Int?, sample: String?, folder: CacheFolder?, _ reason: String) -> Problem {
     Problem(
@@ -298,21 +263,20 @@ extension PreprocessingReport {
       reason: reason)
   }
 
-  /// A sample whose media can't be used at all.
+  /// Adds a sample whose media can't be used at all.
   ///
-  /// What an earlier run made of another source is not removed, for that source may only have been
-  /// moved; but it must not go unnoticed.
+  /// Files that an earlier run made are not removed, because their source may only have been moved,
+  /// but the report mentions them.
   mutating func add(_ error: any Error, _ sample: DatasetSample, _ check: SampleCheck) {
-    let folder: CacheFolder = sample.paths[.video] == nil ? .audioLatents : .latents
-    add(folder, sample, describe(error), check)
+    add(sample.mainFolder, sample, describe(error), check)
   }
 
-  /// A file that could not be made.
+  /// Adds a file that could not be made.
   mutating func add(
     _ folder: CacheFolder, _ sample: DatasetSample, _ reason: String, _ check: SampleCheck
   ) {
     let file = check.file(folder, sample)
-    let older = file.exists ? " \(file.path) of an earlier run is still there." : ""
+    let older = file.exists ? " \(file.path) of an earlier run still exists." : ""
     problems.append(failure(line: sample.line, sample: sample.name, folder: folder, reason + older))
     counts[folder, default: Count()].failed += 1
   }

@@ -87,7 +87,7 @@ public struct PreprocessingReport: Codable, Sendable {
 
   /// The counts as a table, a line for each folder that has any.
   public var table: String {
-    let rows = CacheFolder.allCases.compactMap { folder in
+    let rows = CacheFolder.all.compactMap { folder in
       counts[folder].map { (folder.rawValue, $0) }
     }
     guard !rows.isEmpty else { return "" }

@@ -6,7 +6,7 @@ import Support
 import TensorFiles
 import Torch
 
-/// How far preprocessing has come.
+/// The progress of preprocessing.
 public enum PreprocessingEvent: Sendable {
   public enum Phase: Sendable { case captions, media }
 
@@ -15,19 +15,19 @@ public enum PreprocessingEvent: Sendable {
   case advanced(Phase, done: Int, total: Int)
 }
 
-/// Turns clips, sounds and captions into the latents and text features that training reads (the
-/// reference's dataset scripts). `docs/preprocessing.md` describes the files.
+/// Encodes clips, audio and captions to the latents and text features that training reads, like
+/// upstream's dataset scripts. `docs/preprocessing.md` describes the files.
 ///
-/// Each file appears whole or not at all and carries its `Fingerprint`, so that a run which was cut
-/// off goes on where it stood. The text encoder is gone before the VAEs are loaded; files are read
-/// ahead of them.
+/// Each file appears whole or not at all and carries its `Fingerprint`, so that a run that was
+/// killed can be resumed. The text encoder is freed before the VAEs are loaded, and media are read
+/// ahead of the encoders.
 public final class Preprocessor {
   private let plan: PreprocessingPlan
   private let notify: (PreprocessingEvent) -> Void
   private let shouldStop: () -> Bool
   private var report: PreprocessingReport
 
-  /// - Parameter shouldStop: asked after each sample; the work ends there, and a rerun goes on.
+  /// - Parameter shouldStop: asked after each sample; true ends the run, which a rerun resumes.
   public init(
     _ plan: PreprocessingPlan, notify: @escaping (PreprocessingEvent) -> Void = { _ in },
     shouldStop: @escaping () -> Bool = { false }
@@ -38,11 +38,11 @@ public final class Preprocessor {
     report = plan.report
   }
 
-  /// Does the work and writes the report, whatever the end.
+  /// Does the work and writes the report, also if the work fails.
   ///
   /// - Throws: what loading the models throws; `PreprocessingError` of kind `.writing`;
-  ///   `TorchError` when memory runs out. A sample that can't be used is no error: it is in the
-  ///   report.
+  ///   `TorchError` if memory runs out. A sample that can't be used is not an error, but an entry
+  ///   of the report.
   public func run() throws -> PreprocessingReport {
     let began = Date()
     do {
@@ -54,7 +54,7 @@ public final class Preprocessor {
       }
       try encodeCaptions()
       if !isStopped { try encodeMedia() }
-      if isStopped { report.interruption = "stopped by a signal; run again to go on" }
+      if isStopped { report.interruption = "stopped by a signal; run again to resume" }
     } catch {
       report.interruption = describe(error)
       finish(began)
@@ -65,11 +65,11 @@ public final class Preprocessor {
     return report
   }
 
-  /// What is known so far.
+  /// The report so far.
   public var currentReport: PreprocessingReport { report }
 
   private var isStopped = false
-  /// How many clips were shown otherwise than by the reference.
+  /// How many clips differ from upstream's reading, by the reason.
   private var corrected: [Clip.Correction: Int] = [:]
 
   private func finish(_ began: Date) {
@@ -77,28 +77,14 @@ public final class Preprocessor {
     report.sort()
     for correction in Clip.Correction.allCases {
       guard let count = corrected[correction] else { continue }
-      let clips = count == 1 ? "1 clip" : "\(count) clips"
-      switch correction {
-      case .turned:
-        report.notes.append(
-          "\(clips) \(count == 1 ? "was" : "were") rotated or mirrored as the file asks; --compat does not"
-        )
-      case .deinterlaced:
-        report.notes.append(
-          "\(clips) \(count == 1 ? "is" : "are") interlaced, and \(count == 1 ? "was" : "were") deinterlaced; "
-            + "--deinterlace off leaves them unchanged")
-      case .reshaped:
-        report.notes.append(
-          "\(clips) \(count == 1 ? "has" : "have") pixels that are no squares, and \(count == 1 ? "is" : "are") shown in "
-            + "true shape; --compat squeezes the picture")
-      }
+      report.notes.append(correction.note(count))
     }
     noteSilentAudio()
     do {
       try plan.hashes.save()
     } catch {
       report.notes.append(
-        "the hashes of the sources could not be stored, and will be computed again: \(describe(error))"
+        "the hashes of the sources can't be stored and will be computed again: \(describe(error))"
       )
     }
     guard report.interruption != nil else { return }
@@ -112,7 +98,8 @@ public final class Preprocessor {
   /// Counts samples with silent audio, whether this run has encoded them or an earlier one.
   private func noteSilentAudio() {
     var levels: [String: SampleLevel] = [:]
-    for work in plan.work where plan.check.wanted(work.sample).contains(.audioLatents) {
+    for work in plan.work
+    where AudioLatentsArtifact().isWanted(work.sample, plan.options) {
       let fingerprint = plan.check.file(.audioLatents, work.sample).fingerprint
       levels[work.sample.name] = fingerprint.flatMap { SampleLevel(metadata: $0.fields) }
     }
@@ -133,11 +120,12 @@ public final class Preprocessor {
   // MARK: Captions
 
   private func encodeCaptions() throws {
-    let pending = plan.work.filter { $0.pending.contains(.conditions) }
+    let artifact = TextFeaturesArtifact()
+    let pending = plan.work.filter { $0.pending.contains(artifact.folder) }
     let emptyPrompt = plan.pendingEmptyPrompt
     guard !pending.isEmpty || emptyPrompt != nil else { return }
-    // Captions that are equal to the letter are encoded once; the tokenizer tells apart what
-    // Unicode calls equivalent.
+    // Captions with equal bytes are encoded once. Strings that Unicode calls equivalent can have
+    // different tokens.
     let works = Dictionary(grouping: pending) { Array($0.prompt.utf8) }
       .values.sorted { $0[0].sample.index < $1[0].sample.index }
     notify(.loading(.captions, total: pending.count))
@@ -147,7 +135,7 @@ public final class Preprocessor {
       storage: options.textEncoder8bit ? .int8 : .asStored)
     if let emptyPrompt {
       _ = try emptyPrompt.write(
-        Self.values(encoder([""])), plan.check.rules.conditions(prompt: ""))
+        artifact.values(encoder([""])), artifact.fingerprint("", plan.check.rules))
     }
     var done = 0
     notify(.advanced(.captions, done: 0, total: pending.count))
@@ -159,17 +147,17 @@ public final class Preprocessor {
         guard try features.video.isAllFinite() else {
           throw PreprocessingError(
             .model, file: options.models.name,
-            "the text features of \"\(work.sample.media)\" are not finite numbers: the weights are damaged, or too "
-              + "large for \(options.dtype)")
+            "the text features of \"\(work.sample.media)\" are not finite: the weights are damaged, "
+              + "or too large for \(options.dtype)")
         }
         if excess > 0 {
           report.warn(
             .conditions, work.sample,
-            "\(work.sample.media): its caption is \(excess) tokens too long, and was cut")
+            "\(work.sample.media): its caption is \(excess) tokens too long and was truncated")
         }
         try store(
-          Self.values(features), .conditions, work.sample,
-          plan.check.rules.storedConditions(prompt: prompt))
+          artifact.values(features), artifact.folder, work.sample,
+          artifact.storedFingerprint(prompt, plan.check.rules))
         done += 1
         notify(.advanced(.captions, done: done, total: pending.count))
       }
@@ -180,16 +168,6 @@ public final class Preprocessor {
     }
   }
 
-  private static func values(_ features: TextFeatures) throws -> [(
-    key: String, value: PickleValue
-  )] {
-    [
-      ("video_prompt_embeds", .tensor(try features.video.squeeze(0))),
-      ("audio_prompt_embeds", .tensor(try features.audio.squeeze(0))),
-      ("prompt_attention_mask", .tensor(try features.mask.squeeze(0))),
-    ]
-  }
-
   // MARK: Media
 
   private func encodeMedia() throws {
@@ -197,11 +175,10 @@ public final class Preprocessor {
     guard !pending.isEmpty else { return }
     let folders = pending.reduce(into: Set<CacheFolder>()) { $0.formUnion($1.pending) }
     notify(.loading(.media, total: pending.count))
-    let encoder = try MediaEncoder(plan, folders)
+    let encoder = try MediaEncoder(plan, folders.compactMap { Artifacts[$0] })
     let options = plan.options
     let batchSize = max(1, options.batchSize)
-    let reader = SampleReader(
-      options: options, check: plan.check, hashes: plan.hashes, factors: plan.factors)
+    let reader = SampleReader(check: plan.check, checkpoint: plan.checkpoint)
     let samples = ReadAhead(count: pending.count, capacity: batchSize, threads: Self.readers) {
       reader.read(pending[$0])
     }
@@ -212,7 +189,7 @@ public final class Preprocessor {
       while batch.count < batchSize, done + batch.count < pending.count {
         batch.append(samples.next())
       }
-      try take(batch, encoder)
+      for sample in try encoder.encode(batch) { try take(sample) }
       done += batch.count
       notify(.advanced(.media, done: done, total: pending.count))
       if shouldStop() {
@@ -222,54 +199,43 @@ public final class Preprocessor {
     }
   }
 
-  /// Files that are read at a time: one beside each few of the processors, which decoding and
-  /// resizing share with the models.
+  /// The number of files that are read at a time. Decoding and resizing share the processors with
+  /// the models.
   private static let readers = max(1, min(4, ProcessInfo.processInfo.activeProcessorCount / 2))
 
-  private func take(_ batch: [PreparedSample], _ encoder: MediaEncoder) throws {
-    let latents = try encoder.latents(batch)
-    for (index, sample) in batch.enumerated() {
-      if let fatal = sample.fatal { throw fatal }
-      let work = sample.work
-      for folder in sample.upToDate.subtracting(work.upToDate) {
-        report.counts[folder, default: .init()].upToDate += 1
-      }
-      for (folder, reason) in sample.failures {
-        report.add(folder, work.sample, reason, plan.check)
-      }
-      for (folder, reason) in sample.warnings { report.warn(folder, work.sample, reason) }
-      if sample.isSilent { report.withoutAudio += 1 }
-      for correction in sample.corrections { corrected[correction, default: 0] += 1 }
-      for (place, file) in sample.files.enumerated() {
-        do {
-          let values = try encoder.values(
-            file, work.sample, latents[MediaEncoder.Place(sample: index, file: place)])
-          guard let values else {
-            report.add(
-              file.folder, work.sample,
-              "\(work.sample.media): its sound is not cached, and so its mask can't be made",
-              plan.check)
-            continue
-          }
-          guard try values.allSatisfy({ try $0.value.tensor?.isAllFinite() ?? true }) else {
-            throw PreprocessingError(
-              .model, file: work.sample.media,
-              "its \(file.folder.noun) are not finite numbers: the weights are damaged, or too large for "
-                + "\(plan.options.dtype)")
-          }
-          try store(values, file.folder, work.sample, file.fingerprint)
-        } catch let error as TorchError where error.kind == .outOfMemory {
-          throw error
-        } catch let error as PreprocessingError where error.kind == .writing {
-          throw error
-        } catch let error as MediaError {
-          report.add(file.folder, work.sample, describe(error), plan.check)
-        } catch {
-          report.add(
-            file.folder, work.sample,
-            "\(work.sample.media): \(file.folder.noun): \(describe(error))",
-            plan.check)
+  /// Writes the files of a sample and adds what happened to the report.
+  private func take(_ encoded: EncodedSample) throws {
+    let sample = encoded.sample
+    if let fatal = sample.fatal { throw fatal }
+    let work = sample.work
+    for folder in sample.upToDate.subtracting(work.upToDate) {
+      report.counts[folder, default: .init()].upToDate += 1
+    }
+    for (folder, reason) in sample.failures { report.add(folder, work.sample, reason, plan.check) }
+    for (folder, reason) in sample.warnings { report.warn(folder, work.sample, reason) }
+    if sample.isSilent { report.withoutAudio += 1 }
+    for correction in sample.corrections { corrected[correction, default: 0] += 1 }
+    for (file, values) in encoded.files {
+      let artifact = file.artifact
+      do {
+        let values = try values.get()
+        guard try values.isAllFinite() else {
+          throw PreprocessingError(
+            .model, file: work.sample.media,
+            "its \(artifact.noun) are not finite: the weights are damaged, or too large for "
+              + "\(plan.options.dtype)")
         }
+        try store(values, artifact.folder, work.sample, file.fingerprint)
+      } catch let error as TorchError where error.kind == .outOfMemory {
+        throw error
+      } catch let error as PreprocessingError where error.kind == .writing {
+        throw error
+      } catch let error as MediaError {
+        report.add(artifact.folder, work.sample, describe(error), plan.check)
+      } catch {
+        report.add(
+          artifact.folder, work.sample,
+          "\(work.sample.media): \(artifact.noun): \(describe(error))", plan.check)
       }
     }
   }
@@ -277,7 +243,7 @@ public final class Preprocessor {
   // MARK: Files
 
   private func store(
-    _ values: [(key: String, value: PickleValue)], _ folder: CacheFolder, _ sample: DatasetSample,
+    _ values: CachedValues, _ folder: CacheFolder, _ sample: DatasetSample,
     _ fingerprint: Fingerprint
   ) throws {
     let file = plan.check.file(folder, sample)
@@ -285,16 +251,17 @@ public final class Preprocessor {
       if let other = try file.write(values, fingerprint) {
         report.warn(
           folder, sample,
-          "\(other) is of another tool; training may find it in place of \(file.path): remove it")
+          "\(other) was made by another tool, and training may read it instead of \(file.path). "
+            + "Remove it")
       }
       report.counts[folder, default: .init()].encoded += 1
     } catch let error as TensorFileError {
       report.add(folder, sample, describe(error), plan.check)
-      // A name that the file system can't hold is one sample's problem; a full disk is everyone's.
+      // A name that the file system can't store fails one sample; a full disk fails all.
       guard OutputFolder.hasRoom(plan.outputFolder) else {
         throw PreprocessingError(
           .writing, file: plan.outputFolder,
-          "the disk is full, or can't be written to any more; free some space and try again")
+          "the disk is full or no longer writable. Free some space and try again")
       }
     }
   }
@@ -305,7 +272,23 @@ public final class Preprocessor {
     } catch {
       throw PreprocessingError(
         .writing, file: path,
-        "the folder can't be made: \(reason(of: error)); choose another --output-dir")
+        "the folder can't be created: \(reason(of: error)). Choose another output folder")
+    }
+  }
+}
+
+extension Clip.Correction {
+  /// A sentence about the clips that were corrected.
+  fileprivate func note(_ count: Int) -> String {
+    let (clips, were) = count == 1 ? ("1 clip", "was") : ("\(count) clips", "were")
+    return switch self {
+    case .turned: "\(clips) \(were) rotated or mirrored as the metadata say; upstream ignores them"
+    case .deinterlaced:
+      "\(clips) \(count == 1 ? "is" : "are") interlaced and \(were) deinterlaced, which can be "
+        + "switched off"
+    case .reshaped:
+      "\(clips) \(count == 1 ? "has" : "have") non-square pixels and \(were) brought to the true "
+        + "aspect ratio; upstream squeezes the image"
     }
   }
 }
