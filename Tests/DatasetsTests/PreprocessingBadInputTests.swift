@@ -190,16 +190,15 @@ import Torch
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
     let plan = try PreprocessingPlan(fixture.options())
-    let reader = SampleReader(
-      options: plan.options, check: plan.check, hashes: plan.hashes, factors: plan.factors)
+    let reader = SampleReader(check: plan.check, checkpoint: plan.checkpoint)
     let path = fixture.file("a.mp4")
     let before = try plan.hashes.snapshot(of: path)
     var result = PreparedSample(plan.work[0])
     let clips = ClipReader(buckets: plan.options.buckets)
-    _ = try reader.readClip(path, .latents, since: before, &result) { try clips.read(path) }
+    _ = try reader.readClip(path, .latents, since: before, into: &result) { try clips.read(path) }
     #expect(
       message {
-        _ = try reader.readClip(path, .latents, since: before, &result) {
+        _ = try reader.readClip(path, .latents, since: before, into: &result) {
           let clip = try clips.read(path)
           try fixture.clip("a.mp4", frames: 10)
           return clip
