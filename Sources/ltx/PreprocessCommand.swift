@@ -90,16 +90,12 @@ struct PreprocessCommand: ParsableCommand {
     let interruption = Interruption()
     var locks = OutputLocks("ltx preprocess")
     defer { locks.release() }
-    let plan: PreprocessingPlan
-    do {
+    let plan = try checkingInput(.preprocessing) {
       let options = try options()
       let share = OutputLock.Share(index: options.share.index, count: options.share.count)
       try locks.lock(
         folder: outputDir ?? PreprocessingPlan.defaultOutput(dataset), share: share)
-      plan = try PreprocessingPlan(options)
-    } catch {
-      printError("error: \(describe(error))")
-      throw ExitCode(2)
+      return try PreprocessingPlan(options)
     }
     interruption.waitsForCaller()
     let progress = PreprocessingProgress()
@@ -174,8 +170,9 @@ struct PreprocessCommand: ParsableCommand {
     options.dtype = dtype.dtype
     options.share = try ProcessShare()
     guard !decode || options.share == .whole else {
-      throw PreprocessingError(
-        .option, "--decode: one process does that; run `ltx decode` when all are done")
+      throw Issue(
+        ["decode"], "must be left to one process",
+        suggestion: "Run `ltx decode` when all processes are done.")
     }
     options.device = try compute.device(for: options.share)
     try content.apply(to: &options)

@@ -4,6 +4,7 @@ import ArgumentParser
 import Datasets
 import Foundation
 import Media
+import Support
 import Torch
 
 /// Columns of a dataset that are not found by their names.
@@ -127,9 +128,9 @@ struct PreprocessingContentOptions: ParsableArguments {
     options.audioTrack = try audioTrack.map { try AudioTrackChoice($0) } ?? .automatic
     options.frameRate = frameRate
     guard !options.isCompatible || hdrToSdr == nil && background == nil else {
-      throw PreprocessingError(
-        .option,
-        "--compat: colors are read as upstream reads them; leave out --hdr-to-sdr and --background")
+      throw Issue(
+        ["isCompatible"], "reads colors like upstream, without conversions",
+        suggestion: "Remove --hdr-to-sdr and --background.")
     }
     options.color = ColorOptions(background: background, convertsToSDR: hdrToSdr != .off)
     options.referenceDownscale = referenceDownscaleFactor
@@ -142,12 +143,31 @@ struct PreprocessingContentOptions: ParsableArguments {
       guard let seconds = Double(entry.trimmingCharacters(in: .whitespaces)), seconds > 0,
         seconds < 1e6
       else {
-        throw PreprocessingError(
-          .option,
-          "--audio-durations: \"\(entry)\" is no length; write seconds, such as 2.0, and a semicolon between several"
-        )
+        throw Issue(
+          ["audioDurations"], "\"\(entry)\" is not a duration (expected seconds)",
+          suggestion: "Write for example 2.0, and a semicolon between several.")
       }
       return seconds
     }
   }
+}
+
+extension SubjectTable {
+  /// The options of `ltx preprocess` and `ltx dataset`, by the subjects of `Datasets`.
+  static let preprocessing: SubjectTable = {
+    var table: SubjectTable = [
+      ["buckets"]: "--resolution-buckets",
+      ["audioDurations"]: "--audio-durations",
+      ["referenceDownscale"]: "--reference-downscale-factor",
+      ["referenceTemporalScale"]: "--reference-temporal-scale-factor",
+      ["isCompatible"]: "--compat",
+      ["decode"]: "--decode",
+      ["cache"]: "CACHE",
+    ]
+    for role in Role.all {
+      let option = "--\(role.name.replacing("_", with: "-"))-column"
+      table["columns", .name(role.name)] = option
+    }
+    return table
+  }()
 }

@@ -48,12 +48,12 @@ import Testing
 
   @Test(arguments: [
     (["--resolution-buckets", "65x64x9"], "65x64x9: the width must be a multiple of 32"),
-    (["--audio-durations", "1;x"], "--audio-durations: \"x\" is no length"),
+    (["--audio-durations", "1;x"], "--audio-durations: \"x\" is not a duration"),
     (["--with-audio", "--skip-audio"], "contradict each other"),
     (["--batch-size", "0"], "--batch-size must be 1 or more"),
     (["--reference-downscale-factor", "0"], "must be from 1 to 1024"),
     (["--format", "csv"], "safetensors"),
-    (["--caption-column", "words"], "there is no column \"words\""),
+    (["--caption-column", "words"], "--caption-column: d.csv has no column \"words\""),
     (["--fps", "0"], "not possible"),
   ]) func `What can't be begun ends with status 2`(_ options: [String], _ problem: String) throws {
     let result = try run(options)
@@ -79,7 +79,7 @@ import Testing
         "--decode",
       ],
       in: scratch.path, environment: ["RANK": "0", "WORLD_SIZE": "2"])
-    #expect(shared.status == 2 && shared.errors.contains("--decode: one process does that"))
+    #expect(shared.status == 2 && shared.errors.contains("--decode: must be left to one process"))
   }
 
   @Test func `Two processes of a launcher`() throws {
@@ -117,6 +117,6 @@ import Testing
     let locked = try run(["--output-dir", "locked/cache"], asNobody: true)
     #expect(locked.status == 2)
     #expect(
-      locked.errors.contains("Permission denied; choose another --output-dir"), "\(locked.errors)")
+      locked.errors.contains("Permission denied. Choose another output folder"), "\(locked.errors)")
   }
 }

@@ -55,7 +55,8 @@ import Torch
     #expect(report.problems.isEmpty, "\(report.problems)")
     #expect(report.samples == 3 && report.files == 21)
     #expect(
-      report.notes.contains { $0.hasPrefix("21 of 21 files don't say what they were made from") })
+      report.notes.contains { $0.hasPrefix("21 of 21 files don't record what they were made from") }
+    )
     #expect(try CacheChecker(cache: cache.root).run().problems.isEmpty)
   }
 

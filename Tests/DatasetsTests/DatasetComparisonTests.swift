@@ -51,8 +51,8 @@ import Torch
         "line 3: sub/../a.mp4 would be cached under the same name as the row of line 1, a; list a clip once, and rename "
           + "files that differ in their extension only",
         "\(cache.scratch.file("new.mp4")), line 2: is not preprocessed; run `ltx preprocess`",
-        "latents/b.safetensors: no row of \(cache.scratch.file("dataset.jsonl")) names its media file; "
-          + "training uses it all the same",
+        "latents/b.safetensors: has no row in \(cache.scratch.file("dataset.jsonl")), but training "
+          + "uses it",
       ])
   }
 
@@ -126,7 +126,7 @@ import Torch
     try cache.conditions("b", tokens: 8, ["prompt": "a blue ball"])
     #expect(
       try problems().map(\.problem) == [
-        "the caption fills all 8 tokens, so its end is probably cut off; shorten it"
+        "the caption fills all 8 tokens, so its end is probably truncated. Shorten it"
       ])
     // The tokenizer knows better.
     let encoder = try TinyModelFiles.ltx2().textEncoder
@@ -136,7 +136,9 @@ import Torch
     try cache.dataset([("a.mp4", "a red ball"), ("b.mp4", long)])
     let found = try problems { $0.textEncoder = encoder }
     #expect(found.count == 1 && found.first?.line == 2)
-    #expect(found.first?.problem.contains("tokens; the text encoder reads the first 1024") == true)
+    #expect(
+      found.first?.problem.contains("tokens, but the text encoder reads only the first 1024")
+        == true)
   }
 
   @Test func `The dataset file beside the cache`() throws {

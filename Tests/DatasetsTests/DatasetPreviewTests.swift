@@ -101,7 +101,8 @@ import Torch
     options.skipsSources = true
     #expect(try images(DatasetPreview(cache: nil, options).html).isEmpty)
     #expect(
-      message { _ = try DatasetPreview(cache: nil, DatasetCheckOptions()) }.contains("--dataset"))
+      message { _ = try DatasetPreview(cache: nil, DatasetCheckOptions()) }.contains(
+        "Name a cache, or a dataset file"))
   }
 
   @Test func `Decoded latents in place of media`() throws {
@@ -118,7 +119,7 @@ import Torch
     let reader = try VideoReader(path: cache.scratch.file("0.jpg"))
     #expect((reader.width, reader.height) == (96, 64))
     #expect(preview.html.contains("it was made with another model"))
-    #expect(preview.notes.contains("images are what the latents decode to"))
+    #expect(preview.notes.contains("images are decoded from the latents"))
   }
 
   @Test func `A waveform is the largest sample of each column`() {

@@ -68,7 +68,7 @@ import Torch
     #expect(summary.failures.map(\.line) == [2])
     let problem = summary.failures[0].description
     #expect(problem.contains("has \(decoded) frames, but the shortest bucket takes 33"))
-    #expect(problem.contains("latents/cut.safetensors of an earlier run is still there"))
+    #expect(problem.contains("latents/cut.safetensors of an earlier run still exists"))
   }
 
   /// A row of each kind beside one that is sound.
@@ -182,7 +182,7 @@ import Torch
     options.audio = .skipped
     let report = try fixture.run(options)
     #expect(report.failures.isEmpty)
-    #expect(report.notes.contains("the column \"audio_mask\" is not read: sound is left out"))
+    #expect(report.notes.contains("the column \"audio_mask\" is not read: audio is left out"))
     #expect(report.notes.contains("columns that nothing reads: note"))
   }
 
@@ -238,7 +238,7 @@ import Torch
       let report = try fixture.run(fixture.options())
       #expect(report.failures.map(\.folder) == [.audioMasks], "\(run) run")
       #expect(
-        report.failures.first?.reason.contains("has no sound that the row's mask could belong to")
+        report.failures.first?.reason.contains("has no audio that the row's mask could belong to")
           == true)
       #expect(fixture.isCached("latents/a"))
     }
@@ -278,12 +278,12 @@ import Torch
     #expect(
       error { $0.buckets = try ResolutionBucket.list("64x64x8") }.contains(
         "64x64x8: the number of frames"))
-    #expect(error { $0.buckets = [] }.contains("give at least one"))
+    #expect(error { $0.buckets = [] }.contains("Give at least one"))
     #expect(error { $0.models.unified = fixture.file("none") }.contains(fixture.file("none")))
     #expect(error { $0.models[.textEncoder] = fixture.file("none") }.contains("does not exist"))
     #expect(
       error { $0.models[.textEncoder] = fixture.scratch.path }.contains("holds no config.json"))
-    #expect(error { $0.columns[.caption] = "words" }.contains("--caption-column"))
+    #expect(error { $0.columns[.caption] = "words" }.contains("columns.caption: "))
 
     let other = fixture.file("other.safetensors")
     try writeSafetensors([("weight", Tensor.zeros([1]))], to: other)
@@ -337,6 +337,6 @@ import Torch
     var options = try fixture.options()
     options.outputFolder = try fixture.scratch.write("a file", to: "taken")
     #expect(throws: PreprocessingError.self) { try fixture.run(options) }
-    #expect(message { _ = try fixture.run(options) }.contains("choose another --output-dir"))
+    #expect(message { _ = try fixture.run(options) }.contains("Choose another output folder"))
   }
 }

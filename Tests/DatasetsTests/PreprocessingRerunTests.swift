@@ -222,7 +222,7 @@ import Torch
     #expect(try !fixture.run(options).notes.contains { $0.contains("earlier run") })
     try fixture.dataset([("a.mp4", "x")])
     options.audio = .skipped
-    let told = try fixture.run(options).notes.filter { $0.contains("made by an earlier run") }
+    let told = try fixture.run(options).notes.filter { $0.contains("that an earlier run made") }
     #expect(told.count == 2)
     #expect(told.first?.hasPrefix("audio_latents/ holds") == true)
     #expect(told.last?.hasPrefix("reference_latents/ holds") == true)

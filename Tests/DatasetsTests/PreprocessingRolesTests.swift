@@ -72,7 +72,7 @@ import Torch
       let report = try fixture.run(options)
       #expect(report.failures.map(\.folder) == [.audioLatents], "\(run) run")
       #expect(
-        report.failures.first?.reason.contains("has no sound, which --with-audio asks for") == true)
+        report.failures.first?.reason.contains("has no audio, but audio is required") == true)
       #expect(fixture.isCached("latents/mute"))
     }
     options.audio = .skipped
@@ -215,7 +215,7 @@ import Torch
     }
     #expect(error("96x64x17") { $0.referenceDownscale = 2 }.contains("multiples of 64 and 64"))
     #expect(
-      error("128x128x9") { $0.referenceTemporalScale = 2 }.contains("multiple of 16 frames, plus 1")
+      error("128x128x9") { $0.referenceTemporalScale = 2 }.contains("multiple of 16, plus 1")
     )
   }
 

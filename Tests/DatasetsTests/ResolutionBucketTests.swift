@@ -12,7 +12,7 @@ import Testing
         ResolutionBucket(width: 64, height: 64, frames: 9),
       ])
     for text in ["", "64x64", "64x64x9;", "64x64xx9", "64x-64x9", "0x64x9", "ax64x9", "64x64x9x1"] {
-      #expect(message { _ = try ResolutionBucket.list(text) }.contains("no bucket"), "\(text)")
+      #expect(message { _ = try ResolutionBucket.list(text) }.contains("is not a bucket"), "\(text)")
     }
   }
 
@@ -28,8 +28,9 @@ import Testing
     try ResolutionBucket(width: 16, height: 24, frames: 5).requireFit(
       CompressionFactors(time: 4, height: 8, width: 16))
     #expect(error(100, 64, 9, usual).contains("100x64x9: the width must be a multiple of 32"))
-    #expect(error(64, 65, 9, usual).contains("64x64 is near"))
-    #expect(error(64, 64, 10, usual).contains("multiple of 8, plus 1; 9 and 17 are near"))
+    #expect(error(64, 65, 9, usual).contains("The nearest size is 64x64"))
+    #expect(
+      error(64, 64, 10, usual).contains("multiple of 8, plus 1. The nearest numbers are 9 and 17"))
     #expect(
       error(64, 64, 9, CompressionFactors(time: 16, height: 32, width: 32)).contains(
         "multiple of 16"))

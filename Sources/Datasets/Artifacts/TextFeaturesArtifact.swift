@@ -121,9 +121,11 @@ extension PreprocessingPlan {
   var pendingEmptyPrompt: CachedFile? {
     guard !work.isEmpty, options.share.index == 0, !options.isCompatible else { return nil }
     let artifact = TextFeaturesArtifact()
-    let file = CachedFile(artifact.folder, EmptyPrompt.name, in: outputFolder, format: options.format)
+    let file = CachedFile(
+      artifact.folder, EmptyPrompt.name, in: outputFolder, format: options.format)
     let isUpToDate =
-      !options.overwrite && file.fingerprint.map(artifact.fingerprint("", check.rules).fits) ?? false
+      !options.overwrite
+      && file.fingerprint.map(artifact.fingerprint("", check.rules).fits) ?? false
     return isUpToDate ? nil : file
   }
 }

@@ -1,7 +1,8 @@
 import Foundation
 import LTX
+import Support
 
-/// A size that clips are brought to: pixels and frames.
+/// A size that clips are brought to, in pixels and frames.
 public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
   public let width: Int
   public let height: Int
@@ -15,7 +16,7 @@ public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
 
   public var description: String { "\(width)x\(height)x\(frames)" }
 
-  /// Reads `WxHxF`; nil for anything else.
+  /// Parses `WxHxF`; nil for other text.
   init?(text: some StringProtocol) {
     let parts = text.split(separator: "x", omittingEmptySubsequences: false)
     let numbers = parts.compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }
@@ -26,55 +27,55 @@ public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
     self.init(width: numbers[0], height: numbers[1], frames: numbers[2])
   }
 
-  /// Reads `WxHxF;WxHxF;…`.
+  /// Parses `WxHxF;WxHxF;…`.
   ///
-  /// - Throws: `PreprocessingError` that names the bucket.
+  /// - Throws: `Issue` about `buckets`.
   public static func list(_ text: String) throws -> [ResolutionBucket] {
     let entries = text.split(separator: ";", omittingEmptySubsequences: false)
     return try entries.map { entry in
       guard let bucket = ResolutionBucket(text: entry) else {
-        throw PreprocessingError(
-          .option,
-          "--resolution-buckets: \"\(entry)\" is no bucket; write WIDTHxHEIGHTxFRAMES, such as 768x768x49, "
-            + "and a semicolon between several")
+        throw Issue(
+          ["buckets"], "\"\(entry)\" is not a bucket (expected WIDTHxHEIGHTxFRAMES)",
+          suggestion: "Write for example 768x768x49, and a semicolon between several.")
       }
       return bucket
     }
   }
 
-  /// Checks that latents of this size exist.
+  /// Checks that the size is one that latents can have.
   ///
-  /// - Throws: `PreprocessingError` that names the nearest size that is possible.
+  /// - Throws: `Issue` about `buckets` that suggests the nearest possible size.
   func requireFit(_ factors: CompressionFactors) throws {
     func nearest(_ value: Int, _ factor: Int) -> Int {
       max(1, (value + factor / 2) / factor) * factor
     }
     if !width.isMultiple(of: factors.width) || !height.isMultiple(of: factors.height) {
-      throw PreprocessingError(
-        .option,
-        "--resolution-buckets: \(self): the width must be a multiple of \(factors.width) and the height one of "
-          + "\(factors.height); \(nearest(width, factors.width))x\(nearest(height, factors.height)) is near"
-      )
+      throw Issue(
+        ["buckets"],
+        "\(self): the width must be a multiple of \(factors.width) and the height one of "
+          + "\(factors.height)",
+        suggestion: "The nearest size is "
+          + "\(nearest(width, factors.width))x\(nearest(height, factors.height)).")
     }
     if frames % factors.time != 1 % factors.time {
       let below = (frames - 1) / factors.time * factors.time + 1
-      throw PreprocessingError(
-        .option,
-        "--resolution-buckets: \(self): the number of frames must be a multiple of \(factors.time), plus 1; "
-          + "\(below) and \(below + factors.time) are near")
+      throw Issue(
+        ["buckets"], "\(self): the number of frames must be a multiple of \(factors.time), plus 1",
+        suggestion: "The nearest numbers are \(below) and \(below + factors.time).")
     }
   }
 }
 
 extension [ResolutionBucket] {
-  /// The bucket for a clip, as the reference chooses it: of those that are not longer than the
-  /// clip, the one with the nearest aspect (by its logarithm); among equals the longest; then the
-  /// largest; then the first.
+  /// Returns the bucket for a clip, by upstream's rule: among those that are not longer than the
+  /// clip, the one with the nearest aspect ratio (by its logarithm); among several, the longest,
+  /// then the largest, then the first.
   ///
   /// - Parameters:
-  ///   - frames: of the clip; nil if it is long enough for every bucket.
-  ///   - keepsMotion: whether buckets of one frame are left to images and to clips that are too
-  ///     short for all others, so that a clip does not become a still image because of its aspect.
+  ///   - frames: the frames of the clip; nil if it is long enough for every bucket.
+  ///   - keepsMotion: whether buckets of one frame are reserved for images and for clips that are
+  ///     too short for all others, so that a clip does not become a still image because of its
+  ///     aspect ratio.
   func best(
     width: Int, height: Int, frames: Int? = nil, keepsMotion: Bool = false
   ) -> ResolutionBucket? {
