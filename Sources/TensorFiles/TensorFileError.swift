@@ -1,3 +1,5 @@
+import Support
+
 /// What is wrong with a file of tensors, and what to do about it.
 public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendable {
   public enum Kind: String, Sendable, CaseIterable {
@@ -64,5 +66,16 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
   public var description: String {
     guard let key else { return "\(path): \(message)" }
     return "\(path): \"\(key.displayed())\": \(message)"
+  }
+}
+
+typealias AtomicFile = Support.AtomicFile
+
+extension AtomicFile {
+  /// - Throws: here and while it is written, `TensorFileError` of kind `.notWritten`.
+  convenience init(path: String) throws {
+    try self.init(path: path) {
+      TensorFileError(.notWritten, path: $0.path, "\($0.problem). \($0.remedy)")
+    }
   }
 }

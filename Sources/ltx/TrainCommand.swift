@@ -123,3 +123,25 @@ struct TrainCommand: ParsableCommand {
     }
   }
 }
+
+extension TrainingResult {
+  /// The lines that end a run, before the path of its weights.
+  ///
+  /// - Parameters:
+  ///   - meanLoss: the moving mean of the loss.
+  ///   - report: the path of the run's page.
+  fileprivate func lines(meanLoss: Double?, report: String?) -> [String] {
+    var lines: [String] = []
+    if let meanLoss { lines.append(String(format: "mean loss of the last steps %.4f", meanLoss)) }
+    if let learning { lines += learning.lines }
+    lines.append(
+      "\(statistics.steps) \(statistics.steps == 1 ? "step" : "steps") in \(statistics.time)")
+    if let report { lines.append("report: \(report)") }
+    if let best {
+      lines.append(
+        String(format: "best: step %d, validation loss %.4f: ", best.step, best.loss) + best.weights
+      )
+    }
+    return lines
+  }
+}

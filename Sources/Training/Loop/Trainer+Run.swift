@@ -35,28 +35,6 @@ public struct TrainingResult: Sendable {
   public var best: (step: Int, loss: Double, weights: String)?
 }
 
-extension TrainingResult {
-  /// What the terminal shows at the end of a run, before the path of its weights.
-  ///
-  /// - Parameters:
-  ///   - meanLoss: the moving mean of the loss.
-  ///   - report: the run's page.
-  public func lines(meanLoss: Double?, report: String?) -> [String] {
-    var lines: [String] = []
-    if let meanLoss { lines.append(String(format: "mean loss of the last steps %.4f", meanLoss)) }
-    if let learning { lines += learning.lines }
-    lines.append(
-      "\(statistics.steps) \(statistics.steps == 1 ? "step" : "steps") in \(statistics.time)")
-    if let report { lines.append("report: \(report)") }
-    if let best {
-      lines.append(
-        String(format: "best: step %d, validation loss %.4f: ", best.step, best.loss) + best.weights
-      )
-    }
-    return lines
-  }
-}
-
 extension Trainer {
   /// Trains until the configured number of steps is done, or it is told to stop; then saves.
   ///
