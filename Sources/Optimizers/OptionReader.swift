@@ -127,16 +127,3 @@ public struct OptionReader {
     }
   }
 }
-
-/// An option that can't be used, and why.
-public struct OptionProblem: Error, CustomStringConvertible, Sendable, Equatable {
-  public let key: String
-  public let problem: String
-
-  public init(key: String, problem: String) {
-    self.key = key
-    self.problem = problem
-  }
-
-  public var description: String { "\(key) \(problem)" }
-}
