@@ -4,29 +4,29 @@ import Support
 import Torch
 
 /// Adafactor (Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
-/// 2018), as `Adafactor` of transformers. Of a matrix's second moment it keeps the means of rows
-/// and columns.
+/// 2018), as `Adafactor` of transformers. It stores the row and column means of a matrix's second
+/// moment.
 ///
-/// The defaults are those that transformers' `Trainer` sets: the configured learning rate counts,
-/// and nothing scales it.
+/// The defaults are those of transformers' `Trainer`: the configured learning rate is used without
+/// scaling.
 public final class Adafactor: Optimizer {
   public struct Options: Sendable, Equatable {
-    /// Added to squared gradients: the first of `eps`.
+    /// The first value of `eps`, which is added to squared gradients.
     public var eps = 1e-30
-    /// The least that a parameter's size counts for: the second of `eps`.
+    /// The second value of `eps`, the minimum of a parameter's size.
     public var smallestScale = 1e-3
-    /// Of the root mean square of a change, before the learning rate.
+    /// The limit of the root mean square of a change, before the learning rate.
     public var clipThreshold = 1.0
-    /// Of the second moment: 1 - step^decayRate.
+    /// The exponent of the second moment's decay, 1 - step^decayRate.
     public var decayRate = -0.8
-    /// Of the first moment, of changes; nil for none.
+    /// The decay of the first moment, of changes; nil for none.
     public var beta1: Double?
     public var weightDecay = 0.0
-    /// Multiplies the learning rate by the root mean square of the parameter.
+    /// Whether the learning rate is multiplied by the root mean square of the parameter.
     public var scalesByParameter = false
-    /// Takes min(0.01, 1 / sqrt(step)) in place of the learning rate and its schedule.
+    /// Whether min(0.01, 1 / sqrt(step)) replaces the learning rate and its schedule.
     public var hasRelativeStep = false
-    /// With a relative step, 1e-6 step in place of 0.01.
+    /// Whether a relative step starts with 1e-6 step instead of 0.01.
     public var warmsUp = false
 
     public init() {}
@@ -56,7 +56,7 @@ public final class Adafactor: Optimizer {
 
   private struct State: CountedState {
     enum SecondMoment {
-      /// Means over the last dimension, and over the one before it.
+      /// The means over the last dimension, and over the one before it.
       case factored(rows: Tensor, columns: Tensor)
       case whole(Tensor)
     }
@@ -90,8 +90,8 @@ public final class Adafactor: Optimizer {
     }
   }
 
-  /// - Throws: `Issues` where groups have different learning rates, and a relative step takes
-  ///   their place.
+  /// - Throws: `Issues` if groups have different learning rates and a relative step would replace
+  ///   them.
   public init(_ groups: [ParameterGroup], options: Options = Options()) throws {
     self.groups = groups
     self.options = options
@@ -99,7 +99,7 @@ public final class Adafactor: Optimizer {
       throw Issues([
         Issue(
           [.name("relative_step")],
-          "takes the place of all learning rates, and can't go with different ones for some modules"
+          "replaces all learning rates, so modules can't have different ones"
         )
       ])
     }

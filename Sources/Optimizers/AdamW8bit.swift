@@ -1,18 +1,19 @@
 import Torch
 
-/// AdamW whose moments take 8 bits a number (Dettmers et al., "8-bit Optimizers via Block-wise
+/// AdamW with moments of 8 bits per element (Dettmers et al., "8-bit Optimizers via Block-wise
 /// Quantization", 2022), as bitsandbytes' `AdamW8bit`: dynamic maps, blocks of 256, float32 for
 /// small parameters.
 ///
-/// On the CPU, a step is one kernel that gives bitsandbytes' CPU results. On a GPU the same
-/// operations are libtorch's.
+/// On the CPU, a step is one kernel that gives bitsandbytes' CPU results. On a GPU, libtorch's
+/// operations do the same.
 public final class AdamW8bit: Optimizer {
   public struct Options: Sendable, Equatable {
     public var beta1 = 0.9
     public var beta2 = 0.999
     public var eps = 1e-8
     public var weightDecay = 0.01
-    /// Parameters of fewer elements have moments in float32: `min_8bit_size`.
+    /// The number of elements from which moments have 8 bits: `min_8bit_size`. Smaller parameters
+    /// have float32 moments.
     public var smallestQuantized = 4096
 
     public init() {}
@@ -34,7 +35,7 @@ public final class AdamW8bit: Optimizer {
   private let options: Options
   private var states: [[State]]
 
-  /// Of one parameter, under bitsandbytes' names.
+  /// The state of one parameter, under bitsandbytes' names.
   private struct State: CountedState {
     enum Moments {
       case quantized(Tensor.BlockwiseMoment, Tensor.BlockwiseMoment)

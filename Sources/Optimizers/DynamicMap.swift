@@ -1,13 +1,13 @@
 import NN
 import Torch
 
-/// The 256 numbers that 8 bits stand for in a block, relative to its largest (Dettmers, "8-Bit
+/// The 256 values of 8-bit codes, relative to the largest of their block (Dettmers, "8-Bit
 /// Approximations for Parallelism in Deep Learning", 2016; bitsandbytes' `create_dynamic_map`):
-/// seven powers of ten, the larger ones divided the more finely.
+/// seven powers of ten, of which the larger ones are divided more finely.
 ///
-/// Codes are found as bitsandbytes finds them on the CPU: by a table of 65,536 evenly spaced
-/// numbers, each of which has the code that is nearest to it. A number is so taken for one up to
-/// 1/65,535 of the block's largest away; zero has the code of 1.5e-5 of it.
+/// Codes are found as by bitsandbytes on the CPU: in a table of 65,536 evenly spaced numbers with
+/// their nearest codes. A number is therefore off by up to 1/65,535 of the block's largest; zero
+/// has the code of 1.5e-5 of it.
 public struct DynamicMap: Sendable {
   /// float32 [256], ascending.
   public let map: Tensor
@@ -18,9 +18,9 @@ public struct DynamicMap: Sendable {
   private static let powers = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
   private static let tableSize = 65_536
 
-  /// - Parameter isSigned: for numbers from -1 to 1; otherwise from 0.
+  /// - Parameter isSigned: whether the values go from -1 to 1; otherwise they go from 0 to 1.
   public init(isSigned: Bool, device: Device = .cpu) throws {
-    // 0 and 1 stand beside the means of what each power of ten is divided into.
+    // The values are 0, 1, and the means of the intervals into which each power of ten is divided.
     var values: [Float] = [0, 1]
     for (index, power) in Self.powers.enumerated() {
       let parts = 1 << (isSigned ? index : index + 1)
@@ -42,13 +42,13 @@ public struct DynamicMap: Sendable {
       device, .uint8)
   }
 
-  /// - Returns: uint8 codes shaped as `x`, and the largest absolute number of each block of 256,
-  ///   float32.
+  /// - Returns: uint8 codes with the shape of `x`, and the largest absolute value of each block of
+  ///   256, float32.
   public func quantized(_ x: Tensor) throws -> (codes: Tensor, largest: Tensor) {
     try x.quantizedBlockwise(table: table)
   }
 
-  /// The float32 numbers that codes stand for.
+  /// Returns the float32 values of codes.
   public func dequantized(_ codes: Tensor, largest: Tensor) throws -> Tensor {
     try codes.dequantizedBlockwise(largest: largest, map: map)
   }

@@ -2,20 +2,20 @@ import NN
 import Support
 import Torch
 
-/// The exponential moving average of trained parameters, in float32: what validation and saving may
-/// use in place of the last step's values (Polyak and Juditsky, "Acceleration of Stochastic
+/// The exponential moving average of trained parameters, in float32, which validation and saving
+/// may use instead of the values of the last step (Polyak and Juditsky, "Acceleration of Stochastic
 /// Approximation by Averaging", 1992).
 ///
-/// The n-th update, from 0, takes min(decay, (1 + n) / (10 + n)) of the average and the rest of the
-/// parameters, so that the first values are soon forgotten.
+/// Update n, from 0, keeps min(decay, (1 + n) / (10 + n)) of the average and takes the rest from
+/// the parameters, so that the first values are soon forgotten.
 public final class ExponentialMovingAverage {
   public let parameters: [Parameter]
   public let decay: Double
-  /// Updates so far.
+  /// The number of updates so far.
   public private(set) var updates = 0
   private let averages: [Tensor]
 
-  /// - Parameter decay: from 0 to below 1; such as 0.999.
+  /// - Parameter decay: from 0 to below 1, such as 0.999.
   public init(decay: Double, _ parameters: [Parameter]) throws {
     guard decay >= 0, decay < 1 else {
       throw Issues([
@@ -29,7 +29,7 @@ public final class ExponentialMovingAverage {
     }
   }
 
-  /// Takes the parameters as they are after a step into the average.
+  /// Updates the average with the parameters after a step.
   public func update() throws {
     let kept = min(decay, Double(1 + updates) / Double(10 + updates))
     try withoutGrad {
@@ -43,8 +43,8 @@ public final class ExponentialMovingAverage {
     updates += 1
   }
 
-  /// Runs `body` with the averages in the parameters' place; afterwards the parameters are what
-  /// they were, bit for bit, also when it throws. `body` must not train.
+  /// Runs `body` with the averages in place of the parameters. Afterwards the parameters have their
+  /// previous bits, even if `body` throws. `body` must not train.
   public func withAverages<R>(_ body: () throws -> R) throws -> R {
     let tensors = parameters.map(\.tensor)
     let trained = try withoutGrad { try tensors.map { try $0.detach().clone() } }
@@ -64,15 +64,14 @@ public final class ExponentialMovingAverage {
     return try result.get()
   }
 
-  /// The averages under the parameters' own keys, to be saved in their place. A later update
-  /// changes them.
+  /// The averages under the parameters' own keys, for saving. A later update changes them.
   public var averaged: [Parameter] {
     zip(parameters, averages).map { Parameter(key: $0.key, tensor: $1) }
   }
 
   private static let countKey = "ema.updates"
 
-  /// All that goes on from, under keys that begin with the parameters' own.
+  /// The state to resume from, under keys that begin with the parameters' own.
   public var state: [(key: String, tensor: Tensor)] {
     get throws {
       try zip(parameters, averages).map { (Self.key($0), $1) }
@@ -80,10 +79,10 @@ public final class ExponentialMovingAverage {
     }
   }
 
-  /// Continues from a stored state.
+  /// Restores a stored state.
   ///
-  /// - Parameter load: gives a tensor of the state by its key.
-  /// - Throws: `Issue` where a tensor is not as it is stored; what `load` throws.
+  /// - Parameter load: returns a tensor of the state by its key.
+  /// - Throws: `Issue` for a tensor of another form, and the errors of `load`.
   public func restore(_ load: @escaping (String) throws -> Tensor) throws {
     let stored = StoredState(load)
     try stored.fill(zip(parameters, averages).map { (Self.key($0), $1) })

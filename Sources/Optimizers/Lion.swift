@@ -2,14 +2,14 @@ import Torch
 
 /// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023), as lion-pytorch: the
 /// sign of an average of momentum and gradient. Learning rates are a third to a tenth of AdamW's,
-/// weight decays as much larger.
+/// and weight decays larger by the same factor.
 public final class Lion: Optimizer {
   public struct Options: Sendable, Equatable {
     public var beta1 = 0.9
     public var beta2 = 0.99
     public var weightDecay = 0.0
-    /// Takes the weight decay for what it is at a group's own learning rate, however large that is;
-    /// it still follows the schedule.
+    /// Whether the weight decay is independent of a group's learning rate; it still follows the
+    /// schedule.
     public var isDecayDecoupled = false
 
     public init() {}

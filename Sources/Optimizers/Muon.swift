@@ -3,15 +3,15 @@ import NN
 import Torch
 
 /// Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), as
-/// PyTorch's `torch.optim.Muon`: the momentum of a matrix, made nearly orthogonal. What is no
-/// matrix is trained by AdamW at the same learning rate.
+/// PyTorch's `torch.optim.Muon`: the momentum of a matrix, made nearly orthogonal. Other parameters
+/// are trained by AdamW at the same learning rate.
 public final class Muon: Optimizer {
-  /// What a matrix [A, B] makes of the learning rate.
+  /// The factor of the learning rate for a matrix [A, B].
   public enum Adjustment: String, Sendable, CaseIterable {
-    /// Times sqrt(max(1, A / B)).
+    /// sqrt(max(1, A / B)).
     case original
-    /// Times 0.2 sqrt(max(A, B)): changes as large as AdamW's, for its learning rates and weight
-    /// decays (Liu et al., "Muon is Scalable for LLM Training", 2025).
+    /// 0.2 sqrt(max(A, B)): changes as large as AdamW's, for its learning rates and weight decays
+    /// (Liu et al., "Muon is Scalable for LLM Training", 2025).
     case matchRMSAdamW = "match_rms_adamw"
   }
 
@@ -19,12 +19,13 @@ public final class Muon: Optimizer {
     public var weightDecay = 0.1
     public var momentum = 0.95
     public var isNesterov = true
-    /// Of the Newton-Schulz iteration: a x + b x^3 + c x^5.
+    /// The coefficients of the Newton-Schulz iteration a x + b x^3 + c x^5.
     public var coefficients = [3.4445, -4.7750, 2.0315]
     public var eps = 1e-7
     public var iterations = 5
     public var adjustment = Adjustment.original
-    /// For what is no matrix: `adamw_betas`, `adamw_eps`, `adamw_weight_decay`.
+    /// The options for parameters that are not matrices: `adamw_betas`, `adamw_eps`,
+    /// `adamw_weight_decay`.
     public var adamW = AdamW.Options()
 
     public init() {}
@@ -79,14 +80,14 @@ public final class Muon: Optimizer {
     try others.step(gradients, learningRates: learningRates)
   }
 
-  /// What has all singular values of a matrix near one and its singular vectors, by the
+  /// Returns a matrix with the same singular vectors and all singular values near one, by the
   /// Newton-Schulz iteration in bfloat16.
   private func orthogonalized(_ matrix: Tensor) throws -> Tensor {
     let isTall = matrix.size(0) > matrix.size(1)
     let (a, b, c) = (options.coefficients[0], options.coefficients[1], options.coefficients[2])
     var x = try matrix.to(.bfloat16)
     if isTall { x = try x.transpose(0, 1) }
-    // The spectral norm is at most the norm.
+    // The spectral norm is at most the Frobenius norm.
     x = try x / x.norm().clamped(min: Scalar(options.eps))
     for _ in 0..<options.iterations {
       let gram = try x.matmul(x.transpose(0, 1))

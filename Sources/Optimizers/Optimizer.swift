@@ -2,38 +2,38 @@ import NN
 import Support
 import Torch
 
-/// What turns gradients into changes of parameters.
+/// Turns gradients into changes of parameters.
 ///
-/// Gradients are handed over by the parameters' keys; a parameter without one is left as it is,
-/// with its state. Numbers of a run are a function of the parameters, the state and the gradients:
-/// what `state` gives, `restore` takes, and training goes on bit for bit.
+/// Gradients are given by the parameters' keys; a parameter without one stays unchanged, and so
+/// does its state. The numbers of a run are a function of the parameters, the state and the
+/// gradients: after `restore` with the tensors of `state`, training continues bit for bit.
 public protocol Optimizer: AnyObject {
-  /// In the order of the learning rates that `step` takes.
+  /// The groups, in the order of the learning rates of `step`.
   var groups: [ParameterGroup] { get }
 
   /// Updates the parameters.
   ///
   /// - Parameters:
-  ///   - gradients: by the parameters' keys, shaped as they are.
-  ///   - learningRates: one a group.
+  ///   - gradients: by the parameters' keys, with their shapes.
+  ///   - learningRates: one for each group.
   func step(_ gradients: [String: Tensor], learningRates: [Double]) throws
 
-  /// All that a run needs to go on besides the parameters, under keys that begin with the
-  /// parameters' own. The tensors are the optimiser's: a later step changes them.
+  /// The state to resume from, besides the parameters, under keys that begin with the parameters'
+  /// own. The tensors are the optimizer's: a later step changes them.
   var state: [(key: String, tensor: Tensor)] { get throws }
 
-  /// Continues from a stored state.
+  /// Restores a stored state.
   ///
-  /// - Parameter load: gives a tensor of the state by its key.
-  /// - Throws: `Issue` where a tensor is not as this optimiser stores it; what `load`
-  ///   throws.
+  /// - Parameter load: returns a tensor of the state by its key.
+  /// - Throws: `Issue` for a tensor of another form than this optimizer's, and the errors of
+  ///   `load`.
   func restore(_ load: @escaping (String) throws -> Tensor) throws
 }
 
 extension Optimizer {
   public var parameters: [Parameter] { groups.flatMap(\.parameters) }
 
-  /// Bytes that the state's tensors take.
+  /// The bytes of the state's tensors.
   public var stateBytes: Int {
     get throws { try state.reduce(0) { $0 + $1.tensor.byteCount } }
   }
@@ -43,9 +43,9 @@ extension Optimizer {
     try step(gradients, learningRates: groups.map { _ in learningRate })
   }
 
-  /// Updates the parameters at each group's learning rate, changed as a schedule says.
+  /// Updates the parameters at each group's learning rate under a schedule.
   ///
-  /// - Parameter number: of the step, from 0.
+  /// - Parameter number: the number of the step, from 0.
   public func step(_ gradients: [String: Tensor], schedule: LearningRateSchedule, at number: Int)
     throws
   {
@@ -54,11 +54,11 @@ extension Optimizer {
       learningRates: groups.map { schedule.learningRate(base: $0.learningRate, at: number) })
   }
 
-  /// Runs `body` while the state lies in the host's memory, to leave the device's to validation.
-  /// `body` must not train.
+  /// Runs `body` while the state lies in the host's memory, so that validation can use the
+  /// device's. `body` must not train.
   ///
-  /// - Throws: what `body` throws; `TorchError` when the host has no room for the state, or the
-  ///   device has none any more.
+  /// - Throws: the errors of `body`; `TorchError` if the host has no room for the state, or the
+  ///   device has none afterwards.
   public func withStateOnHost<R>(_ body: () throws -> R) throws -> R {
     let homes = try state.map { (tensor: $0.tensor, device: $0.tensor.device) }
     let result = Result {

@@ -2,14 +2,13 @@ import NN
 import Support
 import Torch
 
-/// The optimisers there are, by the names that a configuration has for them.
+/// The optimizers, by their names in a configuration.
 public enum OptimizerKind: String, Sendable, CaseIterable {
   case adamw, adamw8bit, prodigy, lion, adafactor, muon
 }
 
-/// An optimiser and its options, under the names and with the defaults of the library that each is
-/// known from: PyTorch (AdamW, Muon), bitsandbytes (AdamW8bit), prodigyopt, lion-pytorch,
-/// transformers (Adafactor).
+/// An optimizer and its options, with the names and defaults of its best-known library: PyTorch
+/// (AdamW, Muon), bitsandbytes (AdamW8bit), prodigyopt, lion-pytorch, transformers (Adafactor).
 public enum OptimizerOptions: Sendable, Equatable {
   case adamw(AdamW.Options)
   case adamw8bit(AdamW8bit.Options)
@@ -18,9 +17,8 @@ public enum OptimizerOptions: Sendable, Equatable {
   case adafactor(Adafactor.Options)
   case muon(Muon.Options)
 
-  /// - Parameter params: options by name; what is not given has its default.
-  /// - Throws: `Issues` that names each unknown option and each bad value, with what is
-  ///   allowed.
+  /// - Parameter params: options by name; missing ones have their defaults.
+  /// - Throws: `Issues` that name each unknown option and each bad value, with the allowed ones.
   public init(_ kind: OptimizerKind, params: [String: JSONValue] = [:]) throws(Issues) {
     var reader = OptionReader(params, of: kind.rawValue)
     switch kind {
@@ -45,7 +43,7 @@ public enum OptimizerOptions: Sendable, Equatable {
     }
   }
 
-  /// - Throws: `Issues` for learning rates that the optimiser can't work with; `TorchError`.
+  /// - Throws: `Issues` for learning rates that the optimizer can't use; `TorchError`.
   public func optimizer(_ groups: [ParameterGroup]) throws -> any Optimizer {
     switch self {
     case .adamw(let options): try AdamW(groups, options: options)
@@ -57,10 +55,10 @@ public enum OptimizerOptions: Sendable, Equatable {
     }
   }
 
-  /// Bytes that the optimiser's state will take for a parameter, before there is one: for plans of
-  /// memory. Counters of a few bytes are left out.
+  /// Returns the bytes that the optimizer's state will take for a parameter, for a memory plan.
+  /// Counters of a few bytes are left out.
   ///
-  /// - Parameter dtype: of the parameter.
+  /// - Parameter dtype: the dtype of the parameter.
   public func stateBytes(shape: [Int], dtype: DType = .float32) -> Int {
     let count = shape.reduce(1, *)
     switch self {

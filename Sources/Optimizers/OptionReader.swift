@@ -1,10 +1,10 @@
 import NN
 import Support
 
-/// Reads options by name, and collects all that is wrong with them.
+/// Reads options by name and collects everything that is wrong with them.
 public struct OptionReader {
   private let values: [String: JSONValue]
-  /// Whose options they are, for messages: `adamw`.
+  /// The owner of the options, for messages: `adamw`.
   private let owner: String
   private var allowed: [String] = []
   private var problems: [Issue] = []
@@ -14,11 +14,11 @@ public struct OptionReader {
     self.owner = owner
   }
 
-  /// Changes `option` to the value that is given, if one is.
+  /// Sets `option` to the given value, if there is one.
   ///
   /// - Parameters:
-  ///   - isAllowed: what numbers may be.
-  ///   - rule: the same in words, that follow "must be".
+  ///   - isAllowed: whether a number is allowed.
+  ///   - rule: the same in words that follow "must be".
   public mutating func number(
     _ key: String, _ option: inout Double, _ rule: String, _ isAllowed: (Double) -> Bool
   ) {
@@ -35,12 +35,12 @@ public struct OptionReader {
     number(key, &option, "a number above 0") { $0 > 0 && $0.isFinite }
   }
 
-  /// How fast an average forgets.
+  /// Reads the decay of an average.
   public mutating func decay(_ key: String, _ option: inout Double) {
     number(key, &option, Self.decayRule) { Self.isDecay($0) }
   }
 
-  /// As `decay`, or null for none.
+  /// Reads a decay, or null for none.
   public mutating func optionalDecay(_ key: String, _ option: inout Double?) {
     read(key, &option, "\(Self.decayRule), or null") { value in
       switch value {
@@ -54,8 +54,8 @@ public struct OptionReader {
   public mutating func integer(_ key: String, _ option: inout Int, in range: ClosedRange<Int>) {
     let rule =
       range.upperBound == .max
-      ? "a whole number of at least \(range.lowerBound)"
-      : "a whole number from \(range.lowerBound) to \(range.upperBound)"
+      ? "an integer of at least \(range.lowerBound)"
+      : "an integer from \(range.lowerBound) to \(range.upperBound)"
     read(key, &option, rule) { value in
       guard case .number(let number) = value, let integer = Int(exactly: number) else { return nil }
       return range.contains(integer) ? integer : nil
@@ -75,7 +75,7 @@ public struct OptionReader {
     }
   }
 
-  /// Several numbers, as many as there are.
+  /// Reads a list with a fixed count of numbers.
   public mutating func numbers(
     _ key: String, _ options: inout [Double], _ rule: String, _ isAllowed: (Double) -> Bool
   ) {
@@ -89,7 +89,7 @@ public struct OptionReader {
     }
   }
 
-  /// The two decays of Adam's moments, or of Lion's.
+  /// Reads the two decays of Adam's moments, or of Lion's.
   public mutating func betas(_ key: String = "betas", _ beta1: inout Double, _ beta2: inout Double)
   {
     var both = [beta1, beta2]
@@ -101,13 +101,13 @@ public struct OptionReader {
     problems.append(Issue([.name(key)], problem))
   }
 
-  /// - Throws: all that was wrong, options that nobody has asked for among it.
+  /// - Throws: everything that is wrong, including options that were never asked for.
   public func finish() throws(Issues) {
     let names =
       allowed.isEmpty
       ? "it takes none" : "it takes \(allowed.joined(separator: ", "))"
     let unknown = values.keys.filter { !allowed.contains($0) }.sorted().map {
-      Issue([.name($0)], "is no option of \(owner); \(names)")
+      Issue([.name($0)], "is not an option of \(owner); \(names)")
     }
     if !(unknown + problems).isEmpty { throw Issues(unknown + problems) }
   }

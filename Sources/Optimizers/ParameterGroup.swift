@@ -6,7 +6,7 @@ import Torch
 /// Parameters that share a learning rate.
 public struct ParameterGroup: Sendable {
   public let parameters: [Parameter]
-  /// Before a schedule changes it.
+  /// The learning rate before a schedule changes it.
   public let learningRate: Double
 
   public init(_ parameters: [Parameter], learningRate: Double) {
@@ -14,18 +14,18 @@ public struct ParameterGroup: Sendable {
     self.learningRate = learningRate
   }
 
-  /// Groups by the modules that parameters are of.
+  /// Groups parameters by the modules that they belong to.
   ///
-  /// A pattern is one or more names with dots between them, and matches wherever these names follow
-  /// each other in a parameter's key: `attn2`, `attn1.to_q`, `transformer_blocks.0`. `*`, `?` and
-  /// `[…]` stand for characters of a name, as in a shell: `audio_*`. The first pattern that matches
-  /// counts.
+  /// A pattern is one or more names, joined by dots, and matches where these names appear
+  /// consecutively in a parameter's key: `attn2`, `attn1.to_q`, `transformer_blocks.0`. Within a
+  /// name, `*`, `?` and `[…]` match characters as in a shell: `audio_*`. The first pattern that
+  /// matches is used.
   ///
   /// - Parameters:
-  ///   - learningRate: of parameters that no pattern matches.
+  ///   - learningRate: the rate of parameters that no pattern matches.
   ///   - rates: learning rates by pattern.
   /// - Returns: the group of the unmatched parameters, if there are any, and one for each pattern.
-  /// - Throws: `Issues` that names each pattern which is the first to match no parameter.
+  /// - Throws: `Issues` that name each pattern that is not the first to match any parameter.
   public static func groups(
     of parameters: [Parameter], learningRate: Double,
     rates: [(pattern: String, learningRate: Double)] = []
@@ -50,7 +50,7 @@ public struct ParameterGroup: Sendable {
       + zip(rates, matched).map { ParameterGroup($1, learningRate: $0.learningRate) }
   }
 
-  /// The parameters that have a gradient, some at a time.
+  /// Visits the parameters that have a gradient, in chunks.
   func withGradients(_ gradients: [String: Tensor]) -> [Batch] {
     let indices = parameters.indices.filter { gradients[parameters[$0].key] != nil }
     return indices.inParts { parameters[$0].tensor.count }.map { indices in
@@ -60,9 +60,9 @@ public struct ParameterGroup: Sendable {
     }
   }
 
-  /// Parameters of a group that take part in a step.
+  /// The parameters of a group that take part in a step.
   struct Batch {
-    /// In the group.
+    /// The index in the group.
     let indices: [Int]
     let tensors: [Tensor]
     let gradients: [Tensor]
@@ -79,12 +79,12 @@ public struct ParameterGroup: Sendable {
 }
 
 extension Collection {
-  /// As many tensors as may be worked on at once: enough to keep a device busy, few enough that
-  /// what is computed on the way is small beside a model.
+  /// Splits tensors into chunks that are large enough to keep a device busy and small enough that
+  /// intermediate results are small beside a model.
   ///
   /// - Parameters:
-  ///   - limit: elements at which a part is full; one tensor more may make it larger.
-  ///   - size: elements of the tensor that stands for an item.
+  ///   - limit: the number of elements at which a chunk is full; one more tensor may exceed it.
+  ///   - size: returns the number of elements of an item.
   func inParts(limit: Int = 1 << 26, size: (Element) -> Int) -> [[Element]] {
     var parts: [[Element]] = []
     var total = limit

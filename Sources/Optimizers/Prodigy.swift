@@ -5,27 +5,27 @@ import Torch
 
 /// Prodigy (Mishchenko and Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner",
 /// 2024), as prodigyopt: Adam that estimates its own step size d. The learning rate is a factor of
-/// it, and best 1 with any schedule.
+/// d, and best 1 with any schedule.
 public final class Prodigy: Optimizer {
   public struct Options: Sendable, Equatable {
     public var beta1 = 0.9
     public var beta2 = 0.999
-    /// Of the sums that d is estimated from; nil for the root of beta2.
+    /// The decay of the sums that d is estimated from; nil for the square root of beta2.
     public var beta3: Double?
     public var eps = 1e-8
     public var weightDecay = 0.0
-    /// Decays weights as AdamW does; otherwise by the gradient.
+    /// Whether weights decay as in AdamW; otherwise the decay is part of the gradient.
     public var isDecayDecoupled = true
     public var hasBiasCorrection = false
-    /// Leaves the learning rate out of the estimate's denominator: for schedules that warm up.
+    /// Whether the estimate's denominator ignores the learning rate, for schedules with a warm-up.
     public var safeguardsWarmup = false
-    /// The first estimate: `d0`.
+    /// The first estimate, `d0`.
     public var initialEstimate = 1e-6
-    /// What estimates are multiplied by: `d_coef`.
+    /// The factor of estimates, `d_coef`.
     public var coefficient = 1.0
-    /// The most that the estimate grows by in a step.
+    /// The limit of the estimate's growth in a step.
     public var growthRate = Double.infinity
-    /// Estimates from each so many-th number only: `slice_p`.
+    /// Estimates use every `slice_p`-th element only.
     public var slice = 1
 
     public init() {}
@@ -46,7 +46,7 @@ public final class Prodigy: Optimizer {
   }
 
   public let groups: [ParameterGroup]
-  /// The estimate of the step size: what the learning rate is multiplied by.
+  /// The estimate of the step size, the factor of the learning rate.
   public private(set) var estimate: Double
   private let options: Options
   private var largestEstimate: Double
@@ -58,9 +58,9 @@ public final class Prodigy: Optimizer {
     let parameter: Parameter
     let first: Tensor?
     let second: Tensor
-    /// The average of the gradients, weighted by d; each `slice`-th.
+    /// The average of every `slice`-th gradient, weighted by d.
     let sum: Tensor
-    /// Where training began, each `slice`-th; 0 where it began at zeros.
+    /// Every `slice`-th initial value; 0 if training began at zeros.
     var start: Tensor
 
     init(_ parameter: Parameter, _ options: Options) throws {
@@ -77,7 +77,7 @@ public final class Prodigy: Optimizer {
     }
   }
 
-  /// - Throws: `Issues` where groups have different learning rates.
+  /// - Throws: `Issues` if groups have different learning rates.
   public init(_ groups: [ParameterGroup], options: Options = Options()) throws {
     self.groups = groups
     self.options = options
@@ -87,15 +87,15 @@ public final class Prodigy: Optimizer {
     states = try groups.map { try $0.parameters.map { try State($0, options) } }
   }
 
-  /// The one learning rate that is not 0; 0 if there is none.
+  /// The one learning rate above 0; 0 if there is none.
   private static func commonRate(_ rates: [Double]) throws(Issues) -> Double {
     let largest = rates.max() ?? 0
     guard let other = rates.first(where: { $0 != largest && $0 != 0 }) else { return largest }
     throw Issues([
       Issue(
         [.name("learning_rate")],
-        "is \(largest) and \(other), but Prodigy estimates one step size for all that it trains; "
-          + "give each module the same learning rate, or 0 to leave it as it is")
+        "is \(largest) and \(other), but Prodigy estimates one step size for everything. "
+          + "Give each module the same learning rate, or 0 to leave it unchanged")
     ])
   }
 
@@ -104,9 +104,9 @@ public final class Prodigy: Optimizer {
     return slice == 1 ? flat : try flat.slice(0, step: slice)
   }
 
-  /// Updates the parameters; those of groups with the learning rate 0 are left as they are.
+  /// Updates the parameters; those of groups with a learning rate of 0 stay unchanged.
   ///
-  /// - Throws: `Issues` where groups have different learning rates.
+  /// - Throws: `Issues` if groups have different learning rates.
   public func step(_ gradients: [String: Tensor], learningRates: [Double]) throws {
     let rate = try Self.commonRate(learningRates)
     let chosen = zip(states, learningRates).filter { $1 > 0 }.flatMap { $0.0 }
@@ -128,7 +128,7 @@ public final class Prodigy: Optimizer {
     }
   }
 
-  /// Gradients, with the weight decay that is part of them.
+  /// Returns the gradients, plus the weight decay that is part of them.
   private func decayed(_ gradients: [String: Tensor], of part: [State]) throws -> [Tensor] {
     try part.compactMap { state in
       guard options.weightDecay != 0, !options.isDecayDecoupled else {
@@ -139,10 +139,10 @@ public final class Prodigy: Optimizer {
     }
   }
 
-  /// Takes gradients into the averages.
+  /// Adds gradients to the averages.
   ///
   /// - Parameter scaledRate: d times the learning rate.
-  /// - Returns: for each parameter the product of its gradient with the way back to the start, and
+  /// - Returns: for each parameter, the product of its gradient with the way back to the start, and
   ///   the size of the sum of its gradients: float64 [2].
   private func average(_ part: [State], _ gradients: [Tensor], scaledRate: Double) throws
     -> [Tensor]
@@ -173,10 +173,10 @@ public final class Prodigy: Optimizer {
 
   private var beta3: Double { options.beta3 ?? options.beta2.squareRoot() }
 
-  /// - Parameter sums: of each parameter, as `average` gives them.
-  /// - Returns: false where there is nothing to estimate from: all gradients have been zero.
+  /// - Parameter sums: the results of `average` for each parameter.
+  /// - Returns: false if all gradients have been zero, so that nothing can be estimated.
   private func updateEstimate(_ sums: [Tensor], scaledRate: Double) throws -> Bool {
-    // The device is waited for here, and only here.
+    // This is the only place that waits for the device.
     let totals: [Double] = try Tensor.stack(sums).sum([0]).array()
     guard totals[1] != 0 else { return false }
     numerator = numerator * beta3 + estimate / options.initialEstimate * scaledRate * totals[0]
@@ -233,7 +233,7 @@ public final class Prodigy: Optimizer {
       for position in states[index].indices {
         let state = states[index][position]
         try stored.fill(Self.moments(state))
-        // Whether training began at zeros is the stored run's matter.
+        // Whether training began at zeros is known by the stored run.
         states[index][position].start = try stored.tensor(
           "\(state.parameter.key).p0", shapes: [state.sum.shape, []]
         ).to(state.sum.device, state.sum.dtype)

@@ -1,7 +1,7 @@
 import NN
 import Support
 
-/// The schedules there are, by the names that a configuration has for them.
+/// The schedules, by their names in a configuration.
 public enum ScheduleKind: String, Sendable, CaseIterable {
   case constant, linear, cosine
   case cosineWithRestarts = "cosine_with_restarts"
@@ -9,15 +9,14 @@ public enum ScheduleKind: String, Sendable, CaseIterable {
 }
 
 extension LearningRateSchedule {
-  /// A schedule with the options and defaults of the reference trainer.
+  /// A schedule with the options and defaults of the official trainer.
   ///
   /// `linear`: start_factor 1, end_factor 0.1. `cosine`: eta_min 0. `cosine_with_restarts`: T_0 a
   /// quarter of the steps, T_mult 1, eta_min 5e-5. `polynomial`: power 1. `step`: step_size half of
   /// the steps, gamma 0.1. Steps are those after the warm-up.
   ///
-  /// - Parameter params: options by name; what is not given has its default.
-  /// - Throws: `Issues` that names each unknown option and each bad value, with what is
-  ///   allowed.
+  /// - Parameter params: options by name; missing ones have their defaults.
+  /// - Throws: `Issues` that name each unknown option and each bad value, with the allowed ones.
   public init(
     _ kind: ScheduleKind, steps: Int, warmupSteps: Int = 0, params: [String: JSONValue] = [:]
   ) throws(Issues) {

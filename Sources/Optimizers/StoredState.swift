@@ -1,7 +1,7 @@
 import Support
 import Torch
 
-/// Reads a stored state, and checks that it fits.
+/// Reads a stored state and checks that it fits.
 struct StoredState {
   private let load: (String) throws -> Tensor
 
@@ -9,13 +9,13 @@ struct StoredState {
 
   /// Fills a tensor of the state.
   ///
-  /// - Throws: `Issue` where the stored one has another shape or element type.
+  /// - Throws: `Issue` if the stored tensor has another shape or dtype.
   func fill(_ tensor: Tensor, _ key: String) throws {
     let stored = try load(key)
     guard stored.shape == tensor.shape, stored.dtype == tensor.dtype else {
       throw Issue(
         [.name(key)],
-        "is \(stored.dtype) of shape \(stored.shape), but the optimiser's is \(tensor.dtype) of shape "
+        "is \(stored.dtype) of shape \(stored.shape), but the optimizer's is \(tensor.dtype) of shape "
           + "\(tensor.shape); the state was stored with other options")
     }
     try withoutGrad { _ = try tensor.copy_(stored) }
@@ -33,16 +33,16 @@ struct StoredState {
     return try stored.item()
   }
 
-  /// How often something was done.
+  /// Reads a counter.
   func count(_ key: String) throws -> Int {
     let number = try number(key)
     guard let count = Int(exactly: number), count >= 0 else {
-      throw Issue([.name(key)], "is \(number), but must be a whole number of at least 0")
+      throw Issue([.name(key)], "is \(number), but must be an integer of at least 0")
     }
     return count
   }
 
-  /// A copy of a tensor of one of several shapes.
+  /// Returns a copy of a tensor with one of several shapes.
   func tensor(_ key: String, shapes: [[Int]]) throws -> Tensor {
     let stored = try load(key)
     guard shapes.contains(stored.shape) else {
@@ -55,9 +55,9 @@ struct StoredState {
   }
 }
 
-/// What an optimiser keeps of one parameter, with the steps that it has done.
+/// The state of one parameter, with the number of its steps.
 protocol CountedState {
-  /// The parameter's.
+  /// The parameter's key.
   var key: String { get }
   var tensors: [(key: String, tensor: Tensor)] { get }
   var step: Int { get set }

@@ -23,7 +23,7 @@ import Torch
       let x = try fixture.tensor("\(prefix).\(name).x")
       let codes = try fixture.tensor("\(prefix).\(name).codes")
       let largest = try fixture.tensor("\(prefix).\(name).absmax")
-      // As float64 they take libtorch's operations, as on a GPU.
+      // Float64 parameters use libtorch's operations, as on a GPU.
       for x in [x, try x.to(.float64)] {
         let found = try map.quantized(x)
         #expect(try Tensor.isEqual(found.codes, codes), "\(prefix) \(name), \(x.dtype)")
@@ -129,7 +129,7 @@ import Torch
     }
   }
 
-  @Test func `A stored and restored optimiser goes on bit for bit`() throws {
+  @Test func `A stored and restored optimizer goes on bit for bit`() throws {
     let whole = try trained(AdamW8bit.Options())
     let first = try trained(AdamW8bit.Options(), steps: 2)
     let second = try trained(AdamW8bit.Options(), steps: 0)

@@ -5,14 +5,14 @@ import TensorFiles
 import Testing
 import Torch
 
-/// A file of `Tests/Fixtures/optimisation`, which `Tests/Oracles/optimizers.py` makes.
+/// A file of `Tests/Fixtures/optimizers`, which `Tests/Oracles/optimizers.py` makes.
 struct Fixture {
   let file: SafetensorsFile
 
   init(_ name: String) throws {
     let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
       .deletingLastPathComponent()
-    file = try SafetensorsFile(path: tests.path + "/Fixtures/optimisation/\(name).safetensors")
+    file = try SafetensorsFile(path: tests.path + "/Fixtures/optimizers/\(name).safetensors")
   }
 
   func tensor(_ key: String) throws -> Tensor { try file.tensor(key) }
@@ -22,7 +22,7 @@ struct Fixture {
     try JSONDecoder().decode(Value.self, from: Data(#require(file.metadata[key]).utf8))
   }
 
-  /// What is below a prefix, by the rest of the key.
+  /// The tensors below a prefix, by the rest of the key.
   func keys(below prefix: String) -> [String] {
     file.entries.keys.filter { $0.hasPrefix(prefix + ".") }.map {
       String($0.dropFirst(prefix.count + 1))

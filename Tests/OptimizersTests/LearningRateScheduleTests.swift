@@ -14,7 +14,7 @@ import Torch
   }
 
   /// PyTorch goes from step to step and gathers roundings. The last two cases are what accelerate's
-  /// optimiser steps at when the scheduler is called for each of one and of three batches that are
+  /// optimizer steps at when the scheduler is called for each of one and of three batches that are
   /// accumulated.
   @Test func `Rates are PyTorch's, with the reference trainer's defaults`() throws {
     let fixture = try Fixture("schedules")
@@ -66,21 +66,21 @@ import Torch
   @Test(arguments: [
     (
       ScheduleKind.constant, "power", JSONValue.number(1),
-      "is no option of the scheduler constant; it takes none"
+      "is not an option of the scheduler constant; it takes none"
     ),
     (
       .linear, "end_facter", .number(1),
-      "is no option of the scheduler linear; it takes start_factor, end_factor"
+      "is not an option of the scheduler linear; it takes start_factor, end_factor"
     ),
     (.linear, "start_factor", .number(0), "must be a number above 0 and up to 1"),
     (.linear, "end_factor", .number(1.5), "must be a number from 0 to 1"),
     (.linear, "end_factor", .string("0.1"), "must be a number from 0 to 1"),
     (.cosine, "eta_min", .number(-1), "must be a number of at least 0"),
-    (.cosineWithRestarts, "T_0", .number(0), "must be a whole number of at least 1"),
-    (.cosineWithRestarts, "T_0", .number(2.5), "must be a whole number of at least 1"),
-    (.cosineWithRestarts, "T_mult", .bool(true), "must be a whole number of at least 1"),
+    (.cosineWithRestarts, "T_0", .number(0), "must be an integer of at least 1"),
+    (.cosineWithRestarts, "T_0", .number(2.5), "must be an integer of at least 1"),
+    (.cosineWithRestarts, "T_mult", .bool(true), "must be an integer of at least 1"),
     (.polynomial, "power", .number(.nan), "must be a number of at least 0"),
-    (.step, "step_size", .number(1e30), "must be a whole number of at least 1"),
+    (.step, "step_size", .number(1e30), "must be an integer of at least 1"),
     (.step, "gamma", .null, "must be a number of at least 0"),
   ])
   func `A bad option is named, with what is allowed`(

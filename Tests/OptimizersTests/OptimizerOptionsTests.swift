@@ -42,7 +42,7 @@ import Torch
   @Test(arguments: [
     (
       OptimizerKind.adamw, "wd", JSONValue.number(0),
-      "is no option of adamw; it takes betas, eps, weight_decay"
+      "is not an option of adamw; it takes betas, eps, weight_decay"
     ),
     (.adamw, "eps", .number(-1e-8), "must be a number of at least 0"),
     (.adamw, "weight_decay", .number(.infinity), "must be a number of at least 0"),
@@ -54,17 +54,17 @@ import Torch
     (.adamw, "betas", .number(0.9), "must be a list of 2 numbers, each a number from 0 to below 1"),
     (
       .adamw8bit, "block_size", .number(64),
-      "is no option of adamw8bit; it takes betas, eps, weight_decay, min_8bit_size"
+      "is not an option of adamw8bit; it takes betas, eps, weight_decay, min_8bit_size"
     ),
-    (.adamw8bit, "min_8bit_size", .number(0.5), "must be a whole number of at least 0"),
+    (.adamw8bit, "min_8bit_size", .number(0.5), "must be an integer of at least 0"),
     (.prodigy, "d_coef", .number(0), "must be a number above 0"),
     (.prodigy, "growth_rate", .number(0.9), "must be a number of at least 1, or .inf"),
     (.prodigy, "decouple", .number(1), "must be true or false"),
     (.prodigy, "beta3", .number(1), "must be a number from 0 to below 1, or null"),
-    (.prodigy, "slice_p", .number(0), "must be a whole number of at least 1"),
+    (.prodigy, "slice_p", .number(0), "must be an integer of at least 1"),
     (
       .lion, "eps", .number(1e-8),
-      "is no option of lion; it takes betas, weight_decay, decoupled_weight_decay"
+      "is not an option of lion; it takes betas, weight_decay, decoupled_weight_decay"
     ),
     (.adafactor, "decay_rate", .number(0.8), "must be a number of at most 0"),
     (.adafactor, "clip_threshold", .null, "must be a number above 0"),
@@ -72,7 +72,7 @@ import Torch
       .adafactor, "warmup_init", .bool(true),
       "needs relative_step: true; use warmup_steps to warm up to a learning rate"
     ),
-    (.muon, "ns_steps", .number(100), "must be a whole number from 1 to 99"),
+    (.muon, "ns_steps", .number(100), "must be an integer from 1 to 99"),
     (.muon, "adjust_lr_fn", .string("rms"), "must be one of original, match_rms_adamw"),
     (.muon, "momentum", .bool(false), "must be a number from 0 to below 1"),
   ])

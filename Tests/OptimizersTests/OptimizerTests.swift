@@ -92,7 +92,7 @@ import Torch
     }
   }
 
-  @Test func `A stored and restored optimiser goes on bit for bit`() throws {
+  @Test func `A stored and restored optimizer goes on bit for bit`() throws {
     let last = rates.count - 1
     for test in cases {
       let whole = try optimizer(test, parameters())
@@ -145,7 +145,7 @@ import Torch
   @Test(arguments: OptimizerKind.allCases)
   func `Groups have their own learning rates`(_ kind: OptimizerKind) throws {
     let parameters = try parameters()
-    // A rate of 0 leaves what it is of as it is; the other groups are as if alone.
+    // A rate of 0 leaves its group unchanged; the other groups train as if alone.
     let still = Set(["wide", "vector"])
     let options = try OptimizerOptions(kind)
     let both = try options.optimizer([
@@ -234,7 +234,7 @@ import Torch
     #expect(error?.all.map(\.subject) == [["relative_step"]])
   }
 
-  /// Each part of each state, of another shape, of another type, or a count that is none.
+  /// Each part of each state, with another shape or dtype, or a count that is not one.
   @Test(arguments: OptimizerKind.allCases)
   func `A state that doesn't fit is refused by its key`(_ kind: OptimizerKind) throws {
     struct Missing: Error {}

@@ -1,7 +1,7 @@
 """Optimisers and schedules: what PyTorch, bitsandbytes, prodigyopt, lion-pytorch and transformers make of small parameters,
 and what accelerate's wrapper lets schedules do. Also bitsandbytes' numbers in 8 bits.
 
-Run: `python Tests/Oracles/optimizers.py`. It writes three files to `Tests/Fixtures/optimisation`.
+Run: `python Tests/Oracles/optimizers.py`. It writes three files to `Tests/Fixtures/optimizers`.
 """
 
 import json
@@ -18,7 +18,7 @@ from torch.optim import lr_scheduler as schedulers
 
 from fixtures import ROOT, generator, origin
 
-FOLDER = ROOT / "optimisation"
+FOLDER = ROOT / "optimizers"
 STEPS = 8
 COMPARED = (2, STEPS)
 # `zeros` begins there, as the B of a LoRA; `square` takes no gradient at step 3.

@@ -86,7 +86,7 @@ struct LaunchEnvironment {
       let most = range.upperBound == Int(Int32.max) ? "up" : "to \(range.upperBound)"
       throw LaunchError(
         variable: name, value: text,
-        problem: "\(meaning) must be a whole number from \(range.lowerBound) \(most)"
+        problem: "\(meaning) must be an integer from \(range.lowerBound) \(most)"
       )
     }
     return number

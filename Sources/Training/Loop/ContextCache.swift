@@ -1,28 +1,27 @@
-// B batch, S text tokens, D width of a stream's context.
+// B batch, S text tokens, D width of a modality's context.
 
 import LTX
 import Torch
 
-/// Contexts of the samples that were trained on. The connectors are frozen: what they make of a
-/// sample is the same in every epoch.
+/// Caches the contexts of the samples that were trained on. The connectors are frozen, so a
+/// sample's context is the same in every epoch.
 ///
-/// Contexts are kept on the CPU, up to a number of bytes, the first ones for good. Every sample
-/// comes once in an epoch, so to drop some for others would gain nothing.
+/// Contexts are kept on the CPU up to a number of bytes, and never replaced: every sample comes
+/// once in an epoch, so evicting some for others would gain nothing.
 final class ContextCache {
   private let capacity: Int
   private var bytes = 0
-  /// Of one sample each, by the file of its text features.
+  /// The contexts of single samples, by the file of their text features.
   private var kept: [String: TextContexts] = [:]
 
-  /// - Parameter capacity: in bytes.
+  /// - Parameter capacity: the limit in bytes.
   init(capacity: Int = 1 << 30) { self.capacity = capacity }
 
-  /// The contexts of a batch: [B, S, D].
+  /// Returns the contexts of a batch, [B, S, D].
   ///
-  /// Each sample's is made by itself, so that it is the same whatever stands beside it in the
-  /// batch.
+  /// Each sample's context is computed alone, so that it does not depend on the rest of the batch.
   ///
-  /// - Parameter make: from the features of one sample, on the device.
+  /// - Parameter make: computes a context from the features of one sample, on the device.
   func contexts(
     of batch: LoadedBatch, on device: Device, _ make: (TextFeatures) throws -> TextContexts
   ) throws -> TextContexts {
@@ -50,7 +49,7 @@ final class ContextCache {
 }
 
 extension TextFeatures {
-  /// One of the batch: [1, S, D].
+  /// Returns one sample of the batch, [1, S, D].
   fileprivate func sample(_ index: Int) throws -> TextFeatures {
     func row(_ tensor: Tensor) throws -> Tensor { try tensor.slice(0, from: index, to: index + 1) }
     let own = try row(video)

@@ -3,20 +3,20 @@ import Optimizers
 import Support
 import Torch
 
-/// From gradients to changed weights: clipping, learning rates, the optimiser.
+/// Turns gradients into changed weights: clipping, learning rates, the optimizer.
 public struct Optimization {
   public let parameters: [Parameter]
   public internal(set) var optimizer: any Optimizer
   let options: OptimizerOptions
   public let schedule: LearningRateSchedule
-  /// 0 for no clipping.
+  /// The limit of the gradient norm; 0 for no clipping.
   public let maximumNorm: Double
 
-  /// What the groups of the optimiser are called: by the pattern that chose them.
+  /// The names of the optimizer's groups: the patterns that chose their parameters.
   public let groupNames: [String]
 
-  /// - Throws: `ConfigurationProblems` for learning rates of modules that are not trained, and
-  ///   options that the optimiser or the schedule does not have.
+  /// - Throws: `ConfigurationProblems` for learning rates of modules that are not trained, and for
+  ///   options that the optimizer or the schedule does not have.
   public init(_ parameters: [Parameter], _ c: TrainingConfiguration) throws {
     self.parameters = parameters
     let o = c.optimization
@@ -38,23 +38,23 @@ public struct Optimization {
     maximumNorm = o.maxGradNorm
   }
 
-  /// What a step did.
+  /// The outcome of a step.
   public struct Outcome: Sendable {
-    /// Over all gradients, before clipping.
+    /// The norm of all gradients together, before clipping.
     public var gradientNorm: Double
-    /// By group.
+    /// The learning rates by group.
     public var learningRates: [Double]
-    /// Why nothing was changed: `non-finite loss`.
+    /// The reason why nothing was changed, such as `non-finite loss`.
     public var skipped: String?
   }
 
-  /// Clips the gradients in place and changes the weights; not where the loss or the gradients are
-  /// not finite.
+  /// Clips the gradients in place and changes the weights, unless the loss or the gradients are not
+  /// finite.
   ///
   /// - Parameters:
   ///   - gradients: by parameter key.
-  ///   - loss: before the step.
-  ///   - number: of the step, from 0.
+  ///   - loss: the loss before the step.
+  ///   - number: the number of the step, from 0.
   public func apply(_ gradients: [String: Tensor], loss: Double, at number: Int) throws -> Outcome {
     let norm = try GradientClipping.clip(
       parameters.compactMap { gradients[$0.key] }, to: maximumNorm)
@@ -82,12 +82,12 @@ extension TrainingConfiguration {
   }
 }
 
-/// What losses in float16 are multiplied by, so that small gradients don't vanish (Micikevicius et
-/// al., "Mixed Precision Training", 2018): as large as it can be, with PyTorch's `GradScaler`
-/// constants.
+/// The factor of losses in float16, which keeps small gradients from vanishing (Micikevicius et
+/// al., "Mixed Precision Training", 2018). It is as large as possible, with the constants of
+/// PyTorch's `GradScaler`.
 struct LossScale: Sendable, Equatable {
   private(set) var value: Double
-  /// Steps since the last change.
+  /// The number of steps since the last change.
   private(set) var goodSteps: Int
 
   init(value: Double = 65536, goodSteps: Int = 0) {

@@ -5,12 +5,12 @@ import NN
 import Torch
 import Tracking
 
-/// The forward and backward passes of one optimiser step: all its batches, on all ranks.
+/// The forward and backward passes of one optimizer step: all its batches, on all ranks.
 ///
-/// Each sample counts the same, whatever the batch that it is in; so accumulation and ranks give
-/// the gradients of one large batch, to rounding.
+/// Each sample counts the same in any batch, so accumulation and ranks give the gradients of one
+/// large batch, to rounding.
 struct StepComputation {
-  /// What is known of one sample after its forward pass.
+  /// The noise level and the losses of one sample.
   struct Sample: Sendable, Equatable {
     var sigma: Double
     var loss: Double
@@ -18,8 +18,8 @@ struct StepComputation {
     var audioLoss: Double?
   }
 
-  /// By parameter key; means over the samples of this rank's batches, weighted for the sum over
-  /// ranks.
+  /// The gradients by parameter key: means over the samples of this rank's batches, weighted for
+  /// the sum over ranks.
   private(set) var gradients: [String: Tensor] = [:]
   private(set) var samples: [Sample] = []
   private(set) var forwardSeconds = 0.0
@@ -29,7 +29,7 @@ struct StepComputation {
       gradients[key] = try gradients[key].map { try $0 + gradient } ?? gradient
     }
     forwardSeconds += result.forwardSeconds
-    // The video's where it is generated, as the official trainer counts.
+    // The sigma of the video if video is generated, as in the official trainer.
     let stream = [example.video, example.audio].compactMap { $0 }.first { $0.target != nil }
     func numbers(_ tensor: Tensor?) throws -> [Double]? {
       try tensor.map { try $0.to(.cpu, .float64).array() }
@@ -46,15 +46,15 @@ struct StepComputation {
     }
   }
 
-  /// Adds up what the ranks have computed, in place: after this all have the same.
+  /// Adds up the results of the ranks in place; afterwards, all ranks have the same.
   ///
   /// - Parameters:
-  ///   - parameters: in an order that is the same on all ranks.
-  ///   - mostSamples: of any rank.
+  ///   - parameters: the trained tensors, in an order that is the same on all ranks.
+  ///   - mostSamples: the largest number of samples of any rank.
   mutating func reduce(_ group: ProcessGroup, _ parameters: [Parameter], mostSamples: Int) throws {
     guard group.worldSize > 1 else { return }
     try group.allReduce(parameters.compactMap { gradients[$0.key] })
-    // Not a number stands for what is not there.
+    // NaN stands for a missing loss.
     var rows = samples.flatMap { sample -> [Double] in
       [1, sample.sigma, sample.loss, sample.videoLoss ?? .nan, sample.audioLoss ?? .nan]
     }
@@ -76,7 +76,7 @@ struct StepComputation {
   }
 
   var loss: Double { mean(samples.map(\.loss)) ?? .nan }
-  /// The parts of the loss, where there are two.
+  /// The unweighted losses of the modalities if both are generated.
   var videoLoss: Double? { hasBoth ? mean(samples.compactMap(\.videoLoss)) : nil }
   var audioLoss: Double? { hasBoth ? mean(samples.compactMap(\.audioLoss)) : nil }
   private var hasBoth: Bool {

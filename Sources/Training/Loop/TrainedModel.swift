@@ -8,30 +8,30 @@ import Support
 import TensorFiles
 import Torch
 
-/// The transformer of a run with what of it is trained, and the frozen connectors in front of it.
+/// The transformer of a run, its trained tensors, and the frozen connectors in front of it.
 struct TrainedModel: Sendable {
   let checkpoint: Checkpoint
   let transformer: Transformer
   let connectors: TextConnectors
-  /// The trained tensors, in the order of building.
+  /// The trained tensors, in the order in which they were built.
   let parameters: [Parameter]
-  /// Of the frozen weights, and of the contexts.
+  /// The dtype of the frozen weights and of the contexts.
   let frozenDType: DType
-  /// Of products under mixed precision; nil computes all in float32.
+  /// The dtype of matrix products under mixed precision; nil for float32.
   let autocast: DType?
-  /// What B A is multiplied by; nil where weights themselves are trained.
+  /// The factor of the product B A; nil if the weights themselves are trained.
   let adapterScale: Double?
   let dropout: AdapterDropout?
-  /// Of the video VAE.
+  /// The compression factors of the video VAE.
   let factors: CompressionFactors
   let text: TextConfiguration
-  /// Where training starts from: the file of `model.load_checkpoint`, and its `FileIdentity`; nil
-  /// for fresh weights.
+  /// The weights that training starts from: the file of `model.load_checkpoint` and its
+  /// `FileIdentity`; nil for fresh weights.
   let start: (path: String, identity: String)?
 
   /// - Throws: `ConfigurationProblems` that name the key, `WeightError`, `TensorFileError`.
   ///
-  /// - Parameter samples: streams that validation samples need, and training perhaps not.
+  /// - Parameter samples: the modalities that validation samples need.
   init(
     _ c: TrainingConfiguration, _ strategies: StreamStrategies, samples: Set<Modality>?,
     device: Device
@@ -95,7 +95,7 @@ struct TrainedModel: Sendable {
       dtype: frozenDType, device: device, modalities: trainedStreams)
   }
 
-  /// The element types of frozen weights and, under mixed precision, of products.
+  /// The dtypes of frozen weights and, under mixed precision, of matrix products.
   static func precision(_ c: TrainingConfiguration) -> (frozen: DType, autocast: DType?) {
     switch c.acceleration.mixedPrecisionMode ?? .no {
     case .no: (.float32, nil)
@@ -104,8 +104,8 @@ struct TrainedModel: Sendable {
     }
   }
 
-  /// The file that `model.load_checkpoint` means: itself, or the newest `*step_NNNNN.safetensors`
-  /// of a folder.
+  /// Returns the file that `model.load_checkpoint` names: the path itself, or the newest
+  /// `*step_NNNNN.safetensors` of a folder.
   private static func newestWeights(at path: String, _ c: TrainingConfiguration) throws -> String {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
@@ -120,13 +120,13 @@ struct TrainedModel: Sendable {
       return Int(name[mark.upperBound...].dropLast(".safetensors".count)).map { ($0, name) }
     }
     guard let newest = weights.max(by: { ($0.step, $1.name) < ($1.step, $0.name) }) else {
-      throw c.problem("model.load_checkpoint", "\(path) holds no *step_NNNNN.safetensors")
+      throw c.problem("model.load_checkpoint", "\(path) has no file *step_NNNNN.safetensors")
     }
     return "\(path)/\(newest.name)"
   }
 
-  /// Text features as the transformer takes them. The connectors are frozen: nothing of them is
-  /// recorded.
+  /// Returns text features as the transformer takes them. The connectors are frozen, so they record
+  /// no graph.
   func contexts(_ text: TextFeatures, device: Device) throws -> TextContexts {
     let video = try text.video.to(device, frozenDType)
     let features = TextFeatures(
@@ -136,8 +136,7 @@ struct TrainedModel: Sendable {
     return try withoutGrad { try connectors(features) }
   }
 
-  /// Saves values of the trained tensors: adapters as a LoRA, weights with all of the transformer
-  /// around them.
+  /// Saves values of the trained tensors: adapters as a LoRA, weights as a whole transformer.
   func write(
     _ values: [Parameter], dtype: DType, metadata: [String: String], to path: String
   ) throws {

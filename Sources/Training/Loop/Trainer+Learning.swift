@@ -5,7 +5,7 @@ import Torch
 import Tracking
 
 extension Trainer {
-  /// Copies of what a run that starts from trained adapters starts from; empty for fresh ones.
+  /// Copies the adapters that a run starts from; returns an empty list for fresh ones.
   static func initialAdapters(_ model: TrainedModel) throws -> [Parameter] {
     guard model.start != nil, model.adapterScale != nil else { return [] }
     return try model.parameters.map {
@@ -13,10 +13,10 @@ extension Trainer {
     }
   }
 
-  /// How far the run has moved what it trains, and what became of the validation loss. Reads the
-  /// base weights of the trained modules.
+  /// Measures how far the run has moved its trained tensors, and how the validation loss changed.
+  /// Loads the base weights of the trained modules.
   ///
-  /// - Throws: what reading the checkpoint throws.
+  /// - Throws: the errors of reading the checkpoint.
   func learning() throws -> LearningSummary {
     let checkpoint = model.checkpoint
     let change =
@@ -40,7 +40,8 @@ extension Trainer {
     return summary
   }
 
-  /// Tells what the run has learned, at its end. A failure is no reason to lose the run.
+  /// Reports what the run has learned, at its end. A failure gives a warning, so that the run is
+  /// not lost.
   func concludeLearning(_ events: TrainingEvents) -> LearningSummary? {
     guard group.isMain else { return nil }
     do {
@@ -58,7 +59,8 @@ extension Trainer {
 
 extension LearningSummary {
   /// The share of the base weights below which trained weights count as barely moved: 0.005 %, a
-  /// tenth of that of adapters. Full fine-tuning changes every weight, at lower learning rates.
+  /// tenth of the limit for adapters. Full fine-tuning changes every weight, at lower learning
+  /// rates.
   static let barelyMovedWeights = AdapterChange.barelyMoved / 10
 
   init(_ change: AdapterChange, subject: Subject, continues: Bool) {

@@ -5,8 +5,8 @@ import LoRAFiles
 import TensorFiles
 
 extension Trainer {
-  /// What the weights of this step say of themselves. A function of the configuration, the model,
-  /// the data and the step: a resumed run writes the same files as one that was not interrupted.
+  /// The metadata of the weights of this step. It is a function of the configuration, the model,
+  /// the data and the step, so a resumed run writes the same files as one that was not interrupted.
   var savedMetadata: [String: String] {
     get throws {
       let c = configuration
@@ -48,8 +48,8 @@ extension Trainer {
 }
 
 extension Trainer {
-  /// The losses before the first step and at the last validation; empty where either was not
-  /// measured, or is not finite.
+  /// The losses before the first step and at the last validation; empty if either was not measured
+  /// or is not finite.
   private var validationLosses: [WeightsMetadata.ValidationLoss] {
     guard let first = validations.first, let last = validations.last, first.step == 0, last.step > 0
     else {
@@ -64,8 +64,8 @@ extension Trainer {
 }
 
 extension TrainedModel {
-  /// What should be known of the LoRA that a run goes on from: that it was trained on another
-  /// model, or is zero.
+  /// Warnings about the LoRA that a run starts from: it was trained on another model, or it is
+  /// zero.
   var startNotes: [String] {
     get throws {
       guard adapterScale != nil, let start else { return [] }
@@ -84,7 +84,8 @@ extension JSONEncoder {
 }
 
 extension PrecomputedDataset {
-  /// The word that preprocessing put before all captions; nil where it put none, or different ones.
+  /// The word that preprocessing put before all captions; nil if there is none, or if captions have
+  /// different ones.
   var triggerWord: String? {
     get throws {
       var words: Set<String?> = []

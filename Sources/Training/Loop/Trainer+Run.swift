@@ -5,49 +5,48 @@ import Support
 import Torch
 import Tracking
 
-/// What a run tells while it goes on. Called between steps, on the thread that trains.
+/// Callbacks of a run, called between steps on the thread that trains.
 public struct TrainingEvents {
   public var stepped: (StepRecord) -> Void = { _ in }
   public var validated: (ValidationRecord) -> Void = { _ in }
-  /// While samples are made.
+  /// Called while samples are made.
   public var sampling: (ValidationProgress) -> Void = { _ in }
   public var sampled: ([ValidationMedia], Int) -> Void = { _, _ in }
   public var saved: (String) -> Void = { _ in }
-  /// At the end of a run that was not interrupted, also of one that failed because nothing was
-  /// finite.
+  /// Called at the end of a run that was not interrupted, including one that failed because no step
+  /// was finite.
   public var learned: (LearningSummary) -> Void = { _ in }
-  /// Asked after each step: whether to save and end.
+  /// Asked after each step whether to save and end.
   public var shouldStop: () -> Bool = { false }
 
   public init() {}
 }
 
-/// How a run ended.
+/// The result of a run.
 public struct TrainingResult: Sendable {
   public var outcome: RunOutcome
   public var statistics: RunStatistics
-  /// The weights that were saved last.
+  /// The file of the weights that were saved last.
   public var weights: String?
   /// Nil for a run that was interrupted, and on ranks other than 0.
   public var learning: LearningSummary?
-  /// With `checkpoints.keep_best`: the checkpoint with the lowest validation loss, video and audio
-  /// added.
+  /// With `checkpoints.keep_best`: the checkpoint with the lowest validation loss.
   public var best: (step: Int, loss: Double, weights: String)?
 }
 
 extension Trainer {
-  /// Trains until the configured number of steps is done, or it is told to stop; then saves.
+  /// Trains until the configured number of steps is done or `shouldStop` says so, and then saves.
   ///
   /// Ranks other than 0 write no files.
   ///
-  /// - Throws: `TrainingError` after too many steps in a row whose loss or gradient was not finite
-  ///   - the weights before them are saved - and where saving failed and
+  /// - Throws: `TrainingError` after too many consecutive steps whose loss or gradient was not
+  ///   finite (the weights before them are saved), and if saving failed and
   ///   `checkpoints.on_save_error` is `stop`.
   public func run(_ events: TrainingEvents = TrainingEvents()) throws -> TrainingResult {
     let c = configuration
     let started = ContinuousClock.now
     let first = completedSteps
-    // What is being written is not lost where a step throws.
+    // Files that are being written are finished if a step throws.
     defer {
       saves.waitUntilIdle()
       for error in saves.takeErrors() { warn("saving failed: \(describe(error))") }
@@ -55,7 +54,7 @@ extension Trainer {
     if group.isMain {
       try folder.create()
       try folder.write(fingerprint)
-      // States of a run that is not gone on with would be taken by the next start.
+      // States of a run that is not resumed would be loaded by the next start.
       if first == 0 { try folder.removeStates() }
       try prepareBest()
     }
@@ -71,7 +70,7 @@ extension Trainer {
     let steps = c.optimization.steps
 
     if first == 0 { try validate(events) }
-    // Where an earlier start has measured it, that is the loss before training.
+    // If an earlier start has measured it, that is the loss before training.
     if group.isMain {
       validations = first > 0 ? try RecordedMetrics.validations(path: folder.metrics) : []
     }
@@ -99,7 +98,7 @@ extension Trainer {
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)
       var improved: ValidationRecord?
-      // The last step too: what the run has changed is told by the losses before and after.
+      // The last step too: the losses before and after show what the run has changed.
       if isDue(c.validation.heldOutInterval) || completedSteps == steps {
         improved = try measureHeldOut(metrics, events).flatMap {
           c.checkpoints.keepBest && BestCheckpoint.isImprovement($0, over: best) ? $0 : nil
@@ -131,12 +130,12 @@ extension Trainer {
       }
     }
     try metrics?.close()
-    // Reading the base weights may take a while, and who interrupts a run wants it to end.
+    // Loading the base weights may take a while, and an interrupted run should end soon.
     let learning = outcome == .success ? concludeLearning(events) : nil
     guard skippedInARow == 0 || skippedInARow < completedSteps - first else {
       throw TrainingError(
         problem:
-          "none of the \(completedSteps - first) steps had a finite loss and gradient; the weights are as they were"
+          "none of the \(completedSteps - first) steps had a finite loss and gradient; the weights are unchanged"
       )
     }
     let seconds = (ContinuousClock.now - started) / .seconds(1)
@@ -153,14 +152,14 @@ extension Trainer {
     interval.map { completedSteps.isMultiple(of: $0) } ?? false
   }
 
-  /// One rank that is told to stop stops all, after the same step.
+  /// If one rank is asked to stop, all stop after the same step.
   private func shouldStop(_ events: TrainingEvents) throws -> Bool {
     let own = events.shouldStop()
     guard group.worldSize > 1 else { return own }
     return try group.allReduce([own ? 1 : 0], .max)[0] > 0
   }
 
-  /// The loss on held-out samples, with averaged weights where there are any.
+  /// Measures the loss on held-out samples, with averaged weights if there are any.
   @discardableResult
   private func measureHeldOut(
     _ metrics: MetricsFile?, _ events: TrainingEvents
@@ -179,8 +178,7 @@ extension Trainer {
     return record
   }
 
-  /// Takes up what an earlier start of the run has kept as the best checkpoint, or removes a record
-  /// that does not count any more.
+  /// Reads the best checkpoint of an earlier start, or removes a record that no longer applies.
   private func prepareBest() throws {
     if configuration.checkpoints.keepBest, let heldOut {
       let set = try validationSet(heldOut)
@@ -191,7 +189,7 @@ extension Trainer {
     }
   }
 
-  /// Samples of the model as it is now, where they are due; each rank makes its share.
+  /// Makes validation samples if they are due; each rank makes its share.
   private func validate(_ events: TrainingEvents) throws {
     guard let validation, validation.isDue(at: completedSteps) else { return }
     let work = ValidationWork.share(
@@ -202,7 +200,7 @@ extension Trainer {
           transformer: model.transformer, autocast: model.autocast, step: completedSteps,
           work: work,
           report: events.sampling,
-          // Several ranks stop after the same step, and one that stopped here would be missed.
+          // Several ranks stop after the same step, so one must not stop here.
           isStopped: { self.group.worldSize == 1 && events.shouldStop() })
       }
     }
@@ -225,7 +223,7 @@ extension Trainer {
     if group.isMain, !media.isEmpty { events.sampled(media, completedSteps) }
   }
 
-  /// Runs something with the averaged weights in place of the trained ones.
+  /// Runs a closure with the averaged weights in place of the trained ones.
   func withAveragedWeights<R>(_ body: () throws -> R) throws -> R {
     try average?.withAverages(body) ?? body()
   }

@@ -13,23 +13,23 @@ import Tracking
 /// Trains on a preprocessed dataset, step by step, as a configuration says.
 ///
 /// A run is a function of its configuration: the batches and the noise of a step follow from the
-/// seed and the step's number. A run that was killed therefore goes on exactly where its last
-/// stored state was.
+/// seed and the step's number. A run that was killed therefore resumes exactly from its last stored
+/// state.
 public final class Trainer {
   public let configuration: TrainingConfiguration
   public let dataset: PrecomputedDataset
   let batchShapes: BatchShapes
-  /// Samples for the validation loss, which are not trained on.
+  /// The samples that the validation loss is measured on; they are not trained on.
   public let heldOut: PrecomputedDataset?
   /// The trained tensors.
   public var parameters: [Parameter] { model.parameters }
-  /// Steps that are done; an earlier start of the run may have done some.
+  /// The number of steps that are done, including those of earlier starts.
   public internal(set) var completedSteps = 0
 
   let device: Device
   let group: ProcessGroup
   let model: TrainedModel
-  /// Held by tensors on the device once the model was there.
+  /// The bytes of tensors on the device after the model was loaded.
   let loadedBytes: Int
   let step: TrainingStep
   let objective: Objective
@@ -48,25 +48,26 @@ public final class Trainer {
   var skippedInARow = 0
   var lossScale: LossScale?
   let pacing = StatePacing()
-  /// What a run that starts from trained adapters starts from, on the CPU.
+  /// The adapters that a run starts from, on the CPU; empty for fresh ones.
   let initial: [Parameter]
-  /// The validation losses of the run, in the order of the steps; those of earlier starts on the
-  /// first rank only.
+  /// The validation losses of the run, in the order of the steps; those of earlier starts are on
+  /// the first rank only.
   var validations: [ValidationRecord] = []
-  /// With `checkpoints.keep_best`, on the first rank.
+  /// The best checkpoint, with `checkpoints.keep_best`, on the first rank.
   var best: BestCheckpoint?
-  /// Identifies what the validation loss is measured on.
+  /// Identifies the samples that the validation loss is measured on.
   var validationSet: String?
   var hasLostRecords = false
-  /// Of Weights & Biases, from an earlier start.
+  /// The Weights & Biases run of an earlier start.
   public internal(set) var trackerRunID: String?
 
-  /// Reads what a run needs, and checks that it fits together. Nothing is trained or written yet.
+  /// Loads everything that a run needs and checks that it fits together. Nothing is trained or
+  /// written yet.
   ///
   /// - Parameters:
   ///   - group: the processes that train together.
   ///   - makesSamples: whether validation samples are prepared, if the configuration has any.
-  ///   - warn: told what the user should know.
+  ///   - warn: called with warnings for the user.
   ///   - preparing: called while prompts and media of validation samples are encoded.
   /// - Throws: `ConfigurationProblems`, `DatasetError`, `WeightError`, `ConfigurationError`,
   ///   `TensorFileError`, each naming the file and the key.
@@ -97,7 +98,7 @@ public final class Trainer {
     if group.isMain, let note = dataset.silentAudio.note { warn("\(dataset.root): \(note)") }
     let captionDropout = try CaptionDropout(c, dataset)
     self.captionDropout = captionDropout
-    // The text encoder and the VAEs are gone before the transformer is loaded.
+    // The text encoder and the VAEs are released before the transformer is loaded.
     let hasSamples = c.validation.interval != nil && !c.validation.samples.isEmpty
     if hasSamples {
       let taken = try SampleComparison(c, dataset).takingReferenceScales()
@@ -151,7 +152,7 @@ public final class Trainer {
       start: model.start?.identity, ranks: group.worldSize)
   }
 
-  /// The first rank encodes the prompts; the others find them in its cache.
+  /// Lets the first rank encode the prompts; the others load them from its cache.
   private static func sampler(
     _ c: TrainingConfiguration, _ dtype: DType, _ device: Device, _ group: ProcessGroup,
     _ warn: @escaping @Sendable (String) -> Void, _ preparing: (GenerationProgress) throws -> Void
@@ -166,7 +167,7 @@ public final class Trainer {
     return sampler
   }
 
-  /// The held-out samples come from a folder of their own, or out of the dataset.
+  /// Takes held-out samples from a folder of their own or out of the dataset.
   private static func heldOut(
     _ c: TrainingConfiguration, of all: PrecomputedDataset, _ strategies: StreamStrategies
   ) throws -> (PrecomputedDataset, PrecomputedDataset?) {
@@ -183,7 +184,7 @@ public final class Trainer {
     guard options.count < all.count else {
       throw c.problem(
         "validation.held_out.count",
-        "is \(options.count), but the dataset has \(all.count) samples, of which some must be left to train on"
+        "is \(options.count), but the dataset has \(all.count) samples, and some must remain to train on"
       )
     }
     let split = HeldOutLoss.split(all, count: options.count, seed: UInt64(options.seed))
@@ -192,7 +193,7 @@ public final class Trainer {
 
   // MARK: Examples
 
-  /// Samples of the dataset at noise and sigmas that are a function of the seed.
+  /// Returns samples of the dataset at noise and sigmas that are a function of the seed.
   public func example(samples: [Int], noiseSeed: UInt64) throws -> TrainingExample {
     let batch = try dataset.load(BatchOrder.Batch(samples: samples, position: 0), number: 0)
     let generators = try samples.map {
@@ -203,7 +204,7 @@ public final class Trainer {
       flowMatching.draws(for: batch.batch, samples: generators, step: Generator(seed: noiseSeed)))
   }
 
-  /// The loss of the model as it is now, per sample: [B].
+  /// Returns the current loss of each sample, [B].
   public func loss(_ example: TrainingExample) throws -> Tensor {
     try step.loss(example, objective)
   }
@@ -224,10 +225,10 @@ public final class Trainer {
 
   // MARK: Steps
 
-  /// Batches that all ranks together take for one step.
+  /// The number of batches that all ranks together process in one step.
   var batchesPerStep: Int { configuration.optimization.gradientAccumulationSteps * group.worldSize }
 
-  /// - Parameter number: of the step, from 0.
+  /// - Parameter number: the number of the step, from 0.
   func trainStep(_ number: Int, _ loader: BatchLoader) throws -> StepRecord {
     let start = ContinuousClock.now
     let c = configuration
@@ -235,7 +236,7 @@ public final class Trainer {
     let first = number * batchesPerStep
     let sizes = try (first..<first + batchesPerStep).map { try order.batch($0).samples.count }
     let total = sizes.reduce(0, +)
-    // Decisions on references are those of the whole step.
+    // Whether references are used is decided once for the whole step.
     let seed = RandomSeed.mix(UInt64(c.seed), "step", number)
     let references = try Generator(seed: seed)
     var computation = StepComputation()
@@ -292,7 +293,7 @@ public final class Trainer {
 }
 
 extension TrainedModel {
-  /// Runs a forward and backward pass with dropout, if there is any.
+  /// Runs a forward and backward pass, with dropout if it is configured.
   func inPass<R>(_ number: Int, _ body: () throws -> R) rethrows -> R {
     try dropout?.inPass(number, body) ?? body()
   }
@@ -310,7 +311,7 @@ extension TrainingDraws {
   }
 }
 
-/// A run that can't go on.
+/// An error that ends a run.
 public struct TrainingError: Error, CustomStringConvertible, Sendable {
   public let problem: String
   public var description: String { problem }

@@ -186,7 +186,7 @@ import Testing
     ),
     (
       "optimization: {optimizer_params: {betaz: 1}}", "optimization.optimizer_params.betaz",
-      "no option of"
+      "not an option of"
     ),
     ("optimization: {scheduler_params: 3}", "optimization.scheduler_params", "a section of keys"),
     (
