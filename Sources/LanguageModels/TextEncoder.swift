@@ -53,7 +53,7 @@ public func openTextEncoder(
   }
   let configuration = try Gemma3Configuration(config)
   return try Gemma3Model(
-    Weights(files.weights(), dtype: dtype, device: device, storage: storage),
+    Weights(files.weights(), LoadPolicy(dtype: dtype, device: device, storage: storage)),
     configuration: configuration)
 }
 

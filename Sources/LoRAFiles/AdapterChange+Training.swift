@@ -20,7 +20,7 @@ extension AdapterChange {
   ) throws {
     let now = Dictionary(parameters.map { ($0.key, $0.tensor) }) { first, _ in first }
     let before = Dictionary(initial.map { ($0.key, $0.tensor) }) { first, _ in first }
-    let weights = checkpoint.weights(storage: .expanded)
+    let weights = checkpoint.weights(LoadPolicy(storage: .dequantized))
     let suffix = ".lora_A.weight"
     var layers: [Layer] = []
     for parameter in parameters where parameter.key.hasSuffix(suffix) {
@@ -64,7 +64,7 @@ extension AdapterChange {
     weights: [Parameter], checkpoint: Checkpoint,
     report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws {
-    let base = checkpoint.weights(storage: .expanded)
+    let base = checkpoint.weights(LoadPolicy(storage: .dequantized))
     var layers: [Layer] = []
     for parameter in weights {
       let end = parameter.key.lastIndex(of: ".") ?? parameter.key.startIndex

@@ -287,7 +287,7 @@ private struct BaseWeights {
 
   init(_ checkpoint: Checkpoint) {
     self.checkpoint = checkpoint
-    weights = checkpoint.weights(storage: .expanded)
+    weights = checkpoint.weights(LoadPolicy(storage: .dequantized))
   }
 
   /// Nil for a layer that the checkpoint does not have.

@@ -24,17 +24,19 @@ public struct CheckpointFusion: Sendable {
   private let form: Form
   /// The file without the tensors that its metadata stands for.
   private let source: any TensorSource
-  /// How matrices are quantized in the output, by the key of the weight; others are written as they
-  /// are.
-  private let matrices: [String: RequantizedMatrix]
+  /// The formats of the weights that are quantized in the output, by key. The others are written
+  /// unchanged, or in the dtype of the file.
+  private let quantized: [String: any WeightFormat]
+  /// The keys of the tensors that these weights have in the checkpoint and not in the output.
+  private let removedKeys: Set<String>
   /// What of the LoRAs is left out, and why.
   public let notes: [String]
 
   /// How many weights the LoRAs have adapters for.
   public var adaptedCount: Int { adapters.paths.count }
 
-  /// The number of matrices that are quantized again.
-  public var quantizedCount: Int { matrices.count }
+  /// The number of weights that are quantized.
+  public var quantizedCount: Int { quantized.count }
 
   /// - Throws: `WeightError` for a LoRA that does not fit, for a strength that is not finite, and
   ///   for a weight that is stored in a format that can't be read.
@@ -50,30 +52,35 @@ public struct CheckpointFusion: Sendable {
     self.form = form
     source = (checkpoint.source as? DescribedTensors)?.base ?? checkpoint.source
     let changed = Set(adapters.paths.map { "\($0).weight" })
-    let weights = checkpoint.weights(isInspected: true)
-    for path in adapters.paths {
-      if let error = checkpoint.source.packedFormatError("\(path).") { throw error }
-      try (weights / path).requireReadable("weight")
-    }
-    var matrices: [String: RequantizedMatrix] = [:]
+    let weights = checkpoint.weights(LoadPolicy(isInspected: true))
+    for path in adapters.paths { try (weights / path).requireReadable("weight") }
+    let index = WeightIndex(checkpoint.source)
+    var quantized: [String: any WeightFormat] = [:]
+    var removedKeys: Set<String> = []
     for (key, entry) in checkpoint.source.entries where key.hasSuffix(".weight") {
-      guard let stored = try RequantizedMatrix(stored: key, entry, in: checkpoint.source) else {
-        if form == .float8, Self.isEligible(key, entry) {
-          matrices[key] = RequantizedMatrix(float8: key)
-        }
-        continue
-      }
+      guard let stored = try index.format(of: key) else { continue }
+      // A single tensor holds other values without a new scale.
+      let isScaled = stored.isQuantized && stored.tensors.count > 1
       switch form {
-      case .asStored: if changed.contains(key) { matrices[key] = stored }
+      case .asStored:
+        if isScaled, changed.contains(key) { quantized[key] = stored }
       case .float8:
-        if stored.format == .float8E4M3 {
-          if changed.contains(key) { matrices[key] = stored }
-        } else {
-          matrices[key] = RequantizedMatrix(float8: key)
+        if (stored as? ScaledFloatFormat)?.isScaledE4M3 == true {
+          if changed.contains(key) { quantized[key] = stored }
+        } else if isScaled || Self.isEligible(key, entry) {
+          quantized[key] = ScaledFloatFormat(newWeight: key, shape: stored.shape)
+          // The scale of the inputs is right for any format.
+          removedKeys.formUnion(stored.tensors.map(\.key))
+          removedKeys.insert(Self.descriptionKey(of: key))
         }
       }
     }
-    self.matrices = matrices
+    self.quantized = quantized
+    self.removedKeys = removedKeys
+  }
+
+  private static func descriptionKey(of weight: String) -> String {
+    weight.dropLast("weight".count) + QuantizationDescription.tensorName
   }
 
   /// Whether a matrix is one that fp8 files of LTX-2 have in fp8: those of attention and
@@ -96,8 +103,8 @@ public struct CheckpointFusion: Sendable {
   public func write(
     to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws -> Int {
-    let weights = checkpoint.weights(adapters: adapters)
-    let wide = checkpoint.weights(dtype: .float32, adapters: adapters)
+    let weights = checkpoint.weights(LoadPolicy(adapters: adapters))
+    let wide = checkpoint.weights(LoadPolicy(dtype: .float32, adapters: adapters))
     let changed = Set(adapters.paths.map { "\($0).weight" })
     let plan = try entries()
     // What is called otherwise in its own file is so again.
@@ -106,18 +113,26 @@ public struct CheckpointFusion: Sendable {
     let entries = plan.entries.map { (key: storedKey($0.key), dtype: $0.dtype, shape: $0.shape) }
     var done = 0
     var changedCount = 0
-    // The file's pages are let go as soon as they have been copied, or the whole file would seem to
-    // be in memory.
+    // The tensors of the weight that was quantized last: they are neighbors in the file.
+    var encoded: (key: String, tensors: [String: Tensor])?
+    // The file's pages are released as soon as they have been copied, or the whole file would seem
+    // to be in memory.
     var written: String?
     try writeSafetensors(entries, metadata: plan.metadata, to: path) { stored in
       let key = names[stored] ?? stored
       if let written { source.release(written) }
       written = key
       let tensor: Tensor
-      if let matrix = plan.owners[key].flatMap({ matrices[$0] }), key != matrix.descriptionKey {
-        let layer = wide / String(matrix.key.dropLast(".weight".count))
-        let (elements, scale) = try matrix.quantized(layer.tensor("weight"), of: source.name)
-        tensor = key == matrix.key ? elements : scale
+      if let owner = plan.owners[key], let format = quantized[owner] {
+        if encoded?.key != owner {
+          encoded = nil
+          encoded = (owner, try encode(owner, in: format, wide))
+        }
+        guard let part = encoded?.tensors[key] else {
+          throw WeightError(
+            file: source.name, key: key, problem: "is not a tensor of the format \(format.title)")
+        }
+        tensor = part
         if changed.contains(key), try !tensor.hasSameBytes(as: source.tensor(key)) {
           changedCount += 1
         }
@@ -144,6 +159,22 @@ public struct CheckpointFusion: Sendable {
     return changedCount
   }
 
+  /// The tensors of a weight with the LoRAs added.
+  ///
+  /// - Parameter weights: with the LoRAs, in float32.
+  private func encode(_ key: String, in format: any WeightFormat, _ weights: Weights) throws
+    -> [String: Tensor]
+  {
+    let values = try (weights / String(key.dropLast(".weight".count))).tensor("weight")
+    guard try values.isAllFinite() else {
+      throw WeightError(
+        file: source.name, key: key,
+        problem: "is not finite with the LoRAs added. Check the LoRAs with `ltx lora inspect`, or "
+          + "lower their strength.")
+    }
+    return try format.encode(values)
+  }
+
   /// The name that a tensor has, or would have, in the checkpoint's own file beside the weight of
   /// its layer.
   private func storedKey(_ key: String) -> String {
@@ -159,25 +190,18 @@ public struct CheckpointFusion: Sendable {
   private struct Plan {
     var entries: [(key: String, dtype: DType, shape: [Int])] = []
     var metadata: [String: String]
-    /// The weight that a matrix's scale or elements belong to, by their keys.
+    /// The weight that each tensor of a quantized weight belongs to, by their keys.
     var owners: [String: String] = [:]
-    /// The JSON of `comfy_quant` tensors that the checkpoint does not have as they are written.
+    /// The JSON of `comfy_quant` tensors that the file does not have itself.
     var descriptions: [String: [UInt8]] = [:]
   }
 
   private func entries() throws -> Plan {
     var plan = Plan(metadata: source.metadata)
-    var removed: Set<String> = []
-    for (key, matrix) in matrices {
-      plan.owners[key] = key
-      plan.owners[matrix.scaleKey] = key
-      guard form == .float8 else { continue }
-      let prefix = key.dropLast("weight".count)
-      // What described the matrix before; the scale of the inputs goes with any format.
-      removed.formUnion(["weight_scale", "scale_weight", "comfy_quant"].map { prefix + $0 })
-      removed.remove(matrix.scaleKey)
-      if let description = matrix.description {
-        plan.descriptions[matrix.descriptionKey] = Array(description.utf8)
+    for (key, format) in quantized {
+      for tensor in format.tensors {
+        plan.owners[tensor.key] = key
+        plan.entries.append((tensor.key, tensor.dtype, tensor.shape))
       }
     }
     if form == .float8,
@@ -185,92 +209,15 @@ public struct CheckpointFusion: Sendable {
     {
       // The metadata would override the descriptions beside the layers.
       for key in checkpoint.source.entries.keys
-      where source.entries[key] == nil && plan.descriptions[key] == nil {
-        let prefix = String(key.dropLast(QuantizationDescription.tensorName.count))
-        let description = try checkpoint.source.quantizationDescription(prefix)
-        plan.descriptions[key] = description.map { Array($0.json().utf8) }
+      where source.entries[key] == nil && plan.owners[key] == nil && !removedKeys.contains(key) {
+        plan.descriptions[key] = try checkpoint.source.tensor(key).withUnsafeBytes { Array($0) }
       }
     }
-    for (key, entry) in source.entries where plan.descriptions[key] == nil && !removed.contains(key)
-    {
-      if let matrix = matrices[key] {
-        plan.entries.append((key, matrix.format.dtype, entry.shape))
-      } else if plan.owners[key] == nil {
-        plan.entries.append((key, entry.dtype, entry.shape))
-      }
+    for (key, entry) in source.entries where plan.owners[key] == nil && !removedKeys.contains(key) {
+      plan.entries.append((key, entry.dtype, entry.shape))
     }
-    plan.entries += matrices.values.map { ($0.scaleKey, $0.scaleDType, $0.scaleShape) }
     plan.entries += plan.descriptions.map { ($0.key, .uint8, [$0.value.count]) }
     return plan
-  }
-}
-
-/// How a matrix is quantized when it is written.
-private struct RequantizedMatrix {
-  /// The key of the weight.
-  let key: String
-  let format: QuantizationDescription.Format
-  let scaleKey: String
-  let scaleDType: DType
-  /// [], [1], [1, 1], [rows] or [rows, 1].
-  let scaleShape: [Int]
-  private let rotationGroup: Int?
-  /// The JSON of a new description; nil where the checkpoint's own stays, or none is needed.
-  let description: String?
-
-  var descriptionKey: String { key.dropLast("weight".count) + QuantizationDescription.tensorName }
-
-  /// Reads how the checkpoint stores a matrix; nil for a matrix without a scale.
-  init?(stored key: String, _ entry: TensorEntry, in source: any TensorSource) throws {
-    let prefix = String(key.dropLast("weight".count))
-    guard
-      let scaleKey = ["weight_scale", "scale_weight"].map({ prefix + $0 }).first(where: {
-        source.entries[$0] != nil
-      }), let scale = source.entries[scaleKey],
-      let format = QuantizationDescription.Format.allCases.first(where: { $0.dtype == entry.dtype })
-    else { return nil }
-    self.key = key
-    self.format = format
-    self.scaleKey = scaleKey
-    (scaleDType, scaleShape) = (scale.dtype, scale.shape)
-    rotationGroup = try source.quantizationDescription(prefix)?.rotationGroup
-    description = nil
-  }
-
-  /// In float8_e4m3fn with one scale, as ComfyUI reads it. There is no scale of the layer's inputs,
-  /// so that programs that multiply in 8 bits are told not to.
-  init(float8 key: String) {
-    self.key = key
-    format = .float8E4M3
-    scaleKey = key + "_scale"
-    (scaleDType, scaleShape) = (.float32, [])
-    rotationGroup = nil
-    description = QuantizationDescription(format: .float8E4M3).json(isMultipliedInFull: true)
-  }
-
-  /// - Parameter weight: [rows, columns], float32, not rotated.
-  /// - Returns: the elements and the scale as they are written.
-  /// - Throws: `WeightError` for a weight that is not finite.
-  func quantized(_ weight: Tensor, of file: String) throws -> (elements: Tensor, scale: Tensor) {
-    guard try weight.isAllFinite() else {
-      throw WeightError(
-        file: file, key: key,
-        problem:
-          "is not finite with the LoRAs added. Check the LoRAs with `ltx lora inspect`, or lower their strength."
-      )
-    }
-    let rows = weight.size(0)
-    let isPerRow = rows > 1 && scaleShape.reduce(1, *) == rows
-    let values = try rotationGroup.map { try weight.rotatedForQuantization(group: $0) } ?? weight
-    let end = format == .int8 ? 127 : format.dtype.largestFinite
-    let largest = try isPerRow ? values.abs().amax([1], keepdim: true) : values.abs().amax()
-    // The smallest keeps rows of zeros from dividing by 0. The scale is rounded before it is used.
-    let smallest = max(scaleDType.smallestNormal, 1e-30)
-    let scale = try (largest / end).clamped(min: Scalar(smallest)).to(scaleDType)
-    let quotients = try values / scale.to(.float32)
-    let rounded = try format == .int8 ? quotients.round() : quotients
-    let elements = try rounded.clamped(min: Scalar(-end), max: Scalar(end)).to(format.dtype)
-    return (elements, try scale.reshape(scaleShape))
   }
 }
 

@@ -247,12 +247,16 @@ public struct LoRAFile: Sendable {
     try modules.compactMap { module in
       let layerPath = Self.checkpointPath(module.path)
       guard let layer = checkpoint.source.entries[layerPath + ".weight"] else {
-        if let error = checkpoint.source.packedFormatError(layerPath + ".") { throw error }
+        if let error = checkpoint.source.unsupportedFormatError(layer: layerPath + ".") {
+          throw error
+        }
         let known = module.name == module.path ? "" : " (\(layerPath) there)"
         return (module, "is not a layer of \(checkpoint.source.name)\(known)")
       }
       guard layer.shape == [module.up.size(0), module.down.size(1)] else {
-        if let error = checkpoint.source.packedFormatError(layerPath + ".") { throw error }
+        if let error = checkpoint.source.unsupportedFormatError(layer: layerPath + ".") {
+          throw error
+        }
         return (
           module,
           "has A of \(module.down.shape) and B of \(module.up.shape), but the layer of "

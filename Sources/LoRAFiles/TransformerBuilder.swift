@@ -91,8 +91,9 @@ public struct TransformerBuilder: Sendable {
   /// - Throws: what building throws.
   public func build(device: Device = .cpu) throws -> Transformer {
     try checkpoint.transformer(
-      dtype: dtype, device: device, adapters: adapterSet(device: device), modalities: modalities,
-      loaded: loaded)
+      LoadPolicy(
+        dtype: dtype, device: device, adapters: adapterSet(device: device), loaded: loaded),
+      modalities: modalities)
   }
 
   /// The adapters of all LoRAs that the transformer has layers for.

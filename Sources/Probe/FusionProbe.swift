@@ -12,6 +12,7 @@ func probeFuseLoRAs(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [
   for lora in options.loras { try LoRAFile(path: lora.path).requireFit(checkpoint) }
   var adapters = try options.adapters(dtype: nil)
   adapters.placement = .fused
-  let weights = checkpoint.weights(dtype: options.dtype, device: options.device, adapters: adapters)
+  let weights = checkpoint.weights(
+    LoadPolicy(dtype: options.dtype, device: options.device, adapters: adapters))
   return try adapters.paths.map { ("\($0).weight", try (weights / $0).tensor("weight")) }
 }

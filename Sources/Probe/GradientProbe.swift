@@ -41,7 +41,7 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   )
   // All of the file's adapters are built, also those of a modality that these inputs lack.
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
-    dtype: options.dtype, device: options.device, adapters: adapters)
+    LoadPolicy(dtype: options.dtype, device: options.device, adapters: adapters))
   let step = TrainingStep(
     transformer: transformer,
     plan: ExecutionPlan(

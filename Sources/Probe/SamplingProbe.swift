@@ -1,4 +1,5 @@
 import LTX
+import NN
 import Torch
 
 func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
@@ -94,8 +95,9 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
       "the inputs video.noise and audio.noise are both missing; at least one modality is needed")
   }
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
-    dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
-    modalities: start.present())
+    LoadPolicy(
+      dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype)
+    ), modalities: start.present())
   var outputs: [(key: String, tensor: Tensor)] = []
   func record(_ prefix: String, _ samples: PerModality<SampledModality?>) {
     for (modality, sample) in samples.pairs {

@@ -35,7 +35,7 @@ func probeTextEncoder(
   let encoder = try openTextEncoder(
     at: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
   let extractor = try FeatureExtractor(
-    checkpoint.weights(dtype: options.dtype, device: options.device),
+    checkpoint.weights(LoadPolicy(dtype: options.dtype, device: options.device)),
     configuration: TextConfiguration(checkpoint.config), width: encoder.width,
     hiddenStateCount: encoder.hiddenStateCount
   )

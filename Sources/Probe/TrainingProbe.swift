@@ -62,7 +62,7 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
     dtype: .float32,
     device: options.device, isTrained: true)
   let transformer = try checkpoint.transformer(
-    dtype: options.dtype, device: options.device, adapters: adapters)
+    LoadPolicy(dtype: options.dtype, device: options.device, adapters: adapters))
   let step = TrainingStep(
     transformer: transformer,
     plan: ExecutionPlan(

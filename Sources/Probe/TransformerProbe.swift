@@ -117,8 +117,9 @@ func probeTransformer(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
   let checkpoint = try Checkpoint(path: options.requireModel())
   // Adapters may also target a modality that these inputs lack, so both are built.
   let transformer = try checkpoint.transformer(
-    dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype),
-    modalities: options.loras.isEmpty ? given.present() : .both)
+    LoadPolicy(
+      dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype)
+    ), modalities: options.loras.isEmpty ? given.present() : .both)
   let velocity = try withInference {
     try transformer(
       given.map { try $0?.to(options.device) }, perturbations: perturbations)

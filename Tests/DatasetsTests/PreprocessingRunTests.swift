@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import NN
 import TensorFiles
 import TestSupport
 import Testing
@@ -56,7 +57,7 @@ import Torch
     }
 
     let text = try PromptEncoder(
-      checkpoint: checkpoint.weights(dtype: .float32),
+      checkpoint: checkpoint.weights(LoadPolicy(dtype: .float32)),
       configuration: TextConfiguration(checkpoint.config),
       textEncoder: fixture.model.textEncoder, dtype: .float32)
     let features = try text(["zxqv a high one"])

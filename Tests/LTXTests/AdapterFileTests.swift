@@ -26,7 +26,7 @@ import Torch
   }
 
   private func build(_ fresh: FreshAdapters) throws -> Transformer {
-    try LoRAFixture.checkpoint().transformer(dtype: .float32, freshAdapters: fresh)
+    try LoRAFixture.checkpoint().transformer(LoadPolicy(dtype: .float32, freshAdapters: fresh))
   }
 
   /// As if they had been trained.
@@ -72,7 +72,7 @@ import Torch
     let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32).lora(file)
     try TrainingFixture.expectEqual(
       LoRAFixture.velocity(builder.build()), wanted, within: 1e-5, "generation")
-    let plain = try LoRAFixture.checkpoint().transformer(dtype: .float32)
+    let plain = try LoRAFixture.checkpoint().transformer(LoadPolicy(dtype: .float32))
     #expect(try LoRAFixture.distance(LoRAFixture.velocity(plain), wanted) > 0.01)
 
     let second = try fresh(alpha: 1, kind: kind)
@@ -142,7 +142,8 @@ import Torch
     let video = #expect(throws: AdapterMismatch.self) {
       let fresh = try fresh()
       _ = try LoRAFixture.checkpoint().transformer(
-        freshAdapters: fresh.continuing(file.initialAdapters(scale: 1)), modalities: .video)
+        LoadPolicy(freshAdapters: fresh.continuing(file.initialAdapters(scale: 1))),
+        modalities: .video)
     }
     #expect(video?.unexpected.allSatisfy { LoRAPart(path: $0) != .video } == true)
     #expect(throws: WeightError.self) { try file.initialAdapters(scale: 0) }
@@ -160,7 +161,8 @@ import Torch
     let separate = try LoRAFixture.velocity(builder.build())
     try TrainingFixture.expectEqual(
       LoRAFixture.velocity(builder.adapters(.fused).build()), separate, within: 5e-3)
-    let plain = try LoRAFixture.velocity(LoRAFixture.checkpoint().transformer(dtype: .float32))
+    let plain = try LoRAFixture.velocity(
+      LoRAFixture.checkpoint().transformer(LoadPolicy(dtype: .float32)))
     #expect(try LoRAFixture.distance(separate, plain) > 0.02)
   }
 

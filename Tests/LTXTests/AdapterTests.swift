@@ -34,7 +34,8 @@ import Training
       kind: kind.hasPrefix("dora") ? .dora : .lora, dropout: dropout,
       generator: try Generator(seed: 1))
     let root = Weights(
-      try SafetensorsFile(path: path), dtype: .float32, freshAdapters: fresh, storage: storage)
+      try SafetensorsFile(path: path),
+      LoadPolicy(dtype: .float32, freshAdapters: fresh, storage: storage))
     let layer = try Linear(root / "block" / "to_q")
     return (layer, root.parameters, dropout)
   }
@@ -135,8 +136,9 @@ import Training
       // peft says nothing of a target that matches nothing if another one does.
       let matching = recorded.targets.filter { $0 != "o_q" }
       let transformer = try checkpoint.transformer(
-        freshAdapters: FreshAdapters(
-          targets: matching, rank: 2, alpha: 2, generator: Generator(seed: 1)))
+        LoadPolicy(
+          freshAdapters: FreshAdapters(
+            targets: matching, rank: 2, alpha: 2, generator: Generator(seed: 1))))
       let layers = transformer.parameters.filter { $0.key.hasSuffix(".lora_A.weight") }.map {
         String($0.key.dropFirst("model.diffusion_model.".count).dropLast(".lora_A.weight".count))
       }
@@ -144,8 +146,9 @@ import Training
       if matching != recorded.targets {
         let error = #expect(throws: UnmatchedTarget.self) {
           try checkpoint.transformer(
-            freshAdapters: FreshAdapters(
-              targets: recorded.targets, rank: 2, alpha: 2, generator: Generator(seed: 1)))
+            LoadPolicy(
+              freshAdapters: FreshAdapters(
+                targets: recorded.targets, rank: 2, alpha: 2, generator: Generator(seed: 1))))
         }
         #expect(error?.target == "o_q" && error?.isExcluded == false)
       }
@@ -156,15 +159,18 @@ import Training
     let fresh = FreshAdapters(
       targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2,
       generator: try Generator(seed: 1))
-    let keys = try LoRAFixture.checkpoint().transformer(freshAdapters: fresh, modalities: .video)
-      .parameters
-      .map(\.key)
+    let keys = try LoRAFixture.checkpoint().transformer(
+      LoadPolicy(freshAdapters: fresh), modalities: .video
+    )
+    .parameters
+    .map(\.key)
     #expect(keys.count == 3 * 2 * 4 * 2)  // blocks, attentions, layers, factors
     #expect(keys.allSatisfy { LoRAPart(path: $0) == .video })
     let error = #expect(throws: UnmatchedTarget.self) {
       try LoRAFixture.checkpoint().transformer(
-        freshAdapters: FreshAdapters(
-          targets: ["audio_attn1.to_q"], rank: 2, alpha: 2, generator: Generator(seed: 1)),
+        LoadPolicy(
+          freshAdapters: FreshAdapters(
+            targets: ["audio_attn1.to_q"], rank: 2, alpha: 2, generator: Generator(seed: 1))),
         modalities: .video)
     }
     #expect(error?.target == "audio_attn1.to_q")
@@ -186,7 +192,7 @@ import Training
         checkpoint.source.contains("model.diffusion_model.\($0)")
       }
     let transformer = try checkpoint.transformer(
-      dtype: .float32, trained: .transformer(), generating: direction.generated)
+      LoadPolicy(dtype: .float32, trained: .transformer()), generating: direction.generated)
     let trained = Set(
       transformer.parameters.map { String($0.key.dropFirst("model.diffusion_model.".count)) })
     #expect(recorded.isSubset(of: trained), "\(recorded.subtracting(trained).sorted())")
@@ -195,11 +201,11 @@ import Training
     #expect(idle.isEmpty, "\(idle.sorted())")
     let error = #expect(throws: UnmatchedTarget.self) {
       try checkpoint.transformer(
-        freshAdapters: FreshAdapters(
-          targets: [direction.generated == .video ? "audio_proj_out" : "proj_out"], rank: 2,
-          alpha: 2,
-          generator: Generator(seed: 1)),
-        generating: direction.generated)
+        LoadPolicy(
+          freshAdapters: FreshAdapters(
+            targets: [direction.generated == .video ? "audio_proj_out" : "proj_out"], rank: 2,
+            alpha: 2,
+            generator: Generator(seed: 1))), generating: direction.generated)
     }
     #expect(error?.isExcluded == true)
   }
@@ -233,10 +239,11 @@ import Training
     let example = try TrainingFixture.example("joint")
     let dropout = AdapterDropout(probability: 0.2, seed: 3)
     let transformer = try Checkpoint(path: LoRAFixture.model("ltx23_transformer")).transformer(
-      dtype: .float32,
-      freshAdapters: FreshAdapters(
-        targets: ["to_q", "to_out.0", "net.2"], rank: 3, alpha: 3, kind: kind, dropout: dropout,
-        generator: Generator(seed: 1)))
+      LoadPolicy(
+        dtype: .float32,
+        freshAdapters: FreshAdapters(
+          targets: ["to_q", "to_out.0", "net.2"], rank: 3, alpha: 3, kind: kind, dropout: dropout,
+          generator: Generator(seed: 1))))
     let random = try Generator(seed: 4)
     try withoutGrad {
       for parameter in transformer.parameters where parameter.key.hasSuffix("lora_B.weight") {

@@ -38,7 +38,7 @@ import Torch
   init() throws {
     let drawn = RandomWeights.Drawn(try Generator(seed: 3))
     try TinyAudioVAE.draw(RandomWeights(into: drawn) / "audio_vae", .ltx2)
-    let w = Weights(Drawn(drawn), dtype: .float32) / "audio_vae"
+    let w = Weights(Drawn(drawn), LoadPolicy(dtype: .float32)) / "audio_vae"
     let configuration = try AudioVAEConfiguration(Self.configuration())
     encoder = try AudioEncoder(w, configuration: configuration)
     decoder = try AudioDecoder(w, configuration: configuration)
@@ -124,7 +124,7 @@ import Torch
     ] {
       let drawn = RandomWeights.Drawn(generator)
       try draw(RandomWeights(into: drawn) / "vocoder")
-      let w = Weights(Drawn(drawn), dtype: .float32) / "vocoder"
+      let w = Weights(Drawn(drawn), LoadPolicy(dtype: .float32)) / "vocoder"
       let vocoder = try Vocoder(w, configuration: VocoderConfiguration(Self.configuration(config)))
       #expect(vocoder.sampleRate == factor * 100 && vocoder.melBins == 64)
       #expect(w.unusedKeys.allSatisfy { $0.hasSuffix("inverse_basis") })
@@ -198,7 +198,7 @@ import Torch
         try (root / place / name).convolution(128, 128, kernel: [1, 1])
       }
     }
-    let w = Weights(Drawn(drawn), dtype: .float32) / "audio_vae"
+    let w = Weights(Drawn(drawn), LoadPolicy(dtype: .float32)) / "audio_vae"
     let encoder = try AudioEncoder(w, configuration: configuration)
     let decoder = try AudioDecoder(w, configuration: configuration)
     #expect(w.unusedKeys == [])

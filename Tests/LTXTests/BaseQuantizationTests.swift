@@ -24,7 +24,7 @@ import Training
       ], to: path
     )
     let base: BaseQuantization = name.hasPrefix("int8") ? .int8 : .float8
-    let root = Weights(try SafetensorsFile(path: path), storage: try base.storage())
+    let root = Weights(try SafetensorsFile(path: path), LoadPolicy(storage: try base.storage()))
     return (try Linear(root / "l"), try recorded.tensor("\(name).x"))
   }
 
@@ -35,13 +35,14 @@ import Training
     let recorded = try TrainingFixture.tensors("quantised")
     let (layer, given) = try layer(name, recorded)
     let weight = try recorded.tensor("\(name).weight")
-    let matrix = try QuantizedWeight(
-      rounding: weight, to: name.hasPrefix("int8") ? .int8 : .float8E4M3, in: weight.dtype)
-    #expect(try Tensor.isEqual(matrix.elements, recorded.tensor("\(name).elements")))
+    let quantizer = RowQuantizer(
+      elementType: name.hasPrefix("int8") ? .int8 : .float8E4M3, arithmetic: nil)
+    let quantized = try quantizer.quantize(weight)
+    #expect(try Tensor.isEqual(quantized.elements, recorded.tensor("\(name).elements")))
     #expect(
       try Tensor.isEqual(
-        #require(matrix.factors).flatten(), recorded.tensor("\(name).scale").to(.float32)))
-    #expect(try Tensor.isEqual(layer.weight, matrix.dequantized()))
+        #require(quantized.scale).flatten(), recorded.tensor("\(name).scale").to(.float32)))
+    #expect(try Tensor.isEqual(layer.weight, quantized.dequantized()))
 
     let isWide = weight.dtype == .float32
     let x = try given.clone().asLeaf()
@@ -100,7 +101,7 @@ import Training
   ) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
     // The rounded numbers as a file.
-    let numbers = checkpoint.weights(dtype: .float32, storage: try base.storage())
+    let numbers = checkpoint.weights(LoadPolicy(dtype: .float32, storage: try base.storage()))
     let tensors = try checkpoint.source.keys.map { key -> (key: String, tensor: Tensor) in
       let stored = try checkpoint.source.tensor(key)
       let isLayer =
@@ -116,11 +117,11 @@ import Training
 
     func run(_ checkpoint: Checkpoint, _ storage: WeightStorage) throws -> TrainingStep.Result {
       let transformer = try checkpoint.transformer(
-        dtype: .float32,
-        freshAdapters: FreshAdapters(
-          targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2,
-          generator: Generator(seed: 1)),
-        storage: storage)
+        LoadPolicy(
+          dtype: .float32,
+          freshAdapters: FreshAdapters(
+            targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2,
+            generator: Generator(seed: 1)), storage: storage))
       let random = try Generator(seed: 4)
       try withoutGrad {
         for parameter in transformer.parameters where parameter.key.hasSuffix("lora_B.weight") {
@@ -147,11 +148,11 @@ import Training
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
     func gradients(_ dtype: DType, _ storage: WeightStorage) throws -> [String: Tensor] {
       let transformer = try checkpoint.transformer(
-        dtype: dtype,
-        freshAdapters: FreshAdapters(
-          targets: ["to_q", "to_out.0"], rank: 2, alpha: 2, kind: kind,
-          generator: Generator(seed: 1)),
-        storage: storage)
+        LoadPolicy(
+          dtype: dtype,
+          freshAdapters: FreshAdapters(
+            targets: ["to_q", "to_out.0"], rank: 2, alpha: 2, kind: kind,
+            generator: Generator(seed: 1)), storage: storage))
       let random = try Generator(seed: 4)
       try withoutGrad {
         for parameter in transformer.parameters where parameter.key.hasSuffix("lora_B.weight") {
@@ -192,8 +193,8 @@ import Training
       try writeSafetensors(
         [("l.weight", random.normal([outputs, inputs]).to(.bfloat16))], to: path)
       let root = Weights(
-        try SafetensorsFile(path: path), dtype: .bfloat16,
-        storage: try BaseQuantization.int8.storage())
+        try SafetensorsFile(path: path),
+        LoadPolicy(dtype: .bfloat16, storage: try BaseQuantization.int8.storage()))
       let x = try random.normal([1, 4, inputs]).to(.bfloat16).asLeaf()
       let before = try Device.cpu.memory().liveBytes
       let layer = try Linear(root / "l", bias: false)

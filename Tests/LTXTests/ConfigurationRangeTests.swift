@@ -137,7 +137,8 @@ import Torch
       config in
       do {
         _ = try Gemma3Model(
-          Weights(weights, isInspected: true), configuration: Gemma3Configuration(config))
+          Weights(weights, LoadPolicy(isInspected: true)),
+          configuration: Gemma3Configuration(config))
       } catch let error as WeightError {
         throw Refused(description: "\(file): \(error)")
       }
@@ -162,7 +163,8 @@ import Torch
       let source = try SafetensorsFile(path: path)
       let unnoticed = try unnoticed(#require(source.metadata["config"]), file: path) { config in
         _ = try LatentUpsampler(
-          Weights(source, isInspected: true), configuration: LatentUpsamplerConfiguration(config))
+          Weights(source, LoadPolicy(isInspected: true)),
+          configuration: LatentUpsamplerConfiguration(config))
       }
       #expect(
         unnoticed.values.allSatisfy { $0.allSatisfy { $0.contains("spatial_scale") } },

@@ -61,8 +61,8 @@ import Torch
     let file = try source(tensors)
     let bias = tensors[2].tensor
     for (dtype, tolerance) in [(DType.float32, 1e-5), (.bfloat16, 0.01)] {
-      for storage in [WeightStorage.asStored, .expanded, .int8] {
-        let root = Weights(file, dtype: dtype, storage: storage)
+      for storage in [WeightStorage.asStored, .dequantized, .int8] {
+        let root = Weights(file, LoadPolicy(dtype: dtype, storage: storage))
         let layer = try Linear(root / "l")
         try expectEqual(layer.weight, weight, within: tolerance, "weight")
         let x = try random.normal([3, 2 * group]).asLeaf()
@@ -90,8 +90,10 @@ import Torch
         var adapters = AdapterSet()
         adapters.placement = placement
         adapters.add(adapter, to: "l")
-        let found = try Linear(Weights(file, dtype: .float32, adapters: adapters) / "l")(x)
-        let wanted = try Linear(Weights(plain, dtype: .float32, adapters: adapters) / "l")(x)
+        let found = try Linear(
+          Weights(file, LoadPolicy(dtype: .float32, adapters: adapters)) / "l")(x)
+        let wanted = try Linear(
+          Weights(plain, LoadPolicy(dtype: .float32, adapters: adapters)) / "l")(x)
         try expectEqual(found, wanted, within: 1e-4, "\(placement)")
       }
     }
@@ -106,7 +108,7 @@ import Torch
     for name in ["l", "model.diffusion_model.l", "diffusion_model.l"] {
       let json =
         "{\"format_version\": \"1.0\", \"layers\": {\"\(name)\": \(QuantizedFile.convRot(64))}}"
-      let root = Weights(try file(json), dtype: .float32)
+      let root = Weights(try file(json), LoadPolicy(dtype: .float32))
       try expectEqual(Linear(root / "l").weight, weight, within: 1e-5)
       #expect(root.unusedKeys.isEmpty)
     }
@@ -128,7 +130,9 @@ import Torch
     let same = "{\"layers\": {\"l\": \(QuantizedFile.convRot(64))}}"
     try expectEqual(
       Linear(
-        Weights(source(tensors, metadata: ["_quantization_metadata": same]), dtype: .float32) / "l"
+        Weights(
+          source(tensors, metadata: ["_quantization_metadata": same]), LoadPolicy(dtype: .float32))
+          / "l"
       )
       .weight,
       weight, within: 1e-5)
@@ -150,7 +154,7 @@ import Torch
       ("l.weight", elements), ("l.weight_scale", scale),
       ("l.comfy_quant", QuantizedFile.bytes(json)),
     ])
-    let layer = try Linear(Weights(file, dtype: .float32) / "l", bias: false)
+    let layer = try Linear(Weights(file, LoadPolicy(dtype: .float32)) / "l", bias: false)
     #expect(try Tensor.isEqual(layer.weight, elements.to(.float32) * scale))
   }
 
@@ -160,7 +164,8 @@ import Torch
       "{\"format\": \"int8_tensorwise\", \"params\": {\"convrot\": true, \"convrot_groupsize\": 4}}"
     tensors[3].tensor = try QuantizedFile.bytes(json)
     try expectEqual(
-      Linear(Weights(source(tensors), dtype: .float32) / "l").weight, weight, within: 1e-5)
+      Linear(Weights(source(tensors), LoadPolicy(dtype: .float32)) / "l").weight, weight,
+      within: 1e-5)
   }
 
   @Test(arguments: [
@@ -208,8 +213,10 @@ import Torch
       ("l.weight", elements), ("l.weight_scale", scale),
       ("l.comfy_quant", QuantizedFile.bytes(json)),
     ])
-    for storage in [WeightStorage.asStored, .expanded, .int8] {
-      let text = message { _ = try Linear(Weights(file, storage: storage) / "l", bias: false) }
+    for storage in [WeightStorage.asStored, .dequantized, .int8] {
+      let text = message {
+        _ = try Linear(Weights(file, LoadPolicy(storage: storage)) / "l", bias: false)
+      }
       #expect(text.contains(problem), "\(text)")
       #expect(text.contains(file.name) && text.contains("l."), "\(text)")
     }
@@ -311,7 +318,7 @@ import Torch
 
     let (context, latent) = (try random.normal([1, 128, 64]), try random.normal([1, 4, 16]))
     func velocity(_ checkpoint: Checkpoint) throws -> Tensor {
-      let transformer = try checkpoint.transformer(dtype: .float32, modalities: .video)
+      let transformer = try checkpoint.transformer(LoadPolicy(dtype: .float32), modalities: .video)
       let video = ModalityInput(
         latent: latent, timesteps: try Tensor.full([1, 1], 0.5), sigma: try Tensor.full([1], 0.5),
         positions: try VideoTokens.positions(

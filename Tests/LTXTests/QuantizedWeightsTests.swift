@@ -27,7 +27,8 @@ import Torch
     let path = "\(scratch.folder)/\(UUID().uuidString).safetensors"
     try writeSafetensors(tensors, to: path)
     return Weights(
-      try SafetensorsFile(path: path), dtype: dtype, adapters: adapters, storage: storage)
+      try SafetensorsFile(path: path),
+      LoadPolicy(dtype: dtype, adapters: adapters, storage: storage))
   }
 
   private func fp8() throws -> (matrix: Tensor, scale: Tensor) {
@@ -48,7 +49,7 @@ import Torch
     let own = dtype ?? .bfloat16
     let wanted = try (matrix.to(.float32) * scale).to(own)
     let x = try random.normal([3, 40]).to(own)
-    for storage in [WeightStorage.asStored, .expanded] {
+    for storage in [WeightStorage.asStored, .dequantized] {
       let root = try weights(tensors, dtype: dtype, storage: storage)
       let layer = try Linear(root / "l", inputs: 40, outputs: 24)
       #expect(layer.dtype == own)
@@ -75,12 +76,12 @@ import Torch
   @Test func `A scale of another shape, type or value is refused`() throws {
     let (matrix, _) = try fp8()
     for (scale, problem) in [
-      (try Tensor.ones([2, 3]), "has shape [2, 3]; only one scale"),
+      (try Tensor.ones([2, 3]), "has shape [2, 3] (expected one scale"),
       (try Tensor.ones([40]), "has shape [40]"),
-      (try Tensor.ones([1], dtype: .int32), "is of type int32"),
-      (try Tensor.full([1], Scalar(Double.nan)), "is not a finite number"),
+      (try Tensor.ones([1], dtype: .int32), "has dtype int32"),
+      (try Tensor.full([1], Scalar(Double.nan)), "holds NaN or infinite values"),
     ] {
-      for storage in [WeightStorage.asStored, .expanded] {
+      for storage in [WeightStorage.asStored, .dequantized] {
         let root = try weights([("l.weight", matrix), ("l.weight_scale", scale)], storage: storage)
         let text = message { _ = try Linear(root / "l", bias: false) }
         #expect(text.contains(problem) && text.contains("l.weight_scale"), "\(text)")
@@ -106,12 +107,12 @@ import Torch
         weights(tensors, dtype: .float32, adapters: adapters, storage: storage) / "l", bias: false)(
           x)
     }
-    #expect(try Tensor.isEqual(layer(.asStored), layer(.expanded)))
+    #expect(try Tensor.isEqual(layer(.asStored), layer(.dequantized)))
     let rounded = try Linear(
       weights([("l.weight", matrix.to(.float32) * scale)], adapters: adapters, storage: .int8)
         / "l",
       bias: false)
-    let wanted = try layer(.expanded)
+    let wanted = try layer(.dequantized)
     #expect(try (rounded(x) - wanted).abs().max().item() < 0.02 * wanted.abs().max().item())
   }
 
@@ -182,7 +183,7 @@ import Torch
     let (context, latent) = (try random.normal([1, 128, 64]), try random.normal([1, 4, 16]))
     func velocity(_ storage: WeightStorage) throws -> Tensor {
       let transformer = try checkpoint.transformer(
-        dtype: .float32, modalities: .video, storage: storage)
+        LoadPolicy(dtype: .float32, storage: storage), modalities: .video)
       let width =
         transformer.configuration.captionChannels
         ?? transformer.configuration.sizes.video.contextWidth
@@ -193,6 +194,6 @@ import Torch
         context: try context.slice(2, to: width))
       return try #require(try transformer(PerModality(video: video, audio: nil)).video)
     }
-    #expect(try Tensor.isEqual(velocity(.asStored), velocity(.expanded)))
+    #expect(try Tensor.isEqual(velocity(.asStored), velocity(.dequantized)))
   }
 }

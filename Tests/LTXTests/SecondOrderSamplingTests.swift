@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import NN
 import TensorFiles
 import Testing
 import Torch
@@ -13,7 +14,7 @@ import Torch
   @Test func `Both modalities end where ltx-pipelines ends`() throws {
     let file = try SafetensorsFile(path: Self.fixtures + "/second-order-sampling.safetensors")
     let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
-      .transformer(dtype: .float32)
+      .transformer(LoadPolicy(dtype: .float32))
     func stream(_ name: String, cfg: Double) throws -> SampledModality {
       var guidance = Guidance()
       guidance.cfg = cfg

@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import NN
 import TensorFiles
 import Testing
 import Torch
@@ -136,7 +137,7 @@ import Torch
 
   private func end(_ name: String, _ video: SampledModality, _ audio: SampledModality) throws {
     let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
-      .transformer(dtype: .float32)
+      .transformer(LoadPolicy(dtype: .float32))
     let sigmas: [Float] = try file.tensor("\(name).sigmas").array()
     let end = try withInference {
       try Sampler(transformer: transformer).sample(

@@ -173,7 +173,7 @@ import Torch
 
   private func signalsKeepTheirSize(_ files: TinyModel.Files, _ dtype: DType) throws {
     let checkpoint = try Checkpoint(path: files.checkpoint)
-    let root = checkpoint.weights(dtype: dtype)
+    let root = checkpoint.weights(LoadPolicy(dtype: dtype))
     let scope = root / "model" / "diffusion_model"
     let text = try TextConfiguration(checkpoint.config)
     let random = try Generator(seed: 5)
@@ -214,7 +214,7 @@ import Torch
       #expect(decoded.shape == clip.shape)
       try expectOrderOne(decoded, "decoded")
 
-      let transformer = try checkpoint.transformer(dtype: dtype)
+      let transformer = try checkpoint.transformer(LoadPolicy(dtype: dtype))
       for sigma in [0.05, 1.0] {
         let sigmas = try Tensor.full([1], Scalar(sigma))
         let timesteps = try Tensor.full([1, 1], Scalar(sigma))
@@ -252,7 +252,7 @@ import Torch
         batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),
       context: try random.normal([1, 5, width]))
     func velocity(_ adapters: AdapterSet) throws -> Tensor {
-      let transformer = try checkpoint.transformer(dtype: .float32, adapters: adapters)
+      let transformer = try checkpoint.transformer(LoadPolicy(dtype: .float32, adapters: adapters))
       return try #require(transformer(PerModality(video: video, audio: nil)).video)
     }
     let plain = try velocity(AdapterSet())

@@ -42,7 +42,7 @@ import Training
   ) throws {
     let wanted = try TrainingFixture.tensors("\(recorded.name).gradients")
     let transformer = try checkpoint(recorded.model).transformer(
-      dtype: .float32, trained: .transformer(), modalities: recorded.modalities)
+      LoadPolicy(dtype: .float32, trained: .transformer()), modalities: recorded.modalities)
     #expect(
       Set(transformer.parameters.map { Self.name($0.key) })
         == Set(wanted.keys).subtracting(["loss"]))
@@ -66,8 +66,9 @@ import Training
   func `Patterns choose tensors by the names in their keys`(_ patterns: [String], _ count: Int)
     throws
   {
-    let all = try checkpoint().transformer(dtype: .float32, trained: .transformer())
-    let some = try checkpoint().transformer(dtype: .float32, trained: .transformer(patterns))
+    let all = try checkpoint().transformer(LoadPolicy(dtype: .float32, trained: .transformer()))
+    let some = try checkpoint().transformer(
+      LoadPolicy(dtype: .float32, trained: .transformer(patterns)))
     if count >= 0 { #expect(some.parameters.count == count, "\(some.parameters.map(\.key))") }
     #expect(!some.parameters.isEmpty && some.parameters.count < all.parameters.count)
     let example = try TrainingFixture.example("joint")
@@ -83,7 +84,7 @@ import Training
   {
     let source = try checkpoint().source
     let transformer = try checkpoint().transformer(
-      dtype: .bfloat16, trained: .transformer(["attn1"]))
+      LoadPolicy(dtype: .bfloat16, trained: .transformer(["attn1"])))
     for parameter in transformer.parameters {
       #expect(parameter.key.contains(".attn1."))
       #expect(parameter.tensor.dtype == .float32 && parameter.tensor.requiresGrad)
@@ -110,15 +111,17 @@ import Training
     }
     try writeSafetensors(tensors, metadata: whole.source.metadata, to: path)
     let checkpoint = try Checkpoint(path: path)
-    let transformer = try checkpoint.transformer(dtype: .float32, trained: .transformer(["attn1"]))
-    let numbers = try checkpoint.transformer(dtype: .float32, storage: .expanded)
+    let transformer = try checkpoint.transformer(
+      LoadPolicy(dtype: .float32, trained: .transformer(["attn1"])))
+    let numbers = try checkpoint.transformer(LoadPolicy(dtype: .float32, storage: .dequantized))
     let example = try TrainingFixture.example("joint")
     let wanted = try step(numbers).loss(example)
     try TrainingFixture.expectEqual(step(transformer).loss(example), wanted, within: 2e-6)
     let saved = fixture.path("whole.safetensors")
     try checkpoint.writeTransformer(transformer.parameters, dtype: .float32, to: saved)
     #expect(try !SafetensorsFile(path: saved).keys.contains { $0.hasSuffix("_scale") })
-    let again = try checkpoint.replacingTransformer(by: saved).transformer(dtype: .float32)
+    let again = try checkpoint.replacingTransformer(by: saved).transformer(
+      LoadPolicy(dtype: .float32))
     try TrainingFixture.expectEqual(step(again).loss(example), wanted, within: 2e-6)
   }
 
@@ -126,7 +129,8 @@ import Training
   /// the contexts bfloat16.
   @Test func `Mixed precision trains the same weights to its own accuracy`() throws {
     let wanted = try TrainingFixture.tensors("joint.gradients")
-    let transformer = try checkpoint().transformer(dtype: .bfloat16, trained: .transformer())
+    let transformer = try checkpoint().transformer(
+      LoadPolicy(dtype: .bfloat16, trained: .transformer()))
     let plan = ExecutionPlan(
       blocks: transformer.configuration.blocks, activations: .recompute, autocast: .bfloat16)
     let gradients = try TrainingStep(transformer: transformer, plan: plan)(
@@ -147,7 +151,7 @@ import Training
   @Test(arguments: ["attn7", "to_", "transformer_blocks.*.norm", "", "video_embeddings_connector"])
   func `A pattern that matches nothing is named`(_ pattern: String) throws {
     let error = #expect(throws: UnmatchedTarget.self) {
-      try checkpoint().transformer(trained: .transformer(["attn1", pattern]))
+      try checkpoint().transformer(LoadPolicy(trained: .transformer(["attn1", pattern])))
     }
     #expect(error?.target == pattern)
     #expect(error?.description.contains("\"\(pattern)\" matches no tensor of ") == true)
@@ -160,7 +164,7 @@ import Training
   {
     let checkpoint = try checkpoint()
     let transformer = try checkpoint.transformer(
-      dtype: .float32, trained: .transformer(["attn2", "proj_out"]))
+      LoadPolicy(dtype: .float32, trained: .transformer(["attn2", "proj_out"])))
     try withoutGrad {
       for parameter in transformer.parameters {
         _ = try parameter.tensor.copy_(parameter.tensor * 1.5)
@@ -187,20 +191,22 @@ import Training
     }
 
     let loaded = try checkpoint.replacingTransformer(by: path)
-    let again = try loaded.transformer(dtype: .float32)
-    let component = try Checkpoint(ModelFiles(transformer: path)).transformer(dtype: .float32)
+    let again = try loaded.transformer(LoadPolicy(dtype: .float32))
+    let component = try Checkpoint(ModelFiles(transformer: path)).transformer(
+      LoadPolicy(dtype: .float32))
     let example = try TrainingFixture.example("joint")
     let wanted = try step(transformer).loss(example)
     // Layers that are trained are computed operation by operation.
     try TrainingFixture.expectEqual(step(again).loss(example), wanted, within: 2e-6)
     #expect(try Tensor.isEqual(step(again).loss(example), step(component).loss(example)))
-    let unchanged = try step(checkpoint.transformer(dtype: .float32)).loss(example)
+    let unchanged = try step(checkpoint.transformer(LoadPolicy(dtype: .float32))).loss(example)
     #expect(try LoRAFixture.distance(unchanged, wanted) > 1e-3)
     let files = ModelFiles(unified: LoRAFixture.model("ltx23_transformer"), transformer: path)
     let beside = try Checkpoint(files)
     #expect(
       try Tensor.isEqual(
-        step(beside.transformer(dtype: .float32)).loss(example), step(again).loss(example)))
+        step(beside.transformer(LoadPolicy(dtype: .float32))).loss(example),
+        step(again).loss(example)))
     #expect(beside.source.keys == checkpoint.source.keys)
     // The connectors are the checkpoint's still.
     #expect(loaded.source.keys == checkpoint.source.keys)

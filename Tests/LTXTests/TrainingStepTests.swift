@@ -18,9 +18,10 @@ import Training
       try model.write(to: path, seed: 1)
       let generator = try Generator(seed: 2)
       let transformer = try Checkpoint(path: path).transformer(
-        dtype: .float32,
-        freshAdapters: FreshAdapters(
-          targets: ["to_q", "to_out.0"], rank: 4, alpha: 4, generator: generator))
+        LoadPolicy(
+          dtype: .float32,
+          freshAdapters: FreshAdapters(
+            targets: ["to_q", "to_out.0"], rank: 4, alpha: 4, generator: generator)))
       let optimizer = try AdamW([ParameterGroup(transformer.parameters, learningRate: 1e-3)])
 
       func stream(_ channels: Int, axes: Int) throws -> ModalityExample {

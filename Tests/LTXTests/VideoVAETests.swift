@@ -75,7 +75,7 @@ import Torch
       throws: VideoVAEError.tooSmallToReflect(rows: 1, columns: 4, compression: decoder.compression)
     ) { try decoder.decode(noise([1, channels, 1, 1, 4])) }
     // An encoder that reflects, too.
-    let weights = try Checkpoint(path: Self.model).weights(dtype: .float32)
+    let weights = try Checkpoint(path: Self.model).weights(LoadPolicy(dtype: .float32))
     var configuration = encoder.configuration
     configuration.padding = .reflect
     let reflecting = try VideoEncoder(weights / "vae", configuration: configuration)

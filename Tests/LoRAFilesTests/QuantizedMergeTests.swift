@@ -105,7 +105,9 @@ import Torch
   private func weight(_ path: String, _ layer: String) throws -> Tensor {
     let name = layer.split(separator: ".").last.map(String.init) ?? layer
     let scope = String(layer.dropLast(name.count + 1))
-    return try (Checkpoint(path: path).weights(dtype: .float32, storage: .expanded) / scope / name)
+    return try
+      (Checkpoint(path: path).weights(LoadPolicy(dtype: .float32, storage: .dequantized)) / scope
+      / name)
       .tensor(
         "weight")
   }

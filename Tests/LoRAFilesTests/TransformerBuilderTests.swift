@@ -48,7 +48,7 @@ import Torch
     var adapters = AdapterSet()
     adapters.placement = .fused
     try file.add(to: &adapters, strength: 0.8, dtype: nil)
-    let weights = checkpoint.weights(adapters: adapters)
+    let weights = checkpoint.weights(LoadPolicy(adapters: adapters))
     func isMapped(_ path: String) throws -> Bool {
       let stored = try checkpoint.source.tensor("\(path).weight").withUnsafeBytes {
         UInt(bitPattern: $0.baseAddress)
@@ -190,7 +190,7 @@ import Torch
     adapters.placement = .fused
     adapters.add(adapter, to: "a")
     let weights = Weights(
-      try SafetensorsFile(path: fixture.path("w.safetensors")), adapters: adapters)
+      try SafetensorsFile(path: fixture.path("w.safetensors")), LoadPolicy(adapters: adapters))
     let fused = try (weights / "a").tensor("weight")
     #expect(fused.dtype == .bfloat16)
     #expect(try fused.to(.float32).array(of: Float.self).allSatisfy { $0 == 1.25 })
@@ -198,7 +198,7 @@ import Torch
     adapters.add(
       LowRankAdapter(down: try .ones([2, 5]), up: try .ones([3, 2]), scale: 1), to: "a")
     let wrong = Weights(
-      try SafetensorsFile(path: fixture.path("w.safetensors")), adapters: adapters)
+      try SafetensorsFile(path: fixture.path("w.safetensors")), LoadPolicy(adapters: adapters))
     #expect(throws: WeightError.self) { try (wrong / "a").tensor("weight") }
   }
 }

@@ -13,7 +13,9 @@ import Torch
     try writeSafetensors([(key: "net.weight", tensor: .ones([2, 3]))], to: path)
     let file = try SafetensorsFile(path: path)
     let weights = Weights(
-      file, dtype: .float32, trained: TrainedWeights(patterns: nil, below: "net", dtype: .float32))
+      file,
+      LoadPolicy(
+        dtype: .float32, trained: TrainedWeights(patterns: nil, below: "net", dtype: .float32)))
     let weight = try (weights / "net").tensor("weight")
     #expect(weight.requiresGrad)
     #expect(!weight.sharesStorage(with: try file.tensor("net.weight")))

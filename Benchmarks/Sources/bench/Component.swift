@@ -2,6 +2,7 @@
 
 import Foundation
 import LTX
+import NN
 import LanguageModels
 import TensorFiles
 import Torch
@@ -101,7 +102,7 @@ enum Component: String, CaseIterable {
       let latent = try inputs.tensor("latent")
       return { try size(decoder.decode(latent)) }
     case .transformer:
-      let transformer = try Checkpoint(path: model).transformer(dtype: .float32)
+      let transformer = try Checkpoint(path: model).transformer(LoadPolicy(dtype: .float32))
       let sigma = try Tensor([Float(0.7)])
       func modality(_ name: String) throws -> ModalityInput {
         let latent = try inputs.tensor("\(name).latent")

@@ -69,7 +69,7 @@ enum Loading {
     let opened = Date().timeIntervalSince1970
     let checkpoint = try Checkpoint(path: path)
     let transformer = try checkpoint.transformer(
-      dtype: dtype, modalities: .both, storage: storage == "int8" ? .int8 : .asStored)
+      LoadPolicy(dtype: dtype, storage: storage == "int8" ? .int8 : .asStored), modalities: .both)
     let c = transformer.configuration
     func stream(_ stream: TransformerConfiguration.Sizes) throws -> ModalityInput {
       ModalityInput(

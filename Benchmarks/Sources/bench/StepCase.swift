@@ -83,9 +83,10 @@ struct StepCase {
 
   private static func transformer(_ checkpoint: String) throws -> Transformer {
     try Checkpoint(path: checkpoint).transformer(
-      dtype: .float32,
-      freshAdapters: FreshAdapters(
-        targets: targets, rank: rank, alpha: Double(rank), generator: Generator(seed: 3)))
+      LoadPolicy(
+        dtype: .float32,
+        freshAdapters: FreshAdapters(
+          targets: targets, rank: rank, alpha: Double(rank), generator: Generator(seed: 3))))
   }
 
   /// Our side of the step.

@@ -14,7 +14,7 @@ extension Checkpoint {
   public func audioEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioEncoder {
     try require("audio_vae")
     return try AudioEncoder(
-      weights(dtype: dtype, device: device) / Prefix.audioVAE,
+      weights(LoadPolicy(dtype: dtype, device: device)) / Prefix.audioVAE,
       configuration: AudioVAEConfiguration(config))
   }
 
@@ -24,7 +24,7 @@ extension Checkpoint {
   public func audioDecoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioDecoder {
     try require("audio_vae")
     return try AudioDecoder(
-      weights(dtype: dtype, device: device) / Prefix.audioVAE,
+      weights(LoadPolicy(dtype: dtype, device: device)) / Prefix.audioVAE,
       configuration: AudioVAEConfiguration(config))
   }
 
@@ -37,6 +37,7 @@ extension Checkpoint {
     let configuration = try VocoderConfiguration(config)
     let dtype = configuration.bandwidthExtension == nil ? dtype : .float32
     return try Vocoder(
-      weights(dtype: dtype, device: device) / Prefix.vocoder, configuration: configuration)
+      weights(LoadPolicy(dtype: dtype, device: device)) / Prefix.vocoder,
+      configuration: configuration)
   }
 }

@@ -106,7 +106,7 @@ public struct Checkpoint: Sendable {
   /// - Throws: `ConfigurationError` that names the first one missing, and what to set.
   public func require(_ components: String...) throws {
     guard let missing = components.first(where: { !config.has($0) }) else { return }
-    if let error = source.packedFormatError(anywhereBelow: "") { throw error }
+    if let error = source.unsupportedFormatError(anywhereBelow: "") { throw error }
     let option = ModelFiles.Component.allCases.first { $0.configurationKeys.contains(missing) }?
       .option
     let there = ["transformer", "vae", "audio_vae", "vocoder"].filter(config.has)
@@ -127,51 +127,33 @@ public struct Checkpoint: Sendable {
   }
 
   /// A view of the whole file.
-  public func weights(
-    dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil,
-    storage: WeightStorage = .asStored,
-    loaded: LoadedTensors? = nil, isInspected: Bool = false
-  ) -> Weights {
-    Weights(
-      source, dtype: dtype, device: device, adapters: adapters, freshAdapters: freshAdapters,
-      trained: trained, storage: storage, loaded: loaded, isInspected: isInspected)
-  }
+  public func weights(_ policy: LoadPolicy = LoadPolicy()) -> Weights { Weights(source, policy) }
 
-  /// The transformer with the given streams and adapters.
+  /// The transformer with the given modalities and adapters.
   ///
   /// - Parameters:
-  ///   - freshAdapters: new adapters to train.
-  ///   - trained: weights to train, `TrainedWeights.transformer(_:)`.
-  ///   - modalities: what is built. What belongs to the other stream is neither read nor trained.
-  ///   - training: the streams that a training pass has; nil for all that are built.
-  ///   - generating: the streams that the loss is taken of; nil for all that are built. What can't
-  ///     change their loss is not trained (`Streams.depend(on:)`).
-  ///   - storage: how its matrices are kept in memory.
+  ///   - policy: tensors of the transformer to train are `TrainedWeights.transformer(_:)`.
+  ///   - modalities: the ones that are built. The weights of the other are neither read nor trained.
+  ///   - training: the modalities that a training pass has; nil for all that are built.
+  ///   - generating: the modalities that the loss is computed for; nil for all that are built. A
+  ///     layer that can't change their loss is not trained (`Set.depend(on:built:blocks:)`).
   /// - Throws: besides what building throws, `WeightError` for an adapter whose module the model
   ///   does not have, `UnmatchedTarget` for a target or pattern that matches nothing,
-  ///   `AdapterMismatch` for adapters to go on from that are not those of the layers.
+  ///   `AdapterMismatch` for adapters to continue from that are not those of the layers.
   public func transformer(
-    dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
-    freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil,
-    modalities: Set<Modality> = .both,
-    training: Set<Modality>? = nil, generating: Set<Modality>? = nil,
-    storage: WeightStorage = .asStored,
-    loaded: LoadedTensors? = nil
+    _ policy: LoadPolicy = LoadPolicy(), modalities: Set<Modality> = .both,
+    training: Set<Modality>? = nil, generating: Set<Modality>? = nil
   ) throws -> Transformer {
     try require("transformer")
     let configuration = try TransformerConfiguration(config)
-    let isFrozen = { @Sendable (key: String) in
-      let name = key.dropFirst(Prefix.transformer.count + 1)
-      // What only other passes run is not trained.
-      let present = training ?? modalities
-      return !LoRAPart(path: String(name)).isBuilt(present)
-        || !(generating ?? present).depend(on: name, built: present, blocks: configuration.blocks)
-    }
     let root = weights(
-      dtype: dtype, device: device, adapters: adapters,
-      freshAdapters: freshAdapters?.excluding(isFrozen),
-      trained: trained?.excluding(isFrozen), storage: storage, loaded: loaded)
+      policy.excludingFromTraining { key in
+        let name = key.dropFirst(Prefix.transformer.count + 1)
+        // What only other passes run is not trained.
+        let present = training ?? modalities
+        return !LoRAPart(path: String(name)).isBuilt(present)
+          || !(generating ?? present).depend(on: name, built: present, blocks: configuration.blocks)
+      })
     let transformer = try Transformer(
       root / Prefix.transformer, configuration: configuration, modalities: modalities)
     try root.requireAllAdaptersUsed()

@@ -73,7 +73,7 @@ public struct CheckpointInspection: Sendable {
       guard let index = Part.allCases.firstIndex(of: Part(of: key)) else { continue }
       components[index].formats[format, default: 0] += 1
     }
-    let root = checkpoint.weights(isInspected: true)
+    let root = checkpoint.weights(LoadPolicy(isInspected: true))
     var problems: [String] = []
     var unchecked: Set<Part> = []
     for part in Part.allCases
@@ -91,25 +91,16 @@ public struct CheckpointInspection: Sendable {
     self.problems = problems
   }
 
-  /// The format of each quantized matrix, and a key of it.
+  /// The format of each quantized weight, and its key.
   private static func formats(of source: any TensorSource) -> [(format: String, key: String)] {
-    source.entries.compactMap { key, entry in
-      let name = key.split(separator: ".").last.map(String.init) ?? key
-      let prefix = String(key.dropLast(name.count))
-      let isDescribed = source.entries[prefix + QuantizationDescription.tensorName] != nil
-      switch name {
-      case QuantizationDescription.tensorName:
-        // One that is not supported is reported as a problem of its component, too.
-        do {
-          return (try source.quantizationDescription(prefix)?.title ?? "format not supported", key)
-        } catch {
-          return ("format not supported", key)
-        }
-      case "weight_scale" where !isDescribed, "scale_weight" where !isDescribed:
-        guard let weight = source.entries[prefix + "weight"] else { return nil }
-        return source.packedFormatError(prefix) == nil
-          ? ("scaled \(weight.dtype)", key) : ("format not supported", key)
-      default: return nil
+    let index = WeightIndex(source)
+    return source.entries.keys.compactMap { key in
+      guard index.isDescribed(key) else { return nil }
+      // A format that is not supported is reported as a problem of its component, too.
+      do {
+        return (try index.format(of: key)?.title ?? "format not supported", key)
+      } catch {
+        return ("format not supported", key)
       }
     }
   }
@@ -143,7 +134,7 @@ public struct CheckpointInspection: Sendable {
     func below(_ prefix: String) -> String? {
       key.hasPrefix(prefix + ".") ? String(key.dropFirst(prefix.count + 1)) : nil
     }
-    return below(Checkpoint.Prefix.transformer).map { $0 == "scaled_fp8" }
+    return below(Checkpoint.Prefix.transformer).map { $0 == Weights.scaledFP8Marker }
       ?? (below(Checkpoint.Prefix.videoVAE) ?? below(Checkpoint.Prefix.audioVAE)).map(
         KnowinglyUnused.vae)
       ?? below(Checkpoint.Prefix.vocoder).map(KnowinglyUnused.vocoder)

@@ -11,7 +11,7 @@ struct ComponentFile {
   init(path: String) throws {
     source = try DescribedTensors.describing(openTensors(at: path))
     guard let json = source.metadata["config"] else {
-      if let error = source.packedFormatError(anywhereBelow: "") { throw error }
+      if let error = source.unsupportedFormatError(anywhereBelow: "") { throw error }
       throw ConfigurationError(
         file: path, key: "__metadata__.config",
         problem:

@@ -8,7 +8,7 @@ enum KnowinglyUnused {
     // Parts of their own, which lie in the transformer's scope.
     key.hasPrefix("video_embeddings_connector.") || key.hasPrefix("audio_embeddings_connector.")
       // Says that the file is in fp8, which its element types say, too.
-      || key == "scaled_fp8"
+      || key == Weights.scaledFP8Marker
   }
 
   /// Of a transformer that is built without one of its streams: the other's, and what goes between

@@ -10,10 +10,6 @@ import Torch
 /// makes it a component that `--transformer-path` takes; the text connectors are not in it.
 extension Checkpoint {
   private static let scope = Prefix.transformer + "."
-  /// Tensors that belong to the quantized matrix beside them.
-  static let quantizationNames = [
-    "weight_scale", "scale_weight", "input_scale", "scale_input", "comfy_quant",
-  ]
 
   /// The transformer's tensors by their keys in the unified layout, and their shapes. Scales of
   /// tensors in eight bits are no tensors of their own.
@@ -22,7 +18,7 @@ extension Checkpoint {
     for (key, entry) in source.entries where key.hasPrefix(Self.scope) {
       let name = String(key.dropFirst(Self.scope.count))
       guard !KnowinglyUnused.transformer(name),
-        !Self.quantizationNames.contains(where: { name.hasSuffix(".\($0)") })
+        !WeightFormats.isCompanion(name)
       else { continue }
       shapes[key] = entry.shape
     }
@@ -57,7 +53,7 @@ extension Checkpoint {
       )
     }
     let values = Dictionary(trained.map { ($0.key, $0.tensor) }) { first, _ in first }
-    let frozen = weights(dtype: dtype, storage: .expanded)
+    let frozen = weights(LoadPolicy(dtype: dtype, storage: .dequantized))
     var metadata = metadata
     metadata["format"] = "pt"
     metadata["config"] = try transformerConfiguration()
@@ -105,7 +101,7 @@ extension Checkpoint {
     func requireReadable(_ key: String) throws {
       let layer = key.lastIndex(of: ".").map { key[...$0].dropFirst(Self.scope.count) } ?? ""
       for prefix in ["", "diffusion_model.", Self.scope] {
-        if let error = file.packedFormatError(prefix + layer) { throw error }
+        if let error = file.unsupportedFormatError(layer: prefix + layer) { throw error }
       }
     }
     let missing = wanted.keys.filter { byName[$0] == nil }.sorted()
@@ -117,12 +113,12 @@ extension Checkpoint {
           "is missing\(others(missing.count)): the file is no whole transformer of \(source.name)")
     }
     let unexpected = byName.keys.filter { key in
-      // A quantized matrix may have its scale and description beside it, whatever the one that it
+      // A quantized weight may have its scale and description beside it, whatever the one that it
       // replaces has.
-      let isOfMatrix = Self.quantizationNames.contains {
+      let isOfWeight = WeightFormats.companions.contains {
         key.hasSuffix(".\($0)") && wanted["\(key.dropLast($0.count))weight"] != nil
       }
-      return wanted[key] == nil && !isOfMatrix && key != Self.scope + "scaled_fp8"
+      return wanted[key] == nil && !isOfWeight && key != Self.scope + Weights.scaledFP8Marker
     }.sorted()
     if let first = unexpected.first, let key = byName[first] {
       try requireReadable(first)
@@ -144,7 +140,7 @@ extension Checkpoint {
     let stays = { @Sendable (key: String) -> Bool in
       !key.hasPrefix(Self.scope)
         || KnowinglyUnused.transformer(String(key.dropFirst(Self.scope.count)))
-          && key != Self.scope + "scaled_fp8"
+          && key != Self.scope + Weights.scaledFP8Marker
     }
     let names = Dictionary(byName.map { ($1, $0) }) { first, _ in first }
     let combined = CombinedTensors(

@@ -20,7 +20,7 @@ extension Checkpoint {
           + ModelFiles.Component.textEncoder.option)
     }
     try require("transformer")
-    let root = weights(dtype: dtype, device: device)
+    let root = weights(LoadPolicy(dtype: dtype, device: device))
     guard (root / Prefix.textProjection).isPresent else {
       throw WeightError(
         file: files.path(of: .transformer) ?? source.name, key: "\(Prefix.textProjection).*",
@@ -41,7 +41,7 @@ extension Checkpoint {
     dtype: DType? = nil, device: Device = .cpu, modalities: Set<Modality> = .both
   ) throws -> TextConnectors {
     try TextConnectors(
-      weights(dtype: dtype, device: device) / "model" / "diffusion_model",
+      weights(LoadPolicy(dtype: dtype, device: device)) / "model" / "diffusion_model",
       configuration: TextConfiguration(config), modalities: modalities)
   }
 }

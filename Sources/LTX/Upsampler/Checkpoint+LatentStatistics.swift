@@ -12,7 +12,7 @@ extension Checkpoint {
   {
     try require("vae")
     return try ChannelStatistics(
-      weights(dtype: dtype, device: device) / Prefix.videoVAE,
+      weights(LoadPolicy(dtype: dtype, device: device)) / Prefix.videoVAE,
       channels: config.object("vae").positive("latent_channels", default: 128))
   }
 }

@@ -31,7 +31,7 @@ public struct LatentUpsampler: Sendable {
         file: path, key: "__metadata__.config",
         problem: "is missing: this is not a latent upsampler of LTX-2, whose metadata describes it")
     }
-    let weights = Weights(file, dtype: dtype, device: device)
+    let weights = Weights(file, LoadPolicy(dtype: dtype, device: device))
     guard weights.has("initial_conv.weight") else {
       throw WeightError(
         file: path, key: "initial_conv.weight",

@@ -13,7 +13,7 @@ extension Checkpoint {
   public func videoEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> VideoEncoder {
     try require("vae")
     return try VideoEncoder(
-      weights(dtype: dtype, device: device) / Prefix.videoVAE,
+      weights(LoadPolicy(dtype: dtype, device: device)) / Prefix.videoVAE,
       configuration: VideoVAEConfiguration.Encoder(config))
   }
 
@@ -21,7 +21,7 @@ extension Checkpoint {
   public func videoDecoder(dtype: DType? = nil, device: Device = .cpu) throws -> VideoDecoder {
     try require("vae")
     return try VideoDecoder(
-      weights(dtype: dtype, device: device) / Prefix.videoVAE,
+      weights(LoadPolicy(dtype: dtype, device: device)) / Prefix.videoVAE,
       configuration: VideoVAEConfiguration.Decoder(config))
   }
 }

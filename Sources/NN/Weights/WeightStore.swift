@@ -2,17 +2,11 @@ import Synchronization
 import TensorFiles
 import Torch
 
-/// The policy behind a tree of views, and the record of what layers have taken.
-final class WeightStore: Sendable {
+/// The policy behind a tree of views, and the record of what layers have read.
+package final class WeightStore: Sendable {
   let source: any TensorSource
-  let dtype: DType?
-  let device: Device
-  let storage: WeightStorage
-  private let loaded: LoadedTensors?
-  let isInspected: Bool
-  private let given: AdapterSet
-  private let fresh: FreshAdapters?
-  private let trained: TrainedWeights?
+  let policy: LoadPolicy
+  let index: WeightIndex
   private let record = Mutex(Record())
 
   private struct Record {
@@ -32,21 +26,10 @@ final class WeightStore: Sendable {
     weak var slot: WeightSlot?
   }
 
-  init(
-    source: any TensorSource, dtype: DType?, device: Device, adapters: AdapterSet,
-    freshAdapters: FreshAdapters?, trained: TrainedWeights?, storage: WeightStorage,
-    loaded: LoadedTensors?,
-    isInspected: Bool
-  ) {
+  init(_ source: any TensorSource, _ policy: LoadPolicy) {
     self.source = source
-    self.loaded = loaded
-    self.dtype = dtype
-    self.device = device
-    self.storage = storage
-    self.isInspected = isInspected
-    given = adapters
-    fresh = freshAdapters
-    self.trained = trained
+    self.policy = policy
+    index = WeightIndex(source)
   }
 
   var usedKeys: Set<String> { record.withLock { $0.usedKeys } }
@@ -63,66 +46,69 @@ final class WeightStore: Sendable {
   /// The rotation of groups of a size, on the policy's device.
   func rotation(group: Int) throws -> HadamardRotation {
     if let made = record.withLock({ $0.rotations[group] }) { return made }
-    let rotation = try HadamardRotation(group: group, device: device)
+    let rotation = try HadamardRotation(group: group, device: policy.device)
     record.withLock { $0.rotations[group] = rotation }
     return rotation
   }
 
-  /// A tensor on the policy's device. What is copied on the way is not kept in memory twice: the
-  /// file's pages are let go. What is not copied is a view of the file, which the disk is asked for
-  /// now, to be there when it is used.
+  /// Reads a tensor onto the policy's device. A tensor that is copied on the way is not kept in
+  /// memory twice: the file's pages are released. Otherwise it is a view of the file, and the disk is
+  /// asked for it now, so that it is there when it is used.
   func read(_ key: String, dtype: DType?) throws -> Tensor {
     markUsed(key)
     func load() throws -> Tensor {
-      // Without an element type models are built only to see whether everything fits.
-      if self.dtype != nil, !isInspected { source.prepareToRead(key) }
+      // Without a dtype models are built only to see whether everything fits.
+      let isUsed = policy.dtype != nil && !policy.isInspected
+      if isUsed { source.prepareToRead(key) }
       let stored = try source.tensor(key)
-      let tensor = try stored.to(device, dtype)
-      if self.dtype != nil, !isInspected { try requireFinite(tensor, key) }
+      let tensor = try stored.to(policy.device, dtype)
+      if isUsed { try requireFinite(tensor, key) }
       if !tensor.sharesStorage(with: stored) { source.release(key) }
       return tensor
     }
-    guard let loaded else { return try load() }
-    return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, load)
+    guard let loaded = policy.loaded else { return try load() }
+    return try loaded.tensor(key, of: source.name, dtype: dtype, device: policy.device, load)
   }
 
-  /// Checks a weight as it is loaded: attention on the CPU can turn what comes of NaN into zeros,
-  /// so that the result looks like one.
+  /// Loads a weight in its format. The tensors that describe the format count as read.
+  func load(_ format: any WeightFormat, _ key: String, dtype: DType?) throws -> any StoredWeight {
+    for companion in index.companionKeys(of: key) { markUsed(companion) }
+    return try format.load(dtype: dtype, from: self)
+  }
+
+  /// Checks a weight while it is loaded: attention on the CPU can turn NaN into zeros, so that the
+  /// result looks right.
   private func requireFinite(_ tensor: Tensor, _ key: String) throws {
     guard tensor.dtype.isFloatingPoint, tensor.count > 0 else { return }
-    // One pass without a copy; a sum of large values that leaves the range is looked at again.
+    // One pass without a copy. A sum of large values that overflows is checked again.
     let wide = tensor.dtype.isEightBitFloat ? try tensor.to(.bfloat16) : tensor
     let sum = try wide.sum(dtype: .float32).item()
     guard !sum.isFinite, try !wide.isAllFinite() else { return }
     throw WeightError(
       file: source.file(of: key), key: key,
       problem:
-        "holds NaN or infinite values; the file is damaged. Fetch it again, or make it again.")
+        "holds NaN or infinite values; the file is damaged. Download it again, or write it again.")
   }
 
   /// The adapters that become part of a layer's weight.
   func fusedAdapters(of path: String) -> [LowRankAdapter] {
-    given.placement == .fused ? given[path] : []
+    policy.adapters.placement == .fused ? policy.adapters[path] : []
   }
 
-  /// What a tensor is trained in; nil for one that is frozen.
-  func trainedDType(_ key: String, _ entry: TensorEntry) -> DType? {
-    // Matrices in int8 are trained as the values that they stand for.
-    guard let trained, entry.dtype.isFloatingPoint || entry.dtype == .int8, trained.matches(key)
-    else {
-      return nil
-    }
+  /// The dtype that a tensor is trained in; nil for a frozen one.
+  func trainedDType(_ key: String) -> DType? {
+    guard let trained = policy.trained, trained.matches(key) else { return nil }
     return trained.dtype
   }
 
-  /// A tensor that is trained, with memory of its own: nothing may write to the file, or to what
+  /// A trained tensor, with memory of its own: nothing may write to the file, or to a tensor that
   /// others share.
   func parameter(_ key: String, _ read: () throws -> Tensor) throws -> Tensor {
     if let parameter = record.withLock({ $0.parameters.first { $0.key == key } }) {
       return parameter.tensor
     }
     var tensor = try read()
-    if try loaded != nil || tensor.sharesStorage(with: source.tensor(key)) {
+    if try policy.loaded != nil || tensor.sharesStorage(with: source.tensor(key)) {
       tensor = try tensor.clone()
     }
     let leaf = try tensor.asLeaf()
@@ -135,11 +121,12 @@ final class WeightStore: Sendable {
   func adapters(
     of path: String, inputs: Int, outputs: Int, rowNorms: () throws -> Tensor
   ) throws -> [LowRankAdapter] {
-    var adapters = given.placement == .separate ? given[path] : []
-    let isAdapted = fresh?.matches(path) ?? false
-    if let fresh, isAdapted {
+    var adapters = policy.adapters.placement == .separate ? policy.adapters[path] : []
+    let isAdapted = policy.freshAdapters?.matches(path) ?? false
+    if let fresh = policy.freshAdapters, isAdapted {
       adapters.append(
-        try fresh.make(path, inputs: inputs, outputs: outputs, device: device, rowNorms: rowNorms))
+        try fresh.make(
+          path, inputs: inputs, outputs: outputs, device: policy.device, rowNorms: rowNorms))
     }
     record.withLock { record in
       record.linears.append(path)
@@ -161,10 +148,10 @@ final class WeightStore: Sendable {
 
   func unusedAdapters() -> [String] {
     let built = Set(record.withLock { $0.linears })
-    return given.paths.filter { !built.contains($0) }
+    return policy.adapters.paths.filter { !built.contains($0) }
   }
 
-  /// The first name of adapters or trained weights that nothing has.
+  /// The first name of adapters or trained weights that matches nothing.
   func unmatchedTarget(of file: String) -> UnmatchedTarget? {
     let (linears, keys) = record.withLock { ($0.linears, $0.usedKeys) }
     func error(_ target: (name: String, isExcluded: Bool), namesTensors: Bool) -> UnmatchedTarget {
@@ -172,17 +159,17 @@ final class WeightStore: Sendable {
         file: file, target: target.name, isExcluded: target.isExcluded, namesTensors: namesTensors,
         layers: linearNames)
     }
-    return fresh?.unmatched(in: linears).first.map { error($0, namesTensors: false) }
-      ?? trained?.unmatched(in: keys).first.map { error($0, namesTensors: true) }
+    return policy.freshAdapters?.unmatched(in: linears).first.map { error($0, namesTensors: false) }
+      ?? policy.trained?.unmatched(in: keys).first.map { error($0, namesTensors: true) }
   }
 
-  /// What keeps the adapters to go on from from being those of the layers.
+  /// How the adapters that training continues from differ from those of the layers.
   func mismatch() -> AdapterMismatch? {
     let layers = record.withLock { $0.adapted }
-    return fresh.flatMap { $0.initial?.mismatch(layers, $0) }
+    return policy.freshAdapters.flatMap { $0.initial?.mismatch(layers, $0) }
   }
 
-  /// What the paths of linear layers end in, to suggest targets from.
+  /// The ends of the paths of linear layers, from which targets are suggested.
   var linearNames: [String] {
     let names = record.withLock { $0.linears }.map { path in
       // A numbered layer is named together with what holds it: `to_out.0`.

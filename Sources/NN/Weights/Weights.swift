@@ -4,37 +4,17 @@ import Torch
 /// A path-scoped view of a checkpoint, from which layers are made: `Linear(weights / "attn1" /
 /// "to_q")`.
 ///
-/// The view decides what a layer is made of: element type, device, adapters, which tensors are
-/// trained. Models don't know; they read the same whatever the policy. A tensor that is missing or
-/// has another shape than the configuration says throws, and names its key.
+/// The policy of the view decides how a layer is made: dtype, device, adapters, which tensors are
+/// trained. Models don't know it. A tensor that is missing or has another shape than the
+/// configuration says throws, and names its key.
 public struct Weights: Sendable {
   let store: WeightStore
   /// The prefix of the keys below, without the closing dot; empty at the root.
   public let path: String
 
   /// The root of a checkpoint.
-  ///
-  /// - Parameters:
-  ///   - dtype: what floating-point tensors are converted to; nil keeps each as the file has it,
-  ///     and asks the disk for nothing before it is used.
-  ///   - adapters: low-rank adapters by the path of the module that they modify.
-  ///   - freshAdapters: new adapters, to be trained, for each linear layer that they match.
-  ///   - trained: tensors that are trained themselves.
-  ///   - storage: what becomes of the matrices of linear layers.
-  ///   - loaded: tensors that other models have taken from the file already, to share them.
-  ///   - isInspected: models are built only to see what they are made of: the disk is not asked for
-  ///     tensors, and ones that no layer reads are no error.
-  public init(
-    _ source: any TensorSource, dtype: DType? = nil, device: Device = .cpu,
-    adapters: AdapterSet = AdapterSet(), freshAdapters: FreshAdapters? = nil,
-    trained: TrainedWeights? = nil, storage: WeightStorage = .asStored,
-    loaded: LoadedTensors? = nil,
-    isInspected: Bool = false
-  ) {
-    store = WeightStore(
-      source: source, dtype: dtype, device: device, adapters: adapters,
-      freshAdapters: freshAdapters,
-      trained: trained, storage: storage, loaded: loaded, isInspected: isInspected)
+  public init(_ source: any TensorSource, _ policy: LoadPolicy = LoadPolicy()) {
+    store = WeightStore(source, policy)
     path = ""
   }
 
@@ -63,19 +43,19 @@ public struct Weights: Sendable {
     return store.source.entries.keys.contains { $0 == path || $0.hasPrefix(prefix) }
   }
 
-  /// A tensor of the checkpoint, converted and moved as the policy says. Numbers in eight bits are
-  /// expanded, and multiplied by the scale that the checkpoint has beside them. Adapters that are
-  /// to be fused are part of it. One that is trained is a leaf in the element type of training.
+  /// A tensor of the checkpoint, converted and moved as the policy says. A quantized one is
+  /// dequantized. Adapters that are to be fused are part of it. A trained one is a leaf in the dtype
+  /// of training.
   ///
-  /// - Parameter shape: what the configuration says it must be; -1 for a dimension that is free.
-  /// - Throws: `WeightError` when it is missing, shaped otherwise, or of a dtype that no layer
-  ///   computes in.
+  /// - Parameter shape: the shape that the configuration says; -1 for a dimension that is free.
+  /// - Throws: `WeightError` for a tensor that is missing, has another shape, or is in a format that
+  ///   can't be read.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
-    let entry = try entry(name, shape: shape)
-    guard let dtype = store.trainedDType(key(name), entry) else {
-      return try tensor(name, entry, dtype: store.dtype)
+    let format = try format(of: name, shape: shape)
+    guard let dtype = store.trainedDType(key(name)) else {
+      return try tensor(name, format, dtype: store.policy.dtype)
     }
-    return try store.parameter(key(name)) { try tensor(name, entry, dtype: dtype) }
+    return try store.parameter(key(name)) { try tensor(name, format, dtype: dtype) }
   }
 
   /// A slot with a tensor, for a layer that finds it there at each call. Blocks list it.
@@ -91,102 +71,109 @@ public struct Weights: Sendable {
     return slot
   }
 
-  private func tensor(_ name: String, _ entry: TensorEntry, dtype: DType?) throws -> Tensor {
-    let fused = fusedAdapters(of: name)
-    guard fused.isEmpty else { return try tensor(name, entry, fusing: fused, dtype: dtype) }
-    if let matrix = try storedMatrix(name, entry, dtype: dtype) {
+  /// The weight of a linear layer, stored as the policy says.
+  ///
+  /// - Parameter shape: as in `tensor(_:shape:)`, which throws the same errors.
+  func storedWeight(_ name: String, shape: [Int]) throws -> any StoredWeight {
+    let format = try format(of: name, shape: shape)
+    let storage = store.policy.storage
+    let form = storage.isExcluded(path) ? .asStored : storage.form
+    let isChanged = store.trainedDType(key(name)) != nil || !fusedAdapters(of: name).isEmpty
+    let weight: any StoredWeight
+    switch form {
+    case .asStored where !isChanged:
+      weight = try store.load(format, key(name), dtype: store.policy.dtype)
+    case .quantized where !isChanged && format.isQuantized:
+      weight = try store.load(format, key(name), dtype: store.policy.dtype)
+    case .quantized(let quantizer) where store.trainedDType(key(name)) == nil:
       defer { store.source.release(key(name)) }
-      return try matrix.dequantized()
+      weight = try quantizer.quantize(tensor(name), key: key(name))
+    case .asStored, .dequantized, .quantized:
+      return DenseWeight(try slot(name, shape: shape))
     }
-    // No layer computes in float64.
-    return try store.read(key(name), dtype: dtype ?? (entry.dtype == .float64 ? .float32 : nil))
+    for slot in weight.slots { store.record(slot) }
+    return weight
   }
 
-  /// A matrix with adapters added, in the element type that is asked for. The sum is rounded to the
-  /// file's.
+  private func tensor(_ name: String, _ format: any WeightFormat, dtype: DType?) throws -> Tensor {
+    let fused = fusedAdapters(of: name)
+    guard fused.isEmpty else { return try tensor(name, format, fusing: fused, dtype: dtype) }
+    defer { if format.isQuantized { store.source.release(key(name)) } }
+    return try store.load(format, key(name), dtype: dtype).dequantized()
+  }
+
+  /// A weight with adapters added. The sum is rounded to the dtype of the weight before it is
+  /// converted.
   private func tensor(
-    _ name: String, _ entry: TensorEntry, fusing adapters: [LowRankAdapter], dtype: DType?
+    _ name: String, _ format: any WeightFormat, fusing adapters: [LowRankAdapter], dtype: DType?
   ) throws -> Tensor {
-    guard entry.shape.count == 2 else {
+    guard format.shape.count == 2 else {
       throw WeightError(
         file: file, key: key(name),
-        problem: "is \(entry.dtype) of shape \(entry.shape), to which no LoRA can be added")
+        problem: "is \(format.title) of shape \(format.shape), to which no LoRA can be added")
     }
     for adapter in adapters {
-      try adapter.requireFit(path, of: file, inputs: entry.shape[1], outputs: entry.shape[0])
+      try adapter.requireFit(path, of: file, inputs: format.shape[1], outputs: format.shape[0])
     }
     defer { store.source.release(key(name)) }
-    let stored = try storedMatrix(name, entry, dtype: dtype)
-    let weight =
-      if let stored, stored.isScaled { try stored.dequantized() } else {
-        try store.read(key(name), dtype: nil)
-      }
-    let own: DType? = entry.dtype.isEightBitFloat || entry.dtype == .int8 ? .bfloat16 : nil
-    return try LowRankAdapter.fused(adapters, into: weight).to(store.device, dtype ?? own)
+    for companion in store.index.companionKeys(of: key(name)) { store.markUsed(companion) }
+    let weight = try format.valuesToFuse(dtype: dtype, from: store)
+    return try LowRankAdapter.fused(adapters, into: weight)
+      .to(store.policy.device, dtype ?? format.dtype)
   }
 
   func fusedAdapters(of name: String) -> [LowRankAdapter] {
     name == "weight" ? store.fusedAdapters(of: path) : []
   }
 
-  /// What the file says of a tensor, after a check of its dtype and shape.
-  func entry(_ name: String, shape: [Int]?) throws -> TensorEntry {
-    let key = key(name)
-    guard let entry = store.source.entries[key] else { throw missing(name) }
-    guard entry.dtype.isFloatingPoint || entry.dtype == .int8 && scaleName(of: name) != nil else {
-      throw packedFormatError(name)
-        ?? WeightError(
-          file: store.source.file(of: key), key: key,
-          problem: entry.dtype == .int8
-            ? "is int8 without a scale (expected \(name)_scale beside it). \(PackedFormat.advice)"
-            : "has dtype \(entry.dtype), in which no layer can compute (expected a floating-point dtype, or int8 "
-              + "with a scale). \(PackedFormat.advice)")
-    }
+  /// The format of a tensor in the file, after a check of its dtype and shape.
+  private func format(of name: String, shape: [Int]?) throws -> any WeightFormat {
+    guard let format = try store.index.format(of: key(name)) else { throw missing(name) }
     if let shape {
+      let found = format.shape
       let fits =
-        shape.count == entry.shape.count
-        && zip(shape, entry.shape).allSatisfy { $0 == -1 || $0 == $1 }
+        shape.count == found.count && zip(shape, found).allSatisfy { $0 == -1 || $0 == $1 }
       guard fits else {
-        throw packedFormatError(name)
+        throw unsupportedFormatError(name)
           ?? WeightError(
-            file: store.source.file(of: key), key: key,
-            problem: "has shape \(entry.shape), but its configuration asks for \(shape)")
+            file: store.source.file(of: key(name)), key: key(name),
+            problem: "has shape \(found), but its configuration asks for \(shape)")
       }
     }
-    return entry
+    return format
   }
 
   private func missing(_ name: String) -> WeightError {
     let scope = key(name).prefix { $0 != "." } + "."
-    return packedFormatError(name) ?? store.source.packedFormatError(anywhereBelow: String(scope))
+    return unsupportedFormatError(name)
+      ?? store.source.unsupportedFormatError(anywhereBelow: String(scope))
       ?? WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
   }
 
-  /// What a tensor can't be read because of, where its layer is in a known format that is not
-  /// supported.
-  private func packedFormatError(_ name: String) -> WeightError? {
+  /// The error for a tensor whose layer is in a known format that is not supported.
+  private func unsupportedFormatError(_ name: String) -> WeightError? {
     let key = key(name)
-    return store.packedFormatError(key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")
+    return store.source.unsupportedFormatError(
+      layer: key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")
   }
 
-  /// As `tensor`, or nil if the checkpoint does not have it.
+  /// The same as `tensor`, or nil if the checkpoint does not have it.
   public func optionalTensor(_ name: String, shape: [Int]? = nil) throws -> Tensor? {
     has(name) ? try tensor(name, shape: shape) : nil
   }
 
   /// Checks that a tensor is there and can be read, without reading its elements.
   ///
-  /// - Throws: as `tensor(_:shape:)`; `ConfigurationError` for a quantization that is not
-  ///   supported.
+  /// - Throws: as `tensor(_:shape:)`; `ConfigurationError` for a quantization that is not supported.
   public func requireReadable(_ name: String) throws {
-    let entry = try entry(name, shape: nil)
-    // Elements can look readable, and mean something else by what is beside them.
-    if let error = packedFormatError(name) { throw error }
-    _ = try storedMatrix(name, entry, dtype: nil)
+    let format = try format(of: name, shape: nil)
+    // Elements can look readable, and mean something else because of the tensors beside them.
+    if let error = unsupportedFormatError(name) { throw error }
+    _ = try store.load(format, key(name), dtype: nil)
   }
 
-  /// The size of a stored tensor, without reading it.
-  public func shape(of name: String) throws -> [Int] { try entry(name, shape: nil).shape }
+  /// The shape of a tensor's values, without reading them.
+  public func shape(of name: String) throws -> [Int] { try format(of: name, shape: nil).shape }
 
   /// The adapters that modify the linear layer here, in the order in which they were added.
   ///
@@ -234,12 +221,12 @@ public struct Weights: Sendable {
   ///   rightly left.
   /// - Throws: `WeightError` that names the first one.
   public func requireAllUsed(except isKnown: (String) -> Bool = { _ in false }) throws {
-    guard !store.isInspected else { return }
+    guard !store.policy.isInspected else { return }
     let start = path.isEmpty ? 0 : path.utf8.count + 1
     let unexpected = unusedKeys.filter { !isKnown(String($0.utf8.dropFirst(start)) ?? $0) }
     guard let first = unexpected.first else { return }
     let prefix = first.lastIndex(of: ".").map { String(first[...$0]) } ?? ""
-    if let error = store.packedFormatError(prefix) { throw error }
+    if let error = store.source.unsupportedFormatError(layer: prefix) { throw error }
     let others = unexpected.count > 1 ? " (and \(unexpected.count - 1) more)" : ""
     throw WeightError(
       file: store.source.file(of: first), key: first,

@@ -78,9 +78,11 @@ struct TrainedModel: Sendable {
       ? .video : strategies.video?.isGenerated != true ? .audio : .both
     do {
       transformer = try checkpoint.transformer(
-        dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
+        LoadPolicy(
+          dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
+          storage: storage),
         modalities: samples ?? trainedStreams == trainedStreams ? trainedStreams : .both,
-        training: trainedStreams, generating: generating, storage: storage)
+        training: trainedStreams, generating: generating)
     } catch let error as UnmatchedTarget {
       let nearest =
         NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""

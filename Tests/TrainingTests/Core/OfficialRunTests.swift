@@ -66,8 +66,7 @@ import Torch
     try LoRAFile(path: scratch.file("initial.safetensors")).add(
       to: &set, strength: Double(run.alpha) / Double(run.rank), dtype: .float32, isTrained: true)
     let transformer = try Checkpoint(path: "\(OracleFixture.root)/models/\(run.model).safetensors")
-      .transformer(
-        dtype: .bfloat16, adapters: set)
+      .transformer(LoadPolicy(dtype: .bfloat16, adapters: set))
     let step = TrainingStep(
       transformer: transformer,
       plan: ExecutionPlan(

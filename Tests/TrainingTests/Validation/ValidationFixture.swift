@@ -53,7 +53,8 @@ struct ValidationFixture {
     var adapters = FreshAdapters(
       targets: ["to_q", "to_v"], rank: 2, alpha: 2, generator: try Generator(seed: 5))
     if let lora { adapters = try adapters.continuing(lora.initialAdapters(scale: adapters.scale)) }
-    return try checkpoint.transformer(dtype: dtype, freshAdapters: adapters, modalities: modalities)
+    return try checkpoint.transformer(
+      LoadPolicy(dtype: dtype, freshAdapters: adapters), modalities: modalities)
   }
 
   /// Each frame of one grey, lighter from one to the next, and a white square that tells left from

@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import NN
 import TensorFiles
 import TestSupport
 import Testing
@@ -60,7 +61,8 @@ import Torch
         mask: try .ones([1, 8], dtype: .int64))
     }
     inputs.contexts = [try contexts(""), try contexts("negative_")]
-    let transformer = try Checkpoint(path: fixture.model.checkpoint).transformer(dtype: .float32)
+    let transformer = try Checkpoint(path: fixture.model.checkpoint).transformer(
+      LoadPolicy(dtype: .float32))
     try withInference {
       let pipeline = GenerationPipeline(plan, sharing: SharedModels(transformer: transformer))
       var state = try pipeline.start(inputs)

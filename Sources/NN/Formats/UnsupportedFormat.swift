@@ -1,18 +1,23 @@
 import TensorFiles
 import Torch
 
-/// Formats of quantized weights that are recognized by name and not read: packed 4-bit formats,
-/// scales in blocks, other libraries' layouts.
+/// Formats of quantized weights that are recognized, so that an error can name them, but not read:
+/// packed 4-bit formats, scales in blocks, other libraries' layouts.
 ///
-/// They are told by the tensors beside a weight. Only a layer that can't be read is looked at, so
-/// that a name that a model has for something else does no harm.
-enum PackedFormat {
+/// The tensors beside a weight show the format. Only layers that can't be read are compared, so a
+/// model may use one of the names for something else. A format that is in `WeightFormats.all` is
+/// never reported.
+enum UnsupportedFormat {
   /// What to do about a file in such a format.
   static let advice = "Use the model's bfloat16, scaled fp8 or int8 file."
 
-  /// The formats by names of tensors that only they have, below the path of a layer. The first that
-  /// is there counts.
-  private static let signatures: [(name: String, format: String)] = [
+  /// The formats by names of tensors that only they have, below the path of a layer. The first one
+  /// that is found counts.
+  private static let signatures = allSignatures.filter {
+    !WeightFormats.companions.contains($0.name)
+  }
+
+  private static let allSignatures: [(name: String, format: String)] = [
     ("weight_packed", "compressed-tensors' packed 4-bit format"),
     ("weight_global_scale", "NVFP4 as compressed-tensors packs it"),
     ("weight_scale_2", "NVFP4 (4-bit floats with a scale for each 16)"),
@@ -57,15 +62,12 @@ enum PackedFormat {
     ("weight.quant_state.", "bitsandbytes' 4-bit format"),
   ]
 
-  /// What a layer's weight is packed as, and the tensor that tells; nil where nothing is
-  /// recognized.
+  /// Returns the format of a layer's weight, and the tensor that shows it; nil if none is recognized.
   ///
   /// - Parameter prefix: the path of the layer with its closing dot.
   static func recognize(_ prefix: String, in entries: [String: TensorEntry]) -> (
     format: String, key: String
   )? {
-    // Exact names of the type would have to be listed one by one, so the sorted list is searched
-    // only on this path.
     for (name, format) in prefixes {
       if let key = entries.keys.filter({ $0.hasPrefix(prefix + name) }).min() {
         return (format, key)
@@ -88,13 +90,13 @@ enum PackedFormat {
     }
   }
 
-  /// Names that other layers could have, too.
+  /// Names that layers of other models may have as well.
   private static let unspecific: Set<String> = ["g_idx", "proj_down", "codebooks"]
 
-  /// As `recognize`, by any layer of a part of a model: other libraries' files may have other
-  /// layers, such as one for queries, keys and values.
+  /// Recognizes a format by any layer of a part of a model. Other libraries' files may have other
+  /// layers, such as one for queries, keys and values together.
   ///
-  /// - Parameter scope: what the keys begin with; empty for all.
+  /// - Parameter scope: the prefix of the keys; empty for all.
   static func recognizeAny(_ scope: String, in entries: [String: TensorEntry]) -> (
     format: String, key: String
   )? {
@@ -108,7 +110,7 @@ enum PackedFormat {
     return nil
   }
 
-  /// What is added to the name of one of ComfyUI's formats that are not read.
+  /// An explanation to follow the name of one of ComfyUI's formats that are not read.
   static func title(ofComfyFormat name: String) -> String {
     switch name {
     case "nvfp4": " (4-bit floats with a scale for each 16)"
@@ -122,48 +124,38 @@ enum PackedFormat {
   }
 }
 
-extension WeightStore {
-  /// The error for a layer that can't be read because of its format; nil where no format is
-  /// recognized.
+extension TensorSource {
+  /// The error for a layer that can't be read because its format is not supported; nil if no format
+  /// is recognized.
   ///
   /// - Parameter prefix: the path of the layer with its closing dot.
-  func packedFormatError(_ prefix: String) -> WeightError? {
+  package func unsupportedFormatError(layer prefix: String) -> WeightError? {
     // The description says it best.
-    if source.entries[prefix + QuantizationDescription.tensorName] != nil {
-      do {
-        _ = try source.quantizationDescription(prefix)
-      } catch let error as WeightError {
-        return error
-      } catch let error as ConfigurationError {
-        return WeightError(file: error.file, key: error.key, problem: error.problem)
-      } catch {
-        // A file that can't be read fails again where its tensors are.
-      }
+    do {
+      _ = try quantizationDescription(prefix)
+    } catch let error as WeightError {
+      return error
+    } catch let error as ConfigurationError {
+      return WeightError(file: error.file, key: error.key, problem: error.problem)
+    } catch {
+      // A file that can't be read fails again where its tensors are.
     }
-    return source.packedFormatError(prefix)
-  }
-}
-
-extension TensorSource {
-  /// As that of `WeightStore`, by names and dtypes alone.
-  public func packedFormatError(_ prefix: String) -> WeightError? {
-    PackedFormat.recognize(prefix, in: entries).map(packedFormatError)
+    return UnsupportedFormat.recognize(prefix, in: entries).map(unsupportedFormatError)
   }
 
-  /// The error for a file without a layer that its model has, because its layers are packed; nil
-  /// where no format is recognized.
+  /// The error for a file without a layer that its model has, because the file is in a format that
+  /// is not supported; nil if no format is recognized.
   ///
-  /// - Parameter scope: what the keys of the part of the model begin with; empty for the whole
-  ///   file.
-  public func packedFormatError(anywhereBelow scope: String) -> WeightError? {
-    PackedFormat.recognizeAny(scope, in: entries).map(packedFormatError)
+  /// - Parameter scope: the prefix of the keys of a part of the model; empty for the whole file.
+  package func unsupportedFormatError(anywhereBelow scope: String) -> WeightError? {
+    UnsupportedFormat.recognizeAny(scope, in: entries).map(unsupportedFormatError)
   }
 
-  private func packedFormatError(_ found: (format: String, key: String)) -> WeightError {
+  private func unsupportedFormatError(_ found: (format: String, key: String)) -> WeightError {
     let (format, key) = found
     return WeightError(
       file: file(of: key), key: key,
-      problem:
-        "shows that the layer is in \(format), which is not supported. \(PackedFormat.advice)")
+      problem: "shows that the layer is in \(format), which is not supported. "
+        + UnsupportedFormat.advice)
   }
 }

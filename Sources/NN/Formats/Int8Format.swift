@@ -1,0 +1,63 @@
+import TensorFiles
+import Torch
+
+/// int8 with one scale for the tensor or for each row; in some files the inputs were rotated before
+/// quantization (ConvRot).
+struct Int8Format: WeightFormat {
+  static let name = "int8_tensorwise"
+  static let names = [name]
+  static let companions = StoredScale.companions
+
+  private let key: String
+  private let scale: StoredScale
+  private let rotationGroup: Int?
+  let shape: [Int]
+  let title: String
+  let dtype = DType.bfloat16
+
+  init?(_ header: WeightHeader) throws {
+    guard let entry = header.entry else { return nil }
+    let scale = StoredScale(header)
+    guard let description = header.description else {
+      guard entry.dtype == .int8 else { return nil }
+      guard let scale else { throw Self.missingScale(header) }
+      (self.scale, rotationGroup) = (scale, nil)
+      title = "scaled \(entry.dtype)"
+      (key, shape) = (header.key, entry.shape)
+      return
+    }
+    if entry.dtype == .int8, scale == nil { throw Self.missingScale(header) }
+    (self.scale, rotationGroup) = try StoredScale.apply(
+      description, to: header, scale, elementType: .int8)
+    title = rotationGroup.map { "\(Self.name) (ConvRot \($0))" } ?? Self.name
+    (key, shape) = (header.key, entry.shape)
+  }
+
+  private static func missingScale(_ header: WeightHeader) -> WeightError {
+    header.unsupportedFormatError
+      ?? header.error(
+        "is int8 without a scale (expected \(header.name)_scale beside it). "
+          + UnsupportedFormat.advice)
+  }
+
+  func load(dtype: DType?, from store: WeightStore) throws -> any StoredWeight {
+    let scale = try scale.load(from: store)
+    return ScaledWeight(
+      elements: WeightSlot(key: key, tensor: try store.read(key, dtype: nil)), scale: scale,
+      dtype: dtype ?? self.dtype,
+      rotation: try rotationGroup.map { try store.rotation(group: $0) })
+  }
+
+  var tensors: [WeightTensor] {
+    [
+      WeightTensor(key: key, dtype: .int8, shape: shape),
+      WeightTensor(key: scale.key, dtype: scale.dtype, shape: scale.shape),
+    ]
+  }
+
+  func encode(_ values: Tensor) throws -> [String: Tensor] {
+    let values = try rotationGroup.map { try values.rotatedForQuantization(group: $0) } ?? values
+    let (elements, scale) = try scale.quantize(values, to: .int8)
+    return [key: elements, self.scale.key: scale]
+  }
+}

@@ -1,0 +1,49 @@
+// O outputs, I inputs of a linear layer.
+
+import Torch
+
+/// Quantizes weights in memory to eight bits an element, with a scale for each row.
+///
+/// The largest element of each row is at the end of the range: 127, or 448 of float8. In int8 a
+/// value moves by at most half of a 127th of its row's largest one.
+struct RowQuantizer: Sendable {
+  /// int8 or float8E4M3.
+  let elementType: DType
+  /// The dtype in which scales and quotients are computed; nil for the weight's own.
+  let arithmetic: DType?
+
+  private static let elementsAtOnce = 1 << 18
+
+  /// - Parameters:
+  ///   - weight: [O, I] in a floating-point dtype, which stays the dtype of the values.
+  ///   - key: of the weight.
+  func quantize(_ weight: Tensor, key: String = "weight") throws -> ScaledWeight {
+    let (rows, columns) = (weight.size(0), weight.size(1))
+    let arithmetic = arithmetic ?? weight.dtype
+    let elements = try Tensor.empty([rows, columns], dtype: elementType, device: weight.device)
+    let scales = try Tensor.empty([rows, 1], device: weight.device)
+    let isInteger = elementType == .int8
+    let end = isInteger ? 127.0 : 448
+    // A few rows at a time, so that intermediate results stay in the processor's caches.
+    let step = max(1, Self.elementsAtOnce / max(columns, 1))
+    for start in stride(from: 0, to: rows, by: step) {
+      let count = min(step, rows - start)
+      let values = try weight.narrow(0, start, count).to(arithmetic)
+      // A row of zeros has no scale; any will do.
+      let largest = try values.abs().amax([1], keepdim: true)
+        .clamped(min: Scalar(arithmetic.smallestNormal * end))
+      let scale = try largest / end
+      try scales.narrow(0, start, count).copy_(scale)
+      let quotients = try values / scale
+      let rounded = isInteger ? try quotients.round() : quotients
+      // Rounded scales may take a quotient beyond the end.
+      try rounded.clamp_(
+        min: Scalar(isInteger && arithmetic != .float32 ? -128 : -end), max: Scalar(end))
+      try elements.narrow(0, start, count).copy_(rounded)
+    }
+    return ScaledWeight(
+      elements: WeightSlot(key: key, tensor: elements),
+      scale: WeightSlot(key: "\(key)_scale", tensor: scales), dtype: weight.dtype,
+      scalesProduct: true)
+  }
+}

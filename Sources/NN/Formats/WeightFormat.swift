@@ -1,0 +1,95 @@
+// O outputs, I inputs of a linear layer.
+
+import TensorFiles
+import Torch
+
+/// A way in which files store weights.
+///
+/// A value describes one weight of a file in this format. To add a format, write one file with a
+/// conforming type and add the type to `WeightFormats.all`.
+package protocol WeightFormat: Sendable {
+  /// The names by which `comfy_quant` calls the format; empty for a format that only the tensors
+  /// themselves show.
+  static var names: [String] { get }
+
+  /// The names of the tensors that the format understands beside a `weight`, `weight_scale` for
+  /// example. A tensor of another name that belongs to the weight is an error.
+  static var companions: [String] { get }
+
+  /// Recognizes the format of a weight. Reads headers and the description, never elements.
+  ///
+  /// - Returns: nil for a weight in another format.
+  /// - Throws: `WeightError` or `ConfigurationError` for a weight that is in this format but can't
+  ///   be read.
+  init?(_ header: WeightHeader) throws
+
+  /// The shape of the values, [O, I] of a linear layer.
+  var shape: [Int] { get }
+  /// The dtype of the values if nothing asks for another one.
+  var dtype: DType { get }
+  /// The format as it is shown to users: `int8_tensorwise (ConvRot 256)`.
+  var title: String { get }
+  /// Whether the weight is stored in fewer bits than a layer computes in.
+  var isQuantized: Bool { get }
+
+  /// Loads the weight for a layer.
+  ///
+  /// - Parameter dtype: of the values; nil for the format's own.
+  /// - Throws: `WeightError` for companion tensors with values that can't be right.
+  func load(dtype: DType?, from store: WeightStore) throws -> any StoredWeight
+
+  /// Loads the values that adapters are added to, in the dtype in which the sum is stored.
+  ///
+  /// - Parameter dtype: as in `load`.
+  func valuesToFuse(dtype: DType?, from store: WeightStore) throws -> Tensor
+
+  /// The tensors that a file has for the weight.
+  var tensors: [WeightTensor] { get }
+
+  /// Stores other values in this format.
+  ///
+  /// - Parameter values: the shape of the weight, float32 and finite.
+  /// - Returns: the tensors listed by `tensors`, by key.
+  func encode(_ values: Tensor) throws -> [String: Tensor]
+}
+
+extension WeightFormat {
+  package var isQuantized: Bool { true }
+
+  package func valuesToFuse(dtype: DType?, from store: WeightStore) throws -> Tensor {
+    try load(dtype: dtype, from: store).dequantized()
+  }
+}
+
+/// A tensor of a weight in a file.
+package struct WeightTensor: Sendable {
+  package let key: String
+  package let dtype: DType
+  package let shape: [Int]
+
+  package init(key: String, dtype: DType, shape: [Int]) {
+    self.key = key
+    self.dtype = dtype
+    self.shape = shape
+  }
+}
+
+/// The formats that the program reads.
+package enum WeightFormats {
+  /// In the order in which a weight without a description is compared with them.
+  static let all: [any WeightFormat.Type] = [
+    Int8Format.self, ScaledFloatFormat.self, DenseFormat.self,
+  ]
+
+  /// The names of all tensors that a format understands beside a `weight`.
+  package static let companions: Set<String> = Set(
+    all.flatMap { $0.companions } + [QuantizationDescription.tensorName])
+
+  /// The names by which descriptions call the formats.
+  static let names = all.flatMap { $0.names }
+
+  /// Whether a key is that of a tensor beside a weight, and not of a weight itself.
+  package static func isCompanion(_ key: String) -> Bool {
+    companions.contains { key == $0 || key.hasSuffix(".\($0)") }
+  }
+}

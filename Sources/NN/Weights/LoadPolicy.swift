@@ -1,0 +1,49 @@
+import Torch
+
+/// How the weights of a checkpoint are loaded. Models don't know the policy: their code is the same
+/// for all of them.
+public struct LoadPolicy: Sendable {
+  /// The dtype that floating-point tensors are converted to; nil keeps each in the file's dtype, and
+  /// asks the disk for nothing before it is used.
+  public var dtype: DType?
+  public var device: Device
+  /// Adapters that were trained before, by the path of the module that they modify.
+  public var adapters: AdapterSet
+  /// New adapters, to be trained, for each linear layer that they match.
+  public var freshAdapters: FreshAdapters?
+  /// The tensors that are trained themselves.
+  public var trained: TrainedWeights?
+  /// How linear layers keep their weights in memory.
+  public var storage: WeightStorage
+  /// Tensors that other models have loaded from the same files, to share them.
+  public var loaded: LoadedTensors?
+  /// Whether models are built only to see what they are made of. The disk is not asked for tensors,
+  /// and tensors that no layer reads are not an error.
+  public var isInspected: Bool
+
+  public init(
+    dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
+    freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil,
+    storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil, isInspected: Bool = false
+  ) {
+    self.dtype = dtype
+    self.device = device
+    self.adapters = adapters
+    self.freshAdapters = freshAdapters
+    self.trained = trained
+    self.storage = storage
+    self.loaded = loaded
+    self.isInspected = isInspected
+  }
+
+  /// The same policy without training the tensors and the layers that are named here, by their keys
+  /// and paths.
+  public func excludingFromTraining(_ isExcluded: @escaping @Sendable (String) -> Bool)
+    -> LoadPolicy
+  {
+    var copy = self
+    copy.freshAdapters = freshAdapters?.excluding(isExcluded)
+    copy.trained = trained?.excluding(isExcluded)
+    return copy
+  }
+}

@@ -1,0 +1,43 @@
+import Torch
+
+/// How linear layers keep their weights in memory.
+public struct WeightStorage: Sendable {
+  enum Form: Sendable {
+    case asStored
+    case dequantized
+    case quantized(RowQuantizer)
+  }
+
+  let form: Form
+  /// By the path of a layer: whether its weight stays in the format of the file.
+  let isExcluded: @Sendable (String) -> Bool
+
+  init(_ form: Form, isExcluded: @escaping @Sendable (String) -> Bool = { _ in false }) {
+    self.form = form
+    self.isExcluded = isExcluded
+  }
+
+  /// In the format of the file. Quantized weights are dequantized each time their layer runs. The
+  /// values are those of `dequantized`, in half or a quarter of its memory.
+  public static let asStored = WeightStorage(.asStored)
+  /// In the dtype of the policy. Layers dequantize nothing while they run.
+  public static let dequantized = WeightStorage(.dequantized)
+  /// Quantized to int8 with a scale for each row while they are loaded: about half the memory of
+  /// bfloat16. Weights that are quantized in the file stay in its format.
+  public static let int8 = WeightStorage(
+    .quantized(RowQuantizer(elementType: .int8, arithmetic: .float32)))
+
+  /// As `int8`, but with the values of optimum-quanto, which computes scales and quotients in the
+  /// weight's own dtype, and also in `.float8E4M3`.
+  ///
+  /// - Parameter isExcluded: by the path of a layer, whether its weight stays in the file's format.
+  /// - Precondition: `elementType` is one of the two.
+  public static func quanto(
+    _ elementType: DType, excluding isExcluded: @escaping @Sendable (String) -> Bool
+  ) -> WeightStorage {
+    precondition(
+      [.int8, .float8E4M3].contains(elementType), "\(elementType) is no 8-bit dtype of quanto's")
+    return WeightStorage(
+      .quantized(RowQuantizer(elementType: elementType, arithmetic: nil)), isExcluded: isExcluded)
+  }
+}
