@@ -27,7 +27,7 @@ extension Tensor {
 ///   - gradOutputs: the gradients with respect to the outputs; without them each output must be a
 ///     scalar, and counts 1.
 ///   - retainGraph: keeps the graph for another call.
-/// - Throws: `TorchError` of kind `.autograd` when there is no graph or it was freed.
+/// - Throws: `TorchError` of kind `.autograd` if the graph does not exist or was freed.
 public func grad(
   of outputs: [Tensor], wrt inputs: [Tensor], gradOutputs: [Tensor]? = nil,
   retainGraph: Bool = false
@@ -91,7 +91,7 @@ public func withAutocast<R>(_ dtype: DType, on device: Device, _ body: () throws
   return try body()
 }
 
-/// Runs `body` in the element types of its tensors, also inside `withAutocast`.
+/// Runs `body` in the dtypes of its tensors, even inside `withAutocast`.
 public func withoutAutocast<R>(on device: Device, _ body: () throws -> R) throws -> R {
   let kind = device.c.kind
   let before = ct_autocast_get(kind)

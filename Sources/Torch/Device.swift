@@ -1,6 +1,6 @@
 import CTorch
 
-/// Where a tensor's elements live: `cpu`, `cuda:0`.
+/// The device of a tensor's elements: `cpu`, `cuda:0`.
 public enum Device: Hashable, Sendable, CustomStringConvertible {
   case cpu
   case cuda(Int)
@@ -19,7 +19,7 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
     default:
       throw TorchError(
         .device, operation: "device",
-        message: "there is no device \"\(text)\"; use cpu, cuda or cuda:N")
+        message: "unknown device \"\(text)\"; use cpu, cuda or cuda:N")
     }
   }
 
@@ -43,7 +43,7 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
 
   /// Makes sure that the device can be used, loading libtorch's CUDA part for a CUDA one.
   ///
-  /// - Throws: `TorchError` of kind `.device` when CUDA is not installed or there is no such GPU.
+  /// - Throws: `TorchError` of kind `.device` if CUDA or the GPU is missing.
   public func prepare() throws {
     guard case .cuda(let index) = self else { return }
     let count = try Self.cudaCount()
@@ -57,7 +57,7 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// How many CUDA GPUs this process sees.
+  /// The number of CUDA GPUs that this process sees.
   ///
   /// - Throws: `TorchError` of kind `.device` when CUDA is not installed.
   public static func cudaCount() throws -> Int {

@@ -20,7 +20,7 @@ public final class Generator: @unchecked Sendable {
     ct_generator_free(handle)
   }
 
-  /// Starts over from a seed.
+  /// Restarts from a seed.
   public func reseed(_ seed: UInt64) { ct_generator_set_seed(handle, seed) }
 
   /// The whole state, to be stored in a checkpoint: a uint8 tensor.
@@ -28,7 +28,7 @@ public final class Generator: @unchecked Sendable {
     try produce { ct_generator_get_state(handle, $0) }
   }
 
-  /// Continues from a stored state.
+  /// Restores a stored state.
   public func restore(_ state: Tensor) throws {
     try check(ct_generator_set_state(handle, state.handle))
   }

@@ -1,6 +1,6 @@
 import CTorch
 
-/// A Swift type whose arrays become tensors of the like element type, and back.
+/// A Swift type whose arrays convert to tensors of the matching dtype and back.
 public protocol TensorElement: BitwiseCopyable, Sendable {
   static var dtype: DType { get }
 }
@@ -32,8 +32,7 @@ extension Tensor {
       })
   }
 
-  /// A CPU tensor that copies `bytes`, which must be exactly as many as the shape and element type
-  /// need.
+  /// A CPU tensor with a copy of `bytes`, whose count must be that of the shape and dtype.
   public convenience init(copying bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int]) throws
   {
     guard bytesNeeded(for: shape, dtype) == bytes.count else {
@@ -50,7 +49,7 @@ extension Tensor {
   /// The memory is never written through the tensor as long as only operations without an
   /// underscore are used.
   ///
-  /// - Parameter bytes: aligned for `dtype`, exactly as many as the shape and element type need.
+  /// - Parameter bytes: aligned for `dtype`; their count must be that of the shape and dtype.
   public static func view(
     of bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int], owner: AnyObject
   ) throws -> Tensor {
@@ -74,7 +73,7 @@ extension Tensor {
     }
   }
 
-  /// A tensor whose elements are whatever the memory held.
+  /// A tensor with uninitialized elements.
   public static func empty(_ shape: [Int], dtype: DType = .float32, device: Device = .cpu) throws
     -> Tensor
   {
@@ -144,7 +143,7 @@ extension Tensor {
     }
   }
 
-  /// The elements' bytes in order, in the tensor's own element type.
+  /// The elements' bytes in order, in the tensor's own dtype.
   public func copyBytes(to destination: UnsafeMutableRawBufferPointer) throws {
     try check(ct_tensor_copy_to(handle, destination.baseAddress, destination.count))
   }
@@ -166,7 +165,7 @@ extension Tensor {
   }
 }
 
-/// The bytes that a tensor takes; nil where the shape is none, or larger than any memory.
+/// The bytes of a tensor; nil if the shape is invalid or larger than any memory.
 private func bytesNeeded(for shape: [Int], _ dtype: DType) -> Int? {
   var count = dtype.size
   for length in shape {
@@ -177,7 +176,7 @@ private func bytesNeeded(for shape: [Int], _ dtype: DType) -> Int? {
   return count
 }
 
-/// A handle to a copy of the bytes, whose number the caller has checked.
+/// A handle to a copy of the bytes, whose count the caller has checked.
 private func copyHandle(_ bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int]) throws
   -> OpaquePointer
 {

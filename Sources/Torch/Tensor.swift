@@ -3,10 +3,10 @@ import CTorch
 /// An array of numbers in libtorch's memory.
 ///
 /// A tensor owns one handle and frees it with its last reference. Every operation throws: a
-/// `TorchError` tells a bad shape, a bad element type and memory that ran out apart, and one `try`
-/// covers a whole expression.
+/// `TorchError` distinguishes a bad shape, a bad dtype and exhausted memory, and one `try` covers a
+/// whole expression.
 ///
-/// Operations that end in an underscore write to the tensor; all others leave it as it is, though
+/// Operations that end in an underscore write to the tensor; all others leave it unchanged, though
 /// their result may be a view of the same memory. Reading one tensor from several threads is fine;
 /// writing needs a single owner, which is why the class is `Sendable` by promise and not by proof.
 public final class Tensor: @unchecked Sendable {
@@ -52,23 +52,23 @@ public final class Tensor: @unchecked Sendable {
     return shape[dimension < 0 ? dimension + shape.count : dimension]
   }
 
-  /// The type of the elements.
+  /// The dtype of the elements.
   public var dtype: DType {
     guard let dtype = DType(ct_dtype(rawValue: numericCast(ct_tensor_dtype(handle)))) else {
-      preconditionFailure("libtorch made a tensor of an element type that Torch does not offer")
+      preconditionFailure("libtorch made a tensor of a dtype that Torch does not offer")
     }
     return dtype
   }
 
   public var device: Device { Device(ct_tensor_device(handle)) }
   public var isContiguous: Bool { ct_tensor_is_contiguous(handle) }
-  /// Bytes that the elements take, whether or not other tensors share them.
+  /// The bytes of the elements, whether or not other tensors share them.
   public var byteCount: Int { count * dtype.size }
   public func sharesStorage(with other: Tensor) -> Bool {
     ct_tensor_shares_storage(handle, other.handle)
   }
 
-  /// The same values as another element type; the same tensor where it is that type already.
+  /// The same values with another dtype; the same tensor if it has that dtype already.
   public func to(_ dtype: DType) throws -> Tensor {
     if self.dtype == dtype { return self }
     return try produce { ct_tensor_to(handle, dtype.c, device.c, false, false, $0) }
@@ -81,9 +81,9 @@ public final class Tensor: @unchecked Sendable {
     return try (dtype.size == 1 ? to(.float32) : self).abs().amax().isFinite().item() != 0
   }
 
-  /// The same values on another device, and as another element type if one is given.
+  /// The same values on another device, and with another dtype if one is given.
   ///
-  /// - Parameter nonBlocking: lets a copy from pinned host memory run while the host goes on.
+  /// - Parameter nonBlocking: lets a copy from pinned host memory run in the background.
   public func to(_ device: Device, _ dtype: DType? = nil, nonBlocking: Bool = false) throws
     -> Tensor
   {

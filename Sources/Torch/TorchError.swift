@@ -2,17 +2,17 @@ import CTorch
 
 /// A failure that libtorch reported, translated at the one exception boundary in `CTorch`.
 public struct TorchError: Error, CustomStringConvertible, Sendable {
-  /// What kind of failure it is, so that callers can react without reading the message.
+  /// The kind of failure, so that callers can react without reading the message.
   public enum Kind: Sendable {
     /// Memory ran out; tensors free on the way out, so a smaller attempt may succeed.
     case outOfMemory
-    /// Sizes, ranks, dimensions or indices that don't go together.
+    /// Sizes, ranks, dimensions or indices that don't fit together.
     case shape
-    /// An element type that the operation does not take.
+    /// A dtype that the operation does not accept.
     case dtype
     /// No such device, or tensors on different ones.
     case device
-    /// No kernel for this device and element type.
+    /// No kernel for this device and dtype.
     case notImplemented
     /// A file or memory map.
     case io
@@ -39,7 +39,7 @@ public struct TorchError: Error, CustomStringConvertible, Sendable {
   public var description: String { "\(operation): \(message)" }
 }
 
-/// Turns a status into an error. Called on the thread that made the call, before any other.
+/// Turns a status into an error. Must be called on the thread that made the call, before another.
 func check(_ status: ct_status) throws {
   guard status != CT_OK else { return }
   let kind: TorchError.Kind =

@@ -96,7 +96,7 @@ import Testing
     #expect(taken.kind == .collective)
     #expect(
       taken.message.hasPrefix(
-        "port \(store.place.port) is taken by another program; set MASTER_PORT"))
+        "port \(store.place.port) is used by another program; set MASTER_PORT"))
 
     let other = ProcessRanks(rank: 1, worldSize: 2, localRank: 1)
     // Nobody listens at the discard port.

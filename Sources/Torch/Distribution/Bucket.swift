@@ -1,4 +1,4 @@
-/// Tensors of one element type and device that travel as one, since each call costs a round trip.
+/// Tensors of one dtype and device that are sent as one, since each call costs a round trip.
 struct Bucket {
   /// In the caller's order.
   private(set) var tensors: [Tensor] = []

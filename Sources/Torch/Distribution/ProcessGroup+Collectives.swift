@@ -1,7 +1,7 @@
 import CTorch
 
 extension ProcessGroup {
-  /// What becomes of the ranks' numbers.
+  /// The operation on the ranks' numbers.
   public enum Reduction: Sendable {
     case sum, max
 
@@ -14,7 +14,7 @@ extension ProcessGroup {
   /// Small tensors travel together, in `Bucket`s. The order of summation depends on the shapes and
   /// the number of ranks only, so a repeated run gives the same bits too.
   ///
-  /// - Throws: `TorchError`: `.dtype` for element types that can't be summed (8-bit floats, int16,
+  /// - Throws: `TorchError`: `.dtype` for dtypes that can't be summed (8-bit floats, int16,
   ///   bool), else `.collective`.
   public func allReduce(_ tensors: [Tensor], _ reduction: Reduction = .sum) throws {
     for tensor in tensors where !Self.reducible.contains(tensor.dtype) {
@@ -41,7 +41,8 @@ extension ProcessGroup {
   public func broadcast(_ tensors: [Tensor], from root: Int = 0) throws {
     guard (0..<worldSize).contains(root) else {
       throw TorchError(
-        .collective, operation: "broadcast", message: "there is no rank \(root) among \(worldSize)")
+        .collective, operation: "broadcast",
+        message: "rank \(root) is not among the \(worldSize) ranks")
     }
     guard let handle else { return }
     try announce("broadcast from \(root)", tensors)
@@ -103,7 +104,7 @@ extension ProcessGroup {
     return all.map { $0[1] }
   }
 
-  /// Gathers tensors that are known to be of one shape and element type.
+  /// Gathers tensors that are known to have one shape and dtype.
   private func gatherAlike(_ tensor: Tensor) throws -> [Tensor] {
     guard let handle, tensor.count > 0 else { return [Tensor](repeating: tensor, count: worldSize) }
     let mine = try tensor.detach().to(.cpu).contiguous()

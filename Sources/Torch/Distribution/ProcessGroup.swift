@@ -4,15 +4,15 @@ import Foundation
 /// Processes that work on one job, and how they exchange tensors.
 ///
 /// Every process calls the same collectives in the same order, with tensors of the same shapes and
-/// element types; each call returns when this process's part is done. One that waits longer than
-/// the time-out, or whose peer has gone away, throws a `TorchError` of kind `.collective`, and then
-/// the group is of no more use: the process should end.
+/// dtypes; each call returns when this process's part is done. One that waits longer than
+/// the timeout, or whose peer has ended, throws a `TorchError` of kind `.collective`. After that,
+/// the group can't be used, and the process should end.
 ///
 /// A group of one process needs no store and exchanges nothing, so that code is the same for one
 /// and for many. `Sendable` by promise: it may go from thread to thread, and one thread at a time
 /// makes calls.
 public final class ProcessGroup: @unchecked Sendable {
-  /// What carries the tensors.
+  /// The transport of the tensors.
   public enum Backend: Sendable {
     /// TCP between CPUs. Tensors on other devices go through host memory.
     case gloo
@@ -21,7 +21,7 @@ public final class ProcessGroup: @unchecked Sendable {
     public static func standard(for device: Device) -> Backend { .gloo }
   }
 
-  /// How long to wait for the others.
+  /// The limits of waiting for the others.
   public struct Timeouts: Equatable, Sendable {
     /// Until all processes have joined.
     public var joining: Duration

@@ -4,7 +4,7 @@ import Foundation
 public struct ProcessRanks: Equatable, Sendable {
   /// This process's number, from 0.
   public let rank: Int
-  /// How many processes there are.
+  /// The number of processes.
   public let worldSize: Int
   /// The process's number on its machine, which chooses its GPU.
   public let localRank: Int
@@ -50,13 +50,13 @@ public struct ProcessRanks: Equatable, Sendable {
   }
 }
 
-/// What a launcher set in the environment, and can't be used.
+/// An environment variable of a launcher that can't be used.
 public struct LaunchError: Error, Equatable, CustomStringConvertible {
   /// The variable that is wrong or missing.
   public let variable: String
-  /// What it is set to; nil where it is not set.
+  /// Its value; nil if it is not set.
   public let value: String?
-  /// What it must be, or what to do.
+  /// The requirement, or what to do.
   public let problem: String
 
   public var description: String {

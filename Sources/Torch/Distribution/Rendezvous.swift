@@ -1,7 +1,7 @@
 import CTorch
 import Foundation
 
-/// Where the processes of a group find each other: rank 0 serves a key-value store there.
+/// The place where the processes of a group meet: rank 0 serves a key-value store there.
 public struct Rendezvous: Equatable, Sendable {
   /// Rank 0's machine.
   public var host: String
@@ -56,7 +56,7 @@ package final class RendezvousStore: @unchecked Sendable {
         !listens
         ? "rank \(ranks.rank) can't reach rank 0 at \(place.host):\(place.port); is it running there?"
         : isTaken
-          ? "port \(place.port) is taken by another program; set MASTER_PORT to a free one, the same for all ranks"
+          ? "port \(place.port) is used by another program; set MASTER_PORT to a free one, the same for all ranks"
           : "rank 0 can't listen at \(place.host):\(place.port)"
       throw TorchError(
         .collective, operation: "rendezvous", message: "\(problem) (\(error.message))")
@@ -73,11 +73,11 @@ package final class RendezvousStore: @unchecked Sendable {
 }
 
 extension Duration {
-  /// At least one, so that no waiting is not taken for waiting without an end.
+  /// At least one, because 0 would mean waiting without an end.
   var milliseconds: Int64 {
     let (seconds, attoseconds) = components
     let (product, overflow) = seconds.multipliedReportingOverflow(by: 1000)
-    // A year is as good as for ever, and C++'s nanoseconds still hold it.
+    // A year is long enough, and fits into C++'s nanoseconds.
     return overflow
       ? 31_536_000_000 : min(max(product + attoseconds / 1_000_000_000_000_000, 1), 31_536_000_000)
   }
