@@ -8,10 +8,10 @@ public protocol TextEncoder: Sendable {
   /// D, the width of a hidden state.
   var width: Int { get }
 
-  /// How many hidden states a pass gives: the embeddings, and what each layer makes of them.
+  /// The number of hidden states of a pass: the embeddings and the output of each layer.
   var hiddenStateCount: Int { get }
 
-  /// Runs the model and hands over the hidden states in order, each as soon as it is known: with
+  /// Runs the model and passes on the hidden states in order, each as soon as it is known: with
   /// dozens of layers, keeping them all takes more memory than the pass itself.
   ///
   /// - Parameters:
@@ -38,7 +38,7 @@ extension TextEncoder {
 ///   - path: a folder in the layout of `transformers`, or one file that holds everything
 ///     (`TextEncoderFiles`).
 ///   - dtype: what the weights are converted to; nil keeps the files' own.
-///   - storage: how the matrices of the layers are kept; embeddings stay as they are.
+///   - storage: how the layers' weights are stored; embeddings are unchanged.
 /// - Throws: `TextEncoderError`, `ConfigurationError`, `TensorFileError` or `WeightError`, which
 ///   name the file.
 public func openTextEncoder(

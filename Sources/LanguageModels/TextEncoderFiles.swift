@@ -4,7 +4,7 @@ import Support
 import TensorFiles
 import Torch
 
-/// Where a text encoder's weights, configuration and tokenizer lie: in a folder in the layout of
+/// The paths of a text encoder's weights, configuration and tokenizer: in a folder in the layout of
 /// `transformers`, or in one safetensors file, as ComfyUI has it, which carries the configuration
 /// in its metadata as `gemma_config` and the text of `tokenizer.json` as a tensor of bytes,
 /// `tokenizer_json` (ltx-core, `text_encoders/gemma/gemma_assets.py`).

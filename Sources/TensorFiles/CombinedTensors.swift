@@ -66,7 +66,7 @@ public final class CombinedTensors: TensorSource {
     if let place = places[key] { place.source.release(place.key) }
   }
 
-  /// Of a name that no tensor has: the file of those whose names begin alike.
+  /// For a name that no tensor has, this is the file of the most similar names.
   public func file(of key: String) -> String {
     if let place = places[key] { return place.source.file(of: place.key) }
     let start = key.prefix { $0 != "." } + "."

@@ -74,7 +74,7 @@ final class FileBytes: @unchecked Sendable {
     guard !range.isEmpty else { return try .empty(shape, dtype: dtype) }
     let elements = UnsafeRawBufferPointer(rebasing: bytes[range])
     if dtype == .bool, elements.contains(where: { $0 > 1 }) {
-      // A bool that is neither 0 nor 1 is undefined behaviour; PyTorch takes such bytes for true.
+      // A bool that is neither 0 nor 1 is undefined behavior; PyTorch reads such bytes as true.
       return try Tensor(elements.map { $0 != 0 }, shape: shape)
     }
     guard UInt(bitPattern: elements.baseAddress) % UInt(dtype.size) == 0 else {
@@ -89,7 +89,7 @@ private func openingFailed(_ path: String, _ code: Int32) -> TensorFileError {
   guard code == ENOENT || code == ENOTDIR else {
     return TensorFileError(.unreadable, path: path, "can't be read: \(describe(errno: code))")
   }
-  return TensorFileError(.notFound, path: path, "there is no such file")
+  return TensorFileError(.notFound, path: path, "the file does not exist")
 }
 
 func isFolder(_ path: String) -> Bool {

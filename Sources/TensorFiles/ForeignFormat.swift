@@ -26,7 +26,7 @@ enum ForeignFormat {
     self = match.format
   }
 
-  /// What the file is, and what to do.
+  /// The kind of file, and what to do.
   var message: String {
     switch self {
     case .gguf:
@@ -41,7 +41,7 @@ enum ForeignFormat {
     }
   }
 
-  /// What is added to the name of a dtype that other formats use.
+  /// A suffix for the name of a dtype that other formats use.
   static func title(ofDType name: String) -> String {
     switch name {
     case "F8_E8M0": " (block scales of MXFP8 or MXFP4)"

@@ -6,7 +6,7 @@ import Foundation
 /// the largest real headers (some 5,000 entries) must open in milliseconds: hence not a general
 /// decoder.
 struct JSONCursor {
-  /// As deep as `serde_json`, which the reference reader uses, lets values nest.
+  /// The limit of nesting, as in `serde_json`, which the `safetensors` crate uses.
   static let maximumDepth = 128
 
   private let bytes: UnsafeRawBufferPointer
@@ -103,7 +103,7 @@ struct JSONCursor {
     throw notJSON("a string has no end")
   }
 
-  /// Steps to the next byte that a string can't hold as it is - a quote, a backslash, a control
+  /// Steps to the next byte that a string can't hold unescaped - a quote, a backslash, a control
   /// character - eight bytes at a time: a header can be 100 MB of metadata.
   ///
   /// - Returns: all bytes on the way, combined by "or".
@@ -145,7 +145,7 @@ struct JSONCursor {
   private static func text(_ utf8: UnsafeRawBufferPointer, highBits: UInt64) -> String? {
     var text = String(decoding: utf8, as: UTF8.self)
     guard highBits & 0x8080_8080_8080_8080 != 0, let start = utf8.baseAddress else { return text }
-    // What is not UTF-8 has been repaired, and differs now.
+    // Invalid UTF-8 has been repaired, and differs now.
     let isSame = text.withUTF8 { copy in
       copy.count == utf8.count
         && copy.baseAddress.map { memcmp($0, start, utf8.count) == 0 } ?? true
@@ -205,7 +205,7 @@ struct JSONCursor {
         highBits |= UInt64(unit)
         decoded.append(unit)
       }
-    default: throw notJSON("there is no such escape in a string")
+    default: throw notJSON("a string has an unknown escape")
     }
   }
 
@@ -226,10 +226,10 @@ struct JSONCursor {
     return code
   }
 
-  /// A whole number from 0 up, in the range of `Int`; `what` names it in the error.
+  /// An integer of at least 0, in the range of `Int`; `what` names it in the error.
   mutating func wholeNumber(_ what: String) throws(TensorFileError) -> Int {
     guard let first = peek(), (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) else {
-      throw mismatch("\(what) must be whole numbers from 0 up")
+      throw mismatch("\(what) must be integers of at least 0")
     }
     let start = position
     var value = 0
@@ -246,7 +246,7 @@ struct JSONCursor {
     if first == UInt8(ascii: "0"), position > start + 1 { throw notJSON("a number begins with 0") }
     if isAt(".", "e", "E") {
       position = start
-      throw mismatch("\(what) must be whole numbers from 0 up")
+      throw mismatch("\(what) must be integers of at least 0")
     }
     guard !overflow else { throw wrong("\(what) are too large") }
     return value
@@ -336,7 +336,7 @@ struct JSONCursor {
     guard
       rest.elementsEqual(UnsafeBufferPointer(start: word.utf8Start, count: word.utf8CodeUnitCount))
     else {
-      throw notJSON("this is no value")
+      throw notJSON("this is not a value")
     }
     position += word.utf8CodeUnitCount
   }
@@ -346,7 +346,7 @@ struct JSONCursor {
     let start = position
     let whole = skipDigits()
     guard whole > 0, whole == 1 || bytes[start] != UInt8(ascii: "0") else {
-      throw notJSON("this is no value")
+      throw notJSON("this is not a value")
     }
     if isAt(".") {
       position += 1

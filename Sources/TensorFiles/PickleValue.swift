@@ -1,6 +1,6 @@
 import Torch
 
-/// What a restricted pickle can hold: tensors, numbers, text, and containers of them.
+/// A value of a restricted pickle: tensors, numbers, strings, and containers of them.
 public indirect enum PickleValue: Sendable {
   case tensor(Tensor)
   case int(Int)

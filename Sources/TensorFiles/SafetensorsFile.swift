@@ -4,7 +4,7 @@ import Torch
 
 /// A safetensors file, read by memory map: opening one of 40 GB takes milliseconds and no memory.
 ///
-/// The file is judged as the reference reader (the `safetensors` crate) does: a header of at most
+/// The file is checked as by the `safetensors` crate: a header of at most
 /// 100 MB, tensors that follow one another without holes, nothing after the last one. Duplicate
 /// keys, which the format forbids, are refused.
 ///
@@ -13,7 +13,7 @@ import Torch
 /// it is no danger to readers.
 public final class SafetensorsFile: TensorSource {
   private let file: FileBytes
-  /// What has been asked of the disk in advance last.
+  /// The range that was last requested from the disk in advance.
   private let readAhead = Mutex(0..<0)
   public let metadata: [String: String]
   public let entries: [String: TensorEntry]
@@ -63,7 +63,7 @@ public final class SafetensorsFile: TensorSource {
   public func prepareToRead(_ key: String) {
     guard let entry = entries[key] else { return }
     file.advise(MADV_WILLNEED, entry.range)
-    // What follows in the file is mostly wanted next: while this tensor is converted, the disk
+    // The following tensors are mostly needed next: while this tensor is converted, the disk
     // reads on.
     let end = entry.range.upperBound
     let ahead = readAhead.withLock { asked -> Range<Int>? in
@@ -77,7 +77,7 @@ public final class SafetensorsFile: TensorSource {
     if let ahead { file.advise(MADV_WILLNEED, ahead) }
   }
 
-  /// How far ahead of what is being read the disk is asked.
+  /// The number of bytes that are requested from the disk in advance.
   private static let window = 256 << 20
 
   public func release(_ key: String) {

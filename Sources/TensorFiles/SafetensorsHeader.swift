@@ -3,7 +3,7 @@ import Torch
 /// The header of a safetensors file: eight bytes of length, little-endian, then a JSON object of
 /// the entries.
 struct SafetensorsHeader {
-  /// The reference reader's limit.
+  /// The limit of the `safetensors` crate.
   static let maximumSize = 100_000_000
 
   private(set) var metadata: [String: String] = [:]
@@ -99,7 +99,7 @@ struct SafetensorsHeader {
     guard let dtype = DType(safetensorsName: dtypeName) else {
       throw TensorFileError(
         .unsupportedDType, path: path, key: key,
-        "the element type \(dtypeName.displayed(limit: 40))\(ForeignFormat.title(ofDType: dtypeName)) is not supported; "
+        "the dtype \(dtypeName.displayed(limit: 40))\(ForeignFormat.title(ofDType: dtypeName)) is not supported; "
           + "convert the tensor to one of \(DType.allCases.map(\.safetensorsName).joined(separator: ", "))"
       )
     }
@@ -123,7 +123,7 @@ struct SafetensorsHeader {
     -> [Int]
   {
     guard cursor.isNext("[") else {
-      throw cursor.mismatch("\(field) must be an array of whole numbers")
+      throw cursor.mismatch("\(field) must be an array of integers")
     }
     try cursor.skip("[")
     var numbers: [Int] = []

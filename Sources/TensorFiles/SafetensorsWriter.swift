@@ -4,7 +4,7 @@ import Torch
 /// then renamed. A reader sees the old file or the new one; after a failure the old one stays and
 /// nothing else does.
 ///
-/// The tensors are laid out as the reference writer does it: element types of larger alignment
+/// The tensors are laid out as by the `safetensors` crate: dtypes of larger alignment
 /// first, then by key, so that every tensor is aligned and equal content makes equal files. At most
 /// one tensor at a time is copied, and only if it is not contiguous or not on the CPU.
 ///
@@ -27,10 +27,10 @@ public func writeSafetensors(
   }
 }
 
-/// As above, of tensors that are made one at a time when their turn comes, so that a file may be
+/// Writes tensors that are made one at a time when their turn comes, so that a file may be
 /// larger than memory.
 ///
-/// - Parameter tensor: the tensor of a key, of the element type and shape that were announced for
+/// - Parameter tensor: the tensor of a key, of the dtype and shape that were announced for
 ///   it.
 /// - Throws: besides, what `tensor` throws; nothing is then at `path` that was not before.
 public func writeSafetensors(

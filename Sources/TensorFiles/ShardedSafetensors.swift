@@ -19,7 +19,7 @@ public final class ShardedSafetensors: TensorSource {
   ///   shard.
   public convenience init(folder: String) throws {
     guard isFolder(folder) else {
-      throw TensorFileError(.notFound, path: folder, "there is no such folder")
+      throw TensorFileError(.notFound, path: folder, "the folder does not exist")
     }
     let indexPath = folder + "/" + Self.indexName
     guard access(indexPath, F_OK) == 0 else {

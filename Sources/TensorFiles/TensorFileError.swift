@@ -1,9 +1,9 @@
 import Support
 
-/// What is wrong with a file of tensors, and what to do about it.
+/// A problem with a file of tensors, and what to do about it.
 public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendable {
   public enum Kind: String, Sendable, CaseIterable {
-    /// There is no such file or folder.
+    /// The file or folder does not exist.
     case notFound
     /// It exists but can't be opened or read: permissions, a folder in a file's place.
     case unreadable
@@ -19,7 +19,7 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
     case badEntry
     /// A key that the header holds twice.
     case duplicateKey
-    /// An element type that `DType` does not have.
+    /// A dtype that `DType` does not have.
     case unsupportedDType
     /// Two tensors that claim the same bytes.
     case overlap

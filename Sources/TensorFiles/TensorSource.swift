@@ -1,6 +1,6 @@
 import Torch
 
-/// Where a tensor's elements lie in its file.
+/// The range of a tensor's elements in its file.
 public struct TensorEntry: Sendable, Equatable {
   public let dtype: DType
   public let shape: [Int]
@@ -16,16 +16,16 @@ public struct TensorEntry: Sendable, Equatable {
   public var byteCount: Int { range.count }
 }
 
-/// Where tensors come from: one file, or a set of shards.
+/// A source of tensors: one file, or a set of shards.
 public protocol TensorSource: AnyObject, Sendable {
   /// The path, for error messages.
   var name: String { get }
   var metadata: [String: String] { get }
   var entries: [String: TensorEntry] { get }
-  /// The tensor on the CPU in the file's element type: a view of the file's memory map, so nothing
+  /// The tensor on the CPU with the file's dtype: a view of the file's memory map, so nothing
   /// is read before it is used, and nothing may write to it.
   ///
-  /// - Throws: `TensorFileError` of kind `.missingTensor` when there is none of that name.
+  /// - Throws: `TensorFileError` of kind `.missingTensor` if no tensor has that name.
   func tensor(_ key: String) throws -> Tensor
   /// Says that a tensor will be read soon and in full, so that the disk can be asked for it at
   /// once.
@@ -58,7 +58,7 @@ public func openTensors(at path: String) throws -> any TensorSource {
 }
 
 extension DType {
-  /// The name of the element type in a safetensors header.
+  /// The name of the dtype in a safetensors header.
   var safetensorsName: String {
     switch self {
     case .float32: "F32"

@@ -7,18 +7,18 @@ import Torch
 /// The pickle is untrusted. Only what tensors, numbers, texts and plain containers need is carried
 /// out; a file that names any other Python function or class is refused, whatever it would do.
 ///
-/// As with `SafetensorsFile`, the file must not be shortened while it is open.
+/// The file must not be shortened while it is open, as with `SafetensorsFile`.
 public struct TorchFile: Sendable {
   public let path: String
-  /// What was saved: a dictionary, mostly.
+  /// The saved value, usually a dictionary.
   public let root: PickleValue
 
   /// The entry that `writeTorchFile` puts metadata into.
   static let metadataEntry = "archive/fingerprint.json"
 
-  /// What the file says it was made from, without reading its pickle; empty where it says nothing.
+  /// The file's metadata, without reading its pickle; empty if it has none.
   ///
-  /// - Throws: `TensorFileError` for a file that is no archive, or whose metadata is damaged.
+  /// - Throws: `TensorFileError` for a file that is not an archive, or whose metadata is damaged.
   public static func metadata(path: String) throws -> [String: String] {
     let file = try FileBytes(mapping: path)
     guard let range = try ZipArchive(file).entries[metadataEntry] else { return [:] }

@@ -12,7 +12,7 @@ struct TorchStorage {
 
 /// Makes tensors of the storages in a `.pt` file.
 final class TorchStorages {
-  /// Bytes that may be copied beyond the file's size. Tensors that are no views of the file are
+  /// The limit of copied bytes beyond the file's size. Tensors that are not views of the file are
   /// copied, and a small file can ask for many copies of one storage, or for a large tensor that
   /// repeats one element.
   private static let extraCopies = 64 << 20
@@ -29,7 +29,7 @@ final class TorchStorages {
     copyBudget = file.bytes.count + Self.extraCopies
   }
 
-  /// The storage of `count` elements, or of `count` bytes where there is no element type.
+  /// The storage of `count` elements, or of `count` bytes without a dtype.
   func storage(_ key: String, _ dtype: DType?, count: Int) throws(TensorFileError) -> TorchStorage {
     guard let entry = archive.entries[folder + "data/" + key] else {
       throw TensorFileError(
@@ -79,7 +79,7 @@ final class TorchStorages {
       guard copyBudget >= 0 else {
         throw TensorFileError(
           .limit, path: file.path, key: storage.key,
-          "the file's repeated tensors take more than \(Self.extraCopies >> 20) MB; save them as they are needed"
+          "the file's repeated tensors take more than \(Self.extraCopies >> 20) MB; save each tensor once"
         )
       }
     }

@@ -8,7 +8,7 @@ import Torch
 struct Unpickler {
   static let maximumSize = 64 << 20
   static let maximumValues = 4_000_000
-  /// Of the result. Python's own unpickler would go deeper; no honest file does.
+  /// The limit of nesting of the result. Python's unpickler accepts more, but no real file does.
   static let maximumDepth = 100
 
   private enum Item {
@@ -260,13 +260,13 @@ struct Unpickler {
       // storage, offset, shape, strides, requires_grad, hooks
       try push(.tensor(tensor(arguments, dtype: nil)))
     case .rebuildTensorOfType:
-      // the same, and the element type
+      // the same, and the dtype
       guard arguments.count > 6, case .function(.dtype(let dtype)) = items[arguments[6]] else {
         throw bad("a tensor is not described as torch.save does it")
       }
       try push(.tensor(tensor(arguments, dtype: dtype)))
     case .storage, .dtype:
-      throw bad("a storage or an element type is called")
+      throw bad("a storage or a dtype is called")
     }
   }
 

@@ -1,4 +1,4 @@
-/// The table of contents of a zip archive whose entries are stored as they are, zip64 included:
+/// The table of contents of a zip archive whose entries are stored uncompressed, zip64 included:
 /// what `torch.save` writes. Format: PKWARE's APPNOTE, sections 4.3 and 4.5.3.
 struct ZipArchive {
   /// The bytes of each entry within the archive.
@@ -60,7 +60,7 @@ struct ZipArchive {
     self.entries = entries
   }
 
-  /// Where the table of contents lies and how many entries it has.
+  /// The position of the table of contents and the number of its entries.
   private static func directory(
     _ reader: ByteReader, _ bad: (String, String?) -> TensorFileError
   ) throws(TensorFileError) -> (range: Range<Int>, count: Int) {
@@ -72,7 +72,7 @@ struct ZipArchive {
         reader.number(at: $0) == endOfDirectory
           && reader.number(at: $0 + 20, as: UInt16.self).map(Int.init) == size - 22 - $0
       })
-    else { throw bad("this is no zip archive, or its end is missing", nil) }
+    else { throw bad("this is not a zip archive, or its end is missing", nil) }
 
     var count = reader.number(at: end + 10, as: UInt16.self).map(UInt64.init)
     var length = reader.number(at: end + 12, as: UInt32.self).map(UInt64.init)
@@ -120,7 +120,7 @@ private struct Zip64Field {
     }
   }
 
-  /// The 32-bit number, or the field's next one where it is all ones. Nil where there is none, or
+  /// The 32-bit number, or the field's next one if it is all ones. Nil if the field has none, or
   /// it is absurd.
   mutating func resolve(_ number: UInt32) -> Int? {
     guard number == .max else { return Int(number) }

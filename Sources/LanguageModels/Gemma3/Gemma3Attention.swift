@@ -4,7 +4,7 @@ import NN
 import Torch
 
 /// Causal attention in which groups of query heads share a head of keys and values (Ainslie et al.,
-/// "GQA", 2023), with queries and keys normalised per head before the rotation ("Gemma 3 Technical
+/// "GQA", 2023), with queries and keys normalized per head before the rotation ("Gemma 3 Technical
 /// Report", 2025).
 struct Gemma3Attention: Sendable {
   private let toQ: Linear

@@ -4,7 +4,7 @@ import BlockExecution
 import NN
 import Torch
 
-/// One layer of Gemma 3: attention and a gated feed-forward part, each normalised before and after.
+/// One layer of Gemma 3: attention and a gated feed-forward part, each normalized before and after.
 struct Gemma3Block: Block {
   private let attention: Gemma3Attention
   private let gate: Linear
@@ -53,7 +53,7 @@ struct Gemma3Block: Block {
   }
 }
 
-/// What travels through the blocks.
+/// The hidden state that goes through the blocks.
 struct Gemma3State: TensorBundle {
   /// [N, S, D]
   let hidden: Tensor
@@ -63,7 +63,7 @@ struct Gemma3State: TensorBundle {
   func replacing(_ tensors: [Tensor]) -> Gemma3State { Gemma3State(hidden: tensors[0]) }
 }
 
-/// What every block reads: for each kind of layer who attends to whom, and where the tokens stand.
+/// The inputs of every block: for each kind of layer, the attention mask and the positions.
 /// Made once a pass.
 struct Gemma3Context: TensorBundle {
   struct Reach: Sendable {

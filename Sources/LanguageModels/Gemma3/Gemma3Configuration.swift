@@ -5,7 +5,7 @@ import NN
 /// Defaults are those of `transformers` (`Gemma3TextConfig`): the published files leave out what
 /// equals them.
 public struct Gemma3Configuration: Sendable {
-  /// What a layer attends to, as the configuration spells it.
+  /// The span of a layer's attention, by its name in the configuration.
   public enum LayerKind: String, Sendable {
     /// The last `slidingWindow` tokens, itself included.
     case sliding = "sliding_attention"
@@ -16,7 +16,7 @@ public struct Gemma3Configuration: Sendable {
   /// The rotary embedding of one kind of layer.
   public struct Rotation: Sendable, Equatable {
     public let theta: Double
-    /// What positions are divided by, to stretch the context that the model was first trained on.
+    /// The divisor of positions, which stretches the context that the model was first trained on.
     public let factor: Double
   }
 
@@ -31,7 +31,7 @@ public struct Gemma3Configuration: Sendable {
   public let slidingWindow: Int
   public let slidingRotation: Rotation
   public let globalRotation: Rotation
-  /// What scores are multiplied by. It need not be headWidth^-0.5.
+  /// The factor of attention scores, which may differ from headWidth^-0.5.
   public let attentionScale: Double
   public let hasAttentionBias: Bool
   public let normEps: Double
@@ -54,7 +54,7 @@ public struct Gemma3Configuration: Sendable {
     guard heads.isMultiple(of: keyHeads) else {
       throw c.error(
         "num_attention_heads",
-        "is \(heads), which is no multiple of num_key_value_heads, \(keyHeads)")
+        "is \(heads), which is not a multiple of num_key_value_heads, \(keyHeads)")
     }
     guard headWidth.isMultiple(of: 2) else {
       throw c.error("head_dim", "is \(headWidth), but rotary positions need an even width")

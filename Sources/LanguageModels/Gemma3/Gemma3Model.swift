@@ -16,7 +16,7 @@ public struct Gemma3Model: TextEncoder {
   /// Where `transformers` puts the language model: multimodal files old and new, text-only ones.
   private static let layouts = ["language_model.model", "model.language_model", "model"]
 
-  /// What multimodal files hold beside the language model.
+  /// The parts of multimodal files beside the language model.
   public static let otherParts = ["vision_tower", "vision_model", "multi_modal_projector"]
 
   /// - Parameter root: the root of the checkpoint.
@@ -50,7 +50,7 @@ public struct Gemma3Model: TextEncoder {
   public var hiddenStateCount: Int { configuration.layers.count + 1 }
 
   /// Hidden states in the order of `transformers`: the scaled embeddings, then each layer's output,
-  /// the last one after the final normalisation. Positions count from the first token whatever the
+  /// the last one after the final normalization. Positions count from the first token whatever the
   /// padding.
   ///
   /// - Throws: `TextEncoderError` when shapes or ids don't fit.
@@ -61,7 +61,7 @@ public struct Gemma3Model: TextEncoder {
     let context = try Gemma3Context(
       mask: mask.to(embedding.device), firstPosition: firstPosition, configuration: configuration,
       dtype: embedding.dtype)
-    // The scale is rounded to the weights' element type: 62 for sqrt(3840) in bfloat16.
+    // The scale is rounded to the weights' dtype: 62 for sqrt(3840) in bfloat16.
     let scale = try Tensor.scalar(Double(width).squareRoot(), device: embedding.device).to(
       embedding.dtype)
     var state = Gemma3State(
@@ -83,7 +83,7 @@ public struct Gemma3Model: TextEncoder {
     let highest = Int(try ids.max().item())
     guard lowest >= 0, highest < configuration.vocabulary else {
       throw TextEncoderError(
-        "there is no token \(lowest < 0 ? lowest : highest) among the model's \(configuration.vocabulary); "
+        "token \(lowest < 0 ? lowest : highest) is not among the model's \(configuration.vocabulary); "
           + "the tokenizer is another model's")
     }
   }

@@ -8,7 +8,7 @@ struct AddedTokens: Sendable {
     /// Takes the white space on its left (right) with it.
     var leftStrip: Bool
     var rightStrip: Bool
-    /// Found in the normalised text, as its normalised form, and not in the raw text.
+    /// Whether its normalized form is found in the normalized text, and not in the raw text.
     var normalized: Bool
     /// Left out by `decode(_:skipSpecialTokens: true)`.
     var special: Bool
@@ -23,7 +23,7 @@ struct AddedTokens: Sendable {
 
   enum Stage { case raw, normalized }
 
-  /// Two tokens that can't be told apart in text.
+  /// Two tokens that have the same text.
   struct Ambiguity: Error { var content: String }
 
   /// Ids are those of the vocabulary; a token that it lacks gets the next free one, whatever the
@@ -47,7 +47,7 @@ struct AddedTokens: Sendable {
     }
   }
 
-  /// The text that stands for an id when decoding: a normalised token's normalised form.
+  /// The text of an id when decoding: a normalized token's normalized form.
   func text(of id: UInt32) -> [UInt8]? { normalizedForms[id] ?? tokens[id]?.content }
 
   func isSpecial(_ text: [UInt8]) -> Bool { specials.contains(text) }
@@ -65,8 +65,7 @@ struct AddedTokens: Sendable {
         continue
       }
       var (start, end) = (position, match.end)
-      // The search goes on after the match as found, not after the white space that it takes with
-      // it.
+      // The search continues after the match itself, not after its white space.
       position = match.end
       guard let token = tokens[match.id] else { continue }
       if token.singleWord {

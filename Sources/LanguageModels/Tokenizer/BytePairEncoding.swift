@@ -15,10 +15,10 @@ struct BytePairEncoding: Sendable {
   private let byteIDs: [UInt32?]
   private let unknownID: UInt32?
   private let fusesUnknown: Bool
-  /// A piece that is a token as a whole is taken as it is.
+  /// A piece that is a token as a whole is not split.
   private let ignoresMerges: Bool
 
-  /// What may be merged: the rank of a pair of ids (`left << 32 | right`), and the id that each
+  /// The merges: the rank of a pair of ids (`left << 32 | right`), and the id that each
   /// rank makes.
   struct Merges: Sendable {
     var ranks: [UInt64: UInt32] = [:]
@@ -78,7 +78,7 @@ struct BytePairEncoding: Sendable {
     output += symbols
   }
 
-  /// One symbol a scalar; bytes or the unknown token for a scalar that is no token.
+  /// One symbol per scalar; bytes or the unknown token for a scalar that is not a token.
   private func firstSymbols(_ piece: ArraySlice<UInt8>) -> [UInt32] {
     var symbols: [UInt32] = []
     symbols.reserveCapacity(piece.count)

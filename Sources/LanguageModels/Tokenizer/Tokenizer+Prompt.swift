@@ -1,12 +1,12 @@
 extension Tokenizer {
-  /// Tokens that the reference reads of a prompt.
+  /// The limit of upstream's prompts, in tokens.
   public static let promptLimit = 1024
 
   /// A prompt in the form that LTX-2's text encoder reads: white space stripped from both ends,
   /// `<bos>` in front, cut on the right and padded on the LEFT with `<pad>` to `maxLength`. An
   /// empty prompt is one `<bos>`.
   ///
-  /// Source: `LTXGemmaTokenizer` of the reference's `ltx_core.text_encoders.gemma.tokenizer`; 1024
+  /// Source: `LTXGemmaTokenizer` of upstream's `ltx_core.text_encoders.gemma.tokenizer`; 1024
   /// is its pipeline's length.
   ///
   /// - Returns: `ids` and `mask`, both [maxLength]; the mask is 1 on tokens and 0 on padding.
@@ -29,7 +29,7 @@ extension Tokenizer {
     )
   }
 
-  /// How many tokens a prompt has before it is cut.
+  /// The number of tokens of a prompt before it is cut.
   public func promptLength(_ prompt: String) throws(TokenizerError) -> Int {
     try framed(Self.stripped(prompt), maxLength: nil).count
   }

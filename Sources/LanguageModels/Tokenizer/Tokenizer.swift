@@ -6,7 +6,7 @@ import Support
 ///
 /// Supports what the tokenizers of Gemma are made of: byte-pair encoding with byte fallback,
 /// literal replacements and splits, added tokens, and a template of special tokens. Text is
-/// compared scalar by scalar and never normalised beyond what the file says. A value is immutable
+/// compared scalar by scalar and never normalized beyond what the file says. A value is immutable
 /// and may be used from any thread.
 public struct Tokenizer: Sendable {
   let file: String
@@ -56,7 +56,7 @@ public struct Tokenizer: Sendable {
     try (addBOS ? framed(text, maxLength: nil) : content(text)).map(Int.init)
   }
 
-  /// The text of some ids. Ids that are no token are passed over.
+  /// The text of some ids. Ids that are not tokens are skipped.
   public func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String {
     var tokens: [[UInt8]] = []
     for id in ids {
@@ -119,7 +119,7 @@ public struct Tokenizer: Sendable {
   }
 }
 
-/// What can go wrong while a `tokenizer.json` is read or used.
+/// A problem with reading or using a `tokenizer.json`.
 public enum TokenizerError: Error, Equatable, CustomStringConvertible {
   /// The file can't be opened or read.
   case unreadable(file: String, reason: String)

@@ -18,7 +18,7 @@ func scalar(_ bytes: ArraySlice<UInt8>) -> Unicode.Scalar {
   return scalar
 }
 
-/// The last scalar of some UTF-8 bytes, and where it starts; nil when there are none.
+/// The last scalar of some UTF-8 bytes, and where it starts; nil if the bytes are empty.
 func lastScalar(_ bytes: ArraySlice<UInt8>) -> (scalar: Unicode.Scalar, start: Int)? {
   guard var start = bytes.indices.last else { return nil }
   while start > bytes.startIndex, bytes[start] & 0xC0 == 0x80 { start -= 1 }
