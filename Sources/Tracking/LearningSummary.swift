@@ -1,11 +1,11 @@
 import Foundation
 
-/// How far a run has moved what it trained, and what that did to the validation loss.
+/// How far a run has moved its trained weights, and how the validation loss changed.
 public struct LearningSummary: Sendable, Equatable {
-  /// What is trained.
+  /// The kind of trained tensors.
   public enum Subject: String, Sendable, Equatable {
     case adapters
-    /// Of full fine-tuning.
+    /// The weights themselves, in full fine-tuning.
     case weights
   }
 
@@ -58,7 +58,7 @@ public struct LearningSummary: Sendable, Equatable {
 
   public var subject: Subject
   public var total: Group
-  /// By modality: those that have modules.
+  /// The modalities that have modules.
   public var groups: [Group]
   /// Ascending within each group.
   public var blocks: [Block]
@@ -155,7 +155,7 @@ public struct LearningSummary: Sendable, Equatable {
     return lines
   }
 
-  /// What trackers are given at the end of the run.
+  /// The values for trackers at the end of the run.
   public var scalars: [(name: String, value: Double)] {
     groups.compactMap { group in
       group.change.flatMap { $0.isFinite ? ("stats/change_\(group.name)", $0) : nil }
@@ -171,7 +171,7 @@ public struct LearningSummary: Sendable, Equatable {
     return "\(name) \(subject.rawValue) \(verb)\(change)\(still)"
   }
 
-  /// What became of the validation loss of a modality; nil where it was not measured twice.
+  /// The change of a modality's validation loss; nil if it was not measured twice.
   private func loss(_ name: String) -> String? {
     let key: KeyPath<ValidationRecord, Double?> = name == "video" ? \.videoLoss : \.audioLoss
     guard name != "cross", let before, let after, after.step > before.step,

@@ -1,7 +1,7 @@
 import Foundation
 import Media
 
-/// What pages that play no video show of a sample: a picture, and sound as WAV.
+/// A preview of a sample for pages that don't play video: an image, and audio as WAV.
 struct MediaPreview {
   struct Image {
     /// PNG or JPEG.
@@ -21,7 +21,7 @@ struct MediaPreview {
   private(set) var image: Image?
   private(set) var audio: Audio?
 
-  /// - Parameter side: pixels of the longer side of a video's picture, at most.
+  /// - Parameter side: the limit of the longer side of a video's image, in pixels.
   /// - Throws: `MediaError` for a file that can't be decoded.
   init(_ sample: ValidationMedia, side: Int = 1024) throws {
     switch sample.kind {
@@ -49,7 +49,7 @@ struct MediaPreview {
 
   /// Four frames at even distances, the first and the last among them, two by two.
   private static func sheet(of reader: VideoReader, side: Int) throws -> Image? {
-    // Where the container miscounts, the last of the frames stands in for those that are not there.
+    // If the container counts too many frames, the last one replaces the missing ones.
     let last = max(0, (reader.frameCount.value ?? 1) - 1)
     let places = (0..<4).map { $0 * last / 3 }
     var shown: [RGBFrame] = []

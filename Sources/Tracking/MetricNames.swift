@@ -17,7 +17,7 @@ public enum MetricNames {
 }
 
 extension StepRecord {
-  /// What trackers are given of a step. Numbers that are not finite are left out.
+  /// The values of a step for trackers. Values that are not finite are left out.
   public var scalars: [(name: String, value: Double)] {
     var values: [(name: String, value: Double?)] = [
       (MetricNames.loss, loss), (MetricNames.learningRate, learningRate),
@@ -45,7 +45,7 @@ extension StepRecord {
 }
 
 extension ValidationRecord {
-  /// What trackers are given of a validation. Numbers that are not finite are left out.
+  /// The values of a validation for trackers. Values that are not finite are left out.
   public var scalars: [(name: String, value: Double)] {
     finite(
       [
@@ -58,10 +58,10 @@ extension ValidationRecord {
   }
 }
 
-/// What the official trainer logs at the end of a run.
+/// The values that the official trainer logs at the end of a run.
 public struct RunStatistics: Sendable, Equatable {
   public var totalSeconds: Double
-  /// Of this start, without what an earlier one did.
+  /// The statistics of this start, without earlier ones.
   public var steps: Int
   public var samples: Int
   public var peakBytes: Int

@@ -9,12 +9,12 @@ public final class MetricsFile {
   private var length: UInt64
   private let encoder = JSONEncoder()
 
-  /// Opens the file for appending, and makes it where there is none.
+  /// Opens the file for appending; creates it if it does not exist.
   ///
-  /// What a killed run left behind at the end is cut off: a line that is not whole, and records of
+  /// The remains of a killed run at the end are cut off: an incomplete line, and records of
   /// steps after `step`, which will be done again.
   ///
-  /// - Parameter step: that the run goes on from; 0 drops everything.
+  /// - Parameter step: the step that the run resumes after; 0 drops everything.
   /// - Throws: `TrackingError` where the file can't be read or written.
   public init(path: String, goingOnFrom step: Int) throws {
     self.path = path
@@ -62,12 +62,12 @@ public final class MetricsFile {
   /// The bytes before the records of later steps and before a last line that is not whole. Steps
   /// never fall, so only the end of the file is looked at.
   private static func length(of data: Data, upTo step: Int) -> Int {
-    // What follows the last line end is not whole.
+    // Text after the last line end is incomplete.
     var end = (data.lastIndex(of: UInt8(ascii: "\n")) ?? data.startIndex - 1) + 1
     while end > data.startIndex {
       let before = data[..<(end - 1)]
       let start = (before.lastIndex(of: UInt8(ascii: "\n")) ?? before.startIndex - 1) + 1
-      // A line that is no record stays only if one that is stands after it.
+      // A line that is not a record stays only if a record follows it.
       if let record = try? MetricsRecord(line: before[start...]), record.step <= step { break }
       end = start
     }
@@ -99,17 +99,17 @@ enum MetricsRecord: Equatable {
     }
   }
 
-  /// - Throws: `DecodingError` for a line that is no record.
+  /// - Throws: `DecodingError` for a line that is not a record.
   init(line: Data, _ decoder: JSONDecoder = JSONDecoder()) throws {
     self = try decoder.decode(Line.self, from: line).record
   }
 }
 
-/// What a `metrics.jsonl` says.
+/// The records of a `metrics.jsonl`.
 public struct RecordedMetrics: Sendable, Equatable {
   public var steps: [StepRecord]
   public var validations: [ValidationRecord]
-  /// Numbers of lines that are no records, from 1; a last line without an end is not among them,
+  /// Numbers of lines that are not records, from 1; a last line without an end is not among them,
   /// for it is still being written.
   public var damagedLines: [Int]
 

@@ -1,6 +1,6 @@
 import Foundation
 
-/// A number with so many digits after the point, whatever the locale.
+/// A number with a fixed count of digits after the point, independent of the locale.
 func fixed(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
 
 /// A loss or a norm, in 5 to 9 characters.
@@ -34,7 +34,7 @@ func memoryText(_ bytes: Int) -> String {
     ? fixed(Double(bytes) / 0x1p20, 0) + " MiB" : fixed(Double(bytes) / 0x1p30, 2) + " GiB"
 }
 
-/// What amounts of memory that stand beside each other are given in.
+/// The common unit of amounts of memory that are shown together.
 public enum MemoryUnit: String, Sendable, Equatable {
   case mebibytes = "MiB"
   case gibibytes = "GiB"

@@ -1,6 +1,6 @@
 import Foundation
 
-/// How a run ended.
+/// The outcome of a run.
 public enum RunOutcome: String, Sendable, Codable, Equatable {
   case success
   case failed
@@ -9,13 +9,13 @@ public enum RunOutcome: String, Sendable, Codable, Equatable {
 
 /// A file that shows what the model makes at a step.
 public struct ValidationMedia: Sendable, Equatable {
-  /// What kind of file it is.
+  /// The kind of file.
   public enum Kind: String, Sendable, Codable, Equatable {
     case image
     case video
     case audio
 
-    /// By the file's extension; nil for one that is none of these.
+    /// The kind by the file's extension; nil for other extensions.
     public init?(path: String) {
       switch (path as NSString).pathExtension.lowercased() {
       case "png", "jpg", "jpeg": self = .image
@@ -36,7 +36,7 @@ public struct ValidationMedia: Sendable, Equatable {
   /// - Throws: `TrackingError` for an extension other than png, jpg, jpeg, mp4 and wav.
   public init(name: String, path: String, caption: String) throws {
     guard let kind = Kind(path: path) else {
-      throw TrackingError("is no picture, video or sound that can be shown", at: path)
+      throw TrackingError("is not an image, video or audio file that can be shown", at: path)
     }
     self.name = name
     self.path = path
@@ -45,14 +45,14 @@ public struct ValidationMedia: Sendable, Equatable {
   }
 }
 
-/// Where a run is shown: TensorBoard, Weights & Biases, … All calls come from the training loop,
+/// A tool that shows runs, such as TensorBoard. All calls come from the training loop,
 /// one at a time, with steps that never fall. What is slow, a network above all, belongs on a
 /// thread of the tracker's own.
 ///
 /// Names of scalars are the official trainer's (`train/loss`, `train/loss_sigma_0.00-0.25`,
 /// `stats/…`), see `MetricNames`.
 public protocol RunTracker: AnyObject, Sendable {
-  /// What users call it, `TensorBoard`.
+  /// The name for users, such as `TensorBoard`.
   var name: String { get }
 
   func scalars(_ values: [(name: String, value: Double)], step: Int) throws
@@ -67,7 +67,7 @@ public protocol RunTracker: AnyObject, Sendable {
   func finish(_ outcome: RunOutcome) throws
 }
 
-/// What keeps a run from being recorded.
+/// A problem that keeps a run from being recorded.
 public struct TrackingError: Error, CustomStringConvertible, Equatable {
   /// The file or address, where there is one.
   public let place: String?

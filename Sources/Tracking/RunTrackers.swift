@@ -2,13 +2,13 @@ import Foundation
 import Support
 import Synchronization
 
-/// Forwards to all trackers of a run. A tracker that fails ends no training: its first failure is a
-/// warning, later ones are counted, and it goes on being tried, for a full disk or a network may
-/// recover. The end of the run says what was lost.
+/// Forwards to all trackers of a run. A failing tracker does not end the run: its first failure
+/// gives a warning, later ones are counted, and each call is tried, because a full disk or a
+/// network may recover. The end of the run reports what was lost.
 public final class RunTrackers: Sendable {
   public let trackers: [any RunTracker]
   private let warn: @Sendable (String) -> Void
-  /// By the tracker's place in the list.
+  /// The failures by the tracker's index in the list.
   private let failures: Mutex<[Int: Int]> = Mutex([:])
 
   /// - Parameter warn: shows the user a line.
@@ -17,7 +17,7 @@ public final class RunTrackers: Sendable {
     self.warn = warn
   }
 
-  /// How many calls failed, by the tracker's name.
+  /// The number of failed calls by the tracker's name.
   public var failureCounts: [String: Int] {
     let counts = failures.withLock { $0 }
     return Dictionary(counts.map { (trackers[$0.key].name, $0.value) }, uniquingKeysWith: +)
@@ -60,7 +60,7 @@ public final class RunTrackers: Sendable {
         }
         if count == 1 {
           warn(
-            "\(tracker.name): \(describe(error)); training goes on, and further failures are counted"
+            "\(tracker.name): \(describe(error)); training continues, and further failures are counted"
           )
         }
       }

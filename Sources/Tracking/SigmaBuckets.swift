@@ -4,7 +4,7 @@
 /// Source of the semantics and labels: ltx-trainer's `sigma_tracker`. A sigma on a boundary belongs
 /// to the range above it; those outside of all ranges belong to the first or the last.
 public struct SigmaBuckets: Sendable, Equatable {
-  /// Strictly rising; one more than there are buckets.
+  /// The boundaries, strictly rising; one more than the buckets.
   public let boundaries: [Double]
   /// `0.00-0.25`, …
   public let labels: [String]

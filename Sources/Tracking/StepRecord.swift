@@ -1,6 +1,6 @@
 import Foundation
 
-/// What there is to say of one optimiser step; a line of `metrics.jsonl`.
+/// The record of one optimizer step; a line of `metrics.jsonl`.
 public struct StepRecord: Sendable, Equatable {
   /// Counts from 1.
   public var step: Int
@@ -17,21 +17,21 @@ public struct StepRecord: Sendable, Equatable {
   /// Over all gradients, before clipping.
   public var gradientNorm: Double
   public var learningRate: Double
-  /// By name of the group, where groups of parameters have rates of their own.
+  /// The rates by the names of groups, if groups of parameters have their own.
   public var learningRates: [String: Double]
   /// The whole step.
   public var seconds: Double
-  /// The step's parts: waiting for data, forward, backward, optimiser.
+  /// The step's parts: waiting for data, forward, backward, optimizer.
   public var dataSeconds: Double?
   public var forwardSeconds: Double?
   public var backwardSeconds: Double?
   public var optimizerSeconds: Double?
-  /// How long saving held up the loop since the step before.
+  /// The time that saving delayed the loop since the previous step.
   public var savingSeconds: Double?
   /// From the end of the step before to the start of this one: its records, trackers, validation,
   /// saving.
   public var betweenSeconds: Double?
-  /// How many samples the step saw, over all ranks.
+  /// The number of samples of the step, over all ranks.
   public var samples: Int?
   /// Held by tensors on the device after the step.
   public var tensorBytes: Int?
@@ -80,7 +80,7 @@ public struct ValidationRecord: Sendable, Equatable {
   public var videoLoss: Double?
   /// The audio's part; nil where no audio is generated.
   public var audioLoss: Double?
-  /// By bucket of sigma, `0.00-0.25`.
+  /// The losses by bucket of sigma, `0.00-0.25`.
   public var sigmaLosses: [String: Double]
   public var seconds: Double
 

@@ -1,7 +1,7 @@
 import Foundation
 
-/// What a user sees of a run while it trains: two lines on a terminal, or a plain line now and then
-/// in a log. Says what to show; drawing is the program's.
+/// The view of a run while it trains: two lines on a terminal, or a plain line now and then in a
+/// log. It provides the text; the program draws it.
 public struct TrainingView: Sendable {
   public let totalSteps: Int
   private let firstStep: Int
@@ -11,7 +11,7 @@ public struct TrainingView: Sendable {
   private var elapsed = 0.0
   private var skipped = 0
 
-  /// - Parameter step: that the run goes on from.
+  /// - Parameter step: the step that the run resumes after.
   public init(totalSteps: Int, goingOnFrom step: Int) {
     self.totalSteps = totalSteps
     firstStep = step
@@ -55,7 +55,7 @@ public struct TrainingView: Sendable {
     return String((step + bar + (rest.isEmpty ? "" : "  " + rest)).prefix(max(0, width)))
   }
 
-  /// A bar of so many columns, drawn in halves.
+  /// A bar of a number of columns, drawn in halves.
   static func bar(_ done: Int, of total: Int, columns: Int) -> String {
     let share = total > 0 ? min(1, max(0, Double(done) / Double(total))) : 1
     let halves = Int(share * Double(2 * columns))
@@ -107,7 +107,7 @@ public struct TrainingView: Sendable {
   }
 }
 
-/// When a log gets its next line: at the first step, the last one, and whenever so many seconds
+/// Whether a log gets a line now: at the first step, the last one, and whenever a number of seconds
 /// have passed.
 public struct LogPace: Sendable {
   private let seconds: Double

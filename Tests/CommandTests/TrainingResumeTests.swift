@@ -181,7 +181,7 @@ import Tracking
     let broken = try Run("broken-minimal", options)
     _ = try broken.interrupt(after: 7, with: SIGKILL)
     try broken.finish()
-    #expect(!broken.errors.contains("without the optimiser's state"), "\(broken.errors)")
+    #expect(!broken.errors.contains("without the optimizer's state"), "\(broken.errors)")
     #expect(try broken.weights(step: 20) == whole.weights(step: 20))
   }
 
@@ -287,7 +287,7 @@ import Tracking
     let official = try Run("official-loaded", options + [load], steps: 5)
     try official.finish()
     #expect(try official.steps().map(\.step) == [4, 5])
-    #expect(official.errors.contains("has no optimiser state"), "\(official.errors)")
+    #expect(official.errors.contains("has no optimizer state"), "\(official.errors)")
 
     let other = try Run(
       "other-loaded", options + [load, "optimization.optimizer_type=lion"], steps: 2)

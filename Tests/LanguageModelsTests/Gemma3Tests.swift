@@ -11,7 +11,7 @@ import Torch
   }
 
   @Test func publishedFilesLeaveOutWhatIsDefault() throws {
-    // As in google/gemma-3-12b-it.
+    // The values of google/gemma-3-12b-it.
     let c = try configuration(
       """
       {"model_type": "gemma3", "text_config": {"hidden_size": 3840, "intermediate_size": 15360,

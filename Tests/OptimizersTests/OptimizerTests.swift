@@ -5,7 +5,7 @@ import Support
 import Testing
 import Torch
 
-/// Optimisers against the libraries that they are known from: eight steps on a tall, a wide and a
+/// Optimizers against the libraries that they are known from: eight steps on a tall, a wide and a
 /// square matrix, one that begins at zeros, a vector and a cube, with gradients that depend on the
 /// parameters and a rate that changes.
 @Suite struct OptimizerTests {

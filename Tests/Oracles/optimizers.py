@@ -1,4 +1,4 @@
-"""Optimisers and schedules: what PyTorch, bitsandbytes, prodigyopt, lion-pytorch and transformers make of small parameters,
+"""Optimizers and schedules: what PyTorch, bitsandbytes, prodigyopt, lion-pytorch and transformers make of small parameters,
 and what accelerate's wrapper lets schedules do. Also bitsandbytes' numbers in 8 bits.
 
 Run: `python Tests/Oracles/optimizers.py`. It writes three files to `Tests/Fixtures/optimizers`.
@@ -27,7 +27,7 @@ WITHOUT_GRADIENT = ("square", 3)
 RATES = [1 - 0.08 * t for t in range(STEPS)]
 
 ADAM = {"exp_avg", "exp_avg_sq", "step"}
-# name, optimiser, base rate, its options as a configuration has them
+# name, optimizer, base rate, its options as a configuration has them
 CASES = [
     ("adamw", "adamw", 1e-2, {}),
     ("adamw_options", "adamw", 1e-2, {"betas": [0.8, 0.95], "eps": 1e-4, "weight_decay": 0.1}),
@@ -249,7 +249,7 @@ def warm(kind, steps, warmup, params) -> list[list[float]]:
 
 
 def accelerated(accumulation: int) -> list[list[float]]:
-    """The rates at which accelerate's optimiser steps, where the scheduler is called for each batch."""
+    """The rates at which accelerate's optimizer steps, where the scheduler is called for each batch."""
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=accumulation)
     opt = optimizer_of_bases()
     model = torch.nn.Linear(1, 1)

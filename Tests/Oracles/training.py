@@ -4,7 +4,7 @@
     training.py CHECKOUT/packages
 
 CHECKOUT is a checkout of Lightricks/LTX-2: its trainer is not on PyPI. Latents and contexts are random; strategies,
-transformer, adapters (peft), optimiser and schedules are the trainer's own.
+transformer, adapters (peft), optimizer and schedules are the trainer's own.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import Torch
 /// Whatever a file holds, reading it gives tensors that can be read to the end, or a
 /// `TensorFileError`.
 ///
-/// `LTX_FUZZ_FILES=1000000` reads so many files of each kind instead of 10,000, `LTX_FUZZ_SEED=n`
+/// `LTX_FUZZ_FILES=1000000` reads that many files of each kind instead of 10,000, `LTX_FUZZ_SEED=n`
 /// others.
 @Suite struct FuzzTests {
   private let files: Int
@@ -98,7 +98,7 @@ import Torch
       do {
         try read(complete(seed))
       } catch let error as TensorFileError {
-        #expect(error.key == "posix.system", "only the malicious one is refused as it is: \(error)")
+        #expect(error.key == "posix.system", "only the malicious one is refused: \(error)")
       }
     }
     var random = SplitMix(seed: seed)

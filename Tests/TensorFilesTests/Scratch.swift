@@ -32,7 +32,7 @@ final class ScratchFolder {
   }
 }
 
-/// A safetensors file of this header and so many data bytes, which count up.
+/// A safetensors file with a header and a number of data bytes, which count up.
 func safetensors(_ header: String, data count: Int, aligned: Bool = false) -> [UInt8] {
   var json = Array(header.utf8)
   while aligned && json.count % 8 != 0 { json.append(UInt8(ascii: " ")) }

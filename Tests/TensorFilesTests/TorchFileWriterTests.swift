@@ -2,8 +2,7 @@ import TensorFiles
 import Testing
 import Torch
 
-/// What is written is read again here; that PyTorch reads it too, `Tests/Oracles/check_pt_files.py`
-/// tells.
+/// Written files are read again. `Tests/Oracles/check_pt_files.py` checks that PyTorch reads them.
 @Suite struct TorchFileWriterTests {
   @Test func everyTypeComesBack() throws {
     let scratch = try ScratchFolder()

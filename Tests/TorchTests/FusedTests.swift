@@ -48,7 +48,7 @@ import Torch
   @Test(arguments: [1, 40])
   func modulation(tokens: Int) throws {
     let x = try generator.normal([2, 40, 50])
-    // As they come: rows of one tensor, not contiguous.
+    // In training they are rows of one tensor, not contiguous.
     let rows = try generator.normal([2, tokens, 3, 50])
     func several(_ x: Tensor, _ rows: Tensor) throws -> Tensor {
       try x.rmsNorm([50], eps: 1e-6) * (1 + rows.select(2, 1)) + rows.select(2, 2)

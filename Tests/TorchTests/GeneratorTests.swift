@@ -18,7 +18,7 @@ private struct PyTorchNumbers: Decodable {
       .appendingPathComponent("Fixtures/torch/random.json")
     let expected = try JSONDecoder().decode(PyTorchNumbers.self, from: Data(contentsOf: path))
     let generator = try Generator(seed: 42)
-    // Vectorised logarithms and cosines may differ in the last bit between processors.
+    // Vectorized logarithms and cosines may differ in the last bit between processors.
     expectClose(try generator.normal([20]).array(), expected.normalVectorised)
     expectClose(try generator.normal([5]).array(), expected.normalScalar)
     #expect(try generator.uniform([7]).array(of: Double.self) == expected.uniform)

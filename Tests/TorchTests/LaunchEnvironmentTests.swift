@@ -4,7 +4,7 @@ import Testing
 
 @testable import Torch
 
-/// What launchers set in the environment.
+/// The environment variables of launchers.
 @Suite struct LaunchEnvironmentTests {
   @Test func `No launcher, one process`() throws {
     #expect(try ProcessRanks(environment: ["PATH": "/bin"]) == nil)

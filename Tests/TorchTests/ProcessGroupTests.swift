@@ -14,7 +14,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
 }
 
 @Suite struct ProcessGroupTests {
-  /// Of many sizes, also none at all.
+  /// Buffers of many sizes, including empty ones.
   private static let shapes = [[3, 5], [], [1], [7, 2, 4], [0, 3], [1000], [128, 33]]
 
   /// Reproducible numbers that no other rank has.

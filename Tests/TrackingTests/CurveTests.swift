@@ -80,7 +80,7 @@ import Testing
     )
     #expect(
       curves.timings.parts.map(\.name) == [
-        "data", "forward", "backward", "optimiser", "rest of the steps", "saving", "validation",
+        "data", "forward", "backward", "optimizer", "rest of the steps", "saving", "validation",
       ])
     #expect(curves.timings.parts.map(\.seconds) == [0.375, 0.75, 1.5, 0.1875, 1.1875, 1.5, 5])
   }

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Tracking
 
-/// What is told at the end of a run.
+/// The report at the end of a run.
 @Suite struct LearningSummaryTests {
   private func record(_ step: Int, _ video: Double?, _ audio: Double?) -> ValidationRecord {
     ValidationRecord(

@@ -42,7 +42,7 @@ import Testing
     let preview = try preview("a.mp4")
     let image = try #require(preview.image)
     #expect(image.width == 128 && image.height == 96)
-    // H.264 and JPEG move grey by a few levels.
+    // H.264 and JPEG change gray by a few levels.
     for (level, expected) in zip(try quarters(image), [20, 60, 120, 200]) {
       #expect(abs(level - expected) < 6)
     }

@@ -130,7 +130,7 @@ import Testing
     }
   }
 
-  /// As a power cut leaves them.
+  /// Files after a power failure.
   @Test func damageAtTheEndGoesAndInTheMiddleIsReported() throws {
     try write(1...3)
     var text = try lines()

@@ -66,7 +66,7 @@ import Testing
     #expect(good.calls.withLock { $0 }.count == 4)
     #expect(
       warnings.lines.withLock { $0 }
-        == ["Bad: can't reach the server; training goes on, and further failures are counted"])
+        == ["Bad: can't reach the server; training continues, and further failures are counted"])
     #expect(all.failureCounts == ["Bad": 2])
     all.finish(.success)
     #expect(
@@ -82,7 +82,9 @@ import Testing
   }
 
   @Test func otherFilesCannotBeShown() {
-    #expect(throws: TrackingError("is no picture, video or sound that can be shown", at: "a.txt")) {
+    #expect(
+      throws: TrackingError("is not an image, video or audio file that can be shown", at: "a.txt")
+    ) {
       try ValidationMedia(name: "sample", path: "a.txt", caption: "")
     }
   }

@@ -10,7 +10,7 @@ import Testing
 
   // MARK: Bytes
 
-  /// What tensorboard's own messages and record writer make of the same events
+  /// The output of tensorboard's own messages and record writer for the same events
   /// (Tests/Oracles/tensorboard_events.py).
   @Test func eventsAreByteForByteTensorBoardsOwn() throws {
     let expected = try Data(contentsOf: tests.appendingPathComponent("Fixtures/tensorboard/events"))
@@ -154,7 +154,7 @@ import Testing
       try first.scalars([("train/loss", Double(step)), ("train/old", 1)], step: step)
     }
     try first.media(samples, step: 5)
-    // killed, and goes on from step 3
+    // killed, and resumed after step 3
     let second = try tracker(3)
     try second.text("config", "seed: 42", step: 3)
     for step in 4...6 { try second.scalars([("train/loss", Double(-step))], step: step) }

@@ -43,7 +43,7 @@ import Testing
       "Gradient norm",
       "Learning rate", "Memory", "seed: 42", "<dt>device</dt><dd>cpu</dd>",
       "<li>step 3 was skipped</li>",
-      "optimiser", "running, 20 of 20 steps",
+      "optimizer", "running, 20 of 20 steps",
     ] {
       #expect(page.contains(part), "\(part)")
     }

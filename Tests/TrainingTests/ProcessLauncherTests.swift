@@ -5,7 +5,7 @@ import Testing
 
 @testable import Training
 
-/// What can't be seen through `ltx launch`, which `LaunchCommandTests` run.
+/// Behavior that can't be seen through `ltx launch`, which `LaunchCommandTests` run.
 @Suite struct ProcessLauncherTests {
   @Test func `Who does not end when asked is killed, with what it has started`() throws {
     let scratch = try ScratchFolder()

@@ -40,7 +40,7 @@ final class HTTPClient: Sendable {
   /// thread.
   func cancel() { isCancelled.store(true, ordering: .relaxed) }
 
-  /// - Throws: `HTTPFailure` where there is no answer; one with an error's status is returned.
+  /// - Throws: `HTTPFailure` if there is no response; a response with an error status is returned.
   func send(_ request: HTTPRequest) throws -> HTTPResponse {
     try handle.withLock { handle in
       let transfer = try HTTPTransfer(request) { self.isCancelled.load(ordering: .relaxed) }
@@ -151,8 +151,8 @@ final class HTTPClient: Sendable {
   }
 }
 
-/// How long to go on with a request that fails for a reason that may pass: no connection, too many
-/// requests (429), a server's trouble (5xx).
+/// The delays between attempts of a request that fails temporarily: no connection, too many
+/// requests (429), an error of the server (5xx).
 struct RetryPolicy: Sendable {
   /// Seconds before the second, third, … try.
   var delays: [Double]
@@ -166,12 +166,12 @@ struct RetryPolicy: Sendable {
 
   static func isPassing(_ error: any Error) -> Bool { (error as? HTTPFailure)?.kind == .connection }
 
-  /// What a server that is busy asks for, in seconds.
+  /// The delay that a busy server asks for, in seconds.
   static func requestedDelay(_ response: HTTPResponse) -> Double? {
     response.headers["retry-after"].flatMap(Double.init).map { min(max($0, 0), 120) }
   }
 
-  /// The first answer that is no passing trouble, or the last of all.
+  /// The first response that is not a temporary failure, or the last one.
   ///
   /// - Throws: `HTTPFailure` if the last try gets no answer.
   func send(_ request: HTTPRequest, with client: HTTPClient) throws -> HTTPResponse {

@@ -30,13 +30,13 @@ struct HTTPRequest: Sendable {
 /// An answer, whatever its status.
 struct HTTPResponse: Sendable {
   let status: Int
-  /// By lower-case name.
+  /// The headers by lower-case name.
   let headers: [String: String]
   let body: Data
 
   var isSuccess: Bool { (200..<300).contains(status) }
 
-  /// What a server says of an error, shortened to one line.
+  /// A server's description of an error, shortened to one line.
   var excerpt: String {
     let text = String(decoding: body.prefix(2_000), as: UTF8.self)
     let line = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
@@ -51,7 +51,7 @@ struct HTTPResponse: Sendable {
   }
 }
 
-/// Why there is no answer.
+/// The reason why there is no response.
 struct HTTPFailure: Error, CustomStringConvertible {
   enum Kind: Sendable {
     /// No connection, or it broke, or the time ran out: may go better later.

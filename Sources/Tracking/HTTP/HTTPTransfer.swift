@@ -7,7 +7,7 @@ final class HTTPTransfer {
   let bodySize: Int
   private(set) var responseHeaders: [String: String] = [:]
   private(set) var responseBody = Data()
-  /// What went wrong on our side.
+  /// An error on this side.
   private(set) var problem: String?
 
   private let isCancelled: () -> Bool
@@ -87,7 +87,7 @@ final class HTTPTransfer {
     }
   }
 
-  // What libcurl calls. The last argument is the transfer.
+  // Callbacks of libcurl. The last argument is the transfer.
 
   private static func from(_ pointer: UnsafeMutableRawPointer?) -> HTTPTransfer? {
     pointer.map { Unmanaged<HTTPTransfer>.fromOpaque($0).takeUnretainedValue() }

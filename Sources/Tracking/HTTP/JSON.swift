@@ -124,6 +124,6 @@ extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral,
     self = .object(Dictionary(elements, uniquingKeysWith: { $1 }))
   }
 
-  /// Null where there is no string.
+  /// Null for a nil string.
   init(_ value: String?) { self = value.map(JSON.string) ?? .null }
 }

@@ -84,7 +84,7 @@ struct HubAPI: Sendable {
     let isIgnored: Bool
   }
 
-  /// How the Hub wants each file: inside of the commit, or uploaded before it.
+  /// The upload mode of each file: inside the commit, or before it.
   func modes(of files: [HubFile], in repository: HubRepository) throws -> [String: Mode] {
     var modes: [String: Mode] = [:]
     let url = "\(endpoint)/api/models/\(repository)/preupload/main"
@@ -219,7 +219,7 @@ public struct HubRepository: Sendable, Equatable, CustomStringConvertible {
       !text.hasSuffix(".git")
     else {
       throw TrackingError(
-        "'\(text)' is no name of a repository on the Hub",
+        "'\(text)' is not a name of a repository on the Hub",
         remedy:
           "Give owner/name, both of at most 96 letters of the alphabet, digits, '-', '_' and '.', "
           + "with neither '-' nor '.' at an end, no '--', no '..' and no '.git'.")

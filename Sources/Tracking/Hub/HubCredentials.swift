@@ -1,6 +1,6 @@
 import Foundation
 
-/// Where the Hugging Face Hub is and the token for it, found as its own client finds them.
+/// The address of the Hugging Face Hub and the token for it, found as by its own client.
 public struct HubCredentials: Sendable, Equatable {
   /// Without a slash at the end.
   public let endpoint: String
@@ -9,7 +9,7 @@ public struct HubCredentials: Sendable, Equatable {
   /// From `HF_ENDPOINT` and `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, or the file that `hf auth login`
   /// writes.
   ///
-  /// - Throws: `TrackingError` where there is no token.
+  /// - Throws: `TrackingError` if there is no token.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
     var endpoint = value("HF_ENDPOINT") ?? "https://huggingface.co"
@@ -26,7 +26,7 @@ public struct HubCredentials: Sendable, Equatable {
       try value("HF_TOKEN") ?? value("HUGGING_FACE_HUB_TOKEN") ?? path.flatMap(Self.token(inFile:))
     guard let token = found?.trimmingCharacters(in: .whitespacesAndNewlines), !token.isEmpty else {
       throw TrackingError(
-        "there is no token of the Hugging Face Hub",
+        "the token of the Hugging Face Hub is missing",
         remedy:
           "Make one that may write at \(endpoint)/settings/tokens and put it into HF_TOKEN\(path.map { " or \($0)" } ?? ""); "
           + "or turn hub.push_to_hub off.")

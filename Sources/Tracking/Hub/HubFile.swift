@@ -15,7 +15,7 @@ struct HubFile: Sendable {
     guard !parts.contains(where: { ["", ".", "..", ".git"].contains($0) }),
       !item.path.contains("\n")
     else {
-      throw TrackingError("'\(item.path)' is no path in a repository")
+      throw TrackingError("'\(item.path)' is not a path in a repository")
     }
     path = item.path
     content = item.content

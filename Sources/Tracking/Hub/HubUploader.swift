@@ -24,9 +24,9 @@ public final class HubUploader: Sendable {
   }
 
   public struct Commit: Sendable, Equatable {
-    /// Of the commit, for people.
+    /// The web page of the commit.
     public let page: String
-    /// Of the repository, for people.
+    /// The web page of the repository.
     public let repository: String
     /// Paths that the repository's `.gitignore` leaves out.
     public let ignored: [String]
@@ -40,7 +40,7 @@ public final class HubUploader: Sendable {
   /// - Parameters:
   ///   - repository: `owner/name`, or `name`.
   ///   - isPrivate: of a repository that is new; nil for the owner's default.
-  ///   - progress: is told, for people, what is being sent.
+  ///   - progress: called with messages about what is being sent.
   /// - Throws: `TrackingError` for a name that can't be one, and without a token.
   public convenience init(
     repository: String, isPrivate: Bool? = nil,
@@ -75,7 +75,7 @@ public final class HubUploader: Sendable {
     _ = try api.makeRepository(repository, owner: owner, isPrivate: isPrivate)
   }
 
-  /// Makes the repository where there is none, and commits the files.
+  /// Creates the repository if it does not exist, and commits the files.
   ///
   /// - Throws: `TrackingError`; then nothing has been committed.
   public func upload(_ items: [Item], message: String) throws -> Commit {

@@ -27,7 +27,7 @@ public struct ModelCard: Sendable {
   public var method: Method
   /// File of the repository that holds the weights.
   public var weights: String
-  /// What the Hub lists the model under.
+  /// The tags by which the Hub lists the model.
   public var task = "text-to-video"
   /// Words that call up what was trained.
   public var triggerWords: String?
@@ -47,7 +47,7 @@ public struct ModelCard: Sendable {
   public var text: String { frontMatter + "\n" + body }
 
   private var hubModel: String? {
-    // Anything else is no name on the Hub.
+    // Anything else is not a name on the Hub.
     guard let repository = try? HubRepository(baseModel), repository.owner != nil,
       !baseModel.lowercased().hasSuffix(".safetensors")
     else { return nil }
@@ -131,7 +131,7 @@ public struct ModelCard: Sendable {
       let address = baseModel.replacing(" ", with: "%20").replacing(")", with: "%29")
       return "[\(Self.escaped((baseModel as NSString).lastPathComponent))](\(address))"
     }
-    // Of a path on this machine, only the file's name is anybody's business.
+    // Only the file's name of a local path is published.
     return Self.code((baseModel as NSString).lastPathComponent)
   }
 
@@ -140,7 +140,7 @@ public struct ModelCard: Sendable {
     oneLine(text).map { "\\`*_[]<>|#".contains($0) ? "\\\($0)" : String($0) }.joined()
   }
 
-  /// As code, between more backticks than the text has in a row.
+  /// Code in Markdown, between more backticks than the text has in a row.
   private static func code(_ text: String) -> String {
     let line = oneLine(text)
     let longest = line.split(whereSeparator: { $0 != "`" }).map(\.count).max() ?? 0

@@ -14,10 +14,10 @@ struct CurveChart {
 
     let name: String
     let curve: Curve
-    /// How many colours the page has; then they begin again.
+    /// The number of colors of the page, after which they repeat.
     static let colors = 7
 
-    /// A place in the page's list of colours.
+    /// An index into the page's list of colors.
     let color: Int
     let style: Style
 
@@ -33,7 +33,7 @@ struct CurveChart {
   let lines: [Line]
   /// Steps that are marked at the bottom.
   var marks: [Int] = []
-  /// What the horizontal axis counts.
+  /// The unit of the horizontal axis.
   var axis = "step"
   /// Whether the values may have a logarithmic axis, which they get if few of them are far above
   /// the others.
@@ -129,7 +129,7 @@ struct Axes {
       values = low...high
     } else {
       let room = high / 20 - low / 20
-      // What is never negative is shown from 0 if that is near.
+      // The axis of values that are never negative starts at 0 if that is near.
       values = (low >= 0 && low < high / 3 ? 0 : low - room)...(high + room)
     }
   }
@@ -172,7 +172,7 @@ struct Axes {
       values.contains)
   }
 
-  /// 1, 2 or 5 times a power of ten, so that there are about so many parts.
+  /// 1, 2 or 5 times a power of ten, which gives about the wanted number of parts.
   static func unit(_ length: Double, parts: Int) -> Double {
     let rough = length / Double(parts)
     let power = pow(10, log10(rough).rounded(.down))

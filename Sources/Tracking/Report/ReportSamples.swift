@@ -1,18 +1,18 @@
 import Foundation
 import Media
 
-/// A sample of a report, with a small picture of it.
+/// A sample of a report, with a small image of it.
 struct ReportSample: Sendable {
   let step: Int
   let media: ValidationMedia
-  /// A JPEG; nil for sound, and where there was nothing to decode.
+  /// A JPEG; nil for audio, and if there was nothing to decode.
   let thumbnail: Data?
 
   /// Looks at the file now, once: pages are made often.
   init(_ media: ValidationMedia, step: Int) {
     self.step = step
     self.media = media
-    // A sample without picture is still named on the page, with its link.
+    // A sample without an image is still listed on the page, with its link.
     thumbnail =
       media.kind == .audio ? nil : try? VideoReader(path: media.path).next()?.thumbnail(side: 320)
   }
@@ -27,7 +27,7 @@ struct ReportSamples {
   static let pageLimit = 24 << 20
 
   let samples: [ReportSample]
-  /// Where the page lies.
+  /// The folder of the page.
   let folder: String
 
   /// Empty without samples.

@@ -80,10 +80,10 @@ public struct RunCurves: Sendable {
   }
 }
 
-/// Where the time of a run went, in seconds.
+/// The time of a run by activity, in seconds.
 public struct RunTimings: Sendable, Equatable {
   public private(set) var steps = 0
-  /// All steps, with what is none of their parts.
+  /// All steps, including the time outside of the listed parts.
   public private(set) var total = 0.0
   public private(set) var data = 0.0
   public private(set) var forward = 0.0
@@ -107,7 +107,7 @@ public struct RunTimings: Sendable, Equatable {
   /// Each part with its seconds, those that took no time left out.
   var parts: [(name: String, seconds: Double)] {
     [
-      ("data", data), ("forward", forward), ("backward", backward), ("optimiser", optimizer),
+      ("data", data), ("forward", forward), ("backward", backward), ("optimizer", optimizer),
       ("rest of the steps", max(0, total - data - forward - backward - optimizer)),
       ("saving", saving),
       ("validation", validation),

@@ -12,21 +12,20 @@ public struct TrainingReport: Sendable {
   public let totalSteps: Int
   /// The resolved configuration, YAML.
   public let configuration: String
-  /// What else there is to say of the run: device, trained parameters, dataset.
+  /// More facts about the run: device, trained parameters, dataset.
   public var facts: [(name: String, value: String)] = []
   /// Warnings, in the order that the user saw them.
   public var messages: [String] = []
-  /// Nil while the run goes on.
+  /// Nil while the run is in progress.
   public var outcome: RunOutcome?
-  /// Of the end of the run.
+  /// The learning summary at the end of the run.
   public var learning: LearningSummary?
-  /// What memory is given in; nil chooses by the largest amount.
+  /// The unit of memory; nil chooses by the largest amount.
   public var memoryUnit: MemoryUnit?
   public private(set) var curves: RunCurves
   private(set) var samples: [ReportSample] = []
 
-  /// - Parameter metrics: what earlier starts of the run recorded, up to the step that it goes on
-  ///   from.
+  /// - Parameter metrics: the records of earlier starts, up to the step that the run resumes after.
   public init(
     title: String, totalSteps: Int, configuration: String,
     metrics: RecordedMetrics = RecordedMetrics()
@@ -40,7 +39,7 @@ public struct TrainingReport: Sendable {
   public mutating func add(_ record: StepRecord) { curves.add(record) }
   public mutating func add(_ record: ValidationRecord) { curves.add(record) }
 
-  /// Adds the samples of a validation, and makes small pictures of them. A sample of the same name
+  /// Adds the samples of a validation, and makes small images of them. A sample of the same name
   /// and step is replaced.
   public mutating func add(_ media: [ValidationMedia], step: Int) {
     for item in media {

@@ -1,13 +1,13 @@
 import Foundation
 import Support
 
-/// What stands in a record of an event file: tensorflow.Event. Field numbers are those of
+/// The content of a record of an event file: tensorflow.Event. Field numbers are those of
 /// TensorBoard's `event.proto`, `summary.proto` and `tensor.proto`.
 struct TensorBoardEvent {
   enum Content {
-    /// What every file begins with.
+    /// The first event of every file.
     case version(writer: String)
-    /// The run starts or goes on: events of this step and later ones that are there already are
+    /// The run starts or resumes: events of this step and later ones that are there already are
     /// void.
     case start
     case summary([Value])

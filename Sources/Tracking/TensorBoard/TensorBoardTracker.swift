@@ -5,9 +5,8 @@ import Synchronization
 /// Writes TensorBoard's event files: `events.out.tfevents.<time>.<host>.<process>.<n>`, a new one
 /// at each start.
 ///
-/// A run that goes on begins its file with a mark that voids what earlier files say of the steps
-/// that are done again. A video is shown as four of its frames and its sound, for TensorBoard plays
-/// no video.
+/// A resumed run begins its file with a mark that voids the earlier events of steps that are done
+/// again. A video is shown as four of its frames and its audio, because TensorBoard plays no video.
 public final class TensorBoardTracker: RunTracker {
   public let name = "TensorBoard"
   public let path: String
@@ -24,7 +23,8 @@ public final class TensorBoardTracker: RunTracker {
 
   /// - Parameters:
   ///   - folder: is made where it is missing; `tensorboard --logdir` takes it or a folder above it.
-  ///   - step: that the run goes on from; 0 at a start, which voids all earlier runs in the folder.
+  ///   - step: the step that the run resumes after; 0 at a start, which voids all earlier runs
+  ///     in the folder.
   /// - Throws: `TrackingError` where the file can't be made.
   public convenience init(folder: String, goingOnFrom step: Int) throws {
     try self.init(

@@ -12,7 +12,7 @@ struct Netrc {
     return environment["HOME"].map { $0 + "/.netrc" }
   }
 
-  /// Nil where there is no such file.
+  /// Nil if the file does not exist.
   ///
   /// - Throws: `TrackingError` for one that can't be read.
   init?(contentsOf path: String) throws {

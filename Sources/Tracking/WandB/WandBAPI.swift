@@ -33,10 +33,10 @@ struct WandBAPI: Sendable {
     return answer["data"] ?? .null
   }
 
-  /// What the server has of a run that goes on; nil if it knows none of that id.
+  /// The server's state of a resumed run; nil if it has no run with that id.
   struct EarlierRun: Equatable {
     var rows = 0
-    /// Of the last row; nil without rows.
+    /// The step of the last row; nil without rows.
     var lastStep: Int?
     /// In seconds, of the last row.
     var runtime = 0.0
@@ -108,7 +108,7 @@ struct WandBAPI: Sendable {
     return try post("/files/\(path)/file_stream", message)
   }
 
-  /// Where a file goes: asks the server for a signed address.
+  /// Asks the server for the signed address of a file.
   func upload(
     of name: String, from path: String, entity: String, project: String, run: String,
     retries: RetryPolicy

@@ -42,7 +42,7 @@ struct WandBMedia: Sendable {
     case .image:
       var more = caption
       more["format"] = .string(suffix == "jpg" ? "jpeg" : suffix)
-      // Its size only lays out the page: a picture that no decoder knows is shown all the same.
+      // The size is only used for the layout: an image that can't be decoded is shown anyway.
       if let image = try? VideoReader(path: sample.path) {
         more["width"] = .integer(Int64(image.width))
         more["height"] = .integer(Int64(image.height))

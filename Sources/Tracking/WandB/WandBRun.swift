@@ -1,6 +1,6 @@
 import Foundation
 
-/// A run of Weights & Biases, as both the folder and the server are told of it.
+/// A run of Weights & Biases, as recorded in the folder and on the server.
 struct WandBRun: Sendable {
   let id: String
   let project: String
@@ -25,7 +25,7 @@ struct WandBRun: Sendable {
       guard !text.isEmpty, text.count <= 128, !text.contains(where: { "/\\#?%:".contains($0) })
       else {
         throw TrackingError(
-          "the Weights & Biases \(what) '\(text)' is no name",
+          "the Weights & Biases \(what) '\(text)' is not a name",
           remedy: "Give 1 to 128 characters, none of them / \\ # ? % :")
       }
     }

@@ -50,7 +50,7 @@ final class WandBRunFolder {
     }
   }
 
-  /// Copies a picture, video or sound below `files/`, and names it in the record.
+  /// Copies an image, video or audio file below `files/`, and names it in the record.
   func addMedia(from source: String, as name: String) throws {
     let target = filePath(name)
     try Self.makeFolder((target as NSString).deletingLastPathComponent)

@@ -3,7 +3,7 @@ import Support
 import Synchronization
 
 /// Sends a run's rows and files from a thread of its own. Nothing here blocks or fails training:
-/// where the server can't be reached, it goes on trying; where that is hopeless, it says so once
+/// if the server can't be reached, it keeps trying; if that is hopeless, it says so once
 /// and leaves the rest to the run's folder.
 final class WandBSender: Sendable {
   /// Times in seconds.
@@ -17,7 +17,7 @@ final class WandBSender: Sendable {
     var outage = 1800.0
     /// Longest wait between tries.
     var longestDelay = 60.0
-    /// What the end of training waits for.
+    /// The state that the end of training waits for.
     var finish = 300.0
     /// Rows that wait; more than that, and the run is given up.
     var rows = 50_000
@@ -191,7 +191,7 @@ final class WandBSender: Sendable {
     try persistently { request }
   }
 
-  /// - Returns: false if the server refuses the file; the run goes on without it.
+  /// - Returns: false if the server refuses the file; the run continues without it.
   private func upload(_ name: String, _ path: String) throws -> Bool {
     do {
       try persistently {
@@ -211,8 +211,8 @@ final class WandBSender: Sendable {
     }
   }
 
-  /// Sends until an answer comes that is no passing trouble. Signed addresses expire, so each try
-  /// makes its request anew.
+  /// Sends until a response comes that is not a temporary failure. Signed addresses expire, so each
+  /// attempt makes a new request.
   private func persistently(_ request: () throws -> HTTPRequest) throws {
     let begin = Date()
     var delay = min(1, pace.longestDelay)
@@ -250,7 +250,7 @@ final class WandBSender: Sendable {
       return true
     }
     if isFirst {
-      notice("Weights & Biases: \(reason). Training goes on; the run is kept in full. \(remedy)")
+      notice("Weights & Biases: \(reason). Training continues; the run is kept in full. \(remedy)")
     }
   }
 

@@ -20,7 +20,7 @@ public struct WandBSettings: Sendable, Equatable {
   /// `WANDB_DIR`: where the folder `wandb` goes, instead of the run's own.
   let folder: String?
 
-  /// - Throws: `TrackingError` for an unknown `WANDB_MODE`, and online where there is no key.
+  /// - Throws: `TrackingError` for an unknown `WANDB_MODE`, and for online mode without a key.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
     mode = try Self.mode(value("WANDB_MODE"), isDisabled: value("WANDB_DISABLED"))

@@ -15,9 +15,9 @@ public final class WandBTracker: RunTracker {
     public var tags: [String]
     /// A JSON object; each member is a column.
     public var configuration: Data
-    /// Where the folder `wandb` goes.
+    /// The parent of the folder `wandb`.
     public var folder: String
-    /// The `runID` of the start that this one goes on from.
+    /// The `runID` of the start that this one resumes.
     public var resumeID: String?
 
     public init(
@@ -36,9 +36,9 @@ public final class WandBTracker: RunTracker {
   }
 
   public let name = "Weights & Biases"
-  /// Belongs into the training state, so that a resumed run goes on in the same place.
+  /// Stored in the training state, so that a resumed run continues in the same place.
   public let runID: String
-  /// Of the run, for people; nil offline.
+  /// The web page of the run; nil offline.
   public let page: String?
   /// What `wandb sync` takes.
   public let folder: String
@@ -54,7 +54,7 @@ public final class WandBTracker: RunTracker {
   private let sender: WandBSender?
   private let start: Date
   private let earlierRuntime: Double
-  /// Steps up to here are on the server; a run that goes on from a checkpoint repeats some.
+  /// Steps up to here are on the server; a run resumed from a checkpoint repeats some.
   private let lastSentStep: Int
   /// Steps up to here are in folders of earlier starts, offline; `wandb sync` would take repeated
   /// ones for new ones.

@@ -100,7 +100,7 @@ extension Trainer {
       trackerRunID = nil
     } else {
       completedSteps = loaded.step
-      warn("\(loaded.path) has no optimiser state that can be read; the optimiser starts anew")
+      warn("\(loaded.path) has no optimizer state that can be read; the optimizer starts anew")
     }
     return loaded.path
   }

@@ -125,7 +125,7 @@ struct RunFolder: Sendable {
   }
 
   /// The states to go on from, in the order of preference: whole ones before minimal ones, whose
-  /// optimiser starts anew, and of each the newest first.
+  /// optimizer starts anew, and of each the newest first.
   func states() -> [String] {
     let saved = Self.numbered("training_state_step_", in: checkpoints).map(\.path)
     let rolling = FileManager.default.fileExists(atPath: rollingState) ? [rollingState] : []

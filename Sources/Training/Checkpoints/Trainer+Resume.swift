@@ -119,7 +119,7 @@ extension Trainer {
     trackerRunID = state.trackerRunID
   }
 
-  /// Of a minimal state there are only the saved weights; the optimiser starts anew, as in the
+  /// Of a minimal state there are only the saved weights; the optimizer starts anew, as in the
   /// official trainer.
   private func restoreWeights(of state: TrainingState) throws {
     let path = folder.weights(step: state.step)
@@ -141,7 +141,7 @@ extension Trainer {
       return value
     }
     warn(
-      "going on from \(path) without the optimiser's state, which checkpoints.save_training_state leaves out: the "
+      "going on from \(path) without the optimizer's state, which checkpoints.save_training_state leaves out: the "
         + "run won't be the one that was not interrupted")
   }
 }

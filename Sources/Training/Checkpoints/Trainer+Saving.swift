@@ -92,7 +92,7 @@ extension Trainer {
   }
 
   private var stateBytes: Int {
-    // Weights, and what optimisers keep at most.
+    // Weights, and what optimizers keep at most.
     parameters.reduce(0) { $0 + $1.tensor.byteCount } * 3
   }
 

@@ -19,7 +19,7 @@ struct TrainingState: Sendable {
   var fingerprint: RunFingerprint
   /// Of Weights & Biases, so that a run goes on as the same one there.
   var trackerRunID: String?
-  /// Trained tensors, the optimiser's state and the moving average, by key; empty in a minimal
+  /// Trained tensors, the optimizer's state and the moving average, by key; empty in a minimal
   /// state.
   var tensors: [String: Tensor]
 

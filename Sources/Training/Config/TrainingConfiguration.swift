@@ -74,7 +74,7 @@ extension TrainingConfiguration {
     public var gradientAccumulationSteps = 1
     public var maxGradNorm = 1.0
     public var optimizerType = OptimizerType.adamw
-    /// Ours: the optimiser's own options.
+    /// Ours: the optimizer's own options.
     public var optimizerParams: [String: JSONValue] = [:]
     public var schedulerType = SchedulerType.linear
     public var schedulerParams: [String: JSONValue] = [:]

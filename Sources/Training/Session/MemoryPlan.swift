@@ -7,7 +7,7 @@ import Torch
 
 /// What a run's tensors will take on the device, before the first step.
 ///
-/// Weights, gradients and the optimiser's state are exact. Activations are estimated from the sizes
+/// Weights, gradients and the optimizer's state are exact. Activations are estimated from the sizes
 /// of what a block keeps; scratch memory of single operations is not in it.
 public struct MemoryPlan: Sendable {
   public var parts: [(name: String, bytes: Int)]
@@ -24,7 +24,7 @@ extension Trainer {
     let weights = max(loadedBytes - trained, 0)
     var parts = [
       (name: "frozen weights", bytes: weights), (name: "trained weights", bytes: trained),
-      (name: "gradients", bytes: trained), (name: "optimiser", bytes: optimizer),
+      (name: "gradients", bytes: trained), (name: "optimizer", bytes: optimizer),
       (name: "activations, about", bytes: activationBytes),
     ]
     if average != nil { parts.append((name: "averaged weights", bytes: trained)) }

@@ -37,7 +37,7 @@ extension Trainer {
       "\(c.optimization.steps) of \(samplesPerStep), \(String(format: "%.1f", epochs)) epochs")
     if c.optimization.batchSize > 1 { add("batches", batches) }
     add(
-      "optimiser",
+      "optimizer",
       "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
         + "learning rate \(c.optimization.learningRate)")
     for (name, bytes) in memory.parts { add("memory: \(name)", unit.text(bytes)) }

@@ -132,7 +132,8 @@ import Testing
   /// A certificate that nobody vouches for is refused, unless `SSL_CERT_FILE` names it.
   @Test(
     .enabled(
-      if: FileManager.default.isExecutableFile(atPath: "/usr/bin/openssl"), "there is no openssl"))
+      if: FileManager.default.isExecutableFile(atPath: "/usr/bin/openssl"),
+      "openssl is not installed"))
   func certificatesAreVerified() throws {
     let (key, certificate) = (folder.path + "/key.pem", folder.path + "/cert.pem")
     let making = try Self.openssl([

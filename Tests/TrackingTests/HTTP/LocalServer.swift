@@ -6,9 +6,9 @@ import Synchronization
 final class LocalServer: Sendable {
   struct Request: Sendable {
     let method: String
-    /// As sent, with what follows a question mark.
+    /// The path as it was sent, including the query.
     let target: String
-    /// By lower-case name.
+    /// The headers by lower-case name.
     let headers: [String: String]
     let body: Data
 

@@ -15,7 +15,7 @@ final class HubStandIn: Sendable {
 
   struct Repository: Sendable {
     var isPrivate = false
-    /// As the Hub would give them out.
+    /// The address, in the form that the Hub uses.
     var files: [String: Data] = [:]
     var commits: [Commit] = []
   }
@@ -76,7 +76,7 @@ final class HubStandIn: Sendable {
     }
     guard status == 200 else { return .json("{}", status: status) }
     let parts = request.path.split(separator: "/").map(String.init)
-    // As at the Hub, what completes a multipart upload has a signature in its address.
+    // The Hub also signs the address that completes a multipart upload.
     if request.method == "POST", parts.first == "complete", parts.count == 2 {
       return complete(parts[1], request)
     }
@@ -93,7 +93,8 @@ final class HubStandIn: Sendable {
       }
       guard !text.contains("refuse me") else {
         return .json(
-          #"{"errors": [{"message": "\"base_model\" is no model"}], "warnings": []}"#, status: 400)
+          #"{"errors": [{"message": "\"base_model\" is not a model"}], "warnings": []}"#,
+          status: 400)
       }
       return respond(["errors": [], "warnings": []])
     case ("GET", "api", "whoami-v2"):

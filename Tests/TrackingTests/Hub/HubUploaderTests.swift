@@ -240,7 +240,7 @@ import Testing
     let error = #expect(throws: TrackingError.self) {
       try uploader(hub).upload(items, message: "m")
     }
-    #expect(error?.description == "the Hub refuses README.md: \"base_model\" is no model")
+    #expect(error?.description == "the Hub refuses README.md: \"base_model\" is not a model")
     #expect(!hub.requests.contains { $0.contains("lfs") })
   }
 

@@ -19,7 +19,7 @@ final class WandBStandIn: Sendable {
     var messages = 0
   }
 
-  /// What goes wrong on purpose.
+  /// The failures that a test asks for.
   struct Trouble: Sendable {
     /// Statuses that the next messages of the stream get; 0 closes the connection.
     var stream: [Int] = []

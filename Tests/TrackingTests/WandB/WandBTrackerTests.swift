@@ -44,7 +44,7 @@ import Testing
     }
   }
 
-  /// Three steps, a validation with a video, a sound and a picture.
+  /// Three steps, and a validation with a video, an audio file and an image.
   private func train(_ tracker: WandBTracker, steps: ClosedRange<Int> = 1...3) throws {
     for step in steps {
       try tracker.scalars(
@@ -105,7 +105,7 @@ import Testing
     #expect(picture?["width"] == 40)
     #expect(picture?["height"] == 30)
 
-    // What the row names has been uploaded, whole.
+    // The files that the row names have been uploaded completely.
     let name = try #require(video["path"]?.string)
     let original = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/a b.mp4"))
     #expect(run.files[name] == original)
@@ -299,7 +299,7 @@ import Testing
     #expect(config.contains("\"optimization\":\n  value: {\"steps\":3}\n"))
   }
 
-  /// What the real client makes of our folder is what we send ourselves.
+  /// The real client syncs our folder to the same data that we send.
   @Test(.enabled(if: PythonClient.executable != nil, Comment(rawValue: PythonClient.isMissing)))
   func wandbSyncSendsTheFolderAsWeWould() throws {
     let server = try WandBStandIn()

@@ -76,7 +76,7 @@ import Testing
     #expect(error.description == message)
   }
 
-  /// Problems of options come after those of the file, and all are told.
+  /// Problems of options come after those of the file, and all are reported.
   @Test func withProblemsOfTheFile() throws {
     let error = try #require(throws: ConfigurationProblems.self) {
       try ConfigurationText.read(

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Training
 
-/// What a training configuration may say, and how it is told what is wrong.
+/// The values that a training configuration may have, and the messages about wrong ones.
 @Suite struct ConfigurationReadingTests {
   /// The defaults are those of the official trainer's `config.py`.
   @Test func defaults() throws {
@@ -134,7 +134,7 @@ import Testing
     #expect(found[0].message.contains("did you mean optimization.learning_rate?"))
   }
 
-  /// All problems are told at once, in the order of their lines.
+  /// All problems are reported at once, in the order of their lines.
   @Test func everyProblemAtOnce() throws {
     let found = try ConfigurationText.problems(
       """
@@ -327,7 +327,7 @@ import Testing
           )))
   }
 
-  /// What a value turns out to be wrong with later is told with its place.
+  /// A problem that is found later is reported with the place of its value.
   @Test func laterProblems() throws {
     let c = try ConfigurationText.read(ConfigurationText.minimal + "seed: 3\n")
     #expect(c.problem("seed", "is odd").description == "c.yaml:4:1: seed is odd")

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Training
 
-/// What is likely to be written wrong gets an answer that says what to write.
+/// Likely mistakes are reported with the right spelling.
 @Suite struct ConfigurationSuggestionTests {
   private func problems(_ yaml: String, _ overrides: [String] = []) -> [String] {
     do {

@@ -9,7 +9,7 @@ import Testing
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
     .appendingPathComponent("Configs").path
 
-  /// `ltx config init MODE > Configs/FILE` makes them anew.
+  /// `ltx config init MODE > Configs/FILE` writes them again.
   @Test(arguments: ConfigurationMode.allCases)
   func equalsTheFile(mode: ConfigurationMode) throws {
     #expect(
@@ -40,7 +40,7 @@ import Testing
     }
     #expect(c.validation.generateVideo == (strategy.video?.isGenerated == true))
     #expect(c.validation.generateAudio == (strategy.audio?.isGenerated == true))
-    // What a sample is given is what training gives.
+    // Samples have the conditions of training.
     let given = Set(c.validation.samples[0].conditions.map(\.type))
     let trained = Set(
       ((strategy.video?.conditions ?? []) + (strategy.audio?.conditions ?? [])).map(\.type))

@@ -117,7 +117,7 @@ enum ConfigurationText {
     try TrainingConfiguration(yaml: yaml, file: "c.yaml", overrides: overrides, checksPaths: false)
   }
 
-  /// What is wrong with a text.
+  /// The problems of a text.
   static func problems(
     _ yaml: String, overrides: [String] = [], checksPaths: Bool = false,
     sourceLocation: SourceLocation = #_sourceLocation

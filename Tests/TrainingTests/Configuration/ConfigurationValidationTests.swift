@@ -54,7 +54,7 @@ import Testing
     #expect(v.heldOut == .init(preprocessedDataRoot: "/data/held", count: 4, interval: 10, seed: 6))
   }
 
-  /// Older keys become samples and scales of each stream, and each is told.
+  /// Older keys become samples and scales of each modality, and each is reported.
   @Test func olderKeys() throws {
     let c = try read(
       """

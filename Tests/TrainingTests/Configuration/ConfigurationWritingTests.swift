@@ -95,7 +95,7 @@ import Testing
     #expect(try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(json)) == json)
   }
 
-  /// What changes the numbers of a run changes its fingerprint, and nothing else does.
+  /// A key changes the fingerprint if and only if it changes the results of a run.
   @Test(
     arguments: [
       ("lora.rank=9", "lora.rank"), ("lora.use_dora=true", "lora.use_dora"), ("seed=8", "seed"),

@@ -53,7 +53,7 @@ import Testing
       #expect(
         differences(c.json, test.resolved).filter { !$0.hasSuffix("is ours") && !Self.isOlder($0) }
           == ["output_dir is string(\"\(c.outputDir)\"), not string(\"outputs\")"])
-      // What is written for the official trainer has keys that it knows.
+      // Files for the official trainer have only keys that it knows.
       let written = try TrainingConfiguration(yaml: c.resolvedYAML, file: "c", checksPaths: false)
       #expect(written == c)
       #expect(Set(try ownKeys(of: c.resolvedYAML, test.resolved)) == ["validation.negative_prompt"])

@@ -42,7 +42,7 @@ import Yams
       guard case .mapping(let entries) = node.content,
         case .scalar(let scalar) = entries[0].value.content
       else {
-        Issue.record("\(row.text) is no scalar")
+        Issue.record("\(row.text) is not a scalar")
         continue
       }
       let type =

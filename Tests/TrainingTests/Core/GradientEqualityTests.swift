@@ -9,10 +9,10 @@ import Tracking
 
 @testable import Training
 
-/// How a step is carried out - its plan, how its samples are shared out to batches and ranks -
+/// The execution of a step - its plan, the split of its samples into batches and ranks -
 /// changes no gradient.
 @Suite struct GradientEqualityTests {
-  /// What is compared of a run: by step, its loss, the losses by sigma, and all gradients.
+  /// The compared results of a run: by step, its loss, the losses by sigma, and all gradients.
   private struct Outcome: Sendable {
     var losses: [Double] = []
     var sigmaLosses: [[String: Double]] = []
@@ -32,7 +32,7 @@ import Tracking
     }
   }
 
-  /// Trains with weights that stay as they are.
+  /// Trains without changing the weights.
   private static func run(_ c: TrainingConfiguration, group: ProcessGroup = .single) throws
     -> Outcome
   {
@@ -97,7 +97,7 @@ import Tracking
   /// Four samples at once, in parts, on ranks: the same step. Samples draw for themselves, so they
   /// draw the same.
   @Test(arguments: [
-    "video", "both", "text to video with sound", "mask", "sound to video", "everything",
+    "video", "both", "text to video with audio", "mask", "audio to video", "everything",
   ])
   func batchesAndRanks(name: String) throws {
     let strategy = try #require(Strategies.all.first { $0.name == name }).strategy

@@ -7,7 +7,7 @@ enum OracleFixture {
     .deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures").path
 
-  /// What a file's metadata say of how it was made.
+  /// The origin of a file, from its metadata.
   static func run<Value: Decodable>(_ file: SafetensorsFile, as type: Value.Type = Value.self)
     throws -> Value
   {

@@ -3,7 +3,7 @@ import Torch
 
 @testable import Training
 
-/// How much coarser references are than their clips, by the official trainer's rules.
+/// The scales of references, by the official trainer's rules.
 @Suite struct ReferenceScaleTests {
   @Test func inferred() throws {
     func scale(_ reference: [Int], _ target: [Int]) throws -> [Int] {

@@ -6,7 +6,7 @@ import Torch
 
 @testable import Training
 
-/// What is random about a sample is the sample's own, and where it stands in the run.
+/// The random numbers of a sample depend only on the sample and its position in the run.
 @Suite struct SampleDrawsTests {
   private static func flow(_ strategy: TrainingStrategy) -> FlowMatching {
     FlowMatching(
@@ -49,7 +49,7 @@ import Torch
     #expect(Set(conditions[2]).count == 1)
   }
 
-  /// The two streams draw on their own, but for the older strategy, where sound has the video's
+  /// The modalities draw separately, except in the older strategy, where audio has the video's
   /// sigma.
   @Test func streamsDrawOnTheirOwn() throws {
     let synthetic = try SyntheticRun([.init()])

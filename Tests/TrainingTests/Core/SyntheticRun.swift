@@ -200,7 +200,7 @@ enum Strategies {
 
   static let all: [(name: String, strategy: TrainingStrategy)] = [
     ("text to video", textToVideo(0.5, withAudio: false)),
-    ("text to video with sound", textToVideo(0.5, withAudio: true)),
+    ("text to video with audio", textToVideo(0.5, withAudio: true)),
     ("video to video", .videoToVideo(VideoToVideoStrategy())),
     ("video", flexible([])), ("sound", flexible(nil, [])), ("both", flexible([], [])),
     ("first frame", flexible([.firstFrame(probability: 1)])),
@@ -218,13 +218,13 @@ enum Strategies {
       ])
     ),
     ("mask", flexible([videoMask])), ("reference", flexible([reference])),
-    ("sound to video", flexible([.firstFrame(probability: 1)], [], frozenAudio: true)),
-    ("video to sound", flexible([reference], [], frozenVideo: true)),
+    ("audio to video", flexible([.firstFrame(probability: 1)], [], frozenAudio: true)),
+    ("video to audio", flexible([reference], [], frozenVideo: true)),
     ("everything", everything),
   ]
 }
 
-/// In place of an optimiser: keeps the gradients and changes nothing.
+/// An optimizer that keeps the gradients and changes nothing.
 final class GradientRecorder: Optimizer {
   let groups: [ParameterGroup]
   private(set) var gradients: [[String: Tensor]] = []

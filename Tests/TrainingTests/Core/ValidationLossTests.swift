@@ -138,7 +138,7 @@ import Tracking
     #expect(FileManager.default.fileExists(atPath: "\(c.outputDir)/checkpoints/\(averaged)"))
   }
 
-  /// A run that was stopped and goes on ends with the best checkpoint of one that was not.
+  /// A run that was stopped and resumed ends with the best checkpoint of one that was not.
   @Test func theBestCheckpointSurvivesAStop() throws {
     let whole = unsteady()
     _ = try validations(whole)

@@ -57,7 +57,7 @@ struct ValidationFixture {
       LoadPolicy(dtype: dtype, freshAdapters: adapters), modalities: modalities)
   }
 
-  /// Each frame of one grey, lighter from one to the next, and a white square that tells left from
+  /// Each frame has one gray, lighter from one to the next, and a white square that tells left from
   /// right.
   func clip(_ name: String = "clip.mp4", frames: Int = 17, size: (Int, Int) = (64, 64)) throws
     -> String
@@ -109,7 +109,7 @@ struct ValidationFixture {
   }
 }
 
-/// What was warned of.
+/// The warnings.
 final class Warnings: @unchecked Sendable {
   private let lock = NSLock()
   private var lines: [String] = []

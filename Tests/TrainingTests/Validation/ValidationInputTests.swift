@@ -7,7 +7,7 @@ import Torch
 
 @testable import Training
 
-/// What is found before training, and what is remembered.
+/// Problems that are found before training, and encoded inputs that are cached.
 @Suite struct ValidationInputTests {
   let fixture: ValidationFixture
 
@@ -20,7 +20,7 @@ import Torch
     } catch let error as ConfigurationProblems {
       return error.problems
     } catch {
-      Issue.record("\(error) is no problem of the configuration")
+      Issue.record("\(error) is not a problem of the configuration")
       return []
     }
   }
@@ -109,7 +109,7 @@ import Torch
     var c = fixture.configuration
     c.validation.videoDims.width = 100
     expect(c, "validation.video_dims", "use 96 or 128")
-    // What samples share is told once.
+    // Problems that samples share are reported once.
     c.validation.samples.append(ValidationSample(prompt: "b"))
     expect(c, "validation.video_dims", "use 96 or 128")
     c = fixture.configuration
@@ -135,7 +135,7 @@ import Torch
     expect(c, "validation.generate_video", "nothing to generate")
     (c.validation.generateAudio, c.validation.samples[0].conditions) = (false, [])
     expect(c, "validation.generate_video", "both false")
-    // Of what is not made, nothing can be given.
+    // A modality that is not generated has no conditions.
     c = fixture.with(.prefix(.audio(try fixture.audio()), numFrames: nil, duration: 0.1))
     c.validation.generateAudio = false
     expect(c, "validation.samples[0].conditions[0].audio", "has no sound")
@@ -209,7 +209,7 @@ import Torch
     #expect(try encoded(c) == ["one", "grey", "three"])
     c.acceleration.loadTextEncoderIn8Bit = false
 
-    // What is remembered makes the same bytes.
+    // Cached inputs give the same bytes.
     c.validation.samples[1].prompt = "two"
     c.outputDir = fixture.scratch.file("run")
     let again = try fixture.sampler(c).run(

@@ -57,7 +57,7 @@ import Torch
     }
   }
 
-  /// Every condition gives a file that plays, of the asked size, length and rate, with sound, and
+  /// Every condition gives a file that plays, with the requested size, length, rate and audio, and
   /// is unlike the one without it.
   @Test(arguments: Kind.allCases) func everyConditionMakesAFile(_ kind: Kind) throws {
     let warnings = Warnings()
@@ -239,7 +239,7 @@ import Torch
     #expect(abs(try AudioClip.read(path: sound.path).duration - 17.0 / 25) < 0.05)
   }
 
-  /// The reference stands to the left, its few frames held as its latents lie.
+  /// The reference is on the left; its few frames are held as long as its latents.
   @Test func aReferenceIsShownBesideTheResult() throws {
     let clip = try fixture.clip()
     let configuration = fixture.with(
@@ -251,13 +251,13 @@ import Torch
     for (index, frame) in frames.enumerated() {
       let source = index == 0 ? 0 : 1 + (index - 1) / 4 * 4
       let expected = ValidationFixture.frame(source)
-      // The middle of the grey, away from the square and the edges; twice compressed.
+      // The middle of the gray, away from the square and the edges; twice compressed.
       let gray = Int(frame.bytes[3 * (128 * 40 + 32)])
       #expect(abs(gray - Int(expected.bytes[3 * (64 * 40 + 32)])) <= 6, "frame \(index)")
     }
   }
 
-  // MARK: What stays as it is
+  // MARK: Unchanged state
 
   @Test func trainingIsNotTouched() throws {
     let transformer = try fixture.transformer()

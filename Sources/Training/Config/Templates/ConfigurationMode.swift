@@ -1,4 +1,3 @@
-
 /// What a training run is for; each mode has a commented configuration to begin with.
 public enum ConfigurationMode: String, CaseIterable, Sendable {
   case t2v

@@ -50,7 +50,7 @@ extension ConfigurationMode {
     let rank = isLowVRAM ? 16 : 32
     return """
       lora:
-        rank: \(rank)                  # 8 to 128; the file and the optimiser's state grow with it
+        rank: \(rank)                  # 8 to 128; the file and the optimizer's state grow with it
         alpha: \(rank)                 # changes are scaled by alpha / rank
         dropout: 0.0
         target_modules:           # a layer's path, or what it ends in: \(targets.reason)
@@ -156,7 +156,7 @@ extension ConfigurationMode {
       keep_last_n: \(self == .full ? "2            # the newest; -1 for all" : "-1           # all of them; 3 keeps the newest three")
       # keep_best: true         # ours: keeps the one with the lowest validation loss too; needs held_out
       precision: bfloat16
-      save_training_state: \(self == .full ? "full   # optimiser and all: as large as the weights, twice" : "full   # minimal leaves the optimiser out; off: the run can't go on")
+      save_training_state: \(self == .full ? "full   # optimizer and all: as large as the weights, twice" : "full   # minimal leaves the optimizer out; off: the run can't go on")
 
     """
   }
