@@ -179,18 +179,17 @@ struct RunFolder: Sendable {
           "is what model.load_checkpoint names, and --overwrite would remove it; choose another output_dir"
       )
     }
-    let files =
-      [rollingState, metrics, configuration, report, fingerprint, best]
-      + [checkpoints, averages].flatMap { folder in
-        ["lora_weights_step_", "model_weights_step_", "training_state_step_"].flatMap {
-          Self.numbered($0, in: folder).map(\.path)
-        }
+    var files = [rollingState, metrics, configuration, report, fingerprint, best]
+    for folder in [checkpoints, averages] {
+      for prefix in ["lora_weights_step_", "model_weights_step_", "training_state_step_"] {
+        files += Self.numbered(prefix, in: folder).map(\.path)
       }
-      + ["samples/step_", "tensorboard/events.out.tfevents."].flatMap { prefix in
-        Self.files(of: "\(path)/\((prefix as NSString).deletingLastPathComponent)").filter {
-          ($0 as NSString).lastPathComponent.hasPrefix((prefix as NSString).lastPathComponent)
-        }
+    }
+    for (folder, prefix) in [("samples", "step_"), ("tensorboard", "events.out.tfevents.")] {
+      files += Self.files(of: "\(path)/\(folder)").filter { file in
+        (file as NSString).lastPathComponent.hasPrefix(prefix)
       }
+    }
     do {
       for file in files where FileManager.default.fileExists(atPath: file) {
         try FileManager.default.removeItem(atPath: file)
