@@ -3,7 +3,7 @@ import Torch
 
 /// Tensors that travel together through a stack of blocks, in a fixed order.
 public protocol TensorBundle: Sendable {
-  /// The tensors that gradients can flow through. Absent parts are left out.
+  /// The tensors that gradients can flow through. Parts that are missing are left out.
   var tensors: [Tensor] { get }
   /// The same bundle with other tensors in the places that `tensors` lists.
   func replacing(_ tensors: [Tensor]) -> Self
@@ -11,9 +11,9 @@ public protocol TensorBundle: Sendable {
 
 /// One block of an ordered stack.
 public protocol Block: Sendable {
-  /// What a block takes from the one before and hands to the next.
+  /// The tensors that a block receives from the one before and hands to the next.
   associatedtype State: TensorBundle
-  /// What all blocks of a pass read: modulation, text, positions.
+  /// The tensors that all blocks of a pass read: modulation, text, positions.
   associatedtype Shared: TensorBundle
 
   /// The tensors of the block that are trained.

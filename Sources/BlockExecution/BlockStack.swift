@@ -1,57 +1,6 @@
 import NN
 import Torch
 
-/// What happens to a block's activations between the forward and the backward pass.
-public enum ActivationPolicy: String, Sendable, CaseIterable {
-  /// The block's graph is kept: the fastest, and the most memory.
-  case keep
-  /// Only the block's input is kept, and its graph is rebuilt in the backward pass (Chen et al.,
-  /// "Training Deep Nets with Sublinear Memory Cost", 2016).
-  case recompute
-}
-
-/// Where a block's weights live while they are not in use.
-public enum WeightPlacement: Sendable {
-  /// On the device that computes, for the whole run.
-  case resident
-}
-
-/// How each block of a stack is run. Plans change memory and time, never a number.
-public struct ExecutionPlan: Sendable {
-  public struct Step: Sendable {
-    public var activations: ActivationPolicy
-    public var weights: WeightPlacement
-
-    public init(activations: ActivationPolicy, weights: WeightPlacement = .resident) {
-      self.activations = activations
-      self.weights = weights
-    }
-  }
-
-  public var steps: [Step]
-  /// Mixed precision: blocks run under autocast to this type, also when they are rebuilt; nil for
-  /// none.
-  public var autocast: DType?
-
-  public init(steps: [Step], autocast: DType? = nil) {
-    self.steps = steps
-    self.autocast = autocast
-  }
-
-  /// The same for every block.
-  public init(blocks: Int, activations: ActivationPolicy, autocast: DType? = nil) {
-    self.init(
-      steps: Array(repeating: Step(activations: activations), count: blocks), autocast: autocast)
-  }
-
-  /// Runs a forward computation in the plan's precision. Gradients are computed outside of it: they
-  /// follow the types that the forward pass chose.
-  public func inPrecision<R>(on device: Device, _ body: () throws -> R) throws -> R {
-    guard let autocast else { return try body() }
-    return try withAutocast(autocast, on: device, body)
-  }
-}
-
 /// An ordered stack of blocks, run forward and backward under a plan.
 public struct BlockStack<B: Block>: Sendable {
   public let blocks: [B]
@@ -111,9 +60,9 @@ public struct BlockStack<B: Block>: Sendable {
 public final class StackPass<B: Block> {
   struct Record {
     let block: B
-    /// The leaves that the block's graph starts from; nil where nothing is differentiated.
+    /// The leaves that the block's graph starts from; nil if nothing is differentiated.
     let input: B.State?
-    /// The block's graph; nil where it is rebuilt.
+    /// The block's graph; nil if it is rebuilt.
     let output: B.State?
   }
 
@@ -132,7 +81,7 @@ public final class StackPass<B: Block> {
     self.records = records
   }
 
-  /// Gradients in the order of the tensors that they belong to; nil where there is none.
+  /// Gradients in the order of the tensors that they belong to; nil for a tensor without one.
   public struct Gradients {
     public var state: [Tensor?]
     public var shared: [Tensor?]
@@ -140,8 +89,8 @@ public final class StackPass<B: Block> {
     public var parameters: [String: Tensor]
   }
 
-  /// Walks the blocks in reverse, and lets go of each block's activations as soon as they have
-  /// served.
+  /// Walks the blocks in reverse, and releases each block's activations as soon as they have been
+  /// used.
   ///
   /// - Parameter gradients: with respect to `output.tensors`.
   /// - Precondition: called once.

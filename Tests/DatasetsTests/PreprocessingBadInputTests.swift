@@ -328,7 +328,7 @@ import Torch
       .write(to: URL(fileURLWithPath: config))
     #expect(
       message { _ = try fixture.run(fixture.options()) }.contains(
-        "layers.6.input_layernorm.weight is no part"))
+        "layers.6.input_layernorm.weight is not part"))
   }
 
   @Test func `An output folder that can't be made`() throws {

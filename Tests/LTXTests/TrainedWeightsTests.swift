@@ -229,7 +229,7 @@ import Training
     _ = try checkpoint.replacingTransformer(by: write { _ in })
     for (problem, path) in [
       ("proj_out.weight is missing", try write { $0["proj_out.weight"] = nil }),
-      ("extra.weight is no part", try write { $0["extra.weight"] = try .ones([2]) }),
+      ("extra.weight is not part", try write { $0["extra.weight"] = try .ones([2]) }),
       ("proj_out.bias has shape [3]", try write { $0["proj_out.bias"] = try .ones([3]) }),
     ] {
       let error = #expect(throws: WeightError.self) {

@@ -2,15 +2,14 @@ import Foundation
 import NN
 import TensorFiles
 
-/// Checkpoints of which one file is given, in whatever layout: with all components, one component
-/// under its own names, or a transformer without a description, as upstream's full fine-tuning
-/// saves it.
+/// Checkpoints that are given as one file, in any layout: all components, one component under its own
+/// names, or a transformer without a configuration, as upstream's full fine-tuning saves it.
 extension Checkpoint {
-  /// Opens the base of LoRAs: as `init(path:)`, and also a transformer whose metadata lack the
-  /// configuration. Its sizes are inferred from the shapes of its tensors, which is enough to see
-  /// what it is made of and to change its weights, but not to run it.
+  /// Opens the base of LoRAs like `init(path:)`, and also a transformer whose metadata lack the
+  /// configuration. Its sizes are inferred from the shapes of its tensors, which is enough to inspect
+  /// it and to change its weights, but not to run it.
   ///
-  /// - Throws: as `init(path:)`.
+  /// - Throws: the errors of `init(path:)`.
   public init(ofAnyLayout path: String) throws {
     let source = try openTensors(at: path)
     guard source.metadata["config"] == nil, let config = Self.inferredConfiguration(source) else {
@@ -23,7 +22,7 @@ extension Checkpoint {
     isInferred = true
   }
 
-  /// The file's tensors under their names in the unified layout; those that have none keep theirs.
+  /// The file's tensors under their names in the unified layout; others keep their names.
   static func named(
     _ source: any TensorSource, as rename: @escaping @Sendable (String) -> String?
   ) throws -> any TensorSource {
@@ -36,7 +35,7 @@ extension Checkpoint {
       parts: [CombinedTensors.Part(source) { rename($0) ?? $0 }])
   }
 
-  /// The unified names of a transformer's tensors, whatever stands in front of them in its file.
+  /// The unified names of a transformer's tensors, whatever their prefix in the file.
   static func transformerNames(_ keys: some Sequence<String>) -> @Sendable (String) -> String? {
     let scope = Prefix.transformer + "."
     let mark = "transformer_blocks.0."

@@ -5,16 +5,17 @@ import Torch
 /// A checkpoint of the LTX-2 family: safetensors whose metadata carries the `config` of every
 /// component.
 ///
-/// What a model is - sizes, variants, generation - is read from that configuration and from nothing
-/// else. Whatever the layout of the files, tensors have the keys of the unified one here.
+/// The sizes, variants and generation of a model are read from that configuration and from nothing
+/// else. Tensors have the keys of the unified layout, whatever the layout of the files.
 public struct Checkpoint: Sendable {
   public let files: ModelFiles
   public let source: any TensorSource
   public let config: Configuration
-  /// What the file says its generation is, `model_version` in the metadata; nil in LTX-2's own. It
-  /// chooses defaults that users can override, never what a model is.
+  /// The generation that the file states, `model_version` in the metadata; nil in LTX-2's own files.
+  /// It chooses defaults that users can override, never what a model is.
   public let version: ModelVersion?
-  /// Whether the configuration is not the file's own, but inferred from the shapes of its tensors.
+  /// Whether the configuration was inferred from the shapes of the tensors, because the file has
+  /// none.
   public internal(set) var isInferred = false
 
   init(files: ModelFiles, source: any TensorSource, config: Configuration, version: ModelVersion?) {
@@ -30,10 +31,10 @@ public struct Checkpoint: Sendable {
   ///   that carries no LTX-2 configuration.
   public init(path: String) throws { try self.init(ModelFiles(unified: path)) }
 
-  /// Opens files in any layout. Reads headers only; the text encoder is left alone, but for the
-  /// projection of its features, which its file may hold.
+  /// Opens files in any layout. Reads headers only, and of the text encoder only the projection of
+  /// its features, which its file may hold.
   ///
-  /// - Throws: as `init(path:)`; besides what `replacingTransformer` throws.
+  /// - Throws: the errors of `init(path:)` and of `replacingTransformer`.
   public init(_ files: ModelFiles) throws {
     self.files = files
     if let unified = files.unified, case let main = try ComponentFile(path: unified),
@@ -53,7 +54,7 @@ public struct Checkpoint: Sendable {
       }
       self.config = config
       version = main.version
-      // What is alone in its file may lack the prefix of its component.
+      // A component that is alone in its file may lack its prefix.
       let tensors = try Self.named(main.source, as: main.unifiedNames)
       parts.append(
         CombinedTensors.Part(tensors) { [replaced] key in
@@ -69,13 +70,13 @@ public struct Checkpoint: Sendable {
     var config: Configuration?
     var version: ModelVersion?
     for component in ModelFiles.Component.allCases where component != .textEncoder {
-      // What is given as the checkpoint may be a transformer alone, beside the files of the VAEs.
+      // The checkpoint may be a transformer alone, beside the files of the VAEs.
       guard let path = files[component] ?? (component == .transformer ? files.unified : nil) else {
         continue
       }
       let file = try ComponentFile(path: path)
       parts.append(CombinedTensors.Part(file.source, rename: file.keys(of: component)))
-      // What a file says of other components does not count.
+      // The configuration of other components in the file does not count.
       config = try component.configurationKeys.reduce(config ?? file.sharedConfig) {
         try $0.replacing($1, by: file.part($1, of: component))
       }
@@ -119,7 +120,7 @@ public struct Checkpoint: Sendable {
           + (option.map { ", or the files of the components with \($0) and its like" } ?? ""))
   }
 
-  /// Where the components lie in the file.
+  /// The prefixes of the components' keys.
   public enum Prefix {
     public static let transformer = "model.diffusion_model"
     public static let videoVAE = "vae"

@@ -3,8 +3,8 @@ import Support
 import TensorFiles
 import Torch
 
-/// What a checkpoint is made of, found by building every component of it on its memory map, which
-/// reads next to nothing.
+/// The contents of a checkpoint, found by building every component on the file's memory map, which
+/// reads almost nothing.
 public struct CheckpointInspection: Sendable {
   /// The tensors of one component.
   public struct Component: Sendable {
@@ -12,7 +12,7 @@ public struct CheckpointInspection: Sendable {
     public fileprivate(set) var tensors = 0
     public fileprivate(set) var parameters = 0
     public fileprivate(set) var bytes = 0
-    /// Parameters by element type.
+    /// The number of parameters by dtype.
     public fileprivate(set) var types: [DType: Int] = [:]
     /// The number of quantized matrices by their format, as the file describes it, or as their
     /// scales show.
@@ -30,9 +30,9 @@ public struct CheckpointInspection: Sendable {
   public let version: ModelVersion?
   /// In the order of the published files; those that have tensors.
   public let components: [Component]
-  /// Keys that no component reads, without those that are known to be of no use.
+  /// The keys that no component reads, without those that are known to be unused.
   public let unknownKeys: [String]
-  /// Why components could not be built.
+  /// The errors of components that could not be built.
   public let problems: [String]
 
   private enum Part: String, CaseIterable {

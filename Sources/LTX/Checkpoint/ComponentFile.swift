@@ -2,7 +2,7 @@ import Foundation
 import NN
 import TensorFiles
 
-/// A file that holds a model or one of its components, with what its metadata says.
+/// A file that holds a model or one of its components, with its metadata.
 struct ComponentFile {
   let source: any TensorSource
   let config: Configuration
@@ -30,7 +30,7 @@ struct ComponentFile {
   }
 
   /// The names in the unified layout of the tensors of a file that is given as the whole
-  /// checkpoint; nil where a name stays as it is.
+  /// checkpoint; nil for a name that stays unchanged.
   var unifiedNames: @Sendable (String) -> String? {
     guard ModelFiles.Component.allCases.flatMap(\.configurationKeys).contains(where: config.has)
     else {
@@ -45,7 +45,7 @@ struct ComponentFile {
     return keys(of: component)
   }
 
-  /// What the configuration says beyond the components.
+  /// The configuration without the components.
   var sharedConfig: Configuration {
     ModelFiles.Component.allCases.flatMap(\.configurationKeys).reduce(config) {
       $0.replacing($1, by: nil)

@@ -1,13 +1,13 @@
 import NN
 
-/// The tensors of a checkpoint that no model reads, and why. Everything else that is left over is
-/// an error.
+/// The tensors of a checkpoint that no model reads, and why. Any other tensor that is left over is an
+/// error.
 enum KnowinglyUnused {
   /// In the scope of the transformer.
   static func transformer(_ key: String) -> Bool {
-    // Parts of their own, which lie in the transformer's scope.
+    // The text connectors, which are components of their own in the transformer's scope.
     key.hasPrefix("video_embeddings_connector.") || key.hasPrefix("audio_embeddings_connector.")
-      // Says that the file is in fp8, which its element types say, too.
+      // States that the file is in float8, which its dtypes show as well.
       || key == Weights.scaledFP8Marker
   }
 
@@ -30,6 +30,6 @@ enum KnowinglyUnused {
     ].contains(key)
   }
 
-  /// In the scope of the vocoder: the way back from a spectrum, which only its training took.
+  /// In the scope of the vocoder: the inverse of the spectrum, which only its training needed.
   static func vocoder(_ key: String) -> Bool { key == "mel_stft.stft_fn.inverse_basis" }
 }

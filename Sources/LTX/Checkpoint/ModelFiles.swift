@@ -1,9 +1,9 @@
-/// The files that a model lies in: a unified one with every component, or one for each component,
-/// as the reference and ComfyUI have them (ltx-pipelines, `utils/model_paths.py`).
+/// The files of a model: a unified one with every component, or one for each component, as upstream
+/// and ComfyUI have them (ltx-pipelines, `utils/model_paths.py`).
 public struct ModelFiles: Sendable, Equatable {
   /// A part of a model that can have a file of its own.
   public enum Component: String, Sendable, CaseIterable {
-    /// With the text connectors, and mostly the projection of text features.
+    /// With the text connectors, and usually the projection of text features.
     case transformer
     case videoVAE
     /// With the vocoder.
@@ -30,10 +30,10 @@ public struct ModelFiles: Sendable, Equatable {
     }
   }
 
-  /// The unified checkpoint; nil where each component has its file.
+  /// The unified checkpoint; nil if each component has its own file.
   public var unified: String?
-  /// A file each; a folder, for the text encoder. Beside a unified checkpoint, a transformer or VAE
-  /// here takes the place of the one in it.
+  /// The file of each component; a folder for the text encoder. Beside a unified checkpoint, a
+  /// transformer or VAE here replaces the one in it.
   private var components: [Component: String] = [:]
 
   /// A unified checkpoint, which never holds the text encoder.
@@ -49,7 +49,7 @@ public struct ModelFiles: Sendable, Equatable {
     self[.audioVAE] = audioVAE == unified ? nil : audioVAE
   }
 
-  /// A file for each component; what is not needed can be left out.
+  /// A file for each component; components that are not needed can be omitted.
   public init(
     transformer: String? = nil, textEncoder: String? = nil, videoVAE: String? = nil,
     audioVAE: String? = nil
@@ -60,7 +60,7 @@ public struct ModelFiles: Sendable, Equatable {
     self[.audioVAE] = audioVAE
   }
 
-  /// The own file of a component.
+  /// The file of a component, if it has its own.
   public subscript(component: Component) -> String? {
     get { components[component] }
     set { components[component] = newValue }
@@ -73,13 +73,12 @@ public struct ModelFiles: Sendable, Equatable {
     self[component] ?? (component == .textEncoder ? nil : unified)
   }
 
-  /// What stands for the model in messages: the unified checkpoint, or the first file that there
-  /// is.
+  /// The name of the model in messages: the unified checkpoint, or the first file that is given.
   public var name: String {
     unified ?? Component.allCases.lazy.compactMap { components[$0] }.first ?? "the model"
   }
 
-  /// All files but the text encoder's, each once, in a fixed order.
+  /// All files except the text encoder's, each once, in a fixed order.
   public var checkpointFiles: [String] {
     [unified].compactMap { $0 }
       + Component.allCases.filter { $0 != .textEncoder }.compactMap { components[$0] }

@@ -1,10 +1,10 @@
 /// The generation of a model: `2.3.0`, `2.3.rc1`, `2.3-rc1`.
 public struct ModelVersion: Sendable, Comparable, CustomStringConvertible {
-  /// The numbers, up to the first part that is none.
+  /// The numbers, up to the first part that is not a number.
   public let parts: [Int]
   public let description: String
 
-  /// Nil for a text that does not begin with a number.
+  /// Nil for a string that does not begin with a number.
   public init?(_ text: String) {
     let numbers = text.split(whereSeparator: { $0 == "." || $0 == "-" }).prefix {
       $0.allSatisfy(\.isASCIIDigit)

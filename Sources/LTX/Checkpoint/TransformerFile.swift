@@ -6,13 +6,13 @@ import Torch
 /// Transformers in files of their own, as full fine-tuning saves them.
 ///
 /// The keys are the transformer's own, without a prefix, and all of them are there, trained or not:
-/// the official trainer loads such a file by its `load_checkpoint`. The metadata's `config` is what
-/// makes it a component that `--transformer-path` takes; the text connectors are not in it.
+/// the official trainer loads such a file by its `load_checkpoint`. The `config` in the metadata
+/// lets the file be used as the transformer beside other components. It has no text connectors.
 extension Checkpoint {
   private static let scope = Prefix.transformer + "."
 
-  /// The transformer's tensors by their keys in the unified layout, and their shapes. Scales of
-  /// tensors in eight bits are no tensors of their own.
+  /// The shapes of the transformer's tensors, by their keys in the unified layout. Scales of
+  /// quantized tensors are not listed.
   private var transformerShapes: [String: [Int]] {
     var shapes: [String: [Int]] = [:]
     for (key, entry) in source.entries where key.hasPrefix(Self.scope) {
@@ -31,15 +31,15 @@ extension Checkpoint {
       .map { (key: String($0.key.dropFirst(Self.scope.count)), shape: $0.value) }
   }
 
-  /// Writes the transformer as it has become.
+  /// Writes the transformer with its trained tensors.
   ///
   /// - Parameters:
   ///   - trained: tensors by their keys in the unified layout, such as the parameters of a
-  ///     transformer that was built from this checkpoint with `TrainedWeights`. The others are the
-  ///     checkpoint's.
-  ///   - dtype: what all tensors are written in.
+  ///     transformer that was built from this checkpoint with `TrainedWeights`. The others are
+  ///     copied from the checkpoint.
+  ///   - dtype: of all tensors in the file.
   ///   - metadata: to be written besides the configuration.
-  /// - Throws: `WeightError` for a parameter that is no tensor of the transformer;
+  /// - Throws: `WeightError` for a parameter that is not a tensor of the transformer;
   ///   `TensorFileError` when the disk refuses.
   public func writeTransformer(
     _ trained: [Parameter], dtype: DType, metadata: [String: String] = [:], to path: String
@@ -49,7 +49,7 @@ extension Checkpoint {
       throw WeightError(
         file: source.name, key: parameter.key,
         problem:
-          "is no tensor of the transformer of shape \(parameter.tensor.shape), which was to be saved"
+          "is not a tensor of the transformer with shape \(parameter.tensor.shape)"
       )
     }
     let values = Dictionary(trained.map { ($0.key, $0.tensor) }) { first, _ in first }
@@ -82,8 +82,8 @@ extension Checkpoint {
   /// The same checkpoint with another transformer in it: one that `writeTransformer` or the
   /// official trainer wrote.
   ///
-  /// - Throws: `WeightError` that names tensors that are missing, of another shape, or no part of
-  ///   the transformer; `TensorFileError` for what is not safetensors.
+  /// - Throws: `WeightError` that names tensors that are missing, have another shape, or are not part
+  ///   of the transformer; `TensorFileError` for a file that is not safetensors.
   public func replacingTransformer(by path: String) throws -> Checkpoint {
     let file = try DescribedTensors.describing(openTensors(at: path))
     func unified(_ key: String) -> String {
@@ -97,7 +97,7 @@ extension Checkpoint {
     let byName = Dictionary(file.entries.keys.map { (unified($0), $0) }) { first, _ in first }
     func shape(_ key: String) -> [Int]? { byName[key].flatMap { file.entries[$0]?.shape } }
     func others(_ count: Int) -> String { count > 1 ? " (and \(count - 1) more)" : "" }
-    /// Why a layer can't be compared, if its format can't be read.
+    /// Checks that the format of a layer can be read, without which it can't be compared.
     func requireReadable(_ key: String) throws {
       let layer = key.lastIndex(of: ".").map { key[...$0].dropFirst(Self.scope.count) } ?? ""
       for prefix in ["", "diffusion_model.", Self.scope] {
@@ -110,7 +110,8 @@ extension Checkpoint {
       throw WeightError(
         file: path, key: String(first.dropFirst(Self.scope.count)),
         problem:
-          "is missing\(others(missing.count)): the file is no whole transformer of \(source.name)")
+          "is missing\(others(missing.count)): the file does not hold the whole transformer of \(source.name)"
+      )
     }
     let unexpected = byName.keys.filter { key in
       // A quantized weight may have its scale and description beside it, whatever the one that it
@@ -124,7 +125,7 @@ extension Checkpoint {
       try requireReadable(first)
       throw WeightError(
         file: path, key: key,
-        problem: "is no part of the transformer of \(source.name)\(others(unexpected.count)); "
+        problem: "is not part of the transformer of \(source.name)\(others(unexpected.count)); "
           + "the file was made for another model")
     }
     for (key, wanted) in wanted.sorted(by: { $0.key < $1.key }) {
@@ -136,7 +137,7 @@ extension Checkpoint {
           "has shape \(found), but \(source.name) has \(wanted); the file was made for another model"
       )
     }
-    // Of the replaced tensors nothing is left, their scales included.
+    // Nothing is left of the replaced tensors, nor of their scales.
     let stays = { @Sendable (key: String) -> Bool in
       !key.hasPrefix(Self.scope)
         || KnowinglyUnused.transformer(String(key.dropFirst(Self.scope.count)))

@@ -44,7 +44,7 @@ public struct LatentUpsampler: Sendable {
     if let stray = weights.unusedKeys.first {
       throw WeightError(
         file: path, key: stray,
-        problem: "is no part of the upsampler that the file's configuration describes"
+        problem: "is not part of the upsampler that the file's configuration describes"
       )
     }
   }

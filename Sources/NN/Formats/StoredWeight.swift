@@ -2,7 +2,7 @@
 
 import Torch
 
-/// The weight of a linear layer as it is kept in memory, and how it multiplies.
+/// The weight of a linear layer in memory, and how it multiplies.
 ///
 /// Its tensors are in slots, so that they can be moved between calls.
 public protocol StoredWeight: Sendable {

@@ -27,7 +27,7 @@ package protocol WeightFormat: Sendable {
   var shape: [Int] { get }
   /// The dtype of the values if nothing asks for another one.
   var dtype: DType { get }
-  /// The format as it is shown to users: `int8_tensorwise (ConvRot 256)`.
+  /// The format's name for users: `int8_tensorwise (ConvRot 256)`.
   var title: String { get }
   /// Whether the weight is stored in fewer bits than a layer computes in.
   var isQuantized: Bool { get }

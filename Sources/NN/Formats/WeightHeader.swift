@@ -28,8 +28,8 @@ package struct WeightHeader: Sendable {
 
   /// The key of a tensor beside the weight, if the file has it.
   ///
-  /// - Parameter name: as it is beside a tensor named `weight`: `weight_scale`, which is
-  ///   `table_scale` beside `table`, or `input_scale`.
+  /// - Parameter name: of the tensor beside one that is named `weight`. `weight_scale` stands for
+  ///   `table_scale` beside a tensor named `table`.
   func companion(_ name: String) -> String? {
     let candidate =
       name.hasPrefix("weight") ? key + name.dropFirst("weight".count) : layer.map { $0 + name }

@@ -2,27 +2,27 @@ import Foundation
 import TensorFiles
 import Torch
 
-/// A file whose metadata describes how its layers are quantized, as if each description were the
-/// tensor `comfy_quant` beside its layer, which is the other place that ComfyUI has for it.
-public final class DescribedTensors: TensorSource {
-  /// The file as it is.
-  public let base: any TensorSource
-  public let entries: [String: TensorEntry]
+/// A file whose metadata describes how its layers are quantized. Each description appears as a
+/// tensor `comfy_quant` beside its layer, the other place where ComfyUI writes it.
+package final class DescribedTensors: TensorSource {
+  /// The file without the descriptions.
+  package let base: any TensorSource
+  package let entries: [String: TensorEntry]
   /// The added tensors' JSON by key.
   private let descriptions: [String: [UInt8]]
 
-  public var name: String { base.name }
-  public var metadata: [String: String] { base.metadata }
+  package var name: String { base.name }
+  package var metadata: [String: String] { base.metadata }
 
-  /// Prefixes that a layer's name may have in one of the two places and lack in the other.
+  /// The prefixes that a layer's name may have in one of the two places and lack in the other.
   private static let prefixes = ["model.diffusion_model.", "diffusion_model.", "model."]
 
-  /// The source with what its metadata says; the source itself where that says nothing.
+  /// Returns the source with the descriptions in its metadata; the source itself if it has none.
   ///
   /// - Throws: `ConfigurationError` for metadata that is not JSON of the expected form, that
   ///   describes a layer that the file does not have, or contradicts the description beside the
   ///   layer.
-  public static func describing(_ source: any TensorSource) throws -> any TensorSource {
+  package static func describing(_ source: any TensorSource) throws -> any TensorSource {
     guard let json = source.metadata[QuantizationDescription.metadataKey] else { return source }
     return try DescribedTensors(source, json: json)
   }
@@ -69,14 +69,14 @@ public final class DescribedTensors: TensorSource {
     }
   }
 
-  public func tensor(_ key: String) throws -> Tensor {
+  package func tensor(_ key: String) throws -> Tensor {
     guard let bytes = descriptions[key] else { return try base.tensor(key) }
     return try Tensor(bytes, shape: [bytes.count])
   }
 
-  public func prepareToRead(_ key: String) {
+  package func prepareToRead(_ key: String) {
     if descriptions[key] == nil { base.prepareToRead(key) }
   }
-  public func release(_ key: String) { if descriptions[key] == nil { base.release(key) } }
-  public func file(of key: String) -> String { base.file(of: key) }
+  package func release(_ key: String) { if descriptions[key] == nil { base.release(key) } }
+  package func file(of key: String) -> String { base.file(of: key) }
 }

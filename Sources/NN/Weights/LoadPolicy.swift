@@ -1,3 +1,4 @@
+import Synchronization
 import Torch
 
 /// How the weights of a checkpoint are loaded. Models don't know the policy: their code is the same
@@ -45,5 +46,34 @@ public struct LoadPolicy: Sendable {
     copy.freshAdapters = freshAdapters?.excluding(isExcluded)
     copy.trained = trained?.excluding(isExcluded)
     return copy
+  }
+}
+
+/// Tensors that models have loaded from files, converted and moved to a device. Another model that
+/// is built from the same files shares them. They stay in memory for as long as this object does.
+public final class LoadedTensors: Sendable {
+  private struct Key: Hashable {
+    let file: String
+    let key: String
+    let dtype: DType?
+    let device: Device
+  }
+
+  private let tensors = Mutex<[Key: Tensor]>([:])
+
+  public init() {}
+
+  /// Returns the tensor that was loaded under this name. If there is none, `read` loads it.
+  public func tensor(
+    _ key: String, of file: String, dtype: DType?, device: Device, _ read: () throws -> Tensor
+  ) throws -> Tensor {
+    let name = Key(file: file, key: key, dtype: dtype, device: device)
+    if let loaded = tensors.withLock({ $0[name] }) { return loaded }
+    let tensor = try read()
+    // Of two that were read at the same time, one is kept.
+    return tensors.withLock { tensors in
+      tensors[name] = tensors[name] ?? tensor
+      return tensors[name] ?? tensor
+    }
   }
 }

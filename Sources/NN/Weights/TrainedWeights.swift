@@ -1,12 +1,12 @@
 import Foundation
 import Torch
 
-/// Which tensors of a checkpoint are trained themselves: weights, biases, norms and tables.
+/// The tensors of a checkpoint that are trained themselves: weights, biases, norms and tables.
 ///
-/// They are kept in float32, whatever the file's type, as leaves that record gradients. What is not
-/// matched stays as the other policies have it.
+/// They are kept in float32, whatever the file's dtype, as leaves that record gradients. All others
+/// are loaded as the policy says.
 public struct TrainedWeights: Sendable {
-  /// Names of what is trained; nil for everything that a model reads below the scope.
+  /// The names of the trained tensors; nil for everything that a model reads below the scope.
   ///
   /// A pattern is one or more names with dots between them, and matches where they are consecutive
   /// parts of a tensor's key: `attn1`, `to_out.0`, `transformer_blocks.0`, `bias`. In a name, `*`
@@ -17,8 +17,7 @@ public struct TrainedWeights: Sendable {
   private let scope: String
   private var isExcluded: @Sendable (String) -> Bool = { _ in false }
 
-  /// - Parameter scope: what the keys begin with, `model.diffusion_model`; nothing outside is
-  ///   trained.
+  /// - Parameter scope: the prefix of the keys, `model.diffusion_model`; no other tensor is trained.
   public init(patterns: [String]? = nil, below scope: String, dtype: DType = .float32) {
     self.patterns = patterns
     self.scope = scope
@@ -47,7 +46,7 @@ public struct TrainedWeights: Sendable {
     }
   }
 
-  /// The patterns that match no tensor that was read, and whether they would without the exclusion.
+  /// The patterns that match no tensor that was read, and whether they match an excluded one.
   func unmatched(in keys: Set<String>) -> [(name: String, isExcluded: Bool)] {
     (patterns ?? []).compactMap { pattern in
       let found = keys.filter { $0.hasPrefix("\(scope).") && matches($0, pattern: pattern) }

@@ -157,11 +157,6 @@ public struct Weights: Sendable {
       layer: key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")
   }
 
-  /// The same as `tensor`, or nil if the checkpoint does not have it.
-  public func optionalTensor(_ name: String, shape: [Int]? = nil) throws -> Tensor? {
-    has(name) ? try tensor(name, shape: shape) : nil
-  }
-
   /// Checks that a tensor is there and can be read, without reading its elements.
   ///
   /// - Throws: as `tensor(_:shape:)`; `ConfigurationError` for a quantization that is not supported.
@@ -177,7 +172,7 @@ public struct Weights: Sendable {
 
   /// The adapters that modify the linear layer here, in the order in which they were added.
   ///
-  /// - Parameter rowNorms: of the layer's weight, where fresh magnitudes start.
+  /// - Parameter rowNorms: of the layer's weight, the initial values of magnitudes.
   func adapters(inputs: Int, outputs: Int, rowNorms: () throws -> Tensor) throws -> [LowRankAdapter]
   {
     try store.adapters(of: path, inputs: inputs, outputs: outputs, rowNorms: rowNorms)
@@ -215,10 +210,9 @@ public struct Weights: Sendable {
 
   /// Checks, after a model has been built here, that it has read every tensor below.
   ///
-  /// Of a file that is only inspected, what is left is `unusedKeys`, and no error.
+  /// For a file that is only inspected, this is not checked; see `unusedKeys`.
   ///
-  /// - Parameter isKnown: whether a key below here, without the path, is there for others and
-  ///   rightly left.
+  /// - Parameter isKnown: whether a key below here, without the path, is known not to be read.
   /// - Throws: `WeightError` that names the first one.
   public func requireAllUsed(except isKnown: (String) -> Bool = { _ in false }) throws {
     guard !store.policy.isInspected else { return }
@@ -230,7 +224,7 @@ public struct Weights: Sendable {
     let others = unexpected.count > 1 ? " (and \(unexpected.count - 1) more)" : ""
     throw WeightError(
       file: store.source.file(of: first), key: first,
-      problem: "is no part of the model that the file's configuration describes\(others); "
+      problem: "is not part of the model that the file's configuration describes\(others); "
         + "the file was made for another version, or two files were mixed")
   }
 
@@ -242,7 +236,7 @@ public struct Weights: Sendable {
   }
 }
 
-/// A checkpoint and a model that don't fit.
+/// A tensor of a checkpoint that does not fit the model, or can't be read.
 public struct WeightError: Error, CustomStringConvertible, Sendable {
   public let file: String
   public let key: String
@@ -257,15 +251,15 @@ public struct WeightError: Error, CustomStringConvertible, Sendable {
   public var description: String { "\(file): \(key.displayed()) \(problem)" }
 }
 
-/// A name of layers to adapt, or of weights to train, that none of a model's layers has.
+/// A name of layers to adapt, or of weights to train, that matches no layer of a model.
 public struct UnmatchedTarget: Error, CustomStringConvertible, Sendable {
   public let file: String
   public let target: String
-  /// Whether there are such layers, but none whose training could change the loss.
+  /// Whether the name matches layers, but none whose training could change the loss.
   public let isExcluded: Bool
-  /// Whether tensors are named, to be trained themselves, and not layers, to be adapted.
+  /// Whether the name is of tensors to be trained, and not of layers to be adapted.
   public let namesTensors: Bool
-  /// What the paths of the linear layers end in.
+  /// The ends of the paths of the linear layers.
   public let layers: [String]
 
   public var description: String {
