@@ -44,7 +44,8 @@ let package = Package(
         .unsafeFlags(["-use-ld=lld", "-Xlinker", "--remap-inputs=*/libCTorch.so=/dev/null"])
       ]),
     .target(
-      name: "Torch", dependencies: ["CTorchLoader", .product(name: "CTorch", package: "CTorch")]),
+      name: "Torch",
+      dependencies: ["CTorchLoader", "Support", .product(name: "CTorch", package: "CTorch")]),
     .target(name: "TensorFiles", dependencies: ["Torch", "Support"]),
     .target(name: "NN", dependencies: ["Torch", "TensorFiles"]),
     .target(name: "Optimizers", dependencies: ["NN", "Support"]),
@@ -92,7 +93,8 @@ let package = Package(
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
     .testTarget(name: "NNTests", dependencies: ["NN", "LTX", "TestSupport"]),
     .testTarget(
-      name: "OptimizersTests", dependencies: ["Optimizers", "Support", "TensorFiles", "TestSupport"]),
+      name: "OptimizersTests",
+      dependencies: ["Optimizers", "Support", "TensorFiles", "TestSupport"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(

@@ -2,6 +2,7 @@
 
 import LTX
 import Media
+import Support
 import Torch
 
 /// Sound as tensors, and back.
@@ -14,11 +15,11 @@ public enum AudioTensors {
   /// The channels of one sound, as writers take them.
   ///
   /// - Parameter waveform: [1, C, N], any floating-point type, any device.
-  /// - Throws: `AudioError` for another shape.
+  /// - Throws: `Issue` for another shape.
   public static func channels(_ waveform: Tensor) throws -> [[Float]] {
     let shape = waveform.shape
     guard shape.count == 3, shape[0] == 1, shape[1] > 0, shape[2] > 0 else {
-      throw AudioError.shape(expected: "a waveform [1, channels, samples]", found: shape)
+      throw Issue.shape("waveform", shape, expected: "[1, channels, samples]")
     }
     return try waveform.squeeze(0).unbind(0).map { try $0.to(.float32).array() }
   }

@@ -1,6 +1,7 @@
 // B batch, F frames, H rows, W columns.
 
 import Media
+import Support
 import Torch
 
 /// Frames as tensors, and back: the one place where media and tensors meet.
@@ -9,7 +10,7 @@ public enum FrameTensors {
   ///
   /// - Parameter frames: of one size, at least one.
   /// - Returns: [1, 3, F, H, W], float32, -1 (black) to 1.
-  /// - Throws: `FrameError` when there is no frame, or frames differ in size.
+  /// - Throws: `Issue` when there is no frame, or frames differ in size.
   public static func pixels(_ frames: [RGBFrame]) throws -> Tensor {
     try requireOneSize(frames)
     let planes = try Tensor.cat(frames.map(planes))
@@ -25,7 +26,7 @@ public enum FrameTensors {
   /// worked on one by one, so that only the results take memory.
   ///
   /// - Returns: [1, 3, F, height, width], float32, -1 to 1.
-  /// - Throws: `FrameError` as `pixels`, and for a size that is not positive.
+  /// - Throws: `Issue` as `pixels`, and for a size that is not positive.
   public static func pixels(_ frames: [RGBFrame], filling size: (width: Int, height: Int)) throws
     -> Tensor
   {
@@ -62,14 +63,16 @@ public enum FrameTensors {
     guard size.width > 0, size.height > 0, shape.width > 0, shape.height > 0, frame.width > 0,
       frame.height > 0
     else {
-      throw FrameError(
-        "a frame of \(frame.width)x\(frame.height) pixels can't fill \(size.width)x\(size.height)")
+      throw Issue(
+        ["frame"],
+        "of \(frame.width)x\(frame.height) pixels can't fill \(size.width)x\(size.height)")
     }
     let (width, height) = scaled(shape, toFill: size)
     guard canFill(shape, size) else {
-      throw FrameError(
-        "a picture of \(shape.width)x\(shape.height) can't be made to fill \(size.width)x\(size.height): "
-          + "nearly all of it would be cut away")
+      throw Issue(
+        ["image"],
+        "of \(shape.width)x\(shape.height) pixels can't fill \(size.width)x\(size.height): nearly all of "
+          + "it would be cropped")
     }
     return FrameResizer.Geometry(
       scaled: (width, height),
@@ -111,12 +114,11 @@ public enum FrameTensors {
   /// Pixels as frames, clipped to -1 ... 1 and rounded to 8 bits.
   ///
   /// - Parameter pixels: [1, 3, F, H, W], any floating-point type, any device.
-  /// - Throws: `FrameError` for another shape.
+  /// - Throws: `Issue` for another shape.
   public static func frames(_ pixels: Tensor) throws -> [RGBFrame] {
     let shape = pixels.shape
     guard shape.count == 5, shape[0] == 1, shape[1] == 3 else {
-      throw FrameError(
-        "pixels of shape \(shape) are no frames; expected [1, 3, frames, height, width]")
+      throw Issue.shape("pixels", shape, expected: "[1, 3, frames, height, width]")
     }
     return try pixels.squeeze(0).unbind(1).enumerated().map { index, frame in
       let levels = try ((frame.to(.float32) + 1) * 127.5).clamped(min: 0, max: 255).round().to(
@@ -139,18 +141,12 @@ public enum FrameTensors {
   private static func signed(_ x: Tensor) throws -> Tensor { try x * 2 - 1 }
 
   private static func requireOneSize(_ frames: [RGBFrame]) throws {
-    guard let first = frames.first else { throw FrameError("there are no frames") }
+    guard let first = frames.first else { throw Issue(["frames"], "are missing") }
     for frame in frames where (frame.width, frame.height) != (first.width, first.height) {
-      throw FrameError(
-        "frame \(frame.index) is \(frame.width)x\(frame.height), the first one \(first.width)x\(first.height)"
-      )
+      throw Issue(
+        ["frames", .index(frame.index)],
+        "has \(frame.width)x\(frame.height) pixels (expected \(first.width)x\(first.height), as the "
+          + "first frame)")
     }
   }
-}
-
-/// Frames or pixels that can't be converted.
-public struct FrameError: Error, CustomStringConvertible, Sendable {
-  public let description: String
-
-  init(_ description: String) { self.description = description }
 }

@@ -5,6 +5,7 @@ import LTX
 import LoRAFiles
 import Media
 import NN
+import Support
 import Torch
 
 /// Runs the stages of a plan, one after another, with one stage's models in memory at a time.
@@ -202,11 +203,11 @@ public struct GenerationPipeline {
     _ stream: SampledModality?, _ modality: Modality, step: Int, of steps: Int
   ) throws {
     guard let stream, try !resultTokens(stream).isAllFinite() else { return }
-    throw SamplingError(
-      description:
-        "sampling: the \(modality) latents are not finite after step \(step + 1) of \(steps). Lower the guidance scales "
-        + "or the LoRAs' strength, or use --dtype float32; if that does not help, the transformer's weights or the LoRA "
-        + "are damaged.")
+    throw Issue(
+      ["sampling"], "the \(modality) latents are not finite after step \(step + 1) of \(steps)",
+      suggestion:
+        "Lower the guidance scales or the LoRAs' strength, or compute in float32. If that "
+        + "does not help, the transformer's weights or the LoRA are damaged.")
   }
 
   private func upsample(_ path: String, _ state: inout State, _ advance: Advance) throws {
@@ -251,29 +252,18 @@ public struct GenerationPipeline {
   }
 }
 
-/// A generation that can't go on.
-public struct SamplingError: Error, CustomStringConvertible, Sendable {
-  public let description: String
-}
-
-/// A model whose output is not finite: what is written of NaN looks like a black video or silence.
-public struct NonFiniteOutput: Error, CustomStringConvertible, Sendable {
-  /// The component that computed it: `video decoder`, `vocoder`.
-  public let stage: String
-  public let dtype: DType
-
-  public var description: String {
-    "\(stage): the output holds NaN or infinite values (in \(dtype)). The weights are damaged"
-      + (dtype == .float32
-        ? "; fetch the file again."
-        : ", or too large for \(dtype): use --dtype float32, or fetch the file again.")
-  }
-}
-
 extension Tensor {
-  /// - Parameter stage: what computed this, for the error.
-  /// - Throws: `NonFiniteOutput`.
+  /// Checks the output of a model: a video of NaN is black, and its audio silent.
+  ///
+  /// - Parameter stage: The component that computed this: `video decoder`, `vocoder`.
+  /// - Throws: `Issue` if a value is NaN or infinite.
   public func requireFinite(from stage: String) throws {
-    guard try isAllFinite() else { throw NonFiniteOutput(stage: stage, dtype: dtype) }
+    guard try !isAllFinite() else { return }
+    throw Issue(
+      [.name(stage)],
+      "the output has NaN or infinite values (in \(dtype)): the weights are damaged"
+        + (dtype == .float32 ? "" : ", or too large for \(dtype)"),
+      suggestion: dtype == .float32
+        ? "Download the file again." : "Compute in float32, or download the file again.")
   }
 }

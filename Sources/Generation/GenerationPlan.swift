@@ -39,7 +39,7 @@ public struct GenerationPlan: Sendable {
   ///   - checksModels: builds each component once on the files' memory maps. Only for models that
   ///     are checked elsewhere is it left out.
   /// - Throws: `Issue` for a request that can't be fulfilled; `ConfigurationError`,
-  ///   `WeightError`, `TensorFileError` or `TextEncoderError` for models that can't be used;
+  ///   `WeightError`, `TensorFileError` or `Issue` for models that can't be used;
   ///   `TorchError` for a device that isn't there.
   public init(
     _ request: GenerationRequest, models: GenerationModels, output: String,

@@ -39,7 +39,7 @@ extension TextEncoder {
 ///     (`TextEncoderFiles`).
 ///   - dtype: what the weights are converted to; nil keeps the files' own.
 ///   - storage: how the layers' weights are stored; embeddings are unchanged.
-/// - Throws: `TextEncoderError`, `ConfigurationError`, `TensorFileError` or `WeightError`, which
+/// - Throws: `Issue`, `ConfigurationError`, `TensorFileError` or `WeightError`, which
 ///   name the file.
 public func openTextEncoder(
   at path: String, dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored
@@ -55,11 +55,4 @@ public func openTextEncoder(
   return try Gemma3Model(
     Weights(files.weights(), LoadPolicy(dtype: dtype, device: device, storage: storage)),
     configuration: configuration)
-}
-
-/// A text encoder that can't be opened, or what it was given and can't read.
-public struct TextEncoderError: Error, CustomStringConvertible, Sendable {
-  public let description: String
-
-  public init(_ description: String) { self.description = description }
 }

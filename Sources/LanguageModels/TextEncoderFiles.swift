@@ -16,14 +16,14 @@ public struct TextEncoderFiles: Sendable {
   static let configurationKey = "gemma_config"
   static let tokenizerKey = "tokenizer_json"
 
-  /// - Throws: `TextEncoderError` when there is nothing of that name, `TensorFileError` for a file
+  /// - Throws: `Issue` when there is nothing of that name, `TensorFileError` for a file
   ///   that is not safetensors.
   public init(path: String) throws {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
-      throw TextEncoderError(
-        "\(path) does not exist; --text-encoder-path wants the folder of a Gemma 3 model, or a file of it"
-      )
+      throw Issue(
+        ["textEncoder", .file(path)], "does not exist",
+        suggestion: "Give the folder or the file of a Gemma 3 model.")
     }
     self.path = path
     packed = isFolder.boolValue ? nil : try SafetensorsFile(path: path)
@@ -31,7 +31,7 @@ public struct TextEncoderFiles: Sendable {
 
   /// Checks that everything is there, before anything large is read.
   ///
-  /// - Throws: `TextEncoderError` that names what is missing.
+  /// - Throws: `Issue` that names what is missing.
   public func requireAll() throws {
     if packed == nil {
       for name in ["config.json", "tokenizer.json"] { _ = try file(name) }
@@ -45,16 +45,16 @@ public struct TextEncoderFiles: Sendable {
   private func file(_ name: String) throws -> String {
     let file = "\(path)/\(name)"
     guard FileManager.default.fileExists(atPath: file) else {
-      throw TextEncoderError(
-        "\(path): holds no \(name); --text-encoder-path wants the folder of a Gemma 3 model with all of its files"
-      )
+      throw Issue(
+        ["textEncoder", .file(path)], "has no \(name)",
+        suggestion: "Give the folder of a Gemma 3 model with all of its files.")
     }
     return file
   }
 
   /// The configuration in the form of `transformers`.
   ///
-  /// - Throws: `TextEncoderError` when it is missing; `ConfigurationError` when it is damaged, or
+  /// - Throws: `Issue` when it is missing; `ConfigurationError` when it is damaged, or
   ///   describes quantized weights of a kind that is not supported.
   func config() throws -> Configuration {
     let config = try storedConfig()
@@ -62,9 +62,10 @@ public struct TextEncoderFiles: Sendable {
     if packed == nil {
       for (name, library) in QuantizationConfiguration.otherDescriptions
       where FileManager.default.fileExists(atPath: "\(path)/\(name)") {
-        throw TextEncoderError(
-          "\(path)/\(name): describes weights in the format of \(library), which is not supported. Use the model's "
-            + "bfloat16, scaled fp8 or int8 files.")
+        throw Issue(
+          ["textEncoder", .file("\(path)/\(name)")],
+          "describes weights in the format of \(library), which is not supported",
+          suggestion: "Use the model's bfloat16, scaled fp8 or int8 files.")
       }
     }
     return config
@@ -73,9 +74,10 @@ public struct TextEncoderFiles: Sendable {
   private func storedConfig() throws -> Configuration {
     if let packed {
       guard let json = packed.metadata[Self.configurationKey] else {
-        throw TextEncoderError(
-          "\(path): __metadata__.\(Self.configurationKey) is missing: a text encoder in one file carries its "
-            + "configuration there; give such a file, or the folder of a Gemma 3 model")
+        throw Issue(
+          ["textEncoder", .file(path), "__metadata__", .name(Self.configurationKey)],
+          "is missing, but holds the configuration of a text encoder in one file",
+          suggestion: "Give such a file, or the folder of a Gemma 3 model.")
       }
       return try Configuration(json: json, file: path, path: Self.configurationKey)
     }
@@ -83,7 +85,7 @@ public struct TextEncoderFiles: Sendable {
     do {
       return try Configuration(json: String(contentsOfFile: file, encoding: .utf8), file: file)
     } catch let error as CocoaError {
-      throw TextEncoderError("\(file): can't be read: \(reason(of: error))")
+      throw Issue(["textEncoder", .file(file)], "can't be read (\(reason(of: error)))")
     }
   }
 
@@ -91,7 +93,7 @@ public struct TextEncoderFiles: Sendable {
     try DescribedTensors.describing(packed ?? ShardedSafetensors(folder: path))
   }
 
-  /// - Throws: `TokenizerError`, or `TextEncoderError` for a file that carries none.
+  /// - Throws: `TokenizerError`, or `Issue` for a file that carries none.
   public func tokenizer() throws -> Tokenizer {
     guard packed != nil else {
       return try Tokenizer(contentsOf: URL(fileURLWithPath: file("tokenizer.json")))
@@ -104,9 +106,10 @@ public struct TextEncoderFiles: Sendable {
     guard let packed, let dtype = packed.entries[Self.tokenizerKey]?.dtype,
       [.uint8, .int8].contains(dtype)
     else {
-      throw TextEncoderError(
-        "\(path): has no tensor of bytes \(Self.tokenizerKey), the tokenizer of a text encoder in one file; "
-          + "give such a file, or the folder of a Gemma 3 model")
+      throw Issue(
+        ["textEncoder", .file(path)],
+        "has no tensor of bytes \(Self.tokenizerKey), the tokenizer of a text encoder in one file",
+        suggestion: "Give such a file, or the folder of a Gemma 3 model.")
     }
     return try packed.tensor(Self.tokenizerKey)
   }

@@ -1,6 +1,7 @@
 import LTX
 import LoRAFiles
 import NN
+import Support
 import Torch
 
 /// Every weight that the LoRAs change, under its key in the checkpoint.
@@ -8,7 +9,9 @@ func probeFuseLoRAs(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [
   key: String, tensor: Tensor
 )] {
   let checkpoint = try Checkpoint(path: options.requireModel())
-  guard !options.loras.isEmpty else { throw ProbeError("fuse-loras needs --lora FILE[:STRENGTH]") }
+  guard !options.loras.isEmpty else {
+    throw Issue(["loras"], "are missing, but fuse-loras needs them")
+  }
   for lora in options.loras { try LoRAFile(path: lora.path).requireFit(checkpoint) }
   var adapters = try options.adapters(dtype: nil)
   adapters.placement = .fused

@@ -2,6 +2,7 @@ import BlockExecution
 import LTX
 import LoRAFiles
 import NN
+import Support
 import Torch
 import Training
 
@@ -17,9 +18,9 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
     let (t, c) = name == "video" ? ("T", "C") : ("Ta", "Ca")
     let target = try inputs.float("\(name).target", "B \(t)' \(c)")
     guard target.size(1) <= modality.latent.size(1) else {
-      throw ProbeError(
-        "\(name).target has \(target.size(1)) tokens, more than the latent's \(modality.latent.size(1))"
-      )
+      throw Issue(
+        [.name("\(name).target")],
+        "has \(target.size(1)) tokens, more than the latent's \(modality.latent.size(1))")
     }
     return try ModalityExample(
       input: modality.to(options.device), target: target.to(options.device),
@@ -28,11 +29,11 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   let example = TrainingExample(
     video: try stream("video", given.video), audio: try stream("audio", given.audio))
   guard options.loras.count == 1, let lora = options.loras.first else {
-    throw ProbeError("lora-gradients needs exactly one --lora FILE[:STRENGTH]")
+    throw Issue(["loras"], "must be exactly one for lora-gradients")
   }
   guard lora.strength.isFinite else {
-    throw ProbeError(
-      "--lora \(lora.path): a strength of \(lora.strength) is no number to multiply by")
+    throw Issue(
+      ["loras", .file(lora.path)], "the strength must be finite (got \(lora.strength))")
   }
   var adapters = AdapterSet()
   let file = try LoRAFile(path: lora.path)

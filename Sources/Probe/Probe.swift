@@ -1,5 +1,6 @@
 import Foundation
 import LoRAFiles
+import Support
 import TensorFiles
 import Torch
 
@@ -29,14 +30,16 @@ public struct Probe {
 
     public init() {}
 
-    /// - Throws: `ProbeError` that names the option when it was not given.
+    /// - Throws: `Issue` that names the option when it was not given.
     func requireModel() throws -> String {
-      guard let model else { throw ProbeError("this component needs --model CHECKPOINT") }
+      guard let model else { throw Issue(["model"], "is missing, but this component needs it") }
       return model
     }
 
     func requireTextEncoder() throws -> String {
-      guard let textEncoder else { throw ProbeError("this component needs --text-encoder FOLDER") }
+      guard let textEncoder else {
+        throw Issue(["textEncoder"], "is missing, but this component needs it")
+      }
       return textEncoder
     }
   }
@@ -72,7 +75,7 @@ public struct Probe {
     key: String, tensor: Tensor
   )] {
     guard let component = components.first(where: { $0.name == name }) else {
-      throw ProbeError(
+      throw Issue(
         "there is no component \(name); the components are \(componentNames.joined(separator: ", "))"
       )
     }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import TensorFiles
 import Torch
 
@@ -61,7 +62,7 @@ public final class ProbeInputs {
     }
     let number = try float(name, "1").item()
     guard number.isFinite else {
-      throw ProbeError("\(file): \(name) is \(number); expected a finite number")
+      throw Issue([.file(file)], "\(name) is \(number) (expected a finite number)")
     }
     return number
   }
@@ -79,8 +80,9 @@ public final class ProbeInputs {
   /// Throws if the file has a tensor that nothing asked for.
   public func requireAllUsed() throws {
     guard let stray = names.first(where: { !known.contains($0) }) else { return }
-    throw ProbeError(
-      "\(file): there is no input \(stray) here; expected \(expected.joined(separator: ", "))")
+    throw Issue(
+      [.file(file)], "there is no input \(stray) here; expected \(expected.joined(separator: ", "))"
+    )
   }
 
   private func note(_ name: String, _ shape: String) {
@@ -95,29 +97,30 @@ public final class ProbeInputs {
     note(name, shape)
     let wanted = "\(name) [\(shape.replacingOccurrences(of: " ", with: ", "))] of \(kind)"
     guard let source, let entry = source.entries[name] else {
-      throw ProbeError("\(file): the input \(name) is missing; expected \(wanted)")
+      throw Issue([.file(file)], "the input \(name) is missing (expected \(wanted))")
     }
     guard entry.dtype == dtype else {
-      throw ProbeError("\(file): \(name) has elements of type \(entry.dtype); expected \(wanted)")
+      throw Issue([.file(file)], "\(name) has elements of type \(entry.dtype) (expected \(wanted))")
     }
     let letters = shape.split(separator: " ").map(String.init)
     guard letters.count == entry.shape.count else {
-      throw ProbeError("\(file): \(name) has shape \(entry.shape); expected \(wanted)")
+      throw Issue([.file(file)], "\(name) has shape \(entry.shape) (expected \(wanted))")
     }
     // A list may be empty; a batch or a sequence of nothing has no meaning.
     guard entry.shape.count == 1 || !entry.shape.contains(0) else {
-      throw ProbeError(
-        "\(file): \(name) has shape \(entry.shape); expected \(wanted), no size of them 0")
+      throw Issue(
+        [.file(file)], "\(name) has shape \(entry.shape) (expected \(wanted), no size of them 0)")
     }
     for (letter, size) in zip(letters, entry.shape) {
       if let fixed = Int(letter) {
         guard fixed == size else {
-          throw ProbeError("\(file): \(name) has shape \(entry.shape); expected \(wanted)")
+          throw Issue([.file(file)], "\(name) has shape \(entry.shape) (expected \(wanted))")
         }
       } else if let known = sizes[letter] {
         guard known.size == size else {
-          throw ProbeError(
-            "\(file): \(name) has shape \(entry.shape); expected \(wanted) with \(letter) = \(known.size), \(known.reason)"
+          throw Issue(
+            [.file(file)],
+            "\(name) has shape \(entry.shape); expected \(wanted) with \(letter) = \(known.size), \(known.reason)"
           )
         }
       } else {
@@ -126,11 +129,4 @@ public final class ProbeInputs {
     }
     return try source.tensor(name)
   }
-}
-
-/// A probe that can't be run as asked.
-public struct ProbeError: Error, CustomStringConvertible, Sendable {
-  public let description: String
-
-  public init(_ description: String) { self.description = description }
 }

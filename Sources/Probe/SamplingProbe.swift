@@ -12,7 +12,8 @@ func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [
   if inputs.has("audio_frames") {
     let frames = try inputs.integer("audio_frames")
     guard (1..<ProbeInputs.mostTokens).contains(frames) else {
-      throw ProbeError("audio_frames is \(frames); expected 1 to \(ProbeInputs.mostTokens - 1)")
+      throw Issue(
+        ["audio_frames"], "is \(frames) (expected 1 to \(ProbeInputs.mostTokens - 1))")
     }
     outputs.append(
       ("audio_positions", try AudioTokens().positions(batch: shape[0], frames: frames)))
@@ -25,15 +26,16 @@ func probeSigmas(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
 )] {
   let kind = try inputs.integer("kind")
   let tokens = try inputs.integer("tokens", default: 4096)
-  guard tokens > 0 else { throw ProbeError("tokens is \(tokens); it must be positive") }
+  guard tokens > 0 else { throw Issue(["tokens"], "must be positive (got \(tokens))") }
   let sigmas: [Float]
   switch kind {
   case 0: sigmas = try NoiseSchedule.shifted(steps: inputs.integer("steps"), tokens: tokens)
   case 1: sigmas = NoiseSchedule.distilled
   case 2: sigmas = NoiseSchedule.distilledSecondStage
   default:
-    throw ProbeError(
-      "kind is \(kind); expected 0 (LTX-2), 1 (distilled) or 2 (distilled second stage)")
+    throw Issue(
+      ["kind"], "is \(kind); expected 0 (LTX-2), 1 (distilled) or 2 (distilled second stage)"
+    )
   }
   if kind != 0 { _ = try inputs.optionalInt("steps", "1") }
   return [("sigmas", try Tensor(sigmas))]
@@ -43,7 +45,9 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
   key: String, tensor: Tensor
 )] {
   let (shape, fps) = try inputs.videoShape()
-  guard shape[0] == 1 else { throw ProbeError("video_shape is \(shape); expected a batch of 1") }
+  guard shape[0] == 1 else {
+    throw Issue(["video_shape"], "is \(shape) (expected a batch of 1)")
+  }
   let grid = VideoGrid(
     batch: 1, channels: shape[1], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps,
     factors: .usual)
@@ -56,8 +60,8 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
     let frame = try inputs.integer("\(i).frame", default: 0)
     let scale = try inputs.optionalInt("\(i).scale", "2")?.array(of: Int.self) ?? [1, 1]
     guard scale.allSatisfy({ (1...4096).contains($0) }) else {
-      throw ProbeError(
-        "\(i).scale is \(scale); expected two factors from 1 to 4096, space and time")
+      throw Issue(
+        [.name("\(i).scale")], "is \(scale) (expected two factors from 1 to 4096, space and time)")
     }
     switch kind {
     case 0: conditions.append(.replace(latent: latent, latentFrame: frame, strength: strength))
@@ -67,7 +71,8 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
         .reference(
           latent: latent, spatialScale: scale[0], temporalScale: scale[1], strength: strength))
     default:
-      throw ProbeError("\(i).kind is \(kind); expected 0 (in place), 1 (keyframe) or 2 (reference)")
+      throw Issue(
+        [.name("\(i).kind")], "is \(kind) (expected 0 (in place), 1 (keyframe) or 2 (reference))")
     }
   }
   let sequence = try grid.sequence(conditions)
@@ -85,13 +90,14 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   let sigmas: [Float] = try inputs.float("sigmas", "N").array()
   guard sigmas.count >= 2, sigmas.dropLast().allSatisfy({ $0 != 0 }), sigmas.allSatisfy(\.isFinite)
   else {
-    throw ProbeError(
-      "sigmas are \(sigmas); expected at least two numbers, and none but the last may be 0")
+    throw Issue(
+      ["sigmas"],
+      "are \(sigmas) (expected at least two numbers, and none but the last may be 0)")
   }
   let stgBlocks = try inputs.blocks("stg_blocks", "n")
   let start = try PerModality { try inputs.sampledModality($0, stgBlocks, options) }
   guard !start.present().isEmpty else {
-    throw ProbeError(
+    throw Issue(
       "the inputs video.noise and audio.noise are both missing; at least one modality is needed")
   }
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
@@ -121,13 +127,13 @@ extension ProbeInputs {
     let shape = try int("video_shape", "5").array(of: Int.self)
     let fps = try number("fps")
     guard shape.allSatisfy({ $0 > 0 }), fps > 0 else {
-      throw ProbeError("video_shape is \(shape) and fps \(fps); all must be positive")
+      throw Issue(["video_shape"], "is \(shape) and fps \(fps); all must be positive")
     }
     var count = 1
     for size in shape {
       let (product, overflows) = count.multipliedReportingOverflow(by: size)
       guard !overflows, product < Self.mostTokens << 10 else {
-        throw ProbeError("video_shape is \(shape); that is too large")
+        throw Issue(["video_shape"], "is \(shape); that is too large")
       }
       count = product
     }
@@ -158,8 +164,9 @@ extension ProbeInputs {
     guidance.skipSteps = try integer("\(modality).skip_step", default: 0)
     guidance.stgBlocks = stgBlocks
     guard (0..<Int(Int32.max)).contains(guidance.skipSteps) else {
-      throw ProbeError(
-        "\(modality).skip_step is \(guidance.skipSteps); expected 0 or a small positive number")
+      throw Issue(
+        [.name("\(modality).skip_step")],
+        "is \(guidance.skipSteps) (expected 0 or a small positive number)")
     }
     var sequence = LatentSequence(
       clean: try clean ?? .zeros(like: noise),

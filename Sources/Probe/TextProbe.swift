@@ -4,6 +4,7 @@ import Foundation
 import LTX
 import LanguageModels
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -11,15 +12,17 @@ import Torch
 func probeTokenize(
   _ options: Probe.Options, _ inputs: ProbeInputs
 ) throws -> [(key: String, tensor: Tensor)] {
-  guard let path = options.inputs else { throw ProbeError("tokenize needs --inputs PROMPTS.json") }
+  guard let path = options.inputs else {
+    throw Issue(["inputs"], "is missing, but tokenize needs a file of prompts")
+  }
   guard let data = FileManager.default.contents(atPath: path) else {
-    throw ProbeError("\(path): can't be read; does it exist?")
+    throw Issue([.file(path)], "can't be read; does it exist?")
   }
   let prompts: [String]
   do {
     prompts = try JSONDecoder().decode([String].self, from: data)
   } catch {
-    throw ProbeError("\(path): expected a JSON array of strings")
+    throw Issue([.file(path)], "expected a JSON array of strings")
   }
   let (ids, mask) = try openTokenizer(at: options.requireTextEncoder()).tensors(prompts)
   return [("ids", ids), ("mask", mask)]

@@ -1,4 +1,5 @@
 import LTX
+import Support
 import Torch
 import Training
 
@@ -23,7 +24,7 @@ struct TrainingBatchInputs {
       video: try strategies.video.flatMap { try stream("video", $0, prefix) },
       audio: try strategies.audio.flatMap { try stream("audio", $0, prefix) })
     guard batch.video != nil || batch.audio != nil else {
-      throw ProbeError(
+      throw Issue(
         "none of the strategy's streams has latents, \(prefix)video.latents or \(prefix)audio.latents"
       )
     }
@@ -63,7 +64,7 @@ struct TrainingBatchInputs {
       let first = try rates.array(of: Float.self).first
     else { return 24 }
     guard first.isFinite, first > 0 else {
-      throw ProbeError("\(name) begins with \(first); it must be positive")
+      throw Issue([.name("\(name)")], "begins with \(first); it must be positive")
     }
     return Double(first)
   }
@@ -106,9 +107,9 @@ struct TrainingBatchInputs {
     if let numbers = try inputs.optionalFloat("condition_draws", "\(lead)conditions B") {
       let numbers = try row(numbers)
       guard numbers.size(0) == counts[0] + counts[1] else {
-        throw ProbeError(
-          "condition_draws has \(numbers.size(0)) rows; the configuration has \(counts[0] + counts[1]) conditions"
-        )
+        throw Issue(
+          ["condition_draws"],
+          "has \(numbers.size(0)) rows; the configuration has \(counts[0] + counts[1]) conditions")
       }
       table = try (0..<numbers.size(0)).map { try numbers.select(0, $0).to(.float64).array() }
     }
@@ -125,7 +126,7 @@ struct TrainingBatchInputs {
       let tokens = name == "video" ? shape[2...].reduce(1, *) : shape[2]
       let wanted = [shape[0], tokens, latents.count / (shape[0] * tokens)]
       guard noise.shape == wanted else {
-        throw ProbeError(
+        throw Issue(
           "\(name).noise of a batch has shape \(noise.shape); latents of shape \(shape) take \(wanted)"
         )
       }

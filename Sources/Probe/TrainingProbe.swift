@@ -2,6 +2,7 @@ import BlockExecution
 import LTX
 import LoRAFiles
 import NN
+import Support
 import Torch
 import Training
 
@@ -9,7 +10,7 @@ func probeTimestepSampler(_ options: Probe.Options, _ inputs: ProbeInputs) throw
   key: String, tensor: Tensor
 )] {
   let tokens = try inputs.integer("tokens")
-  guard tokens > 0 else { throw ProbeError("tokens is \(tokens); it must be positive") }
+  guard tokens > 0 else { throw Issue(["tokens"], "must be positive (got \(tokens))") }
   let sigmas = try TimestepSampler.shiftedLogitNormal().sigmas(
     normal: inputs.float("normal", "n"), uniform: inputs.float("uniform", "n"),
     probability: inputs.float("probability", "n"), tokens: tokens)
@@ -50,11 +51,11 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
   let checkpoint = try Checkpoint(path: options.requireModel())
   let strategies = StreamStrategies(configuration.trainingStrategy)
   guard let lora = configuration.lora else {
-    throw ProbeError(
-      "\(configuration.source.file): the section lora is missing; the run trains adapters")
+    throw Issue(
+      [.file(configuration.source.file)], "the section lora is missing; the run trains adapters")
   }
   guard options.loras.count == 1, let initial = options.loras.first else {
-    throw ProbeError("training-run needs exactly one --lora FILE, the initial adapters")
+    throw Issue(["loras"], "must be exactly one, the initial adapters of training-run")
   }
   var adapters = AdapterSet()
   try LoRAFile(path: initial.path).add(
@@ -115,7 +116,9 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
 extension Probe.Options {
   /// The trainer's configuration; its directories are not opened.
   func trainingConfiguration() throws -> TrainingConfiguration {
-    guard let config else { throw ProbeError("this component needs --config FILE.yaml") }
+    guard let config else {
+      throw Issue(["configuration"], "is missing, but this component needs it")
+    }
     return try TrainingConfiguration(path: config, checksPaths: false)
   }
 }

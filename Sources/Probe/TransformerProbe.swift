@@ -2,6 +2,7 @@ import BlockExecution
 import LTX
 import LoRAFiles
 import NN
+import Support
 import Torch
 
 extension ProbeInputs {
@@ -22,8 +23,9 @@ extension ProbeInputs {
   func blocks(_ name: String, _ shape: String) throws -> Set<Int>? {
     guard let blocks = try optionalInt(name, shape)?.array(of: Int.self) else { return nil }
     if let wrong = blocks.first(where: { $0 < 0 || $0 >= blockCount ?? .max }) {
-      throw ProbeError(
-        "\(name) names block \(wrong); the model has blocks 0 to \((blockCount ?? 1) - 1)")
+      throw Issue(
+        [.name("\(name)")],
+        "names block \(wrong); the model has blocks 0 to \((blockCount ?? 1) - 1)")
     }
     return Set(blocks)
   }
@@ -56,7 +58,7 @@ extension ProbeInputs {
       try modality($0, latentDType: latentDType, contextDType: contextDType)
     }
     guard !inputs.present().isEmpty else {
-      throw ProbeError(
+      throw Issue(
         "the inputs video.latent and audio.latent are both missing; "
           + "at least one modality is needed")
     }
@@ -70,8 +72,8 @@ extension Probe.Options {
     var adapters = AdapterSet()
     for lora in loras {
       guard lora.strength.isFinite else {
-        throw ProbeError(
-          "--lora \(lora.path): a strength of \(lora.strength) is no number to multiply by")
+        throw Issue(
+          ["loras", .file(lora.path)], "the strength must be finite (got \(lora.strength))")
       }
       try LoRAFile(path: lora.path).add(
         to: &adapters, strength: lora.strength, dtype: dtype, device: device)
@@ -137,7 +139,7 @@ func probeRope(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   let checkpoint = try Checkpoint(path: options.requireModel())
   let configuration = try TransformerConfiguration(checkpoint.config)
   guard let attention = TransformerConfiguration.RotatedAttention(rawValue: stream) else {
-    throw ProbeError("stream is \(stream); expected 0 (video), 1 (audio) or 2 (cross-modal)")
+    throw Issue(["stream"], "is \(stream) (expected 0 (video), 1 (audio) or 2 (cross-modal))")
   }
   let rope = try configuration.rotaryEmbedding(
     attention, positions: positions, dtype: options.dtype)

@@ -18,6 +18,18 @@ public struct Issue: Error, Equatable, Sendable {
     self.suggestion = suggestion
   }
 
+  /// A problem of the work as a whole, without a subject.
+  public init(_ problem: String, suggestion: String? = nil) {
+    self.init([], problem, suggestion: suggestion)
+  }
+
+  /// A tensor of the wrong shape.
+  ///
+  /// - Parameter expected: The right shape, such as `[batch, 128, frames, rows, columns]`.
+  public static func shape(_ tensor: PathComponent, _ found: [Int], expected: String) -> Issue {
+    Issue([tensor], "has shape \(found) (expected \(expected))")
+  }
+
   /// One step of a subject path.
   public enum PathComponent: Hashable, Sendable {
     /// A property, an option or a tensor.

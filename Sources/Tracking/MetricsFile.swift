@@ -15,7 +15,7 @@ public final class MetricsFile {
   /// steps after `step`, which will be done again.
   ///
   /// - Parameter step: the step that the run resumes after; 0 drops everything.
-  /// - Throws: `TrackingError` where the file can't be read or written.
+  /// - Throws: `Issue` where the file can't be read or written.
   public init(path: String, goingOnFrom step: Int) throws {
     self.path = path
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -53,10 +53,10 @@ public final class MetricsFile {
     }
   }
 
-  private static func failure(_ path: String, _ error: any Error) -> TrackingError {
-    TrackingError(
-      "can't be written (\(reason(of: error)))", at: path,
-      remedy: "Check the room on the disk and the rights of its folder")
+  private static func failure(_ path: String, _ error: any Error) -> Issue {
+    Issue(
+      [.file(path)], "can't be written (\(reason(of: error)))",
+      suggestion: "Check the room on the disk and the rights of its folder.")
   }
 
   /// The bytes before the records of later steps and before a last line that is not whole. Steps
@@ -123,13 +123,13 @@ public struct RecordedMetrics: Sendable, Equatable {
 
   /// The validations of a file, without the steps: quick, however many there are.
   ///
-  /// - Throws: `TrackingError` where the file can't be read.
+  /// - Throws: `Issue` where the file can't be read.
   public static func validations(path: String) throws -> [ValidationRecord] {
     let data: Data
     do {
       data = try Data(contentsOf: URL(fileURLWithPath: path), options: .mappedIfSafe)
     } catch {
-      throw TrackingError("can't be read (\(reason(of: error)))", at: path)
+      throw Issue([.file(path)], "can't be read (\(reason(of: error)))")
     }
     let key = Data("\"\(ValidationRecord.CodingKeys.loss.rawValue)\"".utf8)
     let decoder = JSONDecoder()
@@ -143,14 +143,14 @@ public struct RecordedMetrics: Sendable, Equatable {
     return found
   }
 
-  /// - Throws: `TrackingError` where the file can't be read.
+  /// - Throws: `Issue` where the file can't be read.
   public init(path: String) throws {
     self.init()
     let data: Data
     do {
       data = try Data(contentsOf: URL(fileURLWithPath: path), options: .mappedIfSafe)
     } catch {
-      throw TrackingError("can't be read (\(reason(of: error)))", at: path)
+      throw Issue([.file(path)], "can't be read (\(reason(of: error)))")
     }
     let decoder = JSONDecoder()
     let lines = data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)

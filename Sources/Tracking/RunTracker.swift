@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// The outcome of a run.
 public enum RunOutcome: String, Sendable, Codable, Equatable {
@@ -33,10 +34,10 @@ public struct ValidationMedia: Sendable, Equatable {
   /// The prompt.
   public let caption: String
 
-  /// - Throws: `TrackingError` for an extension other than png, jpg, jpeg, mp4 and wav.
+  /// - Throws: `Issue` for an extension other than png, jpg, jpeg, mp4 and wav.
   public init(name: String, path: String, caption: String) throws {
     guard let kind = Kind(path: path) else {
-      throw TrackingError("is not an image, video or audio file that can be shown", at: path)
+      throw Issue([.file(path)], "is not an image, video or audio file that can be shown")
     }
     self.name = name
     self.path = path
@@ -65,22 +66,4 @@ public protocol RunTracker: AnyObject, Sendable {
   func media(_ samples: [ValidationMedia], step: Int) throws
   /// Ends the record. No call follows.
   func finish(_ outcome: RunOutcome) throws
-}
-
-/// A problem that keeps a run from being recorded.
-public struct TrackingError: Error, CustomStringConvertible, Equatable {
-  /// The file or address, where there is one.
-  public let place: String?
-  public let problem: String
-  public let remedy: String?
-
-  public init(_ problem: String, at place: String? = nil, remedy: String? = nil) {
-    self.place = place
-    self.problem = problem
-    self.remedy = remedy
-  }
-
-  public var description: String {
-    (place.map { $0 + ": " } ?? "") + problem + (remedy.map { ". " + $0 } ?? "")
-  }
 }

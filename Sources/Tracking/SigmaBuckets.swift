@@ -1,3 +1,5 @@
+import Support
+
 /// Mean losses per range of noise levels: what a diffusion model's loss means depends on sigma more
 /// than on anything else.
 ///
@@ -9,15 +11,15 @@ public struct SigmaBuckets: Sendable, Equatable {
   /// `0.00-0.25`, …
   public let labels: [String]
 
-  /// - Throws: `TrackingError` where the boundaries are fewer than two, not finite or not strictly
+  /// - Throws: `Issue` where the boundaries are fewer than two, not finite or not strictly
   ///   rising.
   public init(boundaries: [Double] = [0, 0.25, 0.5, 0.75, 1]) throws {
     guard boundaries.count >= 2, boundaries.allSatisfy(\.isFinite),
       zip(boundaries, boundaries.dropFirst()).allSatisfy({ $0 < $1 })
     else {
-      throw TrackingError(
+      throw Issue(
         "the boundaries of sigma buckets are \(boundaries)",
-        remedy: "Give two or more, each above the last.")
+        suggestion: "Give two or more, each above the last.")
     }
     self.init(checked: boundaries)
   }

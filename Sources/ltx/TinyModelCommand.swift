@@ -30,21 +30,18 @@ struct TinyModelCommand: ParsableCommand {
       printError("error: \(folder) \(problem)")
       throw ExitCode(2)
     }
-    do {
-      let files = try TinyModel.write(
+    let files = try checkingInput {
+      try TinyModel.write(
         to: folder, generation: generation, seed: seed, isOverwriting: overwrite)
-      print(
-        """
-        \(files.checkpoint)
-        \(files.textEncoder)/
-        \(files.spatialUpsampler)
-        \(files.temporalUpsampler)
-        \(files.distilledLoRA)
-        """)
-    } catch let error as TinyModelError {
-      printError("error: \(error)")
-      throw ExitCode(error.kind == .notEmpty ? 2 : 1)
     }
+    print(
+      """
+      \(files.checkpoint)
+      \(files.textEncoder)/
+      \(files.spatialUpsampler)
+      \(files.temporalUpsampler)
+      \(files.distilledLoRA)
+      """)
   }
 }
 

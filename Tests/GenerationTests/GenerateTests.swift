@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import Support
 import Testing
 
 @testable import Generation
@@ -58,7 +59,7 @@ import Testing
     var request = scratch.request()
     (request.videoGuidance.cfg, request.videoGuidance.stg) = (1, 0)
     guard case .encodePrompts(let prompts) = try scratch.plan(request).stages[0] else {
-      Issue.record("the first stage does not read the prompt")
+      Testing.Issue.record("the first stage does not read the prompt")
       return
     }
     #expect(prompts == request.prompts)
@@ -123,7 +124,7 @@ import Testing
   /// Numbers that are none would be decoded to a black video without a word.
   @Test func notFiniteNumbersAreTold() throws {
     let lora = GenerationModels.LoRA(path: try scratch.lora(), strength: 1e38)
-    #expect(throws: SamplingError.self) { try scratch.generate(loras: [lora]) }
+    #expect(throws: Support.Issue.self) { try scratch.generate(loras: [lora]) }
     #expect(!FileManager.default.fileExists(atPath: scratch.path("out.mp4")))
   }
 

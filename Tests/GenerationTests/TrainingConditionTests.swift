@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import Support
 import TensorFiles
 import Testing
 import Torch
@@ -68,7 +69,7 @@ import Torch
       case .masked(let latent, let mask, let strength) = try encoded(
         .crop(path: clip(), region: region))
     else {
-      Issue.record("a rectangle is not masked")
+      Testing.Issue.record("a rectangle is not masked")
       return
     }
     #expect(latent.shape == [1, latent.size(1), 3, 2, 3])
@@ -82,7 +83,7 @@ import Torch
       y < 32 ? x < 17 : x < 48  // 17 of 32 columns, and 16 of the second cell's below
     }
     guard case .masked(_, let kept, _) = try encoded(.keep(path: clip(), mask: mask)) else {
-      Issue.record("a mask does nothing")
+      Testing.Issue.record("a mask does nothing")
       return
     }
     #expect(try kept.array(of: Float.self) == (0..<3).flatMap { _ in [Float(1), 0, 0, 1, 0, 0] })
@@ -124,9 +125,9 @@ import Torch
     #expect(
       try (referred.positions.narrow(2, 4, 2) - referred.positions.narrow(2, 0, 2)).abs().amax()
         .item() == 0)
-    #expect(throws: ModalityError.self) { try grid.sequence([.replace(latent: part, frame: 3)]) }
-    #expect(throws: ModalityError.self) { try grid.sequence([.replace(latent: part, frame: -1)]) }
-    #expect(throws: ModalityError.self) {
+    #expect(throws: Support.Issue.self) { try grid.sequence([.replace(latent: part, frame: 3)]) }
+    #expect(throws: Support.Issue.self) { try grid.sequence([.replace(latent: part, frame: -1)]) }
+    #expect(throws: Support.Issue.self) {
       try grid.sequence([.reference(latent: .zeros([1, 3, 2, 3]))])
     }
   }

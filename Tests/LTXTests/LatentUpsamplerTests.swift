@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -58,13 +59,17 @@ import Torch
 
   @Test func latentsOfAnotherModelAreRefused() throws {
     let upsampler = try LatentUpsampler(path: Self.path("upsampler_spatial"))
-    #expect(throws: LatentUpsamplerError.shape(channels: 6, found: [1, 7, 1, 2, 2])) {
+    #expect(
+      throws: Support.Issue.shape(
+        "latent", [1, 7, 1, 2, 2], expected: "[batch, 6, frames, rows, columns]")
+    ) {
       try upsampler(.zeros([1, 7, 1, 2, 2]), statistics: statistics(7))
     }
-    #expect(throws: LatentUpsamplerError.statistics(channels: 6, found: [7])) {
+    let error = #expect(throws: Support.Issue.self) {
       try upsampler(.zeros([1, 6, 1, 2, 2]), statistics: statistics(7))
     }
-    #expect(throws: LatentUpsamplerError.self) {
+    #expect(error?.subject == ["latent statistics"])
+    #expect(throws: Support.Issue.self) {
       try upsampler(.zeros([6, 1, 2, 2]), statistics: statistics(6))
     }
   }

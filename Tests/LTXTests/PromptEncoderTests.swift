@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 import Testing
 import Torch
@@ -87,5 +88,5 @@ import Torch
     #expect(try whole.video.abs().max().item() > 0.01)
   }
 
-  @Test func noPromptsAreRefused() { #expect(throws: TextError.self) { try self.encoder([]) } }
+  @Test func noPromptsAreRefused() { #expect(throws: Support.Issue.self) { try self.encoder([]) } }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import LanguageModels
 import NN
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -51,7 +52,7 @@ import Torch
     try FileManager.default.createDirectory(
       atPath: scratch.folder, withIntermediateDirectories: true)
     try Data("mine".utf8).write(to: kept)
-    let error = #expect(throws: TinyModelError.self) { try TinyModel.write(to: scratch.folder) }
+    let error = #expect(throws: Support.Issue.self) { try TinyModel.write(to: scratch.folder) }
     #expect(error?.kind == .notEmpty && error?.description.contains("--overwrite") == true)
     #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.folder) == ["notes.txt"])
 
@@ -64,7 +65,7 @@ import Torch
   @Test func aFileIsRefused() throws {
     let scratch = try Scratch()
     try Data("a".utf8).write(to: URL(fileURLWithPath: scratch.folder))
-    let error = #expect(throws: TinyModelError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try TinyModel.write(to: scratch.folder, isOverwriting: true)
     }
     #expect(error?.kind == .notEmpty)

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -62,17 +63,17 @@ import Torch
   }
 
   @Test func imagesThatDoNotFitAreRefused() throws {
-    let error = VideoVAEError.pixelSize(height: 48, width: 64, multiples: encoder.compression)
-    #expect(throws: error) { try encoder(noise([1, 3, 1, 48, 64])) }
-    #expect(error.description.contains("e.g. to 32 x 64"))
-    #expect(throws: VideoVAEError.self) { try encoder(noise([3, 1, 32, 32])) }
-    #expect(throws: VideoVAEError.self) { try encoder(noise([1, 4, 1, 32, 32])) }
-    #expect(throws: VideoVAEError.self) { try decoder.decode(noise([1, channels + 1, 1, 2, 2])) }
+    let error = #expect(throws: Support.Issue.self) { try encoder(noise([1, 3, 1, 48, 64])) }
+    #expect(error?.subject == ["pixels"])
+    #expect(error?.description.contains("for example to 32 x 64") == true)
+    #expect(throws: Support.Issue.self) { try encoder(noise([3, 1, 32, 32])) }
+    #expect(throws: Support.Issue.self) { try encoder(noise([1, 4, 1, 32, 32])) }
+    #expect(throws: Support.Issue.self) { try decoder.decode(noise([1, channels + 1, 1, 2, 2])) }
   }
 
   @Test func aLatentOfOneRowCannotBeReflected() throws {
     #expect(
-      throws: VideoVAEError.tooSmallToReflect(rows: 1, columns: 4, compression: decoder.compression)
+      throws: decoder.compression.reflectionIssue(rows: 1, columns: 4)
     ) { try decoder.decode(noise([1, channels, 1, 1, 4])) }
     // An encoder that reflects, too.
     let weights = try Checkpoint(path: Self.model).weights(LoadPolicy(dtype: .float32))
@@ -80,7 +81,7 @@ import Torch
     configuration.padding = .reflect
     let reflecting = try VideoEncoder(weights / "vae", configuration: configuration)
     #expect(
-      throws: VideoVAEError.tooSmallToReflect(rows: 1, columns: 3, compression: encoder.compression)
+      throws: encoder.compression.reflectionIssue(rows: 1, columns: 3)
     ) {
       try reflecting(noise([1, 3, 1, 32, 96]))
     }
@@ -244,11 +245,11 @@ import Torch
       (Tiling(width: Tiling.Axis(size: 64, overlap: 64)), "width overlap by 64"),
     ]
     for (tiling, expected) in cases {
-      let error = #expect(throws: VideoVAEError.self) { try decoder.decode(latent, tiling: tiling) }
+      let error = #expect(throws: Support.Issue.self) { try decoder.decode(latent, tiling: tiling) }
       #expect(error?.description.contains(expected) == true)
     }
     let narrow = Tiling(height: Tiling.Axis(size: 96, overlap: 32))
-    let error = #expect(throws: VideoVAEError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try encoder.encode(noise([1, 3, 1, 64, 64]), tiling: narrow)
     }
     #expect(error?.description.contains("at least 64") == true)

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -90,7 +91,7 @@ final class TinyGemma3 {
       ids: Tensor(ids.flatMap { $0 }, shape: shape), mask: Tensor(mask.flatMap { $0 }, shape: shape)
     ) { index, state in
       guard index == states.count else {
-        throw TextEncoderError("state \(index) came out of order")
+        throw Support.Issue("state \(index) came out of order")
       }
       states.append(state)
     }

@@ -1,5 +1,6 @@
 import Foundation
 import Probe
+import Support
 import TensorFiles
 import Testing
 import Torch
@@ -13,7 +14,7 @@ import Torch
     try writeSafetensors(tensors, to: path)
     var options = Probe.Options()
     options.inputs = path
-    let error = try #require(throws: ProbeError.self) { try Probe.run(component, options) }
+    let error = try #require(throws: Support.Issue.self) { try Probe.run(component, options) }
     return error.description
   }
 
@@ -78,7 +79,7 @@ import Torch
   }
 
   @Test func unknownComponent() throws {
-    let error = try #require(throws: ProbeError.self) {
+    let error = try #require(throws: Support.Issue.self) {
       try Probe.run("transfomer", Probe.Options())
     }
     #expect(error.description.contains("transformer"))

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Synchronization
 import Testing
 
@@ -17,7 +18,7 @@ import Testing
     }
 
     private func record(_ call: String, _ step: Int) throws {
-      if failing.contains(step) { throw TrackingError("can't reach the server") }
+      if failing.contains(step) { throw Support.Issue("can't reach the server") }
       calls.withLock { $0.append("\(call) \(step)") }
     }
 
@@ -83,7 +84,8 @@ import Testing
 
   @Test func otherFilesCannotBeShown() {
     #expect(
-      throws: TrackingError("is not an image, video or audio file that can be shown", at: "a.txt")
+      throws: Support.Issue(
+        [.file("a.txt")], "is not an image, video or audio file that can be shown")
     ) {
       try ValidationMedia(name: "sample", path: "a.txt", caption: "")
     }

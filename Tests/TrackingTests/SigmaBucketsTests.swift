@@ -1,3 +1,4 @@
+import Support
 import Testing
 
 @testable import Tracking
@@ -23,7 +24,7 @@ import Testing
 
   @Test(arguments: [[], [0.5], [0, 0.5, 0.5], [1, 0], [0, .nan], [0, .infinity]] as [[Double]])
   func boundariesThatDoNotRiseAreErrors(boundaries: [Double]) {
-    #expect(throws: TrackingError.self) { try SigmaBuckets(boundaries: boundaries) }
+    #expect(throws: Support.Issue.self) { try SigmaBuckets(boundaries: boundaries) }
   }
 
   @Test func otherBoundaries() throws {

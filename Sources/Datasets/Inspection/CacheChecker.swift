@@ -71,7 +71,7 @@ public struct CacheChecker {
   let textEncoder: String?
   let notes: [String]
 
-  /// - Throws: `DatasetError`, `PreprocessingError`, `TextEncoderError` and others for input that
+  /// - Throws: `DatasetError`, `PreprocessingError`, `Issue` and others for input that
   ///   can't be used.
   public init(cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions()) throws {
     cache = try DatasetCache(path: path)

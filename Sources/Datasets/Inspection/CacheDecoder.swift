@@ -257,7 +257,7 @@ public final class CacheDecoder {
     try wave.requireFinite(from: "vocoder")
     let channels = try AudioTensors.channels(wave)
     guard channels.count == 2 else {
-      throw AudioError.shape(expected: "stereo audio [1, 2, samples]", found: wave.shape)
+      throw Issue.shape("waveform", wave.shape, expected: "[1, 2, samples]")
     }
     return AudioClip(left: channels[0], right: channels[1], sampleRate: vocoder.sampleRate)
   }

@@ -117,7 +117,7 @@ struct ClipReader: Sendable {
   /// to know. So the one for a long clip is tried, and only if the clip ends before it is full, the
   /// clip is read again for a shorter one.
   ///
-  /// - Throws: `MediaError` as `check`, and for what can't be decoded; `FrameError` for absurd
+  /// - Throws: `MediaError` as `check`, and for what can't be decoded; `Issue` for absurd
   ///   shapes.
   func read(_ path: String) throws -> Clip {
     let first = try open(path)

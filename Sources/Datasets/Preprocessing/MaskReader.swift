@@ -19,7 +19,7 @@ struct MaskReader: Sendable {
   ///   - shape: of the clip.
   /// - Returns: [F, H, W], float32, and a note where the mask ends before the clip; its last frame
   ///   then holds.
-  /// - Throws: `MediaError`, `FrameError`.
+  /// - Throws: `MediaError`, `Issue`.
   func cells(
     _ path: String, bucket: ResolutionBucket, shape: Clip.Shape
   ) throws -> (mask: Tensor, note: String?) {

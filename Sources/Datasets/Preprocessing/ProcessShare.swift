@@ -17,7 +17,7 @@ public struct ProcessShare: Equatable, Sendable {
 
   /// As the launcher says, by the ranks in the environment. Outside of one, the whole.
   ///
-  /// - Throws: `LaunchError` for numbers that make no sense.
+  /// - Throws: `Issue` for a variable that is missing or out of range.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     let ranks = try ProcessRanks(environment: environment) ?? .single
     self.init(index: ranks.rank, count: ranks.worldSize, localIndex: ranks.localRank)

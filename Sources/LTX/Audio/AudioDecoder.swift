@@ -2,6 +2,7 @@
 // frequencies.
 
 import NN
+import Support
 import Torch
 
 /// Normalised latents to log-mel spectrograms, which a `Vocoder` makes sound of (ltx-core,
@@ -52,14 +53,14 @@ public struct AudioDecoder: Sendable {
   /// - Parameter latent: normalised, [B, Z, T, F]
   /// - Returns: the log-mel spectrogram [B, 2, T', M]; T' = compression * (T - 1) + 1 for a causal
   ///   model.
-  /// - Throws: `AudioError` for a latent of another shape.
+  /// - Throws: `Issue` for a latent of another shape.
   public func callAsFunction(_ latent: Tensor) throws -> Tensor {
     let shape = latent.shape
     let (channels, bins) = (configuration.latentChannels, configuration.frequencyBins)
     guard shape.count == 4, shape[1] == channels, shape[3] == bins, shape.allSatisfy({ $0 > 0 })
     else {
-      throw AudioError.shape(
-        expected: "an audio latent [batch, \(channels), frames, \(bins)]", found: shape)
+      throw Issue.shape(
+        "audio latent", shape, expected: "[batch, \(channels), frames, \(bins)]")
     }
     let z = try statistics.denormalize(latent.to(convolutionIn.device, convolutionIn.dtype))
     var x = try middle(convolutionIn(z.permute([0, 2, 3, 1]).contiguous()))

@@ -2,6 +2,7 @@
 // frequencies.
 
 import NN
+import Support
 import Torch
 
 /// Sound to normalised latents, by way of a log-mel spectrogram (ltx-core,
@@ -61,14 +62,13 @@ public struct AudioEncoder: Sendable {
   ///   - waveform: [B, 2, N] from -1 to 1; one channel is taken for both.
   ///   - sampleRate: of the waveform; another one than the model's is converted.
   /// - Returns: [B, 2, T, M]; T = 1 + N / hop, with N at the model's rate.
-  /// - Throws: `AudioError` for sound of another shape, without samples, or shorter than half a
+  /// - Throws: `Issue` for sound of another shape, without samples, or shorter than half a
   ///   window.
   public func spectrogram(_ waveform: Tensor, sampleRate: Int) throws -> Tensor {
     let shape = waveform.shape
     let channels = configuration.audioChannels
     guard shape.count == 3, shape[0] > 0, shape[1] == 1 || shape[1] == channels else {
-      throw AudioError.shape(
-        expected: "a waveform [batch, \(channels) or 1, samples]", found: shape)
+      throw Issue.shape("waveform", shape, expected: "[batch, \(channels) or 1, samples]")
     }
     let mel = try logMel(waveform, sampleRate: sampleRate)
     return shape[1] == channels ? mel : try mel.repeated([1, channels, 1, 1])
@@ -77,17 +77,16 @@ public struct AudioEncoder: Sendable {
   /// - Parameter mel: a log-mel spectrogram [B, 2, T, M]
   /// - Returns: the normalised latent [B, Z, T', F]; T' = ceil(T / compression) for a model that is
   ///   causal in time.
-  /// - Throws: `AudioError` for a spectrogram of another shape.
+  /// - Throws: `Issue` for a spectrogram of another shape.
   public func encode(_ mel: Tensor) throws -> Tensor {
     let shape = mel.shape
     guard shape.count == 4, shape[1] == configuration.audioChannels,
       shape[3] == configuration.melBins,
       shape.allSatisfy({ $0 > 0 })
     else {
-      throw AudioError.shape(
-        expected:
-          "a spectrogram [batch, \(configuration.audioChannels), frames, \(configuration.melBins)]",
-        found: shape)
+      throw Issue.shape(
+        "spectrogram", shape,
+        expected: "[batch, \(configuration.audioChannels), frames, \(configuration.melBins)]")
     }
     var x = try convolutionIn(
       mel.to(convolutionIn.device, convolutionIn.dtype).permute([0, 2, 3, 1]).contiguous())

@@ -1,6 +1,7 @@
 // B batch, C channels, N samples, T spectrogram frames, M mel frequencies.
 
 import Foundation
+import Support
 import Torch
 
 /// Sound to the logarithm of its mel spectrogram, always in float32 (ltx-core, `audio_vae/ops.py`;
@@ -27,18 +28,23 @@ public struct LogMelSpectrogram: Sendable {
 
   /// - Parameter waveform: [B, C, N], at any rate.
   /// - Returns: [B, C, T, M] with T = 1 + N / hop, N at the spectrogram's own rate.
-  /// - Throws: `AudioError` for sound that is too short, of another shape or without a rate.
+  /// - Throws: `Issue` for sound that is too short, of another shape or without a rate.
   public func callAsFunction(_ waveform: Tensor, sampleRate rate: Int) throws -> Tensor {
-    guard (1...SincResampler.highestRate).contains(rate) else { throw AudioError.sampleRate(rate) }
+    guard (1...SincResampler.highestRate).contains(rate) else {
+      throw SincResampler.rateIssue(rate)
+    }
     let given = waveform.shape
     guard given.count == 3, given[0] > 0, given[1] > 0 else {
-      throw AudioError.shape(expected: "a waveform [batch, channels, samples]", found: given)
+      throw Issue.shape("waveform", given, expected: "[batch, channels, samples]")
     }
     // The ends are mirrored, half a window of them, which needs one sample more.
     let mirrored = fftLength / 2
     guard given[2] * sampleRate > mirrored * rate else {
-      throw AudioError.tooShort(
-        samples: given[2], sampleRate: rate, minimum: mirrored * rate / sampleRate + 1)
+      throw Issue(
+        ["waveform"],
+        "is too short for a spectrogram (got \(given[2]) samples at \(rate) samples a second, "
+          + "expected at least \(mirrored * rate / sampleRate + 1))",
+        suggestion: "Add silence at the end.")
     }
     let audio = try SincResampler.resample(
       waveform.to(window.device, .float32), from: rate, to: sampleRate)

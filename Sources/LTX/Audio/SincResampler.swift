@@ -1,6 +1,7 @@
 // B batch, C channels, N samples.
 
 import Foundation
+import Support
 import Torch
 
 /// Changes the rate of sampled sound: a sinc below the lower rate's limit in a Hann window
@@ -17,16 +18,21 @@ public enum SincResampler {
 
   /// - Parameter waveform: [B, C, N], float32
   /// - Returns: [B, C, ceil(N * new / old)]; the waveform itself if the rates are equal.
-  /// - Throws: `AudioError` for rates that are none.
+  /// - Throws: `Issue` for rates that are none.
   public static func resample(_ waveform: Tensor, from old: Int, to new: Int) throws -> Tensor {
     try resample(waveform, from: old, to: new, largestTable: largestTable)
+  }
+
+  static func rateIssue(_ rate: Int) -> Issue {
+    Issue(
+      ["sampleRate"], "must be between 1 and \(highestRate) samples a second (got \(rate))")
   }
 
   static func resample(
     _ waveform: Tensor, from old: Int, to new: Int, largestTable: Int
   ) throws -> Tensor {
     for rate in [old, new] where !(1...highestRate).contains(rate) {
-      throw AudioError.sampleRate(rate)
+      throw SincResampler.rateIssue(rate)
     }
     if old == new { return waveform }
     let divisor = gcd(old, new)

@@ -1,6 +1,7 @@
 // B batch, T spectrogram frames, M mel frequencies.
 
 import NN
+import Support
 import Torch
 
 /// Log-mel spectrograms to stereo sound: HiFi-GAN in LTX-2, BigVGAN v2 with bandwidth extension in
@@ -43,14 +44,14 @@ public struct Vocoder: Sendable {
   /// - Parameter mel: a log-mel spectrogram [B, 2, T, M]
   /// - Returns: sound [B, 2, samples] from -1 to 1, in the element type that the vocoder computes
   ///   in.
-  /// - Throws: `AudioError` for a spectrogram of another shape.
+  /// - Throws: `Issue` for a spectrogram of another shape.
   public func callAsFunction(_ mel: Tensor) throws -> Tensor {
     let shape = mel.shape
     guard shape.count == 4, shape[1] == Self.channels, shape[3] == melBins,
       shape.allSatisfy({ $0 > 0 })
     else {
-      throw AudioError.shape(
-        expected: "a spectrogram [batch, \(Self.channels), frames, \(melBins)]", found: shape)
+      throw Issue.shape(
+        "spectrogram", shape, expected: "[batch, \(Self.channels), frames, \(melBins)]")
     }
     let x = try mel.to(generator.device, generator.dtype).transpose(2, 3).flatten(
       from: 1, through: 2)

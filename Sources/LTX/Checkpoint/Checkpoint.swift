@@ -1,4 +1,5 @@
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -83,11 +84,9 @@ public struct Checkpoint: Sendable {
       version = version ?? file.version
     }
     guard let config else {
-      throw ConfigurationError(
-        file: files.name, key: "--model-path",
-        problem:
-          "is not given, and neither is a file of a component such as \(ModelFiles.Component.transformer.option)"
-      )
+      throw Issue(
+        ["checkpoint"], "is missing",
+        suggestion: "Give a checkpoint, or the files of its components.")
     }
     if let textEncoder = files.textEncoder, isFile(textEncoder) {
       parts.append(
@@ -108,16 +107,17 @@ public struct Checkpoint: Sendable {
   public func require(_ components: String...) throws {
     guard let missing = components.first(where: { !config.has($0) }) else { return }
     if let error = source.unsupportedFormatError(anywhereBelow: "") { throw error }
-    let option = ModelFiles.Component.allCases.first { $0.configurationKeys.contains(missing) }?
-      .option
+    let component =
+      ModelFiles.Component.allCases.first { $0.configurationKeys.contains(missing) }?.title
+      ?? missing
     let there = ["transformer", "vae", "audio_vae", "vocoder"].filter(config.has)
-    let content = there.isEmpty ? "no part of LTX-2" : there.joined(separator: " and ") + " only"
+    let content = there.isEmpty ? "no part of LTX-2" : "only " + there.joined(separator: " and ")
     throw config.error(
       missing,
       files.unified == nil
-        ? "is missing: the files that are given hold \(content); name the file of that component with \(option ?? "--model-path")"
-        : "is missing: the file holds \(content); give an LTX-2 checkpoint with all of its parts in one file"
-          + (option.map { ", or the files of the components with \($0) and its like" } ?? ""))
+        ? "is missing: the given files have \(content). Give the file of the \(component) too"
+        : "is missing: the file has \(content). Give an LTX-2 checkpoint with all components, or the "
+          + "file of the \(component) too")
   }
 
   /// The prefixes of the components' keys.

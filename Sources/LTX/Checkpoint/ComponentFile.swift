@@ -56,7 +56,7 @@ struct ComponentFile {
   func part(_ key: String, of component: ModelFiles.Component) throws -> Configuration {
     guard config.has(key) else {
       throw config.error(
-        key, "is missing: \(component.option) wants a file that holds the \(component.title)")
+        key, "is missing, but this file is given as the one of the \(component.title)")
     }
     return try config.object(key)
   }

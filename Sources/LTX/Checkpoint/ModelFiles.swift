@@ -10,17 +10,8 @@ public struct ModelFiles: Sendable, Equatable {
     case audioVAE
     case textEncoder
 
-    /// The option of `ltx` that names its file.
-    public var option: String {
-      switch self {
-      case .transformer: "--transformer-path"
-      case .videoVAE: "--video-vae-path"
-      case .audioVAE: "--audio-vae-path"
-      case .textEncoder: "--text-encoder-path"
-      }
-    }
-
-    var title: String {
+    /// The component's name in messages.
+    package var title: String {
       switch self {
       case .transformer: "transformer"
       case .videoVAE: "video VAE"

@@ -1,5 +1,6 @@
 // B batch, Z audio channels, T audio latent frames, N frequency bins of the latent.
 
+import Support
 import Torch
 
 /// Audio latents as tokens, and where each token lies in time.
@@ -93,7 +94,7 @@ public struct AudioGrid: Sendable {
   /// The tokens of the sound with conditions applied in order.
   ///
   /// - Parameter start: a latent to refine, [B, Z, T, N]; nil where noise is all there is.
-  /// - Throws: `ModalityError` when a latent does not fit the grid.
+  /// - Throws: `Issue` when a latent does not fit the grid.
   public func sequence(_ conditions: [AudioCondition] = [], start: Tensor? = nil) throws
     -> LatentSequence
   {
@@ -113,8 +114,9 @@ public struct AudioGrid: Sendable {
       case .replace(let latent, let frame):
         let range = frame..<frame + (try count(latent))
         guard range.lowerBound >= 0, range.upperBound <= frames else {
-          throw ModalityError(
-            problem: "a sound of \(range.count) latent frames at \(frame) is not within \(frames)")
+          throw Issue(
+            ["audio condition"],
+            "must be within the \(frames) latent frames (got \(range.count) at \(frame))")
         }
         sequence.clean = try sequence.clean.replacing(range, with: AudioTokens.patchify(latent))
         sequence.denoiseMask = try sequence.denoiseMask.replacing(
@@ -134,17 +136,15 @@ public struct AudioGrid: Sendable {
     let shape = latent.shape
     guard shape.count == 4, shape[0] == batch, shape[1] == channels, shape[2] > 0, shape[3] == bins
     else {
-      throw ModalityError(
-        problem: "a sound's latent has shape \(shape); expected [\(batch), \(channels), t, \(bins)]"
-      )
+      throw Issue.shape(
+        "audio latent", shape, expected: "[\(batch), \(channels), frames, \(bins)]")
     }
     return shape[2]
   }
 
   private func requireFit(_ latent: Tensor) throws {
     guard latent.shape == latentShape else {
-      throw ModalityError(
-        problem: "a sound's latent has shape \(latent.shape); expected \(latentShape)")
+      throw Issue.shape("audio latent", latent.shape, expected: "\(latentShape)")
     }
   }
 }

@@ -1,5 +1,6 @@
 // B batch, C latent channels, F H W latent frames, rows, columns, T tokens.
 
+import Support
 import Torch
 
 /// A known latent that guides the generation of a video (ltx-core, `conditioning/types`).
@@ -54,7 +55,7 @@ public struct VideoGrid: Sendable {
   /// The tokens of the video with conditions applied in order.
   ///
   /// - Parameter start: a latent to refine, [B, C, F, H, W]; nil where noise is all there is.
-  /// - Throws: `ModalityError` when a latent does not fit the grid.
+  /// - Throws: `Issue` when a latent does not fit the grid.
   public func sequence(_ conditions: [VideoCondition] = [], start: Tensor? = nil) throws
     -> LatentSequence
   {
@@ -64,10 +65,8 @@ public struct VideoGrid: Sendable {
         batch: batch, frames: frames, rows: rows, columns: columns, fps: fps, factors: factors))
     if let start {
       guard start.shape == [batch, channels, frames, rows, columns] else {
-        throw ModalityError(
-          problem:
-            "a latent of shape \(start.shape) can't be refined to \([batch, channels, frames, rows, columns])"
-        )
+        throw Issue.shape(
+          "latent to refine", start.shape, expected: "\([batch, channels, frames, rows, columns])")
       }
       // What is refined stands for what is known, too, until a condition says otherwise.
       let tokens = try VideoTokens.patchify(start)
@@ -84,9 +83,9 @@ public struct VideoGrid: Sendable {
       guard latent.shape == [batch, channels, count, rows, columns], first >= 0,
         first + count <= frames
       else {
-        throw ModalityError(
-          problem:
-            "a condition of shape \(latent.shape) at latent frame \(first) does not fit a video of "
+        throw Issue(
+          ["condition"],
+          "has shape \(latent.shape) at latent frame \(first), which does not fit a video of "
             + "\([batch, channels, frames, rows, columns])")
       }
       let start = first * rows * columns
@@ -117,9 +116,9 @@ public struct VideoGrid: Sendable {
       guard latent.shape == [batch, channels, frames, rows, columns],
         mask.shape == [batch, frames, rows, columns]
       else {
-        throw ModalityError(
-          problem:
-            "a latent of shape \(latent.shape) with a mask of \(mask.shape) does not fit a video of "
+        throw Issue(
+          ["condition"],
+          "has shape \(latent.shape) and a mask of shape \(mask.shape), which do not fit a video of "
             + "\([batch, channels, frames, rows, columns])")
       }
       try sequence.keep(
@@ -130,8 +129,8 @@ public struct VideoGrid: Sendable {
   private func size(of latent: Tensor) throws -> (Int, Int, Int) {
     let shape = latent.shape
     guard shape.count == 5, shape[0] == batch, shape[1] == channels else {
-      throw ModalityError(
-        problem: "a condition has shape \(shape); expected [\(batch), \(channels), f, h, w]")
+      throw Issue.shape(
+        "condition", shape, expected: "[\(batch), \(channels), frames, rows, columns]")
     }
     return (shape[2], shape[3], shape[4])
   }

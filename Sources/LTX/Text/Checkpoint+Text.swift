@@ -1,5 +1,6 @@
 import LanguageModels
 import NN
+import Support
 import Torch
 
 extension Checkpoint {
@@ -8,16 +9,16 @@ extension Checkpoint {
   /// - Parameters:
   ///   - textEncoder: its folder or file; that of `files` if nil.
   ///   - storage: the storage of its weights; `.int8` halves its memory.
-  /// - Throws: `TokenizerError`, `TextEncoderError`, `WeightError`, `ConfigurationError`, each
+  /// - Throws: `TokenizerError`, `Issue`, `WeightError`, `ConfigurationError`, each
   ///   naming the file.
   public func promptEncoder(
     textEncoder: String? = nil, dtype: DType? = nil, device: Device = .cpu,
     storage: WeightStorage = .asStored
   ) throws -> PromptEncoder {
     guard let path = textEncoder ?? files.textEncoder else {
-      throw TextEncoderError(
-        "no text encoder is given; name the folder or file of a Gemma 3 model with "
-          + ModelFiles.Component.textEncoder.option)
+      throw Issue(
+        ["textEncoder"], "is missing",
+        suggestion: "Give the folder or the file of a Gemma 3 model.")
     }
     try require("transformer")
     let root = weights(LoadPolicy(dtype: dtype, device: device))
@@ -25,9 +26,8 @@ extension Checkpoint {
       throw WeightError(
         file: files.path(of: .transformer) ?? source.name, key: "\(Prefix.textProjection).*",
         problem:
-          "is missing: the projection of text features lies in the unified checkpoint, in the transformer's file "
-          + "(\(ModelFiles.Component.transformer.option)) or in that of the text encoder "
-          + "(\(ModelFiles.Component.textEncoder.option))")
+          "is missing: the projection of text features is in the unified checkpoint, in the transformer's "
+          + "file or in the text encoder's")
     }
     return try PromptEncoder(
       checkpoint: root, configuration: TextConfiguration(config), textEncoder: path, dtype: dtype,

@@ -1,6 +1,7 @@
 // B batch, S text tokens, D width of the connector, R registers.
 
 import NN
+import Support
 import Torch
 
 /// A small transformer between the text encoder and one modality of the audio-video transformer
@@ -42,17 +43,18 @@ public struct EmbeddingsConnector: Sendable {
   ///   - features: [B, S, D], text first.
   ///   - isText: [B, S, 1], true on text, false on padding.
   /// - Returns: [B, S, D]; the transformer attends to all of it.
-  /// - Throws: `TextError` if S is not a multiple of the number of registers.
+  /// - Throws: `Issue` if S is not a multiple of the number of registers.
   func callAsFunction(_ features: Tensor, isText: Tensor) throws -> Tensor {
     let tokens = features.size(1)
     let count = registers.size(0)
     guard features.size(2) == configuration.width else {
-      throw TextError(
-        "text features: have shape \(features.shape), expected a width of \(configuration.width)"
-      )
+      throw Issue(
+        ["text features"],
+        "have shape \(features.shape), expected a width of \(configuration.width)")
     }
     guard count > 0, tokens.isMultiple(of: count) else {
-      throw TextError("text features: must have a multiple of \(count) tokens (got \(tokens))")
+      throw Issue(
+        ["text features"], "must have a multiple of \(count) tokens (got \(tokens))")
     }
     let filling = try registers.to(features.dtype).repeated([tokens / count, 1]).unsqueeze(0)
     var x = try Tensor.select(where: isText, features, else: filling)
@@ -113,16 +115,16 @@ public struct TextConnectors: Sendable {
 
   /// - Parameter features: padded on either side to a multiple of the number of registers, which is
   ///   128 in the published files.
-  /// - Throws: `TextError` if shapes don't fit.
+  /// - Throws: `Issue` if shapes don't fit.
   public func callAsFunction(_ features: TextFeatures) throws -> TextContexts {
     // Sorting and gathering need the mask on the features' device.
     let mask = try features.mask.to(features.video.device)
     for (name, tensor) in [("video", features.video), ("audio", features.audio)] {
       guard tensor.rank == 3, mask.rank == 2, Array(tensor.shape.prefix(2)) == mask.shape else {
-        throw TextError(
-          "\(name) text features: have shape \(tensor.shape) and a mask of \(mask.shape), "
-            + "expected [B, S, D] and [B, S]"
-        )
+        throw Issue(
+          [.name("\(name) text features")],
+          "have shape \(tensor.shape) and a mask of \(mask.shape), "
+            + "expected [B, S, D] and [B, S]")
       }
     }
     // The text comes first, in its order, then the padding.

@@ -3,6 +3,7 @@
 
 import LanguageModels
 import NN
+import Support
 import Torch
 
 /// Text features as a dataset's cache stores them: after the text encoder, before the connectors,
@@ -94,7 +95,7 @@ public struct FeatureExtractor: Sendable {
     observe: (Int, Tensor) throws -> Void = { _, _ in }
   ) throws -> TextFeatures {
     guard encoder.width == width, encoder.hiddenStateCount == hiddenStateCount else {
-      throw TextError("the text features were built for another text encoder")
+      throw Issue("the text features were built for another text encoder")
     }
     // Each hidden state is normalized into its place at once, so that two copies of all layers never
     // exist. The layer is the fastest dimension.
@@ -112,7 +113,7 @@ public struct FeatureExtractor: Sendable {
       try all.select(3, layer).copy_(normalized(state, isPadding: padding))
     }
     guard let flat = try flat?.flatten(from: 2, through: 3) else {
-      throw TextError("the text encoder returned no hidden states")
+      throw Issue("the text encoder returned no hidden states")
     }
     let mask = try mask.to(flat.device)
     switch projection {
@@ -164,11 +165,4 @@ public struct FeatureExtractor: Sendable {
     }
     return try normed.maskedFill(isPadding, 0)
   }
-}
-
-/// Text or text features that can't be used.
-public struct TextError: Error, CustomStringConvertible, Sendable {
-  public let description: String
-
-  init(_ description: String) { self.description = description }
 }

@@ -2,6 +2,7 @@
 
 import LanguageModels
 import NN
+import Support
 import Torch
 
 /// Turns prompts into text features, which preprocessing stores and generation passes to the
@@ -71,7 +72,7 @@ public func openTokenizer(at path: String) throws -> Tokenizer {
 extension Tokenizer {
   /// Returns prompts as inputs of the text encoder: ids and mask, [N, 1024], int64, padded on the left.
   public func tensors(_ prompts: [String]) throws -> (ids: Tensor, mask: Tensor) {
-    guard !prompts.isEmpty else { throw TextError("there are no prompts to encode") }
+    guard !prompts.isEmpty else { throw Issue(["prompts"], "are empty") }
     let encoded = try prompts.map { try encodePrompt($0) }
     let shape = [prompts.count, encoded[0].ids.count]
     return (

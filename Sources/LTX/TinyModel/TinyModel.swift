@@ -53,7 +53,7 @@ public enum TinyModel {
   /// - Parameters:
   ///   - seed: the same one makes the same bytes.
   ///   - isOverwriting: whether the folder may have content; files of the same names are replaced.
-  /// - Throws: `TinyModelError` when `folder` is a file or not empty, or can't be written;
+  /// - Throws: `Issue` when `folder` is a file or not empty, or can't be written;
   ///   `TensorFileError` when a tensor file can't.
   public static func write(
     to folder: String, generation: Generation = .ltx2, seed: UInt64 = 42,
@@ -62,9 +62,9 @@ public enum TinyModel {
     let destination = URL(fileURLWithPath: folder).standardizedFileURL
     let isUsed = try hasContent(destination, named: folder)
     guard !isUsed || isOverwriting else {
-      throw TinyModelError(
-        kind: .notEmpty, path: folder,
-        problem: "the folder is not empty; name another one, or pass --overwrite")
+      throw Issue(
+        [.file(folder)], "is not empty",
+        suggestion: "Choose another folder, or overwrite the files in this one.")
     }
     let suffix = String(UInt64.random(in: .min ... .max), radix: 36)
     let staging = destination.deletingLastPathComponent()
@@ -98,13 +98,10 @@ public enum TinyModel {
       if isUsed {
         try move(contentsOf: staging, into: destination)
       } else if rename(staging.path, destination.path) != 0 {
-        throw TinyModelError(
-          kind: .notWritten, path: folder,
-          problem: "can't be written: \(String(cString: strerror(errno)))")
+        throw Issue([.file(folder)], "can't be written (\(String(cString: strerror(errno))))")
       }
     } catch let error as CocoaError {
-      throw TinyModelError(
-        kind: .notWritten, path: folder, problem: "can't be written: \(reason(of: error))")
+      throw Issue([.file(folder)], "can't be written (\(reason(of: error)))")
     }
     // As the folder was given: a relative one gives relative paths.
     func path(_ name: String) -> String {
@@ -164,14 +161,12 @@ public enum TinyModel {
       return false
     }
     guard isFolder.boolValue else {
-      throw TinyModelError(
-        kind: .notEmpty, path: name, problem: "is a file; name a folder for the model")
+      throw Issue([.file(name)], "is a file", suggestion: "Choose a folder for the model.")
     }
     do {
       return try !FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty
     } catch {
-      throw TinyModelError(
-        kind: .notWritten, path: name, problem: "can't be read: \(reason(of: error))")
+      throw Issue([.file(name)], "can't be read (\(reason(of: error)))")
     }
   }
 
@@ -184,9 +179,7 @@ public enum TinyModel {
       if try from.resourceValues(forKeys: [.isDirectoryKey]).isDirectory == true {
         try move(contentsOf: from, into: to)
       } else if rename(from.path, to.path) != 0 {
-        throw TinyModelError(
-          kind: .notWritten, path: to.path,
-          problem: "can't be replaced: \(String(cString: strerror(errno)))")
+        throw Issue([.file(to.path)], "can't be replaced (\(String(cString: strerror(errno))))")
       }
     }
   }
@@ -201,20 +194,4 @@ public enum TinyModel {
       StandardStream.error.write("warning: \(describe(error)). Remove \(folder.path).\n")
     }
   }
-}
-
-/// A place where the tiny model can't be written.
-public struct TinyModelError: Error, CustomStringConvertible, Sendable {
-  public enum Kind: Sendable {
-    /// Something is there that must not be lost.
-    case notEmpty
-    /// The system refuses.
-    case notWritten
-  }
-
-  public let kind: Kind
-  public let path: String
-  public let problem: String
-
-  public var description: String { "\(path): \(problem)" }
 }

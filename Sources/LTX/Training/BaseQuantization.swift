@@ -1,4 +1,5 @@
 import NN
+import Support
 import Torch
 
 /// In how many bits the frozen weights are kept while adapters are trained, by the names of the
@@ -10,12 +11,16 @@ public enum BaseQuantization: String, Sendable, CaseIterable {
   case float8 = "fp8-quanto"
   case float8UZ = "fp8uz-quanto"
 
-  /// - Throws: `UnsupportedQuantization` for what this program has no matrices in.
+  /// - Throws: `Issue` for a format that is not supported.
   public func storage() throws -> WeightStorage {
     switch self {
     case .int8: .quanto(.int8, excluding: Self.isExcluded)
     case .float8: .quanto(.float8E4M3, excluding: Self.isExcluded)
-    case .int4, .int2, .float8UZ: throw UnsupportedQuantization(quantization: self)
+    case .int4, .int2, .float8UZ:
+      throw Issue(
+        ["quantization"], "\(rawValue) is not supported",
+        suggestion: "Use \(BaseQuantization.int8.rawValue) or \(BaseQuantization.float8.rawValue), "
+          + "which keep a weight in one byte.")
     }
   }
 
@@ -29,15 +34,5 @@ public enum BaseQuantization: String, Sendable, CaseIterable {
       ? path.dropFirst(Checkpoint.Prefix.transformer.count + 1) : path[...]
     return ["patchify_proj", "audio_patchify_proj", "proj_out", "audio_proj_out"].contains(name)
       || name.hasPrefix("audio_caption_projection.")
-  }
-}
-
-/// A way of keeping weights that the reference has and this program does not.
-public struct UnsupportedQuantization: Error, CustomStringConvertible, Sendable {
-  public let quantization: BaseQuantization
-
-  public var description: String {
-    "\(quantization.rawValue) is not supported; use \(BaseQuantization.int8.rawValue), or "
-      + "\(BaseQuantization.float8.rawValue), which keep a weight in one byte"
   }
 }

@@ -2,6 +2,7 @@
 
 import BlockExecution
 import NN
+import Support
 import Torch
 
 /// Forward and backward through the transformer under an execution plan.
@@ -20,7 +21,7 @@ public struct TrainingStep: Sendable {
 
   /// The velocities of the modalities that are given, [B, T, C], without gradients.
   ///
-  /// - Throws: `ModalityError` without a modality, `TorchError`.
+  /// - Throws: `Issue` without a modality, `TorchError`.
   public func velocities(_ inputs: PerModality<ModalityInput?>) throws -> PerModality<Tensor?> {
     try withoutGrad {
       try plan.inPrecision(on: Self.device(of: inputs)) { try transformer(inputs) }
@@ -41,7 +42,7 @@ public struct TrainingStep: Sendable {
   ///
   /// - Parameter objective: from the velocities to the scalar to minimize, with its graph, and to
   ///   what the caller wants to know of it, without.
-  /// - Throws: `ModalityError` without a modality, `TorchError`, what `objective` throws.
+  /// - Throws: `Issue` without a modality, `TorchError`, what `objective` throws.
   public func callAsFunction<Losses>(
     _ inputs: PerModality<ModalityInput?>,
     minimizing objective: (PerModality<Tensor?>) throws -> (scalar: Tensor, losses: Losses)
@@ -99,7 +100,7 @@ public struct TrainingStep: Sendable {
 
   private static func device(of inputs: PerModality<ModalityInput?>) throws -> Device {
     guard let input = inputs.values().first else {
-      throw ModalityError(problem: "there is nothing to train: neither video nor audio is given")
+      throw Issue("there is nothing to train: neither video nor audio is given")
     }
     return input.latent.device
   }

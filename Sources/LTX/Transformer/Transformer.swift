@@ -2,6 +2,7 @@
 
 import BlockExecution
 import NN
+import Support
 import Torch
 
 /// The input of one modality to the transformer.
@@ -76,7 +77,7 @@ public struct Transformer: Sendable {
 
   /// Returns the velocity of each modality that is given: [B, T, C].
   ///
-  /// - Throws: `ModalityError` if a modality is given that the model was not built for, or its
+  /// - Throws: `Issue` if a modality is given that the model was not built for, or its
   ///   sizes don't fit.
   public func callAsFunction(
     _ inputs: PerModality<ModalityInput?>, perturbations: Perturbations = .none
@@ -98,11 +99,11 @@ public struct Transformer: Sendable {
     _ inputs: PerModality<ModalityInput?>, perturbations: Perturbations = .none
   ) throws -> Prepared {
     guard !inputs.present().isEmpty else {
-      throw ModalityError(problem: "neither video nor audio is given")
+      throw Issue("neither video nor audio is given")
     }
     let prepared = try inputs.compactMap { modality, input in
       guard let ends = ends[modality] else {
-        throw ModalityError(problem: "the model was built without \(modality)")
+        throw Issue("the model was built without \(modality)")
       }
       return try ends.prepare(input, other: inputs[modality.other])
     }
@@ -119,15 +120,6 @@ public struct Transformer: Sendable {
       try prepared.embeddings[modality].flatMap { try ends[modality]?.finish(x, $0) }
     }
   }
-}
-
-/// Inputs that the transformer can't take.
-public struct ModalityError: Error, CustomStringConvertible, Sendable {
-  public let problem: String
-
-  public init(problem: String) { self.problem = problem }
-
-  public var description: String { problem }
 }
 
 /// The layers of one modality before and after the blocks.
@@ -237,7 +229,7 @@ private struct ModalityEnds: Sendable {
   private func require(_ tensor: Tensor, _ name: String, _ shape: [Int]) throws {
     let found = tensor.shape
     guard found.count == shape.count, zip(found, shape).allSatisfy({ $1 == -1 || $0 == $1 }) else {
-      throw ModalityError(problem: "\(name) has shape \(found); expected \(shape)")
+      throw Issue.shape(.name(name), found, expected: "\(shape)")
     }
   }
 }

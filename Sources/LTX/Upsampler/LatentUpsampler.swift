@@ -2,6 +2,7 @@
 // [B, M, F, H, W], or, where each frame is a picture of its own, [B * F, M, H, W].
 
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -75,16 +76,20 @@ public struct LatentUpsampler: Sendable {
   ///   - statistics: of the VAE that the latent belongs to.
   /// - Returns: [B, C, F', H', W'] (`configuration.outputSize`), normalised again, in the latent's
   ///   element type, on the upsampler's device.
-  /// - Throws: `LatentUpsamplerError` for a latent of another shape, and statistics of other
+  /// - Throws: `Issue` for a latent of another shape, and statistics of other
   ///   channels.
   public func callAsFunction(_ latent: Tensor, statistics: ChannelStatistics) throws -> Tensor {
     let shape = latent.shape
     let channels = configuration.inputChannels
     guard shape.count == 5, shape[1] == channels, shape.allSatisfy({ $0 > 0 }) else {
-      throw LatentUpsamplerError.shape(channels: channels, found: shape)
+      throw Issue.shape(
+        "latent", shape, expected: "[batch, \(channels), frames, rows, columns]")
     }
     guard statistics.mean.shape == [channels], statistics.std.shape == [channels] else {
-      throw LatentUpsamplerError.statistics(channels: channels, found: statistics.mean.shape)
+      throw Issue(
+        ["latent statistics"],
+        "have shape \(statistics.mean.shape) (expected [\(channels)], the channels of the upsampler)",
+        suggestion: "Use an upsampler and a video VAE of the same model.")
     }
     let weight = convolutionIn.weight
     let mean = try statistics.mean.to(weight.device, weight.dtype).reshape([channels, 1, 1, 1])
@@ -103,22 +108,6 @@ public struct LatentUpsampler: Sendable {
     for block in after { x = try block(x) }
     x = try convolutionOut(x)
     return isImages ? try Frames.together(x, batch: latent.size(0)) : x
-  }
-}
-
-/// A latent that an upsampler can't take.
-public enum LatentUpsamplerError: Error, Equatable, CustomStringConvertible, Sendable {
-  case shape(channels: Int, found: [Int])
-  case statistics(channels: Int, found: [Int])
-
-  public var description: String {
-    switch self {
-    case .shape(let channels, let found):
-      "expected a latent [batch, \(channels), frames, rows, columns], but the shape is \(found)"
-    case .statistics(let channels, let found):
-      "the upsampler works on \(channels) channels, but the video VAE's statistics are \(found); they belong to "
-        + "different models"
-    }
   }
 }
 

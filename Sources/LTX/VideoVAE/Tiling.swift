@@ -1,3 +1,4 @@
+import Support
 import Torch
 
 /// Sizes of the overlapping tiles that a long or large video is encoded or decoded in, blended
@@ -37,9 +38,9 @@ public struct Tiling: Sendable, Equatable {
       ("frames", frames, 16), ("height", height, 64), ("width", width, 64),
     ] {
       guard let axis, axis.overlap < least else { continue }
-      throw VideoVAEError.tiling(
-        axis: name,
-        problem: "overlap by \(axis.overlap); encoding needs an overlap of at least \(least)")
+      throw Issue(
+        ["tiling", .name(name)],
+        "must overlap by at least \(least) for encoding (got \(axis.overlap))")
     }
   }
 }
@@ -109,7 +110,7 @@ struct TileGrid {
   }
 
   private static func validate(_ name: String, _ axis: Tiling.Axis, _ factor: Int) throws {
-    func fail(_ problem: String) -> VideoVAEError { .tiling(axis: name, problem: problem) }
+    func fail(_ problem: String) -> Issue { Issue(["tiling", .name(name)], problem) }
     guard axis.size >= 2 * factor, axis.size.isMultiple(of: factor) else {
       throw fail(
         "have size \(axis.size); it must be a multiple of \(factor), and at least \(2 * factor)")

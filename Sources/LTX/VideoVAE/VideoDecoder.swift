@@ -1,6 +1,7 @@
 // B batch, C latent channels, F H W latent frames, rows, columns, (t, h, w) the compression.
 
 import NN
+import Support
 import Torch
 
 /// Latents to pixels: stages that widen space and time, and patches (ltx-core,
@@ -97,7 +98,7 @@ public struct VideoDecoder: Sendable {
   ///   - noise: for decoders that add some (`needsNoise`); drawn anew for each tile.
   /// - Returns: pixels [B, 3, (F - 1) * t + 1, H * h, W * w], about -1 ... 1 but not clamped, in
   ///   the latent's dtype.
-  /// - Throws: `VideoVAEError` for a latent of another shape, one too small, and missing noise.
+  /// - Throws: `Issue` for a latent of another shape, one too small, and missing noise.
   public func decode(
     _ latent: Tensor, tiling: Tiling? = nil, timestep: Double = usualTimestep,
     noise: NoiseSource? = nil
@@ -174,13 +175,12 @@ public struct VideoDecoder: Sendable {
   {
     let shape = latent.shape
     guard configuration.padding != .reflect || min(shape[3], shape[4]) > 1 else {
-      throw VideoVAEError.tooSmallToReflect(
-        rows: shape[3], columns: shape[4], compression: compression)
+      throw compression.reflectionIssue(rows: shape[3], columns: shape[4])
     }
     var x = try latent.to(device, convolutionIn.dtype)
     var conditions = DecodingConditions(noise: noise)
     if let conditioning {
-      guard let noise else { throw VideoVAEError.noiseMissing }
+      guard let noise else { throw Self.noiseIssue }
       x = try noise(shape).to(device, x.dtype) * Self.noiseShare + x * (1 - Self.noiseShare)
       conditions.timestep = try Tensor.full(
         [shape[0]], Scalar(timestep * conditioning.scale), dtype: x.dtype, device: device)
@@ -200,10 +200,19 @@ public struct VideoDecoder: Sendable {
     let shape = latent.shape
     guard shape.count == 5, shape[1] == configuration.latentChannels, shape.allSatisfy({ $0 > 0 })
     else {
-      throw VideoVAEError.shape(
-        expected: "a latent [batch, \(configuration.latentChannels), frames, rows, columns]",
-        found: shape)
+      throw Issue.shape(
+        "latent", shape,
+        expected: "[batch, \(configuration.latentChannels), frames, rows, columns]")
     }
     return latent
+  }
+}
+
+extension VideoDecoder {
+  /// A decoder that adds noise, without a source of it.
+  static var noiseIssue: Issue {
+    Issue(
+      ["noise"], "is missing, but this decoder adds noise",
+      suggestion: "Give it a source of standard normal noise.")
   }
 }

@@ -1,6 +1,7 @@
 // B batch, C latent channels, F H W latent frames, rows, columns, (t, h, w) the compression.
 
 import NN
+import Support
 import Torch
 
 /// Pixels to latents: patches, stages that shrink space and time, and the normalised mean of the
@@ -61,7 +62,7 @@ public struct VideoEncoder: Sendable {
   /// - Parameter pixels: [B, 3, frames, H * h, W * w] in -1 ... 1. Frames beyond `k * t + 1` are
   ///   cut off at the end.
   /// - Returns: the normalised latent [B, C, F, H, W].
-  /// - Throws: `VideoVAEError` for pixels of another shape or size.
+  /// - Throws: `Issue` for pixels of another shape or size.
   public func callAsFunction(_ pixels: Tensor) throws -> Tensor { try encodeWhole(fitted(pixels)) }
 
   /// As the call, in tiles: for videos that are too long or large to be encoded at once.
@@ -100,7 +101,7 @@ public struct VideoEncoder: Sendable {
     let shape = pixels.shape
     let (rows, columns) = (shape[3] / compression.height, shape[4] / compression.width)
     guard configuration.padding != .reflect || min(rows, columns) > 1 else {
-      throw VideoVAEError.tooSmallToReflect(rows: rows, columns: columns, compression: compression)
+      throw compression.reflectionIssue(rows: rows, columns: columns)
     }
     var x = try convolutionIn(
       PixelPatches.fold(pixels.to(device, convolutionIn.dtype), size: configuration.patchSize))
@@ -114,13 +115,12 @@ public struct VideoEncoder: Sendable {
     let shape = pixels.shape
     guard shape.count == 5, shape[1] == configuration.pixelChannels, shape.allSatisfy({ $0 > 0 })
     else {
-      throw VideoVAEError.shape(
-        expected: "pixels [batch, \(configuration.pixelChannels), frames, height, width]",
-        found: shape)
+      throw Issue.shape(
+        "pixels", shape, expected: "[batch, \(configuration.pixelChannels), frames, height, width]")
     }
     guard shape[3].isMultiple(of: compression.height), shape[4].isMultiple(of: compression.width)
     else {
-      throw VideoVAEError.pixelSize(height: shape[3], width: shape[4], multiples: compression)
+      throw compression.sizeIssue(height: shape[3], width: shape[4])
     }
     return try pixels.narrow(2, 0, (shape[2] - 1) / compression.time * compression.time + 1)
   }

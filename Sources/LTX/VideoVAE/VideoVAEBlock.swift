@@ -105,7 +105,7 @@ struct ResidualBlock: VideoVAEBlock {
     }
     let y = try convolution(h.silu())
     if let noiseScale {
-      guard let noise = conditions.noise else { throw VideoVAEError.noiseMissing }
+      guard let noise = conditions.noise else { throw VideoDecoder.noiseIssue }
       let shape = y.shape
       let plane = try noise([shape[2], shape[3]]).to(y.device, y.dtype)
       try y.add_(plane.unsqueeze(-1) * noiseScale.flatten())

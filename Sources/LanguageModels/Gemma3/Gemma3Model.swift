@@ -2,6 +2,7 @@
 
 import BlockExecution
 import NN
+import Support
 import Torch
 
 /// The language model of Gemma 3 without its last projection ("Gemma 3 Technical Report", 2025;
@@ -53,7 +54,7 @@ public struct Gemma3Model: TextEncoder {
   /// the last one after the final normalization. Positions count from the first token whatever the
   /// padding.
   ///
-  /// - Throws: `TextEncoderError` when shapes or ids don't fit.
+  /// - Throws: `Issue` when shapes or ids don't fit.
   public func forEachHiddenState(
     ids: Tensor, mask: Tensor, firstPosition: Int, _ visit: (Int, Tensor) throws -> Void
   ) throws {
@@ -76,13 +77,14 @@ public struct Gemma3Model: TextEncoder {
 
   private func require(ids: Tensor, mask: Tensor) throws {
     guard ids.rank == 2, ids.count > 0, mask.shape == ids.shape else {
-      throw TextEncoderError(
-        "ids have shape \(ids.shape) and their mask \(mask.shape); expected [N, S] of both")
+      throw Issue(
+        ["ids"],
+        "have shape \(ids.shape) and a mask of shape \(mask.shape) (expected [N, S] of both)")
     }
     let lowest = Int(try ids.min().item())
     let highest = Int(try ids.max().item())
     guard lowest >= 0, highest < configuration.vocabulary else {
-      throw TextEncoderError(
+      throw Issue(
         "token \(lowest < 0 ? lowest : highest) is not among the model's \(configuration.vocabulary); "
           + "the tokenizer is another model's")
     }

@@ -56,7 +56,7 @@ public final class ProcessGroup: @unchecked Sendable {
   /// outside of them. Waits for all processes.
   ///
   /// - Parameter device: where most of the tensors will be, which chooses the back end.
-  /// - Throws: `LaunchError` for an environment that makes no sense, `TorchError` of kind
+  /// - Throws: `Issue` for a variable that is missing or out of range, `TorchError` of kind
   ///   `.collective` when the processes don't find each other.
   public static func fromEnvironment(
     _ environment: [String: String] = ProcessInfo.processInfo.environment, device: Device = .cpu,

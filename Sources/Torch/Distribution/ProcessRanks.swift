@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// Which of several processes this one is, as its launcher says in the environment.
 public struct ProcessRanks: Equatable, Sendable {
@@ -23,7 +24,7 @@ public struct ProcessRanks: Equatable, Sendable {
   /// else what srun sets: SLURM_PROCID, SLURM_STEP_NUM_TASKS or SLURM_NTASKS, and SLURM_LOCALID.
   /// Nil where there are neither.
   ///
-  /// - Throws: `LaunchError` for numbers that make no sense.
+  /// - Throws: `Issue` for a variable that is missing or out of range.
   public init?(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     let variables = LaunchEnvironment(environment)
     let names: (rank: String, size: String, local: String)
@@ -40,28 +41,13 @@ public struct ProcessRanks: Equatable, Sendable {
     }
     let size = try variables.number(names.size, in: 1...Int(Int32.max), "the number of processes")
     let rank = try variables.number(
-      names.rank, in: 0...(size - 1), "ranks are below \(names.size)=\(size)")
+      names.rank, in: 0...(size - 1), "Ranks are below \(names.size)=\(size).")
     let local =
       variables.has(names.local)
       ? try variables.number(
-        names.local, in: 0...Int(Int32.max), "the process's number on its machine")
+        names.local, in: 0...Int(Int32.max), "It is the number of the process on its machine.")
       : rank
     self.init(rank: rank, worldSize: size, localRank: local)
-  }
-}
-
-/// An environment variable of a launcher that can't be used.
-public struct LaunchError: Error, Equatable, CustomStringConvertible {
-  /// The variable that is wrong or missing.
-  public let variable: String
-  /// Its value; nil if it is not set.
-  public let value: String?
-  /// The requirement, or what to do.
-  public let problem: String
-
-  public var description: String {
-    "the environment " + (value.map { "says \(variable)=\($0)" } ?? "lacks \(variable)")
-      + ": \(problem)"
   }
 }
 
@@ -75,19 +61,22 @@ struct LaunchEnvironment {
 
   func text(_ name: String, orElse advice: String) throws -> String {
     guard let text = variables[name], !text.isEmpty else {
-      throw LaunchError(variable: name, value: variables[name], problem: advice)
+      throw Issue(
+        [.name(name)],
+        variables[name] == nil ? "is not set in the environment" : "is empty in the environment",
+        suggestion: advice)
     }
     return text
   }
 
   func number(_ name: String, in range: ClosedRange<Int>, _ meaning: String) throws -> Int {
-    let text = try text(name, orElse: "\(meaning) must be set")
+    let text = try text(name, orElse: meaning)
     guard let number = Int(text), range.contains(number) else {
       let most = range.upperBound == Int(Int32.max) ? "up" : "to \(range.upperBound)"
-      throw LaunchError(
-        variable: name, value: text,
-        problem: "\(meaning) must be an integer from \(range.lowerBound) \(most)"
-      )
+      throw Issue(
+        [.name(name)],
+        "must be an integer from \(range.lowerBound) \(most) in the environment (got \(text))",
+        suggestion: meaning)
     }
     return number
   }

@@ -1,5 +1,6 @@
 import CTorch
 import Foundation
+import Support
 
 /// The place where the processes of a group meet: rank 0 serves a key-value store there.
 public struct Rendezvous: Equatable, Sendable {
@@ -18,18 +19,19 @@ public struct Rendezvous: Equatable, Sendable {
 
   /// Reads MASTER_ADDR and MASTER_PORT, and whether torchrun's own store is there.
   ///
-  /// - Throws: `LaunchError` that names what is missing; under Slurm, which sets neither, what to
-  ///   write in the job script.
+  /// - Throws: `Issue` about the variable that is missing; under Slurm, which sets neither, with
+  ///   the line for the job script.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     let variables = LaunchEnvironment(environment)
     let slurm = variables.has("SLURM_PROCID") && !variables.has("RANK")
     host = try variables.text(
       "MASTER_ADDR",
       orElse: slurm
-        ? "srun does not set where the ranks meet. Put in the job script, before srun: "
+        ? "srun does not set the address of rank 0. Add to the job script, before srun: "
           + "export MASTER_PORT=29500 MASTER_ADDR=$(scontrol show hostnames \"$SLURM_JOB_NODELIST\" | head -n 1)"
-        : "set it to the machine of rank 0, 127.0.0.1 if all ranks are on one")
-    port = try variables.number("MASTER_PORT", in: 1...65535, "the port at which rank 0 listens")
+        : "Set it to the machine of rank 0, 127.0.0.1 if all ranks are on one.")
+    port = try variables.number(
+      "MASTER_PORT", in: 1...65535, "It is the port at which rank 0 listens.")
     isServed = variables.variables["TORCHELASTIC_USE_AGENT_STORE"] == "True"
     prefix = "ltx/\(variables.variables["TORCHELASTIC_RESTART_COUNT"] ?? "0")"
   }

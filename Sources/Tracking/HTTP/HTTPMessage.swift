@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A request, as `HTTPClient` sends it.
 struct HTTPRequest: Sendable {
@@ -43,10 +44,10 @@ struct HTTPResponse: Sendable {
     return line.count > 300 ? line.prefix(300) + "…" : line
   }
 
-  /// - Throws: `TrackingError` if the body is no JSON.
+  /// - Throws: `Issue` if the body is no JSON.
   func json(from url: String) throws -> JSON {
     do { return try JSON(body) } catch {
-      throw TrackingError("answered with something that is no JSON: \(excerpt)", at: url)
+      throw Issue([.file(url)], "answered with something that is no JSON: \(excerpt)")
     }
   }
 }

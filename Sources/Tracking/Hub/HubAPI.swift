@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// Requests to the Hub itself.
 struct HubAPI: Sendable {
@@ -20,19 +21,19 @@ struct HubAPI: Sendable {
     let organizations: Set<String>
   }
 
-  /// - Throws: `TrackingError` for a token that is unknown or may only read.
+  /// - Throws: `Issue` for a token that is unknown or may only read.
   func owner() throws -> Owner {
     let url = endpoint + "/api/whoami-v2"
     let response = try send(HTTPRequest(url: url, headers: [authorization]))
     if response.status == 401 {
-      throw TrackingError(
-        "does not know the token", at: endpoint,
-        remedy: "Make a new one at \(endpoint)/settings/tokens.")
+      throw Issue(
+        [.file(endpoint)], "does not know the token",
+        suggestion: "Make a new one at \(endpoint)/settings/tokens.")
     }
     try check(response, at: url)
     let answer = try response.json(from: url)
     guard let name = answer["name"]?.string else {
-      throw TrackingError("does not say whose the token is: \(response.excerpt)", at: url)
+      throw Issue([.file(url)], "does not say whose the token is: \(response.excerpt)")
     }
     let token = answer["auth"]?["accessToken"]
     var mayWrite = token?["role"]?.string != "read"
@@ -41,9 +42,9 @@ struct HubAPI: Sendable {
       mayWrite = scopes.contains { $0["permissions"]?.array?.contains("repo.write") == true }
     }
     guard mayWrite else {
-      throw TrackingError(
-        "the token of \(name) may only read", at: endpoint,
-        remedy: "Make one that may write at \(endpoint)/settings/tokens.")
+      throw Issue(
+        [.file(endpoint)], "the token of \(name) may only read",
+        suggestion: "Make one that may write at \(endpoint)/settings/tokens.")
     }
     return Owner(
       name: name,
@@ -68,9 +69,9 @@ struct HubAPI: Sendable {
       let page = try send(
         HTTPRequest(url: "\(endpoint)/api/models/\(full)", headers: [authorization]))
       if page.isSuccess { return full }
-      throw TrackingError(
-        "does not let \(owner.name) make the repository \(full) (status 403)", at: endpoint,
-        remedy: owner.organizations.isEmpty
+      throw Issue(
+        [.file(endpoint)], "does not let \(owner.name) make the repository \(full) (status 403)",
+        suggestion: owner.organizations.isEmpty
           ? "Check hub.hub_model_id and the token's rights."
           : "Check hub.hub_model_id and the token's rights; \(owner.name) is a member of "
             + owner.organizations.sorted().joined(separator: ", ") + ".")
@@ -106,7 +107,7 @@ struct HubAPI: Sendable {
       }
     }
     if let missing = files.first(where: { modes[$0.path] == nil }) {
-      throw TrackingError("does not say how to upload \(missing.path)", at: url)
+      throw Issue([.file(url)], "does not say how to upload \(missing.path)")
     }
     return modes
   }
@@ -150,7 +151,7 @@ struct HubAPI: Sendable {
         body: .bytes(body), timeLimit: nil))
     try check(response, at: url)
     guard let page = try response.json(from: url)["commitUrl"]?.string else {
-      throw TrackingError("does not name the commit: \(response.excerpt)", at: url)
+      throw Issue([.file(url)], "does not name the commit: \(response.excerpt)")
     }
     return page
   }
@@ -165,10 +166,9 @@ struct HubAPI: Sendable {
     // then the status says what is wrong
     let errors = (try? JSON(response.body))?["errors"]?.array ?? []
     guard errors.isEmpty else {
-      throw TrackingError(
+      throw Issue(
         "the Hub refuses \(card.path): "
-          + errors.compactMap { $0["message"]?.string }.joined(separator: "; ")
-      )
+          + errors.compactMap { $0["message"]?.string }.joined(separator: "; "))
     }
     try check(response, at: url)
   }
@@ -177,9 +177,9 @@ struct HubAPI: Sendable {
 
   func send(_ request: HTTPRequest) throws -> HTTPResponse {
     do { return try retries.send(request, with: client) } catch let failure as HTTPFailure {
-      throw TrackingError(
-        "the Hub can't be reached (\(failure.problem))", at: failure.url,
-        remedy: "Check the network.")
+      throw Issue(
+        [.file(failure.url)], "the Hub can't be reached (\(failure.problem))",
+        suggestion: "Check the network.")
     }
   }
 
@@ -188,20 +188,20 @@ struct HubAPI: Sendable {
     url == endpoint || url.hasPrefix(endpoint + "/") ? [authorization] : []
   }
 
-  /// - Throws: `TrackingError` unless the status is one of success.
+  /// - Throws: `Issue` unless the status is one of success.
   func check(_ response: HTTPResponse, at url: String) throws {
     guard !response.isSuccess else { return }
     // The Hub gives its reason in a header.
     let reason = response.headers["x-error-message"] ?? response.excerpt
     switch response.status {
     case 401:
-      throw TrackingError(
-        "refuses the token: \(reason)", at: url,
-        remedy: "Make a new one at \(endpoint)/settings/tokens.")
+      throw Issue(
+        [.file(url)], "refuses the token: \(reason)",
+        suggestion: "Make a new one at \(endpoint)/settings/tokens.")
     case 403:
-      throw TrackingError(
-        "does not allow it: \(reason)", at: url, remedy: "Check the token's rights.")
-    default: throw TrackingError("answers with status \(response.status): \(reason)", at: url)
+      throw Issue(
+        [.file(url)], "does not allow it: \(reason)", suggestion: "Check the token's rights.")
+    default: throw Issue([.file(url)], "answers with status \(response.status): \(reason)")
     }
   }
 }
@@ -211,16 +211,16 @@ public struct HubRepository: Sendable, Equatable, CustomStringConvertible {
   public let owner: String?
   public let name: String
 
-  /// - Throws: `TrackingError` for what the Hub takes for no name.
+  /// - Throws: `Issue` for what the Hub takes for no name.
   public init(_ text: String) throws {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
     guard (1...2).contains(parts.count), parts.allSatisfy(Self.isName), !text.contains("--"),
       !text.contains(".."),
       !text.hasSuffix(".git")
     else {
-      throw TrackingError(
+      throw Issue(
         "'\(text)' is not a name of a repository on the Hub",
-        remedy:
+        suggestion:
           "Give owner/name, both of at most 96 letters of the alphabet, digits, '-', '_' and '.', "
           + "with neither '-' nor '.' at an end, no '--', no '..' and no '.git'.")
     }

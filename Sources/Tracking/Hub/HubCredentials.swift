@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// The address of the Hugging Face Hub and the token for it, found as by its own client.
 public struct HubCredentials: Sendable, Equatable {
@@ -9,7 +10,7 @@ public struct HubCredentials: Sendable, Equatable {
   /// From `HF_ENDPOINT` and `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN`, or the file that `hf auth login`
   /// writes.
   ///
-  /// - Throws: `TrackingError` if there is no token.
+  /// - Throws: `Issue` if there is no token.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
     var endpoint = value("HF_ENDPOINT") ?? "https://huggingface.co"
@@ -17,24 +18,25 @@ public struct HubCredentials: Sendable, Equatable {
     guard endpoint.hasPrefix("https://") || endpoint.hasPrefix("http://"),
       URLComponents(string: endpoint)?.host != nil
     else {
-      throw TrackingError(
-        "HF_ENDPOINT is '\(endpoint)'", remedy: "Give an address such as https://huggingface.co.")
+      throw Issue(
+        "HF_ENDPOINT is '\(endpoint)'",
+        suggestion: "Give an address such as https://huggingface.co.")
     }
     self.endpoint = endpoint
     let path = Self.tokenPath(value)
     let found =
       try value("HF_TOKEN") ?? value("HUGGING_FACE_HUB_TOKEN") ?? path.flatMap(Self.token(inFile:))
     guard let token = found?.trimmingCharacters(in: .whitespacesAndNewlines), !token.isEmpty else {
-      throw TrackingError(
+      throw Issue(
         "the token of the Hugging Face Hub is missing",
-        remedy:
+        suggestion:
           "Make one that may write at \(endpoint)/settings/tokens and put it into HF_TOKEN\(path.map { " or \($0)" } ?? ""); "
           + "or turn hub.push_to_hub off.")
     }
     guard token.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-      throw TrackingError(
+      throw Issue(
         "the token of the Hugging Face Hub holds characters that no token has",
-        remedy: "Copy it once more.")
+        suggestion: "Copy it once more.")
     }
     self.token = token
   }
@@ -51,7 +53,7 @@ public struct HubCredentials: Sendable, Equatable {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
     // Why it can't be read is a matter of rights.
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
-      throw TrackingError("can't be read", at: path, remedy: "Check its rights, or set HF_TOKEN.")
+      throw Issue([.file(path)], "can't be read", suggestion: "Check its rights, or set HF_TOKEN.")
     }
     return text
   }

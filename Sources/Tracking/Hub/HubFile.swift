@@ -8,14 +8,14 @@ struct HubFile: Sendable {
   let content: HubUploader.Item.Content
   let size: Int
 
-  /// - Throws: `TrackingError` for a file that can't be read and a path that leads out of the
+  /// - Throws: `Issue` for a file that can't be read and a path that leads out of the
   ///   repository.
   init(_ item: HubUploader.Item) throws {
     let parts = item.path.split(separator: "/", omittingEmptySubsequences: false)
     guard !parts.contains(where: { ["", ".", "..", ".git"].contains($0) }),
       !item.path.contains("\n")
     else {
-      throw TrackingError("'\(item.path)' is not a path in a repository")
+      throw Issue("'\(item.path)' is not a path in a repository")
     }
     path = item.path
     content = item.content
@@ -26,9 +26,9 @@ struct HubFile: Sendable {
       guard stat(source, &information) == 0, information.st_mode & S_IFMT == S_IFREG,
         access(source, R_OK) == 0
       else {
-        throw TrackingError(
-          "can't be read, so it can't be uploaded", at: source,
-          remedy: "Check the path and the rights.")
+        throw Issue(
+          [.file(source)], "can't be read, so it can't be uploaded",
+          suggestion: "Check the path and the rights.")
       }
       size = information.st_size
     }
@@ -70,6 +70,6 @@ struct HubFile: Sendable {
       let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: source))
       defer { try? file.close() }  // nothing was written
       return try body(file)
-    } catch { throw TrackingError("can't be read (\(reason(of: error)))", at: source) }
+    } catch { throw Issue([.file(source)], "can't be read (\(reason(of: error)))") }
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// Puts a run's files into a repository of the Hugging Face Hub, all in one commit. Calls block.
 ///
@@ -41,7 +42,7 @@ public final class HubUploader: Sendable {
   ///   - repository: `owner/name`, or `name`.
   ///   - isPrivate: of a repository that is new; nil for the owner's default.
   ///   - progress: called with messages about what is being sent.
-  /// - Throws: `TrackingError` for a name that can't be one, and without a token.
+  /// - Throws: `Issue` for a name that can't be one, and without a token.
   public convenience init(
     repository: String, isPrivate: Bool? = nil,
     environment: [String: String] = ProcessInfo.processInfo.environment,
@@ -67,7 +68,7 @@ public final class HubUploader: Sendable {
   /// belongs to the token's owner, nothing is changed; in a name space of others, only making the
   /// repository tells, so it is made.
   ///
-  /// - Throws: `TrackingError` for a token that is unknown or may only read, and for a name space
+  /// - Throws: `Issue` for a token that is unknown or may only read, and for a name space
   ///   of others.
   public func checkAccess() throws {
     let owner = try api.owner()
@@ -77,12 +78,12 @@ public final class HubUploader: Sendable {
 
   /// Creates the repository if it does not exist, and commits the files.
   ///
-  /// - Throws: `TrackingError`; then nothing has been committed.
+  /// - Throws: `Issue`; then nothing has been committed.
   public func upload(_ items: [Item], message: String) throws -> Commit {
     let files = try items.map(HubFile.init)
     let paths = Set(files.map(\.path))
     guard paths.count == files.count else {
-      throw TrackingError("two files of the upload have the same path")
+      throw Issue("two files of the upload have the same path")
     }
     let repository = try api.makeRepository(
       self.repository, owner: api.owner(), isPrivate: isPrivate)

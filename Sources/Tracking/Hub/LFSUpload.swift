@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// Sends large files to where the Hub stores them. They belong to no commit yet.
 ///
@@ -41,12 +42,13 @@ struct LFSUpload {
     let answers = try response.json(from: url)["objects"]?.array ?? []
     return try files.map { object in
       guard let answer = answers.first(where: { $0["oid"]?.string == object.sha256 }) else {
-        throw TrackingError("does not say where to send \(object.file.path)", at: url)
+        throw Issue([.file(url)], "does not say where to send \(object.file.path)")
       }
       if let error = answer["error"] {
-        throw TrackingError(
+        throw Issue(
+          [.file(url)],
           "does not take \(object.file.path): \(error["message"]?.string ?? "unknown error") "
-            + "(code \(error["code"]?.integer ?? 0))", at: url)
+            + "(code \(error["code"]?.integer ?? 0))")
       }
       return (object, answer)
     }
@@ -69,16 +71,17 @@ struct LFSUpload {
     }
     .sorted { $0.number < $1.number }
     guard chunk > 0, parts.count == (file.size + chunk - 1) / chunk else {
-      throw TrackingError(
-        "wants \(file.path) in \(parts.count) parts of \(chunk) bytes, which are not its \(file.size) bytes",
-        at: url)
+      throw Issue(
+        [.file(url)],
+        "wants \(file.path) in \(parts.count) parts of \(chunk) bytes, which are not its \(file.size) bytes"
+      )
     }
     var done: [JSON] = []
     for (index, part) in parts.enumerated() {
       let range = index * chunk..<min((index + 1) * chunk, file.size)
       let response = try put(file, range, to: part.url, headers: [])
       guard let tag = response.headers["etag"], !tag.isEmpty else {
-        throw TrackingError("gives no ETag for part \(part.number) of \(file.path)", at: part.url)
+        throw Issue([.file(part.url)], "gives no ETag for part \(part.number) of \(file.path)")
       }
       done.append(["partNumber": .integer(Int64(part.number)), "etag": .string(tag)])
     }
@@ -99,7 +102,7 @@ struct LFSUpload {
 
   private func address(_ action: JSON) throws -> String {
     guard let url = action["href"]?.string else {
-      throw TrackingError("gives no address for an upload", at: api.endpoint)
+      throw Issue([.file(api.endpoint)], "gives no address for an upload")
     }
     return url
   }

@@ -50,11 +50,11 @@ public struct TrainingReport: Sendable {
 
   /// Writes the page atomically.
   ///
-  /// - Throws: `TrackingError` where it can't be written.
+  /// - Throws: `Issue` where it can't be written.
   public func write(to path: String) throws {
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
     try AtomicFile.write(Data(html(in: folder).utf8), to: path, isDurable: false) {
-      TrackingError($0.problem, at: path, remedy: $0.remedy)
+      Issue([.file(path)], $0.problem, suggestion: $0.remedy)
     }
   }
 

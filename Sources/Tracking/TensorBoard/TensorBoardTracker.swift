@@ -25,7 +25,7 @@ public final class TensorBoardTracker: RunTracker {
   ///   - folder: is made where it is missing; `tensorboard --logdir` takes it or a folder above it.
   ///   - step: the step that the run resumes after; 0 at a start, which voids all earlier runs
   ///     in the folder.
-  /// - Throws: `TrackingError` where the file can't be made.
+  /// - Throws: `Issue` where the file can't be made.
   public convenience init(folder: String, goingOnFrom step: Int) throws {
     try self.init(
       folder: folder, goingOnFrom: step, host: ProcessInfo.processInfo.hostName,
@@ -44,9 +44,9 @@ public final class TensorBoardTracker: RunTracker {
       try Data().write(to: URL(fileURLWithPath: path), options: .withoutOverwriting)
       state = Mutex(State(file: try FileHandle(forWritingTo: URL(fileURLWithPath: path))))
     } catch {
-      throw TrackingError(
-        "event files can't be written (\(reason(of: error)))", at: folder,
-        remedy: "Check the room on the disk and the rights of the folder")
+      throw Issue(
+        [.file(folder)], "event files can't be written (\(reason(of: error)))",
+        suggestion: "Check the room on the disk and the rights of the folder.")
     }
     let time = now()
     try write([
@@ -139,8 +139,9 @@ public final class TensorBoardTracker: RunTracker {
     }
   }
 
-  private func failure(_ error: any Error) -> TrackingError {
-    TrackingError(
-      "can't be written (\(reason(of: error)))", at: path, remedy: "Check the room on the disk")
+  private func failure(_ error: any Error) -> Issue {
+    Issue(
+      [.file(path)], "can't be written (\(reason(of: error)))",
+      suggestion: "Check the room on the disk.")
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A file of passwords by host, in the format of ftp(1): words `machine`, `login`, `password`,
 /// `default`.
@@ -14,12 +15,12 @@ struct Netrc {
 
   /// Nil if the file does not exist.
   ///
-  /// - Throws: `TrackingError` for one that can't be read.
+  /// - Throws: `Issue` for one that can't be read.
   init?(contentsOf path: String) throws {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
     // Why it can't be read is a matter of rights.
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
-      throw TrackingError("can't be read", at: path, remedy: "Check its rights.")
+      throw Issue([.file(path)], "can't be read", suggestion: "Check its rights.")
     }
     self.init(text)
   }

@@ -20,12 +20,12 @@ final class RecordLog {
   private let file: FileHandle
   private var position: Int
 
-  /// - Throws: `TrackingError` if the file can't be made or exists.
+  /// - Throws: `Issue` if the file can't be made or exists.
   init(path: String) throws {
     self.path = path
     let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
-      throw TrackingError("can't be made (\(String(cString: strerror(errno))))", at: path)
+      throw Issue([.file(path)], "can't be made (\(String(cString: strerror(errno))))")
     }
     file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
     position = 0
@@ -33,7 +33,7 @@ final class RecordLog {
     try write(Data(":W&B".utf8) + [0xE1, 0xBE, 0])
   }
 
-  /// - Throws: `TrackingError` if the disk is full or gone.
+  /// - Throws: `Issue` if the disk is full or gone.
   func append(_ record: Data) throws {
     var bytes = Data()
     var rest = record[...]
@@ -69,9 +69,10 @@ final class RecordLog {
     position += bytes.count
   }
 
-  private func failure(_ error: any Error) -> TrackingError {
-    TrackingError(
-      "can't be written (\(reason(of: error)))", at: path, remedy: "Check the room on the disk.")
+  private func failure(_ error: any Error) -> Issue {
+    Issue(
+      [.file(path)], "can't be written (\(reason(of: error)))",
+      suggestion: "Check the room on the disk.")
   }
 }
 

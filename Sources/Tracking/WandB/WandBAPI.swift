@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// The requests that a run makes of the server: GraphQL, its stream of rows, uploads. Calls block.
 ///
@@ -28,7 +29,7 @@ struct WandBAPI: Sendable {
     let answer = try response.json(from: request.url)
     if let errors = answer["errors"]?.array, !errors.isEmpty {
       let messages = errors.map { $0["message"]?.string ?? "unknown error" }
-      throw TrackingError("says: " + messages.joined(separator: "; "), at: request.url)
+      throw Issue([.file(request.url)], "says: " + messages.joined(separator: "; "))
     }
     return answer["data"] ?? .null
   }
@@ -95,7 +96,7 @@ struct WandBAPI: Sendable {
       ], retries: retries)
     let project = data["upsertBucket"]?["bucket"]?["project"]
     guard let entity = project?["entity"]?["name"]?.string ?? run.entity else {
-      throw TrackingError("does not say whose run it is", at: baseURL, remedy: "Set wandb.entity.")
+      throw Issue([.file(baseURL)], "does not say whose run it is", suggestion: "Set wandb.entity.")
     }
     return (entity, project?["name"]?.string ?? run.project)
   }
@@ -130,7 +131,7 @@ struct WandBAPI: Sendable {
     let answer = data["createRunFiles"]
     guard let file = answer?["files"]?.array?.first(where: { $0["name"]?.string == name }),
       var url = file["uploadUrl"]?.string
-    else { throw TrackingError("gives no address to upload \(name) to", at: baseURL) }
+    else { throw Issue([.file(baseURL)], "gives no address to upload \(name) to") }
     if url.hasPrefix("/") { url = baseURL + url }
     let headers = (answer?["uploadHeaders"]?.array ?? []).compactMap { header in
       header.string.flatMap { text in
@@ -146,19 +147,20 @@ struct WandBAPI: Sendable {
       timeLimit: nil)
   }
 
-  /// - Throws: `TrackingError` unless the status is one of success.
+  /// - Throws: `Issue` unless the status is one of success.
   static func check(_ response: HTTPResponse, at url: String) throws {
     switch response.status {
     case 200..<300: return
     case 401:
-      throw TrackingError(
-        "refuses the key (status 401)", at: url, remedy: "Check WANDB_API_KEY or ~/.netrc.")
+      throw Issue(
+        [.file(url)], "refuses the key (status 401)", suggestion: "Check WANDB_API_KEY or ~/.netrc."
+      )
     case 403:
-      throw TrackingError(
-        "does not let this key write there (status 403)", at: url,
-        remedy: "Check wandb.entity and wandb.project.")
+      throw Issue(
+        [.file(url)], "does not let this key write there (status 403)",
+        suggestion: "Check wandb.entity and wandb.project.")
     default:
-      throw TrackingError("answers with status \(response.status): \(response.excerpt)", at: url)
+      throw Issue([.file(url)], "answers with status \(response.status): \(response.excerpt)")
     }
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A run of Weights & Biases, as recorded in the folder and on the server.
 struct WandBRun: Sendable {
@@ -15,7 +16,7 @@ struct WandBRun: Sendable {
 
   typealias JSONText = String
 
-  /// - Throws: `TrackingError` for a project, name of a run or configuration that the server would
+  /// - Throws: `Issue` for a project, name of a run or configuration that the server would
   ///   not take.
   init(
     _ options: WandBTracker.Options, settings: WandBSettings, id: String = newID(),
@@ -24,18 +25,19 @@ struct WandBRun: Sendable {
     for (what, text) in [("project", options.project), ("run id", options.resumeID ?? "0")] {
       guard !text.isEmpty, text.count <= 128, !text.contains(where: { "/\\#?%:".contains($0) })
       else {
-        throw TrackingError(
+        throw Issue(
           "the Weights & Biases \(what) '\(text)' is not a name",
-          remedy: "Give 1 to 128 characters, none of them / \\ # ? % :")
+          suggestion: "Give 1 to 128 characters, none of them / \\ # ? % :")
       }
     }
     for tag in options.tags where tag.isEmpty || tag.count > 64 {
-      throw TrackingError(
-        "the Weights & Biases tag '\(tag)' has \(tag.count) characters", remedy: "Give 1 to 64.")
+      throw Issue(
+        "the Weights & Biases tag '\(tag)' has \(tag.count) characters", suggestion: "Give 1 to 64."
+      )
     }
     // whatever else it is
     guard case .object(let members)? = try? JSON(options.configuration) else {
-      throw TrackingError("the configuration for Weights & Biases is no JSON object")
+      throw Issue("the configuration for Weights & Biases is no JSON object")
     }
     self.id = options.resumeID ?? id
     isResumed = options.resumeID != nil

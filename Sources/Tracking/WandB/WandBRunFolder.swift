@@ -11,7 +11,7 @@ final class WandBRunFolder {
   private let log: RecordLog
   private var records = 0
 
-  /// - Throws: `TrackingError` if the folder can't be made.
+  /// - Throws: `Issue` if the folder can't be made.
   init(_ run: WandBRun, in parent: String, isOffline: Bool) throws {
     self.run = run
     let format = DateFormatter()
@@ -46,7 +46,7 @@ final class WandBRunFolder {
   func write(_ data: Data, to name: String) throws {
     let target = filePath(name)
     try AtomicFile.write(data, to: target, isDurable: false) {
-      TrackingError($0.problem, at: target, remedy: $0.remedy + ".")
+      Issue([.file(target)], $0.problem, suggestion: $0.remedy + ".")
     }
   }
 
@@ -56,7 +56,7 @@ final class WandBRunFolder {
     try Self.makeFolder((target as NSString).deletingLastPathComponent)
     if !FileManager.default.fileExists(atPath: target) {
       do { try FileManager.default.copyItem(atPath: source, toPath: target) } catch {
-        throw TrackingError("can't be copied to \(target) (\(reason(of: error)))", at: source)
+        throw Issue([.file(source)], "can't be copied to \(target) (\(reason(of: error)))")
       }
     }
     try append(.file(name, isMedia: true))
@@ -112,7 +112,7 @@ final class WandBRunFolder {
     do {
       try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     } catch {
-      throw TrackingError("can't be made (\(reason(of: error)))", at: path)
+      throw Issue([.file(path)], "can't be made (\(reason(of: error)))")
     }
   }
 }

@@ -200,7 +200,7 @@ final class WandBSender: Sendable {
           retries: RetryPolicy(delays: []))
       }
       return true
-    } catch let error as TrackingError {
+    } catch let error as Issue {
       if queue.withLock({ queue in
         queue.lostFiles += 1
         return queue.lostFiles == 1
@@ -226,8 +226,8 @@ final class WandBSender: Sendable {
           return try WandBAPI.check(response, at: request.url)
         }
         wait = max(wait, RetryPolicy.requestedDelay(response) ?? 0)
-        trouble = TrackingError(
-          "answers with status \(response.status): \(response.excerpt)", at: api.baseURL)
+        trouble = Issue(
+          [.file(api.baseURL)], "answers with status \(response.status): \(response.excerpt)")
       } catch  where RetryPolicy.isPassing(error) {
         trouble = error
       }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// Where Weights & Biases is and who we are there, from the environment and `~/.netrc`, as its own
 /// client reads them.
@@ -20,7 +21,7 @@ public struct WandBSettings: Sendable, Equatable {
   /// `WANDB_DIR`: where the folder `wandb` goes, instead of the run's own.
   let folder: String?
 
-  /// - Throws: `TrackingError` for an unknown `WANDB_MODE`, and for online mode without a key.
+  /// - Throws: `Issue` for an unknown `WANDB_MODE`, and for online mode without a key.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
     mode = try Self.mode(value("WANDB_MODE"), isDisabled: value("WANDB_DISABLED"))
@@ -29,8 +30,8 @@ public struct WandBSettings: Sendable, Equatable {
     guard let host = URLComponents(string: base)?.host,
       base.hasPrefix("https://") || base.hasPrefix("http://")
     else {
-      throw TrackingError(
-        "WANDB_BASE_URL is '\(base)'", remedy: "Give an address such as https://api.wandb.ai.")
+      throw Issue(
+        "WANDB_BASE_URL is '\(base)'", suggestion: "Give an address such as https://api.wandb.ai.")
     }
     baseURL = base
     entity = value("WANDB_ENTITY")
@@ -43,15 +44,16 @@ public struct WandBSettings: Sendable, Equatable {
     key =
       try value("WANDB_API_KEY") ?? netrc.flatMap { try Netrc(contentsOf: $0)?.password(of: host) }
     guard let key else {
-      throw TrackingError(
+      throw Issue(
         "Weights & Biases has no key for \(host)",
-        remedy: "Put the one from \(Self.page(of: base))/authorize into WANDB_API_KEY or ~/.netrc; "
+        suggestion:
+          "Put the one from \(Self.page(of: base))/authorize into WANDB_API_KEY or ~/.netrc; "
           + "or set WANDB_MODE=offline and send the run later by 'wandb sync'; or turn wandb off in the configuration."
       )
     }
     guard key.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-      throw TrackingError(
-        "the key for \(host) holds characters that no key has", remedy: "Copy it once more.")
+      throw Issue(
+        "the key for \(host) holds characters that no key has", suggestion: "Copy it once more.")
     }
   }
 
@@ -64,8 +66,7 @@ public struct WandBSettings: Sendable, Equatable {
     case "offline", "dryrun": return .offline
     case "disabled": return .disabled
     case .some(let other):
-      throw TrackingError(
-        "WANDB_MODE is '\(other)'", remedy: "It can be online, offline or disabled.")
+      throw Issue(["WANDB_MODE"], "must be online, offline or disabled (got \(other))")
     }
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Synchronization
 
 /// Shows a run on Weights & Biases. All of it is kept in a folder that `wandb sync` accepts;
@@ -64,7 +65,7 @@ public final class WandBTracker: RunTracker {
   /// that a wrong key or address is known before training.
   ///
   /// - Parameter notice: shows the user a line; also called from another thread.
-  /// - Throws: `TrackingError`.
+  /// - Throws: `Issue`.
   public static func start(
     _ options: Options, environment: [String: String] = ProcessInfo.processInfo.environment,
     notice: @escaping @Sendable (String) -> Void
@@ -114,9 +115,9 @@ public final class WandBTracker: RunTracker {
         entity: place.entity, project: place.project, run: run.id, firstRow: earlier.rows)
       return (api, target, earlier)
     } catch let failure as HTTPFailure {
-      throw TrackingError(
-        "Weights & Biases can't be reached (\(failure.problem))", at: settings.baseURL,
-        remedy:
+      throw Issue(
+        [.file(settings.baseURL)], "Weights & Biases can't be reached (\(failure.problem))",
+        suggestion:
           "Check the network, or set WANDB_MODE=offline and send the run later by 'wandb sync'.")
     }
   }

@@ -3,6 +3,7 @@ import Foundation
 import LTX
 import LoRAFiles
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -37,10 +38,11 @@ extension Trainer {
     let all = try group.allGather(bytes: Array(own.utf8))
     guard let other = all.firstIndex(where: { $0 != all[0] }) else { return }
     let steps = all.map { String(decoding: $0.prefix { $0 != UInt8(ascii: " ") }, as: UTF8.self) }
-    throw TrainingError(
-      problem:
-        "rank \(other) does not start where rank 0 does (after step \(steps[other]) and \(steps[0])); all ranks "
-        + "need the same configuration, dataset and model, and one output_dir that all of them see")
+    throw Issue(
+      ["rank", .index(other)],
+      "starts after step \(steps[other]), but rank 0 after step \(steps[0])",
+      suggestion: "All ranks need the same configuration, dataset and model, and an output folder "
+        + "that all of them see.")
   }
 
   private func takeUp(_ earlier: EarlierRun) throws -> String? {

@@ -120,7 +120,7 @@ extension Trainer {
       let lacksResult =
         isLast && !FileManager.default.fileExists(atPath: folder.weights(step: completedSteps))
       guard configuration.checkpoints.onSaveError == .continue, !lacksResult else {
-        throw TrainingError(problem: problem)
+        throw Issue(problem)
       }
       warn(problem)
     }

@@ -1,6 +1,7 @@
 import Datasets
 import Foundation
 import LTX
+import Support
 import TensorFiles
 
 /// What can be found out before the first step from the headers of the files.
@@ -200,14 +201,14 @@ extension PrecomputedDataset {
           reference: Array(reference[1...]), target: Array(target[1...]),
           keepsTime: video.referencesKeepTime)
         guard own == scale ?? own else {
-          throw TrainingError(
-            problem:
-              "a reference at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, where others are "
-              + "at 1/\(scale?.space ?? 1) and 1/\(scale?.time ?? 1)")
+          throw Issue(
+            ["reference"],
+            "is at 1/\(own.space) of the size and 1/\(own.time) of the frame rate, but others are at "
+              + "1/\(scale?.space ?? 1) and 1/\(scale?.time ?? 1)")
         }
         scale = own
-      } catch let error as TrainingError {
-        throw DatasetError(path: path, problem: "holds \(error.problem)")
+      } catch let issue as Issue {
+        throw DatasetError(path: path, problem: "\(issue)")
       }
     }
     return scale ?? ReferenceScale()

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A process that leads a process group of its own.
 ///
@@ -15,7 +16,7 @@ struct ChildProcess: Sendable {
 
   /// Starts a program without input, with the default actions for all signals.
   ///
-  /// - Throws: `LaunchPlanError` that says why it could not be started.
+  /// - Throws: `Issue` with the reason if it can't be started.
   init(
     _ executable: String, _ arguments: [String], environment: [String: String], output: FileHandle,
     errors: FileHandle
@@ -45,7 +46,7 @@ struct ChildProcess: Sendable {
     var id: pid_t = 0
     let status = posix_spawn(&id, executable, &files, &attributes, words + [nil], variables + [nil])
     guard status == 0 else {
-      throw LaunchPlanError("\(executable) can't be started: \(String(cString: strerror(status)))")
+      throw Issue([.file(executable)], "can't be started (\(describe(errno: status)))")
     }
     self.id = id
   }

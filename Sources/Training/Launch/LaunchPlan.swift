@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// Which processes to start on this machine, as torchrun would: as many copies of a command as
 /// asked for, each told its rank in the environment.
@@ -20,31 +21,32 @@ public struct LaunchPlan: Sendable {
   ///   - command: a program and its arguments; a program without a slash is looked for in PATH.
   ///   - masterHost: may be nil for one machine.
   ///   - masterPort: if nil, any free one for one machine, and `standardPort` for several.
-  /// - Throws: `LaunchPlanError`.
+  /// - Throws: `Issue` about the value that can't be used, under the name of its parameter.
   public init(
     command: [String], processesPerNode: Int, nodes: Int = 1, nodeRank: Int = 0,
     masterHost: String? = nil,
     masterPort: Int? = nil, searchPath: String = ProcessInfo.processInfo.environment["PATH"] ?? ""
   ) throws {
     guard let program = command.first else {
-      throw LaunchPlanError("there is no command to launch")
+      throw Issue(["command"], "is missing")
     }
     guard (1...1024).contains(processesPerNode) else {
-      throw LaunchPlanError("--nproc-per-node must be from 1 to 1024, not \(processesPerNode)")
+      throw Issue(["processesPerNode"], "must be between 1 and 1024 (got \(processesPerNode))")
     }
     guard (1...65536).contains(nodes) else {
-      throw LaunchPlanError("--nnodes must be from 1 to 65536, not \(nodes)")
+      throw Issue(["nodes"], "must be between 1 and 65536 (got \(nodes))")
     }
     guard (0..<nodes).contains(nodeRank) else {
-      throw LaunchPlanError(
-        "--node-rank must be below --nnodes, which is \(nodes), not \(nodeRank)")
+      throw Issue(
+        ["nodeRank"],
+        "must be between 0 and \(nodes - 1), below the number of nodes (got \(nodeRank))")
     }
     if let masterPort, !(1...65535).contains(masterPort) {
-      throw LaunchPlanError("--master-port must be from 1 to 65535, not \(masterPort)")
+      throw Issue(["masterPort"], "must be between 1 and 65535 (got \(masterPort))")
     }
     guard masterHost != nil || nodes == 1 else {
-      throw LaunchPlanError(
-        "with several machines, --master-addr must say which one has --node-rank 0")
+      throw Issue(
+        ["masterHost"], "is missing, but several machines need the address of the one with rank 0")
     }
     executable = try Self.find(program, in: searchPath)
     arguments = Array(command.dropFirst())
@@ -87,16 +89,16 @@ public struct LaunchPlan: Sendable {
     {
       return path
     }
-    throw LaunchPlanError(
-      "\(program) is not a program that can be run"
-        + (program.contains("/") ? "" : ", nor is it in PATH"))
+    throw Issue(
+      ["command", .file(program)],
+      program.contains("/") ? "is not an executable program" : "is not a program in PATH")
   }
 
   /// A port that nobody listens at now.
   private static func freePort() throws -> Int {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     guard descriptor >= 0 else {
-      throw LaunchPlanError("no socket: \(String(cString: strerror(errno)))")
+      throw Issue(["masterPort"], "no socket can be opened (\(describe(errno: errno)))")
     }
     defer { close(descriptor) }
     var address = sockaddr_in()
@@ -108,16 +110,10 @@ public struct LaunchPlan: Sendable {
       }
     }
     guard status == 0 else {
-      throw LaunchPlanError(
-        "no free port was found: \(String(cString: strerror(errno))); give --master-port")
+      throw Issue(
+        ["masterPort"], "no free port was found (\(describe(errno: errno)))",
+        suggestion: "Choose a port.")
     }
     return Int(UInt16(bigEndian: address.sin_port))
   }
-}
-
-/// Processes that can't be launched as asked.
-public struct LaunchPlanError: Error, Equatable, CustomStringConvertible {
-  public let description: String
-
-  init(_ description: String) { self.description = description }
 }

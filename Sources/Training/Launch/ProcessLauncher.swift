@@ -47,7 +47,7 @@ public final class ProcessLauncher: Sendable {
   ///
   /// - Returns: 0, or the exit status of the first process that failed, 128 + the signal's number
   ///   if a signal ended it.
-  /// - Throws: `LaunchPlanError` if one can't be started, after ending the processes that had been
+  /// - Throws: `Issue` if one can't be started, after ending the processes that had been
   ///   started.
   public func run() throws -> Int32 {
     // Forked before anything is opened that only this process should hold.
@@ -168,12 +168,12 @@ final class LauncherGuard: Sendable {
   private let descriptor: Int32
   private let process: pid_t
 
-  /// - Throws: `LaunchPlanError` if the system has no room for another process.
+  /// - Throws: `Issue` if the system has no room for another process.
   init() throws {
     var process: pid_t = 0
     descriptor = cprocess_start_guard(Self.graceSeconds, &process)
     guard descriptor >= 0 else {
-      throw LaunchPlanError("no process can be started (\(describe(errno: errno)))")
+      throw Issue("no process can be started (\(describe(errno: errno)))")
     }
     self.process = process
   }

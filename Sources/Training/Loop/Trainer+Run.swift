@@ -39,7 +39,7 @@ extension Trainer {
   ///
   /// Ranks other than 0 write no files.
   ///
-  /// - Throws: `TrainingError` after too many consecutive steps whose loss or gradient was not
+  /// - Throws: `Issue` after too many consecutive steps whose loss or gradient was not
   ///   finite (the weights before them are saved), and if saving failed and
   ///   `checkpoints.on_save_error` is `stop`.
   public func run(_ events: TrainingEvents = TrainingEvents()) throws -> TrainingResult {
@@ -117,12 +117,13 @@ extension Trainer {
       try heedSaveErrors(isLast: isLast)
       if gaveUp {
         _ = concludeLearning(events)
-        throw TrainingError(
-          problem:
-            "the loss or the gradient was not finite in \(skippedInARow) steps in a row, up to step "
-            + "\(completedSteps); the weights before them are saved in \(folder.weights(step: completedSteps)). "
-            + "Lower optimization.learning_rate, or look for damaged samples with `ltx dataset check`"
-        )
+        throw Issue(
+          ["loss"],
+          "it or the gradient was not finite in \(skippedInARow) steps in a row, up to step "
+            + "\(completedSteps); the weights before them are saved in "
+            + folder.weights(step: completedSteps),
+          suggestion: "Lower the learning rate, or look for damaged samples with "
+            + "`ltx dataset check`.")
       }
       if stops, completedSteps < steps {
         outcome = .interrupted
@@ -133,9 +134,8 @@ extension Trainer {
     // Loading the base weights may take a while, and an interrupted run should end soon.
     let learning = outcome == .success ? concludeLearning(events) : nil
     guard skippedInARow == 0 || skippedInARow < completedSteps - first else {
-      throw TrainingError(
-        problem:
-          "none of the \(completedSteps - first) steps had a finite loss and gradient; the weights are unchanged"
+      throw Issue(
+        "none of the \(completedSteps - first) steps had a finite loss and gradient; the weights are unchanged"
       )
     }
     let seconds = (ContinuousClock.now - started) / .seconds(1)

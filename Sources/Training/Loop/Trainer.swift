@@ -310,11 +310,3 @@ extension TrainingDraws {
     return TrainingDraws(video: try move(video), audio: try move(audio))
   }
 }
-
-/// An error that ends a run.
-public struct TrainingError: Error, CustomStringConvertible, Sendable {
-  public let problem: String
-  public var description: String { problem }
-
-  public init(problem: String) { self.problem = problem }
-}

@@ -1,6 +1,7 @@
 // B batch, C latent channels, T tokens.
 
 import LTX
+import Support
 import Torch
 
 extension FlowMatching {
@@ -33,8 +34,7 @@ extension FlowMatching {
     _ samples: [Generator], _ step: Generator
   ) throws -> ModalityDraws {
     guard let latents = stream?.latents.tensor else {
-      throw TrainingError(
-        problem: "the batch has no \(kind) latents, which the strategy trains with")
+      throw Issue(["batch", .name("\(kind)")], "has no latents, which the strategy needs")
     }
     let device = latents.device
     var result = ModalityDraws(sigma: sigma, noise: nil, conditions: [])

@@ -2,6 +2,7 @@
 // of references.
 
 import LTX
+import Support
 import Torch
 
 /// Makes training examples for flow matching (Lipman et al., 2023): x is blended with noise by a
@@ -26,7 +27,7 @@ public struct FlowMatching: Sendable {
   }
 
   /// - Returns: the streams that the strategy has, noised and with what is given.
-  /// - Throws: `TrainingError` where the batch lacks a reference or mask, or has one that does not
+  /// - Throws: `Issue` where the batch lacks a reference or mask, or has one that does not
   ///   fit.
   public func noised(_ batch: TrainingBatch, _ draws: TrainingDraws) throws -> (
     video: NoisedModality?, audio: NoisedModality?
@@ -37,8 +38,7 @@ public struct FlowMatching: Sendable {
     ) throws -> NoisedModality? {
       guard let strategy else { return nil }
       guard let stream, let draws else {
-        throw TrainingError(
-          problem: "the batch has no \(kind) latents, which the strategy trains with")
+        throw Issue(["batch", .name("\(kind)")], "has no latents, which the strategy needs")
       }
       return try noised(stream, strategy, kind, draws)
     }
@@ -58,8 +58,7 @@ public struct FlowMatching: Sendable {
     var result: NoisedModality
     if strategy.isGenerated {
       guard let sigma = draws.sigma, let noise = draws.noise else {
-        throw TrainingError(
-          problem: "there is no noise for the \(kind), which the strategy generates")
+        throw Issue(["batch", .name("\(kind)")], "has no noise, which the strategy needs")
       }
       let level = try sigma.reshape([batch, 1, 1])
       result = NoisedModality(
@@ -83,7 +82,7 @@ public struct FlowMatching: Sendable {
         continue
       }
       guard let reference = stream.references[folder] else {
-        throw TrainingError(problem: "the batch has no references of the \(kind) from \(folder)/")
+        throw Issue(["batch", .name("\(kind)")], "has no references from \(folder)/")
       }
       try prepend(reference, kind, strategy, fps: stream.latents.fps, tokens: tokens, to: &result)
     }
@@ -119,10 +118,9 @@ public struct FlowMatching: Sendable {
     let latent = try kind.tokens(reference.tensor)
     let device = stream.latent.device
     guard latent.size(0) == stream.latent.size(0), latent.size(2) == stream.latent.size(2) else {
-      throw TrainingError(
-        problem:
-          "a reference of shape \(reference.tensor.shape) does not go with the \(kind) of the batch"
-      )
+      throw Issue(
+        ["batch", .name("\(kind)"), "reference"],
+        "has shape \(reference.tensor.shape), which does not fit the latents")
     }
     var reference = reference
     if strategy.referencesKeepTime { reference.fps = fps }

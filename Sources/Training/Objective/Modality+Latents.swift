@@ -2,6 +2,7 @@
 // tokens.
 
 import LTX
+import Support
 import Torch
 
 /// How latents become tokens.
@@ -36,7 +37,7 @@ extension Modality {
     switch self {
     case .video:
       guard let first = latents.fps.first else {
-        throw TrainingError(problem: "the batch's video latents have no frame rate")
+        throw Issue(["batch", "video"], "has no frame rate")
       }
       guard latents.fps.contains(where: { $0 != first }) else {
         return try video(batch: shape[0], fps: first)
@@ -51,7 +52,7 @@ extension StreamStrategy.Condition.Kind {
   /// The tokens that the condition gives, [B or 1, T]; nil for a reference, which gives none of the
   /// stream's own.
   ///
-  /// - Throws: `TrainingError` for a mask that is missing or does not fit.
+  /// - Throws: `Issue` for a mask that is missing or does not fit.
   func region(
     of stream: TrainingBatch.Stream, _ kind: Modality, _ factors: CompressionFactors
   ) throws -> Tensor? {
@@ -82,14 +83,14 @@ extension StreamStrategy.Condition.Kind {
       return try Tensor((0..<steps).flatMap { _ in frame }, shape: [1, steps * frame.count])
     case .mask(let folder):
       guard let mask = stream.masks[folder] else {
-        throw TrainingError(problem: "the batch has no masks of the \(kind) from \(folder)/")
+        throw Issue(["batch", .name("\(kind)")], "has no masks from \(folder)/")
       }
       let wanted = [shape[0], steps * perStep]
       guard mask.count == wanted[0] * wanted[1] else {
-        throw TrainingError(
-          problem:
-            "masks of shape \(mask.shape) in \(folder)/ don't fit \(kind) latents of shape \(shape)"
-        )
+        throw Issue(
+          ["batch", .name("\(kind)")],
+          "has masks of shape \(mask.shape) from \(folder)/, which do not fit latents of shape "
+            + "\(shape)")
       }
       return try mask.reshape(wanted).greater(than: 0.5)
     case .reference: return nil

@@ -1,6 +1,7 @@
 // B batch, T tokens, T' target tokens, C latent channels.
 
 import LTX
+import Support
 import Torch
 
 /// The training objective: the masked mean squared error between the predicted and the target
@@ -17,7 +18,7 @@ public struct Objective: Sendable, Equatable {
   /// The losses of each sample of an example.
   ///
   /// - Parameter velocities: of the modalities, [B, T, C]; the last T' tokens are compared.
-  /// - Throws: `ModalityError` if no modality has a target, `TorchError`.
+  /// - Throws: `Issue` if no modality has a target, `TorchError`.
   public func losses(
     _ example: TrainingExample, _ velocities: PerModality<Tensor?>
   ) throws -> SampleLosses {
@@ -74,7 +75,7 @@ public struct SampleLosses: Sendable {
       try Objective.weighted($1, by: objective.weights[$0])
     }.values()
     guard let first = parts.first else {
-      throw ModalityError(problem: "there is nothing to train: no modality has a target")
+      throw Issue("there is nothing to train: no modality has a target")
     }
     byModality = losses
     total = try parts.dropFirst().reduce(first) { try $0 + $1 }

@@ -1,5 +1,6 @@
 // F H W latent frames, rows, columns; B batch, T tokens.
 
+import Support
 import Torch
 
 /// How much coarser references are than the clips that they belong to.
@@ -21,26 +22,28 @@ public struct ReferenceScale: Sendable, Equatable {
   ///   - keepsTime: as in the older `video_to_video`: references run at the target's frame rate and
   ///     may be shorter or longer, and the target's size must be a multiple of theirs. The flexible
   ///     strategy rounds down there, as the official one.
-  /// - Throws: `TrainingError` where the sizes are no multiples of each other by one factor.
+  /// - Throws: `Issue` if the sizes are not multiples of each other by one factor.
   public init(reference: [Int], target: [Int], keepsTime: Bool = false) throws {
-    func fail(_ problem: String) -> TrainingError {
-      TrainingError(
-        problem:
-          "a reference of \(Self.words(reference)) \(problem) its clip of \(Self.words(target))")
+    func fail(_ problem: String) -> Issue {
+      Issue(
+        ["reference"],
+        "of \(Self.words(reference)) \(problem) its clip of \(Self.words(target))")
     }
     var scale = ReferenceScale()
     if reference[1...] != target[1...] {
       let (rows, columns) = (target[1] / reference[1], target[2] / reference[2])
       let isWhole = target[1].isMultiple(of: reference[1]) && target[2].isMultiple(of: reference[2])
       guard rows == columns, rows > 0, isWhole || !keepsTime else {
-        throw fail("is not by one factor smaller in height and width than")
+        throw fail("must be smaller by the same integer factor in height and width than")
       }
       scale.space = rows
     }
     // The first latent frame is one pixel frame; the others are groups of frames.
     let (groups, wanted) = (reference[0] - 1, target[0] - 1)
     if !keepsTime, groups != wanted, groups > 0, wanted > 0 {
-      guard wanted.isMultiple(of: groups) else { throw fail("does not divide the frames of") }
+      guard wanted.isMultiple(of: groups) else {
+        throw fail("must have a number of frames that divides the one of")
+      }
       scale.time = wanted / groups
     }
     self = scale

@@ -9,7 +9,7 @@ struct HubPublication {
 
   /// Finds out, before training, whether the upload will be allowed.
   ///
-  /// - Throws: `TrackingError` without a token, or for one that may not write;
+  /// - Throws: `Issue` without a token, or for one that may not write;
   ///   `ConfigurationProblems` for a name that can't be one.
   init?(_ configuration: TrainingConfiguration, progress: @escaping @Sendable (String) -> Void)
     throws

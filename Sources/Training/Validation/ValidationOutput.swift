@@ -10,7 +10,7 @@ public struct ValidationOutput: Sendable, Equatable {
 
   /// As trackers take it, under the same name at every step.
   ///
-  /// - Throws: never for what validation writes; `TrackingError` for other kinds of files.
+  /// - Throws: never for what validation writes; `Issue` for other kinds of files.
   public func media() throws -> ValidationMedia {
     try ValidationMedia(name: "sample_\(sample + 1)", path: path, caption: prompt)
   }

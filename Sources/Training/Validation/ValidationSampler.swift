@@ -30,7 +30,7 @@ public final class ValidationSampler {
   ///   - report: called while prompts and media are encoded; what it throws ends the preparation.
   /// - Throws: `ConfigurationProblems` that name all samples and keys that can't be used; for
   ///   models that can't be used, `ConfigurationError`, `WeightError`, `TensorFileError` or
-  ///   `TextEncoderError`; `MediaError` for media that can't be decoded to the end.
+  ///   `Issue`; `MediaError` for media that can't be decoded to the end.
   public init(
     _ configuration: TrainingConfiguration, dtype: DType, device: Device = .cpu,
     warn: @escaping @Sendable (String) -> Void = { _ in },
@@ -94,7 +94,7 @@ public final class ValidationSampler {
   ///     they would wait for one that gave up a sample.
   ///   - isStopped: asked after each unit of work.
   /// - Returns: the files, in the order of the work.
-  /// - Throws: `CancellationError` when it was stopped; `ModalityError` for a transformer without a
+  /// - Throws: `CancellationError` when it was stopped; `Issue` for a transformer without a
   ///   stream that is needed.
   public func run(
     transformer: Transformer, autocast: DType?, step: Int, work: [ValidationWork]? = nil,
@@ -104,11 +104,10 @@ public final class ValidationSampler {
     let work = work ?? plans.indices.map { ValidationWork(sample: $0) }
     guard !work.isEmpty, let modalities else { return [] }
     guard transformer.modalities == .both || transformer.modalities == modalities else {
-      throw ModalityError(
-        problem:
-          "the transformer was built for \(transformer.modalities.names), but validation samples need "
-          + modalities.names
-      )
+      throw Issue(
+        ["transformer"],
+        "was built for \(transformer.modalities.names), but validation samples need "
+          + modalities.names)
     }
     let shared = SharedModels(transformer: transformer, autocast: autocast)
     var outputs: [ValidationOutput] = []

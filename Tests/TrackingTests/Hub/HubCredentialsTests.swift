@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Testing
 
 @testable import Tracking
@@ -37,7 +38,7 @@ import Testing
 
   @Test func anEmptyFileIsNoToken() throws {
     try write(" \n", to: ".cache/huggingface/token")
-    let error = #expect(throws: TrackingError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try HubCredentials(environment: ["HOME": folder.path])
     }
     #expect(error?.description.contains(".cache/huggingface/token") == true)
@@ -45,12 +46,12 @@ import Testing
 
   @Test(arguments: ["hf_a b", "hf_ü", "hf_a\r\nX: y"])
   func aTokenThatNoHeaderCanHold(token: String) {
-    #expect(throws: TrackingError.self) { try HubCredentials(environment: ["HF_TOKEN": token]) }
+    #expect(throws: Support.Issue.self) { try HubCredentials(environment: ["HF_TOKEN": token]) }
   }
 
   @Test(arguments: ["huggingface.co", "file:///etc", "https://"])
   func anEndpointThatIsNone(endpoint: String) {
-    #expect(throws: TrackingError.self) {
+    #expect(throws: Support.Issue.self) {
       try HubCredentials(environment: ["HF_TOKEN": "t", "HF_ENDPOINT": endpoint])
     }
   }

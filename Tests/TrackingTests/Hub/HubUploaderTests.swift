@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Synchronization
 import Testing
 
@@ -139,7 +140,7 @@ import Testing
     let hub = try HubStandIn()
     try uploader(hub, "films/a").checkAccess()
     #expect(hub.repository("films/a") != nil)
-    let error = #expect(throws: TrackingError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try uploader(hub, "strangers/a").checkAccess()
     }
     #expect(error?.description.contains("strangers/a") == true)
@@ -161,7 +162,7 @@ import Testing
     ] as [JSON])
   func aTokenThatMayOnlyRead(accessToken: JSON) throws {
     let hub = try HubStandIn(HubStandIn.Behavior(accessToken: accessToken))
-    let error = #expect(throws: TrackingError.self) { try uploader(hub).checkAccess() }
+    let error = #expect(throws: Support.Issue.self) { try uploader(hub).checkAccess() }
     #expect(error?.description.contains("may only read") == true)
   }
 
@@ -176,7 +177,7 @@ import Testing
 
   @Test func anUnknownToken() throws {
     let hub = try HubStandIn()
-    let error = #expect(throws: TrackingError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try uploader(hub, token: "hf_wrong").checkAccess()
     }
     #expect(error?.description.contains("does not know the token") == true)
@@ -184,7 +185,7 @@ import Testing
 
   @Test func noToken() throws {
     let hub = try HubStandIn()
-    let error = #expect(throws: TrackingError.self) { try uploader(hub, token: nil) }
+    let error = #expect(throws: Support.Issue.self) { try uploader(hub, token: nil) }
     for part in ["no token", "/settings/tokens", "HF_TOKEN", "hub.push_to_hub"] {
       #expect(error?.description.contains(part) == true)
     }
@@ -194,7 +195,7 @@ import Testing
     let hub = try HubStandIn()
     let uploader = try uploader(hub)
     hub.stop()
-    let error = #expect(throws: TrackingError.self) { try uploader.checkAccess() }
+    let error = #expect(throws: Support.Issue.self) { try uploader.checkAccess() }
     #expect(error?.description.contains("can't be reached") == true)
   }
 
@@ -204,7 +205,7 @@ import Testing
       String(repeating: "a", count: 97), "datasets/foo/bar",
     ])
   func namesThatAreNone(name: String) throws {
-    let error = #expect(throws: TrackingError.self) { try HubRepository(name) }
+    let error = #expect(throws: Support.Issue.self) { try HubRepository(name) }
     #expect(error?.description.contains("'\(name)'") == true)
   }
 
@@ -223,7 +224,7 @@ import Testing
       (HubStandIn.Behavior(partSize: 4096, namesNoETag: true), "no ETag"),
     ] {
       let hub = try HubStandIn(behavior)
-      let error = #expect(throws: TrackingError.self) {
+      let error = #expect(throws: Support.Issue.self) {
         try uploader(hub).upload(items, message: "m")
       }
       #expect(error?.description.contains(part) == true)
@@ -237,7 +238,7 @@ import Testing
     items.removeAll { $0.path == "README.md" }
     items.append(
       .init(path: "README.md", content: .bytes(Data("---\nbase_model: refuse me\n---\n".utf8))))
-    let error = #expect(throws: TrackingError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try uploader(hub).upload(items, message: "m")
     }
     #expect(error?.description == "the Hub refuses README.md: \"base_model\" is not a model")
@@ -247,7 +248,7 @@ import Testing
   @Test(arguments: ["../a", "/a", "a//b", "a/./b", ".git/config", ""])
   func pathsThatAreNone(path: String) throws {
     let hub = try HubStandIn()
-    #expect(throws: TrackingError.self) {
+    #expect(throws: Support.Issue.self) {
       try uploader(hub).upload([.init(path: path, content: .bytes(Data()))], message: "m")
     }
     #expect(hub.requests.isEmpty)
@@ -255,13 +256,13 @@ import Testing
 
   @Test func missingAndDoubleFiles() throws {
     let hub = try HubStandIn()
-    let missing = #expect(throws: TrackingError.self) {
+    let missing = #expect(throws: Support.Issue.self) {
       try uploader(hub).upload(
         [.init(path: "a", content: .file(folder.path + "/nothing"))], message: "m")
     }
-    #expect(missing?.place == folder.path + "/nothing")
+    #expect(missing?.file == folder.path + "/nothing")
     let item = HubUploader.Item(path: "a", content: .bytes(Data("x".utf8)))
-    #expect(throws: TrackingError.self) { try uploader(hub).upload([item, item], message: "m") }
+    #expect(throws: Support.Issue.self) { try uploader(hub).upload([item, item], message: "m") }
     #expect(hub.requests.isEmpty)
   }
 

@@ -50,8 +50,8 @@ import Testing
   @Test func anExistingFileIsNotOverwritten() throws {
     let path = folder.path + "/run.wandb"
     try Data("precious".utf8).write(to: URL(fileURLWithPath: path))
-    let error = #expect(throws: TrackingError.self) { try RecordLog(path: path) }
-    #expect(error?.place == path)
+    let error = #expect(throws: Support.Issue.self) { try RecordLog(path: path) }
+    #expect(error?.file == path)
     #expect(try String(contentsOfFile: path, encoding: .utf8) == "precious")
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Testing
 
 @testable import Tracking
@@ -18,14 +19,14 @@ import Testing
   }
 
   @Test func anUnknownModeIsAnError() {
-    let error = #expect(throws: TrackingError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try WandBSettings(environment: ["WANDB_MODE": "onlin"])
     }
     #expect(error?.description.contains("'onlin'") == true)
   }
 
   @Test func withoutAKeyTheErrorSaysWhatToDo() {
-    let error = #expect(throws: TrackingError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try WandBSettings(environment: ["HOME": folder.path])
     }
     for part in [
@@ -37,7 +38,7 @@ import Testing
 
   @Test(arguments: ["ftp://host", "wandb.ai", "https://"])
   func anAddressThatIsNoneIsAnError(address: String) {
-    #expect(throws: TrackingError.self) {
+    #expect(throws: Support.Issue.self) {
       try WandBSettings(environment: ["WANDB_BASE_URL": address, "WANDB_API_KEY": "k"])
     }
   }
@@ -50,7 +51,7 @@ import Testing
     #expect(
       try WandBSettings(environment: home.merging(["WANDB_API_KEY": "mine"]) { $1 }).key == "mine")
     // A server of one's own has a key of its own.
-    #expect(throws: TrackingError.self) {
+    #expect(throws: Support.Issue.self) {
       try WandBSettings(
         environment: home.merging(["WANDB_BASE_URL": "https://wandb.example"]) { $1 })
     }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Synchronization
 import Testing
 
@@ -236,7 +237,7 @@ import Testing
   @Test func aWrongKeyIsAnErrorBeforeTraining() throws {
     let server = try WandBStandIn()
     let environment = ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": "wrong"]
-    let error = #expect(throws: TrackingError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try WandBTracker.start(options(), environment: environment, notice: { _ in })
     }
     #expect(error?.description.contains("refuses the key") == true)
@@ -245,7 +246,7 @@ import Testing
 
   @Test func aForbiddenProjectIsAnErrorBeforeTraining() throws {
     let server = try WandBStandIn()
-    let error = #expect(throws: TrackingError.self) { try online(server, project: "forbidden") }
+    let error = #expect(throws: Support.Issue.self) { try online(server, project: "forbidden") }
     #expect(error?.description.contains("permission denied") == true)
   }
 
@@ -253,7 +254,7 @@ import Testing
     let server = try WandBStandIn()
     let environment = ["WANDB_BASE_URL": server.address, "WANDB_API_KEY": WandBStandIn.key]
     server.stop()
-    let error = #expect(throws: TrackingError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try WandBTracker.start(options(), environment: environment, notice: { _ in })
     }
     #expect(error?.description.contains("WANDB_MODE=offline") == true)
@@ -261,7 +262,7 @@ import Testing
 
   @Test(arguments: ["", "a/b", String(repeating: "a", count: 129)])
   func aProjectThatIsNoNameIsAnError(project: String) {
-    let error = #expect(throws: TrackingError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try WandBTracker.start(
         options(project: project), environment: ["WANDB_MODE": "offline"], notice: { _ in })
     }

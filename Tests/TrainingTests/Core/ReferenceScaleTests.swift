@@ -1,3 +1,4 @@
+import Support
 import Testing
 import Torch
 
@@ -31,7 +32,7 @@ import Torch
 
   @Test func refused() throws {
     func problem(_ reference: [Int], _ target: [Int], keepsTime: Bool = false) throws -> String {
-      try #require(throws: TrainingError.self) {
+      try #require(throws: Support.Issue.self) {
         try ReferenceScale(reference: reference, target: target, keepsTime: keepsTime)
       }.problem
     }

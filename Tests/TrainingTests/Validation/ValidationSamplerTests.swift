@@ -4,6 +4,7 @@ import LTX
 import LoRAFiles
 import Media
 import NN
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -383,7 +384,7 @@ import Torch
   @Test func aTransformerWithoutAStreamIsRefused() throws {
     let sampler = try fixture.sampler()
     #expect(sampler.modalities == .both)
-    let error = #expect(throws: ModalityError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try sampler.run(transformer: fixture.transformer(.video), autocast: nil, step: 0)
     }
     #expect(error?.problem.contains("video") == true)
