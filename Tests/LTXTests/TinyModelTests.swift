@@ -53,7 +53,7 @@ import Torch
       atPath: scratch.folder, withIntermediateDirectories: true)
     try Data("mine".utf8).write(to: kept)
     let error = #expect(throws: Support.Issue.self) { try TinyModel.write(to: scratch.folder) }
-    #expect(error?.kind == .notEmpty && error?.description.contains("--overwrite") == true)
+    #expect(error?.file == scratch.folder && error?.problem == "is not empty")
     #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.folder) == ["notes.txt"])
 
     let files = try TinyModel.write(to: scratch.folder, isOverwriting: true)
@@ -68,7 +68,7 @@ import Torch
     let error = #expect(throws: Support.Issue.self) {
       try TinyModel.write(to: scratch.folder, isOverwriting: true)
     }
-    #expect(error?.kind == .notEmpty)
+    #expect(error?.problem == "is a file")
   }
 
   @Test(arguments: TinyModel.Generation.allCases)
