@@ -1,5 +1,6 @@
 import LTX
 import NN
+import Support
 import Torch
 
 func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(

@@ -85,8 +85,10 @@ public struct Gemma3Model: TextEncoder {
     let highest = Int(try ids.max().item())
     guard lowest >= 0, highest < configuration.vocabulary else {
       throw Issue(
-        "token \(lowest < 0 ? lowest : highest) is not among the model's \(configuration.vocabulary); "
-          + "the tokenizer is another model's")
+        ["ids"],
+        "must be below the model's vocabulary, \(configuration.vocabulary) "
+          + "(got \(lowest < 0 ? lowest : highest))",
+        suggestion: "Use the tokenizer of this model.")
     }
   }
 }
