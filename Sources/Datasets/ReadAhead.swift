@@ -1,10 +1,10 @@
 import Foundation
 
-/// Makes the elements of a sequence on threads of its own, ahead of the one that is asked for.
+/// Makes the elements of a sequence on its own threads, ahead of the one that is requested.
 public final class ReadAhead<Element: Sendable>: Sendable {
   private let queue: Queue
 
-  /// What the threads and their owner share; the threads end soon after the owner is gone.
+  /// The state that the threads and their owner share. The threads end soon after the owner is freed.
   private final class Queue: @unchecked Sendable {
     private let condition = NSCondition()
     private let count: Int
@@ -17,7 +17,7 @@ public final class ReadAhead<Element: Sendable>: Sendable {
 
     init(count: Int, capacity: Int) { (self.count, self.capacity) = (count, capacity) }
 
-    /// The next element to make, waited for until there is room; nil when there is none left.
+    /// Returns the next element to make, after waiting for room; nil if no element is left.
     func claim() -> Int? {
       condition.withLock {
         while !isAbandoned, next < count, next - taken > capacity { condition.wait() }
@@ -56,9 +56,8 @@ public final class ReadAhead<Element: Sendable>: Sendable {
   }
 
   /// - Parameters:
-  ///   - capacity: how many elements may wait or be in the making beside the one that is asked for
-  ///     next.
-  ///   - threads: how many elements are made at a time.
+  ///   - capacity: the number of elements that may wait or be in progress besides the next one.
+  ///   - threads: the number of elements that are made at a time.
   ///   - make: called once for each of 0, 1, … up to `count`, on one of the threads.
   public init(
     count: Int, capacity: Int = 1, threads: Int = 1, _ make: @escaping @Sendable (Int) -> Element
@@ -70,13 +69,13 @@ public final class ReadAhead<Element: Sendable>: Sendable {
         while let index = queue.claim() { queue.put(make(index), at: index) }
       }
       thread.name = "ltx read ahead \(number)"
-      thread.stackSize = 8 << 20  // decoders need more than a thread's usual half megabyte
+      thread.stackSize = 8 << 20  // decoders need more than a thread's default half megabyte
       thread.start()
     }
   }
 
   deinit { queue.abandon() }
 
-  /// The next element, waited for. Call it `count` times at most.
+  /// Waits for the next element and returns it. May be called at most `count` times.
   public func next() -> Element { queue.take() }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Datasets
 import Foundation
 import Media
+import Support
 
 /// `ltx reference`: parses, plans, runs, prints.
 struct ReferenceCommand: ParsableCommand {
@@ -91,16 +92,16 @@ struct ReferenceCommand: ParsableCommand {
   func run() throws {
     var locks = OutputLocks("ltx reference")
     defer { locks.release() }
-    let plan = try checkingInput {
-      let options = try options()
-      for folder in outputFolders(options) { try locks.lock(folder: folder) }
-      return try ReferencePlan(options)
+    let plan = try checkingInput(.reference) {
+      let (column, options) = (try column(), options())
+      for folder in outputFolders(column, options) { try locks.lock(folder: folder) }
+      return try DerivedColumnPlan(column, options)
     }
     for note in plan.skipped.notes() { printError("note: \(note)") }
     let progress = PhasedProgress()
     let summary = try working {
       defer { progress.finish() }
-      return try ReferenceMaker(plan).run { clips, total, detail in
+      return try DerivedColumnMaker(plan).run { clips, total, detail in
         progress.show("making references", clips, of: total, unit: "clips", detail)
       }
     }
@@ -118,29 +119,35 @@ struct ReferenceCommand: ParsableCommand {
     if !summary.failures.isEmpty { throw ExitCode(1) }
   }
 
-  /// Where the dataset and, if it is another place, the references go.
-  private func outputFolders(_ options: ReferenceOptions) -> [String] {
+  /// The folders that the dataset and the references are written to.
+  private func outputFolders(
+    _ column: ReferenceColumn, _ options: DerivedColumnOptions
+  ) -> [String] {
     let dataset = URL(fileURLWithPath: options.outputDataset ?? options.dataset)
     var isFolder: ObjCBool = false
     let hasFolder =
       FileManager.default.fileExists(atPath: dataset.path, isDirectory: &isFolder)
       && isFolder.boolValue
     return [(hasFolder ? dataset : dataset.deletingLastPathComponent()).path]
-      + (options.outputFolder.map { [$0] } ?? [])
+      + (column.outputFolder.map { [$0] } ?? [])
   }
 
-  private func options() throws -> ReferenceOptions {
+  private func column() throws -> ReferenceColumn {
+    var column = ReferenceColumn(try kind())
+    column.outputFolder = outputDir
+    column.suffix = suffix
+    return column
+  }
+
+  private func options() -> DerivedColumnOptions {
     var isFolder: ObjCBool = false
     let hasFolder =
       FileManager.default.fileExists(atPath: input, isDirectory: &isFolder) && isFolder.boolValue
-    // The reference's way: a folder of media, and the dataset file with --output.
+    // Upstream's form: a folder of media, and the dataset file as the output.
     let isMediaRoot = hasFolder && output != nil
-    var options = ReferenceOptions(
-      dataset: isMediaRoot ? output ?? "" : input, kind: try kind())
+    var options = DerivedColumnOptions(dataset: isMediaRoot ? output ?? "" : input)
     options.mediaFolder = isMediaRoot ? input : nil
     options.outputDataset = isMediaRoot ? nil : output
-    options.outputFolder = outputDir
-    options.suffix = suffix
     options.videoColumn = videoColumn
     options.overwrite = overwrite
     return options
@@ -156,9 +163,9 @@ struct ReferenceCommand: ParsableCommand {
       ("--command", command != nil, .command),
     ]
     if let stray = given.first(where: { $0.1 && $0.2 != kind }) {
-      throw PreprocessingError(
-        .option,
-        "\(stray.0) has no meaning for --type \(kind.rawValue); give --type \(stray.2.rawValue)")
+      throw Issue(
+        [.name(stray.0)], "has no effect with --type \(kind.rawValue)",
+        suggestion: "Use --type \(stray.2.rawValue).")
     }
     switch kind {
     case .canny:
@@ -166,35 +173,44 @@ struct ReferenceCommand: ParsableCommand {
         lowThreshold ?? CannyEdges.defaultLow, highThreshold ?? CannyEdges.defaultHigh
       )
       guard 0 <= low, low <= high else {
-        throw PreprocessingError(
-          .option,
-          "thresholds of \(low) and \(high) are not possible; give 0 or more, the high one not below the low"
-        )
+        throw Issue(
+          ["--low-threshold"],
+          "must be between 0 and the high threshold (got thresholds \(low) and \(high))")
       }
       return .filter(.edges(CannyEdges(low: low, high: high)))
     case .blur:
       let sigma = blurSigma ?? 8
       guard GaussianBlur.sigmas.contains(sigma) else {
-        throw PreprocessingError(
-          .option,
-          "--blur-sigma \(sigma) is not possible; give \(GaussianBlur.sigmas.lowerBound) to \(GaussianBlur.sigmas.upperBound)"
-        )
+        throw Issue(
+          ["--blur-sigma"],
+          "must be between \(GaussianBlur.sigmas.lowerBound) and \(GaussianBlur.sigmas.upperBound) "
+            + "(got \(sigma))")
       }
       return .filter(.blur(GaussianBlur(sigma: sigma)))
     case .downscale:
       let factor = downscaleFactor ?? 2
       guard (2...64).contains(factor) else {
-        throw PreprocessingError(
-          .option, "--downscale-factor \(factor) is not possible; give 2 to 64")
+        throw Issue(["--downscale-factor"], "must be between 2 and 64 (got \(factor))")
       }
       return .filter(.downscale(factor))
     case .gray: return .filter(.gray)
     case .command:
       guard let command else {
-        throw PreprocessingError(
-          .option, "--type command needs --command 'program {input} {output}'")
+        throw Issue(
+          ["--type"], "command needs a program",
+          suggestion: "Add --command 'program {input} {output}'.")
       }
       return .command(try ClipCommand(command))
     }
   }
+}
+
+extension SubjectTable {
+  /// The options of `ltx reference`, by the subjects of `Datasets`.
+  fileprivate static let reference: SubjectTable = [
+    ["suffix"]: "--suffix",
+    ["command"]: "--command",
+    ["output"]: "--output",
+    ["columns", "video"]: "--video-column",
+  ]
 }

@@ -64,8 +64,8 @@ import Testing
     #expect(partly.output == "1 of 2 files decoded into again\n")
 
     for (arguments, message) in [
-      (["dataset", "check", "nowhere"], "there is no such folder"),
-      (["dataset", "check", ".", "--dataset", "none.json"], "there is no such file"),
+      (["dataset", "check", "nowhere"], "does not exist"),
+      (["dataset", "check", ".", "--dataset", "none.json"], "does not exist"),
       (["dataset", "check", ".", "--json", "nowhere/x.json"], "does not exist"),
       (["dataset", "check", ".", "--json", "dataset.csv"], "is the input"),
       (["dataset", "check", ".", "--json", model, "--model-path", model], "is the input"),

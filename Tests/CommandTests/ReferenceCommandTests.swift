@@ -40,12 +40,12 @@ import Testing
   }
 
   @Test(arguments: [
-    (["no.json"], "no such file"), (["."], "--output"),
+    (["no.json"], "does not exist"), (["."], "Name the dataset file"),
     (["data.json", "--blur-sigma", "2"], "--type blur"),
     (["data.json", "--type", "command"], "--command"),
     (["data.json", "--low-threshold", "300"], "thresholds"),
-    (["data.json", "--type", "downscale", "--downscale-factor", "1"], "2 to 64"),
-    (["data.json", "--type", "blur", "--blur-sigma", "0"], "0.1 to 256"),
+    (["data.json", "--type", "downscale", "--downscale-factor", "1"], "between 2 and 64"),
+    (["data.json", "--type", "blur", "--blur-sigma", "0"], "between 0.1 and 256"),
     (["data.json", "--type", "x"], "--type"),
     (["data.json", "--command", "x"], "{input}"),
     (["data.json", "--video-column", "film"], "film"),

@@ -264,10 +264,10 @@ import Torch
   @Test func `No cache at all`() throws {
     #expect(
       message { _ = try CacheChecker(cache: cache.scratch.file("none")) }.contains(
-        "there is no such folder"))
+        "does not exist"))
     let empty = try ScratchFolder()
     #expect(
-      message { _ = try CacheChecker(cache: empty.path) }.contains("holds no latents/, conditions/")
+      message { _ = try CacheChecker(cache: empty.path) }.contains("has no latents/, conditions/")
     )
   }
 }

@@ -64,7 +64,7 @@ import Torch
     #expect(found.map(\.kind) == [.source, .source])
     #expect(found.map(\.line) == [1, 2])
     #expect(found.first?.problem.contains("has changed since it was cached") == true)
-    #expect(found.last?.problem == "there is no such file")
+    #expect(found.last?.problem == "does not exist")
     #expect(try problems { $0.skipsSources = true }.isEmpty)
   }
 
@@ -85,7 +85,7 @@ import Torch
       """, to: "dataset.jsonl")
     #expect(
       try problems().map(\.description) == [
-        "\(cache.scratch.file("none.png")), line 2: there is no such file"
+        "\(cache.scratch.file("none.png")), line 2: does not exist"
       ])
     try cache.scratch.write("x", to: "a.wav")
     try cache.scratch.write("x", to: "b.mp4")
@@ -105,7 +105,7 @@ import Torch
       #expect(found.first?.problem.contains("\"\(trigger)a blue ball\"") == true)
       try cache.dataset([("a.mp4", " "), ("b.mp4", "a blue ball")])
       found = try problems()
-      #expect(found.map(\.problem) == ["a.mp4: \"caption\" is empty; fill it in or remove the row"])
+      #expect(found.map(\.problem) == ["a.mp4: \"caption\" is empty. Fill it in or remove the row"])
     }
   }
 

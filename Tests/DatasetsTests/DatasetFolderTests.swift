@@ -52,8 +52,8 @@ import Testing
     #expect(dataset.samples.map(\.media) == ["c.mp4", "d.mp4"])
     #expect(
       dataset.problems.map(\.problem).sorted() == [
-        "B.mp4: has no caption of its name, but b.txt is there. Rename it to B.txt",
-        "a.mp4: has no caption of its name, but a.mp4.txt is there. Rename it to a.txt",
+        "B.mp4: has no caption with its name, but b.txt exists. Rename it to B.txt",
+        "a.mp4: has no caption with its name, but a.mp4.txt exists. Rename it to a.txt",
       ])
     #expect(reasons(dataset) == ["c.mp4.txt": "a second caption of c.mp4"])
   }

@@ -227,7 +227,7 @@ import Torch
     }
     #expect(
       words(.numbers, "latents/a.safetensors", "latents holds NaN") == "latents: latents holds NaN")
-    #expect(words(.source, "/x/a.mp4", "there is no such file") == "the media file is missing")
+    #expect(words(.source, "/x/a.mp4", "does not exist") == "the media file is missing")
     #expect(words(.source, "/x/a.mp4", "has changed since") == "the media file has changed since")
     #expect(words(.row, nil, "no caption") == "no caption")
     #expect(SharedProblems.short("has no audio; 1 of 2") == "has no audio")

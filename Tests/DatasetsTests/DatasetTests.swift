@@ -103,7 +103,7 @@ import Testing
     #expect(paths(4) == [.video: "sub/b.MOV", .audio: "sub/b.wav"])
     #expect(
       found.problems.map(\.problem) == [
-        "f.mp4: the caption is missing; write it into a .txt file of the same name"
+        "f.mp4: the caption is missing. Write it to a .txt file of the same name"
       ])
   }
 
@@ -170,12 +170,12 @@ import Testing
   // MARK: Bad input
 
   @Test func `Files that are no datasets`() throws {
-    #expect(message { _ = try Dataset(path: scratch.file("none.json")) }.contains("no such file"))
+    #expect(message { _ = try Dataset(path: scratch.file("none.json")) }.contains("does not exist"))
     #expect(error("", "d.txt").contains(".json, .jsonl or .csv"))
-    #expect(error("[]", "d.json").contains("holds no rows"))
-    #expect(error("", "d.jsonl").contains("holds no rows"))
-    #expect(error("", "d.csv").contains("holds no rows"))
-    #expect(error("video,caption\n", "d.csv").contains("holds no rows"))
+    #expect(error("[]", "d.json").contains("has no rows"))
+    #expect(error("", "d.jsonl").contains("has no rows"))
+    #expect(error("", "d.csv").contains("has no rows"))
+    #expect(error("video,caption\n", "d.csv").contains("has no rows"))
     #expect(error("{}", "d.json").contains("must be a list of objects"))
     #expect(error("[{]", "d.json").contains("no row can be read: line 1: is not valid JSON"))
     let latin = scratch.file("latin.csv")
@@ -193,7 +193,7 @@ import Testing
         [2],
         "nothing follows a comma"
       ),
-      ("[,{\"video\": \"a\", \"caption\": \"b\"}]", ["a"], [1], "nothing stands before the comma"),
+      ("[,{\"video\": \"a\", \"caption\": \"b\"}]", ["a"], [1], "nothing precedes the comma"),
       ("[{\"video\": \"a\", \"caption\": \"b\"}\n", ["a"], [2], "the list has no end"),
       ("[{\"video\": \"a\", \"caption\": \"b\"}]\n x", ["a"], [2], "text follows the list"),
       (
@@ -226,7 +226,7 @@ import Testing
 
   @Test(
     arguments: [
-      ("a.mp4,\"x\nb.mp4,y\n", ["b.mp4"], 2, "a quote is opened and never closed"),
+      ("a.mp4,\"x\nb.mp4,y\n", ["b.mp4"], 2, "a quote is not closed"),
       ("a.mp4,\"x\" y\nb.mp4,y\n", ["b.mp4"], 2, "text follows a closing quote"),
       ("b.mp4,y\na.mp4,x,y\n", ["b.mp4"], 3, "the row has 3 fields"),
       ("b.mp4,\"y\nz\"\nc.mp4,x\nd.mp4,\"x\n", ["b.mp4", "c.mp4"], 5, "never closed"),
@@ -289,7 +289,7 @@ import Testing
     ("{\"caption\": \"c\"}", "the media file is missing: the row has no \"video\""),
     ("{\"video\": \"c\", \"caption\": \" \"}", "\"caption\" is empty"),
     ("{\"video\": \"\", \"caption\": \"d\"}", "\"video\" is empty"),
-    ("{\"video\": \"c\", \"caption\": 3}", "\"caption\" must be text"),
+    ("{\"video\": \"c\", \"caption\": 3}", "\"caption\" must be a string"),
     ("{\"video\": \"c\\u0000d\", \"caption\": \"d\"}", "zero byte"),
     ("{\"video\": null, \"caption\": \"d\"}", "the media file is missing"),
     (

@@ -89,7 +89,7 @@ import Torch
     )
     #expect(
       gap.frameRate == 25
-        && gap.notes.contains { $0.contains("1 frame is missing") && $0.contains("25 a second") })
+        && gap.notes.contains { $0.contains("1 frame is missing") && $0.contains("25 per second") })
     #expect(whole.frameRate == 25 && whole.notes.isEmpty)
     let place = try #require(Int(missing))
     for frame in 0..<17 {

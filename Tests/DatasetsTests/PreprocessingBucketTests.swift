@@ -36,8 +36,8 @@ import Testing
     #expect(compatible.shape?.suffix(3) == [1, 2, 2])
     #expect(
       compatible.report.warnings.map(\.reason) == [
-        "\(fixture.file("square.mp4")): only the first of its 40 frames is used, as a still image: with --compat the "
-          + "aspect alone chooses the bucket 64x64x1"
+        "\(fixture.file("square.mp4")): only the first of its 40 frames is used, as a still image: in upstream's way the "
+          + "aspect ratio alone chooses the bucket 64x64x1"
       ])
   }
 
@@ -48,7 +48,7 @@ import Testing
     #expect(short.report.warnings.count == 1 && short.report.failures.isEmpty)
     #expect(
       short.report.warnings.first?.reason.contains(
-        "only the first of its 5 frames is used, as a still image: the shortest bucket with motion takes 9. Add"
+        "only the first of its 5 frames is used, as a still image: the shortest bucket with motion needs 9. Add"
       )
         == true)
     // The check of the cache says so later on.
@@ -83,13 +83,13 @@ import Testing
     let report = try fixture.run(options)
     #expect(
       report.warnings.map(\.reason) == [
-        "\(fixture.file("a.mp4")): 49 frames at 30 fps are 41 at --fps 25, so it falls to the bucket 64x64x25 instead "
+        "\(fixture.file("a.mp4")): 49 frames at 30 fps are 41 at the requested 25 fps, so it gets the bucket 64x64x25 instead "
           + "of 64x64x49"
       ])
     #expect(
       report.failures.map(\.reason) == [
-        "\(fixture.file("b.mp4")): 9 frames at 30 fps are 8 at --fps 25, but the shortest bucket takes 25. Add a shorter "
-          + "bucket to --resolution-buckets, or remove the row."
+        "\(fixture.file("b.mp4")): 9 frames at 30 fps are 8 at the requested 25 fps, but the shortest bucket needs 25. Add a shorter "
+          + "bucket or remove the row."
       ])
     // Without --fps both are told in the frames that they have.
     #expect(try fixture.run(fixture.options("64x64x49;64x64x25")).warnings.isEmpty)

@@ -29,12 +29,22 @@ import Testing
     return RGBFrame(bytes: bytes, width: 64, height: 48)
   }
 
-  private func options(_ dataset: String, _ kind: ReferenceKind? = nil) -> ReferenceOptions {
-    ReferenceOptions(dataset: folder.file(dataset), kind: kind ?? canny)
+  /// The options of a run, with the column that it makes.
+  private struct Options {
+    var column: ReferenceColumn
+    var options: DerivedColumnOptions
+
+    func plan() throws -> DerivedColumnPlan { try DerivedColumnPlan(column, options) }
   }
 
-  private func run(_ options: ReferenceOptions) throws -> ReferenceSummary {
-    try ReferenceMaker(ReferencePlan(options)).run()
+  private func options(_ dataset: String, _ kind: ReferenceKind? = nil) -> Options {
+    Options(
+      column: ReferenceColumn(kind ?? canny),
+      options: DerivedColumnOptions(dataset: folder.file(dataset)))
+  }
+
+  private func run(_ options: Options) throws -> DerivedColumnSummary {
+    try DerivedColumnMaker(options.plan()).run()
   }
 
   private func text(_ name: String) throws -> String {
@@ -106,9 +116,9 @@ import Testing
     #expect(try run(options("media")).upToDate == 1)
     // Elsewhere, or by another name, nothing would find it.
     var other = options("media")
-    other.suffix = "_edges"
+    other.column.suffix = "_edges"
     #expect(
-      message { _ = try ReferencePlan(other) }.contains("leave out --suffix and --output-dir"))
+      message { _ = try other.plan() }.contains("Leave the references beside their clips"))
   }
 
   @Test func aReferenceIsMadeAgainWhenItsOriginChanges() throws {
@@ -131,16 +141,16 @@ import Testing
     try writeClip("a_reference.mp4")
     let foreign = try Data(contentsOf: URL(fileURLWithPath: folder.file("a_reference.mp4")))
     let refused = try run(options("data.csv", blur))
-    #expect(refused.failures.count == 1 && "\(refused.failures)".contains("--overwrite"))
+    #expect(refused.failures.count == 1 && "\(refused.failures)".contains("allow overwriting"))
     #expect(try Data(contentsOf: URL(fileURLWithPath: folder.file("a_reference.mp4"))) == foreign)
     var overwriting = options("data.csv", blur)
-    overwriting.overwrite = true
+    overwriting.options.overwrite = true
     #expect(try run(overwriting).made == 1)
     #expect(try run(overwriting).made == 1)
     #expect(try run(options("data.csv", blur)).upToDate == 1)
     // A record that was cut off by a kill counts for nothing, and spoils none that follows.
-    let records = folder.file(ReferenceRecords.fileName)
-    let kept = try text(ReferenceRecords.fileName).dropLast(20)
+    let records = folder.file(ReferenceColumn(canny).recordsName)
+    let kept = try text(ReferenceColumn(canny).recordsName).dropLast(20)
     try Data(kept.utf8).write(to: URL(fileURLWithPath: records))
     #expect(try run(options("data.csv", blur)).failures.count == 1)
     #expect(try run(overwriting).made == 1)
@@ -166,7 +176,7 @@ import Testing
     let names = folder.file("names")
     let line = "sh -c 'echo \"$2\" >> \(names); cp \"$1\" \"$2\"' sh {input} {output}"
     var overwriting = options("data.json", .command(try ClipCommand(line)))
-    overwriting.overwrite = true
+    overwriting.options.overwrite = true
     for _ in 0..<2 { #expect(try run(overwriting).made == 1) }
     let given = try text("names").split(separator: "\n")
     #expect(Set(given).count == 2 && given.allSatisfy { $0.hasSuffix(".partial.mp4") }, "\(given)")
@@ -186,19 +196,19 @@ import Testing
   @Test func aDatasetThatIsEditedMeanwhileIsLeftAlone() throws {
     try writeClip("a.mp4")
     try folder.write("\u{FEFF}video,caption\r\na.mp4,x\r\n", to: "data.csv")
-    let plan = try ReferencePlan(options("data.csv"))
+    let plan = try options("data.csv").plan()
     let edited = "\u{FEFF}video,caption\r\na.mp4,better\r\n"
     try folder.write(edited, to: "data.csv")
-    let text = message { _ = try ReferenceMaker(plan).run() }
+    let text = message { _ = try DerivedColumnMaker(plan).run() }
     #expect(text.contains("data.csv: was changed while the references were made"), "\(text)")
     #expect(try self.text("data.csv") == edited)
     #expect(try run(options("data.csv")).upToDate == 1)
     let finished = "\u{FEFF}video,caption,reference_video\r\na.mp4,better,a_reference.mp4\r\n"
     #expect(try self.text("data.csv") == finished)
     // Where nothing is to be written, an edit does no harm.
-    let idle = try ReferencePlan(options("data.csv"))
+    let idle = try options("data.csv").plan()
     try folder.write(edited, to: "data.csv")
-    #expect(try ReferenceMaker(idle).run().upToDate == 1)
+    #expect(try DerivedColumnMaker(idle).run().upToDate == 1)
     #expect(try self.text("data.csv") == edited)
   }
 
@@ -223,12 +233,14 @@ import Testing
         "sh ended with status 3: the  reason"
       ),
       ("sh -c 'echo half > \"$2\"; kill -9 $$' sh {input} {output}", "sh was ended by signal 9"),
-      ("true {input} {output}", "true ended well but wrote nothing"),
+      ("true {input} {output}", "true succeeded but wrote nothing"),
       (
         "sh -c ': > \"$2\"; echo why >&2' sh {input} {output}",
-        "sh ended well but wrote nothing to {output}: why"
+        "sh succeeded but wrote nothing to {output}: why"
       ),
-      ("sh -c 'echo text > \"$2\"' sh {input} {output}", "what sh wrote is no video or picture"),
+      (
+        "sh -c 'echo text > \"$2\"' sh {input} {output}", "the output of sh is not a video or image"
+      ),
       (
         "no-such-program-here {input} {output}",
         "no-such-program-here can't be started (No such file"
@@ -248,7 +260,7 @@ import Testing
     #expect(
       try ClipCommand(line).words == ["a/b", "x yz \" \\n w", "", "--in={input}", "{output}"])
     for (line, words) in [
-      ("", "no program"), ("x {input}", "{output}"), ("{input} {output}", "{input}"),
+      ("", "names no program"), ("x {input}", "{output}"), ("{input} {output}", "{input}"),
       ("x 'a {input}", "not closed"),
     ] {
       #expect(message { _ = try ClipCommand(line) }.contains(words), "\(line)")
@@ -261,10 +273,10 @@ import Testing
     try folder.write(
       #"[{"media_path": "one/a.mp4"}, {"media_path": "two/a.mp4"}]"#, to: "films/data.json")
     var options = options("films/data.json", .filter(.downscale(2)))
-    options.mediaFolder = folder.file("films")
-    options.outputFolder = folder.file("small")
-    options.outputDataset = folder.file("films/new.json")
-    options.suffix = ""
+    options.options.mediaFolder = folder.file("films")
+    options.column.outputFolder = folder.file("small")
+    options.options.outputDataset = folder.file("films/new.json")
+    options.column.suffix = ""
     #expect(try run(options).made == 2)
     #expect(
       folder.files() == [
@@ -276,28 +288,28 @@ import Testing
       try text("films/new.json").contains(
         "\"reference_video\": \"\(folder.file("small/two/a.mp4"))\""))
     #expect(try readAll("small/one/a.mp4").first.map { [$0.width, $0.height] } == [32, 24])
-    options.outputFolder = folder.file("films/small")
+    options.column.outputFolder = folder.file("films/small")
     #expect(try run(options).made == 2)
     #expect(try text("films/new.json").contains("\"reference_video\": \"small/two/a.mp4\""))
   }
 
   @Test func plansThatWouldDoHarmAreRefused() throws {
     try folder.write("video\na.mp4\na.avi\na_reference.mp4\nb.mp4\n", to: "data.csv")
-    let plan = try ReferencePlan(options("data.csv"))
+    let plan = try options("data.csv").plan()
     #expect(plan.clipCount == 2)
     #expect(plan.failures.map(\.line) == [3, 2])
     #expect("\(plan.failures[0])".contains("line 2's"))
     #expect("\(plan.failures[1])".contains("would replace a clip of the dataset"))
 
     var elsewhere = options("data.csv")
-    elsewhere.outputDataset = folder.file("no/data.csv")
-    #expect(message { _ = try ReferencePlan(elsewhere) }.contains("beside the dataset"))
-    elsewhere.outputDataset = folder.file("data.json")
-    #expect(message { _ = try ReferencePlan(elsewhere) }.contains("extension"))
+    elsewhere.options.outputDataset = folder.file("no/data.csv")
+    #expect(message { _ = try elsewhere.plan() }.contains("beside the dataset"))
+    elsewhere.options.outputDataset = folder.file("data.json")
+    #expect(message { _ = try elsewhere.plan() }.contains("extension"))
     var odd = options("data.csv")
-    odd.suffix = "/x"
-    #expect(message { _ = try ReferencePlan(odd) }.contains("--suffix"))
+    odd.column.suffix = "/x"
+    #expect(message { _ = try odd.plan() }.contains("suffix: can't be part"))
     try folder.write("caption\nx\n", to: "none.csv")
-    #expect(message { _ = try ReferencePlan(options("none.csv")) }.contains("--video-column"))
+    #expect(message { _ = try options("none.csv").plan() }.contains("Name the column"))
   }
 }

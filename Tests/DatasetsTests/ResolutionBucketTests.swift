@@ -12,7 +12,8 @@ import Testing
         ResolutionBucket(width: 64, height: 64, frames: 9),
       ])
     for text in ["", "64x64", "64x64x9;", "64x64xx9", "64x-64x9", "0x64x9", "ax64x9", "64x64x9x1"] {
-      #expect(message { _ = try ResolutionBucket.list(text) }.contains("is not a bucket"), "\(text)")
+      #expect(
+        message { _ = try ResolutionBucket.list(text) }.contains("is not a bucket"), "\(text)")
     }
   }
 

@@ -24,7 +24,7 @@ public struct CacheFolder: RawRepresentable, Hashable, Sendable, Codable, Coding
       let found = FileManager.default.enumerator(atPath: folder)
     else {
       throw DatasetError(
-        path: folder, problem: "there is no such folder; run `ltx preprocess` first")
+        path: folder, problem: "does not exist. Run `ltx preprocess` first")
     }
     var files: [String: String] = [:]
     for case let relative as String in found {

@@ -7,35 +7,37 @@ import TensorFiles
 public enum TextEncoderIdentity {
   private static let int8 = " int8"
 
+  /// Returns the identity with the quantization of the weights.
+  ///
   /// - Parameter isInt8: whether the weights were quantized to int8 when they were loaded.
   static func stored(_ identity: String, isInt8: Bool) -> String { identity + (isInt8 ? int8 : "") }
 
-  /// The `FileIdentity` of the text encoder's files, whatever the weights were quantized to.
+  /// Returns the `FileIdentity` of the text encoder's files, without the quantization.
   public static func file(of stored: String) -> String {
     stored.hasSuffix(int8) ? String(stored.dropLast(int8.count)) : stored
   }
 }
 
-/// Tells model files apart without reading all of their many gigabytes: by their size, their first
-/// megabytes (the names and shapes of all tensors), the beginning of each tensor, and samples of
-/// the rest. Other weights differ in all places.
+/// Distinguishes model files without reading all of their gigabytes: by their size, their first
+/// megabytes (the names and shapes of all tensors), the beginning of each tensor, and samples of the
+/// rest. Other weights differ everywhere.
 public enum FileIdentity {
   private static let start = 4 << 20
   private static let sample = 4096
   private static let samples = 256
 
-  /// Of a model's files, those of the text encoder left out.
+  /// Returns the identity of a model's files, without the text encoder.
   public static func identity(of models: ModelFiles) throws -> String {
     try models.checkpointFiles.map { try identity(of: $0) }.joined(separator: " ")
   }
 
-  /// Of a file, or of the models, tokenizer and configuration in a folder.
+  /// Returns the identity of a file, or of the models, tokenizer and configuration in a folder.
   ///
-  /// - Throws: `PreprocessingError` when it can't be read.
+  /// - Throws: `PreprocessingError` if it can't be read.
   public static func identity(of path: String) throws -> String {
     var hash = Hash()
     for file in try files(path) {
-      // A file may be renamed; within a folder, names tell what is what.
+      // A single file may be renamed; in a folder, names count.
       if file != path { hash.add(Array((file as NSString).lastPathComponent.utf8)) }
       try add(file, to: &hash)
     }
@@ -44,7 +46,7 @@ public enum FileIdentity {
 
   private static func files(_ path: String) throws -> [String] {
     var isFolder: ObjCBool = false
-    // An index stands for the shards beside it.
+    // An index represents the shards beside it.
     let folder = (path as NSString).deletingLastPathComponent
     let path = path.hasSuffix(".index.json") ? folder.isEmpty ? "." : folder : path
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue
@@ -82,7 +84,7 @@ public enum FileIdentity {
     }
   }
 
-  /// The beginning of each tensor, in the order of the file.
+  /// Adds the beginning of each tensor, in the order of the file.
   private static func addTensors(_ path: String, _ descriptor: Int32, to hash: inout Hash) throws {
     let ranges = try SafetensorsFile(path: path).entries.values.map(\.range).sorted {
       $0.lowerBound < $1.lowerBound
@@ -108,7 +110,7 @@ public enum FileIdentity {
     hash.add(bytes)
   }
 
-  /// Of a list of names in their order.
+  /// Returns the identity of a list of names in their order.
   public static func identity(ofNames names: [String]) -> String {
     var hash = Hash()
     for name in names { hash.add(Array(name.utf8)) }
@@ -119,7 +121,7 @@ public enum FileIdentity {
     PreprocessingError(.model, file: path, "can't be read: \(String(cString: strerror(errno)))")
   }
 
-  /// 64 bits, eight bytes at a time. For telling files apart, not against forgery.
+  /// A 64-bit hash, which reads eight bytes at a time. It does not protect against forgery.
   private struct Hash {
     private(set) var value: UInt64 = 0x9E37_79B9_7F4A_7C15
 

@@ -1,46 +1,46 @@
-/// What a cached file was made from, kept in its metadata: the file is used again only if all of it
-/// is as before.
+/// A record of what a cached file was made from, stored in its metadata. The file is used again only
+/// if all of it is unchanged.
 ///
-/// A file's metadata may hold more: what was found out while it was made, such as how many frames
-/// there were.
+/// The metadata also hold facts that were found while the file was made, such as the number of
+/// frames.
 public struct Fingerprint: Equatable, Sendable {
   public enum Key: String, Sendable, CaseIterable {
     /// The kind of file and the version of its rules.
     case content
-    /// SHA-256 of the source file.
+    /// The SHA-256 of the source file.
     case source = "source_sha256"
-    /// The clip that the file goes with, where that is not its source.
+    /// The SHA-256 of the clip that the file belongs to, if the clip is not its source.
     case clip = "clip_sha256"
-    /// What the text encoder read.
+    /// The text that the text encoder read.
     case prompt
     /// The size that the source was brought to.
     case bucket
-    /// Length of sound, in seconds.
+    /// The length of the audio, in seconds.
     case seconds
-    /// `FileIdentity` of the model's file.
+    /// The `FileIdentity` of the model's file.
     case model
     case textEncoder = "text_encoder"
     case dtype
-    /// Other options that change the numbers.
+    /// Other options that change the tensors.
     case options
 
-    // What was found out.
+    // Facts that were found.
 
-    /// Width and height that the aspect was judged by, `1280x720`.
+    /// The width and height that the aspect ratio was computed from, such as `1280x720`.
     case sourceSize = "source_size"
-    /// Frames that could be decoded; with a plus where more were not looked for.
+    /// The number of frames that could be decoded, with a plus if reading stopped there.
     case sourceFrames = "source_frames"
-    /// Seconds of a sound that decides on its length itself.
+    /// The seconds of audio whose own length decides.
     case sourceSeconds = "source_seconds"
-    /// Whether the source has sound: `yes` or `no`.
+    /// Whether the source has audio: `yes` or `no`.
     case sourceAudio = "source_sound"
     case framesPerSecond = "frames_per_second"
-    /// Which frames of the source are damaged; not there if none is.
+    /// Which frames of the source are damaged; missing if none is.
     case sourceDamage = "source_damage"
     /// The color conversions applied to the source, such as tone mapping; clauses separated by
     /// semicolons.
     case color
-    /// The word that was put before the caption.
+    /// The word that precedes the caption.
     case trigger = "trigger_word"
     /// The largest sample of the audio that was encoded, in dB of full scale; `-inf` for digital
     /// silence.
@@ -64,14 +64,14 @@ public struct Fingerprint: Equatable, Sendable {
     set { fields[key.rawValue] = newValue }
   }
 
-  /// Whether a file with this metadata was made from just this.
+  /// Returns whether a file with this metadata was made from exactly this.
   func fits(_ metadata: Fingerprint) -> Bool {
-    // To the letter: Swift takes texts for equal that Unicode calls equivalent, and tokenizers
-    // don't.
+    // Bytes are compared, because Swift treats strings as equal that Unicode calls equivalent, and
+    // tokenizers don't.
     fields.allSatisfy { metadata.fields[$0]?.utf8.elementsEqual($1.utf8) ?? false }
   }
 
-  /// With more that is worth keeping in the file.
+  /// Returns the fingerprint with more facts.
   func adding(_ more: [Key: String]) -> Fingerprint {
     var result = self
     for (key, value) in more { result[key] = value }

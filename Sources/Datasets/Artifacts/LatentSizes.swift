@@ -1,44 +1,44 @@
 import LTX
 import TensorFiles
 
-/// What latents stand for: pixels, frames, seconds.
+/// The sizes of video latents.
 struct LatentSizes: Equatable {
   let channels: Int
-  /// Latent frames, rows, columns.
+  /// The number of latent frames; with `rows` and `columns`, the latent size.
   let frames: Int
   let rows: Int
   let columns: Int
 
-  /// The bucket that the latents were made of.
+  /// Returns the bucket that the latents were made from.
   func bucket(_ factors: CompressionFactors) -> ResolutionBucket {
     ResolutionBucket(
       width: columns * factors.width, height: rows * factors.height,
       frames: (frames - 1) * factors.time + 1)
   }
 
-  /// Reads them from a file's tensor `latents`: [C, F, H, W] or, in older caches, [F H W, C] with
-  /// the numbers beside it.
+  /// Reads the sizes from a file's tensor `latents`: [C, F, H, W] or, in older caches, [F H W, C]
+  /// with the sizes beside it.
   ///
-  /// - Throws: `DatasetError` where they contradict each other.
+  /// - Throws: `DatasetError` for sizes that contradict each other.
   init(_ file: SampleFile) throws {
     let sizes = try file.latentSizes(["num_frames", "height", "width"])
     (channels, frames, rows, columns) = (sizes[0], sizes[1], sizes[2], sizes[3])
   }
 }
 
-/// What audio latents stand for.
+/// The sizes of audio latents.
 struct AudioLatentSizes: Equatable {
   let channels: Int
-  /// Latent frames, frequency bins.
+  /// The number of latent time steps.
   let steps: Int
   let bins: Int
-  /// Seconds of the sound; nil where the file does not say.
+  /// The seconds of the audio; nil if the file does not record them.
   let duration: Double?
 
-  /// Reads them from a file's tensor `latents`: [C, T, N] or, in older caches, [T N, C] with the
-  /// numbers beside it.
+  /// Reads the sizes from a file's tensor `latents`: [C, T, N] or, in older caches, [T N, C] with
+  /// the sizes beside it.
   ///
-  /// - Throws: `DatasetError` where they contradict each other.
+  /// - Throws: `DatasetError` for sizes that contradict each other.
   init(_ file: SampleFile) throws {
     let sizes = try file.latentSizes(["num_time_steps", "frequency_bins"])
     (channels, steps, bins) = (sizes[0], sizes[1], sizes[2])
@@ -50,12 +50,11 @@ struct AudioLatentSizes: Equatable {
 }
 
 extension SampleFile {
-  /// The shape of the tensor `latents` as if it were [C, ...]: in older caches it is a list of
-  /// tokens, [..., C].
+  /// Returns the shape of the tensor `latents` as [C, ...], also if it is a list of tokens,
+  /// [..., C], as in older caches.
   ///
-  /// - Parameter keys: of the numbers that say each size but the channels'; a list of tokens needs
-  ///   them.
-  /// - Throws: `DatasetError` where they contradict the shape.
+  /// - Parameter keys: the keys of all sizes except the channels. A list of tokens needs them.
+  /// - Throws: `DatasetError` for sizes that contradict the shape.
   fileprivate func latentSizes(_ keys: [String]) throws -> [Int] {
     func fail(_ problem: String) -> DatasetError { DatasetError(path: path, problem: problem) }
     let shape = try tensorShape("latents")
@@ -79,7 +78,7 @@ extension SampleFile {
     case 2:
       let sizes = said.compactMap { $0 }
       guard sizes.count == keys.count else {
-        throw fail("latents is a list of tokens, \(shape), and not all of \(names) are there")
+        throw fail("latents is a list of tokens, \(shape), but not all of \(names) are recorded")
       }
       guard shape[0] == sizes.reduce(1, *) else {
         throw fail(

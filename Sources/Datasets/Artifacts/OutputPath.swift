@@ -2,26 +2,28 @@ import Foundation
 import Media
 import Support
 
-/// Where files are written.
+/// Helpers for the paths of output files.
 enum OutputPath {
-  /// - Throws: `MediaError` if the folder isn't there and can't be made.
+  /// Creates a folder unless it exists.
+  ///
+  /// - Throws: `MediaError` if the folder can't be created.
   static func makeFolder(_ folder: String) throws {
     do {
       try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     } catch {
       throw MediaError(
-        .writing, file: folder, "no folder can be made here (\(reason(of: error)))",
+        .writing, file: folder, "the folder can't be created (\(reason(of: error)))",
         remedy: "Choose another output folder.")
     }
   }
 
-  /// The folder that a file goes into.
+  /// Creates the folder of a file unless it exists.
   static func makeFolder(of file: String) throws {
     let folder = (file as NSString).deletingLastPathComponent
     if !folder.isEmpty { try makeFolder(folder) }
   }
 
-  /// How one gets from a folder to a file; both absolute.
+  /// Returns the path of a file relative to a folder; both are absolute.
   static func relative(from folder: String, to file: String) -> String {
     let (from, to) = (folder.split(separator: "/"), file.split(separator: "/"))
     let shared = zip(from, to).prefix { $0 == $1 }.count

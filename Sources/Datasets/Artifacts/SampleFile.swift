@@ -1,24 +1,10 @@
 import TensorFiles
 import Torch
 
-/// What is wrong with a preprocessed dataset.
-public struct DatasetError: Error, CustomStringConvertible, Sendable {
-  public let path: String
-  public let problem: String
-
-  public init(path: String, problem: String) {
-    self.path = path
-    self.problem = problem
-  }
-
-  public var description: String { "\(path): \(problem)" }
-}
-
-/// A file of a sample in either format. Looking at names, shapes, numbers and bytes of a
-/// safetensors file runs no tensor operation, which would load libtorch first. (A `.pt` file is
-/// unpickled, and that does.)
+/// A file of a sample in either format. Reading names, shapes, numbers and bytes of a safetensors
+/// file runs no tensor operation and so does not load libtorch. Unpickling a `.pt` file does.
 public struct SampleFile: Sendable {
-  /// How a tensor is stored.
+  /// The shape and dtype of a tensor.
   struct Array: Sendable {
     let shape: [Int]
     let dtype: DType
@@ -30,13 +16,13 @@ public struct SampleFile: Sendable {
   }
 
   public let path: String
-  /// What the file was made from, as far as it says; the official trainer's says nothing.
+  /// The record of what the file was made from; empty in files of the official trainer.
   public let metadata: [String: String]
-  /// The tensors by name; numbers that `.pt` keeps as they are not among them.
+  /// The tensors by name, without the Python numbers of a `.pt` file.
   let arrays: [String: Array]
   private let content: Content
 
-  /// - Throws: `TensorFileError` that tells what is wrong with the file.
+  /// - Throws: `TensorFileError` for a file that can't be read.
   public init(path: String) throws {
     self.path = path
     if path.hasSuffix(".pt") {
@@ -80,8 +66,8 @@ public struct SampleFile: Sendable {
     return array.shape
   }
 
-  /// A number that is stored as a one-element tensor or, in `.pt`, as it is; nil where it is not
-  /// there.
+  /// Returns a number that is stored as a one-element tensor or, in `.pt`, as a Python number; nil
+  /// if it is missing.
   ///
   /// - Throws: `DatasetError` for a tensor of several elements.
   public func number(_ key: String) throws -> Double? {
@@ -91,7 +77,7 @@ public struct SampleFile: Sendable {
     }
     guard array.shape.reduce(1, *) == 1 else {
       throw DatasetError(
-        path: path, problem: "\(key) has shape \(array.shape); expected one number")
+        path: path, problem: "\(key) must be one number (got shape \(array.shape))")
     }
     return try withBytes(of: key) { bytes in
       switch array.dtype {
@@ -104,7 +90,7 @@ public struct SampleFile: Sendable {
     }
   }
 
-  /// Lends the elements of a tensor in order.
+  /// Calls the closure with the bytes of a tensor's elements in order.
   func withBytes<R>(of key: String, _ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
     switch content {
     case .safetensors(let file): try file.withUnsafeBytes(of: key, body)
@@ -112,7 +98,7 @@ public struct SampleFile: Sendable {
     }
   }
 
-  /// How many elements of a mask are not 0.
+  /// Returns how many elements of a mask are not 0.
   func count(nonZeroIn key: String) throws -> Int {
     guard let array = arrays[key] else { return 0 }
     let size = array.dtype.size

@@ -4,7 +4,7 @@ import Support
 /// How often each sample of a cache appears in an epoch of training: the dataset's column
 /// `repeats`, which `ltx preprocess` copies into an index file of the cache.
 ///
-/// The index is a file of its own because repeats are no input of the cached tensors: changing one
+/// The index is a separate file because the cached tensors don't depend on repeats: changing one
 /// rewrites the index and encodes nothing.
 public struct SampleRepeats: Equatable, Sendable {
   /// The index file in the folder of the cache: a JSON object of counts by the samples' names.

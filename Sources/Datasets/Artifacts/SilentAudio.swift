@@ -1,9 +1,9 @@
 import Foundation
 import Media
 
-/// The loudness that the metadata of cached audio latents record.
+/// The level that the metadata of cached audio latents record.
 extension SampleLevel {
-  /// Nil for files that don't say, such as those of the official trainer.
+  /// Nil for files without the level, such as those of the official trainer.
   public init?(metadata: [String: String]) {
     guard let peak = metadata[Fingerprint.Key.audioPeak.rawValue].flatMap(Double.init),
       let rms = metadata[Fingerprint.Key.audioRMS.rawValue].flatMap(Double.init), !peak.isNaN,
@@ -12,7 +12,7 @@ extension SampleLevel {
     self.init(peak: peak, rms: rms)
   }
 
-  /// For the metadata of audio latents.
+  /// The level for the metadata of audio latents.
   var fields: [Fingerprint.Key: String] {
     func text(_ level: Double) -> String {
       level == -.infinity ? "-inf" : String(format: "%.2f", level)
@@ -21,20 +21,20 @@ extension SampleLevel {
   }
 }
 
-/// How many samples of a dataset have silent audio.
+/// The samples of a dataset that have silent audio.
 public struct SilentAudio: Equatable, Sendable {
-  /// Names of the samples whose audio is silent, in order.
+  /// The names of the samples whose audio is silent, in order.
   public let names: [String]
-  /// Samples whose audio latents say how loud the audio was.
+  /// The number of samples whose audio latents record how loud the audio was.
   public let measured: Int
 
-  /// - Parameter levels: by the samples' names.
+  /// - Parameter levels: the levels by the samples' names.
   public init(_ levels: [String: SampleLevel]) {
     names = levels.filter(\.value.isSilent).keys.sorted()
     measured = levels.count
   }
 
-  /// A sentence that says how many are silent, and what follows from it; nil where none is.
+  /// A sentence that says how many samples are silent, and what follows from it; nil if none is.
   public var note: String? {
     guard let first = names.first else { return nil }
     let quiet = "digital silence, or below \(Int(SampleLevel.silence)) dBFS RMS"

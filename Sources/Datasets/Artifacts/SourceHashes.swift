@@ -3,9 +3,8 @@ import Media
 import Support
 import Synchronization
 
-/// The hashes of source files, remembered beside the cache, so that a file is read again only if
-/// the system says that it was changed: by its size, its times of modification and of change, and
-/// its inode.
+/// The hashes of source files, stored beside the cache. A file is read again only if its size, its
+/// times of modification and change, or its inode have changed.
 final class SourceHashes: Sendable {
   private struct Entry: Codable, Equatable {
     var bytes: Int
@@ -13,8 +12,8 @@ final class SourceHashes: Sendable {
     var changed: String
     var inode: UInt
     var sha256: String
-    /// Whether the file had not been changed for a while: it may change again within a tick of the
-    /// file system's clock.
+    /// Whether the file had not changed for a while. A recent file may change again within a tick of
+    /// the file system's clock.
     var isSettled = true
 
     private enum CodingKeys: CodingKey { case bytes, modified, changed, inode, sha256 }
@@ -24,15 +23,15 @@ final class SourceHashes: Sendable {
   private let entries: Mutex<(known: [String: Entry], hasChanged: Bool)>
 
   /// - Parameters:
-  ///   - folder: of the cache.
-  ///   - share: each process remembers in a file of its own, and reads those of all.
+  ///   - folder: the folder of the cache.
+  ///   - share: the share of this process. Each process writes its own file and reads those of all.
   init(folder: String, share: ProcessShare) {
     path = "\(folder)/.sources\(share.suffix).json"
     var known: [String: Entry] = [:]
     for name in Self.memories(in: folder).sorted() {
       guard let data = FileManager.default.contents(atPath: "\(folder)/\(name)"),
         let read = Self.decode(data)
-      else { continue }  // only a memory: what is lost is read again
+      else { continue }  // a lost hash is computed again
       known.merge(read) { $1 }
     }
     entries = Mutex((known, false))
@@ -45,7 +44,7 @@ final class SourceHashes: Sendable {
         $0.hasPrefix(".sources") && $0.hasSuffix(".json")
       }
     } catch {
-      return []  // likewise
+      return []  // lost hashes are computed again
     }
   }
 
@@ -53,7 +52,7 @@ final class SourceHashes: Sendable {
     do { return try JSONDecoder().decode([String: Entry].self, from: data) } catch { return nil }
   }
 
-  /// What the system says of a file; another value after a change.
+  /// Returns a text that changes when the file changes.
   func snapshot(of path: String) throws -> String {
     let now = try status(path)
     return "\(now.st_size) \(Self.text(now.st_mtim)) \(Self.text(now.st_ctim)) \(now.st_ino)"
@@ -81,7 +80,7 @@ final class SourceHashes: Sendable {
     return digest
   }
 
-  /// A file that is still being written.
+  /// The error of a file that is still being written.
   static func changed(_ path: String) -> MediaError {
     MediaError(
       .decoding, file: path, "was changed while it was read",
@@ -99,20 +98,21 @@ final class SourceHashes: Sendable {
       throw MediaError(
         .notReadable, file: path,
         errno == ENOENT
-          ? "there is no such file" : "can't be looked at (\(String(cString: strerror(errno))))",
+          ? "there is no such file" : "can't be examined (\(String(cString: strerror(errno))))",
         remedy: (errno == ENOENT ? MissingFile.hint(path) : nil)
-          ?? "Media paths are relative to the dataset; correct the path or remove the row.")
+          ?? "Media paths are relative to the dataset. Correct the path or remove the row.")
     }
     guard status.st_mode & S_IFMT == S_IFREG else {
-      let kind = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "no file, but a pipe or a device"
-      throw MediaError(.notReadable, file: path, "is \(kind)", remedy: "Name a media file.")
+      let kind = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "a pipe or a device"
+      throw MediaError(
+        .notReadable, file: path, "is \(kind)", remedy: "Name a media file.")
     }
     return status
   }
 
   private static func text(_ time: timespec) -> String { "\(time.tv_sec).\(time.tv_nsec)" }
 
-  /// Stores what was learnt.
+  /// Stores new hashes.
   func save() throws {
     guard let known = entries.withLock({ $0.hasChanged ? $0.known : nil }) else { return }
     let encoder = JSONEncoder()

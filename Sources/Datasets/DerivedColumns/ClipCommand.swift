@@ -1,29 +1,28 @@
 import Foundation
 import Support
 
-/// A program that makes one file of another, run without a shell.
+/// A program that makes one file from another. It runs without a shell.
 public struct ClipCommand: Equatable, Sendable {
-  /// The program and its arguments, with `{input}` and `{output}` where the files' paths go.
+  /// The program and its arguments, with `{input}` and `{output}` in place of the files' paths.
   public let words: [String]
 
-  /// Splits a line at blanks. Single quotes keep everything, double quotes all but \" and \\ as it
-  /// is; outside of quotes a backslash keeps the next character. Nothing else has a meaning: no
-  /// variables, patterns, pipes or redirections.
+  /// Splits a line at spaces. Text in single quotes is kept unchanged, and in double quotes
+  /// everything but \" and \\; outside of quotes a backslash keeps the next character. Variables,
+  /// patterns, pipes and redirections have no meaning.
   ///
-  /// - Throws: `PreprocessingError` for a quote that is not closed, and a line without a program or
-  ///   one of the places.
+  /// - Throws: `Issue` about `command` for an unclosed quote, or a line without a program or one of
+  ///   the placeholders.
   public init(_ line: String) throws {
     words = try Self.split(line)
-    func wrong(_ problem: String) -> PreprocessingError {
-      PreprocessingError(.option, "--command: \(problem)")
-    }
     guard let program = words.first, !program.isEmpty else {
-      throw wrong("there is no program in it")
+      throw Issue(["command"], "names no program")
     }
     for place in ["{input}", "{output}"]
     where !words.dropFirst().contains(where: { $0.contains(place) }) {
-      throw wrong(
-        "put \(place) where the program takes the \(place == "{input}" ? "clip" : "file to write")")
+      throw Issue(
+        ["command"], "has no \(place)",
+        suggestion: "Put \(place) where the program takes the "
+          + (place == "{input}" ? "clip." : "file to write."))
     }
   }
 
@@ -54,20 +53,20 @@ public struct ClipCommand: Equatable, Sendable {
       }
     }
     if let quote {
-      throw PreprocessingError(.option, "--command: the quote \(quote) is not closed")
+      throw Issue(["command"], "the quote \(quote) is not closed")
     }
     return words + (word.map { [$0] } ?? [])
   }
 
-  /// Runs the program and waits for it. It has no standard input; what it prints is thrown away but
-  /// for its complaint.
+  /// Runs the program and waits for it. It has no standard input, and its standard output is
+  /// discarded.
   ///
-  /// - Returns: the last line of its complaint, if there is any.
+  /// - Returns: the last line of its standard error, if there is any.
   /// - Throws: `ClipCommandFailure` if the program can't be started, or ends with another status
   ///   than 0.
   func run(input: String, output: String) throws -> String? {
     let arguments = words.enumerated().map { index, word in
-      // In one pass, for a path may itself hold a place's name.
+      // In one pass, because a path may itself contain a placeholder.
       index == 0
         ? word
         : word.components(separatedBy: "{input}").map {
@@ -91,7 +90,7 @@ public struct ClipCommand: Equatable, Sendable {
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
     posix_spawn_file_actions_addopen(
       &actions, STDERR_FILENO, log, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-    // Signals that this process ignores or handles are the program's own business.
+    // The program starts with the default handlers of signals that this process handles.
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -114,7 +113,7 @@ public struct ClipCommand: Equatable, Sendable {
     while waitpid(process, &status, 0) < 0 {
       guard errno == EINTR else {
         throw ClipCommandFailure(
-          "\(words[0]) was lost sight of (\(String(cString: strerror(errno))))")
+          "waiting for \(words[0]) failed (\(String(cString: strerror(errno))))")
       }
     }
     let complaint = Self.lastLine(of: log)
@@ -125,7 +124,7 @@ public struct ClipCommand: Equatable, Sendable {
     throw ClipCommandFailure("\(words[0]) \(end)" + (complaint.map { ": \($0)" } ?? ""))
   }
 
-  /// The last line that is not blank of a text file's last 64 KiB.
+  /// Returns the last line that is not blank in a text file's last 64 KiB.
   private static func lastLine(of path: String) -> String? {
     guard let handle = FileHandle(forReadingAtPath: path) else { return nil }
     do {
@@ -134,11 +133,11 @@ public struct ClipCommand: Equatable, Sendable {
       let text = String(decoding: try handle.readToEnd() ?? Data(), as: UTF8.self)
       return text.split(whereSeparator: \.isNewline).last { !$0.allSatisfy(\.isWhitespace) }
         .map { $0.trimmingCharacters(in: .whitespaces) }
-    } catch { return nil }  // the failure itself is told all the same
+    } catch { return nil }  // the failure itself is reported anyway
   }
 }
 
-/// Why a command gave nothing.
+/// The reason why a command made nothing.
 struct ClipCommandFailure: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }

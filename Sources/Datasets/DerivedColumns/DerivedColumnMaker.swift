@@ -2,51 +2,52 @@ import Foundation
 import Media
 import Support
 
-/// What came of `ReferenceMaker`.
-public struct ReferenceSummary: Equatable, Sendable {
-  /// Clips whose reference was made in this run.
-  public var made = 0
-  /// Clips whose reference was there, made from the same source by the same options.
-  public var upToDate = 0
-  /// Rows without a reference.
-  public var failures: [PreprocessingError] = []
-  /// What else is to be told, one sentence each.
-  public var notes: [String] = []
-}
-
-/// Makes the references of a dataset, one clip after the other, and writes their column.
-public struct ReferenceMaker: Sendable {
-  /// Clips that are done, how many there are, and a clip's frame.
+/// Makes the values of a derived column, one clip after the other, and writes the column.
+///
+/// A run that was killed can be resumed: values that were made are known from their records.
+public struct DerivedColumnMaker: Sendable {
+  /// Called with the number of clips that are done, of all clips, and what is being done.
   public typealias Progress = (_ clips: Int, _ total: Int, _ detail: String) -> Void
 
-  private let plan: ReferencePlan
-  private let options: ReferenceOptions
+  /// What happened to a clip.
+  private enum Outcome {
+    case made, upToDate, kept
+  }
 
-  public init(_ plan: ReferencePlan) {
+  private let plan: DerivedColumnPlan
+  private let column: any DerivedColumn
+  private let options: DerivedColumnOptions
+
+  public init(_ plan: DerivedColumnPlan) {
     self.plan = plan
+    column = plan.column
     options = plan.options
   }
 
-  /// A clip that can't be used fails its rows only; their columns stay as they are.
+  /// Makes the values. A clip that can't be used fails only its rows, whose columns stay unchanged.
   ///
-  /// - Throws: `PreprocessingError` if the dataset can't be written, or has been changed since it
-  ///   was planned.
-  public func run(progress: Progress = { _, _, _ in }) throws -> ReferenceSummary {
-    var summary = ReferenceSummary()
+  /// - Throws: `PreprocessingError` if the dataset can't be written, or was changed since it was
+  ///   planned.
+  public func run(progress: Progress = { _, _, _ in }) throws -> DerivedColumnSummary {
+    var summary = DerivedColumnSummary()
     summary.failures = plan.failures
     var text = plan.text
-    var records: [String: ReferenceRecords] = [:]
+    var records: [String: DerivedRecords] = [:]
     for (index, job) in plan.jobs.enumerated() {
       progress(index, plan.jobs.count, "")
+      let detail = { (words: String) in
+        progress(
+          index, plan.jobs.count, "\((job.clip.media as NSString).lastPathComponent) \(words)")
+      }
       do {
-        let made = try make(job, &records, &summary.notes) { frame in
-          progress(
-            index, plan.jobs.count, "\((job.media as NSString).lastPathComponent) frame \(frame)")
-        }
-        if made { summary.made += 1 } else { summary.upToDate += 1 }
-        for row in job.rows {
-          text?.set(ReferencePlan.column, row: row, to: job.value)
-          text?.remove(ReferencePlan.formerColumn, row: row)
+        let outcome =
+          try job.file.map { file in
+            try makeFile(job, file, &text, &records, &summary.notes, detail)
+          } ?? makeText(job, &text, &records, &summary.notes, detail)
+        switch outcome {
+        case .made: summary.made += 1
+        case .upToDate: summary.upToDate += 1
+        case .kept: summary.kept += 1
         }
       } catch {
         for row in job.rows {
@@ -62,148 +63,145 @@ public struct ReferenceMaker: Sendable {
     return summary
   }
 
-  /// Writes the dataset; back to its place only if nobody has changed it in the meantime.
+  /// Writes the dataset. The dataset file itself is only replaced if it has not changed meanwhile.
   private func write(_ text: DatasetText) throws {
     func place(_ path: String) -> String {
       URL(fileURLWithPath: path).resolvingSymlinksInPath().path
     }
     if place(options.outputDataset ?? options.dataset) == place(options.dataset) {
       if text.bytes == plan.text?.bytes { return }
-      // A file that is gone has changed too.
+      // A file that was removed counts as changed.
       guard FileManager.default.contents(atPath: options.dataset) == plan.original else {
         throw PreprocessingError(
           .writing, file: options.dataset,
-          "was changed while the references were made, and is left as it is; "
-            + "run the command again, which keeps the references and writes their column")
+          "was changed while the \(column.noun)s were made, and is not written. Run the command "
+            + "again, which keeps the \(column.noun)s and writes their column")
       }
     }
     try text.write(to: options.outputDataset)
   }
 
-  /// - Returns: whether there was something to do.
-  private func make(
-    _ job: ReferencePlan.Job, _ records: inout [String: ReferenceRecords], _ notes: inout [String],
-    _ progress: (Int) -> Void
-  ) throws -> Bool {
-    guard let sourceStamp = FileStamp(of: job.source) else {
-      throw MediaError(
-        .notReadable, file: job.media, "no such file",
-        remedy: MissingFile.hint(job.source) ?? "Check the path.")
+  private func set(_ value: String, rows: [Int], in text: inout DatasetText?) {
+    for row in rows {
+      text?.set(column.name, row: row, to: value)
+      for name in column.formerNames { text?.remove(name, row: row) }
     }
-    let origin = ReferenceRecords.Origin(
-      source: OutputPath.relative(from: job.folder, to: job.source), sourceStamp: sourceStamp,
-      madeBy: options.kind.signature)
-    try OutputPath.makeFolder(job.folder)
-    var record = try records[job.folder] ?? ReferenceRecords(folder: job.folder)
-    defer { records[job.folder] = record }
-    switch record.state(of: job.file, in: job.folder, wanted: origin) {
+  }
+
+  /// What a value that is made now would be made from.
+  private func origin(of clip: DerivedClip, seenFrom folder: String) throws -> DerivedRecords.Origin
+  {
+    guard let stamp = FileStamp(of: clip.source) else {
+      throw MediaError(
+        .notReadable, file: clip.media, "no such file",
+        remedy: MissingFile.hint(clip.source) ?? "Check the path.")
+    }
+    return DerivedRecords.Origin(
+      source: OutputPath.relative(from: folder, to: clip.source), sourceStamp: stamp,
+      madeBy: column.signature)
+  }
+
+  // MARK: Texts
+
+  private func makeText(
+    _ job: DerivedColumnPlan.Job, _ text: inout DatasetText?,
+    _ records: inout [String: DerivedRecords], _ notes: inout [String],
+    _ progress: (String) -> Void
+  ) throws -> Outcome {
+    let clip = job.clip
+    let origin = try origin(of: clip, seenFrom: plan.folder)
+    var record =
+      try records[plan.folder] ?? DerivedRecords(folder: plan.folder, name: column.recordsName)
+    defer { records[plan.folder] = record }
+    // Texts that were written or edited by hand are kept.
+    let rows = job.rows.filter { row in
+      options.overwrite || plan.values[row].map { record.hasMade($0, of: clip.media) } ?? true
+    }
+    guard !rows.isEmpty else { return .kept }
+    let known = options.overwrite ? nil : record.text(of: clip.media, wanted: origin)
+    let value = try known ?? column.make(clip, at: nil, progress: progress)
+    guard let made = value.text else {
+      throw PreprocessingError(.media, file: clip.media, "got no \(column.noun)")
+    }
+    if known == nil { try record.add(clip.media, value, origin: origin) }
+    notes += value.notes.map { "\(clip.media): \($0)" }
+    set(made, rows: rows, in: &text)
+    return known == nil ? .made : .upToDate
+  }
+
+  // MARK: Files
+
+  private func makeFile(
+    _ job: DerivedColumnPlan.Job, _ file: DerivedFile, _ text: inout DatasetText?,
+    _ records: inout [String: DerivedRecords], _ notes: inout [String],
+    _ progress: (String) -> Void
+  ) throws -> Outcome {
+    let clip = job.clip
+    let origin = try origin(of: clip, seenFrom: file.folder)
+    try OutputPath.makeFolder(file.folder)
+    var record =
+      try records[file.folder] ?? DerivedRecords(folder: file.folder, name: column.recordsName)
+    defer { records[file.folder] = record }
+    switch record.state(of: file.name, wanted: origin) {
     case .current where !options.overwrite:
-      notes += record.notes(of: job.file, in: job.folder).map { "\(job.media): \($0)" }
-      return false
+      notes += record.notes(of: file.name).map { "\(clip.media): \($0)" }
+      set(file.value, rows: job.rows, in: &text)
+      return .upToDate
     case .foreign where !options.overwrite:
       throw PreprocessingError(
-        .media, file: job.value,
-        "is there already and not known to be made from \(job.media); "
-          + "remove it, give another --suffix, or replace it with --overwrite")
+        .media, file: file.value,
+        "exists and is not known to be made from \(clip.media). "
+          + "Remove it, choose another suffix, or allow overwriting")
     default: break
     }
-    let partial = try Self.partial(of: job)
+    let partial = try Self.partial(of: file)
     TemporaryFiles.add(partial)
     defer {
       unlink(partial)
       TemporaryFiles.remove(partial)
     }
-    let own: [String]
+    let value: DerivedValue
     do {
-      own = try write(job, to: partial, progress)
+      value = try column.make(clip, at: partial, progress: progress)
     } catch let error as MediaError where error.file == partial {
-      // Its name means nothing to the user.
-      throw MediaError(error.kind, file: job.value, error.what, remedy: error.remedy)
+      // The temporary name means nothing to the user.
+      throw MediaError(error.kind, file: file.value, error.what, remedy: error.remedy)
     }
-    notes += own.map { "\(job.media): \($0)" }
+    notes += value.notes.map { "\(clip.media): \($0)" }
     guard let stamp = FileStamp(of: partial) else {
       throw MediaError(
-        .writing, file: job.value, "vanished while it was written", remedy: "Try again.")
+        .writing, file: file.value, "vanished while it was written", remedy: "Try again.")
     }
-    // The record comes first: a kill in between leaves a line that fits no file, not a file of
+    // The record comes first: a kill in between leaves a line without a file, and not a file of
     // unknown origin.
-    try record.add(job.file, stamp: stamp, origin: origin, notes: own)
-    guard rename(partial, "\(job.folder)/\(job.file)") == 0 else {
+    try record.add(file.name, stamp: stamp, origin: origin, notes: value.notes)
+    guard rename(partial, file.path) == 0 else {
       throw MediaError(
-        .writing, file: job.value, "can't be given its name (\(String(cString: strerror(errno))))",
-        remedy: "Check the rights of its folder.")
+        .writing, file: file.value, "can't be renamed (\(String(cString: strerror(errno))))",
+        remedy: "Check the permissions of its folder.")
     }
-    return true
+    set(file.value, rows: job.rows, in: &text)
+    return .made
   }
 
-  /// A name that no other run has: a program that outlives its run may go on writing to the name
-  /// that it was given. What killed runs left behind is removed.
-  private static func partial(of job: ReferencePlan.Job) throws -> String {
-    let name = job.file as NSString
+  /// Returns a temporary name that no other run uses: a program that outlives its run may continue
+  /// to write to the name that it was given. Leftovers of killed runs are removed.
+  private static func partial(of file: DerivedFile) throws -> String {
+    let name = file.name as NSString
     let (start, end) = (
       ".\(name.deletingPathExtension.prefix(60)).", ".partial.\(name.pathExtension)"
     )
-    // The second is the video writer's, of the first.
+    // The video writer derives the second pattern from the first.
     let patterns = [(start, end), ("." + start, end + ".partial")]
-    for file in try FileManager.default.contentsOfDirectory(atPath: job.folder) {
+    for found in try FileManager.default.contentsOfDirectory(atPath: file.folder) {
       let isLeftover = patterns.contains { start, end in
-        guard file.hasPrefix(start), file.hasSuffix(end), file.count > start.count + end.count
-        else {
-          return false
-        }
-        return file.dropFirst(start.count).dropLast(end.count)
+        guard found.hasPrefix(start), found.hasSuffix(end), found.count > start.count + end.count
+        else { return false }
+        return found.dropFirst(start.count).dropLast(end.count)
           .allSatisfy { $0.isASCII && ($0.isNumber || $0.isLowercase) }
       }
-      if isLeftover { unlink("\(job.folder)/\(file)") }
+      if isLeftover { unlink("\(file.folder)/\(found)") }
     }
-    return "\(job.folder)/\(start)\(String(UInt64.random(in: .min ... .max), radix: 36))\(end)"
-  }
-
-  /// - Returns: what is to be told of the clip.
-  private func write(
-    _ job: ReferencePlan.Job, to partial: String, _ progress: (Int) -> Void
-  ) throws -> [String] {
-    switch options.kind {
-    case .filter(let filter):
-      let result = try FilteredClip().write(job.source, to: partial, by: filter, progress: progress)
-      let damage = result.ending.damage.map { "\($0); its reference holds what could be decoded" }
-      return (damage.map { [$0] } ?? []) + result.notes
-    case .command(let command):
-      // A source that is no clip is told by our own words, not by the program's.
-      let source = try VideoReader(path: job.source)
-      let complaint: String?
-      do {
-        complaint = try command.run(input: job.source, output: partial)
-      } catch let failure as ClipCommandFailure {
-        throw PreprocessingError(.media, file: job.media, failure.description)
-      }
-      let made = try checkedOutput(of: command, complaint, job, partial)
-      if case (.declared(let from), .declared(let to)) = (source.frameCount, made.frameCount),
-        from != to
-      {
-        return ["has \(from) frames, but its reference \(to)"]
-      }
-      return []
-    }
-  }
-
-  private func checkedOutput(
-    of command: ClipCommand, _ complaint: String?, _ job: ReferencePlan.Job, _ path: String
-  ) throws -> VideoReader {
-    guard let stamp = FileStamp(of: path), stamp.bytes > 0 else {
-      throw PreprocessingError(
-        .media, file: job.media,
-        "\(command.words[0]) ended well but wrote nothing to {output}"
-          + (complaint.map { ": \($0)" } ?? ""))
-    }
-    do {
-      let reader = try VideoReader(path: path)
-      _ = try reader.next()
-      return reader
-    } catch let error as MediaError {
-      throw PreprocessingError(
-        .media, file: job.media,
-        "what \(command.words[0]) wrote is no video or picture: \(error.what)")
-    }
+    return "\(file.folder)/\(start)\(String(UInt64.random(in: .min ... .max), radix: 36))\(end)"
   }
 }

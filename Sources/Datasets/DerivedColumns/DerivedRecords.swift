@@ -1,13 +1,13 @@
 import Foundation
 import Support
 
-/// Size and time of change of a file, by which it is known again.
+/// The size and modification time of a file, which identify it.
 struct FileStamp: Codable, Equatable, Sendable {
   let bytes: Int
-  /// Seconds, and billionths after the point.
+  /// Seconds, with nanoseconds after the point.
   let modified: String
 
-  /// Nil for a file that is not there.
+  /// Nil for a file that does not exist.
   init?(of path: String) {
     var status = stat()
     guard stat(path, &status) == 0 else { return nil }
@@ -16,45 +16,53 @@ struct FileStamp: Codable, Equatable, Sendable {
   }
 }
 
-/// What references were made from, in a file of the folder that they lie in: a line for each, added
-/// before the reference gets its name. A line that was cut off by a kill counts as none.
-struct ReferenceRecords {
-  static let fileName = ".ltx-references.jsonl"
-
+/// What the values of a derived column were made from: a hidden file with one line for each value.
+///
+/// A file's line is added before the file gets its name, a text's as soon as it is made. A line
+/// that was truncated by a kill is ignored.
+struct DerivedRecords {
   struct Origin: Codable, Equatable, Sendable {
-    /// Path from the records' folder, so that both may move.
+    /// The path from the folder of the records, so that both may move.
     let source: String
     let sourceStamp: FileStamp
     let madeBy: String
   }
 
   private struct Entry: Codable {
+    /// The name of the value's file; of a text, the path of the clip in the dataset.
     let file: String
-    let stamp: FileStamp
+    /// The stamp of the value's file; nil for a text.
+    let stamp: FileStamp?
     let origin: Origin
-    /// What was to be told of the making; nil for nothing.
+    /// What a user should know about the value; nil for nothing.
     let notes: [String]?
+    /// The text; nil for a file.
+    var value: String?
   }
 
+  /// The state of a value's file.
   enum State: Equatable {
-    /// There is no such file.
     case missing
-    /// Made by `ltx` from just this.
+    /// Made from the wanted origin.
     case current
-    /// Made by `ltx` from something else.
+    /// Made from another origin.
     case outdated
-    /// Of another origin, or changed since.
+    /// Made by something else, or changed since.
     case foreign
   }
 
+  private let folder: String
   private let path: String
   private var entries: [String: [Entry]] = [:]
   /// Whether the file ends in the middle of a line.
   private var isTorn = false
 
-  /// - Throws: `PreprocessingError` if there are records that can't be read.
-  init(folder: String) throws {
-    path = "\(folder)/\(Self.fileName)"
+  /// Reads the records of a folder, if it has any.
+  ///
+  /// - Throws: `PreprocessingError` for records that can't be read.
+  init(folder: String, name: String) throws {
+    self.folder = folder
+    path = "\(folder)/\(name)"
     guard FileManager.default.fileExists(atPath: path) else { return }
     let data: Data
     do { data = try Data(contentsOf: URL(fileURLWithPath: path)) } catch {
@@ -62,28 +70,54 @@ struct ReferenceRecords {
     }
     isTorn = data.last.map { $0 != UInt8(ascii: "\n") } ?? false
     for line in data.split(separator: UInt8(ascii: "\n")) {
-      // A line that a kill cut off: its reference then counts as one of unknown origin, which is
-      // told.
+      // The value of a truncated line has an unknown origin, which is reported.
       guard let entry = try? JSONDecoder().decode(Entry.self, from: line) else { continue }
       entries[entry.file, default: []].append(entry)
     }
   }
 
-  func state(of file: String, in folder: String, wanted: Origin) -> State {
+  // MARK: Files
+
+  func state(of file: String, wanted: Origin) -> State {
     guard let stamp = FileStamp(of: "\(folder)/\(file)") else { return .missing }
     guard let entry = entries[file]?.last(where: { $0.stamp == stamp }) else { return .foreign }
     return entry.origin == wanted ? .current : .outdated
   }
 
-  /// What was told when a file was made.
-  func notes(of file: String, in folder: String) -> [String] {
-    let stamp = FileStamp(of: "\(folder)/\(file)")
+  /// Returns the notes of a file.
+  func notes(of file: String) -> [String] {
+    guard let stamp = FileStamp(of: "\(folder)/\(file)") else { return [] }
     return entries[file]?.last { $0.stamp == stamp }?.notes ?? []
   }
 
-  /// - Throws: `PreprocessingError` if it can't be written.
-  mutating func add(_ file: String, stamp: FileStamp, origin: Origin, notes: [String] = []) throws {
-    let entry = Entry(file: file, stamp: stamp, origin: origin, notes: notes.isEmpty ? nil : notes)
+  /// - Throws: `PreprocessingError` if the records can't be written.
+  mutating func add(_ file: String, stamp: FileStamp, origin: Origin, notes: [String]) throws {
+    try add(
+      Entry(file: file, stamp: stamp, origin: origin, notes: notes.isEmpty ? nil : notes))
+  }
+
+  // MARK: Texts
+
+  /// Returns the text that was made from the wanted origin; nil if there is none.
+  func text(of media: String, wanted: Origin) -> DerivedValue? {
+    entries[media]?.last { $0.origin == wanted && $0.value != nil }
+      .map { DerivedValue(text: $0.value, notes: $0.notes ?? []) }
+  }
+
+  /// Returns whether a text was made from the clip, by whatever options.
+  func hasMade(_ text: String, of media: String) -> Bool {
+    entries[media]?.contains { $0.value == text } ?? false
+  }
+
+  /// - Throws: `PreprocessingError` if the records can't be written.
+  mutating func add(_ media: String, _ value: DerivedValue, origin: Origin) throws {
+    try add(
+      Entry(
+        file: media, stamp: nil, origin: origin, notes: value.notes.isEmpty ? nil : value.notes,
+        value: value.text))
+  }
+
+  private mutating func add(_ entry: Entry) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     do {
@@ -97,6 +131,6 @@ struct ReferenceRecords {
       throw PreprocessingError(.writing, file: path, "can't be written: \(reason(of: error))")
     }
     isTorn = false
-    entries[file, default: []].append(entry)
+    entries[entry.file, default: []].append(entry)
   }
 }

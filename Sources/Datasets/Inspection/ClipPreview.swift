@@ -3,16 +3,16 @@ import Media
 import Support
 import Torch
 
-/// What a page shows of one sample.
+/// A sample as a page shows it.
 struct ClipPreview {
-  /// The part of a picture that the bucket takes, in shares of its width and height.
+  /// The part of an image that the bucket uses, as fractions of its width and height.
   struct Crop: Equatable {
     let left: Double
     let top: Double
     let width: Double
     let height: Double
 
-    /// Nil where the whole picture is taken, but for less than a half percent.
+    /// Nil if the bucket uses the whole image, except for less than half a percent.
     init?(of source: (width: Int, height: Int), bucket: ResolutionBucket) {
       let (wide, high) = (
         Double(source.width) * Double(bucket.height), Double(source.height) * Double(bucket.width)
@@ -28,53 +28,53 @@ struct ClipPreview {
   let line: Int?
   let caption: String?
   let bucket: String?
-  /// Seconds; 0 for a picture.
+  /// Seconds; 0 for an image.
   let duration: Double?
   let fps: Double?
   let tokens: Int?
-  /// Kinds of cached files beside latents and text features.
+  /// The kinds of cached files besides latents and text features.
   let extras: [String]
   let problems: [String]
-  /// From the page to the media file, which plays there.
+  /// The link from the page to the media file.
   var link: String?
-  /// Width over height of the frames.
+  /// The width of the frames divided by their height.
   fileprivate(set) var aspect = 1.0
   /// JPEGs of frames from the media file.
   fileprivate(set) var frames: [Data] = []
   fileprivate(set) var crop: Crop?
-  /// How loud the sound is over the clip's time, or in its first minute, 0 to 1; empty without
-  /// sound.
+  /// The level of the audio over the clip's length, or over its first minute, from 0 to 1; empty
+  /// without audio.
   fileprivate(set) var wave: [Float] = []
-  /// Why there are no pictures.
+  /// Why the page shows no images.
   fileprivate(set) var note: String?
 }
 
 extension ClipPreview {
-  /// Seconds of sound that are listened to where no bucket says how many.
+  /// The seconds of audio that are read if no bucket gives the length.
   private static let usualLength = 60.0
 
-  /// Columns of a waveform.
+  /// The columns of a waveform.
   static let waveColumns = 240
 
-  /// Adds what the media file shows.
+  /// Adds frames and the waveform of the media file.
   ///
   /// - Parameters:
-  ///   - sound: another file with the sound.
-  ///   - bucket: which of the file's frames count, and what of them.
-  ///   - count: of pictures; 0 for the sound only.
-  ///   - side: of a picture's longer side in pixels.
+  ///   - audio: another file with the audio.
+  ///   - bucket: tells which frames count, and how they are cropped.
+  ///   - count: the number of images; 0 for the audio only.
+  ///   - side: the longer side of an image, in pixels.
   mutating func look(
     at path: String, audio: String?, bucket: ResolutionBucket?, count: Int, side: Int
   ) {
     guard FileManager.default.fileExists(atPath: path) else {
-      note = "the media file is not there" + (MissingFile.hint(path).map { ". \($0)" } ?? "")
+      note = "the media file does not exist" + (MissingFile.hint(path).map { ". \($0)" } ?? "")
       link = nil
       return
     }
     do {
       if count > 0 { try addFrames(path, bucket, count: count, side: side) }
     } catch let error as MediaError where error.kind == .noStream {
-      // sound alone
+      // audio without video
     } catch {
       note = describe(error)
     }
@@ -82,7 +82,7 @@ extension ClipPreview {
       let length = duration.flatMap { $0 > 0 ? $0 : nil } ?? Self.usualLength
       wave = Self.wave(try AudioClip.read(path: audio ?? path, duration: length))
     } catch {
-      wave = []  // without sound, or with one that can't be decoded; preprocessing says so
+      wave = []  // without audio, or with audio that can't be decoded, which preprocessing reports
     }
   }
 
@@ -93,7 +93,7 @@ extension ClipPreview {
     let said = max(1, bucket?.frames ?? min(reader.frameCount.value ?? 97, 1000))
     var (found, decoded) = try Self.frames(of: reader, total: said, count: count, side: side)
     if decoded < said, found.count < min(count, decoded) {
-      // The container counts more frames than there are.
+      // The container counts more frames than exist.
       reader = try VideoReader(path: path)
       (found, decoded) = try Self.frames(of: reader, total: decoded, count: count, side: side)
     }
@@ -102,7 +102,7 @@ extension ClipPreview {
     crop = bucket.flatMap { Crop(of: (reader.width, reader.height), bucket: $0) }
   }
 
-  /// Frames at even distances among the first `total`, and how many frames were decoded.
+  /// Returns frames at even distances among the first `total`, and how many frames were decoded.
   private static func frames(
     of reader: VideoReader, total: Int, count: Int, side: Int
   ) throws -> ([Data], decoded: Int) {
@@ -116,10 +116,9 @@ extension ClipPreview {
     return (found, decoded)
   }
 
-  /// Adds frames that latents decode to.
+  /// Adds frames that are decoded from latents.
   ///
-  /// - Throws: what keeps the decoder from decoding anything; what is wrong with these latents
-  ///   becomes the note.
+  /// - Throws: errors that concern all latents; an error of these latents becomes the note.
   mutating func look(atLatents path: String, _ decoder: CacheDecoder, count: Int, side: Int) throws
   {
     var wanted: Set<Int> = []
@@ -145,13 +144,13 @@ extension ClipPreview {
     }
   }
 
-  /// Even distances, the first and the last among them.
+  /// Returns positions at even distances, including the first and the last.
   private static func places(_ count: Int, of total: Int) -> Set<Int> {
     let count = min(count, total)
     return Set((0..<count).map { count == 1 ? 0 : $0 * (total - 1) / (count - 1) })
   }
 
-  /// The largest sample of each column, of either channel.
+  /// Returns the largest sample of each column, of either channel.
   static func wave(_ audio: AudioClip) -> [Float] {
     let columns = min(waveColumns, audio.sampleCount)
     return (0..<columns).map { column in
@@ -165,9 +164,9 @@ extension ClipPreview {
   }
 }
 
-/// How many bytes of pictures a page may hold, shared by its clips.
+/// The bytes of images that a page may hold, shared by its clips.
 struct ImageBudget {
-  /// A thumbnail of 200 pixels takes about 7 KB, one of 480 pixels some 30 KB.
+  /// The bytes of a thumbnail: of 200 pixels about 7 KB, of 480 pixels about 30 KB.
   private static let usual = 8000
   private static let large = 40_000
 
@@ -182,7 +181,7 @@ struct ImageBudget {
     side = share >= 4 * Self.large ? 480 : share >= Self.usual ? 200 : 96
   }
 
-  /// Whether there is room for another clip.
+  /// Whether another clip may have images.
   var hasRoom: Bool { left > 0 }
 
   mutating func spend(_ bytes: Int) { left -= bytes }

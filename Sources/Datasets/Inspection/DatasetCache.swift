@@ -41,8 +41,8 @@ public struct DatasetCache: Sendable {
       throw DatasetError(
         path: path,
         problem: Self.isFolder(path)
-          ? "holds no latents/, conditions/ or other folder of a cache; name the folder that `ltx preprocess` wrote"
-          : "there is no such folder; name the one that `ltx preprocess` wrote")
+          ? "has no latents/, conditions/ or other folder of a cache. Name the folder that `ltx preprocess` wrote"
+          : "does not exist. Name the folder that `ltx preprocess` wrote")
     }
     // In older caches, `condition_7` belongs to `latent_7`.
     if let conditions = files[.conditions], let latents = files[.latents] {

@@ -1,13 +1,13 @@
 import Torch
 
-/// What the elements of a tensor are like, found from their bytes.
+/// The result of scanning the elements of a tensor, by their bytes.
 struct NumberScan: Equatable {
-  /// Whether any is not a number; whether any is infinite.
+  /// Whether any element is NaN.
   var hasNaN = false
   var hasInfinity = false
   var isAllZero = true
 
-  /// Integers are never anything but finite.
+  /// Scans the elements. Integers are always finite.
   init(_ bytes: UnsafeRawBufferPointer, _ dtype: DType) {
     switch dtype {
     case .bfloat16: scan(Self.largest(bytes, mask: UInt16(0x7FFF)), infinity: 0x7F80)
@@ -26,8 +26,8 @@ struct NumberScan: Equatable {
   private mutating func scan<Word: FixedWidthInteger>(
     _ largest: Word, infinity: Word, infinityIsNaN: Bool = false
   ) {
-    // Without their signs, floating-point numbers are ordered as integers; infinity is above all
-    // numbers, NaN above it.
+    // Without their signs, floating-point numbers are ordered like integers. Infinity is above all
+    // numbers, and NaN above infinity.
     hasNaN = largest > infinity || (infinityIsNaN && largest == infinity)
     hasInfinity = largest == infinity && !infinityIsNaN
     isAllZero = largest == 0

@@ -1,13 +1,13 @@
 import Foundation
 import Media
 
-/// The HTML of a preview page. All that comes from a dataset goes through `escaped`.
+/// The HTML of a preview page. All text from a dataset is escaped by `escaped`.
 enum PreviewMarkup {
   static func escaped(_ text: String) -> String { TextFormats.html(text) }
 
   /// - Parameters:
-  ///   - general: problems of no single clip.
-  ///   - shared: problems that several clips have.
+  ///   - general: the problems that belong to no single clip.
+  ///   - shared: the problems that several clips have.
   static func page(
     title: String, clips: [ClipPreview], cards: String, general: [String], shared: SharedProblems,
     notes: [String], problems: Int
@@ -80,14 +80,14 @@ enum PreviewMarkup {
       isEmpty
       ? "<p class=\"caption none\">no caption</p>\n" : "<p class=caption>\(escaped(caption))</p>\n"
     if !clip.problems.isEmpty {
-      // What many clips share is said whole at the head of the page.
+      // Problems that many clips share are shown in full at the top of the page.
       let lines = clip.problems.map { shared.group($0) == nil ? $0 : SharedProblems.short($0) }
       html += "<ul class=problems>\(lines.map { "<li>\(escaped($0))</li>" }.joined())</ul>\n"
     }
     return html + "</article>\n"
   }
 
-  /// The outline of a sound, the same above and below the middle.
+  /// The outline of audio, mirrored at the middle.
   private static func wave(_ levels: [Float]) -> String {
     let points = levels.enumerated().map { ($0, Int(($1 * 49).rounded()) + 1) }
     let upper = points.map { "\($0) \(50 - $1)" }
@@ -98,16 +98,16 @@ enum PreviewMarkup {
   }
 }
 
-/// Problems that several clips of a page have in the same words.
+/// Problems that several clips of a page share word by word.
 struct SharedProblems {
-  /// The most common first.
+  /// The texts, the most common first.
   let texts: [(text: String, count: Int)]
   private let groups: [String: Int]
 
-  /// Clips from which on a problem is shared.
+  /// The number of clips from which on a problem counts as shared.
   static let threshold = 3
 
-  /// - Parameter problems: of each clip.
+  /// - Parameter problems: the problems of each clip.
   init(_ problems: [[String]]) {
     var counts: [String: Int] = [:]
     for own in problems { for text in Set(own) { counts[text, default: 0] += 1 } }
@@ -119,7 +119,7 @@ struct SharedProblems {
 
   func group(_ text: String) -> Int? { groups[text] }
 
-  /// The first clause.
+  /// Returns the first clause.
   static func short(_ text: String) -> String {
     let end = [": ", "; ", ", so ", ". "].compactMap { text.range(of: $0)?.lowerBound }.min()
     return end.map { String(text[..<$0]) } ?? text

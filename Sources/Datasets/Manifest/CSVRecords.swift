@@ -1,17 +1,16 @@
-/// Comma-separated values as RFC 4180 has them: fields may stand in double quotes, and then hold
-/// commas, line ends, and quotes written twice. Lines end in LF or CRLF; empty ones are passed
-/// over.
+/// Comma-separated values by RFC 4180: fields may be in double quotes, and then contain commas, line
+/// ends, and doubled quotes. Lines end in LF or CRLF; empty lines are skipped.
 struct CSVRecords {
   struct Record {
     /// The line that the record starts on, from 1.
     let line: Int
     var fields: [String] = []
-    /// Where the fields stand among the bytes, quotes and all.
+    /// The ranges of the fields in the bytes, including quotes.
     var places: [Range<Int>] = []
   }
 
   private(set) var records: [Record] = []
-  /// Records that can't be read. Reading goes on at the next line.
+  /// The records that can't be read. Reading continues at the next line.
   private(set) var problems: [RowProblem] = []
 
   private let bytes: [UInt8]
@@ -37,8 +36,8 @@ struct CSVRecords {
       if record.fields != [""] { records.append(record) }
     } catch {
       problems.append(RowProblem(line: start.line, error.problem))
-      // A quote that is never closed, or closed by the next one further down, would take other rows
-      // along.
+      // A quote that is never closed, or that the next quote further down closes, would swallow
+      // other rows.
       if error == .unclosed || line > start.line { (position, line) = start }
       while position < bytes.count, bytes[position] != UInt8(ascii: "\n") { position += 1 }
       if advance(over: UInt8(ascii: "\n")) { line += 1 }
@@ -50,8 +49,8 @@ struct CSVRecords {
 
     var problem: String {
       switch self {
-      case .unclosed: "a quote is opened and never closed; close it"
-      case .followed: "text follows a closing quote; write a quote within a quoted field twice"
+      case .unclosed: "a quote is not closed. Close it"
+      case .followed: "text follows a closing quote. Double quotes inside a quoted field"
       }
     }
   }

@@ -1,16 +1,16 @@
 import Foundation
 import Media
 
-/// The text of comma-separated values, for changing fields in place.
+/// The text of a CSV file, for changing single fields.
 struct CSVText: Sendable {
   private struct Record: Sendable {
-    /// As they stand in the file, quotes and all.
+    /// The fields as in the file, including quotes.
     var fields: [[UInt8]]
-    /// The line end, if there is one, and empty lines that follow.
+    /// The line end, if there is one, and empty lines after it.
     var end: [UInt8]
   }
 
-  /// A byte order mark and empty lines.
+  /// A byte order mark and empty lines at the start of the file.
   private var start: [UInt8]
   private var records: [Record] = []
   private var names: [String]
@@ -21,8 +21,8 @@ struct CSVText: Sendable {
     start + records.flatMap { $0.fields.joined(separator: [UInt8(ascii: ",")]) + $0.end }
   }
 
-  /// - Throws: `PreprocessingError` with the line, as `CSVRecords` finds it, and for a file without
-  ///   a header.
+  /// - Throws: `PreprocessingError` for a record that can't be read, and for a file without a
+  ///   header.
   init(_ bytes: [UInt8], file: String) throws {
     let mark = bytes.prefix(bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0)
     let text = Array(bytes.dropFirst(mark.count))
@@ -34,7 +34,7 @@ struct CSVText: Sendable {
       throw PreprocessingError(.dataset, file: file, "has no header line")
     }
     names = header.fields.map { $0.trimmingBlanks }
-    // What stands between records belongs to the one before.
+    // Text between records belongs to the record before it.
     let starts = read.records.map { $0.places[0].lowerBound } + [text.count]
     start = Array(mark + text[..<starts[0]])
     records = read.records.enumerated().map { index, record in

@@ -2,44 +2,44 @@ import Foundation
 import Media
 import NN
 
-/// A sample of a dataset: its media files, its caption, and the name that its cached files go by.
+/// A sample of a dataset: its media files, its caption, and the name of its cached files.
 public struct DatasetSample: Equatable, Sendable {
-  /// The line of the dataset file; nil in a folder.
+  /// The line in the dataset file; nil in a folder.
   public let line: Int?
-  /// Its place among all rows, those that can't be used too.
+  /// The position among all rows, including those that can't be used.
   public let index: Int
   public let caption: String
-  /// The first media file as the dataset names it: the clip, or the sound where there is none.
+  /// The main media file as the dataset names it: the clip, or the audio without a clip.
   public let media: String
-  /// Media files as paths from the root of the file system.
+  /// The absolute paths of the media files.
   public let paths: [Role: String]
-  /// The media file's path from the dataset's folder, without its last extension: `scenes/a` for
-  /// `scenes/a.mp4`.
+  /// The media file's path relative to the dataset's folder, without its last extension: `scenes/a`
+  /// for `scenes/a.mp4`.
   public let name: String
   /// How often the sample appears in an epoch of training.
   public let repeats: Int
 
-  /// Where a message has it: `dataset.json:3`.
+  /// Returns the location for messages: `dataset.json:3`.
   public func place(in dataset: String) -> String { line.map { "\(dataset):\($0)" } ?? dataset }
 }
 
-/// A list of media with captions: a file, or a folder.
+/// A list of media with captions: a dataset file or a folder.
 public struct Dataset: Sendable {
   public let path: String
   public let columns: DatasetColumns
-  /// Samples whose row is sound. Their media may be missing or damaged.
+  /// The samples of valid rows. Their media may be missing or damaged.
   public let samples: [DatasetSample]
-  /// Rows that can't be used.
+  /// The rows that can't be used.
   public let problems: [RowProblem]
-  /// The other files of the folder and why they are skipped; empty for a file.
+  /// The files of a folder that are skipped, and why; empty for a dataset file.
   public let skipped: SkippedFiles
   public var rowCount: Int { samples.count + problems.count }
 
   /// - Parameters:
   ///   - path: a `.json`, `.jsonl` or `.csv` file, or a folder of media with captions beside them.
-  ///   - columns: those that the user names; the others are found by their names.
-  /// - Throws: `PreprocessingError` for a file that is no dataset, is empty, or has no columns of
-  ///   media and captions.
+  ///   - columns: the columns that the user names; the others are found by their names.
+  /// - Throws: `PreprocessingError` for a file that is not a dataset, is empty, or has no columns of
+  ///   media and captions; `Issue` for a named column that it does not have.
   public init(path: String, columns named: [Role: String] = [:]) throws {
     let file = try DatasetFile(path: path)
     self.path = path
@@ -55,8 +55,8 @@ public struct Dataset: Sendable {
           throw RowProblem(
             line: row.line,
             "\(sample.media) would be cached under the same name as "
-              + "\(first.line.map { "the row of line \($0)" } ?? "another file"), \(sample.name); "
-              + "list a clip once, and rename files that differ in their extension only")
+              + "\(first.line.map { "the row of line \($0)" } ?? "another file"), \(sample.name). "
+              + "List a clip once, and rename files that differ only in their extension")
         }
         places[Array(sample.name.utf8)] = row
         samples.append(sample)
@@ -80,7 +80,8 @@ public struct Dataset: Sendable {
       let names = [Role.video, .audio].compactMap { columns[$0] }.map { "\"\($0)\"" }
       throw RowProblem(
         line: row.line,
-        "the media file is missing: the row has no \(names.joined(separator: " or ")); add it or remove the row"
+        "the media file is missing: the row has no \(names.joined(separator: " or ")). Add it or remove "
+          + "the row"
       )
     }
     let name = outputName(of: absolutePath(media, in: root), root: root)
@@ -95,14 +96,14 @@ public struct Dataset: Sendable {
       if let near = nearCaptions[media] {
         throw RowProblem(
           line: row.line, sample: name,
-          "\(media): has no caption of its name, but \(near) is there. Rename it to "
+          "\(media): has no caption with its name, but \(near) exists. Rename it to "
             + "\((name as NSString).lastPathComponent).txt")
       }
       throw RowProblem(
         line: row.line, sample: name,
         row.line == nil
-          ? "\(media): the caption is missing; write it into a .txt file of the same name"
-          : "\(media): the caption is missing: the row has no \"\(column)\"; add it or remove the row"
+          ? "\(media): the caption is missing. Write it to a .txt file of the same name"
+          : "\(media): the caption is missing: the row has no \"\(column)\". Add it or remove the row"
       )
     }
     return DatasetSample(
@@ -111,20 +112,20 @@ public struct Dataset: Sendable {
       repeats: try repeats(row, columns[.repeats], media))
   }
 
-  /// The text of a column; nil where the row does not have it.
+  /// Returns the text of a column; nil if the row does not have it.
   private static func text(_ row: DatasetRow, _ column: String) throws(RowProblem) -> String? {
     switch row.values[column] {
     case nil: return nil
     case .string(let value):
       guard value.contains(where: { !$0.isWhitespace }) else {
-        throw RowProblem(line: row.line, "\"\(column)\" is empty; fill it in or remove the row")
+        throw RowProblem(line: row.line, "\"\(column)\" is empty. Fill it in or remove the row")
       }
       return value
-    default: throw RowProblem(line: row.line, "\"\(column)\" must be text")
+    default: throw RowProblem(line: row.line, "\"\(column)\" must be a string")
     }
   }
 
-  /// The count of a row's column `repeats`; 1 where the row does not have it.
+  /// Returns the repeats of a row; 1 if the row does not have any.
   private static func repeats(_ row: DatasetRow, _ column: String?, _ media: String)
     throws(RowProblem) -> Int
   {
@@ -133,7 +134,7 @@ public struct Dataset: Sendable {
       switch value {
       case .number(let number): (Int(exactly: number), String(format: "%g", number))
       case .string(let text): (Int(text.trimmingCharacters(in: .whitespaces)), "\"\(text)\"")
-      default: (nil, "no number")
+      default: (nil, "neither a number nor a string")
       }
     guard let count, SampleRepeats.range.contains(count) else {
       throw RowProblem(
@@ -146,13 +147,14 @@ public struct Dataset: Sendable {
 
   private static func path(_ value: String, _ row: DatasetRow, _ column: String) throws -> String {
     guard !value.contains("\0") else {
-      throw RowProblem(line: row.line, "\"\(column)\" holds a zero byte, which no file's name has")
+      throw RowProblem(
+        line: row.line, "\"\(column)\" contains a zero byte, which file names can't have")
     }
     return value.trimmingCharacters(in: .whitespacesAndNewlines)
   }
 }
 
-/// A path from the root of the file system, with `.` and `..` worked out by name.
+/// Returns the absolute path, with `.` and `..` resolved by name.
 func absolutePath(_ path: String, in folder: String = FileManager.default.currentDirectoryPath)
   -> String
 {
@@ -164,8 +166,8 @@ func absolutePath(_ path: String, in folder: String = FileManager.default.curren
   return "/" + parts.joined(separator: "/")
 }
 
-/// Files outside the dataset's folder keep their whole path below the output folder, so nothing is
-/// ever written elsewhere.
+/// Returns the name of a media file's cached files. Files outside of the dataset's folder keep their
+/// whole path below the output folder, so that nothing is written elsewhere.
 func outputName(of path: String, root: String) -> String {
   let prefix = root == "/" ? root : root + "/"
   let relative = path.dropFirst(path.hasPrefix(prefix) ? prefix.count : 1)

@@ -3,47 +3,32 @@ import Media
 import NN
 import Support
 
-/// One entry of a dataset: what its columns hold.
+/// A row of a dataset: the values of its columns.
 struct DatasetRow: Equatable, Sendable {
-  /// Where it starts in its file, from 1; nil where it stands for files in a folder.
+  /// The line on which the row starts, from 1; nil for files of a folder.
   let line: Int?
   let values: [String: JSONValue]
 }
 
-/// A row, or another place of a dataset file, that can't be used.
-public struct RowProblem: Error, Equatable, Sendable {
-  public let line: Int?
-  /// The name of the sample that the row would be, as far as it can be told.
-  public let sample: String?
-  /// One clause or several, without the closing stop.
-  public let problem: String
-
-  init(line: Int?, sample: String? = nil, _ problem: String) {
-    self.line = line
-    self.sample = sample
-    self.problem = problem
-  }
-}
-
-/// The rows of a dataset: JSON (a list of objects), JSONL (an object a line), CSV (a header, then
+/// The rows of a dataset: JSON (a list of objects), JSONL (one object per line), CSV (a header and
 /// rows), or a folder of media with their captions beside them.
 ///
-/// A row that can't be read is a problem that leaves the others alone.
+/// Rows that can't be read are reported, and the rest are used.
 struct DatasetFile: Sendable {
   let path: String
-  /// All columns that a row has, in alphabetical order.
+  /// The columns of all rows, in alphabetical order.
   let columns: [String]
   let rows: [DatasetRow]
   let problems: [RowProblem]
-  /// The other files of the folder; empty for a file.
+  /// The files of a folder that are skipped; empty for a dataset file.
   let skipped: SkippedFiles
-  /// The same as in `MediaFolder`; empty for a file.
+  /// Likely captions, as in `MediaFolder`; empty for a dataset file.
   let nearCaptions: [String: String]
-  /// What media paths are relative to.
+  /// The folder that media paths are relative to.
   let root: String
   let isFolder: Bool
 
-  /// - Throws: `PreprocessingError` for a file that is missing, is no dataset, or holds no rows.
+  /// - Throws: `PreprocessingError` for a file that is missing, is not a dataset, or has no rows.
   init(path: String) throws {
     self.path = path
     let content: Content
@@ -65,7 +50,7 @@ struct DatasetFile: Sendable {
       default:
         throw PreprocessingError(
           .dataset, file: path,
-          "is no dataset that is known here: give a .json, .jsonl or .csv file, or a folder")
+          "is not a dataset (expected a .json, .jsonl or .csv file, or a folder)")
       }
     }
     guard !content.rows.isEmpty else {
@@ -75,7 +60,7 @@ struct DatasetFile: Sendable {
       throw PreprocessingError(
         .dataset, file: path,
         first.map { "no row can be read: \($0)" }
-          ?? "holds no rows; give one for each clip, with its media file and its caption")
+          ?? "has no rows. Write one for each clip, with its media file and its caption")
     }
     rows = content.rows
     problems = content.problems
@@ -92,7 +77,7 @@ struct DatasetFile: Sendable {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
       let hint = MissingFile.hint(path).map { ". \($0)" } ?? ""
-      throw PreprocessingError(.dataset, file: path, "there is no such file\(hint)")
+      throw PreprocessingError(.dataset, file: path, "does not exist\(hint)")
     }
     return isFolder.boolValue
   }
@@ -106,7 +91,7 @@ struct DatasetFile: Sendable {
     }
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes.removeFirst(3) }
     guard String(validating: bytes, as: UTF8.self) != nil else {
-      throw PreprocessingError(.dataset, file: path, "is not UTF-8 text; save it in that encoding")
+      throw PreprocessingError(.dataset, file: path, "is not UTF-8. Save it in that encoding")
     }
     return bytes
   }
@@ -145,13 +130,13 @@ struct DatasetFile: Sendable {
       throw PreprocessingError(
         .dataset, file: path, line: problem?.line,
         problem?.problem
-          ?? "holds no rows; give a header with the names of the columns, and a row for each clip")
+          ?? "has no rows. Write a header with the names of the columns, and a row for each clip")
     }
     let names = header.fields.map { $0.trimmingCharacters(in: .whitespaces) }
     if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
       throw PreprocessingError(
         .dataset, file: path, line: header.line,
-        "the column \"\(twice)\" stands twice in the header")
+        "the header has the column \"\(twice)\" twice")
     }
     var content = Content(problems: read.problems, header: names)
     for record in records {
@@ -159,8 +144,8 @@ struct DatasetFile: Sendable {
         content.problems.append(
           RowProblem(
             line: record.line,
-            "the row has \(record.fields.count) fields, the header \(names.count) columns; "
-              + "put a field that holds a comma in double quotes"))
+            "the row has \(record.fields.count) fields, but the header has \(names.count) columns. "
+              + "Put fields that contain commas in double quotes"))
         continue
       }
       let values = zip(names, record.fields).filter { !$1.isEmpty }.map {
@@ -179,7 +164,7 @@ extension DatasetFile.Content {
   mutating func add(_ text: ArraySlice<UInt8>, line: Int) {
     do {
       guard !JSONElements.hasIdleComma(text) else {
-        throw RowProblem(line: line, "is not valid JSON: nothing follows a comma; remove it")
+        throw RowProblem(line: line, "is not valid JSON: nothing follows a comma. Remove it")
       }
       guard case .object(let members) = try JSONDecoder().decode(JSONValue.self, from: Data(text))
       else {

@@ -1,11 +1,11 @@
 import Foundation
 import Support
 
-/// A dataset file as text, for setting columns of single rows. All else stays as it is, byte for
-/// byte: the order of rows and keys, layout, quotes, line ends.
+/// A dataset file as text, for setting columns of single rows. Everything else stays unchanged, byte
+/// for byte: the order of rows and keys, layout, quotes, line ends.
 public struct DatasetText: Sendable {
   private enum Content: Sendable {
-    /// A list of objects, or an object a line.
+    /// A list of objects, or one object per line.
     case json(JSONText)
     case csv(CSVText)
   }
@@ -29,11 +29,11 @@ public struct DatasetText: Sendable {
     case "jsonl": content = .json(try JSONText(lines: bytes, file: path))
     default:
       throw PreprocessingError(
-        .dataset, file: path, "is no dataset that is known here: give a .json, .jsonl or .csv file")
+        .dataset, file: path, "is not a dataset (expected a .json, .jsonl or .csv file)")
     }
   }
 
-  /// How many rows there are; they count from 0, in the order in which datasets are read.
+  /// The number of rows. Rows are numbered from 0, in the order in which datasets are read.
   public var rowCount: Int {
     switch content {
     case .json(let text): text.rowCount
@@ -41,7 +41,7 @@ public struct DatasetText: Sendable {
     }
   }
 
-  /// Gives a column of a row a value; a new key or column comes last.
+  /// Sets the value of a column in a row. A new key or column comes last.
   ///
   /// - Precondition: the row exists.
   public mutating func set(_ column: String, row: Int, to value: String) {
@@ -56,8 +56,8 @@ public struct DatasetText: Sendable {
     }
   }
 
-  /// Takes a value from a row, if it has it. In CSV the column stays, with an empty field; a
-  /// table's only column is left alone.
+  /// Removes a value from a row, if the row has it. In CSV, the field becomes empty and the column
+  /// stays; the only column of a table is not changed.
   ///
   /// - Precondition: the row exists.
   public mutating func remove(_ column: String, row: Int) {
@@ -71,7 +71,7 @@ public struct DatasetText: Sendable {
     }
   }
 
-  /// The file with its changes.
+  /// The bytes of the file with its changes.
   public var bytes: [UInt8] {
     switch content {
     case .json(let text): text.bytes
@@ -79,13 +79,13 @@ public struct DatasetText: Sendable {
     }
   }
 
-  /// Writes the file atomically. Without changes it is left alone, unless it goes elsewhere.
+  /// Writes the file atomically. A file without changes is only written to another path.
   ///
-  /// - Parameter target: nil: back to `path`.
-  /// - Throws: `PreprocessingError` of the kind `.writing`.
+  /// - Parameter target: the path; nil for `path`.
+  /// - Throws: `PreprocessingError` of kind `.writing`.
   public func write(to target: String? = nil) throws {
     guard hasChanged || (target ?? path) != path else { return }
-    // A link stays one: what it leads to is replaced.
+    // A symbolic link stays one, and its target is replaced.
     let place = URL(fileURLWithPath: target ?? path).resolvingSymlinksInPath().path
     try AtomicFile.write(Data(bytes), to: place) { [path] in
       PreprocessingError(.writing, file: target ?? path, "\($0.problem). \($0.remedy)")

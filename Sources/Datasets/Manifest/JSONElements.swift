@@ -1,5 +1,5 @@
-/// The elements of a JSON list with the lines they start on, found without decoding them, so that
-/// one that is damaged does not take the others along.
+/// The elements of a JSON list with the lines on which they start. They are found without decoding
+/// them, so that a damaged element does not affect the others.
 struct JSONElements {
   struct Element {
     /// From 1.
@@ -8,10 +8,10 @@ struct JSONElements {
   }
 
   private(set) var elements: [Element] = []
-  /// What is wrong between elements: commas that nothing follows, an end that is missing.
+  /// The problems between elements: idle commas, a missing end.
   private(set) var problems: [RowProblem] = []
 
-  /// Nil where the text is no list at all.
+  /// Nil if the text is not a list.
   init?(_ bytes: [UInt8]) {
     var scanner = Scanner(bytes)
     scanner.skipBlanks()
@@ -23,7 +23,7 @@ struct JSONElements {
       switch scanner.current {
       case UInt8(ascii: ",")?:
         problems.append(
-          RowProblem(line: line, "is not valid JSON: nothing stands before the comma"))
+          RowProblem(line: line, "is not valid JSON: nothing precedes the comma"))
         scanner.step()
         continue
       case UInt8(ascii: "]")?:
@@ -31,7 +31,7 @@ struct JSONElements {
         finish(&scanner)
         return
       case nil:
-        problems.append(RowProblem(line: line, "is not valid JSON: the list has no end; add a ]"))
+        problems.append(RowProblem(line: line, "is not valid JSON: the list has no end. Add a ]"))
         return
       default: break
       }

@@ -1,20 +1,20 @@
-/// The text of JSON objects, for changing members in place.
+/// The text of JSON objects, for changing single members.
 struct JSONText: Sendable {
   private struct Member: Sendable {
     let key: String
-    /// With its quotes.
+    /// The range of the key, with its quotes.
     let place: Range<Int>
     let value: Range<Int>
   }
 
-  /// Text between rows, and rows: an odd piece is an object.
+  /// The rows at odd positions, and the text between them at even ones.
   private var pieces: [[UInt8]] = []
   private let file: String
 
   var rowCount: Int { pieces.count / 2 }
   var bytes: [UInt8] { Array(pieces.joined()) }
 
-  /// - Throws: `PreprocessingError` for anything but a list of objects.
+  /// - Throws: `PreprocessingError` if the text is not a list of objects.
   init(list bytes: [UInt8], file: String) throws {
     self.file = file
     var scanner = JSONScanner(bytes, file: file)
@@ -27,7 +27,9 @@ struct JSONText: Sendable {
       repeat {
         scanner.skipBlanks()
         let start = scanner.position
-        guard scanner.next == UInt8(ascii: "{") else { throw scanner.error("a row is no object") }
+        guard scanner.next == UInt8(ascii: "{") else {
+          throw scanner.error("a row is not an object")
+        }
         try scanner.skipValue()
         pieces.append(Array(bytes[last..<start]))
         pieces.append(Array(bytes[start..<scanner.position]))
@@ -37,12 +39,12 @@ struct JSONText: Sendable {
       try scanner.expect("]")
     }
     scanner.skipBlanks()
-    guard scanner.next == nil else { throw scanner.error("something follows the list") }
+    guard scanner.next == nil else { throw scanner.error("text follows the list") }
     pieces.append(Array(bytes[last...]))
     try checkRows()
   }
 
-  /// - Throws: `PreprocessingError` for anything but an object in each line that is not blank.
+  /// - Throws: `PreprocessingError` if a line is neither an object nor blank.
   init(lines bytes: [UInt8], file: String) throws {
     self.file = file
     var scanner = JSONScanner(bytes, file: file)
@@ -51,7 +53,7 @@ struct JSONText: Sendable {
     var last = 0
     while scanner.next != nil {
       let start = scanner.position
-      guard scanner.next == UInt8(ascii: "{") else { throw scanner.error("a row is no object") }
+      guard scanner.next == UInt8(ascii: "{") else { throw scanner.error("a row is not an object") }
       try scanner.skipValue()
       pieces.append(Array(bytes[last..<start]))
       pieces.append(Array(bytes[start..<scanner.position]))
@@ -62,7 +64,7 @@ struct JSONText: Sendable {
     try checkRows()
   }
 
-  /// What is read here once needs no errors later.
+  /// Parses every row once, so that changes can't fail later.
   private func checkRows() throws {
     for row in 0..<rowCount { _ = try Self.members(of: pieces[2 * row + 1], file: file) }
   }
@@ -74,7 +76,7 @@ struct JSONText: Sendable {
     let present = members.filter { $0.key == key }
     if present.isEmpty {
       if let last = members.last {
-        // Between members there is what stands before the last one.
+        // The separator is the text before the last member.
         let before = members.count > 1 ? members[members.count - 2].value.upperBound : 0
         let gap = object[before..<last.place.lowerBound].filter {
           $0 != UInt8(ascii: ",") && $0 != UInt8(ascii: "{")
@@ -95,7 +97,7 @@ struct JSONText: Sendable {
     pieces[2 * row + 1] = object
   }
 
-  /// Whether an object's only member is written without a blank after its colon.
+  /// Returns whether an object's only member has no space after its colon.
   private func isTight(_ row: Int) -> Bool {
     guard let member = members(ofRow: row).first else { return false }
     return pieces[2 * row + 1][member.value.lowerBound - 1] == UInt8(ascii: ":")
@@ -107,7 +109,7 @@ struct JSONText: Sendable {
       let members = members(ofRow: row)
       guard let index = members.firstIndex(where: { $0.key == key }) else { return found }
       found = true
-      // With the comma before it, or after it if it is the first.
+      // The comma before it is removed too, or the one after it for the first member.
       let start = index > 0 ? members[index - 1].value.upperBound : members[index].place.lowerBound
       let end =
         index > 0 || members.count == 1
@@ -119,7 +121,7 @@ struct JSONText: Sendable {
   private func members(ofRow row: Int) -> [Member] {
     do {
       return try Self.members(of: pieces[2 * row + 1], file: file)
-    } catch { preconditionFailure("a row that was read once: \(error)") }
+    } catch { preconditionFailure("a row that was parsed before: \(error)") }
   }
 
   private static func members(of object: [UInt8], file: String) throws -> [Member] {
@@ -145,7 +147,7 @@ struct JSONText: Sendable {
     return members
   }
 
-  /// A string in quotes; only what must be is escaped.
+  /// Returns a string in quotes, with as few escapes as possible.
   private static func quoted(_ text: String) -> [UInt8] {
     var result = [UInt8(ascii: "\"")]
     for byte in text.utf8 {

@@ -4,21 +4,21 @@ import NN
 import Support
 
 /// A folder of media as a dataset: files that differ in their extension only belong together.
-/// `a.mp4` or `a.png` is the clip, `a.txt` its caption, `a.wav` its audio (alone, the audio is the
-/// sample); `a_reference.mp4` is the reference of `a`, and `a_mask.mp4` its mask. Sub-folders are
-/// searched. Everything else in the folder is listed with the reason why it is skipped.
+/// `a.mp4` or `a.png` is the clip, `a.txt` its caption, `a.wav` its audio (without a clip, the audio
+/// is the sample); `a_reference.mp4` is the reference of `a`, and `a_mask.mp4` its mask. Subfolders
+/// are searched. Everything else in the folder is listed with the reason why it is skipped.
 struct MediaFolder {
   let rows: [DatasetRow]
-  /// Files that can't be used.
+  /// The files that can't be used.
   let problems: [RowProblem]
   let skipped: SkippedFiles
   /// A caption that was probably meant for a row without one, by the row's media file.
   let nearCaptions: [String: String]
 
-  /// Ends the name of a clip's reference, before the extension.
+  /// The end of a reference's name, before the extension.
   static let referenceSuffix = "_reference"
 
-  /// - Throws: `PreprocessingError` for a folder that can't be read or holds no media.
+  /// - Throws: `PreprocessingError` for a folder that can't be read or has no media.
   init(path: String) throws {
     let listing = try Self.listing(path)
     var skipped = listing.skipped
@@ -40,7 +40,7 @@ struct MediaFolder {
         problems.append(
           RowProblem(
             line: nil,
-            "\(file) has the name of \(other) but for its extension; rename one of them, or move it away"
+            "\(file) differs from \(other) only in its extension. Rename one of them, or move it away"
           ))
       } else {
         found[stem, default: [:]][role] = file
@@ -60,7 +60,7 @@ struct MediaFolder {
         } catch {
           problems.append(
             RowProblem(
-              line: nil, "\(caption) is not UTF-8 text (\(reason(of: error))); save it anew"))
+              line: nil, "\(caption) is not UTF-8 text (\(reason(of: error))). Save it again"))
           continue
         }
       } else if let near = orphans.near[stem], let media = files[.video] ?? files[.audio] {
@@ -74,9 +74,9 @@ struct MediaFolder {
     guard !rows.isEmpty || !problems.isEmpty else {
       throw PreprocessingError(
         .dataset, file: path,
-        "holds no videos, images or audio that can be used"
+        "has no videos, images or audio that can be used"
           + (skipped.isEmpty ? "" : " (\(skipped.notes(reasons: 5).joined(separator: "; ")))")
-          + "; give a folder of clips with a caption in a .txt file beside each")
+          + ". Use a folder of clips with a caption in a .txt file beside each")
     }
     self.rows = rows
     self.problems = problems
@@ -87,7 +87,7 @@ struct MediaFolder {
   private static func listing(_ path: String) throws -> FolderListing {
     do {
       return try FolderListing(path) { folder in
-        // A cache that lies within the folder holds no clips of its own.
+        // A cache inside the folder has no clips.
         let isCache = FileManager.default.fileExists(
           atPath: "\(path)/\(folder)/\(CacheFolder.conditions.rawValue)")
         return isCache ? "a preprocessed cache" : nil
@@ -109,11 +109,11 @@ struct MediaFolder {
     switch ending {
     case "txt": return .use(.caption)
     case "json", "jsonl", "csv":
-      return .skip("to use it as the dataset, give it in place of the folder")
+      return .skip("to use it as the dataset, name it instead of the folder")
     case "caption", "captions", "cap", "text":
       return .skip("captions are read from .txt files; rename it")
     case "":
-      return .skip("no extension that says what it is; if it is media, list it in a dataset file")
+      return .skip("no extension; if it is media, list it in a dataset file")
     default:
       return .skip(
         "not media or a caption by its extension; if it is media, list it in a dataset file")
@@ -122,7 +122,7 @@ struct MediaFolder {
 
   /// Moves references and masks to their clips.
   ///
-  /// - Returns: files beside them that have no use.
+  /// - Returns: files beside them that are not used.
   private static func takeCompanions(_ found: inout [String: [Role: String]]) -> [SkippedFile] {
     var skipped: [SkippedFile] = []
     for (suffix, role) in [(referenceSuffix, Role.referenceVideo), ("_mask", .videoMask)] {
@@ -133,7 +133,7 @@ struct MediaFolder {
         found[stem] = nil
         let what = role == .videoMask ? "masks" : "references"
         for other in [files[.caption], files[.audio]].compactMap({ $0 }) {
-          skipped.append(SkippedFile(other, "captions and audio of \(what) are not read"))
+          skipped.append(SkippedFile(other, "captions and audio of \(what) are not used"))
         }
       }
     }
@@ -146,16 +146,16 @@ struct MediaFolder {
   }
 }
 
-/// Captions of a folder without a file that they belong to.
+/// The captions of a folder without a file that they belong to.
 struct OrphanedCaptions {
   private(set) var skipped: [SkippedFile] = []
   /// A caption that was probably meant for a clip without one, by the clip's name.
   private(set) var near: [String: String] = [:]
 
   /// - Parameters:
-  ///   - found: files by their names without extensions.
+  ///   - found: the files by their names without extensions.
   ///   - files: all files.
-  ///   - unusable: media that can't be decoded, by their names without extensions.
+  ///   - unusable: the media that can't be decoded, by their names without extensions.
   init(_ found: [String: [Role: String]], files: Set<String>, unusable: [String: String]) {
     var folded: [String: [String]] = [:]
     for (stem, files) in found where files[.caption] == nil {
@@ -179,7 +179,7 @@ struct OrphanedCaptions {
         skipped.append(SkippedFile(caption, "a second caption of \(stem)"))
       } else {
         skipped.append(
-          SkippedFile(caption, "a caption without a video, image or audio of its name"))
+          SkippedFile(caption, "a caption without a video, image or audio of the same name"))
       }
     }
   }

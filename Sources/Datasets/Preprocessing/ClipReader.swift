@@ -7,24 +7,24 @@ import Torch
 struct Clip: Sendable {
   /// [1, 3, F, H, W], float32, -1 to 1.
   let pixels: Tensor
-  /// Frames per second, as the container says; 1 for a picture.
+  /// Frames per second, by the container; 1 for an image.
   let frameRate: Double
   let bucket: ResolutionBucket
-  /// What the aspect was judged by.
+  /// The size that the aspect ratio was computed from.
   let shape: Shape
-  /// Frames that there are, as far as was looked.
+  /// The frames that exist, as far as was read.
   let available: FrameSupply
   let hasAudio: Bool
   let isImage: Bool
-  /// Time of the first frame on the clock that the sound shares.
+  /// The time of the first frame, on the clock that the audio shares.
   let start: Double
-  /// What is worth knowing, a clause each.
+  /// What a user should know about the clip, one clause each.
   let notes: [String]
   /// The color conversions.
   let colorNotes: [String]
-  /// What was done that the reference does not do.
+  /// The corrections that upstream does not make.
   let corrections: Set<Correction>
-  /// Which of its frames are damaged, a clause; nil if none is.
+  /// A clause that says which frames are damaged; nil if none is.
   let damage: String?
 
   /// The color conversions, for the metadata of the latents.
@@ -36,8 +36,7 @@ struct Clip: Sendable {
     case turned, reshaped, deinterlaced
   }
 
-  /// Width and height of the upright picture; with pixels that are no squares, in their
-  /// proportions.
+  /// The width and height of the upright image, scaled by the shape of non-square pixels.
   struct Shape: Equatable, Sendable, CustomStringConvertible {
     let width: Int
     let height: Int
@@ -53,10 +52,10 @@ struct Clip: Sendable {
     var description: String { "\(width)x\(height)" }
   }
 
-  /// How many frames a file gives.
+  /// The number of frames that a file gives.
   enum FrameSupply: Equatable, Sendable, CustomStringConvertible {
     case exactly(Int)
-    /// Reading stopped there.
+    /// At least this number, after which reading stopped.
     case atLeast(Int)
 
     init?(_ text: String) {
@@ -85,40 +84,42 @@ extension ClipReader {
 /// Reads clips in the size of the bucket that suits each best.
 struct ClipReader: Sendable {
   let buckets: [ResolutionBucket]
-  /// The rate that clips are brought to; nil leaves each its own.
+  /// The frame rate that clips are brought to; nil keeps the rate of each clip.
   var frameRate: Double?
-  /// As the reference reads them: neither rotation, nor the shape of pixels, nor a rate that varies
-  /// is heeded.
+  /// Whether clips are read like upstream, which ignores rotation, the shape of pixels, and rates
+  /// that vary.
   var isCompatible = false
-  /// Whether interlaced frames become one image each.
+  /// Whether interlaced frames are deinterlaced to one image each.
   var deinterlaces = true
   /// Whether a clip with damaged frames is refused.
   var isStrict = false
-  /// How colors become RGB, unless they are read as upstream reads them.
+  /// How colors are converted to RGB. Reading like upstream ignores it.
   var color = ColorOptions()
 
-  /// Looks at a clip without decoding it.
+  /// Checks a clip without decoding it.
   ///
-  /// - Throws: `MediaError` for a file that is missing, no media, or too short for every bucket.
+  /// - Throws: `MediaError` for a file that is missing, is not media, or is too short for every
+  ///   bucket.
   func check(_ path: String) throws {
     let reader = try VideoReader(path: path, deinterlaces: false, looksAtFrames: false)
-    // Headers claim anything; a clip that seems too short is counted.
+    // Headers can be wrong, so the frames of a clip that seems too short are counted.
     guard frameRate == nil, let count = reader.frameCount.value, count < shortest else { return }
     let found = try VideoReader.countFrames(path: path, upTo: shortest)
-    // Where frames are missing, those that are shown longer fill the bucket.
+    // If frames are missing, frames that are shown longer fill the bucket.
     let shown = reader.duration.map { Int(min($0 * reader.frameRate.value, 1e9).rounded()) } ?? 0
     try requireLength(
       isCompatible || reader.isImage ? found : max(found, min(shown, shortest)), path)
   }
 
-  /// The first frames of a clip, as many as its bucket has, scaled and cut to the bucket's size.
+  /// Reads the first frames of a clip, as many as its bucket has, scaled and cropped to the
+  /// bucket's size.
   ///
-  /// The bucket depends on how many frames can really be decoded, which the container only claims
-  /// to know. So the one for a long clip is tried, and only if the clip ends before it is full, the
-  /// clip is read again for a shorter one.
+  /// The bucket depends on how many frames can be decoded, and the container can be wrong about
+  /// that. So the bucket for a long clip is tried first, and a clip that ends early is read again
+  /// for a shorter one.
   ///
-  /// - Throws: `MediaError` as `check`, and for what can't be decoded; `Issue` for absurd
-  ///   shapes.
+  /// - Throws: `MediaError` as `check`, and for frames that can't be decoded; `Issue` for
+  ///   extreme shapes.
   func read(_ path: String) throws -> Clip {
     let first = try open(path)
     let shape = shape(of: first)
@@ -144,7 +145,7 @@ struct ClipReader: Sendable {
         if isStrict, let damage {
           throw MediaError(
             .decoding, file: path, damage,
-            remedy: "Get a whole copy of the file, remove the row, or leave out --strict.")
+            remedy: "Get a whole copy of the file, remove the row, or allow damaged frames.")
         }
         return Clip(
           pixels: try FrameTensors.stack(frames), frameRate: rate, bucket: bucket, shape: shape,
@@ -164,10 +165,10 @@ struct ClipReader: Sendable {
     }
   }
 
-  /// The first frames of a file: `count` of them, or fewer where it ends.
+  /// Reads the first `count` frames of a file, or fewer if it ends early.
   ///
-  /// - Parameter make: makes something of each.
-  /// - Returns: besides, the rate of the frames, and what their times say of it.
+  /// - Parameter make: converts each frame.
+  /// - Returns: also the rate of the frames, and how their times agree with it.
   func frames<Result>(
     _ path: String, count: Int, _ make: (VideoFrame) throws -> Result
   ) throws -> (frames: [Result], reader: VideoReader, rate: Double, clock: FrameClock.Reading) {
@@ -214,13 +215,13 @@ struct ClipReader: Sendable {
     var notes: [String] = []
     if reader.hasUnusedProfile {
       notes.append(
-        "its color profile can't be converted, and its colors are taken for sRGB; save it as sRGB")
+        "its color profile can't be converted, so its colors are read as sRGB. Save it as sRGB")
     }
     if let degrees = reader.unusedRotation, !isCompatible {
       notes.append(Self.note(rotation: degrees))
     }
     notes += reader.colorNotes
-    if let damage { notes.append("\(damage); get a whole copy of the clip, or remove the row") }
+    if let damage { notes.append("\(damage). Get a whole copy of the clip, or remove the row") }
     if let obstacle = reader.deinterlacingObstacle {
       notes.append(
         "it is interlaced, and was not deinterlaced: \(obstacle); deinterlace it with a video editor first"
@@ -232,28 +233,28 @@ struct ClipReader: Sendable {
       notes.append(
         String(
           format:
-            "%@ missing, or frames are shown longer: frames were repeated to keep %.5g a second",
+            "%@ missing, or frames are shown longer: frames were repeated to keep %.5g per second",
           count == 1 ? "1 frame is" : "\(count) frames are", rate))
     case .uneven(let rate):
       notes.append(
         String(
           format:
-            "its frame rate varies, or is not what the container tells: frames were left out or repeated to make "
-            + "%.5g a second", rate))
+            "its frame rate varies, or is not what the container says: frames were dropped or repeated "
+            + "to make %.5g per second", rate))
     }
     if available != nil, case .damaged(let reason) = ending {
-      notes.append("a shorter bucket was taken, for \(reason)")
+      notes.append("a shorter bucket was chosen, because \(reason)")
     }
     return notes
   }
 
   private static func note(rotation degrees: Double) -> String {
     degrees.isNaN
-      ? "its display matrix is not a rotation, and was ignored; save the clip as it should be shown"
+      ? "its display matrix is not a rotation, and was ignored. Save the clip upright"
       : String(
         format:
-          "it asks to be rotated by %.1f degrees, which is not a multiple of 90, and was not rotated; "
-          + "rotate it with a video editor first", degrees)
+          "it asks to be rotated by %.1f degrees, which is not a multiple of 90, and was not rotated. "
+          + "Rotate it with a video editor first", degrees)
   }
 
   private func corrections(_ reader: VideoReader) -> Set<Clip.Correction> {
@@ -275,12 +276,12 @@ struct ClipReader: Sendable {
     _ count: Int, _ path: String, _ ending: Ending, _ change: FrameCountChange? = nil
   ) -> MediaError {
     var what =
-      "has \(count) frame\(count == 1 ? "" : "s"), but the shortest bucket takes \(shortest)"
-    if let words = change?.words { what = "\(words), but the shortest bucket takes \(shortest)" }
+      "has \(count) frame\(count == 1 ? "" : "s"), but the shortest bucket needs \(shortest)"
+    if let words = change?.words { what = "\(words), but the shortest bucket needs \(shortest)" }
     if case .damaged(let reason) = ending { what += " (\(reason))" }
     return MediaError(
       .badOption, file: path, what,
-      remedy: "Add a shorter bucket to --resolution-buckets, or remove the row."
+      remedy: "Add a shorter bucket or remove the row."
     )
   }
 }

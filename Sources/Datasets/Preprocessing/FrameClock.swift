@@ -1,35 +1,37 @@
 /// The frame rate of a clip, derived from the times of its frames.
 ///
-/// Containers round time stamps, miscount lengths, and give mean rates where frames are missing. So
-/// a rate is looked for at which most frames follow each other; where some come later than it says,
-/// others are missing before them.
+/// Containers round time stamps, miscount lengths, and give mean rates if frames are missing. So the
+/// rate is the one at which most frames follow each other; before a frame that comes later than this
+/// rate says, others are missing.
 struct FrameClock: Equatable {
   enum Reading: Equatable {
-    /// The frames keep to the container's rate, as far as it matters.
+    /// The frames follow the container's rate closely enough.
     case asDeclared
     /// The frames come at this rate, but some are missing or shown longer. `count` is the number of
     /// frame times without a frame.
     case gaps(rate: Double, count: Int)
-    /// The frames keep to no rate; their mean rate.
+    /// The frames follow no steady rate; `rate` is their mean.
     case uneven(rate: Double)
   }
 
-  /// Frames a second by the container: mean rate first, then the base of its time stamps.
+  /// Frames per second by the container: the mean rate first, then the base of its time stamps.
   let declared: [Double]
-  /// Unit of the time stamps in seconds.
+  /// The unit of the time stamps, in seconds.
   let unit: Double
 
   private static let usualRates = [
     24000.0 / 1001, 24, 25, 30000.0 / 1001, 30, 48, 50, 60000.0 / 1001, 60, 120, 15, 12.5, 12, 10,
   ]
 
-  /// - Parameter times: of all frames from the first one, in seconds from it.
+  /// Derives the rate.
+  ///
+  /// - Parameter times: the times of all frames, in seconds from the first one.
   func read(_ times: [Double]) -> Reading {
     guard let rate = declared.first, let last = times.last, times.count > 1, last > 0 else {
       return .asDeclared
     }
     if let nominal = nominalRate(times) {
-      // A frame that comes late by itself, with the next one in time, is not missing.
+      // If a single frame is late and the next one is in time, no frame is missing.
       let lags = zip(times, 0...).map { $0 * nominal - Double($1) }
       let lasting = lags.reversed().reduce(into: (least: Double.infinity, most: 0.0)) {
         result, lag in
@@ -41,12 +43,12 @@ struct FrameClock: Equatable {
         return .gaps(rate: nominal, count: max(1, steps.reduce(0) { $0 + max(0, $1 - 1) }))
       }
     }
-    // Frames that are never further than one frame's time from a steady rate are taken to keep it.
+    // Frames that are never further than one frame's time from a steady rate count as steady.
     let drift = zip(times, 0...).map { abs($0 * rate - Double($1)) }.max() ?? 0
     return drift > 1 ? .uneven(rate: Double(times.count - 1) / last) : .asDeclared
   }
 
-  /// The rate at which most of the frames follow each other; nil if no rate fits.
+  /// Returns the rate at which most frames follow each other; nil if no rate fits.
   private func nominalRate(_ times: [Double]) -> Double? {
     let distances = zip(times.dropFirst(), times).map { $0 - $1 }
     let median = distances.sorted()[distances.count / 2]
@@ -55,7 +57,7 @@ struct FrameClock: Equatable {
     guard Double(near.count) > 0.7 * Double(distances.count) else { return nil }
     let sum = near.reduce(0, +)
     let rate = Double(near.count) / sum
-    // The time stamps are rounded; over many frames a small difference of rates adds up.
+    // Time stamps are rounded, and over many frames a small difference of rates adds up.
     let tolerance = max(1.5 * unit / sum, min(0.002, 0.3 / Double(times.count)))
     func error(_ known: Double) -> Double { abs(known / rate - 1) }
     let known = declared.reversed().first { error($0) <= tolerance }

@@ -1,36 +1,37 @@
 import Foundation
 import Media
 
-/// How many frames a clip has, and how many it has at the rate that it is brought to.
+/// The number of frames of a clip, before and after it is brought to another frame rate.
 struct FrameCountChange {
-  /// Frames in the file, and their rate as the container says.
+  /// The frames in the file, and their rate by the container.
   let source: Int
   let rate: Double
-  /// Frames at the new rate.
+  /// The frames at the new rate.
   let frames: Int
   let newRate: Double
-  /// Whether the rate was asked for with `--fps`; else it is the clip's own true rate.
+  /// Whether the rate was requested; otherwise it is the clip's true rate.
   let isAsked: Bool
 
-  /// `49 frames at 30 fps are 41 at --fps 25`; nil where the count or the rate stays.
+  /// `49 frames at 30 fps are 41 at the requested 25 fps`; nil if the count or the rate stays.
   var words: String? {
     guard source != frames, Self.text(rate) != Self.text(newRate) else { return nil }
     let counted =
       source == 1
       ? "1 frame at \(Self.text(rate)) fps is" : "\(source) frames at \(Self.text(rate)) fps are"
     return
-      "\(counted) \(frames) at \(isAsked ? "--fps \(Self.text(newRate))" : "\(Self.text(newRate)) fps")"
+      "\(counted) \(frames) at \(isAsked ? "the requested " : "")\(Self.text(newRate)) fps"
   }
 
   private static func text(_ rate: Double) -> String { String(format: "%.5g", rate) }
 }
 
 extension ClipReader {
-  /// A note about a clip's bucket: that `--fps` made it a shorter one, or that it holds no motion.
+  /// Returns notes about a clip's bucket: that another frame rate made it a shorter one, or that it
+  /// is a still image.
   ///
   /// - Parameters:
-  ///   - available: frames of the clip where they were counted, at the rate of the bucket.
-  ///   - ownBucket: the bucket for the clip with all its own frames.
+  ///   - available: the frames of the clip, at the rate of the bucket, if they were counted.
+  ///   - ownBucket: the bucket for the clip at its own rate.
   func bucketNotes(
     _ bucket: ResolutionBucket, _ reader: VideoReader, _ available: Int?,
     _ change: FrameCountChange?,
@@ -38,7 +39,7 @@ extension ClipReader {
   ) -> [String] {
     var notes: [String] = []
     if let words = change?.words, let ownBucket, ownBucket.frames > bucket.frames {
-      notes.append("\(words), so it falls to the bucket \(bucket) instead of \(ownBucket)")
+      notes.append("\(words), so it gets the bucket \(bucket) instead of \(ownBucket)")
     }
     let count = available ?? reader.frameCount.value
     guard bucket.frames == 1, !reader.isImage, count != 1 else { return notes }
@@ -50,12 +51,12 @@ extension ClipReader {
         "only the first of \(frames) is used, as a still image: all buckets have 1 frame")
     case let shortest? where shortest > count ?? .max:
       notes.append(
-        "only the first of \(frames) is used, as a still image: the shortest bucket with motion takes \(shortest). "
-          + "Add a shorter one to --resolution-buckets, or remove the row")
+        "only the first of \(frames) is used, as a still image: the shortest bucket with motion needs "
+          + "\(shortest). Add a shorter bucket or remove the row")
     default:
       notes.append(
-        "only the first of \(frames) is used, as a still image: with --compat the aspect alone chooses the bucket "
-          + "\(bucket)")
+        "only the first of \(frames) is used, as a still image: in upstream's way the aspect ratio alone "
+          + "chooses the bucket \(bucket)")
     }
     return notes
   }

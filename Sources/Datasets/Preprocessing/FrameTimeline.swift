@@ -1,10 +1,10 @@
 import Media
 
-/// Frames of a video as they come, or at a steady rate.
+/// Reads the frames of a video one after another, or at a steady rate.
 enum FrameTimeline {
-  /// The first frames, and what their times say of the rate.
+  /// Reads the first frames, and derives the rate from their times.
   ///
-  /// - Returns: `count` frames, fewer where the video ends.
+  /// - Returns: `count` frames, or fewer if the video ends.
   static func first<Result>(
     _ count: Int, of reader: VideoReader, _ make: (VideoFrame) throws -> Result
   ) throws -> (frames: [Result], clock: FrameClock.Reading) {
@@ -20,16 +20,16 @@ enum FrameTimeline {
       throw MediaError(
         .decoding, file: reader.path,
         "the times of its first \(frames.count) frames jump by \(last < 1e9 ? "\(Int(last)) s" : "years")",
-        remedy: "Convert the file anew, or cut it there.")
+        remedy: "Convert the file again, or cut it there.")
     }
     return (frames, clock)
   }
 
-  /// Frame k is the one that is on the screen at k / `rate` seconds, for half a frame's time is
-  /// nothing.
+  /// Reads frames at a steady rate. Frame k is the one on the screen at k / `rate` seconds, within
+  /// half a frame's time.
   ///
-  /// - Parameter length: seconds that the last frame stays.
-  /// - Returns: `count` frames, fewer where the video ends.
+  /// - Parameter length: the seconds that the last frame is shown.
+  /// - Returns: `count` frames, or fewer if the video ends.
   static func steady<Result>(
     _ count: Int, of reader: VideoReader, rate: Double, length: Double,
     _ make: (VideoFrame) throws -> Result

@@ -5,20 +5,21 @@ import LTX
 import Media
 import Torch
 
-/// Turns a mask clip or picture into the cells of a clip's latents: 1 where more than half of a
-/// cell is white.
+/// Converts a mask clip or image to the cells of a clip's latents: 1 where more than half of a cell
+/// is white.
 struct MaskReader: Sendable {
   let clips: ClipReader
   let factors: CompressionFactors
 
-  /// The mask is laid over the whole clip, and is scaled, cut and grouped in time as the clip is:
-  /// the first frame alone, then as many as a latent frame holds, of which the whitest counts.
+  /// Reads a mask that is placed over the whole clip. It is scaled, cropped and grouped in time like
+  /// the clip: the first frame alone, then the frames of each latent frame, of which the whitest
+  /// counts.
   ///
   /// - Parameters:
-  ///   - bucket: of the clip.
-  ///   - shape: of the clip.
-  /// - Returns: [F, H, W], float32, and a note where the mask ends before the clip; its last frame
-  ///   then holds.
+  ///   - bucket: the bucket of the clip.
+  ///   - shape: the shape of the clip.
+  /// - Returns: [F, H, W], float32, and a note if the mask ends before the clip, so that its last
+  ///   frame is repeated.
   /// - Throws: `MediaError`, `Issue`.
   func cells(
     _ path: String, bucket: ResolutionBucket, shape: Clip.Shape
@@ -32,7 +33,7 @@ struct MaskReader: Sendable {
     var note: String?
     if !read.reader.isImage, read.frames.count < bucket.frames {
       note =
-        "the mask ends after \(read.frames.count) of \(bucket.frames) frames; its last one holds to the end"
+        "the mask ends after \(read.frames.count) of \(bucket.frames) frames; its last frame is repeated"
     }
     let frames = read.frames + Array(repeating: last, count: bucket.frames - read.frames.count)
     let count = factors.latentFrames(bucket.frames)
@@ -43,9 +44,9 @@ struct MaskReader: Sendable {
     return (try binary(Tensor.stack(groups)), note)
   }
 
-  /// The reference's way (`process_videos.py`), which stretches the mask over the bucket, whatever
-  /// is cut off the clip, and groups frames by eights from the first one on. A mask that ends early
-  /// has fewer latent frames.
+  /// Reads a mask like upstream (`process_videos.py`), which stretches the mask over the bucket
+  /// without cropping it like the clip, and groups frames by eights from the first one on. A mask
+  /// that ends early has fewer latent frames.
   func compatibleCells(_ path: String, bucket: ResolutionBucket) throws -> Tensor {
     let size = [bucket.height, bucket.width]
     let read = try clips.frames(path, count: bucket.frames) {
@@ -70,7 +71,7 @@ struct MaskReader: Sendable {
     return try binary(Tensor.stack(Array(groups.prefix(factors.latentFrames(bucket.frames)))))
   }
 
-  /// The mean brightness of each cell: [height, width] to [H, W].
+  /// Returns the mean brightness of each cell: [height, width] to [H, W].
   private func means(_ x: Tensor) throws -> Tensor {
     let (rows, columns) = (x.size(0) / factors.height, x.size(1) / factors.width)
     return try x.unflatten(1, [columns, factors.width]).unflatten(0, [rows, factors.height]).mean([
@@ -81,6 +82,6 @@ struct MaskReader: Sendable {
   private func binary(_ x: Tensor) throws -> Tensor { try x.greater(than: 0.5).to(.float32) }
 
   private func empty(_ path: String) -> MediaError {
-    MediaError(.decoding, file: path, "holds no picture", remedy: "Save the mask anew.")
+    MediaError(.decoding, file: path, "holds no image", remedy: "Save the mask again.")
   }
 }

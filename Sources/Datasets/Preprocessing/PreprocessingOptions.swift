@@ -1,65 +1,68 @@
+import Foundation
 import LTX
 import Media
 import Torch
 
-/// What a dataset is made into, and of what.
+/// The options of preprocessing a dataset.
 public struct PreprocessingOptions: Sendable {
-  /// What becomes of sound.
+  /// How audio is treated.
   public enum Audio: Sendable {
-    /// Taken where a clip has some.
+    /// Clips that have audio are encoded with it.
     case whereThereIs
-    /// Asked for: a clip without is a failure.
+    /// A clip without audio is a failure.
     case required
-    /// Left in the clips; columns of sound are still read.
+    /// The audio of clips is skipped; columns of audio are still read.
     case skipped
   }
 
   /// The dataset file, `.json`, `.jsonl` or `.csv`, or a folder of media with captions beside them.
   public var dataset: String
-  /// Sizes to bring clips to; each clip takes the one that suits it best.
+  /// The sizes to bring clips to; each clip gets the one that fits best.
   public var buckets: [ResolutionBucket]
-  /// Lengths in seconds to cut sounds to, where there are no videos.
+  /// The lengths to cut audio without clips to, in seconds.
   public var audioDurations: [Double] = []
   /// The model, whose VAEs, text projection and text encoder are used.
   public var models: ModelFiles
-  /// Rounds the text encoder to int8.
+  /// Whether the text encoder is quantized to int8.
   public var textEncoder8bit = false
-  /// Columns of the dataset that are not found by their names.
+  /// The columns of the dataset that are not found by their names.
   public var columns: [Role: String] = [:]
-  /// Put before each caption, with a blank between.
+  /// The word that is put before each caption, with a space.
   public var loraTrigger: String?
-  /// Takes away how language models begin captions.
+  /// Whether phrases with which language models begin captions are removed.
   public var removesLLMPrefixes = false
-  /// Where the cache goes; `.precomputed` beside the dataset, or in its folder, if nil.
+  /// The folder of the cache; nil for `.precomputed` beside the dataset file or in the dataset
+  /// folder.
   public var outputFolder: String?
   public var format = CacheFormat.safetensors
-  /// Encodes everything, also what is there already and fits.
+  /// Whether files that are up to date are encoded again.
   public var overwrite = false
-  /// Encodes large clips in overlapping tiles, which takes less memory.
+  /// Whether large clips are encoded in overlapping tiles, which takes less memory.
   public var vaeTiling = false
-  /// Clips of one size that are encoded together.
+  /// The number of clips of one size that are encoded together.
   public var batchSize = 1
   public var audio = Audio.whereThereIs
   /// The audio track of clips, and of other files that have several.
   public var audioTrack = AudioTrackChoice.automatic
-  /// Brings clips to one rate, by leaving out and repeating frames; nil leaves each its own.
+  /// The frame rate that clips are brought to by dropping and repeating frames; nil keeps the rate
+  /// of each clip.
   public var frameRate: Double?
-  /// Makes one image of each interlaced frame.
+  /// Whether interlaced frames are deinterlaced to one image each.
   public var deinterlaces = true
-  /// Fails rows with damaged frames, which are cached with a warning otherwise.
+  /// Whether rows with damaged frames fail instead of being cached with a warning.
   public var isStrict = false
-  /// How the colors of clips and images become RGB.
+  /// How the colors of clips and images are converted to RGB.
   public var color = ColorOptions()
-  /// By how much references are smaller than their clips.
+  /// The factor by which references are smaller than their clips.
   public var referenceDownscale = 1
-  /// Of references, the first frame and then every n-th are taken.
+  /// The step between the frames of a reference that are used, after the first frame.
   public var referenceTemporalScale = 1
-  /// Does all as the reference's scripts do it, known faults included.
+  /// Whether everything follows upstream's scripts, including their known faults.
   public var isCompatible = false
   public var share = ProcessShare.whole
   public var device = Device.cpu
-  /// What the models compute in and the cache holds, but for sound, which is always float32; the
-  /// reference uses bfloat16.
+  /// The dtype of the models and the cache, except for audio, which is always float32. Upstream uses
+  /// bfloat16.
   public var dtype = DType.bfloat16
 
   public init(dataset: String, buckets: [ResolutionBucket], models: ModelFiles) {
@@ -68,7 +71,7 @@ public struct PreprocessingOptions: Sendable {
     self.models = models
   }
 
-  /// The reference's tiles.
+  /// Upstream's tiles.
   var tiling: Tiling? {
     let axis = Tiling.Axis(size: 512, overlap: 128)
     return vaeTiling ? Tiling(height: axis, width: axis) : nil
@@ -77,4 +80,69 @@ public struct PreprocessingOptions: Sendable {
   var captions: CaptionCleaning {
     CaptionCleaning(trigger: loraTrigger, removesPrefixes: removesLLMPrefixes)
   }
+}
+
+/// The changes to a caption before the text encoder reads it.
+struct CaptionCleaning: Sendable {
+  /// The word that is put before each caption, without surrounding whitespace.
+  let trigger: String?
+  let removesPrefixes: Bool
+
+  init(trigger: String?, removesPrefixes: Bool) {
+    let trimmed = trigger?.trimmingCharacters(in: .whitespacesAndNewlines) ?? ""
+    self.trigger = trimmed.isEmpty ? nil : trimmed
+    self.removesPrefixes = removesPrefixes
+  }
+
+  /// Phrases with which language models begin descriptions of clips. The first one that matches is
+  /// removed once. The list and its order are upstream's (`process_captions.py`).
+  static let prefixes: [String] = {
+    let subjects = ["video", "clip"].flatMap { ["This \($0)", "The \($0)"] } + ["The animation"]
+    let images = ["image", "picture"].flatMap { ["This \($0)", "The \($0)"] }
+    let verbs = [
+      "shows", "depicts", "features", "captures", "highlights", "introduces", "presents",
+    ]
+    return ["In the video,", "In this video,", "In this video clip,", "In the clip,", "Caption:"]
+      + (subjects + images).flatMap { subject in verbs.map { "\(subject) \($0)" } }
+  }()
+
+  func prompt(_ caption: String) -> String {
+    var text = caption
+    if removesPrefixes {
+      text = text.trimmingCharacters(in: .whitespacesAndNewlines)
+      if let prefix = Self.prefixes.first(where: text.hasPrefix) {
+        text = text.dropFirst(prefix.count).trimmingCharacters(in: .whitespacesAndNewlines)
+      }
+    }
+    return trigger.map { "\($0) \(text)" } ?? text
+  }
+}
+
+/// The part of a dataset that one of several processes works on: every `count`-th sample, starting
+/// with the `index`-th.
+public struct ProcessShare: Equatable, Sendable {
+  public let index: Int
+  public let count: Int
+  /// The process's number on its machine, which chooses its GPU.
+  public let localIndex: Int
+
+  public static let whole = ProcessShare(index: 0, count: 1, localIndex: 0)
+
+  init(index: Int, count: Int, localIndex: Int) {
+    (self.index, self.count, self.localIndex) = (index, count, localIndex)
+  }
+
+  /// The share that a launcher gives to this process, by the ranks in the environment; the whole
+  /// dataset without a launcher.
+  ///
+  /// - Throws: `Issue` for a variable that is missing or out of range.
+  public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
+    let ranks = try ProcessRanks(environment: environment) ?? .single
+    self.init(index: ranks.rank, count: ranks.worldSize, localIndex: ranks.localRank)
+  }
+
+  func contains(_ sample: Int) -> Bool { sample % count == index }
+
+  /// The suffix of files that each process writes for itself; empty for a single process.
+  public var suffix: String { count == 1 ? "" : "-\(index)-of-\(count)" }
 }

@@ -246,16 +246,6 @@ public struct PreprocessingPlan: Sendable {
   }
 }
 
-/// No row of the dataset can be used.
-public struct NoUsableSamples: Error, Sendable, CustomStringConvertible {
-  public let problems: [PreprocessingReport.Problem]
-
-  public var description: String {
-    (["none of the rows can be used"] + capped(problems.map { "  \($0)" }) { "  and \($0) more" })
-      .joined(separator: "\n")
-  }
-}
-
 extension PreprocessingReport {
   func failure(line: Int?, sample: String?, folder: CacheFolder?, _ reason: String) -> Problem {
     Problem(

@@ -2,27 +2,26 @@ import Foundation
 import Media
 import Support
 
-/// What became of a dataset: counts, and everything that went wrong or is worth knowing, with its
-/// reason.
+/// The result of preprocessing a dataset: counts, and all problems and notes with their reasons.
 public struct PreprocessingReport: Codable, Sendable {
   public enum Severity: String, Codable, Sendable {
-    /// Something that was asked for was not made.
+    /// Something was requested and not made.
     case failure
-    /// Something was made, but not of all that one would think.
+    /// Something was made, but the result is less than expected.
     case warning
   }
 
   public struct Problem: Codable, Sendable, Equatable, CustomStringConvertible {
     public let severity: Severity
-    /// The dataset file, or folder.
+    /// The dataset file or folder.
     public let dataset: String
-    /// The line in it, where it has lines.
+    /// The line in the dataset file; nil in a folder.
     public let line: Int?
     /// The sample's name in the cache; nil for a row that can't be read.
     public let sample: String?
-    /// What was not made; nil for the whole row.
+    /// The folder of the file that was not made; nil for the whole row.
     public let folder: CacheFolder?
-    /// The file where there is one, what is wrong, what to do.
+    /// The file if there is one, the problem, and what to do.
     public let reason: String
 
     /// `dataset.json:3: clip.mp4: what is wrong. What to do.`
@@ -37,29 +36,29 @@ public struct PreprocessingReport: Codable, Sendable {
 
   public let dataset: String
   public let outputFolder: String
-  /// Which of how many processes this is.
+  /// The number of this process, from 0, and of all processes.
   public let process: Int
   public let processes: Int
-  /// When it began, ISO 8601.
+  /// The time at which the run began, ISO 8601.
   public let began: String
   public var seconds = 0.0
-  /// Rows of the dataset that this process worked on.
+  /// The number of rows that this process worked on.
   public var rows = 0
-  /// Samples all of whose files were there and fitting.
+  /// The number of samples whose files were all up to date.
   public var upToDate = 0
   public var counts: [CacheFolder: Count] = [:]
-  /// Clips from which sound was to be taken and that have none.
+  /// The number of clips without audio although audio is wanted.
   public var withoutAudio = 0
-  /// Files of a dataset's folder that are skipped, each with its reason; of several processes, the
-  /// first lists them.
+  /// The files of a dataset folder that are skipped, each with its reason. The first of several
+  /// processes lists them.
   public var skipped: [SkippedFile] = []
-  /// How many hidden files and folders are skipped besides.
+  /// The number of hidden files and folders that are skipped too.
   public var hiddenFiles = 0
-  /// Samples whose audio latents, from this run or an earlier one, are of silence.
+  /// The number of samples with silent audio, from this run or an earlier one.
   public var withSilentAudio = 0
   public var notes: [String] = []
   public var problems: [Problem] = []
-  /// Why the work ended before its end; nil if it did not.
+  /// Why the run ended early; nil if it did not.
   public var interruption: String?
 
   public var failures: [Problem] { problems.filter { $0.severity == .failure } }
@@ -78,14 +77,14 @@ public struct PreprocessingReport: Codable, Sendable {
     "\(outputFolder)/report\(ProcessShare(index: process, count: processes, localIndex: 0).suffix).json"
   }
 
-  /// Problems in the order of the dataset.
+  /// Sorts the problems in the order of the dataset.
   mutating func sort() {
     problems.sort {
       ($0.line ?? 0, $0.sample ?? "", $0.reason) < ($1.line ?? 0, $1.sample ?? "", $1.reason)
     }
   }
 
-  /// The counts as a table, a line for each folder that has any.
+  /// The counts as a table, with a line for each folder that has any.
   public var table: String {
     let rows = CacheFolder.all.compactMap { folder in
       counts[folder].map { (folder.rawValue, $0) }

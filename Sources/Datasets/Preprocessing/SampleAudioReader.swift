@@ -7,49 +7,51 @@ import Media
 import TensorFiles
 import Torch
 
-/// Audio, ready for the audio VAE.
+/// Audio that is ready for the audio VAE.
 struct PreparedAudio: Sendable {
   let audio: AudioClip
   let level: SampleLevel
-  /// What is worth knowing, a clause each.
+  /// What a user should know about the audio, one clause each.
   let notes: [String]
 }
 
 /// Reads audio and its masks.
 struct SampleAudioReader: Sendable {
-  /// Reads like upstream: no audio at all where a part of it can't be decoded, and without regard
-  /// to its time stamps.
+  /// Whether audio is read like upstream, which ignores time stamps and returns no audio if a part
+  /// of it can't be decoded.
   var isCompatible = false
   /// The audio track of clips, and of other files that have several.
   var track = AudioTrackChoice.automatic
 
-  /// Lips and voices that are further apart than this are seen to be.
+  /// The offset between lips and voice above which viewers notice it, in seconds.
   private static let tolerance = 0.04
-  /// The longest audio of one clip, in seconds. Anything longer is not a clip, or has wrong times.
+  /// The max length of the audio of one clip, in seconds. Longer files are not clips or have wrong
+  /// times.
   private static let longest = 3600.0
-  /// Samples above this are told, in dB of full scale: decoders of lossy codecs overshoot a little.
+  /// The peak above which a note is given, in dB of full scale. Decoders of lossy codecs overshoot a
+  /// little.
   private static let loudest = 3.0
 
-  /// The audio that goes with a clip's frames: cut to their length, or filled up with silence.
+  /// Reads the audio that goes with a clip's frames, cut to their length or padded with silence.
   ///
   /// - Parameters:
-  ///   - seconds: of the frames.
-  ///   - start: when the first frame is shown, on the container's clock; nil for audio from another
+  ///   - seconds: the length of the frames.
+  ///   - start: the time of the first frame, on the container's clock; nil for audio from another
   ///     file.
-  /// - Throws: `MediaError`: `.noStream` where there is no audio.
+  /// - Throws: `MediaError`; of kind `.noStream` if there is no audio.
   func read(_ path: String, seconds: Double, start: Double?) throws -> PreparedAudio {
     guard seconds <= Self.longest else {
       throw MediaError(
         .badOption, file: path,
         String(format: "its frames last %.4g s, which is too long for one sample", seconds),
-        remedy: "Check the clip's frame rate, or take fewer frames.")
+        remedy: "Check the clip's frame rate, or use a bucket with fewer frames.")
     }
     var decoded = try decode(path, from: start, most: seconds, isClip: start != nil)
     var notes: [String] = []
     if !isCompatible, start != nil, decoded.startSeconds < -Self.tolerance {
       notes.append(
         String(
-          format: "its audio starts %.3f s before the image; that part is left out",
+          format: "its audio starts %.3f s before the image; that part is dropped",
           -decoded.startSeconds))
     } else if !isCompatible, start != nil, decoded.startSeconds > Self.tolerance {
       notes.append(
@@ -74,13 +76,13 @@ struct SampleAudioReader: Sendable {
     return prepared(decoded, notes)
   }
 
-  /// Audio by itself.
+  /// Reads audio without a clip.
   ///
   /// - Parameters:
-  ///   - most: seconds that are taken at the most.
-  ///   - durations: seconds, of which the longest that the audio fills is taken; empty for the
-  ///     whole.
-  /// - Returns: besides, how long the file's audio is, and how much of it is taken, in seconds.
+  ///   - most: the max length, in seconds.
+  ///   - durations: the lengths to choose from, in seconds. The longest one that the audio fills is
+  ///     used; empty for the whole audio.
+  /// - Returns: also the length of the file's audio, and how much of it is used, in seconds.
   /// - Throws: `MediaError`, also for audio that is shorter than all durations.
   func read(_ path: String, most: Double?, durations: [Double]) throws -> (
     audio: PreparedAudio, length: Double, seconds: Double
@@ -93,7 +95,7 @@ struct SampleAudioReader: Sendable {
         throw MediaError(
           .badOption, file: path,
           String(format: "lasts %.3g s, but the shortest duration is %.3g s", length, shortest),
-          remedy: "Add a shorter one to --audio-durations, or remove the row.")
+          remedy: "Add a shorter duration, or remove the row.")
       }
       seconds = duration
       let samples = Int(duration * Double(decoded.sampleRate))
@@ -115,19 +117,19 @@ struct SampleAudioReader: Sendable {
     return PreparedAudio(audio: audio, level: level, notes: notes)
   }
 
-  /// How much is taken of a sound that decides on its length itself; nil for one that is shorter
-  /// than all durations.
+  /// Returns how much of the audio is used, in seconds; nil for audio that is shorter than all
+  /// durations.
   static func duration(of length: Double, among durations: [Double]) -> Double? {
     durations.isEmpty ? length : durations.filter { $0 <= length }.max()
   }
 
   private static func note(_ damage: String) -> String {
-    "its audio is damaged, and was read as far as it can be (\(damage)); upstream takes none of it"
+    "its audio is damaged and was decoded as far as possible (\(damage)); upstream uses none of it"
   }
 
   /// - Parameters:
-  ///   - start: on the container's clock; nil for the file's beginning.
-  ///   - isClip: whether the file is a clip, which must have the track that is asked for.
+  ///   - start: the time on the container's clock; nil for the start of the file.
+  ///   - isClip: whether the file is a clip, which must have the requested track.
   private func decode(
     _ path: String, from start: Double?, most: Double?, isClip: Bool = false
   ) throws -> DecodedAudio {
@@ -142,25 +144,26 @@ struct SampleAudioReader: Sendable {
       path: path, maximumSeconds: most, track: track == .automatic ? .first : track)
     if let damage = decoded.damage {
       throw MediaError(
-        .decoding, file: path, "its audio is damaged, so there is none with --compat (\(damage))",
-        remedy: "Leave --compat out, or convert the file again.")
+        .decoding, file: path,
+        "its audio is damaged, and upstream's way uses no damaged audio (\(damage))",
+        remedy: "Convert the file again, or don't follow upstream.")
     }
     return decoded
   }
 
   // MARK: Masks
 
-  /// A mask of a sound for T time steps: [T], float32, 1 where the sound is given and not
-  /// generated.
+  /// Reads the mask of audio for T time steps: [T], float32, 1 where the audio is conditioned and
+  /// not generated.
   ///
-  /// The mask is a sound as long as the other, in which 1 and 0 alternate; or a tensor of any
-  /// length in a `.pt` or safetensors file, which is stretched. A step is 1 where the mean of its
-  /// time is above 0.5. In the reference's way (`isCompatible`), a sound is stretched too, and one
-  /// sample speaks for each step.
+  /// The mask is audio as long as the audio that it belongs to, with values of 0 and 1; or a tensor
+  /// of any length in a `.pt` or safetensors file, which is stretched. A step is 1 if its mean level
+  /// is above 0.5. In upstream's way (`isCompatible`), audio is stretched too, and one sample stands
+  /// for each step.
   ///
   /// - Parameters:
   ///   - steps: T
-  ///   - configuration: of the audio VAE, for what a step spans.
+  ///   - configuration: the audio VAE's, which gives the length of a step.
   func mask(_ path: String, steps: Int, configuration: AudioVAEConfiguration) throws -> Tensor {
     if path.hasSuffix(".pt") || path.hasSuffix(".safetensors") {
       let file = try SampleFile(path: path)
