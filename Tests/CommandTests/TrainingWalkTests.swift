@@ -27,7 +27,7 @@ import Training
     #expect(last <= before / 2, "the loss went from \(before) to \(last)")
 
     let video = try #require(example.video)
-    let m = video.modality
+    let m = video.input
     let tokens = m.latent.size(1)
     let tensors: [(key: String, tensor: Tensor)] = [
       ("video.latent", m.latent),
