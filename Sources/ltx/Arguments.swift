@@ -8,7 +8,7 @@ import Torch
 /// `FILE` or `FILE:STRENGTH`.
 struct LoRAArgument: ExpressibleByArgument {
   let path: String
-  /// Nil where the argument does not say.
+  /// Nil if the argument has no strength.
   let givenStrength: Double?
   var strength: Double { givenStrength ?? 1 }
 
@@ -26,14 +26,14 @@ struct LoRAArgument: ExpressibleByArgument {
   }
 }
 
-/// The element types that models compute in.
+/// The dtypes that models compute in.
 enum ComputeDType: String, ExpressibleByArgument, CaseIterable {
   case float32, bfloat16
 
   var dtype: DType { self == .float32 ? .float32 : .bfloat16 }
 }
 
-/// `--threads`: 1 to 1024; more than there are cores only wait for one another.
+/// `--threads`: 1 to 1024. More threads than cores only wait for each other.
 struct ThreadCount: ExpressibleByArgument {
   let count: Int
 
@@ -45,17 +45,17 @@ struct ThreadCount: ExpressibleByArgument {
   func apply() { Threads.count = count }
 }
 
-/// Where models compute, and with how many threads.
+/// The device that models compute on, and the number of threads.
 struct ComputeOptions: ParsableArguments {
-  @Option(help: "cpu, cuda or cuda:N.")
+  @Option(help: "The device: cpu, cuda or cuda:N.")
   var device: Device = .cpu
 
-  @Option(help: "Threads that an operation may use; all cores if left out.")
+  @Option(help: "The number of threads per operation. (default: all cores)")
   var threads: ThreadCount?
 
   func apply() { threads?.apply() }
 
-  /// The device of one of several processes on a machine: with `cuda`, each takes a GPU of its own.
+  /// The device of one of several processes on a machine: with `cuda`, each has a GPU of its own.
   func device(for share: ProcessShare) throws -> Device {
     guard share.count > 1, device == .cuda(0) else { return device }
     let count = try Device.cudaCount()

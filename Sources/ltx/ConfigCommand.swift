@@ -7,11 +7,11 @@ import Training
 struct ConfigCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "config",
-    abstract: "Begin, check or show a training configuration.",
+    abstract: "Write, check or show a training configuration.",
     subcommands: [InitConfigCommand.self, CheckConfigCommand.self, ShowConfigCommand.self])
 }
 
-/// The file of a configuration, and what is changed of it.
+/// The file of a configuration, and overrides of its keys.
 struct ConfigurationArguments: ParsableArguments {
   @Argument(
     help: "The training configuration, YAML.", completion: .file(extensions: ["yaml", "yml"]))
@@ -20,7 +20,7 @@ struct ConfigurationArguments: ParsableArguments {
   @Option(
     name: .customLong("set"),
     help: ArgumentHelp(
-      "Another value for a key, such as optimization.steps=50 or 'validation.samples[0].prompt=\"A cat\"'. The value is YAML. May be given several times.",
+      "A key to override, such as optimization.steps=50 or 'validation.samples[0].prompt=\"A cat\"'; the value is YAML. Repeatable.",
       valueName: "key=value"))
   var overrides: [String] = []
 
@@ -33,14 +33,15 @@ struct ConfigurationArguments: ParsableArguments {
 struct InitConfigCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "init",
-    abstract: "Write a commented configuration to begin with.",
-    discussion: "Modes:\n\n" + ConfigurationMode.list)
+    abstract: "Write a commented configuration to start from.",
+    discussion: "Modes:\n\n" + ConfigurationMode.list
+      + "\n\nExample:\n\n  ltx config init lora config.yaml")
 
-  @Argument(help: "What is trained.")
+  @Argument(help: "The mode of training.")
   var mode: ConfigurationMode
 
   @Argument(
-    help: "The file to write; standard output if left out. It must not exist yet.",
+    help: "The file to write, which must not exist yet. (default: standard output)",
     completion: .file())
   var file: String?
 
@@ -56,9 +57,9 @@ struct InitConfigCommand: ParsableCommand, PrintsItsResult {
         try Data(mode.template.utf8).write(
           to: URL(fileURLWithPath: file), options: .withoutOverwriting)
       } catch CocoaError.fileWriteFileExists {
-        throw ValidationError("\(file) exists already; give another name, or remove it")
+        throw ValidationError("\(file): already exists. Choose another name, or remove it.")
       } catch {
-        throw ValidationError("\(file) can't be written: \(reason(of: error))")
+        throw ValidationError("\(file): can't be written (\(reason(of: error)))")
       }
     }
     print(file)
@@ -68,37 +69,48 @@ struct InitConfigCommand: ParsableCommand, PrintsItsResult {
 struct CheckConfigCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "check",
-    abstract: "Look for what is wrong with a configuration.",
+    abstract: "Check a configuration without loading a model.",
     discussion: """
-      Tells everything that is wrong at once, each with its line: unknown keys, wrong types and values, keys that exclude \
-      each other, files and folders that don't exist. What depends on the model is checked by `ltx train --dry-run`.
+      Reports all problems at once with their lines: unknown keys, wrong types and values, keys that exclude \
+      each other, files and folders that don't exist. `ltx train --dry-run` checks what depends on the model.
 
-      Exit status: 0 if nothing is wrong, 2 if something is.
+      Exit status: 0 without problems, 2 with problems.
+
+      Example:
+
+        ltx config check config.yaml
       """)
 
   @OptionGroup var configuration: ConfigurationArguments
 
-  @Flag(help: "Files and folders need not exist.")
+  @Flag(help: "Accept files and folders that don't exist.")
   var skipPaths = false
 
   func run() throws {
     let c = try checkingInput { try configuration.read(checksPaths: !skipPaths) }
     for notice in c.notices { printError("note: \(notice)") }
-    print("\(configuration.config): nothing is wrong")
+    print("\(configuration.config): no problems found")
   }
 }
 
 struct ShowConfigCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "show",
-    abstract: "Print a configuration with every default in place.",
+    abstract: "Print a configuration with all defaults.",
     discussion:
-      "Files and folders need not exist. The official trainer reads what is printed as long as it uses no keys of ours."
+      """
+      Files and folders need not exist. The official trainer can read the output unless it has keys that \
+      only this program knows.
+
+      Example:
+
+        ltx config show config.yaml
+      """
   )
 
   @OptionGroup var configuration: ConfigurationArguments
 
-  @Flag(help: "As JSON, with all keys.")
+  @Flag(help: "Print JSON with all keys.")
   var json = false
 
   func run() throws {

@@ -9,56 +9,63 @@ import Torch
 struct GenerateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "generate",
-    abstract: "Generate video and sound from a prompt, with LoRAs if wanted.",
+    abstract: "Generate video and audio from a prompt, with or without LoRAs.",
     discussion: """
-      Writes an MP4 with H.264 and AAC, a PNG of a single frame, or a WAV of the sound alone, and prints its path. \
-      Everything that can be checked is checked before a model is loaded; a file appears when it is whole. The same \
-      seed gives the same bytes on the same device.
+      Writes an MP4 file with H.264 and AAC, a PNG file of a single frame, or a WAV file of audio alone, \
+      and prints its path. All options and files are checked before a model is loaded, and a file appears \
+      only when it is complete. The same seed gives the same bytes on the same device.
 
-      With --spatial-upsampler-path the video is made small first, then enlarged and refined. With --distilled the \
-      fixed noise levels of the distilled models are used. Pictures, clips, sounds and edits go together with either.
+      With --spatial-upsampler-path the video is generated at a smaller size, then upsampled and refined. \
+      With --distilled the fixed noise levels of the distilled models are used. Both can be combined with \
+      images, clips, audio and edits.
 
-      Exit status: 0 for finished files, 1 if the work failed, 2 if the input can't be used, 130 after Ctrl-C.
+      Exit status: 0 for finished files, 1 if the work failed, 2 if the input can't be used, 130 after \
+      Ctrl-C.
+
+      Example:
+
+        ltx generate --model-path ltx-2.3.safetensors --text-encoder-path gemma-3 \
+          --lora my-lora.safetensors:0.8 --prompt "A red boat on a lake" --output boat.mp4
       """)
 
   @OptionGroup(title: "Model") var model: ModelArguments
 
   @Flag(
     name: .customLong("text-encoder-8bit"),
-    help: "Keep the text encoder's matrices in 8 bits, in half the memory of bfloat16.")
+    help: "Keep the text encoder's weights in int8, in half the memory of bfloat16.")
   var textEncoder8bit = false
 
   @Option(
     name: .customLong("lora"),
     help: ArgumentHelp(
-      "A LoRA to add; repeatable, they stack. The strength is 1 if left out.",
+      "A LoRA to add; repeatable. The default strength is 1.",
       valueName: "file[:strength]"))
   var loras: [LoRAArgument] = []
 
   @Flag(
     name: .customLong("fuse-loras"),
     help:
-      "Add LoRAs to the weights while loading, rounded to bfloat16 as the reference does, not beside them."
+      "Add LoRAs to the weights while loading, rounded to bfloat16 as upstream does, instead of beside the weights."
   )
   var fuseLoRAs = false
 
   @Option(
     name: [.customLong("spatial-upsampler-path"), .customLong("upsampler")],
     help: ArgumentHelp(
-      "A spatial latent upsampler: the video is made in two stages.", valueName: "file"),
+      "A spatial latent upsampler, to generate the video in two stages.", valueName: "file"),
     completion: .file())
   var upsampler: String?
 
   @Option(
     name: .customLong("distilled-lora"),
     help: ArgumentHelp(
-      "A LoRA that makes the model a distilled one, for the second stage. The strength is 1 if left out, with res_2s 0.5.",
+      "A LoRA that turns the model into a distilled one for the second stage. The default strength is 1, with res_2s 0.5.",
       valueName: "file[:strength]"))
   var distilledLoRA: LoRAArgument?
 
   @Option(
     name: .customLong("distilled-lora-strength-stage-1"),
-    help: "How much of it the first stage gets. (default: 0, with res_2s 0.25)")
+    help: "The strength of the distilled LoRA in the first stage. (default: 0, with res_2s 0.25)")
   var distilledFirstStageStrength: Double?
 
   @OptionGroup(title: "Result") var result: ResultOptions
@@ -66,14 +73,16 @@ struct GenerateCommand: ParsableCommand {
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
 
   @Option(
-    help: "What models compute in. (default: bfloat16 on GPUs, float32 on CPUs)")
+    help: "The dtype that models compute in. (default: bfloat16 on GPUs, float32 on CPUs)")
   var dtype: ComputeDType?
 
   @OptionGroup var compute: ComputeOptions
 
   func run() throws {
     compute.apply()
-    let request = try checkingInput { try self.request() }
+    let request = try checkingInput([["promptsFile"]: "--prompts", ["source"]: "--source"]) {
+      try self.request()
+    }
     let plan = try checkingInput(request.options) {
       try GenerationPlan(request, models: models, output: result.output)
     }

@@ -7,53 +7,53 @@ import LTX
 import LoRAFiles
 import Support
 
-/// What the result should show, and how large it is.
+/// The prompts, the size and the file of the result.
 struct ResultOptions: ParsableArguments {
-  @Option(help: "What the result should show; repeatable, each makes a result of its own.")
+  @Option(help: "A description of the result; repeatable, one result each.")
   var prompt: [String] = []
 
   @Option(
     help: ArgumentHelp(
-      "A text file of prompts, one a line, each for a result of its own.", valueName: "file"),
+      "A text file with one prompt per line, one result each.", valueName: "file"),
     completion: .file())
   var prompts: String?
 
-  @Option(help: "What it should not be like; not read where guidance is off.")
+  @Option(help: "A description of what to avoid; ignored without guidance.")
   var negativePrompt = GenerationRequest.defaultNegativePrompt
 
   @Option(
     name: [.customLong("output"), .customLong("output-path")],
     help: ArgumentHelp(
-      "The .mp4 to write, .png for one frame, .wav for sound alone. Several prompts add a number to the name.",
+      "The .mp4 file to write, .png for a single frame, .wav for audio alone. With several prompts, a number is added to the name.",
       valueName: "file"),
     completion: .file())
   var output: String
 
   @Option(
     help:
-      "In pixels; a multiple of what the model's latent cells stand for, 32 in LTX-2. (default: 768, in two stages 1536)"
+      "The width in pixels, a multiple of 32 in LTX-2. (default: 768, in two stages 1536)"
   )
   var width: Int?
 
-  @Option(help: "In pixels, as --width. (default: 512, in two stages 1024)")
+  @Option(
+    help: "The height in pixels, a multiple of 32 in LTX-2. (default: 512, in two stages 1024)")
   var height: Int?
 
-  @Option(help: "Frames of the video, 8k + 1 in LTX-2. (default: 121)")
+  @Option(help: "The number of frames, 8k + 1 in LTX-2. (default: 121)")
   var numFrames: Int?
 
-  @Option(help: "Frames a second. (default: 24)")
+  @Option(help: "The number of frames a second. (default: 24)")
   var frameRate: Double?
 
-  @Flag(inversion: .prefixedNo, help: "Make the sound too.")
+  @Flag(inversion: .prefixedNo, help: "Generate audio too.")
   var audio = true
 
-  @Option(help: "Where the noise comes from: the same seed gives the same result.")
+  @Option(help: "The seed of the noise; the same seed gives the same result.")
   var seed: UInt64 = 10
 
   /// All prompts, in the order in which they were given.
   ///
-  /// - Throws: `InputError` for a file that can't be read or has an empty line, and where there is
-  ///   no prompt.
+  /// - Throws: `Issue` for a file that can't be read or has an empty line, and without a prompt.
   func allPrompts() throws -> [String] {
     var all = prompt
     if let prompts {
@@ -61,14 +61,15 @@ struct ResultOptions: ParsableArguments {
       // A file ends with a line break.
       if lines.last == "" { lines.removeLast() }
       if let empty = lines.firstIndex(of: "") {
-        throw InputError(
-          "--prompts: line \(empty + 1) of \(prompts) is empty; each line must be a prompt")
+        throw Issue(
+          ["promptsFile", .file(prompts)],
+          "line \(empty + 1) is empty, but each line must be a prompt")
       }
-      guard !lines.isEmpty else { throw InputError("--prompts: \(prompts) is empty") }
+      guard !lines.isEmpty else { throw Issue(["promptsFile", .file(prompts)], "is empty") }
       all += lines
     }
     guard !all.isEmpty else {
-      throw InputError("nothing says what to show; give --prompt TEXT or --prompts FILE")
+      throw Issue("no prompt is given", suggestion: "Add --prompt TEXT or --prompts FILE.")
     }
     return all
   }
@@ -80,11 +81,12 @@ struct ResultOptions: ParsableArguments {
     do {
       data = try Data(contentsOf: URL(fileURLWithPath: path))
     } catch {
-      throw InputError("--prompts: \(path) can't be read: \(reason(of: error))")
+      throw Issue(["promptsFile", .file(path)], "can't be read (\(reason(of: error)))")
     }
     guard let text = String(validating: data, as: UTF8.self), !data.contains(0) else {
-      throw InputError(
-        "--prompts: \(path) is no text in UTF-8; give a text file with a prompt a line")
+      throw Issue(
+        ["promptsFile", .file(path)], "is not UTF-8 text",
+        suggestion: "Give a text file with one prompt per line.")
     }
     let scalars = text.unicodeScalars.drop { $0 == "\u{FEFF}" }
     // Scalars, since "\r\n" is one character.
@@ -94,78 +96,79 @@ struct ResultOptions: ParsableArguments {
   }
 }
 
-/// What is known of the result.
+/// Images, clips, audio and edits that condition the result.
 struct ConditionOptions: ParsableArguments {
   @Option(
     name: .customLong("image"),
     help: ArgumentHelp(
-      "A picture that a frame should look like; repeatable. Frame 0 and strength 1 if left out.",
+      "An image that a frame should look like; repeatable. The default is frame 0 at strength 1.",
       valueName: "file[:frame[:strength]]"))
   var images: [ImageArgument] = []
 
   @Option(
     name: .customLong("image-crf"),
     help:
-      "How H.264 compresses pictures first, as the model saw them in training; 0 for not at all. (default: 33)"
+      "The H.264 rate factor that images are compressed with first, as in the model's training; 0 to leave them uncompressed. (default: 33)"
   )
   var imageCRF: Int?
 
   @Option(
     help: ArgumentHelp(
-      "A clip that the video begins with: its first frames, 8k + 1 of them, or all.",
+      "A clip that the video starts with: all of it, or its first 8k + 1 frames.",
       valueName: "file[:frames]"))
   var prefix: ClipArgument?
 
   @Option(
     help: ArgumentHelp(
-      "A clip that the video ends with: its last frames, 8k of them, or all.",
+      "A clip that the video ends with: all of it, or its last 8k frames.",
       valueName: "file[:frames]"))
   var suffix: ClipArgument?
 
   @Option(
     name: [.customLong("source"), .customLong("video-path")],
     help: ArgumentHelp(
-      "A video to edit: a stretch of it (--start-time, --end-time) or what is under a mask (--mask) is made anew. The "
+      "A video to edit: a part of its time (--start-time, --end-time) or of its area (--mask) is generated again. The "
         + "result has its size, rate and length.", valueName: "file"), completion: .file())
   var source: String?
 
-  @Option(help: "Where the stretch of --source begins, in seconds.")
+  @Option(help: "The start of the part of --source to generate again, in seconds.")
   var startTime: Double?
 
-  @Option(help: "Where it ends.")
+  @Option(help: "The end of that part, in seconds.")
   var endTime: Double?
 
   @Option(
-    help: ArgumentHelp("A picture or video, white where --source is made anew.", valueName: "file"),
+    help: ArgumentHelp(
+      "An image or video that is white where --source is generated again.", valueName: "file"),
     completion: .file())
   var mask: String?
 
   @Option(
     name: [.customLong("reference"), .customLong("video-conditioning")],
     help: ArgumentHelp(
-      "A video for an IC-LoRA to refer to; repeatable. Strength 1 if left out.",
+      "A reference video for an IC-LoRA; repeatable. The default strength is 1.",
       valueName: "file[:strength]")
   )
   var references: [LoRAArgument] = []
 
-  @Option(help: "How far video and references attend to each other, 0 to 1.")
+  @Option(help: "The strength of the attention between video and references, 0 to 1.")
   var referenceAttention = 1.0
 
   @Option(
     name: [.customLong("sound"), .customLong("audio-path")],
     help: ArgumentHelp(
-      "A sound to make the video for; the result has it as it is.", valueName: "file"),
+      "An audio file to generate the video for; the result has it unchanged.", valueName: "file"),
     completion: .file())
   var sound: String?
 
   @Option(
     name: [.customLong("sound-start-time"), .customLong("audio-start-time")],
-    help: "Where in it to begin, in seconds.")
+    help: "The start of the part of --sound to use, in seconds.")
   var audioStartTime = 0.0
 
   @Option(
     help: ArgumentHelp(
-      "A video to make the sound for; the result has its pictures.", valueName: "file"),
+      "A video to generate audio for; the result has its frames.", valueName: "file"),
     completion: .file())
   var video: String?
 
@@ -182,11 +185,14 @@ struct ConditionOptions: ParsableArguments {
         conditions.append(.retake(path: source, from: start, to: end))
       case (nil, nil, let mask?): conditions.append(.inpaint(path: source, mask: mask))
       default:
-        throw InputError(
-          "--source: say what is made anew, either by --start-time and --end-time or by --mask")
+        throw Issue(
+          ["source", .file(source)], "is not edited",
+          suggestion: "Add either --start-time and --end-time, or --mask.")
       }
     } else if startTime != nil || endTime != nil || mask != nil {
-      throw InputError("--start-time, --end-time and --mask edit a video; give --source FILE")
+      throw Issue(
+        "--start-time, --end-time and --mask edit a video, but none is given",
+        suggestion: "Add --source FILE.")
     }
     conditions += references.map { .reference(path: $0.path, strength: $0.strength) }
     if let sound { conditions.append(.audio(path: sound, start: audioStartTime)) }
@@ -199,13 +205,14 @@ struct ConditionOptions: ParsableArguments {
 struct SamplingOptions: ParsableArguments {
   @Option(
     name: [.customLong("steps"), .customLong("num-inference-steps")],
-    help: "Steps of sampling. (default: 40, LTX-2.3 30, res_2s 15)")
+    help: "The number of sampling steps. (default: 40, LTX-2.3 30, res_2s 15)")
   var steps: Int?
 
-  @Option(help: "euler, or the second-order res_2s, which asks the model twice a step.")
+  @Option(
+    help: "The sampler: euler, or the second-order res_2s, which runs the model twice per step.")
   var sampler: Sampler.Method = .euler
 
-  @Flag(help: "The model is a distilled one: fixed noise levels, no guidance.")
+  @Flag(help: "Sample a distilled model: fixed noise levels, no guidance.")
   var distilled = false
 
   @Option(
@@ -214,7 +221,8 @@ struct SamplingOptions: ParsableArguments {
       .customLong("video-cfg-guidance-scale"),
     ],
     help:
-      "How closely the prompt is followed. 1 is off, and saves a pass of each step. (default: 3)")
+      "The scale of classifier-free guidance for video. 1 is off, and saves a pass of each step. (default: 3)"
+  )
   var videoCFG: Double?
 
   @Option(
@@ -223,57 +231,64 @@ struct SamplingOptions: ParsableArguments {
       .customLong("video-stg-guidance-scale"),
     ],
     help:
-      "Spatio-temporal guidance. 0 is off, and saves a pass of each step. (default: 1, res_2s 0)")
+      "The scale of spatio-temporal guidance for video. 0 is off, and saves a pass of each step. (default: 1, res_2s 0)"
+  )
   var videoSTG: Double?
 
   @Option(
     name: [.customLong("video-stg-blocks"), .customLong("stg-blocks")], parsing: .upToNextOption,
     help: ArgumentHelp(
-      "Blocks whose self-attention it leaves out. (default: 29 of 48, LTX-2.3 28; at that depth in others)",
+      "The blocks whose self-attention spatio-temporal guidance skips. (default: 29 of 48, LTX-2.3 28; the same depth in other models)",
       valueName: "block"))
   var videoSTGBlocks: [Int] = []
 
   @Option(
     name: [.customLong("a2v-scale"), .customLong("a2v-guidance-scale")],
-    help: "How closely the video follows the sound. 1 is off. (default: 3)")
+    help: "The scale by which the video follows the audio. 1 is off. (default: 3)")
   var videoModality: Double?
 
   @Option(
     name: [
       .customLong("video-rescale"), .customLong("rescale"), .customLong("video-rescale-scale"),
     ],
-    help: "How far guidance's gain in contrast is taken back, 0 to 1. (default: 0.7, res_2s 0.45)")
+    help:
+      "How much of the contrast that guidance adds to video is removed, 0 to 1. (default: 0.7, res_2s 0.45)"
+  )
   var videoRescale: Double?
 
-  @Option(help: "Steps that the video skips after each one that it takes. (default: 0)")
+  @Option(help: "The number of steps that video skips after each step it takes. (default: 0)")
   var videoSkipStep: Int?
 
   @Option(
     name: [.customLong("audio-cfg-scale"), .customLong("audio-cfg-guidance-scale")],
-    help: "As for the video. (default: 7)")
+    help: "The scale of classifier-free guidance for audio. (default: 7)")
   var audioCFG: Double?
 
   @Option(
     name: [.customLong("audio-stg-scale"), .customLong("audio-stg-guidance-scale")],
-    help: "As for the video. (default: 1, res_2s 0)")
+    help: "The scale of spatio-temporal guidance for audio. (default: 1, res_2s 0)")
   var audioSTG: Double?
 
   @Option(
     name: .customLong("audio-stg-blocks"), parsing: .upToNextOption,
-    help: ArgumentHelp("As for the video.", valueName: "block"))
+    help: ArgumentHelp(
+      "The blocks whose self-attention is skipped for audio; the default is as for video.",
+      valueName: "block"))
   var audioSTGBlocks: [Int] = []
 
   @Option(
     name: [.customLong("v2a-scale"), .customLong("v2a-guidance-scale")],
-    help: "How closely the sound follows the video. 1 is off. (default: 3)")
+    help: "The scale by which the audio follows the video. 1 is off. (default: 3)")
   var audioModality: Double?
 
   @Option(
     name: [.customLong("audio-rescale"), .customLong("audio-rescale-scale")],
-    help: "As for the video. (default: 0.7, res_2s 1)")
+    help:
+      "How much of the contrast that guidance adds to audio is removed, 0 to 1. (default: 0.7, res_2s 1)"
+  )
   var audioRescale: Double?
 
-  @Option(help: "As for the video. (default: 0)")
+  @Option(help: "The number of steps that audio skips after each step it takes. (default: 0)")
   var audioSkipStep: Int?
 
   var videoGuidance: GuidanceChoice {
@@ -339,11 +354,4 @@ struct ClipArgument: ExpressibleByArgument {
     }
     if path.isEmpty { return nil }
   }
-}
-
-/// Arguments that don't go together, or a file of arguments that can't be used.
-struct InputError: Error, CustomStringConvertible {
-  let description: String
-
-  init(_ description: String) { self.description = description }
 }

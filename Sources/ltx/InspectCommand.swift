@@ -2,23 +2,30 @@ import ArgumentParser
 import Foundation
 import LTX
 import LoRAFiles
+import Support
 import TensorFiles
 import Torch
 
 struct InspectCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
-    abstract: "Say what a checkpoint is made of.",
+    abstract: "Show the components of a checkpoint.",
     discussion: """
-      Prints the version, each component with its size, its dtypes and the formats of its quantized weights, and the tensors that no model reads. Only \
-      headers are read, whatever the size of the files. The text encoder is not looked at.
+      Prints the version, each component with its size, its dtypes and the formats of its quantized weights, \
+      and the tensors that no component uses. Only headers are read, so large files take no longer. The text \
+      encoder is not inspected.
 
-      Exit status: 0 also where tensors are unknown, 1 if a component does not fit its configuration, 2 if the files \
-      can't be read.
+      Exit status: 0 also with unknown tensors, 1 if a component does not fit its configuration, 2 if the \
+      files can't be read.
+
+      Example:
+
+        ltx inspect ltx-2.3.safetensors
       """)
 
   @Argument(
-    help: "A checkpoint; or the options below, for a model in several files.", completion: .file())
+    help: "The checkpoint; for a model in several files, use the options below.",
+    completion: .file())
   var checkpoint: String?
 
   @Option(help: ArgumentHelp("The transformer's file.", valueName: "file"), completion: .file())
@@ -32,11 +39,11 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
 
   func validate() throws {
     if checkpoint == nil, transformerPath == nil, videoVaePath == nil, audioVaePath == nil {
-      throw ValidationError("no model is given: name a checkpoint, or the files of its components")
+      throw ValidationError("no model is given. Add a checkpoint, or the files of its components.")
     }
     if checkpoint != nil, transformerPath != nil || audioVaePath != nil {
       throw ValidationError(
-        "--transformer-path and --audio-vae-path can't be given beside a checkpoint, which holds those components"
+        "--transformer-path and --audio-vae-path can't be combined with a checkpoint, which has those components"
       )
     }
   }
@@ -44,8 +51,9 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
   func run() throws {
     let (inspection, isInferred) = try checkingInput {
       if let checkpoint, LoRAFile.isLoRA(path: checkpoint) {
-        throw InputError(
-          "\(checkpoint): is a LoRA, not a checkpoint. Run `ltx lora inspect \(checkpoint)`.")
+        throw Issue(
+          [.file(checkpoint)], "is a LoRA, not a checkpoint",
+          suggestion: "Run `ltx lora inspect \(checkpoint)`.")
       }
       let model =
         if let checkpoint, videoVaePath == nil { try Checkpoint(ofAnyLayout: checkpoint) } else {
@@ -55,8 +63,8 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
     }
     if isInferred {
       printError(
-        "note: \(checkpoint ?? ""): its metadata have no config; sizes are inferred from the shapes of the tensors. "
-          + "generate and train take it with --transformer-path or load_checkpoint, beside a whole checkpoint"
+        "note: \(checkpoint ?? ""): has no configuration in its metadata, so sizes are inferred from the shapes of "
+          + "tensors. Use it with --transformer-path or load_checkpoint, together with a whole checkpoint."
       )
     }
     print("version: \(inspection.version?.description ?? "not stated")")

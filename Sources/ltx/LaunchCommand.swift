@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Support
 import Training
 
 struct LaunchCommand: ParsableCommand {
@@ -8,32 +9,36 @@ struct LaunchCommand: ParsableCommand {
     abstract: "Start a command as several processes that train together.",
     usage: "ltx launch --nproc-per-node <n> [<options>] <command> ...",
     discussion: """
-      ltx launch --nproc-per-node 2 ltx train config.yaml
+      Replaces torchrun and has its options: each process gets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and \
+      MASTER_PORT in its environment. The command `ltx` is this program. With several machines, run it on each \
+      of them with its own --node-rank. Processes on one machine share its cores unless OMP_NUM_THREADS is set. \
+      Lines of ranks other than 0 start with their rank. Ctrl-C and kill are passed on.
 
-      Takes the place of torchrun, whose options it has: each process finds RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and \
-      MASTER_PORT in its environment. The command `ltx` is this program. With several machines, run it on each of them \
-      with its own --node-rank. Processes on one machine share its cores, unless OMP_NUM_THREADS is set. Lines of ranks \
-      other than 0 begin with their rank. Ctrl-C and kill are passed on.
+      Exit status: 0 if all processes succeeded, otherwise the status of the first that failed, after which the \
+      others are ended; 2 if no process could be started.
 
-      Exit status: 0 if all processes ended well, else that of the first that failed, after the others were ended; 2 if \
-      none could be started.
+      Example:
+
+        ltx launch --nproc-per-node 2 ltx train config.yaml
       """)
 
   @Option(
     name: [.customLong("nproc-per-node"), .customLong("processes")],
-    help: "Processes on this machine; one for each GPU.")
+    help: "The number of processes on this machine, one per GPU.")
   var processes: Int
 
-  @Option(help: "Machines.")
+  @Option(help: "The number of machines.")
   var nnodes = 1
 
-  @Option(help: "This machine's number, from 0.")
+  @Option(help: "The number of this machine, from 0.")
   var nodeRank = 0
 
-  @Option(help: "The machine with --node-rank 0; needed with several machines.")
+  @Option(help: "The address of the machine with --node-rank 0; required with several machines.")
   var masterAddr: String?
 
-  @Option(help: "A free port there; 29500 with several machines, any free one with one.")
+  @Option(
+    help:
+      "A free port on that machine. (default: 29500 with several machines, any free port with one)")
   var masterPort: Int?
 
   @Argument(parsing: .captureForPassthrough, help: "The program to start, and its arguments.")
@@ -42,7 +47,12 @@ struct LaunchCommand: ParsableCommand {
   func run() throws {
     var command = command.first == "--" ? Array(command.dropFirst()) : command
     if command.first == "ltx", let program = Bundle.main.executablePath { command[0] = program }
-    let plan = try checkingInput {
+    let names: SubjectTable = [
+      ["command"]: "command", ["processesPerNode"]: "--nproc-per-node", ["nodes"]: "--nnodes",
+      ["nodeRank"]: "--node-rank", ["masterHost"]: "--master-addr",
+      ["masterPort"]: "--master-port",
+    ]
+    let plan = try checkingInput(names) {
       try LaunchPlan(
         command: command, processesPerNode: processes, nodes: nnodes, nodeRank: nodeRank,
         masterHost: masterAddr,

@@ -5,24 +5,24 @@ import LTX
 struct CheckpointArguments: ParsableArguments {
   @Option(
     name: [.customLong("model-path"), .customLong("checkpoint-path")],
-    help: ArgumentHelp("The LTX-2 checkpoint, with all components in one file.", valueName: "file"),
+    help: ArgumentHelp("The LTX-2 checkpoint with all components in one file.", valueName: "file"),
     completion: .file())
   var modelPath: String?
 
   @Option(
     help: ArgumentHelp(
-      "The video VAE's file; beside --model-path, in place of the one in there.", valueName: "file"),
+      "The file of the video VAE; replaces the one in --model-path.", valueName: "file"),
     completion: .file())
   var videoVaePath: String?
 
   @Option(
     help: ArgumentHelp(
-      "The audio VAE's file, with the vocoder; beside --model-path, in place of those in there.",
+      "The file of the audio VAE and the vocoder; replaces those in --model-path.",
       valueName: "file"),
     completion: .file())
   var audioVaePath: String?
 
-  /// Nil where none is given.
+  /// Nil if no file is given.
   func files(transformer: String? = nil, textEncoder: String? = nil) -> ModelFiles? {
     if let modelPath {
       return ModelFiles(
@@ -39,13 +39,13 @@ struct CheckpointArguments: ParsableArguments {
   }
 }
 
-/// The options that say where a model is.
+/// The files of a model.
 struct ModelArguments: ParsableArguments {
   @OptionGroup var checkpoint: CheckpointArguments
 
   @Option(
     help: ArgumentHelp(
-      "The transformer's file: beside --model-path, in place of the one in there; else with the text connectors.",
+      "The file of the transformer; replaces the one in --model-path. Without --model-path it must have the text connectors too.",
       valueName: "file"),
     completion: .file())
   var transformerPath: String?
@@ -53,15 +53,15 @@ struct ModelArguments: ParsableArguments {
   @Option(
     name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
     help: ArgumentHelp(
-      "The text encoder, Gemma 3: its folder, or a file that holds all of it.", valueName: "path"),
+      "The text encoder, Gemma 3: its folder, or a single file.", valueName: "path"),
     completion: .file())
   var textEncoderPath: String?
 
   func validate() throws {
     guard checkpoint.files(transformer: transformerPath) != nil else {
       throw ValidationError(
-        "no model is given: name the checkpoint with --model-path, or the files of its components with "
-          + "--transformer-path, --video-vae-path and --audio-vae-path")
+        "no model is given. Add --model-path with a checkpoint, or --transformer-path, --video-vae-path and "
+          + "--audio-vae-path with the files of its components.")
     }
   }
 

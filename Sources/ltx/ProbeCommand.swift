@@ -1,14 +1,21 @@
 import ArgumentParser
 import LoRAFiles
 import Probe
+import Support
 import TensorFiles
 import Torch
 
 struct ProbeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "probe",
-    abstract: "Run one component on given tensors, to compare it with another implementation.",
-    discussion: "Components: \(Probe.componentNames.joined(separator: ", ")).")
+    abstract: "Run one component on given tensors, for comparison with other implementations.",
+    discussion: """
+      Components: \(Probe.componentNames.joined(separator: ", ")).
+
+      Example:
+
+        ltx probe transformer --model ltx-2.3.safetensors --inputs in.safetensors --output out.safetensors
+      """)
 
   @Argument(help: "The component to run.")
   var component: String
@@ -21,21 +28,22 @@ struct ProbeCommand: ParsableCommand {
 
   @Option(
     name: .customLong("lora"),
-    help: ArgumentHelp("A LoRA to apply; repeatable.", valueName: "file[:strength]"))
+    help: ArgumentHelp(
+      "A LoRA to add; repeatable. The default strength is 1.", valueName: "file[:strength]"))
   var loras: [LoRAArgument] = []
 
-  @Option(help: ArgumentHelp("A training configuration.", valueName: "file"))
+  @Option(help: ArgumentHelp("The training configuration.", valueName: "file"))
   var config: String?
 
   @Option(
     help: ArgumentHelp(
-      "The input tensors, safetensors (for tokenize: a JSON array of strings).", valueName: "file"))
+      "The input tensors, safetensors; for tokenize, a JSON array of strings.", valueName: "file"))
   var inputs: String?
 
-  @Option(help: ArgumentHelp("Where the output tensors go, safetensors.", valueName: "file"))
+  @Option(help: ArgumentHelp("The file of the output tensors, safetensors.", valueName: "file"))
   var output: String
 
-  @Option(help: "Element type of weights and compute.")
+  @Option(help: "The dtype of weights and computation.")
   var dtype: ComputeDType = .float32
 
   @OptionGroup var compute: ComputeOptions
@@ -50,7 +58,11 @@ struct ProbeCommand: ParsableCommand {
     options.inputs = inputs
     options.dtype = dtype.dtype
     options.device = compute.device
-    let outputs = try checkingInput { try Probe.run(component, options) }
+    let names: SubjectTable = [
+      ["model"]: "--model", ["textEncoder"]: "--text-encoder", ["loras"]: "--lora",
+      ["configuration"]: "--config", ["inputs"]: "--inputs",
+    ]
+    let outputs = try checkingInput(names) { try Probe.run(component, options) }
     try working { try writeSafetensors(outputs, to: output) }
   }
 }

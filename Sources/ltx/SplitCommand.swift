@@ -9,68 +9,75 @@ import TensorFiles
 struct SplitCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "split",
-    abstract: "Cut videos at their scene changes into files of their own.",
+    abstract: "Split videos at scene changes into separate files.",
     discussion: """
-      Writes <name>-Scene-001.mp4 and so on (H.264, with the video's sound as AAC), a table scenes.csv and a page \
-      scenes.html into the output folder. A video without a cut is written as one scene. scenes.csv lists the last run, \
-      so give each video a folder of its own; if INPUT is a folder, each video in it gets one.
+      Writes <name>-Scene-001.mp4 and so on (H.264, with the video's audio as AAC), a table scenes.csv and a \
+      page scenes.html to the output folder. A video without a scene change is written as one scene. \
+      scenes.csv lists the last run, so use one folder per video; if INPUT is a folder, each video in it gets a \
+      folder of its own.
 
-      Lengths and places are frames (123), seconds (2s, 1.5s) or time codes (00:00:02.500).
+      Lengths and times are frames (123), seconds (2s, 1.5s) or time codes (00:00:02.500).
 
-      Exit status: 0 if all was split, 1 if writing failed or a video of a folder could not be split, 2 if the input \
-      can't be used.
+      Exit status: 0 if all videos were split, 1 if writing failed or a video of a folder could not be split, \
+      2 if the input can't be used.
+
+      Example:
+
+        ltx split footage.mp4 scenes --filter-shorter-than 2s
       """)
 
   @Argument(help: "The video to split, or a folder of videos.", completion: .file())
   var input: String
 
-  @Argument(help: "The folder for the scenes; made if need be.", completion: .directory)
+  @Argument(
+    help: "The folder for the scenes; created if it does not exist.", completion: .directory)
   var output: String
 
   @OptionGroup(title: "Detection") var detection: DetectionOptions
   @OptionGroup(title: "Part of the video") var part: PartOptions
 
-  @Option(help: ArgumentHelp("Leave out scenes shorter than this.", valueName: "length"))
+  @Option(help: ArgumentHelp("Skip scenes shorter than this.", valueName: "length"))
   var filterShorterThan: String?
 
-  @Option(help: ArgumentHelp("Stop after so many scenes.", valueName: "n"))
+  @Option(help: ArgumentHelp("Stop after this number of scenes.", valueName: "n"))
   var maxScenes: Int?
 
-  @Option(help: ArgumentHelp("Write so many preview pictures of each scene.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp("The number of preview images to write of each scene.", valueName: "n"))
   var saveImages = 0
 
   @Option(
     help: ArgumentHelp(
-      "Write what the detector measures at each frame as CSV; a name within each output folder if INPUT is a folder.",
+      "A CSV file for the detector's value at each frame; a file name within each output folder if INPUT is a folder.",
       valueName: "file"))
   var statsFile: String?
 
   @Option(
     help: ArgumentHelp(
       """
-      The audio track that scenes get: its number from 1, or a language such as eng. Default: the track that is marked \
-      default, else the first that can be decoded.
+      The audio track of the scenes: its number from 1, or a language such as eng. (default: the track that \
+      is marked default, otherwise the first that can be decoded)
       """, valueName: "n|language"))
   var audioTrack: String?
 
   @Option(
-    help: "x264's rate factor, from 0, lossless, to 51; PySceneDetect's, 22, if left out.")
+    help: "The rate factor of x264, from 0 (lossless) to 51. (default: 22, as in PySceneDetect)")
   var crf: Int?
 
   @Option(
     help:
-      "x264's preset, from ultrafast to veryslow; superfast if left out. PySceneDetect's is veryfast."
+      "The preset of x264, from ultrafast to veryslow. PySceneDetect uses veryfast. (default: superfast)"
   )
   var preset: String?
 
   @Option(
-    help: "on: make one image of each interlaced frame; off: encode interlaced frames as stored.")
+    help: "Whether interlaced frames are deinterlaced (on) or encoded as stored (off).")
   var deinterlace = ClipReadingOptions.Deinterlacing.on
 
-  @Flag(help: "Copy scenes without coding them anew, cut at the last keyframe up to each change.")
+  @Flag(help: "Copy scenes without encoding them, cut at the last keyframe before each change.")
   var copy = false
 
-  @Flag(help: "Only look for scenes: write scenes.csv and scenes.html, but no videos.")
+  @Flag(help: "Detect scenes and write scenes.csv and scenes.html, but no videos.")
   var noSplit = false
 
   func run() throws {
@@ -102,11 +109,11 @@ struct SplitCommand: ParsableCommand {
     if copy, noSplit {
       throw MediaError(
         .badOption, file: "", "--copy and --no-split exclude each other",
-        remedy: "Give one of both.")
+        remedy: "Leave one of them out.")
     }
     if copy || noSplit, crf != nil || preset != nil {
       throw MediaError(
-        .badOption, file: "", "--crf and --preset have no meaning where nothing is coded",
+        .badOption, file: "", "--crf and --preset have no effect when nothing is encoded",
         remedy: "Leave them out, or leave out \(copy ? "--copy" : "--no-split").")
     }
     var splitter = SceneSplitter(filterShorterThan: try filterShorterThan.map(SceneLength.init))
@@ -189,50 +196,54 @@ struct SplitCommand: ParsableCommand {
   }
 }
 
-/// How scenes are found.
+/// The detection of scene changes.
 struct DetectionOptions: ParsableArguments {
   @Option(
     help: """
-      content and histogram find hard cuts, by colours and by brightness; adaptive tells them from fast movement; \
-      threshold finds fades through black.
+      The detector: content and histogram find hard cuts by color and by brightness; adaptive tells cuts from \
+      fast movement; threshold finds fades through black.
       """)
   var detector = DetectorOptions.Kind.content
 
   @Option(
     help: """
-      content: how much a frame must differ from the one before, 0 to 255 (27); adaptive: how many times as much as its \
-      neighbours do (3); threshold: brightness below which a frame is dark, 0 to 255 (12); histogram: how far the \
-      correlation must fall, 0 to 1 (0.2).
+      The detector's threshold. content: the difference from the previous frame, 0 to 255 (default: 27); \
+      adaptive: the ratio to the differences of neighboring frames (default: 3); threshold: the brightness \
+      below which a frame is dark, 0 to 255 (default: 12); histogram: the drop of the correlation, 0 to 1 \
+      (default: 0.2).
       """)
   var threshold: Double?
 
   @Option(
     help: ArgumentHelp(
-      "Place cuts at least so many frames apart; 15 if left out.", valueName: "frames"))
+      "The minimum number of frames between cuts. (default: 15)", valueName: "frames"))
   var minSceneLength: Int?
 
-  @Flag(help: "content, adaptive: look at brightness only.")
+  @Flag(help: "Compare brightness only (content, adaptive).")
   var lumaOnly = false
 
   @Option(
     help: ArgumentHelp(
-      "adaptive: frames on each side to compare with; 2 if left out.", valueName: "frames"))
+      "The number of frames to compare with on each side (adaptive). (default: 2)",
+      valueName: "frames"))
   var adaptiveWindow: Int?
 
   @Option(
     parsing: .unconditional,
     help:
-      "threshold: where in the dark the cut is, from -1, its start, to 1, its end; 0 if left out.")
+      "The position of the cut in the dark frames, from -1 (start) to 1 (end) (threshold). (default: 0)"
+  )
   var fadeBias: Double?
 
   @Option(
     help: ArgumentHelp(
-      "Divide width and height by this before looking; if left out, 256 pixels are left on the longer side.",
+      "The factor that width and height are divided by before detection. (default: leaves 256 pixels on the longer side)",
       valueName: "factor"))
   var downscale: Int?
 
   @Option(
-    help: ArgumentHelp("Pass over so many frames after each that is looked at.", valueName: "n"))
+    help: ArgumentHelp(
+      "The number of frames to skip after each frame that is compared.", valueName: "n"))
   var frameSkip = 0
 
   func parsed() -> DetectorOptions {
@@ -242,29 +253,31 @@ struct DetectionOptions: ParsableArguments {
   }
 }
 
-/// Which part of a video is split.
+/// The part of a video that is split.
 struct PartOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Begin here.", valueName: "place"))
+  @Option(help: ArgumentHelp("The start of the part to split.", valueName: "time"))
   var start: String?
 
-  @Option(help: ArgumentHelp("End here, counted from the video's beginning.", valueName: "place"))
+  @Option(
+    help: ArgumentHelp(
+      "The end of the part, counted from the start of the video.", valueName: "time"))
   var end: String?
 
   @Option(
-    name: [.short, .long], help: ArgumentHelp("Split so much of the video.", valueName: "length"))
+    name: [.short, .long], help: ArgumentHelp("The length of the part.", valueName: "length"))
   var duration: String?
 
-  @Option(help: ArgumentHelp("Leave out so many frames at the beginning.", valueName: "n"))
+  @Option(help: ArgumentHelp("The number of frames to skip at the start.", valueName: "n"))
   var skipStart: Int?
 
-  @Option(help: ArgumentHelp("Leave out so many frames at the end.", valueName: "n"))
+  @Option(help: ArgumentHelp("The number of frames to skip at the end.", valueName: "n"))
   var skipEnd = 0
 
   func range() throws -> SplitRange {
     if start != nil, skipStart != nil {
       throw MediaError(
-        .badOption, file: "", "--start and --skip-start say the same twice",
-        remedy: "Give one of both.")
+        .badOption, file: "", "--start and --skip-start exclude each other",
+        remedy: "Leave one of them out.")
     }
     return SplitRange(
       start: try skipStart.map { try SceneLength("\($0)") } ?? start.map(SceneLength.init),

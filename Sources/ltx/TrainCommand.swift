@@ -9,16 +9,20 @@ import Training
 struct TrainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "train",
-    abstract: "Train on a preprocessed dataset, as a configuration says.",
+    abstract: "Train on a preprocessed dataset.",
     discussion: """
-      Configurations are the official trainer's; `ltx config init` writes one to begin with. In output_dir appear \
-      checkpoints/, metrics.jsonl, report.html, samples/ and event files for TensorBoard. Run again after an interruption, \
-      it goes on where it was. Ctrl-C, SIGTERM and SIGHUP save and end; a second one ends at once. \
-      Only one run at a time can write to output_dir. With torchrun, srun or \
-      `ltx launch` several processes train together.
+      The configuration has the official trainer's format; `ltx config init` writes one to start from. The run \
+      writes checkpoints/, metrics.jsonl, report.html, samples/ and event files for TensorBoard to output_dir. \
+      After an interruption, the same command resumes the run. Ctrl-C, SIGTERM and SIGHUP save and stop; a \
+      second one stops at once. Only one run at a time can write to output_dir. With torchrun, srun or \
+      `ltx launch`, several processes train together.
 
-      Exit status: 0 for a finished run, 1 if it failed on the way, 2 if the input can't be used; 128 plus the signal's \
-      number for one that was stopped.
+      Exit status: 0 for a finished run, 1 if it failed, 2 if the input can't be used; 128 plus the signal's \
+      number if it was stopped by a signal.
+
+      Example:
+
+        ltx train config.yaml --set optimization.steps=2000
       """)
 
   @Argument(
@@ -27,14 +31,14 @@ struct TrainCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "A key to override, such as optimization.steps=50; the value is YAML. May be repeated.",
+      "A key to override, such as optimization.steps=50; the value is YAML. Repeatable.",
       valueName: "key=value"))
   var set: [String] = []
 
-  @Flag(help: "Only show what would be trained, and what memory it takes.")
+  @Flag(help: "Show what would be trained and how much memory it needs, without training.")
   var dryRun = false
 
-  @Flag(help: "Replace the run that output_dir holds.")
+  @Flag(help: "Replace the run in output_dir.")
   var overwrite = false
 
   @OptionGroup var compute: ComputeOptions
@@ -67,7 +71,7 @@ struct TrainCommand: ParsableCommand {
     if trainer.completedSteps >= trainer.configuration.optimization.steps {
       if group.isMain {
         print(
-          "the run is complete: step \(trainer.completedSteps); set optimization.steps higher to go on"
+          "the run is complete: step \(trainer.completedSteps). Increase optimization.steps to continue it."
         )
         let page = try working { try session.publish() }
         if let page { print(page) }
@@ -97,7 +101,7 @@ struct TrainCommand: ParsableCommand {
     guard group.isMain else { return }
     for line in result.lines(meanLoss: view.loss, report: session.reportPath) { print(line) }
     if result.outcome == .interrupted {
-      print("stopped after step \(trainer.completedSteps); the same command goes on from there")
+      print("stopped after step \(trainer.completedSteps); the same command resumes the run")
     }
     if let weights = result.weights { print(weights) }
     let page = try working { try session.publish() }

@@ -49,8 +49,8 @@ import Testing
   }
 
   @Test(arguments: [
-    (["--frame-rate", "1e-300"], "--frame-rate: 1e-300"),
-    (["--num-frames", "0"], "--num-frames: 0"),
+    (["--frame-rate", "1e-300"], "--frame-rate: must be between"),
+    (["--num-frames", "0"], "--num-frames: must be of the form"),
     (["--image", "folder"], "--image: folder: is a folder"),
     (["--image", "empty.png"], "--image: empty.png: is empty (0 bytes)"),
     (["--source", "clip.mp4", "--start-time", "5", "--end-time", "6"], "--start-time: 5.0 to 6.0"),
@@ -60,7 +60,7 @@ import Testing
       "is the input clip.mp4"
     ),
     (["--sound", "clip.mp4"], "--sound: clip.mp4: holds no audio"),
-    (["--sound", "tone.wav", "--sound-start-time", "nan"], "--sound: nan"),
+    (["--sound", "tone.wav", "--sound-start-time", "nan"], "--sound-start-time: must be"),
     (
       ["--sound", "tone.wav", "--output", "tone.wav"],
       "--sound: tone.wav: the result would be a copy"
@@ -69,9 +69,9 @@ import Testing
     (["--output", "folder/"], "--output: folder/"),
     (["--output", "nowhere/out.mp4"], "nowhere does not exist"),
     (["--output", "/proc/out.mp4"], "/proc"),
-    (["--prompts", "hole.txt"], "--prompts: line 2 of hole.txt is empty"),
-    (["--prompts", "binary.txt"], "--prompts: binary.txt is no text"),
-    (["--prompts", "folder"], "--prompts: folder can't be read"),
+    (["--prompts", "hole.txt"], "--prompts: hole.txt: line 2 is empty"),
+    (["--prompts", "binary.txt"], "--prompts: binary.txt: is not UTF-8 text"),
+    (["--prompts", "folder"], "--prompts: folder: can't be read"),
   ])
   func badInputIsOneSentenceAndStatus2(_ bad: [String], _ message: String) throws {
     let prepared = try Prepared.shared.get()

@@ -90,8 +90,8 @@ import Testing
   @Test func `What can't be launched is bad input`() throws {
     let shop = try Workshop()
     for (arguments, text) in [
-      (["--nproc-per-node", "2", "no-such-program"], "no-such-program is not a program"),
-      (["--nproc-per-node", "0", "sh"], "--nproc-per-node must be"),
+      (["--nproc-per-node", "2", "no-such-program"], "no-such-program: is not a program in PATH"),
+      (["--nproc-per-node", "0", "sh"], "--nproc-per-node: must be"),
       (["--nproc-per-node", "2"], "Missing expected argument"),
       (["sh"], "--nproc-per-node"),
       (["--nproc-per-node", "1", "--nnodes", "2", "sh"], "--master-addr"),

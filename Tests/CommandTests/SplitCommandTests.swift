@@ -73,7 +73,7 @@ import Testing
       ),
       ([clip, "out", "--start", "9s"], "holds no frame in the part asked for"),
       ([clip, "out", "--start", "yesterday"], "is not a length"),
-      ([clip, "out", "--start", "1", "--skip-start", "1"], "say the same twice"),
+      ([clip, "out", "--start", "1", "--skip-start", "1"], "exclude each other"),
       ([clip, "out", "--copy", "--no-split"], "exclude each other"),
       ([clip, "out", "--copy", "--crf", "20"], "--crf and --preset have no meaning"),
       ([clip, "out", "--no-split", "--preset", "slow"], "--crf and --preset have no meaning"),

@@ -54,7 +54,7 @@ import Torch
 
   /// Integers that no floating-point number holds are told as they are.
   @Test func largestInteger() throws {
-    #expect(try run("sigmas", [("kind", Tensor([Int.max]))]).contains("kind is \(Int.max)"))
+    #expect(try run("sigmas", [("kind", Tensor([Int.max]))]).contains("kind: is \(Int.max)"))
   }
 
   /// What can't be counted with, or means nothing, is refused before it is worked on.
@@ -62,17 +62,17 @@ import Torch
     func positions(_ shape: [Int], fps: Float) throws -> String {
       try run("positions", [("video_shape", Tensor(shape)), ("fps", Tensor([fps]))])
     }
-    #expect(try positions([1 << 62, 4, 2, 2, 8], fps: 24).contains("video_shape is"))
+    #expect(try positions([1 << 62, 4, 2, 2, 8], fps: 24).contains("video_shape: is"))
     #expect(try positions([1, 4, 2, 2, 8], fps: .infinity).contains("fps is inf"))
     #expect(
       try run("sigmas", [("kind", Tensor([0])), ("steps", Tensor([4])), ("tokens", Tensor([-1]))])
-        .contains("tokens is -1"))
+        .contains("tokens: must be positive (got -1)"))
     let condition: [(key: String, tensor: Tensor)] = [
       ("video_shape", try Tensor([1, 4, 2, 2, 2])), ("fps", try Tensor([Float(24)])),
       ("0.latent", try .zeros([1, 4, 1, 1, 1])), ("0.kind", try Tensor([2])),
       ("0.scale", try Tensor([1, Int.min])),
     ]
-    #expect(try run("conditioning", condition).contains("0.scale is"))
+    #expect(try run("conditioning", condition).contains("0.scale: is"))
     #expect(
       try run("denoise", [("sigmas", Tensor([Float(1), 0])), ("video.noise", .zeros([1, 0, 4]))])
         .contains("video.noise has shape [1, 0, 4]"))

@@ -47,14 +47,14 @@ import Testing
           masterPort: port, searchPath: "/nonexistent:\(scratch.path)")
       }
     }
-    #expect(problem([]).contains("no command"))
-    #expect(problem(["sh"]).contains("nor is it in PATH"))
-    #expect(problem([text]).contains("text.txt is not a program that can be run"))
-    #expect(problem([scratch.path]).contains("is not a program"), "a folder")
-    #expect(problem(["/bin/sh"], 0).contains("--nproc-per-node"))
-    #expect(problem(nodes: 0).contains("--nnodes"))
-    #expect(problem(nodes: 2, nodeRank: 2, host: "a").contains("--node-rank must be below"))
-    #expect(problem(nodes: 2).contains("--master-addr"))
-    #expect(problem(port: 70000).contains("--master-port"))
+    #expect(problem([]).contains("command: is missing"))
+    #expect(problem(["sh"]).contains("is not a program in PATH"))
+    #expect(problem([text]).contains("text.txt: is not an executable program"))
+    #expect(problem([scratch.path]).contains("is not an executable program"), "a folder")
+    #expect(problem(["/bin/sh"], 0).contains("processesPerNode: must be"))
+    #expect(problem(nodes: 0).contains("nodes: must be"))
+    #expect(problem(nodes: 2, nodeRank: 2, host: "a").contains("nodeRank: must be between 0 and 1"))
+    #expect(problem(nodes: 2).contains("masterHost: is missing"))
+    #expect(problem(port: 70000).contains("masterPort: must be"))
   }
 }

@@ -34,13 +34,16 @@ import Torch
     func problem(_ reference: [Int], _ target: [Int], keepsTime: Bool = false) throws -> String {
       try #require(throws: Support.Issue.self) {
         try ReferenceScale(reference: reference, target: target, keepsTime: keepsTime)
-      }.problem
+      }.description
     }
-    #expect(try problem([3, 2, 2], [3, 4, 6]).contains("is not by one factor smaller"))
-    #expect(try problem([3, 8, 12], [3, 4, 6]).contains("3 latent frames of 8 x 12 cells"))
-    #expect(try problem([4, 4, 6], [5, 4, 6]).contains("does not divide the frames"))
     #expect(
-      try problem([3, 2, 2], [3, 5, 5], keepsTime: true).contains("is not by one factor smaller"))
+      try problem([3, 2, 2], [3, 4, 6]).contains("must be smaller by the same integer factor"))
+    #expect(try problem([3, 8, 12], [3, 4, 6]).contains("3 latent frames of 8 x 12 cells"))
+    #expect(
+      try problem([4, 4, 6], [5, 4, 6]).contains("must have a number of frames that divides"))
+    #expect(
+      try problem([3, 2, 2], [3, 5, 5], keepsTime: true).contains(
+        "must be smaller by the same integer factor"))
   }
 
   @Test func metadata() {
