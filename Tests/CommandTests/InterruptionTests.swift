@@ -38,7 +38,7 @@ import Testing
     }
   }
 
-  @Test func `A merge that is stopped leaves nothing, and the next one removes what a kill left`()
+  @Test func aMergeThatIsStoppedLeavesNothingAndTheNextOneRemovesWhatAKillLeft()
     throws
   {
     let place = try Workshop()
@@ -78,7 +78,7 @@ import Testing
   }
 
   @Test(arguments: [SIGTERM, SIGHUP])
-  func `A split that is stopped leaves its folder as it was`(number: Int32) throws {
+  func aSplitThatIsStoppedLeavesItsFolderAsItWas(number: Int32) throws {
     let place = try Workshop()
     let clip = try #require(try Clips.all().first)
     let process = try Program.start(
@@ -96,7 +96,7 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: "\(place.path)/out"))
   }
 
-  @Test func `A terminal that closes does not stop what nohup runs`() throws {
+  @Test func aTerminalThatClosesDoesNotStopWhatNohupRuns() throws {
     let prepared = try PreparedTraining.shared.get()
     let configuration = try prepared.configure("nohup", steps: 12)
     let place = try Workshop()
@@ -118,7 +118,7 @@ import Testing
     #expect(process.terminationReason == .exit && process.terminationStatus == 0)
   }
 
-  @Test func `Ranks save and end when their launcher is killed`() throws {
+  @Test func ranksSaveAndEndWhenTheirLauncherIsKilled() throws {
     let prepared = try PreparedTraining.shared.get()
     let configuration = try prepared.configure("orphans", steps: 2000)
     let place = try Workshop()
@@ -143,7 +143,7 @@ import Testing
       "\(steps)")
   }
 
-  @Test func `Other programs end too when their launcher is killed`() throws {
+  @Test func otherProgramsEndTooWhenTheirLauncherIsKilled() throws {
     let place = try Workshop()
     let process = try Program.start(
       [

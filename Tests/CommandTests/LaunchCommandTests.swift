@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 @Suite struct LaunchCommandTests {
-  @Test func `It starts this program or another as ranks`() throws {
+  @Test func itStartsThisProgramOrAnotherAsRanks() throws {
     let shop = try Workshop()
     let versions = try Program.run(
       ["launch", "--nproc-per-node", "2", "ltx", "--version"], in: shop.path)
@@ -24,7 +24,7 @@ import Testing
     #expect(ranks.output.split(separator: "\n").sorted() == ["[2] 2/4 a:29500", "[3] 3/4 a:29500"])
   }
 
-  @Test func `Lines of ranks other than 0 carry their rank, and none is lost`() throws {
+  @Test func linesOfRanksOtherThan0CarryTheirRankAndNoneIsLost() throws {
     let shop = try Workshop()
     let result = try Program.run(
       [
@@ -42,7 +42,7 @@ import Testing
   @Test(arguments: [
     ("exit 5", 5, "rank 1 failed with status 5"), ("kill -9 $$", 137, "signal 9 ended rank 1"),
   ])
-  func `The first rank that fails ends the others, and the status is its own`(
+  func theFirstRankThatFailsEndsTheOthersAndTheStatusIsItsOwn(
     failure: String, status: Int32, note: String
   ) throws {
     let shop = try Workshop()
@@ -60,7 +60,7 @@ import Testing
   }
 
   @Test(arguments: [SIGINT, SIGTERM, SIGHUP])
-  func `Signals reach every rank once, and each may end in its own time`(number: Int32) throws {
+  func signalsReachEveryRankOnceAndEachMayEndInItsOwnTime(number: Int32) throws {
     let shop = try Workshop()
     // Ctrl-C in a terminal, a job that is cancelled, a terminal that closes.
     let process = try Program.start(
@@ -87,7 +87,7 @@ import Testing
     #expect(try shop.lines("stdout.txt").sorted() == ["[1] signals 1", "signals 1"])
   }
 
-  @Test func `What can't be launched is bad input`() throws {
+  @Test func whatCantBeLaunchedIsBadInput() throws {
     let shop = try Workshop()
     for (arguments, text) in [
       (["--nproc-per-node", "2", "no-such-program"], "no-such-program: is not a program in PATH"),

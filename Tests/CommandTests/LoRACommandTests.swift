@@ -48,7 +48,7 @@ import Testing
     }
   }
 
-  @Test func `An fp8 checkpoint is written, and its formats are shown`() throws {
+  @Test func anFp8CheckpointIsWrittenAndItsFormatsAreShown() throws {
     let workshop = try Workshop()
     let merged = try Program.run(
       [

@@ -34,7 +34,7 @@ import Testing
     try OutputLock(file: file, purpose: "a test") { Issue.record("\($0)") }
   }
 
-  @Test func `A training run has its folder to itself, also where it would overwrite`() throws {
+  @Test func aTrainingRunHasItsFolderToItselfAlsoWhereItWouldOverwrite() throws {
     let prepared = try PreparedTraining.shared.get()
     let configuration = try prepared.configure("locked", steps: 2)
     let place = try Workshop()
@@ -51,7 +51,7 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: "\(prepared.path)/locked/.ltx.lock"))
   }
 
-  @Test func `Two runs at once: one of them is refused and names the other`() throws {
+  @Test func twoRunsAtOnceOneOfThemIsRefusedAndNamesTheOther() throws {
     let prepared = try PreparedTraining.shared.get()
     let configuration = try prepared.configure("twice", steps: 400)
     let places = try (Workshop(), Workshop())
@@ -76,7 +76,7 @@ import Testing
     #expect(third.status == 0, "\(third.errors)")
   }
 
-  @Test func `A cache has one writer, or several that share it`() throws {
+  @Test func aCacheHasOneWriterOrSeveralThatShareIt() throws {
     let prepared = try PreparedTraining.shared.get()
     let place = try Workshop()
     let arguments = [
@@ -99,7 +99,7 @@ import Testing
     other.release()
   }
 
-  @Test func `Scenes, decoded files, references and LoRAs have one writer too`() throws {
+  @Test func scenesDecodedFilesReferencesAndLoRAsHaveOneWriterToo() throws {
     let prepared = try PreparedTraining.shared.get()
     let place = try Workshop()
     let clip = try #require(try Clips.all().first)

@@ -80,7 +80,7 @@ struct PageBrowserTests {
     }
   }
 
-  @Test(arguments: [400, 1200]) func `A dataset`(width: Int) throws {
+  @Test(arguments: [400, 1200]) func aDataset(width: Int) throws {
     let workshop = try Workshop()
     for (place, size) in ["64x160", "160x64", "96x96", "64x64"].enumerated() {
       try runFFmpeg([

@@ -31,7 +31,7 @@ import Testing
       ] + more, in: scratch.path, asNobody: asNobody)
   }
 
-  @Test func `Counts, and the statuses of success and of failures`() throws {
+  @Test func countsAndTheStatusesOfSuccessAndOfFailures() throws {
     let first = try run(["--with-audio"])
     #expect(first.status == 0, "\(first.errors)")
     #expect(first.output.contains("audio_latents        2           0       0"))
@@ -55,14 +55,14 @@ import Testing
     (["--format", "csv"], "safetensors"),
     (["--caption-column", "words"], "--caption-column: d.csv has no column \"words\""),
     (["--fps", "0"], "not possible"),
-  ]) func `What can't be begun ends with status 2`(_ options: [String], _ problem: String) throws {
+  ]) func whatCantBeBegunEndsWithStatus2(_ options: [String], _ problem: String) throws {
     let result = try run(options)
     #expect(result.status == 2)
     #expect(result.errors.contains(problem), "\(result.errors)")
     #expect(!FileManager.default.fileExists(atPath: scratch.file(".precomputed")))
   }
 
-  @Test func `What was cached can be looked at`() throws {
+  @Test func whatWasCachedCanBeLookedAt() throws {
     let result = try run(["--decode"])
     #expect(result.status == 0, "\(result.errors)")
     let files = scratch.files(below: ".precomputed").filter { $0.hasPrefix("decoded_") }
@@ -82,7 +82,7 @@ import Testing
     #expect(shared.status == 2 && shared.errors.contains("--decode: must be left to one process"))
   }
 
-  @Test func `Two processes of a launcher`() throws {
+  @Test func twoProcessesOfALauncher() throws {
     let shares = try (0..<2).map { rank in
       try Program.run(
         [
@@ -97,7 +97,7 @@ import Testing
   }
 
   @Test(.enabled(if: Program.canRunAsNobody, "another user can't run the program here"))
-  func `Files and folders that may not be used`() throws {
+  func filesAndFoldersThatMayNotBeUsed() throws {
     // Libtorch may lie where nobody else may look, so what has to be encoded is.
     try scratch.write("video,caption\na.mp4,one\n", to: "d.csv")
     #expect(try run(["--skip-audio"]).status == 0)

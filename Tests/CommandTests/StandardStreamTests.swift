@@ -34,7 +34,7 @@ import Testing
     "config check c.yaml --skip-paths",
     "inspect MODELS/ltx2_transformer.safetensors", "lora inspect MODELS/lora_all.safetensors",
   ])
-  func `A result that can't be printed is a failure, and only that`(command: String) throws {
+  func aResultThatCantBePrintedIsAFailureAndOnlyThat(command: String) throws {
     let workshop = try Workshop()
     #expect(try Program.run(["config", "init", "t2v", "c.yaml"], in: workshop.path).status == 0)
     let command = "ltx " + command.replacingOccurrences(of: "MODELS", with: Self.models)
@@ -58,7 +58,7 @@ import Testing
     #expect(try run(command + " >&- 2>&- <&-", in: workshop.path).status == 1)
   }
 
-  @Test func `Bad input keeps its status where nobody can be told`() throws {
+  @Test func badInputKeepsItsStatusWhereNobodyCanBeTold() throws {
     let workshop = try Workshop()
     for command in [
       "trian", "train none.yaml", "inspect none", "split none out", "lora merge none --output x",
@@ -72,7 +72,7 @@ import Testing
     }
   }
 
-  @Test func `Files are written all the same, and none of them gets a standard stream's number`()
+  @Test func filesAreWrittenAllTheSameAndNoneOfThemGetsAStandardStreamsNumber()
     throws
   {
     let workshop = try Workshop()
@@ -94,7 +94,7 @@ import Testing
   }
 
   @Test(arguments: ["2>/dev/full >/dev/full", ">&- 2>&-", "2>&1 | head -c 1"])
-  func `A run goes on when its log is lost`(redirection: String) throws {
+  func aRunGoesOnWhenItsLogIsLost(redirection: String) throws {
     let prepared = try PreparedTraining.shared.get()
     let name = "lost-log-\(redirection.utf8.reduce(0) { $0 + Int($1) })"
     let configuration = try prepared.configure(name, steps: 3)
@@ -105,7 +105,7 @@ import Testing
     #expect(FileManager.default.fileExists(atPath: weights))
   }
 
-  @Test func `On a terminal lines are redrawn, on a dumb one and in a log they are not`() throws {
+  @Test func onATerminalLinesAreRedrawnOnADumbOneAndInALogTheyAreNot() throws {
     let prepared = try PreparedTraining.shared.get()
     for (type, isRedrawn) in [("xterm", true), ("dumb", false), ("", false)] {
       let configuration = try prepared.configure("terminal-\(type)", steps: 3)

@@ -14,14 +14,14 @@ import Testing
     (["merge", "a"], "ltx lora merge"), (["finetune"], "ltx train"),
     (["preproces", "--model-path", "x"], "ltx preprocess"),
   ])
-  func `A mistyped subcommand`(arguments: [String], suggestion: String) throws {
+  func aMistypedSubcommand(arguments: [String], suggestion: String) throws {
     let place = try Workshop()
     let result = try Program.run(arguments, in: place.path)
     #expect(result.status == 2)
     #expect(result.errors.hasSuffix("Did you mean `\(suggestion)`?\n"), "\(result.errors)")
   }
 
-  @Test func `Help for a mistyped subcommand`() throws {
+  @Test func helpForAMistypedSubcommand() throws {
     let place = try Workshop()
     let result = try Program.run(["help", "trian"], in: place.path)
     #expect(result.status == 2 && result.output.isEmpty)
@@ -30,7 +30,7 @@ import Testing
     #expect(try Program.run(["help", "lora", "merge"], in: place.path).status == 0)
   }
 
-  @Test func `A LoRA is not inspected as a checkpoint`() throws {
+  @Test func aLoRAIsNotInspectedAsACheckpoint() throws {
     let place = try Workshop()
     let lora = "\(Self.models)/lora_all.safetensors"
     let result = try Program.run(["inspect", lora], in: place.path)
@@ -40,7 +40,7 @@ import Testing
         == "error: \(lora): is a LoRA, not a checkpoint. Run `ltx lora inspect \(lora)`.\n")
   }
 
-  @Test func `Nothing is created under the name of a variable or of a Windows drive`() throws {
+  @Test func nothingIsCreatedUnderTheNameOfAVariableOrOfAWindowsDrive() throws {
     let place = try Workshop()
     let clip = try #require(try Clips.all().first)
     let lora = "\(Self.models)/lora_all.safetensors"

@@ -50,7 +50,7 @@ import Torch
       sourceLocation: sourceLocation)
   }
 
-  @Test func `A whole cache has no problems`() throws {
+  @Test func aWholeCacheHasNoProblems() throws {
     let report = try check()
     #expect(report.problems.isEmpty, "\(report.problems)")
     #expect(report.samples == 3 && report.files == 21)
@@ -62,7 +62,7 @@ import Torch
 
   // MARK: Single files
 
-  @Test func `Files that are cut off or no tensors`() throws {
+  @Test func filesThatAreCutOffOrNoTensors() throws {
     let path = "\(cache.root)/reference_latents/a.safetensors"
     let whole = try Data(contentsOf: URL(fileURLWithPath: path))
     try whole.dropLast(1).write(to: URL(fileURLWithPath: path))
@@ -71,7 +71,7 @@ import Torch
     try expect(.unreadable, "reference_latents/a.safetensors", "too few for a safetensors file")
   }
 
-  @Test func `Sizes that contradict the latents`() throws {
+  @Test func sizesThatContradictTheLatents() throws {
     try cache.write(
       "latents/a",
       [
@@ -85,7 +85,7 @@ import Torch
     #expect(problems.map(\.kind) == [.tensors, .numbers], "\(problems)")
   }
 
-  @Test func `Wrong tensors of every kind of file`() throws {
+  @Test func wrongTensorsOfEveryKindOfFile() throws {
     for (name, tensors, text) in [
       ("latents/a", [("x", try Tensor.ones([1]))], "latents is missing"),
       (
@@ -125,7 +125,7 @@ import Torch
     }
   }
 
-  @Test func `Numbers that are not finite`() throws {
+  @Test func numbersThatAreNotFinite() throws {
     for dtype in [DType.bfloat16, .float16, .float32, .float64] {
       func scan(_ values: [Double]) throws -> NumberScan {
         let tensor = try Tensor(values).to(dtype)
@@ -149,7 +149,7 @@ import Torch
 
   // MARK: Files together
 
-  @Test func `Files unlike the others`() throws {
+  @Test func filesUnlikeTheOthers() throws {
     try cache.latents("a", shape: [5, 2, 2, 3])
     try expect(
       .inconsistent, "latents/a.safetensors",
@@ -161,7 +161,7 @@ import Torch
     try expect(.inconsistent, "conditions/c.safetensors", "8 rows of 7 and 7 numbers")
   }
 
-  @Test func `A sample in both formats`() throws {
+  @Test func aSampleInBothFormats() throws {
     try cache.scratch.write("x", to: ".precomputed/conditions/extra.pt")
     try cache.scratch.write("x", to: ".precomputed/conditions/extra.safetensors")
     let found = try check().problems
@@ -169,7 +169,7 @@ import Torch
       found.contains { $0.kind == .inconsistent && $0.file == "conditions/extra" }, "\(found)")
   }
 
-  @Test func `Samples of which a file is missing`() throws {
+  @Test func samplesOfWhichAFileIsMissing() throws {
     func remove(_ name: String) throws {
       try FileManager.default.removeItem(atPath: "\(cache.root)/\(name).safetensors")
     }
@@ -187,7 +187,7 @@ import Torch
       .incomplete, "conditions/d.safetensors", "has text features but no video in latents/")
   }
 
-  @Test func `Masks and sounds that don't fit`() throws {
+  @Test func masksAndSoundsThatDontFit() throws {
     try cache.mask("a", [1, 2, 3])
     try expect(
       .mismatch, "video_masks/a.safetensors",
@@ -208,17 +208,17 @@ import Torch
   }
 
   @Test(arguments: [.leastNonzeroMagnitude, 1e-30, 0.0099, 10_000, -1])
-  func `Rates that are none`(_ fps: Double) throws {
+  func ratesThatAreNone(_ fps: Double) throws {
     try cache.latents("c", fps: fps)
     try expect(.tensors, "latents/c.safetensors", "fps is \(fps), which is no frame rate")
   }
 
-  @Test func `What a killed run left`() throws {
+  @Test func whatAKilledRunLeft() throws {
     try cache.scratch.write("x", to: ".precomputed/latents/sub/.b.safetensors.1a2b.partial")
     try expect(.leftover, "latents/sub/.b.safetensors.1a2b.partial", "remove it")
   }
 
-  @Test func `Files made with another model`() throws {
+  @Test func filesMadeWithAnotherModel() throws {
     for (name, model) in [("a", "1"), ("sub/b", "1"), ("c", "2")] {
       try cache.latents(name, ["content": "ltx latents 2", "model": model])
     }
@@ -244,7 +244,7 @@ import Torch
     .deletingLastPathComponent()
     .appendingPathComponent("Fixtures/cached-pt").path
 
-  @Test(arguments: ["new", "old"]) func `Caches of the official trainer`(_ layout: String) throws {
+  @Test(arguments: ["new", "old"]) func cachesOfTheOfficialTrainer(_ layout: String) throws {
     let report = try CacheChecker(cache: "\(Self.pt)/\(layout)").run()
     #expect(
       report.problems.isEmpty && report.samples == 1 && report.files == 3, "\(report.problems)")
@@ -254,14 +254,14 @@ import Torch
     #expect(statistics.durations?.sum == 0.36)
   }
 
-  @Test func `Names of older caches`() throws {
+  @Test func namesOfOlderCaches() throws {
     let old = try CachedFiles()
     try old.latents("latent_7")
     try old.conditions("condition_7")
     #expect(try CacheChecker(cache: old.root).run().problems.isEmpty)
   }
 
-  @Test func `No cache at all`() throws {
+  @Test func noCacheAtAll() throws {
     #expect(
       message { _ = try CacheChecker(cache: cache.scratch.file("none")) }.contains(
         "does not exist"))

@@ -70,7 +70,7 @@ import Torch
     return latents
   }
 
-  @Test func `Files of another model are counted`() throws {
+  @Test func filesOfAnotherModelAreCounted() throws {
     let models = ModelFiles(unified: model.checkpoint)
     let own = try FileIdentity.identity(of: models)
     let latents = try video("a", frames: 1)
@@ -87,7 +87,7 @@ import Torch
 
   private func samples(_ path: String) throws -> AudioClip { try AudioClip.read(path: path) }
 
-  @Test func `A picture is exactly what the decoder gives`() throws {
+  @Test func aPictureIsExactlyWhatTheDecoderGives() throws {
     let latents = try video("sub/still", frames: 1, rate: 1)
     #expect(try decode("\(cache.root)/latents").failures.isEmpty)
     #expect(written == ["sub/still.png"])
@@ -98,7 +98,7 @@ import Torch
     #expect(found.bytes == wanted.first?.bytes)
   }
 
-  @Test func `A video has its frames and its exact rate`() throws {
+  @Test func aVideoHasItsFramesAndItsExactRate() throws {
     let latents = try video("a", frames: 3, rate: 30000 / 1001.0)
     let frames = try withoutGrad {
       try FrameTensors.frames(checkpoint.videoDecoder(dtype: .float32).decode(latents.unsqueeze(0)))
@@ -120,7 +120,7 @@ import Torch
     }
   }
 
-  @Test func `A sound is what the vocoder makes of it`() throws {
+  @Test func aSoundIsWhatTheVocoderMakesOfIt() throws {
     let latents = try audio("a", steps: 6)
     #expect(try decode("\(cache.root)/audio_latents").written == [cache.scratch.file("out/a.wav")])
     let wanted = try withoutGrad {
@@ -139,7 +139,7 @@ import Torch
     }
   }
 
-  @Test func `Tokens of older caches decode to the same`() throws {
+  @Test func tokensOfOlderCachesDecodeToTheSame() throws {
     let latents = try video("new", frames: 1)
     let shape = latents.shape
     let tokens = try latents.permute([1, 2, 3, 0]).reshape([
@@ -169,7 +169,7 @@ import Torch
     }
   }
 
-  @Test func `A whole cache, with sound in its videos`() throws {
+  @Test func aWholeCacheWithSoundInItsVideos() throws {
     _ = try video("a", frames: 2)
     _ = try video("b", frames: 2, rate: 24)
     _ = try video("a", frames: 2, folder: "reference_latents")
@@ -215,7 +215,7 @@ import Torch
     #expect((1..<9).allSatisfy { level(frames[$0], 0, 0) < 128 })
   }
 
-  @Test func `One folder with sound beside it, and one file`() throws {
+  @Test func oneFolderWithSoundBesideItAndOneFile() throws {
     _ = try video("sub/a", frames: 2)
     _ = try audio("sub/a", steps: 9)
     let output = cache.scratch.file("out/videos")
@@ -233,7 +233,7 @@ import Torch
     #expect(try VideoReader(path: "\(one)/a.mp4").hasAudio)
   }
 
-  @Test func `Files that can't be decoded are told, the others done`() throws {
+  @Test func filesThatCantBeDecodedAreToldTheOthersDone() throws {
     let latents = try video("good", frames: 1)
     try cache.latents("other_model", shape: [5, 1, 2, 3])
     try cache.write(
@@ -258,7 +258,7 @@ import Torch
     }
   }
 
-  @Test func `Nothing to decode`() throws {
+  @Test func nothingToDecode() throws {
     try cache.conditions("a")
     #expect(message { _ = try decode(cache.scratch.file("none")) }.contains("does not exist"))
     #expect(message { _ = try decode("\(cache.root)/conditions") }.contains("text features"))

@@ -35,14 +35,14 @@ import Torch
     return try CacheChecker(cache: cache.scratch.path, options).run().problems
   }
 
-  @Test func `Nothing has changed`() throws {
+  @Test func nothingHasChanged() throws {
     try prepare()
     #expect(try problems().isEmpty)
     try prepare(trigger: "zxq ")
     #expect(try problems().isEmpty, "with a trigger")
   }
 
-  @Test func `Rows without cache, and cache without rows`() throws {
+  @Test func rowsWithoutCacheAndCacheWithoutRows() throws {
     try prepare()
     try cache.dataset([("a.mp4", "a red ball"), ("new.mp4", "new"), ("sub/../a.mp4", "again")])
     let found = try problems { $0.skipsSources = true }
@@ -56,7 +56,7 @@ import Torch
       ])
   }
 
-  @Test func `Media that changed or went`() throws {
+  @Test func mediaThatChangedOrWent() throws {
     try prepare()
     try cache.scratch.write("other media", to: "a.mp4")
     try FileManager.default.removeItem(atPath: cache.scratch.file("b.mp4"))
@@ -68,7 +68,7 @@ import Torch
     #expect(try problems { $0.skipsSources = true }.isEmpty)
   }
 
-  @Test func `Files that go with a clip have sources of their own`() throws {
+  @Test func filesThatGoWithAClipHaveSourcesOfTheirOwn() throws {
     try prepare()
     for (name, text) in [("a.wav", "sound"), ("mask.png", "mask")] {
       try cache.scratch.write(text, to: name)
@@ -95,7 +95,7 @@ import Torch
         == ["a.wav", "b.mp4", "mask.png", "none.png"].map(cache.scratch.file))
   }
 
-  @Test func `Captions that changed or are empty`() throws {
+  @Test func captionsThatChangedOrAreEmpty() throws {
     for trigger in ["", "zxq "] {
       try prepare(trigger: trigger)
       try cache.dataset([("a.mp4", "a red ball"), ("b.mp4", "two blue balls")])
@@ -109,7 +109,7 @@ import Torch
     }
   }
 
-  @Test func `The trigger is what most captions have before them`() {
+  @Test func theTriggerIsWhatMostCaptionsHaveBeforeThem() {
     let trigger = PromptTrigger([("zxq a", "a"), ("zxq b", "b"), ("c", "c"), ("other", "d")])
     #expect(trigger.trigger == "zxq")
     #expect(trigger.reads("b", as: "zxq b", options: nil))
@@ -120,7 +120,7 @@ import Torch
     #expect(PromptTrigger([]).prompt("x") == "x")
   }
 
-  @Test func `Captions that are too long`() throws {
+  @Test func captionsThatAreTooLong() throws {
     try prepare()
     // The features say that no row is padding.
     try cache.conditions("b", tokens: 8, ["prompt": "a blue ball"])
@@ -141,7 +141,7 @@ import Torch
         == true)
   }
 
-  @Test func `The dataset file beside the cache`() throws {
+  @Test func theDatasetFileBesideTheCache() throws {
     try prepare()
     try cache.scratch.write("{}", to: "report.json")
     try cache.scratch.write("video,caption\nelse.mp4,of something else\n", to: "else.csv")

@@ -15,7 +15,7 @@ import Testing
     Dictionary(uniqueKeysWithValues: dataset.skipped.files.map { ($0.file, $0.reason) })
   }
 
-  @Test func `What is skipped is listed with its reason`() throws {
+  @Test func whatIsSkippedIsListedWithItsReason() throws {
     for name in [
       "a.jfif", "b.JP2", "c.nef", "d.jpe", "notes.md", "dataset.json", "Makefile", "e.caption",
       ".DS_Store",
@@ -43,7 +43,7 @@ import Testing
     #expect(dataset.skipped.hiddenCount == 1)
   }
 
-  @Test func `A caption under a name that is nearly its clip's is pointed at`() throws {
+  @Test func aCaptionUnderANameThatIsNearlyItsClipsIsPointedAt() throws {
     for name in ["a.mp4", "B.mp4", "c.mp4", "d.mp4"] { try scratch.write("x", to: name) }
     for name in ["a.mp4.txt", "b.txt", "c.txt", "c.mp4.txt", "d.txt"] {
       try scratch.write("text", to: name)
@@ -58,7 +58,7 @@ import Testing
     #expect(reasons(dataset) == ["c.mp4.txt": "a second caption of c.mp4"])
   }
 
-  @Test func `A folder of nothing but skipped files says why`() throws {
+  @Test func aFolderOfNothingButSkippedFilesSaysWhy() throws {
     try scratch.write("x", to: "a.cr2")
     let text = message { _ = try Dataset(path: scratch.path) }
     #expect(
@@ -66,7 +66,7 @@ import Testing
         "holds no videos, images or audio that can be used (skipped a.cr2: the installed FFmpeg"))
   }
 
-  @Test func `The report lists skipped files, and a run with nothing else wrong succeeds`() throws {
+  @Test func theReportListsSkippedFilesAndARunWithNothingElseWrongSucceeds() throws {
     let fixture = try PreprocessingFixture()
     try fixture.clip("clips/a.mp4", frames: 9)
     try fixture.scratch.write("a clip", to: "clips/a.txt")

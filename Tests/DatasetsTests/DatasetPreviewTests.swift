@@ -44,7 +44,7 @@ import Torch
     }
   }
 
-  @Test func `A page shows frames, crop, sound, caption and problems`() throws {
+  @Test func aPageShowsFramesCropSoundCaptionAndProblems() throws {
     try clip("wide.mp4", width: 192, height: 64, frames: 25, hasAudio: true)
     try cache.latents("wide")
     try cache.conditions("wide", tokens: 5, ["prompt": "x"])
@@ -78,7 +78,7 @@ import Torch
     #expect(html.components(separatedBy: "<svg").count == 2)
   }
 
-  @Test func `Nothing comes from elsewhere`() throws {
+  @Test func nothingComesFromElsewhere() throws {
     try cache.latents("a")
     try cache.conditions("a", ["prompt": "<img src=https://example.com/x.png>"])
     let html = try page().html
@@ -87,7 +87,7 @@ import Torch
     #expect(html.contains("&lt;img src=https://example.com/x.png&gt;"))
   }
 
-  @Test func `A dataset that is not preprocessed`() throws {
+  @Test func aDatasetThatIsNotPreprocessed() throws {
     try clip("a.mp4", width: 64, height: 64, frames: 12)
     try cache.dataset([("a.mp4", "a caption"), ("", "x")])
     var options = DatasetCheckOptions()
@@ -105,7 +105,7 @@ import Torch
         "Name a cache, or a dataset file"))
   }
 
-  @Test func `Decoded latents in place of media`() throws {
+  @Test func decodedLatentsInPlaceOfMedia() throws {
     let model = try TinyModelFiles.ltx2()
     let configuration = try VideoVAEConfiguration.Decoder(Checkpoint(path: model.checkpoint).config)
     try cache.latents("a", shape: [configuration.latentChannels, 2, 2, 3])
@@ -122,7 +122,7 @@ import Torch
     #expect(preview.notes.contains("images are decoded from the latents"))
   }
 
-  @Test func `A waveform is the largest sample of each column`() {
+  @Test func aWaveformIsTheLargestSampleOfEachColumn() {
     let samples = (0..<2400).map { Float($0 < 1200 ? 0 : 0.5) }
     let wave = ClipPreview.wave(
       AudioClip(left: samples, right: samples.map { -2 * $0 }, sampleRate: 48000))
@@ -130,7 +130,7 @@ import Torch
     #expect(ClipPreview.wave(AudioClip(left: [0.25], right: [0], sampleRate: 48000)) == [0.25])
   }
 
-  @Test func `Lengths beyond belief are shown`() throws {
+  @Test func lengthsBeyondBeliefAreShown() throws {
     #expect(ClipPage.length(59.94) == "59.9 s" && ClipPage.length(3725) == "1:02 h")
     #expect(ClipPage.length(1e30).hasSuffix(" h") && ClipPage.length(.infinity).hasSuffix(" h"))
     try cache.latents("a", fps: 1e-30)
@@ -138,7 +138,7 @@ import Torch
     #expect(try page().html.contains("fps is 1e-30, which is no frame rate"))
   }
 
-  @Test func `Of a clip without a bucket the first minute is listened to`() throws {
+  @Test func ofAClipWithoutABucketTheFirstMinuteIsListenedTo() throws {
     let rate = 8000
     let late = (0..<90 * rate).map { Float($0 < 60 * rate ? 0 : 0.5) }
     try FileManager.default.createDirectory(atPath: cache.root, withIntermediateDirectories: true)
@@ -158,14 +158,14 @@ import Torch
     #expect((wave(duration: 90).max() ?? 0) > 0.4)
   }
 
-  @Test func `A crop is the bucket's share of the picture`() throws {
+  @Test func aCropIsTheBucketsShareOfThePicture() throws {
     let bucket = ResolutionBucket(width: 64, height: 64, frames: 9)
     let crop = try #require(ClipPreview.Crop(of: (100, 200), bucket: bucket))
     #expect((crop.left, crop.top, crop.width, crop.height) == (0, 0.25, 1, 0.5))
     #expect(ClipPreview.Crop(of: (128, 128), bucket: bucket) == nil)
   }
 
-  @Test func `A large dataset gets smaller pictures`() {
+  @Test func aLargeDatasetGetsSmallerPictures() {
     let small = ImageBudget(bytes: 24 << 20, clips: 100)
     #expect((small.count, small.side) == (4, 480))
     let medium = ImageBudget(bytes: 24 << 20, clips: 500)
@@ -181,7 +181,7 @@ import Torch
 
 /// What the page says of problems, and where its links lead.
 @Suite struct PreviewProblemTests {
-  @Test func `Problems that clips share are said once, in users' words`() throws {
+  @Test func problemsThatClipsShareAreSaidOnceInUsersWords() throws {
     let cache = try CachedFiles()
     for name in ["a", "b", "c", "d", "e"] {
       try cache.latents(name, ["source_sound": name == "e" ? "yes" : "no"])
@@ -205,7 +205,7 @@ import Torch
     #expect(!html.contains("safetensors") && !html.contains("audio_latents"))
   }
 
-  @Test func `A card plays its clip from where it is`() throws {
+  @Test func aCardPlaysItsClipFromWhereItIs() throws {
     let cache = try CachedFiles()
     try cache.latents("sub/a b")
     try cache.conditions("sub/a b")
@@ -221,7 +221,7 @@ import Torch
       try !DatasetPreview(cache: cache.root, DatasetCheckOptions()).html.contains("class=play"))
   }
 
-  @Test func `Words without paths of the cache`() {
+  @Test func wordsWithoutPathsOfTheCache() {
     func words(_ kind: DatasetProblem.Kind, _ file: String?, _ text: String) -> String {
       DatasetProblem(kind, file: file, text).words
     }

@@ -20,7 +20,7 @@ import Testing
     message { _ = try dataset(text, name, columns: columns) }
   }
 
-  @Test func `Repeats are integers from 1 on; other values are refused with their line`() throws {
+  @Test func repeatsAreIntegersFrom1OnOtherValuesAreRefusedWithTheirLine() throws {
     let found = try dataset(
       """
       {"video": "a.mp4", "caption": "x", "repeats": 3}
@@ -43,7 +43,7 @@ import Testing
 
   // MARK: Formats
 
-  @Test func `JSON: a list of objects, with the lines they stand on`() throws {
+  @Test func jsonAListOfObjectsWithTheLinesTheyStandOn() throws {
     let found = try dataset(
       """
       [
@@ -63,7 +63,7 @@ import Testing
       found.samples.map { $0.paths[.video] } == ["a.mp4", "sub/b.c.mov", "x.mp4"].map(scratch.file))
   }
 
-  @Test func `JSONL: an object a line, empty lines passed over`() throws {
+  @Test func jsonlAnObjectALineEmptyLinesPassedOver() throws {
     let found = try dataset(
       "{\"media_path\": \"a.mp4\", \"text\": \"one\"}\r\n\n{\"media_path\": \"b.mp4\", \"text\": \"two\"}\n",
       "d.jsonl")
@@ -71,7 +71,7 @@ import Testing
     #expect(found.samples.map(\.line) == [1, 3])
   }
 
-  @Test func `CSV: quotes, commas, line ends and a byte order mark`() throws {
+  @Test func csvQuotesCommasLineEndsAndAByteOrderMark() throws {
     let found = try dataset(
       "\u{FEFF}video,caption,note\r\na.mp4,\"one, \"\"two\"\"\nthree\",x\r\n\r\nb.mp4,plain \"text\",\nc.mp4,last",
       "d.csv")
@@ -79,7 +79,7 @@ import Testing
     #expect(found.samples.map(\.line) == [2, 5, 6])
   }
 
-  @Test func `A folder: files of one name belong together`() throws {
+  @Test func aFolderFilesOfOneNameBelongTogether() throws {
     for name in [
       "a.mp4", "sub/b.MOV", "sub/b.wav", "c.png", "c_mask.png", "a_reference.mp4", "d.flac",
       "notes.md",
@@ -107,7 +107,7 @@ import Testing
       ])
   }
 
-  @Test func `A folder: what has no place is told`() throws {
+  @Test func aFolderWhatHasNoPlaceIsTold() throws {
     try scratch.write("x", to: "a.mov")
     try scratch.write("x", to: "a.mp4")
     try scratch.write("one", to: "a.txt")
@@ -123,7 +123,7 @@ import Testing
       message { _ = try Dataset(path: empty.path) }.contains("holds no videos, images or audio"))
   }
 
-  @Test func `Columns: the reference's names come first, flags before all`() throws {
+  @Test func columnsTheReferencesNamesComeFirstFlagsBeforeAll() throws {
     let row =
       #"[{"text": "t", "caption": "c", "media_path": "m.mp4", "video": "v.mp4", "mine": "own.mp4"}]"#
     let plain = try dataset(row, "d.json")
@@ -134,7 +134,7 @@ import Testing
     #expect(named.samples[0].caption == "t")
   }
 
-  @Test func `Columns: every role by its name, and the older names`() throws {
+  @Test func columnsEveryRoleByItsNameAndTheOlderNames() throws {
     let all = try dataset(
       #"""
       {"media_path": "v", "audio": "a", "ref_media_path": "rv", "reference_audio": "ra", "video_mask": "vm", "audio_mask": "am", "caption": "c"}
@@ -154,7 +154,7 @@ import Testing
     #expect(renamed.samples[0].paths[.referenceVideo] == scratch.file("r.mp4"))
   }
 
-  @Test func `Names: below the output folder, whatever the path`() throws {
+  @Test func namesBelowTheOutputFolderWhateverThePath() throws {
     let found = try dataset(
       """
       {"video": "./a//b.mp4", "caption": "c"}
@@ -169,7 +169,7 @@ import Testing
 
   // MARK: Bad input
 
-  @Test func `Files that are no datasets`() throws {
+  @Test func filesThatAreNoDatasets() throws {
     #expect(message { _ = try Dataset(path: scratch.file("none.json")) }.contains("does not exist"))
     #expect(error("", "d.txt").contains(".json, .jsonl or .csv"))
     #expect(error("[]", "d.json").contains("has no rows"))
@@ -207,7 +207,7 @@ import Testing
         "is not valid JSON"
       ),
     ] as [(String, [String], [Int?], String)])
-  func `JSON that is broken in one place`(
+  func jsonThatIsBrokenInOnePlace(
     _ text: String, _ media: [String], _ lines: [Int?], _ problem: String
   ) throws {
     let found = try dataset(text, "d.json")
@@ -216,7 +216,7 @@ import Testing
     #expect(found.problems[0].problem.contains(problem), "\(found.problems)")
   }
 
-  @Test func `JSONL with a line that is broken`() throws {
+  @Test func jsonlWithALineThatIsBroken() throws {
     let found = try dataset(
       "{\"video\": \"a\", \"caption\": \"b\"}\n{\n{\"video\": \"c\", \"caption\": \"d\"}", "d.jsonl"
     )
@@ -231,7 +231,7 @@ import Testing
       ("b.mp4,y\na.mp4,x,y\n", ["b.mp4"], 3, "the row has 3 fields"),
       ("b.mp4,\"y\nz\"\nc.mp4,x\nd.mp4,\"x\n", ["b.mp4", "c.mp4"], 5, "never closed"),
     ] as [(String, [String], Int, String)])
-  func `CSV that is broken in one place`(
+  func csvThatIsBrokenInOnePlace(
     _ rows: String, _ media: [String], _ line: Int, _ problem: String
   )
     throws
@@ -243,14 +243,14 @@ import Testing
   }
 
   /// A quote that is closed by the next row's takes no other row along.
-  @Test func `CSV with a quote that another row closes`() throws {
+  @Test func csvWithAQuoteThatAnotherRowCloses() throws {
     try scratch.write("video,caption\na.mp4,\"open\nb.mp4,y\nc.mp4,\"good\"\n", to: "d.csv")
     let dataset = try Dataset(path: scratch.file("d.csv"))
     #expect(dataset.samples.map(\.media) == ["b.mp4", "c.mp4"])
     #expect(dataset.problems.map(\.line) == [2])
   }
 
-  @Test func `JSON with a bracket too many`() throws {
+  @Test func jsonWithABracketTooMany() throws {
     try scratch.write(
       """
       [
@@ -264,18 +264,18 @@ import Testing
   }
 
   /// A file system tells them apart, though Unicode calls them equivalent.
-  @Test func `Names that only look alike are two samples`() throws {
+  @Test func namesThatOnlyLookAlikeAreTwoSamples() throws {
     try scratch.write("video,caption\ncaf\u{e9}.mp4,x\ncafe\u{301}.mp4,y\n", to: "d.csv")
     let dataset = try Dataset(path: scratch.file("d.csv"))
     #expect(dataset.samples.count == 2 && dataset.problems.isEmpty)
   }
 
-  @Test func `CSV whose header is broken`() throws {
+  @Test func csvWhoseHeaderIsBroken() throws {
     #expect(error("video,caption,video\na.mp4,x,y\n", "d.csv").contains("\"video\" stands twice"))
     #expect(error("video,\"caption\na.mp4,x\n", "d.csv").contains("d.csv:1: a quote is opened"))
   }
 
-  @Test func `Columns that are missing`() throws {
+  @Test func columnsThatAreMissing() throws {
     let noCaption = error(#"[{"video": "a.mp4", "title": "b"}]"#, "d.json")
     #expect(noCaption.contains("no caption column") && noCaption.contains("title, video"))
     #expect(error(#"[{"caption": "b"}]"#, "d.json").contains("no media column"))
@@ -296,7 +296,7 @@ import Testing
       "{\"video\": \"./a.mov\", \"caption\": \"d\"}",
       "./a.mov would be cached under the same name as the row of line 1, a"
     ),
-  ]) func `A row that can't be used`(_ row: String, _ problem: String) throws {
+  ]) func aRowThatCantBeUsed(_ row: String, _ problem: String) throws {
     let good = "{\"video\": \"a.mp4\", \"caption\": \"b\"}"
     let found = try dataset("\(good)\n\(row)\n", "d.jsonl")
     #expect(found.samples.map(\.media) == ["a.mp4"])
@@ -309,7 +309,7 @@ import Testing
   @Test(arguments: [
     "[\n{\"video\": \"a\", \"caption\": \"b \\\" c\"},\n{\"video\": \"d\", \"caption\": [1, {\"e\": null}]}\n]",
     "video,caption\na.mp4,\"x, \"\"y\"\"\nz\"\r\nb.mp4,w\n",
-  ]) func `Damaged datasets end in words`(_ text: String) throws {
+  ]) func damagedDatasetsEndInWords(_ text: String) throws {
     var random = SplitMix(seed: 7)
     let path = scratch.file(text.hasPrefix("[") ? "d.json" : "d.csv")
     let characters = Array("\"\\,{}[]:\n\r a1".utf8)

@@ -47,7 +47,7 @@ import Testing
     }
   }
 
-  @Test func `Texts are made once, and texts written by hand are kept`() throws {
+  @Test func textsAreMadeOnceAndTextsWrittenByHandAreKept() throws {
     try folder.write(
       #"""
       {"video": "a.mp4"}
@@ -84,8 +84,7 @@ import Testing
     #expect(try captions().map { $0?.hasPrefix("size 2: ") } == [true, true, true, true])
   }
 
-  @Test func `A run that ended before the dataset was written is resumed from its records`() throws
-  {
+  @Test func aRunThatEndedBeforeTheDatasetWasWrittenIsResumedFromItsRecords() throws {
     let rows = #"{"video": "a.mp4"}"# + "\n" + #"{"video": "b.mp4"}"# + "\n"
     try folder.write(rows, to: "data.jsonl")
     #expect(try run().made == 2)

@@ -18,7 +18,7 @@ import Torch
     (0..<count).map { Double($0) / rate }
   }
 
-  @Test func `A missing frame keeps the nominal rate`() {
+  @Test func aMissingFrameKeepsTheNominalRate() {
     var times = steady(10, 25)
     times.remove(at: 4)
     #expect(read(times) == .gaps(rate: 25, count: 1))
@@ -33,14 +33,14 @@ import Torch
     #expect(read(kept.map { Double($0) / 60 }, declared: [55, 60]) == .gaps(rate: 60, count: 3))
   }
 
-  @Test(arguments: [24000.0 / 1001, 25, 29.97, 30, 50, 59.94, 120]) func `Rounded times are steady`(
+  @Test(arguments: [24000.0 / 1001, 25, 29.97, 30, 50, 59.94, 120]) func roundedTimesAreSteady(
     rate: Double
   ) {
     #expect(read(steady(121, rate), declared: [rate]) == .asDeclared)
     #expect(read(steady(9, rate), declared: [rate * 1.001]) == .asDeclared)
   }
 
-  @Test func `Phones and pulldown keep the container's rate`() {
+  @Test func phonesAndPulldownKeepTheContainersRate() {
     // Times that jitter by a fifth of a frame, at 29.85 a second.
     let phone = (0..<121).map { frame -> Double in
       var jitter = 0.0
@@ -60,7 +60,7 @@ import Torch
     #expect(read(film, declared: [23.976, 29.97]) == .asDeclared)
   }
 
-  @Test func `Rates that change have a mean`() {
+  @Test func ratesThatChangeHaveAMean() {
     let times = steady(10, 10) + steady(23, 40).map { $0 + 1 }
     #expect(read(times, declared: [20]) == .uneven(rate: 32 / 1.55))
     // Twice as fast as the container says, without a gap.
@@ -68,7 +68,7 @@ import Torch
   }
 
   /// Through files: frames are shown for as long as their times say.
-  @Test(arguments: ["4", "1"]) func `Frames are repeated where others are missing`(missing: String)
+  @Test(arguments: ["4", "1"]) func framesAreRepeatedWhereOthersAreMissing(missing: String)
     throws
   {
     let folder = try ScratchFolder()
@@ -108,7 +108,7 @@ import Torch
 
   /// Headers may claim any number of frames.
   @Test(arguments: ["a.avi -c:v mjpeg", "a.flv -c:v flv1", "a.mkv -c:v ffv1"])
-  func `Frames are counted where the header can't be believed`(line: String) throws {
+  func framesAreCountedWhereTheHeaderCantBeBelieved(line: String) throws {
     let folder = try ScratchFolder()
     let words = line.split(separator: " ").map(String.init)
     try runFFmpeg(

@@ -14,7 +14,7 @@ import Torch
 
   init() throws { fixture = try PreprocessingFixture(ownsModel: true) }
 
-  @Test func `Bad files among good ones are told at the end, with their rows`() throws {
+  @Test func badFilesAmongGoodOnesAreToldAtTheEndWithTheirRows() throws {
     try fixture.clip("good.mp4", frames: 9)
     try fixture.clip("short.mp4", frames: 8)
     try fixture.scratch.write("no video", to: "text.mp4")
@@ -37,7 +37,7 @@ import Torch
         atPath: fixture.file(".precomputed/latents/short.safetensors")))
   }
 
-  @Test func `Where no clip can be used, nothing is begun`() throws {
+  @Test func whereNoClipCanBeUsedNothingIsBegun() throws {
     try fixture.clip("short.mp4", frames: 3)
     try fixture.dataset([("short.mp4", "x"), ("none.mp4", "x")])
     #expect(throws: NoUsableSamples.self) { try PreprocessingPlan(fixture.options()) }
@@ -45,7 +45,7 @@ import Torch
   }
 
   /// The container of a file that is cut off still counts all of its frames.
-  @Test func `A clip that ends early takes a shorter bucket, or is told`() throws {
+  @Test func aClipThatEndsEarlyTakesAShorterBucketOrIsTold() throws {
     try fixture.clip("whole.mp4", frames: 60)
     let whole = try Data(contentsOf: URL(fileURLWithPath: fixture.file("whole.mp4")))
     var decoded = 60
@@ -84,7 +84,7 @@ import Torch
       ("cut.mp4", "cut.mp4: not one frame can be decoded"),
       ("thin.png", "thin.png: latents: a picture of 4000x1 can't be made to fill 64x64"),
     ] as [(String, String)])
-  func `A file that is no clip`(_ name: String, _ problem: String) throws {
+  func aFileThatIsNoClip(_ name: String, _ problem: String) throws {
     try fixture.clip("good.mp4", frames: 9)
     try fixture.clip("one.mp4", frames: 1)
     try fixture.audio("tone.wav", seconds: 1)
@@ -110,7 +110,7 @@ import Torch
     #expect(fixture.scratch.files(below: ".precomputed/latents") == ["good.safetensors"])
   }
 
-  @Test func `Rows that can't be read are in the report with the others`() throws {
+  @Test func rowsThatCantBeReadAreInTheReportWithTheOthers() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.scratch.write(
       "video,caption\na.mp4,good\na.mov,taken\nb.mp4,\"open\n../../../../../../../../../../gone.mp4,x\n",
@@ -133,14 +133,14 @@ import Torch
 
   /// Pictures and clips of one frame end the reference's run where there is no bucket for them, and
   /// clips also where there is one.
-  @Test func `A clip of one frame takes a bucket of one frame`() throws {
+  @Test func aClipOfOneFrameTakesABucketOfOneFrame() throws {
     try fixture.clip("one.mp4", frames: 1)
     try fixture.dataset([("one.mp4", "x")])
     #expect(try fixture.run(fixture.options("64x64x9;64x64x1")).failures.isEmpty)
     #expect(try fixture.cached("latents/one").tensor("latents").shape[1...] == [1, 2, 2])
   }
 
-  @Test func `References and masks that can't be used leave the clip alone`() throws {
+  @Test func referencesAndMasksThatCantBeUsedLeaveTheClipAlone() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.clip("short.mp4", frames: 3)
     try fixture.scratch.write("no picture", to: "mask.png")
@@ -158,7 +158,7 @@ import Torch
     #expect(report.encoded(.latents) == 1)
   }
 
-  @Test func `A row that lacks what others have is told, and its clip is cached`() throws {
+  @Test func aRowThatLacksWhatOthersHaveIsToldAndItsClipIsCached() throws {
     for name in ["a", "b"] { try fixture.clip("\(name).mp4", frames: 9) }
     try fixture.dataset([
       ["video": "a.mp4", "caption": "x", "reference_video": "b.mp4"],
@@ -175,7 +175,7 @@ import Torch
     }
   }
 
-  @Test func `Columns that nothing can be made of are told`() throws {
+  @Test func columnsThatNothingCanBeMadeOfAreTold() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "audio_mask": "m.wav", "note": "y"]])
     var options = try fixture.options()
@@ -186,7 +186,7 @@ import Torch
     #expect(report.notes.contains("columns that nothing reads: note"))
   }
 
-  @Test func `A clip that is changed while it is read is not cached`() throws {
+  @Test func aClipThatIsChangedWhileItIsReadIsNotCached() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
     let plan = try PreprocessingPlan(fixture.options())
@@ -206,7 +206,7 @@ import Torch
       }.contains("a.mp4: was changed while it was read"))
   }
 
-  @Test func `Times that jump are a row's failure`() throws {
+  @Test func timesThatJumpAreARowsFailure() throws {
     try fixture.clip("good.mp4", frames: 9)
     try fixture.clip("even.mp4", frames: 20)
     try runFFmpeg([
@@ -221,7 +221,7 @@ import Torch
     #expect(report.encoded(.latents) == 1)
   }
 
-  @Test func `A pipe is no clip`() throws {
+  @Test func aPipeIsNoClip() throws {
     try fixture.clip("good.mp4", frames: 9)
     try #require(mkfifo(fixture.file("pipe.mp4"), 0o600) == 0)
     try fixture.dataset([("pipe.mp4", "x"), ("good.mp4", "x")])
@@ -230,7 +230,7 @@ import Torch
     #expect(report.failures.first?.reason.contains("is a pipe or a device") == true)
   }
 
-  @Test func `A mask for a sound that there is not`() throws {
+  @Test func aMaskForASoundThatThereIsNot() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.audio("mask.wav", seconds: 1)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "audio_mask": "mask.wav"]])
@@ -247,7 +247,7 @@ import Torch
   // MARK: Disks and rights
 
   @Test(.enabled(if: SmallDisk.isPossible, "mounting is not allowed here"))
-  func `A full disk: told, and nothing is half-written`() throws {
+  func aFullDiskToldAndNothingIsHalfWritten() throws {
     let disk = try SmallDisk(kilobytes: 200)
     for name in ["a", "b"] { try fixture.clip("\(name).mp4", frames: 9) }
     try fixture.dataset([("a.mp4", "one"), ("b.mp4", "two")])
@@ -263,7 +263,7 @@ import Torch
 
   // MARK: Other bad input
 
-  @Test func `Mistakes are found before any work`() throws {
+  @Test func mistakesAreFoundBeforeAnyWork() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
     func error(_ change: (inout PreprocessingOptions) throws -> Void) -> String {
@@ -300,7 +300,7 @@ import Torch
     #expect(error { $0.models.unified = other }.contains("holds no video VAE encoder"))
   }
 
-  @Test func `A text encoder that the checkpoint was not made for`() throws {
+  @Test func aTextEncoderThatTheCheckpointWasNotMadeFor() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
     // A projection for one layer less.
@@ -319,7 +319,7 @@ import Torch
     #expect(message { _ = try fixture.run(options) }.contains("made for another text encoder"))
   }
 
-  @Test func `A text encoder with more layers than its configuration says`() throws {
+  @Test func aTextEncoderWithMoreLayersThanItsConfigurationSays() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
     let config = fixture.model.textEncoder + "/config.json"
@@ -331,7 +331,7 @@ import Torch
         "layers.6.input_layernorm.weight is not part"))
   }
 
-  @Test func `An output folder that can't be made`() throws {
+  @Test func anOutputFolderThatCantBeMade() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
     var options = try fixture.options()

@@ -24,7 +24,7 @@ import Testing
     )
   }
 
-  @Test func `A clip does not become a still image because of its aspect`() throws {
+  @Test func aClipDoesNotBecomeAStillImageBecauseOfItsAspect() throws {
     try fixture.clip("square.mp4", width: 64, height: 64, frames: 40)
     let (report, shape) = try run("square.mp4", "128x64x9;64x64x1")
     #expect(shape?.suffix(3) == [2, 2, 4])
@@ -41,7 +41,7 @@ import Testing
       ])
   }
 
-  @Test func `A clip that can only be a still image is reported`() throws {
+  @Test func aClipThatCanOnlyBeAStillImageIsReported() throws {
     try fixture.clip("short.mp4", width: 64, height: 64, frames: 5)
     let short = try run("short.mp4", "64x64x9;64x64x1")
     #expect(short.shape?.suffix(3) == [1, 2, 2])
@@ -74,7 +74,7 @@ import Testing
     #expect(try run("image.png", "64x64x9;64x64x1;64x64x17").report.upToDate(.latents) == 1)
   }
 
-  @Test func `A clip that --fps makes too short is told in its own frames`() throws {
+  @Test func aClipThatFpsMakesTooShortIsToldInItsOwnFrames() throws {
     try fixture.clip("a.mp4", width: 64, height: 64, frames: 49, rate: Rational(30))
     try fixture.clip("b.mp4", width: 64, height: 64, frames: 9, rate: Rational(30))
     try fixture.dataset([("a.mp4", "one"), ("b.mp4", "two")])
@@ -95,7 +95,7 @@ import Testing
     #expect(try fixture.run(fixture.options("64x64x49;64x64x25")).warnings.isEmpty)
   }
 
-  @Test func `A missing file is told with what is near it`() throws {
+  @Test func aMissingFileIsToldWithWhatIsNearIt() throws {
     try fixture.clip("clips/b.mp4", width: 64, height: 64, frames: 9)
     try fixture.dataset([("clips\\b.mp4", "one"), ("clips/b.mp4", "two")])
     let report = try fixture.run(fixture.options())

@@ -21,7 +21,7 @@ import Torch
     try fixture.cached("latents/\(name)").tensor("latents").clone()
   }
 
-  @Test func `HDR is told, kept in the metadata, and an option of its own`() throws {
+  @Test func hdrIsToldKeptInTheMetadataAndAnOptionOfItsOwn() throws {
     try make(
       "hdr.mkv",
       [
@@ -57,7 +57,7 @@ import Torch
 
   /// A cache of the rules before is made again, but for the files of `--compat`, whose pixels are
   /// the same.
-  @Test func `Caches from before colors were understood are encoded anew`() throws {
+  @Test func cachesFromBeforeColorsWereUnderstoodAreEncodedAnew() throws {
     try make("a.mkv", ["-pix_fmt", "yuv420p", "-c:v", "ffv1"])
     try fixture.dataset([("a.mkv", "x")])
     var options = try fixture.options()
@@ -68,7 +68,7 @@ import Torch
     #expect(try fixture.cached("latents/a").metadata["content"] == "ltx latents 2")
   }
 
-  @Test func `Transparent pixels take the background`() throws {
+  @Test func transparentPixelsTakeTheBackground() throws {
     // Red hides under alpha 0.
     try make(
       "a.png", ["-frames:v", "1", "-vf", "format=rgba,geq=r=255:g=0:b=0:a='if(gt(X,31),255,0)'"])
@@ -93,7 +93,7 @@ import Torch
   }
 
   /// A mask is white on black, whatever lies under its transparent pixels.
-  @Test func `Transparent pixels of a mask are black`() throws {
+  @Test func transparentPixelsOfAMaskAreBlack() throws {
     try fixture.clip("c.mp4", frames: 9)
     try make(
       "m.png",

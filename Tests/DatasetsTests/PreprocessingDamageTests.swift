@@ -11,7 +11,7 @@ import Testing
 
   init() throws { fixture = try PreprocessingFixture() }
 
-  @Test func `Damaged frames are reported, recorded and refused when asked`() throws {
+  @Test func damagedFramesAreReportedRecordedAndRefusedWhenAsked() throws {
     let whole = fixture.file("whole.mp4")
     try runFFmpeg([
       "-f", "lavfi", "-i", "testsrc2=size=96x96:rate=25:duration=1,noise=alls=20:allf=t", "-c:v",
@@ -52,7 +52,7 @@ import Testing
     #expect(try fixture.run(options).failures.isEmpty)
   }
 
-  @Test func `Interlaced clips are deinterlaced unless they are to stay`() throws {
+  @Test func interlacedClipsAreDeinterlacedUnlessTheyAreToStay() throws {
     try runFFmpeg([
       "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=50:duration=0.6", "-vf",
       "tinterlace=interleave_top",

@@ -18,7 +18,7 @@ import Torch
 
   /// Shrunk, enlarged, along one side only, and not at all: as PyTorch does it, to a few roundings
   /// of float32.
-  @Test(arguments: 0..<6) func `Frames fill a bucket as PyTorch fills it`(_ index: Int) throws {
+  @Test(arguments: 0..<6) func framesFillABucketAsPyTorchFillsIt(_ index: Int) throws {
     let file = try SafetensorsFile(path: Self.fixture)
     let wanted = try file.tensor("\(index).pixels")
     let pixels = try FrameTensors.pixels(
@@ -37,7 +37,7 @@ import Torch
     "tagged.mkv -c:v ffv1 -pix_fmt yuv420p10le -color_trc smpte2084 -color_primaries bt2020 -colorspace bt2020nc",
     "small.mkv -c:v ffv1 -pix_fmt yuv420p -vf scale=24:18",
   ])
-  func `Frames are scaled while they are converted`(_ line: String) throws {
+  func framesAreScaledWhileTheyAreConverted(_ line: String) throws {
     let words = line.split(separator: " ").map(String.init)
     let scratch = try ScratchFolder()
     let path = scratch.file(words[0])
@@ -58,7 +58,7 @@ import Torch
     }
   }
 
-  @Test func `Channel, frame, row and column keep their places`() throws {
+  @Test func channelFrameRowAndColumnKeepTheirPlaces() throws {
     var frames: [RGBFrame] = []
     for f in 0..<2 {
       var bytes: [UInt8] = []
@@ -73,7 +73,7 @@ import Torch
     #expect(abs(at - (122.0 / 255 * 2 - 1)) < 1e-6)
   }
 
-  @Test func `Frames to pixels and back are the same, in bfloat16 nearly`() throws {
+  @Test func framesToPixelsAndBackAreTheSameInBfloat16Nearly() throws {
     let bytes = (0..<(3 * 16 * 16)).map { UInt8(truncatingIfNeeded: $0 * 7) }
     let frames = [bytes, bytes.reversed()].map { RGBFrame(bytes: $0, width: 16, height: 16) }
     let pixels = try FrameTensors.pixels(frames)
@@ -86,7 +86,7 @@ import Torch
     #expect(wild[0].bytes == [0, 255, 128])
   }
 
-  @Test func `What can't be converted is said`() throws {
+  @Test func whatCantBeConvertedIsSaid() throws {
     let small = RGBFrame(bytes: [0, 0, 0], width: 1, height: 1)
     let large = RGBFrame(bytes: [0, 0, 0, 0, 0, 0], width: 2, height: 1, index: 1)
     #expect(message { _ = try FrameTensors.pixels([]) } == "there are no frames")
@@ -100,7 +100,7 @@ import Torch
 }
 
 @Suite struct ReadAheadTests {
-  @Test(arguments: [1, 3]) func `Elements come in their order`(_ threads: Int) {
+  @Test(arguments: [1, 3]) func elementsComeInTheirOrder(_ threads: Int) {
     let ahead = ReadAhead(count: 50, capacity: 4, threads: threads) { index in
       if index % 5 == 0 { Thread.sleep(forTimeInterval: 0.002) }
       return index * index
@@ -108,7 +108,7 @@ import Torch
     #expect((0..<50).map { _ in ahead.next() } == (0..<50).map { $0 * $0 })
   }
 
-  @Test func `It stays no further ahead than it may, and ends when nobody listens`() throws {
+  @Test func itStaysNoFurtherAheadThanItMayAndEndsWhenNobodyListens() throws {
     let made = Counter()
     do {
       let ahead = ReadAhead(count: 1000, capacity: 2) { made.count($0) }

@@ -14,7 +14,7 @@ import Torch
 
   init() throws { fixture = try PreprocessingFixture(ownsModel: true) }
 
-  @Test func `Captions are encoded anew for a text encoder in int8, and back`() throws {
+  @Test func captionsAreEncodedAnewForATextEncoderInInt8AndBack() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "a red ball")])
     var options = try fixture.options()
@@ -32,7 +32,7 @@ import Torch
     #expect(try fixture.run(options).encoded(.conditions) == 1)
   }
 
-  @Test func `Changed repeats rewrite the index and encode nothing`() throws {
+  @Test func changedRepeatsRewriteTheIndexAndEncodeNothing() throws {
     for name in ["a.mp4", "b.mp4"] { try fixture.clip(name, frames: 9) }
     func rerun(_ repeats: String?) throws -> PreprocessingReport {
       try fixture.dataset([
@@ -73,7 +73,7 @@ import Torch
     #expect(try SampleRepeats(cache: cache).repeats(of: "a") == 2)
   }
 
-  @Test func `A rerun encodes what is missing or has changed, and nothing else`() throws {
+  @Test func aRerunEncodesWhatIsMissingOrHasChangedAndNothingElse() throws {
     var rows = [("a.mp4", "first"), ("b.mp4", "second"), ("c.mp4", "third")]
     for (name, _) in rows { try fixture.clip(name, frames: 9) }
     try fixture.dataset(rows)
@@ -126,7 +126,7 @@ import Torch
     try rerun(3, 3, "another model")
   }
 
-  @Test func `Each file follows what it is made from, and no more`() throws {
+  @Test func eachFileFollowsWhatItIsMadeFromAndNoMore() throws {
     try fixture.clip("a.mp4", width: 128, height: 64, frames: 17, audio: 1)
     try fixture.clip("b.mp4", frames: 9)
     try fixture.clip("r.mp4", width: 128, height: 64, frames: 17)
@@ -176,7 +176,7 @@ import Torch
   }
 
   /// Same size and the same times, as a copy that keeps them has: only the content tells.
-  @Test func `A source that was exchanged behind its times is noticed`() throws {
+  @Test func aSourceThatWasExchangedBehindItsTimesIsNoticed() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
     let path = fixture.file("a.mp4")
@@ -194,7 +194,7 @@ import Torch
     #expect(try fixture.run(fixture.options()).upToDate == 1)
   }
 
-  @Test func `A clip that lost its sound keeps none of it in the cache`() throws {
+  @Test func aClipThatLostItsSoundKeepsNoneOfItInTheCache() throws {
     try fixture.clip("a.mp4", frames: 9, audio: 1)
     try fixture.dataset([("a.mp4", "x")])
     #expect(try fixture.run(fixture.options()).encoded(.audioLatents) == 1)
@@ -205,7 +205,7 @@ import Torch
     #expect(try fixture.run(fixture.options()).upToDate == 1)
   }
 
-  @Test func `A sound whose column is gone is gone with its file`() throws {
+  @Test func aSoundWhoseColumnIsGoneIsGoneWithItsFile() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.audio("own.wav", seconds: 1)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "audio": "own.wav"]])
@@ -215,7 +215,7 @@ import Torch
     #expect(!fixture.isCached("audio_latents/a") && fixture.isCached("latents/a"))
   }
 
-  @Test func `Files that nothing asks for any more are told`() throws {
+  @Test func filesThatNothingAsksForAnyMoreAreTold() throws {
     try fixture.clip("a.mp4", frames: 9, audio: 1)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "reference_video": "a.mp4"]])
     var options = try fixture.options()
@@ -230,7 +230,7 @@ import Torch
   }
 
   /// "é" is one code point or two: equal as strings of Unicode, not to a tokenizer.
-  @Test func `Captions that only look alike are encoded each`() throws {
+  @Test func captionsThatOnlyLookAlikeAreEncodedEach() throws {
     for name in ["a", "b"] { try fixture.clip("\(name).mp4", frames: 9) }
     try fixture.dataset([("a.mp4", "caf\u{e9}"), ("b.mp4", "cafe\u{301}")])
     try fixture.run(fixture.options())
@@ -244,7 +244,7 @@ import Torch
   }
 
   /// Between the two formats, training must not find an older file beside a newer one.
-  @Test func `Another format takes the place of the first`() throws {
+  @Test func anotherFormatTakesThePlaceOfTheFirst() throws {
     try fixture.clip("a.mp4", frames: 9, audio: 1)
     try fixture.dataset([("a.mp4", "x")])
     var options = try fixture.options()

@@ -27,7 +27,7 @@ import Torch
 
   // MARK: Sound
 
-  @Test func `Sound of clips: as long as the frames, one file for each`() throws {
+  @Test func soundOfClipsAsLongAsTheFramesOneFileForEach() throws {
     try fixture.clip("a.mp4", frames: 20, audio: 2)
     try fixture.clip("short.mp4", frames: 20, audio: 0.3)
     try fixture.clip("mute.mp4", frames: 20)
@@ -63,7 +63,7 @@ import Torch
     #expect(report.warnings.first?.reason.contains("early; silence follows") == true)
   }
 
-  @Test func `Sound that was asked for and is missing is a failure`() throws {
+  @Test func soundThatWasAskedForAndIsMissingIsAFailure() throws {
     try fixture.clip("mute.mp4", frames: 9)
     try fixture.dataset([("mute.mp4", "x")])
     var options = try fixture.options()
@@ -81,7 +81,7 @@ import Torch
   }
 
   /// The container says that the sound starts half a second after the picture.
-  @Test func `Sound that starts later than the picture stays there`() throws {
+  @Test func soundThatStartsLaterThanThePictureStaysThere() throws {
     try fixture.clip("a.mp4", frames: 20, audio: 2)
     let late = fixture.file("late.mkv")
     try runFFmpeg([
@@ -106,8 +106,7 @@ import Torch
     #expect(plain.channels[0][..<7500].contains { abs($0) > 0.1 })
   }
 
-  @Test func `An audio column goes before the clip's sound, and lasts as long as the clip`() throws
-  {
+  @Test func anAudioColumnGoesBeforeTheClipsSoundAndLastsAsLongAsTheClip() throws {
     try fixture.clip("a.mp4", frames: 20, rate: Rational(20), audio: 2)
     try fixture.audio("own.wav", seconds: 3)
     try fixture.audio("ref.wav", seconds: 0.5)
@@ -129,7 +128,7 @@ import Torch
     #expect(try fixture.cached("audio_latents/a").tensor("duration").item() == 17.0 / 25)
   }
 
-  @Test func `Sounds alone: the longest duration that fits, and masks`() throws {
+  @Test func soundsAloneTheLongestDurationThatFitsAndMasks() throws {
     for (name, seconds) in [("a.wav", 1.3), ("b.wav", 0.7), ("c.wav", 0.2)] {
       try fixture.audio(name, seconds: seconds)
     }
@@ -177,7 +176,7 @@ import Torch
 
   // MARK: References and masks
 
-  @Test func `References: smaller, slower, and shaped as their clips`() throws {
+  @Test func referencesSmallerSlowerAndShapedAsTheirClips() throws {
     try fixture.clip("a.mp4", width: 128, height: 256, frames: 17)
     try fixture.clip("r.mp4", width: 256, height: 128, frames: 30, rate: Rational(30))
     try fixture.dataset([["video": "a.mp4", "caption": "x", "reference_video": "r.mp4"]])
@@ -203,7 +202,7 @@ import Torch
     #expect(try fixture.cached("reference_latents/a").tensor("latents").shape[1...] == [2, 2, 4])
   }
 
-  @Test func `References that no size can be found for`() throws {
+  @Test func referencesThatNoSizeCanBeFoundFor() throws {
     try fixture.clip("a.mp4", frames: 17)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "reference_video": "a.mp4"]])
     func error(_ buckets: String, _ change: (inout PreprocessingOptions) -> Void) -> String {
@@ -219,7 +218,7 @@ import Torch
     )
   }
 
-  @Test func `Masks are stored by the cells of the latents`() throws {
+  @Test func masksAreStoredByTheCellsOfTheLatents() throws {
     try fixture.clip("a.mp4", width: 128, height: 64, frames: 17)
     let half = (0..<(128 * 64)).flatMap { [UInt8](repeating: $0 % 128 < 64 ? 255 : 0, count: 3) }
     try RGBFrame(bytes: half, width: 128, height: 64).writePNG(to: fixture.file("mask.png"))
@@ -241,7 +240,7 @@ import Torch
 
   // MARK: Frames
 
-  @Test func `A rate that varies is made steady, and the reference's way leaves it`() throws {
+  @Test func aRateThatVariesIsMadeSteadyAndTheReferencesWayLeavesIt() throws {
     // Ten frames at 10 a second, then forty at 40: from the first second on, four times as fast.
     try fixture.clip("even.mp4", frames: 50, rate: Rational(10))
     let path = fixture.file("uneven.mkv")
@@ -278,7 +277,7 @@ import Torch
         == 0)
   }
 
-  @Test func `Rotated clips and pixels that are no squares are shown in their true shape`() throws {
+  @Test func rotatedClipsAndPixelsThatAreNoSquaresAreShownInTheirTrueShape() throws {
     try fixture.clip("a.mp4", width: 96, height: 64, frames: 9)
     try runFFmpeg([
       "-i", fixture.file("a.mp4"), "-c", "copy", "-metadata:s:v", "rotate=90",
@@ -303,7 +302,7 @@ import Torch
 
   // MARK: Batches and shares
 
-  @Test func `Clips encoded together are as those encoded alone`() throws {
+  @Test func clipsEncodedTogetherAreAsThoseEncodedAlone() throws {
     for index in 0..<5 {
       try fixture.clip("c\(index).mp4", width: index == 2 ? 200 : 64, frames: 9)
     }
@@ -320,7 +319,7 @@ import Torch
     }
   }
 
-  @Test func `Processes share a dataset without overlap`() throws {
+  @Test func processesShareADatasetWithoutOverlap() throws {
     for index in 0..<5 { try fixture.clip("c\(index).mp4", frames: 9) }
     try fixture.dataset((0..<5).map { ("c\($0).mp4", "caption \($0)") } + [("none.mp4", "x")])
     var rows = 0
@@ -344,7 +343,7 @@ import Torch
     #expect(try fixture.run(fixture.options()).upToDate == 5)
   }
 
-  @Test func `Shares are read from the launcher's environment`() throws {
+  @Test func sharesAreReadFromTheLaunchersEnvironment() throws {
     #expect(try ProcessShare(environment: [:]) == .whole)
     #expect(
       try ProcessShare(environment: [

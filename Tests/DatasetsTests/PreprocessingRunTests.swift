@@ -20,7 +20,7 @@ import Torch
 
   // MARK: What is written
 
-  @Test func `Latents and text features are those of the models`() throws {
+  @Test func latentsAndTextFeaturesAreThoseOfTheModels() throws {
     try FileManager.default.createDirectory(
       atPath: fixture.file("sub"), withIntermediateDirectories: true)
     try fixture.clip(
@@ -79,7 +79,7 @@ import Torch
       ).count == 2)
   }
 
-  @Test func `The default is bfloat16, and a picture is a clip of one frame`() throws {
+  @Test func theDefaultIsBfloat16AndAPictureIsAClipOfOneFrame() throws {
     try RGBFrame(
       bytes: (0..<(3 * 70 * 66)).map { UInt8(truncatingIfNeeded: $0) }, width: 70, height: 66
     )

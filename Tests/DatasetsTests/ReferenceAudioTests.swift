@@ -43,7 +43,7 @@ import Torch
 
   private typealias AudioReaderResult = PreparedAudio
 
-  @Test func `Every kind of sound is brought to stereo, cut and filled up as in the reference`()
+  @Test func everyKindOfSoundIsBroughtToStereoCutAndFilledUpAsInTheReference()
     throws
   {
     let scratch = try ScratchFolder()
@@ -62,7 +62,7 @@ import Torch
   }
 
   @Test(arguments: ["ltx2_audio", "ltx23_audio"])
-  func `Latents of sound are the reference's`(_ model: String) throws {
+  func latentsOfSoundAreTheReferences(_ model: String) throws {
     let scratch = try ScratchFolder()
     let encoder = try Checkpoint(path: "\(Self.models)/\(model).safetensors").audioEncoder(
       dtype: .float32)
@@ -84,7 +84,7 @@ import Torch
     let mask: [Float]
   }
 
-  @Test func `Masks of sound are stretched as in the reference`() throws {
+  @Test func masksOfSoundAreStretchedAsInTheReference() throws {
     let scratch = try ScratchFolder()
     let configuration = try AudioVAEConfiguration(
       Checkpoint(path: "\(Self.models)/ltx2_audio.safetensors").config)
@@ -102,7 +102,7 @@ import Torch
 
   /// Loud for the first half second, soft for the second, whatever else follows: time steps are
   /// 0.04 s.
-  @Test func `Masks of sound keep their times`() throws {
+  @Test func masksOfSoundKeepTheirTimes() throws {
     let scratch = try ScratchFolder()
     let configuration = try AudioVAEConfiguration(
       Checkpoint(path: "\(Self.models)/ltx2_audio.safetensors").config)
@@ -138,7 +138,7 @@ import Torch
   }
 
   @Test(arguments: names, buckets)
-  func `Masks are stretched over the bucket, in the reference's way`(
+  func masksAreStretchedOverTheBucketInTheReferencesWay(
     _ name: String, _ size: String
   ) throws {
     let bucket = try #require(ResolutionBucket(text: size))
@@ -151,7 +151,7 @@ import Torch
 
   /// A mask is laid over the clip and cut with it. `cells` are how white each cell is; what lies
   /// near the half may fall either way, by another filter.
-  @Test(arguments: names, buckets) func `Masks are cut as their clips`(
+  @Test(arguments: names, buckets) func masksAreCutAsTheirClips(
     _ name: String, _ size: String
   ) throws {
     let bucket = try #require(ResolutionBucket(text: size))
@@ -175,7 +175,7 @@ import Torch
     }
   }
 
-  @Test func `A mask of another size is laid over the clip`() throws {
+  @Test func aMaskOfAnotherSizeIsLaidOverTheClip() throws {
     // The left half is white. Over a clip twice as wide as its bucket, half of each side is cut
     // away.
     let scratch = try ScratchFolder()

@@ -13,13 +13,13 @@ import Torch
     "carphone_pristine.64x64x9", "carphone_pristine.176x144x1", "carphone_pristine.192x160x1",
   ]
 
-  @Test func `Every clip of the fixture is tested`() throws {
+  @Test func everyClipOfTheFixtureIsTested() throws {
     #expect(try ReferenceFixtures.tensors("clips").entries.keys.sorted() == Self.clips.sorted())
   }
 
   /// Decoding gives the same bytes, so that only the fixture's rounding to float16 is between them:
   /// at most 2^-12 between one half and 1.
-  @Test(arguments: clips) func `Clips enter the VAE as in the reference`(_ key: String) throws {
+  @Test(arguments: clips) func clipsEnterTheVAEAsInTheReference(_ key: String) throws {
     let wanted = try ReferenceFixtures.tensors("clips").tensor(key).to(.float32)
     let parts = key.split(separator: ".")
     let bucket = try #require(try ResolutionBucket.list(String(parts[1])).first)
@@ -50,14 +50,14 @@ import Torch
     ("profile.png", 50), ("subsampled.jpg", 47),
   ]
 
-  @Test func `Every picture of the fixture is tested`() throws {
+  @Test func everyPictureOfTheFixtureIsTested() throws {
     let keys = try ReferenceFixtures.tensors("pictures").entries.keys.filter {
       !$0.hasSuffix(".reference")
     }
     #expect(keys.sorted() == Self.images.map(\.name))
   }
 
-  @Test(arguments: images) func `Pictures enter the VAE nearly as in the reference`(
+  @Test(arguments: images) func picturesEnterTheVAENearlyAsInTheReference(
     _ image: (name: String, least: Double)
   ) throws {
     let wanted = try ReferenceFixtures.tensors("pictures").tensor(image.name).to(.float32)

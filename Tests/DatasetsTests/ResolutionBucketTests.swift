@@ -5,7 +5,7 @@ import Testing
 @testable import Datasets
 
 @Suite struct ResolutionBucketTests {
-  @Test func `Buckets are read from text`() throws {
+  @Test func bucketsAreReadFromText() throws {
     #expect(
       try ResolutionBucket.list("768x512x49; 64x64x9") == [
         ResolutionBucket(width: 768, height: 512, frames: 49),
@@ -17,7 +17,7 @@ import Testing
     }
   }
 
-  @Test func `Sizes fit the checkpoint's compression, whatever it is`() throws {
+  @Test func sizesFitTheCheckpointsCompressionWhateverItIs() throws {
     let usual = CompressionFactors(time: 8, height: 32, width: 32)
     func error(_ width: Int, _ height: Int, _ frames: Int, _ factors: CompressionFactors) -> String
     {
@@ -37,7 +37,7 @@ import Testing
         "multiple of 16"))
   }
 
-  @Test func `The nearest aspect, then the longest, then the largest`() throws {
+  @Test func theNearestAspectThenTheLongestThenTheLargest() throws {
     let buckets = try ResolutionBucket.list("64x64x9;128x128x9;128x64x17;64x128x17;32x32x25")
     #expect(buckets.best(width: 1920, height: 1080, frames: 100)?.description == "128x64x17")
     #expect(buckets.best(width: 1080, height: 1920, frames: 100)?.description == "64x128x17")

@@ -30,8 +30,7 @@ import Testing
       audio: StreamStrategy(isGenerated: true, latentsFolder: "audio_latents"))
   }
 
-  @Test func `Silence is told by preprocessing, a rerun, check, stats and before training`() throws
-  {
+  @Test func silenceIsToldByPreprocessingARerunCheckStatsAndBeforeTraining() throws {
     try clip("loud.mkv", volume: 0.3)
     try clip("mute.mkv", volume: 0)
     try clip("quiet.mkv", volume: 0.0001)
@@ -68,7 +67,7 @@ import Testing
     #expect(try PrecomputedDataset(root: cache, strategies: video).silentAudio.note == nil)
   }
 
-  @Test func `All samples silent`() throws {
+  @Test func allSamplesSilent() throws {
     try clip("a.mkv", volume: 0)
     try clip("b.mkv", volume: 0)
     try fixture.dataset([("a.mkv", "a"), ("b.mkv", "b")])
@@ -76,7 +75,7 @@ import Testing
     #expect(report.notes.contains { $0.hasPrefix("the audio of all 2 samples is silent") })
   }
 
-  @Test func `Caches of other tools are judged by their media files`() throws {
+  @Test func cachesOfOtherToolsAreJudgedByTheirMediaFiles() throws {
     try clip("mute.mkv", volume: 0)
     try fixture.dataset([("mute.mkv", "a")])
     try fixture.run(fixture.options("64x64x17"))
@@ -87,7 +86,7 @@ import Testing
     #expect(try DatasetStatistics(cache: fixture.scratch.path).silentAudio == 1)
   }
 
-  @Test func `A track is chosen, and a change of it encodes audio again`() throws {
+  @Test func aTrackIsChosenAndAChangeOfItEncodesAudioAgain() throws {
     try runFFmpeg([
       "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=0.8", "-f", "lavfi", "-i",
       "aevalsrc=0:s=16000:d=0.8", "-f", "lavfi", "-i", "sine=440:sample_rate=16000:duration=0.8",
@@ -121,7 +120,7 @@ import Testing
     #expect(try fixture.run(options).withSilentAudio == 1)
   }
 
-  @Test func `Gaps are told, and filled with silence`() throws {
+  @Test func gapsAreToldAndFilledWithSilence() throws {
     try clip("whole.mkv", volume: 0.3)
     try runFFmpeg([
       "-i", fixture.file("whole.mkv"), "-c:v", "copy", "-c:a", "flac", "-frame_size", "320",

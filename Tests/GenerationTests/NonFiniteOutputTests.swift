@@ -58,7 +58,7 @@ import Torch
       "sampling: the audio latents are not finite after step 1 of 2"
     ),
   ])
-  func `The stage is named`(_ key: String, _ wanted: String) throws {
+  func theStageIsNamed(_ key: String, _ wanted: String) throws {
     let models = try models(key) { try Tensor.full($0.shape, 3e38).to($0.dtype) }
     let text = try problem(models, "out.mp4")
     #expect(text.hasPrefix(wanted), "\(text)")
@@ -72,7 +72,7 @@ import Torch
       "audio_vae.decoder.conv_in.conv.weight",
       "text_embedding_projection.aggregate_embed.weight",
     ], [Double.nan, .infinity])
-  func `A damaged weight is named`(_ key: String, _ value: Double) throws {
+  func aDamagedWeightIsNamed(_ key: String, _ value: Double) throws {
     let models = try models(key) { weight in
       let damaged = try weight.clone()
       try damaged.flatten().narrow(0, 3, 1).copy_(Tensor.full([1], Scalar(value)).to(weight.dtype))
@@ -83,7 +83,7 @@ import Torch
     #expect(try !scratch.contents().contains("out.mp4"))
   }
 
-  @Test func `Tensors in 8 bits are checked too`() throws {
+  @Test func tensorsIn8BitsAreCheckedToo() throws {
     #expect(throws: Support.Issue.self) {
       try Tensor([Float(1), .nan]).to(.float8E4M3).requireFinite(from: "video decoder")
     }

@@ -56,8 +56,7 @@ import Torch
   /// A run with alpha 6 and rank stabilisation goes on as one with other ones, with the same
   /// effect.
   @Test(arguments: FreshAdapters.Kind.allCases)
-  func `A saved run acts as it did, and another goes on from it`(_ kind: FreshAdapters.Kind) throws
-  {
+  func aSavedRunActsAsItDidAndAnotherGoesOnFromIt(_ kind: FreshAdapters.Kind) throws {
     let first = try fresh(alpha: 6, isRankStabilized: true, kind: kind)
     #expect(first.scale == 6 / 2.0.squareRoot())
     let trained = try build(first)
@@ -91,7 +90,7 @@ import Torch
   /// The files of other programs, each with its own names and alphas. Their ranks differ by layer,
   /// so one rank at a time.
   @Test(arguments: ["lora_kohya", "lora_comfyui_alpha", "lora_diffusers"])
-  func `A run goes on from any format`(_ name: String) throws {
+  func aRunGoesOnFromAnyFormat(_ name: String) throws {
     let file = try LoRAFixture.lora(name)
     let modules = file.modules.filter { $0.rank == 2 }
     #expect(modules.contains { $0.scale == 4 } && modules.contains { $0.scale == 1.5 })
@@ -115,7 +114,7 @@ import Torch
     }
   }
 
-  @Test func `Adapters of another run are refused with all differences`() throws {
+  @Test func adaptersOfAnotherRunAreRefusedWithAllDifferences() throws {
     let trained = try build(fresh())
     let file = try LoRAFile(path: save(trained, scale: 1))
     func mismatch(_ fresh: FreshAdapters) throws -> AdapterMismatch {
@@ -154,7 +153,7 @@ import Torch
   /// Strength goes from the layer as it is to the changed one. A fused weight is rounded to the
   /// file's bfloat16.
   @Test(arguments: [1, 0.5, -0.7])
-  func `A DoRA beside the weight and one fused into it agree`(_ strength: Double) throws {
+  func aDoRABesideTheWeightAndOneFusedIntoItAgree(_ strength: Double) throws {
     let file = try LoRAFixture.lora("lora_dora")
     let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32).lora(
       file, strength: strength)
@@ -167,7 +166,7 @@ import Torch
   }
 
   /// The formula of the paper, written out, for the weights that a fused checkpoint gets.
-  @Test func `A fused weight is that of the paper`() throws {
+  @Test func aFusedWeightIsThatOfThePaper() throws {
     let file = try LoRAFixture.lora("lora_dora")
     let source = try LoRAFixture.checkpoint().source
     let path = fixture.path("fused.safetensors")
@@ -187,7 +186,7 @@ import Torch
   }
 
   @Test(arguments: LoRAFormat.allCases)
-  func `Magnitudes keep their place in every format`(_ format: LoRAFormat) throws {
+  func magnitudesKeepTheirPlaceInEveryFormat(_ format: LoRAFormat) throws {
     let file = try LoRAFixture.lora("lora_dora")
     let path = fixture.path("converted.safetensors")
     try LoRA(file).write(to: path, format: format)
@@ -200,7 +199,7 @@ import Torch
     #expect(try LoRAReport(again).isDoRA)
   }
 
-  @Test func `What can't be done with DoRA is refused`() throws {
+  @Test func whatCantBeDoneWithDoRAIsRefused() throws {
     let lora = try LoRA(LoRAFixture.lora("lora_dora"))
     let plain = try LoRA(LoRAFixture.lora("lora_video"))
     for call in [
@@ -213,7 +212,7 @@ import Torch
     #expect(try lora.scaled(by: 1).layers.count == lora.layers.count)
   }
 
-  @Test func `A magnitude of the wrong size, or alone, is named`() throws {
+  @Test func aMagnitudeOfTheWrongSizeOrAloneIsNamed() throws {
     let module = "diffusion_model.proj_out"
     let factors = ["\(module).lora_A.weight": [2, 8], "\(module).lora_B.weight": [6, 2]]
     for shape in [[5], [1, 6], [6, 1, 1]] {

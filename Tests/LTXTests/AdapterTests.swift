@@ -60,7 +60,7 @@ import Training
   /// Output and gradients of x, A, B and the magnitude; the masks are those of PyTorch's generator
   /// with our seeds.
   @Test(arguments: kinds)
-  func `Layers and their gradients are those of peft`(_ kind: String) throws {
+  func layersAndTheirGradientsAreThoseOfPeft(_ kind: String) throws {
     let recorded = try TrainingFixture.tensors("layers")
     let (layer, parameters, dropout) = try layer(kind, recorded)
     #expect(parameters.count == (kind.hasPrefix("dora") ? 3 : 2))
@@ -94,7 +94,7 @@ import Training
 
   /// The norm is that of the numbers that the matrix stands for.
   @Test(arguments: ["dora", "dora_dropout"])
-  func `DoRA on a base in eight bits is DoRA on its numbers`(_ kind: String) throws {
+  func doRAOnABaseInEightBitsIsDoRAOnItsNumbers(_ kind: String) throws {
     let recorded = try TrainingFixture.tensors("layers")
     for storage in [WeightStorage.int8, .quanto(.float8E4M3, excluding: { _ in false })] {
       let rounded = try layer(kind, recorded, storage: storage)
@@ -128,7 +128,7 @@ import Training
     let cases: [Case]
   }
 
-  @Test func `Targets match the layers that they match in peft`() throws {
+  @Test func targetsMatchTheLayersThatTheyMatchInPeft() throws {
     let cases = try TrainingFixture.json("targets", Targets.self).cases
     #expect(cases.count == 14)
     for recorded in cases {
@@ -155,7 +155,7 @@ import Training
     }
   }
 
-  @Test func `A run of the video alone trains and names no layer of the audio`() throws {
+  @Test func aRunOfTheVideoAloneTrainsAndNamesNoLayerOfTheAudio() throws {
     let fresh = FreshAdapters(
       targets: ["to_k", "to_q", "to_v", "to_out.0"], rank: 2, alpha: 2,
       generator: try Generator(seed: 1))
@@ -182,7 +182,7 @@ import Training
   @Test(
     arguments: ["ltx2_transformer", "ltx23_bias_free"],
     [("audio_to_video", Set<Modality>.video), ("video_to_audio", .audio)])
-  func `Of a stream that is only attended to, what can't change the loss is left out`(
+  func ofAStreamThatIsOnlyAttendedToWhatCantChangeTheLossIsLeftOut(
     _ model: String, _ direction: (name: String, generated: Set<Modality>)
   ) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model(model))
@@ -210,7 +210,7 @@ import Training
     #expect(error?.isExcluded == true)
   }
 
-  @Test func `A mask drops its share and keeps the mean`() throws {
+  @Test func aMaskDropsItsShareAndKeepsTheMean() throws {
     let dropout = AdapterDropout(probability: 0.25, seed: 9)
     let x = try Tensor.ones([400, 500])
     let layer = dropout.layer("a.to_q")
@@ -235,7 +235,7 @@ import Training
 
   /// The rebuilt block sees the mask that it had: loss and gradients are equal bit for bit.
   @Test(arguments: FreshAdapters.Kind.allCases)
-  func `Recomputation with dropout changes no bit`(_ kind: FreshAdapters.Kind) throws {
+  func recomputationWithDropoutChangesNoBit(_ kind: FreshAdapters.Kind) throws {
     let example = try TrainingFixture.example("joint")
     let dropout = AdapterDropout(probability: 0.2, seed: 3)
     let transformer = try Checkpoint(path: LoRAFixture.model("ltx23_transformer")).transformer(

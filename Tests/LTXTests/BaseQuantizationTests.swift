@@ -32,7 +32,7 @@ import Training
   /// Elements and scales bit for bit. Products are ours: the scale is applied to the product, not
   /// to the rounded matrix.
   @Test(arguments: ["int8_float32", "int8_bfloat16", "float8_float32", "float8_bfloat16"])
-  func `Matrices are those of quanto, and gradients go through them`(_ name: String) throws {
+  func matricesAreThoseOfQuantoAndGradientsGoThroughThem(_ name: String) throws {
     let recorded = try TrainingFixture.tensors("quantised")
     let (layer, given) = try layer(name, recorded)
     let weight = try recorded.tensor("\(name).weight")
@@ -70,7 +70,7 @@ import Training
     let models: [String: Model]
   }
 
-  @Test func `The layers that the reference quantises, and no others`() throws {
+  @Test func theLayersThatTheReferenceQuantisesAndNoOthers() throws {
     let models = try TrainingFixture.json("quantised-layers", Layers.self).models
     #expect(models.count == 2)
     for model in models.values {
@@ -85,7 +85,7 @@ import Training
   }
 
   @Test(arguments: BaseQuantization.allCases)
-  func `What there is not is refused by name`(_ base: BaseQuantization) throws {
+  func whatThereIsNotIsRefusedByName(_ base: BaseQuantization) throws {
     guard ![.int8, .float8].contains(base) else {
       _ = try base.storage()
       return
@@ -97,7 +97,7 @@ import Training
 
   /// Against the same model with the rounded numbers as plain weights.
   @Test(arguments: [BaseQuantization.int8, .float8], ActivationPolicy.allCases)
-  func `LoRA on a base in eight bits is LoRA on its numbers`(
+  func loRAOnABaseInEightBitsIsLoRAOnItsNumbers(
     _ base: BaseQuantization, _ activations: ActivationPolicy
   ) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
@@ -145,7 +145,7 @@ import Training
   /// Frozen weights in bfloat16 or eight bits under autocast, adapters in float32: the gradients
   /// point where those of float32 do, as far as the rounding of the base lets them.
   @Test(arguments: FreshAdapters.Kind.allCases, [BaseQuantization?.none, .int8, .float8])
-  func `Mixed precision`(_ kind: FreshAdapters.Kind, _ base: BaseQuantization?) throws {
+  func mixedPrecision(_ kind: FreshAdapters.Kind, _ base: BaseQuantization?) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
     func gradients(_ dtype: DType, _ storage: WeightStorage) throws -> [String: Tensor] {
       let transformer = try checkpoint.transformer(
@@ -184,7 +184,7 @@ import Training
   }
 
   /// The books count the whole process, so this runs in one of its own.
-  @Test func `A layer in eight bits holds a byte a weight, in the graph too`() async throws {
+  @Test func aLayerInEightBitsHoldsAByteAWeightInTheGraphToo() async throws {
     await #expect(processExitsWith: .success) {
       let (outputs, inputs) = (512, 768)
       let path = FileManager.default.temporaryDirectory.appendingPathComponent(

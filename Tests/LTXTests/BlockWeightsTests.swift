@@ -9,7 +9,7 @@ import Torch
 /// A plan can move all weights of a block between calls, because the block lists them.
 @Suite struct BlockWeightsTests {
   @Test(arguments: ["ltx2_transformer", "ltx23_transformer"])
-  func `A block lists every tensor of its scope`(_ model: String) throws {
+  func aBlockListsEveryTensorOfItsScope(_ model: String) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model(model))
     for policy in [
       LoadPolicy(), LoadPolicy(dtype: .bfloat16), LoadPolicy(trained: .transformer(["attn1"])),
@@ -28,7 +28,7 @@ import Torch
   }
 
   @Test(arguments: [WeightStorage.asStored, .int8].indices)
-  func `Weights that were moved away and back give the same numbers`(_ index: Int) throws {
+  func weightsThatWereMovedAwayAndBackGiveTheSameNumbers(_ index: Int) throws {
     let transformer = try LoRAFixture.checkpoint().transformer(
       LoadPolicy(dtype: .float32, storage: [WeightStorage.asStored, .int8][index]))
     let before = try LoRAFixture.velocity(transformer)
@@ -44,7 +44,7 @@ import Torch
   }
 
   /// The leaves that training changes are those in the slots.
-  @Test func `Trained weights in slots are the parameters`() throws {
+  @Test func trainedWeightsInSlotsAreTheParameters() throws {
     let transformer = try LoRAFixture.checkpoint().transformer(
       LoadPolicy(dtype: .float32, trained: .transformer(["attn1"])))
     for block in transformer.blocks.blocks {

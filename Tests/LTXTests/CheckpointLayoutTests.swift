@@ -58,7 +58,7 @@ import Torch
   }
 
   @Test(arguments: ["", "model.", "model.diffusion_model."])
-  func `A file for each component has the tensors of the unified one`(dropped: String) throws {
+  func aFileForEachComponentHasTheTensorsOfTheUnifiedOne(dropped: String) throws {
     let isBare = dropped == "model.diffusion_model."
     let models = ModelFiles(
       transformer: try write(
@@ -76,14 +76,14 @@ import Torch
     #expect(checkpoint.config.has("scheduler"))
   }
 
-  @Test func `What a component's file says of others does not count`() throws {
+  @Test func whatAComponentsFileSaysOfOthersDoesNotCount() throws {
     let vae = try write("v.safetensors", ["vae."], config: ["vae", "transformer"])
     let checkpoint = try Checkpoint(ModelFiles(videoVAE: vae))
     #expect(!checkpoint.config.has("transformer"))
     _ = try checkpoint.videoEncoder()
   }
 
-  @Test func `A component that is not there is named by its option`() throws {
+  @Test func aComponentThatIsNotThereIsNamedByItsOption() throws {
     let transformer = try write("t.safetensors", ["model."], config: ["transformer"])
     let vae = try write("v.safetensors", ["vae."], config: ["vae"])
     let checkpoint = try Checkpoint(ModelFiles(transformer: transformer, videoVAE: vae))
@@ -103,7 +103,7 @@ import Torch
     #expect(message { _ = try partial.videoDecoder() }.contains("--video-vae-path"))
   }
 
-  @Test func `Errors name the file that is at fault`() throws {
+  @Test func errorsNameTheFileThatIsAtFault() throws {
     let transformer = try write("t.safetensors", ["model."], config: ["transformer"])
     let vae = path("v.safetensors")
     let channels = "vae.per_channel_statistics.mean-of-means"
@@ -118,7 +118,7 @@ import Torch
         "\(vae): \(channels) has"))
   }
 
-  @Test func `A tensor that lacks is looked for in the component's file`() throws {
+  @Test func aTensorThatLacksIsLookedForInTheComponentsFile() throws {
     let transformer = try write("t.safetensors", ["model."], config: ["transformer"])
     let vae = try write("v.safetensors", ["vae.per", "vae.encoder"], config: ["vae"])
     let checkpoint = try Checkpoint(ModelFiles(transformer: transformer, videoVAE: vae))
@@ -126,7 +126,7 @@ import Torch
     #expect(text.hasPrefix("\(vae): vae.decoder.") && text.contains("is missing"), "\(text)")
   }
 
-  @Test func `Another video VAE takes the place of the unified one's`() throws {
+  @Test func anotherVideoVAETakesThePlaceOfTheUnifiedOnes() throws {
     let other = try TinyModel.write(to: scratch.folder + "/other", seed: 7).checkpoint
     let checkpoint = try Checkpoint(ModelFiles(unified: files.checkpoint, videoVAE: other))
     let theirs = try Checkpoint(path: other).source
@@ -137,8 +137,7 @@ import Torch
     }
   }
 
-  @Test func `Shards with an index are a checkpoint too, if one carries the configuration`() throws
-  {
+  @Test func shardsWithAnIndexAreACheckpointTooIfOneCarriesTheConfiguration() throws {
     let folder = path("sharded")
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     _ = try write(
@@ -161,7 +160,7 @@ import Torch
         "__metadata__.config is missing"))
   }
 
-  @Test func `A text encoder in one file with its tokenizer and the projection`() throws {
+  @Test func aTextEncoderInOneFileWithItsTokenizerAndTheProjection() throws {
     let folder = try ShardedSafetensors(folder: files.textEncoder)
     let json = try Data(contentsOf: URL(filePath: files.textEncoder + "/tokenizer.json"))
     var tensors: [(key: String, tensor: Tensor)] = try folder.keys.filter {

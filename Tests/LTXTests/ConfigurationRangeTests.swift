@@ -83,7 +83,7 @@ import Torch
   }
 
   @Test(arguments: TinyModel.Generation.allCases)
-  func `A checkpoint's configuration`(_ generation: TinyModel.Generation) throws {
+  func aCheckpointsConfiguration(_ generation: TinyModel.Generation) throws {
     let files = try TinyModel.write(to: scratch.folder, generation: generation)
     let checkpoint = try Checkpoint(path: files.checkpoint)
     let json = try #require(checkpoint.source.metadata["config"])
@@ -129,7 +129,7 @@ import Torch
 
   private struct Refused: Error, CustomStringConvertible { let description: String }
 
-  @Test func `A text encoder's configuration`() throws {
+  @Test func aTextEncodersConfiguration() throws {
     let files = try TinyModel.write(to: scratch.folder)
     let file = "\(files.textEncoder)/config.json"
     let weights = try ShardedSafetensors(folder: files.textEncoder)
@@ -155,7 +155,7 @@ import Torch
     }
   }
 
-  @Test func `An upsampler's configuration`() throws {
+  @Test func anUpsamplersConfiguration() throws {
     let files = try TinyModel.write(to: scratch.folder)
     for name in try FileManager.default.contentsOfDirectory(atPath: scratch.folder)
     where name.contains("upscaler") {
@@ -173,7 +173,7 @@ import Torch
     #expect(FileManager.default.fileExists(atPath: files.checkpoint))
   }
 
-  @Test func `An adapter's configuration`() throws {
+  @Test func anAdaptersConfiguration() throws {
     let json =
       "{\"r\": 8, \"lora_alpha\": 8, \"use_rslora\": false, \"alpha_pattern\": {\"to_q\": 4}}"
     let unnoticed = try unnoticed(json, file: "adapter_config.json") { config in
@@ -184,7 +184,7 @@ import Torch
   }
 
   /// Ids of tokens: an error, or a tokenizer that encodes.
-  @Test func `A tokenizer's numbers`() throws {
+  @Test func aTokenizersNumbers() throws {
     let files = try TinyModel.write(to: scratch.folder)
     let file = "\(files.textEncoder)/tokenizer.json"
     let whole = NN.JSONValue(
@@ -204,7 +204,7 @@ import Torch
   }
 
   /// Numbers that only together are too large.
-  @Test func `Products are bounded`() throws {
+  @Test func productsAreBounded() throws {
     func vae(_ blocks: String, _ more: String = "") throws -> Configuration {
       try Configuration(
         json: """
@@ -247,11 +247,11 @@ import Torch
     (String(repeating: "[", count: 100_000), "nested too deeply"),
     ("{\"a\": 01}", "is not valid JSON"), ("{\"a\": 1} 2", "is not valid JSON"),
   ])
-  func `JSON that decoders disagree about is refused`(_ json: String, _ problem: String) {
+  func jsonThatDecodersDisagreeAboutIsRefused(_ json: String, _ problem: String) {
     #expect(message { _ = try Configuration(json: json, file: "m.safetensors") }.contains(problem))
   }
 
-  @Test func `Numbers are named as they are written`() throws {
+  @Test func numbersAreNamedAsTheyAreWritten() throws {
     let c = try Configuration(
       json: "{\"a\": 2.5, \"b\": 1e300, \"c\": [1, 70000000]}", file: "m.safetensors")
     #expect(

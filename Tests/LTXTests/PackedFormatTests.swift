@@ -113,7 +113,7 @@ import Torch
   ]
 
   @Test(arguments: packed)
-  func `A known format is named`(_ packed: Packed) throws {
+  func aKnownFormatIsNamed(_ packed: Packed) throws {
     let tensors = try packed.tensors.map { name, dtype, shape in
       (key: "l.\(name)", tensor: try Tensor.ones(shape, dtype: .float32).to(dtype))
     }
@@ -127,7 +127,7 @@ import Torch
   }
 
   @Test(arguments: [DType.uint8, .int8, .int16, .int32, .int64, .bool])
-  func `A dtype that no layer computes in is refused`(_ dtype: DType) throws {
+  func aDtypeThatNoLayerComputesInIsRefused(_ dtype: DType) throws {
     for (name, shape) in [("weight", [8, 32]), ("bias", [8])] {
       var tensors: [(key: String, tensor: Tensor)] = [
         ("l.weight", try Tensor.ones([8, 32])), ("l.bias", try Tensor.ones([8])),
@@ -148,7 +148,7 @@ import Torch
     ("qweight", "wscales", "SVDQuant"), ("weight._data", "weight._scale", "quanto"),
     ("weight", "weight.quant_state.bitsandbytes__nf4", "NF4"),
   ])
-  func `A file of other layers is named by its format`(
+  func aFileOfOtherLayersIsNamedByItsFormat(
     _ name: String, _ other: String, _ format: String
   )
     throws
@@ -170,7 +170,7 @@ import Torch
     }
   }
 
-  @Test func `float64 is converted`() throws {
+  @Test func float64IsConverted() throws {
     let weight = try Generator(seed: 1).normal([8, 32])
     let root = try weights([("l.weight", weight.to(.float64))])
     let layer = try Linear(root / "l", bias: false)
@@ -178,7 +178,7 @@ import Torch
   }
 
   /// Norms, convolutions, tables, embeddings: every tensor of every component.
-  @Test func `Each tensor of a model is checked`() throws {
+  @Test func eachTensorOfAModelIsChecked() throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let source = try SafetensorsFile(path: files.checkpoint)
     let path = "\(scratch.folder)/model.safetensors"
@@ -217,7 +217,7 @@ import Torch
     ("fp8", ""),
     ("torchao", ""), ("quanto", ""), ("hqq", ""), ("mxfp4", ""), ("something_new", ""),
   ])
-  func `A quantization method of transformers is named`(_ method: String, _ more: String) throws {
+  func aQuantizationMethodOfTransformersIsNamed(_ method: String, _ more: String) throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let config = "\(files.textEncoder)/config.json"
     let text = try String(contentsOfFile: config, encoding: .utf8)
@@ -249,7 +249,7 @@ import Torch
     ),
     ("\"format\": \"int-quantized\"", "\"symmetric\": false", "symmetric is false"),
   ])
-  func `compressed-tensors is read where a matrix or a row has one scale`(
+  func compressedTensorsIsReadWhereAMatrixOrARowHasOneScale(
     _ format: String, _ weights: String, _ problem: String?
   ) throws {
     let json = """

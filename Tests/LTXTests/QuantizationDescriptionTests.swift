@@ -56,7 +56,7 @@ import Torch
   }
 
   @Test(arguments: [4, 16, 64, 256], [true, false])
-  func `A ConvRot layer is the layer that was rotated`(group: Int, isPerRow: Bool) throws {
+  func aConvRotLayerIsTheLayerThatWasRotated(group: Int, isPerRow: Bool) throws {
     let (tensors, weight) = try convRot(group, isPerRow: isPerRow)
     let file = try source(tensors)
     let bias = tensors[2].tensor
@@ -77,7 +77,7 @@ import Torch
     }
   }
 
-  @Test func `Adapters beside a ConvRot layer and in it act on the layer's own inputs`() throws {
+  @Test func adaptersBesideAConvRotLayerAndInItActOnTheLayersOwnInputs() throws {
     let (tensors, weight) = try convRot(16)
     let file = try source(tensors)
     for magnitude in [nil, try random.uniform([24])] {
@@ -99,7 +99,7 @@ import Torch
     }
   }
 
-  @Test func `Descriptions in the metadata are those beside the layers`() throws {
+  @Test func descriptionsInTheMetadataAreThoseBesideTheLayers() throws {
     let (tensors, weight) = try convRot(64)
     let bare = tensors.filter { $0.key != "l.comfy_quant" }
     func file(_ json: String) throws -> any TensorSource {
@@ -148,7 +148,7 @@ import Torch
     ("{\"format\": \"int8_tensorwise\", \"convrot\": false, \"convrot_groupsize\": 256}"),
     ("{\"format\": \"int8_tensorwise\", \"params\": {\"convrot\": false}}"),
   ])
-  func `What changes nothing is accepted`(_ json: String) throws {
+  func whatChangesNothingIsAccepted(_ json: String) throws {
     let (elements, scale) = try QuantizedFile.int8(random.normal([8, 32]))
     let file = try source([
       ("l.weight", elements), ("l.weight_scale", scale),
@@ -158,7 +158,7 @@ import Torch
     #expect(try Tensor.isEqual(layer.weight, elements.to(.float32) * scale))
   }
 
-  @Test func `The older place of the rotation counts`() throws {
+  @Test func theOlderPlaceOfTheRotationCounts() throws {
     var (tensors, weight) = try convRot(4)
     let json =
       "{\"format\": \"int8_tensorwise\", \"params\": {\"convrot\": true, \"convrot_groupsize\": 4}}"
@@ -207,7 +207,7 @@ import Torch
       "two members named \"format\""
     ),
   ])
-  func `What can't be applied is refused by name`(_ json: String, _ problem: String) throws {
+  func whatCantBeAppliedIsRefusedByName(_ json: String, _ problem: String) throws {
     let (elements, scale) = try QuantizedFile.int8(random.normal([8, 32]))
     let file = try source([
       ("l.weight", elements), ("l.weight_scale", scale),
@@ -223,7 +223,7 @@ import Torch
     #expect(message { _ = try (Weights(file) / "l").tensor("weight") }.contains(problem))
   }
 
-  @Test func `A description needs a scale, and fp8 is not rotated`() throws {
+  @Test func aDescriptionNeedsAScaleAndFp8IsNotRotated() throws {
     let (elements, scale) = try QuantizedFile.int8(random.normal([8, 32]))
     let alone = try source([
       ("l.weight", elements),
@@ -257,7 +257,7 @@ import Torch
     }
   }
 
-  @Test func `Scales are positive`() throws {
+  @Test func scalesArePositive() throws {
     let (elements, _) = try QuantizedFile.int8(random.normal([8, 32]))
     for scale in [0, -0.5, Double.infinity] {
       let file = try source([
@@ -270,7 +270,7 @@ import Torch
     }
   }
 
-  @Test func `The marker of scaled fp8 fits the weights`() throws {
+  @Test func theMarkerOfScaledFp8FitsTheWeights() throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let source = try SafetensorsFile(path: files.checkpoint)
     let layer = "model.diffusion_model.transformer_blocks.0.attn1.to_q"
@@ -300,7 +300,7 @@ import Torch
   }
 
   /// Every part of a model, through the code that generation and training call.
-  @Test func `A model in ConvRot gives what the unrounded model gives`() throws {
+  @Test func aModelInConvRotGivesWhatTheUnroundedModelGives() throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let whole = try SafetensorsFile(path: files.checkpoint)
     let path = "\(scratch.folder)/convrot.safetensors"

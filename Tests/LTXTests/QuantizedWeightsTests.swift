@@ -36,7 +36,7 @@ import Torch
   }
 
   @Test(arguments: [DType.float32, .bfloat16, nil], [true, false])
-  func `A scaled fp8 matrix is multiplied in float32 and rounded once`(dtype: DType?, isOlder: Bool)
+  func aScaledFp8MatrixIsMultipliedInFloat32AndRoundedOnce(dtype: DType?, isOlder: Bool)
     throws
   {
     let (matrix, scale) = try fp8()
@@ -59,21 +59,21 @@ import Torch
     }
   }
 
-  @Test func `fp8 without a scale is what it says`() throws {
+  @Test func fp8WithoutAScaleIsWhatItSays() throws {
     let (matrix, _) = try fp8()
     let root = try weights([("weight", matrix), ("table", matrix)], dtype: .float32)
     #expect(try Tensor.isEqual(Linear(root, bias: false).weight, matrix.to(.float32)))
     #expect(try Tensor.isEqual(root.tensor("table"), matrix.to(.float32)))
   }
 
-  @Test func `A scale for each row`() throws {
+  @Test func aScaleForEachRow() throws {
     let (matrix, _) = try fp8()
     let scales = try random.uniform([24, 1])
     let root = try weights([("weight", matrix), ("weight_scale", scales)], dtype: .float32)
     #expect(try Tensor.isEqual(Linear(root, bias: false).weight, matrix.to(.float32) * scales))
   }
 
-  @Test func `A scale of another shape, type or value is refused`() throws {
+  @Test func aScaleOfAnotherShapeTypeOrValueIsRefused() throws {
     let (matrix, _) = try fp8()
     for (scale, problem) in [
       (try Tensor.ones([2, 3]), "has shape [2, 3] (expected one scale"),
@@ -89,7 +89,7 @@ import Torch
     }
   }
 
-  @Test func `Adapters change a layer in eight bits as they change the plain one`() throws {
+  @Test func adaptersChangeALayerInEightBitsAsTheyChangeThePlainOne() throws {
     let (matrix, scale) = try fp8()
     var adapters = AdapterSet()
     for strength in [0.7, -1.5] {
@@ -117,7 +117,7 @@ import Torch
   }
 
   @Test(arguments: [DType.float32, .bfloat16])
-  func `int8 moves a number by half a step of its row`(dtype: DType) throws {
+  func int8MovesANumberByHalfAStepOfItsRow(dtype: DType) throws {
     var matrix =
       try random.normal([6, 300]) * Tensor([Float(1e-6), 1, 300, 1, 1, 1], shape: [6, 1])
     matrix = try Tensor.cat([matrix, Tensor.zeros([1, 300])], 0).to(dtype)
@@ -144,7 +144,7 @@ import Torch
     }
   }
 
-  @Test func `Text features of an int8 Gemma are those of the whole one`() throws {
+  @Test func textFeaturesOfAnInt8GemmaAreThoseOfTheWholeOne() throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let checkpoint = try Checkpoint(path: files.checkpoint)
     let prompts = ["slow waves of blue light", "a cat"]
@@ -163,7 +163,7 @@ import Torch
     }
   }
 
-  @Test func `A transformer in fp8 gives what its expanded weights give`() throws {
+  @Test func aTransformerInFp8GivesWhatItsExpandedWeightsGive() throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let source = try SafetensorsFile(path: files.checkpoint)
     let path = "\(scratch.folder)/fp8.safetensors"

@@ -11,7 +11,7 @@ import Torch
 
   /// float32 predictions, four steps with two of them each; the rest is in float64. Each prediction
   /// is off by a few 1e-6.
-  @Test func `Both modalities end where ltx-pipelines ends`() throws {
+  @Test func bothModalitiesEndWhereLtxPipelinesEnds() throws {
     let file = try SafetensorsFile(path: Self.fixtures + "/second-order-sampling.safetensors")
     let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
       .transformer(LoadPolicy(dtype: .float32))

@@ -99,18 +99,17 @@ import Torch
     }
   }
 
-  @Test func `A refinement starts from noised latents, pictures, keyframes and references`() throws
-  {
+  @Test func aRefinementStartsFromNoisedLatentsPicturesKeyframesAndReferences() throws {
     try expect(refining(), "refining")
     try expect(refiningAudio(), "refining_sound")
   }
 
-  @Test func `A retake starts from noise in its stretch and from what is there around it`() throws {
+  @Test func aRetakeStartsFromNoiseInItsStretchAndFromWhatIsThereAroundIt() throws {
     try expect(retake(), "retake")
     try expect(retakeAudio(), "retake_sound")
   }
 
-  @Test func `Masks, suffixes and frozen sound keep what they should`() throws {
+  @Test func masksSuffixesAndFrozenSoundKeepWhatTheyShould() throws {
     try expect(
       stream(
         "mask",
@@ -123,7 +122,7 @@ import Torch
     try expect(frozenAudio(), "frozen_sound")
   }
 
-  @Test func `A mask after a keyframe leaves the keyframe alone`() throws {
+  @Test func aMaskAfterAKeyframeLeavesTheKeyframeAlone() throws {
     let mask = try given("mask")
     let keyframe = VideoCondition.keyframe(latent: try given("keyframe"), frame: 9, strength: 0.9)
     let masked = VideoCondition.masked(latent: try given("initial"), mask: mask, strength: 1)
@@ -147,11 +146,11 @@ import Torch
     try expect(end.audio?.latent, "\(name).audio", within: 1e-4)
   }
 
-  @Test func `A refinement ends where ltx-pipelines ends`() throws {
+  @Test func aRefinementEndsWhereLtxPipelinesEnds() throws {
     try end("refined", refining(), refiningAudio())
   }
 
-  @Test func `A retake beside a frozen sound ends where ltx-pipelines ends`() throws {
+  @Test func aRetakeBesideAFrozenSoundEndsWhereLtxPipelinesEnds() throws {
     var guidance = Guidance()
     (guidance.cfg, guidance.modality, guidance.rescale) = (3, 2, 0.7)
     try end("heard", retake(guidance: guidance), frozenAudio())

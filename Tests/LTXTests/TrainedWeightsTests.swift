@@ -36,7 +36,7 @@ import Training
       ("joint", "ltx23_transformer", Set<Modality>.both),
       ("video_only", "ltx2_interleaved", .video),
     ], ActivationPolicy.allCases)
-  func `Gradients of all weights are those of the reference`(
+  func gradientsOfAllWeightsAreThoseOfTheReference(
     _ recorded: (name: String, model: String, modalities: Set<Modality>),
     _ activations: ActivationPolicy
   ) throws {
@@ -63,7 +63,7 @@ import Training
     (["proj_out"], 2), (["patchify_proj.bias", "adaln_single.linear"], 3), (["q_norm"], 2 * 6),
     (["scale_shift_table"], 3),
   ])
-  func `Patterns choose tensors by the names in their keys`(_ patterns: [String], _ count: Int)
+  func patternsChooseTensorsByTheNamesInTheirKeys(_ patterns: [String], _ count: Int)
     throws
   {
     let all = try checkpoint().transformer(LoadPolicy(dtype: .float32, trained: .transformer()))
@@ -79,7 +79,7 @@ import Training
     }
   }
 
-  @Test func `What is trained is float32 and the file's no longer; the rest stays as it was`()
+  @Test func whatIsTrainedIsFloat32AndTheFilesNoLongerTheRestStaysAsItWas()
     throws
   {
     let source = try checkpoint().source
@@ -96,7 +96,7 @@ import Training
     }
   }
 
-  @Test func `Weights that the file has in eight bits are trained and saved as their numbers`()
+  @Test func weightsThatTheFileHasInEightBitsAreTrainedAndSavedAsTheirNumbers()
     throws
   {
     let whole = try checkpoint()
@@ -127,7 +127,7 @@ import Training
 
   /// Under autocast, as in mixed precision: the trained weights are float32, the frozen ones and
   /// the contexts bfloat16.
-  @Test func `Mixed precision trains the same weights to its own accuracy`() throws {
+  @Test func mixedPrecisionTrainsTheSameWeightsToItsOwnAccuracy() throws {
     let wanted = try TrainingFixture.tensors("joint.gradients")
     let transformer = try checkpoint().transformer(
       LoadPolicy(dtype: .bfloat16, trained: .transformer()))
@@ -149,7 +149,7 @@ import Training
   }
 
   @Test(arguments: ["attn7", "to_", "transformer_blocks.*.norm", "", "video_embeddings_connector"])
-  func `A pattern that matches nothing is named`(_ pattern: String) throws {
+  func aPatternThatMatchesNothingIsNamed(_ pattern: String) throws {
     let error = #expect(throws: UnmatchedTarget.self) {
       try checkpoint().transformer(LoadPolicy(trained: .transformer(["attn1", pattern])))
     }
@@ -159,7 +159,7 @@ import Training
 
   // MARK: Files
 
-  @Test func `A saved transformer is loaded again, whole, and by the official trainer's keys`()
+  @Test func aSavedTransformerIsLoadedAgainWholeAndByTheOfficialTrainersKeys()
     throws
   {
     let checkpoint = try checkpoint()
@@ -212,7 +212,7 @@ import Training
     #expect(loaded.source.keys == checkpoint.source.keys)
   }
 
-  @Test func `Another model's transformer is refused by name`() throws {
+  @Test func anotherModelsTransformerIsRefusedByName() throws {
     let checkpoint = try checkpoint()
     func write(_ change: (inout [String: Tensor]) throws -> Void) throws -> String {
       var tensors: [String: Tensor] = [:]

@@ -26,7 +26,7 @@ import Torch
     return try Checkpoint(path: path)
   }
 
-  @Test func `One in a model's scope is refused by name`() throws {
+  @Test func oneInAModelsScopeIsRefusedByName() throws {
     for key in [
       "model.diffusion_model.transformer_blocks.1.attn1.to_gate.weight",
       "model.diffusion_model.transformer_blocks.4.attn1.to_q.weight",
@@ -52,13 +52,13 @@ import Torch
     }
   }
 
-  @Test func `What is the other stream's is left`() throws {
+  @Test func whatIsTheOtherStreamsIsLeft() throws {
     let checkpoint = try checkpoint(with: "model.diffusion_model.audio_extra.weight")
     _ = try checkpoint.transformer(modalities: .video)
     #expect(throws: WeightError.self) { try checkpoint.transformer(modalities: .audio) }
   }
 
-  @Test func `The text encoder's vision tower is left, anything in a layer is not`() throws {
+  @Test func theTextEncodersVisionTowerIsLeftAnythingInALayerIsNot() throws {
     _ = try checkpoint(with: "other").promptEncoder(textEncoder: files.textEncoder)
     let shard = "\(files.textEncoder)/model-00001-of-00002.safetensors"
     let source = try SafetensorsFile(path: shard)
@@ -81,7 +81,7 @@ import Torch
   }
 
   @Test(arguments: TinyModel.Generation.allCases)
-  func `Every tensor of a whole checkpoint is read, or known to be of no use`(
+  func everyTensorOfAWholeCheckpointIsReadOrKnownToBeOfNoUse(
     _ generation: TinyModel.Generation
   )
     throws
@@ -92,7 +92,7 @@ import Torch
     #expect(inspection.unknownKeys.isEmpty && inspection.problems.isEmpty)
   }
 
-  @Test func `An inspection counts what there is`() throws {
+  @Test func anInspectionCountsWhatThereIs() throws {
     let inspection = CheckpointInspection(try checkpoint(with: "extra"))
     let source = try SafetensorsFile(path: files.checkpoint)
     #expect(inspection.components.map(\.name).contains("video VAE"))
@@ -103,7 +103,7 @@ import Torch
     #expect(inspection.components.first?.types == [.bfloat16: inspection.components[0].parameters])
   }
 
-  @Test func `A component that lacks a tensor is a problem of the file`() throws {
+  @Test func aComponentThatLacksATensorIsAProblemOfTheFile() throws {
     let source = try SafetensorsFile(path: files.checkpoint)
     let path = "\(scratch.folder)/less.safetensors"
     let missing = "vae.decoder.conv_out.conv.bias"

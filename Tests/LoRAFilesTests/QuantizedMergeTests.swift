@@ -113,7 +113,7 @@ import Torch
   }
 
   @Test(arguments: Convention.allCases)
-  func `A quantized matrix is quantized again in its own format`(_ convention: Convention) throws {
+  func aQuantizedMatrixIsQuantizedAgainInItsOwnFormat(_ convention: Convention) throws {
     let into = try write(convention)
     let output = "\(scratch.folder)/merged.safetensors"
     let lora = try lora()
@@ -141,7 +141,7 @@ import Torch
   }
 
   @Test(arguments: [nil] + Convention.allCases.map(Optional.some))
-  func `An fp8 checkpoint is written as ComfyUI reads it`(_ convention: Convention?) throws {
+  func anFp8CheckpointIsWrittenAsComfyUIReadsIt(_ convention: Convention?) throws {
     let into = try convention.map(write) ?? files.checkpoint
     let output = "\(scratch.folder)/fp8.safetensors"
     let lora = try lora()
@@ -180,7 +180,7 @@ import Torch
     }
   }
 
-  @Test func `A weight that is not finite with the LoRA is not written`() throws {
+  @Test func aWeightThatIsNotFiniteWithTheLoRAIsNotWritten() throws {
     let output = "\(scratch.folder)/merged.safetensors"
     var tensors: [(key: String, tensor: Tensor)] = []
     for (name, shape) in [("A", [1, 128]), ("B", [128, 1])] {
@@ -203,7 +203,7 @@ import Torch
     }
   }
 
-  @Test func `A packed format is named, not taken for another model's`() throws {
+  @Test func aPackedFormatIsNamedNotTakenForAnotherModels() throws {
     let path = "\(scratch.folder)/nvfp4.safetensors"
     let layer = "\(Self.scope)1.attn1.to_q"
     let tensors = try plain.keys.map { key in

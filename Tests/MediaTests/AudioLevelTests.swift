@@ -38,7 +38,7 @@ import Testing
 
   @Test(arguments: [
     (48000, 1), (48000, 2), (44100, 2), (24000, 2), (96000, 1), (48000, 6), (16000, 1),
-  ]) func `Loudness is that of FFmpeg's meter`(_ rate: Int, _ channels: Int) throws {
+  ]) func loudnessIsThatOfFFmpegsMeter(_ rate: Int, _ channels: Int) throws {
     let folder = try TemporaryFolder()
     let path = folder.file("a.wav")
     try WAVWriter.write(noise(rate, channels), sampleRate: rate, to: path)
@@ -48,7 +48,7 @@ import Testing
   }
 
   @Test(arguments: [("2.1", 3), ("quad", 4), ("5.0", 5), ("3.0", 3), ("6.1", 7)])
-  func `Channels count by their places`(_ layout: String, _ channels: Int) throws {
+  func channelsCountByTheirPlaces(_ layout: String, _ channels: Int) throws {
     let folder = try TemporaryFolder()
     let (plain, path) = (folder.file("plain.wav"), folder.file("a.wav"))
     try WAVWriter.write(noise(48000, channels), sampleRate: 48000, to: plain)
@@ -59,7 +59,7 @@ import Testing
     #expect(abs(found - (try reference(path))) < 0.06, "\(found)")
   }
 
-  @Test func `The standard's own example, and its ends`() throws {
+  @Test func theStandardsOwnExampleAndItsEnds() throws {
     // BS.1770: a sine of 997 Hz at full scale in one channel reads -3.01 LKFS.
     func level(_ samples: [Float]) -> AudioLevel {
       var meter = LoudnessMeter(sampleRate: 48000, channelCount: 1)

@@ -10,7 +10,7 @@ import Testing
 
   init() throws { folder = try TemporaryFolder() }
 
-  @Test func `Everything in a folder is listed or skipped with a reason`() throws {
+  @Test func everythingInAFolderIsListedOrSkippedWithAReason() throws {
     for name in [
       "b.MP4", "sub/a.mp4", "cache/x.mp4", "own/y.mp4", ".hidden.mp4", ".precomputed/z.mp4",
       ".ltx.lock",
@@ -34,12 +34,12 @@ import Testing
     #expect(listing.skipped.hiddenCount == 1)
   }
 
-  @Test func `A folder that can't be listed is an error with its name`() {
+  @Test func aFolderThatCantBeListedIsAnErrorWithItsName() {
     #expect(
       mediaError { _ = try FolderListing(folder.file("nowhere")) }?.file == folder.file("nowhere"))
   }
 
-  @Test func `Skipped files are summed up by their reason`() {
+  @Test func skippedFilesAreSummedUpByTheirReason() {
     var skipped = SkippedFiles()
     skipped.files =
       (0..<1240).map { SkippedFile("\($0).heic", "too new") } + [SkippedFile("n.md", "no media")]
@@ -61,7 +61,7 @@ import Testing
       [0, 12, 123, 1234, -1_234_567].map(grouped) == ["0", "12", "123", "1,234", "-1,234,567"])
   }
 
-  @Test func `Extensions say what a file is, in any case`() throws {
+  @Test func extensionsSayWhatAFileIsInAnyCase() throws {
     for (file, kind) in [
       ("a.mp4", .video), ("A.MOV", .video), ("x.y.MkV", .video), ("a.GIF", .video),
       ("p/a.jfif", .image),
@@ -88,7 +88,7 @@ import Testing
   @Test(arguments: [
     "bmp", "tga", "dpx", "jp2", "tiff", "ppm", "pam", "pcx", "ras", "sgi", "apng", "gif", "y4m",
   ])
-  func `Listed formats can be read`(ending: String) throws {
+  func listedFormatsCanBeRead(ending: String) throws {
     let path = folder.file("a.\(ending)")
     try ffmpeg(["-f", "lavfi", "-i", "color=red:s=32x32:r=5:d=0.2", path], in: folder)
     #expect(MediaExtension(ofFile: path)?.obstacle == nil)
@@ -137,7 +137,7 @@ private func write(_ text: String, to name: String, in folder: TemporaryFolder) 
     ("\"clips/b.mp4\"", "It stands in quotes"), ("clips%2Fb.mp4", "has percent signs"),
     ("clips/link.mp4", "a link to /nowhere/b.mp4, which does not exist"),
   ])
-  func `A likely path is named`(path: String, hint: String) throws {
+  func aLikelyPathIsNamed(path: String, hint: String) throws {
     let real = { (text: String) in text.replacingOccurrences(of: "ROOT", with: folder.path) }
     let found = try #require(MissingFile.hint(folder.file(real(path))))
     #expect(found.contains(real(hint)), "\(found)")
@@ -145,11 +145,11 @@ private func write(_ text: String, to name: String, in folder: TemporaryFolder) 
   }
 
   @Test(arguments: ["clips/zzz.mp4", "clips/two.avi", "nowhere/b.mp4", "clips/b.mp4/c"])
-  func `Nothing is said where nothing is near`(path: String) {
+  func nothingIsSaidWhereNothingIsNear(path: String) {
     #expect(MissingFile.hint(folder.file(path)) == nil)
   }
 
-  @Test func `A folder that changes is listed again`() throws {
+  @Test func aFolderThatChangesIsListedAgain() throws {
     #expect(MissingFile.hint(folder.file("clips/NEW.mp4")) == nil)
     // Past a tick of the file system's clock.
     usleep(20_000)

@@ -25,7 +25,7 @@ import Torch
   @Test(arguments: [
     "weight_correction", "weight.correction", "output_scale", "scale_output", "weight_scale_3",
   ])
-  func `A tensor of an unknown name beside a weight is an error`(_ name: String) throws {
+  func aTensorOfAnUnknownNameBesideAWeightIsAnError(_ name: String) throws {
     let weight = try random.normal([8, 32])
     let (elements, scale) = try QuantizedFile.int8(weight)
     for tensors in [
@@ -48,7 +48,7 @@ import Torch
   }
 
   /// `input_scale` goes with a quantized weight, not with a dense one.
-  @Test func `A tensor of another format beside a weight is an error`() throws {
+  @Test func aTensorOfAnotherFormatBesideAWeightIsAnError() throws {
     let file = try source([
       ("l.weight", try random.normal([8, 32])), ("l.input_scale", try .ones([])),
     ])
@@ -59,7 +59,7 @@ import Torch
   }
 
   /// `encode` is the inverse of reading, in every format that a checkpoint may be merged in.
-  @Test func `A format stores other values as it reads them`() throws {
+  @Test func aFormatStoresOtherValuesAsItReadsThem() throws {
     let weight = try random.normal([8, 32])
     let (elements, scale) = try QuantizedFile.int8(QuantizedFile.rotated(weight, 16))
     let fp8Scale = try weight.abs().max() / 448
@@ -95,7 +95,7 @@ import Torch
     }
   }
 
-  @Test func `No name is claimed twice`() {
+  @Test func noNameIsClaimedTwice() {
     #expect(Set(WeightFormats.names).count == WeightFormats.names.count)
     #expect(
       WeightFormats.isCompanion("a.b.weight_scale") && WeightFormats.isCompanion("comfy_quant"))

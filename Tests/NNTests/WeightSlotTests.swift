@@ -46,7 +46,7 @@ import Torch
   }
 
   @Test(arguments: Storage.allCases)
-  func `A linear layer reads its slots at every call`(_ storage: Storage) throws {
+  func aLinearLayerReadsItsSlotsAtEveryCall(_ storage: Storage) throws {
     let root = try weights(storage)
     let layer = try Linear(root / "l")
     let slots = root.slots
@@ -68,7 +68,7 @@ import Torch
     }
   }
 
-  @Test func `A norm reads its slot at every call`() throws {
+  @Test func aNormReadsItsSlotAtEveryCall() throws {
     let path = scratch.file("norm.safetensors")
     try writeSafetensors([("n.weight", random.normal([32]))], to: path)
     let root = Weights(try SafetensorsFile(path: path), LoadPolicy(dtype: .float32))
@@ -83,7 +83,7 @@ import Torch
   }
 
   /// A view of a checkpoint must not keep the weights of layers that are gone in memory.
-  @Test func `A view lists the slots of layers that still exist`() throws {
+  @Test func aViewListsTheSlotsOfLayersThatStillExist() throws {
     let root = try weights(.dense)
     var layer: Linear? = try Linear(root / "l")
     #expect(root.slots.count == 2 && layer != nil)
@@ -91,7 +91,7 @@ import Torch
     #expect(root.slots.isEmpty)
   }
 
-  @Test func `A slot accepts the same weight only`() async {
+  @Test func aSlotAcceptsTheSameWeightOnly() async {
     await #expect(processExitsWith: .failure) {
       let slot = WeightSlot(key: "l.weight", tensor: try .ones([2, 3]))
       slot.replace(with: try .ones([3, 2]))

@@ -15,7 +15,7 @@ import Torch
   }
 
   @Test(arguments: [true, false])
-  func `Maps, codes and largest numbers are bitsandbytes'`(isSigned: Bool) throws {
+  func mapsCodesAndLargestNumbersAreBitsandbytes(isSigned: Bool) throws {
     let map = try DynamicMap(isSigned: isSigned)
     let prefix = isSigned ? "signed" : "unsigned"
     #expect(try Tensor.isEqual(map.map, fixture.tensor("\(prefix).map")))
@@ -66,7 +66,7 @@ import Torch
   }
 
   /// All codes and largest numbers are equal; what is in float32 to two roundings of each step.
-  @Test func `Steps are those of bitsandbytes' AdamW8bit`() throws {
+  @Test func stepsAreThoseOfBitsandbytesAdamW8bit() throws {
     for (name, options) in Self.options {
       let optimizer = try trained(options)
       let state = try optimizer.stored()
@@ -93,7 +93,7 @@ import Torch
   /// A float64 parameter is stepped in float32 by libtorch's operations, as any is on a GPU.
   /// libtorch's roots are off by their last bit here and there, so parameters agree to a rounding
   /// of the change; codes and largest numbers are equal.
-  @Test func `The kernel and libtorch's operations agree`() throws {
+  @Test func theKernelAndLibtorchsOperationsAgree() throws {
     for (name, options) in Self.options {
       let kernel = try trained(options)
       let operations = try trained(options, dtype: .float64)
@@ -109,7 +109,7 @@ import Torch
   }
 
   /// Large enough for several threads, and the last block is not full.
-  @Test func `Threads change nothing`() throws {
+  @Test func threadsChangeNothing() throws {
     let generator = try Generator(seed: 3)
     let start = try generator.normal([401, 1003])
     let gradients = try (0..<3).map { _ in try generator.normal([401, 1003]) }
@@ -129,7 +129,7 @@ import Torch
     }
   }
 
-  @Test func `A stored and restored optimizer goes on bit for bit`() throws {
+  @Test func aStoredAndRestoredOptimizerGoesOnBitForBit() throws {
     let whole = try trained(AdamW8bit.Options())
     let first = try trained(AdamW8bit.Options(), steps: 2)
     let second = try trained(AdamW8bit.Options(), steps: 0)
@@ -150,7 +150,7 @@ import Torch
     }
   }
 
-  @Test func `Moments take two bytes and a 32nd`() throws {
+  @Test func momentsTakeTwoBytesAndA32nd() throws {
     let optimizer = try trained(AdamW8bit.Options(), steps: 0)
     let planned = optimizer.parameters.reduce(0) {
       $0 + OptimizerOptions.adamw8bit(.init()).stateBytes(shape: $1.tensor.shape)
@@ -160,7 +160,7 @@ import Torch
     #expect(square == 2 * 4096 + 2 * 16 * 4)
   }
 
-  @Test func `Tensors that don't go together are refused`() throws {
+  @Test func tensorsThatDontGoTogetherAreRefused() throws {
     let map = try DynamicMap(isSigned: true)
     let codes = try Tensor.zeros([300], dtype: .uint8)
     #expect(throws: TorchError.self) { try map.dequantized(codes, largest: .zeros([1])) }

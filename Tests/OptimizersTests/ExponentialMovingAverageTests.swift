@@ -13,7 +13,7 @@ import Torch
     try withoutGrad { _ = try parameters[0].tensor.copy_(Tensor(values)) }
   }
 
-  @Test func `Averages are those of the formula`() throws {
+  @Test func averagesAreThoseOfTheFormula() throws {
     let parameters = try parameters([1, -2, 0.5])
     let average = try ExponentialMovingAverage(decay: 0.4, parameters)
     var wanted: [Double] = [1, -2, 0.5]
@@ -32,7 +32,7 @@ import Torch
   }
 
   @Test(arguments: [DType.float32, .bfloat16])
-  func `Averages stand in for the parameters and leave them as they were`(_ dtype: DType) throws {
+  func averagesStandInForTheParametersAndLeaveThemAsTheyWere(_ dtype: DType) throws {
     struct Failure: Error {}
     let parameters = try parameters([1, 2], dtype: dtype)
     let average = try ExponentialMovingAverage(decay: 0.5, parameters)
@@ -47,7 +47,7 @@ import Torch
     #expect(try average.averaged[0].tensor.array(of: Float.self) == [1, 2])
   }
 
-  @Test func `A stored and restored average goes on bit for bit`() throws {
+  @Test func aStoredAndRestoredAverageGoesOnBitForBit() throws {
     let generator = try Generator(seed: 4)
     let values = try (0..<6).map { _ in try generator.normal([5]).array(of: Float.self) }
     func run(_ average: ExponentialMovingAverage, _ steps: Range<Int>) throws {
@@ -70,7 +70,7 @@ import Torch
   }
 
   @Test(arguments: [-0.1, 1, .nan])
-  func `A decay that is none is refused`(_ decay: Double) {
+  func aDecayThatIsNoneIsRefused(_ decay: Double) {
     #expect(throws: Issues.self) { try ExponentialMovingAverage(decay: decay, []) }
   }
 }

@@ -8,7 +8,7 @@ import Torch
     try values.map { try Tensor($0) }
   }
 
-  @Test func `The norm is that of all gradients together, and clipping scales them to it`() throws {
+  @Test func theNormIsThatOfAllGradientsTogetherAndClippingScalesThemToIt() throws {
     let gradients = try gradients([[3, 0], [0, 0, -4], [12]])
     #expect(try GradientClipping.norm(gradients).item() == 13)
     #expect(try GradientClipping.clip(gradients, to: 26) == 13)
@@ -23,7 +23,7 @@ import Torch
   }
 
   @Test(arguments: [Float.nan, .infinity, -.infinity])
-  func `One number that is not finite is seen in the norm`(_ value: Float) throws {
+  func oneNumberThatIsNotFiniteIsSeenInTheNorm(_ value: Float) throws {
     let gradients = try gradients([[1, 2], [3, value, 4]])
     #expect(try !GradientClipping.norm(gradients).item().isFinite)
     #expect(try !GradientClipping.clip(gradients, to: 1).isFinite)

@@ -16,7 +16,7 @@ import Torch
   /// PyTorch goes from step to step and gathers roundings. The last two cases are what accelerate's
   /// optimizer steps at when the scheduler is called for each of one and of three batches that are
   /// accumulated.
-  @Test func `Rates are PyTorch's, with the reference trainer's defaults`() throws {
+  @Test func ratesArePyTorchsWithTheReferenceTrainersDefaults() throws {
     let fixture = try Fixture("schedules")
     let cases: [Case] = try fixture.metadata("cases")
     let bases: [Double] = try fixture.metadata("bases")
@@ -39,7 +39,7 @@ import Torch
     }
   }
 
-  @Test func `Warm-up begins above zero and ends where the curve begins`() throws {
+  @Test func warmUpBeginsAboveZeroAndEndsWhereTheCurveBegins() throws {
     let schedule = try LearningRateSchedule(.linear, steps: 10, warmupSteps: 4)
     let rates = (0..<10).map { schedule.learningRate(base: 1, at: $0) }
     let expected = [0.2, 0.4, 0.6, 0.8, 1, 0.85, 0.7, 0.55, 0.4, 0.25]
@@ -47,12 +47,12 @@ import Torch
   }
 
   @Test(arguments: ScheduleKind.allCases)
-  func `A rate of zero stays zero`(_ kind: ScheduleKind) throws {
+  func aRateOfZeroStaysZero(_ kind: ScheduleKind) throws {
     let schedule = try LearningRateSchedule(kind, steps: 20, warmupSteps: 3)
     for step in 0..<20 { #expect(schedule.learningRate(base: 0, at: step) == 0) }
   }
 
-  @Test func `Steps after the run's last stay where it ended`() throws {
+  @Test func stepsAfterTheRunsLastStayWhereItEnded() throws {
     for kind in [ScheduleKind.linear, .polynomial] {
       let schedule = try LearningRateSchedule(kind, steps: 8)
       #expect(schedule.learningRate(base: 1, at: 8) == schedule.learningRate(base: 1, at: 1000))
@@ -83,7 +83,7 @@ import Torch
     (.step, "step_size", .number(1e30), "must be an integer of at least 1"),
     (.step, "gamma", .null, "must be a number of at least 0"),
   ])
-  func `A bad option is named, with what is allowed`(
+  func aBadOptionIsNamedWithWhatIsAllowed(
     _ kind: ScheduleKind, _ key: String, _ value: JSONValue, _ problem: String
   ) {
     let error = #expect(throws: Issues.self) {
@@ -92,7 +92,7 @@ import Torch
     #expect(error?.all == [Support.Issue([.name(key)], problem)])
   }
 
-  @Test func `Defaults that a short run makes impossible are reported`() {
+  @Test func defaultsThatAShortRunMakesImpossibleAreReported() {
     var error = #expect(throws: Issues.self) {
       try LearningRateSchedule(.cosineWithRestarts, steps: 3)
     }

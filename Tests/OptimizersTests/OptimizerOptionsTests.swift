@@ -6,7 +6,7 @@ import Torch
 @testable import Optimizers
 
 @Suite struct OptimizerOptionsTests {
-  @Test func `Defaults are the libraries'`() throws {
+  @Test func defaultsAreTheLibraries() throws {
     #expect(try OptimizerOptions(.adamw) == .adamw(AdamW.Options()))
     guard case .adamw8bit(let adamw) = try OptimizerOptions(.adamw8bit),
       case .prodigy(let prodigy) = try OptimizerOptions(.prodigy),
@@ -27,7 +27,7 @@ import Torch
     for kind in OptimizerKind.allCases { #expect(try OptimizerOptions(kind).kind == kind) }
   }
 
-  @Test func `Null takes the first moment from Adafactor`() throws {
+  @Test func nullTakesTheFirstMomentFromAdafactor() throws {
     guard
       case .adafactor(let with) = try OptimizerOptions(.adafactor, params: ["beta1": .number(0.9)]),
       case .adafactor(let without) = try OptimizerOptions(.adafactor, params: ["beta1": .null])
@@ -76,7 +76,7 @@ import Torch
     (.muon, "adjust_lr_fn", .string("rms"), "must be one of original, match_rms_adamw"),
     (.muon, "momentum", .bool(false), "must be a number from 0 to below 1"),
   ])
-  func `A bad option is named, with what is allowed`(
+  func aBadOptionIsNamedWithWhatIsAllowed(
     _ kind: OptimizerKind, _ key: String, _ value: JSONValue, _ problem: String
   ) {
     let error = #expect(throws: Issues.self) {
@@ -85,7 +85,7 @@ import Torch
     #expect(error?.all == [Support.Issue([.name(key)], problem)])
   }
 
-  @Test func `All that is wrong is reported at once`() {
+  @Test func allThatIsWrongIsReportedAtOnce() {
     let error = #expect(throws: Issues.self) {
       try OptimizerOptions(.adamw, params: ["eps": .null, "lr": .number(1), "betas": .array([])])
     }
@@ -99,7 +99,7 @@ import Torch
     "transformer_blocks.0.attn2.to_k.lora_A.weight",
   ]
 
-  @Test func `Patterns sort parameters into groups`() throws {
+  @Test func patternsSortParametersIntoGroups() throws {
     let parameters = try Self.keys.map { Parameter(key: $0, tensor: try .zeros([1])) }
     let groups = try ParameterGroup.groups(
       of: parameters, learningRate: 1,
@@ -115,7 +115,7 @@ import Torch
 
   /// Names match whole, and in a row.
   @Test(arguments: ["to_", "attn1.to_k", "blocks.0", "", "0.0", "weight.weight"])
-  func `A pattern without a parameter is an error`(_ pattern: String) throws {
+  func aPatternWithoutAParameterIsAnError(_ pattern: String) throws {
     let parameters = try Self.keys.map { Parameter(key: $0, tensor: try .zeros([1])) }
     let error = #expect(throws: Issues.self) {
       try ParameterGroup.groups(
@@ -125,7 +125,7 @@ import Torch
     #expect(error?.all.map(\.subject) == [[.name(pattern)], ["to_q"]])
   }
 
-  @Test func `Parts keep the order and are full or whole`() {
+  @Test func partsKeepTheOrderAndAreFullOrWhole() {
     #expect([3, 4, 1, 9, 2].inParts(limit: 5) { $0 } == [[3, 4], [1, 9], [2]])
     #expect([5, 5].inParts(limit: 5) { $0 } == [[5], [5]])
     #expect([Int]().inParts(limit: 5) { $0 }.isEmpty)

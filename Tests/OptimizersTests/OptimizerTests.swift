@@ -65,7 +65,7 @@ import Torch
     }
   }
 
-  @Test func `Parameters and state are the libraries'`() throws {
+  @Test func parametersAndStateAreTheLibraries() throws {
     // 8 bits: AdamW8bitTests
     #expect(Set(cases.map(\.kind)).count == OptimizerKind.allCases.count - 1)
     for test in cases {
@@ -92,7 +92,7 @@ import Torch
     }
   }
 
-  @Test func `A stored and restored optimizer goes on bit for bit`() throws {
+  @Test func aStoredAndRestoredOptimizerGoesOnBitForBit() throws {
     let last = rates.count - 1
     for test in cases {
       let whole = try optimizer(test, parameters())
@@ -127,7 +127,7 @@ import Torch
     }
   }
 
-  @Test func `What memory the state takes is known before`() throws {
+  @Test func whatMemoryTheStateTakesIsKnownBefore() throws {
     for test in cases {
       let parameters = try parameters()
       let options = try OptimizerOptions(
@@ -143,7 +143,7 @@ import Torch
   }
 
   @Test(arguments: OptimizerKind.allCases)
-  func `Groups have their own learning rates`(_ kind: OptimizerKind) throws {
+  func groupsHaveTheirOwnLearningRates(_ kind: OptimizerKind) throws {
     let parameters = try parameters()
     // A rate of 0 leaves its group unchanged; the other groups train as if alone.
     let still = Set(["wide", "vector"])
@@ -174,7 +174,7 @@ import Torch
   }
 
   @Test(arguments: OptimizerKind.allCases)
-  func `bfloat16 parameters are trained`(_ kind: OptimizerKind) throws {
+  func bfloat16ParametersAreTrained(_ kind: OptimizerKind) throws {
     let exact = try parameters()
     let rounded = try exact.map {
       Parameter(key: $0.key, tensor: try $0.tensor.detach().to(.bfloat16).asLeaf())
@@ -198,7 +198,7 @@ import Torch
     }
   }
 
-  @Test func `Prodigy refuses several learning rates`() throws {
+  @Test func prodigyRefusesSeveralLearningRates() throws {
     let parameters = try parameters()
     let groups = [
       ParameterGroup([parameters[0]], learningRate: 1),
@@ -209,7 +209,7 @@ import Torch
     #expect("\(try #require(error))".contains("is 1.0 and 0.5"))
   }
 
-  @Test func `Prodigy does nothing where all gradients are zero`() throws {
+  @Test func prodigyDoesNothingWhereAllGradientsAreZero() throws {
     let parameters = try parameters()
     let optimizer = try Prodigy([ParameterGroup(parameters, learningRate: 1)])
     try optimizer.step(
@@ -221,7 +221,7 @@ import Torch
     #expect(optimizer.estimate == 1e-6)
   }
 
-  @Test func `A relative step refuses several learning rates`() throws {
+  @Test func aRelativeStepRefusesSeveralLearningRates() throws {
     let parameters = try parameters()
     let groups = [
       ParameterGroup([parameters[0]], learningRate: 1e-3),
@@ -236,7 +236,7 @@ import Torch
 
   /// Each part of each state, with another shape or dtype, or a count that is not one.
   @Test(arguments: OptimizerKind.allCases)
-  func `A state that doesn't fit is refused by its key`(_ kind: OptimizerKind) throws {
+  func aStateThatDoesntFitIsRefusedByItsKey(_ kind: OptimizerKind) throws {
     struct Missing: Error {}
     let options = try OptimizerOptions(
       kind, params: kind == .adafactor ? ["beta1": .number(0.9)] : [:])
@@ -273,7 +273,7 @@ import Torch
 
   /// On the CPU nothing moves; what is left to see is that nothing is lost.
   @Test(arguments: OptimizerKind.allCases)
-  func `The state comes back from the host as it was`(_ kind: OptimizerKind) throws {
+  func theStateComesBackFromTheHostAsItWas(_ kind: OptimizerKind) throws {
     struct Failure: Error {}
     let test = Case(name: kind.rawValue, kind: kind.rawValue, rate: 1e-2, params: [:])
     let optimizer = try optimizer(test, parameters())

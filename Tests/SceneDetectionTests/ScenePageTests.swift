@@ -26,7 +26,7 @@ import Testing
     try String(contentsOfFile: folder.file(output) + "/scenes.html", encoding: .utf8)
   }
 
-  @Test func `Each scene shows its first, middle and last frame, and plays`() throws {
+  @Test func eachSceneShowsItsFirstMiddleAndLastFrameAndPlays() throws {
     let frames = scenes([15, 40, 20])
     let path = try write(frames, to: folder.file("my film.mp4"))
     #expect(try SceneSplitter().split(path, into: folder.file("out")).scenes.count == 3)
@@ -45,7 +45,7 @@ import Testing
     #expect(page.contains("<dialog id=view>") && page.contains("width=device-width"))
   }
 
-  @Test func `Scenes without files play from the video itself`() throws {
+  @Test func scenesWithoutFilesPlayFromTheVideoItself() throws {
     let path = try write(scenes([15, 20]), to: folder.file("film.mp4"))
     var splitter = SceneSplitter()
     splitter.output = .none
@@ -56,7 +56,7 @@ import Testing
     #expect(try images(page).count == 6)
   }
 
-  @Test func `Copies show the frames that they hold`() throws {
+  @Test func copiesShowTheFramesThatTheyHold() throws {
     // Keyframes at 0 and 20 only; the cut at 30 moves back to 20.
     let frames = scenes([30, 20])
     let plain = try write(frames, to: folder.file("plain.mp4"), crf: 2)
@@ -78,7 +78,7 @@ import Testing
     }
   }
 
-  @Test func `Where no frames are held for the scenes, they are read again`() throws {
+  @Test func whereNoFramesAreHeldForTheScenesTheyAreReadAgain() throws {
     let frames = scenes([15, 20])
     let path = try write(frames, to: folder.file("film.mp4"))
     for output in [SceneSplitter.Output.none, .encoded] {
@@ -94,8 +94,7 @@ import Testing
     }
   }
 
-  @Test func `Short scenes repeat no frame, and those that are filtered out are not shown`() throws
-  {
+  @Test func shortScenesRepeatNoFrameAndThoseThatAreFilteredOutAreNotShown() throws {
     let path = try write(scenes([1]), to: folder.file("one.mp4"))
     _ = try SceneSplitter().split(path, into: folder.file("one"))
     #expect(try images(page("one")).count == 1)
@@ -105,7 +104,7 @@ import Testing
     #expect(try images(page("out")).count == 3)
   }
 
-  @Test func `Links lead from the page's folder, whatever the names`() {
+  @Test func linksLeadFromThePagesFolderWhateverTheNames() {
     #expect(ClipPage.link(from: "/a/b", to: "/a/b/c d#?.mp4") == "./c%20d%23%3F.mp4")
     #expect(ClipPage.link(from: "/a/b", to: "/a/c/e.mp4") == "../c/e.mp4")
     #expect(ClipPage.link(from: "/", to: "/x/\"<.mp4") == "./x/%22%3C.mp4")

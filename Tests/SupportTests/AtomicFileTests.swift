@@ -6,7 +6,7 @@ import Testing
   private let folder: Folder
   init() throws { folder = try Folder() }
 
-  @Test func `A file is whole or not there, and two writers don't meet`() throws {
+  @Test func aFileIsWholeOrNotThereAndTwoWritersDontMeet() throws {
     let path = folder.file("a.bin")
     let first = try file(path)
     let second = try file(path)
@@ -23,7 +23,7 @@ import Testing
     #expect(folder.names == ["a.bin"])
   }
 
-  @Test func `What a killed process left goes, what a living one writes stays`() throws {
+  @Test func whatAKilledProcessLeftGoesWhatALivingOneWritesStays() throws {
     let living = try file(folder.file("living"))
     let name = (living.temporaryPath as NSString).lastPathComponent
     let tag = name.dropLast(".partial".count).suffix(19).prefix(6)
@@ -55,7 +55,7 @@ import Testing
     #expect(other.names == [])
   }
 
-  @Test func `What the system refuses is said in a sentence`() throws {
+  @Test func whatTheSystemRefusesIsSaidInASentence() throws {
     #expect(
       message { _ = try file(folder.file("no/a")) }
         == "\(folder.path)/no/a: can't be written (No such file or directory). Create the folder first."
@@ -83,7 +83,7 @@ import Testing
 }
 
 @Suite struct ErrorTextTests {
-  @Test func `Foundation's errors become a path and a reason`() throws {
+  @Test func foundationsErrorsBecomeAPathAndAReason() throws {
     let folder = try Folder()
     #expect(
       message { try Data("x".utf8).write(to: URL(fileURLWithPath: folder.file("no/x"))) }

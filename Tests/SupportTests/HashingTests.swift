@@ -17,14 +17,14 @@ import Testing
     ),
   ]
 
-  @Test(arguments: digests) func `SHA-256 of the standard`(text: String, digest: String) throws {
+  @Test(arguments: digests) func sha256OfTheStandard(text: String, digest: String) throws {
     #expect(SHA256.hex(of: Data(text.utf8)) == digest)
     let folder = try Folder()
     try folder.write(text, "x")
     #expect(try SHA256.hex(ofFile: folder.file("x")) == digest)
   }
 
-  @Test func `The pieces that bytes arrive in don't matter`() {
+  @Test func thePiecesThatBytesArriveInDontMatter() {
     let bytes = (0..<1000).map { UInt8(truncatingIfNeeded: $0 &* 37) }
     for length in [0, 1, 55, 56, 57, 63, 64, 65, 119, 120, 128, 1000] {
       let whole = SHA256.hex(of: Array(bytes.prefix(length)))
@@ -38,7 +38,7 @@ import Testing
     }
   }
 
-  @Test func `A file that can't be read`() throws {
+  @Test func aFileThatCantBeRead() throws {
     let folder = try Folder()
     let issue = #expect(throws: Support.Issue.self) {
       try SHA256.hex(ofFile: folder.file("none"))
@@ -54,16 +54,16 @@ import Testing
       (Data(0..<32), 0x46DD_794E), (Data((0..<32).reversed()), 0x113F_DB5C),
       (Data("123456789".utf8), 0xE306_9283), (Data(), 0),
     ] as [(Data, UInt32)])
-  func `CRC-32C of the standard`(data: Data, checksum: UInt32) {
+  func crc32COfTheStandard(data: Data, checksum: UInt32) {
     #expect(CRC32.castagnoli.checksum(data) == checksum)
   }
 
   @Test(arguments: [("123456789", 0xCBF4_3926), ("", 0), ("a", 0xE8B7_BE43)] as [(String, UInt32)])
-  func `CRC-32 of zlib`(text: String, checksum: UInt32) {
+  func crc32OfZlib(text: String, checksum: UInt32) {
     #expect(CRC32.ethernet.checksum(Data(text.utf8)) == checksum)
   }
 
-  @Test func `Eight bytes at a time give what one at a time gives`() {
+  @Test func eightBytesAtATimeGiveWhatOneAtATimeGives() {
     let bytes = (0..<300).map { UInt8(truncatingIfNeeded: $0 &* 101) }
     for length in 0...40 {
       var crc = UInt32.max

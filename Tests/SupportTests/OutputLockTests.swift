@@ -10,7 +10,7 @@ import Testing
     try OutputLock(folder: path, purpose: "ltx train", share: share) { Issue.record("\($0)") }
   }
 
-  @Test func `A folder has one writer, who is named`() throws {
+  @Test func aFolderHasOneWriterWhoIsNamed() throws {
     let out = folder.file("a/b")
     let first = try lock(out)
     let refusal = message { _ = try lock(out + "/") }
@@ -28,13 +28,13 @@ import Testing
     #expect(try FileManager.default.contentsOfDirectory(atPath: out) == ["result"])
   }
 
-  @Test func `A lock file that a killed process left blocks nobody`() throws {
+  @Test func aLockFileThatAKilledProcessLeftBlocksNobody() throws {
     try folder.write("ltx train, process 1 on host elsewhere, started long ago\n", ".ltx.lock")
     try lock(folder.path).release()
     #expect(folder.names.isEmpty)
   }
 
-  @Test func `Processes that share a folder lock it together`() throws {
+  @Test func processesThatShareAFolderLockItTogether() throws {
     let shares = try (0..<3).map { try lock(folder.path, .init(index: $0, count: 3)) }
     #expect(
       message { _ = try lock(folder.path, .init(index: 1, count: 3)) }.contains("another process"))
@@ -52,7 +52,7 @@ import Testing
     whole.release()
   }
 
-  @Test func `A file has one writer, and its neighbors others`() throws {
+  @Test func aFileHasOneWriterAndItsNeighborsOthers() throws {
     let first = try OutputLock(file: folder.file("a.mp4"), purpose: "ltx generate") {
       Issue.record("\($0)")
     }
@@ -67,7 +67,7 @@ import Testing
     #expect(folder.names.isEmpty)
   }
 
-  @Test func `A folder that can't be written says so`() {
+  @Test func aFolderThatCantBeWrittenSaysSo() {
     #expect(
       message { _ = try lock("/dev/null/x") }
         == "/dev/null/x: can't be written (Not a directory). A part of the path is a file; choose another folder."

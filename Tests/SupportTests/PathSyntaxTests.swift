@@ -26,7 +26,7 @@ import Testing
     ("s3://bucket/x", "is a URL. Write the path of a local folder"),
     ("file:///tmp/no-such/x", "is a URL. Write /tmp/no-such/x"),
   ])
-  func `Paths for another program are refused with the path to write`(path: String, text: String) {
+  func pathsForAnotherProgramAreRefusedWithThePathToWrite(path: String, text: String) {
     #expect(problem(path) == text)
   }
 
@@ -34,9 +34,9 @@ import Testing
     "runs/a", "/tmp/x", "a:b", "price-5$", "5$ each", "$5", "${HOME", "a~b", "", "c",
     "x:/y:/z".replacing("x:", with: "xx:"),
   ])
-  func `Other paths are left alone`(path: String) { #expect(problem(path) == nil) }
+  func otherPathsAreLeftAlone(path: String) { #expect(problem(path) == nil) }
 
-  @Test func `A place that exists is what it is called`() throws {
+  @Test func aPlaceThatExistsIsWhatItIsCalled() throws {
     let folder = try Folder()
     let odd = folder.file("$HOME")
     #expect(problem(odd) != nil)

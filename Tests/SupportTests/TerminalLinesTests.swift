@@ -2,7 +2,7 @@ import Support
 import Testing
 
 @Suite struct TerminalLinesTests {
-  @Test func `Lines replace those before, in as many rows as the window shows them in now`() {
+  @Test func linesReplaceThoseBeforeInAsManyRowsAsTheWindowShowsThemInNow() {
     var lines = TerminalLines()
     #expect(lines.drawing(["ab", "cd"], columns: 10) == "\rab\u{1B}[K\ncd\u{1B}[K\u{1B}[J")
     #expect(lines.drawing(["e"], columns: 10) == "\r\u{1B}[1Ae\u{1B}[K\u{1B}[J")
@@ -17,7 +17,7 @@ import Testing
     #expect(lines.isEmpty && lines.ending().isEmpty && lines.clearing(columns: 6).isEmpty)
   }
 
-  @Test func `A shrunken window shows no line twice`() {
+  @Test func aShrunkenWindowShowsNoLineTwice() {
     var screen = Screen(columns: 40)
     var lines = TerminalLines()
     screen.feed("earlier\n")

@@ -21,7 +21,7 @@ import Testing
   ]
 
   @Test(arguments: files)
-  func `A file of another kind is named`(_ bytes: [UInt8], _ kind: String) throws {
+  func aFileOfAnotherKindIsNamed(_ bytes: [UInt8], _ kind: String) throws {
     let path = scratch("model.safetensors")
     try Data(bytes).write(to: URL(filePath: path))
     let error = #expect(throws: TensorFileError.self) { try openTensors(at: path) }
@@ -31,14 +31,14 @@ import Testing
     #expect(error?.description.hasPrefix(path) == true)
   }
 
-  @Test func `A folder of GGUF files is named`() throws {
+  @Test func aFolderOfGGUFFilesIsNamed() throws {
     try Data("GGUF".utf8).write(to: URL(filePath: scratch("gemma-3-12b-Q4_K_M.gguf")))
     let error = #expect(throws: TensorFileError.self) { try openTensors(at: scratch.path) }
     #expect(error?.kind == .foreignFormat && error?.path.hasSuffix("Q4_K_M.gguf") == true)
   }
 
   @Test(arguments: [("F8_E8M0", "MXFP8"), ("F4", "NVFP4"), ("C64", "complex")])
-  func `A dtype of another format is named`(_ dtype: String, _ what: String) throws {
+  func aDtypeOfAnotherFormatIsNamed(_ dtype: String, _ what: String) throws {
     let header = Array("{\"a\":{\"dtype\":\"\(dtype)\",\"shape\":[0],\"data_offsets\":[0,0]}}".utf8)
     let length = withUnsafeBytes(of: UInt64(header.count).littleEndian, Array.init)
     let path = scratch("model.safetensors")
@@ -50,7 +50,7 @@ import Testing
   }
 
   /// The length of a header can look like another format's first bytes.
-  @Test func `A header of an unlucky length is read`() throws {
+  @Test func aHeaderOfAnUnluckyLengthIsRead() throws {
     // "GGUF" as a length would be beyond the limit, but 0x0280 is the length of a small header.
     var header = Array("{}".utf8)
     header += [UInt8](repeating: 0x20, count: 0x0280 - header.count)

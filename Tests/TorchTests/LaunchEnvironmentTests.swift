@@ -7,7 +7,7 @@ import Testing
 
 /// The environment variables of launchers.
 @Suite struct LaunchEnvironmentTests {
-  @Test func `No launcher, one process`() throws {
+  @Test func noLauncherOneProcess() throws {
     #expect(try ProcessRanks(environment: ["PATH": "/bin"]) == nil)
     #expect(try ProcessGroup.fromEnvironment(["PATH": "/bin"]) == nil)
     // A group of one needs no place to meet.
@@ -15,7 +15,7 @@ import Testing
     #expect(group === ProcessGroup.single)
   }
 
-  @Test func `Ranks of torchrun and Slurm`() throws {
+  @Test func ranksOfTorchrunAndSlurm() throws {
     let torchrun = ["RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"]
     let slurm = ["SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"]
     #expect(
@@ -55,7 +55,7 @@ import Testing
     ),
     (["SLURM_PROCID": "1", "SLURM_NTASKS": "4"], "MASTER_ADDR", "scontrol show hostnames"),
   ])
-  func `What makes no sense is named`(
+  func whatMakesNoSenseIsNamed(
     environment: [String: String], variable: String, text: String
   ) throws {
     let error = #expect(throws: Support.Issue.self) {
@@ -65,7 +65,7 @@ import Testing
     #expect("\(try #require(error))".contains(text))
   }
 
-  @Test func `Where torchrun serves the store, rank 0 connects to it`() throws {
+  @Test func whereTorchrunServesTheStoreRank0ConnectsToIt() throws {
     let agent = try RendezvousStore(
       Rendezvous(host: "127.0.0.1", port: 0),
       ranks: ProcessRanks(rank: 0, worldSize: 2, localRank: 0),
@@ -87,7 +87,7 @@ import Testing
     #expect(sums.withLock { $0 } == [0: [3], 1: [3]])
   }
 
-  @Test func `Times are milliseconds, none of them endless`() {
+  @Test func timesAreMillisecondsNoneOfThemEndless() {
     #expect(Duration.seconds(1.5).milliseconds == 1500)
     #expect(Duration.zero.milliseconds == 1)
     #expect(Duration.seconds(-3).milliseconds == 1)

@@ -8,7 +8,7 @@ import Testing
 @Suite struct ProcessGroupFailureTests {
   private static let short = ProcessGroup.Timeouts(joining: .seconds(2), collective: .seconds(2))
 
-  @Test func `Ranks that never join are named`() throws {
+  @Test func ranksThatNeverJoinAreNamed() throws {
     let start = ContinuousClock.now
     for result in try asRanks(4, timeouts: Self.short, joining: [0, 2], { $0.rank }) {
       let error = try collectiveFailure(result)
@@ -17,7 +17,7 @@ import Testing
     #expect(ContinuousClock.now - start < .seconds(60))
   }
 
-  @Test func `The others learn of a rank that has gone`() throws {
+  @Test func theOthersLearnOfARankThatHasGone() throws {
     let start = ContinuousClock.now
     let ranks = try asRanks(3) { group in
       guard group.rank != 1 else { return }
@@ -28,7 +28,7 @@ import Testing
     #expect(ContinuousClock.now - start < .seconds(50), "long before the time-out")
   }
 
-  @Test func `Nobody waits longer than the time-out for a rank that does not answer`() throws {
+  @Test func nobodyWaitsLongerThanTheTimeOutForARankThatDoesNotAnswer() throws {
     let ranks = try asRanks(2, timeouts: .init(joining: .seconds(60), collective: .seconds(1))) {
       group in
       if group.rank == 1 { Thread.sleep(forTimeInterval: 4) }
@@ -46,7 +46,7 @@ import Testing
     #expect(try ranks[0].get().0.message.contains("Timed out waiting 1000ms"))
   }
 
-  @Test func `Ranks with other tensors are refused before anything is sent`() throws {
+  @Test func ranksWithOtherTensorsAreRefusedBeforeAnythingIsSent() throws {
     let others: [@Sendable (ProcessGroup) throws -> Void] = [
       { try $0.allReduce([Tensor.zeros([$0.rank == 0 ? 10 : 1000])]) },
       { try $0.allReduce([Tensor.zeros([10], dtype: $0.rank == 0 ? .float32 : .int32)]) },
@@ -79,14 +79,14 @@ import Testing
   }
 
   @Test(arguments: [DType.bool, .int16, .float8E4M3, .float8E5M2])
-  func `Types that can't be summed are refused, alone as well`(dtype: DType) throws {
+  func typesThatCantBeSummedAreRefusedAloneAsWell(dtype: DType) throws {
     let error = try torchFailure {
       try ProcessGroup.single.allReduce([Tensor.zeros([1], dtype: dtype)])
     }
     #expect(error.kind == .dtype)
   }
 
-  @Test func `A port that is taken, and a place that can't be reached`() throws {
+  @Test func aPortThatIsTakenAndAPlaceThatCantBeReached() throws {
     let main = ProcessRanks(rank: 0, worldSize: 2, localRank: 0)
     let store = try RendezvousStore(
       Rendezvous(host: "127.0.0.1", port: 0), ranks: main, timeout: .seconds(300))

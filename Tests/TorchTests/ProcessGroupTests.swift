@@ -24,7 +24,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     }
   }
 
-  @Test func `The sum of two ranks is that of their tensors, to the bit`() throws {
+  @Test func theSumOfTwoRanksIsThatOfTheirTensorsToTheBit() throws {
     let ranks = try asRanks(2) { group in
       let tensors = try Self.numbers(rank: group.rank)
       try group.allReduce(tensors)
@@ -40,7 +40,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     }
   }
 
-  @Test func `Sums over more ranks are the same bits for each of them and each time`() throws {
+  @Test func sumsOverMoreRanksAreTheSameBitsForEachOfThemAndEachTime() throws {
     func run() throws -> [[[Float]]] {
       try asRanks(4) { group in
         let tensors = try Self.numbers(rank: group.rank)
@@ -62,7 +62,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     }
   }
 
-  @Test func `The maximum, and numbers as they are`() throws {
+  @Test func theMaximumAndNumbersAsTheyAre() throws {
     for result in try asRanks(
       3,
       { group in
@@ -85,7 +85,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     }
   }
 
-  @Test func `Tensors of several types and layouts are reduced together`() throws {
+  @Test func tensorsOfSeveralTypesAndLayoutsAreReducedTogether() throws {
     for result in try asRanks(
       2,
       { group in
@@ -111,7 +111,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     }
   }
 
-  @Test(arguments: DType.allCases) func `Each element type is broadcast and gathered`(dtype: DType)
+  @Test(arguments: DType.allCases) func eachElementTypeIsBroadcastAndGathered(dtype: DType)
     throws
   {
     for result in try asRanks(
@@ -139,7 +139,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     }
   }
 
-  @Test func `Weights that record gradients are broadcast too`() throws {
+  @Test func weightsThatRecordGradientsAreBroadcastToo() throws {
     for result in try asRanks(
       2,
       { group in
@@ -154,7 +154,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     }
   }
 
-  @Test func `Bytes of different lengths are gathered`() throws {
+  @Test func bytesOfDifferentLengthsAreGathered() throws {
     for result in try asRanks(
       3,
       { group in
@@ -172,7 +172,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     }
   }
 
-  @Test func `Buckets keep the order, part kinds, and are bounded`() throws {
+  @Test func bucketsKeepTheOrderPartKindsAndAreBounded() throws {
     let (a, b, big) = (try Tensor.zeros([10]), try Tensor.zeros([20]), try Tensor.zeros([100]))
     let (long, none) = (try Tensor.zeros([3], dtype: .int64), try Tensor.zeros([0]))
     let buckets = Bucket.fill([a, long, none, b, big, a], capacity: 200)
@@ -181,7 +181,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     #expect(buckets.allSatisfy { Set($0.tensors.map(\.dtype)).count == 1 })
   }
 
-  @Test func `A group of one exchanges nothing and keeps everything`() throws {
+  @Test func aGroupOfOneExchangesNothingAndKeepsEverything() throws {
     let group = ProcessGroup.single
     let tensor = try Tensor([1.0, 2])
     try group.allReduce([tensor])

@@ -14,7 +14,7 @@ import Torch
     try Trainer(synthetic.configuration(strategy, batch: batch, steps: 4))
   }
 
-  @Test func `Frame rates share a batch, and each sample keeps its own`() throws {
+  @Test func frameRatesShareABatchAndEachSampleKeepsItsOwn() throws {
     let rates = [29.9, 29.92, 29.95, 29.97, 30, 30.01, 24]
     let synthetic = try SyntheticRun(rates.map { .init(fps: $0) })
     let trainer = try trainer(synthetic, batch: 7, Strategies.flexible([]))
@@ -42,7 +42,7 @@ import Torch
     }
   }
 
-  @Test func `Audio of nearly one length is cut to share a batch`() throws {
+  @Test func audioOfNearlyOneLengthIsCutToShareABatch() throws {
     let synthetic = try SyntheticRun([6, 7, 6, 8].map { .init(audio: $0) })
     let pairs = try trainer(synthetic, batch: 2, Strategies.everything)
     // 6 and 7 steps are one length; 8 is two more than 6.
@@ -70,11 +70,11 @@ import Torch
     _ = try pairs.run()
   }
 
-  @Test func `The tolerance is 1 %, or one step`() {
+  @Test func theToleranceIs1PercentOrOneStep() {
     #expect([1, 99, 199, 200, 1000].map(BatchShapes.tolerance) == [1, 1, 1, 2, 10])
   }
 
-  @Test func `The summary says how large batches really are`() throws {
+  @Test func theSummarySaysHowLargeBatchesReallyAre() throws {
     func facts(_ shapes: [SyntheticRun.Shape]) throws -> [String: String] {
       let synthetic = try SyntheticRun(shapes)
       return Dictionary(

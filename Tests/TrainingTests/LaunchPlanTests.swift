@@ -5,7 +5,7 @@ import Testing
 @testable import Training
 
 @Suite struct LaunchPlanTests {
-  @Test func `Each process is told its ranks, and what torchrun tells it`() throws {
+  @Test func eachProcessIsToldItsRanksAndWhatTorchrunTellsIt() throws {
     let plan = try LaunchPlan(
       command: ["sh", "-c", "x"], processesPerNode: 4, nodes: 2, nodeRank: 1, masterHost: "node0")
     #expect(plan.executable.hasSuffix("/sh"))
@@ -22,7 +22,7 @@ import Testing
         == "7")
   }
 
-  @Test func `One machine takes a free port, and one process all cores`() throws {
+  @Test func oneMachineTakesAFreePortAndOneProcessAllCores() throws {
     let plan = try LaunchPlan(command: ["/bin/sh"], processesPerNode: 1)
     let environment = plan.environment(of: 0, base: [:], processors: 8)
     #expect(environment["MASTER_ADDR"] == "127.0.0.1")
@@ -33,7 +33,7 @@ import Testing
     )
   }
 
-  @Test func `What can't be launched is refused`() throws {
+  @Test func whatCantBeLaunchedIsRefused() throws {
     let scratch = try ScratchFolder()
     let text = try scratch.write("not a program", to: "text.txt")
     func problem(

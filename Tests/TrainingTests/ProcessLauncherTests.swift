@@ -7,7 +7,7 @@ import Testing
 
 /// Behavior that can't be seen through `ltx launch`, which `LaunchCommandTests` run.
 @Suite struct ProcessLauncherTests {
-  @Test func `Who does not end when asked is killed, with what it has started`() throws {
+  @Test func whoDoesNotEndWhenAskedIsKilledWithWhatItHasStarted() throws {
     let scratch = try ScratchFolder()
     let notes = Mutex([String]())
     let script = """
@@ -29,8 +29,7 @@ import Testing
       ])
   }
 
-  @Test func `A failure counts at once, though something that the rank has started goes on`() throws
-  {
+  @Test func aFailureCountsAtOnceThoughSomethingThatTheRankHasStartedGoesOn() throws {
     let script = "if [ $RANK = 1 ]; then sleep 20 >/dev/null 2>&1 & exit 3; fi; sleep 100"
     let launcher = ProcessLauncher(
       try LaunchPlan(command: ["/bin/sh", "-c", script], processesPerNode: 2), notify: { _ in })
@@ -39,7 +38,7 @@ import Testing
     #expect(ContinuousClock.now - start < .seconds(18))
   }
 
-  @Test func `A program that can't be started after all is an error`() throws {
+  @Test func aProgramThatCantBeStartedAfterAllIsAnError() throws {
     let scratch = try ScratchFolder()
     // A script whose interpreter is missing: executable, and yet not to be run.
     let path = try scratch.write("#!/no/such/interpreter\n", to: "script")

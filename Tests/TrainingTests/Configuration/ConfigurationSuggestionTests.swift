@@ -20,13 +20,13 @@ import Testing
     ("model.rank=5", "lora.rank"), ("learnin_rate=1", "optimization.learning_rate"),
     ("output=x", "output_dir"), ("optimization.stepz=1", "optimization.steps"), ("sead=1", "seed"),
   ])
-  func `A key without its section, or nearly one`(option: String, key: String) throws {
+  func aKeyWithoutItsSectionOrNearlyOne(option: String, key: String) throws {
     let found = problems(ConfigurationText.minimal, [option])
     #expect(found.count == 1)
     #expect(found.first?.hasSuffix("is not a known key; did you mean \(key)?") == true, "\(found)")
   }
 
-  @Test func `A key that resembles none gets no suggestion`() {
+  @Test func aKeyThatResemblesNoneGetsNoSuggestion() {
     for key in ["zzzzzzzz", "xy"] {
       #expect(
         problems(ConfigurationText.minimal + "\(key): 1").first?.hasSuffix("is not a known key")
@@ -39,7 +39,7 @@ import Testing
     ("model:\n  model_path: m\nlora:\n  rank: 8\n \talpha: 8\n", 5, 2),
     ("data:\n  a: [1,\n\t2]\n  b:\n\t\tc: 1\n", 5, 1),
   ])
-  func `A tab in the indentation is named with its place`(yaml: String, line: Int, column: Int)
+  func aTabInTheIndentationIsNamedWithItsPlace(yaml: String, line: Int, column: Int)
     throws
   {
     do {
@@ -52,7 +52,7 @@ import Testing
     }
   }
 
-  @Test func `A tab elsewhere is a blank`() {
+  @Test func aTabElsewhereIsABlank() {
     #expect(problems(ConfigurationText.minimal + "seed:\t7\n# \tcomment\n") == [])
   }
 
@@ -61,7 +61,7 @@ import Testing
     ("output_dir: 'C:\\runs'", "/mnt/c/runs"),
     ("output_dir: s3://bucket/x", "is a URL"), ("output_dir: ~no-such-user/x", "begins with ~"),
   ])
-  func `A path that something else would expand is refused`(line: String, text: String) {
+  func aPathThatSomethingElseWouldExpandIsRefused(line: String, text: String) {
     let found = problems(ConfigurationText.minimal + line)
     #expect(found.count == 1 && found[0].contains(text), "\(found)")
   }
