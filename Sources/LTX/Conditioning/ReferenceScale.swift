@@ -70,7 +70,7 @@ public struct ReferenceScale: Sendable, Equatable {
   /// - Parameters:
   ///   - positions: of the reference at its own frame rate, [B, 3, T, 2].
   ///   - target: [B, 3, T', 2]; its first token ends where the first frame does.
-  func placing(_ positions: Tensor, onto target: Tensor, scalesTime: Bool) throws -> Tensor {
+  package func placing(_ positions: Tensor, onto target: Tensor, scalesTime: Bool) throws -> Tensor {
     var seconds = try positions.slice(1, from: 0, to: 1)
     let pixels = try positions.slice(1, from: 1) * Double(space)
     if scalesTime, time != 1 {
