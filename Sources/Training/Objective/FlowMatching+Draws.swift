@@ -7,14 +7,13 @@ import Torch
 extension FlowMatching {
   /// Draws the random numbers of a batch.
   ///
-  /// Each sample has a generator of its own, so that the numbers do not depend on how samples are
-  /// shared out to batches and ranks. In this order: sigma, noise and conditions of the video, then
-  /// of the sound.
+  /// Each sample has its own generator, so the numbers do not depend on how samples are split into
+  /// batches and ranks. The order is: sigma, noise and conditions of the video, then of the audio.
   ///
   /// - Parameters:
-  ///   - batch: for the shapes.
+  ///   - batch: gives the shapes.
   ///   - samples: one generator for each sample.
-  ///   - step: where the decisions on references come from, which are those of a whole step.
+  ///   - step: the generator of decisions on references, which hold for a whole step.
   public func draws(for batch: TrainingBatch, samples: [Generator], step: Generator) throws
     -> TrainingDraws
   {

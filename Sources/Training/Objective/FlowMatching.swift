@@ -6,14 +6,14 @@ import Support
 import Torch
 
 /// Makes training examples for flow matching (Lipman et al., 2023): x is blended with noise by a
-/// drawn sigma, and the model answers the velocity noise - x. What a strategy says is given, is
-/// clean, at timestep 0, and has no loss.
+/// random sigma, and the model predicts the velocity noise - x. Conditioned tokens are clean, at
+/// timestep 0, and have no loss.
 public struct FlowMatching: Sendable {
   public var strategies: StreamStrategies
   public var sampler: TimestepSampler
-  /// Of the video VAE.
+  /// The compression factors of the video VAE.
   public var factors: CompressionFactors
-  /// How much coarser references are than their clips.
+  /// The scale of references relative to their clips.
   public var referenceScale: ReferenceScale
 
   public init(
@@ -26,9 +26,8 @@ public struct FlowMatching: Sendable {
     self.referenceScale = referenceScale
   }
 
-  /// - Returns: the streams that the strategy has, noised and with what is given.
-  /// - Throws: `Issue` where the batch lacks a reference or mask, or has one that does not
-  ///   fit.
+  /// - Returns: the modalities of the strategy, with noise and conditions.
+  /// - Throws: `Issue` if the batch lacks a reference or mask, or has one that does not fit.
   public func noised(_ batch: TrainingBatch, _ draws: TrainingDraws) throws -> (
     video: NoisedModality?, audio: NoisedModality?
   ) {
@@ -89,7 +88,7 @@ public struct FlowMatching: Sendable {
     return result
   }
 
-  /// The tokens that are given, [B, T]; nil for none.
+  /// Returns the conditioned tokens, [B, T]; nil for none.
   private func given(
     _ strategy: StreamStrategy, _ kind: Modality, _ stream: TrainingBatch.Stream,
     _ draws: ModalityDraws

@@ -5,7 +5,7 @@ import LTX
 import Support
 import Torch
 
-/// How latents become tokens.
+/// The conversion of latents to tokens.
 extension Modality {
   /// [B, C, F, H, W] or [B, Z, T, 16] to [B, T, channels].
   func tokens(_ latents: Tensor) throws -> Tensor {
@@ -15,10 +15,10 @@ extension Modality {
     }
   }
 
-  /// Latent frames of video, time steps of sound.
+  /// The number of latent frames of video, or of time steps of audio.
   func steps(_ latents: Tensor) -> Int { latents.size(2) }
 
-  /// The tokens of one sample.
+  /// The number of tokens of one sample.
   func tokenCount(_ shape: [Int]) -> Int {
     switch self {
     case .video: shape.suffix(3).reduce(1, *)
@@ -26,7 +26,7 @@ extension Modality {
     }
   }
 
-  /// [B, 3 or 1, T, 2]. Samples of different frame rates get positions of their own.
+  /// The positions of tokens, [B, 3 or 1, T, 2]. Samples of different frame rates have their own.
   func positions(_ latents: TrainingBatch.Latents, _ factors: CompressionFactors) throws -> Tensor {
     let shape = latents.tensor.shape
     func video(batch: Int, fps: Double) throws -> Tensor {
@@ -49,8 +49,7 @@ extension Modality {
 }
 
 extension StreamStrategy.Condition.Kind {
-  /// The tokens that the condition gives, [B or 1, T]; nil for a reference, which gives none of the
-  /// stream's own.
+  /// The tokens that the condition selects, [B or 1, T]; nil for a reference, which selects none.
   ///
   /// - Throws: `Issue` for a mask that is missing or does not fit.
   func region(

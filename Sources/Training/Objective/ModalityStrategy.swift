@@ -1,27 +1,27 @@
-/// What training does with one of the two streams: whether it is generated, and what of it is
-/// given.
+/// The strategy of one modality in training: whether it is generated, and which parts of it are
+/// conditioned.
 ///
-/// All strategies of the configuration, the older ones too, come down to two of these.
+/// All strategies of the configuration, including the older ones, are expressed by two of these.
 public struct StreamStrategy: Sendable, Equatable {
-  /// A part of the stream that the model is given instead of having to generate it.
+  /// A part of the modality that the model is given instead of generating it.
   public struct Condition: Sendable, Equatable {
     public enum Kind: Sendable, Equatable {
       /// The first latent frame.
       case firstFrame
-      /// The first latent frames, or time steps of sound.
+      /// The first latent frames, or time steps of audio.
       case prefix(Int)
       /// The last ones.
       case suffix(Int)
       /// Pixels from (top, left) to (bottom, right), in all frames.
       case spatialCrop(top: Int, left: Int, bottom: Int, right: Int)
-      /// Where the sample's mask in a folder of the cache is above 0.5.
+      /// The part where the sample's mask in a folder of the cache is above 0.5.
       case mask(folder: String)
-      /// Another clip or sound in front of the stream, from a folder of the cache.
+      /// Another clip or audio track in front of the modality, from a folder of the cache.
       case reference(folder: String)
     }
 
     public var kind: Kind
-    /// How often it applies: to each sample on its own, but a reference to a whole batch.
+    /// Its probability for each sample; for a reference, of the whole step.
     public var probability: Double
 
     public init(_ kind: Kind, probability: Double = 1) {
@@ -35,18 +35,18 @@ public struct StreamStrategy: Sendable, Equatable {
     }
   }
 
-  /// A stream that is not generated stays clean, has no loss, and is attended to.
+  /// A modality that is not generated stays clean, has no loss, and is attended to.
   public var isGenerated: Bool
   /// The folder of its latents in the cache.
   public var latentsFolder: String
   public var conditions: [Condition] = []
-  /// Its noise level is the video's and not its own. So it is in the older strategy
-  /// `text_to_video`.
+  /// Whether its noise level is the video's, as in the older strategy `text_to_video`.
   public var takesVideoSigma = false
-  /// References run at the target's frame rate and are rescaled in space only. So it is in the
+  /// Whether references run at the target's frame rate and are rescaled in space only, as in the
   /// older `video_to_video`.
   public var referencesKeepTime = false
-  /// A clip of one latent frame is never given as a whole. So it is in both older strategies.
+  /// Whether a clip of one latent frame is never conditioned as a whole, as in both older
+  /// strategies.
   public var sparesSingleFrames = false
 
   public init(isGenerated: Bool, latentsFolder: String, conditions: [Condition] = []) {
@@ -56,7 +56,7 @@ public struct StreamStrategy: Sendable, Equatable {
   }
 }
 
-/// What training does with video and sound.
+/// The strategies of video and audio in training.
 public struct StreamStrategies: Sendable, Equatable {
   public var video: StreamStrategy?
   public var audio: StreamStrategy?

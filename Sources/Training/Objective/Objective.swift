@@ -17,7 +17,7 @@ public struct Objective: Sendable, Equatable {
 
   /// The losses of each sample of an example.
   ///
-  /// - Parameter velocities: of the modalities, [B, T, C]; the last T' tokens are compared.
+  /// - Parameter velocities: the predictions, [B, T, C]; the last T' tokens are compared.
   /// - Throws: `Issue` if no modality has a target, `TorchError`.
   public func losses(
     _ example: TrainingExample, _ velocities: PerModality<Tensor?>

@@ -1,6 +1,6 @@
 extension StreamStrategies {
-  /// - Parameter strategy: as the configuration has it; the older ones in the terms of the flexible
-  ///   one.
+  /// - Parameter strategy: the strategy of the configuration; older ones are expressed in terms of
+  ///   the flexible one.
   public init(_ strategy: TrainingStrategy) {
     switch strategy {
     case .flexible(let flexible):
@@ -52,7 +52,7 @@ extension StreamStrategy {
       })
   }
 
-  /// How many of the conditions are drawn, the first ones: in the older `video_to_video` the
-  /// reference is always there.
+  /// The number of conditions whose use is random, at the beginning of the list: in the older
+  /// `video_to_video`, the reference is always used.
   public var drawnConditions: Int { referencesKeepTime ? 1 : conditions.count }
 }

@@ -3,21 +3,21 @@ import Optimizers
 import Support
 import Torch
 
-/// How the noise level of a training sample is drawn (ltx-trainer, `timestep_samplers.py`).
+/// The distribution of the noise levels of training samples (ltx-trainer, `timestep_samplers.py`).
 public enum TimestepSampler: Sendable, Equatable {
   /// Uniform from `minimum` to `maximum`.
   case uniform(minimum: Double = 0, maximum: Double = 1)
   /// A logit-normal whose mean grows with the number of tokens, stretched to reach 0 and 1.
   ///
-  /// - `deviation`: of the normal distribution.
+  /// - `deviation`: the deviation of the normal distribution.
   /// - `eps`: sigmas below it are reflected there.
   /// - `uniformProbability`: how often a sigma is drawn uniformly instead.
   case shiftedLogitNormal(
     deviation: Double = 1, eps: Double = 1e-3, uniformProbability: Double = 0.1)
 
   /// - Parameters:
-  ///   - normal, uniform, probability: draws of shape [n]; `uniform` alone counts for `.uniform`.
-  ///   - tokens: of one sample, which shift the distribution.
+  ///   - normal, uniform, probability: random numbers of shape [n]; `.uniform` uses `uniform` only.
+  ///   - tokens: the tokens of one sample, which shift the distribution.
   /// - Returns: sigmas, [n].
   public func sigmas(normal: Tensor, uniform: Tensor, probability: Tensor, tokens: Int) throws
     -> Tensor
@@ -28,8 +28,8 @@ public enum TimestepSampler: Sendable, Equatable {
     case .shiftedLogitNormal(let deviation, let eps, let uniformProbability):
       let slope = (2.05 - 0.95) / (4096 - 1024)
       let shift = slope * Double(tokens) + 0.95 - slope * 1024
-      // The 99.9th and the 0.5th percentile of the normal distribution. They are rounded as the
-      // numbers are: with many tokens both lie close together near 1.
+      // The 99.9th and the 0.5th percentile of the normal distribution. They are float32 like the
+      // sigmas: with many tokens, both lie close together near 1.
       let bounds = try Tensor([
         Float(shift + 3.0902 * deviation), Float(shift - 2.5758 * deviation),
       ]).to(
@@ -55,10 +55,9 @@ public enum TimestepSampler: Sendable, Equatable {
 }
 
 extension TimestepSampler {
-  /// The sampler of `flow_matching`, with its parameters under the reference's names.
+  /// The sampler of `flow_matching`, with its parameters under upstream's names.
   ///
-  /// - Throws: `Issues` for a parameter that the sampler does not have, or a value it can't
-  ///   take.
+  /// - Throws: `Issues` for parameters that the sampler does not have, and for values out of range.
   public init(_ flow: TrainingConfiguration.FlowMatching) throws(Issues) {
     var options = OptionReader(
       flow.timestepSamplingParams, of: "the sampler \(flow.timestepSamplingMode.rawValue)")
@@ -78,7 +77,7 @@ extension TimestepSampler {
     try options.finish()
   }
 
-  /// - Throws: `ConfigurationProblems`, as above.
+  /// - Throws: `ConfigurationProblems` for the same problems.
   public init(_ c: TrainingConfiguration) throws {
     self = try c.naming("flow_matching.timestep_sampling_params") {
       try TimestepSampler(c.flowMatching)

@@ -4,13 +4,13 @@
 import LTX
 import Torch
 
-/// Samples of one shape as the cache has them, with their text as the transformer takes it.
+/// Cached samples of one shape.
 public struct TrainingBatch: Sendable {
-  /// A latent as it is stored.
+  /// Latents in their stored form.
   public struct Latents: Sendable {
-    /// Video [B, C, F, H, W] or sound [B, Z, T, 16], normalised.
+    /// Video [B, C, F, H, W] or audio [B, Z, T, 16], normalized.
     public var tensor: Tensor
-    /// Frames per second of each sample of video, or one value for all of them.
+    /// The frames per second of each sample of video, or one value for all.
     public var fps: [Double]
 
     public init(_ tensor: Tensor, fps: [Double]) {
@@ -24,9 +24,9 @@ public struct TrainingBatch: Sendable {
 
   public struct Stream: Sendable {
     public var latents: Latents
-    /// By the folder that a condition names.
+    /// The references by the folder that a condition names.
     public var references: [String: Latents]
-    /// By folder: [B, F, H, W] or [B, T]; above 0.5 where the sample is given.
+    /// The masks by folder, [B, F, H, W] or [B, T]; above 0.5 where the sample is conditioned.
     public var masks: [String: Tensor]
 
     public init(
@@ -46,18 +46,18 @@ public struct TrainingBatch: Sendable {
     self.audio = audio
   }
 
-  /// The samples in it.
+  /// The number of samples.
   public var count: Int { (video ?? audio)?.latents.tensor.size(0) ?? 0 }
 }
 
-/// The random numbers behind one stream of a training example.
+/// The random numbers of one modality of a training example.
 public struct ModalityDraws: Sendable {
-  /// [B]; nil for a stream that is not generated.
+  /// [B]; nil for a modality that is not generated.
   public var sigma: Tensor?
-  /// [B, T, C], standard normal; nil likewise.
+  /// [B, T, C], standard normal; nil for a modality that is not generated.
   public var noise: Tensor?
-  /// Uniform numbers for each condition and sample; a condition applies below its probability. Of a
-  /// reference, the first number counts for the batch.
+  /// Uniform numbers for each condition and sample; a condition applies below its probability. For
+  /// a reference, the first number decides for the batch.
   public var conditions: [[Double]]
 
   public init(sigma: Tensor?, noise: Tensor?, conditions: [[Double]]) {
@@ -67,7 +67,7 @@ public struct ModalityDraws: Sendable {
   }
 }
 
-/// The random numbers behind a training example.
+/// The random numbers of a training example.
 public struct TrainingDraws: Sendable {
   public var video: ModalityDraws?
   public var audio: ModalityDraws?
@@ -78,20 +78,20 @@ public struct TrainingDraws: Sendable {
   }
 }
 
-/// One stream with its noise and conditions, before it meets its text.
+/// One modality with its noise and conditions, without its text.
 public struct NoisedModality: Sendable {
-  /// [B, T, C]: tokens of references first.
+  /// [B, T, C], tokens of references first.
   public var latent: Tensor
-  /// Sigmas of the tokens: [B, T], or [B, 1] where all tokens of a sample have the same.
+  /// The sigmas of the tokens, [B, T], or [B, 1] if all tokens of a sample have the same.
   public var timesteps: Tensor
-  /// [B]; 0 for a stream that is not generated.
+  /// [B]; 0 for a modality that is not generated.
   public var sigma: Tensor
   /// [B, 3 or 1, T, 2]
   public var positions: Tensor
-  /// [B, T', C], the velocity noise - x of the last T' tokens; nil for a stream that is not
+  /// [B, T', C], the velocity noise - x of the last T' tokens; nil for a modality that is not
   /// generated.
   public var target: Tensor?
-  /// [B, T], 1 where a token counts; nil likewise.
+  /// [B, T], 1 where a token counts; nil for a modality that is not generated.
   public var lossMask: Tensor?
 
   /// - Parameters:
