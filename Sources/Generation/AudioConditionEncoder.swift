@@ -2,65 +2,69 @@
 
 import LTX
 import Media
+import Support
 import Torch
 
-/// Reads sounds and encodes them to what samplings know of their sound.
+/// Reads audio files and encodes them to the audio conditions of samplings.
 struct AudioConditionEncoder {
-  /// What becomes of a file.
+  /// The result of encoding a file.
   enum Encoded {
-    case condition(AudioCondition)
-    /// The whole sound, which stays as it is: its latent, and itself.
+    case condition(LatentCondition)
+    /// The latent of the whole audio, which stays unchanged, and the audio itself.
     case frozen(Tensor, AudioClip)
   }
 
   let encoder: AudioEncoder
 
-  /// - Throws: `MediaError` for a file that changed since it was checked, and what the encoder
-  ///   throws.
+  /// - Throws: `MediaError` for a file that changed after it was checked, and errors of the encoder.
   func callAsFunction(_ encoding: GenerationStage.AudioEncoding) throws -> Encoded {
     let grid = encoding.grid
-    switch encoding.condition {
-    case .audio(let path, let start):
-      // As in preprocessing, the latent has as many frames as the encoder makes of it, and none is
-      // cut or repeated.
-      let audio = try read(path, from: start, seconds: encoding.seconds)
+    let condition = encoding.condition
+    switch condition.kind {
+    case .whole:
+      // As in preprocessing, the latent has as many frames as the encoder returns: none is cut or
+      // repeated.
+      let audio = try read(
+        condition.path, from: condition.source.start, seconds: encoding.seconds)
       return .frozen(try latent(audio), audio)
-    case .retake(let path, let from, let to):
-      let audio = try read(path, from: 0, seconds: encoding.seconds)
+    case .retake(let from, let to):
+      let audio = try read(condition.path, from: 0, seconds: encoding.seconds)
       let kept = grid.frames(from: from, to: to).map { $0 ? Float(0) : 1 }
       return .condition(
         .masked(
-          latent: try latent(audio, grid), mask: try Tensor(kept, shape: [1, grid.frames]),
-          strength: 1))
-    case .audioPrefix(let path, let seconds):
-      let audio = try AudioClip.read(path: path, duration: seconds ?? encoding.seconds)
+          latent: try latent(audio, grid), mask: try Tensor(kept, shape: [1, grid.frames])))
+    case .prefix:
+      let audio = try AudioClip.read(
+        path: condition.path, duration: condition.seconds ?? encoding.seconds)
       let latent = try latent(audio)
       return .condition(
         .replace(
-          latent: try latent.narrow(2, 0, min(latent.size(2), grid.frames)).contiguous(), frame: 0))
-    case .audioSuffix(let path, let seconds):
-      let latent = try latent(end(of: path, seconds: seconds ?? encoding.seconds))
+          latent: try latent.narrow(2, 0, min(latent.size(2), grid.frames)).contiguous(),
+          latentFrame: 0))
+    case .suffix:
+      let latent = try latent(
+        end(of: condition.path, seconds: condition.seconds ?? encoding.seconds))
       let count = min(latent.size(2), grid.frames)
       return .condition(
         .replace(
           latent: try latent.narrow(2, latent.size(2) - count, count).contiguous(),
-          frame: grid.frames - count
-        ))
-    case .audioKeep(let path, let mask):
-      let audio = try read(path, from: 0, seconds: encoding.seconds)
+          latentFrame: grid.frames - count))
+    case .mask(let mask, _):
+      let audio = try read(condition.path, from: 0, seconds: encoding.seconds)
       return .condition(
         .masked(
-          latent: try latent(audio, grid), mask: try AudioMask(path: mask).frames(grid.frames),
-          strength: 1))
-    case .audioReference(let path):
+          latent: try latent(audio, grid),
+          mask: try AudioMask(path: mask.path).steps(grid.frames).unsqueeze(0)))
+    case .reference:
       return .condition(
-        .reference(latent: try latent(AudioClip.read(path: path, duration: encoding.seconds))))
-    case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .video:
-      preconditionFailure("a picture among sounds")
+        .reference(
+          latent: try latent(AudioClip.read(path: condition.path, duration: encoding.seconds))))
+    case .image, .firstFrame, .crop:
+      throw Issue([.file(condition.path)], "has no frames, which the condition needs")
     }
   }
 
-  /// Stereo, as long as the result: cut, or filled up with silence.
+  /// Stereo audio as long as the result: cut, or padded with silence.
   private func read(_ path: String, from start: Double, seconds: Double) throws -> AudioClip {
     let clip = try AudioClip.read(path: path, from: start, duration: seconds)
     let missing = Int((seconds * Double(clip.sampleRate)).rounded()) - clip.sampleCount
@@ -71,7 +75,7 @@ struct AudioConditionEncoder {
       sampleRate: clip.sampleRate)
   }
 
-  /// The last seconds of a sound, or all of it.
+  /// The last seconds of an audio file, or all of it.
   private func end(of path: String, seconds: Double) throws -> AudioClip {
     let clip = try AudioClip.read(path: path)
     let count = min(clip.sampleCount, Int((seconds * Double(clip.sampleRate)).rounded()))
@@ -87,12 +91,12 @@ struct AudioConditionEncoder {
     return try latent.to(.cpu, .float32)
   }
 
-  /// [1, Z, T, N]: as many frames as the grid has.
+  /// The latent with as many frames as the grid has: [1, Z, T, N].
   private func latent(_ audio: AudioClip, _ grid: AudioGrid) throws -> Tensor {
     let latent = try latent(audio)
     let count = latent.size(2)
     if count >= grid.frames { return try latent.narrow(2, 0, grid.frames).contiguous() }
-    // Rounding may leave the last frame out; it is as the one before.
+    // Rounding may omit the last frame; it repeats the one before.
     let last = try latent.narrow(2, count - 1, 1)
       .expand([latent.size(0), latent.size(1), grid.frames - count, latent.size(3)])
     return try Tensor.cat([latent, last], 2)

@@ -2,33 +2,33 @@ import LTX
 import Media
 import Support
 
-/// Checks what is known of a result, and lists what of it is to be encoded.
+/// Checks the conditions of a request and lists the files to encode.
 struct ConditionPlan {
   private let request: GenerationRequest
   private let defaults: GenerationDefaults
   private let size: GenerationPlan.OutputSize
-  private let referenceScale: (spatial: Int, temporal: Int)
-  /// The sound that the result has as it is: one that was given, or that of a video whose pictures
-  /// alone are edited.
-  var givenAudio: GenerationCondition? { audioSource?.condition }
+  private let referenceScale: ReferenceScale
+  /// The audio that the result has unchanged: given audio, or the audio of a video of which only the
+  /// frames are edited.
+  var givenAudio: Condition<MediaFile>? { audioSource?.condition }
   /// `givenAudio` with the position of the condition that it comes from.
-  private let audioSource: (index: Int, condition: GenerationCondition)?
+  private let audioSource: (index: Int, condition: Condition<MediaFile>)?
   private(set) var videos: [GenerationStage.VideoEncoding] = []
   private(set) var audio: [GenerationStage.AudioEncoding] = []
 
   init(
     _ request: GenerationRequest, _ defaults: GenerationDefaults, _ size: GenerationPlan.OutputSize,
-    _ referenceScale: (spatial: Int, temporal: Int)
+    _ referenceScale: ReferenceScale
   ) throws {
     audioSource = try request.conditions.enumerated().lazy.compactMap {
-      index, condition -> (Int, GenerationCondition)? in
-      switch condition {
-      case .audio: return (index, condition)
-      case .inpaint(let path, _):
+      index, condition -> (Int, Condition<MediaFile>)? in
+      switch (condition.modality, condition.kind) {
+      case (.audio, .whole): return (index, condition)
+      case (_, .mask(_, .replacesWhite)):
         let hasAudio = try Issue.within("conditions", .index(index)) {
           try GivenVideo(condition).hasAudio
         }
-        return hasAudio ? (index, .audio(path: path)) : nil
+        return hasAudio ? (index, .audio(path: condition.path)) : nil
       default: return nil
       }
     }.first
@@ -38,13 +38,12 @@ struct ConditionPlan {
     self.referenceScale = referenceScale
   }
 
-  /// The file whose pictures the result has.
-  var givenImage: String? {
-    for case .video(let path) in request.conditions { return path }
-    return nil
+  /// The video whose frames the result has.
+  var givenVideo: String? {
+    request.conditions.first { $0.modality == .video && $0.isWhole }?.path
   }
 
-  /// Adds what a sampling knows of the video. References are shown to the first one only.
+  /// Adds the video conditions of a sampling. Only the first sampling has references.
   mutating func addVideos(
     sampling: Int, grid: VideoGrid, refines: Bool, _ notes: inout [String]
   ) throws {
@@ -52,29 +51,28 @@ struct ConditionPlan {
       if sampling == 0 {
         try Issue.within("conditions", .index(index)) {
           try check(condition, grid, &notes)
-          if !condition.isAudio { try requireShapes(condition) }
+          if condition.modality == .video { try requireShapes(condition) }
         }
       }
       var encoding = GenerationStage.VideoEncoding(
         condition: condition, sampling: sampling, grid: grid, crf: 0)
-      switch condition {
-      case .image(_, _, _, let crf): encoding.crf = crf ?? defaults.imageCRF
-      case .firstFrame, .prefix, .suffix, .retake, .inpaint, .keep, .crop, .video: break
-      case .reference(_, _, let scale, _):
+      switch (condition.modality, condition.kind) {
+      case (.video, .image): encoding.crf = condition.source.crf ?? defaults.imageCRF
+      case (.video, .reference(let scale, _)):
         guard !refines else { continue }
-        encoding.spatialScale = scale?.space ?? referenceScale.spatial
-        encoding.temporalScale = scale?.time ?? referenceScale.temporal
+        encoding.scale = scale ?? referenceScale
         encoding.attention = request.referenceAttention
-      case .audio, .audioPrefix, .audioSuffix, .audioKeep, .audioReference: continue
+      case (.video, _): break
+      case (.audio, _): continue
       }
       videos.append(encoding)
     }
   }
 
-  /// Adds what is known of the sound.
+  /// Adds the audio conditions.
   mutating func addAudio(_ grid: AudioGrid, _ notes: inout [String]) throws {
     let given = request.conditions.indices.filter {
-      if case .audio = request.conditions[$0] { true } else { false }
+      request.conditions[$0].modality == .audio && request.conditions[$0].isWhole
     }
     if given.count > 1 {
       throw Issue(
@@ -82,8 +80,8 @@ struct ConditionPlan {
         "only one audio file can be given", suggestion: "Leave one of them out.")
     }
     if let (index, givenAudio) = audioSource {
-      if case .audio(let path, let start) = givenAudio {
-        try Issue.within("conditions", .index(index)) { try checkAudio(path, start, &notes) }
+      try Issue.within("conditions", .index(index)) {
+        try checkAudio(givenAudio.path, givenAudio.source.start, &notes)
       }
       audio = [
         GenerationStage.AudioEncoding(
@@ -101,21 +99,24 @@ struct ConditionPlan {
   }
 
   /// Whether a condition holds for the audio that is generated, after checking it.
-  private func isOfAudio(_ condition: GenerationCondition, _ notes: inout [String]) throws -> Bool {
-    switch condition {
-    case .retake(let path, _, _):
+  private func isOfAudio(_ condition: Condition<MediaFile>, _ notes: inout [String]) throws -> Bool
+  {
+    switch (condition.modality, condition.kind) {
+    case (_, .retake):
       guard try GivenVideo(condition).hasAudio else {
-        notes.append("\(path): has no audio; all audio of the result is generated")
+        notes.append("\(condition.path): has no audio; all audio of the result is generated")
         return false
       }
-    case .audioPrefix(let path, let seconds), .audioSuffix(let path, let seconds):
-      try checkEnd(path, seconds)
-    case .audioKeep(let path, let mask):
-      try checkAudio(path, 0, &notes, isCopied: false)
-      do { _ = try AudioMask(path: mask) } catch { throw Issue(describing: error).within("mask") }
-    case .audioReference(let path): _ = try reader(path)
-    case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference, .audio, .video:
-      return false
+    case (.audio, .prefix), (.audio, .suffix): try checkEnd(condition.path, condition.seconds)
+    case (.audio, .mask(let mask, _)):
+      try checkAudio(condition.path, 0, &notes, isCopied: false)
+      do {
+        _ = try AudioMask(path: mask.path)
+      } catch {
+        throw Issue(describing: error).within("mask")
+      }
+    case (.audio, .reference): _ = try reader(condition.path)
+    case (.video, _), (.audio, _): return false
     }
     return true
   }
@@ -166,7 +167,7 @@ struct ConditionPlan {
     }
   }
 
-  private func check(_ condition: GenerationCondition, _ grid: VideoGrid, _ notes: inout [String])
+  private func check(_ condition: Condition<MediaFile>, _ grid: VideoGrid, _ notes: inout [String])
     throws
   {
     func fail(_ problem: String, at part: Issue.PathComponent? = nil, _ suggestion: String? = nil)
@@ -180,9 +181,11 @@ struct ConditionPlan {
         "has \(frames) frames, which leaves nothing to generate of \(size.frames)",
         "Give the number of frames to use.")
     }
+    guard condition.modality == .video else { return }
+    let (path, strength) = (condition.path, condition.strength)
     let time = grid.factors.time
-    switch condition {
-    case .image(let path, let frame, let strength, let crf):
+    switch condition.kind {
+    case .image(let frame):
       guard (0..<size.frames).contains(frame) else {
         throw fail(
           "the frame must be between 0 and \(size.frames - 1) (got \(frame))", at: "frame")
@@ -190,12 +193,13 @@ struct ConditionPlan {
       guard (0...1).contains(strength) else {
         throw fail("the strength must be between 0 and 1 (got \(strength))", at: "strength")
       }
-      if let crf, !(0...51).contains(crf) {
+      if let crf = condition.source.crf, !(0...51).contains(crf) {
         throw Issue(["crf"], "must be between 0 (uncompressed) and 51 (got \(crf))")
       }
       try requireImage(path)
     case .firstFrame: _ = try GivenVideo(condition)
-    case .prefix(let path, let frames):
+    case .prefix:
+      let frames = condition.frames
       let given = try clip(condition, path, &notes)
       guard given.frames < size.frames || frames != nil else {
         throw leavesNothing(given.frames)
@@ -208,7 +212,8 @@ struct ConditionPlan {
           "the number of frames must be of the form \(time)k + 1, below \(size.frames) and at most "
             + "\(given.frames) (got \(frames))", at: "length")
       }
-    case .suffix(let path, let frames):
+    case .suffix:
+      let frames = condition.frames
       let given = try clip(condition, path, &notes)
       guard given.frames > time else {
         throw fail("has \(given.frames) frames, but a suffix needs at least \(time + 1)")
@@ -223,18 +228,17 @@ struct ConditionPlan {
           "the number of frames must be a multiple of \(time), below \(size.frames) and below "
             + "\(given.frames) (got \(frames))", at: "length")
       }
-    case .retake(_, let from, let to):
+    case .retake(let from, let to):
       guard from >= 0, from < to, from < size.seconds else {
         throw Issue(
           ["start"],
           "\(from) to \(to) seconds are not a part of a video of \(size.seconds) seconds",
           suggestion: "Give a start before the end.")
       }
-    case .inpaint(_, let mask): try Issue.within("mask") { _ = try GivenVideo(mask) }
-    case .keep(let path, let mask):
-      try requireWhole(condition, path, &notes)
-      try Issue.within("mask") { _ = try GivenVideo(mask) }
-    case .crop(let path, let region):
+    case .mask(let mask, let rule):
+      if rule == .keepsWhite { try requireWhole(condition, path, &notes) }
+      try Issue.within("mask") { _ = try GivenVideo(mask.path) }
+    case .crop(let region):
       try requireWhole(condition, path, &notes)
       guard !grid.cells(of: region).isEmpty else {
         throw fail(
@@ -242,29 +246,28 @@ struct ConditionPlan {
             + "no latent cell, \(grid.factors.width)x\(grid.factors.height) pixels, of "
             + "\(size.width)x\(size.height)", at: "region")
       }
-    case .reference(let path, let strength, let scale, _):
-      let referenceScale =
-        scale.map { (spatial: $0.space, temporal: $0.time) } ?? self.referenceScale
+    case .reference(let scale, _):
+      let referenceScale = scale ?? self.referenceScale
       guard (0...1).contains(strength) else {
         throw fail("the strength must be between 0 and 1 (got \(strength))", at: "strength")
       }
       _ = try clip(condition, path, &notes)
       let unit = (
-        grid.factors.width * referenceScale.spatial, grid.factors.height * referenceScale.spatial
+        grid.factors.width * referenceScale.space, grid.factors.height * referenceScale.space
       )
       let side = (grid.columns * grid.factors.width, grid.rows * grid.factors.height)
       guard side.0.isMultiple(of: unit.0), side.1.isMultiple(of: unit.1) else {
         throw fail(
-          "references are \(referenceScale.spatial) times coarser than the result, which does not "
+          "references are \(referenceScale.space) times coarser than the result, which does not "
             + "divide \(side.0)x\(side.1)", at: "scale",
           "Use a width in multiples of \(unit.0) and a height in multiples of \(unit.1).")
       }
-    case .audio, .audioPrefix, .audioSuffix, .audioKeep, .audioReference, .video: break
+    case .whole: break
     }
   }
 
   /// A file and its mask must have roughly the result's shape.
-  private func requireShapes(_ condition: GenerationCondition) throws {
+  private func requireShapes(_ condition: Condition<MediaFile>) throws {
     let files: [([Issue.PathComponent], String?)] = [
       ([], condition.path), (["mask"], condition.maskPath),
     ]
@@ -287,7 +290,7 @@ struct ConditionPlan {
 
   /// A video that is kept in part must be as long as the result.
   private func requireWhole(
-    _ condition: GenerationCondition, _ path: String, _ notes: inout [String]
+    _ condition: Condition<MediaFile>, _ path: String, _ notes: inout [String]
   ) throws {
     let given = try clip(condition, path, &notes)
     guard given.frames >= size.frames else {
@@ -297,7 +300,7 @@ struct ConditionPlan {
   }
 
   private func clip(
-    _ condition: GenerationCondition, _ path: String, _ notes: inout [String]
+    _ condition: Condition<MediaFile>, _ path: String, _ notes: inout [String]
   ) throws -> GivenVideo {
     let given = try GivenVideo(condition)
     if !given.isImage, abs(given.frameRate.value - size.frameRate.value) > 0.01 {

@@ -11,12 +11,12 @@ public struct EncodedInputs: Sendable {
   /// For each prompt, the negative one last if there is one.
   var contexts: [TextContexts] = []
   /// For each sampling.
-  var videoConditions: [Int: [VideoCondition]] = [:]
+  var videoConditions: [Int: [LatentCondition]] = [:]
   /// A video that stays as it is, for each sampling: [1, C, F, H, W].
   var frozenVideo: [Int: Tensor] = [:]
   /// To be put beside the result.
   var shownReferences: [ShownReference] = []
-  var audioConditions: [AudioCondition] = []
+  var audioConditions: [LatentCondition] = []
   /// A sound that stays as it is: [1, Z, T, N].
   var frozenAudio: Tensor?
   /// That sound as it was given.

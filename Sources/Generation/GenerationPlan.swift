@@ -66,7 +66,7 @@ public struct GenerationPlan: Sendable {
     let size = try SizeChoice(request, defaults, model, upsampler, kind).resolve(&notes)
     outputs = try OutputKind.paths(output, count: request.prompts.count)
     var imageSize = size
-    for case .reference(_, _, _, isShown: true) in request.conditions {
+    for case .reference(_, isShown: true) in request.conditions.map(\.kind) {
       imageSize.width += size.width
     }
     let inputs = Self.inputs(request, models)
@@ -80,9 +80,7 @@ public struct GenerationPlan: Sendable {
     let loras = try LoRASet(
       models, defaults, checkpoint: checkpoint, modalities: modalities, notes: &notes)
     var conditions = try ConditionPlan(request, defaults, size, loras.referenceScale)
-    let refersToVideos = request.conditions.contains {
-      if case .reference = $0 { true } else { false }
-    }
+    let refersToVideos = request.conditions.contains { $0.modality == .video && $0.isReference }
 
     // One sampling, or one at a smaller size and one that refines what has been enlarged.
     let full = model.grid(size)
@@ -103,7 +101,7 @@ public struct GenerationPlan: Sendable {
               : try NoiseSchedule.shifted(steps: request.steps ?? defaults.steps, tokens: tokens),
           method: request.method,
           guidance: PerModality(
-            video: isPlain || conditions.givenImage != nil
+            video: isPlain || conditions.givenVideo != nil
               ? Guidance() : video.within(modalities),
             audio: isPlain || conditions.givenAudio != nil
               ? Guidance() : audio.within(modalities)),
@@ -131,7 +129,7 @@ public struct GenerationPlan: Sendable {
     switch kind {
     case .audio: stages.append(.writeAudio)
     case .video, .image:
-      if let path = conditions.givenImage {
+      if let path = conditions.givenVideo {
         stages.append(.copyVideo(path: path))
       } else {
         stages.append(.decodeVideo(.usual(for: model.factors)))

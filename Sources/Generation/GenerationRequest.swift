@@ -29,7 +29,7 @@ public struct GenerationRequest: Sendable {
   /// The same for every prompt.
   public var seed: UInt64 = 10
   /// What is known of the result, in the order in which it is applied.
-  public var conditions: [GenerationCondition] = []
+  public var conditions: [Condition<MediaFile>] = []
   /// How far the video and its references attend to each other, 0 to 1.
   public var referenceAttention = 1.0
 

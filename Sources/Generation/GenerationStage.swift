@@ -54,25 +54,24 @@ public enum GenerationStage: Sendable {
 
   /// A picture or clip to be encoded for one sampling.
   public struct VideoEncoding: Sendable {
-    public var condition: GenerationCondition
+    public var condition: Condition<MediaFile>
     /// The sampling's index.
     public var sampling: Int
     public var grid: VideoGrid
     /// How H.264 compresses pictures first; 0 for not at all.
     public var crf: Int
     /// How much coarser a reference is than the video.
-    public var spatialScale = 1
-    public var temporalScale = 1
+    public var scale = ReferenceScale()
     public var attention = 1.0
 
     /// The size of its frames.
-    var width: Int { grid.columns * grid.factors.width / spatialScale }
-    var height: Int { grid.rows * grid.factors.height / spatialScale }
+    var width: Int { grid.columns * grid.factors.width / scale.space }
+    var height: Int { grid.rows * grid.factors.height / scale.space }
   }
 
   /// A sound to be encoded for all samplings.
   public struct AudioEncoding: Sendable {
-    public var condition: GenerationCondition
+    public var condition: Condition<MediaFile>
     public var grid: AudioGrid
     /// The result's length in seconds.
     public var seconds: Double

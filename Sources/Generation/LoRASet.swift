@@ -9,7 +9,7 @@ struct LoRASet {
   private let distilledFirst: CheckedLoRA?
   private let distilled: CheckedLoRA?
   /// How much coarser references are than the video, as the LoRAs were trained.
-  let referenceScale: (spatial: Int, temporal: Int)
+  let referenceScale: ReferenceScale
 
   init(
     _ models: GenerationModels, _ defaults: GenerationDefaults, checkpoint: Checkpoint,
@@ -25,10 +25,10 @@ struct LoRASet {
     }
     chosen = try models.loras.map { try check($0) }
     notes += chosen.flatMap(\.notes)
-    var referenceScale = (spatial: 1, temporal: 1)
+    var referenceScale = ReferenceScale()
     for (choice, lora) in zip(models.loras, chosen) {
-      try Self.agree(&referenceScale.spatial, "reference_downscale_factor", lora, choice.path)
-      try Self.agree(&referenceScale.temporal, "reference_temporal_scale_factor", lora, choice.path)
+      try Self.agree(&referenceScale.space, "reference_downscale_factor", lora, choice.path)
+      try Self.agree(&referenceScale.time, "reference_temporal_scale_factor", lora, choice.path)
     }
     self.referenceScale = referenceScale
     let strengths = (

@@ -39,22 +39,14 @@ struct ModelShape {
     }
   }
 
-  /// What of the transformer a request needs.
+  /// The modalities of the transformer that a request needs.
   func modalities(_ request: GenerationRequest, _ kind: OutputKind) throws -> Set<Modality> {
-    var given = (audio: false, video: false)
-    for condition in request.conditions {
-      switch condition {
-      case .audio: given.audio = true
-      case .video: given.video = true
-      default: break
-      }
-    }
-    let wantsAudio =
-      kind == .audio || given.audio || given.video || (kind == .video && request.hasAudio)
+    let given = Set(request.conditions.filter(\.isWhole).map(\.modality))
+    let wantsAudio = kind == .audio || !given.isEmpty || (kind == .video && request.hasAudio)
     guard wantsAudio, audioVAE == nil else {
-      return kind == .audio && !given.video ? .audio : wantsAudio ? .both : .video
+      return kind == .audio && !given.contains(.video) ? .audio : wantsAudio ? .both : .video
     }
-    guard kind == .video, !given.audio, !given.video else {
+    guard kind == .video, given.isEmpty else {
       throw Issue(
         ["checkpoint", .file(file)], "has no audio VAE or no vocoder",
         suggestion: "Use a checkpoint that generates audio.")

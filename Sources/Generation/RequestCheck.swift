@@ -41,20 +41,16 @@ enum RequestCheck {
 
   /// Conditions must leave something to generate, and the result must be able to hold them.
   static func conditions(_ request: GenerationRequest, _ kind: OutputKind) throws {
-    var given = (audio: false, video: false)
-    for condition in request.conditions {
-      if case .audio = condition { given.audio = true }
-      if case .video = condition { given.video = true }
-    }
+    let given = Set(request.conditions.filter(\.isWhole).map(\.modality))
     for (index, condition) in request.conditions.enumerated() {
       func fail(_ problem: String, _ suggestion: String) -> Issue {
         Issue(
           ["conditions", .index(index), .file(condition.path)], problem, suggestion: suggestion)
       }
-      switch condition {
-      case .video: break
-      case .audio:
-        guard !given.video else {
+      switch (condition.modality, condition.kind) {
+      case (.video, .whole): break
+      case (.audio, .whole):
+        guard !given.contains(.video) else {
           throw fail(
             "a given video and given audio leave nothing to generate", "Leave one of them out.")
         }
@@ -62,19 +58,19 @@ enum RequestCheck {
           throw fail(
             "the result would be a copy of it", "Use .mp4 to generate a video for it.")
         }
-      case .retake:
-        guard !given.video else {
+      case (_, .retake):
+        guard !given.contains(.video) else {
           throw fail("only one video can be edited", "Leave one of the videos out.")
         }
-      case .image, .firstFrame, .prefix, .suffix, .inpaint, .keep, .crop, .reference:
-        guard !given.video else {
+      case (.video, _):
+        guard !given.contains(.video) else {
           throw fail("the result has the frames of a given video", "Leave one of them out.")
         }
         guard kind != .audio else {
           throw fail("a WAV file has no images", "Leave it out, or use .mp4.")
         }
-      case .audioPrefix, .audioSuffix, .audioKeep, .audioReference:
-        guard !given.audio else {
+      case (.audio, _):
+        guard !given.contains(.audio) else {
           throw fail("the result has given audio", "Leave one of them out.")
         }
         guard kind == .audio || (kind == .video && request.hasAudio) else {

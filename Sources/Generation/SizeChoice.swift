@@ -140,7 +140,7 @@ struct GivenVideo {
   let isImage: Bool
 
   /// - Throws: `Issue` about the file if it can't be read or is not a video.
-  init(_ condition: GenerationCondition) throws { try self.init(condition.path) }
+  init(_ condition: Condition<MediaFile>) throws { try self.init(condition.path) }
 
   init(_ path: String) throws {
     do {

@@ -52,7 +52,7 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
   let grid = VideoGrid(
     batch: 1, channels: shape[1], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps,
     factors: .usual)
-  var conditions: [VideoCondition] = []
+  var conditions: [LatentCondition] = []
   while inputs.has("\(conditions.count).latent") || inputs.has("\(conditions.count).kind") {
     let i = conditions.count
     let latent = try inputs.float("\(i).latent", "1 C\(i) f\(i) h\(i) w\(i)")
@@ -70,7 +70,8 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
     case 2:
       conditions.append(
         .reference(
-          latent: latent, spatialScale: scale[0], temporalScale: scale[1], strength: strength))
+          latent: latent, scale: ReferenceScale(space: scale[0], time: scale[1]),
+          strength: strength))
     default:
       throw Issue(
         [.name("\(i).kind")], "is \(kind) (expected 0 (in place), 1 (keyframe) or 2 (reference))")

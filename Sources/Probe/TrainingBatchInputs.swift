@@ -6,10 +6,12 @@ import Training
 /// Batches of training and their random numbers, from a probe's inputs.
 struct TrainingBatchInputs {
   private let inputs: ProbeInputs
-  private let strategies: StreamStrategies
+  private let strategies: PerModality<ModalityStrategy?>
   private let options: Probe.Options
 
-  init(_ inputs: ProbeInputs, strategies: StreamStrategies, options: Probe.Options) {
+  init(
+    _ inputs: ProbeInputs, strategies: PerModality<ModalityStrategy?>, options: Probe.Options
+  ) {
     (self.inputs, self.strategies, self.options) = (inputs, strategies, options)
   }
 
@@ -17,46 +19,42 @@ struct TrainingBatchInputs {
     inputs.has("\(prefix)\(name).latents")
   }
 
-  /// The batch whose tensors' names begin with a prefix. A stream whose latents are left out is
-  /// left out.
+  /// The batch whose tensors' names begin with a prefix, without modalities that have no latents.
   mutating func batch(prefix: String) throws -> TrainingBatch {
-    let batch = TrainingBatch(
-      video: try strategies.video.flatMap { try stream("video", $0, prefix) },
-      audio: try strategies.audio.flatMap { try stream("audio", $0, prefix) })
-    guard batch.video != nil || batch.audio != nil else {
+    let batch = try strategies.compactMap { try part($0, $1, prefix) }
+    guard !batch.present().isEmpty else {
       throw Issue(
-        "none of the strategy's streams has latents, \(prefix)video.latents or \(prefix)audio.latents"
-      )
+        "none of the strategy's modalities has latents, \(prefix)video.latents or "
+          + "\(prefix)audio.latents")
     }
     return batch
   }
 
-  private func stream(_ name: String, _ strategy: StreamStrategy, _ prefix: String) throws
-    -> TrainingBatch.Stream?
-  {
-    guard inputs.has("\(prefix)\(name).latents") else { return nil }
-    let own = "\(prefix)\(name)"
-    let isVideo = name == "video"
+  private func part(
+    _ modality: Modality, _ strategy: ModalityStrategy, _ prefix: String
+  ) throws -> ModalityBatch? {
+    let own = "\(prefix)\(modality)"
+    guard inputs.has("\(own).latents") else { return nil }
+    let isVideo = modality == .video
     // Sizes are the batch's own: those of a run may differ from batch to batch.
     let n = prefix
     let shape = isVideo ? "B C \(n)F \(n)H \(n)W" : "B Z \(n)T 16"
-    var stream = TrainingBatch.Stream(
+    var batch = ModalityBatch(
       latents: .init(
         try here(inputs.float("\(own).latents", shape)), fps: isVideo ? try fps("\(own).fps") : 24))
     for condition in strategy.conditions {
-      switch condition.kind {
-      case .reference(let folder):
+      if let folder = condition.referenceFolder {
         let sizes = isVideo ? "B C \(n)f \(n)h \(n)w" : "B Z \(n)t 16"
-        stream.references[folder] = .init(
+        batch.references[folder] = .init(
           try here(inputs.float("\(own).reference.latents", sizes)),
           fps: isVideo ? try fps("\(own).reference.fps") : 24)
-      case .mask(let folder):
-        stream.masks[folder] = try here(
+      }
+      if let folder = condition.maskFolder {
+        batch.masks[folder] = try here(
           inputs.float("\(own).mask", isVideo ? "B \(n)F \(n)H \(n)W" : "B \(n)T"))
-      default: break
       }
     }
-    return stream
+    return batch
   }
 
   private func fps(_ name: String) throws -> Double {
@@ -76,22 +74,20 @@ struct TrainingBatchInputs {
     try inputs.float("\(name).context", "B \(shape)").to(options.device, options.dtype)
   }
 
-  /// The strategies of the streams that the batch has.
-  func present(_ batch: TrainingBatch) -> StreamStrategies {
-    StreamStrategies(
-      video: batch.video == nil ? nil : strategies.video,
-      audio: batch.audio == nil ? nil : strategies.audio)
+  /// The strategies of the modalities that the batch has.
+  func present(_ batch: TrainingBatch) -> PerModality<ModalityStrategy?> {
+    strategies.compactMap { batch[$0] == nil ? nil : $1 }
   }
 
   /// As the trainer infers it from the files of a dataset.
   func referenceScale(_ batch: TrainingBatch) throws -> ReferenceScale {
-    guard let stream = batch.video, let strategy = strategies.video,
+    guard let video = batch.video, let strategy = strategies.video,
       let folder = strategy.conditions.lazy.compactMap(\.referenceFolder).first,
-      let reference = stream.references[folder]
+      let reference = video.references[folder]
     else { return ReferenceScale() }
     return try ReferenceScale(
       reference: Array(reference.tensor.shape[2...]),
-      target: Array(stream.latents.tensor.shape[2...]),
+      target: Array(video.latents.tensor.shape[2...]),
       keepsTime: strategy.referencesKeepTime)
   }
 
@@ -101,55 +97,51 @@ struct TrainingBatchInputs {
     func row(_ tensor: Tensor) throws -> Tensor {
       try step.map { try tensor.select(0, $0) } ?? tensor
     }
-    // Conditions of both streams share one table, video's first.
-    let counts = [strategies.video, strategies.audio].map { $0?.drawnConditions ?? 0 }
+    // Conditions of both modalities share one table, video's first.
+    let counts = strategies.map { $0?.drawnConditions ?? 0 }
     var table: [[Double]] = []
     if let numbers = try inputs.optionalFloat("condition_draws", "\(lead)conditions B") {
       let numbers = try row(numbers)
-      guard numbers.size(0) == counts[0] + counts[1] else {
+      guard numbers.size(0) == counts.video + counts.audio else {
         throw Issue(
           ["condition_draws"],
-          "has \(numbers.size(0)) rows; the configuration has \(counts[0] + counts[1]) conditions")
+          "has \(numbers.size(0)) rows; the configuration has \(counts.video + counts.audio) "
+            + "conditions")
       }
       table = try (0..<numbers.size(0)).map { try numbers.select(0, $0).to(.float64).array() }
     }
-    func conditions(_ strategy: StreamStrategy, from first: Int) -> [[Double]] {
+    func conditions(_ strategy: ModalityStrategy, from first: Int) -> [[Double]] {
       strategy.conditions.indices.map { index in
         let drawn = index < strategy.drawnConditions && !table.isEmpty
         return drawn ? table[first + index] : Array(repeating: 0, count: batch.count)
       }
     }
-    func noise(_ name: String, _ size: String, for latents: Tensor) throws -> Tensor {
-      let noise = try row(inputs.float("\(name).noise", "\(lead)B \(size)"))
+    func noise(_ modality: Modality, for latents: Tensor) throws -> Tensor {
+      let noise = try row(
+        inputs.float("\(modality).noise", "\(lead)B \(modality == .video ? "Tv C" : "Ta Ca")"))
       let shape = latents.shape
-      // Video [B, C, F, H, W], sound [B, Z, T, 16].
-      let tokens = name == "video" ? shape[2...].reduce(1, *) : shape[2]
+      // Video [B, C, F, H, W], audio [B, Z, T, 16].
+      let tokens = modality == .video ? shape[2...].reduce(1, *) : shape[2]
       let wanted = [shape[0], tokens, latents.count / (shape[0] * tokens)]
       guard noise.shape == wanted else {
         throw Issue(
-          "\(name).noise of a batch has shape \(noise.shape); latents of shape \(shape) take \(wanted)"
+          "\(modality).noise of a batch has shape \(noise.shape); latents of shape \(shape) take \(wanted)"
         )
       }
       return try here(noise)
     }
-    func sigma(_ name: String) throws -> Tensor {
-      try here(row(inputs.float("\(name).sigma", "\(lead)B")))
+    func sigma(_ modality: Modality) throws -> Tensor {
+      try here(row(inputs.float("\(modality).sigma", "\(lead)B")))
     }
-    var draws = TrainingDraws(video: nil, audio: nil)
-    if let strategy = strategies.video, let stream = batch.video {
-      draws.video = ModalityDraws(
-        sigma: strategy.isGenerated ? try sigma("video") : nil,
-        noise: strategy.isGenerated ? try noise("video", "Tv C", for: stream.latents.tensor) : nil,
-        conditions: conditions(strategy, from: 0))
-    }
-    if let strategy = strategies.audio, let stream = batch.audio {
-      let own =
-        strategy.takesVideoSigma
-        ? draws.video?.sigma : strategy.isGenerated ? try sigma("audio") : nil
-      draws.audio = ModalityDraws(
-        sigma: own,
-        noise: strategy.isGenerated ? try noise("audio", "Ta Ca", for: stream.latents.tensor) : nil,
-        conditions: conditions(strategy, from: counts[0]))
+    var draws = TrainingDraws()
+    for modality in Modality.allCases {
+      guard let strategy = strategies[modality], let part = batch[modality] else { continue }
+      let isGenerated = strategy.isGenerated
+      draws[modality] = ModalityDraws(
+        sigma: strategy.takesVideoSigma
+          ? draws.video?.sigma : isGenerated ? try sigma(modality) : nil,
+        noise: isGenerated ? try noise(modality, for: part.latents.tensor) : nil,
+        conditions: conditions(strategy, from: modality == .video ? 0 : counts.video))
     }
     return draws
   }

@@ -21,7 +21,7 @@ func probeTrainingInputs(_ options: Probe.Options, _ inputs: ProbeInputs) throws
   key: String, tensor: Tensor
 )] {
   let configuration = try options.trainingConfiguration()
-  let strategies = StreamStrategies(configuration.trainingStrategy)
+  let strategies = configuration.trainingStrategy.modalities
   let factors = try Checkpoint(path: options.requireModel()).videoCompression()
   var reader = TrainingBatchInputs(inputs, strategies: strategies, options: options)
   let batch = try reader.batch(prefix: "")
@@ -31,15 +31,15 @@ func probeTrainingInputs(_ options: Probe.Options, _ inputs: ProbeInputs) throws
     factors: factors, referenceScale: reader.referenceScale(batch))
   let noised = try flow.noised(batch, draws)
   var outputs: [(key: String, tensor: Tensor)] = []
-  for (name, stream) in [("video", noised.video), ("audio", noised.audio)] {
-    guard let stream else { continue }
+  for (name, noised) in noised.pairs {
+    guard let noised else { continue }
     outputs += [
-      ("\(name).latent", stream.latent), ("\(name).sigma", stream.sigma),
-      ("\(name).timesteps", try stream.timesteps.expand(Array(stream.latent.shape.prefix(2)))),
-      ("\(name).positions", stream.positions),
+      ("\(name).latent", noised.latent), ("\(name).sigma", noised.sigma),
+      ("\(name).timesteps", try noised.timesteps.expand(Array(noised.latent.shape.prefix(2)))),
+      ("\(name).positions", noised.positions),
     ]
-    if let target = stream.target { outputs.append(("\(name).target", target)) }
-    if let mask = stream.lossMask { outputs.append(("\(name).loss_mask", try mask.to(.int64))) }
+    if let target = noised.target { outputs.append(("\(name).target", target)) }
+    if let mask = noised.lossMask { outputs.append(("\(name).loss_mask", try mask.to(.int64))) }
   }
   return outputs
 }
@@ -49,7 +49,7 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
 )] {
   let configuration = try options.trainingConfiguration()
   let checkpoint = try Checkpoint(path: options.requireModel())
-  let strategies = StreamStrategies(configuration.trainingStrategy)
+  let strategies = configuration.trainingStrategy.modalities
   guard let lora = configuration.lora else {
     throw Issue(
       [.file(configuration.source.file)], "the section lora is missing; the run trains adapters")
@@ -74,33 +74,32 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
 
   let order = try inputs.int("order", "steps").array(of: Int.self)
   var reader = TrainingBatchInputs(inputs, strategies: strategies, options: options)
-  var batches: [Int: (batch: TrainingBatch, video: Tensor?, audio: Tensor?)] = [:]
+  var batches: [Int: (batch: TrainingBatch, contexts: PerModality<Tensor?>)] = [:]
   for number in Set(order).sorted() {
     let batch = try reader.batch(prefix: "data.\(number).")
-    batches[number] = (
-      batch, try batch.video.map { _ in try reader.context("data.\(number).video", "Sv Wv") },
-      try batch.audio.map { _ in try reader.context("data.\(number).audio", "Sa Wa") }
-    )
+    let contexts = try batch.compactMap { modality, _ in
+      try reader.context(
+        "data.\(number).\(modality)", modality == .video ? "Sv Wv" : "Sa Wa")
+    }
+    batches[number] = (batch, contexts)
   }
   var losses: [Float] = []
   var norms: [Float] = []
   var rates: [Float] = []
   let factors = try checkpoint.videoCompression()
   for (index, number) in order.enumerated() {
-    guard let (batch, video, audio) = batches[number] else { continue }
+    guard let (batch, contexts) = batches[number] else { continue }
     let flow = try FlowMatching(
       strategies: reader.present(batch), sampler: TimestepSampler(configuration),
       factors: factors, referenceScale: reader.referenceScale(batch))
     let noised = try flow.noised(batch, reader.draws(batch, step: index, of: order.count))
-    func stream(_ noised: NoisedModality?, _ context: Tensor?) throws -> ModalityExample? {
-      guard let noised, let context else { return nil }
+    let example = try noised.compactMap { modality, noised -> ModalityExample? in
+      guard let context = contexts[modality] else { return nil }
       let mask = try Tensor.ones(
         Array(context.shape.prefix(2)), dtype: .int64, device: options.device)
-      return noised.stream(context: context, contextMask: mask)
+      return noised.example(context: context, contextMask: mask)
     }
-    let result = try step(
-      TrainingExample(video: stream(noised.video, video), audio: stream(noised.audio, audio)),
-      configuration.trainingStrategy.objective)
+    let result = try step(example, configuration.trainingStrategy.objective)
     let loss = try result.loss.mean().item()
     let outcome = try optimization.apply(result.gradients, loss: loss, at: index)
     losses.append(Float(loss))

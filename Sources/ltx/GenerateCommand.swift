@@ -168,18 +168,17 @@ extension GenerationRequest {
   }
 }
 
-extension GenerationCondition {
+extension Condition<MediaFile> {
   /// The option of the condition, and those of parts that have an option of their own.
   fileprivate var options: (own: String, parts: [Issue.PathComponent: String]) {
-    switch self {
+    switch kind {
     case .image, .firstFrame: ("--image", ["crf": "--image-crf"])
-    case .prefix, .audioPrefix: ("--prefix", [:])
-    case .suffix, .audioSuffix: ("--suffix", [:])
-    case .retake, .inpaint, .keep, .crop, .audioKeep:
-      ("--source", ["start": "--start-time", "mask": "--mask"])
-    case .reference, .audioReference: ("--reference", [:])
-    case .audio: ("--sound", ["start": "--sound-start-time"])
-    case .video: ("--video", [:])
+    case .prefix: ("--prefix", [:])
+    case .suffix: ("--suffix", [:])
+    case .retake, .mask, .crop: ("--source", ["start": "--start-time", "mask": "--mask"])
+    case .reference: ("--reference", [:])
+    case .whole:
+      modality == .audio ? ("--sound", ["start": "--sound-start-time"]) : ("--video", [:])
     }
   }
 }

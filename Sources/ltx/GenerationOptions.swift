@@ -172,9 +172,9 @@ struct ConditionOptions: ParsableArguments {
     completion: .file())
   var video: String?
 
-  func conditions() throws -> [GenerationCondition] {
+  func conditions() throws -> [Condition<MediaFile>] {
     var conditions = images.map {
-      GenerationCondition.image(
+      Condition.image(
         path: $0.path, frame: $0.frame, strength: $0.strength, crf: imageCRF)
     }
     if let prefix { conditions.append(.prefix(path: prefix.path, frames: prefix.frames)) }

@@ -74,8 +74,8 @@ import Torch
     #expect(
       try PrecomputedDataset(
         root: fixture.scratch.path,
-        strategies: StreamStrategies(
-          video: StreamStrategy(isGenerated: true, latentsFolder: "latents"), audio: nil)
+        strategies: PerModality(
+          video: ModalityStrategy(isGenerated: true, latentsFolder: "latents"), audio: nil)
       ).count == 2)
   }
 

@@ -24,10 +24,10 @@ import Testing
     ])
   }
 
-  private var both: StreamStrategies {
-    StreamStrategies(
-      video: StreamStrategy(isGenerated: true, latentsFolder: "latents"),
-      audio: StreamStrategy(isGenerated: true, latentsFolder: "audio_latents"))
+  private var both: PerModality<ModalityStrategy?> {
+    PerModality<ModalityStrategy?>(
+      video: ModalityStrategy(isGenerated: true, latentsFolder: "latents"),
+      audio: ModalityStrategy(isGenerated: true, latentsFolder: "audio_latents"))
   }
 
   @Test func silenceIsToldByPreprocessingARerunCheckStatsAndBeforeTraining() throws {
@@ -63,7 +63,7 @@ import Testing
 
     let cache = fixture.file(".precomputed")
     #expect(try PrecomputedDataset(root: cache, strategies: both).silentAudio.note == note)
-    let video = StreamStrategies(video: both.video, audio: nil)
+    let video = PerModality<ModalityStrategy?>(video: both.video, audio: nil)
     #expect(try PrecomputedDataset(root: cache, strategies: video).silentAudio.note == nil)
   }
 

@@ -39,20 +39,20 @@ import Torch
     return scratch.path(name)
   }
 
-  private func asking(for conditions: GenerationCondition...) -> GenerationRequest {
+  private func asking(for conditions: Condition<MediaFile>...) -> GenerationRequest {
     var request = scratch.request()
     request.frames = 25
     request.conditions = conditions
     return request
   }
 
-  private func encoded(_ condition: GenerationCondition) throws -> VideoCondition? {
+  private func encoded(_ condition: Condition<MediaFile>) throws -> LatentCondition? {
     try encoded(asking(for: condition))
   }
 
   private func encoded(
     _ request: GenerationRequest, loras: [GenerationModels.LoRA] = []
-  ) throws -> VideoCondition? {
+  ) throws -> LatentCondition? {
     let plan = try scratch.plan(request, loras: loras)
     for case .encodeVideos(let encodings) in plan.stages {
       #expect(encodings.count == 1)
@@ -143,13 +143,13 @@ import Torch
     }
     let encoder = VideoConditionEncoder(encoder: try plan.checkpoint.videoEncoder(dtype: .float32))
     guard
-      case .condition(.reference(let latent, let space, let time, let strength, let attention)) =
+      case .condition(.reference(let latent, let scale, let strength, let attention)) =
         try withInference({ try encoder(encodings[0]) })
     else {
       Testing.Issue.record("not a reference")
       return
     }
-    #expect((space, time, strength) == (2, 3, 0.75))
+    #expect(scale == ReferenceScale(space: 2, time: 3) && strength == 0.75)
     // Frame 0 and every third after it: 9 of 25 frames, 2 latent ones.
     #expect(latent.shape == [1, latent.size(1), 2, 2, 2])
     #expect(try attention?.array(of: Float.self) == [Float](repeating: 0.5, count: 8))
@@ -160,7 +160,7 @@ import Torch
       "quarter.safetensors", ["reference_temporal_scale_factor": "4"])
     request.frames = 33
     request.conditions = [.reference(path: try clip("long.mp4", frames: 32))]
-    guard case .reference(let long, _, _, _, _) = try encoded(request, loras: [quartered]) else {
+    guard case .reference(let long, _, _, _) = try encoded(request, loras: [quartered]) else {
       Testing.Issue.record("not a reference")
       return
     }
@@ -186,7 +186,7 @@ import Torch
     let path = try clip(frames: 89)
     var request = asking(for: .reference(path: path))
     request.frames = 89
-    guard case .reference(let latent, _, _, _, _) = try encoded(request) else {
+    guard case .reference(let latent, _, _, _) = try encoded(request) else {
       Testing.Issue.record("not a reference")
       return
     }
@@ -196,7 +196,7 @@ import Torch
   @Test func aKeyframeGoesTogetherWithAnEdit() throws {
     let path = try clip()
     let plain = try scratch.generate(asking(for: .retake(path: path, from: 0.4, to: 1)))
-    let keyframe = GenerationCondition.image(path: try scratch.image(), frame: 20)
+    let keyframe = Condition<MediaFile>.image(path: try scratch.image(), frame: 20)
     #expect(
       try scratch.generate(asking(for: keyframe, .retake(path: path, from: 0.4, to: 1))) != plain)
   }
@@ -233,7 +233,7 @@ import Torch
     let path = try clip()
     let plain = try scratch.generate(asking())
     for condition in [
-      GenerationCondition.prefix(path: path, frames: 1), .suffix(path: path, frames: 8),
+      Condition<MediaFile>.prefix(path: path, frames: 1), .suffix(path: path, frames: 8),
       .retake(path: path, from: 0.5, to: 1), .inpaint(path: path, mask: try mask()),
       .reference(path: path),
     ] {
@@ -266,7 +266,7 @@ import Torch
 
   @Test func whatCannotBeIsRefused() throws {
     let path = try clip()
-    func option(_ condition: GenerationCondition) throws -> [Support.Issue.PathComponent]? {
+    func option(_ condition: Condition<MediaFile>) throws -> [Support.Issue.PathComponent]? {
       #expect(throws: Support.Issue.self) { try scratch.plan(asking(for: condition)) }?.place
     }
     // As long as the video.
@@ -277,7 +277,7 @@ import Torch
     #expect(try option(.suffix(path: path, frames: 24 + 8)) == ["conditions", 0, "length"])
     #expect(try option(.retake(path: path, from: 0.6, to: 0.4)) == ["conditions", 0, "start"])
     #expect(try option(.retake(path: path, from: 2, to: 3)) == ["conditions", 0, "start"])
-    let noMask = GenerationCondition.inpaint(path: path, mask: scratch.path("none.png"))
+    let noMask = Condition<MediaFile>.inpaint(path: path, mask: scratch.path("none.png"))
     #expect(try option(noMask) == ["conditions", 0, "mask"])
     #expect(
       try option(.reference(path: path, strength: .nan)) == ["conditions", 0, "strength"])
@@ -288,7 +288,7 @@ import Torch
     }
     #expect(two?.place == ["conditions", 0])
     // What would be without effect.
-    func useless(_ output: String, _ conditions: GenerationCondition...) throws -> [Support.Issue
+    func useless(_ output: String, _ conditions: Condition<MediaFile>...) throws -> [Support.Issue
       .PathComponent]?
     {
       var request = scratch.request()
@@ -296,7 +296,7 @@ import Torch
       return #expect(throws: Support.Issue.self) { try scratch.plan(request, output: output) }?
         .place
     }
-    let picture = GenerationCondition.image(path: try scratch.image())
+    let picture = Condition<MediaFile>.image(path: try scratch.image())
     #expect(try useless("out.wav", picture) == ["conditions", 0])
     #expect(try useless("out.mp4", picture, .video(path: path)) == ["conditions", 0])
     #expect(try useless("out.wav", .audio(path: path)) == ["conditions", 0])

@@ -169,7 +169,7 @@ import Torch
   }
 
   @Test func whatLeavesNothingToMakeIsRefused() throws {
-    func option(_ conditions: GenerationCondition..., output: String) throws -> [Support.Issue
+    func option(_ conditions: Condition<MediaFile>..., output: String) throws -> [Support.Issue
       .PathComponent]?
     {
       var request = scratch.request()

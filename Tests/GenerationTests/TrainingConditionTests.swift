@@ -39,7 +39,7 @@ import Torch
     return scratch.path(name)
   }
 
-  private func encoded(_ condition: GenerationCondition) throws -> VideoCondition {
+  private func encoded(_ condition: Condition<MediaFile>) throws -> LatentCondition {
     var request = scratch.request()
     (request.frames, request.conditions) = (17, [condition])
     let plan = try scratch.plan(request)
@@ -51,7 +51,7 @@ import Torch
   }
 
   @Test func aRectangleIsRoundedTowardsTheStart() throws {
-    func cells(_ top: Int, _ left: Int, _ bottom: Int, _ right: Int) -> VideoGrid.Cells {
+    func cells(_ top: Int, _ left: Int, _ bottom: Int, _ right: Int) -> LatentRegion {
       grid.cells(of: PixelRegion(top: top, left: left, bottom: bottom, right: right))
     }
     #expect(cells(0, 0, 64, 96) == .init(rows: 0..<2, columns: 0..<3))
@@ -95,13 +95,13 @@ import Torch
     let levels = scratch.path("levels.wav")
     let wave = [Float](repeating: 0.8, count: 600) + [Float](repeating: 0.2, count: 400)
     try WAVWriter.write([wave, wave.map { -$0 }], sampleRate: 16000, to: levels)
-    #expect(try AudioMask(path: levels).frames(5).array(of: Float.self) == [1, 1, 1, 0, 0])
+    #expect(try AudioMask(path: levels).steps(5).array(of: Float.self) == [1, 1, 1, 0, 0])
     for (name, tensors) in [("mask", ["mask"]), ("other", ["x"])] {
       let path = scratch.path("\(name).pt")
       try writeTorchFile(
         tensors.map { ($0, .tensor(try Tensor([Float(0), 0.5, 0.6, 1], shape: [1, 4]))) }, to: path)
-      let mask = try AudioMask(path: path).frames(8)
-      #expect(mask.shape == [1, 8])
+      let mask = try AudioMask(path: path).steps(8)
+      #expect(mask.shape == [8])
       #expect(try mask.array(of: Float.self) == [0, 0, 0, 0, 1, 1, 1, 1])
     }
     #expect(throws: MediaError.self) { try AudioMask(path: scratch.path("none.wav")) }
@@ -111,7 +111,7 @@ import Torch
   @Test func audioStandInTheSequenceOrBehindIt() throws {
     let grid = AudioGrid(batch: 1, channels: 2, bins: 3, frames: 4)
     let part = try Tensor.arange(to: 12, dtype: .float32).reshape([1, 2, 2, 3])
-    let replaced = try grid.sequence([.replace(latent: part, frame: 2)])
+    let replaced = try grid.sequence([.replace(latent: part, latentFrame: 2)])
     #expect(try replaced.denoiseMask.array(of: Float.self) == [1, 1, 0, 0])
     #expect(
       try replaced.clean.narrow(1, 2, 2).array(of: Float.self) == [
@@ -125,8 +125,11 @@ import Torch
     #expect(
       try (referred.positions.narrow(2, 4, 2) - referred.positions.narrow(2, 0, 2)).abs().amax()
         .item() == 0)
-    #expect(throws: Support.Issue.self) { try grid.sequence([.replace(latent: part, frame: 3)]) }
-    #expect(throws: Support.Issue.self) { try grid.sequence([.replace(latent: part, frame: -1)]) }
+    for frame in [3, -1] {
+      #expect(throws: Support.Issue.self) {
+        try grid.sequence([.replace(latent: part, latentFrame: frame)])
+      }
+    }
     #expect(throws: Support.Issue.self) {
       try grid.sequence([.reference(latent: .zeros([1, 3, 2, 3]))])
     }

@@ -44,7 +44,7 @@ import Torch
           .replace(latent: given("picture"), latentFrame: 0, strength: 0.8),
           .keyframe(latent: given("keyframe"), frame: 9, strength: 0.9),
           .reference(
-            latent: given("reference"), spatialScale: 2, temporalScale: 2, strength: 1,
+            latent: given("reference"), scale: ReferenceScale(space: 2, time: 2),
             attention: .full([1, 4], 0.5)),
         ], start: given("initial")), noiseLevel: 0.909375)
   }
@@ -124,8 +124,8 @@ import Torch
 
   @Test func aMaskAfterAKeyframeLeavesTheKeyframeAlone() throws {
     let mask = try given("mask")
-    let keyframe = VideoCondition.keyframe(latent: try given("keyframe"), frame: 9, strength: 0.9)
-    let masked = VideoCondition.masked(latent: try given("initial"), mask: mask, strength: 1)
+    let keyframe = LatentCondition.keyframe(latent: try given("keyframe"), frame: 9, strength: 0.9)
+    let masked = LatentCondition.masked(latent: try given("initial"), mask: mask, strength: 1)
     let (first, last) = (
       try video.sequence([keyframe, masked]), try video.sequence([masked, keyframe])
     )

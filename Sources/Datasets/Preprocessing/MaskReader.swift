@@ -11,6 +11,8 @@ struct MaskReader: Sendable {
   let clips: ClipReader
   let factors: CompressionFactors
 
+  private var rasterizer: MaskRasterizer { MaskRasterizer(factors: factors, rule: .keepsWhite) }
+
   /// Reads a mask that is placed over the whole clip. It is scaled, cropped and grouped in time like
   /// the clip: the first frame alone, then the frames of each latent frame, of which the whitest
   /// counts.
@@ -27,59 +29,40 @@ struct MaskReader: Sendable {
     let read = try clips.frames(path, count: bucket.frames) { frame in
       let pixels = try FrameTensors.filled(
         frame, (bucket.width, bucket.height), shape: (shape.width, shape.height))
-      return try means((pixels.mean([0]) + 1) / 2)
+      return try rasterizer.cells((pixels.mean([0]) + 1) / 2)
     }
-    guard let last = read.frames.last else { throw empty(path) }
+    guard !read.frames.isEmpty else { throw empty(path) }
     var note: String?
     if !read.reader.isImage, read.frames.count < bucket.frames {
       note =
         "the mask ends after \(read.frames.count) of \(bucket.frames) frames; its last frame is repeated"
     }
-    let frames = read.frames + Array(repeating: last, count: bucket.frames - read.frames.count)
-    let count = factors.latentFrames(bucket.frames)
-    let groups = try (0..<count).map { frame in
-      let first = max(0, (frame - 1) * factors.time + 1)
-      return try Tensor.stack(Array(frames[first...(frame * factors.time)])).amax([0])
-    }
-    return (try binary(Tensor.stack(groups)), note)
+    return (try rasterizer.mask(read.frames, count: bucket.frames), note)
   }
 
   /// Reads a mask like upstream (`process_videos.py`), which stretches the mask over the bucket
   /// without cropping it like the clip, and groups frames by eights from the first one on. A mask
   /// that ends early has fewer latent frames.
   func compatibleCells(_ path: String, bucket: ResolutionBucket) throws -> Tensor {
+    let rasterizer = MaskRasterizer(factors: factors, rule: .keepsWhite, grouping: .plain)
     let size = [bucket.height, bucket.width]
     let read = try clips.frames(path, count: bucket.frames) {
       try FrameTensors.brightness($0.rgb())
     }
     guard let first = read.frames.first else { throw empty(path) }
-    var frames: [Tensor]
+    let frames: [Tensor]
     if read.reader.isImage {
       let scaled = try first.unsqueeze(0).unsqueeze(0).resizeBilinearAntialiased(
         size, alignCorners: false)
-      frames = Array(repeating: try means(scaled.squeeze(0).squeeze(0)), count: bucket.frames)
+      frames = Array(
+        repeating: try rasterizer.cells(scaled.squeeze(0).squeeze(0)), count: bucket.frames)
     } else {
       frames = try read.frames.map {
-        try means($0.unsqueeze(0).unsqueeze(0).resizeNearest(size).squeeze(0).squeeze(0))
+        try rasterizer.cells($0.unsqueeze(0).unsqueeze(0).resizeNearest(size).squeeze(0).squeeze(0))
       }
     }
-    let padding = (factors.time - frames.count % factors.time) % factors.time
-    frames += Array(repeating: try .zeros(frames[0].shape), count: padding)
-    let groups = try stride(from: 0, to: frames.count, by: factors.time).map {
-      try Tensor.stack(Array(frames[$0..<($0 + factors.time)])).amax([0])
-    }
-    return try binary(Tensor.stack(Array(groups.prefix(factors.latentFrames(bucket.frames)))))
+    return try rasterizer.mask(frames, count: bucket.frames)
   }
-
-  /// Returns the mean brightness of each cell: [height, width] to [H, W].
-  private func means(_ x: Tensor) throws -> Tensor {
-    let (rows, columns) = (x.size(0) / factors.height, x.size(1) / factors.width)
-    return try x.unflatten(1, [columns, factors.width]).unflatten(0, [rows, factors.height]).mean([
-      1, 3,
-    ])
-  }
-
-  private func binary(_ x: Tensor) throws -> Tensor { try x.greater(than: 0.5).to(.float32) }
 
   private func empty(_ path: String) -> MediaError {
     MediaError(.decoding, file: path, "holds no image", remedy: "Save the mask again.")

@@ -171,32 +171,10 @@ struct SampleAudioReader: Sendable {
         throw MediaError(
           .notMedia, file: path, "holds no tensor", remedy: "Save the mask as \"mask\".")
       }
-      return try nearest(file.tensor(key).to(.float32).flatten(from: 0, through: -1), steps)
+      return try AudioMask(file.tensor(key)).steps(steps)
     }
     let decoded = try decode(path, from: nil, most: nil)
-    let count = Float(decoded.channels.count)
-    var level = [Float](repeating: 0, count: decoded.channels[0].count)
-    for channel in decoded.channels {
-      for i in level.indices { level[i] += abs(channel[i]) / count }
-    }
-    if isCompatible { return try nearest(Tensor(level, shape: [level.count]), steps) }
-    let tokens = configuration.tokens
-    let marks = (0..<steps).map { step -> Float in
-      let (start, end) = tokens.seconds(of: step)
-      let (first, last) = (
-        Int(start * Double(decoded.sampleRate)), Int(end * Double(decoded.sampleRate))
-      )
-      let samples = level[min(first, level.count)..<min(max(first + 1, last), level.count)]
-      return !samples.isEmpty && samples.reduce(0, +) / Float(samples.count) > 0.5 ? 1 : 0
-    }
-    return try Tensor(marks, shape: [steps])
-  }
-
-  private func nearest(_ level: Tensor, _ steps: Int) throws -> Tensor {
-    guard level.count > 0 else { return try .zeros([steps]) }
-    return try level.unsqueeze(0).unsqueeze(0).unsqueeze(0).resizeNearest([1, steps]).flatten(
-      from: 0, through: -1
-    )
-    .greater(than: 0.5).to(.float32)
+    return try AudioMask(decoded.channels, sampleRate: decoded.sampleRate).steps(
+      steps, isCompatible ? .nearest : .mean(configuration.tokens))
   }
 }

@@ -3,12 +3,12 @@
 import Support
 import Torch
 
-/// Audio latents as tokens, and where each token lies in time.
+/// Audio latents as tokens, and their positions in time.
 public struct AudioTokens: Sendable {
   public var sampleRate = 16000
-  /// Samples between two frames of the spectrogram.
+  /// The number of samples between two frames of the spectrogram.
   public var hopLength = 160
-  /// Spectrogram frames that one latent frame stands for.
+  /// The number of spectrogram frames in a latent frame.
   public var compression = 4
 
   public init() {}
@@ -26,11 +26,10 @@ public struct AudioTokens: Sendable {
   /// Latent frames per second.
   public var rate: Double { Double(sampleRate) / Double(hopLength * compression) }
 
-  /// Latent frames of a sound of some seconds: rounded, halves to even.
+  /// The number of latent frames of some seconds of audio, rounded, halves to even.
   public func frames(seconds: Double) -> Int { Int((seconds * rate).rounded(.toNearestOrEven)) }
 
-  /// Where a latent frame starts and ends: the first one stands for one spectrogram frame, the
-  /// others follow it.
+  /// The start and end of a latent frame. The first one is a single spectrogram frame.
   public func seconds(of frame: Int) -> (start: Double, end: Double) {
     func bound(_ index: Int) -> Double {
       Double(max(0, index * compression + 1 - compression) * hopLength) / Double(sampleRate)
@@ -38,7 +37,7 @@ public struct AudioTokens: Sendable {
     return (bound(frame), bound(frame + 1))
   }
 
-  /// Positions as the transformer takes them: seconds, [B, 1, T, 2].
+  /// Positions for the transformer: seconds, [B, 1, T, 2].
   public func positions(batch: Int, frames: Int) throws -> Tensor {
     let index = try Tensor.arange(to: Scalar(frames + 1), dtype: .float32) * Double(compression)
     let seconds =
@@ -49,18 +48,7 @@ public struct AudioTokens: Sendable {
   }
 }
 
-/// A known sound that guides the generation of a sound.
-public enum AudioCondition: Sendable {
-  /// A latent of the whole sound that is kept where the mask [B, T] is 1: [B, Z, T, N].
-  case masked(latent: Tensor, mask: Tensor, strength: Double)
-  /// The latent stands in the sound itself from a latent frame on: [B, Z, t, N].
-  case replace(latent: Tensor, frame: Int)
-  /// A sound that the model refers to, appended as tokens of its own, at its own time: [B, Z, t,
-  /// N].
-  case reference(latent: Tensor)
-}
-
-/// The grid of a sound that is generated.
+/// The latent grid of audio that is generated.
 public struct AudioGrid: Sendable {
   public var batch: Int
   /// Latent channels and frequency bins; a token holds both.
@@ -83,7 +71,7 @@ public struct AudioGrid: Sendable {
   /// [B, Z, T, N]
   public var latentShape: [Int] { [batch, channels, frames, bins] }
 
-  /// Which latent frames stand for anything within a stretch of time, in seconds.
+  /// For each latent frame, whether it overlaps a range of time, in seconds.
   public func frames(from start: Double, to end: Double) -> [Bool] {
     (0..<frames).map { frame in
       let (first, last) = tokens.seconds(of: frame)
@@ -91,11 +79,11 @@ public struct AudioGrid: Sendable {
     }
   }
 
-  /// The tokens of the sound with conditions applied in order.
+  /// The tokens of the audio with conditions applied in order.
   ///
-  /// - Parameter start: a latent to refine, [B, Z, T, N]; nil where noise is all there is.
-  /// - Throws: `Issue` when a latent does not fit the grid.
-  public func sequence(_ conditions: [AudioCondition] = [], start: Tensor? = nil) throws
+  /// - Parameter start: a latent to refine, [B, Z, T, N]; nil to start from noise.
+  /// - Throws: `Issue` if a latent does not fit the grid, or a condition is not for audio.
+  public func sequence(_ conditions: [LatentCondition] = [], start: Tensor? = nil) throws
     -> LatentSequence
   {
     var sequence = try LatentSequence(
@@ -111,7 +99,7 @@ public struct AudioGrid: Sendable {
       case .masked(let latent, let mask, let strength):
         try requireFit(latent)
         try sequence.keep(AudioTokens.patchify(latent), where: mask, strength: strength)
-      case .replace(let latent, let frame):
+      case .replace(let latent, let frame, let strength):
         let range = frame..<frame + (try count(latent))
         guard range.lowerBound >= 0, range.upperBound <= frames else {
           throw Issue(
@@ -120,18 +108,21 @@ public struct AudioGrid: Sendable {
         }
         sequence.clean = try sequence.clean.replacing(range, with: AudioTokens.patchify(latent))
         sequence.denoiseMask = try sequence.denoiseMask.replacing(
-          range, with: .zeros([batch, range.count]))
-      case .reference(let latent):
+          range, with: .full([batch, range.count], Scalar(1 - strength)))
+      case .reference(let latent, _, let strength, let attention):
+        // A reference lies at its own time.
         try sequence.append(
           AudioTokens.patchify(latent),
-          positions: tokens.positions(batch: batch, frames: count(latent)),
-          strength: 1)
+          positions: tokens.positions(batch: batch, frames: count(latent)), strength: strength,
+          attention: attention)
+      case .keyframe:
+        throw Issue(["audio condition"], "is a keyframe, which audio can't have")
       }
     }
     return sequence
   }
 
-  /// Latent frames of a part of a sound.
+  /// The number of latent frames of a condition's latent.
   private func count(_ latent: Tensor) throws -> Int {
     let shape = latent.shape
     guard shape.count == 4, shape[0] == batch, shape[1] == channels, shape[2] > 0, shape[3] == bins

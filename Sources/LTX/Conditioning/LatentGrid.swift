@@ -3,7 +3,7 @@
 import Support
 import Torch
 
-/// How many pixels and pixel frames one latent cell stands for.
+/// The number of pixels and pixel frames in a latent cell.
 public struct CompressionFactors: Sendable, Equatable {
   public var time: Int
   public var height: Int
@@ -15,14 +15,15 @@ public struct CompressionFactors: Sendable, Equatable {
     self.width = width
   }
 
-  /// What the published LTX-2 checkpoints use.
+  /// The factors of the published LTX-2 checkpoints.
   public static let usual = CompressionFactors(time: 8, height: 32, width: 32)
 
-  /// Latent frames of a clip of `8k + 1` pixel frames: the first frame stands alone.
+  /// The number of latent frames of a clip of `8k + 1` pixel frames. The first latent frame is a
+  /// single pixel frame.
   public func latentFrames(_ frames: Int) -> Int { (frames - 1) / time + 1 }
 }
 
-/// Video latents as tokens, and where each token lies in time and space (ltx-core,
+/// Video latents as tokens, and their positions in time and space (ltx-core,
 /// `components/patchifiers.py`).
 public enum VideoTokens {
   /// [B, C, F, H, W] to [B, F * H * W, C]; columns fastest.
@@ -37,10 +38,9 @@ public enum VideoTokens {
     try tokens.transpose(1, 2).unflatten(2, [frames, rows, columns]).contiguous()
   }
 
-  /// Where tokens start and end, in pixel frames and pixels: [B, 3, T, 2], float32.
+  /// The start and end of each token, in pixel frames and pixels: [B, 3, T, 2], float32.
   ///
-  /// - Parameter isCausal: the first latent frame stands for one pixel frame, and the others follow
-  ///   it.
+  /// - Parameter isCausal: whether the first latent frame is a single pixel frame.
   static func pixelBounds(
     batch: Int, frames: Int, rows: Int, columns: Int, factors: CompressionFactors, isCausal: Bool
   ) throws -> Tensor {
@@ -62,7 +62,7 @@ public enum VideoTokens {
       .contiguous()
   }
 
-  /// Positions as the transformer takes them: seconds, pixel rows, pixel columns, [B, 3, T, 2].
+  /// Positions for the transformer: seconds, pixel rows, pixel columns, [B, 3, T, 2].
   public static func positions(
     batch: Int, frames: Int, rows: Int, columns: Int, fps: Double, factors: CompressionFactors
   ) throws -> Tensor {

@@ -2,20 +2,20 @@
 
 import Torch
 
-/// The tokens of one stream that sampling works on: what is known of them, how much of it is kept,
-/// where they lie.
+/// The tokens of one modality in sampling: their known values, how much of them is kept, and their
+/// positions.
 public struct LatentSequence: Sendable {
-  /// [B, T, C]: what conditioned tokens are; zeros elsewhere.
+  /// [B, T, C]: the values of conditioned tokens; zeros elsewhere.
   public var clean: Tensor
   /// [B, T], float32: 1 where a token is generated, 0 where it is given.
   public var denoiseMask: Tensor
   /// [B, A, T, 2]
   public var positions: Tensor
-  /// [B, T, C]: what a refinement starts from, before noise is mixed in; nil for zeros.
+  /// [B, T, C]: the start of a refinement, before noise is mixed in; nil for zeros.
   public var start: Tensor?
-  /// [B, T, T], float32: how far tokens attend to each other, 0 to 1; nil where all do fully.
+  /// [B, T, T], float32: how much tokens attend to each other, 0 to 1; nil for fully.
   public var selfAttentionMask: Tensor?
-  /// The first tokens, which are the result; conditions are appended behind them.
+  /// The number of tokens of the result, which come first; appended conditions follow.
   public let targetCount: Int
 
   public init(clean: Tensor, denoiseMask: Tensor, positions: Tensor) {
@@ -25,7 +25,7 @@ public struct LatentSequence: Sendable {
     targetCount = clean.size(1)
   }
 
-  /// Nothing is known.
+  /// A sequence without known tokens.
   public init(batch: Int, channels: Int, positions: Tensor) throws {
     let tokens = positions.size(2)
     self.init(
@@ -33,7 +33,7 @@ public struct LatentSequence: Sendable {
       positions: positions)
   }
 
-  /// - Parameter attention: how far the tokens and the result attend to each other, [B, tokens];
+  /// - Parameter attention: how much the tokens and the result attend to each other, [B, tokens];
   ///   nil for fully.
   mutating func append(
     _ tokens: Tensor, positions: Tensor, strength: Double, attention: Tensor? = nil
@@ -46,9 +46,9 @@ public struct LatentSequence: Sendable {
     self.positions = try Tensor.cat([self.positions, positions], 2)
   }
 
-  /// The mask with more tokens, which attend to themselves and to the result, but not to what was
-  /// appended before (ltx-core, `conditioning/mask_utils.py`). Nil as long as nothing asks for a
-  /// mask.
+  /// The attention mask with more tokens (ltx-core, `conditioning/mask_utils.py`). They attend to
+  /// themselves and to the result, but not to tokens that were appended before. Nil as long as no
+  /// condition needs a mask.
   private func extendedAttentionMask(_ count: Int, _ attention: Tensor?) throws -> Tensor? {
     guard attention != nil || selfAttentionMask != nil else { return nil }
     let (batch, tokens) = (clean.size(0), clean.size(1))
@@ -61,12 +61,12 @@ public struct LatentSequence: Sendable {
     return try Tensor.cat([Tensor.cat([old, column], 2), row], 1)
   }
 
-  /// Keeps known tokens of the result where a mask says so, by a strength; what was appended stays
-  /// as it is.
+  /// Keeps known tokens of the result according to a mask and a strength. Appended tokens stay
+  /// unchanged.
   ///
   /// - Parameters:
   ///   - tokens: [B, targetCount, C]
-  ///   - mask: [B, targetCount], 1 where they are kept.
+  ///   - mask: [B, targetCount], 1 for tokens that are kept.
   mutating func keep(_ tokens: Tensor, where mask: Tensor, strength: Double) throws {
     let target = 0..<targetCount
     let inverse = try 1 - mask
@@ -76,7 +76,7 @@ public struct LatentSequence: Sendable {
       target, with: denoiseMask.narrow(1, target) * inverse + mask * (1 - strength))
   }
 
-  /// The sequence on a device; tokens in an element type.
+  /// Returns the sequence on a device, its tokens in a dtype.
   public func to(_ device: Device, _ dtype: DType) throws -> LatentSequence {
     var copy = self
     copy.clean = try clean.to(device, dtype)

@@ -3,11 +3,11 @@
 import Support
 import Torch
 
-/// How much coarser references are than the clips that they belong to.
+/// How much coarser a reference is than its clip.
 public struct ReferenceScale: Sendable, Equatable {
-  /// Pixels of the clip for one of the reference, in both directions.
+  /// The number of the clip's pixels in one of the reference's, in both directions.
   public var space: Int
-  /// Frames likewise.
+  /// The number of the clip's frames in one of the reference's.
   public var time: Int
 
   public init(space: Int = 1, time: Int = 1) {
@@ -19,15 +19,14 @@ public struct ReferenceScale: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - reference, target: [F, H, W].
-  ///   - keepsTime: as in the older `video_to_video`: references run at the target's frame rate and
-  ///     may be shorter or longer, and the target's size must be a multiple of theirs. The flexible
-  ///     strategy rounds down there, as the official one.
+  ///   - keepsTime: the variant of the older `video_to_video`: references run at the target's frame
+  ///     rate and may be shorter or longer, and the target's size must be a multiple of theirs. The
+  ///     flexible strategy rounds down, as upstream.
   /// - Throws: `Issue` if the sizes are not multiples of each other by one factor.
   public init(reference: [Int], target: [Int], keepsTime: Bool = false) throws {
     func fail(_ problem: String) -> Issue {
       Issue(
-        ["reference"],
-        "of \(Self.words(reference)) \(problem) its clip of \(Self.words(target))")
+        ["reference"], "of \(Self.words(reference)) \(problem) its clip of \(Self.words(target))")
     }
     var scale = ReferenceScale()
     if reference[1...] != target[1...] {
@@ -53,7 +52,7 @@ public struct ReferenceScale: Sendable, Equatable {
     "\(size[0]) latent frames of \(size[1]) x \(size[2]) cells"
   }
 
-  /// What the saved LoRA says of it, in the reference's names; nothing where both are 1.
+  /// The metadata of a saved LoRA, with upstream's keys; empty if both factors are 1.
   public var metadata: [String: String] {
     var metadata: [String: String] = [:]
     if space != 1 {
@@ -69,8 +68,11 @@ public struct ReferenceScale: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - positions: of the reference at its own frame rate, [B, 3, T, 2].
-  ///   - target: [B, 3, T', 2]; its first token ends where the first frame does.
-  package func placing(_ positions: Tensor, onto target: Tensor, scalesTime: Bool) throws -> Tensor {
+  ///   - target: [B, 3, T', 2]; its first token ends with the first frame.
+  ///   - scalesTime: false for references that run at the target's frame rate.
+  package func placing(
+    _ positions: Tensor, onto target: Tensor, scalesTime: Bool = true
+  ) throws -> Tensor {
     var seconds = try positions.slice(1, from: 0, to: 1)
     let pixels = try positions.slice(1, from: 1) * Double(space)
     if scalesTime, time != 1 {

@@ -1,3 +1,5 @@
+import LTX
+
 extension Rule<TrainingStrategy> {
   static var trainingStrategy: Rule {
     .section(
@@ -41,12 +43,14 @@ extension FlexibleStrategy: ConfigurationSection {
   init() { self.init(video: nil, audio: nil) }
 
   static let fields: [Field<Self>] = [
-    Field("video", \.video, .optional(.section)), Field("audio", \.audio, .optional(.section)),
+    Field("video", \.modalities.video, .optional(.section)),
+    Field("audio", \.modalities.audio, .optional(.section)),
     Field("video_loss_weight", \.objective.weights.video, .lossWeight, isExtension: true),
     Field("audio_loss_weight", \.objective.weights.audio, .lossWeight, isExtension: true),
   ]
 
   mutating func complete(_ reader: SectionReader) {
+    let (video, audio) = (modalities.video, modalities.audio)
     objective.check(
       video: video.map(\.isGenerated) ?? reader.has("video"),
       audio: audio.map(\.isGenerated) ?? reader.has("audio"), reader)
@@ -58,13 +62,13 @@ extension FlexibleStrategy: ConfigurationSection {
       }
     }
     for (index, condition) in (audio?.conditions ?? []).enumerated() {
-      switch condition {
-      case .firstFrame, .spatialCrop:
+      switch condition.kind {
+      case .firstFrame, .crop:
         reader.report(
           "audio",
-          "conditions[\(index)] is \(condition.type), which is for video; sound can have prefix, suffix, mask and reference"
+          "conditions[\(index)] is \(condition.type), which is for video; audio can have prefix, suffix, mask and reference"
         )
-      case .prefix, .suffix, .mask, .reference: break
+      default: break
       }
     }
   }
@@ -73,7 +77,7 @@ extension FlexibleStrategy: ConfigurationSection {
 extension ModalityStrategy: ConfigurationSection {
   static let fields: [Field<Self>] = [
     Field("is_generated", \.isGenerated, .flag, isRequired: true),
-    Field("latents_dir", \.latentsDir, .nonEmpty, isRequired: true),
+    Field("latents_dir", \.latentsFolder, .nonEmpty, isRequired: true),
     Field("conditions", \.conditions, .list(of: .condition)),
   ]
 }
@@ -127,65 +131,64 @@ extension Objective {
   }
 }
 
-extension ConditionStrategy {
-  fileprivate static let types = [
-    "first_frame", "prefix", "suffix", "spatial_crop", "mask", "reference",
-  ]
-
-  /// Its name in the file.
-  public var type: String {
-    switch self {
-    case .firstFrame: "first_frame"
+extension Condition {
+  /// The name of the condition's type in the file, except for a whole modality.
+  var type: String {
+    switch kind {
+    case .image, .firstFrame: "first_frame"
     case .prefix: "prefix"
     case .suffix: "suffix"
-    case .spatialCrop: "spatial_crop"
+    case .crop: "spatial_crop"
+    case .retake: "retake"
     case .mask: "mask"
     case .reference: "reference"
+    case .whole: "whole"
     }
   }
 }
 
-extension Rule<ConditionStrategy> {
+extension Rule<Condition<CachedSource>> {
   fileprivate static var condition: Rule { .section(read, write: write) }
 
-  private static func read(_ reader: SectionReader) -> ConditionStrategy? {
-    guard let type = reader.required("type", .choice(of: ConditionStrategy.types)) else {
-      return nil
-    }
+  private static let types = [
+    "first_frame", "prefix", "suffix", "spatial_crop", "mask", "reference",
+  ]
+
+  private static func read(_ reader: SectionReader) -> Condition<CachedSource>? {
+    guard let type = reader.required("type", .choice(of: types)) else { return nil }
     let p = reader.read("probability", .probability) ?? 1
     defer { reader.finish() }
     switch type {
     case "first_frame": return .firstFrame(probability: p)
     case "prefix", "suffix":
-      guard let boundary = reader.required("temporal_boundary", .integer(1 ... .max)) else {
+      guard let count = reader.required("temporal_boundary", .integer(1 ... .max)) else {
         return nil
       }
       return type == "prefix"
-        ? .prefix(temporalBoundary: boundary, probability: p)
-        : .suffix(temporalBoundary: boundary, probability: p)
+        ? .prefix(latentFrames: count, probability: p)
+        : .suffix(latentFrames: count, probability: p)
     case "spatial_crop":
-      return reader.required("spatial_region", .region).map {
-        .spatialCrop(spatialRegion: $0, probability: p)
-      }
+      return reader.required("spatial_region", .region).map { .crop($0, probability: p) }
     case "mask":
-      return reader.required("mask_dir", .nonEmpty).map { .mask(maskDir: $0, probability: p) }
+      return reader.required("mask_dir", .nonEmpty).map { .mask(folder: $0, probability: p) }
     default:
       return reader.required("latents_dir", .nonEmpty).map {
-        .reference(latentsDir: $0, probability: p)
+        .reference(folder: $0, probability: p)
       }
     }
   }
 
-  private static func write(_ condition: ConditionStrategy) -> ConfigurationValue {
+  private static func write(_ condition: Condition<CachedSource>) -> ConfigurationValue {
     var entries = [ConfigurationValue.Entry("type", .string(condition.type))]
-    switch condition {
-    case .firstFrame: break
-    case .prefix(let boundary, _), .suffix(let boundary, _):
-      entries.append(.init("temporal_boundary", .int(boundary)))
-    case .spatialCrop(let region, _):
-      entries.append(.init("spatial_region", Rule<SpatialRegion>.region.write(region)))
-    case .mask(let folder, _): entries.append(.init("mask_dir", .string(folder)))
-    case .reference(let folder, _): entries.append(.init("latents_dir", .string(folder)))
+    if let count = condition.latentFrames {
+      entries.append(.init("temporal_boundary", .int(count)))
+    }
+    if case .crop(let region) = condition.kind {
+      entries.append(.init("spatial_region", Rule<PixelRegion>.region.write(region)))
+    }
+    if let folder = condition.maskFolder { entries.append(.init("mask_dir", .string(folder))) }
+    if let folder = condition.referenceFolder {
+      entries.append(.init("latents_dir", .string(folder)))
     }
     return .mapping(entries + [.init("probability", .double(condition.probability))])
   }
@@ -199,14 +202,14 @@ extension Rule<String> {
   }
 }
 
-extension Rule<SpatialRegion> {
+extension Rule<PixelRegion> {
   /// `[y1, x1, y2, x2]`
   static var region: Rule {
     let numbers = Rule<[Int]>.integers("y1", "x1", "y2", "x2", in: 0 ... .max)
     return Rule(
       read: { node, context in
         guard let n = numbers.read(node, context) else { return nil }
-        let region = SpatialRegion(top: n[0], left: n[1], bottom: n[2], right: n[3])
+        let region = PixelRegion(top: n[0], left: n[1], bottom: n[2], right: n[3])
         if region.top < region.bottom, region.left < region.right { return region }
         context.report("is empty; it must be y1, x1, y2, x2 with y1 below y2 and x1 below x2")
         return nil

@@ -1,4 +1,6 @@
-/// What is trained on: which streams, and what of them is given.
+import LTX
+
+/// The training strategy: which modalities are generated, and which parts of them are given.
 public enum TrainingStrategy: Sendable, Equatable {
   case flexible(FlexibleStrategy)
   /// Older: video from text, with or without sound.
@@ -36,9 +38,8 @@ public enum TrainingStrategy: Sendable, Equatable {
 /// A folder below the data root.
 public struct DataSource: Sendable, Equatable {
   public var folder: String
-  /// What its files are to the strategy, in the official trainer's word: `video_latents`,
-  /// `conditions`, `ref_latents`, or the folder's own name for references and masks of the flexible
-  /// strategy.
+  /// The role of its files in the strategy, by upstream's name: `video_latents`, `conditions`,
+  /// `ref_latents`, or the folder's own name for references and masks of the flexible strategy.
   public var role: String
 
   public init(folder: String, role: String) {
@@ -48,7 +49,7 @@ public struct DataSource: Sendable, Equatable {
 }
 
 extension [DataSource] {
-  /// A folder that is named twice plays its last role.
+  /// A folder that is named twice has its last role.
   fileprivate mutating func set(_ folder: String, _ role: String) {
     if let index = firstIndex(where: { $0.folder == folder }) {
       self[index].role = role
@@ -58,84 +59,23 @@ extension [DataSource] {
   }
 }
 
-/// Every mode, by what is generated and what is given. A nil stream is left out.
+/// Every mode, by its generated modalities and their conditions. A nil modality is absent.
 public struct FlexibleStrategy: Sendable, Equatable {
-  public var video: ModalityStrategy?
-  public var audio: ModalityStrategy?
+  public var modalities: PerModality<ModalityStrategy?>
   /// An extension: the weights of the modalities in the loss.
   public var objective = Objective()
 
   public init(video: ModalityStrategy? = nil, audio: ModalityStrategy? = nil) {
-    self.video = video
-    self.audio = audio
+    modalities = PerModality(video: video, audio: audio)
   }
 
   public var dataSources: [DataSource] {
     var sources = [DataSource(folder: "conditions", role: "conditions")]
-    if let video { sources.set(video.latentsDir, "video_latents") }
-    if let audio { sources.set(audio.latentsDir, "audio_latents") }
-    for condition in (video?.conditions ?? []) + (audio?.conditions ?? []) {
-      switch condition {
-      case .mask(let folder, _), .reference(let folder, _): sources.set(folder, folder)
-      case .firstFrame, .prefix, .suffix, .spatialCrop: break
-      }
+    for (modality, strategy) in modalities.pairs {
+      if let strategy { sources.set(strategy.latentsFolder, "\(modality)_latents") }
     }
+    for folder in modalities.conditionFolders { sources.set(folder, folder) }
     return sources
-  }
-}
-
-public struct ModalityStrategy: Sendable, Equatable {
-  /// False for a stream that stays clean and only conditions the other.
-  public var isGenerated = true
-  public var latentsDir = ""
-  public var conditions: [ConditionStrategy] = []
-
-  public init(isGenerated: Bool, latentsDir: String, conditions: [ConditionStrategy] = []) {
-    self.isGenerated = isGenerated
-    self.latentsDir = latentsDir
-    self.conditions = conditions
-  }
-
-  init() {}
-}
-
-/// What is given of a stream, and how often.
-public enum ConditionStrategy: Sendable, Equatable {
-  /// The first latent frame; video only.
-  case firstFrame(probability: Double)
-  /// The first latent frames, or time steps of sound.
-  case prefix(temporalBoundary: Int, probability: Double)
-  /// The last ones.
-  case suffix(temporalBoundary: Int, probability: Double)
-  /// A rectangle of all frames; video only.
-  case spatialCrop(spatialRegion: SpatialRegion, probability: Double)
-  /// What the sample's mask in a folder says.
-  case mask(maskDir: String, probability: Double)
-  /// Another clip or sound, put in front of the stream (IC-LoRA).
-  case reference(latentsDir: String, probability: Double)
-
-  public var probability: Double {
-    switch self {
-    case .firstFrame(let p), .prefix(_, let p), .suffix(_, let p), .spatialCrop(_, let p),
-      .mask(_, let p),
-      .reference(_, let p):
-      p
-    }
-  }
-}
-
-/// A rectangle of pixels from (top, left) to (bottom, right), the last ones not included.
-public struct SpatialRegion: Sendable, Equatable {
-  public var top: Int
-  public var left: Int
-  public var bottom: Int
-  public var right: Int
-
-  public init(top: Int, left: Int, bottom: Int, right: Int) {
-    self.top = top
-    self.left = left
-    self.bottom = bottom
-    self.right = right
   }
 }
 

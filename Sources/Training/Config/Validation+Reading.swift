@@ -1,3 +1,6 @@
+import Generation
+import LTX
+
 extension TrainingConfiguration.Validation: ConfigurationSection {
   static let fields: [Field<Self>] = [
     Field("samples", \.samples, .list(of: .section)),
@@ -83,13 +86,12 @@ extension TrainingConfiguration.Validation: ConfigurationSection {
       return
     }
     samples = prompts.enumerated().map { index, prompt in
-      var conditions: [ValidationCondition] = []
-      if let images { conditions.append(.firstFrame(imageOrVideo: images[index])) }
+      var conditions: [Condition<MediaFile>] = []
+      if let images { conditions.append(.firstFrame(path: images[index])) }
       if let references {
         conditions.append(
           .reference(
-            .video(references[index]), downscaleFactor: factor, temporalScaleFactor: 1,
-            includeInOutput: isShown))
+            path: references[index], scale: ReferenceScale(space: factor), isShown: isShown))
       }
       return ValidationSample(prompt: prompt, conditions: conditions)
     }
@@ -130,24 +132,22 @@ extension ValidationSample: ConfigurationSection {
     Field("seed", \.seed, .optional(.integer(0 ... .max))),
   ]
 
-  /// A stream that is given as a whole can have no other condition, and one must be left to
-  /// generate.
+  /// A modality that is given as a whole can't have another condition, and one modality must be
+  /// generated.
   mutating func complete(_ reader: SectionReader) {
-    let frozen = conditions.filter { ["video_to_audio", "audio_to_video"].contains($0.type) }
-    if Set(frozen.map(\.type)).count == 2 {
+    let frozen = conditions.filter(\.isWhole)
+    if Set(frozen.map(\.modality)) == .both {
       reader.report(
         "conditions",
-        "give both video (video_to_audio) and sound (audio_to_video); nothing is generated")
+        "give both video (video_to_audio) and audio (audio_to_video); nothing is generated")
       return
     }
     guard let given = frozen.first else { return }
-    let stream = given.isOfVideo ? "video" : "sound"
-    for condition in conditions
-    where condition.type != given.type && condition.isOfVideo == given.isOfVideo {
+    for condition in conditions where !condition.isWhole && condition.modality == given.modality {
       reader.report(
         "conditions",
-        "have \(condition.type) of the \(stream), which \(given.type) gives as a whole; leave one of them out"
-      )
+        "have \(condition.type) of the \(given.modality), which \(given.validationType) gives as a "
+          + "whole; leave one of them out")
     }
   }
 }

@@ -1,4 +1,5 @@
 import Generation
+import LTX
 
 extension TrainingConfiguration {
   /// Samples that are generated during training, and the loss on samples that are not trained on.
@@ -62,13 +63,13 @@ public struct VideoDimensions: Sendable, Equatable {
 
 public struct ValidationSample: Sendable, Equatable {
   public var prompt = ""
-  public var conditions: [ValidationCondition] = []
+  public var conditions: [Condition<MediaFile>] = []
   /// Nil for the section's.
   public var videoDims: VideoDimensions?
   public var seed: Int?
 
   public init(
-    prompt: String, conditions: [ValidationCondition] = [], videoDims: VideoDimensions? = nil,
+    prompt: String, conditions: [Condition<MediaFile>] = [], videoDims: VideoDimensions? = nil,
     seed: Int? = nil
   ) {
     self.prompt = prompt
@@ -80,50 +81,9 @@ public struct ValidationSample: Sendable, Equatable {
   init() {}
 }
 
-/// What a validation sample is given, as files that are encoded when it is made.
-public enum ValidationCondition: Sendable, Equatable {
-  /// The path of a clip or of a sound.
-  public enum Media: Sendable, Equatable {
-    case video(String)
-    case audio(String)
-  }
-
-  case firstFrame(imageOrVideo: String)
-  /// - Parameters:
-  ///   - numFrames: pixel frames of a video; nil for all.
-  ///   - duration: seconds of a sound; nil for all.
-  case prefix(Media, numFrames: Int?, duration: Double?)
-  case suffix(Media, numFrames: Int?, duration: Double?)
-  case spatialCrop(video: String, spatialRegion: SpatialRegion)
-  case mask(Media, mask: String)
-  case reference(Media, downscaleFactor: Int, temporalScaleFactor: Int, includeInOutput: Bool)
-  /// The whole video is given, and sound is generated.
-  case videoToAudio(video: String)
-  /// The whole sound is given, and video is generated.
-  case audioToVideo(audio: String)
-
-  /// Its name in the file.
-  public var type: String {
-    switch self {
-    case .firstFrame: "first_frame"
-    case .prefix: "prefix"
-    case .suffix: "suffix"
-    case .spatialCrop: "spatial_crop"
-    case .mask: "mask"
-    case .reference: "reference"
-    case .videoToAudio: "video_to_audio"
-    case .audioToVideo: "audio_to_video"
-    }
-  }
-
-  /// Whether it is about the video, and not about the sound.
-  public var isOfVideo: Bool {
-    switch self {
-    case .firstFrame, .spatialCrop, .videoToAudio: true
-    case .audioToVideo: false
-    case .prefix(let media, _, _), .suffix(let media, _, _), .mask(let media, _),
-      .reference(let media, _, _, _):
-      if case .video = media { true } else { false }
-    }
+extension Condition<MediaFile> {
+  /// The name of the condition's type in the file.
+  public var validationType: String {
+    isWhole ? (modality == .video ? "video_to_audio" : "audio_to_video") : type
   }
 }

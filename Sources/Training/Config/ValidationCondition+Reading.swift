@@ -1,4 +1,8 @@
-extension Rule<ValidationCondition> {
+import Generation
+import LTX
+import Support
+
+extension Rule<Condition<MediaFile>> {
   static var validationCondition: Rule { .section(read, write: write) }
 
   private static let types = [
@@ -6,7 +10,7 @@ extension Rule<ValidationCondition> {
     "audio_to_video",
   ]
 
-  private static func read(_ reader: SectionReader) -> ValidationCondition? {
+  private static func read(_ reader: SectionReader) -> Condition<MediaFile>? {
     guard let type = reader.required("type", .choice(of: types)) else { return nil }
     defer { reader.finish() }
     func file(_ key: String) -> String? {
@@ -15,43 +19,49 @@ extension Rule<ValidationCondition> {
       return path
     }
     switch type {
-    case "first_frame": return file("image_or_video").map { .firstFrame(imageOrVideo: $0) }
+    case "first_frame": return file("image_or_video").map { .firstFrame(path: $0) }
     case "prefix", "suffix":
       let media = media(reader)
       let frames = reader.read("num_frames", .optional(.integer(1 ... .max))) ?? nil
       let duration = reader.read("duration", .optional(.number(.above(0)))) ?? nil
-      guard let media else { return nil }
-      return type == "prefix"
-        ? .prefix(media, numFrames: frames, duration: duration)
-        : .suffix(media, numFrames: frames, duration: duration)
+      return media.map { media in
+        let extent: Condition<MediaFile>.Extent? =
+          media.modality == .video
+          ? frames.map { .frames($0) } : duration.map { .seconds($0) }
+        return Condition(media, type == "prefix" ? .prefix(extent) : .suffix(extent))
+      }
     case "spatial_crop":
       let video = file("video")
       let region = reader.required("spatial_region", .region)
       guard let video, let region else { return nil }
-      return .spatialCrop(video: video, spatialRegion: region)
+      return .crop(path: video, region: region)
     case "mask":
       let media = media(reader)
       let mask = file("mask")
       guard let media, let mask else { return nil }
-      return .mask(media, mask: mask)
+      return Condition(media, .mask(MediaFile(mask, media.modality), .keepsWhite))
     case "reference":
       let media = media(reader)
       let space = reader.read("downscale_factor", .integer(1 ... .max)) ?? 1
       let time = reader.read("temporal_scale_factor", .integer(1 ... .max)) ?? 1
       let isShown = reader.read("include_in_output", .flag) ?? false
-      return media.map {
-        .reference($0, downscaleFactor: space, temporalScaleFactor: time, includeInOutput: isShown)
+      return media.map { media in
+        Condition(
+          media,
+          media.modality == .video
+            ? .reference(scale: ReferenceScale(space: space, time: time), isShown: isShown)
+            : .reference())
       }
-    case "video_to_audio": return file("video").map { .videoToAudio(video: $0) }
-    default: return file("audio").map { .audioToVideo(audio: $0) }
+    case "video_to_audio": return file("video").map { .video(path: $0) }
+    default: return file("audio").map { .audio(path: $0) }
     }
   }
 
   /// Exactly one of `video` and `audio`.
-  private static func media(_ reader: SectionReader) -> ValidationCondition.Media? {
+  private static func media(_ reader: SectionReader) -> MediaFile? {
     let video = reader.read("video", .optional(.path))
     let audio = reader.read("audio", .optional(.path))
-    // One that is wrong has been reported.
+    // A wrong one has been reported.
     guard video != nil || !reader.has("video"), audio != nil || !reader.has("audio") else {
       return nil
     }
@@ -68,36 +78,46 @@ extension Rule<ValidationCondition> {
     return nil
   }
 
-  private static func write(_ condition: ValidationCondition) -> ConfigurationValue {
-    func media(_ media: ValidationCondition.Media) -> ConfigurationValue.Entry {
-      switch media {
-      case .video(let path): .init("video", .string(path))
-      case .audio(let path): .init("audio", .string(path))
-      }
-    }
-    let entries: [ConfigurationValue.Entry] =
-      switch condition {
-      case .firstFrame(let path): [.init("image_or_video", .string(path))]
-      case .prefix(let clip, let frames, let duration), .suffix(let clip, let frames, let duration):
+  private static func write(_ condition: Condition<MediaFile>) -> ConfigurationValue {
+    let media = ConfigurationValue.Entry(condition.fileKey, .string(condition.path))
+    let own: [ConfigurationValue.Entry] =
+      switch condition.kind {
+      case .prefix, .suffix:
         [
-          media(clip), .init("num_frames", frames.map { .int($0) } ?? .null),
-          .init("duration", duration.map { .double($0) } ?? .null),
+          .init("num_frames", condition.frames.map { .int($0) } ?? .null),
+          .init("duration", condition.seconds.map { .double($0) } ?? .null),
         ]
-      case .spatialCrop(let path, let region):
+      case .crop(let region): [.init("spatial_region", Rule<PixelRegion>.region.write(region))]
+      case .mask(let mask, _): [.init("mask", .string(mask.path))]
+      case .reference(let scale, let isShown):
         [
-          .init("video", .string(path)),
-          .init("spatial_region", Rule<SpatialRegion>.region.write(region)),
-        ]
-      case .mask(let clip, let mask): [media(clip), .init("mask", .string(mask))]
-      case .reference(let clip, let space, let time, let isShown):
-        [
-          media(clip), .init("downscale_factor", .int(space)),
-          .init("temporal_scale_factor", .int(time)),
+          .init("downscale_factor", .int(scale?.space ?? 1)),
+          .init("temporal_scale_factor", .int(scale?.time ?? 1)),
           .init("include_in_output", .bool(isShown)),
         ]
-      case .videoToAudio(let path): [.init("video", .string(path))]
-      case .audioToVideo(let path): [.init("audio", .string(path))]
+      case .image, .firstFrame, .retake, .whole: []
       }
-    return .mapping([.init("type", .string(condition.type))] + entries)
+    return .mapping([.init("type", .string(condition.validationType)), media] + own)
+  }
+}
+
+extension Condition<MediaFile> {
+  /// The key of the condition's file.
+  var fileKey: String {
+    switch kind {
+    case .image, .firstFrame: "image_or_video"
+    default: modality.rawValue
+    }
+  }
+
+  /// The keys of the condition's other parts, by their names in problems of a request.
+  var partKeys: [Issue.PathComponent: String] {
+    switch kind {
+    case .prefix, .suffix: ["length": modality == .video ? "num_frames" : "duration"]
+    case .crop: ["region": "spatial_region"]
+    case .mask: ["mask": "mask"]
+    case .reference: ["scale": "downscale_factor"]
+    case .image, .firstFrame, .retake, .whole: [:]
+    }
   }
 }

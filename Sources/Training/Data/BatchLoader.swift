@@ -69,30 +69,29 @@ extension PrecomputedDataset {
       return entries[sample].files[Self.textFolder] ?? entries[sample].name
     }
     let samples = try zip(order.samples, textFiles).map { try sample($0, textFile: $1) }
-    func latents(_ folder: String) throws -> TrainingBatch.Latents? {
+    func latents(_ folder: String) throws -> CachedLatents? {
       let own = samples.compactMap { $0.latents[folder] }
       guard !own.isEmpty, own.count == samples.count else { return nil }
-      return TrainingBatch.Latents(try Tensor.stack(own.map(\.tensor)), fps: own.flatMap(\.fps))
+      return CachedLatents(try Tensor.stack(own.map(\.tensor)), fps: own.flatMap(\.fps))
     }
-    func stream(_ strategy: StreamStrategy?) throws -> TrainingBatch.Stream? {
-      guard let strategy, let own = try latents(strategy.latentsFolder) else { return nil }
-      var stream = TrainingBatch.Stream(latents: own)
+    let batch = try strategies.compactMap { _, strategy -> ModalityBatch? in
+      guard let own = try latents(strategy.latentsFolder) else { return nil }
+      var batch = ModalityBatch(latents: own)
       for condition in strategy.conditions {
-        switch condition.kind {
-        case .reference(let folder): stream.references[folder] = try latents(folder)
-        case .mask(let folder):
-          stream.masks[folder] = try Tensor.stack(samples.compactMap { $0.masks[folder] })
-        default: break
+        if let folder = condition.referenceFolder {
+          batch.references[folder] = try latents(folder)
+        }
+        if let folder = condition.maskFolder {
+          batch.masks[folder] = try Tensor.stack(samples.compactMap { $0.masks[folder] })
         }
       }
-      return stream
+      return batch
     }
     let video = try Tensor.stack(samples.map(\.videoFeatures))
     let audio = samples.compactMap(\.audioFeatures)
     return LoadedBatch(
       number: number, order: order, textFiles: textFiles,
-      batch: TrainingBatch(
-        video: try stream(strategies.video), audio: try stream(strategies.audio)),
+      batch: batch,
       text: TextFeatures(
         video: video, audio: audio.count == samples.count ? try Tensor.stack(audio) : video,
         mask: try Tensor.stack(samples.map(\.textMask))))
@@ -104,28 +103,10 @@ extension LoadedBatch {
   fileprivate func pinned() throws -> LoadedBatch {
     let video = try text.video.pinned()
     return LoadedBatch(
-      number: number, order: order, textFiles: textFiles, batch: try batch.map { try $0.pinned() },
+      number: number, order: order, textFiles: textFiles,
+      batch: try batch.mapTensors { try $0.pinned() },
       text: TextFeatures(
         video: video, audio: text.audio === text.video ? video : try text.audio.pinned(),
         mask: try text.mask.pinned()))
-  }
-}
-
-extension TrainingBatch {
-  func to(_ device: Device) throws -> TrainingBatch { try map { try $0.to(device) } }
-
-  /// The batch with something done to each of its tensors.
-  fileprivate func map(_ change: (Tensor) throws -> Tensor) throws -> TrainingBatch {
-    func changed(_ latents: Latents) throws -> Latents {
-      Latents(try change(latents.tensor), fps: latents.fps)
-    }
-    func changed(_ stream: Stream?) throws -> Stream? {
-      try stream.map {
-        Stream(
-          latents: try changed($0.latents), references: try $0.references.mapValues(changed),
-          masks: try $0.masks.mapValues(change))
-      }
-    }
-    return TrainingBatch(video: try changed(video), audio: try changed(audio))
   }
 }

@@ -41,9 +41,9 @@ extension PrecomputedDataset {
   }
 
   private func requireMasksFit(_ entry: Entry) throws {
-    for (strategy, kind) in [(strategies.video, Modality.video), (strategies.audio, .audio)] {
+    for (kind, strategy) in strategies.pairs {
       guard let strategy, let latents = entry.shapes[strategy.latentsFolder] else { continue }
-      for case .mask(let folder) in strategy.conditions.map(\.kind) {
+      for folder in strategy.conditions.compactMap(\.maskFolder) {
         guard let path = entry.files[folder] else { continue }
         let shape = try SampleFile(path: path).tensorShape("mask")
         guard shape.reduce(1, *) == kind.tokenCount(latents) else {

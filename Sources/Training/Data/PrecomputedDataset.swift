@@ -30,7 +30,7 @@ public struct PrecomputedDataset: Sendable {
   }
 
   public let root: String
-  let strategies: StreamStrategies
+  let strategies: PerModality<ModalityStrategy?>
   let entries: [Entry]
   /// Names that some folders have and others lack, which are left out; by the first folder that
   /// lacks them.
@@ -42,7 +42,7 @@ public struct PrecomputedDataset: Sendable {
   ///   - root: the dataset's folder, or its `.precomputed`.
   ///   - strategies: which folders are read.
   /// - Throws: `DatasetError` when there is nothing to train on.
-  public init(root: String, strategies: StreamStrategies) throws {
+  public init(root: String, strategies: PerModality<ModalityStrategy?>) throws {
     let nested = root + "/.precomputed"
     self.root = FileManager.default.fileExists(atPath: nested) ? nested : root
     self.strategies = strategies
@@ -132,23 +132,23 @@ public struct PrecomputedDataset: Sendable {
   public var unmatchedCount: Int { unmatched.values.reduce(0) { $0 + $1.count } }
 
   /// Folders that a strategy reads: latents first, text last.
-  static func folders(_ strategies: StreamStrategies) -> [String] {
+  static func folders(_ strategies: PerModality<ModalityStrategy?>) -> [String] {
     var folders: [String] = []
-    let own = [strategies.video?.latentsFolder, strategies.audio?.latentsFolder].compactMap { $0 }
+    let own = strategies.values().map(\.latentsFolder)
     for folder in own + strategies.conditionFolders + [textFolder] where !folders.contains(folder) {
       folders.append(folder)
     }
     return folders
   }
 
-  static func latentFolders(_ strategies: StreamStrategies) -> [(folder: String, kind: Modality)] {
-    var result: [(folder: String, kind: Modality)] = []
-    for (strategy, kind) in [(strategies.video, Modality.video), (strategies.audio, .audio)] {
-      guard let strategy else { continue }
-      result.append((strategy.latentsFolder, kind))
-      result += strategy.conditions.compactMap(\.referenceFolder).map { ($0, kind) }
-    }
-    return result
+  static func latentFolders(_ strategies: PerModality<ModalityStrategy?>) -> [(
+    folder: String, kind: Modality
+  )] {
+    strategies.compactMap { modality, strategy in
+      ([strategy.latentsFolder] + strategy.conditions.compactMap(\.referenceFolder)).map {
+        (folder: $0, kind: modality)
+      }
+    }.values().flatMap { $0 }
   }
 
   /// Older caches keep video as tokens, [F * H * W, C].
@@ -191,7 +191,7 @@ public struct PrecomputedDataset: Sendable {
 /// One sample of a preprocessed dataset.
 public struct CachedSample: Sendable {
   /// By folder: [C, F, H, W] or [Z, T, 16], normalised.
-  public let latents: [String: TrainingBatch.Latents]
+  public let latents: [String: CachedLatents]
   /// By folder: [F, H, W] or [T].
   public let masks: [String: Tensor]
   /// Before the connectors: [S, Wv].
@@ -216,7 +216,7 @@ extension PrecomputedDataset {
       }
       return try SampleFile(path: path)
     }
-    var latents: [String: TrainingBatch.Latents] = [:]
+    var latents: [String: CachedLatents] = [:]
     for (folder, shape) in entry.shapes {
       let source = try file(folder)
       var tensor = try source.tensor("latents").to(.float32)
@@ -231,7 +231,7 @@ extension PrecomputedDataset {
       if shape.count == 3, shape[1] < tensor.size(1) {
         tensor = try tensor.slice(1, from: 0, to: shape[1])
       }
-      latents[folder] = TrainingBatch.Latents(tensor, fps: entry.fps[folder] ?? 24)
+      latents[folder] = CachedLatents(tensor, fps: entry.fps[folder] ?? 24)
     }
     var masks: [String: Tensor] = [:]
     for folder in strategies.conditionFolders where entry.shapes[folder] == nil {
@@ -239,7 +239,7 @@ extension PrecomputedDataset {
     }
     // Audio that is cut to share batches takes its mask with it.
     if let audio = strategies.audio, let shape = entry.shapes[audio.latentsFolder] {
-      for case .mask(let folder) in audio.conditions.map(\.kind) {
+      for folder in audio.conditions.compactMap(\.maskFolder) {
         guard let mask = masks[folder], mask.count > shape[1] else { continue }
         masks[folder] = try mask.flatten(from: 0, through: -1).slice(0, from: 0, to: shape[1])
       }

@@ -33,7 +33,8 @@ struct TrainedModel: Sendable {
   ///
   /// - Parameter samples: the modalities that validation samples need.
   init(
-    _ c: TrainingConfiguration, _ strategies: StreamStrategies, samples: Set<Modality>?,
+    _ c: TrainingConfiguration, _ strategies: PerModality<ModalityStrategy?>,
+    samples: Set<Modality>?,
     device: Device
   ) throws {
     let base = try Checkpoint(
@@ -71,18 +72,15 @@ struct TrainedModel: Sendable {
       trained = .transformer(c.model.trainableModules)
     }
     let storage = try c.acceleration.quantization?.storage() ?? .asStored
-    let trainedStreams: Set<Modality> =
-      strategies.audio == nil ? .video : strategies.video == nil ? .audio : .both
-    let generating: Set<Modality> =
-      strategies.audio?.isGenerated != true
-      ? .video : strategies.video?.isGenerated != true ? .audio : .both
+    let trainedModalities = strategies.present()
+    let generated = strategies.compactMap { $1.isGenerated ? $1 : nil }.present()
     do {
       transformer = try checkpoint.transformer(
         LoadPolicy(
           dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
           storage: storage),
-        modalities: samples ?? trainedStreams == trainedStreams ? trainedStreams : .both,
-        training: trainedStreams, generating: generating)
+        modalities: trainedModalities.union(samples ?? []), training: trainedModalities,
+        generating: generated)
     } catch let error as UnmatchedTarget {
       let nearest =
         NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
@@ -94,7 +92,7 @@ struct TrainedModel: Sendable {
     }
     parameters = transformer.parameters
     connectors = try checkpoint.textConnectors(
-      dtype: frozenDType, device: device, modalities: trainedStreams)
+      dtype: frozenDType, device: device, modalities: trainedModalities)
   }
 
   /// The dtypes of frozen weights and, under mixed precision, of matrix products.

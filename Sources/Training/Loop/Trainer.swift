@@ -82,7 +82,7 @@ public final class Trainer {
     if let problem = OutputFolder.problem(c.outputDir + "/checkpoints") {
       throw c.problem("output_dir", "\(c.outputDir) \(problem)")
     }
-    let strategies = StreamStrategies(c.trainingStrategy)
+    let strategies = c.trainingStrategy.modalities
     let all = try PrecomputedDataset(root: c.data.preprocessedDataRoot, strategies: strategies)
     let training: PrecomputedDataset
     (training, heldOut) = try Self.heldOut(c, of: all, strategies)
@@ -169,7 +169,8 @@ public final class Trainer {
 
   /// Takes held-out samples from a folder of their own or out of the dataset.
   private static func heldOut(
-    _ c: TrainingConfiguration, of all: PrecomputedDataset, _ strategies: StreamStrategies
+    _ c: TrainingConfiguration, of all: PrecomputedDataset,
+    _ strategies: PerModality<ModalityStrategy?>
   ) throws -> (PrecomputedDataset, PrecomputedDataset?) {
     let options = c.validation.heldOut
     guard options.isUsed else { return (all, nil) }
@@ -210,17 +211,16 @@ public final class Trainer {
   }
 
   func example(_ loaded: LoadedBatch, _ draws: TrainingDraws) throws -> TrainingExample {
-    let noised = try flowMatching.noised(loaded.batch.to(device), draws.to(device))
+    let noised = try flowMatching.noised(
+      loaded.batch.to(device), draws.compactMap { try $1.to(device) })
     let contexts = try contexts.contexts(of: loaded, on: device) {
       try model.contexts($0, device: device)
     }
-    func stream(_ noised: NoisedModality?, _ context: Tensor?) -> ModalityExample? {
-      guard let noised, let context else { return nil }
-      return noised.stream(context: context, contextMask: contexts.mask)
+    return noised.compactMap { modality, noised in
+      contexts.byModality[modality].map {
+        noised.example(context: $0, contextMask: contexts.mask)
+      }
     }
-    return TrainingExample(
-      video: stream(noised.video, contexts.byModality.video),
-      audio: stream(noised.audio, contexts.byModality.audio))
   }
 
   // MARK: Steps
@@ -296,17 +296,5 @@ extension TrainedModel {
   /// Runs a forward and backward pass, with dropout if it is configured.
   func inPass<R>(_ number: Int, _ body: () throws -> R) rethrows -> R {
     try dropout?.inPass(number, body) ?? body()
-  }
-}
-
-extension TrainingDraws {
-  func to(_ device: Device) throws -> TrainingDraws {
-    func move(_ draws: ModalityDraws?) throws -> ModalityDraws? {
-      guard var draws else { return nil }
-      draws.sigma = try draws.sigma?.to(device)
-      draws.noise = try draws.noise?.to(device)
-      return draws
-    }
-    return TrainingDraws(video: try move(video), audio: try move(audio))
   }
 }

@@ -7,38 +7,37 @@ import Torch
 extension FlowMatching {
   /// Draws the random numbers of a batch.
   ///
-  /// Each sample has its own generator, so the numbers do not depend on how samples are split into
-  /// batches and ranks. The order is: sigma, noise and conditions of the video, then of the audio.
+  /// Each sample has its own generator, so that the numbers do not depend on batches and ranks. The
+  /// order is sigma, noise and conditions of the video, then of the audio.
   ///
   /// - Parameters:
-  ///   - batch: gives the shapes.
+  ///   - batch: for the shapes.
   ///   - samples: one generator for each sample.
   ///   - step: the generator of decisions on references, which hold for a whole step.
-  public func draws(for batch: TrainingBatch, samples: [Generator], step: Generator) throws
-    -> TrainingDraws
-  {
-    let video = try strategies.video.map { strategy in
-      try draws(strategy, .video, batch.video, sigma: nil, samples, step)
+  public func draws(
+    for batch: TrainingBatch, samples: [Generator], step: Generator
+  ) throws -> TrainingDraws {
+    var all = TrainingDraws()
+    for modality in Modality.allCases {
+      guard let strategy = strategies[modality] else { continue }
+      all[modality] = try draws(
+        strategy, modality, batch[modality],
+        sigma: strategy.takesVideoSigma ? all.video?.sigma : nil, samples, step)
     }
-    let audio = try strategies.audio.map { strategy in
-      try draws(
-        strategy, .audio, batch.audio, sigma: strategy.takesVideoSigma ? video?.sigma : nil,
-        samples, step)
-    }
-    return TrainingDraws(video: video, audio: audio)
+    return all
   }
 
   private func draws(
-    _ strategy: StreamStrategy, _ kind: Modality, _ stream: TrainingBatch.Stream?, sigma: Tensor?,
+    _ strategy: ModalityStrategy, _ modality: Modality, _ batch: ModalityBatch?, sigma: Tensor?,
     _ samples: [Generator], _ step: Generator
   ) throws -> ModalityDraws {
-    guard let latents = stream?.latents.tensor else {
-      throw Issue(["batch", .name("\(kind)")], "has no latents, which the strategy needs")
+    guard let latents = batch?.latents.tensor else {
+      throw Issue(["batch", .name("\(modality)")], "has no latents, which the strategy needs")
     }
     let device = latents.device
     var result = ModalityDraws(sigma: sigma, noise: nil, conditions: [])
     if strategy.isGenerated {
-      let tokens = kind.tokenCount(latents.shape)
+      let tokens = modality.tokenCount(latents.shape)
       var sigmas: [Tensor] = []
       var noise: [Tensor] = []
       for generator in samples {

@@ -6,19 +6,19 @@ import Support
 import Torch
 
 /// Makes training examples for flow matching (Lipman et al., 2023): x is blended with noise by a
-/// random sigma, and the model predicts the velocity noise - x. Conditioned tokens are clean, at
-/// timestep 0, and have no loss.
+/// drawn sigma, and the target is the velocity noise - x. Given parts are clean, at timestep 0, and
+/// have no loss.
 public struct FlowMatching: Sendable {
-  public var strategies: StreamStrategies
+  public var strategies: PerModality<ModalityStrategy?>
   public var sampler: TimestepSampler
   /// The compression factors of the video VAE.
   public var factors: CompressionFactors
-  /// The scale of references relative to their clips.
+  /// How much coarser references are than their clips.
   public var referenceScale: ReferenceScale
 
   public init(
-    strategies: StreamStrategies, sampler: TimestepSampler, factors: CompressionFactors,
-    referenceScale: ReferenceScale = ReferenceScale()
+    strategies: PerModality<ModalityStrategy?>, sampler: TimestepSampler,
+    factors: CompressionFactors, referenceScale: ReferenceScale = ReferenceScale()
   ) {
     self.strategies = strategies
     self.sampler = sampler
@@ -28,50 +28,42 @@ public struct FlowMatching: Sendable {
 
   /// - Returns: the modalities of the strategy, with noise and conditions.
   /// - Throws: `Issue` if the batch lacks a reference or mask, or has one that does not fit.
-  public func noised(_ batch: TrainingBatch, _ draws: TrainingDraws) throws -> (
-    video: NoisedModality?, audio: NoisedModality?
-  ) {
-    func stream(
-      _ strategy: StreamStrategy?, _ kind: Modality, _ stream: TrainingBatch.Stream?,
-      _ draws: ModalityDraws?
-    ) throws -> NoisedModality? {
-      guard let strategy else { return nil }
-      guard let stream, let draws else {
-        throw Issue(["batch", .name("\(kind)")], "has no latents, which the strategy needs")
+  public func noised(
+    _ batch: TrainingBatch, _ draws: TrainingDraws
+  ) throws -> PerModality<NoisedModality?> {
+    try strategies.compactMap { modality, strategy in
+      guard let batch = batch[modality], let draws = draws[modality] else {
+        throw Issue(["batch", .name("\(modality)")], "has no latents, which the strategy needs")
       }
-      return try noised(stream, strategy, kind, draws)
+      return try noised(batch, strategy, modality, draws)
     }
-    return (
-      try stream(strategies.video, .video, batch.video, draws.video),
-      try stream(strategies.audio, .audio, batch.audio, draws.audio)
-    )
   }
 
   private func noised(
-    _ stream: TrainingBatch.Stream, _ strategy: StreamStrategy, _ kind: Modality,
+    _ batch: ModalityBatch, _ strategy: ModalityStrategy, _ modality: Modality,
     _ draws: ModalityDraws
   ) throws -> NoisedModality {
-    let x = try kind.tokens(stream.latents.tensor)
-    let (batch, tokens, device) = (x.size(0), x.size(1), x.device)
-    let positions = try kind.positions(stream.latents, factors).to(device)
+    let x = try modality.tokens(batch.latents.tensor)
+    let (samples, tokens, device) = (x.size(0), x.size(1), x.device)
+    let positions = try modality.positions(batch.latents, factors).to(device)
     var result: NoisedModality
     if strategy.isGenerated {
       guard let sigma = draws.sigma, let noise = draws.noise else {
-        throw Issue(["batch", .name("\(kind)")], "has no noise, which the strategy needs")
+        throw Issue(["batch", .name("\(modality)")], "has no noise, which the strategy needs")
       }
-      let level = try sigma.reshape([batch, 1, 1])
+      let level = try sigma.reshape([samples, 1, 1])
       result = NoisedModality(
         latent: try (1 - level) * x + level * noise, timesteps: try sigma.unsqueeze(1),
         sigma: sigma,
         positions: positions, target: try noise - x,
-        lossMask: try .ones([batch, tokens], device: device))
-      if let given = try given(strategy, kind, stream, draws)?.to(device) {
+        lossMask: try .ones([samples, tokens], device: device))
+      if let given = try given(strategy, modality, batch, draws)?.to(device) {
         result.latent = try Tensor.select(where: given.unsqueeze(-1), x, else: result.latent)
-        result.timesteps = try result.timesteps.expand([batch, tokens]).maskedFill(given, 0)
+        result.timesteps = try result.timesteps.expand([samples, tokens]).maskedFill(given, 0)
         result.lossMask = try result.lossMask?.maskedFill(given, 0)
       }
     } else {
-      let zero = try Tensor.zeros([batch], device: device)
+      let zero = try Tensor.zeros([samples], device: device)
       result = NoisedModality(
         latent: x, timesteps: try zero.unsqueeze(1), sigma: zero, positions: positions, target: nil,
         lossMask: nil)
@@ -80,26 +72,26 @@ public struct FlowMatching: Sendable {
       guard let folder = condition.referenceFolder, numbers[0] < condition.probability else {
         continue
       }
-      guard let reference = stream.references[folder] else {
-        throw Issue(["batch", .name("\(kind)")], "has no references from \(folder)/")
+      guard let reference = batch.references[folder] else {
+        throw Issue(["batch", .name("\(modality)")], "has no references from \(folder)/")
       }
-      try prepend(reference, kind, strategy, fps: stream.latents.fps, tokens: tokens, to: &result)
+      try prepend(reference, modality, strategy, fps: batch.latents.fps, to: &result)
     }
     return result
   }
 
-  /// Returns the conditioned tokens, [B, T]; nil for none.
+  /// The tokens that are given, [B, T]; nil if no condition applies.
   private func given(
-    _ strategy: StreamStrategy, _ kind: Modality, _ stream: TrainingBatch.Stream,
+    _ strategy: ModalityStrategy, _ modality: Modality, _ batch: ModalityBatch,
     _ draws: ModalityDraws
   ) throws -> Tensor? {
-    let latents = stream.latents.tensor
+    let latents = batch.latents.tensor
     var given: Tensor?
     for (condition, numbers) in zip(strategy.conditions, draws.conditions) {
       let chosen = numbers.map { $0 < condition.probability }
       guard chosen.contains(true) else { continue }
-      if strategy.sparesSingleFrames, kind.steps(latents) == 1 { continue }
-      guard let region = try condition.kind.region(of: stream, kind, factors) else { continue }
+      if strategy.sparesSingleFrames, latents.size(2) == 1 { continue }
+      guard let region = try condition.tokens(of: batch, modality, factors) else { continue }
       let rows = try Tensor(chosen, shape: [chosen.count, 1]).to(region.device)
       let part = try region.logicalAnd(rows)
       given = try given.map { try $0.logicalOr(part) } ?? part
@@ -110,33 +102,32 @@ public struct FlowMatching: Sendable {
   /// Puts a reference in front: clean, at timestep 0, without loss, at positions that match the
   /// target's.
   private func prepend(
-    _ reference: TrainingBatch.Latents, _ kind: Modality, _ strategy: StreamStrategy,
-    fps: [Double],
-    tokens: Int, to stream: inout NoisedModality
+    _ reference: CachedLatents, _ modality: Modality, _ strategy: ModalityStrategy, fps: [Double],
+    to noised: inout NoisedModality
   ) throws {
-    let latent = try kind.tokens(reference.tensor)
-    let device = stream.latent.device
-    guard latent.size(0) == stream.latent.size(0), latent.size(2) == stream.latent.size(2) else {
+    let latent = try modality.tokens(reference.tensor)
+    let device = noised.latent.device
+    guard latent.size(0) == noised.latent.size(0), latent.size(2) == noised.latent.size(2) else {
       throw Issue(
-        ["batch", .name("\(kind)"), "reference"],
+        ["batch", .name("\(modality)"), "reference"],
         "has shape \(reference.tensor.shape), which does not fit the latents")
     }
     var reference = reference
     if strategy.referencesKeepTime { reference.fps = fps }
-    var positions = try kind.positions(reference, factors).to(device)
-    if kind == .video {
+    var positions = try modality.positions(reference, factors).to(device)
+    if modality == .video {
       positions = try referenceScale.placing(
-        positions, onto: stream.positions, scalesTime: !strategy.referencesKeepTime)
+        positions, onto: noised.positions, scalesTime: !strategy.referencesKeepTime)
     }
     let (batch, length) = (latent.size(0), latent.size(1))
     // With a reference there are two timesteps in a sample.
-    let own = try stream.timesteps.expand([batch, stream.latent.size(1)])
-    stream.latent = try Tensor.cat([latent.to(stream.latent.dtype), stream.latent], 1)
-    stream.timesteps = try Tensor.cat(
+    let own = try noised.timesteps.expand([batch, noised.latent.size(1)])
+    noised.latent = try Tensor.cat([latent.to(noised.latent.dtype), noised.latent], 1)
+    noised.timesteps = try Tensor.cat(
       [.zeros([batch, length], dtype: own.dtype, device: device), own], 1)
-    stream.positions = try Tensor.cat([positions, stream.positions], 2)
-    if let mask = stream.lossMask {
-      stream.lossMask = try Tensor.cat(
+    noised.positions = try Tensor.cat([positions, noised.positions], 2)
+    if let mask = noised.lossMask {
+      noised.lossMask = try Tensor.cat(
         [.zeros([batch, length], dtype: mask.dtype, device: device), mask], 1)
     }
   }

@@ -5,7 +5,7 @@ import LTX
 import Support
 import Torch
 
-/// The conversion of latents to tokens.
+/// How latents become tokens.
 extension Modality {
   /// [B, C, F, H, W] or [B, Z, T, 16] to [B, T, channels].
   func tokens(_ latents: Tensor) throws -> Tensor {
@@ -15,9 +15,6 @@ extension Modality {
     }
   }
 
-  /// The number of latent frames of video, or of time steps of audio.
-  func steps(_ latents: Tensor) -> Int { latents.size(2) }
-
   /// The number of tokens of one sample.
   func tokenCount(_ shape: [Int]) -> Int {
     switch self {
@@ -26,8 +23,8 @@ extension Modality {
     }
   }
 
-  /// The positions of tokens, [B, 3 or 1, T, 2]. Samples of different frame rates have their own.
-  func positions(_ latents: TrainingBatch.Latents, _ factors: CompressionFactors) throws -> Tensor {
+  /// [B, 3 or 1, T, 2]. Samples of different frame rates have their own positions.
+  func positions(_ latents: CachedLatents, _ factors: CompressionFactors) throws -> Tensor {
     let shape = latents.tensor.shape
     func video(batch: Int, fps: Double) throws -> Tensor {
       try VideoTokens.positions(
@@ -48,51 +45,47 @@ extension Modality {
   }
 }
 
-extension StreamStrategy.Condition.Kind {
-  /// The tokens that the condition selects, [B or 1, T]; nil for a reference, which selects none.
+extension Condition<CachedSource> {
+  /// The tokens that the condition gives, [B or 1, T]; nil for a reference, which gives none of the
+  /// modality's own.
   ///
   /// - Throws: `Issue` for a mask that is missing or does not fit.
-  func region(
-    of stream: TrainingBatch.Stream, _ kind: Modality, _ factors: CompressionFactors
+  func tokens(
+    of batch: ModalityBatch, _ modality: Modality, _ factors: CompressionFactors
   ) throws -> Tensor? {
-    let shape = stream.latents.tensor.shape
+    let shape = batch.latents.tensor.shape
     let steps = shape[2]
-    let perStep = kind == .video ? shape[3] * shape[4] : 1
-    func stretch(_ range: Range<Int>) throws -> Tensor {
-      let flags = (0..<steps).flatMap { step in repeatElement(range.contains(step), count: perStep)
-      }
+    let perStep = modality == .video ? shape[3] * shape[4] : 1
+    func tokens(in range: Range<Int>) throws -> Tensor {
+      let flags = (0..<steps).flatMap { repeatElement(range.contains($0), count: perStep) }
       return try Tensor(flags, shape: [1, flags.count])
     }
-    switch self {
-    case .firstFrame: return try stretch(0..<1)
-    case .prefix(let count): return try stretch(0..<min(count, steps))
-    case .suffix(let count): return try stretch(max(steps - count, 0)..<steps)
-    case .spatialCrop(let top, let left, let bottom, let right):
+    switch kind {
+    case .firstFrame: return try tokens(in: 0..<1)
+    case .prefix: return try tokens(in: 0..<min(latentFrames ?? steps, steps))
+    case .suffix: return try tokens(in: max(steps - (latentFrames ?? steps), 0)..<steps)
+    case .crop(let region):
       let (rows, columns) = (shape[3], shape[4])
-      func cells(_ from: Int, _ to: Int, _ factor: Int, _ limit: Int) -> Range<Int> {
-        let (first, last) = (min(max(from / factor, 0), limit), min(max(to / factor, 0), limit))
-        return first..<max(first, last)
-      }
-      let (y, x) = (
-        cells(top, bottom, factors.height, rows), cells(left, right, factors.width, columns)
-      )
+      let cells = LatentRegion(region, rows: rows, columns: columns, factors: factors)
       let frame = (0..<rows).flatMap { row in
-        (0..<columns).map { y.contains(row) && x.contains($0) }
+        (0..<columns).map { cells.rows.contains(row) && cells.columns.contains($0) }
       }
       return try Tensor((0..<steps).flatMap { _ in frame }, shape: [1, steps * frame.count])
-    case .mask(let folder):
-      guard let mask = stream.masks[folder] else {
-        throw Issue(["batch", .name("\(kind)")], "has no masks from \(folder)/")
+    case .mask:
+      guard let folder = maskFolder, let mask = batch.masks[folder] else {
+        throw Issue(["batch", .name("\(modality)")], "has no masks from \(maskFolder ?? "")/")
       }
       let wanted = [shape[0], steps * perStep]
       guard mask.count == wanted[0] * wanted[1] else {
         throw Issue(
-          ["batch", .name("\(kind)")],
+          ["batch", .name("\(modality)")],
           "has masks of shape \(mask.shape) from \(folder)/, which do not fit latents of shape "
             + "\(shape)")
       }
       return try mask.reshape(wanted).greater(than: 0.5)
     case .reference: return nil
+    case .image, .retake, .whole:
+      throw Issue(["condition"], "of type \(type) is not for training")
     }
   }
 }

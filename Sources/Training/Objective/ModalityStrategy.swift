@@ -1,81 +1,111 @@
-/// The strategy of one modality in training: whether it is generated, and which parts of it are
-/// conditioned.
-///
-/// All strategies of the configuration, including the older ones, are expressed by two of these.
-public struct StreamStrategy: Sendable, Equatable {
-  /// A part of the modality that the model is given instead of generating it.
-  public struct Condition: Sendable, Equatable {
-    public enum Kind: Sendable, Equatable {
-      /// The first latent frame.
-      case firstFrame
-      /// The first latent frames, or time steps of audio.
-      case prefix(Int)
-      /// The last ones.
-      case suffix(Int)
-      /// Pixels from (top, left) to (bottom, right), in all frames.
-      case spatialCrop(top: Int, left: Int, bottom: Int, right: Int)
-      /// The part where the sample's mask in a folder of the cache is above 0.5.
-      case mask(folder: String)
-      /// Another clip or audio track in front of the modality, from a folder of the cache.
-      case reference(folder: String)
-    }
+import LTX
 
-    public var kind: Kind
-    /// Its probability for each sample; for a reference, of the whole step.
-    public var probability: Double
+/// The source of a condition's data in training.
+public enum CachedSource: Sendable, Equatable {
+  /// The latents of the sample itself.
+  case sample
+  /// A folder of the cache.
+  case folder(String)
+}
 
-    public init(_ kind: Kind, probability: Double = 1) {
-      self.kind = kind
-      self.probability = probability
-    }
-
-    /// The folder of a reference; nil for other conditions.
-    public var referenceFolder: String? {
-      if case .reference(let folder) = kind { folder } else { nil }
-    }
-  }
-
-  /// A modality that is not generated stays clean, has no loss, and is attended to.
-  public var isGenerated: Bool
+/// How training treats one modality: whether it is generated, and which parts of it are given.
+public struct ModalityStrategy: Sendable, Equatable {
+  /// A modality that is not generated stays clean, has no loss, and only conditions the other one.
+  public var isGenerated = true
   /// The folder of its latents in the cache.
-  public var latentsFolder: String
-  public var conditions: [Condition] = []
-  /// Whether its noise level is the video's, as in the older strategy `text_to_video`.
+  public var latentsFolder = ""
+  public var conditions: [Condition<CachedSource>] = []
+  /// Takes the video's noise level instead of its own: the older strategy `text_to_video`.
   public var takesVideoSigma = false
-  /// Whether references run at the target's frame rate and are rescaled in space only, as in the
-  /// older `video_to_video`.
+  /// References run at the target's frame rate and are scaled in space only: the older strategy
+  /// `video_to_video`.
   public var referencesKeepTime = false
-  /// Whether a clip of one latent frame is never conditioned as a whole, as in both older
-  /// strategies.
+  /// A clip of one latent frame is never given as a whole: both older strategies.
   public var sparesSingleFrames = false
 
-  public init(isGenerated: Bool, latentsFolder: String, conditions: [Condition] = []) {
+  public init(
+    isGenerated: Bool, latentsFolder: String, conditions: [Condition<CachedSource>] = []
+  ) {
     self.isGenerated = isGenerated
     self.latentsFolder = latentsFolder
     self.conditions = conditions
   }
+
+  init() {}
+
+  /// The number of conditions that are drawn, which come first: in the older `video_to_video` the
+  /// reference always applies.
+  public var drawnConditions: Int { referencesKeepTime ? 1 : conditions.count }
 }
 
-/// The strategies of video and audio in training.
-public struct StreamStrategies: Sendable, Equatable {
-  public var video: StreamStrategy?
-  public var audio: StreamStrategy?
-
-  public init(video: StreamStrategy?, audio: StreamStrategy?) {
-    self.video = video
-    self.audio = audio
+extension Condition<CachedSource> {
+  public static func firstFrame(probability: Double = 1) -> Self {
+    Self(.sample, .firstFrame, probability: probability)
   }
 
-  /// Folders of references and masks, each once.
+  public static func prefix(latentFrames: Int, probability: Double = 1) -> Self {
+    Self(.sample, .prefix(.latentFrames(latentFrames)), probability: probability)
+  }
+
+  public static func suffix(latentFrames: Int, probability: Double = 1) -> Self {
+    Self(.sample, .suffix(.latentFrames(latentFrames)), probability: probability)
+  }
+
+  public static func crop(_ region: PixelRegion, probability: Double = 1) -> Self {
+    Self(.sample, .crop(region), probability: probability)
+  }
+
+  public static func mask(folder: String, probability: Double = 1) -> Self {
+    Self(.sample, .mask(.folder(folder), .keepsWhite), probability: probability)
+  }
+
+  public static func reference(folder: String, probability: Double = 1) -> Self {
+    Self(.folder(folder), .reference(), probability: probability)
+  }
+
+  /// The folder of a reference; nil for other conditions.
+  public var referenceFolder: String? {
+    if isReference, case .folder(let folder) = source { folder } else { nil }
+  }
+
+  /// The folder of a mask; nil for other conditions.
+  public var maskFolder: String? { if case .folder(let folder)? = mask { folder } else { nil } }
+}
+
+extension PerModality<ModalityStrategy?> {
+  /// The folders of references and masks, each once.
   var conditionFolders: [String] {
-    var folders: [String] = []
-    for condition in (video?.conditions ?? []) + (audio?.conditions ?? []) {
-      switch condition.kind {
-      case .mask(let folder), .reference(let folder):
-        if !folders.contains(folder) { folders.append(folder) }
-      default: break
+    values().flatMap(\.conditions).compactMap { $0.referenceFolder ?? $0.maskFolder }
+      .reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+  }
+}
+
+extension TrainingStrategy {
+  /// The strategy in the terms of the flexible one, to which the older ones come down too.
+  public var modalities: PerModality<ModalityStrategy?> {
+    switch self {
+    case .flexible(let flexible): return flexible.modalities
+    case .textToVideo(let older):
+      var video = ModalityStrategy(
+        isGenerated: true, latentsFolder: "latents",
+        conditions: [.firstFrame(probability: older.firstFrameConditioningP)])
+      video.sparesSingleFrames = true
+      var audio: ModalityStrategy?
+      if older.withAudio {
+        audio = ModalityStrategy(isGenerated: true, latentsFolder: older.audioLatentsDir)
+        audio?.takesVideoSigma = true
       }
+      return PerModality(video: video, audio: audio)
+    case .videoToVideo(let older):
+      var video = ModalityStrategy(
+        isGenerated: true, latentsFolder: "latents",
+        conditions: [
+          .firstFrame(probability: older.firstFrameConditioningP),
+          .reference(folder: older.referenceLatentsDir),
+        ])
+      video.sparesSingleFrames = true
+      video.referencesKeepTime = true
+      return PerModality(video: video, audio: nil)
     }
-    return folders
   }
 }

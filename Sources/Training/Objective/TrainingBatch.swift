@@ -4,60 +4,73 @@
 import LTX
 import Torch
 
-/// Cached samples of one shape.
-public struct TrainingBatch: Sendable {
-  /// Latents in their stored form.
-  public struct Latents: Sendable {
-    /// Video [B, C, F, H, W] or audio [B, Z, T, 16], normalized.
-    public var tensor: Tensor
-    /// The frames per second of each sample of video, or one value for all.
-    public var fps: [Double]
+/// Samples of one shape as the cache has them.
+public typealias TrainingBatch = PerModality<ModalityBatch?>
 
-    public init(_ tensor: Tensor, fps: [Double]) {
-      self.tensor = tensor
-      self.fps = fps
-    }
+/// Latents as they are stored.
+public struct CachedLatents: Sendable {
+  /// Video [B, C, F, H, W] or audio [B, Z, T, 16], normalized.
+  public var tensor: Tensor
+  /// Frames per second of each sample of video, or one value for all of them.
+  public var fps: [Double]
 
-    /// - Parameter fps: the frame rate of all samples.
-    public init(_ tensor: Tensor, fps: Double = 24) { self.init(tensor, fps: [fps]) }
+  public init(_ tensor: Tensor, fps: [Double]) {
+    self.tensor = tensor
+    self.fps = fps
   }
 
-  public struct Stream: Sendable {
-    public var latents: Latents
-    /// The references by the folder that a condition names.
-    public var references: [String: Latents]
-    /// The masks by folder, [B, F, H, W] or [B, T]; above 0.5 where the sample is conditioned.
-    public var masks: [String: Tensor]
-
-    public init(
-      latents: Latents, references: [String: Latents] = [:], masks: [String: Tensor] = [:]
-    ) {
-      self.latents = latents
-      self.references = references
-      self.masks = masks
-    }
-  }
-
-  public var video: Stream?
-  public var audio: Stream?
-
-  public init(video: Stream?, audio: Stream?) {
-    self.video = video
-    self.audio = audio
-  }
-
-  /// The number of samples.
-  public var count: Int { (video ?? audio)?.latents.tensor.size(0) ?? 0 }
+  /// - Parameter fps: the frame rate of all samples.
+  public init(_ tensor: Tensor, fps: Double = 24) { self.init(tensor, fps: [fps]) }
 }
 
-/// The random numbers of one modality of a training example.
+/// One modality of a batch.
+public struct ModalityBatch: Sendable {
+  public var latents: CachedLatents
+  /// By the folder that a condition names.
+  public var references: [String: CachedLatents]
+  /// By folder: [B, F, H, W] or [B, T]; above 0.5 where the sample is given.
+  public var masks: [String: Tensor]
+
+  public init(
+    latents: CachedLatents, references: [String: CachedLatents] = [:],
+    masks: [String: Tensor] = [:]
+  ) {
+    self.latents = latents
+    self.references = references
+    self.masks = masks
+  }
+}
+
+extension PerModality<ModalityBatch?> {
+  /// The number of samples.
+  public var count: Int { values().first?.latents.tensor.size(0) ?? 0 }
+
+  func to(_ device: Device) throws -> TrainingBatch { try mapTensors { try $0.to(device) } }
+
+  /// The results of a function of each tensor.
+  func mapTensors(_ change: (Tensor) throws -> Tensor) throws -> TrainingBatch {
+    func changed(_ latents: CachedLatents) throws -> CachedLatents {
+      CachedLatents(try change(latents.tensor), fps: latents.fps)
+    }
+    return try compactMap { _, batch in
+      ModalityBatch(
+        latents: try changed(batch.latents), references: try batch.references.mapValues(changed),
+        masks: try batch.masks.mapValues(change))
+    }
+  }
+}
+
+/// The random numbers behind a training example.
+public typealias TrainingDraws = PerModality<ModalityDraws?>
+
+/// The random numbers behind one modality of a training example.
 public struct ModalityDraws: Sendable {
   /// [B]; nil for a modality that is not generated.
   public var sigma: Tensor?
   /// [B, T, C], standard normal; nil for a modality that is not generated.
   public var noise: Tensor?
-  /// Uniform numbers for each condition and sample; a condition applies below its probability. For
-  /// a reference, the first number decides for the batch.
+  /// A uniform number for each condition and sample; a condition applies if it is below the
+  /// condition's probability. For a reference, the first number counts for the whole batch.
   public var conditions: [[Double]]
 
   public init(sigma: Tensor?, noise: Tensor?, conditions: [[Double]]) {
@@ -65,24 +78,20 @@ public struct ModalityDraws: Sendable {
     self.noise = noise
     self.conditions = conditions
   }
-}
 
-/// The random numbers of a training example.
-public struct TrainingDraws: Sendable {
-  public var video: ModalityDraws?
-  public var audio: ModalityDraws?
-
-  public init(video: ModalityDraws?, audio: ModalityDraws?) {
-    self.video = video
-    self.audio = audio
+  func to(_ device: Device) throws -> ModalityDraws {
+    var moved = self
+    moved.sigma = try sigma?.to(device)
+    moved.noise = try noise?.to(device)
+    return moved
   }
 }
 
-/// One modality with its noise and conditions, without its text.
+/// One modality with its noise and conditions, before it is joined by its text.
 public struct NoisedModality: Sendable {
-  /// [B, T, C], tokens of references first.
+  /// [B, T, C]: tokens of references first.
   public var latent: Tensor
-  /// The sigmas of the tokens, [B, T], or [B, 1] if all tokens of a sample have the same.
+  /// Sigmas of the tokens: [B, T], or [B, 1] if all tokens of a sample have the same.
   public var timesteps: Tensor
   /// [B]; 0 for a modality that is not generated.
   public var sigma: Tensor
@@ -94,10 +103,12 @@ public struct NoisedModality: Sendable {
   /// [B, T], 1 where a token counts; nil for a modality that is not generated.
   public var lossMask: Tensor?
 
+  /// The modality as a part of a training example.
+  ///
   /// - Parameters:
   ///   - context: [B, S, W], from the connectors.
   ///   - contextMask: [B, S], 1 where there is text.
-  public func stream(context: Tensor, contextMask: Tensor?) -> ModalityExample {
+  public func example(context: Tensor, contextMask: Tensor?) -> ModalityExample {
     ModalityExample(
       input: ModalityInput(
         latent: latent, timesteps: timesteps, sigma: sigma, positions: positions, context: context,

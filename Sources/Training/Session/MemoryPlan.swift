@@ -42,16 +42,14 @@ extension Trainer {
     for entry in dataset.entries {
       var perBlock = 0
       var input = 0
-      for (strategy, kind, width) in [
-        (strategies.video, Modality.video, configuration.sizes.video.width),
-        (strategies.audio, .audio, configuration.sizes.audio.width),
-      ] {
+      for (kind, strategy) in strategies.pairs {
         guard let strategy, let shape = entry.shapes[strategy.latentsFolder] else { continue }
+        let width = configuration.sizes[kind].width
         let references = strategy.conditions.compactMap(\.referenceFolder).compactMap {
           entry.shapes[$0]
         }
         let tokens = ([shape] + references).reduce(0) { $0 + kind.tokenCount($1) }
-        let both = strategies.video != nil && strategies.audio != nil
+        let both = strategies.present() == .both
         perBlock += tokens * width * (both ? 51 : 34)
         input += tokens * width
       }

@@ -55,16 +55,11 @@ extension Trainer {
   private var trained: String {
     let c = configuration
     let strategies = flowMatching.strategies
-    func words(_ name: String, _ strategy: StreamStrategy?) -> String? {
-      guard let strategy else { return nil }
+    let modalities = strategies.compactMap { modality, strategy in
       let given = strategy.conditions.map(\.words)
-      return (strategy.isGenerated ? name : "\(name) as given")
+      return (strategy.isGenerated ? "\(modality)" : "\(modality) as given")
         + (given.isEmpty ? "" : " with \(given.joined(separator: ", "))")
-    }
-    let modalities = [words("video", strategies.video), words("audio", strategies.audio)].compactMap
-    {
-      $0
-    }
+    }.values()
     let what =
       switch c.model.trainingMode {
       case .lora:
@@ -112,17 +107,17 @@ extension Trainer {
   }
 }
 
-extension StreamStrategy.Condition {
-  var words: String {
+extension Condition<CachedSource> {
+  fileprivate var words: String {
     let what =
       switch kind {
-      case .firstFrame: "its first frame"
-      case .prefix(let count): "its first \(count) latent steps"
-      case .suffix(let count): "its last \(count) latent steps"
-      case .spatialCrop(let top, let left, let bottom, let right):
-        "pixels (\(top), \(left)) to (\(bottom), \(right))"
-      case .mask(let folder): "masks from \(folder)/"
-      case .reference(let folder): "references from \(folder)/"
+      case .prefix: "its first \(latentFrames ?? 0) latent steps"
+      case .suffix: "its last \(latentFrames ?? 0) latent steps"
+      case .crop(let region):
+        "pixels (\(region.top), \(region.left)) to (\(region.bottom), \(region.right))"
+      case .mask: "masks from \(maskFolder ?? "")/"
+      case .reference: "references from \(referenceFolder ?? "")/"
+      case .firstFrame, .image, .retake, .whole: "its first frame"
       }
     return probability == 1 ? what : "\(what) (\(probability) of the time)"
   }

@@ -62,7 +62,7 @@ struct HeldOutLoss {
     let totals = try group.allReduce(sums)
     let means = totals.prefix(count).map { $0 / Double(dataset.count) }
     // A rank without samples does not know what the others have measured; the strategies do.
-    func part(_ strategy: StreamStrategy?, _ index: Int) -> Double? {
+    func part(_ strategy: ModalityStrategy?, _ index: Int) -> Double? {
       strategy?.isGenerated == true ? totals[index] / Double(dataset.count * count) : nil
     }
     return ValidationRecord(

@@ -1,3 +1,4 @@
+import Generation
 import LTX
 import NN
 
@@ -45,11 +46,10 @@ struct SampleComparison {
     for (index, sample) in configuration.validation.samples.enumerated() {
       let dims = sample.videoDims ?? configuration.validation.videoDims
       for (position, condition) in sample.conditions.enumerated() {
-        guard case .reference(.video(let path), let space, let time, let isShown) = condition else {
-          continue
-        }
+        guard condition.modality == .video, case .reference(let given, let isShown) = condition.kind
+        else { continue }
         let key = "validation.samples[\(index)].conditions[\(position)]"
-        var taken = ReferenceScale(space: space, time: time)
+        var taken = given ?? ReferenceScale()
         func take(_ name: String, _ path: WritableKeyPath<ReferenceScale, Int>) {
           guard !isGiven(name, key), taken[keyPath: path] == 1, scale[keyPath: path] != 1 else {
             return
@@ -65,9 +65,8 @@ struct SampleComparison {
           take("downscale_factor", \.space)
         }
         take("temporal_scale_factor", \.time)
-        result.validation.samples[index].conditions[position] = .reference(
-          .video(path), downscaleFactor: taken.space, temporalScaleFactor: taken.time,
-          includeInOutput: isShown)
+        result.validation.samples[index].conditions[position].kind = .reference(
+          scale: taken, isShown: isShown)
       }
     }
     return (result, notes)
@@ -81,7 +80,7 @@ struct SampleComparison {
   }
 
   private var hasReferences: Bool {
-    dataset.strategies.video?.conditions.contains { $0.referenceFolder != nil } ?? false
+    dataset.strategies.video?.conditions.contains(where: \.isReference) ?? false
   }
 
   // MARK: Differences
@@ -102,92 +101,81 @@ struct SampleComparison {
   }
 
   private func differences(
-    _ condition: ValidationCondition, _ key: String, _ sample: ValidationSample
-  )
-    -> [String]
-  {
-    let (name, strategy) =
-      condition.isOfVideo
-      ? ("video", dataset.strategies.video) : ("audio", dataset.strategies.audio)
-    let trained = strategy?.conditions.map(\.kind) ?? []
+    _ condition: Condition<MediaFile>, _ key: String, _ sample: ValidationSample
+  ) -> [String] {
+    let modality = condition.modality
+    let trained = dataset.strategies[modality]?.conditions ?? []
+    /// The lengths of trained prefixes or suffixes, in latent frames.
+    let lengths = trained.filter { $0.type == condition.type }.compactMap(\.latentFrames)
     func note(_ parameter: String, _ problem: String, _ found: Any, _ expected: Any) -> String {
       "\(key).\(parameter): \(problem) (got \(found), training uses \(expected)). Set it to \(expected), or the sample shows "
         + "something that was not trained"
     }
-    switch condition {
-    case .reference(let media, let space, let time, _):
-      guard strategy?.conditions.contains(where: { $0.referenceFolder != nil }) == true else {
+    switch (modality, condition.kind) {
+    case (_, .reference(let given, _)):
+      guard trained.contains(where: \.isReference) else {
         return [
-          "\(key): is a reference, but training_strategy.\(name) has none. Remove it, or train with references"
+          "\(key): is a reference, but training_strategy.\(modality) has none. Remove it, or train with references"
         ]
       }
-      guard case .video = media else { return [] }
+      guard modality == .video else { return [] }
+      let own = given ?? ReferenceScale()
       let parts = [
-        ("downscale_factor", space, scale.space), ("temporal_scale_factor", time, scale.time),
+        ("downscale_factor", own.space, scale.space),
+        ("temporal_scale_factor", own.time, scale.time),
       ]
       return parts.filter { $0.1 != $0.2 }.map {
         note($0.0, "differs from the scale of the dataset's references", $0.1, $0.2)
       }
-    case .prefix(.video, let frames?, _):
-      return trained.compactMap { kind in
-        guard case .prefix(let count) = kind else { return nil }
-        let expected = (count - 1) * factors.time + 1
+    case (.video, .prefix), (.video, .suffix):
+      guard let frames = condition.frames else { return [] }
+      let isPrefix = condition.type == "prefix"
+      return lengths.compactMap { count in
+        let expected = isPrefix ? (count - 1) * factors.time + 1 : count * factors.time
         return frames == expected
           ? nil : note("num_frames", "differs from temporal_boundary", frames, expected)
       }
-    case .suffix(.video, let frames?, _):
-      return trained.compactMap { kind in
-        guard case .suffix(let count) = kind, frames != count * factors.time else { return nil }
-        return note("num_frames", "differs from temporal_boundary", frames, count * factors.time)
-      }
-    case .prefix(.audio, _, let seconds?), .suffix(.audio, _, let seconds?):
-      guard let audio else { return [] }
-      return trained.compactMap { kind in
-        let expected: Int
-        switch (kind, condition) {
-        case (.prefix(let count), .prefix), (.suffix(let count), .suffix): expected = count
-        default: return nil
-        }
-        // A rounding of one step is no difference.
+    case (.audio, .prefix), (.audio, .suffix):
+      guard let audio, let seconds = condition.seconds else { return [] }
+      return lengths.compactMap { expected in
+        // A rounding of one step is not a difference.
         guard abs(audio.frames(seconds: seconds) - expected) > 1 else { return nil }
         let wanted = (Double(expected) / audio.rate * 1000).rounded() / 1000
         return note("duration", "differs from temporal_boundary", seconds, wanted)
       }
-    case .spatialCrop(_, let region):
+    case (_, .crop(let region)):
       let dims = sample.videoDims ?? configuration.validation.videoDims
       guard buckets.contains(where: { $0.width == dims.width && $0.height == dims.height }) else {
         return []
       }
-      return trained.compactMap { kind in
-        guard case .spatialCrop(let top, let left, let bottom, let right) = kind,
-          [region.top, region.left, region.bottom, region.right] != [top, left, bottom, right]
-        else { return nil }
+      func corners(_ region: PixelRegion) -> [Int] {
+        [region.top, region.left, region.bottom, region.right]
+      }
+      return trained.compactMap { condition in
+        guard case .crop(let own) = condition.kind, own != region else { return nil }
         return note(
-          "spatial_region", "differs from the trained one",
-          [region.top, region.left, region.bottom, region.right], [top, left, bottom, right])
+          "spatial_region", "differs from the trained one", corners(region), corners(own))
       }
     default: return []
     }
   }
 
-  /// What every training example is given and the sample is not.
+  /// Conditions that every training example has and the sample lacks.
   private func missing(_ sample: ValidationSample, _ key: String) -> [String] {
     var notes: [String] = []
-    for (name, strategy, isOfVideo) in [
-      ("video", dataset.strategies.video, true), ("audio", dataset.strategies.audio, false),
-    ] {
+    for (modality, strategy) in dataset.strategies.pairs {
       guard let strategy else { continue }
-      let own = sample.conditions.filter { $0.isOfVideo == isOfVideo }.map(\.type)
-      if !strategy.isGenerated, !own.contains("video_to_audio"), !own.contains("audio_to_video") {
-        let type = isOfVideo ? "video_to_audio" : "audio_to_video"
+      let own = sample.conditions.filter { $0.modality == modality }
+      if !strategy.isGenerated, !own.contains(where: \.isWhole) {
+        let type = modality == .video ? "video_to_audio" : "audio_to_video"
         notes.append(
-          "\(key).conditions: the \(name) is generated, but training gives it. Add a condition of type \(type)"
+          "\(key).conditions: the \(modality) is generated, but training gives it. Add a condition of type \(type)"
         )
       }
-      let always = strategy.conditions.contains { $0.referenceFolder != nil && $0.probability == 1 }
-      if strategy.isGenerated, always, !own.contains("reference") {
+      let always = strategy.conditions.contains { $0.isReference && $0.probability == 1 }
+      if strategy.isGenerated, always, !own.contains(where: \.isReference) {
         notes.append(
-          "\(key).conditions: there is no \(name) reference, but training always has one. Add a condition of type reference"
+          "\(key).conditions: there is no \(modality) reference, but training always has one. Add a condition of type reference"
         )
       }
     }

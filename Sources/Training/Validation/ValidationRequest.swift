@@ -24,13 +24,8 @@ struct ValidationRequest {
     func fail(_ key: String, _ problem: String) -> ConfigurationProblems {
       c.problem(key, Self.message(problem, sample: index))
     }
-    let conditions = sample.conditions.map(GenerationCondition.init)
-    let givesVideo = sample.conditions.contains {
-      if case .videoToAudio = $0 { true } else { false }
-    }
-    let givesAudio = sample.conditions.contains {
-      if case .audioToVideo = $0 { true } else { false }
-    }
+    let given = Set(sample.conditions.filter(\.isWhole).map(\.modality))
+    let (givesVideo, givesAudio) = (given.contains(.video), given.contains(.audio))
     let dims = sample.videoDims ?? section.videoDims
     if givesVideo, !section.generateAudio {
       throw fail(
@@ -65,7 +60,7 @@ struct ValidationRequest {
     request.steps = section.inferenceSteps
     request.seed = UInt64(bitPattern: Int64(sample.seed ?? section.seed))
     request.hasAudio = section.generateAudio || givesAudio
-    request.conditions = conditions
+    request.conditions = sample.conditions
     // Blocks that the model does not have are ignored, as in the official trainer.
     let perturbed = Set(section.stgBlocks ?? Array(0..<blocks)).intersection(0..<blocks)
     func guidance(_ cfg: Double, _ stg: Double, _ modality: Double) -> GuidanceChoice {
@@ -137,52 +132,5 @@ struct ValidationRequest {
       }
     }
     return keys
-  }
-}
-
-extension GenerationCondition {
-  init(_ condition: ValidationCondition) {
-    switch condition {
-    case .firstFrame(let path): self = .firstFrame(path: path)
-    case .prefix(.video(let path), let frames, _): self = .prefix(path: path, frames: frames)
-    case .prefix(.audio(let path), _, let seconds):
-      self = .audioPrefix(path: path, seconds: seconds)
-    case .suffix(.video(let path), let frames, _): self = .suffix(path: path, frames: frames)
-    case .suffix(.audio(let path), _, let seconds):
-      self = .audioSuffix(path: path, seconds: seconds)
-    case .spatialCrop(let path, let region): self = .crop(path: path, region: PixelRegion(region))
-    case .mask(.video(let path), let mask): self = .keep(path: path, mask: mask)
-    case .mask(.audio(let path), let mask): self = .audioKeep(path: path, mask: mask)
-    case .reference(.video(let path), let space, let time, let isShown):
-      self = .reference(path: path, scale: Scale(space: space, time: time), isShown: isShown)
-    case .reference(.audio(let path), _, _, _): self = .audioReference(path: path)
-    case .videoToAudio(let path): self = .video(path: path)
-    case .audioToVideo(let path): self = .audio(path: path)
-    }
-  }
-}
-
-extension ValidationCondition {
-  /// The key of the condition's file.
-  fileprivate var fileKey: String {
-    if case .firstFrame = self { "image_or_video" } else { isOfVideo ? "video" : "audio" }
-  }
-
-  /// The keys of the other parts of a `GenerationCondition`.
-  fileprivate var partKeys: [Issue.PathComponent: String] {
-    switch self {
-    case .prefix(.video, _, _), .suffix(.video, _, _): ["length": "num_frames"]
-    case .prefix(.audio, _, _), .suffix(.audio, _, _): ["length": "duration"]
-    case .spatialCrop: ["region": "spatial_region"]
-    case .mask: ["mask": "mask"]
-    case .reference: ["scale": "downscale_factor"]
-    case .firstFrame, .videoToAudio, .audioToVideo: [:]
-    }
-  }
-}
-
-extension PixelRegion {
-  init(_ region: SpatialRegion) {
-    self.init(top: region.top, left: region.left, bottom: region.bottom, right: region.right)
   }
 }

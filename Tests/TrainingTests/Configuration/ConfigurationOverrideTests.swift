@@ -1,3 +1,5 @@
+import Generation
+import LTX
 import Testing
 
 @testable import Training
@@ -35,7 +37,7 @@ import Testing
       text: ConfigurationText.everything)
     #expect(
       changed.validation.samples[0].conditions[1]
-        == .prefix(.video("v.mp4"), numFrames: 17, duration: nil))
+        == .prefix(path: "v.mp4", frames: 17))
     #expect(changed.lora?.targetModules == ["to_q", "to_v"])
   }
 

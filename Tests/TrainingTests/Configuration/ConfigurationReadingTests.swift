@@ -1,5 +1,6 @@
 import Foundation
 import Generation
+import LTX
 import TestSupport
 import Testing
 
@@ -72,20 +73,19 @@ import Testing
         == .flexible(
           .init(
             video: .init(
-              isGenerated: true, latentsDir: "clips",
+              isGenerated: true, latentsFolder: "clips",
               conditions: [
-                .firstFrame(probability: 0.5), .prefix(temporalBoundary: 2, probability: 0.25),
-                .suffix(temporalBoundary: 3, probability: 1),
-                .spatialCrop(
-                  spatialRegion: .init(top: 0, left: 32, bottom: 64, right: 96), probability: 0),
-                .mask(maskDir: "video_masks", probability: 1),
-                .reference(latentsDir: "reference_latents", probability: 1),
+                .firstFrame(probability: 0.5), .prefix(latentFrames: 2, probability: 0.25),
+                .suffix(latentFrames: 3, probability: 1),
+                .crop(.init(top: 0, left: 32, bottom: 64, right: 96), probability: 0),
+                .mask(folder: "video_masks", probability: 1),
+                .reference(folder: "reference_latents", probability: 1),
               ]),
             audio: .init(
-              isGenerated: false, latentsDir: "sounds",
+              isGenerated: false, latentsFolder: "sounds",
               conditions: [
-                .mask(maskDir: "audio_masks", probability: 1),
-                .reference(latentsDir: "reference_audio_latents", probability: 0.75),
+                .mask(folder: "audio_masks", probability: 1),
+                .reference(folder: "reference_audio_latents", probability: 0.75),
               ]))))
     #expect(
       c.optimization
@@ -322,8 +322,8 @@ import Testing
       c.trainingStrategy
         == .flexible(
           .init(
-            video: .init(isGenerated: true, latentsDir: "x"),
-            audio: .init(isGenerated: true, latentsDir: "y")
+            video: .init(isGenerated: true, latentsFolder: "x"),
+            audio: .init(isGenerated: true, latentsFolder: "y")
           )))
   }
 

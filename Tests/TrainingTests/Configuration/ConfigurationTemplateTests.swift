@@ -38,15 +38,17 @@ import Testing
       Issue.record("\(c.trainingStrategy)")
       return
     }
-    #expect(c.validation.generateVideo == (strategy.video?.isGenerated == true))
-    #expect(c.validation.generateAudio == (strategy.audio?.isGenerated == true))
+    #expect(c.validation.generateVideo == (strategy.modalities.video?.isGenerated == true))
+    #expect(c.validation.generateAudio == (strategy.modalities.audio?.isGenerated == true))
     // Samples have the conditions of training.
-    let given = Set(c.validation.samples[0].conditions.map(\.type))
+    let given = Set(c.validation.samples[0].conditions.map(\.validationType))
     let trained = Set(
-      ((strategy.video?.conditions ?? []) + (strategy.audio?.conditions ?? [])).map(\.type))
+      strategy.modalities.values().flatMap(\.conditions).map(\.type))
     switch mode {
-    case .a2v: #expect(given == ["audio_to_video"] && strategy.audio?.isGenerated == false)
-    case .v2a: #expect(given == ["video_to_audio"] && strategy.video?.isGenerated == false)
+    case .a2v:
+      #expect(given == ["audio_to_video"] && strategy.modalities.audio?.isGenerated == false)
+    case .v2a:
+      #expect(given == ["video_to_audio"] && strategy.modalities.video?.isGenerated == false)
     case .v2vIC: #expect(given == ["reference"] && trained == ["reference", "first_frame"])
     default: #expect(given == trained)
     }

@@ -1,3 +1,5 @@
+import Generation
+import LTX
 import Testing
 
 @testable import Training
@@ -18,29 +20,25 @@ import Testing
         .init(
           prompt: "first: a prompt",
           conditions: [
-            .firstFrame(imageOrVideo: "i.png"),
-            .prefix(.video("v.mp4"), numFrames: 9, duration: nil),
-            .prefix(.audio("a.wav"), numFrames: nil, duration: 0.5),
-            .suffix(.video("v.mp4"), numFrames: 8, duration: nil),
-            .spatialCrop(
-              video: "v.mp4", spatialRegion: .init(top: 0, left: 0, bottom: 32, right: 64)),
-            .mask(.video("v.mp4"), mask: "m.mp4"), .mask(.audio("a.wav"), mask: "m.pt"),
-            .reference(
-              .video("r.mp4"), downscaleFactor: 2, temporalScaleFactor: 3, includeInOutput: true),
-            .reference(
-              .audio("r.wav"), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
+            .firstFrame(path: "i.png"),
+            .prefix(path: "v.mp4", frames: 9),
+            .audioPrefix(path: "a.wav", seconds: 0.5),
+            .suffix(path: "v.mp4", frames: 8),
+            .crop(path: "v.mp4", region: .init(top: 0, left: 0, bottom: 32, right: 64)),
+            .keep(path: "v.mp4", mask: "m.mp4"), .audioKeep(path: "a.wav", mask: "m.pt"),
+            .reference(path: "r.mp4", scale: ReferenceScale(space: 2, time: 3), isShown: true),
+            .audioReference(path: "r.wav"),
           ], videoDims: .init(width: 64, height: 96, frames: 17), seed: 5),
         .init(
           prompt: "second",
           conditions: [
-            .videoToAudio(video: "v.mp4"),
-            .reference(
-              .audio("r.wav"), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
+            .video(path: "v.mp4"),
+            .audioReference(path: "r.wav"),
           ]),
         .init(
           prompt: "third",
           conditions: [
-            .audioToVideo(audio: "a.wav"), .suffix(.video("v.mp4"), numFrames: nil, duration: nil),
+            .audio(path: "a.wav"), .suffix(path: "v.mp4"),
           ]),
       ])
     #expect(v.negativePrompt == "bad" && v.videoDims == .init(width: 128, height: 64, frames: 9))
@@ -74,10 +72,9 @@ import Testing
           .init(
             prompt: name,
             conditions: [
-              .firstFrame(imageOrVideo: "\(name).png"),
+              .firstFrame(path: "\(name).png"),
               .reference(
-                .video("\(name).mp4"), downscaleFactor: 2, temporalScaleFactor: 1,
-                includeInOutput: true),
+                path: "\(name).mp4", scale: ReferenceScale(space: 2, time: 1), isShown: true),
             ])
         })
     #expect(c.validation.videoCFGScale == 4 && c.validation.audioCFGScale == 4)

@@ -76,8 +76,8 @@ import Tracking
     let synthetic = try SyntheticRun([.init(), .init(), .init()])
     func record(_ video: Double, _ audio: Double) throws -> (StepRecord, ValidationRecord) {
       var strategy = FlexibleStrategy(
-        video: ModalityStrategy(isGenerated: true, latentsDir: "latents"),
-        audio: ModalityStrategy(isGenerated: true, latentsDir: "audio_latents"))
+        video: ModalityStrategy(isGenerated: true, latentsFolder: "latents"),
+        audio: ModalityStrategy(isGenerated: true, latentsFolder: "audio_latents"))
       strategy.objective = Objective(videoWeight: video, audioWeight: audio)
       var c = synthetic.configuration(.flexible(strategy))
       c.validation.heldOut.count = 1

@@ -1,3 +1,4 @@
+import LTX
 import Support
 import Testing
 import Torch

@@ -10,7 +10,7 @@ import Torch
 @Suite struct SampleDrawsTests {
   private static func flow(_ strategy: TrainingStrategy) -> FlowMatching {
     FlowMatching(
-      strategies: StreamStrategies(strategy), sampler: .shiftedLogitNormal(), factors: .usual)
+      strategies: strategy.modalities, sampler: .shiftedLogitNormal(), factors: .usual)
   }
 
   private static func generators(_ seeds: [UInt64]) throws -> [Generator] {

@@ -161,17 +161,18 @@ extension Trainer {
 /// Strategies by name, of all kinds.
 enum Strategies {
   static func flexible(
-    _ video: [ConditionStrategy]? = nil, _ audio: [ConditionStrategy]? = nil,
+    _ video: [Condition<CachedSource>]? = nil, _ audio: [Condition<CachedSource>]? = nil,
     frozenVideo: Bool = false,
     frozenAudio: Bool = false
   ) -> TrainingStrategy {
     .flexible(
       FlexibleStrategy(
         video: video.map {
-          ModalityStrategy(isGenerated: !frozenVideo, latentsDir: "latents", conditions: $0)
+          ModalityStrategy(isGenerated: !frozenVideo, latentsFolder: "latents", conditions: $0)
         },
         audio: audio.map {
-          ModalityStrategy(isGenerated: !frozenAudio, latentsDir: "audio_latents", conditions: $0)
+          ModalityStrategy(
+            isGenerated: !frozenAudio, latentsFolder: "audio_latents", conditions: $0)
         }))
   }
 
@@ -182,20 +183,20 @@ enum Strategies {
     return .textToVideo(older)
   }
 
-  static let reference = ConditionStrategy.reference(
-    latentsDir: "reference_latents", probability: 1)
-  static let videoMask = ConditionStrategy.mask(maskDir: "video_masks", probability: 1)
+  static let reference = Condition<CachedSource>.reference(
+    folder: "reference_latents", probability: 1)
+  static let videoMask = Condition<CachedSource>.mask(folder: "video_masks", probability: 1)
 
   /// Something of everything, all of it left to chance.
   static let everything = flexible(
     [
-      .firstFrame(probability: 0.5), .mask(maskDir: "video_masks", probability: 0.5),
-      .reference(latentsDir: "reference_latents", probability: 0.5),
+      .firstFrame(probability: 0.5), .mask(folder: "video_masks", probability: 0.5),
+      .reference(folder: "reference_latents", probability: 0.5),
     ],
     [
-      .prefix(temporalBoundary: 2, probability: 0.5),
-      .mask(maskDir: "audio_masks", probability: 0.5),
-      .reference(latentsDir: "audio_reference_latents", probability: 0.5),
+      .prefix(latentFrames: 2, probability: 0.5),
+      .mask(folder: "audio_masks", probability: 0.5),
+      .reference(folder: "audio_reference_latents", probability: 0.5),
     ])
 
   static let all: [(name: String, strategy: TrainingStrategy)] = [
@@ -207,14 +208,13 @@ enum Strategies {
     (
       "prefix and suffix",
       flexible([
-        .prefix(temporalBoundary: 1, probability: 1), .suffix(temporalBoundary: 1, probability: 1),
+        .prefix(latentFrames: 1, probability: 1), .suffix(latentFrames: 1, probability: 1),
       ])
     ),
     (
       "crop",
       flexible([
-        .spatialCrop(
-          spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32), probability: 1)
+        .crop(PixelRegion(top: 0, left: 0, bottom: 64, right: 32), probability: 1)
       ])
     ),
     ("mask", flexible([videoMask])), ("reference", flexible([reference])),

@@ -1,4 +1,6 @@
 import Foundation
+import Generation
+import LTX
 import TestSupport
 import Testing
 
@@ -8,7 +10,7 @@ import Testing
 /// 17 frames, 25 a second.
 @Suite struct SampleComparisonTests {
   private func comparison(
-    _ strategy: TrainingStrategy, _ conditions: [ValidationCondition], given: [String] = [],
+    _ strategy: TrainingStrategy, _ conditions: [Condition<MediaFile>], given: [String] = [],
     dims: VideoDimensions = .init(width: 64, height: 64, frames: 17), rate: Double = 25,
     referenceFrames: Int? = nil
   ) throws -> SampleComparison {
@@ -20,13 +22,12 @@ import Testing
       c.source.places["validation.samples[0].conditions[0].\(key)"] = .text(line: 1, column: 1)
     }
     let dataset = try PrecomputedDataset(
-      root: c.data.preprocessedDataRoot, strategies: StreamStrategies(strategy))
+      root: c.data.preprocessedDataRoot, strategies: strategy.modalities)
     return try SampleComparison(c, dataset)
   }
 
-  private func reference(_ space: Int = 1, _ time: Int = 1) -> ValidationCondition {
-    .reference(
-      .video("r.mp4"), downscaleFactor: space, temporalScaleFactor: time, includeInOutput: true)
+  private func reference(_ space: Int = 1, _ time: Int = 1) -> Condition<MediaFile> {
+    .reference(path: "r.mp4", scale: ReferenceScale(space: space, time: time), isShown: true)
   }
 
   private let trained = Strategies.flexible([Strategies.reference])
@@ -73,7 +74,7 @@ import Testing
     #expect(given.count == 1 && given[0].contains("audio_to_video"), "\(given)")
     #expect(
       try comparison(
-        Strategies.flexible([], [], frozenAudio: true), [.audioToVideo(audio: "a.wav")]
+        Strategies.flexible([], [], frozenAudio: true), [.audio(path: "a.wav")]
       ).notes
         .isEmpty)
     #expect(try comparison(Strategies.flexible([], []), []).notes.isEmpty)
@@ -81,13 +82,13 @@ import Testing
 
   @Test func otherParameters() throws {
     let strategy = Strategies.flexible(
-      [.prefix(temporalBoundary: 2, probability: 1)],
-      [.suffix(temporalBoundary: 10, probability: 1)])
+      [.prefix(latentFrames: 2, probability: 1)],
+      [.suffix(latentFrames: 10, probability: 1)])
     let notes = try comparison(
       strategy,
       [
-        .prefix(.video("v.mp4"), numFrames: 17, duration: nil),
-        .suffix(.audio("a.wav"), numFrames: nil, duration: 2),
+        .prefix(path: "v.mp4", frames: 17),
+        .audioSuffix(path: "a.wav", seconds: 2),
       ]
     ).notes
     #expect(notes.count == 2, "\(notes)")
@@ -100,17 +101,16 @@ import Testing
       try comparison(
         strategy,
         [
-          .prefix(.video("v.mp4"), numFrames: 9, duration: nil),
-          .suffix(.audio("a.wav"), numFrames: nil, duration: 0.4),
+          .prefix(path: "v.mp4", frames: 9),
+          .audioSuffix(path: "a.wav", seconds: 0.4),
         ]
       ).notes.isEmpty)
     let crop = Strategies.flexible([
-      .spatialCrop(
-        spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32), probability: 1)
+      .crop(PixelRegion(top: 0, left: 0, bottom: 64, right: 32), probability: 1)
     ])
     let moved = try comparison(
       crop,
-      [.spatialCrop(video: "v.mp4", spatialRegion: .init(top: 0, left: 32, bottom: 64, right: 64))]
+      [.crop(path: "v.mp4", region: .init(top: 0, left: 32, bottom: 64, right: 64))]
     ).notes
     #expect(
       moved.count == 1 && moved[0].contains("[0, 32, 64, 64], training uses [0, 0, 64, 32]"),

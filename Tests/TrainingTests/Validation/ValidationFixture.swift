@@ -29,7 +29,7 @@ struct ValidationFixture {
   }
 
   /// A configuration with one sample of these conditions.
-  func with(_ conditions: ValidationCondition...) -> TrainingConfiguration {
+  func with(_ conditions: Condition<MediaFile>...) -> TrainingConfiguration {
     var copy = configuration
     copy.validation.samples = [ValidationSample(prompt: "a red ball", conditions: conditions)]
     return copy

@@ -40,59 +40,56 @@ import Torch
     let clip = try fixture.clip()
     func first(_ key: String) -> String { "validation.samples[0].conditions[0].\(key)" }
     let none = fixture.scratch.file("none.mp4")
-    expect(fixture.with(.firstFrame(imageOrVideo: none)), first("image_or_video"), none)
-    expect(fixture.with(.prefix(.video(none), numFrames: 9, duration: nil)), first("video"), none)
+    expect(fixture.with(.firstFrame(path: none)), first("image_or_video"), none)
+    expect(fixture.with(.prefix(path: none, frames: 9)), first("video"), none)
     expect(
-      fixture.with(.prefix(.video(clip), numFrames: 10, duration: nil)), first("num_frames"),
+      fixture.with(.prefix(path: clip, frames: 10)), first("num_frames"),
       "8k + 1")
     expect(
-      fixture.with(.prefix(.video(clip), numFrames: nil, duration: nil)), first("video"),
+      fixture.with(.prefix(path: clip)), first("video"),
       "nothing to make")
     expect(
-      fixture.with(.suffix(.video(clip), numFrames: 9, duration: nil)), first("num_frames"),
+      fixture.with(.suffix(path: clip, frames: 9)), first("num_frames"),
       "multiple of 8")
-    expect(fixture.with(.prefix(.audio(none), numFrames: nil, duration: 0.1)), first("audio"), none)
+    expect(fixture.with(.audioPrefix(path: none, seconds: 0.1)), first("audio"), none)
     expect(
-      fixture.with(.prefix(.audio(try fixture.audio()), numFrames: nil, duration: 2)),
+      fixture.with(.audioPrefix(path: try fixture.audio(), seconds: 2)),
       first("duration"),
       "2.0 seconds")
     expect(
-      fixture.with(.suffix(.audio(try fixture.audio()), numFrames: nil, duration: nil)),
+      fixture.with(.audioSuffix(path: try fixture.audio())),
       first("audio"),
       "nothing to make")
-    expect(fixture.with(.mask(.video(clip), mask: none)), first("mask"), none)
-    expect(fixture.with(.mask(.audio(try fixture.audio()), mask: none)), first("mask"), none)
+    expect(fixture.with(.keep(path: clip, mask: none)), first("mask"), none)
+    expect(fixture.with(.audioKeep(path: try fixture.audio(), mask: none)), first("mask"), none)
     let short = try fixture.clip("short.mp4", frames: 9)
     expect(
-      fixture.with(.mask(.video(short), mask: try fixture.mask())), first("video"), "has 9 frames")
+      fixture.with(.keep(path: short, mask: try fixture.mask())), first("video"), "has 9 frames")
     expect(
       fixture.with(
-        .spatialCrop(
-          video: clip, spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 16, right: 64))),
+        .crop(path: clip, region: PixelRegion(top: 0, left: 0, bottom: 16, right: 64))),
       first("spatial_region"),
       "no cell")
     expect(
       fixture.with(
-        .spatialCrop(
-          video: clip, spatialRegion: SpatialRegion(top: 64, left: 64, bottom: 0, right: 0))),
+        .crop(path: clip, region: PixelRegion(top: 64, left: 64, bottom: 0, right: 0))),
       first("spatial_region"),
       "no cell")
     expect(
       fixture.with(
-        .reference(.video(clip), downscaleFactor: 4, temporalScaleFactor: 1, includeInOutput: false)
+        .reference(path: clip, scale: ReferenceScale(space: 4, time: 1))
       ),
       first("downscale_factor"),
       "4 times coarser")
     // The second of two is meant.
     expect(
       fixture.with(
-        .reference(
-          .video(clip), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false),
-        .reference(.video(none), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
+        .reference(path: clip, scale: ReferenceScale(space: 1, time: 1)),
+        .reference(path: none, scale: ReferenceScale(space: 1, time: 1))
       ),
       "validation.samples[0].conditions[1].video", none)
-    expect(fixture.with(.videoToAudio(video: short)), "validation.video_dims", "has 9 frames")
-    expect(fixture.with(.audioToVideo(audio: none)), first("audio"), none)
+    expect(fixture.with(.video(path: short)), "validation.video_dims", "has 9 frames")
+    expect(fixture.with(.audio(path: none)), first("audio"), none)
   }
 
   @Test func sizesThatCannotBeAreToldWithSampleAndKey() throws {
@@ -127,19 +124,19 @@ import Torch
   }
 
   @Test func whatLeavesNothingToGenerateIsRefused() throws {
-    var c = fixture.with(.videoToAudio(video: try fixture.clip()))
+    var c = fixture.with(.video(path: try fixture.clip()))
     c.validation.generateAudio = false
     expect(c, "validation.generate_audio", "nothing to generate")
-    c = fixture.with(.audioToVideo(audio: try fixture.audio()))
+    c = fixture.with(.audio(path: try fixture.audio()))
     c.validation.generateVideo = false
     expect(c, "validation.generate_video", "nothing to generate")
     (c.validation.generateAudio, c.validation.samples[0].conditions) = (false, [])
     expect(c, "validation.generate_video", "both false")
     // A modality that is not generated has no conditions.
-    c = fixture.with(.prefix(.audio(try fixture.audio()), numFrames: nil, duration: 0.1))
+    c = fixture.with(.audioPrefix(path: try fixture.audio(), seconds: 0.1))
     c.validation.generateAudio = false
     expect(c, "validation.samples[0].conditions[0].audio", "has no sound")
-    c = fixture.with(.firstFrame(imageOrVideo: try fixture.image()))
+    c = fixture.with(.firstFrame(path: try fixture.image()))
     c.validation.generateVideo = false
     expect(c, "validation.samples[0].conditions[0].image_or_video", "no pictures")
   }
@@ -149,7 +146,7 @@ import Torch
     c.validation.samples = [
       ValidationSample(prompt: "a", videoDims: VideoDimensions(width: 65, height: 64, frames: 9)),
       ValidationSample(prompt: "b"),
-      ValidationSample(prompt: "c", conditions: [.firstFrame(imageOrVideo: "/none.png")]),
+      ValidationSample(prompt: "c", conditions: [.firstFrame(path: "/none.png")]),
     ]
     #expect(
       problems(c).map(\.key) == [

@@ -33,19 +33,17 @@ import Torch
     }
     try WAVWriter.write(samples, sampleRate: 16000, to: fixture.scratch.file("sound.wav"))
     let (image, sound) = (fixture.scratch.file("picture.png"), fixture.scratch.file("sound.wav"))
-    let condition: ValidationCondition? =
+    let condition: Condition<MediaFile>? =
       switch name {
-      case "first_frame": .firstFrame(imageOrVideo: image)
-      case "prefix": .prefix(.video(image), numFrames: 1, duration: nil)
+      case "first_frame": .firstFrame(path: image)
+      case "prefix": .prefix(path: image, frames: 1)
       case "reference":
-        .reference(
-          .video(image), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: false)
-      case "audio_prefix": .prefix(.audio(sound), numFrames: nil, duration: 0.2)
-      case "audio_suffix": .suffix(.audio(sound), numFrames: nil, duration: 0.2)
+        .reference(path: image, scale: ReferenceScale(space: 2, time: 2))
+      case "audio_prefix": .audioPrefix(path: sound, seconds: 0.2)
+      case "audio_suffix": .audioSuffix(path: sound, seconds: 0.2)
       case "audio_reference":
-        .reference(
-          .audio(sound), downscaleFactor: 1, temporalScaleFactor: 1, includeInOutput: false)
-      case "audio_to_video": .audioToVideo(audio: sound)
+        .audioReference(path: sound)
+      case "audio_to_video": .audio(path: sound)
       default: nil
       }
     var configuration = condition.map { fixture.with($0) } ?? fixture.configuration

@@ -26,35 +26,27 @@ import Torch
     case audioPrefix, audioSuffix, audioMask, audioReference, videoToAudio, audioToVideo
   }
 
-  private func condition(_ kind: Kind) throws -> ValidationCondition? {
+  private func condition(_ kind: Kind) throws -> Condition<MediaFile>? {
     switch kind {
     case .text: nil
-    case .firstFrame: .firstFrame(imageOrVideo: try fixture.image())
-    case .firstFrameOfVideo: .firstFrame(imageOrVideo: try fixture.clip())
-    case .prefix: .prefix(.video(try fixture.clip()), numFrames: 9, duration: nil)
-    case .suffix: .suffix(.video(try fixture.clip()), numFrames: 8, duration: nil)
+    case .firstFrame: .firstFrame(path: try fixture.image())
+    case .firstFrameOfVideo: .firstFrame(path: try fixture.clip())
+    case .prefix: .prefix(path: try fixture.clip(), frames: 9)
+    case .suffix: .suffix(path: try fixture.clip(), frames: 8)
     case .spatialCrop:
-      .spatialCrop(
-        video: try fixture.clip(),
-        spatialRegion: SpatialRegion(top: 0, left: 0, bottom: 64, right: 32))
-    case .mask: .mask(.video(try fixture.clip()), mask: try fixture.mask())
+      .crop(path: try fixture.clip(), region: PixelRegion(top: 0, left: 0, bottom: 64, right: 32))
+    case .mask: .keep(path: try fixture.clip(), mask: try fixture.mask())
     case .reference:
-      .reference(
-        .video(try fixture.clip()), downscaleFactor: 1, temporalScaleFactor: 1,
-        includeInOutput: false)
+      .reference(path: try fixture.clip(), scale: ReferenceScale(space: 1, time: 1))
     case .scaledReference:
-      .reference(
-        .video(try fixture.clip()), downscaleFactor: 2, temporalScaleFactor: 2,
-        includeInOutput: true)
-    case .audioPrefix: .prefix(.audio(try fixture.audio()), numFrames: nil, duration: 0.2)
-    case .audioSuffix: .suffix(.audio(try fixture.audio()), numFrames: nil, duration: 0.2)
-    case .audioMask: .mask(.audio(try fixture.audio()), mask: try fixture.audio("mask.wav"))
+      .reference(path: try fixture.clip(), scale: ReferenceScale(space: 2, time: 2), isShown: true)
+    case .audioPrefix: .audioPrefix(path: try fixture.audio(), seconds: 0.2)
+    case .audioSuffix: .audioSuffix(path: try fixture.audio(), seconds: 0.2)
+    case .audioMask: .audioKeep(path: try fixture.audio(), mask: try fixture.audio("mask.wav"))
     case .audioReference:
-      .reference(
-        .audio(try fixture.audio()), downscaleFactor: 1, temporalScaleFactor: 1,
-        includeInOutput: false)
-    case .videoToAudio: .videoToAudio(video: try fixture.clip())
-    case .audioToVideo: .audioToVideo(audio: try fixture.audio())
+      .audioReference(path: try fixture.audio())
+    case .videoToAudio: .video(path: try fixture.clip())
+    case .audioToVideo: .audio(path: try fixture.audio())
     }
   }
 
@@ -112,7 +104,7 @@ import Torch
   /// The bytes that a run in float32 makes, and those that `ltx generate` makes with the saved
   /// adapters.
   private func bytes(
-    _ validation: ValidationCondition?, _ generation: GenerationCondition?, side: Int = 64,
+    _ validation: Condition<MediaFile>?, _ generation: Condition<MediaFile>?, side: Int = 64,
     lora: String
   ) throws -> (sample: Data, generated: Data) {
     var configuration = validation.map { fixture.with($0) } ?? fixture.configuration
@@ -191,18 +183,17 @@ import Torch
     let (short, long) = (
       try fixture.audio("short.wav", seconds: 0.3), try fixture.audio("long.wav", seconds: 2)
     )
-    let pairs: [(ValidationCondition, GenerationCondition, Int)] = [
-      (.firstFrame(imageOrVideo: picture), .image(path: picture, crf: 0), 64),
-      (.prefix(.video(clip), numFrames: 9, duration: nil), .prefix(path: clip, frames: 9), 64),
-      (.suffix(.video(clip), numFrames: 8, duration: nil), .suffix(path: clip, frames: 8), 64),
+    let pairs: [(Condition<MediaFile>, Condition<MediaFile>, Int)] = [
+      (.firstFrame(path: picture), .image(path: picture, crf: 0), 64),
+      (.prefix(path: clip, frames: 9), .prefix(path: clip, frames: 9), 64),
+      (.suffix(path: clip, frames: 8), .suffix(path: clip, frames: 8), 64),
       (
-        .reference(
-          .video(clip), downscaleFactor: 2, temporalScaleFactor: 2, includeInOutput: false),
+        .reference(path: clip, scale: ReferenceScale(space: 2, time: 2)),
         .reference(path: clip), 128
       ),
-      (.videoToAudio(video: clip), .video(path: clip), 64),
-      (.audioToVideo(audio: short), .audio(path: short), 64),
-      (.audioToVideo(audio: long), .audio(path: long), 64),
+      (.video(path: clip), .video(path: clip), 64),
+      (.audio(path: short), .audio(path: short), 64),
+      (.audio(path: long), .audio(path: long), 64),
     ]
     for (validation, generation, side) in pairs {
       let made = try bytes(validation, generation, side: side, lora: lora)
@@ -244,7 +235,7 @@ import Torch
   @Test func aReferenceIsShownBesideTheResult() throws {
     let clip = try fixture.clip()
     let configuration = fixture.with(
-      .reference(.video(clip), downscaleFactor: 1, temporalScaleFactor: 4, includeInOutput: true))
+      .reference(path: clip, scale: ReferenceScale(space: 1, time: 4), isShown: true))
     let output = try fixture.sampler(configuration).run(
       transformer: fixture.transformer(), autocast: nil, step: 0)[0]
     let (reader, frames) = try fixture.frames(output.path)
