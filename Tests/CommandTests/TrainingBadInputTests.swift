@@ -29,7 +29,9 @@ import Tracking
   private func files(_ cache: String, _ folder: String) throws -> [String] {
     (FileManager.default.enumerator(atPath: "\(cache)/\(folder)")?.compactMap { $0 as? String }
       ?? [])
-      .filter { $0.hasSuffix(".safetensors") }.sorted().map { "\(cache)/\(folder)/\($0)" }
+      // The features of the empty prompt belong to no sample.
+      .filter { $0.hasSuffix(".safetensors") && !$0.hasPrefix(".") }.sorted()
+      .map { "\(cache)/\(folder)/\($0)" }
   }
 
   private func rewrite(_ path: String, _ change: (String, Tensor) throws -> Tensor) throws {
