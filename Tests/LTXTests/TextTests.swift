@@ -44,7 +44,7 @@ import Torch
 
   @Test(arguments: [
     (#""caption_proj_before_connector": true"#, "caption_projection_first_linear is missing"),
-    (#""caption_proj_before_connector": false"#, "caption_proj_before_connector is false"),
+    (#""caption_proj_before_connector": false"#, "caption_proj_before_connector must be true"),
     (#""rope_type": "spiral""#, "rope_type is \"spiral\""),
     (#""connector_num_attention_heads": 0"#, "connector_num_attention_heads"),
     (
@@ -257,7 +257,7 @@ import Torch
 
   @Test func whatDoesntFitIsNamed() throws {
     #expect(
-      message { _ = try connect(text, mask: [1, 1, 1]) }.contains("3 text tokens are no multiple"))
+      message { _ = try connect(text, mask: [1, 1, 1]) }.contains("multiple of 4 tokens (got 3)"))
     let narrow = try Tensor.zeros([1, 4, 6])
     #expect(message { _ = try connect(narrow, mask: [1, 1, 1, 1]) }.contains("a width of 8"))
     #expect(message { _ = try connect(text, mask: [1, 1, 1, 1]) }.contains("[1, 3, 8]"))
