@@ -36,7 +36,8 @@ struct TinyModelCommand: ParsableCommand {
       printError("error: \(folder) \(problem)")
       throw ExitCode(2)
     }
-    let files = try checkingInput {
+    _ = try checkingInput { try TinyModel.check(folder: folder, isOverwriting: overwrite) }
+    let files = try working {
       try TinyModel.write(
         to: folder, generation: generation, seed: seed, isOverwriting: overwrite)
     }

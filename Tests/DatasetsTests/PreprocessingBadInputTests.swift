@@ -282,7 +282,7 @@ import Torch
     #expect(error { $0.models.unified = fixture.file("none") }.contains(fixture.file("none")))
     #expect(error { $0.models[.textEncoder] = fixture.file("none") }.contains("does not exist"))
     #expect(
-      error { $0.models[.textEncoder] = fixture.scratch.path }.contains("holds no config.json"))
+      error { $0.models[.textEncoder] = fixture.scratch.path }.contains("has no config.json"))
     #expect(error { $0.columns[.caption] = "words" }.contains("columns.caption: "))
 
     let other = fixture.file("other.safetensors")
@@ -293,7 +293,7 @@ import Torch
       to: other
     )
     #expect(
-      error { $0.models.unified = other }.contains("config.transformer is missing: the file holds"))
+      error { $0.models.unified = other }.contains("config.transformer is missing: the file has"))
     try writeSafetensors(
       [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#],
       to: other)

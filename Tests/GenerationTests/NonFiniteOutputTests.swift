@@ -43,12 +43,12 @@ import Torch
 
   /// Weights that are finite, and too large for what is computed with them.
   @Test(arguments: [
-    ("vae.decoder.conv_out.conv.weight", "video decoder: the output holds NaN or infinite values"),
+    ("vae.decoder.conv_out.conv.weight", "video decoder: the output has NaN or infinite values"),
     (
       "audio_vae.decoder.conv_out.conv.weight",
-      "audio decoder: the output holds NaN or infinite values"
+      "audio decoder: the output has NaN or infinite values"
     ),
-    ("vocoder.conv_pre.weight", "vocoder: the output holds NaN or infinite values"),
+    ("vocoder.conv_pre.weight", "vocoder: the output has NaN or infinite values"),
     (
       "model.diffusion_model.proj_out.weight",
       "sampling: the video latents are not finite after step 1 of 2"

@@ -92,7 +92,7 @@ import Training
     }
     let error = #expect(throws: Support.Issue.self) { try base.storage() }
     #expect(
-      error?.description.contains("\(base.rawValue) is not supported; use int8-quanto") == true)
+      error?.description.contains("\(base.rawValue) is not supported. Use int8-quanto") == true)
   }
 
   /// Against the same model with the rounded numbers as plain weights.

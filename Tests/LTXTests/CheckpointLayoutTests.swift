@@ -83,24 +83,24 @@ import Torch
     _ = try checkpoint.videoEncoder()
   }
 
-  @Test func aComponentThatIsNotThereIsNamedByItsOption() throws {
+  @Test func aMissingComponentIsNamed() throws {
     let transformer = try write("t.safetensors", ["model."], config: ["transformer"])
     let vae = try write("v.safetensors", ["vae."], config: ["vae"])
     let checkpoint = try Checkpoint(ModelFiles(transformer: transformer, videoVAE: vae))
-    #expect(message { try checkpoint.require("audio_vae") }.contains("--audio-vae-path"))
-    #expect(message { _ = try checkpoint.promptEncoder() }.contains("--text-encoder-path"))
+    #expect(message { try checkpoint.require("audio_vae") }.contains("audio VAE"))
+    #expect(message { _ = try checkpoint.promptEncoder() }.contains("textEncoder: is missing"))
     let text = message { _ = try checkpoint.promptEncoder(textEncoder: files.textEncoder) }
     #expect(text.contains("text_embedding_projection") && text.contains("t.safetensors"), "\(text)")
     let noVideo = try Checkpoint(ModelFiles(transformer: transformer))
-    #expect(message { _ = try noVideo.videoDecoder() }.contains("--video-vae-path"))
-    #expect(message { _ = try Checkpoint(ModelFiles()) }.contains("--transformer-path"))
+    #expect(message { _ = try noVideo.videoDecoder() }.contains("video VAE"))
+    #expect(message { _ = try Checkpoint(ModelFiles()) }.contains("checkpoint: is missing"))
     let swapped = message { _ = try Checkpoint(ModelFiles(transformer: vae)) }
     #expect(
-      swapped.contains("v.safetensors: config.transformer is missing: --transformer-path wants"),
+      swapped.contains("v.safetensors: config.transformer is missing, but this file is given"),
       "\(swapped)"
     )
     let partial = try Checkpoint(path: transformer)
-    #expect(message { _ = try partial.videoDecoder() }.contains("--video-vae-path"))
+    #expect(message { _ = try partial.videoDecoder() }.contains("video VAE"))
   }
 
   @Test func errorsNameTheFileThatIsAtFault() throws {
@@ -191,7 +191,7 @@ import Torch
         "gemma_config is missing"))
     try FileManager.default.removeItem(atPath: files.textEncoder + "/tokenizer.json")
     let missing = message { _ = try unified.promptEncoder(textEncoder: files.textEncoder) }
-    #expect(missing.contains("holds no tokenizer.json; --text-encoder-path wants"), "\(missing)")
+    #expect(missing.contains("has no tokenizer.json"), "\(missing)")
   }
 }
 

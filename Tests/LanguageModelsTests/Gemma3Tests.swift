@@ -176,8 +176,8 @@ import Torch
   @Test func idsThatDontFitAreRefused() throws {
     let model = try TinyGemma3()
     #expect(
-      message { _ = try model.states([[2, 40]]) }.contains("no token 40 among the model's 40"))
-    #expect(message { _ = try model.states([[2, -1]]) }.contains("no token -1"))
+      message { _ = try model.states([[2, 40]]) }.contains("vocabulary, 40 (got 40)"))
+    #expect(message { _ = try model.states([[2, -1]]) }.contains("(got -1)"))
     #expect(message { _ = try model.states([[2, 3]], mask: [[1]]) } != "nothing was thrown")
     let encoder = try openTextEncoder(at: model.folder)
     let text = message {
@@ -189,7 +189,7 @@ import Torch
   @Test func anotherModelOrNoModelIsRefused() throws {
     let folder = try TinyGemma3().folder
     #expect(
-      message { _ = try openTextEncoder(at: folder + "/none") }.contains("none does not exist"))
+      message { _ = try openTextEncoder(at: folder + "/none") }.contains("none: does not exist"))
     let model = try TinyGemma3()
     let path = model.folder + "/config.json"
     try Data(#"{"model_type": "llama"}"#.utf8).write(to: URL(filePath: path))

@@ -60,12 +60,7 @@ public enum TinyModel {
     isOverwriting: Bool = false
   ) throws -> Files {
     let destination = URL(fileURLWithPath: folder).standardizedFileURL
-    let isUsed = try hasContent(destination, named: folder)
-    guard !isUsed || isOverwriting else {
-      throw Issue(
-        [.file(folder)], "is not empty",
-        suggestion: "Choose another folder, or overwrite the files in this one.")
-    }
+    let isUsed = try check(folder: folder, isOverwriting: isOverwriting)
     let suffix = String(UInt64.random(in: .min ... .max), radix: 36)
     let staging = destination.deletingLastPathComponent()
       .appendingPathComponent(".\(destination.lastPathComponent).\(suffix).partial")
@@ -168,6 +163,20 @@ public enum TinyModel {
     } catch {
       throw Issue([.file(name)], "can't be read (\(reason(of: error)))")
     }
+  }
+
+  /// Checks that a folder can take the model, which must not replace anything unless asked to.
+  ///
+  /// - Returns: Whether the folder exists and has content.
+  /// - Throws: `Issue` if it is a file, or not empty without `isOverwriting`.
+  public static func check(folder: String, isOverwriting: Bool = false) throws -> Bool {
+    let isUsed = try hasContent(URL(fileURLWithPath: folder).standardizedFileURL, named: folder)
+    guard !isUsed || isOverwriting else {
+      throw Issue(
+        [.file(folder)], "is not empty",
+        suggestion: "Choose another folder, or overwrite the files in this one.")
+    }
+    return isUsed
   }
 
   /// Moves files, the inner ones first, over those of the same names.

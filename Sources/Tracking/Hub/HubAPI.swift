@@ -72,8 +72,8 @@ struct HubAPI: Sendable {
       throw Issue(
         [.file(endpoint)], "does not let \(owner.name) make the repository \(full) (status 403)",
         suggestion: owner.organizations.isEmpty
-          ? "Check hub.hub_model_id and the token's rights."
-          : "Check hub.hub_model_id and the token's rights; \(owner.name) is a member of "
+          ? "Check the name of the repository and the token's rights."
+          : "Check the name of the repository and the token's rights; \(owner.name) is a member of "
             + owner.organizations.sorted().joined(separator: ", ") + ".")
     }
     try check(response, at: url)

@@ -31,7 +31,7 @@ public struct HubCredentials: Sendable, Equatable {
         "the token of the Hugging Face Hub is missing",
         suggestion:
           "Make one that may write at \(endpoint)/settings/tokens and put it into HF_TOKEN\(path.map { " or \($0)" } ?? ""); "
-          + "or turn hub.push_to_hub off.")
+          + "or turn the upload off.")
     }
     guard token.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
       throw Issue(

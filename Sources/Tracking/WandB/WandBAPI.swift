@@ -96,7 +96,7 @@ struct WandBAPI: Sendable {
       ], retries: retries)
     let project = data["upsertBucket"]?["bucket"]?["project"]
     guard let entity = project?["entity"]?["name"]?.string ?? run.entity else {
-      throw Issue([.file(baseURL)], "does not say whose run it is", suggestion: "Set wandb.entity.")
+      throw Issue([.file(baseURL)], "does not say whose run it is", suggestion: "Set the entity.")
     }
     return (entity, project?["name"]?.string ?? run.project)
   }
@@ -158,7 +158,7 @@ struct WandBAPI: Sendable {
     case 403:
       throw Issue(
         [.file(url)], "does not let this key write there (status 403)",
-        suggestion: "Check wandb.entity and wandb.project.")
+        suggestion: "Check the entity and the project.")
     default:
       throw Issue([.file(url)], "answers with status \(response.status): \(response.excerpt)")
     }

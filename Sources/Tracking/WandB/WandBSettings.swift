@@ -48,7 +48,7 @@ public struct WandBSettings: Sendable, Equatable {
         "Weights & Biases has no key for \(host)",
         suggestion:
           "Put the one from \(Self.page(of: base))/authorize into WANDB_API_KEY or ~/.netrc; "
-          + "or set WANDB_MODE=offline and send the run later by 'wandb sync'; or turn wandb off in the configuration."
+          + "or set WANDB_MODE=offline and send the run later by 'wandb sync'; or turn Weights & Biases off."
       )
     }
     guard key.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {

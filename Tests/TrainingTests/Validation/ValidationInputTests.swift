@@ -47,7 +47,7 @@ import Torch
       "8k + 1")
     expect(
       fixture.with(.prefix(path: clip)), first("video"),
-      "nothing to make")
+      "nothing to generate")
     expect(
       fixture.with(.suffix(path: clip, frames: 9)), first("num_frames"),
       "multiple of 8")
@@ -59,7 +59,7 @@ import Torch
     expect(
       fixture.with(.audioSuffix(path: try fixture.audio())),
       first("audio"),
-      "nothing to make")
+      "nothing to generate")
     expect(fixture.with(.keep(path: clip, mask: none)), first("mask"), none)
     expect(fixture.with(.audioKeep(path: try fixture.audio(), mask: none)), first("mask"), none)
     let short = try fixture.clip("short.mp4", frames: 9)
@@ -69,12 +69,12 @@ import Torch
       fixture.with(
         .crop(path: clip, region: PixelRegion(top: 0, left: 0, bottom: 16, right: 64))),
       first("spatial_region"),
-      "no cell")
+      "no latent cell")
     expect(
       fixture.with(
         .crop(path: clip, region: PixelRegion(top: 64, left: 64, bottom: 0, right: 0))),
       first("spatial_region"),
-      "no cell")
+      "no latent cell")
     expect(
       fixture.with(
         .reference(path: clip, scale: ReferenceScale(space: 4, time: 1))
@@ -100,15 +100,15 @@ import Torch
       return c
     }
     let key = "validation.samples[0].video_dims"
-    expect(dims(65, 64, 17), key, "multiples of 32; use 64 or 96")
-    expect(dims(64, 0, 17), key, "multiples of 32")
-    expect(dims(64, 64, 16), key, "8k + 1 frames; use 9 or 17")
+    expect(dims(65, 64, 17), key, "multiple of 32 (got 65). Use 64 or 96.")
+    expect(dims(64, 0, 17), key, "multiple of 32")
+    expect(dims(64, 64, 16), key, "Use 9 or 17")
     var c = fixture.configuration
     c.validation.videoDims.width = 100
-    expect(c, "validation.video_dims", "use 96 or 128")
+    expect(c, "validation.video_dims", "Use 96 or 128")
     // Problems that samples share are reported once.
     c.validation.samples.append(ValidationSample(prompt: "b"))
-    expect(c, "validation.video_dims", "use 96 or 128")
+    expect(c, "validation.video_dims", "Use 96 or 128")
     c = fixture.configuration
     c.validation.samples[0].prompt = " "
     expect(c, "validation.samples[0].prompt", "is empty")
@@ -117,10 +117,10 @@ import Torch
     expect(c, "validation.frame_rate", "frames a second")
     c = fixture.configuration
     c.validation.inferenceSteps = 0
-    expect(c, "validation.inference_steps", "0 steps")
+    expect(c, "validation.inference_steps", "got 0")
     c = fixture.configuration
     c.validation.guidanceRescale = 2
-    expect(c, "validation.guidance_rescale", "out of range")
+    expect(c, "validation.guidance_rescale", "between 0 and 1")
   }
 
   @Test func whatLeavesNothingToGenerateIsRefused() throws {
@@ -129,7 +129,7 @@ import Torch
     expect(c, "validation.generate_audio", "nothing to generate")
     c = fixture.with(.audio(path: try fixture.audio()))
     c.validation.generateVideo = false
-    expect(c, "validation.generate_video", "nothing to generate")
+    expect(c, "validation.generate_video", "nothing else to generate")
     (c.validation.generateAudio, c.validation.samples[0].conditions) = (false, [])
     expect(c, "validation.generate_video", "both false")
     // A modality that is not generated has no conditions.
@@ -138,7 +138,7 @@ import Torch
     expect(c, "validation.samples[0].conditions[0].audio", "has no sound")
     c = fixture.with(.firstFrame(path: try fixture.image()))
     c.validation.generateVideo = false
-    expect(c, "validation.samples[0].conditions[0].image_or_video", "no pictures")
+    expect(c, "validation.samples[0].conditions[0].image_or_video", "no images")
   }
 
   @Test func allSamplesAreCheckedAtOnce() throws {
