@@ -88,7 +88,7 @@ import Torch
         .reference(path: none, scale: ReferenceScale(space: 1, time: 1))
       ),
       "validation.samples[0].conditions[1].video", none)
-    expect(fixture.with(.video(path: short)), "validation.video_dims", "has 9 frames")
+    expect(fixture.with(.video(path: short)), "validation.video_dims", "must be at most")
     expect(fixture.with(.audio(path: none)), first("audio"), none)
   }
 
@@ -126,7 +126,7 @@ import Torch
   @Test func whatLeavesNothingToGenerateIsRefused() throws {
     var c = fixture.with(.video(path: try fixture.clip()))
     c.validation.generateAudio = false
-    expect(c, "validation.generate_audio", "nothing to generate")
+    expect(c, "validation.generate_audio", "nothing else to generate")
     c = fixture.with(.audio(path: try fixture.audio()))
     c.validation.generateVideo = false
     expect(c, "validation.generate_video", "nothing else to generate")
@@ -135,7 +135,7 @@ import Torch
     // A modality that is not generated has no conditions.
     c = fixture.with(.audioPrefix(path: try fixture.audio(), seconds: 0.1))
     c.validation.generateAudio = false
-    expect(c, "validation.samples[0].conditions[0].audio", "has no sound")
+    expect(c, "validation.samples[0].conditions[0].audio", "has no audio")
     c = fixture.with(.firstFrame(path: try fixture.image()))
     c.validation.generateVideo = false
     expect(c, "validation.samples[0].conditions[0].image_or_video", "no images")
