@@ -32,6 +32,41 @@ import Torch
     #expect(try fixture.run(options).encoded(.conditions) == 1)
   }
 
+  /// The empty prompt has a file of its own, which is not a sample; a cache without it gets it.
+  @Test func theEmptyPromptIsEncodedOncePerCache() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.clip("b.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "a red ball"), ("b.mp4", "a blue ball")])
+    let options = try fixture.options()
+    #expect(try fixture.run(options).encoded(.conditions) == 2)
+    let path = try #require(EmptyPrompt.path(in: fixture.file(".precomputed")))
+    let stored = try SafetensorsFile(path: path)
+    let features = try Checkpoint(options.models).promptEncoder(
+      dtype: .float32, device: .cpu, storage: .asStored)([""])
+    #expect(try Tensor.isEqual(stored.tensor("video_prompt_embeds"), features.video.squeeze(0)))
+    #expect(try Tensor.isEqual(stored.tensor("audio_prompt_embeds"), features.audio.squeeze(0)))
+    #expect(try Tensor.isEqual(stored.tensor("prompt_attention_mask"), features.mask.squeeze(0)))
+    #expect(
+      try CacheFolder.files(below: fixture.file(".precomputed/conditions")).keys.sorted()
+        == ["a", "b"])
+
+    func written() throws -> Date? {
+      try FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date
+    }
+    let first = try written()
+    #expect(try fixture.run(options).upToDate == 2)
+    #expect(try written() == first)
+    try FileManager.default.removeItem(atPath: path)
+    #expect(try fixture.run(options).encoded(.conditions) == 0)
+    #expect(FileManager.default.fileExists(atPath: path))
+
+    var compatible = options
+    compatible.isCompatible = true
+    compatible.outputFolder = fixture.file("compatible")
+    _ = try fixture.run(compatible)
+    #expect(EmptyPrompt.path(in: fixture.file("compatible")) == nil)
+  }
+
   @Test func changedRepeatsRewriteTheIndexAndEncodeNothing() throws {
     for name in ["a.mp4", "b.mp4"] { try fixture.clip(name, frames: 9) }
     func rerun(_ repeats: String?) throws -> PreprocessingReport {
