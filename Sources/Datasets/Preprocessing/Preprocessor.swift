@@ -133,10 +133,6 @@ public final class Preprocessor {
     let encoder = try plan.checkpoint.promptEncoder(
       dtype: options.dtype, device: options.device,
       storage: options.textEncoder8bit ? .int8 : .asStored)
-    if let emptyPrompt {
-      _ = try emptyPrompt.write(
-        artifact.values(encoder([""])), artifact.fingerprint("", plan.check.rules))
-    }
     var done = 0
     notify(.advanced(.captions, done: 0, total: pending.count))
     for group in works {
@@ -165,6 +161,15 @@ public final class Preprocessor {
         isStopped = true
         return
       }
+    }
+    guard let emptyPrompt else { return }
+    do {
+      _ = try emptyPrompt.write(
+        artifact.values(encoder([""])), artifact.fingerprint("", plan.check.rules))
+    } catch let error as TensorFileError {
+      throw PreprocessingError(
+        .writing, file: plan.outputFolder,
+        "the text features of the empty prompt can't be stored: \(describe(error))")
     }
   }
 
