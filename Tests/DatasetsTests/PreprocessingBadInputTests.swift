@@ -254,7 +254,7 @@ import Torch
     var options = try fixture.options()
     options.outputFolder = disk.path + "/cache"
     let preprocessor = try Preprocessor(PreprocessingPlan(options))
-    #expect(message { _ = try preprocessor.run() }.contains("free some space and try again"))
+    #expect(message { _ = try preprocessor.run() }.contains("Free some space and try again"))
     let report = preprocessor.currentReport
     #expect(report.failures.map(\.line) == [2] && report.failures.first?.folder == .conditions)
     #expect(report.interruption?.contains("the disk is full") == true)
