@@ -47,7 +47,7 @@ let package = Package(
       name: "Torch",
       dependencies: ["CTorchLoader", "Support", .product(name: "CTorch", package: "CTorch")]),
     .target(name: "TensorFiles", dependencies: ["Torch", "Support"]),
-    .target(name: "NN", dependencies: ["Torch", "TensorFiles"]),
+    .target(name: "NN", dependencies: ["Torch", "TensorFiles", "Support"]),
     .target(name: "Optimizers", dependencies: ["NN", "Support"]),
     .target(name: "BlockExecution", dependencies: ["NN"]),
 

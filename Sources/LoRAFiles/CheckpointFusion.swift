@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import NN
+import Support
 import TensorFiles
 import Torch
 

@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -164,14 +165,10 @@ public struct LoRAReport: Codable, Sendable {
     // A guess is not worth minutes: tables of whole data sets can have megabytes.
     guard let json = metadata["ss_tag_frequency"], json.utf8.count <= 1 << 20 else { return nil }
     // What can't be read tells nothing.
-    guard
-      case .object(let folders) = try? JSONDecoder().decode(JSONValue.self, from: Data(json.utf8))
-    else {
-      return nil
-    }
+    guard case .object(let folders) = try? JSON(parsing: json) else { return nil }
     var counts: [String: Double] = [:]
     for case .object(let tags) in folders.values {
-      for case (let tag, .number(let count)) in tags { counts[tag, default: 0] += count }
+      for case (let tag, .number(let count)) in tags { counts[tag, default: 0] += count.double }
     }
     return counts.max { ($0.value, $1.key) < ($1.value, $0.key) }?.key
   }

@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import NN
+import Support
 import TensorFiles
 
 /// peft's description of adapters: the scale of B A, alpha / rank with exceptions by module, and
@@ -176,7 +177,7 @@ struct PEFTConfiguration {
   }
 
   /// Null, false, "", [] and {}.
-  private static func isEmpty(_ value: JSONValue?) -> Bool {
+  private static func isEmpty(_ value: JSON?) -> Bool {
     switch value {
     case nil, .null?, .bool(false)?, .string("")?: true
     case .array(let items)?: items.isEmpty

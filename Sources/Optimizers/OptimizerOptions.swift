@@ -19,7 +19,7 @@ public enum OptimizerOptions: Sendable, Equatable {
 
   /// - Parameter params: options by name; missing ones have their defaults.
   /// - Throws: `Issues` that name each unknown option and each bad value, with the allowed ones.
-  public init(_ kind: OptimizerKind, params: [String: JSONValue] = [:]) throws(Issues) {
+  public init(_ kind: OptimizerKind, params: [String: JSON] = [:]) throws(Issues) {
     var reader = OptionReader(params, of: kind.rawValue)
     switch kind {
     case .adamw: self = .adamw(AdamW.Options(&reader))

@@ -3,13 +3,13 @@ import Support
 
 /// Reads options by name and collects everything that is wrong with them.
 public struct OptionReader {
-  private let values: [String: JSONValue]
+  private let values: [String: JSON]
   /// The owner of the options, for messages: `adamw`.
   private let owner: String
   private var allowed: [String] = []
   private var problems: [Issue] = []
 
-  public init(_ values: [String: JSONValue], of owner: String) {
+  public init(_ values: [String: JSON], of owner: String) {
     self.values = values
     self.owner = owner
   }
@@ -23,7 +23,7 @@ public struct OptionReader {
     _ key: String, _ option: inout Double, _ rule: String, _ isAllowed: (Double) -> Bool
   ) {
     read(key, &option, rule) { value in
-      if case .number(let number) = value, isAllowed(number) { number } else { nil }
+      if let number = value.double, isAllowed(number) { number } else { nil }
     }
   }
 
@@ -45,7 +45,7 @@ public struct OptionReader {
     read(key, &option, "\(Self.decayRule), or null") { value in
       switch value {
       case .null: .some(nil)
-      case .number(let number) where Self.isDecay(number): number
+      case .number(let number) where Self.isDecay(number.double): number.double
       default: nil
       }
     }
@@ -57,13 +57,13 @@ public struct OptionReader {
       ? "an integer of at least \(range.lowerBound)"
       : "an integer from \(range.lowerBound) to \(range.upperBound)"
     read(key, &option, rule) { value in
-      guard case .number(let number) = value, let integer = Int(exactly: number) else { return nil }
+      guard let integer = value.int else { return nil }
       return range.contains(integer) ? integer : nil
     }
   }
 
   public mutating func bool(_ key: String, _ option: inout Bool) {
-    read(key, &option, "true or false") { if case .bool(let value) = $0 { value } else { nil } }
+    read(key, &option, "true or false") { $0.bool }
   }
 
   public mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(
@@ -83,7 +83,7 @@ public struct OptionReader {
     read(key, &options, "a list of \(count) numbers, each \(rule)") { value in
       guard case .array(let items) = value, items.count == count else { return nil }
       let numbers = items.compactMap { item -> Double? in
-        if case .number(let number) = item, isAllowed(number) { number } else { nil }
+        if let number = item.double, isAllowed(number) { number } else { nil }
       }
       return numbers.count == count ? numbers : nil
     }
@@ -116,7 +116,7 @@ public struct OptionReader {
   private static func isDecay(_ number: Double) -> Bool { number >= 0 && number < 1 }
 
   private mutating func read<Value>(
-    _ key: String, _ option: inout Value, _ rule: String, _ convert: (JSONValue) -> Value?
+    _ key: String, _ option: inout Value, _ rule: String, _ convert: (JSON) -> Value?
   ) {
     allowed.append(key)
     guard let given = values[key] else { return }

@@ -18,7 +18,7 @@ extension LearningRateSchedule {
   /// - Parameter params: options by name; missing ones have their defaults.
   /// - Throws: `Issues` that name each unknown option and each bad value, with the allowed ones.
   public init(
-    _ kind: ScheduleKind, steps: Int, warmupSteps: Int = 0, params: [String: JSONValue] = [:]
+    _ kind: ScheduleKind, steps: Int, warmupSteps: Int = 0, params: [String: JSON] = [:]
   ) throws(Issues) {
     var reader = OptionReader(params, of: "the scheduler \(kind.rawValue)")
     if warmupSteps < 0 || warmupSteps >= steps, warmupSteps != 0 {

@@ -35,15 +35,15 @@ struct SafetensorsHeader {
         "the file ends within its header (\(bytes.count) of \(start) bytes); fetch or make it again"
       )
     }
-    var cursor = JSONCursor(UnsafeRawBufferPointer(rebasing: bytes[8..<start]), path: path)
+    var cursor = HeaderCursor(UnsafeRawBufferPointer(rebasing: bytes[8..<start]), path: path)
     try readObject(&cursor, dataStart: start)
     try checkLayout(dataStart: start, fileSize: bytes.count)
   }
 
-  private mutating func readObject(_ cursor: inout JSONCursor, dataStart: Int)
+  private mutating func readObject(_ cursor: inout HeaderCursor, dataStart: Int)
     throws(TensorFileError)
   {
-    try cursor.skip("{")
+    try cursor.beginObject()
     var isFirst = true
     var hasMetadata = false
     while let key = try cursor.nextKey(isFirst: &isFirst) {
@@ -61,18 +61,18 @@ struct SafetensorsHeader {
     try cursor.expectEnd()
   }
 
-  private mutating func readMetadata(_ cursor: inout JSONCursor) throws(TensorFileError) {
-    if cursor.isNext("n") { return try cursor.skipWord("null") }
+  private mutating func readMetadata(_ cursor: inout HeaderCursor) throws(TensorFileError) {
+    if cursor.isNext("n") { return try cursor.skipValue() }
     metadata = try cursor.texts()
   }
 
   private func readEntry(
-    _ cursor: inout JSONCursor, _ key: String, dataStart: Int
+    _ cursor: inout HeaderCursor, _ key: String, dataStart: Int
   ) throws(TensorFileError) -> TensorEntry {
     guard cursor.isNext("{") else {
       throw cursor.mismatch("the entry must be an object of dtype, shape and data_offsets")
     }
-    try cursor.skip("{")
+    try cursor.beginObject()
     var dtypeName: String?
     var shape: [Int]?
     var offsets: [Int]?
@@ -119,13 +119,13 @@ struct SafetensorsHeader {
       dtype: dtype, shape: shape, range: dataStart + offsets[0]..<dataStart + offsets[1])
   }
 
-  private func readNumbers(_ cursor: inout JSONCursor, _ field: String) throws(TensorFileError)
+  private func readNumbers(_ cursor: inout HeaderCursor, _ field: String) throws(TensorFileError)
     -> [Int]
   {
     guard cursor.isNext("[") else {
       throw cursor.mismatch("\(field) must be an array of integers")
     }
-    try cursor.skip("[")
+    try cursor.beginArray()
     var numbers: [Int] = []
     var isFirst = true
     while try cursor.nextElement(isFirst: &isFirst) {

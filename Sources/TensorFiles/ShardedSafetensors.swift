@@ -110,8 +110,8 @@ public final class ShardedSafetensors: TensorSource {
 
   /// The file name of each tensor.
   static func readIndex(_ file: FileBytes) throws(TensorFileError) -> [String: String] {
-    var cursor = JSONCursor(file.bytes, path: file.path)
-    try cursor.skip("{")
+    var cursor = HeaderCursor(file.bytes, path: file.path)
+    try cursor.beginObject()
     var map: [String: String]?
     var isFirst = true
     while let field = try cursor.nextKey(isFirst: &isFirst) {
@@ -131,11 +131,11 @@ public final class ShardedSafetensors: TensorSource {
     return map
   }
 
-  private static func readMap(_ cursor: inout JSONCursor, _ path: String) throws(TensorFileError)
+  private static func readMap(_ cursor: inout HeaderCursor, _ path: String) throws(TensorFileError)
     -> [String:
     String]
   {
-    try cursor.skip("{")
+    try cursor.beginObject()
     var map: [String: String] = [:]
     var isFirst = true
     while let key = try cursor.nextKey(isFirst: &isFirst) {

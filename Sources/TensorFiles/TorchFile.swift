@@ -22,7 +22,7 @@ public struct TorchFile: Sendable {
   public static func metadata(path: String) throws -> [String: String] {
     let file = try FileBytes(mapping: path)
     guard let range = try ZipArchive(file).entries[metadataEntry] else { return [:] }
-    var cursor = JSONCursor(UnsafeRawBufferPointer(rebasing: file.bytes[range]), path: path)
+    var cursor = HeaderCursor(UnsafeRawBufferPointer(rebasing: file.bytes[range]), path: path)
     let metadata = try cursor.texts()
     try cursor.expectEnd()
     return metadata

@@ -193,6 +193,11 @@ import Testing
         [2],
         "nothing follows a comma"
       ),
+      (
+        "[{\"video\": \"a\", \"caption\": \"b\"},\n{\"video\": \"c\", \"video\": \"d\"}]", ["a"],
+        [2],
+        "an object has two members named \"video\""
+      ),
       ("[,{\"video\": \"a\", \"caption\": \"b\"}]", ["a"], [1], "nothing precedes the comma"),
       ("[{\"video\": \"a\", \"caption\": \"b\"}\n", ["a"], [2], "the list has no end"),
       ("[{\"video\": \"a\", \"caption\": \"b\"}]\n x", ["a"], [2], "text follows the list"),

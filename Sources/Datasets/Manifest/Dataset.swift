@@ -132,7 +132,7 @@ public struct Dataset: Sendable {
     guard let column, let value = row.values[column] else { return 1 }
     let (count, text): (Int?, String) =
       switch value {
-      case .number(let number): (Int(exactly: number), String(format: "%g", number))
+      case .number(let number): (number.int, String(format: "%g", number.double))
       case .string(let text): (Int(text.trimmingCharacters(in: .whitespaces)), "\"\(text)\"")
       default: (nil, "neither a number nor a string")
       }

@@ -7,7 +7,7 @@ import Support
 struct DatasetRow: Equatable, Sendable {
   /// The line on which the row starts, from 1; nil for files of a folder.
   let line: Int?
-  let values: [String: JSONValue]
+  let values: [String: JSON]
 }
 
 /// The rows of a dataset: JSON (a list of objects), JSONL (one object per line), CSV (a header and
@@ -149,7 +149,7 @@ struct DatasetFile: Sendable {
         continue
       }
       let values = zip(names, record.fields).filter { !$1.isEmpty }.map {
-        ($0, JSONValue.string($1))
+        ($0, JSON.string($1))
       }
       content.rows.append(
         DatasetRow(line: record.line, values: Dictionary(uniqueKeysWithValues: values)))
@@ -162,24 +162,16 @@ struct DatasetFile: Sendable {
 extension DatasetFile.Content {
   /// Decodes the object of a row.
   mutating func add(_ text: ArraySlice<UInt8>, line: Int) {
-    do {
-      guard !JSONElements.hasIdleComma(text) else {
-        throw RowProblem(line: line, "is not valid JSON: nothing follows a comma. Remove it")
-      }
-      guard case .object(let members) = try JSONDecoder().decode(JSONValue.self, from: Data(text))
-      else {
-        throw RowProblem(line: line, "must be an object with a media file and a caption")
-      }
-      rows.append(DatasetRow(line: line, values: members.filter { $0.value != .null }))
-    } catch let problem as RowProblem {
-      problems.append(problem)
-    } catch {
-      var reason = "it can't be read"
-      if case DecodingError.dataCorrupted(let context)? = error as? DecodingError {
-        let cause = context.underlyingError as NSError?
-        reason = cause?.userInfo[NSDebugDescriptionErrorKey] as? String ?? context.debugDescription
-      }
-      problems.append(RowProblem(line: line, "is not valid JSON: \(reason)"))
+    let row: JSON
+    do { row = try JSON(parsing: text) } catch {
+      problems.append(RowProblem(line: line, "is not valid JSON: \(error.problem)"))
+      return
     }
+    guard case .object(let members) = row else {
+      problems.append(
+        RowProblem(line: line, "must be an object with a media file and a caption"))
+      return
+    }
+    rows.append(DatasetRow(line: line, values: members.dictionary.filter { $0.value != .null }))
   }
 }

@@ -54,38 +54,15 @@ struct JSONElements {
       problems.append(RowProblem(line: scanner.line, "is not valid JSON: text follows the list"))
     }
   }
-
-  /// Whether a comma within a value is followed by a bracket: Foundation's decoder lets that pass,
-  /// other programs don't.
-  static func hasIdleComma(_ text: ArraySlice<UInt8>) -> Bool {
-    var scanner = Scanner(text)
-    var afterComma = false
-    while let byte = scanner.current {
-      if byte == UInt8(ascii: "\"") {
-        scanner.skipString()
-        afterComma = false
-        continue
-      }
-      if afterComma, byte == UInt8(ascii: "]") || byte == UInt8(ascii: "}") { return true }
-      if !Scanner.isBlank(byte) { afterComma = byte == UInt8(ascii: ",") }
-      scanner.step()
-    }
-    return false
-  }
 }
 
-/// Walks through JSON text, counting lines.
+/// Finds the ends of values that may be damaged, counting lines. The values are parsed later.
 private struct Scanner {
-  private let bytes: ArraySlice<UInt8>
-  private var position: Int
+  private let bytes: [UInt8]
+  private var position = 0
   private(set) var line = 1
 
-  init(_ bytes: [UInt8]) { self.init(bytes[...]) }
-
-  init(_ bytes: ArraySlice<UInt8>) {
-    self.bytes = bytes
-    position = bytes.startIndex
-  }
+  init(_ bytes: [UInt8]) { self.bytes = bytes }
 
   static func isBlank(_ byte: UInt8) -> Bool {
     byte == UInt8(ascii: " ") || (9...13).contains(byte)

@@ -1,3 +1,5 @@
+import Support
+
 /// The text of JSON objects, for changing single members.
 struct JSONText: Sendable {
   private struct Member: Sendable {
@@ -16,52 +18,64 @@ struct JSONText: Sendable {
 
   /// - Throws: `PreprocessingError` if the text is not a list of objects.
   init(list bytes: [UInt8], file: String) throws {
-    self.file = file
-    var scanner = JSONScanner(bytes, file: file)
-    scanner.skipByteOrderMark()
-    scanner.skipBlanks()
-    try scanner.expect("[")
-    scanner.skipBlanks()
-    var last = 0
-    if !scanner.take("]") {
-      repeat {
-        scanner.skipBlanks()
-        let start = scanner.position
-        guard scanner.next == UInt8(ascii: "{") else {
-          throw scanner.error("a row is not an object")
-        }
-        try scanner.skipValue()
-        pieces.append(Array(bytes[last..<start]))
-        pieces.append(Array(bytes[start..<scanner.position]))
-        last = scanner.position
-        scanner.skipBlanks()
-      } while scanner.take(",")
-      try scanner.expect("]")
+    try self.init(bytes, file: file) { cursor throws(JSONError) in
+      try cursor.beginArray()
+      var rows: [Range<Int>] = []
+      var isFirst = true
+      while try cursor.nextElement(isFirst: &isFirst) { rows.append(try Self.row(&cursor)) }
+      try cursor.expectEnd()
+      return rows
     }
-    scanner.skipBlanks()
-    guard scanner.next == nil else { throw scanner.error("text follows the list") }
-    pieces.append(Array(bytes[last...]))
-    try checkRows()
   }
 
   /// - Throws: `PreprocessingError` if a line is neither an object nor blank.
   init(lines bytes: [UInt8], file: String) throws {
+    try self.init(bytes, file: file) { cursor throws(JSONError) in
+      var rows: [Range<Int>] = []
+      while cursor.peek() != nil { rows.append(try Self.row(&cursor)) }
+      return rows
+    }
+  }
+
+  /// - Parameter rows: finds the places of the rows.
+  private init(
+    _ bytes: [UInt8], file: String, rows: (inout JSONCursor) throws(JSONError) -> [Range<Int>]
+  ) throws {
     self.file = file
-    var scanner = JSONScanner(bytes, file: file)
-    scanner.skipByteOrderMark()
-    scanner.skipBlanks()
+    let mark = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0
+    let found = Self.reading(bytes[mark...], rows)
     var last = 0
-    while scanner.next != nil {
-      let start = scanner.position
-      guard scanner.next == UInt8(ascii: "{") else { throw scanner.error("a row is not an object") }
-      try scanner.skipValue()
-      pieces.append(Array(bytes[last..<start]))
-      pieces.append(Array(bytes[start..<scanner.position]))
-      last = scanner.position
-      scanner.skipBlanks()
+    for row in try Self.located(found, file) {
+      let row = row.lowerBound + mark..<row.upperBound + mark
+      pieces.append(Array(bytes[last..<row.lowerBound]))
+      pieces.append(Array(bytes[row]))
+      last = row.upperBound
     }
     pieces.append(Array(bytes[last...]))
     try checkRows()
+  }
+
+  private static func row(_ cursor: inout JSONCursor) throws(JSONError) -> Range<Int> {
+    guard cursor.isNext("{") else { throw cursor.notJSON("a row is not an object") }
+    let start = cursor.position
+    try cursor.skipValue()
+    return start..<cursor.position
+  }
+
+  private static func reading<R>(
+    _ bytes: ArraySlice<UInt8>, _ body: (inout JSONCursor) throws(JSONError) -> R
+  ) -> Result<R, JSONError> {
+    bytes.withUnsafeBytes { text in
+      var cursor = JSONCursor(text)
+      return Result { () throws(JSONError) in try body(&cursor) }
+    }
+  }
+
+  private static func located<R>(_ result: Result<R, JSONError>, _ file: String) throws -> R {
+    do { return try result.get() } catch {
+      throw PreprocessingError(
+        .dataset, file: file, line: error.line, "is not valid JSON: \(error.problem)")
+    }
   }
 
   /// Parses every row once, so that changes can't fail later.
@@ -73,8 +87,9 @@ struct JSONText: Sendable {
     let text = Self.quoted(value)
     var object = pieces[2 * row + 1]
     let members = members(ofRow: row)
-    let present = members.filter { $0.key == key }
-    if present.isEmpty {
+    if let present = members.first(where: { $0.key == key }) {
+      object.replaceSubrange(present.value, with: text)
+    } else {
       if let last = members.last {
         // The separator is the text before the last member.
         let before = members.count > 1 ? members[members.count - 2].value.upperBound : 0
@@ -91,8 +106,6 @@ struct JSONText: Sendable {
         object =
           [UInt8(ascii: "{")] + Self.quoted(key) + Array(": ".utf8) + text + [UInt8(ascii: "}")]
       }
-    } else {
-      for member in present.reversed() { object.replaceSubrange(member.value, with: text) }
     }
     pieces[2 * row + 1] = object
   }
@@ -104,18 +117,15 @@ struct JSONText: Sendable {
   }
 
   mutating func remove(_ key: String, row: Int) -> Bool {
-    var found = false
-    while true {
-      let members = members(ofRow: row)
-      guard let index = members.firstIndex(where: { $0.key == key }) else { return found }
-      found = true
-      // The comma before it is removed too, or the one after it for the first member.
-      let start = index > 0 ? members[index - 1].value.upperBound : members[index].place.lowerBound
-      let end =
-        index > 0 || members.count == 1
-        ? members[index].value.upperBound : members[index + 1].place.lowerBound
-      pieces[2 * row + 1].removeSubrange(start..<end)
-    }
+    let members = members(ofRow: row)
+    guard let index = members.firstIndex(where: { $0.key == key }) else { return false }
+    // The comma before it is removed too, or the one after it for the first member.
+    let start = index > 0 ? members[index - 1].value.upperBound : members[index].place.lowerBound
+    let end =
+      index > 0 || members.count == 1
+      ? members[index].value.upperBound : members[index + 1].place.lowerBound
+    pieces[2 * row + 1].removeSubrange(start..<end)
+    return true
   }
 
   private func members(ofRow row: Int) -> [Member] {
@@ -125,44 +135,22 @@ struct JSONText: Sendable {
   }
 
   private static func members(of object: [UInt8], file: String) throws -> [Member] {
-    var scanner = JSONScanner(object, file: file)
-    try scanner.expect("{")
-    scanner.skipBlanks()
-    var members: [Member] = []
-    if scanner.take("}") { return members }
-    repeat {
-      scanner.skipBlanks()
-      let keyStart = scanner.position
-      let key = try scanner.string()
-      let place = keyStart..<scanner.position
-      scanner.skipBlanks()
-      try scanner.expect(":")
-      scanner.skipBlanks()
-      let start = scanner.position
-      try scanner.skipValue()
-      members.append(Member(key: key, place: place, value: start..<scanner.position))
-      scanner.skipBlanks()
-    } while scanner.take(",")
-    try scanner.expect("}")
-    return members
+    let found = reading(object[...]) { cursor throws(JSONError) in
+      var members: [Member] = []
+      try cursor.beginObject()
+      var isFirst = true
+      while let key = try cursor.nextKey(isFirst: &isFirst) {
+        let place = cursor.lastString
+        _ = cursor.peek()
+        let start = cursor.position
+        try cursor.skipValue()
+        guard !members.contains(where: { $0.key == key }) else { throw cursor.duplicate(key) }
+        members.append(Member(key: key, place: place, value: start..<cursor.position))
+      }
+      return members
+    }
+    return try located(found, file)
   }
 
-  /// Returns a string in quotes, with as few escapes as possible.
-  private static func quoted(_ text: String) -> [UInt8] {
-    var result = [UInt8(ascii: "\"")]
-    for byte in text.utf8 {
-      switch byte {
-      case UInt8(ascii: "\""): result += Array("\\\"".utf8)
-      case UInt8(ascii: "\\"): result += Array("\\\\".utf8)
-      case UInt8(ascii: "\n"): result += Array("\\n".utf8)
-      case UInt8(ascii: "\r"): result += Array("\\r".utf8)
-      case UInt8(ascii: "\t"): result += Array("\\t".utf8)
-      case 0..<0x20:
-        let digits = String(byte, radix: 16)
-        result += Array(("\\u" + String(repeating: "0", count: 4 - digits.count) + digits).utf8)
-      default: result.append(byte)
-      }
-    }
-    return result + [UInt8(ascii: "\"")]
-  }
+  private static func quoted(_ text: String) -> [UInt8] { Array(JSON.quoted(text).utf8) }
 }

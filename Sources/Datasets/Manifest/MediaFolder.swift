@@ -53,7 +53,7 @@ struct MediaFolder {
     var nearCaptions: [String: String] = [:]
     for (stem, files) in found.sorted(by: { $0.key < $1.key })
     where files[.video] != nil || files[.audio] != nil {
-      var values = files.mapValues(JSONValue.string)
+      var values = files.mapValues(JSON.string)
       if let caption = files[.caption] {
         do {
           values[.caption] = .string(try Self.text("\(path)/\(caption)"))

@@ -1,4 +1,5 @@
 import NN
+import Support
 
 /// The shape of a vocoder, from `config.vocoder` of a checkpoint (ltx-core,
 /// `audio_vae/model_configurator.py`).
@@ -118,16 +119,13 @@ extension VocoderConfiguration.Generator {
     guard residualKernels.allSatisfy({ !$0.isMultiple(of: 2) }) else {
       throw c.error("resblock_kernel_sizes", "is \(residualKernels); they must be odd")
     }
-    let fallback = JSONValue.array([.number(1), .number(3), .number(5)])
+    let fallback = [1, 3, 5] as JSON
     residualDilations = try c.array(
       "resblock_dilation_sizes", default: Array(repeating: fallback, count: residualKernels.count)
     ).map { item in
       guard case .array(let numbers) = item else { return [] }
       return numbers.compactMap { number in
-        if case .number(let value) = number {
-          return Int(exactly: value).flatMap { (1...4096).contains($0) ? $0 : nil }
-        }
-        return nil
+        number.int.flatMap { (1...4096).contains($0) ? $0 : nil }
       }
     }
     guard residualDilations.count == residualKernels.count,

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 
 /// Checkpoints that are given as one file, in any layout: all components, one component under its own
@@ -66,8 +67,8 @@ extension Checkpoint {
     }
     guard let last = blocks.max(), last < 10_000 else { return nil }
     let isGated = shapes.keys.contains { $0.hasSuffix(".to_gate_logits.weight") }
-    var values: [String: JSONValue] = [
-      "num_layers": .number(Double(last + 1)), "apply_gated_attention": .bool(isGated),
+    var values: JSONObject = [
+      "num_layers": JSON(last + 1), "apply_gated_attention": .bool(isGated),
       "cross_attention_adaln": .bool(
         shapes.keys.contains {
           $0.contains("prompt_adaln_single.") || $0.contains("prompt_scale_shift_table")
@@ -86,18 +87,18 @@ extension Checkpoint {
         shapes["\(block)attn1.to_gate_logits.weight"]?.first
         ?? (width.isMultiple(of: usualWidth) && width > 0 ? width / usualWidth : 1)
       guard heads > 0 else { return nil }
-      values["\(stream)in_channels"] = .number(Double(into[1]))
-      values["\(stream)out_channels"] = .number(Double(out[0]))
-      values["\(stream)num_attention_heads"] = .number(Double(heads))
-      values["\(stream)attention_head_dim"] = .number(Double(width / heads))
+      values["\(stream)in_channels"] = JSON(into[1])
+      values["\(stream)out_channels"] = JSON(out[0])
+      values["\(stream)num_attention_heads"] = JSON(heads)
+      values["\(stream)attention_head_dim"] = JSON(width / heads)
       if let context = shapes["\(block)attn2.to_k.weight"], context.count == 2 {
-        values["\(stream)cross_attention_dim"] = .number(Double(context[1]))
+        values["\(stream)cross_attention_dim"] = JSON(context[1])
       }
       values["\(stream)ff_bias"] = .bool(shapes["\(block)ff.net.2.bias"] != nil)
     }
     guard isTransformer else { return nil }
     if let caption = shapes["caption_projection.linear_1.weight"], caption.count == 2 {
-      values["caption_channels"] = .number(Double(caption[1]))
+      values["caption_channels"] = JSON(caption[1])
     } else {
       values["caption_proj_before_connector"] = .bool(true)
     }

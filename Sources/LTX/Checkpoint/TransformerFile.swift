@@ -76,7 +76,7 @@ extension Checkpoint {
       $0 != "transformer"
     }
     .reduce(config) { $0.replacing($1, by: nil) }
-    return try alone.json()
+    return alone.json
   }
 
   /// The same checkpoint with another transformer in it: one that `writeTransformer` or the

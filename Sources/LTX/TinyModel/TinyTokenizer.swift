@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// The tokenizer of the tiny model: Gemma 3's scheme with a small vocabulary, the same at every
 /// call.

@@ -1,4 +1,5 @@
 import NN
+import Support
 
 /// The shape of a video VAE, from `config.vae` of a checkpoint (ltx-core,
 /// `video_vae/model_configurator.py`).
@@ -217,7 +218,7 @@ private struct BlockSettings {
   /// Where it stands, `encoder_blocks[3]`.
   let key: String
   let name: String
-  let values: [String: JSONValue]
+  let values: JSONObject
 
   static func list(_ c: Configuration, _ key: String) throws -> [BlockSettings] {
     try c.array(key, upTo: Configuration.maxLayers).enumerated().map { index, entry in
@@ -311,7 +312,7 @@ private struct BlockSettings {
       guard let fallback else { throw error(setting, "is missing") }
       return fallback
     }
-    guard case .number(let number) = value, let integer = Int(exactly: number) else {
+    guard let integer = value.int else {
       throw error(setting, "must be an integer between 1 and \(limit)")
     }
     guard (1...limit).contains(integer) else {

@@ -1,3 +1,5 @@
+import Support
+
 /// A Hugging Face `tokenizer.json`, read into the parts of a `Tokenizer`.
 ///
 /// Accepts what the `tokenizers` library accepts for the component kinds that Gemma's files use;
@@ -12,14 +14,22 @@ struct TokenizerFile {
   let decoding: [DecodingStep]?
 
   init(_ bytes: [UInt8], file: String) throws(TokenizerError) {
-    var reader = try JSONReader(bytes, file: file)
-    var parts: [(key: String, value: JSONValue)] = []
+    let read = bytes.withUnsafeBytes { bytes in
+      Result { () throws(TokenizerError) in try TokenizerFile(bytes, file: file) }
+    }
+    self = try read.get()
+  }
+
+  private init(_ bytes: UnsafeRawBufferPointer, file: String) throws(TokenizerError) {
+    var reader = JSONReader(bytes, file: file)
+    var parts = JSONObject()
     var model: BytePairEncoding?
     try reader.forEachMember { (key, reader) throws(TokenizerError) in
       if key.elementsEqual("model".utf8) {
         model = try ModelReader(&reader).model
       } else {
-        parts.append((String(decoding: key, as: UTF8.self), try reader.value()))
+        let key = String(decoding: key, as: UTF8.self)
+        guard parts.insert(key, try reader.value()) else { throw reader.duplicate(key) }
       }
     }
     try reader.end()
@@ -153,22 +163,23 @@ private struct ModelReader {
 
   init(_ reader: inout JSONReader) throws(TokenizerError) {
     let file = reader.file
-    var options: [(key: String, value: JSONValue)] = []
+    var options = JSONObject()
     var ids: [[UInt8]: UInt32]?
     var merges: BytePairEncoding.Merges?
     var earlyMerges: JSONField?
-    guard try reader.peek() == UInt8(ascii: "{") else {
+    guard reader.isNext("{") else {
       throw JSONField(value: try reader.value(), file: file, key: "model").expected("an object")
     }
     try reader.forEachMember { (key, reader) throws(TokenizerError) in
-      if key.elementsEqual("vocab".utf8), try reader.peek() == UInt8(ascii: "{") {
+      if key.elementsEqual("vocab".utf8), reader.isNext("{") {
         ids = try Self.vocabulary(&reader)
-      } else if key.elementsEqual("merges".utf8), let ids, try reader.peek() == UInt8(ascii: "[") {
+      } else if key.elementsEqual("merges".utf8), let ids, reader.isNext("[") {
         merges = try Self.merges(&reader, ids: ids)
       } else if key.elementsEqual("merges".utf8) {
         earlyMerges = JSONField(value: try reader.value(), file: file, key: "model.merges")
       } else {
-        options.append((String(decoding: key, as: UTF8.self), try reader.value()))
+        let key = String(decoding: key, as: UTF8.self)
+        guard options.insert(key, try reader.value()) else { throw reader.duplicate(key) }
       }
     }
     let root = JSONField(value: .object(options), file: file, key: "model")
@@ -182,7 +193,7 @@ private struct ModelReader {
       guard affix.isEmpty else { throw root[name].unsupported("the affix \"\(affix)\"") }
     }
     switch root["dropout"].value {
-    case .null, .integer(0), .double(0): break
+    case .null, .number(0): break
     default: throw root["dropout"].unsupported("dropout, which is for training a tokenizer,")
     }
     let byteFallback = try root["byte_fallback"].bool(default: false)
@@ -208,8 +219,7 @@ private struct ModelReader {
     let file = reader.file
     var ids: [[UInt8]: UInt32] = [:]
     try reader.forEachMember { (token, reader) throws(TokenizerError) in
-      guard case .integer(let integer) = try reader.value(), let id = UInt32(exactly: integer)
-      else {
+      guard case .number(let number) = try reader.value(), let id = UInt32(number.text) else {
         throw .invalid(
           file: file, key: "model.vocab.\(String(decoding: token, as: UTF8.self))",
           problem: "a token id (0 to \(UInt32.max)) is wanted here")
@@ -229,17 +239,16 @@ private struct ModelReader {
     var isLegacy: Bool?
     try reader.forEachElement { (reader) throws(TokenizerError) in
       var pair: [[UInt8]] = []
-      let first = try reader.peek()
-      if isLegacy ?? (first == UInt8(ascii: "\"")), first == UInt8(ascii: "\"") {
+      if isLegacy ?? true, reader.isNext("\"") {
         isLegacy = true
         let line = try reader.string()
         if line.starts(with: "#version".utf8) { return }
         pair = line.split(separator: 0x20, omittingEmptySubsequences: false).map(Array.init)
-      } else if isLegacy != true, first == UInt8(ascii: "[") {
+      } else if isLegacy != true, reader.isNext("[") {
         isLegacy = false
         let key = "model.merges[\(merges.results.count)]"
         try reader.forEachElement { (reader) throws(TokenizerError) in
-          guard try reader.peek() == UInt8(ascii: "\"") else {
+          guard reader.isNext("\"") else {
             throw .invalid(file: file, key: key, problem: "a merge is two strings")
           }
           pair.append(try reader.string())

@@ -1,3 +1,4 @@
+import Support
 import TensorFiles
 import Torch
 
@@ -95,16 +96,16 @@ extension TensorSource {
           + "shape \(entry.shape)). \(UnsupportedFormat.advice)")
     }
     do {
-      let tree = try tensor(key).withUnsafeBytes { try JSONTree(parsing: $0, path: file(of: key)) }
-      guard case .object(let members) = JSONValue(tree) else {
+      let description = try tensor(key).withUnsafeBytes { try JSON(parsing: $0) }
+      guard case .object(let members) = description else {
         throw fail(
           "must hold a JSON object that names the quantization format. \(UnsupportedFormat.advice)")
       }
       return try QuantizationDescription(
         Configuration(values: members, file: file(of: key), path: key))
-    } catch let error as TensorFileError {
+    } catch let error as JSONError {
       throw fail(
-        "must hold the quantization format as a JSON object, but \(error.message). "
+        "must hold the quantization format as a JSON object, but it is \(error). "
           + UnsupportedFormat.advice)
     }
   }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import TensorFiles
 
 /// A model's configuration as its checkpoint carries it: a JSON object that is read key by key.
@@ -10,21 +11,20 @@ public struct Configuration: Sendable {
   public let file: String
   /// The path of this object in the file, `config.transformer`.
   public let path: String
-  private let values: [String: JSONValue]
+  private let values: JSONObject
   /// Objects that come from other files.
   private var parts: [String: Configuration] = [:]
 
   /// - Throws: `ConfigurationError` when the text is not a JSON object, or an object in it has two
   ///   members of one name.
   public init(json: String, file: String, path: String = "config") throws {
-    let value: JSONValue
+    let value: JSON
     do {
-      value = JSONValue(try JSONTree(parsing: json, path: file))
+      value = try JSON(parsing: json)
     } catch {
       throw ConfigurationError(
         file: file, key: path,
-        problem: error.kind == .duplicateKey
-          ? "can't be read: \(error.message)" : "is not valid JSON (\(error.message))")
+        problem: error.kind == .notJSON ? "is \(error)" : "can't be read: \(error.problem)")
     }
     guard case .object(let values) = value else {
       throw ConfigurationError(file: file, key: path, problem: "is not a JSON object")
@@ -32,7 +32,7 @@ public struct Configuration: Sendable {
     self.init(values: values, file: file, path: path)
   }
 
-  public init(values: [String: JSONValue], file: String, path: String = "config") {
+  public init(values: JSONObject, file: String, path: String = "config") {
     self.values = values
     self.file = file
     self.path = path
@@ -109,7 +109,7 @@ public struct Configuration: Sendable {
   }
 
   private func number(_ key: String, _ fallback: Double?, _ expected: String) throws -> Double {
-    try read(key, fallback, expected) { if case .number(let n) = $0 { n } else { nil } }
+    try read(key, fallback, expected) { $0.double }
   }
 
   private static func text(_ number: Double) -> String {
@@ -117,11 +117,11 @@ public struct Configuration: Sendable {
   }
 
   public func bool(_ key: String, default fallback: Bool? = nil) throws -> Bool {
-    try read(key, fallback, "true or false") { if case .bool(let b) = $0 { b } else { nil } }
+    try read(key, fallback, "true or false") { $0.bool }
   }
 
   public func string(_ key: String, default fallback: String? = nil) throws -> String {
-    try read(key, fallback, "a string") { if case .string(let s) = $0 { s } else { nil } }
+    try read(key, fallback, "a string") { $0.string }
   }
 
   /// One of the names of an enumeration's cases.
@@ -143,9 +143,7 @@ public struct Configuration: Sendable {
   ) throws -> [Int] {
     let values = try read(key, fallback, "a list of integers") { value -> [Int]? in
       guard case .array(let items) = value else { return nil }
-      let numbers = items.compactMap { item -> Int? in
-        if case .number(let number) = item { Int(exactly: number) } else { nil }
-      }
+      let numbers = items.compactMap(\.int)
       return numbers.count == items.count ? numbers : nil
     }
     if let outside = values.first(where: { !range.contains($0) }) {
@@ -165,7 +163,7 @@ public struct Configuration: Sendable {
   public func strings(_ key: String, default fallback: [String]? = nil) throws -> [String] {
     try read(key, fallback, "a list of strings") { value in
       guard case .array(let items) = value else { return nil }
-      let strings = items.compactMap { if case .string(let s) = $0 { s } else { nil } }
+      let strings = items.compactMap(\.string)
       return strings.count == items.count ? strings : nil
     }
   }
@@ -173,21 +171,18 @@ public struct Configuration: Sendable {
   /// A nested object; an empty one if it is missing and `isOptional`.
   public func object(_ key: String, isOptional: Bool = false) throws -> Configuration {
     if let part = parts[key] { return part }
-    let nested = try read(key, isOptional ? [:] : nil, "an object") {
-      value -> [String: JSONValue]? in
-      if case .object(let o) = value { o } else { nil }
-    }
+    let nested = try read(key, isOptional ? JSONObject() : nil, "an object") { $0.object }
     return Configuration(values: nested, file: file, path: "\(path).\(key)")
   }
 
   /// A value of any kind; nil for a key that is not there.
-  public func value(_ key: String) -> JSONValue? { values[key] }
+  public func value(_ key: String) -> JSON? { values[key] }
 
   /// A list as plain values.
   public func array(
-    _ key: String, default fallback: [JSONValue]? = nil, upTo limit: Int = 4096
-  ) throws -> [JSONValue] {
-    let items = try read(key, fallback, "a list") { if case .array(let a) = $0 { a } else { nil } }
+    _ key: String, default fallback: [JSON]? = nil, upTo limit: Int = 4096
+  ) throws -> [JSON] {
+    let items = try read(key, fallback, "a list") { $0.array }
     guard items.count <= limit else {
       throw error(key, "has \(items.count) entries, expected at most \(limit)")
     }
@@ -195,11 +190,7 @@ public struct Configuration: Sendable {
   }
 
   /// The object as JSON, keys in alphabetical order.
-  public func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(JSONValue.object(values)), as: UTF8.self)
-  }
+  public var json: String { JSON.object(values).text(JSONFormat(normalizesNumbers: true)) }
 
   /// An error about one of this object's keys.
   public func error(_ key: String, _ problem: String) -> ConfigurationError {
@@ -207,7 +198,7 @@ public struct Configuration: Sendable {
   }
 
   private func read<Value>(
-    _ key: String, _ fallback: Value?, _ expected: String, _ convert: (JSONValue) -> Value?
+    _ key: String, _ fallback: Value?, _ expected: String, _ convert: (JSON) -> Value?
   ) throws -> Value {
     guard let value = values[key], value != .null else {
       guard let fallback else { throw error(key, "is missing") }
@@ -230,61 +221,4 @@ public struct ConfigurationError: Error, CustomStringConvertible, Sendable {
   }
 
   public var description: String { "\(file): \(key.displayed()) \(problem)" }
-}
-
-/// A JSON value of any kind.
-public enum JSONValue: Sendable, Equatable, Codable {
-  case null
-  case bool(Bool)
-  case number(Double)
-  case string(String)
-  case array([JSONValue])
-  case object([String: JSONValue])
-
-  public init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if container.decodeNil() {
-      self = .null
-    } else if let value = try? container.decode(Bool.self) {
-      self = .bool(value)
-    } else if let value = try? container.decode(Double.self) {
-      self = .number(value)
-    } else if let value = try? container.decode(String.self) {
-      self = .string(value)
-    } else if let value = try? container.decode([JSONValue].self) {
-      self = .array(value)
-    } else {
-      self = .object(try container.decode([String: JSONValue].self))
-    }
-  }
-
-  public func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    switch self {
-    case .null: try container.encodeNil()
-    case .bool(let value): try container.encode(value)
-    case .number(let value):
-      if let integer = Int(exactly: value) {
-        try container.encode(integer)
-      } else {
-        try container.encode(value)
-      }
-    case .string(let value): try container.encode(value)
-    case .array(let value): try container.encode(value)
-    case .object(let value): try container.encode(value)
-    }
-  }
-}
-
-extension JSONValue {
-  init(_ tree: JSONTree) {
-    switch tree {
-    case .null: self = .null
-    case .bool(let value): self = .bool(value)
-    case .number(let value): self = .number(value)
-    case .string(let value): self = .string(value)
-    case .array(let items): self = .array(items.map(JSONValue.init))
-    case .object(let members): self = .object(members.mapValues(JSONValue.init))
-    }
-  }
 }

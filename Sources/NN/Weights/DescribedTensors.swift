@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import TensorFiles
 import Torch
 
@@ -46,14 +47,14 @@ package final class DescribedTensors: TensorSource {
         let own = try source.tensor(key).withUnsafeBytes { bytes in
           String(decoding: bytes, as: UTF8.self)
         }
-        guard try Configuration(json: own, file: source.name, path: key).json() == members.json()
+        guard try Configuration(json: own, file: source.name, path: key).json == members.json
         else {
           throw layers.error(
             layer, "contradicts \(key), the description beside the layer; the file is damaged")
         }
         continue
       }
-      let bytes = Array(try members.json().utf8)
+      let bytes = Array(members.json.utf8)
       descriptions[key] = bytes
       entries[key] = TensorEntry(dtype: .uint8, shape: [bytes.count], range: 0..<bytes.count)
     }

@@ -1,5 +1,6 @@
 import Datasets
 import Foundation
+import Support
 import Tracking
 
 /// The checkpoint with the lowest validation loss of a run: `checkpoints/best.json`.

@@ -1,8 +1,8 @@
 import NN
+import Support
 import Yams
 
-/// A value as it is written; unlike `JSONValue`, mappings have an order, and integers are not
-/// numbers with a point.
+/// A value as it is written; unlike in `JSON`, integers are not numbers with a point.
 indirect enum ConfigurationValue: Sendable, Equatable {
   struct Entry: Sendable, Equatable {
     var key: String
@@ -29,12 +29,12 @@ indirect enum ConfigurationValue: Sendable, Equatable {
   case list([ConfigurationValue])
   case mapping([Entry])
 
-  init(_ json: JSONValue) {
+  init(_ json: JSON) {
     self =
       switch json {
       case .null: .null
       case .bool(let value): .bool(value)
-      case .number(let value): Int(exactly: value).map { .int($0) } ?? .double(value)
+      case .number(let value): value.int.map { .int($0) } ?? .double(value.double)
       case .string(let value): .string(value)
       case .array(let values): .list(values.map(Self.init))
       case .object(let values):
@@ -42,16 +42,16 @@ indirect enum ConfigurationValue: Sendable, Equatable {
       }
   }
 
-  var json: JSONValue {
+  var json: JSON {
     switch self {
     case .null: .null
     case .bool(let value): .bool(value)
-    case .int(let value): .number(Double(value))
-    case .double(let value): .number(value)
+    case .int(let value): JSON(value)
+    case .double(let value): JSON(value)
     case .string(let value): .string(value)
     case .list(let values): .array(values.map(\.json))
     case .mapping(let entries):
-      .object(Dictionary(entries.map { ($0.key, $0.value.json) }, uniquingKeysWith: { $1 }))
+      .object(JSONObject(entries.map { (key: $0.key, value: $0.value.json) }))
     }
   }
 

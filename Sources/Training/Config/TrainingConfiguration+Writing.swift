@@ -1,6 +1,7 @@
 import Foundation
 import LoRAFiles
 import NN
+import Support
 import Yams
 
 extension TrainingConfiguration {
@@ -12,7 +13,7 @@ extension TrainingConfiguration {
   }
 
   /// The same for records of runs, with all keys.
-  public var json: JSONValue { written.json }
+  public var json: JSON { written.json }
 
   /// `written` without extensions that have their default.
   private var official: ConfigurationValue {

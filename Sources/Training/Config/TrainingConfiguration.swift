@@ -2,6 +2,7 @@ import LTX
 import LoRAFiles
 import NN
 import Optimizers
+import Support
 
 /// A training run, as its YAML file describes it.
 ///
@@ -75,9 +76,9 @@ extension TrainingConfiguration {
     public var maxGradNorm = 1.0
     public var optimizerType = OptimizerType.adamw
     /// Ours: the optimizer's own options.
-    public var optimizerParams: [String: JSONValue] = [:]
+    public var optimizerParams: [String: JSON] = [:]
     public var schedulerType = SchedulerType.linear
-    public var schedulerParams: [String: JSONValue] = [:]
+    public var schedulerParams: [String: JSON] = [:]
     /// Ours: steps in which the learning rate rises from 0.
     public var warmupSteps = 0
     /// Ours: other learning rates for modules whose path ends in a key.
@@ -138,7 +139,7 @@ extension TrainingConfiguration {
     }
 
     public var timestepSamplingMode = TimestepSamplingMode.shiftedLogitNormal
-    public var timestepSamplingParams: [String: JSONValue] = [:]
+    public var timestepSamplingParams: [String: JSON] = [:]
   }
 
   public struct Hub: Sendable, Equatable {

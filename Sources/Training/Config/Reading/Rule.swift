@@ -220,18 +220,17 @@ extension Rule<[Int]> {
   }
 }
 
-extension Rule<[String: JSONValue]> {
+extension Rule<[String: JSON]> {
   /// Keys and values of the user's choice.
   static var free: Rule {
     .section(
       { reader in
-        var values: [String: JSONValue] = [:]
+        var values: [String: JSON] = [:]
         for (key, node) in reader.all {
-          let value = JSONValue(node)
-          if case .number(let number) = value, !number.isFinite {
+          if let number = node.freeNumber, !number.isFinite {
             reader.report(key, "is \(node.shown); it must be a finite number")
           } else {
-            values[key] = value
+            values[key] = JSON(node)
           }
         }
         return values
@@ -242,24 +241,36 @@ extension Rule<[String: JSONValue]> {
   }
 }
 
-extension JSONValue {
-  /// A number that YAML takes for a text, such as 1e-6, is a number here.
+extension ConfigurationNode {
+  /// The number that the node is, if it is one. A number that YAML takes for a string, such as
+  /// 1e-6, is a number here.
+  fileprivate var freeNumber: Double? {
+    guard case .scalar(let scalar) = content else { return nil }
+    return switch scalar.value {
+    case .integer(let value): Double(value)
+    case .number(let value): value
+    case .text: scalar.isPlain ? scalar.asNumber : nil
+    default: nil
+    }
+  }
+}
+
+extension JSON {
   fileprivate init(_ node: ConfigurationNode) {
     switch node.content {
     case .scalar(let scalar):
       switch scalar.value {
       case .null: self = .null
       case .bool(let value): self = .bool(value)
-      case .integer(let value): self = .number(Double(value))
-      case .number(let value): self = .number(value)
+      case .integer(let value): self.init(value)
+      case .number(let value): self.init(value)
       case .timestamp: self = .string(scalar.text)
       case .text(let text):
-        self = scalar.isPlain ? scalar.asNumber.map { .number($0) } ?? .string(text) : .string(text)
+        self = node.freeNumber.map { JSON($0) } ?? .string(text)
       }
-    case .list(let items): self = .array(items.map { JSONValue($0) })
+    case .list(let items): self = .array(items.map { JSON($0) })
     case .mapping(let entries):
-      self = .object(
-        Dictionary(entries.map { ($0.key, JSONValue($0.value)) }, uniquingKeysWith: { $1 }))
+      self = .object(JSONObject(entries.map { (key: $0.key, value: JSON($0.value)) }))
     }
   }
 }
