@@ -77,7 +77,7 @@ let package = Package(
         "CProcess", "Datasets", "Optimizers", "Support", "Tracking",
         .product(name: "Yams", package: "Yams"),
       ]),
-    .target(name: "Probe", dependencies: ["Training"]),
+    .target(name: "Probe", dependencies: ["Training", "Support"]),
     .executableTarget(
       name: "ltx",
       dependencies: [
@@ -98,14 +98,15 @@ let package = Package(
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
     .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
     .testTarget(
-      name: "LTXTests", dependencies: ["LTX", "Optimizers", "TestSupport", "Training"]),
+      name: "LTXTests", dependencies: ["LTX", "Optimizers", "Support", "TestSupport", "Training"]),
     .testTarget(name: "LoRAFilesTests", dependencies: ["LoRAFiles", "TestSupport"]),
     .testTarget(name: "MediaTests", dependencies: ["Media", "MediaTestSupport", "SceneDetection"]),
     .testTarget(name: "SceneDetectionTests", dependencies: ["SceneDetection", "MediaTestSupport"]),
     .testTarget(name: "GenerationTests", dependencies: ["Generation"]),
-    .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport"]),
-    .testTarget(name: "TrackingTests", dependencies: ["Tracking"]),
-    .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport"]),
+    .testTarget(
+      name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport", "Support"]),
+    .testTarget(name: "TrackingTests", dependencies: ["Tracking", "Support"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport", "Support"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
     .testTarget(
       name: "CommandTests", dependencies: ["ltx", "Support", "Training", "Tracking", "TestSupport"]),

@@ -20,7 +20,7 @@ func probeTokenize(
   }
   let prompts: [String]
   do {
-    prompts = try JSONDecoder().decode([String].self, from: data)
+    prompts = try JSON.decode([String].self, from: data)
   } catch {
     throw Issue([.file(path)], "expected a JSON array of strings")
   }

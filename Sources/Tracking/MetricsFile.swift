@@ -7,7 +7,6 @@ public final class MetricsFile {
   public let path: String
   private let file: FileHandle
   private var length: UInt64
-  private let encoder = JSONEncoder()
 
   /// Opens the file for appending; creates it if it does not exist.
   ///
@@ -18,7 +17,6 @@ public final class MetricsFile {
   /// - Throws: `Issue` where the file can't be read or written.
   public init(path: String, goingOnFrom step: Int) throws {
     self.path = path
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     do {
       if !FileManager.default.fileExists(atPath: path) {
         try Data().write(to: URL(fileURLWithPath: path))
@@ -43,7 +41,7 @@ public final class MetricsFile {
   /// A line is written by one call, so that a kill leaves at most the last one unfinished.
   private func write(_ record: some Encodable) throws {
     do {
-      let line = try encoder.encode(record) + Data([UInt8(ascii: "\n")])
+      let line = try JSON(encoding: record).data() + Data([UInt8(ascii: "\n")])
       try file.write(contentsOf: line)
       length += UInt64(line.count)
     } catch {
@@ -99,9 +97,9 @@ enum MetricsRecord: Equatable {
     }
   }
 
-  /// - Throws: `DecodingError` for a line that is not a record.
-  init(line: Data, _ decoder: JSONDecoder = JSONDecoder()) throws {
-    self = try decoder.decode(Line.self, from: line).record
+  /// - Throws: an error for a line that is not a record.
+  init(line: Data) throws {
+    self = try JSON.decode(Line.self, from: line).record
   }
 }
 
@@ -132,11 +130,10 @@ public struct RecordedMetrics: Sendable, Equatable {
       throw Issue([.file(path)], "can't be read (\(reason(of: error)))")
     }
     let key = Data("\"\(ValidationRecord.CodingKeys.loss.rawValue)\"".utf8)
-    let decoder = JSONDecoder()
     var found: [ValidationRecord] = []
     for line in data.split(separator: UInt8(ascii: "\n")) where line.range(of: key) != nil {
       // A line that is damaged is counted where all of the file is read.
-      guard let record = try? decoder.decode(ValidationRecord.self, from: line) else { continue }
+      guard let record = try? JSON.decode(ValidationRecord.self, from: line) else { continue }
       if found.last?.step == record.step { found.removeLast() }
       found.append(record)
     }
@@ -152,11 +149,10 @@ public struct RecordedMetrics: Sendable, Equatable {
     } catch {
       throw Issue([.file(path)], "can't be read (\(reason(of: error)))")
     }
-    let decoder = JSONDecoder()
     let lines = data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     for (index, line) in lines.dropLast().enumerated() {
       do {
-        switch try MetricsRecord(line: line, decoder) {
+        switch try MetricsRecord(line: line) {
         case .step(let record): steps.append(record)
         case .validation(let record):
           // Done again by a run that went on from just this step.

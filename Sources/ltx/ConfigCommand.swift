@@ -118,9 +118,7 @@ struct ShowConfigCommand: ParsableCommand, PrintsItsResult {
     for notice in c.notices { printError("note: \(notice)") }
     try working {
       guard json else { return print(try c.resolvedYAML, terminator: "") }
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      print(String(decoding: try encoder.encode(c.json), as: UTF8.self))
+      print(c.json.text(JSONFormat(isPretty: true, normalizesNumbers: true)))
     }
   }
 }

@@ -247,9 +247,7 @@ private func requireOutput(_ path: String, cache: String?, _ options: DatasetChe
 }
 
 private func writeJSON(_ value: some Encodable, to path: String) throws {
-  let encoder = JSONEncoder()
-  encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-  var data = try encoder.encode(value)
+  var data = try JSON(encoding: value).data(.pretty)
   data.append(UInt8(ascii: "\n"))
   try AtomicFile.write(data, to: path)
 }

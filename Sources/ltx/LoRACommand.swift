@@ -122,11 +122,8 @@ struct InspectLoRACommand: ParsableCommand, PrintsItsResult {
       }
     }
     if json {
-      let encoder = JSONEncoder()
-      encoder.nonConformingFloatEncodingStrategy = .convertToString(
-        positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      print(String(decoding: try working { try encoder.encode(report) }, as: UTF8.self))
+      let json = try working { try JSON(encoding: report) { .string("\($0)") } }
+      print(json.text(.pretty))
     } else {
       print(report)
     }

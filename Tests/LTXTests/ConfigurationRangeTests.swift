@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -31,7 +32,7 @@ import Torch
 
   private static let wrong: [Double] = [-1, 0, 2_147_483_647, 0x1p62]
 
-  private func numbers(_ value: NN.JSONValue, _ path: [Step] = []) -> [[Step]] {
+  private func numbers(_ value: JSON, _ path: [Step] = []) -> [[Step]] {
     switch value {
     case .number: [path]
     case .array(let items): items.enumerated().flatMap { numbers($1, path + [.index($0)]) }
@@ -41,10 +42,10 @@ import Torch
     }
   }
 
-  private func replacing(_ value: NN.JSONValue, _ path: ArraySlice<Step>, by number: Double)
-    -> NN.JSONValue
+  private func replacing(_ value: JSON, _ path: ArraySlice<Step>, by number: Double)
+    -> JSON
   {
-    guard let step = path.first else { return .number(number) }
+    guard let step = path.first else { return JSON(number) }
     switch (step, value) {
     case (.key(let key), .object(var members)):
       members[key] = members[key].map { replacing($0, path.dropFirst(), by: number) }
@@ -60,7 +61,7 @@ import Torch
   private func unnoticed(
     _ json: String, file: String, _ read: (Configuration) throws -> Void
   ) throws -> [Double: Set<String>] {
-    let whole = NN.JSONValue(try JSONTree(parsing: json, path: file))
+    let whole = try JSON(parsing: json)
     var unnoticed: [Double: Set<String>] = [:]
     for path in numbers(whole) {
       for number in Self.wrong {
@@ -187,13 +188,12 @@ import Torch
   @Test func aTokenizersNumbers() throws {
     let files = try TinyModel.write(to: scratch.folder)
     let file = "\(files.textEncoder)/tokenizer.json"
-    let whole = NN.JSONValue(
-      try JSONTree(parsing: String(contentsOfFile: file, encoding: .utf8), path: file))
+    let whole = try JSON(parsing: Data(contentsOf: URL(fileURLWithPath: file)))
     let paths = numbers(whole)
     #expect(paths.count > 300)
     for path in paths.enumerated().filter({ $0.offset % 37 == 0 }).map(\.element) {
       for number in Self.wrong {
-        let changed = try JSONEncoder().encode(replacing(whole, path[...], by: number))
+        let changed = replacing(whole, path[...], by: number).data(JSONFormat(normalizesNumbers: true))
         do {
           _ = try Tokenizer(json: Array(changed), file: file).encodePrompt("a cat on a boat")
         } catch {

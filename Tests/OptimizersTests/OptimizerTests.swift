@@ -13,7 +13,7 @@ import Torch
     let name: String
     let kind: String
     let rate: Double
-    let params: [String: JSONValue]
+    let params: [String: JSON]
   }
 
   private static let shapes = ["tall", "wide", "square", "zeros", "vector", "cube"]

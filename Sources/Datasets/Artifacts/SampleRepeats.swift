@@ -28,7 +28,7 @@ public struct SampleRepeats: Equatable, Sendable {
     guard FileManager.default.fileExists(atPath: path) else { return }
     do {
       let data = try Data(contentsOf: URL(fileURLWithPath: path))
-      counts = try JSONDecoder().decode([String: Int].self, from: data)
+      counts = try JSON.decode([String: Int].self, from: data)
     } catch {
       throw DatasetError(
         path: path, problem: "is damaged (\(reason(of: error))). Run `ltx preprocess` again")
@@ -60,8 +60,6 @@ public struct SampleRepeats: Equatable, Sendable {
       }
       return
     }
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    try AtomicFile.write(try encoder.encode(counts), to: path)
+    try AtomicFile.write(try JSON(encoding: counts).data(.pretty), to: path)
   }
 }

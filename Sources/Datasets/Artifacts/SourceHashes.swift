@@ -49,7 +49,7 @@ final class SourceHashes: Sendable {
   }
 
   private static func decode(_ data: Data) -> [String: Entry]? {
-    do { return try JSONDecoder().decode([String: Entry].self, from: data) } catch { return nil }
+    do { return try JSON.decode([String: Entry].self, from: data) } catch { return nil }
   }
 
   /// Returns a text that changes when the file changes.
@@ -115,10 +115,8 @@ final class SourceHashes: Sendable {
   /// Stores new hashes.
   func save() throws {
     guard let known = entries.withLock({ $0.hasChanged ? $0.known : nil }) else { return }
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     try AtomicFile.write(
-      try encoder.encode(known.filter(\.value.isSettled)), to: path, isDurable: false)
+      try JSON(encoding: known.filter(\.value.isSettled)).data(), to: path, isDurable: false)
     entries.withLock { $0.hasChanged = false }
   }
 }

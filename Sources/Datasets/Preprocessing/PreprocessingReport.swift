@@ -108,9 +108,7 @@ public struct PreprocessingReport: Codable, Sendable {
   ///
   /// - Throws: `PreprocessingError` of kind `.writing`.
   func write(share: ProcessShare) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    try AtomicFile.write(try encoder.encode(self), to: path) {
+    try AtomicFile.write(try JSON(encoding: self).data(.pretty), to: path) {
       PreprocessingError(.writing, file: path, "\($0.problem). \($0.remedy)")
     }
   }

@@ -96,7 +96,7 @@ struct TinyTokenizer {
         """
       ),
       ("added_tokens.json", "{\n  \"<image_soft_token>\": \(image)\n}"),
-      ("chat_template.json", "{\n  \"chat_template\": \(try json(Self.chatTemplate))\n}"),
+      ("chat_template.json", "{\n  \"chat_template\": \(JSON.quoted(Self.chatTemplate))\n}"),
     ]
   }
 
@@ -107,8 +107,8 @@ struct TinyTokenizer {
 
   private func tokenizer() throws -> String {
     let added = try self.added.map { "    {\"id\": \($0.id), \(try Self.attributes($0))}" }
-    let vocabulary = try self.vocabulary.enumerated().map { "      \(try json($1)): \($0)" }
-    let merges = try self.merges.map { "      [\(try json($0.left)), \(try json($0.right))]" }
+    let vocabulary = self.vocabulary.enumerated().map { "      \(JSON.quoted($1)): \($0)" }
+    let merges = self.merges.map { "      [\(JSON.quoted($0.left)), \(JSON.quoted($0.right))]" }
     return """
       {
         "version": "1.0",
@@ -191,14 +191,7 @@ struct TinyTokenizer {
   }
 
   private static func attributes(_ token: AddedToken) throws -> String {
-    "\"content\": \(try json(token.content)), \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
+    "\"content\": \(JSON.quoted(token.content)), \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
       + "\"normalized\": false, \"special\": \(token.isSpecial)"
   }
-}
-
-/// A text as a JSON string.
-func json(_ text: String) throws -> String {
-  let encoder = JSONEncoder()
-  encoder.outputFormatting = .withoutEscapingSlashes
-  return String(decoding: try encoder.encode(text), as: UTF8.self)
 }

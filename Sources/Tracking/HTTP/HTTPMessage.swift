@@ -24,7 +24,7 @@ struct HTTPRequest: Sendable {
   {
     HTTPRequest(
       method: "POST", url: url, headers: headers + [("Content-Type", "application/json")],
-      body: .bytes(json.data))
+      body: .bytes(json.data()))
   }
 }
 
@@ -46,7 +46,7 @@ struct HTTPResponse: Sendable {
 
   /// - Throws: `Issue` if the body is no JSON.
   func json(from url: String) throws -> JSON {
-    do { return try JSON(body) } catch {
+    do { return try JSON(parsing: body) } catch {
       throw Issue([.file(url)], "answered with something that is no JSON: \(excerpt)")
     }
   }

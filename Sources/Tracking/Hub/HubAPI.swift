@@ -93,7 +93,7 @@ struct HubAPI: Sendable {
       let part = files[start..<min(start + 256, files.count)]
       let listed = try part.map { file -> JSON in
         [
-          "path": .string(file.path), "size": .integer(Int64(file.size)),
+          "path": .string(file.path), "size": JSON(file.size),
           "sample": .string(try file.sample().base64EncodedString()),
         ]
       }
@@ -134,13 +134,13 @@ struct HubAPI: Sendable {
         "key": "lfsFile",
         "value": [
           "path": .string(file.path), "algo": "sha256", "oid": .string(sha256),
-          "size": .integer(Int64(file.size)),
+          "size": JSON(file.size),
         ],
       ])
     }
     var body = Data()
     for line in lines {
-      body.append(line.data)
+      body.append(line.data())
       body.append(0x0A)
     }
     let url = "\(endpoint)/api/models/\(repository)/commit/main"
@@ -164,7 +164,7 @@ struct HubAPI: Sendable {
     let response = try send(
       .post(url, json: ["content": .string(text), "repoType": "model"], headers: [authorization]))
     // then the status says what is wrong
-    let errors = (try? JSON(response.body))?["errors"]?.array ?? []
+    let errors = (try? JSON(parsing: response.body))?["errors"]?.array ?? []
     guard errors.isEmpty else {
       throw Issue(
         "the Hub refuses \(card.path): "

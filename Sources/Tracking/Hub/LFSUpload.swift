@@ -36,7 +36,7 @@ struct LFSUpload {
       "operation": "upload", "transfers": ["basic", "multipart"], "hash_algo": "sha256",
       "ref": ["name": "main"],
       "objects": .array(
-        files.map { ["oid": .string($0.sha256), "size": .integer(Int64($0.file.size))] }),
+        files.map { ["oid": .string($0.sha256), "size": JSON($0.file.size)] }),
     ]
     let response = try post(url, wanted, headers: api.credentials(for: url))
     let answers = try response.json(from: url)["objects"]?.array ?? []
@@ -48,7 +48,11 @@ struct LFSUpload {
         throw Issue(
           [.file(url)],
           "does not take \(object.file.path): \(error["message"]?.string ?? "unknown error") "
+<<<<<<< HEAD
             + "(code \(error["code"]?.integer ?? 0))")
+=======
+            + "(code \(error["code"]?.int ?? 0))", at: url)
+>>>>>>> 6cce0cb (JSON is written by one writer, and Codable values go through the same tree)
       }
       return (object, answer)
     }
@@ -59,7 +63,7 @@ struct LFSUpload {
     let header = upload["header"]?.object ?? [:]
     guard
       let chunk = header["chunk_size"].flatMap({
-        $0.string.flatMap(Int.init) ?? $0.integer.map(Int.init)
+        $0.string.flatMap(Int.init) ?? $0.int
       })
     else {
       let headers = header.compactMap { name, value in value.string.map { (name, $0) } }
@@ -83,7 +87,7 @@ struct LFSUpload {
       guard let tag = response.headers["etag"], !tag.isEmpty else {
         throw Issue([.file(part.url)], "gives no ETag for part \(part.number) of \(file.path)")
       }
-      done.append(["partNumber": .integer(Int64(part.number)), "etag": .string(tag)])
+      done.append(["partNumber": JSON(part.number), "etag": .string(tag)])
     }
     // The address is signed.
     _ = try post(url, ["oid": .string(sha256), "parts": .array(done)], headers: [])
@@ -96,7 +100,7 @@ struct LFSUpload {
     }
     let isAuthorised = own.contains { $0.name.lowercased() == "authorization" }
     _ = try post(
-      url, ["oid": .string(sha256), "size": .integer(Int64(file.size))],
+      url, ["oid": .string(sha256), "size": JSON(file.size)],
       headers: own + (isAuthorised ? [] : api.credentials(for: url)))
   }
 
@@ -125,7 +129,7 @@ struct LFSUpload {
       HTTPRequest(
         method: "POST", url: url,
         headers: headers + [("Accept", Self.mediaType), ("Content-Type", Self.mediaType)],
-        body: .bytes(body.data)))
+        body: .bytes(body.data())))
     try api.check(response, at: url)
     return response
   }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// The `README.md` of a repository: what the Hub reads at its top, and what people read below.
 public struct ModelCard: Sendable {
@@ -57,19 +58,19 @@ public struct ModelCard: Sendable {
   private var frontMatter: String {
     var lines = ["---"]
     if let hubModel {
-      lines.append("base_model: \(JSON.quoted(hubModel))")
+      lines.append("base_model: \(JSON.quoted(hubModel, escapes: .invisible))")
       lines.append("base_model_relation: \(isLoRA ? "adapter" : "finetune")")
     }
-    lines += ["library_name: diffusers", "license: other", "pipeline_tag: \(JSON.quoted(task))"]
-    if let triggerWords { lines.append("instance_prompt: \(JSON.quoted(triggerWords))") }
+    lines += ["library_name: diffusers", "license: other", "pipeline_tag: \(JSON.quoted(task, escapes: .invisible))"]
+    if let triggerWords { lines.append("instance_prompt: \(JSON.quoted(triggerWords, escapes: .invisible))") }
     lines.append("tags:")
-    lines += (tags + (isLoRA ? ["lora"] : [])).map { "  - \(JSON.quoted($0))" }
+    lines += (tags + (isLoRA ? ["lora"] : [])).map { "  - \(JSON.quoted($0, escapes: .invisible))" }
     if !samples.isEmpty {
       lines.append("widget:")
       for sample in samples {
         lines += [
-          "  - text: \(JSON.quoted(sample.prompt))", "    output:",
-          "      url: \(JSON.quoted(sample.path))",
+          "  - text: \(JSON.quoted(sample.prompt, escapes: .invisible))", "    output:",
+          "      url: \(JSON.quoted(sample.path, escapes: .invisible))",
         ]
       }
     }

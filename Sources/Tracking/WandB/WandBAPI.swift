@@ -56,14 +56,14 @@ struct WandBAPI: Sendable {
       retries: retries
     )
     guard let bucket = data["model"]?["bucket"], bucket["name"]?.string != nil else { return nil }
-    var earlier = EarlierRun(rows: Int(bucket["historyLineCount"]?.integer ?? 0))
+    var earlier = EarlierRun(rows: bucket["historyLineCount"]?.int ?? 0)
     // A list of the last rows, itself as text, of texts.
-    if let tail = bucket["historyTail"]?.string, case .array(let lines) = try JSON(Data(tail.utf8)),
+    if let tail = bucket["historyTail"]?.string, case .array(let lines) = try JSON(parsing: tail),
       let last = lines.last?.string
     {
-      let row = try JSON(Data(last.utf8))
-      earlier.lastStep = row["_step"]?.integer.map(Int.init)
-      earlier.runtime = row["_runtime"]?.number ?? 0
+      let row = try JSON(parsing: last)
+      earlier.lastStep = row["_step"]?.int
+      earlier.runtime = row["_runtime"]?.double ?? 0
     }
     return earlier
   }

@@ -17,7 +17,7 @@ struct WandBMedia: Sendable {
     name = "media/\(folder)/\(String(safe))_\(step)_\(sha256.prefix(20)).\(suffix)"
     entry = [
       "_type": .string(type), "path": .string(name), "sha256": .string(sha256),
-      "size": .integer(Int64(size)),
+      "size": JSON(size),
     ]
   }
 
@@ -44,8 +44,8 @@ struct WandBMedia: Sendable {
       more["format"] = .string(suffix == "jpg" ? "jpeg" : suffix)
       // The size is only used for the layout: an image that can't be decoded is shown anyway.
       if let image = try? VideoReader(path: sample.path) {
-        more["width"] = .integer(Int64(image.width))
-        more["height"] = .integer(Int64(image.height))
+        more["width"] = JSON(image.width)
+        more["height"] = JSON(image.height)
       }
       self.init(make("images", "image-file"), adding: more)
     }
@@ -60,8 +60,8 @@ struct WandBMedia: Sendable {
         sha256: SHA256.hex(of: data),
         size: data.count, extension: format),
       adding: [
-        "format": .string(format), "width": .integer(Int64(width)),
-        "height": .integer(Int64(height)),
+        "format": .string(format), "width": JSON(width),
+        "height": JSON(height),
       ])
   }
 
@@ -77,7 +77,7 @@ struct WandBMedia: Sendable {
   /// Several of one kind under one name.
   static func list(_ media: [WandBMedia], kind: ValidationMedia.Kind) -> JSON {
     var entry: [String: JSON] = [
-      "count": .integer(Int64(media.count)),
+      "count": JSON(media.count),
       "captions": .array(media.map { $0.entry["caption"] ?? "" }),
     ]
     switch kind {

@@ -36,8 +36,13 @@ struct WandBRun: Sendable {
       )
     }
     // whatever else it is
+<<<<<<< HEAD
     guard case .object(let members)? = try? JSON(options.configuration) else {
       throw Issue("the configuration for Weights & Biases is no JSON object")
+=======
+    guard case .object(let members)? = try? JSON(parsing: options.configuration) else {
+      throw TrackingError("the configuration for Weights & Biases is no JSON object")
+>>>>>>> 6cce0cb (JSON is written by one writer, and Codable values go through the same tree)
     }
     self.id = options.resumeID ?? id
     isResumed = options.resumeID != nil
@@ -45,7 +50,7 @@ struct WandBRun: Sendable {
     entity = options.entity ?? settings.entity
     name = options.name
     tags = options.tags
-    configuration = members.sorted { $0.key < $1.key }.map { ($0.key, $0.value.text) }
+    configuration = members.sorted { $0.key < $1.key }.map { ($0.key, $0.value.text()) }
     self.start = start
   }
 
@@ -57,13 +62,13 @@ struct WandBRun: Sendable {
   /// `{"key": {"value": …}}`, the server's form of a configuration.
   var configurationJSON: String {
     "{"
-      + configuration.map { "\(JSON.quoted($0.key)):{\"value\":\($0.json)}" }.joined(separator: ",")
+      + configuration.map { "\(JSON.quoted($0.key, escapes: .invisible)):{\"value\":\($0.json)}" }.joined(separator: ",")
       + "}"
   }
 
   /// The same as `config.yaml`; JSON is YAML.
   var configurationYAML: String {
     "wandb_version: 1\n\n"
-      + configuration.map { "\(JSON.quoted($0.key)):\n  value: \($0.json)\n" }.joined()
+      + configuration.map { "\(JSON.quoted($0.key, escapes: .invisible)):\n  value: \($0.json)\n" }.joined()
   }
 }

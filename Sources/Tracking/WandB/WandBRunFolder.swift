@@ -94,7 +94,7 @@ final class WandBRunFolder {
     }
     return ours.compactMap { name in
       let file = URL(fileURLWithPath: "\(parent)/wandb/\(name)/files/\(summaryFile)")
-      return (try? JSON(Data(contentsOf: file)))?["_step"]?.integer.map(Int.init)
+      return (try? JSON(parsing: Data(contentsOf: file)))?["_step"]?.int
     }.max()
   }
 
@@ -103,9 +103,9 @@ final class WandBRunFolder {
       "host": .string(host), "program": "ltx", "startedAt": .string(run.start.formatted(.iso8601)),
       "args": .array(ProcessInfo.processInfo.arguments.dropFirst().map(JSON.string)),
       "os": .string(ProcessInfo.processInfo.operatingSystemVersionString),
-      "cpu_count_logical": .integer(Int64(ProcessInfo.processInfo.processorCount)),
+      "cpu_count_logical": JSON(ProcessInfo.processInfo.processorCount),
       "memory": ["total": .string(String(ProcessInfo.processInfo.physicalMemory))],
-    ]).data
+    ]).data()
   }
 
   private static func makeFolder(_ path: String) throws {

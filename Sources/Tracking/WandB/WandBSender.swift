@@ -167,7 +167,7 @@ final class WandBSender: Sendable {
     var files: [String: JSON] = [:]
     if !rows.isEmpty {
       files["wandb-history.jsonl"] = [
-        "offset": .integer(Int64(offset)), "content": .array(rows.map(JSON.string)),
+        "offset": JSON(offset), "content": .array(rows.map(JSON.string)),
       ]
     }
     if let summary { files["wandb-summary.json"] = ["offset": 0, "content": [.string(summary)]] }
@@ -180,7 +180,7 @@ final class WandBSender: Sendable {
   private func finishStream(uploaded: [String]) throws {
     let code = queue.withLock { $0.exitCode } ?? 0
     try stream([
-      "complete": true, "exitcode": .integer(Int64(code)), "dropped": 0,
+      "complete": true, "exitcode": JSON(code), "dropped": 0,
       "uploaded": .array(uploaded.map(JSON.string)),
     ])
   }

@@ -125,7 +125,7 @@ public final class WandBTracker: RunTracker {
   // MARK: RunTracker
 
   public func scalars(_ values: [(name: String, value: Double)], step: Int) throws {
-    try log(values.map { ($0.name, .number($0.value)) }, step: step)
+    try log(values.map { ($0.name, JSON($0.value)) }, step: step)
   }
 
   public func text(_ name: String, _ text: String, step: Int) throws {
@@ -165,7 +165,7 @@ public final class WandBTracker: RunTracker {
     defer { sender?.finish(exitCode: code) }
     try state.withLock { state in
       try commitRow(&state)
-      try state.files.finish(exitCode: code, summary: summary(of: state).data)
+      try state.files.finish(exitCode: code, summary: summary(of: state).data())
       for name in WandBRunFolder.ownFiles {
         sender?.add(file: name, at: state.files.filePath(name))
       }
@@ -187,36 +187,36 @@ public final class WandBTracker: RunTracker {
       if let open = state.step, open != step { try commitRow(&state) }
       state.step = step
       for (name, value) in values { state.row[name] = value }
-      state.row["_timestamp"] = .number(Date().timeIntervalSince1970)
-      state.row["_runtime"] = .number(earlierRuntime + Date().timeIntervalSince(start))
+      state.row["_timestamp"] = JSON(Date().timeIntervalSince1970)
+      state.row["_runtime"] = JSON(earlierRuntime + Date().timeIntervalSince(start))
     }
   }
 
   private func commitRow(_ state: inout State) throws {
     guard let step = state.step, !state.row.isEmpty else { return }
     var row = state.row
-    row["_step"] = .integer(Int64(step))
+    row["_step"] = JSON(step)
     state.row = [:]
     state.step = nil
     state.summary.merge(row) { $1 }
-    let items = row.sorted { $0.key < $1.key }.map { ($0.key, $0.value.text) }
+    let items = row.sorted { $0.key < $1.key }.map { ($0.key, $0.value.text()) }
     // Online first: the server gets the row also where the disk is full.
     if let sender, step > lastSentStep {
-      sender.add(row: JSON.object(row).text, summary: summary(of: state).text)
+      sender.add(row: JSON.object(row).text(), summary: summary(of: state).text())
     }
     guard step > lastKeptStep else { return }
     try state.files.append(.history(items, step: step))
     try state.files.append(.summary(items))
     // Offline, the next start learns from it which steps there are.
     if sender == nil {
-      try state.files.write(summary(of: state).data, to: WandBRunFolder.summaryFile)
+      try state.files.write(summary(of: state).data(), to: WandBRunFolder.summaryFile)
     }
   }
 
   private func summary(of state: borrowing State) -> JSON {
     var values = state.summary
     values["_wandb"] = [
-      "runtime": .integer(Int64(earlierRuntime + Date().timeIntervalSince(start)))
+      "runtime": JSON(Int(earlierRuntime + Date().timeIntervalSince(start)))
     ]
     return .object(values)
   }

@@ -37,7 +37,7 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
   /// - Throws: `DatasetError` for a file that can't be read.
   init(path: String) throws {
     do {
-      self = try JSONDecoder().decode(Self.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+      self = try JSON.decode(Self.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
       throw DatasetError(path: path, problem: "can't be read as the record of the best checkpoint")
     }
@@ -67,10 +67,8 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
     var copy = self
     copy.videoLoss = videoLoss.flatMap { $0.isFinite ? $0 : nil }
     copy.audioLoss = audioLoss.flatMap { $0.isFinite ? $0 : nil }
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    try (encoder.encode(copy) + Data([UInt8(ascii: "\n")])).write(
-      to: URL(fileURLWithPath: path), options: .atomic)
+    let json = try JSON(encoding: copy).text(.pretty) + "\n"
+    try AtomicFile.write(Data(json.utf8), to: path, isDurable: false)
   }
 
   /// Whether a validation is better than the best one so far. Step 0, the untrained weights, is

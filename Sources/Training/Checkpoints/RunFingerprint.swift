@@ -1,5 +1,6 @@
 import Datasets
 import Foundation
+import Support
 
 /// What must be equal for a run to go on from a state: everything that its numbers depend on.
 struct RunFingerprint: Sendable, Equatable {
@@ -32,9 +33,9 @@ struct RunFingerprint: Sendable, Equatable {
   }
 
   /// - Parameter text: as it was stored.
-  /// - Throws: `DecodingError` for anything else.
+  /// - Throws: an error for anything else.
   init(text: String) throws {
-    values = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
+    values = try JSON(parsing: text).decode([String: String].self)
     implied = []
   }
 
@@ -45,11 +46,7 @@ struct RunFingerprint: Sendable, Equatable {
   func value(_ key: String) -> String? { values[key] }
 
   var text: String {
-    get throws {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = .sortedKeys
-      return String(decoding: try encoder.encode(values), as: UTF8.self)
-    }
+    JSON.object(values.mapValues(JSON.string)).text(JSONFormat(escapes: .slashes))
   }
 
   /// The keys whose values differ from an earlier run's, in alphabetical order.

@@ -109,7 +109,7 @@ struct RunFolder: Sendable {
   private var fingerprint: String { path + "/.run.json" }
 
   func write(_ fingerprint: RunFingerprint) throws {
-    try AtomicFile.write(Data(try fingerprint.text.utf8), to: self.fingerprint)
+    try AtomicFile.write(Data(fingerprint.text.utf8), to: self.fingerprint)
   }
 
   /// Whether the folder holds what would be lost if a run began in it: weights of any run, or the

@@ -36,7 +36,7 @@ struct TrainingState: Sendable {
     let list = tensors.sorted { $0.key < $1.key }.map { (key: $0.key, tensor: $0.value) }
     var metadata = [
       "format": Self.format, "step": String(step), "batches": String(batches),
-      "skipped": String(skippedInARow), "fingerprint": try fingerprint.text,
+      "skipped": String(skippedInARow), "fingerprint": fingerprint.text,
       "checksum": try Self.checksum(list),
     ]
     metadata["tracker_run"] = trackerRunID

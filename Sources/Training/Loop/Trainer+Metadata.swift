@@ -2,6 +2,7 @@ import Datasets
 import Foundation
 import LTX
 import LoRAFiles
+import Support
 import TensorFiles
 
 extension Trainer {
@@ -36,8 +37,8 @@ extension Trainer {
         "ss_seed": String(c.seed), "ss_num_train_items": String(dataset.count),
       ]
       if let adapters {
-        let arguments = try JSONEncoder.sorted.encode(["targets": adapters.targetModules])
-        metadata.training["ss_network_args"] = String(decoding: arguments, as: UTF8.self)
+        let targets = JSON.array(adapters.targetModules.map(JSON.string))
+        metadata.training["ss_network_args"] = JSON.object(["targets": targets]).text()
         if adapters.dropout > 0 {
           metadata.training["ss_network_dropout"] = String(adapters.dropout)
         }
@@ -72,14 +73,6 @@ extension TrainedModel {
       let file = try LoRAFile(path: start.path)
       return [try file.baseWarning(checkpoint), try file.zeroNote].compactMap { $0 }
     }
-  }
-}
-
-extension JSONEncoder {
-  fileprivate static var sorted: JSONEncoder {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return encoder
   }
 }
 

@@ -212,9 +212,9 @@ extension Trainer {
     } catch is CancellationError {
       return
     }
-    let own = try JSONEncoder().encode(outputs.map { [String($0.sample), $0.path] })
+    let own = try JSON(encoding: outputs.map { [String($0.sample), $0.path] }).data()
     let all = try group.allGather(bytes: Array(own)).flatMap {
-      try JSONDecoder().decode([[String]].self, from: Data($0))
+      try JSON.decode([[String]].self, from: $0)
     }
     let prompts = configuration.validation.samples.map(\.prompt)
     let media = try all.compactMap { item -> (Int, String)? in Int(item[0]).map { ($0, item[1]) } }

@@ -193,7 +193,7 @@ public final class TrainingSession {
         project: configuration.wandb.project, entity: configuration.wandb.entity,
         name: (configuration.outputDir as NSString).lastPathComponent,
         tags: configuration.wandb.tags,
-        configuration: try JSONEncoder().encode(configuration.json),
+        configuration: configuration.json.data(JSONFormat(normalizesNumbers: true)),
         folder: configuration.outputDir,
         resumeID: trainer.trackerRunID)
       if let tracker = try WandBTracker.start(

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Synchronization
 import Testing
 
@@ -44,7 +45,7 @@ import Testing
     let server = try echo()
     let client = try self.client()
     let posted = try client.send(.post(server.address, json: ["a": [1, 2.5.json, nil]]))
-    #expect(try JSON(posted.body) == ["a": [1, .number(2.5), nil]])
+    #expect(try JSON(parsing: posted.body) == ["a": [1, .number(2.5), nil]])
     let got = try client.send(HTTPRequest(url: server.address))
     #expect(got.headers["x-method"] == "GET")
     #expect(got.body.isEmpty)
@@ -216,5 +217,5 @@ import Testing
 }
 
 extension Double {
-  fileprivate var json: JSON { .number(self) }
+  fileprivate var json: JSON { JSON(self) }
 }

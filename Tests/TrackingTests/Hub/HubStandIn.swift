@@ -86,7 +86,7 @@ final class HubStandIn: Sendable {
     let behavior = state.withLock { $0.behavior }
     switch (request.method, parts.first, parts.dropFirst().first) {
     case ("POST", "api", "validate-yaml"):
-      guard let card = try? JSON(request.body), let text = card["content"]?.string,
+      guard let card = try? JSON(parsing: request.body), let text = card["content"]?.string,
         card["repoType"] == "model"
       else {
         return .json("{}", status: 400)
@@ -111,7 +111,7 @@ final class HubStandIn: Sendable {
       let isThere = state.withLock { state in
         state.verified.insert(object)
         return state.objects[object].map { Int64($0.count) }
-          == (try? JSON(request.body))?["size"]?.integer
+          == (try? JSON(parsing: request.body))?["size"]?.int
       }
       return .json("{}", status: isThere ? 200 : 404)
     default: return .json("{}", status: 404)
@@ -119,7 +119,7 @@ final class HubStandIn: Sendable {
   }
 
   private func make(_ request: LocalServer.Request, _ behavior: Behavior) -> LocalServer.Response? {
-    guard let body = try? JSON(request.body), let name = body["name"]?.string else {
+    guard let body = try? JSON(parsing: request.body), let name = body["name"]?.string else {
       return .json("{}", status: 400)
     }
     let owner = body["organization"]?.string ?? Self.owner
@@ -152,11 +152,11 @@ final class HubStandIn: Sendable {
     }
     switch parts.dropFirst(4).first {
     case "preupload":
-      let files = ((try? JSON(request.body))?["files"]?.array ?? []).map { file -> JSON in
+      let files = ((try? JSON(parsing: request.body))?["files"]?.array ?? []).map { file -> JSON in
         let path = file["path"]?.string ?? ""
         let isLarge =
           [".safetensors", ".mp4"].contains { path.hasSuffix($0) }
-          || file["size"]?.integer ?? 0 > 10_000_000
+          || file["size"]?.int ?? 0 > 10_000_000
         return [
           "path": .string(path), "uploadMode": isLarge ? "lfs" : "regular",
           "shouldIgnore": .bool(behavior.ignored.contains(path)), "oid": nil,
@@ -176,7 +176,7 @@ final class HubStandIn: Sendable {
   }
 
   private func commit(_ request: LocalServer.Request, _ name: String) -> LocalServer.Response? {
-    let lines = request.body.split(separator: 0x0A).compactMap { try? JSON(Data($0)) }
+    let lines = request.body.split(separator: 0x0A).compactMap { try? JSON(parsing: Data($0)) }
     guard request.headers["content-type"] == "application/x-ndjson",
       lines.first?["key"] == "header",
       let summary = lines.first?["value"]?["summary"]?.string
@@ -195,7 +195,7 @@ final class HubStandIn: Sendable {
           files[path] = data
         case "lfsFile":
           guard value["algo"] == "sha256", let data = state.objects[value["oid"]?.string ?? ""],
-            value["size"]?.integer == Int64(data.count)
+            value["size"]?.int == Int64(data.count)
           else { return false }
           files[path] = data
         default: return false
@@ -216,12 +216,12 @@ final class HubStandIn: Sendable {
 
   private func batch(_ request: LocalServer.Request, _ behavior: Behavior) -> LocalServer.Response?
   {
-    guard let body = try? JSON(request.body), body["hash_algo"] == "sha256",
+    guard let body = try? JSON(parsing: request.body), body["hash_algo"] == "sha256",
       request.headers["content-type"] == "application/vnd.git-lfs+json"
     else { return .json("{}", status: 400) }
     let objects = (body["objects"]?.array ?? []).map { object -> JSON in
-      let (sha256, size) = (object["oid"]?.string ?? "", Int(object["size"]?.integer ?? 0))
-      var answer: [String: JSON] = ["oid": .string(sha256), "size": .integer(Int64(size))]
+      let (sha256, size) = (object["oid"]?.string ?? "", Int(object["size"]?.int ?? 0))
+      var answer: [String: JSON] = ["oid": .string(sha256), "size": JSON(size)]
       if behavior.refusesObjects {
         answer["error"] = ["code": 413, "message": "your storage is full"]
       } else if state.withLock({ $0.objects[sha256] == nil }) {
@@ -245,8 +245,8 @@ final class HubStandIn: Sendable {
   }
 
   private func complete(_ object: String, _ request: LocalServer.Request) -> LocalServer.Response? {
-    let listed = ((try? JSON(request.body))?["parts"]?.array ?? []).compactMap { part in
-      part["partNumber"]?.integer.map { (number: Int($0), tag: part["etag"]?.string) }
+    let listed = ((try? JSON(parsing: request.body))?["parts"]?.array ?? []).compactMap { part in
+      part["partNumber"]?.int.map { (number: Int($0), tag: part["etag"]?.string) }
     }
     let isWhole = state.withLock { state in
       let parts = state.parts[object] ?? [:]

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Synchronization
 
 @testable import Tracking
@@ -52,7 +53,7 @@ final class WandBStandIn: Sendable {
     else {
       return .json(#"{"errors": [{"message": "user is not logged in"}]}"#, status: 401)
     }
-    guard let body = try? JSON(request.body) else { return .json("{}") }
+    guard let body = try? JSON(parsing: request.body) else { return .json("{}") }
     if request.path == "/graphql" { return graphQL(body) }
     let parts = request.path.split(separator: "/")
     guard parts.count == 5, parts[0] == "files", parts[4] == "file_stream" else {
@@ -86,7 +87,7 @@ final class WandBStandIn: Sendable {
           "bucket": [
             "id": "UnVuOjE=", "name": .string(id), "displayName": variables["displayName"] ?? .null,
             "config": "{}",
-            "historyLineCount": .integer(Int64(run(id)?.rows.count ?? 0)), "project": project,
+            "historyLineCount": JSON(run(id)?.rows.count ?? 0), "project": project,
           ], "inserted": true,
         ]
       ])
@@ -115,7 +116,7 @@ final class WandBStandIn: Sendable {
           "id": "p", "name": "p", "entity": ["id": "e", "name": "somebody"],
           "bucket": [
             "id": "UnVuOjE=", "name": .string(id),
-            "historyLineCount": .integer(Int64(run.rows.count)),
+            "historyLineCount": JSON(run.rows.count),
             "historyTail": .string(text), "eventsLineCount": 0, "logLineCount": 0,
             "eventsTail": "[]",
             "summaryMetrics": .string(run.summary.isEmpty ? "{}" : run.summary),
@@ -148,7 +149,7 @@ final class WandBStandIn: Sendable {
       var run = state.runs[id] ?? Run()
       run.messages += 1
       if let history = body["files"]?["wandb-history.jsonl"] {
-        let offset = Int(history["offset"]?.integer ?? 0)
+        let offset = Int(history["offset"]?.int ?? 0)
         for (index, line) in (history["content"]?.array ?? []).enumerated() {
           run.rows[offset + index] = line.string ?? ""
         }
@@ -157,7 +158,7 @@ final class WandBStandIn: Sendable {
         run.summary = summary
       }
       run.uploaded.formUnion((body["uploaded"]?.array ?? []).compactMap(\.string))
-      if body["complete"]?.bool == true { run.exitCode = body["exitcode"]?.integer }
+      if body["complete"]?.bool == true { run.exitCode = body["exitcode"]?.int }
       state.runs[id] = run
     }
     return .json(#"{"exitcode": null, "limits": {}}"#)

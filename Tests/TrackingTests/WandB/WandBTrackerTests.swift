@@ -41,7 +41,7 @@ import Testing
 
   private func steps(_ run: WandBStandIn.Run?) -> [Int64?] {
     (run?.rows.sorted { $0.key < $1.key } ?? []).map {
-      try? JSON(Data($0.value.utf8))["_step"]?.integer
+      try? JSON(parsing: Data($0.value.utf8))["_step"]?.int
     }
   }
 
@@ -84,14 +84,14 @@ import Testing
     #expect(run.displayName == "a name")
     #expect(run.tags == ["one", "two"])
     #expect(
-      try JSON(Data(run.config.utf8)) == [
+      try JSON(parsing: run.config) == [
         "optimization": ["value": ["steps": 3]], "seed": ["value": 7],
       ])
     #expect(run.rows.keys.sorted() == [0, 1, 2])
     #expect(steps(run) == [1, 2, 3])
     #expect(run.exitCode == 0)
 
-    let row = try JSON(Data(#require(run.rows[1]).utf8))
+    let row = try JSON(parsing: Data(#require(run.rows[1]).utf8))
     #expect(row["train/loss"]?.number == 0.5)
     #expect(row["validation/loss"]?.number == 0.5)
     #expect(row["_runtime"]?.number ?? -1 >= 0)
@@ -110,7 +110,7 @@ import Testing
     let name = try #require(video["path"]?.string)
     let original = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/a b.mp4"))
     #expect(run.files[name] == original)
-    #expect(video["size"] == .integer(Int64(original.count)))
+    #expect(video["size"] == JSON(original.count))
     #expect(name.hasPrefix("media/videos/sample_1_2_"))
     #expect(run.uploaded == Set(run.files.keys))
     #expect(
@@ -118,7 +118,7 @@ import Testing
         "config.yaml", "wandb-metadata.json", "wandb-summary.json",
       ])
     #expect(run.files.count == 6)
-    let summary = try JSON(Data(run.summary.utf8))
+    let summary = try JSON(parsing: run.summary)
     #expect(summary["train/loss"]?.number == 1.0 / 3)
     #expect(summary["validation/loss"]?.number == 0.5)
     #expect(notices.all.isEmpty)
@@ -291,7 +291,7 @@ import Testing
     #expect(
       try String(contentsOfFile: "\(tracker.folder)/files/\(page)", encoding: .utf8).contains(
         "a &lt; b &amp; c"))
-    let summary = try JSON(
+    let summary = try JSON(parsing: 
       Data(contentsOf: URL(fileURLWithPath: tracker.folder + "/files/wandb-summary.json")))
     #expect(summary["_step"] == 3)
     #expect(summary["grid"]?["format"] == "jpeg")
@@ -320,7 +320,7 @@ import Testing
     let sent = try #require(server.run(online.runID))
     #expect(synced.displayName == "a name")
     #expect(synced.tags == ["one", "two"])
-    #expect(try JSON(Data(synced.config.utf8))["optimization"] == ["value": ["steps": 3]])
+    #expect(try JSON(parsing: synced.config)["optimization"] == ["value": ["steps": 3]])
     #expect(synced.exitCode == 1)
     #expect(synced.rows.count == 3)
     for number in 0..<3 {
@@ -400,7 +400,7 @@ import Testing
 
   /// A row without what differs between runs.
   private func values(_ row: String?) throws -> [String: JSON]? {
-    try JSON(Data((row ?? "null").utf8)).object?.filter {
+    try JSON(parsing: Data((row ?? "null").utf8)).object?.filter {
       !["_timestamp", "_runtime", "_wandb"].contains($0.key)
     }
   }

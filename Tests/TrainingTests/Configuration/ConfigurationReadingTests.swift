@@ -1,6 +1,7 @@
 import Foundation
 import Generation
 import LTX
+import Support
 import TestSupport
 import Testing
 

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TestSupport
 import Testing
 
@@ -92,7 +93,7 @@ import Testing
       optimization["scheduler_params"]
         == .object(["T_0": .number(7), "T_mult": .number(2), "eta_min": .number(1e-6)]))
     #expect(sections["output_dir"] == .string("/out"))
-    #expect(try JSONDecoder().decode(JSONValue.self, from: JSONEncoder().encode(json)) == json)
+    #expect(try JSONDecoder().decode(JSON.self, from: JSONEncoder().encode(json)) == json)
   }
 
   /// A key changes the fingerprint if and only if it changes the results of a run.

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import Testing
 
 @testable import Training
@@ -8,8 +9,8 @@ import Testing
 /// (`Tests/Oracles/configuration_defaults.py`).
 @Suite struct OfficialSchemaTests {
   private struct Case: Decodable {
-    let given: JSONValue
-    let resolved: JSONValue
+    let given: JSON
+    let resolved: JSON
   }
 
   /// Older keys, which become part of others here.
@@ -19,7 +20,7 @@ import Testing
   ]
 
   /// Keys that only the other side has, and values that differ.
-  private func differences(_ ours: JSONValue, _ official: JSONValue, at path: String = "")
+  private func differences(_ ours: JSON, _ official: JSON, at path: String = "")
     -> [String]
   {
     switch (ours, official) {
@@ -65,14 +66,14 @@ import Testing
   }
 
   /// Keys of a written text that the official configuration lacks.
-  private func ownKeys(of yaml: String, _ official: JSONValue) throws -> [String] {
+  private func ownKeys(of yaml: String, _ official: JSON) throws -> [String] {
     guard let node = try ConfigurationParser.parse(yaml, .file("c")) else { return [] }
     return differences(json(node), official).filter { $0.hasSuffix("is ours") }
       .map { String($0.dropLast(" is ours".count)) }
   }
 
   /// Keys alone; every value is null, and a list is its items.
-  private func json(_ node: ConfigurationNode) -> JSONValue {
+  private func json(_ node: ConfigurationNode) -> JSON {
     switch node.content {
     case .scalar: .bool(true)
     case .list(let items): .array(items.map(json))

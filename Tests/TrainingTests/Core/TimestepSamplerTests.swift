@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import Testing
 import Torch
 
@@ -22,7 +23,7 @@ import Torch
     for (index, one) in cases.enumerated() {
       var flow = TrainingConfiguration.FlowMatching()
       flow.timestepSamplingMode = try #require(.init(rawValue: one.mode))
-      flow.timestepSamplingParams = one.params.mapValues { .number($0) }
+      flow.timestepSamplingParams = one.params.mapValues { JSON($0) }
       func tensor(_ name: String) throws -> Tensor { try file.tensor("\(index).\(name)") }
       let sigmas = try TimestepSampler(flow).sigmas(
         normal: tensor("normal"), uniform: tensor("uniform"), probability: tensor("probability"),
