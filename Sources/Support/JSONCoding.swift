@@ -230,7 +230,8 @@ private final class TreeDecoder: Decoder, SingleValueDecodingContainer {
 
   func mismatch(_ type: Any.Type, _ wanted: String) -> DecodingError {
     let context = DecodingError.Context(
-      codingPath: codingPath, debugDescription: "\(wanted) is expected here, and this is \(json.kind)"
+      codingPath: codingPath,
+      debugDescription: "\(wanted) is expected here, and this is \(json.kind)"
     )
     return json == .null ? .valueNotFound(type, context) : .typeMismatch(type, context)
   }

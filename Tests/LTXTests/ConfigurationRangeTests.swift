@@ -193,7 +193,8 @@ import Torch
     #expect(paths.count > 300)
     for path in paths.enumerated().filter({ $0.offset % 37 == 0 }).map(\.element) {
       for number in Self.wrong {
-        let changed = replacing(whole, path[...], by: number).data(JSONFormat(normalizesNumbers: true))
+        let changed = replacing(whole, path[...], by: number).data(
+          JSONFormat(normalizesNumbers: true))
         do {
           _ = try Tokenizer(json: Array(changed), file: file).encodePrompt("a cat on a boat")
         } catch {

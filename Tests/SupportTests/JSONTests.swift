@@ -17,10 +17,11 @@ import Testing
         == #"{"a":{"é":"\"\\"},"big":9007199254740993,"z":[1,2.5,true,null,"x/y"]}"#)
   }
 
-  @Test(arguments: [
-    ("1", 1), ("-0", 0), ("1.0", 1), ("1e3", 1000), ("12345678901234567890", nil), ("0.5", nil),
-    ("9223372036854775807", Int.max), ("1e300", nil),
-  ] as [(String, Int?)])
+  @Test(
+    arguments: [
+      ("1", 1), ("-0", 0), ("1.0", 1), ("1e3", 1000), ("12345678901234567890", nil), ("0.5", nil),
+      ("9223372036854775807", Int.max), ("1e300", nil),
+    ] as [(String, Int?)])
   func `Integers`(text: String, value: Int?) throws {
     let number = try parse(text)
     #expect(number.int == value)
@@ -31,8 +32,9 @@ import Testing
     #expect(try parse("1.0") == parse("1") && parse("1e-2") == parse("0.01"))
     #expect(try parse("9007199254740993") != parse("9007199254740992"))
     #expect(JSON(2.0) == 2 && JSON(0.1).text() == "0.1" && JSON(2.0).text() == "2.0")
-    #expect(JSON.array([JSON(.nan), JSON(.infinity), JSON(-.infinity)]).text()
-      == #"["NaN","Infinity","-Infinity"]"#)
+    #expect(
+      JSON.array([JSON(.nan), JSON(.infinity), JSON(-.infinity)]).text()
+        == #"["NaN","Infinity","-Infinity"]"#)
   }
 
   @Test func `Equal objects have equal members in any order`() throws {
@@ -75,14 +77,17 @@ import Testing
     ("Infinity", "a value is missing or unknown"), ("+1", "a value is missing or unknown"),
     (".5", "a value is missing or unknown"), ("[-]", "a value is missing or unknown"),
     ("01", "a number begins with 0"), ("-01", "a number begins with 0"),
-    ("1.", "a number has no digit after its point"), ("1.e5", "a number has no digit after its point"),
-    ("1e", "a number has no digit in its exponent"), ("1e+", "a number has no digit in its exponent"),
+    ("1.", "a number has no digit after its point"),
+    ("1.e5", "a number has no digit after its point"),
+    ("1e", "a number has no digit in its exponent"),
+    ("1e+", "a number has no digit in its exponent"),
     ("1e999", "a number is too large"), ("-1e999", "a number is too large"),
     (String(repeating: "9", count: 400), "a number is too large"),
     ("1 2", "there is more text after the end of the value"),
     ("{}}", "there is more text after the end of the value"),
     ("1x", "there is more text after the end of the value"),
-    ("\u{FEFF}1", "a value is missing or unknown"), ("[1]//", "there is more text after the end of the value"),
+    ("\u{FEFF}1", "a value is missing or unknown"),
+    ("[1]//", "there is more text after the end of the value"),
     (#""open"#, "a string has no end"), (#""a\"#, "a string has no end"),
     (#""\u12"#, "a string has no end"), (#""\u12G4""#, "\\u needs four hexadecimal digits"),
     (#""\x""#, "a string has an unknown escape"),
@@ -115,7 +120,9 @@ import Testing
   }
 
   @Test(arguments: ["[", "{\"a\":", "[{\"a\":"]) func `Nesting has a limit`(open: String) {
-    let error = #expect(throws: JSONError.self) { try parse(String(repeating: open, count: 1 << 20)) }
+    let error = #expect(throws: JSONError.self) {
+      try parse(String(repeating: open, count: 1 << 20))
+    }
     #expect(error?.problem == "values are nested too deeply")
   }
 
@@ -124,12 +131,14 @@ import Testing
     #expect(try parse(text).text() == text)
     #expect(throws: JSONError.self) { try parse("[\(text)]") }
     // What is closed does not count.
-    #expect(try parse("[\((0..<500).map { _ in "[[]]" }.joined(separator: ","))]").array?.count == 500)
+    #expect(
+      try parse("[\((0..<500).map { _ in "[[]]" }.joined(separator: ","))]").array?.count == 500)
   }
 
-  @Test(arguments: [
-    [0xFF], [0xC3], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0x80],
-  ] as [[UInt8]])
+  @Test(
+    arguments: [
+      [0xFF], [0xC3], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0x80],
+    ] as [[UInt8]])
   func `Strings must be UTF-8`(bytes: [UInt8]) {
     for (before, after) in [("", ""), ("twelve bytes", "and more text"), ("\\n", "é")] {
       let text = [0x22] + Array(before.utf8) + bytes + Array(after.utf8) + [0x22]
@@ -154,7 +163,8 @@ import Testing
 
   /// Every beginning of a good text, and the text with any one byte changed: a value or an error.
   @Test func `Damage never crashes`() throws {
-    let text = Array(#" {"a":[1,-2.5e+3,"x\u00e9\n",true,false,null,{}],"é":{"b":"\ud83c\udfac"}} "#.utf8)
+    let text = Array(
+      #" {"a":[1,-2.5e+3,"x\u00e9\n",true,false,null,{}],"é":{"b":"\ud83c\udfac"}} "#.utf8)
     for length in 0..<text.count - 1 {
       #expect(throws: JSONError.self) { try JSON(parsing: Array(text[..<length])) }
     }
@@ -176,7 +186,8 @@ import Testing
 
   @Test func `Layouts are Foundation's`() throws {
     let value: JSON = [
-      "b": ["x/y": "é\"\\\n\r\t\u{8}\u{C}\u{1}\u{7F}\u{2028}", "n": nil], "a": [], "c": [[1, 2], [:]],
+      "b": ["x/y": "é\"\\\n\r\t\u{8}\u{C}\u{1}\u{7F}\u{2028}", "n": nil], "a": [],
+      "c": [[1, 2], [:]],
       "B": false,
     ]
     for isPretty in [false, true] {
@@ -250,8 +261,9 @@ import Testing
   }
 
   @Test func `Missing values and numbers out of range`() throws {
-    #expect(message { _ = try parse(#"{"a":[1,300]}"#).decode([String: [UInt8]].self) }
-      == "a.[1]: 300 is not an integer in the range of UInt8")
+    #expect(
+      message { _ = try parse(#"{"a":[1,300]}"#).decode([String: [UInt8]].self) }
+        == "a.[1]: 300 is not an integer in the range of UInt8")
     #expect(message { _ = try parse("{}").decode(Sample.self) }.contains("is missing"))
     #expect(message { _ = try parse("[1.5]").decode([Int].self) }.contains("1.5 is not an integer"))
     #expect(message { _ = try JSON(encoding: [1.0, .infinity]) }.contains("not a number of JSON"))

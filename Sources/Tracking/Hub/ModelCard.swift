@@ -61,8 +61,13 @@ public struct ModelCard: Sendable {
       lines.append("base_model: \(JSON.quoted(hubModel, escapes: .invisible))")
       lines.append("base_model_relation: \(isLoRA ? "adapter" : "finetune")")
     }
-    lines += ["library_name: diffusers", "license: other", "pipeline_tag: \(JSON.quoted(task, escapes: .invisible))"]
-    if let triggerWords { lines.append("instance_prompt: \(JSON.quoted(triggerWords, escapes: .invisible))") }
+    lines += [
+      "library_name: diffusers", "license: other",
+      "pipeline_tag: \(JSON.quoted(task, escapes: .invisible))",
+    ]
+    if let triggerWords {
+      lines.append("instance_prompt: \(JSON.quoted(triggerWords, escapes: .invisible))")
+    }
     lines.append("tags:")
     lines += (tags + (isLoRA ? ["lora"] : [])).map { "  - \(JSON.quoted($0, escapes: .invisible))" }
     if !samples.isEmpty {

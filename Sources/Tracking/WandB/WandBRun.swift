@@ -62,13 +62,15 @@ struct WandBRun: Sendable {
   /// `{"key": {"value": …}}`, the server's form of a configuration.
   var configurationJSON: String {
     "{"
-      + configuration.map { "\(JSON.quoted($0.key, escapes: .invisible)):{\"value\":\($0.json)}" }.joined(separator: ",")
+      + configuration.map { "\(JSON.quoted($0.key, escapes: .invisible)):{\"value\":\($0.json)}" }
+      .joined(separator: ",")
       + "}"
   }
 
   /// The same as `config.yaml`; JSON is YAML.
   var configurationYAML: String {
     "wandb_version: 1\n\n"
-      + configuration.map { "\(JSON.quoted($0.key, escapes: .invisible)):\n  value: \($0.json)\n" }.joined()
+      + configuration.map { "\(JSON.quoted($0.key, escapes: .invisible)):\n  value: \($0.json)\n" }
+      .joined()
   }
 }

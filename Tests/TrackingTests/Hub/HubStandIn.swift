@@ -110,7 +110,7 @@ final class HubStandIn: Sendable {
     case ("POST", "verify", let object?):
       let isThere = state.withLock { state in
         state.verified.insert(object)
-        return state.objects[object].map { Int64($0.count) }
+        return state.objects[object].map { $0.count }
           == (try? JSON(parsing: request.body))?["size"]?.int
       }
       return .json("{}", status: isThere ? 200 : 404)
@@ -195,7 +195,7 @@ final class HubStandIn: Sendable {
           files[path] = data
         case "lfsFile":
           guard value["algo"] == "sha256", let data = state.objects[value["oid"]?.string ?? ""],
-            value["size"]?.int == Int64(data.count)
+            value["size"]?.int == data.count
           else { return false }
           files[path] = data
         default: return false
@@ -282,6 +282,6 @@ final class HubStandIn: Sendable {
   }
 
   private func respond(_ body: JSON) -> LocalServer.Response {
-    .json(body.text)
+    .json(body.text())
   }
 }

@@ -16,7 +16,7 @@ final class WandBStandIn: Sendable {
     var summary = ""
     var files: [String: Data] = [:]
     var uploaded: Set<String> = []
-    var exitCode: Int64?
+    var exitCode: Int?
     var messages = 0
   }
 
@@ -110,7 +110,7 @@ final class WandBStandIn: Sendable {
       guard let run = run(id) else { return respond(["model": ["bucket": nil]]) }
       let tail =
         run.rows.keys.max().flatMap { run.rows[$0] }.map { JSON.array([.string($0)]) } ?? []
-      let text = tail.text
+      let text = tail.text()
       return respond([
         "model": [
           "id": "p", "name": "p", "entity": ["id": "e", "name": "somebody"],
@@ -149,7 +149,7 @@ final class WandBStandIn: Sendable {
       var run = state.runs[id] ?? Run()
       run.messages += 1
       if let history = body["files"]?["wandb-history.jsonl"] {
-        let offset = Int(history["offset"]?.int ?? 0)
+        let offset = history["offset"]?.int ?? 0
         for (index, line) in (history["content"]?.array ?? []).enumerated() {
           run.rows[offset + index] = line.string ?? ""
         }
@@ -179,6 +179,6 @@ final class WandBStandIn: Sendable {
   }
 
   private func respond(_ data: JSON) -> LocalServer.Response {
-    .json(JSON.object(["data": data]).text)
+    .json(JSON.object(["data": data]).text())
   }
 }

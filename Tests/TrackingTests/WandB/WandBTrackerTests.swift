@@ -39,7 +39,7 @@ import Testing
       environment: environment, pace: pace, notice: { notices.add($0) })
   }
 
-  private func steps(_ run: WandBStandIn.Run?) -> [Int64?] {
+  private func steps(_ run: WandBStandIn.Run?) -> [Int?] {
     (run?.rows.sorted { $0.key < $1.key } ?? []).map {
       try? JSON(parsing: Data($0.value.utf8))["_step"]?.int
     }
@@ -92,9 +92,9 @@ import Testing
     #expect(run.exitCode == 0)
 
     let row = try JSON(parsing: Data(#require(run.rows[1]).utf8))
-    #expect(row["train/loss"]?.number == 0.5)
-    #expect(row["validation/loss"]?.number == 0.5)
-    #expect(row["_runtime"]?.number ?? -1 >= 0)
+    #expect(row["train/loss"]?.double == 0.5)
+    #expect(row["validation/loss"]?.double == 0.5)
+    #expect(row["_runtime"]?.double ?? -1 >= 0)
     let video = try #require(row["validation_samples_video"]?["videos"]?.array?.first)
     #expect(video["_type"] == "video-file")
     #expect(video["caption"] == "A \"cat\"")
@@ -119,13 +119,13 @@ import Testing
       ])
     #expect(run.files.count == 6)
     let summary = try JSON(parsing: run.summary)
-    #expect(summary["train/loss"]?.number == 1.0 / 3)
-    #expect(summary["validation/loss"]?.number == 0.5)
+    #expect(summary["train/loss"]?.double == 1.0 / 3)
+    #expect(summary["validation/loss"]?.double == 0.5)
     #expect(notices.all.isEmpty)
   }
 
-  @Test(arguments: [(.success, 0), (.failed, 1), (.interrupted, 255)] as [(RunOutcome, Int64)])
-  func theOutcomeIsTheExitCode(outcome: RunOutcome, code: Int64) throws {
+  @Test(arguments: [(.success, 0), (.failed, 1), (.interrupted, 255)] as [(RunOutcome, Int)])
+  func theOutcomeIsTheExitCode(outcome: RunOutcome, code: Int) throws {
     let server = try WandBStandIn()
     let tracker = try online(server)
     try tracker.finish(outcome)
@@ -291,8 +291,9 @@ import Testing
     #expect(
       try String(contentsOfFile: "\(tracker.folder)/files/\(page)", encoding: .utf8).contains(
         "a &lt; b &amp; c"))
-    let summary = try JSON(parsing: 
-      Data(contentsOf: URL(fileURLWithPath: tracker.folder + "/files/wandb-summary.json")))
+    let summary = try JSON(
+      parsing:
+        Data(contentsOf: URL(fileURLWithPath: tracker.folder + "/files/wandb-summary.json")))
     #expect(summary["_step"] == 3)
     #expect(summary["grid"]?["format"] == "jpeg")
     #expect(summary["prompts"]?["_type"] == "html-file")
@@ -400,7 +401,7 @@ import Testing
 
   /// A row without what differs between runs.
   private func values(_ row: String?) throws -> [String: JSON]? {
-    try JSON(parsing: Data((row ?? "null").utf8)).object?.filter {
+    try JSON(parsing: Data((row ?? "null").utf8)).object?.dictionary.filter {
       !["_timestamp", "_runtime", "_wandb"].contains($0.key)
     }
   }
