@@ -56,11 +56,11 @@ struct HeaderCursor {
   /// An integer from 0 up, in the range of `Int`; `what` names it in the error.
   mutating func wholeNumber(_ what: String) throws(TensorFileError) -> Int {
     guard let first = json.peek(), (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) else {
-      throw mismatch("\(what) must be whole numbers from 0 up")
+      throw mismatch("\(what) must be integers of at least 0")
     }
     let text = try reading { json throws(JSONError) in try json.number() }.text
     guard text.utf8.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains) else {
-      throw wrong("\(what) must be whole numbers from 0 up")
+      throw wrong("\(what) must be integers of at least 0")
     }
     guard let number = Int(text) else { throw wrong("\(what) are too large") }
     return number
