@@ -83,13 +83,8 @@ import Torch
     (.step, "step_size", .number(1e30), "must be an integer of at least 1"),
     (.step, "gamma", .null, "must be a number of at least 0"),
   ])
-<<<<<<< HEAD
   func aBadOptionIsNamedWithWhatIsAllowed(
-    _ kind: ScheduleKind, _ key: String, _ value: JSONValue, _ problem: String
-=======
-  func `A bad option is named, with what is allowed`(
     _ kind: ScheduleKind, _ key: String, _ value: JSON, _ problem: String
->>>>>>> 6cce0cb (JSON is written by one writer, and Codable values go through the same tree)
   ) {
     let error = #expect(throws: Issues.self) {
       try LearningRateSchedule(kind, steps: 100, params: [key: value])

@@ -76,13 +76,8 @@ import Torch
     (.muon, "adjust_lr_fn", .string("rms"), "must be one of original, match_rms_adamw"),
     (.muon, "momentum", .bool(false), "must be a number from 0 to below 1"),
   ])
-<<<<<<< HEAD
   func aBadOptionIsNamedWithWhatIsAllowed(
-    _ kind: OptimizerKind, _ key: String, _ value: JSONValue, _ problem: String
-=======
-  func `A bad option is named, with what is allowed`(
     _ kind: OptimizerKind, _ key: String, _ value: JSON, _ problem: String
->>>>>>> 6cce0cb (JSON is written by one writer, and Codable values go through the same tree)
   ) {
     let error = #expect(throws: Issues.self) {
       try OptimizerOptions(kind, params: [key: value])

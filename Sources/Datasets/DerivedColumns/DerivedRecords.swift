@@ -71,7 +71,7 @@ struct DerivedRecords {
     isTorn = data.last.map { $0 != UInt8(ascii: "\n") } ?? false
     for line in data.split(separator: UInt8(ascii: "\n")) {
       // The value of a truncated line has an unknown origin, which is reported.
-      guard let entry = try? JSONDecoder().decode(Entry.self, from: line) else { continue }
+      guard let entry = try? JSON.decode(Entry.self, from: line) else { continue }
       entries[entry.file, default: []].append(entry)
     }
   }
@@ -118,10 +118,8 @@ struct DerivedRecords {
   }
 
   private mutating func add(_ entry: Entry) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     do {
-      let line = (isTorn ? Data("\n".utf8) : Data()) + (try encoder.encode(entry)) + Data("\n".utf8)
+      let line = (isTorn ? Data("\n".utf8) : Data()) + (try JSON(encoding: entry).data()) + Data("\n".utf8)
       let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
       guard descriptor >= 0 else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
       let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)

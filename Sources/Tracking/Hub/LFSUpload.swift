@@ -48,11 +48,7 @@ struct LFSUpload {
         throw Issue(
           [.file(url)],
           "does not take \(object.file.path): \(error["message"]?.string ?? "unknown error") "
-<<<<<<< HEAD
-            + "(code \(error["code"]?.integer ?? 0))")
-=======
-            + "(code \(error["code"]?.int ?? 0))", at: url)
->>>>>>> 6cce0cb (JSON is written by one writer, and Codable values go through the same tree)
+            + "(code \(error["code"]?.int ?? 0))")
       }
       return (object, answer)
     }

@@ -36,13 +36,8 @@ struct WandBRun: Sendable {
       )
     }
     // whatever else it is
-<<<<<<< HEAD
-    guard case .object(let members)? = try? JSON(options.configuration) else {
-      throw Issue("the configuration for Weights & Biases is no JSON object")
-=======
     guard case .object(let members)? = try? JSON(parsing: options.configuration) else {
-      throw TrackingError("the configuration for Weights & Biases is no JSON object")
->>>>>>> 6cce0cb (JSON is written by one writer, and Codable values go through the same tree)
+      throw Issue("the configuration for Weights & Biases is no JSON object")
     }
     self.id = options.resumeID ?? id
     isResumed = options.resumeID != nil
