@@ -1,17 +1,17 @@
 import ArgumentParser
 import Datasets
 
-/// How `ltx preprocess` reads clips.
+/// The options of how `ltx preprocess` reads clips.
 struct ClipReadingOptions: ParsableArguments {
   enum Deinterlacing: String, ExpressibleByArgument, CaseIterable {
     case on, off
   }
 
   @Option(
-    help: "on: make one image of each interlaced frame; off: use interlaced frames as stored.")
+    help: "Deinterlace interlaced frames to one image each. With off, they are used as stored.")
   var deinterlace = Deinterlacing.on
 
-  @Flag(help: "Fail rows whose clip has damaged frames. Otherwise they are cached with a warning.")
+  @Flag(help: "Fail rows whose clip has damaged frames instead of caching them with a warning.")
   var strict = false
 
   func apply(to options: inout PreprocessingOptions) {

@@ -6,21 +6,25 @@ import Media
 import Support
 import TensorFiles
 
-/// `ltx dataset`: looks at a preprocessed dataset.
+/// `ltx dataset`: inspects a preprocessed dataset.
 struct DatasetCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "dataset",
-    abstract: "Check a preprocessed dataset, count what is in it, show it as a page.",
+    abstract: "Check a preprocessed dataset, print its statistics, or show it as a page.",
     discussion: """
-      CACHE is what `ltx preprocess` or the official trainer's scripts wrote, or the folder that holds it as \
-      .precomputed. The dataset file is the one beside the cache unless --dataset names it.
+      CACHE is the output of `ltx preprocess` or of the official trainer's scripts, or the folder \
+      that contains it as .precomputed. Without --dataset, the dataset file is the only one beside \
+      the cache.
+
+      Example:
+        ltx dataset check clips
       """,
     subcommands: [
       CheckDatasetCommand.self, DatasetStatisticsCommand.self, PreviewDatasetCommand.self,
     ])
 }
 
-/// What the subcommands compare a cache with.
+/// The options of what a cache is compared with.
 struct DatasetArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp("The dataset file: .json, .jsonl or .csv.", valueName: "file"),
@@ -32,18 +36,18 @@ struct DatasetArguments: ParsableArguments {
   @OptionGroup var model: CheckpointArguments
 
   @Option(
-    help: ArgumentHelp("In place of --model-path: the transformer's file.", valueName: "file"),
+    help: ArgumentHelp("The transformer's file, instead of --model-path.", valueName: "file"),
     completion: .file())
   var transformerPath: String?
 
-  @Flag(help: "Don't read the media files.")
+  @Flag(help: "Skip the media files, which takes less time.")
   var skipSources = false
 
   func validate() throws {
     guard model.modelPath == nil || transformerPath == nil else {
       throw ValidationError(
-        "--transformer-path can't be given beside --model-path, which holds what datasets are made with; "
-          + "leave one of them out")
+        "--transformer-path and --model-path contradict each other, because the checkpoint has a "
+          + "transformer. Remove one of them")
     }
   }
 
@@ -61,16 +65,20 @@ struct DatasetArguments: ParsableArguments {
 struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "check",
-    abstract: "Look for what is wrong with a preprocessed dataset.",
+    abstract: "Find problems of a preprocessed dataset.",
     discussion: """
-      Reads every file of the cache: whether it is whole, its tensors have their shapes and types, all numbers are \
-      finite, and the files of a sample are all there and fit each other; with a dataset file, whether rows, captions and \
-      media files are those that were cached.
+      Reads every file of the cache and checks that it is complete, that its tensors have the right \
+      shapes and dtypes and only finite values, and that the files of each sample exist and agree. \
+      With a dataset file, checks that rows, captions, repeats and media files are those that were \
+      cached.
 
-      Exit status: 0 if nothing is wrong, 1 if something is, 2 if the input can't be used.
+      Exit status: 0 without problems, 1 with problems, 2 if the input can't be used.
+
+      Example:
+        ltx dataset check .precomputed --dataset dataset.json
       """)
 
-  @Argument(help: "The cache, or the folder with .precomputed in it.", completion: .directory)
+  @Argument(help: "The cache, or the folder that contains .precomputed.", completion: .directory)
   var cache: String
 
   @OptionGroup var arguments: DatasetArguments
@@ -78,13 +86,16 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
   @Option(
     name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
     help: ArgumentHelp(
-      "The text encoder that the cache should have been made with; its tokenizer counts the captions' tokens (max 1024).",
+      """
+      The text encoder that the cache should have been made with. Its tokenizer counts the tokens \
+      of captions (max 1024).
+      """,
       valueName: "path"),
     completion: .file())
   var textEncoderPath: String?
 
   @Option(
-    help: ArgumentHelp("Also write all that was found as JSON.", valueName: "file"),
+    help: ArgumentHelp("A JSON file to write all problems to.", valueName: "file"),
     completion: .file())
   var json: String?
 
@@ -106,7 +117,7 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
     if !report.problems.isEmpty { throw ExitCode(1) }
   }
 
-  /// A line for each problem below a headline for each kind, and a summary.
+  /// A heading for each kind of problem with a line for each problem, and a summary.
   static func table(_ report: DatasetReport) -> String {
     var text = ""
     for kind in DatasetProblem.Kind.allCases {
@@ -131,19 +142,19 @@ extension DatasetProblem.Kind {
     case .unreadable: "files that can't be read"
     case .damage: "made from damaged clips"
     case .tensors: "tensors that are missing or wrong"
-    case .numbers: "numbers that are not finite, or all 0"
-    case .inconsistent: "files unlike the others"
-    case .incomplete: "samples of which a file is missing"
-    case .mismatch: "files that don't fit each other"
+    case .numbers: "values that are not finite, or all 0"
+    case .inconsistent: "files that differ from the others"
+    case .incomplete: "samples without some of their files"
+    case .mismatch: "files that contradict each other"
     case .silence: "silent audio"
     case .leftover: "leftovers"
     case .row: "rows that can't be used"
     case .notCached: "rows that are not cached"
-    case .notListed: "files that the dataset does not name"
-    case .source: "media files that are gone or changed"
+    case .notListed: "files without a row in the dataset"
+    case .source: "media files that are missing or have changed"
     case .caption: "captions"
     case .repeats: "repeats"
-    case .fingerprint: "files made in another way"
+    case .fingerprint: "files made with another model or other options"
     }
   }
 }
@@ -152,20 +163,25 @@ extension DatasetProblem.Kind {
 struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "stats",
-    abstract: "Durations, buckets, caption lengths and loudness of a preprocessed dataset.",
+    abstract: "Print durations, buckets, caption lengths and loudness of a preprocessed dataset.",
     discussion: """
-      Loudness is that of the media files: integrated, by ITU-R BS.1770, in LUFS; the peak in dB of full scale.
+      The loudness is that of the media files: integrated, by ITU-R BS.1770, in LUFS. The peak is in \
+      dB of full scale.
 
       Exit status: 0, or 2 if the input can't be used.
+
+      Example:
+        ltx dataset stats .precomputed --json stats.json
       """)
 
-  @Argument(help: "The cache, or the folder with .precomputed in it.", completion: .directory)
+  @Argument(help: "The cache, or the folder that contains .precomputed.", completion: .directory)
   var cache: String
 
   @OptionGroup var arguments: DatasetArguments
 
   @Option(
-    help: ArgumentHelp("Also write them as JSON, with those of each sample.", valueName: "file"),
+    help: ArgumentHelp(
+      "A JSON file to write the statistics to, with those of each sample.", valueName: "file"),
     completion: .file())
   var json: String?
 
@@ -213,7 +229,7 @@ struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
       ("caption", statistics.captionCharacters.map { spread($0, 0, " characters") }),
       ("", statistics.captionTokens.map { spread($0, 0, " tokens") }),
       (
-        "loudness", statistics.loudness.map { spread($0, 1, " LUFS") + " (\($0.count) with sound)" }
+        "loudness", statistics.loudness.map { spread($0, 1, " LUFS") + " (\($0.count) with audio)" }
       ),
       ("peak", statistics.peak.map { spread($0, 1, " dBFS") }),
       (
@@ -238,7 +254,7 @@ extension PhasedProgress {
   }
 }
 
-/// - Parameter cache: with the options, tells which files are read; those are not written over.
+/// Checks that an output overwrites none of the files that are read.
 private func requireOutput(_ path: String, cache: String?, _ options: DatasetCheckOptions) throws {
   let inputs = FileManager.default.fileExists(atPath: path) ? try options.inputs(cache: cache) : []
   if let problem = OutputFile.problem(path, inputs: inputs) {
@@ -256,16 +272,20 @@ private func writeJSON(_ value: some Encodable, to path: String) throws {
 struct PreviewDatasetCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "preview",
-    abstract: "Show a dataset as one HTML page: thumbnails, captions, buckets, sounds, problems.",
+    abstract: "Show a dataset as one HTML page: thumbnails, captions, buckets, audio, problems.",
     discussion: """
-      The page holds its images and plays the clips from where they are. Images and waveforms are those of the media \
-      files, of the frames that the bucket takes; what it cuts away is darkened. With --dataset alone, a dataset can be \
-      looked at before it is preprocessed.
+      The page contains its images and plays the clips from their location. Images and waveforms \
+      are made from the media files, for the frames that the bucket uses; cropped parts are \
+      darkened. With --dataset alone, a dataset can be shown before it is preprocessed.
 
-      Exit status: 0, also where the page shows problems; 1 if it can't be written, 2 if the input can't be used.
+      Exit status: 0, also if the page shows problems; 1 if it can't be written; 2 if the input \
+      can't be used.
+
+      Example:
+        ltx dataset preview .precomputed -o preview.html
       """)
 
-  @Argument(help: "The cache, or the folder with .precomputed in it.", completion: .directory)
+  @Argument(help: "The cache, or the folder that contains .precomputed.", completion: .directory)
   var cache: String?
 
   @Option(
@@ -277,12 +297,12 @@ struct PreviewDatasetCommand: ParsableCommand {
   @Option(
     name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
     help: ArgumentHelp(
-      "The text encoder, whose tokenizer counts the captions' tokens.", valueName: "path"),
+      "The text encoder, whose tokenizer counts the tokens of captions.", valueName: "path"),
     completion: .file())
   var textEncoderPath: String?
 
   @Flag(
-    help: "Show what the latents decode to in place of the media files' frames; needs --model-path."
+    help: "Show decoded latents instead of the media files' frames. Needs --model-path."
   )
   var decode = false
 
@@ -290,10 +310,10 @@ struct PreviewDatasetCommand: ParsableCommand {
 
   func validate() throws {
     if decode, arguments.options.models == nil {
-      throw ValidationError("--decode needs a model: name the checkpoint with --model-path")
+      throw ValidationError("--decode: needs a model. Name the checkpoint with --model-path")
     }
     if cache == nil, arguments.dataset == nil {
-      throw ValidationError("nothing to show: name a cache, or a dataset file with --dataset")
+      throw ValidationError("nothing to show. Name a cache, or a dataset file with --dataset")
     }
   }
 

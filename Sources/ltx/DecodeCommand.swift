@@ -11,13 +11,18 @@ struct DecodeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "decode",
     abstract:
-      "Turn cached latents back into videos, pictures and sounds, to see what training sees.",
+      "Decode cached latents to videos, images and audio, to see what training sees.",
     discussion: """
-      LATENTS is a folder of a cache such as .precomputed/latents, a whole cache, or one file. Video latents become MP4 \
-      (PNG for a single frame), audio latents WAV, masks grey MP4 or PNG. A whole cache is decoded into decoded_videos, \
-      decoded_audio, decoded_reference_videos and so on below OUTPUT.
+      LATENTS is a folder of a cache such as .precomputed/latents, a whole cache, or one file. Video \
+      latents become MP4 (PNG for a single frame), audio latents WAV, masks gray MP4 or PNG. A whole \
+      cache is decoded into decoded_videos, decoded_audio, decoded_reference_videos and so on below \
+      OUTPUT.
 
-      Exit status: 0 if every file is decoded, 1 if some could not be, which are listed, 2 if nothing was begun.
+      Exit status: 0 if every file is decoded, 1 if some could not be decoded, 2 if nothing was \
+      started.
+
+      Example:
+        ltx decode .precomputed/latents decoded --model-path ltx-2.safetensors --with-audio
       """)
 
   @Argument(
@@ -25,7 +30,7 @@ struct DecodeCommand: ParsableCommand {
     completion: .directory)
   var latents: String
 
-  @Argument(help: "The folder for what is decoded; made if need be.", completion: .directory)
+  @Argument(help: "The folder for the decoded files.", completion: .directory)
   var output: String
 
   @OptionGroup var model: CheckpointArguments
@@ -35,22 +40,26 @@ struct DecodeCommand: ParsableCommand {
     help: "Decode in tiles of 512 pixels and 128 frames, which takes less memory.")
   var vaeTiling = true
 
-  @Option(help: "Of the noise that some decoders add.")
+  @Option(help: "The seed of the noise that some decoders add.")
   var seed: UInt64 = 0
 
   @Flag(
     help:
-      "Put each sample's sound into its video; for a folder of latents, also write WAVs into decoded_audio beside OUTPUT."
+      """
+      Put the audio of each sample into its video. For a folder of latents, also write WAV files \
+      into decoded_audio beside OUTPUT.
+      """
   )
   var withAudio = false
 
   @Option(
     help: ArgumentHelp(
-      "Where that sound lies; audio_latents beside the latents if left out.", valueName: "folder"),
+      "The folder of the audio latents. Default: audio_latents beside the latents.",
+      valueName: "folder"),
     completion: .directory)
   var audioLatentsDir: String?
 
-  @Option(help: "What the VAEs compute in: bfloat16, as the reference, or float32.")
+  @Option(help: "The dtype of the VAEs: bfloat16, like upstream, or float32.")
   var dtype: ComputeDType = .bfloat16
 
   @OptionGroup var compute: ComputeOptions
@@ -58,8 +67,8 @@ struct DecodeCommand: ParsableCommand {
   func validate() throws {
     if model.files() == nil {
       throw ValidationError(
-        "no model is given: name the checkpoint with --model-path, or the VAEs with --video-vae-path and "
-          + "--audio-vae-path")
+        "the model is missing. Name the checkpoint with --model-path, or the VAEs with "
+          + "--video-vae-path and --audio-vae-path")
     }
   }
 
@@ -91,7 +100,7 @@ struct DecodeCommand: ParsableCommand {
 }
 
 extension CacheDecoder {
-  /// Decodes, and shows how far it is and what came of it.
+  /// Decodes, and shows the progress and the result.
   ///
   /// - Throws: `ExitCode` 1 if a file could not be decoded.
   func runShowing(_ jobs: [CacheDecodingJob], into output: String) throws {
@@ -116,8 +125,8 @@ extension CacheDecoder {
     }
     if summary.ofOtherModels > 0 {
       printError(
-        "note: \(counted(summary.ofOtherModels, "file")) made with another model file than the one given; if its weights "
-          + "differ, so does what is decoded")
+        "note: \(counted(summary.ofOtherModels, "file")) made with another model file than the given "
+          + "one. If its weights differ, so does the output")
     }
     print("\(summary.written.count) of \(counted(jobs.count, "file")) decoded into \(output)")
     if !summary.failures.isEmpty { throw ExitCode(1) }

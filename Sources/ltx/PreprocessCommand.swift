@@ -10,16 +10,22 @@ struct PreprocessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "preprocess",
     abstract:
-      "Turn clips, sounds and captions into the latents and text features that training reads.",
+      "Encode clips, audio and captions to the latents and text features that training reads.",
     discussion: """
-      The dataset is a JSON list of objects, JSONL, CSV, or a folder of media with captions in .txt files beside them. \
-      Columns are found by their names: video, audio, reference_video, reference_audio, video_mask, audio_mask, \
-      caption; media paths are relative to the dataset. Each clip's first frames are brought to the resolution bucket \
-      nearest to its aspect. The cache, .precomputed beside the dataset, holds a folder for each kind of file and \
-      report.json. A later run encodes only what is missing or has changed. Several processes, started by torchrun or \
-      srun, share the work.
+      The dataset is a JSON list of objects, JSONL, CSV, or a folder of media with captions in \
+      .txt files beside them. Columns are found by their names: video, audio, reference_video, \
+      reference_audio, video_mask, audio_mask, caption, repeats. Media paths are relative to the \
+      dataset. The first frames of each clip are scaled and cropped to the resolution bucket with \
+      the nearest aspect ratio. The cache, .precomputed beside the dataset, has a folder for each \
+      kind of file, and report.json. A rerun encodes only files that are missing or have changed. \
+      Several processes that torchrun or srun starts share the work.
 
-      Exit status: 0 if all is cached that was asked for, 1 if something could not be, 2 if nothing was begun.
+      Exit status: 0 if everything requested is cached, 1 if something could not be cached, 2 if \
+      nothing was started.
+
+      Example:
+        ltx preprocess dataset.json --resolution-buckets "768x512x49;512x768x49" \
+        --model-path ltx-2.safetensors --text-encoder-path gemma-3-12b
       """)
 
   @Argument(help: "The dataset: .json, .jsonl, .csv, or a folder.", completion: .file())
@@ -27,7 +33,10 @@ struct PreprocessCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Sizes to bring clips to, \"768x512x49\": multiples of 32, frames 8k + 1 in LTX-2. Quote several.",
+      """
+      Sizes that clips are brought to, such as "768x512x49": multiples of 32, and 8k + 1 frames in \
+      LTX-2. Quote several.
+      """,
       valueName: "WxHxF;WxHxF;…"))
   var resolutionBuckets: String?
 
@@ -36,53 +45,55 @@ struct PreprocessCommand: ParsableCommand {
   @Flag(
     name: [.customLong("text-encoder-8bit"), .customLong("load-text-encoder-in-8bit")],
     help:
-      "Round the text encoder to int8 while it is loaded: half the memory. Text features change slightly."
+      "Load the text encoder in int8, in half the memory. Text features change slightly."
   )
   var textEncoder8bit = false
 
   @OptionGroup(title: "Columns") var columns: ColumnOptions
 
-  @OptionGroup(title: "What is made") var content: PreprocessingContentOptions
+  @OptionGroup(title: "Content") var content: PreprocessingContentOptions
 
-  @OptionGroup(title: "How clips are read") var reading: ClipReadingOptions
+  @OptionGroup(title: "Reading clips") var reading: ClipReadingOptions
 
   @Option(
-    help: "Where the cache goes; .precomputed beside the dataset if left out.",
+    help: "The folder of the cache. Default: .precomputed beside the dataset.",
     completion: .directory)
   var outputDir: String?
 
-  @Option(help: "safetensors, or pt as the official trainer reads it.")
+  @Option(help: "The format of the files: safetensors, or pt for the official trainer.")
   var format: CacheFormat = .safetensors
 
-  @Flag(help: "Encode everything anew, also what is cached and has not changed.")
+  @Flag(help: "Encode everything again, including files that are up to date.")
   var overwrite = false
 
-  @Flag(help: "Encode clips of more than 512 pixels a side in tiles, which takes less memory.")
+  @Flag(help: "Encode clips of more than 512 pixels per side in tiles, which takes less memory.")
   var vaeTiling = false
 
-  @Option(help: "Clips of one size to encode together.")
+  @Option(help: "The number of clips of one size to encode together.")
   var batchSize = 1
 
   @Flag(
     help:
-      "Decode what was cached, into decoded_… folders in the cache: what the model will see and hear."
+      "Decode the cache into decoded_… folders inside it: what the model will see and hear."
   )
   var decode = false
 
   @Flag(
     help:
-      "Do all as the reference's scripts do it, known faults included; docs/preprocessing.md lists them."
+      "Follow upstream's scripts, including their known faults, which docs/preprocessing.md lists."
   )
   var compat = false
 
   @Option(
-    help: "What models compute in and the cache holds: bfloat16, as the reference, or float32.")
+    help: "The dtype of the models and the cache: bfloat16, like upstream, or float32.")
   var dtype: ComputeDType = .bfloat16
 
   @OptionGroup var compute: ComputeOptions
 
   func validate() throws {
-    guard batchSize >= 1 else { throw ValidationError("--batch-size must be 1 or more") }
+    guard batchSize >= 1 else {
+      throw ValidationError("--batch-size: must be 1 or more (got \(batchSize))")
+    }
   }
 
   func run() throws {
@@ -110,7 +121,8 @@ struct PreprocessCommand: ParsableCommand {
       printError("error: \(describe(error))")
       if case let error as TorchError = error, error.kind == .outOfMemory {
         printError(
-          "memory ran out: try --vae-tiling, a smaller --batch-size or smaller buckets; a rerun goes on from here"
+          "memory ran out. Use --vae-tiling, a smaller --batch-size or smaller buckets; a rerun "
+            + "resumes here"
         )
       }
       throw ExitCode(
@@ -122,7 +134,7 @@ struct PreprocessCommand: ParsableCommand {
     if !report.failures.isEmpty { throw ExitCode(1) }
   }
 
-  /// What the model will see and hear: everything in the cache, in folders of their own there.
+  /// Decodes everything in the cache into folders inside it.
   private func decodeCache(_ folder: String) throws {
     var options = CacheDecodingOptions()
     options.device = compute.device
@@ -146,12 +158,12 @@ struct PreprocessCommand: ParsableCommand {
     }
     if report.withoutAudio > 0 {
       printError(
-        "note: \(counted(report.withoutAudio, "clip")) without sound, and so without audio latents")
+        "note: \(counted(report.withoutAudio, "clip")) without audio, and so without audio latents")
     }
     if !report.table.isEmpty { print(report.table) }
     print(
       "\(counted(report.rows, "row")): \(report.upToDate) up to date, \(Set(report.failures.map { $0.sample ?? $0.line.map(String.init) ?? $0.reason }).count) "
-        + "failed\(report.interruption == nil ? "" : ", the rest not done"); cached in \(report.outputFolder)"
+        + "failed\(report.interruption == nil ? "" : ", the rest not processed"); cached in \(report.outputFolder)"
     )
   }
 
@@ -183,10 +195,10 @@ struct PreprocessCommand: ParsableCommand {
 
 extension CacheFormat: ExpressibleByArgument {}
 
-/// Shows what preprocessing reports.
+/// Shows the progress of preprocessing.
 private final class PreprocessingProgress {
   private let progress = PhasedProgress()
-  /// Whether the models are loaded, and the work has begun.
+  /// Whether the models are loaded, and encoding has started.
   private(set) var hasEncoded = false
 
   func show(_ event: PreprocessingEvent) {

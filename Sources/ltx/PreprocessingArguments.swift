@@ -1,4 +1,4 @@
-// Options of `ltx preprocess`, by what they are about.
+// The options of `ltx preprocess`, by their subject.
 
 import ArgumentParser
 import Datasets
@@ -7,32 +7,33 @@ import Media
 import Support
 import Torch
 
-/// Columns of a dataset that are not found by their names.
+/// The columns of a dataset that are not found by their names.
 struct ColumnOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("The column of the clips and pictures.", valueName: "column"))
+  @Option(help: ArgumentHelp("The column of the clips and images.", valueName: "column"))
   var videoColumn: String?
 
   @Option(help: ArgumentHelp("The column of the captions.", valueName: "column"))
   var captionColumn: String?
 
-  @Option(help: ArgumentHelp("The column of the sounds.", valueName: "column"))
+  @Option(help: ArgumentHelp("The column of the audio.", valueName: "column"))
   var audioColumn: String?
 
   @Option(
     name: [.customLong("reference-video-column"), .customLong("reference-column")],
-    help: ArgumentHelp("The column of the references.", valueName: "column"))
+    help: ArgumentHelp("The column of the reference videos.", valueName: "column"))
   var referenceVideoColumn: String?
 
-  @Option(help: ArgumentHelp("The column of the references' sounds.", valueName: "column"))
+  @Option(help: ArgumentHelp("The column of the reference audio.", valueName: "column"))
   var referenceAudioColumn: String?
 
-  @Option(help: ArgumentHelp("The column of the clips' masks.", valueName: "column"))
+  @Option(help: ArgumentHelp("The column of the video masks.", valueName: "column"))
   var videoMaskColumn: String?
 
-  @Option(help: ArgumentHelp("The column of the sounds' masks.", valueName: "column"))
+  @Option(help: ArgumentHelp("The column of the audio masks.", valueName: "column"))
   var audioMaskColumn: String?
 
-  @Option(help: ArgumentHelp("The column of the repeats per epoch.", valueName: "column"))
+  @Option(
+    help: ArgumentHelp("The column of the repeats in an epoch of training.", valueName: "column"))
   var repeatsColumn: String?
 
   var named: [Role: String] {
@@ -45,78 +46,89 @@ struct ColumnOptions: ParsableArguments {
   }
 }
 
-/// What is made of clips, sounds and captions.
+/// The content of the cache.
 struct PreprocessingContentOptions: ParsableArguments {
-  @Option(help: "A word to put before each caption, which the LoRA will listen to.")
+  @Option(help: "A trigger word to put before each caption.")
   var loraTrigger: String?
 
-  @Flag(help: "Take away how language models like to begin captions, such as \"The video shows\".")
+  @Flag(help: "Remove \"The video shows\" and similar phrases from the start of captions.")
   var removeLlmPrefixes = false
 
   @Flag(
     help:
-      "Fail for clips without sound. Sound is taken from the clips anyway, unless --skip-audio is given."
+      "Fail for clips without audio. By default, clips with audio are encoded with it."
   )
   var withAudio = false
 
-  @Flag(help: "Leave the clips' sound out. Columns of sound are still read.")
+  @Flag(help: "Skip the audio of clips. Columns of audio are still read.")
   var skipAudio = false
 
   @Option(
     help: ArgumentHelp(
-      "For sounds without clips: lengths in seconds, of which each takes the longest that it fills.",
+      """
+      Lengths for audio without clips, in seconds. Each file is cut to the longest one that it \
+      fills.
+      """,
       valueName: "s;s;…"))
   var audioDurations: String?
 
   @Option(
     help: ArgumentHelp(
       """
-      The audio track of clips, and of other files with several: its number from 1, or a language such as eng. Default: \
-      the track that is marked default, else the first that can be decoded.
+      The audio track of clips, and of other files with several: its number from 1, or a language \
+      such as eng. Default: the track that players choose.
       """, valueName: "n|language"))
   var audioTrack: String?
 
   @Option(
     name: .customLong("fps"),
     help: ArgumentHelp(
-      "Bring all clips to this rate, by leaving out and repeating frames; each keeps its own if left out.",
+      """
+      The frame rate to bring all clips to, by dropping and repeating frames. Default: the rate of \
+      each clip.
+      """,
       valueName: "rate"))
   var frameRate: Double?
 
   @Option(
     help: ArgumentHelp(
-      "Whether HDR and wide-gamut clips are converted to SDR BT.709 (on, off). With off, code values are used unchanged.",
+      "Convert HDR and wide-gamut clips to SDR BT.709. With off, code values are used unchanged.",
       valueName: "on|off"))
   var hdrToSdr: OnOff?
 
   @Option(
     help: ArgumentHelp(
-      "The color behind transparent pixels: black, white or #RRGGBB. By default white for images and black for video.",
+      """
+      The color behind transparent pixels: black, white or #RRGGBB. Default: white for images, \
+      black for video.
+      """,
       valueName: "color"))
   var background: RGBColor?
 
   @Option(
-    help: ArgumentHelp("By how much references are smaller than their clips.", valueName: "n"))
+    help: ArgumentHelp(
+      "The factor by which references are smaller than their clips.", valueName: "n"))
   var referenceDownscaleFactor = 1
 
   @Option(
-    help: ArgumentHelp("Of references, take the first frame and then every n-th.", valueName: "n"))
+    help: ArgumentHelp(
+      "Use the first frame and then every n-th frame of references.", valueName: "n"))
   var referenceTemporalScaleFactor = 1
 
   func validate() throws {
     guard (1...1024).contains(referenceDownscaleFactor) else {
-      throw ValidationError("--reference-downscale-factor must be from 1 to 1024")
+      throw ValidationError("--reference-downscale-factor: must be between 1 and 1024")
     }
     guard (1...1024).contains(referenceTemporalScaleFactor) else {
-      throw ValidationError("--reference-temporal-scale-factor must be from 1 to 1024")
+      throw ValidationError("--reference-temporal-scale-factor: must be between 1 and 1024")
     }
     guard !(withAudio && skipAudio) else {
       throw ValidationError(
-        "--with-audio and --skip-audio contradict each other; leave one of them out")
+        "--with-audio and --skip-audio contradict each other. Remove one of them")
     }
     if let frameRate, !(0.1...1000).contains(frameRate) {
       throw ValidationError(
-        "--fps: \(frameRate) frames a second are not possible; give 0.1 to 1000")
+        "--fps: must be between 0.1 and 1000 (got \(frameRate))")
     }
   }
 

@@ -9,20 +9,26 @@ struct ReferenceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "reference",
     abstract:
-      "Make the reference videos that an IC-LoRA is trained with, and write them into the dataset.",
+      "Make the reference videos that an IC-LoRA is trained with, and write their column.",
     discussion: """
-      Of every clip in the dataset's media column (video, media_path, …) a reference is made, <name>_reference.mp4 beside it, \
-      of a picture <name>_reference.png; the column reference_video is set to it, and the rest of the file stays as it is. In a folder of media that name says it all. \
-      References have the clip's frames at their times, and no sound. A later run makes only what is missing, or was made from \
-      a clip or with options that have changed.
+      For every clip in the dataset's media column (video, media_path, …), a reference is written \
+      beside it: <name>_reference.mp4, or <name>_reference.png for an image. The column \
+      reference_video of the dataset file is set, and the rest of the file stays unchanged. In a \
+      folder of media, the name is enough. References have the frames of the clip at their times, \
+      and no audio. A rerun makes only references that are missing, or whose clip or options have \
+      changed.
 
-      A command is run without a shell: it is split at blanks, quotes and backslashes keep them, {input} and {output} become \
-      the files' paths. For pipes write sh -c '… "$1" … "$2"' sh {input} {output}.
+      A command runs without a shell: it is split at spaces outside of quotes, and {input} and \
+      {output} become the paths of the files. For pipes, write sh -c '… "$1" … "$2"' sh {input} \
+      {output}.
 
-      Exit status: 0 if every row has its reference, 1 if some have none, 2 if nothing was begun.
+      Exit status: 0 if every row has its reference, 1 if some have none, 2 if nothing was started.
+
+      Example:
+        ltx reference dataset.json --type canny
       """)
 
-  /// With the names that are likely to be typed.
+  /// The kinds of references, with the spellings that users are likely to type.
   enum Kind: String, CaseIterable, ExpressibleByArgument {
     case canny, blur, downscale, gray, command
 
@@ -35,31 +41,43 @@ struct ReferenceCommand: ParsableCommand {
 
   @Argument(
     help: ArgumentHelp(
-      "The dataset: .json, .jsonl, .csv, or a folder of media. With the dataset as --output, the folder that its paths are relative to.",
+      """
+      The dataset: .json, .jsonl, .csv, or a folder of media. If --output is the dataset, the \
+      folder that its paths are relative to.
+      """,
       valueName: "dataset"), completion: .file())
   var input: String
 
   @Option(
     help:
-      "What to make: canny edges (if left out), a blurred, smaller or grey video, or what a command makes."
+      """
+      The kind of reference: canny edges, a blurred, smaller or gray video, or the output of a \
+      command. Default: canny.
+      """
   )
   var type: Kind?
 
-  @Option(help: "canny: gradients up to this are no edge; 100 if left out.")
+  @Option(help: "The gradient up to which canny finds no edge. Default: 100.")
   var lowThreshold: Int?
 
   @Option(
     help:
-      "canny: gradients above this are an edge, those between the two where they touch one; 200 if left out."
+      """
+      The gradient above which canny finds an edge. Gradients between the thresholds are edges if \
+      they touch one. Default: 200.
+      """
   )
   var highThreshold: Int?
 
-  @Option(help: "blur: the Gaussian's sigma in pixels; 8 if left out.")
+  @Option(help: "The sigma of blur, in pixels. Default: 8.")
   var blurSigma: Double?
 
   @Option(
     help:
-      "downscale: what width and height are divided by, 2 if left out; sizes are rounded to even numbers."
+      """
+      The factor by which downscale divides width and height. Sizes are rounded to even numbers. \
+      Default: 2.
+      """
   )
   var downscaleFactor: Int?
 
@@ -68,13 +86,16 @@ struct ReferenceCommand: ParsableCommand {
   var command: String?
 
   @Option(
-    name: .shortAndLong, help: "Write the dataset with its new column here, not to its place.")
+    name: .shortAndLong,
+    help: "The path of the dataset with its new column. Default: the dataset itself.")
   var output: String?
 
-  @Option(help: "Where the references go, in the folders of their clips.", completion: .directory)
+  @Option(
+    help: "The folder of the references, with the subfolders of their clips.",
+    completion: .directory)
   var outputDir: String?
 
-  @Option(help: "What is put between a clip's name and the extension.")
+  @Option(help: "The text between the clip's name and the extension.")
   var suffix = "_reference"
 
   @Option(help: "The column of the media files, if it is not found by its name.")
@@ -82,11 +103,11 @@ struct ReferenceCommand: ParsableCommand {
 
   @Flag(
     name: [.long, .customLong("override")],
-    help: "Make all references anew, and replace files that are not known to be made from the clip."
+    help: "Make all references again, and replace files of unknown origin."
   )
   var overwrite = false
 
-  @Option(help: "Accepted from the reference's script; frames are handled one at a time here.")
+  @Option(help: "Accepted for compatibility with upstream's script; it has no effect.")
   var batchSize: Int?
 
   func run() throws {

@@ -40,7 +40,7 @@ import Testing
     #expect(shown.output == "2 clips, 0 problems: page.html\n")
     let page = try String(contentsOfFile: "\(workshop.path)/page.html", encoding: .utf8)
     #expect(page.components(separatedBy: "data:image/jpeg").count == 9)
-    #expect(page.components(separatedBy: "<svg").count == 2, "one of the clips has sound")
+    #expect(page.components(separatedBy: "<svg").count == 2, "one of the clips has audio")
 
     _ = try run(["decode", ".precomputed/latents", "seen", "--model-path", model], 0)
     for name in ["bigbuckbunny.mp4", "bikes.mp4"] {
@@ -77,7 +77,7 @@ import Testing
       (["dataset", "preview", "--dataset", "dataset.csv", "-o", "dataset.csv"], "is the input"),
       (["dataset", "preview", "-o", "x.html"], "nothing to show"),
       (["decode", "nowhere", "x", "--model-path", model], "does not exist"),
-      (["decode", ".precomputed/latents", "x"], "no model is given"),
+      (["decode", ".precomputed/latents", "x"], "the model is missing"),
       (["decode", ".precomputed/latents", "dataset.csv", "--model-path", model], "is a file"),
     ] {
       let result = try run(arguments, 2)

@@ -50,11 +50,11 @@ import Testing
     (["--resolution-buckets", "65x64x9"], "65x64x9: the width must be a multiple of 32"),
     (["--audio-durations", "1;x"], "--audio-durations: \"x\" is not a duration"),
     (["--with-audio", "--skip-audio"], "contradict each other"),
-    (["--batch-size", "0"], "--batch-size must be 1 or more"),
-    (["--reference-downscale-factor", "0"], "must be from 1 to 1024"),
+    (["--batch-size", "0"], "--batch-size: must be 1 or more (got 0)"),
+    (["--reference-downscale-factor", "0"], "must be between 1 and 1024"),
     (["--format", "csv"], "safetensors"),
     (["--caption-column", "words"], "--caption-column: d.csv has no column \"words\""),
-    (["--fps", "0"], "not possible"),
+    (["--fps", "0"], "--fps: must be between 0.1 and 1000"),
   ]) func whatCantBeBegunEndsWithStatus2(_ options: [String], _ problem: String) throws {
     let result = try run(options)
     #expect(result.status == 2)

@@ -260,7 +260,7 @@ import Training
     #expect(checked.status == 1)
     #expect(
       checked.output.components(
-        separatedBy: "was made with another text encoder than the one given"
+        separatedBy: "was made with another text encoder than the given one"
       ).count
         == 5,
       "\(checked.output)")

@@ -94,15 +94,15 @@ import Torch
       ),
       (
         "latents/a", [("latents", try Tensor.ones([12, 4]))],
-        "not all of num_frames, height, width are there"
+        "not all of num_frames, height, width are recorded"
       ),
       (
         "latents/a", [("latents", try Tensor.ones([4, 2, 2, 3], dtype: .int64))],
-        "expected a floating-point type"
+        "expected a floating-point dtype"
       ),
       (
         "audio_latents/a", [("latents", try Tensor.ones([40, 2]))],
-        "not all of num_time_steps, frequency_bins are there"
+        "not all of num_time_steps, frequency_bins are recorded"
       ),
       (
         "conditions/a", [("video_prompt_embeds", try Tensor.ones([8, 6]))],
@@ -158,7 +158,8 @@ import Torch
     try expect(.inconsistent, "latents/a.safetensors", "in float32")
     try cache.latents("a")
     try cache.conditions("c", width: 7)
-    try expect(.inconsistent, "conditions/c.safetensors", "8 rows of 7 and 7 numbers")
+    try expect(
+      .inconsistent, "conditions/c.safetensors", "8 rows of text features of width 7 and 7")
   }
 
   @Test func aSampleInBothFormats() throws {
@@ -210,7 +211,7 @@ import Torch
   @Test(arguments: [.leastNonzeroMagnitude, 1e-30, 0.0099, 10_000, -1])
   func ratesThatAreNone(_ fps: Double) throws {
     try cache.latents("c", fps: fps)
-    try expect(.tensors, "latents/c.safetensors", "fps is \(fps), which is no frame rate")
+    try expect(.tensors, "latents/c.safetensors", "fps is \(fps), which is not a frame rate")
   }
 
   @Test func whatAKilledRunLeft() throws {
@@ -227,7 +228,7 @@ import Torch
     let problems = try check { $0.models = ModelFiles(unified: model.checkpoint) }.problems
     #expect(
       problems.count == 3
-        && problems.allSatisfy { $0.problem.contains("another model than the one given") })
+        && problems.allSatisfy { $0.problem.contains("another model than the given one") })
     let identity = try FileIdentity.identity(of: model.checkpoint)
     for name in ["a", "sub/b", "c"] {
       try cache.latents(name, ["model": identity, "bucket": name == "c" ? "96x64x17" : "96x64x9"])

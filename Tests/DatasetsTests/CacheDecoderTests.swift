@@ -248,7 +248,7 @@ import Torch
       summary.failures,
       [
         ("nan", "NaN"), ("other_model", "made with another model"), ("rate", "fps is -1"),
-        ("slow", "fps is 1e-06, which is no frame rate"),
+        ("slow", "fps is 1e-06, which is not a frame rate"),
         ("text", "too few"),
       ])
     {

@@ -48,8 +48,8 @@ import Torch
     let found = try problems { $0.skipsSources = true }
     #expect(
       found.map(\.description) == [
-        "line 3: sub/../a.mp4 would be cached under the same name as the row of line 1, a; list a clip once, and rename "
-          + "files that differ in their extension only",
+        "line 3: sub/../a.mp4 would be cached under the same name as the row of line 1, a. List a clip once, and rename "
+          + "files that differ only in their extension",
         "\(cache.scratch.file("new.mp4")), line 2: is not preprocessed; run `ltx preprocess`",
         "latents/b.safetensors: has no row in \(cache.scratch.file("dataset.jsonl")), but training "
           + "uses it",
@@ -151,7 +151,7 @@ import Torch
     try cache.scratch.write("video,caption\na.mp4,x\n", to: "other.csv")
     let checker = try CacheChecker(cache: cache.scratch.path)
     #expect(checker.listing == nil)
-    #expect(checker.notes.first?.contains("there are 2 beside the cache") == true)
+    #expect(checker.notes.first?.contains("2 dataset files are beside the cache") == true)
     #expect(
       message { _ = try problems { $0.dataset = cache.scratch.file("report.json") } }.contains(
         "must be a list"))

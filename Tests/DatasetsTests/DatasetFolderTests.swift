@@ -37,9 +37,9 @@ import Testing
     #expect(found["c.nef"]?.contains("can't decode camera RAW images") == true)
     #expect(found["c.txt"] == "a caption whose c.nef is skipped")
     #expect(found["cache"] == "a preprocessed cache")
-    #expect(found["dataset.json"]?.contains("give it in place of the folder") == true)
+    #expect(found["dataset.json"]?.contains("name it instead of the folder") == true)
     #expect(found["e.caption"]?.contains("rename it") == true)
-    #expect(found["lonely.txt"] == "a caption without a video, image or audio of its name")
+    #expect(found["lonely.txt"] == "a caption without a video, image or audio of the same name")
     #expect(dataset.skipped.hiddenCount == 1)
   }
 
@@ -63,7 +63,7 @@ import Testing
     let text = message { _ = try Dataset(path: scratch.path) }
     #expect(
       text.contains(
-        "holds no videos, images or audio that can be used (skipped a.cr2: the installed FFmpeg"))
+        "has no videos, images or audio that can be used (skipped a.cr2: the installed FFmpeg"))
   }
 
   @Test func theReportListsSkippedFilesAndARunWithNothingElseWrongSucceeds() throws {

@@ -72,7 +72,7 @@ import Torch
       html.contains("a &lt;b&gt;bold&lt;/b&gt; &amp; &quot;quoted&quot; &#39;caption&#39;\u{FFFD}"))
     #expect(!html.contains("<b>bold"))
     #expect(
-      html.contains("the media file is not there") && html.contains("the media file is missing"))
+      html.contains("the media file does not exist") && html.contains("the media file is missing"))
     #expect(html.contains("the caption was &quot;x&quot; when it was encoded"))
     #expect(preview.problems == 2)
     #expect(html.components(separatedBy: "<svg").count == 2)
@@ -135,7 +135,7 @@ import Torch
     #expect(ClipPage.length(1e30).hasSuffix(" h") && ClipPage.length(.infinity).hasSuffix(" h"))
     try cache.latents("a", fps: 1e-30)
     try cache.conditions("a")
-    #expect(try page().html.contains("fps is 1e-30, which is no frame rate"))
+    #expect(try page().html.contains("fps is 1e-30, which is not a frame rate"))
   }
 
   @Test func ofAClipWithoutABucketTheFirstMinuteIsListenedTo() throws {

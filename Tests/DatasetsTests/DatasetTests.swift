@@ -116,11 +116,11 @@ import Testing
     let found = try Dataset(path: scratch.path)
     #expect(found.samples.map(\.media) == ["a.mov"])
     #expect(found.problems.count == 2)
-    #expect(found.problems[0].problem.contains("a.mp4 has the name of a.mov"))
+    #expect(found.problems[0].problem.contains("a.mp4 differs from a.mov only"))
     #expect(found.problems[1].problem.contains("b.txt is not UTF-8 text"))
     let empty = try ScratchFolder()
     #expect(
-      message { _ = try Dataset(path: empty.path) }.contains("holds no videos, images or audio"))
+      message { _ = try Dataset(path: empty.path) }.contains("has no videos, images or audio"))
   }
 
   @Test func columnsTheReferencesNamesComeFirstFlagsBeforeAll() throws {
@@ -276,17 +276,18 @@ import Testing
   }
 
   @Test func csvWhoseHeaderIsBroken() throws {
-    #expect(error("video,caption,video\na.mp4,x,y\n", "d.csv").contains("\"video\" stands twice"))
-    #expect(error("video,\"caption\na.mp4,x\n", "d.csv").contains("d.csv:1: a quote is opened"))
+    #expect(
+      error("video,caption,video\na.mp4,x,y\n", "d.csv").contains("has the column \"video\" twice"))
+    #expect(error("video,\"caption\na.mp4,x\n", "d.csv").contains("d.csv:1: a quote is not closed"))
   }
 
   @Test func columnsThatAreMissing() throws {
     let noCaption = error(#"[{"video": "a.mp4", "title": "b"}]"#, "d.json")
-    #expect(noCaption.contains("no caption column") && noCaption.contains("title, video"))
-    #expect(error(#"[{"caption": "b"}]"#, "d.json").contains("no media column"))
+    #expect(noCaption.contains("no column of captions") && noCaption.contains("title, video"))
+    #expect(error(#"[{"caption": "b"}]"#, "d.json").contains("no column of media files"))
     #expect(
       error(#"[{"video": "a", "caption": "b"}]"#, "d.json", columns: [.caption: "words"]).contains(
-        "no column \"words\" (--caption-column)"))
+        "has no column \"words\""))
   }
 
   @Test(arguments: [

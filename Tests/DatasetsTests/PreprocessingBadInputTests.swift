@@ -82,7 +82,7 @@ import Torch
       ("one.mp4", "one.mp4: has 1 frame, but the shortest bucket needs 9"),
       ("headless.mp4", "headless.mp4: an MP4 without its index"),
       ("cut.mp4", "cut.mp4: not one frame can be decoded"),
-      ("thin.png", "thin.png: latents: a picture of 4000x1 can't be made to fill 64x64"),
+      ("thin.png", "thin.png: latents: image: of 4000x1 pixels can't fill 64x64"),
     ] as [(String, String)])
   func aFileThatIsNoClip(_ name: String, _ problem: String) throws {
     try fixture.clip("good.mp4", frames: 9)

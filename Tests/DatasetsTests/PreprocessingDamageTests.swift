@@ -64,7 +64,7 @@ import Testing
     var options = try fixture.options()
     let report = try fixture.run(options)
     #expect(report.failures.isEmpty && report.encoded(.latents) == 1)
-    #expect(report.notes.contains { $0.contains("1 clip is interlaced, and was deinterlaced") })
+    #expect(report.notes.contains { $0.contains("1 clip is interlaced and was deinterlaced") })
     #expect(try fixture.run(options).upToDate == 1)
     options.deinterlaces = false
     let stored = try fixture.run(options)
