@@ -89,13 +89,15 @@ import Torch
   @Test func whatCantBeConvertedIsSaid() throws {
     let small = RGBFrame(bytes: [0, 0, 0], width: 1, height: 1)
     let large = RGBFrame(bytes: [0, 0, 0, 0, 0, 0], width: 2, height: 1, index: 1)
-    #expect(message { _ = try FrameTensors.pixels([]) } == "there are no frames")
+    #expect(message { _ = try FrameTensors.pixels([]) } == "frames: are missing")
     #expect(
-      message { _ = try FrameTensors.pixels([small, large]) } == "frame 1 is 2x1, the first one 1x1"
+      message { _ = try FrameTensors.pixels([small, large]) }.contains(
+        "has 2x1 pixels (expected 1x1")
     )
     #expect(message { _ = try FrameTensors.filled(small, (0, 4)) }.contains("can't fill 0x4"))
     #expect(
-      message { _ = try FrameTensors.frames(Tensor.zeros([1, 4, 1, 2, 2])) }.contains("no frames"))
+      message { _ = try FrameTensors.frames(Tensor.zeros([1, 4, 1, 2, 2])) }.contains(
+        "[1, 3, frames, height, width]"))
   }
 }
 
