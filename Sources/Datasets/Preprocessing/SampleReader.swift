@@ -80,6 +80,8 @@ struct SampleReader: Sendable {
       do {
         result.clip = try work.pending.contains(.latents) ? nil : check.cachedFacts(sample)
         if result.clip == nil { try read(VideoLatentsArtifact(), &result) }
+        // Another process may have cached the clip meanwhile.
+        if result.clip == nil { result.clip = try check.cachedFacts(sample) }
       } catch {
         // The sample's other files follow from the clip.
         note(error, .latents, &result)
