@@ -17,7 +17,7 @@ struct AudioConditionEncoder {
   let encoder: AudioEncoder
 
   /// - Throws: `MediaError` for a file that changed after it was checked, and errors of the encoder.
-  func callAsFunction(_ encoding: GenerationStage.AudioEncoding) throws -> Encoded {
+  func callAsFunction(_ encoding: GenerationPlan.AudioEncoding) throws -> Encoded {
     let grid = encoding.grid
     let condition = encoding.condition
     switch condition.kind {

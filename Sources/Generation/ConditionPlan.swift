@@ -13,8 +13,8 @@ struct ConditionPlan {
   var givenAudio: Condition<MediaFile>? { audioSource?.condition }
   /// `givenAudio` with the position of the condition that it comes from.
   private let audioSource: (index: Int, condition: Condition<MediaFile>)?
-  private(set) var videos: [GenerationStage.VideoEncoding] = []
-  private(set) var audio: [GenerationStage.AudioEncoding] = []
+  private(set) var videos: [GenerationPlan.VideoEncoding] = []
+  private(set) var audio: [GenerationPlan.AudioEncoding] = []
 
   init(
     _ request: GenerationRequest, _ defaults: GenerationDefaults, _ size: GenerationPlan.OutputSize,
@@ -54,7 +54,7 @@ struct ConditionPlan {
           if condition.modality == .video { try requireShapes(condition) }
         }
       }
-      var encoding = GenerationStage.VideoEncoding(
+      var encoding = GenerationPlan.VideoEncoding(
         condition: condition, sampling: sampling, grid: grid, crf: 0)
       switch (condition.modality, condition.kind) {
       case (.video, .image): encoding.crf = condition.source.crf ?? defaults.imageCRF
@@ -84,7 +84,7 @@ struct ConditionPlan {
         try checkAudio(givenAudio.path, givenAudio.source.start, &notes)
       }
       audio = [
-        GenerationStage.AudioEncoding(
+        GenerationPlan.AudioEncoding(
           condition: givenAudio, grid: grid, seconds: size.seconds)
       ]
       return
@@ -93,7 +93,7 @@ struct ConditionPlan {
     where try Issue.within("conditions", .index(index), body: { try isOfAudio(condition, &notes) })
     {
       audio.append(
-        GenerationStage.AudioEncoding(
+        GenerationPlan.AudioEncoding(
           condition: condition, grid: grid, seconds: size.seconds))
     }
   }

@@ -6,30 +6,29 @@ import Media
 import NN
 import Torch
 
-/// What the prompts and the media of a generation were encoded to.
+/// The encoded prompts and media of a generation.
 public struct EncodedInputs: Sendable {
   /// For each prompt, the negative one last if there is one.
   var contexts: [TextContexts] = []
   /// For each sampling.
   var videoConditions: [Int: [LatentCondition]] = [:]
-  /// A video that stays as it is, for each sampling: [1, C, F, H, W].
+  /// A video that stays unchanged, for each sampling: [1, C, F, H, W].
   var frozenVideo: [Int: Tensor] = [:]
-  /// To be put beside the result.
+  /// The references that are shown beside the result.
   var shownReferences: [ShownReference] = []
   var audioConditions: [LatentCondition] = []
-  /// A sound that stays as it is: [1, Z, T, N].
+  /// Audio that stays unchanged: [1, Z, T, N].
   var frozenAudio: Tensor?
-  /// That sound as it was given.
+  /// That audio as a clip.
   var givenAudio: AudioClip?
 
   public init() {}
 
-  /// - Parameter contexts: of a plan's prompts, in their order: see `GenerationPlan.prompts`.
+  /// - Parameter contexts: of the prompts in a plan's `inputs`, in their order.
   public init(contexts: [TextContexts]) { self.contexts = contexts }
 }
 
-/// Encodes what generations are given. Each method loads its models and frees them before it
-/// returns.
+/// Encodes the inputs of generations. Each method loads its models and frees them before it returns.
 public struct InputEncoder: Sendable {
   typealias Advance = (_ done: Int, _ total: Int) throws -> Void
 
@@ -46,7 +45,7 @@ public struct InputEncoder: Sendable {
     self.models = models
   }
 
-  /// Prompts to what the transformer attends to, on the models' device.
+  /// Encodes prompts to the contexts that the transformer attends to, on the models' device.
   public func contexts(
     of prompts: [String], advance: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws -> [TextContexts] {
@@ -61,8 +60,8 @@ public struct InputEncoder: Sendable {
     }
   }
 
-  /// A function of its own, so that the text encoder is gone when it returns. One prompt at a time:
-  /// the states of all layers take memory.
+  /// A separate function, so that the text encoder is freed when it returns. It encodes one prompt at
+  /// a time, because the states of all layers take memory.
   private func features(of prompts: [String], _ advance: Advance) throws -> [TextFeatures] {
     try advance(0, prompts.count)
     let encoder = try checkpoint.promptEncoder(
@@ -77,7 +76,7 @@ public struct InputEncoder: Sendable {
     }
   }
 
-  /// Pictures, clips and sounds of several plans, into the inputs that go with them.
+  /// Encodes images, clips and audio files of several plans into their inputs.
   ///
   /// - Precondition: as many inputs as plans.
   public func encodeMedia(
@@ -85,33 +84,26 @@ public struct InputEncoder: Sendable {
     report: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
     precondition(plans.count == inputs.count, "inputs for each plan")
-    var videos: [(plan: Int, encoding: GenerationStage.VideoEncoding)] = []
-    var audio: [(plan: Int, encoding: GenerationStage.AudioEncoding)] = []
+    var videos: [(plan: Int, encoding: GenerationPlan.VideoEncoding)] = []
+    var audio: [(plan: Int, encoding: GenerationPlan.AudioEncoding)] = []
     for (index, plan) in plans.enumerated() {
-      for stage in plan.stages {
-        switch stage {
-        case .encodeVideos(let encodings): videos += encodings.map { (index, $0) }
-        case .encodeAudio(let encodings): audio += encodings.map { (index, $0) }
-        default: break
-        }
-      }
+      videos += plan.inputs.videos.map { (index, $0) }
+      audio += plan.inputs.audio.map { (index, $0) }
     }
     if !videos.isEmpty {
-      let stage = GenerationStage.encodeVideos(videos.map(\.encoding))
       try encode(videos, into: &inputs) {
-        try report(GenerationProgress(stage: stage, done: $0, total: $1))
+        try report(GenerationProgress(stage: .encodeVideos, done: $0, total: $1))
       }
     }
     if !audio.isEmpty {
-      let stage = GenerationStage.encodeAudio(audio.map(\.encoding))
       try encode(audio, into: &inputs) {
-        try report(GenerationProgress(stage: stage, done: $0, total: $1))
+        try report(GenerationProgress(stage: .encodeAudio, done: $0, total: $1))
       }
     }
   }
 
   func encode(
-    _ encodings: [(plan: Int, encoding: GenerationStage.VideoEncoding)],
+    _ encodings: [(plan: Int, encoding: GenerationPlan.VideoEncoding)],
     into inputs: inout [EncodedInputs],
     _ advance: Advance
   ) throws {
@@ -132,7 +124,7 @@ public struct InputEncoder: Sendable {
   }
 
   func encode(
-    _ encodings: [(plan: Int, encoding: GenerationStage.AudioEncoding)],
+    _ encodings: [(plan: Int, encoding: GenerationPlan.AudioEncoding)],
     into inputs: inout [EncodedInputs],
     _ advance: Advance
   ) throws {

@@ -3,7 +3,7 @@ import Media
 import Torch
 
 extension GenerationPipeline {
-  /// Frames are written as they are decoded: a long video is never in memory as a whole.
+  /// Writes frames as they are decoded, so that a long video is never in memory as a whole.
   func decodeVideo(_ tiling: Tiling, _ state: inout State, _ advance: Advance) throws {
     let total = plan.size.frames * plan.outputs.count
     try advance(0, total)
@@ -68,7 +68,7 @@ extension GenerationPipeline {
     try advance(0, plan.outputs.count)
     for (index, path) in plan.outputs.enumerated() {
       guard let audio = state.results[index].audioClip ?? state.inputs.givenAudio else {
-        preconditionFailure("no sound to write")
+        preconditionFailure("no audio to write")
       }
       try WAVWriter.write(audio.channels, sampleRate: audio.sampleRate, to: path)
       try advance(index + 1, plan.outputs.count)

@@ -8,34 +8,34 @@ import NN
 import Support
 import Torch
 
-/// Runs the stages of a plan, one after another, with one stage's models in memory at a time.
-/// Several prompts go through each stage together, so that each model is loaded once.
+/// Runs a plan stage by stage, with one stage's models in memory at a time. Several prompts go
+/// through each stage together, so that each model is loaded once.
 ///
-/// All random numbers of a result come from one generator on the CPU, in float32: a seed gives the
+/// All random numbers of a result come from one generator on the CPU, in float32. A seed gives the
 /// same bytes again on the same device and number of threads, the same noise on every device, and
 /// the same result for a prompt among others as for the prompt alone.
 public struct GenerationPipeline {
-  /// Called when a stage begins and after each unit of it. What it throws ends the generation;
-  /// files that are not yet whole don't appear.
+  /// Called when a stage starts and after each unit of it. An error that it throws ends the
+  /// generation; incomplete files don't appear.
   public typealias Report = (GenerationProgress) throws -> Void
 
   let plan: GenerationPlan
   let shared: SharedModels?
 
   /// - Parameter shared: models to use instead of loading them for each stage; the plan's LoRAs are
-  ///   then left alone.
+  ///   then ignored.
   public init(_ plan: GenerationPlan, sharing shared: SharedModels? = nil) {
     self.plan = plan
     self.shared = shared
   }
 
-  /// What stages hand on.
+  /// The data that stages pass on.
   struct State {
     var inputs = EncodedInputs()
     var results: [Result]
   }
 
-  /// What is made of one prompt.
+  /// The result of one prompt.
   struct Result {
     let generator: Generator
     /// [1, C, F, H, W]
@@ -55,10 +55,9 @@ public struct GenerationPipeline {
     try withInference {
       let encoder = InputEncoder(plan.checkpoint, plan.models)
       var inputs = [EncodedInputs()]
-      for case .encodePrompts(let prompts) in plan.stages {
-        inputs[0].contexts = try encoder.contexts(of: prompts) {
-          try report(GenerationProgress(stage: .encodePrompts(prompts), done: $0, total: $1))
-        }
+      let prompts = plan.inputs.prompts
+      inputs[0].contexts = try encoder.contexts(of: prompts) {
+        try report(GenerationProgress(stage: .encodePrompts(prompts), done: $0, total: $1))
       }
       try encoder.encodeMedia(of: [plan], into: &inputs, report: report)
       try run(inputs[0], report: report)
@@ -71,19 +70,19 @@ public struct GenerationPipeline {
   public func run(_ inputs: EncodedInputs, report: Report = { _ in }) throws {
     try withInference {
       var state = try start(inputs)
-      for stage in plan.stages {
-        func advance(_ done: Int, of total: Int) throws {
-          try report(GenerationProgress(stage: stage, done: done, total: total))
-        }
-        switch stage {
-        case .encodePrompts, .encodeVideos, .encodeAudio: break
-        case .sample(let sampling): try sample(sampling, &state, advance)
-        case .upsample(let path): try upsample(path, &state, advance)
-        case .decodeAudio: try decodeAudio(&state, advance)
-        case .decodeVideo(let tiling): try decodeVideo(tiling, &state, advance)
-        case .copyVideo(let path): try copyVideo(path, state, advance)
-        case .writeAudio: try writeAudio(state, advance)
-        }
+      func advance(_ stage: GenerationStage) -> Advance {
+        { try report(GenerationProgress(stage: stage, done: $0, total: $1)) }
+      }
+      for sampling in plan.samplings {
+        if let path = sampling.upsampler { try upsample(path, &state, advance(.upsample)) }
+        try sample(sampling, &state, advance(.sample(refines: sampling.refines)))
+      }
+      guard let output = plan.output else { return }
+      if output.decodesAudio { try decodeAudio(&state, advance(.decodeAudio)) }
+      switch output.frames {
+      case .decoded(let tiling): try decodeVideo(tiling, &state, advance(.decodeVideo))
+      case .copied(let path): try copyVideo(path, state, advance(.copyVideo))
+      case nil: try writeAudio(state, advance(.writeAudio))
       }
     }
   }
@@ -95,10 +94,10 @@ public struct GenerationPipeline {
     )
   }
 
-  // MARK: What is made
+  // MARK: Stages
 
   func sample(
-    _ sampling: GenerationStage.Sampling, _ state: inout State, _ advance: Advance
+    _ sampling: GenerationPlan.Sampling, _ state: inout State, _ advance: Advance
   ) throws {
     let steps = sampling.sigmas.count - 1
     let total = steps * state.results.count
@@ -140,7 +139,7 @@ public struct GenerationPipeline {
   }
 
   private func start(
-    _ grid: VideoGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State,
+    _ grid: VideoGrid, _ sampling: GenerationPlan.Sampling, _ result: Result, _ state: State,
     prompt: Int
   ) throws -> SampledModality {
     let frozen = state.inputs.frozenVideo[sampling.index]
@@ -152,11 +151,11 @@ public struct GenerationPipeline {
   }
 
   private func start(
-    _ grid: AudioGrid, _ sampling: GenerationStage.Sampling, _ result: Result, _ state: State,
+    _ grid: AudioGrid, _ sampling: GenerationPlan.Sampling, _ result: Result, _ state: State,
     prompt: Int
   ) throws -> SampledModality {
     var grid = grid
-    // A given sound may be shorter than the video, and rounding may give it a frame more.
+    // Given audio may be shorter than the video, and rounding may add a frame.
     if let frozen = state.inputs.frozenAudio { grid.frames = frozen.size(2) }
     let sequence = try grid.sequence(
       state.inputs.audioConditions,
@@ -168,20 +167,20 @@ public struct GenerationPipeline {
   }
 
   private func start(
-    _ sequence: LatentSequence, _ sampling: GenerationStage.Sampling, _ result: Result,
+    _ sequence: LatentSequence, _ sampling: GenerationPlan.Sampling, _ result: Result,
     _ state: State,
     prompt: Int, of modality: Modality, isFrozen: Bool
   ) throws -> SampledModality {
     let contexts = state.inputs.contexts
     guard let positive = contexts[prompt].byModality[modality] else {
-      preconditionFailure("a stream without a context")
+      preconditionFailure("a modality without a context")
     }
-    // What is given as a whole keeps its prompt in all passes, as in the reference.
+    // A modality that is given as a whole keeps its prompt in all passes, as upstream.
     let negative =
       isFrozen || contexts.count == state.results.count
       ? nil : contexts[state.results.count].byModality[modality]
     let (device, dtype) = (plan.models.device, plan.models.dtype)
-    // What is given has no noise, and draws none.
+    // A given modality has no noise, and takes no random numbers.
     let noise =
       isFrozen
       ? try Tensor.zeros(sequence.clean.shape, dtype: dtype, device: device)
@@ -237,7 +236,7 @@ public struct GenerationPipeline {
     let vocoder = try shared?.vocoder(loadVocoder) ?? loadVocoder()
     for index in state.results.indices {
       guard let latent = state.results[index].audio else {
-        preconditionFailure("no sound to decode")
+        preconditionFailure("no audio to decode")
       }
       let spectrogram = try decoder(latent)
       try spectrogram.requireFinite(from: "audio decoder")

@@ -5,26 +5,31 @@ import NN
 import Support
 import Torch
 
-/// A request that has been checked against its models, as stages to run.
+/// A request that has been checked against its models: inputs to encode, samplings to run, an output
+/// to write.
 ///
-/// Whatever can be known without loading a model is known when a plan exists: headers,
-/// configurations, shapes, names and pictures have been read, and every component has been built
-/// once on the files' memory maps.
+/// A plan finds every problem that can be found without loading a model: it has read headers,
+/// configurations, shapes, names and images, and built every component once on the files' memory
+/// maps.
 public struct GenerationPlan: Sendable {
   public let models: GenerationModels
   public let seed: UInt64
-  /// One for each prompt.
+  /// The output paths, one for each prompt.
   public private(set) var outputs: [String]
-  /// What is generated.
+  /// The size of the result.
   public let size: OutputSize
-  /// The result with the references beside it.
+  /// The size of the result with its references beside it.
   let imageSize: OutputSize
-  public private(set) var stages: [GenerationStage]
-  /// What the user should know, though it is no error.
+  public let inputs: Inputs
+  /// One, or one at a smaller size and one that refines the upsampled result.
+  public let samplings: [Sampling]
+  /// Nil for a plan that only samples.
+  public private(set) var output: Output?
+  /// Notes for the user that are not errors.
   public let notes: [String]
   let checkpoint: Checkpoint
 
-  /// What is made, in pixels and pixel frames.
+  /// The size of a result, in pixels and pixel frames.
   public struct OutputSize: Sendable, Equatable {
     public var width: Int
     public var height: Int
@@ -35,9 +40,9 @@ public struct GenerationPlan: Sendable {
   }
 
   /// - Parameters:
-  ///   - output: the file; for several prompts, each of them adds its number to the name.
-  ///   - checksModels: builds each component once on the files' memory maps. Only for models that
-  ///     are checked elsewhere is it left out.
+  ///   - output: the file; with several prompts, the name of each file gets the prompt's number.
+  ///   - checksModels: builds each component once on the files' memory maps; false for models that
+  ///     are checked elsewhere.
   /// - Throws: `Issue` for a request that can't be fulfilled; `ConfigurationError`,
   ///   `WeightError`, `TensorFileError` or `Issue` for models that can't be used;
   ///   `TorchError` for a device that isn't there.
@@ -82,17 +87,16 @@ public struct GenerationPlan: Sendable {
     var conditions = try ConditionPlan(request, defaults, size, loras.referenceScale)
     let refersToVideos = request.conditions.contains { $0.modality == .video && $0.isReference }
 
-    // One sampling, or one at a smaller size and one that refines what has been enlarged.
     let full = model.grid(size)
     let grids = try upsampler.map { [try $0.firstGrid(for: full), full] } ?? [full]
     let audioGrid = modalities.contains(.audio) ? try model.audioGrid(seconds: size.seconds) : nil
-    var samplings: [GenerationStage.Sampling] = []
+    var samplings: [Sampling] = []
     for (index, grid) in grids.enumerated() {
       let refines = index > 0
       let isPlain = refines || request.isDistilled
       let tokens = request.method == .res2s ? grid.frames * grid.rows * grid.columns : 4096
       samplings.append(
-        GenerationStage.Sampling(
+        Sampling(
           index: index, video: modalities.contains(.video) ? grid : nil, audio: audioGrid,
           sigmas: refines
             ? NoiseSchedule.distilledSecondStage
@@ -106,7 +110,7 @@ public struct GenerationPlan: Sendable {
             audio: isPlain || conditions.givenAudio != nil
               ? Guidance() : audio.within(modalities)),
           loras: refines ? loras.refining(refersToVideos: refersToVideos) : loras.first,
-          refines: refines, keepsAudio: request.isDistilled))
+          upsampler: refines ? upsampler?.path : nil, keepsAudio: request.isDistilled))
       if modalities.contains(.video) {
         try conditions.addVideos(sampling: index, grid: grid, refines: refines, &notes)
       }
@@ -118,59 +122,23 @@ public struct GenerationPlan: Sendable {
     }
 
     let negative = samplings.contains(where: \.usesNegativePrompt) ? [request.negativePrompt] : []
-    var stages: [GenerationStage] = [.encodePrompts(request.prompts + negative)]
-    if !conditions.videos.isEmpty { stages.append(.encodeVideos(conditions.videos)) }
-    if !conditions.audio.isEmpty { stages.append(.encodeAudio(conditions.audio)) }
-    for sampling in samplings {
-      if sampling.refines, let upsampler { stages.append(.upsample(path: upsampler.path)) }
-      stages.append(.sample(sampling))
-    }
-    if modalities.contains(.audio), conditions.givenAudio == nil { stages.append(.decodeAudio) }
-    switch kind {
-    case .audio: stages.append(.writeAudio)
-    case .video, .image:
-      if let path = conditions.givenVideo {
-        stages.append(.copyVideo(path: path))
-      } else {
-        stages.append(.decodeVideo(.usual(for: model.factors)))
-      }
-    }
+    self.inputs = Inputs(
+      prompts: request.prompts + negative, videos: conditions.videos, audio: conditions.audio)
+    self.samplings = samplings
+    self.output = Output(
+      decodesAudio: modalities.contains(.audio) && conditions.givenAudio == nil,
+      frames: kind == .audio
+        ? nil
+        : conditions.givenVideo.map { .copied(path: $0) } ?? .decoded(.usual(for: model.factors)))
     self.models = models
     self.checkpoint = checkpoint
     self.size = size
     self.imageSize = imageSize
-    self.stages = stages
     self.notes = notes
     seed = request.seed
   }
 
-  /// The prompts that are encoded, the negative one last if there is one.
-  public var prompts: [String] {
-    for case .encodePrompts(let prompts) in stages { return prompts }
-    return []
-  }
-
-  /// What of the transformer is needed.
-  public var modalities: Set<Modality> {
-    for case .sample(let sampling) in stages { return sampling.modalities }
-    return .both
-  }
-
-  /// Whether latents of a modality are decoded.
-  public var decodes: PerModality<Bool> {
-    PerModality { modality in
-      stages.contains { stage in
-        switch stage {
-        case .decodeVideo: modality == .video
-        case .decodeAudio: modality == .audio
-        default: false
-        }
-      }
-    }
-  }
-
-  /// The same generation, written elsewhere: one path for each prompt, with the ending that it had
-  /// before.
+  /// The same generation with other output paths, one for each prompt, with the same extension.
   public func writing(to outputs: [String]) -> GenerationPlan {
     precondition(outputs.count == self.outputs.count, "one output for each prompt")
     var copy = self
@@ -178,15 +146,10 @@ public struct GenerationPlan: Sendable {
     return copy
   }
 
-  /// The same generation without what comes after sampling: nothing is decoded or written.
+  /// The same generation without decoding and writing.
   public func samplingOnly() -> GenerationPlan {
     var copy = self
-    copy.stages = stages.filter { stage in
-      switch stage {
-      case .encodePrompts, .encodeVideos, .encodeAudio, .upsample, .sample: true
-      case .decodeAudio, .decodeVideo, .copyVideo, .writeAudio: false
-      }
-    }
+    copy.output = nil
     return copy
   }
 
@@ -235,7 +198,7 @@ public struct GenerationPlan: Sendable {
   /// Builds each component on the memory map of its file, in the file's own element type: that
   /// reads next to nothing, and finds every weight that is missing or does not fit.
   private static func checkComponents(
-    _ models: GenerationModels, _ checkpoint: Checkpoint, _ samplings: [GenerationStage.Sampling],
+    _ models: GenerationModels, _ checkpoint: Checkpoint, _ samplings: [Sampling],
     _ conditions: ConditionPlan,
     _ modalities: Set<Modality>, decodes: Bool
   ) throws {

@@ -16,7 +16,7 @@ struct VideoConditionEncoder {
   let encoder: VideoEncoder
 
   /// - Throws: `MediaError` for a file that changed after it was checked, and errors of the encoder.
-  func callAsFunction(_ encoding: GenerationStage.VideoEncoding) throws -> Encoded {
+  func callAsFunction(_ encoding: GenerationPlan.VideoEncoding) throws -> Encoded {
     let grid = encoding.grid
     let time = grid.factors.time
     let total = (grid.frames - 1) * time + 1
@@ -84,7 +84,7 @@ struct VideoConditionEncoder {
     return try latent.to(.cpu, .float32)
   }
 
-  private func edited(_ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int)
+  private func edited(_ path: String, _ encoding: GenerationPlan.VideoEncoding, _ total: Int)
     throws
     -> Tensor
   {
@@ -97,7 +97,7 @@ struct VideoConditionEncoder {
     return try latent(pixels)
   }
 
-  private func image(_ path: String, _ encoding: GenerationStage.VideoEncoding) throws -> Tensor {
+  private func image(_ path: String, _ encoding: GenerationPlan.VideoEncoding) throws -> Tensor {
     guard let frame = try VideoReader(path: path).next() else {
       throw MediaError(.decoding, file: path, "has no image", remedy: "Save it again.")
     }
@@ -108,7 +108,7 @@ struct VideoConditionEncoder {
   /// The first frames of a clip: [1, 3, frames, height, width]. The encoder skips frames at the end
   /// that don't fill a latent frame.
   private func clip(
-    _ path: String, _ encoding: GenerationStage.VideoEncoding, max: Int, skipping: Int = 0
+    _ path: String, _ encoding: GenerationPlan.VideoEncoding, max: Int, skipping: Int = 0
   ) throws -> Tensor {
     let reader = try VideoReader(path: path)
     for _ in 0..<skipping { _ = try reader.next() }
@@ -125,7 +125,7 @@ struct VideoConditionEncoder {
 
   /// The cells that a mask keeps: [1, F, H, W].
   private func cells(
-    _ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int, _ rule: MaskRule
+    _ path: String, _ encoding: GenerationPlan.VideoEncoding, _ total: Int, _ rule: MaskRule
   ) throws -> Tensor {
     let reader = try VideoReader(path: path)
     let rasterizer = MaskRasterizer(factors: encoding.grid.factors, rule: rule)
@@ -142,7 +142,7 @@ struct VideoConditionEncoder {
 
   /// A reference's frames: [1, 3, frames, height, width].
   private func reference(
-    _ path: String, _ encoding: GenerationStage.VideoEncoding, _ total: Int
+    _ path: String, _ encoding: GenerationPlan.VideoEncoding, _ total: Int
   ) throws -> Tensor {
     let pixels = try clip(path, encoding, max: total)
     guard encoding.scale.time > 1 else { return pixels }
@@ -152,7 +152,7 @@ struct VideoConditionEncoder {
   }
 
   /// The frames of a reference that is shown beside the result, as the model received them.
-  func shown(_ encoding: GenerationStage.VideoEncoding) throws -> ShownReference? {
+  func shown(_ encoding: GenerationPlan.VideoEncoding) throws -> ShownReference? {
     guard case .reference(_, isShown: true) = encoding.condition.kind else { return nil }
     let grid = encoding.grid
     let total = (grid.frames - 1) * grid.factors.time + 1

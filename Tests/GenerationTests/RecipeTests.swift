@@ -23,9 +23,7 @@ import Torch
 
   private func titles(_ plan: GenerationPlan) -> [String] { plan.stages.map(\.title) }
 
-  private func samplings(_ plan: GenerationPlan) -> [GenerationStage.Sampling] {
-    plan.stages.compactMap { if case .sample(let sampling) = $0 { sampling } else { nil } }
-  }
+  private func samplings(_ plan: GenerationPlan) -> [GenerationPlan.Sampling] { plan.samplings }
 
   private func error(_ request: GenerationRequest, _ models: GenerationModels) -> Support.Issue? {
     #expect(throws: Support.Issue.self) {
@@ -39,7 +37,7 @@ import Torch
     let plan = try GenerationPlan(request, models: twoStages(), output: scratch.path("out.mp4"))
     #expect(
       titles(plan) == [
-        "Reading the prompts", "Sampling", "Enlarging", "Refining", "Decoding sound",
+        "Encoding the prompts", "Sampling", "Upsampling", "Refining", "Decoding audio",
         "Decoding frames",
       ])
     let samplings = samplings(plan)
@@ -83,11 +81,7 @@ import Torch
     request.steps = nil
     let plan = try scratch.plan(request)
     #expect(samplings(plan).map(\.sigmas) == [NoiseSchedule.distilled])
-    guard case .encodePrompts(let prompts) = plan.stages[0] else {
-      Testing.Issue.record("no prompts")
-      return
-    }
-    #expect(prompts == request.prompts)
+    #expect(plan.inputs.prompts == request.prompts)
     var models = try twoStages()
     models.distilledLoRA = nil
     (request.width, request.height, request.hasAudio) = (128, 128, true)
@@ -159,7 +153,8 @@ import Torch
     var request = scratch.request()
     (request.hasAudio, request.frames, request.steps) = (true, 25, 1)
     let plan = try scratch.plan(request, output: "out.wav")
-    #expect(titles(plan) == ["Reading the prompts", "Sampling", "Decoding sound", "Writing sound"])
+    #expect(
+      titles(plan) == ["Encoding the prompts", "Sampling", "Decoding audio", "Writing audio"])
     #expect(samplings(plan)[0].video == nil)
     #expect(samplings(plan)[0].guidance.audio.modality == 1)
     try GenerationPipeline(plan).run()
@@ -208,7 +203,7 @@ import Torch
     request.conditions = [.audio(path: try tone(), start: 0.25)]
     let plan = try scratch.plan(request)
     #expect(
-      titles(plan) == ["Reading the prompts", "Encoding sound", "Sampling", "Decoding frames"])
+      titles(plan) == ["Encoding the prompts", "Encoding audio", "Sampling", "Decoding frames"])
     #expect(samplings(plan)[0].guidance.audio.cfg == 1)
     #expect(try scratch.generate(request) != plain)
     let clip = try AudioClip.read(path: scratch.path("out.mp4"))
@@ -229,10 +224,10 @@ import Torch
     ]
     let edited = try scratch.plan(request, output: "edited.mp4")
     #expect(
-      titles(edited).filter { $0 == "Encoding sound" || $0 == "Decoding sound" } == [
-        "Encoding sound"
+      titles(edited).filter { $0 == "Encoding audio" || $0 == "Decoding audio" } == [
+        "Encoding audio"
       ])
-    for case .encodeAudio(let encodings) in edited.stages { #expect(encodings.count == 1) }
+    #expect(edited.inputs.audio.count == 1)
     request.frames = 9
 
     request.conditions = [.audio(path: try tone(), start: 2)]
@@ -259,7 +254,8 @@ import Torch
     let plan = try scratch.plan(request)
     #expect(
       titles(plan) == [
-        "Reading the prompts", "Encoding pictures", "Sampling", "Decoding sound", "Writing frames",
+        "Encoding the prompts", "Encoding images and clips", "Sampling", "Decoding audio",
+        "Writing frames",
       ])
     #expect(plan.size.frames == 9)
     try GenerationPipeline(plan).run()
@@ -306,7 +302,8 @@ import Torch
     let plan = try scratch.plan(request)
     #expect(
       titles(plan) == [
-        "Reading the prompts", "Encoding pictures", "Encoding sound", "Sampling", "Decoding frames",
+        "Encoding the prompts", "Encoding images and clips", "Encoding audio", "Sampling",
+        "Decoding frames",
       ])
     try GenerationPipeline(plan).run()
     let clip = try AudioClip.read(path: scratch.path("out.mp4"))

@@ -65,7 +65,7 @@ public final class ValidationSampler {
         warn,
         report)
       var inputs = plans.map { plan in
-        EncodedInputs(contexts: plan.prompts.compactMap { contexts[$0] })
+        EncodedInputs(contexts: plan.inputs.prompts.compactMap { contexts[$0] })
       }
       try encoder.encodeMedia(of: plans, into: &inputs, report: report)
       return inputs
@@ -229,7 +229,7 @@ public final class ValidationSampler {
   ) throws -> [String: TextContexts] {
     var contexts: [String: TextContexts] = [:]
     var missing: [String] = []
-    for prompt in plans.flatMap(\.prompts)
+    for prompt in plans.flatMap(\.inputs.prompts)
     where contexts[prompt] == nil && !missing.contains(prompt) {
       do {
         contexts[prompt] = try cache.contexts(of: prompt)

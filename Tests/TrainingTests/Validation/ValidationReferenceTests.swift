@@ -64,7 +64,7 @@ import Torch
     try withInference {
       let pipeline = GenerationPipeline(plan, sharing: SharedModels(transformer: transformer))
       var state = try pipeline.start(inputs)
-      for case .sample(let sampling) in plan.stages {
+      for sampling in plan.samplings {
         try pipeline.sample(sampling, &state) { _, _ in }
       }
       for (stream, ours) in [("video", state.results[0].video), ("audio", state.results[0].audio)] {

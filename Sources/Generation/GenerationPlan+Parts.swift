@@ -1,0 +1,127 @@
+// B batch, C latent channels, F H W latent frames, rows, columns.
+
+import LTX
+import NN
+import Torch
+
+extension GenerationPlan {
+  /// The prompts and files that are encoded before sampling.
+  public struct Inputs: Sendable {
+    /// The negative prompt comes last if there is one.
+    public var prompts: [String]
+    public var videos: [VideoEncoding]
+    public var audio: [AudioEncoding]
+  }
+
+  /// An image or clip to be encoded for one sampling.
+  public struct VideoEncoding: Sendable {
+    public var condition: Condition<MediaFile>
+    /// The sampling's index.
+    public var sampling: Int
+    public var grid: VideoGrid
+    /// How H.264 compresses images first; 0 for not at all.
+    public var crf: Int
+    /// How much coarser a reference is than the video.
+    public var scale = ReferenceScale()
+    public var attention = 1.0
+
+    /// The size of its frames.
+    var width: Int { grid.columns * grid.factors.width / scale.space }
+    var height: Int { grid.rows * grid.factors.height / scale.space }
+  }
+
+  /// An audio file to be encoded for all samplings.
+  public struct AudioEncoding: Sendable {
+    public var condition: Condition<MediaFile>
+    public var grid: AudioGrid
+    /// The result's length in seconds.
+    public var seconds: Double
+  }
+
+  /// One pass over the noise levels.
+  public struct Sampling: Sendable {
+    /// Its position among the samplings: conditions are encoded for each.
+    public var index: Int
+    /// The grids of the latents; nil for a modality that is not generated.
+    public var video: VideoGrid?
+    public var audio: AudioGrid?
+    /// One more than the number of steps.
+    public var sigmas: [Float]
+    public var method: Sampler.Method
+    public var guidance: PerModality<Guidance>
+    public var loras: [CheckedLoRA]
+    /// The path of the upsampler that enlarges the latent of the sampling before; nil for the first
+    /// sampling, which starts from noise alone. A later one mixes noise into the enlarged latent, as
+    /// much as the first of `sigmas`.
+    public var upsampler: String?
+    /// Whether the audio of a refinement is used, or that of the sampling before.
+    public var keepsAudio: Bool
+
+    public var refines: Bool { upsampler != nil }
+
+    var usesNegativePrompt: Bool {
+      (video != nil && guidance.video.cfg != 1) || (audio != nil && guidance.audio.cfg != 1)
+    }
+
+    var modalities: Set<Modality> { video == nil ? .audio : audio == nil ? .video : .both }
+  }
+
+  /// The outputs after sampling.
+  public struct Output: Sendable {
+    /// The source of the frames.
+    public enum Frames: Sendable {
+      case decoded(Tiling)
+      /// The frames of a given video, with the audio that was generated for it.
+      case copied(path: String)
+    }
+
+    /// False if the audio is given, or absent.
+    public var decodesAudio: Bool
+    /// Nil for audio alone.
+    public var frames: Frames?
+  }
+
+  /// The stages in the order in which the pipeline reports them.
+  public var stages: [GenerationStage] {
+    var stages: [GenerationStage] = [.encodePrompts(inputs.prompts)]
+    if !inputs.videos.isEmpty { stages.append(.encodeVideos) }
+    if !inputs.audio.isEmpty { stages.append(.encodeAudio) }
+    for sampling in samplings {
+      if sampling.refines { stages.append(.upsample) }
+      stages.append(.sample(refines: sampling.refines))
+    }
+    guard let output else { return stages }
+    if output.decodesAudio { stages.append(.decodeAudio) }
+    switch output.frames {
+    case .decoded: stages.append(.decodeVideo)
+    case .copied: stages.append(.copyVideo)
+    case nil: stages.append(.writeAudio)
+    }
+    return stages
+  }
+
+  /// The modalities of the transformer that are needed.
+  public var modalities: Set<Modality> { samplings.first?.modalities ?? .both }
+
+  /// Whether latents of a modality are decoded.
+  public var decodes: PerModality<Bool> {
+    let decodesVideo = if case .decoded? = output?.frames { true } else { false }
+    return PerModality(video: decodesVideo, audio: output?.decodesAudio ?? false)
+  }
+}
+
+extension Tiling {
+  /// The tiles of ltx-core, rounded to whole latent cells if the compression requires it. Videos
+  /// that fit into one tile are decoded as one.
+  static func usual(for factors: CompressionFactors) -> Tiling {
+    func axis(_ usual: Axis?, _ factor: Int) -> Axis? {
+      guard let usual else { return nil }
+      let overlap = (usual.overlap + factor - 1) / factor * factor
+      let size = (usual.size + factor - 1) / factor * factor
+      return Axis(size: max(size, overlap + factor, 2 * factor), overlap: overlap)
+    }
+    return Tiling(
+      frames: axis(usual.frames, factors.time), height: axis(usual.height, factors.height),
+      width: axis(usual.width, factors.width))
+  }
+}
