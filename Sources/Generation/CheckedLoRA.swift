@@ -16,7 +16,7 @@ public struct CheckedLoRA: Sendable {
   /// - Parameter modalities: what will be built of the transformer. Adapters of what will not be are
   ///   left out.
   /// - Throws: `Issue` with the LoRA's first key that does not fit, and both shapes.
-  init(_ choice: GenerationModels.LoRA, checkpoint: Checkpoint, modalities: Set<Modality>) throws {
+  init(_ choice: LoRARef, checkpoint: Checkpoint, modalities: Set<Modality>) throws {
     strength = choice.strength
     do {
       file = try LoRAFile(path: choice.path)

@@ -55,23 +55,12 @@ public struct GuidanceChoice: Sendable {
 
 /// What to generate with.
 public struct GenerationModels: Sendable {
-  /// A file of low-rank adapters and how much of it to add; 0 is the same as leaving it out.
-  public struct LoRA: Sendable {
-    public var path: String
-    public var strength: Double
-
-    public init(path: String, strength: Double = 1) {
-      self.path = path
-      self.strength = strength
-    }
-  }
-
   /// The checkpoint, and the language model that reads prompts.
   public var files: ModelFiles
   /// Keeps the language model's matrices in int8: half the memory of bfloat16.
   public var textEncoder8bit = false
   /// Stacked in this order.
-  public var loras: [LoRA] = []
+  public var loras: [LoRARef] = []
   /// Adds LoRAs to the weights while they are loaded, so that steps do without the adapters'
   /// products, instead of keeping them beside the weights, which rounds less.
   public var fusesLoRAs = false
@@ -90,7 +79,7 @@ public struct GenerationModels: Sendable {
   /// - Parameter dtype: nil takes bfloat16, the reference's, on GPUs, and float32 on CPUs, few of
   ///   which are fast in bfloat16.
   public init(
-    _ files: ModelFiles, loras: [LoRA] = [], device: Device = .cpu, dtype: DType? = nil
+    _ files: ModelFiles, loras: [LoRARef] = [], device: Device = .cpu, dtype: DType? = nil
   ) {
     self.files = files
     self.loras = loras

@@ -17,7 +17,7 @@ struct LoRASet {
     notes: inout [String]
   ) throws {
     func check(
-      _ choice: GenerationModels.LoRA, _ subject: Issue.PathComponent = "loras"
+      _ choice: LoRARef, _ subject: Issue.PathComponent = "loras"
     ) throws -> CheckedLoRA {
       try Issue.within(subject) {
         try CheckedLoRA(choice, checkpoint: checkpoint, modalities: modalities)

@@ -1,13 +1,11 @@
-// O outputs, I inputs of a layer, R rank.
-
 import LTX
 import NN
 import Torch
 
-/// Changes of runs that started from something else than an unchanged base model, and of runs that
-/// train the weights themselves.
+/// The changes of runs that continued from trained adapters, and of runs that train the weights
+/// themselves.
 extension AdapterChange {
-  /// The change that a run has made to adapters that it started from.
+  /// The change that a run has made to the adapters that it continued from.
   ///
   /// - Parameters:
   ///   - parameters, initial: by the keys of `init(_:scale:checkpoint:)`, now and before the first
@@ -18,34 +16,27 @@ extension AdapterChange {
   public init(
     _ parameters: [Parameter], since initial: [Parameter], scale: Double, checkpoint: Checkpoint
   ) throws {
-    let now = Dictionary(parameters.map { ($0.key, $0.tensor) }) { first, _ in first }
-    let before = Dictionary(initial.map { ($0.key, $0.tensor) }) { first, _ in first }
     let weights = checkpoint.weights(LoadPolicy(storage: .dequantized))
-    let suffix = ".lora_A.weight"
+    let before = Dictionary(
+      try AdapterKinds.adapters(of: initial, scale: scale).map { ($0.module, $0.adapter) }
+    ) { first, _ in first }
     var layers: [Layer] = []
-    for parameter in parameters where parameter.key.hasSuffix(suffix) {
-      let module = String(parameter.key.dropLast(suffix.count))
-      func adapter(_ tensors: [String: Tensor]) throws -> Factors? {
-        guard let a = tensors[module + suffix], let b = tensors[module + ".lora_B.weight"] else {
-          return nil
-        }
-        return Factors(
-          down: try a.detach().to(.cpu), up: try b.detach().to(.cpu),
-          magnitude: try tensors[module + ".lora_magnitude_vector"]?.detach().to(.cpu))
-      }
-      guard let new = try adapter(now), let old = try adapter(before) else { continue }
+    for (module, adapter) in try AdapterKinds.adapters(of: parameters, scale: scale) {
+      guard let start = before[module] else { continue }
+      let new = try adapter.mapTensors { try $1.detach().to(.cpu) }
+      let old = try start.mapTensors { try $1.detach().to(.cpu) }
       let base = try (weights / module).tensor("weight")
       let path = LoRAFile.filePath(module)
-      if new.magnitude == nil {
+      if let a = try new.lowRank(), let b = try old.lowRank() {
         // B A - B' A' = (B - B') A + B' (A - A') is one product of twice the rank, and exactly zero
         // if nothing moved.
-        layers.append(
-          try Layer(
-            path: path, down: Tensor.cat([new.down, new.down - old.down], 0),
-            up: Tensor.cat([new.up - old.up, old.up], 1), scale: scale, weight: base))
+        let difference = LoRAAdapter(
+          down: try .cat([a.down, a.down - b.down], 0), up: try .cat([a.up - b.up, b.up], 1),
+          scale: a.scale)
+        layers.append(try Layer(path: path, difference, weight: base))
       } else {
         let wide = try base.to(.float32)
-        let change = try new.layer(wide, scale: scale) - old.layer(wide, scale: scale)
+        let change = try new.change(ofWeight: wide) - old.change(ofWeight: wide)
         layers.append(try Layer(path: path, change: change, base: wide))
       }
       checkpoint.source.release("\(module).weight")
@@ -79,22 +70,6 @@ extension AdapterChange {
       try report(layers.count, weights.count)
     }
     self.init(layers)
-  }
-
-  /// The factors of one adapter.
-  private struct Factors {
-    let down: Tensor
-    let up: Tensor
-    let magnitude: Tensor?
-
-    /// The weight that the adapter makes of W: [O, I].
-    func layer(_ weight: Tensor, scale: Double) throws -> Tensor {
-      let sum = try weight + up.to(.float32).matmul(down.to(.float32)) * scale
-      guard let magnitude else { return sum }
-      let norms = try sum.square().sum([1]).sqrt().clamped(
-        min: Scalar(DType.float32.smallestNormal))
-      return try sum * (magnitude.to(.float32).reshape([-1]) / norms).unsqueeze(1)
-    }
   }
 }
 

@@ -1,15 +1,12 @@
-// R rank, O outputs, I inputs of a layer.
+// O outputs, I inputs of a layer.
 
 import Foundation
 import LTX
 import NN
 import Torch
 
-/// How far adapters move the layers that they change: |scale * B A| beside |W|, Frobenius norms,
-/// for each layer, for each modality and for each block.
-///
-/// B A is never formed. Two R x R Gram matrices give its norm, so a whole LoRA takes milliseconds;
-/// base norms take one read of the adapted layers' weights.
+/// How far adapters move the layers that they change: the norm of the change beside |W|, Frobenius
+/// norms, for each layer, each modality and each block.
 ///
 ///     // From a file, alone or beside the checkpoint it is meant for:
 ///     let change = try AdapterChange(LoRAFile(path: path), checkpoint: checkpoint)
@@ -19,13 +16,12 @@ import Torch
 ///
 ///     // Layer by layer, with tensors that are in memory:
 ///     let layer = try AdapterChange.Layer(
-///       path: "diffusion_model.transformer_blocks.0.attn1.to_q", down: a, up: b, scale: 0.5, weight: w)
+///       path: "diffusion_model.transformer_blocks.0.attn1.to_q", adapter, weight: w)
 ///     let change = AdapterChange([layer])
 ///
-///     change.total.relative       // 0.0123: |B A| is 1.23 % of |W|; nil without base weights
+///     change.total.relative       // 0.0123: the change is 1.23 % of |W|; nil without base weights
 ///     change.parts                // video, audio, cross: the groups that have adapters
 ///     change.blocks               // transformer blocks in order
-///     change.sentences            // what to tell the user, one plain sentence a finding
 public struct AdapterChange: Codable, Sendable {
   /// The change of one layer.
   public struct Layer: Codable, Sendable {
@@ -34,8 +30,7 @@ public struct AdapterChange: Codable, Sendable {
     public let part: LoRAPart
     /// The number of the transformer block; nil for a layer outside of the blocks.
     public let block: Int?
-    /// |scale * B A|. With a DoRA magnitude and a base weight, the norm of the layer's whole change. NaN if a factor is
-    /// not finite.
+    /// The norm of the change at strength 1. NaN if a tensor is not finite.
     public let norm: Double
     /// |W|; nil without base weights.
     public let baseNorm: Double?
@@ -44,7 +39,7 @@ public struct AdapterChange: Codable, Sendable {
 
     public var isFinite: Bool { norm.isFinite }
     public var isZero: Bool { norm == 0 }
-    /// |scale * B A| / |W|.
+    /// The norm as a share of |W|.
     public var relative: Double? { baseNorm.map { $0 > 0 ? norm / $0 : norm == 0 ? 0 : .infinity } }
   }
 
@@ -55,7 +50,7 @@ public struct AdapterChange: Codable, Sendable {
     public let layers: Int
     /// Layers whose adapter is exactly zero.
     public let zeroLayers: Int
-    /// Layers whose factors are not finite.
+    /// Layers whose adapter is not finite.
     public let nonFiniteLayers: Int
     /// The norm of the finite layers.
     public let norm: Double
@@ -77,7 +72,7 @@ public struct AdapterChange: Codable, Sendable {
       typicalNorm = root(finite.map(\.typicalNorm))
     }
 
-    /// |scale * B A| / |W|; nil without base weights.
+    /// The norm as a share of |W|; nil without base weights.
     public var relative: Double? { baseNorm.map { $0 > 0 ? norm / $0 : norm == 0 ? 0 : .infinity } }
     /// `relative`, or without base weights an estimate: the share of weights of the usual spread,
     /// which is right to a factor of a few.
@@ -127,8 +122,7 @@ public struct AdapterChange: Codable, Sendable {
     for module in file.modules {
       layers.append(
         try Layer(
-          path: module.path, down: module.down, up: module.up, scale: module.scale,
-          magnitude: module.magnitude, weight: base?.weight(of: module.path)))
+          path: module.path, module.adapter, weight: base?.weight(of: module.path)))
       base?.release(module.path)
       try report(layers.count, file.modules.count)
     }
@@ -139,25 +133,18 @@ public struct AdapterChange: Codable, Sendable {
   ///
   /// - Parameters:
   ///   - parameters: by their keys in the unified layout,
-  ///     `model.diffusion_model.<module>.lora_A.weight`, `….lora_B.weight`, and of DoRA
-  ///     `….lora_magnitude_vector`; others are passed over.
+  ///     `model.diffusion_model.<module>.lora_A.weight`; others are skipped.
   ///   - scale: `FreshAdapters.scale`.
   ///   - checkpoint: gives base norms.
-  /// - Throws: what reading the checkpoint throws; `TorchError`.
+  /// - Throws: what reading the checkpoint throws; `AdapterProblem`; `TorchError`.
   public init(_ parameters: [Parameter], scale: Double, checkpoint: Checkpoint? = nil) throws {
     let base = checkpoint.map(BaseWeights.init)
-    let tensors = Dictionary(parameters.map { ($0.key, $0.tensor) }) { first, _ in first }
-    let suffix = ".lora_A.weight"
     var layers: [Layer] = []
-    for parameter in parameters where parameter.key.hasSuffix(suffix) {
-      let module = String(parameter.key.dropLast(suffix.count))
-      guard let up = tensors[module + ".lora_B.weight"] else { continue }
+    for (module, adapter) in try AdapterKinds.adapters(of: parameters, scale: scale) {
       let path = LoRAFile.filePath(module)
       layers.append(
         try Layer(
-          path: path, down: parameter.tensor.detach().to(.cpu), up: up.detach().to(.cpu),
-          scale: scale,
-          magnitude: tensors[module + ".lora_magnitude_vector"]?.detach().to(.cpu),
+          path: path, adapter.mapTensors { try $1.detach().to(.cpu) },
           weight: base?.weight(of: path)))
       base?.release(path)
     }
@@ -204,7 +191,7 @@ public struct AdapterChange: Codable, Sendable {
   }
 
   /// 1.2 %, 0.02 %, 3e-07 %.
-  static func percent(_ share: Double) -> String {
+  package static func percent(_ share: Double) -> String {
     if share == 0 { return "0 %" }
     let format = share >= 1 ? "%.0f %%" : share < 1e-6 ? "%.1e %%" : "%.2g %%"
     return String(format: format, share * 100)
@@ -226,50 +213,22 @@ extension AdapterChange.Group {
 
 extension AdapterChange.Layer {
   /// - Parameters:
-  ///   - path: of the layer, in ComfyUI's format.
-  ///   - down: A, [R, I].
-  ///   - up: B, [O, R].
-  ///   - scale: what B A is multiplied by, a strength included.
-  ///   - magnitude: of DoRA, [O].
+  ///   - path: the layer in ComfyUI's format.
+  ///   - adapter: on the CPU.
   ///   - weight: W, [O, I].
   /// - Throws: `TorchError` for shapes that don't go together.
-  public init(
-    path: String, down: Tensor, up: Tensor, scale: Double = 1, magnitude: Tensor? = nil,
-    weight: Tensor? = nil
-  ) throws {
-    let (a, b) = (try down.to(.float64), try up.to(.float64))
-    let gram = try a.matmul(a.transpose(0, 1))  // [R, R]
-    let square: Double
-    var baseNorm: Double?
-    if let weight, let magnitude {
-      let wide = try weight.to(.float32)
-      let weights = try wide.square().sum([1], dtype: .float64)  // [O]
-      let products = try wide.matmul(a.to(.float32).transpose(0, 1)).to(.float64)  // W A^T: [O, R]
-      let cross = try (products * b).sum([1]) * scale
-      let own = try (b.matmul(gram) * b).sum([1]) * (scale * scale)
-      let tiny = Scalar(DType.float32.smallestNormal)
-      let changed = try (weights + cross * 2 + own).clamped(min: tiny).sqrt()
-      let factor = try magnitude.to(.float64).reshape([-1]) / changed
-      // f (w + d) - w = (f - 1) w + f d, row by row.
-      let less = try factor - 1
-      square = try (less.square() * weights + less * factor * cross * 2 + factor.square() * own)
-        .sum().item()
-      baseNorm = try weights.sum().item().squareRoot()
-    } else {
-      let product: Double = try (b.transpose(0, 1).matmul(b) * gram).sum().item()
-      square = product * scale * scale
-      if let weight {
-        let sum: Double = try weight.to(.float32).square().sum([1], dtype: .float64).sum().item()
-        baseNorm = sum.squareRoot()
-      }
-    }
+  public init(path: String, _ adapter: any Adapter, weight: Tensor? = nil) throws {
+    let square = try adapter.squaredNorm(onto: weight)
     self.path = path
     part = LoRAPart(path: path)
     block = Self.block(path)
     // Rounding may take a sum of zeros below 0, and must not hide a NaN.
     norm = square < 0 ? 0 : square.squareRoot()
-    self.baseNorm = baseNorm
-    typicalNorm = Double(up.size(0)).squareRoot()
+    baseNorm = try weight.map {
+      let sum: Double = try $0.to(.float32).square().sum([1], dtype: .float64).sum().item()
+      return sum.squareRoot()
+    }
+    typicalNorm = Double(adapter.weightShape?.first ?? 1).squareRoot()
   }
 
   static func block(_ path: String) -> Int? {

@@ -1,23 +1,24 @@
-// R rank, r new rank, N outputs, M inputs.
+// R rank, r new rank, O outputs, I inputs of a layer.
 
+import NN
 import Torch
 
 extension LoRA {
-  /// How far a LoRA is to be cut down.
+  /// The size to resize a LoRA to.
   public enum Size: Sendable {
-    /// To this rank; layers of a lower one stay as they are.
+    /// A rank. Layers of a lower rank stay unchanged.
     case rank(Int)
-    /// Each layer to the lowest rank that keeps this share of its energy, the square of B A's
-    /// Frobenius norm.
+    /// For each layer, the lowest rank that keeps this share of its energy, the square of the
+    /// Frobenius norm of B A.
     case energy(Double)
   }
 
-  /// What resizing kept of a layer.
+  /// The part of a layer that resizing kept.
   public struct ResizedLayer: Sendable {
     public let path: String
     public let oldRank: Int
     public let newRank: Int
-    /// The squares of the singular values of B A: those kept, and all.
+    /// The sums of the squares of the singular values of B A: of those kept, and of all.
     public let keptEnergy: Double
     public let energy: Double
 
@@ -25,36 +26,41 @@ extension LoRA {
     public var keptShare: Double { energy == 0 ? 1 : keptEnergy / energy }
   }
 
-  /// The closest LoRA of a lower rank, layer by layer (Eckart and Young, 1936): B A's leading
-  /// singular vectors.
+  /// The closest LoRA of a lower rank, layer by layer, from the leading singular vectors of B A
+  /// (Eckart and Young, 1936). A layer of another kind becomes a LoRA, if its change can be written
+  /// as two factors.
   ///
   /// - Parameter report: called after each layer.
-  /// - Throws: `LoRAError` for a rank below 1, a share that is not in (0, 1], and numbers that are
-  ///   not finite.
+  /// - Throws: `LoRAError` for a rank below 1, a share that is not in (0, 1], values that are not
+  ///   finite, and layers that can't be written as two factors.
   public func resized(
     to size: Size, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws -> (lora: LoRA, layers: [ResizedLayer]) {
     switch size {
-    case .rank(let rank) where rank < 1: throw problem("can't have the rank \(rank); use 1 or more")
+    case .rank(let rank) where rank < 1:
+      throw problem("can't be resized to rank \(rank). Use 1 or more.")
     case .energy(let share) where !(share > 0 && share <= 1):
       throw problem(
-        "can't keep a share of \(share) of its energy; use a number above 0 and up to 1, such as 0.95"
-      )
+        "can't be resized to a share of \(share) of its energy. Use a number above 0 and up to 1, "
+          + "such as 0.95.")
     default: break
     }
-    try requirePlain(layers, "resized")
+    let factors = try layers.map { try lowRank($0, "resized") }
     var result = self
     var reports: [ResizedLayer] = []
     for index in layers.indices {
-      guard let (layer, resizing) = try layers[index].resized(to: size) else {
+      guard let (layer, resizing) = try layers[index].resized(factors[index], to: size) else {
         throw problem(
-          "has numbers in \(layers[index].path) that are not finite; the file is damaged")
+          "has values in \(layers[index].path) that are not finite; the file is damaged")
       }
       result.layers[index] = layer
       reports.append(resizing)
       try report(index + 1, layers.count)
     }
     for key in Self.scaleKeys { result.metadata[key] = nil }
+    if zip(layers, result.layers).contains(where: { $0.kind != $1.kind }) {
+      for key in Self.kindKeys { result.metadata[key] = nil }
+    }
     return (result, reports)
   }
 }
@@ -64,9 +70,12 @@ extension LoRA.Layer {
   /// are those of the small matrix T S^T, whose leading left vectors U give B' = Q U and A' = U^T T
   /// A. All of it in float64.
   ///
-  /// - Returns: nil where a number is not finite.
-  fileprivate func resized(to size: LoRA.Size) throws -> (LoRA.Layer, LoRA.ResizedLayer)? {
-    let (a, b) = (try down.to(.float64), try up.to(.float64))
+  /// - Returns: nil if a value is not finite.
+  fileprivate func resized(
+    _ factors: LoRAAdapter, to size: LoRA.Size
+  ) throws -> (LoRA.Layer, LoRA.ResizedLayer)? {
+    let rank = factors.down.size(0)
+    let (a, b) = (try factors.down.to(.float64), try factors.up.to(.float64))
     let (q, t) = try b.qr()
     let (_, s) = try a.transpose(0, 1).qr(mode: "r")
     let small = try t.matmul(s.transpose(0, 1))
@@ -77,12 +86,12 @@ extension LoRA.Layer {
     let energy = squares.reduce(0, +)
     let newRank: Int
     switch size {
-    case .rank(let rank): newRank = min(rank, self.rank)
+    case .rank(let new): newRank = min(new, rank)
     case .energy(let share):
       var sum = 0.0
       // Rounding must not make a share of 1 out of reach.
       newRank = min(
-        self.rank,
+        rank,
         squares.firstIndex { square in
           sum += square
           return sum >= share * energy * (1 - 1e-12)
@@ -93,20 +102,20 @@ extension LoRA.Layer {
         path: path, oldRank: rank, newRank: newRank, keptEnergy: kept, energy: energy)
     }
     guard newRank < rank else { return (self, report(energy)) }
-    // B A has no more singular values than its smaller side; what is left of the rank is zeros.
+    // B A has no more singular values than its smaller side; the rest of the rank is zeros.
     let count = min(newRank, squares.count)
     let leading = try vectors.narrow(1, vectors.size(1) - count, count).flip([1])
-    // Half of each singular value goes to either factor, so that both have numbers of like size.
+    // The square root of each singular value goes to either factor, so that both are of one size.
     let roots = squares.prefix(count).map { $0 > energy * 1e-24 ? $0.squareRoot().squareRoot() : 1 }
     let root = try Tensor(roots)
-    var layer = self
-    layer.up = try q.matmul(leading) * root
-    layer.down = try leading.transpose(0, 1).matmul(t).matmul(a) / root.unsqueeze(1)
+    var up = try q.matmul(leading) * root
+    var down = try leading.transpose(0, 1).matmul(t).matmul(a) / root.unsqueeze(1)
     if count < newRank {
-      layer.up = try .cat([layer.up, .zeros([up.size(0), newRank - count], dtype: .float64)], 1)
-      layer.down = try .cat(
-        [layer.down, .zeros([newRank - count, down.size(1)], dtype: .float64)], 0)
+      up = try .cat([up, .zeros([up.size(0), newRank - count], dtype: .float64)], 1)
+      down = try .cat([down, .zeros([newRank - count, down.size(1)], dtype: .float64)], 0)
     }
+    var layer = self
+    layer.adapter = LoRAAdapter(down: down, up: up, scale: 1)
     return (layer, report(squares.prefix(newRank).reduce(0, +)))
   }
 }

@@ -4,31 +4,30 @@ import TensorFiles
 import Torch
 
 /// The adapters of a LoRA file as values that can be changed and written: merged, scaled, resized.
-///
-/// What was alpha / rank is part of B here, so that the effect at strength 1 is B A.
 public struct LoRA: Sendable {
   public struct Layer: Sendable {
-    /// In ComfyUI's format, `diffusion_model.transformer_blocks.0.attn1.to_q`.
+    /// The layer in ComfyUI's format, `diffusion_model.transformer_blocks.0.attn1.to_q`.
     public let path: String
-    /// A: [rank, inputs].
-    public var down: Tensor
-    /// B: [outputs, rank].
-    public var up: Tensor
-    /// [outputs]; of DoRA, which can be stripped and renamed, but not scaled, resized or merged:
-    /// its effect is no B A.
-    var magnitude: Tensor?
-    /// What the factors are written in. Changed ones are float32 until then, and so rounded once.
+    /// With strength 1.
+    public internal(set) var adapter: any Adapter
+    /// The dtype to write the adapter in. Changed tensors are float32 until then, and so are
+    /// rounded once.
     var dtype: DType
 
-    public var rank: Int { down.size(0) }
+    public var kind: AdapterKind { type(of: adapter).kind }
+    public var rank: Int? { adapter.rank }
     public var part: LoRAPart { LoRAPart(path: path) }
 
-    /// B, and with it the effect, times a factor.
+    /// The layer with its effect times a factor.
     func scaled(by factor: Double) throws -> Layer {
-      guard factor != 1 else { return self }
       var layer = self
-      layer.up = try up.to(up.dtype == .float64 ? .float64 : .float32) * factor
+      layer.adapter = try adapter.absorbing(factor)
       return layer
+    }
+
+    /// The adapter as a LoRA with scale 1; nil for one that has no such form.
+    func lowRank() throws -> LoRAAdapter? {
+      try adapter.lowRank().map { try $0.rescaled(to: 1) }
     }
   }
 
@@ -39,28 +38,22 @@ public struct LoRA: Sendable {
   public internal(set) var metadata: [String: String]
   /// Notes about how it was made: parts that were trained on different models.
   public internal(set) var warnings: [String] = []
-  /// Nil where the file does not tell.
+  /// Nil if the file does not tell.
   let base: LoRABase?
 
-  /// - Throws: `WeightError` for factors that are not finite.
+  /// - Throws: `WeightError` for tensors that are not finite.
   public init(_ file: LoRAFile) throws {
     try file.requireFinite()
     name = file.path
-    layers = try file.modules.map { module in
-      let dtype = module.up.dtype == module.down.dtype ? module.up.dtype : .float32
-      // The magnitude belongs to the layer with scale * B A, whichever of its parts the scale is
-      // in.
-      var layer = try Layer(path: module.path, down: module.down, up: module.up, dtype: dtype)
-        .scaled(by: module.scale)
-      layer.magnitude = module.magnitude
-      return layer
+    layers = file.modules.map {
+      Layer(path: $0.path, adapter: $0.adapter, dtype: $0.adapter.dtype)
     }
     metadata = file.metadata
     let base = file.base
     self.base = base.generation == nil ? file.declaredBase : base
-    // What they say of alpha is no longer true.
+    // Statements about alpha that are no longer true.
     metadata[PEFTConfigurations.metadataKey] = nil
-    if file.modules.contains(where: { $0.scale != 1 }) {
+    if layers.contains(where: { $0.adapter.scale != 1 && $0.kind.type.absorbsScale }) {
       for key in ["ss_network_alpha", "lora_alpha"] { metadata[key] = nil }
     }
     for key in Self.contentKeys { metadata[key] = nil }
@@ -75,93 +68,120 @@ public struct LoRA: Sendable {
 
   // MARK: Changing
 
-  /// The effect times a factor.
+  /// The LoRA with its effect times a factor.
   ///
-  /// - Parameter parts: whose effect; the others stay as they are.
+  /// - Parameter parts: the modalities to scale; the others stay unchanged.
+  /// - Throws: `LoRAError` for a factor that is not finite, and for layers whose effect depends on
+  ///   the weight.
   public func scaled(by factor: Double, parts: Set<LoRAPart> = Set(LoRAPart.allCases)) throws
     -> LoRA
   {
     guard factor.isFinite else {
-      throw problem("can't be scaled by \(factor), which is no number to multiply by")
+      throw problem("can't be scaled by \(factor): the factor must be finite")
     }
     var result = self
-    if factor != 1 { try requirePlain(layers.filter { parts.contains($0.part) }, "scaled") }
+    if factor != 1 { try requireIndependent(layers.filter { parts.contains($0.part) }, "scaled") }
     result.layers = try layers.map { parts.contains($0.part) ? try $0.scaled(by: factor) : $0 }
     return result
   }
 
-  /// - Throws: `LoRAError` for layers with a magnitude.
-  func requirePlain(_ layers: [Layer], _ what: String) throws {
-    guard let layer = layers.first(where: { $0.magnitude != nil }) else { return }
+  /// - Throws: `LoRAError` for layers whose effect depends on the weight.
+  func requireIndependent(_ layers: [Layer], _ what: String) throws {
+    guard let layer = layers.first(where: { $0.kind.type.dependsOnWeight }) else { return }
     throw problem(
-      "can't be \(what): \(layer.path) is DoRA, whose effect depends on the weight that it changes; "
-        + "generate with it at a strength instead, or fuse it into the checkpoint")
+      "can't be \(what): \(layer.path) is \(layer.kind.title), whose effect depends on the weight "
+        + "that it changes. Generate with it at a strength instead, or fuse it into the checkpoint."
+    )
   }
 
-  /// Without the adapters of some parts.
+  /// The layer as a LoRA.
   ///
-  /// - Throws: `LoRAError` when none would be left, or none is of these parts.
+  /// - Throws: `LoRAError` for a layer that has no such form.
+  func lowRank(_ layer: Layer, _ what: String) throws -> LoRAAdapter {
+    try requireIndependent([layer], what)
+    guard let lowRank = try layer.lowRank() else {
+      throw problem(
+        "can't be \(what): \(layer.path) is \(layer.kind.title) of so high a rank that two factors "
+          + "would be larger than the weight. Fuse it into the checkpoint instead.")
+    }
+    return lowRank
+  }
+
+  /// The LoRA without the adapters of some modalities.
+  ///
+  /// - Throws: `LoRAError` if none would be left, or none belongs to these modalities.
   public func stripped(of parts: Set<LoRAPart>) throws -> LoRA {
     var result = self
     result.layers = layers.filter { !parts.contains($0.part) }
     let names = LoRAPart.allCases.filter(parts.contains).map(\.rawValue).joined(separator: " or ")
     guard result.layers.count < layers.count else {
-      throw problem("has no \(names) adapters to leave out")
+      throw problem("has no \(names) adapters to remove")
     }
     guard !result.layers.isEmpty else {
-      throw problem("has \(names) adapters only; nothing would be left")
+      throw problem("has \(names) adapters only, so nothing would be left")
     }
     return result
   }
 
-  /// One LoRA with the effect of several: their factors one after another, so its ranks are the
-  /// sums of theirs.
+  /// One LoRA with the effect of several. Their factors are concatenated, so their ranks add up; a
+  /// layer that only one of them changes keeps its adapter, whatever its kind.
   ///
-  /// Metadata on which the files agree is kept, and what only some of them say.
+  /// Metadata is kept unless the files disagree about it.
   ///
-  /// - Throws: `LoRAError` for a strength that is not finite, for layers of different sizes, and
-  ///   for LoRAs that were trained on references of different kinds.
+  /// - Throws: `LoRAError` for a strength that is not finite, for layers of different shapes, for
+  ///   adapters that can't be written as two factors, and for LoRAs that were trained on references
+  ///   of different sizes.
   public static func merged(_ loras: [(lora: LoRA, strength: Double)]) throws -> LoRA {
     var layers: [String: [Layer]] = [:]
     var metadata: [String: String] = [:]
     var conflicts: Set<String> = []
     for (lora, strength) in loras {
       guard strength.isFinite else {
-        throw lora.problem("has a strength of \(strength), which is no number to multiply by")
+        throw lora.problem("has a strength of \(strength), which must be finite")
       }
       for layer in try lora.scaled(by: strength).layers {
         if let first = layers[layer.path]?.first,
-          (first.up.size(0), first.down.size(1)) != (layer.up.size(0), layer.down.size(1))
+          first.adapter.weightShape != layer.adapter.weightShape
         {
           throw lora.problem(
-            "has \(layer.path) with A of \(layer.down.shape) and B of \(layer.up.shape), but in a file before it A is "
-              + "\(first.down.shape) and B \(first.up.shape); they were made for different models")
+            "has \(layer.path) with \(layer.adapter.shapes), but a file before it has "
+              + "\(first.adapter.shapes); they were made for different models")
         }
         layers[layer.path, default: []].append(layer)
-        if let same = layers[layer.path], same.count > 1 { try lora.requirePlain(same, "merged") }
+        if let same = layers[layer.path], same.count > 1 {
+          try lora.requireIndependent(same, "merged")
+        }
       }
       for (key, value) in lora.metadata {
         guard let other = metadata.updateValue(value, forKey: key), other != value else { continue }
         guard !key.hasPrefix("reference_") else {
           throw lora.problem(
-            "says \(key) \(value), but a file before it \(other); LoRAs of different references can't be merged"
-          )
+            "says \(key) \(value), but a file before it says \(other); LoRAs of different references "
+              + "can't be merged")
         }
         conflicts.insert(key)
       }
     }
     for key in conflicts { metadata[key] = nil }
     if loras.count > 1 { for key in scaleKeys { metadata[key] = nil } }
+    // Sums are LoRAs, whatever their parts were.
+    let changesKind = layers.values.contains { parts in
+      parts.count > 1 && parts.contains { $0.kind != LoRAAdapter.kind }
+    }
+    if changesKind { for key in kindKeys { metadata[key] = nil } }
+    let name = loras.map(\.lora.name).joined(separator: " + ")
+    let whole = LoRA(name: name, layers: [], metadata: [:], base: nil)
     let merged = try layers.sorted { $0.key < $1.key }.map { path, parts in
       guard parts.count > 1 else { return parts[0] }
       let dtypes = Set(parts.map(\.dtype))
       let stored = dtypes.count == 1 ? parts[0].dtype : .float32
       let common: DType = stored == .float64 ? .float64 : .float32
-      return Layer(
-        path: path, down: try .cat(parts.map { try $0.down.to(common) }, 0),
-        up: try .cat(parts.map { try $0.up.to(common) }, 1), dtype: stored)
+      let factors = try parts.map { try whole.lowRank($0, "merged") }
+      let sum = LoRAAdapter(
+        down: try .cat(factors.map { try $0.down.to(common) }, 0),
+        up: try .cat(factors.map { try $0.up.to(common) }, 1), scale: 1)
+      return Layer(path: path, adapter: sum, dtype: stored)
     }
-    let name = loras.map(\.lora.name).joined(separator: " + ")
     let bases = loras.compactMap { lora, _ in lora.base.map { (lora.name, $0) } }
     var result = LoRA(
       name: name, layers: merged, metadata: metadata,
@@ -180,40 +200,44 @@ public struct LoRA: Sendable {
 
   /// - Throws: `LoRAError` for the first layer that a format has no name for.
   public func requireNames(_ format: LoRAFormat) throws {
-    for layer in layers { _ = try keys(layer, format) }
+    let names = try ModuleNames.ltx2
+    for layer in layers { _ = try tensors(layer, format, names) }
   }
 
-  private func keys(_ layer: Layer, _ format: LoRAFormat) throws -> LoRAFormat.Keys {
-    guard let keys = format.keys(layer.path) else {
+  private func tensors(
+    _ layer: Layer, _ format: LoRAFormat, _ names: ModuleNames
+  ) throws -> [(key: String, tensor: Tensor)] {
+    guard let name = format.name(of: layer.path, names) else {
       throw problem("has \(layer.path), a layer that the \(format.title) format has no name for")
     }
-    return keys
+    do {
+      return try layer.adapter.fileTensors(format.naming).map { ("\(name).\($0.name)", $0.tensor) }
+    } catch let error as AdapterProblem {
+      throw problem(
+        "can't be written in the \(format.title) format: \(layer.path) \(error.problem)")
+    }
   }
 
-  /// Writes the factors: no alpha but the one that kohya's readers expect, which is the rank, a
-  /// scale of 1.
+  /// Writes the adapters. A LoRA has no alpha but the one that kohya's readers expect, which equals
+  /// the rank and stands for a scale of 1.
   ///
-  /// - Parameter dtype: of the factors; nil keeps what the layers came in.
+  /// - Parameter dtype: the dtype of the tensors; nil keeps each layer's own.
   /// - Throws: `LoRAError` for a layer that the format has no name for, and for values beyond the
-  ///   range of the dtype; `TensorFileError` when the disk refuses.
+  ///   range of the dtype; `TensorFileError` if the disk refuses.
   public func write(to path: String, format: LoRAFormat = .comfyUI, dtype: DType? = nil) throws {
     var tensors: [(key: String, tensor: Tensor)] = []
+    let names = try ModuleNames.ltx2
     for layer in layers {
-      let keys = try keys(layer, format)
-      let stored = dtype ?? layer.dtype
-      tensors.append((keys.down, try layer.down.to(stored).contiguous()))
-      tensors.append((keys.up, try layer.up.to(stored).contiguous()))
-      if let magnitude = layer.magnitude {
-        tensors.append((keys.magnitude, try keys.magnitude(magnitude).to(stored).contiguous()))
-      }
-      if let alpha = keys.alpha {
-        tensors.append((alpha, try .full([], Scalar(layer.rank), dtype: .float32)))
+      for (key, tensor) in try self.tensors(layer, format, names) {
+        let isAlpha = key.hasSuffix(".\(AdapterRole.alpha.name)")
+        tensors.append(
+          (key, try tensor.to(isAlpha ? .float32 : dtype ?? layer.dtype).contiguous()))
       }
     }
     for (key, tensor) in tensors where try !tensor.isAllFinite() {
       throw problem(
         "can't be written: \(key.displayed()) would not be finite in \(tensor.dtype). "
-          + "Use a smaller strength or factor, or --dtype float32")
+          + "Use a smaller strength or factor, or float32.")
     }
     try writeSafetensors(tensors, metadata: writtenMetadata, to: path)
   }
@@ -221,7 +245,7 @@ public struct LoRA: Sendable {
   func problem(_ what: String) -> LoRAError { LoRAError(description: "\(name) \(what)") }
 }
 
-/// Something that can't be done with a LoRA.
+/// An operation that is impossible with a LoRA.
 public struct LoRAError: Error, Equatable, CustomStringConvertible, Sendable {
   public let description: String
 

@@ -66,7 +66,8 @@ extension LoRAFile {
       if names.suffix(2) == ["adaln_single", "linear"]
         || names.suffix(2) == ["audio_adaln_single", "linear"]
       {
-        let rows = module.up.size(0) / module.down.size(1)
+        let shape = module.adapter.weightShape ?? [0, 1]
+        let rows = shape[0] / shape[1]
         if rows == 6 { return base(.ltx2, "\(module.path) has 6 rows of modulation") }
         if rows == 9 { return base(.ltx23, "\(module.path) has 9 rows of modulation") }
       }

@@ -29,24 +29,17 @@ extension LoRAFile {
     try contents.value {
       var result = LoRAContents()
       for module in modules {
-        let down = try Self.largest(module.down)
-        let up = try Self.largest(module.up)
-        if !down.isFinite { result.nonFiniteKeys.append(module.downKey) }
-        if !up.isFinite { result.nonFiniteKeys.append(module.upKey) }
-        if let magnitude = module.magnitude, let key = module.magnitudeKey {
-          if try !Self.largest(magnitude).isFinite { result.nonFiniteKeys.append(key) }
-        } else if down == 0 || up == 0 || module.scale == 0 {
+        let largest = try module.adapter.tensors.map { ($0.role, try $0.tensor.largestValue()) }
+        for (role, value) in largest where !value.isFinite {
+          result.nonFiniteKeys.append(module.keys[role] ?? module.name)
+        }
+        let isZero = module.adapter.scale == 0 || largest.contains { $0.1 == 0 }
+        if isZero, !type(of: module.adapter).dependsOnWeight {
           result.zeroModules.insert(module.path)
         }
       }
       return result
     }
-  }
-
-  /// The largest absolute value; NaN or infinity where there is one.
-  private static func largest(_ tensor: Tensor) throws -> Double {
-    // libtorch computes nothing in 8 bits.
-    try (tensor.dtype.size == 1 ? tensor.to(.float32) : tensor).abs().amax().to(.float64).item()
   }
 
   /// Checks all factors.

@@ -3,38 +3,44 @@ import Torch
 
 /// Between the adapters of a training run and files.
 extension LoRAFile {
-  /// The key that a parameter of an adapter is saved by.
-  public static func key(of parameter: Parameter) -> String {
-    let magnitude = "lora_magnitude_vector"
-    let key = filePath(parameter.key)
-    return key.hasSuffix(".\(magnitude)") ? key.dropLast(magnitude.count) + "dora_scale" : key
-  }
-
-  /// What a run's adapters are in a file in ComfyUI's keys:
-  /// `diffusion_model.<module>.lora_A.weight`, `….lora_B.weight` and, of DoRA, `….dora_scale`
-  /// [outputs, 1].
+  /// The tensors of a run's adapters in a file in ComfyUI's keys.
   ///
-  /// The file carries no alpha: the scale of training is part of B there, so that strength 1 acts
-  /// as the adapters did.
+  /// A LoRA carries no alpha: the scale of training is multiplied into B, so that strength 1 has the
+  /// effect that the adapters had in training.
   ///
-  /// - Parameter scale: `FreshAdapters.scale`.
+  /// - Parameters:
+  ///   - parameters: by the path of a module in a checkpoint, a dot and a role.
+  ///   - scale: `FreshAdapters.scale`.
+  /// - Throws: `AdapterProblem` for parameters that don't make adapters; `TorchError`.
   public static func tensors(
     of parameters: [Parameter], scale: Double, dtype: DType
   ) throws -> [(key: String, tensor: Tensor)] {
-    try parameters.map { parameter in
-      var value = try parameter.tensor.detach()
-      let key = key(of: parameter)
-      if key.hasSuffix(".lora_B.weight"), scale != 1 { value = try value * scale }
-      if key.hasSuffix(".dora_scale") { value = try value.reshape([-1, 1]) }
-      return (key, try value.to(.cpu, dtype).contiguous())
+    try fileTensors(of: parameters, scale: scale).map { key, tensor in
+      let isAlpha = key.hasSuffix(".\(AdapterRole.alpha.name)")
+      return (key, try tensor.to(.cpu, isAlpha ? nil : dtype).contiguous())
     }
   }
 
-  /// The adapters as what a run goes on from, in float32.
+  /// The keys and shapes of the same tensors.
+  public static func shapes(of parameters: [Parameter]) throws -> [(key: String, shape: [Int])] {
+    try fileTensors(of: parameters, scale: 1).map { ($0.key, $0.tensor.shape) }
+  }
+
+  private static func fileTensors(
+    of parameters: [Parameter], scale: Double
+  ) throws -> [(key: String, tensor: Tensor)] {
+    try AdapterKinds.adapters(of: parameters, scale: scale).flatMap { module, adapter in
+      let path = filePath(module)
+      return try adapter.mapTensors { try $1.detach() }.fileTensors(.comfyUI)
+        .map { ("\(path).\($0.name)", $0.tensor) }
+    }
+  }
+
+  /// The adapters as a run continues from them, in float32.
   ///
-  /// - Parameter scale: `FreshAdapters.scale` of that run, by which B is divided: the run starts
-  ///   with the file's effect.
-  /// - Throws: `WeightError` for a scale of 0, by which nothing can be trained, and for factors
+  /// - Parameter scale: `FreshAdapters.scale` of that run. Tensors are divided by it, so that the
+  ///   run starts with the file's effect.
+  /// - Throws: `WeightError` for a scale of 0, with which nothing can be trained, and for tensors
   ///   that are not finite.
   public func initialAdapters(scale: Double) throws -> InitialAdapters {
     try requireFinite()
@@ -43,14 +49,11 @@ extension LoRAFile {
         file: path, key: "alpha",
         problem: "gives the run a scale of \(scale), with which nothing is trained")
     }
-    var values: [String: InitialAdapters.Value] = [:]
+    var adapters: [String: any Adapter] = [:]
     for module in modules {
-      let up = try module.up.to(.float32)
-      values[Self.checkpointPath(module.path)] = InitialAdapters.Value(
-        down: try module.down.to(.float32),
-        up: module.scale == scale ? up : try up * (module.scale / scale),
-        magnitude: try module.magnitude?.to(.float32))
+      adapters[Self.checkpointPath(module.path)] = try module.adapter
+        .mapTensors { try $1.to(.float32) }.rescaled(to: scale)
     }
-    return InitialAdapters(file: path, values: values)
+    return InitialAdapters(file: path, adapters: adapters)
   }
 }

@@ -19,15 +19,15 @@ public struct WeightsMetadata: Sendable {
     public var rank: Int
     public var alpha: Double
     public var targets: [String]
-    public var isDoRA = false
+    public var kind = LoRAAdapter.kind
     public var isRankStabilized = false
 
     public init(
-      rank: Int, alpha: Double, targets: [String], isDoRA: Bool = false,
+      rank: Int, alpha: Double, targets: [String], kind: AdapterKind = LoRAAdapter.kind,
       isRankStabilized: Bool = false
     ) {
       (self.rank, self.alpha, self.targets) = (rank, alpha, targets)
-      (self.isDoRA, self.isRankStabilized) = (isDoRA, isRankStabilized)
+      (self.kind, self.isRankStabilized) = (kind, isRankStabilized)
     }
   }
 
@@ -122,15 +122,13 @@ public struct WeightsMetadata: Sendable {
     fields["lora_rank"] = String(adapters.rank)
     fields["lora_alpha"] = alpha
     fields["lora_targets"] = adapters.targets.joined(separator: ", ")
-    fields["lora_type"] = adapters.isDoRA ? "dora" : "lora"
+    fields["lora_type"] = adapters.kind.rawValue
     if adapters.isRankStabilized { fields["use_rslora"] = "true" }
-    fields["ss_network_module"] = Self.networkModule
+    fields["ss_network_module"] = adapters.kind.type.networkModule
     fields["ss_network_dim"] = String(adapters.rank)
     fields["ss_network_alpha"] = alpha
     return fields
   }
-
-  static let networkModule = "networks.lora"
 
   /// The day that builds agree on, where they do; the time of writing would make equal runs' files
   /// differ.
@@ -149,18 +147,22 @@ public struct WeightsMetadata: Sendable {
 }
 
 extension LoRA {
-  /// The metadata of a file that is written of these layers: what is kept of the input's, and what
-  /// is true of the output. B holds the whole scale, so alpha equals the rank.
+  /// The metadata of a file with these layers: the input's, and statements that are true of the
+  /// output. If B holds the whole scale, alpha equals the rank.
   var writtenMetadata: [String: String] {
     var result = metadata
     result["format"] = result["format"] ?? "pt"
     result["software"] = result["software"] ?? SwiftLTX.software
-    let ranks = Set(layers.map(\.rank))
-    let rank = ranks.count == 1 ? ranks.first.map(String.init) : nil
-    // Without one rank for all, kohya's tools say this.
+    func common<Value: Hashable>(_ values: [Value?]) -> Value? {
+      Set(values).count == 1 ? values[0] : nil
+    }
+    let rank = common(layers.map(\.rank)).map { String($0) }
+    let alpha = common(layers.map(\.writtenAlpha)).map(WeightsMetadata.number)
+    // kohya's tools write this if layers differ.
     result["ss_network_dim"] = rank ?? "Dynamic"
-    result["ss_network_module"] = result["ss_network_module"] ?? WeightsMetadata.networkModule
-    if result["ss_network_alpha"] == nil { result["ss_network_alpha"] = rank ?? "Dynamic" }
+    result["ss_network_module"] =
+      result["ss_network_module"] ?? layers.first?.kind.type.networkModule
+    if result["ss_network_alpha"] == nil { result["ss_network_alpha"] = alpha ?? "Dynamic" }
     result["lora_rank"] = rank
     if let generation = base?.generation {
       let name = generation == .ltx23 ? "ltx-2.3" : "ltx-2"
@@ -174,13 +176,22 @@ extension LoRA {
     return result
   }
 
-  /// Keys that are about one rank and one alpha, and no longer true of changed factors.
+  /// Keys about the kind of the adapters.
+  static let kindKeys = ["lora_type", "ss_network_module", "ss_network_args"]
+  /// Keys about one rank and one alpha, which are no longer true of changed factors.
   static let scaleKeys = [
     "ss_network_alpha", "ss_network_dim", "lora_alpha", "lora_rank", "use_rslora",
   ]
-  /// Keys that are about the file as a whole, and no longer true of changed contents.
+  /// Keys about the file as a whole, which are no longer true of changed contents.
   static let contentKeys =
     [
       "modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash", "modelspec.thumbnail",
     ] + ["video", "audio"].flatMap(WeightsMetadata.ValidationLoss.keys)
+}
+
+extension LoRA.Layer {
+  /// The alpha that a reader computes the scale from; nil for an adapter without a rank.
+  fileprivate var writtenAlpha: Double? {
+    rank.map { Double($0) * (kind.type.absorbsScale ? 1 : adapter.scale) }
+  }
 }

@@ -5,19 +5,22 @@ import Support
 import TensorFiles
 import Torch
 
-/// What a LoRA file holds.
+/// The contents of a LoRA file.
 public struct LoRAReport: Codable, Sendable {
   public struct Layer: Codable, Sendable {
     /// In ComfyUI's format.
     public let path: String
     public let part: LoRAPart
-    public let rank: Int
+    /// `LoRA`
+    public let kind: String
+    /// Nil for an adapter without a rank.
+    public let rank: Int?
     public let inputs: Int
     public let outputs: Int
     public let dtype: String
     /// alpha / rank, or 1.
     public let scale: Double
-    /// The Frobenius norm of scale * B A; of DoRA beside a checkpoint, of the whole change.
+    /// The Frobenius norm of the change; for DoRA, only beside a checkpoint.
     public let norm: Double
     /// `norm` as a share of the base weight's; nil without a checkpoint.
     public let relative: Double?
@@ -52,10 +55,10 @@ public struct LoRAReport: Codable, Sendable {
   public let dtypes: [String]
   /// Ascending.
   public let ranks: [Int]
-  /// Whether B A is multiplied by anything but 1, because of an alpha.
+  /// Whether changes are multiplied by anything but 1, because of an alpha.
   public let hasAlpha: Bool
-  /// Whether some layers have a magnitude.
-  public let isDoRA: Bool
+  /// The kinds of the adapters, sorted: `LoRA`.
+  public let kinds: [String]
   /// What it was made for, as far as the file tells, and how that is known.
   public let base: String
   public let baseReason: String
@@ -94,10 +97,10 @@ public struct LoRAReport: Codable, Sendable {
     file = lora.path
     bytes = try FileManager.default.attributesOfItem(atPath: lora.path)[.size] as? Int ?? 0
     format = lora.format
-    dtypes = Set(lora.modules.flatMap { [$0.down.dtype.rawValue, $0.up.dtype.rawValue] }).sorted()
-    ranks = Set(lora.modules.map(\.rank)).sorted()
-    hasAlpha = lora.modules.contains { $0.scale != 1 }
-    isDoRA = lora.modules.contains { $0.magnitude != nil }
+    dtypes = Set(lora.modules.flatMap { $0.adapter.tensors.map(\.tensor.dtype.rawValue) }).sorted()
+    ranks = Set(lora.modules.compactMap(\.adapter.rank)).sorted()
+    hasAlpha = lora.modules.contains { $0.adapter.scale != 1 }
+    kinds = Set(lora.modules.map(\.kind.title)).sorted()
     fits = checkpoint?.source.name
     metadata = lora.metadata
     ignoredKeys = lora.ignoredKeys
@@ -109,11 +112,11 @@ public struct LoRAReport: Codable, Sendable {
     self.change = change.sentences
     let layers = zip(lora.modules, change.layers).map { module, change in
       Layer(
-        path: module.path, part: change.part, rank: module.rank, inputs: module.down.size(1),
-        outputs: module.up.size(0), dtype: module.up.dtype.rawValue, scale: module.scale,
-        norm: change.norm,
-        relative: change.relative, isUsed: module.isOfTransformer, unusedReason: module.unusedReason
-      )
+        path: module.path, part: change.part, kind: module.kind.title, rank: module.adapter.rank,
+        inputs: module.adapter.weightShape?.last ?? 0,
+        outputs: module.adapter.weightShape?.first ?? 0, dtype: module.adapter.dtype.rawValue,
+        scale: module.adapter.scale, norm: change.norm, relative: change.relative,
+        isUsed: module.isOfTransformer, unusedReason: module.unusedReason)
     }
     func part(_ group: AdapterChange.Group) -> Part {
       Part(
@@ -171,86 +174,5 @@ public struct LoRAReport: Codable, Sendable {
       for case (let tag, .number(let count)) in tags { counts[tag, default: 0] += count.double }
     }
     return counts.max { ($0.value, $1.key) < ($1.value, $0.key) }?.key
-  }
-}
-
-extension LoRAReport: CustomStringConvertible {
-  /// Some layers have thousands of characters and some files thousands of keys, so all text of the
-  /// file is shortened.
-  public var description: String {
-    let ranks = ranks.count == 1 ? "\(ranks[0])" : "\(ranks[0]) to \(ranks[ranks.count - 1])"
-    var lines = [
-      "\(file): \(layers.count) \(isDoRA ? "DoRA " : "")\(layers.count == 1 ? "adapter" : "adapters"), \(format.title) format, \(dtypes.joined(separator: " and ")), \(bytes) bytes"
-    ]
-    if let first = nonFiniteKeys.first {
-      lines.append(
-        "DAMAGED  \(first.displayed()) \(LoRAFile.nonFiniteProblem(others: nonFiniteKeys.count - 1))"
-      )
-    }
-    lines += [
-      "rank     \(ranks)" + (hasAlpha ? ", scaled by alpha / rank" : ""),
-      "base     \(base): \(baseReason)",
-    ]
-    if let fits { lines.append("fits     \(fits)") }
-    lines += warnings.map { "warning  \($0)" }
-    lines += change.map { "change   \($0)" }
-    lines += validationLosses.map { loss in
-      "loss     \(loss.modality) validation loss: \(Self.number(loss.before)) before training, \(Self.number(loss.after)) after"
-    }
-    if let triggerWord { lines.append("trigger  \(triggerWord.displayed())") }
-    lines += (parts + depth).map { part in
-      "\(Self.padded(part.part, 8)) \(part.layers) \(part.layers == 1 ? "adapter" : "adapters"), |B A| \(Self.number(part.norm))"
-        + (part.relative.map { ", \(AdapterChange.percent($0)) of the base" } ?? "")
-        + (part.zeroLayers > 0 ? ", \(part.zeroLayers) zero" : "")
-    }
-    lines.append("targets  " + Self.list(targets.map { "\($0.name.displayed()) (\($0.layers))" }))
-    lines.append("layers")
-    let width = min(layers.map(\.path.count).max() ?? 0, 100)
-    for layer in layers {
-      let scale = layer.scale == 1 ? "" : "  scale \(Self.number(layer.scale))"
-      let relative = layer.relative.map { "  \(AdapterChange.percent($0))" } ?? ""
-      lines.append(
-        "  \(Self.padded(layer.path.displayed(), width))  rank \(layer.rank)  |B A| \(Self.number(layer.norm))\(relative)\(scale)"
-          + (layer.isUsed ? "" : "  not used"))
-    }
-    if !ignoredKeys.isEmpty {
-      lines.append("not used " + Self.list(ignoredKeys.map { $0.displayed() }))
-    }
-    for (component, names) in otherModules.sorted(by: { $0.key < $1.key }) {
-      lines.append(
-        "not used \(names.count) of the \(component): " + Self.list(names.map { $0.displayed() }))
-    }
-    if !metadata.isEmpty {
-      lines.append("metadata")
-      let shown = Self.first(50, of: metadata.keys)
-      lines += shown.map { "  \($0.displayed()): \((metadata[$0] ?? "").displayed())" }
-      if shown.count < metadata.count {
-        lines.append("  and \(metadata.count - shown.count) more; --json prints all")
-      }
-    }
-    return lines.joined(separator: "\n")
-  }
-
-  private static func list(_ names: [String]) -> String {
-    names.prefix(20).joined(separator: ", ")
-      + (names.count > 20 ? " and \(names.count - 20) more" : "")
-  }
-
-  /// The first of some names in alphabetical order, without sorting all of what may be a million.
-  static func first(_ count: Int, of names: some Sequence<String>) -> [String] {
-    var first: [String] = []
-    for name in names where first.count < count || name < first[count - 1] {
-      first.insert(name, at: first.firstIndex { name < $0 } ?? first.count)
-      if first.count > count { first.removeLast() }
-    }
-    return first
-  }
-
-  private static func padded(_ text: String, _ width: Int) -> String {
-    text + String(repeating: " ", count: max(0, width - text.count))
-  }
-
-  private static func number(_ value: Double) -> String {
-    value.isFinite ? String(format: "%.4g", value) : "not finite"
   }
 }

@@ -1,15 +1,81 @@
-/// The names that other software gives to LTX-2's linear layers.
+import LTX
+
+/// The names that LTX-2's linear layers have in LoRA files of all formats.
 ///
 /// A path here is that of a LoRA file in ComfyUI's format: `diffusion_model.` or
-/// `text_embedding_projection.`, and then the module's name in the checkpoint.
-enum ModuleNames {
+/// `text_embedding_projection.`, and then the module's name in the checkpoint. Which layers there
+/// are is read from built models.
+struct ModuleNames {
   static let transformer = "diffusion_model."
   static let textProjection = "text_embedding_projection."
+
+  /// The layers of LTX-2 and LTX-2.3, with `#` for a block's number.
+  let layers: Set<String>
+  /// The layers by their names with underscores in place of dots, both ours and diffusers'.
+  private let byFlatName: [String: String]
+
+  /// The names of the layers of both generations.
+  ///
+  /// - Throws: what building a model throws.
+  static var ltx2: ModuleNames { get throws { try built.get() } }
+
+  private static let built = Result {
+    ModuleNames(try TinyModel.Generation.allCases.flatMap { try $0.linearLayers() })
+  }
+
+  /// - Parameter checkpointPaths: paths of linear layers in checkpoints.
+  init(_ checkpointPaths: [String]) {
+    layers = Set(
+      checkpointPaths.map { Self.numberless(LoRAFile.filePath($0), separator: ".").pattern })
+    var paths: [String: String] = [:]
+    for path in layers {
+      var names = [path]
+      if path.hasPrefix(Self.transformer) {
+        names = [
+          String(path.dropFirst(Self.transformer.count)),
+          String(Self.diffusers(path).drop { $0 != "." }.dropFirst()),
+        ]
+      }
+      for name in names { paths[name.replacing(".", with: "_")] = path }
+    }
+    byFlatName = paths
+  }
+
+  /// Whether a path is that of a linear layer of the transformer, the connectors and their
+  /// projection included.
+  func isKnown(_ path: String) -> Bool {
+    layers.contains(Self.numberless(path, separator: ".").pattern)
+  }
+
+  /// The path for a name with underscores in place of dots, `transformer_blocks_3_attn1_to_out_0`.
+  /// The known layers tell which underscores were dots. diffusers' names are understood too.
+  ///
+  /// - Returns: nil for a name of no linear layer.
+  func path(flat: String) -> String? {
+    let (pattern, number) = Self.numberless(flat, separator: "_")
+    return byFlatName[pattern].map { $0.replacing("#", with: number) }
+  }
+
+  /// The name with a block's number as `#`, and the number.
+  private static func numberless(_ name: String, separator: Character) -> (
+    pattern: String, number: String
+  ) {
+    var parts = name.split(separator: separator, omittingEmptySubsequences: false)
+    guard
+      let index = parts.indices.dropFirst().first(where: {
+        parts[$0 - 1].hasSuffix("blocks") && !parts[$0].isEmpty
+          && parts[$0].allSatisfy(\.isWholeNumber)
+      })
+    else { return (name, "") }
+    let number = String(parts[index])
+    parts[index] = "#"
+    return (parts.joined(separator: String(separator)), number)
+  }
 
   // MARK: diffusers
 
   /// Modules that diffusers calls otherwise. None of these names means anything in the other
-  /// system, so that a name that is in the right system already stays as it is.
+  /// system, so that a name in the right system stays unchanged.
   private static let diffusersTransformer = [
     "patchify_proj": "proj_in",
     "audio_patchify_proj": "audio_proj_in",
@@ -73,91 +139,4 @@ enum ModuleNames {
     let first = first(name)
     return (names[first] ?? first) + name.dropFirst(first.count)
   }
-
-  // MARK: kohya
-
-  /// The path for a name whose dots have become underscores, `transformer_blocks_3_attn1_to_out_0`:
-  /// underscores that were dots are told from those that were not by the layers that there are.
-  /// Names that diffusers gives are understood as well.
-  ///
-  /// - Returns: nil for what is no linear layer of the transformer.
-  static func path(flat: String) -> String? {
-    let (pattern, number) = numberless(flat, separator: "_")
-    return byFlatName[pattern].map { $0.replacing("#", with: number) }
-  }
-
-  /// Whether a path is that of a linear layer of the transformer, the connectors and their
-  /// projection included.
-  static func isKnown(_ path: String) -> Bool {
-    guard path.hasPrefix(transformer) else {
-      return path.hasPrefix(textProjection)
-        && diffusersTextProjection[String(path.dropFirst(textProjection.count))] != nil
-    }
-    let (pattern, _) = numberless(String(path.dropFirst(transformer.count)), separator: ".")
-    return known.contains(pattern)
-  }
-
-  /// The name with a block's number as `#`, and the number.
-  private static func numberless(_ name: String, separator: Character) -> (
-    pattern: String, number: String
-  ) {
-    var parts = name.split(separator: separator, omittingEmptySubsequences: false)
-    guard
-      let index = parts.indices.dropFirst().first(where: {
-        parts[$0 - 1].hasSuffix("blocks") && !parts[$0].isEmpty
-          && parts[$0].allSatisfy(\.isWholeNumber)
-      })
-    else { return (name, "") }
-    let number = String(parts[index])
-    parts[index] = "#"
-    return (parts.joined(separator: String(separator)), number)
-  }
-
-  /// Every linear layer, below the transformer, with `#` for a block's number.
-  static let linearLayers: [String] = {
-    let attention = ["to_q", "to_k", "to_v", "to_out.0", "to_gate_logits"]
-    let feedForward = ["net.0.proj", "net.2"]
-    let embedder = ["linear", "emb.timestep_embedder.linear_1", "emb.timestep_embedder.linear_2"]
-    var layers: [String] = []
-    for stream in ["", "audio_"] {
-      layers += ["\(stream)patchify_proj", "\(stream)proj_out"]
-      layers += ["linear_1", "linear_2"].map { "\(stream)caption_projection.\($0)" }
-      for norm in ["adaln_single", "prompt_adaln_single"] {
-        layers += embedder.map { "\(stream)\(norm).\($0)" }
-      }
-      for name in ["attn1", "attn2"] {
-        layers += attention.map { "transformer_blocks.#.\(stream)\(name).\($0)" }
-      }
-      layers += feedForward.map { "transformer_blocks.#.\(stream)ff.\($0)" }
-    }
-    for norm in ["video_scale_shift", "audio_scale_shift", "a2v_gate", "v2a_gate"] {
-      layers += embedder.map { "av_ca_\(norm)_adaln_single.\($0)" }
-    }
-    for name in ["audio_to_video_attn", "video_to_audio_attn"] {
-      layers += attention.map { "transformer_blocks.#.\(name).\($0)" }
-    }
-    for connector in ["video_embeddings_connector", "audio_embeddings_connector"] {
-      layers += attention.map { "\(connector).transformer_1d_blocks.#.attn1.\($0)" }
-      layers += feedForward.map { "\(connector).transformer_1d_blocks.#.ff.\($0)" }
-    }
-    return layers
-  }()
-
-  private static let known = Set(linearLayers)
-
-  private static let byFlatName: [String: String] = {
-    var paths: [String: String] = [:]
-    for layer in linearLayers {
-      let path = transformer + layer
-      let other = diffusers(path)
-      for name in [layer, String(other.drop { $0 != "." }.dropFirst())] {
-        paths[name.replacing(".", with: "_")] = path
-      }
-    }
-    for name in diffusersTextProjection.keys {
-      let path = textProjection + name
-      paths[path.replacing(".", with: "_")] = path
-    }
-    return paths
-  }()
 }

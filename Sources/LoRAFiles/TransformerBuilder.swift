@@ -104,19 +104,16 @@ public struct TransformerBuilder: Sendable {
     let dtype = placement == .fused ? nil : dtype
     for (file, strength) in loras where strength != 0 {
       for module in file.modules where module.isBuilt(modalities) {
-        func factor(_ name: String, _ tensor: Tensor) throws -> Tensor {
+        let adapter = try module.adapter.mapTensors { role, tensor in
           guard let loaded else { return try tensor.to(device, dtype) }
           return try loaded.tensor(
-            "\(module.path).\(name)", of: file.path, dtype: dtype, device: device
+            "\(module.path).\(role)", of: file.path, dtype: dtype, device: device
           ) {
             try tensor.to(device, dtype)
           }
         }
         adapters.add(
-          LowRankAdapter(
-            down: try factor("A", module.down), up: try factor("B", module.up), scale: module.scale,
-            strength: strength, magnitude: try module.magnitude.map { try factor("magnitude", $0) }),
-          to: LoRAFile.checkpointPath(module.path))
+          adapter.with(strength: strength), to: LoRAFile.checkpointPath(module.path))
       }
     }
     return adapters

@@ -8,21 +8,10 @@ import Torch
 ///
 /// It calls the code that training and generation call, and nothing of its own.
 public struct Probe {
-  /// One `--lora FILE[:STRENGTH]`.
-  public struct LoRA: Sendable {
-    public let path: String
-    public let strength: Double
-
-    public init(path: String, strength: Double) {
-      self.path = path
-      self.strength = strength
-    }
-  }
-
   public struct Options: Sendable {
     public var model: String?
     public var textEncoder: String?
-    public var loras: [LoRA] = []
+    public var loras: [LoRARef] = []
     public var config: String?
     public var inputs: String?
     public var dtype: DType = .float32

@@ -2,15 +2,17 @@
 
 import ArgumentParser
 import Datasets
+import LoRAFiles
 import Media
 import Torch
 
 /// `FILE` or `FILE:STRENGTH`.
-struct LoRAArgument: ExpressibleByArgument {
+struct FileWithStrength: ExpressibleByArgument {
   let path: String
   /// Nil if the argument has no strength.
   let givenStrength: Double?
   var strength: Double { givenStrength ?? 1 }
+  var lora: LoRARef { LoRARef(path: path, strength: strength) }
 
   init?(argument: String) {
     if let colon = argument.lastIndex(of: ":"),

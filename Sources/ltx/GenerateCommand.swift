@@ -40,7 +40,7 @@ struct GenerateCommand: ParsableCommand {
     help: ArgumentHelp(
       "A LoRA to add; repeatable. The default strength is 1.",
       valueName: "file[:strength]"))
-  var loras: [LoRAArgument] = []
+  var loras: [FileWithStrength] = []
 
   @Flag(
     name: .customLong("fuse-loras"),
@@ -61,7 +61,7 @@ struct GenerateCommand: ParsableCommand {
     help: ArgumentHelp(
       "A LoRA that turns the model into a distilled one for the second stage. The default strength is 1, with res_2s 0.5.",
       valueName: "file[:strength]"))
-  var distilledLoRA: LoRAArgument?
+  var distilledLoRA: FileWithStrength?
 
   @Option(
     name: .customLong("distilled-lora-strength-stage-1"),
@@ -123,7 +123,7 @@ struct GenerateCommand: ParsableCommand {
 
   private var models: GenerationModels {
     var models = GenerationModels(
-      model.files, loras: loras.map(\.choice), device: compute.device, dtype: dtype?.dtype)
+      model.files, loras: loras.map(\.lora), device: compute.device, dtype: dtype?.dtype)
     models.textEncoder8bit = textEncoder8bit
     models.fusesLoRAs = fuseLoRAs
     models.upsampler = upsampler
@@ -133,10 +133,6 @@ struct GenerateCommand: ParsableCommand {
     models.distilledFirstStageStrength = distilledFirstStageStrength
     return models
   }
-}
-
-extension LoRAArgument {
-  fileprivate var choice: GenerationModels.LoRA { .init(path: path, strength: strength) }
 }
 
 extension GenerationRequest {

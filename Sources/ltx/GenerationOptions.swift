@@ -149,7 +149,7 @@ struct ConditionOptions: ParsableArguments {
       "A reference video for an IC-LoRA; repeatable. The default strength is 1.",
       valueName: "file[:strength]")
   )
-  var references: [LoRAArgument] = []
+  var references: [FileWithStrength] = []
 
   @Option(help: "The strength of the attention between video and references, 0 to 1.")
   var referenceAttention = 1.0

@@ -125,7 +125,7 @@ struct InspectLoRACommand: ParsableCommand, PrintsItsResult {
       let json = try working { try JSON(encoding: report) { .string("\($0)") } }
       print(json.text(.pretty))
     } else {
-      print(report)
+      print(report.text)
     }
     if let first = report.nonFiniteKeys.first {
       printError(

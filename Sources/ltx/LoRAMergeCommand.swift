@@ -19,7 +19,7 @@ struct MergeLoRACommand: ParsableCommand {
   @Argument(
     help: ArgumentHelp("The LoRAs; the strength is 1 if left out.", valueName: "file[:strength]"),
     completion: .file())
-  var loras: [LoRAArgument]
+  var loras: [FileWithStrength]
 
   @Option(help: ArgumentHelp("The file to write.", valueName: "file"), completion: .file())
   var output: String

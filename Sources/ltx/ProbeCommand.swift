@@ -30,7 +30,7 @@ struct ProbeCommand: ParsableCommand {
     name: .customLong("lora"),
     help: ArgumentHelp(
       "A LoRA to add; repeatable. The default strength is 1.", valueName: "file[:strength]"))
-  var loras: [LoRAArgument] = []
+  var loras: [FileWithStrength] = []
 
   @Option(help: ArgumentHelp("The training configuration.", valueName: "file"))
   var config: String?
@@ -53,7 +53,7 @@ struct ProbeCommand: ParsableCommand {
     var options = Probe.Options()
     options.model = model
     options.textEncoder = textEncoder
-    options.loras = loras.map { .init(path: $0.path, strength: $0.strength) }
+    options.loras = loras.map(\.lora)
     options.config = config
     options.inputs = inputs
     options.dtype = dtype.dtype

@@ -112,12 +112,12 @@ struct TrainCommand: ParsableCommand {
   private func show(_ trainer: Trainer, _ resumedFrom: String?) throws {
     if dryRun {
       print(try trainer.configuration.resolvedYAML)
-      let summary = trainer.summary
+      let summary = try trainer.summary()
       for (name, value) in summary.facts { print("\(name): \(value)") }
       print("keys of the file to come:")
       for key in capped(summary.keys, rest: { "and \($0) more" }) { print("  \(key)") }
     } else {
-      for (name, value) in trainer.summary.facts
+      for (name, value) in try trainer.summary().facts
       where !name.hasPrefix("memory: ") || name == "memory: in all" {
         print("\(name): \(value)")
       }

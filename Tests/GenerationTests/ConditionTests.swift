@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import LoRAFiles
 import Media
 import Support
 import TensorFiles
@@ -51,7 +52,7 @@ import Torch
   }
 
   private func encoded(
-    _ request: GenerationRequest, loras: [GenerationModels.LoRA] = []
+    _ request: GenerationRequest, loras: [LoRARef] = []
   ) throws -> LatentCondition? {
     let plan = try scratch.plan(request, loras: loras)
     let encodings = plan.inputs.videos
@@ -127,8 +128,7 @@ import Torch
     let lora = try scratch.lora()
     let file = try SafetensorsFile(path: lora)
     let tensors = try file.entries.keys.sorted().map { (key: $0, tensor: try file.tensor($0)) }
-    func withMetadata(_ name: String, _ metadata: [String: String]) throws -> GenerationModels.LoRA
-    {
+    func withMetadata(_ name: String, _ metadata: [String: String]) throws -> LoRARef {
       try writeSafetensors(tensors, metadata: metadata, to: scratch.path(name))
       return .init(path: scratch.path(name), strength: 0)
     }

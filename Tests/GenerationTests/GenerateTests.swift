@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import LoRAFiles
 import Media
 import Support
 import Testing
@@ -119,7 +120,7 @@ import Testing
 
   /// Numbers that are none would be decoded to a black video without a word.
   @Test func notFiniteNumbersAreTold() throws {
-    let lora = GenerationModels.LoRA(path: try scratch.lora(), strength: 1e38)
+    let lora = LoRARef(path: try scratch.lora(), strength: 1e38)
     #expect(throws: Support.Issue.self) { try scratch.generate(loras: [lora]) }
     #expect(!FileManager.default.fileExists(atPath: scratch.path("out.mp4")))
   }

@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import LoRAFiles
 import Media
 import Support
 import TensorFiles
@@ -45,7 +46,7 @@ final class Scratch {
     try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
   }
 
-  func models(_ loras: [GenerationModels.LoRA] = []) throws -> GenerationModels {
+  func models(_ loras: [LoRARef] = []) throws -> GenerationModels {
     let files = try TinyFiles.files.get()
     return GenerationModels(
       ModelFiles(unified: files.checkpoint, textEncoder: files.textEncoder), loras: loras)
@@ -63,7 +64,7 @@ final class Scratch {
   }
 
   func plan(
-    _ request: GenerationRequest? = nil, loras: [GenerationModels.LoRA] = [],
+    _ request: GenerationRequest? = nil, loras: [LoRARef] = [],
     output: String = "out.mp4"
   ) throws -> GenerationPlan {
     try GenerationPlan(request ?? self.request(), models: models(loras), output: path(output))
@@ -71,7 +72,7 @@ final class Scratch {
 
   /// Generates and returns the file's bytes.
   func generate(
-    _ request: GenerationRequest? = nil, loras: [GenerationModels.LoRA] = [],
+    _ request: GenerationRequest? = nil, loras: [LoRARef] = [],
     output: String = "out.mp4"
   ) throws -> Data {
     try GenerationPipeline(plan(request, loras: loras, output: output)).run()

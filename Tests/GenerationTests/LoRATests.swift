@@ -1,6 +1,9 @@
 import Foundation
+import LTX
 import Support
+import TensorFiles
 import Testing
+import Torch
 
 @testable import Generation
 
@@ -31,6 +34,33 @@ import Testing
     #expect(try scratch.generate(loras: [.init(path: a), .init(path: b, strength: 0)]) == onlyA)
   }
 
+  @Test func lokrAndLoHaStackWithALoRA() throws {
+    let lora = try scratch.lora()
+    let module = "diffusion_model.transformer_blocks.0.attn1.to_v"
+    let width = TinyTransformer().width
+    let generator = try Generator(seed: 6)
+    func file(_ name: String, _ shapes: [(String, [Int])]) throws -> String {
+      try writeSafetensors(
+        shapes.map { ("\(module).\($0)", try generator.normal($1)) }, to: scratch.path(name))
+      return scratch.path(name)
+    }
+    let lokr = try file(
+      "lokr.safetensors", [("lokr_w1", [8, 8]), ("lokr_w2", [width / 8, width / 8])])
+    let loha = try file(
+      "loha.safetensors",
+      [
+        ("hada_w1_a", [width, 2]), ("hada_w1_b", [2, width]), ("hada_w2_a", [width, 2]),
+        ("hada_w2_b", [2, width]),
+      ])
+    let alone = try scratch.generate(loras: [.init(path: lora)])
+    for other in [lokr, loha] {
+      let both = try scratch.generate(loras: [.init(path: lora), .init(path: other)])
+      #expect(both != alone)
+      #expect(
+        try scratch.generate(loras: [.init(path: lora), .init(path: other, strength: 0)]) == alone)
+    }
+  }
+
   @Test func adaptersOfTheAudioStreamAreLeftOutWithANote() throws {
     let video = try scratch.lora()
     let both = try scratch.lora(
@@ -54,7 +84,8 @@ import Testing
     #expect(error?.place == ["loras"])
     let problem = error?.description ?? ""
     #expect(problem.contains(lora))
-    #expect(problem.contains("diffusion_model.transformer_blocks.0.attn1.to_out.0 has A of [2, "))
+    #expect(
+      problem.contains("diffusion_model.transformer_blocks.0.attn1.to_out.0 has lora_A of [2, "))
     #expect(problem.contains("made for another model"))
   }
 

@@ -18,7 +18,7 @@ import Torch
   private func fresh(
     rank: Int = 2, alpha: Double = 2, targets: [String] = ["to_q", "net.2"],
     isRankStabilized: Bool = false,
-    kind: FreshAdapters.Kind = .lora
+    kind: AdapterKind = LoRAAdapter.kind
   ) throws -> FreshAdapters {
     FreshAdapters(
       targets: targets, rank: rank, alpha: alpha, isRankStabilized: isRankStabilized, kind: kind,
@@ -55,8 +55,8 @@ import Torch
 
   /// A run with alpha 6 and rank stabilisation goes on as one with other ones, with the same
   /// effect.
-  @Test(arguments: FreshAdapters.Kind.allCases)
-  func aSavedRunActsAsItDidAndAnotherGoesOnFromIt(_ kind: FreshAdapters.Kind) throws {
+  @Test(arguments: AdapterKinds.all)
+  func aSavedRunActsAsItDidAndAnotherGoesOnFromIt(_ kind: AdapterKind) throws {
     let first = try fresh(alpha: 6, isRankStabilized: true, kind: kind)
     #expect(first.scale == 6 / 2.0.squareRoot())
     let trained = try build(first)
@@ -65,8 +65,10 @@ import Torch
     let file = try LoRAFile(path: save(trained, scale: first.scale))
     #expect(file.format == .comfyUI)
     #expect(
-      try SafetensorsFile(path: file.path).keys == trained.parameters.map(LoRAFile.key).sorted())
-    #expect(file.modules.allSatisfy { $0.scale == 1 && ($0.magnitude != nil) == (kind == .dora) })
+      try SafetensorsFile(path: file.path).keys
+        == LoRAFile.shapes(of: trained.parameters).map(\.key).sorted())
+    #expect(file.modules.allSatisfy { $0.kind == kind })
+    #expect(file.modules.allSatisfy { $0.scale == 1 || !kind.type.absorbsScale })
 
     let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32).lora(file)
     try TrainingFixture.expectEqual(
@@ -99,7 +101,7 @@ import Torch
     let all = try file.initialAdapters(scale: fresh.scale)
     let paths = Set(modules.map { LoRAFile.checkpointPath($0.path) })
     let initial = InitialAdapters(
-      file: file.path, values: all.values.filter { paths.contains($0.key) })
+      file: file.path, adapters: all.adapters.filter { paths.contains($0.key) })
     let transformer = try build(fresh.continuing(initial))
     let values = Dictionary(
       uniqueKeysWithValues: transformer.parameters.map { ($0.key, $0.tensor) })
@@ -134,10 +136,10 @@ import Torch
     let rank = try mismatch(fresh(rank: 3))
     #expect(rank.missing.isEmpty && rank.unexpected.isEmpty && rank.others.count == 3 * 8)
     #expect(rank.description.contains("has rank 2, the run 3"))
-    let kind = try mismatch(fresh(kind: .dora))
+    let kind = try mismatch(fresh(kind: DoRAAdapter.kind))
     #expect(
       kind.others.count == 3 * 8
-        && kind.description.contains("has no magnitude, the run trains DoRA"))
+        && kind.description.contains("is LoRA, the run trains DoRA"))
     let video = #expect(throws: AdapterMismatch.self) {
       let fresh = try fresh()
       _ = try LoRAFixture.checkpoint().transformer(
@@ -196,7 +198,7 @@ import Torch
       #expect(a.path == b.path)
       #expect(try Tensor.isEqual(#require(a.magnitude), #require(b.magnitude)))
     }
-    #expect(try LoRAReport(again).isDoRA)
+    #expect(try LoRAReport(again).kinds == ["DoRA"])
   }
 
   @Test func whatCantBeDoneWithDoRAIsRefused() throws {

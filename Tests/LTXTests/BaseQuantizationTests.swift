@@ -125,7 +125,7 @@ import Training
             generator: Generator(seed: 1)), storage: storage))
       let random = try Generator(seed: 4)
       try withoutGrad {
-        for parameter in transformer.parameters where parameter.key.hasSuffix("lora_B.weight") {
+        for parameter in try transformer.parameters.startingAtZero {
           _ = try parameter.tensor.copy_(random.normal(parameter.tensor.shape) * 0.2)
         }
       }
@@ -144,8 +144,8 @@ import Training
 
   /// Frozen weights in bfloat16 or eight bits under autocast, adapters in float32: the gradients
   /// point where those of float32 do, as far as the rounding of the base lets them.
-  @Test(arguments: FreshAdapters.Kind.allCases, [BaseQuantization?.none, .int8, .float8])
-  func mixedPrecision(_ kind: FreshAdapters.Kind, _ base: BaseQuantization?) throws {
+  @Test(arguments: AdapterKinds.all, [BaseQuantization?.none, .int8, .float8])
+  func mixedPrecision(_ kind: AdapterKind, _ base: BaseQuantization?) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
     func gradients(_ dtype: DType, _ storage: WeightStorage) throws -> [String: Tensor] {
       let transformer = try checkpoint.transformer(
@@ -156,7 +156,7 @@ import Training
             generator: Generator(seed: 1)), storage: storage))
       let random = try Generator(seed: 4)
       try withoutGrad {
-        for parameter in transformer.parameters where parameter.key.hasSuffix("lora_B.weight") {
+        for parameter in try transformer.parameters.startingAtZero {
           _ = try parameter.tensor.copy_(random.normal(parameter.tensor.shape) * 0.2)
         }
       }

@@ -80,10 +80,11 @@ import Torch
   @Test func adaptersBesideAConvRotLayerAndInItActOnTheLayersOwnInputs() throws {
     let (tensors, weight) = try convRot(16)
     let file = try source(tensors)
-    for magnitude in [nil, try random.uniform([24])] {
-      let adapter = LowRankAdapter(
-        down: try random.normal([4, 32]), up: try random.normal([24, 4]), scale: 0.3,
-        magnitude: magnitude)
+    let (down, up) = (try random.normal([4, 32]), try random.normal([24, 4]))
+    for adapter in [
+      LoRAAdapter(down: down, up: up, scale: 0.3),
+      DoRAAdapter(down: down, up: up, magnitude: try random.uniform([24]), scale: 0.3),
+    ] as [any Adapter] {
       let plain = try source([("l.weight", weight), ("l.bias", tensors[2].tensor)])
       let x = try random.normal([3, 32])
       for placement in [AdapterSet.Placement.separate, .fused] {

@@ -94,7 +94,7 @@ import Torch
     var adapters = AdapterSet()
     for strength in [0.7, -1.5] {
       adapters.add(
-        LowRankAdapter(
+        LoRAAdapter(
           down: try random.normal([4, 40]), up: try random.normal([24, 4]), scale: strength),
         to: "l")
     }

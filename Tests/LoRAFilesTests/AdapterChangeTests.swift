@@ -23,7 +23,10 @@ import Torch
     let weight = try generator.normal([16, 24])
     let magnitude = try generator.uniform([16]) * 4 + 3
     let layer = try AdapterChange.Layer(
-      path: a, down: down, up: up, scale: 0.25, magnitude: isDoRA ? magnitude : nil, weight: weight)
+      path: a,
+      isDoRA
+        ? DoRAAdapter(down: down, up: up, magnitude: magnitude, scale: 0.25)
+        : LoRAAdapter(down: down, up: up, scale: 0.25), weight: weight)
     let sum = try weight + up.matmul(down) * 0.25
     let changed =
       isDoRA ? try sum * (magnitude / sum.square().sum([1]).sqrt()).unsqueeze(1) : sum
@@ -41,7 +44,7 @@ import Torch
     func layer(_ path: String, _ scale: Double) throws -> AdapterChange.Layer {
       // |B A| is 4 * scale, |W| is 40.
       try AdapterChange.Layer(
-        path: path, down: one, up: column, scale: scale,
+        path: path, LoRAAdapter(down: one, up: column, scale: scale),
         weight: .full([4, 4], Scalar(10.0), dtype: .float32))
     }
     let change = AdapterChange([try layer(a, 0.3), try layer(a + "x", 0.4), try layer(b, 0.0001)])
@@ -61,7 +64,8 @@ import Torch
     let down = try Tensor.full([2, 4], 1, dtype: .float32)
     func layer(_ path: String, _ value: Double) throws -> AdapterChange.Layer {
       try AdapterChange.Layer(
-        path: path, down: down, up: .full([4, 2], Scalar(value), dtype: .float32))
+        path: path,
+        LoRAAdapter(down: down, up: .full([4, 2], Scalar(value), dtype: .float32), scale: 1))
     }
     let zero = AdapterChange([try layer(a, 0), try layer(b, 0)])
     #expect(zero.sentences == ["all 2 adapters are zero; the LoRA changes nothing"])

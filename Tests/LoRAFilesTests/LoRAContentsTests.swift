@@ -66,8 +66,6 @@ import Torch
     }
     let report = try LoRAReport(file, checkpoint: checkpoint)
     #expect(report.nonFiniteKeys == [key] && !report.isFinite)
-    let lines = report.description.split(separator: "\n")
-    #expect(lines[1].hasPrefix("DAMAGED  \(key) holds values that are not finite"))
     #expect(report.change.first == "1 of 13 adapters are not finite; the LoRA can't be used")
   }
 
@@ -154,7 +152,6 @@ import Torch
     let mixed = try LoRAReport(LoRAFile(path: both), checkpoint: checkpoint)
     #expect(mixed.layers.map(\.isUsed) == [true, false])
     #expect(mixed.warnings.first?.contains("does not use 1 of 2 adapters") == true)
-    #expect(mixed.description.contains("not used"))
     #expect(try LoRAReport(LoRAFixture.lora("lora_all"), checkpoint: checkpoint).warnings.isEmpty)
   }
 
@@ -172,23 +169,5 @@ import Torch
     #expect(report.parts.allSatisfy { $0.relative ?? 0 > 0 })
     #expect(report.depth.map(\.part).first?.hasPrefix("block") == true)
     #expect(try LoRAReport(lora).layers.allSatisfy { $0.relative == nil })
-  }
-
-  /// Metadata of any size is one short line; every key of it is in the JSON.
-  @Test func hostileTextIsShownSafely() throws {
-    var metadata = [
-      "a\u{1b}[2Jb": "red \u{1b}[31m\nsecond line \u{202e}",
-      "long": String(repeating: "x", count: 3_000_000),
-    ]
-    for number in 0..<100 { metadata["key\(number)"] = "value" }
-    let path = try fixture.file(
-      ["\(module).lora_A.weight": [2, 8], "\(module).lora_B.weight": [8, 2]], metadata: metadata)
-    let report = try LoRAReport(LoRAFile(path: path))
-    let text = report.description
-    #expect(text.utf8.count < 10_000)
-    #expect(text.contains(#"a\u{1b}[2Jb: red \u{1b}[31m\nsecond line \u{202e}"#))
-    #expect(text.contains("and 52 more; --json prints all"))
-    #expect(!text.unicodeScalars.contains { $0 != "\n" && $0.value < 0x20 || $0 == "\u{202e}" })
-    #expect(report.metadata == metadata)
   }
 }

@@ -21,32 +21,49 @@ import Torch
     let json = try Data(contentsOf: URL(fileURLWithPath: "\(LoRAFixture.root)/lora/names.json"))
     let names = try JSONDecoder().decode(Names.self, from: json).names
     #expect(names.count > 80)
+    let layers = try ModuleNames.ltx2
     for (path, name) in names {
       #expect(ModuleNames.diffusers(path) == name)
       #expect(ModuleNames.path(diffusers: name) == path)
       guard path.hasPrefix(ModuleNames.transformer) else {
-        #expect(LoRAFormat.kohya.keys(path) == nil, "kohya's names know the transformer only")
+        #expect(
+          LoRAFormat.kohya.name(of: path, layers) == nil, "kohya's names know the transformer only")
         continue
       }
-      #expect(ModuleNames.isKnown(path), "\(path)")
+      #expect(layers.isKnown(path), "\(path)")
       let flat = path.dropFirst(ModuleNames.transformer.count).map { $0 == "." ? "_" : String($0) }
         .joined()
-      #expect(ModuleNames.path(flat: flat) == path)
+      #expect(layers.path(flat: flat) == path)
       if name.hasPrefix("transformer.") {
         let flatName = name.dropFirst("transformer.".count).map { $0 == "." ? "_" : String($0) }
           .joined()
-        #expect(ModuleNames.path(flat: flatName) == path)
+        #expect(layers.path(flat: flatName) == path)
       }
     }
   }
 
-  @Test func noTwoLayersShareAFlatName() {
-    let flat = Set(ModuleNames.linearLayers.map { $0.replacingOccurrences(of: ".", with: "_") })
-    #expect(flat.count == ModuleNames.linearLayers.count)
+  @Test func noTwoLayersShareAFlatName() throws {
+    let names = try ModuleNames.ltx2
+    let flat = Set(names.layers.map { $0.replacingOccurrences(of: ".", with: "_") })
+    #expect(flat.count == names.layers.count)
     #expect(
-      ModuleNames.path(flat: "transformer_blocks_47_attn1_to_out_0")
+      names.path(flat: "transformer_blocks_47_attn1_to_out_0")
         == "diffusion_model.transformer_blocks.47.attn1.to_out.0")
-    #expect(ModuleNames.path(flat: "input_blocks_1_1_proj_in") == nil)
+    #expect(names.path(flat: "input_blocks_1_1_proj_in") == nil)
+  }
+
+  /// The layers of built models are those of the published ones.
+  @Test func everyLinearLayerOfBothGenerationsIsKnown() throws {
+    let layers = try ModuleNames.ltx2.layers
+    #expect(layers.count == 110)
+    for path in [
+      "diffusion_model.transformer_blocks.#.attn2.to_gate_logits",
+      "diffusion_model.audio_prompt_adaln_single.linear",
+      "diffusion_model.caption_projection.linear_1",
+      "diffusion_model.audio_embeddings_connector.transformer_1d_blocks.#.ff.net.2",
+      "text_embedding_projection.aggregate_embed",
+      "text_embedding_projection.audio_aggregate_embed",
+    ] { #expect(layers.contains(path), "\(path)") }
   }
 
   @Test(arguments: [
@@ -124,9 +141,11 @@ import Torch
 
   /// What can't be used is named, with what is wrong.
   @Test(arguments: [
-    ("diffusion_model.proj_out.dora_scale", "DoRA"),
-    ("diffusion_model.proj_out.lora_magnitude_vector", "DoRA"),
-    ("lora_unet_proj_out.lokr_w1", "LoKr"), ("lora_unet_proj_out.hada_w1_a", "LoHa"),
+    ("diffusion_model.proj_out.dora_scale", "for each of the 8 outputs"),
+    ("diffusion_model.proj_out.lora_magnitude_vector", "for each of the 8 outputs"),
+    ("diffusion_model.proj_out.lokr_w1", "beside tensors of LoKr"),
+    ("diffusion_model.proj_out.hada_w1_a", "beside tensors of LoHa"),
+    ("lora_unet_proj_out.lokr_t2", "LoKr with a Tucker core"),
     ("diffusion_model.proj_out.diff", "full weight difference"),
     ("lora_unet_single_blocks_0_linear1.lora_down.weight", "FLUX.1 or HunyuanVideo"),
     ("lora_unet_something_new.lora_down.weight", "not a layer of LTX-2"),
@@ -155,8 +174,8 @@ import Torch
     let key = "diffusion_model.proj_out"
     for (down, up, problem) in [
       ([2, 8], [8, 3], "whose ranks 2 and 3 differ"),
-      ([2, 8, 1], [8, 2], "is a matrix of fractions"),
-      ([0, 8], [8, 0], "is a matrix of fractions"),
+      ([2, 8, 1], [8, 2], "expected a matrix in a floating-point dtype"),
+      ([0, 8], [8, 0], "expected a matrix in a floating-point dtype"),
     ] {
       let path = try fixture.file(["\(key).lora_A.weight": down, "\(key).lora_B.weight": up])
       let error = #expect(throws: WeightError.self) { try LoRAFile(path: path) }

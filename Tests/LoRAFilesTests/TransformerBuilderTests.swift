@@ -101,7 +101,7 @@ import Torch
     ])
     let error = #expect(throws: WeightError.self) { try builder().lora(wide) }
     #expect(error?.key == "transformer.proj_in")
-    #expect(error?.problem.contains("A of [2, 99] and B of [50, 2]") == true)
+    #expect(error?.problem.contains("lora_A of [2, 99] and lora_B of [50, 2]") == true)
     let layer = try LoRAFixture.checkpoint().source.entries[
       "model.diffusion_model.patchify_proj.weight"]?
       .shape
@@ -182,7 +182,7 @@ import Torch
 
   /// Weights of 8 bits are expanded, and stay so with an adapter in them.
   @Test func weightsOfEightBits() throws {
-    let adapter = LowRankAdapter(down: try .full([2, 4], 0.5), up: try .ones([3, 2]), scale: 0.25)
+    let adapter = LoRAAdapter(down: try .full([2, 4], 0.5), up: try .ones([3, 2]), scale: 0.25)
     let fixture = try LoRAFixture()
     try writeSafetensors(
       [("a.weight", try Tensor.ones([3, 4]).to(.float8E4M3))], to: fixture.path("w.safetensors"))
@@ -196,7 +196,7 @@ import Torch
     #expect(try fused.to(.float32).array(of: Float.self).allSatisfy { $0 == 1.25 })
     // A factor of another size is named before anything is computed.
     adapters.add(
-      LowRankAdapter(down: try .ones([2, 5]), up: try .ones([3, 2]), scale: 1), to: "a")
+      LoRAAdapter(down: try .ones([2, 5]), up: try .ones([3, 2]), scale: 1), to: "a")
     let wrong = Weights(
       try SafetensorsFile(path: fixture.path("w.safetensors")), LoadPolicy(adapters: adapters))
     #expect(throws: WeightError.self) { try (wrong / "a").tensor("weight") }

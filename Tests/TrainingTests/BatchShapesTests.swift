@@ -78,7 +78,7 @@ import Torch
     func facts(_ shapes: [SyntheticRun.Shape]) throws -> [String: String] {
       let synthetic = try SyntheticRun(shapes)
       return Dictionary(
-        try trainer(synthetic, batch: 2).summary.facts.map { ($0.name, $0.value) },
+        try trainer(synthetic, batch: 2).summary().facts.map { ($0.name, $0.value) },
         uniquingKeysWith: { $1 })
     }
     let near = try facts([29.9, 29.97, 30].map { .init(fps: $0) })

@@ -1,18 +1,17 @@
 import Synchronization
 import Torch
 
-/// Dropout in front of low-rank adapters, in training only (Srivastava et al., "Dropout", 2014;
+/// Dropout of the inputs of adapters, in training only (Srivastava et al., "Dropout", 2014;
 /// where peft applies it).
 ///
-/// A mask is a function of the seed, the pass and the layer, not of a random state: a block that is
-/// rebuilt in the backward pass draws the mask that it had, and so does a run that goes on from a
-/// stored state.
+/// A mask is a function of the seed, the pass and the layer, not of a random state. So a block that
+/// is rebuilt in the backward pass draws the same mask again, and so does a resumed run.
 public final class AdapterDropout: Sendable {
-  /// The share of a layer's inputs that an adapter does not see, from 0 to 1. What it sees is
-  /// divided by one minus that.
+  /// The share of a layer's inputs that is dropped, from 0 to 1. The other inputs are divided by one
+  /// minus that.
   public let probability: Double
   private let seed: UInt64
-  /// The pass that masks are drawn for; nil outside of training.
+  /// The number of the current pass; nil outside of training.
   private let pass = Mutex<Int?>(nil)
 
   /// - Precondition: `probability` lies between 0 and 1.
@@ -24,8 +23,7 @@ public final class AdapterDropout: Sendable {
 
   /// Runs a forward and backward pass with masks. Outside of this nothing is dropped.
   ///
-  /// - Parameter number: of the pass, unlike any other of the run: it counts steps, their parts and
-  ///   ranks.
+  /// - Parameter number: unique in the run: it counts steps, their parts and ranks.
   public func inPass<R>(_ number: Int, _ body: () throws -> R) rethrows -> R {
     pass.withLock { $0 = number }
     defer { pass.withLock { $0 = nil } }
@@ -33,14 +31,14 @@ public final class AdapterDropout: Sendable {
   }
 
   /// The dropout of one layer.
-  struct Layer: Sendable {
+  public struct Layer: Sendable {
     let source: AdapterDropout
     let seed: UInt64
 
+    /// Whether a pass is running in which inputs are dropped.
     var isActive: Bool { source.probability > 0 && source.pass.withLock { $0 != nil } }
 
-    /// x with a share of its numbers zero and the others as much larger; x itself outside of a
-    /// pass.
+    /// Sets a share of x to zero and scales the rest; returns x unchanged outside of a pass.
     func callAsFunction(_ x: Tensor) throws -> Tensor {
       let p = source.probability
       guard p > 0, let pass = source.pass.withLock({ $0 }) else { return x }

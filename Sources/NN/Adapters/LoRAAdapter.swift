@@ -2,188 +2,168 @@
 
 import Torch
 
-/// A low-rank change of a linear layer: W + scale * B A (Hu et al., "LoRA", 2021).
-///
-/// With a magnitude m the layer is m / ||W + scale * B A|| * (W + scale * B A), the norm over the
-/// inputs of each output (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024, equation
-/// 5). As there in section 4.3, no gradient goes through the norm.
-public struct LowRankAdapter: Sendable {
+/// W + strength * scale * B A (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models",
+/// 2021).
+public struct LoRAAdapter: Adapter {
+  public static let name = "lora"
+  public static let title = "LoRA"
+  public static let networkModule = "networks.lora"
+  public static let absorbsScale = true
+  static let downRole = "lora_A.weight"
+  static let upRole = "lora_B.weight"
+  public static let roles = [
+    AdapterRole(downRole, also: ["lora_A.default.weight", "lora_down.weight", "lora.down.weight"]),
+    AdapterRole(upRole, also: ["lora_B.default.weight", "lora_up.weight", "lora.up.weight"]),
+  ]
+
   /// A: [R, I].
   public let down: Tensor
   /// B: [O, R].
   public let up: Tensor
-  /// What B A is multiplied by: alpha / rank, or alpha / sqrt(rank).
-  public let scale: Double
-  /// What the change of the layer as a whole is multiplied by.
-  public let strength: Double
-  /// [O]; of DoRA.
-  public let magnitude: Tensor?
-  let dropout: AdapterDropout.Layer?
+  public var scale: Double
+  public var strength: Double
+  public var dropout: AdapterDropout.Layer?
 
+  public init(down: Tensor, up: Tensor, scale: Double, strength: Double = 1) {
+    (self.down, self.up, self.scale, self.strength) = (down, up, scale, strength)
+  }
+
+  public init(_ tensors: [String: Tensor]) throws {
+    guard let down = tensors[Self.downRole] else {
+      let isHalf = tensors[Self.upRole] != nil
+      throw AdapterProblem("has \(isHalf ? "a B" : "an alpha") but no A (lora_A or lora_down)")
+    }
+    guard let up = tensors[Self.upRole] else {
+      throw AdapterProblem("has an A but no B (lora_B or lora_up)")
+    }
+    try tensors.requireFactors(Self.downRole, Self.upRole)
+    guard down.size(0) == up.size(1) else {
+      throw AdapterProblem(
+        "has A of \(down.shape) and B of \(up.shape), whose ranks \(down.size(0)) and "
+          + "\(up.size(1)) differ")
+    }
+    self.init(down: down, up: up, scale: 1)
+  }
+
+  /// A is uniform in +-1/sqrt(I) and B is zero.
   public init(
-    down: Tensor, up: Tensor, scale: Double, strength: Double = 1, magnitude: Tensor? = nil
-  ) {
+    for layer: BaseLayer, _ settings: AdapterSettings, generator: Generator, dtype: DType
+  ) throws {
     self.init(
-      down: down, up: up, scale: scale, strength: strength, magnitude: magnitude, dropout: nil)
+      down: try generator.uniform(
+        [settings.rank, layer.inputs], bound: 1 / Double(layer.inputs).squareRoot()),
+      up: try .zeros([layer.outputs, settings.rank], dtype: dtype, device: layer.device),
+      scale: settings.scale)
   }
 
-  init(
-    down: Tensor, up: Tensor, scale: Double, strength: Double = 1, magnitude: Tensor?,
-    dropout: AdapterDropout.Layer?
-  ) {
-    self.down = down
-    self.up = up
-    self.scale = scale
-    self.strength = strength
-    self.magnitude = magnitude
-    self.dropout = dropout
+  public static func shapes(inputs: Int, outputs: Int, _ settings: AdapterSettings)
+    -> [String: [Int]]
+  {
+    [downRole: [settings.rank, inputs], upRole: [outputs, settings.rank]]
   }
 
-  public var rank: Int { down.size(0) }
-
-  /// Whether the change is strength * scale * B A x and nothing else now.
-  var isPlain: Bool { magnitude == nil && !(dropout?.isActive ?? false) }
-
-  /// strength * scale * (x A^T) B^T
-  var term: LowRankTerm { LowRankTerm(down: down, up: up, scale: strength * scale) }
-
-  /// x in the adapter's element type, partly dropped in training.
-  func input(_ x: Tensor) throws -> Tensor {
-    let x = try x.to(down.dtype)
-    return try dropout?(x) ?? x
+  public var tensors: [(role: String, tensor: Tensor)] {
+    [(Self.downRole, down), (Self.upRole, up)]
   }
 
-  /// strength * scale * (x A^T) B^T for x [..., I], computed in the adapter's own element type, or
-  /// autocast's.
-  func change(_ x: Tensor) throws -> Tensor {
-    let product = try input(x).linear(down).linear(up)
+  public func mapTensors(_ transform: (String, Tensor) throws -> Tensor) throws -> Self {
+    var copy = LoRAAdapter(
+      down: try transform(Self.downRole, down), up: try transform(Self.upRole, up), scale: scale,
+      strength: strength)
+    copy.dropout = dropout
+    return copy
+  }
+
+  public var rank: Int? { down.size(0) }
+
+  public var weightShape: [Int]? {
+    guard down.rank == 2, up.rank == 2, down.size(0) == up.size(1) else { return nil }
+    return [up.size(0), down.size(1)]
+  }
+
+  // MARK: Computing
+
+  public var lowRankTerm: LowRankTerm? {
+    dropout?.isActive ?? false
+      ? nil : LowRankTerm(down: down, up: up, scale: strength * scale)
+  }
+
+  /// strength * scale * (x A^T) B^T, computed in the adapter's own dtype, or autocast's.
+  public func change(_ x: Tensor, of layer: BaseLayer, base: Tensor?) throws -> Tensor {
+    let product = try input(x, down.dtype).linear(down).linear(up)
     let factor = strength * scale
     return factor == 1 ? product : try product * factor
   }
 
-  // MARK: DoRA
-
-  /// strength * (f (x W^T + scale * (x A^T) B^T) - x W^T), where f = m / ||W + scale * B A||.
-  ///
-  /// - Parameters:
-  ///   - base: x W^T.
-  ///   - product: the same of another x.
-  func change(_ x: Tensor, base: Tensor, factor: Tensor, product: (Tensor) throws -> Tensor) throws
-    -> Tensor
-  {
-    let seen = try input(x)
-    // As in peft, the magnitude acts on what is left after dropout.
-    let through = dropout?.isActive ?? false ? try product(seen.to(x.dtype)) : base
-    // So the graph keeps one tensor of the output's size.
-    let change = try (through + seen.linear(down).linear(up) * scale) * factor - through
-    return strength == 1 ? change : try change * strength
+  public func change(ofWeight weight: Tensor) throws -> Tensor {
+    try up.detach().to(.float32).matmul(down.detach().to(.float32)) * (strength * scale)
   }
 
-  /// m / ||W + scale * B A||: [O], float32. Nil without a magnitude.
-  ///
-  /// The norm's square is |w|^2 + 2 scale w (B A)^T + scale^2 |B A|^2 row by row, so that nothing
-  /// of the size of W is made for B A.
-  func factor(_ weight: Tensor, rowNorms: Tensor) throws -> Tensor? {
-    guard let magnitude else { return nil }
-    let norms = try withoutGrad {
-      try withoutAutocast(on: weight.device) {
-        let (a, b) = (try down.detach().to(.float32), try up.detach().to(.float32))
-        let w = try weight.to(.float32).matmul(a.transpose(0, 1))  // [O, R]
-        let cross = try (w * b).sum([1]) * (2 * scale)
-        let own = try (b.matmul(a.matmul(a.transpose(0, 1))) * b).sum([1]) * (scale * scale)
-        return try (rowNorms.square() + cross + own)
-          .clamped(min: Scalar(DType.float32.smallestNormal)).sqrt()
-      }
-    }
-    return try magnitude.to(.float32) / norms
+  /// Rounded as ltx-core rounds (`ltx_core.loader.fuse_loras`): (B * scale) A of the first adapter
+  /// in bfloat16, and the products of the others added to it in bfloat16.
+  public func addingChange(to sum: Tensor?, weight: Tensor) throws -> Tensor {
+    let (down, up) = (try down.detach().to(.bfloat16), try up.detach().to(.bfloat16))
+    let factor = strength * scale
+    guard let sum else { return try (up * factor).matmul(down) }
+    return try sum.addmm(up, down, alpha: Scalar(factor))
   }
 
-  /// W + the sum of the adapters' changes, in the weight's element type.
-  ///
-  /// Rounded as ltx-core rounds (`ltx_core.loader.fuse_loras`): (B * scale) A of the first in
-  /// bfloat16, the others' added to it in bfloat16, and so is W, even one that is float32. What has
-  /// a magnitude, which ltx-core does not know, is computed in float32 and added to that.
-  ///
-  /// - Parameter weight: [O, I]
-  static func fused(_ adapters: [LowRankAdapter], into weight: Tensor) throws -> Tensor {
-    var sum: Tensor?
-    for adapter in adapters where adapter.magnitude == nil {
-      let (down, up) = (
-        try adapter.down.detach().to(.bfloat16), try adapter.up.detach().to(.bfloat16)
-      )
-      let factor = adapter.strength * adapter.scale
-      if let change = sum {
-        sum = try change.addmm(up, down, alpha: Scalar(factor))
-      } else {
-        sum = try (up * factor).matmul(down)
-      }
+  // MARK: Files and tools
+
+  /// Nothing but kohya's readers expects an alpha, so the scale is multiplied into B. kohya's alpha
+  /// is the rank, which stands for a scale of 1.
+  public func fileTensors(_ naming: AdapterNaming) throws -> [(name: String, tensor: Tensor)] {
+    let up = try absorbing(scale).up
+    switch naming {
+    case .comfyUI, .peft: return [(Self.downRole, down), (Self.upRole, up)]
+    case .kohya:
+      return [
+        ("lora_down.weight", down), ("lora_up.weight", up),
+        ("alpha", try .full([], Scalar(down.size(0)), dtype: .float32)),
+      ]
     }
-    // Types of 8 bits don't add.
-    if let sum { try sum.add_(weight.dtype.size == 1 ? weight.to(.bfloat16) : weight) }
-    let decomposed = adapters.filter { $0.magnitude != nil }
-    guard !decomposed.isEmpty else { return try sum?.to(weight.dtype) ?? weight }
-    let wide = try weight.to(.float32)
-    let rowNorms = try wide.rowNorms()
-    var result = try sum?.to(.float32) ?? wide
-    for adapter in decomposed {
-      guard let factor = try adapter.factor(wide, rowNorms: rowNorms)?.unsqueeze(1) else {
-        continue
-      }
-      let low =
-        try adapter.up.detach().to(.float32).matmul(adapter.down.detach().to(.float32))
-        * adapter.scale
-      result = try result + ((factor - 1) * wide + factor * low) * adapter.strength
-    }
-    return try result.detach().to(weight.dtype)
   }
 
-  /// - Throws: `WeightError` for factors that don't fit a layer of these sizes, with all shapes.
-  func requireFit(_ layer: String, of file: String, inputs: Int, outputs: Int) throws {
-    let (down, up) = (down.shape, up.shape)
-    guard down.count == 2, up.count == 2, down[0] == up[1], down[1] == inputs, up[0] == outputs
-    else {
-      throw WeightError(
-        file: file, key: layer,
-        problem:
-          "is a layer of \(inputs) inputs and \(outputs) outputs, but the LoRA's A is \(down) "
-          + "and its B \(up); the LoRA was made for another model")
-    }
-    if let magnitude, magnitude.shape != [outputs] {
-      throw WeightError(
-        file: file, key: layer,
-        problem:
-          "is a layer of \(outputs) outputs, but the LoRA's magnitude is \(magnitude.shape); "
-          + "the LoRA was made for another model")
+  public func absorbing(_ factor: Double) throws -> Self {
+    guard factor != 1 else { return self }
+    var copy = LoRAAdapter(
+      down: down, up: try up.to(up.dtype == .float64 ? .float64 : .float32) * factor, scale: scale,
+      strength: strength)
+    copy.dropout = dropout
+    return copy
+  }
+
+  public func lowRank() throws -> LoRAAdapter? { self }
+
+  /// B A is never formed: the Gram matrices of the factors, [R, R], give its norm.
+  public func squaredNorm(onto weight: Tensor?) throws -> Double {
+    let (a, b) = (try down.to(.float64), try up.to(.float64))
+    let gram = try a.matmul(a.transpose(0, 1))
+    let product: Double = try (b.transpose(0, 1).matmul(b) * gram).sum().item()
+    return product * scale * scale
+  }
+}
+
+extension [String: Tensor] {
+  /// Checks tensors of an adapter that are matrices.
+  ///
+  /// - Throws: `AdapterProblem` for one that isn't a matrix of a floating-point dtype, or is empty.
+  func requireFactors(_ roles: String...) throws {
+    for role in roles {
+      guard let tensor = self[role] else { continue }
+      guard tensor.rank == 2, tensor.dtype.isFloatingPoint, tensor.count > 0 else {
+        throw AdapterProblem(
+          role,
+          "has dtype \(tensor.dtype) and shape \(tensor.shape) (expected a matrix in a "
+            + "floating-point dtype)")
+      }
     }
   }
 }
 
-/// Adapters by the path of the module that they modify.
-public struct AdapterSet: Sendable {
-  /// What becomes of the adapters when a layer is built.
-  public enum Placement: String, Sendable, CaseIterable {
-    /// They stay beside the weight, which is not copied: less memory, and a strength costs nothing
-    /// to change.
-    case separate
-    /// They are added to the weight, which then takes memory of its own: each step is as fast as
-    /// without them.
-    case fused
-  }
-
-  public var placement: Placement = .separate
-  private var adapters: [String: [LowRankAdapter]] = [:]
-  /// The modified modules, in the order in which they were first added.
-  public private(set) var paths: [String] = []
-
-  public init() {}
-
-  public var isEmpty: Bool { paths.isEmpty }
-
-  public subscript(path: String) -> [LowRankAdapter] { adapters[path] ?? [] }
-
-  /// Stacks one more adapter on a module. Factors that require gradients are trained.
-  public mutating func add(_ adapter: LowRankAdapter, to path: String) {
-    if adapters[path] == nil { paths.append(path) }
-    adapters[path, default: []].append(adapter)
+extension Generator {
+  /// Uniform numbers from -bound to bound.
+  func uniform(_ shape: [Int], bound: Double) throws -> Tensor {
+    try uniform(shape) * (2 * bound) - bound
   }
 }

@@ -25,9 +25,6 @@ extension StoredWeight {
   public func matmul(_ x: Tensor, _ bias: Tensor? = nil) throws -> Tensor {
     try matmul(x, bias, adding: nil)
   }
-
-  /// Returns the length of each row, [O], in float32.
-  public func rowNorms() throws -> Tensor { try dequantized().rowNorms() }
 }
 
 /// scale * (x A^T) B^T, computed in the dtype of A, or autocast's.

@@ -7,48 +7,28 @@ import Torch
 /// The scope that the layer is built from decides how its weight is stored, where it lives, and
 /// which adapters it has.
 public struct Linear: Sendable {
-  private let stored: any StoredWeight
+  private let layer: BaseLayer
   private let biasSlot: WeightSlot?
-  public let inputs: Int
-  public let outputs: Int
-  public let adapters: [LowRankAdapter]
-  /// [O]: of the weight, if an adapter has a magnitude.
-  private let rowNorms: Tensor?
-  /// The factors that magnitudes come to, of the adapters that training does not change; nil for
-  /// others.
-  private let factors: [Tensor?]
+  public let adapters: [any Adapter]
 
   /// - Parameters:
   ///   - inputs, outputs: the sizes that the configuration asks for; nil takes the checkpoint's.
   ///   - bias: whether the layer has a bias, as the configuration says.
   public init(_ w: Weights, inputs: Int? = nil, outputs: Int? = nil, bias: Bool = true) throws {
     let stored = try w.storedWeight("weight", shape: [outputs ?? -1, inputs ?? -1])
-    self.stored = stored
-    let shape = stored.shape
-    (self.outputs, self.inputs) = (shape[0], shape[1])
-    biasSlot = bias ? try w.slot("bias", shape: [self.outputs]) : nil
-    adapters = try w.adapters(inputs: self.inputs, outputs: self.outputs, rowNorms: stored.rowNorms)
-    for adapter in adapters {
-      try adapter.requireFit(w.path, of: w.file, inputs: self.inputs, outputs: self.outputs)
-    }
-    guard adapters.contains(where: { $0.magnitude != nil }) else {
-      (rowNorms, factors) = (nil, [])
-      return
-    }
-    let weight = try stored.dequantized()
-    let rowNorms = try weight.rowNorms()
-    self.rowNorms = rowNorms
-    factors = try adapters.map {
-      $0.down.requiresGrad || $0.up.requiresGrad || $0.magnitude?.requiresGrad ?? false
-        ? nil : try $0.factor(weight, rowNorms: rowNorms)
-    }
+    layer = BaseLayer(weight: stored, device: w.device)
+    biasSlot = bias ? try w.slot("bias", shape: [layer.outputs]) : nil
+    adapters = try w.adapters(of: layer)
   }
 
+  public var inputs: Int { layer.inputs }
+  public var outputs: Int { layer.outputs }
+
   /// The dtype of the weight's values, whatever it is stored in.
-  public var dtype: DType { stored.dtype }
+  public var dtype: DType { layer.weight.dtype }
 
   /// [O, I]: the values of the weight.
-  public var weight: Tensor { get throws { try stored.dequantized() } }
+  public var weight: Tensor { get throws { try layer.weight.dequantized() } }
 
   /// [O]
   public var bias: Tensor? { biasSlot?.tensor }
@@ -56,30 +36,23 @@ public struct Linear: Sendable {
   /// - Parameter x: [..., I]
   /// - Returns: [..., O]
   public func callAsFunction(_ x: Tensor) throws -> Tensor {
-    guard rowNorms == nil else { return try decomposed(x) }
+    guard !adapters.contains(where: { type(of: $0).dependsOnWeight }) else {
+      return try separately(x)
+    }
     // The first adapter may be added in the operation that multiplies.
-    let first = adapters.first.flatMap { $0.isPlain ? $0 : nil }
-    let rest = first == nil ? adapters[...] : adapters.dropFirst()
-    var y = try stored.matmul(x, bias, adding: first?.term)
-    for adapter in rest { y = try (y + adapter.change(x)).to(y.dtype) }
+    let term = adapters.first?.lowRankTerm
+    var y = try layer.weight.matmul(x, bias, adding: term)
+    for adapter in term == nil ? adapters[...] : adapters.dropFirst() {
+      y = try (y + adapter.change(x, of: layer, base: nil)).to(y.dtype)
+    }
     return y
   }
 
-  /// With adapters of which one at least has a magnitude. Each changes the layer as if it were
-  /// alone.
-  private func decomposed(_ x: Tensor) throws -> Tensor {
-    let base = try stored.matmul(x)
+  /// With an adapter that depends on the weight. Each changes the layer as if it were alone.
+  private func separately(_ x: Tensor) throws -> Tensor {
+    let base = try layer.weight.matmul(x)
     var y = try bias.map { try (base + $0).to(base.dtype) } ?? base
-    for (adapter, fixed) in zip(adapters, factors) {
-      let factor = try fixed ?? rowNorms.flatMap { try adapter.factor(weight, rowNorms: $0) }
-      let change =
-        if let factor {
-          try adapter.change(x, base: base, factor: factor) { try stored.matmul($0) }
-        } else {
-          try adapter.change(x)
-        }
-      y = try (y + change).to(y.dtype)
-    }
+    for adapter in adapters { y = try (y + adapter.change(x, of: layer, base: base)).to(y.dtype) }
     return y
   }
 }

@@ -41,6 +41,8 @@ package final class WeightStore: Sendable {
     record.withLock { $0.slots.append(WeakSlot(slot: slot)) }
   }
 
+  var linearLayers: [String] { record.withLock { $0.linears } }
+
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
 
   /// The rotation of groups of a size, on the policy's device.
@@ -91,7 +93,7 @@ package final class WeightStore: Sendable {
   }
 
   /// The adapters that become part of a layer's weight.
-  func fusedAdapters(of path: String) -> [LowRankAdapter] {
+  func fusedAdapters(of path: String) -> [any Adapter] {
     policy.adapters.placement == .fused ? policy.adapters[path] : []
   }
 
@@ -118,29 +120,20 @@ package final class WeightStore: Sendable {
   }
 
   /// The adapters that stay beside the weight.
-  func adapters(
-    of path: String, inputs: Int, outputs: Int, rowNorms: () throws -> Tensor
-  ) throws -> [LowRankAdapter] {
+  func adapters(of path: String, _ layer: BaseLayer) throws -> [any Adapter] {
     var adapters = policy.adapters.placement == .separate ? policy.adapters[path] : []
     let isAdapted = policy.freshAdapters?.matches(path) ?? false
     if let fresh = policy.freshAdapters, isAdapted {
-      adapters.append(
-        try fresh.make(
-          path, inputs: inputs, outputs: outputs, device: policy.device, rowNorms: rowNorms))
+      adapters.append(try fresh.make(path, for: layer))
     }
     record.withLock { record in
       record.linears.append(path)
       if isAdapted {
-        record.adapted.append(AdaptedLayer(path: path, inputs: inputs, outputs: outputs))
+        record.adapted.append(
+          AdaptedLayer(path: path, inputs: layer.inputs, outputs: layer.outputs))
       }
-      for adapter in adapters {
-        let parts = [
-          ("lora_A.weight", adapter.down), ("lora_B.weight", adapter.up),
-          ("lora_magnitude_vector", adapter.magnitude),
-        ]
-        for case (let name, let tensor?) in parts where tensor.requiresGrad {
-          record.parameters.append(Parameter(key: "\(path).\(name)", tensor: tensor))
-        }
+      for (role, tensor) in adapters.flatMap(\.tensors) where tensor.requiresGrad {
+        record.parameters.append(Parameter(key: "\(path).\(role)", tensor: tensor))
       }
     }
     return adapters

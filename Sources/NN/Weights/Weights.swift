@@ -105,7 +105,7 @@ public struct Weights: Sendable {
   /// A weight with adapters added. The sum is rounded to the dtype of the weight before it is
   /// converted.
   private func tensor(
-    _ name: String, _ format: any WeightFormat, fusing adapters: [LowRankAdapter], dtype: DType?
+    _ name: String, _ format: any WeightFormat, fusing adapters: [any Adapter], dtype: DType?
   ) throws -> Tensor {
     guard format.shape.count == 2 else {
       throw WeightError(
@@ -118,11 +118,11 @@ public struct Weights: Sendable {
     defer { store.source.release(key(name)) }
     for companion in store.index.companionKeys(of: key(name)) { store.markUsed(companion) }
     let weight = try format.valuesToFuse(dtype: dtype, from: store)
-    return try LowRankAdapter.fused(adapters, into: weight)
+    return try adapters.fused(into: weight)
       .to(store.policy.device, dtype ?? format.dtype)
   }
 
-  func fusedAdapters(of name: String) -> [LowRankAdapter] {
+  func fusedAdapters(of name: String) -> [any Adapter] {
     name == "weight" ? store.fusedAdapters(of: path) : []
   }
 
@@ -170,13 +170,13 @@ public struct Weights: Sendable {
   /// The shape of a tensor's values, without reading them.
   public func shape(of name: String) throws -> [Int] { try format(of: name, shape: nil).shape }
 
-  /// The adapters that modify the linear layer here, in the order in which they were added.
-  ///
-  /// - Parameter rowNorms: of the layer's weight, the initial values of magnitudes.
-  func adapters(inputs: Int, outputs: Int, rowNorms: () throws -> Tensor) throws -> [LowRankAdapter]
-  {
-    try store.adapters(of: path, inputs: inputs, outputs: outputs, rowNorms: rowNorms)
+  /// The adapters that stay beside the linear layer here, in the order in which they were added.
+  func adapters(of layer: BaseLayer) throws -> [any Adapter] {
+    try store.adapters(of: path, layer).map { try $0.checked(for: layer, path, of: file) }
   }
+
+  /// The device that tensors are moved to.
+  var device: Device { store.policy.device }
 
   /// The trained tensors of the modules that have been built below here, in the order of building.
   public var parameters: [Parameter] {
@@ -190,6 +190,10 @@ public struct Weights: Sendable {
     let prefix = path.isEmpty ? "" : path + "."
     return store.slots.filter { $0.key.hasPrefix(prefix) }
   }
+
+  /// The paths of the linear layers that have been built from this checkpoint, in the order of
+  /// building.
+  public var linearLayers: [String] { store.linearLayers }
 
   /// Checks, after a model has been built, that every adapter found its module.
   ///

@@ -157,10 +157,8 @@ extension TrainedModel {
     var values: [String: Tensor] = [:]
     if let adapterScale {
       let initial = try LoRAFile(path: path).initialAdapters(scale: adapterScale)
-      for (module, value) in initial.values {
-        values["\(module).lora_A.weight"] = value.down
-        values["\(module).lora_B.weight"] = value.up
-        values["\(module).lora_magnitude_vector"] = value.magnitude
+      for (module, adapter) in initial.adapters {
+        for (role, tensor) in adapter.tensors { values["\(module).\(role)"] = tensor }
       }
     } else {
       let source = try checkpoint.replacingTransformer(by: path).source

@@ -66,11 +66,25 @@ extension TrainingConfiguration.LoRA: ConfigurationSection {
     Field("alpha", \.alpha, .integer(1 ... .max)),
     Field("dropout", \.dropout, .probability),
     Field("target_modules", \.targetModules, .list(of: .nonEmpty)),
+    Field("type", \.type, .choice, isExtension: true),
     Field("use_rslora", \.useRSLoRA, .flag, isExtension: true),
     Field("use_dora", \.useDoRA, .flag, isExtension: true),
+    Field("factor", \.factor, .integer(-1...65536), isExtension: true),
+    Field("decompose_both", \.decomposeBoth, .flag, isExtension: true),
+    Field("full_matrix", \.fullMatrix, .flag, isExtension: true),
   ]
 
   mutating func complete(_ reader: SectionReader) {
+    if useDoRA, type != LoRAAdapter.kind, type != DoRAAdapter.kind {
+      reader.report("use_dora", "can't be combined with type \(type.rawValue)")
+    }
+    if factor == 0 { reader.report("factor", "must be -1 or at least 1 (got 0)") }
+    let options = [
+      ("factor", factor != -1), ("decompose_both", decomposeBoth), ("full_matrix", fullMatrix),
+    ]
+    if type != LoKrAdapter.kind, let (key, _) = options.first(where: \.1) {
+      reader.report(key, "applies to type \(LoKrAdapter.name) only (got type \(kind.rawValue))")
+    }
     if targetModules.isEmpty {
       reader.report("target_modules", "is empty; name at least one linear layer, such as to_q")
     }

@@ -58,10 +58,31 @@ extension TrainingConfiguration {
     /// The probability that an input of an adapter is dropped.
     public var dropout = 0.0
     public var targetModules = ["to_k", "to_q", "to_v", "to_out.0"]
-    /// Ours: scaled by alpha / √rank instead of alpha / rank (Kalajdzievski, 2023).
+    /// Ours: the kind of adapters.
+    public var type = LoRAAdapter.kind
+    /// Ours: a scale of alpha / √rank instead of alpha / rank (Kalajdzievski, 2023).
     public var useRSLoRA = false
-    /// Ours: magnitude and direction apart (Liu et al., 2024).
+    /// Ours: the same as type dora.
     public var useDoRA = false
+    /// Ours: the size of LoKr's small factor; -1 for the one nearest to the square root.
+    public var factor = -1
+    /// Ours: whether LoKr's small factor is a product too.
+    public var decomposeBoth = false
+    /// Ours: whether LoKr's large factor is a whole matrix, whatever the rank.
+    public var fullMatrix = false
+
+    public var kind: AdapterKind { useDoRA ? DoRAAdapter.kind : type }
+
+    /// The settings of new adapters.
+    public var settings: AdapterSettings {
+      var settings = AdapterSettings(
+        rank: rank, alpha: Double(alpha),
+        scaling: useRSLoRA ? .alphaOverSquareRootOfRank : .alphaOverRank)
+      settings.factor = factor
+      settings.decomposesBoth = decomposeBoth
+      settings.isFullMatrix = fullMatrix
+      return settings
+    }
   }
 
   public struct Optimization: Sendable, Equatable {

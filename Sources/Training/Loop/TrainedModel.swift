@@ -19,7 +19,7 @@ struct TrainedModel: Sendable {
   let frozenDType: DType
   /// The dtype of matrix products under mixed precision; nil for float32.
   let autocast: DType?
-  /// The factor of the product B A; nil if the weights themselves are trained.
+  /// `FreshAdapters.scale`; nil if the weights themselves are trained.
   let adapterScale: Double?
   let dropout: AdapterDropout?
   /// The compression factors of the video VAE.
@@ -58,8 +58,7 @@ struct TrainedModel: Sendable {
         lora.dropout > 0
         ? AdapterDropout(probability: lora.dropout, seed: RandomSeed.mix(seed, "dropout")) : nil
       let fresh = FreshAdapters(
-        targets: lora.targetModules, rank: lora.rank, alpha: Double(lora.alpha),
-        isRankStabilized: lora.useRSLoRA, kind: lora.useDoRA ? .dora : .lora, dropout: dropout,
+        targets: lora.targetModules, kind: lora.kind, settings: lora.settings, dropout: dropout,
         generator: try Generator(seed: RandomSeed.mix(seed, "adapters")))
       adapterScale = fresh.scale
       adapters =

@@ -2,6 +2,7 @@ import Datasets
 import Foundation
 import LTX
 import LoRAFiles
+import NN
 import Support
 import TensorFiles
 
@@ -21,7 +22,7 @@ extension Trainer {
         base: base,
         adapters: adapters.map {
           WeightsMetadata.Adapters(
-            rank: $0.rank, alpha: Double($0.alpha), targets: $0.targetModules, isDoRA: $0.useDoRA,
+            rank: $0.rank, alpha: Double($0.alpha), targets: $0.targetModules, kind: $0.kind,
             isRankStabilized: $0.useRSLoRA)
         }, title: (file as NSString).deletingPathExtension)
       metadata.steps = completedSteps
@@ -37,8 +38,7 @@ extension Trainer {
         "ss_seed": String(c.seed), "ss_num_train_items": String(dataset.count),
       ]
       if let adapters {
-        let targets = JSON.array(adapters.targetModules.map(JSON.string))
-        metadata.training["ss_network_args"] = JSON.object(["targets": targets]).text()
+        metadata.training["ss_network_args"] = adapters.networkArguments.text()
         if adapters.dropout > 0 {
           metadata.training["ss_network_dropout"] = String(adapters.dropout)
         }
@@ -73,6 +73,21 @@ extension TrainedModel {
       let file = try LoRAFile(path: start.path)
       return [try file.baseWarning(checkpoint), try file.zeroNote].compactMap { $0 }
     }
+  }
+}
+
+extension TrainingConfiguration.LoRA {
+  /// The arguments of the network in the words of kohya's trainer and LyCORIS.
+  fileprivate var networkArguments: JSON {
+    var arguments: [String: JSON] = ["targets": .array(targetModules.map(JSON.string))]
+    // Only LyCORIS has algorithms.
+    if kind.type.networkModule != LoRAAdapter.networkModule {
+      arguments["algo"] = .string(kind.rawValue)
+      if factor != -1 { arguments["factor"] = JSON(factor) }
+      if decomposeBoth { arguments["decompose_both"] = .bool(true) }
+      if fullMatrix { arguments["full_matrix"] = .bool(true) }
+    }
+    return .object(arguments)
   }
 }
 

@@ -16,10 +16,11 @@ public struct RunSummary: Sendable {
 }
 
 extension Trainer {
-  public var summary: RunSummary {
+  /// - Throws: `TorchError`.
+  public func summary() throws -> RunSummary {
     let c = configuration
     let numbers = parameters.reduce(0) { $0 + $1.tensor.count }
-    let saved = savedShapes
+    let saved = try savedShapes()
     let savedNumbers = saved.reduce(0) { $0 + $1.shape.reduce(1, *) }
     let savedBytes = savedNumbers * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
     let memory = memoryPlan
@@ -46,10 +47,10 @@ extension Trainer {
   }
 
   /// The tensors of the weights that the run will write: adapters, or all of the transformer.
-  private var savedShapes: [(key: String, shape: [Int])] {
-    model.adapterScale == nil
+  private func savedShapes() throws -> [(key: String, shape: [Int])] {
+    try model.adapterScale == nil
       ? model.checkpoint.transformerFileShapes
-      : parameters.map { (key: LoRAFile.key(of: $0), shape: $0.tensor.shape) }
+      : LoRAFile.shapes(of: parameters)
   }
 
   private var trained: String {
@@ -63,7 +64,7 @@ extension Trainer {
     let what =
       switch c.model.trainingMode {
       case .lora:
-        "\(c.lora?.useDoRA == true ? "DoRA" : "LoRA") of rank \(c.lora?.rank ?? 0), alpha \(c.lora?.alpha ?? 0)"
+        "\(c.lora?.kind.title ?? LoRAAdapter.title) of rank \(c.lora?.rank ?? 0), alpha \(c.lora?.alpha ?? 0)"
       case .full: "weights"
       }
     return "\(what); \(modalities.joined(separator: " and "))"

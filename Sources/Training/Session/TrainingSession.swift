@@ -142,7 +142,7 @@ public final class TrainingSession {
     return try publication.upload(
       weights: trainer.folder.weights(step: step),
       samples: media(samples.filter { $0.step == newest }),
-      facts: trainer.summary.facts.filter { !$0.name.hasPrefix("memory") && $0.name != "model" })
+      facts: trainer.summary().facts.filter { !$0.name.hasPrefix("memory") && $0.name != "model" })
   }
 
   private func media(
@@ -168,7 +168,7 @@ public final class TrainingSession {
       title: (configuration.outputDir as NSString).lastPathComponent,
       totalSteps: configuration.optimization.steps, configuration: try configuration.resolvedYAML,
       metrics: metrics)
-    let summary = trainer.summary
+    let summary = try trainer.summary()
     report.facts = summary.facts
     report.memoryUnit = summary.memoryUnit
     // Those of an earlier start.

@@ -1,0 +1,126 @@
+import Torch
+
+/// All kinds of adapters. A new kind is a type that conforms to `Adapter`, and its line here.
+public enum AdapterKinds {
+  /// A kind stands after kinds whose tensors it has too: files are recognized from the last to the
+  /// first.
+  public static let all: [AdapterKind] = [
+    LoRAAdapter.kind,
+    DoRAAdapter.kind,
+    LoKrAdapter.kind,
+    LoHaAdapter.kind,
+  ]
+
+  /// The kind of an adapter with these tensors; nil for none that is known.
+  public static func kind(of roles: Set<String>) -> AdapterKind? {
+    all.last { $0.type.isKind(of: roles) }
+  }
+
+  /// By what follows a module's name in a file's keys.
+  private static let rolesBySpelling: [String: String] = Dictionary(
+    (all.flatMap { $0.type.roles } + [.alpha]).flatMap { role in
+      role.spellings.map { ($0, role.name) }
+    }, uniquingKeysWith: { first, _ in first })
+
+  /// The module and the role that a key names; nil for a key of something else.
+  public static func role(ofKey key: String) -> (module: String, role: String)? {
+    // Of spellings that end alike, the longest counts: `lora.down.weight`.
+    var dots = key.indices.filter { key[$0] == "." }.suffix(5)
+    while let dot = dots.popFirst() {
+      if let role = rolesBySpelling[String(key[key.index(after: dot)...])] {
+        return (String(key[..<dot]), role)
+      }
+    }
+    return nil
+  }
+
+  /// The adapters that trained parameters belong to, in the order of the parameters.
+  ///
+  /// - Parameters:
+  ///   - parameters: by the path of a module, a dot and a role; others are skipped.
+  ///   - scale: the scale of training.
+  /// - Throws: `AdapterProblem`.
+  public static func adapters(
+    of parameters: [Parameter], scale: Double
+  ) throws -> [(module: String, adapter: any Adapter)] {
+    var modules: [String] = []
+    var tensors: [String: [String: Tensor]] = [:]
+    for parameter in parameters {
+      guard let (module, role) = role(ofKey: parameter.key) else { continue }
+      if tensors[module] == nil { modules.append(module) }
+      tensors[module, default: [:]][role] = parameter.tensor
+    }
+    return try modules.compactMap { module in
+      guard let tensors = tensors[module], let kind = kind(of: Set(tensors.keys)) else {
+        return nil
+      }
+      let adapter = try kind.type.init(tensors)
+      return (module, adapter.rank == nil ? adapter : adapter.with(scale: scale))
+    }
+  }
+}
+
+/// A kind of adapter as a value.
+public struct AdapterKind: Sendable, Hashable, RawRepresentable, CaseIterable {
+  public let type: any Adapter.Type
+
+  public init(_ type: any Adapter.Type) { self.type = type }
+
+  public init?(rawValue: String) {
+    guard let kind = Self.allCases.first(where: { $0.rawValue == rawValue }) else { return nil }
+    self = kind
+  }
+
+  /// `lora`
+  public var rawValue: String { type.name }
+  /// `LoRA`
+  public var title: String { type.title }
+
+  public static var allCases: [AdapterKind] { AdapterKinds.all }
+}
+
+/// A tensor of an adapter.
+public struct AdapterRole: Sendable {
+  /// The name that training knows the tensor by, `lora_A.weight`.
+  public let name: String
+  /// Every name that files give it, after the module's name and a dot.
+  public let spellings: [String]
+
+  public init(_ name: String, also others: [String] = []) {
+    self.name = name
+    spellings = [name] + others
+  }
+
+  /// The scale times the rank, a single number that any kind may have in a file.
+  public static let alpha = AdapterRole("alpha")
+}
+
+/// The naming schemes of adapter files.
+public enum AdapterNaming: Sendable {
+  /// ComfyUI's and that of LTX-2's own trainers.
+  case comfyUI
+  case kohya
+  /// peft's, which diffusers uses too. peft keeps the alpha beside the file.
+  case peft
+}
+
+/// Settings of new adapters.
+public struct AdapterSettings: Sendable, Equatable {
+  public var rank: Int
+  public var alpha: Double
+  public var scaling = AdapterScaling.alphaOverRank
+  /// The size that LoKr's small factor should have in each dimension; -1 for the one nearest to the
+  /// square root.
+  public var factor = -1
+  /// Whether LoKr's small factor is a product too.
+  public var decomposesBoth = false
+  /// Whether LoKr's large factor is a whole matrix, whatever the rank.
+  public var isFullMatrix = false
+
+  public init(rank: Int, alpha: Double, scaling: AdapterScaling = .alphaOverRank) {
+    (self.rank, self.alpha, self.scaling) = (rank, alpha, scaling)
+  }
+
+  /// The factor of the change.
+  public var scale: Double { scaling.scale(alpha: alpha, rank: rank) }
+}
