@@ -24,8 +24,8 @@ struct GenerateCommand: ParsableCommand {
 
       Example:
 
-        ltx generate --model-path ltx-2.3.safetensors --text-encoder-path gemma-3 \
-          --lora my-lora.safetensors:0.8 --prompt "A red boat on a lake" --output boat.mp4
+        ltx generate --model-path ltx-2.3.safetensors --text-encoder-path gemma-3 \\
+          --lora my-lora.safetensors:0.8 --prompt "A red boat" --output boat.mp4
       """)
 
   @OptionGroup(title: "Model") var model: ModelArguments
