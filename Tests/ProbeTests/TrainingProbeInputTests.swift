@@ -46,7 +46,7 @@ import Torch
       "training-inputs/frozen_audio", ["audio.sigma": Tensor([Float(0.5), 0.5, 0.5])])
     #expect(stray.contains("no input audio.sigma"), "\(stray)")
     let none = try problem("training-inputs/audio_alone", ["audio.latents": nil])
-    #expect(none.contains("none of the strategy's streams has latents"), "\(none)")
+    #expect(none.contains("none of the strategy's modalities has latents"), "\(none)")
   }
 
   @Test func wrongShapes() throws {

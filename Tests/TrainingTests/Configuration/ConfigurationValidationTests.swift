@@ -137,7 +137,7 @@ import Testing
     ),
     (
       "{samples: [{prompt: p, conditions: [{type: audio_to_video, audio: v}, {type: suffix, audio: i}]}]}",
-      "samples[0].conditions", "suffix of the sound"
+      "samples[0].conditions", "suffix of the audio"
     ),
     (
       "{samples: [{prompt: p}], generate_video: false, generate_audio: false}", "generate_video",
