@@ -45,11 +45,11 @@ struct HadamardRotation: Sendable {
 }
 
 extension Tensor {
-  /// A weight [O, I] as ConvRot quantizes it, or, since the rotation is its own inverse, such a
-  /// weight rotated back.
+  /// Rotates a weight [O, I] as ConvRot does before it quantizes. The rotation is its own inverse, so
+  /// this also rotates such a weight back.
   ///
   /// - Parameter group: a power of 4 that divides I.
-  public func rotatedForQuantization(group: Int) throws -> Tensor {
+  func rotatedForQuantization(group: Int) throws -> Tensor {
     try HadamardRotation(group: group, device: device)(self)
   }
 }

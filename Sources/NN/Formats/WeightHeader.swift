@@ -1,5 +1,4 @@
 import TensorFiles
-import Torch
 
 /// A weight of a file and the tensors beside it, by their headers.
 package struct WeightHeader: Sendable {
@@ -43,101 +42,5 @@ package struct WeightHeader: Sendable {
   func error(_ problem: String, key other: String? = nil) -> WeightError {
     let key = other ?? key
     return WeightError(file: source.file(of: key), key: key, problem: problem)
-  }
-}
-
-/// The weights of a file by format, and the tensors that lie beside them.
-package final class WeightIndex: Sendable {
-  private let source: any TensorSource
-  /// The keys of tensors that describe how a weight is stored, by the path of its layer with the
-  /// closing dot. Few files have any, and a weight looks for its own without a search.
-  private let companions: [String: [String]]
-
-  package init(_ source: any TensorSource) {
-    self.source = source
-    var companions: [String: [String]] = [:]
-    for key in source.entries.keys {
-      if let layer = Self.layer(describedBy: key) { companions[layer, default: []].append(key) }
-    }
-    self.companions = companions
-  }
-
-  /// The format of a weight; nil if the file does not have it.
-  ///
-  /// - Throws: `WeightError` for a weight in a format that is not supported, and for a tensor beside
-  ///   it that its format does not understand; `ConfigurationError` for a description that is not
-  ///   supported.
-  package func format(of key: String) throws -> (any WeightFormat)? {
-    let header = try WeightHeader(key, in: source)
-    guard let format = try recognize(header) else {
-      guard let entry = header.entry else { return nil }
-      throw header.unsupportedFormatError
-        ?? header.error(
-          "has dtype \(entry.dtype), in which no layer can compute (expected a floating-point dtype, "
-            + "or int8 with a scale). \(UnsupportedFormat.advice)")
-    }
-    let known = type(of: format).companions + [QuantizationDescription.tensorName]
-    for other in companionKeys(of: key) where !known.contains(where: { header.isNamed(other, $0) })
-    {
-      throw header.unsupportedFormatError
-        ?? header.error(
-          "belongs to the weight beside it, but its meaning is not known (\(header.name) is in the "
-            + "format \(format.title)), so the weight can't be read with certainty. "
-            + UnsupportedFormat.advice, key: other)
-    }
-    return format
-  }
-
-  /// Whether a key is that of a weight with tensors beside it that describe how it is stored.
-  package func isDescribed(_ key: String) -> Bool {
-    WeightHeader.layer(of: key).map { companions[$0] != nil } ?? false
-  }
-
-  private func recognize(_ header: WeightHeader) throws -> (any WeightFormat)? {
-    for type in WeightFormats.all {
-      // A description decides. Its format has to be the weight's.
-      if let name = header.description?.name, !type.names.contains(name) { continue }
-      if let format = try type.init(header) { return format }
-    }
-    return nil
-  }
-
-  /// The keys of the tensors that describe how a weight is stored.
-  func companionKeys(of key: String) -> [String] {
-    guard let layer = WeightHeader.layer(of: key) else { return [] }
-    return companions[layer]?.sorted() ?? []
-  }
-
-  /// The path of the layer whose weight a tensor belongs to, by its name: everything that begins
-  /// with the weight's own name, `weight_scale` or `weight.absmax`, and all scales.
-  private static func layer(describedBy key: String) -> String? {
-    let names = key.split(separator: ".", omittingEmptySubsequences: false)
-    let layer: ArraySlice<Substring>
-    if let last = names.last, isCompanion(last) {
-      layer = names.dropLast()
-    } else if let index = names.dropLast().lastIndex(where: { $0 == "weight" }) {
-      layer = names[..<index]
-    } else {
-      return nil
-    }
-    return layer.isEmpty ? "" : layer.joined(separator: ".") + "."
-  }
-
-  private static func isCompanion(_ name: Substring) -> Bool {
-    name.hasPrefix("weight") && name != "weight" || name.hasSuffix("_scale")
-      || name.hasPrefix("scale_") || WeightFormats.companions.contains(String(name))
-  }
-}
-
-extension WeightHeader {
-  /// Whether a key is that of a tensor of this name beside the weight.
-  fileprivate func isNamed(_ other: String, _ name: String) -> Bool {
-    layer.map { other == $0 + name } ?? false
-  }
-
-  /// The error for a weight that can't be read because its layer is in a known format that is not
-  /// supported.
-  var unsupportedFormatError: WeightError? {
-    source.unsupportedFormatError(layer: key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")
   }
 }

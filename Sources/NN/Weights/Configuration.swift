@@ -2,12 +2,12 @@ import Foundation
 import Support
 import TensorFiles
 
-/// A model's configuration as its checkpoint carries it: a JSON object that is read key by key.
+/// The configuration of a model in its checkpoint: a JSON object that is read key by key.
 ///
 /// A value of the wrong type, or a required one that is missing, throws an error that names the
 /// file and the key.
 public struct Configuration: Sendable {
-  /// Where the configuration comes from, for messages.
+  /// The file of the configuration, for messages.
   public let file: String
   /// The path of this object in the file, `config.transformer`.
   public let path: String
@@ -53,14 +53,13 @@ public struct Configuration: Sendable {
 
   public func has(_ key: String) -> Bool { values[key].map { $0 != .null } ?? false }
 
-  /// Whether the key is there with the value null, which means something else than a key that is
-  /// not there.
+  /// Whether the key is present with the value null, which differs from a missing key.
   public func isNull(_ key: String) -> Bool { values[key] == .null }
 
   /// The largest size of anything in a model: a width, a vocabulary, a sample rate. Products of two
   /// fit into an `Int` with room to spare; larger numbers are damage.
   public static let maxSize = 1 << 20
-  /// The most layers, or blocks of one kind, that a model can have.
+  /// The limit on the number of layers, or of blocks of one kind, of a model.
   public static let maxLayers = 1024
 
   /// An integer in a range, which every caller must state: it bounds loops, reservations and
@@ -175,10 +174,10 @@ public struct Configuration: Sendable {
     return Configuration(values: nested, file: file, path: "\(path).\(key)")
   }
 
-  /// A value of any kind; nil for a key that is not there.
+  /// A value of any kind; nil for a missing key.
   public func value(_ key: String) -> JSON? { values[key] }
 
-  /// A list as plain values.
+  /// A list of values of any kind.
   public func array(
     _ key: String, default fallback: [JSON]? = nil, upTo limit: Int = 4096
   ) throws -> [JSON] {
@@ -209,6 +208,7 @@ public struct Configuration: Sendable {
   }
 }
 
+/// A value of a model's configuration that is missing or can't be used.
 public struct ConfigurationError: Error, CustomStringConvertible, Sendable {
   public let file: String
   public let key: String

@@ -165,7 +165,7 @@ package final class WeightStore: Sendable {
   /// The ends of the paths of linear layers, from which targets are suggested.
   var linearNames: [String] {
     let names = record.withLock { $0.linears }.map { path in
-      // A numbered layer is named together with what holds it: `to_out.0`.
+      // A numbered layer is named together with its parent: `to_out.0`.
       let parts = path.split(separator: ".")
       let count = parts.last.map { $0.allSatisfy(\.isNumber) } == true ? 2 : 1
       return parts.suffix(count).joined(separator: ".")

@@ -49,7 +49,7 @@ public struct Weights: Sendable {
   ///
   /// - Parameter shape: the shape that the configuration says; -1 for a dimension that is free.
   /// - Throws: `WeightError` for a tensor that is missing, has another shape, or is in a format that
-  ///   can't be read.
+  ///   can't be read; `ConfigurationError` for a description that is not supported.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
     let format = try format(of: name, shape: shape)
     guard let dtype = store.trainedDType(key(name)) else {
@@ -159,7 +159,7 @@ public struct Weights: Sendable {
 
   /// Checks that a tensor is there and can be read, without reading its elements.
   ///
-  /// - Throws: as `tensor(_:shape:)`; `ConfigurationError` for a quantization that is not supported.
+  /// - Throws: the errors of `tensor(_:shape:)`.
   public func requireReadable(_ name: String) throws {
     let format = try format(of: name, shape: nil)
     // Elements can look readable, and mean something else because of the tensors beside them.
@@ -199,7 +199,7 @@ public struct Weights: Sendable {
   ///
   /// - Throws: `WeightError` that names the first module that the model does not have;
   ///   `UnmatchedTarget` for a name of fresh adapters or trained weights; `AdapterMismatch` for
-  ///   adapters to go on from that are not those of the layers.
+  ///   adapters to continue from that are not those of the layers.
   public func requireAllAdaptersUsed() throws {
     if let path = store.unusedAdapters().first {
       throw WeightError(
