@@ -5,17 +5,20 @@ import LoRAFiles
 import Support
 import TensorFiles
 
-/// `ltx lora`: files of low-rank adapters.
+/// `ltx lora`: files of adapters.
 struct LoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "lora",
-    abstract: "Inspect, merge, convert and cut down LoRA files.",
+    abstract: "Inspect, merge, convert, resize, strip and scale LoRA files.",
     discussion: """
-      Reads the keys of ComfyUI and LTX-2, diffusers, kohya and peft, with alpha. Everything but convert writes \
-      ComfyUI's keys, which LTX-2's own code and diffusers read too; alpha becomes part of B. Files appear when they are \
-      whole.
+      Reads LoRA, DoRA, LoKr and LoHa with the keys of ComfyUI and LTX-2, diffusers, kohya and \
+      LyCORIS, and peft. All commands except convert write ComfyUI's keys, which LTX-2's own code \
+      and diffusers also read; the alpha of a LoRA is multiplied into B. An output file appears \
+      only when it is complete.
 
-      Exit status: 0 if all was done, 1 if writing failed, 2 if the input can't be used.
+      Exit status: 0 on success, 1 if writing failed, 2 if the input can't be used.
+
+      Example: ltx lora inspect style.safetensors
       """,
     subcommands: [
       InspectLoRACommand.self, MergeLoRACommand.self, ConvertLoRACommand.self,
@@ -47,10 +50,10 @@ struct LoRAFiles: ParsableArguments {
   @Argument(help: "The LoRA to write.", completion: .file())
   var output: String
 
-  @Option(help: "What its numbers are written in; as they came if left out.")
+  @Option(help: "The dtype of the output; the default is the input's.")
   var dtype: ComputeDType?
 
-  /// - Parameter change: all of the work that can be wrong about the input.
+  /// - Parameter change: the part of the work that fails if the input can't be used.
   func run(format: LoRAFormat = .comfyUI, _ change: (LoRA) throws -> LoRA) throws {
     var locks = OutputLocks("ltx lora")
     defer { locks.release() }
@@ -80,7 +83,7 @@ func noteIgnored(_ file: LoRAFile) {
   if let note = file.otherModulesNote { printError("note: \(note)") }
   if let first = file.ignoredKeys.first {
     printError(
-      "note: \(file.path): changes of biases are left out: \(file.ignoredKeys.count), such as \(first)"
+      "note: \(file.path): \(file.ignoredKeys.count) changes of biases are skipped, such as \(first)"
     )
   }
 }
@@ -88,23 +91,25 @@ func noteIgnored(_ file: LoRAFile) {
 struct InspectLoRACommand: ParsableCommand, PrintsItsResult {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
-    abstract: "Show what a LoRA file holds, and how much it changes each layer.",
+    abstract: "Print the contents of a LoRA file and how much it changes each layer.",
     discussion: """
-      Says which adapters generate uses, how far the LoRA moves the model, by modality and by depth, and whether its \
-      values are finite. With --model, changes are also given as a share of the checkpoint's weights.
+      Prints which adapters ltx generate uses, how far the LoRA moves the model by modality and \
+      depth, and whether all values are finite. With --model, changes are also printed as a share \
+      of the checkpoint's weights.
 
-      Exit status: 0, 1 if the LoRA holds values that are not finite, 2 if it can't be read or does not fit the model.
+      Exit status: 0 on success, 1 if the LoRA contains values that are not finite, 2 if it can't \
+      be read or does not fit the model.
 
       Example: ltx lora inspect style.safetensors --model ltx-2.3-22b-dev.safetensors
       """)
 
-  @Argument(help: "The LoRA.", completion: .file())
+  @Argument(help: "The LoRA to read.", completion: .file())
   var file: String
 
   @Option(
     help: ArgumentHelp(
-      "A checkpoint to check the LoRA against and to compare it with: whole or a transformer alone, in any layout "
-        + "that generate reads.", valueName: "file"),
+      "The checkpoint to check the LoRA against and compare it with: a full checkpoint or a "
+        + "transformer alone, in any layout that ltx generate reads.", valueName: "file"),
     completion: .file())
   var model: String?
 
@@ -129,7 +134,8 @@ struct InspectLoRACommand: ParsableCommand, PrintsItsResult {
     }
     if let first = report.nonFiniteKeys.first {
       printError(
-        "error: \(report.file): \(first.displayed()) \(LoRAFile.nonFiniteProblem(others: report.nonFiniteKeys.count - 1))"
+        "error: \(report.file): \(first.displayed()) "
+          + LoRAFile.nonFiniteProblem(others: report.nonFiniteKeys.count - 1)
       )
       throw ExitCode(1)
     }
@@ -138,14 +144,17 @@ struct InspectLoRACommand: ParsableCommand, PrintsItsResult {
 
 struct ConvertLoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "convert", abstract: "Rename a LoRA's tensors for other software.",
-    discussion:
-      "An alpha becomes part of B; kohya's files get an alpha that equals the rank, which changes nothing."
-  )
+    commandName: "convert", abstract: "Rename the tensors of a LoRA for other software.",
+    discussion: """
+      The alpha of a LoRA is multiplied into B. kohya's files get an alpha that equals the rank, \
+      which changes nothing. LoKr and LoHa keep their alpha.
+
+      Example: ltx lora convert style.safetensors style-kohya.safetensors --to kohya
+      """)
 
   @OptionGroup var files: LoRAFiles
 
-  @Option(help: ArgumentHelp("Whose keys to write.", valueName: "format"))
+  @Option(help: ArgumentHelp("The key naming scheme of the output file.", valueName: "format"))
   var to: WrittenFormat
 
   func run() throws { try files.run(format: to.format) { $0 } }
@@ -153,11 +162,13 @@ struct ConvertLoRACommand: ParsableCommand {
 
 struct StripLoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "strip", abstract: "Leave out a stream's adapters.")
+    commandName: "strip", abstract: "Remove the adapters of a modality.",
+    discussion: "Example: ltx lora strip style.safetensors video-only.safetensors --stream audio")
 
   @OptionGroup var files: LoRAFiles
 
-  @Option(help: "Whose; cross is what lies between video and audio. Repeatable.")
+  @Option(
+    help: "The modality to remove; cross is the attention between the two. Repeatable.")
   var stream: [LoRAPart]
 
   func run() throws { try files.run { try $0.stripped(of: Set(stream)) } }
@@ -165,16 +176,20 @@ struct StripLoRACommand: ParsableCommand {
 
 struct ScaleLoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "scale", abstract: "Make a LoRA weaker or stronger for good.")
+    commandName: "scale", abstract: "Change the strength of a LoRA permanently.",
+    discussion: "Example: ltx lora scale style.safetensors half.safetensors --by 0.5")
 
   @OptionGroup var files: LoRAFiles
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("What the effect is multiplied by.", valueName: "factor"))
+    help: ArgumentHelp("The factor of the effect.", valueName: "factor"))
   var by: Double
 
-  @Option(help: "Whose; cross is what lies between video and audio. Repeatable; all if left out.")
+  @Option(
+    help: ArgumentHelp(
+      "The modality to scale; cross is the attention between the two. Repeatable; the default "
+        + "is all."))
   var stream: [LoRAPart] = []
 
   func run() throws {

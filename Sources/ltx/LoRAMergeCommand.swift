@@ -7,17 +7,19 @@ import Torch
 
 struct MergeLoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "merge", abstract: "Make one LoRA of several, or a checkpoint with LoRAs in it.",
+    commandName: "merge", abstract: "Merge LoRAs into one, or into a checkpoint.",
     discussion: """
-      The one LoRA has exactly the effect of the several, each at its strength, and the sum of their ranks; --rank makes \
-      it smaller and less exact. With --into, the output is a copy of a checkpoint with the LoRAs added to its weights. Weights that the checkpoint has in fp8 or int8 are \
-      quantized again in their own format; --dtype fp8 quantizes the matrices of the transformer's blocks.
+      The merged LoRA has exactly the combined effect, and the sum of the ranks; --rank makes it \
+      smaller and less exact. With --into, the output is a copy of a checkpoint with the LoRAs added \
+      to its weights. Weights that the checkpoint stores in fp8 or int8 are quantized again in \
+      their own format; --dtype fp8 quantizes the matrices of the transformer's blocks.
 
-      ltx lora merge style.safetensors:0.8 --into ltx-2.3.safetensors --dtype fp8 --output ltx-2.3-style-fp8.safetensors
+      Example: ltx lora merge style.safetensors:0.8 --into ltx-2.3.safetensors --dtype fp8 --output ltx-2.3-style-fp8.safetensors
       """)
 
   @Argument(
-    help: ArgumentHelp("The LoRAs; the strength is 1 if left out.", valueName: "file[:strength]"),
+    help: ArgumentHelp(
+      "The LoRAs to merge. The default strength is 1.", valueName: "file[:strength]"),
     completion: .file())
   var loras: [FileWithStrength]
 
@@ -29,24 +31,25 @@ struct MergeLoRACommand: ParsableCommand {
     completion: .file())
   var into: String?
 
-  @Option(help: "The rank of the one LoRA.")
+  @Option(help: "The rank of the merged LoRA.")
   var rank: Int?
 
   @Option(
-    help:
-      "What the one LoRA is written in, or fp8 for the matrices of a checkpoint; as the files are if left out."
-  )
+    help: ArgumentHelp(
+      "The dtype of the merged LoRA, or fp8 for the matrices of a checkpoint; the default is the "
+        + "files' own."))
   var dtype: MergedDType?
 
   func validate() throws {
     if into != nil, rank != nil {
-      throw ValidationError("--rank is for LoRAs; leave it out with --into")
+      throw ValidationError("--rank can't be combined with --into, which writes no LoRA")
     }
     if let dtype, (into != nil) != (dtype == .fp8) {
       throw ValidationError(
         into != nil
-          ? "--dtype must be fp8 with --into (got \(dtype.rawValue)); without it a checkpoint keeps its own dtypes"
-          : "--dtype fp8 is for checkpoints (with --into); a LoRA is written in float32 or bfloat16"
+          ? "--dtype must be fp8 with --into (got \(dtype.rawValue)). Without --dtype, a checkpoint "
+            + "keeps its dtypes."
+          : "--dtype fp8 needs --into. A LoRA can be written in float32 or bfloat16."
       )
     }
   }
@@ -108,11 +111,11 @@ struct MergeLoRACommand: ParsableCommand {
   }
 }
 
-/// What `merge` writes in.
+/// The dtypes that `merge` can write.
 enum MergedDType: String, ExpressibleByArgument, CaseIterable {
   case float32, bfloat16, fp8
 
-  /// Of a LoRA.
+  /// The dtype of a merged LoRA.
   var dtype: DType {
     switch self {
     case .float32: .float32
@@ -128,25 +131,28 @@ extension MergeLoRACommand {
     let lost =
       changed == 0
       ? "the output has the weights of the checkpoint"
-      : "the others' changes are zero or too small for their dtype"
+      : "the other changes are zero or too small for the dtype"
     return "warning: \(changed) of \(count) weights changed; \(lost)"
   }
 }
 
 struct ResizeLoRACommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "resize", abstract: "Cut a LoRA down to a lower rank.",
+    commandName: "resize", abstract: "Reduce the rank of a LoRA.",
     discussion: """
-      Each layer's change is replaced by the closest one of the new rank. Energy is the square of its size: the share \
-      that is kept is printed for each layer and for all.
+      Each layer's change is replaced by the closest one of the new rank. The energy is the square \
+      of its norm; the share that is kept is printed for each layer and for all. LoKr and LoHa \
+      become LoRA.
+
+      Example: ltx lora resize style.safetensors small.safetensors --rank 16
       """)
 
   @OptionGroup var files: LoRAFiles
 
-  @Option(help: "The new rank; layers of a lower one stay as they are.")
+  @Option(help: "The new rank. Layers of a lower rank stay unchanged.")
   var rank: Int?
 
-  @Option(help: "The share of each layer's energy to keep, such as 0.95; the ranks follow from it.")
+  @Option(help: "The share of each layer's energy to keep, such as 0.95, which sets the ranks.")
   var energy: Double?
 
   func validate() throws {

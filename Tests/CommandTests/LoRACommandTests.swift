@@ -36,7 +36,7 @@ import Testing
         ["merge", all, "--output", out, "--into", model("ltx2_transformer"), "--dtype", "float32"],
         "must be fp8"
       ),
-      (["merge", all, "--output", out, "--dtype", "fp8"], "with --into"),
+      (["merge", all, "--output", out, "--dtype", "fp8"], "needs --into"),
       (["merge", all, "--output", out, "--into", all], "config"),
       (["resize", all, out], "--rank"), (["resize", all, out, "--rank", "0"], "rank 0"),
       (["resize", all, out, "--energy", "2"], "energy"),
