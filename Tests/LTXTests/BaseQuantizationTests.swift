@@ -33,7 +33,7 @@ import Training
   /// to the rounded matrix.
   @Test(arguments: ["int8_float32", "int8_bfloat16", "float8_float32", "float8_bfloat16"])
   func matricesAreThoseOfQuantoAndGradientsGoThroughThem(_ name: String) throws {
-    let recorded = try TrainingFixture.tensors("quantised")
+    let recorded = try TrainingFixture.tensors("quantized")
     let (layer, given) = try layer(name, recorded)
     let weight = try recorded.tensor("\(name).weight")
     let quantizer = RowQuantizer(
@@ -70,8 +70,8 @@ import Training
     let models: [String: Model]
   }
 
-  @Test func theLayersThatTheReferenceQuantisesAndNoOthers() throws {
-    let models = try TrainingFixture.json("quantised-layers", Layers.self).models
+  @Test func theLayersThatUpstreamQuantizesAndNoOthers() throws {
+    let models = try TrainingFixture.json("quantized-layers", Layers.self).models
     #expect(models.count == 2)
     for model in models.values {
       #expect(model.quantized.count > 90 && model.plain.count >= 4)

@@ -239,10 +239,10 @@ import Torch
   @Test func tilesThatTheModelCannotBeTiledByAreRefused() throws {
     let latent = try noise([1, channels, 2, 2, 2])
     let cases: [(Tiling, String)] = [
-      (Tiling(frames: Tiling.Axis(size: 20, overlap: 8)), "frames have size 20"),
-      (Tiling(height: Tiling.Axis(size: 32, overlap: 0)), "height have size 32"),
-      (Tiling(width: Tiling.Axis(size: 96, overlap: 40)), "width overlap by 40"),
-      (Tiling(width: Tiling.Axis(size: 64, overlap: 64)), "width overlap by 64"),
+      (Tiling(frames: Tiling.Axis(size: 20, overlap: 8)), "frames: have size 20"),
+      (Tiling(height: Tiling.Axis(size: 32, overlap: 0)), "height: have size 32"),
+      (Tiling(width: Tiling.Axis(size: 96, overlap: 40)), "width: overlap by 40"),
+      (Tiling(width: Tiling.Axis(size: 64, overlap: 64)), "width: overlap by 64"),
     ]
     for (tiling, expected) in cases {
       let error = #expect(throws: Support.Issue.self) { try decoder.decode(latent, tiling: tiling) }

@@ -118,11 +118,11 @@ EXCLUDED = [
 SKIPPED = {"patchify_proj", "audio_patchify_proj", "proj_out", "audio_proj_out", "audio_caption_projection"}
 
 
-def make_quantised() -> None:
-    """Matrices by optimum-quanto, gradients through them, and the layers that ltx-trainer 1.2.0 quantises.
+def make_quantized() -> None:
+    """Matrices by optimum-quanto, gradients through them, and the layers that ltx-trainer 1.2.0 quantizes.
 
     Its way, restated: every block as a model of its own, then every other child that is not skipped; patterns are compared
-    with names within what is quantised.
+    with names within the quantized part.
     """
     from optimum.quanto import freeze, qfloat8, qint8, quantize
     from optimum.quanto.nn import QLinear
@@ -131,6 +131,7 @@ def make_quantised() -> None:
     for name, kind in (("int8", qint8), ("float8", qfloat8)):
         for dtype in (torch.float32, torch.bfloat16):
             case = f"{name}_{'bfloat16' if dtype == torch.bfloat16 else 'float32'}"
+            # The spelling is part of the seed.
             rng = generator(f"training/quantised/{case}")
             # 70 inputs: with multiples of 4 quanto takes a kernel of torch's that fails for so few outputs in bfloat16.
             scales = torch.tensor([1e-3, 1.0, 30.0]).repeat(8)[:, None]
@@ -149,7 +150,7 @@ def make_quantised() -> None:
             values = {"elements": weight._data, "scale": weight._scale.flatten(), "x": x, "dy": dy, "y": y, "grad.x": x.grad}
             tensors |= {f"{case}.{k}": v.detach().clone().contiguous() for k, v in values.items()}
     note = {"origin": json.dumps({"source": origin("optimum-quanto")})}
-    save_file(tensors, FOLDER / "quantised.safetensors", metadata=note)
+    save_file(tensors, FOLDER / "quantized.safetensors", metadata=note)
 
     layers = {}
     for name in ("ltx2_transformer", "ltx23_transformer"):
@@ -160,10 +161,10 @@ def make_quantised() -> None:
             if child != "transformer_blocks" and child not in SKIPPED:
                 quantize(module, weights=qint8, exclude=EXCLUDED)
         layers[name] = {
-            "quantised": sorted(key for key, part in model.named_modules() if isinstance(part, QLinear)),
+            "quantized": sorted(key for key, part in model.named_modules() if isinstance(part, QLinear)),
             "plain": sorted(key for key, part in model.named_modules() if type(part) is torch.nn.Linear),
         }
-    write_json("quantised-layers", {"source": origin("optimum-quanto", "ltx-core"), "models": layers})
+    write_json("quantized-layers", {"source": origin("optimum-quanto", "ltx-core"), "models": layers})
 
 
 def make_weight_gradients() -> None:
@@ -248,6 +249,6 @@ def make() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     make_layers()
     make_targets()
-    make_quantised()
+    make_quantized()
     make_weight_gradients()
     make_dora()

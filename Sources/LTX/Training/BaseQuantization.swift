@@ -2,8 +2,8 @@ import NN
 import Support
 import Torch
 
-/// In how many bits the frozen weights are kept while adapters are trained, by the names of the
-/// reference's `acceleration.quantization`, which are those of optimum-quanto's types.
+/// The format of the frozen weights while adapters are trained, by the names of upstream's
+/// `acceleration.quantization`, which are those of optimum-quanto's types.
 public enum BaseQuantization: String, Sendable, CaseIterable {
   case int8 = "int8-quanto"
   case int4 = "int4-quanto"
@@ -24,10 +24,9 @@ public enum BaseQuantization: String, Sendable, CaseIterable {
     }
   }
 
-  /// The linear layers that the reference leaves as they are (ltx-trainer, `quantization.py`): the
-  /// ways in and out, and the projection of the audio's text. Its patterns name the modulation too,
-  /// but it compares them with names that don't have the part they look for, so that these layers
-  /// are quantised after all.
+  /// Whether upstream does not quantize a linear layer (ltx-trainer, `quantization.py`): the input
+  /// and output projections, and the projection of the audio's text. Upstream's patterns name the
+  /// modulation too, but are compared with names that lack that part, so these layers are quantized.
   static func isExcluded(_ path: String) -> Bool {
     let name =
       path.hasPrefix("\(Checkpoint.Prefix.transformer).")
