@@ -55,7 +55,7 @@ import Torch
   /// The layers of built models are those of the published ones.
   @Test func everyLinearLayerOfBothGenerationsIsKnown() throws {
     let layers = try ModuleNames.ltx2.layers
-    #expect(layers.count == 110)
+    #expect(layers.count == 83)
     for path in [
       "diffusion_model.transformer_blocks.#.attn2.to_gate_logits",
       "diffusion_model.audio_prompt_adaln_single.linear",

@@ -19,7 +19,9 @@ import Tracking
     var c = synthetic.configuration(Strategies.flexible([], []), steps: 30)
     c.lora?.type = kind
     c.lora?.alpha = 4
-    c.optimization.learningRate = 1e-2
+    // With the output layers, the velocity itself can be learned in a few steps.
+    c.lora?.targetModules = ["to_q", "to_v", "net.2", "proj_out", "audio_proj_out"]
+    c.optimization.learningRate = 5e-3
     c.optimization.maxGradNorm = 1
     c.optimization.schedulerType = .constant
     c.validation.interval = nil
@@ -48,7 +50,7 @@ import Tracking
     func mean(_ losses: some Collection<Double>) -> Double {
       losses.reduce(0, +) / Double(losses.count)
     }
-    let (first, last) = (mean(whole.losses.prefix(8)), mean(whole.losses.suffix(8)))
+    let (first, last) = (mean(whole.losses.prefix(10)), mean(whole.losses.suffix(10)))
     #expect(last < first, "\(first) to \(last)")
 
     let c = configuration(kind)
