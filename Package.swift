@@ -1,4 +1,4 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.2
 // swift-ltx: fine-tune LTX-2 from one Swift binary on libtorch.
 // The targets, lowest first, are described in docs/architecture.md; an import never points upward.
 

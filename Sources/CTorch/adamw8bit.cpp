@@ -1,9 +1,9 @@
-// Numbers in 8 bits by blocks, and Adam whose moments are kept so (Dettmers et al., "8-bit Optimizers via Block-wise
-// Quantization", 2022).
+// Blockwise 8-bit quantization, and Adam with 8-bit moments (Dettmers et al., "8-bit Optimizers via
+// Block-wise Quantization", 2022).
 //
-// A step expands both moments, changes them, changes the parameter and packs the moments again. libtorch takes some thirty
-// passes over the data for it; where everything is float32 on the CPU, here it is one, block by block in the processor's cache,
-// with the same operations in the same order.
+// A step dequantizes both moments, updates them and the parameter, and quantizes the moments.
+// libtorch needs some thirty passes over the data for it. If everything is float32 on the CPU, this
+// is one pass, block by block in the processor's cache, with the same operations in the same order.
 
 #include "boundary.h"
 #include "kernels.h"
@@ -25,15 +25,15 @@ float *writableNumbers(const at::Tensor &t) { return static_cast<float *>(t.muta
 
 // MARK: One block
 
-VECTORISED void expand(const uint8_t *codes, float largest, const float *map, int64_t count, float *out) {
+VECTORIZED void expand(const uint8_t *codes, float largest, const float *map, int64_t count, float *out) {
   for (int64_t i = 0; i < count; ++i)
     out[i] = map[codes[i]] * largest;
 }
 
 /// - Returns: the block's largest absolute number.
-VECTORISED float pack(const float *x, const uint8_t *table, int64_t count, uint8_t *codes) {
+VECTORIZED float pack(const float *x, const uint8_t *table, int64_t count, uint8_t *codes) {
 #pragma clang fp contract(off)
-  // Numbers without a sign are in the order of their bits, whose maximum is found several at a time.
+  // Absolute values are ordered like their bits, whose maximum vector instructions find.
   int32_t largestBits = 0;
   for (int64_t i = 0; i < count; ++i) {
     int32_t bits;
@@ -47,7 +47,7 @@ VECTORISED float pack(const float *x, const uint8_t *table, int64_t count, uint8
   int32_t places[blockSize];
   for (int64_t i = 0; i < count; ++i) {
     float n = x[i] * inverse;
-    // What is no number, as in a block of zeros, becomes -1 and has the first code.
+    // NaN, as in a block of zeros, becomes -1 and has the first code.
     n = n > -1 ? n : -1;
     n = n < 1 ? n : 1;
     places[i] = static_cast<int32_t>((n + 1) * 0.5f * static_cast<float>(tableSize - 1) + 0.5f);
@@ -57,7 +57,7 @@ VECTORISED float pack(const float *x, const uint8_t *table, int64_t count, uint8
   return largest;
 }
 
-/// The numbers of a step, as float32 where libtorch's operations take them so.
+/// The factors of a step, as float32 where libtorch's operations use float32.
 struct AdamW {
   float beta1, oneMinusBeta1, beta2, oneMinusBeta2, correction2, eps, kept, rate;
 
@@ -70,7 +70,7 @@ struct AdamW {
 };
 
 // Built-in functions, for the library's may set errno, which vector instructions can't.
-VECTORISED void update(const AdamW &a, const float *gradient, int64_t count, float *first, float *second, float *parameter) {
+VECTORIZED void update(const AdamW &a, const float *gradient, int64_t count, float *first, float *second, float *parameter) {
 #pragma clang fp contract(off)
   for (int64_t i = 0; i < count; ++i) {
     const float g = gradient[i];
@@ -101,23 +101,23 @@ std::pair<at::Tensor, at::Tensor> packed(const at::Tensor &x, const at::Tensor &
 
 void requireTable(const at::Tensor &table) {
   TORCH_CHECK(table.scalar_type() == at::kByte && table.dim() == 1 && table.size(0) == tableSize && table.is_contiguous(),
-              "quantise: the table must be uint8 of ", tableSize, " codes, not ", table.sizes());
+              "quantize: the table must be uint8 of ", tableSize, " codes, not ", table.sizes());
 }
 
-void requireQuantised(const at::Tensor &codes, const at::Tensor &largest, const at::Tensor &map) {
-  TORCH_CHECK(codes.scalar_type() == at::kByte && codes.is_contiguous(), "dequantise: codes must be uint8, and contiguous");
+void requireQuantized(const at::Tensor &codes, const at::Tensor &largest, const at::Tensor &map) {
+  TORCH_CHECK(codes.scalar_type() == at::kByte && codes.is_contiguous(), "dequantize: codes must be uint8, and contiguous");
   TORCH_CHECK(largest.scalar_type() == at::kFloat && largest.dim() == 1 && largest.size(0) == blockCount(codes.numel()) &&
                   largest.is_contiguous(),
-              "dequantise: ", codes.numel(), " codes go with ", blockCount(codes.numel()), " blocks, not ", largest.sizes());
+              "dequantize: ", codes.numel(), " codes go with ", blockCount(codes.numel()), " blocks, not ", largest.sizes());
   TORCH_CHECK(map.scalar_type() == at::kFloat && map.dim() == 1 && map.size(0) == mapSize && map.is_contiguous(),
-              "dequantise: the map must be float32 of ", mapSize, " numbers, not ", map.sizes());
+              "dequantize: the map must be float32 of ", mapSize, " numbers, not ", map.sizes());
 }
 
 struct Moment {
   at::Tensor codes, largest, map, table;
 
   explicit Moment(const ct_moment_8bit &m) : codes(m.codes->value), largest(m.largest->value), map(m.map->value), table(m.table->value) {
-    requireQuantised(codes, largest, map);
+    requireQuantized(codes, largest, map);
     requireTable(table);
   }
 };
@@ -128,11 +128,11 @@ bool isFast(const at::Tensor &t) { return isPlain(t) && t.is_contiguous(); }
 
 extern "C" {
 
-ct_status ct_quantise_blockwise(const ct_tensor *x_, const ct_tensor *table_, ct_tensor **codes, ct_tensor **largest) {
-  return boundary("quantise_blockwise", [&] {
+ct_status ct_quantize_blockwise(const ct_tensor *x_, const ct_tensor *table_, ct_tensor **codes, ct_tensor **largest) {
+  return boundary("quantize_blockwise", [&] {
     const at::Tensor &x = x_->value, &table = table_->value;
     requireTable(table);
-    TORCH_CHECK(x.numel() > 0, "quantise: there are no numbers");
+    TORCH_CHECK(x.numel() > 0, "quantize: the tensor is empty");
     if (!isFast(x) || !table.is_cpu()) {
       auto [c, l] = packed(x, table);
       *codes = own(c);
@@ -154,9 +154,9 @@ ct_status ct_quantise_blockwise(const ct_tensor *x_, const ct_tensor *table_, ct
   });
 }
 
-ct_status ct_dequantise_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out) {
-  return boundary("dequantise_blockwise", [&] {
-    requireQuantised(codes->value, largest->value, map->value);
+ct_status ct_dequantize_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out) {
+  return boundary("dequantize_blockwise", [&] {
+    requireQuantized(codes->value, largest->value, map->value);
     *out = own(expanded(codes->value, largest->value, map->value));
   });
 }

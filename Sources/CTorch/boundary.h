@@ -26,8 +26,9 @@ namespace ctorch {
 /// Stores the message and the operation's name for `ct_last_error`, and returns the status.
 ct_status record(ct_status status, const char *operation, const std::string &message) noexcept;
 
-/// Names the kind of failure that a plain `c10::Error` reports. libtorch 2.11 throws one C++ type for bad shapes
-/// and bad element types alike, so this reads the message; `TorchErrorTests` holds an example of each.
+/// Names the kind of failure that a plain `c10::Error` reports. libtorch 2.11 throws one C++ type
+/// for bad shapes and bad dtypes alike, so this reads the message; `TorchErrorTests` holds an
+/// example of each.
 ct_status classify(const std::string &message) noexcept;
 
 /// Translates the exception in flight.
@@ -72,7 +73,7 @@ inline at::Device device(ct_device device) {
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.index));
 }
 
-/// Hands a vector over as a malloc'ed array of owned handles.
+/// Returns a vector as a malloc'ed array of owned handles.
 void handOver(std::vector<at::Tensor> tensors, ct_tensor ***out, size_t *count);
 
 } // namespace ctorch

@@ -26,7 +26,8 @@ struct ct_process_group {
 
 namespace {
 
-/// Gloo and the store throw plain runtime errors of many kinds. All but memory that ran out is a failed collective.
+/// Gloo and the store throw plain runtime errors of many kinds. Everything except exhausted memory
+/// is a failed collective.
 template <class Body> ct_status collective(const char *operation, Body &&body) noexcept {
   const ct_status status = boundary(operation, body);
   if (status == CT_OK || status == CT_OUT_OF_MEMORY)
@@ -40,19 +41,20 @@ bool isLoopback(const std::string &host) { return host == "localhost" || host ==
 void prepareProcess() {
   static std::once_flag once;
   std::call_once(once, [] {
-    // libtorch logs every attempt with a C++ backtrace; what fails in the end is in the error.
+    // libtorch logs every attempt with a C++ backtrace; the error has the final failure.
     if (!std::getenv("TORCH_CPP_LOG_LEVEL"))
       FLAGS_caffe2_log_level = c10::GLOG_FATAL;
-    // Its record of past collectives is not safe where one process has several groups, and nobody reads it.
+    // Its record of past collectives is not safe if one process has several groups, and is not
+    // used.
     setenv("TORCH_FR_BUFFER_SIZE", "0", 0);
-    // Writing to a peer that has gone away is an error to report, not a reason to end.
+    // Writing to a peer that has ended is an error to report, and must not end the process.
     struct sigaction action {};
     if (sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL)
       signal(SIGPIPE, SIG_IGN);
   });
 }
 
-/// Waits until all ranks have come to the store, so that the error can name those that have not.
+/// Waits until all ranks have reached the store, so that the error can name missing ones.
 void meet(c10d::Store &store, int rank, int size, std::chrono::milliseconds timeout) {
   const auto key = [](int other) { return "joined/" + std::to_string(other); };
   store.set(key(rank), "1");

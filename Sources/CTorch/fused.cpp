@@ -1,8 +1,9 @@
 // Layers that libtorch computes in several operations, each with a backward pass of its own.
 //
-// libtorch has no RMS norm, rotation or adapted linear layer for the CPU that is one pass over the data, and between them they
-// are a third of a training step there. Each function here is the plain sequence of operations, replaced where everything is
-// float32 on the CPU and only what the fused backward pass covers is differentiated.
+// libtorch has no RMS norm, rotation or adapted linear layer for the CPU that is one pass over the
+// data, and between them they are a third of a training step there. Each function here is the plain
+// sequence of operations, replaced where everything is float32 on the CPU and only what the fused
+// backward pass covers is differentiated.
 
 #include "boundary.h"
 #include "kernels.h"
@@ -20,7 +21,7 @@ namespace {
 
 // MARK: RMS norm
 
-VECTORISED void normalise(const float *x, const float *weight, const float *scale, const float *shift, float eps, int64_t width,
+VECTORIZED void normalise(const float *x, const float *weight, const float *scale, const float *shift, float eps, int64_t width,
                           float *y, float *inverse) {
 #pragma clang fp reassociate(on) contract(fast)
   float squares = 0;
@@ -40,7 +41,7 @@ VECTORISED void normalise(const float *x, const float *weight, const float *scal
 }
 
 /// With n = x * r and g = dy * factor: dx = r * (g - n * mean(g * n)).
-VECTORISED void normaliseBackward(const float *x, const float *weight, const float *scale, const float *dy, float r, int64_t width,
+VECTORIZED void normaliseBackward(const float *x, const float *weight, const float *scale, const float *dy, float r, int64_t width,
                                   float *dx) {
 #pragma clang fp reassociate(on) contract(fast)
   float product = 0;
@@ -76,7 +77,8 @@ struct Rows {
   }
 };
 
-/// Tensors that may be undefined and are not differentiated: autograd looks at those alone that are arguments themselves.
+/// Tensors that may be undefined and are not differentiated: autograd looks at those alone that are
+/// arguments themselves.
 struct Constants {
   at::Tensor first, second, third;
 };
@@ -123,8 +125,9 @@ bool isRowsOf(const at::Tensor &rows, const at::Tensor &x) {
 
 // MARK: Rotary positions
 
-/// [first, second] of each head of a token to [first * cos - second * sin, second * cos + first * sin].
-VECTORISED void rotate(const float *x, const float *cos, const float *sin, float sign, int64_t heads, int64_t half, float *y) {
+/// [first, second] of each head of a token to [first * cos - second * sin, second * cos + first *
+/// sin].
+VECTORIZED void rotate(const float *x, const float *cos, const float *sin, float sign, int64_t heads, int64_t half, float *y) {
 #pragma clang fp contract(fast)
   for (int64_t head = 0; head < heads; ++head, x += 2 * half, y += 2 * half, cos += half, sin += half)
     for (int64_t i = 0; i < half; ++i) {
@@ -162,15 +165,15 @@ struct Rotation : torch::autograd::Function<Rotation> {
   }
 };
 
-// MARK: Linear layers with adapters, and in eight bits
+// MARK: Linear layers with adapters, and quantized ones
 
-/// The numbers of a matrix that is kept as `elements`, times `factors` (one, or one a row) if they are defined.
+/// Dequantizes a matrix: `elements` times `factors` (one, or one per row) if they are defined.
 at::Tensor expanded(const at::Tensor &elements, const at::Tensor &factors, at::ScalarType dtype) {
   return factors.defined() ? (elements.to(at::kFloat) * factors).to(dtype) : elements.to(dtype);
 }
 
-/// A matrix that is expanded again in the backward pass, and not kept for it.
-struct QuantisedLinear : torch::autograd::Function<QuantisedLinear> {
+/// A matrix that is dequantized again in the backward pass instead of being stored for it.
+struct QuantizedLinear : torch::autograd::Function<QuantizedLinear> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const Constants &layer, at::ScalarType dtype,
                             bool scalesProduct) {
     const auto &[elements, bias, factors] = layer;
@@ -285,12 +288,12 @@ ct_status ct_rotate_split(const ct_tensor *x_, const ct_tensor *cos_, const ct_t
   });
 }
 
-ct_status ct_linear_quantised(const ct_tensor *x_, const ct_tensor *elements_, const ct_tensor *factors_, ct_dtype dtype,
+ct_status ct_linear_quantized(const ct_tensor *x_, const ct_tensor *elements_, const ct_tensor *factors_, ct_dtype dtype,
                               bool scales_product, const ct_tensor *bias_, ct_tensor **out) {
   return boundary("linear", [&] {
     TORCH_CHECK(!scales_product || factors_, "linear: a product can't be scaled without factors");
     const Constants layer{elements_->value, optional(bias_), optional(factors_)};
-    *out = own(QuantisedLinear::apply(x_->value, layer, scalarType(dtype), scales_product));
+    *out = own(QuantizedLinear::apply(x_->value, layer, scalarType(dtype), scales_product));
   });
 }
 
@@ -307,7 +310,7 @@ ct_status ct_linear_adapted(const ct_tensor *x_, const ct_tensor *weight_, const
       return;
     }
     const at::Tensor y = isExpanded ? at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt)
-                                    : QuantisedLinear::apply(x, Constants{weight, bias, factors}, dtype, false);
+                                    : QuantizedLinear::apply(x, Constants{weight, bias, factors}, dtype, false);
     const at::Tensor change = at::linear(at::linear(x.to(down.scalar_type()), down), up);
     *out = own((y + (scale == 1 ? change : change * scale)).to(y.scalar_type()));
   });

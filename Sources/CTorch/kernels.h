@@ -1,4 +1,4 @@
-// What kernels of our own share: threads, vector instructions, and which tensors they take.
+// Shared parts of the kernels: threads, vector instructions, and which tensors they accept.
 
 #ifndef CTORCH_KERNELS_H
 #define CTORCH_KERNELS_H
@@ -9,7 +9,8 @@
 
 #include <algorithm>
 
-// libtorch's own pool of threads. Weak: a libtorch that was built on another one is used from a single thread here.
+// libtorch's own pool of threads. Weak: a libtorch that was built on another one is used from a
+// single thread here.
 extern "C" {
 __attribute__((weak)) void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
 __attribute__((weak)) int omp_get_thread_num(void);
@@ -17,9 +18,9 @@ __attribute__((weak)) int omp_get_num_threads(void);
 }
 
 #if defined(__x86_64__)
-#define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define VECTORIZED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
-#define VECTORISED
+#define VECTORIZED
 #endif
 
 namespace ctorch {

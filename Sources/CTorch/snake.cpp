@@ -1,5 +1,6 @@
-// BigVGAN's activation, of which a vocoder has a hundred: twice the samples, a periodic function, half the samples. libtorch takes
-// ten passes over twice the data for it; here it is one, piece by piece in the processor's cache.
+// BigVGAN's activation, of which a vocoder has a hundred: twice the samples, a periodic function,
+// half the samples. libtorch takes ten passes over twice the data for it; here it is one, piece by
+// piece in the processor's cache.
 
 #include "boundary.h"
 #include "kernels.h"
@@ -9,7 +10,8 @@ using namespace ctorch;
 namespace {
 
 constexpr int64_t taps = 12, phaseTaps = taps / 2;
-/// Outputs of a piece; pairs of doubled samples before and after them that their filter reaches, and inputs that those do.
+/// Outputs of a piece; pairs of doubled samples before and after them that their filter reaches,
+/// and inputs that those do.
 constexpr int64_t piece = 512, margin = 3, inputMargin = 2 * margin;
 constexpr int64_t pairCount = piece + 2 * margin, inputCount = piece + 2 * inputMargin;
 
@@ -19,8 +21,8 @@ struct Channel {
   float upEven[phaseTaps], upOdd[phaseTaps], downEven[phaseTaps], downOdd[phaseTaps];
 };
 
-/// u + inverseBeta * sin(alpha u)^2. The square's period is pi: the angle is brought to -pi/2 ... pi/2, where thirteen powers of
-/// the sine's series are exact to a rounding.
+/// u + inverseBeta * sin(alpha u)^2. The square's period is pi: the angle is brought to -pi/2 ...
+/// pi/2, where thirteen powers of the sine's series are exact to a rounding.
 inline float bend(float u, float alpha, float inverseBeta) {
 #pragma clang fp contract(fast)
   constexpr float rounding = 12582912.0f; // 1.5 * 2^23: adding it leaves no room for digits after the point
@@ -29,7 +31,8 @@ inline float bend(float u, float alpha, float inverseBeta) {
   float r = angle - turns * 3.140625f;
   r = r - turns * 9.67502593994e-4f;
   r = r - turns * 1.509957990978e-7f;
-  // Angles that have no digits left after the point have no sine either, but the result stays finite.
+  // Angles that have no digits left after the point have no sine either, but the result stays
+  // finite.
   r = r < 1.6f ? r : 1.6f;
   r = r > -1.6f ? r : -1.6f;
   const float s = r * r;
@@ -44,11 +47,11 @@ inline float bend(float u, float alpha, float inverseBeta) {
 }
 
 /// Outputs `first` ..< `last` of a row of `count` samples; at most `piece` of them.
-VECTORISED void snake(const float *x, const Channel &channel, int64_t first, int64_t last, int64_t count, float *y) {
+VECTORIZED void snake(const float *x, const Channel &channel, int64_t first, int64_t last, int64_t count, float *y) {
 #pragma clang fp contract(fast)
   const int64_t outputs = last - first, pairs = outputs + 2 * margin, inputs = outputs + 2 * inputMargin;
   float in[inputCount], even[pairCount], odd[pairCount];
-  // The input from `first - inputMargin` on; beyond its ends it stays as it is there.
+  // The input from `first - inputMargin` on; beyond its ends it is constant.
   const int64_t start = first - inputMargin;
   const int64_t before = std::clamp<int64_t>(-start, 0, inputs), end = std::clamp<int64_t>(count - start, 0, inputs);
   for (int64_t i = 0; i < before; ++i)

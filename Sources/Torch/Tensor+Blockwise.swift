@@ -6,7 +6,7 @@ extension Tensor {
   /// - Returns: uint8 codes shaped as the tensor, and the largest absolute number of each block,
   ///   float32.
   public func quantizedBlockwise(table: Tensor) throws -> (codes: Tensor, largest: Tensor) {
-    let (codes, largest) = try producePair { ct_quantise_blockwise(handle, table.handle, $0, $1) }
+    let (codes, largest) = try producePair { ct_quantize_blockwise(handle, table.handle, $0, $1) }
     return (codes, largest)
   }
 
@@ -16,7 +16,7 @@ extension Tensor {
   ///   - largest: of each block.
   ///   - map: float32 [256], the number of each code.
   public func dequantizedBlockwise(largest: Tensor, map: Tensor) throws -> Tensor {
-    try produce { ct_dequantise_blockwise(handle, largest.handle, map.handle, $0) }
+    try produce { ct_dequantize_blockwise(handle, largest.handle, map.handle, $0) }
   }
 
   /// A moment of Adam in 8 bits, which a step changes.

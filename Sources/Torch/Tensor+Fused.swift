@@ -2,7 +2,7 @@
 
 import CTorch
 
-/// Layers that are one operation, forward and backward, where libtorch would take many.
+/// Layers that are one operation, forward and backward, instead of many of libtorch's.
 extension Tensor {
   /// x / sqrt(mean(x^2) + eps) over the last dimension, times a weight [D] if there is one.
   public func rmsNorm(weight: Tensor? = nil, eps: Double) throws -> Tensor {
@@ -34,12 +34,12 @@ extension Tensor {
     quantized elements: Tensor, factors: Tensor?, dtype: DType, scalesProduct: Bool, _ bias: Tensor?
   ) throws -> Tensor {
     try produce {
-      ct_linear_quantised(
+      ct_linear_quantized(
         handle, elements.handle, factors?.handle, dtype.c, scalesProduct, bias?.handle, $0)
     }
   }
 
-  /// x W^T + bias + scale * (x A^T) B^T, the change in the adapter's own element type, or
+  /// x W^T + bias + scale * (x A^T) B^T, the change in the adapter's own dtype, or
   /// autocast's.
   ///
   /// - Parameters:
@@ -60,8 +60,7 @@ extension Tensor {
   }
 
   /// x + sin²(alpha x) * inverseBeta, between a doubling and a halving of the number of samples,
-  /// for x [B, C, N]. Before its first and after its last sample, x is taken to stay as it is
-  /// there.
+  /// for x [B, C, N]. Before its first and after its last sample, x is constant.
   ///
   /// - Parameters:
   ///   - alpha, inverseBeta: [C]

@@ -50,7 +50,7 @@ enum {
   CCURL_ERROR_BUFFER_SIZE = 256,
 };
 
-/// Codes of `ccurl_perform` that are told apart.
+/// Codes of `ccurl_perform` that callers distinguish.
 enum {
   CCURL_OK = 0,
   CCURL_UNSUPPORTED_PROTOCOL = 1,

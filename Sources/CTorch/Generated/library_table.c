@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "6806508df38f0775";
+const char ct_interface[] = "b8670e3f07ac4ecd";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -34,11 +34,11 @@ void *const ct_functions[] = {
   (void *)ct_linspace,
   (void *)ct_rms_norm_modulated,
   (void *)ct_rotate_split,
-  (void *)ct_linear_quantised,
+  (void *)ct_linear_quantized,
   (void *)ct_linear_adapted,
   (void *)ct_antialiased_snake,
-  (void *)ct_quantise_blockwise,
-  (void *)ct_dequantise_blockwise,
+  (void *)ct_quantize_blockwise,
+  (void *)ct_dequantize_blockwise,
   (void *)ct_adamw_8bit,
   (void *)ct_tensor_set_requires_grad,
   (void *)ct_grad,

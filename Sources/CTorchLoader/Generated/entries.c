@@ -5,7 +5,7 @@
 
 #include <ctorch.h>
 
-const char ct_expected_interface[] = "6806508df38f0775";
+const char ct_expected_interface[] = "b8670e3f07ac4ecd";
 
 #define AT(function, index) ((__typeof__(&function))ct_library_functions[index])
 
@@ -121,8 +121,8 @@ ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct
   return ct_load() ? AT(ct_rotate_split, 27)(x, cosines, sines, out) : CT_IO;
 }
 
-ct_status ct_linear_quantised(const ct_tensor *x, const ct_tensor *elements, const ct_tensor *factors, ct_dtype dtype, bool scales_product, const ct_tensor *bias, ct_tensor **out) {
-  return ct_load() ? AT(ct_linear_quantised, 28)(x, elements, factors, dtype, scales_product, bias, out) : CT_IO;
+ct_status ct_linear_quantized(const ct_tensor *x, const ct_tensor *elements, const ct_tensor *factors, ct_dtype dtype, bool scales_product, const ct_tensor *bias, ct_tensor **out) {
+  return ct_load() ? AT(ct_linear_quantized, 28)(x, elements, factors, dtype, scales_product, bias, out) : CT_IO;
 }
 
 ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *factors, ct_dtype dtype, const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale, ct_tensor **out) {
@@ -133,12 +133,12 @@ ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const
   return ct_load() ? AT(ct_antialiased_snake, 30)(x, alpha, inverse_beta, up, down, out) : CT_IO;
 }
 
-ct_status ct_quantise_blockwise(const ct_tensor *x, const ct_tensor *table, ct_tensor **codes, ct_tensor **largest) {
-  return ct_load() ? AT(ct_quantise_blockwise, 31)(x, table, codes, largest) : CT_IO;
+ct_status ct_quantize_blockwise(const ct_tensor *x, const ct_tensor *table, ct_tensor **codes, ct_tensor **largest) {
+  return ct_load() ? AT(ct_quantize_blockwise, 31)(x, table, codes, largest) : CT_IO;
 }
 
-ct_status ct_dequantise_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out) {
-  return ct_load() ? AT(ct_dequantise_blockwise, 32)(codes, largest, map, out) : CT_IO;
+ct_status ct_dequantize_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out) {
+  return ct_load() ? AT(ct_dequantize_blockwise, 32)(codes, largest, map, out) : CT_IO;
 }
 
 ct_status ct_adamw_8bit(ct_tensor *parameter, const ct_tensor *gradient, ct_moment_8bit first, ct_moment_8bit second, int64_t step, double learning_rate, double beta1, double beta2, double eps, double weight_decay) {
