@@ -30,10 +30,10 @@ public struct CheckpointFusion: Sendable {
   private let quantized: [String: any WeightFormat]
   /// The keys of the tensors that these weights have in the checkpoint and not in the output.
   private let removedKeys: Set<String>
-  /// What of the LoRAs is left out, and why.
+  /// Notes about skipped adapters, with reasons.
   public let notes: [String]
 
-  /// How many weights the LoRAs have adapters for.
+  /// The number of weights that the LoRAs have adapters for.
   public var adaptedCount: Int { adapters.paths.count }
 
   /// The number of weights that are quantized.
@@ -108,7 +108,7 @@ public struct CheckpointFusion: Sendable {
     let wide = checkpoint.weights(LoadPolicy(dtype: .float32, adapters: adapters))
     let changed = Set(adapters.paths.map { "\($0).weight" })
     let plan = try entries()
-    // What is called otherwise in its own file is so again.
+    // Tensors with another name in their own file get it back.
     let names = Dictionary(
       plan.entries.map { (storedKey($0.key), $0.key) }, uniquingKeysWith: { first, _ in first })
     let entries = plan.entries.map { (key: storedKey($0.key), dtype: $0.dtype, shape: $0.shape) }

@@ -27,7 +27,7 @@ public struct LoRABase: Sendable, Equatable {
   public let generation: ModelGeneration?
   /// `LTX-2`, `LTX-2 or LTX-2.3`, `LTX-Video 0.9`.
   public let name: String
-  /// How that is known.
+  /// The evidence for it, as a clause.
   public let reason: String
 }
 

@@ -35,7 +35,7 @@ public struct LoRAReport: Codable, Sendable {
     /// A modality, `video`, `audio` or `cross`; or `blocks 0 to 11`.
     public let part: String
     public let layers: Int
-    /// Of all of its layers together.
+    /// The norm of all of its layers together.
     public let norm: Double
     /// The share of the base weights; nil without a checkpoint.
     public let relative: Double?
@@ -44,7 +44,7 @@ public struct LoRAReport: Codable, Sendable {
   }
 
   public struct Target: Codable, Sendable {
-    /// What the layers' paths end in.
+    /// The common end of the layers' paths.
     public let name: String
     public let layers: Int
   }
@@ -59,7 +59,7 @@ public struct LoRAReport: Codable, Sendable {
   public let hasAlpha: Bool
   /// The kinds of the adapters, sorted: `LoRA`.
   public let kinds: [String]
-  /// What it was made for, as far as the file tells, and how that is known.
+  /// The base model, if the file tells, and the evidence for it.
   public let base: String
   public let baseReason: String
   /// A checkpoint that all adapters were found to fit.
@@ -68,7 +68,7 @@ public struct LoRAReport: Codable, Sendable {
   public let warnings: [String]
   /// Tensors that hold NaN or infinite values; such a LoRA can't be used.
   public let nonFiniteKeys: [String]
-  /// How far the adapters move the model, in words.
+  /// Findings about how far the adapters move the model, as sentences.
   public let change: [String]
   public let triggerWord: String?
   /// Before training and after, as the run that wrote the file measured them.
@@ -167,7 +167,7 @@ public struct LoRAReport: Codable, Sendable {
     }
     // A guess is not worth minutes: tables of whole data sets can have megabytes.
     guard let json = metadata["ss_tag_frequency"], json.utf8.count <= 1 << 20 else { return nil }
-    // What can't be read tells nothing.
+    // A table that can't be read is ignored.
     guard case .object(let folders) = try? JSON(parsing: json) else { return nil }
     var counts: [String: Double] = [:]
     for case .object(let tags) in folders.values {

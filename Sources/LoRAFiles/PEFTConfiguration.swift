@@ -161,7 +161,7 @@ struct PEFTConfiguration {
     switch c.value(key) {
     case nil, .null?, .bool?: return
     case .string(let name)?:
-      // These leave the base as it is. EVA chooses A only, from activations.
+      // These don't change the base. EVA only chooses A, from activations.
       if ["gaussian", "eva", "orthogonal", "true", "false"].contains(name.lowercased()) { return }
       let changing = ["pissa", "olora", "loftq", "corda", "lora_ga"]
       let isKnown = changing.contains { name.lowercased().hasPrefix($0) }

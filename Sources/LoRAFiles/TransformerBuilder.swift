@@ -100,7 +100,7 @@ public struct TransformerBuilder: Sendable {
   func adapterSet(device: Device = .cpu) throws -> AdapterSet {
     var adapters = AdapterSet()
     adapters.placement = placement
-    // Fusing has an element type of its own, which it rounds to once.
+    // Fusing rounds to a dtype of its own, once.
     let dtype = placement == .fused ? nil : dtype
     for (file, strength) in loras where strength != 0 {
       for module in file.modules where module.isBuilt(modalities) {
@@ -119,7 +119,7 @@ public struct TransformerBuilder: Sendable {
     return adapters
   }
 
-  /// What the user should know, though it is no error: adapters that are left out.
+  /// Notes for the user that are not errors, such as skipped adapters.
   public var notes: [String] {
     contentNotes
       + loras.flatMap { file, _ in

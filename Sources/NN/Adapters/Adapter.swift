@@ -124,7 +124,7 @@ public struct BaseLayer: Sendable {
   public let inputs: Int
   public let outputs: Int
   public let weight: any StoredWeight
-  /// Where the layer's tensors are built.
+  /// The device that the layer's tensors are built on.
   public let device: Device
 
   public init(weight: any StoredWeight, device: Device = .cpu) {

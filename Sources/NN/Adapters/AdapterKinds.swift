@@ -16,7 +16,7 @@ public enum AdapterKinds {
     all.last { $0.type.isKind(of: roles) }
   }
 
-  /// By what follows a module's name in a file's keys.
+  /// The names of roles, by the part of a key after the module's name.
   private static let rolesBySpelling: [String: String] = Dictionary(
     (all.flatMap { $0.type.roles } + [.alpha]).flatMap { role in
       role.spellings.map { ($0, role.name) }
@@ -24,7 +24,7 @@ public enum AdapterKinds {
 
   /// The module and the role that a key names; nil for a key of something else.
   public static func role(ofKey key: String) -> (module: String, role: String)? {
-    // Of spellings that end alike, the longest counts: `lora.down.weight`.
+    // If several spellings match, the longest one counts: `lora.down.weight`.
     var dots = key.indices.filter { key[$0] == "." }.suffix(5)
     while let dot = dots.popFirst() {
       if let role = rolesBySpelling[String(key[key.index(after: dot)...])] {

@@ -12,7 +12,7 @@ public struct InitialAdapters: Sendable {
     self.adapters = adapters
   }
 
-  /// What keeps the adapters from being those of the layers that a run trains.
+  /// The differences from the adapters that a run trains; nil if there are none.
   func mismatch(_ layers: [AdaptedLayer], _ fresh: FreshAdapters) -> AdapterMismatch? {
     let trained = Set(layers.map(\.path))
     let mismatch = AdapterMismatch(
