@@ -22,8 +22,8 @@ struct AudioConditionEncoder {
     let condition = encoding.condition
     switch condition.kind {
     case .whole:
-      // As in preprocessing, the latent has as many frames as the encoder returns: none is cut or
-      // repeated.
+      // As in preprocessing, the latent keeps the number of frames that the encoder returns: frames
+      // are neither cut nor repeated.
       let audio = try read(
         condition.path, from: condition.source.start, seconds: encoding.seconds)
       return .frozen(try latent(audio), audio)

@@ -12,7 +12,7 @@ public enum AudioTensors {
     try Tensor(clip.channels[0] + clip.channels[1], shape: [1, 2, clip.sampleCount])
   }
 
-  /// The channels of one sound, as writers take them.
+  /// The channels of a waveform, in the form that writers accept.
   ///
   /// - Parameter waveform: [1, C, N], any floating-point type, any device.
   /// - Throws: `Issue` for another shape.

@@ -8,7 +8,7 @@ import Torch
 public struct CheckedLoRA: Sendable {
   public let strength: Double
   let file: LoRAFile
-  /// What of it is left out, and why.
+  /// Notes on the parts of the file that are left out, with the reason.
   let notes: [String]
 
   /// Reads the headers of the two files only.

@@ -6,27 +6,27 @@ import Torch
 
 /// Frames as tensors, and back: the one place where media and tensors meet.
 public enum FrameTensors {
-  /// Frames as models see them.
+  /// Frames as a model's input.
   ///
-  /// - Parameter frames: of one size, at least one.
-  /// - Returns: [1, 3, F, H, W], float32, -1 (black) to 1.
-  /// - Throws: `Issue` when there is no frame, or frames differ in size.
+  /// - Parameter frames: At least one frame, all of one size.
+  /// - Returns: [1, 3, F, H, W], float32, from -1 (black) to 1.
+  /// - Throws: `Issue` if there are no frames or they differ in size.
   public static func pixels(_ frames: [RGBFrame]) throws -> Tensor {
     try requireOneSize(frames)
     let planes = try Tensor.cat(frames.map(planes))
     return try signed(planes).transpose(0, 1).contiguous().unsqueeze(0)
   }
 
-  /// Frames that fill a rectangle: scaled with their aspect kept until they cover it, then cut at
-  /// the centre.
+  /// Frames that fill a rectangle: scaled to cover it with their aspect ratio kept, then cropped at
+  /// the center.
   ///
-  /// As the reference's dataset scripts do it: bicubic with antialiasing, in float32, not rounded
-  /// to 8 bits again; the side that overhangs is rounded down, the cut's offset too; what
-  /// overshoots is clipped. A frame that covers the rectangle already is not filtered. Frames are
-  /// worked on one by one, so that only the results take memory.
+  /// This matches upstream's dataset scripts: bicubic with antialiasing, in float32, without
+  /// rounding back to 8 bits. The longer side and the crop's offset are rounded down, and overshoot
+  /// is clipped. A frame that already covers the rectangle exactly isn't filtered. Frames are
+  /// processed one by one, so that only the results use memory.
   ///
   /// - Returns: [1, 3, F, height, width], float32, -1 to 1.
-  /// - Throws: `Issue` as `pixels`, and for a size that is not positive.
+  /// - Throws: `Issue` as `pixels`, and for a size that isn't positive.
   public static func pixels(_ frames: [RGBFrame], filling size: (width: Int, height: Int)) throws
     -> Tensor
   {
@@ -34,11 +34,11 @@ public enum FrameTensors {
     return try stack(frames.map { try filled($0, size) })
   }
 
-  /// One frame for `stack`, as `pixels(_:filling:)` treats it: [3, height, width].
+  /// One frame for `stack`, processed like in `pixels(_:filling:)`: [3, height, width].
   ///
-  /// - Parameter shape: the picture's width and height where they are not those of its pixels:
-  ///   pixels may be no squares, and a mask is laid over a clip of another size. Only their ratio
-  ///   counts.
+  /// - Parameter shape: The image's width and height where they differ from its pixel counts:
+  ///   pixels may not be square, and a mask may be laid over a clip of another size. Only their
+  ///   ratio matters.
   public static func filled(
     _ frame: RGBFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
   ) throws -> Tensor {
@@ -98,10 +98,10 @@ public enum FrameTensors {
     return width <= mostOverhang * size.width && height <= mostOverhang * size.height
   }
 
-  /// How many times its rectangle a scaled frame may be, before it is cut.
+  /// The max size of a scaled frame before cropping, as a multiple of its rectangle.
   private static let mostOverhang = 32
 
-  /// How bright a frame is: the mean of red, green and blue, [height, width], float32, 0 to 1.
+  /// The brightness of a frame: the mean of red, green and blue, [height, width], float32, 0 to 1.
   public static func brightness(_ frame: RGBFrame) throws -> Tensor {
     try planes(frame).squeeze(0).mean([0])
   }

@@ -1,7 +1,7 @@
 import LTX
 
-/// What a generation is made with unless the request says otherwise: the reference's values for the
-/// model's generation (ltx-pipelines, `utils/constants.py`).
+/// The settings of a generation where the request doesn't give any: upstream's values for the
+/// model's version (ltx-pipelines, `utils/constants.py`).
 public struct GenerationDefaults: Sendable {
   public var width = 768
   public var height = 512
@@ -10,10 +10,10 @@ public struct GenerationDefaults: Sendable {
   public var steps = 40
   public var video: Guidance
   public var audio: Guidance
-  /// How H.264 compresses a picture before it is encoded: the model was trained on frames of
-  /// compressed videos.
+  /// The H.264 compression applied to an image before it is encoded: the model was trained on
+  /// frames of compressed videos.
   public var imageCRF = 33
-  /// How much of the distilled LoRA the first of two stages gets, and the second.
+  /// The strength of the distilled LoRA in the first and the second of two stages.
   public var distilledStrengths = (first: 0.0, second: 1.0)
 
   /// - Parameters:

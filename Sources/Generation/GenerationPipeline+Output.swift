@@ -3,7 +3,7 @@ import Media
 import Torch
 
 extension GenerationPipeline {
-  /// Writes frames as they are decoded, so that a long video is never in memory as a whole.
+  /// Writes frames while decoding, so that a long video is never in memory as a whole.
   func decodeVideo(_ tiling: Tiling, _ state: inout State, _ advance: Advance) throws {
     let total = plan.size.frames * plan.outputs.count
     try advance(0, total)

@@ -21,7 +21,7 @@ extension GenerationPlan {
     public var grid: VideoGrid
     /// How H.264 compresses images first; 0 for not at all.
     public var crf: Int
-    /// How much coarser a reference is than the video.
+    /// The factors by which a reference is coarser than the video.
     public var scale = ReferenceScale()
     public var attention = 1.0
 

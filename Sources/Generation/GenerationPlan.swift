@@ -163,7 +163,7 @@ public struct GenerationPlan: Sendable {
     return paths
   }
 
-  /// What goes with what.
+  /// Checks that the recipe, the models and the request fit together.
   private static func checkRecipe(
     _ request: GenerationRequest, _ models: GenerationModels, _ kind: OutputKind
   ) throws {
@@ -195,8 +195,8 @@ public struct GenerationPlan: Sendable {
     }
   }
 
-  /// Builds each component on the memory map of its file, in the file's own element type: that
-  /// reads next to nothing, and finds every weight that is missing or does not fit.
+  /// Builds each component on the memory map of its file, in the file's own dtype: this reads
+  /// almost nothing, and finds every weight that is missing or doesn't fit.
   private static func checkComponents(
     _ models: GenerationModels, _ checkpoint: Checkpoint, _ samplings: [Sampling],
     _ conditions: ConditionPlan,
@@ -212,8 +212,8 @@ public struct GenerationPlan: Sendable {
         ["textEncoder", .file(textEncoder)], "does not exist",
         suggestion: "Give the folder or the file of a Gemma 3 model.")
     }
-    // Unlike the pipeline's, it is a view of the file as it is: rounding to eight bits would read
-    // it all.
+    // Unlike the pipeline's encoder, it is a view of the unchanged file: quantizing would read all
+    // of it.
     _ = try checkpoint.promptEncoder()
     _ = try checkpoint.textConnectors(modalities: modalities)
     for sampling in samplings {
@@ -230,7 +230,8 @@ public struct GenerationPlan: Sendable {
 }
 
 extension Guidance {
-  /// Where there is only one stream, there is nothing to isolate it from.
+  /// The guidance without modality isolation when only one modality is generated: there is nothing
+  /// to isolate it from.
   func within(_ modalities: Set<Modality>) -> Guidance {
     guard modalities != .both else { return self }
     var copy = self

@@ -2,14 +2,14 @@ import LTX
 import LoRAFiles
 import Torch
 
-/// What to generate. Together with the models it decides every byte of the result.
+/// A generation request. Together with the models it decides every byte of the result.
 ///
-/// Values that are left out are the model's: see `GenerationDefaults`, or, where a whole video is
-/// edited, that video's.
+/// Values that aren't set come from the model (see `GenerationDefaults`) or, when a whole video is
+/// edited, from that video.
 public struct GenerationRequest: Sendable {
   /// One result for each.
   public var prompts: [String]
-  /// What the result should not be like; read only where classifier-free guidance is on.
+  /// The negative prompt; used only with classifier-free guidance.
   public var negativePrompt = defaultNegativePrompt
   /// In pixels: multiples of what one latent cell stands for.
   public var width: Int?
@@ -18,7 +18,7 @@ public struct GenerationRequest: Sendable {
   public var frames: Int?
   /// Frames per second.
   public var frameRate: Double?
-  /// Whether sound is made too, where the output can hold it.
+  /// Whether audio is generated too, if the output can hold it.
   public var hasAudio = true
   /// The model is a distilled one: fixed noise levels, no guidance.
   public var isDistilled = false
@@ -28,9 +28,9 @@ public struct GenerationRequest: Sendable {
   public var audioGuidance = GuidanceChoice()
   /// The same for every prompt.
   public var seed: UInt64 = 10
-  /// What is known of the result, in the order in which it is applied.
+  /// The conditions on the result, in the order in which they are applied.
   public var conditions: [Condition<MediaFile>] = []
-  /// How far the video and its references attend to each other, 0 to 1.
+  /// The strength of the attention between the video and its references, 0 to 1.
   public var referenceAttention = 1.0
 
   public init(prompts: [String]) { self.prompts = prompts }
@@ -53,7 +53,7 @@ public struct GuidanceChoice: Sendable {
   public init() {}
 }
 
-/// What to generate with.
+/// The models of a generation.
 public struct GenerationModels: Sendable {
   /// The checkpoint, and the language model that reads prompts.
   public var files: ModelFiles
@@ -66,17 +66,17 @@ public struct GenerationModels: Sendable {
   public var fusesLoRAs = false
   /// A spatial latent upsampler: the video is made small first, then enlarged and refined.
   public var upsampler: String?
-  /// What is added for the refining stage, which has few steps and no guidance.
+  /// The distilled LoRA for the refining stage, which has few steps and no guidance.
   public var distilledLoRA: String?
-  /// How much of it is added for the refining stage, and for the first one; nil takes
-  /// `GenerationDefaults`.
+  /// The strength of the distilled LoRA in the refining stage, and in the first one; nil means the
+  /// values in `GenerationDefaults`.
   public var distilledStrength: Double?
   public var distilledFirstStageStrength: Double?
   public var device = Device.cpu
-  /// What models compute in.
+  /// The dtype that models compute in.
   public var dtype: DType
 
-  /// - Parameter dtype: nil takes bfloat16, the reference's, on GPUs, and float32 on CPUs, few of
+  /// - Parameter dtype: nil means bfloat16, like upstream, on GPUs, and float32 on CPUs, few of
   ///   which are fast in bfloat16.
   public init(
     _ files: ModelFiles, loras: [LoRARef] = [], device: Device = .cpu, dtype: DType? = nil

@@ -8,7 +8,7 @@ struct LoRASet {
   private let chosen: [CheckedLoRA]
   private let distilledFirst: CheckedLoRA?
   private let distilled: CheckedLoRA?
-  /// How much coarser references are than the video, as the LoRAs were trained.
+  /// The factors by which references are coarser than the video, as the LoRAs were trained.
   let referenceScale: ReferenceScale
 
   init(
@@ -47,11 +47,11 @@ struct LoRASet {
       }
   }
 
-  /// What the first sampling has.
+  /// The LoRAs of the first sampling.
   var first: [CheckedLoRA] { chosen + [distilledFirst].compactMap { $0 } }
 
-  /// What the refining one has. An IC-LoRA has done its work before: references are shown to the
-  /// first sampling only.
+  /// The LoRAs of the refining sampling. IC-LoRAs are left out: references are shown only to the
+  /// first sampling.
   func refining(refersToVideos: Bool) -> [CheckedLoRA] {
     (refersToVideos ? [] : chosen) + [distilled].compactMap { $0 }
   }

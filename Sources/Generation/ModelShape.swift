@@ -5,7 +5,7 @@ import Media
 import NN
 import Support
 
-/// What a checkpoint's configuration says about the sizes of what it makes.
+/// The sizes of a model's outputs, from the checkpoint's configuration.
 struct ModelShape {
   let transformer: TransformerConfiguration
   let vae: VideoVAEConfiguration.Decoder
@@ -80,7 +80,7 @@ struct ModelShape {
   }
 }
 
-/// What an upsampler's configuration says about the stage before it.
+/// The sizes that an upsampler's configuration gives for the stage before it.
 struct UpsamplerShape {
   let path: String
   private let configuration: LatentUpsamplerConfiguration

@@ -3,9 +3,9 @@ import Media
 import Support
 import TensorFiles
 
-/// What a file holds, by the ending of its name.
+/// The kind of an output file, by its extension.
 enum OutputKind {
-  /// MP4, with sound if there is some.
+  /// MP4, with audio if there is some.
   case video
   /// PNG: one frame.
   case image
@@ -36,8 +36,8 @@ enum OutputKind {
   }
 }
 
-/// Where generated frames go: an MP4, or a PNG for one frame. The file appears under its name when
-/// it is whole; a sink that is dropped before leaves nothing behind.
+/// The destination of generated frames: an MP4, or a PNG for a single frame. The file appears under
+/// its name only when it is complete; a sink that is dropped before that leaves nothing behind.
 final class OutputSink {
   private enum Target {
     case video(VideoWriter)
@@ -57,9 +57,9 @@ final class OutputSink {
       target = .image(path: path)
       return
     }
-    // In pictures of few macroblocks a row, x264's macroblock tree (seen in version 164 at 64
-    // pixels) reads memory that it has not written, and the same frames don't always give the same
-    // bytes. This preset does without the tree.
+    // For images with few macroblocks per row, x264's macroblock tree (seen in version 164 at 64
+    // pixels) reads uninitialized memory, and the same frames don't always give the same bytes.
+    // This preset doesn't use the tree.
     let quality = VideoWriter.Quality(preset: size.width < 128 ? "superfast" : "medium")
     target = .video(
       try VideoWriter(
@@ -68,7 +68,7 @@ final class OutputSink {
         quality: quality))
   }
 
-  /// Adds a frame, and the sound that goes with it.
+  /// Adds a frame and the audio that belongs to it.
   func append(_ frame: RGBFrame) throws {
     switch target {
     case .video(let writer):
@@ -83,8 +83,8 @@ final class OutputSink {
     try writer.finish()
   }
 
-  /// Video and sound take turns, so that players need not search. The track is as long as the
-  /// video: longer sound is cut, shorter sound is followed by silence.
+  /// Interleaves video and audio, so that players don't have to seek. The track is as long as the
+  /// video: longer audio is cut, shorter audio is padded with silence.
   private func appendAudio(to writer: VideoWriter) throws {
     guard let audio else { return }
     let end = Int((Double(writer.frameCount) / frameRate * Double(audio.sampleRate)).rounded())

@@ -1,14 +1,14 @@
 import LTX
 import Support
 
-/// What can be judged without the models.
+/// The checks that don't need the models.
 enum RequestCheck {
   /// What H.264 holds in pixels, and more frames than memory holds; counts of tokens stay far from
   /// overflowing.
   private static let maxSide = 16384
   private static let maxFrames = 1_000_000
   static let frameRates = 0.1...1000.0
-  /// Six hours: a WAV can hold stereo sound of that length.
+  /// Six hours: a WAV file can hold stereo audio of that length.
   static let maxSeconds = 21600.0
   /// A scale beyond this is noise, and not far from overflowing.
   static let maxScale = 1e6

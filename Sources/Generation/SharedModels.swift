@@ -1,9 +1,8 @@
 import LTX
 import Torch
 
-/// What generations that follow each other share: a transformer that is there already, such as one
-/// that is being trained, and decoders, which are loaded when the first one needs them and freed
-/// with this object.
+/// The models that successive generations share: a transformer that is already loaded, such as one
+/// in training, and decoders, which are loaded when first needed and freed with this object.
 public final class SharedModels {
   public let transformer: Transformer
   /// Mixed precision: the transformer is run under autocast to this type, as in training; nil for

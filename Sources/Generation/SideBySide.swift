@@ -2,7 +2,7 @@ import Media
 
 /// A reference's frames, to be put beside the result.
 struct ShownReference: Sendable {
-  /// Of one size, the height and width of the result divided by one number.
+  /// Frames of one size: the height and width of the result, both divided by the same number.
   let frames: [RGBFrame]
   let temporalScale: Int
 

@@ -26,7 +26,7 @@ public func reason(of error: any Error) -> String {
   return text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text
 }
 
-/// The system's error number behind an error; nil if there is none.
+/// The system's error code behind an error; nil if there isn't one.
 public func errorNumber(of error: any Error) -> Int32? {
   if let error = error as? WritingError { return error.code }
   if let error = error as? POSIXError { return error.code.rawValue }

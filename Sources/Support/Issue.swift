@@ -5,11 +5,11 @@
 /// subject is called there: the command line maps it to an option, the YAML reader to a key with
 /// its line (`SubjectTable`).
 public struct Issue: Error, Equatable, Sendable {
-  /// What the problem is about, from the outside in.
+  /// The subject of the problem, from the outside in.
   public let subject: [PathComponent]
-  /// What is wrong, as a clause that follows the subject: "must be between 1 and 8 (got 0)".
+  /// The problem, as a clause that follows the subject: "must be between 1 and 8 (got 0)".
   public let problem: String
-  /// What to do about it, as a sentence with its full stop; nil if the problem says it all.
+  /// The remedy, as a sentence with its period; nil if the problem says it all.
   public let suggestion: String?
 
   public init(_ subject: [PathComponent], _ problem: String, suggestion: String? = nil) {

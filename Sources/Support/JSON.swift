@@ -21,14 +21,14 @@ extension JSON {
 
   public init(_ value: some BinaryInteger) { self = .number(JSONNumber(value)) }
 
-  /// Null where there is no string.
+  /// The string, or null for nil.
   public init(_ value: String?) { self = value.map(JSON.string) ?? .null }
 
   /// An object of a dictionary, its keys in alphabetical order.
   @_disfavoredOverload
   public static func object(_ members: [String: JSON]) -> JSON { .object(JSONObject(members)) }
 
-  /// The value of an object's member; nil if there is none, or the value is not an object.
+  /// The value of an object's member; nil if there is no such member, or the value isn't an object.
   public subscript(_ key: String) -> JSON? { object?[key] }
 
   public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
@@ -115,13 +115,13 @@ extension JSONNumber: ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral {
   public init(floatLiteral value: Double) { text = "\(value)" }
 }
 
-/// The members of an object in their order. Names are told apart by their scalars: a vocabulary has
+/// The members of an object in their order. Names are compared by their scalars: a vocabulary has
 /// both U+00C5 and U+212B, which Swift's `String` considers equal.
 public struct JSONObject: Sendable {
   public typealias Element = (key: String, value: JSON)
 
   private var members: [Element] = []
-  /// Where each name is, once there are too many to search.
+  /// The index of each name, once there are too many to search.
   private var places: [ExactString: Int] = [:]
   private static let searchedCount = 8
 

@@ -98,7 +98,7 @@ private final class EncodedNode {
     case object([(key: String, node: EncodedNode)])
   }
 
-  /// What encodes nothing is an empty object.
+  /// A value that encodes nothing is an empty object.
   var content = Content.object([])
 
   var json: JSON {

@@ -55,7 +55,7 @@ extension JSON {
 /// A header of 100 MB of brackets must neither exhaust the stack nor take memory by the value, and
 /// the largest real headers (some 5,000 entries) must open in milliseconds.
 package struct JSONCursor {
-  /// As deep as `serde_json`, which upstream's readers use, lets values nest.
+  /// The nesting limit of `serde_json`, which upstream's readers use.
   package static let maximumDepth = 128
 
   /// The caller keeps them alive.
@@ -63,7 +63,7 @@ package struct JSONCursor {
   package private(set) var position = 0
   /// The place of the last string or name that was read, with its quotes.
   package private(set) var lastString = 0..<0
-  /// How many objects and arrays are open.
+  /// The number of open objects and arrays.
   private var depth = 0
 
   package init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
@@ -417,7 +417,7 @@ package struct JSONCursor {
 
   package func notJSON(_ problem: String) -> JSONError { error(.notJSON, problem) }
 
-  /// What is missing is the rest of the text where nothing follows.
+  /// Reports a problem at the end of the text as missing text.
   private func missing(_ problem: String) -> JSONError {
     notJSON(position < bytes.count ? problem : "the text ends too early")
   }

@@ -2,9 +2,9 @@ import Glibc
 
 /// A file that is to be written.
 public enum OutputFile {
-  /// What keeps it from being written, to be read after the file's name; nil for nothing.
+  /// The reason why the file can't be written, to be read after its name; nil if it can.
   ///
-  /// - Parameter inputs: files that the work reads, none of which may be written over.
+  /// - Parameter inputs: Files that the work reads, none of which may be overwritten.
   public static func problem(_ path: String, inputs: [String] = []) -> String? {
     guard !path.isEmpty, !path.hasSuffix("/") else { return "is no name of a file" }
     if let problem = PathSyntax.problem(path) { return problem }

@@ -2,11 +2,11 @@ import Glibc
 
 /// A folder that files are to be written into, and that need not exist yet.
 public enum OutputFolder {
-  /// What keeps files from being written there, to be read after the folder's name; nil for
-  /// nothing.
+  /// The reason why files can't be written there, to be read after the folder's name; nil if they
+  /// can.
   ///
-  /// Rights alone don't tell: full, read-only and virtual file systems refuse even root. So a file
-  /// is made, and removed again, in the nearest folder that exists.
+  /// Checking permissions isn't enough: full, read-only and virtual file systems refuse even root.
+  /// So a file is created, and removed again, in the nearest folder that exists.
   public static func problem(_ path: String) -> String? {
     if let problem = PathSyntax.problem(path) { return problem }
     var folder = path.isEmpty ? "." : path

@@ -19,14 +19,14 @@ public final class OutputLock {
   /// Folders that were made for the lock, the outermost first.
   private var madeFolders: [String] = []
 
-  /// Locks a folder, and makes it if need be.
+  /// Locks a folder, and creates it if needed.
   ///
   /// - Parameters:
-  ///   - purpose: what the holder does, such as `ltx train`.
-  ///   - share: which of the processes that share the folder this one is; nil for one that wants it
-  ///     alone.
-  ///   - warn: told if the file system has no locks; the work goes on then.
-  /// - Throws: `OutputLockError` that names the holder, `WritingError` if no lock file can be made.
+  ///   - purpose: The holder's activity, such as `ltx train`.
+  ///   - share: The rank of this process among those that share the folder; nil for exclusive use.
+  ///   - warn: Called if the file system has no locks; the work continues without one.
+  /// - Throws: `OutputLockError` that names the holder, `WritingError` if the lock file can't be
+  ///   created.
   public init(
     folder: String, purpose: String, share: Share? = nil, warn: (String) -> Void
   ) throws {

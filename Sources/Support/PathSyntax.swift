@@ -3,10 +3,10 @@ import Foundation
 /// Paths that were written for a program that expands or translates them. Nothing here does, so
 /// using such a path would create a folder called `$HOME` or `C:\runs`.
 public enum PathSyntax {
-  /// What is wrong with a path and what to write, to be read after the path; nil for a path that
-  /// can be used, or that exists.
+  /// The problem with a path and the remedy, to be read after the path; nil for a path that can be
+  /// used, or that exists.
   ///
-  /// - Parameter isOutput: whether something is to be created there, which can't be done at a URL.
+  /// - Parameter isOutput: Whether something is to be created there, which isn't possible at a URL.
   public static func problem(
     _ path: String, isOutput: Bool = true,
     environment: [String: String] = ProcessInfo.processInfo.environment

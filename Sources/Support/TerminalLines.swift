@@ -1,7 +1,7 @@
 /// The lines at the bottom of a terminal that are drawn again and again. Says which characters to
 /// write; writing is the caller's.
 public struct TerminalLines: Sendable {
-  /// How many columns each of the lines has that stand there now.
+  /// The width in columns of each line that is on screen now.
   private var drawn: [Int] = []
 
   public init() {}

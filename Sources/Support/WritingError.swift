@@ -14,10 +14,10 @@ public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable 
     self.init(path: path, code: errorNumber(of: error) ?? EIO)
   }
 
-  /// What is wrong, to be read after the path.
+  /// The problem, to be read after the path.
   public var problem: String { "can't be written (\(describe(errno: code)))" }
 
-  /// What to do, as a sentence without its period.
+  /// The remedy, as a sentence without its period.
   public var remedy: String {
     switch code {
     case ENOSPC: "Free some space on the disk and try again"

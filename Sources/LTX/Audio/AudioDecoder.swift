@@ -5,8 +5,8 @@ import NN
 import Support
 import Torch
 
-/// Normalised latents to log-mel spectrograms, which a `Vocoder` makes sound of (ltx-core,
-/// `audio_vae/audio_vae.py`).
+/// Decodes normalized latents to log-mel spectrograms, which a `Vocoder` turns into audio
+/// (ltx-core, `audio_vae/audio_vae.py`).
 public struct AudioDecoder: Sendable {
   public let configuration: AudioVAEConfiguration
   private let statistics: AudioStatistics
@@ -50,8 +50,8 @@ public struct AudioDecoder: Sendable {
     try w.requireAllUsed()
   }
 
-  /// - Parameter latent: normalised, [B, Z, T, F]
-  /// - Returns: the log-mel spectrogram [B, 2, T', M]; T' = compression * (T - 1) + 1 for a causal
+  /// - Parameter latent: The normalized latent, [B, Z, T, F].
+  /// - Returns: The log-mel spectrogram [B, 2, T', M]; T' = compression * (T - 1) + 1 for a causal
   ///   model.
   /// - Throws: `Issue` for a latent of another shape.
   public func callAsFunction(_ latent: Tensor) throws -> Tensor {

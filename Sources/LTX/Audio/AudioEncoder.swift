@@ -5,7 +5,7 @@ import NN
 import Support
 import Torch
 
-/// Sound to normalised latents, by way of a log-mel spectrogram (ltx-core,
+/// Encodes audio to normalized latents, by way of a log-mel spectrogram (ltx-core,
 /// `audio_vae/audio_vae.py`).
 public struct AudioEncoder: Sendable {
   public let configuration: AudioVAEConfiguration
@@ -56,13 +56,13 @@ public struct AudioEncoder: Sendable {
     try w.requireAllUsed()
   }
 
-  /// The log-mel spectrogram of sound, in float32 whatever the encoder computes in.
+  /// The log-mel spectrogram of a waveform, in float32 whatever the encoder computes in.
   ///
   /// - Parameters:
-  ///   - waveform: [B, 2, N] from -1 to 1; one channel is taken for both.
-  ///   - sampleRate: of the waveform; another one than the model's is converted.
+  ///   - waveform: [B, 2, N] from -1 to 1; a single channel is used for both.
+  ///   - sampleRate: The waveform's rate; resampled if it isn't the model's.
   /// - Returns: [B, 2, T, M]; T = 1 + N / hop, with N at the model's rate.
-  /// - Throws: `Issue` for sound of another shape, without samples, or shorter than half a
+  /// - Throws: `Issue` for a waveform of another shape, without samples, or shorter than half a
   ///   window.
   public func spectrogram(_ waveform: Tensor, sampleRate: Int) throws -> Tensor {
     let shape = waveform.shape
@@ -74,8 +74,8 @@ public struct AudioEncoder: Sendable {
     return shape[1] == channels ? mel : try mel.repeated([1, channels, 1, 1])
   }
 
-  /// - Parameter mel: a log-mel spectrogram [B, 2, T, M]
-  /// - Returns: the normalised latent [B, Z, T', F]; T' = ceil(T / compression) for a model that is
+  /// - Parameter mel: A log-mel spectrogram [B, 2, T, M].
+  /// - Returns: The normalized latent [B, Z, T', F]; T' = ceil(T / compression) for a model that is
   ///   causal in time.
   /// - Throws: `Issue` for a spectrogram of another shape.
   public func encode(_ mel: Tensor) throws -> Tensor {
@@ -98,7 +98,7 @@ public struct AudioEncoder: Sendable {
     return try statistics.normalize(means.permute([0, 3, 1, 2])).contiguous()
   }
 
-  /// The normalised latent [B, Z, T', F] of sound; parameters as `spectrogram`.
+  /// The normalized latent [B, Z, T', F] of a waveform; parameters as in `spectrogram`.
   public func callAsFunction(_ waveform: Tensor, sampleRate: Int) throws -> Tensor {
     try encode(spectrogram(waveform, sampleRate: sampleRate))
   }

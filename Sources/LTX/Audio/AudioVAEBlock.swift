@@ -117,7 +117,7 @@ struct AudioVAELevel: Sendable {
   }
 }
 
-/// What lies between the coders' levels and the latent: two residual blocks, and attention between
+/// The block between the coders' levels and the latent: two residual blocks with attention between
 /// them.
 struct AudioVAEMiddle: Sendable {
   private let first: AudioResidualBlock
@@ -142,7 +142,7 @@ struct AudioVAEMiddle: Sendable {
   }
 }
 
-/// Mean and deviation of each number of a latent frame, by which latents are normalised.
+/// The mean and deviation of each element of a latent frame, by which latents are normalized.
 struct AudioStatistics: Sendable {
   /// [1, Z, 1, F]: statistics are stored as a token's channels lie, frequencies fastest.
   private let mean: Tensor

@@ -3,8 +3,8 @@ import NN
 /// The shape of an audio VAE and of the spectrogram that it works on, from `config.audio_vae` of a
 /// checkpoint (ltx-core, `audio_vae/model_configurator.py`).
 public struct AudioVAEConfiguration: Sendable, Equatable {
-  /// What the features of a position are divided by: their own root mean square, or that of groups
-  /// of channels.
+  /// The divisor of the features at a position: their own root mean square, or that of groups of
+  /// channels.
   public enum Norm: String, Sendable, CaseIterable { case pixel, group }
 
   /// The axis of the spectrogram along which a convolution sees nothing that comes later: rows are
@@ -26,7 +26,7 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
   public var fftLength: Int
   /// Frequencies of the spectrogram.
   public var melBins: Int
-  /// Channels of the spectrogram and of the sound: 2 for stereo.
+  /// The channels of the spectrogram and of the audio: 2 for stereo.
   public var audioChannels: Int
 
   // MARK: The coders
@@ -45,8 +45,8 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
   public var decoderAttentionLevels: Set<Int>
   public var encoderMiddleHasAttention: Bool
   public var decoderMiddleHasAttention: Bool
-  /// Whether each spectrogram frame depends on earlier sound only; tells where latent frames lie in
-  /// time.
+  /// Whether each spectrogram frame depends on earlier audio only; decides where latent frames lie
+  /// in time.
   public var isCausalInTime: Bool
 
   /// Spectrogram frames that one latent frame stands for.
@@ -59,7 +59,7 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
     }
   }
 
-  /// Where latent frames lie in time.
+  /// The positions of latent frames in time.
   public var tokens: AudioTokens {
     var tokens = AudioTokens()
     tokens.sampleRate = sampleRate

@@ -3,8 +3,8 @@
 import NN
 import Torch
 
-/// Raises the rate of sound, and adds the high frequencies that a second generator makes of its mel
-/// spectrogram (ltx-core, `audio_vae/vocoder.py`, `VocoderWithBWE`).
+/// Raises the sample rate of audio, and adds the high frequencies that a second generator computes
+/// from its mel spectrogram (ltx-core, `audio_vae/vocoder.py`, `VocoderWithBWE`).
 struct BandwidthExtension: Sendable {
   private let configuration: VocoderConfiguration.Extension
   private let generator: WaveGenerator
@@ -33,7 +33,7 @@ struct BandwidthExtension: Sendable {
       .expand([Vocoder.channels, 1, -1]).contiguous()
   }
 
-  /// - Parameter sound: [B, 2, N]
+  /// - Parameter audio: [B, 2, N]
   /// - Returns: [B, 2, N * ratio], from -1 to 1
   func callAsFunction(_ audio: Tensor) throws -> Tensor {
     let samples = audio.size(2)
@@ -59,7 +59,7 @@ struct BandwidthExtension: Sendable {
       0, [shape[0], shape[1]])
   }
 
-  /// The same sound at the higher rate: [B, 2, N * ratio].
+  /// The same audio at the higher rate: [B, 2, N * ratio].
   private func upsampled(_ audio: Tensor) throws -> Tensor {
     let (reach, ratio) = (Self.reach, configuration.ratio)
     let padded = try audio.pad([reach, reach], mode: "replicate")

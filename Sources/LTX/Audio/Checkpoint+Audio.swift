@@ -28,10 +28,11 @@ extension Checkpoint {
       configuration: AudioVAEConfiguration(config))
   }
 
-  /// Spectrograms to sound. One with bandwidth extension is in float32, whatever `dtype` asks for.
+  /// The vocoder, which turns spectrograms into audio. With bandwidth extension it is in float32,
+  /// whatever `dtype` is.
   ///
-  /// - Throws: `ConfigurationError` for a checkpoint without a vocoder or with one that is not
-  ///   supported, `WeightError` for one whose weights don't fit.
+  /// - Throws: `ConfigurationError` for a checkpoint without a vocoder or with an unsupported one,
+  ///   `WeightError` if its weights don't fit.
   public func vocoder(dtype: DType? = nil, device: Device = .cpu) throws -> Vocoder {
     try require("vocoder")
     let configuration = try VocoderConfiguration(config)

@@ -28,7 +28,7 @@ public struct LogMelSpectrogram: Sendable {
 
   /// - Parameter waveform: [B, C, N], at any rate.
   /// - Returns: [B, C, T, M] with T = 1 + N / hop, N at the spectrogram's own rate.
-  /// - Throws: `Issue` for sound that is too short, of another shape or without a rate.
+  /// - Throws: `Issue` for a waveform that is too short, of another shape or without a rate.
   public func callAsFunction(_ waveform: Tensor, sampleRate rate: Int) throws -> Tensor {
     guard (1...SincResampler.highestRate).contains(rate) else {
       throw SincResampler.rateIssue(rate)

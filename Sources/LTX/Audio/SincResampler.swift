@@ -4,12 +4,12 @@ import Foundation
 import Support
 import Torch
 
-/// Changes the rate of sampled sound: a sinc below the lower rate's limit in a Hann window
+/// Changes the sample rate of audio: a sinc below the lower rate's limit in a Hann window
 /// (torchaudio, `functional/functional.py`, `resample` with its default settings).
 public enum SincResampler {
   /// Zero crossings of the sinc to either side.
   static let width = 6.0
-  /// Where the sound is cut, relative to the lower rate's limit.
+  /// The cutoff frequency, relative to the lower rate's limit.
   static let rolloff = 0.99
   static let highestRate = 10_000_000
   /// Numbers in a table of one filter for each place of an output between inputs; more are not made
@@ -18,7 +18,7 @@ public enum SincResampler {
 
   /// - Parameter waveform: [B, C, N], float32
   /// - Returns: [B, C, ceil(N * new / old)]; the waveform itself if the rates are equal.
-  /// - Throws: `Issue` for rates that are none.
+  /// - Throws: `Issue` for rates that aren't positive.
   public static func resample(_ waveform: Tensor, from old: Int, to new: Int) throws -> Tensor {
     try resample(waveform, from: old, to: new, largestTable: largestTable)
   }
@@ -39,7 +39,7 @@ public enum SincResampler {
     let (step, phases) = (old / divisor, new / divisor)
     let shape = waveform.shape
     let samples = shape[shape.count - 1]
-    // The reference rounds the length as a float32.
+    // Upstream rounds the length as a float32.
     let length = Int(Float(Double(phases * samples) / Double(step)).rounded(.up))
     let limit = Double(min(step, phases)) * rolloff
     let reach = Int((width * Double(step) / limit).rounded(.up))
@@ -95,8 +95,8 @@ public enum SincResampler {
   /// A sinc in a Hann window.
   ///
   /// - Parameters:
-  ///   - times: how far inputs lie from an output, in units of `step` inputs.
-  ///   - limit: where the sound is cut, in the same unit.
+  ///   - times: The distances of inputs from an output, in units of `step` inputs.
+  ///   - limit: The cutoff, in the same unit.
   static func filter(_ times: Tensor, limit: Double, step: Int) throws -> Tensor {
     let t = try (times * limit).clamped(min: Scalar(-width), max: Scalar(width))
     let window = try (t * Double.pi / width / 2).cos().square()

@@ -4,10 +4,10 @@ import NN
 import Support
 import Torch
 
-/// Log-mel spectrograms to stereo sound: HiFi-GAN in LTX-2, BigVGAN v2 with bandwidth extension in
-/// LTX-2.3. Which one is read from the checkpoint's configuration.
+/// Turns log-mel spectrograms into stereo audio: HiFi-GAN in LTX-2, BigVGAN v2 with bandwidth
+/// extension in LTX-2.3. The checkpoint's configuration decides which one it is.
 public struct Vocoder: Sendable {
-  /// Of the sound: left and right.
+  /// The channels of the audio: left and right.
   static let channels = 2
 
   public let configuration: VocoderConfiguration
@@ -38,12 +38,11 @@ public struct Vocoder: Sendable {
     try w.requireAllUsed(except: KnowinglyUnused.vocoder)
   }
 
-  /// Samples per second of the sound.
+  /// The audio's samples per second.
   public var sampleRate: Int { configuration.sampleRate }
 
-  /// - Parameter mel: a log-mel spectrogram [B, 2, T, M]
-  /// - Returns: sound [B, 2, samples] from -1 to 1, in the element type that the vocoder computes
-  ///   in.
+  /// - Parameter mel: A log-mel spectrogram [B, 2, T, M].
+  /// - Returns: Audio [B, 2, samples] from -1 to 1, in the dtype that the vocoder computes in.
   /// - Throws: `Issue` for a spectrogram of another shape.
   public func callAsFunction(_ mel: Tensor) throws -> Tensor {
     let shape = mel.shape

@@ -4,7 +4,7 @@ import Support
 /// The shape of a vocoder, from `config.vocoder` of a checkpoint (ltx-core,
 /// `audio_vae/model_configurator.py`).
 public struct VocoderConfiguration: Sendable, Equatable {
-  /// What makes a residual block's layers non-linear.
+  /// The activation in residual blocks.
   public enum Activation: Sendable, Equatable {
     /// HiFi-GAN: a rectifier that lets a tenth of negative values through.
     case leaky
@@ -12,7 +12,7 @@ public struct VocoderConfiguration: Sendable, Equatable {
     case snake
   }
 
-  /// How the last layer's output is brought to -1 ... 1.
+  /// The function that maps the last layer's output to -1 ... 1.
   public enum Ending: Sendable, Equatable { case tanh, clamp, none }
 
   /// A network that makes samples of a mel spectrogram.
@@ -32,7 +32,8 @@ public struct VocoderConfiguration: Sendable, Equatable {
     public var factor: Int { upsamplingRates.reduce(1, *) }
   }
 
-  /// What raises the rate of the first generator's sound, and adds the frequencies that it lacks.
+  /// The stage that raises the rate of the first generator's audio and adds the frequencies that it
+  /// lacks.
   public struct Extension: Sendable, Equatable {
     public var generator: Generator
     public var inputRate: Int
@@ -141,7 +142,7 @@ extension VocoderConfiguration.Generator {
 extension VocoderConfiguration.Extension {
   init(_ c: Configuration) throws {
     generator = try VocoderConfiguration.Generator(c, activation: .snake)
-    // What it gives is added to the sound.
+    // Its output is added to the audio.
     generator.ending = .none
     inputRate = try c.positive("input_sampling_rate")
     outputRate = try c.positive("output_sampling_rate")

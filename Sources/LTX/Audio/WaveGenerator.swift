@@ -6,7 +6,7 @@ import Torch
 /// A spectrogram to samples, by transposed convolutions that each raise the rate, and residual
 /// blocks after each: HiFi-GAN and BigVGAN v2 (ltx-core, `audio_vae/vocoder.py`).
 struct WaveGenerator: Sendable {
-  /// Channels of the input: those of the sound, times frequencies.
+  /// The channels of the input: the audio's channels times the frequencies.
   let inputs: Int
   private let configuration: VocoderConfiguration.Generator
   private let convolutionIn: WaveConvolution
@@ -73,7 +73,7 @@ struct WaveGenerator: Sendable {
     if let lastActivation {
       x = try lastActivation(x)
     } else {
-      // Not the slope of the layers before: the reference takes libtorch's default here.
+      // Not the slope of the earlier layers: upstream uses libtorch's default here.
       try x.leakyReLU_(negativeSlope: 0.01)
     }
     x = try convolutionOut(x)
@@ -143,7 +143,7 @@ struct WaveResidualBlock: Sendable {
     }
   }
 
-  /// - Parameter x: [B, C, N]; it is left as it is.
+  /// - Parameter x: [B, C, N]; it isn't changed.
   func callAsFunction(_ x: Tensor) throws -> Tensor {
     var x = x
     for layer in layers {

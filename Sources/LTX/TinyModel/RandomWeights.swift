@@ -7,7 +7,7 @@ import Torch
 /// biases, norms and tables too: a reader that leaves out any tensor computes something else.
 /// Scales keep signals of order 1.
 struct RandomWeights {
-  /// What has been drawn, in order.
+  /// The tensors drawn so far, in order.
   final class Drawn {
     let generator: Generator
     var tensors: [(key: String, tensor: Tensor)] = []
@@ -33,7 +33,7 @@ struct RandomWeights {
 
   static func / (parent: RandomWeights, child: Int) -> RandomWeights { parent / String(child) }
 
-  /// The same place, where tensors are kept in another element type.
+  /// The same weights under the same prefix, stored in another dtype.
   func stored(as dtype: DType) -> RandomWeights {
     RandomWeights(into: drawn, path: path, dtype: dtype)
   }

@@ -1,8 +1,8 @@
 import Foundation
 import Torch
 
-/// The vocoder of the tiny model of the LTX-2.3 kind: BigVGAN v2 to 16 kHz, and a second one that
-/// extends its sound to 48 kHz.
+/// The vocoder of the tiny LTX-2.3 model: BigVGAN v2 to 16 kHz, and a second one that extends its
+/// audio to 48 kHz.
 enum TinyBandwidthExtendingVocoder {
   private static let inputRate = 16000
   private static let outputRate = 48000
@@ -55,7 +55,7 @@ enum TinyBandwidthExtendingVocoder {
       }
     }
     try activation(w / "act_post", width)
-    // Small enough that the sum of both generators' sound is seldom cut.
+    // Small enough that the sum of both generators' outputs is rarely clipped.
     try (w / "conv_post").normal(
       "weight", [2, width, 7], deviation: 0.1 / Double(7 * width).squareRoot())
   }

@@ -19,7 +19,7 @@ public struct TinyGemma: Sendable {
   let visionLayers = 2
   let imageSize = 56
   let imagePatch = 14
-  /// What an image becomes.
+  /// The number of tokens of an image.
   let imageTokens = 4
 
   public init() {}

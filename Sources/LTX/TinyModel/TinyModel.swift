@@ -3,19 +3,19 @@ import Support
 import TensorFiles
 import Torch
 
-/// A small random checkpoint of LTX-2 (the 19B generation) or LTX-2.3 in the published layout, with
-/// a small Gemma 3 folder, latent upsamplers and a LoRA: to try every command, and to test on,
-/// without the published weights.
+/// A small random checkpoint of LTX-2 (19B) or LTX-2.3 in the published layout, with a small Gemma
+/// 3 folder, latent upsamplers and a LoRA, for trying every command and for tests without the
+/// published weights.
 ///
-/// The files have the published keys, metadata and element type (bfloat16); the numbers of blocks
-/// and channels are small. What the model computes is finite and of order 1, and means nothing.
+/// The files have the published keys, metadata and dtype (bfloat16); the numbers of blocks and
+/// channels are small. The model's outputs are finite and of order 1, and mean nothing.
 public enum TinyModel {
   /// Which of the published models it is like.
   public enum Generation: String, Sendable, CaseIterable {
     case ltx2 = "2"
     case ltx23 = "2.3"
 
-    /// What the names of its files begin with.
+    /// The beginning of its files' names.
     var name: String { "ltx-\(rawValue)-tiny" }
 
     public var checkpointName: String { "\(name).safetensors" }
@@ -23,7 +23,8 @@ public enum TinyModel {
     public var temporalUpsamplerName: String { "\(name)-temporal-upscaler-x2.safetensors" }
     public var distilledLoRAName: String { "\(name)-distilled-lora.safetensors" }
 
-    /// Of the tables that are added to timesteps, and of statistics; all else is bfloat16.
+    /// The dtype of statistics and of the tables that are added to timesteps; everything else is
+    /// bfloat16.
     var tableType: DType { self == .ltx2 ? .bfloat16 : .float32 }
 
     /// The checkpoint's `model_version`; LTX-2 has none.
@@ -34,7 +35,7 @@ public enum TinyModel {
   public static let checkpointName = Generation.ltx2.checkpointName
   public static let textEncoderName = "gemma-3-tiny"
 
-  /// Where the model has been written.
+  /// The paths of the written model.
   public struct Files: Sendable {
     public let checkpoint: String
     public let textEncoder: String
@@ -43,18 +44,18 @@ public enum TinyModel {
     public let distilledLoRA: String
   }
 
-  /// Writes a checkpoint, upsamplers, a LoRA and `textEncoderName/` into a folder, which is made if
-  /// there is none.
+  /// Writes a checkpoint, upsamplers, a LoRA and `textEncoderName/` into a folder, which is created
+  /// if it doesn't exist.
   ///
-  /// The files are made in a folder beside it and then moved: `folder` has all or nothing of them.
-  /// A folder that is overwritten keeps its other files, and gets the new ones one after another,
-  /// each of them whole.
+  /// The files are written to a folder beside it and then moved: `folder` gets all of them or none.
+  /// A folder that is overwritten keeps its other files, and gets the new ones one by one, each of
+  /// them complete.
   ///
   /// - Parameters:
-  ///   - seed: the same one makes the same bytes.
-  ///   - isOverwriting: whether the folder may have content; files of the same names are replaced.
-  /// - Throws: `Issue` when `folder` is a file or not empty, or can't be written;
-  ///   `TensorFileError` when a tensor file can't.
+  ///   - seed: The same seed gives the same bytes.
+  ///   - isOverwriting: Whether the folder may have content; files of the same names are replaced.
+  /// - Throws: `Issue` if `folder` is a file or not empty, or can't be written; `TensorFileError`
+  ///   if a tensor file can't.
   public static func write(
     to folder: String, generation: Generation = .ltx2, seed: UInt64 = 42,
     isOverwriting: Bool = false
@@ -98,7 +99,7 @@ public enum TinyModel {
     } catch let error as CocoaError {
       throw Issue([.file(folder)], "can't be written (\(reason(of: error)))")
     }
-    // As the folder was given: a relative one gives relative paths.
+    // Keep the folder as it was given: a relative one gives relative paths.
     func path(_ name: String) -> String {
       URL(fileURLWithPath: folder).appendingPathComponent(name).relativePath
     }
@@ -198,8 +199,8 @@ public enum TinyModel {
     do {
       try FileManager.default.removeItem(at: folder)
     } catch {
-      // What is left has a name that says so, and the reason for the failure is already being
-      // thrown.
+      // The name of the leftover folder shows what it is, and the reason for the failure is already
+      // being thrown.
       StandardStream.error.write("warning: \(describe(error)). Remove \(folder.path).\n")
     }
   }

@@ -2,11 +2,11 @@ import TensorFiles
 import Torch
 
 /// A small random transformer with its text connectors: the layers of LTX-2 or LTX-2.3 in any size.
-/// As it stands, that of the tiny model.
+/// The default sizes are those of the tiny model.
 public struct TinyTransformer: Sendable {
   public var generation: TinyModel.Generation
   public var blocks = 4
-  /// The reference wants the same number of heads in both streams.
+  /// Upstream requires the same number of heads for both modalities.
   public var heads = 4
   public var headWidth = 32
   public var audioHeadWidth = 16

@@ -6,14 +6,14 @@ import Torch
 public struct TinyVideoVAE: Sendable {
   public var generation: TinyModel.Generation
   public var latentChannels = 16
-  /// Of the last features; those at the latent are eight times as many.
+  /// The channels of the last features; the features at the latent have eight times as many.
   public var decoderChannels = 8
   let patch = 4
 
   public init(generation: TinyModel.Generation = .ltx2) { self.generation = generation }
 
-  /// Of the first features. The reference takes the latent's for it, as they are equal in the
-  /// published one.
+  /// The channels of the first features. Upstream uses the latent's, as they are equal in the
+  /// published model.
   var encoderChannels: Int { latentChannels }
 
   /// Writes a checkpoint that holds nothing else, in bfloat16.

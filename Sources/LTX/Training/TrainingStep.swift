@@ -30,7 +30,7 @@ public struct TrainingStep: Sendable {
 
   /// The result of a forward and backward pass.
   public struct Pass<Losses> {
-    /// What the objective returned besides the scalar that was minimized.
+    /// The values that the objective returned besides the minimized scalar.
     public let losses: Losses
     /// The gradients of that scalar, by parameter key.
     public let gradients: [String: Tensor]

@@ -44,8 +44,8 @@ public struct AdaLNSingle: Sendable {
   }
 }
 
-/// How a sublayer is modulated, each tensor [B, T or 1, D]: shift and scale apply to its input, the
-/// gate to its output.
+/// The modulation of a sublayer, each tensor [B, T or 1, D]: shift and scale apply to its input,
+/// the gate to its output.
 struct Modulation: Sendable {
   let shift: Tensor
   let scale: Tensor

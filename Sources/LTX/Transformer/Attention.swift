@@ -3,7 +3,7 @@
 import NN
 import Torch
 
-/// Multi-head attention with normalised queries and keys, rotary positions and, where the
+/// Multi-head attention with normalized queries and keys, rotary positions and, where the
 /// checkpoint has it, a gate per head (ltx-core, `transformer/attention.py`).
 public struct Attention: Sendable {
   let toQ: Linear
@@ -76,7 +76,7 @@ public struct Attention: Sendable {
     try x.unflatten(-1, [heads, -1]).transpose(1, 2)
   }
 
-  /// Which samples of a batch leave out the attention, and take the value projection as it is.
+  /// The samples of a batch that skip the attention and use the value projection unchanged.
   public enum Bypass: Sendable {
     case none
     case all

@@ -8,7 +8,7 @@ import Torch
 ///
 /// The frequencies span the whole inner width, not one head: every head has frequencies of its own.
 public struct RotaryEmbedding: Sendable {
-  /// How the two numbers that are rotated together lie in a head.
+  /// The layout within a head of the two elements that are rotated together.
   public enum Layout: String, Sendable {
     /// The first half of a head with the second half.
     case split
@@ -54,7 +54,7 @@ public struct RotaryEmbedding: Sendable {
       cos = try cos.repeatInterleave(2, -1)
       sin = try sin.repeatInterleave(2, -1)
     }
-    // What the axes don't divide stays unrotated, in front.
+    // The remainder that the axes don't divide is not rotated, and comes first.
     let padding = (layout == .split ? width / 2 : width) - cos.size(2)
     cos = try cos.pad([padding, 0], value: 1)
     sin = try sin.pad([padding, 0], value: 0)

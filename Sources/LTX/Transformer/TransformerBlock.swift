@@ -140,7 +140,7 @@ struct ModalityBlock: Sendable {
 
 /// Attention of each modality to the other, over time alone. It has as many heads as audio has.
 struct CrossModalAttention: Sendable {
-  /// By the modality that is updated.
+  /// Keyed by the modality that is updated.
   private let attention: PerModality<Attention>
   /// [5, D]: see `Row`.
   private let tables: PerModality<WeightSlot>

@@ -1,16 +1,15 @@
 // B batch, C latent channels, M middle channels, F H W latent frames, rows, columns. Features are
-// [B, M, F, H, W], or, where each frame is a picture of its own, [B * F, M, H, W].
+// [B, M, F, H, W] or, where each frame is a separate image, [B * F, M, H, W].
 
 import NN
 import Support
 import TensorFiles
 import Torch
 
-/// Makes latents larger in space or time, without a way through pixels (ltx-core,
-/// `upsampler/model.py`).
+/// Upsamples latents in space or time, without decoding to pixels (ltx-core, `upsampler/model.py`).
 ///
-/// It comes in a file of its own, whose metadata describes it. It works on latents as the VAE has
-/// them, before they are normalised, so it needs the VAE's statistics.
+/// It is stored in a separate file, whose metadata describes it. It works on the VAE's latents
+/// before normalization, so it needs the VAE's statistics.
 public struct LatentUpsampler: Sendable {
   public let configuration: LatentUpsamplerConfiguration
   private let convolutionIn: Convolution
@@ -72,11 +71,11 @@ public struct LatentUpsampler: Sendable {
   }
 
   /// - Parameters:
-  ///   - latent: [B, C, F, H, W], normalised as the encoder returns it.
-  ///   - statistics: of the VAE that the latent belongs to.
-  /// - Returns: [B, C, F', H', W'] (`configuration.outputSize`), normalised again, in the latent's
-  ///   element type, on the upsampler's device.
-  /// - Throws: `Issue` for a latent of another shape, and statistics of other
+  ///   - latent: [B, C, F, H, W], normalized as the encoder returns it.
+  ///   - statistics: The statistics of the latent's VAE.
+  /// - Returns: [B, C, F', H', W'] (`configuration.outputSize`), normalized again, in the latent's
+  ///   dtype, on the upsampler's device.
+  /// - Throws: `Issue` for a latent of another shape, or statistics with another number of
   ///   channels.
   public func callAsFunction(_ latent: Tensor, statistics: ChannelStatistics) throws -> Tensor {
     let shape = latent.shape
@@ -131,7 +130,7 @@ extension LatentUpsampler {
     }
   }
 
-  /// Groups of channels, normalised over all of their positions (Wu and He, "Group Normalization",
+  /// Groups of channels, normalized over all of their positions (Wu and He, "Group Normalization",
   /// 2018).
   fileprivate struct GroupNorm: Sendable {
     private let weight: Tensor
@@ -220,7 +219,7 @@ extension LatentUpsampler {
     }
   }
 
-  /// A video, and its frames as pictures of their own.
+  /// A video, and its frames as separate images.
   fileprivate enum Frames {
     /// [B, C, F, H, W] to [B * F, C, H, W]
     static func apart(_ x: Tensor) throws -> Tensor {

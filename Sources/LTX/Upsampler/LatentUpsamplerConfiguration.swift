@@ -3,7 +3,7 @@ import NN
 /// The shape of a latent upsampler, from the `config` of its file (ltx-core,
 /// `upsampler/model_configurator.py`).
 public struct LatentUpsamplerConfiguration: Sendable, Equatable {
-  /// How height and width change: `numerator / denominator`.
+  /// The scale of height and width: `numerator / denominator`.
   public struct Scale: Sendable, Equatable {
     public var numerator: Int
     public var denominator: Int
@@ -18,7 +18,7 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
     }
   }
 
-  /// How features are made larger.
+  /// The axes that are upsampled, and the method.
   public enum Method: Sendable, Equatable {
     /// Each frame on its own: `numerator` positions out of one, then blurred and thinned by
     /// `denominator`.
@@ -37,15 +37,15 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
   public var middleChannels: Int
   /// Residual blocks before, and as many after, the features become larger.
   public var blocksPerStage: Int
-  /// 3: convolutions see neighbouring frames; 2: each frame is a picture of its own.
+  /// 3: convolutions see neighboring frames; 2: each frame is a separate image.
   public var dimensions: Int
   public var method: Method
   public var spatialScale: Scale
-  /// Whether there are twice as many frames, less one: the first frame stands for one picture, not
-  /// for several.
+  /// Whether the output has twice as many frames, less one: the first latent frame stands for one
+  /// frame, the others for several.
   public var isTemporal: Bool { method == .time || method == .spaceAndTime }
 
-  /// Groups of channels that are normalised together.
+  /// The number of channel groups that are normalized together.
   static let normGroups = 32
 
   /// The size of what comes out, in latent frames, rows and columns.
@@ -79,7 +79,8 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
       throw c.error(
         "spatial_upsample", "and temporal_upsample are both false: nothing would become larger")
     }
-    // A picture has no frames to double, and the rational resampler takes a video apart itself.
+    // A single image has no frames to double, and the rational resampler splits a video into frames
+    // itself.
     guard dimensions == 3 || method == .space else {
       throw c.error("dims", "is 2, which goes only with doubling height and width")
     }

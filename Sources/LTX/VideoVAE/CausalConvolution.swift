@@ -28,8 +28,7 @@ public struct CausalConvolution: Sendable {
   ) throws {
     let w = w / "conv"
     let stored = try w.tensor("weight", shape: [outputs, inputs, 3, 3, 3]).slice(0, to: keeping)
-    // On the CPU the kernel packs weights anew in each call, and packs the file's own order
-    // fastest.
+    // On the CPU the kernel packs weights in each call, and is fastest with the file's own order.
     weight =
       stored.device == .cpu
       ? stored : try stored.permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3])
@@ -45,7 +44,7 @@ public struct CausalConvolution: Sendable {
   /// - Returns: [B, F', H', W', outputs]; F' = 1 + (F - 1) / stride.
   public func callAsFunction(_ x: Tensor) throws -> Tensor { try convolve(padded(x)) }
 
-  /// As the call, on what `padded` returned.
+  /// Applies the convolution to a result of `padded`.
   func convolve(_ padded: Tensor) throws -> Tensor {
     let border = padding == .zeros ? 1 : 0
     return try padded.permute([0, 4, 1, 2, 3]).conv3d(
@@ -54,11 +53,12 @@ public struct CausalConvolution: Sendable {
     ).permute([0, 2, 3, 4, 1]).contiguous()
   }
 
-  /// The features with what the convolution sees around them. Zeros around a picture are left to
+  /// The features with the padding that the convolution needs. Zeros around an image are left to
   /// the kernel.
   ///
-  /// - Parameter extra: further copies of the first frame.
-  /// - Returns: [B, F + 2 + extra, H, W, C], or two rows and columns more where they are not zeros.
+  /// - Parameter extra: Additional copies of the first frame.
+  /// - Returns: [B, F + 2 + extra, H, W, C], or two more rows and columns if the padding isn't
+  ///   zeros.
   func padded(_ x: Tensor, extra: Int = 0) throws -> Tensor {
     let before = (isCausal ? 2 : 1) + extra
     let after = isCausal ? 0 : 1

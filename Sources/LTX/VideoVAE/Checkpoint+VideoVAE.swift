@@ -2,8 +2,8 @@ import NN
 import Torch
 
 extension Checkpoint {
-  /// What one latent cell stands for: as the video VAE's configuration says, or the usual where
-  /// there is none.
+  /// The pixels and frames of one latent cell: from the video VAE's configuration, or the default
+  /// without one.
   public func videoCompression() throws -> CompressionFactors {
     config.has("vae") ? try VideoVAEConfiguration.Encoder(config).compression : .usual
   }

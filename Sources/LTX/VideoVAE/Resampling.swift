@@ -133,7 +133,7 @@ enum PixelPatches {
   }
 }
 
-/// Mean and standard deviation of each latent channel, by which latents are normalised.
+/// The mean and standard deviation of each latent channel, by which latents are normalized.
 public struct ChannelStatistics: Sendable {
   /// [C]
   public let mean: Tensor

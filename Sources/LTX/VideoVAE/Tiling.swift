@@ -27,7 +27,7 @@ public struct Tiling: Sendable, Equatable {
     self.width = width
   }
 
-  /// What ltx-core decodes with unless told otherwise.
+  /// The default tiling of ltx-core.
   public static let usual = Tiling(
     frames: Axis(size: 80, overlap: 24), height: Axis(size: 768, overlap: 64),
     width: Axis(size: 768, overlap: 64))
@@ -45,7 +45,7 @@ public struct Tiling: Sendable, Equatable {
   }
 }
 
-/// What a tile covers along one axis.
+/// The range that a tile covers along one axis.
 struct TileSpan {
   var latent: Range<Int>
   var pixels: Range<Int>

@@ -9,7 +9,7 @@ import Torch
 public struct VideoDecoder: Sendable {
   public let configuration: VideoVAEConfiguration.Decoder
   public let statistics: ChannelStatistics
-  /// How many pixels and frames one latent cell stands for.
+  /// The number of pixels and frames of one latent cell.
   public let compression: CompressionFactors
   private let convolutionIn: CausalConvolution
   private let blocks: [any VideoVAEBlock]
@@ -17,7 +17,7 @@ public struct VideoDecoder: Sendable {
   private let conditioning: TimestepConditioning?
   private let device: Device
 
-  /// The timestep that a timestep-conditioned decoder is told unless its caller says otherwise.
+  /// The default timestep of a timestep-conditioned decoder.
   public static let usualTimestep = 0.05
   /// The share of noise in the latents of a timestep-conditioned decoder.
   private static let noiseShare = 0.025
@@ -92,13 +92,14 @@ public struct VideoDecoder: Sendable {
   }
 
   /// - Parameters:
-  ///   - latent: [B, C, F, H, W], normalised as the encoder returns it.
-  ///   - tiling: for videos that are too long or large to be decoded at once.
-  ///   - timestep: of a timestep-conditioned decoder.
-  ///   - noise: for decoders that add some (`needsNoise`); drawn anew for each tile.
-  /// - Returns: pixels [B, 3, (F - 1) * t + 1, H * h, W * w], about -1 ... 1 but not clamped, in
+  ///   - latent: [B, C, F, H, W], normalized as the encoder returns it.
+  ///   - tiling: The tiling for videos that are too long or large to be decoded at once.
+  ///   - timestep: The timestep for a timestep-conditioned decoder.
+  ///   - noise: The noise for decoders that add some (`needsNoise`); drawn separately for each
+  ///     tile.
+  /// - Returns: Pixels [B, 3, (F - 1) * t + 1, H * h, W * w], about -1 ... 1 but not clamped, in
   ///   the latent's dtype.
-  /// - Throws: `Issue` for a latent of another shape, one too small, and missing noise.
+  /// - Throws: `Issue` for a latent of another shape, one that is too small, or missing noise.
   public func decode(
     _ latent: Tensor, tiling: Tiling? = nil, timestep: Double = usualTimestep,
     noise: NoiseSource? = nil
@@ -129,7 +130,7 @@ public struct VideoDecoder: Sendable {
   ) throws {
     let shape = try checked(latent).shape
     let grid = try TileGrid(tiling, latent: (shape[2], shape[3], shape[4]), compression, .pixels)
-    // What has been decoded but still overlaps with later tiles, and the frame that it starts at.
+    // Decoded frames that still overlap with later tiles, and the index of the first of them.
     var pending: (frames: Tensor, start: Int)?
     for t in grid.frames {
       let group = try decodeGroup(latent, t, grid, timestep, noise)

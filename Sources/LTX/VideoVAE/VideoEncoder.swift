@@ -4,12 +4,12 @@ import NN
 import Support
 import Torch
 
-/// Pixels to latents: patches, stages that shrink space and time, and the normalised mean of the
-/// latent (ltx-core, `video_vae/video_vae.py`).
+/// Encodes pixels to latents: patches, stages that shrink space and time, and the normalized mean
+/// of the latent (ltx-core, `video_vae/video_vae.py`).
 public struct VideoEncoder: Sendable {
   public let configuration: VideoVAEConfiguration.Encoder
   public let statistics: ChannelStatistics
-  /// How many pixels and frames one latent cell stands for.
+  /// The number of pixels and frames of one latent cell.
   public let compression: CompressionFactors
   private let convolutionIn: CausalConvolution
   private let blocks: [any VideoVAEBlock]
@@ -61,11 +61,11 @@ public struct VideoEncoder: Sendable {
 
   /// - Parameter pixels: [B, 3, frames, H * h, W * w] in -1 ... 1. Frames beyond `k * t + 1` are
   ///   cut off at the end.
-  /// - Returns: the normalised latent [B, C, F, H, W].
+  /// - Returns: The normalized latent [B, C, F, H, W].
   /// - Throws: `Issue` for pixels of another shape or size.
   public func callAsFunction(_ pixels: Tensor) throws -> Tensor { try encodeWhole(fitted(pixels)) }
 
-  /// As the call, in tiles: for videos that are too long or large to be encoded at once.
+  /// Encodes in tiles, for videos that are too long or large to be encoded at once.
   ///
   /// Only one tile at a time is moved to the model's device.
   public func encode(_ pixels: Tensor, tiling: Tiling?) throws -> Tensor {

@@ -4,11 +4,10 @@ import Foundation
 import NN
 import Torch
 
-/// Where a decoder takes its standard normal numbers from: called with a shape, in the order of
-/// use.
+/// The source of a decoder's standard normal noise: called with a shape, in the order of use.
 public typealias NoiseSource = (_ shape: [Int]) throws -> Tensor
 
-/// What a decoder's blocks take beside the features.
+/// The inputs of a decoder's blocks besides the features.
 struct DecodingConditions {
   /// [B], scaled (0 to 1000); nil for a model without timestep conditioning.
   var timestep: Tensor?
@@ -197,7 +196,7 @@ struct FrameAttention: VideoVAEBlock {
   }
 }
 
-/// How the convolutions of a coder treat what lies outside.
+/// The layout of a coder's features, and the padding of its convolutions.
 struct FeatureLayout: Sendable {
   let padding: VideoVAEConfiguration.SpatialPadding
   let isCausal: Bool

@@ -4,9 +4,9 @@ import Support
 /// The shape of a video VAE, from `config.vae` of a checkpoint (ltx-core,
 /// `video_vae/model_configurator.py`).
 ///
-/// Compression and channel counts follow from the lists of blocks; there is no fixed one.
+/// Compression and channel counts follow from the lists of blocks.
 public enum VideoVAEConfiguration {
-  /// What values outside a picture are taken to be by a convolution.
+  /// The values that a convolution uses outside of an image.
   public enum SpatialPadding: String, Sendable, CaseIterable {
     case zeros, reflect, replicate, circular
   }
@@ -215,7 +215,7 @@ private func requireSupported(_ c: Configuration, dimensions: Int) throws {
 /// An entry of a list of blocks: `["res_x", {"num_layers": 4}]`, or `["res_x", 4]`.
 private struct BlockSettings {
   let c: Configuration
-  /// Where it stands, `encoder_blocks[3]`.
+  /// Its key path, `encoder_blocks[3]`.
   let key: String
   let name: String
   let values: JSONObject
