@@ -123,7 +123,7 @@ struct TrainCommand: ParsableCommand {
       }
     }
     if let resumedFrom {
-      print("going on after step \(trainer.completedSteps), from \(resumedFrom)")
+      print("resuming after step \(trainer.completedSteps), from \(resumedFrom)")
     }
   }
 }

@@ -101,7 +101,7 @@ import Tracking
     _ = try broken.interrupt(after: 7, with: SIGKILL)
     #expect((7..<20).contains(try broken.recordedSteps()))
     try broken.finish()
-    #expect(broken.output.contains("going on after step "), "\(broken.output)")
+    #expect(broken.output.contains("resuming after step "), "\(broken.output)")
     #expect(try broken.steps().map(\.step) == Array(1...20))
     #expect(try broken.steps().map(\.loss) == whole.steps().map(\.loss))
     #expect(try broken.steps().map(\.gradientNorm) == whole.steps().map(\.gradientNorm))
@@ -126,7 +126,7 @@ import Tracking
     #expect(stopped.output.contains("stopped after step \(last)"))
     _ = try stopped.weights(step: last)
     try stopped.finish()
-    #expect(stopped.output.contains("going on after step \(last),"))
+    #expect(stopped.output.contains("resuming after step \(last),"))
     #expect(try stopped.weights(step: 20) == whole.weights(step: 20))
   }
 
@@ -155,8 +155,8 @@ import Tracking
     }
     let longer = try Run("damaged-\(isTruncated)", options, steps: 20)
     try longer.finish()
-    #expect(longer.errors.components(separatedBy: "going back to the state before it").count == 3)
-    #expect(longer.output.contains("going on after step 4,"), "\(longer.output)")
+    #expect(longer.errors.components(separatedBy: "using the previous state instead").count == 3)
+    #expect(longer.output.contains("resuming after step 4,"), "\(longer.output)")
     #expect(try longer.steps().map(\.step) == Array(1...20))
     #expect(try longer.weights(step: 20) == whole.weights(step: 20))
   }
@@ -169,7 +169,7 @@ import Tracking
     #expect(try run.steps().map(\.step) == Array(1...20))
     // With weights there, and no state to go on from, they are not replaced unasked.
     try run.finish(status: 2)
-    #expect(run.errors.contains("holds a run without a state to go on from"), "\(run.errors)")
+    #expect(run.errors.contains("holds a run without a state to resume from"), "\(run.errors)")
   }
 
   /// A kill right after a checkpoint with the default, minimal state: the whole state before it
@@ -207,8 +207,8 @@ import Tracking
       ],
       steps: 6)
     try longer.finish()
-    #expect(longer.errors.contains("going back to the state before it"), "\(longer.errors)")
-    #expect(longer.output.contains("going on after step 2,"), "\(longer.output)")
+    #expect(longer.errors.contains("using the previous state instead"), "\(longer.errors)")
+    #expect(longer.output.contains("resuming after step 2,"), "\(longer.output)")
   }
 
   /// The official trainer's way to go on: `load_checkpoint` names the run's own folder.
@@ -220,7 +220,7 @@ import Tracking
     let load = "model.load_checkpoint=\(first.folder)/checkpoints"
     let again = try Run("own", options + [load], steps: 5)
     try again.finish()
-    #expect(again.output.contains("going on after step 3,"), "\(again.output) \(again.errors)")
+    #expect(again.output.contains("resuming after step 3,"), "\(again.output) \(again.errors)")
     try again.finish(["--overwrite"], status: 2)
     #expect(again.errors.contains("--overwrite would remove it"), "\(again.errors)")
     _ = try again.weights(step: 5)
@@ -246,7 +246,7 @@ import Tracking
     try FileManager.default.removeItem(
       atPath: "\(run.folder)/checkpoints/training_state_step_00002.safetensors")
     try run.finish(status: 2)
-    #expect(run.errors.contains("states are all damaged; start over with --overwrite"))
+    #expect(run.errors.contains("states are all damaged. Start over with --overwrite"))
     try run.finish(["--overwrite"])
     #expect(try run.steps().map(\.step) == [1, 2])
   }
@@ -270,7 +270,7 @@ import Tracking
     let second = try Run("second-loaded", options + [load], steps: 6)
     try second.finish()
     #expect(
-      second.output.contains("going on after step 3, from \(checkpoints)/training_state"),
+      second.output.contains("resuming after step 3, from \(checkpoints)/training_state"),
       "\(second.output)")
     #expect(try second.steps().map(\.step) == [4, 5, 6])
     #expect(try second.weights(step: 6) == whole.weights(step: 6))
@@ -287,7 +287,7 @@ import Tracking
     let official = try Run("official-loaded", options + [load], steps: 5)
     try official.finish()
     #expect(try official.steps().map(\.step) == [4, 5])
-    #expect(official.errors.contains("has no optimizer state"), "\(official.errors)")
+    #expect(official.errors.contains("has no readable optimizer state"), "\(official.errors)")
 
     let other = try Run(
       "other-loaded", options + [load, "optimization.optimizer_type=lion"], steps: 2)
@@ -306,7 +306,7 @@ import Tracking
     #expect(try run.weights(step: 3) == before)
     let fewer = try Run("done", ["optimization.scheduler_type=constant"], steps: 2)
     try fewer.finish(status: 2)
-    #expect(fewer.errors.contains("has done 3 steps"), "\(fewer.errors)")
+    #expect(fewer.errors.contains("has completed 3 steps"), "\(fewer.errors)")
   }
 
   /// Another configuration in the folder asks for `--overwrite`, which replaces the run.

@@ -73,9 +73,9 @@ import Training
     let resumed = try Program.run(["train", broken], in: prepared.path)
     #expect(resumed.status == 0, "\(resumed.errors)")
     let goneOn = try #require(
-      resumed.output.split(separator: "\n").first { $0.hasPrefix("going on after step ") }?.split(
+      resumed.output.split(separator: "\n").first { $0.hasPrefix("resuming after step ") }?.split(
         separator: " "
-      )[4].dropLast())
+      )[3].dropLast())
     // At most the step at hand and those that were written meanwhile are lost.
     #expect(try #require(Int(goneOn)) >= 1)
 

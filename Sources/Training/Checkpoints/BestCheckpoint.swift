@@ -5,18 +5,17 @@ import Tracking
 
 /// The checkpoint with the lowest validation loss of a run: `checkpoints/best.json`.
 ///
-/// The file is written after the weights that it names, so it never names weights that are not
-/// whole.
+/// The file is written after the weights that it names, so it never names incomplete weights.
 struct BestCheckpoint: Codable, Sendable, Equatable {
-  /// Steps that were done.
+  /// The number of completed steps.
   var step: Int
   var loss: Double
   var videoLoss: Double?
   var audioLoss: Double?
-  /// The file's name, beside `best.json`.
+  /// The name of the weights file, next to `best.json`.
   var weights: String
   /// The averaged weights, relative to the folder of `best.json`; nil without `ema_decay`. The loss
-  /// is theirs.
+  /// was measured on them.
   var averagedWeights: String?
   /// Identifies the samples, noise and sigmas that the loss was measured on.
   var validationSet: String
@@ -34,7 +33,7 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
     case isExtra = "is_extra"
   }
 
-  /// - Throws: `DatasetError` for a file that can't be read.
+  /// - Throws: `DatasetError` if the file can't be read.
   init(path: String) throws {
     do {
       self = try JSON.decode(Self.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
@@ -44,8 +43,9 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
   }
 
   /// - Parameters:
-  ///   - record: of the checkpoint's step, with a finite loss.
-  ///   - validationSet: of `Trainer.validationSet`.
+  ///   - record: the validation at the checkpoint's step, with a finite loss.
+  ///   - validationSet: the value of `Trainer.validationSet`.
+  ///   - isAveraged: whether the run also saves averaged weights.
   ///   - isAveraged: whether there are averaged weights.
   init(
     _ record: ValidationRecord, in folder: RunFolder, validationSet: String, isAveraged: Bool,
@@ -61,9 +61,9 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
     self.isExtra = isExtra
   }
 
-  /// Writes the file, whole or not at all.
+  /// Writes the file atomically.
   func write(to path: String) throws {
-    // JSON has no numbers that are not finite; `isImprovement` lets none through as the total.
+    // JSON can't hold non-finite numbers; `isImprovement` rejects them as the total.
     var copy = self
     copy.videoLoss = videoLoss.flatMap { $0.isFinite ? $0 : nil }
     copy.audioLoss = audioLoss.flatMap { $0.isFinite ? $0 : nil }
@@ -71,8 +71,8 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
     try AtomicFile.write(Data(json.utf8), to: path, isDurable: false)
   }
 
-  /// Whether a validation is better than the best one so far. Step 0, the untrained weights, is
-  /// never a checkpoint.
+  /// Whether a validation is better than the best one so far. Step 0, the untrained weights, never
+  /// becomes a checkpoint.
   static func isImprovement(_ record: ValidationRecord, over best: BestCheckpoint?) -> Bool {
     record.step > 0 && record.loss.isFinite && record.loss < best?.loss ?? .infinity
   }
@@ -88,7 +88,7 @@ extension Trainer {
   /// The best checkpoint of an earlier start of the run, if it can still be compared with later
   /// ones.
   ///
-  /// - Parameter validationSet: of this start.
+  /// - Parameter validationSet: the validation set of this start.
   func earlierBest(_ validationSet: String) -> BestCheckpoint? {
     guard completedSteps > 0, FileManager.default.fileExists(atPath: folder.best) else {
       return nil
@@ -97,17 +97,17 @@ extension Trainer {
     do {
       best = try BestCheckpoint(path: folder.best)
     } catch {
-      warn("\(error). The best checkpoint is chosen among the steps to come.")
+      warn("\(error). The best checkpoint is chosen from the remaining steps.")
       return nil
     }
-    // A step that will be done again is measured again.
+    // A step that will be repeated is measured again.
     guard best.step <= completedSteps,
       FileManager.default.fileExists(atPath: folder.weights(step: best.step))
     else { return nil }
     guard best.validationSet == validationSet else {
       warn(
         "\(folder.best): the best checkpoint so far (step \(best.step)) was measured on other validation samples. "
-          + "The best checkpoint is chosen among the steps to come.")
+          + "The best checkpoint is chosen from the remaining steps.")
       return nil
     }
     return best

@@ -3,14 +3,14 @@ import Foundation
 import Support
 import TensorFiles
 
-/// The state that lies beside the weights of `model.load_checkpoint`: the official trainer takes a
-/// run up there, in whatever output folder, if both runs agree in a few keys.
+/// The training state next to the weights of `model.load_checkpoint`. Like the official trainer, a
+/// run resumes from it in any output folder if a few keys of both runs agree.
 struct LoadedState {
   let path: String
   let step: Int
-  /// By key of the configuration, as far as the file tells.
+  /// The values of configuration keys that the file holds.
   let values: [String: String]
-  /// All of it, where it is ours.
+  /// The complete state; nil for a file of the official trainer.
   let own: TrainingState?
 
   static let keys = [
@@ -18,10 +18,12 @@ struct LoadedState {
     "lora.rank",
   ]
 
+  /// Loads the state that belongs to a weights file.
+  ///
   /// - Parameter weights: `…_step_00020.safetensors`; its state is `training_state_step_00020`, in
   ///   our format or the official trainer's.
-  /// - Returns: nil where there is none.
-  /// - Throws: what is wrong with a file that is there.
+  /// - Returns: nil if no such file exists.
+  /// - Throws: the problem of an existing file.
   init?(beside weights: String) throws {
     let folder = (weights as NSString).deletingLastPathComponent
     let name = (weights as NSString).lastPathComponent
@@ -41,7 +43,7 @@ struct LoadedState {
       own = nil
       let file = try TorchFile(path: path)
       guard let number = Int(exactly: try file.number("global_step")), number >= 0 else {
-        throw DatasetError(path: path, problem: "has a global_step that is no number of steps")
+        throw DatasetError(path: path, problem: "has a global_step that is not a step count")
       }
       step = number
       let stored = file.root["config_fingerprint"]
@@ -60,10 +62,10 @@ struct LoadedState {
 }
 
 extension Trainer {
-  /// Goes on where the run of `model.load_checkpoint` was, if its state lies beside it and the runs
-  /// agree.
+  /// Resumes where the run of `model.load_checkpoint` stopped, if its state lies next to the
+  /// weights and the runs agree.
   ///
-  /// - Returns: the state's file.
+  /// - Returns: the path of the state.
   func takeUpLoadedState() throws -> String? {
     guard let weights = model.start?.path else { return nil }
     let loaded: LoadedState
@@ -79,15 +81,15 @@ extension Trainer {
     }
     guard mismatches.isEmpty else {
       warn(
-        "\(loaded.path) is of a run with another \(mismatches.joined(separator: ", ")); training starts at step 0 with its "
-          + "weights. Set checkpoints.no_resume to true where that is meant")
+        "\(loaded.path) is from a run with a different \(mismatches.joined(separator: ", ")); training starts at step 0 with its "
+          + "weights. Set checkpoints.no_resume to true if that is intended")
       return nil
     }
     guard loaded.step < configuration.optimization.steps else {
       throw configuration.problem(
         "optimization.steps",
-        "is \(configuration.optimization.steps), but the run of \(loaded.path) has done \(loaded.step) steps; set it to more, "
-          + "or checkpoints.no_resume to true to begin at step 0 with its weights")
+        "is \(configuration.optimization.steps), but the run of \(loaded.path) has completed \(loaded.step) steps. Increase it, "
+          + "or set checkpoints.no_resume to true to start at step 0 with its weights")
     }
     if let own = loaded.own, !own.isMinimal {
       do {
@@ -96,11 +98,11 @@ extension Trainer {
         warn("\(describe(error)); training starts at step 0 with the weights of \(weights)")
         return nil
       }
-      // Another output folder is another run there.
+      // Trackers treat another output folder as another run.
       trackerRunID = nil
     } else {
       completedSteps = loaded.step
-      warn("\(loaded.path) has no optimizer state that can be read; the optimizer starts anew")
+      warn("\(loaded.path) has no readable optimizer state; the optimizer starts from scratch")
     }
     return loaded.path
   }

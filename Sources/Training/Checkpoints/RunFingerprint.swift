@@ -2,23 +2,24 @@ import Datasets
 import Foundation
 import Support
 
-/// What must be equal for a run to go on from a state: everything that its numbers depend on.
+/// Everything that the results of a run depend on. A run resumes only from a state whose
+/// fingerprint is equal.
 struct RunFingerprint: Sendable, Equatable {
   private static let model = "the model"
   private static let dataset = "the dataset"
   private static let start = "model.load_checkpoint"
   private let values: [String: String]
-  /// Keys that an earlier run had at these values if it does not know them.
+  /// Keys that runs of older versions do not store, but had at these values.
   private let implied: Set<String>
 
   /// - Parameters:
   ///   - configuration: the keys that the results depend on, with their values.
-  ///   - implied: those keys among them that have their default in runs of older versions, which
+  ///   - implied: those of the keys that are at their defaults in runs of older versions, which
   ///     lack them.
   ///   - model: `FileIdentity` of the checkpoint.
-  ///   - samples: what tells the dataset's samples apart.
+  ///   - samples: the identities of the dataset's samples.
   ///   - start: `FileIdentity` of the weights that training starts from; nil for fresh ones.
-  ///   - ranks: processes that train together.
+  ///   - ranks: the number of processes that train together.
   init(
     configuration: [String: String], implied: Set<String> = [], model: String, samples: [String],
     start: String?, ranks: Int
@@ -32,8 +33,8 @@ struct RunFingerprint: Sendable, Equatable {
     self.implied = implied
   }
 
-  /// - Parameter text: as it was stored.
-  /// - Throws: an error for anything else.
+  /// - Parameter text: the stored text.
+  /// - Throws: an error if the text is not a fingerprint.
   init(text: String) throws {
     values = try JSON(parsing: text).decode([String: String].self)
     implied = []
@@ -42,7 +43,7 @@ struct RunFingerprint: Sendable, Equatable {
   /// `FileIdentity` of the checkpoint.
   var modelIdentity: String? { values[Self.model] }
 
-  /// The value of a key of the configuration, as it was stored.
+  /// The stored value of a configuration key.
   func value(_ key: String) -> String? { values[key] }
 
   var text: String {
@@ -56,9 +57,9 @@ struct RunFingerprint: Sendable, Equatable {
     }.sorted()
   }
 
-  /// A difference in words.
+  /// A description of a difference.
   func words(_ key: String, from old: RunFingerprint) -> String {
-    if [Self.model, Self.dataset, Self.start].contains(key) { return "\(key) is another one" }
+    if [Self.model, Self.dataset, Self.start].contains(key) { return "\(key) differs" }
     return "\(key) was \(old.values[key] ?? "not set") and is now \(values[key] ?? "not set")"
   }
 }

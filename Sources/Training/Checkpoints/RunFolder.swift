@@ -5,19 +5,19 @@ import Support
 import TensorFiles
 import Torch
 
-/// The files of a run in its output folder: weights, states, the configuration.
+/// The files of a run in its output folder: weights, states and the configuration.
 struct RunFolder: Sendable {
   let path: String
-  /// What weights are called: `lora` or `model`.
+  /// The prefix of weights files: `lora` or `model`.
   let prefix: String
 
   var checkpoints: String { path + "/checkpoints" }
-  /// Weights averaged over the steps; in a folder of their own, for who looks for the newest
-  /// checkpoint takes all of one.
+  /// The averaged weights. They have their own folder because tools that look for the newest
+  /// checkpoint consider every file of one.
   var averages: String { path + "/ema" }
-  /// The state after the last steps, written as often as the disk allows.
+  /// The state after the most recent steps, written as often as the disk allows.
   var rollingState: String { path + "/training_state.safetensors" }
-  /// Which checkpoint has the lowest validation loss: `BestCheckpoint`.
+  /// The record of the checkpoint with the lowest validation loss: `BestCheckpoint`.
   var best: String { checkpoints + "/best.json" }
   var metrics: String { path + "/metrics.jsonl" }
   var configuration: String { path + "/training_config.yaml" }
@@ -33,19 +33,19 @@ struct RunFolder: Sendable {
     removePartialFiles()
   }
 
-  /// Removes what kills have left of files that were being written; they may be large.
+  /// Removes partial files that killed processes left behind; they may be large.
   private func removePartialFiles() {
     for file in [path, checkpoints, averages].flatMap(Self.files) {
       let name = (file as NSString).lastPathComponent
       let isOwn = [".lora_weights_", ".model_weights_", ".training_state"].contains {
         name.hasPrefix($0)
       }
-      // One that can't be removed does no harm.
+      // A file that can't be removed does no harm.
       if isOwn, name.hasSuffix(".partial") { try? FileManager.default.removeItem(atPath: file) }
     }
   }
 
-  /// Removes the states, so that no later start goes on from one that is not this run's.
+  /// Removes the states, so that no later start resumes from one of another run.
   func removeStates() throws {
     let states = Self.numbered("training_state_step_", in: checkpoints).map(\.path) + [rollingState]
     for file in states where FileManager.default.fileExists(atPath: file) {
@@ -74,13 +74,13 @@ struct RunFolder: Sendable {
   // MARK: What is there
 
   private static func files(of folder: String) -> [String] {
-    // A folder that is not there holds none.
+    // A missing folder holds no files.
     ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted().map {
       "\(folder)/\($0)"
     }
   }
 
-  /// Samples of validations up to a step: the step, the sample's number from 0, and the file.
+  /// The samples of validations up to a step: the step, the sample's index, and the file.
   func samples(upTo step: Int) -> [(step: Int, sample: Int, path: String)] {
     Self.files(of: path + "/samples").compactMap {
       file -> (step: Int, sample: Int, path: String)? in
@@ -94,8 +94,8 @@ struct RunFolder: Sendable {
     }
   }
 
-  /// Files `<prefix>NNNNN.safetensors` of a folder, the newest last; by number, for step 100000
-  /// comes after step 99999, though not in the order of the alphabet.
+  /// The files `<prefix>NNNNN.safetensors` of a folder, oldest first. They are sorted by number,
+  /// because step 100000 comes before step 99999 in alphabetical order.
   static func numbered(_ prefix: String, in folder: String) -> [(step: Int, path: String)] {
     files(of: folder).compactMap { path -> (step: Int, path: String)? in
       let file = (path as NSString).lastPathComponent
@@ -104,16 +104,16 @@ struct RunFolder: Sendable {
     }.sorted { $0.step < $1.step }
   }
 
-  /// What the folder's run is, written before its first step: so a run that was killed before it
-  /// had stored a state is known.
+  /// The run's fingerprint, written before its first step: it identifies a run that was killed
+  /// before its first state was stored.
   private var fingerprint: String { path + "/.run.json" }
 
   func write(_ fingerprint: RunFingerprint) throws {
     try AtomicFile.write(Data(fingerprint.text.utf8), to: self.fingerprint)
   }
 
-  /// Whether the folder holds what would be lost if a run began in it: weights of any run, or the
-  /// record of another one.
+  /// Whether a new run would overwrite something in the folder: weights of any run, or the record
+  /// of another one.
   func isTaken(for run: RunFingerprint) throws -> Bool {
     guard RunFolder.numbered("\(prefix)_weights_step_", in: checkpoints).isEmpty else {
       return true
@@ -124,12 +124,12 @@ struct RunFolder: Sendable {
       .isEmpty
   }
 
-  /// The states to go on from, in the order of preference: whole ones before minimal ones, whose
-  /// optimizer starts anew, and of each the newest first.
+  /// The states to resume from, in order of preference: full ones before minimal ones, which lack
+  /// the optimizer's state, and the newest first in each group.
   func states() -> [String] {
     let saved = Self.numbered("training_state_step_", in: checkpoints).map(\.path)
     let rolling = FileManager.default.fileExists(atPath: rollingState) ? [rollingState] : []
-    // What can't be read comes first: it may be the newest, and is told.
+    // Unreadable states come first: one may be the newest, and must be reported.
     let ranked = (rolling + saved.reversed()).enumerated().map { offset, path in
       guard let header = try? TrainingState.header(path: path) else { return (path, 0, 0, offset) }
       return (path, header.isMinimal ? 2 : 1, -header.step, offset)
@@ -137,13 +137,13 @@ struct RunFolder: Sendable {
     return ranked.sorted { ($0.1, $0.2, $0.3) < ($1.1, $1.2, $1.3) }.map(\.0)
   }
 
-  /// The newest state that is whole.
+  /// Returns the newest undamaged state.
   ///
   /// - Parameters:
-  ///   - check: throws what else is damaged of a state.
-  ///   - warn: told of each one that is damaged.
-  /// - Returns: nil where there is no state at all.
-  /// - Throws: `DatasetError` where all are damaged.
+  ///   - check: throws if a state is damaged in another way.
+  ///   - warn: called for each damaged state.
+  /// - Returns: nil if there are no states.
+  /// - Throws: `DatasetError` if all states are damaged.
   func newestState(
     check: (TrainingState) throws -> Void, warn: (String) -> Void
   ) throws -> (state: TrainingState, path: String)? {
@@ -154,14 +154,14 @@ struct RunFolder: Sendable {
         try check(state)
         return (state, path)
       } catch {
-        warn("\(describe(error)); going back to the state before it")
+        warn("\(describe(error)); using the previous state instead")
       }
     }
     guard paths.isEmpty else {
       throw DatasetError(
         path: path,
         problem:
-          "holds a run whose states are all damaged; start over with --overwrite, or choose another "
+          "holds a run whose states are all damaged. Start over with --overwrite, or choose another "
           + "output_dir")
     }
     return nil
@@ -170,7 +170,7 @@ struct RunFolder: Sendable {
   /// Removes what an earlier run left behind.
   ///
   /// - Parameter start: the weights that the new run starts from; nil for none.
-  /// - Throws: `DatasetError` where they would be removed too.
+  /// - Throws: `DatasetError` if that would remove the start weights too.
   func removeRun(startingFrom start: String?) throws {
     if let start, holds(start) {
       throw DatasetError(
@@ -201,16 +201,16 @@ struct RunFolder: Sendable {
 
   // MARK: Pruning
 
-  /// Removes all but the newest checkpoints: weights, averages and states. Those of later steps are
-  /// of an earlier run in the same folder, and stay.
+  /// Removes all but the newest checkpoints: weights, averages and states. Files of later steps
+  /// belong to an earlier run in the same folder, and stay.
   ///
   /// - Parameters:
-  ///   - kept: how many stay; 0 or less for all, as in the official trainer.
-  ///   - step: that the run has come to.
-  ///   - best: stays in any case; one that was saved between two regular checkpoints does not count
-  ///     as one of the newest.
-  ///   - superseded: the best one before it, which is removed if it was saved for that reason
-  ///     alone.
+  ///   - kept: the number to keep; 0 or less keeps all, as in the official trainer.
+  ///   - step: the run's current step.
+  ///   - best: the best checkpoint, which always stays; one that was saved between two regular
+  ///     checkpoints does not count as one of the newest.
+  ///   - superseded: the previous best checkpoint, which is removed if it was saved only for its
+  ///     loss.
   func prune(
     keeping kept: Int, upTo step: Int, best: BestCheckpoint? = nil,
     superseded: BestCheckpoint? = nil

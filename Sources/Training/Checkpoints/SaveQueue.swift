@@ -4,11 +4,11 @@ import Synchronization
 /// Writes files on a thread of its own, one after another, so that training does not wait for the
 /// disk.
 ///
-/// What a job writes must be a copy: training goes on while it is written.
+/// Jobs must own copies of their data, because training continues while they run.
 final class SaveQueue: Sendable {
   private let shared: Shared
 
-  /// What the thread and its owner share.
+  /// The state shared by the thread and its owner.
   private final class Shared: @unchecked Sendable {
     private let condition = NSCondition()
     // Guarded by the condition.
@@ -76,20 +76,20 @@ final class SaveQueue: Sendable {
 
   deinit { shared.close() }
 
-  /// Adds a job. Waits only where two are waiting already, for each holds a copy of what it writes.
+  /// Adds a job. Waits if two jobs are pending, because each holds a copy of its data.
   func submit(_ job: @escaping @Sendable () throws -> Void) { shared.submit(job, whenFewerThan: 2) }
 
-  /// Whether all is written.
+  /// Whether all jobs are done.
   var isIdle: Bool { shared.isIdle }
 
-  /// What went wrong since it was last asked.
+  /// Returns the errors since the last call.
   func takeErrors() -> [any Error] { shared.takeErrors() }
 
-  /// Waits until all is written.
+  /// Waits until all jobs are done.
   func waitUntilIdle() { shared.waitUntilIdle() }
 }
 
-/// Files that have been written, for the thread that tells of them.
+/// The files written so far, for the thread that reports them.
 final class SavedFiles: Sendable {
   private let paths = Mutex<[String]>([])
 

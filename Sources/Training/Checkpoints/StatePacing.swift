@@ -1,10 +1,10 @@
 import Foundation
 import Synchronization
 
-/// How often the state is stored: so rarely that copying and writing it take at most a fiftieth of
-/// one thread.
+/// Limits how often the state is stored: copying and writing it may take at most a fiftieth of one
+/// thread.
 ///
-/// What counts is the time that threads compute. A slow disk keeps no one from computing.
+/// Only CPU time counts, because a slow disk does not slow down computation.
 final class StatePacing: Sendable {
   private static let share = 50.0
 
@@ -16,7 +16,7 @@ final class StatePacing: Sendable {
 
   private let last = Mutex(Last())
 
-  /// Whether the cost of the last time is paid off. If so, a new one begins.
+  /// Whether the cost of the last save is paid off. If so, starts a new one.
   var isDue: Bool {
     last.withLock { last in
       let now = ContinuousClock.now
@@ -26,7 +26,7 @@ final class StatePacing: Sendable {
     }
   }
 
-  /// Does a part of the work, on any thread.
+  /// Runs a part of the work, on any thread.
   func measuring<R>(_ body: () throws -> R) rethrows -> R {
     let start = Self.threadSeconds
     defer {
@@ -36,7 +36,7 @@ final class StatePacing: Sendable {
     return try body()
   }
 
-  /// That the calling thread has computed.
+  /// The CPU time of the calling thread.
   private static var threadSeconds: Double {
     var time = timespec()
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)

@@ -8,26 +8,25 @@ import TensorFiles
 import Torch
 
 extension Trainer {
-  /// What an output folder that holds a run already means.
+  /// The handling of an output folder that already holds a run.
   public enum EarlierRun: Sendable {
-    /// Go on with it, if it is the same run.
+    /// Resume it, if it is the same run.
     case resume
     /// Remove it and start over.
     case overwrite
   }
 
-  /// Goes on from what an earlier start of the run has stored, if there is any: from the newest
-  /// state that is whole.
+  /// Resumes an earlier start of the run, if there is one, from its newest undamaged state.
   ///
-  /// - Returns: the file that the run goes on from.
-  /// - Throws: `DatasetError` when the folder holds another run.
+  /// - Returns: the path of the state; nil for a new run.
+  /// - Throws: `DatasetError` if the folder holds another run.
   public func prepareFolder(_ earlier: EarlierRun) throws -> String? {
     let path = try takeUp(earlier)
     try requireSameStart()
     return path
   }
 
-  /// Ranks that don't see the same files would train different weights together.
+  /// Ranks that see different files would train different weights together.
   private func requireSameStart() throws {
     guard group.worldSize > 1 else { return }
     let weights = parameters.map { (key: $0.key, tensor: $0.tensor) }
@@ -62,12 +61,12 @@ extension Trainer {
         throw DatasetError(
           path: folder.path,
           problem:
-            "holds a run without a state to go on from; choose another output_dir, or give --overwrite to "
+            "holds a run without a state to resume from. Choose another output_dir, or pass --overwrite to "
             + "replace it")
       }
       return try takeUpLoadedState()
     }
-    // A run may name its own folder to go on from, as is usual with the official trainer.
+    // A run may name its own folder as its start, which is usual with the official trainer.
     let isOwnStart = model.start.map { folder.holds($0.path) } ?? false
     let differences = fingerprint.differences(from: state.fingerprint).filter {
       !(isOwnStart && $0 == "model.load_checkpoint")
@@ -76,19 +75,19 @@ extension Trainer {
       throw DatasetError(
         path: folder.path,
         problem:
-          "holds another run (\(fingerprint.words(first, from: state.fingerprint))); choose another output_dir, or "
-          + "give --overwrite to replace it")
+          "holds another run (\(fingerprint.words(first, from: state.fingerprint))). Choose another output_dir, or "
+          + "pass --overwrite to replace it")
     }
     guard state.step <= configuration.optimization.steps else {
       throw configuration.problem(
         "optimization.steps",
-        "is \(configuration.optimization.steps), but the run in \(folder.path) has done \(state.step) steps; "
-          + "set it to more, or choose another output_dir")
+        "is \(configuration.optimization.steps), but the run in \(folder.path) has completed \(state.step) steps. "
+          + "Increase it, or choose another output_dir")
     }
     if let steps = differences.first {
       warn(
-        "\(fingerprint.words(steps, from: state.fingerprint)): the learning rate goes on by the new schedule, not by the one "
-          + "that the steps before had")
+        "\(fingerprint.words(steps, from: state.fingerprint)): the learning rate continues with the new schedule, not with the one "
+          + "of the previous steps")
     }
     try restore(state, from: path)
     return path
@@ -100,11 +99,11 @@ extension Trainer {
     } else {
       func load(_ key: String) throws -> Tensor {
         guard let tensor = state.tensors[key] else {
-          throw DatasetError(path: path, problem: "has no \(key); the state is of another version")
+          throw DatasetError(path: path, problem: "has no \(key); another version wrote the state")
         }
         return tensor
       }
-      // What is missing is found before anything is changed.
+      // Missing tensors are found before anything is changed.
       for parameter in parameters { _ = try load(parameter.key) }
       for (key, _) in try optimization.optimizer.state + (average?.state ?? []) {
         _ = try load(key)
@@ -121,8 +120,8 @@ extension Trainer {
     trackerRunID = state.trackerRunID
   }
 
-  /// Of a minimal state there are only the saved weights; the optimizer starts anew, as in the
-  /// official trainer.
+  /// Restores the saved weights, all that a minimal state has. The optimizer starts from scratch,
+  /// as in the official trainer.
   private func restoreWeights(of state: TrainingState) throws {
     let path = folder.weights(step: state.step)
     let values = try model.values(of: path, parameters)
@@ -131,7 +130,7 @@ extension Trainer {
         if let value = values[parameter.key] { try parameter.tensor.copy_(value) }
       }
     }
-    // The average has a file of its own; without it, it begins at the weights.
+    // The average has a file of its own; without it, averaging restarts from the weights.
     let averages = folder.weights(step: state.step, in: folder.averages)
     let averaged =
       FileManager.default.fileExists(atPath: averages)
@@ -143,16 +142,16 @@ extension Trainer {
       return value
     }
     warn(
-      "going on from \(path) without the optimizer's state, which checkpoints.save_training_state leaves out: the "
-        + "run won't be the one that was not interrupted")
+      "resuming from \(path) without the optimizer's state, which checkpoints.save_training_state omits: the "
+        + "result will differ from an uninterrupted run")
   }
 }
 
 extension TrainedModel {
-  /// The values of the trained tensors in a file that the run has saved.
+  /// Returns the values of the trained tensors in a file that the run has saved.
   ///
-  /// - Throws: `DatasetError` where one is missing or shaped otherwise; what is wrong with the
-  ///   file.
+  /// - Throws: `DatasetError` if a tensor is missing or has another shape; the errors of reading
+  ///   the file.
   func values(of path: String, _ parameters: [Parameter]) throws -> [String: Tensor] {
     var values: [String: Tensor] = [:]
     if let adapterScale {

@@ -7,7 +7,7 @@ import Torch
 import Tracking
 
 extension Trainer {
-  /// The state as it is now, in tensors of its own.
+  /// A copy of the current state.
   private func state(isMinimal: Bool) throws -> TrainingState {
     var tensors: [String: Tensor] = [:]
     if !isMinimal {
@@ -21,7 +21,7 @@ extension Trainer {
       lossScale: lossScale, fingerprint: fingerprint, trackerRunID: trackerRunID, tensors: tensors)
   }
 
-  /// On the CPU, and not changed by later steps.
+  /// The copy is on the CPU, and later steps don't change it.
   private static func copy(_ tensor: Tensor) throws -> Tensor {
     let detached = try tensor.detach()
     return detached.device == .cpu ? try detached.clone() : try detached.to(.cpu)
@@ -31,12 +31,13 @@ extension Trainer {
     try values.map { Parameter(key: $0.key, tensor: try copy($0.tensor)) }
   }
 
-  /// Saves the weights, and the state as `checkpoints.save_training_state` says. The files are
-  /// written while training goes on.
+  /// Saves the weights, and the state according to `checkpoints.save_training_state`. The files are
+  /// written while training continues.
   ///
-  /// - Parameter improved: the step's validation, where its loss is the lowest so far and
-  ///   `checkpoints.keep_best` is set.
-  /// - Parameter isRegular: whether the checkpoint is due anyway.
+  /// - Parameters:
+  ///   - improved: the step's validation, if its loss is the lowest so far and
+  ///     `checkpoints.keep_best` is set.
+  ///   - isRegular: whether the checkpoint is due anyway.
   func save(
     isLast: Bool, improved: ValidationRecord? = nil, isRegular: Bool = true,
     _ events: TrainingEvents
@@ -56,7 +57,7 @@ extension Trainer {
     let dtype: DType = c.precision == .bfloat16 ? .bfloat16 : .float32
     let state =
       c.saveTrainingState == .off ? nil : try state(isMinimal: c.saveTrainingState == .minimal)
-    // The whole state goes with the weights: a minimal one beside them does not make up for it.
+    // The full state is written with the weights: a minimal state next to them does not replace it.
     let rolling = storesState ? try self.state(isMinimal: false) : nil
     let metadata = try savedMetadata
     let (folder, model, saved) = (folder, model, saved)
@@ -79,40 +80,39 @@ extension Trainer {
     if isLast { saves.waitUntilIdle() }
   }
 
-  /// Tells which weights have been written since it was last called.
+  /// Reports the weights that have been written since the last call.
   func announceSaves(_ events: TrainingEvents) {
     for path in saved.take() { events.saved(path) }
   }
 
-  /// Whether the state is kept up between checkpoints, so that a kill costs few steps: not where
-  /// the user wants none, and not where it would fill the disk unasked.
+  /// Whether the state is also stored between checkpoints, so that a kill costs few steps. It isn't
+  /// if the user wants no states, or if it might fill the disk.
   private var storesState: Bool {
     guard configuration.checkpoints.saveTrainingState != .off else { return false }
     return stateBytes <= 8 << 30
   }
 
   private var stateBytes: Int {
-    // Weights, and what optimizers keep at most.
+    // The weights, and the most that optimizers keep.
     parameters.reduce(0) { $0 + $1.tensor.byteCount } * 3
   }
 
-  /// Stores the state, if the one before is written and storing takes no more of the run's time
-  /// than `StatePacing` allows: after every step where steps are long, and about once a second
-  /// where they are short.
+  /// Stores the state if the previous one is written and `StatePacing` allows it: after every step
+  /// if steps are long, and about once a second if they are short.
   func storeState() throws {
     guard group.isMain, storesState, saves.isIdle, pacing.isDue else { return }
     let (pacing, path) = (pacing, folder.rollingState)
     let state = try pacing.measuring { try self.state(isMinimal: false) }
-    // Whole or not at all matters here; that it survives a power cut does not, for it is soon
+    // The file must be complete or absent, but needn't survive a power cut, because it is soon
     // written again.
     saves.submit { try pacing.measuring { try state.write(to: path, isDurable: false) } }
   }
 
-  /// Tells what could not be written, and ends the run or not, as the configuration says. What was
-  /// saved before is there.
+  /// Reports failed writes, and ends the run if the configuration says so. Earlier checkpoints are
+  /// intact.
   ///
-  /// - Parameter isLast: whether the run's result may be among it; where that is missing it is an
-  ///   error in any case.
+  /// - Parameter isLast: whether the run's result may be among the failed files; a missing result
+  ///   is always an error.
   func heedSaveErrors(isLast: Bool) throws {
     for error in saves.takeErrors() {
       let problem =
@@ -126,14 +126,14 @@ extension Trainer {
     }
   }
 
-  /// Writes into the record of the run. Where that fails, the run ends or not, as for checkpoints;
-  /// it is told once.
+  /// Writes to the run's record. A failure is reported once, and ends the run if a failed
+  /// checkpoint would.
   func recording(_ body: () throws -> Void) throws {
     do {
       try body()
     } catch {
       guard configuration.checkpoints.onSaveError == .continue else { throw error }
-      if !hasLostRecords { warn("\(describe(error)); training goes on, and its record has gaps") }
+      if !hasLostRecords { warn("\(describe(error)); training continues, and its record has gaps") }
       hasLostRecords = true
     }
   }

@@ -3,35 +3,35 @@ import Foundation
 import TensorFiles
 import Torch
 
-/// What a run needs to go on after a step, as one safetensors file.
+/// Everything that a run needs to resume after a step, as one safetensors file.
 ///
-/// Noise, order, dropout and the learning rate are functions of the seed and the step, on every
-/// rank; so the state holds numbers that say where the run is, and no state of a generator.
+/// Noise, order, dropout and the learning rate are functions of the seed and the step on every
+/// rank, so the state holds counters instead of generator states.
 struct TrainingState: Sendable {
-  /// Steps that are done.
+  /// The number of completed steps.
   var step: Int
-  /// Batches that all ranks together have taken from the dataset.
+  /// The number of batches that all ranks together have read from the dataset.
   var batches: Int
-  /// Steps in a row up to here whose gradient was not finite.
+  /// The number of steps in a row up to this one whose gradient was not finite.
   var skippedInARow: Int
-  /// Of float16.
+  /// The loss scale of float16 training.
   var lossScale: LossScale?
   var fingerprint: RunFingerprint
-  /// Of Weights & Biases, so that a run goes on as the same one there.
+  /// The ID of the Weights & Biases run, so that the resumed run continues it.
   var trackerRunID: String?
   /// Trained tensors, the optimizer's state and the moving average, by key; empty in a minimal
   /// state.
   var tensors: [String: Tensor]
 
-  /// Without tensors there is only the place in the run; weights come from the checkpoint beside
-  /// it, rounded as it is.
+  /// Whether the state has no tensors. The weights then come from the checkpoint next to it, in its
+  /// precision.
   var isMinimal: Bool { tensors.isEmpty }
 
   private static let format = "ltx training state 1"
 
-  /// Writes the file, whole or not at all.
+  /// Writes the file atomically.
   ///
-  /// - Parameter isDurable: whether it is to survive a power cut.
+  /// - Parameter isDurable: whether the file must survive a power cut.
   func write(to path: String, isDurable: Bool) throws {
     let list = tensors.sorted { $0.key < $1.key }.map { (key: $0.key, tensor: $0.value) }
     var metadata = [
@@ -41,13 +41,13 @@ struct TrainingState: Sendable {
     ]
     metadata["tracker_run"] = trackerRunID
     if let lossScale { metadata["loss_scale"] = "\(lossScale.value) \(lossScale.goodSteps)" }
-    // A file without tensors is none; a step is one.
+    // A safetensors file needs at least one tensor, so a minimal state stores the step as one.
     let content =
       list.isEmpty ? [(key: "step", tensor: try Tensor([Int64(step)]))] : list
     try writeSafetensors(content, metadata: metadata, to: path, isDurable: isDurable)
   }
 
-  /// What stands in a file's header: the step, and whether there is no more than that; quick.
+  /// Reads only a file's header: the step, and whether the state is minimal.
   static func header(path: String) throws -> (step: Int, isMinimal: Bool) {
     let file = try SafetensorsFile(path: path)
     guard let step = file.metadata["step"].flatMap(Int.init) else {
@@ -56,9 +56,9 @@ struct TrainingState: Sendable {
     return (step, file.entries.count == 1 && file.entries["step"] != nil)
   }
 
-  /// Reads a file, and checks that it is what was written.
+  /// Loads a file, and verifies its checksum.
   ///
-  /// - Throws: `TensorFileError`, `DatasetError` for a file that is damaged.
+  /// - Throws: `TensorFileError`; `DatasetError` if the file is damaged.
   init(path: String) throws {
     let file = try SafetensorsFile(path: path)
     let metadata = file.metadata
@@ -91,8 +91,8 @@ struct TrainingState: Sendable {
     (self.fingerprint, self.trackerRunID, self.tensors) = (fingerprint, trackerRunID, tensors)
   }
 
-  /// FNV-1a over keys and 64-bit words: at the speed of memory, and any change of a byte changes
-  /// it.
+  /// The FNV-1a hash of keys and 64-bit words. It runs at memory speed, and any changed byte
+  /// changes it.
   static func checksum(_ tensors: [(key: String, tensor: Tensor)]) throws -> String {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     func add(_ word: UInt64) { hash = (hash ^ word) &* 0x100_0000_01b3 }

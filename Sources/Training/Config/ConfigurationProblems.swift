@@ -1,7 +1,7 @@
-/// Everything that is wrong with a configuration, each with its place.
+/// All problems of a configuration, each with its position.
 public struct ConfigurationProblems: Error, CustomStringConvertible, Sendable {
   public struct Problem: Sendable, Equatable {
-    /// Nil where it has no place in the text.
+    /// Nil if the problem has no position in the text.
     public let place: ConfigurationPlace?
     /// `optimization.steps`
     public let key: String
@@ -27,15 +27,15 @@ public struct ConfigurationProblems: Error, CustomStringConvertible, Sendable {
   }
 }
 
-/// Where a key of a configuration was given.
+/// The position of a key in a configuration.
 public enum ConfigurationPlace: Sendable, Equatable {
-  /// Both count from 1.
+  /// Lines and columns count from 1.
   case text(line: Int, column: Int)
-  /// A `--set` option, as it was written.
+  /// A `--set` option, as it was given.
   case option(String)
 }
 
-/// Something that a user should know of a configuration that is fine.
+/// Something that the user should know about a valid configuration.
 public struct ConfigurationNotice: Sendable, Equatable, CustomStringConvertible {
   public let place: ConfigurationPlace?
   public let key: String
@@ -45,23 +45,23 @@ public struct ConfigurationNotice: Sendable, Equatable, CustomStringConvertible 
   public var description: String { "\(key)\(line.map { " (line \($0))" } ?? "") \(message)" }
 }
 
-/// The text that a configuration was read from.
+/// The text that a configuration was loaded from.
 public struct ConfigurationSource: Sendable {
   /// The file, for messages.
   public var file = "configuration"
-  /// Where keys stand, by their full names such as `lora.target_modules`.
+  /// The positions of keys, by full names such as `lora.target_modules`.
   var places: [String: ConfigurationPlace] = [:]
   public var notices: [ConfigurationNotice] = []
 }
 
 extension TrainingConfiguration {
-  /// What older keys were taken to mean, and the like.
+  /// Notes such as the interpretation of older keys.
   public var notices: [ConfigurationNotice] { source.notices }
 
-  /// A value that turned out to be impossible, told with its place in the file.
+  /// A problem with a value that is found after reading, with its position in the file.
   ///
-  /// - Parameter key: `lora.target_modules`; the place of the section is told where the file does
-  ///   not give it.
+  /// - Parameter key: a full name such as `lora.target_modules`; if the file lacks the key, the
+  ///   problem is reported at its section.
   public func problem(_ key: String, _ message: String) -> ConfigurationProblems {
     var parts = key.split(separator: ".")
     var place = source.places[key]

@@ -2,15 +2,15 @@ import NN
 import Support
 import Yams
 
-/// A value as it is written; unlike in `JSON`, integers are not numbers with a point.
+/// A value for writing; unlike in `JSON`, integers and floating-point numbers are distinct.
 indirect enum ConfigurationValue: Sendable, Equatable {
   struct Entry: Sendable, Equatable {
     var key: String
     var value: ConfigurationValue
     /// Whether the official trainer lacks the key.
     var isExtension = false
-    /// Whether the key is an extension that has its default: files for the official trainer omit
-    /// it, and a run that was started before the key existed has it too.
+    /// Whether the key is an extension at its default: files for the official trainer omit it, and
+    /// a run that was started before the key existed has the same value.
     var isImplied = false
     /// Whether the results of a run depend on the key.
     var affectsResult = true
@@ -55,8 +55,8 @@ indirect enum ConfigurationValue: Sendable, Equatable {
     }
   }
 
-  /// Texts stand in quotes, numbers have a point and a signed exponent: so that every reader of
-  /// YAML, 1.1 or 1.2, takes them for what they are.
+  /// Writes strings in quotes, and floating-point numbers with a point and a signed exponent, so
+  /// that every YAML reader, 1.1 or 1.2, reads the same types.
   var yaml: Node {
     func plain(_ text: String) -> Node { .scalar(.init(text, .implicit, .plain)) }
     func quoted(_ text: String) -> Node { .scalar(.init(text, .implicit, .doubleQuoted)) }
@@ -77,7 +77,7 @@ indirect enum ConfigurationValue: Sendable, Equatable {
     }
   }
 
-  /// Whether a key can do without quotes.
+  /// Whether a key needs no quotes.
   private static func isWord(_ key: String) -> Bool {
     key.wholeMatch(of: /[a-z_][a-z0-9_.]*/) != nil && YAMLScalar(plain: key).asText != nil
   }

@@ -1,4 +1,4 @@
-// The keys of each section, their rules, and what the official trainer checks between keys of one
+// The keys of each section with their rules, and the official trainer's checks between keys of one
 // section.
 
 import Foundation
@@ -125,7 +125,7 @@ extension TrainingConfiguration.Optimization: ConfigurationSection {
 
 extension TrainingConfiguration.Acceleration: ConfigurationSection {
   static let fields: [Field<Self>] = [
-    // Without quotes, YAML takes `no` for false.
+    // Without quotes, YAML reads `no` as false.
     Field(
       "mixed_precision_mode", \.mixedPrecisionMode,
       .optional(.choice(["no": .no, "No": .no, "NO": .no]))),

@@ -4,12 +4,13 @@ import NN
 import Support
 
 extension TrainingConfiguration {
-  /// Reads a file and checks all of it, without loading a model.
+  /// Loads a file and checks all of it, without loading a model.
   ///
   /// - Parameters:
-  ///   - overrides: `KEY=VALUE` each, such as `optimization.steps=50`; the last one counts.
-  ///   - checksPaths: whether files and folders that are named must be there.
-  /// - Throws: `ConfigurationProblems` with everything that is wrong, each with its line or option.
+  ///   - overrides: `KEY=VALUE` strings such as `optimization.steps=50`; the last one for a key
+  ///     wins.
+  ///   - checksPaths: whether named files and folders must exist.
+  /// - Throws: `ConfigurationProblems` with all problems, each with its line or option.
   public init(path: String, overrides: [String] = [], checksPaths: Bool = true) throws {
     guard let data = FileManager.default.contents(atPath: path) else {
       let message = PathSyntax.problem(path, isOutput: false) ?? "can't be read; does it exist?"
@@ -23,8 +24,8 @@ extension TrainingConfiguration {
     try self.init(yaml: text, file: path, overrides: overrides, checksPaths: checksPaths)
   }
 
-  /// - Parameter file: for messages; relative paths in the text are relative to the working
-  ///   directory.
+  /// - Parameter file: the name for messages; relative paths in the text are relative to the
+  ///   working directory.
   public init(yaml: String, file: String, overrides: [String] = [], checksPaths: Bool = true) throws
   {
     let (entries, unreadable) = try Self.entries(yaml, file, overrides)
@@ -36,7 +37,7 @@ extension TrainingConfiguration {
     if !problems.isEmpty { throw ConfigurationProblems(file: file, problems: problems.inOrder) }
   }
 
-  /// The sections of a text with overrides in place, and the overrides that can't be read.
+  /// The sections of a text after overrides, and the invalid overrides.
   private static func entries(
     _ yaml: String, _ file: String, _ overrides: [String]
   ) throws -> ([ConfigurationNode.Entry], [ConfigurationProblems.Problem]) {
@@ -64,7 +65,7 @@ extension TrainingConfiguration {
     return (entries, problems)
   }
 
-  /// What the official trainer checks between sections.
+  /// Checks between sections, as in the official trainer.
   mutating func complete(_ reader: SectionReader) {
     checkStrategy(reader)
     checkQuantization(reader)
@@ -112,7 +113,7 @@ extension TrainingConfiguration {
     }
   }
 
-  /// The folders that the strategy reads must be there, as far as the root is.
+  /// Checks that the folders that the strategy reads exist, if the root does.
   private func checkDataFolders(_ reader: SectionReader) {
     var isFolder: ObjCBool = false
     let root = data.preprocessedDataRoot
@@ -136,7 +137,7 @@ extension TrainingConfiguration {
 }
 
 extension [ConfigurationProblems.Problem] {
-  /// By their places in the text; options come last.
+  /// The problems in the order of the text, followed by those of options.
   fileprivate var inOrder: [ConfigurationProblems.Problem] {
     func rank(_ index: Int) -> (Int, Int, Int) {
       switch self[index].place {
@@ -150,6 +151,6 @@ extension [ConfigurationProblems.Problem] {
 }
 
 extension TrainingConfiguration: Equatable {
-  /// Two configurations are equal that say the same; where they were read from does not count.
+  /// Two configurations are equal if their values are; their sources don't count.
   public static func == (a: Self, b: Self) -> Bool { a.written == b.written }
 }

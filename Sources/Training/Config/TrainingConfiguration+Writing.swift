@@ -7,15 +7,15 @@ import Yams
 extension TrainingConfiguration {
   /// The whole configuration with every default, as YAML that reads back to an equal value.
   ///
-  /// The official trainer reads it too; keys of ours that have their default are left out.
+  /// The official trainer reads it too; extensions at their defaults are omitted.
   public var resolvedYAML: String {
     get throws { try Yams.serialize(node: official.yaml, width: -1, allowUnicode: true) }
   }
 
-  /// The same for records of runs, with all keys.
+  /// The same with all keys, for records of runs.
   public var json: JSON { written.json }
 
-  /// `written` without extensions that have their default.
+  /// `written` without extensions at their defaults.
   private var official: ConfigurationValue {
     func removing(_ value: ConfigurationValue) -> ConfigurationValue {
       guard case .mapping(let entries) = value else { return value }
@@ -28,8 +28,8 @@ extension TrainingConfiguration {
   /// The values that the results of a run depend on, by key. A run is resumed only from a state in
   /// which all of them are equal.
   ///
-  /// Keys that only change where results go, what is monitored, or how fast the same is computed are
-  /// left out. The number of steps counts if the schedule of the learning rate depends on it.
+  /// Keys that only change the location of results, the monitoring, or the speed are omitted. The
+  /// number of steps counts if the learning rate schedule depends on it.
   public var fingerprintValues: [String: String] {
     var values: [String: String] = [:]
     forEachResultKey { key, value, _ in values[key] = value }
@@ -60,7 +60,7 @@ extension TrainingConfiguration {
 }
 
 extension TrainingConfiguration.Optimization {
-  /// Whether a longer run begins as a shorter one does.
+  /// Whether a longer run begins in the same way as a shorter one.
   fileprivate var scheduleIsIndependentOfSteps: Bool {
     switch schedulerType {
     case .constant: true
@@ -72,7 +72,7 @@ extension TrainingConfiguration.Optimization {
 }
 
 extension ConfigurationValue {
-  /// In one line, for comparing and for messages.
+  /// The value in one line, for comparisons and messages.
   fileprivate var line: String {
     switch self {
     case .null: "null"

@@ -7,8 +7,8 @@ import Support
 /// A training run, as its YAML file describes it.
 ///
 /// Sections, keys and defaults are those of the official trainer (ltx-trainer 1.2.0, `config.py`)
-/// in camel case; what is ours says so. Reading a file has checked all that can be judged without
-/// the model: see `init(path:)`.
+/// in camel case; extensions are marked. A configuration that was loaded from a file has passed all
+/// checks that need no model: see `init(path:)`.
 public struct TrainingConfiguration: Sendable {
   public var model = Model()
   /// Nil only with `training_mode: full`.
@@ -22,20 +22,20 @@ public struct TrainingConfiguration: Sendable {
   public var hub = Hub()
   public var flowMatching = FlowMatching()
   public var wandb = WeightsAndBiases()
-  /// Ours: event files for TensorBoard.
+  /// An extension: event files for TensorBoard.
   public var tensorboard = Output()
-  /// Ours: `report.html`.
+  /// An extension: `report.html`.
   public var report = Output()
   public var seed = 42
   /// An absolute path.
   public var outputDir = "outputs"
 
-  /// Where the values come from: the file, the places of its keys, and what is to be said of them.
+  /// The source of the values: the file, the positions of its keys, and notes about them.
   public internal(set) var source = ConfigurationSource()
 }
 
 extension TrainingConfiguration {
-  /// The base model and what of it is trained.
+  /// The base model, and the parts of it that are trained.
   public struct Model: Sendable, Equatable {
     public enum TrainingMode: String, CaseIterable, Sendable { case lora, full }
 
@@ -46,9 +46,9 @@ extension TrainingConfiguration {
     public var videoVAEPath: String?
     public var audioVAEPath: String?
     public var trainingMode = TrainingMode.lora
-    /// Weights that training starts from: a file, or a folder whose newest one counts.
+    /// Weights that training starts from: a file, or a folder whose newest file is used.
     public var loadCheckpoint: String?
-    /// Ours: patterns of the modules that full fine-tuning trains; nil for all.
+    /// An extension: patterns of the modules that full fine-tuning trains; nil for all.
     public var trainableModules: [String]?
   }
 
@@ -58,17 +58,17 @@ extension TrainingConfiguration {
     /// The probability that an input of an adapter is dropped.
     public var dropout = 0.0
     public var targetModules = ["to_k", "to_q", "to_v", "to_out.0"]
-    /// Ours: the kind of adapters.
+    /// An extension: the kind of adapters.
     public var type = LoRAAdapter.kind
-    /// Ours: a scale of alpha / √rank instead of alpha / rank (Kalajdzievski, 2023).
+    /// An extension: a scale of alpha / √rank instead of alpha / rank (Kalajdzievski, 2023).
     public var useRSLoRA = false
-    /// Ours: the same as type dora.
+    /// An extension: the same as type dora.
     public var useDoRA = false
-    /// Ours: the size of LoKr's small factor; -1 for the one nearest to the square root.
+    /// An extension: the size of LoKr's small factor; -1 for the one nearest to the square root.
     public var factor = -1
-    /// Ours: whether LoKr's small factor is a product too.
+    /// An extension: whether LoKr's small factor is a product too.
     public var decomposeBoth = false
-    /// Ours: whether LoKr's large factor is a whole matrix, whatever the rank.
+    /// An extension: whether LoKr's large factor is a whole matrix, whatever the rank.
     public var fullMatrix = false
 
     public var kind: AdapterKind { useDoRA ? DoRAAdapter.kind : type }
@@ -86,7 +86,7 @@ extension TrainingConfiguration {
   }
 
   public struct Optimization: Sendable, Equatable {
-    /// `adamw` and `adamw8bit` are the official trainer's, the others ours.
+    /// `adamw` and `adamw8bit` are the official trainer's; the others are extensions.
     public typealias OptimizerType = OptimizerKind
     public typealias SchedulerType = ScheduleKind
 
@@ -96,17 +96,18 @@ extension TrainingConfiguration {
     public var gradientAccumulationSteps = 1
     public var maxGradNorm = 1.0
     public var optimizerType = OptimizerType.adamw
-    /// Ours: the optimizer's own options.
+    /// An extension: the optimizer's own options.
     public var optimizerParams: [String: JSON] = [:]
     public var schedulerType = SchedulerType.linear
     public var schedulerParams: [String: JSON] = [:]
-    /// Ours: steps in which the learning rate rises from 0.
+    /// An extension: the number of steps in which the learning rate rises from 0.
     public var warmupSteps = 0
-    /// Ours: other learning rates for modules whose path ends in a key.
+    /// An extension: other learning rates for modules whose path ends in a key.
     public var learningRates = ModuleRates()
-    /// Ours: of an average of the trained weights; nil for none.
+    /// An extension: the decay of the average of the trained weights; nil for no average.
     public var emaDecay: Double?
-    /// Ours: so many steps without a finite loss or gradient, one after the other, stop the run.
+    /// An extension: the number of consecutive steps without a finite loss or gradient that stops
+    /// the run.
     public var maxSkippedSteps = 10
     public var enableGradientCheckpointing = false
   }
@@ -116,7 +117,7 @@ extension TrainingConfiguration {
 
     /// Nil is `no`.
     public var mixedPrecisionMode: MixedPrecision? = .bf16
-    /// Of frozen weights.
+    /// The quantization of frozen weights.
     public var quantization: BaseQuantization?
     public var loadTextEncoderIn8Bit = false
     public var offloadOptimizerDuringValidation = false
@@ -125,11 +126,11 @@ extension TrainingConfiguration {
   public struct TrainingData: Sendable, Equatable {
     /// An absolute path.
     public var preprocessedDataRoot = ""
-    /// 0 reads a batch when it is needed.
+    /// 0 loads each batch when it is needed.
     public var numDataloaderWorkers = 2
     /// An extension: how often a sample is trained on the empty prompt instead of its caption.
     public var captionDropout = 0.0
-    /// Ours: whether latents and text features may be those of another model file than
+    /// An extension: whether latents and text features may come from another model file than
     /// `model_path`.
     public var acceptOtherModel = false
   }
@@ -139,17 +140,17 @@ extension TrainingConfiguration {
     public enum SavedState: String, CaseIterable, Sendable { case full, minimal, off }
     public enum SaveErrorAction: String, CaseIterable, Sendable { case stop, `continue` }
 
-    /// Steps between saved weights; nil saves at the end only.
+    /// Steps between saved weights; nil saves only at the end.
     public var interval: Int?
-    /// How many of the newest are kept; -1 keeps all.
+    /// The number of newest checkpoints to keep; -1 keeps all.
     public var keepLastN = 1
-    /// Ours: whether the checkpoint with the lowest validation loss is kept besides the newest.
+    /// An extension: whether the checkpoint with the lowest validation loss is kept in addition.
     public var keepBest = false
     public var precision = Precision.bfloat16
-    /// Start over even where the output folder holds a run that could go on.
+    /// Whether to start over even if the output folder holds a run that could be resumed.
     public var noResume = false
     public var saveTrainingState = SavedState.minimal
-    /// Ours: what a run does when it can't save.
+    /// An extension: the reaction to a failed save.
     public var onSaveError = SaveErrorAction.stop
   }
 
@@ -177,18 +178,17 @@ extension TrainingConfiguration {
     public var entity: String?
     public var tags: [String] = []
     public var logValidationVideos = true
-    /// Ours: nil leaves it to the environment.
+    /// An extension: nil leaves the choice to the environment.
     public var mode: Mode?
   }
 
-  /// An output that is on unless it is turned off.
+  /// An output that is on by default.
   public struct Output: Sendable, Equatable {
     public var enabled = true
   }
 }
 
-/// Learning rates by patterns of modules, in the order of the file: the first pattern that matches
-/// counts.
+/// Learning rates by patterns of modules, in the order of the file: the first match applies.
 public struct ModuleRates: Sendable, Equatable, ExpressibleByDictionaryLiteral {
   public struct Rate: Sendable, Equatable {
     public var pattern: String
@@ -210,12 +210,12 @@ public struct ModuleRates: Sendable, Equatable, ExpressibleByDictionaryLiteral {
 }
 
 extension Rule<ModuleRates> {
-  /// Keys of the user's choice.
+  /// Keys that the user chooses.
   static func rates(_ range: NumberRange) -> Rule {
     .section(
       { reader in
         var rates = ModuleRates()
-        // What is no number has been reported.
+        // Invalid numbers have been reported.
         for (key, _) in reader.all { reader.read(key, .number(range)).map { rates.set(key, $0) } }
         return rates
       }, write: { .mapping($0.rates.map { .init($0.pattern, .double($0.learningRate)) }) })

@@ -4,7 +4,7 @@ extension Rule<TrainingStrategy> {
   static var trainingStrategy: Rule {
     .section(
       { reader in
-        // Without a name it is the oldest strategy, in the official trainer too.
+        // Without a name, the oldest strategy is used, as in the official trainer.
         let name = reader.has("name") ? reader.read("name", .text) : "text_to_video"
         switch name {
         case nil: return nil
@@ -55,7 +55,7 @@ extension FlexibleStrategy: ConfigurationSection {
       video: video.map(\.isGenerated) ?? reader.has("video"),
       audio: audio.map(\.isGenerated) ?? reader.has("audio"), reader)
     if video?.isGenerated != true, audio?.isGenerated != true {
-      // A section with an error of its own is not known to be one that is not generated.
+      // A section with an error of its own may have been meant to be generated.
       let isKnown = (video != nil || !reader.has("video")) && (audio != nil || !reader.has("audio"))
       if isKnown || (video == nil && audio == nil && !reader.has("video") && !reader.has("audio")) {
         reader.report("generates nothing; set is_generated to true for video, audio or both")
@@ -66,7 +66,7 @@ extension FlexibleStrategy: ConfigurationSection {
       case .firstFrame, .crop:
         reader.report(
           "audio",
-          "conditions[\(index)] is \(condition.type), which is for video; audio can have prefix, suffix, mask and reference"
+          "conditions[\(index)] is \(condition.type), which is only for video; audio can have prefix, suffix, mask and reference"
         )
       default: break
       }
@@ -110,7 +110,7 @@ extension Rule<Double> {
 extension Objective {
   /// Reports weights that leave nothing to learn, or that have no effect.
   ///
-  /// - Parameters: whether the modalities are generated.
+  /// - Parameters: whether each modality is generated.
   fileprivate func check(video: Bool, audio: Bool, _ reader: SectionReader) {
     let weights = [
       (key: "video_loss_weight", name: "video", weight: weights.video, isGenerated: video),
@@ -203,7 +203,7 @@ extension Rule<String> {
 }
 
 extension Rule<PixelRegion> {
-  /// `[y1, x1, y2, x2]`
+  /// The rule for `[y1, x1, y2, x2]`.
   static var region: Rule {
     let numbers = Rule<[Int]>.integers("y1", "x1", "y2", "x2", in: 0 ... .max)
     return Rule(

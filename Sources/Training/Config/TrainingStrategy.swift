@@ -1,11 +1,11 @@
 import LTX
 
-/// The training strategy: which modalities are generated, and which parts of them are given.
+/// The training strategy: the generated modalities, and the parts of them that are conditions.
 public enum TrainingStrategy: Sendable, Equatable {
   case flexible(FlexibleStrategy)
-  /// Older: video from text, with or without sound.
+  /// An older strategy: video from text, with or without audio.
   case textToVideo(TextToVideoStrategy)
-  /// Older: video from a reference video.
+  /// An older strategy: video from a reference video.
   case videoToVideo(VideoToVideoStrategy)
 
   public var name: String {
@@ -49,7 +49,7 @@ public struct DataSource: Sendable, Equatable {
 }
 
 extension [DataSource] {
-  /// A folder that is named twice has its last role.
+  /// Sets a folder's role; if a folder is named twice, the last role counts.
   fileprivate mutating func set(_ folder: String, _ role: String) {
     if let index = firstIndex(where: { $0.folder == folder }) {
       self[index].role = role
@@ -59,7 +59,7 @@ extension [DataSource] {
   }
 }
 
-/// Every mode, by its generated modalities and their conditions. A nil modality is absent.
+/// All modes, by generated modalities and their conditions. A nil modality is absent.
 public struct FlexibleStrategy: Sendable, Equatable {
   public var modalities: PerModality<ModalityStrategy?>
   /// An extension: the weights of the modalities in the loss.

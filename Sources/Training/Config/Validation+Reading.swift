@@ -33,30 +33,31 @@ extension TrainingConfiguration.Validation: ConfigurationSection {
     }
   }
 
-  /// `guidance_scale` is of both streams.
+  /// Reads `guidance_scale`, which applies to both modalities.
   private mutating func migrateGuidance(_ reader: SectionReader) {
     guard reader.has("guidance_scale") else { return }
     let newer = ["video_cfg_scale", "audio_cfg_scale"].filter(reader.has)
     if !newer.isEmpty {
       reader.report(
         "guidance_scale",
-        "is the older name of video_cfg_scale and audio_cfg_scale; remove it, for \(newer[0]) is given"
+        "is the older name of video_cfg_scale and audio_cfg_scale; remove it, because \(newer[0]) is given"
       )
     }
     guard let scale = reader.read("guidance_scale", .number(.atLeast(1))), newer.isEmpty else {
       return
     }
     (videoCFGScale, audioCFGScale) = (scale, scale)
-    reader.notice("guidance_scale", "is taken as video_cfg_scale and audio_cfg_scale")
+    reader.notice("guidance_scale", "sets video_cfg_scale and audio_cfg_scale")
   }
 
-  /// `stg_scale` is of both streams, or with `stg_mode: stg_v` of the video alone.
+  /// Reads `stg_scale`, which applies to both modalities, or only to video with `stg_mode: stg_v`.
   private mutating func migrateSpatioTemporalGuidance(_ reader: SectionReader) {
     guard let key = ["stg_scale", "stg_mode"].first(where: reader.has) else { return }
     let newer = ["video_stg_scale", "audio_stg_scale"].filter(reader.has)
     if !newer.isEmpty {
       reader.report(
-        key, "is of before video_stg_scale and audio_stg_scale; remove it, for \(newer[0]) is given"
+        key,
+        "is the older form of video_stg_scale and audio_stg_scale; remove it, because \(newer[0]) is given"
       )
     }
     let scale = reader.has("stg_scale") ? reader.read("stg_scale", .number(.atLeast(0))) : 1
@@ -66,11 +67,11 @@ extension TrainingConfiguration.Validation: ConfigurationSection {
     (videoSTGScale, audioSTGScale) = (scale, mode == "stg_av" ? scale : 0)
     for key in ["stg_scale", "stg_mode"] where reader.has(key) {
       reader.notice(
-        key, "is taken as video_stg_scale \(videoSTGScale) and audio_stg_scale \(audioSTGScale)")
+        key, "sets video_stg_scale to \(videoSTGScale) and audio_stg_scale to \(audioSTGScale)")
     }
   }
 
-  /// `prompts`, with an image or a reference video for each, are samples.
+  /// Reads `prompts`, with an image or a reference video for each, as samples.
   private mutating func migratePrompts(_ reader: SectionReader) {
     let prompts = reader.read("prompts", .list(of: .text))
     let images = paths("images", reader, count: prompts?.count)
@@ -95,10 +96,10 @@ extension TrainingConfiguration.Validation: ConfigurationSection {
       }
       return ValidationSample(prompt: prompt, conditions: conditions)
     }
-    for key in older { reader.notice(key, "is an older key; it is taken as part of samples") }
+    for key in older { reader.notice(key, "is an older key, read as part of samples") }
   }
 
-  /// - Returns: as many paths as there are prompts; nil for none.
+  /// - Returns: one path for each prompt; nil for none.
   private func paths(_ key: String, _ reader: SectionReader, count: Int?) -> [String]? {
     guard let paths = reader.read(key, .optional(.list(of: .path))) ?? nil else { return nil }
     if reader.has("prompts"), count == nil { return nil }
@@ -132,8 +133,8 @@ extension ValidationSample: ConfigurationSection {
     Field("seed", \.seed, .optional(.integer(0 ... .max))),
   ]
 
-  /// A modality that is given as a whole can't have another condition, and one modality must be
-  /// generated.
+  /// Checks that a modality that is given as a whole has no other condition, and that one modality
+  /// is generated.
   mutating func complete(_ reader: SectionReader) {
     let frozen = conditions.filter(\.isWhole)
     if Set(frozen.map(\.modality)) == .both {
@@ -147,13 +148,13 @@ extension ValidationSample: ConfigurationSection {
       reader.report(
         "conditions",
         "have \(condition.type) of the \(given.modality), which \(given.validationType) gives as a "
-          + "whole; leave one of them out")
+          + "whole; remove one of them")
     }
   }
 }
 
 extension Rule<VideoDimensions> {
-  /// `[width, height, frames]`
+  /// The rule for `[width, height, frames]`.
   static var dimensions: Rule {
     let numbers = Rule<[Int]>.integers("width", "height", "frames", in: 1 ... .max)
     return Rule(

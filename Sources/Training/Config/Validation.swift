@@ -2,7 +2,7 @@ import Generation
 import LTX
 
 extension TrainingConfiguration {
-  /// Samples that are generated during training, and the loss on samples that are not trained on.
+  /// Samples that are generated during training, and the loss on samples that are held out.
   public struct Validation: Sendable, Equatable {
     public var samples: [ValidationSample] = []
     public var negativePrompt = GenerationRequest.defaultNegativePrompt
@@ -14,10 +14,10 @@ extension TrainingConfiguration {
     public var interval: Int? = 100
     public var videoCFGScale = 3.0
     public var audioCFGScale = 7.0
-    /// 0 turns it off.
+    /// The strength of spatio-temporal guidance; 0 turns it off.
     public var videoSTGScale = 1.0
     public var audioSTGScale = 1.0
-    /// Blocks that are perturbed; nil for all.
+    /// The perturbed blocks; nil for all.
     public var stgBlocks: [Int]? = [28]
     public var guidanceRescale = 0.7
     public var videoModalityGuidanceScale = 3.0
@@ -25,26 +25,26 @@ extension TrainingConfiguration {
     public var generateAudio = true
     public var generateVideo = true
     public var skipInitialValidation = false
-    /// Ours.
+    /// An extension: the held-out samples.
     public var heldOut = HeldOut()
 
-    /// Steps between measurements of the held-out loss; nil for none.
+    /// Steps between measurements of the validation loss; nil for none.
     public var heldOutInterval: Int? { heldOut.isUsed ? heldOut.interval ?? interval : nil }
   }
 
-  /// Ours: samples whose loss is measured instead of trained on.
+  /// An extension: samples whose loss is measured instead of trained on.
   public struct HeldOut: Sendable, Equatable {
-    /// A dataset of its own; nil takes the samples out of the training set, chosen by a hash of
-    /// their names.
+    /// A dataset of its own; nil takes the samples from the training set, chosen by a hash of their
+    /// names.
     public var preprocessedDataRoot: String?
-    /// How many; 0 for none, or for all of a dataset of its own.
+    /// The number of samples; 0 for none, or for all of a separate dataset.
     public var count = 0
     /// Steps between measurements; nil for the interval of the samples.
     public var interval: Int?
-    /// Of the noise, the sigmas and the choice.
+    /// The seed of the noise, the sigmas and the choice of samples.
     public var seed = 42
 
-    /// Whether anything is held out.
+    /// Whether any samples are held out.
     public var isUsed: Bool { preprocessedDataRoot != nil || count > 0 }
   }
 }
@@ -64,7 +64,7 @@ public struct VideoDimensions: Sendable, Equatable {
 public struct ValidationSample: Sendable, Equatable {
   public var prompt = ""
   public var conditions: [Condition<MediaFile>] = []
-  /// Nil for the section's.
+  /// Nil for the value of the section.
   public var videoDims: VideoDimensions?
   public var seed: Int?
 

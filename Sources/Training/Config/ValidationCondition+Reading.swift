@@ -57,11 +57,11 @@ extension Rule<Condition<MediaFile>> {
     }
   }
 
-  /// Exactly one of `video` and `audio`.
+  /// Reads exactly one of `video` and `audio`.
   private static func media(_ reader: SectionReader) -> MediaFile? {
     let video = reader.read("video", .optional(.path))
     let audio = reader.read("audio", .optional(.path))
-    // A wrong one has been reported.
+    // An invalid one has been reported.
     guard video != nil || !reader.has("video"), audio != nil || !reader.has("audio") else {
       return nil
     }
@@ -72,7 +72,7 @@ extension Rule<Condition<MediaFile>> {
     case (nil, let audio?):
       reader.checkExists("audio", audio, .any)
       return .audio(audio)
-    case (nil, nil): reader.report("needs a video or an audio")
+    case (nil, nil): reader.report("needs video or audio")
     case (_?, _?): reader.report("has both video and audio; give one of them")
     }
     return nil

@@ -55,14 +55,14 @@ import Testing
     ("=3", "--set =3: must be KEY=VALUE, such as optimization.steps=50"),
     (
       "a..b=3",
-      "--set a..b=3: \"a..b\" is no key; write it as optimization.steps or validation.samples[0].prompt"
+      "--set a..b=3: \"a..b\" is not a key; write it as optimization.steps or validation.samples[0].prompt"
     ),
     (
       "a[x]=3",
-      "--set a[x]=3: \"a[x]\" is no key; write it as optimization.steps or validation.samples[0].prompt"
+      "--set a[x]=3: \"a[x]\" is not a key; write it as optimization.steps or validation.samples[0].prompt"
     ),
     ("seed.x=3", "--set seed.x=3: seed is \"3\" and has no keys"),
-    ("seed[0]=3", "--set seed[0]=3: seed is \"3\" and no list"),
+    ("seed[0]=3", "--set seed[0]=3: seed is \"3\" and not a list"),
     (
       "lora.target_modules[3]=a",
       "--set lora.target_modules[3]=a: lora.target_modules has 2 entries, counted from 0; the next would be lora.target_modules[2]"

@@ -69,7 +69,7 @@ import Testing
         ])
     #expect(
       try ConfigurationText.problems(text(data: "m.safetensors"), checksPaths: true).map(\.message)
-        == ["\(scratch.file("m.safetensors")) is no folder"])
+        == ["\(scratch.file("m.safetensors")) is not a folder"])
     let url = text().replacingOccurrences(of: scratch.file("m.safetensors"), with: "https://a/b")
     #expect(try ConfigurationText.problems(url).map(\.key) == ["model.model_path"])
     let folder = text().replacingOccurrences(

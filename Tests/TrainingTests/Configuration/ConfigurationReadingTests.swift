@@ -279,7 +279,7 @@ import Testing
       try ConfigurationText.problems(yaml)[0].message
     }
     #expect(try message("a: [1, 2").contains("not valid YAML"))
-    #expect(try message("seed: 1\nseed: 2\n").contains("seed stands twice"))
+    #expect(try message("seed: 1\nseed: 2\n").contains("seed appears twice"))
     #expect(try message("a: \u{1}") == "is not valid YAML: control characters are not allowed")
     #expect(try message("- a\n- b\n").contains("not a YAML mapping"))
     #expect(try message("").contains("not a YAML mapping"))

@@ -99,7 +99,7 @@ import Testing
     ),
     (
       "{name: flexible, audio: {is_generated: true, latents_dir: l, conditions: [{type: first_frame}]}}",
-      "training_strategy.audio", "first_frame, which is for video"
+      "training_strategy.audio", "first_frame, which is only for video"
     ),
     (
       "{name: flexible, video: {is_generated: true, latents_dir: l, conditions: [{type: prefix}]}}",

@@ -89,7 +89,7 @@ import Testing
     #expect(c.notices.first { $0.key == "validation.images" }?.line == 6)
     #expect(
       c.notices.first { $0.key == "validation.guidance_scale" }?.description
-        == "validation.guidance_scale (line 10) is taken as video_cfg_scale and audio_cfg_scale")
+        == "validation.guidance_scale (line 10) sets video_cfg_scale and audio_cfg_scale")
     let joint = try read("{stg_scale: 0.25}").validation
     #expect(joint.videoSTGScale == 0.25 && joint.audioSTGScale == 0.25)
     #expect(try read("{stg_mode: stg_v}").validation.audioSTGScale == 0)
@@ -120,7 +120,7 @@ import Testing
     ("{samples: [a]}", "samples[0]", "a section"),
     (
       "{samples: [{prompt: p, conditions: [{type: prefix}]}]}", "samples[0].conditions[0]",
-      "needs a video or an audio"
+      "needs video or audio"
     ),
     (
       "{samples: [{prompt: p, conditions: [{type: mask, video: v}]}]}",

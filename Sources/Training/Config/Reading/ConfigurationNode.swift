@@ -1,6 +1,6 @@
 import Yams
 
-/// A part of a configuration's text, with its place.
+/// A part of a configuration's text, with its position.
 struct ConfigurationNode {
   struct Entry {
     var key: String
@@ -21,7 +21,7 @@ struct ConfigurationNode {
     if case .scalar(let scalar) = content { scalar.value == .null } else { false }
   }
 
-  /// For messages.
+  /// A short description for messages.
   var shown: String {
     switch content {
     case .scalar(let scalar): scalar.value == .null ? "null" : "\"\(scalar.text)\""
@@ -31,13 +31,13 @@ struct ConfigurationNode {
   }
 }
 
-/// Makes nodes of a YAML text.
+/// Parses YAML text into nodes.
 struct ConfigurationParser {
-  /// Aliases of aliases make much of little text.
+  /// A limit on values, because aliases of aliases expand a small text enormously.
   private static let maximumNodes = 20_000
   private static let maximumDepth = 64
 
-  /// Whose words the text is.
+  /// The source of the text.
   private let origin: Origin
   private var count = 0
 
@@ -55,7 +55,7 @@ struct ConfigurationParser {
   }
 
   /// - Returns: nil for an empty text.
-  /// - Throws: `ConfigurationProblems` for what is not YAML.
+  /// - Throws: `ConfigurationProblems` if the text is not YAML.
   static func parse(_ text: String, _ origin: Origin) throws -> ConfigurationNode? {
     var parser = ConfigurationParser(origin: origin)
     do {
@@ -71,7 +71,7 @@ struct ConfigurationParser {
         throw ConfigurationProblems(
           file: file, problems: [.init(place: place, key: "", message: hint)])
       }
-      // libyaml's own limit, which it tells in words for programmers.
+      // libyaml has its own limit, but describes it in programmers' terms.
       let isTooDeep = message.hasPrefix("Maximum nesting level")
       throw parser.problem(
         mark, isTooDeep ? "is nested too deep" : "is not valid YAML: \(message)",
@@ -79,8 +79,7 @@ struct ConfigurationParser {
     }
   }
 
-  /// The first tab before the text of a line: of the line that an error is reported at or one
-  /// beside it.
+  /// The first tab in the indentation of the reported line or of a line next to it.
   private static func tabIndentation(in text: String, near line: Int?) -> (line: Int, column: Int)?
   {
     for (index, content) in text.split(separator: "\n", omittingEmptySubsequences: false)
@@ -122,13 +121,13 @@ struct ConfigurationParser {
     case .sequence(let items):
       content = .list(try items.map { try convert($0, depth: depth + 1) })
     case .mapping(let mapping): content = .mapping(try entries(mapping, depth: depth))
-    case .alias: throw problem(node.mark, "has an alias of nothing")
+    case .alias: throw problem(node.mark, "has an alias without an anchor")
     }
     return ConfigurationNode(content: content, place: origin.place(node.mark))
   }
 
   private func scalar(_ scalar: Node.Scalar) throws -> YAMLScalar {
-    // Empty where the text has none.
+    // The tag is empty if the text has none.
     let tag = scalar.tag.description
     switch (tag, scalar.style) {
     case ("", .plain), ("", .any): return YAMLScalar(plain: scalar.string)
@@ -137,7 +136,7 @@ struct ConfigurationParser {
       ("tag:yaml.org,2002:bool", _),
       ("tag:yaml.org,2002:null", _):
       return YAMLScalar(plain: scalar.string)
-    default: throw problem(scalar.mark, "has the tag \(tag); leave it out")
+    default: throw problem(scalar.mark, "has the tag \(tag); remove it")
     }
   }
 
@@ -159,8 +158,7 @@ struct ConfigurationParser {
         entries.append(.init(key: scalar.string, place: origin.place(key.mark), value: converted))
       }
     }
-    // What stands in the section itself comes before what is merged into it, and the first before
-    // the later.
+    // The section's own keys override merged ones, and earlier merged sections override later ones.
     for entry in merged where !entries.contains(where: { $0.key == entry.key }) {
       entries.append(entry)
     }
@@ -188,7 +186,7 @@ struct ConfigurationParser {
       (mark, problem)
     case .reader(let problem, _, _, _): (nil, problem)
     case .duplicatedKeysInMapping(let keys, let context):
-      (context.mark, "\(keys.sorted().joined(separator: ", ")) stands twice in one section")
+      (context.mark, "\(keys.sorted().joined(separator: ", ")) appears twice in one section")
     default: (nil, String(describing: error).split(separator: "\n").first.map(String.init) ?? "")
     }
   }

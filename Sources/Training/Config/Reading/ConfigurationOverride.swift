@@ -13,7 +13,7 @@ struct ConfigurationOverride {
   private let steps: [Step]
   private let value: ConfigurationNode
 
-  /// - Throws: `ConfigurationProblems` that names the option.
+  /// - Throws: `ConfigurationProblems` with the option.
   init(_ option: String) throws {
     guard let sign = option.firstIndex(of: "="), sign != option.startIndex else {
       throw Self.problem(option, "must be KEY=VALUE, such as optimization.steps=50")
@@ -23,7 +23,7 @@ struct ConfigurationOverride {
     guard let steps = Self.steps(key) else {
       throw Self.problem(
         option,
-        "\"\(key)\" is no key; write it as optimization.steps or validation.samples[0].prompt")
+        "\"\(key)\" is not a key; write it as optimization.steps or validation.samples[0].prompt")
     }
     self.steps = steps
     let text = String(option[option.index(after: sign)...])
@@ -32,7 +32,7 @@ struct ConfigurationOverride {
       ?? ConfigurationNode(content: .scalar(YAMLScalar(plain: "")), place: .option(option))
   }
 
-  /// Sets the value, and makes what is missing on the way to it.
+  /// Sets the value, and creates missing sections on the way to it.
   func apply(to root: inout ConfigurationNode) throws { try apply(to: &root, steps[...], path: "") }
 
   private func apply(to node: inout ConfigurationNode, _ steps: ArraySlice<Step>, path: String)
@@ -63,7 +63,7 @@ struct ConfigurationOverride {
     case .index(let index):
       if node.isNull { node = ConfigurationNode(content: .list([]), place: place) }
       guard case .list(var items) = node.content else {
-        throw Self.problem(option, "\(path) is \(node.shown) and no list")
+        throw Self.problem(option, "\(path) is \(node.shown) and not a list")
       }
       guard index <= items.count else {
         throw Self.problem(
@@ -82,7 +82,7 @@ struct ConfigurationOverride {
       file: "", problems: [.init(place: .option(option), key: "", message: message)])
   }
 
-  /// - Returns: nil for what is no key.
+  /// - Returns: nil if the text is not a key.
   private static func steps(_ key: String) -> [Step]? {
     var steps: [Step] = []
     for part in key.split(separator: ".", omittingEmptySubsequences: false) {

@@ -1,8 +1,8 @@
-/// A section whose keys are listed once, for reading and for writing.
+/// A section whose keys are listed once, for both reading and writing.
 protocol ConfigurationSection: Sendable {
   init()
   static var fields: [Field<Self>] { get }
-  /// Reads what `fields` can't say, and checks values against each other.
+  /// Reads the keys that `fields` can't express, and checks values against each other.
   mutating func complete(_ reader: SectionReader)
 }
 
@@ -29,12 +29,12 @@ struct Field<Section: ConfigurationSection>: Sendable {
   let read: @Sendable (SectionReader, inout Section) -> Void
   /// Whether the official trainer lacks the key.
   private let isExtension: Bool
-  /// Whether the results of a run depend on the key, so that a run with another value of it can't
-  /// be resumed.
+  /// Whether the results of a run depend on the key, so that a run can't be resumed with another
+  /// value.
   private let affectsResult: Bool
   private let write: @Sendable (Section) -> ConfigurationValue
 
-  /// - Parameter isRequired: whether the key lacks a default.
+  /// - Parameter isRequired: whether the key has no default.
   init<Value>(
     _ key: String, _ path: WritableKeyPath<Section, Value> & Sendable, _ rule: Rule<Value>,
     isRequired: Bool = false, isExtension: Bool = false, affectsResult: Bool = true
@@ -49,7 +49,7 @@ struct Field<Section: ConfigurationSection>: Sendable {
     write = { rule.write($0[keyPath: path]) }
   }
 
-  /// A section, which may be left out as long as none of its keys is required.
+  /// A section, which may be omitted if none of its keys is required.
   init<Value: ConfigurationSection>(
     _ key: String, _ path: WritableKeyPath<Section, Value> & Sendable, isExtension: Bool = false,
     affectsResult: Bool = true

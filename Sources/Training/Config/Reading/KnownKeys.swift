@@ -1,7 +1,8 @@
 import LoRAFiles
 import Support
 
-/// All keys of a configuration, for those who write one without its section or in another section.
+/// All keys of a configuration, for suggestions if a key is written without its section or in
+/// another one.
 extension TrainingConfiguration {
   /// The full keys, such as `optimization.steps`, by their last part.
   private static let fullKeys: [String: [String]] = {
@@ -20,7 +21,7 @@ extension TrainingConfiguration {
     return keys
   }()
 
-  /// What other trainers call them.
+  /// The names of keys in other trainers.
   private static let otherNames = [
     "lr": "learning_rate", "max_steps": "steps", "max_train_steps": "steps", "num_steps": "steps",
     "train_steps": "steps", "iterations": "steps", "epochs": "steps", "num_epochs": "steps",
@@ -32,14 +33,14 @@ extension TrainingConfiguration {
     "data_root": "preprocessed_data_root",
   ]
 
-  /// Keys of other sections whose last part is just this; nil if there are none, or so many that
-  /// they are no help.
+  /// The keys of other sections with the same last part; nil if there are none, or too many for a
+  /// suggestion.
   static func keys(named name: String) -> [String]? {
     guard let keys = fullKeys[otherNames[name] ?? name], keys.count <= 3 else { return nil }
     return keys
   }
 
-  /// Keys of other sections whose last part is nearly this.
+  /// The keys of other sections with a similar last part.
   static func keys(near name: String) -> [String]? {
     NearestName.find(name, in: fullKeys.keys.sorted()).flatMap { keys(named: $0) }
   }

@@ -2,7 +2,7 @@ import Foundation
 import NN
 import Support
 
-/// Where a value stands that a rule reads, and who hears what is wrong with it.
+/// The position of the value that a rule reads, and the receiver of problems.
 struct RuleContext {
   /// `lora.target_modules[1]`
   let key: String
@@ -16,7 +16,7 @@ struct RuleContext {
   }
 }
 
-/// What the values of a key may be: how they are read and written.
+/// A rule for the values of a key: how to read, check and write them.
 struct Rule<Value>: Sendable {
   /// - Returns: nil after a report.
   let read: @Sendable (ConfigurationNode, RuleContext) -> Value?
@@ -36,7 +36,7 @@ struct Rule<Value>: Sendable {
   }
 }
 
-/// The numbers that a key may have.
+/// The range of a number.
 enum NumberRange: Sendable {
   case atLeast(Double)
   case above(Double)
@@ -102,20 +102,20 @@ extension Rule<String> {
     Rule(
       read: { node, context in
         guard case .scalar(let scalar) = node.content else {
-          context.report("is \(node.shown); it must be a text")
+          context.report("is \(node.shown); it must be a string")
           return nil
         }
         if let text = scalar.asText { return text }
         context.report(
           scalar.value == .null
-            ? "is null; it must be a text"
-            : "is \(scalar.text), which YAML takes for something else than a text; put it in quotes"
+            ? "is null; it must be a string"
+            : "is \(scalar.text), which YAML does not read as a string; put it in quotes"
         )
         return nil
       }, write: { .string($0) })
   }
 
-  /// Of a file or folder; `~` is the home directory.
+  /// The path of a file or folder; `~` is the home directory.
   static var path: Rule { path(isOutput: false) }
 
   private static func path(isOutput: Bool) -> Rule {
@@ -129,7 +129,7 @@ extension Rule<String> {
       }, write: rule.write)
   }
 
-  /// A path that does not depend on where the program is started.
+  /// A path that is independent of the working directory.
   static var absolutePath: Rule {
     path(isOutput: true).map { URL(fileURLWithPath: $0).standardizedFileURL.path }
   }
@@ -153,7 +153,7 @@ extension Rule
 where Value: RawRepresentable<String> & CaseIterable & Sendable, Value.AllCases: Sendable {
   static var choice: Rule { choice() }
 
-  /// - Parameter aliases: other texts, and what they mean.
+  /// - Parameter aliases: other accepted strings, and their meanings.
   static func choice(_ aliases: [String: Value] = [:]) -> Rule {
     let names = Value.allCases.map(\.rawValue)
     return scalar(
@@ -205,7 +205,7 @@ extension Rule {
 }
 
 extension Rule<[Int]> {
-  /// A list of so many integers.
+  /// A list with one integer for each name.
   static func integers(_ names: String..., in range: ClosedRange<Int>) -> Rule {
     let list = Rule.list(of: .integer(range))
     return Rule(
@@ -221,7 +221,7 @@ extension Rule<[Int]> {
 }
 
 extension Rule<[String: JSON]> {
-  /// Keys and values of the user's choice.
+  /// Free-form keys and values.
   static var free: Rule {
     .section(
       { reader in
@@ -242,8 +242,7 @@ extension Rule<[String: JSON]> {
 }
 
 extension ConfigurationNode {
-  /// The number that the node is, if it is one. A number that YAML takes for a string, such as
-  /// 1e-6, is a number here.
+  /// The number in the node, or nil. A number that YAML reads as a string, such as 1e-6, counts.
   fileprivate var freeNumber: Double? {
     guard case .scalar(let scalar) = content else { return nil }
     return switch scalar.value {

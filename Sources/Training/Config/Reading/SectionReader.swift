@@ -3,9 +3,9 @@ import NN
 import Optimizers
 import Support
 
-/// What the readers of all sections find.
+/// The findings of the readers of all sections.
 final class ConfigurationReading {
-  /// Whether files and folders that are named must be there.
+  /// Whether named files and folders must exist.
   let checksPaths: Bool
   private(set) var problems: [ConfigurationProblems.Problem] = []
   var source: ConfigurationSource
@@ -20,15 +20,15 @@ final class ConfigurationReading {
   }
 }
 
-/// Reads a section key by key, and collects what is wrong instead of stopping at it.
+/// Reads a section key by key, and collects problems instead of stopping at the first one.
 ///
-/// What is wrong leaves the default in place, so that the rest is still checked; it is never used,
-/// for the reading as a whole then throws.
+/// An invalid value leaves the default in place, so that the rest is still checked. The default is
+/// never used, because the reading as a whole then throws.
 final class SectionReader {
-  /// `validation.samples[0]`; empty for the whole.
+  /// The section's path, such as `validation.samples[0]`; empty for the whole configuration.
   let path: String
   let reading: ConfigurationReading
-  /// Of the section itself.
+  /// The position of the section itself.
   private let place: ConfigurationPlace
   private let entries: [ConfigurationNode.Entry]
   private var known: [String] = []
@@ -49,7 +49,7 @@ final class SectionReader {
     SectionReader([], path: full(key), place: place, reading)
   }
 
-  /// - Returns: nil where the key is absent, or its value is wrong, which is then reported.
+  /// - Returns: nil if the key is absent, or if its value is invalid, which is then reported.
   func read<Value>(_ key: String, _ rule: Rule<Value>) -> Value? {
     guard let entry = entry(key) else { return nil }
     return rule.read(entry.value, RuleContext(key: full(key), place: entry.place, reading: reading))
@@ -60,7 +60,7 @@ final class SectionReader {
     return read(key, rule)
   }
 
-  /// Whether the key is given, be it null.
+  /// Whether the key is given, even as null.
   func has(_ key: String) -> Bool { entry(key) != nil }
 
   /// Every key and its value.
@@ -68,24 +68,24 @@ final class SectionReader {
     entries.map { ($0.key, $0.value) }
   }
 
-  /// - Parameter key: absent ones are reported where the section stands.
+  /// - Parameter key: the key; absent keys are reported at the position of the section.
   func report(_ key: String, _ message: String) {
     reading.report(full(key), entry(key)?.place ?? place, message)
   }
 
   func isNull(_ key: String) -> Bool { entry(key)?.value.isNull ?? false }
 
-  /// Something wrong with the section as a whole.
+  /// Reports a problem of the section as a whole.
   func report(_ message: String) { reading.report(path, place, message) }
 
-  /// Reports options in a section of free keys that what they are for does not take.
+  /// Reports keys of a free-form section that its user rejects.
   func checkOptions(_ key: String, _ body: () throws(Issues) -> Void) {
     do {
       try body()
     } catch {
       for issue in error.all {
         let option = issue.subject.pathDescription
-        // An option may be a key beside the section, such as warmup_steps.
+        // An option may be a key next to the section, such as warmup_steps.
         let isKey = known.contains(option)
         reading.report(
           isKey ? full(option) : "\(full(key)).\(option)",
@@ -100,7 +100,7 @@ final class SectionReader {
     reading.source.notices.append(.init(place: entry(key)?.place, key: full(key), message: message))
   }
 
-  /// Reports keys that nothing has asked for, with the nearest one that exists.
+  /// Reports unknown keys, with the most similar known one.
   func finish() {
     for entry in entries where !known.contains(entry.key) {
       let suggestion =
@@ -124,11 +124,11 @@ final class SectionReader {
 extension SectionReader {
   enum PathKind { case file, folder, any }
 
-  /// Reports a path that leads nowhere.
+  /// Reports a path that does not exist.
   ///
   /// - Parameters:
-  ///   - path: nothing is said of nil and of an empty one, which is reported elsewhere.
-  ///   - hint: what to do, after the message.
+  ///   - path: the path; nil and empty paths are reported elsewhere.
+  ///   - hint: advice that follows the message.
   func checkExists(_ key: String, _ path: String?, _ kind: PathKind, hint: String = "") {
     guard reading.checksPaths, let path, !path.isEmpty else { return }
     var isFolder: ObjCBool = false
@@ -137,7 +137,7 @@ extension SectionReader {
     } else if kind == .file, isFolder.boolValue {
       report(key, "\(path) is a folder; it must be a file")
     } else if kind == .folder, !isFolder.boolValue {
-      report(key, "\(path) is no folder")
+      report(key, "\(path) is not a folder")
     }
   }
 }

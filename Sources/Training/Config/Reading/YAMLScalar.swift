@@ -1,8 +1,8 @@
 import Foundation
 
-/// A single value of a YAML text, by the rules of YAML 1.1 as PyYAML has them (`yaml/resolver.py`):
-/// the official trainer reads its files with it, so that `yes` is true, 010 is 8, and 1e-4 is a
-/// text that becomes a number only where one is wanted.
+/// A single YAML value, by the rules of YAML 1.1 as PyYAML implements them (`yaml/resolver.py`).
+/// The official trainer uses PyYAML, so `yes` is true, 010 is 8, and 1e-4 is a string that becomes
+/// a number only if one is needed.
 struct YAMLScalar {
   enum Value: Equatable {
     case null
@@ -15,9 +15,9 @@ struct YAMLScalar {
   }
 
   let value: Value
-  /// As it is written, without quotes.
+  /// The text in the file, without quotes.
   let text: String
-  /// Not in quotes.
+  /// A value without quotes.
   let isPlain: Bool
 
   init(quoted text: String) {
@@ -45,7 +45,7 @@ struct YAMLScalar {
     guard let first = text.utf8.first, "+-.0123456789".utf8.contains(first) else {
       return .text(text)
     }
-    // The most common ones need no patterns.
+    // The most common values need no patterns.
     if first != UInt8(ascii: "0"), text.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
       let value = Int(text)
     {
@@ -99,7 +99,7 @@ struct YAMLScalar {
     return sexagesimal(digits) { Double($0) }.flatMap(Int.init(exactly:)).map(Value.integer)
   }
 
-  /// 1:30 is 90.
+  /// Parses a base-60 integer: 1:30 is 90.
   private static func sexagesimal(_ text: String, _ convert: (Substring) -> Double?) -> Double? {
     let isNegative = text.hasPrefix("-")
     var sum = 0.0
@@ -111,10 +111,9 @@ struct YAMLScalar {
   }
 }
 
-/// What a scalar is where a certain type is wanted, by pydantic's lax conversions, which the
-/// official trainer relies on.
+/// Conversions to a wanted type by pydantic's lax rules, which the official trainer relies on.
 extension YAMLScalar {
-  /// Of 3, 3.0, "3", "3.0", "1_000", true.
+  /// The integer of 3, 3.0, "3", "3.0", "1_000" or true.
   var asInteger: Int? {
     switch value {
     case .integer(let value): value
@@ -125,7 +124,7 @@ extension YAMLScalar {
     }
   }
 
-  /// Of numbers, texts of numbers such as 1e-4, true. May be infinite or not a number.
+  /// The number of numbers, strings such as "1e-4", and true. May be infinite or NaN.
   var asNumber: Double? {
     switch value {
     case .integer(let value): Double(value)
@@ -136,7 +135,7 @@ extension YAMLScalar {
     }
   }
 
-  /// Of true, 1, 1.0, "yes" and the like.
+  /// The boolean of true, 1, 1.0, "yes" and the like.
   var asBool: Bool? {
     switch value {
     case .bool(let value): value
@@ -152,7 +151,7 @@ extension YAMLScalar {
     }
   }
 
-  /// Only of a text: 1 and true need quotes to be one.
+  /// The string of a string only: 1 and true need quotes.
   var asText: String? { if case .text(let text) = value { text } else { nil } }
 
   private static func integerText(_ text: String) -> Int? {
