@@ -188,7 +188,7 @@ import Torch
     try writeSafetensors(tensors, to: packed)
     #expect(
       message { try TextEncoderFiles(path: packed).requireAll() }.contains(
-        "gemma_config is missing"))
+        "gemma_config: is missing"))
     try FileManager.default.removeItem(atPath: files.textEncoder + "/tokenizer.json")
     let missing = message { _ = try unified.promptEncoder(textEncoder: files.textEncoder) }
     #expect(missing.contains("has no tokenizer.json"), "\(missing)")
