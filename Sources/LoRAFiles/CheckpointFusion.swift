@@ -146,7 +146,8 @@ public struct CheckpointFusion: Sendable {
           throw WeightError(
             file: source.name, key: key,
             problem:
-              "is not finite in \(entry.dtype) with the LoRAs added. Check the LoRAs with `ltx lora inspect`, or lower their strength."
+              "is not finite in \(entry.dtype) with the LoRAs added. Check the LoRAs with `ltx "
+              + "lora inspect`, or lower their strength."
           )
         }
         if try !tensor.hasSameBytes(as: source.tensor(key)) { changedCount += 1 }

@@ -3,12 +3,12 @@ import NN
 import Support
 import TensorFiles
 
-/// Checkpoints that are given as one file, in any layout: all components, one component under its own
-/// names, or a transformer without a configuration, as upstream's full fine-tuning saves it.
+/// Checkpoints that are given as one file, in any layout: all components, one component under its
+/// own names, or a transformer without a configuration, as upstream's full fine-tuning saves it.
 extension Checkpoint {
   /// Opens the base of LoRAs like `init(path:)`, and also a transformer whose metadata lack the
-  /// configuration. Its sizes are inferred from the shapes of its tensors, which is enough to inspect
-  /// it and to change its weights, but not to run it.
+  /// configuration. Its sizes are inferred from the shapes of its tensors, which is enough to
+  /// inspect it and to change its weights, but not to run it.
   ///
   /// - Throws: the errors of `init(path:)`.
   public init(ofAnyLayout path: String) throws {

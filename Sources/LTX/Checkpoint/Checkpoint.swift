@@ -12,8 +12,8 @@ public struct Checkpoint: Sendable {
   public let files: ModelFiles
   public let source: any TensorSource
   public let config: Configuration
-  /// The generation that the file states, `model_version` in the metadata; nil in LTX-2's own files.
-  /// It chooses defaults that users can override, never what a model is.
+  /// The generation that the file states, `model_version` in the metadata; nil in LTX-2's own
+  /// files. It chooses defaults that users can override, never what a model is.
   public let version: ModelVersion?
   /// Whether the configuration was inferred from the shapes of the tensors, because the file has
   /// none.
@@ -116,7 +116,8 @@ public struct Checkpoint: Sendable {
       missing,
       files.unified == nil
         ? "is missing: the given files have \(content). Give the file of the \(component) too"
-        : "is missing: the file has \(content). Give an LTX-2 checkpoint with all components, or the "
+        : "is missing: the file has \(content). Give an LTX-2 checkpoint with all components, or "
+          + "the "
           + "file of the \(component) too")
   }
 
@@ -134,7 +135,8 @@ public struct Checkpoint: Sendable {
   ///
   /// - Parameters:
   ///   - policy: tensors of the transformer to train are `TrainedWeights.transformer(_:)`.
-  ///   - modalities: the ones that are built. The weights of the other are neither read nor trained.
+  ///   - modalities: the ones that are built. The weights of the other are neither read nor
+  ///     trained.
   ///   - training: the modalities that a training pass has; nil for all that are built.
   ///   - generating: the modalities that the loss is computed for; nil for all that are built. A
   ///     layer that can't change their loss is not trained (`Set.depend(on:built:blocks:)`).

@@ -15,7 +15,8 @@ struct ComponentFile {
       throw ConfigurationError(
         file: path, key: "__metadata__.config",
         problem:
-          "is missing: this is not an LTX-2 checkpoint in the unified layout or one of its components, whose metadata "
+          "is missing: this is not an LTX-2 checkpoint in the unified layout or one of its "
+          + "components, whose metadata "
           + "says what they hold; files of diffusers, which have other keys, have to be converted")
     }
     config = try Configuration(json: json, file: path)

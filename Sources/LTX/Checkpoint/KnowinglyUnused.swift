@@ -1,7 +1,7 @@
 import NN
 
-/// The tensors of a checkpoint that no model reads, and why. Any other tensor that is left over is an
-/// error.
+/// The tensors of a checkpoint that no model reads, and why. Any other tensor that is left over is
+/// an error.
 enum KnowinglyUnused {
   /// In the scope of the transformer.
   static func transformer(_ key: String) -> Bool {

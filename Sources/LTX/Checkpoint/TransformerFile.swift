@@ -82,8 +82,8 @@ extension Checkpoint {
   /// The same checkpoint with another transformer in it: one that `writeTransformer` or the
   /// official trainer wrote.
   ///
-  /// - Throws: `WeightError` that names tensors that are missing, have another shape, or are not part
-  ///   of the transformer; `TensorFileError` for a file that is not safetensors.
+  /// - Throws: `WeightError` that names tensors that are missing, have another shape, or are not
+  ///   part of the transformer; `TensorFileError` for a file that is not safetensors.
   public func replacingTransformer(by path: String) throws -> Checkpoint {
     let file = try DescribedTensors.describing(openTensors(at: path))
     func unified(_ key: String) -> String {
@@ -110,7 +110,8 @@ extension Checkpoint {
       throw WeightError(
         file: path, key: String(first.dropFirst(Self.scope.count)),
         problem:
-          "is missing\(others(missing.count)): the file does not hold the whole transformer of \(source.name)"
+          "is missing\(others(missing.count)): the file does not hold the whole transformer of "
+          + "\(source.name)"
       )
     }
     let unexpected = byName.keys.filter { key in
@@ -134,7 +135,8 @@ extension Checkpoint {
       throw WeightError(
         file: path, key: own,
         problem:
-          "has shape \(found), but \(source.name) has \(wanted); the file was made for another model"
+          "has shape \(found), but \(source.name) has \(wanted); the file was made for another "
+          + "model"
       )
     }
     // Nothing is left of the replaced tensors, nor of their scales.

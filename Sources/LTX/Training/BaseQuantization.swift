@@ -26,7 +26,8 @@ public enum BaseQuantization: String, Sendable, CaseIterable {
 
   /// Whether upstream does not quantize a linear layer (ltx-trainer, `quantization.py`): the input
   /// and output projections, and the projection of the audio's text. Upstream's patterns name the
-  /// modulation too, but are compared with names that lack that part, so these layers are quantized.
+  /// modulation too, but are compared with names that lack that part, so these layers are
+  /// quantized.
   static func isExcluded(_ path: String) -> Bool {
     let name =
       path.hasPrefix("\(Checkpoint.Prefix.transformer).")

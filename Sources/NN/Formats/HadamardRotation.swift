@@ -45,8 +45,8 @@ struct HadamardRotation: Sendable {
 }
 
 extension Tensor {
-  /// Rotates a weight [O, I] as ConvRot does before it quantizes. The rotation is its own inverse, so
-  /// this also rotates such a weight back.
+  /// Rotates a weight [O, I] as ConvRot does before it quantizes. The rotation is its own inverse,
+  /// so this also rotates such a weight back.
   ///
   /// - Parameter group: a power of 4 that divides I.
   func rotatedForQuantization(group: Int) throws -> Tensor {

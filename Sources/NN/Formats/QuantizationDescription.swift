@@ -2,8 +2,8 @@ import Support
 import TensorFiles
 import Torch
 
-/// The description of a quantized weight in a checkpoint: ComfyUI's `comfy_quant`, a tensor of bytes
-/// beside `weight` that hold a JSON object, or the same object in the file's metadata.
+/// The description of a quantized weight in a checkpoint: ComfyUI's `comfy_quant`, a tensor of
+/// bytes beside `weight` that hold a JSON object, or the same object in the file's metadata.
 ///
 /// Every member is either applied or refused by name: one that is ignored could stand for a
 /// transformation without which the weight means nothing.
@@ -78,8 +78,8 @@ package struct QuantizationDescription: Sendable {
 }
 
 extension TensorSource {
-  /// The description of the weight of a layer, read from the tensor of bytes beside it; nil if there
-  /// is none.
+  /// The description of the weight of a layer, read from the tensor of bytes beside it; nil if
+  /// there is none.
   ///
   /// - Parameter layer: the path with its closing dot; empty at the root.
   /// - Throws: `WeightError` for a tensor that does not hold bytes, or bytes that are not a JSON

@@ -51,7 +51,8 @@ struct StoredScale: Sendable {
     }
     guard shape.allSatisfy({ $0 == 1 }) || shape == [rows] || shape == [rows, 1] else {
       throw fail(
-        "has shape \(shape) (expected one scale for the tensor, or one for each of its \(rows) rows). "
+        "has shape \(shape) (expected one scale for the tensor, or one for each of its \(rows) "
+          + "rows). "
           + UnsupportedFormat.advice)
     }
     let scale = try store.read(key, dtype: .float32)
@@ -88,8 +89,8 @@ struct StoredScale: Sendable {
   /// - Parameters:
   ///   - scale: beside the weight.
   ///   - elementType: the dtype that the description names.
-  /// - Returns: the scale, and the size of the groups of inputs that were rotated (ConvRot); nil for
-  ///   no rotation.
+  /// - Returns: the scale, and the size of the groups of inputs that were rotated (ConvRot); nil
+  ///   for no rotation.
   /// - Throws: `WeightError` for a description that does not fit the weight; `ConfigurationError`
   ///   for a member that is not supported.
   static func apply(
@@ -104,12 +105,14 @@ struct StoredScale: Sendable {
     let shape = entry?.shape ?? []
     guard entry?.dtype == elementType else {
       throw header.error(
-        "is \(entry.map { "\($0.dtype)" } ?? "missing"), but \(tensorName) says \(description.name) "
+        "is \(entry.map { "\($0.dtype)" } ?? "missing"), but \(tensorName) says "
+          + "\(description.name) "
           + "(expected \(elementType)). \(UnsupportedFormat.advice)")
     }
     guard let scale else {
       throw header.error(
-        "is \(description.name) by \(tensorName), but has no scale (expected \(header.name)_scale). "
+        "is \(description.name) by \(tensorName), but has no scale (expected "
+          + "\(header.name)_scale). "
           + UnsupportedFormat.advice)
     }
     if let said = description.shape, said != shape {

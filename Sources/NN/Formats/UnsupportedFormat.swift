@@ -62,7 +62,8 @@ enum UnsupportedFormat {
     ("weight.quant_state.", "bitsandbytes' 4-bit format"),
   ]
 
-  /// Returns the format of a layer's weight, and the tensor that shows it; nil if none is recognized.
+  /// Returns the format of a layer's weight, and the tensor that shows it; nil if none is
+  /// recognized.
   ///
   /// - Parameter prefix: the path of the layer with its closing dot.
   static func recognize(_ prefix: String, in entries: [String: TensorEntry]) -> (

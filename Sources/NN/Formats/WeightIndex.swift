@@ -18,16 +18,17 @@ package final class WeightIndex: Sendable {
 
   /// The format of a weight; nil if the file does not have it.
   ///
-  /// - Throws: `WeightError` for a weight in a format that is not supported, and for a tensor beside
-  ///   it that its format does not understand; `ConfigurationError` for a description that is not
-  ///   supported.
+  /// - Throws: `WeightError` for a weight in a format that is not supported, and for a tensor
+  ///   beside it that its format does not understand; `ConfigurationError` for a description that
+  ///   is not supported.
   package func format(of key: String) throws -> (any WeightFormat)? {
     let header = try WeightHeader(key, in: source)
     guard let format = try recognize(header) else {
       guard let entry = header.entry else { return nil }
       throw header.unsupportedFormatError
         ?? header.error(
-          "has dtype \(entry.dtype), in which no layer can compute (expected a floating-point dtype, "
+          "has dtype \(entry.dtype), in which no layer can compute (expected a floating-point "
+            + "dtype, "
             + "or int8 with a scale). \(UnsupportedFormat.advice)")
     }
     let known = type(of: format).companions + [QuantizationDescription.tensorName]

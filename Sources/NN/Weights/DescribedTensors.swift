@@ -39,7 +39,8 @@ package final class DescribedTensors: TensorSource {
       guard let path = Self.path(of: layer, in: source.entries) else {
         throw layers.error(
           layer,
-          "describes a layer that the file does not have (expected \(layer).weight); the file is damaged"
+          "describes a layer that the file does not have (expected \(layer).weight); the file is "
+            + "damaged"
         )
       }
       let key = "\(path).\(QuantizationDescription.tensorName)"

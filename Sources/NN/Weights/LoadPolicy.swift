@@ -4,8 +4,8 @@ import Torch
 /// How the weights of a checkpoint are loaded. Models don't know the policy: their code is the same
 /// for all of them.
 public struct LoadPolicy: Sendable {
-  /// The dtype that floating-point tensors are converted to; nil keeps each in the file's dtype, and
-  /// asks the disk for nothing before it is used.
+  /// The dtype that floating-point tensors are converted to; nil keeps each in the file's dtype,
+  /// and asks the disk for nothing before it is used.
   public var dtype: DType?
   public var device: Device
   /// Adapters that were trained before, by the path of the module that they modify.

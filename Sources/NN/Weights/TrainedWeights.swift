@@ -17,7 +17,8 @@ public struct TrainedWeights: Sendable {
   private let scope: String
   private var isExcluded: @Sendable (String) -> Bool = { _ in false }
 
-  /// - Parameter scope: the prefix of the keys, `model.diffusion_model`; no other tensor is trained.
+  /// - Parameter scope: the prefix of the keys, `model.diffusion_model`; no other tensor is
+  ///   trained.
   public init(patterns: [String]? = nil, below scope: String, dtype: DType = .float32) {
     self.patterns = patterns
     self.scope = scope

@@ -2,9 +2,9 @@ import Torch
 
 /// The place where a layer finds one of its weights.
 ///
-/// A layer reads `tensor` at every call instead of keeping the tensor, so that an execution plan can
-/// decide where the weight lives between calls: on the device that computes, in host memory, or in
-/// shards. A resident weight costs one more reference, and no lock.
+/// A layer reads `tensor` at every call instead of keeping the tensor, so that an execution plan
+/// can decide where the weight lives between calls: on the device that computes, in host memory, or
+/// in shards. A resident weight costs one more reference, and no lock.
 ///
 /// A slot is `Sendable` by promise, as `Tensor` is: any number of threads may read it, but
 /// `replace(with:)` needs to be ordered with all reads. Plans replace the weights of a block before
@@ -32,7 +32,8 @@ public final class WeightSlot: Sendable {
   public func replace(with tensor: Tensor) {
     precondition(
       tensor.shape == current.shape && tensor.dtype == current.dtype,
-      "\(key): a slot of \(current.dtype) \(current.shape) can't hold \(tensor.dtype) \(tensor.shape)"
+      "\(key): a slot of \(current.dtype) \(current.shape) can't hold \(tensor.dtype) "
+        + "\(tensor.shape)"
     )
     precondition(
       tensor.requiresGrad == isTrained && tensor.isLeaf,

@@ -54,8 +54,8 @@ package final class WeightStore: Sendable {
   }
 
   /// Reads a tensor onto the policy's device. A tensor that is copied on the way is not kept in
-  /// memory twice: the file's pages are released. Otherwise it is a view of the file, and the disk is
-  /// asked for it now, so that it is there when it is used.
+  /// memory twice: the file's pages are released. Otherwise it is a view of the file, and the disk
+  /// is asked for it now, so that it is there when it is used.
   func read(_ key: String, dtype: DType?) throws -> Tensor {
     markUsed(key)
     func load() throws -> Tensor {

@@ -44,12 +44,12 @@ public struct Weights: Sendable {
   }
 
   /// A tensor of the checkpoint, converted and moved as the policy says. A quantized one is
-  /// dequantized. Adapters that are to be fused are part of it. A trained one is a leaf in the dtype
-  /// of training.
+  /// dequantized. Adapters that are to be fused are part of it. A trained one is a leaf in the
+  /// dtype of training.
   ///
   /// - Parameter shape: the shape that the configuration says; -1 for a dimension that is free.
-  /// - Throws: `WeightError` for a tensor that is missing, has another shape, or is in a format that
-  ///   can't be read; `ConfigurationError` for a description that is not supported.
+  /// - Throws: `WeightError` for a tensor that is missing, has another shape, or is in a format
+  ///   that can't be read; `ConfigurationError` for a description that is not supported.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
     let format = try format(of: name, shape: shape)
     guard let dtype = store.trainedDType(key(name)) else {
@@ -205,7 +205,8 @@ public struct Weights: Sendable {
       throw WeightError(
         file: file, key: path,
         problem:
-          "is the target of a LoRA, but the model has no such linear layer; the LoRA was made for another model"
+          "is the target of a LoRA, but the model has no such linear layer; the LoRA was made "
+          + "for another model"
       )
     }
     if let error = store.unmatchedTarget(of: file) { throw error }
@@ -268,8 +269,10 @@ public struct UnmatchedTarget: Error, CustomStringConvertible, Sendable {
 
   public var description: String {
     isExcluded
-      ? "\"\(target)\" matches only layers of \(file) that the streams which are trained don't depend on; leave it out"
-      : "\"\(target)\" matches no \(namesTensors ? "tensor" : "linear layer") of \(file); there are layers that end in \(layers.joined(separator: ", "))"
+      ? "\"\(target)\" matches only layers of \(file) that the streams which are trained don't "
+        + "depend on; leave it out"
+      : "\"\(target)\" matches no \(namesTensors ? "tensor" : "linear layer") of \(file); there "
+        + "are layers that end in \(layers.joined(separator: ", "))"
   }
 }
 
