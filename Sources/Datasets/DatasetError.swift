@@ -16,7 +16,7 @@ public struct DatasetError: Error, CustomStringConvertible, Sendable {
 /// A row, or another part of a dataset file, that can't be used.
 public struct RowProblem: Error, Equatable, Sendable {
   public let line: Int?
-  /// The name of the row's sample, as far as it is known.
+  /// The name of the row's sample, if known.
   public let sample: String?
   /// The problem and what to do, without the final period.
   public let problem: String

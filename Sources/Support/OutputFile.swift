@@ -6,7 +6,7 @@ public enum OutputFile {
   ///
   /// - Parameter inputs: Files that the work reads, none of which may be overwritten.
   public static func problem(_ path: String, inputs: [String] = []) -> String? {
-    guard !path.isEmpty, !path.hasSuffix("/") else { return "is no name of a file" }
+    guard !path.isEmpty, !path.hasSuffix("/") else { return "isn't a file name" }
     if let problem = PathSyntax.problem(path) { return problem }
     var status = stat()
     if stat(path, &status) != 0 {

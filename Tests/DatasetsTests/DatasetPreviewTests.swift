@@ -179,7 +179,7 @@ import Torch
   }
 }
 
-/// What the page says of problems, and where its links lead.
+/// The page's text on problems, and the targets of its links.
 @Suite struct PreviewProblemTests {
   @Test func problemsThatClipsShareAreSaidOnceInUsersWords() throws {
     let cache = try CachedFiles()

@@ -183,7 +183,7 @@ import Testing
     #expect(message { _ = try Dataset(path: latin) }.contains("is not UTF-8"))
   }
 
-  /// What is wrong in one place leaves the rows of the others.
+  /// A problem in one row doesn't affect the other rows.
   @Test(
     arguments: [
       (#"[{"video": "a", "caption": "b"}, "c"]"#, ["a"], [1], "must be an object"),

@@ -13,7 +13,7 @@ import Testing
     let path = folder.file("data." + type)
     try Data(text.utf8).write(to: URL(fileURLWithPath: path))
     var dataset = try DatasetText(path: path)
-    // What is read must be the same rows.
+    // Reading it must give the same rows.
     #expect(try DatasetFile(path: path).rows.count == dataset.rowCount)
     edit(&dataset)
     try dataset.write()

@@ -8,7 +8,7 @@ import Torch
 
 @testable import Datasets
 
-/// What can't be used is told with its row; the rest is done.
+/// Rows that can't be used are reported; the rest are processed.
 @Suite struct PreprocessingBadInputTests {
   private let fixture: PreprocessingFixture
 
@@ -71,7 +71,7 @@ import Torch
     #expect(problem.contains("latents/cut.safetensors of an earlier run still exists"))
   }
 
-  /// A row of each kind beside one that is sound.
+  /// One bad row of each kind beside a good one.
   @Test(
     arguments: [
       ("zero.mp4", "zero.mp4: is empty"),
@@ -131,8 +131,8 @@ import Torch
     #expect(written.interruption == nil)
   }
 
-  /// Pictures and clips of one frame end the reference's run where there is no bucket for them, and
-  /// clips also where there is one.
+  /// Upstream's run ends with an error at images and clips of one frame if they have no bucket, and
+  /// at such clips even if they have one.
   @Test func aClipOfOneFrameTakesABucketOfOneFrame() throws {
     try fixture.clip("one.mp4", frames: 1)
     try fixture.dataset([("one.mp4", "x")])
@@ -143,7 +143,7 @@ import Torch
   @Test func referencesAndMasksThatCantBeUsedLeaveTheClipAlone() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.clip("short.mp4", frames: 3)
-    try fixture.scratch.write("no picture", to: "mask.png")
+    try fixture.scratch.write("not an image", to: "mask.png")
     try fixture.dataset([
       [
         "video": "a.mp4", "caption": "x", "reference_video": "short.mp4", "video_mask": "mask.png",

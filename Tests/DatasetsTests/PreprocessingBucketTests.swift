@@ -91,7 +91,7 @@ import Testing
         "\(fixture.file("b.mp4")): 9 frames at 30 fps are 8 at the requested 25 fps, but the shortest bucket needs 25. Add a shorter "
           + "bucket or remove the row."
       ])
-    // Without --fps both are told in the frames that they have.
+    // Without --fps both are counted in their own frames.
     #expect(try fixture.run(fixture.options("64x64x49;64x64x25")).warnings.isEmpty)
   }
 

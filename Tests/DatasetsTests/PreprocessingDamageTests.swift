@@ -38,7 +38,7 @@ import Testing
     #expect(report.warnings.contains { tellsDamage($0.reason) }, "\(report.warnings)")
     #expect(tellsDamage(try fixture.cached("latents/bad").metadata["source_damage"]))
     #expect(try fixture.cached("latents/whole").metadata["source_damage"] == nil)
-    // Cached as it is, and known to be damaged.
+    // Cached despite the damage, and recorded as damaged.
     #expect(try fixture.run(options).upToDate == 2)
     let check = try CacheChecker(cache: report.outputFolder).run()
     #expect(check.problems.contains { $0.kind == .damage && $0.sample == "bad" })

@@ -26,7 +26,7 @@ final class PreprocessingFixture {
 
   /// Writes a clip.
   ///
-  /// - Parameter audio: a tone of so many seconds; nil for none.
+  /// - Parameter audio: The length of a tone in seconds; nil for a clip without audio.
   func clip(
     _ name: String, width: Int = 80, height: Int = 64, frames: Int, rate: Rational = Rational(25),
     audio: Double? = nil
@@ -106,7 +106,7 @@ final class PreprocessingFixture {
 }
 
 extension PreprocessingReport {
-  /// How many files of a kind were encoded.
+  /// The number of files of a kind that were encoded.
   func encoded(_ folder: CacheFolder) -> Int { counts[folder]?.encoded ?? 0 }
   func upToDate(_ folder: CacheFolder) -> Int { counts[folder]?.upToDate ?? 0 }
 }

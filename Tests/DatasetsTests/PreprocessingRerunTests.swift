@@ -8,7 +8,7 @@ import Torch
 
 @testable import Datasets
 
-/// What a second run does over, and what it doesn't.
+/// Which files a second run makes again, and which it keeps.
 @Suite struct PreprocessingRerunTests {
   private let fixture: PreprocessingFixture
 
@@ -150,9 +150,9 @@ import Torch
     options.vaeTiling = true
     try rerun(3, 0, "tiles")
     options.dtype = .bfloat16
-    try rerun(3, 3, "another element type")
+    try rerun(3, 3, "another dtype")
     options.overwrite = true
-    try rerun(3, 3, "everything anew")
+    try rerun(3, 3, "overwriting everything")
     options.overwrite = false
     try rerun(0, 0, "nothing changed")
 
@@ -207,7 +207,7 @@ import Torch
     options.referenceDownscale = 1
     options.isCompatible = true
     try rerun(
-      [.latents: 2, .audioLatents: 1, .referenceLatents: 2, .videoMasks: 2], "the reference's ways")
+      [.latents: 2, .audioLatents: 1, .referenceLatents: 2, .videoMasks: 2], "upstream's rules")
   }
 
   /// Same size and the same times, as a copy that keeps them has: only the content tells.

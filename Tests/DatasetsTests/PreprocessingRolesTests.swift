@@ -50,7 +50,7 @@ import Torch
       try ["num_time_steps", "frequency_bins"].map { Int(try found.tensor($0).item()) }
         == Array(wanted.shape[1...]))
 
-    // A check of the cache knows why there is none.
+    // A check of the cache knows why the file is missing.
     let incomplete = try CacheChecker(cache: fixture.scratch.path).run().problems.filter {
       $0.kind == .incomplete
     }
@@ -80,7 +80,7 @@ import Torch
     #expect(report.failures.isEmpty && report.withoutAudio == 0)
   }
 
-  /// The container says that the sound starts half a second after the picture.
+  /// According to the container, the audio starts half a second after the video.
   @Test func soundThatStartsLaterThanThePictureStaysThere() throws {
     try fixture.clip("a.mp4", frames: 20, audio: 2)
     let late = fixture.file("late.mkv")
@@ -100,7 +100,7 @@ import Torch
     #expect(
       try fixture.difference(fixture.cached("audio_latents/late").tensor("latents"), latents(audio))
         < 1e-5)
-    // The reference takes it from the first sample on.
+    // Upstream reads it from the first sample on.
     let plain = try SampleAudioReader(isCompatible: true).read(late, seconds: 17.0 / 25, start: 0)
       .audio
     #expect(plain.channels[0][..<7500].contains { abs($0) > 0.1 })
@@ -122,7 +122,7 @@ import Torch
     #expect(try found.tensor("duration").item() == seconds)
     // A reference is cut, but not filled up.
     #expect(try fixture.cached("reference_audio_latents/a").tensor("duration").item() == 0.5)
-    // In the reference's way, every clip has 25 frames a second.
+    // In upstream mode, every clip has 25 frames per second.
     options.isCompatible = true
     #expect(try fixture.run(options).failures.isEmpty)
     #expect(try fixture.cached("audio_latents/a").tensor("duration").item() == 17.0 / 25)
@@ -196,7 +196,7 @@ import Torch
     }
     #expect(try fixture.difference(found.tensor("latents"), wanted) < 1e-5)
 
-    // The reference chooses by the shape of the reference itself.
+    // Upstream chooses by the shape of the reference itself.
     options.isCompatible = true
     #expect(try fixture.run(options).failures.isEmpty)
     #expect(try fixture.cached("reference_latents/a").tensor("latents").shape[1...] == [2, 2, 4])
@@ -235,7 +235,7 @@ import Torch
     #expect(try fixture.run(options).encoded(.videoMasks) == 1)
     #expect(
       try fixture.run(options).encoded(.videoMasks) == 0,
-      "as in the reference, --overwrite passes masks by")
+      "as in upstream, --overwrite skips masks")
   }
 
   // MARK: Frames

@@ -84,7 +84,7 @@ import Torch
       bytes: (0..<(3 * 70 * 66)).map { UInt8(truncatingIfNeeded: $0) }, width: 70, height: 66
     )
     .writePNG(to: fixture.file("still.png"))
-    try fixture.dataset([("still.png", "a picture")])
+    try fixture.dataset([("still.png", "an image")])
     var options = try fixture.options("64x64x9;64x64x1")
     options.dtype = .bfloat16
     #expect(try fixture.run(options).encoded(.latents) == 1)

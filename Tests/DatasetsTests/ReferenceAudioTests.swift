@@ -9,7 +9,7 @@ import Torch
 
 @testable import Datasets
 
-/// Sound and masks against the reference's dataset scripts.
+/// Audio and masks against upstream's dataset scripts.
 @Suite struct ReferenceAudioTests {
   private static let models = URL(fileURLWithPath: ReferenceFixtures.path("x"))
     .deletingLastPathComponent()
@@ -169,7 +169,7 @@ import Torch
     {
       #expect(value == (white > 0.5 ? 1 : 0), "a cell that is \(white) white")
     }
-    // Where the mask ends, its last frame holds.
+    // After the mask's end, its last frame is repeated.
     for frame in count..<mask.size(0) {
       #expect(try (mask.select(0, frame) - mask.select(0, count - 1)).abs().amax().item() == 0)
     }

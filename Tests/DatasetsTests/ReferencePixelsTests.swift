@@ -6,7 +6,7 @@ import Torch
 
 @testable import Datasets
 
-/// Real clips and pictures, decoded and brought to a bucket, against PyAV, Pillow and torchvision.
+/// Real clips and images, decoded and scaled to a bucket, against PyAV, Pillow and torchvision.
 @Suite struct ReferencePixelsTests {
   private static let clips = [
     "bigbuckbunny.64x32x9", "bigbuckbunny.32x64x9", "bikes.64x64x9", "bikes.96x32x17.every2",
@@ -40,9 +40,8 @@ import Torch
     #expect(try ReferenceFixtures.psnr(pixels, wanted) > 75)
   }
 
-  /// Least PSNR in dB. 8-bit PNGs are exact. 16 bits become 8 by another rounding; JPEGs are
-  /// decoded by other roundings, and where colours have half the resolution, enlarged by another
-  /// filter.
+  /// The min PSNR in dB. 8-bit PNGs are exact. 16 bits are rounded to 8 differently; JPEG decoders
+  /// round differently, and upsample colors of half the resolution with another filter.
   private static let images: [(name: String, least: Double)] = [
     ("alpha.png", 80), ("bilevel.png", 80), ("deep.png", 50), ("deep_grey.png", 50),
     ("grey.jpg", 60),

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Datasets
 
-/// Choices and names that must be the reference's, else two caches of one dataset don't match.
+/// Choices and names that must match upstream's, or two caches of one dataset differ.
 @Suite struct ReferenceRulesTests {
   private struct BucketCase: Decodable {
     let width, height, frames: Int
@@ -55,7 +55,7 @@ import Testing
     #expect(cases.contains { $0.trigger != nil } && cases.contains { !$0.removesPrefixes })
     for one in cases {
       let cleaning = CaptionCleaning(trigger: one.trigger, removesPrefixes: one.removesPrefixes)
-      // A trigger of blanks leaves one in the reference, which its tokenizer strips.
+      // With a trigger of spaces upstream leaves one space, which its tokenizer strips.
       let isBlank = one.trigger.map { !$0.isEmpty && $0.allSatisfy(\.isWhitespace) } ?? false
       #expect(cleaning.prompt(one.caption) == (isBlank ? String(one.text.dropFirst()) : one.text))
     }

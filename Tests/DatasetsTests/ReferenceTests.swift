@@ -180,7 +180,7 @@ import Testing
     for _ in 0..<2 { #expect(try run(overwriting).made == 1) }
     let given = try text("names").split(separator: "\n")
     #expect(Set(given).count == 2 && given.allSatisfy { $0.hasSuffix(".partial.mp4") }, "\(given)")
-    // What killed runs left goes, and nothing else.
+    // The leftovers of killed runs are removed, and nothing else.
     for name in [
       ".a_reference.1x2y.partial.mp4", "..a_reference.1x2y.partial.mp4.partial",
       ".a_reference.b.c.partial.mp4",
@@ -205,7 +205,7 @@ import Testing
     #expect(try run(options("data.csv")).upToDate == 1)
     let finished = "\u{FEFF}video,caption,reference_video\r\na.mp4,better,a_reference.mp4\r\n"
     #expect(try self.text("data.csv") == finished)
-    // Where nothing is to be written, an edit does no harm.
+    // If nothing is to be written, an edit does no harm.
     let idle = try options("data.csv").plan()
     try folder.write(edited, to: "data.csv")
     #expect(try DerivedColumnMaker(idle).run().upToDate == 1)

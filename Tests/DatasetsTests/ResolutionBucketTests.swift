@@ -45,7 +45,7 @@ import Testing
     #expect(buckets.best(width: 500, height: 500, frames: 24)?.description == "128x128x9")
     #expect(buckets.best(width: 1920, height: 1080, frames: 10)?.description == "128x128x9")
     #expect(buckets.best(width: 10, height: 10, frames: 8) == nil)
-    // By the logarithm 1 lies nearer to 7/4 than to 1/2, by the difference it does not.
+    // By logarithm 1 is closer to 7/4 than to 1/2, by difference it is not.
     let two = try ResolutionBucket.list("64x128x9;112x64x9")
     #expect(two.best(width: 64, height: 64)?.description == "112x64x9")
   }

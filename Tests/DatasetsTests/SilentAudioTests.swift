@@ -8,8 +8,8 @@ import Testing
 @testable import Datasets
 @testable import Training
 
-/// Silence is told wherever a dataset is looked at, and audio tracks are chosen, in datasets that
-/// `ltx preprocess` makes.
+/// Silence is reported wherever a dataset is inspected, and audio tracks are chosen, in datasets
+/// that `ltx preprocess` makes.
 @Suite struct SilentAudioTests {
   private let fixture: PreprocessingFixture
 
@@ -114,7 +114,7 @@ import Testing
         "has no audio track 3 (found 1: pcm_s16le, 16000 Hz, 1 channel; 2: pcm_s16le, 16000 Hz, 1 channel, default)"
       )
         == true)
-    // As upstream: the first.
+    // The first track, like upstream.
     options.audioTrack = .automatic
     options.isCompatible = true
     #expect(try fixture.run(options).withSilentAudio == 1)

@@ -99,7 +99,7 @@ import Torch
     #expect(
       try error { $0.conditions = [.image(path: missing)] }?.description.contains(missing) == true)
     let text = scratch.path("text.png")
-    try Data("this is no picture".utf8).write(to: URL(fileURLWithPath: text))
+    try Data("this is not an image".utf8).write(to: URL(fileURLWithPath: text))
     #expect(try error { $0.conditions = [.image(path: text)] }?.description.contains(text) == true)
     let writer = try VideoWriter(
       path: scratch.path("video.mp4"), width: 16, height: 16, frameRate: Rational(8))

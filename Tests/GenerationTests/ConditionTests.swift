@@ -9,13 +9,13 @@ import Torch
 
 @testable import Generation
 
-/// What is known of a result: encoded as it should be, and refused where it can't be.
+/// The conditions on a result: encoded correctly, and refused if they can't be met.
 @Suite struct ConditionTests {
   let scratch: Scratch
 
   init() throws { scratch = try Scratch() }
 
-  /// A video of 25 frames of 96 x 64 pixels, each of one grey that gets lighter.
+  /// A video of 25 frames of 96 x 64 pixels, each of one gray level that gets lighter.
   private func clip(_ name: String = "clip.mp4", frames: Int = 25, rate: Int = 25) throws -> String
   {
     let writer = try VideoWriter(
@@ -210,7 +210,7 @@ import Torch
     request.frames = 33
     #expect(
       #expect(throws: Support.Issue.self) { try scratch.plan(request) }?.subject == ["frames"])
-    // Too small for a cell, too fast for anyone: what to say is told with the video's name.
+    // Too small for a cell, and too fast: the error names the video.
     request.frames = nil
     for (name, side, rate, wanted) in [
       ("small.mp4", 16, 24, "width"), ("fast.mp4", 64, 5000, "frameRate"),
@@ -268,7 +268,7 @@ import Torch
     func option(_ condition: Condition<MediaFile>) throws -> [Support.Issue.PathComponent]? {
       #expect(throws: Support.Issue.self) { try scratch.plan(asking(for: condition)) }?.place
     }
-    // As long as the video.
+    // The prefix is as long as the video.
     #expect(try option(.prefix(path: path)) == ["conditions", 0])
     #expect(try option(.prefix(path: path, frames: 10)) == ["conditions", 0, "length"])
     #expect(try option(.prefix(path: scratch.path("none.mp4"), frames: 9)) == ["conditions", 0])
@@ -286,7 +286,7 @@ import Torch
         asking(for: .retake(path: path, from: 0, to: 1), .inpaint(path: path, mask: mask())))
     }
     #expect(two?.place == ["conditions", 0])
-    // What would be without effect.
+    // Conditions that would have no effect.
     func useless(_ output: String, _ conditions: Condition<MediaFile>...) throws -> [Support.Issue
       .PathComponent]?
     {

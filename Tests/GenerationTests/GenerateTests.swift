@@ -27,7 +27,7 @@ import Testing
     #expect(reader.frameRate == Rational(25))
     #expect(frames.count == 9)
     #expect(!reader.hasAudio)
-    // A model of random weights makes no flat picture.
+    // A model with random weights doesn't make a flat image.
     #expect(Set(frames[4].bytes).count > 20)
   }
 
@@ -89,8 +89,8 @@ import Testing
   }
 
   @Test func latentsOfAnImageAtTheStartAreKept() throws {
-    // Sampled with strength 1, the first latent frame is the picture's own: the seed can't change
-    // the first frame much.
+    // Sampled with strength 1, the first latent frame is the image's own: the seed can't change the
+    // first frame much.
     var request = scratch.request()
     request.conditions = [.image(path: try scratch.image())]
     request.frames = 1
@@ -118,7 +118,7 @@ import Testing
 
   enum Stop: Sendable { case whileSampling, whileWriting }
 
-  /// Numbers that are none would be decoded to a black video without a word.
+  /// NaNs would be decoded to a black video without a warning.
   @Test func notFiniteNumbersAreTold() throws {
     let lora = LoRARef(path: try scratch.lora(), strength: 1e38)
     #expect(throws: Support.Issue.self) { try scratch.generate(loras: [lora]) }

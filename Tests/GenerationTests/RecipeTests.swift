@@ -7,7 +7,7 @@ import Torch
 
 @testable import Generation
 
-/// Stages for each recipe, sound, and several prompts at once.
+/// The stages of each recipe, audio, and several prompts at once.
 @Suite struct RecipeTests {
   let scratch: Scratch
 
@@ -45,14 +45,14 @@ import Torch
     #expect(samplings[1].sigmas == NoiseSchedule.distilledSecondStage)
     #expect(samplings[1].guidance.video.cfg == 1)
     #expect(samplings.map { $0.loras.map(\.strength) } == [[], [0.5]])
-    // The sound of the refining stage is not kept, unless the model is a distilled one.
+    // The audio of the refining stage is not kept, unless the model is a distilled one.
     #expect(samplings.map(\.keepsAudio) == [false, false])
     try GenerationPipeline(plan).run()
     let (reader, frames) = try scratch.frames()
     #expect((reader.width, reader.height, frames.count) == (128, 128, 9))
     #expect(reader.hasAudio)
 
-    // The reference's strengths for the second-order sampler.
+    // Upstream's strengths for the second-order sampler.
     var models = try twoStages()
     models.distilledStrength = nil
     request.method = .res2s
@@ -127,8 +127,8 @@ import Torch
     _ = try scratch.generate(request)
     let clip = try AudioClip.read(path: scratch.path("out.mp4"))
     #expect(abs(clip.duration - 17.0 / 25) < 0.03)
-    #expect(clip.channels[0].contains { abs($0) > 1e-4 }, "the sound is silent")
-    // Both streams see each other: a picture that is given changes the sound.
+    #expect(clip.channels[0].contains { abs($0) > 1e-4 }, "the audio is silent")
+    // Both modalities attend to each other: a conditioned image changes the audio.
     request.conditions = [.image(path: try scratch.image())]
     _ = try scratch.generate(request)
     #expect(try AudioClip.read(path: scratch.path("out.mp4")) != clip)
@@ -211,13 +211,13 @@ import Torch
     let crossings = zip(clip.channels[0], clip.channels[0].dropFirst()).filter { $0 < 0 && $1 >= 0 }
       .count
     #expect(abs(Double(crossings) / clip.duration - 440) < 25)
-    // The video heard it: with another sound it is another one.
+    // The video attended to it: other audio gives another video.
     let frames = try scratch.frames().frames
     request.conditions = []
     _ = try scratch.generate(request)
     #expect(try scratch.frames().frames != frames)
 
-    // It takes the place of an edited video's own sound.
+    // It replaces the audio of an edited video.
     request.frames = nil
     request.conditions = [
       .retake(path: scratch.path("out.mp4"), from: 0, to: 0.2), .audio(path: try tone()),
@@ -284,7 +284,7 @@ import Torch
     #expect(try OutputKind.paths("a.b/c.png", count: 10).first == "a.b/c-01.png")
   }
 
-  /// The sound of a video whose pictures alone are edited stays.
+  /// The audio of a video is kept when only its frames are edited.
   @Test func aMaskLeavesTheAudioAlone() throws {
     let samples = (0..<9600).map { Float(0.5 * sin(2 * Double.pi * 500 * Double($0) / 24000)) }
     let writer = try VideoWriter(
@@ -312,7 +312,7 @@ import Torch
     #expect(abs(Double(crossings) / clip.duration - 500) < 30)
   }
 
-  /// Rounding to bfloat16 moves a fused weight by up to a 256th, and with it the picture a little.
+  /// Rounding to bfloat16 moves a fused weight by up to a 256th, and with it the video a little.
   @Test func fusedLoRAsGiveNearlyTheSame() throws {
     var models = try scratch.models([.init(path: try scratch.lora(), strength: 0.5)])
     func frames() throws -> [UInt8] {

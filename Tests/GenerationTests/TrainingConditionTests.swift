@@ -8,8 +8,8 @@ import Torch
 
 @testable import Generation
 
-/// What a model is trained with, as validation shows it: kept parts, sounds, references beside the
-/// result.
+/// The conditions that a model is trained with, in validation videos: kept parts, audio, references
+/// beside the result.
 @Suite struct TrainingConditionTests {
   let scratch: Scratch
   private let grid = VideoGrid(
@@ -29,7 +29,7 @@ import Torch
     return scratch.path("clip.mp4")
   }
 
-  /// White where a pixel is told to be.
+  /// A mask that is white where `isWhite` returns true.
   private func image(_ name: String, isWhite: (_ x: Int, _ y: Int) -> Bool) throws -> String {
     var bytes: [UInt8] = []
     for y in 0..<64 {

@@ -9,7 +9,7 @@ import Torch
 @testable import LTX
 @testable import LoRAFiles
 
-/// Between trained adapters and LoRA files: saving, going on, DoRA.
+/// Trained adapters in LoRA files: saving, resuming, DoRA.
 @Suite struct AdapterFileTests {
   private let fixture: LoRAFixture
 
@@ -29,7 +29,7 @@ import Torch
     try LoRAFixture.checkpoint().transformer(LoadPolicy(dtype: .float32, freshAdapters: fresh))
   }
 
-  /// As if they had been trained.
+  /// Changes the parameters like training would.
   private func change(_ parameters: [Parameter]) throws {
     let random = try Generator(seed: 4)
     try withoutGrad {
@@ -53,7 +53,7 @@ import Torch
     return path
   }
 
-  /// A run with alpha 6 and rank stabilisation goes on as one with other ones, with the same
+  /// A run with alpha 6 and rank stabilization continues as one with other settings, with the same
   /// effect.
   @Test(arguments: AdapterKinds.all)
   func aSavedRunActsAsItDidAndAnotherGoesOnFromIt(_ kind: AdapterKind) throws {
@@ -78,7 +78,7 @@ import Torch
 
     let second = try fresh(alpha: 1, kind: kind)
     let next = try build(second.continuing(file.initialAdapters(scale: second.scale)))
-    try TrainingFixture.expectEqual(LoRAFixture.velocity(next), wanted, within: 1e-5, "going on")
+    try TrainingFixture.expectEqual(LoRAFixture.velocity(next), wanted, within: 1e-5, "continuing")
     #expect(next.parameters.map(\.key) == trained.parameters.map(\.key))
     for parameter in next.parameters {
       #expect(parameter.tensor.requiresGrad && parameter.tensor.isLeaf)
@@ -152,8 +152,8 @@ import Torch
 
   // MARK: DoRA
 
-  /// Strength goes from the layer as it is to the changed one. A fused weight is rounded to the
-  /// file's bfloat16.
+  /// Strength interpolates from the unchanged layer to the adapted one. A fused weight is rounded
+  /// to the file's bfloat16.
   @Test(arguments: [1, 0.5, -0.7])
   func aDoRABesideTheWeightAndOneFusedIntoItAgree(_ strength: Double) throws {
     let file = try LoRAFixture.lora("lora_dora")

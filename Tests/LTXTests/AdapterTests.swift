@@ -178,7 +178,7 @@ import Training
 
   private struct Keys: Decodable { let keys: [String] }
 
-  /// Against the weights that the reference's autograd gives a gradient other than zero.
+  /// Against the weights that get a nonzero gradient from upstream's autograd.
   @Test(
     arguments: ["ltx2_transformer", "ltx23_bias_free"],
     [("audio_to_video", Set<Modality>.video), ("video_to_audio", .audio)])
@@ -186,7 +186,7 @@ import Training
     _ model: String, _ direction: (name: String, generated: Set<Modality>)
   ) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model(model))
-    // The reference's feed-forward layers have biases of zero where the checkpoint has none.
+    // Upstream's feed-forward layers have biases of zero where the checkpoint has none.
     let recorded = Set(try TrainingFixture.json("\(direction.name).\(model)", Keys.self).keys)
       .filter {
         checkpoint.source.contains("model.diffusion_model.\($0)")
@@ -196,7 +196,8 @@ import Training
     let trained = Set(
       transformer.parameters.map { String($0.key.dropFirst("model.diffusion_model.".count)) })
     #expect(recorded.isSubset(of: trained), "\(recorded.subtracting(trained).sorted())")
-    // What is trained without ever getting a gradient; every other weight is in both lists.
+    // Weights that are trained without ever getting a gradient; every other weight is in both
+    // lists.
     let idle = trained.subtracting(recorded)
     #expect(idle.isEmpty, "\(idle.sorted())")
     let error = #expect(throws: UnmatchedTarget.self) {

@@ -184,8 +184,8 @@ import Torch
     #expect(error?.key.hasSuffix(change.2) == true, "\(String(describing: error))")
   }
 
-  /// Axes, norms and attention that published checkpoints don't use: the sizes follow, and every
-  /// weight is taken.
+  /// Axes, norms and attention that published checkpoints don't use: the sizes match, and every
+  /// weight is used.
   @Test(arguments: ["null", "\"width\"", "\"width-compatibility\""])
   func otherVariantsHaveTheirSizes(axis: String) throws {
     let json = Self.config.replacingOccurrences(of: "\"height\"", with: axis)

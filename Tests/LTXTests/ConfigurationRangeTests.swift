@@ -74,7 +74,7 @@ import Torch
           let text = "\(error)"
           #expect(text.contains(file) && text.count < 600, "\(name) = \(number): \(text)")
           if error is ConfigurationError {
-            // A number that does not go with another one may be told at that one.
+            // If two numbers don't fit together, the error may name either.
             #expect(text.contains("config."), "\(name) = \(number): \(text)")
           }
         }
@@ -98,7 +98,7 @@ import Torch
       _ = try VideoVAEConfiguration.Encoder(config)
       _ = try AudioVAEConfiguration(config)
       _ = try VocoderConfiguration(config)
-      // What passes is compared with the weights.
+      // Configurations without an error are compared with the weights.
       if let problem = CheckpointInspection(changed).problems.first {
         throw Refused(description: problem)
       }

@@ -8,8 +8,8 @@ import Torch
 
 @testable import LTX
 
-/// What the network computes is compared with the reference by Tests/ProbeTests; here is what lies
-/// around it.
+/// The upsampler around the network; the network's outputs are compared with upstream's in
+/// Tests/ProbeTests.
 @Suite struct LatentUpsamplerTests {
   private static let models = URL(filePath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent()
@@ -36,7 +36,7 @@ import Torch
     #expect(try upsampler(latent, statistics: statistics(6)).shape == expected)
   }
 
-  /// Normalising by other numbers is not undone by the network.
+  /// The network doesn't undo normalization by other statistics.
   @Test func statisticsCount() throws {
     let upsampler = try LatentUpsampler(path: Self.path("upsampler_spatial"), dtype: .float32)
     let latent = try Generator(seed: 1).normal([1, 6, 1, 2, 2])

@@ -7,7 +7,7 @@ import Torch
 @testable import LTX
 @testable import NN
 
-/// What a file says of its quantized weights is applied, or refused by name.
+/// The description of quantized weights in a file is applied, or refused by name.
 @Suite struct QuantizationDescriptionTests {
   private let scratch: Scratch
   private let random: Generator
@@ -36,7 +36,7 @@ import Torch
     #expect(error <= tolerance, "\(what): \(error)")
   }
 
-  /// What the layer stands for: W of W R^T.
+  /// The weight of a rotated layer: W of W R^T.
   private func convRot(_ group: Int, isPerRow: Bool = true) throws -> (
     tensors: [(key: String, tensor: Tensor)], weight: Tensor
   ) {
@@ -358,7 +358,7 @@ import Torch
     }
     try expectEqual(text("\(folder)-rounded"), text(folder), within: 0.03, "text features")
 
-    // As a transformer in a file of its own.
+    // The transformer in a separate file.
     let alone = "\(scratch.folder)/transformer.safetensors"
     let part = try SafetensorsFile(path: path)
     try writeSafetensors(

@@ -125,7 +125,7 @@ import Torch
     let root = try weights([("weight", matrix), ("bias", bias)], dtype: dtype, storage: .int8)
     let layer = try Linear(root)
     let largest = try matrix.to(.float32).abs().amax([1], keepdim: true)
-    // Half a step, and what rounding to the element type adds.
+    // Half a step, plus the rounding to the dtype.
     let bound = try largest * (0.5 / 127 + (dtype == .bfloat16 ? 0x1p-8 : 1e-6))
     let error = try (layer.weight.to(.float32) - matrix.to(.float32)).abs()
     #expect(try error.lessOrEqual(to: bound).all().item() == 1)

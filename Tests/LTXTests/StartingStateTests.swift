@@ -5,8 +5,8 @@ import TensorFiles
 import Testing
 import Torch
 
-/// What sampling starts from, against ltx-core's conditions and noiser, and where two of these
-/// starts lead (`Tests/Oracles/starting_states.py`).
+/// The starting states of sampling, against ltx-core's conditions and noiser, and the results of
+/// two of them (`Tests/Oracles/starting_states.py`).
 @Suite struct StartingStateTests {
   private let file: SafetensorsFile
   private let video = VideoGrid(
@@ -88,7 +88,7 @@ import Torch
     let wanted = try file.tensor("\(name).denoise_mask")
     #expect(
       try mask.shape == wanted.shape && (mask - wanted).abs().amax().item() <= 1e-6, "\(name)")
-    // What is known of a token that is made from noise alone is of no effect.
+    // The clean latent of a token that starts as pure noise has no effect.
     let known = try 1 - wanted.unsqueeze(-1)
     let difference = try (stream.sequence.clean - file.tensor("\(name).clean")) * known
     #expect(try difference.abs().amax().item() <= 1e-6, "\(name)")

@@ -97,7 +97,7 @@ import Torch
   @Test func sharedFeaturesAreNormalizedOverThePrompt() throws {
     // One token of padding, two of text with the numbers 1, 2, 3, 6: mean 3, range 5.
     let state = try Tensor([Float](arrayLiteral: 100, -100, 1, 2, 3, 6), shape: [1, 3, 2])
-    let other = try state * 2 + 1  // the same once it is normalised
+    let other = try state * 2 + 1  // the same once it is normalized
     // Takes hidden state 0's first number and hidden state 1's second: the layer is the fastest
     // dimension.
     let weight = try Tensor([Float](arrayLiteral: 1, 0, 0, 0, 0, 0, 0, 1), shape: [2, 4])

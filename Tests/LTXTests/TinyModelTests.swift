@@ -81,7 +81,7 @@ import Torch
     try theLoRAIsSmall(files)
   }
 
-  /// The fixtures' keys are those of the reference's modules.
+  /// The fixtures' keys are those of upstream's modules.
   private func keysAreThoseOfTheReference(
     _ files: TinyModel.Files, _ generation: TinyModel.Generation
   ) throws {

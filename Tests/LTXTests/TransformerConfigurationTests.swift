@@ -3,8 +3,8 @@ import Testing
 
 @testable import LTX
 
-/// What the reference's configurator refuses, and what it reads and this code does not compute, is
-/// refused by its name.
+/// Settings that upstream's configurator refuses, or that this code doesn't implement, are refused
+/// by name.
 @Suite struct TransformerConfigurationTests {
   private func configuration(_ transformer: String) throws -> TransformerConfiguration {
     try TransformerConfiguration(

@@ -6,8 +6,8 @@ import Torch
 
 @testable import LTX
 
-/// What tiles may change of a video, and what they may not. That tiles are those of the reference
-/// is in Tests/ProbeTests.
+/// The limits on how tiling may change a video. Tests/ProbeTests compares the tiles with
+/// upstream's.
 @Suite struct VideoTilingTests {
   private let encoder: VideoEncoder
   private let decoder: VideoDecoder

@@ -9,8 +9,8 @@ import Torch
 @testable import LTX
 
 @Suite struct VideoVAETests {
-  // What Tests/Oracles made: 8 x 32 x 32, zeros around the encoder's pictures, reflection around
-  // the decoder's.
+  // From Tests/Oracles: 8 x 32 x 32, zeros around the encoder's frames, reflection around the
+  // decoder's.
   private static let model = URL(filePath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent()
     .appending(path: "Fixtures/models/ltx2_vae.safetensors").path

@@ -11,7 +11,7 @@ import Testing
     }
   }
 
-  /// How loud a frequency is in the middle of sound, and how loud the sound is without it.
+  /// The amplitude of a frequency in the middle of the audio, and of everything else.
   private func analyse(_ sound: [Float], _ frequency: Double, rate: Int) -> (
     amplitude: Double, rest: Double
   ) {
@@ -83,7 +83,7 @@ import Testing
     #expect(try AudioClip.read(path: three).channels.count == 2)
   }
 
-  /// A second of pictures and `samples` of sound at 48 kHz.
+  /// Writes a second of frames and `samples` of audio at 48 kHz.
   private func writeVideo(_ path: String, sound: [[Float]]) throws {
     let writer = try VideoWriter(
       path: path, width: 64, height: 48, frameRate: Rational(25),

@@ -16,9 +16,9 @@ import Testing
     }
   }
 
-  /// How many samples later `found` is than `source`, by the best correlation of a stretch of both.
+  /// The lag of `found` behind `source` in samples, by the best correlation of a stretch of both.
   ///
-  /// - Parameter near: the lag that is expected; those up to `reach` from it are compared.
+  /// - Parameter near: The expected lag; lags up to `reach` from it are compared.
   static func lag(
     _ found: [Float], _ source: [Float], from start: Int, count: Int, near: Int = 0,
     reach: Int = 150

@@ -5,7 +5,7 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Which of several audio tracks is read, and what is told about it.
+/// The choice among several audio tracks, and the notes about it.
 @Suite struct AudioTrackTests {
   private let folder: TemporaryFolder
 

@@ -25,7 +25,7 @@ import Testing
     }
   }
 
-  /// What the sentence says of files that are broken in a known way.
+  /// The messages for files that are broken in a known way.
   @Test func theSentenceSaysWhatIsWrong() throws {
     let folder = try TemporaryFolder()
     func what(_ name: String, _ bytes: Data) throws -> String {
@@ -141,7 +141,7 @@ import Testing
     #expect(ending != .complete)
   }
 
-  /// Random bytes in the headers: whatever comes out, nothing crashes and memory stays sound.
+  /// Random bytes in the headers: whatever the result, nothing crashes and memory isn't corrupted.
   @Test func scrambledHeadersDoNotCrash() throws {
     let folder = try TemporaryFolder()
     let whole = try write(

@@ -53,7 +53,7 @@ import Testing
     )
   }
 
-  /// An AVI counts its sound in units of time, not in packets.
+  /// An AVI counts its audio in units of time, not in packets.
   @Test func aWholeAVIIsNotTakenForDamaged() throws {
     let folder = try TemporaryFolder()
     try ffmpeg(
@@ -71,8 +71,8 @@ import Testing
     #expect(try DecodedAudio.read(path: folder.file("cut.avi"), maximumSeconds: 0.25).damage == nil)
   }
 
-  /// torchcodec's samples of a 5.1 track, which the reference trains on; Tests/Oracles/sound.py
-  /// wrote them.
+  /// torchcodec's samples of a 5.1 track, which upstream trains on; written by
+  /// Tests/Oracles/sound.py.
   @Test func aRealClipsSamplesAreTheReferences() throws {
     struct Fixture: Decodable {
       let clip: String
@@ -99,8 +99,7 @@ import Testing
     #expect(fixture.channels[0].contains { abs($0) > 0.01 })
   }
 
-  /// AAC's priming is named in MP4 and lies before the first moment in Matroska; the sound is the
-  /// same.
+  /// AAC's priming is declared in MP4, and precedes time zero in Matroska; the audio is the same.
   @Test func primingIsLeftOutInEveryContainer() throws {
     let folder = try TemporaryFolder()
     let noise = "aevalsrc=0.4*sin(440*2*PI*t)+0.1*random(0):s=44100:d=1"
@@ -127,7 +126,7 @@ import Testing
     #expect(try DecodedAudio.read(path: folder.file("a.ac3"), maximumSeconds: nil).damage == nil)
     let audio = try DecodedAudio.read(path: folder.file("b.ac3"), maximumSeconds: nil)
     #expect(audio.damage?.contains("damaged") == true && audio.channels[0].count > 48000)
-    // What lies before the damage is whole.
+    // The audio before the damage is complete.
     #expect(try DecodedAudio.read(path: folder.file("b.ac3"), maximumSeconds: 0.5).damage == nil)
   }
 

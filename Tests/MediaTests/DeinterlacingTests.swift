@@ -69,8 +69,8 @@ import Testing
       of: words[0], filter: "bwdif=mode=send_frame:deint=interlaced", layout: words[1])
     #expect(wanted.count == 12)
     for (index, (frame, wanted)) in zip(frames, wanted).enumerated() {
-      // Of deeper layouts, FFmpeg mistakes bytes for rows near the upper and lower edge, and in the
-      // first frame.
+      // For deeper layouts, FFmpeg confuses bytes with rows near the upper and lower edge, and in
+      // the first frame.
       if index == 0, words[1].hasSuffix("le") { continue }
       let edge = words[1].hasSuffix("le") ? 3 * 96 * 4 : 0
       let isAlike =
@@ -83,7 +83,7 @@ import Testing
     #expect(stored[5].bytes != frames[5].bytes)
   }
 
-  /// Of layouts that the filter does not take; and marked by the container only.
+  /// Layouts that the filter doesn't accept, marked as interlaced by the container only.
   @Test(arguments: [
     "a.mov uyvy422 -c:v rawvideo -field_order tt -top 1",
     "a.mov rgb24 -c:v rawvideo -field_order tt -top 1",
@@ -101,7 +101,7 @@ import Testing
     }
   }
 
-  /// Frames that are progressive pass as they are, between interlaced ones, too.
+  /// Progressive frames are unchanged, even between interlaced ones.
   @Test func progressiveFramesStay() throws {
     try ffmpeg(
       [
@@ -144,7 +144,7 @@ import Testing
     #expect(!reader.isDeinterlaced)
     let source = try read("a.mp4", deinterlaces: true).frames
     #expect(written.count == 12 && zip(written, source).allSatisfy { psnr($0, $1) > 38 })
-    // Copies stay as they are, and say that they are interlaced.
+    // Copies are unchanged, and marked as interlaced.
     splitter.output = .copied
     let copied = try splitter.split(folder.file("a.mp4"), into: folder.file("copies"))
     #expect(copied.notes.isEmpty)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Media
 
-/// What folder readers list, and what they say of the rest.
+/// The files that folder readers list, and the reasons for skipping the rest.
 @Suite struct FolderListingTests {
   private let folder: TemporaryFolder
 
@@ -83,8 +83,8 @@ import Testing
     #expect(!MediaExtension.decodable(.image).contains("nef"))
   }
 
-  /// What the list says can be decoded, FFmpeg decodes: a file of each kind that its program
-  /// writes.
+  /// FFmpeg can decode every kind of file that is listed as decodable: one file of each kind that
+  /// its program writes.
   @Test(arguments: [
     "bmp", "tga", "dpx", "jp2", "tiff", "ppm", "pam", "pcx", "ras", "sgi", "apng", "gif", "y4m",
   ])
@@ -105,7 +105,7 @@ private func write(_ text: String, to name: String, in folder: TemporaryFolder) 
   try Data(text.utf8).write(to: url)
 }
 
-/// What is said of paths that don't exist.
+/// The messages for paths that don't exist.
 @Suite struct MissingFileTests {
   private let folder: TemporaryFolder
 

@@ -6,7 +6,7 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// What decoders say of damaged frames is reported.
+/// Decoders' messages on damaged frames are reported.
 @Suite struct FrameDamageTests {
   private let folder: TemporaryFolder
 
@@ -22,7 +22,7 @@ import Testing
       in: folder)
   }
 
-  /// Where the packets of the video lie in the file.
+  /// The positions of the video's packets in the file.
   private func packets(_ name: String) throws -> [(place: Int, size: Int)] {
     let reader = try PacketReader(file: folder.file(name), kind: AVMEDIA_TYPE_VIDEO)
     var result: [(Int, Int)] = []
@@ -69,7 +69,7 @@ import Testing
     try damage(words[0], as: "b" + words[0], packets: 3...6)
     let (damage, frames) = try found("b" + words[0])
     let report = try #require(damage)
-    // Each of the frames is told, as damaged or as missing.
+    // Each of the frames is reported, as damaged or as missing.
     let lost = 25 - frames
     #expect(report.damaged.count + lost >= 4 && report.damaged.count + lost <= 9, "\\(report)")
     #expect(

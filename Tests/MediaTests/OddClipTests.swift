@@ -3,7 +3,7 @@ import Media
 import MediaTestSupport
 import Testing
 
-/// What cameras, phones and converters make besides plain H.264.
+/// Clips from cameras, phones and converters other than plain H.264.
 @Suite struct OddClipTests {
   private let folder: TemporaryFolder
 

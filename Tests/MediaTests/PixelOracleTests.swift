@@ -4,14 +4,13 @@ import Testing
 
 @testable import Media
 
-/// Against the reference's readers, Pillow and PyAV; the fixtures are made by
-/// Tests/Oracles/pictures.py.
+/// Against upstream's readers, Pillow and PyAV; the fixtures come from Tests/Oracles/pictures.py.
 @Suite struct PixelOracleTests {
   private static let folder =
     URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().path + "/Fixtures/pictures/"
 
-  /// What a file must reach in dB; nil where every byte is the same.
+  /// The min PSNR of each file in dB; nil where every byte must match.
   private static let files: [(name: String, decibels: Double?)] =
     // libjpeg and FFmpeg round differently, and enlarge chroma by other formulas.
     (1...8).map { ("exif\($0).jpg", 55) } + [
@@ -58,7 +57,7 @@ import Testing
     #expect(!hasUnusedProfile)
   }
 
-  /// A damaged profile is told, and changes nothing.
+  /// A damaged profile is reported, and changes nothing.
   @Test func aProfileThatCannotBeUsedIsTold() throws {
     let folder = try TemporaryFolder()
     var bytes = try Data(contentsOf: URL(fileURLWithPath: Self.folder + "adobe.jpg"))
@@ -71,7 +70,7 @@ import Testing
     #expect(psnr(frame, try lastFrame("adobe.jpg").frame) < 40)
   }
 
-  /// A profile whose colours are sRGB's primaries, nearly, with one curve.
+  /// A profile with primaries close to sRGB's and a single curve.
   private func profile(curve: [UInt8]) -> [UInt8] {
     func words(_ values: [UInt32]) -> [UInt8] {
       values.flatMap { value in [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: value >> $0) } }
@@ -104,7 +103,7 @@ import Testing
       )
       .bytes
     }
-    // Light as it is: sRGB's bytes for 64/255 and 128/255 of light are 137 and 188.
+    // Linear light: sRGB's bytes for 64/255 and 128/255 of light are 137 and 188.
     let linear = try converted("curv", [0, 0, 0, 0])
     #expect(zip(linear, [0, 188, 255, 137, 137, 137]).allSatisfy { abs(Int($0) - $1) <= 1 })
     #expect(try converted("curv", [0, 0, 0, 1, 1, 0]) == linear)

@@ -26,11 +26,12 @@ protocol Artifact: Sendable {
   var base: CacheFolder? { get }
   /// Whether the sample can have such a file at all.
   func suits(_ sample: DatasetSample, _ options: PreprocessingOptions) -> Bool
-  /// Why the column is not read if no sample can have such a file: `there are no videos`.
+  /// The reason why the column is not read if no sample can have such a file: `there are no
+  /// videos`.
   var reasonUnsuited: String { get }
   /// Whether the sample should have such a file.
   func isWanted(_ sample: DatasetSample, _ options: PreprocessingOptions) -> Bool
-  /// The media file that the sample's file is made from; nil if there is none.
+  /// The media file that the sample's file is made from; nil if there isn't one.
   func source(of sample: DatasetSample) -> String?
 
   // MARK: Fingerprint
@@ -88,7 +89,7 @@ protocol Artifact: Sendable {
 
   // MARK: Decoding
 
-  /// How files are turned back into media; nil if they can't be.
+  /// The way to decode files back into media; nil if that isn't possible.
   var decoding: CacheDecoding? { get }
 }
 
@@ -114,7 +115,7 @@ enum Artifacts {
   }
 }
 
-/// What the file of a sample has to be made from, or why there is none.
+/// The expected origin of a sample's file, or the reason for its absence.
 enum Expectation {
   case made(Fingerprint)
   /// The clip has no audio to make the file from.
@@ -125,7 +126,7 @@ enum Expectation {
   case unknown
 }
 
-/// What the files of a sample are made from.
+/// The inputs of a sample's files.
 struct ArtifactInputs: Sendable {
   let sample: DatasetSample
   /// The text that the text encoder reads.

@@ -64,8 +64,8 @@ struct CacheRules: Sendable {
     return result
   }
 
-  /// How much of the audio of a separate file goes with a clip, in seconds. Upstream treats every
-  /// clip as one of the longest bucket at 25 frames per second.
+  /// The length, in seconds, of the audio from a separate file that is used for a clip. Upstream
+  /// treats every clip as one of the longest bucket at 25 frames per second.
   func secondsOfColumn(_ clip: ClipFacts) -> Double {
     options.isCompatible ? Double(options.buckets.map(\.frames).max() ?? 0) / 25 : clip.seconds
   }
@@ -99,7 +99,7 @@ struct CacheRules: Sendable {
     options.isCompatible || options.deinterlaces ? nil : "deinterlace=off"
   }
 
-  /// How audio is read: by its time stamps, from the track that players choose.
+  /// The placement of audio: by its timestamps, from the track that players choose.
   var placement: String? { options.isCompatible ? nil : "timed" }
 
   var audioTrack: String? {

@@ -75,7 +75,8 @@ struct CachedFile: Sendable {
 
   var exists: Bool { access(path, F_OK) == 0 }
 
-  /// What the file was made from; nil if it is missing or damaged, and so has to be made again.
+  /// The inputs that the file was made from; nil if it is missing or damaged and has to be made
+  /// again.
   var fingerprint: Fingerprint? {
     guard exists else { return nil }
     do {

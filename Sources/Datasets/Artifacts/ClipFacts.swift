@@ -1,4 +1,4 @@
-/// What is known of a sample's clip, from reading it or from the file of its latents.
+/// The known facts about a sample's clip, from reading it or from the file of its latents.
 struct ClipFacts: Equatable, Sendable {
   let bucket: ResolutionBucket
   let frameRate: Double
@@ -46,10 +46,9 @@ struct ClipFacts: Equatable, Sendable {
     return fields
   }
 
-  /// Whether a clip would still be brought to this size, as far as that can be told without reading
-  /// it.
+  /// Whether a clip would still be scaled to this size, as far as that is known without reading it.
   ///
-  /// - Parameter keepsMotion: as for `best`.
+  /// - Parameter keepsMotion: As in `best`.
   func remains(among buckets: [ResolutionBucket], keepsMotion: Bool) -> Bool {
     func best(_ frames: Int?) -> ResolutionBucket? {
       buckets.best(

@@ -15,7 +15,7 @@ extension Role {
 }
 
 /// The latents of a clip's reference. The reference gets its clip's bucket, divided by the
-/// downscale factor; in upstream's way, a bucket by its own shape.
+/// downscale factor; in upstream mode, a bucket chosen by its own shape.
 struct ReferenceLatentsArtifact: Artifact {
   let folder = CacheFolder.referenceLatents
   let noun = "reference latents"
@@ -33,7 +33,7 @@ struct ReferenceLatentsArtifact: Artifact {
     sample.paths[.video] != nil
   }
 
-  /// In upstream's way the bucket is chosen by the reference's shape, and is not part of the
+  /// In upstream mode the bucket is chosen by the reference's shape, and isn't part of the
   /// expectation.
   func expectation(_ inputs: ArtifactInputs) throws -> Expectation {
     guard let clip = inputs.clip, let path = source(of: inputs.sample) else { return .unknown }

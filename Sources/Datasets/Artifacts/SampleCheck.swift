@@ -1,8 +1,8 @@
 import LTX
 import Media
 
-/// What has to be done for a sample: the files that it should have, by whether they are known to be
-/// up to date.
+/// The work to do for a sample: the files that it should have, by whether they are known to be up
+/// to date.
 struct SampleWork: Sendable {
   let sample: DatasetSample
   /// The text that the text encoder reads.

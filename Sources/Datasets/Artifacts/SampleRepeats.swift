@@ -1,8 +1,8 @@
 import Foundation
 import Support
 
-/// How often each sample of a cache appears in an epoch of training: the dataset's column
-/// `repeats`, which `ltx preprocess` copies into an index file of the cache.
+/// The number of times that each sample of a cache appears in an epoch of training: the dataset's
+/// column `repeats`, which `ltx preprocess` copies into an index file of the cache.
 ///
 /// The index is a separate file because the cached tensors don't depend on repeats: changing one
 /// rewrites the index and encodes nothing.

@@ -67,7 +67,7 @@ public struct DerivedFile: Equatable, Sendable {
 public struct DerivedValue: Equatable, Sendable {
   /// The text; nil for a value in a file.
   public var text: String?
-  /// What a user should know about the value, one sentence each.
+  /// Notes for the user about the value, one sentence each.
   public var notes: [String]
 
   public init(text: String? = nil, notes: [String] = []) {
@@ -102,6 +102,6 @@ public struct DerivedColumnSummary: Equatable, Sendable {
   public var kept = 0
   /// The problems of rows without a value.
   public var failures: [PreprocessingError] = []
-  /// What a user should know about the values, one sentence each.
+  /// Notes for the user about the values, one sentence each.
   public var notes: [String] = []
 }

@@ -9,7 +9,7 @@ public struct DerivedColumnMaker: Sendable {
   /// Called with the number of clips that are done, of all clips, and what is being done.
   public typealias Progress = (_ clips: Int, _ total: Int, _ detail: String) -> Void
 
-  /// What happened to a clip.
+  /// The outcome for a clip.
   private enum Outcome {
     case made, upToDate, kept
   }
@@ -88,7 +88,7 @@ public struct DerivedColumnMaker: Sendable {
     }
   }
 
-  /// What a value that is made now would be made from.
+  /// The inputs that a value made now would be made from.
   private func origin(of clip: DerivedClip, seenFrom folder: String) throws -> DerivedRecords.Origin
   {
     guard let stamp = FileStamp(of: clip.source) else {

@@ -46,7 +46,7 @@ public struct DerivedColumnPlan: Sendable {
     guard text.map({ $0.rowCount == dataset.rows.count }) ?? true else {
       throw PreprocessingError(
         .dataset, file: options.dataset,
-        "its rows can't be told apart. Write every row on lines of its own")
+        "its rows can't be separated. Start every row on a new line")
     }
     lines = dataset.rows.map(\.line)
     values = dataset.rows.map { row in

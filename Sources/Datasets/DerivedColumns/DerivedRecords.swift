@@ -16,7 +16,8 @@ struct FileStamp: Codable, Equatable, Sendable {
   }
 }
 
-/// What the values of a derived column were made from: a hidden file with one line for each value.
+/// The inputs that the values of a derived column were made from: a hidden file with one line per
+/// value.
 ///
 /// A file's line is added before the file gets its name, a text's as soon as it is made. A line
 /// that was truncated by a kill is ignored.
@@ -34,7 +35,7 @@ struct DerivedRecords {
     /// The stamp of the value's file; nil for a text.
     let stamp: FileStamp?
     let origin: Origin
-    /// What a user should know about the value; nil for nothing.
+    /// Notes for the user about the value; nil if there are none.
     let notes: [String]?
     /// The text; nil for a file.
     var value: String?
@@ -98,7 +99,7 @@ struct DerivedRecords {
 
   // MARK: Texts
 
-  /// Returns the text that was made from the wanted origin; nil if there is none.
+  /// Returns the text that was made from the wanted origin; nil if there isn't one.
   func text(of media: String, wanted: Origin) -> DerivedValue? {
     entries[media]?.last { $0.origin == wanted && $0.value != nil }
       .map { DerivedValue(text: $0.value, notes: $0.notes ?? []) }
@@ -119,7 +120,8 @@ struct DerivedRecords {
 
   private mutating func add(_ entry: Entry) throws {
     do {
-      let line = (isTorn ? Data("\n".utf8) : Data()) + (try JSON(encoding: entry).data()) + Data("\n".utf8)
+      let line =
+        (isTorn ? Data("\n".utf8) : Data()) + (try JSON(encoding: entry).data()) + Data("\n".utf8)
       let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
       guard descriptor >= 0 else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
       let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)

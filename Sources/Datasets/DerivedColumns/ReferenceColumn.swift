@@ -2,7 +2,7 @@ import Foundation
 import Media
 import Support
 
-/// How a reference video is made from a clip.
+/// The way to make a reference video from a clip.
 public enum ReferenceKind: Equatable, Sendable {
   case filter(FrameFilter)
   case command(ClipCommand)

@@ -4,7 +4,7 @@ import LTX
 import Media
 import Torch
 
-/// How the files of one kind are turned back into media.
+/// The way to decode the files of one kind back into media.
 struct CacheDecoding: Sendable {
   /// The folder that a whole cache's files are decoded into; upstream's name if it has one.
   let folder: String

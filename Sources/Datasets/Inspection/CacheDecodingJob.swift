@@ -5,7 +5,7 @@ public struct CacheDecodingJob: Sendable {
   let file: String
   /// The path of the output without its extension, which depends on the content of the file.
   let output: String
-  /// How to decode the file; nil if its folder does not tell, so that the file is examined.
+  /// The way to decode the file; nil if its folder doesn't tell, so that the file is examined.
   let decoding: CacheDecoding?
   /// The latents of the audio that goes into the video.
   var audioFile: String?

@@ -118,7 +118,7 @@ struct CacheReading {
 
   // MARK: Audio
 
-  /// How loud the audio of the samples was, as far as their latents record it.
+  /// The loudness of the samples' audio, as far as their latents record it.
   var silentAudio: SilentAudio { SilentAudio(audioLevels(.audioLatents)) }
 
   func audioLevels(_ folder: CacheFolder) -> [String: SampleLevel] {

@@ -11,7 +11,7 @@ public struct DatasetPreview: Sendable {
   public let html: String
   public let clips: Int
   public let problems: Int
-  /// What is not shown, and why.
+  /// Notes on what is not shown, with the reason.
   public let notes: [String]
 
   /// - Parameters:

@@ -42,7 +42,7 @@ public struct DatasetProblem: Error, Codable, Equatable, Sendable, CustomStringC
   public let line: Int?
   /// The sample's name.
   public let sample: String?
-  /// What is wrong and, if it is not obvious, what to do.
+  /// The problem and, if it isn't obvious, the remedy.
   public let problem: String
 
   init(
@@ -88,6 +88,6 @@ public struct DatasetReport: Codable, Sendable {
   public let samples: Int
   public let files: Int
   public let problems: [DatasetProblem]
-  /// What was not checked, and why.
+  /// Notes on checks that were skipped, with the reason.
   public let notes: [String]
 }

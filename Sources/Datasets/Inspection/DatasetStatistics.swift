@@ -45,7 +45,7 @@ public struct DatasetStatistics: Codable, Sendable {
     public let loudness: Double?
     /// The largest sample of the media file's audio, in dB of full scale.
     public let peak: Double?
-    /// How often the sample appears in an epoch of training.
+    /// The number of times that the sample appears in an epoch of training.
     public let repeats: Int
   }
 
@@ -53,7 +53,7 @@ public struct DatasetStatistics: Codable, Sendable {
   public let dataset: String?
   public let folders: [Count]
   public let samples: [Sample]
-  /// The number of samples that an epoch of training shows, each as often as it is repeated.
+  /// The number of samples in an epoch of training, with repeats.
   public let samplesPerEpoch: Int
   public let durations: Spread?
   public let frameRates: [Count]
@@ -66,7 +66,7 @@ public struct DatasetStatistics: Codable, Sendable {
   public let silentAudio: Int?
   /// The number of samples whose audio latents record how loud the audio was.
   public let measuredAudio: Int
-  /// What is not known, and why.
+  /// Notes on unknown values, with the reason.
   public let notes: [String]
 
   /// - Throws: the errors of `CacheChecker` for input that can't be used.

@@ -16,7 +16,7 @@ public struct DatasetSample: Equatable, Sendable {
   /// The media file's path relative to the dataset's folder, without its last extension: `scenes/a`
   /// for `scenes/a.mp4`.
   public let name: String
-  /// How often the sample appears in an epoch of training.
+  /// The number of times that the sample appears in an epoch of training.
   public let repeats: Int
 
   /// Returns the location for messages: `dataset.json:3`.

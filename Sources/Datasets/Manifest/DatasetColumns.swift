@@ -25,7 +25,7 @@ public struct Role: Hashable, Sendable {
   public static let audio = Role("audio")
   public static let caption = Role(
     "caption", otherNames: ["text", "prompt", "description"], isMedia: false)
-  /// How often the sample appears in an epoch of training.
+  /// The number of times that the sample appears in an epoch of training.
   public static let repeats = Role("repeats", otherNames: ["num_repeats"], isMedia: false)
 
   /// All roles.

@@ -3,10 +3,11 @@ import Media
 import NN
 import Support
 
-/// A folder of media as a dataset: files that differ in their extension only belong together.
-/// `a.mp4` or `a.png` is the clip, `a.txt` its caption, `a.wav` its audio (without a clip, the audio
-/// is the sample); `a_reference.mp4` is the reference of `a`, and `a_mask.mp4` its mask. Subfolders
-/// are searched. Everything else in the folder is listed with the reason why it is skipped.
+/// A folder of media as a dataset: files that differ only in their extension belong together.
+/// `a.mp4` or `a.png` is the clip, `a.txt` its caption, `a.wav` its audio (without a clip, the
+/// audio is the sample); `a_reference.mp4` is the reference of `a`, and `a_mask.mp4` its mask.
+/// Subfolders are searched. Everything else in the folder is listed with the reason why it is
+/// skipped.
 struct MediaFolder {
   let rows: [DatasetRow]
   /// The files that can't be used.

@@ -18,7 +18,7 @@ struct Clip: Sendable {
   let isImage: Bool
   /// The time of the first frame, on the clock that the audio shares.
   let start: Double
-  /// What a user should know about the clip, one clause each.
+  /// Notes for the user about the clip, one clause each.
   let notes: [String]
   /// The color conversions.
   let colorNotes: [String]
@@ -93,7 +93,7 @@ struct ClipReader: Sendable {
   var deinterlaces = true
   /// Whether a clip with damaged frames is refused.
   var isStrict = false
-  /// How colors are converted to RGB. Reading like upstream ignores it.
+  /// The conversion of colors to RGB. Upstream mode ignores it.
   var color = ColorOptions()
 
   /// Checks a clip without decoding it.

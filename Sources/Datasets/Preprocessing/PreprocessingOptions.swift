@@ -5,7 +5,7 @@ import Torch
 
 /// The options of preprocessing a dataset.
 public struct PreprocessingOptions: Sendable {
-  /// How audio is treated.
+  /// The processing of audio.
   public enum Audio: Sendable {
     /// Clips that have audio are encoded with it.
     case whereThereIs
@@ -51,7 +51,7 @@ public struct PreprocessingOptions: Sendable {
   public var deinterlaces = true
   /// Whether rows with damaged frames fail instead of being cached with a warning.
   public var isStrict = false
-  /// How the colors of clips and images are converted to RGB.
+  /// The conversion of the colors of clips and images to RGB.
   public var color = ColorOptions()
   /// The factor by which references are smaller than their clips.
   public var referenceDownscale = 1

@@ -18,7 +18,7 @@ public struct PreprocessingPlan: Sendable {
   let work: [SampleWork]
   /// The index of repeats with those of the dataset; nil if this process does not write it.
   let repeats: SampleRepeats?
-  /// The report as it is before the work.
+  /// The report before any work is done.
   let report: PreprocessingReport
 
   /// - Throws: `Issue` for an option that can't be used, `PreprocessingError`, `NoUsableSamples`,

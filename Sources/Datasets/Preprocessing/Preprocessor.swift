@@ -69,7 +69,7 @@ public final class Preprocessor {
   public var currentReport: PreprocessingReport { report }
 
   private var isStopped = false
-  /// How many clips differ from upstream's reading, by the reason.
+  /// The number of clips that differ from upstream's reading, by the reason.
   private var corrected: [Clip.Correction: Int] = [:]
 
   private func finish(_ began: Date) {

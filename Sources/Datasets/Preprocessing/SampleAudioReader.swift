@@ -11,7 +11,7 @@ import Torch
 struct PreparedAudio: Sendable {
   let audio: AudioClip
   let level: SampleLevel
-  /// What a user should know about the audio, one clause each.
+  /// Notes for the user about the audio, one clause each.
   let notes: [String]
 }
 
@@ -32,11 +32,11 @@ struct SampleAudioReader: Sendable {
   /// little.
   private static let loudest = 3.0
 
-  /// Reads the audio that goes with a clip's frames, cut to their length or padded with silence.
+  /// Reads the audio that belongs to a clip's frames, cut to their length or padded with silence.
   ///
   /// - Parameters:
-  ///   - seconds: the length of the frames.
-  ///   - start: the time of the first frame, on the container's clock; nil for audio from another
+  ///   - seconds: The length of the frames.
+  ///   - start: The time of the first frame on the container's clock; nil for audio from another
   ///     file.
   /// - Throws: `MediaError`; of kind `.noStream` if there is no audio.
   func read(_ path: String, seconds: Double, start: Double?) throws -> PreparedAudio {

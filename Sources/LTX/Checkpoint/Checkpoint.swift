@@ -152,7 +152,7 @@ public struct Checkpoint: Sendable {
     let root = weights(
       policy.excludingFromTraining { key in
         let name = key.dropFirst(Prefix.transformer.count + 1)
-        // What only other passes run is not trained.
+        // Weights that only other passes use are not trained.
         let present = training ?? modalities
         return !LoRAPart(path: String(name)).isBuilt(present)
           || !(generating ?? present).depend(on: name, built: present, blocks: configuration.blocks)

@@ -11,8 +11,8 @@ enum KnowinglyUnused {
       || key == Weights.scaledFP8Marker
   }
 
-  /// Of a transformer that is built without one of its streams: the other's, and what goes between
-  /// the two.
+  /// Keys that a transformer built for one modality doesn't use: those of the other modality, and
+  /// of the layers between the two.
   static func otherModality(_ key: String, building modalities: Set<Modality>) -> Bool {
     guard modalities != .both else { return false }
     let isBetween = ["av_ca_", "a2v", "audio_to_video", "video_to_audio"].contains(

@@ -21,7 +21,7 @@ public struct Condition<Source: Sendable>: Sendable {
     case retake(from: Double, to: Double)
     /// The part that a mask marks, or leaves.
     case mask(Source, MaskRule)
-    /// Another video or audio that the model refers to (IC-LoRA). A nil `scale` stands for the one
+    /// Another video or audio that the model refers to (IC-LoRA). A nil `scale` means the scale
     /// that the LoRAs were trained with. `isShown` puts the reference beside the result.
     case reference(scale: ReferenceScale? = nil, isShown: Bool = false)
     /// The whole modality: only the other one is generated.
@@ -40,10 +40,10 @@ public struct Condition<Source: Sendable>: Sendable {
 
   public var source: Source
   public var kind: Kind
-  /// How strongly the known data is kept, from 0 to 1.
+  /// The strength with which the known data is kept, from 0 to 1.
   public var strength: Double
-  /// How often training applies the condition: to each sample by itself, but a reference to a whole
-  /// batch.
+  /// The probability that training applies the condition, drawn for each sample, or for a whole
+  /// batch for references.
   public var probability: Double
 
   public init(_ source: Source, _ kind: Kind, strength: Double = 1, probability: Double = 1) {
@@ -94,7 +94,7 @@ public enum LatentCondition: Sendable {
   case replace(latent: Tensor, latentFrame: Int, strength: Double = 1)
   /// A still image at a pixel frame, appended as tokens of its own; video only.
   case keyframe(latent: Tensor, frame: Int, strength: Double)
-  /// A reference, appended; its positions are scaled onto the result's. `attention` weakens the
+  /// An appended reference whose positions are scaled to the result's. `attention` weakens the
   /// attention between the reference and the result: [B, tokens] from 0 to 1.
   case reference(
     latent: Tensor, scale: ReferenceScale = ReferenceScale(), strength: Double = 1,

@@ -17,8 +17,8 @@ public struct MaskRasterizer: Sendable {
   public enum Grouping: Sendable {
     /// The first frame alone, then as many as a latent frame holds, as the video VAE groups them.
     case causal
-    /// As many as a latent frame holds from the first frame on, and black frames at the end, as
-    /// upstream's `process_videos.py` groups them.
+    /// As many as a latent frame holds, starting with the first frame and filled up with black
+    /// frames at the end, like upstream's `process_videos.py`.
     case plain
   }
 

@@ -21,7 +21,7 @@ extension Set<Modality> {
 
 /// A value for video and one for audio.
 ///
-/// Where a modality may be absent, `Value` is an optional.
+/// If a modality may be absent, `Value` is an optional.
 public struct PerModality<Value> {
   public var video: Value
   public var audio: Value

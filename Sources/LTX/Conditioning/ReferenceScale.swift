@@ -3,11 +3,11 @@
 import Support
 import Torch
 
-/// How much coarser a reference is than its clip.
+/// The factors by which a reference is coarser than its clip.
 public struct ReferenceScale: Sendable, Equatable {
-  /// The number of the clip's pixels in one of the reference's, in both directions.
+  /// The number of the clip's pixels per pixel of the reference, in both directions.
   public var space: Int
-  /// The number of the clip's frames in one of the reference's.
+  /// The number of the clip's frames per frame of the reference.
   public var time: Int
 
   public init(space: Int = 1, time: Int = 1) {
@@ -67,9 +67,9 @@ public struct ReferenceScale: Sendable, Equatable {
   /// ends with the target's.
   ///
   /// - Parameters:
-  ///   - positions: of the reference at its own frame rate, [B, 3, T, 2].
+  ///   - positions: The positions of the reference at its own frame rate, [B, 3, T, 2].
   ///   - target: [B, 3, T', 2]; its first token ends with the first frame.
-  ///   - scalesTime: false for references that run at the target's frame rate.
+  ///   - scalesTime: False for references that run at the target's frame rate.
   package func placing(
     _ positions: Tensor, onto target: Tensor, scalesTime: Bool = true
   ) throws -> Tensor {

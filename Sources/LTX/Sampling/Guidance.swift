@@ -2,7 +2,7 @@
 
 import Torch
 
-/// How strongly one modality's prediction is pushed away from worse ones (ltx-core,
+/// The strength with which one modality's prediction is pushed away from worse ones (ltx-core,
 /// `components/guiders.py`).
 public struct Guidance: Sendable {
   /// Classifier-free guidance: away from the prediction for the negative prompt. 1 is off.
@@ -12,7 +12,8 @@ public struct Guidance: Sendable {
   public var stg = 0.0
   /// Away from the prediction without the other modality. 1 is off.
   public var modality = 1.0
-  /// How far the result's standard deviation is pulled back to the plain prediction's, 0 to 1.
+  /// The fraction by which the result's standard deviation is pulled back to the plain
+  /// prediction's, 0 to 1.
   public var rescale = 0.0
   /// The modality is predicted only at every (n + 1)-th step and keeps its last prediction in
   /// between.

@@ -9,8 +9,9 @@ public enum NoiseSchedule {
   /// LTX-2's schedule: evenly spaced, shifted towards noise by the number of tokens, then stretched
   /// so that the last level above 0 is 0.1 (ltx-core, `components/schedulers.py`).
   ///
-  /// - Parameter tokens: the reference's pipelines always use the shift of 4096.
-  /// - Throws: `TorchError` of kind `.shape` for fewer than one step, or too many to be meant.
+  /// - Parameter tokens: The number of tokens; upstream's pipelines always use 4096.
+  /// - Throws: `TorchError` of kind `.shape` for fewer than one step, or an implausible number of
+  ///   them.
   public static func shifted(steps: Int, tokens: Int = 4096) throws -> [Float] {
     guard (1...maximumSteps).contains(steps) else {
       throw TorchError(
@@ -20,7 +21,7 @@ public enum NoiseSchedule {
     let (lowShift, highShift) = (0.95, 2.05)
     let slope = (highShift - lowShift) / (highTokens - lowTokens)
     let shift = exp(Double(tokens) * slope + lowShift - slope * lowTokens)
-    // float32 throughout, as the reference computes it.
+    // float32 throughout, like upstream.
     let linear: [Float] = try Tensor.linspace(from: 1, to: 0, steps: steps + 1).array()
     let factor = Float(shift)
     // A shift beyond the numbers there are leaves noise alone.

@@ -72,7 +72,7 @@ extension Sampler {
 /// The coefficients of a step of length h in -log sigma.
 private struct SecondOrderInterval {
   let h: Double
-  /// How far the first direction leads to the midpoint.
+  /// The step along the first direction to the midpoint.
   let toMiddle: Double
   let firstWeight: Double
   let secondWeight: Double

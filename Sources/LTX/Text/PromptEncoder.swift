@@ -42,8 +42,8 @@ public struct PromptEncoder: Sendable {
   public func callAsFunction(_ prompts: [String]) throws -> TextFeatures {
     let (ids, mask) = try tokenizer.tensors(prompts)
     let tokens = mask.size(1)
-    // Of the padding that all prompts share, one token is encoded: nothing attends to padding, and
-    // the features of all padding tokens are equal.
+    // Only one token of the padding that all prompts share is encoded: nothing attends to padding,
+    // and the features of all padding tokens are equal.
     let used = try mask.amax([0]).sum().item()
     let skipped = max(0, tokens - Int(used) - 1)
     let features = try withoutGrad {

@@ -1,10 +1,10 @@
 import NN
 
-/// How a checkpoint processes text, from `config.transformer` of its metadata.
+/// The text processing of a checkpoint, from `config.transformer` of its metadata.
 ///
 /// Defaults are those of upstream (ltx-core, `text_encoders/gemma`).
 public struct TextConfiguration: Sendable {
-  /// How hidden states of the text encoder become features.
+  /// The computation of features from the text encoder's hidden states.
   public enum Features: Sendable, Equatable {
     /// LTX-2: normalized over a whole prompt, one projection to the text encoder's width for both
     /// modalities.

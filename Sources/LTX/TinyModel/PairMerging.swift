@@ -58,7 +58,7 @@ enum PairMerging {
   }
 }
 
-/// What the tiny model's vocabulary is learnt from: the words of captions.
+/// The training text of the tiny model's vocabulary: the words of captions.
 enum TinyCaptions {
   static let sentences: [String] = [
     "The camera pans slowly to the left and reveals a wide valley with a river in the morning light.",

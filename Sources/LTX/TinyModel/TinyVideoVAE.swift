@@ -12,7 +12,7 @@ public struct TinyVideoVAE: Sendable {
 
   public init(generation: TinyModel.Generation = .ltx2) { self.generation = generation }
 
-  /// The channels of the first features. Upstream uses the latent's, as they are equal in the
+  /// The channels of the first features. Upstream uses the latent's, which are equal in the
   /// published model.
   var encoderChannels: Int { latentChannels }
 
