@@ -66,7 +66,7 @@ import Tracking
       }
     }
     #expect(result.status == 2)
-    #expect(result.errors.contains("frames a second"), "\(result.errors)")
+    #expect(result.errors.contains("has an invalid fps"), "\(result.errors)")
   }
 
   @Test func latentsWithoutRows() throws {
@@ -76,7 +76,7 @@ import Tracking
       }
     }
     #expect(result.status == 2)
-    #expect(result.errors.contains("which are none"), "\(result.errors)")
+    #expect(result.errors.contains("which is empty"), "\(result.errors)")
   }
 
   /// Samples that miss a part are counted and left out.

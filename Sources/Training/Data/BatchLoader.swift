@@ -5,31 +5,32 @@ import LTX
 import Synchronization
 import Torch
 
-/// A batch as it comes from the cache, on the CPU.
+/// A batch from the cache, on the CPU.
 public struct LoadedBatch: Sendable {
-  /// Of the batch, from 0 over the whole run and all ranks.
+  /// The number of the batch, from 0, over the whole run and all ranks.
   public let number: Int
   let order: BatchOrder.Batch
   /// The file of each sample's text features.
   let textFiles: [String]
   public let batch: TrainingBatch
-  /// Before the connectors: [B, S, Wv], [B, S, Wa], mask [B, S].
+  /// The features before the connectors: [B, S, Wv], [B, S, Wa], and the mask [B, S].
   public let text: TextFeatures
 }
 
-/// Reads the batches of a run in their order, some of them ahead on threads of their own.
+/// Loads the batches of a run in order, some of them ahead of time on worker threads.
 final class BatchLoader {
   private let ahead: ReadAhead<Result<LoadedBatch, any Error>>?
   private let read: @Sendable (Int) throws -> LoadedBatch
   private var taken = 0
 
   /// - Parameters:
-  ///   - first: the number of the first batch; the others follow at a distance of `stride`, one
-  ///     batch for each rank.
-  ///   - count: how many batches will be asked for.
-  ///   - workers: threads that read ahead; 0 reads a batch when it is asked for.
-  ///   - captionDropout: which samples come with the empty prompt's features.
-  ///   - device: that batches go to; for a GPU they are put into memory that it can read by itself.
+  ///   - first: the number of the first batch.
+  ///   - stride: the distance to the next batch, one batch for each rank.
+  ///   - count: the number of batches that will be requested.
+  ///   - workers: the number of threads that load ahead; with 0, each batch is loaded when it is
+  ///     requested.
+  ///   - captionDropout: selects the samples that come with the empty prompt's features.
+  ///   - device: the target of the batches; for a GPU they are put into page-locked memory.
   init(
     _ dataset: PrecomputedDataset, order: BatchOrder, first: Int, stride: Int, count: Int,
     workers: Int, device: Device, captionDropout: CaptionDropout? = nil
@@ -50,7 +51,7 @@ final class BatchLoader {
       }
   }
 
-  /// - Precondition: called at most as often as there are batches.
+  /// - Precondition: called at most once for each batch.
   func next() throws -> LoadedBatch {
     defer { taken += 1 }
     return try ahead?.next().get() ?? read(taken)
@@ -58,7 +59,7 @@ final class BatchLoader {
 }
 
 extension PrecomputedDataset {
-  /// Reads the samples of a batch and lays them side by side.
+  /// Loads and stacks the samples of a batch.
   func load(
     _ order: BatchOrder.Batch, number: Int, _ captionDropout: CaptionDropout? = nil
   ) throws -> LoadedBatch {
@@ -99,7 +100,7 @@ extension PrecomputedDataset {
 }
 
 extension LoadedBatch {
-  /// The same in page-locked memory.
+  /// A copy in page-locked memory.
   fileprivate func pinned() throws -> LoadedBatch {
     let video = try text.video.pinned()
     return LoadedBatch(

@@ -1,38 +1,38 @@
 import Torch
 
-/// Which samples make up each batch of a run.
+/// The samples of each batch of a run.
 ///
-/// The order is a function of the seed and the batch's number alone, so that a run that goes on
-/// needs no state of it. Samples of one key are batched together; what does not fill a batch makes
-/// a smaller one at the end of the epoch. A sample with repeats appears that often in an epoch.
+/// The order is a function of the seed and the batch number, so a resumed run needs no stored
+/// state. Samples with equal keys are batched together; the remainders form smaller batches at the
+/// end of the epoch. A sample with repeats appears that many times in an epoch.
 ///
-/// A batch of four is the two batches of two that a smaller batch size gives, as long as all
-/// samples have one key: so accumulation and ranks can stand in for a larger batch.
+/// If all samples have one key, a batch of four consists of the two batches of two at a smaller
+/// batch size, so accumulation and ranks can replace a larger batch.
 struct BatchOrder: Sendable {
   struct Batch: Sendable, Equatable {
     /// Indices into the dataset.
     var samples: [Int]
-    /// How many samples were shown before this batch, over all epochs.
+    /// The number of samples shown before this batch, over all epochs.
     var position: Int
   }
 
   private let keys: [[Int]]
-  /// The samples of an epoch before they are shuffled, each as often as it is repeated.
+  /// The samples of an epoch before shuffling, including repeats.
   private let shown: [Int]
   private let batchSize: Int
   private let seed: UInt64
-  /// The epochs that were asked for last: threads that read ahead come back to the one before.
+  /// The most recently used epochs: threads that load ahead may return to the previous one.
   private var epochs: [(number: Int, batches: [Batch])] = []
-  /// The number of samples in an epoch, each counted as often as it is repeated.
+  /// The number of samples in an epoch, counting repeats.
   var samplesPerEpoch: Int { shown.count }
   /// The number of batches in an epoch.
   let batchesPerEpoch: Int
-  /// The number of batches in an epoch by how many samples they hold.
+  /// The number of batches in an epoch by batch size.
   let batchesBySize: [Int: Int]
 
   /// - Parameters:
-  ///   - keys: of the samples; those of one key fit into one batch.
-  ///   - repeats: how often each sample appears in an epoch; nil for once.
+  ///   - keys: a key for each sample; samples with equal keys fit into one batch.
+  ///   - repeats: the number of times that each sample appears in an epoch; nil for once.
   ///   - batchSize: at most the number of samples in an epoch.
   init(keys: [[Int]], repeats: [Int]? = nil, batchSize: Int, seed: UInt64) {
     self.keys = keys
@@ -49,13 +49,13 @@ struct BatchOrder: Sendable {
     batchesPerEpoch = sizes.values.reduce(0, +)
   }
 
-  /// The epoch of a batch, and its number there; both from 0.
+  /// The epoch of a batch, and the batch's number in it; both from 0.
   func position(of batch: Int) -> (epoch: Int, index: Int) {
     let (epoch, index) = batch.quotientAndRemainder(dividingBy: batchesPerEpoch)
     return (epoch, index)
   }
 
-  /// A batch, counted from 0 over all epochs.
+  /// Returns a batch, counted from 0 over all epochs.
   mutating func batch(_ number: Int) throws -> Batch {
     let (epoch, index) = position(of: number)
     if let known = epochs.first(where: { $0.number == epoch }) { return known.batches[index] }
@@ -76,7 +76,7 @@ struct BatchOrder: Sendable {
         open[key] = nil
       }
     }
-    // The remainders come last, in an order that does not depend on hashing.
+    // The remainders come last, in an order that is independent of hashing.
     groups += open.values.sorted { $0[0] < $1[0] }
     var position = epoch * shown.count
     return groups.map { samples in

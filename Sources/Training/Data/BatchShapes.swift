@@ -1,4 +1,4 @@
-/// Which samples can share a batch, and how much of their audio they bring.
+/// Decides which samples can share a batch, and how much of their audio is used.
 ///
 /// Samples of a batch have video latents of one shape. Their frame rates may differ, since each
 /// sample's positions follow its own rate. Audio latents whose lengths are close are cut to the
@@ -7,17 +7,17 @@
 struct BatchShapes: Sendable {
   /// A key for each sample; samples with equal keys fit into one batch.
   let keys: [[Int]]
-  /// Samples whose audio is cut, and by how many latent steps at most.
+  /// The samples whose audio is cut, and the largest cut in latent steps.
   let cutSamples: Int
   let longestCut: Int
-  /// By folder of audio latents: the latent steps of each sample that are trained on.
+  /// The latent steps of each sample that are trained on, by folder of audio latents.
   private let steps: [String: [Int]]
 
-  /// How much longer than the shortest audio of a group another one may be: 1 %, or one latent step
+  /// The most by which a group's audio lengths may exceed the shortest one: 1 %, or one latent step
   /// (0.04 s).
   static func tolerance(_ shortest: Int) -> Int { max(1, shortest / 100) }
 
-  /// - Parameter batchSize: with 1, nothing is cut.
+  /// - Parameter batchSize: the batch size; with 1, nothing is cut.
   init(_ dataset: PrecomputedDataset, batchSize: Int) {
     let entries = dataset.entries
     let kinds = PrecomputedDataset.latentFolders(dataset.strategies)
@@ -57,7 +57,7 @@ struct BatchShapes: Sendable {
     self.steps = steps
   }
 
-  /// The same samples with their audio cut.
+  /// Returns the same samples with their audio cut.
   func dataset(_ dataset: PrecomputedDataset) -> PrecomputedDataset {
     guard cutSamples > 0 else { return dataset }
     var entries = dataset.entries

@@ -4,8 +4,8 @@ import Torch
 /// Trains some samples on the empty prompt instead of their captions, so that classifier-free
 /// guidance has an unconditional prediction to compare with (Ho and Salimans, 2022).
 ///
-/// The choice is a function of the seed and of the sample's position in the run, and so of the
-/// sample and the epoch: batches, ranks and a resumed run make the same one.
+/// The choice is a function of the seed and of the sample's position in the run, so it is
+/// independent of batches and ranks, and a resumed run makes the same one.
 struct CaptionDropout: Sendable {
   let probability: Double
   let seed: UInt64

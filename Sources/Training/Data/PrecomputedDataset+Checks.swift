@@ -4,13 +4,13 @@ import LTX
 import Support
 import TensorFiles
 
-/// What can be found out before the first step from the headers of the files.
+/// Checks before the first step that need only the headers of the files.
 extension PrecomputedDataset {
   /// Checks that a model can read every sample's latents and text features, and that masks fit.
   ///
   /// - Parameters:
-  ///   - path: of the model, for the message.
-  ///   - emptyPrompt: the file of text features that stands in for captions, if there is one.
+  ///   - path: the path of the model, for messages.
+  ///   - emptyPrompt: the file of text features that replaces dropped captions, if there is one.
   /// - Throws: `DatasetError` that names the first file that does not fit.
   func requireFit(_ trained: TrainedModel, path model: String, emptyPrompt: String? = nil) throws {
     let configuration = trained.transformer.configuration
@@ -76,7 +76,7 @@ extension PrecomputedDataset {
           file.has("audio_prompt_embeds") ? try file.tensorShape("audio_prompt_embeds") : features
         guard own == [features[0], audio] else {
           throw fail(
-            "holds text features of sound of shape \(own), but the model \(model) takes \([features[0], audio]); "
+            "holds audio text features of shape \(own), but the model \(model) takes \([features[0], audio]); "
               + "preprocess the dataset with this model")
         }
       }
@@ -96,11 +96,11 @@ extension PrecomputedDataset {
   }
 
   /// Checks that the samples were cached with the model and the text encoder of the configuration,
-  /// as far as their metadata tells; the official trainer's caches tell nothing.
+  /// as far as the metadata shows; the official trainer's caches have none.
   ///
-  /// - Parameter files: of the model.
-  /// - Throws: `DatasetError` that counts those of other models or another text encoder, unless the
-  ///   configuration accepts them.
+  /// - Parameter files: the model files.
+  /// - Throws: `DatasetError` with the number of samples from other models or another text encoder,
+  ///   unless the configuration accepts them.
   func requireSameModel(
     _ files: ModelFiles, _ c: TrainingConfiguration, emptyPrompt: String? = nil
   ) throws {
@@ -124,10 +124,11 @@ extension PrecomputedDataset {
       problem:
         "holds \(others.count) samples that were preprocessed with another model than \(c.model.modelPath), "
         + "\(first.name) among them; run `ltx preprocess` with this model, or set data.accept_other_model to true "
-        + "where the models share their VAEs and text projection")
+        + "if the models share their VAEs and text projection")
   }
 
-  /// The empty prompt's features are of the model and the text encoder of the captions' features.
+  /// Checks that the empty prompt's features come from the same model and text encoder as the
+  /// captions'.
   private func requireSameOrigin(_ emptyPrompt: String) throws {
     guard let caption = entries.first?.files[Self.textFolder] else { return }
     let (own, other) = (
@@ -143,7 +144,7 @@ extension PrecomputedDataset {
     }
   }
 
-  /// Text features of one text encoder and samples by another would not belong together.
+  /// Checks that all text features come from the configured text encoder.
   private func requireSameTextEncoder(_ c: TrainingConfiguration) throws {
     guard let path = c.model.textEncoderPath else { return }
     let wanted = try FileIdentity.identity(of: path)
@@ -163,11 +164,11 @@ extension PrecomputedDataset {
         + "data.accept_other_model to true if both are copies of one model")
   }
 
-  /// Tells datasets apart by their samples' names, the sizes of their files, and what the files say
-  /// that they were made from. (The official trainer's caches say nothing; a value that was changed
-  /// in place is not seen there.)
+  /// Identifies a dataset by its samples' names, the sizes of their files, and the sources in their
+  /// metadata. The official trainer's caches have no metadata, so a value that was changed in place
+  /// goes unnoticed there.
   ///
-  /// - Parameter emptyPrompt: the file that stands in for captions, if there is one.
+  /// - Parameter emptyPrompt: the file that replaces dropped captions, if there is one.
   func identities(emptyPrompt: String? = nil) throws -> [String] {
     func identity(_ folder: String, _ path: String) throws -> String {
       let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
@@ -182,11 +183,11 @@ extension PrecomputedDataset {
     return try samples + [emptyPrompt].compactMap { $0 }.map { try identity(EmptyPrompt.name, $0) }
   }
 
-  /// The scale of references of video, inferred from the first sample as the official trainer does,
-  /// and checked on all.
+  /// The scale of video references, inferred from the first sample as in the official trainer, and
+  /// checked on all samples.
   ///
-  /// - Throws: `DatasetError` for sizes that don't divide, or another scale than the first
-  ///   sample's.
+  /// - Throws: `DatasetError` if sizes don't divide, or if a sample's scale differs from the first
+  ///   one's.
   func referenceScale() throws -> ReferenceScale {
     guard let video = strategies.video,
       let folder = video.conditions.compactMap(\.referenceFolder).first

@@ -8,31 +8,30 @@ import Media
 import TensorFiles
 import Torch
 
-/// The cached latents and text features that `ltx preprocess`, or the official trainer's scripts,
+/// The cached latents and text features that `ltx preprocess` or the official trainer's scripts
 /// wrote.
 ///
-/// A sample is a name that has a file in every folder that the strategy reads; safetensors or
-/// `.pt`.
+/// A sample is a name with a file in every folder that the strategy reads, as safetensors or `.pt`.
 public struct PrecomputedDataset: Sendable {
   struct Entry: Sendable {
-    /// Relative to the folders, without the extension.
+    /// The path relative to the folders, without the extension.
     let name: String
-    /// By folder.
+    /// The paths of the files by folder.
     let files: [String: String]
-    /// By folder of latents: [C, F, H, W] or [Z, T, 16], as they are trained on.
+    /// The shapes of the training latents by folder: [C, F, H, W] or [Z, T, 16].
     var shapes: [String: [Int]]
-    /// By folder of latents, of video.
+    /// The frame rates of video by folder of latents.
     let fps: [String: Double]
-    /// How loud the sample's audio was; nil without audio, or where its file does not say.
+    /// The loudness of the sample's audio; nil without audio, or if its file does not hold it.
     let audioLevel: SampleLevel?
-    /// How often the sample appears in an epoch.
+    /// The number of times that the sample appears in an epoch.
     let repeats: Int
   }
 
   public let root: String
   let strategies: PerModality<ModalityStrategy?>
   let entries: [Entry]
-  /// Names that some folders have and others lack, which are left out; by the first folder that
+  /// Names that some folders have and others lack, which are skipped, by the first folder that
   /// lacks them.
   public let unmatched: [String: [String]]
 
@@ -40,8 +39,8 @@ public struct PrecomputedDataset: Sendable {
 
   /// - Parameters:
   ///   - root: the dataset's folder, or its `.precomputed`.
-  ///   - strategies: which folders are read.
-  /// - Throws: `DatasetError` when there is nothing to train on.
+  ///   - strategies: the strategies, which name the folders to read.
+  /// - Throws: `DatasetError` if there is nothing to train on.
   public init(root: String, strategies: PerModality<ModalityStrategy?>) throws {
     let nested = root + "/.precomputed"
     self.root = FileManager.default.fileExists(atPath: nested) ? nested : root
@@ -73,7 +72,7 @@ public struct PrecomputedDataset: Sendable {
         let file = try SampleFile(path: path)
         let shape = try Self.latentShape(file, kind)
         guard shape.allSatisfy({ $0 > 0 }) else {
-          throw DatasetError(path: path, problem: "holds latents of shape \(shape), which are none")
+          throw DatasetError(path: path, problem: "holds latents of shape \(shape), which is empty")
         }
         shapes[folder] = shape
         if folder == strategies.audio?.latentsFolder {
@@ -82,7 +81,7 @@ public struct PrecomputedDataset: Sendable {
         guard kind == .video else { continue }
         let rate = try file.number("fps") ?? 24
         guard rate > 0, rate < 1e6 else {
-          throw DatasetError(path: path, problem: "says that the clip has \(rate) frames a second")
+          throw DatasetError(path: path, problem: "has an invalid fps (got \(rate))")
         }
         fps[folder] = rate
       }
@@ -109,17 +108,17 @@ public struct PrecomputedDataset: Sendable {
     self.entries = entries
   }
 
-  /// The same dataset with some of its samples only.
+  /// The same dataset with only some of its samples.
   func keeping(_ isKept: (Entry) -> Bool) -> PrecomputedDataset {
     PrecomputedDataset(self, entries: entries.filter(isKept))
   }
 
   public var count: Int { entries.count }
 
-  /// The number of samples in an epoch, each counted as often as it is repeated.
+  /// The number of samples in an epoch, counting repeats.
   var samplesPerEpoch: Int { entries.reduce(0) { $0 + $1.repeats } }
 
-  /// Samples whose audio is silent, where audio is generated in training; else none.
+  /// The samples with silent audio if audio is generated in training; otherwise empty.
   var silentAudio: SilentAudio {
     guard strategies.audio?.isGenerated == true else { return SilentAudio([:]) }
     return SilentAudio(
@@ -131,7 +130,7 @@ public struct PrecomputedDataset: Sendable {
 
   public var unmatchedCount: Int { unmatched.values.reduce(0) { $0 + $1.count } }
 
-  /// Folders that a strategy reads: latents first, text last.
+  /// The folders that a strategy reads: latents first, text last.
   static func folders(_ strategies: PerModality<ModalityStrategy?>) -> [String] {
     var folders: [String] = []
     let own = strategies.values().map(\.latentsFolder)
@@ -151,7 +150,7 @@ public struct PrecomputedDataset: Sendable {
     }.values().flatMap { $0 }
   }
 
-  /// Older caches keep video as tokens, [F * H * W, C].
+  /// The shape of latents; older caches hold video as tokens, [F * H * W, C].
   private static func latentShape(_ file: SampleFile, _ kind: Modality) throws -> [Int] {
     let shape = try file.tensorShape("latents")
     switch (kind, shape.count) {
@@ -160,11 +159,11 @@ public struct PrecomputedDataset: Sendable {
       let size = try ["num_frames", "height", "width"].map {
         Int(exactly: try file.number($0) ?? 0) ?? 0
       }
-      // As fractions, which don't overflow.
+      // Floating-point numbers don't overflow.
       if size.reduce(1, { $0 * Double($1) }) == Double(shape[0]) { return [shape[1]] + size }
       throw DatasetError(
         path: file.path,
-        problem: "holds \(shape[0]) tokens of latents, but says that they are \(size)")
+        problem: "holds \(shape[0]) latent tokens, but their dimensions are \(size)")
     default:
       throw DatasetError(
         path: file.path,
@@ -173,7 +172,7 @@ public struct PrecomputedDataset: Sendable {
     }
   }
 
-  /// Older caches name `latent_7` and `condition_7`.
+  /// Older caches use names such as `latent_7` and `condition_7`.
   private static func legacyTextName(_ name: String) -> String {
     var parts = name.split(separator: "/").map(String.init)
     if let last = parts.last, last.hasPrefix("latent_") {
@@ -182,7 +181,7 @@ public struct PrecomputedDataset: Sendable {
     return parts.joined(separator: "/")
   }
 
-  /// What the video stream's features are called; older caches hold one tensor for both streams.
+  /// The key of the video's features; older caches hold one tensor for both modalities.
   static func videoFeatures(_ file: SampleFile) -> String {
     file.has("video_prompt_embeds") ? "video_prompt_embeds" : "prompt_embeds"
   }
@@ -190,23 +189,23 @@ public struct PrecomputedDataset: Sendable {
 
 /// One sample of a preprocessed dataset.
 public struct CachedSample: Sendable {
-  /// By folder: [C, F, H, W] or [Z, T, 16], normalised.
+  /// Normalized latents by folder: [C, F, H, W] or [Z, T, 16].
   public let latents: [String: CachedLatents]
-  /// By folder: [F, H, W] or [T].
+  /// Masks by folder: [F, H, W] or [T].
   public let masks: [String: Tensor]
-  /// Before the connectors: [S, Wv].
+  /// The video's text features before the connectors: [S, Wv].
   public let videoFeatures: Tensor
-  /// [S, Wa]; nil where they are the video's.
+  /// The audio's, [S, Wa]; nil if they equal the video's.
   public let audioFeatures: Tensor?
-  /// [S], int64, 0 on padding.
+  /// [S], int64, 0 for padding.
   public let textMask: Tensor
 }
 
 extension PrecomputedDataset {
-  /// Reads a sample into memory.
+  /// Loads a sample.
   ///
-  /// - Parameter textFile: the file of text features in place of the sample's own.
-  /// - Throws: `DatasetError` for numbers that are none, which would ruin a run for good;
+  /// - Parameter textFile: a file of text features that replaces the sample's own.
+  /// - Throws: `DatasetError` if values are not finite, because they would ruin the run;
   ///   `TensorFileError`.
   public func sample(_ index: Int, textFile: String? = nil) throws -> CachedSample {
     let entry = entries[index]
@@ -237,7 +236,7 @@ extension PrecomputedDataset {
     for folder in strategies.conditionFolders where entry.shapes[folder] == nil {
       masks[folder] = try file(folder).tensor("mask").to(.float32)
     }
-    // Audio that is cut to share batches takes its mask with it.
+    // Audio that is cut to share batches has its mask cut too.
     if let audio = strategies.audio, let shape = entry.shapes[audio.latentsFolder] {
       for folder in audio.conditions.compactMap(\.maskFolder) {
         guard let mask = masks[folder], mask.count > shape[1] else { continue }

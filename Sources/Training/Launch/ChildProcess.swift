@@ -3,12 +3,12 @@ import Support
 
 /// A process that leads a process group of its own.
 ///
-/// Not Foundation's `Process`, which learns of an end only when also all that the process has
-/// started has ended: one rank's end must be known at once, because the others wait for it.
+/// Foundation's `Process` reports an end only after everything that the process started has ended.
+/// One rank's end must be known at once, because the others wait for it.
 struct ChildProcess: Sendable {
   let id: pid_t
 
-  /// How a process ended.
+  /// The end of a process.
   enum End: Equatable {
     case status(Int32)
     case signal(Int32)
@@ -51,21 +51,20 @@ struct ChildProcess: Sendable {
     self.id = id
   }
 
-  /// Blocks until the process has ended. Its number is not given to another one before `end` is
-  /// called.
+  /// Blocks until the process has ended. Its ID is not reused before `end` is called.
   func wait() {
     var info = siginfo_t()
     while waitid(P_PID, id_t(id), &info, WEXITED | WNOWAIT) != 0, errno == EINTR {}
   }
 
-  /// How the process that has been waited for ended. To be called once.
+  /// Returns the end of a process that has been waited for. Must be called once.
   func end() -> End {
     var status: Int32 = 0
     while waitpid(id, &status, 0) < 0, errno == EINTR {}
-    // As WIFSIGNALED and WEXITSTATUS do it, which Swift does not see.
+    // Equivalent to WIFSIGNALED and WEXITSTATUS, which Swift does not import.
     return status & 0x7f != 0 ? .signal(status & 0x7f) : .status((status >> 8) & 0xff)
   }
 
-  /// Sends a signal to the process and to what it has started.
+  /// Sends a signal to the process and its descendants.
   func send(_ number: Int32) { kill(-id, number) }
 }

@@ -1,27 +1,27 @@
 import Foundation
 import Support
 
-/// Which processes to start on this machine, as torchrun would: as many copies of a command as
-/// asked for, each told its rank in the environment.
+/// The processes to start on this machine, as with torchrun: copies of one command that get their
+/// ranks from the environment.
 public struct LaunchPlan: Sendable {
-  /// The program, and its arguments.
+  /// The program and its arguments.
   public let executable: String
   public let arguments: [String]
   public let processesPerNode: Int
   public let nodes: Int
   public let nodeRank: Int
-  /// Rank 0's machine, and the port at which it will listen.
+  /// The machine of rank 0, and the port that it will listen on.
   public let masterHost: String
   public let masterPort: Int
 
-  /// The port that torchrun takes where several machines must agree on one.
+  /// torchrun's port if several machines must agree on one.
   public static let standardPort = 29500
 
   /// - Parameters:
-  ///   - command: a program and its arguments; a program without a slash is looked for in PATH.
+  ///   - command: a program and its arguments; a program without a slash is searched in PATH.
   ///   - masterHost: may be nil for one machine.
-  ///   - masterPort: if nil, any free one for one machine, and `standardPort` for several.
-  /// - Throws: `Issue` about the value that can't be used, under the name of its parameter.
+  ///   - masterPort: if nil, any free port for one machine, and `standardPort` for several.
+  /// - Throws: `Issue` under the name of the invalid parameter.
   public init(
     command: [String], processesPerNode: Int, nodes: Int = 1, nodeRank: Int = 0,
     masterHost: String? = nil,
@@ -56,10 +56,10 @@ public struct LaunchPlan: Sendable {
   }
 
   public var worldSize: Int { nodes * processesPerNode }
-  /// Of the processes on this machine.
+  /// The ranks of the processes on this machine.
   public var ranks: Range<Int> { nodeRank * processesPerNode..<(nodeRank + 1) * processesPerNode }
 
-  /// What a process finds in its environment.
+  /// The environment of a process.
   public func environment(of rank: Int, base: [String: String], processors: Int) -> [String: String]
   {
     var variables = base
@@ -94,7 +94,7 @@ public struct LaunchPlan: Sendable {
       program.contains("/") ? "is not an executable program" : "is not a program in PATH")
   }
 
-  /// A port that nobody listens at now.
+  /// A port that is currently free.
   private static func freePort() throws -> Int {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     guard descriptor >= 0 else {

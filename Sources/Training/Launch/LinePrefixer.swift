@@ -1,7 +1,7 @@
 import Foundation
 
-/// Copies what comes through a pipe to another file, line by line, each behind a prefix, so that
-/// the lines of several processes stay whole.
+/// Copies a pipe to another file line by line, with a prefix before each line, so that the lines of
+/// several processes stay whole.
 final class LinePrefixer: Sendable {
   let pipe = Pipe()
   private let prefix: Data
@@ -12,9 +12,9 @@ final class LinePrefixer: Sendable {
     (self.prefix, self.destination) = (Data(prefix.utf8), destination)
   }
 
-  /// Begins to read, on a thread of its own; the process that writes has been started.
+  /// Starts to read on its own thread, after the writing process has started.
   func start() throws {
-    // Else our own end would keep the pipe open.
+    // Our own end would otherwise keep the pipe open.
     try pipe.fileHandleForWriting.close()
     Thread.detachNewThread { [self] in
       copy()
@@ -22,8 +22,8 @@ final class LinePrefixer: Sendable {
     }
   }
 
-  /// Waits until all has been copied, though not for ever: a process may leave others behind that
-  /// hold the pipe.
+  /// Waits until everything is copied, but not forever: a process may leave others behind that hold
+  /// the pipe.
   func finish() {
     _ = end.wait(timeout: .now() + 2)
   }
@@ -33,11 +33,11 @@ final class LinePrefixer: Sendable {
     var followsReturn = false
     while case let data = pipe.fileHandleForReading.availableData, !data.isEmpty {
       rest += data
-      // Progress ends in a carriage return, and gets lines of its own here.
+      // Progress ends in a carriage return, and gets its own lines here.
       while let index = rest.firstIndex(where: {
         $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r")
       }) {
-        // What follows a carriage return is another line, unless it is the line's own end.
+        // Text after a carriage return is another line, unless it is the end of the same line.
         let endsProgress = rest[index] == UInt8(ascii: "\r")
         if index > rest.startIndex || !(endsProgress || followsReturn) { write(rest[..<index]) }
         followsReturn = endsProgress
@@ -48,7 +48,7 @@ final class LinePrefixer: Sendable {
   }
 
   private func write(_ line: Data) {
-    // Nobody to tell if our own output is closed; the processes' work goes on.
+    // If our own output is closed, nobody can be told, and the processes keep working.
     try? destination.write(contentsOf: prefix + line + Data("\n".utf8))
   }
 }

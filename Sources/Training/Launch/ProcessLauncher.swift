@@ -4,11 +4,11 @@ import Foundation
 import Support
 import Synchronization
 
-/// Starts a plan's processes and waits for them. When one fails, the others are ended; signals are
-/// passed on.
+/// Starts a plan's processes and waits for them. If one fails, the others are terminated; signals
+/// are forwarded.
 ///
-/// Rank 0 writes where this process does; lines of the others get their rank in front. None of them
-/// reads input.
+/// Rank 0 shares this process's output; the lines of other ranks are prefixed with the rank. No
+/// rank reads input.
 public final class ProcessLauncher: Sendable {
   public let plan: LaunchPlan
   private let gracePeriod: Duration
@@ -16,13 +16,13 @@ public final class ProcessLauncher: Sendable {
   private let output: FileHandle
   private let errors: FileHandle
 
-  /// What the handlers of ends and signals share.
+  /// The state shared by the handlers of exits and signals.
   private struct State {
     var running: [Int: ChildProcess] = [:]
-    /// Whether they were asked to end because one failed, or by a signal.
+    /// Whether the processes were asked to end, because one failed or by a signal.
     var isEnding = false
     var isInterrupted = false
-    /// That of the first process that failed.
+    /// The status of the first process that failed.
     var status: Int32?
   }
 
@@ -31,8 +31,8 @@ public final class ProcessLauncher: Sendable {
   private let queue = DispatchQueue(label: "launcher")
 
   /// - Parameters:
-  ///   - gracePeriod: how long processes that are to end may take before they are killed.
-  ///   - notify: is told what happens to the processes; must not call back.
+  ///   - gracePeriod: the time that processes have to end before they are killed.
+  ///   - notify: called with messages about the processes; must not call back.
   public init(
     _ plan: LaunchPlan, gracePeriod: Duration = .seconds(30), output: FileHandle = .standardOutput,
     errors: FileHandle = .standardError, notify: @escaping @Sendable (String) -> Void
@@ -45,12 +45,11 @@ public final class ProcessLauncher: Sendable {
 
   /// Runs all processes to their end.
   ///
-  /// - Returns: 0, or the exit status of the first process that failed, 128 + the signal's number
+  /// - Returns: 0, or the exit status of the first process that failed; 128 + the signal's number
   ///   if a signal ended it.
-  /// - Throws: `Issue` if one can't be started, after ending the processes that had been
-  ///   started.
+  /// - Throws: `Issue` if one can't be started, after ending the processes that had been started.
   public func run() throws -> Int32 {
-    // Forked before anything is opened that only this process should hold.
+    // Forked before this process opens anything that it alone should hold.
     let launcherGuard = try LauncherGuard()
     let sources = passSignalsOn()
     defer { for source in sources { source.cancel() } }
@@ -111,12 +110,11 @@ public final class ProcessLauncher: Sendable {
     if let failure { end(because: failure) }
   }
 
-  /// Asks the processes to end; kills them if they don't.
+  /// Asks the processes to end, and kills them if they don't.
   private func end(because reason: String?) {
     let (isInterrupted, areOthers) = state.withLock { state in
       state.isEnding = true
-      // A signal that was passed on has asked them already, and a second one may keep them from
-      // ending in good order.
+      // A forwarded signal has asked them already, and a second one may keep them from saving.
       if !state.isInterrupted {
         for child in state.running.values { child.send(SIGTERM) }
       }
@@ -136,8 +134,8 @@ public final class ProcessLauncher: Sendable {
 
   private func passSignalsOn() -> [any DispatchSourceSignal] {
     [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2].compactMap { number in
-      // A handler, not SIG_IGN, because processes inherit what is ignored. The source gets the
-      // signal too.
+      // A handler instead of SIG_IGN, because child processes inherit ignored signals. The source
+      // gets the signal too.
       let previous = signal(number) { _ in }
       if number == SIGHUP,
         unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
@@ -158,17 +156,17 @@ public final class ProcessLauncher: Sendable {
   }
 }
 
-/// Ends the launched processes if the launcher is killed and can't do it itself.
+/// Ends the launched processes if the launcher is killed and can't end them itself.
 ///
-/// A process of its own waits for the launcher's end. Each rank then gets SIGTERM, so that it saves
-/// and ends, and SIGKILL if it is still there after five minutes.
+/// A separate process waits for the launcher's end. It then sends SIGTERM to each rank, so that the
+/// rank saves and ends, and SIGKILL if the rank still runs after five minutes.
 final class LauncherGuard: Sendable {
   private static let graceSeconds: Int32 = 300
 
   private let descriptor: Int32
   private let process: pid_t
 
-  /// - Throws: `Issue` if the system has no room for another process.
+  /// - Throws: `Issue` if the system can't start another process.
   init() throws {
     var process: pid_t = 0
     descriptor = cprocess_start_guard(Self.graceSeconds, &process)
@@ -184,10 +182,9 @@ final class LauncherGuard: Sendable {
     while waitpid(process, &status, 0) < 0, errno == EINTR {}
   }
 
-  /// Reports that a process that leads a group was started, or has ended.
+  /// Reports that a process that leads a group has started or ended.
   func report(_ child: ChildProcess, isRunning: Bool) {
-    // Without its guard, which someone must have killed, the launcher still ends its processes
-    // itself.
+    // If the guard was killed, the launcher still ends its processes itself.
     _ = cprocess_report_group(descriptor, child.id, isRunning ? 1 : 0)
   }
 }

@@ -7,11 +7,11 @@ import Torch
 extension FlowMatching {
   /// Draws the random numbers of a batch.
   ///
-  /// Each sample has its own generator, so that the numbers do not depend on batches and ranks. The
+  /// Each sample has its own generator, so the numbers are independent of batches and ranks. The
   /// order is sigma, noise and conditions of the video, then of the audio.
   ///
   /// - Parameters:
-  ///   - batch: for the shapes.
+  ///   - batch: the batch, for its shapes.
   ///   - samples: one generator for each sample.
   ///   - step: the generator of decisions on references, which hold for a whole step.
   public func draws(

@@ -5,15 +5,15 @@ import LTX
 import Support
 import Torch
 
-/// Makes training examples for flow matching (Lipman et al., 2023): x is blended with noise by a
-/// drawn sigma, and the target is the velocity noise - x. Given parts are clean, at timestep 0, and
-/// have no loss.
+/// Makes training examples for flow matching (Lipman et al., 2023): x is blended with noise at a
+/// random sigma, and the target is the velocity noise - x. Conditioned tokens are clean, at
+/// timestep 0, and have no loss.
 public struct FlowMatching: Sendable {
   public var strategies: PerModality<ModalityStrategy?>
   public var sampler: TimestepSampler
   /// The compression factors of the video VAE.
   public var factors: CompressionFactors
-  /// How much coarser references are than their clips.
+  /// The factors by which references are smaller than their clips.
   public var referenceScale: ReferenceScale
 
   public init(
@@ -80,7 +80,7 @@ public struct FlowMatching: Sendable {
     return result
   }
 
-  /// The tokens that are given, [B, T]; nil if no condition applies.
+  /// The conditioned tokens, [B, T]; nil if no condition applies.
   private func given(
     _ strategy: ModalityStrategy, _ modality: Modality, _ batch: ModalityBatch,
     _ draws: ModalityDraws
@@ -99,7 +99,7 @@ public struct FlowMatching: Sendable {
     return given
   }
 
-  /// Puts a reference in front: clean, at timestep 0, without loss, at positions that match the
+  /// Prepends a reference: clean, at timestep 0, without loss, and at positions that match the
   /// target's.
   private func prepend(
     _ reference: CachedLatents, _ modality: Modality, _ strategy: ModalityStrategy, fps: [Double],
@@ -120,7 +120,7 @@ public struct FlowMatching: Sendable {
         positions, onto: noised.positions, scalesTime: !strategy.referencesKeepTime)
     }
     let (batch, length) = (latent.size(0), latent.size(1))
-    // With a reference there are two timesteps in a sample.
+    // With a reference, a sample has two timesteps.
     let own = try noised.timesteps.expand([batch, noised.latent.size(1)])
     noised.latent = try Tensor.cat([latent.to(noised.latent.dtype), noised.latent], 1)
     noised.timesteps = try Tensor.cat(

@@ -5,9 +5,9 @@ import LTX
 import Support
 import Torch
 
-/// How latents become tokens.
+/// The conversion of latents to tokens.
 extension Modality {
-  /// [B, C, F, H, W] or [B, Z, T, 16] to [B, T, channels].
+  /// Converts [B, C, F, H, W] or [B, Z, T, 16] to [B, T, channels].
   func tokens(_ latents: Tensor) throws -> Tensor {
     switch self {
     case .video: try VideoTokens.patchify(latents)
@@ -23,7 +23,7 @@ extension Modality {
     }
   }
 
-  /// [B, 3 or 1, T, 2]. Samples of different frame rates have their own positions.
+  /// The positions, [B, 3 or 1, T, 2]. Samples with different frame rates have their own positions.
   func positions(_ latents: CachedLatents, _ factors: CompressionFactors) throws -> Tensor {
     let shape = latents.tensor.shape
     func video(batch: Int, fps: Double) throws -> Tensor {
@@ -47,9 +47,9 @@ extension Modality {
 
 extension Condition<CachedSource> {
   /// The tokens that the condition gives, [B or 1, T]; nil for a reference, which gives none of the
-  /// modality's own.
+  /// modality's own tokens.
   ///
-  /// - Throws: `Issue` for a mask that is missing or does not fit.
+  /// - Throws: `Issue` if a mask is missing or does not fit.
   func tokens(
     of batch: ModalityBatch, _ modality: Modality, _ factors: CompressionFactors
   ) throws -> Tensor? {
@@ -85,7 +85,7 @@ extension Condition<CachedSource> {
       return try mask.reshape(wanted).greater(than: 0.5)
     case .reference: return nil
     case .image, .retake, .whole:
-      throw Issue(["condition"], "of type \(type) is not for training")
+      throw Issue(["condition"], "has type \(type), which training does not support")
     }
   }
 }

@@ -8,19 +8,20 @@ public enum CachedSource: Sendable, Equatable {
   case folder(String)
 }
 
-/// How training treats one modality: whether it is generated, and which parts of it are given.
+/// The treatment of one modality in training: whether it is generated, and its conditions.
 public struct ModalityStrategy: Sendable, Equatable {
   /// A modality that is not generated stays clean, has no loss, and only conditions the other one.
   public var isGenerated = true
   /// The folder of its latents in the cache.
   public var latentsFolder = ""
   public var conditions: [Condition<CachedSource>] = []
-  /// Takes the video's noise level instead of its own: the older strategy `text_to_video`.
+  /// Whether it uses the video's noise level instead of its own: the older strategy
+  /// `text_to_video`.
   public var takesVideoSigma = false
   /// References run at the target's frame rate and are scaled in space only: the older strategy
   /// `video_to_video`.
   public var referencesKeepTime = false
-  /// A clip of one latent frame is never given as a whole: both older strategies.
+  /// Whether a clip of one latent frame is never given as a whole: both older strategies.
   public var sparesSingleFrames = false
 
   public init(
@@ -33,8 +34,8 @@ public struct ModalityStrategy: Sendable, Equatable {
 
   init() {}
 
-  /// The number of conditions that are drawn, which come first: in the older `video_to_video` the
-  /// reference always applies.
+  /// The number of conditions that apply at random, which come first: in the older
+  /// `video_to_video`, the reference always applies.
   public var drawnConditions: Int { referencesKeepTime ? 1 : conditions.count }
 }
 
@@ -81,7 +82,7 @@ extension PerModality<ModalityStrategy?> {
 }
 
 extension TrainingStrategy {
-  /// The strategy in the terms of the flexible one, to which the older ones come down too.
+  /// The strategy in terms of the flexible one, which also covers the older ones.
   public var modalities: PerModality<ModalityStrategy?> {
     switch self {
     case .flexible(let flexible): return flexible.modalities

@@ -11,7 +11,7 @@ public enum TimestepSampler: Sendable, Equatable {
   ///
   /// - `deviation`: the deviation of the normal distribution.
   /// - `eps`: sigmas below it are reflected there.
-  /// - `uniformProbability`: how often a sigma is drawn uniformly instead.
+  /// - `uniformProbability`: the probability of a uniform sigma instead.
   case shiftedLogitNormal(
     deviation: Double = 1, eps: Double = 1e-3, uniformProbability: Double = 0.1)
 
@@ -56,8 +56,7 @@ public enum TimestepSampler: Sendable, Equatable {
 
 extension TimestepSampler {
   /// The sampler of `flow_matching`, with its parameters under upstream's names.
-  ///
-  /// - Throws: `Issues` for parameters that the sampler does not have, and for values out of range.
+  /// - Throws: `Issues` for unknown parameters and for values out of range.
   public init(_ flow: TrainingConfiguration.FlowMatching) throws(Issues) {
     var options = OptionReader(
       flow.timestepSamplingParams, of: "the sampler \(flow.timestepSamplingMode.rawValue)")

@@ -4,14 +4,14 @@
 import LTX
 import Torch
 
-/// Samples of one shape as the cache has them.
+/// Cached samples of one shape.
 public typealias TrainingBatch = PerModality<ModalityBatch?>
 
-/// Latents as they are stored.
+/// Cached latents.
 public struct CachedLatents: Sendable {
   /// Video [B, C, F, H, W] or audio [B, Z, T, 16], normalized.
   public var tensor: Tensor
-  /// Frames per second of each sample of video, or one value for all of them.
+  /// The frame rate of each video sample, or one value for all of them.
   public var fps: [Double]
 
   public init(_ tensor: Tensor, fps: [Double]) {
@@ -26,9 +26,9 @@ public struct CachedLatents: Sendable {
 /// One modality of a batch.
 public struct ModalityBatch: Sendable {
   public var latents: CachedLatents
-  /// By the folder that a condition names.
+  /// References by the folder that a condition names.
   public var references: [String: CachedLatents]
-  /// By folder: [B, F, H, W] or [B, T]; above 0.5 where the sample is given.
+  /// Masks by folder: [B, F, H, W] or [B, T]; above 0.5 where the sample is given.
   public var masks: [String: Tensor]
 
   public init(
@@ -87,7 +87,7 @@ public struct ModalityDraws: Sendable {
   }
 }
 
-/// One modality with its noise and conditions, before it is joined by its text.
+/// One modality with its noise and conditions, before the text is added.
 public struct NoisedModality: Sendable {
   /// [B, T, C]: tokens of references first.
   public var latent: Tensor

@@ -1,7 +1,7 @@
-// What differs between the modes: the strategy, the modules, the samples.
+// The differences between modes: the strategy, the modules and the samples.
 
 extension ConfigurationMode {
-  /// The two streams, as they stand in the file: what is generated of them, and what is given.
+  /// A modality in the file: whether it is generated, and its conditions.
   struct Stream {
     var isGenerated = true
     /// Lines below `conditions`.
@@ -13,7 +13,7 @@ extension ConfigurationMode {
     case .t2v, .t2vLowVRAM, .t2av, .t2avLowVRAM, .a2v, .full: Stream()
     case .i2v:
       Stream(conditions: [
-        "- type: first_frame", "  probability: 0.5       # the other half learns from text alone",
+        "- type: first_frame", "  probability: 0.5       # the other half trains on text alone",
       ])
     case .videoExtend:
       Stream(conditions: [
@@ -25,18 +25,18 @@ extension ConfigurationMode {
       ])
     case .videoInpainting:
       Stream(conditions: [
-        "- type: mask", "  mask_dir: video_masks  # above 0.5 is given, the rest is generated",
+        "- type: mask", "  mask_dir: video_masks  # above 0.5: given; the rest is generated",
       ])
     case .videoOutpainting:
       Stream(conditions: [
         "- type: spatial_crop",
-        "  spatial_region: [0, 0, 288, 576]   # y1, x1, y2, x2 of what is given, in pixels",
+        "  spatial_region: [0, 0, 288, 576]   # y1, x1, y2, x2 of the given part, in pixels",
       ])
     case .v2a: Stream(isGenerated: false)
     case .v2vIC:
       Stream(conditions: [
         "- type: reference", "  latents_dir: reference_latents", "- type: first_frame",
-        "  probability: 0.2       # so that a first frame can be given too",
+        "  probability: 0.2       # so that a first frame can also be given",
       ])
     case .av2avIC: Stream(conditions: ["- type: reference", "  latents_dir: reference_latents"])
     case .t2a, .audioExtend, .audioSuffix, .audioInpainting, .a2aIC: nil
@@ -53,7 +53,7 @@ extension ConfigurationMode {
       Stream(conditions: ["- type: suffix", "  temporal_boundary: 8   # latent time steps"])
     case .audioInpainting:
       Stream(conditions: [
-        "- type: mask", "  mask_dir: audio_masks  # above 0.5 is given, the rest is generated",
+        "- type: mask", "  mask_dir: audio_masks  # above 0.5: given; the rest is generated",
       ])
     case .a2aIC, .av2avIC:
       Stream(conditions: ["- type: reference", "  latents_dir: reference_audio_latents"])
@@ -61,31 +61,34 @@ extension ConfigurationMode {
     }
   }
 
-  /// Folders of the dataset that are read, and what is in them.
+  /// The folders of the dataset that are used, and their contents.
   var folders: [(name: String, content: String)] {
     var folders: [(String, String)] = []
     if video != nil { folders.append(("latents", "the clips")) }
-    if audio != nil { folders.append(("audio_latents", "their sound")) }
+    if audio != nil { folders.append(("audio_latents", "their audio")) }
     folders.append(("conditions", "their captions"))
     switch self {
     case .videoInpainting:
-      folders.append(("video_masks", "a mask of each clip, from the column video_mask"))
+      folders.append(("video_masks", "a mask for each clip, from the column video_mask"))
     case .audioInpainting:
-      folders.append(("audio_masks", "a mask of each sound, from the column audio_mask"))
+      folders.append(("audio_masks", "a mask for each audio clip, from the column audio_mask"))
     case .v2vIC, .av2avIC:
       folders.append(
-        ("reference_latents", "what each clip is made from, from the column reference_video"))
+        ("reference_latents", "the reference of each clip, from the column reference_video"))
     default: break
     }
     if self == .a2aIC || self == .av2avIC {
       folders.append(
-        ("reference_audio_latents", "what each sound is made from, from the column reference_audio")
+        (
+          "reference_audio_latents",
+          "the reference of each audio clip, from the column reference_audio"
+        )
       )
     }
     return folders
   }
 
-  /// The modules that are trained, and why these.
+  /// The trained modules, and a description of them.
   var targets: (modules: [String], reason: String) {
     func attention(_ name: String) -> [String] {
       ["to_q", "to_k", "to_v", "to_out.0"].map { "\(name).\($0)" }
@@ -93,7 +96,8 @@ extension ConfigurationMode {
     switch self {
     case .t2v, .t2vLowVRAM, .videoInpainting, .videoOutpainting:
       return (
-        attention("attn1") + attention("attn2"), "attention of the video to itself and to the text"
+        attention("attn1") + attention("attn2"),
+        "the video's self-attention and attention to the text"
       )
     case .v2vIC:
       return (
@@ -105,7 +109,7 @@ extension ConfigurationMode {
         attention("audio_attn1") + attention("audio_attn2") + [
           "audio_ff.net.0.proj", "audio_ff.net.2",
         ],
-        "the sound's attention and feed-forward layers"
+        "the audio's attention and feed-forward layers"
       )
     case .v2a:
       return (
@@ -113,33 +117,33 @@ extension ConfigurationMode {
           "audio_ff.net.0.proj", "audio_ff.net.2",
         ]
           + attention("video_to_audio_attn"),
-        "the sound's layers, and its attention to the video"
+        "the audio's layers and its attention to the video"
       )
     default:
       return (
         ["to_q", "to_k", "to_v", "to_out.0"],
-        "every attention: of video, of sound, and between them"
+        "all attention layers of video, audio and between them"
       )
     }
   }
 
-  /// Lines of the conditions of a validation sample.
+  /// The lines of a validation sample's conditions.
   var sampleConditions: [String] {
     switch self {
-    case .i2v: ["- type: first_frame", "  image_or_video: <picture.png>"]
+    case .i2v: ["- type: first_frame", "  image_or_video: <image.png>"]
     case .videoExtend:
       ["- type: prefix", "  video: <clip.mp4>", "  num_frames: 57         # 8 n + 1"]
     case .videoSuffix: ["- type: suffix", "  video: <clip.mp4>", "  num_frames: 64         # 8 n"]
     case .videoInpainting: ["- type: mask", "  video: <clip.mp4>", "  mask: <mask.mp4>"]
     case .videoOutpainting:
       ["- type: spatial_crop", "  video: <clip.mp4>", "  spatial_region: [0, 0, 288, 576]"]
-    case .a2v: ["- type: audio_to_video", "  audio: <sound.wav>"]
+    case .a2v: ["- type: audio_to_video", "  audio: <audio.wav>"]
     case .v2a: ["- type: video_to_audio", "  video: <clip.mp4>"]
     case .audioExtend:
-      ["- type: prefix", "  audio: <sound.wav>", "  duration: 1.0          # seconds"]
+      ["- type: prefix", "  audio: <audio.wav>", "  duration: 1.0          # seconds"]
     case .audioSuffix:
-      ["- type: suffix", "  audio: <sound.wav>", "  duration: 1.0          # seconds"]
-    case .audioInpainting: ["- type: mask", "  audio: <sound.wav>", "  mask: <mask.pt>"]
+      ["- type: suffix", "  audio: <audio.wav>", "  duration: 1.0          # seconds"]
+    case .audioInpainting: ["- type: mask", "  audio: <audio.wav>", "  mask: <mask.pt>"]
     case .v2vIC: Self.videoReference
     case .a2aIC: Self.audioReference
     case .av2avIC: Self.videoReference + Self.audioReference
@@ -150,18 +154,18 @@ extension ConfigurationMode {
   private static let audioReference = ["- type: reference", "  audio: <reference.wav>"]
   private static let videoReference = [
     "- type: reference", "  video: <reference.mp4>",
-    "  downscale_factor: 1    # as --reference-downscale-factor of ltx preprocess",
+    "  downscale_factor: 1    # the --reference-downscale-factor of ltx preprocess",
     "  temporal_scale_factor: 1",
-    "  include_in_output: true   # the reference beside the result",
+    "  include_in_output: true   # shows the reference next to the result",
   ]
 
-  /// In lines.
+  /// The lines of the prompt.
   var prompt: [String] {
     video == nil
       ? ["Rain on a tin roof, and far away a train that passes slowly and sounds its horn twice."]
       : [
-        "A fishing boat leaves a small harbour at dawn. Gulls circle above it, the engine putters, and water laps",
-        "at the stone quay while the boat turns towards the open sea.",
+        "A fishing boat leaves a small harbor at dawn. Gulls circle above it, the engine putters,",
+        "and water laps at the stone quay while the boat turns toward the open sea.",
       ]
   }
 }

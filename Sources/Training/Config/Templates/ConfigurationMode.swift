@@ -1,4 +1,4 @@
-/// What a training run is for; each mode has a commented configuration to begin with.
+/// The purpose of a training run. Each mode has a commented configuration to start from.
 public enum ConfigurationMode: String, CaseIterable, Sendable {
   case t2v
   case t2vLowVRAM = "t2v-low-vram"
@@ -43,28 +43,28 @@ public enum ConfigurationMode: String, CaseIterable, Sendable {
     }
   }
 
-  /// In a line.
+  /// A description in one line.
   public var title: String {
     switch self {
-    case .t2v: "video from text, without sound"
-    case .t2vLowVRAM: "video from text, without sound, on little GPU memory"
-    case .t2av: "video with sound from text"
-    case .t2avLowVRAM: "video with sound from text, on little GPU memory"
-    case .i2v: "video with sound from text and a first frame"
-    case .videoExtend: "a clip goes on: its beginning is given"
-    case .videoSuffix: "what comes before a clip: its end is given"
-    case .videoInpainting: "parts of a video are replaced, where a mask says"
-    case .videoOutpainting: "a video grows beyond its frame"
-    case .a2v: "video for a given sound"
-    case .v2a: "sound for a given video"
-    case .t2a: "sound from text"
-    case .audioExtend: "a sound goes on: its beginning is given"
-    case .audioSuffix: "what comes before a sound: its end is given"
-    case .audioInpainting: "parts of a sound are replaced, where a mask says"
-    case .v2vIC: "a video becomes another one (IC-LoRA)"
-    case .a2aIC: "a sound becomes another one (IC-LoRA)"
-    case .av2avIC: "video and sound become others (IC-LoRA)"
-    case .full: "all weights are trained, on video with sound from text"
+    case .t2v: "video without audio from text"
+    case .t2vLowVRAM: "video without audio from text, with little GPU memory"
+    case .t2av: "video with audio from text"
+    case .t2avLowVRAM: "video with audio from text, with little GPU memory"
+    case .i2v: "video with audio from text and a first frame"
+    case .videoExtend: "continuing a clip from its beginning"
+    case .videoSuffix: "generating the part before a clip's end"
+    case .videoInpainting: "replacing the masked parts of a video"
+    case .videoOutpainting: "extending a video beyond its frame"
+    case .a2v: "video from audio"
+    case .v2a: "audio from video"
+    case .t2a: "audio from text"
+    case .audioExtend: "continuing audio from its beginning"
+    case .audioSuffix: "generating the part before the end of audio"
+    case .audioInpainting: "replacing the masked parts of audio"
+    case .v2vIC: "video from a reference video (IC-LoRA)"
+    case .a2aIC: "audio from reference audio (IC-LoRA)"
+    case .av2avIC: "video and audio from references of both (IC-LoRA)"
+    case .full: "all weights, on video with audio from text"
     }
   }
 

@@ -1,7 +1,8 @@
 import LoRAFiles
 
 extension ConfigurationMode {
-  /// A commented configuration of the mode, which lacks only the user's paths; they stand in `<…>`.
+  /// A commented configuration of the mode, complete except for the user's paths, the placeholders
+  /// `<…>`.
   public var template: String {
     [
       head, model, self == .full ? nil : lora, strategy, optimization, acceleration, data,
@@ -21,13 +22,13 @@ extension ConfigurationMode {
     return """
       # \(self == .full ? "Full fine-tuning of LTX-2" : "A LoRA on LTX-2"): \(title).
       #
-      # Replace what stands in <…>, then: ltx config check FILE, and ltx train FILE.
-      # Made by: ltx config init \(rawValue)
+      # Replace the placeholders <…>, then run: ltx config check FILE, and ltx train FILE.
+      # Written by: ltx config init \(rawValue)
       #
-      # Folders of the dataset that are read:
+      # Dataset folders used:
       \(list.joined())#
-      # The keys are the official trainer's; "ours" marks those that it does not know. A key that is left out has its
-      # default. docs/configuration.md lists them all.
+      # The keys are the official trainer's; those that it does not know are marked "ours". Omitted keys
+      # have their default values. docs/configuration.md lists them all.
 
       """
   }
@@ -35,13 +36,13 @@ extension ConfigurationMode {
   private var model: String {
     """
     model:
-      model_path: <ltx-2-checkpoint.safetensors>   # one file with all components, or a split pack's transformer
+      model_path: <ltx-2-checkpoint.safetensors>   # all components, or a split model's transformer
       text_encoder_path: <gemma-folder>            # for the samples below
-      # video_vae_path: <video-vae.safetensors>    # a split pack has its VAEs in files of their own
+      # video_vae_path: <video-vae.safetensors>    # only for a split model
       # audio_vae_path: <audio-vae.safetensors>
       training_mode: \(self == .full ? "full" : "lora")
-      load_checkpoint: null     # weights to start from: a file, or a folder whose newest counts
-    \(self == .full ? "  # trainable_modules: [attn1]   # ours: patterns of the modules that are trained; all without it\n" : "")
+      load_checkpoint: null     # weights to start from: a file, or a folder, whose newest file is used
+    \(self == .full ? "  # trainable_modules: [attn1]   # ours: patterns of the modules to train; the default is all\n" : "")
     """
   }
 
@@ -50,10 +51,10 @@ extension ConfigurationMode {
     let rank = isLowVRAM ? 16 : 32
     return """
       lora:
-        rank: \(rank)                  # 8 to 128; the file and the optimizer's state grow with it
-        alpha: \(rank)                 # changes are scaled by alpha / rank
+        rank: \(rank)                  # 8 to 128; the file and the optimizer's state grow with the rank
+        alpha: \(rank)                 # the adapter is scaled by alpha / rank
         dropout: 0.0
-        target_modules:           # a layer's path, or what it ends in: \(targets.reason)
+        target_modules:           # path endings: \(targets.reason)
       \(modules)\(isExtendable ? "    # - ff.net.0.proj         # feed-forward layers: more capacity, more memory\n    # - ff.net.2\n" : "")
       """
   }
@@ -62,13 +63,13 @@ extension ConfigurationMode {
 
   private var strategy: String {
     func block(_ name: String, _ stream: Stream?, _ folder: String) -> String {
-      guard let stream else { return "  \(name): null               # left out\n" }
+      guard let stream else { return "  \(name): null               # not used\n" }
       let conditions = stream.conditions.map { "      \($0)\n" }.joined()
       return """
           \(name):
-            is_generated: \(stream.isGenerated ? "true      # learns to be made" : "false     # is given, as it is")
+            is_generated: \(stream.isGenerated ? "true      # learned" : "false     # a condition")
             latents_dir: \(folder)
-        \(conditions.isEmpty ? "" : "    conditions:             # each applies with its probability, which is 1 unless it is given\n\(conditions)")
+        \(conditions.isEmpty ? "" : "    conditions:             # each applies with its probability, by default 1\n\(conditions)")
         """
     }
     return """
@@ -86,12 +87,12 @@ extension ConfigurationMode {
         learning_rate: \(rate)
         steps: \(isQuick ? 3000 : 2000)
         batch_size: 1
-        gradient_accumulation_steps: 1   # batches whose gradients make one step
-        max_grad_norm: 1.0        # longer gradients are shortened; 0 for never
-        optimizer_type: \(isLowVRAM ? "adamw8bit # moments in 8 bits: a quarter of the memory" : "adamw     # adamw8bit; ours: prodigy, lion, adafactor, muon")
+        gradient_accumulation_steps: 1   # batches per step
+        max_grad_norm: 1.0        # gradient clipping; 0 turns it off
+        optimizer_type: \(isLowVRAM ? "adamw8bit # 8-bit moments: a quarter of the memory" : "adamw     # adamw8bit; ours: prodigy, lion, adafactor, muon")
         scheduler_type: linear    # constant, cosine, cosine_with_restarts, polynomial, step
         scheduler_params: {}
-        enable_gradient_checkpointing: true   # activations are computed twice: less memory, the same numbers
+        enable_gradient_checkpointing: true   # recomputes activations: less memory, the same results
 
       """
   }
@@ -100,7 +101,7 @@ extension ConfigurationMode {
     """
     acceleration:
       mixed_precision_mode: bf16
-      quantization: \(isLowVRAM ? "int8-quanto # frozen weights in 8 bits: half of the memory" : "null        # int8-quanto, fp8-quanto")
+      quantization: \(isLowVRAM ? "int8-quanto # 8-bit frozen weights: half the memory" : "null        # int8-quanto, fp8-quanto")
       load_text_encoder_in_8bit: \(isLowVRAM)
       offload_optimizer_during_validation: \(isLowVRAM || self == .full)
 
@@ -110,7 +111,7 @@ extension ConfigurationMode {
   private var data: String {
     """
     data:
-      preprocessed_data_root: <folder of the dataset>   # of ltx preprocess, or its .precomputed
+      preprocessed_data_root: <folder of the dataset>   # written by ltx preprocess, or its .precomputed
       num_dataloader_workers: 2
 
     """
@@ -128,11 +129,11 @@ extension ConfigurationMode {
       validation:
         samples:
           - prompt: >-
-      \(sample)  video_dims: \(size)   # width and height in 32s, frames 8 n + 1
+      \(sample)  video_dims: \(size)   # width and height: multiples of 32; frames: 8 n + 1
         frame_rate: 24.0
         seed: 42
         inference_steps: 30
-        interval: 250             # steps between samples; null for none
+        interval: 250             # steps between samples; null turns them off
         video_cfg_scale: \(isVideo ? "3.0" : "1.0")
         audio_cfg_scale: \(isAudio ? "7.0" : "1.0")
         video_stg_scale: \(isVideo ? "1.0" : "0.0")
@@ -142,8 +143,8 @@ extension ConfigurationMode {
         generate_video: \(isVideo)
         generate_audio: \(isAudio)
         skip_initial_validation: false
-        # held_out:               # ours: the loss on samples that are not trained on
-        #   count: 8              # so many are taken out of the dataset
+        # held_out:               # ours: measures the loss on samples that are held out of training
+        #   count: 8              # the number of samples to hold out
         #   interval: 250
 
       """
@@ -153,10 +154,10 @@ extension ConfigurationMode {
     """
     checkpoints:
       interval: 250
-      keep_last_n: \(self == .full ? "2            # the newest; -1 for all" : "-1           # all of them; 3 keeps the newest three")
-      # keep_best: true         # ours: keeps the one with the lowest validation loss too; needs held_out
+      keep_last_n: \(self == .full ? "2            # the newest two; -1 keeps all" : "-1           # -1 keeps all; 3 keeps the newest three")
+      # keep_best: true         # ours: also keeps the best checkpoint by validation loss (held_out)
       precision: bfloat16
-      save_training_state: \(self == .full ? "full   # optimizer and all: as large as the weights, twice" : "full   # minimal leaves the optimizer out; off: the run can't go on")
+      save_training_state: \(self == .full ? "full   # with the optimizer's state, twice as large as the weights" : "full   # minimal omits the optimizer's state; off prevents resuming")
 
     """
   }
