@@ -51,7 +51,7 @@ public struct GenerationPipeline {
   ///
   /// - Throws: what models and writers throw; nothing is then at an output's path that was not
   ///   before, but for results that were written whole.
-  public func run(report: Report = { _ in }) throws {
+  public func run(report: @escaping Report = { _ in }) throws {
     try withInference {
       let encoder = InputEncoder(plan.checkpoint, plan.models)
       var inputs = [EncodedInputs()]
@@ -67,7 +67,7 @@ public struct GenerationPipeline {
   /// Generates the plan's outputs from what was encoded before: the stages after encoding.
   ///
   /// - Throws: as `run(report:)`.
-  public func run(_ inputs: EncodedInputs, report: Report = { _ in }) throws {
+  public func run(_ inputs: EncodedInputs, report: @escaping Report = { _ in }) throws {
     try withInference {
       var state = try start(inputs)
       func advance(_ stage: GenerationStage) -> Advance {
