@@ -1,8 +1,8 @@
 import LTX
 import Torch
 
-/// `audio-vae-encode`: a waveform [B, 2, samples] to its log-mel spectrogram and its normalised
-/// latent.
+/// `audio-vae-encode`: encodes a waveform [B, 2, samples] to its log-mel spectrogram and its
+/// normalized latent.
 func probeAudioVAEEncode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {
@@ -16,8 +16,8 @@ func probeAudioVAEEncode(_ options: Probe.Options, _ inputs: ProbeInputs) throws
   }
 }
 
-/// `audio-vae-decode`: a normalised latent [B, Z, T, 16] to its log-mel spectrogram and sound, or a
-/// spectrogram [B, 2, T, 64] to sound alone.
+/// `audio-vae-decode`: decodes a normalized latent [B, Z, T, 16] to its log-mel spectrogram and
+/// waveform, or a spectrogram [B, 2, T, 64] to the waveform alone.
 func probeAudioVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {

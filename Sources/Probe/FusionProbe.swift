@@ -4,7 +4,7 @@ import NN
 import Support
 import Torch
 
-/// Every weight that the LoRAs change, under its key in the checkpoint.
+/// `fuse-loras`: every weight that the LoRAs change, under its key in the checkpoint.
 func probeFuseLoRAs(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {

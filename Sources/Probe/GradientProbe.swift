@@ -9,7 +9,7 @@ import Training
 func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {
-  // Mixed precision as the trainer's: the frozen part and the contexts in bfloat16, all else in
+  // The trainer's mixed precision: the frozen part and the contexts in bfloat16, everything else in
   // float32.
   try inputs.fitTransformer(options)
   let given = try inputs.modalities(latentDType: .float32, contextDType: options.dtype)
@@ -40,7 +40,7 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   try file.add(
     to: &adapters, strength: lora.strength, dtype: .float32, device: options.device, isTrained: true
   )
-  // All of the file's adapters are built, also those of a modality that these inputs lack.
+  // All adapters of the file are built, including those of a modality that these inputs lack.
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     LoadPolicy(dtype: options.dtype, device: options.device, adapters: adapters))
   let step = TrainingStep(

@@ -4,9 +4,9 @@ import Support
 import TensorFiles
 import Torch
 
-/// Runs one component of the models on given tensors: what `ltx probe` does.
+/// Runs one component of the models on given tensors, for `ltx probe`.
 ///
-/// It calls the code that training and generation call, and nothing of its own.
+/// It calls the same code as training and generation, and has none of its own.
 public struct Probe {
   public struct Options: Sendable {
     public var model: String?
@@ -19,7 +19,7 @@ public struct Probe {
 
     public init() {}
 
-    /// - Throws: `Issue` that names the option when it was not given.
+    /// - Throws: `Issue` that names the option if it was not given.
     func requireModel() throws -> String {
       guard let model else { throw Issue(["model"], "is missing, but this component needs it") }
       return model
@@ -65,11 +65,11 @@ public struct Probe {
   )] {
     guard let component = components.first(where: { $0.name == name }) else {
       throw Issue(
-        "there is no component \(name); the components are \(componentNames.joined(separator: ", "))"
+        "\(name) is not a component; the components are \(componentNames.joined(separator: ", "))"
       )
     }
     try options.device.prepare()
-    // `tokenize` reads JSON, all others tensors.
+    // `tokenize` reads JSON; all others read tensors.
     let inputs = try ProbeInputs(path: name == "tokenize" ? nil : options.inputs)
     let outputs = try component.run(options, inputs)
     try inputs.requireAllUsed()

@@ -6,35 +6,35 @@ import Torch
 /// The input tensors of a probe, read by name.
 ///
 /// Shapes are given as letters, `"B T C"`: each letter takes its size from the first tensor that
-/// has it, and later tensors must agree. A number stands for itself. What no component has asked
-/// for is an error at the end.
+/// has it, and later tensors must agree. A number stands for itself. Unused inputs are an error at
+/// the end.
 public final class ProbeInputs {
   private let file: String
   private let source: (any TensorSource)?
   private var sizes: [String: (size: Int, reason: String)] = [:]
   private var known: Set<String> = []
-  /// Of the model that the inputs are for; nil where none is given.
+  /// The number of blocks of the model that the inputs are for; nil without a model.
   var blockCount: Int?
-  /// What the tensors were loaded from, for messages.
+  /// The inputs that were requested, for messages.
   private var expected: [String] = []
 
-  /// - Parameter path: nil where a component takes no inputs.
+  /// - Parameter path: nil for components without inputs.
   public init(path: String?) throws {
     file = path ?? "the inputs"
     source = try path.map { try SafetensorsFile(path: $0) }
   }
 
-  /// Fixes a letter's size, so that an input that does not fit the model is told by its name.
+  /// Fixes a letter's size, so that the message about a wrong input names the reason.
   public func fix(_ letter: String, _ size: Int, _ reason: String = "as the model takes it") {
     sizes[letter] = (size, reason)
   }
 
   public func has(_ name: String) -> Bool { source?.entries[name] != nil }
 
-  /// All names, for components whose names are numbered.
+  /// All names, for components with numbered inputs.
   public var names: [String] { source.map { $0.entries.keys.sorted() } ?? [] }
 
-  /// A tensor of numbers (F32), read as float32.
+  /// A floating-point tensor (F32), as float32.
   public func float(_ name: String, _ shape: String) throws -> Tensor {
     try read(name, shape, .float32, "numbers (F32)")
   }
@@ -54,7 +54,7 @@ public final class ProbeInputs {
     return has(name) ? try int(name, shape) : nil
   }
 
-  /// A number on its own: shape [1].
+  /// A single number of shape [1].
   public func number(_ name: String, default fallback: Double? = nil) throws -> Double {
     if let fallback, !has(name) {
       note(name, "1")
@@ -67,21 +67,21 @@ public final class ProbeInputs {
     return number
   }
 
-  /// An integer on its own: shape [1].
+  /// A single integer of shape [1].
   public func integer(_ name: String, default fallback: Int? = nil) throws -> Int {
     if let fallback, !has(name) {
       note(name, "1")
       return fallback
     }
-    // `item()` goes through a floating-point number, which does not hold every integer.
+    // `item()` converts to floating point, which can't represent every integer.
     return try int(name, "1").array(of: Int.self)[0]
   }
 
-  /// Throws if the file has a tensor that nothing asked for.
+  /// Throws if the file has a tensor that was never requested.
   public func requireAllUsed() throws {
     guard let stray = names.first(where: { !known.contains($0) }) else { return }
     throw Issue(
-      [.file(file)], "there is no input \(stray) here; expected \(expected.joined(separator: ", "))"
+      [.file(file)], "has an unknown input \(stray); expected \(expected.joined(separator: ", "))"
     )
   }
 
@@ -100,16 +100,16 @@ public final class ProbeInputs {
       throw Issue([.file(file)], "the input \(name) is missing (expected \(wanted))")
     }
     guard entry.dtype == dtype else {
-      throw Issue([.file(file)], "\(name) has elements of type \(entry.dtype) (expected \(wanted))")
+      throw Issue([.file(file)], "\(name) has dtype \(entry.dtype) (expected \(wanted))")
     }
     let letters = shape.split(separator: " ").map(String.init)
     guard letters.count == entry.shape.count else {
       throw Issue([.file(file)], "\(name) has shape \(entry.shape) (expected \(wanted))")
     }
-    // A list may be empty; a batch or a sequence of nothing has no meaning.
+    // A list may be empty, but an empty batch or sequence has no meaning.
     guard entry.shape.count == 1 || !entry.shape.contains(0) else {
       throw Issue(
-        [.file(file)], "\(name) has shape \(entry.shape) (expected \(wanted), no size of them 0)")
+        [.file(file)], "\(name) has shape \(entry.shape) (expected \(wanted) with sizes above 0)")
     }
     for (letter, size) in zip(letters, entry.shape) {
       if let fixed = Int(letter) {

@@ -94,13 +94,13 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   else {
     throw Issue(
       ["sigmas"],
-      "are \(sigmas) (expected at least two numbers, and none but the last may be 0)")
+      "are \(sigmas) (expected at least two numbers, and only the last may be 0)")
   }
   let stgBlocks = try inputs.blocks("stg_blocks", "n")
   let start = try PerModality { try inputs.sampledModality($0, stgBlocks, options) }
   guard !start.present().isEmpty else {
     throw Issue(
-      "the inputs video.noise and audio.noise are both missing; at least one modality is needed")
+      "the inputs video.noise and audio.noise are both missing. Give at least one of them")
   }
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     LoadPolicy(
@@ -121,7 +121,7 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
 }
 
 extension ProbeInputs {
-  /// More positions than are ever meant, and few enough to count with.
+  /// A limit far above any intended position, and small enough to compute with.
   static let mostTokens = 1 << 28
 
   /// `video_shape` (B, C, F, H, W) and `fps`.

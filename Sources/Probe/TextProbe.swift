@@ -8,7 +8,7 @@ import Support
 import TensorFiles
 import Torch
 
-/// Prompts to ids and mask.
+/// `tokenize`: prompts to token IDs and masks.
 func probeTokenize(
   _ options: Probe.Options, _ inputs: ProbeInputs
 ) throws -> [(key: String, tensor: Tensor)] {
@@ -28,7 +28,7 @@ func probeTokenize(
   return [("ids", ids), ("mask", mask)]
 }
 
-/// Ids to all hidden states, and to the features that a dataset's cache stores.
+/// Token IDs to all hidden states, and to the features that a dataset's cache stores.
 func probeTextEncoder(
   _ options: Probe.Options, _ inputs: ProbeInputs
 ) throws -> [(key: String, tensor: Tensor)] {
@@ -45,7 +45,7 @@ func probeTextEncoder(
   var states: [Tensor] = []
   let features = try withoutGrad {
     try extractor(encoder, ids: ids, mask: mask) { _, state in
-      // What the model says of padding means nothing.
+      // The model's outputs for padding are meaningless.
       states.append(try state.maskedFill(mask.to(state.device).equal(to: 0).unsqueeze(-1), 0))
     }
   }
@@ -82,8 +82,8 @@ func probeConnectors(
 }
 
 extension Probe.Options {
-  /// The checkpoint of `--model`, which must hold a transformer's configuration: text belongs to
-  /// it.
+  /// The checkpoint of `--model`, which must hold a transformer's configuration, because text
+  /// features depend on it.
   fileprivate func checkpoint() throws -> Checkpoint {
     let checkpoint = try Checkpoint(path: requireModel())
     try checkpoint.require("transformer")

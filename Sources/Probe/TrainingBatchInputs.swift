@@ -3,7 +3,7 @@ import Support
 import Torch
 import Training
 
-/// Batches of training and their random numbers, from a probe's inputs.
+/// Training batches and their random numbers, from a probe's inputs.
 struct TrainingBatchInputs {
   private let inputs: ProbeInputs
   private let strategies: PerModality<ModalityStrategy?>
@@ -19,7 +19,8 @@ struct TrainingBatchInputs {
     inputs.has("\(prefix)\(name).latents")
   }
 
-  /// The batch whose tensors' names begin with a prefix, without modalities that have no latents.
+  /// The batch of the tensors whose names begin with a prefix, without modalities that have no
+  /// latents.
   mutating func batch(prefix: String) throws -> TrainingBatch {
     let batch = try strategies.compactMap { try part($0, $1, prefix) }
     guard !batch.present().isEmpty else {
@@ -36,7 +37,7 @@ struct TrainingBatchInputs {
     let own = "\(prefix)\(modality)"
     guard inputs.has("\(own).latents") else { return nil }
     let isVideo = modality == .video
-    // Sizes are the batch's own: those of a run may differ from batch to batch.
+    // The sizes are the batch's own, because they may differ between the batches of a run.
     let n = prefix
     let shape = isVideo ? "B C \(n)F \(n)H \(n)W" : "B Z \(n)T 16"
     var batch = ModalityBatch(
@@ -69,17 +70,17 @@ struct TrainingBatchInputs {
 
   private func here(_ tensor: Tensor) throws -> Tensor { try tensor.to(options.device) }
 
-  /// A context as the frozen model takes it.
+  /// A context in the dtype and on the device of the frozen model.
   func context(_ name: String, _ shape: String) throws -> Tensor {
     try inputs.float("\(name).context", "B \(shape)").to(options.device, options.dtype)
   }
 
-  /// The strategies of the modalities that the batch has.
+  /// The strategies of the batch's modalities.
   func present(_ batch: TrainingBatch) -> PerModality<ModalityStrategy?> {
     strategies.compactMap { batch[$0] == nil ? nil : $1 }
   }
 
-  /// As the trainer infers it from the files of a dataset.
+  /// The scale that the trainer infers from the files of a dataset.
   func referenceScale(_ batch: TrainingBatch) throws -> ReferenceScale {
     guard let video = batch.video, let strategy = strategies.video,
       let folder = strategy.conditions.lazy.compactMap(\.referenceFolder).first,
@@ -97,7 +98,7 @@ struct TrainingBatchInputs {
     func row(_ tensor: Tensor) throws -> Tensor {
       try step.map { try tensor.select(0, $0) } ?? tensor
     }
-    // Conditions of both modalities share one table, video's first.
+    // The conditions of both modalities share one table, video first.
     let counts = strategies.map { $0?.drawnConditions ?? 0 }
     var table: [[Double]] = []
     if let numbers = try inputs.optionalFloat("condition_draws", "\(lead)conditions B") {

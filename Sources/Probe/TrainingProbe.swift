@@ -113,7 +113,7 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
 }
 
 extension Probe.Options {
-  /// The trainer's configuration; its directories are not opened.
+  /// The trainer's configuration; its paths are not opened.
   func trainingConfiguration() throws -> TrainingConfiguration {
     guard let config else {
       throw Issue(["configuration"], "is missing, but this component needs it")

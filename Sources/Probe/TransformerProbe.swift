@@ -6,7 +6,7 @@ import Support
 import Torch
 
 extension ProbeInputs {
-  /// Fixes the sizes that the transformer's configuration decides, where a model is given.
+  /// Fixes the sizes that the transformer's configuration decides, if a model is given.
   func fitTransformer(_ options: Probe.Options) throws {
     guard let path = options.model else { return }
     let checkpoint = try Checkpoint(path: path)
@@ -19,7 +19,7 @@ extension ProbeInputs {
     blockCount = c.blocks
   }
 
-  /// A list of blocks; nil where it is left out.
+  /// A list of blocks; nil if it is missing.
   func blocks(_ name: String, _ shape: String) throws -> Set<Int>? {
     guard let blocks = try optionalInt(name, shape)?.array(of: Int.self) else { return nil }
     if let wrong = blocks.first(where: { $0 < 0 || $0 >= blockCount ?? .max }) {
@@ -33,7 +33,7 @@ extension ProbeInputs {
   /// The input of one modality to the transformer; nil if it is missing.
   ///
   /// - Parameters:
-  ///   - dtype: of latents and contexts; timesteps, sigmas and positions stay float32.
+  ///   - dtype: the dtype of latents and contexts; timesteps, sigmas and positions stay float32.
   func modality(
     _ modality: Modality, latentDType: DType, contextDType: DType
   ) throws -> ModalityInput? {
@@ -67,7 +67,7 @@ extension ProbeInputs {
 }
 
 extension Probe.Options {
-  /// The adapters of all `--lora`, in their order.
+  /// The adapters of all `--lora` options, in order.
   func adapters(dtype: DType?) throws -> AdapterSet {
     var adapters = AdapterSet()
     for lora in loras {

@@ -1,8 +1,7 @@
 import LTX
 import Torch
 
-/// `upsample`: normalised latents [B, C, F, H, W] to larger ones. `--model` is the upsampler's own
-/// file.
+/// `upsample`: upsamples normalized latents [B, C, F, H, W]. `--model` is the upsampler's own file.
 func probeUpsample(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {

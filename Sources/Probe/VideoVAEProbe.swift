@@ -1,7 +1,7 @@
 import LTX
 import Torch
 
-/// `video-vae-encode`: pixels [B, 3, frames, height, width] to normalised latents.
+/// `video-vae-encode`: encodes pixels [B, 3, frames, height, width] to normalized latents.
 func probeVideoVAEEncode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {
@@ -15,7 +15,7 @@ func probeVideoVAEEncode(_ options: Probe.Options, _ inputs: ProbeInputs) throws
   }
 }
 
-/// `video-vae-decode`: normalised latents [B, C, F, H, W] to pixels, not clamped.
+/// `video-vae-decode`: decodes normalized latents [B, C, F, H, W] to pixels, without clamping.
 func probeVideoVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
   key: String, tensor: Tensor
 )] {
@@ -29,7 +29,7 @@ func probeVideoVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws
     if decoder.configuration.hasTimestepConditioning {
       timestep = try inputs.number("timestep", default: VideoDecoder.usualTimestep)
     }
-    // Noise that is injected between layers has two dimensions and is numbered in the order of use.
+    // Noise that layers inject has two dimensions, and is numbered in the order of use.
     var injected = 0
     noise = { shape in
       let sizes = shape.map(String.init).joined(separator: " ")
@@ -49,8 +49,8 @@ func probeVideoVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws
   }
 }
 
-/// `tile` [3, 2]: rows frames, height, width; columns size and overlap; size 0 for an axis that is
-/// not tiled.
+/// `tile` [3, 2]: the rows are frames, height and width; the columns are size and overlap. Size 0
+/// turns an axis's tiling off.
 private func readTiling(_ inputs: ProbeInputs) throws -> Tiling? {
   guard let numbers: [Int] = try inputs.optionalInt("tile", "3 2")?.array() else { return nil }
   func axis(_ row: Int) -> Tiling.Axis? {

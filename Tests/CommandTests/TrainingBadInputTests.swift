@@ -86,7 +86,7 @@ import Tracking
     }
     #expect(result.status == 0, "\(result.errors)")
     #expect(result.output.contains("3 samples"))
-    #expect(result.output.contains("1 without a match left out"))
+    #expect(result.output.contains("1 without a match skipped"))
   }
 
   @Test func masksOfAnotherSize() throws {
@@ -177,7 +177,7 @@ import Tracking
     let result = try dry("[64, 64, 9]")
     #expect(result.status == 0, "\(result.errors)")
     #expect(result.output.contains("diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight"))
-    #expect(result.output.contains("memory: in all"))
+    #expect(result.output.contains("memory: total"))
     #expect(!FileManager.default.fileExists(atPath: "\(prepared.path)/dry"))
     let wrong = try dry("[60, 64, 9]")
     #expect(wrong.status == 2)

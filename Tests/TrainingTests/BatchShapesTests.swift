@@ -84,7 +84,7 @@ import Torch
     let near = try facts([29.9, 29.97, 30].map { .init(fps: $0) })
     #expect(near["data"]?.hasPrefix("3 samples of 1 shape in ") == true)
     #expect(
-      near["steps"]?.hasPrefix("4 of 1.5 samples on average (2 asked for), 2.0 epochs") == true)
+      near["steps"]?.hasPrefix("4 of 1.5 samples on average (2 requested), 2.0 epochs") == true)
     #expect(near["batches"] == "1 of 2 samples and 1 of 1 sample in an epoch")
     let full = try facts([.init(), .init()])
     #expect(full["steps"]?.hasPrefix("4 of 2 samples, 4.0 epochs") == true)

@@ -2,13 +2,13 @@
 
 import Foundation
 import LTX
-import NN
 import LanguageModels
+import NN
 import TensorFiles
 import Torch
 
-/// A part of generation that is timed on its own: a small random model of it, in float32, and one
-/// call that takes some tenths of a second.
+/// A part of generation that is timed separately: a small random model in float32, and a call that
+/// takes some tenths of a second.
 enum Component: String, CaseIterable {
   case videoEncode = "video-vae-encode"
   case videoDecode = "video-vae-decode"
@@ -38,7 +38,7 @@ enum Component: String, CaseIterable {
     return gemma
   }
 
-  /// Writes what both sides read.
+  /// Writes the files that both sides load.
   ///
   /// - Returns: the paths of the model and of the inputs.
   func write(to folder: URL) throws -> (model: String, inputs: String) {
@@ -87,8 +87,8 @@ enum Component: String, CaseIterable {
     return (model.path, inputs)
   }
 
-  /// One call, made again and again. It returns the mean size of the numbers that came out, by
-  /// which both sides are seen to compute the same.
+  /// A repeatable call. It returns the mean magnitude of the outputs, which shows that both sides
+  /// compute the same.
   func open(model: String, inputs path: String) throws -> () throws -> Double {
     let inputs = try SafetensorsFile(path: path)
     func size(_ x: Tensor) throws -> Double { try x.abs().mean().item() }
@@ -121,7 +121,7 @@ enum Component: String, CaseIterable {
       let (ids, mask) = (try inputs.tensor("ids"), try inputs.tensor("mask"))
       let isText = try mask.to(.float32).unsqueeze(-1)
       return {
-        // All of them are kept, as they are for the text features.
+        // All states are kept, as for the text features.
         var states: [Tensor] = []
         try encoder.forEachHiddenState(ids: ids, mask: mask) { states.append($1) }
         return try states.map { try size($0 * isText) }.reduce(0, +)
@@ -129,7 +129,7 @@ enum Component: String, CaseIterable {
     }
   }
 
-  /// Answers each line of standard input by one call.
+  /// Answers each line of standard input with one call.
   func serve(model: String, inputs: String) throws {
     let call = try open(model: model, inputs: inputs)
     while readLine() != nil {
@@ -147,9 +147,9 @@ enum Component: String, CaseIterable {
 
 struct ComponentResult: Codable {
   let seconds: Double
-  /// Of all threads.
+  /// CPU seconds of all threads.
   let cpu: Double
   let value: Double
-  /// The most memory that the process has had so far, in bytes.
+  /// The peak memory of the process so far, in bytes.
   let peak: Int
 }

@@ -5,24 +5,25 @@ import NN
 import TensorFiles
 import Torch
 
-/// How long a large checkpoint takes to its first forward pass, beside reading its file once.
+/// The time from opening a large checkpoint to its first forward pass, compared with reading its
+/// file once.
 ///
-/// Two blocks of LTX-2's width, in the real layout and element type: some 2 GB. The model is built
-/// in a process of its own, so that its peak of memory is its own; the time to start it and load
-/// libtorch is told apart.
+/// The checkpoint has two blocks of LTX-2's width, in the real layout and dtype: about 2 GB. The
+/// model is loaded in a separate process, so that its peak memory is its own; the time to start it
+/// and load libtorch is reported separately.
 enum Loading {
   private static let tokens = 16
 
-  /// What the process that loads tells.
+  /// The report of the loading process.
   private struct Report: Codable {
-    /// When the checkpoint was opened, and when the first forward pass ended, in seconds of the
-    /// system's clock.
+    /// The times at which the checkpoint was opened and the first forward pass ended, in seconds of
+    /// the system's clock.
     var opened: Double
     var end: Double
-    /// Of a second forward pass.
+    /// Seconds of a second forward pass.
     var forward: Double
     var tensorBytes: Int
-    /// Resident memory before loading, libtorch being there, and the largest after.
+    /// Resident memory before loading, with libtorch loaded, and the peak afterwards.
     var before: Int
     var peak: Int
   }
@@ -34,7 +35,7 @@ enum Loading {
     let path = folder.appendingPathComponent("large.safetensors").path
     try model.write(to: path, seed: 1)
     report(
-      "loading \(try FileManager.default.attributesOfItem(atPath: path)[.size] ?? 0) bytes, nothing of it in the page cache"
+      "loading \(try FileManager.default.attributesOfItem(atPath: path)[.size] ?? 0) bytes, with an empty page cache"
     )
     for dtype in [DType.bfloat16, .float32] {
       for storage in [""] + (dtype == .bfloat16 ? ["int8"] : []) {
@@ -60,7 +61,7 @@ enum Loading {
     }
   }
 
-  /// The other process's part: loads, runs twice, tells.
+  /// The other process: loads, runs twice and reports.
   static func load(_ path: String, _ dtype: String, _ storage: String) throws {
     let dtype = DType(rawValue: dtype) ?? .bfloat16
     let warm = try Tensor.ones([64, 64], dtype: dtype)
@@ -126,17 +127,17 @@ enum Loading {
     while Glibc.read(descriptor, buffer, 1 << 20) > 0 {}
   }
 
-  /// Lets the file go from the page cache, and nothing else: libtorch's own 450 MB stay.
+  /// Drops only this file from the page cache: libtorch's 450 MB stay.
   private static func evict(_ path: String) throws {
     let descriptor = open(path, O_RDONLY)
     guard descriptor >= 0 else { throw BenchmarkError("\(path) can't be read") }
     defer { close(descriptor) }
     guard fsync(descriptor) == 0, posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) == 0 else {
-      throw BenchmarkError("\(path) can't be let go from the page cache")
+      throw BenchmarkError("\(path) can't be dropped from the page cache")
     }
   }
 
-  /// A line of the process's status, in bytes.
+  /// A value of the process's status, in bytes.
   private static func memory(_ name: String) -> Int {
     guard let status = FileManager.default.contents(atPath: "/proc/self/status") else { return 0 }
     let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first {

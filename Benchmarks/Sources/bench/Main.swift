@@ -42,7 +42,7 @@ struct Main {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer {
       do { try FileManager.default.removeItem(at: folder) } catch {
-        report("\(folder.path) remains: \(error)")
+        report("\(folder.path) can't be removed: \(error)")
       }
     }
 
@@ -127,7 +127,7 @@ struct Main {
     return process.terminationStatus == 0
   }
 
-  /// Our step and the reference's, in turn.
+  /// Compares our step with upstream's, in turn.
   private static func compare(
     _ stepCase: StepCase, _ python: String?, _ scripts: String?, rounds: Int
   ) throws {
@@ -136,7 +136,7 @@ struct Main {
     report("threads \(Threads.count), matrix products of float32 at \(Int(rate / 1e9)) GFLOP/s")
     guard let python, let scripts, try hasReference(python) else {
       report(
-        "no Python with ltx-core (Tests/Oracles/README.md); set PYTHON to compare with it. Our step alone:"
+        "no Python with ltx-core; set PYTHON to compare with it (Tests/Oracles/README.md). Our step alone:"
       )
       for activations in ActivationPolicy.allCases {
         _ = try ours(activations, .sample)
@@ -152,8 +152,7 @@ struct Main {
         String(Threads.count),
       ])
     let forward = StepCase.forwardOperations
-    // Backward is twice the forward pass less the weights' gradients, which frozen weights don't
-    // need.
+    // Backward costs twice the forward pass, minus the gradients of frozen weights.
     let operations: [ActivationPolicy: Double] = [.keep: 2 * forward, .recompute: 3 * forward]
     report(
       "one LoRA step           ours      ltx-core   ratio   CPU time ours, ltx-core, ratio   of the matrix rate"
@@ -182,15 +181,15 @@ struct Main {
     try reference.end()
   }
 
-  /// Each component and the reference's, in processes of their own, in turn.
+  /// Compares each component with upstream's, in separate processes, in turn.
   private static func compare(
     _ components: [Component], _ python: String?, _ scripts: String?, rounds: Int, in folder: URL
   ) throws {
     let hasReference = try python.map(hasReference) ?? false
     report(
       hasReference
-        ? "one call of            ours      reference  ratio   peak memory ours, reference, ratio"
-        : "one call of            ours (set PYTHON to compare with the reference)")
+        ? "one call of            ours      upstream   ratio   peak memory ours, upstream, ratio"
+        : "one call of            ours (set PYTHON to compare with upstream)")
     for component in components {
       let (model, inputs) = try component.write(to: folder)
       let ours = try Responder(
@@ -222,7 +221,7 @@ struct Main {
       try reference.end()
       guard let x = a.last, let y = b.last, abs(x.value - y.value) <= 1e-4 * abs(y.value) else {
         throw BenchmarkError(
-          "\(component.rawValue): \(a.last?.value ?? .nan) here, \(b.last?.value ?? .nan) in the reference"
+          "\(component.rawValue): \(a.last?.value ?? .nan) here, \(b.last?.value ?? .nan) in upstream"
         )
       }
       let (u, v) = (a.dropFirst().map(\.seconds).median, b.dropFirst().map(\.seconds).median)
@@ -233,17 +232,17 @@ struct Main {
     }
   }
 
-  /// Both sides take the same steps, so that each one's losses and gradient norms must agree.
+  /// Both sides run the same steps, so their losses and gradient norms must agree.
   private static func requireEqual(_ a: StepResult, _ b: StepResult) throws {
     guard abs(a.loss - b.loss) <= 1e-4 * abs(b.loss), abs(a.norm - b.norm) <= 1e-3 * abs(b.norm)
     else {
       throw BenchmarkError(
-        "not the same step: loss \(a.loss) and gradient norm \(a.norm) here, \(b.loss) and \(b.norm) in the reference"
+        "not the same step: loss \(a.loss) and gradient norm \(a.norm) here, \(b.loss) and \(b.norm) in upstream"
       )
     }
   }
 
-  /// Bytes that tensors hold after step 3 and after step 50.
+  /// Measures the bytes in tensors after step 3 and after step 50.
   private static func leaks(_ stepCase: StepCase) throws {
     let step = try stepCase.step()
     for activations in ActivationPolicy.allCases {
@@ -261,7 +260,7 @@ struct Main {
     }
   }
 
-  /// A line at once, also where the output is a file.
+  /// Prints a line at once, even if the output is a file.
   private static func report(_ words: String...) {
     FileHandle.standardOutput.write(Data((words.joined(separator: " ") + "\n").utf8))
   }

@@ -10,7 +10,7 @@ extension [Double] {
   }
 }
 
-/// The CPU time of this process, all threads, user and system.
+/// The CPU time of all threads of this process, user and system.
 enum ProcessTime {
   static var now: Double {
     var usage = rusage()
@@ -25,15 +25,15 @@ enum ProcessTime {
 }
 
 enum ProcessMemory {
-  /// The most memory that this program has had, in bytes. `getrusage` would count what the process
-  /// that started it had.
+  /// The peak memory of this program, in bytes. `getrusage` would include the process that started
+  /// it.
   static func peak() throws -> Int {
     let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
     let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
     guard let line,
       let kilobytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) })
     else {
-      throw BenchmarkError("/proc/self/status says nothing of VmHWM")
+      throw BenchmarkError("/proc/self/status has no VmHWM")
     }
     return kilobytes * 1024
   }
@@ -45,7 +45,8 @@ func seconds(_ body: () throws -> Void) rethrows -> Double {
   return (ContinuousClock.now - start) / .seconds(1)
 }
 
-/// Floating-point operations per second of a float32 matrix product as large as the feed-forward's.
+/// Floating-point operations per second of a float32 matrix product of the feed-forward layer's
+/// size.
 func matrixProductRate() throws -> Double {
   let (rows, inner, columns) = (512, 512, 2048)
   let x = try Tensor.ones([rows, inner])
@@ -54,10 +55,10 @@ func matrixProductRate() throws -> Double {
   return Double(2 * rows * inner * columns) / times.dropFirst(5).map { $0 }.median
 }
 
-/// Runs a program to its end without its output. Foundation's `Process` would add some 50 ms before
-/// it tells of the end.
+/// Runs a program to its end and discards its output. Foundation's `Process` would report the end
+/// about 50 ms late.
 ///
-/// - Parameter started: is told the process.
+/// - Parameter started: called with the process.
 /// - Returns: the CPU seconds of all its threads, and of the processes that it started and waited
 ///   for.
 @discardableResult
@@ -78,7 +79,7 @@ func run(_ program: String, _ arguments: [String], started: (pid_t) -> Void = { 
   var usage = rusage()
   guard failure == 0, wait4(child, &status, 0, &usage) == child, status == 0 else {
     throw BenchmarkError(
-      "\(program) \(arguments.joined(separator: " ")) ended with \(failure == 0 ? status : failure)"
+      "\(program) \(arguments.joined(separator: " ")) exited with \(failure == 0 ? status : failure)"
     )
   }
   return ProcessTime.seconds(usage)

@@ -3,8 +3,8 @@ import LTX
 import TensorFiles
 import Torch
 
-/// `ltx preprocess` and the reference's script on one dataset, as whole processes; and a rerun that
-/// has nothing to do.
+/// `ltx preprocess` and upstream's script on one dataset, as whole processes, and a rerun with
+/// nothing to do.
 struct PreprocessingCase {
   static let clips = 24
   static let bucket = "256x256x25"
@@ -15,7 +15,7 @@ struct PreprocessingCase {
   private let model: String
   private let dataset: String
 
-  /// Writes the tiny model and cuts the clips: 33 frames of 320x256 with stereo sound.
+  /// Writes the tiny model and cuts the clips: 33 frames of 320x256 with stereo audio.
   ///
   /// - Parameter media: the folder that `Scripts/test-media` links.
   init(ltx: String, media: String, writingTo folder: URL) throws {
@@ -53,7 +53,7 @@ struct PreprocessingCase {
     ]
   }
 
-  /// Both sides in turn, each into an empty folder; the median of the rounds.
+  /// Runs both sides in turn, each into an empty folder, and reports the median of the rounds.
   func compare(_ reference: Reference?, rounds: Int, report: (String) -> Void) throws {
     let output = folder.appendingPathComponent("ours").path
     let referenceOutput = folder.appendingPathComponent("theirs").path
@@ -83,7 +83,7 @@ struct PreprocessingCase {
     try report(line("ours", ours, output))
     guard reference != nil else {
       return report(
-        "no packages/ltx-trainer of the reference; set LTX_TRAINER and PYTHON to compare with it")
+        "upstream's packages/ltx-trainer is missing; set LTX_TRAINER and PYTHON to compare with it")
     }
     try report(line("reference", theirs, referenceOutput))
     report(
@@ -112,14 +112,14 @@ struct PreprocessingCase {
       + files.joined(separator: ", ")
   }
 
-  /// The relative distance of what both wrote, over all clips. Both compute in bfloat16.
+  /// The relative distance between both outputs, over all clips. Both sides compute in bfloat16.
   private func difference(_ ours: String, _ theirs: String) throws -> String {
     var parts: [String] = []
     for (kind, key) in [
       ("latents", "latents"), ("conditions", "video_prompt_embeds"), ("audio_latents", "latents"),
     ] {
       guard FileManager.default.fileExists(atPath: "\(ours)/\(kind)") else {
-        parts.append("\(kind): not written here")
+        parts.append("\(kind): not written")
         continue
       }
       var (error, size) = (0.0, 0.0)
@@ -131,7 +131,7 @@ struct PreprocessingCase {
       }
       let relative = (error / size).squareRoot()
       guard relative < 0.05 else {
-        throw BenchmarkError("\(kind) differ by \(relative): the two sides did not do the same")
+        throw BenchmarkError("\(kind) differ by \(relative): the two sides must agree")
       }
       parts.append("\(kind) " + String(format: "%.1e", relative))
     }

@@ -1,8 +1,8 @@
 import Foundation
 import Media
 
-/// Reading a 4K clip into a small bucket, as preprocessing does it, beside FFmpeg's own decoding
-/// and scaling: CPU time for each frame. The resize kernels are the same in every build.
+/// Reads a 4K clip into a small bucket, as preprocessing does, and compares with FFmpeg's own
+/// decoding and scaling: CPU time per frame. The resize kernels are the same in every build.
 struct ReadingCase {
   let folder: URL
 

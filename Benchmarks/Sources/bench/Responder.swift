@@ -1,7 +1,6 @@
 import Foundation
 
-/// A process of its own that answers line by line: the reference, or this program with one
-/// component.
+/// A separate process that answers line by line: upstream, or this program with one component.
 final class Responder {
   private let process = Process()
   private let requests = Pipe()
@@ -21,7 +20,7 @@ final class Responder {
     var line = Data()
     while line.last != UInt8(ascii: "\n") {
       guard let byte = try answers.fileHandleForReading.read(upToCount: 1), !byte.isEmpty else {
-        throw BenchmarkError("the process that was asked ended; its message is above")
+        throw BenchmarkError("the process ended; its message is above")
       }
       line += byte
     }

@@ -1,7 +1,7 @@
 import Foundation
 
 /// `ltx split` and PySceneDetect on the same films, in turn: frames per second and peak memory, for
-/// looking alone and for the whole job. The films are made from the clips of Scripts/test-media;
+/// detection alone and for the whole job. The films are cut from the clips of Scripts/test-media;
 /// each is measured at two lengths.
 struct SplitCase {
   struct Result: Decodable {
@@ -24,7 +24,7 @@ struct SplitCase {
     (name: "1920x1080", size: "1920:1080", copies: 1),
   ]
 
-  /// - Parameter rounds: of each side; the median counts.
+  /// - Parameter rounds: the number of rounds of each side, of which the median is reported.
   func run(rounds: Int, report: (String) -> Void) throws {
     let clips = FileManager.default.currentDirectoryPath + "/.deps/media"
     report(
@@ -55,7 +55,8 @@ struct SplitCase {
           ["\(scripts)/reference_split.py", film, try emptied("other"), backend, "\(threads)", job])
         let result = try JSONDecoder().decode(Result.self, from: Data(text.utf8))
         guard result.scenes == ours[ours.count - 1].scenes else {
-          throw BenchmarkError("\(result.scenes) scenes there, \(ours[ours.count - 1].scenes) here")
+          throw BenchmarkError(
+            "\(result.scenes) scenes in PySceneDetect, \(ours[ours.count - 1].scenes) here")
         }
         others[backend, default: []].append(result)
       }
@@ -70,7 +71,7 @@ struct SplitCase {
           rate(others["pyav"]), rate(ours) / rate(opencv), peak(ours), peak(opencv)))
   }
 
-  /// Runs the program, start included.
+  /// Runs the program, including its start.
   private func split(_ film: String, job: String) throws -> Result {
     let out = try emptied("ours")
     let run = try WatchedRun.of(
@@ -95,7 +96,7 @@ struct SplitCase {
     return path.path
   }
 
-  /// Some 20 s of hard cuts and a fade, with a tone.
+  /// About 20 s of hard cuts and a fade, with a tone.
   private func make(_ size: String, copies: Int, from clips: String, name: String) throws -> String
   {
     let path = folder.appendingPathComponent("film-\(name).mp4").path

@@ -3,16 +3,16 @@ import LTX
 import TensorFiles
 import Torch
 
-/// How long the program takes until it does something.
+/// The time until the program does something.
 enum Start {
-  /// `ltx --help`: median seconds of 20.
+  /// `ltx --help`: the median of 20 runs, in seconds.
   static func help(_ ltx: String) throws -> Double {
     try run(ltx, ["--help"])
     return try (0..<20).map { _ in try seconds { try run(ltx, ["--help"]) } }.median
   }
 
-  /// `ltx train` of one step of the tiny model, from the start of the process to its end: median
-  /// seconds of 5.
+  /// `ltx train` with one step of the tiny model, from the start of the process to its end: the
+  /// median of 5 runs, in seconds.
   static func firstStep(_ ltx: String, in folder: URL) throws -> Double {
     let model = folder.appendingPathComponent("tiny").path
     try run(ltx, ["tiny-model", model])

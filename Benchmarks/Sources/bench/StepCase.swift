@@ -9,7 +9,7 @@ import TensorFiles
 import Torch
 import Training
 
-/// The model and the inputs of one training step that a CPU can do in about a second.
+/// The model and the inputs of one training step that takes a CPU about a second.
 struct StepCase {
   static let blocks = 8
   static let videoTokens = 512
@@ -31,7 +31,7 @@ struct StepCase {
   let checkpoint: String
   let inputs: String
 
-  /// Writes the checkpoint, and the inputs and adapters that both sides read.
+  /// Writes the checkpoint, and the inputs and adapters that both sides load.
   init(writingTo folder: URL) throws {
     checkpoint = folder.appendingPathComponent("model.safetensors").path
     inputs = folder.appendingPathComponent("inputs.safetensors").path
@@ -50,7 +50,7 @@ struct StepCase {
     }
     tensors.append(("video.positions", try Self.videoPositions()))
     tensors.append(("audio.positions", try Self.audioPositions()))
-    // B is not zero, so that all gradients are there from the first step on.
+    // B is not zero, so that all gradients exist from the first step on.
     for parameter in try Self.transformer(checkpoint).parameters {
       let shape = parameter.tensor.shape
       tensors.append(
@@ -103,7 +103,7 @@ struct StepCase {
 
   /// Floating-point operations in matrix products of a forward pass.
   ///
-  /// Adapters and the ends of the model are left out: together they are about a hundredth of it.
+  /// Adapters and the model's input and output layers are not counted: together they are about 1 %.
   static var forwardOperations: Double {
     let (v, a) = (Double(model.width), Double(model.audioWidth))
     let (tv, ta, s) = (Double(videoTokens), Double(audioTokens), Double(textTokens))
@@ -124,7 +124,7 @@ struct StepCase {
   }
 }
 
-/// One LoRA step of ours: forward, backward, clipping, AdamW.
+/// One LoRA step of this trainer: forward, backward, clipping, AdamW.
 final class OurStep {
   private let transformer: Transformer
   private let inputs: SafetensorsFile
@@ -170,14 +170,14 @@ final class OurStep {
   }
 }
 
-/// Whether the tokens of a sample have their timesteps each or share one.
+/// Whether each token of a sample has its own timestep, or all share one.
 enum Timesteps: String {
   case token, sample
 }
 
 struct StepResult: Decodable {
   let seconds: Double
-  /// Of all threads.
+  /// CPU seconds of all threads.
   let cpu: Double
   let loss: Double
   let norm: Double

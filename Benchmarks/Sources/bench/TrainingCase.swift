@@ -6,8 +6,8 @@ import TensorFiles
 import Torch
 import Tracking
 
-/// `ltx train` and the reference's training script on one dataset, as whole processes; and where a
-/// step's time goes.
+/// `ltx train` and upstream's training script on one dataset, as whole processes, and the parts of
+/// a step's time.
 struct TrainingCase {
   static let samples = 16
   static let steps = 50
@@ -34,8 +34,8 @@ struct TrainingCase {
   private let checkpoint: String
   private let textEncoder: String
 
-  /// Writes the model of `StepCase` as a whole checkpoint, and caches in `.pt` that both sides
-  /// read.
+  /// Writes the model of `StepCase` as a whole checkpoint, and caches in `.pt` files that both
+  /// sides load.
   init(ltx: String, threads: Int, writingTo folder: URL) throws {
     (self.ltx, self.threads) = (ltx, threads)
     self.folder = folder.appendingPathComponent("train")
@@ -50,8 +50,7 @@ struct TrainingCase {
     for precision in Precision.allCases { try writeCache(precision) }
   }
 
-  /// The transformer, the projection to the text features, and in the configuration the tiny
-  /// model's VAEs.
+  /// The transformer, the text projection, and the tiny model's VAEs in the configuration.
   private func writeCheckpoint(states: Int) throws {
     let part = folder.appendingPathComponent("transformer.safetensors").path
     try StepCase.model.write(to: part, seed: 1)
@@ -83,8 +82,8 @@ struct TrainingCase {
     folder.appendingPathComponent("cache-\(precision)")
   }
 
-  /// As many tokens as in `StepCase`: latents of 8 frames of 8x8, 64 steps of sound, 128 text
-  /// tokens.
+  /// Writes as many tokens as in `StepCase`: latents of 8 frames of 8x8, 64 steps of audio, 128
+  /// text tokens.
   private func writeCache(_ precision: Precision) throws {
     let generator = try Generator(seed: 2)
     let (channels, width) = (StepCase.model.videoChannels, StepCase.model.captionWidth)
@@ -129,7 +128,7 @@ struct TrainingCase {
     }
   }
 
-  /// A configuration that both sides read.
+  /// A configuration for both sides.
   private func configuration(_ precision: Precision, _ output: URL, recomputing: Bool) throws
     -> String
   {
@@ -171,7 +170,7 @@ struct TrainingCase {
     return path
   }
 
-  /// Both sides in turn, each into an empty folder.
+  /// Runs both sides in turn, each into an empty folder.
   ///
   /// - Parameter recomputing: whether activations are recomputed in the backward pass.
   func compare(
@@ -206,7 +205,7 @@ struct TrainingCase {
     times.min { $0.total < $1.total }?.lines.forEach(report)
     guard !theirs.isEmpty else {
       return report(
-        "no packages/ltx-trainer of the reference; set LTX_TRAINER and PYTHON to compare with it")
+        "upstream's packages/ltx-trainer is missing; set LTX_TRAINER and PYTHON to compare with it")
     }
     report(line("reference", theirs))
     func least(_ runs: [WatchedRun]) -> Double { runs.map(\.seconds).min() ?? .nan }
@@ -240,8 +239,8 @@ struct TrainingCase {
   }
 }
 
-/// Where the time of a run's steps went, by its `metrics.jsonl`. The first step, which waits for
-/// the first batch and makes the optimiser's state, is not counted.
+/// The parts of the time of a run's steps, from its `metrics.jsonl`. The first step, which waits
+/// for the first batch and creates the optimizer's state, is not counted.
 struct StepTimes {
   private let steps: [StepRecord]
 
@@ -257,7 +256,7 @@ struct StepTimes {
     sum(\.forwardSeconds) + sum(\.backwardSeconds) + sum(\.optimizerSeconds)
   }
 
-  /// Of the steps, and of what lies between them.
+  /// The time of the steps and between them.
   var total: Double { sum(\.seconds) + sum(\.betweenSeconds) }
 
   var lines: [String] {
@@ -265,7 +264,7 @@ struct StepTimes {
     return [
       String(
         format:
-          "          a step %.1f ms: forward %.1f, backward %.1f, optimiser %.1f; waiting for data %.2f; "
+          "          a step %.1f ms: forward %.1f, backward %.1f, optimizer %.1f; waiting for data %.2f; "
           + "between steps %.2f, of it saving %.2f",
         median(\.seconds) * 1e3, median(\.forwardSeconds) * 1e3, median(\.backwardSeconds) * 1e3,
         median(\.optimizerSeconds) * 1e3, median(\.dataSeconds) * 1e3,
@@ -273,7 +272,7 @@ struct StepTimes {
         median(\.savingSeconds) * 1e3),
       String(
         format:
-          "          outside of forward, backward and optimiser %.2f %% (at most 2); the longest stall by saving "
+          "          outside of forward, backward and optimizer %.2f %% (at most 2); the longest stall by saving "
           + "%.1f ms, %.2f steps (at most 1)",
         (total - computing) / total * 100, longest * 1e3, longest / median(\.seconds)),
     ]

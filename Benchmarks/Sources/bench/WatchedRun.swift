@@ -1,21 +1,21 @@
 import Foundation
 
-/// What runs the reference's scripts: a Python, the folder of `reference_train.py`, the reference's
-/// `packages/ltx-trainer`.
+/// The files that upstream's scripts need: a Python, the folder of `reference_train.py`, and
+/// upstream's `packages/ltx-trainer`.
 struct Reference {
   let python: String
   let scripts: String
   let trainer: String
 }
 
-/// A program that ran to its end, and how much memory it took meanwhile.
+/// A program that ran to its end, and its peak memory.
 struct WatchedRun {
   let seconds: Double
-  /// Of all its threads and processes.
+  /// CPU seconds of all its threads and processes.
   let cpu: Double
-  /// The most resident memory of the program itself, in bytes.
+  /// The peak resident memory of the program itself, in bytes.
   let peak: Int
-  /// The same of it and its descendants together, where pages that they share count once.
+  /// The peak of it and its descendants together, counting shared pages once.
   let peakOfAll: Int
 
   /// - Throws: `BenchmarkError` if it fails.
@@ -30,7 +30,7 @@ struct WatchedRun {
   }
 }
 
-/// Looks at the memory of a process and its descendants ten times a second.
+/// Samples the memory of a process and its descendants ten times a second.
 private final class MemoryWatch: @unchecked Sendable {
   private let lock = NSLock()
   private var peak = 0
@@ -60,7 +60,7 @@ private final class MemoryWatch: @unchecked Sendable {
     }
   }
 
-  /// A process that has just ended says nothing.
+  /// A process that has just ended has no values.
   private static func kilobytes(_ path: String, _ name: String) -> Int? {
     guard let text = FileManager.default.contents(atPath: path) else { return nil }
     let line = String(decoding: text, as: UTF8.self).split(separator: "\n").first {
@@ -69,7 +69,7 @@ private final class MemoryWatch: @unchecked Sendable {
     return line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
   }
 
-  /// The process and what its main thread has started, and so on: enough for Python's workers.
+  /// The process, the children of its main thread, and so on: enough for Python's workers.
   private static func family(of process: pid_t) -> [pid_t] {
     let path = "/proc/\(process)/task/\(process)/children"
     guard let text = FileManager.default.contents(atPath: path) else { return [process] }

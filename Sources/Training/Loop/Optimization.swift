@@ -3,7 +3,7 @@ import Optimizers
 import Support
 import Torch
 
-/// Turns gradients into changed weights: clipping, learning rates, the optimizer.
+/// Applies gradients to the weights: clipping, learning rates and the optimizer.
 public struct Optimization {
   public let parameters: [Parameter]
   public internal(set) var optimizer: any Optimizer
@@ -15,8 +15,8 @@ public struct Optimization {
   /// The names of the optimizer's groups: the patterns that chose their parameters.
   public let groupNames: [String]
 
-  /// - Throws: `ConfigurationProblems` for learning rates of modules that are not trained, and for
-  ///   options that the optimizer or the schedule does not have.
+  /// - Throws: `ConfigurationProblems` if learning rates name modules that are not trained, or if
+  ///   the optimizer or the schedule does not have an option.
   public init(_ parameters: [Parameter], _ c: TrainingConfiguration) throws {
     self.parameters = parameters
     let o = c.optimization
@@ -44,7 +44,7 @@ public struct Optimization {
     public var gradientNorm: Double
     /// The learning rates by group.
     public var learningRates: [Double]
-    /// The reason why nothing was changed, such as `non-finite loss`.
+    /// The reason why the step was skipped, such as `non-finite loss`.
     public var skipped: String?
   }
 
@@ -66,14 +66,14 @@ public struct Optimization {
 }
 
 extension TrainingConfiguration {
-  /// Runs something that checks options, and reports their issues as problems of a section.
+  /// Runs a closure that checks options, and reports their issues as problems of a section.
   func naming<R>(_ section: String, _ body: () throws -> R) throws -> R {
     do {
       return try body()
     } catch let error as Issues {
       let problems = error.all.flatMap { issue in
         let option = issue.subject.pathDescription
-        // The warm-up is a key beside the options of the schedule.
+        // The warm-up is a key next to the options of the schedule.
         let owner = option == "warmup_steps" ? "optimization" : section
         return problem("\(owner).\(option)", issue.message).problems
       }

@@ -124,8 +124,8 @@ struct TrainedModel: Sendable {
     return "\(path)/\(newest.name)"
   }
 
-  /// Returns text features as the transformer takes them. The connectors are frozen, so they record
-  /// no graph.
+  /// Converts text features to the transformer's contexts. The connectors are frozen, so they
+  /// record no graph.
   func contexts(_ text: TextFeatures, device: Device) throws -> TextContexts {
     let video = try text.video.to(device, frozenDType)
     let features = TextFeatures(

@@ -77,7 +77,7 @@ extension TrainedModel {
 }
 
 extension TrainingConfiguration.LoRA {
-  /// The arguments of the network in the words of kohya's trainer and LyCORIS.
+  /// The arguments of the network in kohya's and LyCORIS's terms.
   fileprivate var networkArguments: JSON {
     var arguments: [String: JSON] = ["targets": .array(targetModules.map(JSON.string))]
     // Only LyCORIS has algorithms.
@@ -92,8 +92,8 @@ extension TrainingConfiguration.LoRA {
 }
 
 extension PrecomputedDataset {
-  /// The word that preprocessing put before all captions; nil if there is none, or if captions have
-  /// different ones.
+  /// The trigger word that preprocessing put before all captions; nil without one, or if captions
+  /// have different ones.
   var triggerWord: String? {
     get throws {
       var words: Set<String?> = []

@@ -9,14 +9,14 @@ import Tracking
 public struct TrainingEvents {
   public var stepped: (StepRecord) -> Void = { _ in }
   public var validated: (ValidationRecord) -> Void = { _ in }
-  /// Called while samples are made.
+  /// Called while validation samples are generated.
   public var sampling: (ValidationProgress) -> Void = { _ in }
   public var sampled: ([ValidationMedia], Int) -> Void = { _, _ in }
   public var saved: (String) -> Void = { _ in }
   /// Called at the end of a run that was not interrupted, including one that failed because no step
   /// was finite.
   public var learned: (LearningSummary) -> Void = { _ in }
-  /// Asked after each step whether to save and end.
+  /// Called after each step; returns whether to save and end.
   public var shouldStop: () -> Bool = { false }
 
   public init() {}
@@ -26,7 +26,7 @@ public struct TrainingEvents {
 public struct TrainingResult: Sendable {
   public var outcome: RunOutcome
   public var statistics: RunStatistics
-  /// The file of the weights that were saved last.
+  /// The most recently saved weights file.
   public var weights: String?
   /// Nil for a run that was interrupted, and on ranks other than 0.
   public var learning: LearningSummary?
@@ -54,7 +54,7 @@ extension Trainer {
     if group.isMain {
       try folder.create()
       try folder.write(fingerprint)
-      // States of a run that is not resumed would be loaded by the next start.
+      // A new run must not leave older states, which the next start would load.
       if first == 0 { try folder.removeStates() }
       try prepareBest()
     }
@@ -70,7 +70,7 @@ extension Trainer {
     let steps = c.optimization.steps
 
     if first == 0 { try validate(events) }
-    // If an earlier start has measured it, that is the loss before training.
+    // If an earlier start has measured it, it is the loss before training.
     if group.isMain {
       validations = first > 0 ? try RecordedMetrics.validations(path: folder.metrics) : []
     }
@@ -98,7 +98,7 @@ extension Trainer {
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)
       var improved: ValidationRecord?
-      // The last step too: the losses before and after show what the run has changed.
+      // The last step is measured too: the losses before and after show what the run has changed.
       if isDue(c.validation.heldOutInterval) || completedSteps == steps {
         improved = try measureHeldOut(metrics, events).flatMap {
           c.checkpoints.keepBest && BestCheckpoint.isImprovement($0, over: best) ? $0 : nil
@@ -178,7 +178,7 @@ extension Trainer {
     return record
   }
 
-  /// Reads the best checkpoint of an earlier start, or removes a record that no longer applies.
+  /// Loads the best checkpoint of an earlier start, or removes a record that no longer applies.
   private func prepareBest() throws {
     if configuration.checkpoints.keepBest, let heldOut {
       let set = try validationSet(heldOut)
@@ -189,7 +189,7 @@ extension Trainer {
     }
   }
 
-  /// Makes validation samples if they are due; each rank makes its share.
+  /// Generates validation samples if they are due; each rank generates its share.
   private func validate(_ events: TrainingEvents) throws {
     guard let validation, validation.isDue(at: completedSteps) else { return }
     let work = ValidationWork.share(

@@ -10,7 +10,7 @@ import TensorFiles
 import Torch
 import Tracking
 
-/// Trains on a preprocessed dataset, step by step, as a configuration says.
+/// Trains on a preprocessed dataset, step by step, according to a configuration.
 ///
 /// A run is a function of its configuration: the batches and the noise of a step follow from the
 /// seed and the step's number. A run that was killed therefore resumes exactly from its last stored
@@ -23,7 +23,7 @@ public final class Trainer {
   public let heldOut: PrecomputedDataset?
   /// The trained tensors.
   public var parameters: [Parameter] { model.parameters }
-  /// The number of steps that are done, including those of earlier starts.
+  /// The number of completed steps, including those of earlier starts.
   public internal(set) var completedSteps = 0
 
   let device: Device
@@ -167,7 +167,7 @@ public final class Trainer {
     return sampler
   }
 
-  /// Takes held-out samples from a folder of their own or out of the dataset.
+  /// Takes held-out samples from a folder of their own or from the dataset.
   private static func heldOut(
     _ c: TrainingConfiguration, of all: PrecomputedDataset,
     _ strategies: PerModality<ModalityStrategy?>

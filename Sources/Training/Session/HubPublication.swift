@@ -1,16 +1,15 @@
 import Foundation
 import Tracking
 
-/// What of a run goes to the Hub at its end: weights, configuration, samples, and a page about
-/// them.
+/// The upload of a run to the Hub at its end: weights, configuration, samples, and a model card.
 struct HubPublication {
   private let uploader: HubUploader
   private let configuration: TrainingConfiguration
 
-  /// Finds out, before training, whether the upload will be allowed.
+  /// Checks, before training, whether the upload will be allowed.
   ///
-  /// - Throws: `Issue` without a token, or for one that may not write;
-  ///   `ConfigurationProblems` for a name that can't be one.
+  /// - Throws: `Issue` if the token is missing or can't write; `ConfigurationProblems` if the
+  ///   repository's name is invalid.
   init?(_ configuration: TrainingConfiguration, progress: @escaping @Sendable (String) -> Void)
     throws
   {
@@ -21,10 +20,10 @@ struct HubPublication {
   }
 
   /// - Parameters:
-  ///   - weights: the file that was saved last.
-  ///   - samples: of the last validation.
-  ///   - facts: of the run, for the page.
-  /// - Returns: the address of the commit.
+  ///   - weights: the most recently saved file.
+  ///   - samples: the samples of the last validation.
+  ///   - facts: facts about the run for the model card.
+  /// - Returns: the URL of the commit.
   func upload(
     weights: String, samples: [ValidationMedia], facts: [(name: String, value: String)]
   ) throws -> String {

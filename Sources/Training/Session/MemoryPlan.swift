@@ -5,10 +5,10 @@ import LTX
 import NN
 import Torch
 
-/// What a run's tensors will take on the device, before the first step.
+/// The memory that a run's tensors will take on the device, before the first step.
 ///
 /// Weights, gradients and the optimizer's state are exact. Activations are estimated from the sizes
-/// of what a block keeps; scratch memory of single operations is not in it.
+/// of the tensors that a block keeps; scratch memory of single operations is not included.
 public struct MemoryPlan: Sendable {
   public var parts: [(name: String, bytes: Int)]
   public var total: Int { parts.reduce(0) { $0 + $1.bytes } }
@@ -20,7 +20,7 @@ extension Trainer {
     let optimizer = parameters.reduce(0) {
       $0 + optimization.options.stateBytes(shape: $1.tensor.shape, dtype: $1.tensor.dtype)
     }
-    // Whatever else lives on the device now was loaded for the run.
+    // Everything else on the device was loaded for the run.
     let weights = max(loadedBytes - trained, 0)
     var parts = [
       (name: "frozen weights", bytes: weights), (name: "trained weights", bytes: trained),
@@ -31,10 +31,11 @@ extension Trainer {
     return MemoryPlan(parts: parts)
   }
 
-  /// Of the largest batch. A block keeps, per token, some 34 numbers for each of its width in a
-  /// stream with text cross-attention and a feed-forward of four times the width (inputs of norms
-  /// and products, and their results), and half as much for cross-modal attention; recomputing
-  /// blocks keep their inputs and one block whole.
+  /// The activations of the largest batch. Per token and unit of its width, a block keeps about 34
+  /// values for a modality with text cross-attention and a feed-forward layer of four times the
+  /// width (inputs and results of norms and products), and half as many for cross-modal attention.
+  /// With gradient checkpointing, all blocks keep their inputs, and one keeps all of its
+  /// activations.
   private var activationBytes: Int {
     let configuration = model.transformer.configuration
     let strategies = flowMatching.strategies

@@ -5,13 +5,13 @@ import NN
 import Torch
 import Tracking
 
-/// What a run will do, before it does it.
+/// A summary of a run before it starts.
 public struct RunSummary: Sendable {
-  /// What is trained, on what, and what it takes; in the order in which they are shown.
+  /// Facts about the training, the dataset and the memory, in display order.
   public var facts: [(name: String, value: String)]
   /// The keys of the weights that will be saved.
   public var keys: [String]
-  /// What memory is given in.
+  /// The unit for amounts of memory.
   public var memoryUnit: MemoryUnit
 }
 
@@ -31,7 +31,7 @@ extension Trainer {
     add("trains", trained)
     add(
       "parameters",
-      "\(numbers) in \(parameters.count) tensors; each file to come \(unit.text(savedBytes))")
+      "\(numbers) in \(parameters.count) tensors; each file will take \(unit.text(savedBytes))")
     add("data", data)
     add(
       "steps",
@@ -42,11 +42,11 @@ extension Trainer {
       "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
         + "learning rate \(c.optimization.learningRate)")
     for (name, bytes) in memory.parts { add("memory: \(name)", unit.text(bytes)) }
-    add("memory: in all", unit.text(memory.total))
+    add("memory: total", unit.text(memory.total))
     return RunSummary(facts: facts, keys: saved.map(\.key), memoryUnit: unit)
   }
 
-  /// The tensors of the weights that the run will write: adapters, or all of the transformer.
+  /// The tensors of the weights that the run will write: adapters, or the whole transformer.
   private func savedShapes() throws -> [(key: String, shape: [Int])] {
     try model.adapterScale == nil
       ? model.checkpoint.transformerFileShapes
@@ -77,20 +77,22 @@ extension Trainer {
       + (order.samplesPerEpoch == dataset.count
         ? "" : ", \(order.samplesPerEpoch) in an epoch with repeats")
       + (heldOut.map { ", \($0.count) held out" } ?? "")
-      + (dataset.unmatchedCount > 0 ? ", \(dataset.unmatchedCount) without a match left out" : "")
+      + (dataset.unmatchedCount > 0 ? ", \(dataset.unmatchedCount) without a match skipped" : "")
   }
 
-  /// The samples that a step really sees: batches of a shape with few samples are not full.
+  /// The actual number of samples per step, which is smaller if batches of a shape with few samples
+  /// are not full.
   private var samplesPerStep: String {
     let asked = configuration.optimization.batchSize * batchesPerStep
     let mean = Double(order.samplesPerEpoch * batchesPerStep) / Double(order.batchesPerEpoch)
     if order.batchesBySize.keys.allSatisfy({ $0 == configuration.optimization.batchSize }) {
       return "\(asked) \(asked == 1 ? "sample" : "samples")"
     }
-    return String(format: "%.3g samples on average (%d asked for)", mean, asked)
+    return String(format: "%.3g samples on average (%d requested)", mean, asked)
   }
 
-  /// `3 of 2 samples and 1 of 1 sample in an epoch`, and what was done to fill them.
+  /// A text such as `3 of 2 samples and 1 of 1 sample in an epoch`, and the cuts that filled the
+  /// batches.
   private var batches: String {
     let sizes = order.batchesBySize.sorted { $0.key > $1.key }.map { size, count in
       "\(count) of \(size) \(size == 1 ? "sample" : "samples")"

@@ -7,12 +7,12 @@ import Synchronization
 import Torch
 import Tracking
 
-/// A whole run as `ltx train` does it: the trainer, what shows it, and where its results go.
+/// A complete `ltx train` run: the trainer, its display and its outputs.
 public final class TrainingSession {
   public struct Options: Sendable {
     public var device: Device
     public var earlierRun: Trainer.EarlierRun
-    /// Whether nothing is to be done but checking.
+    /// Whether only checks are made.
     public var isDryRun: Bool
 
     public init(
@@ -23,11 +23,11 @@ public final class TrainingSession {
   }
 
   public let trainer: Trainer
-  /// The state that the run goes on from; nil for a new run.
+  /// The path of the state that the run resumes from; nil for a new run.
   public let resumedFrom: String?
   private let group: ProcessGroup
   private let publication: HubPublication?
-  /// What the user was told, for the report.
+  /// The messages that the user has seen, for the report.
   private let messages: Messages
   private let warn: @Sendable (String) -> Void
 
@@ -35,16 +35,16 @@ public final class TrainingSession {
     let list = Mutex<[String]>([])
   }
   private var configuration: TrainingConfiguration { trainer.configuration }
-  /// The page of the run; nil where none is written.
+  /// The path of the report; nil if none is written.
   public var reportPath: String? { configuration.report.enabled ? trainer.folder.report : nil }
 
-  /// Reads and checks everything; nothing is trained or written yet.
+  /// Loads and checks everything; nothing is trained or written yet.
   ///
   /// - Parameters:
   ///   - group: the processes that train together. The first one writes the files.
-  ///   - warn: told what the user should know.
+  ///   - warn: called with warnings for the user.
   ///   - preparing: called while prompts and media of validation samples are encoded.
-  /// - Throws: as `Trainer.init` and `Trainer.prepareFolder`.
+  /// - Throws: the errors of `Trainer.init` and `Trainer.prepareFolder`.
   public init(
     _ configuration: TrainingConfiguration, _ options: Options = Options(),
     group: ProcessGroup = .single,
@@ -59,7 +59,7 @@ public final class TrainingSession {
       warn(message)
     }
     if group.isMain, configuration.wandb.enabled {
-      // A missing key should not wait for the models.
+      // A missing key is reported before the models are loaded.
       _ = try WandBSettings(environment: Self.wandbEnvironment(configuration))
     }
     publication =
@@ -68,14 +68,14 @@ public final class TrainingSession {
       configuration, device: options.device, group: group, makesSamples: !options.isDryRun,
       warn: self.warn,
       preparing: preparing)
-    // Looking on replaces nothing.
+    // A dry run replaces nothing.
     let looksOnly = options.isDryRun && options.earlierRun == .overwrite
     resumedFrom = looksOnly ? nil : try trainer.prepareFolder(options.earlierRun)
   }
 
-  /// Trains to the end, or until it is told to stop.
+  /// Trains to the end, or until `events.shouldStop` asks to stop.
   ///
-  /// - Parameter events: for the one who looks on; the session's own come on top.
+  /// - Parameter events: the caller's callbacks, which are called in addition to the session's own.
   public func run(_ events: TrainingEvents) throws -> TrainingResult {
     var report = group.isMain && configuration.report.enabled ? try makeReport() : nil
     let reportPath = trainer.folder.report
@@ -83,7 +83,7 @@ public final class TrainingSession {
     let yaml = try configuration.resolvedYAML
     trackers.text("config", Self.indented(yaml), step: trainer.completedSteps)
     func writeReport() {
-      // A page that can't be written is no reason to lose the run.
+      // A report that can't be written must not end the run.
       report?.messages = messages.list.withLock { $0 }
       do { try report?.write(to: reportPath) } catch { warn(describe(error)) }
     }
@@ -130,10 +130,10 @@ public final class TrainingSession {
     }
   }
 
-  /// Puts the weights of a run that is done onto the Hub, if the configuration asks for it. May be
-  /// repeated.
+  /// Uploads the weights of a complete run to the Hub, if the configuration asks for it. May be
+  /// called again.
   ///
-  /// - Returns: the address of the commit; nil where nothing is to be uploaded.
+  /// - Returns: the URL of the commit; nil if there is nothing to upload.
   public func publish() throws -> String? {
     let step = trainer.completedSteps
     guard let publication, step >= configuration.optimization.steps else { return nil }
@@ -171,7 +171,7 @@ public final class TrainingSession {
     let summary = try trainer.summary()
     report.facts = summary.facts
     report.memoryUnit = summary.memoryUnit
-    // Those of an earlier start.
+    // The samples of an earlier start.
     let earlier =
       trainer.completedSteps > 0 ? trainer.folder.samples(upTo: trainer.completedSteps) : []
     for (step, samples) in Dictionary(grouping: earlier, by: \.step).sorted(by: { $0.key < $1.key })
@@ -206,14 +206,14 @@ public final class TrainingSession {
     return RunTrackers(trackers, warn: warn)
   }
 
-  /// The configuration's mode counts more than the environment's.
+  /// The configuration's mode overrides the environment's.
   private static func wandbEnvironment(_ configuration: TrainingConfiguration) -> [String: String] {
     var environment = ProcessInfo.processInfo.environment
     if let mode = configuration.wandb.mode { environment["WANDB_MODE"] = mode.rawValue }
     return environment
   }
 
-  /// As code in Markdown.
+  /// A Markdown code block.
   private static func indented(_ text: String) -> String {
     text.split(separator: "\n", omittingEmptySubsequences: false).map { "    \($0)" }.joined(
       separator: "\n")

@@ -2,11 +2,11 @@ import LTX
 import Torch
 import Tracking
 
-/// The loss on samples that are not trained on, at noise and sigmas that are the same each time: so
-/// its curve means something, which that of the training loss hardly does.
+/// The loss on samples that are held out of training. The noise and the sigmas are the same at each
+/// measurement, so its curve shows progress, unlike that of the training loss.
 struct HeldOutLoss {
   let dataset: PrecomputedDataset
-  /// Draws are a function of it, of the sample and of the sigma.
+  /// The seed of the random numbers, together with the sample and the sigma.
   let seed: UInt64
 
   /// The middle of each bucket.
@@ -15,8 +15,8 @@ struct HeldOutLoss {
   )
   .map { ($0 + $1) / 2 }
 
-  /// Takes samples out of a dataset: those whose names' hashes are smallest, so that samples that
-  /// are added later change the choice little.
+  /// Splits samples off a dataset: those with the smallest hashes of their names, so that samples
+  /// added later change the choice little.
   static func split(
     _ dataset: PrecomputedDataset, count: Int, seed: UInt64
   ) -> (training: PrecomputedDataset, heldOut: PrecomputedDataset) {
@@ -30,9 +30,9 @@ struct HeldOutLoss {
   }
 
   /// - Parameters:
-  ///   - step: steps that are done.
-  ///   - example: makes an example of a sample from draws.
-  ///   - losses: per sample, without gradients.
+  ///   - step: the number of completed steps.
+  ///   - example: makes an example from a sample and random numbers.
+  ///   - losses: returns the losses per sample, without gradients.
   ///   - group: the ranks that share the samples.
   func measure(
     step: Int, flow: FlowMatching, group: ProcessGroup,
@@ -40,7 +40,7 @@ struct HeldOutLoss {
     losses: (TrainingExample) throws -> SampleLosses
   ) throws -> ValidationRecord {
     let start = ContinuousClock.now
-    // Sums of the losses by sigma, then of the video's and the audio's parts.
+    // Sums of the losses by sigma, followed by the sums for video and audio.
     let count = Self.sigmas.count
     var sums = [Double](repeating: 0, count: count + 2)
     for index in stride(from: group.rank, to: dataset.count, by: group.worldSize) {
@@ -61,7 +61,8 @@ struct HeldOutLoss {
     }
     let totals = try group.allReduce(sums)
     let means = totals.prefix(count).map { $0 / Double(dataset.count) }
-    // A rank without samples does not know what the others have measured; the strategies do.
+    // A rank without samples does not know which losses the others have measured, but the
+    // strategies do.
     func part(_ strategy: ModalityStrategy?, _ index: Int) -> Double? {
       strategy?.isGenerated == true ? totals[index] / Double(dataset.count * count) : nil
     }

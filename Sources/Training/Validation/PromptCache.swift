@@ -9,16 +9,14 @@ import Support
 import TensorFiles
 import Torch
 
-/// Encoded prompts in a run's folder, so that a run that goes on does not load the text encoder
-/// again.
+/// Encoded prompts in a run's folder, so that a resumed run does not load the text encoder again.
 ///
-/// A file counts only if it says that it was made of the very prompt by the very models; it is
-/// replaced otherwise.
+/// A file is used only if its metadata names the same prompt and models; otherwise it is replaced.
 struct PromptCache {
   let folder: String
   private let origin: [String: String]
 
-  /// - Throws: `PreprocessingError` for a model file that can't be read.
+  /// - Throws: `PreprocessingError` if a model file can't be read.
   init(folder: String, models: GenerationModels) throws {
     self.folder = folder
     origin = [
@@ -30,9 +28,9 @@ struct PromptCache {
     ]
   }
 
-  /// The prompt as it was encoded before, on the CPU; nil if it was not, or by other models.
+  /// Returns a cached prompt, on the CPU; nil if it is not cached or comes from other models.
   ///
-  /// - Throws: `TensorFileError` for a file that is damaged.
+  /// - Throws: `TensorFileError` if the file is damaged.
   func contexts(of prompt: String) throws -> TextContexts? {
     let path = path(of: prompt)
     guard FileManager.default.fileExists(atPath: path) else { return nil }
@@ -46,7 +44,7 @@ struct PromptCache {
       }, mask: try file.tensor("mask").clone())
   }
 
-  /// - Throws: `TensorFileError` or `WritingError` where the disk refuses.
+  /// - Throws: `TensorFileError` or `WritingError` if the file can't be written.
   func store(_ contexts: TextContexts, of prompt: String) throws {
     try makeFolder(folder)
     let tensors = Modality.allCases.compactMap { modality in

@@ -2,24 +2,24 @@ import Generation
 import LTX
 import NN
 
-/// Compares validation samples with what a run trains on: a sample that differs shows something
-/// that the adapters never learned.
+/// Compares validation samples with the training data: a sample that differs shows something that
+/// the adapters never learned.
 struct SampleComparison {
   private let configuration: TrainingConfiguration
   private let dataset: PrecomputedDataset
-  /// Of the dataset's video references.
+  /// The scale of the dataset's video references.
   private let scale: ReferenceScale
   private let factors: CompressionFactors
   /// Nil for a model without audio.
   private let audio: AudioTokens?
 
-  /// A sample's clip is "far" from the training clips if it has so many times more, or fewer,
-  /// latent tokens.
+  /// The ratio of latent tokens, in either direction, from which a sample's size counts as far from
+  /// the training clips.
   private static let farSize = 4.0
-  /// The same for frame rates.
+  /// The same ratio for frame rates.
   private static let farRate = 1.25
 
-  /// - Throws: `ConfigurationError` or `TensorFileError` for a checkpoint that can't be read.
+  /// - Throws: `ConfigurationError` or `TensorFileError` if the checkpoint can't be read.
   init(_ configuration: TrainingConfiguration, _ dataset: PrecomputedDataset) throws {
     let model = configuration.model
     let checkpoint = try Checkpoint(
@@ -35,10 +35,10 @@ struct SampleComparison {
 
   // MARK: Reference scales
 
-  /// The configuration with the dataset's scale for references of samples that give none, and what
-  /// to tell of that.
+  /// The configuration with the dataset's scale for references of samples that set none, and notes
+  /// about it.
   ///
-  /// A scale that the sample's size can't be divided by is not taken.
+  /// A scale that does not divide the sample's size is not used.
   func takingReferenceScales() -> (configuration: TrainingConfiguration, notes: [String]) {
     var result = configuration
     var notes: [String] = []
@@ -72,7 +72,7 @@ struct SampleComparison {
     return (result, notes)
   }
 
-  /// Whether the text of the configuration has a key, or the older one that became it.
+  /// Whether the configuration's text has a key, or the older key that it replaces.
   private func isGiven(_ name: String, _ key: String) -> Bool {
     let places = configuration.source.places
     return places["\(key).\(name)"] != nil
@@ -85,7 +85,7 @@ struct SampleComparison {
 
   // MARK: Differences
 
-  /// What differs between samples and training, once for each key.
+  /// The differences between samples and training, once for each key.
   var notes: [String] {
     var notes: [String] = []
     for (index, sample) in configuration.validation.samples.enumerated() {
@@ -138,7 +138,7 @@ struct SampleComparison {
     case (.audio, .prefix), (.audio, .suffix):
       guard let audio, let seconds = condition.seconds else { return [] }
       return lengths.compactMap { expected in
-        // A rounding of one step is not a difference.
+        // A difference of one rounded step does not count.
         guard abs(audio.frames(seconds: seconds) - expected) > 1 else { return nil }
         let wanted = (Double(expected) / audio.rate * 1000).rounded() / 1000
         return note("duration", "differs from temporal_boundary", seconds, wanted)
@@ -160,7 +160,7 @@ struct SampleComparison {
     }
   }
 
-  /// Conditions that every training example has and the sample lacks.
+  /// Reports conditions that every training example has and the sample lacks.
   private func missing(_ sample: ValidationSample, _ key: String) -> [String] {
     var notes: [String] = []
     for (modality, strategy) in dataset.strategies.pairs {
@@ -169,7 +169,7 @@ struct SampleComparison {
       if !strategy.isGenerated, !own.contains(where: \.isWhole) {
         let type = modality == .video ? "video_to_audio" : "audio_to_video"
         notes.append(
-          "\(key).conditions: the \(modality) is generated, but training gives it. Add a condition of type \(type)"
+          "\(key).conditions: the \(modality) is generated, but training conditions on it. Add a condition of type \(type)"
         )
       }
       let always = strategy.conditions.contains { $0.isReference && $0.probability == 1 }

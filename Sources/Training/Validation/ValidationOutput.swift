@@ -1,16 +1,16 @@
 import Generation
 import Tracking
 
-/// A file that a validation has made.
+/// A file that a validation has written.
 public struct ValidationOutput: Sendable, Equatable {
-  /// Of the sample, from 0.
+  /// The index of the sample, from 0.
   public let sample: Int
   public let path: String
   public let prompt: String
 
-  /// As trackers take it, under the same name at every step.
+  /// The file for trackers, under the same name at every step.
   ///
-  /// - Throws: never for what validation writes; `Issue` for other kinds of files.
+  /// - Throws: `Issue` for types of files that validation does not write.
   public func media() throws -> ValidationMedia {
     try ValidationMedia(name: "sample_\(sample + 1)", path: path, caption: prompt)
   }
@@ -18,10 +18,10 @@ public struct ValidationOutput: Sendable, Equatable {
 
 /// A sample that a rank generates.
 public struct ValidationWork: Sendable, Equatable {
-  /// Of the sample, from 0.
+  /// The index of the sample, from 0.
   public var sample: Int
-  /// Whether a file is made of it. Ranks that share one model generate the same number of samples,
-  /// some for company only.
+  /// Whether its file is saved. Ranks that share one model generate the same number of samples, so
+  /// some results are discarded.
   public var isSaved: Bool
 
   public init(sample: Int, isSaved: Bool = true) {
@@ -29,10 +29,10 @@ public struct ValidationWork: Sendable, Equatable {
     self.isSaved = isSaved
   }
 
-  /// What one of several ranks generates: every n-th sample.
+  /// The work of one of several ranks: every n-th sample.
   ///
-  /// - Parameter sharesModel: the model is spread over the ranks, so that all of them must run it
-  ///   equally often.
+  /// - Parameter sharesModel: whether the model is sharded over the ranks, so that all of them must
+  ///   run it equally often.
   public static func share(
     of samples: Int, rank: Int, worldSize: Int, sharesModel: Bool = false
   ) -> [ValidationWork] {
@@ -46,9 +46,9 @@ public struct ValidationWork: Sendable, Equatable {
   }
 }
 
-/// How far a validation is.
+/// The progress of a validation.
 public struct ValidationProgress: Sendable {
-  /// The sample's place in this rank's work, from 0, and how many there are.
+  /// The sample's position in this rank's work, from 0, and the number of samples.
   public let position: Int
   public let count: Int
   public let stage: GenerationProgress

@@ -2,19 +2,20 @@ import Generation
 import LTX
 import Support
 
-/// A validation sample as a request for generation, with the keys of the configuration that its
-/// values come from.
+/// A validation sample as a generation request, with the configuration keys that its values come
+/// from.
 struct ValidationRequest {
-  /// From 0.
+  /// The index of the sample, from 0.
   let index: Int
   let request: GenerationRequest
-  /// `mp4`, `png` for a single frame, `wav` for audio alone, as the official trainer names them.
+  /// The file extension: `mp4`, `png` for a single frame, `wav` for audio alone, as in the official
+  /// trainer.
   let fileExtension: String
   let notes: [String]
 
   private let sample: ValidationSample
 
-  /// - Parameter blocks: The number of blocks of the transformer; guidance perturbs no others.
+  /// - Parameter blocks: the number of blocks of the transformer; guidance perturbs no others.
   /// - Throws: `ConfigurationProblems` if the sample can't be generated.
   init(_ index: Int, of c: TrainingConfiguration, blocks: Int) throws {
     let section = c.validation
@@ -86,8 +87,8 @@ struct ValidationRequest {
     self.notes = notes
   }
 
-  /// A problem of the request, under the key of the configuration that it comes from and with the
-  /// number of the sample.
+  /// Converts a problem of the request to one of the configuration, with its key and the number of
+  /// the sample.
   func problem(_ issue: Issue, in c: TrainingConfiguration) -> ConfigurationProblems {
     let (key, rest) = keys.entry(for: issue.subject) ?? (sampleKey, issue.subject)
     let place = rest.isEmpty ? "" : "\(rest.pathDescription): "

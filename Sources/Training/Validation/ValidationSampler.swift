@@ -8,13 +8,13 @@ import Torch
 
 /// Generates the samples of a configuration with the transformer that is being trained.
 ///
-/// Made once before training: everything that can be wrong is found, and prompts and media are
+/// It is created once before training. All problems are found then, and prompts and media are
 /// encoded and kept on the CPU, so that neither the text encoder nor the VAEs' encoders take memory
 /// later. The stages are those of `ltx generate`.
 public final class ValidationSampler {
-  /// What of the transformer the samples need; nil without samples.
+  /// The modalities of the transformer that the samples need; nil without samples.
   public let modalities: Set<Modality>?
-  /// What the user should know, though it is no error.
+  /// Notes for the user that are not errors.
   public let notes: [String]
   public var sampleCount: Int { plans.count }
 
@@ -25,12 +25,13 @@ public final class ValidationSampler {
   private let warn: @Sendable (String) -> Void
 
   /// - Parameters:
-  ///   - dtype: of the run's frozen weights; samples are computed in it too.
-  ///   - warn: told of failures that don't end training.
-  ///   - report: called while prompts and media are encoded; what it throws ends the preparation.
-  /// - Throws: `ConfigurationProblems` that name all samples and keys that can't be used; for
-  ///   models that can't be used, `ConfigurationError`, `WeightError`, `TensorFileError` or
-  ///   `Issue`; `MediaError` for media that can't be decoded to the end.
+  ///   - dtype: the dtype of the run's frozen weights, which samples are computed in too.
+  ///   - warn: called with failures that don't end training.
+  ///   - report: called while prompts and media are encoded; an error that it throws ends the
+  ///     preparation.
+  /// - Throws: `ConfigurationProblems` with all invalid samples and keys; `ConfigurationError`,
+  ///   `WeightError`, `TensorFileError` or `Issue` for invalid models; `MediaError` if media can't
+  ///   be decoded to the end.
   public init(
     _ configuration: TrainingConfiguration, dtype: DType, device: Device = .cpu,
     warn: @escaping @Sendable (String) -> Void = { _ in },
@@ -48,7 +49,7 @@ public final class ValidationSampler {
     try makeFolder(Self.folder(c))
     (requests, plans) = try Self.plans(c, models, blocks: blocks)
     modalities = Self.modalities(plans)
-    // Equal notes are said once.
+    // Repeated notes are shown once.
     notes = (requests.flatMap(\.notes) + plans.flatMap(\.notes)).reduce(into: []) {
       if !$0.contains($1) { $0.append($1) }
     }
@@ -72,7 +73,7 @@ public final class ValidationSampler {
     }
   }
 
-  /// Whether samples are due when so many steps are done.
+  /// Whether samples are due after a step.
   public func isDue(at step: Int) -> Bool {
     guard let interval = configuration.validation.interval, !plans.isEmpty else { return false }
     return step == 0
@@ -81,21 +82,21 @@ public final class ValidationSampler {
 
   /// Generates samples and writes `samples/step_000100_1.mp4` and so on.
   ///
-  /// A sample that fails is told to `warn` and left out; what memory it took is free again. The
-  /// transformer runs in the precision of training: its own weights under autocast, adapters as
-  /// they are. No random number of the training is used.
+  /// A failed sample is reported and skipped, and its memory is freed. The transformer runs in the
+  /// precision of training: its own weights under autocast, adapters unchanged. No random number of
+  /// the training is used.
   ///
   /// - Parameters:
-  ///   - transformer: built for `streams` at least. It is only read.
-  ///   - autocast: of the run's mixed precision; nil for none.
-  ///   - step: steps that are done.
+  ///   - transformer: built for at least `modalities`. It is only read.
+  ///   - autocast: the dtype of the run's mixed precision; nil for none.
+  ///   - step: the number of completed steps.
   ///   - work: this rank's share; nil for all samples.
-  ///   - endsWithFailure: throws what a sample fails with. For a model that is spread over ranks:
-  ///     they would wait for one that gave up a sample.
-  ///   - isStopped: asked after each unit of work.
+  ///   - endsWithFailure: whether a sample's error is thrown. It must be if the model is sharded
+  ///     over ranks, because the others would wait for a rank that gave up a sample.
+  ///   - isStopped: called after each unit of work.
   /// - Returns: the files, in the order of the work.
-  /// - Throws: `CancellationError` when it was stopped; `Issue` for a transformer without a
-  ///   stream that is needed.
+  /// - Throws: `CancellationError` if it was stopped; `Issue` if the transformer lacks a needed
+  ///   modality.
   public func run(
     transformer: Transformer, autocast: DType?, step: Int, work: [ValidationWork]? = nil,
     endsWithFailure: Bool = false, report: (ValidationProgress) throws -> Void = { _ in },
@@ -130,13 +131,13 @@ public final class ValidationSampler {
       } catch let error as TorchError where error.kind == .outOfMemory {
         shared.freeDecoders()
         warn(
-          "step \(step): memory ran out for validation sample \(item.sample + 1), which is left out; training goes on. "
-            + "Make its video_dims smaller, or set acceleration.offload_optimizer_during_validation to true (\(describe(error)))"
+          "step \(step): memory ran out for validation sample \(item.sample + 1), which is skipped; training continues. "
+            + "Reduce its video_dims, or set acceleration.offload_optimizer_during_validation to true (\(describe(error)))"
         )
       } catch {
         shared.freeDecoders()
         warn(
-          "step \(step): validation sample \(item.sample + 1) failed and is left out; training goes on: \(describe(error))"
+          "step \(step): validation sample \(item.sample + 1) failed and is skipped; training continues: \(describe(error))"
         )
       }
     }
@@ -145,17 +146,16 @@ public final class ValidationSampler {
 
   // MARK: Preparation
 
-  /// Checks all samples, loading and encoding nothing.
+  /// Checks all samples without loading or encoding anything.
   ///
-  /// - Returns: what of the transformer they need; nil without samples.
-  /// - Throws: as `init`.
+  /// - Returns: the modalities of the transformer that they need; nil without samples.
+  /// - Throws: the errors of `init`.
   static func modalities(
     of c: TrainingConfiguration, dtype: DType, device: Device = .cpu
   ) throws -> Set<Modality>? {
     guard !c.validation.samples.isEmpty else { return nil }
     let (models, checkpoint) = try models(c, dtype: dtype, device: device)
-    // A plan asks for a folder that can be written to; nothing is written, so that of the run need
-    // not be there.
+    // A plan requires a writable folder. Nothing is written, so the run's folder need not exist.
     var c = c
     c.outputDir = NSTemporaryDirectory()
     let blocks = try TransformerConfiguration(checkpoint.config).blocks
@@ -191,7 +191,7 @@ public final class ValidationSampler {
     _ c: TrainingConfiguration, _ models: GenerationModels, blocks: Int, isDryRun: Bool = false
   ) throws -> ([ValidationRequest], [GenerationPlan]) {
     var problems: [ConfigurationProblems.Problem] = []
-    /// A problem of a value that samples share is reported for the first one.
+    /// A problem of a shared value is reported for the first sample.
     var sharedKeys: Set<String> = []
     var requests: [ValidationRequest] = []
     var plans: [GenerationPlan] = []
@@ -234,7 +234,7 @@ public final class ValidationSampler {
       do {
         contexts[prompt] = try cache.contexts(of: prompt)
       } catch {
-        warn("a cached prompt can't be read and is encoded again: \(describe(error))")
+        warn("a cached prompt can't be loaded and is encoded again: \(describe(error))")
       }
       if contexts[prompt] == nil { missing.append(prompt) }
     }
@@ -248,7 +248,7 @@ public final class ValidationSampler {
       do {
         try cache.store(context, of: prompt)
       } catch {
-        warn("an encoded prompt can't be kept for the next start of the run: \(describe(error))")
+        warn("an encoded prompt can't be cached for the next start of the run: \(describe(error))")
       }
     }
     return contexts
