@@ -51,7 +51,7 @@ public struct GenerationPipeline {
   ///
   /// - Throws: what models and writers throw; nothing is then at an output's path that was not
   ///   before, but for results that were written whole.
-  public func run(report: @escaping Report = { _ in }) throws {
+  public func run(report: Report = { _ in }) throws {
     try withInference {
       let encoder = InputEncoder(plan.checkpoint, plan.models)
       var inputs = [EncodedInputs()]
@@ -67,23 +67,30 @@ public struct GenerationPipeline {
   /// Generates the plan's outputs from what was encoded before: the stages after encoding.
   ///
   /// - Throws: as `run(report:)`.
-  public func run(_ inputs: EncodedInputs, report: @escaping Report = { _ in }) throws {
+  public func run(_ inputs: EncodedInputs, report: Report = { _ in }) throws {
     try withInference {
-      var state = try start(inputs)
-      func advance(_ stage: GenerationStage) -> Advance {
-        { try report(GenerationProgress(stage: stage, done: $0, total: $1)) }
+      try withoutActuallyEscaping(report) { report in
+        try run(inputs) { stage in
+          { try report(GenerationProgress(stage: stage, done: $0, total: $1)) }
+        }
       }
-      for sampling in plan.samplings {
-        if let path = sampling.upsampler { try upsample(path, &state, advance(.upsample)) }
-        try sample(sampling, &state, advance(.sample(refines: sampling.refines)))
-      }
-      guard let output = plan.output else { return }
-      if output.decodesAudio { try decodeAudio(&state, advance(.decodeAudio)) }
-      switch output.frames {
-      case .decoded(let tiling): try decodeVideo(tiling, &state, advance(.decodeVideo))
-      case .copied(let path): try copyVideo(path, state, advance(.copyVideo))
-      case nil: try writeAudio(state, advance(.writeAudio))
-      }
+    }
+  }
+
+  private func run(
+    _ inputs: EncodedInputs, advance: (GenerationStage) -> Advance
+  ) throws {
+    var state = try start(inputs)
+    for sampling in plan.samplings {
+      if let path = sampling.upsampler { try upsample(path, &state, advance(.upsample)) }
+      try sample(sampling, &state, advance(.sample(refines: sampling.refines)))
+    }
+    guard let output = plan.output else { return }
+    if output.decodesAudio { try decodeAudio(&state, advance(.decodeAudio)) }
+    switch output.frames {
+    case .decoded(let tiling): try decodeVideo(tiling, &state, advance(.decodeVideo))
+    case .copied(let path): try copyVideo(path, state, advance(.copyVideo))
+    case nil: try writeAudio(state, advance(.writeAudio))
     }
   }
 

@@ -35,7 +35,7 @@ public struct DerivedColumnMaker: Sendable {
     var records: [String: DerivedRecords] = [:]
     for (index, job) in plan.jobs.enumerated() {
       progress(index, plan.jobs.count, "")
-      let detail = { (words: String) in
+      func detail(_ words: String) {
         progress(
           index, plan.jobs.count, "\((job.clip.media as NSString).lastPathComponent) \(words)")
       }
