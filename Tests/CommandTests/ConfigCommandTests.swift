@@ -2,7 +2,7 @@ import TestSupport
 import Testing
 import Training
 
-/// `ltx config`, as a user runs it.
+/// `ltx config`, run as a user runs it.
 @Suite struct ConfigCommandTests {
   private let scratch: ScratchFolder
 
@@ -43,7 +43,7 @@ import Training
       try run("check", "none.yaml").errors == "error: none.yaml: can't be read; does it exist?\n")
   }
 
-  /// What is shown can be trained with, and shows the same again.
+  /// The output of `show` can be trained with, and shows the same again.
   @Test func show() throws {
     try scratch.write(
       "model: {model_path: /m}\nlora: {}\ndata: {preprocessed_data_root: /d}\nvalidation: {prompts: [a]}\n",

@@ -84,7 +84,7 @@ import Testing
       #expect(result.errors.contains(message), "\(arguments): \(result.errors)")
     }
     #expect(try workshop.lines("dataset.csv").count == 3)
-    // Nor over another dataset; but over an earlier report.
+    // Another dataset isn't overwritten either, but an earlier report is.
     try workshop.write("other.csv", "video,caption\nelse.mp4,of something else\n")
     #expect(
       try run(["dataset", "check", ".", "--json", "other.csv"], 2).errors.contains("is the input"))

@@ -3,10 +3,10 @@ import LTX
 import Media
 import Testing
 
-/// `ltx generate` as a user runs it: what it refuses before a model is loaded, and what Ctrl-C
-/// leaves behind.
+/// `ltx generate`, run as a user runs it: requests that are rejected before a model is loaded, and
+/// interruption by Ctrl-C.
 @Suite(.serialized) struct GenerateCommandTests {
-  /// A tiny model, a picture, a silent clip and a tone; made once for the suite.
+  /// A tiny model, an image, a silent clip and a tone, created once for the suite.
   private final class Prepared: @unchecked Sendable {  // nothing of it changes
     static let shared = Result { try Prepared() }
 
@@ -18,7 +18,7 @@ import Testing
       path = workshop.path
       #expect(try Program.run(["tiny-model", "model", "--seed", "3"], in: path).status == 0)
       let gray = RGBFrame(bytes: [UInt8](repeating: 120, count: 3 * 64 * 64), width: 64, height: 64)
-      try gray.writePNG(to: "\(path)/picture.png")
+      try gray.writePNG(to: "\(path)/image.png")
       let writer = try VideoWriter(
         path: "\(path)/clip.mp4", width: 64, height: 64, frameRate: Rational(24),
         quality: .init(preset: "superfast"))
@@ -26,7 +26,7 @@ import Testing
       try writer.finish()
       let tone = (0..<16000).map { Float(sin(Double($0) * 0.1)) }
       try WAVWriter.write([tone, tone], sampleRate: 16000, to: "\(path)/tone.wav")
-      try workshop.write("text.mp4", "this is no video")
+      try workshop.write("text.mp4", "this is not a video")
       try workshop.write("empty.png", "")
       try workshop.write("hole.txt", "a ball\r\n\r\na house\r\n")
       try workshop.write("binary.txt", "a ball\0")
@@ -37,7 +37,7 @@ import Testing
         atPath: "\(path)/results", withIntermediateDirectories: false)
     }
 
-    /// The smallest and quickest work.
+    /// The smallest and fastest request.
     func arguments(_ more: [String]) -> [String] {
       [
         "generate", "--model-path", "model/\(TinyModel.checkpointName)", "--text-encoder-path",
@@ -54,9 +54,9 @@ import Testing
     (["--image", "folder"], "--image: folder: is a folder"),
     (["--image", "empty.png"], "--image: empty.png: is empty (0 bytes)"),
     (["--source", "clip.mp4", "--start-time", "5", "--end-time", "6"], "--start-time: 5.0 to 6.0"),
-    (["--source", "text.mp4", "--mask", "picture.png"], "--source: text.mp4: not a readable"),
+    (["--source", "text.mp4", "--mask", "image.png"], "--source: text.mp4: not a readable"),
     (
-      ["--source", "clip.mp4", "--mask", "picture.png", "--output", "clip.mp4"],
+      ["--source", "clip.mp4", "--mask", "image.png", "--output", "clip.mp4"],
       "is the input clip.mp4"
     ),
     (["--sound", "clip.mp4"], "--sound: clip.mp4: holds no audio"),
@@ -65,7 +65,7 @@ import Testing
       ["--sound", "tone.wav", "--output", "tone.wav"],
       "--sound: tone.wav: the result would be a copy"
     ),
-    (["--lora", "picture.png"], "--lora: picture.png"),
+    (["--lora", "image.png"], "--lora: image.png"),
     (["--output", "folder/"], "--output: folder/"),
     (["--output", "nowhere/out.mp4"], "nowhere does not exist"),
     (["--output", "/proc/out.mp4"], "/proc"),
@@ -76,7 +76,7 @@ import Testing
   func badInputIsOneSentenceAndStatus2(_ bad: [String], _ message: String) throws {
     let prepared = try Prepared.shared.get()
     let before = try FileManager.default.contentsOfDirectory(atPath: prepared.path).sorted()
-    // Options that are given again override the earlier ones.
+    // Repeated options override earlier ones.
     let result = try Program.run(
       prepared.arguments(["--prompt", "a ball", "--num-frames", "9", "--output", "out.mp4"] + bad),
       in: prepared.path)
@@ -104,7 +104,7 @@ import Testing
     let folder = "\(prepared.path)/interrupted"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
     let old = Data("an older file".utf8)
-    // On a busy machine the program may have finished before the signal comes; then it is tried
+    // On a busy machine the program may finish before the signal arrives; the test then tries
     // again.
     var status: Int32 = 0
     for _ in 0..<10 where status == 0 {
@@ -114,7 +114,7 @@ import Testing
           "--prompt", "a ball", "--no-audio", "--num-frames", "241", "--output",
           "interrupted/out.mp4",
         ]), in: prepared.path)
-      // The frames go to a file of another name, until all are there.
+      // Frames are written to a file of another name until the video is complete.
       while process.isRunning, try FileManager.default.contentsOfDirectory(atPath: folder).count < 2
       {
         usleep(500)

@@ -34,7 +34,7 @@ import Testing
     }
   }
 
-  /// The help pages of a command and of those below it, by their file names: `ltx lora merge` is
+  /// The help pages of a command and its subcommands by file name: `ltx lora merge` is
   /// `ltx-lora-merge.txt`.
   private static func pages(
     of command: [String], in folder: String

@@ -3,10 +3,10 @@ import LTX
 import TensorFiles
 import Testing
 
-/// What signals leave behind: nothing.
+/// Interrupted commands leave no files behind.
 @Suite(.serialized) struct InterruptionTests {
-  /// A checkpoint that takes a while to copy: the tiny one with a large tensor of zeros that no
-  /// disk holds.
+  /// A checkpoint that takes a while to copy: the tiny one with a large tensor of zeros, stored as
+  /// a sparse file.
   private func largeCheckpoint(_ place: Workshop, _ model: String) throws -> String {
     let data = try Data(contentsOf: URL(fileURLWithPath: model), options: .mappedIfSafe)
     let headerSize = Int(
@@ -50,7 +50,8 @@ import Testing
     func isUnfinished(_ name: String) -> Bool {
       name.hasPrefix(".out.safetensors.ltx-") && name.hasSuffix(".partial")
     }
-    /// Sends a signal while the output is written. A merge that was done before is repeated.
+    /// Sends a signal while the output is being written. A merge that finished too early is
+    /// repeated.
     func stop(by number: Int32) throws -> Process {
       for _ in 0..<30 {
         let process = try Program.start(arguments, in: place.path)
@@ -131,7 +132,7 @@ import Testing
     { usleep(5000) }
     kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()
-    // The lock goes when rank 0 has ended.
+    // The lock is released after rank 0 has ended.
     let lock = "\(prepared.path)/orphans/.ltx.lock"
     for _ in 0..<3000 where FileManager.default.fileExists(atPath: lock) { usleep(10_000) }
     #expect(!FileManager.default.fileExists(atPath: lock))
@@ -161,7 +162,7 @@ import Testing
     kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()
     func isRunning(_ id: pid_t) -> Bool {
-      // Ended ones that nobody has waited for don't count.
+      // Zombie processes don't count.
       guard let status = FileManager.default.contents(atPath: "/proc/\(id)/stat") else {
         return false
       }

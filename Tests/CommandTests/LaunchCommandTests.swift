@@ -62,7 +62,7 @@ import Testing
   @Test(arguments: [SIGINT, SIGTERM, SIGHUP])
   func signalsReachEveryRankOnceAndEachMayEndInItsOwnTime(number: Int32) throws {
     let shop = try Workshop()
-    // Ctrl-C in a terminal, a job that is cancelled, a terminal that closes.
+    // Ctrl-C in a terminal, a canceled job, a closed terminal.
     let process = try Program.start(
       [
         "launch", "--nproc-per-node", "2", "sh", "-c",

@@ -66,8 +66,8 @@ import Testing
     #expect(shown.output.contains(" float8_e4m3fn\n"), "\(shown.output)")
   }
 
-  /// Metadata of any size is one short line; every key of it is in the JSON. Adapters of other
-  /// models are listed.
+  /// Metadata of any size is shown in one short line, and the JSON has all of its keys. Adapters of
+  /// other models are listed.
   @Test func hostileTextIsShownSafely() throws {
     let workshop = try Workshop()
     let fixture = try LoRAFixture()

@@ -6,8 +6,7 @@ import TestSupport
 import Testing
 import Torch
 
-/// What `ltx lora`, `inspect` and `generate` say of LoRAs and checkpoints that are not as they
-/// should be, as a user sees it.
+/// The messages of `ltx lora`, `inspect` and `generate` about faulty LoRAs and checkpoints.
 @Suite struct LoRAFaultTests {
   private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path
@@ -112,7 +111,7 @@ import Torch
     #expect(small.output.contains("audio adapters barely moved: "))
   }
 
-  /// A transformer alone, under every prefix that files have, with and without its description.
+  /// A transformer alone, under every prefix in use, with and without its configuration.
   @Test(
     arguments: ["", "diffusion_model.", "model.diffusion_model.", "transformer."], [true, false])
   func everyLayoutIsABase(_ prefix: String, _ isDescribed: Bool) throws {
@@ -136,7 +135,7 @@ import Torch
       in: workshop.path)
     #expect(result.status == 0, "\(result.errors)")
     #expect(result.errors.contains("13 weights changed"), "\(result.errors)")
-    // The output has the keys and the metadata of the base, and the weights of a merge into the
+    // The output has the keys and metadata of the base, and the same weights as a merge into the
     // whole checkpoint.
     let (before, after) = (
       try SafetensorsFile(path: base), try SafetensorsFile(path: "\(workshop.path)/out.safetensors")
@@ -186,7 +185,7 @@ import Torch
       refused.errors.contains(#"\u{1b}[2Jno\nsuch layer"#) && !refused.errors.contains("\u{1b}"))
   }
 
-  /// Tools keep what a LoRA says of itself, and correct what they change.
+  /// Tools keep a LoRA's metadata, and correct the parts that they change.
   @Test func metadataIsCarriedOver() throws {
     let lora = try copy(
       "lora_all", to: "l.safetensors",

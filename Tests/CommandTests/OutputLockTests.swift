@@ -3,7 +3,7 @@ import LTX
 import Support
 import Testing
 
-/// What one command writes, no second one writes at the same time.
+/// Two commands can't write the same output at the same time.
 @Suite struct CommandLockTests {
   private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path

@@ -3,11 +3,10 @@ import LTX
 import TestSupport
 import Testing
 
-/// The pages of `ltx split` and `ltx dataset preview` in a browser, as wide as a phone and as a
-/// desk.
+/// The pages of `ltx split` and `ltx dataset preview` in a browser, at phone and desktop widths.
 @Suite(.enabled(if: Browser.path != nil, "no Chromium is installed"), .serialized)
 struct PageBrowserTests {
-  /// What a page looks like and does.
+  /// Checks the layout and the behavior of a page.
   private static let script = """
     const d=page.document,r={},strip=d.querySelector('.strip');
     r.scrolls=d.documentElement.scrollWidth>d.documentElement.clientWidth;
@@ -38,7 +37,7 @@ struct PageBrowserTests {
     try #require(try Browser.run(page, width: width, Self.script) as? [String: Any])
   }
 
-  /// - Parameter size: of the video.
+  /// - Parameter size: the size of the video.
   private func expect(
     _ result: [String: Any], shown: Int, size: String,
     sourceLocation: SourceLocation = #_sourceLocation

@@ -2,7 +2,7 @@ import Foundation
 import LTX
 import Testing
 
-/// A tiny model, and four real clips preprocessed with it; made once for all tests.
+/// A tiny model, and four real clips preprocessed with it, created once for all tests.
 final class PreparedTraining: Sendable {
   static let shared = Result { try PreparedTraining() }
 
@@ -27,7 +27,7 @@ final class PreparedTraining: Sendable {
     #expect(result.status == 0, "\(result.errors)")
   }
 
-  /// A configuration file for a run of its own.
+  /// Writes a configuration file for a separate run.
   func configure(
     _ name: String, steps: Int, _ more: String = "", batch: Int = 1, accumulation: Int = 1
   ) throws -> String {

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// `ltx preprocess` as it is run: options, tables, exit statuses.
+/// `ltx preprocess`, run as a user runs it: options, tables, exit statuses.
 @Suite struct PreprocessCommandTests {
   private let scratch: ScratchFolder
   private let model: TinyModelFiles
@@ -71,7 +71,7 @@ import Testing
         "decoded_audio/a.wav", "decoded_audio/b.wav", "decoded_videos/a.mp4",
         "decoded_videos/b.mp4",
       ])
-    // A rerun takes them for no part of the cache.
+    // A rerun does not treat them as parts of the cache.
     #expect(try run([]).output.contains("2 rows: 2 up to date"))
     let shared = try Program.run(
       [
@@ -98,7 +98,7 @@ import Testing
 
   @Test(.enabled(if: Program.canRunAsNobody, "another user can't run the program here"))
   func filesAndFoldersThatMayNotBeUsed() throws {
-    // Libtorch may lie where nobody else may look, so what has to be encoded is.
+    // Another user may be unable to load libtorch, so the clip is encoded before.
     try scratch.write("video,caption\na.mp4,one\n", to: "d.csv")
     #expect(try run(["--skip-audio"]).status == 0)
     try scratch.write("video,caption\na.mp4,one\nb.mp4,two\n", to: "d.csv")

@@ -4,7 +4,7 @@ import Testing
 
 /// The `ltx` program of this build, run as a user runs it.
 enum Program {
-  /// Beside the test bundle, wherever the build folder is.
+  /// The program is next to the test bundle, in any build folder.
   static let path: String = {
     let arguments = CommandLine.arguments
     let bundle =
@@ -22,7 +22,7 @@ enum Program {
 
   private static let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
-  /// Whether the program can be started as a user without rights.
+  /// Whether the program can be started as an unprivileged user.
   static let canRunAsNobody: Bool = {
     guard getuid() == 0 else { return false }
     do {
@@ -33,11 +33,11 @@ enum Program {
     }
   }()
 
-  /// Starts the program; its output goes to files, so that no pipe can fill up.
+  /// Starts the program. Its output goes to files, so that no pipe can fill up.
   ///
   /// - Parameters:
-  ///   - environment: beside that of the tests.
-  ///   - asNobody: as a user without rights, which only root can do.
+  ///   - environment: variables in addition to those of the tests.
+  ///   - asNobody: whether it runs as an unprivileged user, which only root can do.
   static func start(
     _ arguments: [String], in folder: String, environment: [String: String] = [:],
     asNobody: Bool = false
@@ -46,8 +46,7 @@ enum Program {
     process.executableURL = URL(fileURLWithPath: asNobody ? "/usr/bin/env" : path)
     process.arguments = (asNobody ? nobody + [path] : []) + arguments
     process.currentDirectoryURL = URL(fileURLWithPath: folder)
-    // Threads that wait by spinning would take the processor from the tests that run beside this
-    // one.
+    // Spinning threads would take CPU time from the tests that run at the same time.
     process.environment = ProcessInfo.processInfo.environment.merging(["OMP_WAIT_POLICY": "passive"]
     ) { $1 }
     .merging(environment) { $1 }
@@ -79,7 +78,7 @@ enum Program {
   }
 }
 
-/// A folder that goes away with the test.
+/// A folder that is removed after the test.
 final class Workshop: Sendable {
   let path: String
 
@@ -102,7 +101,7 @@ final class Workshop: Sendable {
   }
 }
 
-/// Real clips, which ./test puts in place.
+/// Real clips, downloaded by ./test.
 enum Clips {
   static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent()

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// `ltx reference`, run as users run it.
+/// `ltx reference`, run as a user runs it.
 @Suite struct ReferenceCommandTests {
   private let shop: Workshop
 

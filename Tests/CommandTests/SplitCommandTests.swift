@@ -2,7 +2,7 @@ import Foundation
 import SceneDetection
 import Testing
 
-/// `ltx split` as a user runs it: exit statuses, messages, files.
+/// `ltx split`, run as a user runs it: exit statuses, messages, files.
 @Suite struct SplitCommandTests {
   private func contents(_ path: String) throws -> [String] {
     try FileManager.default.contentsOfDirectory(atPath: path).sorted()

@@ -2,15 +2,15 @@ import Foundation
 import LTX
 import Testing
 
-/// Streams that can't be written to: nothing ends by them, and a command whose result is lost says
-/// so by its status.
+/// Streams that can't be written to: they kill no command, and a command whose result is lost
+/// fails.
 @Suite struct StandardStreamTests {
   private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path
 
-  /// Runs the program by a shell, for its redirections.
+  /// Runs the program in a shell, for its redirections.
   ///
-  /// - Returns: the status, and what came on the standard error that was not redirected.
+  /// - Returns: the status, and the standard error if it was not redirected.
   private func run(_ command: String, in folder: String) throws -> (status: Int32, errors: String) {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/bin/bash")
@@ -44,7 +44,7 @@ import Testing
       (">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"),
       ("| true", "Broken pipe"),
     ] {
-      // The reader must be gone before.
+      // The reader must have closed the pipe before.
       let result = try run(
         redirection == "| true" ? "(sleep 0.3; \(command)) | true" : command + redirection,
         in: workshop.path)
@@ -110,7 +110,7 @@ import Testing
     for (type, isRedrawn) in [("xterm", true), ("dumb", false), ("", false)] {
       let configuration = try prepared.configure("terminal-\(type)", steps: 3)
       let log = "\(prepared.path)/terminal-\(type).log"
-      // script(1) gives the program a terminal.
+      // script(1) runs the program in a terminal.
       let result = try run(
         "TERM='\(type)' script -qec \"'\(Program.path)' train \(configuration) --threads 1\" '\(log)'",
         in: prepared.path)

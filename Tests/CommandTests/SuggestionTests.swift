@@ -3,7 +3,7 @@ import LTX
 import LoRAFiles
 import Testing
 
-/// Mistakes on the command line get an answer that says what to write.
+/// Mistakes on the command line are answered with a suggestion.
 @Suite struct SuggestionTests {
   private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path

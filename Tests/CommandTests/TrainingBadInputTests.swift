@@ -5,14 +5,14 @@ import Testing
 import Torch
 import Tracking
 
-/// What can't be trained on, and what goes wrong on the way: a sentence that names it, and nothing
-/// half-written.
+/// Invalid datasets and failures during a run: an error names the cause, and no partial files
+/// remain.
 @Suite(.serialized) struct TrainingBadInputTests {
   private let prepared: PreparedTraining
 
   init() throws { prepared = try PreparedTraining.shared.get() }
 
-  /// Trains on a copy of the cache in which something was changed.
+  /// Trains on a modified copy of the cache.
   private func train(
     _ name: String, steps: Int = 4, _ options: [String] = [], environment: [String: String] = [:],
     change: (String) throws -> Void = { _ in }
@@ -79,7 +79,7 @@ import Tracking
     #expect(result.errors.contains("which is empty"), "\(result.errors)")
   }
 
-  /// Samples that miss a part are counted and left out.
+  /// Samples without all parts are counted and skipped.
   @Test func mismatchedPairs() throws {
     let result = try train("pairs") { cache in
       try FileManager.default.removeItem(atPath: #require(files(cache, "conditions").first))
@@ -140,7 +140,7 @@ import Tracking
       "\(result.errors)")
   }
 
-  /// An upload that can't succeed is known before the first step.
+  /// An upload that can't succeed is reported before the first step.
   @Test func noTokenForTheHub() throws {
     let result = try train(
       "token", ["hub.push_to_hub=true", "hub.hub_model_id=somebody/something"],
@@ -162,7 +162,7 @@ import Tracking
     #expect(FileManager.default.contents(atPath: metrics)?.isEmpty ?? true)
   }
 
-  /// A dry run shows what would be done, checks samples too, and leaves nothing behind.
+  /// A dry run shows the plan, checks the samples, and writes nothing.
   @Test func dryRuns() throws {
     let config = try prepared.configure("dry", steps: 3)
     func dry(_ dims: String) throws -> Program.Result {
@@ -184,7 +184,7 @@ import Tracking
     #expect(wrong.errors.contains("validation.video_dims"), "\(wrong.errors)")
   }
 
-  /// A disk that fills up: earlier checkpoints stay, and the run ends or goes on as it is told.
+  /// On a full disk, earlier checkpoints stay, and the run stops or continues as configured.
   @Test(
     .enabled(if: SmallDisk.isPossible, "mounting is not allowed here"),
     arguments: ["stop", "continue"])
@@ -212,8 +212,7 @@ import Tracking
     #expect(action == "stop" ? steps < 12 : steps == 12)
   }
 
-  /// Places that the system refuses, each in its own way; with everything that a run writes beside
-  /// checkpoints.
+  /// Paths that the system rejects in various ways, with all outputs of a run besides checkpoints.
   @Test(arguments: [
     ("file", "is a file"), ("long", "File name too long"), ("proc", "can't be"),
     ("limit", "(File too large)"),
@@ -247,7 +246,7 @@ import Tracking
     let errors = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     process.waitUntilExit()
     #expect(process.terminationReason == .exit)
-    // A page that can't be written is no reason to lose the run.
+    // A report that can't be written does not end the run.
     #expect(
       process.terminationStatus == (kind == "page" ? 0 : kind == "limit" ? 1 : 2), "\(errors)")
     #expect(errors.contains(text), "\(errors)")

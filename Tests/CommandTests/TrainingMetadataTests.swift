@@ -4,7 +4,7 @@ import LoRAFiles
 import TensorFiles
 import Testing
 
-/// What saved LoRAs say of themselves, and what a run says of the LoRA that it goes on from.
+/// The metadata of saved LoRAs, and a run's messages about the LoRA that it starts from.
 @Suite(.serialized) struct TrainingMetadataTests {
   @Test func savedLoRAsSayWhatTheyAre() throws {
     let prepared = try PreparedTraining.shared.get()
@@ -38,7 +38,7 @@ import Testing
     #expect(shown.output.contains("trigger  TINY"))
     #expect(shown.output.contains("base     LTX-2: "))
 
-    // The losses are those of the run's record.
+    // The losses equal those in the run's metrics.
     let records = try String(
       contentsOfFile: "\(prepared.path)/metadata/metrics.jsonl", encoding: .utf8
     )
@@ -53,14 +53,14 @@ import Testing
     let line = try #require(shown.output.split(separator: "\n").first { $0.hasPrefix("loss     ") })
     #expect(
       line.hasPrefix("loss     video validation loss: ") && line.contains(" before training, "))
-    // They are not those of other factors.
+    // The losses don't apply to scaled factors.
     let scaled = "\(prepared.path)/scaled.safetensors"
     #expect(
       try Program.run(["lora", "scale", path, scaled, "--by", "0.5"], in: prepared.path).status == 0
     )
     #expect(try SafetensorsFile(path: scaled).metadata["validation_video_loss"] == nil)
 
-    // One that says that it was trained on the other generation starts a run with a warning.
+    // A LoRA that was trained on the other generation causes a warning.
     let file = try SafetensorsFile(path: path)
     let other = "\(prepared.path)/other.safetensors"
     try writeSafetensors(

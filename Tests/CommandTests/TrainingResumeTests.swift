@@ -3,7 +3,7 @@ import TensorFiles
 import Testing
 import Tracking
 
-/// What is left of a run that was killed, stopped or damaged: 20 steps are 20 steps, bit for bit.
+/// Runs that were killed, stopped or damaged: 20 steps give the same bits, however they were run.
 @Suite(.serialized) struct TrainingResumeTests {
   /// A run of one or more processes.
   private struct Run {
@@ -23,7 +23,7 @@ import Tracking
     }
 
     func start(_ more: [String] = []) throws -> [Process] {
-      // Each start takes a port of its own: the one before may not be free yet.
+      // Each start uses a new port, because the previous one may still be in use.
       let port = String(Int.random(in: 20_000..<30_000))
       return try (0..<ranks).map { rank in
         let place = "\(prepared.path)/\(name)-rank-\(rank)"
@@ -48,7 +48,7 @@ import Tracking
       }
     }
 
-    /// Runs until so many steps are recorded, and sends a signal to all processes.
+    /// Runs until a number of steps is recorded, and sends a signal to all processes.
     func interrupt(after steps: Int, with number: Int32) throws -> [Process] {
       let processes = try start()
       while processes.allSatisfy(\.isRunning), try recordedSteps() < steps { usleep(10_000) }
@@ -86,7 +86,7 @@ import Tracking
     "optimization.scheduler_type=cosine", "optimization.ema_decay=0.9", "optimization.batch_size=2",
   ]
 
-  /// Train 20 steps; or train some 7, be killed, and go on to 20.
+  /// Train 20 steps at once, or train about 7, get killed, and resume up to 20.
   @Test(arguments: [
     ("adamw", [], 1),
     ("adamw8bit", ["optimization.optimizer_type=adamw8bit"], 1),
@@ -112,7 +112,8 @@ import Tracking
         == Data(contentsOf: URL(fileURLWithPath: "\(whole.folder)/\(average)")))
   }
 
-  /// One signal saves and ends; the run goes on as if nothing had been.
+  /// One signal saves and ends the run; the resumed run gives the same result as an uninterrupted
+  /// one.
   @Test(arguments: [SIGTERM, SIGINT, SIGHUP, SIGUSR1])
   func signalsSaveAndEnd(number: Int32) throws {
     let whole = try Run("whole-signal-\(number)", Self.common)
@@ -130,10 +131,11 @@ import Tracking
     #expect(try stopped.weights(step: 20) == whole.weights(step: 20))
   }
 
-  /// A damaged newest state is told, and the one before is taken; the end is the same.
+  /// If the newest state is damaged, a warning says so and the previous one is used; the result is
+  /// the same.
   @Test(arguments: [true, false])
   func damagedStates(isTruncated: Bool) throws {
-    // A schedule that does not depend on the steps, so that a run can be made longer.
+    // The schedule does not depend on the number of steps, so that a run can be extended.
     let options =
       Self.common + [
         "optimization.scheduler_type=constant", "checkpoints.interval=4",
@@ -161,19 +163,19 @@ import Tracking
     #expect(try longer.weights(step: 20) == whole.weights(step: 20))
   }
 
-  /// A run that was killed before it had stored anything begins again.
+  /// A run that was killed before it stored anything starts again.
   @Test func killedBeforeTheFirstState() throws {
     let run = try Run("early", ["checkpoints.save_training_state=off"], steps: 20)
     _ = try run.interrupt(after: 2, with: SIGKILL)
     try run.finish()
     #expect(try run.steps().map(\.step) == Array(1...20))
-    // With weights there, and no state to go on from, they are not replaced unasked.
+    // Weights without a state to resume from are not replaced without `--overwrite`.
     try run.finish(status: 2)
     #expect(run.errors.contains("holds a run without a state to resume from"), "\(run.errors)")
   }
 
-  /// A kill right after a checkpoint with the default, minimal state: the whole state before it
-  /// counts more.
+  /// After a kill right after a checkpoint with the default, minimal state, the older full state is
+  /// preferred.
   @Test func aMinimalStateDoesNotStandInForAWholeOne() throws {
     let options = Self.common + ["checkpoints.interval=1", "checkpoints.keep_last_n=-1"]
     let whole = try Run("whole-minimal", options)
@@ -185,7 +187,7 @@ import Tracking
     #expect(try broken.weights(step: 20) == whole.weights(step: 20))
   }
 
-  /// Weights that a minimal state needs and that are damaged: the checkpoint before them is taken.
+  /// If the weights of a minimal state are damaged, the previous checkpoint is used.
   @Test func damagedWeightsOfAMinimalState() throws {
     let run = try Run(
       "minimal",
@@ -211,7 +213,7 @@ import Tracking
     #expect(longer.output.contains("resuming after step 2,"), "\(longer.output)")
   }
 
-  /// The official trainer's way to go on: `load_checkpoint` names the run's own folder.
+  /// The official trainer's way to resume: `load_checkpoint` names the run's own folder.
   /// `--overwrite` must not remove it.
   @Test func aRunMayNameItsOwnFolder() throws {
     let options = ["optimization.scheduler_type=constant"]
@@ -226,7 +228,7 @@ import Tracking
     _ = try again.weights(step: 5)
   }
 
-  /// A run that starts over leaves no state of the one before to be taken.
+  /// A run that starts over removes the states of the previous run.
   @Test func noResumeLeavesNoOldStates() throws {
     let options = ["optimization.scheduler_type=constant"]
     try Run("anew", options, steps: 5).finish()
@@ -237,7 +239,7 @@ import Tracking
     #expect(states == ["checkpoints/training_state_step_00002.safetensors"])
   }
 
-  /// All states damaged: nothing is overwritten unasked.
+  /// If all states are damaged, nothing is overwritten without `--overwrite`.
   @Test func allStatesDamaged() throws {
     let run = try Run("all-damaged", ["optimization.scheduler_type=constant"], steps: 2)
     try run.finish()
@@ -255,9 +257,9 @@ import Tracking
     .deletingLastPathComponent().appendingPathComponent(
       "Fixtures/training/training_state_step_00003.pt")
 
-  /// `model.load_checkpoint` takes a run up where its state says, as the official trainer does:
-  /// ours with all of it, the official trainer's at its step. Where the runs don't agree, only the
-  /// weights are taken.
+  /// `model.load_checkpoint` resumes a run at its state, like the official trainer: completely from
+  /// our state, at the same step from the official trainer's. If the runs don't agree, only the
+  /// weights are loaded.
   @Test func loadedCheckpoints() throws {
     let options = ["optimization.scheduler_type=constant", "checkpoints.save_training_state=full"]
     let whole = try Run("whole-loaded", options, steps: 6)
@@ -296,7 +298,7 @@ import Tracking
     #expect(other.errors.contains("another optimization.optimizer_type"), "\(other.errors)")
   }
 
-  /// A run that is done says so, and changes nothing.
+  /// A complete run says so, and changes nothing.
   @Test func stepsAlreadyReached() throws {
     let run = try Run("done", ["optimization.scheduler_type=constant"], steps: 3)
     try run.finish()
@@ -309,7 +311,7 @@ import Tracking
     #expect(fewer.errors.contains("has completed 3 steps"), "\(fewer.errors)")
   }
 
-  /// Another configuration in the folder asks for `--overwrite`, which replaces the run.
+  /// Another configuration in the folder requires `--overwrite`, which replaces the run.
   @Test func overwriting() throws {
     let first = try Run("overwritten", [], steps: 3)
     try first.finish()
@@ -322,8 +324,8 @@ import Tracking
     #expect(throws: (any Error).self) { try first.weights(step: 3) }
   }
 
-  /// Loss and gradients that are not finite: steps are skipped, and after too many the run ends
-  /// with its weights.
+  /// Steps with a non-finite loss or gradient are skipped, and after too many the run saves its
+  /// weights and ends.
   @Test func nonFiniteSteps() throws {
     let run = try Run(
       "diverging", ["optimization.learning_rate=1e20", "optimization.max_skipped_steps=3"],

@@ -6,7 +6,7 @@ import Torch
 import Tracking
 import Training
 
-/// The main job on real clips, through the program: what it learns, and what survives a kill.
+/// Training on real clips with the program: the results, and recovery after a kill.
 @Suite(.serialized) struct TrainingWalkTests {
   private func metrics(_ folder: String) throws -> [StepRecord] {
     try RecordedMetrics(path: "\(folder)/metrics.jsonl").steps
@@ -50,7 +50,7 @@ import Training
     #expect(difference <= 1e-6, "the loss of the saved file differs by \(difference)")
   }
 
-  /// A run that is killed and started again ends in the same bytes as one that was left alone.
+  /// A run that is killed and started again ends with the same bytes as an uninterrupted one.
   @Test func killedTrainingGoesOn() throws {
     let prepared = try PreparedTraining.shared.get()
     let whole = try prepared.configure("whole", steps: 12, accumulation: 2)
@@ -76,7 +76,7 @@ import Training
       resumed.output.split(separator: "\n").first { $0.hasPrefix("resuming after step ") }?.split(
         separator: " "
       )[3].dropLast())
-    // At most the step at hand and those that were written meanwhile are lost.
+    // At most the current step and the steps written meanwhile are lost.
     #expect(try #require(Int(goneOn)) >= 1)
 
     let steps = try metrics(folder)
@@ -88,12 +88,12 @@ import Training
     #expect(a == FileManager.default.contents(atPath: "\(prepared.path)/whole/\(name)"))
   }
 
-  /// Keys as ComfyUI has them, a pair for each target, and nothing of the audio stream.
+  /// The file has ComfyUI's keys, a pair for each target, and no audio layers.
   @Test func savedKeys() throws {
     let prepared = try PreparedTraining.shared.get()
     let config = try prepared.configure(
       "keys", steps: 4, "checkpoints: {interval: 1, keep_last_n: 2}")
-    // The section may stand once.
+    // The configuration may have the section once.
     let text = try String(contentsOfFile: config, encoding: .utf8)
       .replacingOccurrences(of: "checkpoints: {precision: float32}\n", with: "")
     try text.write(toFile: config, atomically: true, encoding: .utf8)
@@ -113,7 +113,7 @@ import Training
       file.entries.keys.allSatisfy { $0.hasPrefix("diffusion_model.") && !$0.contains("audio") })
     let pairs = file.entries.keys.filter { $0.hasSuffix("lora_A.weight") }
     #expect(pairs.count * 2 == file.entries.count)
-    // 4 blocks of 2 attentions with 4 layers, and 2 layers of the feed-forward; the way out.
+    // 4 blocks with 2 attentions of 4 layers each and 2 feed-forward layers, plus the output layer.
     #expect(pairs.count == 4 * (2 * 4 + 2) + 1)
     for key in pairs {
       #expect(
@@ -123,8 +123,8 @@ import Training
     }
   }
 
-  /// The end of a run says how far the adapters moved and what became of the validation loss; a run
-  /// that learned nothing does not end like a good one.
+  /// The end of a run reports how far the adapters moved and how the validation loss changed; a run
+  /// that learned nothing is reported as such.
   @Test func theEndSaysWhetherItLearned() throws {
     let prepared = try PreparedTraining.shared.get()
     let config = try prepared.configure(
@@ -157,24 +157,24 @@ import Training
     #expect(bad.output.contains("video loss stayed at "), "\(bad.output)")
   }
 
-  /// Live tensor memory is the same after the tenth step and the last.
+  /// Tensor memory is the same after the tenth and the last step.
   @Test func noTensorLeaks() throws {
     let prepared = try PreparedTraining.shared.get()
     let config = try prepared.configure("leaks", steps: 50)
-    // Batches that are read ahead, and copies that are written, come and go.
+    // Batches that are loaded ahead and copies that are being written vary.
     let alone = ["data.num_dataloader_workers=0", "checkpoints.save_training_state=off"]
     #expect(
       try Program.run(["train", config] + alone.flatMap { ["--set", $0] }, in: prepared.path).status
         == 0)
     let steps = try metrics("\(prepared.path)/leaks")
     #expect(steps.count == 50)
-    // By then each of the four samples' contexts has been computed, and is kept.
+    // After ten steps, the contexts of all four samples are cached.
     #expect(steps[9].tensorBytes == steps[49].tensorBytes)
     #expect(try #require(steps[9].tensorBytes) > 0)
   }
 
-  /// What a configuration names and that is not there, or does not fit, is told with its place
-  /// before anything is done.
+  /// Missing and unsuitable files in a configuration are reported with their position, before
+  /// anything is written.
   @Test func badInputEndsWithStatus2() throws {
     let prepared = try PreparedTraining.shared.get()
     func errors(_ change: (String) -> String) throws -> String {
@@ -210,7 +210,7 @@ import Training
     #expect(model.contains("not an LTX-2 checkpoint"))
   }
 
-  /// Latents and text features of another model's making are not used without a word.
+  /// Latents and text features of another model are not used silently.
   @Test func cacheOfAnotherModel() throws {
     let prepared = try PreparedTraining.shared.get()
     let config = try prepared.configure("other", steps: 1)
@@ -231,7 +231,7 @@ import Training
     #expect(accepted.status == 0, "\(accepted.errors)")
   }
 
-  /// Text features of one text encoder are not trained on beside another one without a word.
+  /// Text features of different text encoders are not mixed silently.
   @Test func cacheOfAnotherTextEncoder() throws {
     let prepared = try PreparedTraining.shared.get()
     #expect(
@@ -266,7 +266,7 @@ import Training
       "\(checked.output)")
   }
 
-  /// Another configuration in the same folder is refused, and the difference named.
+  /// Another configuration in the same folder is rejected, and the difference is named.
   @Test func anotherRunInTheFolder() throws {
     let prepared = try PreparedTraining.shared.get()
     let first = try prepared.configure("folder", steps: 2)

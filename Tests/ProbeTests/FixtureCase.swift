@@ -4,7 +4,7 @@ import TensorFiles
 import Testing
 import Torch
 
-/// A reference case below Tests/Fixtures, as Tests/Oracles writes it.
+/// An upstream case in Tests/Fixtures, written by Tests/Oracles.
 struct FixtureCase: Sendable, CustomTestStringConvertible {
   static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent()
@@ -14,12 +14,12 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
   let component: String
   let options: Probe.Options
   let expected: String
-  /// Largest difference relative to the largest wanted value, by tensor; `*` for the rest.
+  /// The largest difference relative to the largest expected value, by tensor; `*` for the rest.
   let tolerances: [String: Double]
-  /// Largest distance of all tensors of a prefix as one vector, relative to the wanted one: in the
-  /// 2-norm.
+  /// The largest distance between all tensors of a prefix as one vector and the expected one,
+  /// relative to the latter in the 2-norm.
   let together: [String: Double]
-  /// Tensors that must be equal.
+  /// The tensors that must be equal.
   let exact: [String]
 
   var testDescription: String { name }
@@ -34,7 +34,7 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
     return files.map { read(folder: String($0.dropLast("/case.json".count))) }
   }
 
-  /// A case file that can't be read is a programmer's mistake.
+  /// An unreadable case file is a programmer's mistake.
   private static func read(folder: String) -> FixtureCase {
     let path = "\(root)/\(folder)"
     guard let data = FileManager.default.contents(atPath: "\(path)/case.json"),
@@ -71,7 +71,7 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
       exact: json["exact"] as? [String] ?? [])
   }
 
-  /// Runs the component and compares every expected tensor, whole.
+  /// Runs the component and compares every value of all expected tensors.
   func check() throws {
     let outputs = Dictionary(
       uniqueKeysWithValues: try Probe.run(component, options).map { ($0.key, $0.tensor) })

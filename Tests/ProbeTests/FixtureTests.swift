@@ -2,14 +2,14 @@ import Testing
 
 @testable import Probe
 
-/// Every component against the reference implementations, on the cases that Tests/Oracles recorded.
+/// Every component against upstream, on the cases that Tests/Oracles recorded.
 @Suite struct FixtureTests {
   @Test(arguments: FixtureCase.all())
   func agreesWithTheReference(_ fixture: FixtureCase) throws {
     try fixture.check()
   }
 
-  /// The list above is made at run time; this fails if it comes out short.
+  /// The list of cases is built at run time; this test fails if it is incomplete.
   @Test func allComponentsAreCovered() {
     let covered = Set(FixtureCase.all().map(\.component))
     let expected = [

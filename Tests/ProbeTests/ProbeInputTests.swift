@@ -5,7 +5,7 @@ import TensorFiles
 import Testing
 import Torch
 
-/// Inputs that a component can't take are named, together with what was expected.
+/// Inputs that a component can't use are named, together with the expected ones.
 @Suite struct ProbeInputTests {
   private func run(_ component: String, _ tensors: [(key: String, tensor: Tensor)]) throws -> String
   {
@@ -52,12 +52,12 @@ import Torch
     #expect(message.contains("T = 6"))
   }
 
-  /// Integers that no floating-point number holds are told as they are.
+  /// Integers that floating-point numbers can't represent are reported exactly.
   @Test func largestInteger() throws {
     #expect(try run("sigmas", [("kind", Tensor([Int.max]))]).contains("kind: is \(Int.max)"))
   }
 
-  /// What can't be counted with, or means nothing, is refused before it is worked on.
+  /// Meaningless values are rejected before any computation.
   @Test func impossibleNumbers() throws {
     func positions(_ shape: [Int], fps: Float) throws -> String {
       try run("positions", [("video_shape", Tensor(shape)), ("fps", Tensor([fps]))])

@@ -4,9 +4,9 @@ import TensorFiles
 import Testing
 import Torch
 
-/// Inputs that the trainer's rows can't take are named.
+/// Inputs that the training components can't use are named.
 @Suite struct TrainingProbeInputTests {
-  /// What a recorded case says once some of its inputs are others; nil leaves one out.
+  /// The message of a recorded case with some inputs replaced; nil removes one.
   private func problem(
     _ name: String, _ changes: [String: Tensor?] = [:],
     _ change: (inout Probe.Options) -> Void = { _ in }

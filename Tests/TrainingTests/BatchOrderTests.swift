@@ -3,7 +3,8 @@ import Testing
 @testable import Training
 
 @Suite struct BatchOrderTests {
-  /// Every sample once an epoch, keys apart; the same from the same seed.
+  /// Every sample comes once in an epoch, keys are not mixed, and the same seed gives the same
+  /// order.
   @Test func epochs() throws {
     let keys = [[1], [2], [1], [1], [2]]
     var order = BatchOrder(keys: keys, batchSize: 2, seed: 3)
@@ -18,7 +19,7 @@ import Testing
     #expect(try again.batch(5) == batches[5])
   }
 
-  /// The samples of a large batch are those of the small ones in its place.
+  /// The samples of a large batch are those of the small batches in its place.
   @Test(arguments: [1, 2, 3, 6])
   func smallBatchesMakeUpALargeOne(size: Int) throws {
     let keys = [[Int]](repeating: [1], count: 12)
@@ -31,14 +32,14 @@ import Testing
     }
   }
 
-  /// Threads that read ahead come back to the epoch before.
+  /// Threads that load ahead may return to the previous epoch.
   @Test func epochsInAnyOrder() throws {
     var order = BatchOrder(keys: [[1], [1], [1]], batchSize: 1, seed: 4)
     let first = try (0..<9).map { try order.batch($0) }
     #expect(try (0..<9).reversed().map { try order.batch($0) } == first.reversed())
   }
 
-  /// A repeated sample appears that often in every epoch, and repeats of 1 change nothing.
+  /// A repeated sample appears that many times in every epoch, and repeats of 1 change nothing.
   @Test func repeats() throws {
     let keys = [[1], [2], [1], [1], [2]]
     var order = BatchOrder(keys: keys, repeats: [1, 3, 1, 2, 1], batchSize: 2, seed: 3)
@@ -58,7 +59,8 @@ import Testing
     for number in 0..<9 { #expect(try single.batch(number) == ones.batch(number)) }
   }
 
-  /// A run shows the samples as often as the cache's index says, and a change of it is another run.
+  /// A run shows the samples as often as the cache's index says; a changed index makes it another
+  /// run.
   @Test func repeatsOfACache() throws {
     let synthetic = try SyntheticRun((0..<3).map { _ in .init() })
     let c = synthetic.configuration(Strategies.flexible([]), steps: 1)

@@ -5,7 +5,7 @@ import Torch
 
 @testable import Training
 
-/// Which samples share a batch, and what they bring to it.
+/// The samples that share a batch, and the parts of them that are used.
 @Suite struct BatchShapesTests {
   private func trainer(
     _ synthetic: SyntheticRun, batch: Int,
@@ -32,7 +32,7 @@ import Torch
         abs(starts[4] - Float(1 / rate)) < 1e-6 && abs(starts[8] - Float(9 / rate)) < 1e-6,
         "\(rate)")
     }
-    // A sample's loss is the same alone and beside others.
+    // A sample's loss is the same alone and in a batch.
     let together: [Float] = try withoutGrad { try trainer.loss(example).array() }
     for index in [0, 6] {
       let alone: [Float] = try withoutGrad {
@@ -63,10 +63,10 @@ import Torch
       try Tensor.isEqual(
         #require(audio.masks["audio_masks"]).select(0, 1),
         #require(second.masks["audio_masks"]).slice(0, from: 0, to: 6)))
-    // Alone, nothing is lost.
+    // With a batch size of 1, nothing is cut.
     #expect(try #require(second.latents["audio_latents"]).tensor.size(1) == 7)
     #expect(whole.batchShapes.cutSamples == 0)
-    // And the run goes through all of them.
+    // The run uses all samples.
     _ = try pairs.run()
   }
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Training
 
-/// Behavior that can't be seen through `ltx launch`, which `LaunchCommandTests` run.
+/// Behavior that `ltx launch` does not show; `LaunchCommandTests` test the rest.
 @Suite struct ProcessLauncherTests {
   @Test func whoDoesNotEndWhenAskedIsKilledWithWhatItHasStarted() throws {
     let scratch = try ScratchFolder()
@@ -40,7 +40,7 @@ import Testing
 
   @Test func aProgramThatCantBeStartedAfterAllIsAnError() throws {
     let scratch = try ScratchFolder()
-    // A script whose interpreter is missing: executable, and yet not to be run.
+    // A script whose interpreter is missing is executable, but can't be started.
     let path = try scratch.write("#!/no/such/interpreter\n", to: "script")
     try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
     let launcher = ProcessLauncher(

@@ -20,14 +20,14 @@ import Testing
       .map { String($0.dropFirst("lora_weights_step_".count).dropLast(".safetensors".count)) }
   }
 
-  /// Six digits come before five in the alphabet.
+  /// Six digits sort before five alphabetically.
   @Test func theNewestByNumberStay() throws {
     #expect(
       try pruned(["00500", "99999", "100000"], keeping: 2, upTo: 100000) == ["100000", "99999"])
   }
 
-  /// A run that was started over in the folder of a longer one keeps what it has just saved, and
-  /// removes nothing of the other's.
+  /// A run that was started over in the folder of a longer one keeps its new checkpoints, and
+  /// removes none of the other run's.
   @Test func adaptersOfLaterStepsStay() throws {
     #expect(try pruned(["00010", "00020", "03000"], keeping: 1, upTo: 20) == ["00020", "03000"])
   }
@@ -53,7 +53,8 @@ import Testing
       .map { String($0.dropFirst("lora_weights_step_000".count).prefix(2)) }
   }
 
-  /// The best one stays besides the newest; one between two regular ones takes no other's place.
+  /// The best checkpoint stays in addition to the newest; one between two regular checkpoints does
+  /// not count as one of them.
   @Test func theBestStays() throws {
     #expect(try prunedBeside((10, false), keeping: 2) == ["10", "25", "30"])
     #expect(try prunedBeside((30, false), keeping: 2) == ["25", "30"])

@@ -142,7 +142,7 @@ struct RunFolder: Sendable {
   /// - Parameters:
   ///   - check: throws if a state is damaged in another way.
   ///   - warn: called for each damaged state.
-  /// - Returns: nil if there are no states.
+  /// - Returns: nil without states.
   /// - Throws: `DatasetError` if all states are damaged.
   func newestState(
     check: (TrainingState) throws -> Void, warn: (String) -> Void

@@ -41,7 +41,7 @@ import Testing
     #expect(changed.lora?.targetModules == ["to_q", "to_v"])
   }
 
-  /// The option is named instead of a line.
+  /// The message names the option instead of a line.
   @Test(arguments: [
     (
       "optimization.steps=0",

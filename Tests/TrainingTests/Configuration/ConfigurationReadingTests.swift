@@ -7,7 +7,7 @@ import Testing
 
 @testable import Training
 
-/// The values that a training configuration may have, and the messages about wrong ones.
+/// The valid values of a training configuration, and the messages about invalid ones.
 @Suite struct ConfigurationReadingTests {
   /// The defaults are those of the official trainer's `config.py`.
   @Test func defaults() throws {
@@ -168,7 +168,7 @@ import Testing
     #expect(found.first { $0.key == "sead" }?.message.contains("did you mean seed?") == true)
   }
 
-  /// One wrong value each; the message says what is allowed.
+  /// One invalid value each; the message says which values are allowed.
   @Test(arguments: [
     ("lora: {dropout: 1.5}", "lora.dropout", "from 0 to 1"),
     ("lora: {alpha: 0}", "lora.alpha", "an integer of at least 1"),
@@ -307,7 +307,7 @@ import Testing
     #expect(message { _ = try TrainingConfiguration(path: path) } == "\(path): is not UTF-8 text")
   }
 
-  /// Anchors and merged sections are YAML's own, and work.
+  /// Anchors and merged sections work as in YAML.
   @Test func anchors() throws {
     let c = try ConfigurationText.read(
       """
@@ -328,7 +328,7 @@ import Testing
           )))
   }
 
-  /// A problem that is found later is reported with the place of its value.
+  /// A problem that is found later is reported at the position of its value.
   @Test func laterProblems() throws {
     let c = try ConfigurationText.read(ConfigurationText.minimal + "seed: 3\n")
     #expect(c.problem("seed", "is odd").description == "c.yaml:4:1: seed is odd")

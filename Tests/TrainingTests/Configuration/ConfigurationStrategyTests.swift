@@ -14,7 +14,7 @@ import Testing
       ConfigurationText.minimal + "training_strategy: \(strategy)\n\(more)")
   }
 
-  /// Which folders are read, as what, in the order of the official `get_data_sources`.
+  /// The folders that are read and their roles, in the order of the official `get_data_sources`.
   @Test(arguments: [
     ("{}", "latents=latents conditions=conditions"),
     (

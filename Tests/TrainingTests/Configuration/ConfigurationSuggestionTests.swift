@@ -2,7 +2,7 @@ import Testing
 
 @testable import Training
 
-/// Likely mistakes are reported with the right spelling.
+/// Likely mistakes are reported with the correct spelling.
 @Suite struct ConfigurationSuggestionTests {
   private func problems(_ yaml: String, _ overrides: [String] = []) -> [String] {
     do {

@@ -3,13 +3,13 @@ import Testing
 
 @testable import Training
 
-/// The configurations to begin with.
+/// The template configurations.
 @Suite struct ConfigurationTemplateTests {
   private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
     .appendingPathComponent("Configs").path
 
-  /// `ltx config init MODE > Configs/FILE` writes them again.
+  /// `ltx config init MODE > Configs/FILE` updates them.
   @Test(arguments: ConfigurationMode.allCases)
   func equalsTheFile(mode: ConfigurationMode) throws {
     #expect(
@@ -24,7 +24,7 @@ import Testing
     #expect(files.sorted() == ConfigurationMode.allCases.map(\.fileName).sorted())
   }
 
-  /// Only the paths are missing; what the comments say is read is what the strategy reads.
+  /// Only the paths are missing, and the folders in the comments are those that the strategy reads.
   @Test(arguments: ConfigurationMode.allCases)
   func reads(mode: ConfigurationMode) throws {
     let c = try ConfigurationText.read(mode.template)

@@ -2,7 +2,7 @@ import Testing
 
 @testable import Training
 
-/// Texts of configurations, for the tests of this folder.
+/// Configuration texts for the tests of this folder.
 enum ConfigurationText {
   static let minimal = """
     model: {model_path: m.safetensors}
@@ -11,7 +11,7 @@ enum ConfigurationText {
 
     """
 
-  /// Every key of the flexible strategy and all sections, none with its default.
+  /// Every key of the flexible strategy and of all sections, none at its default.
   static let everything = """
     model:
       model_path: m.safetensors

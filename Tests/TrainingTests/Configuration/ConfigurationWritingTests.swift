@@ -25,7 +25,7 @@ import Testing
     #expect(copy.json == c.json && copy.fingerprintValues == c.fingerprintValues)
   }
 
-  /// Texts and numbers of every kind survive, whatever YAML might take them for.
+  /// Strings and numbers of all kinds survive, even if they look like other YAML types.
   @Test func anyValueReadsBack() throws {
     var random = SplitMix(seed: 11)
     let pieces = [
@@ -64,7 +64,7 @@ import Testing
     }
   }
 
-  /// A file for the official trainer has no keys of ours, unless they say something.
+  /// A file for the official trainer has no extensions, unless they are set.
   @Test func ownKeysWithDefaultsAreLeftOut() throws {
     let plain = try ConfigurationText.read(ConfigurationText.minimal).resolvedYAML
     for key in [
@@ -127,7 +127,7 @@ import Testing
     #expect(changed == Set([key].compactMap { $0 }))
   }
 
-  /// A run that was started before an extension existed had its default.
+  /// A run that was started before an extension existed had its default value.
   @Test func fingerprintsOfOlderVersions() throws {
     func fingerprint(_ values: [String: String], _ implied: Set<String>) -> RunFingerprint {
       RunFingerprint(
@@ -149,7 +149,7 @@ import Testing
     #expect(own.differences(from: fingerprint(older, [])) == ["seed"])
   }
 
-  /// A constant schedule knows nothing of the end; a run may be made longer.
+  /// A constant schedule is independent of the end, so the run may be extended.
   @Test(arguments: [
     ("constant", false), ("linear", true), ("cosine", true), ("step", true), ("polynomial", true),
     ("cosine_with_restarts", true),

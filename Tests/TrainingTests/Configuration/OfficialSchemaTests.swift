@@ -13,13 +13,13 @@ import Testing
     let resolved: JSON
   }
 
-  /// Older keys, which become part of others here.
+  /// Older keys, which are read as parts of others.
   private static let older = [
     "validation.prompts", "validation.images", "validation.reference_videos",
     "validation.reference_downscale_factor", "validation.include_reference_in_output",
   ]
 
-  /// Keys that only the other side has, and values that differ.
+  /// Keys that only the other side has, and differing values.
   private func differences(_ ours: JSON, _ official: JSON, at path: String = "")
     -> [String]
   {
@@ -29,7 +29,7 @@ import Testing
         let path = path.isEmpty ? key : "\(path).\(key)"
         switch (a[key], b[key]) {
         case (let x?, let y?): return differences(x, y, at: path)
-        // Null is the same as left out.
+        // Null equals an absent value.
         case (.null?, nil), (nil, .null?): return []
         case (nil, _): return ["\(path) is missing"]
         case (_, nil): return ["\(path) is ours"]
@@ -65,14 +65,14 @@ import Testing
     older.contains { difference.hasPrefix("\($0) ") }
   }
 
-  /// Keys of a written text that the official configuration lacks.
+  /// The keys of a written configuration that the official one lacks.
   private func ownKeys(of yaml: String, _ official: JSON) throws -> [String] {
     guard let node = try ConfigurationParser.parse(yaml, .file("c")) else { return [] }
     return differences(json(node), official).filter { $0.hasSuffix("is ours") }
       .map { String($0.dropLast(" is ours".count)) }
   }
 
-  /// Keys alone; every value is null, and a list is its items.
+  /// The keys alone: every value is null, and a list holds the keys of its items.
   private func json(_ node: ConfigurationNode) -> JSON {
     switch node.content {
     case .scalar: .bool(true)

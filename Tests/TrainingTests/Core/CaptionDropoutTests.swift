@@ -7,7 +7,7 @@ import Torch
 
 @testable import Training
 
-/// Training some samples on the empty prompt.
+/// Training on the empty prompt for some samples.
 @Suite struct CaptionDropoutTests {
   private let synthetic: SyntheticRun
 
@@ -45,7 +45,8 @@ import Torch
     #expect(try losses(configuration(0)) == dropped)
   }
 
-  /// About half of the samples, other ones in each epoch, and the same again from any position.
+  /// About half of the samples are dropped, others in each epoch, and the same again from any
+  /// position.
   @Test func aProbabilityOfAHalfDropsHalf() throws {
     let dropout = CaptionDropout(probability: 0.5, seed: 3, file: "")
     let dropped = (0..<4000).map(dropout.drops)
@@ -54,7 +55,7 @@ import Torch
     #expect((0..<4000).reversed().map(dropout.drops) == dropped.reversed())
     let other = CaptionDropout(probability: 0.5, seed: 4, file: "")
     #expect((0..<4000).map(other.drops) != dropped)
-    // A larger probability drops the same samples and more.
+    // A larger probability drops the same samples and others.
     let more = CaptionDropout(probability: 0.7, seed: 3, file: "")
     #expect(zip(dropped, (0..<4000).map(more.drops)).allSatisfy { !$0 || $1 })
     let none = CaptionDropout(probability: 0, seed: 3, file: "")
@@ -79,7 +80,7 @@ import Torch
     }
   }
 
-  /// A run that was interrupted and resumed drops the captions that it would have dropped.
+  /// A resumed run drops the same captions as an uninterrupted one.
   @Test func resumingDropsTheSameCaptions() throws {
     try synthetic.writeEmptyPrompt()
     var c = configuration(0.5, steps: 6)
@@ -97,7 +98,7 @@ import Torch
       _ = try trainer.run(events)
     }
     #expect(resumed == whole)
-    // Another probability is another run.
+    // A run with another probability is another run.
     c.data.captionDropout = 0.25
     let error = #expect(throws: DatasetError.self) { try Trainer(c).prepareFolder(.resume) }
     #expect(error?.problem.contains("data.caption_dropout") == true)

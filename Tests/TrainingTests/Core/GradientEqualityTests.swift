@@ -9,8 +9,8 @@ import Tracking
 
 @testable import Training
 
-/// The execution of a step - its plan, the split of its samples into batches and ranks -
-/// changes no gradient.
+/// The execution of a step - its plan, and the split of its samples into batches and ranks - does
+/// not change the gradients.
 @Suite struct GradientEqualityTests {
   /// The compared results of a run: by step, its loss, the losses by sigma, and all gradients.
   private struct Outcome: Sendable {
@@ -18,7 +18,8 @@ import Tracking
     var sigmaLosses: [[String: Double]] = []
     var gradients: [[String: [Float]]] = []
 
-    /// The distance of all gradients of a step as one vector, relative to those of another run.
+    /// The distance between all gradients of a step as one vector and those of another run,
+    /// relative to the latter.
     func distance(to other: Outcome, step: Int) -> Double {
       var (far, all) = (0.0, 0.0)
       for (key, own) in gradients[step] {
@@ -67,8 +68,7 @@ import Tracking
     }
   }
 
-  /// Blocks that are recomputed give the bits of those that are kept, for examples of every
-  /// strategy.
+  /// Recomputed and kept activations give the same bits, for examples of every strategy.
   @Test(arguments: Strategies.all.indices) func recomputing(index: Int) throws {
     let synthetic = try SyntheticRun([.init(), .init(), .init()])
     let trainer = try Trainer(synthetic.configuration(Strategies.all[index].strategy))
@@ -94,8 +94,8 @@ import Tracking
     }
   }
 
-  /// Four samples at once, in parts, on ranks: the same step. Samples draw for themselves, so they
-  /// draw the same.
+  /// Four samples at once, in parts, or on ranks give the same step. Each sample has its own random
+  /// numbers, so they are the same too.
   @Test(arguments: [
     "video", "both", "text to video with audio", "mask", "audio to video", "everything",
   ])
@@ -118,8 +118,8 @@ import Tracking
     }
   }
 
-  /// Samples of two shapes, and batches that are not full: each sample still counts the same,
-  /// whoever computes it.
+  /// With samples of two shapes and partly filled batches, each sample still has the same weight on
+  /// any rank.
   @Test func mixedBuckets() throws {
     // Seven of one shape and four of another make batches of 3, 3, 1 and 3, 1.
     let synthetic = try SyntheticRun((0..<11).map { $0 % 3 == 1 ? .other : .init() })

@@ -7,7 +7,7 @@ import Tracking
 
 @testable import Training
 
-/// Whether a run says what it has learned.
+/// The report of what a run has learned.
 @Suite struct LearningTests {
   private let synthetic: SyntheticRun
 
@@ -33,7 +33,7 @@ import Tracking
     return try #require(result.learning)
   }
 
-  /// |B A| relative to |W|, formed here as products.
+  /// |B A| relative to |W|, computed from the full products.
   @Test func theChangeIsTheAdapters() throws {
     let c = configuration()
     let trainer = try Trainer(c)
@@ -102,12 +102,12 @@ import Tracking
     let summary = try learned(c)
     #expect(summary.subject == .weights && summary.total.unmoved == 0)
     let change = try #require(summary.groups.first?.change)
-    // AdamW moves each weight by about the learning rate a step.
+    // AdamW moves each weight by about the learning rate per step.
     #expect(change > 1e-4 && change < 1e-1)
     #expect(summary.untrained == ["audio"] && summary.sentence.contains("audio was not trained"))
   }
 
-  /// Factors that are not finite are counted, and what is finite is still measured.
+  /// Non-finite factors are counted, and the finite ones are still measured.
   @Test func whatIsNotFinite() throws {
     let trainer = try Trainer(configuration())
     try trainer.randomiseAdapters()

@@ -4,13 +4,13 @@ import Torch
 
 @testable import Training
 
-/// A recorded loss curve. A change that is not meant to change numbers keeps it unchanged, to the
-/// bit on the kind of machine that it was recorded on.
+/// A recorded loss curve. A change that must not affect results keeps it unchanged, to the bit on
+/// the kind of machine that it was recorded on.
 ///
-/// To record it again, because numbers are meant to change:
-/// `LTX_RECORD_LOSS_CURVE=1 ./test --filter LossCurveTests`.
+/// To record it again after a change that affects results: `LTX_RECORD_LOSS_CURVE=1 ./test --filter
+/// LossCurveTests`.
 @Suite struct LossCurveTests {
-  /// The machine that bits depend on: the processor, and the libraries and threads that run on it.
+  /// The parts of the machine that the bits depend on: the processor, libraries and threads.
   private struct Machine: Codable, Equatable {
     var processor: [String: String]
     var libtorch: String

@@ -35,8 +35,8 @@ import Tracking
     }
   }
 
-  /// Without the audio's loss, what only the audio depends on has no gradient, and the rest has that
-  /// of the video's loss alone.
+  /// Without the audio's loss, parameters that affect only the audio have no gradient, and the
+  /// others have the gradient of the video's loss alone.
   @Test func aWeightOfZeroRemovesAModality() throws {
     var alone = example
     alone.audio?.target = nil

@@ -11,11 +11,11 @@ import Torch
 @testable import Training
 
 /// Six steps of the unmodified official trainer in mixed precision
-/// (`Tests/Oracles/official_run.py`), repeated on what it gave its transformer.
+/// (`Tests/Oracles/official_run.py`), repeated with the inputs of its transformer.
 ///
-/// Tolerances come from bfloat16 itself: the oracle carried out the same steps in float32 too, and
-/// three times the official run's own distance from that is allowed. Another official run lay 2.7
-/// times as far from its steps on another processor as those lay from float32.
+/// The tolerances come from bfloat16 itself: the oracle also ran the same steps in float32, and
+/// three times the official run's distance from those is allowed. On another processor, an official
+/// run was 2.7 times as far from the recorded one as that one was from float32.
 @Suite struct OfficialRunTests {
   private let file: SafetensorsFile
   private let run: Run
@@ -43,14 +43,14 @@ import Torch
       target: try get("target"), lossMask: try get("loss_mask").to(.float32))
   }
 
-  /// Adapters below a prefix of the file, by their keys in a LoRA file.
+  /// The adapters under a prefix of the file, by their keys in a LoRA file.
   private func adapters(_ prefix: String) throws -> [(key: String, tensor: Tensor)] {
     try file.entries.keys.filter { $0.hasPrefix(prefix) }.sorted().map {
       ("diffusion_model." + $0.dropFirst(prefix.count), try file.tensor($0))
     }
   }
 
-  /// The 2-norm of the difference of all adapters as one vector.
+  /// The 2-norm of the difference between all adapters as one vector.
   private func distance(_ a: [String: Tensor], _ b: [String: Tensor]) throws -> Double {
     #expect(Set(a.keys) == Set(b.keys))
     return try a.reduce(0.0) { sum, item in
@@ -114,7 +114,7 @@ import Torch
     let (theirs, wide) = (named(try adapters("final.")), named(try adapters("float32.final.")))
     let rounding = try distance(theirs, wide)
     let far = try distance(ours, theirs)
-    // The adapters have moved by far more than that.
+    // The adapters have moved much farther than that.
     #expect(try distance(theirs, named(initial)) > 10 * rounding)
     #expect(
       far <= 3 * rounding, "the final adapters lie \(far) from theirs, allowed \(3 * rounding)")

@@ -1,7 +1,7 @@
 import Foundation
 import TensorFiles
 
-/// What Tests/Oracles recorded of the official trainer.
+/// A recording of the official trainer by Tests/Oracles.
 enum OracleFixture {
   static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent()

@@ -17,7 +17,7 @@ import Torch
     try seeds.map { try Generator(seed: $0) }
   }
 
-  /// A sample of a batch draws what it draws alone.
+  /// A sample has the same random numbers in a batch and alone.
   @Test func batchesDrawSampleBySample() throws {
     let synthetic = try SyntheticRun((0..<3).map { _ in .init() })
     let trainer = try Trainer(synthetic.configuration(Strategies.everything))
@@ -43,7 +43,7 @@ import Torch
         #expect(batch.conditions.map { $0[index] } == own.conditions.map { $0[0] })
       }
     }
-    // The samples differ among each other; the decision on references is the step's.
+    // The samples differ from each other; the decision on references applies to the step.
     let conditions = try #require(all.video).conditions
     #expect(Set(conditions[0]).count == 3)
     #expect(Set(conditions[2]).count == 1)
@@ -65,7 +65,7 @@ import Torch
     }
   }
 
-  /// Dropout has numbers of its own: examples stay what they are, and a pass can be repeated.
+  /// Dropout has its own random numbers: examples don't change, and a pass can be repeated.
   @Test func dropout() throws {
     let synthetic = try SyntheticRun((0..<4).map { _ in .init() })
     func run(_ dropout: Double, recomputes: Bool = false) throws -> (
@@ -81,8 +81,7 @@ import Torch
       return (losses, try trainer.parameters.map { try $0.tensor.array() })
     }
     let (without, with) = (try run(0), try run(0.5))
-    // B is 0 in the first step, and what is dropped then makes no difference: the example is the
-    // same.
+    // B is 0 in the first step, so dropout makes no difference: the example is the same.
     #expect(with.losses[0] == without.losses[0])
     #expect(with.losses[2] != without.losses[2])
     #expect(with.weights != without.weights)
@@ -93,8 +92,8 @@ import Torch
     }
   }
 
-  /// Two ranks take turns in the one sequence of batches, over the ends of epochs, however many
-  /// threads read ahead.
+  /// Two ranks share one sequence of batches, across the ends of epochs, with any number of threads
+  /// that load ahead.
   @Test(arguments: [0, 3]) func ranksShareTheOrder(workers: Int) throws {
     let synthetic = try SyntheticRun((0..<5).map { $0 < 3 ? .init() : .other })
     let trainer = try Trainer(synthetic.configuration(Strategies.flexible([], []), batch: 2))
@@ -145,8 +144,8 @@ import Torch
       for (epoch, want) in zip(records.epochs, wanted) {
         #expect(abs((epoch ?? .nan) - want) < 1e-12)
       }
-      // Three batches of 2, 1 and 2 samples an epoch, in some order, two a step: twelve batches are
-      // four epochs.
+      // An epoch has three batches of 2, 1 and 2 samples in some order, and a step has two: twelve
+      // batches are four epochs.
       #expect(records.samples.prefix(3).compactMap { $0 }.reduce(0, +) == 10)
     }
   }

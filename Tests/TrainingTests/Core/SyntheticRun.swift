@@ -9,8 +9,8 @@ import Torch
 
 @testable import Training
 
-/// A random cache that fits the tiny model, with a file in every folder that a strategy may name,
-/// and configurations of runs on it.
+/// A random cache for the tiny model, with a file in every folder that a strategy may name, and
+/// configurations of runs on it.
 final class SyntheticRun: Sendable {
   /// The sizes of a sample.
   struct Shape: Sendable {
@@ -29,9 +29,9 @@ final class SyntheticRun: Sendable {
   private let model: TinyModelFiles
 
   /// - Parameters:
-  ///   - shapes: one for each sample.
-  ///   - seed: of all numbers.
-  ///   - referenceFrames: of video references; nil for as many as their clips have.
+  ///   - shapes: the shape of each sample.
+  ///   - seed: the seed of all random numbers.
+  ///   - referenceFrames: the number of frames of video references; nil for that of their clips.
   init(_ shapes: [Shape], seed: UInt64 = 1, referenceFrames: Int? = nil) throws {
     scratch = try ScratchFolder()
     model = try TinyModelFiles.ltx2()
@@ -92,7 +92,7 @@ final class SyntheticRun: Sendable {
       ])
   }
 
-  /// Puts the empty prompt's features in the place of every caption's.
+  /// Replaces every caption's features with the empty prompt's.
   func replaceCaptionsByEmptyPrompt() throws {
     let folder = scratch.file("cache/conditions")
     let empty = "\(folder)/\(EmptyPrompt.name).safetensors"
@@ -103,7 +103,7 @@ final class SyntheticRun: Sendable {
     }
   }
 
-  /// Sets how often samples appear in an epoch, by their names.
+  /// Sets the repeats of samples by name.
   func writeRepeats(_ counts: [String: Int]) throws {
     try JSONEncoder().encode(counts).write(
       to: URL(fileURLWithPath: scratch.file("cache/\(SampleRepeats.fileName)")))
@@ -147,7 +147,8 @@ extension TrainingConfiguration.LoRA {
 }
 
 extension Trainer {
-  /// Gives B of all adapters numbers, so that A has gradients and the adapters an effect.
+  /// Fills B of all adapters with random numbers, so that A has gradients and the adapters have an
+  /// effect.
   func randomiseAdapters(seed: UInt64 = 3) throws {
     let generator = try Generator(seed: seed)
     try withoutGrad {
@@ -187,7 +188,7 @@ enum Strategies {
     folder: "reference_latents", probability: 1)
   static let videoMask = Condition<CachedSource>.mask(folder: "video_masks", probability: 1)
 
-  /// Something of everything, all of it left to chance.
+  /// All kinds of conditions, each with a probability.
   static let everything = flexible(
     [
       .firstFrame(probability: 0.5), .mask(folder: "video_masks", probability: 0.5),
@@ -224,7 +225,7 @@ enum Strategies {
   ]
 }
 
-/// An optimizer that keeps the gradients and changes nothing.
+/// An optimizer that keeps the gradients and does not change the weights.
 final class GradientRecorder: Optimizer {
   let groups: [ParameterGroup]
   private(set) var gradients: [[String: Tensor]] = []

@@ -6,7 +6,8 @@ import Torch
 
 @testable import Training
 
-/// The samplers with options of a configuration, against the official trainer's on the same draws.
+/// The samplers with options of a configuration, against the official trainer's with the same
+/// random numbers.
 @Suite struct TimestepSamplerTests {
   private struct Run: Decodable { let cases: [Case] }
 
@@ -33,7 +34,7 @@ import Torch
     }
   }
 
-  /// Whatever is drawn, a sigma is from 0 to 1; more tokens give more noise.
+  /// A sigma is always from 0 to 1; more tokens give more noise.
   @Test func ranges() throws {
     let generator = try Generator(seed: 8)
     var means: [Double] = []

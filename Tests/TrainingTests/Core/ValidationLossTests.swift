@@ -6,8 +6,7 @@ import Tracking
 
 @testable import Training
 
-/// The loss on held-out samples: when it is measured, its parts, and the checkpoint that it is
-/// lowest for.
+/// The validation loss: when it is measured, its parts, and the checkpoint with the lowest one.
 @Suite struct ValidationLossTests {
   private let synthetic: SyntheticRun
 
@@ -45,14 +44,14 @@ import Tracking
       let (video, audio) = (try #require(record.videoLoss), try #require(record.audioLoss))
       #expect(video > 0 && audio > 0 && video != audio)
       #expect(abs(video + audio - record.loss) < 1e-5 * record.loss)
-      // Each is the mean over the levels of noise, and so is the total.
+      // The parts and the total are means over the noise levels.
       let levels = record.sigmaLosses.values
       #expect(abs(levels.reduce(0, +) / Double(levels.count) - record.loss) < 1e-9)
       let scalars = Dictionary(uniqueKeysWithValues: record.scalars.map { ($0.name, $0.value) })
       #expect(
         scalars["validation/video_loss"] == video && scalars["validation/audio_loss"] == audio)
     }
-    // The untrained adapters change nothing: the first is the base model's loss.
+    // Untrained adapters have no effect, so the first loss is the base model's.
     #expect(records[0].loss != records[2].loss)
     let stored = try RecordedMetrics(path: c.outputDir + "/metrics.jsonl").validations
     #expect(stored.map(\.videoLoss) == records.map(\.videoLoss))
@@ -63,8 +62,8 @@ import Tracking
       text.contains("\"validation_video_loss\":") && text.contains("\"validation_audio_loss\":"))
   }
 
-  /// The parts are those of a run that has the same noise for both, whatever the other modality's
-  /// target is.
+  /// The parts equal those of a run with the same noise for both modalities, whatever the other
+  /// modality's target is.
   @Test func aModalityThatIsNotGeneratedHasNoLoss() throws {
     let video = try validations(configuration(Strategies.flexible([])))
     #expect(video.allSatisfy { $0.audioLoss == nil && $0.videoLoss.map { _ in true } == true })
@@ -111,8 +110,8 @@ import Tracking
       .map { String($0.dropFirst("lora_weights_step_".count).dropLast(".safetensors".count)) }
   }
 
-  /// At a rate so high that the loss goes up and down: of the averaged weights it is lowest after
-  /// step 4, which is between two regular checkpoints.
+  /// At a rate so high that the loss rises and falls, the averaged weights have the lowest loss
+  /// after step 4, which is between two regular checkpoints.
   private func unsteady(steps: Int = 6) -> TrainingConfiguration {
     var c = configuration(steps: steps, interval: 1)
     c.optimization.learningRate = 0.03
@@ -138,7 +137,7 @@ import Tracking
     #expect(FileManager.default.fileExists(atPath: "\(c.outputDir)/checkpoints/\(averaged)"))
   }
 
-  /// A run that was stopped and resumed ends with the best checkpoint of one that was not.
+  /// A resumed run ends with the best checkpoint of an uninterrupted one.
   @Test func theBestCheckpointSurvivesAStop() throws {
     let whole = unsteady()
     _ = try validations(whole)
@@ -159,7 +158,7 @@ import Tracking
       try BestCheckpoint(path: broken.outputDir + path)
         == BestCheckpoint(path: whole.outputDir + path))
     #expect(try files(broken) == files(whole))
-    // One of another run is not taken for this one's.
+    // The best checkpoint of another run is not used.
     let again = try Trainer(broken)
     _ = try again.prepareFolder(.overwrite)
     #expect(!FileManager.default.fileExists(atPath: broken.outputDir + path))

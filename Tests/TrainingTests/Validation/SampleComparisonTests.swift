@@ -6,8 +6,8 @@ import Testing
 
 @testable import Training
 
-/// Samples that show something else than what was trained. The clips of the cache are 64x64 pixels,
-/// 17 frames, 25 a second.
+/// Samples that differ from the training data. The clips of the cache have 64x64 pixels and 17
+/// frames at 25 frames per second.
 @Suite struct SampleComparisonTests {
   private func comparison(
     _ strategy: TrainingStrategy, _ conditions: [Condition<MediaFile>], given: [String] = [],
@@ -33,7 +33,7 @@ import Testing
   private let trained = Strategies.flexible([Strategies.reference])
   private let first = "validation.samples[0].conditions[0]"
 
-  /// References of the cache have half the size, and here a third of the frames' groups.
+  /// The cache's references have half the size, and here half the frame rate.
   @Test func aScaleThatIsNotGivenIsTheDatasets() throws {
     let dims = VideoDimensions(width: 128, height: 64, frames: 17)
     let taken = try comparison(trained, [reference()], dims: dims, referenceFrames: 2)
@@ -57,7 +57,7 @@ import Testing
     #expect(one.notes.count == 1)
     #expect(one.notes[0].hasPrefix("\(first).downscale_factor: "), "\(one.notes)")
     #expect(one.notes[0].contains("(got 1, training uses 2)"))
-    // A sample that can't be divided by the dataset's scale keeps its own.
+    // A sample whose size can't be divided by the dataset's scale keeps its own.
     let odd = try comparison(trained, [reference()], dims: .init(width: 96, height: 64, frames: 17))
     #expect(odd.takingReferenceScales().notes.isEmpty && odd.notes.count == 1)
     let late = try comparison(trained, [reference(2, 3)], given: ["downscale_factor"])

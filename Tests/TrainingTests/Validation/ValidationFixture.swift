@@ -9,8 +9,8 @@ import Torch
 
 @testable import Training
 
-/// A configuration with the tiny model, and media made for its samples: 64 x 64 pixels, 17 frames,
-/// 25 a second.
+/// A configuration with the tiny model, and media for its samples: 64 x 64 pixels, 17 frames, 25
+/// frames per second.
 struct ValidationFixture {
   let scratch: ScratchFolder
   let model: TinyModelFiles
@@ -44,8 +44,7 @@ struct ValidationFixture {
       configuration ?? self.configuration, dtype: dtype, warn: { warnings.add($0) }, report: report)
   }
 
-  /// Frozen weights with adapters that are trained; `up` is given random numbers, so that they have
-  /// an effect.
+  /// Frozen weights with trainable adapters; `up` has random values, so that they have an effect.
   func transformer(
     _ modalities: Set<Modality> = .both, dtype: DType = .float32, continuing lora: LoRAFile? = nil
   ) throws -> Transformer {
@@ -57,8 +56,8 @@ struct ValidationFixture {
       LoadPolicy(dtype: dtype, freshAdapters: adapters), modalities: modalities)
   }
 
-  /// Each frame has one gray, lighter from one to the next, and a white square that tells left from
-  /// right.
+  /// Each frame is a uniform gray, lighter in each frame, with a white square that distinguishes
+  /// left from right.
   func clip(_ name: String = "clip.mp4", frames: Int = 17, size: (Int, Int) = (64, 64)) throws
     -> String
   {
@@ -81,7 +80,7 @@ struct ValidationFixture {
     return scratch.file(name)
   }
 
-  /// White on the left.
+  /// An image that is white on the left.
   func mask(_ name: String = "mask.png") throws -> String {
     var bytes = [UInt8](repeating: 0, count: 3 * 64 * 64)
     for y in 0..<64 { for x in 0..<96 { bytes[192 * y + x] = 255 } }
@@ -89,7 +88,7 @@ struct ValidationFixture {
     return scratch.file(name)
   }
 
-  /// Loud in its first half.
+  /// Audio that is loud in its first half.
   func audio(_ name: String = "sound.wav", seconds: Double = 0.68, level: Float = 0.9) throws
     -> String
   {

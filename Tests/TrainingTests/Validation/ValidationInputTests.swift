@@ -7,7 +7,7 @@ import Torch
 
 @testable import Training
 
-/// Problems that are found before training, and encoded inputs that are cached.
+/// Problems that are found before training, and cached encoded inputs.
 @Suite struct ValidationInputTests {
   let fixture: ValidationFixture
 
@@ -81,7 +81,7 @@ import Torch
       ),
       first("downscale_factor"),
       "4 times coarser")
-    // The second of two is meant.
+    // The message is about the second of two conditions.
     expect(
       fixture.with(
         .reference(path: clip, scale: ReferenceScale(space: 1, time: 1)),
@@ -213,7 +213,7 @@ import Torch
       transformer: fixture.transformer(), autocast: nil, step: 2)
     #expect(try Data(contentsOf: URL(fileURLWithPath: again[1].path)) == bytes)
 
-    // Other models, under the same names.
+    // Other models with the same names.
     let copy = try fixture.model.copy(to: fixture.scratch.file("model"))
     c.model.modelPath = copy.checkpoint
     c.model.textEncoderPath = copy.textEncoder
@@ -233,7 +233,7 @@ import Torch
     let folder = fixture.scratch.file("run/.validation_cache")
     let files = try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
     #expect(files.count == 2)
-    // One cut short, one under the other's name.
+    // One file is truncated, and one has the other's name.
     let path = "\(folder)/\(files[0])"
     let whole = try Data(contentsOf: URL(fileURLWithPath: path))
     try whole.prefix(whole.count - 8).write(to: URL(fileURLWithPath: path))

@@ -12,9 +12,9 @@ import Torch
 
 /// Samples against the official trainer's own runner: `Tests/Oracles/validation_latents.py`.
 @Suite struct ValidationReferenceTests {
-  /// The latents that are denoised, with full guidance in both modalities, from the same noise.
-  /// Float32 in both; two programs that round at other places lie 3e-5 apart after three steps, so
-  /// 3e-4 of the latents' root mean square is allowed.
+  /// The denoised latents, with full guidance in both modalities, from the same noise. Both sides
+  /// run in float32. Two programs with different rounding are 3e-5 apart after three steps, so 3e-4
+  /// of the latents' root mean square is allowed.
   @Test(arguments: [
     "text", "first_frame", "prefix", "reference", "audio_prefix", "audio_suffix", "audio_reference",
     "audio_to_video",

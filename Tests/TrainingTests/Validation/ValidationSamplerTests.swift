@@ -50,8 +50,8 @@ import Torch
     }
   }
 
-  /// Every condition gives a file that plays, with the requested size, length, rate and audio, and
-  /// is unlike the one without it.
+  /// Every condition gives a playable file with the requested size, length, rate and audio that
+  /// differs from the one without the condition.
   @Test(arguments: Kind.allCases) func everyConditionMakesAFile(_ kind: Kind) throws {
     let warnings = Warnings()
     var configuration = try condition(kind).map { fixture.with($0) } ?? fixture.configuration
@@ -80,7 +80,7 @@ import Torch
     #expect((try Data(contentsOf: URL(fileURLWithPath: plain[0].path)) == bytes) == (kind == .text))
   }
 
-  /// Adapters with random factors for the layers that the fixture trains.
+  /// Adapters with random factors for the trainable layers of the fixture.
   private func lora(metadata: [String: String] = ["format": "pt"]) throws -> String {
     let shapes = try Checkpoint(path: fixture.model.checkpoint).source.entries
     let generator = try Generator(seed: 9)
@@ -101,8 +101,7 @@ import Torch
     return lora
   }
 
-  /// The bytes that a run in float32 makes, and those that `ltx generate` makes with the saved
-  /// adapters.
+  /// A run in float32 writes the same bytes as `ltx generate` with the saved adapters.
   private func bytes(
     _ validation: Condition<MediaFile>?, _ generation: Condition<MediaFile>?, side: Int = 64,
     lora: String
@@ -120,7 +119,7 @@ import Torch
       side, side, 17, 25, 2
     )
     (request.seed, request.negativePrompt) = (11, "grass")
-    // The official default of block 28, which the tiny model has not, perturbs nothing.
+    // The official default of block 28, which the tiny model does not have, perturbs nothing.
     (request.videoGuidance.cfg, request.videoGuidance.stg, request.videoGuidance.rescale) = (
       3, 0, 0.7
     )
@@ -140,27 +139,27 @@ import Torch
     )
   }
 
-  /// The same stages: a run in float32 makes the bytes that `ltx generate` makes with the saved
-  /// adapters.
+  /// The stages are the same: a run in float32 writes the same bytes as `ltx generate` with the
+  /// saved adapters.
   @Test func aSampleIsWhatGenerateMakes() throws {
     let lora = try lora()
     let made = try bytes(nil, nil, lora: lora)
     #expect(made.sample == made.generated)
-    // And the adapters count.
+    // The adapters have an effect.
     let file = try SafetensorsFile(path: lora)
     let zeros = try file.entries.keys.sorted().map { (key: $0, tensor: try file.tensor($0) * 0) }
     try writeSafetensors(zeros, metadata: ["format": "pt"], to: lora)
     #expect(try bytes(nil, nil, lora: lora).generated != made.generated)
   }
 
-  /// Files of other sizes than the sample, larger and smaller, wider and taller, are shown to the
-  /// model by one code path.
+  /// Files of other sizes than the sample, larger and smaller, wider and taller, go through one
+  /// code path.
   @Test(arguments: [(192, 128), (150, 200), (48, 40), (64, 64)])
   func aSampleWithFilesIsWhatGenerateMakes(size: (Int, Int)) throws {
     let lora = try lora(metadata: [
       "format": "pt", "reference_downscale_factor": "2", "reference_temporal_scale_factor": "2",
     ])
-    // Fine detail that tells one filter from another.
+    // Fine detail that distinguishes filters.
     let writer = try VideoWriter(
       path: fixture.scratch.file("fine.mp4"), width: size.0, height: size.1,
       frameRate: Rational(25),
@@ -231,7 +230,7 @@ import Torch
     #expect(abs(try AudioClip.read(path: sound.path).duration - 17.0 / 25) < 0.05)
   }
 
-  /// The reference is on the left; its few frames are held as long as its latents.
+  /// The reference is on the left; its few frames are repeated for the length of its latents.
   @Test func aReferenceIsShownBesideTheResult() throws {
     let clip = try fixture.clip()
     let configuration = fixture.with(
@@ -243,7 +242,7 @@ import Torch
     for (index, frame) in frames.enumerated() {
       let source = index == 0 ? 0 : 1 + (index - 1) / 4 * 4
       let expected = ValidationFixture.frame(source)
-      // The middle of the gray, away from the square and the edges; twice compressed.
+      // The middle of the gray area, away from the square and the edges, after two compressions.
       let gray = Int(frame.bytes[3 * (128 * 40 + 32)])
       #expect(abs(gray - Int(expected.bytes[3 * (64 * 40 + 32)])) <= 6, "frame \(index)")
     }
@@ -325,7 +324,7 @@ import Torch
       fixture.scratch.files(below: "run/samples") == ["step_000020_1.mp4", "step_000020_3.mp4"])
   }
 
-  /// A real failure of the allocator: noise of 10^15 numbers.
+  /// A real failure of the allocator: noise of 10^15 values.
   @Test func memoryThatCannotBeHadIsToldAndTrainingGoesOn() throws {
     var configuration = fixture.configuration
     configuration.validation.frameRate = 1000
@@ -407,7 +406,7 @@ import Torch
     #expect(share(3, of: 4, together: true) == [.init(sample: 0, isSaved: false)])
     #expect(share(3, of: 4, together: false) == [])
     #expect(ValidationWork.share(of: 0, rank: 0, worldSize: 1) == [])
-    // For company only: the model is run, and nothing is written.
+    // The work is not saved: the model is run, but nothing is written.
     var steps = 0
     let outputs = try fixture.sampler().run(
       transformer: fixture.transformer(), autocast: nil, step: 1,

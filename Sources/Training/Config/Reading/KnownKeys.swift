@@ -33,7 +33,7 @@ extension TrainingConfiguration {
     "data_root": "preprocessed_data_root",
   ]
 
-  /// The keys of other sections with the same last part; nil if there are none, or too many for a
+  /// The keys of other sections with the same last part; nil without any, or with too many for a
   /// suggestion.
   static func keys(named name: String) -> [String]? {
     guard let keys = fullKeys[otherNames[name] ?? name], keys.count <= 3 else { return nil }
