@@ -25,7 +25,8 @@ public final class ProbeInputs {
   }
 
   /// Fixes a letter's size, so that the message about a wrong input names the reason.
-  public func fix(_ letter: String, _ size: Int, _ reason: String = "as the model takes it") {
+  public func fix(_ letter: String, _ size: Int, _ reason: String = "the size that the model takes")
+  {
     sizes[letter] = (size, reason)
   }
 
@@ -124,7 +125,7 @@ public final class ProbeInputs {
           )
         }
       } else {
-        sizes[letter] = (size, "as in the inputs before it")
+        sizes[letter] = (size, "as in earlier inputs")
       }
     }
     return try source.tensor(name)

@@ -63,7 +63,7 @@ struct TrainingBatchInputs {
       let first = try rates.array(of: Float.self).first
     else { return 24 }
     guard first.isFinite, first > 0 else {
-      throw Issue([.name("\(name)")], "begins with \(first); it must be positive")
+      throw Issue([.name("\(name)")], "must be positive (begins with \(first))")
     }
     return Double(first)
   }

@@ -59,8 +59,8 @@ extension ProbeInputs {
     }
     guard !inputs.present().isEmpty else {
       throw Issue(
-        "the inputs video.latent and audio.latent are both missing; "
-          + "at least one modality is needed")
+        "the inputs video.latent and audio.latent are both missing. "
+          + "Give at least one of them")
     }
     return inputs
   }

@@ -38,7 +38,7 @@ import Training
     #expect(option.status == 2)
     #expect(
       option.errors
-        == "error: --set lora.rank=1: lora.rank is \"1\"; it must be an integer from 2 to 65536\n")
+        == "error: --set lora.rank=1: lora.rank must be an integer from 2 to 65536 (got \"1\")\n")
     #expect(
       try run("check", "none.yaml").errors == "error: none.yaml: can't be read; does it exist?\n")
   }

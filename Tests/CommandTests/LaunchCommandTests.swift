@@ -54,7 +54,7 @@ import Testing
       ],
       in: shop.path)
     #expect(result.status == status)
-    #expect(result.errors.contains("ltx launch: \(note); the others are ended"), "\(result.errors)")
+    #expect(result.errors.contains("ltx launch: \(note); stopping the others"), "\(result.errors)")
     #expect(!result.errors.contains("killed"), "\(result.errors)")
     #expect(Date().timeIntervalSince(start) < 60)
   }

@@ -31,7 +31,7 @@ import Torch
         ("video_shape", Tensor([1, 4, 2, 1, 1])), ("fps", Tensor([Float(24)])),
         ("fsp", Tensor([Float(24)])),
       ])
-    #expect(message.contains("no input fsp"))
+    #expect(message.contains("unknown input fsp"))
     #expect(message.contains("fps [1]"))
   }
 

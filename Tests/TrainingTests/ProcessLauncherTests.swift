@@ -24,8 +24,8 @@ import Testing
     #expect(try launcher.run() == 3)
     #expect(
       notes.withLock { $0 } == [
-        "rank 1 failed with status 3; the others are ended",
-        "killed, since they did not end: rank 0",
+        "rank 1 failed with status 3; stopping the others",
+        "killed because they did not end: rank 0",
       ])
   }
 

@@ -17,7 +17,7 @@ extension Rule<TrainingStrategy> {
           return .videoToVideo(VideoToVideoStrategy(reading: reader))
         case let name?:
           reader.report(
-            "name", "is \"\(name)\"; it must be one of flexible, text_to_video, video_to_video")
+            "name", "must be one of flexible, text_to_video, video_to_video (got \"\(name)\")")
           return nil
         }
       },
@@ -211,7 +211,8 @@ extension Rule<PixelRegion> {
         guard let n = numbers.read(node, context) else { return nil }
         let region = PixelRegion(top: n[0], left: n[1], bottom: n[2], right: n[3])
         if region.top < region.bottom, region.left < region.right { return region }
-        context.report("is empty; it must be y1, x1, y2, x2 with y1 below y2 and x1 below x2")
+        context.report(
+          "must be y1, x1, y2, x2 with y1 below y2 and x1 below x2 (got an empty region)")
         return nil
       }, write: { numbers.write([$0.top, $0.left, $0.bottom, $0.right]) })
   }

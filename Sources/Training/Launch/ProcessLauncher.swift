@@ -120,13 +120,13 @@ public final class ProcessLauncher: Sendable {
       }
       return (state.isInterrupted, !state.running.isEmpty)
     }
-    if let reason, !isInterrupted { notify(reason + (areOthers ? "; the others are ended" : "")) }
+    if let reason, !isInterrupted { notify(reason + (areOthers ? "; stopping the others" : "")) }
     let (seconds, attoseconds) = gracePeriod.components
     queue.asyncAfter(deadline: .now() + Double(seconds) + Double(attoseconds) / 1e18) { [self] in
       state.withLock { state in
         guard !state.running.isEmpty else { return }
         let ranks = state.running.keys.sorted().map(String.init).joined(separator: ", ")
-        notify("killed, since they did not end: rank \(ranks)")
+        notify("killed because they did not end: rank \(ranks)")
         for child in state.running.values { child.send(SIGKILL) }
       }
     }

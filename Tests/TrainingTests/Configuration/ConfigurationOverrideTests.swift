@@ -45,7 +45,7 @@ import Testing
   @Test(arguments: [
     (
       "optimization.steps=0",
-      "--set optimization.steps=0: optimization.steps is \"0\"; it must be an integer from 1 to 2147483648"
+      "--set optimization.steps=0: optimization.steps must be an integer from 1 to 2147483648 (got \"0\")"
     ),
     (
       "optimization.stepz=1",

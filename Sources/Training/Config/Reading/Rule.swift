@@ -22,7 +22,7 @@ struct Rule<Value>: Sendable {
   let read: @Sendable (ConfigurationNode, RuleContext) -> Value?
   let write: @Sendable (Value) -> ConfigurationValue
 
-  /// - Parameter expected: follows "it must be".
+  /// - Parameter expected: a description that follows "must be".
   static func scalar(
     _ expected: String, _ convert: @escaping @Sendable (YAMLScalar) -> Value?,
     write: @escaping @Sendable (Value) -> ConfigurationValue
@@ -30,7 +30,7 @@ struct Rule<Value>: Sendable {
     Rule(
       read: { node, context in
         if case .scalar(let scalar) = node.content, let value = convert(scalar) { return value }
-        context.report("is \(node.shown); it must be \(expected)")
+        context.report("must be \(expected) (got \(node.shown))")
         return nil
       }, write: write)
   }
@@ -85,7 +85,7 @@ extension Rule<Double> {
       read: { node, context in
         guard let number = rule.read(node, context) else { return nil }
         if number.isFinite { return number }
-        context.report("is \(node.shown); it must be a finite number")
+        context.report("must be a finite number (got \(node.shown))")
         return nil
       }, write: rule.write)
   }
@@ -102,14 +102,14 @@ extension Rule<String> {
     Rule(
       read: { node, context in
         guard case .scalar(let scalar) = node.content else {
-          context.report("is \(node.shown); it must be a string")
+          context.report("must be a string (got \(node.shown))")
           return nil
         }
         if let text = scalar.asText { return text }
         context.report(
           scalar.value == .null
-            ? "is null; it must be a string"
-            : "is \(scalar.text), which YAML does not read as a string; put it in quotes"
+            ? "must be a string (got null)"
+            : "must be a string (got \(scalar.text), which YAML reads as another type). Put it in quotes"
         )
         return nil
       }, write: { .string($0) })
@@ -178,7 +178,7 @@ extension Rule {
     Rule(
       read: { node, context in
         guard case .list(let nodes) = node.content else {
-          context.report("is \(node.shown); it must be a list")
+          context.report("must be a list (got \(node.shown))")
           return nil
         }
         let items = nodes.enumerated().map { rule.read($1, context.item($0, $1)) }
@@ -195,7 +195,8 @@ extension Rule {
       read: { node, context in
         guard case .mapping(let entries) = node.content else {
           context.report(
-            "is \(node.shown); it must be a section of keys" + (node.isNull ? ", or left out" : ""))
+            "must be a section of keys (got \(node.shown))"
+              + (node.isNull ? ". Add keys or remove it" : ""))
           return nil
         }
         return read(
@@ -228,7 +229,7 @@ extension Rule<[String: JSON]> {
         var values: [String: JSON] = [:]
         for (key, node) in reader.all {
           if let number = node.freeNumber, !number.isFinite {
-            reader.report(key, "is \(node.shown); it must be a finite number")
+            reader.report(key, "must be a finite number (got \(node.shown))")
           } else {
             values[key] = JSON(node)
           }

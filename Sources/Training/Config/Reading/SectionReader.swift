@@ -135,7 +135,7 @@ extension SectionReader {
     if !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) {
       report(key, "\(path) does not exist\(hint)")
     } else if kind == .file, isFolder.boolValue {
-      report(key, "\(path) is a folder; it must be a file")
+      report(key, "\(path) is a folder, but must be a file")
     } else if kind == .folder, !isFolder.boolValue {
       report(key, "\(path) is not a folder")
     }
