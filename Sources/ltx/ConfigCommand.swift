@@ -35,7 +35,7 @@ struct InitConfigCommand: ParsableCommand, PrintsItsResult {
     commandName: "init",
     abstract: "Write a commented configuration to start from.",
     discussion: "Modes:\n\n" + ConfigurationMode.list
-      + "\n\nExample:\n\n  ltx config init lora config.yaml")
+      + "\n\nExample:\n\n  ltx config init t2v config.yaml")
 
   @Argument(help: "The mode of training.")
   var mode: ConfigurationMode

@@ -114,11 +114,11 @@ struct TrainCommand: ParsableCommand {
       print(try trainer.configuration.resolvedYAML)
       let summary = try trainer.summary()
       for (name, value) in summary.facts { print("\(name): \(value)") }
-      print("keys of the file to come:")
+      print("keys of the weights file:")
       for key in capped(summary.keys, rest: { "and \($0) more" }) { print("  \(key)") }
     } else {
       for (name, value) in try trainer.summary().facts
-      where !name.hasPrefix("memory: ") || name == "memory: in all" {
+      where !name.hasPrefix("memory: ") || name == "memory: total" {
         print("\(name): \(value)")
       }
     }

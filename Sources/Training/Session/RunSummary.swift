@@ -58,7 +58,7 @@ extension Trainer {
     let strategies = flowMatching.strategies
     let modalities = strategies.compactMap { modality, strategy in
       let given = strategy.conditions.map(\.words)
-      return (strategy.isGenerated ? "\(modality)" : "\(modality) as given")
+      return (strategy.isGenerated ? "\(modality)" : "\(modality) as a condition")
         + (given.isEmpty ? "" : " with \(given.joined(separator: ", "))")
     }.values()
     let what =

@@ -46,11 +46,11 @@ public enum ConfigurationMode: String, CaseIterable, Sendable {
   /// A description in one line.
   public var title: String {
     switch self {
-    case .t2v: "video without audio from text"
-    case .t2vLowVRAM: "video without audio from text, with little GPU memory"
-    case .t2av: "video with audio from text"
-    case .t2avLowVRAM: "video with audio from text, with little GPU memory"
-    case .i2v: "video with audio from text and a first frame"
+    case .t2v: "video from text, without audio"
+    case .t2vLowVRAM: "video from text, without audio, on little GPU memory"
+    case .t2av: "video and audio from text"
+    case .t2avLowVRAM: "video and audio from text, on little GPU memory"
+    case .i2v: "video and audio from text and a first frame"
     case .videoExtend: "continuing a clip from its beginning"
     case .videoSuffix: "generating the part before a clip's end"
     case .videoInpainting: "replacing the masked parts of a video"
@@ -59,12 +59,12 @@ public enum ConfigurationMode: String, CaseIterable, Sendable {
     case .v2a: "audio from video"
     case .t2a: "audio from text"
     case .audioExtend: "continuing audio from its beginning"
-    case .audioSuffix: "generating the part before the end of audio"
+    case .audioSuffix: "generating the part before the audio's end"
     case .audioInpainting: "replacing the masked parts of audio"
     case .v2vIC: "video from a reference video (IC-LoRA)"
     case .a2aIC: "audio from reference audio (IC-LoRA)"
-    case .av2avIC: "video and audio from references of both (IC-LoRA)"
-    case .full: "all weights, on video with audio from text"
+    case .av2avIC: "video and audio from references (IC-LoRA)"
+    case .full: "all weights, for video and audio from text"
     }
   }
 
