@@ -23,7 +23,8 @@ import Torch
       #""connector_num_attention_heads": 3, "connector_attention_head_dim": 16"#)
     #expect(c.features == .shared)
     #expect(c.connectors.video.width == 48)
-    #expect(c.connectors.audio.width == 48)  // what the audio connector does not say is as in video's
+    // Settings that the audio connector doesn't have come from the video connector.
+    #expect(c.connectors.audio.width == 48)
     #expect(
       !c.connectors.video.hasDoublePrecisionFrequencies && !c.connectors.video.isGated
         && c.connectors.video.maxPosition == 1)
@@ -216,7 +217,8 @@ import Torch
     #expect(try video.isFinite().all().item() == 1)
     #expect(try Tensor.isEqual(video, #require(right.byModality.video)))
     #expect(try Tensor.isEqual(#require(left.byModality.audio), #require(right.byModality.audio)))
-    #expect(try difference(video, #require(left.byModality.audio)) > 0.1)  // each stream has its own connector
+    // Each modality has its own connector.
+    #expect(try difference(video, #require(left.byModality.audio)) > 0.1)
     #expect(try left.mask.array(of: Int.self) == Array(repeating: 1, count: 8))
   }
 

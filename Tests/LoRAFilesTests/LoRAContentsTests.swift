@@ -119,7 +119,7 @@ import Torch
     #expect(try LoRAFixture.lora("lora_comfyui_alpha").zeroNote == nil)
   }
 
-  /// A change that the weights' element type can't hold is told from one that it can.
+  /// Changes that the weights' dtype can't represent are counted separately from those that it can.
   @Test func weightsThatDoNotChangeAreCounted() throws {
     let checkpoint = try LoRAFixture.checkpoint()
     let lora = try LoRAFixture.lora("lora_all")
@@ -131,7 +131,7 @@ import Torch
     #expect(try count(1e-30) == 0)
   }
 
-  /// Adapters that no transformer uses are told from those that it does.
+  /// Adapters that no transformer uses are listed separately from those that are used.
   @Test func reportsSayWhatIsUsed() throws {
     let connector = "diffusion_model.video_embeddings_connector.transformer_1d_blocks.0.attn1.to_q"
     let checkpoint = try LoRAFixture.checkpoint()

@@ -139,7 +139,7 @@ import Torch
     #expect(throws: ConfigurationError.self) { try scales("no JSON") }
   }
 
-  /// What can't be used is named, with what is wrong.
+  /// Whatever can't be used is named, with the problem.
   @Test(arguments: [
     ("diffusion_model.proj_out.dora_scale", "for each of the 8 outputs"),
     ("diffusion_model.proj_out.lora_magnitude_vector", "for each of the 8 outputs"),

@@ -8,7 +8,7 @@ import Torch
 @testable import LTX
 @testable import LoRAFiles
 
-/// What peft's configuration says of adapters is applied, or refused by its name.
+/// Settings in peft's adapter configuration are applied, or refused by name.
 @Suite struct PEFTConfigurationTests {
   let fixture: LoRAFixture
   private let module = "transformer_blocks.1.attn1.to_q"

@@ -126,7 +126,7 @@ import Torch
     #expect(after.metadata == before.metadata)
     let changed = "\(Self.scope)1.attn1.to_q"
     let left = "\(Self.scope)1.attn1.to_k"
-    // What the layer is with the LoRA beside it.
+    // The layer's weight with the separate LoRA applied.
     let module = try #require(lora.modules.first { $0.path.hasSuffix("blocks.1.attn1.to_q") })
     let wanted = try weight(into, changed) + module.up.matmul(module.down) * 0.8
     let tolerance =

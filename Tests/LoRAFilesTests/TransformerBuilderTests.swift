@@ -81,7 +81,7 @@ import Torch
     #expect(!zip(first, tensors(fresh)).contains { $0 === $1 })
     #expect(try Tensor.isEqual(LoRAFixture.velocity(weak), LoRAFixture.velocity(fresh)))
     #expect(try !Tensor.isEqual(LoRAFixture.velocity(weak), LoRAFixture.velocity(strong)))
-    // Fusing leaves what is shared as it is.
+    // Fusing doesn't change shared weights.
     _ = try loaded.adapters(.fused).build()
     #expect(
       try Tensor.isEqual(
@@ -146,7 +146,7 @@ import Torch
     #expect(fused.source.entries.mapValues(\.shape) == checkpoint.source.entries.mapValues(\.shape))
     #expect(fused.source.metadata == checkpoint.source.metadata)
     #expect(steps == fused.source.entries.count && fusion.adaptedCount == 13)
-    // The changed weights are the reference's, bit for bit, and the others the checkpoint's.
+    // The changed weights match upstream's bit for bit, and the others match the checkpoint.
     let wanted = try SafetensorsFile(
       path: "\(LoRAFixture.root)/fuse-loras/one/expected.safetensors")
     #expect(wanted.entries.count == 13)

@@ -1,8 +1,8 @@
 import Synchronization
 import Torch
 
-/// How the weights of a checkpoint are loaded. Models don't know the policy: their code is the same
-/// for all of them.
+/// The policy for loading the weights of a checkpoint. Models don't know the policy: their code is
+/// the same for all of them.
 public struct LoadPolicy: Sendable {
   /// The dtype that floating-point tensors are converted to; nil keeps each in the file's dtype,
   /// and asks the disk for nothing before it is used.
@@ -14,7 +14,7 @@ public struct LoadPolicy: Sendable {
   public var freshAdapters: FreshAdapters?
   /// The tensors that are trained themselves.
   public var trained: TrainedWeights?
-  /// How linear layers keep their weights in memory.
+  /// The storage of linear layers' weights in memory.
   public var storage: WeightStorage
   /// Tensors that other models have loaded from the same files, to share them.
   public var loaded: LoadedTensors?
@@ -63,14 +63,14 @@ public final class LoadedTensors: Sendable {
 
   public init() {}
 
-  /// Returns the tensor that was loaded under this name. If there is none, `read` loads it.
+  /// Returns the tensor that was loaded under this name. If there isn't one, `read` loads it.
   public func tensor(
     _ key: String, of file: String, dtype: DType?, device: Device, _ read: () throws -> Tensor
   ) throws -> Tensor {
     let name = Key(file: file, key: key, dtype: dtype, device: device)
     if let loaded = tensors.withLock({ $0[name] }) { return loaded }
     let tensor = try read()
-    // Of two that were read at the same time, one is kept.
+    // If two threads loaded it at the same time, one tensor is kept.
     return tensors.withLock { tensors in
       tensors[name] = tensors[name] ?? tensor
       return tensors[name] ?? tensor

@@ -1,6 +1,6 @@
 import Torch
 
-/// How linear layers keep their weights in memory.
+/// The storage of linear layers' weights in memory.
 public struct WeightStorage: Sendable {
   enum Form: Sendable {
     case asStored
@@ -9,7 +9,7 @@ public struct WeightStorage: Sendable {
   }
 
   let form: Form
-  /// By the path of a layer: whether its weight stays in the format of the file.
+  /// Whether the weight of the layer at a path stays in the format of the file.
   let isExcluded: @Sendable (String) -> Bool
 
   init(_ form: Form, isExcluded: @escaping @Sendable (String) -> Bool = { _ in false }) {

@@ -18,7 +18,7 @@ package final class WeightStore: Sendable {
     var parameters: [Parameter] = []
     /// Held by their layers alone: a view must not keep weights in memory.
     var slots: [WeakSlot] = []
-    /// By the size of their groups: all layers share one.
+    /// Keyed by group size: all layers share one.
     var rotations: [Int: HadamardRotation] = [:]
   }
 
@@ -156,7 +156,7 @@ package final class WeightStore: Sendable {
       ?? policy.trained?.unmatched(in: keys).first.map { error($0, namesTensors: true) }
   }
 
-  /// How the adapters that training continues from differ from those of the layers.
+  /// The differences between the adapters that training continues from and those of the layers.
   func mismatch() -> AdapterMismatch? {
     let layers = record.withLock { $0.adapted }
     return policy.freshAdapters.flatMap { $0.initial?.mismatch(layers, $0) }
