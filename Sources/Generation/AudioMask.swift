@@ -7,9 +7,9 @@ import Torch
 
 /// A mask of audio: 1 or above 0.5 where the audio is kept.
 ///
-/// It is a tensor of any length, or the level of an audio file over time. Upstream stretches both by
-/// nearest neighbors (`nearest`). Preprocessing takes the mean of an audio file over the time of each
-/// latent step (`mean`), which no single sample decides.
+/// It is a tensor of any length, or the level of an audio file over time. Upstream stretches both
+/// by nearest neighbors (`nearest`). Preprocessing averages an audio file over the time of each
+/// latent step (`mean`), so that no single sample decides.
 public struct AudioMask: Sendable {
   private let levels: [Float]
   /// The number of levels per second; nil for a tensor, which has no time.
@@ -24,13 +24,13 @@ public struct AudioMask: Sendable {
     case mean(AudioTokens)
   }
 
-  /// - Parameter tensor: of any shape.
+  /// - Parameter tensor: A tensor of any shape.
   public init(_ tensor: Tensor) throws {
     levels = try tensor.to(.float32).flatten().array()
     rate = nil
   }
 
-  /// - Parameter channels: of equal length; their absolute values are averaged.
+  /// - Parameter channels: Channels of equal length; their absolute values are averaged.
   public init(_ channels: [[Float]], sampleRate: Int) {
     var levels = [Float](repeating: 0, count: channels.first?.count ?? 0)
     let count = Float(channels.count)

@@ -5,9 +5,9 @@ import Media
 import Support
 import Torch
 
-/// Sound as tensors, and back.
+/// Conversions between audio and tensors.
 public enum AudioTensors {
-  /// Sound as models see it: [1, 2, N], float32.
+  /// Audio as a model's input: [1, 2, N], float32.
   public static func waveform(_ clip: AudioClip) throws -> Tensor {
     try Tensor(clip.channels[0] + clip.channels[1], shape: [1, 2, clip.sampleCount])
   }

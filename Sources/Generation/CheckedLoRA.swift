@@ -4,18 +4,18 @@ import NN
 import Support
 import Torch
 
-/// A LoRA whose every adapter has been found to fit a layer of a checkpoint.
+/// A LoRA whose adapters all fit a layer of a checkpoint.
 public struct CheckedLoRA: Sendable {
   public let strength: Double
   let file: LoRAFile
   /// Notes on the parts of the file that are left out, with the reason.
   let notes: [String]
 
-  /// Reads the headers of the two files only.
+  /// Reads only the headers of the two files.
   ///
-  /// - Parameter modalities: what will be built of the transformer. Adapters of what will not be are
-  ///   left out.
-  /// - Throws: `Issue` with the LoRA's first key that does not fit, and both shapes.
+  /// - Parameter modalities: The modalities of the transformer to build. Adapters of the others are
+  ///   skipped.
+  /// - Throws: `Issue` with the LoRA's first key that doesn't fit, and both shapes.
   init(_ choice: LoRARef, checkpoint: Checkpoint, modalities: Set<Modality>) throws {
     strength = choice.strength
     do {
@@ -31,7 +31,7 @@ public struct CheckedLoRA: Sendable {
 }
 
 extension Checkpoint {
-  /// The transformer with LoRAs beside its weights or in them.
+  /// The transformer with LoRAs kept beside its weights or fused into them.
   func transformer(
     _ loras: [CheckedLoRA], _ placement: AdapterSet.Placement = .separate,
     modalities: Set<Modality>,

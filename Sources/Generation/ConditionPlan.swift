@@ -8,8 +8,8 @@ struct ConditionPlan {
   private let defaults: GenerationDefaults
   private let size: GenerationPlan.OutputSize
   private let referenceScale: ReferenceScale
-  /// The audio that the result has unchanged: given audio, or the audio of a video of which only the
-  /// frames are edited.
+  /// The audio that the result contains unchanged: given audio, or the audio of a video of which
+  /// only the frames are edited.
   var givenAudio: Condition<MediaFile>? { audioSource?.condition }
   /// `givenAudio` with the position of the condition that it comes from.
   private let audioSource: (index: Int, condition: Condition<MediaFile>)?
@@ -38,7 +38,7 @@ struct ConditionPlan {
     self.referenceScale = referenceScale
   }
 
-  /// The video whose frames the result has.
+  /// The video whose frames the result contains.
   var givenVideo: String? {
     request.conditions.first { $0.modality == .video && $0.isWhole }?.path
   }
@@ -98,7 +98,7 @@ struct ConditionPlan {
     }
   }
 
-  /// Whether a condition holds for the audio that is generated, after checking it.
+  /// Whether a condition applies to the generated audio, after checking it.
   private func isOfAudio(_ condition: Condition<MediaFile>, _ notes: inout [String]) throws -> Bool
   {
     switch (condition.modality, condition.kind) {
@@ -311,7 +311,7 @@ struct ConditionPlan {
     return given
   }
 
-  /// Decodes it: a name that ends in .png may hold anything.
+  /// Decodes the image: a file whose name ends in .png may hold anything.
   private func requireImage(_ path: String) throws {
     do {
       let reader = try VideoReader(path: path)

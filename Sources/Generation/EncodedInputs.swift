@@ -8,23 +8,23 @@ import Torch
 
 /// The encoded prompts and media of a generation.
 public struct EncodedInputs: Sendable {
-  /// For each prompt, the negative one last if there is one.
+  /// One for each prompt, with the negative one last if there is one.
   var contexts: [TextContexts] = []
-  /// For each sampling.
+  /// By the index of the sampling.
   var videoConditions: [Int: [LatentCondition]] = [:]
-  /// A video that stays unchanged, for each sampling: [1, C, F, H, W].
+  /// A video that stays unchanged, by the index of the sampling: [1, C, F, H, W].
   var frozenVideo: [Int: Tensor] = [:]
   /// The references that are shown beside the result.
   var shownReferences: [ShownReference] = []
   var audioConditions: [LatentCondition] = []
   /// Audio that stays unchanged: [1, Z, T, N].
   var frozenAudio: Tensor?
-  /// That audio as a clip.
+  /// The same audio as a clip.
   var givenAudio: AudioClip?
 
   public init() {}
 
-  /// - Parameter contexts: of the prompts in a plan's `inputs`, in their order.
+  /// - Parameter contexts: The contexts of the prompts in a plan's `inputs`, in their order.
   public init(contexts: [TextContexts]) { self.contexts = contexts }
 }
 
@@ -78,7 +78,7 @@ public struct InputEncoder: Sendable {
 
   /// Encodes images, clips and audio files of several plans into their inputs.
   ///
-  /// - Precondition: as many inputs as plans.
+  /// - Precondition: There are as many inputs as plans.
   public func encodeMedia(
     of plans: [GenerationPlan], into inputs: inout [EncodedInputs],
     report: (GenerationProgress) throws -> Void = { _ in }

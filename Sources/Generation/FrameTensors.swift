@@ -4,7 +4,7 @@ import Media
 import Support
 import Torch
 
-/// Frames as tensors, and back: the one place where media and tensors meet.
+/// Conversions between frames and tensors: the only place where media and tensors meet.
 public enum FrameTensors {
   /// Frames as a model's input.
   ///
@@ -47,7 +47,7 @@ public enum FrameTensors {
     return try Tensor(frame.filled(geometry), shape: [3, size.height, size.width])
   }
 
-  /// The same of a frame that is not RGB yet, and need not become so in its full size.
+  /// The same for a frame that isn't RGB yet, and isn't converted at its full size.
   public static func filled(
     _ frame: VideoFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
   ) throws -> Tensor {
@@ -79,7 +79,7 @@ public enum FrameTensors {
       cut: ((width - size.width) / 2, (height - size.height) / 2, size.width, size.height))
   }
 
-  /// The size of a frame that is scaled for a rectangle: one side fits, the other overhangs.
+  /// The size of a frame scaled to cover a rectangle: one side fits, the other overhangs.
   private static func scaled(
     _ shape: (width: Int, height: Int), toFill size: (width: Int, height: Int)
   ) -> (width: Int, height: Int) {
@@ -88,10 +88,10 @@ public enum FrameTensors {
       : (size.width, shape.height * size.width / shape.width)
   }
 
-  /// Whether `filled` takes a frame of this shape. One that is much longer or much wider than the
-  /// rectangle would nearly all be cut away, and takes memory without bound.
+  /// Whether `filled` accepts a frame of this shape. A frame that is much longer or wider than the
+  /// rectangle would be cropped almost completely, and would use unbounded memory.
   ///
-  /// - Precondition: both are positive.
+  /// - Precondition: Both sizes are positive.
   static func canFill(_ shape: (width: Int, height: Int), _ size: (width: Int, height: Int)) -> Bool
   {
     let (width, height) = scaled(shape, toFill: size)
@@ -106,7 +106,7 @@ public enum FrameTensors {
     try planes(frame).squeeze(0).mean([0])
   }
 
-  /// Frames of `filled` as a clip: [1, 3, F, height, width].
+  /// Frames from `filled` as a clip: [1, 3, F, height, width].
   public static func stack(_ frames: [Tensor]) throws -> Tensor {
     try Tensor.stack(frames, 1).unsqueeze(0)
   }

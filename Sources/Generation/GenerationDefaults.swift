@@ -17,11 +17,11 @@ public struct GenerationDefaults: Sendable {
   public var distilledStrengths = (first: 0.0, second: 1.0)
 
   /// - Parameters:
-  ///   - version: what the checkpoint says its version is; nil for LTX-2, whose files don't say.
-  ///   - blocks: of the transformer.
-  ///   - method: the second-order sampler needs fewer steps and other guidance.
-  ///   - isTwoStage: the second stage doubles the size.
-  ///   - isDistilled: no guidance, and as many steps as there are fixed noise levels.
+  ///   - version: The checkpoint's version; nil for LTX-2, whose files don't have one.
+  ///   - blocks: The number of the transformer's blocks.
+  ///   - method: The second-order sampler needs fewer steps and other guidance.
+  ///   - isTwoStage: The second stage doubles the size.
+  ///   - isDistilled: No guidance, and one step per fixed noise level.
   public init(
     version: ModelVersion?, blocks: Int, method: Sampler.Method, isTwoStage: Bool, isDistilled: Bool
   ) {
@@ -46,15 +46,15 @@ public struct GenerationDefaults: Sendable {
       distilledStrengths = (0.25, 0.5)
       (video.rescale, audio.rescale) = (0.45, 1)
     }
-    // One of the published models' 48 blocks, and the one at the same depth in a transformer of
-    // another size.
+    // One of the published models' 48 blocks, or the one at the same relative depth in a
+    // transformer of another size.
     let block = blocks * (isAtLeast23 ? 28 : 29) / 48
     (video.stgBlocks, audio.stgBlocks) = ([block], [block])
   }
 }
 
 extension GuidanceChoice {
-  /// The choice, filled up with defaults.
+  /// The choice, completed with defaults.
   func guidance(defaults: Guidance) -> Guidance {
     var guidance = defaults
     guidance.cfg = cfg ?? defaults.cfg
@@ -66,7 +66,7 @@ extension GuidanceChoice {
     return guidance
   }
 
-  /// Whether anything is chosen.
+  /// Whether nothing is chosen.
   var isEmpty: Bool {
     cfg == nil && stg == nil && modality == nil && rescale == nil && skipSteps == nil
       && stgBlocks == nil

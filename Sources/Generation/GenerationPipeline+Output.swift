@@ -38,7 +38,7 @@ extension GenerationPipeline {
     }
   }
 
-  /// Writes a given video's frames in the result's size.
+  /// Writes a given video's frames at the result's size.
   func copyVideo(_ path: String, _ state: State, _ advance: Advance) throws {
     let total = plan.size.frames * plan.outputs.count
     try advance(0, total)

@@ -11,9 +11,9 @@ import Torch
 /// Runs a plan stage by stage, with one stage's models in memory at a time. Several prompts go
 /// through each stage together, so that each model is loaded once.
 ///
-/// All random numbers of a result come from one generator on the CPU, in float32. A seed gives the
-/// same bytes again on the same device and number of threads, the same noise on every device, and
-/// the same result for a prompt among others as for the prompt alone.
+/// All random numbers of a result come from one generator on the CPU, in float32. The same seed
+/// gives the same bytes on the same device and number of threads, the same noise on every device,
+/// and the same result for a prompt whether it is generated alone or with others.
 public struct GenerationPipeline {
   /// Called when a stage starts and after each unit of it. An error that it throws ends the
   /// generation; incomplete files don't appear.
@@ -29,7 +29,7 @@ public struct GenerationPipeline {
     self.shared = shared
   }
 
-  /// The data that stages pass on.
+  /// The data that stages pass to each other.
   struct State {
     var inputs = EncodedInputs()
     var results: [Result]
@@ -49,8 +49,8 @@ public struct GenerationPipeline {
 
   /// Generates the plan's outputs.
   ///
-  /// - Throws: what models and writers throw; nothing is then at an output's path that was not
-  ///   before, but for results that were written whole.
+  /// - Throws: The errors of models and writers; the outputs that were completed before the error
+  ///   remain, and nothing else is written to the outputs' paths.
   public func run(report: Report = { _ in }) throws {
     try withInference {
       let encoder = InputEncoder(plan.checkpoint, plan.models)
@@ -64,9 +64,9 @@ public struct GenerationPipeline {
     }
   }
 
-  /// Generates the plan's outputs from what was encoded before: the stages after encoding.
+  /// Generates the plan's outputs from encoded inputs: the stages after encoding.
   ///
-  /// - Throws: as `run(report:)`.
+  /// - Throws: The same errors as `run(report:)`.
   public func run(_ inputs: EncodedInputs, report: Report = { _ in }) throws {
     try withInference {
       try withoutActuallyEscaping(report) { report in
@@ -182,12 +182,12 @@ public struct GenerationPipeline {
     guard let positive = contexts[prompt].byModality[modality] else {
       preconditionFailure("a modality without a context")
     }
-    // A modality that is given as a whole keeps its prompt in all passes, as upstream.
+    // A modality that is given completely keeps its prompt in all passes, like upstream.
     let negative =
       isFrozen || contexts.count == state.results.count
       ? nil : contexts[state.results.count].byModality[modality]
     let (device, dtype) = (plan.models.device, plan.models.dtype)
-    // A given modality has no noise, and takes no random numbers.
+    // A given modality has no noise, and uses no random numbers.
     let noise =
       isFrozen
       ? try Tensor.zeros(sequence.clean.shape, dtype: dtype, device: device)
@@ -203,8 +203,8 @@ public struct GenerationPipeline {
     try stream.latent.narrow(1, 0, stream.sequence.targetCount)
   }
 
-  /// Ends sampling at the first step after which a modality is not finite: the steps that follow
-  /// would change nothing.
+  /// Ends sampling at the first step after which a modality isn't finite: later steps would change
+  /// nothing.
   private func requireFinite(
     _ stream: SampledModality?, _ modality: Modality, step: Int, of steps: Int
   ) throws {

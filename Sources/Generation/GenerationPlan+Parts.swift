@@ -19,7 +19,7 @@ extension GenerationPlan {
     /// The sampling's index.
     public var sampling: Int
     public var grid: VideoGrid
-    /// How H.264 compresses images first; 0 for not at all.
+    /// The H.264 quality with which images are compressed first; 0 for no compression.
     public var crf: Int
     /// The factors by which a reference is coarser than the video.
     public var scale = ReferenceScale()
@@ -50,11 +50,11 @@ extension GenerationPlan {
     public var method: Sampler.Method
     public var guidance: PerModality<Guidance>
     public var loras: [CheckedLoRA]
-    /// The path of the upsampler that enlarges the latent of the sampling before; nil for the first
-    /// sampling, which starts from noise alone. A later one mixes noise into the enlarged latent, as
-    /// much as the first of `sigmas`.
+    /// The path of the upsampler for the latent of the previous sampling; nil for the first
+    /// sampling, which starts from pure noise. A later one mixes noise into the upsampled latent,
+    /// by the first of `sigmas`.
     public var upsampler: String?
-    /// Whether the audio of a refinement is used, or that of the sampling before.
+    /// Whether the audio of a refinement is used, or that of the previous sampling.
     public var keepsAudio: Bool
 
     public var refines: Bool { upsampler != nil }

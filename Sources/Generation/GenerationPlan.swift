@@ -5,8 +5,8 @@ import NN
 import Support
 import Torch
 
-/// A request that has been checked against its models: inputs to encode, samplings to run, an output
-/// to write.
+/// A request that has been checked against its models: inputs to encode, samplings to run, an
+/// output to write.
 ///
 /// A plan finds every problem that can be found without loading a model: it has read headers,
 /// configurations, shapes, names and images, and built every component once on the files' memory
@@ -21,7 +21,7 @@ public struct GenerationPlan: Sendable {
   /// The size of the result with its references beside it.
   let imageSize: OutputSize
   public let inputs: Inputs
-  /// One, or one at a smaller size and one that refines the upsampled result.
+  /// One sampling, or one at a smaller size and one that refines the upsampled result.
   public let samplings: [Sampling]
   /// Nil for a plan that only samples.
   public private(set) var output: Output?
@@ -40,12 +40,12 @@ public struct GenerationPlan: Sendable {
   }
 
   /// - Parameters:
-  ///   - output: the file; with several prompts, the name of each file gets the prompt's number.
-  ///   - checksModels: builds each component once on the files' memory maps; false for models that
+  ///   - output: The output file; with several prompts, each file's name gets the prompt's number.
+  ///   - checksModels: Builds each component once on the files' memory maps; false for models that
   ///     are checked elsewhere.
-  /// - Throws: `Issue` for a request that can't be fulfilled; `ConfigurationError`,
-  ///   `WeightError`, `TensorFileError` or `Issue` for models that can't be used;
-  ///   `TorchError` for a device that isn't there.
+  /// - Throws: `Issue` for a request that can't be fulfilled; `ConfigurationError`, `WeightError`,
+  ///   `TensorFileError` or `Issue` for models that can't be used; `TorchError` for a device that
+  ///   doesn't exist.
   public init(
     _ request: GenerationRequest, models: GenerationModels, output: String,
     checksModels: Bool = true
@@ -153,7 +153,7 @@ public struct GenerationPlan: Sendable {
     return copy
   }
 
-  /// All files that are read; none may be written over.
+  /// All files that are read; none may be overwritten.
   private static func inputs(_ request: GenerationRequest, _ models: GenerationModels) -> [String] {
     var paths = models.files.checkpointFiles + models.loras.map(\.path)
     paths += [models.files.textEncoder, models.upsampler, models.distilledLoRA].compactMap { $0 }

@@ -7,26 +7,26 @@ import Torch
 /// Values that aren't set come from the model (see `GenerationDefaults`) or, when a whole video is
 /// edited, from that video.
 public struct GenerationRequest: Sendable {
-  /// One result for each.
+  /// The prompts; each gives one result.
   public var prompts: [String]
   /// The negative prompt; used only with classifier-free guidance.
   public var negativePrompt = defaultNegativePrompt
-  /// In pixels: multiples of what one latent cell stands for.
+  /// The size in pixels: multiples of the compression factors.
   public var width: Int?
   public var height: Int?
-  /// Pixel frames: `8k + 1` where a latent frame stands for 8.
+  /// The number of pixel frames: `8k + 1` if a latent frame holds 8.
   public var frames: Int?
   /// Frames per second.
   public var frameRate: Double?
   /// Whether audio is generated too, if the output can hold it.
   public var hasAudio = true
-  /// The model is a distilled one: fixed noise levels, no guidance.
+  /// Whether the model is distilled: fixed noise levels, no guidance.
   public var isDistilled = false
   public var steps: Int?
   public var method = Sampler.Method.euler
   public var videoGuidance = GuidanceChoice()
   public var audioGuidance = GuidanceChoice()
-  /// The same for every prompt.
+  /// The seed, the same for every prompt.
   public var seed: UInt64 = 10
   /// The conditions on the result, in the order in which they are applied.
   public var conditions: [Condition<MediaFile>] = []
@@ -41,7 +41,7 @@ public struct GenerationRequest: Sendable {
     + "muffled sound, distorted voice, robotic voice, echo, hiss, sound out of step with the picture"
 }
 
-/// Guidance of one stream; what is nil is the model's default.
+/// The guidance of one modality; nil values are the model's defaults.
 public struct GuidanceChoice: Sendable {
   public var cfg: Double?
   public var stg: Double?
@@ -57,14 +57,15 @@ public struct GuidanceChoice: Sendable {
 public struct GenerationModels: Sendable {
   /// The checkpoint, and the language model that reads prompts.
   public var files: ModelFiles
-  /// Keeps the language model's matrices in int8: half the memory of bfloat16.
+  /// Quantizes the language model's weights to int8: half the memory of bfloat16.
   public var textEncoder8bit = false
-  /// Stacked in this order.
+  /// The LoRAs, applied in this order.
   public var loras: [LoRARef] = []
-  /// Adds LoRAs to the weights while they are loaded, so that steps do without the adapters'
-  /// products, instead of keeping them beside the weights, which rounds less.
+  /// Fuses LoRAs into the weights while they are loaded, which makes steps faster, instead of
+  /// keeping them separate, which rounds less.
   public var fusesLoRAs = false
-  /// A spatial latent upsampler: the video is made small first, then enlarged and refined.
+  /// A spatial latent upsampler: the video is generated at a smaller size, then upsampled and
+  /// refined.
   public var upsampler: String?
   /// The distilled LoRA for the refining stage, which has few steps and no guidance.
   public var distilledLoRA: String?

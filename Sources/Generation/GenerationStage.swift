@@ -1,7 +1,7 @@
 /// A stage of a generation, for progress reports. Each loads the models it needs and frees them
 /// before the next one starts.
 public enum GenerationStage: Sendable {
-  /// Prompts, the negative one last if there is one.
+  /// The prompts, with the negative one last if there is one.
   case encodePrompts([String])
   case encodeVideos
   case encodeAudio

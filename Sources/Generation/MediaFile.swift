@@ -1,14 +1,14 @@
 import LTX
 import Media
 
-/// A file that a condition takes one modality from.
+/// A file that provides one modality of a condition.
 public struct MediaFile: Sendable, Equatable {
   public var path: String
   public var modality: Modality
   /// The start of the used part of an audio file, in seconds.
   public var start = 0.0
-  /// How H.264 compresses an image before it is encoded, as stills of the training data were; nil
-  /// for the model's default, 0 for no compression.
+  /// The H.264 compression of an image before it is encoded, like the stills in the training data;
+  /// nil for the model's default, 0 for no compression.
   public var crf: Int?
 
   public init(_ path: String, _ modality: Modality, start: Double = 0, crf: Int? = nil) {
@@ -41,23 +41,23 @@ extension Condition<MediaFile> {
     Self(.video(path), .suffix(frames.map { .frames($0) }))
   }
 
-  /// A whole video, of which a range of seconds is generated again, with its audio.
+  /// A complete video, of which a range of seconds is generated again, with its audio.
   public static func retake(path: String, from: Double, to: Double) -> Self {
     Self(.video(path), .retake(from: from, to: to))
   }
 
-  /// A whole video, of which the part under a mask is generated again, where the mask is white.
+  /// A complete video, of which the part under a mask is generated again, where the mask is white.
   public static func inpaint(path: String, mask: String) -> Self {
     Self(.video(path), .mask(.video(mask), .replacesWhite))
   }
 
-  /// A whole video, of which the part under a mask is kept, where the mask is white, as training
-  /// uses masks.
+  /// A complete video, of which the part under a mask is kept, where the mask is white, like masks
+  /// in training.
   public static func keep(path: String, mask: String) -> Self {
     Self(.video(path), .mask(.video(mask), .keepsWhite))
   }
 
-  /// A whole video, of which a rectangle is kept.
+  /// A complete video, of which a rectangle is kept.
   public static func crop(path: String, region: PixelRegion) -> Self {
     Self(.video(path), .crop(region))
   }
@@ -69,7 +69,8 @@ extension Condition<MediaFile> {
     Self(.video(path), .reference(scale: scale, isShown: isShown), strength: strength)
   }
 
-  /// Audio that the video is generated for; the result has it unchanged. `start` in seconds.
+  /// Audio that the video is generated for; the result contains it unchanged. `start` is in
+  /// seconds.
   public static func audio(path: String, start: Double = 0) -> Self {
     Self(MediaFile(path, .audio, start: start), .whole)
   }
@@ -84,7 +85,7 @@ extension Condition<MediaFile> {
     Self(.audio(path), .suffix(seconds.map { .seconds($0) }))
   }
 
-  /// Audio of which the part is kept where a tensor or the level of an audio file is above 0.5.
+  /// Audio that is kept where a tensor or the level of an audio file is above 0.5.
   public static func audioKeep(path: String, mask: String) -> Self {
     Self(.audio(path), .mask(.audio(mask), .keepsWhite))
   }
@@ -92,7 +93,7 @@ extension Condition<MediaFile> {
   /// Audio that a LoRA refers to.
   public static func audioReference(path: String) -> Self { Self(.audio(path), .reference()) }
 
-  /// A video that the audio is generated for; the result has its frames.
+  /// A video that the audio is generated for; the result contains its frames.
   public static func video(path: String) -> Self { Self(.video(path), .whole) }
 }
 

@@ -105,14 +105,14 @@ struct UpsamplerShape {
     }
   }
 
-  /// The rows, or columns, that become a number of them; nil if none do.
+  /// The number of rows or columns that is upsampled to `count`; nil if there isn't one.
   func before(_ count: Int) -> Int? {
     let scale = configuration.spatialScale
     guard (count * scale.denominator).isMultiple(of: scale.numerator) else { return nil }
     return count * scale.denominator / scale.numerator
   }
 
-  /// The least number by which sizes after it count, in latent cells.
+  /// The smallest step between sizes after upsampling, in latent cells.
   var step: Int { configuration.spatialScale.numerator }
 
   func firstGrid(for full: VideoGrid) throws -> VideoGrid {

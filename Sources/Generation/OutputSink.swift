@@ -24,7 +24,7 @@ enum OutputKind {
     }
   }
 
-  /// `a.mp4`, or `a-1.mp4` and so on where there are several.
+  /// `a.mp4`, or `a-1.mp4` and so on if there are several.
   static func paths(_ path: String, count: Int) throws -> [String] {
     guard count > 1 else { return [path] }
     let name = path as NSString
@@ -46,7 +46,7 @@ final class OutputSink {
 
   private let target: Target
   private let audio: AudioClip?
-  /// Samples of it that are in the file.
+  /// The number of its samples that have been written.
   private var written = 0
   private let frameRate: Double
 
@@ -90,16 +90,16 @@ final class OutputSink {
     let end = Int((Double(writer.frameCount) / frameRate * Double(audio.sampleRate)).rounded())
     try writer.append(
       audio: audio.channels.map { channel in
-        // Full scale is all that players have.
+        // Samples beyond full scale are clipped.
         let part = channel.dropFirst(written).prefix(end - written).map { min(max($0, -1), 1) }
         return part + [Float](repeating: 0, count: end - written - part.count)
       })
     written = end
   }
 
-  /// Finds what would keep the file from being written, before hours of work.
+  /// Finds problems with the output file before hours of work.
   ///
-  /// - Parameter inputs: files that are read, and must not be written over.
+  /// - Parameter inputs: Files that are read and must not be overwritten.
   static func check(
     path: String, kind: OutputKind, size: GenerationPlan.OutputSize, inputs: [String] = []
   ) throws {

@@ -3,14 +3,14 @@ import Support
 
 /// The checks that don't need the models.
 enum RequestCheck {
-  /// What H.264 holds in pixels, and more frames than memory holds; counts of tokens stay far from
-  /// overflowing.
+  /// The limit of H.264 in pixels, and more frames than fit into memory; the number of tokens stays
+  /// far below overflow.
   private static let maxSide = 16384
   private static let maxFrames = 1_000_000
   static let frameRates = 0.1...1000.0
   /// Six hours: a WAV file can hold stereo audio of that length.
   static let maxSeconds = 21600.0
-  /// A scale beyond this is noise, and not far from overflowing.
+  /// A scale beyond this gives noise, and comes close to overflow.
   static let maxScale = 1e6
 
   static func numbers(_ request: GenerationRequest) throws {

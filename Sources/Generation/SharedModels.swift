@@ -5,7 +5,7 @@ import Torch
 /// in training, and decoders, which are loaded when first needed and freed with this object.
 public final class SharedModels {
   public let transformer: Transformer
-  /// Mixed precision: the transformer is run under autocast to this type, as in training; nil for
+  /// Mixed precision: the transformer runs under autocast to this dtype, as in training; nil for
   /// none.
   public let autocast: DType?
   private var video: VideoDecoder?
@@ -17,7 +17,7 @@ public final class SharedModels {
     self.autocast = autocast
   }
 
-  /// Lets go of the decoders: they are loaded again when they are needed.
+  /// Frees the decoders; they are loaded again when needed.
   public func freeDecoders() { (video, audio, loadedVocoder) = (nil, nil, nil) }
 
   func videoDecoder(_ load: () throws -> VideoDecoder) throws -> VideoDecoder {

@@ -1,6 +1,6 @@
 import Media
 
-/// A reference's frames, to be put beside the result.
+/// A reference's frames, to be shown beside the result.
 struct ShownReference: Sendable {
   /// Frames of one size: the height and width of the result, both divided by the same number.
   let frames: [RGBFrame]

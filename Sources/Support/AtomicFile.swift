@@ -1,10 +1,11 @@
 import Foundation
 
-/// A file that appears whole or not at all: written beside its destination under a temporary name,
-/// flushed to the disk, then renamed. If it is dropped before `commit`, nothing remains of it.
+/// A file that appears complete or not at all: it is written beside its destination under a
+/// temporary name, flushed to the disk, then renamed. If it is dropped before `commit`, nothing
+/// remains of it.
 ///
-/// The temporary file is locked (`flock`) while it is written, which tells it from what a killed
-/// process left behind.
+/// The temporary file is locked (`flock`) while it is written, which distinguishes it from the
+/// leftovers of a killed process.
 public final class AtomicFile {
   public let path: String
   /// The file to write to, for libraries that open files by their name.
@@ -14,14 +15,14 @@ public final class AtomicFile {
 
   /// Creates the temporary file, after removing those that dead processes left in the folder.
   ///
-  /// - Parameter failing: makes the caller's kind of error of ours.
-  /// - Throws: what `failing` returns, if the file can't be created.
+  /// - Parameter failing: Converts this type's errors to the caller's.
+  /// - Throws: The result of `failing`, if the file can't be created.
   public init(path: String, failing: @escaping (WritingError) -> any Error) throws {
     self.path = path
     self.failing = failing
     TemporaryFiles.sweep(TemporaryFiles.split(path).folder)
     var (name, descriptor, code) = ("", Int32(-1), Int32(0))
-    // A process that sweeps may remove the file before it is locked; the second one lasts.
+    // Another process may remove the file before it is locked; the next attempt succeeds.
     for _ in 0..<10 where descriptor < 0 && code == 0 {
       name = TemporaryFiles.name(beside: path)
       (descriptor, code) = TemporaryFiles.create(name) { Self.open(name) }
@@ -35,13 +36,13 @@ public final class AtomicFile {
 
   deinit { discard() }
 
-  /// - Returns: an open and locked file, or the error number; neither, if another process removed
+  /// - Returns: An open and locked file, or the error number; neither, if another process removed
   ///   the file.
   private static func open(_ name: String) -> (descriptor: Int32, code: Int32) {
     let descriptor = Glibc.open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { return (-1, errno) }
     var status = stat()
-    // File systems without locks write as well; there, nothing is swept.
+    // File systems without locks can be written to as well; nothing is removed there.
     let isContended = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK
     if isContended || (fstat(descriptor, &status) == 0 && status.st_nlink == 0) {
       close(descriptor)
@@ -51,7 +52,7 @@ public final class AtomicFile {
     return (descriptor, 0)
   }
 
-  /// - Throws: an error if the disk refuses.
+  /// - Throws: An error if the disk refuses.
   public func write(_ bytes: UnsafeRawBufferPointer) throws {
     var rest = bytes[...]
     while !rest.isEmpty {
@@ -66,10 +67,10 @@ public final class AtomicFile {
     }
   }
 
-  /// Puts the file in its place.
+  /// Moves the file to its destination.
   ///
-  /// - Parameter isDurable: waits until the disk has it.
-  /// - Throws: an error if the disk refuses; the destination is unchanged then.
+  /// - Parameter isDurable: Waits until the file is on disk.
+  /// - Throws: An error if the disk refuses; the destination is unchanged then.
   public func commit(isDurable: Bool = true) throws {
     if isDurable, fsync(descriptor) != 0 { throw failing(WritingError(path: path, code: errno)) }
     guard rename(temporaryPath, path) == 0 else {
@@ -80,7 +81,7 @@ public final class AtomicFile {
     descriptor = -1
     guard isDurable else { return }
     // The name itself reaches the disk with its folder. Some file systems can't sync folders; the
-    // file is in place all the same.
+    // file is still in place.
     let folder = TemporaryFiles.split(path).folder
     let opened = Glibc.open(
       folder.isEmpty ? "." : String(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -90,7 +91,7 @@ public final class AtomicFile {
     }
   }
 
-  /// Removes what was written so far; does nothing after `commit`.
+  /// Removes the data written so far; does nothing after `commit`.
   public func discard() {
     guard descriptor >= 0 else { return }
     unlink(temporaryPath)
@@ -99,9 +100,9 @@ public final class AtomicFile {
     TemporaryFiles.remove(temporaryPath)
   }
 
-  /// Writes a whole file at once.
+  /// Writes a complete file at once.
   ///
-  /// - Throws: what `failing` returns, if the disk refuses; the destination is unchanged then.
+  /// - Throws: The result of `failing`, if the disk refuses; the destination is unchanged then.
   public static func write(
     _ data: Data, to path: String, isDurable: Bool = true,
     failing: @escaping (WritingError) -> any Error = { $0 }

@@ -1,12 +1,12 @@
 import Foundation
 
-/// The system's words for an error number, without the number.
+/// The system's message for an error number, without the number.
 public func describe(errno code: Int32) -> String { String(cString: strerror(code)) }
 
-/// One sentence for an error, whoever threw it.
+/// One sentence for any error.
 ///
-/// The errors of this project describe themselves. Those of Foundation print as `Error Domain=…
-/// UserInfo=…`; of them only the path and the reason are kept.
+/// This project's errors describe themselves. Those of Foundation print as `Error Domain=…
+/// UserInfo=…`; only their path and reason are kept.
 public func describe(_ error: any Error) -> String {
   guard let info = foundationError(error)?.userInfo,
     let path = info[NSFilePathErrorKey] as? String ?? (info[NSURLErrorKey] as? URL)?.path
@@ -35,7 +35,7 @@ public func errorNumber(of error: any Error) -> Int32? {
   return (error.userInfo[NSUnderlyingErrorKey] as? any Error).flatMap(errorNumber)
 }
 
-/// An error of Foundation's. (A cast to NSError alone succeeds for every error.)
+/// The error, if it comes from Foundation. (A cast to NSError alone succeeds for every error.)
 private func foundationError(_ error: any Error) -> NSError? {
   error is CocoaError || type(of: error) is NSError.Type ? error as NSError : nil
 }

@@ -94,7 +94,7 @@ public struct CRC32: Sendable {
   /// Castagnoli's, CRC-32C (RFC 3720, appendix B.4), which TFRecord files use.
   public static let castagnoli = CRC32(reflectedPolynomial: 0x82F6_3B78)
 
-  /// The tables never change once they are filled.
+  /// The tables never change after they are filled.
   private final class Tables: @unchecked Sendable {
     let values: UnsafeMutablePointer<chashing_crc32_tables>
 

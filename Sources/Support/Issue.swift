@@ -1,9 +1,9 @@
-/// A problem as a value: what it is about, what is wrong, and what to do.
+/// A problem as a value: its subject, the problem itself, and the remedy.
 ///
-/// Libraries report problems by *subject*, a path of names in their own vocabulary
-/// (`["conditions", 0, "mask"]`). Only the edge that took the input from a user knows what the
-/// subject is called there: the command line maps it to an option, the YAML reader to a key with
-/// its line (`SubjectTable`).
+/// Libraries report problems by *subject*, a path of names in their own vocabulary (`["conditions",
+/// 0, "mask"]`). Only the code that received the input from a user knows the user's name for the
+/// subject: the command line maps it to an option, the YAML reader to a key with its line
+/// (`SubjectTable`).
 public struct Issue: Error, Equatable, Sendable {
   /// The subject of the problem, from the outside in.
   public let subject: [PathComponent]
@@ -18,7 +18,7 @@ public struct Issue: Error, Equatable, Sendable {
     self.suggestion = suggestion
   }
 
-  /// A problem of the work as a whole, without a subject.
+  /// A problem without a subject.
   public init(_ problem: String, suggestion: String? = nil) {
     self.init([], problem, suggestion: suggestion)
   }
@@ -47,7 +47,7 @@ public struct Issue: Error, Equatable, Sendable {
     Issue(outer + subject, problem, suggestion: suggestion)
   }
 
-  /// The issue that any error is.
+  /// Converts any error to an issue.
   ///
   /// An error that is neither an issue nor convertible to one has no subject.
   public init(describing error: any Error) {
@@ -58,7 +58,7 @@ public struct Issue: Error, Equatable, Sendable {
     }
   }
 
-  /// Runs something whose subjects are parts of a larger one.
+  /// Runs a closure whose subjects are parts of a larger one.
   public static func within<R>(_ outer: PathComponent..., body: () throws -> R) throws -> R {
     do {
       return try body()
@@ -72,8 +72,8 @@ public struct Issue: Error, Equatable, Sendable {
     subject.lazy.compactMap { if case .file(let path) = $0 { path } else { nil } }.first
   }
 
-  /// The problem and the suggestion without the subject, for an edge that names the subject
-  /// itself.
+  /// The problem and the suggestion without the subject, for callers that name the subject
+  /// themselves.
   public var message: String { suggestion.map { "\(problem). \($0)" } ?? problem }
 }
 
@@ -107,7 +107,7 @@ extension [Issue.PathComponent] {
   }
 }
 
-/// A typed error, for callers that branch on it, that users read as an issue.
+/// A typed error, for callers that branch on it, that is shown to users as an issue.
 public protocol IssueConvertible: Error {
   var issue: Issue { get }
 }
@@ -123,11 +123,11 @@ public struct Issues: Error, Equatable, Sendable, CustomStringConvertible {
   public var description: String { all.map(\.description).joined(separator: "\n") }
 }
 
-/// The names that an edge has for subjects: options of the command line, keys of a YAML file.
+/// The user's names for subjects: options of the command line, keys of a YAML file.
 ///
 /// The longest entry that is a prefix of a subject gives its name; the rest of the subject is
-/// appended. A position in a list matches an entry for this position first, and one for
-/// `.index(0)` otherwise.
+/// appended. A position in a list matches an entry for this position first, and one for `.index(0)`
+/// otherwise.
 public struct SubjectTable: ExpressibleByDictionaryLiteral, Sendable {
   private var names: [[Issue.PathComponent]: String]
 
@@ -148,7 +148,7 @@ public struct SubjectTable: ExpressibleByDictionaryLiteral, Sendable {
     set { names[subject] = newValue }
   }
 
-  /// This table with the entries of another, which win.
+  /// This table with the entries of another, which take precedence.
   public func merging(_ other: SubjectTable) -> SubjectTable {
     SubjectTable(names.merging(other.names) { _, last in last })
   }

@@ -11,7 +11,7 @@ public enum JSON: Sendable, Equatable {
 }
 
 extension JSON {
-  /// A number; JSON has none that are not finite, so those are the strings `NaN`, `Infinity` and
+  /// A number. JSON has only finite ones, so the others become the strings `NaN`, `Infinity` and
   /// `-Infinity`.
   public init(_ value: Double) {
     self =
@@ -24,7 +24,7 @@ extension JSON {
   /// The string, or null for nil.
   public init(_ value: String?) { self = value.map(JSON.string) ?? .null }
 
-  /// An object of a dictionary, its keys in alphabetical order.
+  /// An object from a dictionary, its keys in alphabetical order.
   @_disfavoredOverload
   public static func object(_ members: [String: JSON]) -> JSON { .object(JSONObject(members)) }
 
@@ -67,12 +67,13 @@ extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Express
   }
 }
 
-/// A number as its digits in JSON, so that none are lost. Numbers are equal if their values are.
+/// A number with the digits of its JSON text, so that no precision is lost. Numbers are equal if
+/// their values are.
 public struct JSONNumber: Sendable, Equatable {
-  /// As JSON writes it.
+  /// The number's JSON text.
   public let text: String
 
-  /// - Precondition: the text is a number of JSON in the range of `Double`.
+  /// - Precondition: The text is a JSON number in the range of `Double`.
   init(unchecked text: String) { self.text = text }
 
   public init(_ value: some BinaryInteger) { text = String(value) }
@@ -88,7 +89,7 @@ public struct JSONNumber: Sendable, Equatable {
     text = "\(value)"
   }
 
-  /// The nearest number of double precision.
+  /// The nearest double-precision number.
   public var double: Double { Double(text) ?? .nan }
 
   /// The value, if it has no fraction and is in the range of `Int`.
@@ -96,13 +97,13 @@ public struct JSONNumber: Sendable, Equatable {
 
   public static func == (a: JSONNumber, b: JSONNumber) -> Bool {
     if a.text == b.text { return true }
-    // Beyond 2^53, different integers are one number of double precision.
+    // Beyond 2^53, different integers may be the same double.
     if let a = Int(a.text), let b = Int(b.text) { return a == b }
     return a.double == b.double
   }
 
-  /// The text as Swift, Python and Foundation write the value: the shortest digits, and an integer
-  /// without a point.
+  /// The text of the value as Swift, Python and Foundation write it: the shortest digits, and
+  /// integers without a point.
   public var normalized: String {
     if Int(text) != nil { return text == "-0" ? "0" : text }
     if let integer = Int(exactly: double) { return String(integer) }
@@ -127,7 +128,7 @@ public struct JSONObject: Sendable {
 
   public init() {}
 
-  /// Members in their order; the last of several with one name counts.
+  /// Members in their order; if several have the same name, the last one is used.
   public init(_ members: some Sequence<Element>) {
     for member in members { self[member.key] = member.value }
   }
@@ -152,7 +153,7 @@ public struct JSONObject: Sendable {
     }
   }
 
-  /// Adds a member; false, and nothing changes, if there is one of that name.
+  /// Adds a member. If the name exists already, nothing changes and the result is false.
   package mutating func insert(_ key: String, _ value: JSON) -> Bool {
     guard index(of: key) == nil else { return false }
     add(key, value)
@@ -203,7 +204,7 @@ extension JSONObject: RandomAccessCollection, Equatable, ExpressibleByDictionary
   }
 }
 
-/// A string whose equality is that of its scalars.
+/// A string that is compared by its scalars.
 private struct ExactString: Hashable {
   let text: String
 

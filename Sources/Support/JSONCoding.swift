@@ -1,13 +1,13 @@
 import Foundation
 
-// Codable types and the tree: values are encoded into it and decoded from it, so that all text is
-// parsed and written in one place.
+// Codable types by way of the tree: values are encoded into it and decoded from it, so that all
+// text is parsed and written in one place.
 
 extension JSON {
-  /// A value as JSON. Numbers have the shortest digits, without a point where they are integers.
+  /// A value as JSON. Numbers have the shortest digits, and integers no point.
   ///
-  /// - Parameter nonFinite: what stands for a number that is not finite; nil refuses it.
-  /// - Throws: `EncodingError` for a number that is refused; what the value throws.
+  /// - Parameter nonFinite: The replacement for numbers that aren't finite; nil refuses them.
+  /// - Throws: `EncodingError` for a number that is refused; the value's own errors.
   public init(
     encoding value: some Encodable, nonFinite: @escaping (Double) -> JSON? = { _ in nil }
   ) throws {
@@ -18,14 +18,14 @@ extension JSON {
 
   /// Decodes a value.
   ///
-  /// - Throws: `DecodingError` if the JSON does not hold one.
+  /// - Throws: `DecodingError` if the JSON doesn't match the type.
   public func decode<Value: Decodable>(_ type: Value.Type = Value.self) throws -> Value {
     try TreeDecoder(self, []).unwrap(type)
   }
 
   /// Parses a text and decodes a value.
   ///
-  /// - Throws: `JSONError` for text that is not JSON; `DecodingError` if it holds something else.
+  /// - Throws: `JSONError` for text that isn't JSON; `DecodingError` if it doesn't match the type.
   public static func decode<Value: Decodable>(
     _ type: Value.Type = Value.self, from text: some ContiguousBytes
   ) throws -> Value {
@@ -33,7 +33,7 @@ extension JSON {
   }
 }
 
-// For encoders and decoders of Foundation and others.
+// For the encoders and decoders of Foundation and other libraries.
 extension JSON: Codable {
   public init(from decoder: any Decoder) throws {
     if let tree = decoder as? TreeDecoder {

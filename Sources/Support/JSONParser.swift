@@ -1,6 +1,6 @@
 import Foundation
 
-/// A place where text is not JSON, or is JSON that says something twice.
+/// A position where text isn't valid JSON, or where an object repeats a name.
 public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
   public enum Kind: Equatable, Sendable {
     case notJSON
@@ -11,11 +11,11 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
   public let kind: Kind
   /// A clause: "a string has no end".
   public let problem: String
-  /// The number of bytes before the place.
+  /// The number of bytes before the error.
   public let offset: Int
-  /// From 1.
+  /// Counted from 1.
   public let line: Int
-  /// From 1, in bytes.
+  /// Counted from 1, in bytes.
   public let column: Int
 
   public var description: String {
@@ -24,9 +24,9 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 extension JSON {
-  /// Parses a whole text in UTF-8, as RFC 8259 defines it. At most 128 values are nested.
+  /// Parses a complete text in UTF-8, as RFC 8259 defines it. At most 128 values are nested.
   ///
-  /// - Throws: `JSONError` for text that is not JSON, an object with two members of one name, and a
+  /// - Throws: `JSONError` for text that isn't JSON, an object with two members of one name, or a
   ///   number beyond the range of `Double`.
   public init(parsing text: UnsafeRawBufferPointer) throws(JSONError) {
     var cursor = JSONCursor(text)
@@ -52,8 +52,8 @@ extension JSON {
 
 /// Reads JSON from untrusted bytes, front to back, with or without building a tree.
 ///
-/// A header of 100 MB of brackets must neither exhaust the stack nor take memory by the value, and
-/// the largest real headers (some 5,000 entries) must open in milliseconds.
+/// A 100 MB header of brackets must neither exhaust the stack nor allocate memory for each value,
+/// and the largest real headers (some 5,000 entries) must open in milliseconds.
 package struct JSONCursor {
   /// The nesting limit of `serde_json`, which upstream's readers use.
   package static let maximumDepth = 128
@@ -61,7 +61,7 @@ package struct JSONCursor {
   /// The caller keeps them alive.
   private let bytes: UnsafeRawBufferPointer
   package private(set) var position = 0
-  /// The place of the last string or name that was read, with its quotes.
+  /// The byte range of the last string or name that was read, with its quotes.
   package private(set) var lastString = 0..<0
   /// The number of open objects and arrays.
   private var depth = 0
@@ -84,7 +84,7 @@ package struct JSONCursor {
     peek() == UInt8(ascii: character)
   }
 
-  /// Whether the very next byte is one of these.
+  /// Whether the next byte is one of these.
   private func isAt(_ characters: Unicode.Scalar...) -> Bool {
     position < bytes.count && characters.contains(Unicode.Scalar(bytes[position]))
   }
@@ -98,10 +98,10 @@ package struct JSONCursor {
     guard peek() == nil else { throw notJSON("there is more text after the end of the value") }
   }
 
-  /// Steps over a `{`; `nextKey` follows until it returns nil.
+  /// Consumes a `{`; call `nextKey` until it returns nil.
   package mutating func beginObject() throws(JSONError) { try begin("{") }
 
-  /// Steps over a `[`; `nextElement` follows until it returns false.
+  /// Consumes a `[`; call `nextElement` until it returns false.
   package mutating func beginArray() throws(JSONError) { try begin("[") }
 
   private mutating func begin(_ bracket: Unicode.Scalar) throws(JSONError) {
@@ -110,7 +110,7 @@ package struct JSONCursor {
     guard depth <= Self.maximumDepth else { throw notJSON("values are nested too deeply") }
   }
 
-  /// Steps to the value of the next member of an object: its name, or nil after the `}`.
+  /// Moves to the value of the next member of an object and returns its name, or nil after the `}`.
   package mutating func nextKey(isFirst: inout Bool) throws(JSONError) -> String? {
     guard try step(isFirst: &isFirst, before: "}") else { return nil }
     let name = try string()
@@ -118,7 +118,7 @@ package struct JSONCursor {
     return name
   }
 
-  /// The same with the name as UTF-8.
+  /// The same, with the name as UTF-8.
   package mutating func nextKeyBytes(isFirst: inout Bool) throws(JSONError) -> [UInt8]? {
     guard try step(isFirst: &isFirst, before: "}") else { return nil }
     let name = try stringBytes()
@@ -126,7 +126,7 @@ package struct JSONCursor {
     return name
   }
 
-  /// Steps to the next element of an array; false after the `]`.
+  /// Moves to the next element of an array; false after the `]`.
   package mutating func nextElement(isFirst: inout Bool) throws(JSONError) -> Bool {
     try step(isFirst: &isFirst, before: "]")
   }
@@ -183,7 +183,7 @@ package struct JSONCursor {
     }
   }
 
-  /// Steps over any value.
+  /// Skips any value.
   package mutating func skipValue() throws(JSONError) {
     switch peek() {
     case UInt8(ascii: "{"):
@@ -294,7 +294,7 @@ package struct JSONCursor {
       lastString = start - 1..<position
       return
     }
-    // With escapes: plain runs are copied whole.
+    // With escapes: plain runs are copied in one piece.
     var decoded = [UInt8](UnsafeRawBufferPointer(rebasing: bytes[start..<position]))
     while position < bytes.count {
       let byte = bytes[position]
@@ -320,10 +320,10 @@ package struct JSONCursor {
     throw notJSON("a string has no end")
   }
 
-  /// Steps to the next byte that a string can't hold unescaped - a quote, a backslash, a control
+  /// Moves to the next byte that a string can't hold unescaped - a quote, a backslash, a control
   /// character - eight bytes at a time: a header can be 100 MB of metadata.
   ///
-  /// - Returns: all bytes on the way, combined by "or".
+  /// - Returns: All bytes on the way, combined by "or".
   private mutating func skipPlainBytes() -> UInt64 {
     let (ones, tops): (UInt64, UInt64) = (0x0101_0101_0101_0101, 0x8080_8080_8080_8080)
     let (quotes, backslashes) = (ones &* 0x22, ones &* 0x5C)
@@ -352,7 +352,7 @@ package struct JSONCursor {
     return seen
   }
 
-  /// - Parameter highBits: the bytes combined by "or"; without the top bit of any they are ASCII.
+  /// - Parameter highBits: The bytes combined by "or"; if the top bit is clear, they are ASCII.
   private static func isValid(_ utf8: UnsafeRawBufferPointer, highBits: UInt64) -> Bool {
     guard highBits & 0x8080_8080_8080_8080 != 0 else { return true }
     return String(validating: utf8, as: UTF8.self) != nil

@@ -1,13 +1,13 @@
 import Foundation
 
-/// How JSON is laid out as text.
+/// The layout of JSON text.
 public struct JSONFormat: Sendable {
-  /// The members of objects in alphabetical order, instead of their own.
+  /// Writes the members of objects in alphabetical order, instead of their own.
   public var sortsKeys: Bool
-  /// One value a line, indented by two spaces, with a blank on both sides of colons, as Foundation
-  /// does it.
+  /// Writes one value per line, indented by two spaces, with a space on both sides of colons, like
+  /// Foundation.
   public var isPretty: Bool
-  /// Numbers as `JSONNumber.normalized` writes them, instead of their own digits.
+  /// Writes numbers as `JSONNumber.normalized`, instead of with their own digits.
   public var normalizesNumbers: Bool
   public var escapes: JSON.Escapes
 
@@ -21,18 +21,18 @@ public struct JSONFormat: Sendable {
 
   /// On one line, keys in alphabetical order.
   public static let compact = JSONFormat()
-  /// For people: one value a line, keys in alphabetical order.
+  /// For people: one value per line, keys in alphabetical order.
   public static let pretty = JSONFormat(isPretty: true)
 }
 
 extension JSON {
   /// The characters of a string that are written as escapes.
   public enum Escapes: Sendable {
-    /// Those that JSON asks for.
+    /// Those that JSON requires.
     case required
-    /// Slashes too, so that text can stand in a page's script.
+    /// Slashes too, so that the text can be part of a page's script.
     case slashes
-    /// All that is not seen, too: such a string is also one of YAML.
+    /// All invisible characters too: such a string is also valid in YAML.
     case invisible
   }
 

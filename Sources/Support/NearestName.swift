@@ -1,6 +1,6 @@
-/// The nearest of some names to a mistyped one.
+/// Finds the name closest to a mistyped one.
 public enum NearestName {
-  /// - Returns: nil where nothing is near enough to be a guess.
+  /// - Returns: The closest name; nil if none is close enough to be a guess.
   public static func find(_ name: String, in names: [String]) -> String? {
     let ranked = names.map { ($0, distance(Array(name.lowercased()), Array($0.lowercased()))) }
     guard let best = ranked.min(by: { $0.1 < $1.1 }),
@@ -9,7 +9,7 @@ public enum NearestName {
     return best.0
   }
 
-  /// Edits that turn one text into the other (Levenshtein).
+  /// The number of edits that turn one text into the other (Levenshtein).
   private static func distance(_ a: [Character], _ b: [Character]) -> Int {
     var row = Array(0...b.count)
     for (i, x) in a.enumerated() {

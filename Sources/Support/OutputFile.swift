@@ -1,6 +1,6 @@
 import Glibc
 
-/// A file that is to be written.
+/// A file to be written.
 public enum OutputFile {
   /// The reason why the file can't be written, to be read after its name; nil if it can.
   ///
@@ -10,7 +10,7 @@ public enum OutputFile {
     if let problem = PathSyntax.problem(path) { return problem }
     var status = stat()
     if stat(path, &status) != 0 {
-      // Not found out at the end of the work, when the file is to get its name.
+      // Otherwise this would fail only at the end of the work, when the file gets its name.
       if errno != ENOENT, errno != ENOTDIR { return "can't be written: \(describe(errno: errno))" }
     } else {
       guard status.st_mode & S_IFMT != S_IFDIR else { return "is a folder; name a file" }

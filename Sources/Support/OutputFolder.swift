@@ -1,6 +1,6 @@
 import Glibc
 
-/// A folder that files are to be written into, and that need not exist yet.
+/// A folder to write files into, which need not exist yet.
 public enum OutputFolder {
   /// The reason why files can't be written there, to be read after the folder's name; nil if they
   /// can.
@@ -32,8 +32,7 @@ public enum OutputFolder {
     return nil
   }
 
-  /// Whether the disk that a folder lies on can be written to and has some room left, a mebibyte at
-  /// least.
+  /// Whether the disk of a folder can be written to and has some room left, at least a mebibyte.
   public static func hasRoom(_ path: String) -> Bool {
     var status = statvfs()
     guard statvfs(path, &status) == 0 else { return false }

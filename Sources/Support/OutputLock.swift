@@ -3,10 +3,10 @@ import Foundation
 /// Keeps other processes from writing into the same folder or to the same file.
 ///
 /// The lock is the system's (`flock`) on a small file that names its holder. It ends with its
-/// process, however that ends, so a file that stays behind blocks nobody. On network file systems
-/// it holds between hosts as far as the mount passes locks on.
+/// process, however that ends, so a leftover file blocks nobody. On network file systems it works
+/// between hosts if the mount supports that.
 public final class OutputLock {
-  /// One of several processes that share a folder, each with files of its own.
+  /// One of several processes that share a folder, each with its own files.
   public struct Share: Equatable, Sendable {
     public let index: Int
     public let count: Int
@@ -14,9 +14,9 @@ public final class OutputLock {
     public init(index: Int, count: Int) { (self.index, self.count) = (index, count) }
   }
 
-  /// Locked files: the one that all agree on, and a share's own.
+  /// The locked files: the common one, and a share's own.
   private var files: [LockFile] = []
-  /// Folders that were made for the lock, the outermost first.
+  /// The folders that were created for the lock, the outermost first.
   private var madeFolders: [String] = []
 
   /// Locks a folder, and creates it if needed.
@@ -53,7 +53,7 @@ public final class OutputLock {
 
   /// Locks a file that is about to be written; its folder must exist.
   ///
-  /// - Throws: as for a folder.
+  /// - Throws: The same errors as for a folder.
   public init(file: String, purpose: String, warn: (String) -> Void) throws {
     let (folder, name) = TemporaryFiles.split(file)
     try lock("\(folder).\(name.prefix(60)).ltx.lock", for: file, purpose, warn)
@@ -61,7 +61,7 @@ public final class OutputLock {
 
   deinit { release() }
 
-  /// Gives the lock up, and removes its file.
+  /// Releases the lock, and removes its file.
   public func release() {
     for file in files.reversed() { file.release() }
     files = []
@@ -93,7 +93,7 @@ public final class OutputLock {
     }
   }
 
-  /// Lock files of processes that share a folder.
+  /// The lock files of processes that share a folder.
   private static func shares(in folder: String) -> [(path: String, share: Share)] {
     ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).compactMap { name in
       guard name.hasPrefix(".ltx-"), name.hasSuffix(".lock") else { return nil }
@@ -104,7 +104,7 @@ public final class OutputLock {
     }
   }
 
-  /// Whether a name is that of a folder's or file's lock.
+  /// Whether a name is that of a folder's or a file's lock.
   static func isLockFile(_ name: String) -> Bool {
     name.hasPrefix(".")
       && (name.hasSuffix(".ltx.lock") || (name.hasPrefix(".ltx-") && name.hasSuffix(".lock")))
@@ -131,8 +131,8 @@ public final class OutputLock {
 /// A folder or file that another process is writing.
 public struct OutputLockError: Error, CustomStringConvertible, Equatable, Sendable {
   public let path: String
-  /// The holder, as its lock file says: `ltx train, process 17 on host a, started …`; empty if it
-  /// does not.
+  /// The holder, from its lock file: `ltx train, process 17 on host a, started …`; empty if
+  /// unknown.
   public let holder: String
 
   public var description: String {
@@ -155,11 +155,11 @@ private final class LockFile {
 
   private init(path: String, descriptor: Int32, purpose: String, isShared: Bool) {
     (self.path, self.descriptor) = (path, descriptor)
-    // A file that others have locked too must stay when a signal ends this process.
+    // A file that others have locked too must remain when a signal ends this process.
     if !isShared { TemporaryFiles.add(path) }
     let holder = Array(
       "\(purpose), process \(getpid()) on host \(Host.name), started \(Self.now)\n".utf8)
-    // Only a courtesy: a file that can't be written locks as well.
+    // The holder's name is optional: a file that can't be written locks as well.
     if ftruncate(descriptor, 0) == 0 { _ = pwrite(descriptor, holder, holder.count, 0) }
   }
 
@@ -172,7 +172,7 @@ private final class LockFile {
   }
 
   static func lock(_ path: String, isShared: Bool, purpose: String) throws -> Outcome {
-    // A holder that is just ending, or a share that looks whether it is the last one, takes no
+    // A holder that is just ending, or a share that checks whether it is the last one, needs no
     // longer than this.
     for attempt in 0..<10 {
       if attempt > 0 { usleep(50_000) }
@@ -183,7 +183,7 @@ private final class LockFile {
         if code == EWOULDBLOCK || code == EINTR { continue }
         return .unsupported(code: code)
       }
-      // The holder before may have removed the file that was locked here.
+      // The previous holder may have removed the file that was locked here.
       var (own, named) = (stat(), stat())
       if fstat(descriptor, &own) == 0, stat(path, &named) == 0, own.st_ino == named.st_ino,
         own.st_dev == named.st_dev
@@ -199,7 +199,7 @@ private final class LockFile {
   private static func opened(_ path: String) throws -> Int32 {
     var descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o666)
     if descriptor < 0, errno == EACCES {
-      // Another user's, who has left it behind or is at work.
+      // The file belongs to another user, who left it behind or is still working.
       descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
       if descriptor < 0 { errno = EACCES }
     }
@@ -207,7 +207,7 @@ private final class LockFile {
     return descriptor
   }
 
-  /// The living holder of a lock file; nil if nobody holds it.
+  /// The live holder of a lock file; nil if nobody holds it.
   static func holder(of path: String) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
     guard descriptor >= 0 else { return nil }
@@ -220,7 +220,7 @@ private final class LockFile {
     let descriptor = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
     guard descriptor >= 0 else { return }
     defer { close(descriptor) }
-    // Another host's lock may not reach here.
+    // Locks of another host may not be visible here.
     guard text(of: path).contains(" on host \(Host.name),"),
       flock(descriptor, LOCK_EX | LOCK_NB) == 0
     else {

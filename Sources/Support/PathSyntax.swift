@@ -1,7 +1,7 @@
 import Foundation
 
-/// Paths that were written for a program that expands or translates them. Nothing here does, so
-/// using such a path would create a folder called `$HOME` or `C:\runs`.
+/// Paths written for a program that expands or translates them. Nothing here does, so using such a
+/// path would create a folder called `$HOME` or `C:\runs`.
 public enum PathSyntax {
   /// The problem with a path and the remedy, to be read after the path; nil for a path that can be
   /// used, or that exists.

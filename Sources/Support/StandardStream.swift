@@ -1,8 +1,8 @@
 import Glibc
 import Synchronization
 
-/// Standard output or standard error. Writing never ends the process: a full disk, a closed pipe or
-/// a terminal that is gone costs the text and nothing else.
+/// Standard output or standard error. Writing never ends the process: with a full disk, a closed
+/// pipe or a closed terminal, only the text is lost.
 public final class StandardStream: Sendable {
   public static let output = StandardStream(STDOUT_FILENO)
   public static let error = StandardStream(STDERR_FILENO)
@@ -12,10 +12,10 @@ public final class StandardStream: Sendable {
 
   init(_ descriptor: Int32) { self.descriptor = descriptor }
 
-  /// The error number of the first text that could not be written; nil if all of it was.
+  /// The error number of the first failed write; nil if there was none.
   public var failure: Int32? { firstFailure.withLock { $0 } }
 
-  /// Writes a text at once. Texts of several threads don't mix.
+  /// Writes a text at once. Texts from several threads don't mix.
   public func write(_ text: String) {
     var text = text
     text.withUTF8 { write(UnsafeRawBufferPointer($0)) }
@@ -24,7 +24,7 @@ public final class StandardStream: Sendable {
   /// Writes bytes at once.
   public func write(_ bytes: UnsafeRawBufferPointer) {
     firstFailure.withLock { failure in
-      // Nobody will read what follows; a disk that was full may have room again.
+      // After these errors nobody reads the output; a disk that was full may have room again.
       if failure == EPIPE || failure == EBADF { return }
       if let code = Self.write(bytes, to: descriptor), failure == nil { failure = code }
     }
@@ -53,16 +53,16 @@ public final class StandardStream: Sendable {
 
   // MARK: At the start
 
-  /// Makes the process safe from its own streams; the first thing that a program does.
+  /// Protects the process from problems with its standard streams; the first call of a program.
   ///
-  /// Descriptors 0 to 2 that are closed are opened, so that no file gets one of them and receives
-  /// what was meant for a terminal; they are opened in the wrong direction, so that writing still
-  /// fails. A closed pipe and a file that reaches its size limit are errors of the call that
-  /// writes, not signals that end the process.
+  /// Closed descriptors 0 to 2 are opened, so that no file gets one of them and receives output
+  /// meant for a terminal; they are opened in the wrong direction, so that writing still fails. A
+  /// closed pipe and a file that reaches its size limit are errors of the call that writes, not
+  /// signals that end the process.
   public static func prepare() {
     for descriptor in STDIN_FILENO...STDERR_FILENO
     where fcntl(descriptor, F_GETFD) < 0 && errno == EBADF {
-      // The lowest free number is this one.
+      // The lowest free descriptor is this one.
       _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
     }
     signal(SIGPIPE, SIG_IGN)

@@ -3,14 +3,14 @@ import Synchronization
 
 /// The unfinished files and folders of this process, so that none of them outlives it.
 ///
-/// Whoever ends the process early, such as a signal handler, does so by `exit(_:)`. After a `kill
-/// -9` or a power cut the next process that writes into the same folder removes what was left: see
+/// Code that ends the process early, such as a signal handler, calls `exit(_:)`. After a `kill -9`
+/// or a power failure the next process that writes into the same folder removes the leftovers: see
 /// `sweep(_:)`.
 public enum TemporaryFiles {
   private static let paths = Mutex<Set<String>>([])
   private static let sweptFolders = Mutex<Set<String>>([])
 
-  /// Registers a path and creates what belongs there, as one step for `exit(_:)`.
+  /// Registers a path and creates the file there, as one step for `exit(_:)`.
   static func create<R>(_ path: String, _ body: () -> R) -> R {
     paths.withLock {
       $0.insert(path)
@@ -37,7 +37,7 @@ public enum TemporaryFiles {
 
   // MARK: Names
 
-  /// A name beside `path` that says which host writes: `.name.ltx-HHHHHHRRRRRRRRRRRRR.partial`.
+  /// A name beside `path` that identifies the host: `.name.ltx-HHHHHHRRRRRRRRRRRRR.partial`.
   public static func name(beside path: String) -> String {
     let (folder, file) = split(path)
     var stem = ""
@@ -54,8 +54,8 @@ public enum TemporaryFiles {
   private static let ending = ".partial"
   private static let tagLength = 6
 
-  /// Tells hosts apart: a lock does not say whether a writer on another host of a network file
-  /// system lives.
+  /// Identifies the host: a lock doesn't show whether a writer on another host of a network file
+  /// system is alive.
   private static let hostTag: String = {
     let hash = Host.name.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
       ($0 ^ UInt64($1)) &* 0x100_0000_01b3
@@ -64,7 +64,7 @@ public enum TemporaryFiles {
     return String(repeating: "0", count: tagLength - text.count) + text
   }()
 
-  /// The folder with its slash, or nothing, and the file's name.
+  /// The folder with its slash, or an empty string, and the file's name.
   static func split(_ path: String) -> (folder: Substring, file: Substring) {
     let start = path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex
     return (path[..<start], path[start...])
@@ -72,10 +72,10 @@ public enum TemporaryFiles {
 
   // MARK: What earlier processes left
 
-  /// Removes the unfinished files and the lock files that dead processes left in a folder; looks
+  /// Removes the unfinished files and the lock files that dead processes left in a folder; runs
   /// once per folder and process.
   ///
-  /// A file is removed only if its name is one of ours, nobody holds its lock, and it is of this
+  /// A file is removed only if its name matches ours, nobody holds its lock, and it comes from this
   /// host or has not changed for an hour.
   static func sweep(_ folder: Substring) {
     let folder = folder.isEmpty ? "." : String(folder)

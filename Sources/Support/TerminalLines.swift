@@ -1,5 +1,5 @@
-/// The lines at the bottom of a terminal that are drawn again and again. Says which characters to
-/// write; writing is the caller's.
+/// The lines at the bottom of a terminal that are redrawn repeatedly. Returns the characters to
+/// write; the caller writes them.
 public struct TerminalLines: Sendable {
   /// The width in columns of each line that is on screen now.
   private var drawn: [Int] = []
@@ -8,17 +8,17 @@ public struct TerminalLines: Sendable {
 
   public var isEmpty: Bool { drawn.isEmpty }
 
-  /// Draws lines in place of the ones before. The cursor stays at the end of the last one.
+  /// Draws lines in place of the previous ones. The cursor stays at the end of the last one.
   ///
-  /// - Parameter columns: that the terminal has now; longer lines are cut, so that none of them
-  ///   wraps.
+  /// - Parameter columns: The current width of the terminal; longer lines are cut, so that none of
+  ///   them wraps.
   public mutating func drawing(_ lines: [String], columns: Int) -> String {
     // A line that fills the last column leaves the cursor in different places on different
     // terminals.
     let width = max(1, columns - 1)
     let lines = lines.map { String($0.prefix(width)) }
     defer { drawn = lines.map(\.count) }
-    // Each line clears what is left of the old one, the last also all lines below.
+    // Each line clears the rest of the old one, the last also all lines below.
     return start(columns: columns) + lines.map { $0 + "\u{1B}[K" }.joined(separator: "\n")
       + "\u{1B}[J"
   }
@@ -30,7 +30,7 @@ public struct TerminalLines: Sendable {
     return start(columns: columns) + "\u{1B}[J"
   }
 
-  /// Leaves the lines where they are, and begins a new one below.
+  /// Keeps the lines on screen, and begins a new one below.
   public mutating func ending() -> String {
     defer { drawn = [] }
     return drawn.isEmpty ? "" : "\n"

@@ -1,6 +1,6 @@
 import Foundation
 
-/// A file or folder that the system does not let us write.
+/// A file or folder that can't be written.
 public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable {
   /// The file or folder, as the caller named it.
   public let path: String
@@ -9,7 +9,7 @@ public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable 
 
   public init(path: String, code: Int32) { (self.path, self.code) = (path, code) }
 
-  /// An error of Foundation's while it wrote to a path.
+  /// An error of Foundation while writing to a path.
   public init(path: String, _ error: any Error) {
     self.init(path: path, code: errorNumber(of: error) ?? EIO)
   }
@@ -39,7 +39,7 @@ public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable 
   public var description: String { "\(path): \(problem). \(remedy)." }
 }
 
-/// Makes a folder and those above it, where they are missing.
+/// Creates a folder and its missing parents.
 ///
 /// - Throws: `WritingError` with the reason.
 public func makeFolder(_ path: String) throws(WritingError) {
